@@ -1,0 +1,1 @@
+"""Rebalancer: a keeper for on-chain baskets that hold their target weights."""

@@ -1,0 +1,29 @@
+"""Vocabulary of numbers: fixed-point scales and the two roundings. No I/O, no floats for money."""
+
+from __future__ import annotations
+
+__all__ = ["BPS", "E18", "YEAR_SECONDS", "div_up", "mul_div_down", "mul_div_up"]
+
+BPS = 10_000
+"""Basis points in one."""
+
+E18 = 10**18
+"""One, as an 18-decimals fixed-point number."""
+
+YEAR_SECONDS = 365 * 86_400
+"""A year of the streaming fee: 365 days, as in BasketVault."""
+
+
+def div_up(numerator: int, denominator: int) -> int:
+    """Quotient of two non-negative integers, rounded up."""
+    return -(-numerator // denominator)
+
+
+def mul_div_down(a: int, b: int, denominator: int) -> int:
+    """a * b / denominator, rounded down; all non-negative."""
+    return a * b // denominator
+
+
+def mul_div_up(a: int, b: int, denominator: int) -> int:
+    """a * b / denominator, rounded up; all non-negative."""
+    return -(-a * b // denominator)
