@@ -6,8 +6,201 @@ attributes. `exit_code` is what the command line exits with when the error reach
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 
 class RebalancerError(Exception):
     """Root of the tree; catching it catches every expected failure and no programming mistake."""
 
     exit_code = 1
+
+
+# --- chain: JSON-RPC, contracts, addresses -----------------------------------------------------
+
+
+class ChainError(RebalancerError):
+    """Something between this program and the chain went wrong."""
+
+    exit_code = 10
+
+
+class RpcUnreachable(ChainError):
+    """No usable answer came from the endpoint: refused, reset, unresolvable, or an HTTP error."""
+
+    def __init__(self, endpoint: str, reason: str) -> None:
+        self.endpoint = endpoint
+        self.reason = reason
+        super().__init__(
+            f"The RPC endpoint {endpoint} cannot be reached ({reason}): "
+            "check that the node runs and that the address is right."
+        )
+
+
+class RpcTimeout(ChainError):
+    """The endpoint took longer than allowed to answer."""
+
+    def __init__(self, endpoint: str, timeout_s: float) -> None:
+        self.endpoint = endpoint
+        self.timeout_s = timeout_s
+        super().__init__(
+            f"The RPC endpoint {endpoint} did not answer within {timeout_s:g} s: "
+            "try again, allow more time, or use another endpoint."
+        )
+
+
+class RpcRejected(ChainError):
+    """The endpoint answered with a JSON-RPC error; `data` is the revert data, empty if none."""
+
+    def __init__(self, method: str, code: int, message: str, data: bytes = b"") -> None:
+        self.method = method
+        self.code = code
+        self.message = message
+        self.data = data
+        super().__init__(
+            f"The node refused {method} (code {code}: {message}): check what was asked of it."
+        )
+
+
+class RpcMalformed(ChainError):
+    """The endpoint answered something that is not JSON-RPC."""
+
+    def __init__(self, endpoint: str, reason: str) -> None:
+        self.endpoint = endpoint
+        self.reason = reason
+        super().__init__(
+            f"The RPC endpoint {endpoint} did not answer in JSON-RPC ({reason}): "
+            "check that the address is that of an Ethereum node."
+        )
+
+
+class WrongChain(ChainError):
+    """The endpoint serves another chain than the one asked for."""
+
+    def __init__(self, expected: int, actual: int) -> None:
+        self.expected = expected
+        self.actual = actual
+        super().__init__(
+            f"The RPC endpoint serves chain {actual}, not chain {expected}: "
+            "change the RPC address or the chain id in the settings."
+        )
+
+
+class ArtifactMissing(ChainError):
+    """No compiled contract of that name is packaged or lies in the checkout."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"The compiled contract {name} is missing: run `make setup`.")
+
+
+class ContractMissing(ChainError):
+    """An address that should hold a contract holds no code."""
+
+    def __init__(self, name: str, address: str) -> None:
+        self.name = name
+        self.address = address
+        super().__init__(
+            f"No {name} is deployed at {address}: check the address and the chain it belongs to."
+        )
+
+
+class ContractReverted(ChainError):
+    """A contract refused; `error` names the refusal and `values` holds its numbers by name."""
+
+    def __init__(
+        self, error: str, values: Mapping[str, object] | None = None, data: bytes = b""
+    ) -> None:
+        self.error = error
+        self.values = dict(values or {})
+        self.data = data
+        numbers = ", ".join(f"{key}={value}" for key, value in self.values.items())
+        super().__init__(f"The contract refused with {error}({numbers}).")
+
+
+class DeploymentMissing(ChainError):
+    """The file of deployed addresses is not there."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        super().__init__(
+            f"There is no addresses file at {path}: start a devnet or run `rebalancer deploy`."
+        )
+
+
+class DeploymentMalformed(ChainError):
+    """The file of deployed addresses cannot be read as one."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(
+            f"The addresses file {path} cannot be used ({reason}): "
+            "make it anew with `rebalancer deploy`."
+        )
+
+
+# --- devnet: local nodes and markets -----------------------------------------------------------
+
+
+class DevnetError(RebalancerError):
+    """The local chain or its market could not be made or driven."""
+
+    exit_code = 11
+
+
+class NodeBinaryMissing(DevnetError):
+    """The program that runs the local chain is not installed."""
+
+    def __init__(self, binary: str) -> None:
+        self.binary = binary
+        super().__init__(
+            f"The program {binary} is neither in node_modules/.bin nor on PATH: run `make setup`."
+        )
+
+
+class NodePortBusy(DevnetError):
+    """Another program listens on the port the local chain was given."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        super().__init__(
+            f"Port {port} is already in use: stop what listens there or choose another --port."
+        )
+
+
+class NodeDied(DevnetError):
+    """The local chain ended by itself; `log_tail` holds its last lines."""
+
+    def __init__(self, binary: str, exit_status: int, log_tail: str) -> None:
+        self.binary = binary
+        self.exit_status = exit_status
+        self.log_tail = log_tail
+        last_words = log_tail.strip() or "it printed nothing"
+        super().__init__(f"{binary} ended with status {exit_status}; its last words: {last_words}")
+
+
+class NodeNotReady(DevnetError):
+    """The local chain runs but did not answer in time."""
+
+    def __init__(self, binary: str, timeout_s: float, log_tail: str) -> None:
+        self.binary = binary
+        self.timeout_s = timeout_s
+        self.log_tail = log_tail
+        super().__init__(
+            f"{binary} did not answer within {timeout_s:g} s: allow more time, or see its log: "
+            f"{log_tail.strip() or 'empty'}"
+        )
+
+
+class MarketMismatch(DevnetError):
+    """What was built on the local chain is not what it was built from."""
+
+    def __init__(self, what: str, expected: object, actual: object) -> None:
+        self.what = what
+        self.expected = expected
+        self.actual = actual
+        super().__init__(
+            f"The local market's {what} is {actual} and should be {expected}: "
+            "start the devnet anew; if it stays so, the snapshot does not describe this pool."
+        )
