@@ -204,3 +204,42 @@ class MarketMismatch(DevnetError):
             f"The local market's {what} is {actual} and should be {expected}: "
             "start the devnet anew; if it stays so, the snapshot does not describe this pool."
         )
+
+
+# devnet: the tape
+
+
+class TapeError(RebalancerError):
+    """Something is wrong with a market tape."""
+
+
+class TapeMissing(TapeError):
+    """No tape was found where one was said to be."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        super().__init__(
+            f"No tape in {path}: give a folder with files named like eth_usd_rounds.csv, "
+            "or leave the tape away to play the synthetic market."
+        )
+
+
+class BadTape(TapeError):
+    """A tape breaks its own rules; `line` is 0 when the whole file does."""
+
+    def __init__(self, file: str, line: int, why: str) -> None:
+        self.file = file
+        self.line = line
+        self.why = why
+        where = f"{file}, line {line}" if line else file
+        super().__init__(f"Bad tape ({where}): {why}; mend it or fetch it again.")
+
+
+class BadCut(TapeError):
+    """A span cannot be cut out of a tape."""
+
+    def __init__(self, since: int | str | None, until: int | str | None, why: str) -> None:
+        self.since = since
+        self.until = until
+        self.why = why
+        super().__init__(f"Cannot cut the tape from {since} to {until}: {why}.")

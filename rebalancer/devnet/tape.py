@@ -1,0 +1,392 @@
+"""A market tape: which oracle round was published when. Read from CSV files or drawn from a seed.
+
+A tape never looks at a chain or a clock: it is the list of rounds that a local market plays, in the
+order of time. Instants are unix seconds; a span runs from its first instant up to, not including,
+its second. Prices are integers of 1e-8 USD, as USD feeds answer.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rebalancer.errors import BadCut, BadTape, TapeMissing
+from rebalancer.units import BPS, YEAR_SECONDS
+
+__all__ = [
+    "DEFAULT_MARKET",
+    "FeedModel",
+    "Round",
+    "Step",
+    "Tape",
+    "iso",
+    "load_folder",
+    "synthetic",
+]
+
+COLUMNS = ("updated_at", "round_id", "answer_e8")
+"""What a tape file must have, in any order and among any others."""
+
+SYNTHETIC_START = 1_735_689_600
+"""2025-01-01T00:00:00Z: when a synthetic tape begins unless told otherwise."""
+
+JUMPS_PER_YEAR = 60
+"""How often the synthetic market jumps; with `jump_sd` it makes up the variance that bipower
+variation attributes to jumps (DEFAULT_MARKET)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One answer of one feed: `answer_e8` is USD * 1e8 per whole token of the feed's base."""
+
+    at: int
+    feed: str
+    answer_e8: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a market publishes at once: the newest answer of every feed that has one.
+
+    `at` is the time of the newest round in it, `rounds` how many rounds of the tape it stands for.
+    """
+
+    at: int
+    prices_e8: dict[str, int]
+    rounds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tape:
+    """Rounds in the order of time. Rounds of one second keep the order they were published in.
+
+    Raises:
+        BadTape: no round at all, a round older than the one before it, or a price that is not
+            positive.
+    """
+
+    rounds: tuple[Round, ...]
+
+    def __post_init__(self) -> None:
+        if not self.rounds:
+            raise BadTape("the tape", 0, "it has no rounds")
+        before = self.rounds[0].at
+        for number, one in enumerate(self.rounds, start=1):
+            if one.at < before:
+                raise BadTape("the tape", number, f"time goes back from {before} to {one.at}")
+            if one.answer_e8 <= 0:
+                raise BadTape("the tape", number, f"the price {one.answer_e8} is not positive")
+            before = one.at
+
+    def __len__(self) -> int:
+        return len(self.rounds)
+
+    @property
+    def start(self) -> int:
+        """When the first round was published."""
+        return self.rounds[0].at
+
+    @property
+    def end(self) -> int:
+        """When the last round was published; that round belongs to the tape."""
+        return self.rounds[-1].at
+
+    @property
+    def feeds(self) -> tuple[str, ...]:
+        """Names of the feeds, sorted."""
+        return tuple(sorted({one.feed for one in self.rounds}))
+
+    @property
+    def first_prices_e8(self) -> dict[str, int]:
+        """What every feed answers at `start`: its own first round, even if that comes a bit later.
+
+        Feeds of one recording start some minutes apart; a market needs all of them to open.
+        """
+        first: dict[str, int] = {}
+        for one in self.rounds:
+            first.setdefault(one.feed, one.answer_e8)
+        return first
+
+    def cut(self, since: int | str | None = None, until: int | str | None = None) -> Tape:
+        """The rounds from `since` up to, not including, `until`: unix seconds or ISO 8601 (UTC).
+
+        A feed whose newest round is older than `since` gets that answer again at `since`, so
+        every feed has a price when the cut opens. A bound that is None or outside the tape cuts nothing.
+
+        Raises:
+            BadCut: a bound is no date, `until` does not come after `since`, or a feed has no price.
+        """
+        try:
+            opens_at = max(_instant(since, self.start), self.start)
+            open_until = _instant(until, self.end + 1)
+        except ValueError as wrong:
+            raise BadCut(since, until, str(wrong)) from None
+        span = f"the tape runs from {iso(self.start)} to {iso(self.end)}"
+        if opens_at > self.end or open_until <= opens_at:
+            raise BadCut(since, until, f"nothing lies between them; {span}")
+
+        carried: dict[str, Round] = {}
+        inside: list[Round] = []
+        for one in self.rounds:
+            if one.at < opens_at:
+                carried[one.feed] = replace(one, at=opens_at)
+            elif one.at < open_until:
+                inside.append(one)
+        for one in inside:
+            if one.at > opens_at:
+                break
+            carried.pop(one.feed, None)
+        kept = Tape((*(carried[feed] for feed in sorted(carried)), *inside))
+
+        for feed in self.feeds:
+            if feed not in kept.feeds:
+                raise BadCut(since, until, f"{feed} has no price yet; {span}")
+        return kept
+
+    def steps(self, merge_seconds: int = 0) -> Iterator[Step]:
+        """Rounds of the same second as one step, or all within `merge_seconds` of a step's first.
+
+        No price shows before its time: a step happens when its last round did. When a feed has
+        several rounds in one step only the newest is published, as a block shows only its end.
+        """
+        opens_at, at, rounds = self.start, self.start, 0
+        prices_e8: dict[str, int] = {}
+        for one in self.rounds:
+            if one.at > opens_at + merge_seconds:
+                yield Step(at, prices_e8, rounds)
+                opens_at, prices_e8, rounds = one.at, {}, 0
+            at, rounds = one.at, rounds + 1
+            prices_e8[one.feed] = one.answer_e8
+        yield Step(at, prices_e8, rounds)
+
+    def with_constant(self, feed: str, answer_e8: int, heartbeat_seconds: int) -> Tape:
+        """The same tape with one more feed that answers the same at `start` and every heartbeat.
+
+        Raises:
+            ValueError: the tape has this feed, or the heartbeat is not positive.
+        """
+        if feed in self.feeds:
+            raise ValueError(f"the tape already has {feed}")
+        if heartbeat_seconds <= 0:
+            raise ValueError(f"a heartbeat of {heartbeat_seconds} s is not positive")
+        beats = range(self.start, self.end + 1, heartbeat_seconds)
+        return _merged((self.rounds, (Round(at, feed, answer_e8) for at in beats)))
+
+
+def iso(at: int) -> str:
+    """A unix second as people write it: 2023-04-05T22:35:11Z."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _instant(bound: int | str | None, absent: int) -> int:
+    if bound is None:
+        return absent
+    if isinstance(bound, int) or (bound.isdecimal() and len(bound) > 8):  # 20230405 is a date
+        return int(bound)
+    try:
+        moment = datetime.fromisoformat(bound)
+    except ValueError:
+        why = f"{bound!r} is no date; write 2023-06-30, 2023-06-30T12:00 or unix seconds"
+        raise ValueError(why) from None
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+
+
+def _merged(feeds: Iterable[Iterable[Round]]) -> Tape:
+    rounds = [one for feed in feeds for one in feed]
+    return Tape(tuple(sorted(rounds, key=lambda one: (one.at, one.feed))))
+
+
+# FILES
+
+
+def load_folder(path: Path | str) -> Tape:
+    """Read every `<base>_<quote>_rounds.csv` of a folder; eth_usd_rounds.csv is the feed ETH/USD.
+
+    A file has a header with at least `updated_at` (unix seconds, never going back), `round_id`
+    (strictly increasing) and `answer_e8` (positive). Two rounds may share a second: on mainnet a
+    deviation and a heartbeat do now and then land in one block.
+
+    Raises:
+        TapeMissing: there is no such folder, or no such file in it.
+        BadTape: a file breaks one of these rules; carries its name, line and why.
+    """
+    files = sorted(Path(path).glob("*_rounds.csv"))
+    if not files:
+        raise TapeMissing(str(path))
+    return _merged(_read(file) for file in files)
+
+
+def _read(file: Path) -> list[Round]:
+    name = file.name.removesuffix("_rounds.csv").upper().split("_")
+    if len(name) != 2 or not all(name):
+        raise BadTape(file.name, 0, "its name is not <base>_<quote>_rounds.csv")
+    feed = "/".join(name)
+
+    with file.open(newline="", encoding="utf-8-sig") as text:
+        lines = csv.reader(text)
+        header = next(lines, [])
+        for column in COLUMNS:
+            if column not in header:
+                raise BadTape(file.name, 1, f"there is no column {column} in its header")
+        at_column, id_column, answer_column = map(header.index, COLUMNS)
+
+        rounds: list[Round] = []
+        last_at, last_id = 0, -1
+        for line in lines:
+            try:
+                at, round_id = int(line[at_column]), int(line[id_column])
+                answer_e8 = int(line[answer_column])
+            except (ValueError, IndexError):
+                why = f"{','.join(line)!r} does not hold integers in {', '.join(COLUMNS)}"
+                raise BadTape(file.name, lines.line_num, why) from None
+            if at < last_at:
+                why = f"updated_at goes back from {last_at} to {at}"
+                raise BadTape(file.name, lines.line_num, why)
+            if round_id <= last_id:
+                why = f"round_id does not increase from {last_id} to {round_id}"
+                raise BadTape(file.name, lines.line_num, why)
+            if answer_e8 <= 0:
+                why = f"answer_e8 is {answer_e8}, which is not positive"
+                raise BadTape(file.name, lines.line_num, why)
+            rounds.append(Round(at, feed, answer_e8))
+            last_at, last_id = at, round_id
+    if not rounds:
+        raise BadTape(file.name, 0, "it has a header and no rounds")
+    return rounds
+
+
+# SYNTHETIC
+
+
+@dataclass(frozen=True, slots=True)
+class FeedModel:
+    """How one price moves, and when its feed publishes it.
+
+    Per year: `drift` and `volatility` (1 = 100 %). `correlation` is with the common market factor,
+    so two feeds correlate by the product of theirs. At a jump of the market the price is multiplied
+    by 1 + jump_sd * normal. `reversion_per_day` pulls the price back to `first_e8`. A round is
+    published when the price is `deviation_bps` away from the last answer, or after the heartbeat.
+    """
+
+    feed: str
+    first_e8: int
+    deviation_bps: int
+    heartbeat_seconds: int
+    volatility: float
+    drift: float = 0.0
+    correlation: float = 0.0
+    jump_sd: float = 0.0
+    reversion_per_day: float = 0.0
+
+
+DEFAULT_MARKET = (
+    FeedModel("BTC/USD", 60_000_00000000, 50, 3_600, 0.37, correlation=0.9, jump_sd=0.023),
+    FeedModel("ETH/USD", 3_000_00000000, 50, 3_600, 0.40, correlation=0.9, jump_sd=0.025),
+    FeedModel("USDC/USD", 1_00000000, 25, 86_400, 0.01, reversion_per_day=2.0),
+)
+"""Deviation and heartbeat: as Chainlink states them for these feeds on mainnet.
+Volatility and jumps: hourly returns of the mainnet ETH/USD and BTC/USD rounds of April 2023 to
+January 2024. Of total volatility 0.44 and 0.41, bipower variation (Barndorff-Nielsen and Shephard
+2004) calls 0.40 and 0.37 continuous; the rest is 60 jumps a year of 2.5 % and 2.3 %. Correlation:
+0.77 between four-hour returns and 0.79 between daily ones; twelve synthetic tapes have 0.77 and
+0.80. USDC moves some 3 bps around its peg. First prices are round numbers."""
+
+
+def synthetic(
+    seed: int,
+    days: float,
+    market: Sequence[FeedModel] = DEFAULT_MARKET,
+    *,
+    start: int = SYNTHETIC_START,
+    step_seconds: int = 60,
+    jumps_per_year: float = JUMPS_PER_YEAR,
+) -> Tape:
+    """A jump-diffusion market (Merton 1976) as its feeds would publish it.
+
+    Prices move every `step_seconds`, a feed looks at them that often, and a jump hits all of them
+    at once. The same seed gives the same tape on every machine: the random bits are PCG64's, which
+    NumPy keeps stable, and what is made of them uses only sums, products, quotients and square
+    roots, which IEEE 754 rounds one way everywhere. A longer tape begins with the shorter one of
+    the same seed.
+
+    Raises:
+        ValueError: no feeds, days or step that make no step, or a price that could reach zero.
+    """
+    count = int(days * 86_400) // step_seconds if step_seconds > 0 else 0
+    if not market or count < 1:
+        raise ValueError(f"{days} days of {len(market)} feeds by {step_seconds} s make no tape")
+    year_fraction = step_seconds / YEAR_SECONDS
+
+    # A Poisson clock, thinned: at most one jump a step, which at 60 s misses one in 10,000.
+    clock = _bits(seed, "clock").random_raw(count)
+    jumps = np.flatnonzero(clock < np.uint64(int(jumps_per_year * year_fraction * 2**64)))
+    factor = _normals(_bits(seed, "market"), count)
+    jump_factor = _normals(_bits(seed, "market jumps"), len(jumps))
+
+    feeds: list[list[Round]] = []
+    for model in market:
+        own, own_jump = _bits(seed, model.feed), _bits(seed, f"{model.feed} jumps")
+        alone = math.sqrt(1 - model.correlation**2)
+        noise = model.correlation * factor + alone * _normals(own, count)
+        leap = model.correlation * jump_factor + alone * _normals(own_jump, len(jumps))
+        sigma = model.volatility * math.sqrt(year_fraction)
+        growth = 1 + model.drift * year_fraction + sigma * noise
+        growth[jumps] *= 1 + model.jump_sd * leap
+        if growth.min() <= 0:
+            raise ValueError(f"{model.feed} reaches zero: lower its volatility or jump_sd")
+        answers = _path(model, growth, model.reversion_per_day * step_seconds / 86_400)
+        feeds.append(_published(model, answers, start, step_seconds))
+    return _merged(feeds)
+
+
+def _bits(seed: int, stream: str) -> np.random.PCG64:
+    return np.random.PCG64([seed, zlib.crc32(stream.encode())])
+
+
+def _normals(bits: np.random.PCG64, count: int) -> NDArray[np.float64]:
+    """Standard normals as Irwin and Hall made them: twelve uniforms less six, variance one.
+
+    The library's own normals call exp and log, whose last digit differs between machines. Tails end
+    at six deviations, which is no loss here: the heavy tails are the jumps'.
+    """
+    uniforms = bits.random_raw(3 * count).view(np.uint16).reshape(count, 12)
+    # {1} = (12 uniforms of 0..65535, mean 32767.5) / 65536; the sum is an integer, so exact.
+    total = uniforms.sum(axis=1, dtype=np.int64) - 12 * 65_535 // 2
+    return np.asarray(total / 65_536, dtype=np.float64)
+
+
+def _path(model: FeedModel, growth: NDArray[np.float64], pull: float) -> list[int]:
+    """Answers after every step. The path is a float: it stands for the world, not for money."""
+    if pull == 0:
+        path = model.first_e8 * np.cumprod(growth)
+    else:
+        price, peg = float(model.first_e8), float(model.first_e8)
+        prices = []
+        for factor in growth.tolist():
+            price = price * factor + pull * (peg - price)
+            prices.append(price)
+        path = np.array(prices)
+    answers: list[int] = np.rint(path).astype(np.int64).tolist()
+    return answers
+
+
+def _published(model: FeedModel, answers: list[int], start: int, step_seconds: int) -> list[Round]:
+    last = Round(start, model.feed, model.first_e8)
+    rounds = [last]
+    at = start
+    for answer in answers:
+        at += step_seconds
+        # {1} deviation >= threshold, multiplied out: |answer - last| / last >= bps / 10,000
+        moved = abs(answer - last.answer_e8) * BPS >= model.deviation_bps * last.answer_e8
+        if moved or at - last.at >= model.heartbeat_seconds:
+            last = Round(at, model.feed, answer)
+            rounds.append(last)
+    return rounds
