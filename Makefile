@@ -1,0 +1,96 @@
+# Everything a checkout needs, made once and left alone until its inputs change.
+#
+#   make setup   Python and Node dependencies, compiled contracts      make test    every test (ARGS= goes to pytest)
+#   make demo    a whole rebalance on a local chain (ARGS=)             make check   format, lint, types, static analysis
+#   make bench   measure gas, size and speed into .bench/               make clean   remove all that was made here
+#   make build   compile the contracts, collect their artifacts         make lock    resolve the dependencies anew
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := setup
+MAKEFLAGS += --no-print-directory
+.PHONY: setup build demo test check bench clean lock
+
+# The first of these that is Python 3.11 or newer builds .venv; PYTHON=... names another.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$python; break; }; done)
+
+VENV := .venv
+BIN := $(VENV)/bin
+# Resolves `make lock`; nothing else uses it.
+UV := uv==0.13.9
+
+# Tools that forge, Ape and the tests look for; Ape's and py-solc-x's files stay in the checkout.
+export PATH := $(CURDIR)/$(BIN):$(CURDIR)/node_modules/.bin:$(PATH)
+export APE_DATA_FOLDER := $(CURDIR)/.build/ape
+export SOLCX_BINARY_PATH := $(CURDIR)/.build/solcx
+export HARDHAT_DISABLE_TELEMETRY_PROMPT := true
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export npm_config_update_notifier := false
+
+# Twice quiet: errors alone are shown.
+PIP := $(BIN)/python -m pip -qq --no-input
+SOLC_VERSION = $(shell sed -n 's/.*"solc": "\([0-9.]*\)".*/\1/p' package.json)
+SOLIDITY = $(shell find contracts -name '*.sol')
+
+setup: .build/python .build/node .build/solcx build
+	@:
+
+build: .build/artifacts
+	@:
+
+.build/python: requirements.lock pyproject.toml
+	@[[ -n "$(PYTHON)" ]] || { echo "Python 3.11 or newer is needed and none was found; install it, or name one: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than Python 3.11; install a newer one, or name one: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) comes without venv; install it (on Debian and Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
+	@echo "setup: Python packages into $(VENV)"
+	@[[ -x $(BIN)/python ]] || $(PYTHON) -m venv $(VENV)
+	@$(PIP) install --require-hashes --no-deps -r requirements.lock
+	@$(PIP) install --no-build-isolation --no-deps --editable .
+	@mkdir -p $(@D) && touch $@
+
+.build/node: package-lock.json package.json .npmrc
+	@command -v node >/dev/null || { echo "Node 20 or newer is needed and 'node' was not found; install it first" >&2; exit 1; }
+	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' || { echo "Node 20 or newer is needed and $$(node --version) was found; install a newer one" >&2; exit 1; }
+	@echo "setup: Node packages into node_modules"
+	@npm ci --silent
+	@mkdir -p $(@D) && touch $@
+
+# py-solc-x looks for solc-v<version> in SOLCX_BINARY_PATH.
+.build/solcx: package.json scripts/solc
+	@mkdir -p $@ && ln -sfn ../../scripts/solc $@/solc-v$(SOLC_VERSION) && touch $@
+
+.build/artifacts: .build/python .build/node foundry.toml scripts/_artifacts.py scripts/solc $(SOLIDITY)
+	@echo "build: contracts"
+	@forge build --quiet --skip test
+	@$(BIN)/python scripts/_artifacts.py
+	@touch $@
+
+demo: setup
+	@rebalancer demo $(ARGS)
+
+test: setup
+	@pytest $(ARGS)
+
+check: setup
+	@ruff format --check .
+	@ruff check .
+	@mypy
+	@forge fmt --check
+	@forge lint --severity high --severity med
+
+bench: setup
+	@python scripts/bench.py $(ARGS)
+
+clean:
+	rm -rf $(VENV) node_modules .build out cache rebalancer/artifacts .bench .demo dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Versions and hashes for every Python from 3.11 on; no address of any package index.
+lock:
+	@[[ -x .build/uv/bin/uv ]] || { $(PYTHON) -m venv .build/uv && .build/uv/bin/python -m pip --quiet install $(UV); }
+	.build/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--no-emit-index-url --no-emit-find-links --upgrade --group dev --extra devnet --output-file requirements.lock pyproject.toml
+	npm install --package-lock-only --silent
+	@! grep -nE '://|--(extra-)?index-url|--find-links' requirements.lock || { echo "requirements.lock names a package index" >&2; exit 1; }
+	@! grep -n '"resolved"' package-lock.json || { echo "package-lock.json names a package registry" >&2; exit 1; }

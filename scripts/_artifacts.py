@@ -1,0 +1,111 @@
+"""Collects compiled contracts into rebalancer/artifacts/<Name>.json; `make build` runs it.
+
+Ours come from forge's `out/`, outside ones as their authors published them on npm. Each file holds
+`abi`, `bytecode` and `deployedBytecode` (0x-hex; "0x" for an interface), `linkReferences` and
+`immutableReferences` (where in the deployed code, by the compiler's id of the variable; {} for outside
+contracts, whose authors publish none). The folder is ignored by git and shipped in the wheel, so that the
+installed package needs neither forge nor Node.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+OUT = ROOT / "out"
+MODULES = ROOT / "node_modules"
+TARGET = ROOT / "rebalancer" / "artifacts"
+
+Artifact = dict[str, Any]
+
+PUBLISHED = {
+    "AccessManager": "@openzeppelin/contracts/build/contracts",
+    "ERC1967Proxy": "@openzeppelin/contracts/build/contracts",
+    "NonfungiblePositionManager": "@uniswap/v3-periphery/artifacts/contracts/{name}.sol",
+    "QuoterV2": "@uniswap/swap-router-contracts/artifacts/contracts/lens/{name}.sol",
+    "SwapRouter": "@uniswap/v3-periphery/artifacts/contracts/{name}.sol",
+    "SwapRouter02": "@uniswap/swap-router-contracts/artifacts/contracts/{name}.sol",
+    "TickLens": "@uniswap/v3-periphery/artifacts/contracts/lens/{name}.sol",
+    "UniswapV3Factory": "@uniswap/v3-core/artifacts/contracts/{name}.sol",
+    "UniswapV3Pool": "@uniswap/v3-core/artifacts/contracts/{name}.sol",
+    "WETH9": "@uniswap/v2-periphery/build",
+}
+"""Folder below node_modules that holds <name>.json, by contract."""
+
+MULTICALL3 = """
+const { multicall3Bytecode } = require('./node_modules/viem/_cjs/constants/contracts.js');
+const { multicall3Abi } = require('viem');
+console.log(JSON.stringify({ abi: multicall3Abi, bytecode: multicall3Bytecode }));
+"""
+"""Prints Multicall3, which only viem publishes: its creation code, as a constant in JavaScript."""
+
+CREATION_PREFIX_BYTES = 32
+"""Length of the constructor solc puts before the runtime code of a contract without arguments."""
+
+
+def main() -> None:
+    """Brings rebalancer/artifacts up to date; files that would not change are left alone."""
+    artifacts: dict[str, Artifact] = {}
+    for name, artifact in [*_ours(), *_published(), ("Multicall3", _multicall3())]:
+        if name in artifacts:
+            sys.exit(f"Two contracts are called {name}; artifacts are named by contract, so rename one.")
+        artifacts[name] = artifact
+    TARGET.mkdir(exist_ok=True)
+    for stale in TARGET.glob("*.json"):
+        if stale.stem not in artifacts:
+            stale.unlink()
+    for name, artifact in artifacts.items():
+        text = json.dumps(artifact, separators=(",", ":"), sort_keys=True) + "\n"
+        path = TARGET / f"{name}.json"
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
+
+
+def _ours() -> Iterator[tuple[str, Artifact]]:
+    """Everything forge compiled from a file that is in contracts/ now; tests and libraries are left out."""
+    for path in sorted(OUT.glob("*.sol/*.json")):
+        compiled = json.loads(path.read_text())
+        ((source, name),) = compiled["metadata"]["settings"]["compilationTarget"].items()
+        if source.startswith("contracts/") and (ROOT / source).exists():
+            yield name, _artifact(compiled, compiled["bytecode"], compiled["deployedBytecode"])
+
+
+def _published() -> Iterator[tuple[str, Artifact]]:
+    """Outside contracts, in the two shapes npm packages use: Hardhat's (flat) and solc's (under `evm`)."""
+    for name, folder in PUBLISHED.items():
+        found = json.loads((MODULES / folder.format(name=name) / f"{name}.json").read_text())
+        if "evm" in found:
+            yield name, _artifact(found, found["evm"]["bytecode"], found["evm"]["deployedBytecode"])
+        else:
+            created = {"object": found["bytecode"], "linkReferences": found["linkReferences"]}
+            yield name, _artifact(found, created, {"object": found["deployedBytecode"]})
+
+
+def _multicall3() -> Artifact:
+    """Multicall3 from viem; the runtime code is what its constructor copies."""
+    node = ["node", "--eval", MULTICALL3]
+    found = json.loads(subprocess.run(node, cwd=ROOT, check=True, capture_output=True).stdout)
+    code = bytes.fromhex(found["bytecode"].removeprefix("0x"))
+    runtime = code[CREATION_PREFIX_BYTES:]
+    if b"\x61" + len(runtime).to_bytes(2) + b"\x80\x61\x00\x20" not in code[:CREATION_PREFIX_BYTES]:
+        sys.exit("viem's Multicall3 has another constructor than expected; find its runtime code anew.")
+    return _artifact(found, {"object": found["bytecode"]}, {"object": runtime.hex()})
+
+
+def _artifact(source: Artifact, created: Artifact, deployed: Artifact) -> Artifact:
+    return {
+        "abi": source["abi"],
+        "bytecode": "0x" + created["object"].removeprefix("0x"),
+        "deployedBytecode": "0x" + deployed["object"].removeprefix("0x"),
+        "linkReferences": created.get("linkReferences", {}),
+        "immutableReferences": deployed.get("immutableReferences", {}),
+    }
+
+
+if __name__ == "__main__":
+    main()
