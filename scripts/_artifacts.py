@@ -53,7 +53,9 @@ def main() -> None:
     artifacts: dict[str, Artifact] = {}
     for name, artifact in [*_ours(), *_published(), ("Multicall3", _multicall3())]:
         if name in artifacts:
-            sys.exit(f"Two contracts are called {name}; artifacts are named by contract, so rename one.")
+            sys.exit(
+                f"Two contracts are called {name}; artifacts are named by contract, so rename one."
+            )
         artifacts[name] = artifact
     TARGET.mkdir(exist_ok=True)
     for stale in TARGET.glob("*.json"):
@@ -93,7 +95,9 @@ def _multicall3() -> Artifact:
     code = bytes.fromhex(found["bytecode"].removeprefix("0x"))
     runtime = code[CREATION_PREFIX_BYTES:]
     if b"\x61" + len(runtime).to_bytes(2) + b"\x80\x61\x00\x20" not in code[:CREATION_PREFIX_BYTES]:
-        sys.exit("viem's Multicall3 has another constructor than expected; find its runtime code anew.")
+        sys.exit(
+            "viem's Multicall3 has another constructor than expected; find its runtime code anew."
+        )
     return _artifact(found, {"object": found["bytecode"]}, {"object": runtime.hex()})
 
 
