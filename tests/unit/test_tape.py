@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,6 +42,16 @@ def folder(at: Path, **files: str) -> Path:
     for name, text in files.items():
         (at / f"{name}_rounds.csv").write_text(text)
     return at
+
+
+@pytest.fixture
+def far_from_greenwich() -> Iterator[None]:
+    """A machine whose own clock shows Tokyo's time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        yield
+    time.tzset()
 
 
 # FILES
@@ -163,6 +174,7 @@ def test_cut_without_bounds_or_with_wide_ones_is_the_tape() -> None:
     assert TAPE.cut("1960-01-01", "2100-01-01") == TAPE
 
 
+@pytest.mark.usefixtures("far_from_greenwich")
 def test_cut_reads_dates_as_utc() -> None:
     days = Tape(tuple(Round(day * 86_400, "A/USD", day + 1) for day in range(5)))
 
@@ -270,6 +282,14 @@ def test_synthetic_drift_compounds() -> None:
     (*_, last) = synthetic(seed=1, days=365, market=(model,)).rounds
 
     assert last.answer_e8 == pytest.approx(10**10 * np.e, rel=0.006)  # within one deviation
+
+
+def test_synthetic_feed_publishes_at_exactly_its_deviation() -> None:
+    model = FeedModel("A/USD", 10_000, 50, 86_400, volatility=0.0, drift=0.005 * 365 * 24)
+
+    tape = synthetic(seed=1, days=1 / 24, market=(model,), start=0, step_seconds=3_600)
+
+    assert tape.rounds == (Round(0, "A/USD", 10_000), Round(3_600, "A/USD", 10_050))
 
 
 @pytest.mark.parametrize(
