@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: MIT
+pragma solidity 0.8.30;
+
+import { LocalToken } from "./MockToken.sol";
+
+/// @title BlocklistToken
+/// @notice USDC's quirks: single holders can be shut out, transfers can be stopped for everybody, and permits are signed for
+/// version "2" of the domain. Anyone may block and pause here; function names are USDC's.
+contract BlocklistToken is LocalToken {
+    bool public paused;
+    mapping(address holder => bool) public isBlacklisted;
+
+    error TokenPaused();
+    error HolderBlacklisted(address holder);
+
+    constructor(string memory name_, string memory symbol_, uint8 decimals_)
+        LocalToken(name_, symbol_, decimals_, "2")
+    { }
+
+    /* ANYONE */
+
+    function blacklist(address holder) external {
+        isBlacklisted[holder] = true;
+    }
+
+    function unBlacklist(address holder) external {
+        isBlacklisted[holder] = false;
+    }
+
+    function pause() external {
+        paused = true;
+    }
+
+    function unpause() external {
+        paused = false;
+    }
+
+    function _update(address from, address to, uint256 value) internal override {
+        if (paused) revert TokenPaused();
+        if (isBlacklisted[from]) revert HolderBlacklisted(from);
+        if (isBlacklisted[to]) revert HolderBlacklisted(to);
+        super._update(from, to, value);
+    }
+}

@@ -1,0 +1,380 @@
+"""How is a contract spoken to: call data out, results, events and refusals back?
+
+Types are parsed once, when an interface is first asked for, so that encoding a call costs no more
+than filling in its numbers. Addresses come out checksummed and go in in any hex spelling. Structs
+and several results come out as plain tuples in ABI order, a single result as itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
+from typing import Any, Self
+
+from eth_abi.codec import ABICodec
+from eth_abi.decoding import AddressDecoder, ContextFramesBytesIO, TupleDecoder
+from eth_abi.encoding import AddressEncoder, TupleEncoder
+from eth_abi.exceptions import DecodingError
+from eth_abi.registry import BaseEquals
+from eth_abi.registry import registry as default_registry
+from eth_utils.address import to_checksum_address
+from eth_utils.crypto import keccak
+
+from rebalancer.chain.artifacts import artifact_names, load_artifact
+from rebalancer.chain.rpc import Call, Rpc, at_block
+from rebalancer.errors import ContractMissing, ContractReverted, RpcRejected
+
+__all__ = [
+    "Contract",
+    "Event",
+    "Function",
+    "Interface",
+    "decode_logs",
+    "decode_revert",
+    "interface",
+    "reverted",
+]
+
+_PANICS = {
+    0x01: "an assertion failed",
+    0x11: "a number overflowed",
+    0x12: "a division by zero",
+    0x21: "a value outside its enum",
+    0x31: "a pop from an empty array",
+    0x32: "an index outside its array",
+    0x41: "too much memory",
+    0x51: "a call of an empty function pointer",
+}
+
+_checksummed = lru_cache(maxsize=4096)(to_checksum_address)
+
+
+class _ChecksumAddressDecoder(AddressDecoder):
+    decoder_fn = staticmethod(_checksummed)
+
+
+def _make_codec() -> ABICodec:
+    registry = default_registry.copy()
+    registry.unregister("address")
+    registry.register(
+        BaseEquals("address"), AddressEncoder, _ChecksumAddressDecoder, label="address"
+    )
+    return ABICodec(registry)
+
+
+_CODEC = _make_codec()
+
+
+def _type(parameter: Mapping[str, Any]) -> str:
+    """Canonical type of a parameter: structs spelt out as tuples."""
+    kind: str = parameter["type"]
+    if not kind.startswith("tuple"):
+        return kind
+    inner = ",".join(_type(part) for part in parameter["components"])
+    return f"({inner}){kind.removeprefix('tuple')}"
+
+
+@dataclass(frozen=True)
+class _Record:
+    """A sequence of named parameters with its coders made ready."""
+
+    types: tuple[str, ...]
+    names: tuple[str, ...]
+    _encoder: Any = field(repr=False, compare=False)
+    _decoder: Any = field(repr=False, compare=False)
+
+    @classmethod
+    def of(cls, parameters: Iterable[Mapping[str, Any]]) -> Self:
+        parameters = tuple(parameters)
+        types = tuple(_type(parameter) for parameter in parameters)
+        names = tuple(
+            parameter.get("name") or f"arg{i}" for i, parameter in enumerate(parameters)
+        )
+        registry = _CODEC._registry
+        return cls(
+            types,
+            names,
+            TupleEncoder(encoders=[registry.get_encoder(kind) for kind in types]),
+            TupleDecoder(decoders=[registry.get_decoder(kind) for kind in types]),
+        )
+
+    def encode(self, values: Sequence[Any]) -> bytes:
+        return bytes(self._encoder(values)) if self.types else b""
+
+    def decode(self, data: bytes) -> tuple[Any, ...]:
+        return tuple(self._decoder(ContextFramesBytesIO(data))) if self.types else ()
+
+
+@dataclass(frozen=True)
+class Function:
+    """One function of a contract."""
+
+    name: str
+    signature: str
+    selector: bytes
+    inputs: _Record
+    outputs: _Record
+
+    def encode(self, *args: Any) -> str:
+        """Call data, as hex."""
+        return "0x" + (self.selector + self.inputs.encode(args)).hex()
+
+    def decode(self, data: bytes | str) -> Any:
+        """What it returned: a tuple of several results, a single one as itself, None of none.
+
+        Raises:
+            eth_abi DecodingError: the data is not what this function returns.
+        """
+        values = self.outputs.decode(_bytes(data))
+        if not values:
+            return None
+        return values[0] if len(values) == 1 else values
+
+
+@dataclass(frozen=True)
+class Event:
+    """One event as it happened. Indexed strings and arrays are their 32-byte hashes."""
+
+    name: str
+    address: str
+    values: Mapping[str, Any]
+    block_number: int
+    transaction_hash: str
+    log_index: int
+
+
+@dataclass(frozen=True)
+class _EventShape:
+    name: str
+    topic: str
+    order: tuple[str, ...]
+    indexed: _Record
+    data: _Record
+
+    def decode(self, log: Mapping[str, Any]) -> Event:
+        topics = b"".join(_bytes(topic) for topic in log["topics"][1:])
+        found = dict(zip(self.indexed.names, self.indexed.decode(topics), strict=True))
+        found |= zip(self.data.names, self.data.decode(_bytes(log["data"])), strict=True)
+        return Event(
+            self.name,
+            _checksummed(log["address"]),
+            {name: found[name] for name in self.order},
+            int(log["blockNumber"], 16),
+            log["transactionHash"],
+            int(log["logIndex"], 16),
+        )
+
+
+@dataclass(frozen=True)
+class _ErrorShape:
+    name: str
+    selector: bytes
+    values: _Record
+
+
+@dataclass(frozen=True)
+class Interface:
+    """A parsed ABI. Overloaded functions are found by signature, others also by bare name."""
+
+    name: str
+    functions: Mapping[str, Function]
+    events: Mapping[str, _EventShape]
+    errors: Mapping[bytes, _ErrorShape]
+    constructor: _Record
+
+    @classmethod
+    def of(cls, name: str, abi: Iterable[Mapping[str, Any]]) -> Self:
+        """Parse a JSON ABI."""
+        functions: dict[str, Function] = {}
+        events: dict[str, _EventShape] = {}
+        errors: dict[bytes, _ErrorShape] = {}
+        constructor = _Record.of(())
+        for entry in abi:
+            kind = entry.get("type", "function")
+            if kind == "constructor":
+                constructor = _Record.of(entry["inputs"])
+            elif kind == "function":
+                function = _function(entry)
+                functions[function.signature] = function
+                functions.setdefault(function.name, function)
+            elif kind == "event":
+                event = _event(entry)
+                events[event.topic] = event
+            elif kind == "error":
+                error = _error(entry)
+                errors[error.selector] = error
+        return cls(name, functions, events, errors, constructor)
+
+    def at(self, address: str) -> Contract:
+        """A handle on the contract at an address."""
+        return Contract(self, _checksummed(address))
+
+    def decode_log(self, log: Mapping[str, Any]) -> Event | None:
+        """The event a JSON log records, or None when it is none of this interface's."""
+        shape = self.events.get(log["topics"][0]) if log["topics"] else None
+        try:
+            return shape.decode(log) if shape else None
+        except (DecodingError, ValueError):
+            # Another contract's event of the same signature, with other fields indexed.
+            return None
+
+
+@dataclass(frozen=True)
+class Contract:
+    """An interface at an address."""
+
+    interface: Interface
+    address: str
+
+    def data(self, function: str, *args: Any) -> str:
+        """Call data, as hex."""
+        return self.interface.functions[function].encode(*args)
+
+    def request(
+        self,
+        function: str,
+        *args: Any,
+        block: int | str | bytes = "latest",
+        sender: str | None = None,
+    ) -> Call:
+        """The `eth_call` to put into a batch; `result` reads its answer."""
+        message = {"to": self.address, "data": self.data(function, *args)}
+        if sender is not None:
+            message["from"] = sender
+        return "eth_call", (message, at_block(block))
+
+    def result(self, function: str, answer: Any) -> Any:
+        """What an `eth_call` answered: decoded, or raised when the contract refused.
+
+        Raises:
+            ContractReverted: the contract refused.
+            ContractMissing: nothing lives at the address, or something else does.
+            RpcRejected: the node refused.
+        """
+        if isinstance(answer, RpcRejected):
+            raise reverted(answer) from None
+        shape = self.interface.functions[function]
+        data = _bytes(answer)
+        if not data and shape.outputs.types:
+            raise ContractMissing(self.interface.name, self.address)
+        try:
+            return shape.decode(data)
+        except DecodingError:
+            raise ContractMissing(self.interface.name, self.address) from None
+
+    def call(
+        self,
+        rpc: Rpc,
+        function: str,
+        *args: Any,
+        block: int | str | bytes = "latest",
+        sender: str | None = None,
+    ) -> Any:
+        """Read the contract at a block: a number, a tag or a hash.
+
+        Raises:
+            As `result`, and everything `Rpc.call` raises.
+        """
+        answers = rpc.batch_settled([self.request(function, *args, block=block, sender=sender)])
+        return self.result(function, answers[0])
+
+
+@cache
+def interface(name: str) -> Interface:
+    """The interface of a packaged contract.
+
+    Raises:
+        ArtifactMissing: there is none of that name.
+    """
+    return Interface.of(name, load_artifact(name).abi)
+
+
+def decode_logs(logs: Iterable[Mapping[str, Any]], *interfaces: Interface) -> list[Event]:
+    """The events that any of the interfaces knows, in the order of the logs."""
+    events = []
+    for log in logs:
+        for known in interfaces:
+            if event := known.decode_log(log):
+                events.append(event)
+                break
+    return events
+
+
+def reverted(rejection: RpcRejected) -> ContractReverted | RpcRejected:
+    """A node's rejection as a contract's refusal, if it was one; otherwise itself."""
+    if rejection.data or "revert" in rejection.message.lower():
+        return decode_revert(rejection.data)
+    return rejection
+
+
+def decode_revert(data: bytes) -> ContractReverted:
+    """Revert data as a refusal with its name and numbers, from all packaged interfaces."""
+    if not data:
+        return ContractReverted("NoReason", {}, data)
+    shape = _known_errors().get(data[:4])
+    if shape is None:
+        return ContractReverted("UnknownError", {"data": "0x" + data.hex()}, data)
+    try:
+        values = dict(zip(shape.values.names, shape.values.decode(data[4:]), strict=True))
+    except (DecodingError, ValueError):
+        return ContractReverted("UnknownError", {"data": "0x" + data.hex()}, data)
+    if shape.name == "Panic":
+        values["meaning"] = _PANICS.get(values["code"], "unknown")
+    return ContractReverted(shape.name, values, data)
+
+
+@cache
+def _known_errors() -> Mapping[bytes, _ErrorShape]:
+    builtin = (
+        {"name": "Error", "inputs": [{"name": "message", "type": "string"}]},
+        {"name": "Panic", "inputs": [{"name": "code", "type": "uint256"}]},
+    )
+    known = {error.selector: error for error in map(_error, builtin)}
+    for name in artifact_names():
+        known |= interface(name).errors
+    return known
+
+
+def _signature(entry: Mapping[str, Any]) -> str:
+    return f"{entry['name']}({','.join(_type(part) for part in entry['inputs'])})"
+
+
+def _function(entry: Mapping[str, Any]) -> Function:
+    signature = _signature(entry)
+    return Function(
+        entry["name"],
+        signature,
+        keccak(text=signature)[:4],
+        _Record.of(entry["inputs"]),
+        _Record.of(entry.get("outputs", ())),
+    )
+
+
+def _event(entry: Mapping[str, Any]) -> _EventShape:
+    named = [
+        {**part, "name": part.get("name") or f"arg{i}"} for i, part in enumerate(entry["inputs"])
+    ]
+    return _EventShape(
+        entry["name"],
+        "0x" + keccak(text=_signature(entry)).hex(),
+        tuple(part["name"] for part in named),
+        _Record.of(_as_topic(part) for part in named if part["indexed"]),
+        _Record.of(part for part in named if not part["indexed"]),
+    )
+
+
+def _as_topic(part: Mapping[str, Any]) -> Mapping[str, Any]:
+    kind = part["type"]
+    hashed = kind in ("string", "bytes") or kind.endswith("]") or kind.startswith("tuple")
+    return {"name": part["name"], "type": "bytes32" if hashed else kind}
+
+
+def _error(entry: Mapping[str, Any]) -> _ErrorShape:
+    return _ErrorShape(
+        entry["name"], keccak(text=_signature(entry))[:4], _Record.of(entry["inputs"])
+    )
+
+
+def _bytes(data: bytes | str) -> bytes:
+    return data if isinstance(data, bytes) else bytes.fromhex(data.removeprefix("0x"))

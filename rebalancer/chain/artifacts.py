@@ -1,0 +1,96 @@
+"""Which compiled contracts does the package carry, and what is in them?
+
+`rebalancer/artifacts/<Name>.json` holds one contract each: ours as forge writes them, outside ones
+(Uniswap, WETH9, Multicall3) as their npm packages publish them. The build makes that folder; this
+module only reads it. Both shapes of bytecode are understood: forge's object and Hardhat's string.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from rebalancer.errors import ArtifactMissing
+
+__all__ = ["Artifact", "artifact_names", "load_artifact"]
+
+LinkReferences = Mapping[str, tuple[int, ...]]
+"""Library name → byte offsets in the creation code where its 20-byte address belongs."""
+
+_ADDRESS_BYTES = 20
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One compiled contract. `abi` is the JSON ABI; hex is `0x`-less, links still open."""
+
+    name: str
+    abi: tuple[Mapping[str, Any], ...]
+    creation_hex: str
+    runtime_hex: str
+    links: LinkReferences
+
+    def creation_code(self, libraries: Mapping[str, str] | None = None) -> bytes:
+        """Creation code with every library filled in.
+
+        Raises:
+            ArtifactMissing: the address of a library it needs was not given.
+        """
+        code = self.creation_hex
+        for library, offsets in self.links.items():
+            if libraries is None or library not in libraries:
+                raise ArtifactMissing(f"{self.name} (its library {library} has no address)")
+            address = libraries[library].removeprefix("0x").lower()
+            for offset in offsets:
+                code = code[: 2 * offset] + address + code[2 * (offset + _ADDRESS_BYTES) :]
+        return bytes.fromhex(code)
+
+    def runtime_code(self) -> bytes:
+        """Runtime code as compiled: immutables zero, so only for contracts without any."""
+        return bytes.fromhex(self.runtime_hex)
+
+
+def artifact_names() -> tuple[str, ...]:
+    """Names of all packaged contracts, sorted."""
+    return tuple(sorted(name for name, _ in _files()))
+
+
+@cache
+def load_artifact(name: str) -> Artifact:
+    """The packaged contract of that name.
+
+    Raises:
+        ArtifactMissing: there is none.
+    """
+    file = resources.files("rebalancer").joinpath("artifacts", f"{name}.json")
+    try:
+        raw = json.loads(file.read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        raise ArtifactMissing(name) from None
+    creation, links = _bytecode(raw.get("bytecode"), raw.get("linkReferences"))
+    runtime, _ = _bytecode(raw.get("deployedBytecode"), None)
+    return Artifact(name, tuple(raw["abi"]), creation, runtime, links)
+
+
+def _files() -> Iterator[tuple[str, Any]]:
+    folder = resources.files("rebalancer").joinpath("artifacts")
+    if folder.is_dir():
+        for file in folder.iterdir():
+            if file.name.endswith(".json"):
+                yield file.name.removesuffix(".json"), file
+
+
+def _bytecode(code: Any, outer_links: Any) -> tuple[str, LinkReferences]:
+    if isinstance(code, dict):
+        outer_links = code.get("linkReferences")
+        code = code.get("object")
+    links = {
+        library: tuple(place["start"] for place in places)
+        for libraries in (outer_links or {}).values()
+        for library, places in libraries.items()
+    }
+    return (code or "").removeprefix("0x"), links

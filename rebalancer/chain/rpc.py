@@ -1,0 +1,232 @@
+"""How does one endpoint answer a JSON-RPC question over HTTP?
+
+One `Rpc` is one endpoint and one kept-alive connection; it is not meant to be shared by threads.
+It never retries: who asks knows whether asking twice is safe. It never prints the path, the query
+or the credentials of its URL, because providers put keys there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import urllib3
+from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError, SSLError, TimeoutError
+
+from rebalancer.errors import RpcMalformed, RpcRejected, RpcTimeout, RpcUnreachable, WrongChain
+
+__all__ = ["Call", "Rpc", "at_block", "endpoint_name"]
+
+Call = tuple[str, Sequence[Any]]
+"""A method and its parameters, as JSON."""
+
+_HEADERS = {"Content-Type": "application/json", "Accept": "application/json"}
+_OK = 200
+
+
+def endpoint_name(url: str) -> str:
+    """What may be shown of an RPC URL: scheme://host:port, without credentials, path or query."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return "(unreadable address)"
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return "(not an http address)"
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{host}" + (f":{port}" if port else "")
+
+
+def at_block(block: int | str | bytes) -> Any:
+    """The block parameter of a read: a number, a tag, or a block hash (EIP-1898).
+
+    A hash must belong to the canonical chain, so that a reorg fails the read instead of letting
+    one decision mix two chains.
+    """
+    if isinstance(block, bytes):
+        return {"blockHash": "0x" + block.hex(), "requireCanonical": True}
+    if isinstance(block, int):
+        return hex(block)
+    if len(block) == 2 + 64:
+        return {"blockHash": block, "requireCanonical": True}
+    return block
+
+
+class Rpc:
+    """One JSON-RPC endpoint over HTTP.
+
+    Before the first question it asks the endpoint for its chain id when `expected_chain_id` is
+    given, and again after every loss of connection: the node that comes back may be another.
+    """
+
+    def __init__(
+        self, url: str, timeout_s: float = 10.0, expected_chain_id: int | None = None
+    ) -> None:
+        self.endpoint = endpoint_name(url)
+        self.timeout_s = timeout_s
+        self.expected_chain_id = expected_chain_id
+        if "(" in self.endpoint:
+            raise RpcUnreachable(self.endpoint, "it must start with http:// or https://")
+        parts = urlsplit(url)
+        self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        headers = dict(_HEADERS)
+        if parts.username is not None:
+            secret = f"{parts.username}:{parts.password or ''}"
+            headers |= urllib3.make_headers(basic_auth=secret)
+        self._pool = urllib3.connection_from_url(
+            self.endpoint,
+            headers=headers,
+            timeout=urllib3.Timeout(total=timeout_s),
+            retries=False,
+            maxsize=1,
+        )
+        self._next_id = 1
+        self._chain_known = expected_chain_id is None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Drop the connection; the next question opens a new one."""
+        self._pool.close()
+
+    def chain_id(self) -> int:
+        """The chain id the endpoint serves.
+
+        Raises:
+            WrongChain: it is not the expected one.
+        """
+        answer = self._settle([("eth_chainId", ())])[0]
+        if isinstance(answer, RpcRejected):
+            raise answer
+        try:
+            actual = int(answer, 16)
+        except (TypeError, ValueError):
+            raise RpcMalformed(self.endpoint, "its chain id is not a number") from None
+        if self.expected_chain_id is not None and actual != self.expected_chain_id:
+            raise WrongChain(self.expected_chain_id, actual)
+        self._chain_known = True
+        return actual
+
+    def call(self, method: str, *params: Any) -> Any:
+        """The result of one method.
+
+        Raises:
+            RpcUnreachable, RpcTimeout, RpcMalformed: no answer, or none that can be read.
+            RpcRejected: the node answered with an error.
+            WrongChain: the endpoint serves another chain than expected.
+        """
+        return self.batch([(method, params)])[0]
+
+    def batch(self, calls: Sequence[Call]) -> list[Any]:
+        """The results of many methods, asked in one HTTP request, in the order of the calls.
+
+        Raises:
+            As `call`; of several refused methods the first is raised, the others may have run.
+        """
+        answers = self.batch_settled(calls)
+        for answer in answers:
+            if isinstance(answer, RpcRejected):
+                raise answer
+        return answers
+
+    def batch_settled(self, calls: Sequence[Call]) -> list[Any]:
+        """As `batch`, but a refused method yields its RpcRejected in place of a result."""
+        if not calls:
+            return []
+        if not self._chain_known:
+            self.chain_id()
+        return self._settle(calls)
+
+    def _settle(self, calls: Sequence[Call]) -> list[Any]:
+        first_id = self._next_id
+        self._next_id += len(calls)
+        requests = [
+            {"jsonrpc": "2.0", "id": first_id + i, "method": method, "params": list(params)}
+            for i, (method, params) in enumerate(calls)
+        ]
+        # A lone question goes out bare: some endpoints do not serve batches.
+        body = self._post(requests if len(requests) > 1 else requests[0])
+        if isinstance(body, dict) and len(calls) > 1 and "error" in body:
+            raise _rejection("batch", body["error"])
+        answers = body if isinstance(body, list) else [body]
+        by_id = {answer.get("id"): answer for answer in answers if isinstance(answer, dict)}
+        if len(calls) == 1 and len(answers) == 1 and isinstance(answers[0], dict):
+            # Errors found before the id could be read carry a null id.
+            by_id = {first_id: answers[0]} if answers[0].get("id") in (first_id, None) else {}
+        results: list[Any] = []
+        for i, (method, _) in enumerate(calls):
+            answer = by_id.get(first_id + i)
+            if answer is None:
+                raise RpcMalformed(self.endpoint, f"no answer to {method}")
+            if answer.get("error") is not None:
+                results.append(_rejection(method, answer["error"]))
+            elif "result" in answer:
+                results.append(answer["result"])
+            else:
+                raise RpcMalformed(self.endpoint, f"neither result nor error for {method}")
+        return results
+
+    def _post(self, payload: Any) -> Any:
+        # The library's own messages name the URL with its path, so none is passed on or chained.
+        try:
+            response = self._pool.request("POST", self._target, body=json.dumps(payload))
+        except NewConnectionError:
+            raise self._lost("the connection was refused or the host is unknown") from None
+        except TimeoutError:
+            self._chain_known = self.expected_chain_id is None
+            raise RpcTimeout(self.endpoint, self.timeout_s) from None
+        except ProtocolError:
+            raise self._lost("the connection broke off") from None
+        except SSLError:
+            raise self._lost("its TLS certificate or protocol was not accepted") from None
+        except HTTPError as error:
+            raise self._lost(type(error).__name__) from None
+        try:
+            body = json.loads(response.data)
+        except ValueError:
+            body = None
+        if isinstance(body, dict | list) and body:
+            return body
+        if response.status != _OK:
+            raise self._lost(f"it answered HTTP {response.status}")
+        raise RpcMalformed(self.endpoint, "the body is not a JSON object")
+
+    def _lost(self, reason: str) -> RpcUnreachable:
+        self._chain_known = self.expected_chain_id is None
+        return RpcUnreachable(self.endpoint, reason)
+
+
+def _rejection(method: str, error: Any) -> RpcRejected:
+    if not isinstance(error, dict):
+        return RpcRejected(method, 0, str(error))
+    code = error.get("code", 0)
+    return RpcRejected(
+        method,
+        code if isinstance(code, int) else 0,
+        str(error.get("message", "no message")),
+        _revert_data(error.get("data")),
+    )
+
+
+def _revert_data(data: Any) -> bytes:
+    """Revert data as nodes pass it: a hex string, or (Hardhat) an object that holds one."""
+    while isinstance(data, dict):
+        data = data.get("data")
+    if not isinstance(data, str):
+        return b""
+    try:
+        return bytes.fromhex(data[data.index("0x") + 2 :])
+    except ValueError:
+        return b""
