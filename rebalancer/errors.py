@@ -243,3 +243,69 @@ class BadCut(TapeError):
         self.until = until
         self.why = why
         super().__init__(f"Cannot cut the tape from {since} to {until}: {why}.")
+
+
+# --- pools: quoting from a snapshot ------------------------------------------------------------
+
+
+class PoolError(RebalancerError):
+    """A pool cannot be read, or cannot trade what is asked of it."""
+
+    exit_code = 12
+
+
+class BadAmount(PoolError):
+    """An amount to trade is nothing, less than nothing, or more than a venue can be asked for."""
+
+    def __init__(self, amount_raw: object) -> None:
+        self.amount_raw = amount_raw
+        super().__init__(
+            f"{amount_raw!r} is not an amount to trade: give a whole number of raw units "
+            "from 1 to 2^255 - 1."
+        )
+
+
+class BadPoolSnapshot(PoolError):
+    """A pool's snapshot is unreadable or contradicts itself; `source` is where it came from."""
+
+    def __init__(self, why: str, source: str = "") -> None:
+        self.why = why
+        self.source = source
+        where = f" {source}" if source else ""
+        super().__init__(f"Bad pool snapshot{where}: {why}; mend it or fetch it again.")
+
+
+class LiquidityExhausted(PoolError):
+    """A pool cannot trade a whole amount; `possible_raw` of the same token is the most it can."""
+
+    def __init__(self, pool: str, token: str, asked_raw: int, possible_raw: int) -> None:
+        self.pool = pool
+        self.token = token
+        self.asked_raw = asked_raw
+        self.possible_raw = possible_raw
+        super().__init__(
+            f"Pool {pool} can trade at most {possible_raw} raw units of {token}, not {asked_raw}: "
+            "ask for less or use another pool."
+        )
+
+
+class UnknownToken(PoolError):
+    """A pool does not trade the pair it was asked for."""
+
+    def __init__(self, pool: str, token_in: str, token_out: str) -> None:
+        self.pool = pool
+        self.token_in = token_in
+        self.token_out = token_out
+        super().__init__(
+            f"Pool {pool} does not trade {token_in} for {token_out}: use a pool of that pair."
+        )
+
+
+class UnsupportedPool(PoolError):
+    """A snapshot is of a protocol that cannot be quoted."""
+
+    def __init__(self, protocol: str) -> None:
+        self.protocol = protocol
+        super().__init__(
+            f"Pools of {protocol} cannot be quoted: use a Uniswap V3 pool of the same pair."
+        )

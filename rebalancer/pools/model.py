@@ -1,0 +1,122 @@
+"""What every pool is to the rest of the package, whichever protocol it speaks.
+
+The planner sees only `Pool`: it names tokens by address, quotes in raw units, and can be traded
+on paper. A new protocol is a new module beside `uniswap_v3.py` whose class satisfies `Pool`, and
+one line in `snapshot.py`. Nothing here does I/O.
+
+Conventions: addresses are kept in lower case (callers may pass any case); amounts are raw units;
+a price is output per input, both raw. An amount of 0 is refused with `BadAmount`, as `swap` of a
+Uniswap pool refuses it on chain: a trade of nothing is a mistake of the caller, not a quote of 0.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Protocol, Self
+
+from rebalancer.errors import BadAmount, BadPoolSnapshot
+
+__all__ = ["MAX_AMOUNT_RAW", "Pool", "Token", "address_key", "check_amount"]
+
+MAX_AMOUNT_RAW = 2**255 - 1
+"""Largest amount that a signed 256-bit word, which venues take amounts in, can carry."""
+
+_ADDRESS = re.compile(r"0x[0-9a-f]{40}")
+
+
+def address_key(address: str) -> str:
+    """The lower-case form under which this package compares addresses.
+
+    Raises:
+        BadPoolSnapshot: it is not 0x and 40 hexadecimal digits.
+    """
+    key = address.lower()
+    if not _ADDRESS.fullmatch(key):
+        raise BadPoolSnapshot(f"{address!r} is not an address of 0x and 40 hexadecimal digits")
+    return key
+
+
+def check_amount(amount_raw: object) -> None:
+    """Refuse what no venue can be asked for: nothing, less than nothing, more than a word holds.
+
+    Raises:
+        BadAmount: not an int in 1 … 2^255 - 1.
+    """
+    if not isinstance(amount_raw, int) or not 0 < amount_raw <= MAX_AMOUNT_RAW:
+        raise BadAmount(amount_raw)
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """An ERC-20 as a pool knows it; `address` is kept in lower case."""
+
+    address: str
+    symbol: str
+    decimals: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "address", address_key(self.address))
+        if not 0 <= self.decimals <= 255:
+            raise BadPoolSnapshot(f"{self.symbol} cannot have {self.decimals} decimals")
+
+
+class Pool(Protocol):
+    """The state of one pool at one block. Immutable: a swap gives a new pool."""
+
+    @property
+    def address(self) -> str:
+        """Where it is deployed, in lower case."""
+
+    @property
+    def tokens(self) -> tuple[Token, ...]:
+        """What it trades, in the pool's own order."""
+
+    @property
+    def fee_pips(self) -> int:
+        """The part of the input it keeps, in millionths."""
+
+    def quote_in(self, token_in: str, token_out: str, amount_raw: int) -> int:
+        """Raw units of `token_out` that come out when exactly `amount_raw` of `token_in` goes in.
+
+        Raises:
+            BadAmount: `amount_raw` is not in 1 … 2^255 - 1.
+            UnknownToken: the pool does not trade the pair.
+            LiquidityExhausted: the pool cannot take the whole amount.
+        """
+
+    def quote_out(self, token_in: str, token_out: str, amount_raw: int) -> int:
+        """Raw units of `token_in` that must go in for exactly `amount_raw` of `token_out`.
+
+        Raises:
+            BadAmount: `amount_raw` is not in 1 … 2^255 - 1.
+            UnknownToken: the pool does not trade the pair.
+            LiquidityExhausted: the pool cannot give the whole amount.
+        """
+
+    def swapped(self, token_in: str, token_out: str, amount_raw: int) -> tuple[int, Self]:
+        """What comes out for `amount_raw` in, and the pool as that swap leaves it.
+
+        Raises:
+            as `quote_in`.
+        """
+
+    def spot_price(self, token_in: str, token_out: str) -> Fraction:
+        """Raw `token_out` per raw `token_in` of an infinitely small trade, before the fee. Exact.
+
+        Raises:
+            UnknownToken: the pool does not trade the pair.
+        """
+
+    def flow_to(self, token_in: str, token_out: str, marginal: float) -> tuple[int, int]:
+        """The trade after which one more unit in would yield `marginal` units out, fee included.
+
+        Returns raw (in, out): (0, 0) when the pool's next unit already yields no more than that,
+        and the most that the pool can trade when `marginal` is 0. In falls as `marginal` rises.
+        In is exact up to the precision of the float; out is what the pool pays for that much in,
+        to within a raw unit a tick. The planner uses it to aim and `quote_in` to hit.
+
+        Raises:
+            UnknownToken: the pool does not trade the pair.
+        """

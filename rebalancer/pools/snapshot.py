@@ -1,0 +1,136 @@
+"""Pools from and to snapshot files: which protocol a snapshot is of, and whether it is whole.
+
+A snapshot is JSON: one pool's complete state at one block. Each protocol is told by the key that
+only its snapshots have; `_PROTOCOLS` is the one place that knows them all. Only `load` of a path
+and `save` touch the disk.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from os import PathLike
+from pathlib import Path
+
+from rebalancer.errors import BadPoolSnapshot, UnsupportedPool
+from rebalancer.pools.model import Token
+from rebalancer.pools.uniswap_v3 import Tick, TickProfile, UniswapV3Pool
+
+__all__ = ["load", "save"]
+
+Snapshot = Mapping[str, object]
+
+
+def load(source: str | PathLike[str] | Snapshot) -> UniswapV3Pool:
+    """The pool in a snapshot, given as the path of a JSON file or as its parsed content.
+
+    Raises:
+        BadPoolSnapshot: unreadable, incomplete, or contradicting itself.
+        UnsupportedPool: of a protocol that cannot be quoted.
+    """
+    if isinstance(source, Mapping):
+        return _read(source)
+    try:
+        content = json.loads(Path(source).read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise BadPoolSnapshot("the file does not hold a JSON object")
+        return _read(content)
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise BadPoolSnapshot(f"the file cannot be read ({why})", str(source)) from error
+    except ValueError as error:
+        raise BadPoolSnapshot(f"the file is not JSON ({error})", str(source)) from error
+    except BadPoolSnapshot as error:
+        raise BadPoolSnapshot(error.why, str(source)) from error
+
+
+def save(pool: UniswapV3Pool, path: str | PathLike[str]) -> None:
+    """Write the snapshot that `load` reads back as an equal pool."""
+    Path(path).write_text(json.dumps(pool.to_json(), indent=2) + "\n", encoding="utf-8")
+
+
+def _read(snapshot: Snapshot) -> UniswapV3Pool:
+    for key, protocol, read in _PROTOCOLS:
+        if key in snapshot:
+            if read is None:
+                raise UnsupportedPool(protocol)
+            return read(snapshot)
+    keys = ", ".join(key for key, _, _ in _PROTOCOLS)
+    raise BadPoolSnapshot(f"no protocol is told by its keys; one of {keys} is expected")
+
+
+def _uniswap_v3(snapshot: Snapshot) -> UniswapV3Pool:
+    scalars = _object(snapshot, "scalars")
+    return UniswapV3Pool(
+        address=_text(snapshot, "pool"),
+        token0=_token(snapshot, "token0"),
+        token1=_token(snapshot, "token1"),
+        profile=TickProfile(
+            fee_pips=_int(scalars, "fee"),
+            tick_spacing=_int(scalars, "tick_spacing"),
+            ticks=_ticks(_object(snapshot, "tick_data")),
+        ),
+        sqrt_price_x96=_int(scalars, "sqrt_price_x96"),
+        tick=_int(scalars, "tick"),
+        liquidity=_int(scalars, "liquidity"),
+        chain_id=_int(snapshot, "chain_id"),
+        block=_int(snapshot, "block"),
+        name=_text(snapshot, "name"),
+    )
+
+
+_PROTOCOLS: tuple[tuple[str, str, Callable[[Snapshot], UniswapV3Pool] | None], ...] = (
+    ("pool_manager", "Uniswap V4", None),
+    ("weights", "Balancer", None),
+    ("a_coefficient", "Curve", None),
+    ("pool", "Uniswap V3", _uniswap_v3),
+)
+"""(the key that tells it, protocol, reader); a protocol without a reader is known but not quoted."""
+
+
+def _ticks(tick_data: Snapshot) -> tuple[Tick, ...]:
+    """Tick → [liquidity_gross, liquidity_net, block], in any order."""
+    ticks = []
+    for index, row in tick_data.items():
+        match row:
+            case [int(gross), int(net), *_]:
+                pass
+            case _:
+                raise BadPoolSnapshot(f"tick {index} is not [liquidity_gross, liquidity_net, …]")
+        try:
+            ticks.append(Tick(int(index), gross, net))
+        except ValueError as error:
+            raise BadPoolSnapshot(f"{index!r} is not a tick") from error
+    return tuple(sorted(ticks))
+
+
+def _token(snapshot: Snapshot, key: str) -> Token:
+    token = _object(snapshot, key)
+    return Token(_text(token, "address"), _text(token, "symbol"), _int(token, "decimals"))
+
+
+def _field(snapshot: Snapshot, key: str) -> object:
+    if key not in snapshot:
+        raise BadPoolSnapshot(f"{key} is missing")
+    return snapshot[key]
+
+
+def _object(snapshot: Snapshot, key: str) -> Snapshot:
+    value = _field(snapshot, key)
+    if not isinstance(value, Mapping):
+        raise BadPoolSnapshot(f"{key} is not an object")
+    return value
+
+
+def _int(snapshot: Snapshot, key: str) -> int:
+    value = _field(snapshot, key)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise BadPoolSnapshot(f"{key} is not a whole number")
+    return value
+
+
+def _text(snapshot: Snapshot, key: str) -> str:
+    value = _field(snapshot, key)
+    if not isinstance(value, str):
+        raise BadPoolSnapshot(f"{key} is not a text")
+    return value
