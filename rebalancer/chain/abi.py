@@ -88,9 +88,7 @@ class _Record:
     def of(cls, parameters: Iterable[Mapping[str, Any]]) -> Self:
         parameters = tuple(parameters)
         types = tuple(_type(parameter) for parameter in parameters)
-        names = tuple(
-            parameter.get("name") or f"arg{i}" for i, parameter in enumerate(parameters)
-        )
+        names = tuple(parameter.get("name") or f"arg{i}" for i, parameter in enumerate(parameters))
         registry = _CODEC._registry
         return cls(
             types,

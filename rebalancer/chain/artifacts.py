@@ -1,17 +1,18 @@
 """Which compiled contracts does the package carry, and what is in them?
 
-`rebalancer/artifacts/<Name>.json` holds one contract each: ours as forge writes them, outside ones
-(Uniswap, WETH9, Multicall3) as their npm packages publish them. The build makes that folder; this
-module only reads it. Both shapes of bytecode are understood: forge's object and Hardhat's string.
+`rebalancer/artifacts/<Name>.json` holds one contract each: ours as forge compiled them, outside
+ones (Uniswap, WETH9, Multicall3) as their npm packages publish them. scripts/_artifacts.py makes
+that folder at build time; this module only reads it.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from importlib.resources.abc import Traversable
 from typing import Any
 
 from rebalancer.errors import ArtifactMissing
@@ -56,7 +57,10 @@ class Artifact:
 
 def artifact_names() -> tuple[str, ...]:
     """Names of all packaged contracts, sorted."""
-    return tuple(sorted(name for name, _ in _files()))
+    if not _folder().is_dir():
+        return ()
+    names = (file.name for file in _folder().iterdir())
+    return tuple(sorted(name.removesuffix(".json") for name in names if name.endswith(".json")))
 
 
 @cache
@@ -66,31 +70,24 @@ def load_artifact(name: str) -> Artifact:
     Raises:
         ArtifactMissing: there is none.
     """
-    file = resources.files("rebalancer").joinpath("artifacts", f"{name}.json")
+    file = _folder().joinpath(f"{name}.json")
     try:
         raw = json.loads(file.read_text())
     except (FileNotFoundError, NotADirectoryError):
         raise ArtifactMissing(name) from None
-    creation, links = _bytecode(raw.get("bytecode"), raw.get("linkReferences"))
-    runtime, _ = _bytecode(raw.get("deployedBytecode"), None)
-    return Artifact(name, tuple(raw["abi"]), creation, runtime, links)
-
-
-def _files() -> Iterator[tuple[str, Any]]:
-    folder = resources.files("rebalancer").joinpath("artifacts")
-    if folder.is_dir():
-        for file in folder.iterdir():
-            if file.name.endswith(".json"):
-                yield file.name.removesuffix(".json"), file
-
-
-def _bytecode(code: Any, outer_links: Any) -> tuple[str, LinkReferences]:
-    if isinstance(code, dict):
-        outer_links = code.get("linkReferences")
-        code = code.get("object")
     links = {
         library: tuple(place["start"] for place in places)
-        for libraries in (outer_links or {}).values()
+        for libraries in raw["linkReferences"].values()
         for library, places in libraries.items()
     }
-    return (code or "").removeprefix("0x"), links
+    return Artifact(
+        name,
+        tuple(raw["abi"]),
+        raw["bytecode"].removeprefix("0x"),
+        raw["deployedBytecode"].removeprefix("0x"),
+        links,
+    )
+
+
+def _folder() -> Traversable:
+    return resources.files("rebalancer").joinpath("artifacts")

@@ -14,7 +14,14 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 import urllib3
-from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError, SSLError, TimeoutError
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    NewConnectionError,
+    ProtocolError,
+    ReadTimeoutError,
+    SSLError,
+)
 
 from rebalancer.errors import RpcMalformed, RpcRejected, RpcTimeout, RpcUnreachable, WrongChain
 
@@ -184,7 +191,7 @@ class Rpc:
             response = self._pool.request("POST", self._target, body=json.dumps(payload))
         except NewConnectionError:
             raise self._lost("the connection was refused or the host is unknown") from None
-        except TimeoutError:
+        except (ConnectTimeoutError, ReadTimeoutError):
             self._chain_known = self.expected_chain_id is None
             raise RpcTimeout(self.endpoint, self.timeout_s) from None
         except ProtocolError:
