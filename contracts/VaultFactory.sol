@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: MIT
+pragma solidity 0.8.30;
+
+import { Clones } from "@openzeppelin/contracts/proxy/Clones.sol";
+import { IERC20 } from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import { SafeERC20 } from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+import { Math } from "@openzeppelin/contracts/utils/math/Math.sol";
+
+import { IBasketVault } from "./interfaces/IBasketVault.sol";
+
+/// @title VaultFactory
+/// @notice WHAT IT IS. Makes vaults and remembers them. A vault is a minimal clone of one implementation, whose code can never change;
+/// its address follows from who made it and a salt.
+///
+/// ROLES. None. Anyone may make a vault under an authority of their choice: that a vault is listed here says what its code is, not that
+/// its owner, oracle or tokens are good.
+///
+/// WHY THE SEED. The first shares are bought by whoever makes the vault, and a minimum of them is locked for ever, so no later
+/// depositor can be the first.
+contract VaultFactory {
+    using SafeERC20 for IERC20;
+
+    /// @param authority AccessManager that will say who may call what
+    /// @param seedAmounts what the caller gives of each asset {tok}, sent on in the same transaction
+    /// @param initialShares shares for the seed {share}
+    /// @param receiver gets them, less the locked minimum
+    /// @param salt any number; the same caller can use one once
+    struct Params {
+        string name;
+        string symbol;
+        address authority;
+        IBasketVault.Config config;
+        uint256 feeBps;
+        address feeRecipient;
+        uint256[] seedAmounts;
+        uint256 initialShares;
+        address receiver;
+        bytes32 salt;
+    }
+
+    /// What every clone runs.
+    address public immutable IMPLEMENTATION;
+
+    address[] private _vaults;
+
+    /// @notice Whether a vault was made here.
+    mapping(address vault => bool) public isVault;
+
+    event VaultCreated(
+        address indexed vault, address indexed creator, address indexed authority, string name, string symbol
+    );
+
+    constructor(address implementation) {
+        IMPLEMENTATION = implementation;
+    }
+
+    /* ANYONE */
+
+    /// @notice Makes a vault and seeds it from the caller's tokens, which must be approved for this factory.
+    function createVault(Params calldata p) external returns (IBasketVault vault) {
+        uint256 n = p.config.assets.length;
+        if (p.seedAmounts.length != n) revert IBasketVault.LengthMismatch(p.seedAmounts.length, n);
+        address clone = Clones.cloneDeterministic(IMPLEMENTATION, _salt(msg.sender, p.salt));
+        vault = IBasketVault(clone);
+        isVault[clone] = true;
+        _vaults.push(clone);
+        for (uint256 i; i < n; ++i) {
+            _sendExact(IERC20(p.config.assets[i].token), clone, p.seedAmounts[i]);
+        }
+        vault.initialize(
+            p.name,
+            p.symbol,
+            p.authority,
+            p.config,
+            p.feeBps,
+            p.feeRecipient,
+            p.seedAmounts,
+            p.initialShares,
+            p.receiver
+        );
+        emit VaultCreated(clone, msg.sender, p.authority, p.name, p.symbol);
+    }
+
+    /// @dev Tokens that move another amount than asked are refused here as they are at every deposit.
+    function _sendExact(IERC20 token, address to, uint256 amount) private {
+        if (amount == 0) return;
+        if (address(token).code.length == 0) revert IBasketVault.TransferNotExact(address(token), amount, 0);
+        uint256 balance = token.balanceOf(to);
+        token.safeTransferFrom(msg.sender, to, amount);
+        uint256 received = Math.saturatingSub(token.balanceOf(to), balance);
+        if (received != amount) revert IBasketVault.TransferNotExact(address(token), amount, received);
+    }
+
+    /* VIEWS */
+
+    /// @notice Where `creator` would find the vault made with `salt`.
+    function vaultAddress(address creator, bytes32 salt) external view returns (address) {
+        return Clones.predictDeterministicAddress(IMPLEMENTATION, _salt(creator, salt));
+    }
+
+    function vaultCount() external view returns (uint256) {
+        return _vaults.length;
+    }
+
+    /// @notice Up to `count` vaults in order of creation, from number `start` on; fewer at the end, none past it.
+    function vaults(uint256 start, uint256 count) external view returns (address[] memory page) {
+        uint256 total = _vaults.length;
+        uint256 length = start < total ? Math.min(count, total - start) : 0;
+        page = new address[](length);
+        for (uint256 i; i < length; ++i) {
+            page[i] = _vaults[start + i];
+        }
+    }
+
+    function _salt(address creator, bytes32 salt) private pure returns (bytes32) {
+        return keccak256(abi.encode(creator, salt));
+    }
+}

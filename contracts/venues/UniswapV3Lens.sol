@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: MIT
+pragma solidity 0.8.30;
+
+/// @notice What is read of a Uniswap V3 pool.
+interface IV3PoolState {
+    function token0() external view returns (address);
+    function token1() external view returns (address);
+    function fee() external view returns (uint24);
+    function tickSpacing() external view returns (int24);
+    function liquidity() external view returns (uint128);
+    function slot0() external view returns (uint160 sqrtPriceX96, int24 tick, uint16, uint16, uint16, uint8, bool);
+    function tickBitmap(int16 word) external view returns (uint256);
+    function ticks(int24 tick)
+        external
+        view
+        returns (uint128 gross, int128 net, uint256, uint256, int56, uint160, uint32, bool);
+}
+
+/// @title UniswapV3Lens
+/// @notice Reads a whole pool, or the part of it around the price, in one call. Views only.
+contract UniswapV3Lens {
+    /// @param tick an initialised tick
+    /// @param gross liquidity that names it as an end
+    /// @param net what crossing it upwards adds to the active liquidity
+    struct Tick {
+        int24 tick;
+        uint128 gross;
+        int128 net;
+    }
+
+    struct Pool {
+        address token0;
+        address token1;
+        uint24 fee;
+        int24 tickSpacing;
+        uint160 sqrtPriceX96;
+        int24 tick;
+        uint128 liquidity;
+        Tick[] ticks;
+    }
+
+    /// @notice Reads pools with their initialised ticks, ascending, in up to `words` bitmap words (256 spacings each) on either side of
+    /// the price; 0 words reads them all.
+    function read(IV3PoolState[] calldata pools, uint256 words) external view returns (Pool[] memory list) {
+        list = new Pool[](pools.length);
+        for (uint256 i; i < pools.length; ++i) {
+            list[i] = _read(pools[i], words);
+        }
+    }
+
+    function _read(IV3PoolState pool, uint256 words) private view returns (Pool memory p) {
+        p.token0 = pool.token0();
+        p.token1 = pool.token1();
+        p.fee = pool.fee();
+        p.tickSpacing = pool.tickSpacing();
+        (p.sqrtPriceX96, p.tick,,,,,) = pool.slot0();
+        p.liquidity = pool.liquidity();
+        p.ticks = _ticks(pool, p.tick, p.tickSpacing, words);
+    }
+
+    function _ticks(IV3PoolState pool, int24 tick, int24 spacing, uint256 words)
+        private
+        view
+        returns (Tick[] memory found)
+    {
+        // The ends of the tick range, 887,272 either way, in words; division of a negative rounds up here, so go one further.
+        int256 last = 887272 / int256(spacing) / 256 + 1;
+        int256 centre = int256(tick) / spacing / 256;
+        int256 from = words == 0 || centre - int256(words) < -last ? -last : centre - int256(words);
+        int256 to = words == 0 || centre + int256(words) > last ? last : centre + int256(words);
+        uint256[] memory maps = new uint256[](uint256(to - from + 1));
+        uint256 count;
+        for (int256 w = from; w <= to; ++w) {
+            uint256 map = pool.tickBitmap(int16(w));
+            maps[uint256(w - from)] = map;
+            for (; map != 0; map &= map - 1) {
+                ++count;
+            }
+        }
+        found = new Tick[](count);
+        count = 0;
+        for (uint256 m; m < maps.length; ++m) {
+            for (uint256 bit; bit < 256 && maps[m] >> bit != 0; ++bit) {
+                if (maps[m] >> bit & 1 == 0) continue;
+                int24 t = int24(((from + int256(m)) * 256 + int256(bit)) * spacing);
+                (uint128 gross, int128 net,,,,,,) = pool.ticks(t);
+                found[count++] = Tick(t, gross, net);
+            }
+        }
+    }
+}
