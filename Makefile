@@ -20,11 +20,7 @@ BIN := $(VENV)/bin
 # Resolves `make lock`; nothing else uses it.
 UV := uv==0.13.9
 
-# Tools that forge, Ape and the tests look for; Ape's and py-solc-x's files stay in the checkout.
 export PATH := $(CURDIR)/$(BIN):$(CURDIR)/node_modules/.bin:$(PATH)
-export APE_DATA_FOLDER := $(CURDIR)/.build/ape
-export SOLCX_BINARY_PATH := $(CURDIR)/.build/solcx
-export HARDHAT_DISABLE_TELEMETRY_PROMPT := true
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export npm_config_update_notifier := false
 
@@ -39,7 +35,7 @@ setup: .build/python .build/node .build/solcx build
 build: .build/artifacts
 	@:
 
-.build/python: requirements.lock pyproject.toml
+.build/python: requirements.lock pyproject.toml scripts/checkout.pth
 	@[[ -n "$(PYTHON)" ]] || { echo "Python 3.11 or newer is needed and none was found; install it, or name one: make PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than Python 3.11; install a newer one, or name one: make PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) comes without venv; install it (on Debian and Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
@@ -47,6 +43,7 @@ build: .build/artifacts
 	@[[ -x $(BIN)/python ]] || $(PYTHON) -m venv $(VENV)
 	@$(PIP) install --require-hashes --no-deps -r requirements.lock
 	@$(PIP) install --no-build-isolation --no-deps --editable .
+	@cp scripts/checkout.pth "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 	@mkdir -p $(@D) && touch $@
 
 .build/node: package-lock.json package.json .npmrc

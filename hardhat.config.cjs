@@ -4,6 +4,8 @@
  */
 'use strict';
 
+process.env.HARDHAT_DISABLE_TELEMETRY_PROMPT = 'true'; // a chain for tests asks nobody anything
+
 module.exports = {
   // No file of ours is looked for; the compiler is never asked for.
   paths: { sources: './.build/hardhat/sources', cache: './.build/hardhat/cache', artifacts: './.build/hardhat/artifacts' },

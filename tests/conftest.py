@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
 REPO_ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Leaves Ape out of a plain pytest run, where its plugin would start a chain of its own for every test."""
+    if Path(sys.argv[0]).stem != "ape":
+        pluginmanager.set_blocked("ape_test")
 
 
 @pytest.fixture(scope="session")
