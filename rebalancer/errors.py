@@ -206,7 +206,7 @@ class MarketMismatch(DevnetError):
         )
 
 
-# devnet: the tape
+# --- devnet: market tapes ----------------------------------------------------------------------
 
 
 class TapeError(RebalancerError):
@@ -309,3 +309,58 @@ class UnsupportedPool(PoolError):
         super().__init__(
             f"Pools of {protocol} cannot be quoted: use a Uniswap V3 pool of the same pair."
         )
+
+
+# --- lab: records of a run and what is drawn from them ------------------------------------------
+
+
+class LabError(RebalancerError):
+    """Something is wrong with the record of a run or with what is made of it."""
+
+
+class RecordsMissing(LabError):
+    """There is no record where one was said to be."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        super().__init__(f"No record of a run at {path}: give the .jsonl file that a run wrote.")
+
+
+class BadRecords(LabError):
+    """A line of a record is not what a run writes."""
+
+    def __init__(self, path: str, line: int, why: str) -> None:
+        self.path = path
+        self.line = line
+        self.why = why
+        super().__init__(f"Bad record ({path}, line {line}): {why}; run again to write a new one.")
+
+
+class ChartFormatUnknown(LabError):
+    """A chart was asked for in a format that is not drawn."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        super().__init__(f"Cannot draw {path}: name the chart .png or .svg.")
+
+
+class ChartingMissing(LabError):
+    """Charts need an optional library that is not installed."""
+
+    def __init__(self) -> None:
+        super().__init__("Charts need matplotlib: install it with pip install 'rebalancer[devnet]'.")
+
+
+# --- policy: what the vault's rules refuse -----------------------------------------------------
+
+
+class PolicyRefused(RebalancerError):
+    """The vault's policy refuses a rebalance; `error` and `numbers` are those of the contract's error."""
+
+    exit_code = 13
+
+    def __init__(self, error: str, numbers: tuple[int | str, ...]) -> None:
+        self.error = error
+        self.numbers = numbers
+        shown = ", ".join(str(number) for number in numbers)
+        super().__init__(f"The vault's policy refuses this rebalance: {error}({shown}).")
