@@ -1,0 +1,242 @@
+"""What can be done to a local chain that cannot be done to a real one?
+
+`LocalChain` sends from accounts whose keys the node holds, sets clocks, balances, code and
+storage, and goes back in time. It works alike on Anvil and Hardhat, on nodes started here or
+elsewhere; both know the `hardhat_` and `evm_` methods used.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from rebalancer.chain.abi import Contract, decode_revert, interface, reverted
+from rebalancer.chain.artifacts import load_artifact
+from rebalancer.chain.rpc import Rpc, at_block
+from rebalancer.errors import RpcRejected, RpcTimeout
+
+__all__ = ["LocalChain", "Receipt"]
+
+_GAS = 30_000_000
+_RECEIPT_SECONDS = 30.0
+_RECEIPT_POLL_SECONDS = 0.001
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What became of a transaction that was mined and not refused. `logs` are JSON-RPC's."""
+
+    transaction_hash: str
+    block_number: int
+    block_hash: str
+    gas_used: int
+    contract_address: str | None
+    logs: tuple[Mapping[str, Any], ...]
+
+
+class LocalChain:
+    """The powers over a local chain. Sends go from the first account unless told otherwise."""
+
+    def __init__(self, rpc: Rpc) -> None:
+        self.rpc = rpc
+
+    @cached_property
+    def accounts(self) -> tuple[str, ...]:
+        """The funded accounts whose keys the node holds, lower-case."""
+        return tuple(self.rpc.call("eth_accounts"))
+
+    @cached_property
+    def is_anvil(self) -> bool:
+        """Whether Anvil runs it; anything else is treated as Hardhat."""
+        return str(self.rpc.call("web3_clientVersion")).lower().startswith("anvil")
+
+    # Transactions
+
+    def transact(
+        self,
+        contract: Contract,
+        function: str,
+        *args: Any,
+        sender: str | None = None,
+        value_wei: int = 0,
+        gas: int = _GAS,
+    ) -> Receipt:
+        """Call a function in a transaction and wait for its receipt.
+
+        Raises:
+            ContractReverted: the contract refused; with the error's name and numbers.
+        """
+        data = contract.data(function, *args)
+        return self.send(contract.address, data, sender=sender, value_wei=value_wei, gas=gas)
+
+    def deploy(
+        self,
+        name: str,
+        *args: Any,
+        sender: str | None = None,
+        libraries: Mapping[str, str] | None = None,
+        value_wei: int = 0,
+        gas: int = _GAS,
+    ) -> Contract:
+        """Deploy a packaged contract.
+
+        Raises:
+            ContractReverted: its constructor refused.
+            ArtifactMissing: there is no such contract, or a library's address is not given.
+        """
+        known = interface(name)
+        code = load_artifact(name).creation_code(libraries) + known.constructor.encode(args)
+        receipt = self.send(None, "0x" + code.hex(), sender=sender, value_wei=value_wei, gas=gas)
+        # The receipt of a deployment always names the address.
+        return known.at(str(receipt.contract_address))
+
+    def send(
+        self,
+        to: str | None,
+        data: str = "0x",
+        *,
+        sender: str | None = None,
+        value_wei: int = 0,
+        gas: int = _GAS,
+    ) -> Receipt:
+        """Send a transaction, to nobody for a deployment, and wait for its receipt.
+
+        Raises:
+            ContractReverted: a contract refused.
+            RpcRejected: the node did not take the transaction.
+        """
+        message = {
+            "from": sender or self.accounts[0],
+            "data": data,
+            "value": hex(value_wei),
+            "gas": hex(gas),
+        }
+        if to is not None:
+            message["to"] = to
+        try:
+            transaction_hash = self.rpc.call("eth_sendTransaction", message)
+        except RpcRejected as rejection:
+            raise reverted(rejection) from None
+        return self.receipt(transaction_hash)
+
+    def receipt(self, transaction_hash: str) -> Receipt:
+        """Wait for a transaction to be mined.
+
+        Raises:
+            ContractReverted: a contract refused.
+            RpcTimeout: it is not mined in time.
+        """
+        deadline = time.monotonic() + _RECEIPT_SECONDS
+        while True:
+            # Anvil mines right after it has answered, so the first question may come too early.
+            found = self.rpc.call("eth_getTransactionReceipt", transaction_hash)
+            if found is not None:
+                return self.read_receipt(found)
+            if time.monotonic() > deadline:
+                raise RpcTimeout(self.rpc.endpoint, _RECEIPT_SECONDS)
+            time.sleep(_RECEIPT_POLL_SECONDS)
+
+    def read_receipt(self, found: Mapping[str, Any]) -> Receipt:
+        """A JSON-RPC receipt as ours.
+
+        Raises:
+            ContractReverted: the transaction was refused.
+        """
+        if int(found["status"], 16) == 0:
+            raise decode_revert(self._revert_data(found["transactionHash"]))
+        return Receipt(
+            found["transactionHash"],
+            int(found["blockNumber"], 16),
+            found["blockHash"],
+            int(found["gasUsed"], 16),
+            found["contractAddress"],
+            tuple(found["logs"]),
+        )
+
+    def _revert_data(self, transaction_hash: str) -> bytes:
+        tracer = {"tracer": "callTracer", "tracerConfig": {"onlyTopCall": True}}
+        trace = self.rpc.call("debug_traceTransaction", transaction_hash, tracer)
+        return bytes.fromhex(trace.get("output", "0x").removeprefix("0x"))
+
+    # Blocks and time
+
+    def block(self, block: int | str | bytes = "latest") -> Mapping[str, Any]:
+        """A block's header and transaction hashes, as JSON-RPC has them."""
+        pinned = at_block(block)
+        if isinstance(pinned, dict):
+            found: Mapping[str, Any] = self.rpc.call(
+                "eth_getBlockByHash", pinned["blockHash"], False
+            )
+        else:
+            found = self.rpc.call("eth_getBlockByNumber", pinned, False)
+        return found
+
+    def now(self) -> int:
+        """Time of the latest block, unix seconds."""
+        return int(self.block()["timestamp"], 16)
+
+    def set_next_timestamp(self, at: int) -> None:
+        """Fix the next block's time, which must be after the latest block's.
+
+        Raises:
+            RpcRejected: it is not.
+        """
+        self.rpc.call("evm_setNextBlockTimestamp", hex(at))
+
+    def mine(self, blocks: int = 1, at: int | None = None) -> None:
+        """Mine empty blocks, the first of them at a given time."""
+        if at is not None:
+            self.set_next_timestamp(at)
+        self.rpc.call("hardhat_mine", hex(blocks))
+
+    def snapshot(self) -> str:
+        """Remember the whole state; the answer names it for `revert`."""
+        name: str = self.rpc.call("evm_snapshot")
+        return name
+
+    def revert(self, snapshot: str) -> None:
+        """Go back to a snapshot, which is thereby used up with all that came after it."""
+        if not self.rpc.call("evm_revert", snapshot):
+            raise RpcRejected("evm_revert", 0, f"there is no snapshot {snapshot}")
+
+    # State
+
+    def balance_wei(self, account: str) -> int:
+        """Ether of an account."""
+        return int(self.rpc.call("eth_getBalance", account, "latest"), 16)
+
+    def code(self, address: str) -> bytes:
+        """Runtime code at an address, empty if none."""
+        return bytes.fromhex(self.rpc.call("eth_getCode", address, "latest").removeprefix("0x"))
+
+    def set_balance(self, account: str, amount_wei: int) -> None:
+        """Set an account's ether."""
+        self.rpc.call("hardhat_setBalance", account, hex(amount_wei))
+
+    def set_code(self, address: str, code: bytes) -> None:
+        """Put runtime code at an address; its storage stays."""
+        self.rpc.call("hardhat_setCode", address, "0x" + code.hex())
+
+    def set_storage(self, address: str, slot: int, word: bytes) -> None:
+        """Set one 32-byte word of storage."""
+        # Hardhat wants the slot as a quantity, without leading zeros, and the word at full length.
+        self.rpc.call(
+            "hardhat_setStorageAt", address, hex(slot), "0x" + word.rjust(32, b"\0").hex()
+        )
+
+    def set_nonce(self, account: str, nonce: int) -> None:
+        """Set an account's nonce, never below what it is."""
+        self.rpc.call("hardhat_setNonce", account, hex(nonce))
+
+    @contextmanager
+    def impersonating(self, account: str) -> Iterator[str]:
+        """Within it the node sends from an account whose key nobody here has."""
+        self.rpc.call("hardhat_impersonateAccount", account)
+        try:
+            yield account
+        finally:
+            self.rpc.call("hardhat_stopImpersonatingAccount", account)

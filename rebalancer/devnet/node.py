@@ -1,0 +1,298 @@
+"""How is a chain started on this machine, and how is it certain to end?
+
+A node is a child process, Anvil's or Hardhat's, that listens on 127.0.0.1 only and holds the keys
+of the well-known test accounts. Its chain id is 31337 unless told otherwise, so that nothing
+signed here is valid on a real chain. It ends with its context, with its starter's last line, and,
+through a watchdog that waits for a pipe to close, even when the starter is killed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from rebalancer.chain.rpc import Rpc
+from rebalancer.errors import (
+    ChainError,
+    NodeBinaryMissing,
+    NodeDied,
+    NodeNotReady,
+    NodePortBusy,
+    WrongChain,
+)
+
+__all__ = ["DEVNET_CHAIN_ID", "TEST_MNEMONIC", "Node", "NodeKind", "NodeSettings", "find_program"]
+
+DEVNET_CHAIN_ID = 31337
+
+TEST_MNEMONIC = "test test test test test test test test test test test junk"
+"""Known to everybody: what these keys hold on a real chain is stolen at once."""
+
+_HOST = "127.0.0.1"
+_HARDFORK = "cancun"
+_ACCOUNTS = 20
+_ACCOUNT_ETHER = 10_000
+_BLOCK_GAS_LIMIT = 1_000_000_000  # a pool of hundreds of ticks is built in a few transactions
+_STATES_KEPT = 256  # blocks that can still be read by hash; each costs a copy of the whole state
+_LOG_TAIL_LINES = 12
+_STOP_SECONDS = 5.0
+_POLL_SECONDS = 0.02
+
+
+class NodeKind(StrEnum):
+    """Which program runs the chain."""
+
+    ANVIL = "anvil"
+    HARDHAT = "hardhat"
+
+
+@dataclass(frozen=True)
+class NodeSettings:
+    """What a node is started with. `port` 0 takes a free one; times are unix seconds."""
+
+    kind: NodeKind = NodeKind.ANVIL
+    port: int = 0
+    chain_id: int = DEVNET_CHAIN_ID
+    genesis_at: int | None = None
+    fork_url: str | None = None
+    fork_block: int | None = None
+    log_path: Path | None = None
+    ready_timeout_s: float = 60.0
+
+
+class Node:
+    """A running chain. Make it with `Node.start`, preferably in a `with`."""
+
+    def __init__(
+        self,
+        settings: NodeSettings,
+        port: int,
+        process: subprocess.Popen[bytes],
+        watchdog: subprocess.Popen[bytes],
+        folder: Path,
+        log_path: Path,
+    ) -> None:
+        self.settings = settings
+        self.kind = settings.kind
+        self.port = port
+        self.url = f"http://{_HOST}:{port}"
+        self.log_path = log_path
+        self._process = process
+        self._watchdog = watchdog
+        self._folder = folder
+
+    @classmethod
+    def start(cls, settings: NodeSettings | None = None) -> Self:
+        """Start a node and wait until it answers for the right chain.
+
+        Raises:
+            NodeBinaryMissing: the program is not installed.
+            NodePortBusy: something listens on the given port.
+            NodeDied, NodeNotReady: it ended by itself, or does not answer in time.
+            WrongChain: another node took the port in between.
+        """
+        settings = settings or NodeSettings()
+        program = find_program(settings.kind)
+        port = _claim_port(settings.port)
+        folder = Path(tempfile.mkdtemp(prefix="rebalancer-node-"))
+        log_path = settings.log_path or folder / "node.log"
+        arguments = {NodeKind.ANVIL: _anvil, NodeKind.HARDHAT: _hardhat}[settings.kind]
+        with log_path.open("wb") as log:
+            # Its own session: Ctrl-C reaches us alone, and we end it after the current tick.
+            process = subprocess.Popen(
+                [str(program), *arguments(settings, port, folder)],
+                cwd=_working_folder(program, folder),
+                env=os.environ | {"HARDHAT_DISABLE_TELEMETRY_PROMPT": "true", "NO_COLOR": "1"},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        node = cls(settings, port, process, _watch(process.pid), folder, log_path)
+        try:
+            node._await_ready()
+        except BaseException:
+            node.stop()
+            raise
+        return node
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process still runs."""
+        return self._process.poll() is None
+
+    def rpc(self, timeout_s: float = 30.0) -> Rpc:
+        """A new client of this node, which refuses any other chain."""
+        return Rpc(self.url, timeout_s, expected_chain_id=self.settings.chain_id)
+
+    def log_tail(self) -> str:
+        """The last lines it printed."""
+        try:
+            text = self.log_path.read_text(errors="replace")
+        except OSError:
+            return ""
+        return "\n".join(text.splitlines()[-_LOG_TAIL_LINES:])
+
+    def stop(self) -> None:
+        """End it and remove its files, except a log that was asked for. May be called twice."""
+        _signal_group(self._process.pid, signal.SIGTERM)
+        try:
+            self._process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            _signal_group(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        self._dismiss_watchdog()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def kill(self) -> None:
+        """End it at once, as a crash would: nothing is flushed, connections break off."""
+        _signal_group(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._dismiss_watchdog()
+
+    def _dismiss_watchdog(self) -> None:
+        # Killed before its pipe is closed, so that it never fires at a process id used anew.
+        self._watchdog.kill()
+        self._watchdog.wait()
+        if self._watchdog.stdin is not None:
+            self._watchdog.stdin.close()
+
+    def _await_ready(self) -> None:
+        deadline = time.monotonic() + self.settings.ready_timeout_s
+        with self.rpc(timeout_s=2.0) as rpc:
+            while True:
+                if not self.alive:
+                    raise NodeDied(self.kind, self._process.returncode, self.log_tail())
+                try:
+                    rpc.chain_id()
+                    if self.kind is NodeKind.HARDHAT:
+                        rpc.call("hardhat_setLoggingEnabled", False)
+                except WrongChain:
+                    raise
+                except ChainError:
+                    if time.monotonic() > deadline:
+                        raise NodeNotReady(
+                            self.kind, self.settings.ready_timeout_s, self.log_tail()
+                        ) from None
+                    time.sleep(_POLL_SECONDS)
+                else:
+                    return
+
+
+def find_program(name: str) -> Path:
+    """Where a Node program is: node_modules/.bin of the checkout or of here, else PATH.
+
+    Raises:
+        NodeBinaryMissing: nowhere.
+    """
+    checkout = Path(__file__).resolve().parent.parent.parent
+    for folder in (checkout, Path.cwd()):
+        program = folder / "node_modules" / ".bin" / name
+        if os.access(program, os.X_OK):
+            return program
+    found = shutil.which(name)
+    if found is None:
+        raise NodeBinaryMissing(name)
+    return Path(found)
+
+
+def _claim_port(port: int) -> int:
+    """The port, or a free one for 0; refused when something listens there."""
+    with socket.socket() as probe:
+        # As servers do: a port whose last connection still lingers counts as free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_HOST, port))
+        except OSError:
+            raise NodePortBusy(port) from None
+        claimed: int = probe.getsockname()[1]
+        return claimed
+
+
+def _anvil(settings: NodeSettings, port: int, folder: Path) -> list[str]:
+    arguments = [
+        *("--host", _HOST, "--port", str(port), "--chain-id", str(settings.chain_id)),
+        *("--hardfork", _HARDFORK, "--gas-limit", str(_BLOCK_GAS_LIMIT)),
+        *("--accounts", str(_ACCOUNTS), "--balance", str(_ACCOUNT_ETHER)),
+        *("--mnemonic", TEST_MNEMONIC, "--prune-history", str(_STATES_KEPT)),
+        *("--cache-path", str(folder), "--order", "fifo", "--no-request-size-limit", "--quiet"),
+    ]
+    if settings.genesis_at is not None:
+        arguments += ["--timestamp", str(settings.genesis_at)]
+    if settings.fork_url is not None:
+        arguments += ["--fork-url", settings.fork_url]
+    if settings.fork_block is not None:
+        arguments += ["--fork-block-number", str(settings.fork_block)]
+    return arguments
+
+
+def _hardhat(settings: NodeSettings, port: int, folder: Path) -> list[str]:
+    network: dict[str, object] = {
+        "chainId": settings.chain_id,
+        "hardfork": _HARDFORK,
+        "blockGasLimit": _BLOCK_GAS_LIMIT,
+        "accounts": {
+            "mnemonic": TEST_MNEMONIC,
+            "count": _ACCOUNTS,
+            "accountsBalance": str(_ACCOUNT_ETHER * 10**18),
+        },
+    }
+    if settings.genesis_at is not None:
+        moment = time.gmtime(settings.genesis_at)
+        network["initialDate"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", moment)
+    if settings.fork_url is not None:
+        forking: dict[str, object] = {"url": settings.fork_url}
+        if settings.fork_block is not None:
+            forking["blockNumber"] = settings.fork_block
+        network["forking"] = forking
+    config = folder / "hardhat.config.cjs"
+    content = {"paths": {"root": str(folder)}, "networks": {"hardhat": network}}
+    config.write_text(f"module.exports = {json.dumps(content)};\n")
+    return ["--config", str(config), "node", "--hostname", _HOST, "--port", str(port)]
+
+
+def _working_folder(program: Path, folder: Path) -> Path:
+    """Hardhat runs only from a folder whose node_modules holds it."""
+    if program.parent.name == ".bin" and program.parent.parent.name == "node_modules":
+        return program.parent.parent.parent
+    return folder
+
+
+def _watch(group: int) -> subprocess.Popen[bytes]:
+    """A shell that kills the group when the pipe it reads from closes: when we are gone."""
+    return subprocess.Popen(
+        ["/bin/sh", "-c", f"read _; kill -s KILL -- -{group}"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def _signal_group(group: int, number: signal.Signals) -> None:
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        return

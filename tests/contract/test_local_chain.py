@@ -1,0 +1,142 @@
+"""The powers over a local chain, on every kind of node."""
+
+from __future__ import annotations
+
+import pytest
+
+from rebalancer.chain.abi import Contract, decode_logs, interface
+from rebalancer.devnet.local import LocalChain
+from rebalancer.errors import (
+    ArtifactMissing,
+    ContractMissing,
+    ContractReverted,
+    RpcRejected,
+)
+
+STRANGER = "0x6C9FC64A53c1b71FB3f9Af64d1ae3A4931A5f4E9"
+
+
+@pytest.fixture
+def token(chain: LocalChain) -> Contract:
+    return chain.deploy("MockToken", "Coin", "COIN", 6)
+
+
+def test_transact_refused_names_the_error_and_its_numbers(
+    chain: LocalChain, token: Contract
+) -> None:
+    with pytest.raises(ContractReverted, match="ERC20InsufficientBalance") as caught:
+        chain.transact(token, "transfer", STRANGER, 7)
+    assert caught.value.values["needed"] == 7
+    assert caught.value.values["balance"] == 0
+
+
+def test_call_refused_names_the_error_and_its_numbers(chain: LocalChain, token: Contract) -> None:
+    owner = chain.accounts[1]
+    with pytest.raises(ContractReverted) as caught:
+        token.call(chain.rpc, "transferFrom", owner, STRANGER, 9, sender=chain.accounts[0])
+    assert caught.value.error == "ERC20InsufficientAllowance"
+    assert caught.value.values["needed"] == 9
+
+
+def test_deploy_refused_constructor_names_the_error(chain: LocalChain) -> None:
+    with pytest.raises(ContractReverted) as caught:
+        chain.deploy("MockToken", "a name of thirty-two characters!", "LONG", 6)
+    assert caught.value.error == "StringTooLong"
+
+
+def test_deploy_unknown_contract_is_missing() -> None:
+    with pytest.raises(ArtifactMissing, match="NoSuchContract"):
+        interface("NoSuchContract")
+
+
+def test_call_where_nothing_lives_is_missing(chain: LocalChain) -> None:
+    nowhere = interface("MockToken").at(STRANGER)
+    with pytest.raises(ContractMissing, match=STRANGER):
+        nowhere.call(chain.rpc, "decimals")
+
+
+def test_call_another_contract_is_missing(chain: LocalChain, token: Contract) -> None:
+    chain.set_code(STRANGER, b"\x60\x01\x60\x00\xf3")  # returns one byte to whatever is asked
+    with pytest.raises(ContractMissing):
+        interface("MockToken").at(STRANGER).call(chain.rpc, "decimals")
+
+
+def test_transact_done_returns_gas_and_events(chain: LocalChain, token: Contract) -> None:
+    receipt = chain.transact(token, "mint", STRANGER, 10**30)
+
+    assert 21_000 < receipt.gas_used < 100_000
+    (event,) = decode_logs(receipt.logs, interface("MockAggregator"), token.interface)
+    assert (event.name, event.address) == ("Transfer", token.address)
+    assert event.values == {"from": "0x" + "0" * 40, "to": STRANGER, "value": 10**30}
+    assert event.block_number == receipt.block_number
+    assert event.transaction_hash == receipt.transaction_hash
+
+
+def test_call_pinned_by_hash_reads_the_past(chain: LocalChain, token: Contract) -> None:
+    before = chain.transact(token, "mint", STRANGER, 5)
+    chain.transact(token, "mint", STRANGER, 6)
+
+    assert token.call(chain.rpc, "balanceOf", STRANGER, block=before.block_hash) == 5
+    assert token.call(chain.rpc, "balanceOf", STRANGER, block=before.block_number) == 5
+    assert token.call(chain.rpc, "balanceOf", STRANGER) == 11
+
+
+def test_call_pinned_to_a_reverted_block_is_rejected(chain: LocalChain, token: Contract) -> None:
+    snapshot = chain.snapshot()
+    gone = chain.transact(token, "mint", STRANGER, 5)
+    chain.revert(snapshot)
+    chain.transact(token, "mint", STRANGER, 6)
+
+    with pytest.raises(RpcRejected):
+        token.call(chain.rpc, "balanceOf", STRANGER, block=gone.block_hash)
+
+
+def test_snapshot_then_revert_restores_state_and_height(chain: LocalChain, token: Contract) -> None:
+    height = chain.block()["number"]
+    snapshot = chain.snapshot()
+    chain.transact(token, "mint", STRANGER, 5)
+    chain.revert(snapshot)
+
+    assert token.call(chain.rpc, "balanceOf", STRANGER) == 0
+    assert chain.block()["number"] == height
+    with pytest.raises(RpcRejected, match="no snapshot"):
+        chain.revert(snapshot)
+
+
+def test_next_timestamp_is_taken_and_must_grow(chain: LocalChain, token: Contract) -> None:
+    at = chain.now() + 12_345
+    chain.set_next_timestamp(at)
+    chain.transact(token, "mint", STRANGER, 5)
+    assert chain.now() == at
+
+    chain.mine(3, at=at + 60)
+    assert chain.now() >= at + 60
+    with pytest.raises(RpcRejected):
+        chain.set_next_timestamp(at)
+
+
+def test_state_is_set_as_told(chain: LocalChain, token: Contract) -> None:
+    code = chain.code(token.address)
+    chain.set_code(STRANGER, code)
+    copied = interface("MockToken").at(STRANGER)
+    assert copied.call(chain.rpc, "name") == "Coin"
+    assert copied.call(chain.rpc, "symbol") == "COIN"
+    assert copied.call(chain.rpc, "decimals") == 6
+
+    chain.set_balance(STRANGER, 3 * 10**18)
+    assert chain.balance_wei(STRANGER) == 3 * 10**18
+
+    # OpenZeppelin's ERC-20 keeps its total supply in slot 2.
+    chain.set_storage(STRANGER, 2, (77).to_bytes(32))
+    assert copied.call(chain.rpc, "totalSupply") == 77
+
+
+def test_impersonating_sends_as_somebody_else(chain: LocalChain, token: Contract) -> None:
+    chain.set_balance(STRANGER, 10**18)
+    chain.set_nonce(STRANGER, 4)
+    with chain.impersonating(STRANGER) as sender:
+        # CREATE addresses follow from sender and nonce: this is Uniswap's SwapRouter's.
+        made = chain.deploy("MockToken", "Coin", "COIN", 6, sender=sender)
+    assert made.address == "0xE592427A0AEce92De3Edee1F18E0157C05861564"
+    with pytest.raises(RpcRejected):
+        chain.send(STRANGER, sender=STRANGER)

@@ -1,0 +1,76 @@
+"""Fixtures of a local chain: one node for the whole run, every test on its own copy of the state.
+
+Tests below tests/contract run on Anvil and on Hardhat, others on Anvil only; `--chain` narrows
+that. Under `ape test` Ape's own node takes Anvil's place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from rebalancer.chain.rpc import Rpc
+from rebalancer.devnet.local import LocalChain
+from rebalancer.devnet.node import Node, NodeKind, NodeSettings
+
+# A session's chain starts here, so that tests may use dates; 2023-04-05 00:00 UTC.
+GENESIS_AT = 1_680_652_800
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds --chain."""
+    parser.addoption(
+        "--chain",
+        choices=["both", *NodeKind],
+        default="both",
+        help="which chain the contract tests run on",
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Runs a contract test once on each chain asked for."""
+    if "node_kind" not in metafunc.fixturenames:
+        return
+    asked = metafunc.config.getoption("--chain")
+    in_contract_suite = "contract" in metafunc.definition.path.parts
+    kinds = [kind for kind in NodeKind if asked in ("both", kind)] if in_contract_suite else []
+    kinds = kinds or [NodeKind.ANVIL]
+    metafunc.parametrize("node_kind", kinds, ids=str, scope="session")
+
+
+@pytest.fixture(scope="session")
+def node_url(node_kind: NodeKind, request: pytest.FixtureRequest) -> Iterator[str]:
+    """Address of the session's node."""
+    ape_url = _ape_node_url(request.config) if node_kind is NodeKind.ANVIL else None
+    if ape_url is not None:
+        yield ape_url
+        return
+    with Node.start(NodeSettings(kind=node_kind, genesis_at=GENESIS_AT)) as node:
+        yield node.url
+
+
+@pytest.fixture(scope="session")
+def session_chain(node_url: str) -> Iterator[LocalChain]:
+    """The session's chain, shared by all tests: for what is built once and then only read."""
+    with Rpc(node_url, timeout_s=60) as rpc:
+        yield LocalChain(rpc)
+
+
+@pytest.fixture
+def chain(session_chain: LocalChain) -> Iterator[LocalChain]:
+    """The session's chain; all that a test does to it is undone."""
+    before = session_chain.snapshot()
+    yield session_chain
+    session_chain.revert(before)
+
+
+def _ape_node_url(config: pytest.Config) -> str | None:
+    """The node `ape test` started, or None when Ape does not run the tests."""
+    if not config.pluginmanager.hasplugin("ape_test"):
+        return None
+    import ape
+
+    provider: Any = ape.networks.active_provider
+    return None if provider is None else str(provider.uri)
