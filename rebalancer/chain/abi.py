@@ -1,7 +1,7 @@
 """How is a contract spoken to: call data out, results, events and refusals back?
 
 Types are parsed once, when an interface is first asked for, so that encoding a call costs no more
-than filling in its numbers. Addresses come out checksummed and go in in any hex spelling. Structs
+than filling in its numbers. Addresses come out in lower case and go in in any hex spelling. Structs
 and several results come out as plain tuples in ABI order, a single result as itself.
 """
 
@@ -9,16 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any, Self
 
-from eth_abi.codec import ABICodec
-from eth_abi.decoding import AddressDecoder, ContextFramesBytesIO, TupleDecoder
-from eth_abi.encoding import AddressEncoder, TupleEncoder
+from eth_abi.decoding import ContextFramesBytesIO, TupleDecoder
+from eth_abi.encoding import TupleEncoder
 from eth_abi.exceptions import DecodingError
-from eth_abi.registry import BaseEquals
-from eth_abi.registry import registry as default_registry
-from eth_utils.address import to_checksum_address
+from eth_abi.registry import registry
 from eth_utils.crypto import keccak
 
 from rebalancer.chain.artifacts import artifact_names, load_artifact
@@ -47,24 +44,6 @@ _PANICS = {
     0x51: "a call of an empty function pointer",
 }
 
-_checksummed = lru_cache(maxsize=4096)(to_checksum_address)
-
-
-class _ChecksumAddressDecoder(AddressDecoder):
-    decoder_fn = staticmethod(_checksummed)
-
-
-def _make_codec() -> ABICodec:
-    registry = default_registry.copy()
-    registry.unregister("address")
-    registry.register(
-        BaseEquals("address"), AddressEncoder, _ChecksumAddressDecoder, label="address"
-    )
-    return ABICodec(registry)
-
-
-_CODEC = _make_codec()
-
 
 def _type(parameter: Mapping[str, Any]) -> str:
     """Canonical type of a parameter: structs spelt out as tuples."""
@@ -89,7 +68,6 @@ class _Record:
         parameters = tuple(parameters)
         types = tuple(_type(parameter) for parameter in parameters)
         names = tuple(parameter.get("name") or f"arg{i}" for i, parameter in enumerate(parameters))
-        registry = _CODEC._registry
         return cls(
             types,
             names,
@@ -156,7 +134,7 @@ class _EventShape:
         found |= zip(self.data.names, self.data.decode(_bytes(log["data"])), strict=True)
         return Event(
             self.name,
-            _checksummed(log["address"]),
+            log["address"].lower(),
             {name: found[name] for name in self.order},
             int(log["blockNumber"], 16),
             log["transactionHash"],
@@ -206,7 +184,7 @@ class Interface:
 
     def at(self, address: str) -> Contract:
         """A handle on the contract at an address."""
-        return Contract(self, _checksummed(address))
+        return Contract(self, address.lower())
 
     def decode_log(self, log: Mapping[str, Any]) -> Event | None:
         """The event a JSON log records, or None when it is none of this interface's."""

@@ -13,7 +13,7 @@ from rebalancer.errors import (
     RpcRejected,
 )
 
-STRANGER = "0x6C9FC64A53c1b71FB3f9Af64d1ae3A4931A5f4E9"
+STRANGER = "0x6c9fc64a53c1b71fb3f9af64d1ae3a4931a5f4e9"
 
 
 @pytest.fixture
@@ -137,6 +137,6 @@ def test_impersonating_sends_as_somebody_else(chain: LocalChain, token: Contract
     with chain.impersonating(STRANGER) as sender:
         # CREATE addresses follow from sender and nonce: this is Uniswap's SwapRouter's.
         made = chain.deploy("MockToken", "Coin", "COIN", 6, sender=sender)
-    assert made.address == "0xE592427A0AEce92De3Edee1F18E0157C05861564"
+    assert made.address == "0xe592427a0aece92de3edee1f18e0157c05861564"
     with pytest.raises(RpcRejected):
         chain.send(STRANGER, sender=STRANGER)
