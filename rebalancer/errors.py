@@ -118,6 +118,18 @@ class ContractReverted(ChainError):
         super().__init__(f"The contract refused with {error}({numbers}).")
 
 
+class TransactionNotMined(ChainError):
+    """A transaction was sent but no block holds it yet; it may still be mined later."""
+
+    def __init__(self, transaction_hash: str, timeout_s: float) -> None:
+        self.transaction_hash = transaction_hash
+        self.timeout_s = timeout_s
+        super().__init__(
+            f"Transaction {transaction_hash} was sent but not mined within {timeout_s:g} s: "
+            "look for it on the chain before sending another."
+        )
+
+
 class DeploymentMissing(ChainError):
     """The file of deployed addresses is not there."""
 

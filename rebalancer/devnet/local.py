@@ -7,35 +7,21 @@ elsewhere; both know the `hardhat_` and `evm_` methods used.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from rebalancer.chain.abi import Contract, decode_revert, interface, reverted
+from rebalancer.chain.abi import Contract, interface, reverted
 from rebalancer.chain.artifacts import load_artifact
+from rebalancer.chain.receipt import Receipt, settled, wait_for_receipt
 from rebalancer.chain.rpc import Rpc, at_block
-from rebalancer.errors import RpcRejected, RpcTimeout
+from rebalancer.errors import RpcRejected
 
-__all__ = ["LocalChain", "Receipt"]
+__all__ = ["LocalChain"]
 
 _GAS = 30_000_000
 _RECEIPT_SECONDS = 30.0
-_RECEIPT_POLL_SECONDS = 0.001
-
-
-@dataclass(frozen=True)
-class Receipt:
-    """What became of a transaction that was mined and not refused. `logs` are JSON-RPC's."""
-
-    transaction_hash: str
-    block_number: int
-    block_hash: str
-    gas_used: int
-    contract_address: str | None
-    logs: tuple[Mapping[str, Any], ...]
 
 
 class LocalChain:
@@ -128,39 +114,9 @@ class LocalChain:
 
         Raises:
             ContractReverted: a contract refused.
-            RpcTimeout: it is not mined in time.
+            TransactionNotMined: it is not mined in time.
         """
-        deadline = time.monotonic() + _RECEIPT_SECONDS
-        while True:
-            # Anvil mines right after it has answered, so the first question may come too early.
-            found = self.rpc.call("eth_getTransactionReceipt", transaction_hash)
-            if found is not None:
-                return self.read_receipt(found)
-            if time.monotonic() > deadline:
-                raise RpcTimeout(self.rpc.endpoint, _RECEIPT_SECONDS)
-            time.sleep(_RECEIPT_POLL_SECONDS)
-
-    def read_receipt(self, found: Mapping[str, Any]) -> Receipt:
-        """A JSON-RPC receipt as ours.
-
-        Raises:
-            ContractReverted: the transaction was refused.
-        """
-        if int(found["status"], 16) == 0:
-            raise decode_revert(self._revert_data(found["transactionHash"]))
-        return Receipt(
-            found["transactionHash"],
-            int(found["blockNumber"], 16),
-            found["blockHash"],
-            int(found["gasUsed"], 16),
-            found["contractAddress"],
-            tuple(found["logs"]),
-        )
-
-    def _revert_data(self, transaction_hash: str) -> bytes:
-        tracer = {"tracer": "callTracer", "tracerConfig": {"onlyTopCall": True}}
-        trace = self.rpc.call("debug_traceTransaction", transaction_hash, tracer)
-        return bytes.fromhex(trace.get("output", "0x").removeprefix("0x"))
+        return settled(self.rpc, wait_for_receipt(self.rpc, transaction_hash, _RECEIPT_SECONDS))
 
     # Blocks and time
 

@@ -1,0 +1,133 @@
+"""What became of a transaction, and if a contract refused it, why?
+
+Nothing here sends anything. A receipt is read as the node has it now: a reorg may still take it
+back.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rebalancer.chain.abi import decode_revert
+from rebalancer.chain.rpc import Rpc, at_block
+from rebalancer.errors import ContractReverted, RpcRejected, TransactionNotMined
+
+__all__ = ["Receipt", "find_receipt", "read_receipt", "refusal", "settled", "wait_for_receipt"]
+
+_FIRST_POLL_SECONDS = 0.001  # Anvil mines right after it has answered
+_LONGEST_POLL_SECONDS = 1.0
+
+# What a transaction's JSON shares with an eth_call's message.
+_REPLAYED_FIELDS = {"from": "from", "to": "to", "input": "data", "value": "value", "gas": "gas"}
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """A mined transaction. `logs` are JSON-RPC's; a refused one has none."""
+
+    transaction_hash: str
+    block_number: int
+    block_hash: str
+    gas_used: int
+    contract_address: str | None
+    logs: tuple[Mapping[str, Any], ...]
+    gas_price_wei: int
+    succeeded: bool
+
+    @property
+    def cost_wei(self) -> int:
+        """Ether burnt and paid for its gas."""
+        return self.gas_used * self.gas_price_wei
+
+
+def read_receipt(found: Mapping[str, Any]) -> Receipt:
+    """A JSON-RPC receipt as ours."""
+    return Receipt(
+        found["transactionHash"],
+        int(found["blockNumber"], 16),
+        found["blockHash"],
+        int(found["gasUsed"], 16),
+        found["contractAddress"],
+        tuple(found["logs"]),
+        int(found["effectiveGasPrice"], 16),
+        int(found["status"], 16) == 1,
+    )
+
+
+def find_receipt(rpc: Rpc, transaction_hash: str) -> Receipt | None:
+    """The receipt of a transaction, None while it is not mined."""
+    found = rpc.call("eth_getTransactionReceipt", transaction_hash)
+    return None if found is None else read_receipt(found)
+
+
+def wait_for_receipt(rpc: Rpc, transaction_hash: str, timeout_s: float) -> Receipt:
+    """Wait for a transaction to be mined, whether it succeeds or not.
+
+    Raises:
+        TransactionNotMined: it is not mined in time; it may be later.
+    """
+    deadline = time.monotonic() + timeout_s
+    pause = _FIRST_POLL_SECONDS
+    while True:
+        receipt = find_receipt(rpc, transaction_hash)
+        if receipt is not None:
+            return receipt
+        if time.monotonic() + pause > deadline:
+            raise TransactionNotMined(transaction_hash, timeout_s)
+        time.sleep(pause)
+        pause = min(2 * pause, _LONGEST_POLL_SECONDS)
+
+
+def settled(rpc: Rpc, receipt: Receipt) -> Receipt:
+    """The receipt itself, if the transaction did what it was sent for.
+
+    Raises:
+        ContractReverted: a contract refused it.
+    """
+    if not receipt.succeeded:
+        raise refusal(rpc, receipt)
+    return receipt
+
+
+def refusal(rpc: Rpc, receipt: Receipt) -> ContractReverted:
+    """Why a mined transaction was refused, as well as the node can tell.
+
+    A node that cannot trace is asked to replay the call on its block's final state, where a
+    transaction that came later in the block may have changed the answer.
+    """
+    data = _traced(rpc, receipt)
+    if data:
+        return decode_revert(data)
+    transaction = rpc.call("eth_getTransactionByHash", receipt.transaction_hash)
+    gas_limit = int(transaction["gas"], 16)
+    if receipt.gas_used == gas_limit:
+        return ContractReverted("OutOfGas", {"gas_limit": gas_limit})
+    if data is None:
+        data = _replayed(rpc, receipt, transaction)
+    return decode_revert(data)
+
+
+def _traced(rpc: Rpc, receipt: Receipt) -> bytes | None:
+    """Revert data by the node's tracer, None where it has none."""
+    tracer = {"tracer": "callTracer", "tracerConfig": {"onlyTopCall": True}}
+    try:
+        trace = rpc.call("debug_traceTransaction", receipt.transaction_hash, tracer)
+    except RpcRejected:
+        return None
+    return bytes.fromhex(trace.get("output", "0x").removeprefix("0x"))
+
+
+def _replayed(rpc: Rpc, receipt: Receipt, transaction: Mapping[str, Any]) -> bytes:
+    message = {
+        there: transaction[here]
+        for here, there in _REPLAYED_FIELDS.items()
+        if transaction.get(here) is not None
+    }
+    try:
+        rpc.call("eth_call", message, at_block(receipt.block_number))
+    except RpcRejected as rejection:
+        return rejection.data
+    return b""
