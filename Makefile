@@ -74,7 +74,7 @@ check: setup
 	@ruff check .
 	@mypy
 	@forge fmt --check
-	@forge lint --severity high --severity med
+	@forge lint --deny warnings
 
 bench: setup
 	@python scripts/bench.py $(ARGS)

@@ -1,0 +1,239 @@
+"""The set-up itself: locks, versions that must agree, artifacts, and what the wheel carries and needs."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eth_utils.crypto import keccak
+
+MAX_CODE_BYTES = 24_576
+"""EIP-170."""
+
+POOL_INIT_CODE_HASH = "e34f199b19b2b4f47f68442619d555527d244f78a3297ea89325f843f87b8b54"
+"""Uniswap v3-periphery, PoolAddress.sol: with it, pools land on their mainnet addresses."""
+
+DEVELOPMENT_ONLY = (
+    "ape",
+    "ape_foundry",
+    "ape_solidity",
+    "solcx",
+    "pytest",
+    "hypothesis",
+    "matplotlib",
+)
+"""Modules the installed package imports without; matplotlib comes with the extra `devnet`."""
+
+IMPORT_EVERYTHING = """
+import importlib, pkgutil, sys
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in sys.argv[1].split(","):
+            raise ModuleNotFoundError(f"{name} is for development alone")
+
+sys.meta_path.insert(0, Blocked())
+import rebalancer
+names = [m.name for m in pkgutil.walk_packages(rebalancer.__path__, "rebalancer.")]
+for name in names:
+    if not name.endswith("__main__"):
+        importlib.import_module(name)
+print(rebalancer.__file__, len(names))
+"""
+
+
+def toml(path: Path) -> dict[str, Any]:
+    return tomllib.loads(path.read_text())
+
+
+@pytest.fixture(scope="module")
+def wheel(repo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built as a release would be but without asking any index for anything."""
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [
+        sys.executable,
+        "-m",
+        "hatchling",
+        "build",
+        "--target",
+        "wheel",
+        "--directory",
+        str(folder),
+    ]
+    subprocess.run(build, cwd=repo_root, check=True, capture_output=True)
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+# Locks
+
+
+def test_python_lock_holds_hashes_and_no_address(repo_root: Path) -> None:
+    lock = (repo_root / "requirements.lock").read_text()
+    requirements = re.split(r"\n(?=\w)", lock.strip())
+
+    assert len(requirements) > 50
+    assert [r for r in requirements if "--hash=sha256:" not in r] == []
+    assert re.findall(r"\S*(?:://|index-url|find-links|file:)\S*", lock) == []
+
+
+def test_python_lock_holds_every_direct_dependency(repo_root: Path) -> None:
+    pyproject = toml(repo_root / "pyproject.toml")
+    project = pyproject["project"]
+    wanted = [
+        *pyproject["build-system"]["requires"],
+        *project["dependencies"],
+        *project["optional-dependencies"]["devnet"],
+        *pyproject["dependency-groups"]["dev"],
+    ]
+    locked = set(
+        re.findall(r"^([\w.-]+)==", (repo_root / "requirements.lock").read_text(), re.MULTILINE)
+    )
+
+    assert {re.split(r"[=<>\[ ]", requirement)[0] for requirement in wanted} <= locked
+    assert pyproject["build-system"]["requires"][0] in pyproject["dependency-groups"]["dev"]
+
+
+def test_node_lock_holds_hashes_and_no_address(repo_root: Path) -> None:
+    packages = json.loads((repo_root / "package-lock.json").read_text())["packages"]
+    wanted = json.loads((repo_root / "package.json").read_text())["devDependencies"]
+    del packages[""]
+
+    assert {name for name, package in packages.items() if "resolved" in package} == set()
+    assert {name for name, package in packages.items() if "integrity" not in package} == set()
+    assert {name: packages[f"node_modules/{name}"]["version"] for name in wanted} == wanted
+
+
+# Versions that must agree
+
+
+def test_compiler_settings_are_the_same_for_forge_and_ape(repo_root: Path) -> None:
+    forge = toml(repo_root / "foundry.toml")["profile"]["default"]
+    ape = dict(
+        re.findall(r"^  (\w+): (\S+)", (repo_root / "ape-config.yaml").read_text(), re.MULTILINE)
+    )
+    node = json.loads((repo_root / "package.json").read_text())["devDependencies"]
+
+    assert ape["version"] == node["solc"]
+    assert ape["evm_version"] == forge["evm_version"]
+    assert ape["via_ir"] == str(forge["via_ir"]).lower()
+    assert ape["optimize"] == str(forge["optimizer"]).lower()
+    assert int(ape["optimization_runs"]) == forge["optimizer_runs"]
+
+
+def test_every_contract_names_the_exact_compiler(repo_root: Path) -> None:
+    version = json.loads((repo_root / "package.json").read_text())["devDependencies"]["solc"]
+    sources = list((repo_root / "contracts").rglob("*.sol"))
+
+    assert sources
+    assert [s for s in sources if f"pragma solidity {version};" not in s.read_text()] == []
+
+
+# Artifacts
+
+
+def artifact(repo_root: Path, name: str) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads(
+        (repo_root / "rebalancer" / "artifacts" / f"{name}.json").read_text()
+    )
+    return loaded
+
+
+def test_every_contract_has_an_artifact(repo_root: Path) -> None:
+    wanted = {path.stem for path in (repo_root / "contracts").glob("*.sol")}
+
+    assert wanted
+    assert wanted <= {path.stem for path in (repo_root / "rebalancer" / "artifacts").glob("*.json")}
+
+
+def test_artifacts_hold_code_in_one_shape(repo_root: Path) -> None:
+    for path in (repo_root / "rebalancer" / "artifacts").glob("*.json"):
+        found = artifact(repo_root, path.stem)
+        assert set(found) == {
+            "abi",
+            "bytecode",
+            "deployedBytecode",
+            "immutableReferences",
+            "linkReferences",
+        }
+        assert re.fullmatch(r"0x(?:[0-9a-f]{2})*", found["bytecode"]), path.name
+        assert re.fullmatch(r"0x(?:[0-9a-f]{2})*", found["deployedBytecode"]), path.name
+        assert found["linkReferences"] == {}, path.name
+
+
+def test_every_contract_fits_the_chain(repo_root: Path) -> None:
+    sizes = {
+        path.stem: len(artifact(repo_root, path.stem)["deployedBytecode"]) // 2 - 1
+        for path in (repo_root / "rebalancer" / "artifacts").glob("*.json")
+    }
+
+    assert {name: size for name, size in sizes.items() if size > MAX_CODE_BYTES} == {}
+
+
+def test_uniswap_pool_code_is_mainnets(repo_root: Path) -> None:
+    code = artifact(repo_root, "UniswapV3Pool")["bytecode"]
+
+    assert keccak(hexstr=code).hex() == POOL_INIT_CODE_HASH
+
+
+def test_multicall3_runtime_is_what_its_constructor_copies(repo_root: Path) -> None:
+    found = artifact(repo_root, "Multicall3")
+
+    assert found["bytecode"].endswith(found["deployedBytecode"].removeprefix("0x"))
+    assert keccak(text="aggregate3((address,bool,bytes)[])")[:4].hex() in found["deployedBytecode"]
+
+
+# The wheel
+
+
+def test_wheel_carries_the_package_its_types_and_the_artifacts(
+    repo_root: Path, wheel: Path
+) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        carried = set(archive.namelist())
+    made = {
+        path.relative_to(repo_root).as_posix()
+        for pattern in ("*.py", "py.typed", "*.json")
+        for path in (repo_root / "rebalancer").rglob(pattern)
+    }
+
+    assert made <= carried
+    assert "rebalancer/artifacts/UniswapV3Pool.json" in carried
+    assert {name.split("/")[0] for name in carried} == {"rebalancer", "rebalancer-0.1.0.dist-info"}
+
+
+def test_wheel_asks_for_nothing_of_development(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        metadata = archive.read("rebalancer-0.1.0.dist-info/METADATA").decode()
+        entry_points = archive.read("rebalancer-0.1.0.dist-info/entry_points.txt").decode()
+    needed = re.findall(r"^Requires-Dist: ([\w-]+)(?!.*extra ==)", metadata, re.MULTILINE)
+
+    assert "web3" in needed
+    assert not {name for name in needed if name.replace("-", "_") in DEVELOPMENT_ONLY}
+    assert not {name for name in needed if "ape" in name.split("-")}
+    assert "rebalancer = rebalancer.cli:main" in entry_points
+
+
+def test_wheel_imports_without_development_packages(wheel: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path)
+
+    run = subprocess.run(
+        [sys.executable, "-P", "-c", IMPORT_EVERYTHING, ",".join(DEVELOPMENT_ONLY)],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path), "PATH": ""},
+        capture_output=True,
+        text=True,
+    )
+
+    assert run.returncode == 0, run.stderr
+    where, count = run.stdout.split()
+    assert Path(where).is_relative_to(tmp_path)
+    assert int(count) > 5
