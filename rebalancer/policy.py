@@ -457,9 +457,7 @@ def settle(
         raise PolicyRefused("PriceTooPoor", (bought_e18, minimum))
 
     after = weigh_basket(replace(basket, held=held))
-    check_toward_target(
-        before.distances_e18, after.distances_e18, after.total_e18, policy.dust_bps
-    )
+    check_toward_target(before.distances_e18, after.distances_e18, after.total_e18, policy.dust_bps)
     check_progress(
         before.distance_e18,
         before.total_e18,

@@ -26,6 +26,7 @@ Artifact = dict[str, Any]
 PUBLISHED = {
     "AccessManager": "@openzeppelin/contracts/build/contracts",
     "ERC1967Proxy": "@openzeppelin/contracts/build/contracts",
+    "IERC20Metadata": "@openzeppelin/contracts/build/contracts",
     "NonfungiblePositionManager": "@uniswap/v3-periphery/artifacts/contracts/{name}.sol",
     "QuoterV2": "@uniswap/swap-router-contracts/artifacts/contracts/lens/{name}.sol",
     "SwapRouter": "@uniswap/v3-periphery/artifacts/contracts/{name}.sol",

@@ -1,0 +1,184 @@
+"""What do the vaults and pools look like at one block?
+
+Everything is read by block hash, so that a reorg fails the read instead of mixing two chains. One call of VaultLens returns any
+number of vaults, packed in 32-byte words; its layout stands in the header of contracts/VaultLens.sol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from eth_utils.address import to_checksum_address
+
+from rebalancer.chain.abi import interface
+from rebalancer.chain.rpc import Rpc
+from rebalancer.errors import RpcMalformed
+from rebalancer.policy import Asset, Basket, Policy, Price, State
+from rebalancer.pools import Token, UniswapV3Pool
+from rebalancer.pools import load as load_pool
+from rebalancer.reasons import LENS_REASONS, Reason
+
+__all__ = ["Block", "VaultSnapshot", "decode_vaults", "read_block", "read_pools", "read_vaults"]
+
+_WORD = 32
+_HEAD_WORDS = 25
+_ASSET_WORDS = 12
+_POLICY_AT = 15
+_FAULTS = ("None", "NoFeed", "CallFailed", "NotPositive", "Stale", "OutOfRange")
+"""IOracleHub.Fault, by number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block's place: number, hash, unix time."""
+
+    number: int
+    hash: str
+    timestamp: int
+
+
+@dataclass(frozen=True, slots=True)
+class VaultSnapshot:
+    """A vault at one block, as VaultLens tells it. Values are USD times 1e18, fractions are of 1e18."""
+
+    address: str
+    reason: Reason
+    basket: Basket
+    policy: Policy
+    state: State
+    total_supply: int
+    loss_left_e18: int
+    turnover_left_e18: int
+    slippage_limit_e18: int
+    total_e18: int
+    distance_e18: int
+    drift_bps: int
+
+
+def read_block(rpc: Rpc, block: int | str = "latest") -> Block:
+    """The block of that number or tag.
+
+    Raises:
+        RpcMalformed: there is no such block.
+    """
+    tag = hex(block) if isinstance(block, int) else block
+    header = rpc.call("eth_getBlockByNumber", tag, False)
+    if not isinstance(header, dict):
+        raise RpcMalformed(rpc.endpoint, f"there is no block {block}")
+    return Block(int(header["number"], 16), header["hash"], int(header["timestamp"], 16))
+
+
+def read_vaults(
+    rpc: Rpc, lens: str, vaults: Sequence[str], block: Block
+) -> tuple[VaultSnapshot, ...]:
+    """Vaults at a block, in the order given.
+
+    Raises:
+        ContractReverted: the lens refused, because an address is not a vault or the vault is in the middle of a call.
+        ContractMissing: there is no lens at that address.
+    """
+    packed = interface("VaultLens").at(lens).call(rpc, "read", list(vaults), block=block.hash)
+    return decode_vaults(packed)
+
+
+def decode_vaults(packed: bytes) -> tuple[VaultSnapshot, ...]:
+    """What VaultLens.read returned, as snapshots."""
+    words = [int.from_bytes(packed[at : at + _WORD]) for at in range(0, len(packed), _WORD)]
+    snapshots = []
+    at = 0
+    while at < len(words):
+        snapshots.append(_vault(words, at))
+        at += _HEAD_WORDS + _ASSET_WORDS * words[at + 1]
+    return tuple(snapshots)
+
+
+def _vault(words: Sequence[int], at: int) -> VaultSnapshot:
+    (address, count, reason, total_supply, epoch, rebalanced_at, broken_since) = words[at : at + 7]
+    (loss_level, turnover_level, loss_left, turnover_left) = words[at + 7 : at + 11]
+    (slippage_limit, total, distance, drift) = words[at + 11 : at + 15]
+    assets, held, prices = [], [], []
+    for i in range(count):
+        a = at + _HEAD_WORDS + _ASSET_WORDS * i
+        token, decimals, target, band, amount, lo, hi, primary, fault = words[a : a + 9]
+        assets.append(Asset(_address(token), target, band, decimals))
+        held.append(amount)
+        prices.append(Price(lo, hi, primary, _FAULTS[fault]))
+    return VaultSnapshot(
+        address=_address(address),
+        reason=LENS_REASONS[reason],
+        basket=Basket(tuple(assets), tuple(held), tuple(prices)),
+        policy=Policy(*words[at + _POLICY_AT : at + _HEAD_WORDS]),
+        state=State(
+            loss_level,
+            turnover_level,
+            rebalanced_at,
+            broken_since,
+            epoch,
+            LENS_REASONS[reason] is Reason.PAUSED,
+        ),
+        total_supply=total_supply,
+        loss_left_e18=loss_left,
+        turnover_left_e18=turnover_left,
+        slippage_limit_e18=slippage_limit,
+        total_e18=total,
+        distance_e18=distance,
+        drift_bps=drift,
+    )
+
+
+def _address(word: int) -> str:
+    return str(to_checksum_address(word.to_bytes(20)))
+
+
+def read_pools(
+    rpc: Rpc,
+    lens: str,
+    pools: Sequence[str],
+    tokens: Mapping[str, Token],
+    block: Block,
+    chain_id: int,
+) -> tuple[UniswapV3Pool, ...]:
+    """Uniswap V3 pools at a block with all their ticks, in the order given.
+
+    `lens` is UniswapV3Lens; `tokens` knows the pools' tokens by lower-case address.
+
+    Raises:
+        BadPoolSnapshot: what the chain says of a pool contradicts itself.
+    """
+    if not pools:
+        return ()
+    found = interface("UniswapV3Lens").at(lens).call(rpc, "read", list(pools), 0, block=block.hash)
+    return tuple(
+        load_pool(_pool_json(address, state, tokens, block, chain_id))
+        for address, state in zip(pools, found, strict=True)
+    )
+
+
+def _pool_json(
+    address: str, state: Any, tokens: Mapping[str, Token], block: Block, chain_id: int
+) -> dict[str, Any]:
+    """A pool of UniswapV3Lens in the snapshot format."""
+    token0, token1, fee, spacing, sqrt_price_x96, tick, liquidity, ticks = state
+    pair = [tokens[token0.lower()], tokens[token1.lower()]]
+    return {
+        "chain_id": chain_id,
+        "block": block.number,
+        "pool": address,
+        "name": f"Uniswap V3 {pair[0].symbol}/{pair[1].symbol} {fee / 10_000:g}%",
+        "scalars": {
+            "fee": fee,
+            "tick_spacing": spacing,
+            "sqrt_price_x96": sqrt_price_x96,
+            "tick": tick,
+            "liquidity": liquidity,
+        },
+        "tick_data": {str(t): [gross, net, block.number] for t, gross, net in ticks},
+        "token0": _token_json(pair[0]),
+        "token1": _token_json(pair[1]),
+    }
+
+
+def _token_json(token: Token) -> dict[str, Any]:
+    return {"address": token.address, "symbol": token.symbol, "decimals": token.decimals}

@@ -1,0 +1,232 @@
+"""How does the system get onto a chain, and who may do what there?
+
+`deploy_system` puts the contracts in place once a chain; `create_vault` makes a vault and hands its functions to the roles.
+Roles live in one OpenZeppelin AccessManager: what loosens waits for the owner's or curator's delay and can be cancelled by the
+guardian; what stops trading is immediate. Until a vault's functions are assigned, only the manager's admin may call them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from enum import IntEnum
+from typing import Any, Protocol
+
+from rebalancer.chain.abi import Contract, interface
+from rebalancer.chain.receipt import Receipt
+from rebalancer.policy import Asset, Policy
+
+__all__ = [
+    "FeedSpec",
+    "Role",
+    "System",
+    "Transactor",
+    "VaultSpec",
+    "assign_vault_roles",
+    "create_vault",
+    "deploy_system",
+    "grant_roles",
+    "set_feed",
+]
+
+
+class Role(IntEnum):
+    """Roles of the AccessManager. 0 is its own ADMIN_ROLE, which hands out the others."""
+
+    ADMIN = 0
+    OWNER = 1
+    CURATOR = 2
+    GUARDIAN = 3
+    KEEPER = 4
+
+
+_VAULT_FUNCTIONS: Mapping[Role, tuple[str, ...]] = {
+    Role.OWNER: ("setPolicy", "setOracle", "setFee", "resumeRebalance"),
+    Role.CURATOR: ("setTargets",),
+    Role.GUARDIAN: ("pauseRebalance",),
+    Role.KEEPER: ("rebalance",),
+}
+
+_HUB_FUNCTIONS: Mapping[Role, tuple[str, ...]] = {
+    Role.OWNER: ("setFeed",),
+    Role.GUARDIAN: ("removeFeed",),
+}
+
+
+class Transactor(Protocol):
+    """Whoever sends transactions and waits for them: a wallet, or a local chain's unlocked account."""
+
+    @property
+    def address(self) -> str:
+        """The account that sends."""
+
+    def transact(
+        self, contract: Contract, function: str, *args: Any, value_wei: int = 0
+    ) -> Receipt:
+        """Call a function in a transaction and wait for its receipt."""
+
+    def deploy(self, name: str, *args: Any) -> Contract:
+        """Deploy a packaged contract."""
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """Addresses of the contracts that serve every vault of a chain."""
+
+    authority: str
+    oracle: str
+    config_store: str
+    implementation: str
+    factory: str
+    executor: str
+    zap: str
+    lens: str
+    uniswap_v3_lens: str
+
+    def to_json(self) -> dict[str, str]:
+        """As a mapping of names to addresses."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class FeedSpec:
+    """How a token is priced: IOracleHub.Feed. Prices are USD per whole token times 1e18."""
+
+    feed: str
+    decimals: int
+    heartbeat_seconds: int
+    min_price_e18: int
+    max_price_e18: int
+
+
+@dataclass(frozen=True, slots=True)
+class VaultSpec:
+    """Everything a vault starts with; `seed_amounts` are raw units in the order of `assets`."""
+
+    name: str
+    symbol: str
+    assets: tuple[Asset, ...]
+    policy: Policy
+    seed_amounts: tuple[int, ...]
+    initial_shares: int
+    fee_bps: int
+    fee_recipient: str
+    salt: int = 0
+
+
+def deploy_system(wallet: Transactor, weth: str) -> System:
+    """Deploy everything but vaults; the wallet becomes the AccessManager's admin."""
+    authority = wallet.deploy("AccessManager", wallet.address)
+    oracle = wallet.deploy("OracleHub", authority.address)
+    store = wallet.deploy("ConfigStore")
+    implementation = wallet.deploy("BasketVault", store.address)
+    factory = wallet.deploy("VaultFactory", implementation.address)
+    executor = wallet.deploy("RouteExecutor")
+    zap = wallet.deploy("Zap", executor.address, weth)
+    lens = wallet.deploy("VaultLens")
+    uniswap_v3_lens = wallet.deploy("UniswapV3Lens")
+
+    for role in Role:
+        if role is not Role.ADMIN:
+            wallet.transact(authority, "labelRole", role.value, role.name)
+    for role in (Role.OWNER, Role.CURATOR):
+        wallet.transact(authority, "setRoleGuardian", role.value, Role.GUARDIAN.value)
+    _assign(wallet, authority, oracle, _HUB_FUNCTIONS)
+    return System(
+        authority=authority.address,
+        oracle=oracle.address,
+        config_store=store.address,
+        implementation=implementation.address,
+        factory=factory.address,
+        executor=executor.address,
+        zap=zap.address,
+        lens=lens.address,
+        uniswap_v3_lens=uniswap_v3_lens.address,
+    )
+
+
+def grant_roles(
+    wallet: Transactor, authority: str, members: Mapping[Role, Sequence[str]], delay_seconds: int
+) -> None:
+    """Give accounts their roles. Owners and curators wait `delay_seconds` for all they do; guardians and keepers do not."""
+    manager = interface("AccessManager").at(authority)
+    for role, accounts in members.items():
+        delay = delay_seconds if role in (Role.OWNER, Role.CURATOR) else 0
+        for account in accounts:
+            wallet.transact(manager, "grantRole", role.value, account, delay)
+
+
+def set_feed(wallet: Transactor, oracle: str, token: str, spec: FeedSpec) -> None:
+    """Set a token's price feed. The wallet must hold OWNER without a delay, or have scheduled this.
+
+    Raises:
+        ContractReverted: FeedDecimals, UnsoundFeed, BadPriceRange …, with their numbers.
+    """
+    wallet.transact(
+        interface("OracleHub").at(oracle),
+        "setFeed",
+        token,
+        spec.feed,
+        spec.decimals,
+        spec.heartbeat_seconds,
+        spec.min_price_e18,
+        spec.max_price_e18,
+    )
+
+
+def create_vault(wallet: Transactor, system: System, spec: VaultSpec) -> str:
+    """Make a vault, seed it from the wallet's tokens, and return its address.
+
+    The initial shares go to the wallet. The admin must still `assign_vault_roles`.
+
+    Raises:
+        ContractReverted: anything about the configuration, a balance or an allowance, with its numbers.
+    """
+    factory = interface("VaultFactory").at(system.factory)
+    for asset, amount in zip(spec.assets, spec.seed_amounts, strict=True):
+        if amount:
+            wallet.transact(
+                interface("IERC20Metadata").at(asset.token), "approve", system.factory, amount
+            )
+    assets = [(a.token, a.target_e18, a.band_bps, a.decimals) for a in spec.assets]
+    policy = tuple(asdict(spec.policy).values())
+    params = (
+        spec.name,
+        spec.symbol,
+        system.authority,
+        (system.oracle, policy, assets),
+        spec.fee_bps,
+        spec.fee_recipient,
+        list(spec.seed_amounts),
+        spec.initial_shares,
+        wallet.address,
+        spec.salt.to_bytes(32),
+    )
+    receipt = wallet.transact(factory, "createVault", params)
+    created = [
+        event
+        for log in receipt.logs
+        if (event := factory.interface.decode_log(log)) and event.name == "VaultCreated"
+    ]
+    return str(created[-1].values["vault"])
+
+
+def assign_vault_roles(wallet: Transactor, authority: str, vault: str) -> None:
+    """Hand a vault's restricted functions to the roles. The wallet must be the manager's admin."""
+    _assign(
+        wallet,
+        interface("AccessManager").at(authority),
+        interface("BasketVault").at(vault),
+        _VAULT_FUNCTIONS,
+    )
+
+
+def _assign(
+    wallet: Transactor,
+    authority: Contract,
+    target: Contract,
+    functions: Mapping[Role, tuple[str, ...]],
+) -> None:
+    for role, names in functions.items():
+        selectors = [target.interface.functions[name].selector for name in names]
+        wallet.transact(authority, "setTargetFunctionRole", target.address, selectors, role.value)

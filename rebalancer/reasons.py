@@ -1,0 +1,47 @@
+"""Why something is done or not done: one word for it everywhere.
+
+The first six are VaultLens.Reason, in its order; the keeper adds what only it can know. The lens, logs, metrics, records and
+the command line all use these words.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+__all__ = ["LENS_REASONS", "Reason"]
+
+
+class Reason(StrEnum):
+    """Why a vault can, cannot, was or was not rebalanced."""
+
+    BAND_BROKEN = "BandBroken"
+    """A weight has left its band and a rebalance may run."""
+    IN_BAND = "InBand"
+    """Every weight is inside its band."""
+    PAUSED = "Paused"
+    """The guardian stopped rebalancing."""
+    COOLDOWN = "Cooldown"
+    """The last rebalance was too recent."""
+    ORACLE_FAULT = "OracleFault"
+    """An asset has no sound price."""
+    TOTAL_OUT_OF_RANGE = "TotalOutOfRange"
+    """The basket is worth nothing, or more than can be computed."""
+
+    REBALANCED = "Rebalanced"
+    """A rebalance was mined and checked against its prediction."""
+    NO_ROUTE = "NoRoute"
+    """No known pool leads from what is in surplus to what is in deficit."""
+    BUDGET_SPENT = "BudgetSpent"
+    """What is left of the loss or turnover budget allows no useful trade."""
+    NOT_WORTH_GAS = "NotWorthGas"
+    """The trade would cost more gas than the operator allows for it."""
+    POLICY_REFUSES = "PolicyRefuses"
+    """The best plan known would be refused by the vault's own checks."""
+    SIMULATION_REFUSED = "SimulationRefused"
+    """The chain refused the transaction in a simulation, so it was not sent."""
+    DRY_RUN = "DryRun"
+    """A rebalance would have been sent, but the keeper only looks."""
+
+
+LENS_REASONS = tuple(Reason)[:6]
+"""VaultLens.Reason, by number."""
