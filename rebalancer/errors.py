@@ -345,7 +345,7 @@ class BadRecords(LabError):
         self.path = path
         self.line = line
         self.why = why
-        super().__init__(f"Bad record ({path}, line {line}): {why}; run again to write a new one.")
+        super().__init__(f"Bad record ({path}, line {line}): {why}; mend that line or run again.")
 
 
 class ChartFormatUnknown(LabError):

@@ -1,0 +1,1 @@
+"""What runs are made into: records, figures, charts and a live view."""

@@ -1,0 +1,248 @@
+"""The record of a run: what happened, one line of JSON an event.
+
+Arrays are in basket order, instants are unix seconds. A record is plain numbers and words; nothing
+here looks at a chain or a clock. Integers of tokens and of 1e18 fractions are written as decimal strings, because most readers
+of JSON lose digits above 2^53; every other integer is a JSON number.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from rebalancer.errors import BadRecords, RecordsMissing
+from rebalancer.units import BPS
+
+__all__ = [
+    "RebalanceRecord",
+    "RecordWriter",
+    "Records",
+    "RunRecord",
+    "TickRecord",
+    "read_records",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """What does not change during a run; the first line of every record."""
+
+    vault: str
+    chain_id: int
+    tape: str
+    symbols: tuple[str, ...]
+    decimals: tuple[int, ...]
+    targets_e18: tuple[int, ...]
+    bands_bps: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TickRecord:
+    """The vault as one tick saw it, at the oracle's prices in USD.
+
+    `value_e18` is the whole vault's, `share_price_e18` one share's, and `hold_price_e18` what one
+    share of the first tick would be worth had nobody traded since.
+    """
+
+    block: int
+    at: int
+    weights_e18: tuple[int, ...]
+    value_e18: int
+    share_price_e18: int
+    hold_price_e18: int
+
+
+@dataclass(frozen=True, slots=True)
+class RebalanceRecord:
+    """One rebalance that was mined: what it was for, what it did, what it cost.
+
+    Drift is weight minus target, positive above it, rounded away from zero. `loss_e18` is the USD
+    value sold less the value bought, both at the oracle's prices; negative when the vault gained.
+    `limit_bps` is the slippage the vault allowed at that moment, in parts of the value sold. What
+    is left of the budgets is a fraction of the vault's value. `predicted_held_raw` is the ledger
+    that policy.py foresaw, `actual_held_raw` the one the vault then had. `bound_by` names the
+    budget that kept a weight outside its band, and is None when all are inside.
+    """
+
+    block: int
+    at: int
+    tx_hash: str
+    epoch: int
+    reason: str
+    drift_before_bps: tuple[int, ...]
+    drift_after_bps: tuple[int, ...]
+    sold_raw: tuple[int, ...]
+    bought_raw: tuple[int, ...]
+    value_e18: int
+    sold_value_e18: int
+    loss_e18: int
+    limit_bps: int
+    loss_left_e18: int
+    turnover_left_e18: int
+    gas_used: int
+    predicted_held_raw: tuple[int, ...]
+    actual_held_raw: tuple[int, ...]
+    bound_by: str | None = None
+
+    @property
+    def loss_bps(self) -> float:
+        """Loss in basis points of the value sold: what `limit_bps` limits."""
+        return self.loss_e18 * BPS / self.sold_value_e18 if self.sold_value_e18 else 0.0
+
+    @property
+    def within_limit(self) -> bool:
+        """Whether the loss kept to the limit, to the last digit."""
+        return self.loss_e18 * BPS <= self.limit_bps * self.sold_value_e18
+
+    @property
+    def foreseen(self) -> bool:
+        """Whether the policy in Python foresaw the vault's ledger to the unit."""
+        return self.predicted_held_raw == self.actual_held_raw
+
+
+Record = RunRecord | TickRecord | RebalanceRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """A whole run, in the order it happened."""
+
+    run: RunRecord
+    ticks: tuple[TickRecord, ...] = ()
+    rebalances: tuple[RebalanceRecord, ...] = ()
+
+
+# JSON LINES
+
+KINDS: dict[str, type[Record]] = {
+    "run": RunRecord,
+    "tick": TickRecord,
+    "rebalance": RebalanceRecord,
+}
+
+_AnyRecord = TypeVar("_AnyRecord", RunRecord, TickRecord, RebalanceRecord)
+
+
+class RecordWriter:
+    """Writes the record of one run, replacing what was at `path`; a context manager.
+
+    Every line is handed to the operating system before `write` returns, so a killed run loses none.
+    """
+
+    def __init__(self, path: Path | str, run: RunRecord) -> None:
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self.path.open("w", encoding="utf-8")
+        self.write(run)
+
+    def write(self, record: Record) -> None:
+        """Append one record."""
+        self._file.write(_line(record) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file; closing twice is harmless."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def read_records(path: Path | str) -> Records:
+    """Read what a `RecordWriter` wrote. A last line that was cut off in the middle is left out.
+
+    Raises:
+        RecordsMissing: there is no such file.
+        BadRecords: the first line is no run, or a line is no record of it; carries path, line, why.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (FileNotFoundError, IsADirectoryError):
+        raise RecordsMissing(str(path)) from None
+
+    *lines, _torn = text.split("\n")
+    records: list[Record] = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = _record(line)
+        except (ValueError, TypeError) as wrong:
+            raise BadRecords(str(path), number, str(wrong)) from None
+        if isinstance(record, RunRecord) != (number == 1):
+            raise BadRecords(str(path), number, "a run comes first, and only once")
+        records.append(record)
+        wrong_length = _wrong_length(record, records[0])
+        if wrong_length:
+            raise BadRecords(str(path), number, f"{wrong_length} is not one number an asset")
+    if not records or not isinstance(records[0], RunRecord):
+        raise BadRecords(str(path), 1, "the file is empty")
+    return Records(records[0], _only(TickRecord, records), _only(RebalanceRecord, records))
+
+
+def _only(kind: type[_AnyRecord], records: Sequence[Record]) -> tuple[_AnyRecord, ...]:
+    return tuple(record for record in records if isinstance(record, kind))
+
+
+def _line(record: Record) -> str:
+    kind = next(name for name, made in KINDS.items() if isinstance(record, made))
+    written = {name: _written(name, value) for name, value in asdict(record).items()}
+    return json.dumps({"kind": kind} | written, separators=(",", ":"), ensure_ascii=False)
+
+
+def _written(name: str, value: Any) -> Any:
+    if not name.endswith(("_raw", "_e18")):
+        return value
+    return [str(one) for one in value] if isinstance(value, tuple) else str(value)
+
+
+def _record(line: str) -> Record:
+    raw = json.loads(line)
+    if not isinstance(raw, dict) or raw.get("kind") not in KINDS:
+        raise ValueError(f"it is no object whose kind is one of {', '.join(KINDS)}")
+    made = KINDS[raw.pop("kind")]
+    types = {field.name: str(field.type) for field in fields(made)}
+    return made(**{name: _read(types.get(name, ""), value) for name, value in raw.items()})
+
+
+def _read(annotation: str, value: Any) -> Any:
+    match annotation:
+        case "tuple[int, ...]":
+            return tuple(_integer(one) for one in value)
+        case "tuple[str, ...]":
+            return tuple(_word(one) for one in value)
+        case "int":
+            return _integer(value)
+        case "str":
+            return _word(value)
+        case _:  # a word or null; a field that no record has is refused by its constructor
+            return None if value is None else _word(value)
+
+
+def _word(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is no string")
+    return value
+
+
+def _integer(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError(f"{value!r} is no integer")
+    return int(value)
+
+
+def _wrong_length(record: Record, run: Record) -> str | None:
+    """Name of the first array that has not one entry for each of the run's symbols."""
+    count = len(run.symbols) if isinstance(run, RunRecord) else 0
+    arrays = ((name, value) for name, value in asdict(record).items() if isinstance(value, tuple))
+    return next((name for name, value in arrays if len(value) != count), None)
