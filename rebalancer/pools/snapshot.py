@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from os import PathLike
 from pathlib import Path
 
@@ -65,10 +66,10 @@ def _uniswap_v3(snapshot: Snapshot) -> UniswapV3Pool:
         address=_text(snapshot, "pool"),
         token0=_token(snapshot, "token0"),
         token1=_token(snapshot, "token1"),
-        profile=TickProfile(
-            fee_pips=_int(scalars, "fee"),
-            tick_spacing=_int(scalars, "tick_spacing"),
-            ticks=_ticks(_object(snapshot, "tick_data")),
+        profile=_profile(
+            _int(scalars, "fee"),
+            _int(scalars, "tick_spacing"),
+            _ticks(_object(snapshot, "tick_data")),
         ),
         sqrt_price_x96=_int(scalars, "sqrt_price_x96"),
         tick=_int(scalars, "tick"),
@@ -77,6 +78,12 @@ def _uniswap_v3(snapshot: Snapshot) -> UniswapV3Pool:
         block=_int(snapshot, "block"),
         name=_text(snapshot, "name"),
     )
+
+
+@lru_cache(maxsize=64)
+def _profile(fee_pips: int, tick_spacing: int, ticks: tuple[Tick, ...]) -> TickProfile:
+    """Snapshots of a pool block after block mostly share their ticks, and so all that follows."""
+    return TickProfile(fee_pips, tick_spacing, ticks)
 
 
 _PROTOCOLS: tuple[tuple[str, str, Callable[[Snapshot], UniswapV3Pool] | None], ...] = (

@@ -1,0 +1,568 @@
+"""Snapshots that are refused and why, hand-checked quotes, and the real WBTC/WETH pool."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rebalancer.errors import (
+    BadAmount,
+    BadPoolSnapshot,
+    LiquidityExhausted,
+    UnknownToken,
+    UnsupportedPool,
+)
+from rebalancer.pools import (
+    MAX_AMOUNT_RAW,
+    Pool,
+    Token,
+    UniswapV3Pool,
+    load,
+    recentred,
+    save,
+    synthetic,
+)
+from rebalancer.pools.uniswap_v3_math import (
+    MAX_SQRT_X96,
+    MAX_TICK,
+    MIN_SQRT_X96,
+    MIN_TICK,
+    Q96,
+    sqrt_at_tick,
+    tick_at_sqrt,
+)
+
+A = "0x" + "Aa" * 20
+B = "0x" + "bB" * 20
+C = "0x" + "cc" * 20
+TOKEN0, TOKEN1 = Token(A, "AAA", 18), Token(B, "BBB", 18)
+LIQUIDITY = 10**18
+
+
+def snapshot(**changes: Any) -> dict[str, Any]:
+    """One position of 10^18 over ticks -60 … 60 with the price at 1."""
+    whole: dict[str, Any] = {
+        "chain_id": 1,
+        "block": 7,
+        "pool": C,
+        "name": "AAA/BBB",
+        "scalars": {
+            "fee": 3_000,
+            "tick_spacing": 60,
+            "sqrt_price_x96": Q96,
+            "tick": 0,
+            "liquidity": LIQUIDITY,
+        },
+        "tick_data": {
+            "60": [LIQUIDITY, -LIQUIDITY, 7],
+            "-60": [LIQUIDITY, LIQUIDITY, 7],
+        },
+        "token0": {"address": A, "name": "Token A", "symbol": "AAA", "decimals": 18},
+        "token1": {"address": B, "name": "Token B", "symbol": "BBB", "decimals": 18},
+    }
+    for key, value in changes.items():
+        if key in whole["scalars"]:
+            whole["scalars"][key] = value
+        else:
+            whole[key] = value
+    return whole
+
+
+def without(*path: str) -> dict[str, Any]:
+    """The snapshot with one key taken out."""
+    whole = snapshot()
+    place = whole
+    for key in path[:-1]:
+        place = place[key]
+    del place[path[-1]]
+    return whole
+
+
+@pytest.fixture
+def pool() -> UniswapV3Pool:
+    return load(snapshot())
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ("scalars",),
+        ("tick_data",),
+        ("token0",),
+        ("token1",),
+        ("chain_id",),
+        ("block",),
+        ("name",),
+        ("scalars", "fee"),
+        ("scalars", "tick_spacing"),
+        ("scalars", "sqrt_price_x96"),
+        ("scalars", "tick"),
+        ("scalars", "liquidity"),
+        ("token0", "address"),
+        ("token0", "symbol"),
+        ("token1", "decimals"),
+    ],
+    ids="/".join,
+)
+def test_load_with_a_key_missing_is_refused(path: tuple[str, ...]) -> None:
+    with pytest.raises(BadPoolSnapshot, match=f"{path[-1]} is missing"):
+        load(without(*path))
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"liquidity": LIQUIDITY + 1}, "is not the sum of liquidity_net"),
+        ({"tick": 1}, "tick 1 is not that of the price, 0"),
+        ({"tick": -2}, "tick -2 is not that of the price, 0"),
+        ({"sqrt_price_x96": Q96 + 1, "tick": -1}, "tick -1 is not that of the price, 0"),
+        ({"sqrt_price_x96": MIN_SQRT_X96 - 1}, "out of range"),
+        ({"sqrt_price_x96": MAX_SQRT_X96}, "out of range"),
+        ({"fee": 1_000_000}, "fee 1000000 is not in"),
+        ({"fee": -1}, "fee -1 is not in"),
+        ({"fee": "3000"}, "fee is not a whole number"),
+        ({"fee": True}, "fee is not a whole number"),
+        ({"fee": 0.3}, "fee is not a whole number"),
+        ({"tick_spacing": 0}, "tick spacing 0"),
+        ({"tick_spacing": 16_384}, "tick spacing 16384"),
+        ({"tick_spacing": 50}, "tick -60 is not a multiple of spacing 50"),
+        ({"tick_data": {"-60": [1, 1, 0]}}, "sums to 1, not to 0"),
+        ({"tick_data": {"-60": [1, -1, 0], "60": [1, 1, 0]}}, "above tick -60 would be -1"),
+        ({"tick_data": {"-60": [1, 2, 0], "60": [2, -2, 0]}}, "gross 1, net 2"),
+        ({"tick_data": {"-60": [0, 0, 0]}}, "gross 0, net 0"),
+        ({"tick_data": {"-60": [3, 2, 0], "60": [2, -2, 0]}}, "gross 3, net 2"),
+        ({"tick_data": {"-60": [2**128, 2**128, 0]}}, "would be"),
+        ({"tick_data": {"-887280": [1, 1, 0], "60": [1, -1, 0]}}, "tick -887280 is out of"),
+        ({"tick_data": {"60": [1, 1, 0], "887280": [1, -1, 0]}}, "tick 887280 is out of"),
+        ({"tick_data": {"x": [1, 1, 0]}}, "'x' is not a tick"),
+        ({"tick_data": {"-60": [1]}}, "tick -60 is not"),
+        ({"tick_data": {"-60": ["1", "1", 0]}}, "tick -60 is not"),
+        ({"tick_data": {"-60": None}}, "tick -60 is not"),
+        ({"tick_data": []}, "tick_data is not an object"),
+        ({"tick_data": {"60": [1, 1, 0], "060": [3, -1, 0]}}, "tick 60 is out of order"),
+        ({"scalars": 7}, "scalars is not an object"),
+        ({"name": 7}, "name is not a text"),
+        ({"pool": "0x12"}, "not an address"),
+        ({"token0": {"address": "AAA", "symbol": "A", "decimals": 1}}, "not an address"),
+        ({"token0": {"address": B, "symbol": "A", "decimals": 1}}, "must be below"),
+        ({"token0": {"address": C, "symbol": "A", "decimals": 1}}, "must be below"),
+        ({"token0": {"address": A, "symbol": "A", "decimals": 256}}, "256 decimals"),
+    ],
+)
+def test_load_what_contradicts_itself_is_refused(changes: dict[str, Any], why: str) -> None:
+    with pytest.raises(BadPoolSnapshot, match=why):
+        load(snapshot(**changes))
+
+
+@pytest.mark.parametrize(
+    ("text", "why"), [("", "is not JSON"), ("{", "is not JSON"), ("[1]", "JSON object")]
+)
+def test_load_a_file_that_is_no_snapshot_names_the_file(
+    tmp_path: Path, text: str, why: str
+) -> None:
+    path = tmp_path / "broken.json"
+    path.write_text(text)
+    with pytest.raises(BadPoolSnapshot, match=why) as refusal:
+        load(path)
+    assert refusal.value.source == str(path)
+    assert str(path) in str(refusal.value)
+
+
+def test_load_a_file_that_contradicts_itself_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "pool.json"
+    path.write_text(json.dumps(snapshot(liquidity=1)))
+    with pytest.raises(BadPoolSnapshot, match="sum of liquidity_net") as refusal:
+        load(str(path))
+    assert refusal.value.source == str(path)
+
+
+def test_load_a_file_that_is_missing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadPoolSnapshot, match="No such file"):
+        load(tmp_path / "nowhere.json")
+
+
+def test_load_an_unknown_shape_says_what_is_expected() -> None:
+    with pytest.raises(BadPoolSnapshot, match="pool_manager, weights, a_coefficient, pool"):
+        load({"reserves": [1, 2]})
+
+
+@pytest.mark.parametrize(
+    ("key", "protocol"),
+    [("pool_manager", "Uniswap V4"), ("weights", "Balancer"), ("a_coefficient", "Curve")],
+)
+def test_load_a_protocol_without_quotes_is_unsupported(key: str, protocol: str) -> None:
+    with pytest.raises(UnsupportedPool, match=f"Pools of {protocol} cannot be quoted") as refusal:
+        load({key: 1})
+    assert refusal.value.protocol == protocol
+
+
+@pytest.mark.parametrize("amount", [0, -1, MAX_AMOUNT_RAW + 1, 1.5, None])
+def test_quote_no_tradable_amount_is_refused(pool: UniswapV3Pool, amount: Any) -> None:
+    for quote in (pool.quote_in, pool.quote_out, pool.swapped):
+        with pytest.raises(BadAmount) as refusal:
+            quote(A, B, amount)
+        assert refusal.value.amount_raw == amount
+
+
+@pytest.mark.parametrize(("token_in", "token_out"), [(A, A), (B, B), (A, C), (C, B), ("", A)])
+def test_quote_a_pair_of_no_pool_is_refused(
+    pool: UniswapV3Pool, token_in: str, token_out: str
+) -> None:
+    asks: list[Callable[[], object]] = [
+        lambda: pool.quote_in(token_in, token_out, 1),
+        lambda: pool.quote_out(token_in, token_out, 1),
+        lambda: pool.spot_price(token_in, token_out),
+        lambda: pool.flow_to(token_in, token_out, 1.0),
+        lambda: pool.segments(token_in, token_out),
+    ]
+    for ask in asks:
+        with pytest.raises(UnknownToken) as refusal:
+            ask()
+        assert (refusal.value.token_in, refusal.value.token_out) == (token_in, token_out)
+
+
+def test_apply_an_unknown_token_is_refused(pool: UniswapV3Pool) -> None:
+    with pytest.raises(UnknownToken):
+        pool.apply(C, 1)
+
+
+@pytest.mark.parametrize(("token_in", "token_out"), [(A, B), (B, A)])
+def test_quote_more_than_there_is_says_how_much_there_is(
+    pool: UniswapV3Pool, token_in: str, token_out: str
+) -> None:
+    with pytest.raises(LiquidityExhausted) as asked_in:
+        pool.quote_in(token_in, token_out, MAX_AMOUNT_RAW)
+    possible = asked_in.value.possible_raw
+    assert asked_in.value.token == token_in.lower()
+    assert asked_in.value.asked_raw == MAX_AMOUNT_RAW
+    most_out = pool.quote_in(token_in, token_out, possible)
+    with pytest.raises(LiquidityExhausted):
+        pool.quote_in(token_in, token_out, possible + 1)
+
+    with pytest.raises(LiquidityExhausted) as asked_out:
+        pool.quote_out(token_in, token_out, most_out + 1)
+    assert asked_out.value.token == token_out.lower()
+    assert asked_out.value.possible_raw == most_out
+    assert pool.quote_out(token_in, token_out, most_out) == possible
+    # To the end of the position: L * (1 - 1.0001^-30), by hand from the definition of a tick.
+    assert most_out == LIQUIDITY * (Q96 - sqrt_at_tick(-60)) // Q96 == 2_995_354_955_910_780
+
+
+def test_quote_in_a_pool_without_liquidity_is_exhausted() -> None:
+    empty = load(snapshot(liquidity=0, tick_data={}))
+    for ask in (empty.quote_in, empty.quote_out):
+        with pytest.raises(LiquidityExhausted) as refusal:
+            ask(A, B, 1)
+        assert refusal.value.possible_raw == 0
+    assert empty.flow_to(A, B, 0.0) == (0, 0)
+    assert empty.segments(A, B) == []
+
+
+@pytest.mark.parametrize("at_end", [MIN_SQRT_X96, MAX_SQRT_X96 - 1])
+def test_quote_from_an_end_of_the_range_is_exhausted_beyond_it(at_end: int) -> None:
+    """The price can be at the very end, from where the contract swaps only back."""
+    ticks = {str(MIN_TICK): [1, 1, 0], str(MAX_TICK): [1, -1, 0]}
+    ended = load(
+        snapshot(
+            sqrt_price_x96=at_end,
+            tick=tick_at_sqrt(at_end),
+            tick_spacing=1,
+            liquidity=1,
+            tick_data=ticks,
+        )
+    )
+    beyond = (A, B) if at_end == MIN_SQRT_X96 else (B, A)
+    with pytest.raises(LiquidityExhausted) as refusal:
+        ended.quote_in(*beyond, 10**40)
+    assert refusal.value.possible_raw == 0
+    assert ended.quote_in(*beyond[::-1], 10**18) > 0
+
+
+def test_quote_in_by_hand(pool: UniswapV3Pool) -> None:
+    # 10^15 in; 997 * 10^12 after the fee; x' = L / (1 + net / L); out = L * (1 - 1 / 1.000997).
+    assert pool.quote_in(A, B, 10**15) == 996_006_981_039_903
+    assert pool.quote_in(B, A, 10**15) == 996_006_981_039_903
+
+
+def test_quote_out_by_hand(pool: UniswapV3Pool) -> None:
+    # L / (1 - 10^15 / L) - L = 1001001001001001.001…, up; / 0.997 = 1004013040121366.1, up.
+    assert pool.quote_out(A, B, 10**15) == 1_004_013_040_121_367
+    assert pool.quote_out(B, A, 10**15) == 1_004_013_040_121_367
+
+
+def test_quote_one_raw_unit_is_all_fee(pool: UniswapV3Pool) -> None:
+    assert pool.quote_in(A, B, 1) == 0
+    assert pool.apply(A, 1).sqrt_price_x96 == Q96
+    # A little more than 1 net of the fee, up: 2; its fee of 0.006, up: 1.
+    assert pool.quote_out(A, B, 1) == 3
+
+
+def test_tokens_in_any_case_mean_the_same(pool: UniswapV3Pool) -> None:
+    assert pool.quote_in(A.lower(), B.upper().replace("X", "x"), 10**15) == pool.quote_in(
+        A, B, 10**15
+    )
+    assert pool.tokens == (TOKEN0, TOKEN1)
+    assert pool.token0.address == A.lower()
+
+
+def test_swap_to_the_very_end_of_a_position_crosses_its_tick(pool: UniswapV3Pool) -> None:
+    possible, _ = pool.flow_to(A, B, 0.0)
+    after = pool.apply(A, possible)
+
+    assert after.sqrt_price_x96 == sqrt_at_tick(-60)
+    assert after.tick == -61
+    assert after.liquidity == 0
+    assert load(after.to_json()) == after
+    received, back = after.swapped(B, A, 10**12)
+    assert received > 0
+    assert back.liquidity == LIQUIDITY
+
+
+def test_swap_down_from_a_word_edge_takes_the_tick_below_even_if_the_price_stays(
+    pool: UniswapV3Pool,
+) -> None:
+    """Tick 0 starts a word of the bitmap, where a falling swap stops, crosses and goes on."""
+    after = pool.apply(A, 1)
+
+    assert (after.sqrt_price_x96, after.tick) == (Q96, -1)
+    assert after.quote_in(B, A, 10**15) == pool.quote_in(B, A, 10**15)
+
+
+def test_swap_leaves_the_pool_it_started_from_alone(pool: UniswapV3Pool) -> None:
+    before = pool.to_json()
+    after = pool.apply(A, 10**15)
+
+    assert after != pool
+    assert after.sqrt_price_x96 < pool.sqrt_price_x96
+    assert pool.to_json() == before
+
+
+def test_spot_price_is_exact_and_inverts(pool: UniswapV3Pool) -> None:
+    moved = pool.apply(B, 10**15)
+
+    assert pool.spot_price(A, B) == 1
+    assert moved.spot_price(A, B) == Fraction(moved.sqrt_price_x96**2, 2**192)
+    assert moved.spot_price(B, A) == 1 / moved.spot_price(A, B)
+
+
+def test_segments_stop_at_ticks_and_skip_word_edges() -> None:
+    """Two positions with a gap, over more than a 256-tick word of the bitmap."""
+    far = 60 * 300
+    pool = load(
+        snapshot(
+            tick_data={
+                str(-far): [5, 5, 0],
+                "-60": [LIQUIDITY, LIQUIDITY - 5 + 5, 0],
+                "60": [LIQUIDITY + 5, -LIQUIDITY - 5, 0],
+                str(far): [7, 7, 0],
+                str(far + 60): [7, -7, 0],
+            },
+            liquidity=LIQUIDITY + 5,
+        )
+    )
+    assert [tuple(segment) for segment in pool.segments(B, A)] == [
+        (Q96, sqrt_at_tick(60), LIQUIDITY + 5),
+        (sqrt_at_tick(60), sqrt_at_tick(far), 0),
+        (sqrt_at_tick(far), sqrt_at_tick(far + 60), 7),
+    ]
+    assert [tuple(segment) for segment in pool.segments(A, B)] == [
+        (Q96, sqrt_at_tick(-60), LIQUIDITY + 5),
+        (sqrt_at_tick(-60), sqrt_at_tick(-far), 5),
+    ]
+
+
+def test_save_then_load_gives_the_same_pool(pool: UniswapV3Pool, tmp_path: Path) -> None:
+    path = tmp_path / "pool.json"
+    save(pool, path)
+
+    assert load(path) == pool
+    assert load(str(path)).quote_in(A, B, 10**15) == pool.quote_in(A, B, 10**15)
+
+
+def test_snapshots_with_the_same_ticks_share_their_sums(pool: UniswapV3Pool) -> None:
+    assert load(snapshot(block=8)).profile is pool.profile
+
+
+def test_a_pool_on_paper_is_a_pool(pool: UniswapV3Pool) -> None:
+    as_pool: Pool = pool
+    assert as_pool.fee_pips == 3_000
+
+
+@pytest.mark.parametrize(
+    ("tick", "sqrt_x96"),
+    [
+        (MIN_TICK, 4_295_128_739),
+        (-1, 79_224_201_403_219_477_170_569_942_574),
+        (0, 2**96),
+        (1, 79_232_123_823_359_799_118_286_999_568),
+        (MAX_TICK, 1_461_446_703_485_210_103_287_273_052_203_988_822_378_723_970_342),
+    ],
+)
+def test_sqrt_at_tick_is_the_contracts_constant(tick: int, sqrt_x96: int) -> None:
+    assert sqrt_at_tick(tick) == sqrt_x96
+
+
+@pytest.mark.parametrize("tick", [MIN_TICK - 1, MAX_TICK + 1])
+def test_sqrt_at_tick_out_of_range_is_a_mistake(tick: int) -> None:
+    with pytest.raises(ValueError, match="outside"):
+        sqrt_at_tick(tick)
+
+
+@pytest.mark.parametrize("sqrt_x96", [MIN_SQRT_X96 - 1, MAX_SQRT_X96])
+def test_tick_at_sqrt_out_of_range_is_a_mistake(sqrt_x96: int) -> None:
+    with pytest.raises(ValueError, match="outside"):
+        tick_at_sqrt(sqrt_x96)
+
+
+def make_synthetic(**changes: Any) -> UniswapV3Pool:
+    settings: dict[str, Any] = {
+        "fee_pips": 500,
+        "tick_spacing": 10,
+        "sqrt_price_x96": sqrt_at_tick(-200_000) + 12_345,
+        "depth1_raw": 10**15,
+    }
+    return synthetic(TOKEN0, TOKEN1, **{**settings, **changes})
+
+
+def test_synthetic_pool_holds_the_depth_on_both_sides() -> None:
+    pool = make_synthetic()
+    price = pool.spot_price(A, B)
+    _, most1 = pool.flow_to(A, B, 0.0)
+    _, most0 = pool.flow_to(B, A, 0.0)
+
+    assert 10**15 * 999 // 1000 <= most1 <= 10**15
+    assert 0.9 < most0 * price / most1 < 1.2
+    # Most of the depth lies within a tenth of the price.
+    _, near1 = pool.flow_to(A, B, float(price) * 0.9)
+    assert near1 > 0.5 * most1
+    assert len(pool.profile.ticks) == 10
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "why"),
+    [
+        ({"depth1_raw": 0}, BadAmount, "not an amount"),
+        ({"depth1_raw": 1, "sqrt_price_x96": sqrt_at_tick(400_000)}, BadPoolSnapshot, "too small"),
+        ({"sqrt_price_x96": 1}, BadPoolSnapshot, "out of range"),
+        ({"sqrt_price_x96": MIN_SQRT_X96}, BadPoolSnapshot, "no room"),
+        ({"tick_spacing": 0}, BadPoolSnapshot, "tick spacing 0"),
+        ({"fee_pips": 1_000_000}, BadPoolSnapshot, "fee 1000000"),
+        ({"depth1_raw": 2**200}, BadPoolSnapshot, "liquidity above tick"),
+    ],
+)
+def test_synthetic_pool_of_bad_settings_is_refused(
+    changes: dict[str, Any], error: type[Exception], why: str
+) -> None:
+    with pytest.raises(error, match=why):
+        make_synthetic(**changes)
+
+
+def test_recentred_to_the_same_price_changes_nothing(pool: UniswapV3Pool) -> None:
+    assert recentred(pool, pool.sqrt_price_x96) == pool
+
+
+def test_recentred_to_a_price_out_of_range_is_refused(pool: UniswapV3Pool) -> None:
+    with pytest.raises(BadPoolSnapshot, match="out of range"):
+        recentred(pool, MAX_SQRT_X96)
+
+
+def test_recentred_keeps_what_covers_all_prices_and_drops_what_leaves_them() -> None:
+    pool = load(
+        snapshot(
+            tick_data={
+                "-887220": [3, 3, 0],
+                "-60": [LIQUIDITY, LIQUIDITY, 0],
+                "60": [LIQUIDITY, -LIQUIDITY, 0],
+                "800040": [9, 9, 0],
+                "800100": [9, -9, 0],
+                "887220": [3, -3, 0],
+            },
+            liquidity=LIQUIDITY + 3,
+        )
+    )
+    moved = recentred(pool, sqrt_at_tick(120_010))
+
+    assert moved.tick == 120_010
+    assert moved.liquidity == LIQUIDITY + 3
+    assert [tuple(tick) for tick in moved.profile.ticks] == [
+        (-887_220, 3, 3),
+        (119_940, LIQUIDITY, LIQUIDITY),
+        (120_060, LIQUIDITY, -LIQUIDITY),
+        (887_220, 3, -3),
+    ]
+
+
+@pytest.fixture
+def real_pool(shared_data: Path) -> UniswapV3Pool:
+    """WBTC/WETH 0.3 % as it was on mainnet."""
+    return load(shared_data / "mainnet-24407242" / "uniswap_v3_wbtc_weth_3000.json")
+
+
+@pytest.mark.real
+def test_real_pool_quotes_both_ways(real_pool: UniswapV3Pool) -> None:
+    wbtc, weth = (token.address for token in real_pool.tokens)
+
+    assert len(real_pool.profile.ticks) == 458
+    for amount in (1, 10**4, 10**8, 10**10, 3 * 10**11):
+        received = real_pool.quote_in(wbtc, weth, amount)
+        if received:
+            assert real_pool.quote_out(wbtc, weth, received) <= amount
+            after = real_pool.apply(wbtc, amount)
+            assert after.quote_in(weth, wbtc, received) <= amount
+    one_bitcoin = real_pool.quote_in(wbtc, weth, 10**8)
+    spot = real_pool.spot_price(wbtc, weth) * 10**8
+    assert spot * Fraction(994, 1000) < one_bitcoin < spot * Fraction(997, 1000)
+
+
+@pytest.mark.real
+def test_real_pool_saved_reads_back_equal(real_pool: UniswapV3Pool, tmp_path: Path) -> None:
+    save(real_pool, tmp_path / "pool.json")
+
+    assert load(tmp_path / "pool.json") == real_pool
+
+
+@pytest.mark.real
+def test_real_pool_recentred_quotes_alike_around_the_new_price(
+    real_pool: UniswapV3Pool,
+) -> None:
+    """In units of the new price, a swap is hindered by the same liquidity as before."""
+    wbtc, weth = (token.address for token in real_pool.tokens)
+    target = sqrt_at_tick(real_pool.tick - 12_000) + 1
+    moved = recentred(real_pool, target)
+
+    assert moved.sqrt_price_x96 == target
+    assert moved.liquidity == real_pool.liquidity
+    for amount in (10**6, 10**8, 10**10):
+        before = real_pool.quote_in(wbtc, weth, amount) / float(real_pool.spot_price(wbtc, weth))
+        scaled = int(amount * 1.0001**6_000)  # the same move of price takes this much more token0
+        after = moved.quote_in(wbtc, weth, scaled) / float(moved.spot_price(wbtc, weth))
+        assert after / scaled == pytest.approx(before / amount, rel=1e-3)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("file", "protocol"),
+    [
+        ("uniswap_v4_eth_usdc_500.json", "Uniswap V4"),
+        ("balancer_weighted_usdc_weth_50_50.json", "Balancer"),
+        ("curve_tripool.json", "Curve"),
+        ("curve_tricrypto.json", "Curve"),
+    ],
+)
+def test_real_pool_of_another_protocol_is_unsupported(
+    shared_data: Path, file: str, protocol: str
+) -> None:
+    with pytest.raises(UnsupportedPool, match=protocol):
+        load(shared_data / "mainnet-24407242" / file)
+
+
+@pytest.mark.real
+def test_real_pool_with_a_wrong_price_is_refused(real_pool: UniswapV3Pool) -> None:
+    with pytest.raises(BadPoolSnapshot, match="is not that of the price"):
+        replace(real_pool, sqrt_price_x96=real_pool.sqrt_price_x96 * 2)
