@@ -61,6 +61,9 @@ contract BasketVault is IBasketVault, ERC20Permit, AccessManaged, ReentrancyGuar
     uint256 private constant MAX_ASSETS = 16; // redeeming all of them, each failing slowly, still fits in a block
     uint256 private constant MAX_FEE_BPS = 500; // 5 % a year
 
+    /// Largest supply minting may reach, so that fee arithmetic can never overflow and stand in the way of a redemption.
+    uint256 private constant MAX_SUPPLY = 1 << 120;
+
     /// Gas one outgoing transfer may use: the heaviest honest tokens need under 200,000.
     uint256 private constant TRANSFER_GAS = 300_000;
 
@@ -116,6 +119,7 @@ contract BasketVault is IBasketVault, ERC20Permit, AccessManaged, ReentrancyGuar
     ) external {
         if (_config != address(0)) revert AlreadyInitialized();
         if (initialShares <= MINIMUM_SHARES) revert SharesBelowMinimum(initialShares, MINIMUM_SHARES + 1);
+        _checkSupply(initialShares);
         _checkReceiver(receiver);
 
         _name = _shortString(name_);
@@ -373,7 +377,9 @@ contract BasketVault is IBasketVault, ERC20Permit, AccessManaged, ReentrancyGuar
         uint256[] memory words = ConfigCode.load(_config);
         _checkLength(maxAmounts.length, words.assetCount());
 
-        amounts = _partOfHeld(shares, words.assetCount(), _accrueFee(), Math.Rounding.Ceil);
+        uint256 supply = _accrueFee();
+        _checkSupply(supply + shares);
+        amounts = _partOfHeld(shares, words.assetCount(), supply, Math.Rounding.Ceil);
         uint256 asked;
         for (uint256 i; i < amounts.length; ++i) {
             uint256 amount = amounts[i];
@@ -562,16 +568,18 @@ contract BasketVault is IBasketVault, ERC20Permit, AccessManaged, ReentrancyGuar
     /// @dev Books the fee up to now and returns the total supply.
     function _accrueFee() private returns (uint256 supply) {
         uint256 pending = _pendingFee();
-        _fee.pendingShares = pending.toUint128();
+        _fee.pendingShares = uint128(pending); // see _pendingFee
         _fee.accruedAt = uint40(block.timestamp);
         return super.totalSupply() + pending;
     }
 
-    /// @dev Fee shares earned and not minted: those booked, and simple interest on all shares since, rounded down.
+    /// @dev Fee shares earned and not minted: those booked, and simple interest on all shares since, rounded down. At most 2^128 - 1:
+    /// after centuries uncollected the fee stops growing rather than stop redemptions.
     function _pendingFee() private view returns (uint256) {
         Fee memory f = _fee;
         uint256 supply = super.totalSupply() + f.pendingShares;
-        return f.pendingShares + supply * f.feeBps * (block.timestamp - f.accruedAt) / (YEAR_SECONDS * BPS);
+        uint256 earned = supply * f.feeBps * (block.timestamp - f.accruedAt) / (YEAR_SECONDS * BPS);
+        return Math.min(f.pendingShares + earned, type(uint128).max);
     }
 
     function _setFee(uint256 feeBps, address recipient) private {
@@ -596,6 +604,10 @@ contract BasketVault is IBasketVault, ERC20Permit, AccessManaged, ReentrancyGuar
 
     function _checkLength(uint256 length, uint256 expected) private pure {
         if (length != expected) revert LengthMismatch(length, expected);
+    }
+
+    function _checkSupply(uint256 supply) private pure {
+        if (supply > MAX_SUPPLY) revert SupplyTooLarge(supply, MAX_SUPPLY);
     }
 
     function _toHeld(uint256 asset, uint256 amountRaw) private pure returns (uint128) {

@@ -89,6 +89,7 @@ interface IBasketVault is IERC20 {
     /* ERRORS: SHARES */
 
     error ZeroShares();
+    error SupplyTooLarge(uint256 supply, uint256 maximum);
     error SharesBelowMinimum(uint256 shares, uint256 minimum);
     /// @notice An array does not have one entry an asset.
     error LengthMismatch(uint256 length, uint256 expected);
