@@ -378,7 +378,7 @@ contract BasketVault is IBasketVault, ERC20Permit, AccessManaged, ReentrancyGuar
         _checkLength(maxAmounts.length, words.assetCount());
 
         uint256 supply = _accrueFee();
-        _checkSupply(supply + shares);
+        _checkSupply(Math.saturatingAdd(supply, shares));
         amounts = _partOfHeld(shares, words.assetCount(), supply, Math.Rounding.Ceil);
         uint256 asked;
         for (uint256 i; i < amounts.length; ++i) {
