@@ -1,0 +1,121 @@
+"""Where is what on a chain? The addresses file: written by a devnet or a deployment, read by all.
+
+A frozen record with a JSON form. Addresses are lower case in memory and in the file. It holds no
+secret: `rpc_url` is only ever that of a local chain.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+from rebalancer.errors import DeploymentMalformed, DeploymentMissing
+
+__all__ = ["DeployedFeed", "DeployedPool", "DeployedToken", "Deployment"]
+
+
+@dataclass(frozen=True)
+class DeployedToken:
+    """An ERC-20."""
+
+    symbol: str
+    address: str
+    decimals: int
+
+
+@dataclass(frozen=True)
+class DeployedFeed:
+    """A price feed by the name its tape has ("ETH/USD"), and the symbol of the token it prices.
+
+    `aggregator` is the current phase's on a devnet, which may be written to; None elsewhere.
+    """
+
+    name: str
+    token: str
+    address: str
+    decimals: int
+    heartbeat_seconds: int
+    aggregator: str | None = None
+
+
+@dataclass(frozen=True)
+class DeployedPool:
+    """A Uniswap V3 pool; `fee_pips` in millionths, tokens by address."""
+
+    address: str
+    token0: str
+    token1: str
+    fee_pips: int
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """All addresses of one chain. `uniswap` and `contracts` map a contract's name to its address."""
+
+    chain_id: int
+    rpc_url: str | None = None
+    tokens: tuple[DeployedToken, ...] = ()
+    feeds: tuple[DeployedFeed, ...] = ()
+    pools: tuple[DeployedPool, ...] = ()
+    uniswap: Mapping[str, str] = field(default_factory=dict)
+    contracts: Mapping[str, str] = field(default_factory=dict)
+
+    def token(self, symbol_or_address: str) -> DeployedToken | None:
+        """The token of that symbol or address, in any case, or None."""
+        wanted = symbol_or_address.lower()
+        for token in self.tokens:
+            if wanted in (token.symbol.lower(), token.address):
+                return token
+        return None
+
+    def with_contracts(self, contracts: Mapping[str, str]) -> Self:
+        """The same with more contracts, or others in place of those of the same name."""
+        lower = {name: address.lower() for name, address in contracts.items()}
+        return replace(self, contracts={**self.contracts, **lower})
+
+    def save(self, path: Path) -> None:
+        """Write it, replacing the file in one step so that a reader never sees a part of it."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(path.name + ".new")
+        draft.write_text(json.dumps(asdict(self), indent=2) + "\n")
+        draft.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read it.
+
+        Raises:
+            DeploymentMissing: there is no such file.
+            DeploymentMalformed: it is not an addresses file.
+        """
+        try:
+            raw = json.loads(path.read_text())
+        except FileNotFoundError:
+            raise DeploymentMissing(path) from None
+        except (OSError, ValueError):
+            raise DeploymentMalformed(path, "it is not JSON") from None
+        try:
+            return cls._from_json(raw)
+        except KeyError as missing:
+            raise DeploymentMalformed(path, f"it lacks {missing}") from None
+        except (TypeError, AttributeError, ValueError):
+            raise DeploymentMalformed(path, "a field is of the wrong kind") from None
+
+    @classmethod
+    def _from_json(cls, raw: Mapping[str, Any]) -> Self:
+        return cls(
+            int(raw["chain_id"]),
+            raw.get("rpc_url"),
+            tuple(DeployedToken(**token) for token in raw["tokens"]),
+            tuple(DeployedFeed(**feed) for feed in raw["feeds"]),
+            tuple(DeployedPool(**pool) for pool in raw["pools"]),
+            _addresses(raw["uniswap"]),
+            _addresses(raw["contracts"]),
+        )
+
+
+def _addresses(raw: Mapping[str, Any]) -> dict[str, str]:
+    return {name: address.lower() for name, address in raw.items()}

@@ -1,0 +1,301 @@
+"""How does a local chain get a market, and how does that market move?
+
+`Market.build` puts tokens, Chainlink-shaped feeds and Uniswap pools on a chain; `step` plays one
+step of a tape: new oracle rounds, then arbitrage until every pool is within its fee of the oracle.
+Prices are USD * 1e8 per whole token by feed name, as a tape has them; amounts are raw units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import isqrt
+from typing import Self
+
+from rebalancer.chain.abi import interface, reverted
+from rebalancer.chain.deployment import DeployedFeed, DeployedPool, DeployedToken, Deployment
+from rebalancer.chain.receipt import Receipt, read_receipt, settled
+from rebalancer.chain.rpc import Call
+from rebalancer.devnet import uniswap
+from rebalancer.devnet.local import LocalChain
+from rebalancer.devnet.uniswap import WETH_ADDRESS
+from rebalancer.errors import MarketMismatch, RpcRejected
+from rebalancer.pools import Token, UniswapV3Pool
+
+__all__ = [
+    "DEFAULT_FEEDS",
+    "USDC",
+    "WBTC",
+    "WETH",
+    "FeedSpec",
+    "Market",
+    "MarketBlock",
+    "arbitrage_bounds",
+    "sqrt_price_x96",
+]
+
+WETH = Token(WETH_ADDRESS, "WETH", 18)
+WBTC = Token("0x2260fac5e5542a773aa44fbcfedf7c193bc2c599", "WBTC", 8)
+USDC = Token("0xa0b86991c6218b36c1d19d4a2e9eb0ce3606eb48", "USDC", 6)
+
+
+@dataclass(frozen=True)
+class FeedSpec:
+    """A feed to be made: its name on the tape, the token it prices, how often it answers at least."""
+
+    name: str
+    token: Token
+    heartbeat_seconds: int
+
+
+DEFAULT_FEEDS = (
+    FeedSpec("ETH/USD", WETH, 3_600),
+    FeedSpec("BTC/USD", WBTC, 3_600),
+    FeedSpec("USDC/USD", USDC, 86_400),
+)
+"""Heartbeats as mainnet's feeds have them."""
+
+_QUIRKY = {
+    WBTC.address: ("PausableToken", "Wrapped BTC"),
+    USDC.address: ("BlocklistToken", "USD Coin"),
+}
+"""Tokens that are more than plain: the mock that has their quirks, and their full name."""
+
+_FEED_DECIMALS = 8
+_FIRST_PHASE = 6  # mainnet's ETH/USD and BTC/USD feeds were in phase 6 in 2023
+_POSITIONS_PER_TRANSACTION = 50
+_STEP_GAS = 29_000_000
+_DRIVER_WEI = 10**27  # more ether than there is: the driver never lacks WETH
+
+_PIPS = 1_000_000
+_MIN_SQRT_X96 = 4_295_128_740
+_MAX_SQRT_X96 = 1_461_446_703_485_210_103_287_273_052_203_988_822_378_723_970_341
+"""One inside TickMath's bounds: the outermost prices a swap may aim at."""
+
+
+@dataclass(frozen=True, slots=True)
+class MarketBlock:
+    """The block a step was mined in."""
+
+    number: int
+    hash: str
+    timestamp: int
+
+
+class Market:
+    """A market on a local chain, found by its addresses. It sends from the node's last account."""
+
+    def __init__(self, chain: LocalChain, deployment: Deployment) -> None:
+        self.chain = chain
+        self.deployment = deployment
+        self.operator = chain.accounts[-1]
+        self.driver = interface("MarketDriver").at(deployment.contracts["MarketDriver"])
+        self._aggregators = {
+            feed.name: interface("MockAggregator").at(str(feed.aggregator))
+            for feed in deployment.feeds
+        }
+        self._decimals = {token.address: token.decimals for token in deployment.tokens}
+        symbols = {token.symbol: token.address for token in deployment.tokens}
+        self._feed_of = {symbols[feed.token]: feed.name for feed in deployment.feeds}
+        self.prices_e8 = {
+            name: aggregator.call(chain.rpc, "latestRoundData")[1]
+            for name, aggregator in self._aggregators.items()
+        }
+
+    @classmethod
+    def build(
+        cls,
+        chain: LocalChain,
+        pools: Sequence[UniswapV3Pool],
+        prices_e8: Mapping[str, int],
+        feeds: Sequence[FeedSpec] = DEFAULT_FEEDS,
+    ) -> Self:
+        """Make a market: Uniswap, the tokens of the pools and feeds, the feeds, the pools.
+
+        Every feed named in `prices_e8` is made and answers that; tokens stand at their own
+        addresses, pools where mainnet's factory puts them, exactly in the state given.
+
+        Raises:
+            MarketMismatch: a pool cannot be brought into its state, or a token in a pool has no
+                feed.
+        """
+        contracts = uniswap.install(chain)
+        feeds = [feed for feed in feeds if feed.name in prices_e8]
+        priced = {feed.token.address for feed in feeds}
+        tokens = {feed.token.address: feed.token for feed in feeds}
+        for pool in pools:
+            for token in pool.tokens:
+                tokens.setdefault(token.address, token)
+                if token.address not in priced:
+                    raise MarketMismatch(f"feed of {token.symbol}", "one named on the tape", None)
+        for token in tokens.values():
+            _place_token(chain, token)
+        driver = chain.deploy("MarketDriver", WETH.address)
+        chain.set_balance(driver.address, _DRIVER_WEI)
+        deployment = Deployment(
+            int(chain.rpc.call("eth_chainId"), 16),
+            None,
+            tuple(DeployedToken(t.symbol, t.address, t.decimals) for t in tokens.values()),
+            tuple(_make_feed(chain, feed, prices_e8[feed.name]) for feed in feeds),
+            tuple(_deployed(pool) for pool in pools),
+            contracts.addresses(),
+            {"MarketDriver": driver.address},
+        )
+        market = cls(chain, deployment)
+        for pool in pools:
+            market._build_pool(pool)
+        return market
+
+    # Moving
+
+    def step(self, prices_e8: Mapping[str, int], at: int) -> MarketBlock:
+        """Publish new answers and let arbitrage follow, in one transaction.
+
+        Every feed in `prices_e8` gets a round, the others stay; every pool ends within its fee of
+        the newest prices. The block has the time `at`, or the chain's own where that is later.
+        On Anvil a step is one HTTP request; Hardhat needs a second one to tell the block.
+
+        Raises:
+            ContractReverted: the market's own transaction failed, which nothing here may cause.
+        """
+        self.prices_e8.update(prices_e8)
+        updates = [(self._aggregators[name].address, price) for name, price in prices_e8.items()]
+        pushes = [(pool.address, *self.bounds(pool)) for pool in self.deployment.pools]
+        message = {
+            "from": self.operator,
+            "to": self.driver.address,
+            "data": self.driver.data("step", updates, pushes),
+            "gas": hex(_STEP_GAS),
+        }
+        # Anvil mines after it has answered, unless it is asked to wait for the receipt.
+        send = "eth_sendTransactionSync" if self.chain.is_anvil else "eth_sendTransaction"
+        clock: Call = ("evm_setNextBlockTimestamp", (hex(at),))
+        # The clock's refusal of a time that has passed is ignored; only the second answer counts.
+        mined = self.chain.rpc.batch_settled([clock, (send, (message,))])[1]
+        if isinstance(mined, RpcRejected):
+            raise reverted(mined)
+        if not self.chain.is_anvil:
+            block = self.chain.block()
+            return MarketBlock(int(block["number"], 16), block["hash"], int(block["timestamp"], 16))
+        receipt = settled(self.chain.rpc, read_receipt(mined))
+        return MarketBlock(receipt.block_number, receipt.block_hash, mined["blockTimestamp"])
+
+    def bounds(self, pool: DeployedPool) -> tuple[int, int]:
+        """Between which sqrt prices arbitrage leaves the pool alone, at the newest prices."""
+        price0_e8 = self.prices_e8[self._feed_of[pool.token0]]
+        price1_e8 = self.prices_e8[self._feed_of[pool.token1]]
+        decimals = self._decimals[pool.token0], self._decimals[pool.token1]
+        return arbitrage_bounds(price0_e8, price1_e8, *decimals, pool.fee_pips)
+
+    # Giving
+
+    def deal(self, token: str, account: str, amount_raw: int) -> Receipt:
+        """Give an account an amount of a token, named by symbol or address."""
+        known = self.deployment.token(token)
+        if known is None:
+            raise MarketMismatch("token", [t.symbol for t in self.deployment.tokens], token)
+        if known.address != WETH.address:
+            contract = interface("MockToken").at(known.address)
+            return self.chain.transact(contract, "mint", account, amount_raw, sender=self.operator)
+        weth = interface("WETH9").at(WETH.address)
+        ether = self.chain.balance_wei(self.operator)
+        self.chain.set_balance(self.operator, ether + amount_raw)
+        self.chain.transact(weth, "deposit", sender=self.operator, value_wei=amount_raw)
+        return self.chain.transact(weth, "transfer", account, amount_raw, sender=self.operator)
+
+    # Building
+
+    def _build_pool(self, pool: UniswapV3Pool) -> None:
+        """Create a pool and bring it into the state given: slot0 and all of its liquidity.
+
+        One position per adjacent pair of initialised ticks, with the liquidity in force between
+        them, has the same liquidity everywhere as the positions the snapshot was taken of.
+        """
+        rpc = self.chain.rpc
+        factory = interface("UniswapV3Factory").at(self.deployment.uniswap["UniswapV3Factory"])
+        goal = _deployed(pool)
+        spacing = factory.call(rpc, "feeAmountTickSpacing", pool.fee_pips)
+        _check(f"tick spacing at a fee of {pool.fee_pips} millionths", pool.tick_spacing, spacing)
+        self.chain.transact(factory, "createPool", goal.token0, goal.token1, goal.fee_pips)
+        made = factory.call(rpc, "getPool", goal.token0, goal.token1, goal.fee_pips)
+        _check("pool address", goal.address, made)
+        contract = interface("UniswapV3Pool").at(made)
+        self.chain.transact(contract, "initialize", pool.sqrt_price_x96)
+
+        positions = [
+            (low.at, high.at, liquidity)
+            for low, high in pairwise(pool.profile.ticks)
+            if (liquidity := pool.profile.liquidity_at(low.at)) > 0
+        ]
+        for start in range(0, len(positions), _POSITIONS_PER_TRANSACTION):
+            chunk = positions[start : start + _POSITIONS_PER_TRANSACTION]
+            self.chain.transact(self.driver, "provide", made, chunk, sender=self.operator)
+
+        sqrt_x96, tick, *_ = contract.call(rpc, "slot0")
+        _check(f"price of pool {made}", pool.sqrt_price_x96, sqrt_x96)
+        _check(f"tick of pool {made}", pool.tick, tick)
+        _check(f"liquidity of pool {made}", pool.liquidity, contract.call(rpc, "liquidity"))
+
+
+def arbitrage_bounds(
+    price0_e8: int, price1_e8: int, decimals0: int, decimals1: int, fee_pips: int
+) -> tuple[int, int]:
+    """The pool's sqrt prices (* 2^96) between which no arbitrage pays, rounded down.
+
+    {token1/token0} = {usd/token0} / {usd/token1}. Buying token0 from the pool at price P costs
+    P / (1 - fee) and pays while that is below the outside price M; selling it brings P * (1 - fee).
+    So P rests between M * (1 - fee) and M / (1 - fee).
+    """
+    kept = _PIPS - fee_pips
+    return (
+        sqrt_price_x96(price0_e8 * kept, price1_e8 * _PIPS, decimals0, decimals1),
+        sqrt_price_x96(price0_e8 * _PIPS, price1_e8 * kept, decimals0, decimals1),
+    )
+
+
+def sqrt_price_x96(price0: int, price1: int, decimals0: int, decimals1: int) -> int:
+    """The sqrt price (* 2^96) of a pool in which token0 is worth price0 and token1 price1.
+
+    Both are per whole token, in the same unit. Rounded down, and kept where a swap may aim at.
+    """
+    # {raw1/raw0} = {usd/token0} / {usd/token1} * {raw1/token1} / {raw0/token0}
+    exact = isqrt((price0 * 10**decimals1 << 192) // (price1 * 10**decimals0))
+    return min(max(exact, _MIN_SQRT_X96), _MAX_SQRT_X96)
+
+
+def _place_token(chain: LocalChain, token: Token) -> None:
+    """Put a mock to the token's own address; what a fork already has there stays."""
+    if chain.code(token.address):
+        return
+    mock, name = _QUIRKY.get(token.address, ("MockToken", token.symbol))
+    made = chain.deploy(mock, name, token.symbol, token.decimals)
+    chain.set_code(token.address, chain.code(made.address))
+
+
+def _make_feed(chain: LocalChain, feed: FeedSpec, answer_e8: int) -> DeployedFeed:
+    # Chainlink describes ETH/USD as "ETH / USD".
+    description = feed.name.replace("/", " / ")
+    aggregator = chain.deploy("MockAggregator", _FEED_DECIMALS, description)
+    chain.transact(aggregator, "push", answer_e8)
+    proxy = chain.deploy("MockFeedProxy", aggregator.address, _FIRST_PHASE)
+    return DeployedFeed(
+        feed.name,
+        feed.token.symbol,
+        proxy.address,
+        _FEED_DECIMALS,
+        feed.heartbeat_seconds,
+        aggregator.address,
+    )
+
+
+def _deployed(pool: UniswapV3Pool) -> DeployedPool:
+    """A pool where mainnet's factory puts it, whatever address the snapshot was given."""
+    token0, token1 = (token.address for token in pool.tokens)
+    address = uniswap.pool_address(token0, token1, pool.fee_pips)
+    return DeployedPool(address, token0, token1, pool.fee_pips)
+
+
+def _check(what: str, expected: object, actual: object) -> None:
+    if actual != expected:
+        raise MarketMismatch(what, expected, actual)

@@ -1,0 +1,144 @@
+"""How do Uniswap V3, WETH9 and Multicall3 come to a local chain, at the addresses they have on mainnet?
+
+Their code is what the authors published on npm. Factory, SwapRouter and position manager are
+created anew by mainnet's deployer account at mainnet's nonces, so they land where they are there;
+SwapRouter02, QuoterV2, WETH9 and Multicall3 are put to their addresses. Pools are CREATE2 and
+follow. What the chain already has, because it is a fork, is left alone.
+
+Two things differ from mainnet: the factory's owner is the deployer account, and the position
+manager has no descriptor, so `tokenURI` of a position reverts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from eth_utils.crypto import keccak
+
+from rebalancer.chain.abi import Contract, interface
+from rebalancer.chain.artifacts import load_artifact
+from rebalancer.devnet.local import LocalChain
+from rebalancer.errors import MarketMismatch
+
+__all__ = ["WETH_ADDRESS", "Uniswap", "install", "pool_address"]
+
+WETH_ADDRESS = "0xc02aaa39b223fe8d0a0e5c4f27ead9083c756cc2"
+
+_DEPLOYER = "0x6c9fc64a53c1b71fb3f9af64d1ae3a4931a5f4e9"
+_FACTORY = (0, "0x1f98431c8ad98523631ae4a59f267346ea31f984")
+_SWAP_ROUTER = (4, "0xe592427a0aece92de3edee1f18e0157c05861564")
+_POSITION_MANAGER = (8, "0xc36442b4a4522e871399cd717abdd847ab11fe88")
+"""Deployer's nonce and the address that follows from it."""
+
+_SWAP_ROUTER_02 = "0x68b3465833fb72a70ecdf485e0e4c7bd8665fc45"
+_QUOTER_V2 = "0x61ffe014ba17989e743c5f6cb21bf9697530b21e"
+_MULTICALL3 = "0xca11bde05977b3631167028862be2a173976ca11"
+_FACTORY_V2 = "0x5c69bee701ef814a2b6a3edd4b1652cb9cc5aa6f"  # SwapRouter02 wants it; V2 is not here
+_ZERO = "0x" + "0" * 40
+
+_ONE_BP_TIER = (100, 1)
+"""Fee in millionths and tick spacing that mainnet's governance added after deployment."""
+
+_WETH_STORAGE = (b"Wrapped Ether", b"WETH", 18)
+"""What WETH9's constructor would have written to slots 0, 1 and 2: name, symbol, decimals."""
+
+
+@dataclass(frozen=True)
+class Uniswap:
+    """The contracts in place."""
+
+    factory: Contract
+    swap_router: Contract
+    swap_router_02: Contract
+    position_manager: Contract
+    quoter: Contract
+    weth: Contract
+    multicall3: Contract
+
+    def addresses(self) -> dict[str, str]:
+        """Name of each contract as published → its address."""
+        contracts = (
+            *(self.factory, self.swap_router, self.swap_router_02, self.position_manager),
+            *(self.quoter, self.weth, self.multicall3),
+        )
+        return {contract.interface.name: contract.address for contract in contracts}
+
+
+def install(chain: LocalChain) -> Uniswap:
+    """Put everything in place that is not there yet.
+
+    Raises:
+        MarketMismatch: a contract landed at another address than mainnet's.
+    """
+    weth = _weth(chain)
+    multicall3 = interface("Multicall3").at(_MULTICALL3)
+    if not chain.code(_MULTICALL3):
+        chain.set_code(_MULTICALL3, load_artifact("Multicall3").runtime_code())
+
+    factory = _create(chain, "UniswapV3Factory", _FACTORY)
+    fee_pips, spacing = _ONE_BP_TIER
+    if factory.call(chain.rpc, "feeAmountTickSpacing", fee_pips) == 0:
+        with chain.impersonating(_DEPLOYER) as owner:
+            chain.transact(factory, "enableFeeAmount", fee_pips, spacing, sender=owner)
+    router = _create(chain, "SwapRouter", _SWAP_ROUTER, factory.address, weth.address)
+    manager = _create(
+        chain,
+        "NonfungiblePositionManager",
+        _POSITION_MANAGER,
+        *(factory.address, weth.address, _ZERO),
+    )
+    router_02 = _copy(
+        chain,
+        "SwapRouter02",
+        _SWAP_ROUTER_02,
+        *(_FACTORY_V2, factory.address, manager.address, weth.address),
+    )
+    quoter = _copy(chain, "QuoterV2", _QUOTER_V2, factory.address, weth.address)
+    return Uniswap(factory, router, router_02, manager, quoter, weth, multicall3)
+
+
+def pool_address(token_a: str, token_b: str, fee_pips: int) -> str:
+    """Where mainnet's factory puts the pool of two tokens (PoolAddress.computeAddress), lower case."""
+    low, high = sorted((int(token_a, 16), int(token_b, 16)))
+    salt = keccak(low.to_bytes(32) + high.to_bytes(32) + fee_pips.to_bytes(32))
+    init_code_hash = keccak(load_artifact("UniswapV3Pool").creation_code())
+    factory = bytes.fromhex(_FACTORY[1].removeprefix("0x"))
+    return "0x" + keccak(b"\xff" + factory + salt + init_code_hash)[12:].hex()
+
+
+def _create(chain: LocalChain, name: str, place: tuple[int, str], *args: str) -> Contract:
+    """Create a contract as the deployer did on mainnet."""
+    nonce, address = place
+    known = interface(name).at(address)
+    if chain.code(address):
+        return known
+    chain.set_balance(_DEPLOYER, 10**20)
+    chain.set_nonce(_DEPLOYER, nonce)
+    with chain.impersonating(_DEPLOYER) as deployer:
+        made = chain.deploy(name, *args, sender=deployer)
+    if made.address != address:
+        raise MarketMismatch(f"{name} address", address, made.address)
+    return known
+
+
+def _copy(chain: LocalChain, name: str, address: str, *args: str) -> Contract:
+    """Deploy a contract anywhere and copy its code, with its immutables, to its address."""
+    known = interface(name).at(address)
+    if not chain.code(address):
+        chain.set_code(address, chain.code(chain.deploy(name, *args).address))
+    return known
+
+
+def _weth(chain: LocalChain) -> Contract:
+    if not chain.code(WETH_ADDRESS):
+        chain.set_code(WETH_ADDRESS, load_artifact("WETH9").runtime_code())
+        name, symbol, decimals = _WETH_STORAGE
+        chain.set_storage(WETH_ADDRESS, 0, _short_string(name))
+        chain.set_storage(WETH_ADDRESS, 1, _short_string(symbol))
+        chain.set_storage(WETH_ADDRESS, 2, decimals.to_bytes(32))
+    return interface("WETH9").at(WETH_ADDRESS)
+
+
+def _short_string(text: bytes) -> bytes:
+    """A string below 32 bytes as Solidity stores it: left-aligned, twice its length last."""
+    return text.ljust(31, b"\0") + bytes([2 * len(text)])
