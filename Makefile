@@ -46,11 +46,12 @@ build: .build/artifacts
 	@cp scripts/checkout.pth "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 	@mkdir -p $(@D) && touch $@
 
+# Not `npm ci`: it refuses a lock without hashes of every platform's Foundry, and not every registry carries them all.
 .build/node: package-lock.json package.json .npmrc
 	@command -v node >/dev/null || { echo "Node 20 or newer is needed and 'node' was not found; install it first" >&2; exit 1; }
 	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' || { echo "Node 20 or newer is needed and $$(node --version) was found; install a newer one" >&2; exit 1; }
 	@echo "setup: Node packages into node_modules"
-	@npm ci --silent
+	@npm install --no-save --loglevel=error
 	@mkdir -p $(@D) && touch $@
 
 # py-solc-x looks for solc-v<version> in SOLCX_BINARY_PATH.
@@ -85,9 +86,11 @@ clean:
 
 # Versions and hashes for every Python from 3.11 on; no address of any package index.
 lock:
-	@[[ -x .build/uv/bin/uv ]] || { $(PYTHON) -m venv .build/uv && .build/uv/bin/python -m pip --quiet install $(UV); }
+	@[[ -x .build/uv/bin/uv ]] || { $(PYTHON) -m venv .build/uv && .build/uv/bin/python -m pip -qq install $(UV); }
 	.build/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links --upgrade --group dev --extra devnet --output-file requirements.lock pyproject.toml
-	npm install --package-lock-only --silent
+	@rm -rf .build/lock && mkdir -p .build/lock && cp package.json .npmrc .build/lock # apart from node_modules, which holds one platform's
+	npm install --prefix .build/lock --package-lock-only --loglevel=error
+	@cp .build/lock/package-lock.json .
 	@! grep -nE '://|--(extra-)?index-url|--find-links' requirements.lock || { echo "requirements.lock names a package index" >&2; exit 1; }
 	@! grep -n '"resolved"' package-lock.json || { echo "package-lock.json names a package registry" >&2; exit 1; }
