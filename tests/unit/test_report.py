@@ -196,20 +196,20 @@ def test_summary_adds_up_what_the_records_say() -> None:
         actual_held_raw=(18,),
         bound_by="turnover budget",
     )
-    ticks = (tick(0, 100, 100), tick(7_200, 110, 104))
+    ticks = (tick(1_000, 100, 100), tick(8_200, 110, 104))
 
-    summary = summarise(Records(EMPTY.run, ticks, (REBALANCE, worse)))
+    summary = summarise(Records(EMPTY.run, ticks, (REBALANCE, REBALANCE, worse)))
 
-    assert (summary.ticks, summary.rebalances, summary.seconds) == (2, 2, 7_200)
+    assert (summary.ticks, summary.rebalances, summary.seconds) == (2, 3, 7_200)
     assert (summary.max_drift_before_bps, summary.max_drift_after_bps) == (400, 251)
     assert (summary.left_outside, summary.over_limit, summary.unforeseen) == (1, 1, 1)
-    assert summary.sold_value_e18 == 400 * E18
-    assert summary.loss_e18 == 11 * E18 // 10
-    assert summary.loss_of_sold_bps == pytest.approx(27.5)  # 1.1 of 400
-    assert summary.loss_of_vault_bps == pytest.approx(1.0 + 5.0)  # 0.1 of 1,000 and 1 of 2,000
+    assert summary.sold_value_e18 == 500 * E18
+    assert summary.loss_e18 == 12 * E18 // 10
+    assert summary.loss_of_sold_bps == pytest.approx(24)  # 1.2 of 500
+    assert summary.loss_of_vault_bps == pytest.approx(1 + 1 + 5)  # 0.1 of 1,000 twice, 1 of 2,000
     assert summary.vault_return_bps == pytest.approx(1_000)
     assert summary.hold_return_bps == pytest.approx(400)
-    assert (summary.gas_used, summary.gas_per_rebalance) == (400_001, 200_000)
+    assert (summary.gas_used, summary.gas_per_rebalance) == (590_001, 196_667)
 
 
 def test_weight_exactly_on_its_band_is_not_outside() -> None:
@@ -284,18 +284,22 @@ def test_chart_of_a_long_run_is_legible_and_light(tmp_path: Path) -> None:
 
 
 def test_chart_marks_every_trade_of_every_asset(tmp_path: Path) -> None:
-    run = simulated_run(days=120)
-    drawn = chart(run, tmp_path / "run.svg").read_text(encoding="utf-8")
-    still = chart(replace(run, rebalances=()), tmp_path / "still.svg").read_text(encoding="utf-8")
+    def marks(*rebalances: RebalanceRecord) -> int:
+        svg = chart(replace(run, rebalances=rebalances), tmp_path / "run.svg")
+        return svg.read_text(encoding="utf-8").count("<use ")
 
-    trades = sum(
-        bool(amount)
-        for one in run.rebalances
-        for amounts in (one.sold_raw, one.bought_raw)
-        for amount in amounts
-    )
-    costs_and_limits = 2 * len(run.rebalances) + 2  # and their two legend entries
-    assert drawn.count("<use ") - still.count("<use ") >= trades + costs_and_limits
+    run = simulated_run(days=60)
+    first, *others = run.rebalances
+    whole = marks(first, *others)
+
+    for index in range(3):
+        without = replace(
+            first,
+            sold_raw=tuple(raw if at != index else 0 for at, raw in enumerate(first.sold_raw)),
+            bought_raw=tuple(raw if at != index else 0 for at, raw in enumerate(first.bought_raw)),
+        )
+        assert without != first
+        assert whole - marks(without, *others) == 1
 
 
 def test_chart_of_one_run_is_one_file(tmp_path: Path) -> None:
