@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: MIT
+pragma solidity 0.8.30;
+
+import { RebalancePolicy } from "../libraries/RebalancePolicy.sol";
+
+/// @title PolicyHarness
+/// @notice Every function of RebalancePolicy, callable from outside so that a test can hold it against `rebalancer/policy.py`.
+/// In the library's order.
+contract PolicyHarness {
+    function valueDown(uint256 amountRaw, uint256 priceE18, uint256 unit) external pure returns (uint256) {
+        return RebalancePolicy.valueDown(amountRaw, priceE18, unit);
+    }
+
+    function valueUp(uint256 amountRaw, uint256 priceE18, uint256 unit) external pure returns (uint256) {
+        return RebalancePolicy.valueUp(amountRaw, priceE18, unit);
+    }
+
+    function fractionUp(uint256 partE18, uint256 totalE18) external pure returns (uint256) {
+        return RebalancePolicy.fractionUp(partE18, totalE18);
+    }
+
+    function weigh(uint256[] calldata held, uint256[] calldata pricesE18, uint256[] calldata units)
+        external
+        pure
+        returns (uint256[] memory valuesE18, uint256 totalE18)
+    {
+        return RebalancePolicy.weigh(held, pricesE18, units);
+    }
+
+    function distances(uint256[] calldata valuesE18, uint256 totalE18, uint256[] calldata targetsE18)
+        external
+        pure
+        returns (int256[] memory distancesE18, uint256 distanceE18)
+    {
+        return RebalancePolicy.distances(valuesE18, totalE18, targetsE18);
+    }
+
+    function firstBroken(int256[] calldata distancesE18, uint256 totalE18, uint256[] calldata bandsBps)
+        external
+        pure
+        returns (uint256)
+    {
+        return RebalancePolicy.firstBroken(distancesE18, totalE18, bandsBps);
+    }
+
+    function driftBps(int256[] calldata distancesE18, uint256 totalE18) external pure returns (uint256) {
+        return RebalancePolicy.driftBps(distancesE18, totalE18);
+    }
+
+    function surplusRaw(int256 assetDistanceE18, uint256 priceE18, uint256 unit) external pure returns (uint256) {
+        return RebalancePolicy.surplusRaw(assetDistanceE18, priceE18, unit);
+    }
+
+    function deficitRaw(int256 assetDistanceE18, uint256 priceE18, uint256 unit) external pure returns (uint256) {
+        return RebalancePolicy.deficitRaw(assetDistanceE18, priceE18, unit);
+    }
+
+    function checkSales(
+        uint256[] calldata sales,
+        uint256[] calldata minBuys,
+        int256[] calldata distancesE18,
+        uint256[] calldata pricesE18,
+        uint256[] calldata units
+    ) external pure {
+        RebalancePolicy.checkSales(sales, minBuys, distancesE18, pricesE18, units);
+    }
+
+    function slippageE18(uint256 startBps, uint256 maxBps, uint256 rampSeconds, uint256 brokenSince, uint256 timestamp)
+        external
+        pure
+        returns (uint256)
+    {
+        return RebalancePolicy.slippageE18(startBps, maxBps, rampSeconds, brokenSince, timestamp);
+    }
+
+    function minimumBoughtE18(uint256 soldE18, uint256 slippageLimitE18) external pure returns (uint256) {
+        return RebalancePolicy.minimumBoughtE18(soldE18, slippageLimitE18);
+    }
+
+    function checkTowardTarget(
+        int256[] calldata distancesBeforeE18,
+        int256[] calldata distancesAfterE18,
+        uint256 totalAfterE18,
+        uint256 dustBps
+    ) external pure {
+        RebalancePolicy.checkTowardTarget(distancesBeforeE18, distancesAfterE18, totalAfterE18, dustBps);
+    }
+
+    function checkProgress(
+        uint256 distanceBeforeE18,
+        uint256 totalBeforeE18,
+        uint256 distanceAfterE18,
+        uint256 totalAfterE18,
+        uint256 minProgressBps,
+        uint256 dustBps
+    ) external pure {
+        RebalancePolicy.checkProgress(
+            distanceBeforeE18, totalBeforeE18, distanceAfterE18, totalAfterE18, minProgressBps, dustBps
+        );
+    }
+
+    function leak(uint256 levelE18, uint256 budgetBps, uint256 periodSeconds, uint256 elapsedSeconds)
+        external
+        pure
+        returns (uint256)
+    {
+        return RebalancePolicy.leak(levelE18, budgetBps, periodSeconds, elapsedSeconds);
+    }
+
+    function spendLoss(uint256 levelE18, uint256 lossE18, uint256 totalE18, uint256 budgetBps)
+        external
+        pure
+        returns (uint256)
+    {
+        return RebalancePolicy.spendLoss(levelE18, lossE18, totalE18, budgetBps);
+    }
+
+    function spendTurnover(uint256 levelE18, uint256 soldE18, uint256 totalE18, uint256 budgetBps)
+        external
+        pure
+        returns (uint256)
+    {
+        return RebalancePolicy.spendTurnover(levelE18, soldE18, totalE18, budgetBps);
+    }
+}
