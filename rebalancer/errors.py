@@ -360,7 +360,9 @@ class ChartingMissing(LabError):
     """Charts need an optional library that is not installed."""
 
     def __init__(self) -> None:
-        super().__init__("Charts need matplotlib: install it with pip install 'rebalancer[devnet]'.")
+        super().__init__(
+            "Charts need matplotlib: install it with pip install 'rebalancer[devnet]'."
+        )
 
 
 # --- policy: what the vault's rules refuse -----------------------------------------------------
@@ -376,3 +378,272 @@ class PolicyRefused(RebalancerError):
         self.numbers = numbers
         shown = ", ".join(str(number) for number in numbers)
         super().__init__(f"The vault's policy refuses this rebalance: {error}({shown}).")
+
+
+# --- keeper ------------------------------------------------------------------------------------
+
+
+class KeeperError(RebalancerError):
+    """The keeper stopped by itself."""
+
+    exit_code = 20
+
+
+class KeeperNotAuthorized(KeeperError):
+    """The keeper's account may not call `rebalance`."""
+
+    exit_code = 21
+
+    def __init__(self, account: str, vault: str, role: str) -> None:
+        self.account = account
+        self.vault = vault
+        self.role = role
+        super().__init__(
+            f"The account {account} does not hold the role {role} of vault {vault}: "
+            "ask the owner to grant it, or use the keeper's own key."
+        )
+
+
+class TooManyFailures(KeeperError):
+    """Tick after tick failed; `last` is the last failure."""
+
+    exit_code = 22
+
+    def __init__(self, failures: int, last: Exception) -> None:
+        self.failures = failures
+        self.last = last
+        super().__init__(f"The keeper stopped after {failures} failed ticks in a row: {last}")
+
+
+class BooksDiffer(KeeperError):
+    """After a rebalance the vault's books are not what the policy says they must be."""
+
+    exit_code = 23
+
+    def __init__(
+        self,
+        vault: str,
+        transaction_hash: str,
+        expected_held: tuple[int, ...],
+        actual_held: tuple[int, ...],
+    ) -> None:
+        self.vault = vault
+        self.transaction_hash = transaction_hash
+        self.expected_held = expected_held
+        self.actual_held = actual_held
+        super().__init__(
+            f"Vault {vault} holds {actual_held} after {transaction_hash}, and the policy says "
+            f"{expected_held}: stop and find out why before trading again."
+        )
+
+
+# --- send: keys, fees, transactions -------------------------------------------------------------
+
+
+class FeeAboveCap(ChainError):
+    """Gas costs more than the settings allow to be paid."""
+
+    def __init__(self, base_fee_wei: int, cap_wei: int) -> None:
+        self.base_fee_wei = base_fee_wei
+        self.cap_wei = cap_wei
+        super().__init__(
+            f"The chain's base fee is {_gwei(base_fee_wei)} gwei and the cap is {_gwei(cap_wei)} "
+            "gwei: wait until gas is cheaper or raise the cap."
+        )
+
+
+class InsufficientEther(ChainError):
+    """An account cannot pay what a transaction may cost: its value and all its gas."""
+
+    def __init__(self, address: str, needed_wei: int, balance_wei: int) -> None:
+        self.address = address
+        self.needed_wei = needed_wei
+        self.balance_wei = balance_wei
+        super().__init__(
+            f"{address} holds {_ether(balance_wei)} ether and this transaction may cost "
+            f"{_ether(needed_wei)}: send it at least {_ether(needed_wei - balance_wei)} more."
+        )
+
+
+class NonceGap(ChainError):
+    """A journalled transaction can never be mined, because those before it are on another chain."""
+
+    def __init__(self, transaction_hash: str, nonce: int, next_nonce: int) -> None:
+        self.transaction_hash = transaction_hash
+        self.nonce = nonce
+        self.next_nonce = next_nonce
+        super().__init__(
+            f"The outbox holds transaction {transaction_hash} with nonce {nonce}, but the chain "
+            f"expects {next_nonce}: if the chain was started anew, start with a new outbox file."
+        )
+
+
+class SendUncertain(ChainError):
+    """The connection broke while a transaction was being sent: it may or may not be on its way."""
+
+    def __init__(self, transaction_hash: str, why: str) -> None:
+        self.transaction_hash = transaction_hash
+        self.why = why
+        super().__init__(
+            f"Transaction {transaction_hash} may or may not have been sent ({why}): "
+            "look for it on the chain before trying again."
+        )
+
+
+class SignerError(RebalancerError):
+    """The key that signs transactions cannot be used."""
+
+    exit_code = 15
+
+
+class KeystoreMissing(SignerError):
+    """There is no keystore file where one was said to be."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        super().__init__(
+            f"There is no keystore at {path}: name an encrypted JSON keystore, "
+            "such as `cast wallet import` or geth makes."
+        )
+
+
+class KeystoreUnreadable(SignerError):
+    """A file is not an encrypted JSON keystore."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        self.path = path
+        self.why = why
+        super().__init__(
+            f"The keystore {path} cannot be used ({why}): name an encrypted JSON keystore, "
+            "such as `cast wallet import` or geth makes."
+        )
+
+
+class WrongPassword(SignerError):
+    """The password does not open the keystore."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        super().__init__(
+            f"The password does not open the keystore {path}: "
+            "check REBALANCER_KEEPER__KEYSTORE_PASSWORD or the password file."
+        )
+
+
+class PasswordMissing(SignerError):
+    """Nobody gave the keystore's password."""
+
+    def __init__(self, why: str) -> None:
+        self.why = why
+        super().__init__(
+            f"There is no password for the keystore ({why}): "
+            "set REBALANCER_KEEPER__KEYSTORE_PASSWORD or name a password file."
+        )
+
+
+class DevnetKeyOnRealChain(SignerError):
+    """A test key that everybody knows was to sign for a chain that is not a devnet."""
+
+    def __init__(self, chain_id: int) -> None:
+        self.chain_id = chain_id
+        super().__init__(
+            f"The devnet's keys are public and never sign for chain {chain_id}: use a keystore."
+        )
+
+
+# --- send: the outbox ---------------------------------------------------------------------------
+
+
+class OutboxError(RebalancerError):
+    """The journal of sent transactions cannot be used, so nothing is sent."""
+
+    exit_code = 14
+
+
+class OutboxInUse(OutboxError):
+    """Another process holds the outbox."""
+
+    def __init__(self, path: Path, holder: str) -> None:
+        self.path = path
+        self.holder = holder
+        super().__init__(
+            f"The outbox {path} is in use by {holder}: "
+            "stop that one, or give this keeper another outbox and another key."
+        )
+
+
+class OutboxUnreadable(OutboxError):
+    """The outbox file is damaged, of another program, or of another version."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        self.path = path
+        self.why = why
+        super().__init__(
+            f"The outbox {path} cannot be read ({why}): "
+            "check on the chain that nothing is pending, then move the file away."
+        )
+
+
+class OutboxUnwritable(OutboxError):
+    """The outbox cannot be written: the disk is full, or the folder or file is protected."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        self.path = path
+        self.why = why
+        super().__init__(
+            f"The outbox {path} cannot be written ({why}): "
+            "free disk space or mend its permissions, then start again."
+        )
+
+
+def _gwei(wei: int) -> str:
+    return _decimal(wei, 9)
+
+
+def _ether(wei: int) -> str:
+    return _decimal(wei, 18)
+
+
+def _decimal(units: int, decimals: int) -> str:
+    """Exact, without trailing zeros or an exponent."""
+    whole, rest = divmod(units, 10**decimals)
+    return f"{whole}.{rest:0{decimals}d}".rstrip("0").rstrip(".")
+
+
+# --- plan: routes and splits -------------------------------------------------------------------
+
+
+class PlanError(RebalancerError):
+    """A plan cannot be made from what was given."""
+
+    exit_code = 13
+
+
+class BadPlanInput(PlanError):
+    """What a plan is asked for contradicts itself."""
+
+    def __init__(self, why: str) -> None:
+        self.why = why
+        super().__init__(f"No plan can be made: {why}; give one entry for each asset, in order.")
+
+
+class BadRoute(PlanError):
+    """A route cannot be written or read; `position` is the hop when writing, the byte when reading."""
+
+    def __init__(self, position: int, why: str) -> None:
+        self.position = position
+        self.why = why
+        super().__init__(f"Bad route at {position}: {why}; build it with rebalancer.plan.route.")
+
+
+class NoRoute(PlanError):
+    """No set of pools takes a whole amount of one token and gives another."""
+
+    def __init__(self, token_in: str, token_out: str, amount_raw: int) -> None:
+        self.token_in = token_in
+        self.token_out = token_out
+        self.amount_raw = amount_raw
+        super().__init__(
+            f"No pools known here trade {amount_raw} raw units of {token_in} for {token_out}: "
+            "add pools of the pair or ask for less."
+        )

@@ -16,13 +16,14 @@ import socket
 import subprocess
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from rebalancer.chain.rpc import Rpc
+from rebalancer.chain.wellknown import DEVNET_CHAIN_ID, TEST_MNEMONIC
 from rebalancer.errors import (
     ChainError,
     NodeBinaryMissing,
@@ -32,12 +33,7 @@ from rebalancer.errors import (
     WrongChain,
 )
 
-__all__ = ["DEVNET_CHAIN_ID", "TEST_MNEMONIC", "Node", "NodeKind", "NodeSettings", "find_program"]
-
-DEVNET_CHAIN_ID = 31337
-
-TEST_MNEMONIC = "test test test test test test test test test test test junk"
-"""Known to everybody: what these keys hold on a real chain is stolen at once."""
+__all__ = ["Node", "NodeKind", "NodeSettings", "find_program"]
 
 _HOST = "127.0.0.1"
 _HARDFORK = "cancun"
@@ -59,7 +55,12 @@ class NodeKind(StrEnum):
 
 @dataclass(frozen=True)
 class NodeSettings:
-    """What a node is started with. `port` 0 takes a free one; times are unix seconds."""
+    """What a node is started with. `port` 0 takes a free one; times are unix seconds.
+
+    Anvil 1.7 computes the state root anew, over everything there is, for every block. With
+    `skip_state_roots` it does not, and a chain of thousands of blocks with a full market on it
+    plays five times as fast; its block headers then carry no true root. Hardhat needs no such help.
+    """
 
     kind: NodeKind = NodeKind.ANVIL
     port: int = 0
@@ -67,6 +68,7 @@ class NodeSettings:
     genesis_at: int | None = None
     fork_url: str | None = None
     fork_block: int | None = None
+    skip_state_roots: bool = False
     log_path: Path | None = None
     ready_timeout_s: float = 60.0
 
@@ -82,6 +84,7 @@ class Node:
         watchdog: subprocess.Popen[bytes],
         folder: Path,
         log_path: Path,
+        ground: Node | None,
     ) -> None:
         self.settings = settings
         self.kind = settings.kind
@@ -91,6 +94,7 @@ class Node:
         self._process = process
         self._watchdog = watchdog
         self._folder = folder
+        self._ground = ground
 
     @classmethod
     def start(cls, settings: NodeSettings | None = None) -> Self:
@@ -103,6 +107,18 @@ class Node:
             WrongChain: another node took the port in between.
         """
         settings = settings or NodeSettings()
+        if not _needs_ground(settings):
+            return cls._start(settings, None)
+        # Anvil computes no state roots on a fork, so it is made one, of an empty Anvil.
+        ground = cls._start(replace(settings, port=0, log_path=None), None)
+        try:
+            return cls._start(replace(settings, fork_url=ground.url, fork_block=0), ground)
+        except BaseException:
+            ground.stop()
+            raise
+
+    @classmethod
+    def _start(cls, settings: NodeSettings, ground: Node | None) -> Self:
         program = find_program(settings.kind)
         port = _claim_port(settings.port)
         folder = Path(tempfile.mkdtemp(prefix="rebalancer-node-"))
@@ -119,7 +135,7 @@ class Node:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        node = cls(settings, port, process, _watch(process.pid), folder, log_path)
+        node = cls(settings, port, process, _watch(process.pid), folder, log_path, ground)
         try:
             node._await_ready()
         except BaseException:
@@ -165,6 +181,8 @@ class Node:
             self._process.wait()
         self._dismiss_watchdog()
         shutil.rmtree(self._folder, ignore_errors=True)
+        if self._ground is not None:
+            self._ground.stop()
 
     def kill(self) -> None:
         """End it at once, as a crash would: nothing is flushed, connections break off."""
@@ -231,13 +249,19 @@ def _claim_port(port: int) -> int:
         return claimed
 
 
+def _needs_ground(settings: NodeSettings) -> bool:
+    is_plain_anvil = settings.kind is NodeKind.ANVIL and settings.fork_url is None
+    return is_plain_anvil and settings.skip_state_roots
+
+
 def _anvil(settings: NodeSettings, port: int, folder: Path) -> list[str]:
     arguments = [
         *("--host", _HOST, "--port", str(port), "--chain-id", str(settings.chain_id)),
         *("--hardfork", _HARDFORK, "--gas-limit", str(_BLOCK_GAS_LIMIT)),
         *("--accounts", str(_ACCOUNTS), "--balance", str(_ACCOUNT_ETHER)),
         *("--mnemonic", TEST_MNEMONIC, "--prune-history", str(_STATES_KEPT)),
-        *("--cache-path", str(folder), "--order", "fifo", "--no-request-size-limit", "--quiet"),
+        *("--cache-path", str(folder)),
+        *("--order", "fifo", "--no-request-size-limit", "--quiet"),
     ]
     if settings.genesis_at is not None:
         arguments += ["--timestamp", str(settings.genesis_at)]
@@ -245,6 +269,9 @@ def _anvil(settings: NodeSettings, port: int, folder: Path) -> list[str]:
         arguments += ["--fork-url", settings.fork_url]
     if settings.fork_block is not None:
         arguments += ["--fork-block-number", str(settings.fork_block)]
+    if settings.fork_url is not None and settings.skip_state_roots:
+        # The ground is empty: what another one held at its block 0 must not be taken for its state.
+        arguments += ["--no-storage-caching", "--no-rate-limit"]
     return arguments
 
 

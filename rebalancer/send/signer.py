@@ -1,0 +1,192 @@
+"""Who signs a transaction, and where does the key come from?
+
+A key comes out of an encrypted JSON keystore, or is one of the devnet's public test keys, which
+sign for chain 31337 and no other. A password is asked for only when it is needed, and comes from
+the environment, a file or a prompt: never from the command line, which other users can read.
+Nothing here prints a key, and no signer shows one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+from eth_account import Account
+from eth_account.hdaccount import key_from_seed, seed_from_mnemonic
+from eth_account.signers.local import LocalAccount
+from eth_utils.address import to_checksum_address
+
+from rebalancer.chain.wellknown import DEVNET_CHAIN_ID, TEST_MNEMONIC
+from rebalancer.errors import (
+    DevnetKeyOnRealChain,
+    KeystoreMissing,
+    KeystoreUnreadable,
+    PasswordMissing,
+    WrongPassword,
+)
+
+__all__ = [
+    "DevnetSigner",
+    "KeystoreSigner",
+    "SignedTransaction",
+    "Signer",
+    "devnet_signer",
+    "password_from_file",
+]
+
+_DERIVATION_PATH = "m/44'/60'/0'/0/{index}"  # BIP-44, as every wallet and node derives them
+
+
+@dataclass(frozen=True)
+class SignedTransaction:
+    """What is sent, byte for byte, and the hash it will be known by."""
+
+    raw: bytes
+    hash: str
+
+
+class Signer(Protocol):
+    """Whoever can sign for one account."""
+
+    @property
+    def address(self) -> str:
+        """The account, lower case."""
+
+    def sign(self, transaction: Mapping[str, Any]) -> SignedTransaction:
+        """Sign a transaction with eth-account's fields (`chainId`, `nonce`, `maxFeePerGas` …)."""
+
+
+class KeystoreSigner:
+    """Signs with a key that lies encrypted on disk and is open only in this object."""
+
+    __slots__ = ("_account", "address")
+
+    def __init__(self, account: LocalAccount) -> None:
+        self._account = account
+        self.address: str = account.address.lower()
+
+    @classmethod
+    def load(cls, path: Path, password: Callable[[], str]) -> Self:
+        """Open a keystore (Web3 Secret Storage version 3). Deliberately slow: about a second.
+
+        `password` is asked once, after the file was found and read.
+
+        Raises:
+            KeystoreMissing: there is no such file.
+            KeystoreUnreadable: it is not a keystore.
+            WrongPassword: the password does not open it.
+            PasswordMissing: as `password` raises it.
+        """
+        keystore = _read_keystore(path)
+        try:
+            # Never in a variable of its own, so that no traceback can show the key.
+            account = Account.from_key(Account.decrypt(keystore, password()))
+        except ValueError as error:
+            # eth-keyfile tells a wrong password from a bad file only by this message.
+            if "MAC mismatch" in str(error):
+                raise WrongPassword(path) from None
+            raise KeystoreUnreadable(path, "a field has a value it cannot have") from None
+        except (KeyError, TypeError, NotImplementedError, AssertionError, AttributeError):
+            raise KeystoreUnreadable(path, "a field is missing or unknown") from None
+        named = str(keystore.get("address", "")).lower().removeprefix("0x")
+        if named and named != account.address.lower().removeprefix("0x"):
+            raise KeystoreUnreadable(path, f"it says 0x{named} but holds another account's key")
+        return cls(account)
+
+    def sign(self, transaction: Mapping[str, Any]) -> SignedTransaction:
+        """Sign a transaction for whatever chain it names."""
+        return _sign(self._account, transaction)
+
+    def __repr__(self) -> str:
+        return f"KeystoreSigner({self.address})"
+
+
+class DevnetSigner:
+    """Signs with a key that everybody knows, for chain 31337 and no other."""
+
+    __slots__ = ("_account", "address")
+
+    def __init__(self, account: LocalAccount) -> None:
+        self._account = account
+        self.address: str = account.address.lower()
+
+    def sign(self, transaction: Mapping[str, Any]) -> SignedTransaction:
+        """Sign a transaction.
+
+        Raises:
+            DevnetKeyOnRealChain: it is for another chain than a devnet.
+        """
+        _refuse_real_chain(transaction["chainId"])
+        return _sign(self._account, transaction)
+
+    def __repr__(self) -> str:
+        return f"DevnetSigner({self.address})"
+
+
+def devnet_signer(index: int, chain_id: int = DEVNET_CHAIN_ID) -> DevnetSigner:
+    """One of the accounts that every local node funds, counted from 0.
+
+    Raises:
+        DevnetKeyOnRealChain: `chain_id` is not a devnet's.
+    """
+    _refuse_real_chain(chain_id)
+    return DevnetSigner(_devnet_account(index))
+
+
+def password_from_file(path: Path) -> Callable[[], str]:
+    """A password that is a file's first line, read when it is asked for.
+
+    Raises, when asked:
+        PasswordMissing: there is no such file, or its first line is empty.
+    """
+
+    def read() -> str:
+        try:
+            lines = path.read_text().splitlines()
+        except (OSError, UnicodeDecodeError):
+            raise PasswordMissing(f"{path} cannot be read") from None
+        if not lines or not lines[0]:
+            raise PasswordMissing(f"the first line of {path} is empty")
+        return lines[0]
+
+    return read
+
+
+def _read_keystore(path: Path) -> dict[str, Any]:
+    try:
+        keystore = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise KeystoreMissing(path) from None
+    except OSError as error:
+        raise KeystoreUnreadable(path, error.strerror or "it cannot be read") from None
+    except ValueError:
+        raise KeystoreUnreadable(path, "it is not JSON") from None
+    if not isinstance(keystore, dict):
+        raise KeystoreUnreadable(path, "it is not a JSON object")
+    return keystore
+
+
+@cache
+def _devnet_account(index: int) -> LocalAccount:
+    seed = seed_from_mnemonic(TEST_MNEMONIC, "")
+    account: LocalAccount = Account.from_key(
+        key_from_seed(seed, _DERIVATION_PATH.format(index=index))
+    )
+    return account
+
+
+def _refuse_real_chain(chain_id: int) -> None:
+    if chain_id != DEVNET_CHAIN_ID:
+        raise DevnetKeyOnRealChain(chain_id)
+
+
+def _sign(account: LocalAccount, transaction: Mapping[str, Any]) -> SignedTransaction:
+    message = dict(transaction)
+    if message.get("to"):
+        message["to"] = to_checksum_address(message["to"])  # eth-account takes no other spelling
+    signed = account.sign_transaction(message)
+    return SignedTransaction(bytes(signed.raw_transaction), "0x" + bytes(signed.hash).hex())

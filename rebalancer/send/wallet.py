@@ -1,0 +1,149 @@
+"""How does a person's action become a transaction that is mined?
+
+Estimate (which also simulates: what would be refused is never sent), sign, send, wait, check. A
+wallet keeps no journal: whoever interrupts it looks at the chain. What acts by itself goes through
+the outbox instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+from rebalancer.chain.abi import Contract, interface, reverted
+from rebalancer.chain.artifacts import load_artifact
+from rebalancer.chain.receipt import Receipt, settled, wait_for_receipt
+from rebalancer.chain.rpc import Rpc
+from rebalancer.errors import (
+    InsufficientEther,
+    RpcMalformed,
+    RpcRejected,
+    RpcTimeout,
+    RpcUnreachable,
+    SendUncertain,
+)
+from rebalancer.send.fees import suggest
+from rebalancer.send.signer import Signer
+from rebalancer.units import BPS
+
+__all__ = ["Wallet", "check_ether", "estimate_gas"]
+
+_RECEIPT_SECONDS = 180.0
+
+
+class Wallet:
+    """One account's actions on one chain, none of which pays more than `fee_cap_wei` per gas."""
+
+    def __init__(
+        self,
+        rpc: Rpc,
+        signer: Signer,
+        fee_cap_wei: int,
+        receipt_timeout_s: float = _RECEIPT_SECONDS,
+    ) -> None:
+        self.rpc = rpc
+        self.signer = signer
+        self.fee_cap_wei = fee_cap_wei
+        self.receipt_timeout_s = receipt_timeout_s
+
+    @property
+    def address(self) -> str:
+        """The account that acts, lower case."""
+        return self.signer.address
+
+    @cached_property
+    def chain_id(self) -> int:
+        """The chain it acts on."""
+        return self.rpc.chain_id()
+
+    def transact(
+        self, contract: Contract, function: str, *args: Any, value_wei: int = 0
+    ) -> Receipt:
+        """Call a function in a transaction and wait for its receipt.
+
+        Raises:
+            As `send`.
+        """
+        return self.send(contract.address, contract.data(function, *args), value_wei=value_wei)
+
+    def deploy(self, name: str, *args: Any, libraries: Mapping[str, str] | None = None) -> Contract:
+        """Deploy a packaged contract, linked to libraries by name.
+
+        Raises:
+            ArtifactMissing: there is no such contract, or a library's address is not given.
+            As `send`.
+        """
+        known = interface(name)
+        code = load_artifact(name).creation_code(libraries) + known.constructor.encode(args)
+        receipt = self.send(None, "0x" + code.hex())
+        # The receipt of a deployment always names the address.
+        return known.at(str(receipt.contract_address))
+
+    def send(self, to: str | None, data: str = "0x", *, value_wei: int = 0) -> Receipt:
+        """Send a transaction, to nobody for a deployment, and wait for its receipt.
+
+        Raises:
+            ContractReverted: a contract refuses it, before anything was sent, or after.
+            InsufficientEther: the account cannot pay for it; nothing was sent.
+            FeeAboveCap: gas is too dear; nothing was sent.
+            SendUncertain: the connection broke while it was being sent.
+            TransactionNotMined: it was sent and is not mined in time.
+            DevnetKeyOnRealChain: a test key was to sign for a real chain.
+        """
+        check_ether(self.rpc, self.address, value_wei)
+        gas_limit = estimate_gas(self.rpc, self.address, to, data, value_wei)
+        fees = suggest(self.rpc, self.fee_cap_wei)
+        check_ether(self.rpc, self.address, value_wei + gas_limit * fees.max_fee_per_gas_wei)
+        transaction = {
+            "type": 2,
+            "chainId": self.chain_id,
+            "nonce": int(self.rpc.call("eth_getTransactionCount", self.address, "pending"), 16),
+            "data": data,
+            "value": value_wei,
+            "gas": gas_limit,
+            "maxFeePerGas": fees.max_fee_per_gas_wei,
+            "maxPriorityFeePerGas": fees.max_priority_fee_per_gas_wei,
+        }
+        if to is not None:
+            transaction["to"] = to
+        signed = self.signer.sign(transaction)
+        try:
+            self.rpc.call("eth_sendRawTransaction", "0x" + signed.raw.hex())
+        except RpcRejected as rejection:
+            raise reverted(rejection) from None
+        except (RpcTimeout, RpcUnreachable, RpcMalformed) as lost:
+            raise SendUncertain(signed.hash, str(lost)) from lost
+        receipt = wait_for_receipt(self.rpc, signed.hash, self.receipt_timeout_s)
+        return settled(self.rpc, receipt)
+
+
+def check_ether(rpc: Rpc, account: str, needed_wei: int) -> None:
+    """Make sure an account can pay.
+
+    Raises:
+        InsufficientEther: it cannot.
+    """
+    balance_wei = int(rpc.call("eth_getBalance", account, "latest"), 16)
+    if balance_wei < needed_wei:
+        raise InsufficientEther(account, needed_wei, balance_wei)
+
+
+def estimate_gas(
+    rpc: Rpc, sender: str, to: str | None, data: str, value_wei: int = 0, margin_bps: int = 2_500
+) -> int:
+    """Gas limit for a transaction: the node's estimate and a margin, rounded down.
+
+    The state may move before the transaction is mined; unused gas costs nothing.
+
+    Raises:
+        ContractReverted: it would be refused.
+    """
+    message = {"from": sender, "data": data, "value": hex(value_wei)}
+    if to is not None:
+        message["to"] = to
+    try:
+        estimate = int(rpc.call("eth_estimateGas", message), 16)
+    except RpcRejected as rejection:
+        raise reverted(rejection) from None
+    return estimate * (BPS + margin_bps) // BPS
