@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import isqrt
-from typing import Self
+from typing import Any, Self
 
 from rebalancer.chain.abi import interface, reverted
 from rebalancer.chain.deployment import DeployedFeed, DeployedPool, DeployedToken, Deployment
@@ -154,7 +154,7 @@ class Market:
 
         Every feed in `prices_e8` gets a round, the others stay; every pool ends within its fee of
         the newest prices. The block has the time `at`, or the chain's own where that is later.
-        On Anvil a step is one HTTP request; Hardhat needs a second one to tell the block.
+        On Anvil a step is one HTTP request, on Hardhat it takes three.
 
         Raises:
             ContractReverted: the market's own transaction failed, which nothing here may cause.
@@ -168,11 +168,7 @@ class Market:
             "data": self.driver.data("step", updates, pushes),
             "gas": hex(_STEP_GAS),
         }
-        # Anvil mines after it has answered, unless it is asked to wait for the receipt.
-        send = "eth_sendTransactionSync" if self.chain.is_anvil else "eth_sendTransaction"
-        clock: Call = ("evm_setNextBlockTimestamp", (hex(at),))
-        # The clock's refusal of a time that has passed is ignored; only the second answer counts.
-        mined = self.chain.rpc.batch_settled([clock, (send, (message,))])[1]
+        mined = self._mined(message, at)
         if isinstance(mined, RpcRejected):
             raise reverted(mined)
         if not self.chain.is_anvil:
@@ -180,6 +176,16 @@ class Market:
             return MarketBlock(int(block["number"], 16), block["hash"], int(block["timestamp"], 16))
         receipt = settled(self.chain.rpc, read_receipt(mined))
         return MarketBlock(receipt.block_number, receipt.block_hash, mined["blockTimestamp"])
+
+    def _mined(self, message: Mapping[str, str], at: int) -> Any:
+        """The answer to a transaction that was sent to be mined at a time, unless that has passed."""
+        clock: Call = ("evm_setNextBlockTimestamp", (hex(at),))
+        if self.chain.is_anvil:
+            # Anvil mines after it has answered, unless it is asked to wait for the receipt.
+            return self.chain.rpc.batch_settled([clock, ("eth_sendTransactionSync", (message,))])[1]
+        # Hardhat works on all parts of a batch at once, so the clock needs a request of its own.
+        self.chain.rpc.batch_settled([clock])
+        return self.chain.rpc.batch_settled([("eth_sendTransaction", (message,))])[0]
 
     def bounds(self, pool: DeployedPool) -> tuple[int, int]:
         """Between which sqrt prices arbitrage leaves the pool alone, at the newest prices."""
