@@ -164,6 +164,20 @@ def test_picture_shows_weights_decisions_and_progress() -> None:
 
 
 @pytest.mark.usefixtures("_terminal")
+@pytest.mark.parametrize(("weth_bps", "colour"), [(6_250, 32), (6_251, 31)])
+def test_picture_turns_red_only_outside_a_band(
+    monkeypatch: pytest.MonkeyPatch, weth_bps: int, colour: int
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    screen = StringIO()
+
+    with view_on(screen, Clock(), terminal=True) as view:
+        view.tick(tick(JUNE, weth_bps))
+
+    assert f"\x1b[{colour}m{weth_bps / 100:.2f} %" in screen.getvalue()
+
+
+@pytest.mark.usefixtures("_terminal")
 def test_picture_before_the_first_tick_says_what_it_waits_for() -> None:
     screen = StringIO()
 
