@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from eth_utils.address import to_checksum_address
-
 from rebalancer.chain.abi import interface
 from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import RpcMalformed
@@ -129,7 +127,7 @@ def _vault(words: Sequence[int], at: int) -> VaultSnapshot:
 
 
 def _address(word: int) -> str:
-    return str(to_checksum_address(word.to_bytes(20)))
+    return "0x" + word.to_bytes(20).hex()
 
 
 def read_pools(
