@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import IntEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from rebalancer.chain.abi import Contract, interface
+from rebalancer.chain.deployment import Deployment
 from rebalancer.chain.receipt import Receipt
+from rebalancer.errors import SystemMissing
 from rebalancer.policy import Asset, Policy
 
 __all__ = [
@@ -69,6 +71,20 @@ class Transactor(Protocol):
         """Deploy a packaged contract."""
 
 
+_CONTRACTS = {
+    "authority": "AccessManager",
+    "oracle": "OracleHub",
+    "config_store": "ConfigStore",
+    "implementation": "BasketVault",
+    "factory": "VaultFactory",
+    "executor": "RouteExecutor",
+    "zap": "Zap",
+    "lens": "VaultLens",
+    "uniswap_v3_lens": "UniswapV3Lens",
+}
+"""Field of `System` → name of the contract."""
+
+
 @dataclass(frozen=True, slots=True)
 class System:
     """Addresses of the contracts that serve every vault of a chain."""
@@ -83,9 +99,21 @@ class System:
     lens: str
     uniswap_v3_lens: str
 
-    def to_json(self) -> dict[str, str]:
-        """As a mapping of names to addresses."""
-        return asdict(self)
+    def contracts(self) -> dict[str, str]:
+        """Name of each contract → its address, as an addresses file has them."""
+        return {_CONTRACTS[name]: address for name, address in asdict(self).items()}
+
+    @classmethod
+    def of(cls, deployment: Deployment) -> Self:
+        """The system an addresses file names.
+
+        Raises:
+            SystemMissing: it names not all of it.
+        """
+        missing = [name for name in _CONTRACTS.values() if name not in deployment.contracts]
+        if missing:
+            raise SystemMissing(missing)
+        return cls(**{field: deployment.contracts[name] for field, name in _CONTRACTS.items()})
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,6 +152,16 @@ class DeploymentMalformed(ChainError):
         )
 
 
+class SystemMissing(ChainError):
+    """The addresses file does not name all contracts of the system."""
+
+    def __init__(self, names: list[str]) -> None:
+        self.names = names
+        super().__init__(
+            f"The addresses file does not name {', '.join(names)}: run `rebalancer deploy` first."
+        )
+
+
 # --- devnet: local nodes and markets -----------------------------------------------------------
 
 
@@ -466,15 +476,16 @@ class InsufficientEther(ChainError):
 
 
 class NonceGap(ChainError):
-    """A journalled transaction can never be mined, because those before it are on another chain."""
+    """A journalled transaction does not fit the chain's count of the account's transactions."""
 
     def __init__(self, transaction_hash: str, nonce: int, next_nonce: int) -> None:
         self.transaction_hash = transaction_hash
         self.nonce = nonce
         self.next_nonce = next_nonce
         super().__init__(
-            f"The outbox holds transaction {transaction_hash} with nonce {nonce}, but the chain "
-            f"expects {next_nonce}: if the chain was started anew, start with a new outbox file."
+            f"The outbox holds transaction {transaction_hash} with nonce {nonce}, which does not "
+            f"fit the chain, whose next is {next_nonce}: if the chain was started anew, start with "
+            "a new outbox file."
         )
 
 

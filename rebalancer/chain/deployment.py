@@ -53,7 +53,8 @@ class DeployedPool:
 
 @dataclass(frozen=True)
 class Deployment:
-    """All addresses of one chain. `uniswap` and `contracts` map a contract's name to its address."""
+    """All addresses of one chain. `uniswap` and `contracts` map a contract's name to its address;
+    `contracts` has the system's and, on a devnet, the market's. `vaults` are in order of creation."""
 
     chain_id: int
     rpc_url: str | None = None
@@ -62,6 +63,7 @@ class Deployment:
     pools: tuple[DeployedPool, ...] = ()
     uniswap: Mapping[str, str] = field(default_factory=dict)
     contracts: Mapping[str, str] = field(default_factory=dict)
+    vaults: tuple[str, ...] = ()
 
     def token(self, symbol_or_address: str) -> DeployedToken | None:
         """The token of that symbol or address, in any case, or None."""
@@ -75,6 +77,11 @@ class Deployment:
         """The same with more contracts, or others in place of those of the same name."""
         lower = {name: address.lower() for name, address in contracts.items()}
         return replace(self, contracts={**self.contracts, **lower})
+
+    def with_vault(self, address: str) -> Self:
+        """The same with one more vault, at the end of the list."""
+        others = tuple(vault for vault in self.vaults if vault != address.lower())
+        return replace(self, vaults=(*others, address.lower()))
 
     def save(self, path: Path) -> None:
         """Write it, replacing the file in one step so that a reader never sees a part of it."""
@@ -114,6 +121,7 @@ class Deployment:
             tuple(DeployedPool(**pool) for pool in raw["pools"]),
             _addresses(raw["uniswap"]),
             _addresses(raw["contracts"]),
+            tuple(address.lower() for address in raw.get("vaults", ())),
         )
 
 

@@ -1,0 +1,358 @@
+"""The keeper: one block, one look, one decision, and at most one transaction.
+
+`start → tick → stop`. A tick takes the newest block, reads the vault at that block's hash, and returns a `Decision` with a reason;
+"do nothing" is a decision too. When a band is broken it reads the pools at the same block, plans, predicts what the vault will
+do with `policy.settle`, simulates, and only then hands the transaction to the outbox. After it is mined, the vault's books are
+compared with the prediction: a difference to the unit is `BooksDiffer`, which stops the keeper, because then either this
+program or the chain is not what it seems.
+
+The keeper chooses when and by which route. What it may sell, how much and at what loss, the vault decides.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from types import FrameType
+
+import structlog
+
+from rebalancer.chain.abi import interface
+from rebalancer.chain.receipt import Receipt
+from rebalancer.chain.rpc import Rpc
+from rebalancer.chain.snapshot import Block, VaultSnapshot, read_block, read_pools, read_vaults
+from rebalancer.deploy import Role, System
+from rebalancer.errors import (
+    BooksDiffer,
+    ChainError,
+    ContractReverted,
+    KeeperNotAuthorized,
+    PolicyRefused,
+    TooManyFailures,
+)
+from rebalancer.plan import Plan, PlanInput, plan_rebalance
+from rebalancer.policy import Fill, Settlement, settle
+from rebalancer.pools import Token, UniswapV3Pool
+from rebalancer.reasons import Reason
+from rebalancer.send.fees import suggest
+from rebalancer.send.outbox import Intent, Outbox
+from rebalancer.send.signer import Signer
+from rebalancer.send.wallet import estimate_gas
+
+__all__ = ["Decision", "Keeper", "KeeperOptions", "Outcome"]
+
+log = structlog.get_logger("rebalancer.keeper")
+
+_BUDGET_REFUSALS = frozenset({"LossBudgetExceeded", "TurnoverBudgetExceeded"})
+
+
+@dataclass(frozen=True, slots=True)
+class KeeperOptions:
+    """How a keeper goes about its work. Times are in seconds."""
+
+    dry_run: bool = False
+    poll_seconds: float = 2.0
+    max_failures_in_a_row: int = 5
+    fee_cap_wei: int = 200 * 10**9
+    """Most to pay per gas; above it the tick fails and nothing is sent."""
+    receipt_seconds: float = 180.0
+    """How long to wait for a transaction to be mined."""
+    wrapped_native: str = ""
+    """The wrapped native token: if the basket holds it, its price weighs the gas of a plan."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a mined rebalance did. `predicted` is from before it was sent, `settled` from what was measured."""
+
+    receipt: Receipt
+    fill: Fill
+    settled: Settlement
+    predicted: Settlement
+    loss_left_e18: int
+    turnover_left_e18: int
+    after: VaultSnapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a tick came to, and why: `text` is one sentence for people."""
+
+    block: Block
+    vault: str
+    reason: Reason
+    text: str
+    snapshot: VaultSnapshot
+    plan: Plan | None = None
+    outcome: Outcome | None = None
+
+
+class Keeper:
+    """A keeper of one vault."""
+
+    def __init__(
+        self,
+        rpc: Rpc,
+        system: System,
+        vault: str,
+        pools: Sequence[str],
+        tokens: Sequence[Token],
+        chain_id: int,
+        signer: Signer,
+        outbox: Outbox | None,
+        options: KeeperOptions | None = None,
+    ) -> None:
+        """`pools` are Uniswap V3 pools to trade on, `tokens` those they trade. Only a dry run can do without an outbox."""
+        self.rpc = rpc
+        self.system = system
+        self.vault = vault
+        self.pools = tuple(pools)
+        self.tokens = {token.address: token for token in tokens}
+        self.chain_id = chain_id
+        self.signer = signer
+        self.outbox = outbox
+        self.options = options or KeeperOptions()
+        self._vault = interface("BasketVault").at(vault)
+        self._stopping = threading.Event()
+
+    # Life
+
+    def start(self) -> None:
+        """Check that this keeper may act, and settle what an earlier run left unfinished.
+
+        Raises:
+            WrongChain, ChainError: the node is not the right one, or does not answer.
+            KeeperNotAuthorized: the account does not hold the keeper's role.
+        """
+        self.rpc.chain_id()
+        if self.outbox is not None:
+            authority = interface("AccessManager").at(self._vault.call(self.rpc, "authority"))
+            selector = self._vault.interface.functions["rebalance"].selector
+            immediate, _ = authority.call(
+                self.rpc, "canCall", self.signer.address, self.vault, selector
+            )
+            if not immediate:
+                raise KeeperNotAuthorized(self.signer.address, self.vault, Role.KEEPER.name)
+            for attempt in self.outbox.resume(self.rpc):
+                log.info("resumed", epoch=attempt.intent.epoch, state=attempt.state.value)
+        log.info("started", vault=self.vault, keeper=self.signer.address, pools=len(self.pools))
+
+    def run(self, on_decision: Callable[[Decision], None] | None = None) -> None:
+        """Tick at every new block until stopped. The first signal lets the tick finish, a second one abandons it.
+
+        Raises:
+            TooManyFailures: that many ticks in a row failed; carries the last failure.
+            BooksDiffer: the vault's books are not what the policy says.
+        """
+        failures = 0
+        seen = ""
+        with self._signals():
+            while not self._stopping.is_set():
+                try:
+                    block = read_block(self.rpc)
+                    if block.hash != seen:
+                        decision = self.tick(block)
+                        seen = block.hash
+                        if on_decision:
+                            on_decision(decision)
+                    failures = 0
+                except ChainError as failure:
+                    failures += 1
+                    log.warning("tick_failed", failures=failures, why=str(failure))
+                    if failures >= self.options.max_failures_in_a_row:
+                        raise TooManyFailures(failures, failure) from failure
+                self._stopping.wait(self.options.poll_seconds)
+
+    def stop(self) -> None:
+        """Let the present tick finish, and no other begin."""
+        self._stopping.set()
+
+    # Work
+
+    def tick(self, block: Block | None = None) -> Decision:
+        """Look once and do what is to be done.
+
+        Raises:
+            ChainError: the chain could not be read or the transaction not sent; nothing is half done that `start` does not settle.
+            BooksDiffer: the vault's books are not what the policy says.
+        """
+        block = block or read_block(self.rpc)
+        (snapshot,) = read_vaults(self.rpc, self.system.lens, [self.vault], block)
+        decision = self._decide(block, snapshot)
+        log.info(
+            "decided",
+            block=block.number,
+            vault=self.vault,
+            epoch=snapshot.state.epoch,
+            reason=decision.reason.value,
+            drift_bps=snapshot.drift_bps,
+            why=decision.text,
+            tx=decision.outcome.receipt.transaction_hash if decision.outcome else None,
+        )
+        return decision
+
+    def _decide(self, block: Block, snapshot: VaultSnapshot) -> Decision:
+        if snapshot.reason is not Reason.BAND_BROKEN:
+            return Decision(block, self.vault, snapshot.reason, _why_not(snapshot), snapshot)
+        pools = read_pools(
+            self.rpc,
+            self.system.uniswap_v3_lens,
+            self.pools,
+            self.tokens,
+            block,
+            self.chain_id,
+        )
+        found = self._plan(snapshot, pools)
+        if found is None:
+            text = "no known pool leads from what is in surplus to what is in deficit"
+            return Decision(block, self.vault, Reason.NO_ROUTE, text, snapshot)
+        return self._act(block, snapshot, found)
+
+    def _plan(self, snapshot: VaultSnapshot, pools: Sequence[UniswapV3Pool]) -> Plan | None:
+        return plan_rebalance(
+            PlanInput.of(
+                snapshot.basket,
+                pools,
+                loss_left_e18=snapshot.loss_left_e18,
+                turnover_left_e18=snapshot.turnover_left_e18,
+            )
+        )
+
+    def _act(self, block: Block, snapshot: VaultSnapshot, found: Plan) -> Decision:
+        fill = Fill(found.sales_raw, found.expected_buys_raw)
+        try:
+            predicted = self._settle(snapshot, found, fill, block.timestamp)
+        except PolicyRefused as refusal:
+            reason = (
+                Reason.BUDGET_SPENT if refusal.error in _BUDGET_REFUSALS else Reason.POLICY_REFUSES
+            )
+            return Decision(block, self.vault, reason, str(refusal), snapshot, found)
+
+        data = self._vault.data(
+            "rebalance",
+            snapshot.state.epoch,
+            found.sales_raw,
+            found.min_buys_raw,
+            self.system.executor,
+            found.route,
+        )
+        try:
+            gas_limit = estimate_gas(self.rpc, self.signer.address, self.vault, data)
+        except ContractReverted as refusal:
+            text = f"the chain would refuse it: {refusal}"
+            return Decision(block, self.vault, Reason.SIMULATION_REFUSED, text, snapshot, found)
+        if self.options.dry_run or self.outbox is None:
+            return Decision(block, self.vault, Reason.DRY_RUN, found.text, snapshot, found)
+        intent = Intent(
+            self.chain_id,
+            self.vault,
+            snapshot.state.epoch,
+            self.vault,
+            data,
+            gas_limit,
+            found.text,
+        )
+        fees = suggest(self.rpc, self.options.fee_cap_wei)
+        receipt = self.outbox.deliver(
+            self.rpc, self.signer, intent, fees, self.options.receipt_seconds
+        )
+        outcome = self._verify(receipt, snapshot, found, predicted)
+        return Decision(block, self.vault, Reason.REBALANCED, found.text, snapshot, found, outcome)
+
+    def _settle(
+        self, snapshot: VaultSnapshot, found: Plan, fill: Fill, timestamp: int
+    ) -> Settlement:
+        return settle(
+            snapshot.policy,
+            snapshot.state,
+            snapshot.basket,
+            fill,
+            found.min_buys_raw,
+            timestamp,
+            epoch=snapshot.state.epoch,
+            sales=found.sales_raw,
+        )
+
+    def _verify(
+        self, receipt: Receipt, snapshot: VaultSnapshot, found: Plan, predicted: Settlement
+    ) -> Outcome:
+        """Hold the vault's books against the policy, to the unit.
+
+        Raises:
+            BooksDiffer: they are not what the policy makes of the measured fill.
+        """
+        mined = read_block(self.rpc, receipt.block_number)
+        (after,) = read_vaults(self.rpc, self.system.lens, [self.vault], mined)
+        event = next(
+            event
+            for log_ in receipt.logs
+            if (event := self._vault.interface.decode_log(log_)) and event.name == "Rebalanced"
+        )
+        fill = Fill(tuple(event.values["sold"]), tuple(event.values["bought"]))
+        # Prices may have moved between the look and the block it was mined in; the vault used those of the block.
+        judged = replace(snapshot, basket=replace(snapshot.basket, prices=after.basket.prices))
+        settled = self._settle(judged, found, fill, mined.timestamp)
+        if settled.held != after.basket.held or settled.state != after.state:
+            raise BooksDiffer(self.vault, receipt.transaction_hash, settled.held, after.basket.held)
+        if fill.bought != found.expected_buys_raw or fill.sold != found.sales_raw:
+            log.warning(
+                "filled_otherwise",
+                vault=self.vault,
+                expected=found.expected_buys_raw,
+                bought=fill.bought,
+            )
+        return Outcome(
+            receipt,
+            fill,
+            settled,
+            predicted,
+            after.loss_left_e18,
+            after.turnover_left_e18,
+            after,
+        )
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """The first SIGINT or SIGTERM stops after the tick, the second abandons it."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def on_signal(number: int, _frame: FrameType | None) -> None:
+            if self._stopping.is_set():
+                raise KeyboardInterrupt
+            log.info("stopping", signal=signal.Signals(number).name, vault=self.vault)
+            self._stopping.set()
+
+        before = {
+            number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _why_not(snapshot: VaultSnapshot) -> str:
+    """Why a vault whose lens says anything but BandBroken is left alone, in one sentence."""
+    match snapshot.reason:
+        case Reason.IN_BAND:
+            return f"every weight is inside its band; the furthest is {snapshot.drift_bps} bps off"
+        case Reason.PAUSED:
+            return "the guardian has paused rebalancing"
+        case Reason.COOLDOWN:
+            until = snapshot.state.rebalanced_at + snapshot.policy.cooldown_seconds
+            return f"the last rebalance was too recent; the next may run at {until}"
+        case Reason.ORACLE_FAULT:
+            faults = ", ".join(
+                f"{asset.token} {price.fault}"
+                for asset, price in zip(snapshot.basket.assets, snapshot.basket.prices, strict=True)
+                if price.fault != "None"
+            )
+            return f"no sound price for {faults}"
+        case _:
+            return "the basket is worth nothing, or more than can be computed"
