@@ -11,12 +11,21 @@ from typing import Any
 
 import pytest
 
+from rebalancer.chain.deployment import Deployment
 from rebalancer.chain.rpc import Rpc
 from rebalancer.devnet.local import LocalChain
+from rebalancer.devnet.market import Market
 from rebalancer.devnet.node import Node, NodeKind, NodeSettings
+from rebalancer.devnet.profile import opening_pools
 
 # A session's chain starts here, so that tests may use dates; 2023-04-05 00:00 UTC.
 GENESIS_AT = 1_680_652_800
+
+OPENING_PRICES_E8 = {
+    "ETH/USD": 2_000_00000000,
+    "BTC/USD": 30_000_00000000,
+    "USDC/USD": 1_00000000,
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -37,7 +46,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     in_contract_suite = "contract" in metafunc.definition.path.parts
     kinds = [kind for kind in NodeKind if asked in ("both", kind)] if in_contract_suite else []
     kinds = kinds or [NodeKind.ANVIL]
-    metafunc.parametrize("node_kind", kinds, ids=str, scope="session")
+    # Indirect: only then does pytest know that two tests with the same kind may share a node.
+    metafunc.parametrize("node_kind", kinds, ids=str, scope="session", indirect=True)
+
+
+@pytest.fixture(scope="session")
+def node_kind(request: pytest.FixtureRequest) -> NodeKind:
+    """Which program runs the chain of this test."""
+    return NodeKind(request.param)
 
 
 @pytest.fixture(scope="session")
@@ -58,12 +74,43 @@ def session_chain(node_url: str) -> Iterator[LocalChain]:
         yield LocalChain(rpc)
 
 
+@pytest.fixture(scope="session")
+def session_bare_chain(node_kind: NodeKind) -> Iterator[LocalChain]:
+    """A second chain, on which nothing is ever built that outlasts a test."""
+    with (
+        Node.start(NodeSettings(kind=node_kind, genesis_at=GENESIS_AT)) as node,
+        node.rpc(timeout_s=60) as rpc,
+    ):
+        yield LocalChain(rpc)
+
+
+@pytest.fixture
+def bare_chain(session_bare_chain: LocalChain) -> Iterator[LocalChain]:
+    """An empty chain: for tests that build a market of their own."""
+    before = session_bare_chain.snapshot()
+    yield session_bare_chain
+    session_bare_chain.revert(before)
+
+
 @pytest.fixture
 def chain(session_chain: LocalChain) -> Iterator[LocalChain]:
     """The session's chain; all that a test does to it is undone."""
     before = session_chain.snapshot()
     yield session_chain
     session_chain.revert(before)
+
+
+@pytest.fixture(scope="session")
+def session_market(session_chain: LocalChain) -> Deployment:
+    """A market of WETH, WBTC and USDC at `OPENING_PRICES_E8`, built once a chain."""
+    pools = opening_pools(OPENING_PRICES_E8)
+    return Market.build(session_chain, pools, OPENING_PRICES_E8).deployment
+
+
+@pytest.fixture
+def market(session_market: Deployment, chain: LocalChain) -> Market:
+    """The session's market; all that a test does to it is undone."""
+    return Market(chain, session_market)
 
 
 def _ape_node_url(config: pytest.Config) -> str | None:
