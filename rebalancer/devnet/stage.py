@@ -1,0 +1,176 @@
+"""A local chain with everything on it: market, system, and a vault of WETH, WBTC and USDC.
+
+`rebalancer devnet`, `rebalancer demo` and tests start from here. Every part is played by an account whose key everybody knows:
+`Actor` says which, and the market's own transactions go from the node's last account.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+from rebalancer.chain.deployment import Deployment
+from rebalancer.deploy import (
+    FeedSpec,
+    Role,
+    System,
+    VaultSpec,
+    assign_vault_roles,
+    create_vault,
+    deploy_system,
+    grant_roles,
+    set_feed,
+)
+from rebalancer.devnet.local import LocalChain
+from rebalancer.devnet.market import Market
+from rebalancer.devnet.profile import opening_pools
+from rebalancer.policy import Asset, Policy
+from rebalancer.pools import UniswapV3Pool
+from rebalancer.send.signer import devnet_signer
+from rebalancer.send.wallet import Wallet
+from rebalancer.units import BPS, E18
+
+__all__ = ["DEMO_BAND_BPS", "DEMO_POLICY", "Actor", "Stage", "build_stage"]
+
+
+class Actor(IntEnum):
+    """Which of the node's accounts plays whom."""
+
+    OWNER = 0
+    CURATOR = 1
+    GUARDIAN = 2
+    KEEPER = 3
+    DEPOSITOR = 4
+    FEE_RECIPIENT = 5
+
+    @property
+    def address(self) -> str:
+        """The actor's account."""
+        return devnet_signer(self).address
+
+
+DEMO_BAND_BPS = 150
+"""On the real rounds of April 2023 to January 2024, WETH and WBTC leave a band of 1.5 % some 27 times."""
+
+DEMO_POLICY = Policy(
+    start_slippage_bps=60,  # a pool may stand one fee (0.3 %) from the oracle and take another
+    max_slippage_bps=120,
+    slippage_ramp_seconds=3_600,
+    min_progress_bps=2_000,
+    dust_bps=2,
+    cooldown_seconds=600,
+    loss_budget_bps=50,
+    loss_period_seconds=86_400,
+    turnover_budget_bps=3_000,
+    turnover_period_seconds=86_400,
+)
+
+_TARGETS_E18 = {"WETH": 4 * E18 // 10, "WBTC": 4 * E18 // 10, "USDC": 2 * E18 // 10}
+_SEED_USD = 500_000
+_FEE_BPS = 50
+_FEE_CAP_WEI = 10_000 * 10**9  # nothing is at stake on a local chain
+_SANE_FACTOR = 20
+_HEARTBEAT_MARGIN_BPS = 2_500
+"""A feed's answer takes some time to be mined after its heartbeat: on the real rounds up to a few minutes."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What was built, and where."""
+
+    chain: LocalChain
+    market: Market
+    system: System
+    deployment: Deployment
+    vault: str
+
+    def wallet(self, actor: Actor) -> Wallet:
+        """The wallet of an actor."""
+        return _wallet(self.chain, actor)
+
+
+def build_stage(
+    chain: LocalChain,
+    prices_e8: Mapping[str, int],
+    snapshots: Sequence[UniswapV3Pool] = (),
+    policy: Policy = DEMO_POLICY,
+    band_bps: int = DEMO_BAND_BPS,
+) -> Stage:
+    """Build market, system and vault at these prices (USD * 1e8 by feed name).
+
+    Raises:
+        MarketMismatch, BadPoolSnapshot: the market cannot be built from these prices and pools.
+        ContractReverted: the policy or band is refused.
+    """
+    market = Market.build(chain, opening_pools(prices_e8, snapshots), prices_e8)
+    owner = _wallet(chain, Actor.OWNER)
+    weth = market.deployment.token("WETH")
+    assert weth is not None  # the market's first token
+    system = deploy_system(owner, weth.address)
+    grant_roles(
+        owner,
+        system.authority,
+        {
+            Role.OWNER: [Actor.OWNER.address],
+            Role.CURATOR: [Actor.CURATOR.address],
+            Role.GUARDIAN: [Actor.GUARDIAN.address],
+            Role.KEEPER: [Actor.KEEPER.address],
+        },
+        delay_seconds=0,
+    )
+    for feed in market.deployment.feeds:
+        token = market.deployment.token(feed.token)
+        assert token is not None  # the market made the feed for a token of its own
+        price_e18 = prices_e8[feed.name] * 10**10
+        heartbeat_seconds = feed.heartbeat_seconds * (BPS + _HEARTBEAT_MARGIN_BPS) // BPS
+        spec = FeedSpec(
+            feed.address,
+            feed.decimals,
+            heartbeat_seconds,
+            price_e18 // _SANE_FACTOR,
+            price_e18 * _SANE_FACTOR,
+        )
+        set_feed(owner, system.oracle, token.address, spec)
+    vault = _make_vault(market, owner, system, policy, band_bps)
+    deployment = market.deployment.with_contracts(system.contracts()).with_vault(vault)
+    return Stage(chain, market, system, deployment, vault)
+
+
+def _make_vault(
+    market: Market, owner: Wallet, system: System, policy: Policy, band_bps: int
+) -> str:
+    """A vault seeded at its target weights by the owner, worth one dollar a share at first."""
+    assets, seeds = [], []
+    for symbol, target_e18 in _TARGETS_E18.items():
+        token = market.deployment.token(symbol)
+        assert token is not None  # the market trades all three
+        assets.append(Asset(token.address, target_e18, band_bps, token.decimals))
+        seeds.append(raw_for_usd(market, symbol, _SEED_USD * target_e18 // E18))
+        market.deal(symbol, owner.address, seeds[-1])
+    spec = VaultSpec(
+        name="Rebalancer demo basket",
+        symbol="DEMO",
+        assets=tuple(assets),
+        policy=policy,
+        seed_amounts=tuple(seeds),
+        initial_shares=_SEED_USD * E18,
+        fee_bps=_FEE_BPS,
+        fee_recipient=Actor.FEE_RECIPIENT.address,
+    )
+    vault = create_vault(owner, system, spec)
+    assign_vault_roles(owner, system.authority, vault)
+    return vault
+
+
+def raw_for_usd(market: Market, symbol: str, usd: int) -> int:
+    """Raw units of a token worth that many whole dollars at the newest prices, rounded down."""
+    feed = next(feed for feed in market.deployment.feeds if feed.token == symbol)
+    token = market.deployment.token(symbol)
+    assert token is not None  # every feed prices a token of the market
+    # {raw} = {usd} * {e8} * {raw/token} / {usd * e8 / token}
+    return usd * 10**8 * 10**token.decimals // market.prices_e8[feed.name]
+
+
+def _wallet(chain: LocalChain, actor: Actor) -> Wallet:
+    return Wallet(chain.rpc, devnet_signer(actor), _FEE_CAP_WEI)
