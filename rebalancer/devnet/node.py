@@ -154,8 +154,7 @@ class Node:
     ) -> None:
         self.stop()
 
-    @property
-    def alive(self) -> bool:
+    def is_alive(self) -> bool:
         """Whether its process still runs."""
         return self._process.poll() is None
 
@@ -201,12 +200,15 @@ class Node:
         deadline = time.monotonic() + self.settings.ready_timeout_s
         with self.rpc(timeout_s=2.0) as rpc:
             while True:
-                if not self.alive:
+                if not self.is_alive():
                     raise NodeDied(self.kind, self._process.returncode, self.log_tail())
                 try:
                     rpc.chain_id()
                     if self.kind is NodeKind.HARDHAT:
                         rpc.call("hardhat_setLoggingEnabled", False)
+                    if self.kind is NodeKind.HARDHAT and self.settings.fork_url is not None:
+                        # On a fork of no public chain it runs calls only on blocks of its own.
+                        rpc.call("hardhat_mine", "0x1")
                 except WrongChain:
                     raise
                 except ChainError:
