@@ -1,0 +1,80 @@
+"""A keeper's delivery in a process of its own, which stops at a given point and waits to be killed.
+
+Run by test_outbox_killed.py: deliver_and_stop.py URL OUTBOX POINT TOKEN DATA
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rebalancer.chain.rpc import Rpc
+from rebalancer.send.fees import suggest
+from rebalancer.send.outbox import Intent, Outbox
+from rebalancer.send.signer import DevnetSigner, SignedTransaction, devnet_signer
+
+SIGNER = 5
+CAP_WEI = 10**12
+
+
+def intent(token: str, data: str, epoch: int = 0) -> Intent:
+    """What the tests deliver: the token stands in for a vault."""
+    return Intent(31337, token, epoch, token, data, 200_000, "a test")
+
+
+def stop() -> None:
+    """Tell the parent, and wait for its kill."""
+    print("stopped", flush=True)
+    time.sleep(60)
+
+
+class StoppingSigner(DevnetSigner):
+    """Stops before or after it signs."""
+
+    point = ""
+
+    def sign(self, transaction: Mapping[str, Any]) -> SignedTransaction:
+        if self.point == "planned":
+            stop()
+        signed = super().sign(transaction)
+        if self.point == "signed, not stored":
+            stop()
+        return signed
+
+
+class StoppingRpc(Rpc):
+    """Stops around what is sent and what is read of it."""
+
+    point = ""
+    sent = False
+
+    def call(self, method: str, *params: Any) -> Any:
+        sending = method == "eth_sendRawTransaction"
+        reading = method == "eth_getTransactionReceipt" and self.sent
+        if (sending and self.point == "signed") or (reading and self.point == "sent"):
+            stop()
+        answer = super().call(method, *params)
+        if sending and self.point == "sent, not stored":
+            stop()
+        if reading and answer is not None and self.point == "mined, not stored":
+            stop()
+        self.sent = self.sent or sending
+        return answer
+
+
+def main(url: str, outbox: str, point: str, token: str, data: str) -> None:
+    """Deliver, up to the point."""
+    rpc = StoppingRpc(url)
+    signer = StoppingSigner(devnet_signer(SIGNER)._account)
+    rpc.point = StoppingSigner.point = point
+    with Outbox(Path(outbox)) as box:
+        box.deliver(rpc, signer, intent(token, data), suggest(rpc, CAP_WEI), timeout_s=30)
+        if point == "mined":
+            stop()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
