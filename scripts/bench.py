@@ -1,0 +1,204 @@
+"""Measures gas, code size and speed, prints tables and writes the same figures under .bench/.
+
+gas.json holds the four figures of the design's table, gas-detail.json their variants, the floors
+below them and where the gas went; size.json holds the bytes of every contract. What was not measured is
+absent. `--write-snapshot` also replaces the committed figures that tests/contract/test_gas.py compares with.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from scripts import _bench_snapshot as snapshot
+from scripts._bench_gas import FIGURES, SIZES, Figure, measure
+
+_FOLDER = snapshot.ROOT / ".bench"
+
+_GOALS: Mapping[str, tuple[int, int, int]] = {
+    "rebalance": (200_000, 230_000, 300_000),
+    "mint_in_kind": (150_000, 200_000, 325_000),
+    "redeem_in_kind": (116_000, 157_000, 265_000),
+    "zap_in": (390_000, 590_000, 1_050_000),
+}
+"""The design's "ours", for each of SIZES."""
+
+_PEERS: Mapping[str, Sequence[tuple[str, tuple[int, int, int]]]] = {
+    "rebalance": (
+        ("bare pool swap", (90_000, 90_000, 90_000)),
+        ("Enzyme manager trade, no checks", (218_000, 218_000, 218_000)),
+        ("Index Coop auction, without the bidder's swap", (379_000, 449_000, 627_000)),
+        ("Set GeneralIndexModule", (629_000, 665_000, 773_000)),
+        ("Folio", (684_000, 744_000, 895_000)),
+    ),
+    "mint_in_kind": (
+        ("bare floor", (119_000, 163_000, 272_000)),
+        ("Folio", (179_000, 225_000, 340_000)),
+        ("Set", (190_000, 257_000, 425_000)),
+    ),
+    "redeem_in_kind": (
+        ("bare floor", (94_000, 133_000, 229_000)),
+        ("Folio", (122_000, 165_000, 272_000)),
+        ("Set", (184_000, 261_000, 455_000)),
+    ),
+    "zap_in": (("Index Coop FlashMint", (517_000, 747_000, 1_323_000)),),
+}
+"""What the design reports of others, for each of SIZES; not measured here."""
+
+_SCENARIOS: Mapping[str, str] = {
+    "rebalance": "sells one asset for another on a 0.3 % pool, every check and event on. Steady state: not the vault's first "
+    "rebalance, nor the pool's first fee; the trade stays inside one tick",
+    "mint_in_kind": "new holder, who holds more of each token than goes in and has approved the vault for exactly that",
+    "redeem_in_kind": "half of a holder's shares, to the holder, who already holds some of each token",
+    "zap_in": f"new holder pays with the first asset, {SIZES[0] - 1}/{SIZES[1] - 1}/{SIZES[2] - 1} swaps into the others, "
+    "each a little beyond need; what is left over goes to a holder who has none of it yet",
+}
+
+_console = Console()
+
+
+@click.command()
+@click.option(
+    "--write-snapshot", is_flag=True, help="Replace the committed figures in tests/vectors."
+)
+def main(*, write_snapshot: bool) -> None:
+    """Measure gas and code size into .bench/."""
+    _FOLDER.mkdir(exist_ok=True)
+    with _console.status("measuring gas"):
+        figures = measure(explain=not write_snapshot)
+    gas = {name: {str(n): figures[name][n].gas for n in SIZES} for name in FIGURES}
+    _save("gas.json", gas)
+    _save("gas-detail.json", _details(figures))
+    for name in FIGURES:
+        _console.print(_gas_table(name, figures))
+        _explain_missed(name, figures[name])
+    _console.print(
+        "Gas: receipts on Anvil with the base of 21,000, after refunds. Tokens are OpenZeppelin's with 18, 6 and 8 "
+        "decimals, feeds of one slot, Uniswap V3's published code. Peers are as design.md reports them, not measured here.\n"
+    )
+
+    sizes = snapshot.code_sizes()
+    _save("size.json", sizes)
+    _console.print(_size_table(sizes))
+
+    if write_snapshot:
+        snapshot.write(snapshot.GAS, flat(figures))
+        snapshot.write(snapshot.SIZE, sizes)
+        _console.print("Wrote tests/vectors/gas.json and size.json.")
+    else:
+        for change in [
+            *snapshot.changes("gas", snapshot.read(snapshot.GAS), flat(figures)),
+            *snapshot.changes("bytes", snapshot.read(snapshot.SIZE), sizes),
+        ]:
+            _console.print(f"[yellow]{change}[/]")
+
+
+def flat(figures: Mapping[str, Mapping[int, Figure]]) -> dict[str, int]:
+    """The table's figures in one mapping, as the snapshot holds them."""
+    return {f"{name}, {n} assets": figures[name][n].gas for name in FIGURES for n in figures[name]}
+
+
+def _gas_table(name: str, figures: Mapping[str, Mapping[int, Figure]]) -> Table:
+    table = Table("", *(f"n = {n}" for n in SIZES), title=f"{name}: {_SCENARIOS[name]}")
+    table.title_justify = "left"
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for row in figures:
+        if row != name and not row.startswith(f"{name}: "):
+            continue
+        label = "ours" if row == name else "ours, " + row.removeprefix(f"{name}: ")
+        if row.endswith("floor"):
+            label = label.replace("ours, ", "bare contract, ").removesuffix(", floor")
+        cells = []
+        for n, goal in zip(SIZES, _GOALS[name], strict=True):
+            gas = figures[row][n].gas
+            colour = "white" if row != name else "green" if gas <= goal else "red"
+            cells.append(f"[{colour}]{gas:,}[/]")
+        table.add_row(label, *cells, style="bold" if row == name else "")
+    table.add_section()
+    table.add_row("goal", *(f"{goal:,}" for goal in _GOALS[name]))
+    for peer, gas_of in _PEERS[name]:
+        table.add_row(f"peers (design.md): {peer}", *(f"{gas:,}" for gas in gas_of), style="dim")
+    return table
+
+
+def _explain_missed(name: str, figures: Mapping[int, Figure]) -> None:
+    """Where the gas goes, beside the size at which the goal is missed by most."""
+    missed = {
+        n: figures[n].gas - goal
+        for n, goal in zip(SIZES, _GOALS[name], strict=True)
+        if figures[n].gas > goal
+    }
+    if not missed:
+        return
+    for n, excess in missed.items():
+        _console.print(f"[red]{name} with {n} assets misses its goal by {excess:,} gas.[/]")
+    spent = figures[max(missed)].spent
+    if spent:
+        _console.print(_spent_table(f"where {name} with {max(missed)} assets goes", spent))
+
+
+def _spent_table(title: str, spent: Sequence[Any]) -> Table:
+    by_contract: dict[str, Counter[str]] = {}
+    kinds: Counter[str] = Counter()
+    for row in spent:
+        by_contract.setdefault(row.contract, Counter())[row.kind] += row.gas
+        kinds[row.kind] += abs(row.gas)
+    columns = [kind for kind, _ in kinds.most_common()]
+    table = Table("contract", *columns, "all", title=title, title_justify="left")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for contract, gas in sorted(by_contract.items(), key=lambda item: -item[1].total()):
+        cells = (f"{gas[kind]:,}" if gas[kind] else "" for kind in columns)
+        table.add_row(contract, *cells, f"{gas.total():,}")
+    total = sum(gas.total() for gas in by_contract.values())
+    table.add_section()
+    table.add_row("receipt", *("" for _ in columns), f"{total:,}")
+    return table
+
+
+def _size_table(sizes: Mapping[str, int]) -> Table:
+    table = Table("contract", "bytes", "left", title="runtime code")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, size in sorted(sizes.items(), key=lambda item: -item[1]):
+        left = snapshot.MAX_CODE_BYTES - size
+        colour = "green" if left >= 0 else "red"
+        table.add_row(name, f"{size:,}", f"[{colour}]{left:,}[/]")
+    table.caption = f"of {snapshot.MAX_CODE_BYTES:,} (EIP-170)"
+    return table
+
+
+def _details(figures: Mapping[str, Mapping[int, Figure]]) -> dict[str, Any]:
+    return {
+        "scenarios": dict(_SCENARIOS),
+        "gas": {row: {str(n): f.gas for n, f in by_n.items()} for row, by_n in figures.items()},
+        "spent": {
+            name: {
+                str(n): [[s.contract, s.kind, s.gas] for s in figure.spent]
+                for n, figure in figures[name].items()
+                if figure.spent
+            }
+            for name in FIGURES
+        },
+        "goals": {name: dict(zip(map(str, SIZES), _GOALS[name], strict=True)) for name in FIGURES},
+        "peers (design.md)": {
+            name: {peer: dict(zip(map(str, SIZES), gas, strict=True)) for peer, gas in peers}
+            for name, peers in _PEERS.items()
+        },
+    }
+
+
+def _save(name: str, content: Any) -> None:
+    Path(_FOLDER / name).write_text(json.dumps(content, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
