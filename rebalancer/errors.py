@@ -152,6 +152,18 @@ class DeploymentMalformed(ChainError):
         )
 
 
+class TokenNotListed(ChainError):
+    """The addresses file does not name a token."""
+
+    def __init__(self, wanted: str, known: list[str]) -> None:
+        self.wanted = wanted
+        self.known = known
+        super().__init__(
+            f"The token {wanted} is not in the addresses file, which knows {', '.join(known)}: "
+            "use one of those, or add it to the file."
+        )
+
+
 class SystemMissing(ChainError):
     """The addresses file does not name all contracts of the system."""
 
@@ -265,6 +277,14 @@ class BadCut(TapeError):
         self.until = until
         self.why = why
         super().__init__(f"Cannot cut the tape from {since} to {until}: {why}.")
+
+
+class DemoFailed(DevnetError):
+    """At the end of a demo something is not as it must be."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        super().__init__(f"The demo failed: {what}; its record and log say more.")
 
 
 # --- pools: quoting from a snapshot ------------------------------------------------------------

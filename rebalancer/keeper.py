@@ -68,6 +68,7 @@ class KeeperOptions:
 class Outcome:
     """What a mined rebalance did. `predicted` is from before it was sent, `settled` from what was measured."""
 
+    plan: Plan
     receipt: Receipt
     fill: Fill
     settled: Settlement
@@ -305,6 +306,7 @@ class Keeper:
                 bought=fill.bought,
             )
         return Outcome(
+            found,
             receipt,
             fill,
             settled,

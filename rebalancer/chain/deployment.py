@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
-from rebalancer.errors import DeploymentMalformed, DeploymentMissing
+from rebalancer.errors import DeploymentMalformed, DeploymentMissing, TokenNotListed
 
 __all__ = ["DeployedFeed", "DeployedPool", "DeployedToken", "Deployment"]
 
@@ -72,6 +72,17 @@ class Deployment:
             if wanted in (token.symbol.lower(), token.address):
                 return token
         return None
+
+    def listed(self, symbol_or_address: str) -> DeployedToken:
+        """The token of that symbol or address, in any case.
+
+        Raises:
+            TokenNotListed: there is none.
+        """
+        token = self.token(symbol_or_address)
+        if token is None:
+            raise TokenNotListed(symbol_or_address, [known.symbol for known in self.tokens])
+        return token
 
     def with_contracts(self, contracts: Mapping[str, str]) -> Self:
         """The same with more contracts, or others in place of those of the same name."""

@@ -105,9 +105,7 @@ def build_stage(
     """
     market = Market.build(chain, opening_pools(prices_e8, snapshots), prices_e8)
     owner = _wallet(chain, Actor.OWNER)
-    weth = market.deployment.token("WETH")
-    assert weth is not None  # the market's first token
-    system = deploy_system(owner, weth.address)
+    system = deploy_system(owner, market.deployment.listed("WETH").address)
     grant_roles(
         owner,
         system.authority,
@@ -120,8 +118,7 @@ def build_stage(
         delay_seconds=0,
     )
     for feed in market.deployment.feeds:
-        token = market.deployment.token(feed.token)
-        assert token is not None  # the market made the feed for a token of its own
+        token = market.deployment.listed(feed.token)
         price_e18 = prices_e8[feed.name] * 10**10
         heartbeat_seconds = feed.heartbeat_seconds * (BPS + _HEARTBEAT_MARGIN_BPS) // BPS
         spec = FeedSpec(
@@ -143,8 +140,7 @@ def _make_vault(
     """A vault seeded at its target weights by the owner, worth one dollar a share at first."""
     assets, seeds = [], []
     for symbol, target_e18 in _TARGETS_E18.items():
-        token = market.deployment.token(symbol)
-        assert token is not None  # the market trades all three
+        token = market.deployment.listed(symbol)
         assets.append(Asset(token.address, target_e18, band_bps, token.decimals))
         seeds.append(raw_for_usd(market, symbol, _SEED_USD * target_e18 // E18))
         market.deal(symbol, owner.address, seeds[-1])
@@ -166,8 +162,7 @@ def _make_vault(
 def raw_for_usd(market: Market, symbol: str, usd: int) -> int:
     """Raw units of a token worth that many whole dollars at the newest prices, rounded down."""
     feed = next(feed for feed in market.deployment.feeds if feed.token == symbol)
-    token = market.deployment.token(symbol)
-    assert token is not None  # every feed prices a token of the market
+    token = market.deployment.listed(symbol)
     # {raw} = {usd} * {e8} * {raw/token} / {usd * e8 / token}
     return usd * 10**8 * 10**token.decimals // market.prices_e8[feed.name]
 

@@ -278,7 +278,7 @@ def _costs(page: _Page, records: Records) -> Axes:
     rebalances = records.rebalances
     dates = _days([one.at for one in rebalances])
     costs = [one.loss_bps for one in rebalances]
-    limits = [one.limit_bps for one in rebalances]
+    limits = [one.limit_e18 * BPS / E18 for one in rebalances]
     axes = page.panel(gap=GAP, height=COST)
     _heading(axes, "Cost of each rebalance, in bps of the value sold")
     axes.vlines(dates, 0, costs, color=BLUE, lw=2)

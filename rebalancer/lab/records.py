@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from rebalancer.errors import BadRecords, RecordsMissing
-from rebalancer.units import BPS
+from rebalancer.units import BPS, E18
 
 __all__ = [
     "RebalanceRecord",
@@ -62,7 +62,7 @@ class RebalanceRecord:
 
     Drift is weight minus target, positive above it, rounded away from zero. `loss_e18` is the USD
     value sold less the value bought, both at the oracle's prices; negative when the vault gained.
-    `limit_bps` is the slippage the vault allowed at that moment, in parts of the value sold. What
+    `limit_e18` is the slippage the vault allowed at that moment, as a fraction of the value sold. What
     is left of the budgets is a fraction of the vault's value. `predicted_held_raw` is the ledger
     that policy.py foresaw, `actual_held_raw` the one the vault then had. `bound_by` names the
     budget that kept a weight outside its band, and is None when all are inside.
@@ -80,7 +80,7 @@ class RebalanceRecord:
     value_e18: int
     sold_value_e18: int
     loss_e18: int
-    limit_bps: int
+    limit_e18: int
     loss_left_e18: int
     turnover_left_e18: int
     gas_used: int
@@ -90,13 +90,13 @@ class RebalanceRecord:
 
     @property
     def loss_bps(self) -> float:
-        """Loss in basis points of the value sold: what `limit_bps` limits."""
+        """Loss in basis points of the value sold: what `limit_e18` limits."""
         return self.loss_e18 * BPS / self.sold_value_e18 if self.sold_value_e18 else 0.0
 
     @property
     def within_limit(self) -> bool:
         """Whether the loss kept to the limit, to the last digit."""
-        return self.loss_e18 * BPS <= self.limit_bps * self.sold_value_e18
+        return self.loss_e18 * E18 <= self.limit_e18 * self.sold_value_e18
 
     @property
     def foreseen(self) -> bool:

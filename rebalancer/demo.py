@@ -1,0 +1,393 @@
+"""What does a whole life of a vault look like? `rebalancer demo` plays one, on a chain of its own.
+
+It starts a local chain, builds the market and a vault, deposits from a person's wallet (in kind, and one token through the zap),
+plays a tape of oracle rounds with the keeper looking at every block, and withdraws. It writes a record of every tick and
+rebalance as it goes, and at the end a table and a chart, all from the record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from rich.console import Console
+
+from rebalancer.actions import deposit_in_kind, deposit_token, withdraw_in_kind, withdraw_token
+from rebalancer.chain.abi import interface
+from rebalancer.chain.snapshot import Block, VaultSnapshot, read_block, read_pools, read_vaults
+from rebalancer.devnet.local import LocalChain
+from rebalancer.devnet.node import Node, NodeKind, NodeSettings
+from rebalancer.devnet.stage import DEMO_BAND_BPS, Actor, Stage, build_stage, raw_for_usd
+from rebalancer.devnet.tape import Tape, iso, load_folder, synthetic
+from rebalancer.errors import DemoFailed
+from rebalancer.keeper import Decision, Keeper, KeeperOptions, Outcome
+from rebalancer.lab.live import LiveView
+from rebalancer.lab.report import (
+    RebalanceRecord,
+    RecordWriter,
+    RunRecord,
+    Summary,
+    TickRecord,
+    chart,
+    read_records,
+    summarise,
+    summary_table,
+)
+from rebalancer.policy import Weighed, value_down, weigh_basket, weights_e18
+from rebalancer.pools import Token, UniswapV3Pool, load
+from rebalancer.send.outbox import Outbox
+from rebalancer.send.signer import devnet_signer
+from rebalancer.units import BPS, E18, div_up
+
+__all__ = ["DemoOptions", "DemoResult", "run_demo"]
+
+_USDC_FEED = "USDC/USD"
+_USDC_ANSWER_E8 = 10**8
+_USDC_HEARTBEAT_SECONDS = 86_400
+_DEPOSIT_USD = 2_000_000
+_ZAP_USD = 250_000
+_SLIPPAGE_BPS = 100
+_FEE_CAP_WEI = 10_000 * 10**9  # nothing is at stake on a local chain
+_SET_UP_SECONDS = 3_600
+"""The chain begins this long before its tape, so that setting up never runs into it."""
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """What to play, and where to write it.
+
+    `tape` is a folder of rounds; without one a synthetic market of `days` is drawn from `seed`. `pools` are snapshot files.
+    `since` and `until` cut the tape (unix seconds or ISO dates).
+    """
+
+    tape: Path | None = None
+    pools: tuple[Path, ...] = ()
+    since: int | str | None = None
+    until: int | str | None = None
+    seed: int = 1
+    days: float = 60
+    band_bps: int = DEMO_BAND_BPS
+    out: Path = Path(".demo")
+    node: NodeKind = NodeKind.ANVIL
+
+
+@dataclass(frozen=True, slots=True)
+class DemoResult:
+    """What a run came to, and the files it wrote."""
+
+    summary: Summary
+    record: Path
+    charts: tuple[Path, ...]
+
+
+def run_demo(options: DemoOptions, console: Console | None = None) -> DemoResult:
+    """Play a vault's life and report it.
+
+    Raises:
+        TapeError, PoolError, DevnetError: the market cannot be made from what was given.
+        DemoFailed: the vault, at the end, is not what it must be.
+    """
+    console = console or Console()
+    tape = _tape(options)
+    pools = [load(path) for path in options.pools]
+    options.out.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        settings = NodeSettings(
+            kind=options.node, genesis_at=tape.start - _SET_UP_SECONDS, skip_state_roots=True
+        )
+        console.print(f"[bold]1[/] Starting a local chain ({options.node})")
+        node = stack.enter_context(Node.start(settings))
+        chain = LocalChain(stack.enter_context(node.rpc()))
+        run = _Run(chain, tape, pools, options, console)
+        run.deposit()
+        run.play()
+        run.withdraw()
+        return run.report()
+
+
+def _tape(options: DemoOptions) -> Tape:
+    """The tape asked for, with prices for all three tokens."""
+    if options.tape is None:
+        tape = synthetic(options.seed, options.days)
+    else:
+        tape = load_folder(options.tape)
+        if _USDC_FEED not in tape.feeds:
+            tape = tape.with_constant(_USDC_FEED, _USDC_ANSWER_E8, _USDC_HEARTBEAT_SECONDS)
+    if options.since is not None or options.until is not None:
+        tape = tape.cut(options.since, options.until)
+    return tape
+
+
+class _Run:
+    """One run of the demo, step by step."""
+
+    def __init__(
+        self,
+        chain: LocalChain,
+        tape: Tape,
+        pools: Sequence[UniswapV3Pool],
+        options: DemoOptions,
+        console: Console,
+    ) -> None:
+        self.chain = chain
+        self.tape = tape
+        self.options = options
+        self.console = console
+        self.stage: Stage = build_stage(
+            chain, tape.first_prices_e8, pools, band_bps=options.band_bps
+        )
+        self.tokens = [
+            Token(token.address, token.symbol, token.decimals)
+            for token in self.stage.deployment.tokens
+        ]
+        self.pools = [pool.address for pool in self.stage.deployment.pools]
+        self.depositor = self.stage.wallet(Actor.DEPOSITOR)
+        self.record = options.out / "record.jsonl"
+        self.hold_raw: tuple[int, ...] = ()
+        self.hold_supply = 0
+        names = ", ".join(f"{t.symbol} ({t.decimals} decimals)" for t in self.tokens)
+        console.print(
+            f"[bold]2[/] Built {len(self.pools)} Uniswap V3 pools over {names}, and the vault "
+            f"{self.stage.vault}"
+        )
+
+    def look(self, block: Block | None = None) -> VaultSnapshot:
+        """The vault at a block, by default the newest."""
+        rpc = self.chain.rpc
+        block = block or read_block(rpc)
+        return read_vaults(rpc, self.stage.system.lens, [self.stage.vault], block)[0]
+
+    def pools_now(self) -> tuple[UniswapV3Pool, ...]:
+        """The pools at the newest block."""
+        rpc, system = self.chain.rpc, self.stage.system
+        known = {token.address: token for token in self.tokens}
+        chain_id = self.stage.deployment.chain_id
+        return read_pools(rpc, system.uniswap_v3_lens, self.pools, known, read_block(rpc), chain_id)
+
+    # Three acts
+
+    def deposit(self) -> None:
+        """A person deposits, in kind and with one token."""
+        snapshot = self.look()
+        market = self.stage.market
+        # {share} = {usd} * {share} / {usd}
+        shares = _DEPOSIT_USD * E18 * snapshot.total_supply // snapshot.total_e18
+        for asset, amount in zip(snapshot.basket.assets, snapshot.basket.held, strict=True):
+            needed = amount * shares // snapshot.total_supply + 10**asset.decimals
+            market.deal(asset.token, self.depositor.address, needed)
+        in_kind = deposit_in_kind(self.depositor, self.stage.vault, shares)
+        self.console.print(
+            f"[bold]3[/] Deposited in kind: {shares / E18:,.2f} shares for {self._amounts(in_kind.amounts)}"
+        )
+        usdc = self.stage.deployment.listed("USDC")
+        amount_raw = raw_for_usd(market, "USDC", _ZAP_USD)
+        market.deal("USDC", self.depositor.address, amount_raw)
+        zapped = deposit_token(
+            self.depositor,
+            self.stage.system,
+            self.stage.vault,
+            usdc.address,
+            amount_raw,
+            self.pools_now(),
+            _SLIPPAGE_BPS,
+        )
+        self.console.print(
+            f"  Deposited one token through the zap: {zapped.shares / E18:,.2f} shares for "
+            f"{amount_raw / 10**usdc.decimals:,.2f} USDC"
+        )
+
+    def play(self) -> None:
+        """Play the tape; the keeper looks at every block."""
+        self.console.print(
+            f"[bold]4[/] Playing {len(self.tape):,} oracle rounds from {iso(self.tape.start)} to "
+            f"{iso(self.tape.end)}; the keeper looks at every block"
+        )
+        steps = list(self.tape.steps())
+        first = self.look()
+        self.hold_raw, self.hold_supply = first.basket.held, first.total_supply
+        assets = first.basket.assets
+        symbols = [self._symbol(asset.token) for asset in assets]
+        run = RunRecord(
+            vault=self.stage.vault,
+            chain_id=self.stage.deployment.chain_id,
+            tape=str(self.options.tape or f"synthetic, seed {self.options.seed}"),
+            symbols=tuple(symbols),
+            decimals=tuple(asset.decimals for asset in assets),
+            targets_e18=tuple(first.basket.targets_e18),
+            bands_bps=tuple(first.basket.bands_bps),
+        )
+        with (
+            _logs_to(self.options.out / "keeper.log"),
+            _new_outbox(self.options.out / "outbox.sqlite") as outbox,
+            RecordWriter(self.record, run) as writer,
+            LiveView(symbols, run.targets_e18, run.bands_bps, len(steps), self.console) as view,
+        ):
+            keeper = Keeper(
+                self.chain.rpc,
+                self.stage.system,
+                self.stage.vault,
+                self.pools,
+                self.tokens,
+                run.chain_id,
+                devnet_signer(Actor.KEEPER),
+                outbox,
+                KeeperOptions(
+                    fee_cap_wei=_FEE_CAP_WEI,
+                    wrapped_native=self.stage.deployment.uniswap["WETH9"],
+                ),
+            )
+            keeper.start()
+            for step in steps:
+                mined = self.stage.market.step(step.prices_e8, step.at)
+                decision = keeper.tick(Block(mined.number, mined.hash, mined.timestamp))
+                self._record(decision, writer, view)
+
+    def _record(self, decision: Decision, writer: RecordWriter, view: LiveView) -> None:
+        after = decision.snapshot
+        what = decision.reason.value
+        if decision.outcome is not None:
+            what = f"{what} {decision.outcome.settled.state.epoch}"
+            after = decision.outcome.after
+            writer.write(_rebalance_record(decision.text, decision.outcome))
+        view.decision(decision.block.timestamp, what, decision.text)
+        if not after.total_e18:
+            return  # without sound prices there is no value to show
+        tick = self._tick_record(decision.block, after)
+        writer.write(tick)
+        view.tick(tick)
+
+    def _tick_record(self, block: Block, snapshot: VaultSnapshot) -> TickRecord:
+        basket = snapshot.basket
+        held_before = sum(
+            value_down(amount, price, unit)
+            for amount, price, unit in zip(
+                self.hold_raw, basket.prices_e18, basket.units, strict=True
+            )
+        )
+        return TickRecord(
+            block=block.number,
+            at=block.timestamp,
+            weights_e18=weights_e18(weigh_basket(basket)),
+            value_e18=snapshot.total_e18,
+            share_price_e18=snapshot.total_e18 * E18 // snapshot.total_supply,
+            hold_price_e18=held_before * E18 // self.hold_supply,
+        )
+
+    def withdraw(self) -> None:
+        """The person leaves: half in kind, the rest to one token."""
+        share = interface("BasketVault").at(self.stage.vault)
+        shares = share.call(self.chain.rpc, "balanceOf", self.depositor.address)
+        half = withdraw_in_kind(self.depositor, self.stage.vault, shares // 2)
+        self.console.print(
+            f"[bold]5[/] Withdrew in kind: {self._amounts(half.amounts)} for "
+            f"{shares // 2 / E18:,.2f} shares"
+        )
+        usdc = self.stage.deployment.listed("USDC")
+        rest = withdraw_token(
+            self.depositor,
+            self.stage.system,
+            self.stage.vault,
+            usdc.address,
+            shares - shares // 2,
+            self.pools_now(),
+            _SLIPPAGE_BPS,
+        )
+        self.console.print(
+            f"  Withdrew the rest to one token: {rest.amount_raw / 10**usdc.decimals:,.2f} USDC"
+        )
+        left = share.call(self.chain.rpc, "balanceOf", self.depositor.address)
+        if left:
+            raise DemoFailed(f"the depositor still has {left} shares after withdrawing all")
+
+    def report(self) -> DemoResult:
+        """The table and the charts, from the record alone."""
+        records = read_records(self.record)
+        summary = summarise(records)
+        self.console.print(summary_table(summary))
+        charts = tuple(
+            chart(records, self.options.out / f"chart.{kind}") for kind in ("png", "svg")
+        )
+        self.console.print("[bold]6[/] Written:")
+        for path in (*charts, self.record, self.options.out / "keeper.log"):
+            self.console.print(f"  {path}", soft_wrap=True)
+        if summary.unforeseen or summary.over_limit:
+            raise DemoFailed(
+                f"{summary.unforeseen} rebalances ended otherwise than foreseen, "
+                f"{summary.over_limit} lost more than allowed"
+            )
+        return DemoResult(summary, self.record, charts)
+
+    # Words
+
+    def _symbol(self, address: str) -> str:
+        return next(token.symbol for token in self.tokens if token.address == address)
+
+    def _amounts(self, amounts: Sequence[int]) -> str:
+        assets = self.look().basket.assets
+        return ", ".join(
+            f"{amount / 10**asset.decimals:,.4f} {self._symbol(asset.token)}"
+            for asset, amount in zip(assets, amounts, strict=True)
+        )
+
+
+def _rebalance_record(reason: str, outcome: Outcome) -> RebalanceRecord:
+    settled = outcome.settled
+    return RebalanceRecord(
+        block=outcome.receipt.block_number,
+        at=settled.state.rebalanced_at,
+        tx_hash=outcome.receipt.transaction_hash,
+        epoch=settled.state.epoch,
+        reason=reason,
+        drift_before_bps=_drifts_bps(settled.before),
+        drift_after_bps=_drifts_bps(settled.after),
+        sold_raw=outcome.fill.sold,
+        bought_raw=outcome.fill.bought,
+        value_e18=settled.before.total_e18,
+        sold_value_e18=settled.sold_e18,
+        loss_e18=settled.sold_e18 - settled.bought_e18,
+        limit_e18=settled.slippage_limit_e18,
+        loss_left_e18=outcome.loss_left_e18,
+        turnover_left_e18=outcome.turnover_left_e18,
+        gas_used=outcome.receipt.gas_used,
+        predicted_held_raw=outcome.predicted.held,
+        actual_held_raw=outcome.after.basket.held,
+        bound_by=outcome.plan.bound_by if settled.after.broken is not None else None,
+    )
+
+
+def _drifts_bps(weighed: Weighed) -> tuple[int, ...]:
+    """Signed drift of each asset in basis points, rounded away from zero."""
+    return tuple(
+        div_up(abs(distance) * BPS, weighed.total_e18) * (1 if distance > 0 else -1)
+        for distance in weighed.distances_e18
+    )
+
+
+def _new_outbox(path: Path) -> Outbox:
+    """An outbox without a past: the chain of an earlier demo is gone."""
+    for old in path.parent.glob(path.name + "*"):
+        old.unlink()
+    return Outbox(path)
+
+
+@contextmanager
+def _logs_to(path: Path) -> Iterator[None]:
+    """Send logs to a file while the live view owns the screen."""
+    before = structlog.get_config()
+    with path.open("w", encoding="utf-8") as file:
+        structlog.configure(
+            processors=[
+                structlog.processors.add_log_level,
+                structlog.processors.TimeStamper(fmt="iso"),
+                structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
+            ],
+            logger_factory=structlog.WriteLoggerFactory(file),
+            cache_logger_on_first_use=False,
+        )
+        try:
+            yield
+        finally:
+            structlog.configure(**before)
