@@ -1,0 +1,186 @@
+"""The outbox file: locked, damaged, full, protected, foreign. Each stops before anything is signed."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rebalancer.chain.rpc import Rpc
+from rebalancer.errors import OutboxError, OutboxInUse, OutboxUnreadable, OutboxUnwritable
+from rebalancer.send.fees import Fees
+from rebalancer.send.outbox import Intent, Outbox
+from rebalancer.send.signer import devnet_signer
+
+INTENT = Intent(31337, "0x" + "aa" * 20, 0, "0x" + "bb" * 20, "0x", 21_000, "a test")
+
+
+class NothingSentRpc(Rpc):
+    """Knows only its chain id: any other question is one too many."""
+
+    def __init__(self) -> None:
+        super().__init__("http://127.0.0.1:1")
+
+    def chain_id(self) -> int:
+        return 31337
+
+    def call(self, method: str, *params: Any) -> Any:
+        raise AssertionError(f"{method} was asked")
+
+
+def deliver(outbox: Outbox) -> None:
+    outbox.deliver(NothingSentRpc(), devnet_signer(0), INTENT, Fees(1, 1), 1)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "deep" / "outbox.sqlite"
+
+
+def test_open_twice_in_one_process_is_refused(path: Path) -> None:
+    with Outbox(path), pytest.raises(OutboxInUse, match=f"process {os.getpid()}"):
+        Outbox(path)
+    Outbox(path).close()
+
+
+def test_open_while_another_keeper_runs_is_refused_until_it_is_killed(path: Path) -> None:
+    script = f"""
+        import time
+        from pathlib import Path
+        from rebalancer.send.outbox import Outbox
+        box = Outbox(Path({str(path)!r}))
+        print("open", flush=True)
+        time.sleep(60)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "open\n"
+        with pytest.raises(OutboxInUse) as caught:
+            Outbox(path)
+        assert str(caught.value) == (
+            f"The outbox {path} is in use by process {other.pid}: "
+            "stop that one, or give this keeper another outbox and another key."
+        )
+        other.kill()
+    Outbox(path).close()
+
+
+def test_deliver_while_another_program_locks_the_file_sends_nothing(path: Path) -> None:
+    with Outbox(path) as outbox:
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(OutboxInUse, match="another program"):
+            deliver(outbox)
+        other.execute("ROLLBACK")
+        other.close()
+        assert outbox.attempts(31337) == []
+
+
+@pytest.mark.parametrize("content", [b"not a database", b"\0" * 8192, os.urandom(64)])
+def test_open_another_kind_of_file_is_unreadable(path: Path, content: bytes) -> None:
+    path.parent.mkdir()
+    path.write_bytes(content)
+    with pytest.raises(OutboxUnreadable):
+        Outbox(path)
+    assert path.read_bytes() == content
+
+
+def test_open_another_programs_database_is_unreadable_and_untouched(path: Path) -> None:
+    path.parent.mkdir()
+    other = sqlite3.connect(path)
+    other.execute("CREATE TABLE bookmarks (url TEXT)")
+    other.close()
+    before = path.read_bytes()
+    with pytest.raises(OutboxUnreadable, match="another program"):
+        Outbox(path)
+    assert path.read_bytes() == before
+
+
+def test_open_another_version_is_unreadable(path: Path) -> None:
+    Outbox(path).close()
+    journal = sqlite3.connect(path)
+    journal.execute("PRAGMA user_version = 2")
+    journal.close()
+    with pytest.raises(OutboxUnreadable, match="version 2 is not 1"):
+        Outbox(path)
+
+
+def test_open_a_damaged_file_is_unreadable(path: Path) -> None:
+    Outbox(path).close()
+    content = bytearray(path.read_bytes())
+    content[4096:] = os.urandom(len(content) - 4096)
+    path.write_bytes(content)
+    with pytest.raises(OutboxUnreadable):
+        Outbox(path)
+
+
+def test_open_where_no_folder_can_be_is_unwritable(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file" / "outbox.sqlite", Path("/proc/outbox.sqlite")):
+        with pytest.raises(OutboxUnwritable):
+            Outbox(path)
+
+
+def test_open_a_folder_is_unwritable(tmp_path: Path) -> None:
+    (tmp_path / "outbox.sqlite").mkdir()
+    with pytest.raises(OutboxUnwritable):
+        Outbox(tmp_path / "outbox.sqlite")
+
+
+def test_deliver_on_a_full_disk_sends_nothing(path: Path) -> None:
+    with Outbox(path) as outbox:
+        # SQLite's own quota: it answers as it does when the disk has no room.
+        pages = outbox._journal.execute("PRAGMA page_count").fetchone()[0]
+        outbox._journal.execute(f"PRAGMA max_page_count = {pages}")
+        wide = Intent(31337, "0x" + "aa" * 20, 0, "0x" + "bb" * 20, "0x" + "00" * 9000, 1, "a test")
+        with pytest.raises(OutboxUnwritable, match="full"):
+            outbox.deliver(NothingSentRpc(), devnet_signer(0), wide, Fees(1, 1), 1)
+        assert outbox.attempts(31337) == []
+
+
+def test_plan_beyond_the_file_size_limit_journals_nothing(path: Path) -> None:
+    # The system refuses to let the files of this process grow, as a full disk does.
+    script = f"""
+        import resource
+        from pathlib import Path
+        from rebalancer.errors import OutboxUnwritable
+        from rebalancer.send.outbox import Intent, Outbox
+        with Outbox(Path({str(path)!r})) as box:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+            try:
+                box._plan(Intent(31337, "0xaa", 0, "0xbb", "0x", 21_000, "a test"), "0xcc")
+            except OutboxUnwritable as error:
+                print(error)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.stdout.startswith(f"The outbox {path} cannot be written"), done
+    with Outbox(path) as outbox:
+        assert outbox.attempts(31337) == []
+
+
+def test_closed_outbox_leaves_a_file_that_opens_again(path: Path) -> None:
+    with Outbox(path) as outbox:
+        with pytest.raises(AssertionError, match="eth_getBalance was asked"):
+            deliver(outbox)
+        (planned,) = outbox.attempts(31337)
+        assert outbox._journal.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+        assert outbox._journal.execute("PRAGMA synchronous").fetchone()[0] == 2  # FULL
+    with Outbox(path) as outbox:
+        assert outbox.attempts(31337) == [planned]
+
+
+def test_every_outbox_error_is_covered_here() -> None:
+    assert set(OutboxError.__subclasses__()) == {OutboxInUse, OutboxUnreadable, OutboxUnwritable}
