@@ -1,0 +1,540 @@
+"""The contracts against `rebalancer/policy.py`, on random baskets: equal to the unit, refusals and their numbers included."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import astuple, dataclass, replace
+from random import Random
+from typing import Any, Self, TypeVar
+
+from eth_abi.abi import encode
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rebalancer import policy
+from rebalancer.chain.abi import Contract, decode_logs, decode_revert, interface
+from rebalancer.chain.receipt import Receipt
+from rebalancer.chain.snapshot import Block, VaultSnapshot, decode_vaults, read_block
+from rebalancer.deploy import VaultSpec, create_vault
+from rebalancer.devnet.local import LocalChain
+from rebalancer.devnet.node import NodeKind
+from rebalancer.errors import ContractReverted, PolicyRefused
+from rebalancer.policy import (
+    Asset,
+    Basket,
+    Policy,
+    Settlement,
+    State,
+    settle,
+    weigh_basket,
+)
+from rebalancer.reasons import Reason
+from rebalancer.units import BPS, E18
+from tests.baskets import (
+    MAX_HELD_RAW,
+    TOKENS,
+    Trade,
+    log_uniform,
+    moved,
+    random_basket,
+    random_policy,
+    random_targets,
+    random_trade,
+)
+from tests.contract.world import World, as_list
+
+FAULTS = ("None", "NoFeed", "CallFailed", "NotPositive", "Stale", "OutOfRange")
+"""IOracleHub.Fault, by number."""
+
+NONE = (1 << 256) - 1
+"""RebalancePolicy.NONE, which is None in Python."""
+
+STOCK_RAW = 1 << 200
+"""What the creator and the executor have of every token: more than any vault can hold."""
+
+T = TypeVar("T")
+
+Outcome = tuple[str, Any]
+"""("returned", what), or an error's name and its numbers."""
+
+EXAMPLES = {NodeKind.ANVIL: 100, NodeKind.HARDHAT: 25}
+"""How many baskets run on which chain; that every outcome is reached is checked on the first."""
+
+
+def on_random_baskets(node_kind: NodeKind) -> Callable[[Callable[[Random], None]], None]:
+    """Runs a check once for each of the same random sources every time; a failure prints its own."""
+
+    def run(check: Callable[[Random], None]) -> None:
+        # Every example asks a node, so none is judged by its time.
+        quiet = settings(
+            derandomize=True, database=None, deadline=None, max_examples=EXAMPLES[node_kind]
+        )
+        quiet(given(st.randoms(use_true_random=True))(check))()
+
+    return run
+
+
+# Every function of RebalancePolicy
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call of one function: its name in Solidity, itself in Python, and what both get."""
+
+    solidity: str
+    python: Callable[..., Any]
+    args: tuple[Any, ...]
+
+
+def every_function(rng: Random) -> list[Case]:
+    """Every function of the library, in its order, on numbers up to the documented bounds."""
+    basket = random_basket(rng)
+    n, units, prices = len(basket.assets), basket.units, basket.prices_e18
+    unit = units[0]
+    amount, price, part = (rng.choice((log_uniform(rng, 128), MAX_HELD_RAW)) for _ in range(3))
+    total, total_after = (
+        rng.choice((log_uniform(rng, 120), policy.MAX_TOTAL_E18)) for _ in range(2)
+    )
+    held = rng.choice((basket.held, [log_uniform(rng, 128) for _ in range(n)], [0] * n))
+    values = [rng.choice((0, total, rng.randint(0, total))) for _ in range(n)]
+    before = [rng.choice((0, total, rng.randint(-total, total))) for _ in range(n)]
+    after = [rng.randint(-total, total) for _ in range(n)]
+    if rng.random() < 0.8:
+        after = [distance * rng.randint(0, 100) // 100 for distance in before]
+    surpluses = map(policy.surplus_raw, before, prices, units)
+    sales = [most + (rng.random() < 0.03) for most in surpluses]
+    min_buys = [int(distance < 0 or rng.random() < 0.03) for distance in before]
+    start, top = sorted(rng.randint(0, 300) for _ in range(2))
+    ramp, broken_since = rng.randint(1, 100_000), rng.choice((0, 1_700_000_000))
+    at = 1_700_000_000 + rng.choice((0, ramp, rng.randint(0, 20_000)))
+    bps, dust = rng.randint(0, BPS), rng.choice((0, 1, 50, BPS))
+    level = rng.choice((0, rng.randint(0, 2 * E18)))
+    period, elapsed = (rng.randrange(1, 1 << 32) for _ in range(2))
+    progress = (
+        *(min(sum(map(abs, before)), 2 * total), total),
+        *(min(sum(map(abs, after)), 2 * total_after), total_after),
+        *(bps, dust),
+    )
+    return [
+        Case("valueDown", policy.value_down, (amount, price, unit)),
+        Case("valueUp", policy.value_up, (amount, price, unit)),
+        Case("fractionUp", policy.fraction_up, (part, total)),
+        Case("weigh", policy.weigh, (held, prices, units)),
+        Case("distances", policy.distances, (values, total, random_targets(rng, n))),
+        Case("firstBroken", policy.first_broken, (before, total, basket.bands_bps)),
+        Case("driftBps", policy.drift_bps, (before, total)),
+        Case("surplusRaw", policy.surplus_raw, (before[0], price, unit)),
+        Case("deficitRaw", policy.deficit_raw, (before[0], price, unit)),
+        Case("checkSales", policy.check_sales, (sales, min_buys, before, prices, units)),
+        Case("slippageE18", policy.slippage_e18, (start, top, ramp, broken_since, at)),
+        Case("minimumBoughtE18", policy.minimum_bought_e18, (total, rng.randint(0, E18))),
+        Case("checkTowardTarget", policy.check_toward_target, (before, after, total_after, dust)),
+        Case("checkProgress", policy.check_progress, progress),
+        Case("leak", policy.leak, (level, bps, period, elapsed)),
+        Case("spendLoss", policy.spend_loss, (level, values[0], total, bps)),
+        Case("spendTurnover", policy.spend_turnover, (level, values[-1], total, 2 * bps)),
+    ]
+
+
+def in_python(case: Case) -> Outcome:
+    try:
+        returned = case.python(*case.args)
+    except PolicyRefused as refusal:
+        return refusal.error, list(refusal.numbers)
+    if case.solidity == "firstBroken" and returned is None:
+        returned = NONE
+    return "returned", as_list(returned)
+
+
+def in_solidity(
+    chain: LocalChain, multicall: Contract, harness: Contract, cases: Sequence[Case]
+) -> list[Outcome]:
+    """All cases in one call."""
+    calls = [
+        (harness.address, True, bytes.fromhex(harness.data(case.solidity, *case.args)[2:]))
+        for case in cases
+    ]
+    outcomes: list[Outcome] = []
+    answers = multicall.call(chain.rpc, "aggregate3", calls)
+    for case, (succeeded, data) in zip(cases, answers, strict=True):
+        if succeeded:
+            returned = harness.interface.functions[case.solidity].decode(data)
+            outcomes.append(("returned", as_list(returned)))
+        else:
+            refusal = decode_revert(data)
+            outcomes.append((refusal.error, list(refusal.values.values())))
+    return outcomes
+
+
+def test_every_function_of_the_library_equals_python(
+    chain: LocalChain, node_kind: NodeKind
+) -> None:
+    harness, multicall = chain.deploy("PolicyHarness"), chain.deploy("Multicall3")
+    seen: Counter[tuple[str, str]] = Counter()
+
+    @on_random_baskets(node_kind)
+    def check(rng: Random) -> None:
+        cases = every_function(rng)
+        for case, outcome in zip(cases, in_solidity(chain, multicall, harness, cases), strict=True):
+            assert outcome == in_python(case), case
+            seen[case.solidity, outcome[0]] += 1
+
+    wanted = {(name, "returned") for name in harness.interface.functions if "(" not in name}
+    wanted |= {
+        ("weigh", "TotalOutOfRange"),
+        ("checkSales", "SaleAboveSurplus"),
+        ("checkSales", "BuyWithoutDeficit"),
+        ("checkTowardTarget", "AwayFromTarget"),
+        ("checkProgress", "TooLittleProgress"),
+        ("spendLoss", "LossBudgetExceeded"),
+        ("spendTurnover", "TurnoverBudgetExceeded"),
+    }
+    assert set(seen) <= wanted
+    if node_kind is NodeKind.ANVIL:
+        assert set(seen) == wanted
+        assert min(seen.values()) >= 3, seen
+
+
+# A whole rebalance
+
+
+@dataclass(frozen=True)
+class Arena:
+    """Tokens, an oracle and an executor that do as they are told, and the vaults made of them.
+
+    The admin rebalances: until a vault's functions are handed to roles, only the admin may.
+    """
+
+    world: World
+    tokens: dict[str, str]
+    oracle: Contract
+    executor: Contract
+
+    @classmethod
+    def build(cls, world: World) -> Self:
+        multicall = world.admin.deploy("Multicall3")
+        executor = world.admin.deploy("FillExecutor")
+        made = {
+            name: world.admin.deploy("MockToken", name, name, decimals) for name, decimals in TOKENS
+        }
+        minting = [
+            (token.address, False, bytes.fromhex(token.data("mint", owner, STOCK_RAW)[2:]))
+            for token in made.values()
+            for owner in (world.admin.address, executor.address)
+        ]
+        world.admin.transact(multicall, "aggregate3", minting)
+        tokens = {name: token.address for name, token in made.items()}
+        return cls(world, tokens, world.admin.deploy("MockOracle"), executor)
+
+    def placed(self, basket: Basket) -> Basket:
+        """The basket with addresses for names."""
+        assets = tuple(replace(a, token=self.tokens[a.token]) for a in basket.assets)
+        return replace(basket, assets=assets)
+
+    def set_prices(self, basket: Basket) -> None:
+        """Has the oracle say what the basket's prices are."""
+        prices = [(p.lo_e18, p.hi_e18, p.primary_e18, FAULTS.index(p.fault)) for p in basket.prices]
+        tokens = [asset.token for asset in basket.assets]
+        self.world.admin.transact(self.oracle, "setPrices", tokens, prices)
+
+    def open_vault(self, basket: Basket, rules: Policy, salt: int) -> Contract:
+        """A vault that holds the basket."""
+        self.set_prices(basket)
+        system = replace(self.world.system, oracle=self.oracle.address)
+        spec = VaultSpec(
+            name="Arena",
+            symbol="ARENA",
+            assets=basket.assets,
+            policy=rules,
+            seed_amounts=basket.held,
+            initial_shares=10**18,
+            fee_bps=0,
+            fee_recipient=self.world.treasury.address,
+            salt=salt,
+        )
+        return interface("BasketVault").at(create_vault(self.world.admin, system, spec))
+
+    def act(self, at: int, vault: Contract, function: str, *args: Any) -> Receipt:
+        """A transaction of the admin in a block of a given time."""
+        self.world.chain.set_next_timestamp(at)
+        return self.world.admin.transact(vault, function, *args)
+
+    def rebalance(self, at: int, vault: Contract, basket: Basket, epoch: int, trade: Trade) -> Any:
+        """The Rebalanced event."""
+        given = [
+            (asset.token, amount)
+            for asset, amount in zip(basket.assets, trade.given, strict=True)
+            if amount
+        ]
+        route = encode(["address[]", "uint256[]"], [[t for t, _ in given], [a for _, a in given]])
+        receipt = self.act(
+            at,
+            vault,
+            "rebalance",
+            epoch,
+            trade.sales,
+            trade.min_buys,
+            self.executor.address,
+            route,
+        )
+        (event,) = decode_logs(receipt.logs, vault.interface)[-1:]
+        assert event.name == "Rebalanced"
+        return event.values
+
+    def books(self, vault: Contract) -> tuple[tuple[int, ...], State]:
+        """Ledger and state, as the vault says."""
+        held, state = self.world.chain.rpc.batch([vault.request("held"), vault.request("state")])
+        return vault.result("held", held), State(*vault.result("state", state))
+
+    def lens(self, vaults: Sequence[Contract]) -> tuple[bytes, Block]:
+        """What VaultLens says of vaults at the latest block."""
+        block = read_block(self.world.chain.rpc)
+        lens = interface("VaultLens").at(self.world.system.lens)
+        addresses = [vault.address for vault in vaults]
+        return lens.call(self.world.chain.rpc, "read", addresses, block=block.hash), block
+
+
+def poked(state: State, basket: Basket, at: int) -> State:
+    """The state after `poke`, refused as a rebalance is when the basket cannot be weighed."""
+    whole = weigh_basket(basket).broken is None
+    if whole == (state.broken_since == 0):
+        return state
+    return replace(state, broken_since=0 if whole else at)
+
+
+def attempt(action: Callable[[], T]) -> T | ContractReverted | PolicyRefused:
+    """What the action returned, or how it was refused."""
+    try:
+        return action()
+    except (ContractReverted, PolicyRefused) as refusal:
+        return refusal
+
+
+def check_refused_alike(outcome: object, expected: PolicyRefused) -> str:
+    """Both sides refuse with one name and the same numbers; returns the name."""
+    assert isinstance(outcome, ContractReverted), f"only Python refuses: {expected}"
+    numbers = list(outcome.values.values())
+    if outcome.error == "OracleFault":
+        numbers[1] = FAULTS[int(str(numbers[1]))]
+    assert (outcome.error, numbers) == (expected.error, list(expected.numbers))
+    return outcome.error
+
+
+def test_rebalance_equals_python(world: World, node_kind: NodeKind) -> None:
+    arena = Arena.build(world)
+    seen: Counter[str] = Counter()
+
+    @on_random_baskets(node_kind)
+    def check(rng: Random) -> None:
+        rules = random_policy(rng)
+        basket = arena.placed(random_basket(rng, rules.dust_bps))
+        vault = arena.open_vault(basket, rules, salt=world.read(world.factory, "vaultCount"))
+        state = State()
+        for _ in range(rng.randint(1, 4)):
+            if rng.random() < 0.8:
+                basket = moved(rng, basket)
+                arena.set_prices(basket)
+            at = world.chain.now() + rng.choice((1, 60, 3_600, 86_400))
+            if rng.random() < 0.3:
+                state, outcome = poke_both(arena, vault, state, basket, at)
+                seen[outcome] += 1
+                at += rng.randint(1, rules.slippage_ramp_seconds)
+            if rng.random() < 0.05:
+                arena.act(at, vault, "pauseRebalance")
+                state = replace(state, paused=True)
+                at += 1
+            check_lens(arena, [(vault, basket, rules, state)])
+
+            trade = any_trade(rng, rules, state, basket, at)
+            epoch = state.epoch + (rng.random() < 0.05)
+            basket, state, outcome = rebalance_both(
+                arena, vault, rules, state, basket, trade, epoch, at
+            )
+            seen[outcome] += 1
+            assert arena.books(vault) == (basket.held, state)
+            check_lens(arena, [(vault, basket, rules, state)])
+            if state.paused:
+                world.admin.transact(vault, "resumeRebalance")
+                state = replace(state, paused=False)
+
+    wanted = {
+        *("settled", "poked", "OracleFault", "TotalOutOfRange", "RebalanceIsPaused", "WrongEpoch"),
+        *("CooldownActive", "NoBandBroken", "SaleAboveSurplus", "BuyWithoutDeficit"),
+        *("BoughtTooLittle", "PriceTooPoor", "AwayFromTarget", "TooLittleProgress"),
+        *("LossBudgetExceeded", "TurnoverBudgetExceeded", "HoldingTooLarge"),
+    }
+    assert set(seen) <= wanted
+    if node_kind is NodeKind.ANVIL:
+        assert set(seen) == wanted
+        assert seen["settled"] >= 30, seen
+
+
+def any_trade(rng: Random, rules: Policy, state: State, basket: Basket, at: int) -> Trade:
+    """A random trade; nothing at all of a basket that cannot be weighed."""
+    try:
+        return random_trade(rng, rules, state, basket, weigh_basket(basket), at)
+    except PolicyRefused:
+        nothing = (0,) * len(basket.assets)
+        return Trade(nothing, nothing, nothing)
+
+
+def poke_both(
+    arena: Arena, vault: Contract, state: State, basket: Basket, at: int
+) -> tuple[State, str]:
+    """Pokes on chain and on paper."""
+    expected = attempt(lambda: poked(state, basket, at))
+    outcome = attempt(lambda: arena.act(at, vault, "poke"))
+    if isinstance(expected, PolicyRefused):
+        return state, check_refused_alike(outcome, expected)
+    assert isinstance(expected, State)
+    assert isinstance(outcome, Receipt), f"only the contract refuses: {outcome}"
+    stamps = [event.values for event in decode_logs(outcome.logs, vault.interface)]
+    assert stamps == ([] if expected == state else [{"brokenSince": expected.broken_since}])
+    assert arena.books(vault) == (basket.held, expected)
+    return expected, "poked"
+
+
+def rebalance_both(
+    arena: Arena,
+    vault: Contract,
+    rules: Policy,
+    state: State,
+    basket: Basket,
+    trade: Trade,
+    epoch: int,
+    at: int,
+) -> tuple[Basket, State, str]:
+    """Rebalances on chain and on paper: both settle alike, or refuse alike."""
+    expected = attempt(
+        lambda: settle(
+            rules, state, basket, trade.fill, trade.min_buys, at, epoch=epoch, sales=trade.sales
+        )
+    )
+    outcome = attempt(lambda: arena.rebalance(at, vault, basket, epoch, trade))
+    if isinstance(expected, PolicyRefused):
+        return basket, state, check_refused_alike(outcome, expected)
+    assert isinstance(expected, Settlement)
+    assert isinstance(outcome, dict), f"only the contract refuses: {outcome}"
+    booked = [
+        came if least else 0 for came, least in zip(trade.fill.bought, trade.min_buys, strict=True)
+    ]
+    assert as_list(outcome) == {
+        "epoch": epoch,
+        "caller": arena.world.admin.address,
+        "executor": arena.executor.address,
+        "sold": list(trade.fill.sold),
+        "bought": booked,
+        "soldE18": expected.sold_e18,
+        "boughtE18": expected.bought_e18,
+        "state": list(astuple(expected.state)),
+    }
+    return replace(basket, held=expected.held), expected.state, "settled"
+
+
+# VaultLens
+
+
+def expected_reason(basket: Basket, rules: Policy, state: State, timestamp: int) -> Reason:
+    """VaultLens.Reason on paper."""
+    if state.paused:
+        return Reason.PAUSED
+    try:
+        weighed = weigh_basket(basket)
+    except PolicyRefused as refusal:
+        return Reason(refusal.error)
+    if weighed.broken is None:
+        return Reason.IN_BAND
+    cooling = timestamp < state.rebalanced_at + rules.cooldown_seconds
+    return Reason.COOLDOWN if cooling else Reason.BAND_BROKEN
+
+
+def check_lens(arena: Arena, vaults: Sequence[tuple[Contract, Basket, Policy, State]]) -> None:
+    """Holds one call of VaultLens against what Python computes of each vault."""
+    packed, block = arena.lens([vault for vault, *_ in vaults])
+    snapshots = decode_vaults(packed)
+    words = [int.from_bytes(packed[at : at + 32]) for at in range(0, len(packed), 32)]
+    for snapshot, (vault, basket, rules, state) in zip(snapshots, vaults, strict=True):
+        size = 25 + 12 * len(basket.assets)
+        own, words = words[:size], words[size:]
+        check_snapshot(snapshot, own, vault, basket, rules, state, block.timestamp)
+    assert words == []
+
+
+def check_snapshot(
+    snapshot: VaultSnapshot,
+    words: Sequence[int],
+    vault: Contract,
+    basket: Basket,
+    rules: Policy,
+    state: State,
+    timestamp: int,
+) -> None:
+    """One vault: what is stored, what is derived, and the words that `VaultSnapshot` leaves out."""
+    assert snapshot.address.lower() == vault.address
+    assert [lower(asset) for asset in snapshot.basket.assets] == list(basket.assets)
+    assert (snapshot.basket.held, snapshot.basket.prices) == (basket.held, basket.prices)
+    assert (snapshot.policy, snapshot.state) == (rules, state)
+    assert snapshot.reason == expected_reason(basket, rules, state, timestamp)
+    assert snapshot.total_supply == 10**18
+    budgets = (snapshot.loss_left_e18, snapshot.turnover_left_e18)
+    assert budgets == policy.budgets_left_e18(rules, state, timestamp)
+    assert snapshot.slippage_limit_e18 == policy.slippage_e18(
+        rules.start_slippage_bps,
+        rules.max_slippage_bps,
+        rules.slippage_ramp_seconds,
+        state.broken_since,
+        timestamp,
+    )
+    derived = [tuple(words[25 + 12 * i + 9 : 25 + 12 * i + 12]) for i in range(len(basket.assets))]
+    try:
+        weighed = weigh_basket(basket)
+    except PolicyRefused:
+        assert (snapshot.total_e18, snapshot.distance_e18, snapshot.drift_bps) == (0, 0, 0)
+        assert set(derived) == {(0, 0, 0)}
+        return
+    assert snapshot.total_e18 == weighed.total_e18
+    assert snapshot.distance_e18 == weighed.distance_e18
+    assert snapshot.drift_bps == weighed.drift_bps
+    assert derived == [
+        (
+            value,
+            policy.surplus_raw(distance, price, unit),
+            policy.deficit_raw(distance, price, unit),
+        )
+        for value, distance, price, unit in zip(
+            weighed.values_e18, weighed.distances_e18, basket.prices_e18, basket.units, strict=True
+        )
+    ]
+
+
+def lower(asset: Asset) -> Asset:
+    """The asset with its address as the ABI spells it."""
+    return replace(asset, token=asset.token.lower())
+
+
+def test_lens_reads_many_vaults_in_the_order_given(world: World) -> None:
+    arena, rng = Arena.build(world), Random(20)
+    made: list[tuple[Contract, Basket, Policy, State]] = []
+    for salt in range(8):
+        rules = random_policy(rng)
+        basket = arena.placed(random_basket(rng, rules.dust_bps))
+        vault = arena.open_vault(basket, rules, salt)
+        state = State(paused=salt % 4 == 0)
+        if state.paused:
+            world.admin.transact(vault, "pauseRebalance")
+        made.append((vault, basket, rules, state))
+    # Tokens are shared, so the oracle now knows the last price of each.
+    latest = {
+        asset.token: price
+        for _, basket, _, _ in made
+        for asset, price in zip(basket.assets, basket.prices, strict=True)
+    }
+    now = [
+        (vault, replace(b, prices=tuple(latest[a.token] for a in b.assets)), rules, state)
+        for vault, b, rules, state in made
+    ]
+
+    check_lens(arena, now)
+    check_lens(arena, [*reversed(now), now[0]])
+    assert arena.lens([])[0] == b""
