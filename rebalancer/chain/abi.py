@@ -54,6 +54,10 @@ def _type(parameter: Mapping[str, Any]) -> str:
     return f"({inner}){kind.removeprefix('tuple')}"
 
 
+_EXECUTION_FAILED = ("revert", "vm exception", "evm error", "invalid opcode", "out of gas")
+"""How nodes say that a contract ended badly, where they pass on no data."""
+
+
 @dataclass(frozen=True)
 class _Record:
     """A sequence of named parameters with its coders made ready."""
@@ -279,7 +283,8 @@ def decode_logs(logs: Iterable[Mapping[str, Any]], *interfaces: Interface) -> li
 
 def reverted(rejection: RpcRejected) -> ContractReverted | RpcRejected:
     """A node's rejection as a contract's refusal, if it was one; otherwise itself."""
-    if rejection.data or "revert" in rejection.message.lower():
+    message = rejection.message.lower()
+    if rejection.data or any(words in message for words in _EXECUTION_FAILED):
         return decode_revert(rejection.data)
     return rejection
 

@@ -149,6 +149,8 @@ def test_revert_that_cannot_be_read_keeps_its_data(data: str, error: str) -> Non
 def test_rejection_is_a_refusal_only_if_a_contract_refused() -> None:
     assert isinstance(reverted(RpcRejected("eth_call", 3, "execution reverted")), ContractReverted)
     assert isinstance(reverted(RpcRejected("eth_call", -1, "no", b"\1")), ContractReverted)
+    for message in ("VM Exception: invalid opcode", "EVM error InvalidFEOpcode", "out of gas"):
+        assert isinstance(reverted(RpcRejected("eth_call", -32603, message)), ContractReverted)
     busy = RpcRejected("eth_call", -32005, "limit exceeded")
     assert reverted(busy) is busy
 
