@@ -450,7 +450,9 @@ class _Vault:
         sender = self.bench.actors[actor]
         hops, kept = [], 0
         for coin, amount in zip(self.coins, self._amounts(), strict=True):
-            wanted = amount * (BPS + _ZAP_MARGIN_BPS) // BPS
+            # The first asset limits how many shares come out, so that something of all others is left over.
+            margin_bps = 0 if coin is self.coins[0] else _ZAP_MARGIN_BPS
+            wanted = amount * (BPS + margin_bps) // BPS
             if coin is paid:
                 kept = wanted
                 continue

@@ -113,9 +113,9 @@ def _gas_table(name: str, figures: Mapping[str, Mapping[int, Figure]]) -> Table:
     for row in figures:
         if row != name and not row.startswith(f"{name}: "):
             continue
-        label = "ours" if row == name else "ours, " + row.removeprefix(f"{name}: ")
-        if row.endswith("floor"):
-            label = label.replace("ours, ", "bare contract, ").removesuffix(", floor")
+        who = "bare contract" if row.endswith(": floor") else "ours"
+        variant = row.removesuffix(": floor").removeprefix(name).removeprefix(": ")
+        label = f"{who}, {variant}" if variant else who
         cells = []
         for n, goal in zip(SIZES, _GOALS[name], strict=True):
             gas = figures[row][n].gas
