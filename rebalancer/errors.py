@@ -678,3 +678,99 @@ class NoRoute(PlanError):
             f"No pools known here trade {amount_raw} raw units of {token_in} for {token_out}: "
             "add pools of the pair or ask for less."
         )
+
+
+class DepositTooSmall(PlanError):
+    """An amount is too little to buy even one raw unit of each asset of a basket."""
+
+    def __init__(self, token: str, amount_raw: int) -> None:
+        self.token = token
+        self.amount_raw = amount_raw
+        super().__init__(
+            f"{amount_raw} raw units of {token} do not buy a share of every asset: deposit more."
+        )
+
+
+# --- actions: what people do with a vault -------------------------------------------------------
+
+
+class ActionError(RebalancerError):
+    """What a person asked for cannot be done; nothing was sent."""
+
+    exit_code = 16
+
+
+class NothingAsked(ActionError):
+    """An amount of nothing was to be moved."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        super().__init__(f"The amount of {what} must be above 0: say how much.")
+
+
+class BalanceTooLow(ActionError):
+    """An account holds less of a token than it wants to give; amounts are raw units."""
+
+    def __init__(
+        self, account: str, token: str, symbol: str, decimals: int, needed_raw: int, balance_raw: int
+    ) -> None:
+        self.account = account
+        self.token = token
+        self.needed_raw = needed_raw
+        self.balance_raw = balance_raw
+        missing = _decimal(needed_raw - balance_raw, decimals)
+        super().__init__(
+            f"{account} holds {_decimal(balance_raw, decimals)} {symbol} and needs "
+            f"{_decimal(needed_raw, decimals)}: ask for less or send it {missing} more."
+        )
+
+
+class NotPermitted(ActionError):
+    """The vault's authority does not let an account call a function."""
+
+    def __init__(self, account: str, function: str, target: str) -> None:
+        self.account = account
+        self.function = function
+        self.target = target
+        super().__init__(
+            f"The account {account} may not call {function} of {target}: "
+            "use an account whose role may, or have the owner grant it."
+        )
+
+
+class TargetsDoNotSumToOne(ActionError):
+    """Target weights, fractions of 1e18, do not add up to one."""
+
+    def __init__(self, sum_e18: int) -> None:
+        self.sum_e18 = sum_e18
+        off = sum_e18 - 10**18
+        direction = "above" if off > 0 else "below"
+        super().__init__(
+            f"The targets add up to {_decimal(sum_e18, 16)} %, which is "
+            f"{_decimal(abs(off), 16)} % {direction} 100 %: change one of them by that much."
+        )
+
+
+class BandOutOfRange(ActionError):
+    """A band is not between the vault's dust and 5,000 basis points."""
+
+    def __init__(self, asset: str, band_bps: int, minimum_bps: int, maximum_bps: int) -> None:
+        self.asset = asset
+        self.band_bps = band_bps
+        self.minimum_bps = minimum_bps
+        self.maximum_bps = maximum_bps
+        super().__init__(
+            f"The band of {asset} is {band_bps} bps: "
+            f"give one from {minimum_bps} to {maximum_bps} bps."
+        )
+
+
+class AssetCountOutOfRange(ActionError):
+    """A basket has fewer or more assets than a vault can hold, or a list not one entry for each."""
+
+    def __init__(self, what: str, count: int, minimum: int, maximum: int) -> None:
+        self.count = count
+        self.minimum = minimum
+        self.maximum = maximum
+        wanted = str(minimum) if minimum == maximum else f"from {minimum} to {maximum}"
+        super().__init__(f"There are {count} {what}: give {wanted}.")
