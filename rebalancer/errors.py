@@ -16,6 +16,21 @@ class RebalancerError(Exception):
     exit_code = 1
 
 
+# --- config: settings --------------------------------------------------------------------------
+
+
+class ConfigError(RebalancerError):
+    """A setting is wrong; `where` says who set it, empty when a whole file is wrong."""
+
+    exit_code = 17
+
+    def __init__(self, setting: str, where: str, problem: str) -> None:
+        self.setting = setting
+        self.where = where
+        self.problem = problem
+        super().__init__(f"{setting} {where}".strip() + f": {problem}.")
+
+
 # --- chain: JSON-RPC, contracts, addresses -----------------------------------------------------
 
 
@@ -527,6 +542,17 @@ class SignerError(RebalancerError):
     exit_code = 15
 
 
+class KeystoreNotNamed(SignerError):
+    """No key was named, and this is not a local chain with keys of its own."""
+
+    def __init__(self, chain_id: int) -> None:
+        self.chain_id = chain_id
+        super().__init__(
+            f"No keystore is set, and chain {chain_id} is not a local one with test accounts: "
+            "set keeper.keystore (for a person's own account wallet.keystore)."
+        )
+
+
 class KeystoreMissing(SignerError):
     """There is no keystore file where one was said to be."""
 
@@ -557,7 +583,7 @@ class WrongPassword(SignerError):
         self.path = path
         super().__init__(
             f"The password does not open the keystore {path}: "
-            "check REBALANCER_KEEPER__KEYSTORE_PASSWORD or the password file."
+            "check the variable or the file that holds it."
         )
 
 
@@ -568,7 +594,8 @@ class PasswordMissing(SignerError):
         self.why = why
         super().__init__(
             f"There is no password for the keystore ({why}): "
-            "set REBALANCER_KEEPER__KEYSTORE_PASSWORD or name a password file."
+            "set REBALANCER_KEEPER__KEYSTORE_PASSWORD (for a person's own account "
+            "REBALANCER_WALLET__KEYSTORE_PASSWORD) or name a password file."
         )
 
 
@@ -712,7 +739,13 @@ class BalanceTooLow(ActionError):
     """An account holds less of a token than it wants to give; amounts are raw units."""
 
     def __init__(
-        self, account: str, token: str, symbol: str, decimals: int, needed_raw: int, balance_raw: int
+        self,
+        account: str,
+        token: str,
+        symbol: str,
+        decimals: int,
+        needed_raw: int,
+        balance_raw: int,
     ) -> None:
         self.account = account
         self.token = token
@@ -774,3 +807,15 @@ class AssetCountOutOfRange(ActionError):
         self.maximum = maximum
         wanted = str(minimum) if minimum == maximum else f"from {minimum} to {maximum}"
         super().__init__(f"There are {count} {what}: give {wanted}.")
+
+
+class SeedTooSmall(ActionError):
+    """A vault would start with no more shares than are locked for ever."""
+
+    def __init__(self, shares: int, minimum: int) -> None:
+        self.shares = shares
+        self.minimum = minimum
+        super().__init__(
+            f"The seed makes {shares} raw shares and {minimum} of them are locked for ever: "
+            "give more of the assets or set more initial shares."
+        )

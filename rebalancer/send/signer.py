@@ -21,9 +21,11 @@ from eth_account.signers.local import LocalAccount
 from eth_utils.address import to_checksum_address
 
 from rebalancer.chain.wellknown import DEVNET_CHAIN_ID, TEST_MNEMONIC
+from rebalancer.config import AccountSettings
 from rebalancer.errors import (
     DevnetKeyOnRealChain,
     KeystoreMissing,
+    KeystoreNotNamed,
     KeystoreUnreadable,
     PasswordMissing,
     WrongPassword,
@@ -35,6 +37,7 @@ __all__ = [
     "SignedTransaction",
     "Signer",
     "devnet_signer",
+    "open_signer",
     "password_from_file",
 ]
 
@@ -137,6 +140,25 @@ def devnet_signer(index: int, chain_id: int = DEVNET_CHAIN_ID) -> DevnetSigner:
     return DevnetSigner(_devnet_account(index))
 
 
+def open_signer(
+    account: AccountSettings, chain_id: int, prompt: Callable[[], str] | None = None
+) -> Signer:
+    """The signer that the settings name: a keystore, or on a devnet without one a test account.
+
+    The password is the one in the settings, else the one in the named file, else what `prompt`
+    answers; None when nobody can be asked.
+
+    Raises:
+        KeystoreNotNamed: there is no keystore in the settings and this is no devnet.
+        SignerError: as `KeystoreSigner.load`.
+    """
+    if account.keystore is None:
+        if chain_id != DEVNET_CHAIN_ID:
+            raise KeystoreNotNamed(chain_id)
+        return devnet_signer(account.devnet_account)
+    return KeystoreSigner.load(account.keystore, _password(account, prompt))
+
+
 def password_from_file(path: Path) -> Callable[[], str]:
     """A password that is a file's first line, read when it is asked for.
 
@@ -154,6 +176,18 @@ def password_from_file(path: Path) -> Callable[[], str]:
         return lines[0]
 
     return read
+
+
+def _password(account: AccountSettings, prompt: Callable[[], str] | None) -> Callable[[], str]:
+    if account.keystore_password is not None:
+        return account.keystore_password.get_secret_value
+    if account.keystore_password_file is not None:
+        return password_from_file(account.keystore_password_file)
+
+    def nobody() -> str:
+        raise PasswordMissing("none is set, and there is nobody to ask")
+
+    return prompt or nobody
 
 
 def _read_keystore(path: Path) -> dict[str, Any]:

@@ -9,16 +9,25 @@ from typing import Any
 
 import pytest
 from eth_account import Account
+from pydantic import SecretStr
 
+from rebalancer.config import AccountSettings
 from rebalancer.errors import (
     DevnetKeyOnRealChain,
     KeystoreMissing,
+    KeystoreNotNamed,
     KeystoreUnreadable,
     PasswordMissing,
     SignerError,
     WrongPassword,
 )
-from rebalancer.send.signer import KeystoreSigner, Signer, devnet_signer, password_from_file
+from rebalancer.send.signer import (
+    KeystoreSigner,
+    Signer,
+    devnet_signer,
+    open_signer,
+    password_from_file,
+)
 
 KEY = bytes.fromhex("0123456789abcdef" * 4)
 ADDRESS = "0xfcad0b19bb29d4674531d6f115237e16afce377c"  # of that key
@@ -152,9 +161,40 @@ def test_signers_show_their_address_and_never_their_key(keystore: Path) -> None:
         assert not hasattr(signer, "__dict__")
 
 
+def test_open_signer_without_a_keystore_is_for_devnets_alone() -> None:
+    account = AccountSettings(devnet_account=4)
+    with pytest.raises(KeystoreNotNamed, match="chain 1 is not a local one"):
+        open_signer(account, 1)
+    assert open_signer(account, 31337).address == devnet_signer(4).address
+
+
+def test_open_signer_with_nobody_to_ask_is_refused(keystore: Path) -> None:
+    with pytest.raises(PasswordMissing, match="nobody to ask"):
+        open_signer(AccountSettings(keystore=keystore), 31337)
+
+
+def test_open_signer_takes_the_password_set_then_the_file_then_the_prompt(
+    keystore: Path, tmp_path: Path
+) -> None:
+    right = SecretStr(PASSWORD)
+    file = tmp_path / "password"
+    file.write_text("wrong")
+
+    def opened(prompt: str, **fields: Any) -> str:
+        return open_signer(AccountSettings(keystore=keystore, **fields), 1, lambda: prompt).address
+
+    assert opened("wrong", keystore_password=right, keystore_password_file=file) == ADDRESS
+    with pytest.raises(WrongPassword):
+        opened(PASSWORD, keystore_password_file=file)
+    file.write_text(PASSWORD)
+    assert opened("wrong", keystore_password_file=file) == ADDRESS
+    assert opened(PASSWORD) == ADDRESS
+
+
 def test_every_signer_error_says_what_to_do() -> None:
     errors = [
         KeystoreMissing(Path("k")),
+        KeystoreNotNamed(1),
         KeystoreUnreadable(Path("k"), "it is not JSON"),
         WrongPassword(Path("k")),
         PasswordMissing("it is not set"),

@@ -1,0 +1,474 @@
+"""What is this program told, and by whom?
+
+Settings come from the command line, the environment, a `.env` file and a TOML file, in this order
+of precedence, and are parsed once into a frozen object. Nothing else in the package reads the
+environment. What is wrong is said in one sentence that names the setting, where it came from, and
+what would be right; secrets are never shown.
+
+In the environment a setting is REBALANCER_ and its name, sections split by two underscores:
+`keeper.poll_seconds` is REBALANCER_KEEPER__POLL_SECONDS. An empty variable counts as unset.
+Relative paths are relative to the folder the program runs in.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from dotenv.parser import parse_stream
+from eth_utils.address import is_checksum_address, is_hex_address
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Secret,
+    SecretStr,
+    ValidationError,
+)
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from rebalancer.chain.rpc import endpoint_name
+from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
+from rebalancer.errors import ConfigError
+from rebalancer.units import BPS
+
+__all__ = [
+    "AccountSettings",
+    "KeeperSettings",
+    "RpcUrl",
+    "Setting",
+    "Settings",
+    "describe",
+    "load_settings",
+]
+
+DEFAULT_FILE = Path("rebalancer.toml")
+
+_PREFIX = "REBALANCER_"
+_SPLIT = "__"
+_ENV_ONLY = "keystore_password"
+_SHOWN_CHARACTERS = 60
+_GWEI = 10**9
+
+
+class RpcUrl(Secret[str]):
+    """An RPC endpoint's address, which shows neither path nor credentials: keys are kept there."""
+
+    def _display(self) -> str:
+        return endpoint_name(self.get_secret_value())
+
+
+def _http(url: RpcUrl) -> RpcUrl:
+    shown = endpoint_name(url.get_secret_value())
+    if not shown.startswith("http"):
+        raise ValueError("it must start with http:// or https:// and name a host")
+    return url
+
+
+def _listed(value: Any) -> Any:
+    """A list as the environment has it: separated by commas."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+def _address(text: str) -> str:
+    if not (is_hex_address(text) and text.startswith("0x")):
+        raise ValueError("it must be an address: 0x and 40 hexadecimal digits")
+    if text not in (text.lower(), "0x" + text[2:].upper()) and not is_checksum_address(text):
+        raise ValueError("its capital letters do not match its checksum: a character is mistyped")
+    return text.lower()
+
+
+def _expanded(path: Path) -> Path:
+    return path.expanduser()
+
+
+def _no_boolean(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("it must be a number, not true or false")  # Python counts true as 1
+    return value
+
+
+_Int = Annotated[int, BeforeValidator(_no_boolean)]
+_Path = Annotated[Path, AfterValidator(_expanded)]
+_Address = Annotated[str, AfterValidator(_address)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class AccountSettings(_Section):
+    """An account that signs: `keystore`, or on a local chain one of its own test accounts."""
+
+    keystore: _Path | None = Field(
+        default=None,
+        description="Encrypted JSON keystore of the account; without one, on chain 31337 alone, "
+        "the local chain's account `devnet_account` acts.",
+        examples=["keys/keeper.json"],
+    )
+    keystore_password: SecretStr | None = Field(
+        default=None,
+        description="Password of the keystore. Only from the environment or .env.",
+        examples=["correct horse battery staple"],
+    )
+    keystore_password_file: _Path | None = Field(
+        default=None,
+        description="File whose first line is the password of the keystore.",
+        examples=["/run/secrets/keeper-password"],
+    )
+    devnet_account: _Int = Field(
+        default=0,
+        ge=0,
+        lt=20,
+        description="Which of the local chain's test accounts acts where there is no keystore.",
+        examples=[0],
+    )
+    max_fee_gwei: Decimal = Field(
+        default=Decimal(100),
+        gt=0,
+        le=1_000_000,
+        description="Most that is offered for gas, in gwei; above it nothing is sent.",
+        examples=[100],
+    )
+
+    @property
+    def fee_cap_wei(self) -> int:
+        """`max_fee_gwei` in wei, rounded down."""
+        return int(self.max_fee_gwei * _GWEI)
+
+
+class KeeperSettings(AccountSettings):
+    """The keeper: its account and its temper."""
+
+    devnet_account: _Int = Field(
+        default=1,
+        ge=0,
+        lt=20,
+        description="Which of the local chain's test accounts acts where there is no keystore.",
+        examples=[1],
+    )
+    poll_seconds: float = Field(
+        default=2.0,
+        gt=0,
+        le=3600,
+        description="Pause between two looks at the newest block, in seconds.",
+        examples=[2.0],
+    )
+    max_failures_in_a_row: _Int = Field(
+        default=5,
+        ge=1,
+        description="After so many failed looks in a row the keeper stops.",
+        examples=[5],
+    )
+    max_gas_cost_bps: _Int = Field(
+        default=BPS,
+        ge=0,
+        description="Most that gas may cost, in basis points of the drift it removes; above it "
+        "the keeper waits.",
+        examples=[BPS],
+    )
+    receipt_timeout_seconds: float = Field(
+        default=120.0,
+        gt=0,
+        le=86_400,
+        description="How long one look waits for its transaction to be mined, in seconds.",
+        examples=[120.0],
+    )
+    outbox: _Path = Field(
+        default=Path(".rebalancer/outbox.sqlite"),
+        description="Journal of what the keeper sends. One for each keeper, and a new one for each "
+        "new local chain.",
+        examples=[".rebalancer/outbox.sqlite"],
+    )
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. `load_settings` makes it; it never changes afterwards."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=_PREFIX,
+        env_nested_delimiter=_SPLIT,
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    rpc_url: Annotated[RpcUrl, AfterValidator(_http)] = Field(
+        default=RpcUrl("http://127.0.0.1:8545"),
+        description="JSON-RPC endpoint of the chain.",
+        examples=["http://127.0.0.1:8545"],
+    )
+    chain_id: _Int = Field(
+        default=DEVNET_CHAIN_ID,
+        ge=1,
+        lt=2**63,
+        description="Chain that the endpoint must serve; 31337 is a local one.",
+        examples=[DEVNET_CHAIN_ID],
+    )
+    rpc_timeout_seconds: float = Field(
+        default=10.0,
+        gt=0,
+        le=600,
+        description="How long the endpoint may take to answer, in seconds.",
+        examples=[10.0],
+    )
+    deployment: _Path = Field(
+        default=Path("deployment.json"),
+        description="File of the deployed addresses, as `rebalancer deploy` and "
+        "`rebalancer devnet` write it.",
+        examples=["deployment.json"],
+    )
+    vaults: Annotated[tuple[_Address, ...], NoDecode, BeforeValidator(_listed)] = Field(
+        default=(),
+        description="Addresses of the vaults to look after; in the environment, with commas.",
+        examples=[["0x6c9fc64a53c1b71fb3f9af64d1ae3a4931a5f4e9"]],
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least important messages that are logged.", examples=["info"]
+    )
+    log_format: Literal["auto", "console", "logfmt", "json"] = Field(
+        default="auto",
+        description="How messages are logged: key=value (logfmt), json, or coloured for people "
+        "(console); auto is console on a terminal and logfmt elsewhere.",
+        examples=["auto"],
+    )
+    wallet: AccountSettings = Field(
+        default=AccountSettings(),
+        description="The account for what people do: deploy, create, deposit, withdraw.",
+    )
+    keeper: KeeperSettings = Field(default=KeeperSettings(), description="The keeper.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 (pydantic names it)
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 (pydantic names it)
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 (pydantic names it)
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 (pydantic names it)
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what it is made from: `load_settings` reads the sources, to know which said what."""
+        return (init_settings,)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting, for people. `default` is as in TOML, empty for none; `name` is its path there."""
+
+    name: str
+    variable: str
+    default: str
+    example: str
+    description: str
+    secret: bool
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What one place says. `where` follows a setting's name in a sentence."""
+
+    where: str
+    by_variable: bool
+    values: Mapping[str, Any]
+
+    def says(self, path: Sequence[str]) -> bool:
+        found: Any = self.values
+        for part in path:
+            if not isinstance(found, Mapping) or part not in found:
+                return False
+            found = found[part]
+        return True
+
+
+def describe() -> tuple[Setting, ...]:
+    """Every setting there is, in the order of the example files."""
+    return tuple(_described(Settings, ()))
+
+
+def load_settings(
+    file: Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    env_file: Path = Path(".env"),
+) -> Settings:
+    """Read all sources and parse them, once.
+
+    `file` is a TOML file that must exist; without it `rebalancer.toml` is read if there is one.
+    `overrides` are what the command line says, by name (`keeper.poll_seconds`); None is unsaid.
+
+    Raises:
+        ConfigError: something is wrong, in one sentence.
+    """
+    sources = (
+        _Source("on the command line", False, _nested(overrides or {})),
+        _environment(),
+        _dotenv(env_file),
+        _toml(file),
+    )
+    merged: dict[str, Any] = {}
+    for source in reversed(sources):
+        merged = _merge(merged, source.values)
+    try:
+        return Settings(**merged)
+    except ValidationError as error:
+        # Unchained: pydantic's own text may hold what must not be shown.
+        raise _explained(error, sources) from None
+
+
+def _environment() -> _Source:
+    where = "in the environment"
+    _refuse_unknown_variables(os.environ, where)
+    return _Source(where, True, EnvSettingsSource(Settings)())
+
+
+def _dotenv(path: Path) -> _Source:
+    where = f"in {path}"
+    if not path.is_file():
+        return _Source(where, True, {})
+    try:
+        with path.open() as stream:
+            bindings = list(parse_stream(stream))
+    except (OSError, UnicodeDecodeError):
+        raise ConfigError(str(path), "", "it cannot be read as text; mend or remove it") from None
+    for binding in bindings:
+        if binding.error:
+            line = f"line {binding.original.line} is not NAME=value; mend or remove it"
+            raise ConfigError(str(path), "", line)
+    _refuse_unknown_variables([binding.key for binding in bindings if binding.key], where)
+    found = DotEnvSettingsSource(Settings, env_file=path)()
+    # A .env file may also hold what other programs want to know.
+    ours = {name: value for name, value in found.items() if name in Settings.model_fields}
+    return _Source(where, True, ours)
+
+
+def _toml(path: Path | None) -> _Source:
+    asked = path is not None
+    path = path or DEFAULT_FILE
+    where = f"in {path}"
+    try:
+        values = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        if asked:
+            raise ConfigError(str(path), "", "there is no such file; name another") from None
+        return _Source(where, False, {})
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(str(path), "", f"it is not TOML: {error}; mend it") from None
+    except (OSError, UnicodeDecodeError):
+        raise ConfigError(str(path), "", "it cannot be read as text; mend or remove it") from None
+    for section, content in values.items():
+        if isinstance(content, dict) and _ENV_ONLY in content:
+            variable = _variable((section, _ENV_ONLY))
+            why = f"passwords do not belong in this file; set {variable} instead"
+            raise ConfigError(f"{section}.{_ENV_ONLY}", where, why)
+    return _Source(where, False, values)
+
+
+def _refuse_unknown_variables(names: Iterable[str], where: str) -> None:
+    known = [setting.variable for setting in describe()]
+    for name in names:
+        if name.upper().startswith(_PREFIX) and name.upper() not in known:
+            raise ConfigError(name, where, _unknown(name.upper(), known))
+
+
+def _explained(error: ValidationError, sources: Sequence[_Source]) -> ConfigError:
+    """The first thing that is wrong, as a sentence."""
+    wrong = error.errors(include_url=False, include_context=False)[0]
+    path = [part for part in wrong["loc"] if isinstance(part, str)]
+    settings = {setting.name: setting for setting in describe()}
+    # Deeper parts of a location are pydantic's, such as the branch of a union.
+    while len(path) > 2 or (len(path) == 2 and path[0] not in ("keeper", "wallet")):
+        path.pop()
+    source = next(source for source in sources if source.says(path))
+    name = ".".join(path)
+    if wrong["type"] == "extra_forbidden":
+        return ConfigError(name, source.where, _unknown(name, [*settings]))
+    if name not in settings:
+        return ConfigError(name, source.where, f"it must be a section: [{name}]")
+    setting = settings[name]
+    problem = wrong["msg"].removeprefix("Value error, ").replace("Input should", "it must")
+    value = "" if setting.secret else f"{_shown(wrong['input'])} will not do: "
+    shown_name = setting.variable if source.by_variable else name
+    example = (
+        setting.example.strip("[]").replace('"', "") if source.by_variable else setting.example
+    )
+    return ConfigError(shown_name, source.where, f"{value}{problem}; for example {example}")
+
+
+def _unknown(name: str, known: Sequence[str]) -> str:
+    nearest = get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"the nearest is {nearest[0]}" if nearest else f"known are {', '.join(known)}"
+    return f"there is no such setting; {hint}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "…"
+
+
+def _described(model: type[BaseModel], path: tuple[str, ...]) -> Iterator[Setting]:
+    for name, field in model.model_fields.items():
+        here = (*path, name)
+        if isinstance(field.default, BaseModel):
+            yield from _described(type(field.default), here)
+            continue
+        yield Setting(
+            ".".join(here),
+            _variable(here),
+            _toml_value(field.default),
+            _toml_value((field.examples or [""])[0]),
+            str(field.description),
+            secret=name in (_ENV_ONLY, "rpc_url"),
+        )
+
+
+def _toml_value(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, Secret):
+        value = value.get_secret_value()
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_toml_value(part) for part in value)}]"
+    return f'"{value}"' if isinstance(value, str | Path) else str(value)
+
+
+def _variable(path: Sequence[str]) -> str:
+    return _PREFIX + _SPLIT.join(path).upper()
+
+
+def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for name, value in flat.items():
+        if value is None:
+            continue
+        *sections, last = name.split(".")
+        inner = nested
+        for section in sections:
+            inner = inner.setdefault(section, {})
+        inner[last] = value
+    return nested
+
+
+def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for name, value in above.items():
+        under = merged.get(name)
+        both = isinstance(under, Mapping) and isinstance(value, Mapping)
+        merged[name] = _merge(under, value) if both else value  # type: ignore[arg-type]
+    return merged
