@@ -1,33 +1,29 @@
-"""Fixtures of the contract suite: the system deployed once a chain, and a fresh copy of it for every test."""
+"""Fixtures of the contract suite: market and system once a chain, and a fresh copy of both for every test."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from rebalancer.deploy import Role, deploy_system, grant_roles
+from rebalancer.chain.abi import Contract
+from rebalancer.chain.deployment import Deployment
+from rebalancer.deploy import Role, deploy_system, grant_roles, set_feed
 from rebalancer.devnet.local import LocalChain
-from tests.contract.world import Wallet, World
+from rebalancer.devnet.market import Market
+from tests.contract.world import SEEDS, Wallet, World, basket_spec, feed_spec
 
 
 @pytest.fixture(scope="session")
-def session_world(session_chain: LocalChain) -> World:
-    """The system on the session's chain, with everybody in their role and without delays."""
+def session_world(session_chain: LocalChain, session_market: Deployment) -> World:
+    """The system beside the session's market, everybody in their role, and a vault's seed with the admin."""
     admin, owner, curator, guardian, keeper, alice, bob, treasury, stranger = (
         Wallet(session_chain, address) for address in session_chain.accounts[:9]
     )
-    weth = admin.deploy("WETH9")
-    system = deploy_system(admin, weth.address)
-    members = {
-        Role.OWNER: [owner.address],
-        Role.CURATOR: [curator.address],
-        Role.GUARDIAN: [guardian.address],
-        Role.KEEPER: [keeper.address],
-    }
-    grant_roles(admin, system.authority, members, delay_seconds=0)
-    return World(
+    world = World(
         chain=session_chain,
-        system=system,
-        weth=weth,
+        market=Market(session_chain, session_market),
+        system=deploy_system(admin, session_market.uniswap["WETH9"]),
         admin=admin,
         owner=owner,
         curator=curator,
@@ -38,9 +34,29 @@ def session_world(session_chain: LocalChain) -> World:
         treasury=treasury,
         stranger=stranger,
     )
+    members = {
+        Role.OWNER: [owner.address],
+        Role.CURATOR: [curator.address],
+        Role.GUARDIAN: [guardian.address],
+        Role.KEEPER: [keeper.address],
+    }
+    grant_roles(admin, world.system.authority, members, delay_seconds=0)
+    world.move_market()
+    for token, name in zip(world.tokens, ("ETH/USD", "BTC/USD", "USDC/USD"), strict=True):
+        set_feed(owner, world.system.oracle, token.address, feed_spec(world, name))
+    world.give(admin, [4 * seed for seed in SEEDS])
+    return world
 
 
 @pytest.fixture
-def world(session_world: World, chain: LocalChain) -> World:
-    """The system; all that a test does to it is undone."""
-    return session_world
+def world(session_world: World, market: Market) -> World:
+    """The system beside the market with fresh prices; all that a test does to them is undone."""
+    fresh = replace(session_world, market=market)
+    fresh.move_market()
+    return fresh
+
+
+@pytest.fixture
+def vault(world: World) -> Contract:
+    """A million dollars of WETH, WBTC and USDC at their targets; all shares but the locked ones are the admin's."""
+    return world.open_vault(basket_spec(world))

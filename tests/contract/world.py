@@ -1,21 +1,30 @@
-"""The people of the contract suite, what they send, and how a refusal is checked to the last number."""
+"""The people of the contract suite, what they own and send, and how a refusal is checked to the last number."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from rebalancer.chain.abi import Contract, interface
+from rebalancer.chain.abi import Contract, Event, decode_logs, interface
 from rebalancer.chain.receipt import Receipt
-from rebalancer.deploy import System
+from rebalancer.deploy import FeedSpec, System, VaultSpec, assign_vault_roles, create_vault
 from rebalancer.devnet.local import LocalChain
+from rebalancer.devnet.market import USDC, WBTC, WETH, Market
 from rebalancer.errors import ContractReverted
+from rebalancer.policy import Asset, Policy
+from rebalancer.units import E18
 
-__all__ = ["Wallet", "World", "as_list", "refused"]
+__all__ = ["INITIAL_SHARES", "SEEDS", "Wallet", "World", "as_list", "basket_spec", "refused"]
+
+INITIAL_SHARES = 1_000_000 * E18
+"""One dollar each, at the opening prices."""
+
+SEEDS = (200 * 10**18, 13_33333333, 200_000 * 10**6)
+"""WETH, WBTC and USDC that the vault starts with: 40, 40 and 20 % of a million dollars."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +49,11 @@ class Wallet:
 
 @dataclass(frozen=True)
 class World:
-    """A chain with the system on it, and its people by role; roles act at once unless a test says otherwise."""
+    """A chain with a market and the system on it, and its people by role; nobody's role has a delay."""
 
     chain: LocalChain
+    market: Market
     system: System
-    weth: Contract
     admin: Wallet
     owner: Wallet
     curator: Wallet
@@ -54,6 +63,8 @@ class World:
     bob: Wallet
     treasury: Wallet
     stranger: Wallet
+
+    # Contracts
 
     @property
     def factory(self) -> Contract:
@@ -75,16 +86,139 @@ class World:
         """The Zap."""
         return interface("Zap").at(self.system.zap)
 
+    @property
+    def executor(self) -> Contract:
+        """The RouteExecutor."""
+        return interface("RouteExecutor").at(self.system.executor)
+
+    @property
+    def weth(self) -> Contract:
+        """WETH9."""
+        return interface("WETH9").at(WETH.address)
+
+    @property
+    def wbtc(self) -> Contract:
+        """A token that can be paused."""
+        return interface("PausableToken").at(WBTC.address)
+
+    @property
+    def usdc(self) -> Contract:
+        """A token that can shut out a holder."""
+        return interface("BlocklistToken").at(USDC.address)
+
+    @property
+    def tokens(self) -> tuple[Contract, Contract, Contract]:
+        """The basket's tokens, in its order."""
+        return self.weth, self.wbtc, self.usdc
+
+    def uniswap(self, name: str) -> Contract:
+        """One of Uniswap's contracts, by its published name."""
+        return interface(name).at(self.market.deployment.uniswap[name])
+
+    def pool(self, one: Contract, other: Contract) -> str:
+        """The market's pool of two tokens."""
+        pair = {one.address, other.address}
+        (found,) = [p for p in self.market.deployment.pools if {p.token0, p.token1} == pair]
+        return found.address
+
+    @property
+    def weth_is_token0(self) -> bool:
+        """Whether pools of WETH and USDC count WETH first."""
+        return int(self.weth.address, 16) < int(self.usdc.address, 16)
+
+    # Reading
+
     def read(self, contract: Contract, function: str, *args: Any) -> Any:
         """Call a view at the latest block."""
         return contract.call(self.chain.rpc, function, *args)
 
-    def balance(self, token: Contract | str, holder: Wallet | Contract | str) -> int:
+    def balance(self, token: Contract, holder: Wallet | Contract) -> int:
         """A holder's balance of a token, raw."""
-        if isinstance(token, str):
-            token = interface("MockToken").at(token)
-        address = holder if isinstance(holder, str) else holder.address
-        return int(self.read(token, "balanceOf", address))
+        return int(self.read(token, "balanceOf", holder.address))
+
+    def balances(self, holder: Wallet | Contract) -> list[int]:
+        """A holder's balance of each of the basket's tokens, raw."""
+        return [self.balance(token, holder) for token in self.tokens]
+
+    def events(self, receipt: Receipt, contract: Contract) -> list[Event]:
+        """What a contract said in a transaction."""
+        logs = [log for log in receipt.logs if log["address"].lower() == contract.address]
+        return decode_logs(logs, contract.interface)
+
+    # Acting
+
+    def give(self, holder: Wallet | Contract, amounts: Sequence[int]) -> None:
+        """Give amounts of the basket's tokens."""
+        for token, amount in zip(self.tokens, amounts, strict=True):
+            if amount:
+                self.market.deal(token.address, holder.address, amount)
+
+    def approve(self, holder: Wallet, spender: Contract, amounts: Sequence[int]) -> None:
+        """Let a contract take amounts of the basket's tokens."""
+        for token, amount in zip(self.tokens, amounts, strict=True):
+            holder.transact(token, "approve", spender.address, amount)
+
+    def move_market(self, prices_usd: Mapping[str, int] | None = None, seconds: int = 1) -> None:
+        """Time passes and every feed answers anew, with new prices where given; pools follow."""
+        changed = {f"{name}/USD": usd * 10**8 for name, usd in (prices_usd or {}).items()}
+        self.market.step(self.market.prices_e8 | changed, self.chain.now() + seconds)
+
+    def open_vault(self, spec: VaultSpec) -> Contract:
+        """A vault made by the admin, who gets its shares; its functions are handed to the roles."""
+        address = create_vault(self.admin, self.system, spec)
+        assign_vault_roles(self.admin, self.system.authority, address)
+        return interface("BasketVault").at(address)
+
+    def new_token(self, decimals: int, usd: int = 1) -> Contract:
+        """A plain token with a feed of its own, plenty of it the admin's."""
+        token = self.admin.deploy("MockToken", f"Coin {decimals}", "COIN", decimals)
+        feed = self.admin.deploy("MockAggregator", 8, "COIN / USD")
+        self.admin.transact(feed, "push", usd * 10**8)
+        self.owner.transact(self.oracle, "setFeed", token.address, feed.address, *FEED_RULES)
+        self.admin.transact(token, "mint", self.admin.address, 1 << 128)
+        return token
+
+
+FEED_RULES = (8, 86_400, 1, (1 << 128) - 1)
+"""Decimals, heartbeat and sane range of a feed for `setFeed`."""
+
+
+def basket_spec(world: World) -> VaultSpec:
+    """40 % WETH, 40 % WBTC, 20 % USDC, bands of 2 %, no fee."""
+    policy = Policy(
+        start_slippage_bps=100,
+        max_slippage_bps=200,
+        slippage_ramp_seconds=3_600,
+        min_progress_bps=1_000,
+        dust_bps=20,
+        cooldown_seconds=600,
+        loss_budget_bps=100,
+        loss_period_seconds=86_400,
+        turnover_budget_bps=5_000,
+        turnover_period_seconds=86_400,
+    )
+    targets = (4 * E18 // 10, 4 * E18 // 10, 2 * E18 // 10)
+    decimals = (18, 8, 6)
+    assets = tuple(
+        Asset(token.address, target, 200, places)
+        for token, target, places in zip(world.tokens, targets, decimals, strict=True)
+    )
+    return VaultSpec(
+        name="Big three",
+        symbol="BIG3",
+        assets=assets,
+        policy=policy,
+        seed_amounts=SEEDS,
+        initial_shares=INITIAL_SHARES,
+        fee_bps=0,
+        fee_recipient=world.treasury.address,
+    )
+
+
+def feed_spec(world: World, name: str) -> FeedSpec:
+    """The market's feed of that name, with any price sane."""
+    (feed,) = [feed for feed in world.market.deployment.feeds if feed.name == name]
+    return FeedSpec(feed.address, feed.decimals, feed.heartbeat_seconds, 1, (1 << 128) - 1)
 
 
 @contextmanager
@@ -92,7 +226,7 @@ def refused(error: str, **numbers: object) -> Iterator[None]:
     """The block must be refused by a contract with exactly this error and these numbers, by their names in the ABI."""
     with pytest.raises(ContractReverted) as caught:
         yield
-    assert (caught.value.error, as_list(caught.value.values)) == (error, numbers)
+    assert (caught.value.error, as_list(caught.value.values)) == (error, as_list(numbers))
 
 
 def as_list(value: Any) -> Any:
