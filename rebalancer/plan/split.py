@@ -19,18 +19,19 @@ never worse than the best of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Protocol
 
 from scipy.optimize import brentq
 
 from rebalancer.errors import LiquidityExhausted, NoRoute
+from rebalancer.plan.route import PoolHop
 from rebalancer.pools import Pool
 from rebalancer.pools.model import check_amount
 from rebalancer.pools.uniswap_v3_math import PIPS
 
-__all__ = ["Leg", "Split", "best_split"]
+__all__ = ["Leg", "Split", "best_split", "hops", "pools_after"]
 
 _WORST_FALL = 1e-6
 """Prices are looked for down to this part of the best one; no sale worth making goes further."""
@@ -102,6 +103,39 @@ def best_split(
             break
         best = smaller
     return best
+
+
+def pools_after(pools: Sequence[Pool], legs: Sequence[Leg]) -> tuple[Pool, ...]:
+    """The pools once these legs have traded on them."""
+    traded = {leg.pool.address: leg.pool_after for leg in legs}
+    return tuple(traded.get(pool.address, pool) for pool in pools)
+
+
+def hops(splits: Sequence[Split]) -> list[PoolHop]:
+    """Sales one after another as the executor makes them, every result sent on at once.
+
+    Of all hops that sell a token, the last sells all that is left of it, so that the route also
+    holds when a little more or less has arrived than was planned. A token that is only passed
+    through is used up within its own sale.
+    """
+    sold = {split.token_in for split in splits}
+    found: list[PoolHop] = []
+    last: dict[tuple[int, str], int] = {}
+    for number, split in enumerate(splits):
+        for leg in split.legs:
+            last[-1 if leg.token_in in sold else number, leg.token_in] = len(found)
+            found.append(
+                PoolHop(
+                    leg.amount_in_raw,
+                    leg.token_in,
+                    leg.pool.address,
+                    zero_for_one=leg.token_in == leg.pool.tokens[0].address,
+                    to_caller=leg.token_out == split.token_out,
+                )
+            )
+    for at in last.values():
+        found[at] = replace(found[at], amount_in_raw=0)
+    return found
 
 
 def _with_a_leg_less(split: Split) -> list[Split]:
