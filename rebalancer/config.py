@@ -61,6 +61,7 @@ DEFAULT_FILE = Path("rebalancer.toml")
 
 _PREFIX = "REBALANCER_"
 _SPLIT = "__"
+_SECTIONS = ("wallet", "keeper")
 _ENV_ONLY = "keystore_password"
 _SHOWN_CHARACTERS = 60
 _GWEI = 10**9
@@ -121,7 +122,7 @@ class AccountSettings(_Section):
         default=None,
         description="Encrypted JSON keystore of the account; without one, on chain 31337 alone, "
         "the local chain's account `devnet_account` acts.",
-        examples=["keys/keeper.json"],
+        examples=["keys/account.json"],
     )
     keystore_password: SecretStr | None = Field(
         default=None,
@@ -131,7 +132,7 @@ class AccountSettings(_Section):
     keystore_password_file: _Path | None = Field(
         default=None,
         description="File whose first line is the password of the keystore.",
-        examples=["/run/secrets/keeper-password"],
+        examples=["/run/secrets/keystore-password"],
     )
     devnet_account: _Int = Field(
         default=0,
@@ -393,12 +394,12 @@ def _explained(error: ValidationError, sources: Sequence[_Source]) -> ConfigErro
     path = [part for part in wrong["loc"] if isinstance(part, str)]
     settings = {setting.name: setting for setting in describe()}
     # Deeper parts of a location are pydantic's, such as the branch of a union.
-    while len(path) > 2 or (len(path) == 2 and path[0] not in ("keeper", "wallet")):
+    while len(path) > 2 or (len(path) == 2 and path[0] not in _SECTIONS):
         path.pop()
     source = next(source for source in sources if source.says(path))
     name = ".".join(path)
     if wrong["type"] == "extra_forbidden":
-        return ConfigError(name, source.where, _unknown(name, [*settings]))
+        return ConfigError(name, source.where, _unknown(name, [*settings, *_SECTIONS]))
     if name not in settings:
         return ConfigError(name, source.where, f"it must be a section: [{name}]")
     setting = settings[name]

@@ -1,0 +1,242 @@
+"""Settings: which source wins, and the sentence each mistake gets."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from rebalancer.config import Settings, describe, load_settings
+from rebalancer.errors import ConfigError
+
+VAULT = "0x6c9fc64a53c1b71fb3f9af64d1ae3a4931a5f4e9"
+SECRET = "0ld-k3y"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder and an environment without settings."""
+    monkeypatch.chdir(tmp_path)
+    for name in os.environ:
+        if name.upper().startswith("REBALANCER_"):
+            monkeypatch.delenv(name)
+    return tmp_path
+
+
+def toml(text: str) -> None:
+    Path("rebalancer.toml").write_text(text)
+
+
+def refused(**overrides: Any) -> ConfigError:
+    with pytest.raises(ConfigError) as caught:
+        load_settings(overrides=overrides)
+    message = str(caught.value)
+    assert message.endswith(".")
+    assert "\n" not in message
+    return caught.value
+
+
+# What is refused
+
+
+def test_file_asked_for_and_absent_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^mine\.toml: there is no such file"):
+        load_settings(Path("mine.toml"))
+
+
+def test_file_that_is_not_toml_is_refused_with_its_line() -> None:
+    toml("chain_id = 1\nrpc_url =\n")
+    assert re.match(r"rebalancer\.toml: it is not TOML: .*line 2", str(refused()))
+
+
+def test_file_that_is_not_text_is_refused() -> None:
+    Path("rebalancer.toml").write_bytes(b"\xff\xfe")
+    assert "cannot be read as text" in str(refused())
+
+
+def test_env_file_with_a_broken_line_is_refused_with_its_number() -> None:
+    Path(".env").write_text("REBALANCER_CHAIN_ID=1\nwhat is this\n")
+    assert str(refused()).startswith(".env: line 2 is not NAME=value")
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("chian_id = 1", "chian_id in rebalancer.toml: there is no such setting; the nearest is chain_id."),
+        ("[keeper]\npol_seconds = 1", "keeper.pol_seconds in rebalancer.toml: there is no such setting; the nearest is keeper.poll_seconds."),
+        ("[kepeer]\npoll_seconds = 1", "kepeer in rebalancer.toml: there is no such setting; the nearest is keeper."),
+        ("keeper = 5", "keeper in rebalancer.toml: it must be a section: [keeper]."),
+        ("chain_id = 'main'", "chain_id in rebalancer.toml: 'main' will not do: it must be a valid integer, unable to parse string as an integer; for example 31337."),
+        ("chain_id = true", "chain_id in rebalancer.toml: True will not do: it must be a number, not true or false; for example 31337."),
+        ("chain_id = 0", "chain_id in rebalancer.toml: 0 will not do: it must be greater than or equal to 1; for example 31337."),
+        ("[keeper]\npoll_seconds = -1", "keeper.poll_seconds in rebalancer.toml: -1 will not do: it must be greater than 0; for example 2.0."),
+        ("[keeper]\npoll_seconds = nan", "keeper.poll_seconds in rebalancer.toml: nan will not do: it must be less than or equal to 3600"),
+        ("[keeper]\nmax_fee_gwei = 'cheap'", "keeper.max_fee_gwei in rebalancer.toml: 'cheap' will not do: it must be a valid decimal; for example 100."),
+        ("[keeper]\nmax_failures_in_a_row = 0", "keeper.max_failures_in_a_row in rebalancer.toml: 0 will not do"),
+        ("[keeper]\nkeystore = 5", "keeper.keystore in rebalancer.toml: 5 will not do"),
+        ("[wallet]\ndevnet_account = 20", "wallet.devnet_account in rebalancer.toml: 20 will not do: it must be less than 20"),
+        ("log_level = 'loud'", "log_level in rebalancer.toml: 'loud' will not do: it must be 'debug', 'info', 'warning' or 'error'"),
+        ("vaults = ['0x12']", "vaults in rebalancer.toml: '0x12' will not do: it must be an address: 0x and 40 hexadecimal digits; for example ["),
+        ("vaults = 5", "vaults in rebalancer.toml: 5 will not do"),
+        ("[keeper]\nkeystore_password = 'x'", "keeper.keystore_password in rebalancer.toml: passwords do not belong in this file; set REBALANCER_KEEPER__KEYSTORE_PASSWORD instead."),
+    ],
+)  # fmt: skip
+def test_bad_toml_is_refused_in_one_sentence(text: str, sentence: str) -> None:
+    toml(text)
+    assert str(refused()).startswith(sentence)
+
+
+def test_mistyped_checksum_is_refused() -> None:
+    toml('vaults = ["0x6C9FC64A53c1b71FB3f9Af64d1ae3A4931A5f4E8"]')
+    assert "a character is mistyped" in str(refused())
+
+
+def test_bad_variable_is_refused_by_its_own_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REBALANCER_KEEPER__POLL_SECONDS", "soon")
+    assert str(refused()) == (
+        "REBALANCER_KEEPER__POLL_SECONDS in the environment: 'soon' will not do: it must be a "
+        "valid number, unable to parse string as a number; for example 2.0."
+    )
+    monkeypatch.setenv("REBALANCER_KEEPER__POLL_SECONDS", "")
+    Path(".env").write_text(f"REBALANCER_VAULTS={VAULT},0x1\n")
+    error = refused()
+    assert str(error).startswith("REBALANCER_VAULTS in .env: '0x1' will not do")
+    assert str(error).endswith(f"for example {VAULT}.")
+
+
+@pytest.mark.parametrize("file", [False, True])
+def test_unknown_variable_is_refused_with_the_nearest(
+    monkeypatch: pytest.MonkeyPatch, file: bool
+) -> None:
+    if file:
+        Path(".env").write_text("REBALANCER_KEEPER_POLL_SECONDS=3\n")
+    else:
+        monkeypatch.setenv("REBALANCER_KEEPER_POLL_SECONDS", "3")
+    error = refused()
+    assert error.where == ("in .env" if file else "in the environment")
+    assert "the nearest is REBALANCER_KEEPER__POLL_SECONDS" in str(error)
+
+
+def test_bad_option_is_refused_before_what_it_overrules() -> None:
+    toml("chain_id = 0")
+    error = refused(chain_id=-5)
+    assert (error.setting, error.where) == ("chain_id", "on the command line")
+    assert "-5" in str(error)
+
+
+@pytest.mark.parametrize("url", [f"node/{SECRET}", f"ftp://node/{SECRET}", f"http:///{SECRET}"])
+def test_bad_url_is_refused_without_being_shown(url: str) -> None:
+    error = refused(rpc_url=url)
+    assert "must start with http:// or https://" in str(error)
+    assert SECRET not in str(error)
+    assert error.__cause__ is None
+    assert error.__suppress_context__
+
+
+# What is taken
+
+
+def test_nothing_said_gives_the_defaults() -> None:
+    settings = load_settings()
+    assert settings == Settings()
+    assert settings.chain_id == 31337
+    assert settings.rpc_url.get_secret_value() == "http://127.0.0.1:8545"
+    assert settings.keeper.fee_cap_wei == 100 * 10**9
+
+
+def test_option_beats_environment_beats_env_file_beats_toml(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    toml("chain_id = 1\nlog_level = 'error'\n[keeper]\npoll_seconds = 1\nmax_failures_in_a_row = 1")
+    assert load_settings().chain_id == 1
+    Path(".env").write_text("REBALANCER_CHAIN_ID=2\nREBALANCER_KEEPER__POLL_SECONDS=2\nOTHER=x\n")
+    assert load_settings().chain_id == 2
+    monkeypatch.setenv("REBALANCER_CHAIN_ID", "3")
+    assert load_settings().chain_id == 3
+    settings = load_settings(overrides={"chain_id": 4, "keeper.poll_seconds": None})
+
+    assert settings.chain_id == 4
+    assert settings.log_level == "error"
+    assert (settings.keeper.poll_seconds, settings.keeper.max_failures_in_a_row) == (2, 1)
+
+
+def test_settings_are_frozen() -> None:
+    settings = load_settings()
+    with pytest.raises(ValidationError):
+        settings.chain_id = 1
+    with pytest.raises(ValidationError):
+        settings.keeper.poll_seconds = 1
+
+
+def test_values_are_parsed_once_and_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
+    checksummed = "0x6C9FC64A53c1b71FB3f9Af64d1ae3A4931A5f4E9"
+    monkeypatch.setenv("REBALANCER_VAULTS", f" {checksummed} , 0x{'ab' * 20},")
+    monkeypatch.setenv("REBALANCER_KEEPER__MAX_FEE_GWEI", "0.1")
+    monkeypatch.setenv("rebalancer_keeper__keystore", "~/key.json")
+    settings = load_settings()
+
+    assert settings.vaults == (VAULT, "0x" + "ab" * 20)
+    assert settings.keeper.max_fee_gwei == Decimal("0.1")
+    assert settings.keeper.fee_cap_wei == 100_000_000
+    assert settings.keeper.keystore == Path.home() / "key.json"
+
+
+def test_secrets_are_kept_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    url = f"https://user:{SECRET}@node.example:8545/v3/{SECRET}?key={SECRET}"
+    Path(".env").write_text(f"REBALANCER_KEEPER__KEYSTORE_PASSWORD='{SECRET}'\n")
+    monkeypatch.setenv("REBALANCER_RPC_URL", url)
+    settings = load_settings()
+
+    assert settings.rpc_url.get_secret_value() == url
+    assert settings.keeper.keystore_password is not None
+    assert settings.keeper.keystore_password.get_secret_value() == SECRET
+    for shown in (repr(settings), str(settings), settings.model_dump_json(), f"{settings.rpc_url}"):
+        assert SECRET not in shown
+    assert "https://node.example:8545" in repr(settings)
+
+
+# What is written down of them
+
+
+def test_example_toml_lists_every_setting_at_its_default(repo_root: Path) -> None:
+    text = (repo_root / "rebalancer.example.toml").read_text()
+    assert tomllib.loads(text) == {"wallet": {}, "keeper": {}}
+    listed = tomllib.loads(re.sub(r"(?m)^#(?=\w)", "", text))
+    names = {
+        f"{section}.{name}" if isinstance(content, dict) else section
+        for section, content in listed.items()
+        for name in (content if isinstance(content, dict) else [""])
+    }
+    assert names == {one.name for one in describe() if not one.name.endswith("_password")}
+
+    toml(re.sub(r"(?m)^#(?=\w)", "", text))
+    assert _without_examples(load_settings()) == _without_examples(Settings())
+
+
+def test_example_env_lists_every_variable_at_its_default(repo_root: Path) -> None:
+    text = (repo_root / ".env.example").read_text()
+    listed = re.findall(r"(?m)^#(REBALANCER_\w+)=", text)
+    assert listed == [one.variable for one in describe()]
+
+    Path(".env").write_text(re.sub(r"(?m)^#(?=\w)", "", text))
+    assert _without_examples(load_settings()) == _without_examples(Settings())
+
+
+def test_every_setting_is_described() -> None:
+    for setting in describe():
+        assert setting.description.endswith(".")
+        assert setting.example
+
+
+def _without_examples(settings: Settings) -> dict[str, Any]:
+    """The settings that have a default: the example files show an example of the others."""
+    flat = settings.model_dump(exclude={"vaults"})
+    for section in ("wallet", "keeper"):
+        del flat[section]["keystore"], flat[section]["keystore_password_file"]
+    return flat
