@@ -1,0 +1,617 @@
+"""What do people do with a vault, and what came of it?
+
+Each function is one thing a person does from a wallet: it looks, checks, refuses with numbers before
+anything is sent, grants exactly the allowance that is needed, acts, and tells from the receipt what
+happened. If the action itself is refused after allowances were granted, they are taken back.
+
+Amounts are raw units, sequences are in basket order, addresses lower case. `ETH` stands for native
+money where a token is asked for, as in the Zap contract.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rebalancer.chain.abi import Contract, decode_logs, interface
+from rebalancer.chain.receipt import Receipt
+from rebalancer.chain.rpc import Rpc
+from rebalancer.chain.snapshot import read_block
+from rebalancer.deploy import Role, System, VaultSpec, assign_vault_roles, create_vault
+from rebalancer.errors import (
+    AssetCountOutOfRange,
+    BalanceTooLow,
+    BandOutOfRange,
+    ContractMissing,
+    ContractReverted,
+    NothingAsked,
+    NotPermitted,
+    RebalancerError,
+    SeedTooSmall,
+    TargetsDoNotSumToOne,
+)
+from rebalancer.pools import Pool
+from rebalancer.send.wallet import Wallet
+from rebalancer.units import BPS, E18, YEAR_SECONDS, div_up, mul_div_down, mul_div_up
+
+__all__ = [
+    "ETH",
+    "MAX_ASSETS",
+    "MAX_BAND_BPS",
+    "MINIMUM_SHARES",
+    "MIN_ASSETS",
+    "Claimed",
+    "DepositedInKind",
+    "DepositedToken",
+    "TargetsSet",
+    "VaultCreated",
+    "WithdrawnInKind",
+    "WithdrawnToken",
+    "check_weights",
+    "claim",
+    "deposit_in_kind",
+    "deposit_token",
+    "new_vault",
+    "set_targets",
+    "withdraw_in_kind",
+    "withdraw_token",
+]
+
+ETH = "0x" + 40 * "0"
+"""Zap.ETH: what stands for native money where a token is asked for."""
+
+MIN_ASSETS, MAX_ASSETS = 2, 16
+"""ConfigStore.MIN_ASSETS and MAX_ASSETS."""
+
+MAX_BAND_BPS = 5_000
+"""ConfigStore.MAX_BAND_BPS; a band must also be above the policy's dust."""
+
+MINIMUM_SHARES = 10**6
+"""BasketVault.MINIMUM_SHARES: locked at creation, so there must be more."""
+
+_DEADLINE_SECONDS = 1_200
+"""How long a zap may wait to be mined: its prices are old by then."""
+
+_TOLERANCE_BPS = 10
+"""By how much an in-kind amount may move until it is mined, unless told otherwise: fees accrue, others trade."""
+
+
+@dataclass(frozen=True, slots=True)
+class DepositedInKind:
+    """Shares minted for `amounts` of every asset. `gas_used` is of the deposit itself."""
+
+    vault: str
+    shares: int
+    amounts: tuple[int, ...]
+    transaction_hash: str
+    block_number: int
+    gas_used: int
+
+
+@dataclass(frozen=True, slots=True)
+class DepositedToken:
+    """Shares minted for one token. `amounts` are what the vault took of each asset.
+
+    `expected_shares` is what the prices it was planned at promised; `returned` is what came back of
+    each token (`ETH` for native money).
+    """
+
+    vault: str
+    token: str
+    amount_raw: int
+    expected_shares: int
+    shares: int
+    amounts: tuple[int, ...]
+    returned: Mapping[str, int]
+    transaction_hash: str
+    block_number: int
+    gas_used: int
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawnInKind:
+    """Shares redeemed for `amounts` of every asset; `claims` is the part of each token that could not be sent."""
+
+    vault: str
+    shares: int
+    amounts: tuple[int, ...]
+    claims: Mapping[str, int]
+    transaction_hash: str
+    block_number: int
+    gas_used: int
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawnToken:
+    """Shares redeemed for `amount_raw` of one token; `returned` is what came of other tokens beside it."""
+
+    vault: str
+    token: str
+    shares: int
+    expected_raw: int
+    amount_raw: int
+    returned: Mapping[str, int]
+    transaction_hash: str
+    block_number: int
+    gas_used: int
+
+
+@dataclass(frozen=True, slots=True)
+class TargetsSet:
+    """New targets: in force, or scheduled to be set by the same call from `executable_at` (unix seconds) on.
+
+    Without a transaction hash nothing was sent: they are scheduled already and it is too early.
+    """
+
+    vault: str
+    in_force: bool
+    executable_at: int | None
+    transaction_hash: str | None
+    gas_used: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A token that could not be sent, collected."""
+
+    vault: str
+    token: str
+    amount_raw: int
+    transaction_hash: str
+    gas_used: int
+
+
+@dataclass(frozen=True, slots=True)
+class VaultCreated:
+    """A vault made, seeded and handed to its roles."""
+
+    vault: str
+    shares: int
+
+
+# In kind
+
+
+def deposit_in_kind(
+    wallet: Wallet, vault: str, shares: int, max_extra_bps: int = _TOLERANCE_BPS
+) -> DepositedInKind:
+    """Mint exactly `shares` for the same part of every asset, at most `max_extra_bps` above its present price.
+
+    Raises:
+        NothingAsked, BalanceTooLow: nothing was sent.
+        ContractReverted: the vault or a token refuses; allowances are taken back.
+        As `Wallet.send`.
+    """
+    contract = interface("BasketVault").at(vault)
+    if shares <= 0:
+        raise NothingAsked("shares to deposit for")
+    tokens = _tokens(wallet.rpc, contract)
+    asked = contract.call(wallet.rpc, "previewMintInKind", shares)
+    most = [mul_div_up(amount, BPS + max_extra_bps, BPS) for amount in asked]
+    for token, amount in zip(tokens, asked, strict=True):
+        _check_balance(wallet, token, amount)
+    with _allowances(wallet, contract.address, dict(zip(tokens, most, strict=True))):
+        receipt = wallet.transact(contract, "mintInKind", shares, wallet.address, most)
+    minted = _event(receipt, contract, "MintedInKind")
+    return DepositedInKind(
+        contract.address,
+        minted["shares"],
+        tuple(minted["amounts"]),
+        receipt.transaction_hash,
+        receipt.block_number,
+        receipt.gas_used,
+    )
+
+
+def withdraw_in_kind(
+    wallet: Wallet, vault: str, shares: int, max_less_bps: int = _TOLERANCE_BPS
+) -> WithdrawnInKind:
+    """Redeem `shares` for the same part of every asset, at most `max_less_bps` below its present worth.
+
+    A token that cannot be sent becomes a claim. Needs no price, no role and nobody's leave.
+
+    Raises:
+        NothingAsked, BalanceTooLow: nothing was sent.
+        As `Wallet.send`.
+    """
+    contract = interface("BasketVault").at(vault)
+    if shares <= 0:
+        raise NothingAsked("shares to withdraw")
+    _tokens(wallet.rpc, contract)
+    _check_balance(wallet, contract.address, shares)
+    given = contract.call(wallet.rpc, "previewRedeemInKind", shares)
+    least = [mul_div_down(amount, BPS - max_less_bps, BPS) for amount in given]
+    receipt = wallet.transact(
+        contract, "redeemInKind", shares, wallet.address, wallet.address, least
+    )
+    redeemed = _event(receipt, contract, "RedeemedInKind")
+    claims = {
+        event.values["token"]: event.values["amountRaw"]
+        for event in decode_logs(receipt.logs, contract.interface)
+        if event.name == "ClaimOpened"
+    }
+    return WithdrawnInKind(
+        contract.address,
+        redeemed["shares"],
+        tuple(redeemed["amounts"]),
+        claims,
+        receipt.transaction_hash,
+        receipt.block_number,
+        receipt.gas_used,
+    )
+
+
+def claim(wallet: Wallet, vault: str, token: str) -> Claimed:
+    """Collect a token that could not be sent when shares were redeemed.
+
+    Raises:
+        NothingAsked: there is no such claim.
+        ContractReverted: the token still cannot be sent.
+        As `Wallet.send`.
+    """
+    contract = interface("BasketVault").at(vault)
+    token = token.lower()
+    if contract.call(wallet.rpc, "claimable", wallet.address, token) == 0:
+        raise NothingAsked(f"{wallet.address}'s claim on {_symbol(wallet.rpc, token)}")
+    receipt = wallet.transact(contract, "claim", token, wallet.address)
+    claimed = _event(receipt, contract, "Claimed")
+    return Claimed(
+        contract.address, token, claimed["amountRaw"], receipt.transaction_hash, receipt.gas_used
+    )
+
+
+# One token
+
+
+def deposit_token(
+    wallet: Wallet,
+    system: System,
+    vault: str,
+    token: str,
+    amount_raw: int,
+    pools: Sequence[Pool],
+    slippage_bps: int,
+) -> DepositedToken:
+    """Deposit one token, or `ETH`, through the zap: swap it so that most shares come out, and mint them.
+
+    What comes out is fixed by the pools' exact prices; `slippage_bps` is how much less is accepted
+    when others trade in between. What is not needed comes back in the same transaction.
+
+    Raises:
+        NothingAsked, BalanceTooLow, NoRoute, DepositTooSmall: nothing was sent.
+        ContractReverted: the zap, the vault or a token refuses; the allowance is taken back.
+        As `Wallet.send`.
+    """
+    from rebalancer.plan.zap import Books, plan_zap_in  # scipy takes its time to load
+
+    zap, contract = interface("Zap").at(system.zap), interface("BasketVault").at(vault)
+    token = token.lower()
+    if amount_raw <= 0:
+        raise NothingAsked("the token to deposit")
+    paid = zap.call(wallet.rpc, "WETH") if token == ETH else token
+    tokens = _tokens(wallet.rpc, contract)
+    held, supply = _books(wallet.rpc, contract)
+    if token != ETH:
+        _check_balance(wallet, token, amount_raw)
+    found = plan_zap_in(Books(tokens, held, supply), pools, paid, amount_raw)
+    arguments = (
+        contract.address,
+        token,
+        amount_raw,
+        found.swapped_raw,
+        mul_div_down(found.shares, BPS - slippage_bps, BPS),
+        wallet.address,
+        _now(wallet.rpc) + _DEADLINE_SECONDS,
+        found.route,
+    )
+    value_wei = amount_raw if token == ETH else 0
+    needed = {} if token == ETH else {token: amount_raw}
+    with _allowances(wallet, zap.address, needed):
+        receipt = wallet.transact(zap, "zapIn", arguments, value_wei=value_wei)
+    return DepositedToken(
+        contract.address,
+        token,
+        amount_raw,
+        found.shares,
+        _event(receipt, zap, "ZappedIn")["shares"],
+        tuple(_event(receipt, contract, "MintedInKind")["amounts"]),
+        _received(receipt, zap.address, wallet.address, paid if token == ETH else None),
+        receipt.transaction_hash,
+        receipt.block_number,
+        receipt.gas_used,
+    )
+
+
+def withdraw_token(
+    wallet: Wallet,
+    system: System,
+    vault: str,
+    token: str,
+    shares: int,
+    pools: Sequence[Pool],
+    slippage_bps: int,
+) -> WithdrawnToken:
+    """Redeem shares to one token, or `ETH`, through the zap; at most `slippage_bps` less than now promised.
+
+    Raises:
+        NothingAsked, BalanceTooLow, NoRoute: nothing was sent.
+        ContractReverted: the zap, the vault or a token refuses; the allowance is taken back.
+        As `Wallet.send`.
+    """
+    from rebalancer.plan.zap import Books, plan_zap_out  # scipy takes its time to load
+
+    zap, contract = interface("Zap").at(system.zap), interface("BasketVault").at(vault)
+    token = token.lower()
+    if shares <= 0:
+        raise NothingAsked("shares to withdraw")
+    got = zap.call(wallet.rpc, "WETH") if token == ETH else token
+    tokens = _tokens(wallet.rpc, contract)
+    _check_balance(wallet, contract.address, shares)
+    held, supply = _books(wallet.rpc, contract)
+    deadline = _now(wallet.rpc) + _DEADLINE_SECONDS
+    # The fee dilutes shares until this is mined; amounts must not be planned that are no longer there.
+    fee_bps = contract.call(wallet.rpc, "fee")[2]
+    latest_supply = supply + div_up(supply * fee_bps * 2 * _DEADLINE_SECONDS, YEAR_SECONDS * BPS)
+    given = Books(tokens, held, latest_supply).given_raw(shares)
+    found = plan_zap_out(tokens, given, pools, got)
+    arguments = (
+        contract.address,
+        shares,
+        token,
+        mul_div_down(found.amount_out_raw, BPS - slippage_bps, BPS),
+        wallet.address,
+        deadline,
+        found.route,
+    )
+    with _allowances(wallet, zap.address, {contract.address: shares}):
+        receipt = wallet.transact(zap, "zapOut", arguments)
+    came = _received(receipt, zap.address, wallet.address, got if token == ETH else None)
+    return WithdrawnToken(
+        contract.address,
+        token,
+        shares,
+        found.amount_out_raw,
+        _event(receipt, zap, "ZappedOut")["amount"],
+        {other: amount for other, amount in came.items() if other != token},
+        receipt.transaction_hash,
+        receipt.block_number,
+        receipt.gas_used,
+    )
+
+
+# Curator and owner
+
+
+def set_targets(
+    wallet: Wallet, vault: str, targets_e18: Sequence[int], bands_bps: Sequence[int]
+) -> TargetsSet:
+    """Replace targets and bands, at once or, for whoever must wait, by a schedule.
+
+    Asked again with the same numbers, it finishes what it scheduled once the delay is over.
+
+    Raises:
+        AssetCountOutOfRange, TargetsDoNotSumToOne, BandOutOfRange, NotPermitted: nothing was sent.
+        ContractReverted: the vault refuses.
+        As `Wallet.send`.
+    """
+    contract = interface("BasketVault").at(vault)
+    tokens = _tokens(wallet.rpc, contract)
+    for what, numbers in (("targets", targets_e18), ("bands", bands_bps)):
+        if len(numbers) != len(tokens):
+            raise AssetCountOutOfRange(what, len(numbers), len(tokens), len(tokens))
+    check_weights(tokens, targets_e18, bands_bps, contract.call(wallet.rpc, "policy")[4])
+
+    data = contract.data("setTargets", list(targets_e18), list(bands_bps))
+    manager = interface("AccessManager").at(contract.call(wallet.rpc, "authority"))
+    selector = contract.interface.functions["setTargets"].selector
+    immediate, delay = manager.call(
+        wallet.rpc, "canCall", wallet.address, contract.address, selector
+    )
+    if not immediate and not delay:
+        raise NotPermitted(wallet.address, "setTargets", contract.address)
+    if not immediate:
+        call = wallet.address, contract.address, bytes.fromhex(data.removeprefix("0x"))
+        operation = manager.call(wallet.rpc, "hashOperation", *call)
+        executable_at = manager.call(wallet.rpc, "getSchedule", operation)
+        if executable_at == 0:
+            receipt = wallet.transact(manager, "schedule", *call[1:], 0)
+            executable_at = _event(receipt, manager, "OperationScheduled")["schedule"]
+            return TargetsSet(
+                contract.address, False, executable_at, receipt.transaction_hash, receipt.gas_used
+            )
+        if executable_at > _now(wallet.rpc):
+            return TargetsSet(contract.address, False, executable_at, None, 0)
+    receipt = wallet.send(contract.address, data)
+    return TargetsSet(contract.address, True, None, receipt.transaction_hash, receipt.gas_used)
+
+
+def new_vault(wallet: Wallet, system: System, spec: VaultSpec) -> VaultCreated:
+    """Make a vault from a specification, seed it from the wallet's tokens, and hand it to its roles.
+
+    Raises:
+        AssetCountOutOfRange, TargetsDoNotSumToOne, BandOutOfRange, SeedTooSmall, BalanceTooLow,
+        NotPermitted: nothing was sent.
+        ContractReverted: the configuration, a price or a token is refused; allowances are taken back.
+        As `Wallet.send`.
+    """
+    if not MIN_ASSETS <= len(spec.assets) <= MAX_ASSETS:
+        raise AssetCountOutOfRange("assets", len(spec.assets), MIN_ASSETS, MAX_ASSETS)
+    check_weights(
+        [asset.token for asset in spec.assets],
+        [asset.target_e18 for asset in spec.assets],
+        [asset.band_bps for asset in spec.assets],
+        spec.policy.dust_bps,
+    )
+    if spec.initial_shares <= MINIMUM_SHARES or not any(spec.seed_amounts):
+        raise SeedTooSmall(spec.initial_shares, MINIMUM_SHARES)
+    manager = interface("AccessManager").at(system.authority)
+    if not manager.call(wallet.rpc, "hasRole", Role.ADMIN.value, wallet.address)[0]:
+        raise NotPermitted(wallet.address, "setTargetFunctionRole", manager.address)
+    _rehearse(wallet, system, spec)
+    for asset, amount in zip(spec.assets, spec.seed_amounts, strict=True):
+        _check_balance(wallet, asset.token, amount)
+    try:
+        vault = create_vault(wallet, system, spec)
+    except RebalancerError:
+        _take_back(wallet, system.factory, [asset.token for asset in spec.assets])
+        raise
+    assign_vault_roles(wallet, system.authority, vault)
+    shares = interface("BasketVault").at(vault).call(wallet.rpc, "balanceOf", wallet.address)
+    return VaultCreated(vault.lower(), shares)
+
+
+def check_weights(
+    names: Sequence[str], targets_e18: Sequence[int], bands_bps: Sequence[int], dust_bps: int
+) -> None:
+    """Targets sum to exactly 1e18, and each band is above dust and at most half.
+
+    Raises:
+        TargetsDoNotSumToOne, BandOutOfRange: they do not, or are not.
+    """
+    for name, band in zip(names, bands_bps, strict=True):
+        if not dust_bps < band <= MAX_BAND_BPS:
+            raise BandOutOfRange(name, band, dust_bps + 1, MAX_BAND_BPS)
+    if sum(targets_e18) != E18:
+        raise TargetsDoNotSumToOne(sum(targets_e18))
+
+
+def _rehearse(wallet: Wallet, system: System, spec: VaultSpec) -> None:
+    """Ask the factory for the vault without a seed: it must be refused for that, and for nothing else.
+
+    Raises:
+        ContractReverted: something about the configuration, with its error and numbers.
+    """
+    seedless = replace(spec, seed_amounts=(0,) * len(spec.seed_amounts))
+    try:
+        create_vault(_Rehearsal(wallet.rpc, wallet.address), system, seedless)
+    except ContractReverted as refusal:
+        if refusal.error != "NothingHeld":
+            raise
+
+
+@dataclass(frozen=True)
+class _Rehearsal:
+    """A `deploy.Transactor` that only asks what would happen."""
+
+    rpc: Rpc
+    address: str
+
+    def transact(
+        self,
+        contract: Contract,
+        function: str,
+        *args: Any,
+        value_wei: int = 0,  # noqa: ARG002 (a Transactor's)
+    ) -> Receipt:
+        contract.call(self.rpc, function, *args, sender=self.address)
+        raise AssertionError(f"{function} without a seed was not refused")
+
+    def deploy(self, name: str, *args: Any) -> Contract:  # noqa: ARG002 (a Transactor's)
+        raise AssertionError(f"{name} is not deployed in a rehearsal")
+
+
+# What all of them need
+
+
+def _tokens(rpc: Rpc, vault: Contract) -> tuple[str, ...]:
+    """The basket's tokens.
+
+    Raises:
+        ContractMissing: there is no vault at this address.
+    """
+    return tuple(asset[0] for asset in vault.call(rpc, "assets"))
+
+
+def _books(rpc: Rpc, vault: Contract) -> tuple[tuple[int, ...], int]:
+    """What the vault holds, and its supply with the fee's shares, at one block."""
+    block = read_block(rpc).hash
+    held = vault.call(rpc, "held", block=block)
+    return tuple(held), vault.call(rpc, "totalSupply", block=block)
+
+
+def _check_balance(wallet: Wallet, token: str, needed_raw: int) -> None:
+    """Make sure the wallet has what it wants to give.
+
+    Raises:
+        BalanceTooLow: it has not.
+    """
+    contract = interface("IERC20Metadata").at(token)
+    balance_raw = contract.call(wallet.rpc, "balanceOf", wallet.address)
+    if balance_raw < needed_raw:
+        raise BalanceTooLow(
+            wallet.address,
+            token,
+            _symbol(wallet.rpc, token),
+            contract.call(wallet.rpc, "decimals"),
+            needed_raw,
+            balance_raw,
+        )
+
+
+@contextmanager
+def _allowances(wallet: Wallet, spender: str, needed_raw: Mapping[str, int]) -> Iterator[None]:
+    """Grant what is needed, and take it back if what it was granted for is refused."""
+    try:
+        for token, amount in needed_raw.items():
+            _allow(wallet, token, spender, amount)
+        yield
+    except RebalancerError:
+        _take_back(wallet, spender, needed_raw)
+        raise
+
+
+def _allow(wallet: Wallet, token: str, spender: str, needed_raw: int) -> None:
+    contract = interface("IERC20Metadata").at(token)
+    allowed_raw = contract.call(wallet.rpc, "allowance", wallet.address, spender)
+    if allowed_raw >= needed_raw:
+        return
+    if allowed_raw:
+        # USDT refuses to change an allowance that is not 0.
+        wallet.transact(contract, "approve", spender, 0)
+    wallet.transact(contract, "approve", spender, needed_raw)
+
+
+def _take_back(wallet: Wallet, spender: str, tokens: Iterable[str]) -> None:
+    """Set allowances to 0, as far as that can be done: the error that led here is the one to tell."""
+    for token in tokens:
+        contract = interface("IERC20Metadata").at(token)
+        with suppress(RebalancerError):
+            if contract.call(wallet.rpc, "allowance", wallet.address, spender):
+                wallet.transact(contract, "approve", spender, 0)
+
+
+def _symbol(rpc: Rpc, token: str) -> str:
+    """A token's symbol, or its address where it does not tell one as everybody does."""
+    try:
+        return str(interface("IERC20Metadata").at(token).call(rpc, "symbol"))
+    except (ContractMissing, ContractReverted):
+        return token
+
+
+def _now(rpc: Rpc) -> int:
+    """The time of the block a transaction would be mined in now, as well as the node can tell."""
+    pending = rpc.call("eth_getBlockByNumber", "pending", False)
+    return int(pending["timestamp"], 16) if pending else read_block(rpc).timestamp
+
+
+def _event(receipt: Receipt, contract: Contract, name: str) -> Mapping[str, Any]:
+    """What a contract told of what it did, in the one event of that name."""
+    return next(
+        event.values
+        for event in decode_logs(receipt.logs, contract.interface)
+        if event.name == name and event.address == contract.address
+    )
+
+
+def _received(receipt: Receipt, payer: str, payee: str, unwrapped: str | None) -> dict[str, int]:
+    """What a contract paid to an account, by token; unwrapped native money counts as `ETH`."""
+    paid: dict[str, int] = {}
+    for event in decode_logs(receipt.logs, interface("IERC20Metadata"), interface("WETH9")):
+        told = event.values
+        if event.name == "Transfer" and (told["from"], told["to"]) == (payer, payee):
+            paid[event.address] = paid.get(event.address, 0) + told["value"]
+        elif event.name == "Withdrawal" and (event.address, told["src"]) == (unwrapped, payer):
+            paid[ETH] = paid.get(ETH, 0) + told["wad"]
+    return paid

@@ -1,0 +1,320 @@
+"""Which swaps turn one token into a basket's shares, and shares back into one token?
+
+Pure. What goes in is the vault's books and the pools at one block, what comes out is the route and,
+to the unit, what the Zap contract does with it as long as nobody trades in between.
+
+A deposit buys, for S shares, of every asset what the vault asks for S shares. What that costs rises
+with S, so there is a largest S that the amount pays for. Assets are bought one after another, each
+at the prices the one before left behind: they may share pools, and the chain does it in this order.
+
+Sequences are in basket order, amounts raw units, tokens lower-case addresses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from scipy.optimize import brentq
+
+from rebalancer.errors import BadPlanInput, DepositTooSmall, NoRoute
+from rebalancer.plan.route import PoolHop, encode
+from rebalancer.plan.split import Leg, Split, best_split
+from rebalancer.pools import Pool
+from rebalancer.pools.model import check_amount
+from rebalancer.units import mul_div_down, mul_div_up
+
+__all__ = ["Books", "ZapIn", "ZapOut", "plan_zap_in", "plan_zap_out"]
+
+_PRECISION = 10**12
+"""Shares are found to one part in this many; what a closer look would add is less than gas."""
+
+_MOST_TRIES = 40
+"""Each try at an amount is nearer by about the part of the price that it moves."""
+
+_PART = 8
+"""By how much less is asked for when the pools cannot take an amount."""
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """What a vault holds of each token, and its supply of shares with the fee's."""
+
+    tokens: tuple[str, ...]
+    held_raw: tuple[int, ...]
+    supply: int
+
+    def asked_raw(self, shares: int) -> tuple[int, ...]:
+        """What minting these shares takes of each asset, rounded up: `previewMintInKind`."""
+        return tuple(mul_div_up(held, shares, self.supply) for held in self.held_raw)
+
+    def given_raw(self, shares: int) -> tuple[int, ...]:
+        """What redeeming these shares gives of each asset, rounded down: `previewRedeemInKind`."""
+        return tuple(mul_div_down(held, shares, self.supply) for held in self.held_raw)
+
+    def most_shares(self, amounts_raw: Sequence[int]) -> int:
+        """The most shares these amounts mint, rounded down: `Zap._mostShares`."""
+        found = (
+            mul_div_down(amount, self.supply, held)
+            for amount, held in zip(amounts_raw, self.held_raw, strict=True)
+            if held
+        )
+        return min(found)
+
+
+@dataclass(frozen=True, slots=True)
+class ZapIn:
+    """A deposit of one token: `swapped_raw` of it goes through `route`, the rest is deposited as it is.
+
+    `left_raw` is what comes back to the depositor of each asset, and `token_left_raw` of the token
+    itself, where it is no asset.
+    """
+
+    token: str
+    amount_raw: int
+    swapped_raw: int
+    route: bytes
+    splits: tuple[Split, ...]
+    shares: int
+    minted_raw: tuple[int, ...]
+    left_raw: tuple[int, ...]
+    token_left_raw: int
+
+
+@dataclass(frozen=True, slots=True)
+class ZapOut:
+    """A withdrawal to one token: everything else that is redeemed goes through `route`."""
+
+    token: str
+    amount_out_raw: int
+    route: bytes
+    splits: tuple[Split, ...]
+
+
+def plan_zap_in(books: Books, pools: Sequence[Pool], token: str, amount_raw: int) -> ZapIn:
+    """The deposit of an amount of one token that mints most shares.
+
+    Raises:
+        BadAmount: the amount is not in 1 … 2^255 - 1.
+        BadPlanInput: the vault holds nothing.
+        NoRoute: no pools lead from the token to an asset, or they cannot take that much.
+        DepositTooSmall: the amount does not buy a raw unit of every asset.
+    """
+    check_amount(amount_raw)
+    token = token.lower()
+    if not any(books.held_raw):
+        raise BadPlanInput("the vault holds nothing, so its shares have no price")
+    buyer = _Buyer(books, tuple(pools), token, amount_raw)
+    splits = buyer.purchases(_affordable(buyer))
+
+    swapped_raw = sum(split.amount_in_raw for split in splits)
+    bought = {split.token_out: split.amount_out_raw for split in splits}
+    kept = {token: amount_raw - swapped_raw}
+    amounts_raw = tuple((bought | kept).get(asset, 0) for asset in books.tokens)
+    shares = books.most_shares(amounts_raw)
+    if shares == 0:
+        raise DepositTooSmall(token, amount_raw)
+    minted_raw = books.asked_raw(shares)
+    return ZapIn(
+        token,
+        amount_raw,
+        swapped_raw,
+        encode(_hops(splits)),
+        splits,
+        shares,
+        minted_raw,
+        tuple(a - m for a, m in zip(amounts_raw, minted_raw, strict=True)),
+        0 if token in books.tokens else amount_raw - swapped_raw,
+    )
+
+
+def plan_zap_out(
+    tokens: Sequence[str], amounts_raw: Sequence[int], pools: Sequence[Pool], token: str
+) -> ZapOut:
+    """The swaps of at least these amounts into one token. What there is more of is swapped with them.
+
+    Raises:
+        NoRoute: no pools lead from an asset to the token, or they cannot take that much.
+    """
+    token = token.lower()
+    splits: list[Split] = []
+    kept_raw = 0
+    for asset, amount in zip(tokens, amounts_raw, strict=True):
+        if asset == token:
+            kept_raw += amount
+        elif amount:
+            splits.append(best_split(pools, asset, token, amount))
+            pools = _after(pools, splits[-1].legs)
+    amount_out_raw = kept_raw + sum(split.amount_out_raw for split in splits)
+    return ZapOut(token, amount_out_raw, encode(_hops(splits)), tuple(splits))
+
+
+class _Buyer:
+    """Buys, with one token, what a number of shares asks for."""
+
+    def __init__(self, books: Books, pools: tuple[Pool, ...], token: str, amount_raw: int) -> None:
+        self.books = books
+        self.pools = pools
+        self.token = token
+        self.amount_raw = amount_raw
+        self.wanted = [
+            i for i, held in enumerate(books.held_raw) if held and books.tokens[i] != token
+        ]
+        self._alone = {i: self._buy_alone(i) for i in self.wanted}
+
+    def at_most(self) -> int:
+        """Shares that can certainly not be passed: as if the whole amount were there for every asset.
+
+        Raises:
+            NoRoute: no asset's pools can take the whole amount.
+        """
+        books = self.books
+        bounds = [
+            mul_div_down(split.amount_out_raw, books.supply, books.held_raw[i])
+            for i, split in self._alone.items()
+            if split.amount_in_raw == self.amount_raw
+        ]
+        if self.token in books.tokens and (held := books.held_raw[books.tokens.index(self.token)]):
+            bounds.append(mul_div_down(self.amount_raw, books.supply, held))
+        if not bounds:
+            raise NoRoute(self.token, books.tokens[self.wanted[0]], self.amount_raw)
+        return min(bounds)
+
+    def left_raw(self, shares: int) -> int:
+        """What is left of the amount after buying for these shares; below 0 if it is too little."""
+        try:
+            splits = self.purchases(shares)
+        except NoRoute:
+            return -self.amount_raw
+        needed = sum(split.amount_in_raw for split in splits)
+        if self.token in self.books.tokens:
+            needed += self.books.asked_raw(shares)[self.books.tokens.index(self.token)]
+        return self.amount_raw - needed
+
+    def purchases(self, shares: int) -> tuple[Split, ...]:
+        """One purchase for each asset but the token itself, at the prices the one before left.
+
+        Raises:
+            NoRoute: the pools cannot give that much.
+        """
+        asked = self.books.asked_raw(shares)
+        pools, splits = self.pools, []
+        for i in self.wanted:
+            if asked[i]:
+                splits.append(self._buy(pools, i, asked[i]))
+                pools = _after(pools, splits[-1].legs)
+        return tuple(splits)
+
+    def _buy(self, pools: tuple[Pool, ...], asset: int, needed_raw: int) -> Split:
+        """A purchase of at least that much of an asset, for nearly the least that it costs.
+
+        Raises:
+            NoRoute: the pools cannot give that much.
+        """
+        last: Split | None = self._alone[asset]
+        enough: Split | None = None
+        for _ in range(_MOST_TRIES):
+            if last is None or not last.amount_out_raw:
+                break
+            # {token} = {asset} * {token} / {asset}, at the average price of the last try.
+            amount_raw = mul_div_up(needed_raw, last.amount_in_raw, last.amount_out_raw)
+            last = self._sell(pools, asset, amount_raw)
+            if last is None:
+                break
+            over_raw = last.amount_out_raw - needed_raw
+            if over_raw >= 0 and (enough is None or amount_raw < enough.amount_in_raw):
+                enough = last
+            if 0 <= over_raw * _PRECISION <= needed_raw:
+                break
+        if enough is None:
+            raise NoRoute(self.token, self.books.tokens[asset], self.amount_raw)
+        return _trimmed(enough, needed_raw)
+
+    def _buy_alone(self, asset: int) -> Split:
+        """What the whole amount buys of an asset alone, or the largest part that the pools can take.
+
+        Raises:
+            NoRoute: the pools cannot take any of it.
+        """
+        amount_raw = self.amount_raw
+        while amount_raw:
+            found = self._sell(self.pools, asset, amount_raw)
+            if found is not None:
+                return found
+            amount_raw //= _PART
+        raise NoRoute(self.token, self.books.tokens[asset], self.amount_raw)
+
+    def _sell(self, pools: Sequence[Pool], asset: int, amount_raw: int) -> Split | None:
+        """What an amount of the token buys of an asset, None if the pools cannot take it."""
+        try:
+            return best_split(pools, self.token, self.books.tokens[asset], amount_raw)
+        except NoRoute:
+            return None
+
+
+def _affordable(buyer: _Buyer) -> int:
+    """The most shares that can be bought for, to one part in `_PRECISION`.
+
+    Raises:
+        NoRoute: the pools cannot take that much.
+    """
+    most = buyer.at_most()
+    if buyer.left_raw(most) >= 0:
+        return most
+    root = brentq(
+        lambda shares: float(buyer.left_raw(int(shares))),
+        0.0,
+        float(most),
+        xtol=most / _PRECISION,
+        rtol=1 / _PRECISION,
+    )
+    # The root is near the edge on either side of it, and the edge may be a step.
+    shares, back = int(root), 1
+    while buyer.left_raw(shares) < 0:
+        shares = max(0, shares - back)
+        back = max(2 * back, most // _PRECISION)
+    return shares
+
+
+def _trimmed(split: Split, needed_raw: int) -> Split:
+    """A purchase on one pool, cut to the least that buys as much as needed; others as they are."""
+    if len(split.legs) != 1 or split.amount_out_raw < needed_raw:
+        return split
+    (leg,) = split.legs
+    least_raw = leg.pool.quote_out(leg.token_in, leg.token_out, needed_raw)
+    out_raw, after = leg.pool.swapped(leg.token_in, leg.token_out, least_raw)
+    leg = replace(leg, amount_in_raw=least_raw, amount_out_raw=out_raw, pool_after=after)
+    return replace(split, amount_in_raw=least_raw, amount_out_raw=out_raw, legs=(leg,))
+
+
+def _after(pools: Sequence[Pool], legs: Sequence[Leg]) -> tuple[Pool, ...]:
+    """The pools once these legs have traded on them."""
+    moved = {leg.pool.address: leg.pool_after for leg in legs}
+    return tuple(moved.get(pool.address, pool) for pool in pools)
+
+
+def _hops(splits: Sequence[Split]) -> list[PoolHop]:
+    """The swaps as the executor makes them, every result sent on at once.
+
+    The last to sell a token sells all that is left of it, so that the route also holds when a few
+    units more or less have arrived. A token that is only passed through is used up within its
+    split; one that is sold for itself, only by the last of all hops that sell it.
+    """
+    sold = {split.token_in for split in splits}
+    hops: list[PoolHop] = []
+    closing: dict[tuple[int, str], int] = {}
+    for number, split in enumerate(splits):
+        for leg in split.legs:
+            closing[-1 if leg.token_in in sold else number, leg.token_in] = len(hops)
+            hops.append(
+                PoolHop(
+                    leg.amount_in_raw,
+                    leg.token_in,
+                    leg.pool.address,
+                    zero_for_one=leg.token_in == leg.pool.tokens[0].address,
+                    to_caller=leg.token_out == split.token_out,
+                )
+            )
+    for at in closing.values():
+        hops[at] = replace(hops[at], amount_in_raw=0)
+    return hops
