@@ -18,6 +18,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "out"
+FORGE_CACHE = ROOT / "cache" / "forge" / "solidity-files-cache.json"
 MODULES = ROOT / "node_modules"
 TARGET = ROOT / "rebalancer" / "artifacts"
 
@@ -70,14 +71,22 @@ def main() -> None:
 
 
 def _ours() -> Iterator[tuple[str, Artifact]]:
-    """Everything forge compiled from a file that is in contracts/ now; tests and libraries are left out."""
-    for path in sorted(OUT.glob("*.sol/*.json")):
-        if "." in path.stem:  # MockToken.tests.json: compiled once more, in haste, for forge's tests
+    """Everything forge's cache says it compiled from contracts/ in the default profile.
+
+    The folder alone does not tell: forge compiles some contracts a second time, plainly, for tests,
+    and leaves behind what is no longer in any source.
+    """
+    for source, entry in json.loads(FORGE_CACHE.read_text())["files"].items():
+        if not source.startswith("contracts/") or not (ROOT / source).exists():
             continue
-        compiled = json.loads(path.read_text())
-        ((source, name),) = compiled["metadata"]["settings"]["compilationTarget"].items()
-        if source.startswith("contracts/") and (ROOT / source).exists():
-            yield name, _artifact(compiled, compiled["bytecode"], compiled["deployedBytecode"])
+        for name, versions in entry["artifacts"].items():
+            for profiles in versions.values():
+                if "default" in profiles:
+                    compiled = json.loads((OUT / profiles["default"]["path"]).read_text())
+                    yield (
+                        name,
+                        _artifact(compiled, compiled["bytecode"], compiled["deployedBytecode"]),
+                    )
 
 
 def _published() -> Iterator[tuple[str, Artifact]]:
