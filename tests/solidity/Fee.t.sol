@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: MIT
+pragma solidity 0.8.30;
+
+import { IBasketVault } from "../../contracts/interfaces/IBasketVault.sol";
+import { Base } from "./Base.t.sol";
+
+/// @notice The streaming fee: simple interest in shares, counted in totalSupply from the second it is earned.
+contract FeeTest is Base {
+    uint256 internal constant YEAR_SECONDS = 365 days;
+
+    function setUp() public override {
+        super.setUp();
+        vm.prank(owner);
+        vault.setFee(200, treasury);
+    }
+
+    /* REFUSALS */
+
+    function test_fee_above_five_percent_is_refused() public {
+        vm.startPrank(owner);
+        vm.expectRevert(abi.encodeWithSelector(IBasketVault.FeeOutOfRange.selector, 501, 500));
+        vault.setFee(501, treasury);
+        vault.setFee(500, treasury);
+        vm.stopPrank();
+        assertEq(vault.fee().feeBps, 500);
+    }
+
+    function test_fee_for_nobody_is_refused() public {
+        vm.prank(owner);
+        vm.expectRevert(abi.encodeWithSelector(IBasketVault.BadFeeRecipient.selector, address(0)));
+        vault.setFee(100, address(0));
+    }
+
+    /* SUCCESS */
+
+    function test_fee_of_a_year_is_its_rate() public {
+        skip(YEAR_SECONDS);
+
+        // 2 % of 100e18
+        assertEq(vault.totalSupply(), 102e18);
+        vm.expectEmit(address(vault));
+        emit IBasketVault.FeeCollected(treasury, 2e18);
+        vm.prank(stranger);
+        assertEq(vault.collectFee(), 2e18);
+
+        assertEq(vault.balanceOf(treasury), 2e18);
+        assertEq(vault.totalSupply(), 102e18);
+        assertEq(vault.fee().pendingShares, 0);
+        assertEq(vault.fee().accruedAt, block.timestamp);
+    }
+
+    function test_fee_collected_twice_in_a_second_is_nothing_the_second_time() public {
+        skip(1 days);
+        vault.collectFee();
+        uint256 supply = vault.totalSupply();
+
+        assertEq(vault.collectFee(), 0);
+        assertEq(vault.totalSupply(), supply);
+    }
+
+    function test_fee_is_counted_in_what_mint_costs_and_redeem_pays() public {
+        skip(YEAR_SECONDS);
+
+        // 25e18 * 1e18 / 102e18
+        assertEq(vault.previewRedeemInKind(1e18)[WETH], 245098039215686274);
+        assertEq(_redeem(creator, 1e18)[WETH], 245098039215686274);
+        uint256 supply = vault.totalSupply();
+        assertEq(supply, 101e18);
+        assertEq(vault.fee().pendingShares, 2e18, "booked, not yet minted");
+        // The same price the other way, rounded up.
+        assertEq(_deposit(alice, 1e18)[WETH], 245098039215686275);
+    }
+
+    function test_fee_that_changes_charges_the_old_rate_until_now() public {
+        skip(YEAR_SECONDS / 2);
+        vm.expectEmit(address(vault));
+        emit IBasketVault.FeeSet(400, bob, 1e18);
+        vm.prank(owner);
+        vault.setFee(400, bob);
+        skip(YEAR_SECONDS / 4);
+
+        // 1e18 at 2 % for half a year; then 4 % of 101e18 for a quarter.
+        assertEq(vault.totalSupply(), 101e18 + 1.01e18);
+        vault.collectFee();
+        assertEq(vault.balanceOf(bob), 2.01e18);
+        assertEq(vault.balanceOf(treasury), 0);
+    }
+
+    function test_fee_of_zero_adds_nothing() public {
+        vm.prank(owner);
+        vault.setFee(0, treasury);
+        skip(10 * YEAR_SECONDS);
+
+        assertEq(vault.totalSupply(), INITIAL_SHARES);
+        assertEq(vault.collectFee(), 0);
+    }
+
+    function test_fee_does_not_move_the_basket() public {
+        uint256[] memory held = vault.held();
+        skip(YEAR_SECONDS);
+        vault.collectFee();
+
+        assertEq(vault.held(), held);
+    }
+
+    /* EDGES */
+
+    function test_fee_uncollected_for_a_thousand_years_stops_no_redemption() public {
+        vm.prank(owner);
+        vault.setFee(500, treasury);
+        _deposit(alice, (1 << 120) - INITIAL_SHARES);
+        vm.warp(block.timestamp + 1_000 * YEAR_SECONDS);
+
+        uint256[] memory amounts = _redeem(alice, vault.balanceOf(alice));
+
+        // 5 % a year for 1,000 years is 50 times the supply: alice keeps 1/51.
+        assertGt(amounts[WETH], 0);
+        assertEq(vault.totalSupply(), INITIAL_SHARES + vault.fee().pendingShares);
+        vault.collectFee();
+        assertEq(vault.balanceOf(treasury), 50 << 120);
+    }
+
+    function test_fee_that_would_pass_128_bits_stops_growing_instead() public {
+        vm.prank(owner);
+        vault.setFee(500, treasury);
+        _deposit(alice, (1 << 120) - INITIAL_SHARES);
+        vm.warp(block.timestamp + 10_000 * YEAR_SECONDS);
+
+        assertEq(vault.totalSupply(), (1 << 120) + uint256(type(uint128).max));
+        _redeem(alice, 1e18);
+        vault.collectFee();
+        assertEq(vault.balanceOf(treasury), type(uint128).max);
+    }
+
+    function testFuzz_fee_only_grows_by_its_rule(uint256 feeBps, uint256 elapsed, uint256 minted) public {
+        feeBps = bound(feeBps, 0, 500);
+        elapsed = bound(elapsed, 0, 10 * YEAR_SECONDS);
+        vm.prank(owner);
+        vault.setFee(feeBps, treasury);
+        _deposit(alice, bound(minted, 1, 1_000 * INITIAL_SHARES));
+        uint256 supply = vault.totalSupply();
+
+        skip(elapsed);
+
+        uint256 earned = supply * feeBps * elapsed / (YEAR_SECONDS * BPS);
+        assertEq(vault.totalSupply(), supply + earned);
+        assertEq(vault.collectFee(), earned);
+        assertEq(vault.totalSupply(), supply + earned);
+    }
+
+    function testFuzz_fee_collected_often_compounds_and_never_passes_the_exponential(uint256 times) public {
+        times = bound(times, 1, 50);
+        for (uint256 i; i < times; ++i) {
+            skip(YEAR_SECONDS / 50);
+            vault.collectFee();
+        }
+
+        // 1 + r t <= supply / start <= e^(r t), and e^x <= 1 + x + x^2 below 1.
+        uint256 x = 0.02e18 * times / 50;
+        assertLe(vault.totalSupply(), INITIAL_SHARES + INITIAL_SHARES * (x + x * x / E18) / E18);
+        assertGe(vault.totalSupply() + times, INITIAL_SHARES + INITIAL_SHARES * x / E18);
+    }
+}
