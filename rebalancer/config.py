@@ -45,7 +45,6 @@ from pydantic_settings import (
 from rebalancer.chain.rpc import endpoint_name
 from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
 from rebalancer.errors import ConfigError
-from rebalancer.units import BPS
 
 __all__ = [
     "AccountSettings",
@@ -142,11 +141,11 @@ class AccountSettings(_Section):
         examples=[0],
     )
     max_fee_gwei: Decimal = Field(
-        default=Decimal(100),
+        default=Decimal(200),
         gt=0,
         le=1_000_000,
         description="Most that is offered for gas, in gwei; above it nothing is sent.",
-        examples=[100],
+        examples=[200],
     )
 
     @property
@@ -159,11 +158,11 @@ class KeeperSettings(AccountSettings):
     """The keeper: its account and its temper."""
 
     devnet_account: _Int = Field(
-        default=1,
+        default=3,
         ge=0,
         lt=20,
         description="Which of the local chain's test accounts acts where there is no keystore.",
-        examples=[1],
+        examples=[3],
     )
     poll_seconds: float = Field(
         default=2.0,
@@ -178,19 +177,12 @@ class KeeperSettings(AccountSettings):
         description="After so many failed looks in a row the keeper stops.",
         examples=[5],
     )
-    max_gas_cost_bps: _Int = Field(
-        default=BPS,
-        ge=0,
-        description="Most that gas may cost, in basis points of the drift it removes; above it "
-        "the keeper waits.",
-        examples=[BPS],
-    )
     receipt_timeout_seconds: float = Field(
-        default=120.0,
+        default=180.0,
         gt=0,
         le=86_400,
         description="How long one look waits for its transaction to be mined, in seconds.",
-        examples=[120.0],
+        examples=[180.0],
     )
     outbox: _Path = Field(
         default=Path(".rebalancer/outbox.sqlite"),

@@ -143,7 +143,8 @@ def estimate_gas(
     if to is not None:
         message["to"] = to
     try:
-        estimate = int(rpc.call("eth_estimateGas", message), 16)
+        # By what is mined: nodes differ in whether they would count what is pending.
+        estimate = int(rpc.call("eth_estimateGas", message, "latest"), 16)
     except RpcRejected as rejection:
         raise reverted(rejection) from None
     return estimate * (BPS + margin_bps) // BPS

@@ -14,7 +14,6 @@ from rebalancer.chain.receipt import Receipt
 from rebalancer.devnet.local import LocalChain
 from rebalancer.errors import (
     ContractReverted,
-    FeeAboveCap,
     InsufficientEther,
     NonceGap,
     RpcRejected,
@@ -22,7 +21,6 @@ from rebalancer.errors import (
     TransactionNotMined,
     WrongChain,
 )
-from rebalancer.send.delivery import OutboxDelivery
 from rebalancer.send.fees import Fees, suggest
 from rebalancer.send.outbox import Intent, Outbox, State
 from rebalancer.send.signer import SignedTransaction, devnet_signer
@@ -358,31 +356,3 @@ def test_deliver_keeps_why_what_and_where(
     assert outbox.unsettled(CHAIN) == outbox.resume(chain.rpc) == []
     assert outbox.settle(chain.rpc, CHAIN, VAULT.upper().replace("X", "x"), 7, 10) == receipt
     assert outbox.settle(chain.rpc, CHAIN, VAULT, 8, 10) is None
-
-
-def test_delivery_estimates_sends_and_answers_the_same_receipt_again(
-    chain: LocalChain, outbox: Outbox, token: Contract
-) -> None:
-    delivery = OutboxDelivery(chain.rpc, SIGNER, outbox, CAP_WEI, 10)
-    data = token.data("mint", RECEIVER, 1)
-    receipt = delivery.deliver(VAULT, 0, token.address, data, "a band is broken")
-    again = delivery.deliver(VAULT, 0, token.address, "0xdead", "would be refused if it were sent")
-
-    assert receipt == again
-    (attempt,) = outbox.attempts(CHAIN)
-    assert receipt.gas_used <= attempt.intent.gas_limit < 2 * receipt.gas_used
-    assert delivery.address == SIGNER.address
-    assert delivery.resume() == 0
-
-
-def test_delivery_that_would_be_refused_or_is_too_dear_journals_nothing(
-    chain: LocalChain, outbox: Outbox, token: Contract
-) -> None:
-    delivery = OutboxDelivery(chain.rpc, SIGNER, outbox, CAP_WEI, 10)
-    steal = token.data("transferFrom", RECEIVER, SIGNER.address, 7)
-    with pytest.raises(ContractReverted, match="ERC20InsufficientAllowance"):
-        delivery.deliver(VAULT, 0, token.address, steal, "a test")
-    delivery.fee_cap_wei = 1
-    with pytest.raises(FeeAboveCap):
-        delivery.deliver(VAULT, 0, token.address, token.data("mint", RECEIVER, 1), "a test")
-    assert outbox.attempts(CHAIN) == []

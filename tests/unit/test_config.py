@@ -77,7 +77,7 @@ def test_env_file_with_a_broken_line_is_refused_with_its_number() -> None:
         ("chain_id = 0", "chain_id in rebalancer.toml: 0 will not do: it must be greater than or equal to 1; for example 31337."),
         ("[keeper]\npoll_seconds = -1", "keeper.poll_seconds in rebalancer.toml: -1 will not do: it must be greater than 0; for example 2.0."),
         ("[keeper]\npoll_seconds = nan", "keeper.poll_seconds in rebalancer.toml: nan will not do: it must be less than or equal to 3600"),
-        ("[keeper]\nmax_fee_gwei = 'cheap'", "keeper.max_fee_gwei in rebalancer.toml: 'cheap' will not do: it must be a valid decimal; for example 100."),
+        ("[keeper]\nmax_fee_gwei = 'cheap'", "keeper.max_fee_gwei in rebalancer.toml: 'cheap' will not do: it must be a valid decimal; for example 200."),
         ("[keeper]\nmax_failures_in_a_row = 0", "keeper.max_failures_in_a_row in rebalancer.toml: 0 will not do"),
         ("[keeper]\nkeystore = 5", "keeper.keystore in rebalancer.toml: 5 will not do"),
         ("[wallet]\ndevnet_account = 20", "wallet.devnet_account in rebalancer.toml: 20 will not do: it must be less than 20"),
@@ -147,7 +147,7 @@ def test_nothing_said_gives_the_defaults() -> None:
     assert settings == Settings()
     assert settings.chain_id == 31337
     assert settings.rpc_url.get_secret_value() == "http://127.0.0.1:8545"
-    assert settings.keeper.fee_cap_wei == 100 * 10**9
+    assert settings.keeper.fee_cap_wei == 200 * 10**9
 
 
 def test_option_beats_environment_beats_env_file_beats_toml(
