@@ -40,7 +40,7 @@ from rebalancer.reasons import Reason
 from rebalancer.send.fees import suggest
 from rebalancer.send.outbox import Intent, Outbox
 from rebalancer.send.signer import Signer
-from rebalancer.send.wallet import estimate_gas
+from rebalancer.send.wallet import Wallet, estimate_gas
 
 __all__ = ["Decision", "Keeper", "KeeperOptions", "Outcome"]
 
@@ -197,6 +197,8 @@ class Keeper:
 
     def _decide(self, block: Block, snapshot: VaultSnapshot) -> Decision:
         if snapshot.reason is not Reason.BAND_BROKEN:
+            if snapshot.reason is Reason.IN_BAND and snapshot.state.broken_since:
+                return self._poke(block, snapshot, "every weight is back inside its band")
             return Decision(block, self.vault, snapshot.reason, _why_not(snapshot), snapshot)
         pools = read_pools(
             self.rpc,
@@ -206,21 +208,41 @@ class Keeper:
             block,
             self.chain_id,
         )
-        found = self._plan(snapshot, pools)
-        if found is None:
-            text = "no known pool leads from what is in surplus to what is in deficit"
-            return Decision(block, self.vault, Reason.NO_ROUTE, text, snapshot)
-        return self._act(block, snapshot, found)
+        found = plan_rebalance(self._plan_input(snapshot, pools))
+        if isinstance(found, Plan):
+            return self._act(block, snapshot, found)
+        if found.reason is Reason.POLICY_REFUSES and not snapshot.state.broken_since:
+            return self._poke(block, snapshot, found.text)
+        return Decision(block, self.vault, found.reason, found.text, snapshot)
 
-    def _plan(self, snapshot: VaultSnapshot, pools: Sequence[UniswapV3Pool]) -> Plan | None:
-        return plan_rebalance(
-            PlanInput.of(
-                snapshot.basket,
-                pools,
-                loss_left_e18=snapshot.loss_left_e18,
-                turnover_left_e18=snapshot.turnover_left_e18,
-            )
+    def _plan_input(self, snapshot: VaultSnapshot, pools: Sequence[UniswapV3Pool]) -> PlanInput:
+        native_price_e18 = next(
+            (
+                price.primary_e18
+                for asset, price in zip(snapshot.basket.assets, snapshot.basket.prices, strict=True)
+                if asset.token == self.options.wrapped_native
+            ),
+            0,
         )
+        return PlanInput.of(
+            snapshot.basket,
+            pools,
+            slippage_limit_e18=snapshot.slippage_limit_e18,
+            loss_left_e18=snapshot.loss_left_e18,
+            turnover_left_e18=snapshot.turnover_left_e18,
+            gas_price_wei=int(self.rpc.call("eth_gasPrice"), 16),
+            native_price_e18=native_price_e18,
+        )
+
+    def _poke(self, block: Block, snapshot: VaultSnapshot, why: str) -> Decision:
+        """Stamp or clear the moment a band broke. Sent without a journal: losing it loses nothing."""
+        if self.options.dry_run:
+            return Decision(block, self.vault, Reason.DRY_RUN, f"would poke: {why}", snapshot)
+        wallet = Wallet(
+            self.rpc, self.signer, self.options.fee_cap_wei, self.options.receipt_seconds
+        )
+        wallet.transact(self._vault, "poke")
+        return Decision(block, self.vault, Reason.POKED, why, snapshot)
 
     def _act(self, block: Block, snapshot: VaultSnapshot, found: Plan) -> Decision:
         fill = Fill(found.sales_raw, found.expected_buys_raw)

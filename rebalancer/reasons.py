@@ -39,6 +39,8 @@ class Reason(StrEnum):
     """The best plan known would be refused by the vault's own checks."""
     SIMULATION_REFUSED = "SimulationRefused"
     """The chain refused the transaction in a simulation, so it was not sent."""
+    POKED = "Poked"
+    """The vault was told that a band is broken, or whole again; the slippage it allows follows from that."""
     DRY_RUN = "DryRun"
     """A rebalance would have been sent, but the keeper only looks."""
 

@@ -191,6 +191,8 @@ class Plan:
     """The trades in order, each with its hops and their exact fills."""
     cost: PlanCost
     text: str
+    bound_by: str | None = None
+    """The budget that made the trades smaller than the drift asks for: "turnover", "loss", or None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,24 +205,27 @@ class NoPlan:
 
 def plan_rebalance(asked: PlanInput) -> Plan | NoPlan:
     """The trades that bring the basket nearest to its targets for little, within all limits."""
-    splits = _within_budgets(asked)
-    return _plan(asked, splits) if splits else _no_plan(asked)
+    splits, bound_by = _within_budgets(asked)
+    return _plan(asked, splits, bound_by) if splits else _no_plan(asked)
 
 
-def _within_budgets(asked: PlanInput) -> list[Split]:
-    """The trades, with all sales made smaller alike where a budget asks for it."""
+def _within_budgets(asked: PlanInput) -> tuple[list[Split], str | None]:
+    """The trades, with all sales made smaller alike where a budget asks for it, and which one did."""
+    bound_by = None
     most = asked.sold_max_e18
     offered = sum(asked.sold_e18(i, raw) for i, raw in enumerate(asked.sales_max_raw))
     if most is not None and offered > most:
         asked = replace(asked, sales_max_raw=_scaled(asked.sales_max_raw, most, offered))
+        bound_by = "turnover"
     for _ in range(_BUDGET_TRIES):
         splits = _trades(asked)
         lost = _lost_e18(asked, splits)
         if asked.loss_max_e18 is None or lost <= asked.loss_max_e18:
-            return splits
+            return splits, bound_by
+        bound_by = "loss"
         sold = _totals(asked, splits)[0]
         asked = replace(asked, sales_max_raw=_scaled(sold, asked.loss_max_e18, lost))
-    return []
+    return [], bound_by
 
 
 def _trades(asked: PlanInput) -> list[Split]:
@@ -303,7 +308,7 @@ def _largest(sell: Callable[[int], Split | None], most_raw: int) -> Split | None
     return found
 
 
-def _plan(asked: PlanInput, splits: Sequence[Split]) -> Plan:
+def _plan(asked: PlanInput, splits: Sequence[Split], bound_by: str | None) -> Plan:
     sales_raw, buys_raw = _totals(asked, splits)
     min_buys_raw = tuple(
         max(1, raw * (BPS - asked.tolerance_bps) // BPS) if raw else 0 for raw in buys_raw
@@ -317,6 +322,7 @@ def _plan(asked: PlanInput, splits: Sequence[Split]) -> Plan:
         tuple(splits),
         cost,
         _sentence(asked, splits, sales_raw, buys_raw, cost),
+        bound_by,
     )
 
 
