@@ -8,7 +8,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := setup
-MAKEFLAGS += --no-print-directory
+MAKEFLAGS += --no-print-directory --jobs=2 # the contracts compile while Python packages come
 .PHONY: setup build demo test check bench clean lock
 
 # The first of these that is Python 3.11 or newer builds .venv; PYTHON=... names another.
@@ -29,39 +29,42 @@ PIP := $(BIN)/python -m pip -qq --no-input
 SOLC_VERSION = $(shell sed -n 's/.*"solc": "\([0-9.]*\)".*/\1/p' package.json)
 SOLIDITY = $(shell find contracts -name '*.sol')
 
-setup: .build/python .build/node .build/solcx build
+setup: .build/python .build/artifacts .build/solcx
 	@:
 
 build: .build/artifacts
 	@:
 
-.build/python: requirements.lock pyproject.toml scripts/checkout.pth
+.build/tools:
 	@[[ -n "$(PYTHON)" ]] || { echo "Python 3.11 or newer is needed and none was found; install it, or name one: make PYTHON=/path/to/python3" >&2; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than Python 3.11; install a newer one, or name one: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is no Python 3.11 or newer; install one, or name one: make PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) comes without venv; install it (on Debian and Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
+	@{ command -v node && command -v npm; } >/dev/null || { echo "Node 20 or newer and npm are needed and were not found; install them first" >&2; exit 1; }
+	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' || { echo "Node 20 or newer is needed and $$(node --version) was found; install a newer one" >&2; exit 1; }
+	@mkdir -p $(@D) && touch $@
+
+.build/python: requirements.lock pyproject.toml scripts/checkout.pth | .build/tools
 	@echo "setup: Python packages into $(VENV)"
 	@[[ -x $(BIN)/python ]] || $(PYTHON) -m venv $(VENV)
 	@$(PIP) install --require-hashes --no-deps -r requirements.lock
 	@$(PIP) install --no-build-isolation --no-deps --editable .
 	@cp scripts/checkout.pth "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
-	@mkdir -p $(@D) && touch $@
+	@touch $@
 
 # Not `npm ci`: it refuses a lock without hashes of every platform's Foundry, and not every registry carries them all.
-.build/node: package-lock.json package.json .npmrc
-	@command -v node >/dev/null || { echo "Node 20 or newer is needed and 'node' was not found; install it first" >&2; exit 1; }
-	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' || { echo "Node 20 or newer is needed and $$(node --version) was found; install a newer one" >&2; exit 1; }
+.build/node: package-lock.json package.json .npmrc | .build/tools
 	@echo "setup: Node packages into node_modules"
-	@npm install --no-save --loglevel=error
-	@mkdir -p $(@D) && touch $@
+	@npm install --no-save --loglevel=error >/dev/null
+	@touch $@
 
 # py-solc-x looks for solc-v<version> in SOLCX_BINARY_PATH.
-.build/solcx: package.json scripts/solc
+.build/solcx: package.json scripts/solc | .build/tools
 	@mkdir -p $@ && ln -sfn ../../scripts/solc $@/solc-v$(SOLC_VERSION) && touch $@
 
-.build/artifacts: .build/python .build/node foundry.toml scripts/_artifacts.py scripts/solc $(SOLIDITY)
+.build/artifacts: .build/node foundry.toml scripts/_artifacts.py scripts/solc $(SOLIDITY)
 	@echo "build: contracts"
 	@forge build --quiet --skip test
-	@$(BIN)/python scripts/_artifacts.py
+	@$(PYTHON) scripts/_artifacts.py
 	@touch $@
 
 demo: setup

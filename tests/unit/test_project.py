@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -70,6 +72,59 @@ def wheel(repo_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run(build, cwd=repo_root, check=True, capture_output=True)
     (path,) = folder.glob("*.whl")
     return path
+
+
+# Set-up
+
+
+def make(folder: Path, *args: str, path: str) -> subprocess.CompletedProcess[str]:
+    """The finished `make` with only `path` to find programs in."""
+    make_itself = shutil.which("make")
+    assert make_itself is not None
+    return subprocess.run(
+        [make_itself, *args], cwd=folder, env={"PATH": path}, capture_output=True, text=True
+    )
+
+
+def test_setup_says_and_does_nothing_when_all_is_there(repo_root: Path) -> None:
+    run = make(repo_root, "setup", path=os.environ["PATH"])
+
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("programs", "sentence"),
+    [
+        ({}, "Python 3.11 or newer is needed and none was found"),
+        ({"python3": "exit 1"}, "Python 3.11 or newer is needed and none was found"),
+        ({"python3": "exit 0"}, "Node 20 or newer and npm are needed and were not found"),
+        (
+            {
+                "python3": "exit 0",
+                "npm": "exit 0",
+                "node": "[ $1 = --version ] && echo v18.9.1 || exit 1",
+            },
+            "Node 20 or newer is needed and v18.9.1 was found",
+        ),
+    ],
+    ids=["no python", "old python", "no node", "old node"],
+)
+def test_setup_names_the_program_that_is_missing(
+    repo_root: Path, tmp_path: Path, programs: dict[str, str], sentence: str
+) -> None:
+    for name in ("find", "mkdir", "sed", "touch"):
+        (tmp_path / name).symlink_to(shutil.which(name) or name)
+    for name, script in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "contracts").mkdir()
+    shutil.copy(repo_root / "Makefile", tmp_path)
+
+    run = make(tmp_path, ".build/tools", path=str(tmp_path))
+
+    assert run.returncode != 0
+    assert run.stderr.startswith(sentence)
+    assert not (tmp_path / ".build").exists()
 
 
 # Locks
