@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 from scipy.optimize import brentq
 
 from rebalancer.errors import BadPlanInput, DepositTooSmall, NoRoute
-from rebalancer.plan.route import PoolHop, encode
-from rebalancer.plan.split import Leg, Split, best_split
+from rebalancer.plan.route import encode
+from rebalancer.plan.split import Split, best_split, hops, pools_after
 from rebalancer.pools import Pool
 from rebalancer.pools.model import check_amount
 from rebalancer.units import mul_div_down, mul_div_up
@@ -31,6 +31,9 @@ _PRECISION = 10**12
 
 _MOST_TRIES = 40
 """Each try at an amount is nearer by about the part of the price that it moves."""
+
+_HEADROOM = 1_000
+"""The pools must have this part more to give than is bought."""
 
 _PART = 8
 """By how much less is asked for when the pools cannot take an amount."""
@@ -119,7 +122,7 @@ def plan_zap_in(books: Books, pools: Sequence[Pool], token: str, amount_raw: int
         token,
         amount_raw,
         swapped_raw,
-        encode(_hops(splits)),
+        encode(hops(splits)),
         splits,
         shares,
         minted_raw,
@@ -144,9 +147,9 @@ def plan_zap_out(
             kept_raw += amount
         elif amount:
             splits.append(best_split(pools, asset, token, amount))
-            pools = _after(pools, splits[-1].legs)
+            pools = pools_after(pools, splits[-1].legs)
     amount_out_raw = kept_raw + sum(split.amount_out_raw for split in splits)
-    return ZapOut(token, amount_out_raw, encode(_hops(splits)), tuple(splits))
+    return ZapOut(token, amount_out_raw, encode(hops(splits)), tuple(splits))
 
 
 class _Buyer:
@@ -202,7 +205,7 @@ class _Buyer:
         for i in self.wanted:
             if asked[i]:
                 splits.append(self._buy(pools, i, asked[i]))
-                pools = _after(pools, splits[-1].legs)
+                pools = pools_after(pools, splits[-1].legs)
         return tuple(splits)
 
     def _buy(self, pools: tuple[Pool, ...], asset: int, needed_raw: int) -> Split:
@@ -273,6 +276,8 @@ def _affordable(buyer: _Buyer) -> int:
     while buyer.left_raw(shares) < 0:
         shares = max(0, shares - back)
         back = max(2 * back, most // _PRECISION)
+    # Where the pools run dry before the money does, what they would still give is not worth its price.
+    buyer.purchases(shares + shares // _HEADROOM)
     return shares
 
 
@@ -285,36 +290,3 @@ def _trimmed(split: Split, needed_raw: int) -> Split:
     out_raw, after = leg.pool.swapped(leg.token_in, leg.token_out, least_raw)
     leg = replace(leg, amount_in_raw=least_raw, amount_out_raw=out_raw, pool_after=after)
     return replace(split, amount_in_raw=least_raw, amount_out_raw=out_raw, legs=(leg,))
-
-
-def _after(pools: Sequence[Pool], legs: Sequence[Leg]) -> tuple[Pool, ...]:
-    """The pools once these legs have traded on them."""
-    moved = {leg.pool.address: leg.pool_after for leg in legs}
-    return tuple(moved.get(pool.address, pool) for pool in pools)
-
-
-def _hops(splits: Sequence[Split]) -> list[PoolHop]:
-    """The swaps as the executor makes them, every result sent on at once.
-
-    The last to sell a token sells all that is left of it, so that the route also holds when a few
-    units more or less have arrived. A token that is only passed through is used up within its
-    split; one that is sold for itself, only by the last of all hops that sell it.
-    """
-    sold = {split.token_in for split in splits}
-    hops: list[PoolHop] = []
-    closing: dict[tuple[int, str], int] = {}
-    for number, split in enumerate(splits):
-        for leg in split.legs:
-            closing[-1 if leg.token_in in sold else number, leg.token_in] = len(hops)
-            hops.append(
-                PoolHop(
-                    leg.amount_in_raw,
-                    leg.token_in,
-                    leg.pool.address,
-                    zero_for_one=leg.token_in == leg.pool.tokens[0].address,
-                    to_caller=leg.token_out == split.token_out,
-                )
-            )
-    for at in closing.values():
-        hops[at] = replace(hops[at], amount_in_raw=0)
-    return hops
