@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.fixtures_chain import chain  # noqa: F401 (defined here, it goes before Ape's fixture of that name)
+
 pytest_plugins = ["tests.fixtures_chain"]
 
 REPO_ROOT = Path(__file__).resolve().parent.parent

@@ -38,6 +38,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Tells Ape, where it runs the tests, that they put the state back themselves.
+
+    Its own isolation reorders fixtures, so that what a session builds once would be undone.
+    """
+    if hasattr(config.option, "disable_isolation"):
+        config.option.disable_isolation = True
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Runs a contract test once on each chain asked for."""
     if "node_kind" not in metafunc.fixturenames:

@@ -56,7 +56,8 @@ def test_call_where_nothing_lives_is_missing(chain: LocalChain) -> None:
 
 
 def test_call_another_contract_is_missing(chain: LocalChain, token: Contract) -> None:
-    chain.set_code(STRANGER, b"\x60\x01\x60\x00\xf3")  # returns one byte to whatever is asked
+    # Answers whatever is asked with the number 300, which is no uint8.
+    chain.set_code(STRANGER, bytes.fromhex("61012c60005260206000f3"))
     with pytest.raises(ContractMissing):
         interface("MockToken").at(STRANGER).call(chain.rpc, "decimals")
 
