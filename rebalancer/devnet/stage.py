@@ -50,8 +50,8 @@ class Actor(IntEnum):
         return devnet_signer(self).address
 
 
-DEMO_BAND_BPS = 150
-"""On the real rounds of April 2023 to January 2024, WETH and WBTC leave a band of 1.5 % some 27 times."""
+DEMO_BAND_BPS = 100
+"""On the real rounds of April 2023 to January 2024, WETH and WBTC leave a band of 1 % some 65 times."""
 
 DEMO_POLICY = Policy(
     start_slippage_bps=60,  # a pool may stand one fee (0.3 %) from the oracle and take another
