@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: MIT
+pragma solidity 0.8.30;
+
+import { IERC20Errors } from "@openzeppelin/contracts/interfaces/draft-IERC6093.sol";
+import { Errors } from "@openzeppelin/contracts/utils/Errors.sol";
+
+import { IBasketVault } from "../../contracts/interfaces/IBasketVault.sol";
+import { IConfigStore } from "../../contracts/interfaces/IConfigStore.sol";
+import { CallbackToken, FeeToken } from "../../contracts/mocks/AwkwardTokens.sol";
+import { MockToken } from "../../contracts/mocks/MockToken.sol";
+import { Base, IVaultFactory } from "./Base.t.sol";
+
+/// @notice VaultFactory and initialize: a vault begins once, with real tokens and a locked minimum.
+contract FactoryTest is Base {
+    /* REFUSALS: INITIALIZE */
+
+    function test_a_vault_cannot_be_initialized_twice() public {
+        IVaultFactory.Params memory p = _params(_config(), _amounts(1, 1, 1));
+
+        vm.expectRevert(IBasketVault.AlreadyInitialized.selector);
+        _initialize(vault, p);
+    }
+
+    function test_the_implementation_cannot_be_initialized() public {
+        IVaultFactory.Params memory p = _params(_config(), _amounts(1, 1, 1));
+
+        vm.expectRevert(IBasketVault.AlreadyInitialized.selector);
+        _initialize(IBasketVault(implementation), p);
+    }
+
+    function test_a_vault_without_its_seed_is_refused() public {
+        IBasketVault made = IBasketVault(_clone(implementation));
+        tokens[WETH].mint(address(made), 25e18);
+        tokens[WBTC].mint(address(made), 0.75e8 - 1);
+
+        IVaultFactory.Params memory p = _params(_config(), _amounts(25e18, 0.75e8, 20_000e6));
+
+        vm.expectRevert(
+            abi.encodeWithSelector(IBasketVault.TransferNotExact.selector, address(tokens[WBTC]), 0.75e8, 0.75e8 - 1)
+        );
+        _initialize(made, p);
+    }
+
+    function test_what_a_vault_got_beyond_its_seed_is_a_gift() public {
+        vault = IBasketVault(_clone(implementation));
+        tokens[WETH].mint(address(vault), 26e18);
+
+        _initialize(vault, _params(_config(), _amounts(25e18, 0, 0)));
+
+        assertEq(vault.held(), _amounts(25e18, 0, 0));
+    }
+
+    function test_a_seed_above_128_bits_is_refused() public {
+        IBasketVault made = IBasketVault(_clone(implementation));
+        uint256 tooMuch = uint256(type(uint128).max) + 1;
+        tokens[WETH].mint(address(made), tooMuch);
+
+        IVaultFactory.Params memory p = _params(_config(), _amounts(tooMuch, 0, 0));
+
+        vm.expectRevert(abi.encodeWithSelector(IBasketVault.HoldingTooLarge.selector, WETH, tooMuch, type(uint128).max));
+        _initialize(made, p);
+    }
+
+    /* REFUSALS: CREATE */
+
+    function test_a_seed_of_nothing_is_refused() public {
+        _expectRefusal(_params(_config(), _amounts()), abi.encodeWithSelector(IBasketVault.NothingHeld.selector));
+    }
+
+    function test_a_seed_of_another_length_is_refused() public {
+        _expectRefusal(
+            _params(_config(), _amounts(1, 1)), abi.encodeWithSelector(IBasketVault.LengthMismatch.selector, 2, 3)
+        );
+    }
+
+    function test_a_seed_that_is_not_approved_is_refused() public {
+        IVaultFactory.Params memory p = _params(_config(), _amounts(1, 1, 1));
+        vm.prank(alice);
+        vm.expectRevert(
+            abi.encodeWithSelector(IERC20Errors.ERC20InsufficientAllowance.selector, address(factory), 0, 1)
+        );
+        factory.createVault(p);
+    }
+
+    function test_a_seed_of_a_token_that_keeps_a_fee_is_refused() public {
+        FeeToken skimming = new FeeToken("Skimming", "SKIM", 6, 100);
+        _addAsset(skimming, 1e8);
+        IBasketVault.Config memory c = _config();
+        c.assets[USDC].token = address(skimming);
+
+        _expectRefusal(
+            _params(c, _amounts(25e18, 0.75e8, 20_000e6)),
+            abi.encodeWithSelector(IBasketVault.TransferNotExact.selector, address(skimming), 20_000e6, 19_800e6)
+        );
+    }
+
+    function test_a_seed_of_something_without_code_is_refused() public {
+        IVaultFactory.Params memory p = _params(_config(), _amounts(1, 1, 1));
+        p.config.assets[0].token = stranger;
+        vm.prank(creator);
+        vm.expectRevert(abi.encodeWithSelector(IBasketVault.TransferNotExact.selector, stranger, 1, 0));
+        factory.createVault(p);
+    }
+
+    function test_a_configuration_that_fails_its_checks_makes_no_vault() public {
+        IBasketVault.Config memory c = _config();
+        c.assets[0].targetE18 = 0.6e18;
+        _expectRefusal(
+            _params(c, _amounts(1, 1, 1)), abi.encodeWithSelector(IConfigStore.TargetsDoNotSumToOne.selector, 1.1e18)
+        );
+        assertEq(factory.vaultCount(), 1);
+    }
+
+    function test_initial_shares_up_to_the_minimum_are_refused_and_one_more_is_not() public {
+        IVaultFactory.Params memory p = _params(_config(), _amounts(25e18, 0, 0));
+        p.initialShares = MINIMUM_SHARES;
+        _expectRefusal(
+            p, abi.encodeWithSelector(IBasketVault.SharesBelowMinimum.selector, MINIMUM_SHARES, MINIMUM_SHARES + 1)
+        );
+        p.initialShares = MINIMUM_SHARES + 1;
+        vault = _createVault(p);
+        assertEq(vault.balanceOf(creator), 1);
+        assertEq(vault.balanceOf(LOCKED), MINIMUM_SHARES);
+    }
+
+    function test_initial_shares_above_the_largest_supply_are_refused() public {
+        IVaultFactory.Params memory p = _params(_config(), _amounts(25e18, 0, 0));
+        p.initialShares = (1 << 120) + 1;
+        _expectRefusal(
+            p, abi.encodeWithSelector(IBasketVault.SupplyTooLarge.selector, p.initialShares, uint256(1) << 120)
+        );
+    }
+
+    function test_a_receiver_or_fee_that_is_nobodys_is_refused() public {
+        IVaultFactory.Params memory p = _params(_config(), _amounts(25e18, 0, 0));
+        p.receiver = address(0);
+        _expectRefusal(p, abi.encodeWithSelector(IBasketVault.BadReceiver.selector, address(0)));
+        p.receiver = factory.vaultAddress(creator, p.salt);
+        _expectRefusal(p, abi.encodeWithSelector(IBasketVault.BadReceiver.selector, p.receiver));
+        p.receiver = creator;
+        p.feeRecipient = address(0);
+        _expectRefusal(p, abi.encodeWithSelector(IBasketVault.BadFeeRecipient.selector, address(0)));
+        p.feeRecipient = treasury;
+        p.feeBps = 501;
+        _expectRefusal(p, abi.encodeWithSelector(IBasketVault.FeeOutOfRange.selector, 501, 500));
+    }
+
+    function test_names_of_no_bytes_or_more_than_31_are_refused() public {
+        IVaultFactory.Params memory p = _params(_config(), _amounts(25e18, 0, 0));
+        string memory long = "12345678901234567890123456789012";
+        p.name = "";
+        _expectRefusal(p, abi.encodeWithSelector(IBasketVault.BadName.selector, ""));
+        p.name = long;
+        _expectRefusal(p, abi.encodeWithSelector(IBasketVault.BadName.selector, long));
+        p.name = "1234567890123456789012345678901";
+        p.symbol = "";
+        _expectRefusal(p, abi.encodeWithSelector(IBasketVault.BadName.selector, ""));
+        p.symbol = p.name;
+        _createVault(p);
+    }
+
+    function test_a_salt_serves_a_creator_once() public {
+        IVaultFactory.Params memory p = _params(_config(), _amounts(25e18, 0, 0));
+        _createVault(p);
+        _expectRefusal(p, abi.encodeWithSelector(Errors.FailedDeployment.selector));
+    }
+
+    function test_a_token_that_calls_back_cannot_take_the_vault_over() public {
+        CallbackToken calling = new CallbackToken("Calling", "CALL", 6);
+        _addAsset(calling, 1e8);
+        IVaultFactory.Params memory p = _params(_config(), _amounts(25e18, 0.75e8, 20_000e6));
+        p.config.assets[USDC].token = address(calling);
+        _fund(creator, p);
+        address clone = factory.vaultAddress(creator, p.salt);
+        // While the seed is on its way, a stranger makes the vault theirs.
+        uint256[] memory little = _amounts(1e18, 0, 0);
+        bytes memory takeover = abi.encodeCall(
+            IBasketVault.initialize,
+            ("Stolen", "STOLEN", address(manager), _config(), 0, stranger, little, INITIAL_SHARES, stranger)
+        );
+        calling.setCallback(clone, takeover);
+
+        vm.prank(creator);
+        vm.expectRevert(IBasketVault.AlreadyInitialized.selector);
+        factory.createVault(p);
+
+        assertEq(clone.code.length, 0);
+        assertEq(tokens[WETH].balanceOf(creator), 25e18);
+    }
+
+    /* SUCCESS */
+
+    function test_a_vault_is_made_where_it_was_foretold_seeded_and_listed() public {
+        IVaultFactory.Params memory p = _params(_config(), _amounts(25e18, 0.75e8, 20_000e6));
+        p.salt = "any";
+        p.feeBps = 100;
+        p.receiver = alice;
+        address foretold = factory.vaultAddress(creator, p.salt);
+        _fund(creator, p);
+
+        vm.expectEmit(foretold);
+        emit IBasketVault.Initialized("Three coins", "THREE");
+        vm.expectEmit(foretold);
+        emit IBasketVault.ConfigSet(p.config);
+        vm.expectEmit(foretold);
+        emit IBasketVault.FeeSet(100, treasury, 0);
+        vm.expectEmit(foretold);
+        emit IBasketVault.MintedInKind(address(factory), alice, INITIAL_SHARES, p.seedAmounts);
+        vm.expectEmit(address(factory));
+        emit IVaultFactory.VaultCreated(foretold, creator, address(manager), "Three coins", "THREE");
+        vm.prank(creator);
+        vault = factory.createVault(p);
+
+        assertEq(address(vault), foretold);
+        assertTrue(factory.isVault(foretold));
+        assertEq(vault.held(), p.seedAmounts);
+        assertEq(_balances(foretold), p.seedAmounts);
+        assertEq(vault.balanceOf(alice), INITIAL_SHARES - MINIMUM_SHARES);
+        assertEq(vault.balanceOf(LOCKED), MINIMUM_SHARES);
+        assertEq(vault.totalSupply(), INITIAL_SHARES);
+        assertEq(vault.feeRecipient(), treasury);
+        assertEq(vault.fee().accruedAt, block.timestamp);
+        assertEq(vault.state().epoch, 0);
+    }
+
+    function test_vaults_are_listed_in_pages() public {
+        address[4] memory made;
+        made[0] = address(vault);
+        for (uint256 i = 1; i < 4; ++i) {
+            made[i] = address(_createVault(_config(), _amounts(25e18, 0, 0)));
+        }
+
+        assertEq(factory.vaultCount(), 4);
+        address[] memory page = factory.vaults(1, 2);
+        assertEq(page.length, 2);
+        assertEq(page[0], made[1]);
+        assertEq(page[1], made[2]);
+        assertEq(factory.vaults(3, type(uint256).max).length, 1);
+        assertEq(factory.vaults(4, 1).length, 0);
+        assertEq(factory.vaults(type(uint256).max, 1).length, 0);
+        assertFalse(factory.isVault(implementation));
+    }
+
+    function test_a_salt_of_one_creator_is_free_for_another() public {
+        IVaultFactory.Params memory p = _params(_config(), _amounts(25e18, 0, 0));
+        _createVault(p);
+        tokens[WETH].mint(alice, 25e18);
+        _approve(tokens[WETH], alice, address(factory), 25e18);
+
+        vm.prank(alice);
+        assertEq(address(factory.createVault(p)), factory.vaultAddress(alice, p.salt));
+    }
+
+    function test_a_gift_at_the_foretold_address_stops_no_vault_and_counts_for_nothing() public {
+        IVaultFactory.Params memory p = _params(_config(), _amounts(25e18, 0.75e8, 20_000e6));
+        MockToken(tokens[WETH]).mint(factory.vaultAddress(creator, p.salt), 7e18);
+
+        vault = _createVault(p);
+
+        assertEq(vault.held(), p.seedAmounts);
+    }
+
+    function _expectRefusal(IVaultFactory.Params memory p, bytes memory refusal) internal {
+        _fund(creator, p);
+        vm.prank(creator);
+        vm.expectRevert(refusal);
+        factory.createVault(p);
+    }
+
+    function _initialize(IBasketVault made, IVaultFactory.Params memory p) internal {
+        made.initialize(
+            p.name,
+            p.symbol,
+            p.authority,
+            p.config,
+            p.feeBps,
+            p.feeRecipient,
+            p.seedAmounts,
+            p.initialShares,
+            p.receiver
+        );
+    }
+}

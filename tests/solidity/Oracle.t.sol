@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: MIT
+pragma solidity 0.8.30;
+
+import { IAccessManaged } from "@openzeppelin/contracts/access/manager/IAccessManaged.sol";
+
+import { IOracleHub } from "../../contracts/interfaces/IOracleHub.sol";
+import { MockAggregator } from "../../contracts/mocks/MockAggregator.sol";
+import { Base } from "./Base.t.sol";
+import { OddFeed } from "./support/OddFeed.sol";
+
+/// @notice OracleHub: a price that passes every rule, or the first rule it broke.
+contract OracleTest is Base {
+    OddFeed internal odd;
+    address internal coin = makeAddr("coin");
+
+    function setUp() public override {
+        super.setUp();
+        odd = new OddFeed();
+        odd.setPrice(5e8);
+        vm.prank(owner);
+        oracle.setFeed(coin, address(odd), 8, 600, 4e18, 6e18);
+    }
+
+    /* REFUSALS */
+
+    function test_feeds_are_set_and_removed_only_by_their_roles() public {
+        vm.prank(stranger);
+        vm.expectRevert(abi.encodeWithSelector(IAccessManaged.AccessManagedUnauthorized.selector, stranger));
+        oracle.setFeed(coin, address(odd), 8, 600, 1, 2);
+        vm.prank(keeper);
+        vm.expectRevert(abi.encodeWithSelector(IAccessManaged.AccessManagedUnauthorized.selector, keeper));
+        oracle.removeFeed(coin);
+    }
+
+    function test_a_feed_with_other_decimals_is_refused() public {
+        vm.prank(owner);
+        vm.expectRevert(abi.encodeWithSelector(IOracleHub.FeedDecimals.selector, address(odd), 18, 8));
+        oracle.setFeed(coin, address(odd), 18, 600, 4e18, 6e18);
+    }
+
+    function test_a_feed_with_more_than_18_decimals_is_refused() public {
+        vm.prank(owner);
+        vm.expectRevert(abi.encodeWithSelector(IOracleHub.FeedDecimalsTooMany.selector, 19, 18));
+        oracle.setFeed(coin, address(odd), 19, 600, 4e18, 6e18);
+    }
+
+    function test_a_heartbeat_of_zero_is_refused() public {
+        vm.prank(owner);
+        vm.expectRevert(abi.encodeWithSelector(IOracleHub.HeartbeatZero.selector, coin));
+        oracle.setFeed(coin, address(odd), 8, 0, 4e18, 6e18);
+    }
+
+    function test_an_empty_price_range_is_refused() public {
+        vm.startPrank(owner);
+        vm.expectRevert(abi.encodeWithSelector(IOracleHub.BadPriceRange.selector, 0, 6e18));
+        oracle.setFeed(coin, address(odd), 8, 600, 0, 6e18);
+        vm.expectRevert(abi.encodeWithSelector(IOracleHub.BadPriceRange.selector, 6e18 + 1, 6e18));
+        oracle.setFeed(coin, address(odd), 8, 600, 6e18 + 1, 6e18);
+        vm.stopPrank();
+    }
+
+    function test_a_feed_whose_present_answer_is_unsound_is_refused() public {
+        vm.startPrank(owner);
+        odd.setPrice(0);
+        vm.expectRevert(
+            abi.encodeWithSelector(IOracleHub.UnsoundFeed.selector, address(odd), IOracleHub.Fault.NotPositive)
+        );
+        oracle.setFeed(coin, address(odd), 8, 600, 4e18, 6e18);
+        odd.setPrice(7e8);
+        vm.expectRevert(
+            abi.encodeWithSelector(IOracleHub.UnsoundFeed.selector, address(odd), IOracleHub.Fault.OutOfRange)
+        );
+        oracle.setFeed(coin, address(odd), 8, 600, 4e18, 6e18);
+        odd.setPrice(5e8);
+        skip(601);
+        vm.expectRevert(abi.encodeWithSelector(IOracleHub.UnsoundFeed.selector, address(odd), IOracleHub.Fault.Stale));
+        oracle.setFeed(coin, address(odd), 8, 600, 4e18, 6e18);
+        odd.set(OddFeed.Manner.Revert, "");
+        vm.expectRevert(
+            abi.encodeWithSelector(IOracleHub.UnsoundFeed.selector, address(odd), IOracleHub.Fault.CallFailed)
+        );
+        oracle.setFeed(coin, address(odd), 8, 600, 4e18, 6e18);
+        vm.stopPrank();
+    }
+
+    /* SUCCESS */
+
+    function test_a_feed_is_stored_read_and_removed() public {
+        IOracleHub.Feed memory expected = IOracleHub.Feed(address(odd), 601, 8, 3e18, 7e18);
+        vm.expectEmit(address(oracle));
+        emit IOracleHub.FeedSet(coin, expected);
+        vm.prank(owner);
+        oracle.setFeed(coin, address(odd), 8, 601, 3e18, 7e18);
+        assertEq(keccak256(abi.encode(oracle.feedOf(coin))), keccak256(abi.encode(expected)));
+
+        IOracleHub.Price memory p = _read();
+        assertEq(p.loE18, 5e18);
+        assertEq(p.hiE18, 5e18);
+        assertEq(p.primaryE18, 5e18);
+        assertEq(uint8(p.fault), uint8(IOracleHub.Fault.None));
+
+        vm.expectEmit(address(oracle));
+        emit IOracleHub.FeedRemoved(coin);
+        vm.prank(guardian);
+        oracle.removeFeed(coin);
+        _check(IOracleHub.Fault.NoFeed);
+        assertEq(oracle.feedOf(coin).feed, address(0));
+    }
+
+    function test_answers_of_any_decimals_are_scaled_exactly() public {
+        for (uint8 d; d <= 18; ++d) {
+            MockAggregator feed = new MockAggregator(d, "scaled");
+            feed.push(int192(int256(123 * 10 ** d)));
+            vm.prank(owner);
+            oracle.setFeed(coin, address(feed), d, 600, 1, type(uint128).max);
+            assertEq(_read().primaryE18, 123e18);
+        }
+    }
+
+    function test_prices_come_in_the_order_asked() public view {
+        address[] memory asked = new address[](4);
+        (asked[0], asked[1], asked[2], asked[3]) = (address(tokens[USDC]), coin, address(1), address(tokens[WETH]));
+
+        IOracleHub.Price[] memory list = oracle.prices(asked);
+
+        assertEq(list[0].primaryE18, 1e18);
+        assertEq(list[1].primaryE18, 5e18);
+        assertEq(uint8(list[2].fault), uint8(IOracleHub.Fault.NoFeed));
+        assertEq(list[3].primaryE18, 2_000e18);
+    }
+
+    /* FAULTS */
+
+    function test_an_answer_ages_until_its_heartbeat_and_no_longer() public {
+        skip(600);
+        _check(IOracleHub.Fault.None);
+        skip(1);
+        _check(IOracleHub.Fault.Stale);
+        assertEq(_read().primaryE18, 5e18, "the last price is still told");
+    }
+
+    function test_an_answer_from_the_future_or_without_a_time_is_stale() public {
+        odd.set(OddFeed.Manner.Answer, abi.encode(1, 5e8, 0, block.timestamp + 1, 1));
+        _check(IOracleHub.Fault.Stale);
+        odd.set(OddFeed.Manner.Answer, abi.encode(1, 5e8, 0, type(uint256).max, 1));
+        _check(IOracleHub.Fault.Stale);
+        odd.set(OddFeed.Manner.Answer, abi.encode(1, 5e8, 0, 0, 1));
+        _check(IOracleHub.Fault.Stale);
+    }
+
+    function test_a_price_on_either_end_of_its_range_is_sound_and_one_step_past_is_not() public {
+        odd.setPrice(4e8);
+        _check(IOracleHub.Fault.None);
+        odd.setPrice(4e8 - 1);
+        _check(IOracleHub.Fault.OutOfRange);
+        odd.setPrice(6e8);
+        _check(IOracleHub.Fault.None);
+        odd.setPrice(6e8 + 1);
+        _check(IOracleHub.Fault.OutOfRange);
+    }
+
+    function test_zero_and_negative_answers_are_not_positive() public {
+        int256[3] memory answers = [int256(0), -1, type(int256).min];
+        for (uint256 i; i < 3; ++i) {
+            odd.setPrice(answers[i]);
+            _check(IOracleHub.Fault.NotPositive);
+        }
+    }
+
+    function test_an_answer_too_large_to_scale_is_out_of_range() public {
+        odd.setPrice(int256(1 << 128));
+        _check(IOracleHub.Fault.OutOfRange);
+        odd.setPrice(type(int256).max);
+        _check(IOracleHub.Fault.OutOfRange);
+    }
+
+    function test_a_feed_that_reverts_burns_gas_or_says_too_little_has_failed() public {
+        odd.set(OddFeed.Manner.Revert, abi.encode(1, 5e8, block.timestamp, block.timestamp, 1));
+        _check(IOracleHub.Fault.CallFailed);
+        odd.set(OddFeed.Manner.BurnGas, "");
+        _check(IOracleHub.Fault.CallFailed);
+        odd.set(OddFeed.Manner.Answer, new bytes(159));
+        _check(IOracleHub.Fault.CallFailed);
+        odd.set(OddFeed.Manner.Answer, "");
+        _check(IOracleHub.Fault.CallFailed);
+        vm.etch(address(odd), "");
+        _check(IOracleHub.Fault.CallFailed);
+    }
+
+    function test_a_feed_that_says_too_much_costs_no_memory() public {
+        odd.set(OddFeed.Manner.Bomb, "");
+        // 100,000 zero bytes: the answer is zero, and nothing else happens.
+        _check(IOracleHub.Fault.NotPositive);
+    }
+
+    function test_dirty_bits_in_other_words_of_the_answer_do_not_matter() public {
+        odd.set(
+            OddFeed.Manner.Answer,
+            abi.encode(type(uint256).max, 5e8, type(uint256).max, block.timestamp, type(uint256).max)
+        );
+        _check(IOracleHub.Fault.None);
+    }
+
+    function test_one_bad_feed_spoils_no_other() public {
+        odd.set(OddFeed.Manner.BurnGas, "");
+        address[] memory asked = new address[](2);
+        (asked[0], asked[1]) = (coin, address(tokens[WETH]));
+
+        IOracleHub.Price[] memory list = oracle.prices(asked);
+
+        assertEq(uint8(list[0].fault), uint8(IOracleHub.Fault.CallFailed));
+        assertEq(uint8(list[1].fault), uint8(IOracleHub.Fault.None));
+    }
+
+    function testFuzz_no_answer_makes_prices_revert(uint8 manner, bytes memory answer) public {
+        odd.set(OddFeed.Manner(manner % 4), answer);
+        IOracleHub.Price memory p = _read();
+        if (p.fault == IOracleHub.Fault.None) {
+            assertGe(p.primaryE18, 4e18);
+            assertLe(p.primaryE18, 6e18);
+        }
+    }
+
+    function testFuzz_a_sound_price_is_positive_young_and_in_range(int256 answerE8, uint256 updatedAt) public {
+        odd.set(OddFeed.Manner.Answer, abi.encode(1, answerE8, updatedAt, updatedAt, 1));
+        bool sound =
+            answerE8 >= 4e8 && answerE8 <= 6e8 && updatedAt <= block.timestamp && block.timestamp - updatedAt <= 600;
+
+        assertEq(_read().fault == IOracleHub.Fault.None, sound);
+    }
+
+    function _read() internal view returns (IOracleHub.Price memory) {
+        address[] memory asked = new address[](1);
+        asked[0] = coin;
+        return oracle.prices(asked)[0];
+    }
+
+    function _check(IOracleHub.Fault fault) internal view {
+        assertEq(uint8(_read().fault), uint8(fault));
+    }
+}
