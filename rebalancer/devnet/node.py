@@ -135,7 +135,7 @@ class Node:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        node = cls(settings, port, process, _watch(process.pid), folder, log_path, ground)
+        node = cls(settings, port, process, _watch(process.pid, folder), folder, log_path, ground)
         try:
             node._await_ready()
         except BaseException:
@@ -309,10 +309,11 @@ def _working_folder(program: Path, folder: Path) -> Path:
     return folder
 
 
-def _watch(group: int) -> subprocess.Popen[bytes]:
-    """A shell that kills the group when the pipe it reads from closes: when we are gone."""
+def _watch(group: int, folder: Path) -> subprocess.Popen[bytes]:
+    """A shell that clears up when the pipe it reads from closes: when we are gone."""
+    clear_up = 'read _; kill -s KILL -- "-$1"; rm -rf -- "$2"'
     return subprocess.Popen(
-        ["/bin/sh", "-c", f"read _; kill -s KILL -- -{group}"],
+        ["/bin/sh", "-c", clear_up, "watchdog", str(group), str(folder)],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

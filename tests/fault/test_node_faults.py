@@ -167,18 +167,20 @@ def test_starter_that_is_killed_takes_the_node_with_it(
     program = (
         "import time; from rebalancer.devnet.node import Node, NodeSettings\n"
         f"node = Node.start(NodeSettings(skip_state_roots={skip_state_roots}))\n"
-        "print(node.port, flush=True); time.sleep(60)"
+        "print(node.port, node.log_path.parent, flush=True); time.sleep(60)"
     )
     with subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=repo_root
     ) as starter:
         assert starter.stdout is not None
-        port = int(starter.stdout.readline())
+        port_text, folder = starter.stdout.readline().split()
+        port = int(port_text)
         assert listens(port)
         os.kill(starter.pid, number)
         starter.wait()
 
     assert eventually(lambda: not listens(port))
+    assert eventually(lambda: not Path(folder).exists())
 
 
 @pytest.mark.parametrize("kind", list(NodeKind))
