@@ -17,6 +17,7 @@ from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.market import Market
 from rebalancer.devnet.node import Node, NodeKind, NodeSettings
 from rebalancer.devnet.profile import opening_pools
+from rebalancer.devnet.stage import Stage, build_stage
 
 # A session's chain starts here, so that tests may use dates; 2023-04-05 00:00 UTC.
 GENESIS_AT = 1_680_652_800
@@ -131,3 +132,20 @@ def _ape_node_url(config: pytest.Config) -> str | None:
 
     provider: Any = ape.networks.active_provider
     return None if provider is None else str(provider.uri)
+
+
+@pytest.fixture(scope="session")
+def session_stage(node_kind: NodeKind) -> Iterator[Stage]:
+    """A chain of its own with market, system and demo vault at `OPENING_PRICES_E8`."""
+    settings = NodeSettings(kind=node_kind, genesis_at=GENESIS_AT)
+    with Node.start(settings) as node, node.rpc(timeout_s=60) as rpc:
+        yield build_stage(LocalChain(rpc), OPENING_PRICES_E8)
+
+
+@pytest.fixture
+def stage(session_stage: Stage) -> Iterator[Stage]:
+    """The session's stage, its prices back at the opening; all that a test does to it is undone."""
+    before = session_stage.chain.snapshot()
+    session_stage.market.prices_e8 = dict(OPENING_PRICES_E8)
+    yield session_stage
+    session_stage.chain.revert(before)

@@ -1,0 +1,270 @@
+"""The keeper on a local market: every reason it can give, and books that are as foreseen to the unit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from rebalancer.chain.abi import interface
+from rebalancer.chain.snapshot import Block, VaultSnapshot, read_block, read_vaults
+from rebalancer.devnet.stage import DEMO_POLICY, Actor, Stage
+from rebalancer.errors import KeeperNotAuthorized
+from rebalancer.keeper import Decision, Keeper, KeeperOptions
+from rebalancer.policy import Policy, weigh_basket
+from rebalancer.pools import Token
+from rebalancer.reasons import Reason
+from rebalancer.send.outbox import Outbox, State
+from rebalancer.send.signer import devnet_signer
+from rebalancer.units import BPS, E18
+
+UP_10_PERCENT = {"ETH/USD": 2_200_00000000}
+
+
+@pytest.fixture
+def outbox(tmp_path: Path) -> Iterator[Outbox]:
+    """The keeper's journal."""
+    with Outbox(tmp_path / "outbox.sqlite") as journal:
+        yield journal
+
+
+def keeper_of(
+    stage: Stage,
+    outbox: Outbox | None,
+    *,
+    actor: Actor = Actor.KEEPER,
+    pools: list[str] | None = None,
+    dry_run: bool = False,
+) -> Keeper:
+    """A keeper of the stage's vault."""
+    known = [Token(t.address, t.symbol, t.decimals) for t in stage.deployment.tokens]
+    return Keeper(
+        stage.chain.rpc,
+        stage.system,
+        stage.vault,
+        [pool.address for pool in stage.deployment.pools] if pools is None else pools,
+        known,
+        stage.deployment.chain_id,
+        devnet_signer(actor),
+        outbox,
+        KeeperOptions(
+            dry_run=dry_run,
+            fee_cap_wei=10_000 * 10**9,
+            wrapped_native=stage.deployment.uniswap["WETH9"],
+        ),
+    )
+
+
+def look(stage: Stage) -> VaultSnapshot:
+    """The vault now."""
+    return read_vaults(
+        stage.chain.rpc, stage.system.lens, [stage.vault], read_block(stage.chain.rpc)
+    )[0]
+
+
+def move(stage: Stage, prices_e8: dict[str, int], seconds: int = 900) -> None:
+    """Let time pass and prices change; every feed answers."""
+    stage.market.step(stage.market.prices_e8 | prices_e8, stage.chain.now() + seconds)
+
+
+def set_policy(stage: Stage, policy: Policy) -> None:
+    """The owner replaces the policy."""
+    vault = interface("BasketVault").at(stage.vault)
+    fields = [getattr(policy, name) for name in policy.__slots__]
+    stage.wallet(Actor.OWNER).transact(vault, "setPolicy", tuple(fields))
+
+
+def nonce(stage: Stage) -> int:
+    """How many transactions the keeper has sent."""
+    address = Actor.KEEPER.address
+    return int(stage.chain.rpc.call("eth_getTransactionCount", address, "latest"), 16)
+
+
+def assert_as_foreseen(stage: Stage, decision: Decision) -> None:
+    """The chain's ledger is the predicted one to the unit, and the loss is inside the limit of that moment."""
+    outcome = decision.outcome
+    assert outcome is not None
+    assert outcome.predicted.held == outcome.settled.held == look(stage).basket.held
+    assert outcome.settled.state == look(stage).state
+    limit_e18 = outcome.settled.slippage_limit_e18
+    assert outcome.settled.loss_e18 * E18 <= limit_e18 * outcome.settled.sold_e18
+
+
+def test_tick_in_band_sends_nothing_and_says_why(stage: Stage, outbox: Outbox) -> None:
+    decision = keeper_of(stage, outbox).tick()
+
+    assert decision.reason is Reason.IN_BAND
+    assert "inside its band" in decision.text
+    assert nonce(stage) == 0
+    assert outbox.attempts(stage.deployment.chain_id) == []
+
+
+def test_tick_out_of_band_brings_every_weight_back_as_foreseen(
+    stage: Stage, outbox: Outbox
+) -> None:
+    move(stage, UP_10_PERCENT)
+    before = look(stage)
+
+    decision = keeper_of(stage, outbox).tick()
+
+    assert decision.reason is Reason.REBALANCED
+    assert_as_foreseen(stage, decision)
+    after = look(stage)
+    assert after.reason in (Reason.IN_BAND, Reason.COOLDOWN)
+    assert weigh_basket(after.basket).broken is None
+    assert after.drift_bps < before.drift_bps // 10
+    assert after.state.epoch == before.state.epoch + 1
+    (attempt,) = outbox.attempts(stage.deployment.chain_id)
+    assert attempt.state is State.MINED
+    executor = stage.system.executor
+    for token in stage.deployment.tokens:
+        held = interface("IERC20Metadata").at(token.address)
+        assert held.call(stage.chain.rpc, "balanceOf", executor) == 0
+
+
+def test_tick_on_the_block_of_an_earlier_rebalance_is_refused_not_repeated(
+    stage: Stage, outbox: Outbox
+) -> None:
+    move(stage, UP_10_PERCENT)
+    seen: Block = read_block(stage.chain.rpc)
+    keeper = keeper_of(stage, outbox)
+    first = keeper.tick(seen)
+    sent = nonce(stage)
+
+    again = keeper.tick(seen)  # a reader that lags behind
+
+    assert first.reason is Reason.REBALANCED
+    assert again.reason is Reason.SIMULATION_REFUSED
+    assert "WrongEpoch" in again.text
+    assert nonce(stage) == sent
+    assert look(stage).state.epoch == 1
+
+
+def test_dry_run_plans_and_sends_nothing(stage: Stage) -> None:
+    move(stage, UP_10_PERCENT)
+
+    decision = keeper_of(stage, None, dry_run=True).tick()
+
+    assert decision.reason is Reason.DRY_RUN
+    assert decision.plan is not None
+    assert decision.plan.expected_buys_raw != (0, 0, 0)
+    assert nonce(stage) == 0
+
+
+def test_tick_within_the_cooldown_waits(stage: Stage, outbox: Outbox) -> None:
+    keeper = keeper_of(stage, outbox)
+    move(stage, UP_10_PERCENT)
+    keeper.tick()
+    move(stage, {"ETH/USD": 2_600_00000000}, seconds=60)
+
+    decision = keeper.tick()
+
+    assert decision.reason is Reason.COOLDOWN
+    assert str(look(stage).state.rebalanced_at + DEMO_POLICY.cooldown_seconds) in decision.text
+
+
+def test_tick_while_paused_waits(stage: Stage, outbox: Outbox) -> None:
+    move(stage, UP_10_PERCENT)
+    vault = interface("BasketVault").at(stage.vault)
+    stage.wallet(Actor.GUARDIAN).transact(vault, "pauseRebalance")
+
+    decision = keeper_of(stage, outbox).tick()
+
+    assert decision.reason is Reason.PAUSED
+    assert nonce(stage) == 0
+
+
+def test_tick_with_a_stale_price_waits_and_names_the_token(stage: Stage, outbox: Outbox) -> None:
+    move(stage, UP_10_PERCENT)
+    usdc = stage.deployment.listed("USDC")
+    stage.chain.mine(at=stage.chain.now() + 2 * 86_400)
+
+    decision = keeper_of(stage, outbox).tick()
+
+    assert decision.reason is Reason.ORACLE_FAULT
+    assert f"{usdc.address} Stale" in decision.text
+    assert nonce(stage) == 0
+
+
+def test_tick_without_a_pool_says_no_route(stage: Stage, outbox: Outbox) -> None:
+    move(stage, UP_10_PERCENT)
+
+    decision = keeper_of(stage, outbox, pools=[]).tick()
+
+    assert decision.reason is Reason.NO_ROUTE
+    assert nonce(stage) == 0
+
+
+def test_tick_with_little_turnover_left_trades_what_it_may_and_says_what_bound_it(
+    stage: Stage, outbox: Outbox
+) -> None:
+    set_policy(stage, replace(DEMO_POLICY, turnover_budget_bps=100))
+    move(stage, UP_10_PERCENT)
+
+    decision = keeper_of(stage, outbox).tick()
+
+    assert decision.reason is Reason.REBALANCED
+    assert decision.plan is not None
+    assert decision.plan.bound_by == "turnover"
+    assert_as_foreseen(stage, decision)
+    assert look(stage).turnover_left_e18 < E18 // BPS
+    assert look(stage).state.broken_since == look(stage).state.rebalanced_at
+
+
+def test_tick_with_the_turnover_budget_spent_waits(stage: Stage, outbox: Outbox) -> None:
+    set_policy(
+        stage,
+        replace(
+            DEMO_POLICY,
+            turnover_budget_bps=100,
+            cooldown_seconds=0,
+            turnover_period_seconds=2**32 - 1,
+        ),
+    )
+    move(stage, UP_10_PERCENT)
+    keeper = keeper_of(stage, outbox)
+    keeper.tick()
+    move(stage, {}, seconds=60)
+
+    decision = keeper.tick()
+
+    assert decision.reason in (Reason.BUDGET_SPENT, Reason.POLICY_REFUSES)
+    assert look(stage).state.epoch == 1
+
+
+def test_tick_above_the_slippage_limit_pokes_and_trades_once_it_has_climbed(
+    stage: Stage, outbox: Outbox
+) -> None:
+    set_policy(stage, replace(DEMO_POLICY, start_slippage_bps=0))
+    move(stage, UP_10_PERCENT)
+    keeper = keeper_of(stage, outbox)
+
+    poked = keeper.tick()
+    move(stage, {}, seconds=DEMO_POLICY.slippage_ramp_seconds)
+    traded = keeper.tick()
+
+    assert poked.reason is Reason.POKED
+    assert traded.reason is Reason.REBALANCED
+    assert_as_foreseen(stage, traded)
+
+
+def test_tick_clears_the_break_once_prices_are_back(stage: Stage, outbox: Outbox) -> None:
+    move(stage, UP_10_PERCENT)
+    vault = interface("BasketVault").at(stage.vault)
+    stage.wallet(Actor.DEPOSITOR).transact(vault, "poke")
+    move(stage, {"ETH/USD": 2_000_00000000})
+    assert look(stage).state.broken_since > 0
+
+    decision = keeper_of(stage, outbox).tick()
+
+    assert decision.reason is Reason.POKED
+    assert look(stage).state.broken_since == 0
+
+
+def test_start_with_a_key_that_is_not_the_keepers_is_refused(stage: Stage, outbox: Outbox) -> None:
+    with pytest.raises(KeeperNotAuthorized) as refused:
+        keeper_of(stage, outbox, actor=Actor.DEPOSITOR).start()
+
+    assert refused.value.account == Actor.DEPOSITOR.address
