@@ -249,10 +249,7 @@ class Keeper:
         try:
             predicted = self._settle(snapshot, found, fill, block.timestamp)
         except PolicyRefused as refusal:
-            reason = (
-                Reason.BUDGET_SPENT if refusal.error in _BUDGET_REFUSALS else Reason.POLICY_REFUSES
-            )
-            return Decision(block, self.vault, reason, str(refusal), snapshot, found)
+            return self._refused(block, snapshot, found, refusal)
 
         data = self._vault.data(
             "rebalance",
@@ -284,6 +281,19 @@ class Keeper:
         )
         outcome = self._verify(receipt, snapshot, found, predicted)
         return Decision(block, self.vault, Reason.REBALANCED, found.text, snapshot, found, outcome)
+
+    def _refused(
+        self, block: Block, snapshot: VaultSnapshot, found: Plan, refusal: PolicyRefused
+    ) -> Decision:
+        """What follows when the vault would refuse the best plan there is."""
+        if refusal.error in _BUDGET_REFUSALS or found.bound_by:
+            reason = Reason.BUDGET_SPENT
+        elif not snapshot.state.broken_since:
+            # Once the break is stamped, the slippage limit climbs and lets a larger trade through.
+            return self._poke(block, snapshot, str(refusal))
+        else:
+            reason = Reason.POLICY_REFUSES
+        return Decision(block, self.vault, reason, str(refusal), snapshot, found)
 
     def _settle(
         self, snapshot: VaultSnapshot, found: Plan, fill: Fill, timestamp: int
