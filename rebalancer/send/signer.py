@@ -37,6 +37,7 @@ __all__ = [
     "SignedTransaction",
     "Signer",
     "devnet_signer",
+    "keystore_address",
     "open_signer",
     "password_from_file",
 ]
@@ -95,7 +96,7 @@ class KeystoreSigner:
             raise KeystoreUnreadable(path, "a field has a value it cannot have") from None
         except (KeyError, TypeError, NotImplementedError, AssertionError, AttributeError):
             raise KeystoreUnreadable(path, "a field is missing or unknown") from None
-        named = str(keystore.get("address", "")).lower().removeprefix("0x")
+        named = str(keystore.get("address") or "").lower().removeprefix("0x")
         if named and named != account.address.lower().removeprefix("0x"):
             raise KeystoreUnreadable(path, f"it says 0x{named} but holds another account's key")
         return cls(account)
@@ -157,6 +158,20 @@ def open_signer(
             raise KeystoreNotNamed(chain_id)
         return devnet_signer(account.devnet_account)
     return KeystoreSigner.load(account.keystore, _password(account, prompt))
+
+
+def keystore_address(path: Path) -> str | None:
+    """Whose key a keystore says it holds, lower case; None when it does not say. Asks no password.
+
+    Raises:
+        KeystoreMissing: there is no such file.
+        KeystoreUnreadable: it is not a keystore.
+    """
+    keystore = _read_keystore(path)
+    if not any(key.lower() == "crypto" for key in keystore):
+        raise KeystoreUnreadable(path, "it holds no encrypted key")
+    named = str(keystore.get("address") or "").lower().removeprefix("0x")
+    return f"0x{named}" if named else None
 
 
 def password_from_file(path: Path) -> Callable[[], str]:

@@ -1,0 +1,294 @@
+"""What is wrong with the settings and with what they point at, and how is it mended?
+
+Looks and changes nothing: no file is made, no transaction sent, no password asked for. What hangs
+on something that failed is left out, so that what is listed as wrong is the cause and not its
+consequences.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rebalancer.chain.abi import Contract, interface
+from rebalancer.chain.deployment import Deployment
+from rebalancer.chain.rpc import Rpc
+from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
+from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
+from rebalancer.config import KeeperSettings, Settings
+from rebalancer.deploy import System
+from rebalancer.errors import (
+    ConfigError,
+    DeploymentMalformed,
+    InsufficientEther,
+    OutboxInUse,
+    RebalancerError,
+    WrongChain,
+)
+from rebalancer.send.fees import suggest
+from rebalancer.send.outbox import Outbox
+from rebalancer.send.signer import keystore_address, open_signer
+from rebalancer.send.wallet import check_ether
+from rebalancer.units import E18
+
+__all__ = ["Finding", "diagnose"]
+
+_HEAD_AGE_SECONDS = 120  # ten blocks of a slow chain
+_REBALANCES = 10
+_REBALANCE_GAS = 400_000  # more than one of ten assets over two pools takes
+_FAULT_REMEDIES = {
+    "NoFeed": "set a feed for it in the OracleHub.",
+    "CallFailed": "check that its feed is a price feed and still runs.",
+    "NotPositive": "wait for the feed's next round, and remove the feed if it stays so.",
+    "Stale": "wait for the feed's next round; a heartbeat that is too short is set anew.",
+    "OutOfRange": "compare it with the market; if it is right, set the feed with a wider range.",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at. `remedy` is empty when all is well."""
+
+    check: str
+    ok: bool
+    sentence: str
+    remedy: str = ""
+
+
+def diagnose(settings: Settings | ConfigError, now: int | None = None) -> list[Finding]:
+    """Look at everything the keeper needs, in the order in which it is to be mended.
+
+    `settings` may be what reading them raised. `now` is unix seconds, by default the clock's.
+    """
+    if isinstance(settings, ConfigError):
+        return [_ill("settings", settings)]
+    findings = [Finding("settings", True, "The settings are readable.")]
+    rpc = Rpc(settings.rpc_url.get_secret_value(), settings.rpc_timeout_seconds)
+    with rpc:
+        chain = list(_endpoint(rpc, settings, int(time.time()) if now is None else now))
+        findings += chain
+        account, keeper = _account(settings.keeper, settings.chain_id)
+        deployment, file = _deployment(settings)
+        findings += file
+        if all(finding.ok for finding in chain if finding.check in ("rpc", "chain")):
+            findings += _guarded("contracts", _on_chain(rpc, settings, deployment, keeper))
+            findings += account
+            if keeper is not None:
+                findings += _guarded("ether", _ether(rpc, settings.keeper, keeper))
+        else:
+            findings += account
+    findings += _outbox(settings.keeper.outbox, settings.chain_id)
+    return findings
+
+
+def _endpoint(rpc: Rpc, settings: Settings, now: int) -> Iterator[Finding]:
+    try:
+        actual = rpc.chain_id()
+        head = read_block(rpc)
+    except RebalancerError as error:
+        yield _ill("rpc", error)
+        return
+    yield Finding("rpc", True, f"{rpc.endpoint} answers.")
+    if actual != settings.chain_id:
+        yield _ill("chain", WrongChain(settings.chain_id, actual))
+        return
+    yield Finding("chain", True, f"It serves chain {actual}.")
+    age_seconds = now - head.timestamp
+    if actual == DEVNET_CHAIN_ID:
+        yield Finding(
+            "head", True, f"Its head is block {head.number}; a local chain keeps its own time."
+        )
+    elif age_seconds > _HEAD_AGE_SECONDS:
+        yield Finding(
+            "head",
+            False,
+            f"Its newest block {head.number} is {age_seconds} s old.",
+            "wait until the node has caught up, use another endpoint, or set this machine's clock.",
+        )
+    else:
+        yield Finding(
+            "head", True, f"Its newest block {head.number} is {max(age_seconds, 0)} s old."
+        )
+
+
+def _deployment(settings: Settings) -> tuple[Deployment | None, list[Finding]]:
+    try:
+        deployment = Deployment.load(settings.deployment)
+        if deployment.chain_id != settings.chain_id:
+            why = f"it is of chain {deployment.chain_id}, not {settings.chain_id}"
+            raise DeploymentMalformed(settings.deployment, why)
+        System.of(deployment)
+    except RebalancerError as error:
+        return None, [_ill("deployment", error)]
+    known = f"{settings.deployment} names {len(deployment.contracts)} contracts"
+    return deployment, [
+        Finding("deployment", True, f"{known} and {len(deployment.vaults)} vaults.")
+    ]
+
+
+def _on_chain(
+    rpc: Rpc, settings: Settings, deployment: Deployment | None, keeper: str | None
+) -> Iterator[Finding]:
+    if deployment is None:
+        return
+    addresses = {**deployment.uniswap, **deployment.contracts}
+    codes = rpc.batch([("eth_getCode", (address, "latest")) for address in addresses.values()])
+    bare = [name for name, code in zip(addresses, codes, strict=True) if code == "0x"]
+    for name in bare:
+        yield Finding(
+            "contracts",
+            False,
+            f"No {name} is at {addresses[name]}.",
+            "deploy again: the chain was started anew, or the file is another chain's.",
+        )
+    if bare:
+        return
+    yield Finding("contracts", True, f"All {len(addresses)} contracts are there.")
+    vaults = settings.vaults or deployment.vaults
+    if not vaults:
+        yield Finding(
+            "vaults", False, "No vault is named.", "make one with `rebalancer vault create`."
+        )
+    system = System.of(deployment)
+    factory = interface("VaultFactory").at(system.factory)
+    judged: set[str] = set()
+    for address in vaults:
+        if not factory.call(rpc, "isVault", address):
+            yield Finding(
+                "vaults",
+                False,
+                f"{address} is not a vault of the factory {system.factory}.",
+                "check the address under `vaults` in the settings.",
+            )
+            continue
+        yield Finding("vaults", True, f"{address} is a vault of the factory.")
+        (snapshot,) = read_vaults(rpc, system.lens, [address], read_block(rpc))
+        yield from _vault(rpc, snapshot, deployment, keeper, judged)
+
+
+def _vault(
+    rpc: Rpc,
+    snapshot: VaultSnapshot,
+    deployment: Deployment,
+    keeper: str | None,
+    judged: set[str],
+) -> Iterator[Finding]:
+    for asset, price in zip(snapshot.basket.assets, snapshot.basket.prices, strict=True):
+        if asset.token in judged:
+            continue
+        judged.add(asset.token)
+        known = deployment.token(asset.token)
+        name = known.symbol if known else asset.token
+        if price.fault == "None":
+            usd = f"{price.primary_e18 / E18:,.2f}"
+            yield Finding("feeds", True, f"The price of {name} is sound: {usd} USD.")
+        else:
+            yield Finding(
+                "feeds",
+                False,
+                f"The price of {name} is unsound: {price.fault}.",
+                _FAULT_REMEDIES[price.fault],
+            )
+    vault = interface("BasketVault").at(snapshot.address)
+    if snapshot.state.paused:
+        yield Finding(
+            "vaults",
+            False,
+            f"Rebalancing of {vault.address} is paused.",
+            "have the owner resume it when the guardian's reason is gone.",
+        )
+    if keeper is not None:
+        yield _role(rpc, vault, keeper)
+
+
+def _role(rpc: Rpc, vault: Contract, keeper: str) -> Finding:
+    authority = interface("AccessManager").at(vault.call(rpc, "authority"))
+    selector = vault.interface.functions["rebalance"].selector
+    may_at_once, _ = authority.call(rpc, "canCall", keeper, vault.address, selector)
+    if may_at_once:
+        return Finding("role", True, f"{keeper} may rebalance {vault.address}.")
+    return Finding(
+        "role",
+        False,
+        f"{keeper} may not rebalance {vault.address}.",
+        f"have the admin of {authority.address} grant it the role KEEPER without a delay.",
+    )
+
+
+def _account(keeper: KeeperSettings, chain_id: int) -> tuple[list[Finding], str | None]:
+    """The keeper's account, opened if its password is at hand, else as its keystore names it."""
+    findings = []
+    file = keeper.keystore_password_file
+    if file is not None and file.is_file() and file.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
+        findings.append(
+            Finding("password", False, f"Others can read {file}.", f"run `chmod 600 {file}`.")
+        )
+    address: str | None
+    try:
+        if keeper.keystore is None or keeper.keystore_password or file is not None:
+            address = open_signer(keeper, chain_id).address
+            sentence = f"The keeper's key is at hand: {address}."
+        else:
+            address = keystore_address(keeper.keystore)
+            whose = f"of {address}" if address else "of an account it does not name"
+            sentence = f"A keystore {whose} is there; its password will be asked for."
+    except RebalancerError as error:
+        return [*findings, _ill("keystore", error)], None
+    return [*findings, Finding("keystore", True, sentence)], address
+
+
+def _ether(rpc: Rpc, keeper: KeeperSettings, address: str) -> Iterator[Finding]:
+    fees = suggest(rpc, keeper.fee_cap_wei)
+    # {wei} = {rebalance} * {gas/rebalance} * {wei/gas}
+    needed_wei = _REBALANCES * _REBALANCE_GAS * fees.max_fee_per_gas_wei
+    try:
+        check_ether(rpc, address, needed_wei)
+    except InsufficientEther as error:
+        lacking = (needed_wei - error.balance_wei) / E18
+        yield Finding(
+            "ether",
+            False,
+            f"{address} has too little ether for {_REBALANCES} rebalances at today's gas.",
+            f"send it {lacking:.6f} ether.",
+        )
+    else:
+        yield Finding("ether", True, f"{address} has ether for {_REBALANCES} rebalances or more.")
+
+
+def _outbox(path: Path, chain_id: int) -> list[Finding]:
+    if not path.exists():
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
+        if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
+            return [Finding("outbox", True, f"The outbox will be made at {path}.")]
+        why = f"The outbox cannot be made at {path}: {folder} is no folder that can be written to."
+        return [Finding("outbox", False, why, "name another place, or mend its permissions.")]
+    try:
+        with Outbox(path) as outbox:
+            waiting = len(outbox.unsettled(chain_id))
+    except OutboxInUse as held:
+        return [Finding("outbox", True, f"The outbox {path} is in use by {held.holder}.")]
+    except RebalancerError as error:
+        return [_ill("outbox", error)]
+    sentence = f"The outbox {path} can be written; to be settled when the keeper starts: {waiting}."
+    return [Finding("outbox", True, sentence)]
+
+
+def _guarded(check: str, findings: Iterator[Finding]) -> list[Finding]:
+    """The findings up to an error, which is the last one."""
+    found: list[Finding] = []
+    try:
+        for finding in findings:
+            found.append(finding)  # noqa: PERF402 (what came before an error is kept)
+    except RebalancerError as error:
+        found.append(_ill(check, error))
+    return found
+
+
+def _ill(check: str, error: RebalancerError) -> Finding:
+    """An error as a finding: its sentence says first what is wrong, after its last colon what to do."""
+    sentence, _, remedy = str(error).rpartition(": ")
+    return Finding(check, False, f"{sentence}.", remedy)

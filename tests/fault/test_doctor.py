@@ -1,0 +1,261 @@
+"""The doctor: on a healthy devnet nothing is wrong; each thing broken is found, and named with its cure."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eth_account import Account
+
+from rebalancer.chain.abi import interface
+from rebalancer.config import KeeperSettings, Settings, load_settings
+from rebalancer.devnet.local import LocalChain
+from rebalancer.devnet.node import Node, NodeSettings
+from rebalancer.devnet.stage import Actor, Stage, build_stage
+from rebalancer.doctor import Finding, diagnose
+from rebalancer.errors import ConfigError
+from rebalancer.send.outbox import Intent, Outbox
+from rebalancer.send.signer import devnet_signer
+
+PRICES_E8 = {"ETH/USD": 1_800 * 10**8, "BTC/USD": 28_000 * 10**8, "USDC/USD": 10**8}
+STRANGER = "0x6c9fc64a53c1b71fb3f9af64d1ae3a4931a5f4e9"
+PASSWORD = "correct horse"
+
+
+@pytest.fixture(scope="module")
+def built() -> Iterator[Stage]:
+    """A devnet with a vault."""
+    with Node.start() as node, node.rpc(timeout_s=60) as rpc:
+        yield build_stage(LocalChain(rpc), PRICES_E8)
+
+
+@pytest.fixture
+def stage(built: Stage) -> Iterator[Stage]:
+    """The devnet; all that a test does to it is undone."""
+    before = built.chain.snapshot()
+    yield built
+    built.chain.revert(before)
+
+
+@pytest.fixture
+def settings(stage: Stage, tmp_path: Path) -> Settings:
+    """Settings that fit the devnet."""
+    path = tmp_path / "deployment.json"
+    stage.deployment.save(path)
+    keeper = {"outbox": tmp_path / "outbox.sqlite", "devnet_account": Actor.KEEPER.value}
+    return Settings(
+        rpc_url=stage.chain.rpc.endpoint,  # type: ignore[arg-type]  # parsed into the secret type
+        deployment=path,
+        keeper=KeeperSettings(**keeper),  # type: ignore[arg-type]  # a dict of mixed values
+    )
+
+
+def changed(settings: Settings, **fields: Any) -> Settings:
+    """The same settings but for some; `keeper` gives the keeper's that change."""
+    if "keeper" in fields:
+        fields["keeper"] = settings.keeper.model_copy(update=fields["keeper"])
+    return settings.model_copy(update=fields)
+
+
+def wrong(settings: Settings | ConfigError, now: int | None = None) -> dict[str, Finding]:
+    """What is not well, by check; each with one sentence and one cure."""
+    found = {finding.check: finding for finding in diagnose(settings, now) if not finding.ok}
+    for finding in found.values():
+        assert finding.sentence.endswith(".")
+        assert finding.remedy.endswith(".")
+        assert "\n" not in finding.sentence + finding.remedy
+    return found
+
+
+def test_healthy_devnet_has_nothing_wrong_and_is_left_as_it_was(
+    settings: Settings, stage: Stage, tmp_path: Path
+) -> None:
+    before = (stage.chain.block()["hash"], sorted(tmp_path.iterdir()))
+    findings = diagnose(settings)
+
+    assert [finding for finding in findings if not finding.ok] == []
+    assert {finding.check for finding in findings} == {
+        *("settings", "rpc", "chain", "head", "deployment", "contracts", "vaults", "feeds"),
+        *("role", "keystore", "ether", "outbox"),
+    }
+    assert [finding.sentence for finding in findings if finding.check == "feeds"] == [
+        "The price of WETH is sound: 1,800.00 USD.",
+        "The price of WBTC is sound: 28,000.00 USD.",
+        "The price of USDC is sound: 1.00 USD.",
+    ]
+    assert before == (stage.chain.block()["hash"], sorted(tmp_path.iterdir()))
+
+
+def test_bad_settings_are_the_only_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        load_settings(overrides={"chain_id": 0})
+    (finding,) = diagnose(caught.value)
+    assert (finding.check, finding.ok) == ("settings", False)
+    assert finding.sentence.startswith("chain_id on the command line")
+
+
+def test_endpoint_that_is_down_is_one_finding_and_local_things_are_still_seen(
+    settings: Settings,
+) -> None:
+    down = Settings(rpc_url="http://127.0.0.1:9/secret", deployment=settings.deployment)  # type: ignore[arg-type]  # parsed
+    found = wrong(changed(settings, rpc_url=down.rpc_url))
+    assert list(found) == ["rpc"]
+    assert "secret" not in found["rpc"].sentence
+    assert "check that the node runs" in found["rpc"].remedy
+
+
+def test_wrong_chain_is_found(settings: Settings) -> None:
+    found = wrong(changed(settings, chain_id=10))
+    assert set(found) == {"chain", "deployment", "keystore"}
+    assert "serves chain 31337, not chain 10" in found["chain"].sentence
+    assert "it is of chain 31337, not 10" in found["deployment"].sentence
+
+
+def test_node_that_lags_is_found(settings: Settings) -> None:
+    with Node.start(NodeSettings(chain_id=777)) as node:
+        url = Settings(rpc_url=node.url).rpc_url  # type: ignore[arg-type]  # parsed
+        lagging = changed(settings, rpc_url=url, chain_id=777)
+        now = int(time.time())
+        assert "head" not in wrong(lagging, now)
+        assert "s old." in wrong(lagging, now + 3600)["head"].sentence
+
+
+def test_missing_deployment_is_found(settings: Settings) -> None:
+    found = wrong(changed(settings, deployment=Path("nowhere.json")))
+    assert list(found) == ["deployment"]
+    assert "`rebalancer deploy`" in found["deployment"].remedy
+
+
+def test_deployment_without_the_system_is_found(settings: Settings, stage: Stage) -> None:
+    replace(stage.deployment, contracts={}).save(settings.deployment)
+    assert "does not name" in wrong(settings)["deployment"].sentence
+
+
+def test_contract_without_code_is_found(settings: Settings, stage: Stage) -> None:
+    stage.chain.set_code(stage.system.lens, b"")
+    found = wrong(settings)
+    assert list(found) == ["contracts"]
+    assert f"No VaultLens is at {stage.system.lens}" in found["contracts"].sentence
+
+
+def test_address_that_is_no_vault_is_found(settings: Settings, stage: Stage) -> None:
+    found = wrong(changed(settings, vaults=(STRANGER, stage.vault)))
+    assert list(found) == ["vaults"]
+    assert STRANGER in found["vaults"].sentence
+
+
+def test_no_vault_at_all_is_found(settings: Settings, stage: Stage) -> None:
+    replace(stage.deployment, vaults=()).save(settings.deployment)
+    assert wrong(settings)["vaults"].sentence == "No vault is named."
+
+
+def test_paused_vault_is_found(settings: Settings, stage: Stage) -> None:
+    vault = interface("BasketVault").at(stage.vault)
+    stage.wallet(Actor.GUARDIAN).transact(vault, "pauseRebalance")
+    found = wrong(settings)
+    assert list(found) == ["vaults"]
+    assert "paused" in found["vaults"].sentence
+
+
+def test_stale_feed_is_found(settings: Settings, stage: Stage) -> None:
+    stage.chain.mine(at=stage.chain.now() + 3 * 86_400)
+    findings = [finding for finding in diagnose(settings) if not finding.ok]
+    assert [finding.sentence for finding in findings] == [
+        f"The price of {symbol} is unsound: Stale." for symbol in ("WETH", "WBTC", "USDC")
+    ]
+
+
+def test_removed_feed_is_found(settings: Settings, stage: Stage) -> None:
+    hub = interface("OracleHub").at(stage.system.oracle)
+    token = stage.deployment.listed("WBTC").address
+    stage.wallet(Actor.GUARDIAN).transact(hub, "removeFeed", token)
+    found = wrong(settings)
+    assert list(found) == ["feeds"]
+    assert found["feeds"].sentence == "The price of WBTC is unsound: NoFeed."
+    assert "set a feed" in found["feeds"].remedy
+
+
+def test_account_without_the_role_is_found(settings: Settings) -> None:
+    found = wrong(changed(settings, keeper={"devnet_account": 9}))
+    assert list(found) == ["role"]
+    assert devnet_signer(9).address in found["role"].sentence
+
+
+def test_account_without_ether_is_found(settings: Settings, stage: Stage) -> None:
+    stage.chain.set_balance(Actor.KEEPER.address, 10**9)
+    found = wrong(settings)
+    assert list(found) == ["ether"]
+    assert found["ether"].remedy.startswith("send it 0.")
+
+
+def test_gas_above_the_cap_is_found(settings: Settings) -> None:
+    found = wrong(changed(settings, keeper={"max_fee_gwei": Decimal("0.000000001")}))
+    assert list(found) == ["ether"]
+    assert "the cap is" in found["ether"].sentence
+
+
+@pytest.fixture
+def keystore(tmp_path: Path) -> Path:
+    path = tmp_path / "key.json"
+    key = devnet_signer(Actor.KEEPER)._account.key
+    path.write_text(json.dumps(Account.encrypt(key, PASSWORD, "pbkdf2", iterations=2)))
+    return path
+
+
+def test_keystore_missing_or_of_another_kind_is_found(settings: Settings, tmp_path: Path) -> None:
+    absent = wrong(changed(settings, keeper={"keystore": tmp_path / "absent"}))
+    assert list(absent) == ["keystore"]
+    (tmp_path / "present").write_text("{}")
+    other = wrong(changed(settings, keeper={"keystore": tmp_path / "present"}))
+    assert "holds no encrypted key" in other["keystore"].sentence
+
+
+def test_keystore_whose_password_will_be_asked_for_is_judged_by_its_address(
+    settings: Settings, keystore: Path
+) -> None:
+    asked = changed(settings, keeper={"keystore": keystore})
+    assert wrong(asked) == {}
+    (sentence,) = [one.sentence for one in diagnose(asked) if one.check == "keystore"]
+    assert Actor.KEEPER.address in sentence
+    assert "will be asked for" in sentence
+
+
+def test_password_that_is_wrong_or_open_to_others_is_found(
+    settings: Settings, keystore: Path, tmp_path: Path
+) -> None:
+    password = tmp_path / "password"
+    password.write_text("wrong")
+    password.chmod(0o644)
+    told = changed(settings, keeper={"keystore": keystore, "keystore_password_file": password})
+    found = wrong(told)
+    assert set(found) == {"password", "keystore"}
+    assert found["password"].remedy == f"run `chmod 600 {password}`."
+
+    password.write_text(PASSWORD)
+    password.chmod(0o600)
+    assert wrong(told) == {}
+
+
+def test_outbox_that_cannot_be_written_or_read_is_found(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no database")
+    below = changed(settings, keeper={"outbox": tmp_path / "file" / "outbox"})
+    assert list(wrong(below)) == ["outbox"]
+    damaged = changed(settings, keeper={"outbox": tmp_path / "file"})
+    assert "cannot be read" in wrong(damaged)["outbox"].sentence
+
+
+def test_outbox_in_use_or_with_open_ends_is_told(settings: Settings) -> None:
+    path = settings.keeper.outbox
+    with Outbox(path) as outbox:
+        assert "in use by process" in diagnose(settings)[-1].sentence
+        outbox._plan(Intent(31337, STRANGER, 0, STRANGER, "0x", 1, "a test"), STRANGER)
+    (finding,) = [finding for finding in diagnose(settings) if finding.check == "outbox"]
+    assert finding.ok
+    assert finding.sentence.endswith("when the keeper starts: 1.")
