@@ -4,60 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import astuple
-from itertools import pairwise
 
 import pytest
 
 from rebalancer.chain.abi import Contract
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
-from rebalancer.plan.route import Hop, PoolHop, RouterHop, encode
+from rebalancer.plan.route import Hop, PoolHop, encode
 from rebalancer.policy import Fill, Weighed, settle, surplus_raw, weigh_basket
 from rebalancer.units import E18
+from tests.contract.routes import USDC, WBTC, WETH, pool_hop, quote, router_hop
 from tests.contract.world import SEEDS, World, refused
 
 ETHER_USD = 2_400
 """The price at which WETH is 480,000 dollars of 1,080,000, and 48,000 too many."""
 
-WETH, WBTC, USDC = range(3)
 SOLD_RAW = 6 * E18
-FEES_PIPS = {
-    frozenset({WETH, WBTC}): 3_000,
-    frozenset({WETH, USDC}): 500,
-    frozenset({WBTC, USDC}): 3_000,
-}
-
 Hops = Callable[[World, int], Sequence[Hop]]
-
-
-def pool_hop(world: World, amount_in: int, sold: int, bought: int, to_caller: bool) -> PoolHop:
-    """A swap on the market's pool of two assets of the basket."""
-    token_in, token_out = world.tokens[sold], world.tokens[bought]
-    zero_for_one = int(token_in.address, 16) < int(token_out.address, 16)
-    pool = world.pool(token_in, token_out)
-    return PoolHop(amount_in, token_in.address, pool, zero_for_one, to_caller)
-
-
-def router_hop(world: World, amount_in: int, way: Sequence[int], to_caller: bool) -> RouterHop:
-    """A swap by SwapRouter02 along the assets named."""
-    return RouterHop(
-        amount_in,
-        world.uniswap("SwapRouter02").address,
-        tuple(world.tokens[i].address for i in way),
-        fees(way),
-        to_caller,
-    )
-
-
-def fees(way: Sequence[int]) -> tuple[int, ...]:
-    return tuple(FEES_PIPS[frozenset(pair)] for pair in pairwise(way))
-
-
-def quote(world: World, amount_in: int, way: Sequence[int]) -> int:
-    """What Uniswap's own quoter says comes out."""
-    path = bytes.fromhex(world.tokens[way[0]].address[2:])
-    for fee, i in zip(fees(way), way[1:], strict=True):
-        path += fee.to_bytes(3) + bytes.fromhex(world.tokens[i].address[2:])
-    return int(world.read(world.uniswap("QuoterV2"), "quoteExactInput", path, amount_in)[0])
 
 
 STRAIGHT = (WETH, WBTC)
