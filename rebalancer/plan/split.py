@@ -33,8 +33,11 @@ from rebalancer.pools.uniswap_v3_math import PIPS
 
 __all__ = ["Leg", "Split", "best_split", "hops", "pools_after"]
 
-_WORST_FALL = 1e-6
-"""Prices are looked for down to this part of the best one; no sale worth making goes further."""
+_WORST_FALL = 1e-30
+"""Prices are looked for down to this part of the best one; what cannot be sold there cannot be sold."""
+
+_FIRST_FALL = 1 / 256
+"""Most sales move a price by less than this; the next guesses are each twice as far."""
 
 _PRICE_TOLERANCE = 1e-12
 """Prices are solved for to this relative precision: a sale near its best split yields the same to
@@ -264,7 +267,7 @@ class _Bundle:
         """Raw amounts in of the branches at the one price where they add up; never above in sum.
 
         Raises:
-            _Exhausted: they do not add up at any price worth trading at.
+            _Exhausted: they do not add up to it at any price.
         """
         if len(self.branches) == 1:
             return [amount_in_raw]
@@ -282,13 +285,15 @@ class _Bundle:
         """Two prices close together: at the lower one at least the amount flows, at the higher no more.
 
         Raises:
-            _Exhausted: less flows even at a price a million times worse than the best.
+            _Exhausted: less flows even at the worst price.
         """
         low = high = self.best
+        fall = _FIRST_FALL
         while self.flow(low)[0] < amount_in_raw:
-            low, high = low / 2, low
             if low < self.best * _WORST_FALL:
                 raise _Exhausted
+            low, high = low * (1 - fall), low
+            fall = min(2 * fall, 0.5)
         if low == high:
             return low, high
 
@@ -335,4 +340,4 @@ def _root(function: Callable[[float], int], low: float, high: float) -> float:
 
 
 class _Exhausted(Exception):  # noqa: N818 - it is a noun, as all of ours are
-    """More than a bundle can trade at any price worth trading at; never leaves this module."""
+    """More than a bundle can trade at any price; never leaves this module."""

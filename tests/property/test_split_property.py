@@ -1,0 +1,250 @@
+"""Splits over random markets: they add up, they are exact, and nothing tried by brute force beats them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from itertools import product
+from math import isqrt
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from rebalancer.errors import BadAmount, LiquidityExhausted, NoRoute
+from rebalancer.plan import Split, best_split
+from rebalancer.pools import Pool, Token, UniswapV3Pool, synthetic
+from rebalancer.units import E18
+
+BITCOIN = Token("0x" + "1" * 40, "WBTC", 8)
+DOLLAR = Token("0x" + "2" * 40, "USDC", 6)
+ETHER = Token("0x" + "3" * 40, "WETH", 18)
+EURO = Token("0x" + "4" * 40, "EURC", 6)
+USD_PER_TOKEN = {BITCOIN: 30_000, DOLLAR: 1, ETHER: 2_000, EURO: 1.1}
+TIERS = ((500, 10), (3_000, 60), (10_000, 200))
+
+
+@st.composite
+def pools_of(draw: st.DrawFn, token0: Token, token1: Token, number: int) -> UniswapV3Pool:
+    """A pool up to 1 % off the fair price, with $1,000 to $10m on each side."""
+    fee_pips, spacing = draw(st.sampled_from(TIERS))
+    off = draw(st.integers(9_900, 10_100))
+    depth_usd = draw(st.integers(10, 100_000)) * 100
+    # {raw1/raw0} = {usd/token0} / {usd/token1} * 10^decimals1 / 10^decimals0
+    price_e18 = (
+        int(USD_PER_TOKEN[token0] * E18 / USD_PER_TOKEN[token1])
+        * (10**token1.decimals * off)
+        // (10**token0.decimals * 10_000)
+    )
+    return synthetic(
+        token0,
+        token1,
+        fee_pips=fee_pips,
+        tick_spacing=spacing,
+        sqrt_price_x96=isqrt((price_e18 << 192) // E18),
+        depth1_raw=int(depth_usd / USD_PER_TOKEN[token1] * 10**token1.decimals),
+        address=f"0x{number:040x}",
+    )
+
+
+PAIRS = ((BITCOIN, ETHER), (BITCOIN, DOLLAR), (DOLLAR, ETHER), (BITCOIN, EURO), (ETHER, EURO))
+
+
+@st.composite
+def markets(draw: st.DrawFn, most: int = 6) -> tuple[UniswapV3Pool, ...]:
+    """Pools of random pairs: several of one pair, dead ends, two middle tokens."""
+    pairs = draw(st.lists(st.sampled_from(PAIRS), min_size=1, max_size=most))
+    return tuple(
+        draw(pools_of(token0, token1, number)) for number, (token0, token1) in enumerate(pairs, 1)
+    )
+
+
+usd_amounts = st.one_of(st.integers(1, 100), st.integers(1, 5_000_000))
+ways = st.sampled_from([(ETHER, BITCOIN), (BITCOIN, ETHER), (DOLLAR, ETHER), (BITCOIN, DOLLAR)])
+
+
+def raw_of(token: Token, usd: int) -> int:
+    """So many dollars' worth of a token."""
+    return int(usd * 10**token.decimals / USD_PER_TOKEN[token])
+
+
+def single_paths(
+    pools: tuple[UniswapV3Pool, ...], token_in: str, token_out: str, amount: int
+) -> list[int]:
+    """What every direct pool and every two pools in a row pay for the whole amount, if they can."""
+    paid = []
+    for path in paths(pools, token_in, token_out):
+        at, carried = token_in, amount
+        try:
+            for pool in path:
+                to = next(token.address for token in pool.tokens if token.address != at)
+                at, carried = to, pool.quote_in(at, to, carried)
+        except (LiquidityExhausted, BadAmount):
+            continue  # BadAmount: the first pool paid nothing to sell on
+        paid.append(carried)
+    return paid
+
+
+def check_books(split: Split) -> None:
+    """Amounts add up, every leg is its pool's exact quote, and each pool trades once."""
+    flow: dict[str, int] = defaultdict(int)
+    flow[split.token_in] = split.amount_in_raw
+    used: set[str] = set()
+    for leg in split.legs:
+        assert leg.pool.address not in used
+        used.add(leg.pool.address)
+        assert leg.pool.quote_in(leg.token_in, leg.token_out, leg.amount_in_raw) == (
+            leg.amount_out_raw
+        )
+        flow[leg.token_in] -= leg.amount_in_raw
+        assert flow[leg.token_in] >= 0
+        flow[leg.token_out] += leg.amount_out_raw
+    assert flow.pop(split.token_out) == split.amount_out_raw
+    assert not any(flow.values())
+
+
+@given(markets(), ways, usd_amounts)
+def test_split_of_any_market_adds_up_and_beats_every_single_path(
+    pools: tuple[UniswapV3Pool, ...], way: tuple[Token, Token], usd: int
+) -> None:
+    token_in, token_out = way[0].address, way[1].address
+    amount = raw_of(way[0], usd)
+    assume(amount > 0)
+    singles = single_paths(pools, token_in, token_out, amount)
+    try:
+        split = best_split(pools, token_in, token_out, amount)
+    except NoRoute:
+        assert not singles
+        return
+
+    check_books(split)
+    assert split.amount_in_raw == amount
+    assert split.amount_out_raw >= max(singles, default=0)
+
+
+@given(markets(), ways, st.integers(1_000, 5_000_000))
+def test_split_leaves_every_used_path_at_the_same_marginal_price(
+    pools: tuple[UniswapV3Pool, ...], way: tuple[Token, Token], usd: int
+) -> None:
+    """After the trade the next unit is worth the same wherever it goes, and no more on a path unused."""
+    token_in, token_out = way[0].address, way[1].address
+    amount = raw_of(way[0], usd)
+    assume(amount > 10**6)
+    try:
+        split = best_split(pools, token_in, token_out, amount)
+    except NoRoute:
+        assume(False)
+        raise
+    assume(all(leg.amount_in_raw > 10**6 and leg.amount_out_raw > 10**6 for leg in split.legs))
+    legs = {leg.pool.address: leg for leg in split.legs}
+
+    used: list[float] = []
+    unused: list[float] = []
+    for path in paths(pools, token_in, token_out):
+        marginal, at, is_used = 1.0, token_in, True
+        for pool in path:
+            to = next(token.address for token in pool.tokens if token.address != at)
+            leg = legs.get(pool.address)
+            after: Pool = pool if leg is None else leg.pool_after
+            is_used &= leg is not None
+            marginal *= float(after.spot_price(at, to)) * (1 - pool.fee_pips / 1e6)
+            at = to
+        (used if is_used else unused).append(marginal)
+    assert max(used) == pytest.approx(min(used), rel=1e-5)
+    # A path is left out when what it adds is less than the raw unit it rounds away: a bitcoin's
+    # unit is 3e-4 USD, and a pool of 1,000 USD moves by less than 1e-3 for a gain of that.
+    assert all(marginal <= max(used) * (1 + 2e-3) for marginal in unused)
+
+
+def paths(
+    pools: tuple[UniswapV3Pool, ...], token_in: str, token_out: str
+) -> list[tuple[UniswapV3Pool, ...]]:
+    """All direct pools and all two pools in a row."""
+
+    def trades(pool: UniswapV3Pool, token_a: str, token_b: str) -> bool:
+        return {token.address for token in pool.tokens} == {token_a, token_b}
+
+    found: list[tuple[UniswapV3Pool, ...]] = [
+        (pool,) for pool in pools if trades(pool, token_in, token_out)
+    ]
+    for middle in {token.address for pool in pools for token in pool.tokens}:
+        firsts = [pool for pool in pools if trades(pool, token_in, middle)]
+        found += product(firsts, [pool for pool in pools if trades(pool, middle, token_out)])
+    return found
+
+
+@st.composite
+def small_markets(draw: st.DrawFn) -> tuple[UniswapV3Pool, ...]:
+    """Two direct pools, one into a middle token, two out of it: paths that share a pool."""
+    pairs = (
+        (BITCOIN, ETHER),
+        (BITCOIN, ETHER),
+        (DOLLAR, ETHER),
+        (BITCOIN, DOLLAR),
+        (BITCOIN, DOLLAR),
+    )
+    return tuple(draw(pools_of(*pair, number)) for number, pair in enumerate(pairs, 1))
+
+
+@given(small_markets(), st.integers(1, 3_000_000))
+def test_split_beats_brute_force_over_a_grid(pools: tuple[UniswapV3Pool, ...], usd: int) -> None:
+    """Every way to divide a sale into twelfths over three branches and then over the two last pools."""
+    amount = raw_of(ETHER, usd)
+    parts = 12
+    direct1, direct2, first, second1, second2 = pools
+    best = 0
+    try:
+        for a, b in product(range(parts + 1), repeat=2):
+            if a + b > parts:
+                continue
+            shares = [amount * a // parts, amount * b // parts]
+            shares.append(amount - sum(shares))
+            out = quote(direct1, ETHER, BITCOIN, shares[0]) + quote(
+                direct2, ETHER, BITCOIN, shares[1]
+            )
+            dollars = quote(first, ETHER, DOLLAR, shares[2])
+            for c in range(parts + 1 if dollars else 1):
+                into1 = dollars * c // parts
+                through = quote(second1, DOLLAR, BITCOIN, into1) + quote(
+                    second2, DOLLAR, BITCOIN, dollars - into1
+                )
+                best = max(best, out + through)
+    except LiquidityExhausted:
+        assume(False)
+    split = best_split(pools, ETHER.address, BITCOIN.address, amount)
+
+    # Four pools that pay out may each round one unit away, which a lucky grid point may not.
+    assert split.amount_out_raw >= best - 4
+
+
+def quote(pool: UniswapV3Pool, token_in: Token, token_out: Token, amount: int) -> int:
+    """What comes out; nothing for nothing."""
+    return pool.quote_in(token_in.address, token_out.address, amount) if amount else 0
+
+
+@given(markets(), ways, usd_amounts, st.integers(1, 200))
+def test_split_with_gas_keeps_only_legs_that_earn_it(
+    pools: tuple[UniswapV3Pool, ...], way: tuple[Token, Token], usd: int, gas_usd: int
+) -> None:
+    token_in, token_out = way[0].address, way[1].address
+    amount, gas = raw_of(way[0], usd), raw_of(way[1], gas_usd)
+    assume(amount > 0 and gas > 0)
+    try:
+        free = best_split(pools, token_in, token_out, amount)
+    except NoRoute:
+        assume(False)
+        raise
+    paid = best_split(pools, token_in, token_out, amount, gas_cost_out_raw=gas)
+
+    def net(split: Split) -> int:
+        return split.amount_out_raw - gas * len(split.legs)
+
+    check_books(paid)
+    assert net(paid) >= net(free)
+    assert len(paid.legs) <= len(free.legs)
+    direct = [p for p in pools if {t.address for t in p.tokens} == {token_in, token_out}]
+    for pool in direct:
+        try:
+            alone = pool.quote_in(token_in, token_out, amount)
+        except LiquidityExhausted:
+            continue
+        assert net(paid) >= alone - gas

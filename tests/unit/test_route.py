@@ -1,0 +1,91 @@
+"""Routes by hand: the bytes RouteExecutor reads, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from rebalancer.errors import BadRoute
+from rebalancer.plan.route import Hop, PoolHop, RouterHop, decode, encode
+
+A, B, C = ("0x" + digit * 40 for digit in "abc")
+POOL, ROUTER = "0x" + "1" * 40, "0x" + "2" * 40
+
+POOL_HOP = PoolHop(1, A, POOL, zero_for_one=True, to_caller=False)
+ROUTER_HOP = RouterHop(0, ROUTER, (A, B, C), (500, 10_000), to_caller=True)
+
+
+def test_encode_a_pool_hop_by_hand() -> None:
+    assert encode([POOL_HOP]).hex() == "01" + "00" * 15 + "01" + "a" * 40 + "1" * 40 + "01"
+    kept = replace(POOL_HOP, zero_for_one=False, to_caller=True)
+    assert encode([kept]).hex().endswith("1" * 40 + "02")
+
+
+def test_encode_a_router_hop_by_hand() -> None:
+    head = "02" + "00" * 16 + "a" * 40 + "2" * 40 + "02" + "02"
+    assert encode([ROUTER_HOP]).hex() == head + "a" * 40 + "0001f4" + "b" * 40 + "002710" + "c" * 40
+
+
+def test_encode_hops_one_after_another() -> None:
+    assert encode([POOL_HOP, ROUTER_HOP]) == encode([POOL_HOP]) + encode([ROUTER_HOP])
+    assert encode([]) == b""
+    assert decode(b"") == ()
+
+
+def test_encode_addresses_in_any_case_reads_back_lower() -> None:
+    shouting = replace(POOL_HOP, token_in="0x" + "A" * 40)
+    assert decode(encode([shouting])) == (POOL_HOP,)
+
+
+@pytest.mark.parametrize(
+    ("hop", "why"),
+    [
+        (replace(POOL_HOP, amount_in_raw=-1), "amount -1 does not fit"),
+        (replace(POOL_HOP, amount_in_raw=2**128), "does not fit 16 bytes"),
+        (replace(POOL_HOP, pool="0x12"), "'0x12' is not an address"),
+        (replace(POOL_HOP, token_in="WETH"), "'WETH' is not an address"),
+        (replace(ROUTER_HOP, router=""), "'' is not an address"),
+        (replace(ROUTER_HOP, path=(A, "B", C)), "'B' is not an address"),
+        (replace(ROUTER_HOP, path=(A, B)), "2 fees do not lie between 2 tokens"),
+        (replace(ROUTER_HOP, fees_pips=()), "not 0"),
+        (replace(ROUTER_HOP, path=(A,) * 257, fees_pips=(1,) * 256), "not 256"),
+        (replace(ROUTER_HOP, fees_pips=(500, 2**24)), "fee 16777216 does not fit"),
+        (replace(ROUTER_HOP, fees_pips=(500, -1)), "fee -1 does not fit"),
+    ],
+)
+def test_encode_what_does_not_fit_is_refused(hop: Hop, why: str) -> None:
+    with pytest.raises(BadRoute, match=why) as refusal:
+        encode([POOL_HOP, hop])
+    assert refusal.value.position == 1
+
+
+def flipped(route: bytes, at: int, value: int) -> bytes:
+    """The route with one byte replaced."""
+    return route[:at] + bytes([value]) + route[at + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("route", "position", "why"),
+    [
+        (flipped(encode([POOL_HOP]), 0, 3), 0, "venue 3"),
+        (encode([POOL_HOP]) + b"\x00", 58, "venue 0"),
+        (flipped(encode([POOL_HOP]), 57, 4), 57, "flags 0x04"),
+        (flipped(encode([ROUTER_HOP]), 57, 3), 57, "flags 0x03"),
+        (flipped(encode([ROUTER_HOP]), 58, 0), 58, "at least one pool"),
+        (flipped(encode([ROUTER_HOP]), 59, 0), 0, "the path starts with 0x00aaaa"),
+    ],
+)
+def test_decode_what_no_executor_reads_is_refused(route: bytes, position: int, why: str) -> None:
+    with pytest.raises(BadRoute, match=why) as refusal:
+        decode(route)
+    assert refusal.value.position == position
+
+
+@pytest.mark.parametrize("hop", [POOL_HOP, ROUTER_HOP], ids=["pool", "router"])
+def test_decode_a_route_cut_anywhere_is_refused(hop: Any) -> None:
+    whole = encode([hop])
+    for length in range(1, len(whole)):
+        with pytest.raises(BadRoute, match=f"ends after {length} bytes"):
+            decode(whole[:length])
