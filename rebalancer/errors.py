@@ -242,6 +242,16 @@ class NodeNotReady(DevnetError):
         )
 
 
+class BalanceNotFound(DevnetError):
+    """A token keeps its balances where they cannot be written from outside."""
+
+    def __init__(self, token: str) -> None:
+        self.token = token
+        super().__init__(
+            f"The balances of token {token} cannot be set: take it from an account that has some."
+        )
+
+
 class MarketMismatch(DevnetError):
     """What was built on the local chain is not what it was built from."""
 

@@ -12,16 +12,19 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
+from eth_utils.crypto import keccak
+
 from rebalancer.chain.abi import Contract, interface, reverted
 from rebalancer.chain.artifacts import load_artifact
 from rebalancer.chain.receipt import Receipt, settled, wait_for_receipt
 from rebalancer.chain.rpc import Rpc, at_block
-from rebalancer.errors import RpcRejected
+from rebalancer.errors import BalanceNotFound, RpcRejected
 
 __all__ = ["LocalChain"]
 
 _GAS = 30_000_000
 _RECEIPT_SECONDS = 30.0
+_BALANCE_SLOTS = 64  # USDC keeps its balances in slot 9; proxies that inherit much, further down
 
 
 class LocalChain:
@@ -143,6 +146,14 @@ class LocalChain:
         """
         self.rpc.call("evm_setNextBlockTimestamp", hex(at))
 
+    def run_steadily(self) -> None:
+        """From now on every block comes one second after the last, unless told otherwise, so that runs repeat exactly.
+
+        Only Anvil can; Hardhat's clock goes on with the machine's.
+        """
+        if self.is_anvil:
+            self.rpc.call("anvil_setBlockTimestampInterval", 1)
+
     def mine(self, blocks: int = 1, at: int | None = None) -> None:
         """Mine empty blocks, the first of them at a given time."""
         if at is not None:
@@ -183,6 +194,26 @@ class LocalChain:
         self.rpc.call(
             "hardhat_setStorageAt", address, hex(slot), "0x" + word.rjust(32, b"\0").hex()
         )
+
+    def set_token_balance(self, token: str, holder: str, amount_raw: int) -> None:
+        """Write an ERC-20 balance into storage, for tokens that nobody here may mint.
+
+        Balances are looked for as Solidity keeps a mapping: one word at keccak(holder . slot). The
+        total supply does not follow.
+
+        Raises:
+            BalanceNotFound: the token keeps its balances some other way.
+        """
+        contract = interface("MockToken").at(token)
+        owner = bytes.fromhex(holder.removeprefix("0x")).rjust(32, b"\0")
+        for slot in range(_BALANCE_SLOTS):
+            place = int.from_bytes(keccak(owner + slot.to_bytes(32)))
+            before = self.rpc.call("eth_getStorageAt", token, hex(place), "latest")
+            self.set_storage(token, place, amount_raw.to_bytes(32))
+            if contract.call(self.rpc, "balanceOf", holder) == amount_raw:
+                return
+            self.set_storage(token, place, bytes.fromhex(before.removeprefix("0x")))
+        raise BalanceNotFound(token)
 
     def set_nonce(self, account: str, nonce: int) -> None:
         """Set an account's nonce, never below what it is."""

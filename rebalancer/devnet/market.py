@@ -19,8 +19,8 @@ from rebalancer.chain.receipt import Receipt, read_receipt, settled
 from rebalancer.chain.rpc import Call
 from rebalancer.devnet import uniswap
 from rebalancer.devnet.local import LocalChain
-from rebalancer.devnet.uniswap import WETH_ADDRESS
-from rebalancer.errors import MarketMismatch, RpcRejected
+from rebalancer.devnet.uniswap import WETH_ADDRESS, Uniswap
+from rebalancer.errors import ContractReverted, MarketMismatch, RpcRejected
 from rebalancer.pools import Token, UniswapV3Pool
 
 __all__ = [
@@ -67,6 +67,7 @@ _FIRST_PHASE = 6  # mainnet's ETH/USD and BTC/USD feeds were in phase 6 in 2023
 _POSITIONS_PER_TRANSACTION = 50
 _STEP_GAS = 29_000_000
 _DRIVER_WEI = 10**27  # more ether than there is: the driver never lacks WETH
+_DRIVER_TOKENS = 10**12  # whole tokens, where it cannot mint
 
 _PIPS = 1_000_000
 _MIN_SQRT_X96 = 4_295_128_740
@@ -120,32 +121,73 @@ class Market:
             MarketMismatch: a pool cannot be brought into its state, or a token in a pool has no
                 feed.
         """
-        contracts = uniswap.install(chain)
         feeds = [feed for feed in feeds if feed.name in prices_e8]
-        priced = {feed.token.address for feed in feeds}
-        tokens = {feed.token.address: feed.token for feed in feeds}
-        for pool in pools:
-            for token in pool.tokens:
-                tokens.setdefault(token.address, token)
-                if token.address not in priced:
-                    raise MarketMismatch(f"feed of {token.symbol}", "one named on the tape", None)
-        for token in tokens.values():
+        tokens = _priced_tokens(feeds, [token for pool in pools for token in pool.tokens])
+        contracts = uniswap.install(chain)
+        for token in tokens:
             _place_token(chain, token)
+        places = [_deployed(pool) for pool in pools]
+        market = cls._open(chain, contracts, tokens, places, prices_e8, feeds)
+        for pool in pools:
+            market._build_pool(pool)
+        return market
+
+    @classmethod
+    def on_fork(
+        cls,
+        chain: LocalChain,
+        prices_e8: Mapping[str, int],
+        pairs: Sequence[tuple[Token, Token, int]],
+        feeds: Sequence[FeedSpec] = DEFAULT_FEEDS,
+    ) -> Self:
+        """Take over the market of a forked chain: its tokens and pools, with feeds of our own.
+
+        `pairs` name the pools by token0, token1 and fee (millionths). They keep their liquidity
+        and are moved to the prices given at once.
+
+        Raises:
+            MarketMismatch: there is no such pool, or a token in one has no feed.
+            BalanceNotFound: a token's balances cannot be set.
+        """
+        feeds = [feed for feed in feeds if feed.name in prices_e8]
+        tokens = _priced_tokens(feeds, [token for pair in pairs for token in pair[:2]])
+        places = []
+        for token0, token1, fee_pips in pairs:
+            address = uniswap.pool_address(token0.address, token1.address, fee_pips)
+            if not chain.code(address):
+                raise MarketMismatch(f"pool {token0.symbol}/{token1.symbol}", address, None)
+            places.append(DeployedPool(address, token0.address, token1.address, fee_pips))
+        market = cls._open(chain, uniswap.install(chain), tokens, places, prices_e8, feeds)
+        for token in tokens:
+            # Nobody here may mint a real token: the driver is given more than there is.
+            riches = _DRIVER_TOKENS * 10**token.decimals
+            chain.set_token_balance(token.address, market.driver.address, riches)
+        market.step({}, chain.now() + 1)
+        return market
+
+    @classmethod
+    def _open(
+        cls,
+        chain: LocalChain,
+        contracts: Uniswap,
+        tokens: Sequence[Token],
+        pools: Sequence[DeployedPool],
+        prices_e8: Mapping[str, int],
+        feeds: Sequence[FeedSpec],
+    ) -> Self:
+        """The driver and the feeds, and the addresses of all."""
         driver = chain.deploy("MarketDriver", WETH.address)
         chain.set_balance(driver.address, _DRIVER_WEI)
         deployment = Deployment(
             int(chain.rpc.call("eth_chainId"), 16),
             None,
-            tuple(DeployedToken(t.symbol, t.address, t.decimals) for t in tokens.values()),
+            tuple(DeployedToken(t.symbol, t.address, t.decimals) for t in tokens),
             tuple(_make_feed(chain, feed, prices_e8[feed.name]) for feed in feeds),
-            tuple(_deployed(pool) for pool in pools),
+            tuple(pools),
             contracts.addresses(),
             {"MarketDriver": driver.address},
         )
-        market = cls(chain, deployment)
-        for pool in pools:
-            market._build_pool(pool)
-        return market
+        return cls(chain, deployment)
 
     # Moving
 
@@ -203,7 +245,15 @@ class Market:
             raise MarketMismatch("token", [t.symbol for t in self.deployment.tokens], token)
         if known.address != WETH.address:
             contract = interface("MockToken").at(known.address)
-            return self.chain.transact(contract, "mint", account, amount_raw, sender=self.operator)
+            try:
+                return self.chain.transact(
+                    contract, "mint", account, amount_raw, sender=self.operator
+                )
+            except ContractReverted:  # a real token, on a fork: the driver has plenty
+                with self.chain.impersonating(self.driver.address) as driver:
+                    return self.chain.transact(
+                        contract, "transfer", account, amount_raw, sender=driver
+                    )
         weth = interface("WETH9").at(WETH.address)
         ether = self.chain.balance_wei(self.operator)
         self.chain.set_balance(self.operator, ether + amount_raw)
@@ -270,8 +320,17 @@ def sqrt_price_x96(price0: int, price1: int, decimals0: int, decimals1: int) -> 
     return min(max(exact, _MIN_SQRT_X96), _MAX_SQRT_X96)
 
 
+def _priced_tokens(feeds: Sequence[FeedSpec], traded: Sequence[Token]) -> list[Token]:
+    """The tokens of the feeds, once it is sure that every traded one is among them."""
+    priced = {feed.token.address: feed.token for feed in feeds}
+    for token in traded:
+        if token.address not in priced:
+            raise MarketMismatch(f"feed of {token.symbol}", "one named on the tape", None)
+    return list(priced.values())
+
+
 def _place_token(chain: LocalChain, token: Token) -> None:
-    """Put a mock to the token's own address; what a fork already has there stays."""
+    """Put a mock to the token's own address, unless something is there."""
     if chain.code(token.address):
         return
     mock, name = _QUIRKY.get(token.address, ("MockToken", token.symbol))

@@ -8,6 +8,7 @@ from rebalancer.chain.abi import Contract, decode_logs, interface
 from rebalancer.devnet.local import LocalChain
 from rebalancer.errors import (
     ArtifactMissing,
+    BalanceNotFound,
     ContractMissing,
     ContractReverted,
     RpcRejected,
@@ -132,12 +133,29 @@ def test_state_is_set_as_told(chain: LocalChain, token: Contract) -> None:
     assert copied.call(chain.rpc, "totalSupply") == 77
 
 
-def test_impersonating_sends_as_somebody_else(chain: LocalChain, token: Contract) -> None:
-    chain.set_balance(STRANGER, 10**18)
-    chain.set_nonce(STRANGER, 4)
-    with chain.impersonating(STRANGER) as sender:
+def test_token_balance_is_found_and_set(chain: LocalChain, token: Contract) -> None:
+    weth = chain.deploy("WETH9")
+    for contract in (token, weth):
+        chain.set_token_balance(contract.address, STRANGER, 123)
+        assert contract.call(chain.rpc, "balanceOf", STRANGER) == 123
+    assert token.call(chain.rpc, "totalSupply") == 0
+
+
+def test_token_balance_kept_elsewhere_is_not_found(chain: LocalChain) -> None:
+    # Twice the stored number is what this one shows, so no word can be its balance.
+    token = chain.deploy("RebasingToken", "Coin", "COIN", 6)
+    chain.transact(token, "setFactor", 2 * 10**18)
+    with pytest.raises(BalanceNotFound, match=token.address):
+        chain.set_token_balance(token.address, STRANGER, 123)
+    assert token.call(chain.rpc, "balanceOf", STRANGER) == 0
+
+
+def test_impersonating_sends_as_somebody_else(bare_chain: LocalChain, token: Contract) -> None:
+    bare_chain.set_balance(STRANGER, 10**18)
+    bare_chain.set_nonce(STRANGER, 4)
+    with bare_chain.impersonating(STRANGER) as sender:
         # CREATE addresses follow from sender and nonce: this is Uniswap's SwapRouter's.
-        made = chain.deploy("MockToken", "Coin", "COIN", 6, sender=sender)
+        made = bare_chain.deploy("MockToken", "Coin", "COIN", 6, sender=sender)
     assert made.address == "0xe592427a0aece92de3edee1f18e0157c05861564"
     with pytest.raises(RpcRejected):
-        chain.send(STRANGER, sender=STRANGER)
+        bare_chain.send(STRANGER, sender=STRANGER)

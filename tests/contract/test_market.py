@@ -18,11 +18,12 @@ from rebalancer.devnet.market import (
     arbitrage_bounds,
     sqrt_price_x96,
 )
+from rebalancer.devnet.node import Node, NodeSettings
 from rebalancer.devnet.profile import opening_pools
 from rebalancer.errors import ContractReverted, MarketMismatch
 from rebalancer.pools import Token, UniswapV3Pool, load, recentred, synthetic
 from rebalancer.pools.uniswap_v3_math import sqrt_at_tick
-from tests.fixtures_chain import OPENING_PRICES_E8
+from tests.fixtures_chain import GENESIS_AT, OPENING_PRICES_E8
 
 SNAPSHOT = Path("mainnet-24407242", "uniswap_v3_wbtc_weth_3000.json")
 
@@ -247,6 +248,43 @@ def test_build_price_just_crossed_is_refused(bare_chain: LocalChain) -> None:
     )
     with pytest.raises(MarketMismatch, match="tick of pool"):
         Market.build(bare_chain, [crossed], OPENING_PRICES_E8)
+
+
+# On a fork
+
+
+def test_market_on_a_fork_moves_what_it_cannot_mint() -> None:
+    genesis = NodeSettings(genesis_at=GENESIS_AT)
+    pairs = [(WBTC, WETH, 3000), (USDC, WETH, 500)]
+    with Node.start(genesis) as origin:
+        upstream = Market.build(
+            LocalChain(origin.rpc()), opening_pools(OPENING_PRICES_E8), OPENING_PRICES_E8
+        )
+        liquidity = [pool_state(upstream.chain, p.address)[2] for p in upstream.deployment.pools]
+        with Node.start(NodeSettings(fork_url=origin.url)) as node:
+            chain = LocalChain(node.rpc())
+            prices = {**OPENING_PRICES_E8, "ETH/USD": 2_400_00000000}
+            supplies = [supply(chain, token) for token in (WBTC, USDC)]
+            market = Market.on_fork(chain, prices, pairs)
+            market.step({"ETH/USD": 1_900_00000000}, chain.now() + 60)
+
+            assert [pool.address for pool in market.deployment.pools] == [
+                pool.address for pool in upstream.deployment.pools[:2]
+            ]
+            assert dict(market.deployment.uniswap) == dict(upstream.deployment.uniswap)
+            for pool in market.deployment.pools:
+                lowest, highest = market.bounds(pool)
+                assert lowest <= pool_state(chain, pool.address)[0] <= highest
+            assert [supply(chain, token) for token in (WBTC, USDC)] == supplies
+            with pytest.raises(MarketMismatch, match="pool WBTC/WETH"):
+                Market.on_fork(chain, prices, [(WBTC, WETH, 500)])
+        after = [pool_state(upstream.chain, p.address)[2] for p in upstream.deployment.pools]
+        assert after == liquidity
+
+
+def supply(chain: LocalChain, token: Token) -> int:
+    amount: int = interface("MockToken").at(token.address).call(chain.rpc, "totalSupply")
+    return amount
 
 
 # Moving
