@@ -150,7 +150,7 @@ def test_token_balance_kept_elsewhere_is_not_found(chain: LocalChain) -> None:
     assert token.call(chain.rpc, "balanceOf", STRANGER) == 0
 
 
-def test_impersonating_sends_as_somebody_else(bare_chain: LocalChain, token: Contract) -> None:
+def test_impersonating_sends_as_somebody_else(bare_chain: LocalChain) -> None:
     bare_chain.set_balance(STRANGER, 10**18)
     bare_chain.set_nonce(STRANGER, 4)
     with bare_chain.impersonating(STRANGER) as sender:
