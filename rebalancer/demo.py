@@ -101,6 +101,7 @@ def run_demo(options: DemoOptions, console: Console | None = None) -> DemoResult
         console.print(f"[bold]1[/] Starting a local chain ({options.node})")
         node = stack.enter_context(Node.start(settings))
         chain = LocalChain(stack.enter_context(node.rpc()))
+        chain.run_steadily()
         run = _Run(chain, tape, pools, options, console)
         run.deposit()
         run.play()
