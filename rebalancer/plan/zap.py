@@ -166,7 +166,7 @@ class _Buyer:
         self._alone = {i: self._buy_alone(i) for i in self.wanted}
 
     def at_most(self) -> int:
-        """Shares that can certainly not be passed: as if the whole amount were there for every asset.
+        """About the most shares there could be: as if the whole amount were there for every asset.
 
         Raises:
             NoRoute: no asset's pools can take the whole amount.
@@ -262,8 +262,10 @@ def _affordable(buyer: _Buyer) -> int:
         NoRoute: the pools cannot take that much.
     """
     most = buyer.at_most()
-    if buyer.left_raw(most) >= 0:
+    if most == 0 or not buyer.wanted:
         return most
+    while buyer.left_raw(most) >= 0:
+        most *= 2  # a split of a part can be better than its part of the split of all
     root = brentq(
         lambda shares: float(buyer.left_raw(int(shares))),
         0.0,
