@@ -164,8 +164,8 @@ def raw_for_usd(market: Market, symbol: str, usd: int) -> int:
     feed = next(feed for feed in market.deployment.feeds if feed.token == symbol)
     token = market.deployment.listed(symbol)
     # {raw} = {usd} * {e8} * {raw/token} / {usd * e8 / token}
-    unit: int = 10**token.decimals
-    return usd * 10**8 * unit // market.prices_e8[feed.name]
+    usd_e8_per_token: int = market.prices_e8[feed.name]
+    return int(usd * 10**8 * 10**token.decimals // usd_e8_per_token)
 
 
 def _wallet(chain: LocalChain, actor: Actor) -> Wallet:
