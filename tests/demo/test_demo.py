@@ -37,9 +37,11 @@ def assert_every_rebalance_kept_its_promises(records: Records) -> None:
 def test_demo_on_a_synthetic_market_rebalances_and_lets_everybody_out(
     tmp_path: Path, node: NodeKind
 ) -> None:
-    console = Console(file=io.StringIO(), width=100)
+    screen = io.StringIO()
 
-    result = run_demo(DemoOptions(days=12, node=node, out=tmp_path), console)
+    result = run_demo(
+        DemoOptions(days=12, node=node, out=tmp_path), Console(file=screen, width=100)
+    )
 
     records = read_records(result.record)
     assert result.summary.rebalances >= 1
@@ -47,7 +49,7 @@ def test_demo_on_a_synthetic_market_rebalances_and_lets_everybody_out(
     assert_every_rebalance_kept_its_promises(records)
     for path in (*result.charts, tmp_path / "keeper.log"):
         assert path.stat().st_size > 1_000
-    shown = console.file.getvalue()
+    shown = screen.getvalue()
     for words in (
         "Deposited in kind",
         "through the zap",
