@@ -353,8 +353,6 @@ class Outbox:
         if attempt.state is State.FAILED and attempt.block_number is not None:
             return None
         receipt = find_receipt(rpc, attempt.transaction_hash) if attempt.transaction_hash else None
-        if attempt.state is State.MINED and receipt is None:
-            attempt = self._advance(attempt, State.SENT, note="a reorg took its block back")
         if attempt.state is not State.FAILED and receipt is None:
             attempt = self._resolve(rpc, attempt)
             if attempt.state is not State.FAILED:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rebalancer.chain.abi import Contract
-from rebalancer.chain.receipt import Receipt
+from rebalancer.chain.receipt import Receipt, wait_for_receipt
 from rebalancer.devnet.local import LocalChain
 from rebalancer.errors import (
     ContractReverted,
@@ -209,6 +209,23 @@ def test_deliver_two_vaults_under_way_take_two_nonces(
     assert supply(chain, token) == 2
 
 
+def test_deliver_sends_what_was_signed_before_it_first(
+    chain: LocalChain, outbox: Outbox, token: Contract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = nonce(chain)
+    down = RpcUnreachable(chain.rpc.endpoint, "it is down")
+    with monkeypatch.context() as patch:
+        answering(patch, chain, {"eth_sendRawTransaction": down})
+        with pytest.raises(RpcUnreachable):
+            deliver(chain, outbox, mint(token, 0))
+    deliver(chain, outbox, mint(token, 0, OTHER_VAULT))
+    outbox.resume(chain.rpc)
+
+    assert [attempt.nonce for attempt in outbox.attempts(CHAIN)] == [first, first + 1]
+    assert states(outbox) == [State.MINED, State.MINED]
+    assert supply(chain, token) == 2
+
+
 def test_deliver_when_the_node_does_not_count_pending_ones_takes_the_next_nonce(
     chain: LocalChain, outbox: Outbox, token: Contract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -296,12 +313,38 @@ def test_refused_by_one_node_but_mined_by_another_is_not_sent_again(
             deliver(chain, outbox, mint(token, 0))
     (attempt,) = outbox.attempts(CHAIN)
     assert attempt.state is State.FAILED
-    chain.rpc.call("eth_sendRawTransaction", "0x" + (attempt.raw or b"").hex())
+    elsewhere = chain.rpc.call("eth_sendRawTransaction", "0x" + (attempt.raw or b"").hex())
+    wait_for_receipt(chain.rpc, elsewhere, 10)
     receipt = deliver(chain, outbox, mint(token, 0))
 
     assert receipt.transaction_hash == attempt.transaction_hash
     assert states(outbox) == [State.MINED]
     assert supply(chain, token) == 1
+
+
+def test_refused_by_one_node_but_pending_at_another_is_replaced_not_joined(
+    chain: LocalChain, outbox: Outbox, token: Contract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = nonce(chain)
+    refused = RpcRejected("eth_sendRawTransaction", -32000, "overloaded")
+    answers = {"eth_sendRawTransaction": refused, "eth_getTransactionByHash": None}
+    with monkeypatch.context() as patch:
+        answering(patch, chain, answers)
+        with pytest.raises(RpcRejected, match="overloaded"):
+            deliver(chain, outbox, mint(token, 0))
+    (attempt,) = outbox.attempts(CHAIN)
+    fees = suggest(chain.rpc, CAP_WEI)
+    dearer = Fees(2 * fees.max_fee_per_gas_wei, 2 * fees.max_priority_fee_per_gas_wei)
+    with no_blocks(chain):
+        chain.rpc.call("eth_sendRawTransaction", "0x" + (attempt.raw or b"").hex())
+        with pytest.raises(TransactionNotMined):
+            outbox.deliver(chain.rpc, SIGNER, mint(token, 0), dearer, 0.01)
+        chain.mine(2)
+    deliver(chain, outbox, mint(token, 0))
+
+    assert states(outbox) == [State.FAILED, State.MINED]
+    assert supply(chain, token) == 1
+    assert nonce(chain) == before + 1
 
 
 # The chain goes back
