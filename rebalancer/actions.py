@@ -34,14 +34,13 @@ from rebalancer.errors import (
 )
 from rebalancer.pools import Pool
 from rebalancer.send.wallet import Wallet
+from rebalancer.spec import MAX_ASSETS, MIN_ASSETS
 from rebalancer.units import BPS, E18, YEAR_SECONDS, div_up, mul_div_down, mul_div_up
 
 __all__ = [
     "ETH",
-    "MAX_ASSETS",
     "MAX_BAND_BPS",
     "MINIMUM_SHARES",
-    "MIN_ASSETS",
     "Claimed",
     "DepositedInKind",
     "DepositedToken",
@@ -61,9 +60,6 @@ __all__ = [
 
 ETH = "0x" + 40 * "0"
 """Zap.ETH: what stands for native money where a token is asked for."""
-
-MIN_ASSETS, MAX_ASSETS = 2, 16
-"""ConfigStore.MIN_ASSETS and MAX_ASSETS."""
 
 MAX_BAND_BPS = 5_000
 """ConfigStore.MAX_BAND_BPS; a band must also be above the policy's dust."""

@@ -745,6 +745,15 @@ class NothingAsked(ActionError):
         super().__init__(f"The amount of {what} must be above 0: say how much.")
 
 
+class AmountUnreadable(ActionError):
+    """A text is not the amount or fraction it should be."""
+
+    def __init__(self, text: str, why: str) -> None:
+        self.text = text
+        self.why = why
+        super().__init__(f"{text!r} is not an amount: {why}.")
+
+
 class BalanceTooLow(ActionError):
     """An account holds less of a token than it wants to give; amounts are raw units."""
 
@@ -828,4 +837,15 @@ class SeedTooSmall(ActionError):
         super().__init__(
             f"The seed makes {shares} raw shares and {minimum} of them are locked for ever: "
             "give more of the assets or set more initial shares."
+        )
+
+
+class FeedUnsound(ActionError):
+    """A price feed does not answer as it must to be used."""
+
+    def __init__(self, feed: str, why: str) -> None:
+        self.feed = feed
+        self.why = why
+        super().__init__(
+            f"The feed {feed} cannot be used ({why}): name the right feed, or wait for its answer."
         )

@@ -1,0 +1,277 @@
+"""What does a person write down to have a vault made, or a system deployed?
+
+A vault is a TOML file (`vault.example.toml`), and so are the tokens, feeds and pools of a chain that
+has no addresses file yet (`chain.example.toml`). Both are read as they are: amounts in whole
+tokens and weights in decimals or percent, exactly. No I/O but reading the file.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from decimal import Decimal
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar
+
+from eth_utils.address import is_checksum_address, is_hex_address
+
+from rebalancer.chain.deployment import Deployment
+from rebalancer.deploy import VaultSpec
+from rebalancer.errors import AmountUnreadable, AssetCountOutOfRange, ConfigError
+from rebalancer.policy import Asset, Policy
+
+__all__ = [
+    "MAX_ASSETS",
+    "MIN_ASSETS",
+    "ChainSpec",
+    "FeedLine",
+    "load_chain_spec",
+    "load_vault_spec",
+    "parse_amount",
+    "parse_fraction_e18",
+]
+
+MIN_ASSETS, MAX_ASSETS = 2, 16
+"""ConfigStore.MIN_ASSETS and MAX_ASSETS."""
+
+_SHARE_DECIMALS = 18
+_PRICE_DECIMALS = 18
+_NUMBER = re.compile(r"(\d+)(?:\.(\d*))?")
+_MAX_DIGITS = 78  # of 2^256
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class FeedLine:
+    """A feed as a person names it: `decimals` None to take the feed's own, prices None for the usual range."""
+
+    token: str
+    address: str
+    heartbeat_seconds: int
+    decimals: int | None
+    min_price_e18: int | None
+    max_price_e18: int | None
+
+
+@dataclass(frozen=True)
+class ChainSpec:
+    """What there is on a chain before the system is: tokens, feeds and pools by address."""
+
+    wrapped_native: str
+    tokens: tuple[str, ...]
+    feeds: tuple[FeedLine, ...]
+    pools: tuple[str, ...]
+
+
+def parse_amount(text: str, decimals: int) -> int:
+    """A decimal string of whole tokens as raw units, exactly.
+
+    Raises:
+        AmountUnreadable: it is no decimal number, or has more decimals than the token.
+    """
+    match = _NUMBER.fullmatch(text.strip().replace("_", ""))
+    if match is None or len(match[1]) > _MAX_DIGITS:
+        raise AmountUnreadable(text, "it is not a decimal number such as 12.5")
+    rest = (match[2] or "").rstrip("0")
+    if len(rest) > decimals:
+        raise AmountUnreadable(text, f"it has {len(rest)} decimals and the token only {decimals}")
+    unit: int = 10**decimals
+    return int(match[1]) * unit + int(rest.ljust(decimals, "0") or 0)
+
+
+def parse_fraction_e18(text: str) -> int:
+    """A decimal fraction ("0.4") or a percentage ("40 %") as parts of 1e18, exactly.
+
+    Raises:
+        AmountUnreadable: it is neither, or finer than 1e-18.
+    """
+    stripped = text.strip()
+    if stripped.endswith("%"):
+        return parse_amount(stripped[:-1], 16)
+    return parse_amount(stripped, 18)
+
+
+def load_vault_spec(path: Path, deployment: Deployment, creator: str) -> VaultSpec:
+    """The vault that a TOML file describes; `creator` gets the fee where it names nobody.
+
+    Raises:
+        ConfigError: the file cannot be read, or something in it is missing, unknown or wrong.
+        TokenNotListed: a token is neither in the addresses file nor an address of one that is.
+        AssetCountOutOfRange: there are fewer than 2 or more than 16 assets.
+    """
+    table = _Table(path, "", _read_toml(path))
+    lines = table.tables("assets")
+    if not MIN_ASSETS <= len(lines) <= MAX_ASSETS:
+        raise AssetCountOutOfRange(f"assets in {path}", len(lines), MIN_ASSETS, MAX_ASSETS)
+    assets, seeds = [], []
+    for line in lines:
+        token = deployment.listed(line.text("token"))
+        assets.append(
+            Asset(
+                token.address,
+                line.parsed("target", parse_fraction_e18),
+                line.whole("band_bps"),
+                token.decimals,
+            )
+        )
+        seeds.append(line.amount("seed", token.decimals))
+        line.close()
+    rules = table.table("policy")
+    policy = Policy(**{field.name: rules.whole(field.name) for field in fields(Policy)})
+    rules.close()
+    spec = VaultSpec(
+        name=table.text("name"),
+        symbol=table.text("symbol"),
+        assets=tuple(assets),
+        policy=policy,
+        seed_amounts=tuple(seeds),
+        initial_shares=table.amount("initial_shares", _SHARE_DECIMALS),
+        fee_bps=table.whole("fee_bps", 0),
+        fee_recipient=table.address("fee_recipient", creator),
+        salt=table.whole("salt", 0),
+    )
+    table.close()
+    return spec
+
+
+def load_chain_spec(path: Path) -> ChainSpec:
+    """Tokens, feeds and pools as a TOML file names them.
+
+    Raises:
+        ConfigError: the file cannot be read, or something in it is missing, unknown or wrong.
+    """
+    table = _Table(path, "", _read_toml(path))
+    feeds = []
+    for line in table.tables("feeds"):
+        feeds.append(
+            FeedLine(
+                line.address("token"),
+                line.address("address"),
+                line.whole("heartbeat_seconds"),
+                line.whole("decimals", None),
+                line.amount("min_price", _PRICE_DECIMALS, None),
+                line.amount("max_price", _PRICE_DECIMALS, None),
+            )
+        )
+        line.close()
+    spec = ChainSpec(
+        table.address("wrapped_native"),
+        table.addresses("tokens"),
+        tuple(feeds),
+        table.addresses("pools"),
+    )
+    table.close()
+    return spec
+
+
+def _read_toml(path: Path) -> Mapping[str, Any]:
+    try:
+        # Decimal keeps 0.1 exactly what was written.
+        return tomllib.loads(path.read_text(), parse_float=Decimal)
+    except FileNotFoundError:
+        raise ConfigError(str(path), "", "there is no such file; name another") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(str(path), "", f"it is not TOML: {error}; mend it") from None
+    except (OSError, UnicodeDecodeError):
+        raise ConfigError(str(path), "", "it cannot be read as text; name another") from None
+
+
+_NEEDED: Any = object()
+"""Default of what must be given."""
+
+
+class _Table:
+    """One TOML table, read key by key; what nobody asked for is a mistake."""
+
+    def __init__(self, path: Path, name: str, values: Mapping[str, Any]) -> None:
+        self.path = path
+        self.name = name
+        self.values = values
+        self.asked: list[str] = []
+
+    def text(self, key: str) -> str:
+        value = self._get(key, _NEEDED)
+        if not isinstance(value, str) or not value:
+            raise self._wrong(key, f"{value!r} is not a text between quotes")
+        return value
+
+    def whole(self, key: str, default: Any = _NEEDED) -> Any:
+        value = self._get(key, default)
+        if value is default:
+            return value
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise self._wrong(key, f"{value!r} is not a whole number from 0 on")
+        return value
+
+    def amount(self, key: str, decimals: int, default: Any = _NEEDED) -> Any:
+        value = self._get(key, default)
+        if value is default:
+            return value
+        return self.parsed(key, lambda text: parse_amount(text, decimals))
+
+    def parsed(self, key: str, parse: Callable[[str], T]) -> T:
+        value = self._get(key, _NEEDED)
+        if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
+            raise self._wrong(key, f"{value!r} is not a number or a text that holds one")
+        try:
+            return parse(value if isinstance(value, str) else f"{value:f}")
+        except AmountUnreadable as error:
+            raise self._wrong(key, f"{error.text!r} will not do: {error.why}") from None
+
+    def address(self, key: str, default: str | None = None) -> str:
+        if default is not None and key not in self.values:
+            return default
+        return self._address(key, self._get(key, _NEEDED))
+
+    def addresses(self, key: str) -> tuple[str, ...]:
+        values = self._get(key, _NEEDED)
+        if not isinstance(values, list):
+            raise self._wrong(key, "it must be a list of addresses")
+        return tuple(self._address(key, value) for value in values)
+
+    def table(self, key: str) -> _Table:
+        value = self._get(key, _NEEDED)
+        if not isinstance(value, dict):
+            raise self._wrong(key, f"it must be a section: [{key}]")
+        return _Table(self.path, key, value)
+
+    def tables(self, key: str) -> Sequence[_Table]:
+        values = self._get(key, [])
+        if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
+            raise self._wrong(key, f"it must be sections: [[{key}]]")
+        return [
+            _Table(self.path, f"{key}[{number}]", value)
+            for number, value in enumerate(values, start=1)
+        ]
+
+    def close(self) -> None:
+        """Refuse what nobody asked for."""
+        for key in self.values:
+            if key not in self.asked:
+                nearest = get_close_matches(key, self.asked, n=1)
+                hint = f"the nearest is {nearest[0]}" if nearest else "remove it"
+                raise self._wrong(key, f"there is no such key; {hint}")
+
+    def _get(self, key: str, default: Any) -> Any:
+        self.asked.append(key)
+        if key in self.values:
+            return self.values[key]
+        if default is _NEEDED:
+            raise self._wrong(key, "it is missing; the example files show all keys")
+        return default
+
+    def _address(self, key: str, value: object) -> str:
+        if not (isinstance(value, str) and value.startswith("0x") and is_hex_address(value)):
+            raise self._wrong(key, f"{value!r} is not an address of 0x and 40 hexadecimal digits")
+        if value not in (value.lower(), "0x" + value[2:].upper()) and not is_checksum_address(
+            value
+        ):
+            raise self._wrong(key, f"the capital letters of {value} are not those of its checksum")
+        return value.lower()
+
+    def _wrong(self, key: str, problem: str) -> ConfigError:
+        return ConfigError(".".join(filter(None, (self.name, key))), f"in {self.path}", problem)
