@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: MIT
+pragma solidity 0.8.30;
+
+import { VaultLens } from "../../contracts/VaultLens.sol";
+import { IBasketVault } from "../../contracts/interfaces/IBasketVault.sol";
+import { IOracleHub } from "../../contracts/interfaces/IOracleHub.sol";
+import { MockToken } from "../../contracts/mocks/MockToken.sol";
+import { Base } from "./Base.t.sol";
+import { ScriptedExecutor } from "./support/ScriptedExecutor.sol";
+
+/// @notice VaultLens: the words a keeper reads, each in its place, and the reason in the order that matters.
+contract LensTest is Base {
+    uint256 internal constant HEAD_WORDS = 25;
+    uint256 internal constant ASSET_WORDS = 12;
+
+    VaultLens internal lens;
+
+    function setUp() public override {
+        super.setUp();
+        lens = VaultLens(deployCode("VaultLens.sol:VaultLens"));
+    }
+
+    /* REFUSALS */
+
+    function test_a_vault_in_the_middle_of_a_rebalance_is_not_read() public {
+        _breakBand();
+        IBasketVault[] memory list = new IBasketVault[](1);
+        list[0] = vault;
+        ScriptedExecutor.Step[] memory fair = _bring(_amounts(0, 0.0705e8, 1_980e6));
+        ScriptedExecutor.Step[] memory steps = new ScriptedExecutor.Step[](3);
+        (steps[0], steps[1]) = (fair[0], fair[1]);
+        steps[2] = _refused(
+            address(lens),
+            abi.encodeCall(VaultLens.read, (list)),
+            abi.encodeWithSelector(VaultLens.VaultLocked.selector, address(vault))
+        );
+
+        vm.prank(keeper);
+        vault.rebalance(0, _amounts(2e18, 0, 0), _amounts(0, 1, 1), address(executor), abi.encode(steps));
+    }
+
+    /* SUCCESS */
+
+    function test_every_word_is_in_its_place() public {
+        _breakBand();
+        vault.poke();
+        _rebalance(_amounts(1.5e18, 0, 0), _amounts(0, 0.0525e8, 1_497e6), 0);
+        _setPrice(WETH, 2_800e8);
+        vault.poke();
+        uint256 brokenAt = block.timestamp;
+        _pass(500);
+
+        uint256[] memory w = _read(vault);
+
+        IBasketVault.State memory s = vault.state();
+        IBasketVault.Policy memory p = vault.policy();
+        assertEq(w.length, HEAD_WORDS + 3 * ASSET_WORDS);
+        assertEq(w[0], uint160(address(vault)));
+        assertEq(w[1], 3);
+        assertEq(w[2], uint256(VaultLens.Reason.Cooldown));
+        assertEq(w[3], INITIAL_SHARES);
+        assertEq(w[4], 1);
+        assertEq(w[5], brokenAt);
+        assertEq(w[6], brokenAt);
+        assertEq(w[7], s.lossLevelE18);
+        assertGt(w[7], 0);
+        assertEq(w[8], s.turnoverLevelE18);
+        // Both budgets leak 500 of 86,400 seconds.
+        uint256 lossLeak = uint256(50e14) * 500 / 86_400;
+        assertEq(w[9], 50e14 - (w[7] > lossLeak ? w[7] - lossLeak : 0));
+        assertEq(w[10], 1_000e14 - (w[8] - uint256(1_000e14) * 500 / 86_400));
+        assertEq(w[11], 55e14, "half way from 10 to 100 bps");
+        assertEq(w[15], p.startSlippageBps);
+        assertEq(w[16], p.maxSlippageBps);
+        assertEq(w[17], p.slippageRampSeconds);
+        assertEq(w[18], p.minProgressBps);
+        assertEq(w[19], p.dustBps);
+        assertEq(w[20], p.cooldownSeconds);
+        assertEq(w[21], p.lossBudgetBps);
+        assertEq(w[22], p.lossPeriodSeconds);
+        assertEq(w[23], p.turnoverBudgetBps);
+        assertEq(w[24], p.turnoverPeriodSeconds);
+    }
+
+    function test_the_basket_is_weighed_as_the_policy_does() public {
+        _breakBand();
+
+        uint256[] memory w = _read(vault);
+
+        assertEq(w[2], uint256(VaultLens.Reason.BandBroken));
+        assertEq(w[12], 110_000e18);
+        assertEq(w[13], 10_000e18);
+        assertEq(w[14], 455, "5,000 of 110,000, rounded up");
+        uint256[12] memory weth = [
+            uint256(uint160(address(tokens[WETH]))),
+            18,
+            0.5e18,
+            200,
+            25e18,
+            2_400e18,
+            2_400e18,
+            2_400e18,
+            0,
+            60_000e18,
+            2_083333333333333333,
+            0
+        ];
+        uint256[12] memory wbtc = [
+            uint256(uint160(address(tokens[WBTC]))),
+            8,
+            0.3e18,
+            200,
+            0.75e8,
+            40_000e18,
+            40_000e18,
+            40_000e18,
+            0,
+            30_000e18,
+            0,
+            0.075e8
+        ];
+        for (uint256 i; i < ASSET_WORDS; ++i) {
+            assertEq(w[HEAD_WORDS + i], weth[i]);
+            assertEq(w[HEAD_WORDS + ASSET_WORDS + i], wbtc[i]);
+        }
+    }
+
+    function test_the_reason_says_what_stands_in_the_way() public {
+        assertEq(_reason(), uint256(VaultLens.Reason.InBand));
+        _breakBand();
+        assertEq(_reason(), uint256(VaultLens.Reason.BandBroken));
+        _rebalance(_amounts(2e18, 0, 0), _amounts(0, 0.0705e8, 1_980e6), 0);
+        assertEq(_reason(), uint256(VaultLens.Reason.InBand), "nothing to do comes before too early");
+        _setPrice(WETH, 3_000e8);
+        assertEq(_reason(), uint256(VaultLens.Reason.Cooldown));
+        _pass(600);
+        assertEq(_reason(), uint256(VaultLens.Reason.BandBroken));
+        feeds[USDC].push(0);
+        assertEq(_reason(), uint256(VaultLens.Reason.OracleFault));
+        vm.prank(guardian);
+        vault.pauseRebalance();
+        assertEq(_reason(), uint256(VaultLens.Reason.Paused));
+    }
+
+    function test_a_basket_out_of_range_is_read_without_its_weights() public {
+        _emptyLedger();
+
+        uint256[] memory w = _read(vault);
+
+        assertEq(w[2], uint256(VaultLens.Reason.TotalOutOfRange));
+        assertEq(w[12] + w[13] + w[14], 0);
+        assertEq(w[HEAD_WORDS + 7], 2_000e18, "prices are there");
+    }
+
+    function test_an_oracle_fault_is_named_at_its_asset() public {
+        skip(HEARTBEAT_SECONDS + 1);
+        _setPrice(WETH, 2_000e8);
+        _setPrice(USDC, 1e8);
+
+        uint256[] memory w = _read(vault);
+
+        assertEq(w[2], uint256(VaultLens.Reason.OracleFault));
+        assertEq(w[HEAD_WORDS + 8], uint256(IOracleHub.Fault.None));
+        assertEq(w[HEAD_WORDS + ASSET_WORDS + 8], uint256(IOracleHub.Fault.Stale));
+        assertEq(w[HEAD_WORDS + ASSET_WORDS + 4], 0.75e8, "holdings are there");
+        assertEq(w[HEAD_WORDS + ASSET_WORDS + 9], 0);
+    }
+
+    function test_vaults_of_different_sizes_follow_each_other() public {
+        IBasketVault first = vault;
+        _switchToPair(new MockToken("Other", "OTHER", 6));
+        IBasketVault[] memory list = new IBasketVault[](3);
+        (list[0], list[1], list[2]) = (first, vault, first);
+
+        bytes memory packed = lens.read(list);
+
+        bytes memory one = _pack(first);
+        assertEq(packed, bytes.concat(one, _pack(vault), one));
+        assertEq(lens.read(new IBasketVault[](0)).length, 0);
+    }
+
+    function test_a_tightened_budget_leaves_nothing_rather_than_less() public {
+        _breakBand();
+        _rebalance(_amounts(2e18, 0, 0), _amounts(0, 0.0705e8, 1_976e6), 0);
+        IBasketVault.Policy memory p = _policy();
+        (p.lossBudgetBps, p.turnoverBudgetBps) = (0, 1);
+        vm.prank(owner);
+        vault.setPolicy(p);
+
+        uint256[] memory w = _read(vault);
+
+        assertGt(w[7], 0);
+        assertEq(w[9], 0);
+        assertEq(w[10], 0);
+    }
+
+    function testFuzz_the_lens_and_the_vault_agree_on_whether_a_band_is_broken(uint256 weth, uint256 wbtc) public {
+        _setPrice(WETH, int192(int256(bound(weth, 1e8, 1_000_000e8))));
+        _setPrice(WBTC, int192(int256(bound(wbtc, 1e8, 1_000_000e8))));
+
+        vault.poke();
+
+        assertEq(_reason() == uint256(VaultLens.Reason.BandBroken), vault.state().brokenSince != 0);
+    }
+
+    function _pack(IBasketVault one) internal view returns (bytes memory) {
+        IBasketVault[] memory list = new IBasketVault[](1);
+        list[0] = one;
+        return lens.read(list);
+    }
+
+    function _read(IBasketVault one) internal view returns (uint256[] memory words) {
+        bytes memory packed = _pack(one);
+        words = new uint256[](packed.length / 32);
+        for (uint256 i; i < words.length; ++i) {
+            assembly ("memory-safe") {
+                mstore(add(words, mul(32, add(i, 1))), mload(add(packed, mul(32, add(i, 1)))))
+            }
+        }
+    }
+
+    function _reason() internal view returns (uint256) {
+        return _read(vault)[2];
+    }
+}
