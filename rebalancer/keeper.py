@@ -42,7 +42,7 @@ from rebalancer.send.outbox import Intent, Outbox
 from rebalancer.send.signer import Signer
 from rebalancer.send.wallet import Wallet, estimate_gas
 
-__all__ = ["Decision", "Keeper", "KeeperOptions", "Outcome"]
+__all__ = ["Decision", "Keeper", "KeeperOptions", "Outcome", "explain"]
 
 log = structlog.get_logger("rebalancer.keeper")
 
@@ -199,7 +199,7 @@ class Keeper:
         if snapshot.reason is not Reason.BAND_BROKEN:
             if snapshot.reason is Reason.IN_BAND and snapshot.state.broken_since:
                 return self._poke(block, snapshot, "every weight is back inside its band")
-            return Decision(block, self.vault, snapshot.reason, _why_not(snapshot), snapshot)
+            return Decision(block, self.vault, snapshot.reason, explain(snapshot), snapshot)
         pools = read_pools(
             self.rpc,
             self.system.uniswap_v3_lens,
@@ -371,7 +371,7 @@ class Keeper:
                 signal.signal(number, handler)
 
 
-def _why_not(snapshot: VaultSnapshot) -> str:
+def explain(snapshot: VaultSnapshot) -> str:
     """Why a vault whose lens says anything but BandBroken is left alone, in one sentence."""
     match snapshot.reason:
         case Reason.IN_BAND:
