@@ -6,7 +6,7 @@ attributes. `exit_code` is what the command line exits with when the error reach
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 
@@ -745,6 +745,19 @@ class NothingAsked(ActionError):
         super().__init__(f"The amount of {what} must be above 0: say how much.")
 
 
+class VaultNotNamed(ActionError):
+    """It is not clear which vault is meant."""
+
+    def __init__(self, known: Sequence[str]) -> None:
+        self.known = tuple(known)
+        super().__init__(
+            f"{len(known)} vaults are known here: say with --vault which is meant, {', '.join(known)}."
+            if known
+            else "No vault is known here: name one with --vault, or make one with "
+            "`rebalancer vault create`."
+        )
+
+
 class AmountUnreadable(ActionError):
     """A text is not the amount or fraction it should be."""
 
@@ -837,6 +850,17 @@ class SeedTooSmall(ActionError):
         super().__init__(
             f"The seed makes {shares} raw shares and {minimum} of them are locked for ever: "
             "give more of the assets or set more initial shares."
+        )
+
+
+class AlreadyDeployed(ActionError):
+    """The addresses file names a system already."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        super().__init__(
+            f"{path} names a system already: use it, name another file with --deployment, "
+            "or deploy a second one with --anew."
         )
 
 

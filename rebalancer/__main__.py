@@ -1,0 +1,8 @@
+"""`python -m rebalancer` is `rebalancer`."""
+
+from __future__ import annotations
+
+from rebalancer.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""The command line: options to calls, nothing more.
+
+Commands are imported when they are run, so that help and the shell's completion answer at once. Every
+expected failure is one sentence on stderr and its class's exit code; 130 is for what was abandoned
+and 70 for a mistake of this program.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+__all__ = ["Options", "main", "root"]
+
+EXIT_MISTAKE = 70
+"""EX_SOFTWARE of sysexits.h."""
+
+EXIT_ABANDONED = 130
+"""128 and SIGINT, as shells have it."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is said before the command: it overrules the environment, `.env` and the TOML file."""
+
+    config: Path | None = None
+    rpc_url: str | None = None
+    chain_id: int | None = None
+    deployment: Path | None = None
+    debug: bool = False
+
+
+@dataclass(frozen=True)
+class _Lazy:
+    """A command by where it is, and its help in a line."""
+
+    module: str
+    name: str
+    help: str
+
+
+_COMMANDS: Mapping[str, _Lazy] = {
+    "demo": _Lazy("demo", "demo", "Play a vault's whole life on a local chain, and report it."),
+    "devnet": _Lazy("devnet", "devnet", "Run a local chain with a market and a vault on it."),
+    "deploy": _Lazy("deploy", "deploy", "Deploy the system onto the chain in the settings."),
+    "vault": _Lazy("vault", "vault", "Create, look at, fill and empty vaults."),
+    "plan": _Lazy("keeper", "plan", "Show what the keeper would do now. Sends nothing."),
+    "keeper": _Lazy("keeper", "keeper", "Rebalance a vault whenever it needs it."),
+    "doctor": _Lazy("doctor", "doctor", "Say what is wrong with the settings, and how to mend it."),
+}
+
+
+class _Root(click.Group):
+    """The commands, and the one place where failures become sentences and exit codes."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's)
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 (click's)
+        lazy = _COMMANDS.get(cmd_name)
+        if lazy is None:
+            return None
+        found: click.Command = getattr(import_module(f"{__name__}.{lazy.module}"), lazy.name)
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 (click's)
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, lazy.help) for name, lazy in _COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from rebalancer.errors import RebalancerError
+
+        try:
+            return super().invoke(ctx)
+        except RebalancerError as error:
+            from rebalancer.cli.advice import sentence
+
+            if ctx.params["debug"]:
+                raise
+            click.echo(f"{_red('error:')} {sentence(error)}", err=True)
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("Abandoned: what was under way may still be mined.", err=True)
+            ctx.exit(EXIT_ABANDONED)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            if ctx.params["debug"]:
+                raise
+            click.echo(
+                f"{_red('error:')} This is a mistake of the program ({type(error).__name__}: "
+                f"{error}): run it again as `rebalancer --debug …` to see where, and report that.",
+                err=True,
+            )
+            ctx.exit(EXIT_MISTAKE)
+
+
+def _red(text: str) -> str:
+    return click.style(text, fg="red", bold=True)
+
+
+@click.group(
+    cls=_Root,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "show_default": True,
+        "max_content_width": 100,
+        "auto_envvar_prefix": None,
+    },
+)
+@click.option(
+    "--config",
+    type=click.Path(dir_okay=False, path_type=Path),
+    show_default="rebalancer.toml, where there is one",
+    help="TOML file of settings.",
+)
+@click.option(
+    "--rpc-url",
+    show_default="from the settings",
+    help="JSON-RPC endpoint. Others see command lines: an address with a key in it belongs in .env.",
+)
+@click.option(
+    "--chain-id",
+    type=int,
+    show_default="from the settings",
+    help="Chain that the endpoint must serve.",
+)
+@click.option(
+    "--deployment",
+    type=click.Path(dir_okay=False, path_type=Path),
+    show_default="from the settings",
+    help="File of the deployed addresses.",
+)
+@click.option("--debug", is_flag=True, help="Show where an error came from.")
+@click.version_option(package_name="rebalancer", message="%(prog)s %(version)s")
+@click.pass_context
+def root(
+    ctx: click.Context,
+    config: Path | None,
+    rpc_url: str | None,
+    chain_id: int | None,
+    deployment: Path | None,
+    debug: bool,
+) -> None:
+    """Baskets of tokens at target weights, and the keeper that trades them back.
+
+    Settings come from these options, the environment (REBALANCER_…), .env and rebalancer.toml, in this
+    order; `rebalancer doctor` looks through them.
+    """
+    ctx.obj = Options(config, rpc_url, chain_id, deployment, debug)
+
+
+def main() -> NoReturn:
+    """The program `rebalancer`."""
+    root.main(args=sys.argv[1:], prog_name="rebalancer")
+    raise AssertionError("click ends the program")

@@ -1,0 +1,64 @@
+"""What is a person to do about a failure? The sentence that is shown for each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rebalancer.errors import ContractReverted, RebalancerError
+
+__all__ = ["sentence"]
+
+_ADVICE: Mapping[str, str] = {
+    # tokens
+    "ERC20InsufficientBalance": "ask for less, or send the account more of the token",
+    "ERC20InsufficientAllowance": "approve at least what is needed and try again",
+    "EnforcedPause": "the token is paused; wait until its issuer lets it move again",
+    # shares
+    "ZeroShares": "say how many shares, above 0",
+    "SupplyTooLarge": "ask for fewer shares",
+    "AmountAboveMaximum": "its price in kind has moved; try again, or allow more with --tolerance-bps",
+    "AmountBelowMinimum": "its worth in kind has moved; try again, or allow more with --tolerance-bps",
+    "TransferNotExact": "the token takes a fee or rebases, and such tokens do not fit a basket",
+    "NotEnoughGas": "send it with a higher gas limit",
+    "SameTransaction": "do the two things in two transactions",
+    "ClaimFailed": "the token still cannot be sent; try again later or to another receiver",
+    "SharesBelowMinimum": "prices have moved; try again, or allow more with --slippage-bps",
+    "AmountOutBelowMinimum": "prices have moved; try again, or allow more with --slippage-bps",
+    "DeadlinePassed": "it waited too long to be mined; try again",
+    # configuration
+    "FeeOutOfRange": "choose a fee up to the maximum",
+    "BadFeeRecipient": "name who gets the fee",
+    "BadName": "name and symbol have 1 to 31 bytes",
+    "DuplicateAsset": "name every token once",
+    "NotAToken": "there is no contract at this address; check the address and the chain",
+    "DecimalsDiffer": "correct the decimals in the addresses file",
+    "DecimalsOutOfRange": "leave this token out",
+    "TargetsDoNotSumToOne": "make the targets add up to exactly 100 %",
+    "BandOutOfRange": "choose a band between minimum and maximum",
+    "SlippageOutOfRange": "let start_slippage_bps not exceed max_slippage_bps, and that not the maximum",
+    "RampOutOfRange": "choose a slippage_ramp_seconds from the minimum on",
+    "ProgressOutOfRange": "choose a min_progress_bps between minimum and maximum",
+    "BudgetOutOfRange": "choose a budget up to the maximum",
+    "PeriodOutOfRange": "choose a period from the minimum on",
+    "UnpricedAsset": "set a sound feed for this token in the OracleHub, or leave the token out",
+    "FailedDeployment": "this account made a vault with this salt before; choose another salt",
+    # feeds
+    "FeedDecimals": "name the feed's own decimals, or check that it is the right feed",
+    "UnsoundFeed": "name the right feed, or wait for its next answer",
+    # rights
+    "AccessManagedUnauthorized": "use an account that holds the role, or have the owner grant it",
+    "AccessManagerNotReady": "the delay is not over yet; try again later",
+    # exchanges
+    "NoReason": "the node tells nothing more; `rebalancer doctor` looks for the usual causes",
+}
+
+
+def sentence(error: RebalancerError) -> str:
+    """One sentence: what is wrong, and what to do."""
+    if not isinstance(error, ContractReverted):
+        return str(error)
+    what = str(error).removesuffix(".")
+    advice = _ADVICE.get(
+        error.error, "nothing was changed; see the contract's error for its meaning"
+    )
+    return f"{what}: {advice}."

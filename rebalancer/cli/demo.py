@@ -1,0 +1,92 @@
+"""`rebalancer demo`: a vault's whole life on a local chain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from rebalancer.demo import DemoOptions, run_demo
+from rebalancer.devnet.node import NodeKind
+
+__all__ = ["demo"]
+
+_DEFAULTS = DemoOptions()
+
+
+@click.command()
+@click.option(
+    "--tape",
+    type=click.Path(file_okay=False, path_type=Path),
+    show_default="a synthetic market",
+    help="Folder of oracle rounds to play: files named like eth_usd_rounds.csv.",
+)
+@click.option(
+    "--pool",
+    "pools",
+    multiple=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    show_default="made-up pools",
+    help="Snapshot of a real pool, moved to the tape's first prices; may be given more than once.",
+)
+@click.option(
+    "--from",
+    "since",
+    show_default="the tape's beginning",
+    help="Where to cut the tape: a date, or unix seconds.",
+)
+@click.option(
+    "--to",
+    "until",
+    show_default="the tape's end",
+    help="Up to, not including, when to play it.",
+)
+@click.option("--seed", default=_DEFAULTS.seed, help="Which synthetic market to draw.")
+@click.option(
+    "--days",
+    type=click.FloatRange(min=0.1, max=3_650),
+    default=_DEFAULTS.days,
+    help="How many days of it.",
+)
+@click.option(
+    "--band-bps",
+    type=click.IntRange(1, 5_000),
+    default=_DEFAULTS.band_bps,
+    help="How far a weight may stray before the keeper trades, in basis points.",
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=_DEFAULTS.out,
+    help="Folder for the record, the charts and the keeper's log.",
+)
+@click.option("--hardhat", is_flag=True, help="Run the chain with Hardhat instead of Anvil.")
+def demo(
+    tape: Path | None,
+    pools: tuple[Path, ...],
+    since: str | None,
+    until: str | None,
+    seed: int,
+    days: float,
+    band_bps: int,
+    out: Path,
+    hardhat: bool,
+) -> None:
+    """Play a vault's whole life on a local chain, and report it.
+
+    Deposits, a market, a keeper that rebalances whenever a weight leaves its band, a withdrawal; then a
+    table, a chart and a record of every rebalance.
+    """
+    run_demo(
+        DemoOptions(
+            tape=tape,
+            pools=pools,
+            since=since,
+            until=until,
+            seed=seed,
+            days=days,
+            band_bps=band_bps,
+            out=out,
+            node=NodeKind.HARDHAT if hardhat else NodeKind.ANVIL,
+        )
+    )

@@ -1,0 +1,244 @@
+"""`rebalancer devnet`: a local chain with a market and a vault on it, for as long as it is wanted."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from rebalancer.cli.session import json_option, read_settings
+from rebalancer.cli.show import console, print_json
+from rebalancer.devnet.local import LocalChain
+from rebalancer.devnet.node import Node, NodeKind, NodeSettings
+from rebalancer.devnet.stage import DEMO_BAND_BPS, Actor, Stage, build_stage, raw_for_usd
+from rebalancer.devnet.tape import Tape, iso, load_folder, synthetic
+from rebalancer.pools import load
+
+__all__ = ["devnet"]
+
+_POCKET_USD = 1_000_000
+"""What every actor is given of each token, to play with."""
+
+_BUILD_SECONDS = 3_600
+"""The chain begins this long before its tape, so that building never runs into it."""
+
+_REFRESH_SECONDS = 600.0
+"""While the market stands still its feeds repeat their answers this often, or they would go stale."""
+
+_USDC_FEED = "USDC/USD"
+
+
+@click.command()
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=8545,
+    help="Port of the chain on 127.0.0.1; 0 takes a free one.",
+)
+@click.option("--hardhat", is_flag=True, help="Run the chain with Hardhat instead of Anvil.")
+@click.option(
+    "--fork",
+    "fork_url",
+    metavar="URL",
+    help="Fork a live chain instead: no market and no vault are made, its own are there.",
+)
+@click.option(
+    "--pool",
+    "pools",
+    multiple=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    show_default="made-up pools",
+    help="Snapshot of a real pool, moved to the tape's first prices; may be given more than once.",
+)
+@click.option(
+    "--tape",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    show_default="a synthetic market",
+    help="Folder of oracle rounds to play: files named like eth_usd_rounds.csv.",
+)
+@click.option("--seed", default=1, help="Which synthetic market to draw.")
+@click.option(
+    "--days",
+    type=click.FloatRange(min=0.1, max=3_650),
+    default=60.0,
+    help="How many days of it.",
+)
+@click.option("--from", "since", show_default="the tape's beginning", help="Where to cut the tape.")
+@click.option("--to", "until", show_default="the tape's end", help="Up to when to play it.")
+@click.option(
+    "--speed",
+    type=click.FloatRange(min=0),
+    default=1.0,
+    help="Steps of the tape played a second; 0 leaves the market still.",
+)
+@click.option(
+    "--band-bps",
+    type=click.IntRange(1, 5_000),
+    default=DEMO_BAND_BPS,
+    help="The vault's bands, in basis points.",
+)
+@json_option
+@click.pass_obj
+def devnet(
+    options: Any,
+    port: int,
+    hardhat: bool,
+    fork_url: str | None,
+    pools: tuple[Path, ...],
+    folder: Path | None,
+    seed: int,
+    days: float,
+    since: str | None,
+    until: str | None,
+    speed: float,
+    band_bps: int,
+    as_json: bool,
+) -> None:
+    """Run a local chain with Uniswap, price feeds, the system and a vault, until Ctrl-C.
+
+    Writes the addresses file and plays a tape of oracle rounds, after which the market stands still.
+    With --json one object is printed once the chain is ready.
+    """
+    file = read_settings(options).deployment
+    kind = NodeKind.HARDHAT if hardhat else NodeKind.ANVIL
+    shown = Console(stderr=True)
+    with ExitStack() as stack:
+        stopped = stack.enter_context(_until_signalled())
+        if fork_url is not None:
+            with shown.status("Starting the fork …"):
+                node = stack.enter_context(
+                    Node.start(NodeSettings(kind=kind, port=port, fork_url=fork_url))
+                )
+            _tell_fork(node, as_json)
+            stopped.wait()
+            return
+        tape = _tape(folder, seed, days, since, until)
+        with shown.status("Starting the chain, building its market, deploying the vault …"):
+            settings = NodeSettings(kind=kind, port=port, genesis_at=tape.start - _BUILD_SECONDS)
+            node = stack.enter_context(Node.start(settings))
+            chain = LocalChain(stack.enter_context(node.rpc()))
+            snapshots = [load(path) for path in pools]
+            stage = build_stage(chain, tape.first_prices_e8, snapshots, band_bps=band_bps)
+            _fill_pockets(stage)
+            replace(stage.deployment, rpc_url=node.url).save(file)
+        _tell(stage, node, file, as_json)
+        if speed:
+            _play(stage, tape, speed, shown, stopped)
+        shown.print("The market stands still. Ctrl-C ends the chain.")
+        while not stopped.wait(_REFRESH_SECONDS):
+            stage.market.step(stage.market.prices_e8, chain.now() + 1)
+
+
+@contextmanager
+def _until_signalled() -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set; a second one interrupts."""
+    stopped = threading.Event()
+
+    def on_signal(_number: int, _frame: object) -> None:
+        if stopped.is_set():
+            raise KeyboardInterrupt
+        stopped.set()
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, on_signal) for number in numbers]
+    try:
+        yield stopped
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+def _tape(
+    folder: Path | None, seed: int, days: float, since: str | None, until: str | None
+) -> Tape:
+    tape = synthetic(seed, days) if folder is None else load_folder(folder)
+    if _USDC_FEED not in tape.feeds:
+        tape = tape.with_constant(_USDC_FEED, 10**8, 86_400)
+    return tape if since is None and until is None else tape.cut(since, until)
+
+
+def _fill_pockets(stage: Stage) -> None:
+    for actor in Actor:
+        for token in stage.deployment.tokens:
+            amount_raw = raw_for_usd(stage.market, token.symbol, _POCKET_USD)
+            stage.market.deal(token.address, actor.address, amount_raw)
+
+
+def _play(stage: Stage, tape: Tape, speed: float, shown: Console, stopped: threading.Event) -> None:
+    """Play the tape at so many steps a second; people's transactions come in between."""
+    steps = list(tape.steps())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=shown) as progress:
+        task = progress.add_task(iso(tape.start), total=len(steps))
+        due = time.monotonic()
+        for step in steps:
+            due += 1 / speed
+            if stopped.wait(max(0.0, due - time.monotonic())):
+                return
+            stage.market.step(step.prices_e8, step.at)
+            progress.update(task, advance=1, description=iso(step.at))
+
+
+def _tell(stage: Stage, node: Node, file: Path, as_json: bool) -> None:
+    accounts = {actor.name.lower(): actor.address for actor in Actor}
+    if as_json:
+        print_json(
+            {
+                "rpc_url": node.url,
+                "chain_id": stage.deployment.chain_id,
+                "deployment": file,
+                "vault": stage.vault,
+                "accounts": accounts,
+            }
+        )
+        return
+    table = Table(title=f"A local chain at {node.url}", title_justify="left")
+    for heading in ("who", "--account", "address"):
+        table.add_column(heading)
+    for actor in Actor:
+        table.add_row(actor.name.lower().replace("_", " "), str(actor.value), actor.address)
+    out = console()
+    out.print(table)
+    out.print(f"Everyone has ${_POCKET_USD:,} of each of ", end="")
+    out.print(", ".join(token.symbol for token in stage.deployment.tokens), end=", and ether.\n")
+    out.print(f"The vault is {stage.vault}; {file} names all addresses. In another terminal:\n")
+    for line in _hints(node, file):
+        out.print(f"  {line}", soft_wrap=True)
+    out.print()
+
+
+def _hints(node: Node, file: Path) -> list[str]:
+    """What the other commands must be told, as lines of .env, and what to try."""
+    hints = [f"REBALANCER_RPC_URL={node.url}", f"REBALANCER_DEPLOYMENT={file}"]
+    return [
+        *(f"export {hint}" for hint in hints),
+        "rebalancer vault status",
+        f"rebalancer vault deposit --token USDC --amount 1000 --account {Actor.DEPOSITOR.value}",
+        "rebalancer keeper run",
+    ]
+
+
+def _tell_fork(node: Node, as_json: bool) -> None:
+    if as_json:
+        print_json({"rpc_url": node.url, "chain_id": node.settings.chain_id})
+        return
+    out = console()
+    out.print(f"A fork at {node.url}, with chain id {node.settings.chain_id}. To deploy onto it:")
+    out.print(f"  rebalancer --rpc-url {node.url} deploy --chain chain.toml", soft_wrap=True)
+    out.print("Ctrl-C ends it.")

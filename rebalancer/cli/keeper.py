@@ -1,0 +1,270 @@
+"""`rebalancer keeper` rebalances, `rebalancer plan` shows what it would do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+from rich.table import Table
+
+from rebalancer.cli.logs import set_up_logs
+from rebalancer.cli.session import Session, account_option, json_option, vault_option
+from rebalancer.cli.show import (
+    NOTHING,
+    amount,
+    bps_text,
+    console,
+    percent,
+    plain,
+    print_json,
+    usd,
+)
+from rebalancer.keeper import Decision, Keeper, KeeperOptions
+from rebalancer.plan import Plan
+from rebalancer.send.outbox import Outbox
+from rebalancer.send.signer import SignedTransaction, Signer, devnet_signer, keystore_address
+from rebalancer.units import E18
+
+__all__ = ["keeper", "plan"]
+
+
+@click.group()
+def keeper() -> None:
+    """Rebalance a vault whenever it needs it."""
+
+
+@keeper.command()
+@vault_option
+@click.option("--once", is_flag=True, help="Look once, act if needed, and end.")
+@click.option("--dry-run", is_flag=True, help="Decide and simulate, but send nothing.")
+@click.option(
+    "--poll-seconds",
+    type=click.FloatRange(min=0.01, max=3_600),
+    show_default="from the settings",
+    help="Pause between two looks at the newest block.",
+)
+@account_option
+@json_option
+@click.pass_obj
+def run(
+    options: Any,
+    vault: str | None,
+    once: bool,
+    dry_run: bool,
+    poll_seconds: float | None,
+    account: int | None,
+    as_json: bool,
+) -> None:
+    """Look at every new block, and rebalance when a weight has left its band.
+
+    The first Ctrl-C lets the present look finish, a second one abandons it. Ends with 0 when stopped,
+    130 when abandoned, 20 to 23 when it stopped itself, and another code when it could not begin.
+    Logs go to standard error; --json prints one line on standard output for each decision.
+    """
+    with Session.open(options) as session:
+        set_up_logs(session.settings)
+        address = session.vault(vault)
+        signer = (
+            _onlooker(session, account)
+            if dry_run
+            else session.signer(session.settings.keeper, account)
+        )
+        outbox = None if dry_run else Outbox(session.settings.keeper.outbox)
+        try:
+            machine = _keeper(session, address, signer, outbox, poll_seconds)
+            machine.start()
+            told = _print_line if as_json else None
+            if once:
+                decision = machine.tick()
+                if told:
+                    told(decision)
+            else:
+                machine.run(told)
+        finally:
+            if outbox is not None:
+                outbox.close()
+
+
+@click.command()
+@vault_option
+@account_option
+@json_option
+@click.pass_obj
+def plan(options: Any, vault: str | None, account: int | None, as_json: bool) -> None:
+    """Show what the keeper would do now, and what that would cost and why. Sends nothing."""
+    with Session.open(options) as session:
+        address = session.vault(vault)
+        set_up_logs(session.settings.model_copy(update={"log_level": "warning"}))
+        machine = _keeper(session, address, _onlooker(session, account), None, None)
+        decision = machine.tick()
+        if as_json:
+            print_json(_as_json(decision))
+        else:
+            _show(session, decision)
+
+
+def _keeper(
+    session: Session,
+    vault: str,
+    signer: Signer,
+    outbox: Outbox | None,
+    poll_seconds: float | None,
+) -> Keeper:
+    settings = session.settings.keeper
+    return Keeper(
+        session.rpc,
+        session.system,
+        vault,
+        [pool.address for pool in session.deployment.pools],
+        session.tokens,
+        session.settings.chain_id,
+        signer,
+        outbox,
+        KeeperOptions(
+            dry_run=outbox is None,
+            poll_seconds=poll_seconds or settings.poll_seconds,
+            max_failures_in_a_row=settings.max_failures_in_a_row,
+            fee_cap_wei=settings.fee_cap_wei,
+            receipt_seconds=settings.receipt_timeout_seconds,
+            wrapped_native=session.deployment.uniswap.get("WETH9", ""),
+        ),
+    )
+
+
+class _Onlooker:
+    """An account without its key: enough to simulate, not to sign."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    def sign(self, transaction: Mapping[str, Any]) -> SignedTransaction:
+        """Never: who only looks is not asked for a password."""
+        raise AssertionError(f"{self.address} only looks and was to sign {transaction}")
+
+
+def _onlooker(session: Session, account: int | None) -> Signer:
+    """The keeper's account, without asking for the password of its keystore."""
+    settings = session.settings.keeper
+    if account is None and settings.keystore is not None:
+        address = keystore_address(settings.keystore)
+        return _Onlooker(address) if address else session.signer(settings, None)
+    number = settings.devnet_account if account is None else account
+    return _Onlooker(devnet_signer(number, session.settings.chain_id).address)
+
+
+# Showing
+
+
+def _print_line(decision: Decision) -> None:
+    import json
+
+    click.echo(json.dumps(plain(_as_json(decision))))
+
+
+def _as_json(decision: Decision) -> Mapping[str, Any]:
+    """A decision, for programs."""
+    snapshot, found = decision.snapshot, decision.plan
+    outcome = decision.outcome
+    return {
+        "vault": decision.vault,
+        "block": decision.block,
+        "reason": decision.reason,
+        "sentence": decision.text,
+        "epoch": snapshot.state.epoch,
+        "drift_bps": snapshot.drift_bps,
+        "tokens": [asset.token for asset in snapshot.basket.assets],
+        "plan": found
+        and {
+            "sales_raw": found.sales_raw,
+            "expected_buys_raw": found.expected_buys_raw,
+            "min_buys_raw": found.min_buys_raw,
+            "bound_by": found.bound_by,
+            "cost": {
+                "fee_e18": found.cost.fee_e18,
+                "impact_e18": found.cost.impact_e18,
+                "gas_e18": found.cost.gas_e18,
+                "total_e18": found.cost.total_e18,
+            },
+            "legs": [
+                {
+                    "pool": leg.pool.address,
+                    "token_in": leg.token_in,
+                    "token_out": leg.token_out,
+                    "amount_in_raw": leg.amount_in_raw,
+                    "amount_out_raw": leg.amount_out_raw,
+                }
+                for split in found.splits
+                for leg in split.legs
+            ],
+            "route": found.route,
+        },
+        "transaction_hash": outcome and outcome.receipt.transaction_hash,
+    }
+
+
+def _show(session: Session, decision: Decision) -> None:
+    out = console()
+    out.print(f"[bold]{decision.reason.value}[/]: {decision.text}.".replace("..", "."))
+    out.print(f"[dim]block {decision.block.number}, vault {decision.vault}[/]")
+    found = decision.plan
+    if found is None:
+        return
+    out.print(_trades(session, decision, found))
+    out.print(_legs(found))
+    out.print(_costs(decision, found))
+
+
+def _trades(session: Session, decision: Decision, found: Plan) -> Table:
+    table = Table(title="Trades", title_justify="left")
+    for heading in ("asset", "sells", "buys", "at least"):
+        table.add_column(heading, justify="left" if heading == "asset" else "right")
+    for i, asset in enumerate(decision.snapshot.basket.assets):
+        cells = (found.sales_raw[i], found.expected_buys_raw[i], found.min_buys_raw[i])
+        table.add_row(
+            session.symbol(asset.token),
+            *(amount(raw, asset.decimals, 8) if raw else "" for raw in cells),
+        )
+    return table
+
+
+def _legs(found: Plan) -> Table:
+    table = Table(title="Route", title_justify="left")
+    for heading in ("pool", "fee", "in", "out"):
+        table.add_column(heading, justify="left" if heading == "pool" else "right")
+    for leg in (leg for split in found.splits for leg in split.legs):
+        units = {token.address: token for token in leg.pool.tokens}
+        given, got = units[leg.token_in], units[leg.token_out]
+        table.add_row(
+            leg.pool.address,
+            f"{leg.pool.fee_pips / 10_000:g} %",
+            f"{amount(leg.amount_in_raw, given.decimals, 8)} {given.symbol}",
+            f"{amount(leg.amount_out_raw, got.decimals, 8)} {got.symbol}",
+        )
+    return table
+
+
+def _costs(decision: Decision, found: Plan) -> Table:
+    snapshot = decision.snapshot
+    sold_e18 = sum(
+        raw * price // unit
+        for raw, price, unit in zip(
+            found.sales_raw, snapshot.basket.prices_e18, snapshot.basket.units, strict=True
+        )
+    )
+    table = Table(title="Cost by cause", title_justify="left")
+    for heading in ("cause", "cost", "of what is sold"):
+        table.add_column(heading, justify="left" if heading == "cause" else "right")
+    for cause, cost_e18 in (
+        ("pool fees", found.cost.fee_e18),
+        ("price impact", found.cost.impact_e18),
+        ("gas", found.cost.gas_e18),
+        ("all", found.cost.total_e18),
+    ):
+        part = percent(cost_e18 * E18 // sold_e18, 4) if sold_e18 else NOTHING
+        table.add_row(cause, usd(cost_e18), part)
+    table.caption = (
+        f"allowed: {percent(snapshot.slippage_limit_e18)} of what is sold; "
+        f"drift now {bps_text(snapshot.drift_bps)}"
+    )
+    return table

@@ -1,0 +1,48 @@
+"""How are logs written? To standard error, as key=value, JSON, or coloured for people."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+
+from rebalancer.config import Settings
+
+__all__ = ["set_up_logs"]
+
+
+def set_up_logs(settings: Settings) -> None:
+    """Send the program's logs to standard error, in the format and from the level the settings name."""
+    style = settings.log_format
+    if style == "auto":
+        style = "console" if sys.stderr.isatty() else "logfmt"
+    renderers: dict[str, Any] = {
+        "console": structlog.dev.ConsoleRenderer,
+        "logfmt": lambda: structlog.processors.LogfmtRenderer(
+            key_order=["timestamp", "level", "event"], drop_missing=True
+        ),
+        "json": structlog.processors.JSONRenderer,
+    }
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            _without_nothing,
+            renderers[style](),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(
+            logging.getLevelNamesMapping()[settings.log_level.upper()]
+        ),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+
+
+def _without_nothing(
+    _logger: Any, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Leaves out what has no value: `tx=None` says nothing."""
+    return {key: value for key, value in event.items() if value is not None}

@@ -1,0 +1,225 @@
+"""What a command works with: settings, the chain, its addresses, and whoever signs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import click
+
+from rebalancer.actions import ETH
+from rebalancer.chain.deployment import DeployedToken, Deployment
+from rebalancer.chain.rpc import Rpc
+from rebalancer.chain.snapshot import Block, read_pools
+from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
+from rebalancer.cli import Options
+from rebalancer.config import AccountSettings, Settings, load_settings
+from rebalancer.deploy import System
+from rebalancer.errors import DevnetKeyOnRealChain, VaultNotNamed, WrongChain
+from rebalancer.pools import Token, UniswapV3Pool
+from rebalancer.send.signer import Signer, devnet_signer, open_signer
+from rebalancer.send.wallet import Wallet
+
+__all__ = [
+    "Session",
+    "account_option",
+    "address_option",
+    "json_option",
+    "read_settings",
+    "vault_option",
+]
+
+ETHER = DeployedToken("ETH", ETH, 18)
+"""Native money, where a token is asked for."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def read_settings(options: Options) -> Settings:
+    """The settings, with what the command line says above them.
+
+    Raises:
+        ConfigError: something in them is wrong.
+    """
+    overrides = {
+        "rpc_url": options.rpc_url,
+        "chain_id": options.chain_id,
+        "deployment": str(options.deployment) if options.deployment else None,
+    }
+    return load_settings(options.config, overrides)
+
+
+@dataclass
+class Session:
+    """One command's dealings with a chain. A context manager; nothing is asked before it is needed."""
+
+    settings: Settings
+
+    @classmethod
+    def open(cls, options: Options) -> Self:
+        """With the settings that the options leave.
+
+        Raises:
+            ConfigError: something in the settings is wrong.
+        """
+        return cls(read_settings(options))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if "rpc" in self.__dict__:
+            self.rpc.close()
+
+    @cached_property
+    def rpc(self) -> Rpc:
+        """The endpoint, which refuses to serve another chain than the settings name."""
+        settings = self.settings
+        return Rpc(
+            settings.rpc_url.get_secret_value(), settings.rpc_timeout_seconds, settings.chain_id
+        )
+
+    @cached_property
+    def deployment(self) -> Deployment:
+        """The addresses file.
+
+        Raises:
+            DeploymentMissing, DeploymentMalformed: there is none that can be read.
+            WrongChain: it is of another chain than the settings name.
+        """
+        found = Deployment.load(self.settings.deployment)
+        if found.chain_id != self.settings.chain_id:
+            raise WrongChain(self.settings.chain_id, found.chain_id)
+        return found
+
+    @cached_property
+    def system(self) -> System:
+        """The contracts that serve every vault.
+
+        Raises:
+            SystemMissing: the addresses file does not name them all.
+        """
+        return System.of(self.deployment)
+
+    def vault(self, named: str | None) -> str:
+        """The vault that is meant: the one named, or the only one that settings or addresses know.
+
+        Raises:
+            VaultNotNamed: there is none, or more than one.
+        """
+        if named is not None:
+            return named
+        known = self.settings.vaults or self.deployment.vaults
+        if len(known) != 1:
+            raise VaultNotNamed(known)
+        return known[0]
+
+    def token(self, symbol_or_address: str) -> DeployedToken:
+        """A token of the addresses file, or native money for `ETH`.
+
+        Raises:
+            TokenNotListed: the addresses file has no such token.
+        """
+        if symbol_or_address.upper() == ETHER.symbol:
+            return ETHER
+        return self.deployment.listed(symbol_or_address)
+
+    def symbol(self, address: str) -> str:
+        """A token's symbol for people, or its address where the addresses file does not know it."""
+        known = self.deployment.token(address)
+        return ETHER.symbol if address == ETH else known.symbol if known else address
+
+    def decimals(self, address: str) -> int:
+        """A token's decimals.
+
+        Raises:
+            TokenNotListed: the addresses file has no such token.
+        """
+        return ETHER.decimals if address == ETH else self.deployment.listed(address).decimals
+
+    @property
+    def tokens(self) -> list[Token]:
+        """The tokens of the addresses file, as pools name them."""
+        return [Token(t.address, t.symbol, t.decimals) for t in self.deployment.tokens]
+
+    def pools(self, block: Block) -> tuple[UniswapV3Pool, ...]:
+        """The pools of the addresses file, at a block."""
+        return read_pools(
+            self.rpc,
+            self.system.uniswap_v3_lens,
+            [pool.address for pool in self.deployment.pools],
+            {token.address: token for token in self.tokens},
+            block,
+            self.settings.chain_id,
+        )
+
+    def signer(self, account: AccountSettings, number: int | None) -> Signer:
+        """Who signs: a local chain's account by number, or the one in the settings.
+
+        Raises:
+            DevnetKeyOnRealChain: a number was given and this is no devnet.
+            SignerError: the keystore cannot be opened.
+        """
+        if number is not None:
+            if self.settings.chain_id != DEVNET_CHAIN_ID:
+                raise DevnetKeyOnRealChain(self.settings.chain_id)
+            return devnet_signer(number)
+        return open_signer(account, self.settings.chain_id, _ask if sys.stdin.isatty() else None)
+
+    def wallet(self, number: int | None = None) -> Wallet:
+        """The wallet for what people do.
+
+        Raises:
+            As `signer`.
+        """
+        account = self.settings.wallet
+        return Wallet(self.rpc, self.signer(account, number), account.fee_cap_wei)
+
+
+def _ask() -> str:
+    password: str = click.prompt("Password of the keystore", hide_input=True, err=True)
+    return password
+
+
+class _Address(click.ParamType):
+    """0x and 40 hexadecimal digits; where it has capital letters, they must match its checksum."""
+
+    name = "address"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from eth_utils.address import is_checksum_address, is_hex_address
+
+        text = str(value)
+        if not (text.startswith("0x") and is_hex_address(text)):
+            self.fail(f"{text!r} is not an address of 0x and 40 hexadecimal digits.", param, ctx)
+        if text not in (text.lower(), "0x" + text[2:].upper()) and not is_checksum_address(text):
+            self.fail(f"the capital letters of {text} are not those of its checksum.", param, ctx)
+        return text.lower()
+
+
+def address_option(name: str, help_text: str, default: str) -> Callable[[F], F]:
+    """An option that takes an address; `default` says what holds without it."""
+    return click.option(
+        name, type=_Address(), metavar="ADDRESS", show_default=default, help=help_text
+    )
+
+
+vault_option = address_option("--vault", "The vault.", "the only one known")
+
+account_option = click.option(
+    "--account",
+    type=click.IntRange(0, 19),
+    show_default="the settings' account",
+    help="On a local chain (31337) alone: act as its test account of this number.",
+)
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")

@@ -1,0 +1,511 @@
+"""`rebalancer vault`: make vaults, look at them, put tokens in and take them out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.table import Table
+
+from rebalancer import actions
+from rebalancer.chain.abi import interface
+from rebalancer.chain.snapshot import Block, VaultSnapshot, read_block, read_vaults
+from rebalancer.cli.session import Session, account_option, json_option, vault_option
+from rebalancer.cli.show import NOTHING, amount, bps_text, console, percent, print_json, usd
+from rebalancer.errors import AssetCountOutOfRange, TokenNotListed
+from rebalancer.keeper import explain
+from rebalancer.policy import weigh_basket, weights_e18
+from rebalancer.reasons import Reason
+from rebalancer.spec import load_vault_spec, parse_amount, parse_fraction_e18
+from rebalancer.units import BPS, E18
+
+__all__ = ["vault"]
+
+SHARE_DECIMALS = 18
+
+_slippage_option = click.option(
+    "--slippage-bps",
+    type=click.IntRange(0, BPS),
+    default=50,
+    help="How much less than the pools promise now is accepted, in basis points.",
+)
+_tolerance_option = click.option(
+    "--tolerance-bps",
+    type=click.IntRange(0, BPS),
+    default=10,
+    help="By how much amounts in kind may be worse than now, in basis points.",
+)
+
+
+@click.group()
+def vault() -> None:
+    """Create, look at, fill and empty vaults."""
+
+
+@vault.command()
+@click.option(
+    "--spec",
+    "path",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="TOML file that describes the vault, as vault.example.toml does.",
+)
+@account_option
+@json_option
+@click.pass_obj
+def create(options: Any, path: Path, account: int | None, as_json: bool) -> None:
+    """Make a vault as a file describes it, seed it, and hand it to its roles.
+
+    The account gives the seed and gets the first shares; it must be the AccessManager's admin.
+    """
+    with Session.open(options) as session:
+        wallet = session.wallet(account)
+        spec = load_vault_spec(path, session.deployment, wallet.address)
+        made = actions.new_vault(wallet, session.system, spec)
+        session.deployment.with_vault(made.vault).save(session.settings.deployment)
+    if as_json:
+        print_json(made)
+        return
+    out = console()
+    out.print(f"Made the vault [bold]{spec.name}[/] at {made.vault}.")
+    out.print(
+        f"{wallet.address} has {amount(made.shares, SHARE_DECIMALS)} {spec.symbol}; "
+        f"{session.settings.deployment} names the vault now."
+    )
+
+
+# Looking
+
+
+@dataclass(frozen=True)
+class _AssetStatus:
+    """One asset, for programs; its value, weight and drift are None while its basket has no sound price."""
+
+    token: str
+    symbol: str
+    decimals: int
+    held_raw: int
+    price_e18: int
+    fault: str
+    value_e18: int | None
+    weight_e18: int | None
+    target_e18: int
+    band_bps: int
+    drift_e18: int | None
+
+
+@dataclass(frozen=True)
+class _Status:
+    """A vault, for programs."""
+
+    vault: str
+    name: str
+    symbol: str
+    block: Block
+    reason: str
+    sentence: str
+    total_e18: int
+    total_supply: int
+    share_price_e18: int
+    drift_bps: int
+    slippage_limit_e18: int
+    loss_left_e18: int
+    turnover_left_e18: int
+    epoch: int
+    rebalanced_at: int
+    broken_since: int
+    paused: bool
+    fee_bps: int
+    fee_recipient: str
+    fee_pending_shares: int
+    assets: tuple[_AssetStatus, ...]
+
+
+@vault.command()
+@vault_option
+@json_option
+@click.pass_obj
+def status(options: Any, vault: str | None, as_json: bool) -> None:
+    """Show what a vault holds, how far it is from its targets, and why it does or does not trade."""
+    with Session.open(options) as session:
+        found = _read_status(session, session.vault(vault))
+    if as_json:
+        print_json(found)
+    else:
+        _show_status(found)
+
+
+def _read_status(session: Session, address: str) -> _Status:
+    block = read_block(session.rpc)
+    contract = interface("BasketVault").at(address)
+    name = contract.call(session.rpc, "name", block=block.hash)
+    (snapshot,) = read_vaults(session.rpc, session.system.lens, [address], block)
+    pending, _, fee_bps = contract.call(session.rpc, "fee", block=block.hash)
+    return _Status(
+        vault=address,
+        name=name,
+        symbol=contract.call(session.rpc, "symbol", block=block.hash),
+        block=block,
+        reason=snapshot.reason.value,
+        sentence=_why(session, snapshot),
+        total_e18=snapshot.total_e18,
+        total_supply=snapshot.total_supply,
+        share_price_e18=snapshot.total_e18 * E18 // snapshot.total_supply,
+        drift_bps=snapshot.drift_bps,
+        slippage_limit_e18=snapshot.slippage_limit_e18,
+        loss_left_e18=snapshot.loss_left_e18,
+        turnover_left_e18=snapshot.turnover_left_e18,
+        epoch=snapshot.state.epoch,
+        rebalanced_at=snapshot.state.rebalanced_at,
+        broken_since=snapshot.state.broken_since,
+        paused=snapshot.state.paused,
+        fee_bps=fee_bps,
+        fee_recipient=contract.call(session.rpc, "feeRecipient", block=block.hash),
+        fee_pending_shares=pending,
+        assets=tuple(_assets(session, snapshot)),
+    )
+
+
+def _why(session: Session, snapshot: VaultSnapshot) -> str:
+    if snapshot.reason is not Reason.BAND_BROKEN:
+        return explain(snapshot)
+    weighed = weigh_basket(snapshot.basket)
+    assert weighed.broken is not None  # that is what the lens says  # noqa: S101
+    asset = snapshot.basket.assets[weighed.broken]
+    drift_e18 = abs(weighed.distances_e18[weighed.broken]) * E18 // weighed.total_e18
+    return (
+        f"{session.symbol(asset.token)} is {percent(drift_e18)} from its target and may be "
+        f"{bps_text(asset.band_bps)}; a rebalance may run"
+    )
+
+
+def _assets(session: Session, snapshot: VaultSnapshot) -> Sequence[_AssetStatus]:
+    basket = snapshot.basket
+    count = len(basket.assets)
+    values: Sequence[int | None] = [None] * count
+    weights: Sequence[int | None] = values
+    drifts: Sequence[int | None] = values
+    if snapshot.total_e18:
+        weighed = weigh_basket(basket)
+        values, weights = weighed.values_e18, weights_e18(weighed)
+        drifts = [
+            weight - target for weight, target in zip(weights, basket.targets_e18, strict=True)
+        ]
+    return [
+        _AssetStatus(
+            asset.token,
+            session.symbol(asset.token),
+            asset.decimals,
+            basket.held[i],
+            basket.prices[i].primary_e18,
+            basket.prices[i].fault,
+            values[i],
+            weights[i],
+            asset.target_e18,
+            asset.band_bps,
+            drifts[i],
+        )
+        for i, asset in enumerate(basket.assets)
+    ]
+
+
+def _show_status(found: _Status) -> None:
+    table = Table(title=f"{found.name} ({found.symbol})", title_justify="left")
+    table.add_column("asset")
+    for heading in ("held", "price", "value", "weight", "target", "band", "drift"):
+        table.add_column(heading, justify="right")
+    for asset in found.assets:
+        sound = asset.value_e18 is not None
+        table.add_row(
+            asset.symbol,
+            amount(asset.held_raw, asset.decimals, 8),
+            usd(asset.price_e18) if asset.fault == "None" else f"[red]{asset.fault}[/]",
+            usd(asset.value_e18 or 0) if sound else NOTHING,
+            percent(asset.weight_e18 or 0) if sound else NOTHING,
+            percent(asset.target_e18),
+            f"± {bps_text(asset.band_bps)}",
+            _drift(asset.drift_e18, asset.band_bps),
+        )
+    out = console()
+    out.print(table)
+    colour = {"InBand": "green", "BandBroken": "yellow"}.get(found.reason, "red")
+    out.print(f"[{colour}]{found.reason}[/]: {found.sentence}.")
+    rows = Table.grid(padding=(0, 2))
+    for label, value in (
+        ("vault", found.vault),
+        ("worth", f"{usd(found.total_e18)}, {usd(found.share_price_e18)} a share"),
+        ("supply", f"{amount(found.total_supply, SHARE_DECIMALS, 6)} {found.symbol}"),
+        ("slippage allowed now", percent(found.slippage_limit_e18)),
+        ("loss budget left", f"{percent(found.loss_left_e18)} of the basket"),
+        ("turnover budget left", f"{percent(found.turnover_left_e18)} of the basket"),
+        ("rebalances so far", str(found.epoch)),
+        ("fee", f"{bps_text(found.fee_bps)} a year, to {found.fee_recipient}"),
+        ("block", f"{found.block.number} ({found.block.hash})"),
+    ):
+        rows.add_row(f"[dim]{label}[/]", value)
+    out.print(rows)
+
+
+def _drift(drift_e18: int | None, band_bps: int) -> str:
+    if drift_e18 is None:
+        return NOTHING
+    outside = abs(drift_e18) * BPS > band_bps * E18
+    return (
+        f"[{'yellow' if outside else 'green'}]{'+' if drift_e18 > 0 else ''}{percent(drift_e18)}[/]"
+    )
+
+
+# In and out
+
+
+@vault.command()
+@vault_option
+@click.option("--shares", help="In kind: how many shares to mint, as a decimal number.")
+@click.option(
+    "--token", help="Through the zap: the token to pay with, by symbol or address, or ETH."
+)
+@click.option("--amount", "paid", help="How much of --token, in whole tokens, as a decimal number.")
+@_slippage_option
+@_tolerance_option
+@account_option
+@json_option
+@click.pass_obj
+def deposit(
+    options: Any,
+    vault: str | None,
+    shares: str | None,
+    token: str | None,
+    paid: str | None,
+    slippage_bps: int,
+    tolerance_bps: int,
+    account: int | None,
+    as_json: bool,
+) -> None:
+    """Put tokens in and get shares: every asset in kind (--shares), or one token (--token, --amount)."""
+    if (shares is None) == (token is None) or (token is None) != (paid is None):
+        raise click.UsageError("Say either --shares N, or --token SYMBOL and --amount X.")
+    with Session.open(options) as session:
+        address = session.vault(vault)
+        if shares is not None:
+            minted = parse_amount(shares, SHARE_DECIMALS)
+            in_kind = actions.deposit_in_kind(
+                session.wallet(account), address, minted, tolerance_bps
+            )
+            if as_json:
+                print_json(in_kind)
+                return
+            given = _in_kind(session, address, in_kind.amounts)
+            _tell(f"Minted {amount(in_kind.shares, SHARE_DECIMALS)} shares for {given}.", in_kind)
+            return
+        known = session.token(str(token))
+        zapped = actions.deposit_token(
+            session.wallet(account),
+            session.system,
+            address,
+            known.address,
+            parse_amount(str(paid), known.decimals),
+            session.pools(read_block(session.rpc)),
+            slippage_bps,
+        )
+        if as_json:
+            print_json(zapped)
+            return
+        _tell(
+            f"Minted {amount(zapped.shares, SHARE_DECIMALS)} shares for "
+            f"{amount(zapped.amount_raw, known.decimals)} {known.symbol}"
+            f"{_returned(session, zapped.returned)}.",
+            zapped,
+        )
+
+
+@vault.command()
+@vault_option
+@click.option("--shares", help="How many shares to redeem, as a decimal number.")
+@click.option("--all", "everything", is_flag=True, help="All shares the account has.")
+@click.option(
+    "--token",
+    show_default="every asset in kind",
+    help="Through the zap: the one token to get, by symbol or address, or ETH.",
+)
+@_slippage_option
+@_tolerance_option
+@account_option
+@json_option
+@click.pass_obj
+def withdraw(
+    options: Any,
+    vault: str | None,
+    shares: str | None,
+    everything: bool,
+    token: str | None,
+    slippage_bps: int,
+    tolerance_bps: int,
+    account: int | None,
+    as_json: bool,
+) -> None:
+    """Give shares back and get tokens: every asset in kind, or all in one token (--token).
+
+    In kind works whatever happens to prices, roles or exchanges; an asset that cannot be sent becomes
+    a claim, which `rebalancer vault claim` collects.
+    """
+    if (shares is None) != everything:
+        raise click.UsageError("Say either --shares N or --all.")
+    with Session.open(options) as session:
+        address = session.vault(vault)
+        wallet = session.wallet(account)
+        redeemed = (
+            interface("BasketVault").at(address).call(session.rpc, "balanceOf", wallet.address)
+            if shares is None
+            else parse_amount(shares, SHARE_DECIMALS)
+        )
+        if token is None:
+            in_kind = actions.withdraw_in_kind(wallet, address, redeemed, tolerance_bps)
+            if as_json:
+                print_json(in_kind)
+                return
+            got = _in_kind(session, address, in_kind.amounts)
+            _tell(f"Redeemed {amount(redeemed, SHARE_DECIMALS)} shares for {got}.", in_kind)
+            for claimed, raw in in_kind.claims.items():
+                console().print(
+                    f"[yellow]{session.symbol(claimed)} could not be sent: "
+                    f"{raw} raw units wait for `rebalancer vault claim`.[/]"
+                )
+            return
+        known = session.token(token)
+        zapped = actions.withdraw_token(
+            wallet,
+            session.system,
+            address,
+            known.address,
+            redeemed,
+            session.pools(read_block(session.rpc)),
+            slippage_bps,
+        )
+        if as_json:
+            print_json(zapped)
+            return
+        _tell(
+            f"Redeemed {amount(redeemed, SHARE_DECIMALS)} shares for "
+            f"{amount(zapped.amount_raw, known.decimals)} {known.symbol}"
+            f"{_returned(session, zapped.returned)}.",
+            zapped,
+        )
+
+
+@vault.command()
+@vault_option
+@click.option("--token", required=True, help="The token to collect, by symbol or address.")
+@account_option
+@json_option
+@click.pass_obj
+def claim(options: Any, vault: str | None, token: str, account: int | None, as_json: bool) -> None:
+    """Collect a token that could not be sent when shares were redeemed."""
+    with Session.open(options) as session:
+        known = session.token(token)
+        claimed = actions.claim(session.wallet(account), session.vault(vault), known.address)
+    if as_json:
+        print_json(claimed)
+    else:
+        _tell(f"Collected {amount(claimed.amount_raw, known.decimals)} {known.symbol}.", claimed)
+
+
+# Targets
+
+
+@vault.command("set-targets")
+@vault_option
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    required=True,
+    metavar="TOKEN=WEIGHT",
+    help='One for each asset: a symbol or address, and "0.4" or "40%".',
+)
+@click.option(
+    "--band",
+    "bands",
+    multiple=True,
+    metavar="TOKEN=BPS",
+    show_default="as they are",
+    help="A band to change, in basis points.",
+)
+@account_option
+@json_option
+@click.pass_obj
+def set_targets(
+    options: Any,
+    vault: str | None,
+    targets: tuple[str, ...],
+    bands: tuple[str, ...],
+    account: int | None,
+    as_json: bool,
+) -> None:
+    """Replace the targets, and bands, of a vault.
+
+    Who has to wait schedules them; the same command again, once the delay is over, sets them.
+    """
+    with Session.open(options) as session:
+        address = session.vault(vault)
+        assets = interface("BasketVault").at(address).call(session.rpc, "assets")
+        present = {asset[0]: asset[2] for asset in assets}
+        wanted = _by_token(session, targets, present, parse_fraction_e18)
+        if len(wanted) != len(present):
+            raise AssetCountOutOfRange("targets", len(wanted), len(present), len(present))
+        present |= _by_token(session, bands, present, lambda text: parse_amount(text, 0))
+        done = actions.set_targets(
+            session.wallet(account),
+            address,
+            [wanted[token] for token in present],
+            list(present.values()),
+        )
+    if as_json:
+        print_json(done)
+        return
+    if done.in_force:
+        _tell("The new targets are in force.", done)
+    else:
+        said = "Scheduled" if done.transaction_hash else "Scheduled before"
+        console().print(
+            f"{said}: the same command sets them from {done.executable_at} (unix seconds) on, "
+            "unless the guardian cancels."
+        )
+
+
+def _by_token(session: Session, pairs: Sequence[str], known: Any, parse: Any) -> dict[str, int]:
+    """TOKEN=VALUE pairs by token address."""
+    found = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise click.UsageError(f"{pair!r} is not TOKEN=VALUE.")
+        token = session.token(name.strip()).address
+        if token not in known:
+            raise TokenNotListed(name, [session.symbol(one) for one in known])
+        found[token] = parse(value)
+    return found
+
+
+def _in_kind(session: Session, vault: str, amounts: Sequence[int]) -> str:
+    assets = interface("BasketVault").at(vault).call(session.rpc, "assets")
+    return ", ".join(
+        f"{amount(raw, asset[3])} {session.symbol(asset[0])}"
+        for asset, raw in zip(assets, amounts, strict=True)
+    )
+
+
+def _returned(session: Session, returned: Any) -> str:
+    if not returned:
+        return ""
+    back = ", ".join(
+        f"{amount(raw, session.decimals(token))} {session.symbol(token)}"
+        for token, raw in returned.items()
+    )
+    return f"; {back} came back"
+
+
+def _tell(what: str, done: Any) -> None:
+    console().print(f"{what}\n[dim]transaction {done.transaction_hash}, gas {done.gas_used:,}[/]")
