@@ -66,11 +66,9 @@ def on_random_baskets(node_kind: NodeKind) -> Callable[[Callable[[Random], None]
     """Runs a check once for each of the same random sources every time; a failure prints its own."""
 
     def run(check: Callable[[Random], None]) -> None:
-        # Every example asks a node, so none is judged by its time.
-        quiet = settings(
-            derandomize=True, database=None, deadline=None, max_examples=EXAMPLES[node_kind]
-        )
-        quiet(given(st.randoms(use_true_random=True))(check))()
+        deep = settings.get_current_profile_name() == "deep"
+        examples = EXAMPLES[node_kind] * (10 if deep else 1)
+        settings(max_examples=examples)(given(st.randoms(use_true_random=True))(check))()
 
     return run
 
