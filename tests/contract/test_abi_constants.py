@@ -1,0 +1,199 @@
+"""What Python and the contracts both write down is the same: orders, numbers, names, and who may call what.
+
+And every custom error is provoked by some test.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rebalancer import deploy, policy, units
+from rebalancer.chain import snapshot
+from rebalancer.chain.abi import decode_logs, interface
+from rebalancer.chain.artifacts import load_artifact
+from rebalancer.deploy import Role
+from rebalancer.plan import route
+from rebalancer.reasons import LENS_REASONS
+from tests.contract import test_policy_differential
+from tests.contract.world import World
+
+
+def source(repo_root: Path, path: str) -> str:
+    return (repo_root / "contracts" / path).read_text()
+
+
+def members(text: str, enum: str) -> list[str]:
+    """Names of a Solidity enum, in order."""
+    (body,) = re.findall(rf"enum {enum} {{(.*?)}}", text, re.DOTALL)
+    return re.findall(r"^\s*(\w+),?", re.sub(r"//.*", "", body).replace(",", ",\n"), re.MULTILINE)
+
+
+def constant(text: str, name: str) -> int:
+    """Value of a Solidity constant that is a number, a shift or a literal with a unit."""
+    (value,) = re.findall(rf"constant {name} = ([^;]+);", text)
+    value = re.sub(r"(\d+) days", r"\1 * 86400", value)
+    value = re.sub(r"(\d+)e(\d+)", r"\1 * 10**\2", value)
+    assert re.fullmatch(r"[\d_ *<]+", value), value
+    return int(eval(value))  # noqa: S307 (nothing but numbers and three operators)
+
+
+def snake(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", name).lower()
+
+
+def struct(contract: str, function: str) -> list[str]:
+    """Field names of the struct, or list of structs, that a function returns."""
+    (entry,) = [e for e in load_artifact(contract).abi if e.get("name") == function]
+    components: list[dict[str, Any]] = entry["outputs"][0]["components"]
+    return [snake(part["name"]) for part in components]
+
+
+# Orders and numbers
+
+
+def test_reasons_are_the_lenses_in_its_order(repo_root: Path) -> None:
+    assert members(source(repo_root, "VaultLens.sol"), "Reason") == [str(r) for r in LENS_REASONS]
+
+
+def test_faults_are_the_oracles_in_its_order(repo_root: Path) -> None:
+    faults = tuple(members(source(repo_root, "interfaces/IOracleHub.sol"), "Fault"))
+
+    assert faults == snapshot._FAULTS == test_policy_differential.FAULTS
+
+
+def test_lens_words_are_counted_alike(repo_root: Path) -> None:
+    lens = source(repo_root, "VaultLens.sol")
+
+    assert constant(lens, "HEAD_WORDS") == snapshot._HEAD_WORDS
+    assert constant(lens, "ASSET_WORDS") == snapshot._ASSET_WORDS
+    assert snapshot._POLICY_AT + len(fields(policy.Policy)) == snapshot._HEAD_WORDS
+
+
+def test_constants_are_the_contracts(repo_root: Path) -> None:
+    library = source(repo_root, "libraries/RebalancePolicy.sol")
+    vault = source(repo_root, "BasketVault.sol")
+
+    assert constant(library, "E18") == units.E18
+    assert constant(library, "BPS") == constant(vault, "BPS") == units.BPS
+    assert constant(library, "MAX_TOTAL_E18") == policy.MAX_TOTAL_E18
+    assert constant(vault, "YEAR_SECONDS") == units.YEAR_SECONDS
+
+
+def test_route_bytes_are_the_executors(repo_root: Path) -> None:
+    executor = source(repo_root, "RouteExecutor.sol")
+
+    assert constant(executor, "UNISWAP_V3_POOL") == route._POOL
+    assert constant(executor, "SWAP_ROUTER_02") == route._ROUTER
+    assert constant(executor, "ZERO_FOR_ONE") == route._ZERO_FOR_ONE
+    assert constant(executor, "TO_CALLER") == route._TO_CALLER
+
+
+@pytest.mark.parametrize(
+    ("mirror", "contract", "function"),
+    [
+        (policy.Policy, "IBasketVault", "policy"),
+        (policy.State, "IBasketVault", "state"),
+        (policy.Asset, "IBasketVault", "assets"),
+        (policy.Price, "IOracleHub", "prices"),
+    ],
+)
+def test_structs_have_the_same_fields_in_the_same_order(
+    mirror: type, contract: str, function: str
+) -> None:
+    assert [field.name for field in fields(mirror)] == struct(contract, function)
+
+
+def test_feed_and_vault_specs_are_given_in_the_contracts_order() -> None:
+    set_feed = interface("OracleHub").functions["setFeed"].inputs.names
+    assert [snake(name) for name in set_feed[1:]] == [
+        {"decimals": "feed_decimals"}.get(field.name, field.name)
+        for field in fields(deploy.FeedSpec)
+    ]
+
+
+def test_refusals_of_the_policy_are_errors_of_the_contracts(repo_root: Path) -> None:
+    """Name and number of numbers."""
+    text = (repo_root / "rebalancer" / "policy.py").read_text()
+    names = set(re.findall(r'(?:PolicyRefused|_spend)\(\s*"(\w+)"', text))
+    library = {shape.name for shape in interface("RebalancePolicy").errors.values()}
+    vault = {shape.name for shape in interface("BasketVault").errors.values()}
+
+    assert library <= names <= library | vault
+
+
+# Roles
+
+
+def test_roles_are_labelled_on_chain_as_they_are_here(session_world: World) -> None:
+    logs = session_world.chain.rpc.call(
+        "eth_getLogs", {"address": session_world.authority.address, "fromBlock": "0x0"}
+    )
+    labels = {
+        event.values["roleId"]: event.values["label"]
+        for event in decode_logs(logs, session_world.authority.interface)
+        if event.name == "RoleLabel"
+    }
+
+    assert labels == {role.value: role.name for role in Role if role is not Role.ADMIN}
+    for role in (Role.OWNER, Role.CURATOR):
+        guardian = session_world.read(session_world.authority, "getRoleGuardian", role.value)
+        assert guardian == Role.GUARDIAN.value
+
+
+@pytest.mark.parametrize(
+    ("contract", "assigned"),
+    [("BasketVault", deploy._VAULT_FUNCTIONS), ("OracleHub", deploy._HUB_FUNCTIONS)],
+)
+def test_every_restricted_function_belongs_to_one_role(
+    repo_root: Path, contract: str, assigned: dict[Role, tuple[str, ...]]
+) -> None:
+    """What nobody was given, only the admin could call."""
+    text = re.sub(r"//.*", "", source(repo_root, f"{contract}.sol"))
+    restricted = re.findall(r"function (\w+)\([^{}]*?\brestricted\b", text)
+    given = [name for names in assigned.values() for name in names]
+
+    assert restricted
+    assert sorted(given) == sorted(restricted)
+
+
+def test_roles_hold_on_chain_for_every_restricted_function(world: World, vault: Any) -> None:
+    for contract, functions in (
+        (vault, deploy._VAULT_FUNCTIONS),
+        (world.oracle, deploy._HUB_FUNCTIONS),
+    ):
+        for role, names in functions.items():
+            for name in names:
+                selector = contract.interface.functions[name].selector
+                held = world.read(
+                    world.authority, "getTargetFunctionRole", contract.address, selector
+                )
+                assert held == role.value, name
+
+
+# Errors
+
+
+def test_every_custom_error_is_provoked_by_a_test(repo_root: Path) -> None:
+    """Named by a test that asks a chain: `"Name"` in Python, `Name.selector` in Solidity."""
+    declared: dict[str, str] = {}
+    for path in sorted((repo_root / "contracts").rglob("*.sol")):
+        if "mocks" not in path.parts:
+            for name in re.findall(r"^\s*error (\w+)\(", path.read_text(), re.MULTILINE):
+                declared[name] = path.name
+    tests = [
+        path
+        for suite in ("contract", "solidity")
+        for path in (repo_root / "tests" / suite).rglob("*")
+        if path.suffix in (".py", ".sol") and path != Path(__file__)
+    ]
+    text = "\n".join(path.read_text() for path in tests)
+    provoked = set(re.findall(r'"(\w+)"', text)) | set(re.findall(r"\b(\w+)\.selector", text))
+
+    assert len(declared) > 50
+    missing = {name: where for name, where in declared.items() if name not in provoked}
+    assert missing == {}, f"no test expects {missing}"
