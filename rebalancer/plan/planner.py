@@ -419,9 +419,14 @@ def _sentence(
     swaps = sum(len(split.legs) for split in splits)
     return (
         f"sell {listed(sales_raw)} for {listed(buys_raw)} in {swaps} swap{'s' * (swaps > 1)}, at "
-        f"a cost of ${_number(cost.total_e18, 18, 2)}: ${_number(cost.fee_e18, 18, 2)} fees, "
-        f"${_number(cost.impact_e18, 18, 2)} price, ${_number(cost.gas_e18, 18, 2)} gas"
+        f"a cost of {_dollars(cost.total_e18)}: {_dollars(cost.fee_e18)} fees, "
+        f"{_dollars(cost.impact_e18)} price, {_dollars(cost.gas_e18)} gas"
     )
+
+
+def _dollars(usd_e18: int) -> str:
+    """A value for people, in cents."""
+    return f"{'-' * (usd_e18 < 0)}${_number(abs(usd_e18), 18, 2)}"
 
 
 def _number(raw: int, decimals: int, places: int = 6) -> str:
