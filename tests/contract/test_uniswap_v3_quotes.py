@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -21,11 +20,10 @@ from rebalancer.errors import ContractReverted, LiquidityExhausted
 from rebalancer.plan.route import PoolHop, encode
 from rebalancer.pools import MAX_AMOUNT_RAW, Tick, TickProfile, Token, UniswapV3Pool, load
 from rebalancer.pools.uniswap_v3_math import MAX_SQRT_X96, MAX_TICK, MIN_SQRT_X96, sqrt_at_tick
+from tests.contract.pools import check_state, rebuild
 
 TIERS = ((100, 1), (500, 10), (3_000, 60), (10_000, 200), (0, 60), (999_999, 7), (2_500, 16_383))
 """Fee and spacing: mainnet's, and the ends of what the factory's owner may add."""
-
-POSITIONS_PER_TRANSACTION = 50
 
 
 SLOW_ON_HARDHAT = (
@@ -76,42 +74,6 @@ def random_pool(seed: int, tokens: tuple[Token, Token]) -> UniswapV3Pool:
         liquidity=profile.liquidity_at(tick),
         chain_id=31_337,
     )
-
-
-def rebuild(market: Market, pool: UniswapV3Pool) -> UniswapV3Pool:
-    """The pool on chain; the one on paper with its address there."""
-    chain = market.chain
-    factory = interface("UniswapV3Factory").at(market.deployment.uniswap["UniswapV3Factory"])
-    if factory.call(chain.rpc, "feeAmountTickSpacing", pool.fee_pips) == 0:
-        owner = factory.call(chain.rpc, "owner")
-        chain.set_balance(owner, 10**18)
-        with chain.impersonating(owner) as sender:
-            chain.transact(
-                factory, "enableFeeAmount", pool.fee_pips, pool.tick_spacing, sender=sender
-            )
-    pair = (pool.token0.address, pool.token1.address, pool.fee_pips)
-    chain.transact(factory, "createPool", *pair)
-    made = interface("UniswapV3Pool").at(factory.call(chain.rpc, "getPool", *pair))
-    chain.transact(made, "initialize", pool.sqrt_price_x96)
-    positions = [
-        (low.at, high.at, liquidity)
-        for low, high in pairwise(pool.profile.ticks)
-        if (liquidity := pool.profile.liquidity_at(low.at))
-    ]
-    for start in range(0, len(positions), POSITIONS_PER_TRANSACTION):
-        some = positions[start : start + POSITIONS_PER_TRANSACTION]
-        chain.transact(market.driver, "provide", made.address, some)
-    on_paper = replace(pool, address=made.address)
-    check_state(chain, on_paper)
-    return on_paper
-
-
-def check_state(chain: LocalChain, pool: UniswapV3Pool) -> None:
-    """The pool on chain is in the state of the one on paper."""
-    made = interface("UniswapV3Pool").at(pool.address)
-    sqrt_x96, tick, *_ = made.call(chain.rpc, "slot0")
-    assert (sqrt_x96, tick) == (pool.sqrt_price_x96, pool.tick)
-    assert made.call(chain.rpc, "liquidity") == pool.liquidity
 
 
 def amounts_for(rng: random.Random, possible: int, landmarks: Iterable[int]) -> list[int]:

@@ -1,0 +1,149 @@
+"""Splits and plans carried out by the executor on Uniswap's own code: what was planned arrives, to the unit."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from rebalancer.chain.abi import Contract, interface
+from rebalancer.devnet.market import USDC, WBTC, WETH, Market, sqrt_price_x96
+from rebalancer.devnet.profile import opening_pools
+from rebalancer.plan import Plan, PlanInput, Split, best_split, plan_rebalance
+from rebalancer.plan.route import encode
+from rebalancer.plan.split import hops, pools_after
+from rebalancer.policy import Asset, Basket, Price
+from rebalancer.pools import Pool, UniswapV3Pool, synthetic
+from rebalancer.units import E18
+from tests.contract.pools import check_state, rebuild
+from tests.fixtures_chain import OPENING_PRICES_E8
+
+USD = {WETH: 2_000, WBTC: 30_000, USDC: 1}
+
+
+@pytest.fixture
+def pools(market: Market) -> tuple[Pool, ...]:
+    """The market's three pools and two more, a little off the price: every pair has two ways, some five."""
+    theirs = opening_pools(OPENING_PRICES_E8)
+    more = [
+        synthetic(
+            WBTC,
+            WETH,
+            fee_pips=500,
+            tick_spacing=10,
+            sqrt_price_x96=sqrt_price_x96(30_030, 2_000, 8, 18),
+            depth1_raw=300 * 10**18,
+        ),
+        synthetic(
+            USDC,
+            WETH,
+            fee_pips=3_000,
+            tick_spacing=60,
+            sqrt_price_x96=sqrt_price_x96(1_000, 2_003_000, 6, 18),
+            depth1_raw=900 * 10**18,
+        ),
+    ]
+    deployed = [
+        replace(pool, address=deployed.address)
+        for pool, deployed in zip(theirs, market.deployment.pools, strict=True)
+    ]
+    return (*deployed, *(rebuild(market, pool) for pool in more))
+
+
+@pytest.fixture
+def executor(market: Market) -> Contract:
+    """A route executor."""
+    return market.chain.deploy("RouteExecutor")
+
+
+def balance(market: Market, token: str, holder: str) -> int:
+    """A balance, raw."""
+    return int(interface("MockToken").at(token).call(market.chain.rpc, "balanceOf", holder))
+
+
+def execute(
+    market: Market, executor: Contract, sales: dict[str, int], route: bytes
+) -> dict[str, int]:
+    """Lend the sales to the executor and let it run; what came back, by token."""
+    trader = market.chain.accounts[5]
+    before = {token.address: balance(market, token.address, trader) for token in USD}
+    for sold, amount in sales.items():
+        market.deal(sold, executor.address, amount)
+    market.chain.transact(executor, "executeRoute", route, sender=trader)
+    for token in USD:
+        assert balance(market, token.address, executor.address) == 0
+    return {token: balance(market, token, trader) - held for token, held in before.items()}
+
+
+def test_split_after_split_pays_what_was_planned(
+    market: Market, executor: Contract, pools: tuple[Pool, ...]
+) -> None:
+    rng = random.Random(7)
+    legs = []
+    for _ in range(8):
+        sold, bought = rng.sample(list(USD), 2)
+        usd = 10 ** rng.uniform(2, 7)
+        amount = int(usd * 10**sold.decimals / USD[sold])
+        split = best_split(pools, sold.address, bought.address, amount)
+        route = encode(hops([split]))
+
+        came = execute(market, executor, {sold.address: amount}, route)
+
+        assert came[bought.address] == split.amount_out_raw
+        assert [came[token.address] for token in USD if token is not bought] == [0, 0]
+        pools = pools_after(pools, split.legs)
+        for pool in pools:
+            assert isinstance(pool, UniswapV3Pool)
+            check_state(market.chain, pool)
+        legs.append(len(split.legs))
+    assert max(legs) >= 4, "no sale was large enough to use every way"
+
+
+def test_split_carried_out_after_another_trade_still_sells_all(
+    market: Market, executor: Contract, pools: tuple[Pool, ...]
+) -> None:
+    """The last hop of every token takes what is there: a moved price changes the result, never the sale."""
+    amount = 400 * 10**18
+    split = best_split(pools, WETH.address, WBTC.address, amount)
+    assert {leg.token_in for leg in split.legs} == {WETH.address, USDC.address}
+    first: Split = best_split(pools, WETH.address, USDC.address, 10 * 10**18)
+    execute(market, executor, {WETH.address: 10 * 10**18}, encode(hops([first])))
+
+    came = execute(market, executor, {WETH.address: amount}, encode(hops([split])))
+
+    assert came[WETH.address] == came[USDC.address] == 0
+    assert split.amount_out_raw * 99 // 100 < came[WBTC.address] < split.amount_out_raw
+
+
+def basket(weth: int, wbtc: int, usdc: int) -> Basket:
+    """Whole tokens held, with targets of 40, 40 and 20 %."""
+    held = {WETH: weth, WBTC: wbtc, USDC: usdc}
+    targets = {WETH: 4 * E18 // 10, WBTC: 4 * E18 // 10, USDC: 2 * E18 // 10}
+    return Basket(
+        tuple(Asset(t.address, targets[t], 200, t.decimals) for t in USD),
+        tuple(held[t] * 10**t.decimals for t in USD),
+        tuple(Price(usd * E18, usd * E18, usd * E18) for usd in USD.values()),
+    )
+
+
+@pytest.mark.parametrize(
+    "held",
+    [(300, 10, 200_000), (150, 17, 200_000), (250, 15, 10_000), (100, 8, 500_000)],
+    ids=["ether-high", "ether-low", "dollars-low", "dollars-high"],
+)
+def test_plan_carried_out_brings_what_it_expects(
+    market: Market, executor: Contract, pools: tuple[Pool, ...], held: tuple[int, int, int]
+) -> None:
+    asked = PlanInput.of(basket(*held), pools, slippage_limit_e18=E18 // 100)
+    plan = plan_rebalance(asked)
+    assert isinstance(plan, Plan)
+    sales = {t: raw for t, raw in zip(asked.tokens, plan.sales_raw, strict=True) if raw}
+
+    came = execute(market, executor, sales, plan.route)
+
+    assert tuple(came[token] for token in asked.tokens) == plan.expected_buys_raw
+    assert all(
+        bought <= need
+        for bought, need in zip(plan.expected_buys_raw, asked.needs_max_raw, strict=True)
+    )
