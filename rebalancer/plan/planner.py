@@ -343,7 +343,9 @@ def _no_plan(asked: PlanInput) -> NoPlan:
             f"every trade would lose more than the {limit_bps} bps that the vault allows now",
         )
     return NoPlan(
-        Reason.NO_ROUTE, "no known pool leads from what is in surplus to what is in deficit"
+        Reason.NO_ROUTE,
+        "no known pool leads from what is in surplus to what is in deficit, or it is too little to "
+        "buy a raw unit",
     )
 
 

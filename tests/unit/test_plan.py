@@ -1,0 +1,359 @@
+"""Plans for small baskets: which limit bound them, what they cost, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import isqrt
+from typing import Any
+
+import pytest
+
+from rebalancer.errors import BadPlanInput, NoRoute, PolicyRefused
+from rebalancer.plan import NoPlan, Plan, PlanInput, best_split, plan_rebalance
+from rebalancer.plan.route import PoolHop, decode
+from rebalancer.plan.split import hops
+from rebalancer.policy import Asset, Basket, Fill, Policy, Price, State, settle, weigh_basket
+from rebalancer.pools import Pool, Token, UniswapV3Pool, synthetic
+from rebalancer.reasons import Reason
+from rebalancer.units import BPS, E18
+
+BITCOIN = Token("0x" + "1" * 40, "WBTC", 8)
+DOLLAR = Token("0x" + "2" * 40, "USDC", 6)
+ETHER = Token("0x" + "3" * 40, "WETH", 18)
+EURO = Token("0x" + "4" * 40, "EURC", 6)
+USD = {BITCOIN: 30_000, DOLLAR: 1, ETHER: 2_000, EURO: 1}
+
+POLICY = Policy(
+    start_slippage_bps=100,
+    max_slippage_bps=100,
+    slippage_ramp_seconds=1,
+    min_progress_bps=1_000,
+    dust_bps=10,
+    cooldown_seconds=0,
+    loss_budget_bps=100,
+    loss_period_seconds=86_400,
+    turnover_budget_bps=10_000,
+    turnover_period_seconds=86_400,
+)
+
+
+def make_pool(
+    token0: Token, token1: Token, number: int, *, depth_usd: int = 10**7, off_bps: int = 0
+) -> UniswapV3Pool:
+    """A 0.3 % pool; token0 is worth `off_bps` more in it than outside."""
+    # {raw1/raw0} = {usd/token0} / {usd/token1} * 10^decimals1 / 10^decimals0
+    over = USD[token0] * 10**token1.decimals * (BPS + off_bps) << 192
+    under = USD[token1] * 10**token0.decimals * BPS
+    return synthetic(
+        token0,
+        token1,
+        fee_pips=3_000,
+        tick_spacing=60,
+        sqrt_price_x96=isqrt(over // under),
+        depth1_raw=depth_usd * 10**token1.decimals // USD[token1],
+        address=f"0x{number:040x}",
+    )
+
+
+POOLS = (
+    make_pool(BITCOIN, ETHER, 1),
+    make_pool(DOLLAR, ETHER, 2),
+    make_pool(BITCOIN, DOLLAR, 3),
+)
+
+
+def basket(**held: float) -> Basket:
+    """Whole tokens held of WETH, WBTC, USDC; targets 40, 40 and 20 %; a million dollars' worth and more."""
+    tokens = {"ether": ETHER, "bitcoin": BITCOIN, "dollar": DOLLAR}
+    targets = {"ether": 4, "bitcoin": 4, "dollar": 2}
+    return Basket(
+        tuple(Asset(t.address, targets[n] * E18 // 10, 200, t.decimals) for n, t in tokens.items()),
+        tuple(int(held[n] * 10**t.decimals) for n, t in tokens.items()),
+        tuple(Price(USD[t] * E18, USD[t] * E18, USD[t] * E18) for t in tokens.values()),
+    )
+
+
+ETHER_HIGH = basket(ether=300, bitcoin=10, dollar=200_000)
+"""Worth 1.1m; WETH is 160,000 USD above its target, WBTC 140,000 and USDC 20,000 below theirs."""
+
+
+def planned(held: Basket = ETHER_HIGH, pools: tuple[Pool, ...] = POOLS, **limits: Any) -> Plan:
+    """The plan for a basket; there must be one."""
+    found = plan_rebalance(replace(PlanInput.of(held, pools), **limits))
+    assert isinstance(found, Plan), found
+    return found
+
+
+def refused(held: Basket = ETHER_HIGH, pools: tuple[Pool, ...] = POOLS, **limits: Any) -> NoPlan:
+    """Why there is no plan for a basket."""
+    found = plan_rebalance(replace(PlanInput.of(held, pools), **limits))
+    assert isinstance(found, NoPlan), found
+    return found
+
+
+def value(amounts_raw: tuple[int, ...]) -> float:
+    """Worth of amounts of WETH, WBTC and USDC in USD."""
+    prices = zip((ETHER, BITCOIN, DOLLAR), amounts_raw, strict=True)
+    return float(sum(raw * USD[token] / 10**token.decimals for token, raw in prices))
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"decimals": (18, 8)}, "decimals has 2 entries, not 3"),
+        ({"sales_max_raw": (1,)}, "sales_max_raw has 1 entries"),
+        ({"hi_e18": ()}, "hi_e18 has 0 entries"),
+        ({"tokens": (ETHER.address,) * 3}, "named twice"),
+        ({"sales_max_raw": (-1, 0, 0)}, "asset 0 has an amount below 0"),
+        ({"needs_max_raw": (0, 0, -5)}, "asset 2 has an amount below 0"),
+        ({"sales_max_raw": (5, 5, 0)}, "asset 1 is both in surplus and in deficit"),
+        ({"prices_e18": (0, 0, 0)}, "asset 0 has no price"),
+        ({"lo_e18": (E18, 0, E18)}, "asset 1 has no price"),
+        ({"hi_e18": (1, 1, 1)}, "asset 0 has no price"),
+    ],
+)
+def test_plan_of_input_that_contradicts_itself_is_refused(
+    changes: dict[str, Any], why: str
+) -> None:
+    with pytest.raises(BadPlanInput, match=why):
+        replace(PlanInput.of(ETHER_HIGH, POOLS), **changes)
+
+
+def test_plan_of_a_basket_with_an_unsound_price_is_refused() -> None:
+    prices = (Price(0, 0, 0, "Stale"), *ETHER_HIGH.prices[1:])
+    with pytest.raises(PolicyRefused, match="OracleFault"):
+        PlanInput.of(replace(ETHER_HIGH, prices=prices), POOLS)
+
+
+@pytest.mark.parametrize(
+    "pools", [(), POOLS[2:], (make_pool(DOLLAR, EURO, 9),)], ids=["none", "others", "elsewhere"]
+)
+def test_plan_without_a_way_says_no_route(pools: tuple[Pool, ...]) -> None:
+    found = refused(pools=pools)
+
+    assert found.reason is Reason.NO_ROUTE
+    assert "no known pool leads" in found.text
+
+
+def test_plan_with_nothing_to_trade_for_says_so() -> None:
+    on_target = basket(ether=200, bitcoin=40 / 3, dollar=200_000)
+    found = refused(on_target, needs_max_raw=(0, 0, 0))
+
+    assert found.reason is Reason.NO_ROUTE
+    assert "nothing is in surplus" in found.text
+
+
+@pytest.mark.parametrize("budget", [{"sold_max_e18": 0}, {"loss_max_e18": 0}], ids=str)
+def test_plan_with_a_budget_spent_says_so(budget: dict[str, Any]) -> None:
+    found = refused(**budget)
+
+    assert found.reason is Reason.BUDGET_SPENT
+
+
+def test_plan_above_the_slippage_from_the_first_unit_on_says_so() -> None:
+    # The fee alone is 30 bps.
+    found = refused(slippage_limit_e18=29 * E18 // BPS)
+
+    assert found.reason is Reason.POLICY_REFUSES
+    assert "29 bps" in found.text
+
+
+def test_plan_for_one_surplus_fills_both_deficits_by_their_worth() -> None:
+    asked = PlanInput.of(ETHER_HIGH, POOLS)
+    plan = planned()
+
+    assert asked.needs_max_raw == (0, 466_666_666, 20_000 * 10**6)
+    assert plan.sales_raw[1:] == (0, 0)
+    assert value(plan.sales_raw) == pytest.approx(160_000, abs=0.01)
+    assert plan.expected_buys_raw[0] == 0
+    assert 138_000 < value((0, plan.expected_buys_raw[1], 0)) < 140_000
+    assert 19_800 < value((0, 0, plan.expected_buys_raw[2])) < 20_000
+    assert plan.bound_by is None
+    assert plan.text.startswith("sell 80.000000 WETH for 4.6")
+
+
+def test_plan_is_what_its_legs_add_up_to() -> None:
+    plan = planned()
+    sold = sum(split.amount_in_raw for split in plan.splits)
+    by_pool: dict[str, Pool] = {pool.address: pool for pool in POOLS}
+
+    assert plan.sales_raw == (sold, 0, 0)
+    for split in plan.splits:
+        for leg in split.legs:
+            # Each trade starts where the one before left the pools.
+            assert leg.pool == by_pool[leg.pool.address]
+            assert (
+                leg.pool.quote_in(leg.token_in, leg.token_out, leg.amount_in_raw)
+                == leg.amount_out_raw
+            )
+            by_pool[leg.pool.address] = leg.pool_after
+    route = decode(plan.route)
+    assert route == tuple(hops(plan.splits))
+    assert all(isinstance(hop, PoolHop) for hop in route)
+
+
+def test_plan_costs_add_up_to_what_the_basket_loses() -> None:
+    plan = planned(gas_price_wei=10**10, native_price_e18=2_000 * E18)
+    lost = value(plan.sales_raw) - value(plan.expected_buys_raw)
+    legs = sum(len(split.legs) for split in plan.splits)
+
+    assert (plan.cost.fee_e18 + plan.cost.impact_e18) / E18 == pytest.approx(lost, abs=1e-3)
+    assert plan.cost.fee_e18 / E18 >= 0.003 * 160_000 * 0.999
+    assert plan.cost.impact_e18 > 0
+    # {usd} = {gas} * {wei/gas} * {usd/native} / {wei/native}
+    assert plan.cost.gas_e18 == (200_000 + 90_000 * legs) * 10**10 * 2_000
+    assert plan.cost.total_e18 == plan.cost.fee_e18 + plan.cost.impact_e18 + plan.cost.gas_e18
+
+
+def test_plan_for_two_surpluses_and_one_deficit_buys_from_both() -> None:
+    held = basket(ether=260, bitcoin=18, dollar=10_000)
+    plan = planned(held)
+
+    assert plan.sales_raw[0] > 0
+    assert plan.sales_raw[1] > 0
+    assert plan.expected_buys_raw[:2] == (0, 0)
+    assert plan.expected_buys_raw[2] <= PlanInput.of(held, POOLS).needs_max_raw[2]
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        ETHER_HIGH,
+        basket(ether=150, bitcoin=17, dollar=200_000),
+        basket(ether=260, bitcoin=18, dollar=10_000),
+        basket(ether=100, bitcoin=8, dollar=500_000),
+        basket(ether=0, bitcoin=0, dollar=1_000_000),
+    ],
+    ids=["ether-high", "ether-low", "dollars-low", "dollars-high", "all-dollars"],
+)
+@pytest.mark.parametrize("off_bps", [-90, 0, 60])
+def test_plan_carried_out_is_what_the_policy_accepts(held: Basket, off_bps: int) -> None:
+    """Also where pools pay better or worse than the oracle."""
+    pools = (make_pool(BITCOIN, ETHER, 1, off_bps=off_bps), *POOLS[1:])
+    plan = planned(held, pools, slippage_limit_e18=E18 // 100)
+
+    settled = settle(
+        POLICY,
+        State(),
+        held,
+        Fill(plan.sales_raw, plan.expected_buys_raw),
+        plan.min_buys_raw,
+        1_000,
+        epoch=0,
+    )
+    assert settled.after.distance_e18 < settled.before.distance_e18 // 5
+
+
+def test_plan_with_poor_pools_trades_as_much_as_the_slippage_allows() -> None:
+    shallow = (make_pool(BITCOIN, ETHER, 1, depth_usd=400_000), make_pool(DOLLAR, ETHER, 2))
+    limit_e18 = 80 * E18 // BPS
+    free = planned(pools=shallow)
+    plan = planned(pools=shallow, slippage_limit_e18=limit_e18)
+
+    assert value(free.expected_buys_raw) < value(free.sales_raw) * 0.992
+    assert value(plan.expected_buys_raw) >= value(plan.sales_raw) * 0.992
+    assert value(plan.sales_raw) > 60_000
+    # Not all of the trade's size is given up: a little more would be too much.
+    (bitcoin,) = (s for s in plan.splits if s.token_out == BITCOIN.address)
+    more = bitcoin.amount_in_raw * 101 // 100
+    dearer = best_split(shallow, ETHER.address, BITCOIN.address, more).amount_out_raw
+    assert value((0, dearer, 0)) < value((more, 0, 0)) * 0.992
+
+
+def test_plan_with_pools_that_pay_too_well_never_overshoots_the_need() -> None:
+    # A bitcoin is 3 % cheaper in this pool than outside.
+    generous = (make_pool(BITCOIN, ETHER, 1, off_bps=-300), *POOLS[1:])
+    asked = PlanInput.of(ETHER_HIGH, generous)
+    plan = planned(pools=generous)
+
+    assert plan.expected_buys_raw[1] <= asked.needs_max_raw[1]
+    assert plan.expected_buys_raw[1] >= asked.needs_max_raw[1] - 10
+    assert plan.cost.impact_e18 < 0
+
+
+@pytest.mark.parametrize("usd", [1_000, 50_000])
+def test_plan_with_little_turnover_left_sells_no_more(usd: int) -> None:
+    plan = planned(sold_max_e18=usd * E18)
+
+    assert usd * 0.999 < value(plan.sales_raw) <= usd
+    assert plan.bound_by == "turnover"
+
+
+@pytest.mark.parametrize("usd", [5, 300])
+def test_plan_with_little_loss_left_loses_no_more(usd: int) -> None:
+    plan = planned(loss_max_e18=usd * E18)
+
+    lost = value(plan.sales_raw) - value(plan.expected_buys_raw)
+    assert usd * 0.5 < lost <= usd
+    assert plan.bound_by == "loss"
+
+
+def test_plan_counts_sold_at_the_higher_and_bought_at_the_lower_price() -> None:
+    wide = tuple(
+        Price(p.primary_e18 * 995 // 1000, p.primary_e18 * 1005 // 1000, p.primary_e18)
+        for p in ETHER_HIGH.prices
+    )
+    held = replace(ETHER_HIGH, prices=wide)
+    # 1 % between the prices and 0.3 % fee: 100 bps of slippage is not enough, 200 is.
+    assert refused(held, slippage_limit_e18=E18 // 100).reason is Reason.POLICY_REFUSES
+    plan = planned(held, slippage_limit_e18=2 * E18 // 100)
+    assert value(plan.expected_buys_raw) * 0.995 >= value(plan.sales_raw) * 1.005 * 0.98
+
+
+def test_plan_leaves_a_margin_below_what_it_expects() -> None:
+    plan = planned(tolerance_bps=25)
+
+    for least, expected in zip(plan.min_buys_raw, plan.expected_buys_raw, strict=True):
+        assert least == expected * 9_975 // 10_000
+    assert planned(tolerance_bps=0).min_buys_raw == plan.expected_buys_raw
+
+
+def test_plan_of_a_raw_unit_still_asks_for_one() -> None:
+    plan = planned(needs_max_raw=(0, 0, 2), tolerance_bps=100)
+
+    assert plan.expected_buys_raw == plan.min_buys_raw == (0, 0, 1)
+
+
+def test_plan_too_small_to_buy_a_raw_unit_says_so() -> None:
+    assert "too little to buy a raw unit" in refused(needs_max_raw=(0, 0, 1)).text
+
+
+def test_plan_budgets_of_a_vault_are_parts_of_its_worth() -> None:
+    asked = PlanInput.of(ETHER_HIGH, POOLS, loss_left_e18=E18 // 1_000, turnover_left_e18=E18 // 10)
+    total_e18 = weigh_basket(ETHER_HIGH).total_e18
+
+    assert asked.loss_max_e18 == total_e18 // 1_000
+    assert asked.sold_max_e18 == total_e18 // 10
+
+
+def test_split_through_a_token_that_is_no_asset_is_counted_with_its_fee() -> None:
+    through = (make_pool(ETHER, EURO, 5), make_pool(BITCOIN, EURO, 6))
+    plan = planned(pools=through)
+
+    assert plan.expected_buys_raw[2] == 0
+    assert len(plan.splits[0].legs) == 2
+    # Two fees of 0.3 %.
+    assert plan.cost.fee_e18 / E18 == pytest.approx(0.006 * value(plan.sales_raw), rel=0.02)
+
+
+@pytest.mark.parametrize("amount", [10**18, 10**23])
+def test_split_beyond_all_pools_is_refused(amount: int) -> None:
+    with pytest.raises(NoRoute) as refusal:
+        best_split(POOLS, ETHER.address, EURO.address, amount)
+    assert refusal.value.amount_raw == amount
+
+
+def test_hops_sell_the_rest_with_the_last_of_each_token() -> None:
+    """Also where a token is sold for itself and passed through on another sale's way."""
+    first = best_split(POOLS[1:], ETHER.address, BITCOIN.address, 10**18)
+    second = best_split(POOLS[1:], DOLLAR.address, BITCOIN.address, 10**9)
+    assert [leg.token_out for leg in first.legs] == [DOLLAR.address, BITCOIN.address]
+
+    route = hops([first, second])
+
+    assert [(hop.token_in, hop.amount_in_raw) for hop in route] == [
+        (ETHER.address, 0),
+        (DOLLAR.address, first.legs[1].amount_in_raw),
+        (DOLLAR.address, 0),
+    ]
+    assert [hop.to_caller for hop in route] == [False, True, True]
