@@ -23,23 +23,20 @@ from rebalancer.deploy import Role, System, VaultSpec, assign_vault_roles, creat
 from rebalancer.errors import (
     AssetCountOutOfRange,
     BalanceTooLow,
-    BandOutOfRange,
     ContractMissing,
     ContractReverted,
     NothingAsked,
     NotPermitted,
     RebalancerError,
     SeedTooSmall,
-    TargetsDoNotSumToOne,
 )
 from rebalancer.pools import Pool
 from rebalancer.send.wallet import Wallet
-from rebalancer.spec import MAX_ASSETS, MIN_ASSETS
-from rebalancer.units import BPS, E18, YEAR_SECONDS, div_up, mul_div_down, mul_div_up
+from rebalancer.spec import MAX_ASSETS, MIN_ASSETS, check_weights
+from rebalancer.units import BPS, YEAR_SECONDS, div_up, mul_div_down, mul_div_up
 
 __all__ = [
     "ETH",
-    "MAX_BAND_BPS",
     "MINIMUM_SHARES",
     "Claimed",
     "DepositedInKind",
@@ -48,7 +45,6 @@ __all__ = [
     "VaultCreated",
     "WithdrawnInKind",
     "WithdrawnToken",
-    "check_weights",
     "claim",
     "deposit_in_kind",
     "deposit_token",
@@ -60,9 +56,6 @@ __all__ = [
 
 ETH = "0x" + 40 * "0"
 """Zap.ETH: what stands for native money where a token is asked for."""
-
-MAX_BAND_BPS = 5_000
-"""ConfigStore.MAX_BAND_BPS; a band must also be above the policy's dust."""
 
 MINIMUM_SHARES = 10**6
 """BasketVault.MINIMUM_SHARES: locked at creation, so there must be more."""
@@ -456,21 +449,6 @@ def new_vault(wallet: Wallet, system: System, spec: VaultSpec) -> VaultCreated:
     assign_vault_roles(wallet, system.authority, vault)
     shares = interface("BasketVault").at(vault).call(wallet.rpc, "balanceOf", wallet.address)
     return VaultCreated(vault.lower(), shares)
-
-
-def check_weights(
-    names: Sequence[str], targets_e18: Sequence[int], bands_bps: Sequence[int], dust_bps: int
-) -> None:
-    """Targets sum to exactly 1e18, and each band is above dust and at most half.
-
-    Raises:
-        TargetsDoNotSumToOne, BandOutOfRange: they do not, or are not.
-    """
-    for name, band in zip(names, bands_bps, strict=True):
-        if not dust_bps < band <= MAX_BAND_BPS:
-            raise BandOutOfRange(name, band, dust_bps + 1, MAX_BAND_BPS)
-    if sum(targets_e18) != E18:
-        raise TargetsDoNotSumToOne(sum(targets_e18))
 
 
 def _rehearse(wallet: Wallet, system: System, spec: VaultSpec) -> None:

@@ -20,14 +20,23 @@ from eth_utils.address import is_checksum_address, is_hex_address
 
 from rebalancer.chain.deployment import Deployment
 from rebalancer.deploy import VaultSpec
-from rebalancer.errors import AmountUnreadable, AssetCountOutOfRange, ConfigError
+from rebalancer.errors import (
+    AmountUnreadable,
+    AssetCountOutOfRange,
+    BandOutOfRange,
+    ConfigError,
+    TargetsDoNotSumToOne,
+)
 from rebalancer.policy import Asset, Policy
+from rebalancer.units import E18
 
 __all__ = [
     "MAX_ASSETS",
+    "MAX_BAND_BPS",
     "MIN_ASSETS",
     "ChainSpec",
     "FeedLine",
+    "check_weights",
     "load_chain_spec",
     "load_vault_spec",
     "parse_amount",
@@ -36,6 +45,9 @@ __all__ = [
 
 MIN_ASSETS, MAX_ASSETS = 2, 16
 """ConfigStore.MIN_ASSETS and MAX_ASSETS."""
+
+MAX_BAND_BPS = 5_000
+"""ConfigStore.MAX_BAND_BPS; a band must also be above the policy's dust."""
 
 _SHARE_DECIMALS = 18
 _PRICE_DECIMALS = 18
@@ -95,13 +107,31 @@ def parse_fraction_e18(text: str) -> int:
     return parse_amount(stripped, 18)
 
 
-def load_vault_spec(path: Path, deployment: Deployment, creator: str) -> VaultSpec:
-    """The vault that a TOML file describes; `creator` gets the fee where it names nobody.
+def check_weights(
+    names: Sequence[str], targets_e18: Sequence[int], bands_bps: Sequence[int], dust_bps: int
+) -> None:
+    """Targets sum to exactly 1e18, and each band is above dust and at most half.
+
+    Raises:
+        TargetsDoNotSumToOne, BandOutOfRange: they do not, or are not.
+    """
+    for name, band in zip(names, bands_bps, strict=True):
+        if not dust_bps < band <= MAX_BAND_BPS:
+            raise BandOutOfRange(name, band, dust_bps + 1, MAX_BAND_BPS)
+    if sum(targets_e18) != E18:
+        raise TargetsDoNotSumToOne(sum(targets_e18))
+
+
+def load_vault_spec(
+    path: Path, deployment: Deployment, *, fee_recipient: str, salt: int = 0
+) -> VaultSpec:
+    """The vault that a TOML file describes. The recipient and the salt hold where it names none.
 
     Raises:
         ConfigError: the file cannot be read, or something in it is missing, unknown or wrong.
         TokenNotListed: a token is neither in the addresses file nor an address of one that is.
         AssetCountOutOfRange: there are fewer than 2 or more than 16 assets.
+        TargetsDoNotSumToOne, BandOutOfRange: as `check_weights`.
     """
     table = _Table(path, "", _read_toml(path))
     lines = table.tables("assets")
@@ -123,6 +153,12 @@ def load_vault_spec(path: Path, deployment: Deployment, creator: str) -> VaultSp
     rules = table.table("policy")
     policy = Policy(**{field.name: rules.whole(field.name) for field in fields(Policy)})
     rules.close()
+    check_weights(
+        [line.text("token") for line in lines],
+        [asset.target_e18 for asset in assets],
+        [asset.band_bps for asset in assets],
+        policy.dust_bps,
+    )
     spec = VaultSpec(
         name=table.text("name"),
         symbol=table.text("symbol"),
@@ -131,8 +167,8 @@ def load_vault_spec(path: Path, deployment: Deployment, creator: str) -> VaultSp
         seed_amounts=tuple(seeds),
         initial_shares=table.amount("initial_shares", _SHARE_DECIMALS),
         fee_bps=table.whole("fee_bps", 0),
-        fee_recipient=table.address("fee_recipient", creator),
-        salt=table.whole("salt", 0),
+        fee_recipient=table.address("fee_recipient", fee_recipient),
+        salt=table.whole("salt", salt),
     )
     table.close()
     return spec

@@ -213,6 +213,10 @@ def _show(session: Session, decision: Decision) -> None:
     out.print(_trades(session, decision, found))
     out.print(_legs(found))
     out.print(_costs(decision, found))
+    out.print(
+        f"Allowed now: {percent(decision.snapshot.slippage_limit_e18)} of what is sold. "
+        f"Drift: {bps_text(decision.snapshot.drift_bps)}."
+    )
 
 
 def _trades(session: Session, decision: Decision, found: Plan) -> Table:
@@ -263,8 +267,4 @@ def _costs(decision: Decision, found: Plan) -> Table:
     ):
         part = percent(cost_e18 * E18 // sold_e18, 4) if sold_e18 else NOTHING
         table.add_row(cause, usd(cost_e18), part)
-    table.caption = (
-        f"allowed: {percent(snapshot.slippage_limit_e18)} of what is sold; "
-        f"drift now {bps_text(snapshot.drift_bps)}"
-    )
     return table

@@ -19,7 +19,7 @@ from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
 from rebalancer.cli import Options
 from rebalancer.config import AccountSettings, Settings, load_settings
 from rebalancer.deploy import System
-from rebalancer.errors import DevnetKeyOnRealChain, VaultNotNamed, WrongChain
+from rebalancer.errors import DeploymentMalformed, DevnetKeyOnRealChain, VaultNotNamed
 from rebalancer.pools import Token, UniswapV3Pool
 from rebalancer.send.signer import Signer, devnet_signer, open_signer
 from rebalancer.send.wallet import Wallet
@@ -93,12 +93,15 @@ class Session:
         """The addresses file.
 
         Raises:
-            DeploymentMissing, DeploymentMalformed: there is none that can be read.
-            WrongChain: it is of another chain than the settings name.
+            WrongChain: the endpoint serves another chain than the settings name.
+            DeploymentMissing, DeploymentMalformed: there is none that can be read, or it is of another chain.
         """
-        found = Deployment.load(self.settings.deployment)
-        if found.chain_id != self.settings.chain_id:
-            raise WrongChain(self.settings.chain_id, found.chain_id)
+        file, chain_id = self.settings.deployment, self.settings.chain_id
+        self.rpc.chain_id()
+        found = Deployment.load(file)
+        if found.chain_id != chain_id:
+            why = f"it is of chain {found.chain_id}, and the settings say {chain_id}"
+            raise DeploymentMalformed(file, why)
         return found
 
     @cached_property

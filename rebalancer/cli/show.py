@@ -66,18 +66,24 @@ def amount(raw: int, decimals: int, most_decimals: int | None = None) -> str:
     return f"{sign}{whole:,}" + (f".{text}" if text else "")
 
 
-def usd(value_e18: int) -> str:
-    """USD times 1e18, to the cent, rounded down."""
-    sign = "-" if value_e18 < 0 else ""
-    cents = abs(value_e18) * 100 // E18
-    return f"{sign}${cents // 100:,}.{cents % 100:02d}"
+def usd(value_e18: int, decimals: int = 2) -> str:
+    """USD times 1e18, rounded to the nearest cent or what else is asked for."""
+    return f"{_sign(value_e18)}${_rounded(value_e18, decimals)}"
 
 
 def percent(fraction_e18: int, decimals: int = 2) -> str:
-    """Parts of 1e18 as a percentage, rounded toward 0."""
-    sign = "-" if fraction_e18 < 0 else ""
-    whole, rest = divmod(abs(fraction_e18) * 100 * 10**decimals // E18, 10**decimals)
-    return f"{sign}{whole}.{rest:0{decimals}d} %"
+    """Parts of 1e18 as a percentage, rounded to the nearest."""
+    return f"{_sign(fraction_e18)}{_rounded(100 * fraction_e18, decimals)} %"
+
+
+def _sign(number: int) -> str:
+    return "-" if number < 0 else ""
+
+
+def _rounded(number_e18: int, decimals: int) -> str:
+    scaled = (abs(number_e18) * 10**decimals * 2 + E18) // (2 * E18)
+    whole, rest = divmod(scaled, 10**decimals)
+    return f"{whole:,}.{rest:0{decimals}d}"
 
 
 def bps_text(bps: int) -> str:

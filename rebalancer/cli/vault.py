@@ -63,7 +63,13 @@ def create(options: Any, path: Path, account: int | None, as_json: bool) -> None
     """
     with Session.open(options) as session:
         wallet = session.wallet(account)
-        spec = load_vault_spec(path, session.deployment, wallet.address)
+        factory = interface("VaultFactory").at(session.system.factory)
+        spec = load_vault_spec(
+            path,
+            session.deployment,
+            fee_recipient=wallet.address,
+            salt=factory.call(session.rpc, "vaultCount"),
+        )
         made = actions.new_vault(wallet, session.system, spec)
         session.deployment.with_vault(made.vault).save(session.settings.deployment)
     if as_json:
@@ -236,7 +242,7 @@ def _show_status(found: _Status) -> None:
     rows = Table.grid(padding=(0, 2))
     for label, value in (
         ("vault", found.vault),
-        ("worth", f"{usd(found.total_e18)}, {usd(found.share_price_e18)} a share"),
+        ("worth", f"{usd(found.total_e18)}, {usd(found.share_price_e18, 6)} a share"),
         ("supply", f"{amount(found.total_supply, SHARE_DECIMALS, 6)} {found.symbol}"),
         ("slippage allowed now", percent(found.slippage_limit_e18)),
         ("loss budget left", f"{percent(found.loss_left_e18)} of the basket"),
