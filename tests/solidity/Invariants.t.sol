@@ -175,12 +175,14 @@ contract InvariantsTest is Base {
     }
 
     function _checkPromises() internal view {
-        assertEq(world.broken(World.Promise.Exit), "", "A");
-        assertEq(world.broken(World.Promise.BoundedLoss), "", "B");
-        assertEq(world.broken(World.Promise.TowardTarget), "", "C");
-        assertEq(world.broken(World.Promise.InertGifts), "", "E");
-        assertEq(world.broken(World.Promise.KeptValue), "", "value leaves only by redemption, fee and bounded loss");
-        assertEq(world.broken(World.Promise.HonestKeeper), "", "an honest keeper is let through");
+        assertEq(world.firstBreach(World.Promise.Exit), "", "A");
+        assertEq(world.firstBreach(World.Promise.BoundedLoss), "", "B");
+        assertEq(world.firstBreach(World.Promise.TowardTarget), "", "C");
+        assertEq(world.firstBreach(World.Promise.InertGifts), "", "E");
+        assertEq(
+            world.firstBreach(World.Promise.KeptValue), "", "value leaves only by redemption, fee and bounded loss"
+        );
+        assertEq(world.firstBreach(World.Promise.HonestKeeper), "", "an honest keeper is let through");
     }
 
     function _checkSolvent() internal view {

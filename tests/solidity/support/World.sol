@@ -411,12 +411,8 @@ contract World is Test {
         return _counts;
     }
 
-    function broken(Promise which) external view returns (string memory) {
+    function firstBreach(Promise which) external view returns (string memory) {
         return _broken[which];
-    }
-
-    function holders() external view returns (address[] memory) {
-        return _holders;
     }
 
     /* CHECKS */
