@@ -31,7 +31,7 @@ from rebalancer.errors import (
     SeedTooSmall,
 )
 from rebalancer.pools import Pool
-from rebalancer.send.wallet import Wallet
+from rebalancer.send.wallet import Wallet, check_ether
 from rebalancer.spec import MAX_ASSETS, MIN_ASSETS, check_weights
 from rebalancer.units import BPS, YEAR_SECONDS, div_up, mul_div_down, mul_div_up
 
@@ -269,7 +269,7 @@ def deposit_token(
     when others trade in between. What is not needed comes back in the same transaction.
 
     Raises:
-        NothingAsked, BalanceTooLow, NoRoute, DepositTooSmall: nothing was sent.
+        NothingAsked, BalanceTooLow, InsufficientEther, NoRoute, DepositTooSmall: nothing was sent.
         ContractReverted: the zap, the vault or a token refuses; the allowance is taken back.
         As `Wallet.send`.
     """
@@ -282,7 +282,9 @@ def deposit_token(
     paid = zap.call(wallet.rpc, "WETH") if token == ETH else token
     tokens = _tokens(wallet.rpc, contract)
     held, supply = _books(wallet.rpc, contract)
-    if token != ETH:
+    if token == ETH:
+        check_ether(wallet.rpc, wallet.address, amount_raw)
+    else:
         _check_balance(wallet, token, amount_raw)
     found = plan_zap_in(Books(tokens, held, supply), pools, paid, amount_raw)
     arguments = (
@@ -410,7 +412,8 @@ def set_targets(
             return TargetsSet(
                 contract.address, False, executable_at, receipt.transaction_hash, receipt.gas_used
             )
-        if executable_at > _now(wallet.rpc):
+        # By the newest block's time, as the node's estimate of the gas also judges.
+        if executable_at > read_block(wallet.rpc).timestamp:
             return TargetsSet(contract.address, False, executable_at, None, 0)
     receipt = wallet.send(contract.address, data)
     return TargetsSet(contract.address, True, None, receipt.transaction_hash, receipt.gas_used)

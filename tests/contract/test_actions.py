@@ -1,0 +1,554 @@
+"""What people do with a vault, on every kind of node: what moved, and what is promised before it does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from rebalancer.actions import (
+    ETH,
+    claim,
+    deposit_in_kind,
+    deposit_token,
+    new_vault,
+    set_targets,
+    withdraw_in_kind,
+    withdraw_token,
+)
+from rebalancer.chain.abi import Contract, interface
+from rebalancer.chain.snapshot import read_block, read_pools
+from rebalancer.deploy import Role, VaultSpec, grant_roles
+from rebalancer.devnet.stage import DEMO_POLICY, Actor, Stage, raw_for_usd
+from rebalancer.errors import (
+    AssetCountOutOfRange,
+    BalanceTooLow,
+    BandOutOfRange,
+    ContractMissing,
+    ContractReverted,
+    DepositTooSmall,
+    InsufficientEther,
+    NoRoute,
+    NothingAsked,
+    NotPermitted,
+    SeedTooSmall,
+    TargetsDoNotSumToOne,
+)
+from rebalancer.plan.zap import Books, plan_zap_in
+from rebalancer.policy import Asset
+from rebalancer.pools import Token, UniswapV3Pool
+from rebalancer.send.wallet import Wallet
+from rebalancer.units import BPS, E18
+
+USD = 10**6
+SLIPPAGE_BPS = 50
+
+
+@pytest.fixture
+def depositor(stage: Stage) -> Wallet:
+    """Somebody with a million dollars of each token."""
+    wallet = stage.wallet(Actor.DEPOSITOR)
+    for token in stage.deployment.tokens:
+        stage.market.deal(
+            token.address, wallet.address, raw_for_usd(stage.market, token.symbol, 10**6)
+        )
+    return wallet
+
+
+@pytest.fixture
+def free(stage: Stage) -> Stage:
+    """The stage with a vault that charges no fee, so that shares do not change with the seconds."""
+    owner = stage.wallet(Actor.OWNER)
+    owner.transact(vault(stage), "setFee", 0, Actor.FEE_RECIPIENT.address)
+    return stage
+
+
+def vault(stage: Stage) -> Contract:
+    return interface("BasketVault").at(stage.vault)
+
+
+def token(stage: Stage, symbol: str) -> str:
+    return stage.deployment.listed(symbol).address
+
+
+def pools(stage: Stage) -> tuple[UniswapV3Pool, ...]:
+    known = {t.address: Token(t.address, t.symbol, t.decimals) for t in stage.deployment.tokens}
+    rpc = stage.chain.rpc
+    return read_pools(
+        rpc,
+        stage.system.uniswap_v3_lens,
+        [pool.address for pool in stage.deployment.pools],
+        known,
+        read_block(rpc),
+        stage.deployment.chain_id,
+    )
+
+
+def balances(stage: Stage, holder: str) -> dict[str, int]:
+    contracts = [interface("IERC20Metadata").at(t.address) for t in stage.deployment.tokens]
+    found = {c.address: c.call(stage.chain.rpc, "balanceOf", holder) for c in contracts}
+    return found | {stage.vault: vault(stage).call(stage.chain.rpc, "balanceOf", holder)}
+
+
+def allowances(stage: Stage, holder: str, spender: str) -> list[int]:
+    return [
+        interface("IERC20Metadata").at(t).call(stage.chain.rpc, "allowance", holder, spender)
+        for t in (*(t.address for t in stage.deployment.tokens), stage.vault)
+    ]
+
+
+def moved(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
+    return {key: after[key] - before[key] for key in before}
+
+
+def nonce(stage: Stage, wallet: Wallet) -> int:
+    return int(stage.chain.rpc.call("eth_getTransactionCount", wallet.address, "pending"), 16)
+
+
+# In kind: refusals
+
+
+def test_deposit_of_nothing_is_refused_before_anything_is_sent(
+    stage: Stage, depositor: Wallet
+) -> None:
+    before = nonce(stage, depositor)
+    for act in (
+        lambda: deposit_in_kind(depositor, stage.vault, 0),
+        lambda: withdraw_in_kind(depositor, stage.vault, 0),
+        lambda: deposit_token(depositor, stage.system, stage.vault, ETH, 0, (), SLIPPAGE_BPS),
+        lambda: withdraw_token(depositor, stage.system, stage.vault, ETH, 0, (), SLIPPAGE_BPS),
+        lambda: claim(depositor, stage.vault, token(stage, "USDC")),
+    ):
+        with pytest.raises(NothingAsked):
+            act()
+    assert nonce(stage, depositor) == before
+
+
+def test_deposit_in_kind_without_enough_of_one_token_says_how_much_is_missing(
+    stage: Stage, depositor: Wallet
+) -> None:
+    held = vault(stage).call(stage.chain.rpc, "held")
+    before = balances(stage, depositor.address), nonce(stage, depositor)
+    with pytest.raises(BalanceTooLow, match=r"holds 500 WETH and needs [\d.]+: ") as caught:
+        deposit_in_kind(depositor, stage.vault, 10**7 * E18)
+    asked = vault(stage).call(stage.chain.rpc, "previewMintInKind", 10**7 * E18)
+    assert (caught.value.needed_raw, caught.value.balance_raw) == (asked[0], 500 * E18)
+    assert held == vault(stage).call(stage.chain.rpc, "held")
+    assert before == (balances(stage, depositor.address), nonce(stage, depositor))
+
+
+def test_deposit_into_what_is_no_vault_is_refused(stage: Stage, depositor: Wallet) -> None:
+    with pytest.raises(ContractMissing, match="BasketVault"):
+        deposit_in_kind(depositor, Actor.KEEPER.address, E18)
+
+
+def test_deposit_refused_by_a_token_takes_allowances_back(stage: Stage, depositor: Wallet) -> None:
+    usdc = interface("BlocklistToken").at(token(stage, "USDC"))
+    stage.chain.transact(usdc, "blacklist", depositor.address)
+    before = balances(stage, depositor.address)
+
+    with pytest.raises(ContractReverted):
+        deposit_in_kind(depositor, stage.vault, 100 * E18)
+
+    assert balances(stage, depositor.address) == before
+    assert allowances(stage, depositor.address, stage.vault) == [0, 0, 0, 0]
+
+
+# In kind: success
+
+
+def test_deposit_in_kind_mints_for_exactly_what_it_tells(stage: Stage, depositor: Wallet) -> None:
+    before = balances(stage, depositor.address)
+    done = deposit_in_kind(depositor, stage.vault, 1_000 * E18)
+
+    change = moved(before, balances(stage, depositor.address))
+    tokens = [asset[0] for asset in vault(stage).call(stage.chain.rpc, "assets")]
+    assert done.shares == change.pop(stage.vault) == 1_000 * E18
+    assert change == {t: -amount for t, amount in zip(tokens, done.amounts, strict=True)}
+    assert done.gas_used > 100_000
+
+
+def test_withdraw_in_kind_pays_out_what_it_tells(stage: Stage, depositor: Wallet) -> None:
+    deposit_in_kind(depositor, stage.vault, 1_000 * E18)
+    before = balances(stage, depositor.address)
+    done = withdraw_in_kind(depositor, stage.vault, 400 * E18)
+
+    change = moved(before, balances(stage, depositor.address))
+    tokens = [asset[0] for asset in vault(stage).call(stage.chain.rpc, "assets")]
+    assert change.pop(stage.vault) == -400 * E18
+    assert change == dict(zip(tokens, done.amounts, strict=True))
+    assert done.claims == {}
+
+
+def test_withdraw_of_more_shares_than_there_are_is_refused(stage: Stage, depositor: Wallet) -> None:
+    deposit_in_kind(depositor, stage.vault, E18)
+    before = nonce(stage, depositor)
+    with pytest.raises(BalanceTooLow, match="holds 1 DEMO and needs 2"):
+        withdraw_in_kind(depositor, stage.vault, 2 * E18)
+    assert nonce(stage, depositor) == before
+
+
+def test_withdraw_of_a_token_that_cannot_be_sent_leaves_a_claim_to_collect(
+    stage: Stage, depositor: Wallet
+) -> None:
+    deposit_in_kind(depositor, stage.vault, 1_000 * E18)
+    usdc = interface("BlocklistToken").at(token(stage, "USDC"))
+    stage.chain.transact(usdc, "blacklist", depositor.address)
+    done = withdraw_in_kind(depositor, stage.vault, 1_000 * E18)
+    assert done.claims == {usdc.address: done.amounts[2]}
+    with pytest.raises(ContractReverted, match="ClaimFailed"):
+        claim(depositor, stage.vault, usdc.address)
+
+    stage.chain.transact(usdc, "unBlacklist", depositor.address)
+    before = balances(stage, depositor.address)
+    collected = claim(depositor, stage.vault, usdc.address)
+
+    assert collected.amount_raw == done.amounts[2]
+    assert moved(before, balances(stage, depositor.address))[usdc.address] == done.amounts[2]
+
+
+# One token: refusals
+
+
+def test_deposit_of_a_token_one_does_not_have_is_refused(stage: Stage, depositor: Wallet) -> None:
+    before = nonce(stage, depositor)
+    usdc = token(stage, "USDC")
+    with pytest.raises(BalanceTooLow, match="send it 1 more"):
+        deposit_token(
+            depositor, stage.system, stage.vault, usdc, 1_000_001 * USD, pools(stage), SLIPPAGE_BPS
+        )
+    with pytest.raises(InsufficientEther):
+        deposit_token(depositor, stage.system, stage.vault, ETH, 10**24, pools(stage), SLIPPAGE_BPS)
+    assert nonce(stage, depositor) == before
+    assert allowances(stage, depositor.address, stage.system.zap) == [0, 0, 0, 0]
+
+
+def test_deposit_without_pools_or_of_dust_is_refused(stage: Stage, depositor: Wallet) -> None:
+    before = nonce(stage, depositor)
+    usdc = token(stage, "USDC")
+    with pytest.raises(NoRoute):
+        deposit_token(depositor, stage.system, stage.vault, usdc, USD, (), SLIPPAGE_BPS)
+    with pytest.raises(DepositTooSmall):
+        deposit_token(depositor, stage.system, stage.vault, usdc, 100, pools(stage), SLIPPAGE_BPS)
+    assert nonce(stage, depositor) == before
+
+
+def test_deposit_that_prices_have_run_away_from_is_refused(stage: Stage, depositor: Wallet) -> None:
+    seen = pools(stage)
+    prices_e8 = {"ETH/USD": 2_300_00000000, "BTC/USD": 34_000_00000000}
+    stage.market.step(prices_e8, stage.chain.now() + 60)
+    before = balances(stage, depositor.address)
+
+    usdc = token(stage, "USDC")
+    with pytest.raises(ContractReverted, match="SharesBelowMinimum"):
+        deposit_token(depositor, stage.system, stage.vault, usdc, 10_000 * USD, seen, SLIPPAGE_BPS)
+
+    assert balances(stage, depositor.address) == before
+    assert allowances(stage, depositor.address, stage.system.zap) == [0, 0, 0, 0]
+
+
+# One token: success
+
+
+@pytest.mark.parametrize("symbol", ["USDC", "WBTC", "WETH", "ETH"])
+def test_deposit_of_one_token_mints_what_was_promised_to_the_unit(
+    free: Stage, depositor: Wallet, symbol: str
+) -> None:
+    paid = ETH if symbol == "ETH" else token(free, symbol)
+    amount_raw = raw_for_usd(free.market, "WETH" if symbol == "ETH" else symbol, 250_000)
+    before = balances(free, depositor.address)
+    done = deposit_token(
+        depositor, free.system, free.vault, paid, amount_raw, pools(free), SLIPPAGE_BPS
+    )
+
+    change = moved(before, balances(free, depositor.address))
+    assert done.shares == done.expected_shares == change.pop(free.vault)
+    given = {} if paid == ETH else {paid: -amount_raw}
+    for address, delta in change.items():
+        assert delta == given.get(address, 0) + done.returned.get(address, 0)
+    # The pools' fees, and what swapping four fifths of it moves them, come to about 0.25 %.
+    assert 249_000 * E18 < done.shares < 250_000 * E18
+    assert sum(balances(free, free.system.zap).values()) == 0
+    assert sum(balances(free, free.system.executor).values()) == 0
+
+
+def test_deposit_of_one_token_leaves_next_to_nothing_over(free: Stage, depositor: Wallet) -> None:
+    done = deposit_token(
+        depositor,
+        free.system,
+        free.vault,
+        token(free, "USDC"),
+        250_000 * USD,
+        pools(free),
+        SLIPPAGE_BPS,
+    )
+    # A unit of WBTC is the coarsest of them, and worth 0.0003 dollars.
+    assert done.returned.get(token(free, "USDC"), 0) < 1_000
+    assert done.returned.get(token(free, "WETH"), 0) < 10**12
+
+
+def test_deposit_while_a_fee_accrues_mints_what_the_supply_of_its_block_makes_of_it(
+    stage: Stage, depositor: Wallet
+) -> None:
+    seen = pools(stage)
+    held = tuple(vault(stage).call(stage.chain.rpc, "held"))
+    tokens = tuple(asset[0] for asset in vault(stage).call(stage.chain.rpc, "assets"))
+    stage.chain.mine(at=stage.chain.now() + 86_400)
+    done = deposit_token(
+        depositor, stage.system, stage.vault, token(stage, "USDC"), 10**10, seen, SLIPPAGE_BPS
+    )
+
+    supply = vault(stage).call(stage.chain.rpc, "totalSupply", block=done.block_number)
+    promised = plan_zap_in(
+        Books(tokens, held, supply - done.shares), seen, token(stage, "USDC"), 10**10
+    )
+    assert done.shares >= done.expected_shares
+    assert abs(done.shares - promised.shares) * 10**9 < done.shares
+
+
+def test_deposit_is_worth_more_than_any_fixed_division(free: Stage, depositor: Wallet) -> None:
+    """No neighbour of the division that was found mints more."""
+    books = Books(
+        tuple(asset[0] for asset in vault(free).call(free.chain.rpc, "assets")),
+        tuple(vault(free).call(free.chain.rpc, "held")),
+        vault(free).call(free.chain.rpc, "totalSupply"),
+    )
+    usdc = token(free, "USDC")
+    found = plan_zap_in(books, pools(free), usdc, 250_000 * USD)
+    weth_leg, wbtc_leg = (split.legs[0] for split in found.splits)
+
+    def shares(weth_in: int, wbtc_in: int) -> int:
+        amounts = (
+            weth_leg.pool.quote_in(usdc, weth_leg.token_out, weth_in),
+            wbtc_leg.pool.quote_in(usdc, wbtc_leg.token_out, wbtc_in),
+            250_000 * USD - weth_in - wbtc_in,
+        )
+        return books.most_shares(amounts)
+
+    assert len(found.splits[0].legs) == len(found.splits[1].legs) == 1
+    x, y = weth_leg.amount_in_raw, wbtc_leg.amount_in_raw
+    assert shares(x, y) == found.shares
+    for step in (USD, 100 * USD, 10_000 * USD):
+        for dx in (-step, 0, step):
+            for dy in (-step, 0, step):
+                assert shares(x + dx, y + dy) <= found.shares
+
+
+@pytest.mark.parametrize("symbol", ["USDC", "WBTC", "ETH"])
+def test_withdraw_to_one_token_pays_what_was_promised_to_the_unit(
+    free: Stage, depositor: Wallet, symbol: str
+) -> None:
+    deposit_in_kind(depositor, free.vault, 100_000 * E18)
+    wanted = ETH if symbol == "ETH" else token(free, symbol)
+    before = balances(free, depositor.address)
+    ether = free.chain.balance_wei(depositor.address)
+    done = withdraw_token(
+        depositor, free.system, free.vault, wanted, 60_000 * E18, pools(free), SLIPPAGE_BPS
+    )
+
+    change = moved(before, balances(free, depositor.address))
+    assert done.amount_raw == done.expected_raw
+    assert change.pop(free.vault) == -60_000 * E18
+    if wanted == ETH:
+        earned = free.chain.balance_wei(depositor.address) - ether
+        assert 0 <= done.amount_raw - earned < 10**16  # gas, of two transactions
+    else:
+        assert change.pop(wanted) == done.amount_raw
+    assert change == {address: done.returned.get(address, 0) for address in change}
+    assert allowances(free, depositor.address, free.system.zap) == [0, 0, 0, 0]
+
+
+def test_withdraw_to_one_token_while_a_fee_accrues_goes_through(
+    stage: Stage, depositor: Wallet
+) -> None:
+    deposit_in_kind(depositor, stage.vault, 100_000 * E18)
+    stage.chain.mine(at=stage.chain.now() + 600)
+    usdc = token(stage, "USDC")
+    done = withdraw_token(
+        depositor, stage.system, stage.vault, usdc, 100_000 * E18, pools(stage), SLIPPAGE_BPS
+    )
+    assert done.expected_raw <= done.amount_raw < done.expected_raw * 1_000_001 // 1_000_000
+    assert done.returned == {}
+
+
+def test_round_trip_through_the_zap_never_pays(free: Stage, depositor: Wallet) -> None:
+    usdc = token(free, "USDC")
+    before = balances(free, depositor.address)
+    done = deposit_token(
+        depositor, free.system, free.vault, usdc, 250_000 * USD, pools(free), SLIPPAGE_BPS
+    )
+    withdraw_token(depositor, free.system, free.vault, usdc, done.shares, pools(free), SLIPPAGE_BPS)
+
+    change = moved(before, balances(free, depositor.address))
+    assert change[free.vault] == 0
+    assert -2_000 * USD < change[usdc] < 0
+
+
+# Targets
+
+
+def test_targets_that_contradict_themselves_are_refused_before_anything_is_sent(
+    stage: Stage,
+) -> None:
+    curator = stage.wallet(Actor.CURATOR)
+    before = nonce(stage, curator)
+    half, bands = E18 // 2, [100, 100, 100]
+    with pytest.raises(TargetsDoNotSumToOne, match=r"50\.5 %, which is 49\.5 % below") as caught:
+        set_targets(curator, stage.vault, [half, E18 // 200, 0], bands)
+    assert caught.value.sum_e18 == half + E18 // 200
+    with pytest.raises(BandOutOfRange, match="from 3 to 5000"):
+        set_targets(curator, stage.vault, [half, half, 0], [0, 100, 100])
+    with pytest.raises(AssetCountOutOfRange, match="There are 2 targets: give 3"):
+        set_targets(curator, stage.vault, [half, half], bands)
+    assert nonce(stage, curator) == before
+
+
+def test_targets_by_somebody_without_the_role_are_refused(stage: Stage) -> None:
+    stranger = stage.wallet(Actor.DEPOSITOR)
+    before = nonce(stage, stranger)
+    with pytest.raises(NotPermitted, match="setTargets"):
+        set_targets(stranger, stage.vault, [E18 // 2, E18 // 2, 0], [100, 100, 100])
+    assert nonce(stage, stranger) == before
+
+
+def test_targets_by_a_curator_who_need_not_wait_are_in_force(stage: Stage) -> None:
+    targets, bands = [E18 // 2, E18 // 4, E18 // 4], [200, 300, 400]
+    done = set_targets(stage.wallet(Actor.CURATOR), stage.vault, targets, bands)
+    assets = vault(stage).call(stage.chain.rpc, "assets")
+    assert done.in_force
+    assert [asset[1] for asset in assets] == targets
+    assert [asset[2] for asset in assets] == bands
+
+
+def test_targets_by_a_curator_who_must_wait_are_scheduled_then_finished_by_the_same_call(
+    stage: Stage,
+) -> None:
+    delay_seconds = 86_400
+    owner, curator = stage.wallet(Actor.OWNER), stage.wallet(Actor.CURATOR)
+    members = {Role.CURATOR: [curator.address]}
+    grant_roles(owner, stage.system.authority, members, delay_seconds)
+    targets, bands = [E18 // 2, E18 // 4, E18 // 4], [200, 300, 400]
+    before = vault(stage).call(stage.chain.rpc, "assets")
+
+    scheduled = set_targets(curator, stage.vault, targets, bands)
+    again = set_targets(curator, stage.vault, targets, bands)
+    assert not scheduled.in_force
+    assert scheduled.executable_at is not None
+    assert scheduled.executable_at >= stage.chain.now() + delay_seconds - 2
+    assert (again.executable_at, again.transaction_hash) == (scheduled.executable_at, None)
+    assert vault(stage).call(stage.chain.rpc, "assets") == before
+
+    stage.market.step(stage.market.prices_e8, scheduled.executable_at)
+    done = set_targets(curator, stage.vault, targets, bands)
+    assert done.in_force
+    assert [a[1] for a in vault(stage).call(stage.chain.rpc, "assets")] == targets
+
+
+# New vaults
+
+
+@pytest.fixture
+def spec(stage: Stage) -> VaultSpec:
+    """A second vault, which its maker can pay for."""
+    owner = stage.wallet(Actor.OWNER)
+    assets, seeds = [], []
+    for symbol, target_e18 in (("WETH", 6 * E18 // 10), ("USDC", 4 * E18 // 10)):
+        known = stage.deployment.listed(symbol)
+        assets.append(Asset(known.address, target_e18, 200, known.decimals))
+        seeds.append(raw_for_usd(stage.market, symbol, 1_000))
+        stage.market.deal(symbol, owner.address, seeds[-1])
+    return VaultSpec(
+        "Second", "TWO", tuple(assets), DEMO_POLICY, tuple(seeds), 1_000 * E18, 0, owner.address, 1
+    )
+
+
+def test_new_vault_is_seeded_and_belongs_to_its_roles(stage: Stage, spec: VaultSpec) -> None:
+    owner = stage.wallet(Actor.OWNER)
+    made = new_vault(owner, stage.system, spec)
+
+    contract = interface("BasketVault").at(made.vault)
+    rpc = stage.chain.rpc
+    assert made.shares == 1_000 * E18 - 10**6
+    assert tuple(contract.call(rpc, "held")) == spec.seed_amounts
+    half = E18 // 2
+    assert set_targets(stage.wallet(Actor.CURATOR), made.vault, [half, half], [200, 200]).in_force
+    assert allowances(stage, owner.address, stage.system.factory) == [0, 0, 0, 0]
+
+
+BAD_SPECS: dict[str, tuple[Callable[[VaultSpec], VaultSpec], type[Exception]]] = {
+    "seventeen assets": (
+        lambda s: replace(s, assets=s.assets[:1] * 17, seed_amounts=(1,) * 17),
+        AssetCountOutOfRange,
+    ),
+    "one asset": (
+        lambda s: replace(s, assets=s.assets[:1], seed_amounts=(1,)),
+        AssetCountOutOfRange,
+    ),
+    "targets above one": (
+        lambda s: replace(s, assets=(s.assets[0], replace(s.assets[1], target_e18=E18))),
+        TargetsDoNotSumToOne,
+    ),
+    "a band of 0": (
+        lambda s: replace(s, assets=(s.assets[0], replace(s.assets[1], band_bps=0))),
+        BandOutOfRange,
+    ),
+    "no shares beyond the locked": (lambda s: replace(s, initial_shares=10**6), SeedTooSmall),
+    "nothing as a seed": (lambda s: replace(s, seed_amounts=(0, 0)), SeedTooSmall),
+    "more seed than there is": (
+        lambda s: replace(s, seed_amounts=(s.seed_amounts[0], 10**18)),
+        BalanceTooLow,
+    ),
+    "a token twice": (
+        lambda s: replace(s, assets=(s.assets[0], replace(s.assets[0], target_e18=4 * E18 // 10))),
+        ContractReverted,
+    ),
+    "wrong decimals": (
+        lambda s: replace(s, assets=(s.assets[0], replace(s.assets[1], decimals=18))),
+        ContractReverted,
+    ),
+    "too high a fee": (lambda s: replace(s, fee_bps=BPS), ContractReverted),
+    "a name too long": (lambda s: replace(s, name="x" * 32), ContractReverted),
+    "slippage above 3 %": (
+        lambda s: replace(s, policy=replace(s.policy, max_slippage_bps=301)),
+        ContractReverted,
+    ),
+    "no token at all": (
+        lambda s: replace(
+            s, assets=(s.assets[0], replace(s.assets[1], token=Actor.KEEPER.address))
+        ),
+        ContractReverted,
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BAD_SPECS)
+def test_new_vault_from_a_bad_specification_is_refused_before_anything_is_sent(
+    stage: Stage, spec: VaultSpec, what: str
+) -> None:
+    spoil, error = BAD_SPECS[what]
+    owner = stage.wallet(Actor.OWNER)
+    before = nonce(stage, owner), stage.chain.block()["number"]
+    with pytest.raises(error):
+        new_vault(owner, stage.system, spoil(spec))
+    assert (nonce(stage, owner), stage.chain.block()["number"]) == before
+
+
+def test_new_vault_by_somebody_who_is_not_the_admin_is_refused(
+    stage: Stage, spec: VaultSpec, depositor: Wallet
+) -> None:
+    before = nonce(stage, depositor)
+    with pytest.raises(NotPermitted):
+        new_vault(depositor, stage.system, spec)
+    assert nonce(stage, depositor) == before
+
+
+def test_new_vault_whose_token_is_stuck_takes_allowances_back(
+    stage: Stage, spec: VaultSpec
+) -> None:
+    owner = stage.wallet(Actor.OWNER)
+    usdc = interface("BlocklistToken").at(token(stage, "USDC"))
+    stage.chain.transact(usdc, "blacklist", owner.address)
+    with pytest.raises(ContractReverted):
+        new_vault(owner, stage.system, spec)
+    assert allowances(stage, owner.address, stage.system.factory) == [0, 0, 0, 0]
