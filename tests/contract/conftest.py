@@ -16,7 +16,7 @@ from tests.contract.world import SEEDS, Wallet, World, basket_spec, feed_spec
 
 @pytest.fixture(scope="session")
 def session_world(session_chain: LocalChain, session_market: Deployment) -> World:
-    """The system beside the session's market, everybody in their role, and a vault's seed with the admin."""
+    """The system beside the session's market, everybody in their role; the market itself is as others find it."""
     admin, owner, curator, guardian, keeper, alice, bob, treasury, stranger = (
         Wallet(session_chain, address) for address in session_chain.accounts[:9]
     )
@@ -41,18 +41,17 @@ def session_world(session_chain: LocalChain, session_market: Deployment) -> Worl
         Role.KEEPER: [keeper.address],
     }
     grant_roles(admin, world.system.authority, members, delay_seconds=0)
-    world.move_market()
-    for token, name in zip(world.tokens, ("ETH/USD", "BTC/USD", "USDC/USD"), strict=True):
-        set_feed(owner, world.system.oracle, token.address, feed_spec(world, name))
-    world.give(admin, [4 * seed for seed in SEEDS])
     return world
 
 
 @pytest.fixture
 def world(session_world: World, market: Market) -> World:
-    """The system beside the market with fresh prices; all that a test does to them is undone."""
+    """The system with fresh prices, and the seeds of four vaults with the admin; all that a test does is undone."""
     fresh = replace(session_world, market=market)
     fresh.move_market()
+    for token, name in zip(fresh.tokens, ("ETH/USD", "BTC/USD", "USDC/USD"), strict=True):
+        set_feed(fresh.owner, fresh.system.oracle, token.address, feed_spec(fresh, name))
+    fresh.give(fresh.admin, [4 * seed for seed in SEEDS])
     return fresh
 
 
