@@ -51,7 +51,7 @@ MAX_BAND_BPS = 5_000
 
 _SHARE_DECIMALS = 18
 _PRICE_DECIMALS = 18
-_NUMBER = re.compile(r"(\d+)(?:\.(\d*))?")
+_NUMBER = re.compile(r"([0-9]+)(?:\.([0-9]*))?")
 _MAX_DIGITS = 78  # of 2^256
 
 T = TypeVar("T")

@@ -1,0 +1,48 @@
+"""Runs `rebalancer` inside a test, as a user would at a shell, and gives back all it said."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import structlog
+
+from rebalancer.cli import root
+
+__all__ = ["Ran", "run"]
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a command ended, and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """Standard output, as a program reads it."""
+        return json.loads(self.out)
+
+    @property
+    def sentence(self) -> str:
+        """The one error that was told, which must be all there is on standard error."""
+        (line,) = self.err.splitlines()
+        assert line.startswith("error: "), line
+        assert line.endswith("."), line
+        return line.removeprefix("error: ")
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> Ran:
+    """Run a command to its end."""
+    capsys.readouterr()
+    try:
+        with pytest.raises(SystemExit) as ended:
+            root.main(args=[str(argument) for argument in arguments], prog_name="rebalancer")
+    finally:
+        structlog.reset_defaults()  # or later logs would go to this test's standard error
+    said = capsys.readouterr()
+    return Ran(int(ended.value.code or 0), said.out, said.err)

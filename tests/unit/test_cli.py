@@ -1,0 +1,282 @@
+"""The command line without a chain: help, defaults, what is refused, and how failures end."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from rebalancer.cli import root, session
+from rebalancer.cli.advice import sentence
+from rebalancer.cli.show import amount, percent, plain, usd
+from rebalancer.errors import ContractReverted, RpcTimeout
+from rebalancer.policy import Price
+from rebalancer.reasons import Reason
+from tests.commands import run
+
+HEAVY = ("scipy", "numpy", "matplotlib", "pydantic", "eth_abi", "eth_account", "rich", "structlog")
+
+
+@pytest.fixture(autouse=True)
+def nobody_elses_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No settings but what a test makes."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("REBALANCER_")]:
+        monkeypatch.delenv(name)
+
+
+def commands(command: click.Command, *path: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Every command there is, by the words that call it."""
+    yield path, command
+    if isinstance(command, click.Group):
+        for name in command.list_commands(click.Context(command)):
+            found = command.get_command(click.Context(command), name)
+            assert found is not None
+            yield from commands(found, *path, name)
+
+
+ALL = dict(commands(root))
+LEAVES = [path for path, command in ALL.items() if not isinstance(command, click.Group)]
+
+
+# Help
+
+
+def test_commands_are_those_of_the_manual() -> None:
+    assert set(LEAVES) == {
+        ("demo",),
+        ("devnet",),
+        ("deploy",),
+        ("vault", "create"),
+        ("vault", "status"),
+        ("vault", "deposit"),
+        ("vault", "withdraw"),
+        ("vault", "claim"),
+        ("vault", "set-targets"),
+        ("plan",),
+        ("keeper", "run"),
+        ("doctor",),
+    }
+
+
+@pytest.mark.parametrize("path", ALL, ids=" ".join)
+def test_help_explains_every_option_and_its_default(
+    capsys: pytest.CaptureFixture[str], path: tuple[str, ...]
+) -> None:
+    ran = run(capsys, *path, "--help")
+    assert (ran.code, ran.err) == (0, "")
+    text = " ".join(ran.out.split())
+    for option in ALL[path].params:
+        assert isinstance(option, click.Option)
+        assert option.help, f"{path} {option.name}"
+        assert max(option.opts, key=len) in text
+        given = option.default is not None and option.default != () and not option.is_flag
+        if given:
+            assert f"[default: {option.default}" in text, f"{path} {option.name}"
+
+
+def test_every_subcommand_has_the_help_that_the_list_shows(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    listed = run(capsys, "--help").out
+    for name in root.list_commands(click.Context(root)):
+        assert re.search(rf"^  {name} +\S+", listed, re.MULTILINE)
+
+
+def test_json_is_offered_wherever_a_program_would_read(capsys: pytest.CaptureFixture[str]) -> None:
+    without = {path for path in LEAVES if "as_json" not in {p.name for p in ALL[path].params}}
+    assert without == {("demo",)}  # its record is the file it writes
+
+
+def test_no_option_takes_a_key_or_a_password() -> None:
+    names = {option for command in ALL.values() for p in command.params for option in p.opts}
+    assert not [name for name in names if re.search("key|pass|secret|mnemonic", name)]
+
+
+def test_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "--version").out == "rebalancer 0.1.0\n"
+
+
+def test_importing_the_command_line_is_cheap() -> None:
+    """What takes long to load is loaded by the commands that need it."""
+    code = f"import sys, rebalancer.cli; print([m for m in {HEAVY!r} if m in sys.modules])"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (ran.stdout, ran.stderr) == ("[]\n", "")
+
+
+def test_module_runs_as_the_program_does() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "rebalancer", "--version"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (ran.returncode, ran.stdout) == (0, "rebalancer 0.1.0\n")
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("vault", "deposit"), "Say either --shares N, or --token SYMBOL and --amount X."),
+        (("vault", "deposit", "--shares", "1", "--token", "USDC"), "Say either --shares N"),
+        (("vault", "deposit", "--token", "USDC"), "--token SYMBOL and --amount X"),
+        (("vault", "withdraw"), "Say either --shares N or --all."),
+        (("vault", "withdraw", "--all", "--shares", "1"), "Say either --shares N or --all."),
+        (("vault", "status", "--vault", "0x12"), "'0x12' is not an address"),
+        (
+            ("vault", "status", "--vault", "0xC02aaA39b223FE8D0A0e5C4F27eAD9083C756CC2"),
+            "are not those of its checksum",
+        ),
+        (("vault", "create"), "Missing option '--spec'"),
+        (("vault", "set-targets"), "Missing option '--target'"),
+        (("vault", "deposit", "--shares", "1", "--account", "20"), "is not in the range 0<=x<=19"),
+        (("devnet", "--speed", "-1"), "is not in the range"),
+        (("demo", "--band-bps", "0"), "0 is not in the range"),
+        (("nonsense",), "No such command 'nonsense'"),
+    ],
+)
+def test_misuse_is_told_with_the_usage(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], said: str
+) -> None:
+    ran = run(capsys, *arguments)
+    assert ran.code == 2
+    assert said in ran.err
+    assert "Usage: rebalancer" in ran.err
+    assert ran.out == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("--config", "none.toml", "vault", "status"), 17, "none.toml: there is no such file"),
+        (("--chain-id", "0", "vault", "status"), 17, "chain_id on the command line: 0 will not do"),
+        (("--rpc-url", "ftp://host", "plan"), 17, "must start with http:// or https://"),
+        (("--rpc-url", "http://127.0.0.1:1", "vault", "status"), 10, "cannot be reached"),
+        (("--rpc-url", "http://127.0.0.1:1", "plan"), 10, "cannot be reached"),
+        (("--rpc-url", "http://127.0.0.1:1", "keeper", "run"), 10, "cannot be reached"),
+        (
+            ("--chain-id", "1", "vault", "claim", "--token", "ETH", "--account", "0"),
+            15,
+            "never sign for chain 1: use a keystore",
+        ),
+        (
+            ("--chain-id", "1", "vault", "deposit", "--shares", "1", "--vault", "0x" + 40 * "1"),
+            15,
+            "set keeper.keystore",
+        ),
+        (("demo", "--tape", "nowhere"), 1, "No tape in nowhere: give a folder"),
+        (("demo", "--pool", "nowhere.json"), 12, "nowhere.json: the file cannot be read"),
+        (("devnet", "--tape", "nowhere"), 1, "No tape in nowhere: give a folder"),
+        (("demo", "--from", "yesterday"), 1, "'yesterday' is no date"),
+    ],
+)
+def test_failure_is_one_sentence_and_its_exit_code(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    ran = run(capsys, *arguments)
+    assert said in ran.sentence
+    assert (ran.code, ran.out) == (code, "")
+
+
+def test_rpc_address_is_never_shown_with_its_key(capsys: pytest.CaptureFixture[str]) -> None:
+    ran = run(capsys, "--rpc-url", "http://user:secret@127.0.0.1:1/v3/hidden", "plan")
+    assert "http://127.0.0.1:1 cannot be reached" in ran.err
+    assert "secret" not in ran.err
+    assert "hidden" not in ran.err
+
+
+# Endings
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Let every command fail in the middle."""
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(session.Session, "open", fail)
+
+
+def test_debug_shows_where_a_failure_came_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    failing(monkeypatch, RpcTimeout("http://node", 3))
+    with pytest.raises(RpcTimeout):
+        root.main(args=["--debug", "vault", "status"], prog_name="rebalancer")
+
+
+def test_mistake_of_the_program_exits_70_and_says_where_to_look(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing(monkeypatch, ZeroDivisionError("division by zero"))
+    ran = run(capsys, "vault", "status")
+    assert ran.code == 70
+    assert "ZeroDivisionError: division by zero" in ran.sentence
+    assert "--debug" in ran.sentence
+    with pytest.raises(ZeroDivisionError):
+        root.main(args=["--debug", "vault", "status"], prog_name="rebalancer")
+
+
+def test_abandoned_exits_130(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing(monkeypatch, KeyboardInterrupt())
+    ran = run(capsys, "vault", "status")
+    assert ran.code == 130
+    assert "may still be mined" in ran.err
+
+
+# Sentences and numbers
+
+
+def test_every_refusal_of_a_contract_says_what_to_do() -> None:
+    known = sentence(ContractReverted("CooldownActive", {"until": 7}))
+    assert known == (
+        "The contract refused with CooldownActive(until=7): nothing was changed; "
+        "see the contract's error for its meaning."
+    )
+    short = ContractReverted("ERC20InsufficientAllowance", {"allowance": 1, "needed": 2})
+    assert sentence(short).endswith("needed=2): approve at least what is needed and try again.")
+
+
+@pytest.mark.parametrize(
+    ("raw", "decimals", "most", "text"),
+    [
+        (0, 18, None, "0"),
+        (1, 18, None, "0.000000000000000001"),
+        (1_234_567_890_000, 6, None, "1,234,567.89"),
+        (10**18 + 1, 18, 4, "1.0000…"),
+        (15 * 10**17, 18, 4, "1.5"),
+        (-15 * 10**17, 18, None, "-1.5"),
+        (42, 0, None, "42"),
+    ],
+)
+def test_amounts_are_exact_or_marked(raw: int, decimals: int, most: int | None, text: str) -> None:
+    assert amount(raw, decimals, most) == text
+
+
+def test_money_and_parts_are_rounded_to_the_nearest() -> None:
+    assert usd(1_994_999_999_999_999_999) == "$1.99"
+    assert usd(1_995_000_000_000_000_000) == "$2.00"
+    assert usd(-1_234_567 * 10**18) == "-$1,234,567.00"
+    assert percent(399_999 * 10**12) == "40.00 %"
+    assert percent(-5 * 10**13, 3) == "-0.005 %"
+
+
+def test_json_has_whole_numbers_as_strings() -> None:
+    value = {"a": 2**70, "b": (True, None, 0.5), "c": Price(1, 2, 3), "d": Reason.IN_BAND}
+    assert plain(value) == {
+        "a": "1180591620717411303424",
+        "b": [True, None, "0.5"],
+        "c": {"lo_e18": "1", "hi_e18": "2", "primary_e18": "3", "fault": "None"},
+        "d": "InBand",
+    }
+    assert plain(b"\x01\xff") == "0x01ff"
