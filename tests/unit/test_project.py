@@ -127,6 +127,13 @@ def test_setup_names_the_program_that_is_missing(
     assert not (tmp_path / ".build").exists()
 
 
+@pytest.mark.parametrize("tool", ["anvil", "cast", "forge"])
+def test_foundry_says_when_it_failed(tool: str) -> None:
+    run = subprocess.run([tool, "--no-such-option"], capture_output=True)
+
+    assert run.returncode != 0
+
+
 # Locks
 
 
