@@ -8,6 +8,10 @@ from rebalancer.errors import ContractReverted, RebalancerError
 
 __all__ = ["sentence"]
 
+_SILENT = (
+    "a token or exchange says no more; check balances and allowances, or run `rebalancer doctor`"
+)
+
 _ADVICE: Mapping[str, str] = {
     # tokens
     "ERC20InsufficientBalance": "ask for less, or send the account more of the token",
@@ -49,7 +53,8 @@ _ADVICE: Mapping[str, str] = {
     "AccessManagedUnauthorized": "use an account that holds the role, or have the owner grant it",
     "AccessManagerNotReady": "the delay is not over yet; try again later",
     # exchanges
-    "NoReason": "the node tells nothing more; `rebalancer doctor` looks for the usual causes",
+    "NoReason": _SILENT,
+    "Error": _SILENT,
 }
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import click
 from rich.table import Table
 
+from rebalancer.chain.abi import interface
 from rebalancer.cli.logs import set_up_logs
 from rebalancer.cli.session import Session, account_option, json_option, vault_option
 from rebalancer.cli.show import (
@@ -112,6 +113,8 @@ def _keeper(
     poll_seconds: float | None,
 ) -> Keeper:
     settings = session.settings.keeper
+    # The lens cannot tell what is no vault from a vault in trouble.
+    interface("BasketVault").at(vault).call(session.rpc, "assets")
     return Keeper(
         session.rpc,
         session.system,

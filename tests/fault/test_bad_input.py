@@ -1,0 +1,528 @@
+"""What people get wrong, on a devnet: one sentence with what to do, and a chain that is as it was.
+
+The typed errors behind the sentences are in tests/contract/test_actions.py; the contracts' own
+refusals, with their numbers, in tests/solidity and tests/contract.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rebalancer.chain.abi import interface
+from rebalancer.chain.deployment import Deployment
+from rebalancer.chain.rpc import Rpc
+from rebalancer.cli.advice import sentence
+from rebalancer.devnet.local import LocalChain
+from rebalancer.devnet.node import Node, NodeSettings
+from rebalancer.devnet.stage import Actor, Stage, build_stage, raw_for_usd
+from rebalancer.errors import ContractReverted, RpcUnreachable
+from rebalancer.keeper import Keeper, KeeperOptions
+from rebalancer.pools import Token
+from rebalancer.send.outbox import Outbox, State
+from rebalancer.send.signer import devnet_signer
+from rebalancer.units import E18
+from tests.commands import Ran, run
+
+OWNER, CURATOR, KEEPER, DEPOSITOR = (
+    ("--account", actor.value)
+    for actor in (Actor.OWNER, Actor.CURATOR, Actor.KEEPER, Actor.DEPOSITOR)
+)
+UP_10_PERCENT = {"ETH/USD": 2_200_00000000}
+
+Cli = Callable[..., Ran]
+
+
+@pytest.fixture(autouse=True)
+def nobody_elses_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No settings but what a test makes."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("REBALANCER_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def cli(stage: Stage, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Runs a command against the stage."""
+    file = tmp_path / "deployment.json"
+    stage.deployment.save(file)
+
+    def command(*arguments: object) -> Ran:
+        return run(capsys, "--rpc-url", stage.chain.rpc.endpoint, "--deployment", file, *arguments)
+
+    return command
+
+
+@pytest.fixture
+def unchanged(stage: Stage) -> Iterator[None]:
+    """Nothing may be sent: the chain ends with the block it began with."""
+    before = stage.chain.block()["hash"]
+    yield
+    assert stage.chain.block()["hash"] == before
+
+
+@pytest.fixture
+def pockets(stage: Stage) -> None:
+    """The owner and the depositor have a thousand dollars of each token."""
+    for actor in (Actor.OWNER, Actor.DEPOSITOR):
+        for token in stage.deployment.tokens:
+            amount_raw = raw_for_usd(stage.market, token.symbol, 1_000)
+            stage.market.deal(token.address, actor.address, amount_raw)
+
+
+@pytest.fixture
+def spec(tmp_path: Path, repo_root: Path) -> Callable[..., Path]:
+    """The example vault with something replaced."""
+
+    def write(old: str = "", new: str = "") -> Path:
+        path = tmp_path / "vault.toml"
+        text = (repo_root / "vault.example.toml").read_text()
+        assert old in text
+        path.write_text(text.replace(old, new))
+        return path
+
+    return write
+
+
+# Where the chain is
+
+
+def test_rpc_that_nobody_serves(cli: Cli, unchanged: None) -> None:
+    ran = cli("--rpc-url", "http://127.0.0.1:1", "vault", "status")
+    assert ran.code == 10
+    assert "check that the node runs and that the address is right" in ran.sentence
+
+
+def test_chain_id_of_another_chain(cli: Cli, unchanged: None) -> None:
+    for command in (("vault", "status"), ("plan",), ("keeper", "run", "--once")):
+        ran = cli("--chain-id", 5, *command)
+        assert ran.code == 10
+        assert "serves chain 31337, not chain 5: change the RPC address" in ran.sentence
+
+
+def test_addresses_of_another_chain(stage: Stage, cli: Cli, tmp_path: Path) -> None:
+    other = tmp_path / "other.json"
+    Deployment(1).save(other)
+    ran = cli("--deployment", other, "vault", "status")
+    assert (ran.code, "it is of chain 1, and the settings say 31337" in ran.sentence) == (10, True)
+
+
+def test_addresses_file_missing_or_without_a_system(stage: Stage, cli: Cli, tmp_path: Path) -> None:
+    missing = cli("--deployment", "none.json", "vault", "status")
+    assert "There is no addresses file at none.json: start a devnet" in missing.sentence
+    bare = tmp_path / "bare.json"
+    Deployment(31337).save(bare)
+    ran = cli("--deployment", bare, "vault", "status", "--vault", stage.vault)
+    assert ran.code == 10
+    assert "rebalancer deploy" in ran.sentence
+
+
+def test_vault_that_is_none(cli: Cli, unchanged: None) -> None:
+    for command in (
+        ("vault", "status"),
+        ("vault", "deposit", "--shares", "1"),
+        ("vault", "withdraw", "--shares", "1"),
+        ("vault", "deposit", "--token", "ETH", "--amount", "1"),
+        ("plan",),
+    ):
+        ran = cli(*command, "--vault", Actor.KEEPER.address)
+        assert ran.code == 10, command
+        assert f"No BasketVault is deployed at {Actor.KEEPER.address}" in ran.sentence, command
+
+
+# Deposits and withdrawals
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("deposit", "--shares", "0"), 16, "must be above 0: say how much"),
+        (("deposit", "--token", "USDC", "--amount", "0"), 16, "must be above 0: say how much"),
+        (("deposit", "--token", "ETH", "--amount", "0.0"), 16, "must be above 0: say how much"),
+        (("deposit", "--token", "DAI", "--amount", "1"), 10, "The token DAI is not in the address"),
+        (("deposit", "--token", "USDC", "--amount", "1.2345678"), 16, "the token only 6"),
+        (("deposit", "--token", "USDC", "--amount", "1000.000001"), 16, "send it 0.000001 more"),
+        (("deposit", "--token", "ETH", "--amount", "20000"), 10, "holds 10000 ether"),
+        (("deposit", "--token", "USDC", "--amount", "0.0001"), 13, "deposit more"),
+        (("deposit", "--shares", "1000000"), 16, "ask for less or send it"),
+        (("withdraw", "--shares", "1"), 16, "holds 0 DEMO and needs 1"),
+        (("withdraw", "--all"), 16, "must be above 0"),
+        (("withdraw", "--all", "--token", "USDC"), 16, "must be above 0"),
+        (("claim", "--token", "USDC"), 16, "claim on USDC must be above 0"),
+    ],
+)
+def test_deposit_or_withdrawal_that_cannot_be(
+    cli: Cli, pockets: None, unchanged: None, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    ran = cli("vault", *arguments, *DEPOSITOR)
+    assert said in ran.sentence
+    assert (ran.code, ran.out) == (code, "")
+
+
+def test_deposit_without_an_allowance_says_what_to_approve(stage: Stage, pockets: None) -> None:
+    """The command line grants allowances itself; whoever calls the vault directly is told by the token."""
+    wallet = stage.wallet(Actor.DEPOSITOR)
+    vault = interface("BasketVault").at(stage.vault)
+    weth = interface("WETH9").at(stage.deployment.listed("WETH").address)
+    most = [2**255] * 3
+    before = stage.chain.block()["hash"]
+    with pytest.raises(ContractReverted) as caught:
+        wallet.transact(vault, "mintInKind", E18, wallet.address, most)
+    assert "check balances and allowances" in sentence(caught.value)  # WETH9 gives no reason
+    assert stage.chain.block()["hash"] == before
+
+    wallet.transact(weth, "approve", vault.address, E18)
+    before = stage.chain.block()["hash"]
+    with pytest.raises(ContractReverted) as caught:
+        wallet.transact(vault, "mintInKind", E18, wallet.address, most)
+    asked = vault.call(stage.chain.rpc, "previewMintInKind", E18)[1]
+    assert caught.value.error == "ERC20InsufficientAllowance"
+    assert (caught.value.values["allowance"], caught.value.values["needed"]) == (0, asked)
+    assert "approve at least what is needed" in sentence(caught.value)
+    assert stage.chain.block()["hash"] == before
+
+
+# Targets and new vaults
+
+
+@pytest.mark.parametrize(
+    ("targets", "account", "code", "said"),
+    [
+        ("50% 30% 21%", CURATOR, 16, "101 %, which is 1 % above 100 %"),
+        ("50% 30% 19.9999%", CURATOR, 16, "which is 0.0001 % below 100 %"),
+        ("50% 50%", CURATOR, 16, "There are 2 targets: give 3"),
+        ("50% 30% 20%", DEPOSITOR, 16, "may not call setTargets"),
+        ("50% 30% twenty", CURATOR, 16, "'twenty' is not an amount"),
+    ],
+)
+def test_targets_that_cannot_be(
+    cli: Cli, unchanged: None, targets: str, account: tuple[Any, ...], code: int, said: str
+) -> None:
+    pairs = zip(("WETH", "WBTC", "USDC"), targets.split(), strict=False)
+    options = [part for name, target in pairs for part in ("--target", f"{name}={target}")]
+    ran = cli("vault", "set-targets", *options, *account)
+    assert said in ran.sentence
+    assert ran.code == code
+
+
+def test_band_of_nothing(cli: Cli, unchanged: None) -> None:
+    options = ("--target", "WETH=0.5", "--target", "WBTC=0.3", "--target", "USDC=0.2")
+    ran = cli("vault", "set-targets", *options, "--band", "WETH=0", *CURATOR)
+    assert "is 0 bps: give one from 3 to 5000 bps" in ran.sentence
+    assert ran.code == 16
+
+
+ASSET = '[[assets]]\ntoken = "WETH"\ntarget = "0"\nband_bps = 150\nseed = "0"\n'
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code", "said"),
+    [
+        ('token = "USDC"', 'token = "DAI"', 10, "The token DAI is not in the addresses file"),
+        ('"20%"', '"19%"', 16, "99 %, which is 1 % below 100 %"),
+        ("band_bps = 150", "band_bps = 0", 16, "The band of WETH is 0 bps"),
+        ("[policy]", 14 * ASSET + "[policy]", 16, "There are 17 assets"),
+        ('"1000"', '"0.000000000001"', 16, "are locked for ever: give more"),
+        ('seed = "150"', 'seed = "1001"', 16, "holds 1000 USDC and needs 1001"),
+        ("fee_bps = 50", "fee_bps = 501", 10, "FeeOutOfRange(feeBps=501, maximum=500)"),
+        ("max_slippage_bps = 120", "max_slippage_bps = 301", 10, "SlippageOutOfRange("),
+        ("slippage_ramp_seconds = 3600", "slippage_ramp_seconds = 0", 10, "RampOutOfRange("),
+        ("loss_period_seconds = 86400", "loss_period_seconds = 3599", 10, "PeriodOutOfRange("),
+        ('"MAJ3"', f'"{32 * "M"}"', 10, "BadName(name=MMMM"),
+    ],
+)
+def test_vault_that_cannot_be(
+    cli: Cli,
+    pockets: None,
+    spec: Callable[..., Path],
+    unchanged: None,
+    old: str,
+    new: str,
+    code: int,
+    said: str,
+) -> None:
+    ran = cli("vault", "create", "--spec", spec(old, new), *OWNER)
+    assert said in ran.sentence
+    assert (ran.code, ran.out) == (code, "")
+
+
+def test_vault_by_who_is_not_the_admin(
+    cli: Cli, pockets: None, spec: Callable[..., Path], unchanged: None
+) -> None:
+    ran = cli("vault", "create", "--spec", spec(), *DEPOSITOR)
+    assert "may not call setTargetFunctionRole" in ran.sentence
+    assert ran.code == 16
+
+
+# Prices
+
+
+def spoil(stage: Stage, answer: int | None) -> None:
+    """Let ETH/USD answer this, or, for None, nothing for a day."""
+    feed = next(feed for feed in stage.deployment.feeds if feed.name == "ETH/USD")
+    if answer is None:
+        stage.chain.mine(at=stage.chain.now() + 86_400)
+    else:
+        aggregator = interface("MockAggregator").at(str(feed.aggregator))
+        stage.chain.transact(aggregator, "push", answer)
+
+
+@pytest.mark.parametrize(
+    ("answer", "fault", "why"),
+    [
+        (0, "NotPositive", "its answer is 0, which is no price"),
+        (-5, "NotPositive", "its answer is -5, which is no price"),
+        (None, "Stale", "s old and may be 4500 s"),
+    ],
+)
+def test_price_that_is_none(
+    stage: Stage,
+    cli: Cli,
+    pockets: None,
+    spec: Callable[..., Path],
+    answer: int | None,
+    fault: str,
+    why: str,
+) -> None:
+    spoil(stage, answer)
+    before = stage.chain.block()["hash"]
+
+    deployed = cli("deploy", "--anew", *OWNER)
+    assert why in deployed.sentence
+    assert deployed.code == 16
+    created = cli("vault", "create", "--spec", spec(), *OWNER)
+    assert "UnpricedAsset(" in created.sentence
+    assert "set a sound feed for this token" in created.sentence
+    status = cli("vault", "status", "--json").json
+    assert status["reason"] == "OracleFault"
+    assert status["assets"][0]["fault"] == fault
+    assert status["assets"][0]["value_e18"] is None
+    kept = cli("keeper", "run", "--once", "--json", *KEEPER)
+    assert (kept.code, kept.json["reason"], kept.json["plan"]) == (0, "OracleFault", None)
+    assert stage.chain.block()["hash"] == before
+
+    # Nobody needs a price to put in or take out in kind.
+    assert cli("vault", "deposit", "--shares", "10", *DEPOSITOR).code == 0
+    assert cli("vault", "withdraw", "--all", *DEPOSITOR).code == 0
+
+
+def chain_file(stage: Stage, tmp_path: Path, decimals: int) -> Path:
+    """The stage's chain, as a person would describe it who takes feeds to have these decimals."""
+    feeds = "".join(
+        f'[[feeds]]\ntoken = "{stage.deployment.listed(feed.token).address}"\n'
+        f'address = "{feed.address}"\nheartbeat_seconds = 3600\ndecimals = {decimals}\n'
+        for feed in stage.deployment.feeds
+    )
+    tokens = ", ".join(f'"{token.address}"' for token in stage.deployment.tokens)
+    pools = ", ".join(f'"{pool.address}"' for pool in stage.deployment.pools)
+    weth = stage.deployment.uniswap["WETH9"]
+    path = tmp_path / "chain.toml"
+    path.write_text(f'wrapped_native = "{weth}"\ntokens = [{tokens}]\npools = [{pools}]\n{feeds}')
+    return path
+
+
+def test_feed_of_other_decimals(stage: Stage, cli: Cli, tmp_path: Path, unchanged: None) -> None:
+    ran = cli(
+        "--deployment", "new.json", "deploy", "--chain", chain_file(stage, tmp_path, 18), *OWNER
+    )
+    assert "it has 8 decimals, not 18): name the right feed" in ran.sentence
+    assert ran.code == 16
+    assert not Path("new.json").exists()
+
+
+def test_feed_or_token_that_is_none(
+    stage: Stage, cli: Cli, tmp_path: Path, unchanged: None
+) -> None:
+    path = chain_file(stage, tmp_path, 8)
+    good = path.read_text()
+    for wrong, name in (
+        (stage.deployment.feeds[0].address, "AggregatorV3Interface"),
+        (stage.deployment.tokens[1].address, "IERC20Metadata"),
+        (stage.deployment.pools[0].address, "UniswapV3Pool"),
+    ):
+        path.write_text(good.replace(wrong, Actor.KEEPER.address))
+        ran = cli("--deployment", "new.json", "deploy", "--chain", path, *OWNER)
+        assert f"No {name} is deployed at {Actor.KEEPER.address}" in ran.sentence
+        assert ran.code == 10
+
+
+def test_second_system_by_accident(cli: Cli, unchanged: None) -> None:
+    ran = cli("deploy", *OWNER)
+    assert "names a system already" in ran.sentence
+    assert ran.code == 16
+
+
+# And all of it right
+
+
+def test_right_input_goes_all_the_way(
+    stage: Stage, cli: Cli, pockets: None, spec: Callable[..., Path], tmp_path: Path
+) -> None:
+    """A system, a vault, money in, a broken band, a rebalance, money out: every step by command."""
+    new = tmp_path / "new.json"
+    roles = ("--keeper", Actor.KEEPER.address, "--curator", Actor.CURATOR.address)
+    deployed = cli(
+        "--deployment", new, "deploy", "--chain", chain_file(stage, tmp_path, 8), *roles, *OWNER
+    )
+    assert (deployed.code, deployed.err) == (0, "")
+
+    def on(*arguments: object) -> Ran:
+        ran = cli("--deployment", new, *arguments)
+        assert ran.code == 0, ran.err
+        return ran
+
+    made = on("vault", "create", "--spec", spec(), "--json", *OWNER).json
+    assert Deployment.load(new).vaults == (made["vault"],)
+    zapped = on("vault", "deposit", "--token", "USDC", "--amount", "500", "--json", *DEPOSITOR)
+    assert int(zapped.json["shares"]) > 400 * E18
+    weights = ("WETH=55%", "WBTC=25%", "USDC=0.2")
+    options = [part for weight in weights for part in ("--target", weight)]
+    assert on("vault", "set-targets", *options, "--json", *CURATOR).json["in_force"] is True
+
+    planned = on("plan", "--json", *KEEPER).json
+    assert planned["reason"] == "DryRun"
+    assert on("vault", "status", "--json").json["reason"] == "BandBroken"
+    dry = on("keeper", "run", "--once", "--dry-run", "--json", *KEEPER).json
+    assert dry["plan"] == planned["plan"]
+    done = on("keeper", "run", "--once", "--json", *KEEPER).json
+    assert done["reason"] == "Rebalanced"
+    assert done["plan"]["sales_raw"] == planned["plan"]["sales_raw"]
+    status = on("vault", "status", "--json").json
+    assert (status["reason"], status["epoch"]) == ("InBand", "1")
+
+    got = on("vault", "withdraw", "--all", "--token", "ETH", "--json", *DEPOSITOR).json
+    assert int(got["amount_raw"]) >= int(got["expected_raw"]) > 0
+    assert on("vault", "status").out.count("WETH") >= 1
+
+
+def test_right_input_is_told_to_people_too(cli: Cli, pockets: None) -> None:
+    """The same without --json: tables and sentences that name what moved."""
+    assert "InBand" in cli("vault", "status").out
+    assert "Minted 10 shares for" in cli("vault", "deposit", "--shares", "10", *DEPOSITOR).out
+    zapped = cli("vault", "deposit", "--token", "ETH", "--amount", "0.1", *DEPOSITOR).out
+    assert "for 0.1 ETH" in zapped
+    assert "ETH, " in cli("vault", "withdraw", "--shares", "5", *DEPOSITOR).out
+    options = ("--target", "WETH=0.5", "--target", "WBTC=0.3", "--target", "USDC=20%")
+    assert "in force" in cli("vault", "set-targets", *options, *CURATOR).out
+    planned = cli("plan", *KEEPER).out
+    for said in ("DryRun", "Trades", "Route", "pool fees", "price impact", "gas"):
+        assert said in planned
+    ran = cli("keeper", "run", "--once", *KEEPER)
+    assert "event=decided" in ran.err
+    assert "reason=Rebalanced" in ran.err
+    assert cli("doctor").code == 0
+
+
+# A node that dies
+
+
+@pytest.fixture
+def doomed() -> Iterator[tuple[Node, Stage]]:
+    """A node of its own, on which a band is broken."""
+    prices_e8 = {"ETH/USD": 2_000 * 10**8, "BTC/USD": 30_000 * 10**8, "USDC/USD": 10**8}
+    with Node.start(NodeSettings()) as node, node.rpc(timeout_s=60) as rpc:
+        stage = build_stage(LocalChain(rpc), prices_e8)
+        stage.market.step(prices_e8 | UP_10_PERCENT, stage.chain.now() + 60)
+        yield node, stage
+
+
+def dies_at(monkeypatch: pytest.MonkeyPatch, node: Node, method: str, *, after: bool) -> None:
+    """Kill the node when it is asked this, before or after it answers."""
+    settle = Rpc.batch_settled
+
+    def killing(self: Rpc, calls: Any) -> list[Any]:
+        asked = any(name == method for name, _ in calls)
+        if asked and not after:
+            node.kill()
+        answers = settle(self, calls)
+        if asked and after:
+            node.kill()
+        return answers
+
+    monkeypatch.setattr(Rpc, "batch_settled", killing)
+
+
+@pytest.mark.parametrize(
+    ("method", "after", "states"),
+    [
+        ("eth_getBlockByNumber", False, []),
+        ("eth_gasPrice", False, []),
+        ("eth_estimateGas", False, []),
+        ("eth_estimateGas", True, []),
+        ("eth_sendRawTransaction", False, [State.SIGNED]),
+        ("eth_sendRawTransaction", True, [State.SENT]),
+    ],
+)
+def test_node_killed_in_mid_tick_leaves_a_journal_that_says_how_far_it_came(
+    doomed: tuple[Node, Stage],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    after: bool,
+    states: list[State],
+) -> None:
+    node, stage = doomed
+    with Outbox(tmp_path / "outbox.sqlite") as outbox:
+        keeper = Keeper(
+            stage.chain.rpc,
+            stage.system,
+            stage.vault,
+            [pool.address for pool in stage.deployment.pools],
+            [Token(t.address, t.symbol, t.decimals) for t in stage.deployment.tokens],
+            31337,
+            devnet_signer(Actor.KEEPER),
+            outbox,
+            KeeperOptions(fee_cap_wei=10**13, receipt_seconds=1),
+        )
+        keeper.start()
+        dies_at(monkeypatch, node, method, after=after)
+        with pytest.raises(RpcUnreachable):
+            keeper.tick()
+        assert [attempt.state for attempt in outbox.attempts(31337)] == states
+
+
+def test_node_killed_in_mid_tick_ends_the_command_with_a_sentence(
+    doomed: tuple[Node, Stage],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    node, stage = doomed
+    file = tmp_path / "deployment.json"
+    stage.deployment.save(file)
+    dies_at(monkeypatch, node, "eth_estimateGas", after=False)
+    monkeypatch.setenv("REBALANCER_KEEPER__MAX_FAILURES_IN_A_ROW", "3")
+    ran = run(
+        capsys,
+        *("--rpc-url", node.url, "--deployment", file),
+        *("keeper", "run", "--poll-seconds", "0.01", *KEEPER),
+    )
+    assert ran.code == 22
+    assert ran.err.splitlines()[-1].startswith("error: The keeper stopped after 3 failed ticks")
+    assert ran.err.count("event=tick_failed") == 3
+    with Outbox(tmp_path / ".rebalancer" / "outbox.sqlite") as outbox:
+        assert outbox.attempts(31337) == []
+
+
+def test_node_killed_during_a_deposit_ends_the_command_with_a_sentence(
+    doomed: tuple[Node, Stage],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    node, stage = doomed
+    file = tmp_path / "deployment.json"
+    stage.deployment.save(file)
+    dies_at(monkeypatch, node, "eth_sendRawTransaction", after=False)
+    ran = run(
+        capsys,
+        *("--rpc-url", node.url, "--deployment", file),
+        *("vault", "deposit", "--token", "ETH", "--amount", "1", *DEPOSITOR),
+    )
+    assert ran.code == 10
+    assert "may or may not have been sent" in ran.sentence
+    assert "look for it on the chain before trying again" in ran.sentence
