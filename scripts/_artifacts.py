@@ -83,6 +83,10 @@ def _ours() -> Iterator[tuple[str, Artifact]]:
             for profiles in versions.values():
                 if "default" in profiles:
                     compiled = json.loads((OUT / profiles["default"]["path"]).read_text())
+                    if "bytecode" not in compiled:  # what `forge lint` leaves when run by hand
+                        sys.exit(
+                            f"out/ holds {name} without its code; run `forge clean` and again."
+                        )
                     yield (
                         name,
                         _artifact(compiled, compiled["bytecode"], compiled["deployedBytecode"]),

@@ -222,16 +222,19 @@ class Node:
 
 
 def find_program(name: str) -> Path:
-    """Where a Node program is: node_modules/.bin of the checkout or of here, else PATH.
+    """Where a node's program is: what `make setup` put into the checkout or here, else PATH.
+
+    Foundry's own programs in .build/bin come before npm's wrappers, which exit 0 whatever happened.
 
     Raises:
         NodeBinaryMissing: nowhere.
     """
     checkout = Path(__file__).resolve().parent.parent.parent
     for folder in (checkout, Path.cwd()):
-        program = folder / "node_modules" / ".bin" / name
-        if os.access(program, os.X_OK):
-            return program
+        for place in (Path(".build", "bin"), Path("node_modules", ".bin")):
+            program = folder / place / name
+            if os.access(program, os.X_OK):
+                return program
     found = shutil.which(name)
     if found is None:
         raise NodeBinaryMissing(name)
