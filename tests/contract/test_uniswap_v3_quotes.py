@@ -183,7 +183,8 @@ def swap(market: Market, executor: Contract, pool: UniswapV3Pool, down: bool, am
     before = token_out.call(chain.rpc, "balanceOf", trader)
     chain.transact(token_in, "mint", executor.address, amount)
     hop = PoolHop(0, token_in.address, pool.address, zero_for_one=down, to_caller=True)
-    chain.transact(executor, "executeRoute", encode([hop]), sender=trader)
+    # A walk over all prices reads some 7,000 words of the bitmap.
+    chain.transact(executor, "executeRoute", encode([hop]), sender=trader, gas=100_000_000)
     return int(token_out.call(chain.rpc, "balanceOf", trader)) - int(before)
 
 
@@ -209,6 +210,43 @@ def test_random_pool_quotes_and_moves_as_the_contract(market: Market, seed: int)
         check_state(market.chain, after)
         pool = after
     check_quotes(market, pool, rng)
+
+
+@pytest.mark.parametrize(
+    ("tier", "liquidity", "tick"),
+    [
+        ((100, 1), 10**15, 0),
+        ((2_500, 16_383), 1 << 120, 850_000),
+        ((2_500, 16_383), 1 << 120, -850_000),
+    ],
+    ids=["last-ticks", "wide-high", "wide-low"],
+)
+def test_pool_over_all_prices_quotes_and_ends_as_the_contract(
+    market: Market, tier: tuple[int, int], liquidity: int, tick: int
+) -> None:
+    """To the very last ticks, and over steps so wide that the contract's own products overflow."""
+    if not market.chain.is_anvil and tier[1] < 60:
+        pytest.skip(SLOW_ON_HARDHAT)
+    end = MAX_TICK // tier[1] * tier[1]
+    profile = TickProfile(
+        *tier, (Tick(-end, liquidity, liquidity), Tick(end, liquidity, -liquidity))
+    )
+    start = UniswapV3Pool(
+        "0x" + "0" * 40, *token_pair(market.chain), profile, sqrt_at_tick(tick) + 1, tick, liquidity
+    )
+    pool = rebuild(market, start)
+    executor = market.chain.deploy("RouteExecutor")
+    rng = random.Random(tick)
+    check_quotes(market, pool, rng)
+
+    for down in (True, False):
+        token_in, token_out = (t.address for t in (pool.tokens if down else pool.tokens[::-1]))
+        for part in (2, 1):
+            amount = most(pool, token_in, token_out)[0] // part
+            expected, after = pool.swapped(token_in, token_out, amount)
+            assert swap(market, executor, pool, down, amount) == expected
+            check_state(market.chain, after)
+            pool = after
 
 
 @pytest.mark.parametrize("down", [True, False], ids=["down", "up"])

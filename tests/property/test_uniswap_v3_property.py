@@ -33,7 +33,7 @@ TOKEN1 = Token("0x" + "00" * 19 + "0b", "BBB", 6)
 
 amounts = st.one_of(
     st.integers(1, 10),
-    st.integers(0, 120).flatmap(lambda bits: st.integers(1 << bits, (2 << bits) - 1)),
+    st.integers(0, 190).flatmap(lambda bits: st.integers(1 << bits, (2 << bits) - 1)),
 )
 
 
@@ -41,7 +41,9 @@ amounts = st.one_of(
 def pools(draw: st.DrawFn, min_bits: int = 0) -> UniswapV3Pool:
     """One to six overlapping or separate positions around, above or below the price."""
     fee_pips, spacing = draw(
-        st.sampled_from([(100, 1), (500, 10), (3_000, 60), (10_000, 200), (0, 60), (999_999, 60)])
+        st.sampled_from(
+            [(100, 1), (500, 10), (3_000, 60), (10_000, 200), (0, 60), (999_999, 60), (500, 16_383)]
+        )
     )
     end = MAX_TICK // spacing
     center = draw(st.integers(-end, end))
@@ -49,7 +51,7 @@ def pools(draw: st.DrawFn, min_bits: int = 0) -> UniswapV3Pool:
     near = st.integers(max(center - reach, -end), min(center + reach, end))
     moves: dict[int, tuple[int, int]] = {}
     for _ in range(draw(st.integers(1, 6))):
-        bits = draw(st.integers(min_bits, 110))
+        bits = draw(st.integers(min_bits, 120))
         liquidity = draw(st.integers(1 << bits, (2 << bits) - 1))
         low, high = sorted((draw(near), draw(near)))
         if low == high:

@@ -173,9 +173,16 @@ def test_plan_for_one_surplus_fills_both_deficits_by_their_worth() -> None:
 
 
 def test_plan_is_what_its_legs_add_up_to() -> None:
-    plan = planned()
+    shallow = (
+        make_pool(BITCOIN, ETHER, 1, depth_usd=2 * 10**6),
+        make_pool(DOLLAR, ETHER, 2),
+        make_pool(BITCOIN, DOLLAR, 3),
+    )
+    plan = planned(pools=shallow)
     sold = sum(split.amount_in_raw for split in plan.splits)
-    by_pool: dict[str, Pool] = {pool.address: pool for pool in POOLS}
+    by_pool: dict[str, Pool] = {pool.address: pool for pool in shallow}
+    used = [leg.pool.address for split in plan.splits for leg in split.legs]
+    assert len(used) > len(set(used)), "no pool serves two trades"
 
     assert plan.sales_raw == (sold, 0, 0)
     for split in plan.splits:

@@ -264,24 +264,40 @@ def test_quote_in_a_pool_without_liquidity_is_exhausted() -> None:
     assert empty.segments(A, B) == []
 
 
+def whole_range(sqrt_x96: int, tick: int) -> UniswapV3Pool:
+    """Liquidity up to the very last ticks, which only a spacing of 1 has."""
+    ticks = {str(MIN_TICK): [1, 1, 0], str(MAX_TICK): [1, -1, 0]}
+    return load(
+        snapshot(sqrt_price_x96=sqrt_x96, tick=tick, tick_spacing=1, liquidity=1, tick_data=ticks)
+    )
+
+
 @pytest.mark.parametrize("at_end", [MIN_SQRT_X96, MAX_SQRT_X96 - 1])
 def test_quote_from_an_end_of_the_range_is_exhausted_beyond_it(at_end: int) -> None:
     """The price can be at the very end, from where the contract swaps only back."""
-    ticks = {str(MIN_TICK): [1, 1, 0], str(MAX_TICK): [1, -1, 0]}
-    ended = load(
-        snapshot(
-            sqrt_price_x96=at_end,
-            tick=tick_at_sqrt(at_end),
-            tick_spacing=1,
-            liquidity=1,
-            tick_data=ticks,
-        )
-    )
+    ended = whole_range(at_end, tick_at_sqrt(at_end))
     beyond = (A, B) if at_end == MIN_SQRT_X96 else (B, A)
     with pytest.raises(LiquidityExhausted) as refusal:
         ended.quote_in(*beyond, 10**40)
     assert refusal.value.possible_raw == 0
     assert ended.quote_in(*beyond[::-1], 10**18) > 0
+
+
+@pytest.mark.parametrize(
+    ("way", "end_x96", "end_tick"),
+    [((A, B), MIN_SQRT_X96 + 1, MIN_TICK), ((B, A), MAX_SQRT_X96 - 1, MAX_TICK - 1)],
+    ids=["down", "up"],
+)
+def test_swap_to_an_end_of_the_range_stops_before_its_tick(
+    way: tuple[str, str], end_x96: int, end_tick: int
+) -> None:
+    pool = whole_range(Q96, 0)
+    possible, _ = pool.flow_to(*way, 0.0)
+    _, ended = pool.swapped(*way, possible)
+
+    assert (ended.sqrt_price_x96, ended.tick, ended.liquidity) == (end_x96, end_tick, 1)
+    with pytest.raises(LiquidityExhausted):
+        ended.quote_in(*way, 1)
 
 
 def test_quote_in_by_hand(pool: UniswapV3Pool) -> None:
