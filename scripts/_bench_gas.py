@@ -53,7 +53,6 @@ FIGURES = ("rebalance", "mint_in_kind", "redeem_in_kind", "zap_in")
 """The rows of the design's table."""
 
 _GENESIS_AT = 1_700_000_000
-_BLOCK_SECONDS = 12
 _DAY_SECONDS = 86_400
 _FAR_FUTURE = 2**40
 
@@ -163,7 +162,7 @@ class _Bench:
         names = ("owner", "keeper", "holder", "other", "issuer")
         actors = (_Sender(chain, account) for account in chain.accounts)
         self.actors = dict(zip(names, actors, strict=False))
-        chain.rpc.call("anvil_setBlockTimestampInterval", _BLOCK_SECONDS)
+        chain.run_steadily()
 
         # First of all, from an account that does nothing else: addresses that no change of ours moves.
         self.coins = tuple(self._issue(i) for i in range(most_assets))

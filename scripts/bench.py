@@ -1,8 +1,9 @@
 """Measures gas, code size and speed, prints tables and writes the same figures under .bench/.
 
 gas.json holds the four figures of the design's table, gas-detail.json their variants, the floors
-below them and where the gas went; size.json holds the bytes of every contract. What was not measured is
-absent. `--write-snapshot` also replaces the committed figures that tests/contract/test_gas.py compares with.
+below them and where the gas went; size.json holds the bytes of every contract, keeper.json the times of a
+tick and its parts. What was not measured is absent. `--write-snapshot` measures gas and size alone and
+replaces the committed figures that tests/contract/test_gas.py compares with.
 """
 
 from __future__ import annotations
@@ -10,17 +11,32 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 from rich.table import Table
 
+from scripts import _bench_keeper as keeper
 from scripts import _bench_snapshot as snapshot
 from scripts._bench_gas import FIGURES, SIZES, Figure, measure
+from scripts._bench_trace import Spent
 
 _FOLDER = snapshot.ROOT / ".bench"
+
+_SHARED = snapshot.ROOT.parent / "shared" / "data"
+_TAPE = _SHARED / "chainlink"
+_POOL = _SHARED / "mainnet-24407242" / "uniswap_v3_wbtc_weth_3000.json"
+
+_TIMES: Mapping[str, str] = {
+    "lens_eth_call": "the bare eth_call of the lens that a tick begins with",
+    "tick_in_band": "block, snapshot, decision: nothing to do",
+    "tick_out_of_band_dry_run": "and pools, plan, prediction, gas estimate; nothing sent",
+    "tick_that_rebalances": "and journal, signature, transaction, receipt, verified books",
+    "plan": "plan_rebalance alone, on what such a tick reads",
+    "quote": "quote_in of a Uniswap V3 pool from its snapshot",
+    "quote_by_quoter_v2_eth_call": "the same quote asked of QuoterV2 on Anvil",
+}
 
 _GOALS: Mapping[str, tuple[int, int, int]] = {
     "rebalance": (200_000, 230_000, 300_000),
@@ -68,8 +84,13 @@ _console = Console()
 @click.option(
     "--write-snapshot", is_flag=True, help="Replace the committed figures in tests/vectors."
 )
-def main(*, write_snapshot: bool) -> None:
-    """Measure gas and code size into .bench/."""
+@click.option(
+    "--full-tape",
+    is_flag=True,
+    help="Also play the whole real tape of ../shared/data, which takes minutes.",
+)
+def main(*, write_snapshot: bool, full_tape: bool) -> None:
+    """Measure gas, code size and the keeper's speed into .bench/."""
     _FOLDER.mkdir(exist_ok=True)
     with _console.status("measuring gas"):
         figures = measure(explain=not write_snapshot)
@@ -98,6 +119,28 @@ def main(*, write_snapshot: bool) -> None:
             *snapshot.changes("bytes", snapshot.read(snapshot.SIZE), sizes),
         ]:
             _console.print(f"[yellow]{change}[/]")
+        _keeper(full_tape=full_tape)
+
+
+def _keeper(*, full_tape: bool) -> None:
+    """Times of the keeper, and of a whole tape if asked for and there is one."""
+    with _console.status("timing the keeper"):
+        times = keeper.measure()
+    found: dict[str, Any] = {
+        name: {"samples": t.samples, "median_ms": t.median_s * 1e3, "p95_ms": t.p95_s * 1e3}
+        for name, t in times.items()
+    }
+    _console.print(_time_table(times))
+    if full_tape and all(path.exists() for path in (_TAPE, _POOL)):
+        found["full_tape"] = keeper.full_tape(_TAPE, _POOL)
+        _console.print(
+            "full tape: {seconds:,.0f} s, {ticks:,} ticks, {rebalances} rebalances".format(
+                **found["full_tape"]
+            )
+        )
+    elif full_tape:
+        _console.print(f"[yellow]The full tape was not played: {_TAPE} or {_POOL} is missing.[/]")
+    _save("keeper.json", found)
 
 
 def flat(figures: Mapping[str, Mapping[int, Figure]]) -> dict[str, int]:
@@ -130,7 +173,7 @@ def _gas_table(name: str, figures: Mapping[str, Mapping[int, Figure]]) -> Table:
 
 
 def _explain_missed(name: str, figures: Mapping[int, Figure]) -> None:
-    """Where the gas goes, beside the size at which the goal is missed by most."""
+    """By how much goals are missed, and where the gas goes at the largest size that misses."""
     missed = {
         n: figures[n].gas - goal
         for n, goal in zip(SIZES, _GOALS[name], strict=True)
@@ -145,7 +188,7 @@ def _explain_missed(name: str, figures: Mapping[int, Figure]) -> None:
         _console.print(_spent_table(f"where {name} with {max(missed)} assets goes", spent))
 
 
-def _spent_table(title: str, spent: Sequence[Any]) -> Table:
+def _spent_table(title: str, spent: Sequence[Spent]) -> Table:
     by_contract: dict[str, Counter[str]] = {}
     kinds: Counter[str] = Counter()
     for row in spent:
@@ -176,6 +219,18 @@ def _size_table(sizes: Mapping[str, int]) -> Table:
     return table
 
 
+def _time_table(times: Mapping[str, keeper.Times]) -> Table:
+    table = Table(
+        "", "median ms", "p95 ms", "samples", "what", title="keeper", title_justify="left"
+    )
+    for column in table.columns[1:4]:
+        column.justify = "right"
+    for name, t in times.items():
+        cells = (f"{t.median_s * 1e3:,.3f}", f"{t.p95_s * 1e3:,.3f}", f"{t.samples:,}")
+        table.add_row(name, *cells, _TIMES[name])
+    return table
+
+
 def _details(figures: Mapping[str, Mapping[int, Figure]]) -> dict[str, Any]:
     return {
         "scenarios": dict(_SCENARIOS),
@@ -197,7 +252,7 @@ def _details(figures: Mapping[str, Mapping[int, Figure]]) -> dict[str, Any]:
 
 
 def _save(name: str, content: Any) -> None:
-    Path(_FOLDER / name).write_text(json.dumps(content, indent=2) + "\n")
+    (_FOLDER / name).write_text(json.dumps(content, indent=2) + "\n")
 
 
 if __name__ == "__main__":
