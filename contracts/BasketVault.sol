@@ -450,12 +450,7 @@ contract BasketVault is IBasketVault, ERC20Permit, AccessManaged, ReentrancyGuar
 
     /// @inheritdoc IBasketVault
     function collectFee() external nonReentrant returns (uint256 shares) {
-        _accrueFee();
-        shares = _fee.pendingShares;
-        if (shares == 0) return 0;
-        _fee.pendingShares = 0;
-        _mint(feeRecipient, shares);
-        emit FeeCollected(feeRecipient, shares);
+        return _collectFee();
     }
 
     /* VIEWS */
@@ -585,10 +580,21 @@ contract BasketVault is IBasketVault, ERC20Permit, AccessManaged, ReentrancyGuar
     function _setFee(uint256 feeBps, address recipient) private {
         if (feeBps > MAX_FEE_BPS) revert FeeOutOfRange(feeBps, MAX_FEE_BPS);
         if (recipient == address(0)) revert BadFeeRecipient(recipient);
-        _accrueFee();
+        _collectFee(); // what was earned belongs to whom it was earned for
+        _fee.accruedAt = uint40(block.timestamp);
         _fee.feeBps = uint16(feeBps);
         feeRecipient = recipient;
-        emit FeeSet(feeBps, recipient, _fee.pendingShares);
+        emit FeeSet(feeBps, recipient);
+    }
+
+    /// @dev Mints what the fee has earned. Earning less than a share changes nothing, so that it is not lost.
+    function _collectFee() private returns (uint256 shares) {
+        shares = _pendingFee();
+        if (shares == 0) return 0;
+        _fee.pendingShares = 0;
+        _fee.accruedAt = uint40(block.timestamp);
+        _mint(feeRecipient, shares);
+        emit FeeCollected(feeRecipient, shares);
     }
 
     function _setConfig(Config memory c) private {

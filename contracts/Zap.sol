@@ -25,7 +25,8 @@ interface IWETH is IERC20 {
 /// WE ASSUME, OR THE CALLER'S OWN DEPOSIT IS AT RISK: the vault named is a real one (see VaultFactory.isVault) and `minShares` or
 /// `minAmountOut` is what the caller can live with; the route is not checked in any other way.
 ///
-/// LEFTOVERS. Everything that was not needed goes back: of a deposit to the caller, of a withdrawal to its receiver.
+/// LEFTOVERS. Everything that was not needed goes back: of a deposit to the caller, of a withdrawal to its receiver. A route that goes
+/// through a token outside the basket must spend all of it (an amount of 0 does): what it leaves of such a token is lost.
 contract Zap is ReentrancyGuardTransient {
     using SafeERC20 for IERC20;
 

@@ -121,7 +121,7 @@ interface IBasketVault is IERC20 {
 
     event Initialized(string name, string symbol);
     event ConfigSet(Config config);
-    event FeeSet(uint256 feeBps, address indexed recipient, uint256 pendingShares);
+    event FeeSet(uint256 feeBps, address indexed recipient);
     event MintedInKind(address indexed caller, address indexed receiver, uint256 shares, uint256[] amounts);
     event RedeemedInKind(
         address indexed caller, address indexed receiver, address indexed owner, uint256 shares, uint256[] amounts
@@ -169,7 +169,7 @@ interface IBasketVault is IERC20 {
     /// @notice Replaces the oracle. Restricted. Refused if any asset has no sound price there.
     function setOracle(IOracleHub oracle) external;
 
-    /// @notice Sets the streaming fee, after booking what the old one earned. Restricted.
+    /// @notice Sets the streaming fee, after minting what the old one earned to the old recipient. Restricted.
     function setFee(uint256 feeBps, address recipient) external;
 
     /// @notice Lets rebalances run again. Restricted.

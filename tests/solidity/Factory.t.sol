@@ -203,7 +203,7 @@ contract FactoryTest is Base {
         vm.expectEmit(foretold);
         emit IBasketVault.ConfigSet(p.config);
         vm.expectEmit(foretold);
-        emit IBasketVault.FeeSet(100, treasury, 0);
+        emit IBasketVault.FeeSet(100, treasury);
         vm.expectEmit(foretold);
         emit IBasketVault.MintedInKind(address(factory), alice, INITIAL_SHARES, p.seedAmounts);
         vm.expectEmit(address(factory));
