@@ -221,9 +221,6 @@ class _Bench:
         """What happens inside never happened."""
         before = self.chain.snapshot()
         yield
-        # Anvil takes what it mined out of its pool a moment later, and with it what has the same nonce by then.
-        while self.chain.rpc.call("txpool_status")["pending"] != "0x0":
-            continue
         self.chain.revert(before)
 
     def give(self, coin: _Coin, account: str) -> None:

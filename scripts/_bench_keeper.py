@@ -132,9 +132,6 @@ class _Bench:
                 outbox.close()
                 if decision.reason is not Reason.REBALANCED:
                     raise AssertionError(f"the scenario must rebalance, but {decision.text}")
-                # Anvil takes what it mined out of its pool a moment later, and with it what has the same nonce by then.
-                while self.chain.rpc.call("txpool_status")["pending"] != "0x0":
-                    continue
                 self.chain.revert(before)
         return Times.of(seconds)
 

@@ -23,6 +23,8 @@ from rebalancer.errors import BalanceNotFound, RpcRejected
 __all__ = ["LocalChain"]
 
 _GAS = 30_000_000
+_POOL_SECONDS = 2.0
+_POOL_POLL_SECONDS = 0.001
 _RECEIPT_SECONDS = 30.0
 _BALANCE_SLOTS = 64  # USDC keeps its balances in slot 9; proxies that inherit much, further down
 
@@ -167,6 +169,14 @@ class LocalChain:
 
     def revert(self, snapshot: str) -> None:
         """Go back to a snapshot, which is thereby used up with all that came after it."""
+        if self.is_anvil:
+            # Anvil takes mined transactions out of its pool a moment after it has mined them; if that comes after the
+            # revert, it takes the next transaction of the same nonce instead.
+            deadline = time.monotonic() + _POOL_SECONDS
+            while self.rpc.call("txpool_status")["pending"] != "0x0":
+                if time.monotonic() > deadline:
+                    break  # somebody's transaction really waits; that is for them to know
+                time.sleep(_POOL_POLL_SECONDS)
         if not self.rpc.call("evm_revert", snapshot):
             raise RpcRejected("evm_revert", 0, f"there is no snapshot {snapshot}")
 
