@@ -7,6 +7,7 @@ elsewhere; both know the `hardhat_` and `evm_` methods used.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
