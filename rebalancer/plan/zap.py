@@ -214,21 +214,22 @@ class _Buyer:
         Raises:
             NoRoute: the pools cannot give that much.
         """
-        last: Split | None = self._alone[asset]
+        last = self._alone[asset]
         enough: Split | None = None
         for _ in range(_MOST_TRIES):
-            if last is None or not last.amount_out_raw:
+            if not last.amount_out_raw:
                 break
             # {token} = {asset} * {token} / {asset}, at the average price of the last try.
             amount_raw = mul_div_up(needed_raw, last.amount_in_raw, last.amount_out_raw)
-            last = self._sell(pools, asset, amount_raw)
-            if last is None:
+            found = self._sell(pools, asset, amount_raw)
+            if found is None:
                 break
-            over_raw = last.amount_out_raw - needed_raw
+            over_raw = found.amount_out_raw - needed_raw
             if over_raw >= 0 and (enough is None or amount_raw < enough.amount_in_raw):
-                enough = last
+                enough = found
             if 0 <= over_raw * _PRECISION <= needed_raw:
                 break
+            last = found
         if enough is None:
             raise NoRoute(self.token, self.books.tokens[asset], self.amount_raw)
         return _trimmed(enough, needed_raw)
@@ -266,21 +267,30 @@ def _affordable(buyer: _Buyer) -> int:
         return most
     while buyer.left_raw(most) >= 0:
         most *= 2  # a split of a part can be better than its part of the split of all
-    root = brentq(
-        lambda shares: float(buyer.left_raw(int(shares))),
-        0.0,
-        float(most),
-        xtol=most / _PRECISION,
-        rtol=1 / _PRECISION,
-    )
+    near = _root(buyer, 0.0, float(most), _HEADROOM)
+    # Where the pools run dry before the money does, what they would still give is not worth its price.
+    buyer.purchases(int(near * (1 + 2 / _HEADROOM)))
+    low, high = near * (1 - 2 / _HEADROOM), near * (1 + 2 / _HEADROOM)
+    if not buyer.left_raw(int(low)) > 0 > buyer.left_raw(int(high)):
+        low, high = 0.0, float(most)
     # The root is near the edge on either side of it, and the edge may be a step.
-    shares, back = int(root), 1
+    shares, back = int(_root(buyer, low, high, _PRECISION)), 1
     while buyer.left_raw(shares) < 0:
         shares = max(0, shares - back)
         back = max(2 * back, most // _PRECISION)
-    # Where the pools run dry before the money does, what they would still give is not worth its price.
-    buyer.purchases(shares + shares // _HEADROOM)
     return shares
+
+
+def _root(buyer: _Buyer, low: float, high: float, precision: int) -> float:
+    """About the shares that cost just the amount, which lie between these, to one part in `precision`."""
+    found = brentq(
+        lambda shares: float(buyer.left_raw(int(shares))),
+        low,
+        high,
+        xtol=high / precision,
+        rtol=1 / precision,
+    )
+    return float(found)
 
 
 def _trimmed(split: Split, needed_raw: int) -> Split:

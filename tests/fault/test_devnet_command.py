@@ -1,0 +1,122 @@
+"""`rebalancer devnet` and `rebalancer keeper run` as processes: ready when they say so, gone when they are told."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rebalancer.chain.deployment import Deployment
+from rebalancer.chain.rpc import Rpc
+from rebalancer.chain.snapshot import read_block
+from rebalancer.devnet.node import Node, NodeSettings
+from rebalancer.devnet.stage import Actor
+from rebalancer.errors import RpcUnreachable
+from tests.commands import run
+
+SECONDS = 90
+
+
+@contextmanager
+def started(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A command under way, which is gone afterwards in any case."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("REBALANCER_")}
+    with subprocess.Popen(
+        [sys.executable, "-m", "rebalancer", *arguments],
+        cwd=folder,
+        env=clean,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def first_object(process: subprocess.Popen[str]) -> Any:
+    """The JSON object that tells that a devnet is ready."""
+    text = ""
+    assert process.stdout is not None
+    while not text.endswith("}\n") or text.count("{") != text.count("}"):
+        line = process.stdout.readline()
+        assert line, process.stderr and process.stderr.read()
+        text += line
+    return json.loads(text)
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """Ends a command as Ctrl-C does; its exit code, and what it told."""
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=SECONDS)
+    return process.returncode, told
+
+
+def test_devnet_is_ready_when_it_says_so_and_gone_after_ctrl_c(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with started(tmp_path, "devnet", "--port", "0", "--speed", "0", "--days", "1", "--json") as net:
+        ready = first_object(net)
+        file = tmp_path / "deployment.json"
+        assert Deployment.load(file).rpc_url == ready["rpc_url"]
+        assert set(ready["accounts"]) == {actor.name.lower() for actor in Actor}
+        where = ("--rpc-url", ready["rpc_url"], "--deployment", file)
+        assert run(capsys, *where, "vault", "status", "--json").json["reason"] == "InBand"
+        paid = ("--token", "USDC", "--amount", "1000000", "--account", Actor.DEPOSITOR.value)
+        assert run(capsys, *where, "vault", "deposit", *paid).code == 0
+
+        code, told = ended(net)
+        assert (code, "Traceback" in told) == (0, False)
+        with Rpc(ready["rpc_url"]) as rpc, pytest.raises(RpcUnreachable):
+            rpc.chain_id()
+
+
+def test_devnet_plays_its_tape_while_a_keeper_looks_on(tmp_path: Path) -> None:
+    tape = ("--speed", "20", "--days", "2", "--seed", "7")
+    with started(tmp_path, "devnet", "--port", "0", *tape, "--json") as net:
+        url = first_object(net)["rpc_url"]
+        with Rpc(url) as rpc:
+            before = read_block(rpc)
+            with started(
+                tmp_path, "--rpc-url", url, "keeper", "run", "--poll-seconds", "0.05", "--json"
+            ) as keeper:
+                assert keeper.stdout is not None
+                seen = [json.loads(keeper.stdout.readline())["block"]["number"] for _ in range(5)]
+                code, told = ended(keeper)
+            after = read_block(rpc)
+
+        assert len(set(seen)) == 5
+        assert (code, "event=stopping" in told) == (0, True)
+        assert after.timestamp > before.timestamp
+        assert ended(net)[0] == 0
+
+
+def test_devnet_on_a_port_in_use_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with Node.start(NodeSettings()) as node:
+        ran = run(capsys, "devnet", "--port", node.port, "--days", "1")
+    assert ran.code == 11
+    assert "choose another --port" in ran.err
+    assert not (tmp_path / "deployment.json").exists()
+
+
+def test_devnet_forks_a_live_chain_as_it_is(tmp_path: Path) -> None:
+    with Node.start(NodeSettings()) as origin, origin.rpc() as rpc:
+        rpc.call("hardhat_mine", hex(7))
+        with started(tmp_path, "devnet", "--port", "0", "--fork", origin.url, "--json") as net:
+            ready = first_object(net)
+            assert ready["chain_id"] == "31337"
+            with Rpc(ready["rpc_url"]) as forked:
+                assert read_block(forked).number == 7
+            assert ended(net)[0] == 0

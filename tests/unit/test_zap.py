@@ -1,0 +1,165 @@
+"""One token into shares and back, planned on paper: exact, close to the best, and refused where it cannot be."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rebalancer.devnet.market import USDC, WBTC, WETH
+from rebalancer.devnet.profile import opening_pools
+from rebalancer.errors import BadAmount, BadPlanInput, DepositTooSmall, NoRoute
+from rebalancer.plan.route import decode
+from rebalancer.plan.split import pools_after
+from rebalancer.plan.zap import Books, ZapIn, plan_zap_in, plan_zap_out
+from rebalancer.pools import Pool, Token
+from rebalancer.units import E18
+
+PRICES_E8 = {"ETH/USD": 2_000 * 10**8, "BTC/USD": 30_000 * 10**8, "USDC/USD": 10**8}
+POOLS: tuple[Pool, ...] = tuple(
+    replace(pool, address=f"0x{number:040x}")
+    for number, pool in enumerate(opening_pools(PRICES_E8), start=1)
+)
+TOKENS = (WETH.address, WBTC.address, USDC.address)
+BOOKS = Books(TOKENS, (100 * E18, 6_66666666, 100_000 * 10**6), 500_000 * E18)
+"""Half a million dollars, a dollar a share: 40 % WETH, 40 % WBTC, 20 % USDC."""
+
+
+def played(books: Books, found: ZapIn) -> int:
+    """What the Zap would mint: the route's swaps one after another, each by its pool's own quote."""
+    pools: tuple[Pool, ...] = POOLS
+    bought = dict.fromkeys(books.tokens, 0)
+    bought[found.token] = found.amount_raw - found.swapped_raw
+    held = {found.token: found.swapped_raw}
+    for hop in decode(found.route):
+        (pool,) = (one for one in pools if one.address == getattr(hop, "pool", ""))
+        (token_out,) = (t.address for t in pool.tokens if t.address != hop.token_in)
+        amount = hop.amount_in_raw or held[hop.token_in]
+        held[hop.token_in] -= amount
+        out, after = pool.swapped(hop.token_in, token_out, amount)
+        pools = tuple(after if one is pool else one for one in pools)
+        target = bought if hop.to_caller else held
+        target[token_out] = target.get(token_out, 0) + out
+    assert not any(held.values())
+    return books.most_shares([bought[token] for token in books.tokens])
+
+
+# Refusals
+
+
+def test_zap_in_of_nothing_or_into_nothing_is_refused() -> None:
+    with pytest.raises(BadAmount):
+        plan_zap_in(BOOKS, POOLS, USDC.address, 0)
+    empty = replace(BOOKS, held_raw=(0, 0, 0))
+    with pytest.raises(BadPlanInput, match="holds nothing"):
+        plan_zap_in(empty, POOLS, USDC.address, 10**6)
+
+
+def test_zap_in_of_less_than_a_unit_of_each_asset_is_refused() -> None:
+    with pytest.raises(DepositTooSmall) as caught:
+        plan_zap_in(BOOKS, POOLS, USDC.address, 100)
+    assert caught.value.amount_raw == 100
+
+
+def test_zap_in_where_no_pool_leads_is_refused() -> None:
+    stranger = "0x" + 40 * "9"
+    for pools, token in (((), USDC.address), (POOLS, stranger), (POOLS[:1], USDC.address)):
+        with pytest.raises(NoRoute):
+            plan_zap_in(BOOKS, pools, token, 10**9)
+
+
+def test_zap_in_of_more_than_the_pools_hold_is_refused_rather_than_half_returned() -> None:
+    with pytest.raises(NoRoute, match="ask for less"):
+        plan_zap_in(BOOKS, POOLS, USDC.address, 10**8 * 10**6)
+
+
+def test_zap_out_where_no_pool_leads_is_refused() -> None:
+    with pytest.raises(NoRoute):
+        plan_zap_out(TOKENS, (E18, 10**8, 10**6), POOLS[:1], USDC.address)
+
+
+# Success
+
+
+@settings(max_examples=40)
+@given(
+    token=st.sampled_from((WETH, WBTC, USDC)),
+    usd=st.integers(1, 2_000_000),
+    weights=st.tuples(*[st.integers(0, 100)] * 3).filter(any),
+)
+def test_zap_in_mints_what_the_route_yields_and_wastes_next_to_nothing(
+    token: Token, usd: int, weights: tuple[int, int, int]
+) -> None:
+    """ZAP-1: the promise is what the swaps give; ZAP-2: no more than its raw units is left over."""
+    unit_prices = (2_000, 30_000, 1)
+    decimals = (18, 8, 6)
+    held = tuple(
+        weight * 5_000 * 10**places // price
+        for weight, price, places in zip(weights, unit_prices, decimals, strict=True)
+    )
+    books = Books(TOKENS, held, 500_000 * E18)
+    at = TOKENS.index(token.address)
+    amount_raw = usd * 10 ** decimals[at] // unit_prices[at]
+    found = plan_zap_in(books, POOLS, TOKENS[at], amount_raw)
+
+    assert found.shares == played(books, found) > 0
+    spent = zip(found.minted_raw, found.left_raw, strict=True)
+    assert all(minted >= 0 and left >= 0 for minted, left in spent)
+    # What is left is at most what a raw unit of the coarsest asset, WBTC, is worth beside the others.
+    left_usd_e18 = (
+        sum(
+            left * price * E18 // 10**places
+            for left, price, places in zip(found.left_raw, unit_prices, decimals, strict=True)
+        )
+        + found.token_left_raw * unit_prices[at] * E18 // 10 ** decimals[at]
+    )
+    coarsest = max(sum(weights) * 5_000 * E18 // (held[1] or 10**18), 1)
+    assert left_usd_e18 <= 4 * coarsest + usd * E18 // 10**6
+
+
+def test_zap_in_of_a_token_that_is_no_asset_swaps_all_of_it() -> None:
+    books = Books(TOKENS[:2], (100 * E18, 6_66666666), 400_000 * E18)
+    found = plan_zap_in(books, POOLS, USDC.address, 250_000 * 10**6)
+    assert found.swapped_raw + found.token_left_raw == 250_000 * 10**6
+    assert found.token_left_raw < 10**4
+    assert 248_500 * E18 < found.shares < 250_000 * E18
+
+
+def test_zap_in_where_all_is_in_the_token_itself_swaps_nothing() -> None:
+    books = Books(TOKENS, (0, 0, 100_000 * 10**6), 100_000 * E18)
+    found = plan_zap_in(books, POOLS, USDC.address, 7 * 10**6)
+    assert (found.swapped_raw, found.route, found.splits) == (0, b"", ())
+    assert found.shares == 7 * E18
+    assert found.left_raw == (0, 0, 0)
+
+
+def test_zap_in_quotes_each_purchase_on_what_the_one_before_left() -> None:
+    """A deposit so large that it is split over all pools: purchases meet on the same ones."""
+    found = plan_zap_in(BOOKS, POOLS, USDC.address, 10_000_000 * 10**6)
+    used = [leg.pool.address for split in found.splits for leg in split.legs]
+    assert len(used) > len(set(used))
+    second = found.splits[1].legs
+    moved = {pool.address: pool for pool in pools_after(POOLS, found.splits[0].legs)}
+    assert all(leg.pool == moved[leg.pool.address] for leg in second)
+    assert found.shares == played(BOOKS, found)
+
+
+def test_zap_out_adds_up_to_what_is_kept_and_what_is_swapped() -> None:
+    amounts = (10 * E18, 10**8, 5_000 * 10**6)
+    found = plan_zap_out(TOKENS, amounts, POOLS, USDC.address)
+    assert [split.amount_in_raw for split in found.splits] == [10 * E18, 10**8]
+    swapped = sum(split.amount_out_raw for split in found.splits)
+    assert found.amount_out_raw == swapped + 5_000 * 10**6
+    assert 54_700 * 10**6 < found.amount_out_raw < 55_000 * 10**6
+    # The last hop of each asset sells all there is, so that a little more is not left behind.
+    assert {hop.token_in for hop in decode(found.route) if hop.amount_in_raw == 0} == {
+        WETH.address,
+        WBTC.address,
+    }
+
+
+def test_zap_out_of_the_token_alone_needs_no_route() -> None:
+    found = plan_zap_out(TOKENS, (0, 0, 10**6), (), USDC.address)
+    assert (found.amount_out_raw, found.route) == (10**6, b"")
