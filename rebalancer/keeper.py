@@ -41,6 +41,7 @@ from rebalancer.send.fees import suggest
 from rebalancer.send.outbox import Intent, Outbox
 from rebalancer.send.signer import Signer
 from rebalancer.send.wallet import Wallet, estimate_gas
+from rebalancer.units import BPS, E18
 
 __all__ = ["Decision", "Keeper", "KeeperOptions", "Outcome", "explain"]
 
@@ -286,14 +287,15 @@ class Keeper:
         self, block: Block, snapshot: VaultSnapshot, found: Plan, refusal: PolicyRefused
     ) -> Decision:
         """What follows when the vault would refuse the best plan there is."""
+        why = _why_refused(snapshot, refusal)
         if refusal.error in _BUDGET_REFUSALS or found.bound_by:
             reason = Reason.BUDGET_SPENT
         elif not snapshot.state.broken_since:
             # Once the break is stamped, the slippage limit climbs and lets a larger trade through.
-            return self._poke(block, snapshot, str(refusal))
+            return self._poke(block, snapshot, why)
         else:
             reason = Reason.POLICY_REFUSES
-        return Decision(block, self.vault, reason, str(refusal), snapshot, found)
+        return Decision(block, self.vault, reason, why, snapshot, found)
 
     def _settle(
         self, snapshot: VaultSnapshot, found: Plan, fill: Fill, timestamp: int
@@ -390,3 +392,14 @@ def explain(snapshot: VaultSnapshot) -> str:
             return f"no sound price for {faults}"
         case _:
             return "the basket is worth nothing, or more than can be computed"
+
+
+def _why_refused(snapshot: VaultSnapshot, refusal: PolicyRefused) -> str:
+    """Why the vault would refuse the best plan, in one sentence."""
+    if refusal.error != "TooLittleProgress":
+        return str(refusal)
+    limit_bps = snapshot.slippage_limit_e18 * BPS // E18
+    return (
+        f"the trades that lose no more than the {limit_bps} bps allowed now, within what is left "
+        "of the budgets, are too small to count as progress"
+    )
