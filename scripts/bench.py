@@ -85,9 +85,10 @@ _console = Console()
     "--write-snapshot", is_flag=True, help="Replace the committed figures in tests/vectors."
 )
 @click.option(
-    "--full-tape",
-    is_flag=True,
-    help="Also play the whole real tape of ../shared/data, which takes minutes.",
+    "--full-tape/--no-full-tape",
+    default=True,
+    show_default=True,
+    help="Play the whole real tape of ../shared/data, where it is; that takes minutes.",
 )
 def main(*, write_snapshot: bool, full_tape: bool) -> None:
     """Measure gas, code size and the keeper's speed into .bench/."""
@@ -132,7 +133,8 @@ def _keeper(*, full_tape: bool) -> None:
     }
     _console.print(_time_table(times))
     if full_tape and all(path.exists() for path in (_TAPE, _POOL)):
-        found["full_tape"] = keeper.full_tape(_TAPE, _POOL)
+        with _console.status("playing the full tape: some minutes"):
+            found["full_tape"] = keeper.full_tape(_TAPE, _POOL)
         _console.print(
             "full tape: {seconds:,.0f} s, {ticks:,} ticks, {rebalances} rebalances".format(
                 **found["full_tape"]
