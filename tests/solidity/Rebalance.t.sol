@@ -586,10 +586,11 @@ contract RebalanceTest is Base {
             paused: false
         });
 
+        int256[] memory changes = new int256[](3);
+        (changes[WETH], changes[1], changes[2]) = (-2e18, 0.0705e8, 1_979e6);
+
         vm.expectEmit(address(vault));
-        emit IBasketVault.Rebalanced(
-            0, keeper, address(executor), _amounts(2e18, 0, 0), buys, 4_800e18, 4_799e18, after_
-        );
+        emit IBasketVault.Rebalanced(0, keeper, address(executor), changes, 4_800e18, 4_799e18, after_);
         _rebalance(_amounts(2e18, 0, 0), buys, 0);
 
         assertEq(vault.held(), _amounts(23e18, 0.8205e8, 21_979e6));

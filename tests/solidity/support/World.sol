@@ -52,6 +52,7 @@ contract World is Test {
         uint256 distanceE18;
         uint256 totalE18;
         uint256 supply;
+        uint256[] unbooked;
     }
 
     uint256 internal constant E18 = 1e18;
@@ -180,6 +181,7 @@ contract World is Test {
         ++_counts.gifts;
 
         Sight memory after_ = _look();
+        before.unbooked = after_.unbooked;
         if (keccak256(abi.encode(before)) != keccak256(abi.encode(after_))) _note(Promise.InertGifts, "a gift counts");
         if (keccak256(abi.encode(part)) != keccak256(abi.encode(VAULT.previewRedeemInKind(1e18)))) {
             _note(Promise.InertGifts, "a gift is paid out");
@@ -246,11 +248,25 @@ contract World is Test {
             soldE18 += sales[i] * s.pricesE18[i] / _unit(i);
             if (s.distancesE18[i] < 0) asked[i] = 1;
         }
-        uint256[] memory buys = _buys(s, soldE18 * _clamp(valueBps, 9_700, 10_050) / BPS);
-        ScriptedExecutor.Step[] memory steps = _misbehave(seed, sales, buys);
+        uint256 valueE18 = _roll(seed, 204) % 2 == 0
+            ? soldE18 * _clamp(valueBps, 9_700, 10_050) / BPS
+            : soldE18 - _most(s.totalE18, soldE18) * _clamp(valueBps, 8_000, 10_000) / BPS;
+        ScriptedExecutor.Step[] memory steps = _misbehave(seed, sales, _buys(s, valueE18));
 
         if (_rebalance(sales, asked, steps)) ++_counts.hostileTrades;
         else ++_counts.hostileRefusals;
+    }
+
+    /// @dev The most a thief would dare to take of a sale: the slippage limit of now or the whole loss budget, as if none were spent.
+    function _most(uint256 totalE18, uint256 soldE18) internal view returns (uint256) {
+        IBasketVault.Policy memory p = VAULT.policy();
+        uint256 since = VAULT.state().brokenSince;
+        uint256 elapsed = since == 0 ? 0 : block.timestamp - since;
+        if (elapsed > p.slippageRampSeconds) elapsed = p.slippageRampSeconds;
+        uint256 climbBps = (p.maxSlippageBps - p.startSlippageBps) * elapsed / p.slippageRampSeconds;
+        uint256 bySlippage = soldE18 * (p.startSlippageBps + climbBps) / BPS;
+        uint256 byBudget = totalE18 * p.lossBudgetBps / BPS;
+        return bySlippage < byBudget ? bySlippage : byBudget;
     }
 
     /// @dev Steps of an executor that takes, keeps, gives back, re-enters, or gives too much.
@@ -267,6 +283,7 @@ contract World is Test {
             uint256 j = _roll(seed, 102) % buys.length;
             buys[j] = buys[j] * 3 / 2;
         }
+        if (manner == 5) _concentrate(buys);
         steps = new ScriptedExecutor.Step[](2 * buys.length + 1);
         bytes memory reentry = _reentry(_roll(seed, 103));
         steps[0] = manner == 3
@@ -282,6 +299,19 @@ contract World is Test {
             uint256 back = manner == 4 ? sales[i] * (_roll(seed, 104) % 13_000) / BPS : 0;
             steps[1 + buys.length + i] = _mintStep(i, back);
         }
+    }
+
+    /// @dev Brings in one asset what was meant for all, far beyond its target.
+    function _concentrate(uint256[] memory buys) internal view {
+        uint256 worthE18;
+        uint256 last = buys.length;
+        for (uint256 i; i < buys.length; ++i) {
+            if (buys[i] == 0) continue;
+            worthE18 += buys[i] * _priceE18(i) / _unit(i);
+            buys[i] = 1; // as little as may be asked
+            last = i;
+        }
+        if (last < buys.length) buys[last] = worthE18 * _unit(last) / _priceE18(last) + 1;
     }
 
     function _reentry(uint256 seed) internal view returns (bytes memory) {
@@ -422,6 +452,7 @@ contract World is Test {
         Sight memory after_ = _look();
         for (uint256 i; i < before.held.length; ++i) {
             if (after_.held[i] * before.supply < before.held[i] * after_.supply) _note(Promise.KeptValue, what);
+            if (after_.unbooked[i] != before.unbooked[i]) _note(Promise.InertGifts, what);
         }
     }
 
@@ -430,6 +461,7 @@ contract World is Test {
         if (a.supply != b.supply) _note(Promise.TowardTarget, "a trade changed the supply");
         uint256 soldE18;
         for (uint256 i; i < sales.length; ++i) {
+            if (a.unbooked[i] < b.unbooked[i]) _note(Promise.InertGifts, "a gift was traded away");
             if (sales[i] == 0 && asked[i] == 0 && a.held[i] != b.held[i]) {
                 _note(Promise.TowardTarget, "moved an asset that was not named");
             }
@@ -486,18 +518,29 @@ contract World is Test {
         s.held = VAULT.held();
         s.supply = VAULT.totalSupply();
         s.pricesE18 = new uint256[](n);
+        s.unbooked = new uint256[](n);
         s.valuesE18 = new uint256[](n);
         s.distancesE18 = new int256[](n);
         for (uint256 i; i < n; ++i) {
-            s.pricesE18[i] = uint256(int256(_answersE8[i])) * 1e10;
+            s.pricesE18[i] = _priceE18(i);
             s.valuesE18[i] = s.held[i] * s.pricesE18[i] / _unit(i);
             s.totalE18 += s.valuesE18[i];
+            s.unbooked[i] = _unbooked(i, s.held[i]);
         }
         IBasketVault.Asset[] memory assets = VAULT.assets();
         for (uint256 i; i < n; ++i) {
             s.distancesE18[i] = int256(s.valuesE18[i]) - int256(uint256(assets[i].targetE18) * s.totalE18 / E18);
             s.distanceE18 += _size(s.distancesE18[i]);
         }
+    }
+
+    /// @dev Gifts: what is there and neither held for shares nor owed to a claim. Less than nothing is insolvency.
+    function _unbooked(uint256 asset, uint256 held) internal view returns (uint256) {
+        uint256 owed = held;
+        for (uint256 i; i < _holders.length; ++i) {
+            owed += VAULT.claimable(_holders[i], address(_tokens[asset]));
+        }
+        return _tokens[asset].balanceOf(address(VAULT)) - owed;
     }
 
     function _isBroken(Sight memory s) internal view returns (bool) {
@@ -591,6 +634,10 @@ contract World is Test {
 
     function _fragile() internal view returns (RevertingToken) {
         return RevertingToken(address(_tokens[FRAGILE]));
+    }
+
+    function _priceE18(uint256 i) internal view returns (uint256) {
+        return uint256(int256(_answersE8[i])) * 1e10;
     }
 
     function _unit(uint256 i) internal view returns (uint256) {
