@@ -79,6 +79,12 @@ def node_url(node_kind: NodeKind, request: pytest.FixtureRequest) -> Iterator[st
 
 
 @pytest.fixture(scope="session")
+def records_steps(node_kind: NodeKind, pytestconfig: pytest.Config) -> bool:
+    """Whether the node keeps every step it executes, as Hardhat does and Ape bids its Anvil to."""
+    return node_kind is NodeKind.HARDHAT or _ape_node_url(pytestconfig) is not None
+
+
+@pytest.fixture(scope="session")
 def session_chain(node_url: str) -> Iterator[LocalChain]:
     """The session's chain, shared by all tests: for what is built once and then only read."""
     with Rpc(node_url, timeout_s=60) as rpc:

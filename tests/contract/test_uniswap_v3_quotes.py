@@ -26,8 +26,8 @@ TIERS = ((100, 1), (500, 10), (3_000, 60), (10_000, 200), (0, 60), (999_999, 7),
 """Fee and spacing: mainnet's, and the ends of what the factory's owner may add."""
 
 
-SLOW_ON_HARDHAT = (
-    "Hardhat records every step it executes: a walk through thousands of empty words fells it."
+TOO_MANY_STEPS = (
+    "This chain records every step it executes: a walk through thousands of empty words fells it."
 )
 
 
@@ -189,9 +189,11 @@ def swap(market: Market, executor: Contract, pool: UniswapV3Pool, down: bool, am
 
 
 @pytest.mark.parametrize("seed", range(14))
-def test_random_pool_quotes_and_moves_as_the_contract(market: Market, seed: int) -> None:
-    if not market.chain.is_anvil and (seed >= len(TIERS) or TIERS[seed][1] < 60):
-        pytest.skip(SLOW_ON_HARDHAT)
+def test_random_pool_quotes_and_moves_as_the_contract(
+    market: Market, records_steps: bool, seed: int
+) -> None:
+    if records_steps and (seed >= len(TIERS) or TIERS[seed][1] < 60):
+        pytest.skip(TOO_MANY_STEPS)
     pool = rebuild(market, random_pool(seed, token_pair(market.chain)))
     executor = market.chain.deploy("RouteExecutor")
     rng = random.Random(seed)
@@ -222,11 +224,11 @@ def test_random_pool_quotes_and_moves_as_the_contract(market: Market, seed: int)
     ids=["last-ticks", "wide-high", "wide-low"],
 )
 def test_pool_over_all_prices_quotes_and_ends_as_the_contract(
-    market: Market, tier: tuple[int, int], liquidity: int, tick: int
+    market: Market, records_steps: bool, tier: tuple[int, int], liquidity: int, tick: int
 ) -> None:
     """To the very last ticks, and over steps so wide that the contract's own products overflow."""
-    if not market.chain.is_anvil and tier[1] < 60:
-        pytest.skip(SLOW_ON_HARDHAT)
+    if records_steps and tier[1] < 60:
+        pytest.skip(TOO_MANY_STEPS)
     end = MAX_TICK // tier[1] * tier[1]
     profile = TickProfile(
         *tier, (Tick(-end, liquidity, liquidity), Tick(end, liquidity, -liquidity))
@@ -288,10 +290,12 @@ def test_swap_to_the_end_of_each_step_leaves_the_contracts_state(
 
 
 @pytest.mark.real
-def test_real_pool_rebuilt_quotes_as_the_contract(market: Market, shared_data: Path) -> None:
+def test_real_pool_rebuilt_quotes_as_the_contract(
+    market: Market, records_steps: bool, shared_data: Path
+) -> None:
     """Mainnet's WBTC/WETH 0.3 % with all 458 ticks, between tokens that can be minted here."""
-    if not market.chain.is_anvil:
-        pytest.skip(SLOW_ON_HARDHAT)
+    if records_steps:
+        pytest.skip(TOO_MANY_STEPS)
     snapshot = load(shared_data / "mainnet-24407242" / "uniswap_v3_wbtc_weth_3000.json")
     token0, token1 = token_pair(market.chain)
     pool = rebuild(market, replace(snapshot, token0=token0, token1=token1))
