@@ -18,6 +18,7 @@ import { IConfigStore } from "./interfaces/IConfigStore.sol";
 import { IExecutor } from "./interfaces/IExecutor.sol";
 import { IOracleHub } from "./interfaces/IOracleHub.sol";
 import { ConfigCode } from "./libraries/ConfigCode.sol";
+import { Lists } from "./libraries/Lists.sol";
 import { RebalancePolicy } from "./libraries/RebalancePolicy.sol";
 
 /// @title BasketVault
@@ -45,6 +46,9 @@ import { RebalancePolicy } from "./libraries/RebalancePolicy.sol";
 /// HOW TO STOP IT. `pauseRebalance` stops trading at once. Nothing stops `redeemInKind`.
 contract BasketVault is IBasketVault, ERC20Permit, AccessManaged, ReentrancyGuardTransient {
     using ConfigCode for uint256[];
+    using Lists for uint256[];
+    using Lists for int256[];
+    using Lists for address[];
     using SafeCast for uint256;
     using SafeERC20 for IERC20;
     using TransientSlot for bytes32;
@@ -214,10 +218,9 @@ contract BasketVault is IBasketVault, ERC20Permit, AccessManaged, ReentrancyGuar
         uint256 totalE18;
     }
 
-    /// @dev What a trade did, measured.
+    /// @dev What a trade did, measured: what each asset gained (positive) or lost {tok}, and the values sold and bought {usd18}.
     struct Fill {
-        uint256[] sold;
-        uint256[] bought;
+        int256[] changes;
         uint256 soldE18;
         uint256 boughtE18;
     }
@@ -248,81 +251,89 @@ contract BasketVault is IBasketVault, ERC20Permit, AccessManaged, ReentrancyGuar
         }
         _checkLength(sales.length, b.tokens.length);
         _checkLength(minBuys.length, b.tokens.length);
-        RebalancePolicy.checkSales(sales, minBuys, b.distancesE18, b.pricesE18, b.units);
-
         Fill memory f = _trade(b, sales, minBuys, executor, route);
         _settle(s, p, b, f);
-        emit Rebalanced(epoch, msg.sender, executor, f.sold, f.bought, f.soldE18, f.boughtE18, s);
+        emit Rebalanced(epoch, msg.sender, executor, f.changes, f.soldE18, f.boughtE18, s);
     }
 
     /// @dev Prices and weighs the basket. Reverts on any oracle fault.
     function _readBasket(uint256[] memory words) private view returns (Basket memory b) {
         uint256 n = words.assetCount();
-        b.tokens = new address[](n);
-        b.units = new uint256[](n);
-        b.targetsE18 = new uint256[](n);
-        b.bandsBps = new uint256[](n);
-        b.held = new uint256[](n);
-        b.pricesE18 = new uint256[](n);
-        b.losE18 = new uint256[](n);
-        b.hisE18 = new uint256[](n);
+        b.tokens = Lists.addresses(n);
+        b.units = Lists.uints(n);
+        b.targetsE18 = Lists.uints(n);
+        b.bandsBps = Lists.uints(n);
+        b.held = Lists.uints(n);
+        b.pricesE18 = Lists.uints(n);
+        b.losE18 = Lists.uints(n);
+        b.hisE18 = Lists.uints(n);
         for (uint256 i; i < n; ++i) {
-            b.tokens[i] = words.token(i);
-            b.units[i] = words.unit(i);
-            b.targetsE18[i] = words.targetE18(i);
-            b.bandsBps[i] = words.bandBps(i);
-            b.held[i] = _held[i];
+            b.tokens.set(i, words.token(i));
+            b.units.set(i, words.unit(i));
+            b.targetsE18.set(i, words.targetE18(i));
+            b.bandsBps.set(i, words.bandBps(i));
+            b.held.set(i, _held[i]);
         }
         IOracleHub.Price[] memory prices = words.oracle().prices(b.tokens);
         for (uint256 i; i < n; ++i) {
-            if (prices[i].fault != IOracleHub.Fault.None) revert OracleFault(i, prices[i].fault);
-            b.pricesE18[i] = prices[i].primaryE18;
-            b.losE18[i] = prices[i].loE18;
-            b.hisE18[i] = prices[i].hiE18;
+            IOracleHub.Price memory price = prices[i];
+            if (price.fault != IOracleHub.Fault.None) revert OracleFault(i, price.fault);
+            // The policy's arithmetic is proved for prices below 2^128; an oracle that says more is out of its mind.
+            if ((price.primaryE18 | price.loE18 | price.hiE18) >> 128 != 0) {
+                revert OracleFault(i, IOracleHub.Fault.OutOfRange);
+            }
+            b.pricesE18.set(i, price.primaryE18);
+            b.losE18.set(i, price.loE18);
+            b.hisE18.set(i, price.hiE18);
         }
         uint256[] memory valuesE18;
         (valuesE18, b.totalE18) = RebalancePolicy.weigh(b.held, b.pricesE18, b.units);
         (b.distancesE18, b.distanceE18) = RebalancePolicy.distances(valuesE18, b.totalE18, b.targetsE18);
     }
 
-    /// @dev Sends the sales, calls the executor, and books what the balances say. The executor may do anything: every function here
+    /// @dev Holds the sales against P1, sends them, calls the executor, and books what the balances say. The executor may do anything: every function here
     /// that changes state is locked, and what it takes or fails to bring is found by `_settle`.
     function _trade(
         Basket memory b,
-        uint256[] calldata sales,
-        uint256[] calldata minBuys,
+        uint256[] memory sales,
+        uint256[] memory minBuys,
         address executor,
         bytes calldata route
     ) private returns (Fill memory f) {
+        RebalancePolicy.checkSales(sales, minBuys, b.distancesE18, b.pricesE18, b.units);
         uint256 n = b.tokens.length;
         uint256[] memory balances = new uint256[](n);
         for (uint256 i; i < n; ++i) {
+            address token = b.tokens.at(i);
             // A token has no business being called as an executor, whatever it may answer to.
-            if (b.tokens[i] == executor) revert BadExecutor(executor);
-            if (sales[i] != 0 || minBuys[i] != 0) balances[i] = IERC20(b.tokens[i]).balanceOf(address(this));
+            if (token == executor) revert BadExecutor(executor);
+            if (sales.at(i) | minBuys.at(i) != 0) balances.set(i, IERC20(token).balanceOf(address(this)));
         }
         for (uint256 i; i < n; ++i) {
-            if (sales[i] != 0) IERC20(b.tokens[i]).safeTransfer(executor, sales[i]);
+            if (sales.at(i) != 0) IERC20(b.tokens.at(i)).safeTransfer(executor, sales.at(i));
         }
         IExecutor(executor).executeRoute(route);
 
-        f.sold = new uint256[](n);
-        f.bought = new uint256[](n);
+        f.changes = new int256[](n);
         for (uint256 i; i < n; ++i) {
-            if (sales[i] == 0 && minBuys[i] == 0) continue;
-            uint256 balance = IERC20(b.tokens[i]).balanceOf(address(this));
-            if (sales[i] != 0) {
+            if (sales.at(i) | minBuys.at(i) == 0) continue;
+            uint256 balance = IERC20(b.tokens.at(i)).balanceOf(address(this));
+            uint256 held_ = b.held.at(i);
+            if (sales.at(i) != 0) {
                 // What the executor brought back was not sold; more than it got is a gift.
-                f.sold[i] = Math.saturatingSub(balances[i], balance);
-                b.held[i] -= f.sold[i];
-                f.soldE18 += RebalancePolicy.valueUp(f.sold[i], b.hisE18[i], b.units[i]);
+                uint256 sold = Math.saturatingSub(balances.at(i), balance);
+                held_ -= sold;
+                f.soldE18 += RebalancePolicy.valueUp(sold, b.hisE18.at(i), b.units.at(i));
+                f.changes.set(i, -int256(sold));
             } else {
-                f.bought[i] = Math.saturatingSub(balance, balances[i]);
-                if (f.bought[i] < minBuys[i]) revert BoughtTooLittle(i, f.bought[i], minBuys[i]);
-                b.held[i] += f.bought[i];
-                f.boughtE18 += RebalancePolicy.valueDown(f.bought[i], b.losE18[i], b.units[i]);
+                uint256 bought = Math.saturatingSub(balance, balances.at(i));
+                if (bought < minBuys.at(i)) revert BoughtTooLittle(i, bought, minBuys.at(i));
+                held_ = _toHeld(i, Math.saturatingAdd(held_, bought));
+                f.boughtE18 += RebalancePolicy.valueDown(bought, b.losE18.at(i), b.units.at(i));
+                f.changes.set(i, int256(bought));
             }
-            _held[i] = _toHeld(i, b.held[i]);
+            b.held.set(i, held_);
+            _held[i] = uint128(held_); // it only shrank, or passed _toHeld
         }
     }
 
@@ -409,21 +420,28 @@ contract BasketVault is IBasketVault, ERC20Permit, AccessManaged, ReentrancyGuar
         _enterFlow(shares, receiver);
         if (msg.sender != owner) _spendAllowance(owner, msg.sender, shares);
         uint256[] memory words = ConfigCode.load(_config);
-        _checkLength(minAmounts.length, words.assetCount());
+        uint256 n = words.assetCount();
+        _checkLength(minAmounts.length, n);
 
-        amounts = _partOfHeld(shares, words.assetCount(), _accrueFee(), Math.Rounding.Floor);
+        uint256 supply = _accrueFee();
         _burn(owner, shares);
-        for (uint256 i; i < amounts.length; ++i) {
-            if (amounts[i] < minAmounts[i]) revert AmountBelowMinimum(i, amounts[i], minAmounts[i]);
-            // amounts[i] <= _held[i], which has 128 bits.
-            if (amounts[i] != 0) _held[i] -= uint128(amounts[i]);
+        amounts = Lists.uints(n);
+        for (uint256 i; i < n; ++i) {
+            uint256 held_ = _held[i];
+            // {tok} = {tok} * {share} / {share}. Down: those who stay keep the dust.
+            uint256 amount = Math.mulDiv(held_, shares, supply);
+            if (amount < minAmounts[i]) revert AmountBelowMinimum(i, amount, minAmounts[i]);
+            amounts.set(i, amount);
+            // The burn proved shares <= supply, so amount <= held_, which has 128 bits.
+            if (amount != 0) _held[i] = uint128(held_ - amount);
         }
-        for (uint256 i; i < amounts.length; ++i) {
-            if (amounts[i] == 0) continue;
+        for (uint256 i; i < n; ++i) {
+            uint256 amount = amounts.at(i);
+            if (amount == 0) continue;
             address token = words.token(i);
-            if (!_trySend(token, receiver, amounts[i])) {
-                claimable[owner][token] += amounts[i];
-                emit ClaimOpened(owner, token, amounts[i]);
+            if (!_trySend(token, receiver, amount)) {
+                claimable[owner][token] += amount;
+                emit ClaimOpened(owner, token, amount);
             }
         }
         emit RedeemedInKind(msg.sender, receiver, owner, shares, amounts);
@@ -505,7 +523,7 @@ contract BasketVault is IBasketVault, ERC20Permit, AccessManaged, ReentrancyGuar
 
     /// @notice Shares in existence, those of the fee that are earned and not yet minted included.
     function totalSupply() public view override(ERC20, IERC20) returns (uint256) {
-        return super.totalSupply() + _pendingFee();
+        return super.totalSupply() + _pendingFee(_fee, super.totalSupply());
     }
 
     /// @inheritdoc IERC20Metadata
@@ -562,17 +580,17 @@ contract BasketVault is IBasketVault, ERC20Permit, AccessManaged, ReentrancyGuar
 
     /// @dev Books the fee up to now and returns the total supply.
     function _accrueFee() private returns (uint256 supply) {
-        uint256 pending = _pendingFee();
-        _fee.pendingShares = uint128(pending); // see _pendingFee
-        _fee.accruedAt = uint40(block.timestamp);
-        return super.totalSupply() + pending;
+        Fee memory f = _fee;
+        uint256 minted = super.totalSupply();
+        uint256 pending = _pendingFee(f, minted); // at most 128 bits
+        _fee = Fee(uint128(pending), uint40(block.timestamp), f.feeBps);
+        return minted + pending;
     }
 
     /// @dev Fee shares earned and not minted: those booked, and simple interest on all shares since, rounded down. At most 2^128 - 1:
     /// after centuries uncollected the fee stops growing rather than stop redemptions.
-    function _pendingFee() private view returns (uint256) {
-        Fee memory f = _fee;
-        uint256 supply = super.totalSupply() + f.pendingShares;
+    function _pendingFee(Fee memory f, uint256 minted) private view returns (uint256) {
+        uint256 supply = minted + f.pendingShares;
         uint256 earned = supply * f.feeBps * (block.timestamp - f.accruedAt) / (YEAR_SECONDS * BPS);
         return Math.min(f.pendingShares + earned, type(uint128).max);
     }
@@ -589,7 +607,7 @@ contract BasketVault is IBasketVault, ERC20Permit, AccessManaged, ReentrancyGuar
 
     /// @dev Mints what the fee has earned. Earning less than a share changes nothing, so that it is not lost.
     function _collectFee() private returns (uint256 shares) {
-        shares = _pendingFee();
+        shares = _pendingFee(_fee, super.totalSupply());
         if (shares == 0) return 0;
         _fee.pendingShares = 0;
         _fee.accruedAt = uint40(block.timestamp);

@@ -326,7 +326,11 @@ class Keeper:
             for log_ in receipt.logs
             if (event := self._vault.interface.decode_log(log_)) and event.name == "Rebalanced"
         )
-        fill = Fill(tuple(event.values["sold"]), tuple(event.values["bought"]))
+        changes = event.values["changes"]
+        fill = Fill(
+            sold=tuple(max(0, -change) for change in changes),
+            bought=tuple(max(0, change) for change in changes),
+        )
         # Prices may have moved between the look and the block it was mined in; the vault used those of the block.
         judged = replace(snapshot, basket=replace(snapshot.basket, prices=after.basket.prices))
         settled = self._settle(judged, found, fill, mined.timestamp)

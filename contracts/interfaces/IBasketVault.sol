@@ -128,12 +128,15 @@ interface IBasketVault is IERC20 {
     );
     event ClaimOpened(address indexed holder, address indexed token, uint256 amountRaw);
     event Claimed(address indexed holder, address indexed token, address receiver, uint256 amountRaw);
+    /// @param changes what the ledger of each asset gained (bought, positive) or lost (sold, negative) {tok}
+    /// @param soldE18 value sold, at the higher prices, rounded up {usd18}
+    /// @param boughtE18 value bought, at the lower prices, rounded down {usd18}
+    /// @param state the state it left
     event Rebalanced(
         uint256 indexed epoch,
         address indexed caller,
         address indexed executor,
-        uint256[] sold,
-        uint256[] bought,
+        int256[] changes,
         uint256 soldE18,
         uint256 boughtE18,
         State state

@@ -4,11 +4,15 @@ pragma solidity 0.8.30;
 import { IBasketVault } from "../interfaces/IBasketVault.sol";
 import { IOracleHub } from "../interfaces/IOracleHub.sol";
 
+import { Lists } from "./Lists.sol";
+
 /// @title ConfigCode
 /// @notice Keeps a vault's configuration as the code of a contract that cannot run. Reading n assets that way costs one cold account
 /// (2,600 gas) and 3 gas a word, where storage would cost a cold slot (2,100 gas) for each.
 /// LAYOUT. A STOP byte, then 32-byte words: oracle; policy; one word an asset.
 library ConfigCode {
+    using Lists for uint256[];
+
     uint256 private constant HEAD_WORDS = 2;
 
     /// @notice What `load` will read: a STOP byte and the words.
@@ -36,25 +40,31 @@ library ConfigCode {
         }
     }
 
+    function _asset(uint256[] memory words, uint256 i) private pure returns (uint256) {
+        unchecked {
+            return words.at(i + HEAD_WORDS);
+        }
+    }
+
     function assetCount(uint256[] memory words) internal pure returns (uint256) {
         return words.length - HEAD_WORDS;
     }
 
     function token(uint256[] memory words, uint256 i) internal pure returns (address) {
-        return address(uint160(words[HEAD_WORDS + i]));
+        return address(uint160(_asset(words, i)));
     }
 
     function targetE18(uint256[] memory words, uint256 i) internal pure returns (uint256) {
-        return uint64(words[HEAD_WORDS + i] >> 160);
+        return uint64(_asset(words, i) >> 160);
     }
 
     function bandBps(uint256[] memory words, uint256 i) internal pure returns (uint256) {
-        return uint16(words[HEAD_WORDS + i] >> 224);
+        return uint16(_asset(words, i) >> 224);
     }
 
     /// @notice 10**decimals {tok/whole}.
     function unit(uint256[] memory words, uint256 i) internal pure returns (uint256) {
-        return 10 ** uint8(words[HEAD_WORDS + i] >> 240);
+        return 10 ** uint8(_asset(words, i) >> 240);
     }
 
     function oracle(uint256[] memory words) internal pure returns (IOracleHub) {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.30;
 
+import { Lists } from "./Lists.sol";
+
 /// @title RebalancePolicy
 /// @notice What a rebalance may do, as pure integer arithmetic. `rebalancer/policy.py` is the same code in Python, name for
 /// name and in this order; a differential test holds the two equal to the unit.
@@ -9,8 +11,13 @@ pragma solidity 0.8.30;
 /// `unit` = 10**decimals, fractions times 1e18 end in `E18`, ratios people say aloud end in `Bps`.
 /// WORDS. For asset i: value v_i = held_i * price_i, total V = sum of v_i, distance e_i = v_i - target_i * V (positive: surplus,
 /// negative: deficit), total distance E = sum of |e_i|.
-/// BOUNDS. Amounts and prices are below 2^128 and V is below 2^120, so no product here passes 2^256.
+/// BOUNDS. Whoever calls has made sure that amounts and prices are below 2^128 and that all lists have one entry an asset, at most
+/// 16. `weigh` makes sure that every value and V are at most 2^120, targets are at most 2^60 and ratios at most 2^16, so no product or
+/// sum in a loop here passes 2^256: the loops are unchecked, everything else is not.
 library RebalancePolicy {
+    using Lists for uint256[];
+    using Lists for int256[];
+
     uint256 internal constant E18 = 1e18;
     uint256 internal constant BPS = 10_000;
 
@@ -46,7 +53,9 @@ library RebalancePolicy {
     /// @notice Value of an amount, rounded down.
     // {usd18} = {tok} * {usd18/whole} / {tok/whole}
     function valueDown(uint256 amountRaw, uint256 priceE18, uint256 unit) internal pure returns (uint256) {
-        return amountRaw * priceE18 / unit;
+        unchecked {
+            return amountRaw * priceE18 / unit;
+        }
     }
 
     /// @notice Value of an amount, rounded up.
@@ -65,14 +74,16 @@ library RebalancePolicy {
         pure
         returns (uint256[] memory valuesE18, uint256 totalE18)
     {
-        valuesE18 = new uint256[](held.length);
-        for (uint256 i; i < held.length; ++i) {
-            uint256 valueE18 = valueDown(held[i], pricesE18[i], units[i]);
-            if (valueE18 > MAX_TOTAL_E18) revert TotalOutOfRange(valueE18, MAX_TOTAL_E18);
-            valuesE18[i] = valueE18;
-            totalE18 += valueE18;
+        unchecked {
+            valuesE18 = Lists.uints(held.length);
+            for (uint256 i; i < held.length; ++i) {
+                uint256 valueE18 = valueDown(held.at(i), pricesE18.at(i), units.at(i));
+                if (valueE18 > MAX_TOTAL_E18) revert TotalOutOfRange(valueE18, MAX_TOTAL_E18);
+                valuesE18.set(i, valueE18);
+                totalE18 += valueE18;
+            }
+            if (totalE18 == 0 || totalE18 > MAX_TOTAL_E18) revert TotalOutOfRange(totalE18, MAX_TOTAL_E18);
         }
-        if (totalE18 == 0 || totalE18 > MAX_TOTAL_E18) revert TotalOutOfRange(totalE18, MAX_TOTAL_E18);
     }
 
     /// @notice Signed distance of every asset from its target value (which rounds down), and the sum of their sizes.
@@ -81,12 +92,14 @@ library RebalancePolicy {
         pure
         returns (int256[] memory distancesE18, uint256 distanceE18)
     {
-        distancesE18 = new int256[](valuesE18.length);
-        for (uint256 i; i < valuesE18.length; ++i) {
-            // Both sides are at most 2^120, so the casts are exact.
-            int256 d = int256(valuesE18[i]) - int256(targetsE18[i] * totalE18 / E18);
-            distancesE18[i] = d;
-            distanceE18 += _size(d);
+        unchecked {
+            distancesE18 = Lists.ints(valuesE18.length);
+            for (uint256 i; i < valuesE18.length; ++i) {
+                // Both sides are at most 2^120, so the casts are exact.
+                int256 d = int256(valuesE18.at(i)) - int256(targetsE18.at(i) * totalE18 / E18);
+                distancesE18.set(i, d);
+                distanceE18 += _size(d);
+            }
         }
     }
 
@@ -98,16 +111,18 @@ library RebalancePolicy {
         pure
         returns (uint256)
     {
-        for (uint256 i; i < distancesE18.length; ++i) {
-            if (_size(distancesE18[i]) * BPS > bandsBps[i] * totalE18) return i;
+        unchecked {
+            for (uint256 i; i < distancesE18.length; ++i) {
+                if (_size(distancesE18.at(i)) * BPS > bandsBps.at(i) * totalE18) return i;
+            }
+            return NONE;
         }
-        return NONE;
     }
 
     /// @notice Largest distance of any asset from its target in basis points of the total, rounded up.
     function driftBps(int256[] memory distancesE18, uint256 totalE18) internal pure returns (uint256 drift) {
         for (uint256 i; i < distancesE18.length; ++i) {
-            uint256 bps = (_size(distancesE18[i]) * BPS + totalE18 - 1) / totalE18;
+            uint256 bps = (_size(distancesE18.at(i)) * BPS + totalE18 - 1) / totalE18;
             if (bps > drift) drift = bps;
         }
     }
@@ -133,12 +148,14 @@ library RebalancePolicy {
         uint256[] memory pricesE18,
         uint256[] memory units
     ) internal pure {
-        for (uint256 i; i < sales.length; ++i) {
-            if (sales[i] != 0) {
-                uint256 most = surplusRaw(distancesE18[i], pricesE18[i], units[i]);
-                if (sales[i] > most) revert SaleAboveSurplus(i, sales[i], most);
+        unchecked {
+            for (uint256 i; i < sales.length; ++i) {
+                if (sales.at(i) != 0) {
+                    uint256 most = surplusRaw(distancesE18.at(i), pricesE18.at(i), units.at(i));
+                    if (sales.at(i) > most) revert SaleAboveSurplus(i, sales.at(i), most);
+                }
+                if (minBuys.at(i) != 0 && distancesE18.at(i) >= 0) revert BuyWithoutDeficit(i);
             }
-            if (minBuys[i] != 0 && distancesE18[i] >= 0) revert BuyWithoutDeficit(i);
         }
     }
 
@@ -170,13 +187,15 @@ library RebalancePolicy {
         uint256 totalAfterE18,
         uint256 dustBps
     ) internal pure {
-        uint256 dustE18 = dustBps * totalAfterE18 / BPS;
-        for (uint256 i; i < distancesBeforeE18.length; ++i) {
-            int256 b = distancesBeforeE18[i];
-            int256 a = distancesAfterE18[i];
-            bool crossed = (b > 0 && a < 0) || (b < 0 && a > 0);
-            if ((crossed && _size(a) > dustE18) || _size(a) > _size(b) + dustE18) {
-                revert AwayFromTarget(i, b, a, dustE18);
+        unchecked {
+            uint256 dustE18 = dustBps * totalAfterE18 / BPS;
+            for (uint256 i; i < distancesBeforeE18.length; ++i) {
+                int256 b = distancesBeforeE18.at(i);
+                int256 a = distancesAfterE18.at(i);
+                bool crossed = (b > 0 && a < 0) || (b < 0 && a > 0);
+                if ((crossed && _size(a) > dustE18) || _size(a) > _size(b) + dustE18) {
+                    revert AwayFromTarget(i, b, a, dustE18);
+                }
             }
         }
     }
@@ -233,6 +252,8 @@ library RebalancePolicy {
 
     /// @dev |d|; d is at most 2^120 in size, so the negation cannot overflow.
     function _size(int256 d) private pure returns (uint256) {
-        return d >= 0 ? uint256(d) : uint256(-d);
+        unchecked {
+            return d >= 0 ? uint256(d) : uint256(-d);
+        }
     }
 }

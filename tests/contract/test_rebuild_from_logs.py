@@ -86,8 +86,7 @@ class Rebuilt:
             case "Claimed":
                 self.claims[values["holder"], values["token"]] -= values["amountRaw"]
             case "Rebalanced":
-                self.move(values["sold"], -1)
-                self.move(values["bought"], 1)
+                self.move(values["changes"], 1)
                 self.state = list(values["state"])
             case "Poked":
                 self.state[3] = values["brokenSince"]
