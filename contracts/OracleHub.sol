@@ -5,6 +5,7 @@ import { AccessManaged } from "@openzeppelin/contracts/access/manager/AccessMana
 
 import { AggregatorV3Interface } from "./feeds/AggregatorV3Interface.sol";
 import { IOracleHub } from "./interfaces/IOracleHub.sol";
+import { PackedFeed, PackedFeeds } from "./libraries/PackedFeed.sol";
 
 /// @title OracleHub
 /// @notice WHAT IT IS. A table from token to price feed, with the rules each answer must pass: positive, younger than its own
@@ -24,7 +25,7 @@ contract OracleHub is IOracleHub, AccessManaged {
     uint256 private constant FEED_GAS = 200_000;
     uint256 private constant MAX_FEED_DECIMALS = 18;
 
-    mapping(address token => Feed) private _feeds;
+    mapping(address token => PackedFeed) private _feeds;
 
     constructor(address authority_) AccessManaged(authority_) { }
 
@@ -43,23 +44,24 @@ contract OracleHub is IOracleHub, AccessManaged {
             revert FeedDecimalsTooMany(feedDecimals, MAX_FEED_DECIMALS);
         }
         if (heartbeatSeconds == 0) revert HeartbeatZero(token);
-        if (minPriceE18 == 0 || minPriceE18 > maxPriceE18) revert BadPriceRange(minPriceE18, maxPriceE18);
         uint8 actual = AggregatorV3Interface(feed).decimals();
         if (actual != feedDecimals) revert FeedDecimals(feed, feedDecimals, actual);
 
-        Feed memory set = Feed(feed, heartbeatSeconds, feedDecimals, minPriceE18, maxPriceE18);
-        Fault fault = _read(set).fault;
-        if (fault != Fault.None) revert UnsoundFeed(feed, fault);
+        PackedFeed set = PackedFeeds.pack(feed, heartbeatSeconds, feedDecimals, minPriceE18, maxPriceE18, 0);
+        if (minPriceE18 == 0 || set.minPriceE18() > set.maxPriceE18()) revert BadPriceRange(minPriceE18, maxPriceE18);
+        Price memory p;
+        _read(p, set);
+        if (p.fault != Fault.None) revert UnsoundFeed(feed, p.fault);
 
         _feeds[token] = set;
-        emit FeedSet(token, set);
+        emit FeedSet(token, _unpack(set));
     }
 
     /* GUARDIAN */
 
     /// @inheritdoc IOracleHub
     function removeFeed(address token) external restricted {
-        delete _feeds[token];
+        _feeds[token] = PackedFeed.wrap(0);
         emit FeedRemoved(token);
     }
 
@@ -67,41 +69,56 @@ contract OracleHub is IOracleHub, AccessManaged {
 
     /// @inheritdoc IOracleHub
     function prices(address[] calldata tokens) external view returns (Price[] memory list) {
-        list = new Price[](tokens.length);
-        for (uint256 i; i < tokens.length; ++i) {
-            list[i] = _read(_feeds[tokens[i]]);
+        uint256 n = tokens.length;
+        list = new Price[](n);
+        for (uint256 i; i < n; ++i) {
+            _read(list[i], _feeds[tokens[i]]);
         }
     }
 
     /// @inheritdoc IOracleHub
     function feedOf(address token) external view returns (Feed memory) {
-        return _feeds[token];
+        return _unpack(_feeds[token]);
     }
 
-    /// @dev The rules, in the order in which a failure is reported.
-    function _read(Feed memory f) private view returns (Price memory p) {
-        if (f.feed == address(0)) {
+    /// @dev The casts undo what `pack` did; a stored range ends below 2^128.
+    function _unpack(PackedFeed f) private pure returns (Feed memory) {
+        return Feed({
+            feed: f.feed(),
+            heartbeatSeconds: uint32(f.heartbeatSeconds()),
+            feedDecimals: uint8(f.feedDecimals()),
+            minPriceE18: uint128(f.minPriceE18()),
+            maxPriceE18: uint128(f.maxPriceE18())
+        });
+    }
+
+    /// @dev The rules, in the order in which a failure is reported. `p` comes zeroed, and is filled in place.
+    function _read(Price memory p, PackedFeed f) private view {
+        if (f.feed() == address(0)) {
             p.fault = Fault.NoFeed;
-            return p;
+            return;
         }
-        (bool answered, int256 answer, uint256 updatedAt) = _latest(f.feed);
+        (bool answered, int256 answer, uint256 updatedAt) = _latest(f.feed());
         if (!answered) {
             p.fault = Fault.CallFailed;
-            return p;
+            return;
         }
         // An answer above 2^128 cannot be sane, and scaling it could overflow.
         if (answer <= 0 || uint256(answer) > type(uint128).max) {
             p.fault = answer <= 0 ? Fault.NotPositive : Fault.OutOfRange;
-            return p;
+            return;
         }
-        // {usd18/whole} = {usd/whole * 10^d} * 10^(18 - d)
-        p.primaryE18 = uint256(answer) * 10 ** (MAX_FEED_DECIMALS - f.feedDecimals);
-        p.loE18 = p.primaryE18;
-        p.hiE18 = p.primaryE18;
-        if (updatedAt > block.timestamp || block.timestamp - updatedAt > f.heartbeatSeconds) {
-            p.fault = Fault.Stale;
-        } else if (p.primaryE18 < f.minPriceE18 || p.primaryE18 > f.maxPriceE18) {
-            p.fault = Fault.OutOfRange;
+        unchecked {
+            // {usd18/whole} = {usd/whole * 10^d} * 10^(18 - d); below 2^128 * 10^18
+            uint256 priceE18 = uint256(answer) * 10 ** (MAX_FEED_DECIMALS - f.feedDecimals());
+            p.loE18 = priceE18;
+            p.hiE18 = priceE18;
+            p.primaryE18 = priceE18;
+            if (updatedAt > block.timestamp || block.timestamp - updatedAt > f.heartbeatSeconds()) {
+                p.fault = Fault.Stale;
+            } else if (priceE18 < f.minPriceE18() || priceE18 > f.maxPriceE18()) {
+                p.fault = Fault.OutOfRange;
+            }
         }
     }
 

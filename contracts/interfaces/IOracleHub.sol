@@ -46,7 +46,7 @@ interface IOracleHub {
     error FeedDecimalsTooMany(uint256 decimals, uint256 maximum);
     /// @notice The heartbeat must be at least one second.
     error HeartbeatZero(address token);
-    /// @notice The sane range is empty or starts at zero.
+    /// @notice The sane range starts at zero, is empty, or is so narrow that rounding it inward empties it.
     error BadPriceRange(uint256 minPriceE18, uint256 maxPriceE18);
     /// @notice The feed's present answer already fails its own rules.
     error UnsoundFeed(address feed, Fault fault);
@@ -55,6 +55,8 @@ interface IOracleHub {
     event FeedRemoved(address indexed token);
 
     /// @notice Sets or replaces a token's feed. Restricted: it adds risk, so the authority makes it wait.
+    /// The range is stored in 24 bits an end, rounded inward: never wider than asked, and either end moves by less than 1/65,536 of itself.
+    /// `feedOf` and `FeedSet` tell the range that holds.
     /// @param feedDecimals what the owner expects; refused if the feed says otherwise
     function setFeed(
         address token,
@@ -71,5 +73,6 @@ interface IOracleHub {
     /// @notice Prices of several tokens, in the order asked. Never reverts because of a feed.
     function prices(address[] calldata tokens) external view returns (Price[] memory);
 
+    /// @notice How the token is priced, with the sane range that holds; all zero without a feed.
     function feedOf(address token) external view returns (Feed memory);
 }

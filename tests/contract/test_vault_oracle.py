@@ -13,6 +13,8 @@ from tests.contract.world import World, refused
 NONE, NO_FEED, CALL_FAILED, NOT_POSITIVE, STALE, OUT_OF_RANGE = range(6)
 HEARTBEAT = 3_600
 LEAST_E18, MOST_E18 = E18, 10_000 * E18
+"""The range asked for; below, what holds: the nearest floats of 17 bits inside it."""
+LEAST_STORED_E18, MOST_STORED_E18 = 113_687 << 43, 69_388 << 57
 TOKEN = "0x" + "70" * 20
 
 
@@ -120,8 +122,10 @@ def test_price_is_scaled_to_18_decimals(feed: Feed) -> None:
     assert feed.price() == (2_000 * E18, 2_000 * E18, 2_000 * E18, NONE)
     assert feed.world.read(feed.world.oracle, "feedOf", TOKEN) == (
         *(feed.aggregator.address, HEARTBEAT, 8),
-        *(LEAST_E18, MOST_E18),
+        *(LEAST_STORED_E18, MOST_STORED_E18),
     )
+    assert LEAST_E18 < LEAST_STORED_E18 < LEAST_E18 * 65_537 // 65_536
+    assert MOST_E18 * 65_535 // 65_536 < MOST_STORED_E18 < MOST_E18
 
 
 @pytest.mark.parametrize(
@@ -140,15 +144,21 @@ def test_price_of_any_decimals_is_exact(
 
 def test_price_at_the_ends_of_its_range_and_age_is_sound(feed: Feed) -> None:
     feed.set()
-    for answer in (10**8, 10_000 * 10**8):
+    # The least and the greatest answers of 8 decimals inside the stored range.
+    least, most = LEAST_STORED_E18 // 10**10 + 1, MOST_STORED_E18 // 10**10
+    for answer, fault in (
+        *((least, NONE), (least - 1, OUT_OF_RANGE)),
+        *((most + 1, OUT_OF_RANGE), (most, NONE)),
+    ):
         feed.push(answer)
-        assert feed.price()[3] == NONE
+        assert feed.price()[3] == fault
     answered_at = feed.world.chain.now()
 
     feed.world.chain.mine(at=answered_at + HEARTBEAT)
     assert feed.price()[3] == NONE
     feed.world.chain.mine(at=answered_at + HEARTBEAT + 1)
-    assert feed.price() == (10_000 * E18, 10_000 * E18, 10_000 * E18, STALE)
+    most_e18 = most * 10**10
+    assert feed.price() == (most_e18, most_e18, most_e18, STALE)
 
 
 def test_price_without_a_feed_is_a_fault(world: World) -> None:

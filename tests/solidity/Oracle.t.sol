@@ -56,6 +56,11 @@ contract OracleTest is Base {
         oracle.setFeed(coin, address(odd), 8, 600, 0, 6e18);
         vm.expectRevert(abi.encodeWithSelector(IOracleHub.BadPriceRange.selector, 6e18 + 1, 6e18));
         oracle.setFeed(coin, address(odd), 8, 600, 6e18 + 1, 6e18);
+        // No float of 24 bits lies between these.
+        vm.expectRevert(abi.encodeWithSelector(IOracleHub.BadPriceRange.selector, 5e18, 5e18));
+        oracle.setFeed(coin, address(odd), 8, 600, 5e18, 5e18);
+        vm.expectRevert(abi.encodeWithSelector(IOracleHub.BadPriceRange.selector, type(uint128).max, type(uint128).max));
+        oracle.setFeed(coin, address(odd), 8, 600, type(uint128).max, type(uint128).max);
         vm.stopPrank();
     }
 
@@ -86,7 +91,8 @@ contract OracleTest is Base {
     /* SUCCESS */
 
     function test_a_feed_is_stored_read_and_removed() public {
-        IOracleHub.Feed memory expected = IOracleHub.Feed(address(odd), 601, 8, 3e18, 7e18);
+        // 3e18 is between 85,265 and 85,266 times 2^45, 7e18 between 99,475 and 99,476 times 2^46.
+        IOracleHub.Feed memory expected = IOracleHub.Feed(address(odd), 601, 8, 85_266 << 45, 99_475 << 46);
         vm.expectEmit(address(oracle));
         emit IOracleHub.FeedSet(coin, expected);
         vm.prank(owner);
@@ -149,14 +155,60 @@ contract OracleTest is Base {
     }
 
     function test_a_price_on_either_end_of_its_range_is_sound_and_one_step_past_is_not() public {
-        odd.setPrice(4e8);
+        IOracleHub.Feed memory f = oracle.feedOf(coin);
+        int256 leastE8 = int256(uint256(f.minPriceE18) / 1e10 + 1); // neither end is a multiple of 1e10
+        int256 mostE8 = int256(uint256(f.maxPriceE18) / 1e10);
+        odd.setPrice(leastE8);
         _check(IOracleHub.Fault.None);
-        odd.setPrice(4e8 - 1);
+        odd.setPrice(leastE8 - 1);
         _check(IOracleHub.Fault.OutOfRange);
-        odd.setPrice(6e8);
+        odd.setPrice(mostE8);
         _check(IOracleHub.Fault.None);
-        odd.setPrice(6e8 + 1);
+        odd.setPrice(mostE8 + 1);
         _check(IOracleHub.Fault.OutOfRange);
+    }
+
+    function test_a_range_whose_ends_are_floats_is_exact_to_the_last_unit() public {
+        MockAggregator feed = new MockAggregator(18, "fine");
+        feed.push(131_071 << 40);
+        vm.prank(owner);
+        oracle.setFeed(coin, address(feed), 18, 600, 65_537 << 40, 131_071 << 41);
+        assertEq(oracle.feedOf(coin).minPriceE18, 65_537 << 40);
+        assertEq(oracle.feedOf(coin).maxPriceE18, 131_071 << 41);
+
+        feed.push(65_537 << 40);
+        _check(IOracleHub.Fault.None);
+        feed.push((65_537 << 40) - 1);
+        _check(IOracleHub.Fault.OutOfRange);
+        feed.push(131_071 << 41);
+        _check(IOracleHub.Fault.None);
+        feed.push((131_071 << 41) + 1);
+        _check(IOracleHub.Fault.OutOfRange);
+    }
+
+    function testFuzz_a_stored_range_is_never_wider_than_asked_and_hardly_narrower(
+        uint128 min,
+        uint128 max,
+        uint8 shift
+    ) public {
+        min = uint128(bound(min >> shift % 128, 1, 1e18));
+        max = uint128(bound(max >> shift % 128, 1e18, type(uint128).max));
+        MockAggregator feed = new MockAggregator(18, "one dollar");
+        // A power of two is a float, so between any two ends around it there is one.
+        feed.push(1 << 59);
+        if (min > 1 << 59) min = 1 << 59;
+        vm.prank(owner);
+        oracle.setFeed(coin, address(feed), 18, 600, min, max);
+
+        IOracleHub.Feed memory f = oracle.feedOf(coin);
+        assertGe(f.minPriceE18, min);
+        assertLe(f.maxPriceE18, max);
+        assertLt((f.minPriceE18 - min) * 65_536, uint256(min), "less than 1 / 2^16 above");
+        assertLt(uint256(max - f.maxPriceE18) * 65_536, max, "less than 1 / 2^16 below");
+        if (min < 1 << 17) assertEq(f.minPriceE18, min);
+        assertEq(f.heartbeatSeconds, 600);
+        assertEq(f.feedDecimals, 18);
+        assertEq(f.feed, address(feed));
     }
 
     function test_zero_and_negative_answers_are_not_positive() public {
@@ -223,8 +275,10 @@ contract OracleTest is Base {
 
     function testFuzz_a_sound_price_is_positive_young_and_in_range(int256 answerE8, uint256 updatedAt) public {
         odd.set(OddFeed.Manner.Answer, abi.encode(1, answerE8, updatedAt, updatedAt, 1));
-        bool sound =
-            answerE8 >= 4e8 && answerE8 <= 6e8 && updatedAt <= block.timestamp && block.timestamp - updatedAt <= 600;
+        IOracleHub.Feed memory f = oracle.feedOf(coin);
+        bool sound = answerE8 > 0 && answerE8 <= 6e8 && updatedAt <= block.timestamp;
+        sound = sound && uint256(answerE8) * 1e10 >= f.minPriceE18 && uint256(answerE8) * 1e10 <= f.maxPriceE18;
+        sound = sound && block.timestamp - updatedAt <= f.heartbeatSeconds;
 
         assertEq(_read().fault == IOracleHub.Fault.None, sound);
     }
