@@ -52,7 +52,7 @@ contract World is Test {
         uint256 distanceE18;
         uint256 totalE18;
         uint256 supply;
-        uint256[] unbooked;
+        int256[] unbooked;
     }
 
     uint256 internal constant E18 = 1e18;
@@ -143,10 +143,16 @@ contract World is Test {
         _checkKept(before, "redeem");
     }
 
+    /// @notice The next holder with a claim collects it, once the token can move again.
     function claim(uint256 holderSeed) external {
-        address holder = _holder(holderSeed);
-        uint256 amount = VAULT.claimable(holder, address(_fragile()));
-        if (amount == 0 || _fragile().broken()) return;
+        _fragile().setBroken(false);
+        address holder;
+        uint256 amount;
+        for (uint256 i; i < _holders.length && amount == 0; ++i) {
+            holder = _holders[(holderSeed % _holders.length + i) % _holders.length];
+            amount = VAULT.claimable(holder, address(_fragile()));
+        }
+        if (amount == 0) return;
         Sight memory before = _look();
         uint256 balance = _fragile().balanceOf(holder);
 
@@ -518,7 +524,7 @@ contract World is Test {
         s.held = VAULT.held();
         s.supply = VAULT.totalSupply();
         s.pricesE18 = new uint256[](n);
-        s.unbooked = new uint256[](n);
+        s.unbooked = new int256[](n);
         s.valuesE18 = new uint256[](n);
         s.distancesE18 = new int256[](n);
         for (uint256 i; i < n; ++i) {
@@ -535,12 +541,12 @@ contract World is Test {
     }
 
     /// @dev Gifts: what is there and neither held for shares nor owed to a claim. Less than nothing is insolvency.
-    function _unbooked(uint256 asset, uint256 held) internal view returns (uint256) {
+    function _unbooked(uint256 asset, uint256 held) internal view returns (int256) {
         uint256 owed = held;
         for (uint256 i; i < _holders.length; ++i) {
             owed += VAULT.claimable(_holders[i], address(_tokens[asset]));
         }
-        return _tokens[asset].balanceOf(address(VAULT)) - owed;
+        return int256(_tokens[asset].balanceOf(address(VAULT))) - int256(owed);
     }
 
     function _isBroken(Sight memory s) internal view returns (bool) {
