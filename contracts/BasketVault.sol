@@ -29,12 +29,12 @@ import { RebalancePolicy } from "./libraries/RebalancePolicy.sol";
 /// LIFECYCLE. initialize (seed, minimum locked) -> mintInKind / redeemInKind at any time -> band breaks -> poke or rebalance -> ...
 ///
 /// ROLES, AND THE WORST EACH CAN DO. Roles live in an OpenZeppelin AccessManager, with a delay per function and a guardian's cancel.
-/// - Owner: sets policy, oracle and fee. A hostile one could set an oracle that lies; that waits in the timelock, and holders leave.
+/// - Owner: sets policy, oracle and fee, absorbs gifts. A hostile one could set an oracle that lies; that waits in the timelock, and holders leave.
 /// - Curator: sets targets and bands. Worst: has the vault trade back and forth, at a loss within the budgets.
 /// - Guardian: stops rebalances. Worst: weights drift.
 /// - Keeper: chooses when and by which route. Worst, whatever executor it names: `lossBudget`, refilled once a period, measured
 ///   against the oracle, and nothing at all while no band is broken.
-/// - Anyone: mint, redeem, claim, poke, collectFee.
+/// - Anyone: mint, redeem, claim, sync, poke, collectFee.
 ///
 /// WE ASSUME, OR FUNDS ARE AT RISK. The oracle is right within its error; tokens do not lie about balances.
 /// WE ASSUME, OR IT STOPS. Feeds are fresh; somebody runs a keeper; tokens can be moved. If a token cannot be moved, its part becomes
@@ -101,6 +101,8 @@ contract BasketVault is IBasketVault, ERC20Permit, AccessManaged, ReentrancyGuar
 
     /// @inheritdoc IBasketVault
     mapping(address holder => mapping(address token => uint256)) public claimable;
+    /// @inheritdoc IBasketVault
+    mapping(address token => uint256) public totalClaimable;
 
     /* FACTORY */
 
@@ -173,6 +175,15 @@ contract BasketVault is IBasketVault, ERC20Permit, AccessManaged, ReentrancyGuar
     function resumeRebalance() external restricted nonReentrant {
         _state.paused = false;
         emit RebalanceResumed(msg.sender);
+    }
+
+    /// @inheritdoc IBasketVault
+    function absorb(uint256 asset, uint256 amountRaw) external restricted nonReentrant {
+        (uint256 balance, uint256 owed) = _balanceAndOwed(asset);
+        uint256 gift = Math.saturatingSub(balance, owed);
+        if (amountRaw > gift) revert GiftTooSmall(asset, amountRaw, gift);
+        _held[asset] = _toHeld(asset, _held[asset] + amountRaw);
+        emit Absorbed(asset, amountRaw);
     }
 
     /* CURATOR */
@@ -417,6 +428,25 @@ contract BasketVault is IBasketVault, ERC20Permit, AccessManaged, ReentrancyGuar
         nonReentrant
         returns (uint256[] memory amounts)
     {
+        return _redeem(shares, receiver, owner, minAmounts, 0);
+    }
+
+    /// @inheritdoc IBasketVault
+    function redeemInKindExcept(
+        uint256 shares,
+        address receiver,
+        address owner,
+        uint256[] calldata minAmounts,
+        uint256 skipped
+    ) external nonReentrant returns (uint256[] memory amounts) {
+        return _redeem(shares, receiver, owner, minAmounts, skipped);
+    }
+
+    /// @dev Nothing but tokens is called, and only after all books are done; no token's answer can make it fail.
+    function _redeem(uint256 shares, address receiver, address owner, uint256[] calldata minAmounts, uint256 skipped)
+        private
+        returns (uint256[] memory amounts)
+    {
         _enterFlow(shares, receiver);
         if (msg.sender != owner) _spendAllowance(owner, msg.sender, shares);
         uint256[] memory words = ConfigCode.load(_config);
@@ -439,8 +469,9 @@ contract BasketVault is IBasketVault, ERC20Permit, AccessManaged, ReentrancyGuar
             uint256 amount = amounts.at(i);
             if (amount == 0) continue;
             address token = words.token(i);
-            if (!_trySend(token, receiver, amount)) {
+            if (skipped >> i & 1 != 0 || !_trySend(token, receiver, amount)) {
                 claimable[owner][token] += amount;
+                totalClaimable[token] += amount;
                 emit ClaimOpened(owner, token, amount);
             }
         }
@@ -453,8 +484,29 @@ contract BasketVault is IBasketVault, ERC20Permit, AccessManaged, ReentrancyGuar
         amountRaw = claimable[msg.sender][token];
         if (amountRaw == 0) revert NothingToClaim(msg.sender, token);
         claimable[msg.sender][token] = 0;
+        totalClaimable[token] -= amountRaw;
         if (!_trySend(token, receiver, amountRaw)) revert ClaimFailed(msg.sender, token, amountRaw);
         emit Claimed(msg.sender, token, receiver, amountRaw);
+    }
+
+    /// @inheritdoc IBasketVault
+    function sync(uint256 asset) external nonReentrant returns (uint256 lostRaw) {
+        (uint256 balance, uint256 owed) = _balanceAndOwed(asset);
+        if (balance >= owed) revert NothingLost(asset, balance, owed);
+        uint128 before = _held[asset];
+        // Claims are paid before the ledger: they were promised first.
+        uint128 left = uint128(Math.saturatingSub(balance, owed - before)); // below `before`
+        _held[asset] = left;
+        emit Synced(asset, before, left);
+        return before - left;
+    }
+
+    /// @dev The vault's balance of an asset, and what it owes: its ledger and all open claims {tok}.
+    function _balanceAndOwed(uint256 asset) private view returns (uint256 balance, uint256 owed) {
+        uint256[] memory words = ConfigCode.load(_config);
+        if (asset >= words.assetCount()) revert NoSuchAsset(asset, words.assetCount());
+        address token = words.token(asset);
+        return (IERC20(token).balanceOf(address(this)), _held[asset] + totalClaimable[token]);
     }
 
     /// @inheritdoc IBasketVault

@@ -43,7 +43,7 @@ class Role(IntEnum):
 
 
 _VAULT_FUNCTIONS: Mapping[Role, tuple[str, ...]] = {
-    Role.OWNER: ("setPolicy", "setOracle", "setFee", "resumeRebalance"),
+    Role.OWNER: ("setPolicy", "setOracle", "setFee", "resumeRebalance", "absorb"),
     Role.CURATOR: ("setTargets",),
     Role.GUARDIAN: ("pauseRebalance",),
     Role.KEEPER: ("rebalance",),

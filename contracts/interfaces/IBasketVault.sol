@@ -103,6 +103,12 @@ interface IBasketVault is IERC20 {
     error TransferNotExact(address token, uint256 askedRaw, uint256 receivedRaw);
     error NothingToClaim(address holder, address token);
     error ClaimFailed(address holder, address token, uint256 amountRaw);
+    /// @notice The basket has no asset of that number.
+    error NoSuchAsset(uint256 asset, uint256 count);
+    /// @notice The vault's balance covers its ledger and all open claims, so there is no loss to write down.
+    error NothingLost(uint256 asset, uint256 balanceRaw, uint256 owedRaw);
+    /// @notice More is to be absorbed than was given.
+    error GiftTooSmall(uint256 asset, uint256 amountRaw, uint256 giftRaw);
     /// @notice Too little gas is left to give every token a fair try, and a failed try must not be the caller's fault.
     error NotEnoughGas(uint256 gasLeft, uint256 needed);
     /// @notice Mint or redeem and rebalance of one vault cannot share a transaction.
@@ -141,6 +147,10 @@ interface IBasketVault is IERC20 {
         uint256 boughtE18,
         State state
     );
+    /// @notice A loss of balance was written down in the ledger.
+    event Synced(uint256 indexed asset, uint256 heldBefore, uint256 heldAfter);
+    /// @notice A gift was taken up into the ledger.
+    event Absorbed(uint256 indexed asset, uint256 amountRaw);
     /// @notice A band was seen broken, or seen whole again (`brokenSince` = 0).
     event Poked(uint256 brokenSince);
     event RebalancePaused(address indexed caller);
@@ -177,6 +187,10 @@ interface IBasketVault is IERC20 {
 
     /// @notice Lets rebalances run again. Restricted.
     function resumeRebalance() external;
+
+    /// @notice Takes tokens that were sent here unasked into the ledger, for all holders. Restricted, so that it waits: nobody can time
+    /// a gift to the moment it changes what a share is worth.
+    function absorb(uint256 asset, uint256 amountRaw) external;
 
     /* CURATOR */
 
@@ -220,6 +234,20 @@ interface IBasketVault is IERC20 {
         external
         returns (uint256[] memory amounts);
 
+    /// @notice `redeemInKind`, but the assets whose bits are set in `skipped` are not sent: they become `owner`'s claims, to be collected
+    /// whenever the owner likes. Bits above the last asset mean nothing.
+    function redeemInKindExcept(
+        uint256 shares,
+        address receiver,
+        address owner,
+        uint256[] calldata minAmounts,
+        uint256 skipped
+    ) external returns (uint256[] memory amounts);
+
+    /// @notice Writes a loss down: if the vault has less of an asset than its ledger and the open claims say, the ledger follows. What
+    /// comes back later is a gift (see `absorb`).
+    function sync(uint256 asset) external returns (uint256 lostRaw);
+
     /// @notice Sends the caller's claim on a token to `receiver`.
     function claim(address token, address receiver) external returns (uint256 amountRaw);
 
@@ -241,6 +269,8 @@ interface IBasketVault is IERC20 {
     function feeRecipient() external view returns (address);
     /// @notice What a holder can collect of a token that could not be sent {tok}.
     function claimable(address holder, address token) external view returns (uint256);
+    /// @notice What all holders together can collect of a token {tok}.
+    function totalClaimable(address token) external view returns (uint256);
     /// @notice What `mintInKind` would take now {tok}, rounded up.
     function previewMintInKind(uint256 shares) external view returns (uint256[] memory amounts);
     /// @notice What `redeemInKind` would give now {tok}, rounded down.

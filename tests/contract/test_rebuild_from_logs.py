@@ -94,6 +94,11 @@ class Rebuilt:
                 self.state[5] = True
             case "RebalanceResumed":
                 self.state[5] = False
+            case "Synced":
+                assert self.held[values["asset"]] == values["heldBefore"]
+                self.held[values["asset"]] = values["heldAfter"]
+            case "Absorbed":
+                self.held[values["asset"]] += values["amountRaw"]
             case "Approval":
                 pass
             case _:
@@ -138,6 +143,9 @@ def check(world: World, vault: Contract) -> Counter[str]:
             assert world.read(vault, "balanceOf", holder) == amount
     for (holder, token), amount in logs.claims.items():
         assert world.read(vault, "claimable", holder, token) == amount
+    for token in {token for _, token in logs.claims}:
+        total = sum(amount for (_, of), amount in logs.claims.items() if of == token)
+        assert world.read(vault, "totalClaimable", token) == total
     return seen
 
 
@@ -166,7 +174,7 @@ class Life:
                 self.set_fee,
             ),
             *(self.set_policy, self.set_targets, self.set_oracle, self.poke, self.pause),
-            *(self.block, self.donate, self.market, self.approve),
+            *(self.block, self.donate, self.absorb, self.lose, self.market, self.approve),
             *[self.resume] * 3,
             *[self.rebalance] * 6,
         ]
@@ -256,6 +264,20 @@ class Life:
 
     def donate(self) -> None:
         self.world.give(self.vault, [self.rng.randrange(E18), 0, self.rng.randrange(10**9)])
+
+    def absorb(self) -> None:
+        """What was given to the vault's WETH is taken up."""
+        held, weth = self.world.read(self.vault, "held")[0], self.world.tokens[0]
+        owed = held + self.world.read(self.vault, "totalClaimable", weth.address)
+        gift = self.world.balance(weth, self.vault) - owed
+        self.world.owner.transact(self.vault, "absorb", 0, gift)
+
+    def lose(self) -> None:
+        """A hundredth of the vault's USDC disappears, and the ledger follows."""
+        usdc = self.world.usdc.address
+        balance = self.world.balance(self.world.usdc, self.vault)
+        self.world.chain.set_token_balance(usdc, self.vault.address, balance * 99 // 100)
+        self.world.stranger.transact(self.vault, "sync", 2)
 
     def market(self) -> None:
         self.ether_usd = self.rng.randrange(1_600, 2_500)
