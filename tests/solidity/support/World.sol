@@ -32,6 +32,7 @@ contract World is Test {
         uint256 claimsOpened;
         uint256 claimsPaid;
         uint256 gifts;
+        uint256 giftsAbsorbed;
         uint256 honestTrades;
         uint256 honestWaits;
         uint256 hostileTrades;
@@ -74,6 +75,8 @@ contract World is Test {
     uint256 internal immutable FRAGILE;
 
     Counts internal _counts;
+    /// Why the last rebalance was refused: shown by `forge test -vvvv`, and asked for while looking into a failure.
+    bytes public lastRefusal;
     mapping(Promise => string) internal _broken;
 
     /// Losses since the policy last changed.
@@ -143,27 +146,47 @@ contract World is Test {
         _checkKept(before, "redeem");
     }
 
-    /// @notice The next holder with a claim collects it, once the token can move again.
-    function claim(uint256 holderSeed) external {
+    /// @notice A holder leaves and takes only a part of the assets along; the rest becomes a claim.
+    function redeemExcept(uint256 holderSeed, uint256 shares, uint256 skipped) external {
+        address holder = _holder(holderSeed);
+        uint256 balance = VAULT.balanceOf(holder);
+        if (balance == 0) return;
+        shares = _clamp(shares, 1, balance);
+        Sight memory before = _look();
+
+        vm.prank(holder);
+        try VAULT.redeemInKindExcept(shares, holder, holder, new uint256[](_tokens.length), skipped) {
+            ++_counts.redemptions;
+            ++_counts.claimsOpened;
+        } catch {
+            _note(Promise.Exit, "a redemption without some assets was refused");
+        }
+
+        _checkKept(before, "redeemExcept");
+    }
+
+    /// @notice The next holder with a claim on the asset collects it, once the token can move again.
+    function claim(uint256 holderSeed, uint256 asset) external {
         _fragile().setBroken(false);
+        MockToken token = _tokens[asset % _tokens.length];
         address holder;
         uint256 amount;
         for (uint256 i; i < _holders.length && amount == 0; ++i) {
             holder = _holders[(holderSeed % _holders.length + i) % _holders.length];
-            amount = VAULT.claimable(holder, address(_fragile()));
+            amount = VAULT.claimable(holder, address(token));
         }
         if (amount == 0) return;
         Sight memory before = _look();
-        uint256 balance = _fragile().balanceOf(holder);
+        uint256 balance = token.balanceOf(holder);
 
         vm.prank(holder);
-        try VAULT.claim(address(_fragile()), holder) {
+        try VAULT.claim(address(token), holder) {
             ++_counts.claimsPaid;
         } catch {
             _note(Promise.Exit, "a claim was refused");
         }
 
-        if (_fragile().balanceOf(holder) != balance + amount) _note(Promise.Exit, "a claim was not paid whole");
+        if (token.balanceOf(holder) != balance + amount) _note(Promise.Exit, "a claim was not paid whole");
         _checkKept(before, "claim");
     }
 
@@ -183,7 +206,7 @@ contract World is Test {
         Sight memory before = _look();
         uint256[] memory part = VAULT.previewRedeemInKind(1e18);
 
-        _tokens[asset].mint(address(VAULT), _clamp(amount, 1, 1_000_000 * 10 ** _tokens[asset].decimals()));
+        _tokens[asset].mint(address(VAULT), _clamp(amount, 1, 10 * 10 ** _tokens[asset].decimals()));
         ++_counts.gifts;
 
         Sight memory after_ = _look();
@@ -191,6 +214,35 @@ contract World is Test {
         if (keccak256(abi.encode(before)) != keccak256(abi.encode(after_))) _note(Promise.InertGifts, "a gift counts");
         if (keccak256(abi.encode(part)) != keccak256(abi.encode(VAULT.previewRedeemInKind(1e18)))) {
             _note(Promise.InertGifts, "a gift is paid out");
+        }
+    }
+
+    /// @notice Nothing is ever lost here, so there is nothing to write down, however much somebody would like to.
+    function sync(uint256 asset) external {
+        Sight memory before = _look();
+        try VAULT.sync(asset % _tokens.length) {
+            _note(Promise.KeptValue, "a loss that did not happen was written down");
+        } catch { }
+        _checkKept(before, "sync");
+    }
+
+    /// @notice The owner takes a part of a gift into the ledger: exactly that much, from the gift alone.
+    function absorb(uint256 asset, uint256 amount) external {
+        asset = asset % _tokens.length;
+        Sight memory before = _look();
+        if (before.unbooked[asset] <= 0) return;
+        amount = _clamp(amount, 1, uint256(before.unbooked[asset]));
+
+        vm.prank(OWNER);
+        VAULT.absorb(asset, amount);
+        ++_counts.giftsAbsorbed;
+
+        before.held[asset] += amount;
+        before.unbooked[asset] -= int256(amount);
+        Sight memory after_ = _look();
+        if (keccak256(abi.encode(before.held, before.unbooked)) != keccak256(abi.encode(after_.held, after_.unbooked)))
+        {
+            _note(Promise.InertGifts, "absorbed something else");
         }
     }
 
@@ -341,7 +393,8 @@ contract World is Test {
         try VAULT.rebalance(state.epoch, sales, asked, address(EXECUTOR), route) {
             done = true;
             _checkTrade(before, _look(), sales, asked);
-        } catch {
+        } catch (bytes memory reason) {
+            lastRefusal = reason;
             if (keccak256(abi.encode(before)) != keccak256(abi.encode(_look()))) {
                 _note(Promise.KeptValue, "a refused rebalance changed something");
             }
@@ -542,10 +595,7 @@ contract World is Test {
 
     /// @dev Gifts: what is there and neither held for shares nor owed to a claim. Less than nothing is insolvency.
     function _unbooked(uint256 asset, uint256 held) internal view returns (int256) {
-        uint256 owed = held;
-        for (uint256 i; i < _holders.length; ++i) {
-            owed += VAULT.claimable(_holders[i], address(_tokens[asset]));
-        }
+        uint256 owed = held + VAULT.totalClaimable(address(_tokens[asset]));
         return int256(_tokens[asset].balanceOf(address(VAULT))) - int256(owed);
     }
 
