@@ -29,13 +29,19 @@ PUBLISHED = {
     "ERC1967Proxy": "@openzeppelin/contracts/build/contracts",
     "IERC20Metadata": "@openzeppelin/contracts/build/contracts",
     "NonfungiblePositionManager": "@uniswap/v3-periphery/artifacts/contracts/{name}.sol",
+    "PoolManager": "@uniswap/v4-core/out/{name}.sol",
+    "PoolModifyLiquidityTest": "@uniswap/v4-core/out/{name}.sol",
     "QuoterV2": "@uniswap/swap-router-contracts/artifacts/contracts/lens/{name}.sol",
     "SwapRouter": "@uniswap/v3-periphery/artifacts/contracts/{name}.sol",
     "SwapRouter02": "@uniswap/swap-router-contracts/artifacts/contracts/{name}.sol",
     "TickLens": "@uniswap/v3-periphery/artifacts/contracts/lens/{name}.sol",
+    "UniswapV2Factory": "@uniswap/v2-core/build",
+    "UniswapV2Pair": "@uniswap/v2-core/build",
     "UniswapV3Factory": "@uniswap/v3-core/artifacts/contracts/{name}.sol",
     "UniswapV3Pool": "@uniswap/v3-core/artifacts/contracts/{name}.sol",
+    "Vault": "@balancer-labs/v2-deployments/dist/tasks/20210418-vault/artifact",
     "WETH9": "@uniswap/v2-periphery/build",
+    "WeightedPoolFactory": "@balancer-labs/v2-deployments/dist/tasks/deprecated/20210418-weighted-pool/artifact",
 }
 """Folder below node_modules that holds <name>.json, by contract."""
 
@@ -94,11 +100,13 @@ def _ours() -> Iterator[tuple[str, Artifact]]:
 
 
 def _published() -> Iterator[tuple[str, Artifact]]:
-    """Outside contracts, in the two shapes npm packages use: Hardhat's (flat) and solc's (under `evm`)."""
+    """Outside contracts, in the three shapes npm packages use: Hardhat's (flat), solc's (under `evm`) and forge's."""
     for name, folder in PUBLISHED.items():
         found = json.loads((MODULES / folder.format(name=name) / f"{name}.json").read_text())
         if "evm" in found:
             yield name, _artifact(found, found["evm"]["bytecode"], found["evm"]["deployedBytecode"])
+        elif isinstance(found["bytecode"], dict):
+            yield name, _artifact(found, found["bytecode"], found["deployedBytecode"])
         else:
             created = {"object": found["bytecode"], "linkReferences": found["linkReferences"]}
             yield name, _artifact(found, created, {"object": found["deployedBytecode"]})
