@@ -6,7 +6,12 @@ import { SafeERC20 } from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.s
 import { ReentrancyGuardTransient } from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 
 import { IExecutor } from "./interfaces/IExecutor.sol";
+import { BalancerV2Venue } from "./venues/BalancerV2Venue.sol";
+import { CallVenue } from "./venues/CallVenue.sol";
+import { CurveVenue } from "./venues/CurveVenue.sol";
+import { UniswapV2Venue } from "./venues/UniswapV2Venue.sol";
 import { IV3Pool, UniswapV3Venue } from "./venues/UniswapV3Venue.sol";
+import { UniswapV4Venue } from "./venues/UniswapV4Venue.sol";
 
 /// @title RouteExecutor
 /// @notice WHAT IT IS. The reference executor: turns the tokens it was just sent into others along a compact route, sends every result
@@ -17,17 +22,41 @@ import { IV3Pool, UniswapV3Venue } from "./venues/UniswapV3Venue.sol";
 ///
 /// WE ASSUME NOTHING of routes, pools and routers: the caller measures what comes back and reverts if it is too little.
 ///
-/// ROUTE. Hops one after another: venue (1 byte), amountIn (16; 0 means all there is of tokenIn), tokenIn (20), then
-/// - venue 1, Uniswap V3 pool: pool (20), flags (1)
-/// - venue 2, SwapRouter02: router (20), flags (1), number of pools k (1), packed path (20 + 23 k)
-/// flags: bit 0, zero for one (venue 1 only); bit 1, the result goes straight to the caller. `rebalancer/plan/route.py` writes them.
-contract RouteExecutor is IExecutor, UniswapV3Venue, ReentrancyGuardTransient {
+/// ROUTE. Hops one after another: venue (1 byte), amountIn (16; 0 means all there is of tokenIn), tokenIn (20), target (20), flags (1),
+/// then what the venue needs
+/// - 1, Uniswap V3 pool (the target): nothing
+/// - 2, SwapRouter02: number of pools k (1), packed path (20 + 23 k)
+/// - 3, Uniswap V2 pair, or a fork's: feeBps (2)
+/// - 4, Uniswap V4's PoolManager: tokenOut (20), fee (3), tickSpacing (3, signed), hooks (20)
+/// - 5, Balancer V2's Vault: tokenOut (20), poolId (32)
+/// - 6, Curve pool: tokenOut (20), i (1), j (1)
+/// - 7, any call: spender (20; 0 if none), tokenOut (20), offset in the data for the amount (2; 65535 for nowhere), length (2), data
+/// flags: bit 0, zero for one (venues 1, 3); bit 1, the result goes straight to the caller (not venue 6); bits 2 and 3, tokenIn and
+/// tokenOut are WETH but ether in the pool (venue 4); bit 4, coins are counted with uint256 instead of int128 (venue 6).
+/// A route is split by hops that name a part of the amount, and goes on by hops that name 0. `rebalancer/plan/route.py` writes them.
+contract RouteExecutor is
+    IExecutor,
+    UniswapV3Venue,
+    UniswapV2Venue,
+    UniswapV4Venue,
+    BalancerV2Venue,
+    CurveVenue,
+    CallVenue,
+    ReentrancyGuardTransient
+{
     using SafeERC20 for IERC20;
 
-    uint256 private constant HEAD = 37;
+    uint256 private constant HEAD = 58;
+    uint256 private constant ADDRESS = 20;
+    uint256 private constant ADDRESS_AND_FEE = 23;
 
     uint8 private constant UNISWAP_V3_POOL = 1;
     uint8 private constant SWAP_ROUTER_02 = 2;
+    uint8 private constant UNISWAP_V2_PAIR = 3;
+    uint8 private constant UNISWAP_V4 = 4;
+    uint8 private constant BALANCER_V2 = 5;
+    uint8 private constant CURVE_POOL = 6;
+    uint8 private constant ANY_CALL = 7;
 
     uint8 private constant ZERO_FOR_ONE = 1;
     uint8 private constant TO_CALLER = 2;
@@ -45,12 +74,15 @@ contract RouteExecutor is IExecutor, UniswapV3Venue, ReentrancyGuardTransient {
         address[] memory touched = new address[](route.length / HEAD * 2);
         uint256 count;
         for (uint256 at; at < route.length;) {
-            if (route.length < at + HEAD + 21) revert TruncatedRoute(at, route.length);
-            uint8 venue = uint8(route[at]);
-            uint256 amountIn = uint128(bytes16(route[at + 1:at + 17]));
-            address tokenIn = address(bytes20(route[at + 17:at + 37]));
-            address target = address(bytes20(route[at + 37:at + 57]));
-            uint8 flags = uint8(route[at + 57]);
+            if (route.length < at + HEAD) revert TruncatedRoute(at, route.length);
+            // Words that end where venue and amountIn, tokenIn, and target and flags end: the casts cut what stands before.
+            uint256 word = _word(route, at) >> 120;
+            uint8 venue = uint8(word >> 128);
+            uint256 amountIn = uint128(word);
+            address tokenIn = address(uint160(_word(route, at + 5)));
+            word = _word(route, at + 26);
+            address target = address(uint160(word >> 8));
+            uint8 flags = uint8(word);
             address recipient = flags & TO_CALLER != 0 ? msg.sender : address(this);
             if (amountIn == 0) amountIn = IERC20(tokenIn).balanceOf(address(this));
 
@@ -61,21 +93,68 @@ contract RouteExecutor is IExecutor, UniswapV3Venue, ReentrancyGuardTransient {
                 if (recipient == address(this)) {
                     touched[count++] = zeroForOne ? IV3Pool(target).token1() : IV3Pool(target).token0();
                 }
-                at += HEAD + 21;
-            } else if (venue == SWAP_ROUTER_02) {
-                if (route.length < at + HEAD + 22) revert TruncatedRoute(at, route.length);
-                uint256 end = at + HEAD + 22 + 20 + 23 * uint256(uint8(route[at + 58]));
-                if (route.length < end) revert TruncatedRoute(at, route.length);
-                _swapOnRouter02(target, tokenIn, route[at + HEAD + 22:end], amountIn, recipient);
-                if (recipient == address(this)) touched[count++] = address(bytes20(route[end - 20:end]));
-                at = end;
+                at += HEAD;
             } else {
-                revert UnknownVenue(at, venue);
+                bytes calldata body = _body(venue, route, at);
+                touched[count++] = _swapElsewhere(venue, target, tokenIn, flags, body, amountIn, recipient);
+                at += HEAD + body.length;
             }
         }
         for (uint256 i; i < count; ++i) {
             uint256 left = IERC20(touched[i]).balanceOf(address(this));
             if (left != 0) IERC20(touched[i]).safeTransfer(msg.sender, left);
         }
+    }
+
+    /// @dev The 32 bytes from `at` on; the head is known to be inside the route.
+    function _word(bytes calldata route, uint256 at) private pure returns (uint256 word) {
+        assembly ("memory-safe") {
+            word := calldataload(add(route.offset, at))
+        }
+    }
+
+    /// @dev What stands between the head of the hop that begins at `at` and the next hop.
+    function _body(uint8 venue, bytes calldata route, uint256 at) private pure returns (bytes calldata) {
+        if (venue == SWAP_ROUTER_02) {
+            uint256 pools = uint8(_slice(route, at, 1)[0]);
+            return _slice(route, at, 1 + ADDRESS + ADDRESS_AND_FEE * pools);
+        }
+        if (venue == UNISWAP_V2_PAIR) return _slice(route, at, V2_BODY_BYTES);
+        if (venue == UNISWAP_V4) return _slice(route, at, V4_BODY_BYTES);
+        if (venue == BALANCER_V2) return _slice(route, at, BALANCER_BODY_BYTES);
+        if (venue == CURVE_POOL) return _slice(route, at, CURVE_BODY_BYTES);
+        if (venue == ANY_CALL) {
+            return _slice(route, at, CALL_BODY_BYTES + _dataBytes(_slice(route, at, CALL_BODY_BYTES)));
+        }
+        revert UnknownVenue(at, venue);
+    }
+
+    /// @dev So many bytes after the head of the hop that begins at `at`.
+    function _slice(bytes calldata route, uint256 at, uint256 length) private pure returns (bytes calldata) {
+        if (route.length < at + HEAD + length) revert TruncatedRoute(at, route.length);
+        return route[at + HEAD:at + HEAD + length];
+    }
+
+    /// @dev At the venues with a body; `_body` let no others through, so the last needs no check.
+    function _swapElsewhere(
+        uint8 venue,
+        address target,
+        address tokenIn,
+        uint8 flags,
+        bytes calldata body,
+        uint256 amountIn,
+        address recipient
+    ) private returns (address tokenOut) {
+        if (venue == SWAP_ROUTER_02) {
+            _swapOnRouter02(target, tokenIn, body[1:], amountIn, recipient);
+            return address(bytes20(body[body.length - ADDRESS:]));
+        }
+        if (venue == UNISWAP_V2_PAIR) {
+            return _swapOnV2Pair(target, tokenIn, flags & ZERO_FOR_ONE != 0, body, amountIn, recipient);
+        }
+        if (venue == UNISWAP_V4) return _swapOnV4(target, tokenIn, flags, body, amountIn, recipient);
+        if (venue == BALANCER_V2) return _swapOnBalancer(target, tokenIn, body, amountIn, recipient);
+        if (venue == CURVE_POOL) return _swapOnCurve(target, tokenIn, flags, body, amountIn);
+        return _swapByCall(target, tokenIn, body, amountIn, recipient);
     }
 }

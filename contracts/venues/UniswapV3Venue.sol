@@ -65,6 +65,8 @@ abstract contract UniswapV3Venue is IUniswapV3SwapCallback {
                 zeroForOne ? MIN_SQRT_PRICE_X96 + 1 : MAX_SQRT_PRICE_X96 - 1,
                 abi.encode(tokenIn)
             );
+        // Who did not ask must not do so later.
+        AWAITED_POOL.asAddress().tstore(address(0));
     }
 
     /// @inheritdoc IUniswapV3SwapCallback

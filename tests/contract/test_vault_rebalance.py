@@ -254,8 +254,8 @@ def test_executor_refuses_what_is_not_a_route(world: World) -> None:
         run(router[:-1])
     with refused("TruncatedRoute", position=0, length=58):
         run(router[:58])
-    with refused("UnknownVenue", position=0, venue=3):
-        run(b"\x03" + hop[1:])
+    with refused("UnknownVenue", position=0, venue=99):
+        run(b"\x63" + hop[1:])
     run(b"")
 
 

@@ -33,13 +33,13 @@ contract ExecutorTest is Base {
 
     function test_a_route_with_an_unknown_venue_is_refused() public {
         bytes memory route = Routes.v3(tokens[WETH], 1e18, address(pool), Routes.ZERO_FOR_ONE);
-        route[0] = 0x07;
+        route[0] = 0x63;
         tokens[WETH].mint(address(routes), 1e18);
 
-        vm.expectRevert(abi.encodeWithSelector(UnknownVenue.selector, 0, 7));
+        vm.expectRevert(abi.encodeWithSelector(UnknownVenue.selector, 0, 99));
         routes.executeRoute(route);
         route = bytes.concat(Routes.v3(tokens[WETH], 1e18, address(pool), Routes.ZERO_FOR_ONE), route);
-        vm.expectRevert(abi.encodeWithSelector(UnknownVenue.selector, 58, 7));
+        vm.expectRevert(abi.encodeWithSelector(UnknownVenue.selector, 58, 99));
         routes.executeRoute(route);
     }
 

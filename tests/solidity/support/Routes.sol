@@ -21,4 +21,52 @@ library Routes {
         uint8 pools = uint8((path.length - 20) / 23);
         return abi.encodePacked(uint8(2), amountIn, tokenIn, target, flags, pools, path);
     }
+
+    function pair(MockToken tokenIn, uint128 amountIn, address target, uint8 flags, uint16 feeBps)
+        internal
+        pure
+        returns (bytes memory)
+    {
+        return abi.encodePacked(uint8(3), amountIn, tokenIn, target, flags, feeBps);
+    }
+
+    function v4(MockToken tokenIn, uint128 amountIn, address manager, uint8 flags, MockToken tokenOut)
+        internal
+        pure
+        returns (bytes memory)
+    {
+        return abi.encodePacked(
+            uint8(4), amountIn, tokenIn, manager, flags, tokenOut, uint24(3_000), int24(60), address(0)
+        );
+    }
+
+    function balancer(MockToken tokenIn, uint128 amountIn, address vault, uint8 flags, MockToken tokenOut)
+        internal
+        pure
+        returns (bytes memory)
+    {
+        return abi.encodePacked(uint8(5), amountIn, tokenIn, vault, flags, tokenOut, bytes32("pool"));
+    }
+
+    function curve(MockToken tokenIn, uint128 amountIn, address pool, uint8 flags, MockToken tokenOut, uint8 i, uint8 j)
+        internal
+        pure
+        returns (bytes memory)
+    {
+        return abi.encodePacked(uint8(6), amountIn, tokenIn, pool, flags, tokenOut, i, j);
+    }
+
+    function call(
+        MockToken tokenIn,
+        uint128 amountIn,
+        address target,
+        address spender,
+        MockToken tokenOut,
+        uint16 offset,
+        bytes memory data
+    ) internal pure returns (bytes memory) {
+        return abi.encodePacked(
+            uint8(7), amountIn, tokenIn, target, uint8(0), spender, tokenOut, offset, uint16(data.length), data
+        );
+    }
 }

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: MIT
+pragma solidity 0.8.30;
+
+import { Clones } from "@openzeppelin/contracts/proxy/Clones.sol";
+import { IERC20 } from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import { SafeERC20 } from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+import { Address } from "@openzeppelin/contracts/utils/Address.sol";
+
+/// @title CallBox
+/// @notice Makes one call with the tokens it was sent and sends everything on. Each clone is used once, by CallVenue. What the call
+/// arranges for its sender beyond that (an allowance, an operator, a registration) is arranged for an address that never acts again.
+/// Ether is not accepted.
+contract CallBox {
+    using SafeERC20 for IERC20;
+
+    address private immutable EXECUTOR = msg.sender;
+
+    /// @notice Whoever is called must not use the box for itself while it holds tokens.
+    error NotTheExecutor(address caller);
+
+    /// @notice Calls `target` with `data`, while `spender` (nobody, if zero) may take all there is of `tokenIn`; then sends what is left of
+    /// it to the executor and all of `tokenOut` to `recipient`.
+    function run(
+        address target,
+        address spender,
+        IERC20 tokenIn,
+        IERC20 tokenOut,
+        address recipient,
+        bytes calldata data
+    ) external {
+        if (msg.sender != EXECUTOR) revert NotTheExecutor(msg.sender);
+        if (spender != address(0)) tokenIn.forceApprove(spender, tokenIn.balanceOf(address(this)));
+        (bool done, bytes memory answer) = target.call(data);
+        Address.verifyCallResult(done, answer); // reverts with the reason of the target where it refused
+        if (spender != address(0)) tokenIn.forceApprove(spender, 0);
+        _sendAll(tokenOut, recipient);
+        _sendAll(tokenIn, EXECUTOR);
+    }
+
+    function _sendAll(IERC20 token, address to) private {
+        uint256 amount = token.balanceOf(address(this));
+        if (amount != 0) token.safeTransfer(to, amount);
+    }
+}
+
+/// @title CallVenue
+/// @notice Swaps by any call at all: an aggregator with the calldata its service returned, or a venue that has no adapter here.
+///
+/// WHY A CLONE. A call to anywhere, made by the executor, could leave an allowance on it that takes from the next one's route. So the
+/// call is made by a contract of its own, new for every hop (41,000 gas), which gets this hop's tokens and nothing else.
+abstract contract CallVenue {
+    using SafeERC20 for IERC20;
+
+    uint256 internal constant CALL_BODY_BYTES = 44;
+
+    /// The amount is in the data already.
+    uint256 private constant FIXED = type(uint16).max;
+
+    address private immutable BOX = address(new CallBox());
+
+    /// @notice The place for the amount does not lie inside the data.
+    error AmountOutsideData(uint256 offset, uint256 length);
+
+    /// @dev Bytes of data that follow `body`.
+    function _dataBytes(bytes calldata body) internal pure returns (uint256) {
+        return uint16(bytes2(body[42:]));
+    }
+
+    /// @dev `body` is spender (20), tokenOut (20), offset (2), length (2), data. The amount is written over the 32 bytes of data from
+    /// offset on, unless that is 65,535.
+    function _swapByCall(address target, address tokenIn, bytes calldata body, uint256 amountIn, address recipient)
+        internal
+        returns (address tokenOut)
+    {
+        tokenOut = address(bytes20(body[20:]));
+        uint256 offset = uint16(bytes2(body[40:]));
+        bytes memory data = body[CALL_BODY_BYTES:];
+        if (offset != FIXED) {
+            if (offset + 32 > data.length) revert AmountOutsideData(offset, data.length);
+            assembly ("memory-safe") {
+                mstore(add(add(data, 32), offset), amountIn)
+            }
+        }
+        CallBox box = CallBox(Clones.clone(BOX));
+        IERC20(tokenIn).safeTransfer(address(box), amountIn);
+        box.run(target, address(bytes20(body)), IERC20(tokenIn), IERC20(tokenOut), recipient, data);
+    }
+}

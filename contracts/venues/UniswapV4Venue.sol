@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: MIT
+pragma solidity 0.8.30;
+
+import { IERC20 } from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import { SafeERC20 } from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+import { SafeCast } from "@openzeppelin/contracts/utils/math/SafeCast.sol";
+import { TransientSlot } from "@openzeppelin/contracts/utils/TransientSlot.sol";
+
+/// @notice What is called on Uniswap V4's PoolManager. Currency 0 is ether.
+interface IV4PoolManager {
+    struct PoolKey {
+        address currency0;
+        address currency1;
+        uint24 fee;
+        int24 tickSpacing;
+        address hooks;
+    }
+
+    struct SwapParams {
+        bool zeroForOne;
+        int256 amountSpecified;
+        uint160 sqrtPriceLimitX96;
+    }
+
+    function unlock(bytes calldata data) external returns (bytes memory);
+    function swap(PoolKey calldata key, SwapParams calldata params, bytes calldata hookData)
+        external
+        returns (int256 delta);
+    function sync(address currency) external;
+    function settle() external payable returns (uint256 paid);
+    function take(address currency, address to, uint256 amount) external;
+}
+
+/// @notice What is called on wrapped ether.
+interface IEtherWrapper {
+    function deposit() external payable;
+    function withdraw(uint256 amount) external;
+}
+
+/// @title UniswapV4Venue
+/// @notice Swaps on Uniswap V4 through PoolManager.unlock. Nothing else here knows Uniswap V4. Routes know tokens only, so where a pool
+/// holds ether the hop names WETH, and exactly what the pool takes is unwrapped and what it pays is wrapped: no ether is ever left.
+/// No price limit is set: whoever receives the result checks it. Hooks get no data.
+abstract contract UniswapV4Venue {
+    using SafeERC20 for IERC20;
+    using SafeCast for uint256;
+    using TransientSlot for bytes32;
+    using TransientSlot for TransientSlot.AddressSlot;
+
+    /// What the callback must do; PoolManager hands it back unchanged.
+    struct V4Order {
+        address tokenIn;
+        address tokenOut;
+        bool etherIn;
+        bool etherOut;
+        uint24 fee;
+        int24 tickSpacing;
+        address hooks;
+        uint256 amountIn;
+        address recipient;
+    }
+
+    uint256 internal constant V4_BODY_BYTES = 46;
+
+    uint8 private constant ETHER_IN = 4;
+    uint8 private constant ETHER_OUT = 8;
+
+    /// The ends of the price range, exclusive (TickMath.MIN_SQRT_PRICE and MAX_SQRT_PRICE).
+    uint160 private constant MIN_SQRT_PRICE_X96 = 4295128739;
+    uint160 private constant MAX_SQRT_PRICE_X96 = 1461446703485210103287273052203988822378723970342;
+
+    /// Transient: the PoolManager whose callback is awaited.
+    bytes32 private constant AWAITED_MANAGER = keccak256("rebalancer.uniswap-v4.awaited-manager");
+    /// Transient: who may send ether now.
+    bytes32 private constant AWAITED_PAYER = keccak256("rebalancer.uniswap-v4.awaited-payer");
+
+    /// @notice Only the PoolManager that is being unlocked may call back, once an unlock.
+    error UnexpectedUnlock(address caller, address awaited);
+    /// @notice Ether is accepted only while it is being unwrapped or taken, from whoever does that.
+    error UnexpectedEther(address sender, uint256 amountWei);
+
+    /// @dev `body` is tokenOut (20), fee (3), tickSpacing (3, signed), hooks (20).
+    function _swapOnV4(
+        address manager,
+        address tokenIn,
+        uint8 flags,
+        bytes calldata body,
+        uint256 amountIn,
+        address recipient
+    ) internal returns (address tokenOut) {
+        tokenOut = address(bytes20(body));
+        V4Order memory order = V4Order({
+            tokenIn: tokenIn,
+            tokenOut: tokenOut,
+            etherIn: flags & ETHER_IN != 0,
+            etherOut: flags & ETHER_OUT != 0,
+            fee: uint24(bytes3(body[20:])),
+            tickSpacing: int24(uint24(bytes3(body[23:]))),
+            hooks: address(bytes20(body[26:])),
+            amountIn: amountIn,
+            recipient: recipient
+        });
+        AWAITED_MANAGER.asAddress().tstore(manager);
+        IV4PoolManager(manager).unlock(abi.encode(order));
+        // Who did not call back must not do so later.
+        AWAITED_MANAGER.asAddress().tstore(address(0));
+    }
+
+    /// @notice Swaps, pays and collects, as PoolManager wants it: inside its callback. Selector of IUnlockCallback.
+    function unlockCallback(bytes calldata data) external returns (bytes memory) {
+        address awaited = AWAITED_MANAGER.asAddress().tload();
+        if (msg.sender != awaited) revert UnexpectedUnlock(msg.sender, awaited);
+        AWAITED_MANAGER.asAddress().tstore(address(0));
+        V4Order memory order = abi.decode(data, (V4Order));
+        IV4PoolManager manager = IV4PoolManager(msg.sender);
+        address currencyIn = order.etherIn ? address(0) : order.tokenIn;
+        address currencyOut = order.etherOut ? address(0) : order.tokenOut;
+
+        bool zeroForOne = currencyIn < currencyOut;
+        (address currency0, address currency1) = zeroForOne ? (currencyIn, currencyOut) : (currencyOut, currencyIn);
+        int256 delta = manager.swap(
+            IV4PoolManager.PoolKey(currency0, currency1, order.fee, order.tickSpacing, order.hooks),
+            IV4PoolManager.SwapParams(
+                zeroForOne,
+                -order.amountIn.toInt256(), // negative: exactly this much goes in
+                zeroForOne ? MIN_SQRT_PRICE_X96 + 1 : MAX_SQRT_PRICE_X96 - 1
+            ),
+            ""
+        );
+        // The upper half is of currency 0, the lower of currency 1; negative is owed by us. Anything else the manager refuses.
+        (int128 delta0, int128 delta1) = (int128(delta >> 128), int128(delta));
+        (int128 deltaIn, int128 deltaOut) = zeroForOne ? (delta0, delta1) : (delta1, delta0);
+        if (deltaIn < 0) _settle(manager, currencyIn, order.tokenIn, uint256(-int256(deltaIn)));
+        if (deltaOut > 0) _take(manager, currencyOut, order.tokenOut, uint256(int256(deltaOut)), order.recipient);
+        return "";
+    }
+
+    function _settle(IV4PoolManager manager, address currency, address token, uint256 owed) private {
+        manager.sync(currency);
+        if (currency != address(0)) {
+            IERC20(token).safeTransfer(address(manager), owed);
+            manager.settle();
+        } else {
+            AWAITED_PAYER.asAddress().tstore(token);
+            IEtherWrapper(token).withdraw(owed);
+            AWAITED_PAYER.asAddress().tstore(address(0));
+            // The caller's route names the manager, and the ether is the caller's own.
+            // slither-disable-next-line arbitrary-send-eth
+            manager.settle{ value: owed }();
+        }
+    }
+
+    function _take(IV4PoolManager manager, address currency, address token, uint256 amount, address recipient) private {
+        if (currency != address(0)) return manager.take(currency, recipient, amount);
+        AWAITED_PAYER.asAddress().tstore(address(manager));
+        manager.take(currency, address(this), amount);
+        AWAITED_PAYER.asAddress().tstore(address(0));
+        // As above: the route names the token, and it is the caller who counts what came back.
+        // slither-disable-next-line arbitrary-send-eth
+        IEtherWrapper(token).deposit{ value: amount }();
+        if (recipient != address(this)) IERC20(token).safeTransfer(recipient, amount);
+    }
+
+    /// @dev WETH9 leaves 2,300 gas for this; it takes a tenth.
+    receive() external payable {
+        if (msg.sender != AWAITED_PAYER.asAddress().tload()) revert UnexpectedEther(msg.sender, msg.value);
+    }
+}

@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: MIT
+pragma solidity 0.8.30;
+
+import { ReentrancyGuardTransient } from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
+
+import { IExecutor } from "../../contracts/interfaces/IExecutor.sol";
+import { MockCurvePool } from "../../contracts/mocks/MockCurvePool.sol";
+import { CallBox, CallVenue } from "../../contracts/venues/CallVenue.sol";
+import { UniswapV3Venue } from "../../contracts/venues/UniswapV3Venue.sol";
+import { UniswapV4Venue } from "../../contracts/venues/UniswapV4Venue.sol";
+import { Base } from "./Base.t.sol";
+import { HostileManager, IUnlockCallback, MockPair, MockSwapper, Reenterer } from "./support/HostileVenues.sol";
+import { MockPool } from "./support/MockMarket.sol";
+import { Routes } from "./support/Routes.sol";
+
+/// @notice RouteExecutor's venues against counterparts that do not play fair. With the real ones they are tested in Python.
+contract VenuesTest is Base {
+    error TruncatedRoute(uint256 position, uint256 length);
+
+    uint16 internal constant FIXED = type(uint16).max;
+    uint128 internal constant AMOUNT = 1e18;
+
+    IExecutor internal routes;
+    HostileManager internal manager4; // pays USDC
+    MockPair internal pair; // WETH / USDC
+    MockSwapper internal swapper;
+    Reenterer internal reenterer;
+
+    function setUp() public override {
+        super.setUp();
+        routes = IExecutor(deployCode("RouteExecutor.sol:RouteExecutor"));
+        manager4 = new HostileManager(tokens[USDC]);
+        pair = new MockPair(tokens[WETH], tokens[USDC]);
+        swapper = new MockSwapper();
+        reenterer = new Reenterer();
+        tokens[WETH].mint(address(routes), AMOUNT);
+    }
+
+    /* ROUTES */
+
+    function test_a_route_that_ends_anywhere_inside_a_body_is_refused() public {
+        bytes[5] memory hops = [
+            Routes.pair(tokens[WETH], 1, address(pair), Routes.ZERO_FOR_ONE, 30),
+            _v4(),
+            Routes.balancer(tokens[WETH], 1, address(pair), 0, tokens[USDC]),
+            Routes.curve(tokens[WETH], 1, address(pair), 0, tokens[USDC], 0, 1),
+            _swap(AMOUNT, FIXED)
+        ];
+        for (uint256 h; h < hops.length; ++h) {
+            bytes memory hop = hops[h];
+            for (uint256 length = hop.length - 1; length >= 58; --length) {
+                assembly ("memory-safe") {
+                    mstore(hop, length)
+                }
+                vm.expectRevert(abi.encodeWithSelector(TruncatedRoute.selector, 0, length));
+                routes.executeRoute(hop);
+            }
+        }
+    }
+
+    /* UNISWAP V2 */
+
+    function test_a_pair_of_a_fork_is_asked_for_what_its_fee_leaves() public {
+        vm.prank(alice);
+        routes.executeRoute(Routes.pair(tokens[WETH], 0, address(pair), Routes.ZERO_FOR_ONE, 25));
+
+        // 1e18 less 0.25 % against 1e24 on either side
+        assertEq(tokens[USDC].balanceOf(alice), uint256(0.9975e18) * 1e24 / (1e24 + 0.9975e18));
+        _assertEmpty();
+    }
+
+    function test_a_pair_that_runs_another_route_is_refused() public {
+        pair.reenter(address(routes));
+
+        vm.expectRevert(_reentrant());
+        routes.executeRoute(Routes.pair(tokens[WETH], 0, address(pair), Routes.ZERO_FOR_ONE, 30));
+    }
+
+    /* UNISWAP V3 */
+
+    function test_a_pool_that_did_not_ask_in_time_may_not_ask_later() public {
+        MockPool pool = new MockPool(tokens[WETH], tokens[USDC], 2_000e6);
+        pool.setAsks(MockPool.Asks.Nothing);
+        bytes memory later = abi.encodeCall(MockPool.askAgain, (address(routes), abi.encode(tokens[WETH])));
+        bytes memory route =
+            bytes.concat(Routes.v3(tokens[WETH], 1, address(pool), Routes.ZERO_FOR_ONE), _call(address(pool), later));
+
+        vm.expectRevert(abi.encodeWithSelector(UniswapV3Venue.UnexpectedCallback.selector, address(pool), address(0)));
+        routes.executeRoute(route);
+    }
+
+    /* UNISWAP V4 */
+
+    function test_a_manager_that_plays_fair_is_paid_and_pays() public {
+        vm.prank(alice);
+        routes.executeRoute(_v4());
+
+        assertEq(tokens[WETH].balanceOf(address(manager4)), AMOUNT);
+        assertEq(tokens[USDC].balanceOf(alice), AMOUNT);
+        _assertEmpty();
+    }
+
+    function test_a_callback_from_a_stranger_is_refused() public {
+        vm.prank(stranger);
+        vm.expectRevert(abi.encodeWithSelector(UniswapV4Venue.UnexpectedUnlock.selector, stranger, address(0)));
+        IUnlockCallback(address(routes)).unlockCallback("");
+    }
+
+    function test_a_manager_may_call_back_once() public {
+        manager4.setActs(HostileManager.Acts.AsksTwice);
+
+        vm.expectRevert(_unexpectedUnlock());
+        routes.executeRoute(_v4());
+    }
+
+    function test_a_manager_that_did_not_call_back_in_time_may_not_later() public {
+        manager4.setActs(HostileManager.Acts.NeverAsks);
+        bytes memory later = abi.encodeCall(HostileManager.askLater, (IUnlockCallback(address(routes))));
+
+        vm.expectRevert(_unexpectedUnlock());
+        routes.executeRoute(bytes.concat(_v4(), _call(address(manager4), later)));
+    }
+
+    function test_a_manager_that_asks_more_than_there_is_gets_nothing() public {
+        manager4.setActs(HostileManager.Acts.AsksTooMuch);
+
+        vm.expectRevert();
+        routes.executeRoute(_v4());
+    }
+
+    function test_a_manager_that_runs_another_route_is_refused() public {
+        manager4.setActs(HostileManager.Acts.Reenters);
+
+        vm.expectRevert(_reentrant());
+        routes.executeRoute(_v4());
+    }
+
+    function test_ether_that_nobody_waits_for_is_refused() public {
+        vm.deal(stranger, 1);
+        vm.prank(stranger);
+        vm.expectRevert(abi.encodeWithSelector(UniswapV4Venue.UnexpectedEther.selector, address(manager4), uint256(1)));
+        manager4.push{ value: 1 }(address(routes));
+    }
+
+    /* BALANCER, CURVE */
+
+    function test_a_balancer_vault_that_runs_another_route_is_refused() public {
+        vm.expectRevert(_reentrant());
+        routes.executeRoute(Routes.balancer(tokens[WETH], 0, address(reenterer), 0, tokens[USDC]));
+    }
+
+    function test_a_curve_pool_that_runs_another_route_is_refused() public {
+        vm.expectRevert(_reentrant());
+        routes.executeRoute(Routes.curve(tokens[WETH], 0, address(reenterer), 0, tokens[USDC], 0, 1));
+    }
+
+    function test_a_curve_pool_of_the_other_kind_is_refused() public {
+        MockCurvePool pool = new MockCurvePool(tokens[WETH], tokens[USDC], 2_000e6, true);
+
+        vm.expectRevert(MockCurvePool.WrongKind.selector);
+        routes.executeRoute(Routes.curve(tokens[WETH], 0, address(pool), 0, tokens[USDC], 0, 1));
+    }
+
+    function test_a_hop_on_curve_returns_its_result_even_if_it_was_to_go_straight() public {
+        MockCurvePool pool = new MockCurvePool(tokens[WETH], tokens[USDC], 2_000e6, false);
+        tokens[USDC].mint(address(pool), 2_000e6);
+
+        vm.prank(alice);
+        routes.executeRoute(Routes.curve(tokens[WETH], 0, address(pool), Routes.TO_CALLER, tokens[USDC], 0, 1));
+
+        assertEq(tokens[USDC].balanceOf(alice), 1_999.2e6, "less 4 bps");
+        assertEq(tokens[WETH].allowance(address(routes), address(pool)), 0);
+        _assertEmpty();
+    }
+
+    /* ANY CALL */
+
+    function test_a_call_swaps_and_leaves_no_allowance() public {
+        vm.prank(alice);
+        routes.executeRoute(_swap(0.4e18, FIXED));
+
+        assertEq(_balances(alice), _amounts(0.6e18, 0, 0.4e18), "what the target did not take came back");
+        assertEq(tokens[WETH].allowance(swapper.lastCaller(), address(swapper)), 0);
+        assertEq(tokens[WETH].allowance(address(routes), address(swapper)), 0);
+        assertEq(_balances(swapper.lastCaller()), _amounts());
+        _assertEmpty();
+    }
+
+    function test_a_call_gets_the_amount_written_into_its_data() public {
+        vm.prank(alice);
+        routes.executeRoute(_swap(7, 4 + 64)); // the third argument
+
+        assertEq(tokens[USDC].balanceOf(alice), AMOUNT);
+        _assertEmpty();
+    }
+
+    function test_an_amount_that_does_not_fit_into_the_data_is_refused() public {
+        vm.expectRevert(abi.encodeWithSelector(CallVenue.AmountOutsideData.selector, 69, 100));
+        routes.executeRoute(_swap(7, 69));
+    }
+
+    function test_a_call_that_is_refused_says_why() public {
+        vm.expectRevert(abi.encodeWithSelector(MockSwapper.NoLuck.selector, 13));
+        routes.executeRoute(_call(address(swapper), abi.encodeCall(MockSwapper.fail, ())));
+    }
+
+    function test_a_target_that_runs_another_route_is_refused() public {
+        vm.expectRevert(_reentrant());
+        routes.executeRoute(_call(address(swapper), abi.encodeCall(MockSwapper.reenter, (routes))));
+    }
+
+    function test_a_target_cannot_use_the_box_for_itself() public {
+        bytes memory data = abi.encodeCall(MockSwapper.swapAndUseTheBox, (tokens[WETH], tokens[USDC], AMOUNT));
+
+        vm.expectRevert(abi.encodeWithSelector(CallBox.NotTheExecutor.selector, address(swapper)));
+        routes.executeRoute(Routes.call(tokens[WETH], 0, address(swapper), address(swapper), tokens[USDC], FIXED, data));
+    }
+
+    function test_an_allowance_planted_by_a_call_is_worth_nothing() public {
+        bytes memory plant = abi.encodeCall(tokens[USDC].approve, (stranger, type(uint256).max));
+        vm.prank(stranger);
+        routes.executeRoute(Routes.call(tokens[WETH], 1, address(tokens[USDC]), address(0), tokens[USDC], FIXED, plant));
+
+        assertEq(tokens[USDC].allowance(address(routes), stranger), 0);
+        tokens[WETH].mint(address(routes), AMOUNT);
+        vm.prank(alice);
+        routes.executeRoute(_swap(AMOUNT, FIXED));
+        assertEq(tokens[USDC].allowance(swapper.lastCaller(), stranger), 0, "every call has a box of its own");
+    }
+
+    function _v4() internal view returns (bytes memory) {
+        return Routes.v4(tokens[WETH], 0, address(manager4), 0, tokens[USDC]);
+    }
+
+    /// @dev A call that swaps `amount`, with all there is.
+    function _swap(uint256 amount, uint16 offset) internal view returns (bytes memory) {
+        bytes memory data = abi.encodeCall(MockSwapper.swap, (tokens[WETH], tokens[USDC], amount));
+        return Routes.call(tokens[WETH], 0, address(swapper), address(swapper), tokens[USDC], offset, data);
+    }
+
+    /// @dev A call with one unit of WETH and no allowance.
+    function _call(address target, bytes memory data) internal view returns (bytes memory) {
+        return Routes.call(tokens[WETH], 1, target, address(0), tokens[USDC], FIXED, data);
+    }
+
+    function _unexpectedUnlock() internal view returns (bytes memory) {
+        return abi.encodeWithSelector(UniswapV4Venue.UnexpectedUnlock.selector, address(manager4), address(0));
+    }
+
+    function _assertEmpty() internal view {
+        assertEq(_balances(address(routes)), _amounts());
+        assertEq(address(routes).balance, 0);
+    }
+}

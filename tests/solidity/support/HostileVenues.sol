@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: MIT
+pragma solidity 0.8.30;
+
+import { IERC20 } from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+
+import { IExecutor } from "../../../contracts/interfaces/IExecutor.sol";
+import { MockToken } from "../../../contracts/mocks/MockToken.sol";
+import { CallBox } from "../../../contracts/venues/CallVenue.sol";
+
+interface IUnlockCallback {
+    function unlockCallback(bytes calldata data) external returns (bytes memory);
+}
+
+/// @title HostileManager
+/// @notice The shape of Uniswap V4's PoolManager; what it does wrong is decided by `acts`. Tests with the real one are in Python.
+contract HostileManager {
+    enum Acts {
+        Fairly,
+        AsksTwice,
+        NeverAsks,
+        AsksTooMuch,
+        Reenters
+    }
+
+    Acts public acts;
+    bytes internal kept;
+    MockToken internal paid;
+
+    /// Pays in this token, one unit for each that goes in.
+    constructor(MockToken paid_) {
+        paid = paid_;
+    }
+
+    function setActs(Acts acts_) external {
+        acts = acts_;
+    }
+
+    function unlock(bytes calldata data) external returns (bytes memory) {
+        kept = data;
+        if (acts == Acts.NeverAsks) return "";
+        if (acts == Acts.Reenters) IExecutor(msg.sender).executeRoute("");
+        IUnlockCallback(msg.sender).unlockCallback(data);
+        if (acts == Acts.AsksTwice) IUnlockCallback(msg.sender).unlockCallback(data);
+        return "";
+    }
+
+    /// @notice Asks for payment when nobody is swapping here any more.
+    function askLater(IUnlockCallback payer) external {
+        payer.unlockCallback(kept);
+    }
+
+    struct PoolKey {
+        address currency0;
+        address currency1;
+        uint24 fee;
+        int24 tickSpacing;
+        address hooks;
+    }
+
+    struct SwapParams {
+        bool zeroForOne;
+        int256 amountSpecified;
+        uint160 sqrtPriceLimitX96;
+    }
+
+    function swap(PoolKey calldata, SwapParams calldata p, bytes calldata) external view returns (int256) {
+        int128 owed = int128(p.amountSpecified);
+        if (acts == Acts.AsksTooMuch) owed -= 1;
+        (int128 delta0, int128 delta1) = p.zeroForOne ? (owed, -owed) : (-owed, owed);
+        return int256(delta0) << 128 | int256(uint256(uint128(delta1)));
+    }
+
+    function sync(address) external { }
+
+    function settle() external payable returns (uint256) { }
+
+    function take(address, address to, uint256 amount) external {
+        paid.mint(to, amount);
+    }
+
+    /// @notice Sends ether to whoever did not ask for it.
+    function push(address to) external payable {
+        (bool done, bytes memory answer) = to.call{ value: msg.value }("");
+        if (!done) {
+            assembly ("memory-safe") {
+                revert(add(answer, 32), mload(answer))
+            }
+        }
+    }
+}
+
+/// @title MockPair
+/// @notice The shape of a Uniswap V2 pair with an empty conscience: it pays what it is told, and may call back first.
+contract MockPair {
+    MockToken public token0;
+    MockToken public token1;
+    uint112 public reserve0 = 1e24;
+    uint112 public reserve1 = 1e24;
+    address public reenters;
+
+    constructor(MockToken token0_, MockToken token1_) {
+        (token0, token1) = (token0_, token1_);
+        token0_.mint(address(this), reserve0);
+        token1_.mint(address(this), reserve1);
+    }
+
+    function reenter(address executor) external {
+        reenters = executor;
+    }
+
+    function getReserves() external view returns (uint112, uint112, uint32) {
+        return (reserve0, reserve1, 0);
+    }
+
+    function swap(uint256 amount0Out, uint256 amount1Out, address to, bytes calldata) external {
+        if (reenters != address(0)) IExecutor(reenters).executeRoute("");
+        if (amount0Out != 0) token0.transfer(to, amount0Out);
+        if (amount1Out != 0) token1.transfer(to, amount1Out);
+    }
+}
+
+/// @title Reenterer
+/// @notice Whatever is called on it runs another route on its caller: a hostile vault of Balancer or a hostile pool of Curve.
+contract Reenterer {
+    fallback() external {
+        IExecutor(msg.sender).executeRoute("");
+    }
+}
+
+/// @title MockSwapper
+/// @notice What CallVenue calls: a fair swap at one to one, and what a hostile target may try on the way.
+contract MockSwapper {
+    error NoLuck(uint256 number);
+
+    address public lastCaller;
+
+    function swap(IERC20 tokenIn, MockToken tokenOut, uint256 amountIn) public {
+        lastCaller = msg.sender;
+        tokenIn.transferFrom(msg.sender, address(this), amountIn);
+        tokenOut.mint(msg.sender, amountIn);
+    }
+
+    /// @notice Swaps fairly and tries to use its caller for itself.
+    function swapAndUseTheBox(IERC20 tokenIn, MockToken tokenOut, uint256 amountIn) external {
+        swap(tokenIn, tokenOut, amountIn);
+        CallBox(msg.sender).run(address(this), address(this), tokenIn, tokenOut, address(this), "");
+    }
+
+    function reenter(IExecutor executor) external {
+        executor.executeRoute("");
+    }
+
+    function fail() external pure {
+        revert NoLuck(13);
+    }
+}
