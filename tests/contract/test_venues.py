@@ -1,0 +1,331 @@
+"""RouteExecutor's venues on the code their authors published (Curve's alone is a mock): what comes out, and that nothing stays.
+
+Every pool of WETH (or ether) and WBTC here is deep, at 2,400 and 30,000 dollars, and takes 0.3 %.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import pytest
+
+from rebalancer.chain.abi import Contract, interface
+from rebalancer.devnet.market import sqrt_price_x96
+from rebalancer.plan.route import (
+    BalancerHop,
+    CallHop,
+    CurveHop,
+    Hop,
+    PairHop,
+    V4Hop,
+    encode,
+)
+from rebalancer.pools import Token, UniswapV3Pool
+from rebalancer.pools.uniswap_v3 import Tick, TickProfile
+from rebalancer.pools.uniswap_v3_math import tick_at_sqrt
+from rebalancer.units import E18
+from tests.contract.routes import pool_hop, quote
+from tests.contract.test_vault_rebalance import (
+    ETHER_USD,
+    SOLD_RAW,
+    rebalance,
+    snapshot_of,
+)
+from tests.contract.world import SEEDS, World
+
+NOBODY = "0x" + "0" * 40
+DEEP_WETH = 10_000 * E18
+DEEP_WBTC = 800 * 10**8
+FEE_PIPS = 3_000
+TICK_SPACING = 60
+LAST_TICK = 887_220
+"""The last one either way that spacing 60 can use."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Somewhere to swap WETH and WBTC: hops there and back, and what they bring for an amount, raw."""
+
+    sell: Hop
+    buy: Hop
+    quote_sell: Callable[[int], int]
+    quote_buy: Callable[[int], int]
+    spender: str
+
+
+def pair(world: World) -> Place:
+    """A pair of Uniswap V2."""
+    factory = world.admin.deploy("UniswapV2Factory", world.admin.address)
+    world.admin.transact(factory, "createPair", world.weth.address, world.wbtc.address)
+    address = str(world.read(factory, "getPair", world.weth.address, world.wbtc.address))
+    made = interface("UniswapV2Pair").at(address)
+    world.give(made, [DEEP_WETH, DEEP_WBTC, 0])
+    world.admin.transact(made, "mint", world.admin.address)
+
+    def product(amount: int, reserve_in: int, reserve_out: int) -> int:
+        # UniswapV2Library.getAmountOut
+        return amount * 997 * reserve_out // (reserve_in * 1_000 + amount * 997)
+
+    down = world.read(made, "token0") == world.weth.address
+    return Place(
+        sell=PairHop(0, world.weth.address, made.address, down, to_caller=True),
+        buy=PairHop(0, world.wbtc.address, made.address, not down, to_caller=True),
+        quote_sell=lambda amount: product(amount, DEEP_WETH, DEEP_WBTC),
+        quote_buy=lambda amount: product(amount, DEEP_WBTC, DEEP_WETH),
+        spender=made.address,
+    )
+
+
+def v4(world: World, *, ether: bool) -> Place:
+    """A pool of Uniswap V4 of WBTC and WETH, or of WBTC and ether itself."""
+    manager = world.admin.deploy("PoolManager", world.admin.address)
+    provider = world.admin.deploy("PoolModifyLiquidityTest", manager.address)
+    first = NOBODY if ether else world.weth.address
+    down = int(first, 16) < int(world.wbtc.address, 16)
+    prices, decimals = (ETHER_USD, 30_000), (18, 8)
+    tokens = Token(first, "ETH", 18), Token(world.wbtc.address, "WBTC", 8)
+    if not down:
+        prices, decimals, tokens = prices[::-1], decimals[::-1], tokens[::-1]
+    sqrt_x96 = sqrt_price_x96(*prices, *decimals)
+    liquidity = 2_800 * 10**13  # the root of the product of DEEP_WETH and DEEP_WBTC, in raw units
+    key = (tokens[0].address, tokens[1].address, FEE_PIPS, TICK_SPACING, NOBODY)
+    world.admin.transact(manager, "initialize", key, sqrt_x96)
+    world.give(world.admin, [2 * DEEP_WETH, 2 * DEEP_WBTC, 0])
+    world.approve(world.admin, provider, [2 * DEEP_WETH, 2 * DEEP_WBTC, 0])
+    if ether:
+        world.chain.set_balance(world.admin.address, 3 * DEEP_WETH)
+    world.chain.transact(
+        provider,
+        "modifyLiquidity",
+        *(key, (-LAST_TICK, LAST_TICK, liquidity, b"\0" * 32), b"", False, False),
+        sender=world.admin.address,
+        value_wei=2 * DEEP_WETH if ether else 0,
+    )
+    ends = (Tick(-LAST_TICK, liquidity, liquidity), Tick(LAST_TICK, liquidity, -liquidity))
+    profile = TickProfile(FEE_PIPS, TICK_SPACING, ends)
+    tick = tick_at_sqrt(sqrt_x96)
+    # A pool of V4 without hooks moves as one of V3.
+    paper = UniswapV3Pool(manager.address, *tokens, profile, sqrt_x96, tick, liquidity)
+
+    def hop(token_in: Contract, token_out: Contract, ether_in: bool, ether_out: bool) -> V4Hop:
+        return V4Hop(
+            0,
+            token_in.address,
+            manager.address,
+            token_out.address,
+            FEE_PIPS,
+            TICK_SPACING,
+            NOBODY,
+            to_caller=True,
+            ether_in=ether_in,
+            ether_out=ether_out,
+        )
+
+    return Place(
+        sell=hop(world.weth, world.wbtc, ether, False),
+        buy=hop(world.wbtc, world.weth, False, ether),
+        quote_sell=lambda amount: paper.quote_in(first, world.wbtc.address, amount),
+        quote_buy=lambda amount: paper.quote_in(world.wbtc.address, first, amount),
+        spender=manager.address,
+    )
+
+
+def balancer(world: World) -> Place:
+    """A weighted pool of Balancer V2, half and half."""
+    vault = world.admin.deploy("Vault", NOBODY, world.weth.address, 0, 0)
+    factory = world.admin.deploy("WeightedPoolFactory", vault.address)
+    assets = sorted([world.weth.address, world.wbtc.address], key=lambda a: int(a, 16))
+    amounts = [DEEP_WETH if a == world.weth.address else DEEP_WBTC for a in assets]
+    receipt = world.admin.transact(
+        factory, "create", "Half", "HALF", assets, [E18 // 2] * 2, 3 * 10**15, NOBODY
+    )
+    (registered,) = [e for e in world.events(receipt, vault) if e.name == "PoolRegistered"]
+    pool_id = registered.values["poolId"]
+    world.give(world.admin, [DEEP_WETH, DEEP_WBTC, 0])
+    world.approve(world.admin, vault, [DEEP_WETH, DEEP_WBTC, 0])
+    init = b"".join(n.to_bytes(32) for n in (0, 64, 2, *amounts))  # abi.encode(INIT, amounts)
+    join = (assets, amounts, init, False)
+    me = world.admin.address
+    world.admin.transact(vault, "joinPool", pool_id, me, me, join)
+
+    def ask(token_in: str, amount: int) -> int:
+        sold = assets.index(token_in)
+        step = (pool_id, sold, 1 - sold, amount, b"")
+        funds = (me, False, me, False)
+        deltas = world.read(vault, "queryBatchSwap", 0, [step], assets, funds)
+        return -int(deltas[1 - sold])
+
+    def hop(token_in: Contract, token_out: Contract) -> BalancerHop:
+        text = "0x" + bytes(pool_id).hex()
+        return BalancerHop(0, token_in.address, vault.address, token_out.address, text, True)
+
+    return Place(
+        sell=hop(world.weth, world.wbtc),
+        buy=hop(world.wbtc, world.weth),
+        quote_sell=lambda amount: ask(world.weth.address, amount),
+        quote_buy=lambda amount: ask(world.wbtc.address, amount),
+        spender=vault.address,
+    )
+
+
+def curve(world: World, *, unsigned: bool) -> Place:
+    """A mock of Curve's interface at a fixed rate: no compiled pool is published on npm."""
+    rate_e18 = 8 * 10**6  # 0.08 WBTC for a WETH: 8e6 smallest units for 1e18
+    pool = world.admin.deploy(
+        "MockCurvePool", world.weth.address, world.wbtc.address, rate_e18, unsigned
+    )
+    world.give(pool, [DEEP_WETH, DEEP_WBTC, 0])
+    weth, wbtc = world.weth.address, world.wbtc.address
+    return Place(
+        sell=CurveHop(0, weth, pool.address, wbtc, 0, 1, unsigned),
+        buy=CurveHop(0, wbtc, pool.address, weth, 1, 0, unsigned),
+        quote_sell=lambda amount: amount * rate_e18 // E18 * 9_996 // 10_000,
+        quote_buy=lambda amount: amount * E18 // rate_e18 * 9_996 // 10_000,
+        spender=pool.address,
+    )
+
+
+def call(world: World) -> Place:
+    """Uniswap's first SwapRouter, called as an aggregator would be: with data from outside."""
+    router = world.uniswap("SwapRouter")
+
+    def hop(token_in: Contract, token_out: Contract) -> CallHop:
+        path = bytes.fromhex(token_in.address[2:]) + FEE_PIPS.to_bytes(3)
+        path += bytes.fromhex(token_out.address[2:])
+        data = router.data("exactInput", (path, world.executor.address, 2**40, 0, 0))
+        return CallHop(
+            amount_in_raw=0,
+            token_in=token_in.address,
+            target=router.address,
+            spender=router.address,
+            token_out=token_out.address,
+            amount_offset=4
+            + 4 * 32,  # selector, place of the struct; of the path, recipient, deadline
+            data=bytes.fromhex(data[2:]),
+            to_caller=False,
+        )
+
+    return Place(
+        sell=hop(world.weth, world.wbtc),
+        buy=hop(world.wbtc, world.weth),
+        quote_sell=lambda amount: quote(world, amount, (0, 1)),
+        quote_buy=lambda amount: quote(world, amount, (1, 0)),
+        spender=router.address,
+    )
+
+
+PLACES: dict[str, Callable[[World], Place]] = {
+    "Uniswap V2": pair,
+    "Uniswap V4": lambda world: v4(world, ether=False),
+    "Uniswap V4, ether": lambda world: v4(world, ether=True),
+    "Balancer V2": balancer,
+    "Curve, int128": lambda world: curve(world, unsigned=False),
+    "Curve, uint256": lambda world: curve(world, unsigned=True),
+    "a call": call,
+}
+
+
+@pytest.fixture(params=PLACES)
+def place(world: World, request: pytest.FixtureRequest) -> Place:
+    """Each venue in turn; the market stands where the pools do."""
+    world.move_market({"ETH": ETHER_USD})
+    return PLACES[request.param](world)
+
+
+def execute(world: World, route: bytes) -> None:
+    world.alice.transact(world.executor, "executeRoute", route)
+
+
+def assert_nothing_left_behind(world: World, place: Place) -> None:
+    """No token, ether or allowance stays with the executor."""
+    assert world.balances(world.executor) == [0, 0, 0]
+    assert world.chain.balance_wei(world.executor.address) == 0
+    for token in world.tokens:
+        assert world.read(token, "allowance", world.executor.address, place.spender) == 0
+
+
+def kept(hop: Hop) -> Hop:
+    """The same with its result left to the executor."""
+    return hop if isinstance(hop, CurveHop) else replace(hop, to_caller=False)
+
+
+@pytest.mark.parametrize("straight", [True, False], ids=["straight", "kept"])
+def test_sale_at_a_venue_brings_what_it_quotes(world: World, place: Place, straight: bool) -> None:
+    bought = place.quote_sell(SOLD_RAW)
+    world.give(world.executor, [SOLD_RAW, 0, 0])
+
+    execute(world, encode([place.sell if straight else kept(place.sell)]))
+
+    assert bought > 0
+    assert world.balances(world.alice) == [0, bought, 0]
+    assert_nothing_left_behind(world, place)
+
+
+def test_purchase_at_a_venue_brings_what_it_quotes(world: World, place: Place) -> None:
+    sold = 10**8 // 2
+    bought = place.quote_buy(sold)
+    world.give(world.executor, [0, sold, 0])
+
+    execute(world, encode([place.buy]))
+
+    assert bought > 0
+    assert world.balances(world.alice) == [bought, 0, 0]
+    assert_nothing_left_behind(world, place)
+
+
+def test_sale_of_a_part_returns_the_rest(world: World, place: Place) -> None:
+    bought = place.quote_sell(E18)
+    world.give(world.executor, [SOLD_RAW, 0, 0])
+
+    execute(world, encode([replace(place.sell, amount_in_raw=E18)]))
+
+    assert world.balances(world.alice) == [SOLD_RAW - E18, bought, 0]
+    assert_nothing_left_behind(world, place)
+
+
+def test_result_of_a_venue_goes_on_to_the_next(world: World, place: Place) -> None:
+    """WETH to WBTC there, WBTC to USDC on Uniswap V3: the second hop takes all the first brought."""
+    first = place.quote_sell(SOLD_RAW)
+    second = quote(world, first, (1, 2))
+    world.give(world.executor, [SOLD_RAW, 0, 0])
+
+    execute(world, encode([kept(place.sell), pool_hop(world, 0, 1, 2, True)]))
+
+    assert world.balances(world.alice) == [0, 0, second]
+    assert_nothing_left_behind(world, place)
+
+
+def test_vault_rebalances_at_a_venue(world: World, vault: Contract, place: Place) -> None:
+    bought = place.quote_sell(SOLD_RAW)
+
+    rebalance(world, vault, [0, bought, 0], encode([place.sell]))
+
+    assert list(world.read(vault, "held")) == [SEEDS[0] - SOLD_RAW, SEEDS[1] + bought, SEEDS[2]]
+    assert snapshot_of(world, vault).state.epoch == 1
+    assert_nothing_left_behind(world, place)
+
+
+def test_vault_splits_a_sale_over_all_venues(world: World, vault: Contract) -> None:
+    """A seventh of the sale each; the last takes what is left."""
+    world.move_market({"ETH": ETHER_USD})
+    places = [build(world) for build in PLACES.values()]
+    part = SOLD_RAW // len(places)
+    last = SOLD_RAW - part * (len(places) - 1)
+    bought = sum(p.quote_sell(part) for p in places[:-1]) + places[-1].quote_sell(last)
+    hops = [replace(p.sell, amount_in_raw=part) for p in places[:-1]] + [places[-1].sell]
+
+    rebalance(world, vault, [0, bought, 0], encode(hops))
+
+    assert list(world.read(vault, "held")) == [SEEDS[0] - SOLD_RAW, SEEDS[1] + bought, SEEDS[2]]
+    for p in places:
+        assert_nothing_left_behind(world, p)
+
+
+def test_pair_with_a_fee_too_low_refuses(world: World) -> None:
+    place = pair(world)
+    world.give(world.executor, [SOLD_RAW, 0, 0])
+    assert isinstance(place.sell, PairHop)
+
+    with pytest.raises(Exception, match="UniswapV2: K"):
+        execute(world, encode([replace(place.sell, fee_bps=29)]))
