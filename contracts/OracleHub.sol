@@ -2,32 +2,63 @@
 pragma solidity 0.8.30;
 
 import { AccessManaged } from "@openzeppelin/contracts/access/manager/AccessManaged.sol";
+import { IERC20Metadata } from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Metadata.sol";
+import { IERC4626 } from "@openzeppelin/contracts/interfaces/IERC4626.sol";
+import { IUniswapV3PoolImmutables } from "@uniswap/v3-core/contracts/interfaces/pool/IUniswapV3PoolImmutables.sol";
 
 import { AggregatorV3Interface } from "./feeds/AggregatorV3Interface.sol";
+import { ChainlinkFeed } from "./feeds/ChainlinkFeed.sol";
+import { RateGetter } from "./feeds/RateGetter.sol";
+import { UniswapV3Twap } from "./feeds/UniswapV3Twap.sol";
 import { IOracleHub } from "./interfaces/IOracleHub.sol";
 import { PackedFeed, PackedFeeds } from "./libraries/PackedFeed.sol";
 
 /// @title OracleHub
 /// @notice WHAT IT IS. A table from token to price feed, with the rules each answer must pass: positive, younger than its own
-/// heartbeat, inside its own sane range. It holds no funds and knows no vault.
+/// heartbeat, inside its own sane range. A feed may answer in something that has a feed of its own. A token may have a second source:
+/// another feed, a Uniswap V3 average, or a rate. It holds no funds and knows no vault.
 ///
-/// ROLES. The authority may set feeds (delayed: a wrong feed is how a vault would be robbed) and remove them (at once: it only
-/// stops rebalancing). Anyone may read.
+/// TWO SOURCES. The feed alone is the primary price. `loE18` and `hiE18` are the lower and the higher of both, so what is sold is valued
+/// at the dearer and what is bought at the cheaper: if either source is right, the true loss stays inside the slippage limit. A second
+/// source that fails, or differs by more than its limit, is a fault: it stops trading and never starts it.
 ///
-/// WE ASSUME, OR FUNDS ARE AT RISK. A feed that passes its rules is right within its deviation threshold. The vault's loss limits
-/// are limits against these prices.
-/// WE ASSUME, OR IT STOPS. Feeds answer in time. A feed that reverts, burns gas, or answers nonsense is reported as a fault.
+/// ROLES. The authority may set feeds and sources and remove sources (delayed: a wrong price is how a vault would be robbed) and remove
+/// feeds (at once: it only stops rebalancing). Anyone may read.
 ///
-/// DELIBERATELY NOT DONE. No last good price, no averaging, no fallback to an unjudged source: without a sound price there is no
-/// rebalance, and exits never ask for one. No dollar is assumed to be worth a dollar: a stablecoin has a feed like any token.
+/// WE ASSUME, OR FUNDS ARE AT RISK. Of a token's sources, one that passes its rules is right within its deviation threshold. The vault's
+/// loss limits are limits against these prices.
+/// WE ASSUME, OR IT STOPS. Sources answer in time. One that reverts, burns gas, or answers nonsense is reported as a fault.
+///
+/// DELIBERATELY NOT DONE. No last good price, no averaging of sources, no fallback to an unjudged one: without a sound price there is no
+/// rebalance, and exits never ask for one. No dollar is assumed to be worth a dollar: a stablecoin has a feed like any token. The
+/// sequencer's feed cannot be changed: it is a fact of the chain, and another one is another hub, which a vault takes over by `setOracle`.
 contract OracleHub is IOracleHub, AccessManaged {
-    /// Gas one feed may use: a Chainlink proxy needs under 30,000.
-    uint256 private constant FEED_GAS = 200_000;
+    uint256 private constant E18 = 1e18;
+    uint256 private constant BPS = 10_000;
     uint256 private constant MAX_FEED_DECIMALS = 18;
+    uint256 private constant MAX_TOKEN_DECIMALS = 27;
+    uint256 private constant MAX_DIVERGENCE_BPS = 2_000; // 20 %: sources that may differ more say nothing of each other
+    uint256 private constant MIN_WINDOW_SECONDS = 600; // 50 blocks of mainnet to hold a pool at a wrong price
+
+    /// Flags of a packed feed: the answer is in `_quotes`, a second source is in `_sources`.
+    uint256 private constant QUOTED = 1;
+    uint256 private constant CHECKED = 2;
+
+    /// @inheritdoc IOracleHub
+    address public immutable SEQUENCER_FEED;
+    /// @inheritdoc IOracleHub
+    uint256 public immutable GRACE_SECONDS;
 
     mapping(address token => PackedFeed) private _feeds;
+    mapping(address token => address) private _quotes;
+    mapping(address token => Source) private _sources;
 
-    constructor(address authority_) AccessManaged(authority_) { }
+    /// @param sequencerFeed 0 on a chain without one; then the grace does not matter
+    constructor(address authority_, address sequencerFeed, uint256 graceSeconds) AccessManaged(authority_) {
+        if (sequencerFeed != address(0) && graceSeconds == 0) revert GraceZero(sequencerFeed);
+        SEQUENCER_FEED = sequencerFeed;
+        GRACE_SECONDS = graceSeconds;
+    }
 
     /* OWNER */
 
@@ -40,21 +71,106 @@ contract OracleHub is IOracleHub, AccessManaged {
         uint128 minPriceE18,
         uint128 maxPriceE18
     ) external restricted {
-        if (feedDecimals > MAX_FEED_DECIMALS) {
-            revert FeedDecimalsTooMany(feedDecimals, MAX_FEED_DECIMALS);
+        _setFeed(token, Feed(feed, heartbeatSeconds, feedDecimals, minPriceE18, maxPriceE18, address(0)));
+    }
+
+    /// @inheritdoc IOracleHub
+    function setQuotedFeed(
+        address token,
+        address feed,
+        uint8 feedDecimals,
+        uint32 heartbeatSeconds,
+        uint128 minPriceE18,
+        uint128 maxPriceE18,
+        address quote
+    ) external restricted {
+        _setFeed(token, Feed(feed, heartbeatSeconds, feedDecimals, minPriceE18, maxPriceE18, quote));
+    }
+
+    function _setFeed(address token, Feed memory asked) private {
+        _checkFeed(token, asked.feed, asked.feedDecimals, asked.heartbeatSeconds);
+        PackedFeed set = PackedFeeds.pack(
+            asked.feed, asked.heartbeatSeconds, asked.feedDecimals, asked.minPriceE18, asked.maxPriceE18
+        );
+        if (asked.minPriceE18 == 0 || set.minPriceE18() > set.maxPriceE18()) {
+            revert BadPriceRange(asked.minPriceE18, asked.maxPriceE18);
         }
-        if (heartbeatSeconds == 0) revert HeartbeatZero(token);
-        uint8 actual = AggregatorV3Interface(feed).decimals();
-        if (actual != feedDecimals) revert FeedDecimals(feed, feedDecimals, actual);
+        uint256 flags = asked.quote == address(0) ? 0 : QUOTED;
+        if (_sources[token].kind != Kind.None) flags |= CHECKED;
+        _feeds[token] = set.withFlags(flags);
+        _quotes[token] = asked.quote;
 
-        PackedFeed set = PackedFeeds.pack(feed, heartbeatSeconds, feedDecimals, minPriceE18, maxPriceE18, 0);
-        if (minPriceE18 == 0 || set.minPriceE18() > set.maxPriceE18()) revert BadPriceRange(minPriceE18, maxPriceE18);
+        // Judged as it is stored, so that no feed is quoted in itself. The second source may say what it likes: it can only stop.
         Price memory p;
-        _read(p, set);
-        if (p.fault != Fault.None) revert UnsoundFeed(feed, p.fault);
+        _primary(p, token, _feeds[token]);
+        if (p.fault != Fault.None) revert UnsoundFeed(asked.feed, p.fault);
+        emit FeedSet(token, _unpack(token));
+    }
 
-        _feeds[token] = set;
-        emit FeedSet(token, _unpack(set));
+    function _checkFeed(address token, address feed, uint256 feedDecimals, uint256 heartbeatSeconds) private view {
+        if (feedDecimals > MAX_FEED_DECIMALS) revert FeedDecimalsTooMany(feedDecimals, MAX_FEED_DECIMALS);
+        if (heartbeatSeconds == 0) revert HeartbeatZero(token);
+        uint256 actual = AggregatorV3Interface(feed).decimals();
+        if (actual != feedDecimals) revert FeedDecimals(feed, feedDecimals, actual);
+    }
+
+    /// @inheritdoc IOracleHub
+    function setSource(address token, Source calldata source) external restricted {
+        if (source.maxDivergenceBps == 0 || source.maxDivergenceBps > MAX_DIVERGENCE_BPS) {
+            revert DivergenceOutOfRange(source.maxDivergenceBps, MAX_DIVERGENCE_BPS);
+        }
+        if (source.kind == Kind.None) revert NoSourceKind(token);
+        if (source.kind == Kind.Feed) {
+            _checkFeed(token, source.target, source.decimals, source.spanSeconds);
+        } else if (source.kind == Kind.Getter) {
+            if (source.decimals > MAX_TOKEN_DECIMALS) revert FeedDecimalsTooMany(source.decimals, MAX_TOKEN_DECIMALS);
+        } else {
+            _checkPair(token, source);
+        }
+        _sources[token] = source;
+        PackedFeed feed = _feeds[token];
+        if (feed.feed() != address(0)) _feeds[token] = feed.withFlags(feed.flags() | CHECKED);
+
+        (Fault fault,) = _second(token);
+        if (fault == Fault.None) {
+            Price memory p;
+            _read(p, token);
+            fault = p.fault;
+        }
+        if (fault != Fault.None) revert UnsoundSource(source.target, fault);
+        emit SourceSet(token, source);
+    }
+
+    /// @dev A pool of the token and its quote, or a vault that is the token and whose asset is the quote; decimals as expected.
+    function _checkPair(address token, Source calldata source) private view {
+        bool fits;
+        if (source.kind == Kind.Erc4626) {
+            fits = source.target == token && IERC4626(token).asset() == source.quote;
+        } else {
+            if (source.spanSeconds < MIN_WINDOW_SECONDS) {
+                revert WindowTooShort(source.spanSeconds, MIN_WINDOW_SECONDS);
+            }
+            // A pool's tokens are in the order of their addresses.
+            (address token0, address token1) = token < source.quote ? (token, source.quote) : (source.quote, token);
+            IUniswapV3PoolImmutables pool = IUniswapV3PoolImmutables(source.target);
+            fits = pool.token0() == token0 && pool.token1() == token1;
+        }
+        if (!fits) revert SourceOfOthers(source.target, token, source.quote);
+        _checkDecimals(token, source.tokenDecimals);
+        _checkDecimals(source.quote, source.decimals);
+    }
+
+    function _checkDecimals(address token, uint256 decimals) private view {
+        if (decimals > MAX_TOKEN_DECIMALS) revert FeedDecimalsTooMany(decimals, MAX_TOKEN_DECIMALS);
+        uint256 actual = IERC20Metadata(token).decimals();
+        if (actual != decimals) revert FeedDecimals(token, decimals, actual);
+    }
+
+    /// @inheritdoc IOracleHub
+    function removeSource(address token) external restricted {
+        delete _sources[token];
+        _feeds[token] = _feeds[token].withFlags(_feeds[token].flags() & ~CHECKED);
+        emit SourceRemoved(token);
     }
 
     /* GUARDIAN */
@@ -62,6 +178,7 @@ contract OracleHub is IOracleHub, AccessManaged {
     /// @inheritdoc IOracleHub
     function removeFeed(address token) external restricted {
         _feeds[token] = PackedFeed.wrap(0);
+        _quotes[token] = address(0);
         emit FeedRemoved(token);
     }
 
@@ -72,35 +189,60 @@ contract OracleHub is IOracleHub, AccessManaged {
         uint256 n = tokens.length;
         list = new Price[](n);
         for (uint256 i; i < n; ++i) {
-            _read(list[i], _feeds[tokens[i]]);
+            _read(list[i], tokens[i]);
+        }
+        if (SEQUENCER_FEED == address(0)) return list;
+        Fault halt = _sequencer();
+        for (uint256 i; i < n && halt != Fault.None; ++i) {
+            list[i].fault = halt;
         }
     }
 
     /// @inheritdoc IOracleHub
+    function readings(address token) external view returns (Reading memory primary, Reading memory second) {
+        Price memory p;
+        _primary(p, token, _feeds[token]);
+        (primary.fault, primary.priceE18) = (p.fault, p.primaryE18);
+        if (_sources[token].kind != Kind.None) (second.fault, second.priceE18) = _second(token);
+    }
+
+    /// @inheritdoc IOracleHub
     function feedOf(address token) external view returns (Feed memory) {
-        return _unpack(_feeds[token]);
+        return _unpack(token);
+    }
+
+    /// @inheritdoc IOracleHub
+    function sourceOf(address token) external view returns (Source memory) {
+        return _sources[token];
     }
 
     /// @dev The casts undo what `pack` did; a stored range ends below 2^128.
-    function _unpack(PackedFeed f) private pure returns (Feed memory) {
+    function _unpack(address token) private view returns (Feed memory) {
+        PackedFeed f = _feeds[token];
         return Feed({
             feed: f.feed(),
             heartbeatSeconds: uint32(f.heartbeatSeconds()),
             feedDecimals: uint8(f.feedDecimals()),
             minPriceE18: uint128(f.minPriceE18()),
-            maxPriceE18: uint128(f.maxPriceE18())
+            maxPriceE18: uint128(f.maxPriceE18()),
+            quote: _quotes[token]
         });
     }
 
-    /// @dev The rules, in the order in which a failure is reported. `p` comes zeroed, and is filled in place.
-    function _read(Price memory p, PackedFeed f) private view {
-        if (f.feed() == address(0)) {
-            p.fault = Fault.NoFeed;
-            return;
-        }
-        (bool answered, int256 answer, uint256 updatedAt) = _latest(f.feed());
+    /* READING */
+
+    /// @dev A token's price. `p` comes zeroed, and is filled in place.
+    function _read(Price memory p, address token) private view {
+        PackedFeed f = _feeds[token];
+        if (f.flags() == 0) _readFeed(p, f);
+        else _readMore(p, token, f);
+    }
+
+    /// @dev A feed's answer by its rules, in the order in which a failure is reported.
+    function _readFeed(Price memory p, PackedFeed f) private view {
+        (bool answered, int256 answer,, uint256 updatedAt) = ChainlinkFeed.latest(f.feed());
         if (!answered) {
-            p.fault = Fault.CallFailed;
+            p.fault = f.feed() == address(0) ? Fault.NoFeed : Fault.CallFailed;
             return;
         }
         // An answer above 2^128 cannot be sane, and scaling it could overflow.
@@ -111,9 +253,7 @@ contract OracleHub is IOracleHub, AccessManaged {
         unchecked {
             // {usd18/whole} = {usd/whole * 10^d} * 10^(18 - d); below 2^128 * 10^18
             uint256 priceE18 = uint256(answer) * 10 ** (MAX_FEED_DECIMALS - f.feedDecimals());
-            p.loE18 = priceE18;
-            p.hiE18 = priceE18;
-            p.primaryE18 = priceE18;
+            _fill(p, priceE18);
             if (updatedAt > block.timestamp || block.timestamp - updatedAt > f.heartbeatSeconds()) {
                 p.fault = Fault.Stale;
             } else if (priceE18 < f.minPriceE18() || priceE18 > f.maxPriceE18()) {
@@ -122,16 +262,93 @@ contract OracleHub is IOracleHub, AccessManaged {
         }
     }
 
-    /// @dev Reads into scratch memory so that neither a revert, nor dirty bits, nor a huge answer of the feed can hurt the caller.
-    function _latest(address feed) private view returns (bool answered, int256 answer, uint256 updatedAt) {
-        bytes4 selector = AggregatorV3Interface.latestRoundData.selector;
-        assembly ("memory-safe") {
-            let out := mload(0x40)
-            mstore(out, selector)
-            answered := staticcall(FEED_GAS, feed, out, 4, out, 160)
-            answered := and(answered, gt(returndatasize(), 159))
-            answer := mload(add(out, 32))
-            updatedAt := mload(add(out, 96))
+    function _fill(Price memory p, uint256 priceE18) private pure {
+        p.loE18 = priceE18;
+        p.hiE18 = priceE18;
+        p.primaryE18 = priceE18;
+    }
+
+    /// @dev As `_read`, of a token with a quote or a second source.
+    function _readMore(Price memory p, address token, PackedFeed f) private view {
+        _primary(p, token, f);
+        if (f.flags() & CHECKED != 0 && p.fault == Fault.None) _compare(p, token);
+    }
+
+    /// @dev The feed's price in USD. The range of a quoted feed is of the product.
+    function _primary(Price memory p, address token, PackedFeed f) private view {
+        if (f.flags() & QUOTED == 0) return _readFeed(p, f);
+        _readFeed(p, f.unranged());
+        (Fault fault, uint256 priceE18) = _inUsd(p.fault, p.primaryE18, _quotes[token]);
+        _fill(p, priceE18);
+        bool sane = priceE18 >= f.minPriceE18() && priceE18 <= f.maxPriceE18();
+        p.fault = fault == Fault.None && !sane ? Fault.OutOfRange : fault;
+    }
+
+    /// @dev What is worth `ratioE18` of `quote`, in USD, rounded down. A quote's own feed must be in USD.
+    function _inUsd(Fault fault, uint256 ratioE18, address quote) private view returns (Fault, uint256 priceE18) {
+        if (fault != Fault.None) return (fault, 0);
+        if (ratioE18 > type(uint128).max) return (Fault.OutOfRange, 0);
+        if (quote == address(0)) return (Fault.None, ratioE18);
+        PackedFeed f = _feeds[quote];
+        if (f.flags() & QUOTED != 0) return (Fault.NoFeed, 0);
+        Price memory usd;
+        _readFeed(usd, f);
+        if (usd.fault != Fault.None) return (usd.fault, 0);
+        // {usd18/whole} = {quote18/whole} * {usd18/quote} / 1e18; both are below 2^128
+        return (Fault.None, ratioE18 * usd.primaryE18 / E18);
+    }
+
+    /// @dev Widens `p` to the second source's price, or gives it a fault.
+    function _compare(Price memory p, address token) private view {
+        (Fault fault, uint256 secondE18) = _second(token);
+        if (fault != Fault.None) {
+            p.fault = Fault.SecondUnsound;
+            return;
         }
+        if (secondE18 < p.loE18) p.loE18 = secondE18;
+        else p.hiE18 = secondE18;
+        // Both are below 2^128.
+        if ((p.hiE18 - p.loE18) * BPS > p.loE18 * _sources[token].maxDivergenceBps) p.fault = Fault.Diverged;
+    }
+
+    /// @dev The second source's price in USD, or its own fault and nothing.
+    function _second(address token) private view returns (Fault fault, uint256 priceE18) {
+        Source storage s = _sources[token];
+        Kind kind = s.kind;
+        uint256 ratioE18;
+        if (kind == Kind.Feed) {
+            Price memory other;
+            _readFeed(other, PackedFeeds.pack(s.target, s.spanSeconds, s.decimals, 0, 0).unranged());
+            (fault, ratioE18) = (other.fault, other.primaryE18);
+        } else if (kind == Kind.UniswapV3Twap) {
+            (fault, ratioE18) = _mean(token, s);
+        } else {
+            (bool answered, uint256 rate) = kind == Kind.Erc4626
+                ? RateGetter.assetsPerShare(s.target, s.tokenDecimals)
+                : RateGetter.get(s.target, s.selector);
+            if (!answered) fault = Fault.CallFailed;
+            else if (rate > type(uint128).max) fault = Fault.OutOfRange;
+            else ratioE18 = rate * E18 / 10 ** s.decimals;
+        }
+        (fault, priceE18) = _inUsd(fault, ratioE18, s.quote);
+        if (fault != Fault.None) return (fault, 0);
+        if (priceE18 == 0) return (Fault.NotPositive, 0);
+        if (priceE18 > type(uint128).max) return (Fault.OutOfRange, 0);
+    }
+
+    function _mean(address token, Source storage s) private view returns (Fault, uint256 ratioE18) {
+        (bool answered, int256 tick) = UniswapV3Twap.meanTick(s.target, s.spanSeconds);
+        if (!answered) return (Fault.CallFailed, 0);
+        // A pool's price is that of the token with the lower address.
+        if (token > s.quote) tick = -tick;
+        return (Fault.None, UniswapV3Twap.priceE18(tick, s.tokenDecimals, s.decimals));
+    }
+
+    /// @dev Why no price of this chain may be used now. A feed that does not answer, or has not begun, cannot say that all is well.
+    function _sequencer() private view returns (Fault) {
+        (bool answered, int256 down, uint256 since,) = ChainlinkFeed.latest(SEQUENCER_FEED);
+        if (!answered || down != 0 || since == 0) return Fault.SequencerDown;
+        bool settled = since <= block.timestamp && block.timestamp - since > GRACE_SECONDS;
+        return settled ? Fault.None : Fault.GracePeriod;
     }
 }

@@ -8,7 +8,7 @@ guardian; what stops trading is immediate. Until a vault's functions are assigne
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from enum import IntEnum
 from typing import Any, Protocol, Self
 
@@ -21,6 +21,8 @@ from rebalancer.policy import Asset, Policy
 __all__ = [
     "FeedSpec",
     "Role",
+    "SourceKind",
+    "SourceSpec",
     "System",
     "Transactor",
     "VaultSpec",
@@ -29,6 +31,7 @@ __all__ = [
     "deploy_system",
     "grant_roles",
     "set_feed",
+    "set_source",
 ]
 
 
@@ -50,9 +53,12 @@ _VAULT_FUNCTIONS: Mapping[Role, tuple[str, ...]] = {
 }
 
 _HUB_FUNCTIONS: Mapping[Role, tuple[str, ...]] = {
-    Role.OWNER: ("setFeed",),
+    Role.OWNER: ("setFeed", "setQuotedFeed", "setSource", "removeSource"),
     Role.GUARDIAN: ("removeFeed",),
 }
+
+
+_NOBODY = "0x" + "00" * 20
 
 
 class Transactor(Protocol):
@@ -127,6 +133,30 @@ class FeedSpec:
     max_price_e18: int
 
 
+class SourceKind(IntEnum):
+    """IOracleHub.Kind: what a second source is."""
+
+    NONE = 0
+    FEED = 1
+    UNISWAP_V3_TWAP = 2
+    ERC4626 = 3
+    GETTER = 4
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSpec:
+    """A token's second source: IOracleHub.Source. `quote` is the zero address for USD."""
+
+    kind: SourceKind
+    target: str
+    span_seconds: int
+    decimals: int
+    token_decimals: int
+    selector: bytes
+    quote: str
+    max_divergence_bps: int
+
+
 @dataclass(frozen=True, slots=True)
 class VaultSpec:
     """Everything a vault starts with; `seed_amounts` are raw units in the order of `assets`."""
@@ -142,10 +172,15 @@ class VaultSpec:
     salt: int = 0
 
 
-def deploy_system(wallet: Transactor, weth: str) -> System:
-    """Deploy everything but vaults; the wallet becomes the AccessManager's admin."""
+def deploy_system(
+    wallet: Transactor, weth: str, sequencer_feed: str = _NOBODY, grace_seconds: int = 0
+) -> System:
+    """Deploy everything but vaults; the wallet becomes the AccessManager's admin.
+
+    `sequencer_feed` is the uptime feed of an L2's sequencer; prices are not used until `grace_seconds` after its return.
+    """
     authority = wallet.deploy("AccessManager", wallet.address)
-    oracle = wallet.deploy("OracleHub", authority.address)
+    oracle = wallet.deploy("OracleHub", authority.address, sequencer_feed, grace_seconds)
     store = wallet.deploy("ConfigStore")
     implementation = wallet.deploy("BasketVault", store.address)
     factory = wallet.deploy("VaultFactory", implementation.address)
@@ -200,6 +235,16 @@ def set_feed(wallet: Transactor, oracle: str, token: str, spec: FeedSpec) -> Non
         spec.min_price_e18,
         spec.max_price_e18,
     )
+
+
+def set_source(wallet: Transactor, oracle: str, token: str, spec: SourceSpec) -> None:
+    """Set a token's second source; its price must then be sound. The wallet as in `set_feed`.
+
+    Raises:
+        ContractReverted: UnsoundSource, SourceOfOthers, WindowTooShort …, with their numbers.
+    """
+    values = tuple(getattr(spec, field.name) for field in fields(spec))
+    wallet.transact(interface("OracleHub").at(oracle), "setSource", token, values)
 
 
 def create_vault(wallet: Transactor, system: System, spec: VaultSpec) -> str:

@@ -46,6 +46,10 @@ _FAULT_REMEDIES = {
     "NotPositive": "wait for the feed's next round, and remove the feed if it stays so.",
     "Stale": "wait for the feed's next round; a heartbeat that is too short is set anew.",
     "OutOfRange": "compare it with the market; if it is right, set the feed with a wider range.",
+    "Diverged": "compare both of its sources with the market; one is wrong, or their limit is too narrow.",
+    "SequencerDown": "wait until the chain's sequencer runs again.",
+    "GracePeriod": "wait until its feeds have caught up after the sequencer's return.",
+    "SecondUnsound": "ask `readings` of the OracleHub what its second source lacks.",
 }
 
 

@@ -21,7 +21,7 @@ SIZE = ROOT / "tests" / "vectors" / "size.json"
 MAX_CODE_BYTES = 24_576
 """EIP-170."""
 
-_NOT_DEPLOYED = ("interfaces", "libraries", "mocks")
+_NOT_DEPLOYED = ("feeds", "interfaces", "libraries", "mocks")
 _COMMIT_IT = "commit the new figure: python scripts/bench.py --write-snapshot"
 
 

@@ -12,21 +12,61 @@ interface IOracleHub {
         CallFailed, // the feed reverted, has no code, or answered with too few bytes
         NotPositive, // the answer is zero or negative
         Stale, // the answer is older than the heartbeat, or carries a time in the future
-        OutOfRange // the price is outside the sane range
+        OutOfRange, // the price is outside the sane range
+        Diverged, // the two sources differ by more than is allowed
+        SequencerDown, // the chain's sequencer is down, or its feed does not say
+        GracePeriod, // the sequencer is back for too short a time for feeds to have caught up
+        SecondUnsound // the second source has a fault of its own; `readings` tells which
+    }
+
+    /// @notice What a second source is.
+    enum Kind {
+        None, // there is none
+        Feed, // another Chainlink-style feed
+        UniswapV3Twap, // a Uniswap V3 pool of the token and its quote, averaged over a window
+        Erc4626, // `convertToAssets` of the token, a vault whose asset is the quote
+        Getter // a function without arguments that tells a rate, such as wstETH's `stEthPerToken`
     }
 
     /// @notice How a token is priced.
-    /// @param feed Chainlink-style aggregator or proxy (`latestRoundData`), quoted in USD per whole token
+    /// @param feed Chainlink-style aggregator or proxy (`latestRoundData`), per whole token, in USD or in `quote`
     /// @param heartbeatSeconds an answer older than this is stale
     /// @param feedDecimals decimals of the answer, at most 18
     /// @param minPriceE18 smallest sane price {usd18/whole token}, at least 1
     /// @param maxPriceE18 largest sane price {usd18/whole token}
+    /// @param quote what the feed's answer is in: 0 for USD, else any address that has a USD feed here, by its own rules
     struct Feed {
         address feed;
         uint32 heartbeatSeconds;
         uint8 feedDecimals;
         uint128 minPriceE18;
         uint128 maxPriceE18;
+        address quote;
+    }
+
+    /// @notice A second opinion on a token's price.
+    /// @param target feed, pool, ERC-4626 vault, or the contract with the getter
+    /// @param spanSeconds Feed: its heartbeat; UniswapV3Twap: the window; else 0
+    /// @param decimals of the answer: a feed's or getter's own, else those of the quote token
+    /// @param tokenDecimals UniswapV3Twap and Erc4626: the token's own; else 0
+    /// @param selector Getter: the function; else 0
+    /// @param quote what the answer is in: 0 for USD, else any address that has a USD feed here, by its own rules
+    /// @param maxDivergenceBps how far above the lower of the two prices the higher may be, in parts of the lower
+    struct Source {
+        Kind kind;
+        address target;
+        uint32 spanSeconds;
+        uint8 decimals;
+        uint8 tokenDecimals;
+        bytes4 selector;
+        address quote;
+        uint16 maxDivergenceBps;
+    }
+
+    /// @notice What one source says by itself {usd18/whole token}.
+    struct Reading {
+        uint256 priceE18;
+        Fault fault;
     }
 
     /// @notice One token's price. With a fault, the prices are the last that could be read, and must not be used.
@@ -40,9 +80,9 @@ interface IOracleHub {
         Fault fault;
     }
 
-    /// @notice The feed answers with other decimals than the owner expects.
+    /// @notice The feed or token has other decimals than the owner expects.
     error FeedDecimals(address feed, uint256 expected, uint256 actual);
-    /// @notice Feed answers with more than 18 decimals cannot be scaled without loss.
+    /// @notice More decimals than can be computed with: 18 of a feed, 27 of a token or rate.
     error FeedDecimalsTooMany(uint256 decimals, uint256 maximum);
     /// @notice The heartbeat must be at least one second.
     error HeartbeatZero(address token);
@@ -51,8 +91,23 @@ interface IOracleHub {
     /// @notice The feed's present answer already fails its own rules.
     error UnsoundFeed(address feed, Fault fault);
 
+    /// @notice With a second source, the token's price would have a fault: the source's own, or one of the token.
+    error UnsoundSource(address source, Fault fault);
+    /// @notice A second source must be of some kind.
+    error NoSourceKind(address token);
+    /// @notice The pool is not of the token and its quote, or the ERC-4626 vault is not the token or not of the quote.
+    error SourceOfOthers(address source, address token, address quote);
+    /// @notice A shorter window is moved by too few blocks.
+    error WindowTooShort(uint256 windowSeconds, uint256 minimum);
+    /// @notice The divergence limit must be at least one basis point, and tell sources apart.
+    error DivergenceOutOfRange(uint256 maxDivergenceBps, uint256 maximum);
+    /// @notice After the sequencer comes back, feeds need some time.
+    error GraceZero(address sequencerFeed);
+
     event FeedSet(address indexed token, Feed feed);
     event FeedRemoved(address indexed token);
+    event SourceSet(address indexed token, Source source);
+    event SourceRemoved(address indexed token);
 
     /// @notice Sets or replaces a token's feed. Restricted: it adds risk, so the authority makes it wait.
     /// The range is stored in 24 bits an end, rounded inward: never wider than asked, and either end moves by less than 1/65,536 of itself.
@@ -67,6 +122,25 @@ interface IOracleHub {
         uint128 maxPriceE18
     ) external;
 
+    /// @notice As `setFeed`, for a feed that answers in `quote`, which has a USD feed here: WBTC/BTC, where BTC/USD is set for an address
+    /// that stands for BTC. The sane range is of the product. Restricted.
+    function setQuotedFeed(
+        address token,
+        address feed,
+        uint8 feedDecimals,
+        uint32 heartbeatSeconds,
+        uint128 minPriceE18,
+        uint128 maxPriceE18,
+        address quote
+    ) external;
+
+    /// @notice Sets or replaces a token's second source. Refused unless the token's price is sound with it. It survives a change of the
+    /// token's feed. Restricted, with delay: a loose one replaces a strict one.
+    function setSource(address token, Source calldata source) external;
+
+    /// @notice Leaves a token with its feed alone. Restricted, with delay: it removes a check.
+    function removeSource(address token) external;
+
     /// @notice Removes a token's feed: vaults that hold the token stop rebalancing, and nothing else. Restricted.
     function removeFeed(address token) external;
 
@@ -75,4 +149,16 @@ interface IOracleHub {
 
     /// @notice How the token is priced, with the sane range that holds; all zero without a feed.
     function feedOf(address token) external view returns (Feed memory);
+
+    /// @notice The token's second source; all zero without one.
+    function sourceOf(address token) external view returns (Source memory);
+
+    /// @notice What each of a token's sources says by itself; the second is zero and without a fault where there is none.
+    function readings(address token) external view returns (Reading memory primary, Reading memory second);
+
+    /// @notice Uptime feed of the chain's sequencer (answer 0 = up, `startedAt` = since when); 0 where there is none.
+    function SEQUENCER_FEED() external view returns (address);
+
+    /// @notice How long after the sequencer's return prices are not used.
+    function GRACE_SECONDS() external view returns (uint256);
 }

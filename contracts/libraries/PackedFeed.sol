@@ -25,18 +25,15 @@ library PackedFeeds {
     uint256 private constant EXPONENT_MASK = 127;
     uint256 private constant MANTISSA_BITS = 17;
 
-    /// @notice The word. A range that contains no float comes out empty: `minPriceE18` above `maxPriceE18`.
-    function pack(
-        address feed_,
-        uint32 heartbeatSeconds_,
-        uint8 feedDecimals_,
-        uint128 minE18,
-        uint128 maxE18,
-        uint8 flags_
-    ) internal pure returns (PackedFeed) {
+    /// @notice The word, without flags. A range that contains no float comes out empty: `minPriceE18` above `maxPriceE18`.
+    function pack(address feed_, uint32 heartbeatSeconds_, uint8 feedDecimals_, uint128 minE18, uint128 maxE18)
+        internal
+        pure
+        returns (PackedFeed)
+    {
         return PackedFeed.wrap(
             uint256(uint160(feed_)) | uint256(heartbeatSeconds_) << HEARTBEAT_AT | uint256(feedDecimals_) << DECIMALS_AT
-                | encodeUp(minE18) << MIN_AT | encodeDown(maxE18) << MAX_AT | uint256(flags_) << FLAGS_AT
+                | encodeUp(minE18) << MIN_AT | encodeDown(maxE18) << MAX_AT
         );
     }
 
@@ -62,8 +59,20 @@ library PackedFeeds {
         return decode(PackedFeed.unwrap(f) >> MAX_AT);
     }
 
+    /// @notice What the hub keeps about the token beside its feed; without any, no other slot is read.
     function flags(PackedFeed f) internal pure returns (uint256) {
         return PackedFeed.unwrap(f) >> FLAGS_AT;
+    }
+
+    /// @notice The same feed with these flags and no others.
+    function withFlags(PackedFeed f, uint256 flags_) internal pure returns (PackedFeed) {
+        return PackedFeed.wrap(PackedFeed.unwrap(f) << 8 >> 8 | flags_ << FLAGS_AT);
+    }
+
+    /// @notice The same feed with a range that holds every price there is: zero to (2^17 - 1) << 127.
+    function unranged(PackedFeed f) internal pure returns (PackedFeed) {
+        uint256 min = uint256(type(uint24).max) << MIN_AT;
+        return PackedFeed.wrap((PackedFeed.unwrap(f) & ~min) | uint256(type(uint24).max) << MAX_AT);
     }
 
     /// @notice The largest float not above the value.
@@ -75,7 +84,8 @@ library PackedFeeds {
     /// @notice The smallest float not below the value; it may be 2^128.
     function encodeUp(uint128 value) internal pure returns (uint256) {
         uint256 exponent = _exponent(value);
-        uint256 mantissa = (uint256(value) + (1 << exponent) - 1) >> exponent;
+        uint256 mantissa = uint256(value) >> exponent;
+        if (mantissa << exponent != value) ++mantissa;
         // Rounded up past 17 bits, the mantissa is a power of two, and halving it loses nothing.
         if (mantissa >> MANTISSA_BITS != 0) (mantissa, exponent) = (mantissa >> 1, exponent + 1);
         return mantissa << EXPONENT_BITS | exponent;

@@ -24,7 +24,10 @@ _WORD = 32
 _HEAD_WORDS = 25
 _ASSET_WORDS = 12
 _POLICY_AT = 15
-_FAULTS = ("None", "NoFeed", "CallFailed", "NotPositive", "Stale", "OutOfRange")
+_FAULTS = (
+    *("None", "NoFeed", "CallFailed", "NotPositive", "Stale", "OutOfRange"),
+    *("Diverged", "SequencerDown", "GracePeriod", "SecondUnsound"),
+)
 """IOracleHub.Fault, by number."""
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from rebalancer import deploy, policy, units
+from rebalancer import deploy, doctor, policy, units
 from rebalancer.chain import snapshot
 from rebalancer.chain.abi import decode_logs, interface
 from rebalancer.chain.artifacts import load_artifact
@@ -64,6 +64,7 @@ def test_faults_are_the_oracles_in_its_order(repo_root: Path) -> None:
     faults = tuple(members(source(repo_root, "interfaces/IOracleHub.sol"), "Fault"))
 
     assert faults == snapshot._FAULTS == test_policy_differential.FAULTS
+    assert faults == ("None", *doctor._FAULT_REMEDIES)
 
 
 def test_lens_words_are_counted_alike(repo_root: Path) -> None:
@@ -100,6 +101,7 @@ def test_route_bytes_are_the_executors(repo_root: Path) -> None:
         (policy.State, "IBasketVault", "state"),
         (policy.Asset, "IBasketVault", "assets"),
         (policy.Price, "IOracleHub", "prices"),
+        (deploy.SourceSpec, "IOracleHub", "sourceOf"),
     ],
 )
 def test_structs_have_the_same_fields_in_the_same_order(
@@ -114,6 +116,16 @@ def test_feed_and_vault_specs_are_given_in_the_contracts_order() -> None:
         {"decimals": "feed_decimals"}.get(field.name, field.name)
         for field in fields(deploy.FeedSpec)
     ]
+
+
+def test_kinds_of_a_second_source_are_the_oracles(repo_root: Path) -> None:
+    kinds = members(source(repo_root, "interfaces/IOracleHub.sol"), "Kind")
+
+    # Named by what is between capitals: UniswapV3Twap is UNISWAP_V3_TWAP.
+    assert [re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind).upper() for kind in kinds] == [
+        kind.name for kind in deploy.SourceKind
+    ]
+    assert [kind.value for kind in deploy.SourceKind] == list(range(len(kinds)))
 
 
 def test_refusals_of_the_policy_are_errors_of_the_contracts(repo_root: Path) -> None:

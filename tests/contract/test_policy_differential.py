@@ -44,7 +44,10 @@ from tests.baskets import (
 )
 from tests.contract.world import World, as_list
 
-FAULTS = ("None", "NoFeed", "CallFailed", "NotPositive", "Stale", "OutOfRange")
+FAULTS = (
+    *("None", "NoFeed", "CallFailed", "NotPositive", "Stale", "OutOfRange"),
+    *("Diverged", "SequencerDown", "GracePeriod", "SecondUnsound"),
+)
 """IOracleHub.Fault, by number."""
 
 NONE = (1 << 256) - 1

@@ -269,7 +269,7 @@ def test_new_targets_start_the_slippage_anew(world: World, vault: Contract) -> N
 
 
 def test_oracle_that_does_not_price_an_asset_is_refused(world: World, vault: Contract) -> None:
-    ignorant = world.admin.deploy("OracleHub", world.system.authority)
+    ignorant = world.admin.deploy("OracleHub", world.system.authority, "0x" + "00" * 20, 0)
 
     with refused("UnpricedAsset", token=world.weth.address, fault=1):
         world.owner.transact(vault, "setOracle", ignorant.address)

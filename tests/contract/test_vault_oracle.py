@@ -16,6 +16,7 @@ LEAST_E18, MOST_E18 = E18, 10_000 * E18
 """The range asked for; below, what holds: the nearest floats of 17 bits inside it."""
 LEAST_STORED_E18, MOST_STORED_E18 = 113_687 << 43, 69_388 << 57
 TOKEN = "0x" + "70" * 20
+NOBODY = "0x" + "00" * 20
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def test_price_is_scaled_to_18_decimals(feed: Feed) -> None:
     assert feed.price() == (2_000 * E18, 2_000 * E18, 2_000 * E18, NONE)
     assert feed.world.read(feed.world.oracle, "feedOf", TOKEN) == (
         *(feed.aggregator.address, HEARTBEAT, 8),
-        *(LEAST_STORED_E18, MOST_STORED_E18),
+        *(LEAST_STORED_E18, MOST_STORED_E18, NOBODY),
     )
     assert LEAST_E18 < LEAST_STORED_E18 < LEAST_E18 * 65_537 // 65_536
     assert MOST_E18 * 65_535 // 65_536 < MOST_STORED_E18 < MOST_E18

@@ -100,7 +100,7 @@ abstract contract Base is Test {
 
     function _deployCore() internal {
         manager = new AccessManager(owner);
-        oracle = IOracleHub(deployCode("OracleHub.sol:OracleHub", abi.encode(manager)));
+        oracle = IOracleHub(deployCode("OracleHub.sol:OracleHub", abi.encode(manager, address(0), 0)));
         store = IConfigStore(deployCode("ConfigStore.sol:ConfigStore"));
         implementation = deployCode("BasketVault.sol:BasketVault", abi.encode(store));
         factory = IVaultFactory(deployCode("VaultFactory.sol:VaultFactory", abi.encode(implementation)));

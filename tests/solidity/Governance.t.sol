@@ -77,7 +77,7 @@ contract GovernanceTest is Base {
     }
 
     function test_an_oracle_without_a_sound_price_is_refused() public {
-        IOracleHub empty = IOracleHub(deployCode("OracleHub.sol:OracleHub", abi.encode(manager)));
+        IOracleHub empty = IOracleHub(deployCode("OracleHub.sol:OracleHub", abi.encode(manager, address(0), 0)));
         vm.prank(owner);
         vm.expectRevert(
             abi.encodeWithSelector(IConfigStore.UnpricedAsset.selector, address(tokens[WETH]), IOracleHub.Fault.NoFeed)
@@ -100,7 +100,7 @@ contract GovernanceTest is Base {
     }
 
     function test_the_oracle_can_be_replaced() public {
-        IOracleHub next = IOracleHub(deployCode("OracleHub.sol:OracleHub", abi.encode(manager)));
+        IOracleHub next = IOracleHub(deployCode("OracleHub.sol:OracleHub", abi.encode(manager, address(0), 0)));
         for (uint256 i; i < 3; ++i) {
             vm.prank(owner);
             next.setFeed(address(tokens[i]), address(feeds[i]), 8, HEARTBEAT_SECONDS, 1, type(uint128).max);

@@ -1,0 +1,486 @@
+// SPDX-License-Identifier: MIT
+pragma solidity 0.8.30;
+
+import { IAccessManaged } from "@openzeppelin/contracts/access/manager/IAccessManaged.sol";
+import { Math } from "@openzeppelin/contracts/utils/math/Math.sol";
+import { TickMath } from "@uniswap/v4-core/src/libraries/TickMath.sol";
+
+import { UniswapV3Twap } from "../../contracts/feeds/UniswapV3Twap.sol";
+import { IOracleHub } from "../../contracts/interfaces/IOracleHub.sol";
+import { MockAggregator } from "../../contracts/mocks/MockAggregator.sol";
+import { MockToken } from "../../contracts/mocks/MockToken.sol";
+import { Base } from "./Base.t.sol";
+import { OddFeed } from "./support/OddFeed.sol";
+import { OddSource } from "./support/OddSource.sol";
+
+/// @notice OracleHub's second sources, feeds quoted in other feeds, and the sequencer. `coin` is at 2,000 dollars by its feed.
+contract SourcesTest is Base {
+    bytes4 internal constant RATE = bytes4(keccak256("stEthPerToken()"));
+    uint32 internal constant WINDOW = 1_800;
+
+    MockToken internal coin;
+    MockToken internal dollar;
+    MockAggregator internal coinFeed;
+    OddFeed internal odd;
+    OddSource internal source;
+
+    function setUp() public override {
+        super.setUp();
+        coin = new MockToken("Coin", "COIN", 18);
+        dollar = new MockToken("Dollar", "USD", 6);
+        coinFeed = _addAsset(coin, 2_000e8);
+        _addAsset(dollar, 1e8);
+        odd = new OddFeed();
+        odd.setPrice(2_000e8);
+        source = new OddSource();
+    }
+
+    /* SETTING */
+
+    function test_sources_are_set_and_removed_only_by_the_owner() public {
+        IOracleHub.Source memory s = _feedSource();
+        bytes memory refusal = abi.encodeWithSelector(IAccessManaged.AccessManagedUnauthorized.selector, guardian);
+        vm.startPrank(guardian);
+        vm.expectRevert(refusal);
+        oracle.setSource(address(coin), s);
+        vm.expectRevert(refusal);
+        oracle.removeSource(address(coin));
+        vm.expectRevert(refusal);
+        oracle.setQuotedFeed(address(coin), address(odd), 8, 600, 1, 2, address(dollar));
+        vm.stopPrank();
+    }
+
+    function test_rules_that_allow_nothing_or_everything_are_refused() public {
+        IOracleHub.Source memory s = _feedSource();
+        s.maxDivergenceBps = 0;
+        _refuse(s, abi.encodeWithSelector(IOracleHub.DivergenceOutOfRange.selector, 0, 2_000));
+        s.maxDivergenceBps = 2_001;
+        _refuse(s, abi.encodeWithSelector(IOracleHub.DivergenceOutOfRange.selector, 2_001, 2_000));
+        s = _feedSource();
+        s.kind = IOracleHub.Kind.None;
+        _refuse(s, abi.encodeWithSelector(IOracleHub.NoSourceKind.selector, coin));
+        s = _feedSource();
+        s.spanSeconds = 0;
+        _refuse(s, abi.encodeWithSelector(IOracleHub.HeartbeatZero.selector, coin));
+        s.spanSeconds = 600;
+        s.decimals = 18;
+        _refuse(s, abi.encodeWithSelector(IOracleHub.FeedDecimals.selector, odd, 18, 8));
+        s.decimals = 19;
+        _refuse(s, abi.encodeWithSelector(IOracleHub.FeedDecimalsTooMany.selector, 19, 18));
+        s = _getterSource(28, 1e28);
+        _refuse(s, abi.encodeWithSelector(IOracleHub.FeedDecimalsTooMany.selector, 28, 27));
+    }
+
+    function test_a_window_too_short_and_the_pool_of_others_are_refused() public {
+        IOracleHub.Source memory s = _twapSource(_tickOf2000());
+        s.spanSeconds = 599;
+        _refuse(s, abi.encodeWithSelector(IOracleHub.WindowTooShort.selector, 599, 600));
+        s = _twapSource(_tickOf2000());
+        s.tokenDecimals = 8;
+        _refuse(s, abi.encodeWithSelector(IOracleHub.FeedDecimals.selector, coin, 8, 18));
+        s.tokenDecimals = 28;
+        _refuse(s, abi.encodeWithSelector(IOracleHub.FeedDecimalsTooMany.selector, 28, 27));
+        s = _twapSource(_tickOf2000());
+        source.tell(bytes4(keccak256("token1()")), abi.encode(address(this)));
+        _refuse(s, abi.encodeWithSelector(IOracleHub.SourceOfOthers.selector, source, coin, dollar));
+    }
+
+    function test_a_source_that_is_unsound_or_diverges_now_is_refused() public {
+        odd.set(OddFeed.Manner.BurnGas, "");
+        _refuse(_feedSource(), _unsound(address(odd), IOracleHub.Fault.CallFailed));
+        odd.setPrice(2_021e8);
+        _refuse(_feedSource(), _unsound(address(odd), IOracleHub.Fault.Diverged));
+        odd.setPrice(2_000e8);
+        vm.prank(guardian);
+        oracle.removeFeed(address(coin));
+        _refuse(_feedSource(), _unsound(address(odd), IOracleHub.Fault.NoFeed));
+        assertEq(uint8(oracle.sourceOf(address(coin)).kind), 0, "nothing is kept of what was refused");
+    }
+
+    function test_a_source_is_stored_told_and_removed() public {
+        IOracleHub.Source memory s = _feedSource();
+        vm.expectEmit(address(oracle));
+        emit IOracleHub.SourceSet(address(coin), s);
+        _set(s);
+        assertEq(keccak256(abi.encode(oracle.sourceOf(address(coin)))), keccak256(abi.encode(s)));
+        odd.setPrice(2_020e8);
+        _check(2_000e18, 2_020e18, IOracleHub.Fault.None);
+
+        vm.expectEmit(address(oracle));
+        emit IOracleHub.SourceRemoved(address(coin));
+        vm.prank(owner);
+        oracle.removeSource(address(coin));
+        _check(2_000e18, 2_000e18, IOracleHub.Fault.None);
+        assertEq(oracle.sourceOf(address(coin)).target, address(0));
+    }
+
+    function test_a_source_outlives_its_tokens_feed() public {
+        _set(_feedSource());
+        vm.prank(guardian);
+        oracle.removeFeed(address(coin));
+        _check(0, 0, IOracleHub.Fault.NoFeed);
+        odd.setPrice(3_000e8);
+
+        vm.prank(owner);
+        oracle.setFeed(address(coin), address(coinFeed), 8, 600, 1, type(uint128).max);
+        _check(2_000e18, 3_000e18, IOracleHub.Fault.Diverged);
+    }
+
+    /* TWO SOURCES */
+
+    function test_lo_and_hi_are_the_ends_and_weights_use_the_feed_alone() public {
+        _set(_feedSource());
+        odd.setPrice(1_985e8);
+        _check(1_985e18, 2_000e18, IOracleHub.Fault.None);
+        odd.setPrice(2_015e8);
+        _check(2_000e18, 2_015e18, IOracleHub.Fault.None);
+        assertEq(_price().primaryE18, 2_000e18);
+    }
+
+    function test_sources_may_differ_by_the_limit_and_no_more() public {
+        _set(_feedSource());
+        odd.setPrice(2_020e8);
+        _check(2_000e18, 2_020e18, IOracleHub.Fault.None);
+        odd.setPrice(2_020e8 + 1);
+        _check(2_000e18, 2_020e18 + 1e10, IOracleHub.Fault.Diverged);
+        // 1 % above the lower: 2,000 / 1.01 = 1,980.19801980...
+        odd.setPrice(198_019_801_981);
+        _check(1_980.19801981e18, 2_000e18, IOracleHub.Fault.None);
+        odd.setPrice(198_019_801_980);
+        _check(1_980.1980198e18, 2_000e18, IOracleHub.Fault.Diverged);
+    }
+
+    function test_a_broken_second_source_stops_and_says_why() public {
+        _set(_feedSource());
+        odd.set(OddFeed.Manner.BurnGas, "");
+        _checkSecond(IOracleHub.Fault.CallFailed);
+        odd.set(OddFeed.Manner.Revert, "");
+        _checkSecond(IOracleHub.Fault.CallFailed);
+        odd.set(OddFeed.Manner.Bomb, "");
+        _checkSecond(IOracleHub.Fault.NotPositive);
+        odd.setPrice(-1);
+        _checkSecond(IOracleHub.Fault.NotPositive);
+        odd.setPrice(type(int256).max);
+        _checkSecond(IOracleHub.Fault.OutOfRange);
+        odd.set(OddFeed.Manner.Answer, abi.encode(1, 2_000e8, 0, block.timestamp - 601, 1));
+        _checkSecond(IOracleHub.Fault.Stale);
+    }
+
+    function test_a_second_source_never_mends_the_first() public {
+        _set(_feedSource());
+        coinFeed.setFailing(true);
+        _check(0, 0, IOracleHub.Fault.CallFailed);
+        coinFeed.setFailing(false);
+        coinFeed.pushAt(2_000e8, uint64(block.timestamp - 2 hours));
+        assertEq(uint8(_price().fault), uint8(IOracleHub.Fault.Stale));
+    }
+
+    /* RATES */
+
+    function test_a_getters_rate_of_any_decimals_is_priced_by_its_quote() public {
+        // One coin is a thousand of what costs two dollars.
+        address quote = _quote(2e8);
+        for (uint8 d; d <= 27; ++d) {
+            IOracleHub.Source memory s = _getterSource(d, 1_000 * 10 ** d);
+            s.quote = quote;
+            _set(s);
+            _check(2_000e18, 2_000e18, IOracleHub.Fault.None);
+        }
+    }
+
+    function test_a_rate_that_fails_is_a_fault() public {
+        _set(_getterSource(18, 2_000e18));
+        source.tell(RATE, "");
+        _checkSecond(IOracleHub.Fault.CallFailed);
+        source.tell(RATE, new bytes(31));
+        _checkSecond(IOracleHub.Fault.CallFailed);
+        source.tell(RATE, abi.encode(0));
+        _checkSecond(IOracleHub.Fault.NotPositive);
+        source.tell(RATE, abi.encode(type(uint256).max));
+        _checkSecond(IOracleHub.Fault.OutOfRange);
+        source.misbehave(OddSource.Manner.BurnGas);
+        _checkSecond(IOracleHub.Fault.CallFailed);
+        source.misbehave(OddSource.Manner.Revert);
+        _checkSecond(IOracleHub.Fault.CallFailed);
+        source.misbehave(OddSource.Manner.Bomb);
+        _checkSecond(IOracleHub.Fault.NotPositive);
+        vm.etch(address(source), "");
+        _checkSecond(IOracleHub.Fault.CallFailed);
+    }
+
+    function test_an_erc4626_share_is_priced_by_its_asset() public {
+        // The vault is the token: 24 decimals, each share worth 1.25 dollars of 6 decimals.
+        _tell4626(24, 1.25e6);
+        MockAggregator feed = new MockAggregator(8, "share");
+        feed.push(1.26e8);
+        vm.startPrank(owner);
+        oracle.setFeed(address(source), address(feed), 8, 600, 1, type(uint128).max);
+        IOracleHub.Source memory s =
+            IOracleHub.Source(IOracleHub.Kind.Erc4626, address(source), 0, 6, 24, 0, address(dollar), 100);
+        oracle.setSource(address(source), s);
+        IOracleHub.Price memory p = _price(address(source));
+        assertEq(p.loE18, 1.25e18);
+        assertEq(p.hiE18, 1.26e18);
+
+        s.quote = address(coin);
+        vm.expectRevert(abi.encodeWithSelector(IOracleHub.SourceOfOthers.selector, source, source, coin));
+        oracle.setSource(address(source), s);
+        vm.stopPrank();
+    }
+
+    function _tell4626(uint8 shareDecimals, uint256 assetsPerShare) internal {
+        source.tell(bytes4(keccak256("asset()")), abi.encode(dollar));
+        source.tell(bytes4(keccak256("decimals()")), abi.encode(shareDecimals));
+        source.tell(bytes4(keccak256("convertToAssets(uint256)")), abi.encode(assetsPerShare));
+    }
+
+    /* AVERAGES */
+
+    function test_a_mean_tick_is_priced_in_either_order_of_tokens() public {
+        _set(_twapSource(_tickOf2000()));
+        IOracleHub.Price memory p = _price();
+        assertEq(uint8(p.fault), uint8(IOracleHub.Fault.None));
+        // One tick is 0.01 %.
+        assertApproxEqRel(p.loE18, 2_000e18, 0.0001e18);
+        assertApproxEqRel(p.hiE18, 2_000e18, 0.0001e18);
+        assertLt(p.loE18, p.hiE18);
+    }
+
+    function test_a_pool_that_does_not_answer_as_pools_do_is_a_fault() public {
+        _set(_twapSource(_tickOf2000()));
+        bytes4 observe = bytes4(keccak256("observe(uint32[])"));
+        source.tell(observe, "");
+        _checkSecond(IOracleHub.Fault.CallFailed);
+        source.tell(observe, new bytes(256));
+        _checkSecond(IOracleHub.Fault.CallFailed);
+        _tellTick(887_273);
+        _checkSecond(IOracleHub.Fault.CallFailed);
+        _tellTick(-887_273);
+        _checkSecond(IOracleHub.Fault.CallFailed);
+        source.misbehave(OddSource.Manner.BurnGas);
+        _checkSecond(IOracleHub.Fault.CallFailed);
+        source.misbehave(OddSource.Manner.Revert);
+        _checkSecond(IOracleHub.Fault.CallFailed);
+        source.misbehave(OddSource.Manner.Bomb);
+        _checkSecond(IOracleHub.Fault.CallFailed);
+    }
+
+    function testFuzz_no_answer_of_a_pool_makes_prices_revert(bytes memory answer, uint256[8] memory words) public {
+        _set(_twapSource(_tickOf2000()));
+        source.tell(bytes4(keccak256("observe(uint32[])")), answer);
+        _price();
+        (words[0], words[2]) = (64, 2);
+        source.tell(bytes4(keccak256("observe(uint32[])")), abi.encode(words));
+        _price();
+    }
+
+    /// @dev Uniswap's own tick mathematics, of another generation and with 96 bits, is the reference.
+    function testFuzz_a_ticks_price_is_uniswaps(int24 tick, uint8 baseDecimals, uint8 quoteDecimals) public pure {
+        tick = int24(bound(tick, TickMath.MIN_TICK, TickMath.MAX_TICK));
+        baseDecimals = uint8(bound(baseDecimals, 0, 27));
+        quoteDecimals = uint8(bound(quoteDecimals, 0, 27));
+
+        uint256 priceE18 = UniswapV3Twap.priceE18(tick, baseDecimals, quoteDecimals);
+
+        if (priceE18 > type(uint128).max) {
+            // Too large to be sane; then the inverse is too small to be told from zero.
+            assertEq(UniswapV3Twap.priceE18(-int256(tick), quoteDecimals, baseDecimals), 0);
+            return;
+        }
+        uint256 root = TickMath.getSqrtPriceAtTick(tick);
+        uint256 scale = 10 ** (18 + uint256(baseDecimals));
+        // {raw quote} = {raw base * 1e18} * root^2 / 2^192
+        uint256 raw = root < 1 << 96
+            ? Math.mulDiv(scale, root * root, 1 << 192)
+            : Math.mulDiv(scale, Math.mulDiv(root, root, 1 << 64), 1 << 128);
+        uint256 wantedE18 = raw / 10 ** uint256(quoteDecimals);
+        assertApproxEqAbs(priceE18, wantedE18, wantedE18 / 1e6 + 2);
+    }
+
+    /* QUOTED FEEDS */
+
+    function test_a_feed_in_bitcoin_is_priced_by_bitcoins() public {
+        address bitcoin = makeAddr("what stands for bitcoin");
+        MockAggregator perDollar = new MockAggregator(8, "BTC / USD");
+        MockAggregator ratio = new MockAggregator(18, "WBTC / BTC");
+        perDollar.push(40_000e8);
+        ratio.push(0.999e18);
+        vm.startPrank(owner);
+        vm.expectRevert(abi.encodeWithSelector(IOracleHub.UnsoundFeed.selector, ratio, IOracleHub.Fault.NoFeed));
+        oracle.setQuotedFeed(address(coin), address(ratio), 18, 1 days, 1e18, 1e23, bitcoin);
+        oracle.setFeed(bitcoin, address(perDollar), 8, 600, 30_000e18, 50_000e18);
+        oracle.setQuotedFeed(address(coin), address(ratio), 18, 1 days, 1e18, 1e23, bitcoin);
+        // No chains: neither a quote with a quote, nor a feed quoted in itself.
+        vm.expectRevert(abi.encodeWithSelector(IOracleHub.UnsoundFeed.selector, ratio, IOracleHub.Fault.NoFeed));
+        oracle.setQuotedFeed(address(dollar), address(ratio), 18, 1 days, 1, 1e23, address(coin));
+        vm.expectRevert(abi.encodeWithSelector(IOracleHub.UnsoundFeed.selector, ratio, IOracleHub.Fault.NoFeed));
+        oracle.setQuotedFeed(address(dollar), address(ratio), 18, 1 days, 1, 1e23, address(dollar));
+        vm.stopPrank();
+        assertEq(oracle.feedOf(address(coin)).quote, bitcoin);
+        _check(39_960e18, 39_960e18, IOracleHub.Fault.None);
+
+        skip(601);
+        _check(0, 0, IOracleHub.Fault.Stale);
+        perDollar.push(50_001e8);
+        _check(0, 0, IOracleHub.Fault.OutOfRange);
+        perDollar.push(40_000e8);
+        _check(39_960e18, 39_960e18, IOracleHub.Fault.None);
+        ratio.push(3e18);
+        _check(120_000e18, 120_000e18, IOracleHub.Fault.OutOfRange);
+        skip(1 days + 1);
+        perDollar.push(40_000e8);
+        _check(0, 0, IOracleHub.Fault.Stale);
+    }
+
+    /* SEQUENCER */
+
+    function test_no_price_is_used_while_the_sequencer_is_down_or_just_back() public {
+        OddFeed uptime = new OddFeed();
+        vm.expectRevert(abi.encodeWithSelector(IOracleHub.GraceZero.selector, uptime));
+        deployCode("OracleHub.sol:OracleHub", abi.encode(manager, uptime, 0));
+        oracle = IOracleHub(deployCode("OracleHub.sol:OracleHub", abi.encode(manager, uptime, 3_600)));
+        assertEq(oracle.SEQUENCER_FEED(), address(uptime));
+        assertEq(oracle.GRACE_SECONDS(), 3_600);
+        vm.prank(owner);
+        oracle.setFeed(address(coin), address(odd), 8, type(uint32).max, 1, type(uint128).max);
+
+        uptime.set(OddFeed.Manner.Revert, "");
+        _check(2_000e18, 2_000e18, IOracleHub.Fault.SequencerDown);
+        uptime.set(OddFeed.Manner.Answer, abi.encode(1, 1, block.timestamp - 1 days, block.timestamp, 1));
+        _check(2_000e18, 2_000e18, IOracleHub.Fault.SequencerDown);
+        uptime.set(OddFeed.Manner.Answer, abi.encode(1, 0, 0, block.timestamp, 1));
+        _check(2_000e18, 2_000e18, IOracleHub.Fault.SequencerDown);
+        uptime.set(OddFeed.Manner.Answer, abi.encode(1, 0, block.timestamp + 1, block.timestamp, 1));
+        _check(2_000e18, 2_000e18, IOracleHub.Fault.GracePeriod);
+        uptime.set(OddFeed.Manner.Answer, abi.encode(1, 0, block.timestamp, block.timestamp, 1));
+        _check(2_000e18, 2_000e18, IOracleHub.Fault.GracePeriod);
+        skip(3_600);
+        _check(2_000e18, 2_000e18, IOracleHub.Fault.GracePeriod);
+        skip(1);
+        _check(2_000e18, 2_000e18, IOracleHub.Fault.None);
+    }
+
+    /* PROMISE D */
+
+    /// @notice D: if either source of each token is right, a trade the vault accepts truly loses no more than its slippage.
+    function testFuzz_D_with_either_source_right_the_true_loss_is_within_slippage(
+        uint64[4] memory answers,
+        uint8 wrong,
+        uint96 sold,
+        uint16 slippageBps
+    ) public {
+        slippageBps = uint16(bound(slippageBps, 0, 300));
+        (uint256 soldE18, uint256 soldTrueE18,) = _twoSources(answers[0], answers[1], wrong & 1 != 0);
+        (, uint256 boughtTrueE18, uint256 boughtLoE18) = _twoSources(answers[2], answers[3], wrong & 2 != 0);
+        if (soldE18 == 0 || boughtLoE18 == 0) return;
+
+        // P2 of the policy at its edge: bought * lo >= sold * hi * (1 - s), rounded up.
+        uint256 leastE18 = Math.mulDiv(uint256(sold) * (BPS - slippageBps), soldE18, BPS, Math.Rounding.Ceil);
+        uint256 bought = Math.ceilDiv(leastE18, boughtLoE18);
+
+        assertGe(bought * boughtTrueE18 * BPS, uint256(sold) * soldTrueE18 * (BPS - slippageBps));
+    }
+
+    /// @dev The price a token has by two feeds of which one may be wrong: the higher, the true one, the lower. Zeros with a fault.
+    function _twoSources(uint64 right, uint64 other, bool firstIsWrong)
+        internal
+        returns (uint256 hiE18, uint256 trueE18, uint256 loE18)
+    {
+        right = uint64(bound(right, 1e4, 1e14));
+        // Within 3 %, so that either side of the limit of 1 % is met often.
+        other = uint64(bound(other, uint256(right) * 97 / 100, uint256(right) * 103 / 100));
+        coinFeed.push(2_000e8);
+        odd.setPrice(2_000e8);
+        _set(_feedSource());
+        coinFeed.push(int192(uint192(firstIsWrong ? other : right)));
+        odd.setPrice(int256(uint256(firstIsWrong ? right : other)));
+        IOracleHub.Price memory p = _price();
+        if (p.fault != IOracleHub.Fault.None) {
+            assertEq(uint8(p.fault), uint8(IOracleHub.Fault.Diverged));
+            return (0, 0, 0);
+        }
+        trueE18 = uint256(right) * 1e10;
+        assertTrue(p.loE18 <= trueE18 && trueE18 <= p.hiE18, "the truth is between");
+        return (p.hiE18, trueE18, p.loE18);
+    }
+
+    /* HELPERS */
+
+    function _feedSource() internal view returns (IOracleHub.Source memory) {
+        return IOracleHub.Source(IOracleHub.Kind.Feed, address(odd), 600, 8, 0, 0, address(0), 100);
+    }
+
+    function _getterSource(uint8 decimals, uint256 rate) internal returns (IOracleHub.Source memory) {
+        source.tell(RATE, abi.encode(rate));
+        return IOracleHub.Source(IOracleHub.Kind.Getter, address(source), 0, decimals, 0, RATE, address(0), 100);
+    }
+
+    function _twapSource(int256 tick) internal returns (IOracleHub.Source memory) {
+        (address token0, address token1) =
+            coin < dollar ? (address(coin), address(dollar)) : (address(dollar), address(coin));
+        source.tell(bytes4(keccak256("token0()")), abi.encode(token0));
+        source.tell(bytes4(keccak256("token1()")), abi.encode(token1));
+        _tellTick(tick);
+        return IOracleHub.Source(IOracleHub.Kind.UniswapV3Twap, address(source), WINDOW, 6, 18, 0, address(dollar), 100);
+    }
+
+    /// @dev Sums of ticks that stood at `tick` all through the window.
+    function _tellTick(int256 tick) internal {
+        int56[] memory sums = new int56[](2);
+        (sums[0], sums[1]) = (type(int56).min + 7, int56(type(int56).min + 7 + tick * int256(uint256(WINDOW))));
+        source.tell(bytes4(keccak256("observe(uint32[])")), abi.encode(sums, new uint160[](2)));
+    }
+
+    /// @dev 2,000e6 raw dollars for 1e18 raw coins: log(2e-9) / log(1.0001) = -200,311.9.
+    function _tickOf2000() internal view returns (int256) {
+        return coin < dollar ? -200_312 : int256(200_312);
+    }
+
+    function _quote(int192 answerE8) internal returns (address quote) {
+        quote = makeAddr("quote");
+        MockAggregator feed = new MockAggregator(8, "quote");
+        feed.push(answerE8);
+        vm.prank(owner);
+        oracle.setFeed(quote, address(feed), 8, 600, 1, type(uint128).max);
+    }
+
+    function _set(IOracleHub.Source memory s) internal {
+        vm.prank(owner);
+        oracle.setSource(address(coin), s);
+    }
+
+    function _refuse(IOracleHub.Source memory s, bytes memory refusal) internal {
+        vm.prank(owner);
+        vm.expectRevert(refusal);
+        oracle.setSource(address(coin), s);
+    }
+
+    function _unsound(address target, IOracleHub.Fault fault) internal pure returns (bytes memory) {
+        return abi.encodeWithSelector(IOracleHub.UnsoundSource.selector, target, fault);
+    }
+
+    function _price() internal view returns (IOracleHub.Price memory) {
+        return _price(address(coin));
+    }
+
+    function _price(address token) internal view returns (IOracleHub.Price memory) {
+        address[] memory asked = new address[](1);
+        asked[0] = token;
+        return oracle.prices(asked)[0];
+    }
+
+    function _check(uint256 loE18, uint256 hiE18, IOracleHub.Fault fault) internal view {
+        IOracleHub.Price memory p = _price();
+        assertEq(uint8(p.fault), uint8(fault), "fault");
+        assertEq(p.loE18, loE18, "lo");
+        assertEq(p.hiE18, hiE18, "hi");
+    }
+
+    function _checkSecond(IOracleHub.Fault fault) internal view {
+        assertEq(uint8(_price().fault), uint8(IOracleHub.Fault.SecondUnsound));
+        (IOracleHub.Reading memory primary, IOracleHub.Reading memory second) = oracle.readings(address(coin));
+        assertEq(uint8(primary.fault), uint8(IOracleHub.Fault.None));
+        assertEq(primary.priceE18, 2_000e18);
+        assertEq(uint8(second.fault), uint8(fault));
+    }
+}
