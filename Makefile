@@ -72,7 +72,7 @@ build: .build/artifacts
 
 .build/artifacts: .build/bin foundry.toml scripts/_artifacts.py scripts/solc $(SOLIDITY)
 	@echo "build: contracts"
-	@forge build --quiet --skip test
+	@forge build --quiet --skip test --force # as a fresh clone does: an incremental build may differ by some bytes and gas
 	@$(PYTHON) scripts/_artifacts.py
 	@touch $@
 
