@@ -315,6 +315,23 @@ contract World is Test {
         else ++_counts.hostileRefusals;
     }
 
+    /// @notice The patient thief: waits for the slippage limit to climb, trades perfectly otherwise, keeps the most that can be kept,
+    /// and does it again.
+    function stealRepeatedly(uint256 seed) external {
+        for (uint256 i; i < 4; ++i) {
+            _prepareTrade(_roll(seed, i), _roll(seed, 10 + i) << 8);
+            VAULT.poke();
+            IBasketVault.Policy memory p = VAULT.policy();
+            vm.warp(block.timestamp + p.slippageRampSeconds);
+            _refresh();
+            Sight memory s = _look();
+            (uint256[] memory sales, uint256 soldE18,) = _affordableSales(s, p);
+            uint256[] memory buys = _buys(s, soldE18 - _most(s.totalE18, soldE18) * 999 / 1_000);
+            if (_rebalance(sales, buys, _bring(buys))) ++_counts.hostileTrades;
+            else ++_counts.hostileRefusals;
+        }
+    }
+
     /// @dev The most a thief would dare to take of a sale: the slippage limit of now or the whole loss budget, as if none were spent.
     function _most(uint256 totalE18, uint256 soldE18) internal view returns (uint256) {
         IBasketVault.Policy memory p = VAULT.policy();
