@@ -2,17 +2,25 @@
 pragma solidity 0.8.30;
 
 import { IERC20Metadata } from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Metadata.sol";
+import { SafeCast } from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 
-import { IBasketVault } from "./interfaces/IBasketVault.sol";
+import { IBasketVault, IVaultBase } from "./interfaces/IBasketVault.sol";
 import { IConfigStore } from "./interfaces/IConfigStore.sol";
 import { IOracleHub } from "./interfaces/IOracleHub.sol";
 import { ConfigCode } from "./libraries/ConfigCode.sol";
+import { RebalancePolicy } from "./libraries/RebalancePolicy.sol";
 
 /// @title ConfigStore
-/// @notice WHAT IT IS. The rules a vault's configuration must pass, and the place that stores it. One store serves every vault; it
-/// holds no funds, keeps no state and knows no roles: what it returns means something only to the vault that asked.
-/// It is apart from BasketVault so that both stay far below the size limit.
+/// @notice WHAT IT IS. The rules a vault's configuration must pass, how each change of it is made, and the place that stores it. One
+/// store serves every vault; it holds no funds, keeps no state and knows no roles: what it returns means something only to the vault
+/// that asked. It is apart from BasketVault so that both stay far below the size limit.
+///
+/// PRICES are asked for only where one is promised: of every asset when the oracle is set, of one that is added or included. No other
+/// change needs any, so a policy can be tightened and an asset excluded while feeds are down.
 contract ConfigStore is IConfigStore {
+    using ConfigCode for uint256[];
+    using SafeCast for uint256;
+
     uint256 private constant E18 = 1e18;
     uint256 private constant BPS = 10_000;
 
@@ -24,14 +32,209 @@ contract ConfigStore is IConfigStore {
     uint256 private constant MAX_LOSS_BUDGET_BPS = 500; // 5 % of the basket
     uint256 private constant MAX_TURNOVER_BUDGET_BPS = 20_000; // the whole basket, twice
     uint256 private constant MIN_PERIOD_SECONDS = 1 hours;
+    uint256 private constant MAX_GLIDE_SECONDS = 3 * 365 days;
+
+    /* ANYONE */
 
     /// @inheritdoc IConfigStore
     function write(IBasketVault.Config calldata config) external returns (address pointer) {
-        _checkPolicy(config.policy);
-        _checkAssets(config.assets, config.policy.dustBps + 1);
-        _checkPrices(config.oracle, config.assets);
+        IBasketVault.Config memory c = config;
+        for (uint256 i; i < c.assets.length; ++i) {
+            _checkToken(c.assets[i].token, c.assets[i].decimals);
+        }
+        _checkPrices(c);
+        return _write(c);
+    }
 
-        bytes memory code = ConfigCode.pack(config);
+    /// @inheritdoc IConfigStore
+    function setPolicy(IBasketVault.Policy calldata policy) external returns (address pointer) {
+        IBasketVault.Config memory c = _present();
+        c.policy = policy;
+        return _write(c);
+    }
+
+    /// @inheritdoc IConfigStore
+    function tightenPolicy(IBasketVault.Policy calldata p) external returns (address pointer) {
+        IBasketVault.Config memory c = _present();
+        IBasketVault.Policy memory old = c.policy;
+        _checkNotAbove("startSlippageBps", p.startSlippageBps, old.startSlippageBps);
+        _checkNotAbove("maxSlippageBps", p.maxSlippageBps, old.maxSlippageBps);
+        _checkNotBelow("slippageRampSeconds", p.slippageRampSeconds, old.slippageRampSeconds);
+        _checkNotBelow("minProgressBps", p.minProgressBps, old.minProgressBps);
+        _checkNotAbove("dustBps", p.dustBps, old.dustBps);
+        _checkNotBelow("cooldownSeconds", p.cooldownSeconds, old.cooldownSeconds);
+        _checkNotAbove("lossBudgetBps", p.lossBudgetBps, old.lossBudgetBps);
+        _checkNotBelow("lossPeriodSeconds", p.lossPeriodSeconds, old.lossPeriodSeconds);
+        _checkNotAbove("turnoverBudgetBps", p.turnoverBudgetBps, old.turnoverBudgetBps);
+        _checkNotBelow("turnoverPeriodSeconds", p.turnoverPeriodSeconds, old.turnoverPeriodSeconds);
+        _checkNotBelow("destinationBps", p.destinationBps, old.destinationBps);
+        // Another calendar has its periods elsewhere, so one could begin sooner: it can only be dropped.
+        if (p.calendarSeconds != old.calendarSeconds) _checkNotAbove("calendarSeconds", p.calendarSeconds, 0);
+        if (p.openAfterSeconds != 0) {
+            if (old.openAfterSeconds == 0) revert PolicyLooser("openAfterSeconds", p.openAfterSeconds, 0);
+            _checkNotBelow("openAfterSeconds", p.openAfterSeconds, old.openAfterSeconds);
+        }
+        c.policy = p;
+        return _write(c);
+    }
+
+    /// @inheritdoc IConfigStore
+    function setOracle(IOracleHub oracle) external returns (address pointer) {
+        IBasketVault.Config memory c = _present();
+        c.oracle = oracle;
+        _checkPrices(c);
+        return _write(c);
+    }
+
+    /// @inheritdoc IConfigStore
+    function setTargets(uint256[] calldata targetsE18, uint256 glideSeconds) external returns (address pointer) {
+        IBasketVault.Config memory c = _present();
+        _checkLength(targetsE18.length, c.assets.length);
+        if (glideSeconds > MAX_GLIDE_SECONDS) {
+            revert GlideOutOfRange(block.timestamp, glideSeconds, MAX_GLIDE_SECONDS);
+        }
+        uint256[] memory startsE18 = glideSeconds == 0 ? targetsE18 : _targetsNow(c);
+        _glide(c, startsE18, targetsE18, block.timestamp + glideSeconds);
+        return _write(c);
+    }
+
+    /// @inheritdoc IConfigStore
+    function setBands(IBasketVault.Band[] calldata bands) external returns (address pointer) {
+        IBasketVault.Config memory c = _present();
+        _checkLength(bands.length, c.assets.length);
+        for (uint256 i; i < bands.length; ++i) {
+            _setBand(c.assets[i], bands[i]);
+        }
+        return _write(c);
+    }
+
+    /// @inheritdoc IConfigStore
+    function addAsset(address token, uint8 decimals, IBasketVault.Band calldata band)
+        external
+        returns (address pointer)
+    {
+        IBasketVault.Config memory c = _present();
+        _checkToken(token, decimals);
+        uint256 n = c.assets.length;
+        IBasketVault.Asset[] memory grown = new IBasketVault.Asset[](n + 1);
+        for (uint256 i; i < n; ++i) {
+            grown[i] = c.assets[i];
+        }
+        (grown[n].token, grown[n].decimals) = (token, decimals);
+        _setBand(grown[n], band);
+        c.assets = grown;
+        _checkPrice(c, n);
+        return _write(c);
+    }
+
+    /// @inheritdoc IConfigStore
+    function excludeAsset(uint256 asset) external returns (address pointer) {
+        IBasketVault.Config memory c = _present();
+        _checkAsset(c, asset);
+        if (c.assets[asset].excluded) revert AssetExcluded(asset);
+        uint256[] memory startsE18 = _targetsNow(c);
+        uint256[] memory targetsE18 = new uint256[](c.assets.length);
+        for (uint256 i; i < targetsE18.length; ++i) {
+            targetsE18[i] = c.assets[i].targetE18;
+        }
+        (startsE18[asset], targetsE18[asset]) = (0, 0);
+        c.assets[asset].excluded = true;
+        _scaleToOne(startsE18);
+        _scaleToOne(targetsE18);
+        _glide(c, startsE18, targetsE18, c.glideEnd > block.timestamp ? c.glideEnd : block.timestamp);
+        return _write(c);
+    }
+
+    /// @inheritdoc IConfigStore
+    function includeAsset(uint256 asset) external returns (address pointer) {
+        IBasketVault.Config memory c = _presentExcluding(asset);
+        c.assets[asset].excluded = false;
+        _checkPrice(c, asset);
+        return _write(c);
+    }
+
+    /// @inheritdoc IConfigStore
+    function removeAsset(uint256 asset) external returns (address pointer) {
+        IBasketVault.Config memory c = _presentExcluding(asset);
+        uint256 last = c.assets.length - 1;
+        c.assets[asset] = c.assets[last];
+        IBasketVault.Asset[] memory shrunk = new IBasketVault.Asset[](last);
+        for (uint256 i; i < last; ++i) {
+            shrunk[i] = c.assets[i];
+        }
+        c.assets = shrunk;
+        return _write(c);
+    }
+
+    /* INSIDE */
+
+    /// @dev The caller's configuration: it says where that is behind its call data.
+    function _present() private view returns (IBasketVault.Config memory) {
+        return ConfigCode.load(address(bytes20(msg.data[msg.data.length - 20:]))).unpack();
+    }
+
+    function _presentExcluding(uint256 asset) private view returns (IBasketVault.Config memory c) {
+        c = _present();
+        _checkAsset(c, asset);
+        if (!c.assets[asset].excluded) revert AssetNotExcluded(asset);
+    }
+
+    /// @dev Where targets are now, summing to exactly 1e18.
+    function _targetsNow(IBasketVault.Config memory c) private view returns (uint256[] memory targetsE18) {
+        targetsE18 = new uint256[](c.assets.length);
+        for (uint256 i; i < targetsE18.length; ++i) {
+            targetsE18[i] = RebalancePolicy.targetE18(
+                c.assets[i].startTargetE18, c.assets[i].targetE18, c.glideStart, c.glideEnd, block.timestamp
+            );
+        }
+        _scaleToOne(targetsE18);
+    }
+
+    /// @dev Scales weights to a sum of exactly 1e18; the largest takes what rounding leaves. Refused if all are zero.
+    function _scaleToOne(uint256[] memory weightsE18) private pure {
+        uint256 sum;
+        for (uint256 i; i < weightsE18.length; ++i) {
+            sum += weightsE18[i];
+        }
+        if (sum == 0) revert TargetsDoNotSumToOne(0);
+        uint256 largest;
+        uint256 left = E18;
+        for (uint256 i; i < weightsE18.length; ++i) {
+            weightsE18[i] = weightsE18[i] * E18 / sum;
+            left -= weightsE18[i];
+            if (weightsE18[i] > weightsE18[largest]) largest = i;
+        }
+        weightsE18[largest] += left;
+    }
+
+    function _glide(
+        IBasketVault.Config memory c,
+        uint256[] memory startsE18,
+        uint256[] memory targetsE18,
+        uint256 glideEnd
+    ) private view {
+        c.glideStart = uint40(block.timestamp);
+        c.glideEnd = uint40(glideEnd); // three years from now, or as it was
+        for (uint256 i; i < c.assets.length; ++i) {
+            // A target that does not fit cannot be part of a sum of 1e18.
+            c.assets[i].startTargetE18 = startsE18[i].toUint64();
+            c.assets[i].targetE18 = targetsE18[i].toUint64();
+        }
+    }
+
+    function _setBand(IBasketVault.Asset memory a, IBasketVault.Band calldata band) private pure {
+        (a.bandBps, a.relativeBandBps, a.minTradeRaw) = (band.bandBps, band.relativeBandBps, band.minTradeRaw);
+    }
+
+    /// @dev Checks all that can be checked without asking anyone, and stores it.
+    function _write(IBasketVault.Config memory c) private returns (address pointer) {
+        _checkPolicy(c.policy);
+        _checkAssets(c.assets, uint256(c.policy.dustBps) + 1);
+        if (c.glideEnd < c.glideStart || c.glideEnd - c.glideStart > MAX_GLIDE_SECONDS) {
+            revert GlideOutOfRange(c.glideStart, c.glideEnd, MAX_GLIDE_SECONDS);
+        }
+
+        bytes memory code = ConfigCode.pack(c);
         // PUSH2 size, DUP1, PUSH1 10, PUSH0, CODECOPY, PUSH0, RETURN: returns everything after these ten bytes.
         bytes memory initCode = abi.encodePacked(hex"61", uint16(code.length), hex"80600a5f395ff3", code);
         assembly ("memory-safe") {
@@ -39,9 +242,12 @@ contract ConfigStore is IConfigStore {
         }
         // Creation can only fail for want of gas, which must not leave a vault without a configuration.
         assert(pointer != address(0));
+        emit Written(msg.sender, pointer, c);
     }
 
-    function _checkPolicy(IBasketVault.Policy calldata p) private pure {
+    /* CHECKS */
+
+    function _checkPolicy(IBasketVault.Policy memory p) private pure {
         if (p.startSlippageBps > p.maxSlippageBps || p.maxSlippageBps > MAX_SLIPPAGE_BPS) {
             revert SlippageOutOfRange(p.startSlippageBps, p.maxSlippageBps, MAX_SLIPPAGE_BPS);
         }
@@ -51,43 +257,75 @@ contract ConfigStore is IConfigStore {
         if (p.turnoverBudgetBps > MAX_TURNOVER_BUDGET_BPS) {
             revert BudgetOutOfRange(p.turnoverBudgetBps, MAX_TURNOVER_BUDGET_BPS);
         }
-        if (p.lossPeriodSeconds < MIN_PERIOD_SECONDS) revert PeriodOutOfRange(p.lossPeriodSeconds, MIN_PERIOD_SECONDS);
-        if (p.turnoverPeriodSeconds < MIN_PERIOD_SECONDS) {
-            revert PeriodOutOfRange(p.turnoverPeriodSeconds, MIN_PERIOD_SECONDS);
-        }
+        if (p.destinationBps > BPS) revert DestinationOutOfRange(p.destinationBps, BPS);
+        _checkPeriod(p.lossPeriodSeconds);
+        _checkPeriod(p.turnoverPeriodSeconds);
+        if (p.calendarSeconds != 0) _checkPeriod(p.calendarSeconds);
     }
 
-    /// @dev Tokens must differ, have code, and say the decimals that were given; bands are wider than dust; targets sum to one.
-    function _checkAssets(IBasketVault.Asset[] calldata assets, uint256 minBandBps) private view {
-        if (assets.length < MIN_ASSETS || assets.length > MAX_ASSETS) {
-            revert AssetCountOutOfRange(assets.length, MIN_ASSETS, MAX_ASSETS);
-        }
+    function _checkPeriod(uint256 periodSeconds) private pure {
+        if (periodSeconds < MIN_PERIOD_SECONDS) revert PeriodOutOfRange(periodSeconds, MIN_PERIOD_SECONDS);
+    }
+
+    /// @dev Tokens differ; bands are wider than dust; targets sum to one, now and at the end; excluded assets have none.
+    function _checkAssets(IBasketVault.Asset[] memory assets, uint256 minBandBps) private pure {
+        uint256 startSumE18;
         uint256 sumE18;
+        uint256 priced;
         for (uint256 i; i < assets.length; ++i) {
-            IBasketVault.Asset calldata a = assets[i];
-            if (a.token.code.length == 0) revert NotAToken(a.token);
-            uint256 decimals = IERC20Metadata(a.token).decimals();
-            if (decimals > MAX_DECIMALS) revert DecimalsOutOfRange(a.token, decimals, MAX_DECIMALS);
-            if (decimals != a.decimals) revert DecimalsDiffer(a.token, a.decimals, decimals);
+            IBasketVault.Asset memory a = assets[i];
             if (a.bandBps < minBandBps || a.bandBps > MAX_BAND_BPS) {
                 revert BandOutOfRange(i, a.bandBps, minBandBps, MAX_BAND_BPS);
             }
+            if (a.relativeBandBps > BPS) revert RelativeBandOutOfRange(i, a.relativeBandBps, BPS);
             for (uint256 j; j < i; ++j) {
                 if (assets[j].token == a.token) revert DuplicateAsset(a.token);
             }
+            if (!a.excluded) ++priced;
+            else if (a.targetE18 | a.startTargetE18 != 0) revert AssetExcluded(i);
+            startSumE18 += a.startTargetE18;
             sumE18 += a.targetE18;
         }
+        if (priced < MIN_ASSETS || assets.length > MAX_ASSETS) {
+            revert AssetCountOutOfRange(priced < MIN_ASSETS ? priced : assets.length, MIN_ASSETS, MAX_ASSETS);
+        }
         if (sumE18 != E18) revert TargetsDoNotSumToOne(sumE18);
+        if (startSumE18 != E18) revert TargetsDoNotSumToOne(startSumE18);
     }
 
-    function _checkPrices(IOracleHub oracle, IBasketVault.Asset[] calldata assets) private view {
-        address[] memory tokens = new address[](assets.length);
-        for (uint256 i; i < assets.length; ++i) {
-            tokens[i] = assets[i].token;
+    function _checkToken(address token, uint256 expectedDecimals) private view {
+        if (token.code.length == 0) revert NotAToken(token);
+        uint256 decimals = IERC20Metadata(token).decimals();
+        if (decimals > MAX_DECIMALS) revert DecimalsOutOfRange(token, decimals, MAX_DECIMALS);
+        if (decimals != expectedDecimals) revert DecimalsDiffer(token, expectedDecimals, decimals);
+    }
+
+    function _checkPrices(IBasketVault.Config memory c) private view {
+        for (uint256 i; i < c.assets.length; ++i) {
+            if (!c.assets[i].excluded) _checkPrice(c, i);
         }
-        IOracleHub.Price[] memory prices = oracle.prices(tokens);
-        for (uint256 i; i < prices.length; ++i) {
-            if (prices[i].fault != IOracleHub.Fault.None) revert UnpricedAsset(tokens[i], prices[i].fault);
-        }
+    }
+
+    function _checkPrice(IBasketVault.Config memory c, uint256 asset) private view {
+        address[] memory tokens = new address[](1);
+        tokens[0] = c.assets[asset].token;
+        IOracleHub.Fault fault = c.oracle.prices(tokens)[0].fault;
+        if (fault != IOracleHub.Fault.None) revert UnpricedAsset(tokens[0], fault);
+    }
+
+    function _checkAsset(IBasketVault.Config memory c, uint256 asset) private pure {
+        if (asset >= c.assets.length) revert IVaultBase.NoSuchAsset(asset, c.assets.length);
+    }
+
+    function _checkLength(uint256 length, uint256 expected) private pure {
+        if (length != expected) revert IVaultBase.LengthMismatch(length, expected);
+    }
+
+    function _checkNotAbove(string memory field, uint256 value, uint256 current) private pure {
+        if (value > current) revert PolicyLooser(field, value, current);
+    }
+
+    function _checkNotBelow(string memory field, uint256 value, uint256 current) private pure {
+        if (value < current) revert PolicyLooser(field, value, current);
     }
 }

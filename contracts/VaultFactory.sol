@@ -6,7 +6,7 @@ import { IERC20 } from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import { SafeERC20 } from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import { Math } from "@openzeppelin/contracts/utils/math/Math.sol";
 
-import { IBasketVault } from "./interfaces/IBasketVault.sol";
+import { IBasketVault, IVaultBase } from "./interfaces/IBasketVault.sol";
 
 /// @title VaultFactory
 /// @notice WHAT IT IS. Makes vaults and remembers them. A vault is a minimal clone of one implementation, whose code can never change;
@@ -30,7 +30,7 @@ contract VaultFactory {
         string symbol;
         address authority;
         IBasketVault.Config config;
-        uint256 feeBps;
+        IBasketVault.Fees fees;
         address feeRecipient;
         uint256[] seedAmounts;
         uint256 initialShares;
@@ -59,7 +59,7 @@ contract VaultFactory {
     /// @notice Makes a vault and seeds it from the caller's tokens, which must be approved for this factory.
     function createVault(Params calldata p) external returns (IBasketVault vault) {
         uint256 n = p.config.assets.length;
-        if (p.seedAmounts.length != n) revert IBasketVault.LengthMismatch(p.seedAmounts.length, n);
+        if (p.seedAmounts.length != n) revert IVaultBase.LengthMismatch(p.seedAmounts.length, n);
         address clone = Clones.cloneDeterministic(IMPLEMENTATION, _salt(msg.sender, p.salt));
         vault = IBasketVault(clone);
         isVault[clone] = true;
@@ -68,15 +68,7 @@ contract VaultFactory {
             _sendExact(IERC20(p.config.assets[i].token), clone, p.seedAmounts[i]);
         }
         vault.initialize(
-            p.name,
-            p.symbol,
-            p.authority,
-            p.config,
-            p.feeBps,
-            p.feeRecipient,
-            p.seedAmounts,
-            p.initialShares,
-            p.receiver
+            p.name, p.symbol, p.authority, p.config, p.fees, p.feeRecipient, p.seedAmounts, p.initialShares, p.receiver
         );
         emit VaultCreated(clone, msg.sender, p.authority, p.name, p.symbol);
     }
@@ -84,11 +76,11 @@ contract VaultFactory {
     /// @dev Tokens that move another amount than asked are refused here as they are at every deposit.
     function _sendExact(IERC20 token, address to, uint256 amount) private {
         if (amount == 0) return;
-        if (address(token).code.length == 0) revert IBasketVault.TransferNotExact(address(token), amount, 0);
+        if (address(token).code.length == 0) revert IVaultBase.TransferNotExact(address(token), amount, 0);
         uint256 balance = token.balanceOf(to);
         token.safeTransferFrom(msg.sender, to, amount);
         uint256 received = Math.saturatingSub(token.balanceOf(to), balance);
-        if (received != amount) revert IBasketVault.TransferNotExact(address(token), amount, received);
+        if (received != amount) revert IVaultBase.TransferNotExact(address(token), amount, received);
     }
 
     /* VIEWS */

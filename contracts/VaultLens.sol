@@ -3,6 +3,7 @@ pragma solidity 0.8.30;
 
 import { IBasketVault } from "./interfaces/IBasketVault.sol";
 import { IOracleHub } from "./interfaces/IOracleHub.sol";
+import { ConfigCode } from "./libraries/ConfigCode.sol";
 import { RebalancePolicy } from "./libraries/RebalancePolicy.sol";
 
 /// @title VaultLens
@@ -11,12 +12,18 @@ import { RebalancePolicy } from "./libraries/RebalancePolicy.sol";
 ///
 /// LAYOUT. 32-byte words, one vault after another: HEAD words, then ASSET_WORDS for each asset. `rebalancer/chain/snapshot.py`
 /// reads them.
-/// Head: vault, number of assets, reason, totalSupply, epoch, rebalancedAt, brokenSince, lossLevelE18 and turnoverLevelE18 (as
-/// stored), lossLeftE18 and turnoverLeftE18 (drained up to now), slippageLimitE18 now, totalE18, distanceE18, driftBps, and the ten
-/// policy fields in their order.
-/// Asset: token, decimals, targetE18, bandBps, held, loE18, hiE18, primaryE18, fault, valueE18, surplusRaw, deficitRaw.
-/// With a reason that leaves the basket unweighed (OracleFault, TotalOutOfRange), what depends on prices is 0.
+/// Head: vault, number of assets, reason, totalSupply, epoch, rebalancedAt, brokenSince, paused, lossLevelE18 and turnoverLevelE18 (as
+/// stored), lossLeftE18 and turnoverLeftE18 (drained up to now), slippageLimitE18 now, dueSince (0: it is not due), opensAt (when anyone
+/// may rebalance; 0: that is not known, or never), glideStart, glideEnd, totalE18, distanceE18 (to the destination), needE18, driftBps,
+/// and the thirteen policy fields in their order.
+/// Asset: token, decimals, targetE18 at the glide's end, startTargetE18, targetE18 now, bandBps, relativeBandBps, minTradeRaw, excluded,
+/// held, loE18, hiE18, primaryE18, fault, valueE18, surplusRaw, deficitRaw, saleRaw (with the other assets' the most that P1 and P6 allow
+/// now; 0 while no rebalance may run).
+/// With a reason that leaves the basket unweighed (OracleFault, TotalOutOfRange), what depends on prices is 0. An excluded asset's
+/// prices and fault are 0.
 contract VaultLens {
+    using ConfigCode for uint256[];
+
     /// @notice Why a vault can or cannot be rebalanced now. The keeper's logs, metrics and page use the same words.
     enum Reason {
         BandBroken, // a rebalance may run
@@ -24,11 +31,12 @@ contract VaultLens {
         Paused, // the guardian stopped rebalancing
         Cooldown, // the last rebalance was too recent
         OracleFault, // an asset has no sound price
-        TotalOutOfRange // the basket is worth nothing, or more than can be computed
+        TotalOutOfRange, // the basket is worth nothing, or more than can be computed
+        CalendarDue // a rebalance may run because the calendar says so
     }
 
-    uint256 public constant HEAD_WORDS = 25;
-    uint256 public constant ASSET_WORDS = 12;
+    uint256 public constant HEAD_WORDS = 34;
+    uint256 public constant ASSET_WORDS = 18;
 
     /// @notice A vault is in the middle of a state-changing call, so nothing it says can be believed.
     error VaultLocked(address vault);
@@ -38,7 +46,7 @@ contract VaultLens {
         bytes[] memory parts = new bytes[](vaults.length);
         uint256 length;
         for (uint256 i; i < vaults.length; ++i) {
-            parts[i] = abi.encodePacked(_read(vaults[i]));
+            parts[i] = abi.encodePacked(_pack(vaults[i], _read(vaults[i])));
             length += parts[i].length;
         }
         packed = new bytes(length);
@@ -52,110 +60,77 @@ contract VaultLens {
         }
     }
 
-    /// @dev The basket, as the policy's functions take it.
+    /// @notice The sales allowed now, as `read` tells them, and what to name as purchases with them: 1 for every asset below its target,
+    /// so that it may be bought, 0 for the others. For whoever builds a rebalance on chain.
+    function allowedSales(IBasketVault vault)
+        external
+        view
+        returns (Reason reason, uint256 epoch, uint256[] memory sales, uint256[] memory minBuys)
+    {
+        Basket memory b = _read(vault);
+        sales = new uint256[](b.held.length);
+        minBuys = new uint256[](b.held.length);
+        for (uint256 i; i < b.held.length; ++i) {
+            if (b.sales.length == 0) continue; // no rebalance may run
+            sales[i] = b.sales[i];
+            if (b.distancesE18[i] < 0) minBuys[i] = 1;
+        }
+        return (b.reason, b.state.epoch, sales, minBuys);
+    }
+
+    /// @dev A vault with everything the policy says of it. Without sound prices, what follows `prices` is empty or 0.
     struct Basket {
-        IBasketVault.Asset[] assets;
+        uint256[] words;
+        IBasketVault.Policy policy;
+        IBasketVault.State state;
+        Reason reason;
         uint256[] held;
-        IOracleHub.Price[] prices;
-        uint256[] pricesE18;
         uint256[] units;
         uint256[] targetsE18;
-        uint256[] bandsBps;
+        uint256[] bandsE18;
+        uint256 calledSince;
+        uint256 since;
+        uint256 lossLeftE18;
+        uint256 turnoverLeftE18;
+        IOracleHub.Price[] prices;
+        uint256[] pricesE18;
         uint256[] valuesE18;
+        uint256 totalE18;
         int256[] distancesE18;
+        uint256 distanceE18;
+        uint256 needE18;
+        uint256[] surplusesRaw;
+        uint256[] sales;
     }
 
-    function _read(IBasketVault vault) private view returns (uint256[] memory words) {
+    function _read(IBasketVault vault) private view returns (Basket memory b) {
         if (vault.locked()) revert VaultLocked(address(vault));
-        Basket memory b;
-        b.assets = vault.assets();
+        b.words = ConfigCode.load(vault.config());
+        b.policy = b.words.policy();
+        b.state = vault.state();
         b.held = vault.held();
-        uint256 n = b.assets.length;
-        words = new uint256[](HEAD_WORDS + ASSET_WORDS * n);
-        words[0] = uint160(address(vault));
-        words[1] = n;
-        words[3] = vault.totalSupply();
-        bool sound = _weigh(vault.oracle(), b, words);
-        _writeState(vault, words, sound);
-        for (uint256 i; i < n; ++i) {
-            _writeAsset(words, HEAD_WORDS + ASSET_WORDS * i, b, i, sound);
+        _readState(b);
+        if (_weigh(b)) _judge(b);
+        if (b.state.paused) {
+            b.reason = Reason.Paused;
+        } else if (block.timestamp < uint256(b.state.rebalancedAt) + b.policy.cooldownSeconds && _mayRun(b.reason)) {
+            b.reason = Reason.Cooldown;
         }
+        if (_mayRun(b.reason)) _allow(b);
     }
 
-    /// @dev Prices and weighs the basket; leaves in words[2] what stands in the way, if anything does.
-    function _weigh(IOracleHub oracle, Basket memory b, uint256[] memory words) private view returns (bool sound) {
-        uint256 n = b.assets.length;
-        address[] memory tokens = new address[](n);
-        b.pricesE18 = new uint256[](n);
-        b.units = new uint256[](n);
-        b.targetsE18 = new uint256[](n);
-        b.bandsBps = new uint256[](n);
-        for (uint256 i; i < n; ++i) {
-            tokens[i] = b.assets[i].token;
-            b.units[i] = 10 ** b.assets[i].decimals;
-            b.targetsE18[i] = b.assets[i].targetE18;
-            b.bandsBps[i] = b.assets[i].bandBps;
-        }
-        b.prices = oracle.prices(tokens);
-        for (uint256 i; i < n; ++i) {
-            b.pricesE18[i] = b.prices[i].primaryE18;
-            if (b.prices[i].fault != IOracleHub.Fault.None) {
-                words[2] = uint256(Reason.OracleFault);
-                return false;
-            }
-        }
-        try this.weigh(b.held, b.pricesE18, b.units) returns (uint256[] memory valuesE18, uint256 totalE18) {
-            b.valuesE18 = valuesE18;
-            words[12] = totalE18;
-        } catch {
-            words[2] = uint256(Reason.TotalOutOfRange);
-            return false;
-        }
-        (b.distancesE18, words[13]) = RebalancePolicy.distances(b.valuesE18, words[12], b.targetsE18);
-        words[14] = RebalancePolicy.driftBps(b.distancesE18, words[12]);
-        bool whole = RebalancePolicy.firstBroken(b.distancesE18, words[12], b.bandsBps) == RebalancePolicy.NONE;
-        words[2] = uint256(whole ? Reason.InBand : Reason.BandBroken);
-        return true;
+    function _mayRun(Reason reason) private pure returns (bool) {
+        return reason == Reason.BandBroken || reason == Reason.CalendarDue;
     }
 
-    /// @notice `RebalancePolicy.weigh`, callable from outside so that a basket out of range can be told from a bug.
-    function weigh(uint256[] memory held, uint256[] memory pricesE18, uint256[] memory units)
-        external
-        pure
-        returns (uint256[] memory valuesE18, uint256 totalE18)
-    {
-        return RebalancePolicy.weigh(held, pricesE18, units);
-    }
-
-    function _writeState(IBasketVault vault, uint256[] memory words, bool sound) private view {
-        IBasketVault.State memory s = vault.state();
-        IBasketVault.Policy memory p = vault.policy();
-        if (s.paused) {
-            words[2] = uint256(Reason.Paused);
-        } else if (sound && block.timestamp < uint256(s.rebalancedAt) + p.cooldownSeconds) {
-            if (words[2] == uint256(Reason.BandBroken)) words[2] = uint256(Reason.Cooldown);
-        }
-        words[4] = s.epoch;
-        words[5] = s.rebalancedAt;
-        words[6] = s.brokenSince;
-        words[7] = s.lossLevelE18;
-        words[8] = s.turnoverLevelE18;
+    function _readState(Basket memory b) private view {
+        IBasketVault.State memory s = b.state;
+        IBasketVault.Policy memory p = b.policy;
+        b.calledSince = RebalancePolicy.calendarSince(s.rebalancedAt, p.calendarSeconds, block.timestamp);
+        b.since = RebalancePolicy.dueSince(s.brokenSince, b.calledSince);
         uint256 elapsed = block.timestamp - s.rebalancedAt;
-        words[9] = _left(s.lossLevelE18, p.lossBudgetBps, p.lossPeriodSeconds, elapsed);
-        words[10] = _left(s.turnoverLevelE18, p.turnoverBudgetBps, p.turnoverPeriodSeconds, elapsed);
-        words[11] = RebalancePolicy.slippageE18(
-            p.startSlippageBps, p.maxSlippageBps, p.slippageRampSeconds, s.brokenSince, block.timestamp
-        );
-        words[15] = p.startSlippageBps;
-        words[16] = p.maxSlippageBps;
-        words[17] = p.slippageRampSeconds;
-        words[18] = p.minProgressBps;
-        words[19] = p.dustBps;
-        words[20] = p.cooldownSeconds;
-        words[21] = p.lossBudgetBps;
-        words[22] = p.lossPeriodSeconds;
-        words[23] = p.turnoverBudgetBps;
-        words[24] = p.turnoverPeriodSeconds;
+        b.lossLeftE18 = _left(s.lossLevelE18, p.lossBudgetBps, p.lossPeriodSeconds, elapsed);
+        b.turnoverLeftE18 = _left(s.turnoverLevelE18, p.turnoverBudgetBps, p.turnoverPeriodSeconds, elapsed);
     }
 
     /// @dev What is left of a bucket now. A budget tightened below the level leaves nothing.
@@ -169,20 +144,146 @@ contract VaultLens {
         return level >= budgetE18 ? 0 : budgetE18 - level;
     }
 
-    function _writeAsset(uint256[] memory words, uint256 at, Basket memory b, uint256 i, bool sound) private pure {
+    /// @dev Prices and weighs the basket; false, with the reason, if that cannot be done.
+    function _weigh(Basket memory b) private view returns (bool) {
+        uint256 n = b.words.assetCount();
+        address[] memory tokens = new address[](n);
+        (b.units, b.targetsE18, b.bandsE18) = (new uint256[](n), new uint256[](n), new uint256[](n));
+        for (uint256 i; i < n; ++i) {
+            tokens[i] = b.words.token(i);
+            b.units[i] = b.words.unit(i);
+            b.targetsE18[i] = b.words.targetE18(i, block.timestamp);
+            b.bandsE18[i] = RebalancePolicy.bandE18(
+                b.words.bandBps(i), b.words.relativeBandBps(i), b.targetsE18[i], b.policy.dustBps
+            );
+        }
+        b.prices = b.words.oracle().prices(tokens);
+        b.pricesE18 = new uint256[](n);
+        for (uint256 i; i < n; ++i) {
+            if (b.words.excluded(i)) b.prices[i] = IOracleHub.Price(0, 0, 0, IOracleHub.Fault.None);
+            b.pricesE18[i] = b.prices[i].primaryE18;
+            if (b.prices[i].fault != IOracleHub.Fault.None) b.reason = Reason.OracleFault;
+        }
+        if (b.reason == Reason.OracleFault) return false;
+        try this.weigh(b.held, b.pricesE18, b.units) returns (uint256[] memory valuesE18, uint256 totalE18) {
+            (b.valuesE18, b.totalE18) = (valuesE18, totalE18);
+            return true;
+        } catch {
+            b.reason = Reason.TotalOutOfRange;
+            return false;
+        }
+    }
+
+    /// @notice `RebalancePolicy.weigh`, callable from outside so that a basket out of range can be told from a bug.
+    function weigh(uint256[] memory held, uint256[] memory pricesE18, uint256[] memory units)
+        external
+        pure
+        returns (uint256[] memory valuesE18, uint256 totalE18)
+    {
+        return RebalancePolicy.weigh(held, pricesE18, units);
+    }
+
+    /// @dev Finds distances, surpluses and whether anything is due.
+    function _judge(Basket memory b) private pure {
+        (b.distancesE18, b.distanceE18) = RebalancePolicy.distances(b.valuesE18, b.totalE18, b.targetsE18);
+        bool whole = RebalancePolicy.firstBroken(b.distancesE18, b.totalE18, b.bandsE18) == RebalancePolicy.NONE;
+        bool dust = b.distanceE18 * RebalancePolicy.BPS <= b.policy.dustBps * b.totalE18;
+        if (!whole) b.reason = Reason.BandBroken;
+        else b.reason = b.calledSince != 0 && !dust ? Reason.CalendarDue : Reason.InBand;
+        (b.distanceE18, b.needE18) =
+            RebalancePolicy.toDestination(b.distancesE18, b.totalE18, b.bandsE18, b.policy.destinationBps);
+        b.surplusesRaw = new uint256[](b.held.length);
+        for (uint256 i; i < b.held.length; ++i) {
+            b.surplusesRaw[i] = RebalancePolicy.surplusRaw(b.distancesE18[i], b.pricesE18[i], b.units[i]);
+        }
+    }
+
+    function _allow(Basket memory b) private pure {
+        uint256 n = b.held.length;
+        uint256[] memory hisE18 = new uint256[](n);
+        uint256[] memory minTradesRaw = new uint256[](n);
+        for (uint256 i; i < n; ++i) {
+            hisE18[i] = b.prices[i].hiE18;
+            minTradesRaw[i] = b.words.minTradeRaw(i);
+        }
+        b.sales = RebalancePolicy.allowedSales(
+            b.surplusesRaw, b.pricesE18, hisE18, b.units, minTradesRaw, b.needE18, b.turnoverLeftE18, b.totalE18
+        );
+    }
+
+    /* PACKING */
+
+    function _pack(IBasketVault vault, Basket memory b) private view returns (uint256[] memory out) {
+        uint256 n = b.held.length;
+        out = new uint256[](HEAD_WORDS + ASSET_WORDS * n);
+        IBasketVault.State memory s = b.state;
+        IBasketVault.Policy memory p = b.policy;
+        out[0] = uint160(address(vault));
+        out[1] = n;
+        out[2] = uint256(b.reason);
+        out[3] = vault.totalSupply();
+        out[4] = s.epoch;
+        out[5] = s.rebalancedAt;
+        out[6] = s.brokenSince;
+        out[7] = s.paused ? 1 : 0;
+        out[8] = s.lossLevelE18;
+        out[9] = s.turnoverLevelE18;
+        out[10] = b.lossLeftE18;
+        out[11] = b.turnoverLeftE18;
+        out[12] = RebalancePolicy.slippageE18(
+            p.startSlippageBps, p.maxSlippageBps, p.slippageRampSeconds, b.since, block.timestamp
+        );
+        out[13] = b.since;
+        out[14] = b.since == 0 || p.openAfterSeconds == 0 ? 0 : b.since + p.openAfterSeconds;
+        out[15] = b.words.glideStart();
+        out[16] = b.words.glideEnd();
+        out[17] = b.totalE18;
+        out[18] = b.distanceE18;
+        out[19] = b.needE18;
+        if (b.distancesE18.length != 0) out[20] = RebalancePolicy.driftBps(b.distancesE18, b.totalE18);
+        _packPolicy(out, p);
+        for (uint256 i; i < n; ++i) {
+            _packAsset(out, HEAD_WORDS + ASSET_WORDS * i, b, i);
+        }
+    }
+
+    function _packPolicy(uint256[] memory out, IBasketVault.Policy memory p) private pure {
+        out[21] = p.startSlippageBps;
+        out[22] = p.maxSlippageBps;
+        out[23] = p.slippageRampSeconds;
+        out[24] = p.minProgressBps;
+        out[25] = p.dustBps;
+        out[26] = p.cooldownSeconds;
+        out[27] = p.lossBudgetBps;
+        out[28] = p.lossPeriodSeconds;
+        out[29] = p.turnoverBudgetBps;
+        out[30] = p.turnoverPeriodSeconds;
+        out[31] = p.destinationBps;
+        out[32] = p.calendarSeconds;
+        out[33] = p.openAfterSeconds;
+    }
+
+    function _packAsset(uint256[] memory out, uint256 at, Basket memory b, uint256 i) private pure {
+        IBasketVault.Asset memory a = b.words.asset(i);
         IOracleHub.Price memory price = b.prices[i];
-        words[at] = uint160(b.assets[i].token);
-        words[at + 1] = b.assets[i].decimals;
-        words[at + 2] = b.targetsE18[i];
-        words[at + 3] = b.bandsBps[i];
-        words[at + 4] = b.held[i];
-        words[at + 5] = price.loE18;
-        words[at + 6] = price.hiE18;
-        words[at + 7] = price.primaryE18;
-        words[at + 8] = uint256(price.fault);
-        if (!sound) return;
-        words[at + 9] = b.valuesE18[i];
-        words[at + 10] = RebalancePolicy.surplusRaw(b.distancesE18[i], price.primaryE18, b.units[i]);
-        words[at + 11] = RebalancePolicy.deficitRaw(b.distancesE18[i], price.primaryE18, b.units[i]);
+        out[at] = uint160(a.token);
+        out[at + 1] = a.decimals;
+        out[at + 2] = a.targetE18;
+        out[at + 3] = a.startTargetE18;
+        out[at + 4] = b.targetsE18[i];
+        out[at + 5] = a.bandBps;
+        out[at + 6] = a.relativeBandBps;
+        out[at + 7] = a.minTradeRaw;
+        out[at + 8] = a.excluded ? 1 : 0;
+        out[at + 9] = b.held[i];
+        out[at + 10] = price.loE18;
+        out[at + 11] = price.hiE18;
+        out[at + 12] = price.primaryE18;
+        out[at + 13] = uint256(price.fault);
+        if (b.distancesE18.length == 0) return;
+        out[at + 14] = b.valuesE18[i];
+        out[at + 15] = b.surplusesRaw[i];
+        out[at + 16] = RebalancePolicy.deficitRaw(b.distancesE18[i], price.primaryE18, b.units[i]);
+        if (b.sales.length != 0) out[at + 17] = b.sales[i];
     }
 }

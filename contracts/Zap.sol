@@ -7,7 +7,7 @@ import { Address } from "@openzeppelin/contracts/utils/Address.sol";
 import { ReentrancyGuardTransient } from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 import { Math } from "@openzeppelin/contracts/utils/math/Math.sol";
 
-import { IBasketVault } from "./interfaces/IBasketVault.sol";
+import { IBasketVault, IVaultBase } from "./interfaces/IBasketVault.sol";
 import { IExecutor } from "./interfaces/IExecutor.sol";
 
 /// @notice Wrapped native money.
@@ -189,7 +189,7 @@ contract Zap is ReentrancyGuardTransient {
         for (uint256 i; i < held.length; ++i) {
             if (held[i] != 0) shares = Math.min(shares, Math.mulDiv(balances[i], supply, held[i]));
         }
-        if (shares == type(uint256).max) revert IBasketVault.NothingHeld();
+        if (shares == type(uint256).max) revert IVaultBase.NothingHeld();
     }
 
     function _sendAll(IERC20 token, address to) private {

@@ -5,20 +5,35 @@ import { IERC20 } from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 
 import { IOracleHub } from "./IOracleHub.sol";
 
-/// @title IBasketVault
-/// @notice The public contract of a basket vault. Arrays are in basket order, one entry an asset, unless said otherwise.
-/// `{tok}` smallest units of a token, `{share}` smallest units of the share, `{usd18}` US dollars times 1e18.
-interface IBasketVault is IERC20 {
+/// @title IVaultBase
+/// @notice What both halves of a basket vault share: types, errors, events, and what both can tell. Arrays are in basket order, one entry an asset, unless said
+/// otherwise. `{tok}` smallest units of a token, `{share}` smallest units of the share, `{usd18}` US dollars times 1e18.
+interface IVaultBase is IERC20 {
     /// @notice One asset of the basket.
     /// @param token the ERC-20
     /// @param targetE18 its target weight; all targets sum to exactly 1e18
     /// @param bandBps how far its weight may stray from target before a rebalance may run, 1 to 5,000
     /// @param decimals the token's decimals, read when the asset was added
+    /// @param relativeBandBps if not 0, the band is this part of the target weight where that is narrower than `bandBps`
+    /// @param minTradeRaw least that one rebalance may sell or buy of it {tok}
+    /// @param startTargetE18 its target weight when the glide began; all sum to exactly 1e18
+    /// @param excluded whether rebalances leave it alone: it has no price, no weight and no target, and is still redeemed in kind
     struct Asset {
         address token;
         uint64 targetE18;
         uint16 bandBps;
         uint8 decimals;
+        uint16 relativeBandBps;
+        uint128 minTradeRaw;
+        uint64 startTargetE18;
+        bool excluded;
+    }
+
+    /// @notice When an asset counts as out of balance, and how little of it is worth a trade; see `Asset`.
+    struct Band {
+        uint16 bandBps;
+        uint16 relativeBandBps;
+        uint128 minTradeRaw;
     }
 
     /// @notice What a rebalance may do.
@@ -32,6 +47,9 @@ interface IBasketVault is IERC20 {
     /// @param lossPeriodSeconds time in which a full loss bucket drains
     /// @param turnoverBudgetBps capacity of the turnover bucket, in parts of the basket's value
     /// @param turnoverPeriodSeconds time in which a full turnover bucket drains
+    /// @param destinationBps how far from target a rebalance ends, in parts of the band: 0 at the target, 10,000 at the band's edge
+    /// @param calendarSeconds if not 0, one rebalance may run in every such period (counted from 1970) with all bands whole
+    /// @param openAfterSeconds if not 0, anyone may rebalance this long after it became due; until then only keepers
     struct Policy {
         uint16 startSlippageBps;
         uint16 maxSlippageBps;
@@ -43,12 +61,19 @@ interface IBasketVault is IERC20 {
         uint32 lossPeriodSeconds;
         uint16 turnoverBudgetBps;
         uint32 turnoverPeriodSeconds;
+        uint16 destinationBps;
+        uint32 calendarSeconds;
+        uint32 openAfterSeconds;
     }
 
-    /// @notice Everything about a vault that governance may change, except the fee.
+    /// @notice Everything about a vault that governance may change, except the fees.
+    /// @param glideStart when targets were at `startTargetE18` (unix time)
+    /// @param glideEnd when they will be at `targetE18`; in between they move in a straight line
     struct Config {
         IOracleHub oracle;
         Policy policy;
+        uint40 glideStart;
+        uint40 glideEnd;
         Asset[] assets;
     }
 
@@ -68,20 +93,67 @@ interface IBasketVault is IERC20 {
         bool paused;
     }
 
-    /// @notice The streaming fee.
+    /// @notice What holders pay, in basis points.
+    /// @param streamingBps part of the basket a year of 365 days, to the fee recipient; at most 500
+    /// @param performanceBps part of what a share gained over its high-water mark, to the fee recipient; at most 2,000
+    /// @param entryBps extra part a depositor gives, which stays in the vault; at most 200
+    /// @param exitBps part a redeemer leaves in the vault; at most 200
+    struct Fees {
+        uint16 streamingBps;
+        uint16 performanceBps;
+        uint16 entryBps;
+        uint16 exitBps;
+    }
+
+    /// @notice Where the streaming fee stands, and the fees on entry and exit.
     /// @param pendingShares shares owed to the recipient at `accruedAt` and not yet minted
     /// @param accruedAt unix time up to which `pendingShares` counts
-    /// @param feeBps part of the basket charged per year of 365 days
     struct Fee {
         uint128 pendingShares;
         uint40 accruedAt;
-        uint16 feeBps;
+        uint16 streamingBps;
+        uint16 entryBps;
+        uint16 exitBps;
+    }
+
+    /// @notice Where the performance fee stands.
+    /// @param highWaterE18 highest value of a whole share (1e18) at any settlement, 0 before the first {usd18}
+    /// @param settledAt unix time of the last settlement
+    /// @param chargedBps what the next settlement charges on gains since the last
+    /// @param nextBps what settlements after it charge
+    struct Performance {
+        uint128 highWaterE18;
+        uint40 settledAt;
+        uint16 chargedBps;
+        uint16 nextBps;
+    }
+
+    /// @notice Terms on which one asset is sold for another while no oracle prices both.
+    /// @param lotRaw most one bid may buy {sold tok}
+    /// @param startPayRaw what a whole lot costs right after a lot was sold, or after the start {bought tok}
+    /// @param floorPayRaw what it costs `decaySeconds` later, and never less {bought tok}
+    /// @param keepRaw what must stay of the sold asset for each whole share (1e18) {sold tok}
+    /// @param fillRaw what the bought asset may at most reach for each whole share (1e18) {bought tok}
+    /// @param decaySeconds how long the price takes to fall, at least 1
+    /// @param lotAt unix time of the last lot, or of the start
+    /// @param endsAt unix time from which there are no more bids
+    struct Auction {
+        uint128 lotRaw;
+        uint128 startPayRaw;
+        uint128 floorPayRaw;
+        uint128 keepRaw;
+        uint128 fillRaw;
+        uint32 decaySeconds;
+        uint40 lotAt;
+        uint40 endsAt;
     }
 
     /* ERRORS: CONFIGURATION */
 
     error AlreadyInitialized();
     error FeeOutOfRange(uint256 feeBps, uint256 maximum);
+    /// @notice A fee would rise, and raising one must wait.
+    error FeeNotLower(uint256 feeBps, uint256 currentBps);
     error BadFeeRecipient(address recipient);
     /// @notice A name must have 1 to 31 bytes.
     error BadName(string name);
@@ -123,11 +195,30 @@ interface IBasketVault is IERC20 {
     error BadExecutor(address executor);
     error BoughtTooLittle(uint256 asset, uint256 boughtRaw, uint256 minimumRaw);
 
+    /* ERRORS: PERFORMANCE FEE AND AUCTION */
+
+    /// @notice Performance is settled once a period, so that few chances exist to catch a peak.
+    error SettledTooRecently(uint256 until);
+    /// @notice The floor is above the start, the lot or the floor is zero, the time to fall is zero, the end has passed, or the assets are one.
+    error BadAuction(uint256 sell, uint256 buy);
+    /// @notice There is no auction of these two assets, or it is over.
+    error NoAuction(uint256 sell, uint256 buy);
+    /// @notice The oracle prices both assets, so a rebalance can trade them and an auction must not.
+    error OracleIsSound(uint256 sell, uint256 buy);
+    error LotTooLarge(uint256 amountRaw, uint256 lotRaw);
+    /// @notice The price is above what the bidder allowed.
+    error PayAboveMaximum(uint256 payRaw, uint256 maximumRaw);
+    /// @notice The bid would leave less of the sold asset than the auction keeps.
+    error SoldBelowKeep(uint256 heldAfter, uint256 keepRaw);
+    /// @notice The bid would bring the bought asset above what the auction fills up to.
+    error BoughtAboveFill(uint256 heldAfter, uint256 fillRaw);
+
     /* EVENTS */
 
     event Initialized(string name, string symbol);
-    event ConfigSet(Config config);
-    event FeeSet(uint256 feeBps, address indexed recipient);
+    /// @param config where STORE put it; its event `Written` tells what it says
+    event ConfigSet(address indexed config);
+    event FeesSet(Fees fees, address indexed recipient);
     event MintedInKind(address indexed caller, address indexed receiver, uint256 shares, uint256[] amounts);
     event RedeemedInKind(
         address indexed caller, address indexed receiver, address indexed owner, uint256 shares, uint256[] amounts
@@ -137,7 +228,7 @@ interface IBasketVault is IERC20 {
     /// @param changes what the ledger of each asset gained (bought, positive) or lost (sold, negative) {tok}
     /// @param soldE18 value sold, at the higher prices, rounded up {usd18}
     /// @param boughtE18 value bought, at the lower prices, rounded down {usd18}
-    /// @param state the state it left
+    /// @param lossLevelE18 what `State` says after it, as the next two
     event Rebalanced(
         uint256 indexed epoch,
         address indexed caller,
@@ -145,8 +236,12 @@ interface IBasketVault is IERC20 {
         int256[] changes,
         uint256 soldE18,
         uint256 boughtE18,
-        State state
+        uint256 lossLevelE18,
+        uint256 turnoverLevelE18,
+        uint256 brokenSince
     );
+    /// @notice A new policy has other budgets, and the levels were carried over to them.
+    event LevelsCarried(uint256 lossLevelE18, uint256 turnoverLevelE18);
     /// @notice A loss of balance was written down in the ledger.
     event Synced(uint256 indexed asset, uint256 heldBefore, uint256 heldAfter);
     /// @notice A gift was taken up into the ledger.
@@ -156,55 +251,33 @@ interface IBasketVault is IERC20 {
     event RebalancePaused(address indexed caller);
     event RebalanceResumed(address indexed caller);
     event FeeCollected(address indexed recipient, uint256 shares);
+    event PerformanceFeeCollected(address indexed recipient, uint256 shares, uint256 shareValueE18);
+    /// @notice An asset left the basket, and `heldRaw` of it the ledger.
+    event AssetRemoved(address indexed token, uint256 heldRaw);
+    event AuctionStarted(address indexed sold, address indexed bought, Auction auction);
+    event AuctionStopped(address indexed sold, address indexed bought);
+    event AuctionFilled(
+        address indexed sold, address indexed bought, address indexed bidder, uint256 soldRaw, uint256 boughtRaw
+    );
 
-    /* FACTORY */
+    /* VIEWS */
 
-    /// @notice Starts a vault: once, by whoever deployed it, after sending it `seedAmounts`.
-    /// @param initialShares shares to exist at first {share}; `MINIMUM_SHARES` of them are locked for ever
-    /// @param receiver gets the rest of them
-    function initialize(
-        string calldata name,
-        string calldata symbol,
-        address authority,
-        Config calldata config,
-        uint256 feeBps,
-        address feeRecipient,
-        uint256[] calldata seedAmounts,
-        uint256 initialShares,
-        address receiver
-    ) external;
+    function MINIMUM_SHARES() external view returns (uint256);
+    /// @notice Where the configuration is stored; see ConfigCode.
+    function config() external view returns (address);
+    function feeRecipient() external view returns (address);
+    /// @notice What a holder can collect of a token that could not be sent {tok}.
+    function claimable(address holder, address token) external view returns (uint256);
+    /// @notice What all holders together can collect of a token {tok}.
+    function totalClaimable(address token) external view returns (uint256);
+}
 
-    /* OWNER */
-
-    /// @notice Replaces the policy. Restricted.
-    function setPolicy(Policy calldata policy) external;
-
-    /// @notice Replaces the oracle. Restricted. Refused if any asset has no sound price there.
-    function setOracle(IOracleHub oracle) external;
-
-    /// @notice Sets the streaming fee, after minting what the old one earned to the old recipient. Restricted.
-    function setFee(uint256 feeBps, address recipient) external;
-
-    /// @notice Lets rebalances run again. Restricted.
-    function resumeRebalance() external;
-
-    /// @notice Takes tokens that were sent here unasked into the ledger, for all holders. Restricted, so that it waits: nobody can time
-    /// a gift to the moment it changes what a share is worth.
-    function absorb(uint256 asset, uint256 amountRaw) external;
-
-    /* CURATOR */
-
-    /// @notice Replaces targets and bands. Restricted.
-    function setTargets(uint256[] calldata targetsE18, uint256[] calldata bandsBps) external;
-
-    /* GUARDIAN */
-
-    /// @notice Stops rebalances at once. Deposits and exits go on. Restricted.
-    function pauseRebalance() external;
-
+/// @title IVaultCore
+/// @notice What BasketVault itself does: shares, deposits, exits and rebalances.
+interface IVaultCore is IVaultBase {
     /* KEEPER */
 
-    /// @notice Sells surplus and buys deficit through `executor`, then checks everything. Restricted.
+    /// @notice Sells surplus and buys deficit through `executor`, then checks everything. Restricted until the policy opens it to anyone.
     /// @param epoch the `State.epoch` this rebalance means to follow; any other is refused
     /// @param sales how much of each asset to sell {tok}, 0 for none
     /// @param minBuys least that must come back of each asset {tok}; an asset with 0 is not bought, and what arrives of it is a gift
@@ -244,37 +317,136 @@ interface IBasketVault is IERC20 {
         uint256 skipped
     ) external returns (uint256[] memory amounts);
 
-    /// @notice Writes a loss down: if the vault has less of an asset than its ledger and the open claims say, the ledger follows. What
-    /// comes back later is a gift (see `absorb`).
-    function sync(uint256 asset) external returns (uint256 lostRaw);
-
     /// @notice Sends the caller's claim on a token to `receiver`.
     function claim(address token, address receiver) external returns (uint256 amountRaw);
 
     /// @notice Notes that a band is broken, which starts the climb of the slippage limit, or that it is whole again.
     function poke() external;
 
-    /// @notice Mints the fee shares earned so far to the recipient.
+    /// @notice Mints the streaming fee's shares earned so far to the recipient.
     function collectFee() external returns (uint256 shares);
 
     /* VIEWS */
 
-    function MINIMUM_SHARES() external view returns (uint256);
-    function assets() external view returns (Asset[] memory);
     function held() external view returns (uint256[] memory);
-    function policy() external view returns (Policy memory);
-    function oracle() external view returns (IOracleHub);
     function state() external view returns (State memory);
     function fee() external view returns (Fee memory);
-    function feeRecipient() external view returns (address);
-    /// @notice What a holder can collect of a token that could not be sent {tok}.
-    function claimable(address holder, address token) external view returns (uint256);
-    /// @notice What all holders together can collect of a token {tok}.
-    function totalClaimable(address token) external view returns (uint256);
     /// @notice What `mintInKind` would take now {tok}, rounded up.
     function previewMintInKind(uint256 shares) external view returns (uint256[] memory amounts);
     /// @notice What `redeemInKind` would give now {tok}, rounded down.
     function previewRedeemInKind(uint256 shares) external view returns (uint256[] memory amounts);
     /// @notice Whether a state-changing call is under way: other views must not be believed while it is.
     function locked() external view returns (bool);
+    /// @notice What runs when a function of IVaultExtension is called: part of the vault's own code, which nothing can replace.
+    function EXTENSION() external view returns (address);
 }
+
+/// @title IVaultExtension
+/// @notice What a vault does seldom: its start, governance, performance fee and auctions. Called at the vault's own address.
+interface IVaultExtension is IVaultBase {
+    /* FACTORY */
+
+    /// @notice Starts a vault: once, by whoever deployed it, after sending it `seedAmounts`.
+    /// @param initialShares shares to exist at first {share}; `MINIMUM_SHARES` of them are locked for ever
+    /// @param receiver gets the rest of them
+    function initialize(
+        string calldata name,
+        string calldata symbol,
+        address authority,
+        Config calldata config,
+        Fees calldata fees,
+        address feeRecipient,
+        uint256[] calldata seedAmounts,
+        uint256 initialShares,
+        address receiver
+    ) external;
+
+    /* OWNER */
+
+    /// @notice Replaces the policy. Restricted. Levels of the budgets are carried over.
+    function setPolicy(Policy calldata policy) external;
+
+    /// @notice Replaces the oracle. Restricted. Refused if any asset that is not excluded has no sound price there.
+    function setOracle(IOracleHub oracle) external;
+
+    /// @notice Sets all fees, after minting what the old ones earned to the old recipient. Restricted. What was gained up to the next
+    /// settlement is charged at the lower of the old and the new performance fee.
+    function setFees(Fees calldata fees, address recipient) external;
+
+    /// @notice Adds an asset, with target 0. Restricted. Refused unless its decimals are as given and it has a sound price.
+    function addAsset(address token, uint8 decimals, Band calldata band) external;
+
+    /// @notice Excludes an asset whose feed or token has died: from then on it is neither priced nor traded, and the targets of the others
+    /// grow in proportion. It is redeemed and minted in kind as before. Restricted.
+    function excludeAsset(uint256 asset) external;
+
+    /// @notice Takes an excluded asset back, with target 0. Restricted. Refused unless it has a sound price.
+    function includeAsset(uint256 asset) external;
+
+    /// @notice Removes an excluded asset; the last asset takes its number. What the vault still holds of it leaves the ledger without a
+    /// price, so whoever wants a part of that redeems before. Restricted.
+    function removeAsset(uint256 asset) external;
+
+    /// @notice Lets rebalances run again. Restricted.
+    function resumeRebalance() external;
+
+    /// @notice Takes tokens that were sent here unasked into the ledger, for all holders. Restricted, so that it waits: nobody can time
+    /// a gift to the moment it changes what a share is worth.
+    function absorb(uint256 asset, uint256 amountRaw) external;
+
+    /// @notice Offers one asset for another, lot by lot, for as long as no oracle prices both. Restricted. `lotAt` is set to now.
+    function startAuction(uint256 sell, uint256 buy, Auction calldata auction) external;
+
+    /* CURATOR */
+
+    /// @notice Moves all targets in a straight line from where they are now to `targetsE18` within `glideSeconds` (0: at once). Restricted.
+    function setTargets(uint256[] calldata targetsE18, uint256 glideSeconds) external;
+
+    /// @notice Replaces all bands and minimum trades. Restricted.
+    function setBands(Band[] calldata bands) external;
+
+    /* GUARDIAN */
+
+    /// @notice Stops rebalances and auctions at once. Deposits and exits go on. Restricted.
+    function pauseRebalance() external;
+
+    /// @notice Replaces the policy by one that allows no more in any respect. Restricted, at once.
+    function tightenPolicy(Policy calldata policy) external;
+
+    /// @notice Replaces the fees by ones of which none is higher. Restricted, at once.
+    function lowerFees(Fees calldata fees) external;
+
+    /// @notice Ends an auction. Restricted, at once.
+    function stopAuction(uint256 sell, uint256 buy) external;
+
+    /* ANYONE */
+
+    /// @notice Writes a loss down: if the vault has less of an asset than its ledger and the open claims say, the ledger follows. What
+    /// comes back later is a gift (see `absorb`).
+    function sync(uint256 asset) external returns (uint256 lostRaw);
+
+    /// @notice Settles the performance fee, at most once in 30 days and only while every price is sound, and mints it to the recipient.
+    /// The first settlement only notes the value of a share.
+    function collectPerformanceFee() external returns (uint256 shares);
+
+    /// @notice Buys up to a lot from an auction with the caller's tokens.
+    /// @param sell the asset the vault sells, and the caller gets
+    /// @param buy the asset the caller pays with
+    /// @param amountRaw how much of `sell` {tok}
+    /// @param maxPayRaw most the caller pays {tok}
+    /// @return payRaw what was paid {tok}, rounded up
+    function bid(uint256 sell, uint256 buy, uint256 amountRaw, uint256 maxPayRaw) external returns (uint256 payRaw);
+
+    /* VIEWS */
+
+    function assets() external view returns (Asset[] memory);
+    function policy() external view returns (Policy memory);
+    function oracle() external view returns (IOracleHub);
+    function performance() external view returns (Performance memory);
+    /// @notice The auction in which `sold` is sold for `bought`; all zero if there is none.
+    function auctions(address sold, address bought) external view returns (Auction memory);
+}
+
+/// @title IBasketVault
+/// @notice The public contract of a basket vault.
+interface IBasketVault is IVaultCore, IVaultExtension { }

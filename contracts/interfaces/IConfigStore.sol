@@ -5,7 +5,9 @@ import { IBasketVault } from "./IBasketVault.sol";
 import { IOracleHub } from "./IOracleHub.sol";
 
 /// @title IConfigStore
-/// @notice Checks a vault's configuration and stores it as code.
+/// @notice Checks a vault's configuration and stores it as code. Everything but `write` has the name and the parameters of the function
+/// of IBasketVault that calls it, reads the caller's present configuration from the address behind its parameters (the last 20 bytes
+/// of the call data), and returns where the new one is stored.
 interface IConfigStore {
     error AssetCountOutOfRange(uint256 count, uint256 minimum, uint256 maximum);
     error DuplicateAsset(address token);
@@ -14,14 +16,35 @@ interface IConfigStore {
     error DecimalsDiffer(address token, uint256 expected, uint256 actual);
     error TargetsDoNotSumToOne(uint256 sumE18);
     error BandOutOfRange(uint256 asset, uint256 bandBps, uint256 minimum, uint256 maximum);
+    error RelativeBandOutOfRange(uint256 asset, uint256 relativeBandBps, uint256 maximum);
     error SlippageOutOfRange(uint256 startBps, uint256 maxBps, uint256 maximum);
     error RampOutOfRange(uint256 rampSeconds, uint256 minimum);
     error ProgressOutOfRange(uint256 minProgressBps, uint256 minimum, uint256 maximum);
     error BudgetOutOfRange(uint256 budgetBps, uint256 maximum);
     error PeriodOutOfRange(uint256 periodSeconds, uint256 minimum);
+    error DestinationOutOfRange(uint256 destinationBps, uint256 maximum);
+    error GlideOutOfRange(uint256 glideStart, uint256 glideEnd, uint256 maximumSeconds);
+    /// @notice In this respect the policy would allow more than now, and that must wait.
+    error PolicyLooser(string field, uint256 value, uint256 current);
     /// @notice A token of the basket has no sound price at the oracle.
     error UnpricedAsset(address token, IOracleHub.Fault fault);
+    /// @notice The asset is excluded already, or it still has a target.
+    error AssetExcluded(uint256 asset);
+    error AssetNotExcluded(uint256 asset);
 
-    /// @notice Checks everything about `config` and returns where it is stored (see ConfigCode).
+    /// @notice A vault (the caller) has a new configuration.
+    event Written(address indexed vault, address indexed config, IBasketVault.Config values);
+
+    /// @notice Checks everything about a first configuration and returns where it is stored (see ConfigCode).
     function write(IBasketVault.Config calldata config) external returns (address pointer);
+
+    function setPolicy(IBasketVault.Policy calldata policy) external returns (address pointer);
+    function tightenPolicy(IBasketVault.Policy calldata policy) external returns (address pointer);
+    function setOracle(IOracleHub oracle) external returns (address pointer);
+    function setTargets(uint256[] calldata targetsE18, uint256 glideSeconds) external returns (address pointer);
+    function setBands(IBasketVault.Band[] calldata bands) external returns (address pointer);
+    function addAsset(address token, uint8 decimals, IBasketVault.Band calldata band) external returns (address pointer);
+    function excludeAsset(uint256 asset) external returns (address pointer);
+    function includeAsset(uint256 asset) external returns (address pointer);
+    function removeAsset(uint256 asset) external returns (address pointer);
 }

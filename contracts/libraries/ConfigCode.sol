@@ -5,26 +5,36 @@ import { IBasketVault } from "../interfaces/IBasketVault.sol";
 import { IOracleHub } from "../interfaces/IOracleHub.sol";
 
 import { Lists } from "./Lists.sol";
+import { RebalancePolicy } from "./RebalancePolicy.sol";
 
 /// @title ConfigCode
 /// @notice Keeps a vault's configuration as the code of a contract that cannot run. Reading n assets that way costs one cold account
 /// (2,600 gas) and 3 gas a word, where storage would cost a cold slot (2,100 gas) for each.
-/// LAYOUT. A STOP byte, then 32-byte words: oracle; policy; one word an asset.
+/// LAYOUT. A STOP byte, then 32-byte words: oracle and number of assets; policy; glide and the rest of the policy; one word an asset
+/// with what every rebalance reads; one more an asset.
 library ConfigCode {
     using Lists for uint256[];
 
-    uint256 private constant HEAD_WORDS = 2;
+    uint256 private constant HEAD_WORDS = 3;
 
     /// @notice What `load` will read: a STOP byte and the words.
     function pack(IBasketVault.Config memory config) internal pure returns (bytes memory code) {
         uint256 n = config.assets.length;
-        uint256[] memory words = new uint256[](HEAD_WORDS + n);
-        words[0] = uint160(address(config.oracle));
-        words[1] = _packPolicy(config.policy);
+        uint256[] memory words = new uint256[](HEAD_WORDS + 2 * n);
+        IBasketVault.Policy memory p = config.policy;
+        words[0] = uint256(uint160(address(config.oracle))) | n << 160;
+        words[1] = uint256(p.startSlippageBps) | uint256(p.maxSlippageBps) << 16 | uint256(p.slippageRampSeconds) << 32
+            | uint256(p.minProgressBps) << 64 | uint256(p.dustBps) << 80 | uint256(p.cooldownSeconds) << 96
+            | uint256(p.lossBudgetBps) << 128 | uint256(p.lossPeriodSeconds) << 144 | uint256(p.turnoverBudgetBps)
+            << 176 | uint256(p.turnoverPeriodSeconds) << 192;
+        words[2] = uint256(config.glideStart) | uint256(config.glideEnd) << 40 | uint256(p.destinationBps) << 80
+            | uint256(p.calendarSeconds) << 96 | uint256(p.openAfterSeconds) << 128;
         for (uint256 i; i < n; ++i) {
             IBasketVault.Asset memory a = config.assets[i];
             words[HEAD_WORDS + i] = uint256(uint160(a.token)) | uint256(a.targetE18) << 160 | uint256(a.bandBps) << 224
-                | uint256(a.decimals) << 240;
+                | uint256(a.decimals) << 240 | (a.excluded ? 1 << 248 : 0);
+            words[HEAD_WORDS + n + i] =
+                uint256(a.startTargetE18) | uint256(a.relativeBandBps) << 64 | uint256(a.minTradeRaw) << 80;
         }
         return abi.encodePacked(hex"00", words);
     }
@@ -40,39 +50,16 @@ library ConfigCode {
         }
     }
 
-    function _asset(uint256[] memory words, uint256 i) private pure returns (uint256) {
-        unchecked {
-            return words.at(i + HEAD_WORDS);
-        }
-    }
-
     function assetCount(uint256[] memory words) internal pure returns (uint256) {
-        return words.length - HEAD_WORDS;
-    }
-
-    function token(uint256[] memory words, uint256 i) internal pure returns (address) {
-        return address(uint160(_asset(words, i)));
-    }
-
-    function targetE18(uint256[] memory words, uint256 i) internal pure returns (uint256) {
-        return uint64(_asset(words, i) >> 160);
-    }
-
-    function bandBps(uint256[] memory words, uint256 i) internal pure returns (uint256) {
-        return uint16(_asset(words, i) >> 224);
-    }
-
-    /// @notice 10**decimals {tok/whole}.
-    function unit(uint256[] memory words, uint256 i) internal pure returns (uint256) {
-        return 10 ** uint8(_asset(words, i) >> 240);
+        return words.at(0) >> 160;
     }
 
     function oracle(uint256[] memory words) internal pure returns (IOracleHub) {
-        return IOracleHub(address(uint160(words[0])));
+        return IOracleHub(address(uint160(words.at(0))));
     }
 
     function policy(uint256[] memory words) internal pure returns (IBasketVault.Policy memory p) {
-        uint256 w = words[1];
+        uint256 w = words.at(1);
         p.startSlippageBps = uint16(w);
         p.maxSlippageBps = uint16(w >> 16);
         p.slippageRampSeconds = uint32(w >> 32);
@@ -83,24 +70,96 @@ library ConfigCode {
         p.lossPeriodSeconds = uint32(w >> 144);
         p.turnoverBudgetBps = uint16(w >> 176);
         p.turnoverPeriodSeconds = uint32(w >> 192);
+        w = words.at(2);
+        p.destinationBps = uint16(w >> 80);
+        p.calendarSeconds = uint32(w >> 96);
+        p.openAfterSeconds = uint32(w >> 128);
     }
 
+    function glideStart(uint256[] memory words) internal pure returns (uint256) {
+        return uint40(words.at(2));
+    }
+
+    function glideEnd(uint256[] memory words) internal pure returns (uint256) {
+        return uint40(words.at(2) >> 40);
+    }
+
+    function token(uint256[] memory words, uint256 i) internal pure returns (address) {
+        return address(uint160(_first(words, i)));
+    }
+
+    /// @notice Where the target ends once the glide is over.
+    function endTargetE18(uint256[] memory words, uint256 i) internal pure returns (uint256) {
+        return uint64(_first(words, i) >> 160);
+    }
+
+    /// @notice The target at `timestamp`; see RebalancePolicy.
+    function targetE18(uint256[] memory words, uint256 i, uint256 timestamp) internal pure returns (uint256) {
+        uint256 end = glideEnd(words);
+        if (timestamp >= end) return endTargetE18(words, i);
+        return RebalancePolicy.targetE18(
+            startTargetE18(words, i), endTargetE18(words, i), glideStart(words), end, timestamp
+        );
+    }
+
+    function bandBps(uint256[] memory words, uint256 i) internal pure returns (uint256) {
+        return uint16(_first(words, i) >> 224);
+    }
+
+    /// @notice 10**decimals {tok/whole}.
+    function unit(uint256[] memory words, uint256 i) internal pure returns (uint256) {
+        return 10 ** uint8(_first(words, i) >> 240);
+    }
+
+    function excluded(uint256[] memory words, uint256 i) internal pure returns (bool) {
+        return _first(words, i) >> 248 != 0;
+    }
+
+    function startTargetE18(uint256[] memory words, uint256 i) internal pure returns (uint256) {
+        return uint64(_second(words, i));
+    }
+
+    function relativeBandBps(uint256[] memory words, uint256 i) internal pure returns (uint256) {
+        return uint16(_second(words, i) >> 64);
+    }
+
+    function minTradeRaw(uint256[] memory words, uint256 i) internal pure returns (uint256) {
+        return uint128(_second(words, i) >> 80);
+    }
+
+    /// @notice Everything, as people pass it.
     function unpack(uint256[] memory words) internal pure returns (IBasketVault.Config memory config) {
         config.oracle = oracle(words);
         config.policy = policy(words);
-        uint256 n = assetCount(words);
-        config.assets = new IBasketVault.Asset[](n);
-        for (uint256 i; i < n; ++i) {
-            uint256 w = words[HEAD_WORDS + i];
-            config.assets[i] =
-                IBasketVault.Asset(address(uint160(w)), uint64(w >> 160), uint16(w >> 224), uint8(w >> 240));
+        config.glideStart = uint40(glideStart(words));
+        config.glideEnd = uint40(glideEnd(words));
+        config.assets = new IBasketVault.Asset[](assetCount(words));
+        for (uint256 i; i < config.assets.length; ++i) {
+            config.assets[i] = asset(words, i);
         }
     }
 
-    function _packPolicy(IBasketVault.Policy memory p) private pure returns (uint256) {
-        return uint256(p.startSlippageBps) | uint256(p.maxSlippageBps) << 16 | uint256(p.slippageRampSeconds) << 32
-            | uint256(p.minProgressBps) << 64 | uint256(p.dustBps) << 80 | uint256(p.cooldownSeconds) << 96
-            | uint256(p.lossBudgetBps) << 128 | uint256(p.lossPeriodSeconds) << 144 | uint256(p.turnoverBudgetBps)
-            << 176 | uint256(p.turnoverPeriodSeconds) << 192;
+    // The casts undo what `pack` did.
+    function asset(uint256[] memory words, uint256 i) internal pure returns (IBasketVault.Asset memory a) {
+        a.token = token(words, i);
+        a.targetE18 = uint64(endTargetE18(words, i));
+        a.bandBps = uint16(bandBps(words, i));
+        a.decimals = uint8(_first(words, i) >> 240);
+        a.relativeBandBps = uint16(relativeBandBps(words, i));
+        a.minTradeRaw = uint128(minTradeRaw(words, i));
+        a.startTargetE18 = uint64(startTargetE18(words, i));
+        a.excluded = excluded(words, i);
+    }
+
+    function _first(uint256[] memory words, uint256 i) private pure returns (uint256) {
+        unchecked {
+            return words.at(HEAD_WORDS + i);
+        }
+    }
+
+    function _second(uint256[] memory words, uint256 i) private pure returns (uint256) {
+        unchecked {
+            return words.at(HEAD_WORDS + assetCount(words) + i);
+        }
     }
 }

@@ -10,7 +10,8 @@ import { Lists } from "./Lists.sol";
 /// UNITS. `{tok}` smallest units of a token, `{usd18}` US dollars times 1e18, `priceE18` {usd18} per whole token,
 /// `unit` = 10**decimals, fractions times 1e18 end in `E18`, ratios people say aloud end in `Bps`.
 /// WORDS. For asset i: value v_i = held_i * price_i, total V = sum of v_i, distance e_i = v_i - target_i * V (positive: surplus,
-/// negative: deficit), total distance E = sum of |e_i|.
+/// negative: deficit). Its destination is everywhere within `destination` * band_i * V of the target: at the target itself for 0, up to the
+/// band's edge for 1. Total distance E = sum of how far each e_i lies outside its destination; with destination 0, sum of |e_i|.
 /// BOUNDS. Whoever calls has made sure that amounts and prices are below 2^128 and that all lists have one entry an asset, at most
 /// 16. `weigh` makes sure that every value and V are at most 2^120, targets are at most 2^60 and ratios at most 2^16, so no product or
 /// sum in a loop here passes 2^256: the loops are unchecked, everything else is not.
@@ -35,6 +36,10 @@ library RebalancePolicy {
     error SaleAboveSurplus(uint256 asset, uint256 saleRaw, uint256 surplusRaw);
     /// @notice P1: the asset is not below its target, so it cannot be bought.
     error BuyWithoutDeficit(uint256 asset);
+    /// @notice P1: the sales are worth more than brings every asset to its destination.
+    error SalesAboveNeed(uint256 salesE18, uint256 needE18);
+    /// @notice P1: less than the asset's minimum trade would be sold or bought.
+    error TradeTooSmall(uint256 asset, uint256 amountRaw, uint256 minimumRaw);
     /// @notice P2: what came back is worth less than the slippage limit allows.
     error PriceTooPoor(uint256 boughtE18, uint256 minimumE18);
     /// @notice P3: the asset crossed its target, or ended further from it, by more than dust.
@@ -47,6 +52,35 @@ library RebalancePolicy {
     error LossBudgetExceeded(uint256 levelE18, uint256 budgetE18);
     /// @notice P6: the trade's size does not fit in what is left of the turnover budget.
     error TurnoverBudgetExceeded(uint256 levelE18, uint256 budgetE18);
+
+    /* TARGETS AND BANDS */
+
+    /// @notice Target weight at `timestamp`, on the straight line from one target to the next, rounded down. Rounded targets may sum to
+    /// less than 1e18 by less than one an asset.
+    function targetE18(uint256 startE18, uint256 endE18, uint256 glideStart, uint256 glideEnd, uint256 timestamp)
+        internal
+        pure
+        returns (uint256)
+    {
+        if (timestamp >= glideEnd) return endE18;
+        if (timestamp <= glideStart) return startE18;
+        return (startE18 * (glideEnd - timestamp) + endE18 * (timestamp - glideStart)) / (glideEnd - glideStart);
+    }
+
+    /// @notice Band around a target: the narrower of `bandBps` of the basket and, unless 0, `relativeBandBps` of the target (rounded
+    /// down), and never so narrow that dust could break it. `bandBps` is above `dustBps`.
+    function bandE18(uint256 bandBps, uint256 relativeBandBps, uint256 assetTargetE18, uint256 dustBps)
+        internal
+        pure
+        returns (uint256)
+    {
+        uint256 absoluteE18 = bandBps * (E18 / BPS);
+        if (relativeBandBps == 0) return absoluteE18;
+        uint256 relativeE18 = relativeBandBps * assetTargetE18 / BPS;
+        uint256 leastE18 = (dustBps + 1) * (E18 / BPS);
+        if (relativeE18 < leastE18) relativeE18 = leastE18;
+        return relativeE18 < absoluteE18 ? relativeE18 : absoluteE18;
+    }
 
     /* VALUE */
 
@@ -106,17 +140,41 @@ library RebalancePolicy {
     /* P0: IS THERE ANYTHING TO DO */
 
     /// @notice Index of the first asset whose weight is further from its target than its band allows, or `NONE`.
-    function firstBroken(int256[] memory distancesE18, uint256 totalE18, uint256[] memory bandsBps)
+    function firstBroken(int256[] memory distancesE18, uint256 totalE18, uint256[] memory bandsE18)
         internal
         pure
         returns (uint256)
     {
         unchecked {
             for (uint256 i; i < distancesE18.length; ++i) {
-                if (_size(distancesE18.at(i)) * BPS > bandsBps.at(i) * totalE18) return i;
+                if (_size(distancesE18.at(i)) * E18 > bandsE18.at(i) * totalE18) return i;
             }
             return NONE;
         }
+    }
+
+    /// @notice When the present calendar period began, if nothing was rebalanced in it; else 0. Periods of `calendarSeconds` are counted
+    /// from 1970; 0: there is no calendar.
+    function calendarSince(uint256 rebalancedAt, uint256 calendarSeconds, uint256 timestamp)
+        internal
+        pure
+        returns (uint256)
+    {
+        if (calendarSeconds == 0) return 0;
+        uint256 periodStart = timestamp - timestamp % calendarSeconds;
+        return rebalancedAt < periodStart ? periodStart : 0;
+    }
+
+    /// @notice Since when a rebalance has been due: the earlier of when a band was seen broken and when the calendar asked for it; 0
+    /// if neither.
+    function dueSince(uint256 brokenSince, uint256 calledSince) internal pure returns (uint256) {
+        if (brokenSince == 0 || calledSince == 0) return brokenSince | calledSince;
+        return brokenSince < calledSince ? brokenSince : calledSince;
+    }
+
+    /// @notice Whether anyone may rebalance: `openAfterSeconds` after it became due, never if that is 0.
+    function isOpen(uint256 since, uint256 openAfterSeconds, uint256 timestamp) internal pure returns (bool) {
+        return since != 0 && openAfterSeconds != 0 && timestamp >= since + openAfterSeconds;
     }
 
     /// @notice Largest distance of any asset from its target in basis points of the total, rounded up.
@@ -140,6 +198,30 @@ library RebalancePolicy {
         return assetDistanceE18 < 0 ? uint256(-assetDistanceE18) * unit / priceE18 : 0;
     }
 
+    /// @notice How far all assets together lie outside their destinations, and the value that must be sold to bring all of them there:
+    /// the larger of what those above and what those below lie outside. A destination's width rounds down.
+    function toDestination(
+        int256[] memory distancesE18,
+        uint256 totalE18,
+        uint256[] memory bandsE18,
+        uint256 destinationBps
+    ) internal pure returns (uint256 distanceE18, uint256 needE18) {
+        unchecked {
+            uint256 above;
+            uint256 below;
+            for (uint256 i; i < distancesE18.length; ++i) {
+                int256 d = distancesE18.at(i);
+                // 2^14 * 2^60 * 2^120 < 2^256
+                uint256 width = destinationBps * bandsE18.at(i) * totalE18 / (BPS * E18);
+                uint256 size = _size(d);
+                if (size <= width) continue;
+                if (d > 0) above += size - width;
+                else below += size - width;
+            }
+            return (above + below, above > below ? above : below);
+        }
+    }
+
     /// @notice Reverts unless each sale is within its surplus and each purchase has a deficit.
     function checkSales(
         uint256[] memory sales,
@@ -159,16 +241,72 @@ library RebalancePolicy {
         }
     }
 
+    /// @notice Reverts if all sales together are worth more than the need, at primary prices, rounded up.
+    function checkNeed(uint256[] memory sales, uint256[] memory pricesE18, uint256[] memory units, uint256 needE18)
+        internal
+        pure
+    {
+        uint256 salesE18;
+        for (uint256 i; i < sales.length; ++i) {
+            salesE18 += valueUp(sales.at(i), pricesE18.at(i), units.at(i));
+        }
+        if (salesE18 > needE18) revert SalesAboveNeed(salesE18, needE18);
+    }
+
+    /// @notice Reverts if an asset was traded, but less of it than its minimum.
+    function checkTradeSize(uint256 asset, uint256 amountRaw, uint256 minimumRaw) internal pure {
+        if (amountRaw != 0 && amountRaw < minimumRaw) revert TradeTooSmall(asset, amountRaw, minimumRaw);
+    }
+
+    /// @notice Sales that P1 and P6 allow together: every surplus, all scaled down alike to what the need and what is left of the
+    /// turnover budget allow, and none below its minimum trade. Rounded down.
+    function allowedSales(
+        uint256[] memory surplusesRaw,
+        uint256[] memory pricesE18,
+        uint256[] memory hisE18,
+        uint256[] memory units,
+        uint256[] memory minTradesRaw,
+        uint256 needE18,
+        uint256 turnoverLeftE18,
+        uint256 totalE18
+    ) internal pure returns (uint256[] memory sales) {
+        sales = _scaledTo(surplusesRaw, pricesE18, units, needE18);
+        sales = _scaledTo(sales, hisE18, units, turnoverLeftE18 * totalE18 / E18);
+        for (uint256 i; i < sales.length; ++i) {
+            if (sales.at(i) < minTradesRaw.at(i)) sales.set(i, 0);
+        }
+    }
+
+    /// @dev The amounts, scaled so that their values, each rounded up, sum to at most `limitE18`.
+    function _scaledTo(uint256[] memory amounts, uint256[] memory pricesE18, uint256[] memory units, uint256 limitE18)
+        private
+        pure
+        returns (uint256[] memory scaled)
+    {
+        uint256 n = amounts.length;
+        uint256 sumE18;
+        for (uint256 i; i < n; ++i) {
+            sumE18 += valueUp(amounts.at(i), pricesE18.at(i), units.at(i));
+        }
+        if (sumE18 <= limitE18) return amounts;
+        scaled = Lists.uints(n);
+        // Rounding each value up again may add one an asset.
+        uint256 partE18 = limitE18 > n ? limitE18 - n : 0;
+        for (uint256 i; i < n; ++i) {
+            scaled.set(i, amounts.at(i) * partE18 / sumE18);
+        }
+    }
+
     /* P2: AT WHAT PRICE */
 
     /// @notice Slippage allowed now: climbs in a straight line from `startBps` to `maxBps` over `rampSeconds` (at least 1) since
-    /// the band was first seen broken, rounded down. `brokenSince` = 0: not seen yet, so the climb has not begun.
-    function slippageE18(uint256 startBps, uint256 maxBps, uint256 rampSeconds, uint256 brokenSince, uint256 timestamp)
+    /// the rebalance became due (see `dueSince`), rounded down. 0: it is not known to be, so the climb has not begun.
+    function slippageE18(uint256 startBps, uint256 maxBps, uint256 rampSeconds, uint256 since, uint256 timestamp)
         internal
         pure
         returns (uint256)
     {
-        uint256 elapsed = brokenSince == 0 ? 0 : timestamp - brokenSince;
+        uint256 elapsed = since == 0 ? 0 : timestamp - since;
         if (elapsed >= rampSeconds) return maxBps * (E18 / BPS);
         return (startBps * rampSeconds + (maxBps - startBps) * elapsed) * (E18 / BPS) / rampSeconds;
     }
@@ -228,6 +366,20 @@ library RebalancePolicy {
         return drainedE18 >= levelE18 ? 0 : levelE18 - drainedE18;
     }
 
+    /// @notice The level to write down when budget or period change: the present level, raised by what the new rate will be thought to
+    /// have drained since, so that nothing is forgiven and nothing is charged twice.
+    function carryLevel(
+        uint256 levelE18,
+        uint256 budgetBps,
+        uint256 periodSeconds,
+        uint256 newBudgetBps,
+        uint256 newPeriodSeconds,
+        uint256 elapsedSeconds
+    ) internal pure returns (uint256) {
+        uint256 presentE18 = leak(levelE18, budgetBps, periodSeconds, elapsedSeconds);
+        return presentE18 == 0 ? 0 : presentE18 + newBudgetBps * (E18 / BPS) * elapsedSeconds / newPeriodSeconds;
+    }
+
     /// @notice New level of the loss bucket. Reverts if it would pass the budget.
     function spendLoss(uint256 levelE18, uint256 lossE18, uint256 totalE18, uint256 budgetBps)
         internal
@@ -248,6 +400,20 @@ library RebalancePolicy {
         newLevelE18 = levelE18 + fractionUp(soldE18, totalE18);
         uint256 budgetE18 = budgetBps * (E18 / BPS);
         if (newLevelE18 > budgetE18) revert TurnoverBudgetExceeded(newLevelE18, budgetE18);
+    }
+
+    /* AUCTION: WHEN THE ORACLE IS GONE */
+
+    /// @notice What a whole lot costs now {tok}: falls in a straight line from `startPayRaw` to `floorPayRaw` over `decaySeconds` (at
+    /// least 1), rounded up.
+    function auctionPayRaw(uint256 startPayRaw, uint256 floorPayRaw, uint256 decaySeconds, uint256 elapsedSeconds)
+        internal
+        pure
+        returns (uint256)
+    {
+        if (elapsedSeconds >= decaySeconds) return floorPayRaw;
+        uint256 fallenRaw = (startPayRaw - floorPayRaw) * elapsedSeconds / decaySeconds;
+        return startPayRaw - fallenRaw;
     }
 
     /// @dev |d|; d is at most 2^120 in size, so the negation cannot overflow.

@@ -7,6 +7,22 @@ import { RebalancePolicy } from "../libraries/RebalancePolicy.sol";
 /// @notice Every function of RebalancePolicy, callable from outside so that a test can hold it against `rebalancer/policy.py`.
 /// In the library's order.
 contract PolicyHarness {
+    function targetE18(uint256 startE18, uint256 endE18, uint256 glideStart, uint256 glideEnd, uint256 timestamp)
+        external
+        pure
+        returns (uint256)
+    {
+        return RebalancePolicy.targetE18(startE18, endE18, glideStart, glideEnd, timestamp);
+    }
+
+    function bandE18(uint256 bandBps, uint256 relativeBandBps, uint256 assetTargetE18, uint256 dustBps)
+        external
+        pure
+        returns (uint256)
+    {
+        return RebalancePolicy.bandE18(bandBps, relativeBandBps, assetTargetE18, dustBps);
+    }
+
     function valueDown(uint256 amountRaw, uint256 priceE18, uint256 unit) external pure returns (uint256) {
         return RebalancePolicy.valueDown(amountRaw, priceE18, unit);
     }
@@ -35,12 +51,28 @@ contract PolicyHarness {
         return RebalancePolicy.distances(valuesE18, totalE18, targetsE18);
     }
 
-    function firstBroken(int256[] calldata distancesE18, uint256 totalE18, uint256[] calldata bandsBps)
+    function firstBroken(int256[] calldata distancesE18, uint256 totalE18, uint256[] calldata bandsE18)
         external
         pure
         returns (uint256)
     {
-        return RebalancePolicy.firstBroken(distancesE18, totalE18, bandsBps);
+        return RebalancePolicy.firstBroken(distancesE18, totalE18, bandsE18);
+    }
+
+    function calendarSince(uint256 rebalancedAt, uint256 calendarSeconds, uint256 timestamp)
+        external
+        pure
+        returns (uint256)
+    {
+        return RebalancePolicy.calendarSince(rebalancedAt, calendarSeconds, timestamp);
+    }
+
+    function dueSince(uint256 brokenSince, uint256 calledSince) external pure returns (uint256) {
+        return RebalancePolicy.dueSince(brokenSince, calledSince);
+    }
+
+    function isOpen(uint256 since, uint256 openAfterSeconds, uint256 timestamp) external pure returns (bool) {
+        return RebalancePolicy.isOpen(since, openAfterSeconds, timestamp);
     }
 
     function driftBps(int256[] calldata distancesE18, uint256 totalE18) external pure returns (uint256) {
@@ -55,6 +87,15 @@ contract PolicyHarness {
         return RebalancePolicy.deficitRaw(assetDistanceE18, priceE18, unit);
     }
 
+    function toDestination(
+        int256[] calldata distancesE18,
+        uint256 totalE18,
+        uint256[] calldata bandsE18,
+        uint256 destinationBps
+    ) external pure returns (uint256 distanceE18, uint256 needE18) {
+        return RebalancePolicy.toDestination(distancesE18, totalE18, bandsE18, destinationBps);
+    }
+
     function checkSales(
         uint256[] calldata sales,
         uint256[] calldata minBuys,
@@ -65,12 +106,40 @@ contract PolicyHarness {
         RebalancePolicy.checkSales(sales, minBuys, distancesE18, pricesE18, units);
     }
 
-    function slippageE18(uint256 startBps, uint256 maxBps, uint256 rampSeconds, uint256 brokenSince, uint256 timestamp)
+    function checkNeed(
+        uint256[] calldata sales,
+        uint256[] calldata pricesE18,
+        uint256[] calldata units,
+        uint256 needE18
+    ) external pure {
+        RebalancePolicy.checkNeed(sales, pricesE18, units, needE18);
+    }
+
+    function checkTradeSize(uint256 asset, uint256 amountRaw, uint256 minimumRaw) external pure {
+        RebalancePolicy.checkTradeSize(asset, amountRaw, minimumRaw);
+    }
+
+    function allowedSales(
+        uint256[] calldata surplusesRaw,
+        uint256[] calldata pricesE18,
+        uint256[] calldata hisE18,
+        uint256[] calldata units,
+        uint256[] calldata minTradesRaw,
+        uint256 needE18,
+        uint256 turnoverLeftE18,
+        uint256 totalE18
+    ) external pure returns (uint256[] memory) {
+        return RebalancePolicy.allowedSales(
+            surplusesRaw, pricesE18, hisE18, units, minTradesRaw, needE18, turnoverLeftE18, totalE18
+        );
+    }
+
+    function slippageE18(uint256 startBps, uint256 maxBps, uint256 rampSeconds, uint256 since, uint256 timestamp)
         external
         pure
         returns (uint256)
     {
-        return RebalancePolicy.slippageE18(startBps, maxBps, rampSeconds, brokenSince, timestamp);
+        return RebalancePolicy.slippageE18(startBps, maxBps, rampSeconds, since, timestamp);
     }
 
     function minimumBoughtE18(uint256 soldE18, uint256 slippageLimitE18) external pure returns (uint256) {
@@ -107,6 +176,19 @@ contract PolicyHarness {
         return RebalancePolicy.leak(levelE18, budgetBps, periodSeconds, elapsedSeconds);
     }
 
+    function carryLevel(
+        uint256 levelE18,
+        uint256 budgetBps,
+        uint256 periodSeconds,
+        uint256 newBudgetBps,
+        uint256 newPeriodSeconds,
+        uint256 elapsedSeconds
+    ) external pure returns (uint256) {
+        return RebalancePolicy.carryLevel(
+            levelE18, budgetBps, periodSeconds, newBudgetBps, newPeriodSeconds, elapsedSeconds
+        );
+    }
+
     function spendLoss(uint256 levelE18, uint256 lossE18, uint256 totalE18, uint256 budgetBps)
         external
         pure
@@ -121,5 +203,13 @@ contract PolicyHarness {
         returns (uint256)
     {
         return RebalancePolicy.spendTurnover(levelE18, soldE18, totalE18, budgetBps);
+    }
+
+    function auctionPayRaw(uint256 startPayRaw, uint256 floorPayRaw, uint256 decaySeconds, uint256 elapsedSeconds)
+        external
+        pure
+        returns (uint256)
+    {
+        return RebalancePolicy.auctionPayRaw(startPayRaw, floorPayRaw, decaySeconds, elapsedSeconds);
     }
 }

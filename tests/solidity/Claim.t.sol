@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.30;
 
-import { IBasketVault } from "../../contracts/interfaces/IBasketVault.sol";
+import { IVaultBase } from "../../contracts/interfaces/IBasketVault.sol";
 import { GasBurnerToken, SwitchedToken } from "../../contracts/mocks/AwkwardTokens.sol";
 import { Base } from "./Base.t.sol";
 
@@ -22,25 +22,25 @@ contract ClaimTest is Base {
 
     function test_claim_to_nobody_or_to_the_vault_is_refused() public {
         vm.startPrank(alice);
-        vm.expectRevert(abi.encodeWithSelector(IBasketVault.BadReceiver.selector, address(0)));
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.BadReceiver.selector, address(0)));
         vault.claim(address(token), address(0));
-        vm.expectRevert(abi.encodeWithSelector(IBasketVault.BadReceiver.selector, address(vault)));
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.BadReceiver.selector, address(vault)));
         vault.claim(address(token), address(vault));
         vm.stopPrank();
     }
 
     function test_claim_of_nothing_is_refused() public {
         vm.prank(bob);
-        vm.expectRevert(abi.encodeWithSelector(IBasketVault.NothingToClaim.selector, bob, address(token)));
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.NothingToClaim.selector, bob, address(token)));
         vault.claim(address(token), bob);
         vm.prank(alice);
-        vm.expectRevert(abi.encodeWithSelector(IBasketVault.NothingToClaim.selector, alice, address(tokens[0])));
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.NothingToClaim.selector, alice, address(tokens[0])));
         vault.claim(address(tokens[0]), alice);
     }
 
     function test_claim_while_the_token_still_refuses_keeps_the_claim() public {
         vm.prank(alice);
-        vm.expectRevert(abi.encodeWithSelector(IBasketVault.ClaimFailed.selector, alice, address(token), 200e6));
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.ClaimFailed.selector, alice, address(token), 200e6));
         vault.claim(address(token), alice);
 
         assertEq(vault.claimable(alice, address(token)), 200e6);
@@ -50,7 +50,7 @@ contract ClaimTest is Base {
         token.setBroken(false);
 
         vm.prank(alice);
-        vm.expectPartialRevert(IBasketVault.NotEnoughGas.selector);
+        vm.expectPartialRevert(IVaultBase.NotEnoughGas.selector);
         vault.claim{ gas: 330_000 }(address(token), alice);
 
         assertEq(vault.claimable(alice, address(token)), 200e6);
@@ -62,7 +62,7 @@ contract ClaimTest is Base {
         token.setBroken(false);
 
         vm.expectEmit(address(vault));
-        emit IBasketVault.Claimed(alice, address(token), bob, 200e6);
+        emit IVaultBase.Claimed(alice, address(token), bob, 200e6);
         vm.prank(alice);
         assertEq(vault.claim(address(token), bob), 200e6);
 
@@ -71,7 +71,7 @@ contract ClaimTest is Base {
         assertEq(vault.held()[1], 20_000e6);
         assertEq(token.balanceOf(address(vault)), 20_000e6);
         vm.prank(alice);
-        vm.expectRevert(abi.encodeWithSelector(IBasketVault.NothingToClaim.selector, alice, address(token)));
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.NothingToClaim.selector, alice, address(token)));
         vault.claim(address(token), alice);
     }
 

@@ -3,7 +3,7 @@ pragma solidity 0.8.30;
 
 import { IAccessManaged } from "@openzeppelin/contracts/access/manager/IAccessManaged.sol";
 
-import { IBasketVault } from "../../contracts/interfaces/IBasketVault.sol";
+import { IVaultBase } from "../../contracts/interfaces/IBasketVault.sol";
 import { RebasingToken } from "../../contracts/mocks/AwkwardTokens.sol";
 import { Base } from "./Base.t.sol";
 
@@ -28,15 +28,15 @@ contract ExitTest is Base {
     function test_sync_without_a_loss_is_refused_with_its_numbers() public {
         _leaveWithout(alice, 10e18, 2);
 
-        vm.expectRevert(abi.encodeWithSelector(IBasketVault.NothingLost.selector, 1, 30_000e6, 30_000e6));
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.NothingLost.selector, 1, 30_000e6, 30_000e6));
         vault.sync(1);
     }
 
     function test_sync_and_absorb_of_an_asset_that_is_not_there_are_refused() public {
-        vm.expectRevert(abi.encodeWithSelector(IBasketVault.NoSuchAsset.selector, 2, 2));
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.NoSuchAsset.selector, 2, 2));
         vault.sync(2);
         vm.prank(owner);
-        vm.expectRevert(abi.encodeWithSelector(IBasketVault.NoSuchAsset.selector, 9, 2));
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.NoSuchAsset.selector, 9, 2));
         vault.absorb(9, 1);
     }
 
@@ -44,7 +44,7 @@ contract ExitTest is Base {
         tokens[0].mint(address(vault), 5);
 
         vm.prank(owner);
-        vm.expectRevert(abi.encodeWithSelector(IBasketVault.GiftTooSmall.selector, 0, 6, 5));
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.GiftTooSmall.selector, 0, 6, 5));
         vault.absorb(0, 6);
     }
 
@@ -60,7 +60,7 @@ contract ExitTest is Base {
         _leaveWithout(alice, 50e18, 3);
 
         vm.prank(owner);
-        vm.expectRevert(abi.encodeWithSelector(IBasketVault.GiftTooSmall.selector, 1, 1, 0));
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.GiftTooSmall.selector, 1, 1, 0));
         vault.absorb(1, 1);
     }
 
@@ -68,7 +68,7 @@ contract ExitTest is Base {
 
     function test_redeem_except_sends_the_others_and_keeps_the_skipped_as_claims() public {
         vm.expectEmit(address(vault));
-        emit IBasketVault.ClaimOpened(alice, address(token), 10_000e6);
+        emit IVaultBase.ClaimOpened(alice, address(token), 10_000e6);
         uint256[] memory amounts = _leaveWithout(alice, 50e18, 2);
 
         assertEq(amounts, _amounts(5e18, 10_000e6));
@@ -95,7 +95,7 @@ contract ExitTest is Base {
         token.setFactor(0.5e18);
 
         vm.expectEmit(address(vault));
-        emit IBasketVault.Synced(1, 30_000e6, 15_000e6);
+        emit IVaultBase.Synced(1, 30_000e6, 15_000e6);
         vm.prank(stranger);
         assertEq(vault.sync(1), 15_000e6);
 
@@ -132,7 +132,7 @@ contract ExitTest is Base {
         assertEq(vault.held()[0], 15e18, "a gift is inert");
 
         vm.expectEmit(address(vault));
-        emit IBasketVault.Absorbed(0, 3e18);
+        emit IVaultBase.Absorbed(0, 3e18);
         vm.prank(owner);
         vault.absorb(0, 3e18);
 

@@ -4,7 +4,7 @@ pragma solidity 0.8.30;
 import { IERC20Errors } from "@openzeppelin/contracts/interfaces/draft-IERC6093.sol";
 import { Errors } from "@openzeppelin/contracts/utils/Errors.sol";
 
-import { IBasketVault } from "../../contracts/interfaces/IBasketVault.sol";
+import { IBasketVault, IVaultBase } from "../../contracts/interfaces/IBasketVault.sol";
 import { IConfigStore } from "../../contracts/interfaces/IConfigStore.sol";
 import { CallbackToken, FeeToken } from "../../contracts/mocks/AwkwardTokens.sol";
 import { MockToken } from "../../contracts/mocks/MockToken.sol";
@@ -17,14 +17,14 @@ contract FactoryTest is Base {
     function test_a_vault_cannot_be_initialized_twice() public {
         IVaultFactory.Params memory p = _params(_config(), _amounts(1, 1, 1));
 
-        vm.expectRevert(IBasketVault.AlreadyInitialized.selector);
+        vm.expectRevert(IVaultBase.AlreadyInitialized.selector);
         _initialize(vault, p);
     }
 
     function test_the_implementation_cannot_be_initialized() public {
         IVaultFactory.Params memory p = _params(_config(), _amounts(1, 1, 1));
 
-        vm.expectRevert(IBasketVault.AlreadyInitialized.selector);
+        vm.expectRevert(IVaultBase.AlreadyInitialized.selector);
         _initialize(IBasketVault(implementation), p);
     }
 
@@ -36,7 +36,7 @@ contract FactoryTest is Base {
         IVaultFactory.Params memory p = _params(_config(), _amounts(25e18, 0.75e8, 20_000e6));
 
         vm.expectRevert(
-            abi.encodeWithSelector(IBasketVault.TransferNotExact.selector, address(tokens[WBTC]), 0.75e8, 0.75e8 - 1)
+            abi.encodeWithSelector(IVaultBase.TransferNotExact.selector, address(tokens[WBTC]), 0.75e8, 0.75e8 - 1)
         );
         _initialize(made, p);
     }
@@ -57,19 +57,19 @@ contract FactoryTest is Base {
 
         IVaultFactory.Params memory p = _params(_config(), _amounts(tooMuch, 0, 0));
 
-        vm.expectRevert(abi.encodeWithSelector(IBasketVault.HoldingTooLarge.selector, WETH, tooMuch, type(uint128).max));
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.HoldingTooLarge.selector, WETH, tooMuch, type(uint128).max));
         _initialize(made, p);
     }
 
     /* REFUSALS: CREATE */
 
     function test_a_seed_of_nothing_is_refused() public {
-        _expectRefusal(_params(_config(), _amounts()), abi.encodeWithSelector(IBasketVault.NothingHeld.selector));
+        _expectRefusal(_params(_config(), _amounts()), abi.encodeWithSelector(IVaultBase.NothingHeld.selector));
     }
 
     function test_a_seed_of_another_length_is_refused() public {
         _expectRefusal(
-            _params(_config(), _amounts(1, 1)), abi.encodeWithSelector(IBasketVault.LengthMismatch.selector, 2, 3)
+            _params(_config(), _amounts(1, 1)), abi.encodeWithSelector(IVaultBase.LengthMismatch.selector, 2, 3)
         );
     }
 
@@ -90,7 +90,7 @@ contract FactoryTest is Base {
 
         _expectRefusal(
             _params(c, _amounts(25e18, 0.75e8, 20_000e6)),
-            abi.encodeWithSelector(IBasketVault.TransferNotExact.selector, address(skimming), 20_000e6, 19_800e6)
+            abi.encodeWithSelector(IVaultBase.TransferNotExact.selector, address(skimming), 20_000e6, 19_800e6)
         );
     }
 
@@ -98,7 +98,7 @@ contract FactoryTest is Base {
         IVaultFactory.Params memory p = _params(_config(), _amounts(1, 1, 1));
         p.config.assets[0].token = stranger;
         vm.prank(creator);
-        vm.expectRevert(abi.encodeWithSelector(IBasketVault.TransferNotExact.selector, stranger, 1, 0));
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.TransferNotExact.selector, stranger, 1, 0));
         factory.createVault(p);
     }
 
@@ -115,7 +115,7 @@ contract FactoryTest is Base {
         IVaultFactory.Params memory p = _params(_config(), _amounts(25e18, 0, 0));
         p.initialShares = MINIMUM_SHARES;
         _expectRefusal(
-            p, abi.encodeWithSelector(IBasketVault.SharesBelowMinimum.selector, MINIMUM_SHARES, MINIMUM_SHARES + 1)
+            p, abi.encodeWithSelector(IVaultBase.SharesBelowMinimum.selector, MINIMUM_SHARES, MINIMUM_SHARES + 1)
         );
         p.initialShares = MINIMUM_SHARES + 1;
         vault = _createVault(p);
@@ -127,34 +127,34 @@ contract FactoryTest is Base {
         IVaultFactory.Params memory p = _params(_config(), _amounts(25e18, 0, 0));
         p.initialShares = (1 << 120) + 1;
         _expectRefusal(
-            p, abi.encodeWithSelector(IBasketVault.SupplyTooLarge.selector, p.initialShares, uint256(1) << 120)
+            p, abi.encodeWithSelector(IVaultBase.SupplyTooLarge.selector, p.initialShares, uint256(1) << 120)
         );
     }
 
     function test_a_receiver_or_fee_that_is_nobodys_is_refused() public {
         IVaultFactory.Params memory p = _params(_config(), _amounts(25e18, 0, 0));
         p.receiver = address(0);
-        _expectRefusal(p, abi.encodeWithSelector(IBasketVault.BadReceiver.selector, address(0)));
+        _expectRefusal(p, abi.encodeWithSelector(IVaultBase.BadReceiver.selector, address(0)));
         p.receiver = factory.vaultAddress(creator, p.salt);
-        _expectRefusal(p, abi.encodeWithSelector(IBasketVault.BadReceiver.selector, p.receiver));
+        _expectRefusal(p, abi.encodeWithSelector(IVaultBase.BadReceiver.selector, p.receiver));
         p.receiver = creator;
         p.feeRecipient = address(0);
-        _expectRefusal(p, abi.encodeWithSelector(IBasketVault.BadFeeRecipient.selector, address(0)));
+        _expectRefusal(p, abi.encodeWithSelector(IVaultBase.BadFeeRecipient.selector, address(0)));
         p.feeRecipient = treasury;
         p.feeBps = 501;
-        _expectRefusal(p, abi.encodeWithSelector(IBasketVault.FeeOutOfRange.selector, 501, 500));
+        _expectRefusal(p, abi.encodeWithSelector(IVaultBase.FeeOutOfRange.selector, 501, 500));
     }
 
     function test_names_of_no_bytes_or_more_than_31_are_refused() public {
         IVaultFactory.Params memory p = _params(_config(), _amounts(25e18, 0, 0));
         string memory long = "12345678901234567890123456789012";
         p.name = "";
-        _expectRefusal(p, abi.encodeWithSelector(IBasketVault.BadName.selector, ""));
+        _expectRefusal(p, abi.encodeWithSelector(IVaultBase.BadName.selector, ""));
         p.name = long;
-        _expectRefusal(p, abi.encodeWithSelector(IBasketVault.BadName.selector, long));
+        _expectRefusal(p, abi.encodeWithSelector(IVaultBase.BadName.selector, long));
         p.name = "1234567890123456789012345678901";
         p.symbol = "";
-        _expectRefusal(p, abi.encodeWithSelector(IBasketVault.BadName.selector, ""));
+        _expectRefusal(p, abi.encodeWithSelector(IVaultBase.BadName.selector, ""));
         p.symbol = p.name;
         _createVault(p);
     }
@@ -181,7 +181,7 @@ contract FactoryTest is Base {
         calling.setCallback(clone, takeover);
 
         vm.prank(creator);
-        vm.expectRevert(IBasketVault.AlreadyInitialized.selector);
+        vm.expectRevert(IVaultBase.AlreadyInitialized.selector);
         factory.createVault(p);
 
         assertEq(clone.code.length, 0);
@@ -199,13 +199,13 @@ contract FactoryTest is Base {
         _fund(creator, p);
 
         vm.expectEmit(foretold);
-        emit IBasketVault.Initialized("Three coins", "THREE");
+        emit IVaultBase.Initialized("Three coins", "THREE");
         vm.expectEmit(foretold);
-        emit IBasketVault.ConfigSet(p.config);
+        emit IVaultBase.ConfigSet(p.config);
         vm.expectEmit(foretold);
         emit IBasketVault.FeeSet(100, treasury);
         vm.expectEmit(foretold);
-        emit IBasketVault.MintedInKind(address(factory), alice, INITIAL_SHARES, p.seedAmounts);
+        emit IVaultBase.MintedInKind(address(factory), alice, INITIAL_SHARES, p.seedAmounts);
         vm.expectEmit(address(factory));
         emit IVaultFactory.VaultCreated(foretold, creator, address(manager), "Three coins", "THREE");
         vm.prank(creator);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.30;
 
-import { IBasketVault } from "../../contracts/interfaces/IBasketVault.sol";
+import { IBasketVault, IVaultBase } from "../../contracts/interfaces/IBasketVault.sol";
 import { Base } from "./Base.t.sol";
 
 /// @notice The streaming fee: simple interest in shares, counted in totalSupply from the second it is earned.
@@ -18,7 +18,7 @@ contract FeeTest is Base {
 
     function test_fee_above_five_percent_is_refused() public {
         vm.startPrank(owner);
-        vm.expectRevert(abi.encodeWithSelector(IBasketVault.FeeOutOfRange.selector, 501, 500));
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.FeeOutOfRange.selector, 501, 500));
         vault.setFee(501, treasury);
         vault.setFee(500, treasury);
         vm.stopPrank();
@@ -27,7 +27,7 @@ contract FeeTest is Base {
 
     function test_fee_for_nobody_is_refused() public {
         vm.prank(owner);
-        vm.expectRevert(abi.encodeWithSelector(IBasketVault.BadFeeRecipient.selector, address(0)));
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.BadFeeRecipient.selector, address(0)));
         vault.setFee(100, address(0));
     }
 
@@ -39,7 +39,7 @@ contract FeeTest is Base {
         // 2 % of 100e18
         assertEq(vault.totalSupply(), 102e18);
         vm.expectEmit(address(vault));
-        emit IBasketVault.FeeCollected(treasury, 2e18);
+        emit IVaultBase.FeeCollected(treasury, 2e18);
         vm.prank(stranger);
         assertEq(vault.collectFee(), 2e18);
 
@@ -74,7 +74,7 @@ contract FeeTest is Base {
     function test_fee_that_changes_charges_the_old_rate_until_now() public {
         skip(YEAR_SECONDS / 2);
         vm.expectEmit(address(vault));
-        emit IBasketVault.FeeCollected(treasury, 1e18);
+        emit IVaultBase.FeeCollected(treasury, 1e18);
         vm.expectEmit(address(vault));
         emit IBasketVault.FeeSet(400, bob);
         vm.prank(owner);

@@ -5,7 +5,7 @@ import { IAccessManaged } from "@openzeppelin/contracts/access/manager/IAccessMa
 import { IAccessManager } from "@openzeppelin/contracts/access/manager/IAccessManager.sol";
 import { SafeCast } from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 
-import { IBasketVault } from "../../contracts/interfaces/IBasketVault.sol";
+import { IBasketVault, IVaultBase } from "../../contracts/interfaces/IBasketVault.sol";
 import { IConfigStore } from "../../contracts/interfaces/IConfigStore.sol";
 import { IOracleHub } from "../../contracts/interfaces/IOracleHub.sol";
 import { Base } from "./Base.t.sol";
@@ -32,9 +32,9 @@ contract GovernanceTest is Base {
 
     function test_targets_with_an_array_of_another_length_are_refused() public {
         vm.startPrank(curator);
-        vm.expectRevert(abi.encodeWithSelector(IBasketVault.LengthMismatch.selector, 2, 3));
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.LengthMismatch.selector, 2, 3));
         vault.setTargets(_amounts(0.5e18, 0.5e18), _amounts(200, 200, 200));
-        vm.expectRevert(abi.encodeWithSelector(IBasketVault.LengthMismatch.selector, 2, 3));
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.LengthMismatch.selector, 2, 3));
         vault.setTargets(_amounts(0.5e18, 0.3e18, 0.2e18), _amounts(200, 200));
         vm.stopPrank();
     }
@@ -109,7 +109,7 @@ contract GovernanceTest is Base {
         expected.oracle = next;
 
         vm.expectEmit(address(vault));
-        emit IBasketVault.ConfigSet(expected);
+        emit IVaultBase.ConfigSet(expected);
         vm.prank(owner);
         vault.setOracle(next);
 
@@ -175,9 +175,9 @@ contract GovernanceTest is Base {
         (expected.assets[USDC].targetE18, expected.assets[USDC].bandBps) = (0, 500);
 
         vm.expectEmit(address(vault));
-        emit IBasketVault.ConfigSet(expected);
+        emit IVaultBase.ConfigSet(expected);
         vm.expectEmit(address(vault));
-        emit IBasketVault.Poked(0);
+        emit IVaultBase.Poked(0);
         vm.prank(curator);
         vault.setTargets(_amounts(0.6e18, 0.4e18, 0), _amounts(100, 150, 500));
 
@@ -205,13 +205,13 @@ contract GovernanceTest is Base {
 
     function test_pause_and_resume_say_who_did_it() public {
         vm.expectEmit(address(vault));
-        emit IBasketVault.RebalancePaused(guardian);
+        emit IVaultBase.RebalancePaused(guardian);
         vm.prank(guardian);
         vault.pauseRebalance();
         assertTrue(vault.state().paused);
 
         vm.expectEmit(address(vault));
-        emit IBasketVault.RebalanceResumed(owner);
+        emit IVaultBase.RebalanceResumed(owner);
         vm.prank(owner);
         vault.resumeRebalance();
         assertFalse(vault.state().paused);

@@ -4,7 +4,7 @@ pragma solidity 0.8.30;
 import { IERC20Errors } from "@openzeppelin/contracts/interfaces/draft-IERC6093.sol";
 import { IERC20 } from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 
-import { IBasketVault } from "../../contracts/interfaces/IBasketVault.sol";
+import { IBasketVault, IVaultBase } from "../../contracts/interfaces/IBasketVault.sol";
 import { CallbackToken, FeeToken, NoReturnToken } from "../../contracts/mocks/AwkwardTokens.sol";
 import { MockToken } from "../../contracts/mocks/MockToken.sol";
 import { Base } from "./Base.t.sol";
@@ -16,19 +16,19 @@ contract MintTest is Base {
     /* REFUSALS */
 
     function test_mint_of_zero_shares_is_refused() public {
-        vm.expectRevert(IBasketVault.ZeroShares.selector);
+        vm.expectRevert(IVaultBase.ZeroShares.selector);
         vault.mintInKind(0, alice, _amounts());
     }
 
     function test_mint_to_nobody_or_to_the_vault_is_refused() public {
-        vm.expectRevert(abi.encodeWithSelector(IBasketVault.BadReceiver.selector, address(0)));
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.BadReceiver.selector, address(0)));
         vault.mintInKind(1e18, address(0), _amounts());
-        vm.expectRevert(abi.encodeWithSelector(IBasketVault.BadReceiver.selector, address(vault)));
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.BadReceiver.selector, address(vault)));
         vault.mintInKind(1e18, address(vault), _amounts());
     }
 
     function test_mint_with_an_array_of_another_length_is_refused() public {
-        vm.expectRevert(abi.encodeWithSelector(IBasketVault.LengthMismatch.selector, 2, 3));
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.LengthMismatch.selector, 2, 3));
         vault.mintInKind(1e18, alice, _amounts(1, 1));
     }
 
@@ -36,7 +36,7 @@ contract MintTest is Base {
         _prepareDeposit(alice, 1e18);
 
         vm.prank(alice);
-        vm.expectRevert(abi.encodeWithSelector(IBasketVault.AmountAboveMaximum.selector, WBTC, 750_000, 749_999));
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.AmountAboveMaximum.selector, WBTC, 750_000, 749_999));
         vault.mintInKind(1e18, alice, _amounts(0.25e18, 749_999, 200e6));
     }
 
@@ -58,9 +58,9 @@ contract MintTest is Base {
         uint256 most = MAX_SUPPLY - INITIAL_SHARES;
         uint256[] memory unlimited = _amounts(type(uint256).max, type(uint256).max, type(uint256).max);
 
-        vm.expectRevert(abi.encodeWithSelector(IBasketVault.SupplyTooLarge.selector, MAX_SUPPLY + 1, MAX_SUPPLY));
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.SupplyTooLarge.selector, MAX_SUPPLY + 1, MAX_SUPPLY));
         vault.mintInKind(most + 1, alice, unlimited);
-        vm.expectRevert(abi.encodeWithSelector(IBasketVault.SupplyTooLarge.selector, type(uint256).max, MAX_SUPPLY));
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.SupplyTooLarge.selector, type(uint256).max, MAX_SUPPLY));
         vault.mintInKind(type(uint256).max, alice, unlimited);
 
         _deposit(alice, most);
@@ -75,7 +75,7 @@ contract MintTest is Base {
 
         assertGt(after_, type(uint128).max);
         vm.prank(alice);
-        vm.expectRevert(abi.encodeWithSelector(IBasketVault.HoldingTooLarge.selector, WETH, after_, type(uint128).max));
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.HoldingTooLarge.selector, WETH, after_, type(uint128).max));
         vault.mintInKind(2e18, alice, amounts);
     }
 
@@ -95,7 +95,7 @@ contract MintTest is Base {
         tokens[WBTC].approve(made, 750_000);
 
         vm.expectRevert(
-            abi.encodeWithSelector(IBasketVault.TransferNotExact.selector, address(skimming), 200e18, 198e18)
+            abi.encodeWithSelector(IVaultBase.TransferNotExact.selector, address(skimming), 200e18, 198e18)
         );
         IBasketVault(made).mintInKind(1e18, alice, _amounts(0.25e18, 750_000, 200e18));
         vm.stopPrank();
@@ -132,7 +132,7 @@ contract MintTest is Base {
         vm.expectEmit(address(vault));
         emit IERC20.Transfer(address(0), bob, 1e18);
         vm.expectEmit(address(vault));
-        emit IBasketVault.MintedInKind(alice, bob, 1e18, amounts);
+        emit IVaultBase.MintedInKind(alice, bob, 1e18, amounts);
         vm.prank(alice);
         assertEq(vault.mintInKind(1e18, bob, amounts), amounts);
 
@@ -190,7 +190,7 @@ contract MintTest is Base {
         // Redemptions round down, so they never empty the ledger; it is emptied here directly.
         _emptyLedger();
 
-        vm.expectRevert(IBasketVault.NothingHeld.selector);
+        vm.expectRevert(IVaultBase.NothingHeld.selector);
         vault.mintInKind(1e18, alice, _amounts());
     }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.30;
 
-import { IBasketVault } from "../../contracts/interfaces/IBasketVault.sol";
+import { IBasketVault, IVaultBase } from "../../contracts/interfaces/IBasketVault.sol";
 import { IOracleHub } from "../../contracts/interfaces/IOracleHub.sol";
 import { RebalancePolicy } from "../../contracts/libraries/RebalancePolicy.sol";
 import { Vm } from "forge-std/Vm.sol";
@@ -16,7 +16,7 @@ contract PokeTest is Base {
         _breakBand();
         feeds[USDC].push(0);
 
-        vm.expectRevert(abi.encodeWithSelector(IBasketVault.OracleFault.selector, USDC, IOracleHub.Fault.NotPositive));
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.OracleFault.selector, USDC, IOracleHub.Fault.NotPositive));
         vault.poke();
 
         assertEq(vault.state().brokenSince, 0);
@@ -36,7 +36,7 @@ contract PokeTest is Base {
         uint256 brokenAt = block.timestamp;
 
         vm.expectEmit(address(vault));
-        emit IBasketVault.Poked(brokenAt);
+        emit IVaultBase.Poked(brokenAt);
         vm.prank(stranger);
         vault.poke();
         assertEq(vault.state().brokenSince, brokenAt);
@@ -52,7 +52,7 @@ contract PokeTest is Base {
         _setPrice(WETH, 2_000e8);
 
         vm.expectEmit(address(vault));
-        emit IBasketVault.Poked(0);
+        emit IVaultBase.Poked(0);
         vault.poke();
 
         assertEq(vault.state().brokenSince, 0);

@@ -4,7 +4,7 @@ pragma solidity 0.8.30;
 import { IAccessManaged } from "@openzeppelin/contracts/access/manager/IAccessManaged.sol";
 import { IERC20 } from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 
-import { IBasketVault } from "../../contracts/interfaces/IBasketVault.sol";
+import { IBasketVault, IVaultBase } from "../../contracts/interfaces/IBasketVault.sol";
 import { IOracleHub } from "../../contracts/interfaces/IOracleHub.sol";
 import { RebalancePolicy } from "../../contracts/libraries/RebalancePolicy.sol";
 import { CallbackToken, NoReturnToken } from "../../contracts/mocks/AwkwardTokens.sol";
@@ -31,7 +31,7 @@ contract RebalanceTest is Base {
         vm.prank(guardian);
         vault.pauseRebalance();
 
-        vm.expectRevert(IBasketVault.RebalanceIsPaused.selector);
+        vm.expectRevert(IVaultBase.RebalanceIsPaused.selector);
         _tradeFairly(0);
 
         vm.prank(owner);
@@ -41,12 +41,12 @@ contract RebalanceTest is Base {
 
     function test_rebalance_of_another_epoch_is_refused() public {
         _breakBand();
-        vm.expectRevert(abi.encodeWithSelector(IBasketVault.WrongEpoch.selector, 1, 0));
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.WrongEpoch.selector, 1, 0));
         _tradeFairly(1);
 
         _tradeFairly(0);
         _pass(600);
-        vm.expectRevert(abi.encodeWithSelector(IBasketVault.WrongEpoch.selector, 0, 1));
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.WrongEpoch.selector, 0, 1));
         _tradeFairly(0);
     }
 
@@ -56,7 +56,7 @@ contract RebalanceTest is Base {
         uint256 until = block.timestamp + 600;
 
         _pass(599);
-        vm.expectRevert(abi.encodeWithSelector(IBasketVault.CooldownActive.selector, until));
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.CooldownActive.selector, until));
         _tradeFairly(1);
 
         _pass(1);
@@ -89,7 +89,7 @@ contract RebalanceTest is Base {
         vm.prank(guardian);
         oracle.removeFeed(address(tokens[WETH]));
         _pass(600);
-        vm.expectRevert(abi.encodeWithSelector(IBasketVault.OracleFault.selector, WETH, IOracleHub.Fault.NoFeed));
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.OracleFault.selector, WETH, IOracleHub.Fault.NoFeed));
         _tradeFairly(1);
     }
 
@@ -124,9 +124,9 @@ contract RebalanceTest is Base {
 
     function test_rebalance_with_an_array_of_another_length_is_refused() public {
         _breakBand();
-        vm.expectRevert(abi.encodeWithSelector(IBasketVault.LengthMismatch.selector, 2, 3));
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.LengthMismatch.selector, 2, 3));
         _rebalance(_amounts(2e18, 0), _amounts(), 0);
-        vm.expectRevert(abi.encodeWithSelector(IBasketVault.LengthMismatch.selector, 2, 3));
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.LengthMismatch.selector, 2, 3));
         _rebalance(_amounts(), _amounts(0, 1), 0);
     }
 
@@ -164,7 +164,7 @@ contract RebalanceTest is Base {
         _breakBand();
         for (uint256 i; i < 3; ++i) {
             vm.prank(keeper);
-            vm.expectRevert(abi.encodeWithSelector(IBasketVault.BadExecutor.selector, address(tokens[i])));
+            vm.expectRevert(abi.encodeWithSelector(IVaultBase.BadExecutor.selector, address(tokens[i])));
             vault.rebalance(0, _amounts(2e18, 0, 0), _amounts(0, 1, 1), address(tokens[i]), "");
         }
     }
@@ -192,7 +192,7 @@ contract RebalanceTest is Base {
     function test_rebalance_whose_executor_takes_the_money_is_refused() public {
         _breakBand();
         vm.prank(keeper);
-        vm.expectRevert(abi.encodeWithSelector(IBasketVault.BoughtTooLittle.selector, WBTC, 0, 1));
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.BoughtTooLittle.selector, WBTC, 0, 1));
         vault.rebalance(0, _amounts(2e18, 0, 0), _amounts(0, 1, 0), address(executor), _nothing());
         vm.prank(keeper);
         vm.expectRevert(abi.encodeWithSelector(RebalancePolicy.PriceTooPoor.selector, 0, 4_795.2e18));
@@ -204,7 +204,7 @@ contract RebalanceTest is Base {
         bytes memory route = abi.encode(_bring(_amounts(0, 0.0705e8, 1_980e6)));
 
         vm.prank(keeper);
-        vm.expectRevert(abi.encodeWithSelector(IBasketVault.BoughtTooLittle.selector, USDC, 1_980e6, 1_980e6 + 1));
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.BoughtTooLittle.selector, USDC, 1_980e6, 1_980e6 + 1));
         vault.rebalance(0, _amounts(2e18, 0, 0), _amounts(0, 0.0705e8, 1_980e6 + 1), address(executor), route);
     }
 
@@ -291,7 +291,7 @@ contract RebalanceTest is Base {
             IBasketVault.rebalance,
             (0, _amounts(2e18, 0, 0), _fairBuys(), address(executor), abi.encode(_bring(_fairBuys())))
         );
-        bytes memory refusal = abi.encodeWithSelector(IBasketVault.SameTransaction.selector);
+        bytes memory refusal = abi.encodeWithSelector(IVaultBase.SameTransaction.selector);
         ScriptedExecutor.Step[] memory steps = new ScriptedExecutor.Step[](2);
         for (uint256 i; i < 2; ++i) {
             uint256 snapshot = vm.snapshotState();
@@ -590,7 +590,7 @@ contract RebalanceTest is Base {
         (changes[WETH], changes[1], changes[2]) = (-2e18, 0.0705e8, 1_979e6);
 
         vm.expectEmit(address(vault));
-        emit IBasketVault.Rebalanced(0, keeper, address(executor), changes, 4_800e18, 4_799e18, after_);
+        emit IVaultBase.Rebalanced(0, keeper, address(executor), changes, 4_800e18, 4_799e18, after_);
         _rebalance(_amounts(2e18, 0, 0), buys, 0);
 
         assertEq(vault.held(), _amounts(23e18, 0.8205e8, 21_979e6));
@@ -649,7 +649,7 @@ contract RebalanceTest is Base {
         tokens[USDC].mint(address(vault), 1_980e6);
 
         vm.prank(keeper);
-        vm.expectRevert(abi.encodeWithSelector(IBasketVault.BoughtTooLittle.selector, WBTC, 0, 1));
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.BoughtTooLittle.selector, WBTC, 0, 1));
         vault.rebalance(0, _amounts(2e18, 0, 0), _amounts(0, 1, 1), address(executor), _nothing());
     }
 
@@ -718,7 +718,7 @@ contract RebalanceTest is Base {
     }
 
     function _expectFault(uint256 asset, IOracleHub.Fault fault) internal {
-        vm.expectRevert(abi.encodeWithSelector(IBasketVault.OracleFault.selector, asset, fault));
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.OracleFault.selector, asset, fault));
         _tradeFairly(0);
     }
 

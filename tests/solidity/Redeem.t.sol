@@ -4,7 +4,7 @@ pragma solidity 0.8.30;
 import { IERC20Errors } from "@openzeppelin/contracts/interfaces/draft-IERC6093.sol";
 import { IERC20 } from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 
-import { IBasketVault } from "../../contracts/interfaces/IBasketVault.sol";
+import { IBasketVault, IVaultBase } from "../../contracts/interfaces/IBasketVault.sol";
 import {
     CallbackToken,
     FalseReturnToken,
@@ -27,28 +27,28 @@ contract RedeemTest is Base {
 
     function test_redeem_of_zero_shares_is_refused() public {
         vm.prank(creator);
-        vm.expectRevert(IBasketVault.ZeroShares.selector);
+        vm.expectRevert(IVaultBase.ZeroShares.selector);
         vault.redeemInKind(0, creator, creator, _amounts());
     }
 
     function test_redeem_to_nobody_or_to_the_vault_is_refused() public {
         vm.startPrank(creator);
-        vm.expectRevert(abi.encodeWithSelector(IBasketVault.BadReceiver.selector, address(0)));
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.BadReceiver.selector, address(0)));
         vault.redeemInKind(1e18, address(0), creator, _amounts());
-        vm.expectRevert(abi.encodeWithSelector(IBasketVault.BadReceiver.selector, address(vault)));
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.BadReceiver.selector, address(vault)));
         vault.redeemInKind(1e18, address(vault), creator, _amounts());
         vm.stopPrank();
     }
 
     function test_redeem_with_an_array_of_another_length_is_refused() public {
         vm.prank(creator);
-        vm.expectRevert(abi.encodeWithSelector(IBasketVault.LengthMismatch.selector, 4, 3));
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.LengthMismatch.selector, 4, 3));
         vault.redeemInKind(1e18, creator, creator, new uint256[](4));
     }
 
     function test_redeem_below_a_minimum_names_the_asset_and_both_amounts() public {
         vm.prank(creator);
-        vm.expectRevert(abi.encodeWithSelector(IBasketVault.AmountBelowMinimum.selector, USDC, 200e6, 200e6 + 1));
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.AmountBelowMinimum.selector, USDC, 200e6, 200e6 + 1));
         vault.redeemInKind(1e18, creator, creator, _amounts(0.25e18, 750_000, 200e6 + 1));
     }
 
@@ -87,7 +87,7 @@ contract RedeemTest is Base {
             } else {
                 assertEq(vault.balanceOf(alice), 1e18);
                 if (answer.length != 0) {
-                    assertEq(bytes4(answer), IBasketVault.NotEnoughGas.selector);
+                    assertEq(bytes4(answer), IVaultBase.NotEnoughGas.selector);
                     (uint256 left, uint256 needed) = _decodeTwo(answer);
                     assertEq(needed, TRANSFER_GAS_NEEDED);
                     assertLt(left, needed);
@@ -121,7 +121,7 @@ contract RedeemTest is Base {
         vm.expectEmit(address(vault));
         emit IERC20.Transfer(alice, address(0), 1e18);
         vm.expectEmit(address(vault));
-        emit IBasketVault.RedeemedInKind(alice, bob, alice, 1e18, expected);
+        emit IVaultBase.RedeemedInKind(alice, bob, alice, 1e18, expected);
         vm.prank(alice);
         assertEq(vault.redeemInKind(1e18, bob, alice, expected), expected);
 
@@ -285,7 +285,7 @@ contract RedeemTest is Base {
         token.setBroken(true);
 
         vm.expectEmit(address(vault));
-        emit IBasketVault.ClaimOpened(alice, address(token), 200e6);
+        emit IVaultBase.ClaimOpened(alice, address(token), 200e6);
         assertEq(_redeem(alice, 1e18), _amounts(0.1e18, 200e6));
         assertEq(tokens[0].balanceOf(alice), 0.1e18);
         assertEq(token.balanceOf(alice), 0);
