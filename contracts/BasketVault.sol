@@ -93,6 +93,9 @@ contract BasketVault is IVaultCore, VaultBase {
         State memory s = _state;
         uint256[] memory words = ConfigCode.load(config);
         Policy memory p = words.policy();
+        if (!RebalancePolicy.isOpen(_dueSince(s, p), p.openAfterSeconds, block.timestamp)) {
+            _checkCanCall(msg.sender, msg.data);
+        }
         if (s.paused) revert RebalanceIsPaused();
         if (epoch != s.epoch) revert WrongEpoch(epoch, s.epoch);
         if (block.timestamp < uint256(s.rebalancedAt) + p.cooldownSeconds) {
@@ -101,11 +104,11 @@ contract BasketVault is IVaultCore, VaultBase {
         Basket memory b = _readBasket(words, p.dustBps);
         _checkLength(sales.length, b.tokens.length);
         _checkLength(minBuys.length, b.tokens.length);
-        uint256 since = _checkDue(s, p, b);
+        _checkDue(s, p, b);
         _checkSales(p, b, sales, minBuys);
 
         Fill memory f = _trade(b, sales, minBuys, executor, route);
-        _settle(s, p, b, f, since);
+        _settle(s, p, b, f);
         emit Rebalanced(
             epoch,
             msg.sender,
@@ -119,14 +122,18 @@ contract BasketVault is IVaultCore, VaultBase {
         );
     }
 
-    /// @dev Reverts unless a band is broken or the calendar asks, and unless the caller may act on it. Returns since when it has been due.
-    function _checkDue(State memory s, Policy memory p, Basket memory b) private returns (uint256 since) {
-        uint256 calledSince = RebalancePolicy.calendarSince(s.rebalancedAt, p.calendarSeconds, block.timestamp);
-        since = RebalancePolicy.dueSince(s.brokenSince, calledSince);
-        if (!RebalancePolicy.isOpen(since, p.openAfterSeconds, block.timestamp)) _checkCanCall(msg.sender, msg.data);
-        if (RebalancePolicy.firstBroken(b.distancesE18, b.totalE18, b.bandsE18) != RebalancePolicy.NONE) return since;
-        // Without a broken band only the calendar can ask, and only for more than dust.
-        if (calledSince == 0 || b.distanceE18 * BPS <= p.dustBps * b.totalE18) revert RebalancePolicy.NoBandBroken();
+    /// @dev Since when a rebalance has been due, as far as the vault knows; 0 if it is not.
+    function _dueSince(State memory s, Policy memory p) private view returns (uint256) {
+        return RebalancePolicy.dueSince(
+            s.brokenSince, RebalancePolicy.calendarSince(s.rebalancedAt, p.calendarSeconds, block.timestamp)
+        );
+    }
+
+    /// @dev P0: reverts unless a band is broken, or the calendar asks and there is more than dust to do.
+    function _checkDue(State memory s, Policy memory p, Basket memory b) private view {
+        if (RebalancePolicy.firstBroken(b.distancesE18, b.totalE18, b.bandsE18) != RebalancePolicy.NONE) return;
+        bool called = RebalancePolicy.calendarSince(s.rebalancedAt, p.calendarSeconds, block.timestamp) != 0;
+        if (!called || b.distanceE18 * BPS <= p.dustBps * b.totalE18) revert RebalancePolicy.NoBandBroken();
     }
 
     /// @dev Holds the sales against P1, and finds the distance to the destination where that is not the target itself.
@@ -190,9 +197,9 @@ contract BasketVault is IVaultCore, VaultBase {
     }
 
     /// @dev Holds a trade against P2 to P6 and writes the new state, which it also leaves in `s`.
-    function _settle(State memory s, Policy memory p, Basket memory b, Fill memory f, uint256 since) private {
+    function _settle(State memory s, Policy memory p, Basket memory b, Fill memory f) private {
         uint256 slippageLimitE18 = RebalancePolicy.slippageE18(
-            p.startSlippageBps, p.maxSlippageBps, p.slippageRampSeconds, since, block.timestamp
+            p.startSlippageBps, p.maxSlippageBps, p.slippageRampSeconds, _dueSince(s, p), block.timestamp
         );
         uint256 minimumE18 = RebalancePolicy.minimumBoughtE18(f.soldE18, slippageLimitE18);
         if (f.boughtE18 < minimumE18) revert RebalancePolicy.PriceTooPoor(f.boughtE18, minimumE18);

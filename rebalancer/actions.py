@@ -29,19 +29,20 @@ from rebalancer.errors import (
     NotPermitted,
     RebalancerError,
     SeedTooSmall,
+    TargetsDoNotSumToOne,
 )
 from rebalancer.pools import Pool
 from rebalancer.send.wallet import Wallet, check_ether
-from rebalancer.spec import MAX_ASSETS, MIN_ASSETS, check_weights
-from rebalancer.units import BPS, YEAR_SECONDS, div_up, mul_div_down, mul_div_up
+from rebalancer.spec import MAX_ASSETS, MIN_ASSETS, check_bands, check_weights
+from rebalancer.units import E18, BPS, YEAR_SECONDS, div_up, mul_div_down, mul_div_up
 
 __all__ = [
     "ETH",
     "MINIMUM_SHARES",
+    "Change",
     "Claimed",
     "DepositedInKind",
     "DepositedToken",
-    "TargetsSet",
     "VaultCreated",
     "WithdrawnInKind",
     "WithdrawnToken",
@@ -49,6 +50,7 @@ __all__ = [
     "deposit_in_kind",
     "deposit_token",
     "new_vault",
+    "set_bands",
     "set_targets",
     "withdraw_in_kind",
     "withdraw_token",
@@ -128,10 +130,10 @@ class WithdrawnToken:
 
 
 @dataclass(frozen=True, slots=True)
-class TargetsSet:
-    """New targets: in force, or scheduled to be set by the same call from `executable_at` (unix seconds) on.
+class Change:
+    """A change by governance: in force, or scheduled to be made by the same call from `executable_at` (unix seconds) on.
 
-    Without a transaction hash nothing was sent: they are scheduled already and it is too early.
+    Without a transaction hash nothing was sent: it is scheduled already and it is too early.
     """
 
     vault: str
@@ -376,32 +378,53 @@ def withdraw_token(
 
 
 def set_targets(
-    wallet: Wallet, vault: str, targets_e18: Sequence[int], bands_bps: Sequence[int]
-) -> TargetsSet:
-    """Replace targets and bands, at once or, for whoever must wait, by a schedule.
+    wallet: Wallet, vault: str, targets_e18: Sequence[int], glide_seconds: int = 0
+) -> Change:
+    """Move all targets to these within so much time, now or, for whoever must wait, by a schedule.
 
     Asked again with the same numbers, it finishes what it scheduled once the delay is over.
 
     Raises:
-        AssetCountOutOfRange, TargetsDoNotSumToOne, BandOutOfRange, NotPermitted: nothing was sent.
+        AssetCountOutOfRange, TargetsDoNotSumToOne, NotPermitted: nothing was sent.
+        ContractReverted: the vault refuses.
+        As `Wallet.send`.
+    """
+    contract = interface("BasketVault").at(vault)
+    count = len(_tokens(wallet.rpc, contract))
+    if len(targets_e18) != count:
+        raise AssetCountOutOfRange("targets", len(targets_e18), count, count)
+    if sum(targets_e18) != E18:
+        raise TargetsDoNotSumToOne(sum(targets_e18))
+    return _change(wallet, contract, "setTargets", list(targets_e18), glide_seconds)
+
+
+def set_bands(wallet: Wallet, vault: str, bands: Sequence[tuple[int, int, int]]) -> Change:
+    """Replace every asset's band, relative band (both in basis points) and minimum trade (raw units); as `set_targets`.
+
+    Raises:
+        AssetCountOutOfRange, BandOutOfRange, NotPermitted: nothing was sent.
         ContractReverted: the vault refuses.
         As `Wallet.send`.
     """
     contract = interface("BasketVault").at(vault)
     tokens = _tokens(wallet.rpc, contract)
-    for what, numbers in (("targets", targets_e18), ("bands", bands_bps)):
-        if len(numbers) != len(tokens):
-            raise AssetCountOutOfRange(what, len(numbers), len(tokens), len(tokens))
-    check_weights(tokens, targets_e18, bands_bps, contract.call(wallet.rpc, "policy")[4])
+    if len(bands) != len(tokens):
+        raise AssetCountOutOfRange("bands", len(bands), len(tokens), len(tokens))
+    dust_bps = contract.call(wallet.rpc, "policy")[4]
+    check_bands(tokens, [band for band, _, _ in bands], dust_bps)
+    return _change(wallet, contract, "setBands", list(bands))
 
-    data = contract.data("setTargets", list(targets_e18), list(bands_bps))
+
+def _change(wallet: Wallet, contract: Contract, function: str, *args: Any) -> Change:
+    """Call a restricted function, or schedule it, or finish what was scheduled."""
+    data = contract.data(function, *args)
     manager = interface("AccessManager").at(contract.call(wallet.rpc, "authority"))
-    selector = contract.interface.functions["setTargets"].selector
+    selector = contract.interface.functions[function].selector
     immediate, delay = manager.call(
         wallet.rpc, "canCall", wallet.address, contract.address, selector
     )
     if not immediate and not delay:
-        raise NotPermitted(wallet.address, "setTargets", contract.address)
+        raise NotPermitted(wallet.address, function, contract.address)
     if not immediate:
         call = wallet.address, contract.address, bytes.fromhex(data.removeprefix("0x"))
         operation = manager.call(wallet.rpc, "hashOperation", *call)
@@ -409,14 +432,14 @@ def set_targets(
         if executable_at == 0:
             receipt = wallet.transact(manager, "schedule", *call[1:], 0)
             executable_at = _event(receipt, manager, "OperationScheduled")["schedule"]
-            return TargetsSet(
+            return Change(
                 contract.address, False, executable_at, receipt.transaction_hash, receipt.gas_used
             )
         # By the newest block's time, as the node's estimate of the gas also judges.
         if executable_at > read_block(wallet.rpc).timestamp:
-            return TargetsSet(contract.address, False, executable_at, None, 0)
+            return Change(contract.address, False, executable_at, None, 0)
     receipt = wallet.send(contract.address, data)
-    return TargetsSet(contract.address, True, None, receipt.transaction_hash, receipt.gas_used)
+    return Change(contract.address, True, None, receipt.transaction_hash, receipt.gas_used)
 
 
 def new_vault(wallet: Wallet, system: System, spec: VaultSpec) -> VaultCreated:

@@ -218,7 +218,7 @@ class _Run:
             symbols=tuple(symbols),
             decimals=tuple(asset.decimals for asset in assets),
             targets_e18=tuple(first.basket.targets_e18),
-            bands_bps=tuple(first.basket.bands_bps),
+            bands_bps=tuple(asset.band_bps for asset in first.basket.assets),
         )
         with (
             _logs_to(self.options.out / "keeper.log"),

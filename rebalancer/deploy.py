@@ -8,7 +8,7 @@ guardian; what stops trading is immediate. Until a vault's functions are assigne
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields
 from enum import IntEnum
 from typing import Any, Protocol, Self
 
@@ -20,6 +20,7 @@ from rebalancer.policy import Asset, Policy
 
 __all__ = [
     "FeedSpec",
+    "Fees",
     "Role",
     "SourceKind",
     "SourceSpec",
@@ -46,9 +47,12 @@ class Role(IntEnum):
 
 
 _VAULT_FUNCTIONS: Mapping[Role, tuple[str, ...]] = {
-    Role.OWNER: ("setPolicy", "setOracle", "setFee", "resumeRebalance", "absorb"),
-    Role.CURATOR: ("setTargets",),
-    Role.GUARDIAN: ("pauseRebalance",),
+    Role.OWNER: (
+        *("setPolicy", "setOracle", "setFees", "resumeRebalance", "absorb", "startAuction"),
+        *("addAsset", "excludeAsset", "includeAsset", "removeAsset"),
+    ),
+    Role.CURATOR: ("setTargets", "setBands"),
+    Role.GUARDIAN: ("pauseRebalance", "tightenPolicy", "lowerFees", "stopAuction"),
     Role.KEEPER: ("rebalance",),
 }
 
@@ -81,6 +85,7 @@ _CONTRACTS = {
     "authority": "AccessManager",
     "oracle": "OracleHub",
     "config_store": "ConfigStore",
+    "extension": "VaultExtension",
     "implementation": "BasketVault",
     "factory": "VaultFactory",
     "executor": "RouteExecutor",
@@ -98,6 +103,7 @@ class System:
     authority: str
     oracle: str
     config_store: str
+    extension: str
     implementation: str
     factory: str
     executor: str
@@ -158,6 +164,16 @@ class SourceSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Fees:
+    """IBasketVault.Fees, field for field."""
+
+    streaming_bps: int = 0
+    performance_bps: int = 0
+    entry_bps: int = 0
+    exit_bps: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class VaultSpec:
     """Everything a vault starts with; `seed_amounts` are raw units in the order of `assets`."""
 
@@ -167,7 +183,7 @@ class VaultSpec:
     policy: Policy
     seed_amounts: tuple[int, ...]
     initial_shares: int
-    fee_bps: int
+    fees: Fees
     fee_recipient: str
     salt: int = 0
 
@@ -182,7 +198,8 @@ def deploy_system(
     authority = wallet.deploy("AccessManager", wallet.address)
     oracle = wallet.deploy("OracleHub", authority.address, sequencer_feed, grace_seconds)
     store = wallet.deploy("ConfigStore")
-    implementation = wallet.deploy("BasketVault", store.address)
+    extension = wallet.deploy("VaultExtension", store.address)
+    implementation = wallet.deploy("BasketVault", extension.address)
     factory = wallet.deploy("VaultFactory", implementation.address)
     executor = wallet.deploy("RouteExecutor")
     zap = wallet.deploy("Zap", executor.address, weth)
@@ -199,6 +216,7 @@ def deploy_system(
         authority=authority.address,
         oracle=oracle.address,
         config_store=store.address,
+        extension=extension.address,
         implementation=implementation.address,
         factory=factory.address,
         executor=executor.address,
@@ -261,14 +279,13 @@ def create_vault(wallet: Transactor, system: System, spec: VaultSpec) -> str:
             wallet.transact(
                 interface("IERC20Metadata").at(asset.token), "approve", system.factory, amount
             )
-    assets = [(a.token, a.target_e18, a.band_bps, a.decimals) for a in spec.assets]
-    policy = tuple(asdict(spec.policy).values())
+    assets = [astuple(asset) for asset in spec.assets]
     params = (
         spec.name,
         spec.symbol,
         system.authority,
-        (system.oracle, policy, assets),
-        spec.fee_bps,
+        (system.oracle, astuple(spec.policy), 0, 0, assets),
+        astuple(spec.fees),
         spec.fee_recipient,
         list(spec.seed_amounts),
         spec.initial_shares,

@@ -197,7 +197,7 @@ class Keeper:
         return decision
 
     def _decide(self, block: Block, snapshot: VaultSnapshot) -> Decision:
-        if snapshot.reason is not Reason.BAND_BROKEN:
+        if snapshot.reason not in (Reason.BAND_BROKEN, Reason.CALENDAR_DUE):
             if snapshot.reason is Reason.IN_BAND and snapshot.state.broken_since:
                 return self._poke(block, snapshot, "every weight is back inside its band")
             return Decision(block, self.vault, snapshot.reason, explain(snapshot), snapshot)
@@ -212,7 +212,7 @@ class Keeper:
         found = plan_rebalance(self._plan_input(snapshot, pools))
         if isinstance(found, Plan):
             return self._act(block, snapshot, found)
-        if found.reason is Reason.POLICY_REFUSES and not snapshot.state.broken_since:
+        if found.reason is Reason.POLICY_REFUSES and self._unseen(snapshot):
             return self._poke(block, snapshot, found.text)
         return Decision(block, self.vault, found.reason, found.text, snapshot)
 
@@ -231,9 +231,15 @@ class Keeper:
             slippage_limit_e18=snapshot.slippage_limit_e18,
             loss_left_e18=snapshot.loss_left_e18,
             turnover_left_e18=snapshot.turnover_left_e18,
+            destination_bps=snapshot.policy.destination_bps,
             gas_price_wei=int(self.rpc.call("eth_gasPrice"), 16),
             native_price_e18=native_price_e18,
         )
+
+    @staticmethod
+    def _unseen(snapshot: VaultSnapshot) -> bool:
+        """Whether a band is broken and the vault does not know."""
+        return snapshot.reason is Reason.BAND_BROKEN and not snapshot.state.broken_since
 
     def _poke(self, block: Block, snapshot: VaultSnapshot, why: str) -> Decision:
         """Stamp or clear the moment a band broke. Sent without a journal: losing it loses nothing."""
@@ -290,7 +296,7 @@ class Keeper:
         why = _why_refused(snapshot, refusal)
         if refusal.error in _BUDGET_REFUSALS or found.bound_by:
             reason = Reason.BUDGET_SPENT
-        elif not snapshot.state.broken_since:
+        elif self._unseen(snapshot):
             # Once the break is stamped, the slippage limit climbs and lets a larger trade through.
             return self._poke(block, snapshot, why)
         else:
@@ -378,8 +384,12 @@ class Keeper:
 
 
 def explain(snapshot: VaultSnapshot) -> str:
-    """Why a vault whose lens says anything but BandBroken is left alone, in one sentence."""
+    """What the lens says of a vault, in one sentence."""
     match snapshot.reason:
+        case Reason.BAND_BROKEN:
+            return f"a weight is {snapshot.drift_bps} bps off its target; a rebalance may run"
+        case Reason.CALENDAR_DUE:
+            return "the calendar asks for a rebalance, though every weight is inside its band"
         case Reason.IN_BAND:
             return f"every weight is inside its band; the furthest is {snapshot.drift_bps} bps off"
         case Reason.PAUSED:

@@ -26,15 +26,24 @@ __all__ = [
     "Settlement",
     "State",
     "Weighed",
+    "allowed_sales",
+    "auction_pay_raw",
+    "band_e18",
     "budgets_left_e18",
+    "calendar_since",
+    "carry_level",
+    "check_need",
     "check_progress",
     "check_sales",
     "check_toward_target",
+    "check_trade_size",
     "deficit_raw",
     "distances",
     "drift_bps",
+    "due_since",
     "first_broken",
     "fraction_up",
+    "is_open",
     "leak",
     "minimum_bought_e18",
     "settle",
@@ -42,6 +51,8 @@ __all__ = [
     "spend_loss",
     "spend_turnover",
     "surplus_raw",
+    "target_e18",
+    "to_destination",
     "value_down",
     "value_up",
     "weigh",
@@ -53,6 +64,37 @@ MAX_TOTAL_E18 = 1 << 120
 """RebalancePolicy.MAX_TOTAL_E18: above this the contract's cross-multiplication could overflow."""
 
 _MAX_HELD_RAW = (1 << 128) - 1
+
+
+# Targets and bands
+
+
+def target_e18(
+    start_e18: int, end_e18: int, glide_start: int, glide_end: int, timestamp: int
+) -> int:
+    """Target weight at `timestamp`, on the straight line from one target to the next, rounded down.
+
+    Rounded targets may sum to less than 1e18 by less than one an asset.
+    """
+    if timestamp >= glide_end:
+        return end_e18
+    if timestamp <= glide_start:
+        return start_e18
+    walked = start_e18 * (glide_end - timestamp) + end_e18 * (timestamp - glide_start)
+    return walked // (glide_end - glide_start)
+
+
+def band_e18(band_bps: int, relative_band_bps: int, asset_target_e18: int, dust_bps: int) -> int:
+    """Band around a target as a fraction of 1e18 of the basket.
+
+    The narrower of `band_bps` of the basket and, unless 0, `relative_band_bps` of the target (rounded down), and never so narrow
+    that dust could break it. `band_bps` is above `dust_bps`.
+    """
+    absolute = band_bps * (E18 // BPS)
+    if relative_band_bps == 0:
+        return absolute
+    relative = relative_band_bps * asset_target_e18 // BPS
+    return min(absolute, max(relative, (dust_bps + 1) * (E18 // BPS)))
 
 
 # Value
@@ -105,13 +147,36 @@ def distances(
 
 
 def first_broken(
-    distances_e18: Sequence[int], total_e18: int, bands_bps: Sequence[int]
+    distances_e18: Sequence[int], total_e18: int, bands_e18: Sequence[int]
 ) -> int | None:
     """Index of the first asset whose weight is further from its target than its band allows, or None."""
-    for i, (distance, band) in enumerate(zip(distances_e18, bands_bps, strict=True)):
-        if abs(distance) * BPS > band * total_e18:
+    for i, (distance, band) in enumerate(zip(distances_e18, bands_e18, strict=True)):
+        if abs(distance) * E18 > band * total_e18:
             return i
     return None
+
+
+def calendar_since(rebalanced_at: int, calendar_seconds: int, timestamp: int) -> int:
+    """When the present calendar period began, if nothing was rebalanced in it; else 0.
+
+    Periods are counted from 1970; 0 seconds: there is no calendar.
+    """
+    if calendar_seconds == 0:
+        return 0
+    period_start = timestamp - timestamp % calendar_seconds
+    return period_start if rebalanced_at < period_start else 0
+
+
+def due_since(broken_since: int, called_since: int) -> int:
+    """The earlier of when a band was seen broken and when the calendar asked for a rebalance; 0 if neither."""
+    if broken_since == 0 or called_since == 0:
+        return broken_since or called_since
+    return min(broken_since, called_since)
+
+
+def is_open(since: int, open_after_seconds: int, timestamp: int) -> bool:
+    """Whether anyone may rebalance: that long after it became due, never if that is 0."""
+    return since != 0 and open_after_seconds != 0 and timestamp >= since + open_after_seconds
 
 
 def drift_bps(distances_e18: Sequence[int], total_e18: int) -> int:
@@ -130,6 +195,23 @@ def surplus_raw(distance_e18: int, price_e18: int, unit: int) -> int:
 def deficit_raw(distance_e18: int, price_e18: int, unit: int) -> int:
     """Largest purchase that does not cross the target, in raw units, rounded down; 0 at or above target."""
     return -distance_e18 * unit // price_e18 if distance_e18 < 0 else 0
+
+
+def to_destination(
+    distances_e18: Sequence[int], total_e18: int, bands_e18: Sequence[int], destination_bps: int
+) -> tuple[int, int]:
+    """How far all assets together lie outside their destinations, and the value that must be sold to bring all of them there.
+
+    The need is the larger of what those above and what those below lie outside. A destination's width rounds down.
+    """
+    above = below = 0
+    for distance, band in zip(distances_e18, bands_e18, strict=True):
+        outside = max(0, abs(distance) - destination_bps * band * total_e18 // (BPS * E18))
+        if distance > 0:
+            above += outside
+        else:
+            below += outside
+    return above + below, max(above, below)
 
 
 def check_sales(
@@ -153,17 +235,71 @@ def check_sales(
             raise PolicyRefused("BuyWithoutDeficit", (i,))
 
 
+def check_need(
+    sales: Sequence[int], prices_e18: Sequence[int], units: Sequence[int], need_e18: int
+) -> None:
+    """All sales together are worth no more than the need, at primary prices, rounded up.
+
+    Raises:
+        PolicyRefused: SalesAboveNeed.
+    """
+    worth = sum(map(value_up, sales, prices_e18, units))
+    if worth > need_e18:
+        raise PolicyRefused("SalesAboveNeed", (worth, need_e18))
+
+
+def check_trade_size(asset: int, amount_raw: int, minimum_raw: int) -> None:
+    """An asset was not traded, or at least its minimum of it.
+
+    Raises:
+        PolicyRefused: TradeTooSmall.
+    """
+    if 0 < amount_raw < minimum_raw:
+        raise PolicyRefused("TradeTooSmall", (asset, amount_raw, minimum_raw))
+
+
+def allowed_sales(
+    surpluses_raw: Sequence[int],
+    prices_e18: Sequence[int],
+    his_e18: Sequence[int],
+    units: Sequence[int],
+    min_trades_raw: Sequence[int],
+    need_e18: int,
+    turnover_left_e18: int,
+    total_e18: int,
+) -> list[int]:
+    """Sales that P1 and P6 allow together, in raw units, rounded down.
+
+    Every surplus, all scaled down alike to what the need and what is left of the turnover budget allow, and none below its minimum trade.
+    """
+    sales = _scaled_to(surpluses_raw, prices_e18, units, need_e18)
+    sales = _scaled_to(sales, his_e18, units, turnover_left_e18 * total_e18 // E18)
+    return [0 if sale < least else sale for sale, least in zip(sales, min_trades_raw, strict=True)]
+
+
+def _scaled_to(
+    amounts: Sequence[int], prices_e18: Sequence[int], units: Sequence[int], limit_e18: int
+) -> list[int]:
+    """The amounts, scaled so that their values, each rounded up, sum to at most the limit."""
+    worth = sum(map(value_up, amounts, prices_e18, units))
+    if worth <= limit_e18:
+        return list(amounts)
+    part = max(0, limit_e18 - len(amounts))  # rounding each value up again may add one an asset
+    return [amount * part // worth for amount in amounts]
+
+
 # P2: at what price
 
 
 def slippage_e18(
-    start_bps: int, max_bps: int, ramp_seconds: int, broken_since: int, timestamp: int
+    start_bps: int, max_bps: int, ramp_seconds: int, since: int, timestamp: int
 ) -> int:
     """Slippage allowed at `timestamp`, as a fraction of 1e18, rounded down.
 
-    Climbs in a straight line from start to max over the ramp (at least 1 s) since `broken_since`; 0 means not seen yet.
+    Climbs in a straight line from start to max over the ramp (at least 1 s) since the rebalance became due (`due_since`); 0: it is
+    not known to be, so the climb has not begun.
     """
-    elapsed = timestamp - broken_since if broken_since else 0
+    elapsed = timestamp - since if since else 0
     if elapsed >= ramp_seconds:
         return max_bps * (E18 // BPS)
     climbed = start_bps * ramp_seconds + (max_bps - start_bps) * elapsed
@@ -230,6 +366,25 @@ def leak(level_e18: int, budget_bps: int, period_seconds: int, elapsed_seconds: 
     return max(0, level_e18 - drained)
 
 
+def carry_level(
+    level_e18: int,
+    budget_bps: int,
+    period_seconds: int,
+    new_budget_bps: int,
+    new_period_seconds: int,
+    elapsed_seconds: int,
+) -> int:
+    """The level to write down when budget or period change.
+
+    The present level, raised by what the new rate will be thought to have drained since, so that nothing is forgiven and nothing
+    is charged twice.
+    """
+    present = leak(level_e18, budget_bps, period_seconds, elapsed_seconds)
+    if present == 0:
+        return 0
+    return present + new_budget_bps * (E18 // BPS) * elapsed_seconds // new_period_seconds
+
+
 def spend_loss(level_e18: int, loss_e18: int, total_e18: int, budget_bps: int) -> int:
     """New level of the loss bucket.
 
@@ -256,6 +411,18 @@ def _spend(refusal: str, level_e18: int, spent_e18: int, total_e18: int, budget_
     return level
 
 
+# Auction: when the oracle is gone
+
+
+def auction_pay_raw(
+    start_pay_raw: int, floor_pay_raw: int, decay_seconds: int, elapsed_seconds: int
+) -> int:
+    """What a whole lot costs: falls in a straight line from start to floor over the decay (at least 1 s), rounded up."""
+    if elapsed_seconds >= decay_seconds:
+        return floor_pay_raw
+    return start_pay_raw - (start_pay_raw - floor_pay_raw) * elapsed_seconds // decay_seconds
+
+
 # How BasketVault puts them together
 
 
@@ -273,6 +440,9 @@ class Policy:
     loss_period_seconds: int
     turnover_budget_bps: int
     turnover_period_seconds: int
+    destination_bps: int = 0
+    calendar_seconds: int = 0
+    open_after_seconds: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,12 +459,21 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """IBasketVault.Asset, field for field."""
+    """IBasketVault.Asset, field for field. `start_target_e18` is the target itself unless given."""
 
     token: str
     target_e18: int
     band_bps: int
     decimals: int
+    relative_band_bps: int = 0
+    min_trade_raw: int = 0
+    start_target_e18: int = -1
+    excluded: bool = False
+
+    def __post_init__(self) -> None:
+        """An asset that does not glide has been at its target all along."""
+        if self.start_target_e18 < 0:
+            object.__setattr__(self, "start_target_e18", self.target_e18)
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,11 +488,18 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class Basket:
-    """A vault's holdings with everything the policy judges them by."""
+    """A vault's holdings at one moment, with everything the policy judges them by.
+
+    `timestamp` says where gliding targets are, `dust_bps` (the policy's) how narrow a relative band can be.
+    """
 
     assets: tuple[Asset, ...]
     held: tuple[int, ...]
     prices: tuple[Price, ...]
+    glide_start: int = 0
+    glide_end: int = 0
+    timestamp: int = 0
+    dust_bps: int = 0
 
     @property
     def units(self) -> list[int]:
@@ -322,18 +508,47 @@ class Basket:
 
     @property
     def prices_e18(self) -> list[int]:
-        """Primary price of each asset."""
-        return [price.primary_e18 for price in self.prices]
+        """Primary price of each asset; 0 for one that is excluded."""
+        return [
+            0 if asset.excluded else price.primary_e18
+            for asset, price in zip(self.assets, self.prices, strict=True)
+        ]
+
+    @property
+    def his_e18(self) -> list[int]:
+        """Higher price of each asset: what is sold is valued at it."""
+        return [price.hi_e18 for price in self.prices]
 
     @property
     def targets_e18(self) -> list[int]:
-        """Target weight of each asset."""
-        return [asset.target_e18 for asset in self.assets]
+        """Target weight of each asset at `timestamp`."""
+        return [
+            target_e18(
+                asset.start_target_e18,
+                asset.target_e18,
+                self.glide_start,
+                self.glide_end,
+                self.timestamp,
+            )
+            for asset in self.assets
+        ]
 
     @property
-    def bands_bps(self) -> list[int]:
-        """Band of each asset."""
-        return [asset.band_bps for asset in self.assets]
+    def bands_e18(self) -> list[int]:
+        """Band of each asset at `timestamp`, as a fraction of 1e18 of the basket."""
+        return [
+            band_e18(asset.band_bps, asset.relative_band_bps, target, self.dust_bps)
+            for asset, target in zip(self.assets, self.targets_e18, strict=True)
+        ]
+
+    @property
+    def min_trades_raw(self) -> list[int]:
+        """Least that one rebalance may sell or buy of each asset."""
+        return [asset.min_trade_raw for asset in self.assets]
+
+    def at(self, timestamp: int, dust_bps: int) -> Basket:
+        """The same holdings and prices at another moment."""
+        return replace(self, timestamp=timestamp, dust_bps=dust_bps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,12 +599,12 @@ def weigh_basket(basket: Basket) -> Weighed:
     Raises:
         PolicyRefused: OracleFault for an unsound price, or TotalOutOfRange.
     """
-    for i, price in enumerate(basket.prices):
-        if price.fault != "None":
+    for i, (asset, price) in enumerate(zip(basket.assets, basket.prices, strict=True)):
+        if price.fault != "None" and not asset.excluded:
             raise PolicyRefused("OracleFault", (i, price.fault))
     values, total = weigh(basket.held, basket.prices_e18, basket.units)
     signed, distance = distances(values, total, basket.targets_e18)
-    broken = first_broken(signed, total, basket.bands_bps)
+    broken = first_broken(signed, total, basket.bands_e18)
     return Weighed(tuple(values), total, tuple(signed), distance, broken)
 
 
@@ -438,18 +653,24 @@ def settle(
         raise PolicyRefused("WrongEpoch", (epoch, state.epoch))
     if timestamp < state.rebalanced_at + policy.cooldown_seconds:
         raise PolicyRefused("CooldownActive", (state.rebalanced_at + policy.cooldown_seconds,))
+    basket = basket.at(timestamp, policy.dust_bps)
     before = weigh_basket(basket)
-    if before.broken is None:
-        raise PolicyRefused("NoBandBroken", ())
+    since = _check_due(policy, state, before, timestamp)
     lent = fill.sold if sales is None else sales
     check_sales(lent, min_buys, before.distances_e18, basket.prices_e18, basket.units)
+    distance_before = before.distance_e18
+    if policy.destination_bps:
+        distance_before, need = to_destination(
+            before.distances_e18, before.total_e18, basket.bands_e18, policy.destination_bps
+        )
+        check_need(lent, basket.prices_e18, basket.units, need)
 
     held, sold_e18, bought_e18 = _book(basket, fill, lent, min_buys)
     limit = slippage_e18(
         policy.start_slippage_bps,
         policy.max_slippage_bps,
         policy.slippage_ramp_seconds,
-        state.broken_since,
+        since,
         timestamp,
     )
     minimum = minimum_bought_e18(sold_e18, limit)
@@ -458,10 +679,15 @@ def settle(
 
     after = weigh_basket(replace(basket, held=held))
     check_toward_target(before.distances_e18, after.distances_e18, after.total_e18, policy.dust_bps)
+    distance_after = after.distance_e18
+    if policy.destination_bps:
+        distance_after, _ = to_destination(
+            after.distances_e18, after.total_e18, basket.bands_e18, policy.destination_bps
+        )
     check_progress(
-        before.distance_e18,
+        distance_before,
         before.total_e18,
-        after.distance_e18,
+        distance_after,
         after.total_e18,
         policy.min_progress_bps,
         policy.dust_bps,
@@ -472,6 +698,16 @@ def settle(
     return Settlement(held, settled, before, after, sold_e18, bought_e18, limit)
 
 
+def _check_due(policy: Policy, state: State, before: Weighed, timestamp: int) -> int:
+    """Since when the rebalance has been due; as `BasketVault._checkDue`, for a caller who may."""
+    called_since = calendar_since(state.rebalanced_at, policy.calendar_seconds, timestamp)
+    if before.broken is None:
+        dust = before.distance_e18 * BPS <= policy.dust_bps * before.total_e18
+        if called_since == 0 or dust:
+            raise PolicyRefused("NoBandBroken", ())
+    return due_since(state.broken_since, called_since)
+
+
 def _book(
     basket: Basket, fill: Fill, lent: Sequence[int], min_buys: Sequence[int]
 ) -> tuple[tuple[int, ...], int, int]:
@@ -480,11 +716,13 @@ def _book(
     sold_e18 = bought_e18 = 0
     for i, (price, unit) in enumerate(zip(basket.prices, basket.units, strict=True)):
         if lent[i]:
+            check_trade_size(i, fill.sold[i], basket.assets[i].min_trade_raw)
             held[i] -= fill.sold[i]
             sold_e18 += value_up(fill.sold[i], price.hi_e18, unit)
         elif min_buys[i]:
             if fill.bought[i] < min_buys[i]:
                 raise PolicyRefused("BoughtTooLittle", (i, fill.bought[i], min_buys[i]))
+            check_trade_size(i, fill.bought[i], basket.assets[i].min_trade_raw)
             held[i] += fill.bought[i]
             bought_e18 += value_down(fill.bought[i], price.lo_e18, unit)
         if held[i] > _MAX_HELD_RAW:

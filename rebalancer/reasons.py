@@ -1,6 +1,6 @@
 """Why something is done or not done: one word for it everywhere.
 
-The first six are VaultLens.Reason, in its order; the keeper adds what only it can know. The lens, logs, metrics, records and
+The first seven are VaultLens.Reason, in its order; the keeper adds what only it can know. The lens, logs, metrics, records and
 the command line all use these words.
 """
 
@@ -26,6 +26,8 @@ class Reason(StrEnum):
     """An asset has no sound price."""
     TOTAL_OUT_OF_RANGE = "TotalOutOfRange"
     """The basket is worth nothing, or more than can be computed."""
+    CALENDAR_DUE = "CalendarDue"
+    """Every weight is inside its band, but the calendar asks for a rebalance."""
 
     REBALANCED = "Rebalanced"
     """A rebalance was mined and checked against its prediction."""
@@ -45,5 +47,5 @@ class Reason(StrEnum):
     """A rebalance would have been sent, but the keeper only looks."""
 
 
-LENS_REASONS = tuple(Reason)[:6]
+LENS_REASONS = tuple(Reason)[:7]
 """VaultLens.Reason, by number."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from decimal import Decimal
 from difflib import get_close_matches
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from eth_utils.address import is_checksum_address, is_hex_address
 
 from rebalancer.chain.deployment import Deployment
-from rebalancer.deploy import VaultSpec
+from rebalancer.deploy import Fees, VaultSpec
 from rebalancer.errors import (
     AmountUnreadable,
     AssetCountOutOfRange,
@@ -36,6 +36,7 @@ __all__ = [
     "MIN_ASSETS",
     "ChainSpec",
     "FeedLine",
+    "check_bands",
     "check_weights",
     "load_chain_spec",
     "load_vault_spec",
@@ -107,6 +108,17 @@ def parse_fraction_e18(text: str) -> int:
     return parse_amount(stripped, 18)
 
 
+def check_bands(names: Sequence[str], bands_bps: Sequence[int], dust_bps: int) -> None:
+    """Each band is above dust and at most half.
+
+    Raises:
+        BandOutOfRange: one is not.
+    """
+    for name, band in zip(names, bands_bps, strict=True):
+        if not dust_bps < band <= MAX_BAND_BPS:
+            raise BandOutOfRange(name, band, dust_bps + 1, MAX_BAND_BPS)
+
+
 def check_weights(
     names: Sequence[str], targets_e18: Sequence[int], bands_bps: Sequence[int], dust_bps: int
 ) -> None:
@@ -115,9 +127,7 @@ def check_weights(
     Raises:
         TargetsDoNotSumToOne, BandOutOfRange: they do not, or are not.
     """
-    for name, band in zip(names, bands_bps, strict=True):
-        if not dust_bps < band <= MAX_BAND_BPS:
-            raise BandOutOfRange(name, band, dust_bps + 1, MAX_BAND_BPS)
+    check_bands(names, bands_bps, dust_bps)
     if sum(targets_e18) != E18:
         raise TargetsDoNotSumToOne(sum(targets_e18))
 
@@ -146,13 +156,25 @@ def load_vault_spec(
                 line.parsed("target", parse_fraction_e18),
                 line.whole("band_bps"),
                 token.decimals,
+                line.whole("relative_band_bps", 0),
+                line.amount("min_trade", token.decimals, 0),
             )
         )
         seeds.append(line.amount("seed", token.decimals))
         line.close()
     rules = table.table("policy")
-    policy = Policy(**{field.name: rules.whole(field.name) for field in fields(Policy)})
+    policy = Policy(
+        **{
+            field.name: rules.whole(
+                field.name, _NEEDED if field.default is MISSING else field.default
+            )
+            for field in fields(Policy)
+        }
+    )
     rules.close()
+    charges = table.table("fees", {})
+    fees = Fees(**{field.name: charges.whole(field.name, 0) for field in fields(Fees)})
+    charges.close()
     check_weights(
         [line.text("token") for line in lines],
         [asset.target_e18 for asset in assets],
@@ -166,7 +188,7 @@ def load_vault_spec(
         policy=policy,
         seed_amounts=tuple(seeds),
         initial_shares=table.amount("initial_shares", _SHARE_DECIMALS),
-        fee_bps=table.whole("fee_bps", 0),
+        fees=fees,
         fee_recipient=table.address("fee_recipient", fee_recipient),
         salt=table.whole("salt", salt),
     )
@@ -269,8 +291,8 @@ class _Table:
             raise self._wrong(key, "it must be a list of addresses")
         return tuple(self._address(key, value) for value in values)
 
-    def table(self, key: str) -> _Table:
-        value = self._get(key, _NEEDED)
+    def table(self, key: str, default: Any = _NEEDED) -> _Table:
+        value = self._get(key, default)
         if not isinstance(value, dict):
             raise self._wrong(key, f"it must be a section: [{key}]")
         return _Table(self.path, key, value)

@@ -56,6 +56,10 @@ CREATION_PREFIX_BYTES = 32
 """Length of the constructor solc puts before the runtime code of a contract without arguments."""
 
 
+HALVES = {"BasketVault": "VaultExtension"}
+"""Contracts that run another's code as their own, by name: the ABI of the first is that of both."""
+
+
 def main() -> None:
     """Brings rebalancer/artifacts up to date; files that would not change are left alone."""
     artifacts: dict[str, Artifact] = {}
@@ -65,6 +69,11 @@ def main() -> None:
                 f"Two contracts are called {name}; artifacts are named by contract, so rename one."
             )
         artifacts[name] = artifact
+    for whole, half in HALVES.items():
+        known = artifacts[whole]["abi"]
+        known += [
+            entry for entry in artifacts[half]["abi"] if entry not in known and _callable(entry)
+        ]
     TARGET.mkdir(exist_ok=True)
     for stale in TARGET.glob("*.json"):
         if stale.stem not in artifacts:
@@ -74,6 +83,10 @@ def main() -> None:
         path = TARGET / f"{name}.json"
         if not path.exists() or path.read_text() != text:
             path.write_text(text)
+
+
+def _callable(entry: Artifact) -> bool:
+    return entry["type"] in ("function", "event", "error")
 
 
 def _ours() -> Iterator[tuple[str, Artifact]]:

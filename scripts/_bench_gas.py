@@ -24,6 +24,7 @@ from rebalancer.chain.receipt import Receipt
 from rebalancer.chain.snapshot import read_block, read_pools, read_vaults
 from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
 from rebalancer.deploy import (
+    Fees,
     FeedSpec,
     Role,
     System,
@@ -206,7 +207,7 @@ class _Bench:
         for coin in coins:
             self.give(coin, owner.address)
         spec = VaultSpec(
-            f"Bench {n}", f"B{n}", assets, _POLICY, seed, n * 10**23, 100, owner.address, n
+            f"Bench {n}", f"B{n}", assets, _POLICY, seed, n * 10**23, Fees(100), owner.address, n
         )
         address = create_vault(owner, self.system, spec).lower()
         assign_vault_roles(owner, self.system.authority, address)

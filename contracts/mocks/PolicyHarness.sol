@@ -120,11 +120,11 @@ contract PolicyHarness {
     }
 
     function allowedSales(
-        uint256[] calldata surplusesRaw,
-        uint256[] calldata pricesE18,
-        uint256[] calldata hisE18,
-        uint256[] calldata units,
-        uint256[] calldata minTradesRaw,
+        uint256[] memory surplusesRaw,
+        uint256[] memory pricesE18,
+        uint256[] memory hisE18,
+        uint256[] memory units,
+        uint256[] memory minTradesRaw,
         uint256 needE18,
         uint256 turnoverLeftE18,
         uint256 totalE18

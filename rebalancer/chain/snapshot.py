@@ -21,9 +21,9 @@ from rebalancer.reasons import LENS_REASONS, Reason
 __all__ = ["Block", "VaultSnapshot", "decode_vaults", "read_block", "read_pools", "read_vaults"]
 
 _WORD = 32
-_HEAD_WORDS = 25
-_ASSET_WORDS = 12
-_POLICY_AT = 15
+_HEAD_WORDS = 34
+_ASSET_WORDS = 18
+_POLICY_AT = 21
 _FAULTS = (
     *("None", "NoFeed", "CallFailed", "NotPositive", "Stale", "OutOfRange"),
     *("Diverged", "SequencerDown", "GracePeriod", "SecondUnsound"),
@@ -42,7 +42,11 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class VaultSnapshot:
-    """A vault at one block, as VaultLens tells it. Values are USD times 1e18, fractions are of 1e18."""
+    """A vault at one block, as VaultLens tells it. Values are USD times 1e18, fractions are of 1e18, `sales_allowed` raw units.
+
+    `due_since` and `opens_at` (from when anyone may rebalance) are unix times, 0 where there is none; `distance_e18` is to the
+    destination.
+    """
 
     address: str
     reason: Reason
@@ -53,9 +57,13 @@ class VaultSnapshot:
     loss_left_e18: int
     turnover_left_e18: int
     slippage_limit_e18: int
+    due_since: int
+    opens_at: int
     total_e18: int
     distance_e18: int
+    need_e18: int
     drift_bps: int
+    sales_allowed: tuple[int, ...]
 
 
 def read_block(rpc: Rpc, block: int | str = "latest") -> Block:
@@ -81,51 +89,73 @@ def read_vaults(
         ContractMissing: there is no lens at that address.
     """
     packed = interface("VaultLens").at(lens).call(rpc, "read", list(vaults), block=block.hash)
-    return decode_vaults(packed)
+    return decode_vaults(packed, block.timestamp)
 
 
-def decode_vaults(packed: bytes) -> tuple[VaultSnapshot, ...]:
-    """What VaultLens.read returned, as snapshots."""
+def decode_vaults(packed: bytes, timestamp: int) -> tuple[VaultSnapshot, ...]:
+    """What VaultLens.read returned at a block of that time, as snapshots."""
     words = [int.from_bytes(packed[at : at + _WORD]) for at in range(0, len(packed), _WORD)]
     snapshots = []
     at = 0
     while at < len(words):
-        snapshots.append(_vault(words, at))
+        snapshots.append(_vault(words, at, timestamp))
         at += _HEAD_WORDS + _ASSET_WORDS * words[at + 1]
     return tuple(snapshots)
 
 
-def _vault(words: Sequence[int], at: int) -> VaultSnapshot:
-    (address, count, reason, total_supply, epoch, rebalanced_at, broken_since) = words[at : at + 7]
-    (loss_level, turnover_level, loss_left, turnover_left) = words[at + 7 : at + 11]
-    (slippage_limit, total, distance, drift) = words[at + 11 : at + 15]
-    assets, held, prices = [], [], []
+def _vault(words: Sequence[int], at: int, timestamp: int) -> VaultSnapshot:
+    (address, count, reason, total_supply) = words[at : at + 4]
+    (epoch, rebalanced_at, broken_since, paused) = words[at + 4 : at + 8]
+    (loss_level, turnover_level, loss_left, turnover_left) = words[at + 8 : at + 12]
+    (slippage_limit, since, opens_at, glide_start, glide_end) = words[at + 12 : at + 17]
+    (total, distance, need, drift) = words[at + 17 : at + 21]
+    policy = Policy(*words[at + _POLICY_AT : at + _HEAD_WORDS])
+    assets, held, prices, sales = [], [], [], []
     for i in range(count):
         a = at + _HEAD_WORDS + _ASSET_WORDS * i
-        token, decimals, target, band, amount, lo, hi, primary, fault = words[a : a + 9]
-        assets.append(Asset(_address(token), target, band, decimals))
+        token, decimals, target, start_target, _ = words[a : a + 5]
+        band, relative_band, min_trade, excluded = words[a + 5 : a + 9]
+        amount, lo, hi, primary, fault = words[a + 9 : a + 14]
+        assets.append(
+            Asset(
+                _address(token),
+                target,
+                band,
+                decimals,
+                relative_band,
+                min_trade,
+                start_target,
+                bool(excluded),
+            )
+        )
         held.append(amount)
         prices.append(Price(lo, hi, primary, _FAULTS[fault]))
+        sales.append(words[a + 17])
     return VaultSnapshot(
         address=_address(address),
         reason=LENS_REASONS[reason],
-        basket=Basket(tuple(assets), tuple(held), tuple(prices)),
-        policy=Policy(*words[at + _POLICY_AT : at + _HEAD_WORDS]),
-        state=State(
-            loss_level,
-            turnover_level,
-            rebalanced_at,
-            broken_since,
-            epoch,
-            LENS_REASONS[reason] is Reason.PAUSED,
+        basket=Basket(
+            tuple(assets),
+            tuple(held),
+            tuple(prices),
+            glide_start,
+            glide_end,
+            timestamp,
+            policy.dust_bps,
         ),
+        policy=policy,
+        state=State(loss_level, turnover_level, rebalanced_at, broken_since, epoch, bool(paused)),
         total_supply=total_supply,
         loss_left_e18=loss_left,
         turnover_left_e18=turnover_left,
         slippage_limit_e18=slippage_limit,
+        due_since=since,
+        opens_at=opens_at,
         total_e18=total,
         distance_e18=distance,
+        need_e18=need,
         drift_bps=drift,
+        sales_allowed=tuple(sales),
     )
 
 

@@ -17,6 +17,7 @@ from rebalancer.cli.session import Session, account_option, json_option, vault_o
 from rebalancer.cli.show import NOTHING, amount, bps_text, console, percent, print_json, usd
 from rebalancer.errors import AssetCountOutOfRange, TokenNotListed
 from rebalancer.keeper import explain
+from rebalancer.deploy import Fees
 from rebalancer.policy import weigh_basket, weights_e18
 from rebalancer.reasons import Reason
 from rebalancer.spec import load_vault_spec, parse_amount, parse_fraction_e18
@@ -99,7 +100,7 @@ class _AssetStatus:
     value_e18: int | None
     weight_e18: int | None
     target_e18: int
-    band_bps: int
+    band_e18: int
     drift_e18: int | None
 
 
@@ -124,7 +125,7 @@ class _Status:
     rebalanced_at: int
     broken_since: int
     paused: bool
-    fee_bps: int
+    fees: Fees
     fee_recipient: str
     fee_pending_shares: int
     assets: tuple[_AssetStatus, ...]
@@ -149,7 +150,8 @@ def _read_status(session: Session, address: str) -> _Status:
     contract = interface("BasketVault").at(address)
     name = contract.call(session.rpc, "name", block=block.hash)
     (snapshot,) = read_vaults(session.rpc, session.system.lens, [address], block)
-    pending, _, fee_bps = contract.call(session.rpc, "fee", block=block.hash)
+    pending, _, streaming, entry, exit_ = contract.call(session.rpc, "fee", block=block.hash)
+    performance = contract.call(session.rpc, "performance", block=block.hash)[3]
     return _Status(
         vault=address,
         name=name,
@@ -168,7 +170,7 @@ def _read_status(session: Session, address: str) -> _Status:
         rebalanced_at=snapshot.state.rebalanced_at,
         broken_since=snapshot.state.broken_since,
         paused=snapshot.state.paused,
-        fee_bps=fee_bps,
+        fees=Fees(streaming, performance, entry, exit_),
         fee_recipient=contract.call(session.rpc, "feeRecipient", block=block.hash),
         fee_pending_shares=pending,
         assets=tuple(_assets(session, snapshot)),
@@ -179,12 +181,13 @@ def _why(session: Session, snapshot: VaultSnapshot) -> str:
     if snapshot.reason is not Reason.BAND_BROKEN:
         return explain(snapshot)
     weighed = weigh_basket(snapshot.basket)
+    bands_e18 = snapshot.basket.bands_e18
     assert weighed.broken is not None  # that is what the lens says  # noqa: S101
     asset = snapshot.basket.assets[weighed.broken]
     drift_e18 = abs(weighed.distances_e18[weighed.broken]) * E18 // weighed.total_e18
     return (
         f"{session.symbol(asset.token)} is {percent(drift_e18)} from its target and may be "
-        f"{bps_text(asset.band_bps)}; a rebalance may run"
+        f"{percent(bands_e18[weighed.broken])}; a rebalance may run"
     )
 
 
@@ -210,8 +213,8 @@ def _assets(session: Session, snapshot: VaultSnapshot) -> Sequence[_AssetStatus]
             basket.prices[i].fault,
             values[i],
             weights[i],
-            asset.target_e18,
-            asset.band_bps,
+            basket.targets_e18[i],
+            basket.bands_e18[i],
             drifts[i],
         )
         for i, asset in enumerate(basket.assets)
@@ -232,8 +235,8 @@ def _show_status(found: _Status) -> None:
             usd(asset.value_e18 or 0) if sound else NOTHING,
             percent(asset.weight_e18 or 0) if sound else NOTHING,
             percent(asset.target_e18),
-            f"± {bps_text(asset.band_bps)}",
-            _drift(asset.drift_e18, asset.band_bps),
+            f"± {percent(asset.band_e18)}",
+            _drift(asset.drift_e18, asset.band_e18),
         )
     out = console()
     out.print(table)
@@ -248,17 +251,29 @@ def _show_status(found: _Status) -> None:
         ("loss budget left", f"{percent(found.loss_left_e18)} of the basket"),
         ("turnover budget left", f"{percent(found.turnover_left_e18)} of the basket"),
         ("rebalances so far", str(found.epoch)),
-        ("fee", f"{bps_text(found.fee_bps)} a year, to {found.fee_recipient}"),
+        ("fees", f"{_fees(found.fees)}, to {found.fee_recipient}"),
         ("block", f"{found.block.number} ({found.block.hash})"),
     ):
         rows.add_row(f"[dim]{label}[/]", value)
     out.print(rows)
 
 
-def _drift(drift_e18: int | None, band_bps: int) -> str:
+def _fees(fees: Fees) -> str:
+    parts = [f"{bps_text(fees.streaming_bps)} a year"]
+    for bps, what in (
+        (fees.performance_bps, "of gains"),
+        (fees.entry_bps, "on entry"),
+        (fees.exit_bps, "on exit"),
+    ):
+        if bps:
+            parts.append(f"{bps_text(bps)} {what}")
+    return ", ".join(parts)
+
+
+def _drift(drift_e18: int | None, band_e18: int) -> str:
     if drift_e18 is None:
         return NOTHING
-    outside = abs(drift_e18) * BPS > band_bps * E18
+    outside = abs(drift_e18) > band_e18
     return (
         f"[{'yellow' if outside else 'green'}]{'+' if drift_e18 > 0 else ''}{percent(drift_e18)}[/]"
     )
@@ -432,12 +447,13 @@ def claim(options: Any, vault: str | None, token: str, account: int | None, as_j
     help='One for each asset: a symbol or address, and "0.4" or "40%".',
 )
 @click.option(
-    "--band",
-    "bands",
-    multiple=True,
-    metavar="TOKEN=BPS",
-    show_default="as they are",
-    help="A band to change, in basis points.",
+    "--glide",
+    "glide_seconds",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default="at once",
+    metavar="SECONDS",
+    help="How long the targets take to move there, in a straight line.",
 )
 @account_option
 @json_option
@@ -446,33 +462,91 @@ def set_targets(
     options: Any,
     vault: str | None,
     targets: tuple[str, ...],
-    bands: tuple[str, ...],
+    glide_seconds: int,
     account: int | None,
     as_json: bool,
 ) -> None:
-    """Replace the targets, and bands, of a vault.
+    """Move the targets of a vault.
 
     Who has to wait schedules them; the same command again, once the delay is over, sets them.
     """
     with Session.open(options) as session:
         address = session.vault(vault)
         assets = interface("BasketVault").at(address).call(session.rpc, "assets")
-        present = {asset[0]: asset[2] for asset in assets}
-        wanted = _by_token(session, targets, present, parse_fraction_e18)
-        if len(wanted) != len(present):
-            raise AssetCountOutOfRange("targets", len(wanted), len(present), len(present))
-        present |= _by_token(session, bands, present, lambda text: parse_amount(text, 0))
+        tokens = [asset[0] for asset in assets]
+        wanted = _by_token(session, targets, tokens, lambda _, text: parse_fraction_e18(text))
+        if len(wanted) != len(tokens):
+            raise AssetCountOutOfRange("targets", len(wanted), len(tokens), len(tokens))
         done = actions.set_targets(
-            session.wallet(account),
-            address,
-            [wanted[token] for token in present],
-            list(present.values()),
+            session.wallet(account), address, [wanted[token] for token in tokens], glide_seconds
         )
+    _tell_change("targets", done, as_json)
+
+
+@vault.command("set-bands")
+@vault_option
+@click.option(
+    "--band",
+    "bands",
+    multiple=True,
+    metavar="TOKEN=BPS",
+    help="A band to change, in basis points of the basket.",
+)
+@click.option(
+    "--relative",
+    "relatives",
+    multiple=True,
+    metavar="TOKEN=BPS",
+    help="A relative band to change, in basis points of the target; 0 for none.",
+)
+@click.option(
+    "--min-trade",
+    "minimums",
+    multiple=True,
+    metavar="TOKEN=AMOUNT",
+    help="A minimum trade to change, in whole tokens.",
+)
+@account_option
+@json_option
+@click.pass_obj
+def set_bands(
+    options: Any,
+    vault: str | None,
+    bands: tuple[str, ...],
+    relatives: tuple[str, ...],
+    minimums: tuple[str, ...],
+    account: int | None,
+    as_json: bool,
+) -> None:
+    """Change bands and minimum trades of a vault; what is not named stays.
+
+    Who has to wait schedules them; the same command again, once the delay is over, sets them.
+    """
+    with Session.open(options) as session:
+        address = session.vault(vault)
+        assets = interface("BasketVault").at(address).call(session.rpc, "assets")
+        present = {asset[0]: [asset[2], asset[4], asset[5]] for asset in assets}
+        for place, pairs, parse in (
+            (0, bands, _bps_of),
+            (1, relatives, _bps_of),
+            (2, minimums, lambda token, text: parse_amount(text, session.decimals(token))),
+        ):
+            for token, value in _by_token(session, pairs, present, parse).items():
+                present[token][place] = value
+        wanted = [(band, relative, least) for band, relative, least in present.values()]
+        done = actions.set_bands(session.wallet(account), address, wanted)
+    _tell_change("bands", done, as_json)
+
+
+def _bps_of(_: str, text: str) -> int:
+    return parse_amount(text, 0)
+
+
+def _tell_change(what: str, done: actions.Change, as_json: bool) -> None:
     if as_json:
         print_json(done)
-        return
-    if done.in_force:
-        _tell("The new targets are in force.", done)
+    elif done.in_force:
+        _tell(f"The new {what} are in force.", done)
     else:
         said = "Scheduled" if done.transaction_hash else "Scheduled before"
         console().print(
@@ -491,7 +565,7 @@ def _by_token(session: Session, pairs: Sequence[str], known: Any, parse: Any) ->
         token = session.token(name.strip()).address
         if token not in known:
             raise TokenNotListed(name, [session.symbol(one) for one in known])
-        found[token] = parse(value)
+        found[token] = parse(token, value)
     return found
 
 

@@ -13,6 +13,7 @@ from enum import IntEnum
 from rebalancer.chain.deployment import Deployment
 from rebalancer.deploy import (
     FeedSpec,
+    Fees,
     Role,
     System,
     VaultSpec,
@@ -151,7 +152,7 @@ def _make_vault(
         policy=policy,
         seed_amounts=tuple(seeds),
         initial_shares=_SEED_USD * E18,
-        fee_bps=_FEE_BPS,
+        fees=Fees(streaming_bps=_FEE_BPS),
         fee_recipient=Actor.FEE_RECIPIENT.address,
     )
     vault = create_vault(owner, system, spec)

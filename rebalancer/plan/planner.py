@@ -32,6 +32,7 @@ from rebalancer.policy import (
     deficit_raw,
     minimum_bought_e18,
     surplus_raw,
+    to_destination,
     value_down,
     value_up,
     weigh_basket,
@@ -45,6 +46,9 @@ __all__ = ["NoPlan", "Plan", "PlanCost", "PlanInput", "plan_rebalance"]
 
 _SIZE_TRIES = 12
 """Halvings in the search for the largest trade within the slippage: to 1 part in 4,096."""
+
+_HORIZON_SECONDS = 120
+"""How long after the block it was made at a plan must still be allowed while targets glide."""
 
 _BUDGET_TRIES = 8
 """Times that all sales are made smaller to fit the loss budget; each overshoots it by far less."""
@@ -66,6 +70,8 @@ class PlanInput:
     pools: tuple[Pool, ...]
     slippage_limit_e18: int = E18
     """The part of the value sold that a trade may lose; E18 for no limit but the pools'."""
+    min_trades_raw: tuple[int, ...] = ()
+    """Least that may be sold or bought of each, if there are such limits."""
     sold_max_e18: int | None = None
     """The most value that may be sold in all (what is left of the turnover budget), if limited."""
     loss_max_e18: int | None = None
@@ -110,6 +116,7 @@ class PlanInput:
         slippage_limit_e18: int = E18,
         loss_left_e18: int | None = None,
         turnover_left_e18: int | None = None,
+        destination_bps: int = 0,
         tolerance_bps: int = 10,
         gas_price_wei: int = 0,
         native_price_e18: int = 0,
@@ -120,23 +127,32 @@ class PlanInput:
             PolicyRefused: the basket cannot be weighed.
         """
         weighed = weigh_basket(basket)
-        measured = list(zip(weighed.distances_e18, basket.prices_e18, basket.units, strict=True))
+        sales, needs = _limits(basket)
 
         def part_of_basket(fraction_e18: int | None) -> int | None:
             # The contract rounds a spent fraction up, so the value that fits is rounded down.
             return None if fraction_e18 is None else fraction_e18 * weighed.total_e18 // E18
 
+        sold_max = part_of_basket(turnover_left_e18)
+        if destination_bps:
+            _, need = to_destination(
+                weighed.distances_e18, weighed.total_e18, basket.bands_e18, destination_bps
+            )
+            sold_max = need if sold_max is None else min(need, sold_max)
+
         return cls(
             tokens=tuple(asset.token for asset in basket.assets),
             decimals=tuple(asset.decimals for asset in basket.assets),
-            sales_max_raw=tuple(surplus_raw(*one) for one in measured),
-            needs_max_raw=tuple(deficit_raw(*one) for one in measured),
-            prices_e18=tuple(basket.prices_e18),
-            lo_e18=tuple(price.lo_e18 for price in basket.prices),
-            hi_e18=tuple(price.hi_e18 for price in basket.prices),
+            sales_max_raw=sales,
+            needs_max_raw=needs,
+            # An excluded asset has no price, and neither surplus nor deficit: any price will do.
+            prices_e18=tuple(price or 1 for price in basket.prices_e18),
+            lo_e18=tuple(price.lo_e18 or 1 for price in basket.prices),
+            hi_e18=tuple(price.hi_e18 or 1 for price in basket.prices),
+            min_trades_raw=tuple(basket.min_trades_raw),
             pools=tuple(pools),
             slippage_limit_e18=slippage_limit_e18,
-            sold_max_e18=part_of_basket(turnover_left_e18),
+            sold_max_e18=sold_max,
             loss_max_e18=part_of_basket(loss_left_e18),
             tolerance_bps=tolerance_bps,
             gas_price_wei=gas_price_wei,
@@ -205,8 +221,54 @@ class NoPlan:
 
 def plan_rebalance(asked: PlanInput) -> Plan | NoPlan:
     """The trades that bring the basket nearest to its targets for little, within all limits."""
-    splits, bound_by = _within_budgets(asked)
-    return _plan(asked, splits, bound_by) if splits else _no_plan(asked)
+    rest = asked
+    while True:
+        splits, bound_by = _within_budgets(rest)
+        too_small = _too_small(rest, splits)
+        if not too_small:
+            break
+        # Without the assets of which too little would be traded, the others may trade more.
+        rest = replace(
+            rest,
+            sales_max_raw=_without(rest.sales_max_raw, too_small),
+            needs_max_raw=_without(rest.needs_max_raw, too_small),
+        )
+    if splits:
+        return _plan(asked, splits, bound_by)
+    if rest is not asked:
+        return NoPlan(
+            Reason.POLICY_REFUSES, "every trade would be below the minimum trade of its asset"
+        )
+    return _no_plan(asked)
+
+
+def _too_small(asked: PlanInput, splits: Sequence[Split]) -> set[int]:
+    """Assets of which less than their minimum would be sold, or arrive for sure."""
+    sold, bought = _totals(asked, splits)
+    return {
+        i
+        for i, least in enumerate(asked.min_trades_raw)
+        if 0 < sold[i] < least
+        or (bought[i] and bought[i] * (BPS - asked.tolerance_bps) // BPS < least)
+    }
+
+
+def _without(amounts_raw: Sequence[int], assets: set[int]) -> tuple[int, ...]:
+    return tuple(0 if i in assets else raw for i, raw in enumerate(amounts_raw))
+
+
+def _limits(basket: Basket) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The most that may be sold and bought of each asset, now and, with targets that glide, a while later."""
+    moments = [basket]
+    if basket.timestamp < basket.glide_end:
+        moments.append(replace(basket, timestamp=basket.timestamp + _HORIZON_SECONDS))
+    sales, needs = [], []
+    for moment in moments:
+        weighed = weigh_basket(moment)
+        measured = list(zip(weighed.distances_e18, moment.prices_e18, moment.units, strict=True))
+        sales.append([surplus_raw(*one) for one in measured])
+        needs.append([deficit_raw(*one) for one in measured])
+    return tuple(map(min, zip(*sales, strict=True))), tuple(map(min, zip(*needs, strict=True)))
 
 
 def _within_budgets(asked: PlanInput) -> tuple[list[Split], str | None]:

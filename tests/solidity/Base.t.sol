@@ -7,7 +7,7 @@ import { Clones } from "@openzeppelin/contracts/proxy/Clones.sol";
 import { ReentrancyGuardTransient } from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 import { Test } from "forge-std/Test.sol";
 
-import { IBasketVault } from "../../contracts/interfaces/IBasketVault.sol";
+import { IBasketVault, IVaultBase, IVaultCore, IVaultExtension } from "../../contracts/interfaces/IBasketVault.sol";
 import { IConfigStore } from "../../contracts/interfaces/IConfigStore.sol";
 import { IOracleHub } from "../../contracts/interfaces/IOracleHub.sol";
 import { MockAggregator } from "../../contracts/mocks/MockAggregator.sol";
@@ -22,7 +22,7 @@ interface IVaultFactory {
         string symbol;
         address authority;
         IBasketVault.Config config;
-        uint256 feeBps;
+        IBasketVault.Fees fees;
         address feeRecipient;
         uint256[] seedAmounts;
         uint256 initialShares;
@@ -102,7 +102,8 @@ abstract contract Base is Test {
         manager = new AccessManager(owner);
         oracle = IOracleHub(deployCode("OracleHub.sol:OracleHub", abi.encode(manager, address(0), 0)));
         store = IConfigStore(deployCode("ConfigStore.sol:ConfigStore"));
-        implementation = deployCode("BasketVault.sol:BasketVault", abi.encode(store));
+        address extension = deployCode("VaultExtension.sol:VaultExtension", abi.encode(store));
+        implementation = deployCode("BasketVault.sol:BasketVault", abi.encode(extension));
         factory = IVaultFactory(deployCode("VaultFactory.sol:VaultFactory", abi.encode(implementation)));
         executor = new ScriptedExecutor();
         vm.label(address(manager), "manager");
@@ -130,7 +131,7 @@ abstract contract Base is Test {
     }
 
     function _policy() internal pure virtual returns (IBasketVault.Policy memory) {
-        return IBasketVault.Policy({
+        return IVaultBase.Policy({
             startSlippageBps: 10,
             maxSlippageBps: 100,
             slippageRampSeconds: 1_000,
@@ -140,17 +141,40 @@ abstract contract Base is Test {
             lossBudgetBps: 50,
             lossPeriodSeconds: 1 days,
             turnoverBudgetBps: 1_000,
-            turnoverPeriodSeconds: 1 days
+            turnoverPeriodSeconds: 1 days,
+            destinationBps: 0,
+            calendarSeconds: 0,
+            openAfterSeconds: 0
         });
+    }
+
+    /// @dev An asset that has been at its target all along, with an absolute band and no minimum trade.
+    function _asset(address token, uint64 targetE18, uint16 bandBps, uint8 decimals)
+        internal
+        pure
+        returns (IBasketVault.Asset memory)
+    {
+        return IVaultBase.Asset(token, targetE18, bandBps, decimals, 0, 0, targetE18, false);
+    }
+
+    /// @dev Fees of which only the streaming one is charged.
+    function _streaming(uint256 bps) internal pure returns (IBasketVault.Fees memory) {
+        return IVaultBase.Fees(uint16(bps), 0, 0, 0);
+    }
+
+    /// @dev Bands without relative bands or minimum trades.
+    function _bands(uint16 a, uint16 b, uint16 c) internal pure returns (IBasketVault.Band[] memory bands) {
+        bands = new IBasketVault.Band[](3);
+        (bands[0].bandBps, bands[1].bandBps, bands[2].bandBps) = (a, b, c);
     }
 
     function _config() internal view virtual returns (IBasketVault.Config memory c) {
         c.oracle = oracle;
         c.policy = _policy();
         c.assets = new IBasketVault.Asset[](3);
-        c.assets[WETH] = IBasketVault.Asset(address(tokens[WETH]), 0.5e18, 200, 18);
-        c.assets[WBTC] = IBasketVault.Asset(address(tokens[WBTC]), 0.3e18, 200, 8);
-        c.assets[USDC] = IBasketVault.Asset(address(tokens[USDC]), 0.2e18, 200, 6);
+        c.assets[WETH] = _asset(address(tokens[WETH]), 0.5e18, 200, 18);
+        c.assets[WBTC] = _asset(address(tokens[WBTC]), 0.3e18, 200, 8);
+        c.assets[USDC] = _asset(address(tokens[USDC]), 0.2e18, 200, 6);
     }
 
     function _params(IBasketVault.Config memory config, uint256[] memory seedAmounts)
@@ -163,7 +187,7 @@ abstract contract Base is Test {
             symbol: "THREE",
             authority: address(manager),
             config: config,
-            feeBps: 0,
+            fees: _streaming(0),
             feeRecipient: treasury,
             seedAmounts: seedAmounts,
             initialShares: INITIAL_SHARES,
@@ -194,12 +218,22 @@ abstract contract Base is Test {
         }
     }
 
-    /// @dev The owner (admin of the manager) keeps setPolicy, setOracle, setFee and resumeRebalance.
+    /// @dev The owner (admin of the manager) keeps the rest.
     function _giveRoles(IBasketVault made) internal {
         vm.startPrank(owner);
-        manager.setTargetFunctionRole(address(made), _selectors(IBasketVault.setTargets.selector), CURATOR_ROLE);
-        manager.setTargetFunctionRole(address(made), _selectors(IBasketVault.pauseRebalance.selector), GUARDIAN_ROLE);
-        manager.setTargetFunctionRole(address(made), _selectors(IBasketVault.rebalance.selector), KEEPER_ROLE);
+        manager.setTargetFunctionRole(
+            address(made),
+            _selectors(IVaultExtension.setTargets.selector, IVaultExtension.setBands.selector),
+            CURATOR_ROLE
+        );
+        bytes4[] memory guards = _selectors(
+            IVaultExtension.pauseRebalance.selector,
+            IVaultExtension.tightenPolicy.selector,
+            IVaultExtension.lowerFees.selector,
+            IVaultExtension.stopAuction.selector
+        );
+        manager.setTargetFunctionRole(address(made), guards, GUARDIAN_ROLE);
+        manager.setTargetFunctionRole(address(made), _selectors(IVaultCore.rebalance.selector), KEEPER_ROLE);
         vm.stopPrank();
         vm.label(address(made), "vault");
     }
@@ -217,8 +251,8 @@ abstract contract Base is Test {
         c.oracle = oracle;
         c.policy = _policy();
         c.assets = new IBasketVault.Asset[](2);
-        c.assets[0] = IBasketVault.Asset(address(weth), 0.5e18, 200, 18);
-        c.assets[1] = IBasketVault.Asset(address(other), 0.5e18, 200, other.decimals());
+        c.assets[0] = _asset(address(weth), 0.5e18, 200, 18);
+        c.assets[1] = _asset(address(other), 0.5e18, 200, other.decimals());
         vault = _createVault(c, _amounts(10e18, 20_000 * 10 ** other.decimals()));
     }
 
@@ -236,7 +270,7 @@ abstract contract Base is Test {
         c.policy = _policy();
         c.assets = new IBasketVault.Asset[](5);
         for (uint256 i; i < 5; ++i) {
-            c.assets[i] = IBasketVault.Asset(address(tokens[i]), 0.2e18, 200, tokens[i].decimals());
+            c.assets[i] = _asset(address(tokens[i]), 0.2e18, 200, tokens[i].decimals());
         }
         uint256[] memory seed = new uint256[](5);
         (seed[0], seed[1], seed[2], seed[3], seed[4]) = (400, 20_000e6, 0.5e8, 10e18, 2_000_000e27);
@@ -380,6 +414,16 @@ abstract contract Base is Test {
     function _selectors(bytes4 selector) internal pure returns (bytes4[] memory list) {
         list = new bytes4[](1);
         list[0] = selector;
+    }
+
+    function _selectors(bytes4 a, bytes4 b) internal pure returns (bytes4[] memory list) {
+        list = new bytes4[](2);
+        (list[0], list[1]) = (a, b);
+    }
+
+    function _selectors(bytes4 a, bytes4 b, bytes4 c, bytes4 d) internal pure returns (bytes4[] memory list) {
+        list = new bytes4[](4);
+        (list[0], list[1], list[2], list[3]) = (a, b, c, d);
     }
 
     /* CHECKS */

@@ -14,7 +14,7 @@ contract ConfigTest is Base {
     function test_one_asset_is_too_few() public {
         IBasketVault.Config memory c = _config();
         c.assets = new IBasketVault.Asset[](1);
-        c.assets[0] = IBasketVault.Asset(address(tokens[0]), 1e18, 200, 18);
+        c.assets[0] = _asset(address(tokens[0]), 1e18, 200, 18);
         _expectRefusal(c, abi.encodeWithSelector(IConfigStore.AssetCountOutOfRange.selector, 1, 2, 16));
     }
 
@@ -168,7 +168,7 @@ contract ConfigTest is Base {
         address pointer = store.write(_config());
 
         assertEq(uint8(pointer.code[0]), 0, "STOP");
-        assertEq(pointer.code.length, 1 + 32 * (2 + 3));
+        assertEq(pointer.code.length, 1 + 32 * (3 + 2 * 3));
         (bool done, bytes memory answer) = pointer.call(hex"12345678");
         assertTrue(done);
         assertEq(answer.length, 0);
@@ -188,6 +188,8 @@ contract ConfigTest is Base {
         p.turnoverBudgetBps = uint16(bound(p.turnoverBudgetBps, 0, 20_000));
         p.lossPeriodSeconds = uint32(bound(p.lossPeriodSeconds, 3_600, type(uint32).max));
         p.turnoverPeriodSeconds = uint32(bound(p.turnoverPeriodSeconds, 3_600, type(uint32).max));
+        p.destinationBps = uint16(bound(p.destinationBps, 0, BPS));
+        p.calendarSeconds = uint32(bound(p.calendarSeconds, 3_600, type(uint32).max));
         IBasketVault.Config memory c = _config();
         c.policy = p;
         c.assets[0].targetE18 = uint64(bound(target, 0, E18));
@@ -218,8 +220,9 @@ contract ConfigTest is Base {
         for (uint256 i; i < n; ++i) {
             MockToken token = new MockToken("One of many", "MANY", 18);
             _addAsset(token, 1e8);
-            c.assets[i] = IBasketVault.Asset(address(token), part, 200, 18);
+            c.assets[i] = _asset(address(token), part, 200, 18);
         }
         c.assets[0].targetE18 += uint64(E18 - part * n);
+        c.assets[0].startTargetE18 = c.assets[0].targetE18;
     }
 }

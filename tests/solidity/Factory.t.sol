@@ -4,7 +4,7 @@ pragma solidity 0.8.30;
 import { IERC20Errors } from "@openzeppelin/contracts/interfaces/draft-IERC6093.sol";
 import { Errors } from "@openzeppelin/contracts/utils/Errors.sol";
 
-import { IBasketVault, IVaultBase } from "../../contracts/interfaces/IBasketVault.sol";
+import { IBasketVault, IVaultBase, IVaultExtension } from "../../contracts/interfaces/IBasketVault.sol";
 import { IConfigStore } from "../../contracts/interfaces/IConfigStore.sol";
 import { CallbackToken, FeeToken } from "../../contracts/mocks/AwkwardTokens.sol";
 import { MockToken } from "../../contracts/mocks/MockToken.sol";
@@ -141,7 +141,7 @@ contract FactoryTest is Base {
         p.feeRecipient = address(0);
         _expectRefusal(p, abi.encodeWithSelector(IVaultBase.BadFeeRecipient.selector, address(0)));
         p.feeRecipient = treasury;
-        p.feeBps = 501;
+        p.fees = _streaming(501);
         _expectRefusal(p, abi.encodeWithSelector(IVaultBase.FeeOutOfRange.selector, 501, 500));
     }
 
@@ -175,8 +175,8 @@ contract FactoryTest is Base {
         // While the seed is on its way, a stranger makes the vault theirs.
         uint256[] memory little = _amounts(1e18, 0, 0);
         bytes memory takeover = abi.encodeCall(
-            IBasketVault.initialize,
-            ("Stolen", "STOLEN", address(manager), _config(), 0, stranger, little, INITIAL_SHARES, stranger)
+            IVaultExtension.initialize,
+            ("Stolen", "STOLEN", address(manager), _config(), _streaming(0), stranger, little, INITIAL_SHARES, stranger)
         );
         calling.setCallback(clone, takeover);
 
@@ -193,17 +193,17 @@ contract FactoryTest is Base {
     function test_a_vault_is_made_where_it_was_foretold_seeded_and_listed() public {
         IVaultFactory.Params memory p = _params(_config(), _amounts(25e18, 0.75e8, 20_000e6));
         p.salt = "any";
-        p.feeBps = 100;
+        p.fees = _streaming(100);
         p.receiver = alice;
         address foretold = factory.vaultAddress(creator, p.salt);
         _fund(creator, p);
 
         vm.expectEmit(foretold);
         emit IVaultBase.Initialized("Three coins", "THREE");
+        vm.expectEmit(true, false, false, true, address(store));
+        emit IConfigStore.Written(foretold, address(0), p.config);
         vm.expectEmit(foretold);
-        emit IVaultBase.ConfigSet(p.config);
-        vm.expectEmit(foretold);
-        emit IBasketVault.FeeSet(100, treasury);
+        emit IVaultBase.FeesSet(p.fees, treasury);
         vm.expectEmit(foretold);
         emit IVaultBase.MintedInKind(address(factory), alice, INITIAL_SHARES, p.seedAmounts);
         vm.expectEmit(address(factory));
@@ -269,15 +269,7 @@ contract FactoryTest is Base {
 
     function _initialize(IBasketVault made, IVaultFactory.Params memory p) internal {
         made.initialize(
-            p.name,
-            p.symbol,
-            p.authority,
-            p.config,
-            p.feeBps,
-            p.feeRecipient,
-            p.seedAmounts,
-            p.initialShares,
-            p.receiver
+            p.name, p.symbol, p.authority, p.config, p.fees, p.feeRecipient, p.seedAmounts, p.initialShares, p.receiver
         );
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.30;
 
-import { IBasketVault, IVaultBase } from "../../contracts/interfaces/IBasketVault.sol";
+import { IVaultBase } from "../../contracts/interfaces/IBasketVault.sol";
 import { Base } from "./Base.t.sol";
 
 /// @notice The streaming fee: simple interest in shares, counted in totalSupply from the second it is earned.
@@ -11,7 +11,7 @@ contract FeeTest is Base {
     function setUp() public override {
         super.setUp();
         vm.prank(owner);
-        vault.setFee(200, treasury);
+        vault.setFees(_streaming(200), treasury);
     }
 
     /* REFUSALS */
@@ -19,16 +19,16 @@ contract FeeTest is Base {
     function test_fee_above_five_percent_is_refused() public {
         vm.startPrank(owner);
         vm.expectRevert(abi.encodeWithSelector(IVaultBase.FeeOutOfRange.selector, 501, 500));
-        vault.setFee(501, treasury);
-        vault.setFee(500, treasury);
+        vault.setFees(_streaming(501), treasury);
+        vault.setFees(_streaming(500), treasury);
         vm.stopPrank();
-        assertEq(vault.fee().feeBps, 500);
+        assertEq(vault.fee().streamingBps, 500);
     }
 
     function test_fee_for_nobody_is_refused() public {
         vm.prank(owner);
         vm.expectRevert(abi.encodeWithSelector(IVaultBase.BadFeeRecipient.selector, address(0)));
-        vault.setFee(100, address(0));
+        vault.setFees(_streaming(100), address(0));
     }
 
     /* SUCCESS */
@@ -76,9 +76,9 @@ contract FeeTest is Base {
         vm.expectEmit(address(vault));
         emit IVaultBase.FeeCollected(treasury, 1e18);
         vm.expectEmit(address(vault));
-        emit IBasketVault.FeeSet(400, bob);
+        emit IVaultBase.FeesSet(_streaming(400), bob);
         vm.prank(owner);
-        vault.setFee(400, bob);
+        vault.setFees(_streaming(400), bob);
         skip(YEAR_SECONDS / 4);
 
         // 1e18 at 2 % for half a year; then 4 % of 101e18 for a quarter.
@@ -90,7 +90,7 @@ contract FeeTest is Base {
 
     function test_fee_of_zero_adds_nothing() public {
         vm.prank(owner);
-        vault.setFee(0, treasury);
+        vault.setFees(_streaming(0), treasury);
         skip(10 * YEAR_SECONDS);
 
         assertEq(vault.totalSupply(), INITIAL_SHARES);
@@ -109,7 +109,7 @@ contract FeeTest is Base {
 
     function test_fee_uncollected_for_a_thousand_years_stops_no_redemption() public {
         vm.prank(owner);
-        vault.setFee(500, treasury);
+        vault.setFees(_streaming(500), treasury);
         _deposit(alice, (1 << 120) - INITIAL_SHARES);
         vm.warp(block.timestamp + 1_000 * YEAR_SECONDS);
 
@@ -124,7 +124,7 @@ contract FeeTest is Base {
 
     function test_fee_that_would_pass_128_bits_stops_growing_instead() public {
         vm.prank(owner);
-        vault.setFee(500, treasury);
+        vault.setFees(_streaming(500), treasury);
         _deposit(alice, (1 << 120) - INITIAL_SHARES);
         vm.warp(block.timestamp + 10_000 * YEAR_SECONDS);
 
@@ -138,7 +138,7 @@ contract FeeTest is Base {
         feeBps = bound(feeBps, 0, 500);
         elapsed = bound(elapsed, 0, 10 * YEAR_SECONDS);
         vm.prank(owner);
-        vault.setFee(feeBps, treasury);
+        vault.setFees(_streaming(feeBps), treasury);
         _deposit(alice, bound(minted, 1, 1_000 * INITIAL_SHARES));
         uint256 supply = vault.totalSupply();
 

@@ -5,7 +5,7 @@ import { IAccessManaged } from "@openzeppelin/contracts/access/manager/IAccessMa
 import { IAccessManager } from "@openzeppelin/contracts/access/manager/IAccessManager.sol";
 import { SafeCast } from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 
-import { IBasketVault, IVaultBase } from "../../contracts/interfaces/IBasketVault.sol";
+import { IBasketVault, IVaultBase, IVaultCore, IVaultExtension } from "../../contracts/interfaces/IBasketVault.sol";
 import { IConfigStore } from "../../contracts/interfaces/IConfigStore.sol";
 import { IOracleHub } from "../../contracts/interfaces/IOracleHub.sol";
 import { Base } from "./Base.t.sol";
@@ -15,9 +15,26 @@ contract GovernanceTest is Base {
     /* REFUSALS */
 
     function test_every_restricted_call_is_refused_to_everybody_without_the_role() public {
-        bytes[7] memory calls = _restrictedCalls();
-        // Who may: owner, owner, owner, owner, curator, guardian, keeper.
-        address[7] memory allowed = [owner, owner, owner, owner, curator, guardian, keeper];
+        bytes[17] memory calls = _restrictedCalls();
+        address[17] memory allowed = [
+            owner,
+            owner,
+            owner,
+            owner,
+            curator,
+            guardian,
+            keeper,
+            curator,
+            owner,
+            owner,
+            owner,
+            owner,
+            owner,
+            owner,
+            guardian,
+            guardian,
+            guardian
+        ];
         address[6] memory actors = [owner, curator, guardian, keeper, creator, stranger];
         for (uint256 i; i < calls.length; ++i) {
             for (uint256 j; j < actors.length; ++j) {
@@ -33,38 +50,36 @@ contract GovernanceTest is Base {
     function test_targets_with_an_array_of_another_length_are_refused() public {
         vm.startPrank(curator);
         vm.expectRevert(abi.encodeWithSelector(IVaultBase.LengthMismatch.selector, 2, 3));
-        vault.setTargets(_amounts(0.5e18, 0.5e18), _amounts(200, 200, 200));
+        vault.setTargets(_amounts(0.5e18, 0.5e18), 0);
         vm.expectRevert(abi.encodeWithSelector(IVaultBase.LengthMismatch.selector, 2, 3));
-        vault.setTargets(_amounts(0.5e18, 0.3e18, 0.2e18), _amounts(200, 200));
+        vault.setBands(new IBasketVault.Band[](2));
         vm.stopPrank();
     }
 
     function test_targets_that_do_not_sum_to_one_are_refused() public {
         vm.startPrank(curator);
         vm.expectRevert(abi.encodeWithSelector(IConfigStore.TargetsDoNotSumToOne.selector, 1e18 - 1));
-        vault.setTargets(_amounts(0.5e18, 0.3e18, 0.2e18 - 1), _amounts(200, 200, 200));
+        vault.setTargets(_amounts(0.5e18, 0.3e18, 0.2e18 - 1), 0);
         vm.expectRevert(abi.encodeWithSelector(IConfigStore.TargetsDoNotSumToOne.selector, 1e18 + 1));
-        vault.setTargets(_amounts(0.5e18, 0.3e18, 0.2e18 + 1), _amounts(200, 200, 200));
+        vault.setTargets(_amounts(0.5e18, 0.3e18, 0.2e18 + 1), 0);
         // 2^64 + 0.5e18 would be 0.5e18 in 64 bits.
         vm.expectRevert(
             abi.encodeWithSelector(SafeCast.SafeCastOverflowedUintDowncast.selector, 64, (1 << 64) + 0.5e18)
         );
-        vault.setTargets(_amounts((1 << 64) + 0.5e18, 0.3e18, 0.2e18), _amounts(200, 200, 200));
+        vault.setTargets(_amounts((1 << 64) + 0.5e18, 0.3e18, 0.2e18), 0);
         vm.stopPrank();
     }
 
     function test_bands_out_of_range_are_refused() public {
         vm.startPrank(curator);
         vm.expectRevert(abi.encodeWithSelector(IConfigStore.BandOutOfRange.selector, WBTC, 0, 21, 5_000));
-        vault.setTargets(_amounts(0.5e18, 0.3e18, 0.2e18), _amounts(200, 0, 200));
+        vault.setBands(_bands(200, 0, 200));
         // Dust is 20.
         vm.expectRevert(abi.encodeWithSelector(IConfigStore.BandOutOfRange.selector, USDC, 20, 21, 5_000));
-        vault.setTargets(_amounts(0.5e18, 0.3e18, 0.2e18), _amounts(200, 200, 20));
+        vault.setBands(_bands(200, 200, 20));
         vm.expectRevert(abi.encodeWithSelector(IConfigStore.BandOutOfRange.selector, WETH, 5_001, 21, 5_000));
-        vault.setTargets(_amounts(0.5e18, 0.3e18, 0.2e18), _amounts(5_001, 200, 200));
-        vm.expectRevert(abi.encodeWithSelector(SafeCast.SafeCastOverflowedUintDowncast.selector, 16, (1 << 16) + 200));
-        vault.setTargets(_amounts(0.5e18, 0.3e18, 0.2e18), _amounts((1 << 16) + 200, 200, 200));
-        vault.setTargets(_amounts(0.5e18, 0.3e18, 0.2e18), _amounts(21, 21, 5_000));
+        vault.setBands(_bands(5_001, 200, 200));
+        vault.setBands(_bands(21, 21, 5_000));
         vm.stopPrank();
     }
 
@@ -88,7 +103,8 @@ contract GovernanceTest is Base {
     /* OWNER */
 
     function test_the_policy_can_be_replaced_whole() public {
-        IBasketVault.Policy memory p = IBasketVault.Policy(1, 300, 7, 10_000, 19, 8, 500, 3_600, 20_000, 3_601);
+        IBasketVault.Policy memory p =
+            IVaultBase.Policy(1, 300, 7, 10_000, 19, 8, 500, 3_600, 20_000, 3_601, 10_000, 3_602, 1);
         IBasketVault.Asset[] memory assets = vault.assets();
 
         vm.prank(owner);
@@ -108,8 +124,8 @@ contract GovernanceTest is Base {
         IBasketVault.Config memory expected = _config();
         expected.oracle = next;
 
-        vm.expectEmit(address(vault));
-        emit IVaultBase.ConfigSet(expected);
+        vm.expectEmit(true, false, false, true, address(store));
+        emit IConfigStore.Written(address(vault), address(0), expected);
         vm.prank(owner);
         vault.setOracle(next);
 
@@ -122,11 +138,11 @@ contract GovernanceTest is Base {
         vm.startPrank(owner);
         manager.grantRole(role, slowOwner, 2 days);
         manager.setRoleGuardian(role, GUARDIAN_ROLE);
-        manager.setTargetFunctionRole(address(vault), _selectors(IBasketVault.setPolicy.selector), role);
+        manager.setTargetFunctionRole(address(vault), _selectors(IVaultExtension.setPolicy.selector), role);
         vm.stopPrank();
         IBasketVault.Policy memory p = _policy();
         p.maxSlippageBps = 300;
-        bytes memory message = abi.encodeCall(IBasketVault.setPolicy, (p));
+        bytes memory message = abi.encodeCall(IVaultExtension.setPolicy, (p));
 
         vm.startPrank(slowOwner);
         vm.expectPartialRevert(IAccessManager.AccessManagerNotScheduled.selector);
@@ -170,16 +186,17 @@ contract GovernanceTest is Base {
         _breakBand();
         vault.poke();
         IBasketVault.Config memory expected = _config();
-        (expected.assets[WETH].targetE18, expected.assets[WETH].bandBps) = (0.6e18, 100);
-        (expected.assets[WBTC].targetE18, expected.assets[WBTC].bandBps) = (0.4e18, 150);
-        (expected.assets[USDC].targetE18, expected.assets[USDC].bandBps) = (0, 500);
+        (expected.assets[WETH].targetE18, expected.assets[WETH].startTargetE18) = (0.6e18, 0.6e18);
+        (expected.assets[WBTC].targetE18, expected.assets[WBTC].startTargetE18) = (0.4e18, 0.4e18);
+        (expected.assets[USDC].targetE18, expected.assets[USDC].startTargetE18) = (0, 0);
+        (expected.glideStart, expected.glideEnd) = (uint40(block.timestamp), uint40(block.timestamp));
 
-        vm.expectEmit(address(vault));
-        emit IVaultBase.ConfigSet(expected);
+        vm.expectEmit(true, false, false, true, address(store));
+        emit IConfigStore.Written(address(vault), address(0), expected);
         vm.expectEmit(address(vault));
         emit IVaultBase.Poked(0);
         vm.prank(curator);
-        vault.setTargets(_amounts(0.6e18, 0.4e18, 0), _amounts(100, 150, 500));
+        vault.setTargets(_amounts(0.6e18, 0.4e18, 0), 0);
 
         assertEq(keccak256(abi.encode(vault.assets())), keccak256(abi.encode(expected.assets)));
         assertEq(vault.state().brokenSince, 0);
@@ -189,7 +206,7 @@ contract GovernanceTest is Base {
 
     function test_an_asset_with_target_zero_can_be_sold_out() public {
         vm.prank(curator);
-        vault.setTargets(_amounts(0.6e18, 0.4e18, 0), _amounts(200, 200, 200));
+        vault.setTargets(_amounts(0.6e18, 0.4e18, 0), 0);
         IBasketVault.Policy memory p = _policy();
         p.turnoverBudgetBps = 20_000;
         vm.prank(owner);
@@ -226,15 +243,27 @@ contract GovernanceTest is Base {
         assertTrue(vault.state().paused);
     }
 
-    function _restrictedCalls() internal view returns (bytes[7] memory calls) {
+    function _restrictedCalls() internal view returns (bytes[17] memory calls) {
         uint256[] memory none = _amounts();
-        calls[0] = abi.encodeCall(IBasketVault.setPolicy, (_policy()));
-        calls[1] = abi.encodeCall(IBasketVault.setOracle, (oracle));
-        calls[2] = abi.encodeCall(IBasketVault.setFee, (0, treasury));
-        calls[3] = abi.encodeCall(IBasketVault.resumeRebalance, ());
-        calls[4] = abi.encodeCall(IBasketVault.setTargets, (none, none));
-        calls[5] = abi.encodeCall(IBasketVault.pauseRebalance, ());
-        calls[6] = abi.encodeCall(IBasketVault.rebalance, (0, none, none, address(executor), ""));
+        IBasketVault.Band memory band;
+        IBasketVault.Auction memory terms;
+        calls[0] = abi.encodeCall(IVaultExtension.setPolicy, (_policy()));
+        calls[1] = abi.encodeCall(IVaultExtension.setOracle, (oracle));
+        calls[2] = abi.encodeCall(IVaultExtension.setFees, (_streaming(0), treasury));
+        calls[3] = abi.encodeCall(IVaultExtension.resumeRebalance, ());
+        calls[4] = abi.encodeCall(IVaultExtension.setTargets, (none, 0));
+        calls[5] = abi.encodeCall(IVaultExtension.pauseRebalance, ());
+        calls[6] = abi.encodeCall(IVaultCore.rebalance, (0, none, none, address(executor), ""));
+        calls[7] = abi.encodeCall(IVaultExtension.setBands, (new IBasketVault.Band[](0)));
+        calls[8] = abi.encodeCall(IVaultExtension.addAsset, (address(executor), 18, band));
+        calls[9] = abi.encodeCall(IVaultExtension.excludeAsset, (0));
+        calls[10] = abi.encodeCall(IVaultExtension.includeAsset, (0));
+        calls[11] = abi.encodeCall(IVaultExtension.removeAsset, (0));
+        calls[12] = abi.encodeCall(IVaultExtension.absorb, (0, 0));
+        calls[13] = abi.encodeCall(IVaultExtension.startAuction, (0, 1, terms));
+        calls[14] = abi.encodeCall(IVaultExtension.stopAuction, (0, 1));
+        calls[15] = abi.encodeCall(IVaultExtension.tightenPolicy, (_policy()));
+        calls[16] = abi.encodeCall(IVaultExtension.lowerFees, (_streaming(0)));
     }
 }
 

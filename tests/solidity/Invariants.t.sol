@@ -29,7 +29,7 @@ contract InvariantsTest is Base {
         (seed[0], seed[1], seed[2], seed[3]) = (20e18, 0.75e8, 20_000e6, 20_000e27);
         vault = _createVault(_config(), seed);
         vm.prank(owner);
-        vault.setFee(200, treasury);
+        vault.setFees(_streaming(200), treasury);
 
         holders.push(creator);
         holders.push(alice);
@@ -47,10 +47,10 @@ contract InvariantsTest is Base {
         c.policy.turnoverBudgetBps = 5_000;
         c.policy.minProgressBps = 1_000;
         c.assets = new IBasketVault.Asset[](4);
-        c.assets[0] = IBasketVault.Asset(address(tokens[0]), 0.4e18, 200, 18);
-        c.assets[1] = IBasketVault.Asset(address(tokens[1]), 0.3e18, 200, 8);
-        c.assets[2] = IBasketVault.Asset(address(tokens[2]), 0.2e18, 200, 6);
-        c.assets[3] = IBasketVault.Asset(address(tokens[3]), 0.1e18, 200, 27);
+        c.assets[0] = _asset(address(tokens[0]), 0.4e18, 200, 18);
+        c.assets[1] = _asset(address(tokens[1]), 0.3e18, 200, 8);
+        c.assets[2] = _asset(address(tokens[2]), 0.2e18, 200, 6);
+        c.assets[3] = _asset(address(tokens[3]), 0.1e18, 200, 27);
     }
 
     /// @dev What the world may do; the more important things more often.
@@ -220,7 +220,7 @@ contract InvariantsTest is Base {
         assertEq(vault.balanceOf(LOCKED), MINIMUM_SHARES);
         uint256 booked = minted + f.pendingShares;
         // Simple interest since it was last booked, rounded down.
-        uint256 earned = booked * f.feeBps * (block.timestamp - f.accruedAt) / (365 days * BPS);
+        uint256 earned = booked * f.streamingBps * (block.timestamp - f.accruedAt) / (365 days * BPS);
         assertEq(vault.totalSupply(), booked + earned);
     }
 }

@@ -10,8 +10,8 @@ import { ScriptedExecutor } from "./support/ScriptedExecutor.sol";
 
 /// @notice VaultLens: the words a keeper reads, each in its place, and the reason in the order that matters.
 contract LensTest is Base {
-    uint256 internal constant HEAD_WORDS = 25;
-    uint256 internal constant ASSET_WORDS = 12;
+    uint256 internal constant HEAD_WORDS = 34;
+    uint256 internal constant ASSET_WORDS = 18;
 
     VaultLens internal lens;
 
@@ -62,24 +62,39 @@ contract LensTest is Base {
         assertEq(w[4], 1);
         assertEq(w[5], brokenAt);
         assertEq(w[6], brokenAt);
-        assertEq(w[7], s.lossLevelE18);
-        assertGt(w[7], 0);
-        assertEq(w[8], s.turnoverLevelE18);
+        assertEq(w[7], 0, "not paused");
+        assertEq(w[8], s.lossLevelE18);
+        assertGt(w[8], 0);
+        assertEq(w[9], s.turnoverLevelE18);
         // Both budgets leak 500 of 86,400 seconds.
         uint256 lossLeak = uint256(50e14) * 500 / 86_400;
-        assertEq(w[9], 50e14 - (w[7] > lossLeak ? w[7] - lossLeak : 0));
-        assertEq(w[10], 1_000e14 - (w[8] - uint256(1_000e14) * 500 / 86_400));
-        assertEq(w[11], 55e14, "half way from 10 to 100 bps");
-        assertEq(w[15], p.startSlippageBps);
-        assertEq(w[16], p.maxSlippageBps);
-        assertEq(w[17], p.slippageRampSeconds);
-        assertEq(w[18], p.minProgressBps);
-        assertEq(w[19], p.dustBps);
-        assertEq(w[20], p.cooldownSeconds);
-        assertEq(w[21], p.lossBudgetBps);
-        assertEq(w[22], p.lossPeriodSeconds);
-        assertEq(w[23], p.turnoverBudgetBps);
-        assertEq(w[24], p.turnoverPeriodSeconds);
+        assertEq(w[10], 50e14 - (w[8] > lossLeak ? w[8] - lossLeak : 0));
+        assertEq(w[11], 1_000e14 - (w[9] - uint256(1_000e14) * 500 / 86_400));
+        assertEq(w[12], 55e14, "half way from 10 to 100 bps");
+        assertEq(w[13], brokenAt, "due since");
+        assertEq(w[14], 0, "never open");
+        assertEq(w[15], 0, "no glide");
+        assertEq(w[16], 0);
+        uint16[13] memory policy = [
+            p.startSlippageBps,
+            p.maxSlippageBps,
+            uint16(p.slippageRampSeconds),
+            p.minProgressBps,
+            p.dustBps,
+            uint16(p.cooldownSeconds),
+            p.lossBudgetBps,
+            0,
+            p.turnoverBudgetBps,
+            0,
+            p.destinationBps,
+            uint16(p.calendarSeconds),
+            uint16(p.openAfterSeconds)
+        ];
+        for (uint256 i; i < 13; ++i) {
+            if (i != 7 && i != 9) assertEq(w[21 + i], policy[i]);
+        }
+        assertEq(w[28], p.lossPeriodSeconds);
+        assertEq(w[30], p.turnoverPeriodSeconds);
     }
 
     function test_the_basket_is_weighed_as_the_policy_does() public {
@@ -88,14 +103,20 @@ contract LensTest is Base {
         uint256[] memory w = _read(vault);
 
         assertEq(w[2], uint256(VaultLens.Reason.BandBroken));
-        assertEq(w[12], 110_000e18);
-        assertEq(w[13], 10_000e18);
-        assertEq(w[14], 455, "5,000 of 110,000, rounded up");
-        uint256[12] memory weth = [
+        assertEq(w[17], 110_000e18);
+        assertEq(w[18], 10_000e18);
+        assertEq(w[19], 5_000e18, "the need");
+        assertEq(w[20], 455, "5,000 of 110,000, rounded up");
+        uint256[18] memory weth = [
             uint256(uint160(address(tokens[WETH]))),
             18,
             0.5e18,
+            0.5e18,
+            0.5e18,
             200,
+            0,
+            0,
+            0,
             25e18,
             2_400e18,
             2_400e18,
@@ -103,13 +124,19 @@ contract LensTest is Base {
             0,
             60_000e18,
             2_083333333333333333,
-            0
+            0,
+            2_083333333333333333
         ];
-        uint256[12] memory wbtc = [
+        uint256[18] memory wbtc = [
             uint256(uint160(address(tokens[WBTC]))),
             8,
             0.3e18,
+            0.3e18,
+            0.3e18,
             200,
+            0,
+            0,
+            0,
             0.75e8,
             40_000e18,
             40_000e18,
@@ -117,7 +144,8 @@ contract LensTest is Base {
             0,
             30_000e18,
             0,
-            0.075e8
+            0.075e8,
+            0
         ];
         for (uint256 i; i < ASSET_WORDS; ++i) {
             assertEq(w[HEAD_WORDS + i], weth[i]);
@@ -148,8 +176,8 @@ contract LensTest is Base {
         uint256[] memory w = _read(vault);
 
         assertEq(w[2], uint256(VaultLens.Reason.TotalOutOfRange));
-        assertEq(w[12] + w[13] + w[14], 0);
-        assertEq(w[HEAD_WORDS + 7], 2_000e18, "prices are there");
+        assertEq(w[17] + w[18] + w[19] + w[20], 0);
+        assertEq(w[HEAD_WORDS + 12], 2_000e18, "prices are there");
     }
 
     function test_an_oracle_fault_is_named_at_its_asset() public {
@@ -160,10 +188,10 @@ contract LensTest is Base {
         uint256[] memory w = _read(vault);
 
         assertEq(w[2], uint256(VaultLens.Reason.OracleFault));
-        assertEq(w[HEAD_WORDS + 8], uint256(IOracleHub.Fault.None));
-        assertEq(w[HEAD_WORDS + ASSET_WORDS + 8], uint256(IOracleHub.Fault.Stale));
-        assertEq(w[HEAD_WORDS + ASSET_WORDS + 4], 0.75e8, "holdings are there");
-        assertEq(w[HEAD_WORDS + ASSET_WORDS + 9], 0);
+        assertEq(w[HEAD_WORDS + 13], uint256(IOracleHub.Fault.None));
+        assertEq(w[HEAD_WORDS + ASSET_WORDS + 13], uint256(IOracleHub.Fault.Stale));
+        assertEq(w[HEAD_WORDS + ASSET_WORDS + 9], 0.75e8, "holdings are there");
+        assertEq(w[HEAD_WORDS + ASSET_WORDS + 14], 0);
     }
 
     function test_vaults_of_different_sizes_follow_each_other() public {
@@ -189,9 +217,9 @@ contract LensTest is Base {
 
         uint256[] memory w = _read(vault);
 
-        assertGt(w[7], 0);
-        assertEq(w[9], 0);
+        assertGt(w[8], 0);
         assertEq(w[10], 0);
+        assertEq(w[11], 0);
     }
 
     function testFuzz_the_lens_and_the_vault_agree_on_whether_a_band_is_broken(uint256 weth, uint256 wbtc) public {

@@ -4,7 +4,7 @@ pragma solidity 0.8.30;
 import { IERC20Errors } from "@openzeppelin/contracts/interfaces/draft-IERC6093.sol";
 import { IERC20 } from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 
-import { IBasketVault, IVaultBase } from "../../contracts/interfaces/IBasketVault.sol";
+import { IBasketVault, IVaultBase, IVaultCore } from "../../contracts/interfaces/IBasketVault.sol";
 import { CallbackToken, FeeToken, NoReturnToken } from "../../contracts/mocks/AwkwardTokens.sol";
 import { MockToken } from "../../contracts/mocks/MockToken.sol";
 import { Base } from "./Base.t.sol";
@@ -84,7 +84,7 @@ contract MintTest is Base {
         FeeToken skimming = new FeeToken("Skimming", "SKIM", 18, 100);
         _addAsset(skimming, 1e8);
         IBasketVault.Config memory c = _config();
-        c.assets[USDC] = IBasketVault.Asset(address(skimming), 0.2e18, 200, 18);
+        c.assets[USDC] = _asset(address(skimming), 0.2e18, 200, 18);
         address made = _deployByHand(c, _amounts(25e18, 0.75e8, 20_000e18));
         skimming.mint(alice, 200e18);
         vm.startPrank(alice);
@@ -94,9 +94,7 @@ contract MintTest is Base {
         tokens[WBTC].mint(alice, 750_000);
         tokens[WBTC].approve(made, 750_000);
 
-        vm.expectRevert(
-            abi.encodeWithSelector(IVaultBase.TransferNotExact.selector, address(skimming), 200e18, 198e18)
-        );
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.TransferNotExact.selector, address(skimming), 200e18, 198e18));
         IBasketVault(made).mintInKind(1e18, alice, _amounts(0.25e18, 750_000, 200e18));
         vm.stopPrank();
     }
@@ -108,14 +106,14 @@ contract MintTest is Base {
             MockToken(c.assets[i].token).mint(made, seed[i]);
         }
         IBasketVault(made)
-            .initialize("By hand", "HAND", address(manager), c, 0, treasury, seed, INITIAL_SHARES, creator);
+            .initialize("By hand", "HAND", address(manager), c, _streaming(0), treasury, seed, INITIAL_SHARES, creator);
     }
 
     function test_mint_when_a_token_calls_back_cannot_reenter() public {
         CallbackToken calling = new CallbackToken("Calling", "CALL", 18);
         _switchToPair(calling);
         uint256[] memory amounts = _prepareDeposit(alice, 1e18);
-        bytes memory again = abi.encodeCall(IBasketVault.mintInKind, (1, alice, amounts));
+        bytes memory again = abi.encodeCall(IVaultCore.mintInKind, (1, alice, amounts));
         calling.setCallback(address(vault), again);
 
         vm.prank(alice);

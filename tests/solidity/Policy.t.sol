@@ -52,9 +52,9 @@ contract PolicyTest is Test {
 
     function test_a_weight_on_its_band_is_inside_it() public view {
         uint256 totalE18 = 10_000e18;
-        assertEq(policy.firstBroken(_signed(200e18, -200e18), totalE18, _list(200, 200)), NONE);
-        assertEq(policy.firstBroken(_signed(200e18, -200e18 - 1), totalE18, _list(200, 200)), 1);
-        assertEq(policy.firstBroken(_signed(200e18 + 1, -200e18 - 1), totalE18, _list(200, 200)), 0);
+        assertEq(policy.firstBroken(_signed(200e18, -200e18), totalE18, _list(0.02e18, 0.02e18)), NONE);
+        assertEq(policy.firstBroken(_signed(200e18, -200e18 - 1), totalE18, _list(0.02e18, 0.02e18)), 1);
+        assertEq(policy.firstBroken(_signed(200e18 + 1, -200e18 - 1), totalE18, _list(0.02e18, 0.02e18)), 0);
         assertEq(policy.driftBps(_signed(200e18, -200e18), totalE18), 200);
         assertEq(policy.driftBps(_signed(200e18, -200e18 - 1), totalE18), 201);
         assertEq(policy.driftBps(_signed(0, 0), totalE18), 0);

@@ -4,7 +4,7 @@ pragma solidity 0.8.30;
 import { IAccessManaged } from "@openzeppelin/contracts/access/manager/IAccessManaged.sol";
 import { IERC20 } from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 
-import { IBasketVault, IVaultBase } from "../../contracts/interfaces/IBasketVault.sol";
+import { IBasketVault, IVaultBase, IVaultCore, IVaultExtension } from "../../contracts/interfaces/IBasketVault.sol";
 import { IOracleHub } from "../../contracts/interfaces/IOracleHub.sol";
 import { RebalancePolicy } from "../../contracts/libraries/RebalancePolicy.sol";
 import { CallbackToken, NoReturnToken } from "../../contracts/mocks/AwkwardTokens.sol";
@@ -220,18 +220,18 @@ contract RebalanceTest is Base {
         uint256[] memory three = _amounts();
         address self = address(executor);
         bytes[] memory calls = new bytes[](12);
-        calls[0] = abi.encodeCall(IBasketVault.mintInKind, (1, self, three));
-        calls[1] = abi.encodeCall(IBasketVault.redeemInKind, (1, self, self, three));
-        calls[2] = abi.encodeCall(IBasketVault.claim, (address(tokens[0]), self));
-        calls[3] = abi.encodeCall(IBasketVault.poke, ());
-        calls[4] = abi.encodeCall(IBasketVault.collectFee, ());
-        calls[5] = abi.encodeCall(IBasketVault.rebalance, (0, three, three, self, ""));
-        calls[6] = abi.encodeCall(IBasketVault.setTargets, (three, three));
-        calls[7] = abi.encodeCall(IBasketVault.setPolicy, (_policy()));
-        calls[8] = abi.encodeCall(IBasketVault.setOracle, (oracle));
-        calls[9] = abi.encodeCall(IBasketVault.setFee, (1, self));
-        calls[10] = abi.encodeCall(IBasketVault.pauseRebalance, ());
-        calls[11] = abi.encodeCall(IBasketVault.resumeRebalance, ());
+        calls[0] = abi.encodeCall(IVaultCore.mintInKind, (1, self, three));
+        calls[1] = abi.encodeCall(IVaultCore.redeemInKind, (1, self, self, three));
+        calls[2] = abi.encodeCall(IVaultCore.claim, (address(tokens[0]), self));
+        calls[3] = abi.encodeCall(IVaultCore.poke, ());
+        calls[4] = abi.encodeCall(IVaultCore.collectFee, ());
+        calls[5] = abi.encodeCall(IVaultCore.rebalance, (0, three, three, self, ""));
+        calls[6] = abi.encodeCall(IVaultExtension.setTargets, (three, 0));
+        calls[7] = abi.encodeCall(IVaultExtension.setPolicy, (_policy()));
+        calls[8] = abi.encodeCall(IVaultExtension.setOracle, (oracle));
+        calls[9] = abi.encodeCall(IVaultExtension.setFees, (IVaultBase.Fees(1, 0, 0, 0), self));
+        calls[10] = abi.encodeCall(IVaultExtension.pauseRebalance, ());
+        calls[11] = abi.encodeCall(IVaultExtension.resumeRebalance, ());
         ScriptedExecutor.Step[] memory fair = _bring(_fairBuys());
         ScriptedExecutor.Step[] memory steps = new ScriptedExecutor.Step[](calls.length + fair.length);
         for (uint256 i; i < calls.length; ++i) {
@@ -264,7 +264,7 @@ contract RebalanceTest is Base {
         _switchToPair(new CallbackToken("Calling", "CALL", 18));
         _setPrice(0, 2_400e8);
         // e = +2,000 WETH: sell 0.8 of it for 1,920 of the other.
-        CallbackToken(address(tokens[1])).setCallback(address(vault), abi.encodeCall(IBasketVault.poke, ()));
+        CallbackToken(address(tokens[1])).setCallback(address(vault), abi.encodeCall(IVaultCore.poke, ()));
         tokens[1].mint(address(executor), 1_920e18);
         ScriptedExecutor.Step[] memory steps = new ScriptedExecutor.Step[](1);
         steps[0] = _step(address(tokens[1]), abi.encodeCall(IERC20.transfer, (address(vault), 1_920e18)));
@@ -284,11 +284,11 @@ contract RebalanceTest is Base {
         _prepareDeposit(address(executor), 1e18);
         uint256[] memory unlimited = _amounts(type(uint256).max, type(uint256).max, type(uint256).max);
         bytes[2] memory flows = [
-            abi.encodeCall(IBasketVault.mintInKind, (1e18, address(executor), unlimited)),
-            abi.encodeCall(IBasketVault.redeemInKind, (1e18, address(executor), address(executor), _amounts()))
+            abi.encodeCall(IVaultCore.mintInKind, (1e18, address(executor), unlimited)),
+            abi.encodeCall(IVaultCore.redeemInKind, (1e18, address(executor), address(executor), _amounts()))
         ];
         bytes memory trade = abi.encodeCall(
-            IBasketVault.rebalance,
+            IVaultCore.rebalance,
             (0, _amounts(2e18, 0, 0), _fairBuys(), address(executor), abi.encode(_bring(_fairBuys())))
         );
         bytes memory refusal = abi.encodeWithSelector(IVaultBase.SameTransaction.selector);
@@ -315,12 +315,12 @@ contract RebalanceTest is Base {
         vm.prank(owner);
         manager.grantRole(KEEPER_ROLE, address(executor), 0);
         ScriptedExecutor.Step[] memory steps = new ScriptedExecutor.Step[](2);
-        steps[0] = _step(address(vault), abi.encodeCall(IBasketVault.mintInKind, (1e18, bob, amounts)));
+        steps[0] = _step(address(vault), abi.encodeCall(IVaultCore.mintInKind, (1e18, bob, amounts)));
         vault = first; // who gets what is bought
         bytes memory route = abi.encode(_bring(_fairBuys()));
         steps[1] = _step(
             address(first),
-            abi.encodeCall(IBasketVault.rebalance, (0, _amounts(2e18, 0, 0), _fairBuys(), address(executor), route))
+            abi.encodeCall(IVaultCore.rebalance, (0, _amounts(2e18, 0, 0), _fairBuys(), address(executor), route))
         );
 
         executor.run(steps);
@@ -577,7 +577,7 @@ contract RebalanceTest is Base {
         _breakBand();
         skip(77);
         uint256[] memory buys = _amounts(0, 0.0705e8, 1_979e6);
-        IBasketVault.State memory after_ = IBasketVault.State({
+        IBasketVault.State memory after_ = IVaultBase.State({
             lossLevelE18: uint64(_up(1e18 * E18, 110_000e18)),
             turnoverLevelE18: uint64(_up(4_800e18 * E18, 110_000e18)),
             rebalancedAt: uint40(block.timestamp),
@@ -589,8 +589,7 @@ contract RebalanceTest is Base {
         int256[] memory changes = new int256[](3);
         (changes[WETH], changes[1], changes[2]) = (-2e18, 0.0705e8, 1_979e6);
 
-        vm.expectEmit(address(vault));
-        emit IVaultBase.Rebalanced(0, keeper, address(executor), changes, 4_800e18, 4_799e18, after_);
+        _expectRebalanced(changes, 4_800e18, 4_799e18, after_);
         _rebalance(_amounts(2e18, 0, 0), buys, 0);
 
         assertEq(vault.held(), _amounts(23e18, 0.8205e8, 21_979e6));
@@ -600,13 +599,22 @@ contract RebalanceTest is Base {
         assertEq(vault.totalSupply(), INITIAL_SHARES);
     }
 
+    /// @dev Of epoch 0, by the keeper.
+    function _expectRebalanced(int256[] memory changes, uint256 soldE18, uint256 boughtE18, IBasketVault.State memory s)
+        internal
+    {
+        (uint256 loss, uint256 turnover, uint256 since) = (s.lossLevelE18, s.turnoverLevelE18, s.brokenSince);
+        address by = address(executor);
+        vm.expectEmit(address(vault));
+        emit IVaultBase.Rebalanced(0, keeper, by, changes, soldE18, boughtE18, loss, turnover, since);
+    }
+
     function test_rebalance_with_several_surpluses_and_one_purchase_works() public {
         // WBTC and WETH up by 10 %: V = 55,000 + 33,000 + 20,000 = 108,000; e = +1,000, +600, -1,600.
         _setPrice(WETH, 2_200e8);
         _setPrice(WBTC, 44_000e8);
-        IBasketVault.Asset[] memory a = vault.assets();
         vm.prank(curator);
-        vault.setTargets(_amounts(a[0].targetE18, a[1].targetE18, a[2].targetE18), _amounts(21, 21, 100));
+        vault.setBands(_bands(100, 100, 100));
 
         _rebalance(_amounts(0.45e18, 0.0135e8, 0), _amounts(0, 0, 1_584e6), 0);
 

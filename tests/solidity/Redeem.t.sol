@@ -4,7 +4,7 @@ pragma solidity 0.8.30;
 import { IERC20Errors } from "@openzeppelin/contracts/interfaces/draft-IERC6093.sol";
 import { IERC20 } from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 
-import { IBasketVault, IVaultBase } from "../../contracts/interfaces/IBasketVault.sol";
+import { IBasketVault, IVaultBase, IVaultCore } from "../../contracts/interfaces/IBasketVault.sol";
 import {
     CallbackToken,
     FalseReturnToken,
@@ -72,7 +72,7 @@ contract RedeemTest is Base {
 
     function test_redeem_with_little_gas_is_refused_instead_of_making_claims() public {
         _deposit(alice, 1e18);
-        bytes memory message = abi.encodeCall(IBasketVault.redeemInKind, (1e18, alice, alice, _amounts()));
+        bytes memory message = abi.encodeCall(IVaultCore.redeemInKind, (1e18, alice, alice, _amounts()));
 
         // From far too little to more than enough: the shares are gone if and only if everything arrived.
         for (uint256 gasLimit = 100_000; gasLimit < 900_000; gasLimit += 10_000) {
@@ -101,9 +101,7 @@ contract RedeemTest is Base {
         _switchToPair(new CallbackToken("Calling", "CALL", 18));
         _deposit(alice, 2e18);
         CallbackToken(address(tokens[1]))
-            .setCallback(
-                address(vault), abi.encodeCall(IBasketVault.redeemInKind, (1e18, alice, alice, _amounts(0, 0)))
-            );
+            .setCallback(address(vault), abi.encodeCall(IVaultCore.redeemInKind, (1e18, alice, alice, _amounts(0, 0))));
 
         // The token insists on its callback, which is refused, so the token refuses the transfer: a claim, and no harm.
         _redeem(alice, 1e18);
@@ -261,7 +259,7 @@ contract RedeemTest is Base {
         uint256[] memory seed = new uint256[](16);
         for (uint256 i; i < 16; ++i) {
             _addAsset(new GasBurnerToken("Burning", "BAD", 18), 1e8);
-            c.assets[i] = IBasketVault.Asset(address(tokens[i]), 0.0625e18, 200, 18);
+            c.assets[i] = _asset(address(tokens[i]), 0.0625e18, 200, 18);
             seed[i] = 1_000e18;
         }
         vault = _createVault(c, seed);
