@@ -34,7 +34,7 @@ from rebalancer.errors import (
 from rebalancer.pools import Pool
 from rebalancer.send.wallet import Wallet, check_ether
 from rebalancer.spec import MAX_ASSETS, MIN_ASSETS, check_bands, check_weights
-from rebalancer.units import E18, BPS, YEAR_SECONDS, div_up, mul_div_down, mul_div_up
+from rebalancer.units import BPS, E18, YEAR_SECONDS, div_up, mul_div_down, mul_div_up
 
 __all__ = [
     "ETH",

@@ -24,8 +24,8 @@ from rebalancer.chain.receipt import Receipt
 from rebalancer.chain.snapshot import read_block, read_pools, read_vaults
 from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
 from rebalancer.deploy import (
-    Fees,
     FeedSpec,
+    Fees,
     Role,
     System,
     VaultSpec,

@@ -15,9 +15,9 @@ from rebalancer.chain.abi import interface
 from rebalancer.chain.snapshot import Block, VaultSnapshot, read_block, read_vaults
 from rebalancer.cli.session import Session, account_option, json_option, vault_option
 from rebalancer.cli.show import NOTHING, amount, bps_text, console, percent, print_json, usd
+from rebalancer.deploy import Fees
 from rebalancer.errors import AssetCountOutOfRange, TokenNotListed
 from rebalancer.keeper import explain
-from rebalancer.deploy import Fees
 from rebalancer.policy import weigh_basket, weights_e18
 from rebalancer.reasons import Reason
 from rebalancer.spec import load_vault_spec, parse_amount, parse_fraction_e18

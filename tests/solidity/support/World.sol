@@ -266,7 +266,8 @@ contract World is Test {
         IBasketVault.Policy memory p = VAULT.policy();
         Sight memory s = _look();
         (uint256[] memory sales, uint256 soldE18, uint256 partBps) = _affordableSales(s, p);
-        if (!_isBroken(s) || partBps < p.minProgressBps + 100) {
+        // Of less than a dollar, rounding to whole units decides what can be traded.
+        if (!_isBroken(s) || partBps < p.minProgressBps + 100 || soldE18 < 1e18) {
             ++_counts.honestWaits;
             vm.warp(block.timestamp + p.turnoverPeriodSeconds);
             return;
