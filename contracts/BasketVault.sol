@@ -60,13 +60,11 @@ contract BasketVault is IVaultCore, VaultBase {
 
     /// @dev Runs the extension as this contract's own code, on this contract's storage, and answers what it answers.
     fallback() external {
-        address extension = EXTENSION;
-        assembly {
-            calldatacopy(0, 0, calldatasize())
-            let done := delegatecall(gas(), extension, 0, calldatasize(), 0, 0)
-            returndatacopy(0, 0, returndatasize())
-            if iszero(done) { revert(0, returndatasize()) }
-            return(0, returndatasize())
+        (bool done, bytes memory answer) = EXTENSION.delegatecall(msg.data);
+        // Memory-safe, as all assembly of this contract must be: otherwise the compiler gives up its best optimizations for all of it.
+        assembly ("memory-safe") {
+            if iszero(done) { revert(add(answer, 32), mload(answer)) }
+            return(add(answer, 32), mload(answer))
         }
     }
 

@@ -115,12 +115,14 @@ abstract contract VaultBase is IVaultBase, ERC20Permit, AccessManaged, Reentranc
         b.pricesE18 = Lists.uints(n);
         b.losE18 = Lists.uints(n);
         b.hisE18 = Lists.uints(n);
+        bool glides = block.timestamp < words.glideEnd();
         for (uint256 i; i < n; ++i) {
-            b.tokens.set(i, words.token(i));
-            b.units.set(i, words.unit(i));
-            uint256 targetE18 = words.targetE18(i, block.timestamp);
+            uint256 word = words.assetWord(i);
+            b.tokens.set(i, address(uint160(word)));
+            b.units.set(i, ConfigCode.unitOf(word));
+            uint256 targetE18 = glides ? words.targetE18(i, block.timestamp) : ConfigCode.endTargetE18Of(word);
             b.targetsE18.set(i, targetE18);
-            b.bandsE18.set(i, RebalancePolicy.bandE18(words.bandBps(i), words.relativeBandBps(i), targetE18, dustBps));
+            b.bandsE18.set(i, words.bandE18(i, word, targetE18, dustBps));
             b.held.set(i, _held[i]);
         }
         IOracleHub.Price[] memory prices = words.oracle().prices(b.tokens);

@@ -151,11 +151,10 @@ contract VaultLens {
         (b.units, b.targetsE18, b.bandsE18) = (new uint256[](n), new uint256[](n), new uint256[](n));
         for (uint256 i; i < n; ++i) {
             tokens[i] = b.words.token(i);
-            b.units[i] = b.words.unit(i);
+            uint256 word = b.words.assetWord(i);
+            b.units[i] = ConfigCode.unitOf(word);
             b.targetsE18[i] = b.words.targetE18(i, block.timestamp);
-            b.bandsE18[i] = RebalancePolicy.bandE18(
-                b.words.bandBps(i), b.words.relativeBandBps(i), b.targetsE18[i], b.policy.dustBps
-            );
+            b.bandsE18[i] = b.words.bandE18(i, word, b.targetsE18[i], b.policy.dustBps);
         }
         b.prices = b.words.oracle().prices(tokens);
         b.pricesE18 = new uint256[](n);

@@ -32,7 +32,7 @@ library ConfigCode {
         for (uint256 i; i < n; ++i) {
             IBasketVault.Asset memory a = config.assets[i];
             words[HEAD_WORDS + i] = uint256(uint160(a.token)) | uint256(a.targetE18) << 160 | uint256(a.bandBps) << 224
-                | uint256(a.decimals) << 240 | (a.excluded ? 1 << 248 : 0);
+                | uint256(a.decimals) << 240 | (a.excluded ? 1 << 248 : 0) | (a.relativeBandBps != 0 ? 1 << 249 : 0);
             words[HEAD_WORDS + n + i] =
                 uint256(a.startTargetE18) | uint256(a.relativeBandBps) << 64 | uint256(a.minTradeRaw) << 80;
         }
@@ -84,35 +84,45 @@ library ConfigCode {
         return uint40(words.at(2) >> 40);
     }
 
-    function token(uint256[] memory words, uint256 i) internal pure returns (address) {
-        return address(uint160(_first(words, i)));
+    /// @notice What every rebalance reads of an asset: token, target at the glide's end, band, decimals, excluded, narrow (whether it has a
+    /// relative band).
+    function assetWord(uint256[] memory words, uint256 i) internal pure returns (uint256) {
+        unchecked {
+            return words.at(HEAD_WORDS + i);
+        }
     }
 
-    /// @notice Where the target ends once the glide is over.
-    function endTargetE18(uint256[] memory words, uint256 i) internal pure returns (uint256) {
-        return uint64(_first(words, i) >> 160);
+    function token(uint256[] memory words, uint256 i) internal pure returns (address) {
+        return address(uint160(assetWord(words, i)));
     }
 
     /// @notice The target at `timestamp`; see RebalancePolicy.
     function targetE18(uint256[] memory words, uint256 i, uint256 timestamp) internal pure returns (uint256) {
-        uint256 end = glideEnd(words);
-        if (timestamp >= end) return endTargetE18(words, i);
-        return RebalancePolicy.targetE18(
-            startTargetE18(words, i), endTargetE18(words, i), glideStart(words), end, timestamp
-        );
+        uint256 endE18 = endTargetE18Of(assetWord(words, i));
+        return
+            RebalancePolicy.targetE18(startTargetE18(words, i), endE18, glideStart(words), glideEnd(words), timestamp);
     }
 
-    function bandBps(uint256[] memory words, uint256 i) internal pure returns (uint256) {
-        return uint16(_first(words, i) >> 224);
+    function endTargetE18Of(uint256 word) internal pure returns (uint256) {
+        return uint64(word >> 160);
     }
 
-    /// @notice 10**decimals {tok/whole}.
-    function unit(uint256[] memory words, uint256 i) internal pure returns (uint256) {
-        return 10 ** uint8(_first(words, i) >> 240);
+    /// @notice The band around a target; see RebalancePolicy.
+    function bandE18(uint256[] memory words, uint256 i, uint256 word, uint256 targetE18_, uint256 dustBps)
+        internal
+        pure
+        returns (uint256)
+    {
+        uint256 relativeBandBps_ = word >> 249 == 0 ? 0 : relativeBandBps(words, i);
+        return RebalancePolicy.bandE18(uint16(word >> 224), relativeBandBps_, targetE18_, dustBps);
+    }
+
+    function unitOf(uint256 word) internal pure returns (uint256) {
+        return 10 ** uint8(word >> 240);
     }
 
     function excluded(uint256[] memory words, uint256 i) internal pure returns (bool) {
-        return _first(words, i) >> 248 != 0;
+        return assetWord(words, i) >> 248 & 1 != 0;
     }
 
     function startTargetE18(uint256[] memory words, uint256 i) internal pure returns (uint256) {
@@ -141,20 +151,15 @@ library ConfigCode {
 
     // The casts undo what `pack` did.
     function asset(uint256[] memory words, uint256 i) internal pure returns (IBasketVault.Asset memory a) {
-        a.token = token(words, i);
-        a.targetE18 = uint64(endTargetE18(words, i));
-        a.bandBps = uint16(bandBps(words, i));
-        a.decimals = uint8(_first(words, i) >> 240);
+        uint256 word = assetWord(words, i);
+        a.token = address(uint160(word));
+        a.targetE18 = uint64(endTargetE18Of(word));
+        a.bandBps = uint16(word >> 224);
+        a.decimals = uint8(word >> 240);
         a.relativeBandBps = uint16(relativeBandBps(words, i));
         a.minTradeRaw = uint128(minTradeRaw(words, i));
         a.startTargetE18 = uint64(startTargetE18(words, i));
         a.excluded = excluded(words, i);
-    }
-
-    function _first(uint256[] memory words, uint256 i) private pure returns (uint256) {
-        unchecked {
-            return words.at(HEAD_WORDS + i);
-        }
     }
 
     function _second(uint256[] memory words, uint256 i) private pure returns (uint256) {
