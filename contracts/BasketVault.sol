@@ -70,6 +70,13 @@ contract BasketVault is IVaultCore, VaultBase {
 
     /* KEEPER */
 
+    /// @dev What the caller asks for.
+    struct Trade {
+        uint256[] sales;
+        uint256[] minBuys;
+        address executor;
+    }
+
     /// @dev What a trade did, measured: what each asset gained (positive) or lost {tok}, and the values sold and bought {usd18}.
     struct Fill {
         int256[] changes;
@@ -100,12 +107,11 @@ contract BasketVault is IVaultCore, VaultBase {
             revert CooldownActive(uint256(s.rebalancedAt) + p.cooldownSeconds);
         }
         Basket memory b = _readBasket(words, p.dustBps);
-        _checkLength(sales.length, b.tokens.length);
-        _checkLength(minBuys.length, b.tokens.length);
         _checkDue(s, p, b);
-        _checkSales(p, b, sales, minBuys);
+        Trade memory t = Trade(sales, minBuys, executor);
+        _checkSales(p, b, t);
 
-        Fill memory f = _trade(b, sales, minBuys, executor, route);
+        Fill memory f = _trade(b, t, route);
         _settle(s, p, b, f);
         emit Rebalanced(
             epoch,
@@ -135,27 +141,21 @@ contract BasketVault is IVaultCore, VaultBase {
     }
 
     /// @dev Holds the sales against P1, and finds the distance to the destination where that is not the target itself.
-    function _checkSales(Policy memory p, Basket memory b, uint256[] memory sales, uint256[] memory minBuys)
-        private
-        pure
-    {
-        RebalancePolicy.checkSales(sales, minBuys, b.distancesE18, b.pricesE18, b.units);
+    function _checkSales(Policy memory p, Basket memory b, Trade memory t) private pure {
+        _checkLength(t.sales.length, b.tokens.length);
+        _checkLength(t.minBuys.length, b.tokens.length);
+        RebalancePolicy.checkSales(t.sales, t.minBuys, b.distancesE18, b.pricesE18, b.units);
         if (p.destinationBps == 0) return; // surpluses over targets never add up to more than the need
         uint256 needE18;
         (b.distanceE18, needE18) =
             RebalancePolicy.toDestination(b.distancesE18, b.totalE18, b.bandsE18, p.destinationBps);
-        RebalancePolicy.checkNeed(sales, b.pricesE18, b.units, needE18);
+        RebalancePolicy.checkNeed(t.sales, b.pricesE18, b.units, needE18);
     }
 
     /// @dev Sends the sales, calls the executor, and books what the balances say. The executor may do anything: every function here
     /// that changes state is locked, and what it takes or fails to bring is found by `_settle`.
-    function _trade(
-        Basket memory b,
-        uint256[] memory sales,
-        uint256[] memory minBuys,
-        address executor,
-        bytes calldata route
-    ) private returns (Fill memory f) {
+    function _trade(Basket memory b, Trade memory t, bytes calldata route) private returns (Fill memory f) {
+        (uint256[] memory sales, uint256[] memory minBuys, address executor) = (t.sales, t.minBuys, t.executor);
         uint256 n = b.tokens.length;
         uint256[] memory balances = new uint256[](n);
         for (uint256 i; i < n; ++i) {
@@ -179,14 +179,14 @@ contract BasketVault is IVaultCore, VaultBase {
                 uint256 sold = Math.saturatingSub(balances.at(i), balance);
                 RebalancePolicy.checkTradeSize(i, sold, b.words.minTradeRaw(i));
                 held_ -= sold;
-                f.soldE18 += RebalancePolicy.valueUp(sold, b.hisE18.at(i), b.units.at(i));
+                f.soldE18 += RebalancePolicy.valueUp(sold, b.prices.at(4 * i + HI), b.units.at(i));
                 f.changes.set(i, -int256(sold));
             } else {
                 uint256 bought = Math.saturatingSub(balance, balances.at(i));
                 if (bought < minBuys.at(i)) revert BoughtTooLittle(i, bought, minBuys.at(i));
                 RebalancePolicy.checkTradeSize(i, bought, b.words.minTradeRaw(i));
                 held_ = _toHeld(i, Math.saturatingAdd(held_, bought));
-                f.boughtE18 += RebalancePolicy.valueDown(bought, b.losE18.at(i), b.units.at(i));
+                f.boughtE18 += RebalancePolicy.valueDown(bought, b.prices.at(4 * i + LO), b.units.at(i));
                 f.changes.set(i, int256(bought));
             }
             b.held.set(i, held_);

@@ -95,9 +95,8 @@ abstract contract VaultBase is IVaultBase, ERC20Permit, AccessManaged, Reentranc
         uint256[] targetsE18;
         uint256[] bandsE18;
         uint256[] held;
+        uint256[] prices;
         uint256[] pricesE18;
-        uint256[] losE18;
-        uint256[] hisE18;
         int256[] distancesE18;
         uint256 distanceE18;
         uint256 totalE18;
@@ -113,8 +112,6 @@ abstract contract VaultBase is IVaultBase, ERC20Permit, AccessManaged, Reentranc
         b.bandsE18 = Lists.uints(n);
         b.held = Lists.uints(n);
         b.pricesE18 = Lists.uints(n);
-        b.losE18 = Lists.uints(n);
-        b.hisE18 = Lists.uints(n);
         bool glides = block.timestamp < words.glideEnd();
         for (uint256 i; i < n; ++i) {
             uint256 word = words.assetWord(i);
@@ -125,26 +122,57 @@ abstract contract VaultBase is IVaultBase, ERC20Permit, AccessManaged, Reentranc
             b.bandsE18.set(i, words.bandE18(i, word, targetE18, dustBps));
             b.held.set(i, _held[i]);
         }
-        IOracleHub.Price[] memory prices = words.oracle().prices(b.tokens);
+        b.prices = _askPrices(words.oracle(), b.tokens);
         for (uint256 i; i < n; ++i) {
-            IOracleHub.Price memory price = prices[i];
             if (words.excluded(i)) {
                 // Worth nothing here, with a target of nothing: neither in surplus nor in deficit, so it can be neither sold nor bought.
                 b.pricesE18.set(i, 0);
                 continue;
             }
-            if (price.fault != IOracleHub.Fault.None) revert OracleFault(i, price.fault);
+            uint256 fault = b.prices.at(4 * i + FAULT);
+            if (fault != 0) revert OracleFault(i, IOracleHub.Fault(fault));
             // The policy's arithmetic is proved for prices below 2^128; an oracle that says more is out of its mind.
-            if ((price.primaryE18 | price.loE18 | price.hiE18) >> 128 != 0) {
+            uint256 primaryE18 = b.prices.at(4 * i + PRIMARY);
+            if ((primaryE18 | b.prices.at(4 * i + LO) | b.prices.at(4 * i + HI)) >> 128 != 0) {
                 revert OracleFault(i, IOracleHub.Fault.OutOfRange);
             }
-            b.pricesE18.set(i, price.primaryE18);
-            b.losE18.set(i, price.loE18);
-            b.hisE18.set(i, price.hiE18);
+            b.pricesE18.set(i, primaryE18);
         }
         uint256[] memory valuesE18;
         (valuesE18, b.totalE18) = RebalancePolicy.weigh(b.held, b.pricesE18, b.units);
         (b.distancesE18, b.distanceE18) = RebalancePolicy.distances(valuesE18, b.totalE18, b.targetsE18);
+    }
+
+    /// Where the parts of a price are among its four words; as IOracleHub.Price has them.
+    uint256 internal constant LO = 0;
+    uint256 internal constant HI = 1;
+    uint256 internal constant PRIMARY = 2;
+    uint256 internal constant FAULT = 3;
+
+    /// @dev `hub.prices(tokens)`, as four words a token. Decoding structs would cost more than a third of what weighing the basket does.
+    function _askPrices(IOracleHub hub, address[] memory tokens) internal view returns (uint256[] memory prices) {
+        uint256 n = tokens.length;
+        uint256 selector = uint32(IOracleHub.prices.selector);
+        prices = Lists.uints(4 * n);
+        bool sound;
+        assembly ("memory-safe") {
+            let data := mload(0x40)
+            mstore(data, shl(224, selector))
+            mstore(add(data, 4), 32)
+            mcopy(add(data, 36), tokens, add(32, shl(5, n)))
+            let answered := staticcall(gas(), hub, data, add(68, shl(5, n)), data, 64)
+            if iszero(answered) {
+                returndatacopy(data, 0, returndatasize())
+                revert(data, returndatasize())
+            }
+            // Offset and length, then the prices.
+            sound := and(
+                eq(returndatasize(), add(64, shl(7, n))),
+                and(eq(mload(data), 32), eq(mload(add(data, 32)), n))
+            )
+            if sound { returndatacopy(add(prices, 32), 64, shl(7, n)) }
+        }
+        if (!sound) revert OracleFault(0, IOracleHub.Fault.CallFailed);
     }
 
     /* TOKENS */

@@ -14,6 +14,7 @@ import { IVaultExtension } from "./interfaces/IBasketVault.sol";
 import { IConfigStore } from "./interfaces/IConfigStore.sol";
 import { IOracleHub } from "./interfaces/IOracleHub.sol";
 import { ConfigCode } from "./libraries/ConfigCode.sol";
+import { Lists } from "./libraries/Lists.sol";
 import { RebalancePolicy } from "./libraries/RebalancePolicy.sol";
 
 /// @title VaultExtension
@@ -23,6 +24,7 @@ import { RebalancePolicy } from "./libraries/RebalancePolicy.sol";
 /// Roles and what each can do: see BasketVault.
 contract VaultExtension is IVaultExtension, VaultBase {
     using ConfigCode for uint256[];
+    using Lists for uint256[];
     using SafeCast for uint256;
     using SafeERC20 for IERC20;
     using TransientSlot for bytes32;
@@ -220,7 +222,11 @@ contract VaultExtension is IVaultExtension, VaultBase {
         uint256 until = f.settledAt + PERFORMANCE_PERIOD_SECONDS;
         if (block.timestamp < until) revert SettledTooRecently(until);
         Basket memory b = _readBasket(ConfigCode.load(config), 0);
-        (, uint256 totalE18) = RebalancePolicy.weigh(b.held, b.losE18, b.units);
+        uint256[] memory losE18 = Lists.uints(b.held.length);
+        for (uint256 i; i < losE18.length; ++i) {
+            losE18.set(i, b.words.excluded(i) ? 0 : b.prices.at(4 * i + LO));
+        }
+        (, uint256 totalE18) = RebalancePolicy.weigh(b.held, losE18, b.units);
 
         (uint256 supply,) = _accrueFee();
         // {usd18/whole share} = {usd18} * {share/whole share} / {share}
