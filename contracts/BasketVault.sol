@@ -148,7 +148,7 @@ contract BasketVault is IVaultCore, VaultBase {
         if (p.destinationBps == 0) return; // surpluses over targets never add up to more than the need
         uint256 needE18;
         (b.distanceE18, needE18) =
-            RebalancePolicy.toDestination(b.distancesE18, b.totalE18, b.bandsE18, p.destinationBps);
+            RebalancePolicy.toDestination(b.distancesE18, b.totalE18, b.bandsE18, p.destinationBps, p.dustBps);
         RebalancePolicy.checkNeed(t.sales, b.pricesE18, b.units, needE18);
     }
 
@@ -207,7 +207,8 @@ contract BasketVault is IVaultCore, VaultBase {
             RebalancePolicy.distances(valuesE18, totalE18, b.targetsE18);
         RebalancePolicy.checkTowardTarget(b.distancesE18, distancesE18, totalE18, p.dustBps);
         if (p.destinationBps != 0) {
-            (distanceE18,) = RebalancePolicy.toDestination(distancesE18, totalE18, b.bandsE18, p.destinationBps);
+            (distanceE18,) =
+                RebalancePolicy.toDestination(distancesE18, totalE18, b.bandsE18, p.destinationBps, p.dustBps);
         }
         RebalancePolicy.checkProgress(b.distanceE18, b.totalE18, distanceE18, totalE18, p.minProgressBps, p.dustBps);
 

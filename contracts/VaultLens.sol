@@ -189,8 +189,9 @@ contract VaultLens {
         bool dust = b.distanceE18 * RebalancePolicy.BPS <= b.policy.dustBps * b.totalE18;
         if (!whole) b.reason = Reason.BandBroken;
         else b.reason = b.calledSince != 0 && !dust ? Reason.CalendarDue : Reason.InBand;
-        (b.distanceE18, b.needE18) =
-            RebalancePolicy.toDestination(b.distancesE18, b.totalE18, b.bandsE18, b.policy.destinationBps);
+        (b.distanceE18, b.needE18) = RebalancePolicy.toDestination(
+            b.distancesE18, b.totalE18, b.bandsE18, b.policy.destinationBps, b.policy.dustBps
+        );
         b.surplusesRaw = new uint256[](b.held.length);
         for (uint256 i; i < b.held.length; ++i) {
             b.surplusesRaw[i] = RebalancePolicy.surplusRaw(b.distancesE18[i], b.pricesE18[i], b.units[i]);

@@ -198,11 +198,16 @@ def deficit_raw(distance_e18: int, price_e18: int, unit: int) -> int:
 
 
 def to_destination(
-    distances_e18: Sequence[int], total_e18: int, bands_e18: Sequence[int], destination_bps: int
+    distances_e18: Sequence[int],
+    total_e18: int,
+    bands_e18: Sequence[int],
+    destination_bps: int,
+    dust_bps: int,
 ) -> tuple[int, int]:
     """How far all assets together lie outside their destinations, and the value that must be sold to bring all of them there.
 
-    The need is the larger of what those above and what those below lie outside. A destination's width rounds down.
+    The need is the larger of what those above and what those below lie outside, and dust for what the trades themselves lose. A
+    destination's width rounds down.
     """
     above = below = 0
     for distance, band in zip(distances_e18, bands_e18, strict=True):
@@ -211,7 +216,7 @@ def to_destination(
             above += outside
         else:
             below += outside
-    return above + below, max(above, below)
+    return above + below, max(above, below) + dust_bps * total_e18 // BPS
 
 
 def check_sales(
@@ -661,7 +666,11 @@ def settle(
     distance_before = before.distance_e18
     if policy.destination_bps:
         distance_before, need = to_destination(
-            before.distances_e18, before.total_e18, basket.bands_e18, policy.destination_bps
+            before.distances_e18,
+            before.total_e18,
+            basket.bands_e18,
+            policy.destination_bps,
+            policy.dust_bps,
         )
         check_need(lent, basket.prices_e18, basket.units, need)
 
@@ -682,7 +691,11 @@ def settle(
     distance_after = after.distance_e18
     if policy.destination_bps:
         distance_after, _ = to_destination(
-            after.distances_e18, after.total_e18, basket.bands_e18, policy.destination_bps
+            after.distances_e18,
+            after.total_e18,
+            basket.bands_e18,
+            policy.destination_bps,
+            policy.dust_bps,
         )
     check_progress(
         distance_before,

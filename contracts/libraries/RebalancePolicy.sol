@@ -199,12 +199,14 @@ library RebalancePolicy {
     }
 
     /// @notice How far all assets together lie outside their destinations, and the value that must be sold to bring all of them there:
-    /// the larger of what those above and what those below lie outside. A destination's width rounds down.
+    /// the larger of what those above and what those below lie outside, and dust for what the trades themselves lose. A destination's
+    /// width rounds down.
     function toDestination(
         int256[] memory distancesE18,
         uint256 totalE18,
         uint256[] memory bandsE18,
-        uint256 destinationBps
+        uint256 destinationBps,
+        uint256 dustBps
     ) internal pure returns (uint256 distanceE18, uint256 needE18) {
         unchecked {
             uint256 above;
@@ -218,7 +220,7 @@ library RebalancePolicy {
                 if (d > 0) above += size - width;
                 else below += size - width;
             }
-            return (above + below, above > below ? above : below);
+            return (above + below, (above > below ? above : below) + dustBps * totalE18 / BPS);
         }
     }
 

@@ -91,9 +91,10 @@ contract PolicyHarness {
         int256[] calldata distancesE18,
         uint256 totalE18,
         uint256[] calldata bandsE18,
-        uint256 destinationBps
+        uint256 destinationBps,
+        uint256 dustBps
     ) external pure returns (uint256 distanceE18, uint256 needE18) {
-        return RebalancePolicy.toDestination(distancesE18, totalE18, bandsE18, destinationBps);
+        return RebalancePolicy.toDestination(distancesE18, totalE18, bandsE18, destinationBps, dustBps);
     }
 
     function checkSales(

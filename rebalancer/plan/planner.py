@@ -136,7 +136,11 @@ class PlanInput:
         sold_max = part_of_basket(turnover_left_e18)
         if destination_bps:
             _, need = to_destination(
-                weighed.distances_e18, weighed.total_e18, basket.bands_e18, destination_bps
+                weighed.distances_e18,
+                weighed.total_e18,
+                basket.bands_e18,
+                destination_bps,
+                basket.dust_bps,
             )
             sold_max = need if sold_max is None else min(need, sold_max)
 

@@ -105,7 +105,7 @@ contract LensTest is Base {
         assertEq(w[2], uint256(VaultLens.Reason.BandBroken));
         assertEq(w[17], 110_000e18);
         assertEq(w[18], 10_000e18);
-        assertEq(w[19], 5_000e18, "the need");
+        assertEq(w[19], 5_220e18, "the need, and dust");
         assertEq(w[20], 455, "5,000 of 110,000, rounded up");
         uint256[18] memory weth = [
             uint256(uint160(address(tokens[WETH]))),

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: MIT
+pragma solidity 0.8.30;
+
+import { IBasketVault, IVaultBase } from "../../contracts/interfaces/IBasketVault.sol";
+import { IOracleHub } from "../../contracts/interfaces/IOracleHub.sol";
+import { Base } from "./Base.t.sol";
+
+/// @notice The performance fee: over a high-water mark, by itself, seldom, and only at sound prices. Fees on entry and exit.
+contract PerformanceFeeTest is Base {
+    uint256 internal constant PERIOD = 30 days;
+
+    /* REFUSALS */
+
+    function test_fees_above_their_constants_are_refused() public {
+        vm.startPrank(owner);
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.FeeOutOfRange.selector, 2_001, 2_000));
+        vault.setFees(IVaultBase.Fees(0, 2_001, 0, 0), treasury);
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.FeeOutOfRange.selector, 201, 200));
+        vault.setFees(IVaultBase.Fees(0, 0, 201, 0), treasury);
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.FeeOutOfRange.selector, 201, 200));
+        vault.setFees(IVaultBase.Fees(0, 0, 0, 201), treasury);
+        vault.setFees(IVaultBase.Fees(500, 2_000, 200, 200), treasury);
+        vm.stopPrank();
+    }
+
+    function test_performance_is_not_settled_at_an_unsound_price() public {
+        _charge(1_000);
+        feeds[WBTC].setFailing(true);
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.OracleFault.selector, WBTC, IOracleHub.Fault.CallFailed));
+        vault.collectPerformanceFee();
+    }
+
+    function test_performance_is_settled_once_in_thirty_days() public {
+        _charge(1_000);
+        vault.collectPerformanceFee();
+        uint256 until = block.timestamp + PERIOD;
+        _pass(PERIOD - 1);
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.SettledTooRecently.selector, until));
+        vault.collectPerformanceFee();
+        _pass(1);
+        vault.collectPerformanceFee();
+    }
+
+    /* SUCCESS */
+
+    function test_the_first_settlement_only_notes_the_value() public {
+        _charge(1_000);
+        vm.expectEmit(address(vault));
+        emit IVaultBase.PerformanceFeeCollected(treasury, 0, 1_000e18);
+        assertEq(vault.collectPerformanceFee(), 0);
+        IBasketVault.Performance memory f = vault.performance();
+        assertEq(f.highWaterE18, 1_000e18);
+        assertEq(f.settledAt, block.timestamp);
+        assertEq(f.chargedBps, 1_000);
+    }
+
+    /// @dev A share gains 100 of 1,100: the fee of 10 % is 10, so its shares are worth 1,000 of 110,000.
+    function test_a_gain_is_charged_at_its_rate() public {
+        _charge(1_000);
+        vault.collectPerformanceFee();
+        _pass(PERIOD);
+        _setPrice(WETH, 2_400e8);
+
+        uint256 shares = vault.collectPerformanceFee();
+
+        assertApproxEqRel(shares * 110_000 / vault.totalSupply(), 1_000, 0.001e18);
+        assertEq(shares, uint256(100e18) * 1_000 * 100e18 / (1_100e18 * 10_000 - 1_000 * uint256(100e18)));
+        assertEq(vault.balanceOf(treasury), shares);
+        assertEq(vault.performance().highWaterE18, 1_100e18);
+    }
+
+    function test_what_was_lost_must_be_won_back_before_anything_is_charged() public {
+        _charge(2_000);
+        vault.collectPerformanceFee();
+        _pass(PERIOD);
+        _setPrice(WETH, 1_500e8);
+        assertEq(vault.collectPerformanceFee(), 0);
+        assertEq(vault.performance().highWaterE18, 1_000e18);
+        _pass(PERIOD);
+        _setPrice(WETH, 2_000e8);
+        assertEq(vault.collectPerformanceFee(), 0);
+    }
+
+    function test_the_lower_price_counts() public {
+        _charge(1_000);
+        vault.collectPerformanceFee();
+        _pass(PERIOD);
+        IOracleHub.Price[] memory prices = new IOracleHub.Price[](3);
+        prices[WETH] = IOracleHub.Price(2_000e18, 2_500e18, 2_400e18, IOracleHub.Fault.None);
+        prices[WBTC] = IOracleHub.Price(40_000e18, 40_000e18, 40_000e18, IOracleHub.Fault.None);
+        prices[USDC] = IOracleHub.Price(1e18, 1e18, 1e18, IOracleHub.Fault.None);
+        vm.mockCall(address(oracle), abi.encodeWithSelector(IOracleHub.prices.selector), abi.encode(prices));
+        assertEq(vault.collectPerformanceFee(), 0);
+    }
+
+    /// @dev A raise takes effect on what is gained after the next settlement; a cut on all that is not settled.
+    function test_a_raise_does_not_reach_back_and_a_cut_does() public {
+        _charge(1_000);
+        vault.collectPerformanceFee();
+        _pass(PERIOD);
+        _setPrice(WETH, 2_400e8);
+        _charge(2_000);
+        assertEq(vault.performance().chargedBps, 1_000);
+        assertEq(vault.performance().nextBps, 2_000);
+        uint256 snapshot = vm.snapshotState();
+        uint256 shares = vault.collectPerformanceFee();
+        assertEq(shares, uint256(100e18) * 1_000 * 100e18 / (1_100e18 * 10_000 - 1_000 * uint256(100e18)));
+        assertEq(vault.performance().chargedBps, 2_000);
+
+        vm.revertToState(snapshot);
+        vm.prank(guardian);
+        vault.lowerFees(IVaultBase.Fees(0, 0, 0, 0));
+        assertEq(vault.collectPerformanceFee(), 0);
+    }
+
+    function test_mint_and_redeem_settle_nothing() public {
+        _charge(2_000);
+        vault.collectPerformanceFee();
+        _pass(PERIOD);
+        _setPrice(WETH, 3_000e8);
+        bytes memory before = abi.encode(vault.performance());
+        _deposit(alice, 5e18);
+        _redeem(alice, 5e18);
+        assertEq(abi.encode(vault.performance()), before);
+        assertEq(vault.balanceOf(treasury), 0);
+    }
+
+    /// @dev Deposits and withdrawals move the value of a share only by their fees, so they cannot make a gain to be charged.
+    function testFuzz_the_fee_is_at_most_its_part_of_the_gain(uint256 price, uint256 bps) public {
+        bps = bound(bps, 0, 2_000);
+        _charge(bps);
+        vault.collectPerformanceFee();
+        _pass(PERIOD);
+        _setPrice(WETH, int192(int256(bound(price, 1e8, 1_000_000e8))));
+        uint256 worth = _worthE18();
+
+        uint256 shares = vault.collectPerformanceFee();
+
+        uint256 gain = worth > 100_000e18 ? worth - 100_000e18 : 0;
+        assertLe(shares * worth / vault.totalSupply(), gain * bps / 10_000 + 1e6);
+    }
+
+    /* ENTRY AND EXIT */
+
+    function test_entry_and_exit_fees_stay_with_those_who_stay() public {
+        vm.prank(owner);
+        vault.setFees(IVaultBase.Fees(0, 0, 100, 50), treasury);
+
+        // A tenth, and 1 % of it.
+        uint256[] memory paid = _deposit(alice, 10e18);
+        assertEq(paid, _amounts(2.525e18, 0.07575e8, 2_020e6));
+        assertEq(vault.totalSupply(), 110e18);
+        uint256[] memory foreseen = vault.previewRedeemInKind(10e18);
+        uint256[] memory got = _redeem(alice, 10e18);
+        assertEq(got, foreseen);
+        // 10 of 110 shares, less 0.5 %.
+        assertEq(got[USDC], uint256(22_020e6) * 10 * 9_950 / (110 * 10_000));
+        assertEq(vault.balanceOf(treasury), 0);
+    }
+
+    /// @dev Nobody makes anything by going in and out, whatever the fees.
+    function testFuzz_a_round_trip_never_pays(uint256 shares, uint256 entryBps, uint256 exitBps) public {
+        vm.prank(owner);
+        vault.setFees(IVaultBase.Fees(0, 0, uint16(bound(entryBps, 0, 200)), uint16(bound(exitBps, 0, 200))), treasury);
+        shares = bound(shares, 1, 1_000_000e18);
+        uint256[] memory paid = _deposit(alice, shares);
+        uint256[] memory got = _redeem(alice, shares);
+        for (uint256 i; i < 3; ++i) {
+            assertLe(got[i], paid[i]);
+            assertGe(vault.held()[i], _amounts(25e18, 0.75e8, 20_000e6)[i]);
+        }
+    }
+
+    function _charge(uint256 bps) internal {
+        vm.prank(owner);
+        vault.setFees(IVaultBase.Fees(0, uint16(bps), 0, 0), treasury);
+    }
+
+    function _worthE18() internal view returns (uint256) {
+        (, int256 answer,,,) = feeds[WETH].latestRoundData();
+        return 25 * uint256(answer) * 1e10 + 50_000e18;
+    }
+}
