@@ -244,7 +244,7 @@ contract GlideTest is Base {
         bands[USDC].minTradeRaw = 1_000_000e6;
         vm.prank(curator);
         vault.setBands(bands);
-        uint256[] memory buys = _amounts(0, 0.0719e8, 0);
+        uint256[] memory buys = _amounts(0, 0.07195e8, 0);
         ScriptedExecutor.Step[] memory steps = new ScriptedExecutor.Step[](2);
         steps[0] = _bring(buys)[0];
         steps[1] = _step(address(tokens[USDC]), abi.encodeCall(IERC20.transfer, (address(vault), 1e6)));
@@ -252,7 +252,7 @@ contract GlideTest is Base {
         vm.prank(keeper);
         vault.rebalance(0, _amounts(1.2e18, 0, 1e6), buys, address(executor), abi.encode(steps));
 
-        assertEq(vault.held(), _amounts(23.8e18, 0.8219e8, 20_000e6));
+        assertEq(vault.held(), _amounts(23.8e18, 0.82195e8, 20_000e6));
     }
 
     function _setDestination(uint16 bps) internal {
