@@ -143,7 +143,7 @@ contract VaultExtension is IVaultExtension, VaultBase {
             sell == buy || a.lotRaw == 0 || a.floorPayRaw == 0 || a.startPayRaw < a.floorPayRaw || a.decaySeconds == 0
                 || a.endsAt <= block.timestamp
         ) revert BadAuction(sell, buy);
-        a.lotAt = uint40(block.timestamp);
+        a.clockE6 = _nowE6();
         _auctions[sold][bought] = a;
         emit AuctionStarted(sold, bought, a);
     }
@@ -224,7 +224,9 @@ contract VaultExtension is IVaultExtension, VaultBase {
         Basket memory b = _readBasket(ConfigCode.load(config), 0);
         uint256[] memory losE18 = Lists.uints(b.held.length);
         for (uint256 i; i < losE18.length; ++i) {
-            losE18.set(i, b.words.excluded(i) ? 0 : b.prices.at(4 * i + LO));
+            // Without its value a share would seem to gain once it is included again.
+            if (b.words.excluded(i)) revert IConfigStore.AssetExcluded(i);
+            losE18.set(i, b.prices.at(4 * i + LO));
         }
         (, uint256 totalE18) = RebalancePolicy.weigh(b.held, losE18, b.units);
 
@@ -262,8 +264,9 @@ contract VaultExtension is IVaultExtension, VaultBase {
             revert OracleIsSound(sell, buy);
         }
 
+        uint256 elapsedE6 = Math.min(_nowE6() - a.clockE6, uint256(a.decaySeconds) * 1e6);
         uint256 lotPayRaw =
-            RebalancePolicy.auctionPayRaw(a.startPayRaw, a.floorPayRaw, a.decaySeconds, block.timestamp - a.lotAt);
+            RebalancePolicy.auctionPayRaw(a.startPayRaw, a.floorPayRaw, uint256(a.decaySeconds) * 1e6, elapsedE6);
         // {bought tok} = {bought tok} * {sold tok} / {sold tok}. Up: those who stay keep the dust.
         payRaw = Math.mulDiv(lotPayRaw, amountRaw, a.lotRaw, Math.Rounding.Ceil);
         if (payRaw > maxPayRaw) revert PayAboveMaximum(payRaw, maxPayRaw);
@@ -277,11 +280,18 @@ contract VaultExtension is IVaultExtension, VaultBase {
         if (boughtHeld > fillRaw) revert BoughtAboveFill(boughtHeld, fillRaw);
         _held[sell] = uint128(soldHeld); // it only shrank
         _held[buy] = _toHeld(buy, boughtHeld);
-        _auctions[sold][bought].lotAt = uint40(block.timestamp);
+        // A whole lot starts the price anew, a part of one takes that part of its fall back. The rest of the fall rounds down.
+        elapsedE6 = elapsedE6 * (a.lotRaw - amountRaw) / a.lotRaw;
+        _auctions[sold][bought].clockE6 = _nowE6() - uint64(elapsedE6); // at most the time now
 
         _pull(bought, payRaw);
         IERC20(sold).safeTransfer(msg.sender, amountRaw);
         emit AuctionFilled(sold, bought, msg.sender, amountRaw, payRaw);
+    }
+
+    /// @dev Microseconds of unix time, so that not even a million bids a second can hold a price up.
+    function _nowE6() private view returns (uint64) {
+        return uint64(block.timestamp * 1e6);
     }
 
     /// @dev Whether the oracle prices both soundly. It gets all the gas it may need, or the caller could make it seem dead.

@@ -130,12 +130,13 @@ interface IVaultBase is IERC20 {
 
     /// @notice Terms on which one asset is sold for another while no oracle prices both.
     /// @param lotRaw most one bid may buy {sold tok}
-    /// @param startPayRaw what a whole lot costs right after a lot was sold, or after the start {bought tok}
+    /// @param startPayRaw what a whole lot costs right after a lot was sold, or after the start; half of a lot takes back half of what the
+    /// price had fallen {bought tok}
     /// @param floorPayRaw what it costs `decaySeconds` later, and never less {bought tok}
     /// @param keepRaw what must stay of the sold asset for each whole share (1e18) {sold tok}
     /// @param fillRaw what the bought asset may at most reach for each whole share (1e18) {bought tok}
     /// @param decaySeconds how long the price takes to fall, at least 1
-    /// @param lotAt unix time of the last lot, or of the start
+    /// @param clockE6 when the fall of the price began: at the start, or at the last lot; unix time times 1e6
     /// @param endsAt unix time from which there are no more bids
     struct Auction {
         uint128 lotRaw;
@@ -144,7 +145,7 @@ interface IVaultBase is IERC20 {
         uint128 keepRaw;
         uint128 fillRaw;
         uint32 decaySeconds;
-        uint40 lotAt;
+        uint64 clockE6;
         uint40 endsAt;
     }
 
@@ -394,7 +395,7 @@ interface IVaultExtension is IVaultBase {
     /// a gift to the moment it changes what a share is worth.
     function absorb(uint256 asset, uint256 amountRaw) external;
 
-    /// @notice Offers one asset for another, lot by lot, for as long as no oracle prices both. Restricted. `lotAt` is set to now.
+    /// @notice Offers one asset for another, lot by lot, for as long as no oracle prices both. Restricted. `clockE6` is set to now.
     function startAuction(uint256 sell, uint256 buy, Auction calldata auction) external;
 
     /* CURATOR */
@@ -425,7 +426,7 @@ interface IVaultExtension is IVaultBase {
     /// comes back later is a gift (see `absorb`).
     function sync(uint256 asset) external returns (uint256 lostRaw);
 
-    /// @notice Settles the performance fee, at most once in 30 days and only while every price is sound, and mints it to the recipient.
+    /// @notice Settles the performance fee, at most once in 30 days and only while every asset has a sound price, and mints it to the recipient.
     /// The first settlement only notes the value of a share.
     function collectPerformanceFee() external returns (uint256 shares);
 

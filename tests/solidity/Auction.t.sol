@@ -91,14 +91,14 @@ contract AuctionTest is Base {
 
     function test_no_bid_goes_beyond_the_targets_in_units() public {
         IBasketVault.Auction memory a = _terms();
-        (a.lotRaw, a.startPayRaw, a.floorPayRaw, a.fillRaw) = (20e18, 50_000e6, 30_000e6, 480e6);
+        (a.lotRaw, a.startPayRaw, a.floorPayRaw, a.fillRaw) = (20e18, 50_000e6, 30_000e6, 440e6);
         _start(a);
         skip(2_000); // at the floor: 1,500 each
         vm.startPrank(bob);
         vm.expectRevert(abi.encodeWithSelector(IVaultBase.SoldBelowKeep.selector, 10e18 - 1, 10e18));
         vault.bid(WETH, USDC, 15e18 + 1, type(uint256).max);
-        vault.bid(WETH, USDC, 9e18, type(uint256).max); // 33,500 USDC; the price starts anew: 2,500 each
-        vm.expectRevert(abi.encodeWithSelector(IVaultBase.BoughtAboveFill.selector, 33_500e6 + 15_000e6, 48_000e6));
+        vault.bid(WETH, USDC, 9e18, type(uint256).max); // 33,500 USDC; 0.45 of a lot leaves 55 % of the fall: 1,950 each
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.BoughtAboveFill.selector, 33_500e6 + 11_700e6, 44_000e6));
         vault.bid(WETH, USDC, 6e18, type(uint256).max);
         vm.stopPrank();
     }
@@ -139,9 +139,22 @@ contract AuctionTest is Base {
         assertEq(_balances(address(vault)), vault.held());
         assertEq(tokens[WETH].balanceOf(bob), 1e18);
 
+        // Half of a lot took back half of the fall: 5,000 less 250 for a lot.
+        assertEq(vault.bid(WETH, USDC, 2e18, type(uint256).max), 4_750e6);
         assertEq(vault.bid(WETH, USDC, 1e18, type(uint256).max), 2_500e6, "anew");
         skip(1_000_000);
         assertEq(vault.bid(WETH, USDC, 2e18, type(uint256).max), 3_000e6, "the floor");
+        vm.stopPrank();
+    }
+
+    /// @dev Bids for next to nothing take next to nothing of the fall.
+    function test_nobody_can_hold_the_price_up_with_dust() public {
+        skip(2_000);
+        vm.startPrank(bob);
+        for (uint256 i; i < 100; ++i) {
+            vault.bid(WETH, USDC, 1, type(uint256).max);
+        }
+        assertLe(vault.bid(WETH, USDC, 2e18, type(uint256).max), 3_000e6 + 101);
         vm.stopPrank();
     }
 
@@ -191,7 +204,7 @@ contract AuctionTest is Base {
             keepRaw: 0.1e18,
             fillRaw: 500e6,
             decaySeconds: 2_000,
-            lotAt: 0,
+            clockE6: 0,
             endsAt: 1_700_000_000 + 30 days
         });
     }
@@ -199,7 +212,7 @@ contract AuctionTest is Base {
     function _start(IBasketVault.Auction memory a) internal {
         vm.prank(owner);
         vault.startAuction(WETH, USDC, a);
-        a.lotAt = uint40(block.timestamp);
+        a.clockE6 = uint64(block.timestamp * 1e6);
         assertEq(abi.encode(vault.auctions(address(tokens[WETH]), address(tokens[USDC]))), abi.encode(a));
     }
 

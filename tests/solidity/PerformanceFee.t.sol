@@ -2,6 +2,7 @@
 pragma solidity 0.8.30;
 
 import { IBasketVault, IVaultBase } from "../../contracts/interfaces/IBasketVault.sol";
+import { IConfigStore } from "../../contracts/interfaces/IConfigStore.sol";
 import { IOracleHub } from "../../contracts/interfaces/IOracleHub.sol";
 import { Base } from "./Base.t.sol";
 
@@ -27,6 +28,14 @@ contract PerformanceFeeTest is Base {
         _charge(1_000);
         feeds[WBTC].setFailing(true);
         vm.expectRevert(abi.encodeWithSelector(IVaultBase.OracleFault.selector, WBTC, IOracleHub.Fault.CallFailed));
+        vault.collectPerformanceFee();
+    }
+
+    function test_performance_is_not_settled_while_an_asset_is_excluded() public {
+        _charge(1_000);
+        vm.prank(owner);
+        vault.excludeAsset(USDC);
+        vm.expectRevert(abi.encodeWithSelector(IConfigStore.AssetExcluded.selector, USDC));
         vault.collectPerformanceFee();
     }
 
