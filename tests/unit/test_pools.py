@@ -197,7 +197,9 @@ def test_load_an_unknown_shape_says_what_is_expected() -> None:
     [("pool_manager", "Uniswap V4"), ("weights", "Balancer"), ("a_coefficient", "Curve")],
 )
 def test_load_a_protocol_without_quotes_is_unsupported(key: str, protocol: str) -> None:
-    with pytest.raises(UnsupportedPool, match=f"Pools of {protocol} cannot be quoted") as refusal:
+    with pytest.raises(
+        UnsupportedPool, match=f"Pools of {protocol} cannot be used here"
+    ) as refusal:
         load({key: 1})
     assert refusal.value.protocol == protocol
 
