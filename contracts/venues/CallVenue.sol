@@ -46,12 +46,18 @@ contract CallBox {
 /// @title CallVenue
 /// @notice Swaps by any call at all: an aggregator with the calldata its service returned, or a venue that has no adapter here.
 ///
+/// PAYMENT. The target, or whoever takes the tokens for it, may take the amount; or is paid it before the call, as routers want it that
+/// pay out of what they hold (Uniswap's UniversalRouter) and as pools do that count what arrived (Curve's `exchange_received`).
+/// Whoever wants ether, or a permit signed by its caller, is not served.
+///
 /// WHY A CLONE. A call to anywhere, made by the executor, could leave an allowance on it that takes from the next one's route. So the
 /// call is made by a contract of its own, new for every hop (41,000 gas), which gets this hop's tokens and nothing else.
 abstract contract CallVenue {
     using SafeERC20 for IERC20;
 
     uint256 internal constant CALL_BODY_BYTES = 44;
+
+    uint8 private constant PAID_FIRST = 32;
 
     /// The amount is in the data already.
     uint256 private constant FIXED = type(uint16).max;
@@ -68,10 +74,15 @@ abstract contract CallVenue {
 
     /// @dev `body` is spender (20), tokenOut (20), offset (2), length (2), data. The amount is written over the 32 bytes of data from
     /// offset on, unless that is 65,535.
-    function _swapByCall(address target, address tokenIn, bytes calldata body, uint256 amountIn, address recipient)
-        internal
-        returns (address tokenOut)
-    {
+    function _swapByCall(
+        address target,
+        address tokenIn,
+        uint8 flags,
+        bytes calldata body,
+        uint256 amountIn,
+        address recipient
+    ) internal returns (address tokenOut) {
+        address spender = address(bytes20(body));
         tokenOut = address(bytes20(body[20:]));
         uint256 offset = uint16(bytes2(body[40:]));
         bytes memory data = body[CALL_BODY_BYTES:];
@@ -82,7 +93,9 @@ abstract contract CallVenue {
             }
         }
         CallBox box = CallBox(Clones.clone(BOX));
-        IERC20(tokenIn).safeTransfer(address(box), amountIn);
-        box.run(target, address(bytes20(body)), IERC20(tokenIn), IERC20(tokenOut), recipient, data);
+        bool paidFirst = flags & PAID_FIRST != 0;
+        IERC20(tokenIn).safeTransfer(paidFirst ? spender : address(box), amountIn);
+        if (paidFirst) spender = address(0);
+        box.run(target, spender, IERC20(tokenIn), IERC20(tokenOut), recipient, data);
     }
 }

@@ -15,7 +15,8 @@ A route is its hops one after another, without a length in front. Each hop is
 Flag bit 0: token0 is sold for token1 (venues 1 and 3). Flag bit 1: the output goes straight to the
 caller; otherwise the executor keeps it for a later hop (always, at venue 6). Bits 2 and 3: token in
 and token out are WETH, but the pool holds ether (venue 4). Bit 4: the pool counts its coins with
-uint256 (venue 6). All numbers are big-endian.
+uint256 (venue 6). Bit 5: the spender is paid ahead of the call instead of being allowed to take the
+amount (venue 7). All numbers are big-endian.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ __all__ = [
 ]
 
 _POOL, _ROUTER, _PAIR, _V4, _BALANCER, _CURVE, _CALL = range(1, 8)
-_ZERO_FOR_ONE, _TO_CALLER, _ETHER_IN, _ETHER_OUT, _UNSIGNED = (1 << bit for bit in range(5))
+_ZERO_FOR_ONE, _TO_CALLER, _ETHER_IN, _ETHER_OUT, _UNSIGNED, _PAID_FIRST = (
+    1 << bit for bit in range(6)
+)
 _FLAGS = {
     _POOL: _ZERO_FOR_ONE | _TO_CALLER,
     _ROUTER: _TO_CALLER,
@@ -47,7 +50,7 @@ _FLAGS = {
     _V4: _TO_CALLER | _ETHER_IN | _ETHER_OUT,
     _BALANCER: _TO_CALLER,
     _CURVE: _UNSIGNED,
-    _CALL: _TO_CALLER,
+    _CALL: _TO_CALLER | _PAID_FIRST,
 }
 """The flags each venue knows."""
 
@@ -146,7 +149,7 @@ class CurveHop:
 
 @dataclass(frozen=True, slots=True)
 class CallHop:
-    """One call to anywhere, while `spender` (None: nobody) may take the amount.
+    """One call to anywhere, while `spender` (None: nobody) may take the amount, or once it was paid that.
 
     The amount is written over the 32 bytes of `data` from `amount_offset` on; None leaves the data as it is.
     """
@@ -159,6 +162,7 @@ class CallHop:
     amount_offset: int | None
     data: bytes
     to_caller: bool
+    paid_first: bool = False
 
 
 Hop = PoolHop | RouterHop | PairHop | V4Hop | BalancerHop | CurveHop | CallHop
@@ -252,7 +256,10 @@ def _parts(hop: Hop, position: int) -> tuple[int, str, int, bytes]:
                 )
             body = address(hop.spender or _NOBODY) + address(hop.token_out)
             body += offset.to_bytes(2) + number(len(hop.data), 2, "length of the data") + hop.data
-            return _CALL, hop.target, _to_caller(hop.to_caller), body
+            if hop.paid_first and hop.spender is None:
+                raise BadRoute(position, "nobody is named who is to be paid first")
+            flags = _to_caller(hop.to_caller) | (_PAID_FIRST if hop.paid_first else 0)
+            return _CALL, hop.target, flags, body
 
 
 def _read_hop(
@@ -280,7 +287,11 @@ def _read_hop(
             raise BadRoute(fee_at, f"fee {fee_bps} is not below {_BPS} bps")
         return PairHop(amount_in_raw, token_in, target, zero_for_one, to_caller, fee_bps)
     if venue == _CALL:
+        paid_first = bool(flags & _PAID_FIRST)
+        spender_at = reader.at
         spender = reader.address()
+        if paid_first and spender == _NOBODY:
+            raise BadRoute(spender_at, "nobody is named who is to be paid first")
         token_out = reader.address()
         offset_at = reader.at
         offset, length = reader.number(2), reader.number(2)
@@ -295,6 +306,7 @@ def _read_hop(
             None if offset == _NOWHERE else offset,
             reader.take(length),
             to_caller,
+            paid_first,
         )
     token_out = reader.address()
     if venue == _V4:
