@@ -102,7 +102,7 @@ contract VenuesTest is Base {
 
     function test_a_callback_from_a_stranger_is_refused() public {
         vm.prank(stranger);
-        vm.expectRevert(abi.encodeWithSelector(UniswapV4Venue.UnexpectedUnlock.selector, stranger, address(0)));
+        vm.expectRevert(abi.encodeWithSelector(UniswapV4Venue.UnexpectedUnlock.selector, stranger));
         IUnlockCallback(address(routes)).unlockCallback("");
     }
 
@@ -121,10 +121,18 @@ contract VenuesTest is Base {
         routes.executeRoute(bytes.concat(_v4(), _call(address(manager4), later)));
     }
 
-    function test_a_manager_that_asks_more_than_there_is_gets_nothing() public {
+    function test_a_manager_that_asks_more_than_the_amount_gets_nothing() public {
         manager4.setActs(HostileManager.Acts.AsksTooMuch);
 
-        vm.expectRevert();
+        // The executor holds more than the hop's part: it is meant for other hops.
+        vm.expectRevert(abi.encodeWithSelector(UniswapV4Venue.AskedTooMuch.selector, AMOUNT / 2 + 1, AMOUNT / 2));
+        routes.executeRoute(Routes.v4(tokens[WETH], uint128(AMOUNT / 2), address(manager4), 0, tokens[USDC]));
+    }
+
+    function test_a_manager_that_hands_back_another_order_is_refused() public {
+        manager4.setActs(HostileManager.Acts.ChangesOrder);
+
+        vm.expectRevert(_unexpectedUnlock());
         routes.executeRoute(_v4());
     }
 
@@ -209,6 +217,20 @@ contract VenuesTest is Base {
         routes.executeRoute(_call(address(swapper), abi.encodeCall(MockSwapper.reenter, (routes))));
     }
 
+    function test_a_target_that_wants_to_be_paid_first_is() public {
+        bytes memory data = abi.encodeCall(MockSwapper.swapWhatArrived, (tokens[WETH], tokens[USDC]));
+        vm.prank(alice);
+        routes.executeRoute(
+            Routes.call(
+                tokens[WETH], 0, address(swapper), Routes.PAID_FIRST, address(swapper), tokens[USDC], FIXED, data
+            )
+        );
+
+        assertEq(_balances(alice), _amounts(0, 0, AMOUNT));
+        assertEq(tokens[WETH].allowance(swapper.lastCaller(), address(swapper)), 0);
+        _assertEmpty();
+    }
+
     function test_a_target_cannot_use_the_box_for_itself() public {
         bytes memory data = abi.encodeCall(MockSwapper.swapAndUseTheBox, (tokens[WETH], tokens[USDC], AMOUNT));
 
@@ -244,7 +266,7 @@ contract VenuesTest is Base {
     }
 
     function _unexpectedUnlock() internal view returns (bytes memory) {
-        return abi.encodeWithSelector(UniswapV4Venue.UnexpectedUnlock.selector, address(manager4), address(0));
+        return abi.encodeWithSelector(UniswapV4Venue.UnexpectedUnlock.selector, address(manager4));
     }
 
     function _assertEmpty() internal view {
