@@ -6,6 +6,8 @@ import { SafeERC20 } from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.s
 import { SafeCast } from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import { TransientSlot } from "@openzeppelin/contracts/utils/TransientSlot.sol";
 
+import { IEtherWrapper } from "../interfaces/IEtherWrapper.sol";
+
 /// @notice What is called on Uniswap V4's PoolManager. Currency 0 is ether.
 interface IV4PoolManager {
     struct PoolKey {
@@ -29,12 +31,6 @@ interface IV4PoolManager {
     function sync(address currency) external;
     function settle() external payable returns (uint256 paid);
     function take(address currency, address to, uint256 amount) external;
-}
-
-/// @notice What is called on wrapped ether.
-interface IEtherWrapper {
-    function deposit() external payable;
-    function withdraw(uint256 amount) external;
 }
 
 /// @title UniswapV4Venue

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
+from math import isqrt
 from pathlib import Path
 
 import pytest
 
 from rebalancer.chain.abi import Contract, interface
-from rebalancer.devnet.market import Market
+from rebalancer.devnet.market import Market, sqrt_price_x96
 from rebalancer.errors import BadAmount, ContractReverted, LiquidityExhausted
 from rebalancer.plan.route import Hop, encode
-from rebalancer.pools import MAX_AMOUNT_RAW, UniswapV3Pool, UniswapV4Pool, load
+from rebalancer.pools import (
+    MAX_AMOUNT_RAW,
+    Tick,
+    TickProfile,
+    Token,
+    UniswapV3Pool,
+    UniswapV4Pool,
+    load,
+)
+from rebalancer.pools.uniswap_v3_math import MAX_TICK, sqrt_at_tick, tick_at_sqrt
 from rebalancer.units import E18
-from tests.contract.pools_v4 import UniswapV4, key_of
+from tests.contract.pools_v4 import ETHER, UniswapV4, key_of
 from tests.contract.routes import USDC, WBTC, WETH, pool_hop, quote
 from tests.contract.test_uniswap_v3_quotes import (
     TIERS,
@@ -119,6 +130,78 @@ def test_random_pool_quotes_and_moves_as_pool_manager(
         pool = after
         v4.check_state(pool)
     check_quotes(v4, pool, rng)
+
+
+# Ether
+
+
+def opened(v4: UniswapV4, token: Token, ends: int) -> UniswapV4Pool:
+    """A deep pool of ether and a token at 0.3 %, one raw unit of which is 10^`ends` wei."""
+    sqrt_x96 = sqrt_price_x96(1, 10**ends, 0, 0)
+    end = MAX_TICK // 60 * 60
+    liquidity = isqrt(10**22 * 10 ** (22 - ends))  # ten thousand ether, and as much of the token
+    ticks = (Tick(-end, liquidity, liquidity), Tick(end, liquidity, -liquidity))
+    profile = TickProfile(3_000, 60, ticks)
+    return v4.rebuild(
+        UniswapV4Pool(
+            "0x" + "0" * 40,
+            *(ETHER, token, profile),
+            *(sqrt_x96, tick_at_sqrt(sqrt_x96), liquidity),
+        )
+    )
+
+
+def test_ether_is_wrapped_between_two_pools_that_hold_it(world: World) -> None:
+    """WBTC to ether on one, ether to USDC on the other; a part of the WETH between them stays WETH."""
+    v4 = UniswapV4.install(world.chain, world.admin.address)
+    of_wbtc = opened(v4, Token(world.wbtc.address, "WBTC", 8), 11)
+    of_usdc = opened(v4, Token(world.usdc.address, "USDC", 6), 9)
+    ether, wbtc, usdc = ETHER.address, world.wbtc.address, world.usdc.address
+    wei = of_wbtc.quote_in(wbtc, ether, 10**8)
+    dollars = of_usdc.quote_in(ether, usdc, 4 * E18)
+    world.give(world.executor, [0, 10**8, 0])
+
+    execute(
+        world,
+        v4,
+        [
+            v4.hop(of_wbtc, world.weth.address, down=False, to_caller=False),
+            v4.hop(of_usdc, world.weth.address, down=True, amount_in=4 * E18),
+        ],
+    )
+
+    assert 4 * E18 < wei < 10 * E18
+    assert world.balances(world.alice) == [wei - 4 * E18, 0, dollars]
+
+
+def test_pool_of_ether_that_takes_only_a_part_leaves_the_rest_as_weth(world: World) -> None:
+    """Its liquidity ends: what it did not take was never unwrapped."""
+    v4 = UniswapV4.install(world.chain, world.admin.address)
+    pool = opened(v4, Token(world.usdc.address, "USDC", 6), 9)
+    profile = TickProfile(
+        500, 10, (Tick(-207_300, 10**14, 10**14), Tick(-207_200, 10**14, -(10**14)))
+    )
+    narrow = v4.rebuild(
+        replace(
+            pool,
+            profile=profile,
+            sqrt_price_x96=sqrt_at_tick(-207_250),
+            tick=-207_250,
+            liquidity=10**14,
+        )
+    )
+    with pytest.raises(LiquidityExhausted) as refusal:
+        narrow.quote_in(ETHER.address, world.usdc.address, 100 * E18)
+    taken = refusal.value.possible_raw
+    bought = narrow.quote_in(ETHER.address, world.usdc.address, taken)
+    world.give(world.executor, [100 * E18, 0, 0])
+
+    hop = encode([v4.hop(narrow, world.weth.address, down=True)])
+    world.alice.transact(world.executor, "executeRoute", hop)
+
+    assert 0 < taken < 100 * E18
+    assert world.balances(world.alice) == [100 * E18 - taken, 0, bought]
+    assert world.chain.balance_wei(world.executor.address) == 0
 
 
 # Mainnet's pool of ether and USDC

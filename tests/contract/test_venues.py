@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import pytest
-from eth_abi import encode as abi_encode
+from eth_abi.abi import encode as abi_encode
 from eth_utils.crypto import keccak
 
 from rebalancer.chain.abi import Contract, interface
@@ -247,16 +247,19 @@ def universal(world: World, inner: Place, command: int, arguments: Callable[[Hop
         data += abi_encode(["bytes", "bytes[]"], [bytes([command]), [arguments(direct)]])
         there = direct.token_in == world.weth.address
         token_out = world.wbtc if there else world.weth
+        ether_in = isinstance(direct, V4Hop) and direct.ether_in
         return CallHop(
             0,
             direct.token_in,
             router.address,
-            router.address,
+            None if ether_in else router.address,
             token_out.address,
             None,
             data,
             to_caller=True,
-            paid_first=True,
+            paid_first=not ether_in,
+            ether_in=ether_in,
+            ether_out=isinstance(direct, V4Hop) and direct.ether_out,
         )
 
     return Place(
@@ -308,23 +311,25 @@ def universal_v3(world: World) -> Place:
     return universal(world, direct, V3_SWAP_EXACT_IN, arguments)
 
 
-def universal_v4(world: World) -> Place:
+def universal_v4(world: World, *, ether: bool) -> Place:
     """Settle with all there is, swap what was settled, take what came of it."""
     settle, swap, take = 0x0B, 0x06, 0x0E
 
     def arguments(hop: Hop) -> bytes:
         assert isinstance(hop, V4Hop)
-        low, high = sorted((hop.token_in, hop.token_out), key=lambda address: int(address, 16))
+        sold = NOBODY if hop.ether_in else hop.token_in
+        bought = NOBODY if hop.ether_out else hop.token_out
+        low, high = sorted((sold, bought), key=lambda address: int(address, 16))
         key = (low, high, hop.fee_pips, hop.tick_spacing, hop.hooks)
         single = "((address,address,uint24,int24,address),bool,uint128,uint128,bytes)"
         steps = [
-            abi_encode(["address", "uint256", "bool"], [hop.token_in, ALL_THERE_IS, False]),
-            abi_encode([single], [(key, hop.token_in == low, 0, 0, b"")]),
-            abi_encode(["address", "address", "uint256"], [hop.token_out, TO_SENDER, 0]),
+            abi_encode(["address", "uint256", "bool"], [sold, ALL_THERE_IS, False]),
+            abi_encode([single], [(key, sold == low, 0, 0, b"")]),
+            abi_encode(["address", "address", "uint256"], [bought, TO_SENDER, 0]),
         ]
         return abi_encode(["bytes", "bytes[]"], [bytes([settle, swap, take]), steps])
 
-    return universal(world, v4(world, ether=False), V4_SWAP, arguments)
+    return universal(world, v4(world, ether=ether), V4_SWAP, arguments)
 
 
 PLACES: dict[str, Callable[[World], Place]] = {
@@ -337,7 +342,8 @@ PLACES: dict[str, Callable[[World], Place]] = {
     "a call": call,
     "UniversalRouter, V2": universal_v2,
     "UniversalRouter, V3": universal_v3,
-    "UniversalRouter, V4": universal_v4,
+    "UniversalRouter, V4": lambda world: universal_v4(world, ether=False),
+    "UniversalRouter, V4, ether": lambda world: universal_v4(world, ether=True),
 }
 
 

@@ -99,6 +99,8 @@ def call_hops(draw: st.DrawFn) -> CallHop:
         data,
         draw(st.booleans()),
         paid_first=spender is not None and draw(st.booleans()),
+        ether_in=spender is None and draw(st.booleans()),
+        ether_out=draw(st.booleans()),
     )
 
 

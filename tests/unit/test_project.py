@@ -303,6 +303,7 @@ def test_wheel_carries_of_others_only_what_a_devnet_is_built_from(
     assert carried - ours == OTHERS_IN_WHEEL
     assert {name for name in OTHERS_IN_WHEEL if f'"{name}"' not in package} == set()
     assert {"PoolManager", "Vault"} <= for_tests
+    assert {name for name in for_tests if f'"{name}"' in package} == set()
     assert carried & for_tests == set()
 
 

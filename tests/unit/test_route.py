@@ -91,6 +91,18 @@ def test_encode_a_call_whose_target_is_paid_first() -> None:
         decode(bytes(route))
 
 
+def test_encode_a_call_that_takes_and_brings_ether() -> None:
+    both = replace(CALL_HOP, spender=None, ether_in=True, ether_out=True)
+    assert encode([both])[57] == 0b1100
+    assert decode(encode([both])) == (both,)
+    with pytest.raises(BadRoute, match="paid in ether has no spender"):
+        encode([replace(both, spender=C)])
+    route = bytearray(encode([both]))
+    route[77] = 1
+    with pytest.raises(BadRoute, match="paid in ether has no spender"):
+        decode(bytes(route))
+
+
 def test_encode_hops_one_after_another() -> None:
     assert encode([POOL_HOP, ROUTER_HOP]) == encode([POOL_HOP]) + encode([ROUTER_HOP])
     assert encode([]) == b""

@@ -147,13 +147,29 @@ contract MockSwapper {
     /// @notice Swaps fairly and tries to use its caller for itself.
     function swapAndUseTheBox(IERC20 tokenIn, MockToken tokenOut, uint256 amountIn) external {
         swap(tokenIn, tokenOut, amountIn);
-        CallBox(msg.sender).run(address(this), address(this), tokenIn, tokenOut, address(this), "");
+        CallBox.Order memory order =
+            CallBox.Order(address(this), address(this), tokenIn, tokenOut, address(this), false, false);
+        CallBox(payable(msg.sender)).run(order, "");
     }
 
     /// @notice Pays for what was sent here ahead, as a router that pays out of what it holds.
     function swapWhatArrived(IERC20 tokenIn, MockToken tokenOut) external {
         lastCaller = msg.sender;
         tokenOut.mint(msg.sender, tokenIn.balanceOf(address(this)));
+    }
+
+    /// @notice Pays one to one for the ether that comes with the call, of which it takes `amountIn` and gives the rest back.
+    function swapEther(MockToken tokenOut, uint256 amountIn) external payable {
+        lastCaller = msg.sender;
+        tokenOut.mint(msg.sender, amountIn);
+        if (msg.value != amountIn) payable(msg.sender).transfer(msg.value - amountIn);
+    }
+
+    /// @notice Pays one to one in ether.
+    function swapForEther(IERC20 tokenIn, uint256 amountIn) external {
+        lastCaller = msg.sender;
+        tokenIn.transferFrom(msg.sender, address(this), amountIn);
+        payable(msg.sender).transfer(amountIn);
     }
 
     function reenter(IExecutor executor) external {
