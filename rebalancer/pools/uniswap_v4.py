@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from eth_utils.crypto import keccak
 
@@ -128,17 +128,13 @@ class UniswapV4Pool:
 
     def _twin(self, protocol_fee_pips: int) -> UniswapV3Pool:
         """The pool of V3 that moves as this one does in a direction with that protocol fee."""
-        profile = self.profile
-        if protocol_fee_pips:
-            # ProtocolFeeLibrary.calculateSwapFee: the providers' fee is of what the protocol leaves. Up.
-            both = protocol_fee_pips + profile.fee_pips
-            fee_pips = both - protocol_fee_pips * profile.fee_pips // PIPS
-            profile = replace(profile, fee_pips=fee_pips)
         return UniswapV3Pool(
             self.manager,
             self.token0,
             self.token1,
-            profile,
+            _with_protocol_fee(self.profile, protocol_fee_pips)
+            if protocol_fee_pips
+            else self.profile,
             self.sqrt_price_x96,
             self.tick,
             self.liquidity,
@@ -146,6 +142,14 @@ class UniswapV4Pool:
 
     def _side(self, token_in: str) -> UniswapV3Pool:
         return self._down if token_in.lower() == self.token0.address else self._up
+
+
+@lru_cache(maxsize=64)
+def _with_protocol_fee(profile: TickProfile, protocol_fee_pips: int) -> TickProfile:
+    """Shared by all states of a pool, as the profile itself is."""
+    # ProtocolFeeLibrary.calculateSwapFee: the providers' fee is of what the protocol leaves. Up.
+    fees_pips = protocol_fee_pips + profile.fee_pips
+    return replace(profile, fee_pips=fees_pips - protocol_fee_pips * profile.fee_pips // PIPS)
 
 
 def _booked(amount_raw: int, other_raw: int) -> int:
