@@ -32,7 +32,8 @@ import { UniswapV4Venue } from "./venues/UniswapV4Venue.sol";
 /// - 6, Curve pool: tokenOut (20), i (1), j (1)
 /// - 7, any call: spender (20; 0 if none), tokenOut (20), offset in the data for the amount (2; 65535 for nowhere), length (2), data
 /// flags: bit 0, zero for one (venues 1, 3); bit 1, the result goes straight to the caller (not venue 6); bits 2 and 3, tokenIn and
-/// tokenOut are WETH but ether in the pool (venue 4); bit 4, coins are counted with uint256 instead of int128 (venue 6).
+/// tokenOut are WETH here but ether there (venues 4, 7); bit 4, coins are counted with uint256 instead of int128 (venue 6); bit 5, spender is
+/// paid ahead of the call instead of being allowed to take (venue 7).
 /// A route is split by hops that name a part of the amount, and goes on by hops that name 0. `rebalancer/plan/route.py` writes them.
 contract RouteExecutor is
     IExecutor,
@@ -155,6 +156,6 @@ contract RouteExecutor is
         if (venue == UNISWAP_V4) return _swapOnV4(target, tokenIn, flags, body, amountIn, recipient);
         if (venue == BALANCER_V2) return _swapOnBalancer(target, tokenIn, body, amountIn, recipient);
         if (venue == CURVE_POOL) return _swapOnCurve(target, tokenIn, flags, body, amountIn);
-        return _swapByCall(target, tokenIn, body, amountIn, recipient);
+        return _swapByCall(target, tokenIn, flags, body, amountIn, recipient);
     }
 }

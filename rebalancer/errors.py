@@ -324,11 +324,11 @@ class PoolError(RebalancerError):
 class BadAmount(PoolError):
     """An amount to trade is nothing, less than nothing, or more than a venue can be asked for."""
 
-    def __init__(self, amount_raw: object) -> None:
+    def __init__(self, amount_raw: object, bits: int = 255) -> None:
         self.amount_raw = amount_raw
         super().__init__(
             f"{amount_raw!r} is not an amount to trade: give a whole number of raw units "
-            "from 1 to 2^255 - 1."
+            f"from 1 to 2^{bits} - 1."
         )
 
 
@@ -369,12 +369,12 @@ class UnknownToken(PoolError):
 
 
 class UnsupportedPool(PoolError):
-    """A snapshot is of a protocol that cannot be quoted."""
+    """A snapshot is of a protocol that is not known here, or not of use where it was given."""
 
     def __init__(self, protocol: str) -> None:
         self.protocol = protocol
         super().__init__(
-            f"Pools of {protocol} cannot be quoted: use a Uniswap V3 pool of the same pair."
+            f"Pools of {protocol} cannot be used here: use a Uniswap V3 pool of the same pair."
         )
 
 

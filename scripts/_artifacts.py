@@ -1,10 +1,13 @@
-"""Collects compiled contracts into rebalancer/artifacts/<Name>.json; `make build` runs it.
+"""Collects compiled contracts into one JSON file each; `make build` runs it.
 
 Ours come from forge's `out/`, outside ones as their authors published them on npm. Each file holds
 `abi`, `bytecode` and `deployedBytecode` (0x-hex; "0x" for an interface), `linkReferences` and
 `immutableReferences` (where in the deployed code, by the compiler's id of the variable; {} for outside
-contracts, whose authors publish none). The folder is ignored by git and shipped in the wheel, so that the
-installed package needs neither forge nor Node.
+contracts, whose authors publish none).
+
+rebalancer/artifacts is shipped in the wheel, so that the installed package needs neither forge nor
+Node: ours, and of others only what a devnet is built from. What tests alone need stays in
+.build/test-artifacts, with whatever licence it has. Git ignores both.
 """
 
 from __future__ import annotations
@@ -20,30 +23,40 @@ ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "out"
 FORGE_CACHE = ROOT / "cache" / "forge" / "solidity-files-cache.json"
 MODULES = ROOT / "node_modules"
-TARGET = ROOT / "rebalancer" / "artifacts"
+SHIPPED_FOLDER = ROOT / "rebalancer" / "artifacts"
+TESTS_FOLDER = ROOT / ".build" / "test-artifacts"
 
 Artifact = dict[str, Any]
 
-PUBLISHED = {
+SHIPPED = {
     "AccessManager": "@openzeppelin/contracts/build/contracts",
-    "ERC1967Proxy": "@openzeppelin/contracts/build/contracts",
     "IERC20Metadata": "@openzeppelin/contracts/build/contracts",
     "NonfungiblePositionManager": "@uniswap/v3-periphery/artifacts/contracts/{name}.sol",
-    "PoolManager": "@uniswap/v4-core/out/{name}.sol",
-    "PoolModifyLiquidityTest": "@uniswap/v4-core/out/{name}.sol",
     "QuoterV2": "@uniswap/swap-router-contracts/artifacts/contracts/lens/{name}.sol",
     "SwapRouter": "@uniswap/v3-periphery/artifacts/contracts/{name}.sol",
     "SwapRouter02": "@uniswap/swap-router-contracts/artifacts/contracts/{name}.sol",
-    "TickLens": "@uniswap/v3-periphery/artifacts/contracts/lens/{name}.sol",
-    "UniswapV2Factory": "@uniswap/v2-core/build",
-    "UniswapV2Pair": "@uniswap/v2-core/build",
     "UniswapV3Factory": "@uniswap/v3-core/artifacts/contracts/{name}.sol",
     "UniswapV3Pool": "@uniswap/v3-core/artifacts/contracts/{name}.sol",
-    "Vault": "@balancer-labs/v2-deployments/dist/tasks/20210418-vault/artifact",
     "WETH9": "@uniswap/v2-periphery/build",
+}
+"""What a devnet is built from: folder below node_modules that holds <name>.json, by contract.
+
+OpenZeppelin's are under MIT, WETH9 under GPL-3.0-or-later, Uniswap V3's under GPL-2.0-or-later
+(v3-core's BUSL-1.1 turned into that on 2023-04-01, as its licence says).
+"""
+
+FOR_TESTS = {
+    "PoolManager": "@uniswap/v4-core/out/{name}.sol",
+    "PoolModifyLiquidityTest": "@uniswap/v4-core/out/{name}.sol",
+    "StateView": "@uniswap/v4-periphery/foundry-out/{name}.sol",
+    "UniswapV2Factory": "@uniswap/v2-core/build",
+    "UniswapV2Pair": "@uniswap/v2-core/build",
+    "UniversalRouter": "@uniswap/universal-router/artifacts/contracts/{name}.sol",
+    "V4Quoter": "@uniswap/v4-periphery/foundry-out/{name}.sol",
+    "Vault": "@balancer-labs/v2-deployments/dist/tasks/20210418-vault/artifact",
     "WeightedPoolFactory": "@balancer-labs/v2-deployments/dist/tasks/deprecated/20210418-weighted-pool/artifact",
 }
-"""Folder below node_modules that holds <name>.json, by contract."""
+"""The same for what tests alone meet; PoolManager is under BUSL-1.1 until 2027."""
 
 MULTICALL3 = """
 const { multicall3Bytecode } = require('./node_modules/viem/_cjs/constants/contracts.js');
@@ -61,26 +74,33 @@ HALVES = {"BasketVault": "VaultExtension"}
 
 
 def main() -> None:
-    """Brings rebalancer/artifacts up to date; files that would not change are left alone."""
-    artifacts: dict[str, Artifact] = {}
-    for name, artifact in [*_ours(), *_published(), ("Multicall3", _multicall3())]:
-        if name in artifacts:
+    """Brings both folders up to date; files that would not change are left alone."""
+    shipped = [*_ours(), *_published(SHIPPED), ("Multicall3", _multicall3())]
+    for_tests = list(_published(FOR_TESTS))
+    names = [name for name, _ in (*shipped, *for_tests)]
+    for name in names:
+        if names.count(name) > 1:
             sys.exit(
                 f"Two contracts are called {name}; artifacts are named by contract, so rename one."
             )
-        artifacts[name] = artifact
+    packaged = dict(shipped)
     for whole, half in HALVES.items():
-        known = artifacts[whole]["abi"]
+        known = packaged[whole]["abi"]
         known += [
-            entry for entry in artifacts[half]["abi"] if entry not in known and _callable(entry)
+            entry for entry in packaged[half]["abi"] if entry not in known and _callable(entry)
         ]
-    TARGET.mkdir(exist_ok=True)
-    for stale in TARGET.glob("*.json"):
+    _write(SHIPPED_FOLDER, packaged)
+    _write(TESTS_FOLDER, dict(for_tests))
+
+
+def _write(folder: Path, artifacts: dict[str, Artifact]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for stale in folder.glob("*.json"):
         if stale.stem not in artifacts:
             stale.unlink()
     for name, artifact in artifacts.items():
         text = json.dumps(artifact, separators=(",", ":"), sort_keys=True) + "\n"
-        path = TARGET / f"{name}.json"
+        path = folder / f"{name}.json"
         if not path.exists() or path.read_text() != text:
             path.write_text(text)
 
@@ -112,9 +132,9 @@ def _ours() -> Iterator[tuple[str, Artifact]]:
                     )
 
 
-def _published() -> Iterator[tuple[str, Artifact]]:
+def _published(folders: dict[str, str]) -> Iterator[tuple[str, Artifact]]:
     """Outside contracts, in the three shapes npm packages use: Hardhat's (flat), solc's (under `evm`) and forge's."""
-    for name, folder in PUBLISHED.items():
+    for name, folder in folders.items():
         found = json.loads((MODULES / folder.format(name=name) / f"{name}.json").read_text())
         if "evm" in found:
             yield name, _artifact(found, found["evm"]["bytecode"], found["evm"]["deployedBytecode"])

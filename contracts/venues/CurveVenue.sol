@@ -16,7 +16,7 @@ interface ICurveCryptoPool {
 
 /// @title CurveVenue
 /// @notice Swaps on Curve's pools. Nothing else here knows Curve. Pools that all kinds of Curve's have in common pay only who asks, so
-/// the result stays here until the route ends. Pools that want ether itself are not served. No limit is set: whoever receives the
+/// the result stays here until the route ends. Pools that want ether itself are served by CallVenue. No limit is set: whoever receives the
 /// result checks it.
 abstract contract CurveVenue {
     using SafeERC20 for IERC20;

@@ -45,6 +45,8 @@ abstract contract UniswapV3Venue is IUniswapV3SwapCallback {
 
     /// Transient: the pool whose callback is awaited.
     bytes32 private constant AWAITED_POOL = keccak256("rebalancer.uniswap-v3.awaited-pool");
+    /// Transient: what it is paid in.
+    bytes32 private constant OWED_TOKEN = keccak256("rebalancer.uniswap-v3.owed-token");
 
     /// @notice Only the pool that is being swapped on may ask for payment, once a swap.
     error UnexpectedCallback(address caller, address awaited);
@@ -57,25 +59,26 @@ abstract contract UniswapV3Venue is IUniswapV3SwapCallback {
     {
         if (amountIn > uint256(type(int256).max)) revert AmountTooLarge(amountIn);
         AWAITED_POOL.asAddress().tstore(pool);
+        OWED_TOKEN.asAddress().tstore(tokenIn);
         IV3Pool(pool)
             .swap(
                 recipient,
                 zeroForOne,
                 int256(amountIn), // checked above
                 zeroForOne ? MIN_SQRT_PRICE_X96 + 1 : MAX_SQRT_PRICE_X96 - 1,
-                abi.encode(tokenIn)
+                ""
             );
         // Who did not ask must not do so later.
         AWAITED_POOL.asAddress().tstore(address(0));
     }
 
     /// @inheritdoc IUniswapV3SwapCallback
-    function uniswapV3SwapCallback(int256 amount0Delta, int256 amount1Delta, bytes calldata data) external {
+    function uniswapV3SwapCallback(int256 amount0Delta, int256 amount1Delta, bytes calldata) external {
         address awaited = AWAITED_POOL.asAddress().tload();
         if (msg.sender != awaited) revert UnexpectedCallback(msg.sender, awaited);
         AWAITED_POOL.asAddress().tstore(address(0));
         int256 owed = amount0Delta > 0 ? amount0Delta : amount1Delta;
-        if (owed > 0) IERC20(abi.decode(data, (address))).safeTransfer(msg.sender, uint256(owed));
+        if (owed > 0) IERC20(OWED_TOKEN.asAddress().tload()).safeTransfer(msg.sender, uint256(owed));
     }
 
     /// @dev Swaps along a packed path through SwapRouter02. No allowance outlives the call.

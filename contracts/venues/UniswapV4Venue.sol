@@ -6,6 +6,8 @@ import { SafeERC20 } from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.s
 import { SafeCast } from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import { TransientSlot } from "@openzeppelin/contracts/utils/TransientSlot.sol";
 
+import { IEtherWrapper } from "../interfaces/IEtherWrapper.sol";
+
 /// @notice What is called on Uniswap V4's PoolManager. Currency 0 is ether.
 interface IV4PoolManager {
     struct PoolKey {
@@ -31,21 +33,20 @@ interface IV4PoolManager {
     function take(address currency, address to, uint256 amount) external;
 }
 
-/// @notice What is called on wrapped ether.
-interface IEtherWrapper {
-    function deposit() external payable;
-    function withdraw(uint256 amount) external;
-}
-
 /// @title UniswapV4Venue
 /// @notice Swaps on Uniswap V4 through PoolManager.unlock. Nothing else here knows Uniswap V4. Routes know tokens only, so where a pool
 /// holds ether the hop names WETH, and exactly what the pool takes is unwrapped and what it pays is wrapped: no ether is ever left.
-/// No price limit is set: whoever receives the result checks it. Hooks get no data.
+/// No price limit is set: whoever receives the result checks it.
+///
+/// HOOKS. A pool's hooks run inside the swap and get no data. They may refuse it; they may take a cut, even all of the result; they may
+/// call anybody, and find no route to run here and no callback awaited. They cannot make the hop cost more than its amount.
+/// What PoolManager says they left is what is taken: whoever receives the result checks it, as everywhere.
 abstract contract UniswapV4Venue {
     using SafeERC20 for IERC20;
     using SafeCast for uint256;
     using TransientSlot for bytes32;
     using TransientSlot for TransientSlot.AddressSlot;
+    using TransientSlot for TransientSlot.Bytes32Slot;
 
     /// What the callback must do; PoolManager hands it back unchanged.
     struct V4Order {
@@ -69,13 +70,15 @@ abstract contract UniswapV4Venue {
     uint160 private constant MIN_SQRT_PRICE_X96 = 4295128739;
     uint160 private constant MAX_SQRT_PRICE_X96 = 1461446703485210103287273052203988822378723970342;
 
-    /// Transient: the PoolManager whose callback is awaited.
-    bytes32 private constant AWAITED_MANAGER = keccak256("rebalancer.uniswap-v4.awaited-manager");
+    /// Transient: hash of the PoolManager whose callback is awaited and of the order it must hand back.
+    bytes32 private constant AWAITED_ORDER = keccak256("rebalancer.uniswap-v4.awaited-order");
     /// Transient: who may send ether now.
     bytes32 private constant AWAITED_PAYER = keccak256("rebalancer.uniswap-v4.awaited-payer");
 
-    /// @notice Only the PoolManager that is being unlocked may call back, once an unlock.
-    error UnexpectedUnlock(address caller, address awaited);
+    /// @notice Only the PoolManager that is being unlocked may call back, once an unlock, with the order it was given.
+    error UnexpectedUnlock(address caller);
+    /// @notice PoolManager wants more for the swap than goes in.
+    error AskedTooMuch(uint256 askedRaw, uint256 amountInRaw);
     /// @notice Ether is accepted only while it is being unwrapped or taken, from whoever does that.
     error UnexpectedEther(address sender, uint256 amountWei);
 
@@ -89,28 +92,29 @@ abstract contract UniswapV4Venue {
         address recipient
     ) internal returns (address tokenOut) {
         tokenOut = address(bytes20(body));
-        V4Order memory order = V4Order({
-            tokenIn: tokenIn,
-            tokenOut: tokenOut,
-            etherIn: flags & ETHER_IN != 0,
-            etherOut: flags & ETHER_OUT != 0,
-            fee: uint24(bytes3(body[20:])),
-            tickSpacing: int24(uint24(bytes3(body[23:]))),
-            hooks: address(bytes20(body[26:])),
-            amountIn: amountIn,
-            recipient: recipient
-        });
-        AWAITED_MANAGER.asAddress().tstore(manager);
-        IV4PoolManager(manager).unlock(abi.encode(order));
+        bytes memory order = abi.encode(
+            V4Order({
+                tokenIn: tokenIn,
+                tokenOut: tokenOut,
+                etherIn: flags & ETHER_IN != 0,
+                etherOut: flags & ETHER_OUT != 0,
+                fee: uint24(bytes3(body[20:])),
+                tickSpacing: int24(uint24(bytes3(body[23:]))),
+                hooks: address(bytes20(body[26:])),
+                amountIn: amountIn,
+                recipient: recipient
+            })
+        );
+        AWAITED_ORDER.asBytes32().tstore(_hash(manager, order));
+        IV4PoolManager(manager).unlock(order);
         // Who did not call back must not do so later.
-        AWAITED_MANAGER.asAddress().tstore(address(0));
+        AWAITED_ORDER.asBytes32().tstore(0);
     }
 
     /// @notice Swaps, pays and collects, as PoolManager wants it: inside its callback. Selector of IUnlockCallback.
     function unlockCallback(bytes calldata data) external returns (bytes memory) {
-        address awaited = AWAITED_MANAGER.asAddress().tload();
-        if (msg.sender != awaited) revert UnexpectedUnlock(msg.sender, awaited);
-        AWAITED_MANAGER.asAddress().tstore(address(0));
+        if (_hash(msg.sender, data) != AWAITED_ORDER.asBytes32().tload()) revert UnexpectedUnlock(msg.sender);
+        AWAITED_ORDER.asBytes32().tstore(0);
         V4Order memory order = abi.decode(data, (V4Order));
         IV4PoolManager manager = IV4PoolManager(msg.sender);
         address currencyIn = order.etherIn ? address(0) : order.tokenIn;
@@ -127,12 +131,21 @@ abstract contract UniswapV4Venue {
             ),
             ""
         );
-        // The upper half is of currency 0, the lower of currency 1; negative is owed by us. Anything else the manager refuses.
+        // The upper half is of currency 0, the lower of currency 1; negative is owed by us. PoolManager refuses to end with anything owed.
         (int128 delta0, int128 delta1) = (int128(delta >> 128), int128(delta));
         (int128 deltaIn, int128 deltaOut) = zeroForOne ? (delta0, delta1) : (delta1, delta0);
-        if (deltaIn < 0) _settle(manager, currencyIn, order.tokenIn, uint256(-int256(deltaIn)));
+        if (deltaIn < 0) {
+            uint256 owed = uint256(-int256(deltaIn));
+            // The executor may hold more, for other hops.
+            if (owed > order.amountIn) revert AskedTooMuch(owed, order.amountIn);
+            _settle(manager, currencyIn, order.tokenIn, owed);
+        }
         if (deltaOut > 0) _take(manager, currencyOut, order.tokenOut, uint256(int256(deltaOut)), order.recipient);
         return "";
+    }
+
+    function _hash(address manager, bytes memory order) private pure returns (bytes32) {
+        return keccak256(abi.encodePacked(manager, order));
     }
 
     function _settle(IV4PoolManager manager, address currency, address token, uint256 owed) private {

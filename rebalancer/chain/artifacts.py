@@ -1,8 +1,8 @@
 """Which compiled contracts does the package carry, and what is in them?
 
 `rebalancer/artifacts/<Name>.json` holds one contract each: ours as forge compiled them, outside
-ones (Uniswap, WETH9, Multicall3) as their npm packages publish them. scripts/_artifacts.py makes
-that folder at build time; this module only reads it.
+ones (Uniswap V3, WETH9, Multicall3) as their npm packages publish them. scripts/_artifacts.py makes
+that folder at build time; this module only reads it, and any other folder it is told of.
 """
 
 from __future__ import annotations
@@ -13,16 +13,19 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import Any
 
 from rebalancer.errors import ArtifactMissing
 
-__all__ = ["Artifact", "artifact_names", "load_artifact"]
+__all__ = ["Artifact", "artifact_names", "load_artifact", "look_also_in"]
 
 LinkReferences = Mapping[str, tuple[int, ...]]
 """Library name → byte offsets in the creation code where its 20-byte address belongs."""
 
 _ADDRESS_BYTES = 20
+
+_more_folders: list[Path] = []
 
 
 @dataclass(frozen=True)
@@ -55,26 +58,38 @@ class Artifact:
         return bytes.fromhex(self.runtime_hex)
 
 
+def look_also_in(folder: Path) -> None:
+    """Finds contracts in this folder too, after the packaged ones. To be said before any is looked for.
+
+    Tests keep there what they meet and the package must not carry.
+    """
+    if folder not in _more_folders:
+        _more_folders.append(folder)
+
+
 def artifact_names() -> tuple[str, ...]:
-    """Names of all packaged contracts, sorted."""
-    if not _folder().is_dir():
-        return ()
-    names = (file.name for file in _folder().iterdir())
-    return tuple(sorted(name.removesuffix(".json") for name in names if name.endswith(".json")))
+    """Names of all contracts that can be loaded, sorted."""
+    files = (file.name for folder in _folders() if folder.is_dir() for file in folder.iterdir())
+    return tuple(sorted(name.removesuffix(".json") for name in files if name.endswith(".json")))
 
 
 @cache
 def load_artifact(name: str) -> Artifact:
-    """The packaged contract of that name.
+    """The contract of that name.
 
     Raises:
         ArtifactMissing: there is none.
     """
-    file = _folder().joinpath(f"{name}.json")
-    try:
-        raw = json.loads(file.read_text())
-    except (FileNotFoundError, NotADirectoryError):
-        raise ArtifactMissing(name) from None
+    for folder in _folders():
+        try:
+            return _read(name, folder.joinpath(f"{name}.json").read_text())
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+    raise ArtifactMissing(name)
+
+
+def _read(name: str, text: str) -> Artifact:
+    raw = json.loads(text)
     links = {
         library: tuple(place["start"] for place in places)
         for libraries in raw["linkReferences"].values()
@@ -89,5 +104,5 @@ def load_artifact(name: str) -> Artifact:
     )
 
 
-def _folder() -> Traversable:
-    return resources.files("rebalancer").joinpath("artifacts")
+def _folders() -> tuple[Traversable, ...]:
+    return resources.files("rebalancer").joinpath("artifacts"), *_more_folders

@@ -14,8 +14,9 @@ A route is its hops one after another, without a length in front. Each hop is
 
 Flag bit 0: token0 is sold for token1 (venues 1 and 3). Flag bit 1: the output goes straight to the
 caller; otherwise the executor keeps it for a later hop (always, at venue 6). Bits 2 and 3: token in
-and token out are WETH, but the pool holds ether (venue 4). Bit 4: the pool counts its coins with
-uint256 (venue 6). All numbers are big-endian.
+and token out are WETH, but the pool holds, or the call takes and brings, ether (venues 4 and 7). Bit 4: the pool counts its coins with
+uint256 (venue 6). Bit 5: the spender is paid ahead of the call instead of being allowed to take the
+amount (venue 7). All numbers are big-endian.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ __all__ = [
 ]
 
 _POOL, _ROUTER, _PAIR, _V4, _BALANCER, _CURVE, _CALL = range(1, 8)
-_ZERO_FOR_ONE, _TO_CALLER, _ETHER_IN, _ETHER_OUT, _UNSIGNED = (1 << bit for bit in range(5))
+_ZERO_FOR_ONE, _TO_CALLER, _ETHER_IN, _ETHER_OUT, _UNSIGNED, _PAID_FIRST = (
+    1 << bit for bit in range(6)
+)
 _FLAGS = {
     _POOL: _ZERO_FOR_ONE | _TO_CALLER,
     _ROUTER: _TO_CALLER,
@@ -47,7 +50,7 @@ _FLAGS = {
     _V4: _TO_CALLER | _ETHER_IN | _ETHER_OUT,
     _BALANCER: _TO_CALLER,
     _CURVE: _UNSIGNED,
-    _CALL: _TO_CALLER,
+    _CALL: _TO_CALLER | _ETHER_IN | _ETHER_OUT | _PAID_FIRST,
 }
 """The flags each venue knows."""
 
@@ -146,8 +149,9 @@ class CurveHop:
 
 @dataclass(frozen=True, slots=True)
 class CallHop:
-    """One call to anywhere, while `spender` (None: nobody) may take the amount.
+    """One call to anywhere, while `spender` (None: nobody) may take the amount, or once it was paid that.
 
+    Where the call is paid in ether, its token is WETH, `ether_in` is true and nobody spends; the same with what it brings.
     The amount is written over the 32 bytes of `data` from `amount_offset` on; None leaves the data as it is.
     """
 
@@ -159,6 +163,9 @@ class CallHop:
     amount_offset: int | None
     data: bytes
     to_caller: bool
+    paid_first: bool = False
+    ether_in: bool = False
+    ether_out: bool = False
 
 
 Hop = PoolHop | RouterHop | PairHop | V4Hop | BalancerHop | CurveHop | CallHop
@@ -232,9 +239,7 @@ def _parts(hop: Hop, position: int) -> tuple[int, str, int, bytes]:
                 raise BadRoute(position, f"fee {hop.fee_bps} is not below {_BPS} bps")
             return _PAIR, hop.pair, _swap_flags(hop), hop.fee_bps.to_bytes(2)
         case V4Hop():
-            flags = _to_caller(hop.to_caller)
-            flags |= _ETHER_IN if hop.ether_in else 0
-            flags |= _ETHER_OUT if hop.ether_out else 0
+            flags = _to_caller(hop.to_caller) | _ether_flags(hop)
             body = address(hop.token_out) + number(hop.fee_pips, _FEE, "fee")
             body += number(hop.tick_spacing, _FEE, "tick spacing", signed=True)
             return _V4, hop.manager, flags, body + address(hop.hooks)
@@ -252,7 +257,10 @@ def _parts(hop: Hop, position: int) -> tuple[int, str, int, bytes]:
                 )
             body = address(hop.spender or _NOBODY) + address(hop.token_out)
             body += offset.to_bytes(2) + number(len(hop.data), 2, "length of the data") + hop.data
-            return _CALL, hop.target, _to_caller(hop.to_caller), body
+            _check_spender(hop, position)
+            flags = _to_caller(hop.to_caller) | (_PAID_FIRST if hop.paid_first else 0)
+            flags |= _ether_flags(hop)
+            return _CALL, hop.target, flags, body
 
 
 def _read_hop(
@@ -280,13 +288,14 @@ def _read_hop(
             raise BadRoute(fee_at, f"fee {fee_bps} is not below {_BPS} bps")
         return PairHop(amount_in_raw, token_in, target, zero_for_one, to_caller, fee_bps)
     if venue == _CALL:
+        spender_at = reader.at
         spender = reader.address()
         token_out = reader.address()
         offset_at = reader.at
         offset, length = reader.number(2), reader.number(2)
         if offset != _NOWHERE and offset + _WORD > length:
             raise BadRoute(offset_at, f"{length} bytes have no room for an amount at {offset}")
-        return CallHop(
+        call = CallHop(
             amount_in_raw,
             token_in,
             target,
@@ -295,7 +304,12 @@ def _read_hop(
             None if offset == _NOWHERE else offset,
             reader.take(length),
             to_caller,
+            paid_first=bool(flags & _PAID_FIRST),
+            ether_in=bool(flags & _ETHER_IN),
+            ether_out=bool(flags & _ETHER_OUT),
         )
+        _check_spender(call, spender_at)
+        return call
     token_out = reader.address()
     if venue == _V4:
         fee_pips = reader.number(_FEE)
@@ -322,6 +336,17 @@ def _read_hop(
 
 def _to_caller(to_caller: bool) -> int:
     return _TO_CALLER if to_caller else 0
+
+
+def _ether_flags(hop: V4Hop | CallHop) -> int:
+    return (_ETHER_IN if hop.ether_in else 0) | (_ETHER_OUT if hop.ether_out else 0)
+
+
+def _check_spender(hop: CallHop, position: int) -> None:
+    if hop.paid_first and hop.spender is None:
+        raise BadRoute(position, "nobody is named who is to be paid first")
+    if hop.ether_in and hop.spender is not None:
+        raise BadRoute(position, "a call that is paid in ether has no spender")
 
 
 def _swap_flags(hop: PoolHop | PairHop) -> int:

@@ -6,6 +6,7 @@ from rebalancer.pools.model import MAX_AMOUNT_RAW, Pool, Token
 from rebalancer.pools.shapes import recentred, synthetic
 from rebalancer.pools.snapshot import load, save
 from rebalancer.pools.uniswap_v3 import Segment, Tick, TickProfile, UniswapV3Pool
+from rebalancer.pools.uniswap_v4 import UniswapV4Pool
 
 __all__ = [
     "MAX_AMOUNT_RAW",
@@ -15,6 +16,7 @@ __all__ = [
     "TickProfile",
     "Token",
     "UniswapV3Pool",
+    "UniswapV4Pool",
     "load",
     "recentred",
     "save",

@@ -1,4 +1,6 @@
-"""RouteExecutor's venues on the code their authors published (Curve's alone is a mock): what comes out, and that nothing stays.
+"""RouteExecutor's venues on the code their authors published: what comes out, and that nothing stays.
+
+Curve's alone is a mock: no npm package holds a compiled pool of Curve's (`@curvefi/api` carries interfaces).
 
 Every pool of WETH (or ether) and WBTC here is deep, at 2,400 and 30,000 dollars, and takes 0.3 %.
 """
@@ -9,8 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import pytest
+from eth_abi.abi import encode as abi_encode
+from eth_utils.crypto import keccak
 
 from rebalancer.chain.abi import Contract, interface
+from rebalancer.chain.artifacts import load_artifact
 from rebalancer.devnet.market import sqrt_price_x96
 from rebalancer.plan.route import (
     BalancerHop,
@@ -215,6 +220,118 @@ def call(world: World) -> Place:
     )
 
 
+def universal(world: World, inner: Place, command: int, arguments: Callable[[Hop], bytes]) -> Place:
+    """One command of UniversalRouter, which pays with what it was sent, as its services have it called.
+
+    `inner` is the same pool traded directly, which quotes; `arguments` are the command's for a hop of it.
+    """
+    v4 = isinstance(inner.sell, V4Hop)
+    pair = interface("UniswapV2Pair").at(inner.spender)
+    factory = NOBODY if v4 or command == V3_SWAP_EXACT_IN else world.read(pair, "factory")
+    router = world.admin.deploy(
+        "UniversalRouter",
+        (
+            NOBODY,  # Permit2, which is for who signs
+            world.weth.address,
+            factory,
+            world.uniswap("UniswapV3Factory").address,
+            keccak(load_artifact("UniswapV2Pair").creation_code()),
+            keccak(load_artifact("UniswapV3Pool").creation_code()),
+            inner.spender,  # PoolManager, where there is one
+            *(NOBODY, NOBODY, NOBODY),
+        ),
+    )
+
+    def hop(direct: Hop) -> CallHop:
+        data = keccak(text="execute(bytes,bytes[])")[:4]
+        data += abi_encode(["bytes", "bytes[]"], [bytes([command]), [arguments(direct)]])
+        there = direct.token_in == world.weth.address
+        token_out = world.wbtc if there else world.weth
+        ether_in = isinstance(direct, V4Hop) and direct.ether_in
+        return CallHop(
+            0,
+            direct.token_in,
+            router.address,
+            None if ether_in else router.address,
+            token_out.address,
+            None,
+            data,
+            to_caller=True,
+            paid_first=not ether_in,
+            ether_in=ether_in,
+            ether_out=isinstance(direct, V4Hop) and direct.ether_out,
+        )
+
+    return Place(
+        sell=hop(inner.sell),
+        buy=hop(inner.buy),
+        quote_sell=inner.quote_sell,
+        quote_buy=inner.quote_buy,
+        spender=router.address,
+    )
+
+
+V3_SWAP_EXACT_IN, V2_SWAP_EXACT_IN, V4_SWAP = 0x00, 0x08, 0x10
+TO_SENDER, ALL_THERE_IS = "0x" + "0" * 39 + "1", 1 << 255
+"""UniversalRouter's commands, and what it reads as its caller and as its own balance."""
+
+
+def universal_v2(world: World) -> Place:
+    def arguments(hop: Hop) -> bytes:
+        there = hop.token_in == world.weth.address
+        path = [
+            t.address for t in ((world.weth, world.wbtc) if there else (world.wbtc, world.weth))
+        ]
+        return abi_encode(
+            ["address", "uint256", "uint256", "address[]", "bool"],
+            [TO_SENDER, ALL_THERE_IS, 0, path, False],
+        )
+
+    return universal(world, pair(world), V2_SWAP_EXACT_IN, arguments)
+
+
+def universal_v3(world: World) -> Place:
+    direct = Place(
+        sell=pool_hop(world, 0, 0, 1, True),
+        buy=pool_hop(world, 0, 1, 0, True),
+        quote_sell=lambda amount: quote(world, amount, (0, 1)),
+        quote_buy=lambda amount: quote(world, amount, (1, 0)),
+        spender=world.pool(world.weth, world.wbtc),
+    )
+
+    def arguments(hop: Hop) -> bytes:
+        there = hop.token_in == world.weth.address
+        ends = [bytes.fromhex(t.address[2:]) for t in (world.weth, world.wbtc)]
+        path = FEE_PIPS.to_bytes(3).join(ends if there else ends[::-1])
+        return abi_encode(
+            ["address", "uint256", "uint256", "bytes", "bool"],
+            [TO_SENDER, ALL_THERE_IS, 0, path, False],
+        )
+
+    return universal(world, direct, V3_SWAP_EXACT_IN, arguments)
+
+
+def universal_v4(world: World, *, ether: bool) -> Place:
+    """Settle with all there is, swap what was settled, take what came of it."""
+    settle, swap, take = 0x0B, 0x06, 0x0E
+
+    def arguments(hop: Hop) -> bytes:
+        assert isinstance(hop, V4Hop)
+        sold = NOBODY if hop.ether_in else hop.token_in
+        bought = NOBODY if hop.ether_out else hop.token_out
+        low, high = sorted((sold, bought), key=lambda address: int(address, 16))
+        key = (low, high, hop.fee_pips, hop.tick_spacing, hop.hooks)
+        single = "((address,address,uint24,int24,address),bool,uint128,uint128,bytes)"
+        steps = [
+            abi_encode(["address", "uint256", "bool"], [sold, ALL_THERE_IS, False]),
+            abi_encode([single], [(key, sold == low, 0, 0, b"")]),
+            abi_encode(["address", "address", "uint256"], [bought, TO_SENDER, 0]),
+        ]
+        return abi_encode(["bytes", "bytes[]"], [bytes([settle, swap, take]), steps])
+
+    return universal(world, v4(world, ether=ether), V4_SWAP, arguments)
+
+
 PLACES: dict[str, Callable[[World], Place]] = {
     "Uniswap V2": pair,
     "Uniswap V4": lambda world: v4(world, ether=False),
@@ -223,6 +340,10 @@ PLACES: dict[str, Callable[[World], Place]] = {
     "Curve, int128": lambda world: curve(world, unsigned=False),
     "Curve, uint256": lambda world: curve(world, unsigned=True),
     "a call": call,
+    "UniversalRouter, V2": universal_v2,
+    "UniversalRouter, V3": universal_v3,
+    "UniversalRouter, V4": lambda world: universal_v4(world, ether=False),
+    "UniversalRouter, V4, ether": lambda world: universal_v4(world, ether=True),
 }
 
 
@@ -307,9 +428,10 @@ def test_vault_rebalances_at_a_venue(world: World, vault: Contract, place: Place
 
 
 def test_vault_splits_a_sale_over_all_venues(world: World, vault: Contract) -> None:
-    """A seventh of the sale each; the last takes what is left."""
+    """An equal part of the sale each; the last takes what is left."""
     world.move_market({"ETH": ETHER_USD})
-    places = [build(world) for build in PLACES.values()]
+    # Without one of the two that trade on the market's own pool: each quotes as if it were first.
+    places = [build(world) for name, build in PLACES.items() if name != "UniversalRouter, V3"]
     part = SOLD_RAW // len(places)
     last = SOLD_RAW - part * (len(places) - 1)
     bought = sum(p.quote_sell(part) for p in places[:-1]) + places[-1].quote_sell(last)

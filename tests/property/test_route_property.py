@@ -88,15 +88,19 @@ curve_hops = st.builds(
 def call_hops(draw: st.DrawFn) -> CallHop:
     data = draw(st.binary(max_size=100))
     offsets = st.integers(0, len(data) - 32) if len(data) >= 32 else st.nothing()
+    spender = draw(st.none() | addresses.filter(lambda address: int(address, 16) != 0))
     return CallHop(
         draw(raw_amounts),
         draw(addresses),
         draw(addresses),
-        draw(st.none() | addresses.filter(lambda address: int(address, 16) != 0)),
+        spender,
         draw(addresses),
         draw(st.none() | offsets),
         data,
         draw(st.booleans()),
+        paid_first=spender is not None and draw(st.booleans()),
+        ether_in=spender is None and draw(st.booleans()),
+        ether_out=draw(st.booleans()),
     )
 
 

@@ -10,7 +10,7 @@ import { UniswapV3Venue } from "../../contracts/venues/UniswapV3Venue.sol";
 import { UniswapV4Venue } from "../../contracts/venues/UniswapV4Venue.sol";
 import { Base } from "./Base.t.sol";
 import { HostileManager, IUnlockCallback, MockPair, MockSwapper, Reenterer } from "./support/HostileVenues.sol";
-import { MockPool } from "./support/MockMarket.sol";
+import { MockPool, MockWeth } from "./support/MockMarket.sol";
 import { Routes } from "./support/Routes.sol";
 
 /// @notice RouteExecutor's venues against counterparts that do not play fair. With the real ones they are tested in Python.
@@ -102,7 +102,7 @@ contract VenuesTest is Base {
 
     function test_a_callback_from_a_stranger_is_refused() public {
         vm.prank(stranger);
-        vm.expectRevert(abi.encodeWithSelector(UniswapV4Venue.UnexpectedUnlock.selector, stranger, address(0)));
+        vm.expectRevert(abi.encodeWithSelector(UniswapV4Venue.UnexpectedUnlock.selector, stranger));
         IUnlockCallback(address(routes)).unlockCallback("");
     }
 
@@ -121,10 +121,18 @@ contract VenuesTest is Base {
         routes.executeRoute(bytes.concat(_v4(), _call(address(manager4), later)));
     }
 
-    function test_a_manager_that_asks_more_than_there_is_gets_nothing() public {
+    function test_a_manager_that_asks_more_than_the_amount_gets_nothing() public {
         manager4.setActs(HostileManager.Acts.AsksTooMuch);
 
-        vm.expectRevert();
+        // The executor holds more than the hop's part: it is meant for other hops.
+        vm.expectRevert(abi.encodeWithSelector(UniswapV4Venue.AskedTooMuch.selector, AMOUNT / 2 + 1, AMOUNT / 2));
+        routes.executeRoute(Routes.v4(tokens[WETH], uint128(AMOUNT / 2), address(manager4), 0, tokens[USDC]));
+    }
+
+    function test_a_manager_that_hands_back_another_order_is_refused() public {
+        manager4.setActs(HostileManager.Acts.ChangesOrder);
+
+        vm.expectRevert(_unexpectedUnlock());
         routes.executeRoute(_v4());
     }
 
@@ -209,6 +217,64 @@ contract VenuesTest is Base {
         routes.executeRoute(_call(address(swapper), abi.encodeCall(MockSwapper.reenter, (routes))));
     }
 
+    function test_a_target_that_wants_to_be_paid_first_is() public {
+        bytes memory data = abi.encodeCall(MockSwapper.swapWhatArrived, (tokens[WETH], tokens[USDC]));
+        vm.prank(alice);
+        routes.executeRoute(
+            Routes.call(
+                tokens[WETH], 0, address(swapper), Routes.PAID_FIRST, address(swapper), tokens[USDC], FIXED, data
+            )
+        );
+
+        assertEq(_balances(alice), _amounts(0, 0, AMOUNT));
+        assertEq(tokens[WETH].allowance(swapper.lastCaller(), address(swapper)), 0);
+        _assertEmpty();
+    }
+
+    function test_a_target_is_paid_in_ether_and_what_it_leaves_is_wrapped() public {
+        MockWeth weth = _etherIn(AMOUNT);
+        bytes memory data = abi.encodeCall(MockSwapper.swapEther, (tokens[USDC], 0.7e18));
+        uint8 flags = Routes.ETHER_IN | Routes.TO_CALLER;
+        vm.prank(alice);
+        routes.executeRoute(Routes.call(weth, 0, address(swapper), flags, address(0), tokens[USDC], FIXED, data));
+
+        assertEq(tokens[USDC].balanceOf(alice), 0.7e18);
+        assertEq(weth.balanceOf(alice), 0.3e18);
+        assertEq(address(swapper).balance, 0.7e18);
+        assertEq(weth.balanceOf(address(routes)) + weth.balanceOf(swapper.lastCaller()), 0);
+        assertEq(address(routes).balance + swapper.lastCaller().balance, 0);
+    }
+
+    function test_a_target_that_pays_in_ether_pays_weth() public {
+        MockWeth weth = new MockWeth();
+        vm.deal(address(swapper), AMOUNT);
+        bytes memory route = _forEther(weth, Routes.ETHER_OUT);
+        vm.prank(alice);
+        routes.executeRoute(route);
+
+        assertEq(weth.balanceOf(alice), AMOUNT);
+        assertEq(address(routes).balance + swapper.lastCaller().balance, 0);
+        _assertEmpty();
+    }
+
+    function test_ether_that_a_call_does_not_foresee_is_refused() public {
+        MockWeth weth = new MockWeth();
+        vm.deal(address(swapper), AMOUNT);
+
+        vm.expectRevert(abi.encodeWithSelector(CallBox.PaidInEther.selector, swapper, AMOUNT));
+        routes.executeRoute(_forEther(weth, 0));
+    }
+
+    function test_ether_sent_ahead_to_where_the_next_box_will_be_holds_nobody_up() public {
+        vm.deal(vm.computeCreateAddress(address(routes), vm.getNonce(address(routes))), 1);
+        vm.prank(alice);
+        routes.executeRoute(_swap(AMOUNT, FIXED));
+
+        assertEq(tokens[USDC].balanceOf(alice), AMOUNT);
+        assertEq(swapper.lastCaller().balance, 1, "it was the address that was meant");
+        _assertEmpty();
+    }
+
     function test_a_target_cannot_use_the_box_for_itself() public {
         bytes memory data = abi.encodeCall(MockSwapper.swapAndUseTheBox, (tokens[WETH], tokens[USDC], AMOUNT));
 
@@ -228,6 +294,20 @@ contract VenuesTest is Base {
         assertEq(tokens[USDC].allowance(swapper.lastCaller(), stranger), 0, "every call has a box of its own");
     }
 
+    /// @dev Wrapped ether that the executor holds `amount` of.
+    function _etherIn(uint256 amount) internal returns (MockWeth weth) {
+        weth = new MockWeth();
+        vm.deal(address(this), amount);
+        weth.deposit{ value: amount }();
+        weth.transfer(address(routes), amount);
+    }
+
+    /// @dev A swap of all WETH of the basket for ether.
+    function _forEther(MockWeth weth, uint8 flags) internal view returns (bytes memory) {
+        bytes memory data = abi.encodeCall(MockSwapper.swapForEther, (tokens[WETH], AMOUNT));
+        return Routes.call(tokens[WETH], 0, address(swapper), flags, address(swapper), weth, FIXED, data);
+    }
+
     function _v4() internal view returns (bytes memory) {
         return Routes.v4(tokens[WETH], 0, address(manager4), 0, tokens[USDC]);
     }
@@ -244,7 +324,7 @@ contract VenuesTest is Base {
     }
 
     function _unexpectedUnlock() internal view returns (bytes memory) {
-        return abi.encodeWithSelector(UniswapV4Venue.UnexpectedUnlock.selector, address(manager4), address(0));
+        return abi.encodeWithSelector(UniswapV4Venue.UnexpectedUnlock.selector, address(manager4));
     }
 
     function _assertEmpty() internal view {

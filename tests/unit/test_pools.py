@@ -21,8 +21,11 @@ from rebalancer.errors import (
 from rebalancer.pools import (
     MAX_AMOUNT_RAW,
     Pool,
+    Tick,
+    TickProfile,
     Token,
     UniswapV3Pool,
+    UniswapV4Pool,
     load,
     recentred,
     save,
@@ -37,6 +40,7 @@ from rebalancer.pools.uniswap_v3_math import (
     sqrt_at_tick,
     tick_at_sqrt,
 )
+from rebalancer.pools.uniswap_v4 import pool_id
 
 A = "0x" + "Aa" * 20
 B = "0x" + "bB" * 20
@@ -197,9 +201,101 @@ def test_load_an_unknown_shape_says_what_is_expected() -> None:
     [("pool_manager", "Uniswap V4"), ("weights", "Balancer"), ("a_coefficient", "Curve")],
 )
 def test_load_a_protocol_without_quotes_is_unsupported(key: str, protocol: str) -> None:
-    with pytest.raises(UnsupportedPool, match=f"Pools of {protocol} cannot be quoted") as refusal:
+    with pytest.raises(
+        UnsupportedPool, match=f"Pools of {protocol} cannot be used here"
+    ) as refusal:
         load({key: 1})
     assert refusal.value.protocol == protocol
+
+
+# Uniswap V4
+
+
+def v4_snapshot(**changes: Any) -> dict[str, Any]:
+    """The same position as `snapshot`, in PoolManager."""
+    fees = {"protocol_fee_zero_for_one": 0, "protocol_fee_one_for_zero": 0}
+    whole = {**snapshot(), "pool_manager": C, "pool_id": pool_id(A, B, 3_000, 60)}
+    whole["scalars"] |= fees
+    del whole["pool"]
+    for key, value in changes.items():
+        place = whole["scalars"] if key in whole["scalars"] else whole
+        place[key] = value
+    return whole
+
+
+def test_id_of_a_v4_pool_is_mainnets() -> None:
+    """Ether and USDC at 0.05 %, as the Uniswap V4 pool of most volume is known on mainnet."""
+    usdc = "0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48"
+    known = "0x21c67e77068de97969ba93d4aab21826d33ca12bb9f565d8496e8fda8a82ca27"
+
+    assert pool_id("0x" + "0" * 40, usdc, 500, 10) == known
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"pool_id": "0x" + "12" * 32}, "without hooks"),
+        ({"fee": 0x800000}, "without hooks"),
+        ({"protocol_fee_zero_for_one": 1_001}, "protocol fee 1001 is not in 0 … 1000"),
+        ({"protocol_fee_one_for_zero": -1}, "protocol fee -1 is not in 0 … 1000"),
+        ({"liquidity": 1}, "liquidity 1 is not the sum"),
+        ({"pool_manager": "0x12"}, "is not an address"),
+    ],
+)
+def test_load_a_v4_pool_that_contradicts_itself_is_refused(
+    changes: dict[str, Any], why: str
+) -> None:
+    with pytest.raises(BadPoolSnapshot, match=why):
+        load(v4_snapshot(**changes), UniswapV4Pool)
+
+
+def test_load_a_pool_of_v3_where_one_of_v4_is_wanted_is_refused() -> None:
+    with pytest.raises(UnsupportedPool, match="Uniswap V3"):
+        load(snapshot(), UniswapV4Pool)
+
+
+def test_v4_pool_quotes_and_moves_as_one_of_v3() -> None:
+    pool, twin = load(v4_snapshot(), UniswapV4Pool), load(snapshot())
+    checked: Pool = pool
+    assert (checked.address, pool.tokens, pool.fee_pips) == (C, twin.tokens, 3_000)
+
+    for way in ((A, B), (B, A)):
+        out, after = pool.swapped(*way, 10**15)
+        twins_out, twin_after = twin.swapped(*way, 10**15)
+        assert out == pool.quote_in(*way, 10**15) == twins_out
+        assert (after.sqrt_price_x96, after.tick) == (twin_after.sqrt_price_x96, twin_after.tick)
+        assert pool.quote_out(*way, 10**15) == twin.quote_out(*way, 10**15)
+        assert pool.flow_to(*way, 0.99) == twin.flow_to(*way, 0.99)
+        assert pool.spot_price(*way) == 1
+    with pytest.raises(UnknownToken):
+        pool.quote_in(A, C, 1)
+
+
+def test_v4_protocol_fee_comes_off_first_in_its_direction() -> None:
+    fees = {"protocol_fee_zero_for_one": 1_000, "protocol_fee_one_for_zero": 250}
+    pool = load(v4_snapshot(**fees), UniswapV4Pool)
+    # 1000 + 3000 - 1000 * 3000 / 10^6, and 250 + 3000 - 250 * 3000 / 10^6, in millionths
+    down, up = (
+        UniswapV3Pool(C, *pool.tokens, replace(pool.profile, fee_pips=fee), Q96, 0, LIQUIDITY)
+        for fee in (3_997, 3_250)
+    )
+
+    assert pool.quote_in(A, B, 10**15) == down.quote_in(A, B, 10**15)
+    assert pool.quote_in(B, A, 10**15) == up.quote_in(B, A, 10**15)
+    assert pool.fee_pips == 3_997
+
+
+def test_v4_amount_that_pool_manager_cannot_book_is_refused() -> None:
+    ends = (Tick(-887_220, 1 << 127, 1 << 127), Tick(887_220, 1 << 127, -(1 << 127)))
+    profile = TickProfile(3_000, 60, ends)
+    pool = UniswapV4Pool(C, TOKEN0, TOKEN1, profile, Q96, 0, 1 << 127)
+
+    with pytest.raises(BadAmount, match=r"1 to 2\^127 - 1"):
+        pool.quote_in(A, B, 1 << 127)
+    # 2^126 out would want twice as much in and a fee.
+    with pytest.raises(BadAmount, match=r"1 to 2\^127 - 1"):
+        pool.quote_out(A, B, 1 << 126)
+    assert pool.quote_in(A, B, (1 << 127) - 1) < 1 << 127
 
 
 @pytest.mark.parametrize("amount", [0, -1, MAX_AMOUNT_RAW + 1, 1.5, None])

@@ -19,6 +19,20 @@ from eth_utils.crypto import keccak
 MAX_CODE_BYTES = 24_576
 """EIP-170."""
 
+OTHERS_IN_WHEEL = {
+    "AccessManager",  # MIT
+    "IERC20Metadata",  # MIT
+    "Multicall3",  # MIT
+    "NonfungiblePositionManager",  # GPL-2.0-or-later, as all of Uniswap V3
+    "QuoterV2",
+    "SwapRouter",
+    "SwapRouter02",
+    "UniswapV3Factory",
+    "UniswapV3Pool",
+    "WETH9",  # GPL-3.0-or-later
+}
+"""Contracts of other authors that the package ships, with their licences."""
+
 POOL_INIT_CODE_HASH = "e34f199b19b2b4f47f68442619d555527d244f78a3297ea89325f843f87b8b54"
 """Uniswap v3-periphery, PoolAddress.sol: with it, pools land on their mainnet addresses."""
 
@@ -269,6 +283,28 @@ def test_wheel_carries_the_package_its_types_and_the_artifacts(
     assert made <= carried
     assert "rebalancer/artifacts/UniswapV3Pool.json" in carried
     assert {name.split("/")[0] for name in carried} == {"rebalancer", "rebalancer-0.1.0.dist-info"}
+
+
+def test_wheel_carries_of_others_only_what_a_devnet_is_built_from(
+    repo_root: Path, wheel: Path
+) -> None:
+    """Uniswap V4 is under BUSL-1.1, Balancer V2 under GPL-3.0-only: tests alone meet them, and few others."""
+    sources = [path.read_text() for path in (repo_root / "contracts").rglob("*.sol")]
+    ours = set(
+        re.findall(
+            r"^(?:abstract )?(?:contract|interface|library) (\w+)", "\n".join(sources), re.MULTILINE
+        )
+    )
+    with zipfile.ZipFile(wheel) as archive:
+        carried = {Path(name).stem for name in archive.namelist() if "/artifacts/" in name}
+    package = "\n".join(path.read_text() for path in (repo_root / "rebalancer").rglob("*.py"))
+    for_tests = {path.stem for path in (repo_root / ".build" / "test-artifacts").glob("*.json")}
+
+    assert carried - ours == OTHERS_IN_WHEEL
+    assert {name for name in OTHERS_IN_WHEEL if f'"{name}"' not in package} == set()
+    assert {"PoolManager", "Vault"} <= for_tests
+    assert {name for name in for_tests if f'"{name}"' in package} == set()
+    assert carried & for_tests == set()
 
 
 def test_wheel_asks_for_nothing_of_development(wheel: Path) -> None:

@@ -79,6 +79,30 @@ def test_encode_both_sides_in_ether_and_nobody_to_spend() -> None:
     assert decode(encode([fixed])) == (fixed,)
 
 
+def test_encode_a_call_whose_target_is_paid_first() -> None:
+    paid = replace(CALL_HOP, paid_first=True, to_caller=True)
+    assert encode([paid])[57] == 0b100010
+    assert decode(encode([paid])) == (paid,)
+    with pytest.raises(BadRoute, match="nobody is named who is to be paid first"):
+        encode([replace(paid, spender=None)])
+    route = bytearray(encode([paid]))
+    route[58:78] = bytes(20)
+    with pytest.raises(BadRoute, match="nobody is named who is to be paid first"):
+        decode(bytes(route))
+
+
+def test_encode_a_call_that_takes_and_brings_ether() -> None:
+    both = replace(CALL_HOP, spender=None, ether_in=True, ether_out=True)
+    assert encode([both])[57] == 0b1100
+    assert decode(encode([both])) == (both,)
+    with pytest.raises(BadRoute, match="paid in ether has no spender"):
+        encode([replace(both, spender=C)])
+    route = bytearray(encode([both]))
+    route[77] = 1
+    with pytest.raises(BadRoute, match="paid in ether has no spender"):
+        decode(bytes(route))
+
+
 def test_encode_hops_one_after_another() -> None:
     assert encode([POOL_HOP, ROUTER_HOP]) == encode([POOL_HOP]) + encode([ROUTER_HOP])
     assert encode([]) == b""

@@ -3,6 +3,8 @@ pragma solidity 0.8.30;
 
 import { IERC20 } from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 
+import { IUniswapV3SwapCallback } from "@uniswap/v3-core/contracts/interfaces/callback/IUniswapV3SwapCallback.sol";
+
 import { IExecutor } from "../../../contracts/interfaces/IExecutor.sol";
 import { MockToken } from "../../../contracts/mocks/MockToken.sol";
 import { CallBox } from "../../../contracts/venues/CallVenue.sol";
@@ -19,6 +21,7 @@ contract HostileManager {
         AsksTwice,
         NeverAsks,
         AsksTooMuch,
+        ChangesOrder,
         Reenters
     }
 
@@ -39,7 +42,8 @@ contract HostileManager {
         kept = data;
         if (acts == Acts.NeverAsks) return "";
         if (acts == Acts.Reenters) IExecutor(msg.sender).executeRoute("");
-        IUnlockCallback(msg.sender).unlockCallback(data);
+        if (acts == Acts.ChangesOrder) kept[31] ^= 0x01; // the last bit of the token that goes in
+        IUnlockCallback(msg.sender).unlockCallback(kept);
         if (acts == Acts.AsksTwice) IUnlockCallback(msg.sender).unlockCallback(data);
         return "";
     }
@@ -143,7 +147,29 @@ contract MockSwapper {
     /// @notice Swaps fairly and tries to use its caller for itself.
     function swapAndUseTheBox(IERC20 tokenIn, MockToken tokenOut, uint256 amountIn) external {
         swap(tokenIn, tokenOut, amountIn);
-        CallBox(msg.sender).run(address(this), address(this), tokenIn, tokenOut, address(this), "");
+        CallBox.Order memory order =
+            CallBox.Order(address(this), address(this), tokenIn, tokenOut, address(this), false, false);
+        CallBox(payable(msg.sender)).run(order, "");
+    }
+
+    /// @notice Pays for what was sent here ahead, as a router that pays out of what it holds.
+    function swapWhatArrived(IERC20 tokenIn, MockToken tokenOut) external {
+        lastCaller = msg.sender;
+        tokenOut.mint(msg.sender, tokenIn.balanceOf(address(this)));
+    }
+
+    /// @notice Pays one to one for the ether that comes with the call, of which it takes `amountIn` and gives the rest back.
+    function swapEther(MockToken tokenOut, uint256 amountIn) external payable {
+        lastCaller = msg.sender;
+        tokenOut.mint(msg.sender, amountIn);
+        if (msg.value != amountIn) payable(msg.sender).transfer(msg.value - amountIn);
+    }
+
+    /// @notice Pays one to one in ether.
+    function swapForEther(IERC20 tokenIn, uint256 amountIn) external {
+        lastCaller = msg.sender;
+        tokenIn.transferFrom(msg.sender, address(this), amountIn);
+        payable(msg.sender).transfer(amountIn);
     }
 
     function reenter(IExecutor executor) external {
@@ -152,5 +178,128 @@ contract MockSwapper {
 
     function fail() external pure {
         revert NoLuck(13);
+    }
+}
+
+/// @title Thief
+/// @notice Every venue in one, and at each it takes what it can get and pays one unit of `paid` for it: all that it is allowed or sent,
+/// or half of that.
+contract Thief {
+    MockToken public token0;
+    MockToken public token1;
+    MockToken internal paid;
+    uint256 public part = 1;
+    /// The token it asks for, where it may say so: nobody's, if zero.
+    address public asksFor;
+    address public lastCaller;
+
+    constructor(MockToken token0_, MockToken token1_, MockToken paid_) {
+        (token0, token1, paid) = (token0_, token1_, paid_);
+    }
+
+    /// @notice From now on it takes half.
+    function takeHalf() external {
+        part = 2;
+    }
+
+    function askFor(address token) external {
+        asksFor = token;
+    }
+
+    /// @notice What a target of any call is called with.
+    function take(IERC20 token) external {
+        _take(token);
+        paid.mint(msg.sender, 1);
+    }
+
+    function _take(IERC20 token) private {
+        lastCaller = msg.sender;
+        token.transferFrom(msg.sender, address(this), token.allowance(msg.sender, address(this)) / part);
+    }
+
+    /* UNISWAP V2 AND V3 */
+
+    function getReserves() external view returns (uint112, uint112, uint32) {
+        // Without what is sent next: that is what the pair was given.
+        return (uint112(token0.balanceOf(address(this))), uint112(token1.balanceOf(address(this))), 0);
+    }
+
+    function swap(uint256, uint256, address to, bytes calldata) external {
+        paid.mint(to, 1);
+    }
+
+    function swap(address to, bool, int256 amount, uint160, bytes calldata) external returns (int256, int256) {
+        paid.mint(to, 1);
+        bytes memory data = asksFor == address(0) ? bytes("") : abi.encode(asksFor);
+        IUniswapV3SwapCallback(msg.sender).uniswapV3SwapCallback(amount, -1, data);
+        return (amount, -1);
+    }
+
+    struct ExactInputParams {
+        bytes path;
+        address recipient;
+        uint256 amountIn;
+        uint256 amountOutMinimum;
+    }
+
+    function exactInput(ExactInputParams calldata p) external returns (uint256) {
+        _take(IERC20(address(bytes20(p.path[:20]))));
+        paid.mint(p.recipient, 1);
+        return 1;
+    }
+
+    /* UNISWAP V4 */
+
+    function unlock(bytes calldata data) external returns (bytes memory) {
+        return IUnlockCallback(msg.sender).unlockCallback(data);
+    }
+
+    function swap(HostileManager.PoolKey calldata, HostileManager.SwapParams calldata p, bytes calldata)
+        external
+        pure
+        returns (int256)
+    {
+        int128 owed = int128(p.amountSpecified);
+        (int128 delta0, int128 delta1) = p.zeroForOne ? (owed, int128(1)) : (int128(1), owed);
+        return int256(delta0) << 128 | int256(uint256(uint128(delta1)));
+    }
+
+    function sync(address) external { }
+
+    function settle() external payable returns (uint256) { }
+
+    function take(address, address to, uint256 amount) external {
+        paid.mint(to, amount);
+    }
+
+    /* BALANCER */
+
+    struct SingleSwap {
+        bytes32 poolId;
+        uint8 kind;
+        address assetIn;
+        address assetOut;
+        uint256 amount;
+        bytes userData;
+    }
+
+    struct FundManagement {
+        address sender;
+        bool fromInternalBalance;
+        address payable recipient;
+        bool toInternalBalance;
+    }
+
+    function swap(SingleSwap calldata s, FundManagement calldata funds, uint256, uint256) external returns (uint256) {
+        _take(IERC20(s.assetIn));
+        paid.mint(funds.recipient, 1);
+        return s.amount; // and says it paid well
+    }
+
+    /* CURVE */
+
+    function exchange(int128, int128, uint256, uint256) external {
+        _take(token0);
+        paid.mint(msg.sender, 1);
     }
 }

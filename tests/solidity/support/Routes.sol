@@ -8,6 +8,9 @@ import { MockToken } from "../../../contracts/mocks/MockToken.sol";
 library Routes {
     uint8 internal constant ZERO_FOR_ONE = 1;
     uint8 internal constant TO_CALLER = 2;
+    uint8 internal constant ETHER_IN = 4;
+    uint8 internal constant ETHER_OUT = 8;
+    uint8 internal constant PAID_FIRST = 32;
 
     function v3(MockToken tokenIn, uint128 amountIn, address pool, uint8 flags) internal pure returns (bytes memory) {
         return abi.encodePacked(uint8(1), amountIn, tokenIn, pool, flags);
@@ -40,6 +43,17 @@ library Routes {
         );
     }
 
+    function hooked(
+        MockToken tokenIn,
+        uint128 amountIn,
+        address manager,
+        uint8 flags,
+        MockToken tokenOut,
+        address hooks
+    ) internal pure returns (bytes memory) {
+        return abi.encodePacked(uint8(4), amountIn, tokenIn, manager, flags, tokenOut, uint24(3_000), int24(60), hooks);
+    }
+
     function balancer(MockToken tokenIn, uint128 amountIn, address vault, uint8 flags, MockToken tokenOut)
         internal
         pure
@@ -65,8 +79,21 @@ library Routes {
         uint16 offset,
         bytes memory data
     ) internal pure returns (bytes memory) {
+        return call(tokenIn, amountIn, target, 0, spender, tokenOut, offset, data);
+    }
+
+    function call(
+        MockToken tokenIn,
+        uint128 amountIn,
+        address target,
+        uint8 flags,
+        address spender,
+        MockToken tokenOut,
+        uint16 offset,
+        bytes memory data
+    ) internal pure returns (bytes memory) {
         return abi.encodePacked(
-            uint8(7), amountIn, tokenIn, target, uint8(0), spender, tokenOut, offset, uint16(data.length), data
+            uint8(7), amountIn, tokenIn, target, flags, spender, tokenOut, offset, uint16(data.length), data
         );
     }
 }
