@@ -210,8 +210,7 @@ def test_targets_that_cannot_be(
 
 
 def test_band_of_nothing(cli: Cli, unchanged: None) -> None:
-    options = ("--target", "WETH=0.5", "--target", "WBTC=0.3", "--target", "USDC=0.2")
-    ran = cli("vault", "set-targets", *options, "--band", "WETH=0", *CURATOR)
+    ran = cli("vault", "set-bands", "--band", "WETH=0", *CURATOR)
     assert "is 0 bps: give one from 3 to 5000 bps" in ran.sentence
     assert ran.code == 16
 
@@ -228,7 +227,10 @@ ASSET = '[[assets]]\ntoken = "WETH"\ntarget = "0"\nband_bps = 150\nseed = "0"\n'
         ("[policy]", 14 * ASSET + "[policy]", 16, "There are 17 assets"),
         ('"1000"', '"0.000000000001"', 16, "are locked for ever: give more"),
         ('seed = "150"', 'seed = "1001"', 16, "holds 1000 USDC and needs 1001"),
-        ("fee_bps = 50", "fee_bps = 501", 10, "FeeOutOfRange(feeBps=501, maximum=500)"),
+        ("streaming_bps = 50", "streaming_bps = 501", 10, "FeeOutOfRange(feeBps=501, maximum=500)"),
+        ("#entry_bps = 5 ", "entry_bps = 201 ", 10, "FeeOutOfRange(feeBps=201, maximum=200)"),
+        ("#relative_band_bps = 1000", "relative_band_bps = 10001", 10, "RelativeBandOutOfRange("),
+        ("#destination_bps = 0", "destination_bps = 10001", 10, "DestinationOutOfRange("),
         ("max_slippage_bps = 120", "max_slippage_bps = 301", 10, "SlippageOutOfRange("),
         ("slippage_ramp_seconds = 3600", "slippage_ramp_seconds = 0", 10, "RampOutOfRange("),
         ("loss_period_seconds = 86400", "loss_period_seconds = 3599", 10, "PeriodOutOfRange("),
