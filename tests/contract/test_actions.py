@@ -497,7 +497,15 @@ def spec(stage: Stage) -> VaultSpec:
         seeds.append(raw_for_usd(stage.market, symbol, 1_000))
         stage.market.deal(symbol, owner.address, seeds[-1])
     return VaultSpec(
-        "Second", "TWO", tuple(assets), DEMO_POLICY, tuple(seeds), 1_000 * E18, Fees(), owner.address, 1
+        "Second",
+        "TWO",
+        tuple(assets),
+        DEMO_POLICY,
+        tuple(seeds),
+        1_000 * E18,
+        Fees(),
+        owner.address,
+        1,
     )
 
 

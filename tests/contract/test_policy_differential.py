@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, Self, TypeVar
 
@@ -118,7 +118,7 @@ def every_function(rng: Random) -> list[Case]:
     period, elapsed = (rng.randrange(1, 1 << 32) for _ in range(2))
     target, relative = rng.randint(0, E18), rng.choice((0, rng.randint(0, BPS)))
     glide = sorted(at + rng.randint(-20_000, 20_000) for _ in range(2))
-    rebalanced_at = at - rng.choice((0, 1, period // 2, period))
+    rebalanced_at = max(0, at - rng.choice((0, 1, period // 2, period)))
     worth = sum(map(policy.value_up, sales, prices, units))
     need = max(0, worth + rng.choice((-1, 0, 1)))
     scaling = (

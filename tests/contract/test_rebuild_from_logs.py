@@ -253,9 +253,10 @@ class Life:
             *(self.set_policy, self.tighten_policy, self.set_targets, self.set_bands),
             *(self.set_oracle, self.poke, self.pause, self.approve),
             *(self.add_asset, self.add_asset, self.exclude, self.include, self.remove),
-            *(self.start_auction, self.stop_auction, self.bid, self.bid, self.sell_out),
+            *(self.start_auction, self.stop_auction, self.bid, self.bid),
             *(self.block, self.donate, self.absorb, self.lose, self.market),
             *[self.resume] * 3,
+            *[self.sell_out] * 3,
             *[self.rebalance] * 8,
         ]
         action = self.rng.choice(actions)
@@ -293,7 +294,9 @@ class Life:
         owner = self.anybody()
         shares = self.some_shares(owner)
         to = self.anybody().address
-        owner.transact(self.vault, "redeemInKind", shares, to, owner.address, [0] * len(self.tokens))
+        owner.transact(
+            self.vault, "redeemInKind", shares, to, owner.address, [0] * len(self.tokens)
+        )
 
     def claim(self) -> None:
         """Everything moves again, and everybody takes what is theirs."""
@@ -389,9 +392,7 @@ class Life:
         self.world.owner.transact(self.vault, "startAuction", sell, buy, terms)
 
     def stop_auction(self) -> None:
-        self.world.guardian.transact(
-            self.vault, "stopAuction", self.any_asset(), self.any_asset()
-        )
+        self.world.guardian.transact(self.vault, "stopAuction", self.any_asset(), self.any_asset())
 
     def bid(self) -> None:
         self.bid_on(self.any_asset(), self.any_asset())
@@ -399,12 +400,12 @@ class Life:
     def bid_on(self, sell: int, buy: int) -> None:
         tokens = self.tokens
         lot = self.world.read(self.vault, "auctions", tokens[sell], tokens[buy])[0]
-        amount = self.rng.randint(0, lot)
+        amount = self.rng.randint(min(1, lot), lot)
         self.world.bob.transact(self.vault, "bid", sell, buy, amount, 1_000)
 
     def sell_out(self) -> None:
         """An asset is left out and sold for another."""
-        sell, buy = self.any_asset(), self.any_asset()
+        sell, buy = self.rng.sample(range(len(self.tokens)), 2)
         if not self.world.read(self.vault, "assets")[sell][7]:
             self.world.owner.transact(self.vault, "excludeAsset", sell)
         self.auction(sell, buy)
@@ -430,7 +431,9 @@ class Life:
         else:
             self.world.stranger.transact(self.world.wbtc, "pause")
         shares = self.world.balance(self.vault, alice) // 3
-        alice.transact(self.vault, "redeemInKind", shares, *[alice.address] * 2, [0] * len(self.tokens))
+        alice.transact(
+            self.vault, "redeemInKind", shares, *[alice.address] * 2, [0] * len(self.tokens)
+        )
 
     def approve(self) -> None:
         self.anybody().transact(self.vault, "approve", self.anybody().address, 1)

@@ -572,10 +572,7 @@ def test_c_whatever_settles_only_goes_toward_the_target(rng: Random) -> None:
         assert a * b >= 0 or abs(a) <= dust_e18
     far, rest = (_to_destination(rules, basket, weighed) for weighed in (before, after))
     near = rest * BPS <= rules.dust_bps * after.total_e18
-    shrunk = (
-        rest * before.total_e18 * BPS
-        <= (BPS - rules.min_progress_bps) * far * after.total_e18
-    )
+    shrunk = rest * before.total_e18 * BPS <= (BPS - rules.min_progress_bps) * far * after.total_e18
     assert near or shrunk
     limit_e18 = rules.max_slippage_bps * 10**14
     assert settled.loss_e18 * E18 <= settled.sold_e18 * limit_e18
@@ -595,9 +592,7 @@ def test_b_nothing_settles_while_no_band_is_broken(rng: Random) -> None:
     basket = random_basket(rng)
     weighed = _weighed(basket)
     drift_bps = policy.drift_bps(weighed.distances_e18, weighed.total_e18)
-    wide = tuple(
-        replace(asset, band_bps=drift_bps, relative_band_bps=0) for asset in basket.assets
-    )
+    wide = tuple(replace(asset, band_bps=drift_bps, relative_band_bps=0) for asset in basket.assets)
     rules = replace(random_policy(rng), cooldown_seconds=0, calendar_seconds=0)
     trade = random_trade(rng, rules, State(), basket, weighed, NOW)
 

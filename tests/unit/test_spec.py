@@ -123,7 +123,7 @@ def test_example_vault_is_read_exactly(repo_root: Path) -> None:
 def test_every_key_the_example_only_mentions_is_read(tmp_path: Path, example: str) -> None:
     """Each commented line of the example, taken in."""
     path = tmp_path / "vault.toml"
-    mentioned = re.sub(r'(?m)^#(?=\w+ = )(?!fee_recipient)', "", example)
+    mentioned = re.sub(r"(?m)^#(?=\w+ = )(?!fee_recipient)", "", example)
     path.write_text(mentioned)
     spec = load_vault_spec(path, KNOWN, fee_recipient=CREATOR)
     assert spec.salt == 7
