@@ -56,8 +56,11 @@ CREATION_PREFIX_BYTES = 32
 """Length of the constructor solc puts before the runtime code of a contract without arguments."""
 
 
-HALVES = {"BasketVault": "VaultExtension"}
-"""Contracts that run another's code as their own, by name: the ABI of the first is that of both."""
+HALVES = {"BasketVault": ("IBasketVault", "VaultExtension")}
+"""Contracts that run another's code as their own: the ABI of the first is that of both.
+
+In between stands the interface of both, whose names of parameters come first: code may leave its own nameless.
+"""
 
 
 def main() -> None:
@@ -69,11 +72,9 @@ def main() -> None:
                 f"Two contracts are called {name}; artifacts are named by contract, so rename one."
             )
         artifacts[name] = artifact
-    for whole, half in HALVES.items():
-        known = artifacts[whole]["abi"]
-        known += [
-            entry for entry in artifacts[half]["abi"] if entry not in known and _callable(entry)
-        ]
+    for whole, parts in HALVES.items():
+        for part in parts:
+            _take_in(artifacts[whole]["abi"], artifacts[part]["abi"])
     TARGET.mkdir(exist_ok=True)
     for stale in TARGET.glob("*.json"):
         if stale.stem not in artifacts:
@@ -85,8 +86,23 @@ def main() -> None:
             path.write_text(text)
 
 
-def _callable(entry: Artifact) -> bool:
-    return entry["type"] in ("function", "event", "error")
+def _take_in(abi: list[Artifact], other: list[Artifact]) -> None:
+    """Adds the functions, events and errors that `abi` has not."""
+    known = {_shape(entry) for entry in abi}
+    abi += [
+        entry
+        for entry in other
+        if entry["type"] in ("function", "event", "error") and _shape(entry) not in known
+    ]
+
+
+def _shape(entry: Artifact) -> str:
+    """What makes an entry of an ABI itself: all but the names of its parameters."""
+    return json.dumps([entry["type"], entry.get("name"), _types(entry.get("inputs", []))])
+
+
+def _types(parameters: list[Artifact]) -> list[Any]:
+    return [[part["type"], _types(part.get("components", []))] for part in parameters]
 
 
 def _ours() -> Iterator[tuple[str, Artifact]]:

@@ -365,6 +365,44 @@ def test_withdraw_to_one_token_pays_what_was_promised_to_the_unit(
     assert allowances(free, depositor.address, free.system.zap) == [0, 0, 0, 0]
 
 
+def test_withdraw_to_one_token_leaves_the_fee_on_exit_in_the_vault(
+    free: Stage, depositor: Wallet
+) -> None:
+    deposit_in_kind(depositor, free.vault, 100_000 * E18)
+    terms = (0, 0, 0, 150), Actor.FEE_RECIPIENT.address
+    free.wallet(Actor.OWNER).transact(vault(free), "setFees", *terms)
+    usdc, shares = token(free, "USDC"), 60_000 * E18
+    held = vault(free).call(free.chain.rpc, "held")
+    supply = vault(free).call(free.chain.rpc, "totalSupply")
+
+    done = withdraw_token(
+        depositor, free.system, free.vault, usdc, shares, pools(free), SLIPPAGE_BPS
+    )
+
+    assert done.amount_raw == done.expected_raw
+    assert 58_500 * USD < done.amount_raw < 59_100 * USD
+    part = [raw * shares * (BPS - 150) // (supply * BPS) for raw in held]
+    assert list(vault(free).call(free.chain.rpc, "held")) == [
+        raw - gone for raw, gone in zip(held, part, strict=True)
+    ]
+
+
+def test_in_kind_pays_the_fees_on_entry_and_exit(free: Stage, depositor: Wallet) -> None:
+    terms = (0, 0, 100, 200), Actor.FEE_RECIPIENT.address
+    free.wallet(Actor.OWNER).transact(vault(free), "setFees", *terms)
+    supply = vault(free).call(free.chain.rpc, "totalSupply")
+    before = vault(free).call(free.chain.rpc, "held")
+
+    paid = deposit_in_kind(depositor, free.vault, supply)
+    got = withdraw_in_kind(depositor, free.vault, supply)
+
+    # All there is once more and a hundredth on top; then half of that and of what was, less two hundredths.
+    assert list(paid.amounts) == [-(-raw * 101 // 100) for raw in before]
+    assert list(got.amounts) == [
+        (raw + more) * 98 // 200 for raw, more in zip(before, paid.amounts, strict=True)
+    ]
+
+
 def test_withdraw_to_one_token_while_a_fee_accrues_goes_through(
     stage: Stage, depositor: Wallet
 ) -> None:
