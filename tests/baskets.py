@@ -220,7 +220,11 @@ def _within_need(
 ) -> list[int]:
     """The sales that bring every asset to its destination and pass the minimum trades."""
     _, need_e18 = to_destination(
-        weighed.distances_e18, weighed.total_e18, basket.bands_e18, policy.destination_bps
+        weighed.distances_e18,
+        weighed.total_e18,
+        basket.bands_e18,
+        policy.destination_bps,
+        policy.dust_bps,
     )
     return allowed_sales(
         *(surpluses_raw, basket.prices_e18, basket.his_e18, basket.units, basket.min_trades_raw),

@@ -148,7 +148,7 @@ def every_function(rng: Random) -> list[Case]:
         Case("driftBps", policy.drift_bps, (before, total)),
         Case("surplusRaw", policy.surplus_raw, (before[0], price, unit)),
         Case("deficitRaw", policy.deficit_raw, (before[0], price, unit)),
-        Case("toDestination", policy.to_destination, (before, total, basket.bands_e18, bps)),
+        Case("toDestination", policy.to_destination, (before, total, basket.bands_e18, bps, dust)),
         Case("checkSales", policy.check_sales, (sales, min_buys, before, prices, units)),
         Case("checkNeed", policy.check_need, (sales, prices, units, need)),
         Case("checkTradeSize", policy.check_trade_size, (n, amount, rng.choice((0, price)))),
@@ -560,7 +560,11 @@ def check_snapshot(
         return
     assert snapshot.total_e18 == weighed.total_e18
     destination = policy.to_destination(
-        weighed.distances_e18, weighed.total_e18, basket.bands_e18, rules.destination_bps
+        weighed.distances_e18,
+        weighed.total_e18,
+        basket.bands_e18,
+        rules.destination_bps,
+        rules.dust_bps,
     )
     assert (snapshot.distance_e18, snapshot.need_e18) == destination
     may_run = snapshot.reason in (Reason.BAND_BROKEN, Reason.CALENDAR_DUE)

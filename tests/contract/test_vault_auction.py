@@ -7,6 +7,7 @@ from dataclasses import astuple, dataclass, replace
 import pytest
 
 from rebalancer.chain.abi import Contract
+from rebalancer.errors import ContractReverted
 from rebalancer.policy import auction_pay_raw
 from rebalancer.units import E18, mul_div_down, mul_div_up
 from tests.contract.world import INITIAL_SHARES, SEEDS, World, refused
@@ -103,9 +104,11 @@ def test_bid_while_the_oracle_prices_both_is_refused(bidder: World, vault: Contr
     start(bidder, vault)
     with refused("OracleIsSound", sell=WETH, buy=USDC):
         bid(bidder, vault, E18)
-    request = {"from": bidder.bob.address, "to": vault.address, "gas": hex(2_000_000)}
-    starved = request | {"data": vault.data("bid", WETH, USDC, E18, 1 << 255)}
-    assert "NotEnoughGas" in str(bidder.chain.refusal(starved))
+    args = (WETH, USDC, E18, 1 << 255)
+    with pytest.raises(ContractReverted) as caught:
+        bidder.chain.transact(vault, "bid", *args, sender=bidder.bob.address, gas=2_000_000)
+    assert caught.value.error == "NotEnoughGas"
+    assert caught.value.values["needed"] == 2_500_000 * 64 // 63 + 50_000
 
 
 def test_bid_beyond_the_terms_is_refused(dead: World, vault: Contract) -> None:

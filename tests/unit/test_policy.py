@@ -147,11 +147,13 @@ def test_rebalance_is_due_since_the_first_reason() -> None:
 def test_destination_lies_between_the_target_and_the_edge_of_the_band() -> None:
     """Of 10,000, bands are 200: halfway is within 100 of the target."""
     off, bands = [500, -300, -200], [2 * E18 // 100] * 3
-    assert policy.to_destination(off, 10_000, bands, 0) == (1_000, 500)
-    assert policy.to_destination(off, 10_000, bands, 5_000) == (700, 400)
-    assert policy.to_destination(off, 10_000, bands, BPS) == (400, 300)
+    assert policy.to_destination(off, 10_000, bands, 0, 0) == (1_000, 500)
+    assert policy.to_destination(off, 10_000, bands, 5_000, 0) == (700, 400)
+    assert policy.to_destination(off, 10_000, bands, BPS, 0) == (400, 300)
+    # What trades lose may be sold besides, up to dust.
+    assert policy.to_destination(off, 10_000, bands, BPS, 20) == (400, 320)
     # What lacks most decides, where that is more than what is too much.
-    assert policy.to_destination([250, 250, -500], 10_000, bands, BPS) == (400, 300)
+    assert policy.to_destination([250, 250, -500], 10_000, bands, BPS, 0) == (400, 300)
 
 
 def test_sales_worth_more_than_the_need_are_refused() -> None:
@@ -691,7 +693,11 @@ def _settled(rng: Random) -> tuple[Policy, State, Basket, Trade, Settlement]:
 def _to_destination(rules: Policy, basket: Basket, weighed: policy.Weighed) -> int:
     """The total distance to the destinations, in USD times 1e18."""
     return policy.to_destination(
-        weighed.distances_e18, weighed.total_e18, basket.bands_e18, rules.destination_bps
+        weighed.distances_e18,
+        weighed.total_e18,
+        basket.bands_e18,
+        rules.destination_bps,
+        rules.dust_bps,
     )[0]
 
 
