@@ -283,12 +283,12 @@ def deposit_token(
         raise NothingAsked("the token to deposit")
     paid = zap.call(wallet.rpc, "WETH") if token == ETH else token
     tokens = _tokens(wallet.rpc, contract)
-    held, supply = _books(wallet.rpc, contract)
+    supply, asked, _, _ = _books(wallet.rpc, contract)
     if token == ETH:
         check_ether(wallet.rpc, wallet.address, amount_raw)
     else:
         _check_balance(wallet, token, amount_raw)
-    found = plan_zap_in(Books(tokens, held, supply), pools, paid, amount_raw)
+    found = plan_zap_in(Books(tokens, asked, supply), pools, paid, amount_raw)
     arguments = (
         contract.address,
         token,
@@ -342,13 +342,12 @@ def withdraw_token(
     got = zap.call(wallet.rpc, "WETH") if token == ETH else token
     tokens = _tokens(wallet.rpc, contract)
     _check_balance(wallet, contract.address, shares)
-    held, supply = _books(wallet.rpc, contract)
+    supply, _, given, streaming_bps = _books(wallet.rpc, contract)
     deadline = _now(wallet.rpc) + _DEADLINE_SECONDS
     # The fee dilutes shares until this is mined; amounts must not be planned that are no longer there.
-    fee_bps = contract.call(wallet.rpc, "fee")[2]
-    latest_supply = supply + div_up(supply * fee_bps * 2 * _DEADLINE_SECONDS, YEAR_SECONDS * BPS)
-    given = Books(tokens, held, latest_supply).given_raw(shares)
-    found = plan_zap_out(tokens, given, pools, got)
+    earned = div_up(supply * streaming_bps * 2 * _DEADLINE_SECONDS, YEAR_SECONDS * BPS)
+    latest = Books(tokens, given, supply + earned)
+    found = plan_zap_out(tokens, latest.given_raw(shares), pools, got)
     arguments = (
         contract.address,
         shares,
@@ -524,11 +523,16 @@ def _tokens(rpc: Rpc, vault: Contract) -> tuple[str, ...]:
     return tuple(asset[0] for asset in vault.call(rpc, "assets"))
 
 
-def _books(rpc: Rpc, vault: Contract) -> tuple[tuple[int, ...], int]:
-    """What the vault holds, and its supply with the fee's shares, at one block."""
+def _books(rpc: Rpc, vault: Contract) -> tuple[int, tuple[int, ...], tuple[int, ...], int]:
+    """At one block: the supply with the fee's shares, what all of it would be asked and given of each asset, the streaming fee.
+
+    With fees on entry and exit, shares cost more than their part of the holdings, and fetch less.
+    """
     block = read_block(rpc).hash
-    held = vault.call(rpc, "held", block=block)
-    return tuple(held), vault.call(rpc, "totalSupply", block=block)
+    supply = vault.call(rpc, "totalSupply", block=block)
+    asked = vault.call(rpc, "previewMintInKind", supply, block=block)
+    given = vault.call(rpc, "previewRedeemInKind", supply, block=block)
+    return supply, tuple(asked), tuple(given), vault.call(rpc, "fee", block=block)[2]
 
 
 def _check_balance(wallet: Wallet, token: str, needed_raw: int) -> None:

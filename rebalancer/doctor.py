@@ -152,12 +152,13 @@ def _on_chain(
     if bare:
         return
     yield Finding("contracts", True, f"All {len(addresses)} contracts are there.")
+    system = System.of(deployment)
+    yield from _wiring(rpc, system)
     vaults = settings.vaults or deployment.vaults
     if not vaults:
         yield Finding(
             "vaults", False, "No vault is named.", "make one with `rebalancer vault create`."
         )
-    system = System.of(deployment)
     factory = interface("VaultFactory").at(system.factory)
     judged: set[str] = set()
     for address in vaults:
@@ -174,6 +175,23 @@ def _on_chain(
         yield from _vault(rpc, snapshot, deployment, keeper, judged)
 
 
+def _wiring(rpc: Rpc, system: System) -> Iterator[Finding]:
+    """Whether new vaults run the code that the addresses file names: each contract's next one is fixed in its code."""
+    for name, address, asked, expected in (
+        ("VaultFactory", system.factory, "IMPLEMENTATION", system.implementation),
+        ("BasketVault", system.implementation, "EXTENSION", system.extension),
+        ("VaultExtension", system.extension, "STORE", system.config_store),
+    ):
+        found = interface(name).at(address).call(rpc, asked).lower()
+        if found != expected.lower():
+            yield Finding(
+                "contracts",
+                False,
+                f"{asked} of the {name} {address} is {found}, not {expected}.",
+                "name the contracts of one deployment in the addresses file, or deploy again.",
+            )
+
+
 def _vault(
     rpc: Rpc,
     snapshot: VaultSnapshot,
@@ -184,9 +202,14 @@ def _vault(
     for asset, price in zip(snapshot.basket.assets, snapshot.basket.prices, strict=True):
         if asset.token in judged:
             continue
-        judged.add(asset.token)
         known = deployment.token(asset.token)
         name = known.symbol if known else asset.token
+        if asset.excluded:
+            yield Finding(
+                "feeds", True, f"{name} is excluded from {snapshot.address}: it needs no price."
+            )
+            continue
+        judged.add(asset.token)
         if price.fault == "None":
             usd = f"{price.primary_e18 / E18:,.2f}"
             yield Finding("feeds", True, f"The price of {name} is sound: {usd} USD.")

@@ -69,8 +69,11 @@ CREATION_PREFIX_BYTES = 32
 """Length of the constructor solc puts before the runtime code of a contract without arguments."""
 
 
-HALVES = {"BasketVault": "VaultExtension"}
-"""Contracts that run another's code as their own, by name: the ABI of the first is that of both."""
+HALVES = {"BasketVault": ("IBasketVault", "VaultExtension")}
+"""Contracts that run another's code as their own: the ABI of the first is that of both.
+
+In between stands the interface of both, whose names of parameters come first: code may leave its own nameless.
+"""
 
 
 def main() -> None:
@@ -84,11 +87,9 @@ def main() -> None:
                 f"Two contracts are called {name}; artifacts are named by contract, so rename one."
             )
     packaged = dict(shipped)
-    for whole, half in HALVES.items():
-        known = packaged[whole]["abi"]
-        known += [
-            entry for entry in packaged[half]["abi"] if entry not in known and _callable(entry)
-        ]
+    for whole, parts in HALVES.items():
+        for part in parts:
+            _take_in(packaged[whole]["abi"], packaged[part]["abi"])
     _write(SHIPPED_FOLDER, packaged)
     _write(TESTS_FOLDER, dict(for_tests))
 
@@ -105,8 +106,23 @@ def _write(folder: Path, artifacts: dict[str, Artifact]) -> None:
             path.write_text(text)
 
 
-def _callable(entry: Artifact) -> bool:
-    return entry["type"] in ("function", "event", "error")
+def _take_in(abi: list[Artifact], other: list[Artifact]) -> None:
+    """Adds the functions, events and errors that `abi` has not."""
+    known = {_shape(entry) for entry in abi}
+    abi += [
+        entry
+        for entry in other
+        if entry["type"] in ("function", "event", "error") and _shape(entry) not in known
+    ]
+
+
+def _shape(entry: Artifact) -> str:
+    """What makes an entry of an ABI itself: all but the names of its parameters."""
+    return json.dumps([entry["type"], entry.get("name"), _types(entry.get("inputs", []))])
+
+
+def _types(parameters: list[Artifact]) -> list[Any]:
+    return [[part["type"], _types(part.get("components", []))] for part in parameters]
 
 
 def _ours() -> Iterator[tuple[str, Artifact]]:

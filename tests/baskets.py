@@ -18,8 +18,12 @@ from rebalancer.policy import (
     Price,
     State,
     Weighed,
+    allowed_sales,
+    calendar_since,
+    due_since,
     slippage_e18,
     surplus_raw,
+    to_destination,
     value_up,
 )
 from rebalancer.units import BPS, E18, div_up
@@ -81,11 +85,17 @@ def random_policy(rng: Random) -> Policy:
         loss_period_seconds=rng.randint(3_600, 1_000_000),
         turnover_budget_bps=20_000 if generous else rng.randint(0, 5_000),
         turnover_period_seconds=rng.randint(3_600, 1_000_000),
+        destination_bps=rng.choice((0, 0, rng.randint(0, BPS), BPS)),
+        calendar_seconds=rng.choice((0, 0, rng.randint(3_600, 1_000_000))),
+        open_after_seconds=rng.choice((0, rng.randrange(1, 100_000))),
     )
 
 
 def random_basket(rng: Random, dust_bps: int = 0) -> Basket:
-    """2 to 16 assets: mostly near their targets, otherwise anywhere; bands are wider than dust."""
+    """2 to 16 assets: mostly near their targets, otherwise anywhere; bands are wider than dust.
+
+    Some bands are relative, some assets have a minimum trade; no target glides and no asset is excluded.
+    """
     chosen = rng.sample(TOKENS, rng.randint(2, 16))
     targets = random_targets(rng, len(chosen))
     total_e18 = log_uniform(rng, _MAX_VALUE_BITS)
@@ -99,12 +109,15 @@ def random_basket(rng: Random, dust_bps: int = 0) -> Basket:
         else:
             price_e18 = log_uniform(rng, _MAX_PRICE_BITS)
             value_e18 = log_uniform(rng, _MAX_VALUE_BITS)
-        assets.append(Asset(token, target, dust_bps + rng.randint(1, 2_000), decimals))
         held.append(min(value_e18 * 10**decimals // price_e18, MAX_HELD_RAW))
+        band_bps = dust_bps + rng.randint(1, 2_000)
+        relative_band_bps = rng.choice((0, 0, 0, rng.randint(1, BPS)))
+        min_trade_raw = rng.choice((*[0] * 12, 1, held[-1] // 1_000, held[-1]))
+        assets.append(Asset(token, target, band_bps, decimals, relative_band_bps, min_trade_raw))
         prices.append(_spread(rng, price_e18, widest_bps))
     if not any(held):
         held[0] = 1
-    return Basket(tuple(assets), tuple(held), tuple(prices))
+    return Basket(tuple(assets), tuple(held), tuple(prices), dust_bps=dust_bps)
 
 
 def moved(rng: Random, basket: Basket) -> Basket:
@@ -155,12 +168,18 @@ class Trade:
 def random_trade(
     rng: Random, policy: Policy, state: State, basket: Basket, weighed: Weighed, timestamp: int
 ) -> Trade:
-    """A trade around what the policy allows: usually just inside, often just outside one of its limits."""
+    """A trade around what the policy allows: usually just inside, often just outside one of its limits.
+
+    The basket is as it is at `timestamp`.
+    """
     n = len(basket.assets)
     facts = list(zip(weighed.distances_e18, basket.prices, basket.units, strict=True))
     part = rng.choice((100, 100, 99, 99, 90, 50, 1, 0))
     quirk, at = rng.choice(_QUIRKS), rng.randrange(n)
-    sales = [surplus_raw(d, price.primary_e18, unit) * part // 100 for d, price, unit in facts]
+    most = [surplus_raw(d, price.primary_e18, unit) for d, price, unit in facts]
+    if rng.random() < 0.9:
+        most = _within_need(policy, basket, weighed, most)
+    sales = [sale * part // 100 for sale in most]
     sold_e18 = sum(
         value_up(sale, price.hi_e18, unit)
         for sale, (_, price, unit) in zip(sales, facts, strict=True)
@@ -172,7 +191,10 @@ def random_trade(
         policy.start_slippage_bps,
         policy.max_slippage_bps,
         policy.slippage_ramp_seconds,
-        state.broken_since,
+        due_since(
+            state.broken_since,
+            calendar_since(state.rebalanced_at, policy.calendar_seconds, timestamp),
+        ),
         timestamp,
     )
     paid_e18 = sold_e18 * (E18 - limit_e18 * rng.choice((0, 50, 100, 100, 110)) // 100)
@@ -191,6 +213,23 @@ def random_trade(
     if quirk == "gives less":
         given = [amount * 99 // 100 for amount in given]
     return Trade(tuple(sales), tuple(min_buys), tuple(given))
+
+
+def _within_need(
+    policy: Policy, basket: Basket, weighed: Weighed, surpluses_raw: Sequence[int]
+) -> list[int]:
+    """The sales that bring every asset to its destination and pass the minimum trades."""
+    _, need_e18 = to_destination(
+        weighed.distances_e18,
+        weighed.total_e18,
+        basket.bands_e18,
+        policy.destination_bps,
+        policy.dust_bps,
+    )
+    return allowed_sales(
+        *(surpluses_raw, basket.prices_e18, basket.his_e18, basket.units, basket.min_trades_raw),
+        *(need_e18, 2 * E18, weighed.total_e18),
+    )
 
 
 def _portions(deficits: Sequence[int], everything: bool) -> list[int]:

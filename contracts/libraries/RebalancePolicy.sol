@@ -272,10 +272,11 @@ library RebalancePolicy {
         uint256 turnoverLeftE18,
         uint256 totalE18
     ) internal pure returns (uint256[] memory sales) {
-        sales = _scaledTo(surplusesRaw, pricesE18, units, needE18);
-        sales = _scaledTo(sales, hisE18, units, turnoverLeftE18 * totalE18 / E18);
-        for (uint256 i; i < sales.length; ++i) {
-            if (sales.at(i) < minTradesRaw.at(i)) sales.set(i, 0);
+        uint256[] memory scaled = _scaledTo(surplusesRaw, pricesE18, units, needE18);
+        scaled = _scaledTo(scaled, hisE18, units, turnoverLeftE18 * totalE18 / E18);
+        sales = Lists.uints(scaled.length); // a list of its own: `scaled` may be the caller's
+        for (uint256 i; i < scaled.length; ++i) {
+            if (scaled.at(i) >= minTradesRaw.at(i)) sales.set(i, scaled.at(i));
         }
     }
 

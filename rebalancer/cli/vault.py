@@ -89,7 +89,10 @@ def create(options: Any, path: Path, account: int | None, as_json: bool) -> None
 
 @dataclass(frozen=True)
 class _AssetStatus:
-    """One asset, for programs; its value, weight and drift are None while its basket has no sound price."""
+    """One asset, for programs; its value, weight and drift are None while its basket has no sound price.
+
+    `target_e18` is where the target is now, `end_target_e18` where it is once its glide is over.
+    """
 
     token: str
     symbol: str
@@ -100,7 +103,10 @@ class _AssetStatus:
     value_e18: int | None
     weight_e18: int | None
     target_e18: int
+    end_target_e18: int
     band_e18: int
+    min_trade_raw: int
+    excluded: bool
     drift_e18: int | None
 
 
@@ -124,6 +130,9 @@ class _Status:
     epoch: int
     rebalanced_at: int
     broken_since: int
+    due_since: int
+    opens_at: int
+    glide_end: int
     paused: bool
     fees: Fees
     fee_recipient: str
@@ -169,6 +178,9 @@ def _read_status(session: Session, address: str) -> _Status:
         epoch=snapshot.state.epoch,
         rebalanced_at=snapshot.state.rebalanced_at,
         broken_since=snapshot.state.broken_since,
+        due_since=snapshot.due_since,
+        opens_at=snapshot.opens_at,
+        glide_end=snapshot.basket.glide_end,
         paused=snapshot.state.paused,
         fees=Fees(streaming, performance, entry, exit_),
         fee_recipient=contract.call(session.rpc, "feeRecipient", block=block.hash),
@@ -214,7 +226,10 @@ def _assets(session: Session, snapshot: VaultSnapshot) -> Sequence[_AssetStatus]
             values[i],
             weights[i],
             basket.targets_e18[i],
+            asset.target_e18,
             basket.bands_e18[i],
+            asset.min_trade_raw,
+            asset.excluded,
             drifts[i],
         )
         for i, asset in enumerate(basket.assets)
@@ -227,23 +242,28 @@ def _show_status(found: _Status) -> None:
     for heading in ("held", "price", "value", "weight", "target", "band", "drift"):
         table.add_column(heading, justify="right")
     for asset in found.assets:
+        held = amount(asset.held_raw, asset.decimals, 8)
+        if asset.excluded:
+            table.add_row(asset.symbol, held, "[yellow]excluded[/]", *[NOTHING] * 5)
+            continue
         sound = asset.value_e18 is not None
         table.add_row(
             asset.symbol,
-            amount(asset.held_raw, asset.decimals, 8),
+            held,
             usd(asset.price_e18) if asset.fault == "None" else f"[red]{asset.fault}[/]",
             usd(asset.value_e18 or 0) if sound else NOTHING,
             percent(asset.weight_e18 or 0) if sound else NOTHING,
-            percent(asset.target_e18),
+            _target(asset),
             f"± {percent(asset.band_e18)}",
             _drift(asset.drift_e18, asset.band_e18),
         )
     out = console()
     out.print(table)
-    colour = {"InBand": "green", "BandBroken": "yellow"}.get(found.reason, "red")
+    colours = {"InBand": "green", "BandBroken": "yellow", "CalendarDue": "yellow"}
+    colour = colours.get(found.reason, "red")
     out.print(f"[{colour}]{found.reason}[/]: {found.sentence}.")
-    rows = Table.grid(padding=(0, 2))
-    for label, value in (
+    gliding = found.block.timestamp < found.glide_end
+    lines = (
         ("vault", found.vault),
         ("worth", f"{usd(found.total_e18)}, {usd(found.share_price_e18, 6)} a share"),
         ("supply", f"{amount(found.total_supply, SHARE_DECIMALS, 6)} {found.symbol}"),
@@ -251,11 +271,33 @@ def _show_status(found: _Status) -> None:
         ("loss budget left", f"{percent(found.loss_left_e18)} of the basket"),
         ("turnover budget left", f"{percent(found.turnover_left_e18)} of the basket"),
         ("rebalances so far", str(found.epoch)),
+        ("targets glide until", _moment(found.block, found.glide_end) if gliding else ""),
+        ("due since", _moment(found.block, found.due_since)),
+        ("open to anyone from", _moment(found.block, found.opens_at)),
         ("fees", f"{_fees(found.fees)}, to {found.fee_recipient}"),
         ("block", f"{found.block.number} ({found.block.hash})"),
-    ):
-        rows.add_row(f"[dim]{label}[/]", value)
+    )
+    rows = Table.grid(padding=(0, 2))
+    for label, value in lines:
+        if value:
+            rows.add_row(f"[dim]{label}[/]", value)
     out.print(rows)
+
+
+def _target(asset: _AssetStatus) -> str:
+    """Where the target is, and where it glides to."""
+    if asset.target_e18 == asset.end_target_e18:
+        return percent(asset.target_e18)
+    return f"{percent(asset.target_e18)} → {percent(asset.end_target_e18)}"
+
+
+def _moment(block: Block, at: int) -> str:
+    """A time in unix seconds, and how far it is from the block; nothing for none."""
+    if at == 0:
+        return ""
+    seconds = at - block.timestamp
+    when = f"in {seconds:,} s" if seconds > 0 else f"{-seconds:,} s ago"
+    return f"{at} ({when})"
 
 
 def _fees(fees: Fees) -> str:

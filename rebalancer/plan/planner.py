@@ -72,6 +72,8 @@ class PlanInput:
     """The part of the value sold that a trade may lose; E18 for no limit but the pools'."""
     min_trades_raw: tuple[int, ...] = ()
     """Least that may be sold or bought of each, if there are such limits."""
+    need_max_e18: int | None = None
+    """The most value that may be sold in all, at the prices themselves (the need), if limited."""
     sold_max_e18: int | None = None
     """The most value that may be sold in all (what is left of the turnover budget), if limited."""
     loss_max_e18: int | None = None
@@ -127,22 +129,11 @@ class PlanInput:
             PolicyRefused: the basket cannot be weighed.
         """
         weighed = weigh_basket(basket)
-        sales, needs = _limits(basket)
+        sales, needs, need_e18 = _limits(basket, destination_bps)
 
         def part_of_basket(fraction_e18: int | None) -> int | None:
             # The contract rounds a spent fraction up, so the value that fits is rounded down.
             return None if fraction_e18 is None else fraction_e18 * weighed.total_e18 // E18
-
-        sold_max = part_of_basket(turnover_left_e18)
-        if destination_bps:
-            _, need = to_destination(
-                weighed.distances_e18,
-                weighed.total_e18,
-                basket.bands_e18,
-                destination_bps,
-                basket.dust_bps,
-            )
-            sold_max = need if sold_max is None else min(need, sold_max)
 
         return cls(
             tokens=tuple(asset.token for asset in basket.assets),
@@ -156,7 +147,8 @@ class PlanInput:
             min_trades_raw=tuple(basket.min_trades_raw),
             pools=tuple(pools),
             slippage_limit_e18=slippage_limit_e18,
-            sold_max_e18=sold_max,
+            need_max_e18=need_e18 if destination_bps else None,
+            sold_max_e18=part_of_basket(turnover_left_e18),
             loss_max_e18=part_of_basket(loss_left_e18),
             tolerance_bps=tolerance_bps,
             gas_price_wei=gas_price_wei,
@@ -261,27 +253,52 @@ def _without(amounts_raw: Sequence[int], assets: set[int]) -> tuple[int, ...]:
     return tuple(0 if i in assets else raw for i, raw in enumerate(amounts_raw))
 
 
-def _limits(basket: Basket) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The most that may be sold and bought of each asset, now and, with targets that glide, a while later."""
+def _limits(basket: Basket, destination_bps: int) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+    """The most that may be sold and bought of each asset, and the need in USD times 1e18.
+
+    Now and, with targets that glide, a while later.
+    """
     moments = [basket]
     if basket.timestamp < basket.glide_end:
         moments.append(replace(basket, timestamp=basket.timestamp + _HORIZON_SECONDS))
-    sales, needs = [], []
+    sales, needs, needs_e18 = [], [], []
     for moment in moments:
         weighed = weigh_basket(moment)
         measured = list(zip(weighed.distances_e18, moment.prices_e18, moment.units, strict=True))
         sales.append([surplus_raw(*one) for one in measured])
         needs.append([deficit_raw(*one) for one in measured])
-    return tuple(map(min, zip(*sales, strict=True))), tuple(map(min, zip(*needs, strict=True)))
+        _, need_e18 = to_destination(
+            *(weighed.distances_e18, weighed.total_e18, moment.bands_e18),
+            *(destination_bps, moment.dust_bps),
+        )
+        needs_e18.append(need_e18)
+    return (
+        tuple(map(min, zip(*sales, strict=True))),
+        tuple(map(min, zip(*needs, strict=True))),
+        min(needs_e18),
+    )
 
 
 def _within_budgets(asked: PlanInput) -> tuple[list[Split], str | None]:
     """The trades, with all sales made smaller alike where a budget asks for it, and which one did."""
     bound_by = None
+    # Each value is rounded up once more when it is checked, which may add one an asset.
+    spare = len(asked.tokens)
+    most = asked.need_max_e18
+    offered = sum(
+        value_up(raw, price, 10**decimals)
+        for raw, price, decimals in zip(
+            asked.sales_max_raw, asked.prices_e18, asked.decimals, strict=True
+        )
+    )
+    if most is not None and offered > most:
+        sales = _scaled(asked.sales_max_raw, max(0, most - spare), offered)
+        asked = replace(asked, sales_max_raw=sales)
     most = asked.sold_max_e18
     offered = sum(asked.sold_e18(i, raw) for i, raw in enumerate(asked.sales_max_raw))
     if most is not None and offered > most:
-        asked = replace(asked, sales_max_raw=_scaled(asked.sales_max_raw, most, offered))
+        sales = _scaled(asked.sales_max_raw, max(0, most - spare), offered)
+        asked = replace(asked, sales_max_raw=sales)
         bound_by = "turnover"
     for _ in range(_BUDGET_TRIES):
         splits = _trades(asked)

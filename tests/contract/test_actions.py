@@ -13,13 +13,14 @@ from rebalancer.actions import (
     deposit_in_kind,
     deposit_token,
     new_vault,
+    set_bands,
     set_targets,
     withdraw_in_kind,
     withdraw_token,
 )
 from rebalancer.chain.abi import Contract, interface
-from rebalancer.chain.snapshot import read_block, read_pools
-from rebalancer.deploy import Role, VaultSpec, grant_roles
+from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_pools, read_vaults
+from rebalancer.deploy import Fees, Role, VaultSpec, grant_roles
 from rebalancer.devnet.stage import DEMO_POLICY, Actor, Stage, raw_for_usd
 from rebalancer.errors import (
     AssetCountOutOfRange,
@@ -60,7 +61,7 @@ def depositor(stage: Stage) -> Wallet:
 def free(stage: Stage) -> Stage:
     """The stage with a vault that charges no fee, so that shares do not change with the seconds."""
     owner = stage.wallet(Actor.OWNER)
-    owner.transact(vault(stage), "setFee", 0, Actor.FEE_RECIPIENT.address)
+    owner.transact(vault(stage), "setFees", (0, 0, 0, 0), Actor.FEE_RECIPIENT.address)
     return stage
 
 
@@ -100,6 +101,11 @@ def allowances(stage: Stage, holder: str, spender: str) -> list[int]:
 
 def moved(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
     return {key: after[key] - before[key] for key in before}
+
+
+def look(stage: Stage) -> VaultSnapshot:
+    rpc = stage.chain.rpc
+    return read_vaults(rpc, stage.system.lens, [stage.vault], read_block(rpc))[0]
 
 
 def nonce(stage: Stage, wallet: Wallet) -> int:
@@ -359,6 +365,44 @@ def test_withdraw_to_one_token_pays_what_was_promised_to_the_unit(
     assert allowances(free, depositor.address, free.system.zap) == [0, 0, 0, 0]
 
 
+def test_withdraw_to_one_token_leaves_the_fee_on_exit_in_the_vault(
+    free: Stage, depositor: Wallet
+) -> None:
+    deposit_in_kind(depositor, free.vault, 100_000 * E18)
+    terms = (0, 0, 0, 150), Actor.FEE_RECIPIENT.address
+    free.wallet(Actor.OWNER).transact(vault(free), "setFees", *terms)
+    usdc, shares = token(free, "USDC"), 60_000 * E18
+    held = vault(free).call(free.chain.rpc, "held")
+    supply = vault(free).call(free.chain.rpc, "totalSupply")
+
+    done = withdraw_token(
+        depositor, free.system, free.vault, usdc, shares, pools(free), SLIPPAGE_BPS
+    )
+
+    assert done.amount_raw == done.expected_raw
+    assert 58_500 * USD < done.amount_raw < 59_100 * USD
+    part = [raw * shares * (BPS - 150) // (supply * BPS) for raw in held]
+    assert list(vault(free).call(free.chain.rpc, "held")) == [
+        raw - gone for raw, gone in zip(held, part, strict=True)
+    ]
+
+
+def test_in_kind_pays_the_fees_on_entry_and_exit(free: Stage, depositor: Wallet) -> None:
+    terms = (0, 0, 100, 200), Actor.FEE_RECIPIENT.address
+    free.wallet(Actor.OWNER).transact(vault(free), "setFees", *terms)
+    supply = vault(free).call(free.chain.rpc, "totalSupply")
+    before = vault(free).call(free.chain.rpc, "held")
+
+    paid = deposit_in_kind(depositor, free.vault, supply)
+    got = withdraw_in_kind(depositor, free.vault, supply)
+
+    # All there is once more and a hundredth on top; then half of that and of what was, less two hundredths.
+    assert list(paid.amounts) == [-(-raw * 101 // 100) for raw in before]
+    assert list(got.amounts) == [
+        (raw + more) * 98 // 200 for raw, more in zip(before, paid.amounts, strict=True)
+    ]
+
+
 def test_withdraw_to_one_token_while_a_fee_accrues_goes_through(
     stage: Stage, depositor: Wallet
 ) -> None:
@@ -393,14 +437,12 @@ def test_targets_that_contradict_themselves_are_refused_before_anything_is_sent(
 ) -> None:
     curator = stage.wallet(Actor.CURATOR)
     before = nonce(stage, curator)
-    half, bands = E18 // 2, [100, 100, 100]
+    half = E18 // 2
     with pytest.raises(TargetsDoNotSumToOne, match=r"50\.5 %, which is 49\.5 % below") as caught:
-        set_targets(curator, stage.vault, [half, E18 // 200, 0], bands)
+        set_targets(curator, stage.vault, [half, E18 // 200, 0])
     assert caught.value.sum_e18 == half + E18 // 200
-    with pytest.raises(BandOutOfRange, match="from 3 to 5000"):
-        set_targets(curator, stage.vault, [half, half, 0], [0, 100, 100])
     with pytest.raises(AssetCountOutOfRange, match="There are 2 targets: give 3"):
-        set_targets(curator, stage.vault, [half, half], bands)
+        set_targets(curator, stage.vault, [half, half])
     assert nonce(stage, curator) == before
 
 
@@ -408,17 +450,51 @@ def test_targets_by_somebody_without_the_role_are_refused(stage: Stage) -> None:
     stranger = stage.wallet(Actor.DEPOSITOR)
     before = nonce(stage, stranger)
     with pytest.raises(NotPermitted, match="setTargets"):
-        set_targets(stranger, stage.vault, [E18 // 2, E18 // 2, 0], [100, 100, 100])
+        set_targets(stranger, stage.vault, [E18 // 2, E18 // 2, 0])
     assert nonce(stage, stranger) == before
 
 
 def test_targets_by_a_curator_who_need_not_wait_are_in_force(stage: Stage) -> None:
-    targets, bands = [E18 // 2, E18 // 4, E18 // 4], [200, 300, 400]
-    done = set_targets(stage.wallet(Actor.CURATOR), stage.vault, targets, bands)
+    targets = [E18 // 2, E18 // 4, E18 // 4]
+    done = set_targets(stage.wallet(Actor.CURATOR), stage.vault, targets)
+    assert done.in_force
+    assert [a[1] for a in vault(stage).call(stage.chain.rpc, "assets")] == targets
+
+
+def test_targets_that_glide_start_from_where_they_are(stage: Stage) -> None:
+    before = [a[1] for a in vault(stage).call(stage.chain.rpc, "assets")]
+    targets = [E18 // 2, E18 // 4, E18 // 4]
+    done = set_targets(stage.wallet(Actor.CURATOR), stage.vault, targets, glide_seconds=1_000)
+    assets = vault(stage).call(stage.chain.rpc, "assets")
+    basket = look(stage).basket
+    assert done.in_force
+    assert [(a[6], a[1]) for a in assets] == list(zip(before, targets, strict=True))
+    assert basket.glide_end - basket.glide_start == 1_000
+
+
+def test_bands_that_contradict_themselves_are_refused_before_anything_is_sent(
+    stage: Stage,
+) -> None:
+    curator = stage.wallet(Actor.CURATOR)
+    before = nonce(stage, curator)
+    good = (100, 0, 0)
+    with pytest.raises(BandOutOfRange, match="from 3 to 5000"):
+        set_bands(curator, stage.vault, [(0, 0, 0), good, good])
+    with pytest.raises(AssetCountOutOfRange, match="There are 2 bands: give 3"):
+        set_bands(curator, stage.vault, [good, good])
+    with pytest.raises(NotPermitted, match="setBands"):
+        set_bands(stage.wallet(Actor.DEPOSITOR), stage.vault, [good] * 3)
+    assert nonce(stage, curator) == before
+
+
+def test_bands_by_a_curator_who_need_not_wait_are_in_force(stage: Stage) -> None:
+    bands = [(200, 1_000, 10**15), (300, 0, 0), (400, 5_000, 10**6)]
+    done = set_bands(stage.wallet(Actor.CURATOR), stage.vault, bands)
     assets = vault(stage).call(stage.chain.rpc, "assets")
     assert done.in_force
-    assert [asset[1] for asset in assets] == targets
-    assert [asset[2] for asset in assets] == bands
+    assert [(a[2], a[4], a[5]) for a in assets] == bands
+    # A tenth of the target where that is narrower than two hundredths of the basket.
+    assert look(stage).basket.bands_e18[0] == min(2 * E18 // 100, assets[0][1] // 10)
 
 
 def test_targets_by_a_curator_who_must_wait_are_scheduled_then_finished_by_the_same_call(
@@ -428,11 +504,11 @@ def test_targets_by_a_curator_who_must_wait_are_scheduled_then_finished_by_the_s
     owner, curator = stage.wallet(Actor.OWNER), stage.wallet(Actor.CURATOR)
     members = {Role.CURATOR: [curator.address]}
     grant_roles(owner, stage.system.authority, members, delay_seconds)
-    targets, bands = [E18 // 2, E18 // 4, E18 // 4], [200, 300, 400]
+    targets = [E18 // 2, E18 // 4, E18 // 4]
     before = vault(stage).call(stage.chain.rpc, "assets")
 
-    scheduled = set_targets(curator, stage.vault, targets, bands)
-    again = set_targets(curator, stage.vault, targets, bands)
+    scheduled = set_targets(curator, stage.vault, targets)
+    again = set_targets(curator, stage.vault, targets)
     assert not scheduled.in_force
     assert scheduled.executable_at is not None
     assert scheduled.executable_at >= stage.chain.now() + delay_seconds - 2
@@ -440,7 +516,7 @@ def test_targets_by_a_curator_who_must_wait_are_scheduled_then_finished_by_the_s
     assert vault(stage).call(stage.chain.rpc, "assets") == before
 
     stage.market.step(stage.market.prices_e8, scheduled.executable_at)
-    done = set_targets(curator, stage.vault, targets, bands)
+    done = set_targets(curator, stage.vault, targets)
     assert done.in_force
     assert [a[1] for a in vault(stage).call(stage.chain.rpc, "assets")] == targets
 
@@ -459,7 +535,15 @@ def spec(stage: Stage) -> VaultSpec:
         seeds.append(raw_for_usd(stage.market, symbol, 1_000))
         stage.market.deal(symbol, owner.address, seeds[-1])
     return VaultSpec(
-        "Second", "TWO", tuple(assets), DEMO_POLICY, tuple(seeds), 1_000 * E18, 0, owner.address, 1
+        "Second",
+        "TWO",
+        tuple(assets),
+        DEMO_POLICY,
+        tuple(seeds),
+        1_000 * E18,
+        Fees(),
+        owner.address,
+        1,
     )
 
 
@@ -472,7 +556,7 @@ def test_new_vault_is_seeded_and_belongs_to_its_roles(stage: Stage, spec: VaultS
     assert made.shares == 1_000 * E18 - 10**6
     assert tuple(contract.call(rpc, "held")) == spec.seed_amounts
     half = E18 // 2
-    assert set_targets(stage.wallet(Actor.CURATOR), made.vault, [half, half], [200, 200]).in_force
+    assert set_targets(stage.wallet(Actor.CURATOR), made.vault, [half, half]).in_force
     assert allowances(stage, owner.address, stage.system.factory) == [0, 0, 0, 0]
 
 
@@ -507,7 +591,7 @@ BAD_SPECS: dict[str, tuple[Callable[[VaultSpec], VaultSpec], type[Exception]]] =
         lambda s: replace(s, assets=(s.assets[0], replace(s.assets[1], decimals=18))),
         ContractReverted,
     ),
-    "too high a fee": (lambda s: replace(s, fee_bps=BPS), ContractReverted),
+    "too high a fee": (lambda s: replace(s, fees=Fees(BPS)), ContractReverted),
     "a name too long": (lambda s: replace(s, name="x" * 32), ContractReverted),
     "slippage above 3 %": (
         lambda s: replace(s, policy=replace(s.policy, max_slippage_bps=301)),

@@ -263,6 +263,112 @@ def test_tick_clears_the_break_once_prices_are_back(stage: Stage, outbox: Outbox
     assert look(stage).state.broken_since == 0
 
 
+# What else a vault may ask for
+
+
+def test_tick_ends_where_the_policy_says_within_the_band(stage: Stage, outbox: Outbox) -> None:
+    """Half of the band is left: what is too much of WETH shrinks to about half of its band."""
+    set_policy(stage, replace(DEMO_POLICY, destination_bps=5_000))
+    move(stage, UP_10_PERCENT)
+
+    decision = keeper_of(stage, outbox).tick()
+
+    assert decision.reason is Reason.REBALANCED
+    assert decision.plan is not None
+    assert decision.plan.bound_by is None
+    assert_as_foreseen(stage, decision)
+    after = look(stage)
+    weighed = weigh_basket(after.basket)
+    off_e18, band_e18 = (
+        weighed.distances_e18[0] * E18 // weighed.total_e18,
+        after.basket.bands_e18[0],
+    )
+    assert band_e18 * 45 // 100 < off_e18 < band_e18 * 55 // 100
+    assert after.distance_e18 * BPS <= 2 * DEMO_POLICY.dust_bps * after.total_e18
+
+
+def test_tick_rebalances_once_a_day_where_the_calendar_says_so(
+    stage: Stage, outbox: Outbox
+) -> None:
+    day = 86_400
+    set_policy(stage, replace(DEMO_POLICY, calendar_seconds=day))
+    move(stage, {"ETH/USD": 2_020_00000000}, seconds=day)
+    keeper = keeper_of(stage, outbox)
+    assert look(stage).reason is Reason.CALENDAR_DUE
+    assert weigh_basket(look(stage).basket).broken is None
+
+    first = keeper.tick()
+    move(stage, {"ETH/USD": 2_040_00000000})
+    again = keeper.tick()
+    move(stage, {}, seconds=day)
+    next_day = keeper.tick()
+
+    assert first.reason is next_day.reason is Reason.REBALANCED
+    assert_as_foreseen(stage, next_day)
+    assert again.reason is Reason.IN_BAND
+    assert look(stage).state.epoch == 2
+
+
+def test_tick_follows_targets_that_glide(stage: Stage, outbox: Outbox) -> None:
+    """From 40 % WETH down to 20 % within ten days, a day at a time."""
+    vault, day = interface("BasketVault").at(stage.vault), 86_400
+    targets = [asset[1] for asset in vault.call(stage.chain.rpc, "assets")]
+    moved = 2 * E18 // 10
+    ends = [targets[0] - moved, targets[1] + moved, *targets[2:]]
+    stage.wallet(Actor.CURATOR).transact(vault, "setTargets", ends, 10 * day)
+    keeper, epochs = keeper_of(stage, outbox), 0
+    for _ in range(11):
+        move(stage, {}, seconds=day)
+        decision = keeper.tick()
+        if decision.reason is Reason.REBALANCED:
+            assert_as_foreseen(stage, decision)
+            epochs += 1
+
+    basket = look(stage).basket
+    assert epochs >= 4
+    assert basket.targets_e18 == ends
+    assert look(stage).drift_bps <= basket.assets[0].band_bps
+
+
+def test_tick_leaves_alone_what_is_below_its_minimum_trade(stage: Stage, outbox: Outbox) -> None:
+    move(stage, UP_10_PERCENT)
+    before = look(stage).basket
+    usdc = next(i for i, asset in enumerate(before.assets) if asset.decimals == 6)
+    assert weigh_basket(before).distances_e18[usdc] < 0
+    vault = interface("BasketVault").at(stage.vault)
+    bands = [
+        (asset.band_bps, 0, before.held[usdc] if i == usdc else 10**3)
+        for i, asset in enumerate(before.assets)
+    ]
+    stage.wallet(Actor.CURATOR).transact(vault, "setBands", bands)
+
+    decision = keeper_of(stage, outbox).tick()
+
+    assert decision.reason is Reason.REBALANCED
+    assert_as_foreseen(stage, decision)
+    after = look(stage).basket
+    changed = [now != then for now, then in zip(after.held, before.held, strict=True)]
+    assert changed == [True, True, False]
+
+
+def test_tick_trades_the_others_of_a_basket_with_an_excluded_asset(
+    stage: Stage, outbox: Outbox
+) -> None:
+    vault, usdc = interface("BasketVault").at(stage.vault), stage.deployment.listed("USDC")
+    place = [asset.token for asset in look(stage).basket.assets].index(usdc.address)
+    stage.wallet(Actor.OWNER).transact(vault, "excludeAsset", place)
+    hub = interface("OracleHub").at(stage.system.oracle)
+    stage.wallet(Actor.GUARDIAN).transact(hub, "removeFeed", usdc.address)
+    held = look(stage).basket.held[place]
+    move(stage, UP_10_PERCENT)
+
+    decision = keeper_of(stage, outbox).tick()
+
+    assert decision.reason is Reason.REBALANCED
+    assert_as_foreseen(stage, decision)
+    assert look(stage).basket.held[place] == held
+
+
 def test_start_with_a_key_that_is_not_the_keepers_is_refused(stage: Stage, outbox: Outbox) -> None:
     with pytest.raises(KeeperNotAuthorized) as refused:
         keeper_of(stage, outbox, actor=Actor.DEPOSITOR).start()

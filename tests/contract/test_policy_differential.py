@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, Self, TypeVar
 
@@ -16,7 +16,7 @@ from rebalancer import policy
 from rebalancer.chain.abi import Contract, decode_logs, decode_revert, interface
 from rebalancer.chain.receipt import Receipt
 from rebalancer.chain.snapshot import Block, VaultSnapshot, decode_vaults, read_block
-from rebalancer.deploy import VaultSpec, create_vault
+from rebalancer.deploy import Fees, VaultSpec, create_vault
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.node import NodeKind
 from rebalancer.errors import ContractReverted, PolicyRefused
@@ -24,6 +24,7 @@ from rebalancer.policy import (
     Asset,
     Basket,
     Policy,
+    Price,
     Settlement,
     State,
     settle,
@@ -55,6 +56,9 @@ NONE = (1 << 256) - 1
 
 STOCK_RAW = 1 << 200
 """What the creator and the executor have of every token: more than any vault can hold."""
+
+HEAD_WORDS, ASSET_WORDS = 34, 18
+"""Of VaultLens."""
 
 T = TypeVar("T")
 
@@ -112,29 +116,52 @@ def every_function(rng: Random) -> list[Case]:
     bps, dust = rng.randint(0, BPS), rng.choice((0, 1, 50, BPS))
     level = rng.choice((0, rng.randint(0, 2 * E18)))
     period, elapsed = (rng.randrange(1, 1 << 32) for _ in range(2))
+    target, relative = rng.randint(0, E18), rng.choice((0, rng.randint(0, BPS)))
+    glide = sorted(at + rng.randint(-20_000, 20_000) for _ in range(2))
+    rebalanced_at = max(0, at - rng.choice((0, 1, period // 2, period)))
+    worth = sum(map(policy.value_up, sales, prices, units))
+    need = max(0, worth + rng.choice((-1, 0, 1)))
+    scaling = (
+        *([min(sale, MAX_HELD_RAW) for sale in sales], prices, basket.his_e18, units),
+        *([rng.choice((0, sale // 2)) for sale in sales], rng.choice((worth, need // 3))),
+        *(rng.choice((2 * E18, level)), total),
+    )
+    floor_pay, start_pay = sorted((amount, price))
+    auction = (start_pay, floor_pay, ramp, rng.choice((0, ramp, rng.randint(0, 2 * ramp))))
     progress = (
         *(min(sum(map(abs, before)), 2 * total), total),
         *(min(sum(map(abs, after)), 2 * total_after), total_after),
         *(bps, dust),
     )
     return [
+        Case("targetE18", policy.target_e18, (rng.randint(0, E18), target, *glide, at)),
+        Case("bandE18", policy.band_e18, (dust + rng.randint(1, 5_000), relative, target, dust)),
         Case("valueDown", policy.value_down, (amount, price, unit)),
         Case("valueUp", policy.value_up, (amount, price, unit)),
         Case("fractionUp", policy.fraction_up, (part, total)),
         Case("weigh", policy.weigh, (held, prices, units)),
         Case("distances", policy.distances, (values, total, random_targets(rng, n))),
-        Case("firstBroken", policy.first_broken, (before, total, basket.bands_bps)),
+        Case("firstBroken", policy.first_broken, (before, total, basket.bands_e18)),
+        Case("calendarSince", policy.calendar_since, (rebalanced_at, period, at)),
+        Case("dueSince", policy.due_since, (broken_since, rng.choice((0, at, at // 2)))),
+        Case("isOpen", policy.is_open, (broken_since, rng.choice((0, ramp)), at)),
         Case("driftBps", policy.drift_bps, (before, total)),
         Case("surplusRaw", policy.surplus_raw, (before[0], price, unit)),
         Case("deficitRaw", policy.deficit_raw, (before[0], price, unit)),
+        Case("toDestination", policy.to_destination, (before, total, basket.bands_e18, bps, dust)),
         Case("checkSales", policy.check_sales, (sales, min_buys, before, prices, units)),
+        Case("checkNeed", policy.check_need, (sales, prices, units, need)),
+        Case("checkTradeSize", policy.check_trade_size, (n, amount, rng.choice((0, price)))),
+        Case("allowedSales", policy.allowed_sales, scaling),
         Case("slippageE18", policy.slippage_e18, (start, top, ramp, broken_since, at)),
         Case("minimumBoughtE18", policy.minimum_bought_e18, (total, rng.randint(0, E18))),
         Case("checkTowardTarget", policy.check_toward_target, (before, after, total_after, dust)),
         Case("checkProgress", policy.check_progress, progress),
         Case("leak", policy.leak, (level, bps, period, elapsed)),
+        Case("carryLevel", policy.carry_level, (level, bps, period, 2 * bps, ramp, elapsed)),
         Case("spendLoss", policy.spend_loss, (level, values[0], total, bps)),
         Case("spendTurnover", policy.spend_turnover, (level, values[-1], total, 2 * bps)),
+        Case("auctionPayRaw", policy.auction_pay_raw, auction),
     ]
 
 
@@ -186,6 +213,8 @@ def test_every_function_of_the_library_equals_python(
         ("weigh", "TotalOutOfRange"),
         ("checkSales", "SaleAboveSurplus"),
         ("checkSales", "BuyWithoutDeficit"),
+        ("checkNeed", "SalesAboveNeed"),
+        ("checkTradeSize", "TradeTooSmall"),
         ("checkTowardTarget", "AwayFromTarget"),
         ("checkProgress", "TooLittleProgress"),
         ("spendLoss", "LossBudgetExceeded"),
@@ -250,11 +279,31 @@ class Arena:
             policy=rules,
             seed_amounts=basket.held,
             initial_shares=10**18,
-            fee_bps=0,
+            fees=Fees(),
             fee_recipient=self.world.treasury.address,
             salt=salt,
         )
         return interface("BasketVault").at(create_vault(self.world.admin, system, spec))
+
+    def shaken(self, rng: Random, vault: Contract, basket: Basket) -> Basket:
+        """The vault's basket, with targets that glide now and then, and now and then an asset left out."""
+        world, n = self.world, len(basket.assets)
+        if rng.random() < 0.4:
+            seconds = rng.randint(1, 1_000_000)
+            world.admin.transact(vault, "setTargets", random_targets(rng, n), seconds)
+            now = world.chain.now()
+            basket = replace(basket, glide_start=now, glide_end=now + seconds)
+        if n > 2 and rng.random() < 0.3:
+            left_out = rng.randrange(n)
+            others = [asset for i, asset in enumerate(basket.assets) if i != left_out]
+            if any(asset.target_e18 for asset in others):
+                excluded = attempt(lambda: world.admin.transact(vault, "excludeAsset", left_out))
+                if isinstance(excluded, Receipt):
+                    # Targets start anew from where they were.
+                    now = world.chain.now()
+                    end = max(now, basket.glide_end)
+                    basket = replace(basket, glide_start=now, glide_end=end)
+        return replace(basket, assets=tuple(Asset(*a) for a in world.read(vault, "assets")))
 
     def act(self, at: int, vault: Contract, function: str, *args: Any) -> Receipt:
         """A transaction of the admin in a block of a given time."""
@@ -331,14 +380,16 @@ def test_rebalance_equals_python(world: World, node_kind: NodeKind) -> None:
         rules = random_policy(rng)
         basket = arena.placed(random_basket(rng, rules.dust_bps))
         vault = arena.open_vault(basket, rules, salt=world.read(world.factory, "vaultCount"))
-        state = State()
+        basket, state = arena.shaken(rng, vault, basket), State()
+        seen["glides"] += basket.glide_start < basket.glide_end
+        seen["excludes"] += any(asset.excluded for asset in basket.assets)
         for _ in range(rng.randint(1, 4)):
             if rng.random() < 0.8:
                 basket = moved(rng, basket)
                 arena.set_prices(basket)
             at = world.chain.now() + rng.choice((1, 60, 3_600, 86_400))
             if rng.random() < 0.3:
-                state, outcome = poke_both(arena, vault, state, basket, at)
+                state, outcome = poke_both(arena, vault, state, basket.at(at, rules.dust_bps), at)
                 seen[outcome] += 1
                 at += rng.randint(1, rules.slippage_ramp_seconds)
             if rng.random() < 0.05:
@@ -347,7 +398,7 @@ def test_rebalance_equals_python(world: World, node_kind: NodeKind) -> None:
                 at += 1
             check_lens(arena, [(vault, basket, rules, state)])
 
-            trade = any_trade(rng, rules, state, basket, at)
+            trade = any_trade(rng, rules, state, basket.at(at, rules.dust_bps), at)
             epoch = state.epoch + (rng.random() < 0.05)
             basket, state, outcome = rebalance_both(
                 arena, vault, rules, state, basket, trade, epoch, at
@@ -360,6 +411,7 @@ def test_rebalance_equals_python(world: World, node_kind: NodeKind) -> None:
                 state = replace(state, paused=False)
 
     wanted = {
+        *("glides", "excludes", "SalesAboveNeed", "TradeTooSmall"),
         *("settled", "poked", "OracleFault", "TotalOutOfRange", "RebalanceIsPaused", "WrongEpoch"),
         *("CooldownActive", "NoBandBroken", "SaleAboveSurplus", "BuyWithoutDeficit"),
         *("BoughtTooLittle", "PriceTooPoor", "AwayFromTarget", "TooLittleProgress"),
@@ -427,7 +479,9 @@ def rebalance_both(
         "changes": [came - gone for came, gone in zip(booked, trade.fill.sold, strict=True)],
         "soldE18": expected.sold_e18,
         "boughtE18": expected.bought_e18,
-        "state": list(astuple(expected.state)),
+        "lossLevelE18": expected.state.loss_level_e18,
+        "turnoverLevelE18": expected.state.turnover_level_e18,
+        "brokenSince": expected.state.broken_since,
     }
     return replace(basket, held=expected.held), expected.state, "settled"
 
@@ -443,21 +497,25 @@ def expected_reason(basket: Basket, rules: Policy, state: State, timestamp: int)
         weighed = weigh_basket(basket)
     except PolicyRefused as refusal:
         return Reason(refusal.error)
-    if weighed.broken is None:
+    called = policy.calendar_since(state.rebalanced_at, rules.calendar_seconds, timestamp)
+    dust = weighed.distance_e18 * BPS <= rules.dust_bps * weighed.total_e18
+    if weighed.broken is None and (called == 0 or dust):
         return Reason.IN_BAND
-    cooling = timestamp < state.rebalanced_at + rules.cooldown_seconds
-    return Reason.COOLDOWN if cooling else Reason.BAND_BROKEN
+    if timestamp < state.rebalanced_at + rules.cooldown_seconds:
+        return Reason.COOLDOWN
+    return Reason.CALENDAR_DUE if weighed.broken is None else Reason.BAND_BROKEN
 
 
 def check_lens(arena: Arena, vaults: Sequence[tuple[Contract, Basket, Policy, State]]) -> None:
     """Holds one call of VaultLens against what Python computes of each vault."""
     packed, block = arena.lens([vault for vault, *_ in vaults])
-    snapshots = decode_vaults(packed)
+    snapshots = decode_vaults(packed, block.timestamp)
     words = [int.from_bytes(packed[at : at + 32]) for at in range(0, len(packed), 32)]
     for snapshot, (vault, basket, rules, state) in zip(snapshots, vaults, strict=True):
-        size = 25 + 12 * len(basket.assets)
+        size = HEAD_WORDS + ASSET_WORDS * len(basket.assets)
         own, words = words[:size], words[size:]
-        check_snapshot(snapshot, own, vault, basket, rules, state, block.timestamp)
+        now = basket.at(block.timestamp, rules.dust_bps)
+        check_snapshot(snapshot, own, vault, now, rules, state, block.timestamp)
     assert words == []
 
 
@@ -472,29 +530,49 @@ def check_snapshot(
 ) -> None:
     """One vault: what is stored, what is derived, and the words that `VaultSnapshot` leaves out."""
     assert snapshot.address.lower() == vault.address
-    assert [lower(asset) for asset in snapshot.basket.assets] == list(basket.assets)
-    assert (snapshot.basket.held, snapshot.basket.prices) == (basket.held, basket.prices)
+    assert snapshot.basket == as_told(basket)
     assert (snapshot.policy, snapshot.state) == (rules, state)
     assert snapshot.reason == expected_reason(basket, rules, state, timestamp)
     assert snapshot.total_supply == 10**18
     budgets = (snapshot.loss_left_e18, snapshot.turnover_left_e18)
     assert budgets == policy.budgets_left_e18(rules, state, timestamp)
+    called = policy.calendar_since(state.rebalanced_at, rules.calendar_seconds, timestamp)
+    since = policy.due_since(state.broken_since, called)
+    opens = since and rules.open_after_seconds
     assert snapshot.slippage_limit_e18 == policy.slippage_e18(
         rules.start_slippage_bps,
         rules.max_slippage_bps,
         rules.slippage_ramp_seconds,
-        state.broken_since,
+        since,
         timestamp,
     )
-    derived = [tuple(words[25 + 12 * i + 9 : 25 + 12 * i + 12]) for i in range(len(basket.assets))]
+    assert snapshot.due_since == since
+    assert snapshot.opens_at == (since + rules.open_after_seconds if opens else 0)
+    own = [words[HEAD_WORDS + ASSET_WORDS * i :][:ASSET_WORDS] for i in range(len(basket.assets))]
+    assert [asset[4] for asset in own] == basket.targets_e18
+    derived = [tuple(asset[14:17]) for asset in own]
     try:
         weighed = weigh_basket(basket)
     except PolicyRefused:
         assert (snapshot.total_e18, snapshot.distance_e18, snapshot.drift_bps) == (0, 0, 0)
+        assert not any((snapshot.need_e18, *snapshot.sales_allowed))
         assert set(derived) == {(0, 0, 0)}
         return
     assert snapshot.total_e18 == weighed.total_e18
-    assert snapshot.distance_e18 == weighed.distance_e18
+    destination = policy.to_destination(
+        weighed.distances_e18,
+        weighed.total_e18,
+        basket.bands_e18,
+        rules.destination_bps,
+        rules.dust_bps,
+    )
+    assert (snapshot.distance_e18, snapshot.need_e18) == destination
+    may_run = snapshot.reason in (Reason.BAND_BROKEN, Reason.CALENDAR_DUE)
+    allowed = policy.allowed_sales(
+        *([surplus for _, surplus, _ in derived], basket.prices_e18, basket.his_e18, basket.units),
+        *(basket.min_trades_raw, snapshot.need_e18, snapshot.turnover_left_e18, weighed.total_e18),
+    )
+    assert list(snapshot.sales_allowed) == (allowed if may_run else [0] * len(allowed))
     assert snapshot.drift_bps == weighed.drift_bps
     assert derived == [
         (
@@ -508,9 +586,16 @@ def check_snapshot(
     ]
 
 
-def lower(asset: Asset) -> Asset:
-    """The asset with its address as the ABI spells it."""
-    return replace(asset, token=asset.token.lower())
+def as_told(basket: Basket) -> Basket:
+    """The basket as the lens tells it: addresses in lower case, and no price of what is left out."""
+    return replace(
+        basket,
+        assets=tuple(replace(asset, token=asset.token.lower()) for asset in basket.assets),
+        prices=tuple(
+            Price(0, 0, 0) if asset.excluded else price
+            for asset, price in zip(basket.assets, basket.prices, strict=True)
+        ),
+    )
 
 
 def test_lens_reads_many_vaults_in_the_order_given(world: World) -> None:

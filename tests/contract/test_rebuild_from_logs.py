@@ -11,15 +11,19 @@ from typing import Any
 from eth_abi.abi import encode
 
 from rebalancer.chain.abi import Contract, Event, decode_logs, interface
-from rebalancer.chain.snapshot import read_block, read_vaults
+from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
+from rebalancer.deploy import Fees
 from rebalancer.errors import ContractReverted
 from rebalancer.policy import weigh_basket
 from rebalancer.units import BPS, E18, YEAR_SECONDS
-from tests.baskets import random_trade
-from tests.contract.world import Wallet, World, basket_spec
+from tests.baskets import random_targets, random_trade
+from tests.contract.world import FEED_RULES, Wallet, World, basket_spec
 
 NOBODY = "0x" + "0" * 40
-ACTIONS = 180
+ACTIONS = 300
+MONTH = 30 * 86_400
+DEAD = (0,) * 8
+"""An auction that there is not."""
 
 
 @dataclass
@@ -29,15 +33,21 @@ class Rebuilt:
     name: str = ""
     symbol: str = ""
     authority: str = ""
+    written: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    config: str = ""
     oracle: str = ""
     policy: tuple[Any, ...] = ()
+    glide: tuple[int, int] = (0, 0)
     assets: tuple[Any, ...] = ()
+    tokens_before: tuple[str, ...] = ()
     held: list[int] = field(default_factory=list)
     state: list[Any] = field(default_factory=lambda: [0, 0, 0, 0, 0, False])
     minted: int = 0
     balances: Counter[str] = field(default_factory=Counter)
     claims: Counter[tuple[str, str]] = field(default_factory=Counter)
-    fee_bps: int = 0
+    fees: tuple[int, int, int, int] = (0, 0, 0, 0)
+    performance: list[int] = field(default_factory=lambda: [0, 0, 0, 0])
+    auctions: dict[tuple[str, str], tuple[int, ...]] = field(default_factory=dict)
     recipient: str = ""
     pending: int = 0
     accrued_at: int = 0
@@ -45,7 +55,7 @@ class Rebuilt:
     def supply(self, at: int) -> int:
         """totalSupply() at a time."""
         shares = self.minted + self.pending
-        return shares + shares * self.fee_bps * (at - self.accrued_at) // (YEAR_SECONDS * BPS)
+        return shares + shares * self.fees[0] * (at - self.accrued_at) // (YEAR_SECONDS * BPS)
 
     def accrue(self, at: int, shares_since: int = 0) -> None:
         """Books the fee as it was before this transaction made `shares_since`."""
@@ -61,12 +71,41 @@ class Rebuilt:
                 self.name, self.symbol = values["name"], values["symbol"]
             case "AuthorityUpdated":
                 self.authority = values["authority"]
+            case "Written":
+                self.written[values["config"]] = values["values"]
             case "ConfigSet":
-                self.oracle, self.policy, self.assets = values["config"]
-                self.held = self.held or [0] * len(self.assets)
-            case "FeeSet":
-                self.fee_bps, self.recipient = values["feeBps"], values["recipient"]
+                self.tokens_before = self.tokens
+                self.config = values["config"]
+                self.oracle, self.policy, *glide, self.assets = self.written[self.config]
+                self.glide = glide[0], glide[1]
+                self.held += [0] * (len(self.assets) - len(self.held))
+            case "AssetRemoved":
+                place = self.tokens_before.index(values["token"])
+                assert self.held[place] == values["heldRaw"]
+                self.held[place] = self.held[-1]
+                self.held.pop()
+            case "LevelsCarried":
+                self.state[:2] = values["lossLevelE18"], values["turnoverLevelE18"]
+            case "FeesSet":
+                self.fees, self.recipient = values["fees"], values["recipient"]
                 self.pending, self.accrued_at = 0, at
+                self.performance[2] = min(self.performance[2], self.fees[1])
+                self.performance[3] = self.fees[1]
+            case "PerformanceFeeCollected":
+                self.accrue(at, shares_since=values["shares"])
+                value, charged = values["shareValueE18"], self.performance[3]
+                self.performance = [max(self.performance[0], value), at, charged, charged]
+            case "AuctionStarted":
+                assert values["auction"][6] == at
+                self.auctions[values["sold"], values["bought"]] = values["auction"]
+            case "AuctionStopped":
+                self.auctions[values["sold"], values["bought"]] = DEAD
+            case "AuctionFilled":
+                pair = values["sold"], values["bought"]
+                terms = self.auctions[pair]
+                self.auctions[pair] = (*terms[:6], at, *terms[7:])
+                self.held[self.tokens.index(pair[0])] -= values["soldRaw"]
+                self.held[self.tokens.index(pair[1])] += values["boughtRaw"]
             case "Transfer":
                 self.balances[values["from"]] -= values["value"]
                 self.balances[values["to"]] += values["value"]
@@ -87,7 +126,12 @@ class Rebuilt:
                 self.claims[values["holder"], values["token"]] -= values["amountRaw"]
             case "Rebalanced":
                 self.move(values["changes"], 1)
-                self.state = list(values["state"])
+                self.state[:4] = [
+                    *(values["lossLevelE18"], values["turnoverLevelE18"], at),
+                    values["brokenSince"],
+                ]
+                assert values["epoch"] == self.state[4]
+                self.state[4] += 1
             case "Poked":
                 self.state[3] = values["brokenSince"]
             case "RebalancePaused":
@@ -104,17 +148,22 @@ class Rebuilt:
             case _:
                 raise AssertionError(f"the reader does not know {event.name}")
 
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """The basket's tokens, in its order."""
+        return tuple(asset[0] for asset in self.assets)
+
     def move(self, amounts: tuple[int, ...], sign: int) -> None:
         self.held = [h + sign * a for h, a in zip(self.held, amounts, strict=True)]
 
 
 def rebuild(world: World, vault: Contract) -> tuple[Rebuilt, Counter[str]]:
-    """All of a vault's logs, read in order; and how many of each event there are."""
-    logs = world.chain.rpc.call(
-        "eth_getLogs", {"address": vault.address, "fromBlock": "0x0", "toBlock": "latest"}
-    )
-    events = decode_logs(logs, vault.interface)
+    """A vault's logs and the store's of it, read in order; and how many of each event there are."""
+    asked = {"address": [vault.address, world.system.config_store]}
+    logs = world.chain.rpc.call("eth_getLogs", asked | {"fromBlock": "0x0", "toBlock": "latest"})
+    events = decode_logs(logs, vault.interface, interface("ConfigStore"))
     assert len(events) == len(logs), "every log is an event of the ABI"
+    events = [e for e in events if vault.address in (e.address, e.values.get("vault"))]
     numbers = sorted({event.block_number for event in events})
     blocks = world.chain.rpc.batch(
         [("eth_getBlockByNumber", (hex(number), False)) for number in numbers]
@@ -129,14 +178,22 @@ def rebuild(world: World, vault: Contract) -> tuple[Rebuilt, Counter[str]]:
 def check(world: World, vault: Contract) -> Counter[str]:
     """Every view of the vault says what its logs say."""
     logs, seen = rebuild(world, vault)
-    views = ("name", "symbol", "authority", "oracle", "policy", "assets", "feeRecipient")
+    views = ("name", "symbol", "authority", "config", "oracle", "policy", "assets", "feeRecipient")
     assert [world.read(vault, view) for view in views] == [
-        *(logs.name, logs.symbol, logs.authority, logs.oracle, logs.policy, logs.assets),
-        logs.recipient,
+        *(logs.name, logs.symbol, logs.authority, logs.config, logs.oracle, logs.policy),
+        *(logs.assets, logs.recipient),
     ]
+    basket = snapshot_of(world, vault).basket
+    assert (basket.glide_start, basket.glide_end) == logs.glide
     assert list(world.read(vault, "held")) == logs.held
     assert list(world.read(vault, "state")) == logs.state
-    assert world.read(vault, "fee") == (logs.pending, logs.accrued_at, logs.fee_bps)
+    assert world.read(vault, "fee") == (
+        *(logs.pending, logs.accrued_at),
+        *(logs.fees[0], logs.fees[2], logs.fees[3]),
+    )
+    assert list(world.read(vault, "performance")) == logs.performance
+    for pair, terms in logs.auctions.items():
+        assert world.read(vault, "auctions", *pair) == terms
     assert world.read(vault, "totalSupply") == logs.supply(world.chain.now())
     for holder, amount in logs.balances.items():
         if holder != NOBODY:
@@ -149,6 +206,11 @@ def check(world: World, vault: Contract) -> Counter[str]:
     return seen
 
 
+def snapshot_of(world: World, vault: Contract) -> VaultSnapshot:
+    block = read_block(world.chain.rpc)
+    return read_vaults(world.chain.rpc, world.system.lens, [vault.address], block)[0]
+
+
 class Life:
     """A vault to which anything may happen, one random thing at a time."""
 
@@ -158,31 +220,58 @@ class Life:
         self.ether_usd = 2_000
         self.holders = (world.admin, world.alice, world.bob)
         world.give(self.executor, [1_000 * E18, 100 * 10**8, 10**12])
+        world.give(world.bob, [1_000 * E18, 100 * 10**8, 10**12])
         for holder in self.holders:
             world.approve(holder, vault, [1 << 255] * 3)
+        self.feeds = [
+            interface("MockAggregator").at(str(feed.aggregator))
+            for feed in world.market.deployment.feeds
+        ]
+        self.known = {t.address: d for t, d in zip(world.tokens, (18, 8, 6), strict=True)}
+        for decimals in (0, 27):
+            self.invent(decimals)
+
+    def invent(self, decimals: int) -> None:
+        """A token that may join the basket: a feed says a dollar, and everybody has plenty."""
+        world = self.world
+        token = world.admin.deploy("MockToken", f"Coin {decimals}", "COIN", decimals)
+        feed = world.admin.deploy("MockAggregator", 8, "COIN / USD")
+        world.admin.transact(feed, "push", 10**8)
+        world.owner.transact(world.oracle, "setFeed", token.address, feed.address, *FEED_RULES)
+        for holder in (*self.holders, self.executor):
+            world.admin.transact(token, "mint", holder.address, 1 << 110)
+        for holder in self.holders:
+            holder.transact(token, "approve", self.vault.address, 1 << 255)
+        self.feeds.append(feed)
+        self.known[token.address] = decimals
 
     def step(self) -> None:
         """One thing; what the vault refuses has not happened."""
         actions: list[Callable[[], None]] = [
-            *(
-                self.mint,
-                self.mint,
-                self.redeem,
-                self.claim,
-                self.transfer,
-                self.collect,
-                self.set_fee,
-            ),
-            *(self.set_policy, self.set_targets, self.set_oracle, self.poke, self.pause),
-            *(self.block, self.donate, self.absorb, self.lose, self.market, self.approve),
+            *(self.mint, self.mint, self.redeem, self.claim, self.transfer),
+            *(self.collect, self.collect_performance, self.set_fees, self.lower_fees),
+            *(self.set_policy, self.tighten_policy, self.set_targets, self.set_bands),
+            *(self.set_oracle, self.poke, self.pause, self.approve),
+            *(self.add_asset, self.add_asset, self.exclude, self.include, self.remove),
+            *(self.start_auction, self.stop_auction, self.bid, self.bid),
+            *(self.block, self.donate, self.absorb, self.lose, self.market),
             *[self.resume] * 3,
-            *[self.rebalance] * 6,
+            *[self.sell_out] * 3,
+            *[self.rebalance] * 8,
         ]
         action = self.rng.choice(actions)
         try:
             action()
         except ContractReverted:
             self.answer(seconds=1)
+
+    @property
+    def tokens(self) -> list[str]:
+        """The basket's tokens now."""
+        return [asset[0] for asset in self.world.read(self.vault, "assets")]
+
+    def any_asset(self) -> int:
+        return self.rng.randrange(len(self.tokens))
 
     def anybody(self) -> Wallet:
         return self.rng.choice(self.holders)
@@ -194,16 +283,20 @@ class Life:
         """Paid by a newcomer who is given what it costs."""
         shares = 1 + self.some_shares(self.world.admin)
         cost = self.world.read(self.vault, "previewMintInKind", shares)
-        self.world.give(self.world.alice, [amount + 10**6 for amount in cost])
+        for token, amount in zip(self.tokens, cost, strict=True):
+            if token in (known.address for known in self.world.tokens):
+                self.world.market.deal(token, self.world.alice.address, amount + 10**6)
         self.world.alice.transact(
-            self.vault, "mintInKind", shares, self.anybody().address, [1 << 255] * 3
+            self.vault, "mintInKind", shares, self.anybody().address, [1 << 255] * len(cost)
         )
 
     def redeem(self) -> None:
         owner = self.anybody()
         shares = self.some_shares(owner)
         to = self.anybody().address
-        owner.transact(self.vault, "redeemInKind", shares, to, owner.address, [0] * 3)
+        owner.transact(
+            self.vault, "redeemInKind", shares, to, owner.address, [0] * len(self.tokens)
+        )
 
     def claim(self) -> None:
         """Everything moves again, and everybody takes what is theirs."""
@@ -222,20 +315,101 @@ class Life:
     def collect(self) -> None:
         self.world.stranger.transact(self.vault, "collectFee")
 
-    def set_fee(self) -> None:
+    def collect_performance(self) -> None:
+        """A month has passed, and ether may be worth more."""
+        self.ether_usd = self.rng.randrange(1_600, 3_000)
+        self.answer(self.rng.choice((1, MONTH)))
+        self.world.stranger.transact(self.vault, "collectPerformanceFee")
+
+    def set_fees(self) -> None:
         recipient = self.rng.choice((self.world.treasury, self.world.bob)).address
-        self.world.owner.transact(self.vault, "setFee", self.rng.randrange(1, 501), recipient)
+        fees = [self.rng.randrange(top + 1) for top in (500, 2_000, 200, 200)]
+        self.world.owner.transact(self.vault, "setFees", fees, recipient)
+
+    def lower_fees(self) -> None:
+        _, _, streaming, entry, exit_ = self.world.read(self.vault, "fee")
+        performance = self.world.read(self.vault, "performance")[3]
+        fees = [self.rng.randint(bps // 2, bps) for bps in (streaming, performance, entry, exit_)]
+        self.world.guardian.transact(self.vault, "lowerFees", fees)
 
     def set_policy(self) -> None:
         policy = list(self.world.read(self.vault, "policy"))
         policy[0] = self.rng.randrange(50, 200)
-        self.world.owner.transact(self.vault, "setPolicy", tuple(policy))
+        policy[6:10] = [
+            *(self.rng.randrange(50, 500), self.rng.randrange(3_600, 200_000)),
+            *(self.rng.randrange(3_000, 20_000), self.rng.randrange(3_600, 200_000)),
+        ]
+        policy[10:] = self.rng.choice(((0, 0, 0), (5_000, 0, 0), (0, 86_400, 3_600)))
+        self.world.owner.transact(self.vault, "setPolicy", policy)
+
+    def tighten_policy(self) -> None:
+        policy = list(self.world.read(self.vault, "policy"))
+        policy[6], policy[8] = policy[6] * 9 // 10, policy[8] * 9 // 10
+        policy[7] += 1_000
+        self.world.guardian.transact(self.vault, "tightenPolicy", policy)
 
     def set_targets(self) -> None:
-        part = self.rng.randrange(20, 61) * E18 // 100
-        targets = [part, 8 * E18 // 10 - part, 2 * E18 // 10]
-        bands = [self.rng.randrange(100, 400) for _ in range(3)]
-        self.world.curator.transact(self.vault, "setTargets", targets, bands)
+        """Now and then of an asset that is left out, which is refused."""
+        assets = self.world.read(self.vault, "assets")
+        priced = [i for i, asset in enumerate(assets) if not asset[7]]
+        targets = [0] * len(assets)
+        for i, target in zip(priced, random_targets(self.rng, len(priced)), strict=True):
+            targets[i] = target
+        if self.rng.random() < 0.1:
+            self.rng.shuffle(targets)
+        glide_seconds = self.rng.choice((0, 86_400, 10 * 86_400))
+        self.world.curator.transact(self.vault, "setTargets", targets, glide_seconds)
+
+    def set_bands(self) -> None:
+        bands = [
+            (self.rng.randrange(100, 400), self.rng.choice((0, 1_000)), self.rng.choice((0, 1)))
+            for _ in self.tokens
+        ]
+        self.world.curator.transact(self.vault, "setBands", bands)
+
+    def add_asset(self) -> None:
+        """One that was there before, or never."""
+        token, decimals = self.rng.choice(list(self.known.items()))
+        self.world.owner.transact(self.vault, "addAsset", token, decimals, (300, 0, 0))
+
+    def exclude(self) -> None:
+        self.world.owner.transact(self.vault, "excludeAsset", self.any_asset())
+
+    def include(self) -> None:
+        self.world.owner.transact(self.vault, "includeAsset", self.any_asset())
+
+    def remove(self) -> None:
+        self.world.owner.transact(self.vault, "removeAsset", self.any_asset())
+
+    def start_auction(self) -> None:
+        self.auction(self.any_asset(), self.any_asset())
+
+    def auction(self, sell: int, buy: int) -> None:
+        """A tenth of what is held, lot by lot; what it costs does not matter here."""
+        lot = self.world.read(self.vault, "held")[sell] // 10
+        ends_at = self.world.chain.now() + 100_000
+        terms = (lot, 1_000, 10, 0, (1 << 128) - 1, 3_600, 0, ends_at)
+        self.world.owner.transact(self.vault, "startAuction", sell, buy, terms)
+
+    def stop_auction(self) -> None:
+        self.world.guardian.transact(self.vault, "stopAuction", self.any_asset(), self.any_asset())
+
+    def bid(self) -> None:
+        self.bid_on(self.any_asset(), self.any_asset())
+
+    def bid_on(self, sell: int, buy: int) -> None:
+        tokens = self.tokens
+        lot = self.world.read(self.vault, "auctions", tokens[sell], tokens[buy])[0]
+        amount = self.rng.randint(min(1, lot), lot)
+        self.world.bob.transact(self.vault, "bid", sell, buy, amount, 1_000)
+
+    def sell_out(self) -> None:
+        """An asset is left out and sold for another."""
+        sell, buy = self.rng.sample(range(len(self.tokens)), 2)
+        if not self.world.read(self.vault, "assets")[sell][7]:
+            self.world.owner.transact(self.vault, "excludeAsset", sell)
+        self.auction(sell, buy)
+        self.bid_on(sell, buy)
 
     def set_oracle(self) -> None:
         self.world.owner.transact(self.vault, "setOracle", self.world.oracle.address)
@@ -257,7 +431,9 @@ class Life:
         else:
             self.world.stranger.transact(self.world.wbtc, "pause")
         shares = self.world.balance(self.vault, alice) // 3
-        alice.transact(self.vault, "redeemInKind", shares, alice.address, alice.address, [0, 0, 0])
+        alice.transact(
+            self.vault, "redeemInKind", shares, *[alice.address] * 2, [0] * len(self.tokens)
+        )
 
     def approve(self) -> None:
         self.anybody().transact(self.vault, "approve", self.anybody().address, 1)
@@ -266,18 +442,21 @@ class Life:
         self.world.give(self.vault, [self.rng.randrange(E18), 0, self.rng.randrange(10**9)])
 
     def absorb(self) -> None:
-        """What was given to the vault's WETH is taken up."""
-        held, weth = self.world.read(self.vault, "held")[0], self.world.tokens[0]
-        owed = held + self.world.read(self.vault, "totalClaimable", weth.address)
-        gift = self.world.balance(weth, self.vault) - owed
-        self.world.owner.transact(self.vault, "absorb", 0, gift)
+        """What was given to the vault of an asset is taken up."""
+        place = self.any_asset()
+        held = self.world.read(self.vault, "held")[place]
+        token = interface("IERC20Metadata").at(self.tokens[place])
+        owed = held + self.world.read(self.vault, "totalClaimable", token.address)
+        gift = self.world.balance(token, self.vault) - owed
+        self.world.owner.transact(self.vault, "absorb", place, max(0, gift))
 
     def lose(self) -> None:
         """A hundredth of the vault's USDC disappears, and the ledger follows."""
-        usdc = self.world.usdc.address
+        usdc, tokens = self.world.usdc.address, self.tokens
         balance = self.world.balance(self.world.usdc, self.vault)
         self.world.chain.set_token_balance(usdc, self.vault.address, balance * 99 // 100)
-        self.world.stranger.transact(self.vault, "sync", 2)
+        if usdc in tokens:
+            self.world.stranger.transact(self.vault, "sync", tokens.index(usdc))
 
     def market(self) -> None:
         self.ether_usd = self.rng.randrange(1_600, 2_500)
@@ -286,22 +465,20 @@ class Life:
     def answer(self, seconds: int) -> None:
         """Time passes and the feeds answer; the pools, which a paused token would stop, play no part."""
         self.world.chain.mine(at=self.world.chain.now() + seconds)
-        prices = (self.ether_usd, 30_000, 1)
-        for feed, usd in zip(self.world.market.deployment.feeds, prices, strict=True):
-            aggregator = interface("MockAggregator").at(str(feed.aggregator))
-            self.world.stranger.transact(aggregator, "push", usd * 10**8)
+        prices = (self.ether_usd, 30_000, 1, 1, 1)
+        for feed, usd in zip(self.feeds, prices, strict=True):
+            self.world.stranger.transact(feed, "push", usd * 10**8)
 
     def rebalance(self) -> None:
         world, vault = self.world, self.vault
         self.ether_usd = self.rng.choice((1_600, 2_500))
         self.answer(seconds=700)
-        seen = read_vaults(
-            world.chain.rpc, world.system.lens, [vault.address], read_block(world.chain.rpc)
-        )[0]
-        weighed = weigh_basket(seen.basket)
+        seen = snapshot_of(world, vault)
         at = world.chain.now() + 1
-        trade = random_trade(self.rng, seen.policy, seen.state, seen.basket, weighed, at)
-        tokens = [token.address for token in world.tokens]
+        basket = seen.basket.at(at, seen.policy.dust_bps)
+        weighed = weigh_basket(basket)
+        trade = random_trade(self.rng, seen.policy, seen.state, basket, weighed, at)
+        tokens = [asset.token for asset in basket.assets]
         route = encode(["address[]", "uint256[]"], [tokens, trade.given])
         world.chain.set_next_timestamp(at)
         world.keeper.transact(
@@ -311,7 +488,7 @@ class Life:
 
 
 def test_every_view_follows_from_the_logs(world: World) -> None:
-    vault = world.open_vault(replace(basket_spec(world), fee_bps=300))
+    vault = world.open_vault(replace(basket_spec(world), fees=Fees(300, 1_000, 10, 10)))
     life = Life(world, vault, Random(11))
     seen = check(world, vault)
 

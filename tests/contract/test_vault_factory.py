@@ -8,7 +8,7 @@ from dataclasses import astuple, replace
 import pytest
 
 from rebalancer.chain.abi import Contract, interface
-from rebalancer.deploy import VaultSpec, create_vault
+from rebalancer.deploy import Fees, VaultSpec, create_vault
 from rebalancer.policy import Asset
 from rebalancer.units import E18
 from tests.baskets import DECIMALS
@@ -68,7 +68,7 @@ def test_vault_lies_where_the_factory_said(world: World, spec: VaultSpec) -> Non
 def test_vault_starts_as_it_was_asked_to(world: World, spec: VaultSpec) -> None:
     before = world.balances(world.admin)
 
-    made = create(world, replace(spec, fee_bps=150))
+    made = create(world, replace(spec, fees=Fees(150, 1_000, 20, 30)))
 
     views = ("name", "symbol", "decimals", "authority", "oracle", "feeRecipient", "MINIMUM_SHARES")
     assert [world.read(made, view) for view in views] == [
@@ -78,7 +78,8 @@ def test_vault_starts_as_it_was_asked_to(world: World, spec: VaultSpec) -> None:
     assert world.read(made, "assets") == tuple(astuple(asset) for asset in spec.assets)
     assert world.read(made, "policy") == astuple(spec.policy)
     assert world.read(made, "state") == (0, 0, 0, 0, 0, False)
-    assert world.read(made, "fee") == (0, world.chain.now(), 150)
+    assert world.read(made, "fee") == (0, world.chain.now(), 150, 20, 30)
+    assert world.read(made, "performance") == (0, 0, 0, 1_000)
     assert world.read(made, "locked") is False
     assert world.read(made, "held") == SEEDS
     assert world.balances(made) == list(SEEDS)
@@ -214,7 +215,7 @@ def test_name_fee_or_receiver_out_of_range_is_refused(world: World, spec: VaultS
         with refused("BadName", name=name):
             create(world, replace(spec, symbol=name))
     with refused("FeeOutOfRange", feeBps=501, maximum=500):
-        create(world, replace(spec, fee_bps=501))
+        create(world, replace(spec, fees=Fees(501)))
     with refused("BadFeeRecipient", recipient=ZERO_ADDRESS):
         create(world, replace(spec, fee_recipient=ZERO_ADDRESS))
     with refused("BadReceiver", receiver=ZERO_ADDRESS):
@@ -233,10 +234,10 @@ def test_salt_is_used_once_by_each_creator(world: World, spec: VaultSpec) -> Non
 def test_neither_a_vault_nor_the_implementation_starts_twice(world: World, spec: VaultSpec) -> None:
     made = create(world, spec)
     implementation = interface("BasketVault").at(world.system.implementation)
-    name, symbol, authority, config, fee_bps, recipient, seeds, shares, receiver, _ = params(
+    name, symbol, authority, config, fees, recipient, seeds, shares, receiver, _ = params(
         world, spec, SEEDS
     )
-    again = (name, symbol, authority, config, fee_bps, recipient, seeds, shares, receiver)
+    again = (name, symbol, authority, config, fees, recipient, seeds, shares, receiver)
     for contract in (made, implementation):
         with refused("AlreadyInitialized"):
             world.stranger.transact(contract, "initialize", *again)
@@ -253,6 +254,7 @@ def params(
     config = (
         world.system.oracle,
         astuple(spec.policy),
+        *(0, 0),
         [astuple(asset) for asset in spec.assets],
     )
     return (
@@ -260,7 +262,7 @@ def params(
         spec.symbol,
         world.system.authority,
         config,
-        spec.fee_bps,
+        astuple(spec.fees),
         spec.fee_recipient,
         list(seeds),
         spec.initial_shares,

@@ -9,6 +9,7 @@ import pytest
 
 from rebalancer.chain.abi import Contract
 from rebalancer.chain.receipt import Receipt
+from rebalancer.deploy import Fees
 from rebalancer.units import BPS, YEAR_SECONDS, mul_div_down, mul_div_up
 from tests.contract.world import INITIAL_SHARES, SEEDS, Wallet, World, basket_spec, refused
 
@@ -68,11 +69,11 @@ class Books:
 @pytest.fixture
 def charging(world: World) -> Contract:
     """The vault with a fee of 2 % a year."""
-    return world.open_vault(replace(basket_spec(world), fee_bps=FEE_BPS))
+    return world.open_vault(replace(basket_spec(world), fees=Fees(FEE_BPS)))
 
 
 def opened(world: World, vault: Contract) -> Books:
-    _, accrued_at, fee_bps = world.read(vault, "fee")
+    _, accrued_at, fee_bps, _, _ = world.read(vault, "fee")
     assert fee_bps == FEE_BPS
     return Books(list(SEEDS), INITIAL_SHARES, fee_bps, accrued_at)
 
@@ -87,7 +88,7 @@ def at(
 
 def check(world: World, vault: Contract, books: Books) -> None:
     now = world.chain.now()
-    assert world.read(vault, "fee") == (books.pending, books.accrued_at, books.fee_bps)
+    assert world.read(vault, "fee") == (books.pending, books.accrued_at, books.fee_bps, 0, 0)
     assert world.read(vault, "totalSupply") == books.supply(now)
     assert list(world.read(vault, "held")) == books.held
 
@@ -158,12 +159,15 @@ def test_fee_equals_the_model_through_a_random_year(world: World, charging: Cont
         else:
             fee_bps = rng.randrange(501)
             receipt = at(
-                *(world, moment, world.owner, charging, "setFee"),
-                *(fee_bps, world.treasury.address),
+                *(world, moment, world.owner, charging, "setFees"),
+                *((fee_bps, 0, 0, 0), world.treasury.address),
             )
             books.set_fee(fee_bps, moment)
             event = world.events(receipt, charging)[-1]
-            assert event.values == {"feeBps": fee_bps, "recipient": world.treasury.address}
+            assert event.values == {
+                "fees": (fee_bps, 0, 0, 0),
+                "recipient": world.treasury.address,
+            }
         check(world, charging, books)
     assert seen == {"mint", "redeem", "collect", "set"}
 
@@ -178,14 +182,17 @@ def test_fee_of_nothing_collects_nothing(world: World, vault: Contract) -> None:
     assert world.read(vault, "totalSupply") == INITIAL_SHARES
 
 
-def test_fee_out_of_range_or_to_nobody_is_refused(world: World, charging: Contract) -> None:
+def test_fees_out_of_range_or_to_nobody_are_refused(world: World, charging: Contract) -> None:
     treasury = world.treasury.address
-    with refused("FeeOutOfRange", feeBps=501, maximum=500):
-        world.owner.transact(charging, "setFee", 501, treasury)
+    for place, maximum in enumerate((500, 2_000, 200, 200)):
+        fees = [0, 0, 0, 0]
+        fees[place] = maximum + 1
+        with refused("FeeOutOfRange", feeBps=maximum + 1, maximum=maximum):
+            world.owner.transact(charging, "setFees", fees, treasury)
     with refused("BadFeeRecipient", recipient="0x" + "0" * 40):
-        world.owner.transact(charging, "setFee", 100, "0x" + "0" * 40)
+        world.owner.transact(charging, "setFees", (100, 0, 0, 0), "0x" + "0" * 40)
     with refused("AccessManagedUnauthorized", caller=treasury):
-        world.treasury.transact(charging, "setFee", 500, treasury)
+        world.treasury.transact(charging, "setFees", (500, 0, 0, 0), treasury)
 
 
 def test_a_new_recipient_leaves_the_old_one_what_was_earned(
@@ -195,7 +202,7 @@ def test_a_new_recipient_leaves_the_old_one_what_was_earned(
     moment = books.accrued_at + MONTH
     earned = books.supply(moment) - books.minted
 
-    at(world, moment, world.owner, charging, "setFee", 0, world.bob.address)
+    at(world, moment, world.owner, charging, "setFees", (0, 0, 0, 0), world.bob.address)
 
     assert world.balance(charging, world.treasury) == earned > 0
     world.stranger.transact(charging, "collectFee")

@@ -11,7 +11,14 @@ import pytest
 
 from rebalancer.chain.abi import Contract, Event, decode_logs, interface
 from rebalancer.chain.receipt import Receipt
-from rebalancer.deploy import FeedSpec, System, VaultSpec, assign_vault_roles, create_vault
+from rebalancer.deploy import (
+    FeedSpec,
+    Fees,
+    System,
+    VaultSpec,
+    assign_vault_roles,
+    create_vault,
+)
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.market import USDC, WBTC, WETH, Market
 from rebalancer.errors import ContractReverted
@@ -210,7 +217,7 @@ def basket_spec(world: World) -> VaultSpec:
         policy=policy,
         seed_amounts=SEEDS,
         initial_shares=INITIAL_SHARES,
-        fee_bps=0,
+        fees=Fees(),
         fee_recipient=world.treasury.address,
     )
 

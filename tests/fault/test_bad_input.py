@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ import pytest
 from rebalancer.chain.abi import interface
 from rebalancer.chain.deployment import Deployment
 from rebalancer.chain.rpc import Rpc
+from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
 from rebalancer.cli.advice import sentence
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.node import Node, NodeSettings
-from rebalancer.devnet.stage import Actor, Stage, build_stage, raw_for_usd
+from rebalancer.devnet.stage import DEMO_POLICY, Actor, Stage, build_stage, raw_for_usd
 from rebalancer.errors import ContractReverted, RpcUnreachable
 from rebalancer.keeper import Keeper, KeeperOptions
 from rebalancer.pools import Token
@@ -210,8 +212,7 @@ def test_targets_that_cannot_be(
 
 
 def test_band_of_nothing(cli: Cli, unchanged: None) -> None:
-    options = ("--target", "WETH=0.5", "--target", "WBTC=0.3", "--target", "USDC=0.2")
-    ran = cli("vault", "set-targets", *options, "--band", "WETH=0", *CURATOR)
+    ran = cli("vault", "set-bands", "--band", "WETH=0", *CURATOR)
     assert "is 0 bps: give one from 3 to 5000 bps" in ran.sentence
     assert ran.code == 16
 
@@ -228,7 +229,10 @@ ASSET = '[[assets]]\ntoken = "WETH"\ntarget = "0"\nband_bps = 150\nseed = "0"\n'
         ("[policy]", 14 * ASSET + "[policy]", 16, "There are 17 assets"),
         ('"1000"', '"0.000000000001"', 16, "are locked for ever: give more"),
         ('seed = "150"', 'seed = "1001"', 16, "holds 1000 USDC and needs 1001"),
-        ("fee_bps = 50", "fee_bps = 501", 10, "FeeOutOfRange(feeBps=501, maximum=500)"),
+        ("streaming_bps = 50", "streaming_bps = 501", 10, "FeeOutOfRange(feeBps=501, maximum=500)"),
+        ("#entry_bps = 5 ", "entry_bps = 201 ", 10, "FeeOutOfRange(feeBps=201, maximum=200)"),
+        ("#relative_band_bps = 1000", "relative_band_bps = 10001", 10, "RelativeBandOutOfRange("),
+        ("#destination_bps = 0", "destination_bps = 10001", 10, "DestinationOutOfRange("),
         ("max_slippage_bps = 120", "max_slippage_bps = 301", 10, "SlippageOutOfRange("),
         ("slippage_ramp_seconds = 3600", "slippage_ramp_seconds = 0", 10, "RampOutOfRange("),
         ("loss_period_seconds = 86400", "loss_period_seconds = 3599", 10, "PeriodOutOfRange("),
@@ -397,6 +401,69 @@ def test_right_input_goes_all_the_way(
     got = on("vault", "withdraw", "--all", "--token", "ETH", "--json", *DEPOSITOR).json
     assert int(got["amount_raw"]) >= int(got["expected_raw"]) > 0
     assert on("vault", "status").out.count("WETH") >= 1
+
+
+def test_glide_and_bands_by_command_are_shown_by_status(stage: Stage, cli: Cli) -> None:
+    curator, vault = CURATOR, interface("BasketVault").at(stage.vault)
+    options = ("--target", "WETH=20%", "--target", "WBTC=60%", "--target", "USDC=20%")
+    assert "in force" in cli("vault", "set-targets", *options, "--glide", 1_000, *curator).out
+    bands = ("--band", "WBTC=300", "--relative", "WETH=100", "--min-trade", "USDC=12.5")
+    assert cli("vault", "set-bands", *bands, "--json", *curator).json["in_force"] is True
+    set_at = vault.call(stage.chain.rpc, "assets")
+    assert [(a[2], a[4], a[5]) for a in set_at] == [
+        (100, 100, 0),
+        (300, 0, 0),
+        (100, 0, 12_500_000),
+    ]
+    stage.chain.mine(at=look(stage).basket.glide_start + 500)
+
+    shown = cli("vault", "status").out
+    told = cli("vault", "status", "--json").json
+
+    assert "30.00 % → 20.00 %" in shown
+    assert "targets glide until" in shown
+    assert "due since" not in shown
+    weth, wbtc, usdc = told["assets"]
+    assert (weth["target_e18"], weth["end_target_e18"]) == (str(3 * E18 // 10), str(2 * E18 // 10))
+    # A hundredth of the target now: 0.3 %.
+    assert weth["band_e18"] == str(30 * E18 // 10_000)
+    assert (wbtc["band_e18"], usdc["min_trade_raw"]) == (str(3 * E18 // 100), "12500000")
+    assert told["reason"] == "BandBroken"
+
+
+def test_bands_of_a_token_the_vault_has_not_are_refused(cli: Cli, unchanged: None) -> None:
+    ran = cli("vault", "set-bands", "--band", "DAI=100", *CURATOR)
+    assert "The token DAI is not" in ran.sentence
+    ran = cli("vault", "set-bands", "--relative", "WETH=10001", *CURATOR)
+    assert "RelativeBandOutOfRange(asset=0, relativeBandBps=10001, maximum=10000)" in ran.sentence
+    assert cli("vault", "set-bands", "--band", "WETH", *CURATOR).code == 2
+
+
+def test_calendar_fees_and_what_is_left_out_are_shown_by_status(stage: Stage, cli: Cli) -> None:
+    vault, owner, day = interface("BasketVault").at(stage.vault), stage.wallet(Actor.OWNER), 86_400
+    rules = replace(DEMO_POLICY, calendar_seconds=day, open_after_seconds=3_600)
+    owner.transact(vault, "setPolicy", astuple(rules))
+    owner.transact(vault, "setFees", (50, 1_000, 5, 10), Actor.FEE_RECIPIENT.address)
+    owner.transact(vault, "excludeAsset", 2)
+    at = stage.chain.now() // day * day + day + 60
+    stage.market.step(stage.market.prices_e8 | {"ETH/USD": 2_010_00000000}, at)
+
+    shown = " ".join(cli("vault", "status").out.split())
+    told = cli("vault", "status", "--json").json
+
+    assert "CalendarDue: the calendar asks for a rebalance" in shown
+    assert "USDC │ 100,000 │ excluded │" in shown.replace("┃", "│")
+    assert "0.50 % a year, 10.00 % of gains, 0.05 % on entry, 0.10 % on exit" in shown
+    assert list(told["fees"].values()) == ["50", "1000", "5", "10"]
+    assert [asset["excluded"] for asset in told["assets"]] == [False, False, True]
+    due = at // day * day
+    assert (told["due_since"], told["opens_at"]) == (str(due), str(due + 3_600))
+    assert f"{due + 3_600} (in " in shown
+
+
+def look(stage: Stage) -> VaultSnapshot:
+    rpc = stage.chain.rpc
+    return read_vaults(rpc, stage.system.lens, [stage.vault], read_block(rpc))[0]
 
 
 def test_right_input_is_told_to_people_too(cli: Cli, pockets: None) -> None:

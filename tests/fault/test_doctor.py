@@ -145,6 +145,47 @@ def test_contract_without_code_is_found(settings: Settings, stage: Stage) -> Non
     assert f"No VaultLens is at {stage.system.lens}" in found["contracts"].sentence
 
 
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("BasketVault", "IMPLEMENTATION of the VaultFactory"),
+        ("VaultExtension", "EXTENSION of the BasketVault"),
+        ("ConfigStore", "STORE of the VaultExtension"),
+    ],
+)
+def test_contract_of_another_deployment_is_found(
+    settings: Settings, stage: Stage, key: str, said: str
+) -> None:
+    """Another of the same kind, which the vaults do not run."""
+    owner = stage.wallet(Actor.OWNER)
+    arguments = {
+        "BasketVault": [stage.system.extension],
+        "VaultExtension": [stage.system.config_store],
+    }
+    other = owner.deploy(key, *arguments.get(key, []))
+    stage.deployment.with_contracts({**stage.deployment.contracts, key: other.address}).save(
+        settings.deployment
+    )
+    found = wrong(settings)
+    assert list(found) == ["contracts"]
+    assert said in found["contracts"].sentence
+    assert other.address.lower() in found["contracts"].sentence.lower()
+
+
+def test_excluded_asset_needs_no_price(settings: Settings, stage: Stage) -> None:
+    vault = interface("BasketVault").at(stage.vault)
+    stage.wallet(Actor.OWNER).transact(vault, "excludeAsset", 0)
+    stage.wallet(Actor.GUARDIAN).transact(
+        interface("OracleHub").at(stage.system.oracle),
+        "removeFeed",
+        stage.deployment.listed("WETH").address,
+    )
+    assert wrong(settings) == {}
+    assert f"WETH is excluded from {stage.vault}: it needs no price." in [
+        finding.sentence for finding in diagnose(settings)
+    ]
+
+
 def test_address_that_is_no_vault_is_found(settings: Settings, stage: Stage) -> None:
     found = wrong(changed(settings, vaults=(STRANGER, stage.vault)))
     assert list(found) == ["vaults"]

@@ -158,6 +158,117 @@ def test_plan_above_the_slippage_from_the_first_unit_on_says_so() -> None:
     assert "29 bps" in found.text
 
 
+def changed(held: Basket, **fields: tuple[Any, ...]) -> Basket:
+    """The basket with a field of each asset replaced."""
+    assets = held.assets
+    for name, values in fields.items():
+        assets = tuple(replace(a, **{name: v}) for a, v in zip(assets, values, strict=True))
+    return replace(held, assets=assets)
+
+
+def test_plan_without_what_is_below_its_minimum_trade_fills_the_rest() -> None:
+    """20,000 USDC lack, and no less than 25,000 may be bought: all of it is bought as WBTC, up to what lacks of that."""
+    plan = planned(changed(ETHER_HIGH, min_trade_raw=(0, 0, 25_000 * 10**6)))
+
+    assert plan.min_buys_raw[2] == plan.expected_buys_raw[2] == 0
+    assert value(plan.sales_raw) == pytest.approx(140_000, abs=0.01)
+    assert {split.token_out for split in plan.splits} == {BITCOIN.address}
+
+
+def test_plan_whose_sale_is_below_its_minimum_sells_the_others() -> None:
+    """1,000 dollars too much of USDC must stay; half of WETH's 100,000 goes."""
+    held = basket(ether=250, bitcoin=10, dollar=201_000)
+    asked = PlanInput.of(held, POOLS)
+    assert asked.sales_max_raw[2] > 0
+    least = asked.sales_max_raw[2] + 1
+
+    plan = planned(changed(held, min_trade_raw=(0, 0, least)))
+
+    assert (plan.sales_raw[2], plan.sales_raw[1]) == (0, 0)
+    assert value(plan.sales_raw) == pytest.approx(value((asked.sales_max_raw[0], 0, 0)), rel=0.001)
+
+
+def test_plan_of_trades_that_are_all_too_small_is_refused() -> None:
+    found = refused(changed(ETHER_HIGH, min_trade_raw=(10**21, 0, 0)))
+
+    assert found.reason is Reason.POLICY_REFUSES
+    assert "below the minimum trade" in found.text
+
+
+def test_purchase_that_might_arrive_below_its_minimum_is_left_out() -> None:
+    """What the pools pay is enough; what the keeper insists on is ten basis points less, and not."""
+    free = planned()
+    for short, traded in ((1, False), (-1, True)):
+        least = free.min_buys_raw[2] + short
+        plan = planned(changed(ETHER_HIGH, min_trade_raw=(0, 0, least)))
+        assert (plan.expected_buys_raw[2] > 0) is traded
+
+
+@pytest.mark.parametrize(
+    ("destination_bps", "sold_usd"), [(0, 160_000), (5_000, 149_000), (BPS, 138_000)]
+)
+def test_plan_sells_no_more_than_brings_every_asset_to_its_destination(
+    destination_bps: int, sold_usd: int
+) -> None:
+    """Bands are 2 % of 1.1 million: 22,000 of WETH's 160,000 may stay, or half of that.
+
+    Below its target WBTC lacks 140,000; USDC is inside its band from the start.
+    """
+    asked = PlanInput.of(ETHER_HIGH, POOLS, destination_bps=destination_bps)
+    plan = plan_rebalance(asked)
+
+    assert isinstance(plan, Plan)
+    assert value(plan.sales_raw) == pytest.approx(sold_usd, abs=0.01)
+    assert plan.bound_by is None
+    rules = replace(POLICY, destination_bps=destination_bps)
+    settle(
+        *(rules, State(), ETHER_HIGH, Fill(plan.sales_raw, plan.expected_buys_raw)),
+        *(plan.min_buys_raw, 1),
+        epoch=0,
+    )
+
+
+def test_plan_bound_by_both_need_and_turnover_names_the_budget() -> None:
+    asked = PlanInput.of(ETHER_HIGH, POOLS, destination_bps=BPS, turnover_left_e18=E18 // 20)
+    plan = plan_rebalance(asked)
+
+    assert isinstance(plan, Plan)
+    assert plan.bound_by == "turnover"
+    assert value(plan.sales_raw) == pytest.approx(55_000, abs=0.01)
+
+
+def test_plan_leaves_an_excluded_asset_alone_and_needs_no_price_of_it() -> None:
+    """Without its USDC the basket is half WETH and half WBTC, of 900,000 dollars."""
+    targets = (E18 // 2, E18 // 2, 0)
+    held = changed(ETHER_HIGH, target_e18=targets, start_target_e18=targets)
+    held = changed(held, excluded=(False, False, True))
+    held = replace(held, prices=(*held.prices[:2], Price(0, 0, 0, "Stale")))
+
+    plan = planned(held)
+
+    assert (plan.sales_raw[2], plan.expected_buys_raw[2]) == (0, 0)
+    assert value(plan.sales_raw) == pytest.approx(150_000, abs=0.01)
+
+
+def test_plan_on_gliding_targets_is_still_allowed_two_minutes_later() -> None:
+    """WETH's target climbs, so less of it may be sold soon; USDC's falls, so more may be, but not yet."""
+    ends = (6 * E18 // 10, 4 * E18 // 10, 0)
+    held = changed(ETHER_HIGH, target_e18=ends)
+    held = replace(held, glide_start=1_000, glide_end=2_000, timestamp=1_100)
+
+    asked = PlanInput.of(held, POOLS)
+
+    # 22 % of the way WETH's target is 44.4 %; USDC's was 18 %, of 1.1 million, when the plan was made.
+    assert asked.sales_max_raw == (558 * E18 // 10, 0, 2_000 * 10**6)
+    plan = planned(held)
+    for at in (1_100, 1_160, 1_220):
+        settle(
+            *(POLICY, State(), held, Fill(plan.sales_raw, plan.expected_buys_raw)),
+            *(plan.min_buys_raw, at),
+            epoch=0,
+        )
+
+
 def test_plan_for_one_surplus_fills_both_deficits_by_their_worth() -> None:
     asked = PlanInput.of(ETHER_HIGH, POOLS)
     plan = planned()

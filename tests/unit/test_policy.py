@@ -97,9 +97,108 @@ def test_distances_are_from_targets_rounded_down() -> None:
 
 
 def test_band_breaks_only_beyond_its_edge() -> None:
-    assert policy.first_broken([200, -200], 10_000, [200, 200]) is None
-    assert policy.first_broken([200, -201], 10_000, [200, 200]) == 1
-    assert policy.first_broken([201, -201], 10_000, [200, 200]) == 0
+    bands = [2 * E18 // 100] * 2
+    assert policy.first_broken([200, -200], 10_000, bands) is None
+    assert policy.first_broken([200, -201], 10_000, bands) == 1
+    assert policy.first_broken([201, -201], 10_000, bands) == 0
+
+
+def test_target_glides_in_a_straight_line_and_stays_at_its_ends() -> None:
+    def at(timestamp: int) -> int:
+        return policy.target_e18(4 * E18 // 10, E18 // 10, NOW, NOW + 300, timestamp)
+
+    assert at(NOW - 1) == at(NOW) == 4 * E18 // 10
+    assert at(NOW + 100) == 3 * E18 // 10
+    assert at(NOW + 299) == E18 // 10 + E18 // 1_000
+    assert at(NOW + 300) == at(NOW + 10**9) == E18 // 10
+    # Of three parts of one, the first has gone: two thirds of a unit round down.
+    assert policy.target_e18(1, 0, NOW, NOW + 3, NOW + 1) == 0
+
+
+def test_band_is_the_narrower_and_never_as_narrow_as_dust() -> None:
+    """2 % of the basket; a tenth of a target of 10 % is 1 %; a hundredth of it would be dust."""
+    bp = E18 // BPS
+    assert policy.band_e18(200, 0, E18 // 10, 20) == 200 * bp
+    assert policy.band_e18(200, 1_000, E18 // 10, 20) == 100 * bp
+    assert policy.band_e18(200, 5_000, E18 // 10, 20) == 200 * bp
+    assert policy.band_e18(200, 100, E18 // 10, 20) == 21 * bp
+    assert policy.band_e18(200, 100, 0, 20) == 21 * bp
+    assert policy.band_e18(15, 100, 0, 20) == 15 * bp
+
+
+def test_calendar_asks_once_a_period() -> None:
+    day = NOW - NOW % DAY
+    assert policy.calendar_since(day - 1, DAY, NOW) == day
+    assert policy.calendar_since(day, DAY, NOW) == 0
+    assert policy.calendar_since(0, 0, NOW) == 0
+    assert policy.calendar_since(day, DAY, day + DAY) == day + DAY
+
+
+def test_rebalance_is_due_since_the_first_reason() -> None:
+    assert policy.due_since(0, 0) == 0
+    assert policy.due_since(NOW, 0) == policy.due_since(0, NOW) == NOW
+    assert policy.due_since(NOW, NOW - 1) == policy.due_since(NOW - 1, NOW) == NOW - 1
+    assert policy.is_open(NOW, 60, NOW + 60)
+    assert not policy.is_open(NOW, 60, NOW + 59)
+    assert not policy.is_open(0, 60, NOW)
+    assert not policy.is_open(NOW, 0, NOW + 10**9)
+
+
+def test_destination_lies_between_the_target_and_the_edge_of_the_band() -> None:
+    """Of 10,000, bands are 200: halfway is within 100 of the target."""
+    off, bands = [500, -300, -200], [2 * E18 // 100] * 3
+    assert policy.to_destination(off, 10_000, bands, 0, 0) == (1_000, 500)
+    assert policy.to_destination(off, 10_000, bands, 5_000, 0) == (700, 400)
+    assert policy.to_destination(off, 10_000, bands, BPS, 0) == (400, 300)
+    # What trades lose may be sold besides, up to dust.
+    assert policy.to_destination(off, 10_000, bands, BPS, 20) == (400, 320)
+    # What lacks most decides, where that is more than what is too much.
+    assert policy.to_destination([250, 250, -500], 10_000, bands, BPS, 0) == (400, 300)
+
+
+def test_sales_worth_more_than_the_need_are_refused() -> None:
+    policy.check_need([3, 4], [USD, 2 * USD], [1, 1], 11 * USD)
+    with refused("SalesAboveNeed", 11 * USD, 11 * USD - 1):
+        policy.check_need([3, 4], [USD, 2 * USD], [1, 1], 11 * USD - 1)
+
+
+def test_trade_of_nothing_or_of_the_minimum_is_large_enough() -> None:
+    policy.check_trade_size(1, 0, 7)
+    policy.check_trade_size(1, 7, 7)
+    with refused("TradeTooSmall", 1, 6, 7):
+        policy.check_trade_size(1, 6, 7)
+
+
+def test_allowed_sales_fit_the_need_the_budget_and_the_minimum_trades() -> None:
+    """100 of each at a dollar: all, half by the need, a tenth by the budget, and none of what is then too little."""
+    usd, one = [USD, USD], [1, 1]
+
+    def allowed(need: int, left_e18: int, least: tuple[int, int] = (0, 0)) -> list[int]:
+        return policy.allowed_sales(
+            [100, 100], usd, usd, one, least, need * USD, left_e18, 1_000 * USD
+        )
+
+    assert allowed(200, E18) == [100, 100]
+    # Rounding each value up may add one, so a unit less than half is asked for.
+    assert allowed(100, E18) == [49, 49]
+    assert allowed(200, E18 // 50) == [9, 9]
+    assert allowed(200, E18 // 50, (9, 10)) == [9, 0]
+    assert allowed(0, E18) == [0, 0]
+
+
+def test_level_carried_to_another_policy_forgives_and_charges_nothing() -> None:
+    """Half of 50 bps is left after half a day; at 100 bps a day that half day would drain 50 more."""
+    carried = policy.carry_level(50 * 10**14, 50, DAY, 100, DAY, DAY // 2)
+    assert carried == 75 * 10**14
+    assert policy.leak(carried, 100, DAY, DAY // 2) == 25 * 10**14
+    assert policy.carry_level(50 * 10**14, 50, DAY, 100, DAY, DAY) == 0
+
+
+def test_auction_falls_to_its_floor_and_rounds_up() -> None:
+    assert policy.auction_pay_raw(100, 40, 60, 0) == 100
+    assert policy.auction_pay_raw(100, 40, 60, 15) == 85
+    assert policy.auction_pay_raw(100, 97, 2, 1) == 99
+    assert policy.auction_pay_raw(100, 40, 60, 60) == policy.auction_pay_raw(100, 40, 1, 99) == 40
 
 
 def test_drift_is_the_largest_distance_rounded_up() -> None:
@@ -385,8 +484,8 @@ def test_v2_distances_sum_to_less_than_a_unit_an_asset(rng: Random) -> None:
     assert weighed.distance_e18 == sum(map(abs, weighed.distances_e18))
     assert (weighed.broken is None) == (
         all(
-            abs(d) * BPS <= band * weighed.total_e18
-            for d, band in zip(weighed.distances_e18, basket.bands_bps, strict=True)
+            abs(d) * E18 <= band * weighed.total_e18
+            for d, band in zip(weighed.distances_e18, basket.bands_e18, strict=True)
         )
     )
 
@@ -473,11 +572,9 @@ def test_c_whatever_settles_only_goes_toward_the_target(rng: Random) -> None:
     for b, a in zip(before.distances_e18, after.distances_e18, strict=True):
         assert abs(a) <= abs(b) + dust_e18
         assert a * b >= 0 or abs(a) <= dust_e18
-    near = after.distance_e18 * BPS <= rules.dust_bps * after.total_e18
-    shrunk = (
-        after.distance_e18 * before.total_e18 * BPS
-        <= (BPS - rules.min_progress_bps) * before.distance_e18 * after.total_e18
-    )
+    far, rest = (_to_destination(rules, basket, weighed) for weighed in (before, after))
+    near = rest * BPS <= rules.dust_bps * after.total_e18
+    shrunk = rest * before.total_e18 * BPS <= (BPS - rules.min_progress_bps) * far * after.total_e18
     assert near or shrunk
     limit_e18 = rules.max_slippage_bps * 10**14
     assert settled.loss_e18 * E18 <= settled.sold_e18 * limit_e18
@@ -496,9 +593,9 @@ def test_b_nothing_settles_while_no_band_is_broken(rng: Random) -> None:
     """Promise B: whatever is asked for and given, a whole basket is left alone."""
     basket = random_basket(rng)
     weighed = _weighed(basket)
-    wide = tuple(replace(asset, band_bps=policy.drift_bps(weighed.distances_e18, weighed.total_e18))
-                 for asset in basket.assets)  # fmt: skip
-    rules = replace(random_policy(rng), cooldown_seconds=0)
+    drift_bps = policy.drift_bps(weighed.distances_e18, weighed.total_e18)
+    wide = tuple(replace(asset, band_bps=drift_bps, relative_band_bps=0) for asset in basket.assets)
+    rules = replace(random_policy(rng), cooldown_seconds=0, calendar_seconds=0)
     trade = random_trade(rng, rules, State(), basket, weighed, NOW)
 
     with refused("NoBandBroken"):
@@ -591,6 +688,17 @@ def _settled(rng: Random) -> tuple[Policy, State, Basket, Trade, Settlement]:
             continue
         return rules, state, basket, trade, settled
     raise AssertionError("none of a hundred random rebalances passes")
+
+
+def _to_destination(rules: Policy, basket: Basket, weighed: policy.Weighed) -> int:
+    """The total distance to the destinations, in USD times 1e18."""
+    return policy.to_destination(
+        weighed.distances_e18,
+        weighed.total_e18,
+        basket.bands_e18,
+        rules.destination_bps,
+        rules.dust_bps,
+    )[0]
 
 
 def _half_way(basket: Basket, distances_e18: tuple[int, ...]) -> Trade:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from rebalancer.chain.deployment import DeployedToken, Deployment
+from rebalancer.deploy import Fees
 from rebalancer.errors import (
     AmountUnreadable,
     AssetCountOutOfRange,
@@ -114,6 +116,22 @@ def test_example_vault_is_read_exactly(repo_root: Path) -> None:
     assert spec.initial_shares == 1_000 * E18
     assert (spec.fee_recipient, spec.salt) == (CREATOR, 3)
     assert spec.policy.turnover_period_seconds == 86_400
+    assert spec.fees == Fees(streaming_bps=50)
+    assert (spec.policy.destination_bps, spec.policy.calendar_seconds) == (0, 0)
+
+
+def test_every_key_the_example_only_mentions_is_read(tmp_path: Path, example: str) -> None:
+    """Each commented line of the example, taken in."""
+    path = tmp_path / "vault.toml"
+    mentioned = re.sub(r"(?m)^#(?=\w+ = )(?!fee_recipient)", "", example)
+    path.write_text(mentioned)
+    spec = load_vault_spec(path, KNOWN, fee_recipient=CREATOR)
+    assert spec.salt == 7
+    assert (spec.assets[0].relative_band_bps, spec.assets[0].min_trade_raw) == (1_000, 5 * 10**15)
+    assert (spec.assets[1].relative_band_bps, spec.assets[1].min_trade_raw) == (0, 0)
+    rules = spec.policy
+    assert (rules.calendar_seconds, rules.open_after_seconds) == (604_800, 3_600)
+    assert spec.fees == Fees(50, 1_000, 5, 5)
 
 
 def test_weight_written_as_a_number_is_as_exact_as_a_text(tmp_path: Path, example: str) -> None:
@@ -142,8 +160,11 @@ ASSET = '[[assets]]\ntoken = "WETH"\ntarget = "0"\nband_bps = 150\nseed = "0"\n'
         ('seed = "150"', 'seed = "0.1234567"', ConfigError, r"assets\[3\]\.seed"),
         ('name = "Three majors"', "", ConfigError, "name in .*: it is missing"),
         ('name = "Three majors"', "name = 7", ConfigError, "7 is not a text between quotes"),
-        ("fee_bps = 50", "fee_pbs = 50", ConfigError, "no such key; the nearest is fee_bps"),
-        ("fee_bps = 50", 'fee_recipient = "me"', ConfigError, "'me' is not an address"),
+        ("streaming_bps = 50", "fee_bps = 50", ConfigError, r"fees\.fee_bps .* no such key"),
+        ('symbol = "MAJ3"', 'symbol = "M"\nfee_recipient = "me"', ConfigError, "'me' is not an"),
+        ('symbol = "MAJ3"', 'symbol = "M"\nfee_bps = 50', ConfigError, "fee_bps .* no such key"),
+        ("#min_trade", "mintrade", ConfigError, r"assets\[1\]\.mintrade .*nearest is min_trade"),
+        ("#destination_bps = 0 ", 'destination_bps = "0" ', ConfigError, "'0' is not a whole"),
         ("dust_bps = 2 ", "dust = 2 ", ConfigError, r"policy\.dust_bps .* missing"),
         ("[policy]", "[rules]", ConfigError, "policy in .*: it is missing"),
         ("[policy]", 15 * ASSET + "[policy]", AssetCountOutOfRange, "18 assets .* from 2 to 16"),

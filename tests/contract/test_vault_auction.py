@@ -1,0 +1,252 @@
+"""Auctions of what no oracle prices: their terms, what a bid pays to the unit, and what a bid is refused for."""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass, replace
+
+import pytest
+
+from rebalancer.chain.abi import Contract
+from rebalancer.errors import ContractReverted
+from rebalancer.policy import auction_pay_raw
+from rebalancer.units import E18, mul_div_down, mul_div_up
+from tests.contract.world import INITIAL_SHARES, SEEDS, World, refused
+
+USD = 10**6
+WETH, WBTC, USDC = range(3)
+DAY = 86_400
+
+
+@dataclass(frozen=True)
+class Terms:
+    """IBasketVault.Auction, field for field: 10 WETH a lot, from 22,000 down to 18,000 USDC within an hour."""
+
+    lot_raw: int = 10 * E18
+    start_pay_raw: int = 22_000 * USD
+    floor_pay_raw: int = 18_000 * USD
+    keep_raw: int = 0
+    fill_raw: int = (1 << 128) - 1
+    decay_seconds: int = 3_600
+    lot_at: int = 0
+    ends_at: int = 1 << 39
+
+
+TERMS = Terms()
+
+
+@pytest.fixture
+def bidder(world: World, vault: Contract) -> World:
+    """The same world, in which bob has a million USDC for the vault to take, and more WBTC than it."""
+    world.give(world.bob, [0, 100 * 10**8, 1_000_000 * USD])
+    world.approve(world.bob, vault, [1 << 255] * 3)
+    return world
+
+
+@pytest.fixture
+def dead(bidder: World) -> World:
+    """WETH has lost its feed."""
+    bidder.guardian.transact(bidder.oracle, "removeFeed", bidder.weth.address)
+    return bidder
+
+
+def start(world: World, vault: Contract, terms: Terms = TERMS) -> int:
+    """Starts an auction of WETH for USDC; its time."""
+    world.owner.transact(vault, "startAuction", WETH, USDC, astuple(terms))
+    return world.chain.now()
+
+
+def bid(world: World, vault: Contract, amount: int, most: int = 1 << 255, at: int = 0) -> None:
+    """Bob buys WETH."""
+    world.chain.set_next_timestamp(at or world.chain.now() + 1)
+    world.bob.transact(vault, "bid", WETH, USDC, amount, most)
+
+
+def test_auction_without_sense_is_refused(world: World, vault: Contract) -> None:
+    def attempt(terms: Terms, sell: int = WETH, buy: int = USDC) -> None:
+        world.owner.transact(vault, "startAuction", sell, buy, astuple(terms))
+
+    for senseless in (
+        replace(TERMS, lot_raw=0),
+        replace(TERMS, floor_pay_raw=0),
+        replace(TERMS, start_pay_raw=TERMS.floor_pay_raw - 1),
+        replace(TERMS, decay_seconds=0),
+        replace(TERMS, ends_at=world.chain.now()),
+    ):
+        with refused("BadAuction", sell=WETH, buy=USDC):
+            attempt(senseless)
+    with refused("BadAuction", sell=WBTC, buy=WBTC):
+        attempt(TERMS, WBTC, WBTC)
+    with refused("NoSuchAsset", asset=3, count=3):
+        attempt(TERMS, 3, WETH)
+    with refused("NoSuchAsset", asset=3, count=3):
+        attempt(TERMS, WETH, 3)
+    assert world.read(vault, "auctions", world.weth.address, world.usdc.address) == (0,) * 8
+
+
+def test_bid_where_no_auction_is_refused(dead: World, vault: Contract) -> None:
+    with refused("NoAuction", sell=WETH, buy=USDC):
+        bid(dead, vault, E18)
+    ends_at = start(dead, vault, replace(TERMS, ends_at=dead.chain.now() + DAY)) + DAY
+    with refused("NoAuction", sell=WETH, buy=USDC):
+        bid(dead, vault, E18, at=ends_at)
+    with refused("NoAuction", sell=USDC, buy=WETH):
+        dead.bob.transact(vault, "bid", USDC, WETH, 1, 1)
+
+    start(dead, vault)
+    receipt = dead.guardian.transact(vault, "stopAuction", WETH, USDC)
+    assert [event.name for event in dead.events(receipt, vault)] == ["AuctionStopped"]
+    with refused("NoAuction", sell=WETH, buy=USDC):
+        bid(dead, vault, E18)
+
+
+def test_bid_while_the_oracle_prices_both_is_refused(bidder: World, vault: Contract) -> None:
+    """Nor where it is the bidder who leaves the oracle too little gas to answer."""
+    start(bidder, vault)
+    with refused("OracleIsSound", sell=WETH, buy=USDC):
+        bid(bidder, vault, E18)
+    args = (WETH, USDC, E18, 1 << 255)
+    with pytest.raises(ContractReverted) as caught:
+        bidder.chain.transact(vault, "bid", *args, sender=bidder.bob.address, gas=2_000_000)
+    assert caught.value.error == "NotEnoughGas"
+    assert caught.value.values["needed"] == 2_500_000 * 64 // 63 + 50_000
+
+
+def test_bid_beyond_the_terms_is_refused(dead: World, vault: Contract) -> None:
+    """Of each share, 150 of 200 WETH in a million must stay, and no more than 210,000 USDC may be had."""
+    started = start(dead, vault, replace(TERMS, keep_raw=150 * 10**12, fill_raw=210_000))
+    for amount in (0, TERMS.lot_raw + 1):
+        with refused("LotTooLarge", amountRaw=amount, lotRaw=TERMS.lot_raw):
+            bid(dead, vault, amount)
+    at = started + 1_800
+    with refused("PayAboveMaximum", payRaw=2_000 * USD, maximumRaw=2_000 * USD - 1):
+        bid(dead, vault, E18, 2_000 * USD - 1, at=at)
+    fill, held = 210_000 * USD, 200_000 * USD
+    with refused("BoughtAboveFill", heldAfter=held + 12_000 * USD, fillRaw=fill):
+        bid(dead, vault, 6 * E18, at=at)
+
+    start(dead, vault, replace(TERMS, keep_raw=195 * 10**12))
+    with refused("SoldBelowKeep", heldAfter=194 * E18, keepRaw=195 * E18):
+        bid(dead, vault, 6 * E18)
+    dead.guardian.transact(vault, "pauseRebalance")
+    with refused("RebalanceIsPaused"):
+        bid(dead, vault, E18)
+
+
+def test_bids_pay_what_the_clock_says_to_the_unit(dead: World, vault: Contract) -> None:
+    """Each lot begins anew at the start; after an hour the floor holds."""
+    lot_at = start(dead, vault)
+    held = list(SEEDS)
+    before = dead.balances(dead.bob)
+    for elapsed, amount in ((1, 10 * E18), (1_234, 7 * E18 + 1), (3_600, 3), (90_000, 10 * E18)):
+        price = auction_pay_raw(TERMS.start_pay_raw, TERMS.floor_pay_raw, 3_600, elapsed)
+        pay = mul_div_up(price, amount, TERMS.lot_raw)
+        at = lot_at + elapsed
+        dead.chain.set_next_timestamp(at)
+        receipt = dead.bob.transact(vault, "bid", WETH, USDC, amount, pay)
+
+        (event,) = dead.events(receipt, vault)
+        assert (event.name, event.values) == (
+            "AuctionFilled",
+            {
+                "sold": dead.weth.address,
+                "bought": dead.usdc.address,
+                "bidder": dead.bob.address,
+                "soldRaw": amount,
+                "boughtRaw": pay,
+            },
+        )
+        held = [held[0] - amount, held[1], held[2] + pay]
+        assert list(dead.read(vault, "held")) == held == dead.balances(vault)
+        auction = dead.read(vault, "auctions", dead.weth.address, dead.usdc.address)
+        assert auction == astuple(replace(TERMS, lot_at=at))
+        lot_at = at
+    gained = [a - b for a, b in zip(dead.balances(dead.bob), before, strict=True)]
+    assert gained == [SEEDS[0] - held[0], 0, SEEDS[2] - held[2]]
+
+
+def test_excluded_asset_is_sold_though_others_are_priced(bidder: World, vault: Contract) -> None:
+    bidder.owner.transact(vault, "excludeAsset", WETH)
+    start(bidder, vault)
+
+    bid(bidder, vault, TERMS.lot_raw, TERMS.start_pay_raw)
+
+    assert bidder.read(vault, "held")[WETH] == SEEDS[WETH] - TERMS.lot_raw
+
+
+# The performance fee
+
+
+PERFORMANCE_BPS = 1_000
+MONTH = 30 * DAY
+
+
+@pytest.fixture
+def ambitious(world: World, vault: Contract) -> Contract:
+    """The vault with a tenth of all gains for the treasury."""
+    world.owner.transact(vault, "setFees", (0, PERFORMANCE_BPS, 0, 0), world.treasury.address)
+    return vault
+
+
+def settle(world: World, vault: Contract, ether_usd: int = 2_000, seconds: int = MONTH) -> int:
+    """A month later, at another price of ether; the shares that were minted."""
+    world.move_market({"ETH": ether_usd}, seconds)
+    before = world.balance(vault, world.treasury)
+    receipt = world.stranger.transact(vault, "collectPerformanceFee")
+    minted = world.balance(vault, world.treasury) - before
+    event = world.events(receipt, vault)[-1]
+    assert event.values["recipient"] == world.treasury.address
+    assert (event.name, event.values["shares"]) == ("PerformanceFeeCollected", minted)
+    return minted
+
+
+def test_performance_is_settled_once_in_thirty_days(world: World, ambitious: Contract) -> None:
+    settle(world, ambitious)
+    settled_at = world.chain.now()
+
+    world.chain.set_next_timestamp(settled_at + MONTH - 1)
+    with refused("SettledTooRecently", until=settled_at + MONTH):
+        world.stranger.transact(ambitious, "collectPerformanceFee")
+
+
+def test_performance_without_sound_prices_is_not_settled(world: World, ambitious: Contract) -> None:
+    world.guardian.transact(world.oracle, "removeFeed", world.usdc.address)
+    with refused("OracleFault", asset=USDC, fault=1):
+        world.stranger.transact(ambitious, "collectPerformanceFee")
+
+
+def test_performance_fee_is_its_part_of_what_a_share_gained(
+    world: World, ambitious: Contract
+) -> None:
+    """The first settlement looks; 80,000 dollars of gain make 8,000 dollars' worth of shares; a loss and its recovery none."""
+    assert settle(world, ambitious) == 0
+    seed_usd = 200 * 2_000 + mul_div_down(13_33333333, 30_000, 10**8) + 200_000
+    high = world.read(ambitious, "performance")[0]
+    assert abs(high * INITIAL_SHARES - seed_usd * E18 * E18) < E18 * E18
+
+    minted = settle(world, ambitious, ether_usd=2_400)
+    value = mul_div_down(_worth_e18(2_400), E18, INITIAL_SHARES)
+    charged = PERFORMANCE_BPS * (value - high)
+    assert minted == mul_div_down(INITIAL_SHARES, charged, value * 10_000 - charged) > 0
+    assert world.read(ambitious, "performance")[0] == value
+    worth_usd = minted * _worth_e18(2_400) // (INITIAL_SHARES + minted) // E18
+    assert 7_999 <= worth_usd <= 8_000
+
+    assert settle(world, ambitious, ether_usd=1_800) == 0
+    assert settle(world, ambitious, ether_usd=2_390) == 0
+    assert world.read(ambitious, "performance")[0] == value
+
+
+def test_raised_performance_fee_does_not_reach_back(world: World, ambitious: Contract) -> None:
+    settle(world, ambitious)
+    world.owner.transact(ambitious, "setFees", (0, 2_000, 0, 0), world.treasury.address)
+    assert world.read(ambitious, "performance")[2:] == (PERFORMANCE_BPS, 2_000)
+
+    minted = settle(world, ambitious, ether_usd=2_400)
+
+    assert minted * _worth_e18(2_400) // (INITIAL_SHARES + minted) // E18 <= 8_000
+    assert world.read(ambitious, "performance")[2:] == (2_000, 2_000)
+
+
+def _worth_e18(ether_usd: int) -> int:
+    """What the seeds are worth, in USD times 1e18."""
+    return SEEDS[0] * ether_usd + SEEDS[1] * 30_000 * 10**10 + SEEDS[2] * 10**12
