@@ -28,6 +28,7 @@ PUBLISHED = {
     "AccessManager": "@openzeppelin/contracts/build/contracts",
     "ERC1967Proxy": "@openzeppelin/contracts/build/contracts",
     "IERC20Metadata": "@openzeppelin/contracts/build/contracts",
+    "IERC4626": "@openzeppelin/contracts/build/contracts",
     "NonfungiblePositionManager": "@uniswap/v3-periphery/artifacts/contracts/{name}.sol",
     "PoolManager": "@uniswap/v4-core/out/{name}.sol",
     "PoolModifyLiquidityTest": "@uniswap/v4-core/out/{name}.sol",

@@ -156,7 +156,7 @@ def _make_vault(
         fee_recipient=Actor.FEE_RECIPIENT.address,
     )
     vault = create_vault(owner, system, spec)
-    assign_vault_roles(owner, system.authority, vault)
+    assign_vault_roles(owner, system, vault)
     return vault
 
 
