@@ -46,12 +46,12 @@ contract VaultRoles {
     /// @notice The vault was handed over before; what holds now is governance's.
     error AlreadyAssigned(address vault);
 
-    constructor(IAccessManager authority, VaultFactory factory, uint32 adminDelaySeconds, Line[] memory table) {
+    constructor(IAccessManager authority, VaultFactory factory, uint32 adminDelaySeconds, Line[] memory lines) {
         AUTHORITY = authority;
         FACTORY = factory;
         ADMIN_DELAY_SECONDS = adminDelaySeconds;
-        for (uint256 i; i < table.length; ++i) {
-            _table.push(table[i]);
+        for (uint256 i; i < lines.length; ++i) {
+            _table.push(lines[i]);
         }
     }
 

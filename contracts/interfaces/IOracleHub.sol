@@ -133,7 +133,8 @@ interface IOracleHub {
     ) external;
 
     /// @notice As `setFeed`, for a feed that answers in `quote`, which has a USD feed here: WBTC/BTC, where BTC/USD is set for an address
-    /// that stands for BTC. The sane range is of the product. Restricted.
+    /// that stands for BTC. The sane range is of the product. The quote counts by its feed alone: a second source of the quote is not
+    /// asked, and the token's own second source is what checks the product. Restricted.
     function setQuotedFeed(
         address token,
         address feed,

@@ -33,3 +33,25 @@ contract MockStakedToken is ERC20 {
         stEthPerToken = rate;
     }
 }
+
+/// @title MockObservations
+/// @notice WHAT IT IS. The part of a Uniswap V3 pool that tells averages, with any two sums of ticks. Anyone may set them. For local
+/// chains only.
+contract MockObservations {
+    address public immutable token0;
+    address public immutable token1;
+
+    int56[] private _sums = new int56[](2);
+
+    constructor(address one, address other) {
+        (token0, token1) = one < other ? (one, other) : (other, one);
+    }
+
+    function setSums(int56 before, int56 after_) external {
+        (_sums[0], _sums[1]) = (before, after_);
+    }
+
+    function observe(uint32[] calldata) external view returns (int56[] memory, uint160[] memory) {
+        return (_sums, new uint160[](2));
+    }
+}
