@@ -5,7 +5,10 @@ The system here is as `rebalancer deploy` leaves it; see governed.py.
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -348,28 +351,51 @@ def test_authority_of_a_vault_changes_only_through_its_authority_and_waits(
 
 
 def test_code_of_a_vault_never_changes(governed: Governed, spec: VaultSpec) -> None:
-    """A vault is a clone of EIP-1167: it delegates to one address that is in its code; and that code delegates to nobody."""
+    """A vault is a clone of EIP-1167, which delegates to one address that is in its code; that code delegates to one address that is
+    an immutable of it; and that one delegates to nobody."""
     vault, rpc = governed.make_vault(spec), governed.chain.rpc
-    implementation = governed.system.implementation
+    implementation, extension = governed.system.implementation, governed.system.extension
     code = rpc.call("eth_getCode", vault.address, "latest")
     assert code == "0x363d3d373d3d3d363d73" + implementation[2:] + "5af43d82803e903d91602b57fd5bf3"
+    assert governed.read(vault, "EXTENSION") == extension
 
-    found = opcodes(bytes.fromhex(rpc.call("eth_getCode", implementation, "latest")[2:]))
+    core, rest = (
+        operations(bytes.fromhex(rpc.call("eth_getCode", address, "latest")[2:]))
+        for address in (implementation, extension)
+    )
 
-    delegate_call, call_code, self_destruct = 0xF4, 0xF2, 0xFF
-    assert not {delegate_call, call_code, self_destruct} & found
-    assert {0xF1, 0xFA} <= found, "calls and static calls, so that is code that was looked at"
+    delegate_call, call_code, self_destruct, call, static_call = 0xF4, 0xF2, 0xFF, 0xF1, 0xFA
+    assert core[delegate_call] == 1
+    assert rest[delegate_call] == 0
+    for found in (core, rest):
+        assert found[call_code] == found[self_destruct] == 0
+        assert min(found[call], found[static_call]) > 0, "so that is code that was looked at"
 
 
-def opcodes(code: bytes) -> set[int]:
-    """The operations that some code can reach: what follows an end or a jump counts from the next place to jump to."""
+def test_what_a_vault_delegates_to_is_no_storage_of_anybody(repo_root: Path) -> None:
+    """The one delegate call there is goes to an immutable."""
+    calls = {
+        path.name: re.findall(r"(\w+)\.(?:functionDelegateCall|delegatecall)\(", path.read_text())
+        for path in (repo_root / "contracts").glob("*.sol")
+    }
+    source = (repo_root / "contracts" / "BasketVault.sol").read_text()
+
+    assert {name: found for name, found in calls.items() if found} == {
+        "BasketVault.sol": ["EXTENSION"]
+    }
+    assert "address public immutable EXTENSION;" in source
+
+
+def operations(code: bytes) -> Counter[int]:
+    """The operations that some code can reach, counted: what follows an end or a jump counts from the next place to jump to."""
     ends, jump_to = {0x00, 0x56, 0xF3, 0xFD, 0xFE}, 0x5B
-    found, at, reached = set(), 0, True
+    found: Counter[int] = Counter()
+    at, reached = 0, True
     while at < len(code):
         operation = code[at]
         reached = operation == jump_to or reached
         if reached:
-            found.add(operation)
+            found[operation] += 1
         reached = reached and operation not in ends
         at += 1 + (operation - 0x5F if 0x60 <= operation <= 0x7F else 0)
     return found
