@@ -461,8 +461,8 @@ def new_vault(wallet: Wallet, system: System, spec: VaultSpec) -> VaultCreated:
     if spec.initial_shares <= MINIMUM_SHARES or not any(spec.seed_amounts):
         raise SeedTooSmall(spec.initial_shares, MINIMUM_SHARES)
     manager = interface("AccessManager").at(system.authority)
-    if not manager.call(wallet.rpc, "hasRole", Role.ADMIN.value, wallet.address)[0]:
-        raise NotPermitted(wallet.address, "setTargetFunctionRole", manager.address)
+    if not manager.call(wallet.rpc, "hasRole", Role.ADMIN.value, system.vault_roles)[0]:
+        raise NotPermitted(system.vault_roles, "setTargetFunctionRole", manager.address)
     _rehearse(wallet, system, spec)
     for asset, amount in zip(spec.assets, spec.seed_amounts, strict=True):
         _check_balance(wallet, asset.token, amount)
@@ -471,7 +471,7 @@ def new_vault(wallet: Wallet, system: System, spec: VaultSpec) -> VaultCreated:
     except RebalancerError:
         _take_back(wallet, system.factory, [asset.token for asset in spec.assets])
         raise
-    assign_vault_roles(wallet, system.authority, vault)
+    assign_vault_roles(wallet, system, vault)
     shares = interface("BasketVault").at(vault).call(wallet.rpc, "balanceOf", wallet.address)
     return VaultCreated(vault.lower(), shares)
 

@@ -2,7 +2,8 @@
 
 `deploy_system` puts the contracts in place once a chain; `create_vault` makes a vault and hands its functions to the roles.
 Roles live in one OpenZeppelin AccessManager: what loosens waits for the owner's or curator's delay and can be cancelled by the
-guardian; what stops trading is immediate. Until a vault's functions are assigned, only the manager's admin may call them.
+guardian; what stops trading is immediate. Until a vault's functions are assigned, only the manager's admins may call them. Whoever
+deploys is such an admin, without a delay, until `governance.lock_admin`.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ _VAULT_FUNCTIONS: Mapping[Role, tuple[str, ...]] = {
 
 _HUB_FUNCTIONS: Mapping[Role, tuple[str, ...]] = {
     Role.OWNER: ("setFeed", "setQuotedFeed", "setSource", "removeSource"),
-    Role.GUARDIAN: ("removeFeed",),
+    Role.GUARDIAN: ("tightenFeed", "tightenSource", "removeFeed"),
 }
 
 
@@ -88,6 +89,7 @@ _CONTRACTS = {
     "extension": "VaultExtension",
     "implementation": "BasketVault",
     "factory": "VaultFactory",
+    "vault_roles": "VaultRoles",
     "executor": "RouteExecutor",
     "zap": "Zap",
     "lens": "VaultLens",
@@ -106,6 +108,7 @@ class System:
     extension: str
     implementation: str
     factory: str
+    vault_roles: str
     executor: str
     zap: str
     lens: str
@@ -130,13 +133,15 @@ class System:
 
 @dataclass(frozen=True, slots=True)
 class FeedSpec:
-    """How a token is priced: IOracleHub.Feed. Prices are USD per whole token times 1e18."""
+    """How a token is priced: IOracleHub.Feed. Prices are USD per whole token times 1e18; a feed that answers in a `quote` has its
+    range of the product, and the zero address is USD."""
 
     feed: str
     decimals: int
     heartbeat_seconds: int
     min_price_e18: int
     max_price_e18: int
+    quote: str = _NOBODY
 
 
 class SourceKind(IntEnum):
@@ -189,11 +194,16 @@ class VaultSpec:
 
 
 def deploy_system(
-    wallet: Transactor, weth: str, sequencer_feed: str = _NOBODY, grace_seconds: int = 0
+    wallet: Transactor,
+    weth: str,
+    sequencer_feed: str = _NOBODY,
+    grace_seconds: int = 0,
+    admin_delay_seconds: int = 0,
 ) -> System:
-    """Deploy everything but vaults; the wallet becomes the AccessManager's admin.
+    """Deploy everything but vaults; the wallet becomes the AccessManager's admin, and so does VaultRoles for new vaults.
 
     `sequencer_feed` is the uptime feed of an L2's sequencer; prices are not used until `grace_seconds` after its return.
+    `admin_delay_seconds` is the target admin delay that VaultRoles gives every new vault.
     """
     authority = wallet.deploy("AccessManager", wallet.address)
     oracle = wallet.deploy("OracleHub", authority.address, sequencer_feed, grace_seconds)
@@ -201,6 +211,14 @@ def deploy_system(
     extension = wallet.deploy("VaultExtension", store.address)
     implementation = wallet.deploy("BasketVault", extension.address)
     factory = wallet.deploy("VaultFactory", implementation.address)
+    vault_functions = interface("BasketVault").functions
+    table = [
+        (role.value, [vault_functions[name].selector for name in names])
+        for role, names in _VAULT_FUNCTIONS.items()
+    ]
+    vault_roles = wallet.deploy(
+        "VaultRoles", authority.address, factory.address, admin_delay_seconds, table
+    )
     executor = wallet.deploy("RouteExecutor")
     zap = wallet.deploy("Zap", executor.address, weth)
     lens = wallet.deploy("VaultLens")
@@ -211,7 +229,10 @@ def deploy_system(
             wallet.transact(authority, "labelRole", role.value, role.name)
     for role in (Role.OWNER, Role.CURATOR):
         wallet.transact(authority, "setRoleGuardian", role.value, Role.GUARDIAN.value)
-    _assign(wallet, authority, oracle, _HUB_FUNCTIONS)
+    for role, names in _HUB_FUNCTIONS.items():
+        selectors = [oracle.interface.functions[name].selector for name in names]
+        wallet.transact(authority, "setTargetFunctionRole", oracle.address, selectors, role.value)
+    wallet.transact(authority, "grantRole", Role.ADMIN.value, vault_roles.address, 0)
     return System(
         authority=authority.address,
         oracle=oracle.address,
@@ -219,6 +240,7 @@ def deploy_system(
         extension=extension.address,
         implementation=implementation.address,
         factory=factory.address,
+        vault_roles=vault_roles.address,
         executor=executor.address,
         zap=zap.address,
         lens=lens.address,
@@ -243,16 +265,18 @@ def set_feed(wallet: Transactor, oracle: str, token: str, spec: FeedSpec) -> Non
     Raises:
         ContractReverted: FeedDecimals, UnsoundFeed, BadPriceRange …, with their numbers.
     """
-    wallet.transact(
-        interface("OracleHub").at(oracle),
-        "setFeed",
-        token,
+    rules = (
         spec.feed,
         spec.decimals,
         spec.heartbeat_seconds,
         spec.min_price_e18,
         spec.max_price_e18,
     )
+    hub = interface("OracleHub").at(oracle)
+    if spec.quote == _NOBODY:
+        wallet.transact(hub, "setFeed", token, *rules)
+    else:
+        wallet.transact(hub, "setQuotedFeed", token, *rules, spec.quote)
 
 
 def set_source(wallet: Transactor, oracle: str, token: str, spec: SourceSpec) -> None:
@@ -268,7 +292,7 @@ def set_source(wallet: Transactor, oracle: str, token: str, spec: SourceSpec) ->
 def create_vault(wallet: Transactor, system: System, spec: VaultSpec) -> str:
     """Make a vault, seed it from the wallet's tokens, and return its address.
 
-    The initial shares go to the wallet. The admin must still `assign_vault_roles`.
+    The initial shares go to the wallet. Somebody must still `assign_vault_roles`.
 
     Raises:
         ContractReverted: anything about the configuration, a balance or an allowance, with its numbers.
@@ -301,22 +325,10 @@ def create_vault(wallet: Transactor, system: System, spec: VaultSpec) -> str:
     return str(created[-1].values["vault"])
 
 
-def assign_vault_roles(wallet: Transactor, authority: str, vault: str) -> None:
-    """Hand a vault's restricted functions to the roles. The wallet must be the manager's admin."""
-    _assign(
-        wallet,
-        interface("AccessManager").at(authority),
-        interface("BasketVault").at(vault),
-        _VAULT_FUNCTIONS,
-    )
+def assign_vault_roles(wallet: Transactor, system: System, vault: str) -> None:
+    """Hand a new vault's restricted functions to the roles, once. Any wallet may.
 
-
-def _assign(
-    wallet: Transactor,
-    authority: Contract,
-    target: Contract,
-    functions: Mapping[Role, tuple[str, ...]],
-) -> None:
-    for role, names in functions.items():
-        selectors = [target.interface.functions[name].selector for name in names]
-        wallet.transact(authority, "setTargetFunctionRole", target.address, selectors, role.value)
+    Raises:
+        ContractReverted: NotOfFactory, OtherAuthority, AlreadyAssigned, with the vault.
+    """
+    wallet.transact(interface("VaultRoles").at(system.vault_roles), "assign", vault)

@@ -27,8 +27,12 @@ from rebalancer.errors import (
     InsufficientEther,
     OutboxInUse,
     RebalancerError,
+    RpcRejected,
     WrongChain,
 )
+from rebalancer.governance import read_permissions
+from rebalancer.oracle import FAULT_REMEDIES, Fault
+from rebalancer.prices import PriceReading, read_prices
 from rebalancer.send.fees import suggest
 from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import keystore_address, open_signer
@@ -40,17 +44,6 @@ __all__ = ["Finding", "diagnose"]
 _HEAD_AGE_SECONDS = 120  # ten blocks of a slow chain
 _REBALANCES = 10
 _REBALANCE_GAS = 400_000  # more than one of ten assets over two pools takes
-_FAULT_REMEDIES = {
-    "NoFeed": "set a feed for it in the OracleHub.",
-    "CallFailed": "check that its feed is a price feed and still runs.",
-    "NotPositive": "wait for the feed's next round, and remove the feed if it stays so.",
-    "Stale": "wait for the feed's next round; a heartbeat that is too short is set anew.",
-    "OutOfRange": "compare it with the market; if it is right, set the feed with a wider range.",
-    "Diverged": "compare both of its sources with the market; one is wrong, or their limit is too narrow.",
-    "SequencerDown": "wait until the chain's sequencer runs again.",
-    "GracePeriod": "wait until its feeds have caught up after the sequencer's return.",
-    "SecondUnsound": "ask `readings` of the OracleHub what its second source lacks.",
-}
 
 
 @dataclass(frozen=True)
@@ -171,8 +164,25 @@ def _on_chain(
             )
             continue
         yield Finding("vaults", True, f"{address} is a vault of the factory.")
-        (snapshot,) = read_vaults(rpc, system.lens, [address], read_block(rpc))
-        yield from _vault(rpc, snapshot, deployment, keeper, judged)
+        block = read_block(rpc)
+        (snapshot,) = read_vaults(rpc, system.lens, [address], block)
+        contract = interface("BasketVault").at(address)
+        oracle = contract.call(rpc, "oracle", block=block.hash)
+        tokens = []
+        for asset in snapshot.basket.assets:
+            if asset.excluded:
+                known = deployment.token(asset.token)
+                name = known.symbol if known else asset.token
+                yield Finding(
+                    "feeds", True, f"{name} is excluded from {address}: it needs no price."
+                )
+            elif asset.token not in judged:
+                tokens.append(asset.token)
+        judged.update(tokens)
+        for reading in read_prices(rpc, oracle, tokens, block):
+            yield _price(reading, deployment)
+        yield from _vault(rpc, snapshot, keeper)
+    yield from _admins(rpc, system)
 
 
 def _wiring(rpc: Rpc, system: System) -> Iterator[Finding]:
@@ -192,34 +202,47 @@ def _wiring(rpc: Rpc, system: System) -> Iterator[Finding]:
             )
 
 
-def _vault(
-    rpc: Rpc,
-    snapshot: VaultSnapshot,
-    deployment: Deployment,
-    keeper: str | None,
-    judged: set[str],
-) -> Iterator[Finding]:
-    for asset, price in zip(snapshot.basket.assets, snapshot.basket.prices, strict=True):
-        if asset.token in judged:
-            continue
-        known = deployment.token(asset.token)
-        name = known.symbol if known else asset.token
-        if asset.excluded:
-            yield Finding(
-                "feeds", True, f"{name} is excluded from {snapshot.address}: it needs no price."
-            )
-            continue
-        judged.add(asset.token)
-        if price.fault == "None":
-            usd = f"{price.primary_e18 / E18:,.2f}"
-            yield Finding("feeds", True, f"The price of {name} is sound: {usd} USD.")
-        else:
-            yield Finding(
-                "feeds",
-                False,
-                f"The price of {name} is unsound: {price.fault}.",
-                _FAULT_REMEDIES[price.fault],
-            )
+def _price(reading: PriceReading, deployment: Deployment) -> Finding:
+    known = deployment.token(reading.token)
+    name = known.symbol if known else reading.token
+    if reading.fault is not Fault.NONE:
+        return Finding(
+            "feeds",
+            False,
+            f"The price of {name} is unsound ({reading.fault}): {reading.sentence}.",
+            FAULT_REMEDIES[reading.fault],
+        )
+    sentence = f"The price of {name} is sound: {reading.primary_e18 / E18:,.2f} USD"
+    if reading.max_divergence_bps is not None:
+        sentence += (
+            f"; its second source ({reading.second.name.lower()}) says {reading.second_e18 / E18:,.2f}"
+            f" USD, {reading.divergence_bps} of at most {reading.max_divergence_bps} bps apart"
+        )
+    return Finding("feeds", True, sentence + ".")
+
+
+def _admins(rpc: Rpc, system: System) -> Iterator[Finding]:
+    """Whether an admin could do at once what the owner must wait for."""
+    try:
+        found = read_permissions(rpc, system)
+    except RpcRejected as refusal:
+        sentence = f"Who waits how long was not looked up ({refusal.message}): see `rebalancer admin show --from-block`."
+        yield Finding("admins", True, sentence)
+        return
+    hasty = found.hasty_admins()
+    for holder in hasty:
+        yield Finding(
+            "admins",
+            False,
+            f"The admin {holder.account} waits {holder.delay_seconds} s, less than the owner or the "
+            "curator, whose delay so protects nobody.",
+            "have it give itself theirs with `rebalancer admin grant --role ADMIN --delay-hours …`.",
+        )
+    if not hasty:
+        yield Finding("admins", True, "Admins wait at least as long as owner and curator.")
+
+
+def _vault(rpc: Rpc, snapshot: VaultSnapshot, keeper: str | None) -> Iterator[Finding]:
     vault = interface("BasketVault").at(snapshot.address)
     if snapshot.state.paused:
         yield Finding(

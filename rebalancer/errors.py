@@ -864,6 +864,53 @@ class AlreadyDeployed(ActionError):
         )
 
 
+class SourceUnsound(ActionError):
+    """A token's second source does not answer as it must, or does not agree with the token's feed."""
+
+    def __init__(self, token: str, why: str) -> None:
+        self.token = token
+        self.why = why
+        super().__init__(
+            f"The second source of {token} cannot be used ({why}): "
+            "name the right one, or wait until it agrees."
+        )
+
+
+class OperationUnknown(ActionError):
+    """No scheduled operation, or more than one, is meant by an id."""
+
+    def __init__(self, operation: str, known: Sequence[str]) -> None:
+        self.operation = operation
+        self.known = tuple(known)
+        listed = ", ".join(known) or "none"
+        super().__init__(
+            f"{operation} is not the id of one scheduled operation (scheduled: {listed}): "
+            "name one that `rebalancer admin show` lists."
+        )
+
+
+class ArgumentsUnreadable(ActionError):
+    """Arguments do not fit the function that is to be called."""
+
+    def __init__(self, signature: str, why: str) -> None:
+        self.signature = signature
+        self.why = why
+        super().__init__(
+            f"The arguments do not fit {signature} ({why}): give one --arg for each, lists as JSON."
+        )
+
+
+class FunctionUnknown(ActionError):
+    """A contract has no function of that name."""
+
+    def __init__(self, contract: str, function: str) -> None:
+        self.contract = contract
+        self.function = function
+        super().__init__(
+            f"{contract} has no function {function}: check the name, or give its signature."
+        )
+
+
 class FeedUnsound(ActionError):
     """A price feed does not answer as it must to be used."""
 

@@ -1,8 +1,9 @@
 """How does the system come to a chain that already has tokens, feeds and pools?
 
-Everything that can be wrong is looked for before anything is sent: code at every address, feeds that
-answer as they should. Then the system is deployed, feeds are set, and the roles handed out; whoever
-deploys stays the AccessManager's admin and keeps no other role unless named for it.
+Everything that can be wrong is looked for before anything is sent: code at every address, feeds and second
+sources that answer as they should and agree. Then the system is deployed, feeds and sources are set, the
+roles handed out, and the admins bound to the owner's delay (`governance.lock_admin`). Whoever deploys is an
+admin until the new one revokes it, and keeps no other role unless named for it.
 """
 
 from __future__ import annotations
@@ -10,17 +11,52 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from eth_utils.crypto import keccak
+
 from rebalancer.chain.abi import interface
 from rebalancer.chain.deployment import DeployedFeed, DeployedPool, DeployedToken, Deployment
-from rebalancer.chain.rpc import Rpc
-from rebalancer.chain.snapshot import read_block
-from rebalancer.deploy import FeedSpec, Role, deploy_system, grant_roles, set_feed
-from rebalancer.errors import FeedUnsound
+from rebalancer.chain.rpc import Rpc, at_block
+from rebalancer.chain.snapshot import Block, read_block
+from rebalancer.deploy import (
+    FeedSpec,
+    Role,
+    SourceKind,
+    SourceSpec,
+    deploy_system,
+    grant_roles,
+    set_feed,
+    set_source,
+)
+from rebalancer.errors import (
+    ContractReverted,
+    FeedUnsound,
+    RpcRejected,
+    SourceUnsound,
+)
+from rebalancer.governance import lock_admin
+from rebalancer.oracle import (
+    MAX_FEED_DECIMALS,
+    MAX_TOKEN_DECIMALS,
+    diverges,
+    feed_price_e18,
+    in_usd_e18,
+    mean_tick,
+    rate_e18,
+    tick_price_e18,
+)
 from rebalancer.send.wallet import Wallet
-from rebalancer.spec import ChainSpec, FeedLine
+from rebalancer.spec import ChainSpec, FeedLine, SequencerLine, SourceLine
 from rebalancer.units import BPS
 
-__all__ = ["Governance", "launch", "read_chain", "read_feeds"]
+__all__ = [
+    "Governance",
+    "Priced",
+    "launch",
+    "read_chain",
+    "read_feeds",
+    "read_sequencer",
+    "read_sources",
+]
 
 _SANE_FACTOR = 20
 """A price this many times above or below the one at launch is taken for a broken feed, unless told otherwise."""
@@ -28,18 +64,28 @@ _SANE_FACTOR = 20
 _HEARTBEAT_MARGIN_BPS = 2_500
 """An answer takes some time to be mined after its heartbeat."""
 
-_MAX_FEED_DECIMALS = 18
+_NO_SELECTOR = bytes(4)
+_USD = "0x" + "00" * 20
 
 
 @dataclass(frozen=True, slots=True)
 class Governance:
-    """Who holds which role, and how long owner and curator wait for what they do."""
+    """Who holds which role, and how long owner, curator and admin wait for what they do."""
 
+    admin: str
     owner: str
     curator: str
     guardian: str
     keeper: str
     delay_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Priced:
+    """How a token will be priced, and what that says now in USD times 1e18."""
+
+    spec: FeedSpec
+    price_e18: int
 
 
 def read_chain(rpc: Rpc, spec: ChainSpec) -> Deployment:
@@ -50,16 +96,21 @@ def read_chain(rpc: Rpc, spec: ChainSpec) -> Deployment:
     """
     tokens = {address: _read_token(rpc, address) for address in spec.tokens}
     pools = [_read_pool(rpc, address) for address in spec.pools]
-    for address in (*(feed.token for feed in spec.feeds), *_traded(pools), spec.wrapped_native):
+    priced = [feed for feed in spec.feeds if feed.name is None]
+    for address in (*(feed.token for feed in priced), *_traded(pools), spec.wrapped_native):
         if address not in tokens:
             tokens[address] = _read_token(rpc, address)
+    names = {address: token.symbol for address, token in tokens.items()}
+    names |= {feed.token: feed.name for feed in spec.feeds if feed.name is not None}
     feeds = []
-    for line in spec.feeds:
+    for line in priced:
         contract = interface("AggregatorV3Interface").at(line.address)
-        symbol = tokens[line.token].symbol
+        symbol, quote = names[line.token], "USD" if line.quote is None else names[line.quote]
         decimals = contract.call(rpc, "decimals")
         feeds.append(
-            DeployedFeed(f"{symbol}/USD", symbol, line.address, decimals, line.heartbeat_seconds)
+            DeployedFeed(
+                f"{symbol}/{quote}", symbol, line.address, decimals, line.heartbeat_seconds
+            )
         )
     return Deployment(
         rpc.chain_id(),
@@ -70,63 +121,223 @@ def read_chain(rpc: Rpc, spec: ChainSpec) -> Deployment:
     )
 
 
-def read_feeds(rpc: Rpc, lines: Sequence[FeedLine]) -> dict[str, FeedSpec]:
-    """How each token will be priced, by its address. Every feed must answer soundly now.
+def read_feeds(rpc: Rpc, lines: Sequence[FeedLine]) -> dict[str, Priced]:
+    """How each token will be priced, by its address, quotes before what is priced in them. Every feed must answer soundly now.
 
     Raises:
         FeedUnsound: other decimals than said, or an answer that is not positive, stale, or outside its range.
         ContractMissing: there is no feed at an address.
     """
     now = read_block(rpc).timestamp
-    found = {}
-    for line in lines:
-        contract = interface("AggregatorV3Interface").at(line.address)
-        decimals = contract.call(rpc, "decimals")
-        if line.decimals is not None and decimals != line.decimals:
-            raise FeedUnsound(line.address, f"it has {decimals} decimals, not {line.decimals}")
-        if decimals > _MAX_FEED_DECIMALS:
-            raise FeedUnsound(line.address, f"it has {decimals} decimals, above 18")
-        _, answer, _, updated_at, _ = contract.call(rpc, "latestRoundData")
-        heartbeat = line.heartbeat_seconds * (BPS + _HEARTBEAT_MARGIN_BPS) // BPS
-        if answer <= 0:
-            raise FeedUnsound(line.address, f"its answer is {answer}, which is no price")
-        if now - updated_at > heartbeat:
-            why = f"its answer is {now - updated_at} s old and may be {heartbeat} s"
-            raise FeedUnsound(line.address, why)
-        price_e18 = answer * 10 ** (_MAX_FEED_DECIMALS - decimals)
+    found: dict[str, Priced] = {}
+    for line in sorted(lines, key=lambda line: line.quote is not None):
+        heartbeat = _with_margin(line.heartbeat_seconds)
+        answer_e18, decimals = _read_answer(rpc, line.address, line.decimals, heartbeat, now)
+        quote_e18 = None if line.quote is None else found[line.quote].price_e18
+        price_e18 = in_usd_e18(answer_e18, quote_e18)
         low = line.min_price_e18 or max(1, price_e18 // _SANE_FACTOR)
         high = line.max_price_e18 or price_e18 * _SANE_FACTOR
         if not low <= price_e18 <= high:
             why = f"its price times 1e18 is {price_e18}, outside {low} to {high}"
             raise FeedUnsound(line.address, why)
-        found[line.token] = FeedSpec(line.address, decimals, heartbeat, low, high)
+        spec = FeedSpec(line.address, decimals, heartbeat, low, high, line.quote or _USD)
+        found[line.token] = Priced(spec, price_e18)
     return found
 
 
+def _with_margin(heartbeat_seconds: int) -> int:
+    return heartbeat_seconds * (BPS + _HEARTBEAT_MARGIN_BPS) // BPS
+
+
+def _read_answer(
+    rpc: Rpc, address: str, expected_decimals: int | None, heartbeat: int, now: int
+) -> tuple[int, int]:
+    """A feed's answer times 1e18, and its decimals."""
+    contract = interface("AggregatorV3Interface").at(address)
+    decimals = contract.call(rpc, "decimals")
+    if expected_decimals is not None and decimals != expected_decimals:
+        raise FeedUnsound(address, f"it has {decimals} decimals, not {expected_decimals}")
+    if decimals > MAX_FEED_DECIMALS:
+        raise FeedUnsound(address, f"it has {decimals} decimals, above {MAX_FEED_DECIMALS}")
+    _, answer, _, updated_at, _ = contract.call(rpc, "latestRoundData")
+    if answer <= 0:
+        raise FeedUnsound(address, f"its answer is {answer}, which is no price")
+    if now - updated_at > heartbeat:
+        why = f"its answer is {now - updated_at} s old and may be {heartbeat} s"
+        raise FeedUnsound(address, why)
+    return feed_price_e18(answer, decimals), decimals
+
+
+def read_sources(
+    rpc: Rpc, lines: Sequence[SourceLine], feeds: Mapping[str, Priced]
+) -> dict[str, SourceSpec]:
+    """Each token's second source, by its address. Every one must answer now, and agree with the token's feed.
+
+    Raises:
+        SourceUnsound: it does not answer, is of other tokens, or differs by more than its limit.
+        FeedUnsound: as `read_feeds`, of a second feed.
+        ContractMissing: there is no contract at an address.
+    """
+    block = read_block(rpc)
+    found = {}
+    for line in lines:
+        spec, ratio_e18 = _SOURCES[line.kind](rpc, line, block)
+        quote = None if spec.quote == _USD else feeds.get(spec.quote)
+        if spec.quote != _USD and (quote is None or quote.spec.quote != _USD):
+            raise SourceUnsound(line.token, f"its quote {spec.quote} has no feed in USD")
+        price_e18 = in_usd_e18(ratio_e18, quote.price_e18 if quote else None)
+        primary_e18 = feeds[line.token].price_e18
+        if diverges(primary_e18, price_e18, line.max_divergence_bps):
+            raise SourceUnsound(
+                line.token,
+                f"it says {price_e18} and the feed {primary_e18}, times 1e18, "
+                f"which differ by more than {line.max_divergence_bps} bps",
+            )
+        found[line.token] = spec
+    return found
+
+
+def _read_second_feed(rpc: Rpc, line: SourceLine, block: Block) -> tuple[SourceSpec, int]:
+    heartbeat = _with_margin(line.span_seconds)
+    answer_e18, decimals = _read_answer(
+        rpc, line.address, line.decimals, heartbeat, block.timestamp
+    )
+    return _source(line, heartbeat, decimals, 0, line.quote), answer_e18
+
+
+def _read_average(rpc: Rpc, line: SourceLine, block: Block) -> tuple[SourceSpec, int]:
+    pool = interface("UniswapV3Pool").at(line.address)
+    pair = [pool.call(rpc, name, block=block.hash).lower() for name in ("token0", "token1")]
+    if line.token not in pair:
+        raise SourceUnsound(line.token, f"the pool {line.address} is of {' and '.join(pair)}")
+    base_is_token0 = pair[0] == line.token
+    quote = pair[base_is_token0]
+    decimals = [_read_decimals(rpc, token) for token in (line.token, quote)]
+    try:
+        sums, _ = pool.call(rpc, "observe", [line.span_seconds, 0], block=block.hash)
+    except ContractReverted as refusal:
+        why = f"the pool {line.address} does not look back {line.span_seconds} s: {refusal}"
+        raise SourceUnsound(line.token, why.rstrip(".")) from None
+    tick = mean_tick(sums[0], sums[1], line.span_seconds)
+    price_e18 = tick_price_e18(tick if base_is_token0 else -tick, *decimals)
+    return _source(line, line.span_seconds, decimals[1], decimals[0], quote), price_e18
+
+
+def _read_vault_rate(rpc: Rpc, line: SourceLine, block: Block) -> tuple[SourceSpec, int]:
+    vault = interface("IERC4626").at(line.token)
+    quote = vault.call(rpc, "asset", block=block.hash).lower()
+    share_decimals, decimals = (_read_decimals(rpc, token) for token in (line.token, quote))
+    rate = vault.call(rpc, "convertToAssets", 10**share_decimals, block=block.hash)
+    return _source(line, 0, decimals, share_decimals, quote), _rated(line, rate, decimals)
+
+
+def _read_getter(rpc: Rpc, line: SourceLine, block: Block) -> tuple[SourceSpec, int]:
+    selector = keccak(text=str(line.function))[:4]
+    message = {"to": line.address, "data": "0x" + selector.hex()}
+    try:
+        answer = rpc.call("eth_call", message, at_block(block.hash))
+    except RpcRejected:
+        answer = "0x"
+    raw = bytes.fromhex(str(answer).removeprefix("0x"))
+    if len(raw) < 32:
+        raise SourceUnsound(line.token, f"{line.address} does not answer {line.function}")
+    decimals = line.decimals or 0
+    spec = _source(line, 0, decimals, 0, line.quote, selector)
+    return spec, _rated(line, int.from_bytes(raw[:32]), decimals)
+
+
+def _rated(line: SourceLine, rate: int, decimals: int) -> int:
+    if rate == 0:
+        raise SourceUnsound(line.token, "its rate is 0, which is no price")
+    return rate_e18(rate, decimals)
+
+
+def _read_decimals(rpc: Rpc, token: str) -> int:
+    decimals = int(interface("IERC20Metadata").at(token).call(rpc, "decimals"))
+    if decimals > MAX_TOKEN_DECIMALS:
+        raise SourceUnsound(token, f"{token} has {decimals} decimals, above {MAX_TOKEN_DECIMALS}")
+    return decimals
+
+
+def _source(
+    line: SourceLine,
+    span_seconds: int,
+    decimals: int,
+    token_decimals: int,
+    quote: str | None,
+    selector: bytes = _NO_SELECTOR,
+) -> SourceSpec:
+    return SourceSpec(
+        line.kind,
+        line.address,
+        span_seconds,
+        decimals,
+        token_decimals,
+        selector,
+        quote or _USD,
+        line.max_divergence_bps,
+    )
+
+
+_SOURCES = {
+    SourceKind.FEED: _read_second_feed,
+    SourceKind.UNISWAP_V3_TWAP: _read_average,
+    SourceKind.ERC4626: _read_vault_rate,
+    SourceKind.GETTER: _read_getter,
+}
+
+
+def read_sequencer(rpc: Rpc, line: SequencerLine | None) -> None:
+    """Make sure that the sequencer's feed answers, that the sequencer runs, and has begun.
+
+    Raises:
+        FeedUnsound: it does not.
+        ContractMissing: there is no feed at the address.
+    """
+    if line is None:
+        return
+    feed = interface("AggregatorV3Interface").at(line.feed)
+    _, answer, since, _, _ = feed.call(rpc, "latestRoundData")
+    if answer not in (0, 1):
+        raise FeedUnsound(line.feed, f"its answer is {answer}, and a sequencer's is 0 or 1")
+    if answer == 1 or since == 0:
+        raise FeedUnsound(line.feed, "it says that the sequencer is down")
+
+
 def launch(
-    wallet: Wallet, deployment: Deployment, feeds: Mapping[str, FeedSpec], governance: Governance
+    wallet: Wallet,
+    deployment: Deployment,
+    feeds: Mapping[str, Priced],
+    governance: Governance,
+    sources: Mapping[str, SourceSpec] | None = None,
+    sequencer: SequencerLine | None = None,
 ) -> Deployment:
-    """Deploy the system, set its feeds, hand out the roles; the addresses with the system's.
+    """Deploy the system, set its feeds and second sources, hand out the roles; the addresses with the system's.
 
     Raises:
         ContractReverted: something is refused; what was deployed until then is used by nobody.
         As `Wallet.send`.
     """
-    system = deploy_system(wallet, deployment.uniswap["WETH9"])
+    uptime = (sequencer.feed, sequencer.grace_seconds) if sequencer else (_USD, 0)
+    delay_seconds = governance.delay_seconds
+    system = deploy_system(wallet, deployment.uniswap["WETH9"], *uptime, delay_seconds)
     # Feeds are set by an owner who need not wait, which the deployer is for as long as that takes.
     grant_roles(wallet, system.authority, {Role.OWNER: [wallet.address]}, delay_seconds=0)
-    for token, feed in feeds.items():
-        set_feed(wallet, system.oracle, token, feed)
+    for token, priced in feeds.items():
+        set_feed(wallet, system.oracle, token, priced.spec)
+    for token, source in (sources or {}).items():
+        set_source(wallet, system.oracle, token, source)
     members = {
         Role.OWNER: [governance.owner],
         Role.CURATOR: [governance.curator],
         Role.GUARDIAN: [governance.guardian],
         Role.KEEPER: [governance.keeper],
     }
-    grant_roles(wallet, system.authority, members, governance.delay_seconds)
+    grant_roles(wallet, system.authority, members, delay_seconds)
     if governance.owner != wallet.address:
         authority = interface("AccessManager").at(system.authority)
         wallet.transact(authority, "revokeRole", Role.OWNER.value, wallet.address)
+    lock_admin(wallet, system, governance.admin, delay_seconds)
     return deployment.with_contracts(system.contracts())
 
 

@@ -1,7 +1,7 @@
 """What does a person write down to have a vault made, or a system deployed?
 
-A vault is a TOML file (`vault.example.toml`), and so are the tokens, feeds and pools of a chain that
-has no addresses file yet (`chain.example.toml`). Both are read as they are: amounts in whole
+A vault is a TOML file (`vault.example.toml`), and so are the tokens, pools and price sources of a chain
+that has no addresses file yet (`chain.example.toml`). Both are read as they are: amounts in whole
 tokens and weights in decimals or percent, exactly. No I/O but reading the file.
 """
 
@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from eth_utils.address import is_checksum_address, is_hex_address
 
 from rebalancer.chain.deployment import Deployment
-from rebalancer.deploy import Fees, VaultSpec
+from rebalancer.deploy import Fees, SourceKind, VaultSpec
 from rebalancer.errors import (
     AmountUnreadable,
     AssetCountOutOfRange,
@@ -27,6 +27,7 @@ from rebalancer.errors import (
     ConfigError,
     TargetsDoNotSumToOne,
 )
+from rebalancer.oracle import MAX_DIVERGENCE_BPS, MAX_TOKEN_DECIMALS, MIN_WINDOW_SECONDS
 from rebalancer.policy import Asset, Policy
 from rebalancer.units import E18
 
@@ -36,6 +37,8 @@ __all__ = [
     "MIN_ASSETS",
     "ChainSpec",
     "FeedLine",
+    "SequencerLine",
+    "SourceLine",
     "check_bands",
     "check_weights",
     "load_chain_spec",
@@ -54,13 +57,20 @@ _SHARE_DECIMALS = 18
 _PRICE_DECIMALS = 18
 _NUMBER = re.compile(r"([0-9]+)(?:\.([0-9]*))?")
 _MAX_DIGITS = 78  # of 2^256
+_MAX_SECONDS = (1 << 32) - 1  # 32 bits in the OracleHub
+_GETTER = re.compile(r"[A-Za-z_$][\w$]*\(\)")
+_SOURCE_KINDS = {kind.name.lower(): kind for kind in SourceKind if kind is not SourceKind.NONE}
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class FeedLine:
-    """A feed as a person names it: `decimals` None to take the feed's own, prices None for the usual range."""
+    """A feed as a person names it: `decimals` None to take the feed's own, prices None for the usual range.
+
+    `quote` is what it answers in, None for USD. `name` is given where `token` is no token but stands for something that has a price.
+    `where` is the section it was read from, for sentences.
+    """
 
     token: str
     address: str
@@ -68,16 +78,47 @@ class FeedLine:
     decimals: int | None
     min_price_e18: int | None
     max_price_e18: int | None
+    quote: str | None = None
+    name: str | None = None
+    where: str = "feeds"
+
+
+@dataclass(frozen=True)
+class SourceLine:
+    """A token's second source as a person names it. What a kind does not need is None: see chain.example.toml.
+
+    `span_seconds` is a feed's heartbeat or an average's window, `function` a getter's.
+    """
+
+    token: str
+    kind: SourceKind
+    address: str
+    max_divergence_bps: int
+    span_seconds: int = 0
+    decimals: int | None = None
+    function: str | None = None
+    quote: str | None = None
+    where: str = "sources"
+
+
+@dataclass(frozen=True)
+class SequencerLine:
+    """The uptime feed of an L2's sequencer, and how long after its return prices are not used."""
+
+    feed: str
+    grace_seconds: int
 
 
 @dataclass(frozen=True)
 class ChainSpec:
-    """What there is on a chain before the system is: tokens, feeds and pools by address."""
+    """What there is on a chain before the system is: tokens, pools and price sources by address."""
 
     wrapped_native: str
     tokens: tuple[str, ...]
     feeds: tuple[FeedLine, ...]
     pools: tuple[str, ...]
+    sources: tuple[SourceLine, ...] = ()
+    sequencer: SequencerLine | None = None
 
 
 def parse_amount(text: str, decimals: int) -> int:
@@ -197,33 +238,111 @@ def load_vault_spec(
 
 
 def load_chain_spec(path: Path) -> ChainSpec:
-    """Tokens, feeds and pools as a TOML file names them.
+    """Tokens, pools and price sources as a TOML file names them.
 
     Raises:
         ConfigError: the file cannot be read, or something in it is missing, unknown or wrong.
     """
     table = _Table(path, "", _read_toml(path))
-    feeds = []
+    feeds: list[FeedLine] = []
+    sources: list[SourceLine] = []
     for line in table.tables("feeds"):
+        token = line.address("token")
+        if any(feed.token == token for feed in feeds):
+            raise line.wrong("token", f"{token} has a feed already; remove one of them")
         feeds.append(
             FeedLine(
-                line.address("token"),
+                token,
                 line.address("address"),
-                line.whole("heartbeat_seconds"),
+                line.between("heartbeat_seconds", 1, _MAX_SECONDS),
                 line.whole("decimals", None),
                 line.amount("min_price", _PRICE_DECIMALS, None),
                 line.amount("max_price", _PRICE_DECIMALS, None),
+                line.address("quote", None),
+                line.text("name", None),
+                line.name,
             )
         )
         line.close()
+    priced = {feed.token: feed for feed in feeds}
+    for line, feed in zip(table.tables("feeds"), feeds, strict=True):
+        _check_quote(line, feed.quote, priced)
+    for line in table.tables("sources"):
+        source = _read_source(line)
+        if source.token not in priced:
+            raise line.wrong("token", f"{source.token} has no feed; give it one under [[feeds]]")
+        if any(other.token == source.token for other in sources):
+            raise line.wrong("token", f"{source.token} has a second source already; remove one")
+        _check_quote(line, source.quote, priced)
+        sources.append(source)
+    sequencer = None
+    if table.has("sequencer"):
+        part = table.table("sequencer")
+        sequencer = SequencerLine(
+            part.address("feed"), part.between("grace_seconds", 1, _MAX_SECONDS)
+        )
+        part.close()
     spec = ChainSpec(
         table.address("wrapped_native"),
         table.addresses("tokens"),
         tuple(feeds),
         table.addresses("pools"),
+        tuple(sources),
+        sequencer,
     )
     table.close()
     return spec
+
+
+def _check_quote(line: _Table, quote: str | None, priced: Mapping[str, FeedLine]) -> None:
+    """What something is priced in needs a feed in USD."""
+    if quote is not None and (quote not in priced or priced[quote].quote is not None):
+        raise line.wrong("quote", f"{quote} has no feed in USD; give it one under [[feeds]]")
+
+
+def _read_source(line: _Table) -> SourceLine:
+    name = line.text("kind")
+    kind = _SOURCE_KINDS.get(name)
+    if kind is None:
+        raise line.wrong("kind", f"{name!r} is none of {', '.join(_SOURCE_KINDS)}")
+    token = line.address("token")
+    divergence = line.between("max_divergence_bps", 1, MAX_DIVERGENCE_BPS)
+    where = line.name
+    match kind:
+        case SourceKind.FEED:
+            found = SourceLine(
+                token,
+                kind,
+                line.address("address"),
+                divergence,
+                line.between("heartbeat_seconds", 1, _MAX_SECONDS),
+                line.whole("decimals", None),
+                quote=line.address("quote", None),
+                where=where,
+            )
+        case SourceKind.UNISWAP_V3_TWAP:
+            window = line.between("window_seconds", MIN_WINDOW_SECONDS, _MAX_SECONDS)
+            found = SourceLine(token, kind, line.address("pool"), divergence, window, where=where)
+        case SourceKind.ERC4626:
+            found = SourceLine(token, kind, token, divergence, where=where)
+        case _:
+            function = line.text("function")
+            if not _GETTER.fullmatch(function):
+                raise line.wrong(
+                    "function", f"{function!r} is no signature such as stEthPerToken()"
+                )
+            found = SourceLine(
+                token,
+                kind,
+                line.address("address", token),
+                divergence,
+                decimals=line.between("decimals", 0, MAX_TOKEN_DECIMALS),
+                function=function,
+                quote=line.address("quote", None),
+                where=where,
+            )
+    line.close()
+    return found
 
 
 def _read_toml(path: Path) -> Mapping[str, Any]:
@@ -251,10 +370,21 @@ class _Table:
         self.values = values
         self.asked: list[str] = []
 
-    def text(self, key: str) -> str:
-        value = self._get(key, _NEEDED)
+    def has(self, key: str) -> bool:
+        return key in self.values
+
+    def text(self, key: str, default: Any = _NEEDED) -> Any:
+        value = self._get(key, default)
+        if value is default:
+            return value
         if not isinstance(value, str) or not value:
-            raise self._wrong(key, f"{value!r} is not a text between quotes")
+            raise self.wrong(key, f"{value!r} is not a text between quotes")
+        return value
+
+    def between(self, key: str, least: int, most: int) -> int:
+        value: int = self.whole(key)
+        if not least <= value <= most:
+            raise self.wrong(key, f"{value} is not from {least} to {most}")
         return value
 
     def whole(self, key: str, default: Any = _NEEDED) -> Any:
@@ -262,7 +392,7 @@ class _Table:
         if value is default:
             return value
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise self._wrong(key, f"{value!r} is not a whole number from 0 on")
+            raise self.wrong(key, f"{value!r} is not a whole number from 0 on")
         return value
 
     def amount(self, key: str, decimals: int, default: Any = _NEEDED) -> Any:
@@ -274,33 +404,32 @@ class _Table:
     def parsed(self, key: str, parse: Callable[[str], T]) -> T:
         value = self._get(key, _NEEDED)
         if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
-            raise self._wrong(key, f"{value!r} is not a number or a text that holds one")
+            raise self.wrong(key, f"{value!r} is not a number or a text that holds one")
         try:
             return parse(value if isinstance(value, str) else f"{value:f}")
         except AmountUnreadable as error:
-            raise self._wrong(key, f"{error.text!r} will not do: {error.why}") from None
+            raise self.wrong(key, f"{error.text!r} will not do: {error.why}") from None
 
-    def address(self, key: str, default: str | None = None) -> str:
-        if default is not None and key not in self.values:
-            return default
-        return self._address(key, self._get(key, _NEEDED))
+    def address(self, key: str, default: Any = _NEEDED) -> Any:
+        value = self._get(key, default)
+        return value if value is default else self._address(key, value)
 
     def addresses(self, key: str) -> tuple[str, ...]:
         values = self._get(key, _NEEDED)
         if not isinstance(values, list):
-            raise self._wrong(key, "it must be a list of addresses")
+            raise self.wrong(key, "it must be a list of addresses")
         return tuple(self._address(key, value) for value in values)
 
     def table(self, key: str, default: Any = _NEEDED) -> _Table:
         value = self._get(key, default)
         if not isinstance(value, dict):
-            raise self._wrong(key, f"it must be a section: [{key}]")
+            raise self.wrong(key, f"it must be a section: [{key}]")
         return _Table(self.path, key, value)
 
     def tables(self, key: str) -> Sequence[_Table]:
         values = self._get(key, [])
         if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
-            raise self._wrong(key, f"it must be sections: [[{key}]]")
+            raise self.wrong(key, f"it must be sections: [[{key}]]")
         return [
             _Table(self.path, f"{key}[{number}]", value)
             for number, value in enumerate(values, start=1)
@@ -312,24 +441,24 @@ class _Table:
             if key not in self.asked:
                 nearest = get_close_matches(key, self.asked, n=1)
                 hint = f"the nearest is {nearest[0]}" if nearest else "remove it"
-                raise self._wrong(key, f"there is no such key; {hint}")
+                raise self.wrong(key, f"there is no such key; {hint}")
 
     def _get(self, key: str, default: Any) -> Any:
         self.asked.append(key)
         if key in self.values:
             return self.values[key]
         if default is _NEEDED:
-            raise self._wrong(key, "it is missing; the example files show all keys")
+            raise self.wrong(key, "it is missing; the example files show all keys")
         return default
 
     def _address(self, key: str, value: object) -> str:
         if not (isinstance(value, str) and value.startswith("0x") and is_hex_address(value)):
-            raise self._wrong(key, f"{value!r} is not an address of 0x and 40 hexadecimal digits")
+            raise self.wrong(key, f"{value!r} is not an address of 0x and 40 hexadecimal digits")
         if value not in (value.lower(), "0x" + value[2:].upper()) and not is_checksum_address(
             value
         ):
-            raise self._wrong(key, f"the capital letters of {value} are not those of its checksum")
+            raise self.wrong(key, f"the capital letters of {value} are not those of its checksum")
         return value.lower()
 
-    def _wrong(self, key: str, problem: str) -> ConfigError:
+    def wrong(self, key: str, problem: str) -> ConfigError:
         return ConfigError(".".join(filter(None, (self.name, key))), f"in {self.path}", problem)

@@ -31,6 +31,7 @@ Artifact = dict[str, Any]
 SHIPPED = {
     "AccessManager": "@openzeppelin/contracts/build/contracts",
     "IERC20Metadata": "@openzeppelin/contracts/build/contracts",
+    "IERC4626": "@openzeppelin/contracts/build/contracts",
     "NonfungiblePositionManager": "@uniswap/v3-periphery/artifacts/contracts/{name}.sol",
     "QuoterV2": "@uniswap/swap-router-contracts/artifacts/contracts/lens/{name}.sol",
     "SwapRouter": "@uniswap/v3-periphery/artifacts/contracts/{name}.sol",

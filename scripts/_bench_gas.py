@@ -210,7 +210,7 @@ class _Bench:
             f"Bench {n}", f"B{n}", assets, _POLICY, seed, n * 10**23, Fees(100), owner.address, n
         )
         address = create_vault(owner, self.system, spec).lower()
-        assign_vault_roles(owner, self.system.authority, address)
+        assign_vault_roles(owner, self.system, address)
         self.names[address] = "vault clone"
         for coin in coins:
             self.names[self.pool(self.coins[0], coin)] = "pools"

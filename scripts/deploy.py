@@ -15,6 +15,7 @@ from ape.cli import ConnectedProviderCommand
 from rebalancer.chain.deployment import Deployment
 from rebalancer.chain.rpc import Rpc
 from rebalancer.deploy import Role, deploy_system, grant_roles
+from rebalancer.governance import lock_admin
 from rebalancer.send.signer import KeystoreSigner, Signer, devnet_signer, password_from_file
 from rebalancer.send.wallet import Wallet
 
@@ -31,7 +32,11 @@ GWEI = 10**9
     "--password-file", type=click.Path(path_type=Path), help="Its password, on the first line."
 )
 @click.option(
-    "--delay-seconds", type=int, default=0, show_default=True, help="Owner's and curator's delay."
+    "--delay-seconds",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Owner's, curator's and admin's delay.",
 )
 @click.option(
     "--fee-cap-gwei", type=int, default=200, show_default=True, help="Most to pay per gas."
@@ -55,10 +60,12 @@ def cli(
     """Deploy the system; the signing account becomes admin, owner, curator, guardian and keeper."""
     rpc = Rpc(str(ape.networks.active_provider.uri), timeout_s=60)
     wallet = Wallet(rpc, _signer(rpc, account, keystore, password_file), fee_cap_gwei * GWEI)
-    system = deploy_system(wallet, weth or wallet.deploy("WETH9").address)
+    native = weth or wallet.deploy("WETH9").address
+    system = deploy_system(wallet, native, admin_delay_seconds=delay_seconds)
     roles: dict[Role, list[str]] = {role: [wallet.address] for role in Role}
     del roles[Role.ADMIN]  # it has that already
     grant_roles(wallet, system.authority, roles, delay_seconds)
+    lock_admin(wallet, system, wallet.address, delay_seconds)
     Deployment(rpc.chain_id(), contracts=system.contracts()).save(out)
     for name, address in system.contracts().items():
         click.echo(f"{name:15} {address}")

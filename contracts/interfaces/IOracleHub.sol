@@ -101,6 +101,16 @@ interface IOracleHub {
     error WindowTooShort(uint256 windowSeconds, uint256 minimum);
     /// @notice The divergence limit must be at least one basis point, and tell sources apart.
     error DivergenceOutOfRange(uint256 maxDivergenceBps, uint256 maximum);
+    /// @notice Without a feed there is nothing to tighten.
+    error NoFeedToTighten(address token);
+    /// @notice Tightening cannot let an answer become older than it may be now.
+    error HeartbeatLoosened(uint256 heartbeatSeconds, uint256 presentSeconds);
+    /// @notice Tightening cannot move an end of the sane range outwards.
+    error PriceRangeLoosened(
+        uint256 minPriceE18, uint256 maxPriceE18, uint256 presentMinPriceE18, uint256 presentMaxPriceE18
+    );
+    /// @notice Tightening cannot let the sources differ by more than they may now.
+    error DivergenceLoosened(uint256 maxDivergenceBps, uint256 presentBps);
     /// @notice After the sequencer comes back, feeds need some time.
     error GraceZero(address sequencerFeed);
 
@@ -123,7 +133,8 @@ interface IOracleHub {
     ) external;
 
     /// @notice As `setFeed`, for a feed that answers in `quote`, which has a USD feed here: WBTC/BTC, where BTC/USD is set for an address
-    /// that stands for BTC. The sane range is of the product. Restricted.
+    /// that stands for BTC. The sane range is of the product. The quote counts by its feed alone: a second source of the quote is not
+    /// asked, and the token's own second source is what checks the product. Restricted.
     function setQuotedFeed(
         address token,
         address feed,
@@ -140,6 +151,13 @@ interface IOracleHub {
 
     /// @notice Leaves a token with its feed alone. Restricted, with delay: it removes a check.
     function removeSource(address token) external;
+
+    /// @notice Narrows the rules of a token's feed, at once: no end of the range moves outwards, no answer may become older. It may leave
+    /// the present answer unsound, which stops rebalancing. `feedOf` tells the ends that hold; they can be passed on unchanged. Restricted.
+    function tightenFeed(address token, uint32 heartbeatSeconds, uint128 minPriceE18, uint128 maxPriceE18) external;
+
+    /// @notice Lowers how far a token's two sources may differ, at once. Restricted.
+    function tightenSource(address token, uint16 maxDivergenceBps) external;
 
     /// @notice Removes a token's feed: vaults that hold the token stop rebalancing, and nothing else. Restricted.
     function removeFeed(address token) external;

@@ -49,6 +49,10 @@ _COMMANDS: Mapping[str, _Lazy] = {
     "demo": _Lazy("demo", "demo", "Play a vault's whole life on a local chain, and report it."),
     "devnet": _Lazy("devnet", "devnet", "Run a local chain with a market and a vault on it."),
     "deploy": _Lazy("deploy", "deploy", "Deploy the system onto the chain in the settings."),
+    "prices": _Lazy("prices", "prices", "Show each token's price by each of its sources."),
+    "admin": _Lazy(
+        "admin", "admin", "Show who may do what, and make, cancel or schedule a change."
+    ),
     "vault": _Lazy("vault", "vault", "Create, look at, fill and empty vaults."),
     "plan": _Lazy("keeper", "plan", "Show what the keeper would do now. Sends nothing."),
     "keeper": _Lazy("keeper", "keeper", "Rebalance a vault whenever it needs it."),

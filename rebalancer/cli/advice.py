@@ -49,9 +49,22 @@ _ADVICE: Mapping[str, str] = {
     # feeds
     "FeedDecimals": "name the feed's own decimals, or check that it is the right feed",
     "UnsoundFeed": "name the right feed, or wait for its next answer",
+    "UnsoundSource": "name the right second source, or wait until it agrees with the feed",
+    "SourceOfOthers": "name a pool of this token and its quote, or the ERC-4626 vault that is the token",
+    "WindowTooShort": "average over at least the minimum",
+    "DivergenceOutOfRange": "choose a limit from 1 to the maximum",
+    "NoFeedToTighten": "the token has no feed; only the owner can set one",
+    "HeartbeatLoosened": "give at most the present heartbeat; the owner sets a longer one, after its delay",
+    "PriceRangeLoosened": "stay inside the present range; the owner sets a wider one, after its delay",
+    "DivergenceLoosened": "give at most the present limit; the owner sets a higher one, after its delay",
     # rights
     "AccessManagedUnauthorized": "use an account that holds the role, or have the owner grant it",
+    "AccessManagerUnauthorizedAccount": "use an account that holds the role",
+    "AccessManagerUnauthorizedCancel": "only who scheduled it, its guardian or an admin can cancel it",
     "AccessManagerNotReady": "the delay is not over yet; try again later",
+    "AccessManagerNotScheduled": "schedule it first, as the account that is to make the call",
+    "AccessManagerExpired": "it waited for more than a week; schedule it anew",
+    "AlreadyAssigned": "the vault has its roles already",
     # exchanges
     "NoReason": _SILENT,
     "Error": _SILENT,

@@ -15,8 +15,15 @@ from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
 from rebalancer.cli.session import Session, account_option, address_option, json_option
 from rebalancer.cli.show import console, print_json
 from rebalancer.deploy import System
-from rebalancer.errors import AlreadyDeployed
-from rebalancer.launch import Governance, launch, read_chain, read_feeds
+from rebalancer.errors import AlreadyDeployed, ConfigError
+from rebalancer.launch import (
+    Governance,
+    launch,
+    read_chain,
+    read_feeds,
+    read_sequencer,
+    read_sources,
+)
 from rebalancer.spec import FeedLine, load_chain_spec
 
 __all__ = ["deploy"]
@@ -30,17 +37,20 @@ _DELAY_HOURS = 48
     "path",
     type=click.Path(dir_okay=False, path_type=Path),
     show_default="the addresses file",
-    help="TOML file of the chain's tokens, feeds and pools, as chain.example.toml has them.",
+    help="TOML file of the chain's tokens, pools and price sources, as chain.example.toml has them.",
 )
+@address_option("--admin", "Hands out roles and functions.", "who deploys")
 @address_option("--owner", "Sets policy, oracle, feeds and fee.", "who deploys")
 @address_option("--curator", "Sets targets and bands.", "the owner")
-@address_option("--guardian", "Pauses, removes feeds, cancels what is scheduled.", "the owner")
+@address_option(
+    "--guardian", "Pauses, tightens, revokes keepers, cancels what is scheduled.", "the owner"
+)
 @address_option("--keeper", "Rebalances.", "the owner")
 @click.option(
     "--delay-hours",
     type=click.FloatRange(min=0, max=24 * 365),
     show_default=f"{_DELAY_HOURS}, on a local chain 0",
-    help="How long owner and curator wait for what they do.",
+    help="How long owner, curator and admin wait for what they do.",
 )
 @click.option("--anew", is_flag=True, help="Deploy even if the addresses file names a system.")
 @account_option
@@ -49,6 +59,7 @@ _DELAY_HOURS = 48
 def deploy(
     options: Any,
     path: Path | None,
+    admin: str | None,
     owner: str | None,
     curator: str | None,
     guardian: str | None,
@@ -58,16 +69,20 @@ def deploy(
     account: int | None,
     as_json: bool,
 ) -> None:
-    """Deploy the system onto the chain in the settings, with its price feeds and roles.
+    """Deploy the system onto the chain in the settings, with its price sources and roles.
 
-    The account in the settings pays, and stays the AccessManager's admin. The addresses file is
-    written, or completed.
+    The account in the settings pays, and stays an admin, who waits as the owner does, until the admin
+    that is named accepts with `rebalancer admin accept`. The addresses file is written, or completed.
     """
     with Session.open(options) as session:
         wallet = session.wallet(account)
         file = session.settings.deployment
         if path is None:
             found = session.deployment
+            if any(feed.aggregator is None for feed in found.feeds):
+                # It does not hold ranges, quotes and second sources, and they must not be lost.
+                raise ConfigError("--chain", "", "name the TOML file of this chain's price sources")
+            spec = None
             lines = [_line(found, feed) for feed in found.feeds]
         else:
             spec = load_chain_spec(path)
@@ -78,16 +93,24 @@ def deploy(
         if not anew and "VaultFactory" in found.contracts:
             raise AlreadyDeployed(file)
         feeds = read_feeds(session.rpc, lines)
+        sources = read_sources(session.rpc, spec.sources if spec else (), feeds)
+        sequencer = spec.sequencer if spec else None
+        read_sequencer(session.rpc, sequencer)
 
         boss = owner or wallet.address
         hours = delay_hours
         if hours is None:
             hours = 0 if session.settings.chain_id == DEVNET_CHAIN_ID else _DELAY_HOURS
         governance = Governance(
-            boss, curator or boss, guardian or boss, keeper or boss, int(hours * 3_600)
+            admin or wallet.address,
+            boss,
+            curator or boss,
+            guardian or boss,
+            keeper or boss,
+            int(hours * 3_600),
         )
         with Console(stderr=True).status("Deploying …"):
-            made = launch(wallet, found, feeds, governance)
+            made = launch(wallet, found, feeds, governance, sources, sequencer)
         made.save(file)
     system = System.of(made)
     if as_json:
@@ -103,6 +126,8 @@ def deploy(
     out = console()
     out.print(table)
     out.print(f"{file} names them. Next: rebalancer vault create --spec vault.toml")
+    if governance.admin != wallet.address:
+        out.print(f"{governance.admin} becomes the only admin by: rebalancer admin accept")
 
 
 def _line(found: Deployment, feed: DeployedFeed) -> FeedLine:

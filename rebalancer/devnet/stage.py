@@ -26,6 +26,7 @@ from rebalancer.deploy import (
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.market import Market
 from rebalancer.devnet.profile import opening_pools
+from rebalancer.governance import lock_admin
 from rebalancer.policy import Asset, Policy
 from rebalancer.pools import UniswapV3Pool
 from rebalancer.send.signer import devnet_signer
@@ -131,6 +132,7 @@ def build_stage(
         )
         set_feed(owner, system.oracle, token.address, spec)
     vault = _make_vault(market, owner, system, policy, band_bps)
+    lock_admin(owner, system, owner.address, delay_seconds=0)
     deployment = market.deployment.with_contracts(system.contracts()).with_vault(vault)
     return Stage(chain, market, system, deployment, vault)
 
@@ -156,7 +158,7 @@ def _make_vault(
         fee_recipient=Actor.FEE_RECIPIENT.address,
     )
     vault = create_vault(owner, system, spec)
-    assign_vault_roles(owner, system.authority, vault)
+    assign_vault_roles(owner, system, vault)
     return vault
 
 

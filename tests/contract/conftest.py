@@ -11,6 +11,7 @@ from rebalancer.chain.deployment import Deployment
 from rebalancer.deploy import Role, deploy_system, grant_roles, set_feed
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.market import Market
+from tests.contract.governed import Governed, govern
 from tests.contract.world import SEEDS, Wallet, World, basket_spec, feed_spec
 
 
@@ -52,6 +53,20 @@ def world(session_world: World, market: Market) -> World:
     for token, name in zip(fresh.tokens, ("ETH/USD", "BTC/USD", "USDC/USD"), strict=True):
         set_feed(fresh.owner, fresh.system.oracle, token.address, feed_spec(fresh, name))
     fresh.give(fresh.admin, [4 * seed for seed in SEEDS])
+    return fresh
+
+
+@pytest.fixture(scope="session")
+def session_governed(session_chain: LocalChain, session_market: Deployment) -> Governed:
+    """A second system beside the session's market, as `rebalancer deploy` leaves it."""
+    return govern(Market(session_chain, session_market))
+
+
+@pytest.fixture
+def governed(session_governed: Governed, market: Market) -> Governed:
+    """The system whose people must wait, with fresh prices; all that a test does is undone."""
+    fresh = replace(session_governed, market=market)
+    fresh.wait(1)
     return fresh
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from rebalancer import deploy, doctor, policy, units
+from rebalancer import deploy, oracle, policy, units
 from rebalancer.chain import snapshot
 from rebalancer.chain.abi import decode_logs, interface
 from rebalancer.chain.artifacts import load_artifact
@@ -64,7 +64,7 @@ def test_faults_are_the_oracles_in_its_order(repo_root: Path) -> None:
     faults = tuple(members(source(repo_root, "interfaces/IOracleHub.sol"), "Fault"))
 
     assert faults == snapshot._FAULTS == test_policy_differential.FAULTS
-    assert faults == ("None", *doctor._FAULT_REMEDIES)
+    assert faults == tuple(oracle.Fault) == ("None", *oracle.FAULT_REMEDIES)
 
 
 def test_lens_words_are_counted_alike(repo_root: Path) -> None:
@@ -78,6 +78,15 @@ def test_lens_words_are_counted_alike(repo_root: Path) -> None:
 def test_constants_are_the_contracts(repo_root: Path) -> None:
     library = source(repo_root, "libraries/RebalancePolicy.sol")
     vault = source(repo_root, "VaultBase.sol")
+
+    hub = source(repo_root, "OracleHub.sol")
+    twap = source(repo_root, "feeds/UniswapV3Twap.sol")
+    for name in (
+        *("MAX_FEED_DECIMALS", "MAX_TOKEN_DECIMALS", "MAX_DIVERGENCE_BPS", "MIN_WINDOW_SECONDS"),
+        *("E18", "BPS"),
+    ):
+        assert constant(hub, name) == getattr(oracle, name), name
+    assert constant(twap, "MAX_TICK") == oracle.MAX_TICK
 
     assert constant(library, "E18") == units.E18
     assert constant(library, "BPS") == constant(vault, "BPS") == units.BPS
@@ -127,8 +136,11 @@ def test_vault_answers_for_both_its_halves() -> None:
 
 
 def test_feed_and_vault_specs_are_given_in_the_contracts_order() -> None:
-    set_feed = interface("OracleHub").functions["setFeed"].inputs.names
-    assert [snake(name) for name in set_feed[1:]] == [
+    functions = interface("OracleHub").functions
+    set_feed = functions["setFeed"].inputs.names
+    set_quoted_feed = functions["setQuotedFeed"].inputs.names
+    assert set_quoted_feed == (*set_feed, "quote")
+    assert [snake(name) for name in set_quoted_feed[1:]] == [
         {"decimals": "feed_decimals"}.get(field.name, field.name)
         for field in fields(deploy.FeedSpec)
     ]

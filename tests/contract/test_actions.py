@@ -618,13 +618,30 @@ def test_new_vault_from_a_bad_specification_is_refused_before_anything_is_sent(
     assert (nonce(stage, owner), stage.chain.block()["number"]) == before
 
 
-def test_new_vault_by_somebody_who_is_not_the_admin_is_refused(
+def test_new_vault_by_anybody_belongs_to_the_same_roles(
     stage: Stage, spec: VaultSpec, depositor: Wallet
 ) -> None:
-    before = nonce(stage, depositor)
-    with pytest.raises(NotPermitted):
-        new_vault(depositor, stage.system, spec)
-    assert nonce(stage, depositor) == before
+    for asset, seed in zip(spec.assets, spec.seed_amounts, strict=True):
+        stage.market.deal(asset.token, depositor.address, seed)
+
+    made = new_vault(depositor, stage.system, spec)
+
+    authority = interface("AccessManager").at(stage.system.authority)
+    functions = interface("BasketVault").functions
+    for name, role in (("pauseRebalance", Role.GUARDIAN), ("setOracle", Role.OWNER)):
+        selector = functions[name].selector
+        held = authority.call(stage.chain.rpc, "getTargetFunctionRole", made.vault, selector)
+        assert held == role.value
+
+
+def test_new_vault_that_could_not_be_handed_over_is_refused(stage: Stage, spec: VaultSpec) -> None:
+    owner = stage.wallet(Actor.OWNER)
+    authority = interface("AccessManager").at(stage.system.authority)
+    owner.transact(authority, "revokeRole", Role.ADMIN.value, stage.system.vault_roles)
+    before = nonce(stage, owner)
+    with pytest.raises(NotPermitted, match=f"{stage.system.vault_roles} may not call"):
+        new_vault(owner, stage.system, spec)
+    assert nonce(stage, owner) == before
 
 
 def test_new_vault_whose_token_is_stuck_takes_allowances_back(

@@ -173,7 +173,7 @@ class World:
     def open_vault(self, spec: VaultSpec) -> Contract:
         """A vault made by the admin, who gets its shares; its functions are handed to the roles."""
         address = create_vault(self.admin, self.system, spec)
-        assign_vault_roles(self.admin, self.system.authority, address)
+        assign_vault_roles(self.admin, self.system, address)
         return interface("BasketVault").at(address)
 
     def new_token(self, decimals: int, usd: int = 1) -> Contract:

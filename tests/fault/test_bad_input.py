@@ -19,6 +19,7 @@ from rebalancer.chain.deployment import Deployment
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
 from rebalancer.cli.advice import sentence
+from rebalancer.deploy import Role
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.node import Node, NodeSettings
 from rebalancer.devnet.stage import DEMO_POLICY, Actor, Stage, build_stage, raw_for_usd
@@ -254,12 +255,19 @@ def test_vault_that_cannot_be(
     assert (ran.code, ran.out) == (code, "")
 
 
-def test_vault_by_who_is_not_the_admin(
-    cli: Cli, pockets: None, spec: Callable[..., Path], unchanged: None
+def test_vault_that_could_not_be_handed_to_its_roles(
+    stage: Stage, cli: Cli, pockets: None, spec: Callable[..., Path]
 ) -> None:
+    authority = interface("AccessManager").at(stage.system.authority)
+    revoke = (authority, "revokeRole", Role.ADMIN.value, stage.system.vault_roles)
+    stage.wallet(Actor.OWNER).transact(*revoke)
+    before = stage.chain.block()["hash"]
+
     ran = cli("vault", "create", "--spec", spec(), *DEPOSITOR)
+
     assert "may not call setTargetFunctionRole" in ran.sentence
     assert ran.code == 16
+    assert stage.chain.block()["hash"] == before
 
 
 # Prices

@@ -82,7 +82,7 @@ def test_healthy_devnet_has_nothing_wrong_and_is_left_as_it_was(
     assert [finding for finding in findings if not finding.ok] == []
     assert {finding.check for finding in findings} == {
         *("settings", "rpc", "chain", "head", "deployment", "contracts", "vaults", "feeds"),
-        *("role", "keystore", "ether", "outbox"),
+        *("admins", "role", "keystore", "ether", "outbox"),
     }
     assert [finding.sentence for finding in findings if finding.check == "feeds"] == [
         "The price of WETH is sound: 1,800.00 USD.",
@@ -209,7 +209,8 @@ def test_stale_feed_is_found(settings: Settings, stage: Stage) -> None:
     stage.chain.mine(at=stage.chain.now() + 3 * 86_400)
     findings = [finding for finding in diagnose(settings) if not finding.ok]
     assert [finding.sentence for finding in findings] == [
-        f"The price of {symbol} is unsound: Stale." for symbol in ("WETH", "WBTC", "USDC")
+        f"The price of {symbol} is unsound (Stale): its answer is older than its heartbeat."
+        for symbol in ("WETH", "WBTC", "USDC")
     ]
 
 
@@ -219,7 +220,9 @@ def test_removed_feed_is_found(settings: Settings, stage: Stage) -> None:
     stage.wallet(Actor.GUARDIAN).transact(hub, "removeFeed", token)
     found = wrong(settings)
     assert list(found) == ["feeds"]
-    assert found["feeds"].sentence == "The price of WBTC is unsound: NoFeed."
+    assert (
+        found["feeds"].sentence == "The price of WBTC is unsound (NoFeed): no feed is set for it."
+    )
     assert "set a feed" in found["feeds"].remedy
 
 

@@ -113,6 +113,44 @@ contract OracleTest is Base {
         assertEq(oracle.feedOf(coin).feed, address(0));
     }
 
+    function test_the_narrowest_rules_there_are_can_be_set() public {
+        skip(1);
+        odd.setPrice(5e8);
+        // 5e18 in 17 bits is 71,054 and a half times 2^46: this is the float below it, and the feed says exactly that.
+        uint128 float = 65_536 << 40;
+        MockAggregator feed = new MockAggregator(18, "one price");
+        feed.push(int192(int256(uint256(float))));
+        vm.prank(owner);
+        oracle.setFeed(coin, address(feed), 18, 1, float, float);
+        assertEq(oracle.feedOf(coin).minPriceE18, float);
+        assertEq(oracle.feedOf(coin).maxPriceE18, float);
+        skip(1);
+        _check(IOracleHub.Fault.None);
+        skip(1);
+        _check(IOracleHub.Fault.Stale);
+    }
+
+    function test_prices_of_no_tokens_are_none() public view {
+        assertEq(oracle.prices(new address[](0)).length, 0);
+    }
+
+    function testFuzz_prices_are_the_same_alone_and_in_company(uint8 count, uint256 seed) public view {
+        address[4] memory known = [coin, address(tokens[WETH]), address(tokens[USDC]), address(1)];
+        address[] memory asked = new address[](count % 20);
+        for (uint256 i; i < asked.length; ++i) {
+            asked[i] = known[uint256(keccak256(abi.encode(seed, i))) % 4];
+        }
+
+        IOracleHub.Price[] memory list = oracle.prices(asked);
+
+        assertEq(list.length, asked.length);
+        for (uint256 i; i < asked.length; ++i) {
+            address[] memory one = new address[](1);
+            one[0] = asked[i];
+            assertEq(keccak256(abi.encode(list[i])), keccak256(abi.encode(oracle.prices(one)[0])));
+        }
+    }
+
     function test_answers_of_any_decimals_are_scaled_exactly() public {
         for (uint8 d; d <= 18; ++d) {
             MockAggregator feed = new MockAggregator(d, "scaled");
@@ -133,6 +171,92 @@ contract OracleTest is Base {
         assertEq(list[1].primaryE18, 5e18);
         assertEq(uint8(list[2].fault), uint8(IOracleHub.Fault.NoFeed));
         assertEq(list[3].primaryE18, 2_000e18);
+    }
+
+    /* TIGHTENING */
+
+    function test_tightening_is_the_guardians_and_never_loosens() public {
+        IOracleHub.Feed memory f = oracle.feedOf(coin);
+        vm.prank(owner);
+        manager.setTargetFunctionRole(address(oracle), _selectors(IOracleHub.tightenFeed.selector), GUARDIAN_ROLE);
+        vm.prank(curator);
+        vm.expectRevert(abi.encodeWithSelector(IAccessManaged.AccessManagedUnauthorized.selector, curator));
+        oracle.tightenFeed(coin, 600, f.minPriceE18, f.maxPriceE18);
+
+        vm.startPrank(guardian);
+        vm.expectRevert(abi.encodeWithSelector(IOracleHub.NoFeedToTighten.selector, address(1)));
+        oracle.tightenFeed(address(1), 600, 1, 2);
+        vm.expectRevert(abi.encodeWithSelector(IOracleHub.HeartbeatZero.selector, coin));
+        oracle.tightenFeed(coin, 0, f.minPriceE18, f.maxPriceE18);
+        vm.expectRevert(abi.encodeWithSelector(IOracleHub.HeartbeatLoosened.selector, 601, 600));
+        oracle.tightenFeed(coin, 601, f.minPriceE18, f.maxPriceE18);
+        vm.expectRevert(
+            abi.encodeWithSelector(
+                IOracleHub.PriceRangeLoosened.selector, f.minPriceE18 - 1, f.maxPriceE18, f.minPriceE18, f.maxPriceE18
+            )
+        );
+        oracle.tightenFeed(coin, 600, f.minPriceE18 - 1, f.maxPriceE18);
+        vm.expectRevert(
+            abi.encodeWithSelector(
+                IOracleHub.PriceRangeLoosened.selector, f.minPriceE18, f.maxPriceE18 + 1, f.minPriceE18, f.maxPriceE18
+            )
+        );
+        oracle.tightenFeed(coin, 600, f.minPriceE18, f.maxPriceE18 + 1);
+        vm.expectRevert(
+            abi.encodeWithSelector(IOracleHub.BadPriceRange.selector, f.maxPriceE18, uint256(f.maxPriceE18) - 1)
+        );
+        oracle.tightenFeed(coin, 600, f.maxPriceE18, f.maxPriceE18 - 1);
+        vm.stopPrank();
+        assertEq(keccak256(abi.encode(oracle.feedOf(coin))), keccak256(abi.encode(f)), "nothing changed");
+    }
+
+    function test_a_feed_is_tightened_while_it_answers_and_while_it_does_not() public {
+        IOracleHub.Feed memory f = oracle.feedOf(coin);
+        vm.startPrank(owner);
+        oracle.tightenFeed(coin, 600, f.minPriceE18, f.maxPriceE18); // as it is
+        assertEq(keccak256(abi.encode(oracle.feedOf(coin))), keccak256(abi.encode(f)));
+        odd.set(OddFeed.Manner.Revert, "");
+
+        // 3e18 is out of the old range, so the new one starts at its end; floats between.
+        (f.heartbeatSeconds, f.minPriceE18, f.maxPriceE18) = (599, 80_000 << 46, 81_000 << 46);
+        vm.expectEmit(address(oracle));
+        emit IOracleHub.FeedSet(coin, f);
+        oracle.tightenFeed(coin, 599, 80_000 << 46, 81_000 << 46);
+        vm.stopPrank();
+
+        assertEq(keccak256(abi.encode(oracle.feedOf(coin))), keccak256(abi.encode(f)));
+        odd.setPrice(5e8);
+        _check(IOracleHub.Fault.OutOfRange);
+    }
+
+    function testFuzz_tightening_leaves_no_answer_sound_that_was_not(
+        uint32 heartbeat,
+        uint128 min,
+        uint128 max,
+        int256 answerE8,
+        uint256 updatedAt
+    ) public {
+        IOracleHub.Feed memory f = oracle.feedOf(coin);
+        answerE8 = bound(answerE8, 3e8, 7e8);
+        updatedAt = bound(updatedAt, block.timestamp - 700, block.timestamp);
+        odd.set(OddFeed.Manner.Answer, abi.encode(1, answerE8, updatedAt, updatedAt, 1));
+        bool soundBefore = _read().fault == IOracleHub.Fault.None;
+        heartbeat = uint32(bound(heartbeat, 0, 700));
+        min = uint128(bound(min, uint256(f.minPriceE18) * 99 / 100, uint256(f.maxPriceE18)));
+        max = uint128(bound(max, uint256(f.minPriceE18), uint256(f.maxPriceE18) * 101 / 100));
+
+        vm.prank(owner);
+        try oracle.tightenFeed(coin, heartbeat, min, max) {
+            assertTrue(heartbeat <= 600 && min >= f.minPriceE18 && max <= f.maxPriceE18 && min <= max);
+        } catch {
+            assertTrue(
+                heartbeat == 0 || heartbeat > 600 || min < f.minPriceE18 || max > f.maxPriceE18
+                    || uint256(min) * 65_536 > uint256(max) * 65_535,
+                "refused without a reason"
+            );
+        }
+
+        if (_read().fault == IOracleHub.Fault.None) assertTrue(soundBefore);
     }
 
     /* FAULTS */
@@ -224,6 +348,18 @@ contract OracleTest is Base {
         _check(IOracleHub.Fault.OutOfRange);
         odd.setPrice(type(int256).max);
         _check(IOracleHub.Fault.OutOfRange);
+    }
+
+    function test_an_answer_is_scaled_up_to_128_bits_and_not_above() public {
+        odd.setPrice(int256(uint256(type(uint128).max)));
+        _check(IOracleHub.Fault.OutOfRange);
+        assertEq(_read().primaryE18, uint256(type(uint128).max) * 1e10, "scaled, and outside its range");
+        odd.setPrice(int256(uint256(type(uint128).max) + 1));
+        _check(IOracleHub.Fault.OutOfRange);
+        assertEq(_read().primaryE18, 0, "not scaled");
+        odd.setPrice(1);
+        _check(IOracleHub.Fault.OutOfRange);
+        assertEq(_read().primaryE18, 1e10);
     }
 
     function test_a_feed_that_reverts_burns_gas_or_says_too_little_has_failed() public {

@@ -71,6 +71,39 @@ contract SourcesTest is Base {
         _refuse(s, abi.encodeWithSelector(IOracleHub.FeedDecimalsTooMany.selector, 28, 27));
     }
 
+    function test_the_loosest_and_the_strictest_rules_can_be_set() public {
+        IOracleHub.Source memory s = _feedSource();
+        s.maxDivergenceBps = 1;
+        s.spanSeconds = 1;
+        _set(s);
+        s.maxDivergenceBps = 2_000;
+        _set(s);
+        assertEq(oracle.sourceOf(address(coin)).maxDivergenceBps, 2_000);
+        s = _twapSource(_tickOf2000());
+        s.spanSeconds = 600;
+        _tellSum(int256(600) * _tickOf2000());
+        _set(s);
+        assertEq(oracle.sourceOf(address(coin)).spanSeconds, 600);
+    }
+
+    function test_a_source_that_is_another_vaults_or_has_other_tokens_is_refused() public {
+        _tell4626(24, 1.25e6);
+        IOracleHub.Source memory s =
+            IOracleHub.Source(IOracleHub.Kind.Erc4626, address(source), 0, 6, 24, 0, address(dollar), 100);
+        _refuse(s, abi.encodeWithSelector(IOracleHub.SourceOfOthers.selector, source, coin, dollar));
+        s = _twapSource(_tickOf2000());
+        source.tell(bytes4(keccak256("token0()")), abi.encode(address(this)));
+        _refuse(s, abi.encodeWithSelector(IOracleHub.SourceOfOthers.selector, source, coin, dollar));
+        s = _twapSource(_tickOf2000());
+        s.decimals = 7;
+        _refuse(s, abi.encodeWithSelector(IOracleHub.FeedDecimals.selector, dollar, 7, 6));
+        s.decimals = 28;
+        _refuse(s, abi.encodeWithSelector(IOracleHub.FeedDecimalsTooMany.selector, 28, 27));
+        MockToken fine = new MockToken("Fine", "FINE", 27);
+        (s.quote, s.decimals) = (address(fine), 27);
+        _refuse(s, abi.encodeWithSelector(IOracleHub.SourceOfOthers.selector, source, coin, fine));
+    }
+
     function test_a_window_too_short_and_the_pool_of_others_are_refused() public {
         IOracleHub.Source memory s = _twapSource(_tickOf2000());
         s.spanSeconds = 599;
@@ -124,6 +157,91 @@ contract SourcesTest is Base {
         vm.prank(owner);
         oracle.setFeed(address(coin), address(coinFeed), 8, 600, 1, type(uint128).max);
         _check(2_000e18, 3_000e18, IOracleHub.Fault.Diverged);
+    }
+
+    function test_a_quote_and_a_check_come_and_go_each_by_itself() public {
+        address quote = _quote(2e8);
+        MockAggregator ratio = new MockAggregator(18, "coin in quotes");
+        ratio.push(1_000e18);
+        _set(_feedSource());
+        vm.startPrank(owner);
+        oracle.setQuotedFeed(address(coin), address(ratio), 18, 600, 1, type(uint128).max, quote);
+        odd.setPrice(2_010e8);
+        _check(2_000e18, 2_010e18, IOracleHub.Fault.None);
+        oracle.removeSource(address(coin));
+        _check(2_000e18, 2_000e18, IOracleHub.Fault.None);
+        assertEq(oracle.feedOf(address(coin)).quote, quote, "still in quotes");
+        vm.stopPrank();
+        _set(_feedSource());
+        _check(2_000e18, 2_010e18, IOracleHub.Fault.None);
+
+        vm.startPrank(owner);
+        oracle.tightenFeed(address(coin), 599, oracle.feedOf(address(coin)).minPriceE18, 3_000e18);
+        assertEq(oracle.feedOf(address(coin)).quote, quote, "tightened in quotes");
+        _check(2_000e18, 2_010e18, IOracleHub.Fault.None);
+        oracle.setFeed(address(coin), address(coinFeed), 8, 600, 1, type(uint128).max);
+        vm.stopPrank();
+        assertEq(oracle.feedOf(address(coin)).quote, address(0));
+        coinFeed.push(2_005e8);
+        _check(2_005e18, 2_010e18, IOracleHub.Fault.None);
+    }
+
+    function test_removing_a_source_that_never_was_changes_no_price() public {
+        vm.prank(owner);
+        oracle.removeSource(address(coin));
+        _check(2_000e18, 2_000e18, IOracleHub.Fault.None);
+    }
+
+    function test_a_quote_counts_by_its_feed_alone() public {
+        address quote = _quote(2e8);
+        _set(_feedSource());
+        MockAggregator second = new MockAggregator(8, "second opinion on the quote");
+        second.push(2e8);
+        IOracleHub.Source memory s = _feedSource();
+        s.target = address(second);
+        vm.prank(owner);
+        oracle.setSource(quote, s);
+        MockAggregator ratio = new MockAggregator(18, "coin in quotes");
+        ratio.push(1_000e18);
+        vm.prank(owner);
+        oracle.setQuotedFeed(address(coin), address(ratio), 18, 600, 1, type(uint128).max, quote);
+
+        second.push(3e8);
+
+        assertEq(uint8(_price(quote).fault), uint8(IOracleHub.Fault.Diverged));
+        _check(2_000e18, 2_000e18, IOracleHub.Fault.None);
+    }
+
+    /* TIGHTENING */
+
+    function test_a_divergence_limit_is_lowered_at_once_and_never_raised() public {
+        vm.prank(owner);
+        manager.setTargetFunctionRole(address(oracle), _selectors(IOracleHub.tightenSource.selector), GUARDIAN_ROLE);
+        vm.prank(keeper);
+        vm.expectRevert(abi.encodeWithSelector(IAccessManaged.AccessManagedUnauthorized.selector, keeper));
+        oracle.tightenSource(address(coin), 50);
+        vm.prank(guardian);
+        vm.expectRevert(abi.encodeWithSelector(IOracleHub.NoSourceKind.selector, coin));
+        oracle.tightenSource(address(coin), 50);
+        _set(_feedSource());
+        odd.setPrice(2_010e8);
+        IOracleHub.Source memory expected = _feedSource();
+
+        vm.startPrank(guardian);
+        vm.expectRevert(abi.encodeWithSelector(IOracleHub.DivergenceOutOfRange.selector, 0, 2_000));
+        oracle.tightenSource(address(coin), 0);
+        vm.expectRevert(abi.encodeWithSelector(IOracleHub.DivergenceLoosened.selector, 101, 100));
+        oracle.tightenSource(address(coin), 101);
+        oracle.tightenSource(address(coin), 100);
+        _check(2_000e18, 2_010e18, IOracleHub.Fault.None);
+        expected.maxDivergenceBps = 49;
+        vm.expectEmit(address(oracle));
+        emit IOracleHub.SourceSet(address(coin), expected);
+        oracle.tightenSource(address(coin), 49);
+        vm.stopPrank();
+
+        assertEq(keccak256(abi.encode(oracle.sourceOf(address(coin)))), keccak256(abi.encode(expected)));
+        _check(2_000e18, 2_010e18, IOracleHub.Fault.Diverged);
     }
 
     /* TWO SOURCES */
@@ -208,6 +326,33 @@ contract SourcesTest is Base {
         _checkSecond(IOracleHub.Fault.CallFailed);
     }
 
+    function test_a_rate_counts_up_to_128_bits_and_not_above() public {
+        _set(_getterSource(18, 2_000e18));
+        source.tell(RATE, abi.encode(type(uint128).max));
+        _checkReading(type(uint128).max, IOracleHub.Fault.None);
+        source.tell(RATE, abi.encode(uint256(type(uint128).max) + 1));
+        _checkReading(0, IOracleHub.Fault.OutOfRange);
+        // Of no decimals, the same number is 10^18 times as much.
+        _set(_getterSource(0, 2_000));
+        source.tell(RATE, abi.encode(uint256(type(uint128).max) / 1e18));
+        _checkReading(uint256(type(uint128).max) / 1e18 * 1e18, IOracleHub.Fault.None);
+        source.tell(RATE, abi.encode(uint256(type(uint128).max) / 1e18 + 1));
+        _checkReading(0, IOracleHub.Fault.OutOfRange);
+        // So can a sound rate of a dear quote be.
+        IOracleHub.Source memory s = _getterSource(18, 1_000e18);
+        s.quote = _quote(2e8);
+        _set(s);
+        source.tell(RATE, abi.encode(uint256(1) << 127));
+        _checkReading(0, IOracleHub.Fault.OutOfRange);
+        source.tell(RATE, abi.encode((uint256(1) << 127) - 1));
+        _checkReading((uint256(1) << 128) - 2, IOracleHub.Fault.None);
+        // And of a cheap one, too little.
+        source.tell(RATE, abi.encode(1));
+        _checkReading(2, IOracleHub.Fault.None);
+        source.tell(RATE, abi.encode(0));
+        _checkReading(0, IOracleHub.Fault.NotPositive);
+    }
+
     function test_an_erc4626_share_is_priced_by_its_asset() public {
         // The vault is the token: 24 decimals, each share worth 1.25 dollars of 6 decimals.
         _tell4626(24, 1.25e6);
@@ -262,6 +407,46 @@ contract SourcesTest is Base {
         source.misbehave(OddSource.Manner.Revert);
         _checkSecond(IOracleHub.Fault.CallFailed);
         source.misbehave(OddSource.Manner.Bomb);
+        _checkSecond(IOracleHub.Fault.CallFailed);
+    }
+
+    function test_a_mean_tick_is_rounded_down_and_may_be_the_last_there_is() public {
+        _set(_twapSource(_tickOf2000()));
+        int256 sum = int256(uint256(WINDOW)) * _tickOf2000();
+        (uint256 atE18, uint256 belowE18) = (_secondAt(sum), _secondAt(sum - int256(uint256(WINDOW))));
+        assertNotEq(atE18, belowE18);
+        assertEq(_secondAt(sum + int256(uint256(WINDOW)) - 1), atE18);
+        assertEq(_secondAt(sum - 1), belowE18);
+        // Positive and negative sums alike, whatever the order of the tokens.
+        assertEq(_secondAt(-sum + int256(uint256(WINDOW)) - 1), _secondAt(-sum));
+        assertEq(_secondAt(-sum - 1), _secondAt(-sum - int256(uint256(WINDOW))));
+
+        // One end of the ticks is too dear to be sane, the other is worth nothing; both are ticks.
+        (IOracleHub.Fault up, IOracleHub.Fault down) = (_faultAt(887_272), _faultAt(-887_272));
+        bool first = coin < dollar;
+        assertEq(uint8(up), uint8(first ? IOracleHub.Fault.OutOfRange : IOracleHub.Fault.NotPositive));
+        assertEq(uint8(down), uint8(first ? IOracleHub.Fault.NotPositive : IOracleHub.Fault.OutOfRange));
+    }
+
+    function test_a_pools_answer_must_be_two_lists_of_two() public {
+        _set(_twapSource(_tickOf2000()));
+        bytes4 observe = bytes4(keccak256("observe(uint32[])"));
+        uint256[8] memory words = [uint256(64), 160, 2, 0, 0, 2, 0, 0];
+        words[4] = uint256(int256(uint256(WINDOW)) * _tickOf2000());
+        source.tell(observe, abi.encode(words));
+        assertEq(uint8(_price().fault), uint8(IOracleHub.Fault.None));
+        words[0] = 96;
+        source.tell(observe, abi.encode(words));
+        _checkSecond(IOracleHub.Fault.CallFailed);
+        (words[0], words[2]) = (64, 3);
+        source.tell(observe, abi.encode(words));
+        _checkSecond(IOracleHub.Fault.CallFailed);
+        (words[0], words[2]) = (64, 2);
+        bytes memory short = new bytes(255);
+        for (uint256 i; i < 255; ++i) {
+            short[i] = abi.encode(words)[i];
+        }
+        source.tell(observe, short);
         _checkSecond(IOracleHub.Fault.CallFailed);
     }
 
@@ -429,6 +614,31 @@ contract SourcesTest is Base {
         int56[] memory sums = new int56[](2);
         (sums[0], sums[1]) = (type(int56).min + 7, int56(type(int56).min + 7 + tick * int256(uint256(WINDOW))));
         source.tell(bytes4(keccak256("observe(uint32[])")), abi.encode(sums, new uint160[](2)));
+    }
+
+    /// @dev Two sums that differ by this, from zero on.
+    function _tellSum(int256 sum) internal {
+        int56[] memory sums = new int56[](2);
+        sums[1] = int56(sum);
+        source.tell(bytes4(keccak256("observe(uint32[])")), abi.encode(sums, new uint160[](2)));
+    }
+
+    function _secondAt(int256 sum) internal returns (uint256) {
+        _tellSum(sum);
+        (, IOracleHub.Reading memory second) = oracle.readings(address(coin));
+        return second.priceE18;
+    }
+
+    function _faultAt(int256 tick) internal returns (IOracleHub.Fault) {
+        _tellTick(tick);
+        (, IOracleHub.Reading memory second) = oracle.readings(address(coin));
+        return second.fault;
+    }
+
+    function _checkReading(uint256 priceE18, IOracleHub.Fault fault) internal view {
+        (, IOracleHub.Reading memory second) = oracle.readings(address(coin));
+        assertEq(uint8(second.fault), uint8(fault), "fault");
+        assertEq(second.priceE18, priceE18, "price");
     }
 
     /// @dev 2,000e6 raw dollars for 1e18 raw coins: log(2e-9) / log(1.0001) = -200,311.9.

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rebalancer.chain.deployment import DeployedToken, Deployment
-from rebalancer.deploy import Fees
+from rebalancer.deploy import Fees, SourceKind
 from rebalancer.errors import (
     AmountUnreadable,
     AssetCountOutOfRange,
@@ -198,9 +198,16 @@ def test_example_chain_is_read_exactly(repo_root: Path) -> None:
     assert spec.wrapped_native == WETH
     assert spec.tokens == (WETH, WBTC, USDC)
     assert len(spec.pools) == 3
-    assert [feed.token for feed in spec.feeds] == [WETH, WBTC, USDC]
+    bitcoin = "0x" + "bb" * 20
+    assert [feed.token for feed in spec.feeds] == [WETH, WBTC, bitcoin, USDC]
+    assert [feed.quote for feed in spec.feeds] == [None, bitcoin, None, None]
+    assert [feed.name for feed in spec.feeds] == [None, None, "BTC", None]
     assert spec.feeds[0].min_price_e18 == 100 * E18
     assert (spec.feeds[1].decimals, spec.feeds[1].max_price_e18) == (None, None)
+    (source,) = spec.sources
+    assert (source.token, source.kind) == (WETH, SourceKind.UNISWAP_V3_TWAP)
+    assert (source.address, source.span_seconds) == (spec.pools[1], 1_800)
+    assert (source.max_divergence_bps, spec.sequencer) == (100, None)
 
 
 def test_address_with_a_mistyped_character_is_refused(tmp_path: Path, repo_root: Path) -> None:

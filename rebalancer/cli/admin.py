@@ -1,0 +1,320 @@
+"""`rebalancer admin`: who may do what, and restricted calls made, scheduled, executed and cancelled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from rich.table import Table
+
+from rebalancer.chain.abi import Contract, interface
+from rebalancer.cli.session import Session, account_option, address_option, json_option
+from rebalancer.cli.show import console, print_json
+from rebalancer.deploy import Role
+from rebalancer.errors import FunctionUnknown
+from rebalancer.governance import (
+    Acted,
+    Operation,
+    Permissions,
+    act,
+    admins_to_revoke,
+    cancel,
+    execute,
+    parse_arguments,
+    read_permissions,
+)
+from rebalancer.send.wallet import Wallet
+
+__all__ = ["admin"]
+
+from_block_option = click.option(
+    "--from-block",
+    type=click.IntRange(0),
+    default=0,
+    help="A block before the system's deployment, where a node searches few blocks at a time.",
+)
+
+role_option = click.option(
+    "--role",
+    type=click.Choice([role.name for role in Role], case_sensitive=False),
+    required=True,
+    help="The role.",
+)
+
+operation_option = click.option(
+    "--operation", required=True, help="Its id, or as much of it as makes it the only one."
+)
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def admin(ctx: click.Context) -> None:
+    """Show who may do what, and make, schedule or cancel a change. Without a command it only shows."""
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(show)
+
+
+@admin.command()
+@from_block_option
+@json_option
+@click.pass_obj
+def show(options: Any, from_block: int = 0, as_json: bool = False) -> None:
+    """Show who holds which role with what delay, and what is scheduled."""
+    with Session.open(options) as session:
+        found = read_permissions(session.rpc, session.system, from_block)
+    if as_json:
+        print_json(found)
+        return
+    _show(found)
+
+
+def _show(found: Permissions) -> None:
+    out = console()
+    table = Table(title="Roles", title_justify="left")
+    for heading in ("role", "held by", "waits", "granted by", "a new member waits", "cancelled by"):
+        table.add_column(heading)
+    now = found.block.timestamp
+    for rules in found.rules:
+        held = found.held(rules.role)
+        for row, holder in enumerate(held or (None,)):
+            first = row == 0
+            soon = "" if holder is None or holder.since <= now else f", from {holder.since} on"
+            table.add_row(
+                rules.role.name if first else "",
+                "nobody" if holder is None else (holder.contract or holder.account) + soon,
+                "" if holder is None else _duration(holder.delay_seconds),
+                rules.admin.name if first else "",
+                _duration(rules.grant_delay_seconds) if first else "",
+                rules.guardian.name if first else "",
+            )
+    out.print(table)
+    if not found.operations:
+        out.print("Nothing is scheduled.")
+        return
+    table = Table(title="Scheduled", title_justify="left")
+    for heading in ("operation", "by", "may be made", "call"):
+        table.add_column(heading, overflow="fold")
+    for one in found.operations:
+        table.add_row(one.id[:10], one.caller, _when(one, now), one.call)
+    out.print(table)
+
+
+def _when(one: Operation, now: int) -> str:
+    return "now" if one.executable_at <= now else f"in {_duration(one.executable_at - now)}"
+
+
+def _duration(seconds: int) -> str:
+    if not seconds:
+        return "not"
+    hours, rest = divmod(seconds, 3_600)
+    return f"{hours:,} h" if not rest else f"{seconds:,} s"
+
+
+@admin.command()
+@click.option("--contract", required=True, help="A contract of the addresses file, or an address.")
+@click.option("--function", required=True, help="Its function, by name or signature.")
+@click.option("--arg", "arguments", multiple=True, help="An argument, in order; lists as JSON.")
+@account_option
+@json_option
+@click.pass_obj
+def call(
+    options: Any,
+    contract: str,
+    function: str,
+    arguments: tuple[str, ...],
+    account: int | None,
+    as_json: bool,
+) -> None:
+    """Call a restricted function: at once, or by a schedule for whoever must wait.
+
+    The same command, given again when the delay is over, makes the call. An address is taken for a
+    vault's unless the addresses file knows it better.
+    """
+    with Session.open(options) as session:
+        target = _contract(session, contract)
+        known = target.interface.functions.get(function)
+        if known is None:
+            raise FunctionUnknown(target.interface.name, function)
+        data = known.encode(*parse_arguments(known, arguments))
+        done = act(session.wallet(account), session.system.authority, target.address, data)
+    _tell(done, as_json)
+
+
+def _contract(session: Session, named: str) -> Contract:
+    """A contract of the system by name or address, else a vault."""
+    for name, address in session.system.contracts().items():
+        if named.lower() in (name.lower(), address):
+            return interface(name).at(address)
+    return interface("BasketVault").at(_address(named))
+
+
+def _address(text: str) -> str:
+    from eth_utils.address import is_hex_address
+
+    if not (text.startswith("0x") and is_hex_address(text)):
+        raise click.UsageError(
+            f"{text!r} is neither a contract of the addresses file nor an address."
+        )
+    return text.lower()
+
+
+def _grant(session: Session, wallet: Wallet, role: Role, to: str, delay_seconds: int) -> Acted:
+    manager = interface("AccessManager").at(session.system.authority)
+    data = manager.data("grantRole", role.value, to, delay_seconds)
+    return act(wallet, manager.address, manager.address, data)
+
+
+def _revoke(session: Session, wallet: Wallet, role: Role, account: str) -> Acted:
+    manager = interface("AccessManager").at(session.system.authority)
+    data = manager.data("revokeRole", role.value, account)
+    return act(wallet, manager.address, manager.address, data)
+
+
+@admin.command()
+@role_option
+@address_option("--to", "Who gets it.", "nobody: it must be given")
+@click.option(
+    "--delay-hours",
+    type=click.FloatRange(min=0, max=24 * 365),
+    show_default="the longest of those who hold it",
+    help="How long the account will wait for what it does in this role.",
+)
+@from_block_option
+@account_option
+@json_option
+@click.pass_obj
+def grant(
+    options: Any,
+    role: str,
+    to: str | None,
+    delay_hours: float | None,
+    from_block: int,
+    account: int | None,
+    as_json: bool,
+) -> None:
+    """Give an account a role, or another delay in it. Guardians grant KEEPER, admins all others."""
+    with Session.open(options) as session:
+        wanted, who = Role[role.upper()], _given("--to", to)
+        if delay_hours is None:
+            found = read_permissions(session.rpc, session.system, from_block)
+            held = [h.delay_seconds for h in found.held(wanted) if h.contract is None]
+            delay_seconds = max(held, default=0)
+        else:
+            delay_seconds = int(delay_hours * 3_600)
+        done = _grant(session, session.wallet(account), wanted, who, delay_seconds)
+    _tell(done, as_json)
+
+
+@admin.command()
+@role_option
+@address_option("--holder", "Who loses it.", "nobody: it must be given")
+@account_option
+@json_option
+@click.pass_obj
+def revoke(options: Any, role: str, holder: str | None, account: int | None, as_json: bool) -> None:
+    """Take a role from an account. Guardians take KEEPER at once, admins all others after their delay."""
+    with Session.open(options) as session:
+        who = _given("--holder", holder)
+        done = _revoke(session, session.wallet(account), Role[role.upper()], who)
+    _tell(done, as_json)
+
+
+@admin.command("hand-over")
+@address_option("--to", "The new admin.", "nobody: it must be given")
+@from_block_option
+@account_option
+@json_option
+@click.pass_obj
+def hand_over(
+    options: Any, to: str | None, from_block: int, account: int | None, as_json: bool
+) -> None:
+    """Make somebody else an admin. You stay one until they accept, and can revoke what you mistyped.
+
+    Admins wait: give the same command again when the delay is over.
+    """
+    with Session.open(options) as session:
+        wallet, who = session.wallet(account), _given("--to", to)
+        found = read_permissions(session.rpc, session.system, from_block)
+        own = [h.delay_seconds for h in found.held(Role.ADMIN) if h.contract is None]
+        done = _grant(session, wallet, Role.ADMIN, who, max(own, default=0))
+    _tell(done, as_json)
+    if done.in_force and not as_json:
+        console().print("The new admin becomes the only one by: rebalancer admin accept")
+
+
+@admin.command()
+@from_block_option
+@account_option
+@json_option
+@click.pass_obj
+def accept(options: Any, from_block: int, account: int | None, as_json: bool) -> None:
+    """As the new admin, revoke the old ones. Given again when the delay is over, it is done."""
+    with Session.open(options) as session:
+        wallet = session.wallet(account)
+        found = read_permissions(session.rpc, session.system, from_block)
+        others = admins_to_revoke(found, wallet.address)
+        done = [_revoke(session, wallet, Role.ADMIN, holder.account) for holder in others]
+    if as_json:
+        print_json(done)
+        return
+    for holder, one in zip(others, done, strict=True):
+        console().print(f"{holder.account}:")
+        _tell(one, as_json)
+    if not others:
+        console().print("You are the only admin.")
+
+
+@admin.command("execute")
+@operation_option
+@from_block_option
+@account_option
+@json_option
+@click.pass_obj
+def execute_command(
+    options: Any, operation: str, from_block: int, account: int | None, as_json: bool
+) -> None:
+    """Make a scheduled call that is due, as the account that scheduled it."""
+    with Session.open(options) as session:
+        found = read_permissions(session.rpc, session.system, from_block)
+        done = execute(session.wallet(account), found, operation)
+    _tell(done, as_json)
+
+
+@admin.command("cancel")
+@operation_option
+@from_block_option
+@account_option
+@json_option
+@click.pass_obj
+def cancel_command(
+    options: Any, operation: str, from_block: int, account: int | None, as_json: bool
+) -> None:
+    """Withdraw a scheduled call, as the guardian or as who scheduled it."""
+    with Session.open(options) as session:
+        found = read_permissions(session.rpc, session.system, from_block)
+        done = cancel(session.wallet(account), found, session.system.authority, operation)
+    if as_json:
+        print_json(done)
+    else:
+        console().print(f"Cancelled.\n[dim]transaction {done.transaction_hash}[/]")
+
+
+def _given(option: str, value: Any) -> str:
+    if value is None:
+        raise click.UsageError(f"Missing option '{option}'.")
+    return str(value)
+
+
+def _tell(done: Acted, as_json: bool) -> None:
+    if as_json:
+        print_json(done)
+    elif done.in_force:
+        console().print(
+            f"Done.\n[dim]transaction {done.transaction_hash}, gas {done.gas_used:,}[/]"
+        )
+    else:
+        said = "Scheduled" if done.transaction_hash else "Scheduled before"
+        console().print(
+            f"{said} as operation {done.operation[:10]}: the same command makes the call from "
+            f"{done.executable_at} (unix seconds) on, unless it is cancelled."
+        )

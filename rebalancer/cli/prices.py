@@ -1,0 +1,75 @@
+"""`rebalancer prices`: what the OracleHub says of each token, by each of its sources."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from rich.table import Table
+
+from rebalancer.chain.snapshot import read_block
+from rebalancer.cli.session import Session, json_option
+from rebalancer.cli.show import NOTHING, bps_text, console, print_json, usd
+from rebalancer.deploy import SourceKind
+from rebalancer.oracle import Fault
+from rebalancer.prices import PriceReading, read_prices
+
+__all__ = ["prices"]
+
+_DECIMALS = 4
+
+
+@click.command()
+@click.option(
+    "--token",
+    "named",
+    multiple=True,
+    show_default="all of the addresses file",
+    help="Symbol or address of a token; may be repeated.",
+)
+@json_option
+@click.pass_obj
+def prices(options: Any, named: tuple[str, ...], as_json: bool) -> None:
+    """Show each token's price by its feed and by its second source, and what is wrong with it.
+
+    Changes nothing. A price with a fault stops rebalancing, and nothing else.
+    """
+    with Session.open(options) as session:
+        known = session.deployment
+        tokens = [known.listed(one) for one in named] if named else list(known.tokens)
+        block = read_block(session.rpc)
+        found = read_prices(
+            session.rpc, session.system.oracle, [token.address for token in tokens], block
+        )
+        if as_json:
+            print_json({"block": block, "prices": [_plain(reading) for reading in found]})
+            return
+        table = Table(title=f"Prices at block {block.number}", title_justify="left")
+        for heading in ("token", "feed", "second source", "apart", "limit", "state"):
+            table.add_column(heading, justify="right" if heading in ("apart", "limit") else "left")
+        for token, reading in zip(tokens, found, strict=True):
+            table.add_row(token.symbol, *_row(reading))
+        console().print(table)
+
+
+def _plain(reading: PriceReading) -> dict[str, Any]:
+    fields = {name: getattr(reading, name) for name in PriceReading.__slots__}
+    return {**fields, "second": reading.second.name.lower(), "sentence": reading.sentence}
+
+
+def _row(reading: PriceReading) -> tuple[str, ...]:
+    apart, limit = reading.divergence_bps, reading.max_divergence_bps
+    colour = "green" if reading.fault is Fault.NONE else "red"
+    return (
+        _source("", reading.primary_e18, reading.primary_fault),
+        NOTHING
+        if reading.second is SourceKind.NONE
+        else _source(f"{reading.second.name.lower()} ", reading.second_e18, reading.second_fault),
+        NOTHING if apart is None else bps_text(apart),
+        NOTHING if limit is None else bps_text(limit),
+        f"[{colour}]{reading.sentence}[/]",
+    )
+
+
+def _source(kind: str, price_e18: int, fault: Fault) -> str:
+    return f"{kind}{usd(price_e18, _DECIMALS) if fault is Fault.NONE else f'[red]{fault}[/]'}"

@@ -1,0 +1,415 @@
+"""Who holds which role, what waits, and how is a restricted call made, watched and stopped?
+
+Everything here is OpenZeppelin's AccessManager. `lock_admin` ends a deployment: from then on
+
+- owner and curator wait for their delay; so do the manager's admins, whatever they do, and the guardian may cancel it, but for the
+  revoking of a role: nobody has a veto against being dismissed;
+- the guardian revokes a keeper at once, and appoints one who begins after the delay;
+- VaultRoles alone is an admin without a delay, and can do nothing but hand a new vault to its roles.
+
+Admins come by two steps: an admin grants the role, and the new one proves itself by revoking the old one. Until then the old one can
+take back what was mistyped.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from eth_abi.exceptions import EncodingError
+from eth_utils.address import is_hex_address
+
+from rebalancer.chain.abi import Contract, Event, Function, decode_logs, interface
+from rebalancer.chain.receipt import Receipt
+from rebalancer.chain.rpc import Rpc
+from rebalancer.chain.snapshot import Block, read_block
+from rebalancer.deploy import Role, System, Transactor
+from rebalancer.errors import (
+    ArgumentsUnreadable,
+    ContractReverted,
+    NotPermitted,
+    OperationUnknown,
+)
+from rebalancer.send.wallet import Wallet
+
+__all__ = [
+    "Acted",
+    "Holder",
+    "Operation",
+    "Permissions",
+    "RoleRules",
+    "act",
+    "admins_to_revoke",
+    "cancel",
+    "describe",
+    "execute",
+    "lock_admin",
+    "parse_arguments",
+    "read_permissions",
+]
+
+CANCELLABLE = (
+    *("labelRole", "grantRole", "setRoleAdmin", "setRoleGuardian", "setGrantDelay"),
+    *("setTargetAdminDelay", "setTargetClosed", "setTargetFunctionRole", "updateAuthority"),
+)
+"""What an admin does and the guardian may cancel: all but `revokeRole`. AccessManager asks for the guardian of the role that a function
+belongs to, so its own functions are put down as the owner's; that lets no owner call them, because for these it asks for an admin."""
+
+_GRANTS_WAIT = (Role.ADMIN, Role.OWNER, Role.CURATOR, Role.KEEPER)
+"""Roles that a new member holds only after the delay, whoever grants them."""
+
+
+def lock_admin(wallet: Transactor, system: System, admin: str, delay_seconds: int) -> None:
+    """Make `admin` the manager's admin beside the wallet, and let both wait for `delay_seconds` in all they do.
+
+    The wallet must be an admin without a delay. It stays one until the new admin revokes it. Delays of roles and targets begin after
+    AccessManager's five days, which protects from shortening them; until then the admins' own delay alone holds.
+    """
+    manager = interface("AccessManager").at(system.authority)
+    functions = manager.interface.functions
+    selectors = [functions[name].selector for name in CANCELLABLE]
+    wallet.transact(manager, "setTargetFunctionRole", manager.address, selectors, Role.OWNER.value)
+    wallet.transact(manager, "setRoleAdmin", Role.KEEPER.value, Role.GUARDIAN.value)
+    if delay_seconds:
+        for role in _GRANTS_WAIT:
+            wallet.transact(manager, "setGrantDelay", role.value, delay_seconds)
+        for target in (system.authority, system.oracle):
+            wallet.transact(manager, "setTargetAdminDelay", target, delay_seconds)
+    if admin.lower() != wallet.address.lower():
+        wallet.transact(manager, "grantRole", Role.ADMIN.value, admin, delay_seconds)
+    # Last: from here on the wallet must wait.
+    wallet.transact(manager, "grantRole", Role.ADMIN.value, wallet.address, delay_seconds)
+
+
+# Looking
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """An account in a role: from when on, and how long it waits for what it does. `contract` names one of the system's."""
+
+    role: Role
+    account: str
+    since: int
+    delay_seconds: int
+    contract: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RoleRules:
+    """Who grants and revokes a role, who cancels what its members scheduled, and how long a new member waits to be one."""
+
+    role: Role
+    admin: Role
+    guardian: Role
+    grant_delay_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A scheduled call: who may make it, of whom, from when on, until when."""
+
+    id: str
+    caller: str
+    target: str
+    call: str
+    data: str
+    executable_at: int
+    expires_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Permissions:
+    """Everything about who may do what, at one block."""
+
+    block: Block
+    holders: tuple[Holder, ...]
+    rules: tuple[RoleRules, ...]
+    operations: tuple[Operation, ...]
+
+    def held(self, role: Role) -> tuple[Holder, ...]:
+        """Who holds a role, now or soon."""
+        return tuple(holder for holder in self.holders if holder.role is role)
+
+    def hasty_admins(self) -> tuple[Holder, ...]:
+        """Admins of flesh and blood who wait less than some owner or curator does: their delay would protect nobody."""
+        patient = [h.delay_seconds for r in (Role.OWNER, Role.CURATOR) for h in self.held(r)]
+        longest = max(patient, default=0)
+        return tuple(
+            holder
+            for holder in self.held(Role.ADMIN)
+            if holder.delay_seconds < longest and holder.contract is None
+        )
+
+
+def read_permissions(rpc: Rpc, system: System, from_block: int = 0) -> Permissions:
+    """Who holds which role and what is scheduled. `from_block` is any block before the system's deployment.
+
+    Raises:
+        As `Rpc.call`; a node may refuse to search that many blocks for events.
+    """
+    block = read_block(rpc)
+    manager = interface("AccessManager").at(system.authority)
+    logs = rpc.call(
+        "eth_getLogs",
+        {"address": manager.address, "fromBlock": hex(from_block), "toBlock": hex(block.number)},
+    )
+    events = decode_logs(logs, manager.interface)
+    return Permissions(
+        block,
+        tuple(_holders(rpc, manager, events, block, system)),
+        tuple(_rules(rpc, manager, role, block) for role in Role),
+        tuple(_operations(rpc, manager, events, block, system)),
+    )
+
+
+def _holders(
+    rpc: Rpc, manager: Contract, events: Sequence[Event], block: Block, system: System
+) -> Iterator[Holder]:
+    known = {role.value: role for role in Role}
+    granted = {
+        (event.values["roleId"], event.values["account"]): None
+        for event in events
+        if event.name == "RoleGranted" and event.values["roleId"] in known
+    }
+    for role_id, account in sorted(granted):
+        since, delay, _, _ = manager.call(rpc, "getAccess", role_id, account, block=block.hash)
+        if since:
+            contract = "VaultRoles" if account == system.vault_roles else None
+            yield Holder(known[role_id], account, since, delay, contract)
+
+
+def _rules(rpc: Rpc, manager: Contract, role: Role, block: Block) -> RoleRules:
+    def ask(function: str) -> int:
+        return int(manager.call(rpc, function, role.value, block=block.hash))
+
+    return RoleRules(
+        role, Role(ask("getRoleAdmin")), Role(ask("getRoleGuardian")), ask("getRoleGrantDelay")
+    )
+
+
+def _operations(
+    rpc: Rpc, manager: Contract, events: Sequence[Event], block: Block, system: System
+) -> Iterator[Operation]:
+    expiration = manager.call(rpc, "expiration", block=block.hash)
+    scheduled = {
+        event.values["operationId"]: event.values
+        for event in events
+        if event.name == "OperationScheduled"
+    }
+    for operation, values in scheduled.items():
+        executable_at = manager.call(rpc, "getSchedule", operation, block=block.hash)
+        if executable_at:
+            yield Operation(
+                "0x" + operation.hex(),
+                values["caller"],
+                values["target"],
+                describe(system, values["target"], values["data"]),
+                "0x" + values["data"].hex(),
+                executable_at,
+                executable_at + expiration,
+            )
+
+
+def describe(system: System, target: str, data: bytes) -> str:
+    """A call in words: the function of the system's contract, or of a vault, with its arguments; else the bytes."""
+    names = {address: name for name, address in system.contracts().items()}
+    known = interface(names.get(target.lower(), "BasketVault"))
+    function = next((f for f in known.functions.values() if f.selector == data[:4]), None)
+    if function is None:
+        return "0x" + data.hex()
+    arguments = dict(zip(function.inputs.names, function.inputs.decode(data[4:]), strict=True))
+    said = ", ".join(f"{name} {_said(value)}" for name, value in arguments.items())
+    return f"{known.name}.{function.name}({said})"
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, bytes):
+        return "0x" + value.hex()
+    if isinstance(value, tuple | list):
+        return "[" + ", ".join(_said(part) for part in value) + "]"
+    return str(value)
+
+
+# Acting
+
+
+@dataclass(frozen=True, slots=True)
+class Acted:
+    """What became of a restricted call. `executable_at` is when a scheduled one may be made, in unix seconds; no transaction was sent
+    where it had been scheduled before."""
+
+    in_force: bool
+    operation: str
+    executable_at: int | None
+    transaction_hash: str | None
+    gas_used: int
+
+
+def act(wallet: Wallet, authority: str, target: str, data: str) -> Acted:
+    """Make a restricted call at once or, for whoever must wait, by a schedule; asked again when the delay is over, finish it.
+
+    Raises:
+        NotPermitted: the account may not make it; nothing was sent.
+        ContractReverted: the target refuses it.
+        As `Wallet.send`.
+    """
+    manager = interface("AccessManager").at(authority)
+    raw = bytes.fromhex(data.removeprefix("0x"))
+    call = target.lower(), raw
+    operation: bytes = manager.call(wallet.rpc, "hashOperation", wallet.address, *call)
+    name = "0x" + operation.hex()
+    executable_at = manager.call(wallet.rpc, "getSchedule", operation)
+    # By the newest block's time, as the node's estimate of the gas also judges.
+    if executable_at > read_block(wallet.rpc).timestamp:
+        return Acted(False, name, executable_at, None, 0)
+    if not executable_at and _must_wait(wallet, manager, *call):
+        receipt = wallet.transact(manager, "schedule", *call, 0)
+        executable_at = _scheduled_at(receipt, manager)
+        return Acted(False, name, executable_at, receipt.transaction_hash, receipt.gas_used)
+    # As a call of the target itself, which so sees who makes it; it has the manager take the schedule off its list.
+    receipt = wallet.send(target, data)
+    return Acted(True, name, None, receipt.transaction_hash, receipt.gas_used)
+
+
+def _must_wait(wallet: Wallet, manager: Contract, target: str, data: bytes) -> bool:
+    """Whether the wallet must schedule this call. The manager tells it by what it refuses, of calls to itself, too.
+
+    Raises:
+        NotPermitted: it would never let the wallet make the call.
+    """
+    try:
+        manager.call(wallet.rpc, "schedule", target, data, 0, sender=wallet.address)
+    except ContractReverted as refusal:
+        if refusal.error != "AccessManagerUnauthorizedCall":
+            raise
+    else:
+        return True
+    # What need not wait cannot be scheduled; neither can what is not permitted, nor that be executed.
+    try:
+        manager.call(wallet.rpc, "execute", target, data, sender=wallet.address)
+    except ContractReverted as refusal:
+        if refusal.error == "AccessManagerUnauthorizedCall":
+            raise NotPermitted(wallet.address, _name(data), target) from None
+        raise
+    return False
+
+
+def execute(wallet: Wallet, permissions: Permissions, operation: str) -> Acted:
+    """Make a scheduled call that is due. The wallet must be who scheduled it.
+
+    Raises:
+        OperationUnknown: nothing of that id is scheduled.
+        ContractReverted: AccessManagerNotReady, or the target refuses.
+    """
+    found = _operation(permissions, operation)
+    receipt = wallet.send(found.target, found.data)
+    return Acted(True, found.id, None, receipt.transaction_hash, receipt.gas_used)
+
+
+def cancel(wallet: Wallet, permissions: Permissions, authority: str, operation: str) -> Acted:
+    """Withdraw a scheduled call: whoever scheduled it, the guardian where it may, or an admin.
+
+    Raises:
+        OperationUnknown: nothing of that id is scheduled.
+        ContractReverted: AccessManagerUnauthorizedCancel.
+    """
+    found = _operation(permissions, operation)
+    manager = interface("AccessManager").at(authority)
+    raw = bytes.fromhex(found.data.removeprefix("0x"))
+    receipt = wallet.transact(manager, "cancel", found.caller, found.target, raw)
+    return Acted(False, found.id, None, receipt.transaction_hash, receipt.gas_used)
+
+
+def admins_to_revoke(permissions: Permissions, account: str) -> tuple[Holder, ...]:
+    """The admins that a new one revokes to be the only one: all others but VaultRoles.
+
+    Raises:
+        NotPermitted: the account is no admin, or not yet.
+    """
+    admins = permissions.held(Role.ADMIN)
+    now = permissions.block.timestamp
+    if not any(h.account == account and h.since <= now for h in admins):
+        raise NotPermitted(account, "revokeRole", "the AccessManager")
+    return tuple(h for h in admins if h.account != account and h.contract is None)
+
+
+def _operation(permissions: Permissions, operation: str) -> Operation:
+    wanted = operation.lower()
+    found = [one for one in permissions.operations if one.id.startswith(wanted)]
+    if len(found) != 1:
+        raise OperationUnknown(operation, [one.id for one in permissions.operations])
+    return found[0]
+
+
+def _scheduled_at(receipt: Receipt, manager: Contract) -> int:
+    events = decode_logs(receipt.logs, manager.interface)
+    return int(next(e.values["schedule"] for e in events if e.name == "OperationScheduled"))
+
+
+def _name(data: bytes) -> str:
+    for known in ("AccessManager", "OracleHub", "BasketVault"):
+        for function in interface(known).functions.values():
+            if function.selector == data[:4]:
+                return function.name
+    return "0x" + data[:4].hex()
+
+
+# Words
+
+
+def parse_arguments(function: Function, texts: Sequence[str]) -> list[Any]:
+    """A person's arguments as the function takes them: whole numbers, addresses, `true`, 0x…, and JSON for lists.
+
+    Raises:
+        ArgumentsUnreadable: there are more or fewer than the function takes, or one is of another kind.
+    """
+    wants = function.signature
+    if len(texts) != len(function.inputs.types):
+        why = f"{len(texts)} arguments were given and it takes {len(function.inputs.types)}"
+        raise ArgumentsUnreadable(wants, why)
+    values = []
+    for kind, text in zip(function.inputs.types, texts, strict=True):
+        try:
+            value = json.loads(text) if kind.endswith(("]", ")")) else text
+            values.append(_parsed(kind, value))
+        except (ValueError, TypeError):
+            raise ArgumentsUnreadable(wants, f"{text!r} is no {kind}") from None
+    try:
+        function.encode(*values)
+    except (EncodingError, ValueError, TypeError) as error:
+        raise ArgumentsUnreadable(wants, str(error).rstrip(".")) from None
+    return values
+
+
+def _parsed(kind: str, value: Any) -> Any:
+    if kind.endswith("]"):
+        return [_parsed(kind[: kind.rindex("[")], part) for part in value]
+    if kind.startswith("("):
+        parts = _split(kind[1:-1])
+        if len(parts) != len(value):
+            raise ValueError(value)
+        return tuple(_parsed(part, one) for part, one in zip(parts, value, strict=True))
+    text = str(value)
+    if kind == "address":
+        if not (text.startswith("0x") and is_hex_address(text)):
+            raise ValueError(text)
+        return text.lower()
+    if kind == "bool":
+        return ("false", "true").index(text.lower()) == 1
+    if kind.startswith("bytes"):
+        return bytes.fromhex(text.removeprefix("0x"))
+    return int(text.replace("_", "")) if kind.startswith(("uint", "int")) else text
+
+
+def _split(kinds: str) -> list[str]:
+    """The types of a tuple, by the commas outside of inner ones."""
+    parts, depth, start = [], 0, 0
+    for at, sign in enumerate(kinds):
+        depth += (sign == "(") - (sign == ")")
+        if sign == "," and not depth:
+            parts.append(kinds[start:at])
+            start = at + 1
+    return [*parts, kinds[start:]]

@@ -1,0 +1,88 @@
+"""What does each source say of a token, how far are they apart, and what is wrong with it?
+
+One reading of the OracleHub at one block, for `rebalancer prices` and `rebalancer doctor`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rebalancer.chain.abi import interface
+from rebalancer.chain.rpc import Rpc
+from rebalancer.chain.snapshot import Block
+from rebalancer.deploy import SourceKind
+from rebalancer.oracle import Fault, divergence_bps
+
+__all__ = ["PriceReading", "read_prices"]
+
+_FAULTS = tuple(Fault)
+
+
+@dataclass(frozen=True, slots=True)
+class PriceReading:
+    """A token's price by its feed and by its second source, in USD times 1e18; 0 where there is none.
+
+    `fault` is of the price as vaults use it, `primary_fault` and `second_fault` of each source by itself. `quote` is what the feed
+    answers in, None for USD. `divergence_bps` is None unless both sources are sound, `max_divergence_bps` without a second one.
+    """
+
+    token: str
+    fault: Fault
+    lo_e18: int
+    hi_e18: int
+    primary_e18: int
+    primary_fault: Fault
+    quote: str | None
+    second: SourceKind
+    second_e18: int
+    second_fault: Fault
+    divergence_bps: int | None
+    max_divergence_bps: int | None
+
+    @property
+    def sentence(self) -> str:
+        """The state of the price in words: `sound`, or what is wrong, of which source."""
+        if self.fault is Fault.SECOND_UNSOUND:
+            return f"{self.fault.words}: {self.second_fault.words}"
+        if self.fault is Fault.DIVERGED:
+            return (
+                f"its two sources differ by {self.divergence_bps} bps "
+                f"and may by {self.max_divergence_bps}"
+            )
+        return self.fault.words
+
+
+def read_prices(
+    rpc: Rpc, oracle: str, tokens: Sequence[str], block: Block
+) -> tuple[PriceReading, ...]:
+    """Readings of tokens at a block, in the order given.
+
+    Raises:
+        ContractMissing: there is no OracleHub at the address.
+    """
+    hub = interface("OracleHub").at(oracle)
+    prices = hub.call(rpc, "prices", list(tokens), block=block.hash)
+    found = []
+    for token, (lo, hi, _, fault) in zip(tokens, prices, strict=True):
+        primary, second = hub.call(rpc, "readings", token, block=block.hash)
+        kind, *_, limit = hub.call(rpc, "sourceOf", token, block=block.hash)
+        quote = hub.call(rpc, "feedOf", token, block=block.hash)[5]
+        both = bool(kind) and primary[1] == second[1] == 0
+        found.append(
+            PriceReading(
+                token,
+                _FAULTS[fault],
+                lo,
+                hi,
+                primary[0],
+                _FAULTS[primary[1]],
+                quote if int(quote, 16) else None,
+                SourceKind(kind),
+                second[0],
+                _FAULTS[second[1]],
+                divergence_bps(primary[0], second[0]) if both else None,
+                limit if kind else None,
+            )
+        )
+    return tuple(found)

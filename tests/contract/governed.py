@@ -1,0 +1,111 @@
+"""A system as `rebalancer deploy` leaves it: everybody in their role, owner, curator and admins bound to a delay of two days."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rebalancer.chain.abi import Contract, interface
+from rebalancer.chain.deployment import Deployment
+from rebalancer.deploy import Role, System, VaultSpec, assign_vault_roles, create_vault
+from rebalancer.devnet.local import LocalChain
+from rebalancer.devnet.market import Market
+from rebalancer.governance import Permissions, read_permissions
+from rebalancer.launch import Governance, launch, read_feeds
+from rebalancer.send.signer import devnet_signer
+from rebalancer.send.wallet import Wallet
+from rebalancer.spec import FeedLine
+from tests.contract.world import SEEDS
+
+__all__ = ["DAY", "DELAY", "SETBACK", "Governed", "govern"]
+
+DAY = 86_400
+DELAY = 2 * DAY
+SETBACK = 5 * DAY
+"""AccessManager's minSetback: after so long, delays of roles and targets begin."""
+
+PEOPLE = (*("deployer", "admin", "owner", "curator", "guardian", "keeper", "stranger", "newcomer"),)
+
+
+@dataclass(frozen=True)
+class Governed:
+    """The system, and its people by what they are."""
+
+    chain: LocalChain
+    market: Market
+    deployment: Deployment
+    people: Mapping[str, Wallet]
+
+    @property
+    def system(self) -> System:
+        """The contracts."""
+        return System.of(self.deployment)
+
+    @property
+    def manager(self) -> Contract:
+        """The AccessManager."""
+        return interface("AccessManager").at(self.system.authority)
+
+    @property
+    def hub(self) -> Contract:
+        """The OracleHub."""
+        return interface("OracleHub").at(self.system.oracle)
+
+    def __getitem__(self, name: str) -> Wallet:
+        return self.people[name]
+
+    def read(self, contract: Contract, function: str, *args: Any) -> Any:
+        """Call a view."""
+        return contract.call(self.chain.rpc, function, *args)
+
+    def permissions(self) -> Permissions:
+        """Who may do what now."""
+        return read_permissions(self.chain.rpc, self.system)
+
+    def wait(self, seconds: int) -> None:
+        """Time passes, and every feed answers anew."""
+        self.market.step(self.market.prices_e8, self.chain.now() + seconds)
+
+    def schedule(self, name: str, target: Contract, function: str, *args: Any) -> bytes:
+        """Somebody schedules a call; the call's bytes."""
+        data = call_data(target, function, *args)
+        self[name].transact(self.manager, "schedule", target.address, data, 0)
+        return data
+
+    def make_vault(self, spec: VaultSpec, by: str = "stranger") -> Contract:
+        """A vault with its roles, by anybody."""
+        for asset, seed in zip(spec.assets, SEEDS, strict=True):
+            self.market.deal(asset.token, self[by].address, seed)
+        vault = create_vault(self[by], self.system, spec)
+        assign_vault_roles(self[by], self.system, vault)
+        return interface("BasketVault").at(vault)
+
+
+def call_data(contract: Contract, function: str, *args: Any) -> bytes:
+    """A call's bytes."""
+    return bytes.fromhex(contract.data(function, *args)[2:])
+
+
+def govern(market: Market) -> Governed:
+    """Launch a system beside a market, from the node's first accounts."""
+    chain = market.chain
+    people = {
+        name: Wallet(chain.rpc, devnet_signer(number), 10**13) for number, name in enumerate(PEOPLE)
+    }
+    lines = [
+        FeedLine(
+            market.deployment.listed(feed.token).address,
+            feed.address,
+            feed.heartbeat_seconds,
+            feed.decimals,
+            1,
+            (1 << 128) - 1,
+        )
+        for feed in market.deployment.feeds
+    ]
+    admin, owner, curator, guardian, keeper = (people[role.name.lower()].address for role in Role)
+    governance = Governance(admin, owner, curator, guardian, keeper, DELAY)
+    feeds = read_feeds(chain.rpc, lines)
+    made = launch(people["deployer"], market.deployment, feeds, governance)
+    return Governed(chain, market, made, people)

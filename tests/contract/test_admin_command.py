@@ -1,0 +1,179 @@
+"""`rebalancer admin` as people type it: looking, scheduling, executing, cancelling, granting, handing over."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rebalancer.config import KeeperSettings, Settings
+from rebalancer.deploy import Role
+from rebalancer.doctor import diagnose
+from tests.commands import Ran, run
+from tests.contract.governed import DAY, DELAY, PEOPLE, Governed
+
+Cli = Callable[..., Ran]
+
+
+@pytest.fixture(autouse=True)
+def nobody_elses_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No settings but what a test makes."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("REBALANCER_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def cli(governed: Governed, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Runs `rebalancer admin …`; the last word is who does."""
+    file = tmp_path / "deployment.json"
+    governed.deployment.save(file)
+    where = ("--rpc-url", governed.chain.rpc.endpoint, "--deployment", file)
+
+    def command(*arguments: object, by: str | None = None) -> Ran:
+        account = () if by is None else ("--account", PEOPLE.index(by))
+        return run(capsys, *where, "admin", *arguments, *account)
+
+    return command
+
+
+def test_table_shows_roles_delays_and_what_is_scheduled(governed: Governed, cli: Cli) -> None:
+    before = governed.chain.block()["hash"]
+    shown = cli().out
+    assert cli("show").out == shown
+    for name in ("admin", "owner", "curator", "guardian", "keeper"):
+        assert governed[name].address in shown
+    assert "VaultRoles" in shown
+    assert "48 h" in shown
+    assert "Nothing is scheduled." in shown
+    assert governed.chain.block()["hash"] == before
+
+    usdc = governed.market.deployment.listed("USDC").address
+    removal = ("call", "--contract", "OracleHub", "--function", "removeSource", "--arg", usdc)
+    assert "Scheduled as operation 0x" in cli(*removal, by="owner").out
+    assert "Scheduled before as operation" in cli(*removal, by="owner").out
+    shown = " ".join(cli().out.split())
+    assert "OracleHub.removeSource(" in shown
+    assert governed["owner"].address in shown
+
+
+def test_scheduled_call_is_executed_or_cancelled_by_its_id(governed: Governed, cli: Cli) -> None:
+    usdc = governed.market.deployment.listed("USDC").address
+    removal = ("call", "--contract", "OracleHub", "--function", "removeSource", "--arg", usdc)
+    first = cli(*removal, "--json", by="owner").json
+    assert (first["in_force"], first["transaction_hash"] is None) == (False, False)
+    operation = ("--operation", first["operation"])
+
+    assert "AccessManagerNotReady" in cli("execute", *operation, by="owner").sentence
+    assert "AccessManagerUnauthorizedCancel" in cli("cancel", *operation, by="stranger").sentence
+    assert "Cancelled." in cli("cancel", *operation, by="guardian").out
+    assert (
+        "is not the id of one scheduled operation"
+        in cli("execute", *operation, by="owner").sentence
+    )
+
+    again = cli(*removal, "--json", by="owner").json
+    governed.wait(DELAY)
+    done = cli("execute", "--operation", again["operation"][:10], "--json", by="owner").json
+    assert done["in_force"] is True
+    assert cli("show", "--json").json["operations"] == []
+
+
+def test_guardian_tightens_at_once(governed: Governed, cli: Cli) -> None:
+    weth = governed.market.deployment.listed("WETH").address
+    feed = governed.read(governed.hub, "feedOf", weth)
+    values = (weth, feed[1] - 1, feed[3], feed[4])
+    given = [part for value in values for part in ("--arg", value)]
+    called = ("call", "--contract", governed.hub.address, "--function", "tightenFeed", *given)
+
+    assert cli(*called, by="guardian").out.startswith("Done.")
+    assert governed.read(governed.hub, "feedOf", weth)[1] == feed[1] - 1
+    assert "may not call tightenFeed" in cli(*called, by="keeper").sentence
+    looser = [given[1], given[3], given[5], given[7]]
+    looser[1] = feed[1] + 1
+    options = [part for value in looser for part in ("--arg", value)]
+    ran = cli(
+        "call", "--contract", "OracleHub", "--function", "tightenFeed", *options, by="guardian"
+    )
+    assert (
+        f"HeartbeatLoosened(heartbeatSeconds={feed[1] + 1}, presentSeconds={feed[1] - 1})"
+        in ran.sentence
+    )
+
+
+def test_keeper_is_revoked_and_another_appointed(governed: Governed, cli: Cli) -> None:
+    old, new = governed["keeper"].address, governed["newcomer"].address
+    governed.wait(5 * DAY)
+
+    assert cli("revoke", "--role", "keeper", "--holder", old, by="guardian").out.startswith("Done.")
+    assert cli("grant", "--role", "keeper", "--to", new, by="guardian").out.startswith("Done.")
+
+    (holder,) = governed.permissions().held(Role.KEEPER)
+    assert (holder.account, holder.delay_seconds) == (new, 0)
+    assert holder.since == governed.chain.now() + DELAY
+    assert f"from {holder.since} on" in " ".join(cli().out.split())
+
+
+def test_admin_is_handed_over_by_command(governed: Governed, cli: Cli) -> None:
+    new = governed["newcomer"].address
+    said = cli("hand-over", "--to", new, by="admin")
+    assert "Scheduled as operation" in said.out
+    governed.wait(DELAY)
+    assert "rebalancer admin accept" in cli("hand-over", "--to", new, by="admin").out
+    (holder,) = [h for h in governed.permissions().held(Role.ADMIN) if h.account == new]
+    assert holder.delay_seconds == DELAY
+
+    assert "may not call revokeRole" in cli("accept", by="stranger").sentence
+    assert cli("accept", by="newcomer").out.count("Scheduled as operation") == 2
+    governed.wait(DELAY)
+    assert cli("accept", by="newcomer").out.count("Done.") == 2
+    assert cli("accept", by="newcomer").out == "You are the only admin.\n"
+    admins = [
+        holder.contract or holder.account for holder in governed.permissions().held(Role.ADMIN)
+    ]
+    assert sorted(admins) == sorted(["VaultRoles", new])
+
+
+def test_what_cannot_be_meant_is_one_sentence(governed: Governed, cli: Cli) -> None:
+    before = governed.chain.block()["hash"]
+    unknown = ("call", "--contract", "OracleHub", "--function", "setPrice")
+    assert (
+        "OracleHub has no function setPrice: check the name" in cli(*unknown, by="owner").sentence
+    )
+    few = ("call", "--contract", "OracleHub", "--function", "removeFeed")
+    assert "0 arguments were given and it takes 1" in cli(*few, by="owner").sentence
+    nowhere = cli("call", "--contract", "Oracle", "--function", "removeFeed", by="owner")
+    assert "'Oracle' is neither a contract of the addresses file nor an address" in nowhere.err
+    assert "Missing option '--to'" in cli("hand-over", by="admin").err
+    assert governed.chain.block()["hash"] == before
+
+
+# The doctor
+
+
+def test_doctor_warns_of_an_admin_who_waits_less_than_the_owner(
+    governed: Governed, tmp_path: Path
+) -> None:
+    file = tmp_path / "deployment.json"
+    governed.deployment.save(file)
+    keeper = {"outbox": tmp_path / "outbox.sqlite", "devnet_account": PEOPLE.index("keeper")}
+    settings = Settings(
+        rpc_url=governed.chain.rpc.endpoint,  # type: ignore[arg-type]  # parsed into the secret type
+        deployment=file,
+        keeper=KeeperSettings(**keeper),  # type: ignore[arg-type]  # a dict of mixed values
+    )
+
+    def admins() -> list[str]:
+        return [found.sentence for found in diagnose(settings) if found.check == "admins"]
+
+    assert admins() == ["Admins wait at least as long as owner and curator."]
+    hasty = (Role.ADMIN.value, governed["newcomer"].address, DELAY - 1)
+    governed.schedule("admin", governed.manager, "grantRole", *hasty)
+    governed.wait(DELAY)
+    governed["admin"].transact(governed.manager, "grantRole", *hasty)
+
+    (sentence,) = admins()
+    assert sentence.startswith(f"The admin {hasty[1]} waits {DELAY - 1} s, less than the owner")
+    assert sentence.endswith("whose delay so protects nobody.")

@@ -1,0 +1,336 @@
+"""Price sources by command: from a chain's TOML file through `rebalancer deploy` to what `rebalancer prices` and the doctor say.
+
+What is wrong with the file, or with what it names, is one sentence; nothing is sent.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rebalancer.chain.abi import Contract, interface
+from rebalancer.chain.deployment import Deployment
+from rebalancer.devnet.stage import Actor, Stage
+from rebalancer.units import E18
+from tests.commands import Ran, run
+
+OWNER = ("--account", Actor.OWNER.value)
+BITCOIN = "0xbBbBBBBbbBBBbbbBbbBbbbbBBbBbbbbBbBbbBBbB"
+DAY = 86_400
+ETHER_USD, BITCOIN_USD = 2_000, 30_000
+
+Cli = Callable[..., Ran]
+
+
+@pytest.fixture(autouse=True)
+def nobody_elses_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No settings but what a test makes."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("REBALANCER_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def cli(stage: Stage, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Runs a command against the stage, with an addresses file of its own."""
+
+    def command(*arguments: object) -> Ran:
+        file = tmp_path / "new.json"
+        return run(capsys, "--rpc-url", stage.chain.rpc.endpoint, "--deployment", file, *arguments)
+
+    return command
+
+
+def made(stage: Stage, name: str, *args: object) -> Contract:
+    return stage.wallet(Actor.OWNER).deploy(name, *args)
+
+
+def feed_of(stage: Stage, answer: int, decimals: int = 8) -> Contract:
+    feed = made(stage, "MockAggregator", decimals, "feed")
+    stage.wallet(Actor.OWNER).transact(feed, "push", answer)
+    return feed
+
+
+@pytest.fixture
+def chain_toml(stage: Stage, tmp_path: Path) -> Path:
+    """WETH by its feed and another one, WBTC in bitcoins and by its pool, a staked ether, a vault of USDC, and a sequencer."""
+    owner = stage.wallet(Actor.OWNER)
+    weth, wbtc, usdc = (stage.deployment.listed(s).address for s in ("WETH", "WBTC", "USDC"))
+    pool = next(p for p in stage.deployment.pools if {p.token0, p.token1} == {weth, wbtc})
+    contract = interface("UniswapV3Pool").at(pool.address)
+    owner.transact(contract, "increaseObservationCardinalityNext", 16)
+    stage.market.step(stage.market.prices_e8, stage.chain.now() + 3_600)
+    stage.market.step(stage.market.prices_e8, stage.chain.now() + 3_600)
+    staked = made(stage, "MockStakedToken", 12 * E18 // 10).address
+    shares = made(stage, "MockShareVault", usdc, 7).address
+    uptime = made(stage, "MockAggregator", 0, "sequencer")
+    owner.transact(uptime, "pushAt", 0, stage.chain.now() - DAY)
+    feeds = {name.token: name.address for name in stage.deployment.feeds}
+    text = f"""
+wrapped_native = "{weth}"
+tokens = ["{weth}", "{wbtc}", "{usdc}"]
+pools = ["{pool.address}"]
+
+[sequencer]
+feed = "{uptime.address}"
+grace_seconds = 3600
+
+[[feeds]]
+token = "{weth}"
+address = "{feeds["WETH"]}"
+heartbeat_seconds = 3600
+
+[[feeds]]
+token = "{wbtc}"
+address = "{feed_of(stage, 999 * E18 // 1_000, 18).address}"
+heartbeat_seconds = 86400
+quote = "{BITCOIN}"
+min_price = 10000
+max_price = 100000
+
+[[feeds]]
+token = "{BITCOIN}"
+name = "BTC"
+address = "{feeds["WBTC"]}"
+heartbeat_seconds = 3600
+
+[[feeds]]
+token = "{usdc}"
+address = "{feeds["USDC"]}"
+heartbeat_seconds = 86400
+
+[[feeds]]
+token = "{staked}"
+address = "{feed_of(stage, 2_401 * 10**8).address}"
+heartbeat_seconds = 86400
+
+[[feeds]]
+token = "{shares}"
+address = "{feed_of(stage, 10**8).address}"
+heartbeat_seconds = 86400
+
+[[sources]]
+token = "{weth}"
+kind = "feed"
+address = "{feed_of(stage, 2_004 * 10**8).address}"
+heartbeat_seconds = 7200
+decimals = 8
+max_divergence_bps = 50
+
+[[sources]]
+token = "{wbtc}"
+kind = "uniswap_v3_twap"
+pool = "{pool.address}"
+window_seconds = 1800
+max_divergence_bps = 200
+
+[[sources]]
+token = "{staked}"
+kind = "getter"
+function = "stEthPerToken()"
+decimals = 18
+quote = "{weth}"
+max_divergence_bps = 100
+
+[[sources]]
+token = "{shares}"
+kind = "erc4626"
+max_divergence_bps = 10
+"""
+    path = tmp_path / "chain.toml"
+    path.write_text(text)
+    return path
+
+
+def deploy(cli: Cli, path: Path) -> Ran:
+    return cli("deploy", "--chain", path, *OWNER)
+
+
+def test_every_kind_of_source_goes_from_the_file_to_the_chain(
+    stage: Stage, cli: Cli, chain_toml: Path, tmp_path: Path
+) -> None:
+    deployed = deploy(cli, chain_toml)
+    assert (deployed.code, deployed.err) == (0, "")
+    known = Deployment.load(tmp_path / "new.json")
+    assert [feed.name for feed in known.feeds] == [
+        *("WETH/USD", "WBTC/BTC", "USDC/USD", "wstETH/USD", "SHARE/USD"),
+    ]
+    hub = interface("OracleHub").at(known.contracts["OracleHub"])
+    assert hub.call(stage.chain.rpc, "GRACE_SECONDS") == 3_600
+
+    shown = {one["token"]: one for one in cli("prices", "--json").json["prices"]}
+    by_symbol = {token.symbol: shown[token.address] for token in known.tokens}
+    assert {symbol: one["second"] for symbol, one in by_symbol.items()} == {
+        "WETH": "feed",
+        "WBTC": "uniswap_v3_twap",
+        "USDC": "none",
+        "wstETH": "getter",
+        "SHARE": "erc4626",
+    }
+    assert {one["fault"] for one in shown.values()} == {"None"}
+    assert {one["sentence"] for one in shown.values()} == {"sound"}
+    assert by_symbol["WBTC"]["quote"] == BITCOIN.lower()
+    assert int(by_symbol["WBTC"]["primary_e18"]) == BITCOIN_USD * 999 * E18 // 1_000
+    assert int(by_symbol["wstETH"]["second_e18"]) == ETHER_USD * 12 * E18 // 10
+    assert by_symbol["WETH"]["divergence_bps"] == "20"
+    assert by_symbol["WETH"]["max_divergence_bps"] == "50"
+
+    table = cli("prices", "--token", "WETH", "--token", "SHARE").out
+    assert "feed $2,004.0000" in table
+    assert "0.20 %" in table
+    assert "erc4626 $1.0000" in table
+
+
+def test_prices_say_in_words_what_is_wrong_and_the_doctor_says_it_of_a_vault(
+    stage: Stage, cli: Cli, chain_toml: Path, tmp_path: Path
+) -> None:
+    assert deploy(cli, chain_toml).code == 0
+    source = next(line for line in chain_toml.read_text().split("[[sources]]") if "7200" in line)
+    second = interface("MockAggregator").at(source.split('address = "')[1][:42])
+    owner = stage.wallet(Actor.OWNER)
+    owner.transact(second, "push", 2_020 * 10**8)
+
+    apart = cli("prices", "--token", "WETH").out
+    assert "its two sources differ by 100 bps and may by 50" in apart
+    owner.transact(second, "setFailing", True)
+    silent = cli("prices", "--token", "WETH").out
+    assert "its second source has a fault of its own: its source does not answer" in " ".join(
+        silent.split()
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code", "said"),
+    [
+        ("heartbeat_seconds = 3600\n", "", 17, r"feeds\[1\].heartbeat_seconds in"),
+        (
+            'kind = "feed"',
+            'kind = "oracle"',
+            17,
+            r"sources\[1\].kind in .*'oracle' is none of feed, ",
+        ),
+        ("max_divergence_bps = 50\n", "max_divergence_bps = 0\n", 17, "0 is not from 1 to 2000"),
+        ("max_divergence_bps = 200", "max_divergence_bps = 2001", 17, "2001 is not from 1 to 2000"),
+        ("window_seconds = 1800", "window_seconds = 599", 17, r"sources\[2\].window_seconds .*599"),
+        ("window_seconds = 1800\n", "", 17, r"sources\[2\].window_seconds in .* it is missing"),
+        ('"stEthPerToken()"', '"stEthPerToken"', 17, "'stEthPerToken' is no signature such as"),
+        ("decimals = 18\n", "decimals = 28\n", 17, "28 is not from 0 to 27"),
+        (
+            "grace_seconds = 3600",
+            "grace_seconds = 0",
+            17,
+            "sequencer.grace_seconds .*0 is not from",
+        ),
+        ('quote = "0xbB', 'quote = "0x00', 17, "are not those of its checksum"),
+        ('name = "BTC"\n', 'named = "BTC"\n', 17, r"feeds\[3\].named .* no such key"),
+        ("min_price = 10000", "min_price = 30001", 16, "outside 30001"),
+        ("window_seconds = 1800", "window_seconds = 9000000", 16, "does not look back 9000000 s"),
+        ('"stEthPerToken()"', '"getRate()"', 16, "does not answer getRate"),
+        (
+            "max_divergence_bps = 50\n",
+            "max_divergence_bps = 19\n",
+            16,
+            "differ by more than 19 bps",
+        ),
+        ("decimals = 8\nmax", "decimals = 18\nmax", 16, "it has 8 decimals, not 18"),
+    ],
+)
+def test_wrong_line_is_named_in_one_sentence_and_nothing_is_sent(
+    stage: Stage,
+    cli: Cli,
+    chain_toml: Path,
+    tmp_path: Path,
+    old: str,
+    new: str,
+    code: int,
+    said: str,
+) -> None:
+    text = chain_toml.read_text()
+    assert old in text
+    chain_toml.write_text(text.replace(old, new, 1))
+    before = stage.chain.block()["hash"]
+
+    ran = deploy(cli, chain_toml)
+
+    assert ran.code == code, ran.err
+    assert re.search(said, ran.sentence), ran.sentence
+    assert stage.chain.block()["hash"] == before
+    assert not (tmp_path / "new.json").exists()
+
+
+def test_pool_of_other_tokens_is_named(stage: Stage, cli: Cli, chain_toml: Path) -> None:
+    other = next(
+        pool
+        for pool in stage.deployment.pools
+        if stage.deployment.listed("WBTC").address not in (pool.token0, pool.token1)
+    )
+    text = chain_toml.read_text()
+    at = text.index('pool = "') + len('pool = "')
+    chain_toml.write_text(text[:at] + other.address + text[at + 42 :])
+
+    ran = deploy(cli, chain_toml)
+
+    assert f"the pool {other.address} is of " in ran.sentence
+    assert ran.code == 16
+
+
+@pytest.mark.parametrize("section", ["feeds", "sources"])
+def test_token_named_twice_is_refused(cli: Cli, chain_toml: Path, section: str) -> None:
+    text = chain_toml.read_text()
+    parts = text.split(f"[[{section}]]")
+    again = parts[1].split("[[")[0]
+    chain_toml.write_text(f"{text}\n[[{section}]]{again}")
+
+    ran = deploy(cli, chain_toml)
+
+    assert "already; remove one" in ran.sentence
+    assert f"{section}[" in ran.sentence
+
+
+def test_source_of_a_token_without_a_feed_is_refused(
+    stage: Stage, cli: Cli, chain_toml: Path
+) -> None:
+    stranger = Actor.KEEPER.address
+    source = f'\n[[sources]]\ntoken = "{stranger}"\nkind = "erc4626"\nmax_divergence_bps = 10\n'
+    chain_toml.write_text(chain_toml.read_text() + source)
+
+    ran = deploy(cli, chain_toml)
+
+    assert f"sources[5].token in {chain_toml}: {stranger} has no feed" in ran.sentence
+
+
+def test_quote_without_a_feed_in_usd_is_refused(stage: Stage, cli: Cli, chain_toml: Path) -> None:
+    wbtc = stage.deployment.listed("WBTC").address
+    weth = stage.deployment.listed("WETH").address
+    text = chain_toml.read_text()
+    assert f'quote = "{weth}"' in text
+    chain_toml.write_text(text.replace(f'quote = "{weth}"', f'quote = "{wbtc}"'))
+
+    ran = deploy(cli, chain_toml)
+
+    assert f"sources[3].quote in {chain_toml}: {wbtc} has no feed in USD" in ran.sentence
+
+
+def test_sequencer_that_is_down_is_refused(stage: Stage, cli: Cli, chain_toml: Path) -> None:
+    uptime = interface("MockAggregator").at(chain_toml.read_text().split('feed = "')[1][:42])
+    stage.wallet(Actor.OWNER).transact(uptime, "push", 1)
+    assert "it says that the sequencer is down" in deploy(cli, chain_toml).sentence
+    stage.wallet(Actor.OWNER).transact(uptime, "push", 2_000 * 10**8)
+    assert "a sequencer's is 0 or 1" in deploy(cli, chain_toml).sentence
+
+
+def test_second_system_of_a_real_chain_needs_its_file_again(
+    cli: Cli, chain_toml: Path, stage: Stage
+) -> None:
+    """The addresses file holds no ranges and no second sources: a system without them would be a weaker one."""
+    assert deploy(cli, chain_toml).code == 0
+    before = stage.chain.block()["hash"]
+
+    ran = cli("deploy", "--anew", *OWNER)
+
+    assert "--chain: name the TOML file of this chain's price sources" in ran.sentence
+    assert stage.chain.block()["hash"] == before
