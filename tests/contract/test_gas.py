@@ -55,7 +55,8 @@ def test_code_sizes_are_the_committed_figures() -> None:
 def test_every_contract_fits_the_size_limit() -> None:
     sizes = snapshot.code_sizes()
 
-    assert {"BasketVault", "OracleHub", "RouteExecutor", "VaultFactory", "Zap"} <= sizes.keys()
+    ours = {"BasketVault", "VaultExtension", "OracleHub", "RouteExecutor", "VaultFactory", "Zap"}
+    assert ours <= sizes.keys()
     too_large = {name: size for name, size in sizes.items() if size > snapshot.MAX_CODE_BYTES}
     assert not too_large, f"above {snapshot.MAX_CODE_BYTES} bytes: {too_large}"
 

@@ -22,6 +22,7 @@ from tests.contract.world import FEED_RULES, Wallet, World, basket_spec
 NOBODY = "0x" + "0" * 40
 ACTIONS = 300
 MONTH = 30 * 86_400
+E6 = 10**6
 DEAD = (0,) * 8
 """An auction that there is not."""
 
@@ -96,14 +97,16 @@ class Rebuilt:
                 value, charged = values["shareValueE18"], self.performance[3]
                 self.performance = [max(self.performance[0], value), at, charged, charged]
             case "AuctionStarted":
-                assert values["auction"][6] == at
+                assert values["auction"][6] == at * E6
                 self.auctions[values["sold"], values["bought"]] = values["auction"]
             case "AuctionStopped":
                 self.auctions[values["sold"], values["bought"]] = DEAD
             case "AuctionFilled":
                 pair = values["sold"], values["bought"]
-                terms = self.auctions[pair]
-                self.auctions[pair] = (*terms[:6], at, *terms[7:])
+                lot, *terms, decay, clock_e6, ends_at = self.auctions[pair]
+                # A part of a lot takes that part of the fall of the price back.
+                fallen_e6 = min(at * E6 - clock_e6, decay * E6) * (lot - values["soldRaw"]) // lot
+                self.auctions[pair] = (lot, *terms, decay, at * E6 - fallen_e6, ends_at)
                 self.held[self.tokens.index(pair[0])] -= values["soldRaw"]
                 self.held[self.tokens.index(pair[1])] += values["boughtRaw"]
             case "Transfer":

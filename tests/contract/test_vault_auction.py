@@ -12,7 +12,7 @@ from rebalancer.policy import auction_pay_raw
 from rebalancer.units import E18, mul_div_down, mul_div_up
 from tests.contract.world import INITIAL_SHARES, SEEDS, World, refused
 
-USD = 10**6
+E6 = USD = 10**6
 WETH, WBTC, USDC = range(3)
 DAY = 86_400
 
@@ -27,7 +27,7 @@ class Terms:
     keep_raw: int = 0
     fill_raw: int = (1 << 128) - 1
     decay_seconds: int = 3_600
-    lot_at: int = 0
+    clock_e6: int = 0
     ends_at: int = 1 << 39
 
 
@@ -133,14 +133,16 @@ def test_bid_beyond_the_terms_is_refused(dead: World, vault: Contract) -> None:
 
 
 def test_bids_pay_what_the_clock_says_to_the_unit(dead: World, vault: Contract) -> None:
-    """Each lot begins anew at the start; after an hour the floor holds."""
-    lot_at = start(dead, vault)
-    held = list(SEEDS)
+    """A whole lot starts the price anew, a part of one takes that part of its fall back; after an hour the floor holds."""
+    at = start(dead, vault)
+    clock_e6, held = at * E6, list(SEEDS)
     before = dead.balances(dead.bob)
-    for elapsed, amount in ((1, 10 * E18), (1_234, 7 * E18 + 1), (3_600, 3), (90_000, 10 * E18)):
-        price = auction_pay_raw(TERMS.start_pay_raw, TERMS.floor_pay_raw, 3_600, elapsed)
-        pay = mul_div_up(price, amount, TERMS.lot_raw)
-        at = lot_at + elapsed
+    lots = ((1, 10 * E18), (1_234, 7 * E18 + 1), (0, 3), (3_600, 3), (90_000, 10 * E18), (0, 1))
+    for seconds, amount in lots:
+        at += seconds + 1
+        elapsed_e6 = min(at * E6 - clock_e6, 3_600 * E6)
+        terms = (TERMS.start_pay_raw, TERMS.floor_pay_raw, 3_600 * E6)
+        pay = mul_div_up(auction_pay_raw(*terms, elapsed_e6), amount, TERMS.lot_raw)
         dead.chain.set_next_timestamp(at)
         receipt = dead.bob.transact(vault, "bid", WETH, USDC, amount, pay)
 
@@ -157,9 +159,9 @@ def test_bids_pay_what_the_clock_says_to_the_unit(dead: World, vault: Contract) 
         )
         held = [held[0] - amount, held[1], held[2] + pay]
         assert list(dead.read(vault, "held")) == held == dead.balances(vault)
+        clock_e6 = at * E6 - elapsed_e6 * (TERMS.lot_raw - amount) // TERMS.lot_raw
         auction = dead.read(vault, "auctions", dead.weth.address, dead.usdc.address)
-        assert auction == astuple(replace(TERMS, lot_at=at))
-        lot_at = at
+        assert auction == astuple(replace(TERMS, clock_e6=clock_e6))
     gained = [a - b for a, b in zip(dead.balances(dead.bob), before, strict=True)]
     assert gained == [SEEDS[0] - held[0], 0, SEEDS[2] - held[2]]
 
@@ -211,6 +213,14 @@ def test_performance_is_settled_once_in_thirty_days(world: World, ambitious: Con
 def test_performance_without_sound_prices_is_not_settled(world: World, ambitious: Contract) -> None:
     world.guardian.transact(world.oracle, "removeFeed", world.usdc.address)
     with refused("OracleFault", asset=USDC, fault=1):
+        world.stranger.transact(ambitious, "collectPerformanceFee")
+
+
+def test_performance_with_an_asset_left_out_is_not_settled(
+    world: World, ambitious: Contract
+) -> None:
+    world.owner.transact(ambitious, "excludeAsset", WBTC)
+    with refused("AssetExcluded", asset=WBTC):
         world.stranger.transact(ambitious, "collectPerformanceFee")
 
 
