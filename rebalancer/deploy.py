@@ -202,7 +202,7 @@ def deploy_system(
     implementation = wallet.deploy("BasketVault", extension.address)
     factory = wallet.deploy("VaultFactory", implementation.address)
     executor = wallet.deploy("RouteExecutor")
-    zap = wallet.deploy("Zap", executor.address, weth)
+    zap = wallet.deploy("Zap", weth, factory.address)
     lens = wallet.deploy("VaultLens")
     uniswap_v3_lens = wallet.deploy("UniswapV3Lens")
 

@@ -10,6 +10,7 @@ installed package needs neither forge nor Node.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -52,6 +53,9 @@ console.log(JSON.stringify({ abi: multicall3Abi, bytecode: multicall3Bytecode })
 """
 """Prints Multicall3, which only viem publishes: its creation code, as a constant in JavaScript."""
 
+PERMIT2 = MODULES / "@uniswap/v4-periphery"
+"""Ships Permit2 (MIT) as its source, its interface and, for tests, its runtime code as a constant in Solidity."""
+
 CREATION_PREFIX_BYTES = 32
 """Length of the constructor solc puts before the runtime code of a contract without arguments."""
 
@@ -63,7 +67,8 @@ HALVES = {"BasketVault": "VaultExtension"}
 def main() -> None:
     """Brings rebalancer/artifacts up to date; files that would not change are left alone."""
     artifacts: dict[str, Artifact] = {}
-    for name, artifact in [*_ours(), *_published(), ("Multicall3", _multicall3())]:
+    outside = [("Multicall3", _multicall3()), ("Permit2", _permit2())]
+    for name, artifact in [*_ours(), *_published(), *outside]:
         if name in artifacts:
             sys.exit(
                 f"Two contracts are called {name}; artifacts are named by contract, so rename one."
@@ -136,6 +141,18 @@ def _multicall3() -> Artifact:
             "viem's Multicall3 has another constructor than expected; find its runtime code anew."
         )
     return _artifact(found, {"object": found["bytecode"]}, {"object": runtime.hex()})
+
+
+def _permit2() -> Artifact:
+    """Permit2 as it is on every chain; it has a fixed address there, so nobody needs what creates it."""
+    found = json.loads(
+        (PERMIT2 / "foundry-out/ISignatureTransfer.sol/ISignatureTransfer.json").read_text()
+    )
+    source = (PERMIT2 / "lib/permit2/test/utils/DeployPermit2.sol").read_text()
+    codes = re.findall(r'hex"([0-9a-f]+)"', source)
+    if len(codes) != 1:
+        sys.exit("v4-periphery no longer ships Permit2's code as one constant; find it anew.")
+    return _artifact(found, {"object": "0x"}, {"object": codes[0]})
 
 
 def _artifact(source: Artifact, created: Artifact, deployed: Artifact) -> Artifact:

@@ -51,22 +51,24 @@ abstract contract UniswapV3Venue is IUniswapV3SwapCallback {
     /// @notice The amount does not fit the venue's signed argument.
     error AmountTooLarge(uint256 amountRaw);
 
-    /// @dev Swaps on the pool itself.
-    function _swapOnV3Pool(address pool, address tokenIn, bool zeroForOne, uint256 amountIn, address recipient)
-        internal
-    {
-        if (amountIn > uint256(type(int256).max)) revert AmountTooLarge(amountIn);
+    /// @dev Swaps on the pool itself. `amount` is what goes in or, below zero, what comes out.
+    function _swapOnV3Pool(address pool, address tokenIn, bool zeroForOne, int256 amount, address recipient) internal {
         AWAITED_POOL.asAddress().tstore(pool);
         IV3Pool(pool)
             .swap(
                 recipient,
                 zeroForOne,
-                int256(amountIn), // checked above
+                amount,
                 zeroForOne ? MIN_SQRT_PRICE_X96 + 1 : MAX_SQRT_PRICE_X96 - 1,
                 abi.encode(tokenIn)
             );
         // Who did not ask must not do so later.
         AWAITED_POOL.asAddress().tstore(address(0));
+    }
+
+    function _toInt(uint256 amount) internal pure returns (int256) {
+        if (amount > uint256(type(int256).max)) revert AmountTooLarge(amount);
+        return int256(amount); // checked above
     }
 
     /// @inheritdoc IUniswapV3SwapCallback
