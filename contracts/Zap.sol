@@ -11,6 +11,7 @@ import { Math } from "@openzeppelin/contracts/utils/math/Math.sol";
 import { VaultFactory } from "./VaultFactory.sol";
 import { ZapExecutor } from "./ZapExecutor.sol";
 import { IBasketVault, IVaultBase } from "./interfaces/IBasketVault.sol";
+import { IZap, IZapExecutor } from "./interfaces/IZap.sol";
 
 /// @notice Wrapped native money.
 interface IWETH is IERC20 {
@@ -65,110 +66,28 @@ interface IPermit2 {
 /// APPROVALS. Vaults of the factory are approved without limit, once for each token: their code cannot change and takes from its caller
 /// alone, and between transactions there is nothing here to take. Any other vault is approved for what it may take now and for nothing
 /// afterwards.
-contract Zap is ReentrancyGuardTransient {
+contract Zap is IZap, ReentrancyGuardTransient {
     using SafeERC20 for IERC20;
 
-    /// What stands for native money where a token is asked for.
+    /// @inheritdoc IZap
     address public constant ETH = address(0);
 
     /// At the same address on every chain that has it.
     IPermit2 public constant PERMIT2 = IPermit2(0x000000000022D473030F116dDEE9F6B43aC78BA3);
 
-    ZapExecutor public immutable EXECUTOR = new ZapExecutor();
+    /// @inheritdoc IZap
+    IZapExecutor public immutable EXECUTOR = new ZapExecutor();
     IWETH public immutable WETH;
     VaultFactory public immutable FACTORY;
-
-    /// @notice It is later than the caller allowed.
-    error DeadlinePassed(uint256 deadline, uint256 timestamp);
-    error ZeroAmount();
-    /// @notice The native money sent is not the amount named, or cannot be sent here at all.
-    error ValueMismatch(uint256 value, uint256 expected);
-    error SharesBelowMinimum(uint256 shares, uint256 minimum);
-    error AmountOutBelowMinimum(uint256 amountRaw, uint256 minimumRaw);
-    error SwapAboveAmount(uint256 swapAmountRaw, uint256 amountRaw);
-    /// @notice Native money comes only from unwrapping.
-    error UnexpectedEther(address sender);
-
-    event ZappedIn(
-        address indexed vault,
-        address indexed caller,
-        address indexed receiver,
-        address token,
-        uint256 amount,
-        uint256 shares
-    );
-    event ZappedOut(
-        address indexed vault,
-        address indexed caller,
-        address indexed receiver,
-        address token,
-        uint256 amount,
-        uint256 shares
-    );
 
     constructor(IWETH weth, VaultFactory factory) {
         WETH = weth;
         FACTORY = factory;
     }
 
-    /// @param vault where to deposit
-    /// @param tokenIn what is paid with; `ETH` for native money
-    /// @param amountIn how much of it {tok}
-    /// @param swapAmount how much of it goes through `route`; the rest is deposited as it is {tok}
-    /// @param minShares least shares the caller accepts {share}
-    /// @param receiver gets the shares
-    /// @param deadline last unix second at which this may happen
-    /// @param route for EXECUTOR, see RouteHops; what it brings that is not of the basket comes back
-    struct In {
-        IBasketVault vault;
-        address tokenIn;
-        uint256 amountIn;
-        uint256 swapAmount;
-        uint256 minShares;
-        address receiver;
-        uint256 deadline;
-        bytes route;
-    }
-
-    /// @param vault where to withdraw
-    /// @param shares how many of the caller's shares, approved for this contract {share}
-    /// @param tokenOut what is wanted; `ETH` for native money
-    /// @param minAmountOut least of it the caller accepts {tok}
-    /// @param receiver gets it, and what the route left over
-    /// @param deadline last unix second at which this may happen
-    /// @param route for EXECUTOR, see RouteHops, which gets all that was redeemed
-    struct Out {
-        IBasketVault vault;
-        uint256 shares;
-        address tokenOut;
-        uint256 minAmountOut;
-        address receiver;
-        uint256 deadline;
-        bytes route;
-    }
-
-    /// @notice An ERC-2612 permit by the caller for this contract, of exactly the amount to be spent.
-    /// @param deadline last unix second at which it holds
-    struct Permit {
-        uint256 deadline;
-        uint8 v;
-        bytes32 r;
-        bytes32 s;
-    }
-
-    /// @notice A transfer to this contract that the caller signed for Permit2, of exactly `tokenIn` and `amountIn`.
-    /// @param nonce any that the caller has not used there
-    /// @param deadline last unix second at which it holds
-    struct Transfer {
-        uint256 nonce;
-        uint256 deadline;
-        bytes signature;
-    }
-
     /* ANYONE */
 
-    /// @notice Deposits one token, approved before, or ETH: swaps along the route and mints as many shares as the results allow.
-    /// @return shares minted to the receiver {share}
+    /// @inheritdoc IZap
     function zapIn(In calldata z) external payable nonReentrant returns (uint256 shares) {
         _checkIn(z);
         if (z.tokenIn == ETH) WETH.deposit{ value: msg.value }();
@@ -176,8 +95,7 @@ contract Zap is ReentrancyGuardTransient {
         return _deposit(z);
     }
 
-    /// @notice The same with an ERC-2612 permit. One that fails, because somebody sent it first or the token knows none, does not matter
-    /// if the allowance is there.
+    /// @inheritdoc IZap
     function zapInWithPermit(In calldata z, Permit calldata permit) external nonReentrant returns (uint256 shares) {
         _checkIn(z);
         _permit(z.tokenIn, z.amountIn, permit);
@@ -185,7 +103,7 @@ contract Zap is ReentrancyGuardTransient {
         return _deposit(z);
     }
 
-    /// @notice The same with a transfer signed for Permit2.
+    /// @inheritdoc IZap
     function zapInWithPermit2(In calldata z, Transfer calldata transfer)
         external
         nonReentrant
@@ -265,14 +183,12 @@ contract Zap is ReentrancyGuardTransient {
         }
     }
 
-    /// @notice Withdraws to one token: redeems approved shares in kind and swaps along the route. A token that cannot be sent becomes the
-    /// caller's claim at the vault, as in any redemption.
-    /// @return amountOut of `tokenOut` sent to the receiver {tok}
+    /// @inheritdoc IZap
     function zapOut(Out calldata z) external nonReentrant returns (uint256 amountOut) {
         return _withdraw(z);
     }
 
-    /// @notice The same with an ERC-2612 permit for the shares; one that fails does not matter if the allowance is there.
+    /// @inheritdoc IZap
     function zapOutWithPermit(Out calldata z, Permit calldata permit)
         external
         nonReentrant

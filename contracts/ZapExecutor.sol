@@ -5,24 +5,22 @@ import { IERC20 } from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import { SafeERC20 } from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 
 import { RouteHops } from "./RouteExecutor.sol";
+import { IZapExecutor } from "./interfaces/IZap.sol";
 
 /// @title ZapExecutor
 /// @notice WHAT IT IS. The Zap's own executor, made by it. Routes (see RouteHops) call anything their writer likes, so they run here and
 /// not where people's approvals are. Since only the Zap may start one, nobody else can use what lies here between two of its steps.
 ///
 /// LEFTOVERS. Everything goes back to the Zap: of the tokens it sent, and of every token that a hop sells or buys.
-contract ZapExecutor is RouteHops {
+contract ZapExecutor is IZapExecutor, RouteHops {
     using SafeERC20 for IERC20;
 
     address public immutable ZAP = msg.sender;
 
-    error NotTheZap(address caller);
-
     /* ZAP */
 
-    /// @notice Makes the hops of a route. The Zap's lock is this contract's, too.
-    /// @param sent tokens that were sent here, whether or not the route sells them
-    /// @return touched those, and every token that a hop sells or buys, each once: what the Zap may hold something of now
+    /// @inheritdoc IZapExecutor
+    /// @dev The Zap's lock is this contract's, too.
     function executeRoute(address[] calldata sent, bytes calldata route) external returns (address[] memory touched) {
         if (msg.sender != ZAP) revert NotTheZap(msg.sender);
         // A hop touches two tokens at most, and has at least HEAD bytes.
