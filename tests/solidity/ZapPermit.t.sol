@@ -105,8 +105,10 @@ contract ZapPermitTest is ZapScene {
     /* ERC-2612: SUCCESS */
 
     function test_a_deposit_by_permit_needs_no_approval_before() public {
+        IZap.Permit memory p = _permit(tokens[USDC], 1_000e6);
+
         vm.prank(alice);
-        assertEq(zap.zapInWithPermit(_paidInUsdc(1_000e6), _permit(tokens[USDC], 1_000e6)), 1e18);
+        assertEq(zap.zapInWithPermit(_paidInUsdc(1_000e6), p), 1e18);
 
         assertEq(vault.balanceOf(alice), 1e18);
         assertEq(tokens[USDC].allowance(alice, address(zap)), 0);
@@ -138,8 +140,10 @@ contract ZapPermitTest is ZapScene {
 
     function test_a_withdrawal_by_permit_needs_no_approval_before() public {
         _deposit(alice, 1e18);
+        IZap.Permit memory p = _permit(MockToken(address(vault)), 1e18);
+
         vm.prank(alice);
-        assertEq(zap.zapOutWithPermit(_outToUsdc(1e18), _permit(MockToken(address(vault)), 1e18)), 1_000e6);
+        assertEq(zap.zapOutWithPermit(_outToUsdc(1e18), p), 1_000e6);
 
         assertEq(tokens[USDC].balanceOf(alice), 2_000e6);
         assertEq(vault.allowance(alice, address(zap)), 0);
@@ -202,8 +206,10 @@ contract ZapPermitTest is ZapScene {
 
         IZap.In memory z = _paidInUsdc(1_000e6);
         z.receiver = bob;
+        IZap.Transfer memory t = _transfer(z.tokenIn, 1_000e6, 7);
+
         vm.prank(alice);
-        assertEq(zap.zapInWithPermit2(z, _transfer(z.tokenIn, 1_000e6, 7)), 1e18);
+        assertEq(zap.zapInWithPermit2(z, t), 1e18);
 
         assertEq(vault.balanceOf(bob), 1e18);
         assertEq(tokens[USDC].balanceOf(alice), 0);
@@ -221,8 +227,10 @@ contract ZapPermitTest is ZapScene {
         (z.tokenIn, z.swapAmount) = (address(tether), 1_000e6);
         z.route = bytes.concat(Routes.v3(tether, 0, address(pool), Routes.ZERO_FOR_ONE), z.route);
 
+        IZap.Transfer memory t = _transfer(address(tether), 1_000e6, 0);
+
         vm.prank(alice);
-        assertEq(zap.zapInWithPermit2(z, _transfer(address(tether), 1_000e6, 0)), 1e18);
+        assertEq(zap.zapInWithPermit2(z, t), 1e18);
         _assertNoneLeft(tether);
     }
 
