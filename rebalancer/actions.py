@@ -265,10 +265,10 @@ def deposit_token(
     pools: Sequence[Pool],
     slippage_bps: int,
 ) -> DepositedToken:
-    """Deposit one token, or `ETH`, through the zap: swap it so that most shares come out, and mint them.
+    """Deposit up to an amount of one token, or `ETH`, through the zap: swap it so that most shares come out.
 
-    What comes out is fixed by the pools' exact prices; `slippage_bps` is how much less is accepted
-    when others trade in between. What is not needed comes back in the same transaction.
+    Shares are fixed by the pools' exact prices, with `slippage_bps` of what the swaps cost held back for
+    others who trade in between. What is not needed comes back in the same transaction.
 
     Raises:
         NothingAsked, BalanceTooLow, InsufficientEther, NoRoute, DepositTooSmall: nothing was sent.
@@ -288,7 +288,7 @@ def deposit_token(
         check_ether(wallet.rpc, wallet.address, amount_raw)
     else:
         _check_balance(wallet, token, amount_raw)
-    found = plan_zap_in(Books(tokens, held, supply), pools, paid, amount_raw)
+    found = plan_zap_in(Books(tokens, held, supply), pools, paid, amount_raw, slippage_bps)
     arguments = (
         contract.address,
         token,
