@@ -48,6 +48,8 @@ abstract contract UniswapV3Venue is IUniswapV3SwapCallback {
 
     /// @notice Only the pool that is being swapped on may ask for payment, once a swap.
     error UnexpectedCallback(address caller, address awaited);
+    /// @notice The pool asks for more than there is: what was to be bought has become dearer.
+    error CostsMore(address pool, uint256 costRaw, uint256 balanceRaw);
     /// @notice The amount does not fit the venue's signed argument.
     error AmountTooLarge(uint256 amountRaw);
 
@@ -77,7 +79,15 @@ abstract contract UniswapV3Venue is IUniswapV3SwapCallback {
         if (msg.sender != awaited) revert UnexpectedCallback(msg.sender, awaited);
         AWAITED_POOL.asAddress().tstore(address(0));
         int256 owed = amount0Delta > 0 ? amount0Delta : amount1Delta;
-        if (owed > 0) IERC20(abi.decode(data, (address))).safeTransfer(msg.sender, uint256(owed));
+        if (owed > 0) _pay(IERC20(abi.decode(data, (address))), uint256(owed));
+    }
+
+    /// @dev Tokens say in many ways, or none, that there is too little; here it has a name.
+    function _pay(IERC20 token, uint256 owed) private {
+        if (token.trySafeTransfer(msg.sender, owed)) return;
+        uint256 balance = token.balanceOf(address(this));
+        if (balance < owed) revert CostsMore(msg.sender, owed, balance);
+        token.safeTransfer(msg.sender, owed); // for its own reason
     }
 
     /// @dev Swaps along a packed path through SwapRouter02. No allowance outlives the call.

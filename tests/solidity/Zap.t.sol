@@ -7,6 +7,7 @@ import { IZap } from "../../contracts/interfaces/IZap.sol";
 import { FeeToken } from "../../contracts/mocks/AwkwardTokens.sol";
 import { MockToken } from "../../contracts/mocks/MockToken.sol";
 import { PausableToken } from "../../contracts/mocks/PausableToken.sol";
+import { UniswapV3Venue } from "../../contracts/venues/UniswapV3Venue.sol";
 import { MockPool } from "./support/MockMarket.sol";
 import { Routes } from "./support/Routes.sol";
 import { ZapScene } from "./support/ZapScene.sol";
@@ -303,7 +304,7 @@ contract ZapTest is ZapScene {
 
         vm.prank(alice);
         vm.expectRevert(
-            abi.encodeWithSelector(IERC20Errors.ERC20InsufficientBalance.selector, address(routes), 300e6, 300e6 + 400)
+            abi.encodeWithSelector(UniswapV3Venue.CostsMore.selector, address(wbtcPool), 300e6 + 400, 300e6)
         );
         zap.zapIn(z);
     }
