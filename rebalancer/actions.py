@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rebalancer.chain.abi import Contract, decode_logs, interface
 from rebalancer.chain.receipt import Receipt
@@ -35,6 +35,9 @@ from rebalancer.pools import Pool
 from rebalancer.send.wallet import Wallet, check_ether
 from rebalancer.spec import MAX_ASSETS, MIN_ASSETS, check_bands, check_weights
 from rebalancer.units import BPS, E18, YEAR_SECONDS, div_up, mul_div_down, mul_div_up
+
+if TYPE_CHECKING:
+    from rebalancer.plan.zap import Books
 
 __all__ = [
     "ETH",
@@ -275,7 +278,7 @@ def deposit_token(
         ContractReverted: the zap, the vault or a token refuses; the allowance is taken back.
         As `Wallet.send`.
     """
-    from rebalancer.plan.zap import Books, plan_zap_in  # scipy takes its time to load
+    from rebalancer.plan.zap import plan_zap_in  # scipy takes its time to load
 
     zap, contract = interface("Zap").at(system.zap), interface("BasketVault").at(vault)
     token = token.lower()
@@ -283,12 +286,12 @@ def deposit_token(
         raise NothingAsked("the token to deposit")
     paid = zap.call(wallet.rpc, "WETH") if token == ETH else token
     tokens = _tokens(wallet.rpc, contract)
-    held, supply = _books(wallet.rpc, contract)
+    books = _books(wallet.rpc, contract, tokens)
     if token == ETH:
         check_ether(wallet.rpc, wallet.address, amount_raw)
     else:
         _check_balance(wallet, token, amount_raw)
-    found = plan_zap_in(Books(tokens, held, supply), pools, paid, amount_raw, slippage_bps)
+    found = plan_zap_in(books, pools, paid, amount_raw, slippage_bps)
     arguments = (
         contract.address,
         token,
@@ -333,7 +336,7 @@ def withdraw_token(
         ContractReverted: the zap, the vault or a token refuses; the allowance is taken back.
         As `Wallet.send`.
     """
-    from rebalancer.plan.zap import Books, plan_zap_out  # scipy takes its time to load
+    from rebalancer.plan.zap import plan_zap_out  # scipy takes its time to load
 
     zap, contract = interface("Zap").at(system.zap), interface("BasketVault").at(vault)
     token = token.lower()
@@ -342,12 +345,12 @@ def withdraw_token(
     got = zap.call(wallet.rpc, "WETH") if token == ETH else token
     tokens = _tokens(wallet.rpc, contract)
     _check_balance(wallet, contract.address, shares)
-    held, supply = _books(wallet.rpc, contract)
+    books = _books(wallet.rpc, contract, tokens)
     deadline = _now(wallet.rpc) + _DEADLINE_SECONDS
     # The fee dilutes shares until this is mined; amounts must not be planned that are no longer there.
     fee_bps = contract.call(wallet.rpc, "fee")[2]
-    latest_supply = supply + div_up(supply * fee_bps * 2 * _DEADLINE_SECONDS, YEAR_SECONDS * BPS)
-    given = Books(tokens, held, latest_supply).given_raw(shares)
+    accrued = div_up(books.supply * fee_bps * 2 * _DEADLINE_SECONDS, YEAR_SECONDS * BPS)
+    given = replace(books, supply=books.supply + accrued).given_raw(shares)
     found = plan_zap_out(tokens, given, pools, got)
     arguments = (
         contract.address,
@@ -524,11 +527,15 @@ def _tokens(rpc: Rpc, vault: Contract) -> tuple[str, ...]:
     return tuple(asset[0] for asset in vault.call(rpc, "assets"))
 
 
-def _books(rpc: Rpc, vault: Contract) -> tuple[tuple[int, ...], int]:
-    """What the vault holds, and its supply with the fee's shares, at one block."""
+def _books(rpc: Rpc, vault: Contract, tokens: tuple[str, ...]) -> Books:
+    """What the vault holds, its supply with the fee's shares, and its fees on entry and exit, at one block."""
+    from rebalancer.plan.zap import Books  # scipy takes its time to load
+
     block = read_block(rpc).hash
     held = vault.call(rpc, "held", block=block)
-    return tuple(held), vault.call(rpc, "totalSupply", block=block)
+    *_, entry_bps, exit_bps = vault.call(rpc, "fee", block=block)
+    supply = vault.call(rpc, "totalSupply", block=block)
+    return Books(tokens, tuple(held), supply, entry_bps, exit_bps)
 
 
 def _check_balance(wallet: Wallet, token: str, needed_raw: int) -> None:

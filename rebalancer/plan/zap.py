@@ -45,26 +45,31 @@ _PART = 8
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """What a vault holds of each token, and its supply of shares with the fee's."""
+    """What a vault holds of each token, its supply of shares with the fee's, and what entry and exit cost."""
 
     tokens: tuple[str, ...]
     held_raw: tuple[int, ...]
     supply: int
+    entry_bps: int = 0
+    exit_bps: int = 0
 
     def asked_raw(self, shares: int) -> tuple[int, ...]:
         """What minting these shares takes of each asset, rounded up: `previewMintInKind`."""
-        return tuple(mul_div_up(held, shares, self.supply) for held in self.held_raw)
+        part = shares * (BPS + self.entry_bps)
+        return tuple(mul_div_up(held, part, self.supply * BPS) for held in self.held_raw)
 
     def given_raw(self, shares: int) -> tuple[int, ...]:
         """What redeeming these shares gives of each asset, rounded down: `previewRedeemInKind`."""
-        return tuple(mul_div_down(held, shares, self.supply) for held in self.held_raw)
+        part = shares * (BPS - self.exit_bps)
+        return tuple(mul_div_down(held, part, self.supply * BPS) for held in self.held_raw)
 
     def most_shares(self, amounts_raw: Sequence[int]) -> int:
         """The most shares these amounts mint, rounded down: `Zap._mostShares`."""
+        all_asked_raw = self.asked_raw(self.supply)
         found = (
-            mul_div_down(amount, self.supply, held)
-            for amount, held in zip(amounts_raw, self.held_raw, strict=True)
-            if held
+            mul_div_down(amount, self.supply, asked)
+            for amount, asked in zip(amounts_raw, all_asked_raw, strict=True)
+            if asked
         )
         return min(found)
 

@@ -3,6 +3,7 @@ pragma solidity 0.8.30;
 
 import { IERC20Errors } from "@openzeppelin/contracts/interfaces/draft-IERC6093.sol";
 
+import { IVaultBase } from "../../contracts/interfaces/IBasketVault.sol";
 import { IZap } from "../../contracts/interfaces/IZap.sol";
 import { FeeToken } from "../../contracts/mocks/AwkwardTokens.sol";
 import { MockToken } from "../../contracts/mocks/MockToken.sol";
@@ -409,6 +410,37 @@ contract ZapTest is ZapScene {
         _assertNothingLeft();
     }
 
+    function test_fees_on_entry_and_exit_are_the_vaults() public {
+        _setFlowFees(100, 50);
+        IZap.In memory z = _fromUsdc(1_010e6);
+        vm.prank(alice);
+        assertEq(zap.zapIn(z), 1e18);
+        assertEq(vault.held(), _amounts(25.2525e18, 0.757575e8, 20_202e6));
+        assertEq(_balances(alice), _amounts());
+
+        IZap.Out memory out = _toUsdc(0);
+        out.shares = 1e18;
+        _approve(MockToken(address(vault)), alice, address(zap), 1e18);
+        uint256[] memory given = vault.previewRedeemInKind(1e18);
+        vm.prank(alice);
+        // At the pools, rounded down by each.
+        assertEq(zap.zapOut(out), given[USDC] + given[WETH] * 2_000e6 / 1e18 + given[WBTC] * 40_000e6 / 1e8);
+        _assertNothingLeft();
+    }
+
+    function testFuzz_a_deposit_mints_the_most_that_any_entry_fee_allows(uint256 amount, uint256 entryBps) public {
+        _setFlowFees(uint16(bound(entryBps, 0, 200)), 0);
+        IZap.In memory z = _fromUsdc(bound(amount, 1e6, 1_000_000e6));
+        vm.prank(alice);
+        uint256 shares = zap.zapIn(z);
+
+        // One part in a million more would have asked for more of some token than alice has left.
+        uint256[] memory asked = vault.previewMintInKind(shares / 1e6 + 1);
+        uint256[] memory left = _balances(alice);
+        assertTrue(asked[0] > left[0] || asked[1] > left[1] || asked[2] > left[2]);
+        _assertNothingLeft();
+    }
+
     function test_a_vault_of_the_factory_is_approved_once() public {
         IZap.In memory z = _fromUsdc(1_000e6);
         vm.prank(alice);
@@ -441,6 +473,11 @@ contract ZapTest is ZapScene {
     }
 
     /* HELPERS */
+
+    function _setFlowFees(uint16 entryBps, uint16 exitBps) private {
+        vm.prank(owner);
+        vault.setFees(IVaultBase.Fees(0, 0, entryBps, exitBps), treasury);
+    }
 
     /// @dev A dollar of 18 decimals that is in no basket, and its pools with USDC and WBTC.
     function _middle() private returns (MockToken middle, MockPool withUsdc, MockPool withWbtc) {

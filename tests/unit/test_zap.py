@@ -60,6 +60,28 @@ def played(books: Books, found: ZapIn) -> tuple[int, int]:
     return shares, bought[found.token] - kept_raw
 
 
+# Fees on entry and exit
+
+
+@given(
+    st.integers(0, 200),
+    st.integers(0, 200),
+    st.integers(1, 10**24),
+    st.tuples(*[st.integers(1, 10**24)] * 3),
+)
+def test_books_take_fees_as_the_vault_does_and_never_ask_for_more_than_there_is(
+    entry_bps: int, exit_bps: int, shares: int, amounts: tuple[int, int, int]
+) -> None:
+    books = replace(BOOKS, entry_bps=entry_bps, exit_bps=exit_bps)
+    for held, asked, given_ in zip(
+        books.held_raw, books.asked_raw(shares), books.given_raw(shares), strict=True
+    ):
+        assert asked == -(-held * shares * (BPS + entry_bps) // (books.supply * BPS))
+        assert given_ == held * shares * (BPS - exit_bps) // (books.supply * BPS)
+    most = books.most_shares(amounts)
+    assert all(a <= b for a, b in zip(books.asked_raw(most), amounts, strict=True))
+
+
 # Refusals
 
 
