@@ -35,6 +35,7 @@ __all__ = [
     "PairHop",
     "PoolHop",
     "RouterHop",
+    "SellHop",
     "V4Hop",
     "decode",
     "encode",
@@ -175,7 +176,8 @@ class CallHop:
     to_caller: bool
 
 
-Hop = PoolHop | BuyHop | RouterHop | PairHop | V4Hop | BalancerHop | CurveHop | CallHop
+SellHop = PoolHop | RouterHop | PairHop | V4Hop | BalancerHop | CurveHop | CallHop
+Hop = SellHop | BuyHop
 
 
 def encode(hops: Sequence[Hop]) -> bytes:

@@ -60,7 +60,7 @@ def depositor(stage: Stage) -> Wallet:
 def free(stage: Stage) -> Stage:
     """The stage with a vault that charges no fee, so that shares do not change with the seconds."""
     owner = stage.wallet(Actor.OWNER)
-    owner.transact(vault(stage), "setFee", 0, Actor.FEE_RECIPIENT.address)
+    owner.transact(vault(stage), "setFees", (0, 0, 0, 0), Actor.FEE_RECIPIENT.address)
     return stage
 
 
@@ -350,9 +350,7 @@ def test_deposit_is_worth_more_than_any_fixed_division(free: Stage, depositor: W
 
     assert len(found.splits[0].legs) == len(found.splits[1].legs) == 1
     x, y = weth_leg.amount_in_raw, wbtc_leg.amount_in_raw
-    most = (
-        found.shares + 10**9
-    )  # a unit of USDC is 10^12 of the shares' units; they are found to 10^-12
+    most = found.shares + 10**12  # what a raw unit of USDC buys
     assert found.shares <= shares(x, y) <= most
     for step in (USD, 100 * USD, 10_000 * USD):
         for dx in (-step, 0, step):
