@@ -122,7 +122,7 @@ contract Zap is IZap, ReentrancyGuardTransient {
     }
 
     function _checkIn(In calldata z) private view {
-        _checkDeadline(z.deadline);
+        _check(z.deadline, z.receiver);
         if (z.amountIn == 0) revert ZeroAmount();
         if (z.swapAmount > z.amountIn) revert SwapAboveAmount(z.swapAmount, z.amountIn);
         uint256 expectedValue = z.tokenIn == ETH ? z.amountIn : 0;
@@ -199,7 +199,7 @@ contract Zap is IZap, ReentrancyGuardTransient {
     }
 
     function _withdraw(Out calldata z) private returns (uint256 amountOut) {
-        _checkDeadline(z.deadline);
+        _check(z.deadline, z.receiver);
         address[] memory assets = _assets(z.vault);
         z.vault.redeemInKind(z.shares, address(EXECUTOR), msg.sender, new uint256[](assets.length));
         address[] memory touched = EXECUTOR.executeRoute(assets, z.route);
@@ -251,7 +251,8 @@ contract Zap is IZap, ReentrancyGuardTransient {
         Address.sendValue(payable(to), balance);
     }
 
-    function _checkDeadline(uint256 deadline) private view {
+    function _check(uint256 deadline, address receiver) private view {
         if (block.timestamp > deadline) revert DeadlinePassed(deadline, block.timestamp);
+        if (receiver == address(this) || receiver == address(EXECUTOR)) revert BadReceiver(receiver);
     }
 }

@@ -80,6 +80,8 @@ interface IZap {
     error SharesBelowMinimum(uint256 shares, uint256 minimum);
     error AmountOutBelowMinimum(uint256 amountRaw, uint256 minimumRaw);
     error SwapAboveAmount(uint256 swapAmountRaw, uint256 amountRaw);
+    /// @notice What is sent to the Zap or its executor would stay there.
+    error BadReceiver(address receiver);
     /// @notice Native money comes only from unwrapping.
     error UnexpectedEther(address sender);
 

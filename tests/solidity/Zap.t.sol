@@ -110,6 +110,22 @@ contract ZapTest is ZapScene {
         zap.zapOut(z);
     }
 
+    function test_what_would_stay_in_the_zap_or_its_executor_is_refused() public {
+        address[2] memory receivers = [address(zap), address(routes)];
+        for (uint256 i; i < 2; ++i) {
+            IZap.In memory z = _fromUsdc(1_000e6);
+            IZap.Out memory out = _toUsdc(1e18);
+            (z.receiver, out.receiver) = (receivers[i], receivers[i]);
+
+            vm.startPrank(alice);
+            vm.expectRevert(abi.encodeWithSelector(IZap.BadReceiver.selector, receivers[i]));
+            zap.zapIn(z);
+            vm.expectRevert(abi.encodeWithSelector(IZap.BadReceiver.selector, receivers[i]));
+            zap.zapOut(out);
+            vm.stopPrank();
+        }
+    }
+
     /* SUCCESS */
 
     function test_a_deposit_of_one_token_becomes_shares() public {
