@@ -6,6 +6,7 @@ import { SafeERC20 } from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.s
 import { ReentrancyGuardTransient } from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 
 import { IExecutor } from "./interfaces/IExecutor.sol";
+import { Lists } from "./libraries/Lists.sol";
 import { BalancerV2Venue } from "./venues/BalancerV2Venue.sol";
 import { CallVenue } from "./venues/CallVenue.sol";
 import { CurveVenue } from "./venues/CurveVenue.sol";
@@ -13,14 +14,8 @@ import { UniswapV2Venue } from "./venues/UniswapV2Venue.sol";
 import { IV3Pool, UniswapV3Venue } from "./venues/UniswapV3Venue.sol";
 import { UniswapV4Venue } from "./venues/UniswapV4Venue.sol";
 
-/// @title RouteExecutor
-/// @notice WHAT IT IS. The reference executor: turns the tokens it was just sent into others along a compact route, sends every result
-/// and every leftover to its caller, and ends with nothing.
-///
-/// ROLES. None. Anyone may call it, for tokens they sent in the same transaction. It keeps no state, no allowance and no balance
-/// between transactions; what somebody leaves here, anybody may take.
-///
-/// WE ASSUME NOTHING of routes, pools and routers: the caller measures what comes back and reverts if it is too little.
+/// @title RouteHops
+/// @notice What a compact route says, and how each of its hops is made: with what this contract holds, for itself or for `msg.sender`.
 ///
 /// ROUTE. Hops one after another: venue (1 byte), amountIn (16; 0 means all there is of tokenIn), tokenIn (20), target (20), flags (1),
 /// then what the venue needs
@@ -31,23 +26,13 @@ import { UniswapV4Venue } from "./venues/UniswapV4Venue.sol";
 /// - 5, Balancer V2's Vault: tokenOut (20), poolId (32)
 /// - 6, Curve pool: tokenOut (20), i (1), j (1)
 /// - 7, any call: spender (20; 0 if none), tokenOut (20), offset in the data for the amount (2; 65535 for nowhere), length (2), data
-/// flags: bit 0, zero for one (venues 1, 3); bit 1, the result goes straight to the caller (not venue 6); bits 2 and 3, tokenIn and
+/// - 8, Uniswap V3 pool (the target) again, but amountIn is what comes out, and as much goes in as that costs: nothing
+/// flags: bit 0, zero for one (venues 1, 3, 8); bit 1, the result goes straight to the caller (not venue 6); bits 2 and 3, tokenIn and
 /// tokenOut are WETH here but ether there (venues 4, 7); bit 4, coins are counted with uint256 instead of int128 (venue 6); bit 5, spender is
 /// paid ahead of the call instead of being allowed to take (venue 7).
 /// A route is split by hops that name a part of the amount, and goes on by hops that name 0. `rebalancer/plan/route.py` writes them.
-contract RouteExecutor is
-    IExecutor,
-    UniswapV3Venue,
-    UniswapV2Venue,
-    UniswapV4Venue,
-    BalancerV2Venue,
-    CurveVenue,
-    CallVenue,
-    ReentrancyGuardTransient
-{
-    using SafeERC20 for IERC20;
-
-    uint256 private constant HEAD = 58;
+abstract contract RouteHops is UniswapV3Venue, UniswapV2Venue, UniswapV4Venue, BalancerV2Venue, CurveVenue, CallVenue {
+    uint256 internal constant HEAD = 58;
     uint256 private constant ADDRESS = 20;
     uint256 private constant ADDRESS_AND_FEE = 23;
 
@@ -58,6 +43,7 @@ contract RouteExecutor is
     uint8 private constant BALANCER_V2 = 5;
     uint8 private constant CURVE_POOL = 6;
     uint8 private constant ANY_CALL = 7;
+    uint8 private constant UNISWAP_V3_POOL_OUT = 8;
 
     uint8 private constant ZERO_FOR_ONE = 1;
     uint8 private constant TO_CALLER = 2;
@@ -67,44 +53,36 @@ contract RouteExecutor is
     /// @notice The route ends in the middle of a hop.
     error TruncatedRoute(uint256 position, uint256 length);
 
-    /* ANYONE */
+    /// @dev Makes the hop that begins at `at` and says where the next begins. A token that went straight to the caller is asked for by
+    /// name only if somebody wants to know.
+    function _hop(bytes calldata route, uint256 at, bool tells)
+        internal
+        returns (uint256 next, address tokenIn, address tokenOut)
+    {
+        if (route.length < at + HEAD) revert TruncatedRoute(at, route.length);
+        // Words that end where venue and amountIn, tokenIn, and target and flags end: the casts cut what stands before.
+        uint256 word = _word(route, at) >> 120;
+        uint8 venue = uint8(word >> 128);
+        uint256 amountIn = uint128(word);
+        tokenIn = address(uint160(_word(route, at + 5)));
+        word = _word(route, at + 26);
+        address target = address(uint160(word >> 8));
+        uint8 flags = uint8(word);
+        address recipient = flags & TO_CALLER != 0 ? msg.sender : address(this);
+        if (amountIn == 0 && venue != UNISWAP_V3_POOL_OUT) amountIn = IERC20(tokenIn).balanceOf(address(this));
 
-    /// @inheritdoc IExecutor
-    function executeRoute(bytes calldata route) external nonReentrant {
-        // At most two tokens a hop (its input, and an output kept for later) can be left over; a hop has at least HEAD bytes.
-        address[] memory touched = new address[](route.length / HEAD * 2);
-        uint256 count;
-        for (uint256 at; at < route.length;) {
-            if (route.length < at + HEAD) revert TruncatedRoute(at, route.length);
-            // Words that end where venue and amountIn, tokenIn, and target and flags end: the casts cut what stands before.
-            uint256 word = _word(route, at) >> 120;
-            uint8 venue = uint8(word >> 128);
-            uint256 amountIn = uint128(word);
-            address tokenIn = address(uint160(_word(route, at + 5)));
-            word = _word(route, at + 26);
-            address target = address(uint160(word >> 8));
-            uint8 flags = uint8(word);
-            address recipient = flags & TO_CALLER != 0 ? msg.sender : address(this);
-            if (amountIn == 0) amountIn = IERC20(tokenIn).balanceOf(address(this));
-
-            touched[count++] = tokenIn;
-            if (venue == UNISWAP_V3_POOL) {
-                bool zeroForOne = flags & ZERO_FOR_ONE != 0;
-                _swapOnV3Pool(target, tokenIn, zeroForOne, amountIn, recipient);
-                if (recipient == address(this)) {
-                    touched[count++] = zeroForOne ? IV3Pool(target).token1() : IV3Pool(target).token0();
-                }
-                at += HEAD;
-            } else {
-                bytes calldata body = _body(venue, route, at);
-                touched[count++] = _swapElsewhere(venue, target, tokenIn, flags, body, amountIn, recipient);
-                at += HEAD + body.length;
+        if (venue == UNISWAP_V3_POOL || venue == UNISWAP_V3_POOL_OUT) {
+            bool zeroForOne = flags & ZERO_FOR_ONE != 0;
+            int256 amount = _toInt(amountIn);
+            _swapOnV3Pool(target, tokenIn, zeroForOne, venue == UNISWAP_V3_POOL ? amount : -amount, recipient);
+            if (tells || recipient == address(this)) {
+                tokenOut = zeroForOne ? IV3Pool(target).token1() : IV3Pool(target).token0();
             }
+            return (at + HEAD, tokenIn, tokenOut);
         }
-        for (uint256 i; i < count; ++i) {
-            uint256 left = IERC20(touched[i]).balanceOf(address(this));
-            if (left != 0) IERC20(touched[i]).safeTransfer(msg.sender, left);
-        }
+        bytes calldata body = _body(venue, route, at);
+        return
+            (at + HEAD + body.length, tokenIn, _swapElsewhere(venue, target, tokenIn, flags, body, amountIn, recipient));
     }
 
     /// @dev The 32 bytes from `at` on; the head is known to be inside the route.
@@ -157,5 +135,39 @@ contract RouteExecutor is
         if (venue == BALANCER_V2) return _swapOnBalancer(target, tokenIn, body, amountIn, recipient);
         if (venue == CURVE_POOL) return _swapOnCurve(target, tokenIn, flags, body, amountIn);
         return _swapByCall(target, tokenIn, flags, body, amountIn, recipient);
+    }
+}
+
+/// @title RouteExecutor
+/// @notice WHAT IT IS. The reference executor: turns the tokens it was just sent into others along a route (see RouteHops), sends every
+/// result and every leftover to its caller, and ends with nothing.
+///
+/// ROLES. None. Anyone may call it, for tokens they sent in the same transaction. It keeps no state, no allowance and no balance
+/// between transactions; what somebody leaves here, anybody may take.
+///
+/// WE ASSUME NOTHING of routes, pools and routers: the caller measures what comes back and reverts if it is too little.
+contract RouteExecutor is IExecutor, RouteHops, ReentrancyGuardTransient {
+    using Lists for address[];
+    using SafeERC20 for IERC20;
+
+    /* ANYONE */
+
+    /// @inheritdoc IExecutor
+    function executeRoute(bytes calldata route) external nonReentrant {
+        // At most two tokens a hop (its input, and an output kept for later) can be left over; a hop has at least HEAD bytes.
+        address[] memory touched = Lists.addresses(route.length / HEAD * 2);
+        uint256 count;
+        for (uint256 at; at < route.length;) {
+            address tokenIn;
+            address tokenOut;
+            (at, tokenIn, tokenOut) = _hop(route, at, false);
+            touched.set(count++, tokenIn);
+            if (tokenOut != address(0)) touched.set(count++, tokenOut);
+        }
+        for (uint256 i; i < count; ++i) {
+            IERC20 token = IERC20(touched.at(i));
+            uint256 left = token.balanceOf(address(this));
+            if (left != 0) token.safeTransfer(msg.sender, left);
+        }
     }
 }

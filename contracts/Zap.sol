@@ -2,13 +2,16 @@
 pragma solidity 0.8.30;
 
 import { IERC20 } from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import { IERC20Permit } from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Permit.sol";
 import { SafeERC20 } from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import { Address } from "@openzeppelin/contracts/utils/Address.sol";
 import { ReentrancyGuardTransient } from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 import { Math } from "@openzeppelin/contracts/utils/math/Math.sol";
 
+import { VaultFactory } from "./VaultFactory.sol";
+import { ZapExecutor } from "./ZapExecutor.sol";
 import { IBasketVault, IVaultBase } from "./interfaces/IBasketVault.sol";
-import { IExecutor } from "./interfaces/IExecutor.sol";
+import { IZap, IZapExecutor } from "./interfaces/IZap.sol";
 
 /// @notice Wrapped native money.
 interface IWETH is IERC20 {
@@ -16,153 +19,197 @@ interface IWETH is IERC20 {
     function withdraw(uint256 amount) external;
 }
 
+/// @notice What is called on Permit2: the one transfer that its owner signed for the caller.
+interface IPermit2 {
+    struct TokenPermissions {
+        address token;
+        uint256 amount;
+    }
+
+    struct PermitTransferFrom {
+        TokenPermissions permitted;
+        uint256 nonce;
+        uint256 deadline;
+    }
+
+    struct SignatureTransferDetails {
+        address to;
+        uint256 requestedAmount;
+    }
+
+    function permitTransferFrom(
+        PermitTransferFrom calldata permit,
+        SignatureTransferDetails calldata details,
+        address owner,
+        bytes calldata signature
+    ) external;
+}
+
 /// @title Zap
 /// @notice WHAT IT IS. One token (or ETH) in, basket shares out, and back. It swaps along the caller's route, then mints or redeems in
 /// kind like anybody else: the caller bears the caller's own slippage, no oracle is asked, and no holder is diluted.
 ///
+/// PAYMENT. `zapIn` takes ETH, or a token that its owner approved for this contract. `zapInWithPermit` takes an ERC-2612 permit for it in
+/// the same transaction, `zapInWithPermit2` a signed transfer of Permit2, for which the token is approved there. `zapOut` takes approved
+/// shares, `zapOutWithPermit` a permit for them. Whatever is signed or approved, only the caller's own tokens are ever taken: a
+/// signature that somebody else finds is of no use to them.
+///
 /// ROLES. None. It holds nothing between transactions and only ever spends what the caller sent in the same one.
 ///
-/// WE ASSUME, OR THE CALLER'S OWN DEPOSIT IS AT RISK: the vault named is a real one (see VaultFactory.isVault) and `minShares` or
-/// `minAmountOut` is what the caller can live with; the route is not checked in any other way.
+/// WE ASSUME, OR THE CALLER'S OWN DEPOSIT IS AT RISK: the vault named is a real one (see VaultFactory.isVault) and
+/// `minShares` or `minAmountOut` is what the caller can live with; the route is not checked in any other way.
 ///
-/// LEFTOVERS. Everything that was not needed goes back: of a deposit to the caller, of a withdrawal to its receiver. A route that goes
-/// through a token outside the basket must spend all of it (an amount of 0 does): what it leaves of such a token is lost.
-contract Zap is ReentrancyGuardTransient {
+/// LEFTOVERS. Everything that was not needed goes back, of a deposit to the caller, of a withdrawal to its receiver: the rest of what was
+/// paid, of every token of the basket, and of every token that a hop of the route sells or buys. What a venue sends here of a token that
+/// no hop names is a gift, as is ether forced in; it neither counts nor hinders.
+///
+/// APPROVALS. Vaults of the factory are approved without limit, once for each token: their code cannot change and takes from its caller
+/// alone, and between transactions there is nothing here to take. Any other vault is approved for what it may take now and for nothing
+/// afterwards.
+contract Zap is IZap, ReentrancyGuardTransient {
     using SafeERC20 for IERC20;
 
-    /// What stands for native money where a token is asked for.
+    /// @inheritdoc IZap
     address public constant ETH = address(0);
 
-    IExecutor public immutable EXECUTOR;
+    /// At the same address on every chain that has it.
+    IPermit2 public constant PERMIT2 = IPermit2(0x000000000022D473030F116dDEE9F6B43aC78BA3);
+
+    /// @inheritdoc IZap
+    IZapExecutor public immutable EXECUTOR = new ZapExecutor();
     IWETH public immutable WETH;
+    VaultFactory public immutable FACTORY;
 
-    /// @notice It is later than the caller allowed.
-    error DeadlinePassed(uint256 deadline, uint256 timestamp);
-    error ZeroAmount();
-    /// @notice The native money sent is not the amount named.
-    error ValueMismatch(uint256 value, uint256 expected);
-    error SharesBelowMinimum(uint256 shares, uint256 minimum);
-    error AmountOutBelowMinimum(uint256 amountRaw, uint256 minimumRaw);
-    error SwapAboveAmount(uint256 swapAmountRaw, uint256 amountRaw);
-    /// @notice Native money comes only from unwrapping.
-    error UnexpectedEther(address sender);
-
-    event ZappedIn(
-        address indexed vault,
-        address indexed caller,
-        address indexed receiver,
-        address token,
-        uint256 amount,
-        uint256 shares
-    );
-    event ZappedOut(
-        address indexed vault,
-        address indexed caller,
-        address indexed receiver,
-        address token,
-        uint256 amount,
-        uint256 shares
-    );
-
-    constructor(IExecutor executor, IWETH weth) {
-        EXECUTOR = executor;
+    constructor(IWETH weth, VaultFactory factory) {
         WETH = weth;
-    }
-
-    /// @param vault where to deposit
-    /// @param tokenIn what is paid with; `ETH` for native money
-    /// @param amountIn how much of it {tok}
-    /// @param swapAmount how much of it goes through `route`; the rest is deposited as it is {tok}
-    /// @param minShares least shares the caller accepts {share}
-    /// @param receiver gets the shares
-    /// @param deadline last unix second at which this may happen
-    /// @param route for EXECUTOR; its results must be tokens of the basket
-    struct In {
-        IBasketVault vault;
-        address tokenIn;
-        uint256 amountIn;
-        uint256 swapAmount;
-        uint256 minShares;
-        address receiver;
-        uint256 deadline;
-        bytes route;
-    }
-
-    /// @param vault where to withdraw
-    /// @param shares how many of the caller's shares, approved for this contract {share}
-    /// @param tokenOut what is wanted; `ETH` for native money
-    /// @param minAmountOut least of it the caller accepts {tok}
-    /// @param receiver gets it, and what the route left over
-    /// @param deadline last unix second at which this may happen
-    /// @param route for EXECUTOR, which gets all tokens of the basket but `tokenOut`
-    struct Out {
-        IBasketVault vault;
-        uint256 shares;
-        address tokenOut;
-        uint256 minAmountOut;
-        address receiver;
-        uint256 deadline;
-        bytes route;
+        FACTORY = factory;
     }
 
     /* ANYONE */
 
-    /// @notice Deposits one token: swaps along the route and mints as many shares as the results allow.
-    /// @return shares minted to the receiver {share}
+    /// @inheritdoc IZap
     function zapIn(In calldata z) external payable nonReentrant returns (uint256 shares) {
-        _checkDeadline(z.deadline);
+        _checkIn(z);
+        if (z.tokenIn == ETH) WETH.deposit{ value: msg.value }();
+        else IERC20(z.tokenIn).safeTransferFrom(msg.sender, address(this), z.amountIn);
+        return _deposit(z);
+    }
+
+    /// @inheritdoc IZap
+    function zapInWithPermit(In calldata z, Permit calldata permit) external nonReentrant returns (uint256 shares) {
+        _checkIn(z);
+        _permit(z.tokenIn, z.amountIn, permit);
+        IERC20(z.tokenIn).safeTransferFrom(msg.sender, address(this), z.amountIn);
+        return _deposit(z);
+    }
+
+    /// @inheritdoc IZap
+    function zapInWithPermit2(In calldata z, Transfer calldata transfer)
+        external
+        nonReentrant
+        returns (uint256 shares)
+    {
+        _checkIn(z);
+        PERMIT2.permitTransferFrom(
+            IPermit2.PermitTransferFrom(
+                IPermit2.TokenPermissions(z.tokenIn, z.amountIn), transfer.nonce, transfer.deadline
+            ),
+            IPermit2.SignatureTransferDetails(address(this), z.amountIn),
+            msg.sender, // so it is the caller's signature, or none
+            transfer.signature
+        );
+        return _deposit(z);
+    }
+
+    function _checkIn(In calldata z) private view {
+        _check(z.deadline, z.receiver);
         if (z.amountIn == 0) revert ZeroAmount();
         if (z.swapAmount > z.amountIn) revert SwapAboveAmount(z.swapAmount, z.amountIn);
         uint256 expectedValue = z.tokenIn == ETH ? z.amountIn : 0;
         if (msg.value != expectedValue) revert ValueMismatch(msg.value, expectedValue);
+    }
 
+    /// @dev The payment has arrived; of a token with a fee, less than was named.
+    function _deposit(In calldata z) private returns (uint256 shares) {
         IERC20 token = z.tokenIn == ETH ? WETH : IERC20(z.tokenIn);
-        if (z.tokenIn == ETH) WETH.deposit{ value: msg.value }();
-        else token.safeTransferFrom(msg.sender, address(this), z.amountIn);
+        address[] memory touched;
         if (z.swapAmount != 0) {
-            token.safeTransfer(address(EXECUTOR), z.swapAmount);
-            EXECUTOR.executeRoute(z.route);
+            token.safeTransfer(address(EXECUTOR), Math.min(z.swapAmount, token.balanceOf(address(this))));
+            address[] memory sent = new address[](1);
+            sent[0] = address(token);
+            touched = EXECUTOR.executeRoute(sent, z.route);
         }
 
-        IBasketVault.Asset[] memory assets = z.vault.assets();
-        uint256[] memory balances = _balances(assets);
+        address[] memory assets = _assets(z.vault);
+        uint256[] memory balances = new uint256[](assets.length);
+        for (uint256 i; i < assets.length; ++i) {
+            balances[i] = IERC20(assets[i]).balanceOf(address(this));
+        }
         shares = _mostShares(z.vault, balances);
         if (shares < z.minShares || shares == 0) revert SharesBelowMinimum(shares, z.minShares);
-        uint256[] memory amounts = z.vault.previewMintInKind(shares);
-        for (uint256 i; i < assets.length; ++i) {
-            if (amounts[i] != 0) IERC20(assets[i].token).forceApprove(address(z.vault), amounts[i]);
-        }
-        z.vault.mintInKind(shares, z.receiver, balances);
+        _mint(z, shares, assets, balances);
 
-        for (uint256 i; i < assets.length; ++i) {
-            if (assets[i].token != address(token)) _sendAll(IERC20(assets[i].token), msg.sender);
-        }
-        if (z.tokenIn == ETH) _sendAllAsEther(msg.sender);
-        else _sendAll(token, msg.sender);
+        if (z.tokenIn == ETH) _sendAllAsEther(msg.sender); // first: the lists may hold WETH
+        else _sendAll(address(token), msg.sender);
+        _sendAll(touched, msg.sender);
+        _sendAll(assets, msg.sender);
         emit ZappedIn(address(z.vault), msg.sender, z.receiver, z.tokenIn, z.amountIn, shares);
     }
 
-    /// @notice Withdraws to one token: redeems in kind and swaps along the route. A token that cannot be sent becomes the caller's claim
-    /// at the vault, as in any redemption.
-    /// @return amountOut of `tokenOut` sent to the receiver {tok}
+    /// @dev The most shares these balances can mint. What all shares there are would ask is what the vault says, fees on entry included;
+    /// rounded down from there, so what the vault asks for these, rounded up, is always covered.
+    // {share} = {tok} * {share} / {tok}
+    function _mostShares(IBasketVault vault, uint256[] memory balances) private view returns (uint256 shares) {
+        uint256 supply = vault.totalSupply();
+        uint256[] memory asked = vault.previewMintInKind(supply);
+        shares = type(uint256).max;
+        for (uint256 i; i < asked.length; ++i) {
+            if (asked[i] != 0) shares = Math.min(shares, Math.mulDiv(balances[i], supply, asked[i]));
+        }
+        if (shares == type(uint256).max) revert IVaultBase.NothingHeld();
+    }
+
+    function _mint(In calldata z, uint256 shares, address[] memory assets, uint256[] memory balances) private {
+        address vault = address(z.vault);
+        bool known = FACTORY.isVault(vault);
+        for (uint256 i; i < assets.length; ++i) {
+            if (IERC20(assets[i]).allowance(address(this), vault) < balances[i]) {
+                IERC20(assets[i]).forceApprove(vault, known ? type(uint256).max : balances[i]);
+            }
+        }
+        z.vault.mintInKind(shares, z.receiver, balances);
+        for (uint256 i; i < assets.length && !known; ++i) {
+            IERC20(assets[i]).forceApprove(vault, 0);
+        }
+    }
+
+    /// @inheritdoc IZap
     function zapOut(Out calldata z) external nonReentrant returns (uint256 amountOut) {
-        _checkDeadline(z.deadline);
-        IBasketVault.Asset[] memory assets = z.vault.assets();
-        z.vault.redeemInKind(z.shares, address(this), msg.sender, new uint256[](assets.length));
+        return _withdraw(z);
+    }
+
+    /// @inheritdoc IZap
+    function zapOutWithPermit(Out calldata z, Permit calldata permit)
+        external
+        nonReentrant
+        returns (uint256 amountOut)
+    {
+        _permit(address(z.vault), z.shares, permit);
+        return _withdraw(z);
+    }
+
+    function _withdraw(Out calldata z) private returns (uint256 amountOut) {
+        _check(z.deadline, z.receiver);
+        address[] memory assets = _assets(z.vault);
+        z.vault.redeemInKind(z.shares, address(EXECUTOR), msg.sender, new uint256[](assets.length));
+        address[] memory touched = EXECUTOR.executeRoute(assets, z.route);
 
         IERC20 token = z.tokenOut == ETH ? WETH : IERC20(z.tokenOut);
-        for (uint256 i; i < assets.length; ++i) {
-            if (assets[i].token != address(token)) _sendAll(IERC20(assets[i].token), address(EXECUTOR));
-        }
-        if (z.route.length != 0) EXECUTOR.executeRoute(z.route);
-
         amountOut = token.balanceOf(address(this));
         if (amountOut < z.minAmountOut || amountOut == 0) revert AmountOutBelowMinimum(amountOut, z.minAmountOut);
-        if (z.tokenOut == ETH) _sendAllAsEther(z.receiver);
-        else _sendAll(token, z.receiver);
-        for (uint256 i; i < assets.length; ++i) {
-            _sendAll(IERC20(assets[i].token), z.receiver);
-        }
+        if (z.tokenOut == ETH) _sendAllAsEther(z.receiver); // first: the list may hold WETH
+        else _sendAll(address(token), z.receiver);
+        _sendAll(touched, z.receiver);
         emit ZappedOut(address(z.vault), msg.sender, z.receiver, z.tokenOut, amountOut, z.shares);
     }
 
@@ -173,28 +220,28 @@ contract Zap is ReentrancyGuardTransient {
 
     /* INSIDE */
 
-    function _balances(IBasketVault.Asset[] memory assets) private view returns (uint256[] memory balances) {
-        balances = new uint256[](assets.length);
+    /// @dev Whether it worked shows when the tokens are taken: WETH, for one, accepts any call and does nothing.
+    function _permit(address token, uint256 amount, Permit calldata p) private {
+        try IERC20Permit(token).permit(msg.sender, address(this), amount, p.deadline, p.v, p.r, p.s) { } catch { }
+    }
+
+    function _assets(IBasketVault vault) private view returns (address[] memory tokens) {
+        IBasketVault.Asset[] memory assets = vault.assets();
+        tokens = new address[](assets.length);
         for (uint256 i; i < assets.length; ++i) {
-            balances[i] = IERC20(assets[i].token).balanceOf(address(this));
+            tokens[i] = assets[i].token;
         }
     }
 
-    /// @dev The most shares these balances can mint. Rounded down, so what the vault asks, rounded up, is always covered.
-    // {share} = {tok} * {share} / {tok}
-    function _mostShares(IBasketVault vault, uint256[] memory balances) private view returns (uint256 shares) {
-        uint256[] memory held = vault.held();
-        uint256 supply = vault.totalSupply();
-        shares = type(uint256).max;
-        for (uint256 i; i < held.length; ++i) {
-            if (held[i] != 0) shares = Math.min(shares, Math.mulDiv(balances[i], supply, held[i]));
+    function _sendAll(address[] memory tokens, address to) private {
+        for (uint256 i; i < tokens.length; ++i) {
+            _sendAll(tokens[i], to);
         }
-        if (shares == type(uint256).max) revert IVaultBase.NothingHeld();
     }
 
-    function _sendAll(IERC20 token, address to) private {
-        uint256 balance = token.balanceOf(address(this));
-        if (balance != 0) token.safeTransfer(to, balance);
+    function _sendAll(address token, address to) private {
+        uint256 balance = IERC20(token).balanceOf(address(this));
+        if (balance != 0) IERC20(token).safeTransfer(to, balance);
     }
 
     function _sendAllAsEther(address to) private {
@@ -204,7 +251,8 @@ contract Zap is ReentrancyGuardTransient {
         Address.sendValue(payable(to), balance);
     }
 
-    function _checkDeadline(uint256 deadline) private view {
+    function _check(uint256 deadline, address receiver) private view {
         if (block.timestamp > deadline) revert DeadlinePassed(deadline, block.timestamp);
+        if (receiver == address(this) || receiver == address(EXECUTOR)) revert BadReceiver(receiver);
     }
 }

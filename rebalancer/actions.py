@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rebalancer.chain.abi import Contract, decode_logs, interface
 from rebalancer.chain.receipt import Receipt
@@ -35,6 +35,9 @@ from rebalancer.pools import Pool
 from rebalancer.send.wallet import Wallet, check_ether
 from rebalancer.spec import MAX_ASSETS, MIN_ASSETS, check_bands, check_weights
 from rebalancer.units import BPS, E18, YEAR_SECONDS, div_up, mul_div_down, mul_div_up
+
+if TYPE_CHECKING:
+    from rebalancer.plan.zap import Books
 
 __all__ = [
     "ETH",
@@ -265,17 +268,17 @@ def deposit_token(
     pools: Sequence[Pool],
     slippage_bps: int,
 ) -> DepositedToken:
-    """Deposit one token, or `ETH`, through the zap: swap it so that most shares come out, and mint them.
+    """Deposit up to an amount of one token, or `ETH`, through the zap: swap it so that most shares come out.
 
-    What comes out is fixed by the pools' exact prices; `slippage_bps` is how much less is accepted
-    when others trade in between. What is not needed comes back in the same transaction.
+    Shares are fixed by the pools' exact prices, with `slippage_bps` of what the swaps cost held back for
+    others who trade in between. What is not needed comes back in the same transaction.
 
     Raises:
         NothingAsked, BalanceTooLow, InsufficientEther, NoRoute, DepositTooSmall: nothing was sent.
         ContractReverted: the zap, the vault or a token refuses; the allowance is taken back.
         As `Wallet.send`.
     """
-    from rebalancer.plan.zap import Books, plan_zap_in  # scipy takes its time to load
+    from rebalancer.plan.zap import plan_zap_in  # scipy takes its time to load
 
     zap, contract = interface("Zap").at(system.zap), interface("BasketVault").at(vault)
     token = token.lower()
@@ -283,12 +286,12 @@ def deposit_token(
         raise NothingAsked("the token to deposit")
     paid = zap.call(wallet.rpc, "WETH") if token == ETH else token
     tokens = _tokens(wallet.rpc, contract)
-    supply, asked, _, _ = _books(wallet.rpc, contract)
+    books = _books(wallet.rpc, contract, tokens)
     if token == ETH:
         check_ether(wallet.rpc, wallet.address, amount_raw)
     else:
         _check_balance(wallet, token, amount_raw)
-    found = plan_zap_in(Books(tokens, asked, supply), pools, paid, amount_raw)
+    found = plan_zap_in(books, pools, paid, amount_raw, slippage_bps)
     arguments = (
         contract.address,
         token,
@@ -333,7 +336,7 @@ def withdraw_token(
         ContractReverted: the zap, the vault or a token refuses; the allowance is taken back.
         As `Wallet.send`.
     """
-    from rebalancer.plan.zap import Books, plan_zap_out  # scipy takes its time to load
+    from rebalancer.plan.zap import plan_zap_out  # scipy takes its time to load
 
     zap, contract = interface("Zap").at(system.zap), interface("BasketVault").at(vault)
     token = token.lower()
@@ -342,12 +345,13 @@ def withdraw_token(
     got = zap.call(wallet.rpc, "WETH") if token == ETH else token
     tokens = _tokens(wallet.rpc, contract)
     _check_balance(wallet, contract.address, shares)
-    supply, _, given, streaming_bps = _books(wallet.rpc, contract)
+    books = _books(wallet.rpc, contract, tokens)
     deadline = _now(wallet.rpc) + _DEADLINE_SECONDS
     # The fee dilutes shares until this is mined; amounts must not be planned that are no longer there.
-    earned = div_up(supply * streaming_bps * 2 * _DEADLINE_SECONDS, YEAR_SECONDS * BPS)
-    latest = Books(tokens, given, supply + earned)
-    found = plan_zap_out(tokens, latest.given_raw(shares), pools, got)
+    streaming_bps = contract.call(wallet.rpc, "fee")[2]
+    accrued = div_up(books.supply * streaming_bps * 2 * _DEADLINE_SECONDS, YEAR_SECONDS * BPS)
+    given = replace(books, supply=books.supply + accrued).given_raw(shares)
+    found = plan_zap_out(tokens, given, pools, got)
     arguments = (
         contract.address,
         shares,
@@ -523,16 +527,15 @@ def _tokens(rpc: Rpc, vault: Contract) -> tuple[str, ...]:
     return tuple(asset[0] for asset in vault.call(rpc, "assets"))
 
 
-def _books(rpc: Rpc, vault: Contract) -> tuple[int, tuple[int, ...], tuple[int, ...], int]:
-    """At one block: the supply with the fee's shares, what all of it would be asked and given of each asset, the streaming fee.
+def _books(rpc: Rpc, vault: Contract, tokens: tuple[str, ...]) -> Books:
+    """What the vault holds, its supply with the fee's shares, and its fees on entry and exit, at one block."""
+    from rebalancer.plan.zap import Books  # scipy takes its time to load
 
-    With fees on entry and exit, shares cost more than their part of the holdings, and fetch less.
-    """
     block = read_block(rpc).hash
+    held = vault.call(rpc, "held", block=block)
+    *_, entry_bps, exit_bps = vault.call(rpc, "fee", block=block)
     supply = vault.call(rpc, "totalSupply", block=block)
-    asked = vault.call(rpc, "previewMintInKind", supply, block=block)
-    given = vault.call(rpc, "previewRedeemInKind", supply, block=block)
-    return supply, tuple(asked), tuple(given), vault.call(rpc, "fee", block=block)[2]
+    return Books(tokens, tuple(held), supply, entry_bps, exit_bps)
 
 
 def _check_balance(wallet: Wallet, token: str, needed_raw: int) -> None:

@@ -197,7 +197,7 @@ class _Run:
         )
         self.console.print(
             f"  Deposited one token through the zap: {zapped.shares / E18:,.2f} shares for "
-            f"{amount_raw / 10**usdc.decimals:,.2f} USDC"
+            f"{(amount_raw - zapped.returned.get(usdc.address, 0)) / 10**usdc.decimals:,.2f} USDC"
         )
 
     def play(self) -> None:

@@ -220,7 +220,7 @@ def deploy_system(
         "VaultRoles", authority.address, factory.address, admin_delay_seconds, table
     )
     executor = wallet.deploy("RouteExecutor")
-    zap = wallet.deploy("Zap", executor.address, weth)
+    zap = wallet.deploy("Zap", weth, factory.address)
     lens = wallet.deploy("VaultLens")
     uniswap_v3_lens = wallet.deploy("UniswapV3Lens")
 

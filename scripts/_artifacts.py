@@ -13,6 +13,7 @@ Node: ours, and of others only what a devnet is built from. What tests alone nee
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -66,6 +67,16 @@ console.log(JSON.stringify({ abi: multicall3Abi, bytecode: multicall3Bytecode })
 """
 """Prints Multicall3, which only viem publishes: its creation code, as a constant in JavaScript."""
 
+PERMIT2 = MODULES / "@uniswap/v4-periphery"
+"""Ships Permit2 (MIT) as its source, its interface and, for tests, its runtime code as a constant in Solidity."""
+
+PERMIT2_DOMAIN = {
+    f"{31337:064x}": f"{1:064x}",
+    "d5a17abc3865df5c1400c0299bd4ce2eefc8114aec5f9d3dded1745783e57b98": "866a5aba21966af95d6c7ab78eb2b2fc913915c28be3b9aa07cc04ff903e3f28",
+}
+"""That constant is of a Permit2 made at another address, on a local chain: its two immutables, the chain and the signing domain there,
+and mainnet's. On any chain but the one it keeps, Permit2 works its domain out."""
+
 CREATION_PREFIX_BYTES = 32
 """Length of the constructor solc puts before the runtime code of a contract without arguments."""
 
@@ -79,7 +90,8 @@ In between stands the interface of both, whose names of parameters come first: c
 
 def main() -> None:
     """Brings both folders up to date; files that would not change are left alone."""
-    shipped = [*_ours(), *_published(SHIPPED), ("Multicall3", _multicall3())]
+    outside = [("Multicall3", _multicall3()), ("Permit2", _permit2())]
+    shipped = [*_ours(), *_published(SHIPPED), *outside]
     for_tests = list(_published(FOR_TESTS))
     names = [name for name, _ in (*shipped, *for_tests)]
     for name in names:
@@ -173,6 +185,21 @@ def _multicall3() -> Artifact:
             "viem's Multicall3 has another constructor than expected; find its runtime code anew."
         )
     return _artifact(found, {"object": found["bytecode"]}, {"object": runtime.hex()})
+
+
+def _permit2() -> Artifact:
+    """Permit2 as it is on every chain; it has a fixed address there, so nobody needs what creates it."""
+    found = json.loads(
+        (PERMIT2 / "foundry-out/ISignatureTransfer.sol/ISignatureTransfer.json").read_text()
+    )
+    source = (PERMIT2 / "lib/permit2/test/utils/DeployPermit2.sol").read_text()
+    codes = re.findall(r'hex"([0-9a-f]+)"', source)
+    if len(codes) != 1 or [codes[0].count(word) for word in PERMIT2_DOMAIN] != [1, 1]:
+        sys.exit("v4-periphery no longer ships the Permit2 that is expected; find its code anew.")
+    code = codes[0]
+    for theirs, mainnets in PERMIT2_DOMAIN.items():
+        code = code.replace(theirs, mainnets)
+    return _artifact(found, {"object": "0x"}, {"object": code})
 
 
 def _artifact(source: Artifact, created: Artifact, deployed: Artifact) -> Artifact:

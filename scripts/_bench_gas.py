@@ -39,7 +39,7 @@ from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.market import sqrt_price_x96
 from rebalancer.devnet.node import Node, NodeSettings
 from rebalancer.devnet.uniswap import Uniswap, install, pool_address
-from rebalancer.plan.route import PoolHop, encode
+from rebalancer.plan.route import BuyHop, Hop, PoolHop, encode
 from rebalancer.policy import Asset, Policy, weigh_basket
 from rebalancer.pools import Token, UniswapV3Pool
 from rebalancer.units import BPS, E18
@@ -66,7 +66,7 @@ _POOL_USD = 10**10
 _HOLDING_USD = 100_000  # of each asset in a vault
 _WALLET_USD = 10**12
 _DEPOSIT_SHARES = 1_234_567_890_123_456_789_012
-_ZAP_MARGIN_BPS = 10  # bought beyond need, as a wallet does that cannot know the block it lands in
+_ZAP_MARGIN_BPS = 10  # beyond need, as a wallet does that cannot know the block it lands in
 
 _POLICY = Policy(
     start_slippage_bps=50,
@@ -306,14 +306,14 @@ class _Vault:
             yield from self._in_kind()
         with self.bench.undone():
             yield from self._floor_in_kind()
-        for name, coin, knows_tokens in (
-            ("zap_in", self.coins[0], False),
-            ("zap_in: leftovers not new", self.coins[0], True),
-            ("zap_in: token outside", self.bench.outside, False),
-            ("zap_in: token outside, leftovers not new", self.bench.outside, True),
+        for name, coin, buys in (
+            ("zap_in", self.coins[0], True),
+            ("zap_in: by amounts in", self.coins[0], False),
+            ("zap_in: token outside", self.bench.outside, True),
+            ("zap_in: token outside, by amounts in", self.bench.outside, False),
         ):
             with self.bench.undone():
-                yield name, self._zap_in(coin, knows_tokens)
+                yield name, self._zap_in(coin, buys=buys)
 
     # Rebalance
 
@@ -365,9 +365,12 @@ class _Vault:
         )
 
     def _hop(self, sold: _Coin, bought: _Coin, amount_raw: int) -> PoolHop:
+        return PoolHop(amount_raw, *self._place(sold, bought), to_caller=True)
+
+    def _place(self, sold: _Coin, bought: _Coin) -> tuple[str, str, bool]:
+        """What is sold, in which pool, and whether that is its first token."""
         pool = self.bench.pool(sold, bought)
-        zero_for_one = _zero_for_one(sold, bought)
-        return PoolHop(amount_raw, sold.token.address, pool, zero_for_one, to_caller=True)
+        return sold.token.address, pool, _zero_for_one(sold, bought)
 
     # In kind
 
@@ -437,29 +440,33 @@ class _Vault:
 
     # One token
 
-    def _zap_in(self, paid: _Coin, knows_tokens: bool) -> Receipt:
-        """A new holder's deposit of one token, after somebody else's; leftovers meet a balance or none."""
+    def _zap_in(self, paid: _Coin, *, buys: bool) -> Receipt:
+        """A new holder's deposit of one token, after somebody else's."""
         for actor in ("other", "holder"):
             self.bench.give(paid, self.bench.actors[actor].address)
-        for coin in self.coins if knows_tokens else ():
-            self.bench.give(coin, self.bench.actors["holder"].address)
-        self._zap("other", paid)
-        return self._zap("holder", paid)
+        self._zap("other", paid, buys=buys)
+        return self._zap("holder", paid, buys=buys)
 
-    def _zap(self, actor: str, paid: _Coin) -> Receipt:
+    def _zap(self, actor: str, paid: _Coin, *, buys: bool) -> Receipt:
+        """Buys just what the shares ask for, for up to a little more than that costs now; or sells amounts that bring a little more."""
         sender = self.bench.actors[actor]
-        hops, kept = [], 0
+        hops: list[Hop] = []
+        swapped = kept = 0
         for coin, amount in zip(self.coins, self._amounts(), strict=True):
-            # The first asset limits how many shares come out, so that something of all others is left over.
-            margin_bps = 0 if coin is self.coins[0] else _ZAP_MARGIN_BPS
-            wanted = amount * (BPS + margin_bps) // BPS
             if coin is paid:
-                kept = wanted
+                kept = amount
                 continue
             pool = self.bench.read_pool(paid, coin)
-            needed = pool.quote_out(paid.token.address, coin.token.address, wanted)
-            hops.append(self._hop(paid, coin, needed))
-        swapped = sum(hop.amount_in_raw for hop in hops)
+            # Of amounts in, the first asset's limits how many shares come out, so that something of all others is left over.
+            margin_bps = 0 if buys or coin is self.coins[0] else _ZAP_MARGIN_BPS
+            wanted = amount * (BPS + margin_bps) // BPS
+            cost = pool.quote_out(paid.token.address, coin.token.address, wanted)
+            if buys:
+                hops.append(BuyHop(amount, *self._place(paid, coin), to_caller=True))
+                cost += cost * _ZAP_MARGIN_BPS // BPS
+            else:
+                hops.append(self._hop(paid, coin, cost))
+            swapped += cost
         total = swapped + kept
         zap = interface("Zap").at(self.bench.system.zap)
         self.bench.approve(actor, paid, zap.address, total)

@@ -73,8 +73,8 @@ _SCENARIOS: Mapping[str, str] = {
     "rebalance, nor the pool's first fee; the trade stays inside one tick",
     "mint_in_kind": "new holder, who holds more of each token than goes in and has approved the vault for exactly that",
     "redeem_in_kind": "half of a holder's shares, to the holder, who already holds some of each token",
-    "zap_in": f"new holder pays with the first asset, {SIZES[0] - 1}/{SIZES[1] - 1}/{SIZES[2] - 1} swaps into the others, "
-    "each a little beyond need; what is left over goes to a holder who has none of it yet",
+    "zap_in": f"new holder pays with the first asset, {SIZES[0] - 1}/{SIZES[1] - 1}/{SIZES[2] - 1} swaps buy what the shares ask "
+    "for of the others; a little more is paid than that costs, and comes back",
 }
 
 _console = Console()

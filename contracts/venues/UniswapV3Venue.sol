@@ -50,26 +50,24 @@ abstract contract UniswapV3Venue is IUniswapV3SwapCallback {
 
     /// @notice Only the pool that is being swapped on may ask for payment, once a swap.
     error UnexpectedCallback(address caller, address awaited);
+    /// @notice The pool asks for more than there is: what was to be bought has become dearer.
+    error CostsMore(address pool, uint256 costRaw, uint256 balanceRaw);
     /// @notice The amount does not fit the venue's signed argument.
     error AmountTooLarge(uint256 amountRaw);
 
-    /// @dev Swaps on the pool itself.
-    function _swapOnV3Pool(address pool, address tokenIn, bool zeroForOne, uint256 amountIn, address recipient)
-        internal
-    {
-        if (amountIn > uint256(type(int256).max)) revert AmountTooLarge(amountIn);
+    /// @dev Swaps on the pool itself. `amount` is what goes in or, below zero, what comes out.
+    function _swapOnV3Pool(address pool, address tokenIn, bool zeroForOne, int256 amount, address recipient) internal {
         AWAITED_POOL.asAddress().tstore(pool);
         OWED_TOKEN.asAddress().tstore(tokenIn);
         IV3Pool(pool)
-            .swap(
-                recipient,
-                zeroForOne,
-                int256(amountIn), // checked above
-                zeroForOne ? MIN_SQRT_PRICE_X96 + 1 : MAX_SQRT_PRICE_X96 - 1,
-                ""
-            );
+            .swap(recipient, zeroForOne, amount, zeroForOne ? MIN_SQRT_PRICE_X96 + 1 : MAX_SQRT_PRICE_X96 - 1, "");
         // Who did not ask must not do so later.
         AWAITED_POOL.asAddress().tstore(address(0));
+    }
+
+    function _toInt(uint256 amount) internal pure returns (int256) {
+        if (amount > uint256(type(int256).max)) revert AmountTooLarge(amount);
+        return int256(amount); // checked above
     }
 
     /// @inheritdoc IUniswapV3SwapCallback
@@ -78,7 +76,15 @@ abstract contract UniswapV3Venue is IUniswapV3SwapCallback {
         if (msg.sender != awaited) revert UnexpectedCallback(msg.sender, awaited);
         AWAITED_POOL.asAddress().tstore(address(0));
         int256 owed = amount0Delta > 0 ? amount0Delta : amount1Delta;
-        if (owed > 0) IERC20(OWED_TOKEN.asAddress().tload()).safeTransfer(msg.sender, uint256(owed));
+        if (owed > 0) _pay(IERC20(OWED_TOKEN.asAddress().tload()), uint256(owed));
+    }
+
+    /// @dev Tokens say in many ways, or none, that there is too little; here it has a name.
+    function _pay(IERC20 token, uint256 owed) private {
+        if (token.trySafeTransfer(msg.sender, owed)) return;
+        uint256 balance = token.balanceOf(address(this));
+        if (balance < owed) revert CostsMore(msg.sender, owed, balance);
+        token.safeTransfer(msg.sender, owed); // for its own reason
     }
 
     /// @dev Swaps along a packed path through SwapRouter02. No allowance outlives the call.

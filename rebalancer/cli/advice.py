@@ -28,6 +28,7 @@ _ADVICE: Mapping[str, str] = {
     "ClaimFailed": "the token still cannot be sent; try again later or to another receiver",
     "SharesBelowMinimum": "prices have moved; try again, or allow more with --slippage-bps",
     "AmountOutBelowMinimum": "prices have moved; try again, or allow more with --slippage-bps",
+    "CostsMore": "prices have moved; try again, or allow more with --slippage-bps",
     "DeadlinePassed": "it waited too long to be mined; try again",
     # configuration
     "FeeOutOfRange": "choose a fee up to the maximum",

@@ -31,7 +31,7 @@ _slippage_option = click.option(
     "--slippage-bps",
     type=click.IntRange(0, BPS),
     default=50,
-    help="How much less than the pools promise now is accepted, in basis points.",
+    help="How much worse than now the pools may become, in basis points; what a deposit then does not need comes back.",
 )
 _tolerance_option = click.option(
     "--tolerance-bps",
@@ -330,7 +330,9 @@ def _drift(drift_e18: int | None, band_e18: int) -> str:
 @click.option(
     "--token", help="Through the zap: the token to pay with, by symbol or address, or ETH."
 )
-@click.option("--amount", "paid", help="How much of --token, in whole tokens, as a decimal number.")
+@click.option(
+    "--amount", "paid", help="At most how much of --token, in whole tokens, as a decimal number."
+)
 @_slippage_option
 @_tolerance_option
 @account_option

@@ -1,8 +1,8 @@
-"""How do Uniswap V3, WETH9 and Multicall3 come to a local chain, at the addresses they have on mainnet?
+"""How do Uniswap V3, WETH9, Multicall3 and Permit2 come to a local chain, at the addresses they have on mainnet?
 
 Their code is what the authors published on npm. Factory, SwapRouter and position manager are
 created anew by mainnet's deployer account at mainnet's nonces, so they land where they are there;
-SwapRouter02, QuoterV2, WETH9 and Multicall3 are put to their addresses. Pools are CREATE2 and
+SwapRouter02, QuoterV2, WETH9, Multicall3 and Permit2 are put to their addresses. Pools are CREATE2 and
 follow. What the chain already has, because it is a fork, is left alone.
 
 Two things differ from mainnet: the factory's owner is the deployer account, and the position
@@ -20,9 +20,12 @@ from rebalancer.chain.artifacts import load_artifact
 from rebalancer.devnet.local import LocalChain
 from rebalancer.errors import MarketMismatch
 
-__all__ = ["WETH_ADDRESS", "Uniswap", "install", "pool_address"]
+__all__ = ["PERMIT2_ADDRESS", "WETH_ADDRESS", "Uniswap", "install", "pool_address"]
 
 WETH_ADDRESS = "0xc02aaa39b223fe8d0a0e5c4f27ead9083c756cc2"
+
+PERMIT2_ADDRESS = "0x000000000022d473030f116ddee9f6b43ac78ba3"
+"""Where the Zap looks for it. Its code keeps mainnet's signing domain, and works out another chain's own each time."""
 
 _DEPLOYER = "0x6c9fc64a53c1b71fb3f9af64d1ae3a4931a5f4e9"
 _FACTORY = (0, "0x1f98431c8ad98523631ae4a59f267346ea31f984")
@@ -72,8 +75,9 @@ def install(chain: LocalChain) -> Uniswap:
     """
     weth = _weth(chain)
     multicall3 = interface("Multicall3").at(_MULTICALL3)
-    if not chain.code(_MULTICALL3):
-        chain.set_code(_MULTICALL3, load_artifact("Multicall3").runtime_code())
+    for name, address in (("Multicall3", _MULTICALL3), ("Permit2", PERMIT2_ADDRESS)):
+        if not chain.code(address):
+            chain.set_code(address, load_artifact(name).runtime_code())
 
     factory = _create(chain, "UniswapV3Factory", _FACTORY)
     fee_pips, spacing = _ONE_BP_TIER

@@ -11,8 +11,9 @@ A route is its hops one after another, without a length in front. Each hop is
     venue 5, Balancer V2's Vault:       token out (20) ‖ pool id (32)
     venue 6, a Curve pool:              token out (20) ‖ i (1) ‖ j (1)
     venue 7, any call:                  spender (20) ‖ token out (20) ‖ offset of the amount (2) ‖ length (2) ‖ data
+    venue 8, a Uniswap V3 pool, by out: nothing; the amount is what comes out of it
 
-Flag bit 0: token0 is sold for token1 (venues 1 and 3). Flag bit 1: the output goes straight to the
+Flag bit 0: token0 is sold for token1 (venues 1, 3 and 8). Flag bit 1: the output goes straight to the
 caller; otherwise the executor keeps it for a later hop (always, at venue 6). Bits 2 and 3: token in
 and token out are WETH, but the pool holds, or the call takes and brings, ether (venues 4 and 7). Bit 4: the pool counts its coins with
 uint256 (venue 6). Bit 5: the spender is paid ahead of the call instead of being allowed to take the
@@ -28,23 +29,26 @@ from rebalancer.errors import BadRoute
 
 __all__ = [
     "BalancerHop",
+    "BuyHop",
     "CallHop",
     "CurveHop",
     "Hop",
     "PairHop",
     "PoolHop",
     "RouterHop",
+    "SellHop",
     "V4Hop",
     "decode",
     "encode",
 ]
 
-_POOL, _ROUTER, _PAIR, _V4, _BALANCER, _CURVE, _CALL = range(1, 8)
+_POOL, _ROUTER, _PAIR, _V4, _BALANCER, _CURVE, _CALL, _POOL_OUT = range(1, 9)
 _ZERO_FOR_ONE, _TO_CALLER, _ETHER_IN, _ETHER_OUT, _UNSIGNED, _PAID_FIRST = (
     1 << bit for bit in range(6)
 )
 _FLAGS = {
     _POOL: _ZERO_FOR_ONE | _TO_CALLER,
+    _POOL_OUT: _ZERO_FOR_ONE | _TO_CALLER,
     _ROUTER: _TO_CALLER,
     _PAIR: _ZERO_FOR_ONE | _TO_CALLER,
     _V4: _TO_CALLER | _ETHER_IN | _ETHER_OUT,
@@ -67,6 +71,17 @@ class PoolHop:
     """One swap on a Uniswap V3 pool. Addresses are lower-case; an amount of 0 means all of it."""
 
     amount_in_raw: int
+    token_in: str
+    pool: str
+    zero_for_one: bool
+    to_caller: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BuyHop:
+    """One purchase on a Uniswap V3 pool: exactly this comes out, and as much goes in as it costs."""
+
+    amount_out_raw: int
     token_in: str
     pool: str
     zero_for_one: bool
@@ -168,7 +183,8 @@ class CallHop:
     ether_out: bool = False
 
 
-Hop = PoolHop | RouterHop | PairHop | V4Hop | BalancerHop | CurveHop | CallHop
+SellHop = PoolHop | RouterHop | PairHop | V4Hop | BalancerHop | CurveHop | CallHop
+Hop = SellHop | BuyHop
 
 
 def encode(hops: Sequence[Hop]) -> bytes:
@@ -179,11 +195,12 @@ def encode(hops: Sequence[Hop]) -> bytes:
     """
     route = bytearray()
     for position, hop in enumerate(hops):
-        if not 0 <= hop.amount_in_raw <= _MAX_AMOUNT_RAW:
-            raise BadRoute(position, f"amount {hop.amount_in_raw} does not fit 16 bytes")
+        amount_raw = hop.amount_out_raw if isinstance(hop, BuyHop) else hop.amount_in_raw
+        if not 0 <= amount_raw <= _MAX_AMOUNT_RAW:
+            raise BadRoute(position, f"amount {amount_raw} does not fit 16 bytes")
         venue, target, flags, body = _parts(hop, position)
         route.append(venue)
-        route += hop.amount_in_raw.to_bytes(_AMOUNT)
+        route += amount_raw.to_bytes(_AMOUNT)
         route += _address(hop.token_in, position)
         route += _address(target, position)
         route.append(flags)
@@ -230,6 +247,8 @@ def _parts(hop: Hop, position: int) -> tuple[int, str, int, bytes]:
     match hop:
         case PoolHop():
             return _POOL, hop.pool, _swap_flags(hop), b""
+        case BuyHop():
+            return _POOL_OUT, hop.pool, _swap_flags(hop), b""
         case RouterHop():
             packed = _pack_path(hop, position)
             body = bytes([len(hop.fees_pips)]) + packed
@@ -276,6 +295,8 @@ def _read_hop(
     zero_for_one, to_caller = bool(flags & _ZERO_FOR_ONE), bool(flags & _TO_CALLER)
     if venue == _POOL:
         return PoolHop(amount_in_raw, token_in, target, zero_for_one, to_caller)
+    if venue == _POOL_OUT:
+        return BuyHop(amount_in_raw, token_in, target, zero_for_one, to_caller)
     if venue == _ROUTER:
         path, fees_pips = _read_path(reader)
         if path[0] != token_in:
@@ -349,7 +370,7 @@ def _check_spender(hop: CallHop, position: int) -> None:
         raise BadRoute(position, "a call that is paid in ether has no spender")
 
 
-def _swap_flags(hop: PoolHop | PairHop) -> int:
+def _swap_flags(hop: PoolHop | BuyHop | PairHop) -> int:
     return _to_caller(hop.to_caller) | (_ZERO_FOR_ONE if hop.zero_for_one else 0)
 
 

@@ -7,6 +7,10 @@ A deposit buys, for S shares, of every asset what the vault asks for S shares. W
 with S, so there is a largest S that the amount pays for. Assets are bought one after another, each
 at the prices the one before left behind: they may share pools, and the chain does it in this order.
 
+Pools are asked for amounts out: whatever prices do meanwhile, nothing is left of what was bought, and
+what is not needed of the token that is paid comes back as it is. So that they may do something, a
+part of the amount is held back. A purchase through a middle token sells an amount instead.
+
 Sequences are in basket order, amounts raw units, tokens lower-case addresses.
 """
 
@@ -18,11 +22,11 @@ from dataclasses import dataclass, replace
 from scipy.optimize import brentq
 
 from rebalancer.errors import BadPlanInput, DepositTooSmall, NoRoute
-from rebalancer.plan.route import encode
-from rebalancer.plan.split import Split, best_split, hops, pools_after
+from rebalancer.plan.route import BuyHop, Hop, encode
+from rebalancer.plan.split import Leg, Split, best_split, hops, pools_after
 from rebalancer.pools import Pool
 from rebalancer.pools.model import check_amount
-from rebalancer.units import mul_div_down, mul_div_up
+from rebalancer.units import BPS, mul_div_down, mul_div_up
 
 __all__ = ["Books", "ZapIn", "ZapOut", "plan_zap_in", "plan_zap_out"]
 
@@ -41,33 +45,38 @@ _PART = 8
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """What a vault holds of each token, and its supply of shares with the fee's."""
+    """What a vault holds of each token, its supply of shares with the fee's, and what entry and exit cost."""
 
     tokens: tuple[str, ...]
     held_raw: tuple[int, ...]
     supply: int
+    entry_bps: int = 0
+    exit_bps: int = 0
 
     def asked_raw(self, shares: int) -> tuple[int, ...]:
         """What minting these shares takes of each asset, rounded up: `previewMintInKind`."""
-        return tuple(mul_div_up(held, shares, self.supply) for held in self.held_raw)
+        part = shares * (BPS + self.entry_bps)
+        return tuple(mul_div_up(held, part, self.supply * BPS) for held in self.held_raw)
 
     def given_raw(self, shares: int) -> tuple[int, ...]:
         """What redeeming these shares gives of each asset, rounded down: `previewRedeemInKind`."""
-        return tuple(mul_div_down(held, shares, self.supply) for held in self.held_raw)
+        part = shares * (BPS - self.exit_bps)
+        return tuple(mul_div_down(held, part, self.supply * BPS) for held in self.held_raw)
 
     def most_shares(self, amounts_raw: Sequence[int]) -> int:
         """The most shares these amounts mint, rounded down: `Zap._mostShares`."""
+        all_asked_raw = self.asked_raw(self.supply)
         found = (
-            mul_div_down(amount, self.supply, held)
-            for amount, held in zip(amounts_raw, self.held_raw, strict=True)
-            if held
+            mul_div_down(amount, self.supply, asked)
+            for amount, asked in zip(amounts_raw, all_asked_raw, strict=True)
+            if asked
         )
         return min(found)
 
 
 @dataclass(frozen=True, slots=True)
 class ZapIn:
-    """A deposit of one token: `swapped_raw` of it goes through `route`, the rest is deposited as it is.
+    """A deposit of one token: up to `swapped_raw` of it goes through `route`, the rest is deposited as it is.
 
     `left_raw` is what comes back to the depositor of each asset, and `token_left_raw` of the token
     itself, where it is no asset.
@@ -94,8 +103,12 @@ class ZapOut:
     splits: tuple[Split, ...]
 
 
-def plan_zap_in(books: Books, pools: Sequence[Pool], token: str, amount_raw: int) -> ZapIn:
-    """The deposit of an amount of one token that mints most shares.
+def plan_zap_in(
+    books: Books, pools: Sequence[Pool], token: str, amount_raw: int, slippage_bps: int = 0
+) -> ZapIn:
+    """The deposit of up to an amount of one token that mints most shares.
+
+    The amount would still pay for them if all swaps cost `slippage_bps` more than now.
 
     Raises:
         BadAmount: the amount is not in 1 … 2^255 - 1.
@@ -107,13 +120,14 @@ def plan_zap_in(books: Books, pools: Sequence[Pool], token: str, amount_raw: int
     token = token.lower()
     if not any(books.held_raw):
         raise BadPlanInput("the vault holds nothing, so its shares have no price")
-    buyer = _Buyer(books, tuple(pools), token, amount_raw)
-    splits = buyer.purchases(_affordable(buyer))
+    buyer = _Buyer(books, tuple(pools), token, amount_raw, slippage_bps)
+    most = _affordable(buyer)
+    asked = dict(zip(books.tokens, books.asked_raw(most), strict=True))
+    splits = tuple(_exactly(split, asked[split.token_out]) for split in buyer.purchases(most))
 
-    swapped_raw = sum(split.amount_in_raw for split in splits)
-    bought = {split.token_out: split.amount_out_raw for split in splits}
-    kept = {token: amount_raw - swapped_raw}
-    amounts_raw = tuple((bought | kept).get(asset, 0) for asset in books.tokens)
+    left_raw = amount_raw - sum(split.amount_in_raw for split in splits)
+    amounts = {split.token_out: split.amount_out_raw for split in splits} | {token: left_raw}
+    amounts_raw = tuple(amounts.get(asset, 0) for asset in books.tokens)
     shares = books.most_shares(amounts_raw)
     if shares == 0:
         raise DepositTooSmall(token, amount_raw)
@@ -121,13 +135,13 @@ def plan_zap_in(books: Books, pools: Sequence[Pool], token: str, amount_raw: int
     return ZapIn(
         token,
         amount_raw,
-        swapped_raw,
-        encode(hops(splits)),
+        amount_raw - asked.get(token, 0) if splits else 0,
+        encode(_purchase_hops(splits)),
         splits,
         shares,
         minted_raw,
         tuple(a - m for a, m in zip(amounts_raw, minted_raw, strict=True)),
-        0 if token in books.tokens else amount_raw - swapped_raw,
+        0 if token in books.tokens else left_raw,
     )
 
 
@@ -155,11 +169,19 @@ def plan_zap_out(
 class _Buyer:
     """Buys, with one token, what a number of shares asks for."""
 
-    def __init__(self, books: Books, pools: tuple[Pool, ...], token: str, amount_raw: int) -> None:
+    def __init__(
+        self,
+        books: Books,
+        pools: tuple[Pool, ...],
+        token: str,
+        amount_raw: int,
+        slippage_bps: int,
+    ) -> None:
         self.books = books
         self.pools = pools
         self.token = token
         self.amount_raw = amount_raw
+        self.slippage_bps = slippage_bps
         self.wanted = [
             i for i, held in enumerate(books.held_raw) if held and books.tokens[i] != token
         ]
@@ -184,12 +206,13 @@ class _Buyer:
         return min(bounds)
 
     def left_raw(self, shares: int) -> int:
-        """What is left of the amount after buying for these shares; below 0 if it is too little."""
+        """What is left of the amount after buying for these shares at the dearest; below 0 if it is too little."""
         try:
             splits = self.purchases(shares)
         except NoRoute:
             return -self.amount_raw
-        needed = sum(split.amount_in_raw for split in splits)
+        cost_raw = sum(split.amount_in_raw for split in splits)
+        needed = mul_div_up(cost_raw, BPS + self.slippage_bps, BPS)
         if self.token in self.books.tokens:
             needed += self.books.asked_raw(shares)[self.books.tokens.index(self.token)]
         return self.amount_raw - needed
@@ -302,3 +325,52 @@ def _trimmed(split: Split, needed_raw: int) -> Split:
     out_raw, after = leg.pool.swapped(leg.token_in, leg.token_out, least_raw)
     leg = replace(leg, amount_in_raw=least_raw, amount_out_raw=out_raw, pool_after=after)
     return replace(split, amount_in_raw=least_raw, amount_out_raw=out_raw, legs=(leg,))
+
+
+def _exactly(split: Split, needed_raw: int) -> Split:
+    """A purchase by amounts out, of exactly what is needed; one through a middle token as it is."""
+    if not _is_direct(split):
+        return split
+    over_raw = split.amount_out_raw - needed_raw
+    largest = max(split.legs, key=lambda leg: leg.amount_out_raw)
+    legs = tuple(
+        _bought(leg, leg.amount_out_raw - over_raw) if leg is largest else leg for leg in split.legs
+    )
+    cost_raw = sum(leg.amount_in_raw for leg in legs)
+    return replace(split, amount_in_raw=cost_raw, amount_out_raw=needed_raw, legs=legs)
+
+
+def _bought(leg: Leg, amount_out_raw: int) -> Leg:
+    """The same leg by an amount out."""
+    amount_in_raw = leg.pool.quote_out(leg.token_in, leg.token_out, amount_out_raw)
+    return replace(leg, amount_in_raw=amount_in_raw, amount_out_raw=amount_out_raw)
+
+
+def _is_direct(split: Split) -> bool:
+    return all(
+        leg.token_in == split.token_in and leg.token_out == split.token_out for leg in split.legs
+    )
+
+
+def _purchase_hops(splits: Sequence[Split]) -> list[Hop]:
+    """Purchases one after another. What they leave of the token that is paid is not theirs to spend."""
+    found: list[Hop] = []
+    for split in splits:
+        if _is_direct(split):
+            found += (
+                BuyHop(
+                    leg.amount_out_raw,
+                    leg.token_in,
+                    leg.pool.address,
+                    zero_for_one=leg.token_in == leg.pool.tokens[0].address,
+                    to_caller=True,
+                )
+                for leg in split.legs
+            )
+        else:
+            sold = iter(split.legs)
+            for hop in hops([split]):
+                leg = next(sold)
+                of_the_paid = hop.token_in == split.token_in
+                found.append(replace(hop, amount_in_raw=leg.amount_in_raw) if of_the_paid else hop)
+    return found

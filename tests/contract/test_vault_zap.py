@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass, replace
 
 import pytest
 
-from rebalancer.chain.abi import Contract
+from rebalancer.chain.abi import Contract, interface
 from rebalancer.chain.receipt import Receipt
-from rebalancer.plan.route import Hop, encode
+from rebalancer.errors import ContractReverted
+from rebalancer.plan.route import BuyHop, Hop, encode
 from rebalancer.units import E18, mul_div_down, mul_div_up
 from tests.contract.routes import USDC, WBTC, WETH, pool_hop, quote, router_hop
 from tests.contract.world import INITIAL_SHARES, SEEDS, Wallet, World, refused
@@ -68,13 +69,12 @@ def minted_from(balances: Sequence[int]) -> tuple[int, list[int]]:
 
 
 def assert_nothing_left_behind(world: World, vault: Contract) -> None:
-    """Neither contract has a token, ether or an allowance to the vault after it is done."""
-    for contract in (world.zap, world.executor):
+    """Neither contract has a token or ether after it is done, nor what the zap's routes run in."""
+    zaps_own = interface("ZapExecutor").at(world.read(world.zap, "EXECUTOR"))
+    for contract in (world.zap, zaps_own, world.executor):
         assert world.balances(contract) == [0, 0, 0]
         assert world.balance(vault, contract) == 0
         assert world.chain.balance_wei(contract.address) == 0
-    for token in world.tokens:
-        assert world.read(token, "allowance", world.zap.address, vault.address) == 0
 
 
 @pytest.fixture
@@ -210,6 +210,42 @@ def test_zap_in_of_ether_mints_the_most_and_returns_ether(world: World, vault: C
     assert world.balances(world.alice) == [0, left[1], left[2]]
     assert max(left) > 0
     assert_nothing_left_behind(world, vault)
+
+
+def test_zap_in_by_amounts_out_leaves_only_what_was_paid_with(
+    world: World, vault: Contract, usdc_in: ZapIn
+) -> None:
+    shares = INITIAL_SHARES // 20
+    asked = list(world.read(vault, "previewMintInKind", shares))
+    quoter = world.uniswap("QuoterV2")
+    hops: list[Hop] = []
+    cost = asked[2]
+    for token, amount in ((world.weth, asked[0]), (world.wbtc, asked[1])):
+        pool = world.pool(world.usdc, token)
+        fee = world.read(interface("UniswapV3Pool").at(pool), "fee")
+        zero_for_one = int(world.usdc.address, 16) < int(token.address, 16)
+        hops.append(BuyHop(amount, world.usdc.address, pool, zero_for_one, to_caller=True))
+        quoted = (world.usdc.address, token.address, amount, fee, 0)
+        cost += world.read(quoter, "quoteExactOutputSingle", quoted)[0]
+    order = replace(
+        usdc_in, swap_amount=PAID_USDC - asked[2], min_shares=shares, route=encode(hops)
+    )
+
+    zap_in(world, world.alice, order)
+
+    assert world.balance(vault, world.bob) == shares
+    assert world.balances(world.alice) == [0, 0, PAID_USDC - cost]
+    assert_nothing_left_behind(world, vault)
+
+
+def test_zap_in_by_amounts_out_that_cost_more_than_was_paid_is_refused(
+    world: World, usdc_in: ZapIn
+) -> None:
+    pool = world.pool(world.usdc, world.weth)
+    hop = BuyHop(1_000 * E18, world.usdc.address, pool, not world.weth_is_token0, to_caller=True)
+    with pytest.raises(ContractReverted, match="CostsMore"):
+        zap_in(world, world.alice, replace(usdc_in, route=encode([hop])))
+    assert world.balances(world.alice) == [0, 0, PAID_USDC]
 
 
 def test_zap_in_without_a_swap_needs_every_token_of_the_basket(

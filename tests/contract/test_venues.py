@@ -23,6 +23,7 @@ from rebalancer.plan.route import (
     CurveHop,
     Hop,
     PairHop,
+    SellHop,
     V4Hop,
     encode,
 )
@@ -52,8 +53,8 @@ LAST_TICK = 887_220
 class Place:
     """Somewhere to swap WETH and WBTC: hops there and back, and what they bring for an amount, raw."""
 
-    sell: Hop
-    buy: Hop
+    sell: SellHop
+    buy: SellHop
     quote_sell: Callable[[int], int]
     quote_buy: Callable[[int], int]
     spender: str
@@ -366,7 +367,7 @@ def assert_nothing_left_behind(world: World, place: Place) -> None:
         assert world.read(token, "allowance", world.executor.address, place.spender) == 0
 
 
-def kept(hop: Hop) -> Hop:
+def kept(hop: SellHop) -> SellHop:
     """The same with its result left to the executor."""
     return hop if isinstance(hop, CurveHop) else replace(hop, to_caller=False)
 

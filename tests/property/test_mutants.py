@@ -148,6 +148,38 @@ MUTANTS = [
         "test_mint_or_redeem_and_rebalance_share_no_transaction_in_either_order",
         "tests/solidity/Rebalance.t.sol:RebalanceTest",
     ),
+    Mutant(
+        "a zap keeps what the route left",
+        "_sendAll(touched, msg.sender);",
+        "",
+        "test_a_deposit_returns_what_is_left_of_a_token_outside_the_basket",
+        "tests/solidity/Zap.t.sol:ZapTest",
+        "contracts/Zap.sol",
+    ),
+    Mutant(
+        "a zap out keeps what no hop sells",
+        "count = _touch(touched, count, sent[i]);",
+        "",
+        "test_a_withdrawal_without_a_route_pays_the_token_and_the_rest_in_kind",
+        "tests/solidity/Zap.t.sol:ZapTest",
+        "contracts/ZapExecutor.sol",
+    ),
+    Mutant(
+        "anybody uses the zap's executor",
+        "if (msg.sender != ZAP) revert NotTheZap(msg.sender);",
+        "",
+        "test_the_executor_works_for_the_zap_alone",
+        "tests/solidity/ZapAttack.t.sol:ZapAttackTest",
+        "contracts/ZapExecutor.sol",
+    ),
+    Mutant(
+        "any vault keeps its approval",
+        "i < assets.length && !known;",
+        "i < assets.length && known;",
+        "test_a_hostile_vault_takes_no_more_than_was_brought_and_nothing_afterwards",
+        "tests/solidity/ZapAttack.t.sol:ZapAttackTest",
+        "contracts/Zap.sol",
+    ),
 ]
 
 

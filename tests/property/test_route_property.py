@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from rebalancer.errors import BadRoute
 from rebalancer.plan.route import (
     BalancerHop,
+    BuyHop,
     CallHop,
     CurveHop,
     Hop,
@@ -35,6 +36,15 @@ def router_hops(draw: st.DrawFn) -> RouterHop:
 pool_hops = st.builds(
     PoolHop,
     amount_in_raw=raw_amounts,
+    token_in=addresses,
+    pool=addresses,
+    zero_for_one=st.booleans(),
+    to_caller=st.booleans(),
+)
+
+buy_hops = st.builds(
+    BuyHop,
+    amount_out_raw=raw_amounts,
     token_in=addresses,
     pool=addresses,
     zero_for_one=st.booleans(),
@@ -105,7 +115,7 @@ def call_hops(draw: st.DrawFn) -> CallHop:
 
 
 hops_of_all_venues = st.one_of(
-    pool_hops, router_hops(), pair_hops, v4_hops, balancer_hops, curve_hops, call_hops()
+    pool_hops, buy_hops, router_hops(), pair_hops, v4_hops, balancer_hops, curve_hops, call_hops()
 )
 
 
@@ -115,7 +125,7 @@ def test_route_encoded_then_decoded_is_the_same(hops: list[Hop]) -> None:
 
 
 @given(
-    st.tuples(st.integers(1, 7), st.binary(max_size=200)).map(lambda p: bytes([p[0]]) + p[1])
+    st.tuples(st.integers(1, 8), st.binary(max_size=200)).map(lambda p: bytes([p[0]]) + p[1])
     | st.binary(max_size=200)
 )
 def test_bytes_decoded_then_encoded_are_the_same_or_refused(route: bytes) -> None:

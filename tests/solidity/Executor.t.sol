@@ -185,7 +185,7 @@ contract ExecutorTest is Base {
         tokens[WETH].mint(address(routes), 1e18);
         pool.setAsks(MockPool.Asks.TooMuch);
 
-        vm.expectRevert();
+        vm.expectRevert(abi.encodeWithSelector(UniswapV3Venue.CostsMore.selector, address(pool), 1e18 + 1, 1e18));
         routes.executeRoute(Routes.v3(tokens[WETH], 1e18, address(pool), Routes.ZERO_FOR_ONE));
     }
 

@@ -2,98 +2,74 @@
 pragma solidity 0.8.30;
 
 import { IERC20Errors } from "@openzeppelin/contracts/interfaces/draft-IERC6093.sol";
-import { ReentrancyGuardTransient } from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 
-import { Zap } from "../../contracts/Zap.sol";
-import { IBasketVault } from "../../contracts/interfaces/IBasketVault.sol";
-import { IExecutor } from "../../contracts/interfaces/IExecutor.sol";
-import { PausableToken } from "../../contracts/mocks/PausableToken.sol";
+import { IVaultBase } from "../../contracts/interfaces/IBasketVault.sol";
+import { IZap } from "../../contracts/interfaces/IZap.sol";
+import { FeeToken } from "../../contracts/mocks/AwkwardTokens.sol";
 import { MockToken } from "../../contracts/mocks/MockToken.sol";
-import { Base } from "./Base.t.sol";
-import { MockPool, MockWeth } from "./support/MockMarket.sol";
+import { PausableToken } from "../../contracts/mocks/PausableToken.sol";
+import { UniswapV3Venue } from "../../contracts/venues/UniswapV3Venue.sol";
+import { MockPool } from "./support/MockMarket.sol";
 import { Routes } from "./support/Routes.sol";
+import { ZapScene } from "./support/ZapScene.sol";
 
 /// @notice Zap: one token (or ether) in, shares out, and back, at the caller's own slippage and with nothing left behind.
-///
-/// WETH costs 2,000 USDC and WBTC 40,000 USDC at the pools, which take no fee, so 1,000 dollars are a share.
-contract ZapTest is Base {
-    Zap internal zap;
-    IExecutor internal routes;
-    MockPool internal wethPool; // WETH / USDC
-    MockPool internal wbtcPool; // WBTC / USDC
-
-    function setUp() public override {
-        super.setUp();
-        // The scene's WETH is wrapped ether here.
-        MockWeth weth = new MockWeth();
-        feeds[WETH] = _addAsset(weth, 2_000e8);
-        tokens[WETH] = weth;
-        tokens.pop();
-        feeds.pop();
-        vault = _createVault(_config(), _amounts(25e18, 0.75e8, 20_000e6));
-        routes = IExecutor(deployCode("RouteExecutor.sol:RouteExecutor"));
-        zap = Zap(payable(deployCode("Zap.sol:Zap", abi.encode(routes, weth))));
-        wethPool = new MockPool(tokens[WETH], tokens[USDC], 2_000e6);
-        wbtcPool = new MockPool(tokens[WBTC], tokens[USDC], 40_000e6 * 1e18 / 1e8);
-        vm.deal(address(weth), 1_000e18);
-        vm.deal(alice, 10e18);
-    }
-
+contract ZapTest is ZapScene {
     /* REFUSALS: IN */
 
     function test_a_deposit_past_its_deadline_is_refused() public {
-        Zap.In memory z = _fromUsdc(1_000e6);
+        IZap.In memory z = _fromUsdc(1_000e6);
         skip(1);
         vm.prank(alice);
-        vm.expectRevert(abi.encodeWithSelector(Zap.DeadlinePassed.selector, z.deadline, z.deadline + 1));
+        vm.expectRevert(abi.encodeWithSelector(IZap.DeadlinePassed.selector, z.deadline, z.deadline + 1));
         zap.zapIn(z);
     }
 
     function test_a_deposit_of_nothing_is_refused() public {
-        Zap.In memory z = _fromUsdc(1_000e6);
+        IZap.In memory z = _fromUsdc(1_000e6);
         z.amountIn = 0;
         vm.prank(alice);
-        vm.expectRevert(Zap.ZeroAmount.selector);
+        vm.expectRevert(IZap.ZeroAmount.selector);
         zap.zapIn(z);
     }
 
     function test_a_deposit_that_swaps_more_than_it_has_is_refused() public {
-        Zap.In memory z = _fromUsdc(1_000e6);
+        IZap.In memory z = _fromUsdc(1_000e6);
         z.swapAmount = z.amountIn + 1;
         vm.prank(alice);
-        vm.expectRevert(abi.encodeWithSelector(Zap.SwapAboveAmount.selector, 1_000e6 + 1, 1_000e6));
+        vm.expectRevert(abi.encodeWithSelector(IZap.SwapAboveAmount.selector, 1_000e6 + 1, 1_000e6));
         zap.zapIn(z);
     }
 
     function test_a_deposit_with_another_value_than_it_says_is_refused() public {
-        Zap.In memory ether_ = _fromEther(1e18);
-        Zap.In memory usdc = _fromUsdc(1_000e6);
+        IZap.In memory ether_ = _fromEther(1e18);
+        IZap.In memory usdc = _fromUsdc(1_000e6);
 
         vm.startPrank(alice);
-        vm.expectRevert(abi.encodeWithSelector(Zap.ValueMismatch.selector, 1e18 - 1, 1e18));
+        vm.expectRevert(abi.encodeWithSelector(IZap.ValueMismatch.selector, 1e18 - 1, 1e18));
         zap.zapIn{ value: 1e18 - 1 }(ether_);
-        vm.expectRevert(abi.encodeWithSelector(Zap.ValueMismatch.selector, 1, 0));
+        vm.expectRevert(abi.encodeWithSelector(IZap.ValueMismatch.selector, 1, 0));
         zap.zapIn{ value: 1 }(usdc);
         vm.stopPrank();
     }
 
     function test_a_deposit_that_yields_too_few_shares_is_refused() public {
-        Zap.In memory z = _fromUsdc(1_000e6);
+        IZap.In memory z = _fromUsdc(1_000e6);
         z.minShares = 1e18 + 1;
         vm.prank(alice);
-        vm.expectRevert(abi.encodeWithSelector(Zap.SharesBelowMinimum.selector, 1e18, 1e18 + 1));
+        vm.expectRevert(abi.encodeWithSelector(IZap.SharesBelowMinimum.selector, 1e18, 1e18 + 1));
         zap.zapIn(z);
 
         z.minShares = 0;
         z.swapAmount = 0;
         vm.prank(alice);
-        vm.expectRevert(abi.encodeWithSelector(Zap.SharesBelowMinimum.selector, 0, 0));
+        vm.expectRevert(abi.encodeWithSelector(IZap.SharesBelowMinimum.selector, 0, 0));
         zap.zapIn(z);
         assertEq(tokens[USDC].balanceOf(alice), 1_000e6);
     }
 
     function test_a_deposit_without_allowance_is_refused() public {
-        Zap.In memory z = _fromUsdc(1_000e6);
+        IZap.In memory z = _fromUsdc(1_000e6);
         vm.prank(bob);
         vm.expectRevert(
             abi.encodeWithSelector(IERC20Errors.ERC20InsufficientAllowance.selector, address(zap), 0, 1_000e6)
@@ -105,43 +81,59 @@ contract ZapTest is Base {
         vm.prank(alice);
         (bool done, bytes memory answer) = address(zap).call{ value: 1 }("");
         assertFalse(done);
-        assertEq(answer, abi.encodeWithSelector(Zap.UnexpectedEther.selector, alice));
+        assertEq(answer, abi.encodeWithSelector(IZap.UnexpectedEther.selector, alice));
     }
 
     /* REFUSALS: OUT */
 
     function test_a_withdrawal_past_its_deadline_is_refused() public {
-        Zap.Out memory z = _toUsdc(1e18);
+        IZap.Out memory z = _toUsdc(1e18);
         skip(1);
         vm.prank(alice);
-        vm.expectRevert(abi.encodeWithSelector(Zap.DeadlinePassed.selector, z.deadline, z.deadline + 1));
+        vm.expectRevert(abi.encodeWithSelector(IZap.DeadlinePassed.selector, z.deadline, z.deadline + 1));
         zap.zapOut(z);
     }
 
     function test_a_withdrawal_that_yields_too_little_is_refused() public {
-        Zap.Out memory z = _toUsdc(1e18);
+        IZap.Out memory z = _toUsdc(1e18);
         z.minAmountOut = 1_000e6 + 1;
         vm.prank(alice);
-        vm.expectRevert(abi.encodeWithSelector(Zap.AmountOutBelowMinimum.selector, 1_000e6, 1_000e6 + 1));
+        vm.expectRevert(abi.encodeWithSelector(IZap.AmountOutBelowMinimum.selector, 1_000e6, 1_000e6 + 1));
         zap.zapOut(z);
         assertEq(vault.balanceOf(alice), 1e18);
     }
 
     function test_a_withdrawal_of_anothers_shares_is_impossible() public {
-        Zap.Out memory z = _toUsdc(1e18); // alice approved the zap
+        IZap.Out memory z = _toUsdc(1e18); // alice approved the zap
         vm.prank(bob);
         vm.expectRevert(abi.encodeWithSelector(IERC20Errors.ERC20InsufficientAllowance.selector, address(zap), 0, 1e18));
         zap.zapOut(z);
     }
 
+    function test_what_would_stay_in_the_zap_or_its_executor_is_refused() public {
+        address[2] memory receivers = [address(zap), address(routes)];
+        for (uint256 i; i < 2; ++i) {
+            IZap.In memory z = _fromUsdc(1_000e6);
+            IZap.Out memory out = _toUsdc(1e18);
+            (z.receiver, out.receiver) = (receivers[i], receivers[i]);
+
+            vm.startPrank(alice);
+            vm.expectRevert(abi.encodeWithSelector(IZap.BadReceiver.selector, receivers[i]));
+            zap.zapIn(z);
+            vm.expectRevert(abi.encodeWithSelector(IZap.BadReceiver.selector, receivers[i]));
+            zap.zapOut(out);
+            vm.stopPrank();
+        }
+    }
+
     /* SUCCESS */
 
     function test_a_deposit_of_one_token_becomes_shares() public {
-        Zap.In memory z = _fromUsdc(1_000e6);
+        IZap.In memory z = _fromUsdc(1_000e6);
         z.receiver = bob;
 
         vm.expectEmit(address(zap));
-        emit Zap.ZappedIn(address(vault), alice, bob, address(tokens[USDC]), 1_000e6, 1e18);
+        emit IZap.ZappedIn(address(vault), alice, bob, address(tokens[USDC]), 1_000e6, 1e18);
         vm.prank(alice);
         assertEq(zap.zapIn(z), 1e18);
 
@@ -152,7 +144,7 @@ contract ZapTest is Base {
     }
 
     function test_a_deposit_returns_what_was_not_needed() public {
-        Zap.In memory z = _fromUsdc(1_000e6);
+        IZap.In memory z = _fromUsdc(1_000e6);
         // 100 more than a share takes, and a swap that is a little wrong: 0.26 WETH instead of 0.25.
         tokens[USDC].mint(alice, 120e6);
         _approve(tokens[USDC], alice, address(zap), 1_120e6);
@@ -169,7 +161,7 @@ contract ZapTest is Base {
     }
 
     function test_a_deposit_of_ether_becomes_shares_and_returns_ether() public {
-        Zap.In memory z = _fromEther(0.6e18);
+        IZap.In memory z = _fromEther(0.6e18);
 
         vm.prank(alice);
         assertEq(zap.zapIn{ value: 0.6e18 }(z), 1e18);
@@ -182,11 +174,11 @@ contract ZapTest is Base {
     }
 
     function test_a_withdrawal_to_one_token_swaps_everything_else() public {
-        Zap.Out memory z = _toUsdc(1e18);
+        IZap.Out memory z = _toUsdc(1e18);
         z.receiver = bob;
 
         vm.expectEmit(address(zap));
-        emit Zap.ZappedOut(address(vault), alice, bob, address(tokens[USDC]), 1_000e6, 1e18);
+        emit IZap.ZappedOut(address(vault), alice, bob, address(tokens[USDC]), 1_000e6, 1e18);
         vm.prank(alice);
         assertEq(zap.zapOut(z), 1_000e6);
 
@@ -197,7 +189,7 @@ contract ZapTest is Base {
     }
 
     function test_a_withdrawal_to_ether_unwraps() public {
-        Zap.Out memory z = _toUsdc(1e18);
+        IZap.Out memory z = _toUsdc(1e18);
         z.tokenOut = zap.ETH();
         z.receiver = bob;
         z.route = bytes.concat(
@@ -213,7 +205,7 @@ contract ZapTest is Base {
     }
 
     function test_a_withdrawal_sends_what_the_route_left_to_the_receiver() public {
-        Zap.Out memory z = _toUsdc(1e18);
+        IZap.Out memory z = _toUsdc(1e18);
         z.receiver = bob;
         wethPool.setDepth(0.1e18);
 
@@ -235,7 +227,7 @@ contract ZapTest is Base {
         tokens[USDC] = usdc; // what the pools trade
         stuck.pause();
         _approve(MockToken(address(vault)), alice, address(zap), 1e18);
-        Zap.Out memory z = Zap.Out({
+        IZap.Out memory z = IZap.Out({
             vault: vault,
             shares: 1e18,
             tokenOut: address(tokens[WETH]),
@@ -257,10 +249,10 @@ contract ZapTest is Base {
     }
 
     function test_in_and_out_is_never_free() public {
-        Zap.In memory z = _fromUsdc(1_000e6);
+        IZap.In memory z = _fromUsdc(1_000e6);
         vm.prank(alice);
         uint256 shares = zap.zapIn(z);
-        Zap.Out memory out = _toUsdc(0);
+        IZap.Out memory out = _toUsdc(0);
         out.shares = shares;
         _approve(MockToken(address(vault)), alice, address(zap), shares);
 
@@ -274,7 +266,7 @@ contract ZapTest is Base {
         public
     {
         amount = bound(amount, 100, 1_000_000e6);
-        Zap.In memory z = _fromUsdc(amount);
+        IZap.In memory z = _fromUsdc(amount);
         uint256 forWeth = amount * bound(wethPart, 1, 60) / 100;
         uint256 forWbtc = amount * bound(wbtcPart, 1, 39) / 100;
         z.swapAmount = forWeth + forWbtc;
@@ -295,125 +287,225 @@ contract ZapTest is Base {
             }
         } catch (bytes memory answer) {
             // Too little to buy a unit of WBTC (0.0004 dollars), so no share either.
-            assertEq(bytes4(answer), Zap.SharesBelowMinimum.selector);
+            assertEq(bytes4(answer), IZap.SharesBelowMinimum.selector);
             assertLt(forWbtc, 400);
         }
         _assertNothingLeft();
     }
 
-    /* HOSTILE VAULTS AND RECEIVERS */
+    /* LEFTOVERS AND APPROVALS */
 
-    function test_a_hostile_vault_cannot_reenter() public {
-        HostileVault hostile = new HostileVault(vault, zap);
-        Zap.In memory z = _fromUsdc(1_000e6);
-        z.vault = IBasketVault(address(hostile));
+    function test_a_deposit_by_amounts_out_leaves_only_what_was_paid_with() public {
+        IZap.In memory z = _fromUsdc(1_000e6);
+        tokens[USDC].mint(alice, 10e6);
+        _approve(tokens[USDC], alice, address(zap), 1_010e6);
+        (z.amountIn, z.swapAmount, z.minShares) = (1_010e6, 810e6, 1e18);
+        z.route = bytes.concat(
+            Routes.v3Out(tokens[USDC], 0.25e18, address(wethPool), Routes.TO_CALLER),
+            Routes.v3Out(tokens[USDC], 750_000, address(wbtcPool), Routes.TO_CALLER)
+        );
 
         vm.prank(alice);
-        vm.expectRevert(ReentrancyGuardTransient.ReentrancyGuardReentrantCall.selector);
+        assertEq(zap.zapIn(z), 1e18);
+
+        assertEq(_balances(alice), _amounts(0, 0, 10e6));
+        _assertNothingLeft();
+    }
+
+    function test_a_deposit_by_amounts_out_that_cost_more_than_was_paid_is_refused() public {
+        IZap.In memory z = _fromUsdc(1_000e6);
+        z.route = bytes.concat(
+            Routes.v3Out(tokens[USDC], 0.25e18, address(wethPool), Routes.TO_CALLER),
+            Routes.v3Out(tokens[USDC], 750_001, address(wbtcPool), Routes.TO_CALLER)
+        );
+
+        vm.prank(alice);
+        vm.expectRevert(
+            abi.encodeWithSelector(UniswapV3Venue.CostsMore.selector, address(wbtcPool), 300e6 + 400, 300e6)
+        );
         zap.zapIn(z);
+    }
+
+    function test_a_deposit_returns_what_is_left_of_a_token_outside_the_basket() public {
+        (MockToken middle, MockPool first, MockPool second) = _middle();
+        IZap.In memory z = _fromUsdc(1_000e6);
+        // 500 USDC become 500 of the middle token, straight to the zap; 300 stay with the executor, which sells all but 1 wei of them.
+        z.route = bytes.concat(
+            Routes.v3(tokens[USDC], 500e6, address(wethPool), 0),
+            Routes.v3(tokens[USDC], 1e6, address(first), Routes.TO_CALLER),
+            Routes.v3(tokens[USDC], 299e6, address(first), 0),
+            Routes.v3(middle, 299e18 - 1, address(second), Routes.ZERO_FOR_ONE)
+        );
+
+        vm.prank(alice);
+        uint256 shares = zap.zapIn(z);
+
+        assertGt(shares, 0.99e18);
+        assertEq(middle.balanceOf(alice), 1e18 + 1);
+        _assertNoneLeft(middle);
+        _assertNothingLeft();
+    }
+
+    function test_a_withdrawal_returns_what_is_left_of_a_token_outside_the_basket() public {
+        (MockToken middle, MockPool first, MockPool second) = _middle();
+        IZap.Out memory z = _toUsdc(1e18);
+        z.receiver = bob;
+        z.route = bytes.concat(
+            Routes.v3(tokens[WBTC], 0, address(second), 0),
+            Routes.v3(middle, 299e18, address(first), Routes.ZERO_FOR_ONE)
+        );
+
+        vm.prank(alice);
+        assertEq(zap.zapOut(z), 499e6);
+
+        // No hop sells the WETH.
+        assertEq(_balances(bob), _amounts(0.25e18, 0, 499e6));
+        assertEq(middle.balanceOf(bob), 1e18);
+        _assertNoneLeft(middle);
+        _assertNothingLeft();
+    }
+
+    function test_a_withdrawal_without_a_route_pays_the_token_and_the_rest_in_kind() public {
+        IZap.Out memory z = _toUsdc(1e18);
+        z.route = "";
+
+        vm.prank(alice);
+        assertEq(zap.zapOut(z), 200e6);
+
+        assertEq(_balances(alice), _amounts(0.25e18, 750_000, 200e6));
+        _assertNothingLeft();
+    }
+
+    function test_a_deposit_of_a_token_outside_the_basket_returns_what_was_not_swapped() public {
+        (MockToken middle, MockPool first, MockPool second) = _middle();
+        middle.mint(alice, 1_100e18);
+        _approve(middle, alice, address(zap), 1_100e18);
+        IZap.In memory z = _paidInUsdc(1_000e6);
+        (z.tokenIn, z.amountIn, z.swapAmount, z.minShares) = (address(middle), 1_100e18, 1_050e18, 1e18);
+        z.route = bytes.concat(
+            Routes.v3Out(middle, 750_000, address(second), Routes.ZERO_FOR_ONE | Routes.TO_CALLER),
+            Routes.v3Out(middle, 700e6, address(first), Routes.ZERO_FOR_ONE),
+            Routes.v3Out(tokens[USDC], 0.25e18, address(wethPool), Routes.TO_CALLER)
+        );
+
+        vm.prank(alice);
+        assertEq(zap.zapIn(z), 1e18);
+
+        assertEq(middle.balanceOf(alice), 100e18);
+        assertEq(_balances(alice), _amounts());
+        _assertNoneLeft(middle);
+        _assertNothingLeft();
+    }
+
+    function test_a_deposit_of_a_token_that_keeps_a_fee_uses_what_arrived() public {
+        FeeToken dear = new FeeToken("Fee", "FEE", 6, 100);
+        dear.mint(alice, 1_000e6);
+        _approve(dear, alice, address(zap), 1_000e6);
+        IZap.In memory z = _paidInUsdc(1_000e6);
+        (z.tokenIn, z.swapAmount) = (address(dear), 1_000e6);
+        z.route = bytes.concat(
+            Routes.call(
+                dear,
+                0,
+                address(new Giver()),
+                address(0),
+                tokens[USDC],
+                type(uint16).max,
+                abi.encodeCall(Giver.give, (tokens[USDC], 900e6))
+            ),
+            Routes.v3(tokens[USDC], 450e6, address(wethPool), 0),
+            Routes.v3(tokens[USDC], 270e6, address(wbtcPool), 0)
+        );
+
+        vm.prank(alice);
+        assertEq(zap.zapIn(z), 0.9e18);
+
+        // Less six fees of 1 %: to the zap, to the executor, to the box that makes the call, and back.
+        assertEq(dear.balanceOf(alice), 941_480_150);
+        _assertNoneLeft(dear);
+        _assertNothingLeft();
+    }
+
+    function test_fees_on_entry_and_exit_are_the_vaults() public {
+        _setFlowFees(100, 50);
+        IZap.In memory z = _fromUsdc(1_010e6);
+        vm.prank(alice);
+        assertEq(zap.zapIn(z), 1e18);
+        assertEq(vault.held(), _amounts(25.2525e18, 0.757575e8, 20_202e6));
+        assertEq(_balances(alice), _amounts());
+
+        IZap.Out memory out = _toUsdc(0);
+        out.shares = 1e18;
+        _approve(MockToken(address(vault)), alice, address(zap), 1e18);
+        uint256[] memory given = vault.previewRedeemInKind(1e18);
+        vm.prank(alice);
+        // At the pools, rounded down by each.
+        assertEq(zap.zapOut(out), given[USDC] + given[WETH] * 2_000e6 / 1e18 + given[WBTC] * 40_000e6 / 1e8);
+        _assertNothingLeft();
+    }
+
+    function testFuzz_a_deposit_mints_the_most_that_any_entry_fee_allows(uint256 amount, uint256 entryBps) public {
+        _setFlowFees(uint16(bound(entryBps, 0, 200)), 0);
+        IZap.In memory z = _fromUsdc(bound(amount, 1e6, 1_000_000e6));
+        vm.prank(alice);
+        uint256 shares = zap.zapIn(z);
+
+        // One part in a million more would have asked for more of some token than alice has left.
+        uint256[] memory asked = vault.previewMintInKind(shares / 1e6 + 1);
+        uint256[] memory left = _balances(alice);
+        assertTrue(asked[0] > left[0] || asked[1] > left[1] || asked[2] > left[2]);
+        _assertNothingLeft();
+    }
+
+    function test_a_vault_of_the_factory_is_approved_once() public {
+        IZap.In memory z = _fromUsdc(1_000e6);
+        vm.prank(alice);
+        zap.zapIn(z);
+        for (uint256 i; i < 3; ++i) {
+            assertEq(tokens[i].allowance(address(zap), address(vault)), type(uint256).max);
+        }
+
+        z = _fromUsdc(1_000e6);
+        vm.expectCall(address(tokens[WETH]), abi.encodePacked(tokens[WETH].approve.selector), 0);
+        vm.prank(alice);
+        assertEq(zap.zapIn(z), 1e18);
+        _assertNothingLeft();
+    }
+
+    function test_a_standing_approval_moves_nothing_that_lies_in_the_zap() public {
+        IZap.In memory z = _fromUsdc(1_000e6);
+        vm.prank(alice);
+        zap.zapIn(z);
+        tokens[WETH].mint(address(zap), 1e18); // somebody's mistake
+        tokens[WBTC].mint(address(zap), 1e8);
+        tokens[USDC].mint(address(zap), 1_000e6);
+
+        vm.prank(bob);
+        vm.expectRevert(
+            abi.encodeWithSelector(IERC20Errors.ERC20InsufficientAllowance.selector, address(vault), 0, 0.25e18)
+        );
+        vault.mintInKind(1e18, bob, _amounts(1e18, 1e8, 1_000e6));
+        assertEq(_balances(address(zap)), _amounts(1e18, 1e8, 1_000e6));
     }
 
     /* HELPERS */
 
-    /// @dev A fair deposit: half to WETH, 30 % to WBTC, the rest as it is.
-    function _fromUsdc(uint256 amount) internal returns (Zap.In memory) {
-        tokens[USDC].mint(alice, amount);
-        _approve(tokens[USDC], alice, address(zap), amount);
-        uint256 forWeth = amount / 2;
-        uint256 forWbtc = amount * 3 / 10;
-        return Zap.In({
-            vault: vault,
-            tokenIn: address(tokens[USDC]),
-            amountIn: amount,
-            swapAmount: forWeth + forWbtc,
-            minShares: 0,
-            receiver: alice,
-            deadline: block.timestamp,
-            route: bytes.concat(
-                Routes.v3(tokens[USDC], uint128(forWeth), address(wethPool), 0),
-                Routes.v3(tokens[USDC], uint128(forWbtc), address(wbtcPool), 0)
-            )
-        });
+    function _setFlowFees(uint16 entryBps, uint16 exitBps) private {
+        vm.prank(owner);
+        vault.setFees(IVaultBase.Fees(0, 0, entryBps, exitBps), treasury);
     }
 
-    /// @dev A share needs 0.25 WETH as it is and 0.25 WETH swapped for 200 USDC and 300 dollars of WBTC; the rest is too much.
-    function _fromEther(uint256 amount) internal view returns (Zap.In memory) {
-        return Zap.In({
-            vault: vault,
-            tokenIn: address(0),
-            amountIn: amount,
-            swapAmount: 0.25e18,
-            minShares: 1e18,
-            receiver: alice,
-            deadline: block.timestamp,
-            route: bytes.concat(
-                Routes.v3(tokens[WETH], 0.25e18, address(wethPool), Routes.ZERO_FOR_ONE),
-                Routes.v3(tokens[USDC], 300e6, address(wbtcPool), 0)
-            )
-        });
-    }
-
-    /// @dev Alice gets `shares` and wants them in USDC.
-    function _toUsdc(uint256 shares) internal returns (Zap.Out memory) {
-        if (shares != 0) _deposit(alice, shares);
-        _approve(MockToken(address(vault)), alice, address(zap), shares);
-        return Zap.Out({
-            vault: vault,
-            shares: shares,
-            tokenOut: address(tokens[USDC]),
-            minAmountOut: 0,
-            receiver: alice,
-            deadline: block.timestamp,
-            route: bytes.concat(
-                Routes.v3(tokens[WETH], 0, address(wethPool), Routes.ZERO_FOR_ONE),
-                Routes.v3(tokens[WBTC], 0, address(wbtcPool), Routes.ZERO_FOR_ONE)
-            )
-        });
-    }
-
-    function _assertNothingLeft() internal view {
-        address[2] memory places = [address(zap), address(routes)];
-        for (uint256 i; i < 2; ++i) {
-            for (uint256 j; j < tokens.length; ++j) {
-                assertEq(tokens[j].balanceOf(places[i]), 0);
-            }
-            assertEq(places[i].balance, 0);
-            assertEq(vault.balanceOf(places[i]), 0);
-        }
-        for (uint256 j; j < tokens.length; ++j) {
-            assertEq(tokens[j].allowance(address(zap), address(vault)), 0);
-        }
+    /// @dev A dollar of 18 decimals that is in no basket, and its pools with USDC and WBTC.
+    function _middle() private returns (MockToken middle, MockPool withUsdc, MockPool withWbtc) {
+        middle = new MockToken("Middle", "MID", 18);
+        withUsdc = new MockPool(middle, tokens[USDC], 1e6);
+        withWbtc = new MockPool(middle, tokens[WBTC], 1e18 * 1e8 / 40_000e18);
     }
 }
 
-/// @notice Answers like a vault, and on mint tries to go through the zap again.
-contract HostileVault {
-    IBasketVault internal immutable VAULT;
-    Zap internal immutable ZAP;
-
-    constructor(IBasketVault vault, Zap zap) {
-        VAULT = vault;
-        ZAP = zap;
-    }
-
-    function assets() external view returns (IBasketVault.Asset[] memory) {
-        return VAULT.assets();
-    }
-
-    function held() external view returns (uint256[] memory) {
-        return VAULT.held();
-    }
-
-    function totalSupply() external view returns (uint256) {
-        return VAULT.totalSupply();
-    }
-
-    function previewMintInKind(uint256 shares) external view returns (uint256[] memory) {
-        return VAULT.previewMintInKind(shares);
-    }
-
-    function mintInKind(uint256, address, uint256[] calldata) external returns (uint256[] memory) {
-        ZAP.zapOut(Zap.Out(VAULT, 1, address(0), 0, address(this), block.timestamp, ""));
-        return new uint256[](0);
+/// @notice Gives what it is asked for.
+contract Giver {
+    function give(MockToken token, uint256 amount) external {
+        token.mint(msg.sender, amount);
     }
 }

@@ -10,6 +10,7 @@ import pytest
 from rebalancer.errors import BadRoute
 from rebalancer.plan.route import (
     BalancerHop,
+    BuyHop,
     CallHop,
     CurveHop,
     Hop,
@@ -31,6 +32,7 @@ PAIR_HOP = PairHop(2, A, POOL, zero_for_one=True, to_caller=True)
 V4_HOP = V4Hop(3, A, ROUTER, B, 500, -10, C, to_caller=False, ether_in=True)
 BALANCER_HOP = BalancerHop(4, A, ROUTER, B, "0x" + "5" * 64, to_caller=True)
 CURVE_HOP = CurveHop(5, A, POOL, B, 2, 0, unsigned=True)
+BUY_HOP = BuyHop(7, A, POOL, zero_for_one=True, to_caller=True)
 CALL_HOP = CallHop(6, A, ROUTER, C, B, 4, b"\xee" * 36, to_caller=False)
 
 HOPS: dict[str, Hop] = {
@@ -41,6 +43,7 @@ HOPS: dict[str, Hop] = {
     "balancer": BALANCER_HOP,
     "curve": CURVE_HOP,
     "call": CALL_HOP,
+    "buy": BUY_HOP,
 }
 
 
@@ -63,11 +66,13 @@ def test_encode_a_router_hop_by_hand() -> None:
         ("balancer", "2", "02", "b" * 40 + "5" * 64),
         ("curve", "1", "10", "b" * 40 + "02" + "00"),
         ("call", "2", "00", "c" * 40 + "b" * 40 + "0004" + "0024" + "ee" * 36),
+        ("buy", "1", "03", ""),
     ],
 )
 def test_encode_other_hops_by_hand(name: str, target: str, flags: str, body: str) -> None:
     venue = list(HOPS).index(name) + 1
-    amount = HOPS[name].amount_in_raw
+    hop = HOPS[name]
+    amount = hop.amount_out_raw if isinstance(hop, BuyHop) else hop.amount_in_raw
     head = f"{venue:02x}{amount:032x}" + "a" * 40 + target * 40 + flags
     assert encode([HOPS[name]]).hex() == head + body
 

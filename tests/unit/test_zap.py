@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from rebalancer.devnet.market import USDC, WBTC, WETH
 from rebalancer.devnet.profile import opening_pools
 from rebalancer.errors import BadAmount, BadPlanInput, DepositTooSmall, NoRoute
-from rebalancer.plan.route import decode
+from rebalancer.plan.route import BuyHop, decode
 from rebalancer.plan.split import pools_after
 from rebalancer.plan.zap import Books, ZapIn, plan_zap_in, plan_zap_out
 from rebalancer.pools import Pool, Token
-from rebalancer.units import E18
+from rebalancer.units import BPS, E18
 
 PRICES_E8 = {"ETH/USD": 2_000 * 10**8, "BTC/USD": 30_000 * 10**8, "USDC/USD": 10**8}
 POOLS: tuple[Pool, ...] = tuple(
@@ -27,23 +27,59 @@ BOOKS = Books(TOKENS, (100 * E18, 6_66666666, 100_000 * 10**6), 500_000 * E18)
 """Half a million dollars, a dollar a share: 40 % WETH, 40 % WBTC, 20 % USDC."""
 
 
-def played(books: Books, found: ZapIn) -> int:
-    """What the Zap would mint: the route's swaps one after another, each by its pool's own quote."""
+def played(books: Books, found: ZapIn) -> tuple[int, int]:
+    """Shares the Zap would mint and what would be left of the token paid: the route's swaps one after another, by their pools."""
     pools: tuple[Pool, ...] = POOLS
+    held = dict.fromkeys(books.tokens, 0)
+    held[found.token] = found.swapped_raw
     bought = dict.fromkeys(books.tokens, 0)
-    bought[found.token] = found.amount_raw - found.swapped_raw
-    held = {found.token: found.swapped_raw}
     for hop in decode(found.route):
         (pool,) = (one for one in pools if one.address == getattr(hop, "pool", ""))
         (token_out,) = (t.address for t in pool.tokens if t.address != hop.token_in)
-        amount = hop.amount_in_raw or held[hop.token_in]
+        if isinstance(hop, BuyHop):
+            out = hop.amount_out_raw
+            amount = pool.quote_out(hop.token_in, token_out, out)
+            _, after = pool.swapped(hop.token_in, token_out, amount)
+        else:
+            amount = hop.amount_in_raw or held[hop.token_in]
+            out, after = pool.swapped(hop.token_in, token_out, amount)
         held[hop.token_in] -= amount
-        out, after = pool.swapped(hop.token_in, token_out, amount)
         pools = tuple(after if one is pool else one for one in pools)
         target = bought if hop.to_caller else held
         target[token_out] = target.get(token_out, 0) + out
+    left_raw = held.pop(found.token)
+    assert left_raw >= 0
     assert not any(held.values())
-    return books.most_shares([bought[token] for token in books.tokens])
+    bought[found.token] = found.amount_raw - found.swapped_raw + left_raw
+    shares = books.most_shares([bought[token] for token in books.tokens])
+    kept_raw = (
+        books.asked_raw(shares)[books.tokens.index(found.token)]
+        if found.token in books.tokens
+        else 0
+    )
+    return shares, bought[found.token] - kept_raw
+
+
+# Fees on entry and exit
+
+
+@given(
+    st.integers(0, 200),
+    st.integers(0, 200),
+    st.integers(1, 10**24),
+    st.tuples(*[st.integers(1, 10**24)] * 3),
+)
+def test_books_take_fees_as_the_vault_does_and_never_ask_for_more_than_there_is(
+    entry_bps: int, exit_bps: int, shares: int, amounts: tuple[int, int, int]
+) -> None:
+    books = replace(BOOKS, entry_bps=entry_bps, exit_bps=exit_bps)
+    for held, asked, given_ in zip(
+        books.held_raw, books.asked_raw(shares), books.given_raw(shares), strict=True
+    ):
+        assert asked == -(-held * shares * (BPS + entry_bps) // (books.supply * BPS))
+        assert given_ == held * shares * (BPS - exit_bps) // (books.supply * BPS)
+    most = books.most_shares(amounts)
+    assert all(a <= b for a, b in zip(books.asked_raw(most), amounts, strict=True))
 
 
 # Refusals
@@ -88,11 +124,12 @@ def test_zap_out_where_no_pool_leads_is_refused() -> None:
     token=st.sampled_from((WETH, WBTC, USDC)),
     usd=st.integers(1, 2_000_000),
     weights=st.tuples(*[st.integers(0, 100)] * 3).filter(any),
+    slippage_bps=st.sampled_from((0, 50)),
 )
 def test_zap_in_mints_what_the_route_yields_and_wastes_next_to_nothing(
-    token: Token, usd: int, weights: tuple[int, int, int]
+    token: Token, usd: int, weights: tuple[int, int, int], slippage_bps: int
 ) -> None:
-    """ZAP-1: the promise is what the swaps give; ZAP-2: no more than its raw units is left over."""
+    """ZAP-1: the promise is what the swaps give; ZAP-2: what is left over is raw units and what was held back."""
     unit_prices = (2_000, 30_000, 1)
     decimals = (18, 8, 6)
     held = tuple(
@@ -102,9 +139,11 @@ def test_zap_in_mints_what_the_route_yields_and_wastes_next_to_nothing(
     books = Books(TOKENS, held, 500_000 * E18)
     at = TOKENS.index(token.address)
     amount_raw = usd * 10 ** decimals[at] // unit_prices[at]
-    found = plan_zap_in(books, POOLS, TOKENS[at], amount_raw)
+    found = plan_zap_in(books, POOLS, TOKENS[at], amount_raw, slippage_bps)
 
-    assert found.shares == played(books, found) > 0
+    left_of_paid = found.token_left_raw or found.left_raw[at]
+    assert (found.shares, left_of_paid) == played(books, found)
+    assert found.shares > 0
     spent = zip(found.minted_raw, found.left_raw, strict=True)
     assert all(minted >= 0 and left >= 0 for minted, left in spent)
     # What is left is at most what a raw unit of the coarsest asset, WBTC, is worth beside the others.
@@ -116,13 +155,18 @@ def test_zap_in_mints_what_the_route_yields_and_wastes_next_to_nothing(
         + found.token_left_raw * unit_prices[at] * E18 // 10 ** decimals[at]
     )
     coarsest = max(sum(weights) * 5_000 * E18 // (held[1] or 10**18), 1)
-    assert left_usd_e18 <= 4 * coarsest + usd * E18 // 10**6
+    held_back = usd * E18 * slippage_bps // BPS
+    assert left_usd_e18 <= 4 * coarsest + usd * E18 // 10**6 + held_back
+    # Of what is bought by amounts out, nothing is left but where rounding makes more shares of it.
+    direct = {hop.pool for hop in decode(found.route) if isinstance(hop, BuyHop)}
+    if len(direct) == sum(len(split.legs) for split in found.splits):
+        assert all(left <= 1 for i, left in enumerate(found.left_raw) if i != at)
 
 
 def test_zap_in_of_a_token_that_is_no_asset_swaps_all_of_it() -> None:
     books = Books(TOKENS[:2], (100 * E18, 6_66666666), 400_000 * E18)
     found = plan_zap_in(books, POOLS, USDC.address, 250_000 * 10**6)
-    assert found.swapped_raw + found.token_left_raw == 250_000 * 10**6
+    assert found.swapped_raw == 250_000 * 10**6
     assert found.token_left_raw < 10**4
     assert 248_500 * E18 < found.shares < 250_000 * E18
 
@@ -143,7 +187,18 @@ def test_zap_in_quotes_each_purchase_on_what_the_one_before_left() -> None:
     second = found.splits[1].legs
     moved = {pool.address: pool for pool in pools_after(POOLS, found.splits[0].legs)}
     assert all(leg.pool == moved[leg.pool.address] for leg in second)
-    assert found.shares == played(BOOKS, found)
+    assert found.shares == played(BOOKS, found)[0]
+
+
+def test_zap_in_holds_back_what_the_swaps_may_become_dearer() -> None:
+    now = plan_zap_in(BOOKS, POOLS, USDC.address, 250_000 * 10**6)
+    found = plan_zap_in(BOOKS, POOLS, USDC.address, 250_000 * 10**6, 100)
+    cost_raw = sum(split.amount_in_raw for split in found.splits)
+    assert all(isinstance(hop, BuyHop) for hop in decode(found.route))
+    # All of it would be spent if the swaps, four fifths of the basket, cost 1 % more.
+    assert found.swapped_raw - 10**4 < cost_raw * 101 // 100 <= found.swapped_raw
+    assert found.left_raw == (0, 0, found.swapped_raw - cost_raw)
+    assert 0.9915 < found.shares / now.shares < 0.9925
 
 
 def test_zap_out_adds_up_to_what_is_kept_and_what_is_swapped() -> None:
@@ -154,7 +209,9 @@ def test_zap_out_adds_up_to_what_is_kept_and_what_is_swapped() -> None:
     assert found.amount_out_raw == swapped + 5_000 * 10**6
     assert 54_700 * 10**6 < found.amount_out_raw < 55_000 * 10**6
     # The last hop of each asset sells all there is, so that a little more is not left behind.
-    assert {hop.token_in for hop in decode(found.route) if hop.amount_in_raw == 0} == {
+    assert {
+        hop.token_in for hop in decode(found.route) if not getattr(hop, "amount_in_raw", 1)
+    } == {
         WETH.address,
         WBTC.address,
     }

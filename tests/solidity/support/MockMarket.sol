@@ -2,6 +2,7 @@
 pragma solidity 0.8.30;
 
 import { IERC20 } from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import { Math } from "@openzeppelin/contracts/utils/math/Math.sol";
 import { IUniswapV3SwapCallback } from "@uniswap/v3-core/contracts/interfaces/callback/IUniswapV3SwapCallback.sol";
 
 import { MockToken } from "../../../contracts/mocks/MockToken.sol";
@@ -10,6 +11,8 @@ import { MockToken } from "../../../contracts/mocks/MockToken.sol";
 /// @notice The shape of a Uniswap V3 pool at a fixed price and without a fee: `rateE18` units of token1 for a unit of token0, times
 /// 1e18. It mints what it pays. `asks` changes how it asks to be paid. Tests with the real pool are in Python.
 contract MockPool {
+    using Math for uint256;
+
     enum Asks {
         Fairly,
         Nothing,
@@ -45,9 +48,15 @@ contract MockPool {
         external
         returns (int256 amount0, int256 amount1)
     {
-        uint256 amountIn = uint256(amountSpecified);
-        if (amountIn > depth) amountIn = depth;
-        uint256 amountOut = zeroForOne ? amountIn * rateE18 / 1e18 : amountIn * 1e18 / rateE18;
+        uint256 amountIn;
+        uint256 amountOut;
+        if (amountSpecified > 0) {
+            amountIn = uint256(amountSpecified) > depth ? depth : uint256(amountSpecified);
+            amountOut = zeroForOne ? amountIn * rateE18 / 1e18 : amountIn * 1e18 / rateE18;
+        } else {
+            amountOut = uint256(-amountSpecified);
+            amountIn = zeroForOne ? (amountOut * 1e18).ceilDiv(rateE18) : (amountOut * rateE18).ceilDiv(1e18);
+        }
         (zeroForOne ? token1 : token0).mint(recipient, amountOut);
         uint256 owed = asks == Asks.TooMuch ? amountIn + 1 : amountIn;
         (amount0, amount1) = zeroForOne ? (int256(owed), -int256(amountOut)) : (-int256(amountOut), int256(owed));

@@ -16,6 +16,14 @@ library Routes {
         return abi.encodePacked(uint8(1), amountIn, tokenIn, pool, flags);
     }
 
+    function v3Out(MockToken tokenIn, uint128 amountOut, address pool, uint8 flags)
+        internal
+        pure
+        returns (bytes memory)
+    {
+        return abi.encodePacked(uint8(8), amountOut, tokenIn, pool, flags);
+    }
+
     function router(MockToken tokenIn, uint128 amountIn, address target, uint8 flags, bytes memory path)
         internal
         pure
