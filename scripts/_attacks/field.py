@@ -19,8 +19,7 @@ from typing import Any
 
 from rebalancer.chain.abi import Contract, decode_logs, decode_revert, interface
 from rebalancer.chain.receipt import Receipt
-from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
-from rebalancer.devnet.local import LocalChain
+from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_pools, read_vaults
 from rebalancer.deploy import (
     FeedSpec,
     Role,
@@ -30,9 +29,11 @@ from rebalancer.deploy import (
     grant_roles,
     set_feed,
 )
+from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.stage import DEMO_BAND_BPS, Actor, Stage, build_stage
 from rebalancer.errors import ContractReverted
 from rebalancer.policy import Asset, Policy, weigh_basket
+from rebalancer.pools import Token, UniswapV3Pool
 from rebalancer.units import BPS, E18
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "PRICES_E8",
     "Attack",
     "Field",
+    "Loot",
     "Result",
     "Tally",
     "act",
@@ -118,6 +120,14 @@ class Tally:
     history: list[tuple[int, int]] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class Loot:
+    """What a stolen keeper took over time, and the policy that held it."""
+
+    tally: Tally
+    policy: Policy
+
+
 class Field:
     """A market, a vault and a thief on a local Anvil."""
 
@@ -142,6 +152,8 @@ class Field:
         self.lead_bps: dict[str, int] = {}
         """By how much the true price of a token is above (or below) its feed's answer."""
         self._fixed_e18: dict[str, int] = {}
+        self.loot: Loot | None = None
+        """Of the longest theft played here, to draw it."""
         self._deposit(self.holder, _SHARES - _SEED_SHARES)
         for token in self.tokens.values():
             for account in (self.thief, self.puppet.address):
@@ -168,20 +180,25 @@ class Field:
 
     def run_ahead(self, symbol: str, lead_bps: int) -> None:
         """The market, its pools included, moves away from a feed that does not answer anew."""
-        feed = next(f for f in self.stage.deployment.feeds if f.token == symbol)
-        answered = self.market.prices_e8[feed.name]
-        self.market.step({feed.name: answered * (BPS + lead_bps) // BPS}, self.chain.now() + 1)
-        aggregator = interface("MockAggregator").at(str(feed.aggregator))
-        self.send(aggregator, "push", answered, sender=self.thief)
-        self.market.prices_e8[feed.name] = answered
-        self.lead_bps = {**self.lead_bps, self.tokens[symbol].address: lead_bps}
+        token = self.tokens[symbol].address
+        feed = self._feed_of[token]
+        answered = self.market.prices_e8[feed]
+        self.market.step({feed: answered * (BPS + lead_bps) // BPS}, self.chain.now() + 1)
+        self.send(self.aggregator(symbol), "push", answered, sender=self.thief)
+        self.market.prices_e8[feed] = answered
+        self.lead_bps[token] = lead_bps
 
     def catch_up(self, symbol: str) -> None:
         """The feed answers what the market has long known."""
-        feed = next(f for f in self.stage.deployment.feeds if f.token == symbol)
-        lead_bps = self.lead_bps.pop(self.tokens[symbol].address)
-        answer = self.market.prices_e8[feed.name] * (BPS + lead_bps) // BPS
-        self.market.step({feed.name: answer}, self.chain.now() + 1)
+        token = self.tokens[symbol].address
+        feed = self._feed_of[token]
+        answer = self.market.prices_e8[feed] * (BPS + self.lead_bps.pop(token)) // BPS
+        self.market.step({feed: answer}, self.chain.now() + 1)
+
+    def aggregator(self, symbol: str) -> Contract:
+        """Where anybody may answer for a token's feed."""
+        (feed,) = [f for f in self.stage.deployment.feeds if f.token == symbol]
+        return interface("MockAggregator").at(str(feed.aggregator))
 
     def fix_price(self, token: str, price_e18: int) -> None:
         """From now on this is a token's true price, whatever its feed answers."""
@@ -196,16 +213,21 @@ class Field:
         """True USD of a whole token."""
         if token in self._fixed_e18:
             return self._fixed_e18[token]
-        answered = self.market.prices_e8[self._feed_of[token]] * 10**10
-        return answered * (BPS + self.lead_bps.get(token, 0)) // BPS
+        answered_e18: int = self.market.prices_e8[self._feed_of[token]] * 10**10
+        return answered_e18 * (BPS + self.lead_bps.get(token, 0)) // BPS
+
+    def unit(self, token: str) -> int:
+        """Smallest units of a whole token."""
+        unit: int = 10 ** self.decimals[token]
+        return unit
 
     def value_e18(self, token: str, amount_raw: int) -> int:
         """True USD of an amount, rounded down."""
-        return amount_raw * self.price_e18(token) // 10 ** self.decimals[token]
+        return amount_raw * self.price_e18(token) // self.unit(token)
 
     def raw(self, token: str, usd: int) -> int:
         """What so many true dollars buy of a token, rounded down."""
-        return usd * E18 * 10 ** self.decimals[token] // self.price_e18(token)
+        return usd * E18 * self.unit(token) // self.price_e18(token)
 
     # Looking
 
@@ -218,6 +240,14 @@ class Field:
         rpc = self.chain.rpc
         address = (vault or self.vault).address
         return read_vaults(rpc, self.stage.system.lens, [address], read_block(rpc))[0]
+
+    def pools(self) -> tuple[UniswapV3Pool, ...]:
+        """The market's pools as they are now."""
+        rpc, deployment = self.chain.rpc, self.stage.deployment
+        known = {t.address: Token(t.address, t.symbol, t.decimals) for t in deployment.tokens}
+        addresses = [pool.address for pool in deployment.pools]
+        lens = self.stage.system.uniswap_v3_lens
+        return read_pools(rpc, lens, addresses, known, read_block(rpc), deployment.chain_id)
 
     def worths_e18(self, vault: Contract) -> tuple[int, int, int]:
         """What the thief has, what the others have in a vault, and what that vault has, all in USD * 1e18."""
@@ -278,12 +308,14 @@ class Field:
 
     def rebalance(self, sales: Sequence[int], buys: Sequence[int], acts: Sequence[Act]) -> Receipt:
         """The thief, who has the keeper's key, rebalances with its puppet as the executor."""
-        buys = [1 if buy else 0 for buy in buys]
-        return self._rebalance(sales, buys, self.puppet.address, route_of(self.puppet, acts))
+        least = [1 if buy else 0 for buy in buys]
+        return self._rebalance(sales, least, self.puppet.address, route_of(self.puppet, acts))
 
-    def rebalance_by_route(self, sales: Sequence[int], buys: Sequence[int], route: bytes) -> Receipt:
-        """The same with the public RouteExecutor."""
-        return self._rebalance(sales, buys, self.stage.system.executor, route)
+    def rebalance_by_route(
+        self, sales: Sequence[int], least: Sequence[int], route: bytes
+    ) -> Receipt:
+        """The keeper rebalances with the public RouteExecutor."""
+        return self._rebalance(sales, least, self.stage.system.executor, route)
 
     def _rebalance(
         self, sales: Sequence[int], least: Sequence[int], executor: str, route: bytes
@@ -312,7 +344,9 @@ class Field:
 
     def grant(self, role: Role, account: str) -> None:
         """The thief has got hold of a role, which knows no delay here."""
-        grant_roles(self.account(Actor.OWNER.address), self.stage.system.authority, {role: [account]}, 0)
+        grant_roles(
+            self.account(Actor.OWNER.address), self.stage.system.authority, {role: [account]}, 0
+        )
 
     def account(self, address: str) -> Account:
         """An account that transacts."""
@@ -375,9 +409,7 @@ class Field:
         """An account redeems shares in kind for whatever they give."""
         vault = vault or self.vault
         least = [0 for _ in self.read(vault, "held")]
-        return self.send(
-            vault, "redeemInKind", shares, account, account, least, sender=account
-        )
+        return self.send(vault, "redeemInKind", shares, account, account, least, sender=account)
 
     def _deposit(self, account: str, shares: int) -> None:
         for asset, amount in zip(
@@ -388,10 +420,10 @@ class Field:
             self.market.deal(asset.token, account, amount)
         self.mint(account, shares)
 
-    def refused(self, attempt: Callable[[], object]) -> str | None:
-        """The name of the error an attempt is refused with; None if it is not."""
+    def refused(self, attempt: Callable[..., object], *args: object, **more: object) -> str | None:
+        """The name of the error that calling this is refused with; None if it is not."""
         try:
-            attempt()
+            attempt(*args, **more)
         except ContractReverted as refusal:
             return refusal.error
         return None
@@ -476,10 +508,9 @@ def bound_b_e18(policy: Policy, window_seconds: int, oracle_error_bps: int = 0) 
     """Promise B on a vault of a million dollars: lossBudget·(1 + W/P) + 2·oracleError·turnoverBudget·(1 + W/Pt), in USD * 1e18."""
     loss = policy.loss_budget_bps * (policy.loss_period_seconds + window_seconds)
     turnover = policy.turnover_budget_bps * (policy.turnover_period_seconds + window_seconds)
-    return (
-        MILLION * loss // (BPS * policy.loss_period_seconds)
-        + MILLION * 2 * oracle_error_bps * turnover // (BPS**2 * policy.turnover_period_seconds)
-    )
+    return MILLION * loss // (
+        BPS * policy.loss_period_seconds
+    ) + MILLION * 2 * oracle_error_bps * turnover // (BPS**2 * policy.turnover_period_seconds)
 
 
 def dollars(usd_e18: int) -> str:

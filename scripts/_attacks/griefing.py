@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rebalancer.chain.abi import Contract, interface
+from rebalancer.deploy import assign_vault_roles
 from rebalancer.devnet.market import USDC, WBTC
 from rebalancer.devnet.stage import Actor
 from rebalancer.units import E18
@@ -52,9 +53,7 @@ def _dust(field: Field) -> Result:
 def _gas(field: Field) -> Result:
     """Sixteen tokens, each of which burns all the gas a transfer gets: what redeeming costs, and what it leaves."""
     owner, holder = Actor.OWNER.address, field.holder
-    tokens = [
-        field.new_token("GasBurnerToken", 18, 1, owner=owner) for _ in range(_MOST_ASSETS)
-    ]
+    tokens = [field.new_token("GasBurnerToken", 18, 1, owner=owner) for _ in range(_MOST_ASSETS)]
     each_usd = 10**6 // _MOST_ASSETS
     seeds = [field.raw(token.address, each_usd) for token in tokens]
     vault = field.new_vault(tokens, seeds, 10**6 * E18, owner=owner)
@@ -154,9 +153,7 @@ def _barred(
     field.send(token, *bar, sender=field.thief)
     field.redeem(holder, field.read(vault, "balanceOf", holder))
     at_once = has_e18(holder) - before
-    claim = field.value_e18(
-        token.address, field.read(vault, "claimable", holder, token.address)
-    )
+    claim = field.value_e18(token.address, field.read(vault, "claimable", holder, token.address))
     if unbar:
         field.send(token, *unbar, sender=field.thief)
     # One whom the issuer has shut out can still name another account.
@@ -184,6 +181,7 @@ def losses_shared(field: Field) -> list[Result]:
     return [
         _before_a_loss(field),
         _after_a_loss(field),
+        _returned(field),
     ]
 
 
@@ -191,15 +189,21 @@ _LOST_PERCENT = 20
 _THIEF_PERCENT = 50
 
 
-def _rebasing_vault(field: Field) -> tuple[Contract, Contract, list[Contract]]:
-    """A vault of a plain and a rebasing token, half of whose shares are the thief's."""
+_HALF_SHARES = 500_000 * E18
+
+
+def _rebasing_vault(
+    field: Field, *, shared: bool = True
+) -> tuple[Contract, Contract, list[Contract]]:
+    """A vault of a plain and a rebasing token, half of whose shares are the thief's if it is shared."""
     owner = Actor.OWNER.address
     plain = field.new_token("MockToken", 18, 1, owner=owner)
     rebasing = field.new_token("RebasingToken", 18, 1, owner=owner)
     tokens = [plain, rebasing]
     seeds = [field.raw(token.address, 250_000) for token in tokens]
-    vault = field.new_vault(tokens, seeds, 500_000 * E18, owner=owner)
-    field.mint(field.thief, 500_000 * E18, vault)
+    vault = field.new_vault(tokens, seeds, _HALF_SHARES, owner=owner)
+    if shared:
+        field.mint(field.thief, _HALF_SHARES, vault)
     return vault, rebasing, tokens
 
 
@@ -230,7 +234,7 @@ def _fair(field: Field) -> tuple[int, int]:
 
     def leave(vault: Contract, _rebasing: Contract) -> None:
         field.send(vault, "sync", 1, sender=field.thief)
-        field.redeem(field.thief, 500_000 * E18, vault)
+        field.redeem(field.thief, _HALF_SHARES, vault)
 
     return _leave(field, lambda _vault: None, leave)
 
@@ -240,9 +244,8 @@ def _before_a_loss(field: Field) -> Result:
     thief = field.thief
 
     def skip(vault: Contract) -> None:
-        shares = 500_000 * E18
         field.send(
-            vault, "redeemInKindExcept", shares, thief, thief, [0, 0], 0b10, sender=thief
+            vault, "redeemInKindExcept", _HALF_SHARES, thief, thief, [0, 0], 0b10, sender=thief
         )
 
     def collect(vault: Contract, rebasing: Contract) -> None:
@@ -259,12 +262,38 @@ def _after_a_loss(field: Field) -> Result:
     """Redeem just after, before anybody has written the loss down."""
 
     def redeem(vault: Contract, _rebasing: Contract) -> None:
-        field.redeem(field.thief, 500_000 * E18, vault)
+        field.redeem(field.thief, _HALF_SHARES, vault)
 
     return _compared(
         field,
         "a holder of half redeems just after a 20 % loss of one token, before anybody calls sync",
         _leave(field, lambda _vault: None, redeem),
+    )
+
+
+def _returned(field: Field) -> Result:
+    """A loss is written down, the thief mints, what was lost is returned, and governance absorbs it for all."""
+    owner = Actor.OWNER.address
+    with field.undone():
+        vault, _, (token, _) = _rebasing_vault(field, shared=False)
+        assign_vault_roles(field.account(owner), field.stage.system.authority, vault.address)
+        mine, others, _ = field.worths_e18(vault)
+        lost = field.read(vault, "held")[0] * _LOST_PERCENT // 100
+        field.send(token, "burn", vault.address, lost, sender=field.thief)
+        field.send(vault, "sync", 0, sender=field.thief)
+        field.mint(field.thief, _HALF_SHARES, vault)
+        field.send(token, "mint", vault.address, lost, sender=field.thief)
+        field.send(vault, "absorb", 0, lost, sender=owner)
+        field.redeem(field.thief, _HALF_SHARES, vault)
+        mine_after, others_after, _ = field.worths_e18(vault)
+    return Result(
+        "20 % of one token is lost, written down, returned and absorbed; in between somebody mints as much as there is",
+        "none",
+        "whoever holds shares when governance absorbs shares in it",
+        mine_after - mine,
+        others - others_after,
+        None,
+        "a token that loses balance breaks an assumption",
     )
 
 

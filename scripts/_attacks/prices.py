@@ -7,12 +7,9 @@ from math import isqrt
 
 from rebalancer.actions import deposit_token, withdraw_token
 from rebalancer.chain.abi import interface
-from rebalancer.chain.snapshot import read_block, read_pools
-from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
 from rebalancer.deploy import SourceKind, SourceSpec, set_source
 from rebalancer.devnet.stage import Actor
 from rebalancer.errors import ContractReverted, PolicyRefused
-from rebalancer.pools import Token
 from rebalancer.send.signer import devnet_signer
 from rebalancer.send.wallet import Wallet
 from rebalancer.units import BPS, E18
@@ -28,12 +25,18 @@ _FEE_CAP_WEI = 10_000 * 10**9
 def stale_prices(field: Field) -> list[Result]:
     """In by an old price and out by a new one: in kind, and through the zap."""
     return [
-        _in_and_out(field, "mint and redeem in kind", _in_kind),
-        _in_and_out(field, "zap in and out", _zapped),
+        _in_and_out(field, "mint and redeem in kind", _in_kind, points=5),
+        _in_and_out(field, "zap in and out", _zapped, points=3),
     ]
 
 
-def _in_and_out(field: Field, way: str, play: Callable[[Field, int, Callable[[], None]], None]) -> Result:
+def _in_and_out(
+    field: Field,
+    way: str,
+    play: Callable[[Field, int, Callable[[], None]], None],
+    *,
+    points: int,
+) -> Result:
     """The market is ahead of the ether feed by some percent; the thief gets in, the feed catches up, the thief gets out."""
 
     def attack(parameters: tuple[int, ...]) -> Tally:
@@ -48,7 +51,7 @@ def _in_and_out(field: Field, way: str, play: Callable[[Field, int, Callable[[],
         with field.undone():
             return attack(parameters).gained_e18
 
-    found = best(gain, [(-20, 20), (1_000, 10_000_000)], points=5, rounds=2)
+    found = best(gain, [(-20, 20), (1_000, 1_000_000)], points=points, rounds=1)
     with field.undone():
         tally = attack(found)
     return Result(
@@ -69,20 +72,11 @@ def _in_kind(field: Field, usd: int, catch_up: Callable[[], None]) -> None:
 
 
 def _zapped(field: Field, usd: int, catch_up: Callable[[], None]) -> None:
-    usd = min(usd, 1_000_000)  # what the pools can carry at all
     wallet = Wallet(field.chain.rpc, devnet_signer(_THIEF), _FEE_CAP_WEI)
     system, usdc = field.stage.system, field.tokens["USDC"].address
-    known = {t.address: Token(t.address, t.symbol, t.decimals) for t in field.stage.deployment.tokens}
-
-    def pools() -> tuple[object, ...]:
-        rpc = field.chain.rpc
-        addresses = [pool.address for pool in field.stage.deployment.pools]
-        lens = system.uniswap_v3_lens
-        return read_pools(rpc, lens, addresses, known, read_block(rpc), DEVNET_CHAIN_ID)
-
-    made = deposit_token(wallet, system, field.vault.address, usdc, usd * 10**6, pools(), BPS)
+    made = deposit_token(wallet, system, field.vault.address, usdc, usd * 10**6, field.pools(), BPS)
     catch_up()
-    withdraw_token(wallet, system, field.vault.address, usdc, made.shares, pools(), BPS)
+    withdraw_token(wallet, system, field.vault.address, usdc, made.shares, field.pools(), BPS)
 
 
 # A second source that can be pushed
@@ -220,7 +214,8 @@ def _held_for_blocks(field: Field, pool: str) -> Result:
 
 def _growing(step: int) -> int:
     """Pushes from 3 % to twenty-fold, in even steps of a logarithm; millionths."""
-    return 30_000 * 107**step // 100**step
+    pips: int = 30_000 * 107**step // 100**step
+    return pips
 
 
 def _wrong_feed(field: Field, _pool: str) -> Result:
@@ -229,8 +224,7 @@ def _wrong_feed(field: Field, _pool: str) -> Result:
     field.move(seconds=_WINDOW_SECONDS)
     weth = field.tokens["WETH"].address
     hub = interface("OracleHub").at(field.stage.system.oracle)
-    feed = next(f for f in field.stage.deployment.feeds if f.token == "WETH")
-    aggregator = interface("MockAggregator").at(str(feed.aggregator))
+    aggregator = field.aggregator("WETH")
     slippage_bps = field.look().policy.max_slippage_bps
 
     def attack(parameters: tuple[int, ...]) -> tuple[Tally, int]:

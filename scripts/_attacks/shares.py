@@ -79,7 +79,7 @@ def _retarget_and_trade(field: Field) -> Result:
         fill = field.worst_fill()
         if fill is not None:
             with field.counted(tally):
-                field.refused(lambda fill=fill: field.keep_what_it_can(fill))
+                field.refused(field.keep_what_it_can, fill)
         field.move(seconds=policy.cooldown_seconds)
     return Result(
         "stolen curator and stolen keeper retarget back and forth, one loss period",
@@ -145,9 +145,7 @@ def first_depositor(field: Field) -> list[Result]:
 def _first_depositor(field: Field, decimals: int) -> Result:
     """The thief gives (and as owner absorbs) just before a victim's deposit of 10,000 dollars; the victim then leaves, and the thief."""
     victim = field.holder
-    tokens = [
-        field.new_token("MockToken", decimals, 1, owner=field.thief) for _ in range(2)
-    ]
+    tokens = [field.new_token("MockToken", decimals, 1, owner=field.thief) for _ in range(2)]
     authority = field.account(field.thief).deploy("AccessManager", field.thief)
     system = replace(field.stage.system, authority=authority.address)
     for token in tokens:
@@ -160,7 +158,7 @@ def _first_depositor(field: Field, decimals: int) -> Result:
         shares = 10**6 + first_shares
         vault = field.new_vault(tokens, [1, 1], shares, owner=field.thief, system=system)
         wanted = _most_shares(field, vault, tokens, victim) if not looks_after else 0
-        mine, theirs = _sums(field, vault, tokens)
+        mine, theirs = _sums(field, tokens)
         for i, token in enumerate(tokens):
             gift = field.raw(token.address, gift_usd)
             if gift:
@@ -172,11 +170,11 @@ def _first_depositor(field: Field, decimals: int) -> Result:
         for token, balance in zip(tokens, balances, strict=True):
             field.send(token, "approve", vault.address, balance, sender=victim)
         if wanted and not field.refused(
-            lambda: field.send(vault, "mintInKind", wanted, victim, balances, sender=victim)
+            field.send, vault, "mintInKind", wanted, victim, balances, sender=victim
         ):
             field.redeem(victim, wanted, vault)
         field.redeem(field.thief, shares - 10**6, vault)
-        mine_after, theirs_after = _sums(field, vault, tokens)
+        mine_after, theirs_after = _sums(field, tokens)
         tally.gained_e18, tally.lost_e18 = mine_after - mine, theirs - theirs_after
         return tally
 
@@ -201,14 +199,13 @@ def _first_depositor(field: Field, decimals: int) -> Result:
 
 def _most_shares(field: Field, vault: Contract, tokens: list[Contract], holder: str) -> int:
     """The most shares a holder's tokens mint now."""
-    held, supply = field.read(vault, "held"), field.read(vault, "totalSupply")
-    return min(
-        field.read(token, "balanceOf", holder) * supply // amount
-        for token, amount in zip(tokens, held, strict=True)
-    )
+    held: list[int] = field.read(vault, "held")
+    supply: int = field.read(vault, "totalSupply")
+    balances: list[int] = [field.read(token, "balanceOf", holder) for token in tokens]
+    return min(have * supply // there for have, there in zip(balances, held, strict=True))
 
 
-def _sums(field: Field, vault: Contract, tokens: list[Contract]) -> tuple[int, int]:
+def _sums(field: Field, tokens: list[Contract]) -> tuple[int, int]:
     """What thief and victim hold of the tokens, in USD * 1e18."""
 
     def holds(account: str) -> int:

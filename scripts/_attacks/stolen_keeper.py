@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from math import isqrt
 
 from rebalancer.chain.abi import Contract, interface
@@ -11,6 +12,7 @@ from rebalancer.chain.deployment import DeployedPool
 from rebalancer.devnet.market import sqrt_price_x96
 from rebalancer.devnet.stage import Actor
 from rebalancer.errors import ContractReverted
+from rebalancer.plan import NoPlan, PlanInput, plan_rebalance
 from rebalancer.plan.route import PairHop, PoolHop, encode
 from rebalancer.policy import weigh_basket
 from rebalancer.units import BPS, E18
@@ -20,14 +22,16 @@ from scripts._attacks.field import (
     PRICES_E8,
     Act,
     Field,
+    Loot,
     Result,
     Tally,
     act,
     bound_b_e18,
+    dollars,
 )
 from scripts._attacks.search import best
 
-__all__ = ["LONG_DAYS", "long_window", "stolen_keeper", "wash_trading"]
+__all__ = ["stolen_keeper", "wash_trading"]
 
 LONG_DAYS = 7
 _FLIP_SECONDS = 4_200
@@ -44,13 +48,14 @@ _ALL = 2**126
 
 
 def stolen_keeper(field: Field) -> list[Result]:
-    """Its own executor, sandwiches on Uniswap V3 and V2, a loss period and a long window, and a lagging oracle."""
+    """Sandwiches on Uniswap V3 and V2, the honest keeper's trade among them, its own executor for a loss period and a long window, and a lagging oracle."""
     results = []
-    for scenario in (_sandwich_v3, _sandwich_v2, _own_pool, _one_period, _lagging_oracle):
+    for scenario in (
+        *(_searcher, _sandwich_v3, _sandwich_v2, _own_pool),
+        *(_one_period, _long_window, _lagging_oracle),
+    ):
         with field.undone():
             results.append(scenario(field))
-    with field.undone():
-        results.append(long_window(field)[0])
     return results
 
 
@@ -88,7 +93,7 @@ def _best_plunder(field: Field, seconds: int) -> tuple[int, int]:
             _plunder(field, tally, field.chain.now() + seconds, *parameters)
         return tally.gained_e18
 
-    wait, appetite_bps = best(gain, [(0, 3_600), (2_500, BPS)], points=4, rounds=1)
+    wait, appetite_bps = best(gain, [(1_200, 3_600), (2_500, BPS)], points=3, rounds=1)
     return wait, appetite_bps
 
 
@@ -107,14 +112,15 @@ def _one_period(field: Field) -> Result:
     )
 
 
-def long_window(field: Field) -> tuple[Result, Tally]:
+def _long_window(field: Field) -> Result:
     """The same for days, under a policy in which only the loss budget can stop it."""
     policy = field.set_policy(turnover_budget_bps=_LOOSE_TURNOVER_BPS)
     wait, appetite_bps = _best_plunder(field, policy.loss_period_seconds)
     tally = Tally(history=[(field.chain.now(), 0)])
     window = LONG_DAYS * DAY
     _plunder(field, tally, field.chain.now() + window, wait, appetite_bps)
-    result = Result(
+    field.loot = Loot(tally, policy)
+    return Result(
         f"the same, {LONG_DAYS} days, turnover as good as unlimited",
         "B",
         f"{wait / 60:.0f} min, {appetite_bps / 100:.0f} %",
@@ -122,7 +128,6 @@ def long_window(field: Field) -> tuple[Result, Tally]:
         tally.lost_e18,
         bound_b_e18(policy, window),
     )
-    return result, tally
 
 
 _ORACLE_ERROR_BPS = 50
@@ -150,7 +155,7 @@ def _lagging_oracle(field: Field) -> Result:
                 for asset, sale in zip(field.look().basket.assets, sales, strict=True)
             }
             with field.counted(tally):
-                field.refused(lambda fill=fill: field.keep_what_it_can(fill))
+                field.refused(field.keep_what_it_can, fill)
         field.wait(flip_at - 1 - field.chain.now())
     return Result(
         "the same, one loss period, slippage limit 2 %, every feed 0.5 % behind the market in the thief's favour",
@@ -222,6 +227,57 @@ def _break_ether_up(field: Field, e8: int = 2_200 * 10**8) -> None:
     field.wait(field.look().policy.slippage_ramp_seconds)
 
 
+def _searcher(field: Field) -> Result:
+    """No key is stolen: a searcher sees the honest keeper's trade and sandwiches it, as far as its least purchases allow."""
+    _break_ether_up(field)
+    now = field.look()
+    asked = PlanInput.of(
+        now.basket,
+        field.pools(),
+        slippage_limit_e18=now.slippage_limit_e18,
+        loss_left_e18=now.loss_left_e18,
+        turnover_left_e18=now.turnover_left_e18,
+    )
+    plan = plan_rebalance(asked)
+    if isinstance(plan, NoPlan):
+        raise AssertionError(f"the keeper must have a plan: {plan}")
+    legs = _legs(field, {frozenset({p.token0, p.token1}): p for p in field.stage.deployment.pools})
+
+    def attack(parameters: tuple[int, ...]) -> Tally:
+        tally = Tally()
+        with field.counted(tally):
+            pushed = list(zip(legs, parameters, strict=True))
+            field.pull([leg.push(field, pips) for leg, pips in pushed if pips])
+            field.rebalance_by_route(plan.sales_raw, plan.min_buys_raw, plan.route)
+            field.pull([leg.back(field) for leg in legs])
+        return tally
+
+    def gain(parameters: tuple[int, ...]) -> int | None:
+        with field.undone():
+            try:
+                return attack(parameters).gained_e18
+            except ContractReverted:
+                return None
+
+    found = best(gain, [(0, 2_000)] * len(legs))
+    total_e18 = field.worths_e18(field.vault)[2]
+    with field.undone():
+        alone = Tally()
+        with field.counted(alone):
+            field.rebalance_by_route(plan.sales_raw, plan.min_buys_raw, plan.route)
+    sold_e18 = sum(map(field.value_e18, asked.tokens, plan.sales_raw))
+    tally = attack(found)
+    return Result(
+        "searcher sandwiches the honest keeper's trade",
+        "the plan's",
+        f"moves the pools by {' and '.join(f'{pips / 10_000:.2f} %' for pips in found)}",
+        tally.gained_e18,
+        tally.lost_e18,
+        alone.lost_e18 + sold_e18 * asked.tolerance_bps // BPS * MILLION // total_e18,
+        f"unmolested it loses {dollars(alone.lost_e18)}",
+    )
+
+
 def _sandwich_v3(field: Field) -> Result:
     """Both legs of a rebalance, through the public RouteExecutor, between the thief's own trades in the same pools."""
     policy = field.look().policy
@@ -231,13 +287,15 @@ def _sandwich_v3(field: Field) -> Result:
     def attack(parameters: tuple[int, ...]) -> Tally:
         *pushes, own_percent = parameters
         tally = Tally()
-        liquidity = [
-            field.read(leg.pool, "liquidity") * own_percent // 100 for leg in legs
-        ]
+        liquidity = [field.read(leg.pool, "liquidity") * own_percent // 100 for leg in legs]
         with field.counted(tally):
             if own_percent:
-                field.pull([leg.provide(field, own) for leg, own in zip(legs, liquidity, strict=True)])
-            field.pull([leg.push(field, push) for leg, push in zip(legs, pushes, strict=True) if push])
+                field.pull(
+                    [leg.provide(field, own) for leg, own in zip(legs, liquidity, strict=True)]
+                )
+            field.pull(
+                [leg.push(field, push) for leg, push in zip(legs, pushes, strict=True) if push]
+            )
             sales = [sum(leg.sale_raw for leg in legs), 0, 0]
             field.rebalance_by_route(sales, [0, 1, 1], encode([leg.hop() for leg in legs]))
             field.pull([leg.back(field) for leg in legs])
@@ -253,7 +311,7 @@ def _sandwich_v3(field: Field) -> Result:
             except ContractReverted:
                 return None
 
-    found = best(gain, [(0, 15_000), (0, 15_000), (0, 1_000)], points=6)
+    found = best(gain, [(0, 15_000), (0, 15_000), (0, 10_000)], points=6)
     limit_e18 = field.sold_limit_e18(policy.max_slippage_bps)
     tally = attack(found)
     return Result(
@@ -272,9 +330,7 @@ def _legs(field: Field, pools: Mapping[frozenset[str], DeployedPool]) -> list[_L
     basket = field.look().basket
     weth = field.tokens["WETH"]
     legs = []
-    for asset, distance_e18 in zip(
-        basket.assets, weigh_basket(basket).distances_e18, strict=True
-    ):
+    for asset, distance_e18 in zip(basket.assets, weigh_basket(basket).distances_e18, strict=True):
         if distance_e18 >= 0:
             continue
         pool = pools[frozenset({weth.address, asset.token})]
@@ -294,9 +350,7 @@ def _own_pool(field: Field) -> Result:
     """No sandwich is needed where all liquidity is the thief's: a new pool opens at the price that suits it."""
     policy = field.look().policy
     _break_ether_up(field)
-    factory = interface("UniswapV3Factory").at(
-        field.stage.deployment.uniswap["UniswapV3Factory"]
-    )
+    factory = interface("UniswapV3Factory").at(field.stage.deployment.uniswap["UniswapV3Factory"])
     weth = field.tokens["WETH"]
     pools = {}
     for other in (field.tokens["WBTC"], field.tokens["USDC"]):
@@ -390,7 +444,9 @@ def _sandwich_v2(field: Field) -> Result:
             field.rebalance_by_route([sale, 0, 0], [0, 0, 1], encode([hop]))
             # Buying back pays until the price is one fee below the market's, where the pair began.
             weth_now, usdc_now = reserves()
-            back = isqrt(weth_now * usdc_now * usdc_before * 997 // (weth_before * 1_000)) - usdc_now
+            back = (
+                isqrt(weth_now * usdc_now * usdc_before * 997 // (weth_before * 1_000)) - usdc_now
+            )
             if back > 0:
                 swap(False, back)
         return tally
@@ -463,21 +519,17 @@ def _break_bands(field: Field) -> Result:
     def skip() -> None:
         field.mint(field.thief, half)
         thief = field.thief
-        field.send(
-            vault, "redeemInKindExcept", half, thief, thief, [0, 0, 0], 1, sender=thief
-        )
+        field.send(vault, "redeemInKindExcept", half, thief, thief, [0, 0, 0], 1, sender=thief)
 
-    tries = {
+    tries: dict[str, Callable[[], object]] = {
         "as it is": lambda: None,
         "gives USDC": lambda: field.pull(
             [act(usdc, "transfer", vault.address, field.raw(usdc.address, 5_000_000))]
         ),
         "mints half": lambda: field.mint(field.thief, half),
         "redeems all but WETH": skip,
-        **{f"pushes pool {i}": lambda pool=pool: push(pool) for i, pool in enumerate(pools)},
-        "syncs": lambda: field.refused(
-            lambda: field.send(vault, "sync", 0, sender=field.thief)
-        ),
+        **{f"pushes pool {i}": partial(push, pool) for i, pool in enumerate(pools)},
+        "syncs": lambda: field.refused(field.send, vault, "sync", 0, sender=field.thief),
     }
     tally = Tally()
     passed = []
@@ -485,7 +537,7 @@ def _break_bands(field: Field) -> Result:
         with field.undone(), field.counted(tally):
             prepare()
             field.send(vault, "poke", sender=field.thief)
-            if field.refused(lambda: _any_trade(field)) != "NoBandBroken":
+            if field.refused(_any_trade, field) != "NoBandBroken":
                 passed.append(name)
     if passed:
         raise AssertionError(f"a trade in band was not refused as such: {passed}")
@@ -521,11 +573,7 @@ def _back_and_forth(field: Field) -> Result:
                 sales[sold] = field.raw(assets[sold].token, usd)
                 buys[bought] = field.raw(assets[bought].token, usd) * 99 // 100
                 with field.counted(tally):
-                    refusals.add(
-                        field.refused(
-                            lambda sales=sales, buys=buys: field.keep_what_it_can((sales, buys, 0))
-                        )
-                    )
+                    refusals.add(field.refused(field.keep_what_it_can, (sales, buys, 0)))
     return Result(
         "stolen keeper trades back and forth after one break of 10 %",
         "C",
@@ -547,7 +595,7 @@ def _nibble_at_a_break(field: Field) -> Result:
         tally, trades = Tally(), 0
         while (fill := field.worst_fill(*parameters)) is not None:
             with field.counted(tally):
-                if field.refused(lambda fill=fill: field.keep_what_it_can(fill)):
+                if field.refused(field.keep_what_it_can, fill):
                     break
             trades += 1
             field.move(seconds=policy.cooldown_seconds)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-
-from rich.table import Table
 
 from scripts._attacks.field import Result, dollars
 
@@ -39,21 +37,20 @@ def _cells(result: Result) -> tuple[str, ...]:
     )
 
 
-def screen(results: Sequence[Result]) -> Table:
-    """The table for a terminal."""
-    table = Table(*_HEAD, title="USD on a vault of a million dollars", show_lines=True)
-    for column in table.columns[2:5]:
-        column.justify = "right"
-    colours = {"within": "green", "BEYOND": "red", "no promise": "yellow"}
+def screen(results: Sequence[Result]) -> Iterator[str]:
+    """The same for a terminal: a line of figures for each attack, and what its search found under it."""
+    colours = {"within": "green", "BEYOND": "bold red", "no promise": "yellow"}
+    yield f"{'':10} {'gained':>16} {'lost':>12} {'at most':>12}  USD on a vault of a million dollars"
     for result in results:
-        *cells, verdict = _cells(result)
-        table.add_row(*cells, f"[{colours[verdict]}]{verdict}[/]")
-    return table
+        attack, found, gained, lost, bound, promise, verdict = _cells(result)
+        colour = colours[verdict]
+        yield f"[{colour}]{verdict:10}[/] {gained:>16} {lost:>12} {bound:>12}  {attack} ({promise})"
+        yield f"{'':54}[dim]{found}[/]"
 
 
 def markdown(results: Sequence[Result], notes: Sequence[str]) -> str:
     """The table and its notes, as they stand in docs/security.md between the markers."""
-    rows = [_HEAD, ("---", "---", "---:", "---:", "---:", "---", "---")]
+    rows: list[tuple[str, ...]] = [_HEAD, ("---", "---", "---:", "---:", "---:", "---", "---")]
     rows += [_cells(result) for result in results]
     lines = [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join([*lines, "", *(f"- {note}" for note in notes)])
