@@ -22,6 +22,7 @@ from rebalancer.chain.receipt import Receipt
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_pools, read_vaults
 from rebalancer.deploy import (
     FeedSpec,
+    Fees,
     Role,
     System,
     VaultSpec,
@@ -137,7 +138,8 @@ class Field:
         self.stage: Stage = build_stage(chain, PRICES_E8)
         self.market = self.stage.market
         self.vault = interface("BasketVault").at(self.stage.vault)
-        self.keeper = Actor.KEEPER.address
+        self.rebalancer = Actor.KEEPER.address
+        """Who sends rebalances: the keeper's account, whose key may be stolen, or the thief's where anybody may."""
         self.holder = Actor.DEPOSITOR.address
         self.thief = chain.accounts[10]
         self.puppet = chain.deploy("Puppet", sender=self.thief)
@@ -165,12 +167,14 @@ class Field:
     def undone(self) -> Iterator[None]:
         """What happens inside never happened."""
         before = self.chain.snapshot()
+        sender = self.rebalancer
         known = self.market.prices_e8, self.lead_bps, self._fixed_e18, self.decimals
         self.market.prices_e8, self.lead_bps, self._fixed_e18, self.decimals = map(dict, known)
         try:
             yield
         finally:
             self.chain.revert(before)
+            self.rebalancer = sender
             self.market.prices_e8, self.lead_bps, self._fixed_e18, self.decimals = known
 
     def move(self, prices_e8: Mapping[str, int] | None = None, seconds: int = 1) -> None:
@@ -324,7 +328,7 @@ class Field:
         return self.send(
             self.vault,
             *("rebalance", epoch, list(sales), list(least), executor, route),
-            sender=self.keeper,
+            sender=self.rebalancer,
         )
 
     def set_policy(self, **changes: int) -> Policy:
@@ -338,9 +342,8 @@ class Field:
         return self.send(self.vault, *self.targets_call(targets_e18), sender=sender)
 
     def targets_call(self, targets_e18: Sequence[int]) -> tuple[Any, ...]:
-        """Function and arguments that set other targets at once, and leave the bands."""
-        bands = [asset.band_bps for asset in self.look().basket.assets]
-        return "setTargets", list(targets_e18), bands
+        """Function and arguments that set other targets at once, without a glide."""
+        return "setTargets", list(targets_e18), 0
 
     def grant(self, role: Role, account: str) -> None:
         """The thief has got hold of a role, which knows no delay here."""
@@ -388,7 +391,7 @@ class Field:
             policy=self.look().policy,
             seed_amounts=tuple(seeds),
             initial_shares=shares,
-            fee_bps=0,
+            fees=Fees(),
             fee_recipient=Actor.FEE_RECIPIENT.address,
             salt=self.chain.now(),
         )
@@ -439,15 +442,13 @@ class Field:
     # What a thief with the keeper's key can take
 
     def worst_fill(self, appetite_bps: int = BPS) -> tuple[list[int], list[int], int] | None:
-        """Sales, purchases {tok} and the loss (fraction of 1e18) of the worst trade the vault lets pass now; None if it lets none.
+        """Sales, purchases {tok} and the loss (fraction of 1e18) of the worst trade the vault may let pass now; None if there is none.
 
         `appetite_bps` says how much of the surplus is sold. As much is kept back as slippage limit and loss budget allow; what
         is bought is spread over the deficits as they are.
         """
         now = self.look()
         weighed = weigh_basket(now.basket)
-        if weighed.broken is None:
-            return None
         prices, units = now.basket.prices, now.basket.units
         distances_e18 = weighed.distances_e18
         sold_most_e18 = now.turnover_left_e18 * weighed.total_e18 // E18 * 9_999 // BPS

@@ -10,7 +10,6 @@ from rebalancer.devnet.market import USDC, WBTC
 from rebalancer.devnet.stage import Actor
 from rebalancer.units import E18
 from scripts._attacks.field import Field, Result, Tally, act
-from scripts._attacks.search import best
 
 __all__ = ["barred_tokens", "griefing", "losses_shared"]
 
@@ -18,9 +17,9 @@ _MOST_ASSETS = 16
 
 
 def griefing(field: Field) -> list[Result]:
-    """Dust, gas, and pokes at the wrong moment."""
+    """Dust and gas."""
     results = []
-    for scenario in (_dust, _gas, _poke):
+    for scenario in (_dust, _gas):
         with field.undone():
             results.append(scenario(field))
     return results
@@ -74,42 +73,6 @@ def _gas(field: Field) -> Result:
         tally.gained_e18,
         tally.lost_e18,
         0,
-    )
-
-
-def _poke(field: Field) -> Result:
-    """Somebody pokes at a spike and nobody when it is over: the next break, much later, finds the slippage limit at its top."""
-    policy = field.look().policy
-    field.move({"ETH": 2_200 * 10**8})
-    field.send(field.vault, "poke", sender=field.thief)
-    field.move({"ETH": 2_000 * 10**8}, seconds=60)
-
-    def attack(parameters: tuple[int, ...]) -> tuple[Tally, int]:
-        (later,) = parameters
-        field.move({"ETH": 2_200 * 10**8}, seconds=later)
-        bound_e18 = field.sold_limit_e18(policy.max_slippage_bps)
-        tally = Tally()
-        fill = field.worst_fill()
-        if fill is None:
-            raise AssertionError("the scenario must break a band")
-        with field.counted(tally):
-            field.keep_what_it_can(fill)
-        return tally, bound_e18
-
-    def gain(parameters: tuple[int, ...]) -> int:
-        with field.undone():
-            return attack(parameters)[0].gained_e18
-
-    found = best(gain, [(1, 36_000)], points=5, rounds=1)
-    tally, bound_e18 = attack(found)
-    return Result(
-        "griefing by poke: the slippage limit climbs from an earlier spike on, then the keeper's key is stolen",
-        "D",
-        f"a break {found[0] // 60} min later begins at {policy.max_slippage_bps / 100:g} %, "
-        f"not {policy.start_slippage_bps / 100:g} %",
-        tally.gained_e18,
-        tally.lost_e18,
-        bound_e18,
     )
 
 

@@ -9,7 +9,7 @@ from rebalancer.chain.abi import interface
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.node import Node, NodeSettings
 from rebalancer.devnet.stage import DEMO_BAND_BPS, DEMO_POLICY
-from scripts._attacks import griefing, prices, shares, stolen_keeper
+from scripts._attacks import anybody, fees, griefing, prices, shares, stolen_keeper
 from scripts._attacks.field import Attack, Field, Result, act
 
 __all__ = ["ATTACKS", "notes", "open_field", "play"]
@@ -21,8 +21,12 @@ ATTACKS: dict[str, Attack] = {
     "wash-trading": stolen_keeper.wash_trading,
     "rounding": shares.in_and_out,
     "retargeting": shares.retargeting,
+    "open-execution": anybody.open_execution,
+    "calendar": anybody.calendar,
+    "auctions": anybody.auctions,
     "stale-prices": prices.stale_prices,
     "moved-average": prices.moved_average,
+    "fees": fees.fees,
     "first-depositor": shares.first_depositor,
     "read-only-reentrancy": shares.read_only_reentrancy,
     "griefing": griefing.griefing,

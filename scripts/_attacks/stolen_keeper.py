@@ -31,7 +31,7 @@ from scripts._attacks.field import (
 )
 from scripts._attacks.search import best
 
-__all__ = ["stolen_keeper", "wash_trading"]
+__all__ = ["best_plunder", "plunder", "stolen_keeper", "wash_trading"]
 
 LONG_DAYS = 7
 _FLIP_SECONDS = 4_200
@@ -62,7 +62,7 @@ def stolen_keeper(field: Field) -> list[Result]:
 # The executor that keeps what it can
 
 
-def _plunder(field: Field, tally: Tally, until: int, wait: int, appetite_bps: int) -> None:
+def plunder(field: Field, tally: Tally, until: int, wait: int, appetite_bps: int) -> None:
     """Take what every break of a wild market lets pass, each `wait` after it was seen, part by part."""
     high = False
     while field.chain.now() + _FLIP_SECONDS <= until:
@@ -84,24 +84,29 @@ def _plunder(field: Field, tally: Tally, until: int, wait: int, appetite_bps: in
         field.wait(flip_at - 1 - field.chain.now())
 
 
-def _best_plunder(field: Field, seconds: int) -> tuple[int, int]:
+def best_plunder(
+    field: Field,
+    seconds: int,
+    waits: tuple[int, int] = (1_200, 3_600),
+    appetites_bps: tuple[int, int] = (2_500, BPS),
+) -> tuple[int, int]:
     """The wait and the appetite that take most in a window."""
 
     def gain(parameters: tuple[int, ...]) -> int:
         tally = Tally()
         with field.undone():
-            _plunder(field, tally, field.chain.now() + seconds, *parameters)
+            plunder(field, tally, field.chain.now() + seconds, *parameters)
         return tally.gained_e18
 
-    wait, appetite_bps = best(gain, [(1_200, 3_600), (2_500, BPS)], points=3, rounds=1)
+    wait, appetite_bps = best(gain, [waits, appetites_bps], points=3, rounds=1)
     return wait, appetite_bps
 
 
 def _one_period(field: Field) -> Result:
     policy = field.look().policy
-    wait, appetite_bps = _best_plunder(field, policy.loss_period_seconds)
+    wait, appetite_bps = best_plunder(field, policy.loss_period_seconds)
     tally = Tally()
-    _plunder(field, tally, field.chain.now() + policy.loss_period_seconds, wait, appetite_bps)
+    plunder(field, tally, field.chain.now() + policy.loss_period_seconds, wait, appetite_bps)
     return Result(
         "stolen keeper whose executor keeps what it can, one loss period of a wild market",
         "B",
@@ -115,10 +120,10 @@ def _one_period(field: Field) -> Result:
 def _long_window(field: Field) -> Result:
     """The same for days, under a policy in which only the loss budget can stop it."""
     policy = field.set_policy(turnover_budget_bps=_LOOSE_TURNOVER_BPS)
-    wait, appetite_bps = _best_plunder(field, policy.loss_period_seconds)
+    wait, appetite_bps = best_plunder(field, policy.loss_period_seconds)
     tally = Tally(history=[(field.chain.now(), 0)])
     window = LONG_DAYS * DAY
-    _plunder(field, tally, field.chain.now() + window, wait, appetite_bps)
+    plunder(field, tally, field.chain.now() + window, wait, appetite_bps)
     field.loot = Loot(tally, policy)
     return Result(
         f"the same, {LONG_DAYS} days, turnover as good as unlimited",
