@@ -43,6 +43,7 @@ __all__ = [
     "PRICES_E8",
     "Attack",
     "Field",
+    "Fill",
     "Loot",
     "Result",
     "Tally",
@@ -119,6 +120,16 @@ class Tally:
     gained_e18: int = 0
     lost_e18: int = 0
     history: list[tuple[int, int]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """A rebalance and what its executor hands over: raw amounts in the order of `tokens`."""
+
+    tokens: tuple[str, ...]
+    sales: tuple[int, ...]
+    buys: tuple[int, ...]
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +266,11 @@ class Field:
 
     def worths_e18(self, vault: Contract) -> tuple[int, int, int]:
         """What the thief has, what the others have in a vault, and what that vault has, all in USD * 1e18."""
-        assets = [asset[0] for asset in self.read(vault, "assets")]
+        assets = (
+            [token.address for token in self.tokens.values()]
+            if vault is self.vault
+            else [asset[0] for asset in self.read(vault, "assets")]
+        )
         tokens = list(dict.fromkeys([*self.decimals, *assets]))
         mine = (self.thief, self.puppet.address)
         asked: list[tuple[Contract, str, tuple[Any, ...]]] = [
@@ -310,26 +325,13 @@ class Field:
         """The thief has its puppet do something."""
         return self.send(self.puppet, "run", list(acts), sender=self.thief)
 
-    def rebalance(self, sales: Sequence[int], buys: Sequence[int], acts: Sequence[Act]) -> Receipt:
-        """The thief, who has the keeper's key, rebalances with its puppet as the executor."""
-        least = [1 if buy else 0 for buy in buys]
-        return self._rebalance(sales, least, self.puppet.address, route_of(self.puppet, acts))
-
     def rebalance_by_route(
         self, sales: Sequence[int], least: Sequence[int], route: bytes
     ) -> Receipt:
         """The keeper rebalances with the public RouteExecutor."""
-        return self._rebalance(sales, least, self.stage.system.executor, route)
-
-    def _rebalance(
-        self, sales: Sequence[int], least: Sequence[int], executor: str, route: bytes
-    ) -> Receipt:
         epoch = self.look().state.epoch
-        return self.send(
-            self.vault,
-            *("rebalance", epoch, list(sales), list(least), executor, route),
-            sender=self.rebalancer,
-        )
+        args = (epoch, list(sales), list(least), self.stage.system.executor, route)
+        return self.send(self.vault, "rebalance", *args, sender=self.rebalancer)
 
     def set_policy(self, **changes: int) -> Policy:
         """The owner sets another policy: the present one but for the changes."""
@@ -441,8 +443,14 @@ class Field:
 
     # What a thief with the keeper's key can take
 
-    def worst_fill(self, appetite_bps: int = BPS) -> tuple[list[int], list[int], int] | None:
-        """Sales, purchases {tok} and the loss (fraction of 1e18) of the worst trade the vault may let pass now; None if there is none.
+    def fill(self, sales: Sequence[int], buys: Sequence[int]) -> Fill:
+        """A trade of these amounts."""
+        now = self.look()
+        tokens = tuple(asset.token for asset in now.basket.assets)
+        return Fill(tokens, tuple(sales), tuple(buys), now.state.epoch)
+
+    def worst_fill(self, appetite_bps: int = BPS) -> Fill | None:
+        """The worst trade the vault may let pass now; None if there is none.
 
         `appetite_bps` says how much of the surplus is sold. As much is kept back as slippage limit and loss budget allow; what
         is bought is spread over the deficits as they are.
@@ -474,7 +482,8 @@ class Field:
             -d * wanted_e18 // deficit_e18 * unit // price.lo_e18 + 2 if d < 0 else 0
             for d, price, unit in zip(distances_e18, prices, units, strict=True)
         ]
-        return sales, buys, kept_e18 * E18 // weighed.total_e18
+        tokens = tuple(asset.token for asset in now.basket.assets)
+        return Fill(tokens, tuple(sales), tuple(buys), now.state.epoch)
 
     def sold_limit_e18(self, slippage_bps: int) -> int:
         """Promise D of one trade now: a slippage limit times all that may be sold, on a vault of a million dollars."""
@@ -482,16 +491,17 @@ class Field:
         sold_e18 = sum(d for d in weighed.distances_e18 if d > 0)
         return sold_e18 * slippage_bps // BPS * MILLION // weighed.total_e18
 
-    def keep_what_it_can(self, fill: tuple[list[int], list[int], int]) -> Receipt:
-        """The puppet takes the sales, hands over the purchases out of its own pocket and keeps the difference."""
-        sales, buys, _ = fill
-        assets = self.look().basket.assets
+    def keep_what_it_can(self, fill: Fill) -> Receipt:
+        """The thief's puppet, as executor, takes the sales, hands over the purchases out of its own pocket and keeps the difference."""
         acts = [
-            act(interface("MockToken").at(asset.token), "transfer", self.vault.address, buy)
-            for asset, buy in zip(assets, buys, strict=True)
+            act(interface("MockToken").at(token), "transfer", self.vault.address, buy)
+            for token, buy in zip(fill.tokens, fill.buys, strict=True)
             if buy
         ]
-        return self.rebalance(sales, buys, acts)
+        least = [min(buy, 1) for buy in fill.buys]
+        route = route_of(self.puppet, acts)
+        args = (fill.epoch, list(fill.sales), least, self.puppet.address, route)
+        return self.send(self.vault, "rebalance", *args, sender=self.rebalancer)
 
 
 def act(contract: Contract, function: str, *args: Any, may_fail: bool = False) -> Act:

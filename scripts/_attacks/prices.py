@@ -237,7 +237,7 @@ def _wrong_feed(field: Field, _pool: str) -> Result:
         fill = field.worst_fill()
         if fill is None:
             raise AssertionError("the scenario must break a band")
-        sold_e18 = field.value_e18(weth, fill[0][0])
+        sold_e18 = field.value_e18(weth, fill.sales[0])
         total_e18 = field.worths_e18(field.vault)[2]
         tally = Tally()
         with field.counted(tally):

@@ -64,10 +64,11 @@ def stolen_keeper(field: Field) -> list[Result]:
 
 def plunder(field: Field, tally: Tally, until: int, wait: int, appetite_bps: int) -> None:
     """Take what every break of a wild market lets pass, each `wait` after it was seen, part by part."""
+    cooldown = field.look().policy.cooldown_seconds
     high = False
-    while field.chain.now() + _FLIP_SECONDS <= until:
+    while (now := field.chain.now()) + _FLIP_SECONDS <= until:
         high = not high
-        flip_at = field.chain.now() + _FLIP_SECONDS
+        flip_at = now + _FLIP_SECONDS
         field.move({"ETH": _HIGH_E8 if high else PRICES_E8["ETH/USD"]})
         field.send(field.vault, "poke", sender=field.thief)
         field.wait(wait)
@@ -80,7 +81,7 @@ def plunder(field: Field, tally: Tally, until: int, wait: int, appetite_bps: int
                     field.keep_what_it_can(fill)
                 except ContractReverted:
                     break  # too small a step, or nothing left in a budget
-            field.wait(min(field.look().policy.cooldown_seconds, flip_at - 1 - field.chain.now()))
+            field.wait(min(cooldown, flip_at - 1 - field.chain.now()))
         field.wait(flip_at - 1 - field.chain.now())
 
 
@@ -154,10 +155,9 @@ def _lagging_oracle(field: Field) -> Result:
         field.wait(policy.slippage_ramp_seconds)
         fill = field.worst_fill()
         if fill is not None:
-            sales = fill[0]
             field.lead_bps = {
-                asset.token: _ORACLE_ERROR_BPS if sale else -_ORACLE_ERROR_BPS
-                for asset, sale in zip(field.look().basket.assets, sales, strict=True)
+                token: _ORACLE_ERROR_BPS if sale else -_ORACLE_ERROR_BPS
+                for token, sale in zip(fill.tokens, fill.sales, strict=True)
             }
             with field.counted(tally):
                 field.refused(field.keep_what_it_can, fill)
@@ -507,7 +507,7 @@ def wash_trading(field: Field) -> list[Result]:
 def _any_trade(field: Field) -> None:
     """A rebalance of next to nothing."""
     held = field.look().basket.held
-    field.rebalance([held[0] // 10_000, 0, 0], [0, 1, 0], [])
+    field.keep_what_it_can(field.fill([held[0] // 10_000, 0, 0], [0, 1, 0]))
 
 
 def _break_bands(field: Field) -> Result:
@@ -578,7 +578,7 @@ def _back_and_forth(field: Field) -> Result:
                 sales[sold] = field.raw(assets[sold].token, usd)
                 buys[bought] = field.raw(assets[bought].token, usd) * 99 // 100
                 with field.counted(tally):
-                    refusals.add(field.refused(field.keep_what_it_can, (sales, buys, 0)))
+                    refusals.add(field.refused(field.keep_what_it_can, field.fill(sales, buys)))
     return Result(
         "stolen keeper trades back and forth after one break of 10 %",
         "C",
