@@ -15,9 +15,9 @@ _ERROR_BPS = 50
 
 
 def fees(field: Field) -> list[Result]:
-    """Performance fee at a feed's error and dodged by a large holder; fees on entry and exit paid in parts and caught from others."""
+    """Performance fee at a feed's error, from a mark set too low, from a newcomer, and dodged; fees on entry and exit paid in parts and caught from others."""
     results = []
-    for scenario in (_peak, _dodge, _in_parts, _caught):
+    for scenario in (_peak, _low_mark, _newcomer, _dodge, _in_parts, _caught):
         with field.undone():
             results.append(scenario(field))
     return results
@@ -56,6 +56,61 @@ def _peak(field: Field) -> Result:
         tally.gained_e18,
         tally.lost_e18,
         MILLION * _ERROR_BPS * _PERFORMANCE_BPS // BPS**2,
+    )
+
+
+def _low_mark(field: Field) -> Result:
+    """The first settlement, which sets the mark, falls into the days in which the owner has excluded an asset."""
+    owner = Actor.OWNER.address
+    _set_fees(field, performance=_PERFORMANCE_BPS, to=field.thief)
+    field.send(field.vault, "excludeAsset", 0, sender=owner)
+    collect = "collectPerformanceFee"
+    if field.refused(field.send, field.vault, collect, sender=field.thief):
+        field.send(field.vault, "includeAsset", 0, sender=owner)
+        field.send(field.vault, collect, sender=field.thief)
+    else:
+        field.send(field.vault, "includeAsset", 0, sender=owner)
+    field.move(seconds=30 * DAY)
+    tally = Tally()
+    with field.counted(tally):
+        field.send(field.vault, collect, sender=field.thief)
+    return Result(
+        "fee recipient settles for the first time while 40 % of the vault is excluded, and again once it is included",
+        "fee on gains",
+        "no price has moved",
+        tally.gained_e18,
+        tally.lost_e18,
+        0,
+    )
+
+
+def _newcomer(field: Field) -> Result:
+    """A million dollars come in, in kind and at par, just before a gain of 20 % that others made is settled."""
+    newcomer = field.chain.accounts[12]
+    _begin_performance(field, field.thief)
+    field.move({"ETH": 3_000 * 10**8})
+    shares = 10**6 * E18
+    for token, amount in zip(
+        field.tokens.values(), field.read(field.vault, "previewMintInKind", shares), strict=True
+    ):
+        field.market.deal(token.address, newcomer, amount)
+    field.mint(newcomer, shares)
+    tally = Tally()
+    total_e18 = field.worths_e18(field.vault)[2]
+    supply = field.read(field.vault, "totalSupply")
+    with field.counted(tally):
+        field.send(field.vault, "collectPerformanceFee", sender=field.thief)
+    supply_after = field.read(field.vault, "totalSupply")
+    lost_e18 = total_e18 * shares // supply - total_e18 * shares // supply_after
+    in_e18 = total_e18 * shares // supply
+    return Result(
+        "a newcomer deposits just before a gain of 20 % that others made is settled",
+        "none",
+        "what the newcomer lost and the fee's recipient gained by it, on a deposit of a million dollars",
+        lost_e18 * MILLION // in_e18,
+        lost_e18 * MILLION // in_e18,
+        None,
+        "a fee at the share knows no depositors; settle first",
     )
 
 
