@@ -169,7 +169,7 @@ def auctions(field: Field) -> list[Result]:
         )
         field.send(field.aggregator("USDC"), "setFailing", True, sender=field.thief)
         field.send(field.vault, "startAuction", 2, 0, terms, sender=owner)
-        for scenario in (_patient_bidder, _resets_the_clock):
+        for scenario in (_patient_bidder, _stale_terms, _resets_the_clock):
             with field.undone():
                 results.append(scenario(field))
     return results
@@ -210,6 +210,29 @@ def _patient_bidder(field: Field) -> Result:
         tally.gained_e18,
         tally.lost_e18,
         -(-below_e18 * sold_raw * MILLION // (lot_raw * total_e18)),
+    )
+
+
+def _stale_terms(field: Field) -> Result:
+    """Ether falls by a fifth; what a lot costs in ether is what it was, until the guardian stops the auction."""
+    usdc, weth = field.tokens["USDC"].address, field.tokens["WETH"]
+    lot_raw = field.raw(usdc, _LOT_USD)
+    field.send(weth, "approve", field.vault.address, 2**255, sender=field.thief)
+    field.fix_price(weth.address, field.price_e18(weth.address) * 80 // 100)
+    tally = Tally()
+    lots = 0
+    with field.counted(tally):
+        args = (2, 0, lot_raw, 2**127)
+        while not field.refused(field.send, field.vault, "bid", *args, sender=field.thief):
+            lots += 1
+    return Result(
+        "auction for a dead feed: what it is paid in falls by 20 %, and nobody stops the auction",
+        "none",
+        f"{lots} lots at the start's price, at once",
+        tally.gained_e18,
+        tally.lost_e18,
+        None,
+        "terms are amounts, not values: who starts an auction watches it",
     )
 
 

@@ -95,14 +95,12 @@ def _newcomer(field: Field) -> Result:
     ):
         field.market.deal(token.address, newcomer, amount)
     field.mint(newcomer, shares)
-    tally = Tally()
     total_e18 = field.worths_e18(field.vault)[2]
     supply = field.read(field.vault, "totalSupply")
-    with field.counted(tally):
-        field.send(field.vault, "collectPerformanceFee", sender=field.thief)
+    field.send(field.vault, "collectPerformanceFee", sender=field.thief)
     supply_after = field.read(field.vault, "totalSupply")
-    lost_e18 = total_e18 * shares // supply - total_e18 * shares // supply_after
     in_e18 = total_e18 * shares // supply
+    lost_e18 = in_e18 - total_e18 * shares // supply_after
     return Result(
         "a newcomer deposits just before a gain of 20 % that others made is settled",
         "none",

@@ -68,7 +68,7 @@ def test_committed_table_is_what_the_attacks_came_to(
 def test_thief_with_the_keepers_key_is_good_at_it(results: dict[str, list[Result]]) -> None:
     """Or the bound it does not pass would mean little."""
     thief = results["stolen-keeper"]
-    for words, percent in (("days", 99), ("behind the market", 95), ("all its own", 99)):
+    for words, percent in (("days", 98), ("behind the market", 95), ("all its own", 99)):
         result = found(thief, words)
         assert result.bound_e18 is not None
         assert percent * result.bound_e18 < 100 * result.lost_e18 <= 100 * result.bound_e18
