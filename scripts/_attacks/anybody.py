@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from rebalancer.devnet.stage import Actor
 from rebalancer.errors import ContractReverted
+from rebalancer.policy import auction_pay_raw
 from rebalancer.units import BPS, E18
-from scripts._attacks.field import DAY, MILLION, Field, Result, Tally, bound_b_e18
+from scripts._attacks.field import DAY, MILLION, Field, Result, Tally, bound_b_e18, dollars
 from scripts._attacks.search import best
 from scripts._attacks.stolen_keeper import best_plunder, plunder
 
@@ -237,7 +238,7 @@ def _stale_terms(field: Field) -> Result:
 
 
 def _resets_the_clock(field: Field) -> Result:
-    """Each lot, however small, sets the price back to its start: a saboteur bids for one unit all the time."""
+    """What is sold lifts the price again, so a saboteur bids for as little as there is, all the time."""
     weth, vault = field.tokens["WETH"], field.vault
     field.send(weth, "approve", vault.address, 2**255, sender=field.thief)
     sold, bought = field.tokens["USDC"].address, weth.address
@@ -249,13 +250,15 @@ def _resets_the_clock(field: Field) -> Result:
             field.wait(300)
             field.send(vault, "bid", 2, 0, 1, 2**127, sender=field.thief)
             bids += 1
-    terms = field.read(vault, "auctions", sold, bought)
-    elapsed = field.chain.now() - terms[6]
+    _, start, floor, _, _, decay, clock_e6, _ = field.read(vault, "auctions", sold, bought)
+    elapsed_e6 = field.chain.now() * 10**6 - clock_e6
+    price_raw = auction_pay_raw(start, floor, decay * 10**6, min(elapsed_e6, decay * 10**6))
+    above_raw = price_raw - floor
     return Result(
-        "auction for a dead feed: a saboteur bids for one unit again and again",
-        "it stops",
-        f"{bids} bids in an hour; the last price is {elapsed} s old, so it has hardly fallen and nobody else bids",
+        "auction for a dead feed: a saboteur bids for one unit again and again, to hold the price up",
+        "the auction's terms",
+        f"{bids} bids in an hour hold the price of a lot {dollars(field.value_e18(bought, above_raw))} above its floor",
         tally.gained_e18,
         tally.lost_e18,
-        0,
+        field.value_e18(sold, bids) * _FLOOR_BPS // BPS,
     )

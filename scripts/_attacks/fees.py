@@ -65,11 +65,10 @@ def _low_mark(field: Field) -> Result:
     _set_fees(field, performance=_PERFORMANCE_BPS, to=field.thief)
     field.send(field.vault, "excludeAsset", 0, sender=owner)
     collect = "collectPerformanceFee"
-    if field.refused(field.send, field.vault, collect, sender=field.thief):
-        field.send(field.vault, "includeAsset", 0, sender=owner)
+    waits = field.refused(field.send, field.vault, collect, sender=field.thief) is not None
+    field.send(field.vault, "includeAsset", 0, sender=owner)
+    if waits:
         field.send(field.vault, collect, sender=field.thief)
-    else:
-        field.send(field.vault, "includeAsset", 0, sender=owner)
     field.move(seconds=30 * DAY)
     tally = Tally()
     with field.counted(tally):
@@ -77,7 +76,9 @@ def _low_mark(field: Field) -> Result:
     return Result(
         "fee recipient settles for the first time while 40 % of the vault is excluded, and again once it is included",
         "fee on gains",
-        "no price has moved",
+        "no price has moved; the first is refused until the asset is included"
+        if waits
+        else "no price has moved",
         tally.gained_e18,
         tally.lost_e18,
         0,

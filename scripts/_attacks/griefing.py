@@ -239,7 +239,7 @@ def _returned(field: Field) -> Result:
     owner = Actor.OWNER.address
     with field.undone():
         vault, _, (token, _) = _rebasing_vault(field, shared=False)
-        assign_vault_roles(field.account(owner), field.stage.system.authority, vault.address)
+        assign_vault_roles(field.account(owner), field.stage.system, vault.address)
         mine, others, _ = field.worths_e18(vault)
         lost = field.read(vault, "held")[0] * _LOST_PERCENT // 100
         field.send(token, "burn", vault.address, lost, sender=field.thief)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from rebalancer.chain.abi import interface
+from rebalancer.chain.artifacts import look_also_in
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.node import Node, NodeSettings
 from rebalancer.devnet.stage import DEMO_BAND_BPS, DEMO_POLICY
@@ -13,6 +15,8 @@ from scripts._attacks import anybody, fees, griefing, prices, shares, stolen_kee
 from scripts._attacks.field import Attack, Field, Result, act
 
 __all__ = ["ATTACKS", "notes", "open_field", "play"]
+
+look_also_in(Path(__file__).resolve().parent.parent.parent / ".build" / "test-artifacts")
 
 _GENESIS_AT = 1_680_652_800  # any moment, but always the same
 

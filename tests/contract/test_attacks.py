@@ -44,18 +44,9 @@ def found(results: Sequence[Result], words: str) -> Result:
 # What the attacks came to
 
 
-KNOWN = (
-    "fee recipient settles for the first time while 40 % of the vault is excluded, and again once it is included",
-)
-"""Attacks that go beyond what was promised and are not mended yet; the table says so too."""
-
-
-def test_no_attack_goes_beyond_its_promise_but_the_known_ones(
-    results: dict[str, list[Result]],
-) -> None:
+def test_no_attack_goes_beyond_its_promise(results: dict[str, list[Result]]) -> None:
     assert set(results) == set(ATTACKS)
-    beyond = tuple(result.attack for result in every(results) if result.verdict == "BEYOND")
-    assert beyond == KNOWN
+    assert [result.attack for result in every(results) if result.verdict == "BEYOND"] == []
 
 
 def test_committed_table_is_what_the_attacks_came_to(
