@@ -171,6 +171,8 @@ class Field:
         for token in self.tokens.values():
             for account in (self.thief, self.puppet.address):
                 self.market.deal(token.address, account, self.raw(token.address, _RICHES_USD))
+        # However many transactions that took, attacks begin at midnight.
+        self.market.step(self.market.prices_e8, chain.now() // DAY * DAY + DAY)
 
     # Time and prices
 
