@@ -2,14 +2,15 @@
 #
 #   make setup   Python and Node dependencies, compiled contracts      make test    every test (ARGS= goes to pytest)
 #   make demo    a whole rebalance on a local chain (ARGS=)             make check   format, lint, types, static analysis
-#   make bench   measure gas, size and speed into .bench/               make clean   remove all that was made here
+#   make bench   measure gas, size and speed into .bench/               make attacks attack a vault, against the promises
 #   make build   compile the contracts, collect their artifacts         make lock    resolve the dependencies anew
+#   make clean   remove all that was made here
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := setup
 MAKEFLAGS += --no-print-directory --jobs=2 # the contracts compile while Python packages come
-.PHONY: setup build demo test check lint bench clean lock
+.PHONY: setup build demo test check lint bench attacks clean lock
 
 # The first of these that is Python 3.11 or newer builds .venv; PYTHON=... names another.
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
@@ -109,8 +110,11 @@ SLITHER_LEAVES_OUT += unused-return#          what a call says it did is not bel
 bench: setup
 	@python scripts/bench.py $(ARGS)
 
+attacks: setup
+	@python scripts/attacks.py $(ARGS)
+
 clean:
-	rm -rf $(VENV) node_modules .build out cache rebalancer/artifacts .bench .demo dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) node_modules .build out cache rebalancer/artifacts .attacks .bench .demo dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Versions and hashes for every Python from 3.11 on; no address of any package index.

@@ -1,0 +1,234 @@
+"""Games with fees: collected at a peak, dodged, or caught from others."""
+
+from __future__ import annotations
+
+from rebalancer.devnet.stage import Actor
+from rebalancer.units import BPS, E18
+from scripts._attacks.field import DAY, MILLION, Field, Result, Tally, act, dollars
+from scripts._attacks.search import best
+
+__all__ = ["fees"]
+
+_PERFORMANCE_BPS = 2_000
+_FLOW_BPS = 200
+_ERROR_BPS = 50
+
+
+def fees(field: Field) -> list[Result]:
+    """Performance fee at a feed's error, from a mark set too low, from a newcomer, and dodged; fees on entry and exit paid in parts and caught from others."""
+    results = []
+    for scenario in (_peak, _low_mark, _newcomer, _dodge, _in_parts, _caught):
+        with field.undone():
+            results.append(scenario(field))
+    return results
+
+
+def _set_fees(
+    field: Field, *, performance: int = 0, entry: int = 0, leaving: int = 0, to: str
+) -> None:
+    field.send(
+        field.vault, "setFees", (0, performance, entry, leaving), to, sender=Actor.OWNER.address
+    )
+
+
+def _begin_performance(field: Field, to: str) -> None:
+    """A performance fee of 20 %, settled once so that it has a mark, and due again."""
+    _set_fees(field, performance=_PERFORMANCE_BPS, to=to)
+    field.send(field.vault, "collectPerformanceFee", sender=field.thief)
+    field.move(seconds=30 * DAY)
+
+
+def _peak(field: Field) -> Result:
+    """The fee's recipient collects in the one block in which every feed is above the market by as much as it may."""
+    _begin_performance(field, field.thief)
+    now = {symbol: field.price_e18(token.address) for symbol, token in field.tokens.items()}
+    for symbol, price_e18 in now.items():
+        field.fix_price(field.tokens[symbol].address, price_e18)
+        answer = price_e18 * (BPS + _ERROR_BPS) // BPS // 10**10
+        field.send(field.aggregator(symbol), "push", answer, sender=field.thief)
+    tally = Tally()
+    with field.counted(tally):
+        field.send(field.vault, "collectPerformanceFee", sender=field.thief)
+    return Result(
+        "fee recipient collects the performance fee while every feed is 0.5 % above the market",
+        "fee cap",
+        "20 % of a gain that is none; the mark it sets makes the next gain free",
+        tally.gained_e18,
+        tally.lost_e18,
+        MILLION * _ERROR_BPS * _PERFORMANCE_BPS // BPS**2,
+    )
+
+
+def _low_mark(field: Field) -> Result:
+    """The first settlement, which sets the mark, falls into the days in which the owner has excluded an asset."""
+    owner = Actor.OWNER.address
+    _set_fees(field, performance=_PERFORMANCE_BPS, to=field.thief)
+    field.send(field.vault, "excludeAsset", 0, sender=owner)
+    collect = "collectPerformanceFee"
+    waits = field.refused(field.send, field.vault, collect, sender=field.thief) is not None
+    field.send(field.vault, "includeAsset", 0, sender=owner)
+    if waits:
+        field.send(field.vault, collect, sender=field.thief)
+    field.move(seconds=30 * DAY)
+    tally = Tally()
+    with field.counted(tally):
+        field.send(field.vault, collect, sender=field.thief)
+    return Result(
+        "fee recipient settles for the first time while 40 % of the vault is excluded, and again once it is included",
+        "fee on gains",
+        "no price has moved; the first is refused until the asset is included"
+        if waits
+        else "no price has moved",
+        tally.gained_e18,
+        tally.lost_e18,
+        0,
+    )
+
+
+def _newcomer(field: Field) -> Result:
+    """A million dollars come in, in kind and at par, just before a gain of 20 % that others made is settled."""
+    newcomer = field.chain.accounts[12]
+    _begin_performance(field, field.thief)
+    field.move({"ETH": 3_000 * 10**8})
+    shares = 10**6 * E18
+    for token, amount in zip(
+        field.tokens.values(), field.read(field.vault, "previewMintInKind", shares), strict=True
+    ):
+        field.market.deal(token.address, newcomer, amount)
+    field.mint(newcomer, shares)
+    total_e18 = field.worths_e18(field.vault)[2]
+    supply = field.read(field.vault, "totalSupply")
+    field.send(field.vault, "collectPerformanceFee", sender=field.thief)
+    supply_after = field.read(field.vault, "totalSupply")
+    in_e18 = total_e18 * shares // supply
+    lost_e18 = in_e18 - total_e18 * shares // supply_after
+    return Result(
+        "a newcomer deposits just before a gain of 20 % that others made is settled",
+        "none",
+        "what the newcomer lost and the fee's recipient gained by it, on a deposit of a million dollars",
+        lost_e18 * MILLION // in_e18,
+        lost_e18 * MILLION // in_e18,
+        None,
+        "a fee at the share knows no depositors; settle first",
+    )
+
+
+def _dodge(field: Field) -> Result:
+    """A holder of half redeems, has the fee collected from the rest, and mints again: one transaction."""
+    vault, me, recipient = field.vault, field.puppet.address, Actor.FEE_RECIPIENT.address
+    field.mint(field.thief, 10**6 * E18)
+    shares = 10**6 * E18
+    field.send(vault, "transfer", me, shares, sender=field.thief)
+    _begin_performance(field, recipient)
+    field.move({"ETH": 3_000 * 10**8})
+    collect = act(vault, "collectPerformanceFee")
+    approve = [act(token, "approve", vault.address, 2**255) for token in field.tokens.values()]
+    redeem = act(vault, "redeemInKind", shares, me, me, [0, 0, 0])
+
+    def played(*, dodges: bool) -> tuple[int, int, int]:
+        """What the thief, the recipient and the others have in the end."""
+        with field.undone():
+            field.pull([*approve, redeem, collect] if dodges else [collect, redeem])
+            mine, others, total = field.worths_e18(vault)
+            supply = field.read(vault, "totalSupply")
+            theirs = total * field.read(vault, "balanceOf", recipient) // supply
+            return mine, theirs, others - theirs
+
+    before = field.worths_e18(vault)[2]
+    honest, dodged = played(dodges=False), played(dodges=True)
+    gained, missed, lost = (
+        (dodged[0] - honest[0]) * MILLION // before,
+        (honest[1] - dodged[1]) * MILLION // before,
+        (honest[2] - dodged[2]) * MILLION // before,
+    )
+    return Result(
+        "a holder of half dodges the performance fee on a gain of 20 %: redeems, has it collected, may mint again",
+        "none is diluted",
+        "in one transaction; a unit of each token may round the other way",
+        gained,
+        lost,
+        sum(field.value_e18(token.address, 1) for token in field.tokens.values()),
+        f"the recipient misses {dollars(missed)}",
+    )
+
+
+def _in_parts(field: Field) -> Result:
+    """As much again as the vault holds goes in and out, in as many parts as are cheapest."""
+    _set_fees(field, entry=_FLOW_BPS, leaving=_FLOW_BPS, to=Actor.FEE_RECIPIENT.address)
+    vault, me = field.vault, field.puppet.address
+    shares = 10**6 * E18
+    approve = [act(token, "approve", vault.address, 2**255) for token in field.tokens.values()]
+
+    def attack(parameters: tuple[int, ...]) -> Tally:
+        (parts,) = parameters
+        part = shares // parts
+        mint = act(vault, "mintInKind", part, me, [2**255] * 3)
+        redeem = act(vault, "redeemInKind", part, me, me, [0, 0, 0])
+        tally = Tally()
+        with field.counted(tally):
+            field.pull([*approve, *[mint] * parts, *[redeem] * parts])
+        return tally
+
+    def gain(parameters: tuple[int, ...]) -> int:
+        with field.undone():
+            return attack(parameters).gained_e18
+
+    found = best(gain, [(1, 61)], points=5, rounds=2)
+    with field.undone():
+        at_once = attack((1,))
+    tally = attack(found)
+    return Result(
+        "fees of 2 % on entry and exit: a million dollars in and out in parts",
+        "none is diluted",
+        f"{found[0]} parts pay {dollars(-tally.gained_e18)}, one pays {dollars(-at_once.gained_e18)}: "
+        "fees stay in the vault, so a large holder pays partly to itself",
+        tally.gained_e18,
+        tally.lost_e18,
+        0,
+    )
+
+
+def _caught(field: Field) -> Result:
+    """Ahead of another's deposit of five times the vault, whose fee on entry goes to all who hold shares; there is none on exit."""
+    _set_fees(field, entry=_FLOW_BPS, to=Actor.FEE_RECIPIENT.address)
+    whale = field.chain.accounts[12]
+    deposit = 5 * 10**6 * E18
+    for token, amount in zip(
+        field.tokens.values(),
+        field.read(field.vault, "previewMintInKind", 2 * deposit),
+        strict=True,
+    ):
+        field.market.deal(token.address, whale, amount)
+
+    def attack(parameters: tuple[int, ...]) -> tuple[int, int]:
+        """What the thief and those who held shares before gain."""
+        (percent,) = parameters
+        shares = percent * 10**4 * E18
+        mine, others, total = field.worths_e18(field.vault)
+        supply = field.read(field.vault, "totalSupply")
+        if shares:
+            field.mint(field.thief, shares)
+        field.mint(whale, deposit)
+        if shares:
+            field.redeem(field.thief, shares)
+        mine_after, _, total_after = field.worths_e18(field.vault)
+        theirs = total_after * supply // field.read(field.vault, "totalSupply")
+        return (mine_after - mine) * MILLION // total, (others - theirs) * MILLION // total
+
+    def gain(parameters: tuple[int, ...]) -> int:
+        with field.undone():
+            return attack(parameters)[0]
+
+    found = best(gain, [(0, 2_000)])
+    with field.undone():
+        _, alone = attack((0,))
+    gained, lost = attack(found)
+    return Result(
+        "fee of 2 % on entry, none on exit: mint ahead of a deposit of five times the vault, redeem after it",
+        "none is diluted",
+        f"mints {found[0]} % of the vault",
+        gained,
+        lost,
+        0,
+        f"of the deposit's fee holders get {dollars(-lost)}, alone they get {dollars(-alone)}",
+    )

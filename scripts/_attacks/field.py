@@ -1,0 +1,534 @@
+"""Where do attacks happen, and how are gain and loss counted?
+
+A `Field` is a local chain with the devnet's market and one vault of a million dollars on it: 40 % WETH, 40 % WBTC, 20 % USDC, in bands
+of 1 %, under the devnet's policy. The thief has an account, a contract that does whatever it is told (`Puppet`), any role a scenario
+gives it, and as much of every token as a flash loan could bring, at no cost.
+
+COUNTING. Everything is valued at true prices, which are the oracle's unless a scenario says otherwise. Gained is what all that is the
+thief's rose by: tokens, shares, claims, and what its pool positions paid when they were closed. Lost is what all shares and claims
+of everybody else fell by, to what the vault really has. Both count as parts of what the vault was worth just before, and are shown
+on a vault of a million dollars (USD * 1e18), so that windows in which prices move can be summed. Gas is apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass, field, replace
+from typing import Any
+
+from rebalancer.chain.abi import Contract, decode_logs, decode_revert, interface
+from rebalancer.chain.receipt import Receipt
+from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_pools, read_vaults
+from rebalancer.deploy import (
+    FeedSpec,
+    Fees,
+    Role,
+    System,
+    VaultSpec,
+    create_vault,
+    grant_roles,
+    set_feed,
+)
+from rebalancer.devnet.local import LocalChain
+from rebalancer.devnet.stage import DEMO_BAND_BPS, Actor, Stage, build_stage
+from rebalancer.errors import ContractReverted
+from rebalancer.policy import Asset, Policy, weigh_basket
+from rebalancer.pools import Token, UniswapV3Pool
+from rebalancer.units import BPS, E18
+
+__all__ = [
+    "DAY",
+    "MILLION",
+    "PRICES_E8",
+    "Attack",
+    "Field",
+    "Fill",
+    "Loot",
+    "Result",
+    "Tally",
+    "act",
+    "bound_b_e18",
+    "dollars",
+]
+
+DAY = 86_400
+MILLION = 10**6 * E18
+"""A million dollars."""
+
+PRICES_E8 = {"ETH/USD": 2_000 * 10**8, "BTC/USD": 30_000 * 10**8, "USDC/USD": 10**8}
+_SHARES = 10**6 * E18
+_SEED_SHARES = 500_000 * E18
+_RICHES_USD = 10**11
+"""Of each token: whoever trades with all of this against arbitrage for an hour still has some."""
+
+Act = tuple[str, bool, bytes]
+"""A call for a Puppet: target, whether it may fail, data."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one attack came to, on a vault of a million dollars; all but words are USD * 1e18.
+
+    `best` says what its search found, `remark` what the numbers do not show. Without a bound, no promise speaks of the attack.
+    """
+
+    attack: str
+    promise: str
+    best: str
+    gained_e18: int
+    lost_e18: int
+    bound_e18: int | None
+    remark: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """Whether the promise held, where there is one."""
+        if self.bound_e18 is None:
+            return "no promise"
+        return "within" if self.lost_e18 <= self.bound_e18 else "BEYOND"
+
+
+Attack = Callable[["Field"], list[Result]]
+"""Plays one kind of attack on a field it may leave in any state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One of the node's accounts: a `deploy.Transactor`."""
+
+    chain: LocalChain
+    address: str
+
+    def transact(
+        self, contract: Contract, function: str, *args: Any, value_wei: int = 0
+    ) -> Receipt:
+        """Call a function in a transaction and wait for its receipt."""
+        return self.chain.transact(
+            contract, function, *args, sender=self.address, value_wei=value_wei
+        )
+
+    def deploy(self, name: str, *args: Any) -> Contract:
+        """Deploy a packaged contract."""
+        return self.chain.deploy(name, *args, sender=self.address)
+
+
+@dataclass
+class Tally:
+    """What the thief gained and the others lost so far, on a vault of a million dollars; and when, to draw it."""
+
+    gained_e18: int = 0
+    lost_e18: int = 0
+    history: list[tuple[int, int]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """A rebalance and what its executor hands over: raw amounts in the order of `tokens`."""
+
+    tokens: tuple[str, ...]
+    sales: tuple[int, ...]
+    buys: tuple[int, ...]
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Loot:
+    """What a stolen keeper took over time, and the policy that held it."""
+
+    tally: Tally
+    policy: Policy
+
+
+class Field:
+    """A market, a vault and a thief on a local Anvil."""
+
+    def __init__(self, chain: LocalChain) -> None:
+        self.chain = chain
+        chain.run_steadily()
+        self.stage: Stage = build_stage(chain, PRICES_E8)
+        self.market = self.stage.market
+        self.vault = interface("BasketVault").at(self.stage.vault)
+        self.rebalancer = Actor.KEEPER.address
+        """Who sends rebalances: the keeper's account, whose key may be stolen, or the thief's where anybody may."""
+        self.holder = Actor.DEPOSITOR.address
+        self.thief = chain.accounts[10]
+        self.puppet = chain.deploy("Puppet", sender=self.thief)
+        self.tokens = {
+            token.symbol: interface("MockToken").at(token.address)
+            for token in self.stage.deployment.tokens
+        }
+        self.decimals = {t.address: t.decimals for t in self.stage.deployment.tokens}
+        self._feed_of = {
+            self.tokens[feed.token].address: feed.name for feed in self.stage.deployment.feeds
+        }
+        self.lead_bps: dict[str, int] = {}
+        """By how much the true price of a token is above (or below) its feed's answer."""
+        self._fixed_e18: dict[str, int] = {}
+        self.loot: Loot | None = None
+        """Of the longest theft played here, to draw it."""
+        self._deposit(self.holder, _SHARES - _SEED_SHARES)
+        for token in self.tokens.values():
+            for account in (self.thief, self.puppet.address):
+                self.market.deal(token.address, account, self.raw(token.address, _RICHES_USD))
+        # However many transactions that took, attacks begin at midnight.
+        self.market.step(self.market.prices_e8, chain.now() // DAY * DAY + DAY)
+
+    # Time and prices
+
+    @contextmanager
+    def undone(self) -> Iterator[None]:
+        """What happens inside never happened."""
+        before = self.chain.snapshot()
+        sender = self.rebalancer
+        known = self.market.prices_e8, self.lead_bps, self._fixed_e18, self.decimals
+        self.market.prices_e8, self.lead_bps, self._fixed_e18, self.decimals = map(dict, known)
+        try:
+            yield
+        finally:
+            self.chain.revert(before)
+            self.rebalancer = sender
+            self.market.prices_e8, self.lead_bps, self._fixed_e18, self.decimals = known
+
+    def move(self, prices_e8: Mapping[str, int] | None = None, seconds: int = 1) -> None:
+        """Time passes; every feed answers anew, with other prices where given, and pools follow."""
+        changed = {f"{name}/USD": price for name, price in (prices_e8 or {}).items()}
+        self.market.step(self.market.prices_e8 | changed, self.chain.now() + seconds)
+
+    def run_ahead(self, symbol: str, lead_bps: int) -> None:
+        """The market, its pools included, moves away from a feed that does not answer anew."""
+        token = self.tokens[symbol].address
+        feed = self._feed_of[token]
+        answered = self.market.prices_e8[feed]
+        self.market.step({feed: answered * (BPS + lead_bps) // BPS}, self.chain.now() + 1)
+        self.send(self.aggregator(symbol), "push", answered, sender=self.thief)
+        self.market.prices_e8[feed] = answered
+        self.lead_bps[token] = lead_bps
+
+    def catch_up(self, symbol: str) -> None:
+        """The feed answers what the market has long known."""
+        token = self.tokens[symbol].address
+        feed = self._feed_of[token]
+        answer = self.market.prices_e8[feed] * (BPS + self.lead_bps.pop(token)) // BPS
+        self.market.step({feed: answer}, self.chain.now() + 1)
+
+    def aggregator(self, symbol: str) -> Contract:
+        """Where anybody may answer for a token's feed."""
+        (feed,) = [f for f in self.stage.deployment.feeds if f.token == symbol]
+        return interface("MockAggregator").at(str(feed.aggregator))
+
+    def fix_price(self, token: str, price_e18: int) -> None:
+        """From now on this is a token's true price, whatever its feed answers."""
+        self._fixed_e18[token] = price_e18
+
+    def wait(self, seconds: int) -> None:
+        """Time passes and nobody does anything."""
+        if seconds > 0:
+            self.chain.mine(at=self.chain.now() + seconds)
+
+    def price_e18(self, token: str) -> int:
+        """True USD of a whole token."""
+        if token in self._fixed_e18:
+            return self._fixed_e18[token]
+        answered_e18: int = self.market.prices_e8[self._feed_of[token]] * 10**10
+        return answered_e18 * (BPS + self.lead_bps.get(token, 0)) // BPS
+
+    def unit(self, token: str) -> int:
+        """Smallest units of a whole token."""
+        unit: int = 10 ** self.decimals[token]
+        return unit
+
+    def value_e18(self, token: str, amount_raw: int) -> int:
+        """True USD of an amount, rounded down."""
+        return amount_raw * self.price_e18(token) // self.unit(token)
+
+    def raw(self, token: str, usd: int) -> int:
+        """What so many true dollars buy of a token, rounded down."""
+        return usd * E18 * self.unit(token) // self.price_e18(token)
+
+    # Looking
+
+    def read(self, contract: Contract, function: str, *args: Any) -> Any:
+        """Call a view."""
+        return contract.call(self.chain.rpc, function, *args)
+
+    def look(self, vault: Contract | None = None) -> VaultSnapshot:
+        """A vault as the lens tells it, by default the field's."""
+        rpc = self.chain.rpc
+        address = (vault or self.vault).address
+        return read_vaults(rpc, self.stage.system.lens, [address], read_block(rpc))[0]
+
+    def pools(self) -> tuple[UniswapV3Pool, ...]:
+        """The market's pools as they are now."""
+        rpc, deployment = self.chain.rpc, self.stage.deployment
+        known = {t.address: Token(t.address, t.symbol, t.decimals) for t in deployment.tokens}
+        addresses = [pool.address for pool in deployment.pools]
+        lens = self.stage.system.uniswap_v3_lens
+        return read_pools(rpc, lens, addresses, known, read_block(rpc), deployment.chain_id)
+
+    def worths_e18(self, vault: Contract) -> tuple[int, int, int]:
+        """What the thief has, what the others have in a vault, and what that vault has, all in USD * 1e18."""
+        assets = (
+            [token.address for token in self.tokens.values()]
+            if vault is self.vault
+            else [asset[0] for asset in self.read(vault, "assets")]
+        )
+        tokens = list(dict.fromkeys([*self.decimals, *assets]))
+        mine = (self.thief, self.puppet.address)
+        asked: list[tuple[Contract, str, tuple[Any, ...]]] = [
+            (vault, "held", ()),
+            (vault, "totalSupply", ()),
+            *((vault, "balanceOf", (account,)) for account in mine),
+        ]
+        for token in tokens:
+            contract = interface("MockToken").at(token)
+            asked += [(contract, "balanceOf", (account,)) for account in (*mine, vault.address)]
+            asked += [(vault, "claimable", (account, token)) for account in mine]
+            asked += [(vault, "totalClaimable", (token,))]
+        answers = self.chain.rpc.batch_settled(
+            [contract.request(name, *args) for contract, name, args in asked]
+        )
+        values = [
+            contract.result(name, answer)
+            for (contract, name, _), answer in zip(asked, answers, strict=True)
+        ]
+        held, supply, *shares = values[:4]
+        mine_e18 = others_e18 = total_e18 = 0
+        for at, token in enumerate(tokens):
+            first, second, balance, *claims, owed = values[4 + 6 * at : 10 + 6 * at]
+            paid = min(owed, balance)  # claims come before the ledger
+            my_claims = sum(claims) * paid // owed if owed else 0
+            mine_e18 += self.value_e18(token, first + second + my_claims)
+            others_e18 += self.value_e18(token, paid - my_claims)
+            if token in assets:
+                there = min(held[assets.index(token)], balance - paid)
+                total_e18 += self.value_e18(token, there)
+        my_shares_e18 = total_e18 * sum(shares) // supply
+        return mine_e18 + my_shares_e18, others_e18 + total_e18 - my_shares_e18, total_e18
+
+    @contextmanager
+    def counted(self, tally: Tally, vault: Contract | None = None) -> Iterator[None]:
+        """What the thief gains and the others lose inside goes to the tally. Prices may not move meanwhile."""
+        counted = vault or self.vault
+        mine, others, total = self.worths_e18(counted)
+        yield
+        mine_after, others_after, _ = self.worths_e18(counted)
+        tally.gained_e18 += (mine_after - mine) * MILLION // total
+        tally.lost_e18 += (others - others_after) * MILLION // total
+        tally.history.append((self.chain.now(), tally.lost_e18))
+
+    # Acting
+
+    def send(self, contract: Contract, function: str, *args: Any, sender: str) -> Receipt:
+        """A transaction of an account of the node."""
+        return self.chain.transact(contract, function, *args, sender=sender)
+
+    def pull(self, acts: Sequence[Act]) -> Receipt:
+        """The thief has its puppet do something."""
+        return self.send(self.puppet, "run", list(acts), sender=self.thief)
+
+    def rebalance_by_route(
+        self, sales: Sequence[int], least: Sequence[int], route: bytes
+    ) -> Receipt:
+        """The keeper rebalances with the public RouteExecutor."""
+        epoch = self.look().state.epoch
+        args = (epoch, list(sales), list(least), self.stage.system.executor, route)
+        return self.send(self.vault, "rebalance", *args, sender=self.rebalancer)
+
+    def set_policy(self, **changes: int) -> Policy:
+        """The owner sets another policy: the present one but for the changes."""
+        policy = replace(self.look().policy, **changes)
+        self.send(self.vault, "setPolicy", astuple(policy), sender=Actor.OWNER.address)
+        return policy
+
+    def set_targets(self, targets_e18: Sequence[int], sender: str) -> Receipt:
+        """Somebody with the curator's role sets other targets."""
+        return self.send(self.vault, *self.targets_call(targets_e18), sender=sender)
+
+    def targets_call(self, targets_e18: Sequence[int]) -> tuple[Any, ...]:
+        """Function and arguments that set other targets at once, without a glide."""
+        return "setTargets", list(targets_e18), 0
+
+    def grant(self, role: Role, account: str) -> None:
+        """The thief has got hold of a role, which knows no delay here."""
+        grant_roles(
+            self.account(Actor.OWNER.address), self.stage.system.authority, {role: [account]}, 0
+        )
+
+    def account(self, address: str) -> Account:
+        """An account that transacts."""
+        return Account(self.chain, address)
+
+    def new_token(self, name: str, decimals: int, usd: int, *, owner: str) -> Contract:
+        """A token of our own with a feed; the owner and the thief get a billion dollars of it each."""
+        token = self.chain.deploy(name, f"Coin {decimals}", "COIN", decimals, sender=owner)
+        feed = self.chain.deploy("MockAggregator", 8, "COIN / USD", sender=owner)
+        self.send(feed, "push", usd * 10**8, sender=owner)
+        spec = FeedSpec(feed.address, 8, 30 * DAY, 1, 10**30)
+        set_feed(self.account(Actor.OWNER.address), self.stage.system.oracle, token.address, spec)
+        self.decimals[token.address] = decimals
+        self._fixed_e18[token.address] = usd * E18
+        for account in (owner, self.thief, self.puppet.address):
+            self.send(token, "mint", account, self.raw(token.address, _RICHES_USD), sender=owner)
+        return token
+
+    def new_vault(
+        self,
+        tokens: Sequence[Contract],
+        seeds: Sequence[int],
+        shares: int,
+        *,
+        owner: str,
+        system: System | None = None,
+    ) -> Contract:
+        """A vault of tokens in equal parts under the field's policy, its seed and first shares the owner's."""
+        targets = [E18 // len(tokens)] * len(tokens)
+        targets[-1] += E18 - sum(targets)
+        assets = tuple(
+            Asset(token.address, target, DEMO_BAND_BPS, self.decimals[token.address])
+            for token, target in zip(tokens, targets, strict=True)
+        )
+        spec = VaultSpec(
+            name="Another basket",
+            symbol="OTHER",
+            assets=assets,
+            policy=self.look().policy,
+            seed_amounts=tuple(seeds),
+            initial_shares=shares,
+            fees=Fees(),
+            fee_recipient=Actor.FEE_RECIPIENT.address,
+            salt=self.chain.now(),
+        )
+        made = create_vault(self.account(owner), system or self.stage.system, spec)
+        return interface("BasketVault").at(made)
+
+    def mint(self, account: str, shares: int, vault: Contract | None = None) -> Receipt:
+        """An account mints shares in kind for whatever they take."""
+        vault = vault or self.vault
+        amounts = self.read(vault, "previewMintInKind", shares)
+        for asset in self.read(vault, "assets"):
+            token = interface("MockToken").at(asset[0])
+            self.send(token, "approve", vault.address, 2**255, sender=account)
+        least = [2**255 for _ in amounts]
+        return self.send(vault, "mintInKind", shares, account, least, sender=account)
+
+    def redeem(self, account: str, shares: int, vault: Contract | None = None) -> Receipt:
+        """An account redeems shares in kind for whatever they give."""
+        vault = vault or self.vault
+        least = [0 for _ in self.read(vault, "held")]
+        return self.send(vault, "redeemInKind", shares, account, account, least, sender=account)
+
+    def _deposit(self, account: str, shares: int) -> None:
+        for asset, amount in zip(
+            self.look().basket.assets,
+            self.read(self.vault, "previewMintInKind", shares),
+            strict=True,
+        ):
+            self.market.deal(asset.token, account, amount)
+        self.mint(account, shares)
+
+    def refused(self, attempt: Callable[..., object], *args: object, **more: object) -> str | None:
+        """The name of the error that calling this is refused with; None if it is not."""
+        try:
+            attempt(*args, **more)
+        except ContractReverted as refusal:
+            return refusal.error
+        return None
+
+    def refusals(self, receipt: Receipt) -> list[str]:
+        """Names of the errors that acts which might fail were refused with, in order."""
+        logs = [log for log in receipt.logs if log["address"].lower() == self.puppet.address]
+        return [
+            decode_revert(event.values["reason"]).error
+            for event in decode_logs(logs, self.puppet.interface)
+        ]
+
+    # What a thief with the keeper's key can take
+
+    def fill(self, sales: Sequence[int], buys: Sequence[int]) -> Fill:
+        """A trade of these amounts."""
+        now = self.look()
+        tokens = tuple(asset.token for asset in now.basket.assets)
+        return Fill(tokens, tuple(sales), tuple(buys), now.state.epoch)
+
+    def worst_fill(self, appetite_bps: int = BPS) -> Fill | None:
+        """The worst trade the vault may let pass now; None if there is none.
+
+        `appetite_bps` says how much of the surplus is sold. As much is kept back as slippage limit and loss budget allow; what
+        is bought is spread over the deficits as they are.
+        """
+        now = self.look()
+        weighed = weigh_basket(now.basket)
+        prices, units = now.basket.prices, now.basket.units
+        distances_e18 = weighed.distances_e18
+        sold_most_e18 = now.turnover_left_e18 * weighed.total_e18 // E18 * 9_999 // BPS
+        surplus_e18 = sum(d for d in distances_e18 if d > 0)
+        deficit_e18 = sum(-d for d in distances_e18 if d < 0)
+        sold_e18 = min(surplus_e18 * appetite_bps // BPS, sold_most_e18)
+        if not sold_e18 or not deficit_e18:
+            return None
+        sales = [
+            max(0, d) * sold_e18 // surplus_e18 * unit // price.primary_e18
+            for d, price, unit in zip(distances_e18, prices, units, strict=True)
+        ]
+        # The vault values what it sells at the higher price and what it buys at the lower one.
+        lent_e18 = sum(
+            sale * price.hi_e18 // unit
+            for sale, price, unit in zip(sales, prices, units, strict=True)
+        )
+        # A billionth of the budget is left alone: the vault rounds against whoever spends it.
+        loss_most_e18 = now.loss_left_e18 * weighed.total_e18 // E18 * (10**9 - 1) // 10**9
+        kept_e18 = min(lent_e18 * now.slippage_limit_e18 // E18, loss_most_e18)
+        wanted_e18 = lent_e18 - kept_e18
+        buys = [
+            -d * wanted_e18 // deficit_e18 * unit // price.lo_e18 + 2 if d < 0 else 0
+            for d, price, unit in zip(distances_e18, prices, units, strict=True)
+        ]
+        tokens = tuple(asset.token for asset in now.basket.assets)
+        return Fill(tokens, tuple(sales), tuple(buys), now.state.epoch)
+
+    def sold_limit_e18(self, slippage_bps: int) -> int:
+        """Promise D of one trade now: a slippage limit times all that may be sold, on a vault of a million dollars."""
+        weighed = weigh_basket(self.look().basket)
+        sold_e18 = sum(d for d in weighed.distances_e18 if d > 0)
+        return sold_e18 * slippage_bps // BPS * MILLION // weighed.total_e18
+
+    def keep_what_it_can(self, fill: Fill) -> Receipt:
+        """The thief's puppet, as executor, takes the sales, hands over the purchases out of its own pocket and keeps the difference."""
+        acts = [
+            act(interface("MockToken").at(token), "transfer", self.vault.address, buy)
+            for token, buy in zip(fill.tokens, fill.buys, strict=True)
+            if buy
+        ]
+        least = [min(buy, 1) for buy in fill.buys]
+        route = route_of(self.puppet, acts)
+        args = (fill.epoch, list(fill.sales), least, self.puppet.address, route)
+        return self.send(self.vault, "rebalance", *args, sender=self.rebalancer)
+
+
+def act(contract: Contract, function: str, *args: Any, may_fail: bool = False) -> Act:
+    """A call for the puppet."""
+    data = bytes.fromhex(contract.data(function, *args).removeprefix("0x"))
+    return contract.address, may_fail, data
+
+
+def route_of(puppet: Contract, acts: Sequence[Act]) -> bytes:
+    """The same calls as a route: the arguments of `run`."""
+    return bytes.fromhex(puppet.data("run", list(acts)).removeprefix("0x"))[4:]
+
+
+def bound_b_e18(policy: Policy, window_seconds: int, oracle_error_bps: int = 0) -> int:
+    """Promise B on a vault of a million dollars: lossBudget·(1 + W/P) + 2·oracleError·turnoverBudget·(1 + W/Pt), in USD * 1e18."""
+    loss = policy.loss_budget_bps * (policy.loss_period_seconds + window_seconds)
+    turnover = policy.turnover_budget_bps * (policy.turnover_period_seconds + window_seconds)
+    return MILLION * loss // (
+        BPS * policy.loss_period_seconds
+    ) + MILLION * 2 * oracle_error_bps * turnover // (BPS**2 * policy.turnover_period_seconds)
+
+
+def dollars(usd_e18: int) -> str:
+    """Dollars and cents; below a cent the first figures; nothing as 0."""
+    if usd_e18 == 0:
+        return "0"
+    usd = usd_e18 / E18
+    return f"{usd:,.2f}" if abs(usd) >= 0.01 else f"{usd:.1e}"

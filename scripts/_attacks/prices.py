@@ -1,0 +1,263 @@
+"""What do wrong and moved prices bring? Promise D; and nothing at all where shares are minted and redeemed in kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import isqrt
+
+from rebalancer.actions import deposit_token, withdraw_token
+from rebalancer.chain.abi import interface
+from rebalancer.deploy import SourceKind, SourceSpec, set_source
+from rebalancer.devnet.stage import Actor
+from rebalancer.errors import ContractReverted, PolicyRefused
+from rebalancer.send.signer import devnet_signer
+from rebalancer.send.wallet import Wallet
+from rebalancer.units import BPS, E18
+from scripts._attacks.field import MILLION, Field, Result, Tally, act
+from scripts._attacks.search import best
+
+__all__ = ["moved_average", "stale_prices"]
+
+_THIEF = 10
+_FEE_CAP_WEI = 10_000 * 10**9
+
+
+def stale_prices(field: Field) -> list[Result]:
+    """In by an old price and out by a new one: in kind, and through the zap."""
+    return [
+        _in_and_out(field, "mint and redeem in kind", _in_kind, points=5),
+        _in_and_out(field, "zap in and out", _zapped, points=3),
+    ]
+
+
+def _in_and_out(
+    field: Field,
+    way: str,
+    play: Callable[[Field, int, Callable[[], None]], None],
+    *,
+    points: int,
+) -> Result:
+    """The market is ahead of the ether feed by some percent; the thief gets in, the feed catches up, the thief gets out."""
+
+    def attack(parameters: tuple[int, ...]) -> Tally:
+        lead_percent, usd = parameters
+        tally = Tally()
+        field.run_ahead("WETH", lead_percent * 100)
+        with field.counted(tally):
+            play(field, usd, lambda: field.catch_up("WETH"))
+        return tally
+
+    def gain(parameters: tuple[int, ...]) -> int:
+        with field.undone():
+            return attack(parameters).gained_e18
+
+    found = best(gain, [(-20, 20), (1_000, 1_000_000)], points=points, rounds=1)
+    with field.undone():
+        tally = attack(found)
+    return Result(
+        f"stale price: {way} around a feed's answer",
+        "none is diluted",
+        f"market {found[0]:+d} % ahead, {found[1]:,} dollars",
+        tally.gained_e18,
+        tally.lost_e18,
+        0,
+    )
+
+
+def _in_kind(field: Field, usd: int, catch_up: Callable[[], None]) -> None:
+    shares = usd * E18
+    field.mint(field.thief, shares)
+    catch_up()
+    field.redeem(field.thief, shares)
+
+
+def _zapped(field: Field, usd: int, catch_up: Callable[[], None]) -> None:
+    wallet = Wallet(field.chain.rpc, devnet_signer(_THIEF), _FEE_CAP_WEI)
+    system, usdc = field.stage.system, field.tokens["USDC"].address
+    made = deposit_token(wallet, system, field.vault.address, usdc, usd * 10**6, field.pools(), BPS)
+    catch_up()
+    withdraw_token(wallet, system, field.vault.address, usdc, made.shares, field.pools(), BPS)
+
+
+# A second source that can be pushed
+
+_WINDOW_SECONDS = 1_800
+_DIVERGENCE_BPS = 200
+_BLOCK_SECONDS = 12
+
+
+def moved_average(field: Field) -> list[Result]:
+    """WETH has its pool's average as a second source; the thief moves the pool, or the feed is wrong."""
+    results = []
+    with field.undone():
+        pool = interface("UniswapV3Pool").at(_watch_average(field))
+        for scenario in (_within_a_block, _held_for_blocks, _wrong_feed):
+            with field.undone():
+                results.append(scenario(field, pool.address))
+    return results
+
+
+def _watch_average(field: Field) -> str:
+    """Sets the second source, after the pool has remembered more than a window. Returns the pool."""
+    weth, usdc = field.tokens["WETH"].address, field.tokens["USDC"].address
+    (pool,) = [
+        p.address for p in field.stage.deployment.pools if {p.token0, p.token1} == {weth, usdc}
+    ]
+    contract = interface("UniswapV3Pool").at(pool)
+    field.send(contract, "increaseObservationCardinalityNext", 512, sender=field.thief)
+    for seconds in (1, _WINDOW_SECONDS):
+        _push(field, pool, 100)
+        field.wait(seconds)
+        field.move()
+    field.wait(_WINDOW_SECONDS)
+    spec = SourceSpec(
+        kind=SourceKind.UNISWAP_V3_TWAP,
+        target=pool,
+        span_seconds=_WINDOW_SECONDS,
+        decimals=6,
+        token_decimals=18,
+        selector=bytes(4),
+        quote=usdc,
+        max_divergence_bps=_DIVERGENCE_BPS,
+    )
+    set_source(field.account(Actor.OWNER.address), field.stage.system.oracle, weth, spec)
+    return pool
+
+
+def _push(field: Field, pool: str, pips: int) -> None:
+    """The thief buys WETH until it is dearer by so many millionths; negative: sells."""
+    weth, usdc = field.tokens["WETH"].address, field.tokens["USDC"].address
+    contract = interface("UniswapV3Pool").at(pool)
+    sqrt_x96 = field.read(contract, "slot0")[0]
+    factor = isqrt((10**6 + abs(pips)) * 10**6)
+    up = (pips > 0) == (int(weth, 16) < int(usdc, 16))  # of token0 in token1
+    limit = sqrt_x96 * factor // 10**6 if up else sqrt_x96 * 10**6 // factor
+    field.pull([act(contract, "swap", field.puppet.address, not up, 2**126, limit, b"")])
+
+
+def _break_band(field: Field) -> int:
+    """Ether has risen by 10 % and stayed there for a window, so that the average knows; the slippage limit is at its top."""
+    field.move({"ETH": 2_200 * 10**8})
+    field.move(seconds=_WINDOW_SECONDS)
+    field.send(field.vault, "poke", sender=field.thief)
+    field.move(seconds=field.look().policy.slippage_ramp_seconds)
+    return field.sold_limit_e18(field.look().policy.max_slippage_bps)
+
+
+def _within_a_block(field: Field, pool: str) -> Result:
+    """A stolen keeper moves the pool, trades, and moves it back, all in one block."""
+    bound_e18 = _break_band(field)
+
+    def attack(parameters: tuple[int, ...]) -> Tally:
+        (pips,) = parameters
+        tally = Tally()
+        with field.counted(tally):
+            if pips:
+                _push(field, pool, pips)
+            fill = field.worst_fill()
+            if fill is None:
+                raise AssertionError("the scenario must break a band")
+            field.keep_what_it_can(fill)
+            if pips:
+                field.move()
+        return tally
+
+    def gain(parameters: tuple[int, ...]) -> int | None:
+        with field.undone():
+            try:
+                return attack(parameters).gained_e18
+            except ContractReverted:
+                return None
+
+    found = best(gain, [(-500_000, 500_000)], points=9)
+    tally = attack(found)
+    return Result(
+        "stolen keeper moves the pool of the 30 min average within one block",
+        "D",
+        f"moves it by {found[0] / 10_000:+.2f} %: the average stands, moving costs",
+        tally.gained_e18,
+        tally.lost_e18,
+        bound_e18,
+    )
+
+
+def _held_for_blocks(field: Field, pool: str) -> Result:
+    """A saboteur pushes the pool in every block, arbitrageurs push back, until the sources diverge: trading stops."""
+
+    def attack(parameters: tuple[int, ...]) -> tuple[Tally, int]:
+        pips = _growing(*parameters)
+        tally, blocks = Tally(), 0
+        with field.counted(tally):
+            while field.look().basket.prices[0].fault == "None" and blocks < 150:
+                _push(field, pool, pips)
+                field.move(seconds=_BLOCK_SECONDS)
+                blocks += 1
+        return tally, blocks
+
+    def gain(parameters: tuple[int, ...]) -> int | None:
+        with field.undone():
+            tally, _ = attack(parameters)
+            stopped = field.look().basket.prices[0].fault == "Diverged"
+            return tally.gained_e18 if stopped else None
+
+    found = best(gain, [(0, 99)], points=4, rounds=2)
+    tally, blocks = attack(found)
+    return Result(
+        "saboteur holds that pool away for blocks, against arbitrage, until the sources diverge by 2 %",
+        "D: it stops",
+        f"{_growing(*found) / 10_000:+,.0f} %, {blocks} block{'s' if blocks != 1 else ''}; then no trade passes",
+        tally.gained_e18,
+        tally.lost_e18,
+        0,
+    )
+
+
+def _growing(step: int) -> int:
+    """Pushes from 3 % to twenty-fold, in even steps of a logarithm; millionths."""
+    pips: int = 30_000 * 107**step // 100**step
+    return pips
+
+
+def _wrong_feed(field: Field, _pool: str) -> Result:
+    """The feed is wrong, by what suits the thief; the average is right: the market is where it says."""
+    _break_band(field)
+    field.move(seconds=_WINDOW_SECONDS)
+    weth = field.tokens["WETH"].address
+    hub = interface("OracleHub").at(field.stage.system.oracle)
+    aggregator = field.aggregator("WETH")
+    slippage_bps = field.look().policy.max_slippage_bps
+
+    def attack(parameters: tuple[int, ...]) -> tuple[Tally, int]:
+        (behind_bps,) = parameters
+        _, (right_e18, _) = field.read(hub, "readings", weth)
+        answer = right_e18 * (BPS - behind_bps) // BPS // 10**10
+        field.send(aggregator, "push", answer, sender=field.thief)
+        _, (right_e18, _) = field.read(hub, "readings", weth)
+        field.fix_price(weth, right_e18)
+        fill = field.worst_fill()
+        if fill is None:
+            raise AssertionError("the scenario must break a band")
+        sold_e18 = field.value_e18(weth, fill.sales[0])
+        total_e18 = field.worths_e18(field.vault)[2]
+        tally = Tally()
+        with field.counted(tally):
+            field.keep_what_it_can(fill)
+        return tally, sold_e18 * slippage_bps // BPS * MILLION // total_e18
+
+    def gain(parameters: tuple[int, ...]) -> int | None:
+        with field.undone():
+            try:
+                return attack(parameters)[0].gained_e18
+            except (ContractReverted, PolicyRefused):  # too far: the sources diverge
+                return None
+
+    found = best(gain, [(-300, 300)], points=7)
+    tally, bound_e18 = attack(found)
+    return Result(
+        "the feed is wrong and the average right: stolen keeper sells by the feed",
+        "D",
+        f"no error pays: at its best the feed is {-found[0] / 100:+.2f} % off",
+        tally.gained_e18,
+        tally.lost_e18,
+        bound_e18,
+    )

@@ -1,0 +1,302 @@
+"""What does minting and redeeming at the right moment bring? Nothing, promise E included; and what do others lose who trust a view too far?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+
+from rebalancer.chain.abi import Contract, interface
+from rebalancer.deploy import Role
+from rebalancer.devnet.stage import Actor
+from rebalancer.errors import ContractReverted
+from rebalancer.units import E18
+from scripts._attacks.field import Field, Result, Tally, act, bound_b_e18, dollars
+from scripts._attacks.search import best, best_of
+
+__all__ = ["first_depositor", "in_and_out", "read_only_reentrancy", "retargeting"]
+
+_OTHER_TARGETS = [E18 // 10, E18 // 10, 8 * E18 // 10]
+
+
+def retargeting(field: Field) -> list[Result]:
+    """A stolen curator: around its own change of targets, and with a stolen keeper for a whole loss period."""
+    results = []
+    for scenario in (_retarget_with_mint, _retarget_and_trade):
+        with field.undone():
+            results.append(scenario(field))
+    return results
+
+
+def _retarget_with_mint(field: Field) -> Result:
+    """Mint, change the targets, redeem: one transaction."""
+    field.grant(Role.CURATOR, field.puppet.address)
+    vault, me = field.vault, field.puppet.address
+
+    def attack(parameters: tuple[int, ...]) -> Tally:
+        percent, stable_percent = parameters
+        shares = percent * 10**4 * E18
+        targets = [(100 - stable_percent) * E18 // 200] * 2
+        targets.append(E18 - sum(targets))
+        most = [2**255] * 3
+        acts = [act(token, "approve", vault.address, 2**255) for token in field.tokens.values()]
+        acts += [
+            act(vault, "mintInKind", shares, me, most),
+            act(vault, *field.targets_call(targets)),
+            act(vault, "redeemInKind", shares, me, me, [0, 0, 0]),
+        ]
+        tally = Tally()
+        with field.counted(tally):
+            field.pull(acts)
+        return tally
+
+    def gain(parameters: tuple[int, ...]) -> int:
+        with field.undone():
+            return attack(parameters).gained_e18
+
+    found = best(gain, [(1, 100_000), (10, 90)], points=5, rounds=2)
+    tally = attack(found)
+    return Result(
+        "stolen curator mints, changes the targets and redeems, in one transaction",
+        "none is diluted",
+        f"{found[0]} % of all shares, {found[1]} % USDC",
+        tally.gained_e18,
+        tally.lost_e18,
+        0,
+    )
+
+
+def _retarget_and_trade(field: Field) -> Result:
+    """With the keeper's key too it makes its own breaks, for a loss period in which no price moves."""
+    policy = field.set_policy(turnover_budget_bps=20_000)
+    field.grant(Role.CURATOR, field.thief)
+    targets = [asset.target_e18 for asset in field.look().basket.assets]
+    tally = Tally()
+    until = field.chain.now() + policy.loss_period_seconds
+    flips = 0
+    while field.chain.now() + policy.cooldown_seconds <= until:
+        flips += 1
+        field.set_targets(_OTHER_TARGETS if flips % 2 else targets, field.thief)
+        fill = field.worst_fill()
+        if fill is not None:
+            with field.counted(tally):
+                field.refused(field.keep_what_it_can, fill)
+        field.move(seconds=policy.cooldown_seconds)
+    return Result(
+        "stolen curator and stolen keeper retarget back and forth, one loss period",
+        "B",
+        f"{flips} changes of target, {_OTHER_TARGETS[-1] * 100 // E18} % USDC and back",
+        tally.gained_e18,
+        tally.lost_e18,
+        bound_b_e18(policy, policy.loss_period_seconds),
+    )
+
+
+def in_and_out(field: Field) -> list[Result]:
+    """Rounding, a thousand times over: mint and redeem as few shares as round best."""
+    vault, me = field.vault, field.puppet.address
+    rounds = 100
+
+    def attack(parameters: tuple[int, ...]) -> Tally:
+        (shares,) = parameters
+        acts = [act(token, "approve", vault.address, 2**255) for token in field.tokens.values()]
+        once = [
+            act(vault, "mintInKind", shares, me, [2**255] * 3),
+            act(vault, "redeemInKind", shares, me, me, [0, 0, 0]),
+        ]
+        tally = Tally()
+        with field.counted(tally):
+            field.pull(acts + once * rounds)
+        return tally
+
+    def gain(parameters: tuple[int, ...]) -> int:
+        with field.undone():
+            return attack(parameters).gained_e18
+
+    with field.undone():
+        found = best(gain, [(1, 10**13)], points=9, rounds=4)
+        tally = attack(found)
+    return [
+        Result(
+            "nibbling at rounding: mint and redeem next to nothing",
+            "none is diluted",
+            f"{rounds} times {found[0]:.2g} share-wei",
+            tally.gained_e18,
+            tally.lost_e18,
+            0,
+        )
+    ]
+
+
+# The first depositor
+
+_DECIMALS = (0, 6, 8, 18, 27)
+_DEPOSIT_USD = 10_000
+
+
+def first_depositor(field: Field) -> list[Result]:
+    """A vault of the thief's making, seeded with one unit of each token, under the thief's own authority, for every kind of decimals."""
+    results = []
+    for decimals in _DECIMALS:
+        with field.undone():
+            results.append(_first_depositor(field, decimals))
+    return results
+
+
+def _first_depositor(field: Field, decimals: int) -> Result:
+    """The thief gives (and as owner absorbs) just before a victim's deposit of 10,000 dollars; the victim then leaves, and the thief."""
+    victim = field.holder
+    tokens = [field.new_token("MockToken", decimals, 1, owner=field.thief) for _ in range(2)]
+    authority = field.account(field.thief).deploy("AccessManager", field.thief)
+    system = replace(field.stage.system, authority=authority.address)
+    for token in tokens:
+        amount = field.raw(token.address, _DEPOSIT_USD)
+        field.send(token, "mint", victim, amount, sender=field.thief)
+
+    def attack(parameters: tuple[int, ...]) -> Tally:
+        gift_usd, absorbs, looks_after, first_shares = parameters
+        tally = Tally()
+        shares = 10**6 + first_shares
+        vault = field.new_vault(tokens, [1, 1], shares, owner=field.thief, system=system)
+        wanted = _most_shares(field, vault, tokens, victim) if not looks_after else 0
+        mine, theirs = _sums(field, tokens)
+        for i, token in enumerate(tokens):
+            gift = field.raw(token.address, gift_usd)
+            if gift:
+                field.send(token, "transfer", vault.address, gift, sender=field.thief)
+                if absorbs:
+                    field.send(vault, "absorb", i, gift, sender=field.thief)
+        wanted = wanted or _most_shares(field, vault, tokens, victim)
+        balances = [field.read(token, "balanceOf", victim) for token in tokens]
+        for token, balance in zip(tokens, balances, strict=True):
+            field.send(token, "approve", vault.address, balance, sender=victim)
+        if wanted and not field.refused(
+            field.send, vault, "mintInKind", wanted, victim, balances, sender=victim
+        ):
+            field.redeem(victim, wanted, vault)
+        field.redeem(field.thief, shares - 10**6, vault)
+        mine_after, theirs_after = _sums(field, tokens)
+        tally.gained_e18, tally.lost_e18 = mine_after - mine, theirs - theirs_after
+        return tally
+
+    def gain(parameters: tuple[int, ...]) -> int:
+        """The aim is harm; what it costs the thief only decides between equals."""
+        with field.undone():
+            tally = attack(parameters)
+            return tally.lost_e18 * 10**9 + tally.gained_e18
+
+    found = best_of(gain, product((7, 999_983), (0, 1), (0, 1), (1,)))
+    tally = attack(found)
+    unit_e18 = field.value_e18(tokens[0].address, 1) + 1  # as values round down
+    return Result(
+        f"first depositor and gifts, {decimals} decimals, one-unit seeds, a victim of 10,000 dollars a token",
+        "E",
+        f"gives {found[0]:,} dollars a token{' and absorbs them' if found[1] else ''}",
+        tally.gained_e18,
+        tally.lost_e18,
+        2 * len(tokens) * unit_e18,  # a unit of each token at the way in and at the way out
+    )
+
+
+def _most_shares(field: Field, vault: Contract, tokens: list[Contract], holder: str) -> int:
+    """The most shares a holder's tokens mint now."""
+    held: list[int] = field.read(vault, "held")
+    supply: int = field.read(vault, "totalSupply")
+    balances: list[int] = [field.read(token, "balanceOf", holder) for token in tokens]
+    return min(have * supply // there for have, there in zip(balances, held, strict=True))
+
+
+def _sums(field: Field, tokens: list[Contract]) -> tuple[int, int]:
+    """What thief and victim hold of the tokens, in USD * 1e18."""
+
+    def holds(account: str) -> int:
+        return sum(
+            field.value_e18(token.address, field.read(token, "balanceOf", account))
+            for token in tokens
+        )
+
+    return holds(field.thief), holds(field.holder)
+
+
+# Views in the middle of a call
+
+
+def read_only_reentrancy(field: Field) -> list[Result]:
+    """A token of the basket calls the thief in the middle of a mint; a lender of others values shares by a view just then."""
+    results = []
+    for asks_locked in (False, True):
+        with field.undone():
+            results.append(_borrow_in_the_middle(field, asks_locked=asks_locked))
+    return results
+
+
+_LENDER_USD = 10_000_000
+_COLLATERAL_USD = 100_000
+_LENT_PERCENT = 90  # as ShareLender has it
+
+
+def _borrow_in_the_middle(field: Field, *, asks_locked: bool) -> Result:
+    owner = Actor.OWNER.address
+    plain = field.new_token("MockToken", 18, 1_000, owner=owner)
+    calling = field.new_token("CallbackToken", 18, 1, owner=owner)
+    seed_usd = 10**6 - _COLLATERAL_USD
+    seeds = [field.raw(token.address, seed_usd // 2) for token in (plain, calling)]
+    shares = seed_usd * E18
+    vault = field.new_vault([plain, calling], seeds, shares, owner=owner)
+    usdc, me = field.tokens["USDC"], field.puppet.address
+    lender = field.chain.deploy(
+        "ShareLender", vault.address, usdc.address, asks_locked, sender=owner
+    )
+    field.market.deal(usdc.address, lender.address, _LENDER_USD * 10**6)
+    collateral = _COLLATERAL_USD * E18
+    field.pull(
+        [
+            *(act(t, "approve", vault.address, 2**255) for t in (plain, calling)),
+            act(vault, "mintInKind", collateral, me, [2**255] * 2),
+            act(vault, "approve", lender.address, collateral),
+            act(lender, "deposit", collateral),
+        ]
+    )
+    lens = interface("VaultLens").at(field.stage.system.lens)
+
+    def attack(parameters: tuple[int, ...]) -> tuple[Tally, str | None]:
+        (minted_percent,) = parameters
+        # The first token is booked already, the second and the new shares are not.
+        borrowed_usd = _COLLATERAL_USD * _LENT_PERCENT // 100 * (200 + minted_percent) // 200 - 1
+        borrow = act(lender, "borrow", borrowed_usd * 10**6, may_fail=asks_locked)
+        look = act(lens, "read", [vault.address], may_fail=True)
+        inside = field.puppet.data("run", [look, borrow])
+        message = bytes.fromhex(inside.removeprefix("0x"))
+        minted = 10**6 * E18 * minted_percent // 100
+        tally = Tally()
+        with field.counted(tally, vault):
+            field.send(calling, "setCallback", me, message, sender=field.thief)
+            receipt = field.pull([act(vault, "mintInKind", minted, me, [2**255] * 2)])
+            field.send(calling, "setCallback", "0x" + "0" * 40, b"", sender=field.thief)
+            field.pull([act(vault, "redeemInKind", minted, me, me, [0, 0])])
+        refusals = field.refusals(receipt)
+        if refusals[:1] != ["VaultLocked"]:
+            raise AssertionError(f"the lens must refuse in the middle of a mint: {refusals}")
+        return tally, refusals[-1] if len(refusals) > 1 else None
+
+    def gain(parameters: tuple[int, ...]) -> int | None:
+        with field.undone():
+            try:
+                return attack(parameters)[0].gained_e18
+            except ContractReverted:
+                return None
+
+    found = best(gain, [(0, 10_000)])
+    tally, refused = attack(found)
+    borrowed_e18 = field.read(lender, "debt", me) * 10**12
+    lent_e18 = max(0, borrowed_e18 - _COLLATERAL_USD * E18)
+    gained_e18 = tally.gained_e18 - (_COLLATERAL_USD * E18 if borrowed_e18 else 0)
+    who = "asks locked()" if asks_locked else "does not ask locked()"
+    return Result(
+        f"read-only re-entrancy: borrow against shares in the middle of a mint, from a lender that {who}",
+        "none is diluted",
+        refused or f"mints {found[0] / 100:.0f} times the vault by a flash loan",
+        gained_e18,
+        tally.lost_e18,
+        0,
+        f"the lender loses {dollars(lent_e18)}; VaultLens refuses to answer",
+    )
