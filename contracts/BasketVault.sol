@@ -256,14 +256,16 @@ contract BasketVault is IVaultCore, VaultBase {
         for (uint256 i; i < amounts.length; ++i) {
             uint256 amount = amounts[i];
             if (amount > maxAmounts[i]) revert AmountAboveMaximum(i, amount, maxAmounts[i]);
-            if (amount == 0) continue;
             asked |= amount;
-            _pull(words.token(i), amount);
-            _held[i] = _toHeld(i, _held[i] + amount);
+            if (amount != 0) _held[i] = _toHeld(i, _held[i] + amount);
         }
         if (asked == 0) revert NothingHeld();
-
         _mint(receiver, shares);
+
+        // All books are done before the first token is called, so that what others read in the middle fits together.
+        for (uint256 i; i < amounts.length; ++i) {
+            if (amounts[i] != 0) _pull(words.token(i), amounts[i]);
+        }
         emit MintedInKind(msg.sender, receiver, shares, amounts);
     }
 
