@@ -5,7 +5,7 @@ import { IERC20 } from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import { SafeERC20 } from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import { ReentrancyGuardTransient } from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 
-import { IExecutor } from "./interfaces/IExecutor.sol";
+import { IExecutor, IRouteExecutor } from "./interfaces/IExecutor.sol";
 import { BalancerV2Venue } from "./venues/BalancerV2Venue.sol";
 import { CallVenue } from "./venues/CallVenue.sol";
 import { CurveVenue } from "./venues/CurveVenue.sol";
@@ -36,7 +36,7 @@ import { UniswapV4Venue } from "./venues/UniswapV4Venue.sol";
 /// paid ahead of the call instead of being allowed to take (venue 7).
 /// A route is split by hops that name a part of the amount, and goes on by hops that name 0. `rebalancer/plan/route.py` writes them.
 contract RouteExecutor is
-    IExecutor,
+    IRouteExecutor,
     UniswapV3Venue,
     UniswapV2Venue,
     UniswapV4Venue,
@@ -157,5 +157,45 @@ contract RouteExecutor is
         if (venue == BALANCER_V2) return _swapOnBalancer(target, tokenIn, body, amountIn, recipient);
         if (venue == CURVE_POOL) return _swapOnCurve(target, tokenIn, flags, body, amountIn);
         return _swapByCall(target, tokenIn, flags, body, amountIn, recipient);
+    }
+
+    /* VIEWS */
+
+    /// @inheritdoc IRouteExecutor
+    function readRoute(bytes calldata route)
+        external
+        view
+        returns (address[] memory tokensIn, address[] memory tokensOut)
+    {
+        // A hop has at least HEAD bytes, so there may be entries left, which stay 0.
+        tokensIn = new address[](route.length / HEAD);
+        tokensOut = new address[](route.length / HEAD);
+        address[] memory kept = new address[](route.length / HEAD); // what later hops can take
+        uint256 count;
+        for (uint256 at; at < route.length; ++count) {
+            if (route.length < at + HEAD) revert TruncatedRoute(at, route.length);
+            uint256 word = _word(route, at) >> 120;
+            uint8 venue = uint8(word >> 128);
+            address tokenIn = address(uint160(_word(route, at + 5)));
+            for (uint256 i; uint128(word) == 0 && i < count; ++i) {
+                if (kept[i] == tokenIn) tokensOut[i] = address(0);
+            }
+            word = _word(route, at + 26);
+            bytes calldata body = venue == UNISWAP_V3_POOL ? _slice(route, at, 0) : _body(venue, route, at);
+            tokensIn[count] = tokenIn;
+            tokensOut[count] = _tokenOut(venue, address(uint160(word >> 8)), uint8(word), body);
+            if (uint8(word) & TO_CALLER == 0) kept[count] = tokensOut[count];
+            at += HEAD + body.length;
+        }
+    }
+
+    /// @dev What a hop swaps to.
+    function _tokenOut(uint8 venue, address target, uint8 flags, bytes calldata body) private view returns (address) {
+        if (venue == UNISWAP_V3_POOL || venue == UNISWAP_V2_PAIR) {
+            return flags & ZERO_FOR_ONE != 0 ? IV3Pool(target).token1() : IV3Pool(target).token0();
+        }
+        if (venue == SWAP_ROUTER_02) return address(bytes20(body[body.length - ADDRESS:]));
+        if (venue == ANY_CALL) return address(bytes20(body[ADDRESS:]));
+        return address(bytes20(body));
     }
 }

@@ -8,7 +8,8 @@ import { MockToken } from "../../../contracts/mocks/MockToken.sol";
 
 /// @title MockPool
 /// @notice The shape of a Uniswap V3 pool at a fixed price and without a fee: `rateE18` units of token1 for a unit of token0, times
-/// 1e18. It mints what it pays. `asks` changes how it asks to be paid. Tests with the real pool are in Python.
+/// 1e18. It mints what it pays. `asks` changes how it asks to be paid. A negative amount is what it must pay out, as in a real one; what it
+/// asks for that rounds up. Tests with the real pool are in Python.
 contract MockPool {
     enum Asks {
         Fairly,
@@ -46,8 +47,14 @@ contract MockPool {
         returns (int256 amount0, int256 amount1)
     {
         uint256 amountIn = uint256(amountSpecified);
-        if (amountIn > depth) amountIn = depth;
-        uint256 amountOut = zeroForOne ? amountIn * rateE18 / 1e18 : amountIn * 1e18 / rateE18;
+        uint256 amountOut;
+        if (amountSpecified < 0) {
+            amountOut = uint256(-amountSpecified);
+            amountIn = zeroForOne ? amountOut * 1e18 / rateE18 + 1 : amountOut * rateE18 / 1e18 + 1;
+        } else {
+            if (amountIn > depth) amountIn = depth;
+            amountOut = zeroForOne ? amountIn * rateE18 / 1e18 : amountIn * 1e18 / rateE18;
+        }
         (zeroForOne ? token1 : token0).mint(recipient, amountOut);
         uint256 owed = asks == Asks.TooMuch ? amountIn + 1 : amountIn;
         (amount0, amount1) = zeroForOne ? (int256(owed), -int256(amountOut)) : (-int256(amountOut), int256(owed));
