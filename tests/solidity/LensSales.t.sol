@@ -63,7 +63,10 @@ contract LensSalesTest is Base {
 
         uint256[] memory sales = _sales(w);
         if (_isNothing(sales)) {
-            assertGt(dropped, 0, "only minimum trades leave nothing to sell");
+            // Scaled down, a sale may be less than the one unit of the asset without decimals; any other is left out by a minimum trade.
+            for (uint256 i = 1; !least && i < N; ++i) {
+                assertEq(w[_at(i) + 15], 0);
+            }
             return;
         }
         try this.trade(sales) {
@@ -246,7 +249,7 @@ contract LensSalesTest is Base {
         for (uint256 i; i < N; ++i) {
             (uint256 sale, uint256 surplus) = (w[_at(i) + 17], w[_at(i) + 15]);
             assertLe(sale, surplus);
-            if (sale == 0 && w[_at(i) + 7] != 0 && surplus != 0) ++dropped;
+            if (sale == 0 && w[_at(i) + 7] != 0) ++dropped;
             if (sale != 0 && bound_ != 2) bound_ = sale == surplus ? 1 : 2;
         }
     }
