@@ -7,7 +7,7 @@ import { IERC165 } from "@openzeppelin/contracts/utils/introspection/IERC165.sol
 import { VaultLens } from "./VaultLens.sol";
 import { IReceiver, IUpkeep } from "./interfaces/IAutomation.sol";
 import { IBasketVault } from "./interfaces/IBasketVault.sol";
-import { IRouteExecutor } from "./interfaces/IExecutor.sol";
+import { IRouteExecutor } from "./interfaces/IRouteExecutor.sol";
 
 /// @title KeeperGate
 /// @notice WHAT IT IS. The keeper that automation networks press the button of: one gate for all vaults under an authority. It holds

@@ -5,7 +5,8 @@ import { IERC20 } from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import { SafeERC20 } from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import { ReentrancyGuardTransient } from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 
-import { IExecutor, IRouteExecutor } from "./interfaces/IExecutor.sol";
+import { IExecutor } from "./interfaces/IExecutor.sol";
+import { IRouteExecutor } from "./interfaces/IRouteExecutor.sol";
 import { BalancerV2Venue } from "./venues/BalancerV2Venue.sol";
 import { CallVenue } from "./venues/CallVenue.sol";
 import { CurveVenue } from "./venues/CurveVenue.sol";

@@ -9,15 +9,3 @@ interface IExecutor {
     /// @param route whatever the executor understands; the caller of the vault wrote it
     function executeRoute(bytes calldata route) external;
 }
-
-/// @title IRouteExecutor
-/// @notice An executor that can also tell what a route would do.
-interface IRouteExecutor is IExecutor {
-    /// @notice What each hop of a route swaps, in order. Whatever is sent here of a token in either list comes back.
-    /// @return tokensIn what it takes
-    /// @return tokensOut what it leaves for the caller; 0 where a later hop takes all of it
-    function readRoute(bytes calldata route)
-        external
-        view
-        returns (address[] memory tokensIn, address[] memory tokensOut);
-}

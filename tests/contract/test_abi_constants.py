@@ -225,8 +225,8 @@ def test_roles_hold_on_chain_for_every_restricted_function(world: World, vault: 
 
 def test_the_gate_is_a_keeper_and_nobody_may_use_it_yet(session_world: World) -> None:
     world = session_world
-    is_keeper, delay = world.read(world.authority, "hasRole", Role.KEEPER.value, world.system.gate)
-    assert is_keeper and delay == 0
+    held = world.read(world.authority, "hasRole", Role.KEEPER.value, world.system.gate)
+    assert held == (True, 0)
     for wallet in (world.admin, world.owner, world.guardian, world.keeper, world.stranger):
         held = world.read(world.authority, "hasRole", Role.AUTOMATION.value, wallet.address)
         assert held == (False, 0)

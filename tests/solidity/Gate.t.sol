@@ -8,7 +8,7 @@ import { KeeperGate } from "../../contracts/KeeperGate.sol";
 import { VaultLens } from "../../contracts/VaultLens.sol";
 import { IReceiver } from "../../contracts/interfaces/IAutomation.sol";
 import { IBasketVault, IVaultBase } from "../../contracts/interfaces/IBasketVault.sol";
-import { IRouteExecutor } from "../../contracts/interfaces/IExecutor.sol";
+import { IRouteExecutor } from "../../contracts/interfaces/IRouteExecutor.sol";
 import { RebalancePolicy } from "../../contracts/libraries/RebalancePolicy.sol";
 import { Base } from "./Base.t.sol";
 import { MockPool } from "./support/MockMarket.sol";
