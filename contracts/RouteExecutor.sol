@@ -6,6 +6,7 @@ import { SafeERC20 } from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.s
 import { ReentrancyGuardTransient } from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 
 import { IExecutor } from "./interfaces/IExecutor.sol";
+import { IRouteExecutor } from "./interfaces/IRouteExecutor.sol";
 import { Lists } from "./libraries/Lists.sol";
 import { BalancerV2Venue } from "./venues/BalancerV2Venue.sol";
 import { CallVenue } from "./venues/CallVenue.sol";
@@ -136,6 +137,37 @@ abstract contract RouteHops is UniswapV3Venue, UniswapV2Venue, UniswapV4Venue, B
         if (venue == CURVE_POOL) return _swapOnCurve(target, tokenIn, flags, body, amountIn);
         return _swapByCall(target, tokenIn, flags, body, amountIn, recipient);
     }
+
+    /* READING */
+
+    /// @dev What the hop that begins at `at` would do, without doing it.
+    function _readHop(bytes calldata route, uint256 at)
+        internal
+        view
+        returns (uint256 next, address tokenIn, address tokenOut, bool takesAll, bool toCaller)
+    {
+        if (route.length < at + HEAD) revert TruncatedRoute(at, route.length);
+        uint256 word = _word(route, at) >> 120;
+        uint8 venue = uint8(word >> 128);
+        takesAll = uint128(word) == 0;
+        tokenIn = address(uint160(_word(route, at + 5)));
+        word = _word(route, at + 26);
+        toCaller = uint8(word) & TO_CALLER != 0;
+        bool bare = venue == UNISWAP_V3_POOL || venue == UNISWAP_V3_POOL_OUT;
+        bytes calldata body = bare ? _slice(route, at, 0) : _body(venue, route, at);
+        tokenOut = _tokenOut(venue, address(uint160(word >> 8)), uint8(word), body);
+        next = at + HEAD + body.length;
+    }
+
+    /// @dev What a hop swaps to.
+    function _tokenOut(uint8 venue, address target, uint8 flags, bytes calldata body) private view returns (address) {
+        if (venue == UNISWAP_V3_POOL || venue == UNISWAP_V3_POOL_OUT || venue == UNISWAP_V2_PAIR) {
+            return flags & ZERO_FOR_ONE != 0 ? IV3Pool(target).token1() : IV3Pool(target).token0();
+        }
+        if (venue == SWAP_ROUTER_02) return address(bytes20(body[body.length - ADDRESS:]));
+        if (venue == ANY_CALL) return address(bytes20(body[ADDRESS:]));
+        return address(bytes20(body));
+    }
 }
 
 /// @title RouteExecutor
@@ -146,7 +178,7 @@ abstract contract RouteHops is UniswapV3Venue, UniswapV2Venue, UniswapV4Venue, B
 /// between transactions; what somebody leaves here, anybody may take.
 ///
 /// WE ASSUME NOTHING of routes, pools and routers: the caller measures what comes back and reverts if it is too little.
-contract RouteExecutor is IExecutor, RouteHops, ReentrancyGuardTransient {
+contract RouteExecutor is IRouteExecutor, RouteHops, ReentrancyGuardTransient {
     using Lists for address[];
     using SafeERC20 for IERC20;
 
@@ -168,6 +200,30 @@ contract RouteExecutor is IExecutor, RouteHops, ReentrancyGuardTransient {
             IERC20 token = IERC20(touched.at(i));
             uint256 left = token.balanceOf(address(this));
             if (left != 0) token.safeTransfer(msg.sender, left);
+        }
+    }
+
+    /* VIEWS */
+
+    /// @inheritdoc IRouteExecutor
+    function readRoute(bytes calldata route)
+        external
+        view
+        returns (address[] memory tokensIn, address[] memory tokensOut)
+    {
+        // A hop has at least HEAD bytes, so there may be entries left, which stay 0.
+        tokensIn = new address[](route.length / HEAD);
+        tokensOut = new address[](route.length / HEAD);
+        address[] memory kept = new address[](route.length / HEAD); // what later hops can take
+        uint256 count;
+        for (uint256 at; at < route.length; ++count) {
+            bool takesAll;
+            bool toCaller;
+            (at, tokensIn[count], tokensOut[count], takesAll, toCaller) = _readHop(route, at);
+            for (uint256 i; takesAll && i < count; ++i) {
+                if (kept[i] == tokensIn[count]) tokensOut[i] = address(0);
+            }
+            if (!toCaller) kept[count] = tokensOut[count];
         }
     }
 }

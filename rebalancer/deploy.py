@@ -38,13 +38,17 @@ __all__ = [
 
 
 class Role(IntEnum):
-    """Roles of the AccessManager. 0 is its own ADMIN_ROLE, which hands out the others."""
+    """Roles of the AccessManager. 0 is its own ADMIN_ROLE, which hands out the others.
+
+    AUTOMATION is for networks that trigger the KeeperGate. It is not KEEPER: that is the gate's own, so a network can name no executor.
+    """
 
     ADMIN = 0
     OWNER = 1
     CURATOR = 2
     GUARDIAN = 3
     KEEPER = 4
+    AUTOMATION = 5
 
 
 _VAULT_FUNCTIONS: Mapping[Role, tuple[str, ...]] = {
@@ -60,6 +64,12 @@ _VAULT_FUNCTIONS: Mapping[Role, tuple[str, ...]] = {
 _HUB_FUNCTIONS: Mapping[Role, tuple[str, ...]] = {
     Role.OWNER: ("setFeed", "setQuotedFeed", "setSource", "removeSource"),
     Role.GUARDIAN: ("tightenFeed", "tightenSource", "removeFeed"),
+}
+
+_GATE_FUNCTIONS: Mapping[Role, tuple[str, ...]] = {
+    Role.OWNER: ("setWorkflowOwner",),
+    Role.GUARDIAN: ("removeForwarder",),
+    Role.AUTOMATION: ("performUpkeep",),
 }
 
 
@@ -93,6 +103,7 @@ _CONTRACTS = {
     "executor": "RouteExecutor",
     "zap": "Zap",
     "lens": "VaultLens",
+    "gate": "KeeperGate",
     "uniswap_v3_lens": "UniswapV3Lens",
 }
 """Field of `System` → name of the contract."""
@@ -112,6 +123,7 @@ class System:
     executor: str
     zap: str
     lens: str
+    gate: str
     uniswap_v3_lens: str
 
     def contracts(self) -> dict[str, str]:
@@ -202,6 +214,7 @@ def deploy_system(
 ) -> System:
     """Deploy everything but vaults; the wallet becomes the AccessManager's admin, and so does VaultRoles for new vaults.
 
+    KeeperGate becomes a keeper; nobody can use it until the admin grants AUTOMATION, or the owner names a forwarder.
     `sequencer_feed` is the uptime feed of an L2's sequencer; prices are not used until `grace_seconds` after its return.
     `admin_delay_seconds` is the target admin delay that VaultRoles gives every new vault.
     """
@@ -222,6 +235,7 @@ def deploy_system(
     executor = wallet.deploy("RouteExecutor")
     zap = wallet.deploy("Zap", weth, factory.address)
     lens = wallet.deploy("VaultLens")
+    gate = wallet.deploy("KeeperGate", authority.address, lens.address, executor.address)
     uniswap_v3_lens = wallet.deploy("UniswapV3Lens")
 
     for role in Role:
@@ -229,10 +243,14 @@ def deploy_system(
             wallet.transact(authority, "labelRole", role.value, role.name)
     for role in (Role.OWNER, Role.CURATOR):
         wallet.transact(authority, "setRoleGuardian", role.value, Role.GUARDIAN.value)
-    for role, names in _HUB_FUNCTIONS.items():
-        selectors = [oracle.interface.functions[name].selector for name in names]
-        wallet.transact(authority, "setTargetFunctionRole", oracle.address, selectors, role.value)
+    for target, functions in ((oracle, _HUB_FUNCTIONS), (gate, _GATE_FUNCTIONS)):
+        for role, names in functions.items():
+            selectors = [target.interface.functions[name].selector for name in names]
+            wallet.transact(
+                authority, "setTargetFunctionRole", target.address, selectors, role.value
+            )
     wallet.transact(authority, "grantRole", Role.ADMIN.value, vault_roles.address, 0)
+    wallet.transact(authority, "grantRole", Role.KEEPER.value, gate.address, 0)
     return System(
         authority=authority.address,
         oracle=oracle.address,
@@ -244,6 +262,7 @@ def deploy_system(
         executor=executor.address,
         zap=zap.address,
         lens=lens.address,
+        gate=gate.address,
         uniswap_v3_lens=uniswap_v3_lens.address,
     )
 

@@ -4,7 +4,7 @@ Everything here is OpenZeppelin's AccessManager. `lock_admin` ends a deployment:
 
 - owner and curator wait for their delay; so do the manager's admins, whatever they do, and the guardian may cancel it, but for the
   revoking of a role: nobody has a veto against being dismissed;
-- the guardian revokes a keeper at once, and appoints one who begins after the delay;
+- the guardian revokes a keeper or an automation network at once, and appoints one who begins after the delay;
 - VaultRoles alone is an admin without a delay, and can do nothing but hand a new vault to its roles.
 
 Admins come by two steps: an admin grants the role, and the new one proves itself by revoking the old one. Until then the old one can
@@ -57,7 +57,7 @@ CANCELLABLE = (
 """What an admin does and the guardian may cancel: all but `revokeRole`. AccessManager asks for the guardian of the role that a function
 belongs to, so its own functions are put down as the owner's; that lets no owner call them, because for these it asks for an admin."""
 
-_GRANTS_WAIT = (Role.ADMIN, Role.OWNER, Role.CURATOR, Role.KEEPER)
+_GRANTS_WAIT = (Role.ADMIN, Role.OWNER, Role.CURATOR, Role.KEEPER, Role.AUTOMATION)
 """Roles that a new member holds only after the delay, whoever grants them."""
 
 
@@ -71,11 +71,12 @@ def lock_admin(wallet: Transactor, system: System, admin: str, delay_seconds: in
     functions = manager.interface.functions
     selectors = [functions[name].selector for name in CANCELLABLE]
     wallet.transact(manager, "setTargetFunctionRole", manager.address, selectors, Role.OWNER.value)
-    wallet.transact(manager, "setRoleAdmin", Role.KEEPER.value, Role.GUARDIAN.value)
+    for role in (Role.KEEPER, Role.AUTOMATION):
+        wallet.transact(manager, "setRoleAdmin", role.value, Role.GUARDIAN.value)
     if delay_seconds:
         for role in _GRANTS_WAIT:
             wallet.transact(manager, "setGrantDelay", role.value, delay_seconds)
-        for target in (system.authority, system.oracle):
+        for target in (system.authority, system.oracle, system.gate):
             wallet.transact(manager, "setTargetAdminDelay", target, delay_seconds)
     if admin.lower() != wallet.address.lower():
         wallet.transact(manager, "grantRole", Role.ADMIN.value, admin, delay_seconds)
@@ -177,7 +178,7 @@ def _holders(
     for role_id, account in sorted(granted):
         since, delay, _, _ = manager.call(rpc, "getAccess", role_id, account, block=block.hash)
         if since:
-            contract = "VaultRoles" if account == system.vault_roles else None
+            contract = {system.vault_roles: "VaultRoles", system.gate: "KeeperGate"}.get(account)
             yield Holder(known[role_id], account, since, delay, contract)
 
 

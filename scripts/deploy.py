@@ -62,9 +62,9 @@ def cli(
     wallet = Wallet(rpc, _signer(rpc, account, keystore, password_file), fee_cap_gwei * GWEI)
     native = weth or wallet.deploy("WETH9").address
     system = deploy_system(wallet, native, admin_delay_seconds=delay_seconds)
-    roles: dict[Role, list[str]] = {role: [wallet.address] for role in Role}
-    del roles[Role.ADMIN]  # it has that already
-    grant_roles(wallet, system.authority, roles, delay_seconds)
+    roles = (Role.OWNER, Role.CURATOR, Role.GUARDIAN, Role.KEEPER)
+    members = {role: [wallet.address] for role in roles}
+    grant_roles(wallet, system.authority, members, delay_seconds)
     lock_admin(wallet, system, wallet.address, delay_seconds)
     Deployment(rpc.chain_id(), contracts=system.contracts()).save(out)
     for name, address in system.contracts().items():

@@ -8,7 +8,7 @@ from typing import Any
 
 from rebalancer.chain.abi import Contract, interface
 from rebalancer.chain.deployment import Deployment
-from rebalancer.deploy import Role, System, VaultSpec, assign_vault_roles, create_vault
+from rebalancer.deploy import System, VaultSpec, assign_vault_roles, create_vault
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.market import Market
 from rebalancer.governance import Permissions, read_permissions
@@ -104,7 +104,8 @@ def govern(market: Market) -> Governed:
         )
         for feed in market.deployment.feeds
     ]
-    admin, owner, curator, guardian, keeper = (people[role.name.lower()].address for role in Role)
+    roles = ("admin", "owner", "curator", "guardian", "keeper")
+    admin, owner, curator, guardian, keeper = (people[name].address for name in roles)
     governance = Governance(admin, owner, curator, guardian, keeper, DELAY)
     feeds = read_feeds(chain.rpc, lines)
     made = launch(people["deployer"], market.deployment, feeds, governance)

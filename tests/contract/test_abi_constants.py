@@ -187,7 +187,11 @@ def test_roles_are_labelled_on_chain_as_they_are_here(session_world: World) -> N
 
 @pytest.mark.parametrize(
     ("contract", "assigned"),
-    [("BasketVault", deploy._VAULT_FUNCTIONS), ("OracleHub", deploy._HUB_FUNCTIONS)],
+    [
+        ("BasketVault", deploy._VAULT_FUNCTIONS),
+        ("OracleHub", deploy._HUB_FUNCTIONS),
+        ("KeeperGate", deploy._GATE_FUNCTIONS),
+    ],
 )
 def test_every_restricted_function_belongs_to_one_role(
     repo_root: Path, contract: str, assigned: dict[Role, tuple[str, ...]]
@@ -208,6 +212,7 @@ def test_roles_hold_on_chain_for_every_restricted_function(world: World, vault: 
     for contract, functions in (
         (vault, deploy._VAULT_FUNCTIONS),
         (world.oracle, deploy._HUB_FUNCTIONS),
+        (interface("KeeperGate").at(world.system.gate), deploy._GATE_FUNCTIONS),
     ):
         for role, names in functions.items():
             for name in names:
@@ -216,6 +221,15 @@ def test_roles_hold_on_chain_for_every_restricted_function(world: World, vault: 
                     world.authority, "getTargetFunctionRole", contract.address, selector
                 )
                 assert held == role.value, name
+
+
+def test_the_gate_is_a_keeper_and_nobody_may_use_it_yet(session_world: World) -> None:
+    world = session_world
+    held = world.read(world.authority, "hasRole", Role.KEEPER.value, world.system.gate)
+    assert held == (True, 0)
+    for wallet in (world.admin, world.owner, world.guardian, world.keeper, world.stranger):
+        held = world.read(world.authority, "hasRole", Role.AUTOMATION.value, wallet.address)
+        assert held == (False, 0)
 
 
 # Errors

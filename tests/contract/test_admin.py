@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from eth_abi.abi import encode
 
 from rebalancer.chain.abi import interface
 from rebalancer.chain.artifacts import load_artifact
@@ -68,14 +69,15 @@ def test_deployment_leaves_every_role_with_its_delay(governed: Governed) -> None
         ("CURATOR", governed["curator"].address): DELAY,
         ("GUARDIAN", governed["guardian"].address): 0,
         ("KEEPER", governed["keeper"].address): 0,
+        ("KEEPER", "KeeperGate"): 0,
     }
     assert {rules.role.name: rules.admin.name for rules in found.rules} == {
         **dict.fromkeys(("ADMIN", "OWNER", "CURATOR", "GUARDIAN"), "ADMIN"),
-        "KEEPER": "GUARDIAN",
+        **dict.fromkeys(("KEEPER", "AUTOMATION"), "GUARDIAN"),
     }
     assert {rules.role.name: rules.guardian.name for rules in found.rules} == {
         **dict.fromkeys(("OWNER", "CURATOR"), "GUARDIAN"),
-        **dict.fromkeys(("ADMIN", "GUARDIAN", "KEEPER"), "ADMIN"),
+        **dict.fromkeys(("ADMIN", "GUARDIAN", "KEEPER", "AUTOMATION"), "ADMIN"),
     }
     assert found.hasty_admins() == ()
     assert found.operations == ()
@@ -86,14 +88,14 @@ def test_delays_of_roles_and_targets_begin_after_five_days(governed: Governed) -
         grants = [rules.grant_delay_seconds for rules in governed.permissions().rules]
         targets = [
             governed.read(governed.manager, "getTargetAdminDelay", target)
-            for target in (governed.system.authority, governed.system.oracle)
+            for target in (governed.system.authority, governed.system.oracle, governed.system.gate)
         ]
         return grants + targets
 
-    assert delays() == [0] * 7
+    assert delays() == [0] * 9
     governed.wait(SETBACK)
-    # ADMIN, OWNER, CURATOR, GUARDIAN, KEEPER, manager, hub
-    assert delays() == [DELAY, DELAY, DELAY, 0, DELAY, DELAY, DELAY]
+    # ADMIN, OWNER, CURATOR, GUARDIAN, KEEPER, AUTOMATION, manager, hub, gate
+    assert delays() == [DELAY, DELAY, DELAY, 0, *[DELAY] * 5]
 
 
 # Admins wait
@@ -231,7 +233,22 @@ def test_keeper_whom_the_guardian_appoints_begins_after_the_delay(governed: Gove
     assert is_keeper() is True
 
 
-def test_guardian_grants_no_role_but_keeper(governed: Governed) -> None:
+def test_network_gone_bad_is_revoked_at_once_and_triggers_no_more(governed: Governed) -> None:
+    manager, network = governed.manager, governed["newcomer"]
+    gate = interface("KeeperGate").at(governed.system.gate)
+    governed["guardian"].transact(manager, "grantRole", Role.AUTOMATION.value, network.address, 0)
+    data = encode(["address", "bytes"], [governed.system.lens, b""])
+    with pytest.raises(ContractReverted) as reached:
+        network.transact(gate, "performUpkeep", data)
+    assert reached.value.error != "AccessManagedUnauthorized"
+
+    governed["guardian"].transact(manager, "revokeRole", Role.AUTOMATION.value, network.address)
+
+    with refused("AccessManagedUnauthorized", caller=network.address):
+        network.transact(gate, "performUpkeep", data)
+
+
+def test_guardian_grants_no_role_but_keeper_and_automation(governed: Governed) -> None:
     guardian = governed["guardian"]
     for role in (Role.ADMIN, Role.OWNER, Role.CURATOR, Role.GUARDIAN):
         with refused(

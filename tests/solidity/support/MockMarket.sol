@@ -9,7 +9,8 @@ import { MockToken } from "../../../contracts/mocks/MockToken.sol";
 
 /// @title MockPool
 /// @notice The shape of a Uniswap V3 pool at a fixed price and without a fee: `rateE18` units of token1 for a unit of token0, times
-/// 1e18. It mints what it pays. `asks` changes how it asks to be paid. Tests with the real pool are in Python.
+/// 1e18. It mints what it pays. `asks` changes how it asks to be paid. A negative amount is what it must pay out, as in a real one; what it
+/// asks for that rounds up. Tests with the real pool are in Python.
 contract MockPool {
     using Math for uint256;
 

@@ -1,0 +1,339 @@
+// SPDX-License-Identifier: MIT
+pragma solidity 0.8.30;
+
+import { IAccessManaged } from "@openzeppelin/contracts/access/manager/IAccessManaged.sol";
+
+import { VaultLens } from "../../contracts/VaultLens.sol";
+import { IBasketVault, IVaultBase } from "../../contracts/interfaces/IBasketVault.sol";
+import { RebalancePolicy } from "../../contracts/libraries/RebalancePolicy.sol";
+import { Base } from "./Base.t.sol";
+
+/// @notice VaultLens says what may be sold now and from when on anyone may sell it: what it says goes, and hardly more.
+///
+/// Five assets with 0, 6, 8, 18 and 27 decimals, 20,000 dollars each.
+contract LensSalesTest is Base {
+    uint256 internal constant HEAD_WORDS = 34;
+    uint256 internal constant ASSET_WORDS = 18;
+    uint256 internal constant N = 5;
+
+    VaultLens internal lens;
+
+    function setUp() public override {
+        super.setUp();
+        lens = VaultLens(deployCode("VaultLens.sol:VaultLens"));
+        _switchToMatrix();
+    }
+
+    function _policy() internal pure override returns (IBasketVault.Policy memory p) {
+        p = super._policy();
+        p.minProgressBps = 1;
+        p.openAfterSeconds = 900;
+    }
+
+    /* SALES */
+
+    /// @dev Whatever the drift, the destination, what is left of the turnover budget and the minimum trades: the sales it tells are
+    /// accepted at fair prices, and more of each is refused.
+    function testFuzz_the_sales_it_tells_are_accepted_and_more_is_refused(uint256 seed) public {
+        IBasketVault.Policy memory p = _policy();
+        p.destinationBps = uint16(_roll(seed, 1) % 3 == 0 ? 0 : _roll(seed, 2) % 10_001);
+        p.turnoverBudgetBps = uint16(300 + _roll(seed, 3) % 8_000);
+        vm.prank(owner);
+        vault.setPolicy(p);
+        _movePrices(seed, 100);
+        // A first trade leaves some of the turnover budget; some of it comes back before the second.
+        if (_roll(seed, 4) % 3 != 0 && _tradeAllowed(0)) {
+            _pass(600 + _roll(seed, 5) % 12 hours);
+            _movePrices(seed, 200);
+        }
+        bool least = _roll(seed, 6) % 3 == 0;
+        if (least) _setMinimumTrades(seed);
+
+        uint256[] memory w = _read();
+        if (w[2] == uint256(VaultLens.Reason.InBand)) {
+            _assertNoSales(w);
+            vm.expectRevert(RebalancePolicy.NoBandBroken.selector);
+            this.trade(new uint256[](N));
+            return;
+        }
+        assertEq(w[2], uint256(VaultLens.Reason.BandBroken));
+        _assertTypedSalesAgree(w);
+        (uint256 bound_, uint256 dropped) = _limits(w);
+        if (!least && bound_ != 0) _expectMoreRefused(w, bound_);
+
+        uint256[] memory sales = _sales(w);
+        if (_isNothing(sales)) {
+            // Scaled down, a sale may be less than the one unit of the asset without decimals; any other is left out by a minimum trade.
+            for (uint256 i = 1; !least && i < N; ++i) {
+                assertEq(w[_at(i) + 15], 0);
+            }
+            return;
+        }
+        try this.trade(sales) {
+            for (uint256 i; i < N; ++i) {
+                assertEq(vault.held()[i], sales[i] == 0 ? vault.held()[i] : w[_at(i) + 9] - sales[i]);
+            }
+        } catch (bytes memory reason) {
+            // What minimum trades leave may be what lies inside its destination, or too little of the rest.
+            assertGt(dropped, 0, vm.toString(reason));
+            assertEq(bytes4(reason), RebalancePolicy.TooLittleProgress.selector);
+        }
+    }
+
+    function test_without_a_limit_every_surplus_is_for_sale() public {
+        IBasketVault.Policy memory p = _policy();
+        p.turnoverBudgetBps = 20_000;
+        vm.prank(owner);
+        vault.setPolicy(p);
+        _setPrice(0, 60e8);
+        _setPrice(4, 0.012e8);
+
+        uint256[] memory w = _read();
+
+        for (uint256 i; i < N; ++i) {
+            assertEq(w[_at(i) + 17], w[_at(i) + 15]);
+        }
+        assertGt(w[_at(0) + 17], 0);
+        assertGt(w[_at(4) + 17], 0);
+    }
+
+    function test_while_no_rebalance_may_run_nothing_is_for_sale() public {
+        _setPrice(3, 3_000e8);
+        assertGt(_read()[_at(3) + 17], 0);
+        vm.prank(guardian);
+        vault.pauseRebalance();
+        _assertNoSales(_read());
+        vm.prank(owner);
+        vault.resumeRebalance();
+        feeds[0].push(0);
+        _assertNoSales(_read());
+        _setPrice(0, 50e8);
+        assertTrue(_tradeAllowed(0));
+        _setPrice(3, 4_000e8);
+        assertEq(_read()[2], uint256(VaultLens.Reason.Cooldown));
+        _assertNoSales(_read());
+    }
+
+    /* OPENS AT */
+
+    function test_opens_at_is_unknown_until_the_break_is_stamped() public {
+        _setPrice(3, 3_000e8);
+        assertEq(_read()[13], 0);
+        assertEq(_read()[14], 0);
+        vault.poke();
+        assertEq(_read()[13], block.timestamp);
+        assertEq(_read()[14], block.timestamp + 900);
+    }
+
+    function test_opens_at_is_zero_where_a_vault_never_opens() public {
+        IBasketVault.Policy memory p = _policy();
+        p.openAfterSeconds = 0;
+        vm.prank(owner);
+        vault.setPolicy(p);
+        _setPrice(3, 3_000e8);
+        vault.poke();
+        assertEq(_read()[13], block.timestamp);
+        assertEq(_read()[14], 0);
+    }
+
+    function test_opens_at_counts_from_the_earlier_of_break_and_calendar() public {
+        IBasketVault.Policy memory p = _policy();
+        p.calendarSeconds = 1 days;
+        vm.prank(owner);
+        vault.setPolicy(p);
+        uint256 midnight = block.timestamp - block.timestamp % 1 days + 1 days;
+        vm.warp(midnight + 100);
+        _refreshFeeds();
+        assertEq(_read()[14], midnight + 900, "the calendar's");
+        _setPrice(3, 3_000e8);
+        vault.poke();
+        assertEq(_read()[14], midnight + 900, "the break came later");
+    }
+
+    function testFuzz_the_vault_opens_at_the_second_it_tells(uint256 waited, bool calendar) public {
+        IBasketVault.Policy memory p = _policy();
+        if (calendar) p.calendarSeconds = 1 days;
+        vm.prank(owner);
+        vault.setPolicy(p);
+        _setPrice(3, 2_400e8);
+        _pass(bound(waited, 1, 2 days));
+        vault.poke();
+        uint256 opensAt = _read()[14];
+        if (opensAt > block.timestamp) {
+            vm.warp(opensAt - 1);
+            _refreshFeeds();
+            uint256[] memory early = _sales(_read());
+            vm.expectRevert(abi.encodeWithSelector(IAccessManaged.AccessManagedUnauthorized.selector, stranger));
+            this.tradeAs(stranger, early);
+            vm.warp(opensAt);
+            _refreshFeeds();
+        }
+        this.tradeAs(stranger, _sales(_read()));
+        assertEq(vault.state().epoch, 1);
+    }
+
+    /* TRADES */
+
+    /// @notice Sells exactly that at the oracle's prices, rounded in the vault's favour.
+    function trade(uint256[] memory sales) external {
+        this.tradeAs(keeper, sales);
+    }
+
+    function tradeAs(address caller, uint256[] memory sales) external {
+        uint256[] memory buys = _fairBuys(_read(), sales);
+        uint256 epoch = vault.state().epoch;
+        bytes memory route = abi.encode(_bring(buys));
+        vm.prank(caller);
+        vault.rebalance(epoch, sales, buys, address(executor), route);
+    }
+
+    function _tradeAllowed(uint256 epoch) internal returns (bool) {
+        uint256[] memory w = _read();
+        if (w[2] != uint256(VaultLens.Reason.BandBroken) || _isNothing(_sales(w))) return false;
+        this.trade(_sales(w));
+        assertEq(vault.state().epoch, epoch + 1);
+        return true;
+    }
+
+    /// @dev What the sales are worth, spent on what lacks most first.
+    function _fairBuys(uint256[] memory w, uint256[] memory sales) internal view returns (uint256[] memory buys) {
+        uint256 leftE18;
+        for (uint256 i; i < N; ++i) {
+            leftE18 += RebalancePolicy.valueUp(sales[i], w[_at(i) + 12], _unit(i));
+        }
+        buys = new uint256[](N);
+        uint256 first = N;
+        while (leftE18 != 0) {
+            uint256 most = N;
+            uint256 mostE18;
+            for (uint256 i; i < N; ++i) {
+                uint256 worthE18 = w[_at(i) + 16] * w[_at(i) + 12] / _unit(i);
+                if (buys[i] == 0 && worthE18 > mostE18) (most, mostE18) = (i, worthE18);
+            }
+            // Deficits round down to units, some of which are worth 50 dollars: what is left then goes where it started, within dust.
+            if (most == N) most = first;
+            if (first == N) first = most;
+            uint256 pieceE18 = buys[most] == 0 && mostE18 < leftE18 ? mostE18 : leftE18;
+            buys[most] += (pieceE18 * _unit(most) + w[_at(most) + 12] - 1) / w[_at(most) + 12];
+            leftE18 -= pieceE18;
+        }
+    }
+
+    /// @dev Two units more of each are refused where sales were scaled down (rounding down twice may leave room for one), and a single unit
+    /// more of any where all its surplus is for sale.
+    function _expectMoreRefused(uint256[] memory w, uint256 bound_) internal {
+        uint256[] memory sales = _sales(w);
+        uint256 addedE18;
+        for (uint256 i; i < N; ++i) {
+            if (w[_at(i) + 15] == 0) continue; // even one of which less than a unit is for sale
+            sales[i] += bound_;
+            addedE18 += w[_at(i) + 12] / _unit(i);
+        }
+        // A unit of the one with 27 decimals is worth nothing.
+        if (bound_ == 2 && addedE18 <= 2 * N) return;
+        try this.trade(sales) {
+            assertTrue(false, "more than what it tells was accepted");
+        } catch (bytes memory reason) {
+            bytes4 e = bytes4(reason);
+            assertTrue(
+                e == RebalancePolicy.SaleAboveSurplus.selector || e == RebalancePolicy.SalesAboveNeed.selector
+                    || e == RebalancePolicy.TurnoverBudgetExceeded.selector,
+                "refused by a limit"
+            );
+        }
+    }
+
+    /// @dev How many units more must be refused: 1 if the surplus is the limit, 2 if another is, 0 if nothing is for sale; and how many
+    /// sales a minimum trade has dropped.
+    function _limits(uint256[] memory w) internal pure returns (uint256 bound_, uint256 dropped) {
+        for (uint256 i; i < N; ++i) {
+            (uint256 sale, uint256 surplus) = (w[_at(i) + 17], w[_at(i) + 15]);
+            assertLe(sale, surplus);
+            if (sale == 0 && w[_at(i) + 7] != 0) ++dropped;
+            if (sale != 0 && bound_ != 2) bound_ = sale == surplus ? 1 : 2;
+        }
+    }
+
+    function _assertTypedSalesAgree(uint256[] memory w) internal view {
+        (VaultLens.Reason reason, uint256 epoch, uint256[] memory sales, uint256[] memory minBuys) =
+            lens.allowedSales(vault);
+        assertEq(uint256(reason), w[2]);
+        assertEq(epoch, w[4]);
+        assertEq(sales, _sales(w));
+        for (uint256 i; i < N; ++i) {
+            if (w[_at(i) + 16] != 0) assertEq(minBuys[i], 1);
+            if (w[_at(i) + 15] != 0) assertEq(minBuys[i], 0);
+        }
+    }
+
+    function _assertNoSales(uint256[] memory w) internal view {
+        assertEq(_sales(w), new uint256[](N));
+        (,, uint256[] memory sales, uint256[] memory minBuys) = lens.allowedSales(vault);
+        assertEq(sales, new uint256[](N));
+        assertEq(minBuys, new uint256[](N));
+    }
+
+    /* SCENE */
+
+    function _movePrices(uint256 seed, uint256 salt) internal {
+        uint192[5] memory firstE8 = [uint192(50e8), 1e8, 40_000e8, 2_000e8, 0.01e8];
+        for (uint256 i; i < N; ++i) {
+            // From two thirds to one and a half.
+            _setPrice(i, int192(uint192(firstE8[i] * (667 + _roll(seed, salt + i) % 833) / 1_000)));
+        }
+    }
+
+    /// @dev Of what is in surplus: around what is for sale of it.
+    function _setMinimumTrades(uint256 seed) internal {
+        uint256[] memory w = _read();
+        IBasketVault.Band[] memory bands = new IBasketVault.Band[](N);
+        for (uint256 i; i < N; ++i) {
+            bands[i].bandBps = 200;
+            if (w[_at(i) + 15] == 0 || _roll(seed, 300 + i) % 2 == 0) continue;
+            bands[i].minTradeRaw = uint128(w[_at(i) + 17] * (_roll(seed, 400 + i) % 200) / 100);
+        }
+        vm.prank(curator);
+        vault.setBands(bands);
+    }
+
+    function _read() internal view returns (uint256[] memory words) {
+        IBasketVault[] memory list = new IBasketVault[](1);
+        list[0] = vault;
+        bytes memory packed = lens.read(list);
+        words = new uint256[](packed.length / 32);
+        for (uint256 i; i < words.length; ++i) {
+            uint256 word;
+            assembly ("memory-safe") {
+                word := mload(add(add(packed, 32), mul(32, i)))
+            }
+            words[i] = word;
+        }
+    }
+
+    function _sales(uint256[] memory w) internal pure returns (uint256[] memory sales) {
+        sales = new uint256[](N);
+        for (uint256 i; i < N; ++i) {
+            sales[i] = w[_at(i) + 17];
+        }
+    }
+
+    function _isNothing(uint256[] memory list) internal pure returns (bool) {
+        uint256 all;
+        for (uint256 i; i < list.length; ++i) {
+            all |= list[i];
+        }
+        return all == 0;
+    }
+
+    function _at(uint256 asset) internal pure returns (uint256) {
+        return HEAD_WORDS + ASSET_WORDS * asset;
+    }
+
+    function _unit(uint256 asset) internal view returns (uint256) {
+        return 10 ** tokens[asset].decimals();
+    }
+
+    function _roll(uint256 seed, uint256 salt) internal pure returns (uint256) {
+        return uint256(keccak256(abi.encode(seed, salt))) >> 8;
+    }
+}
