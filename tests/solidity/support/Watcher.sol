@@ -60,8 +60,14 @@ abstract contract Watcher is Test {
         uint40 at;
     }
 
+    /// @notice For who looks into a failure with `forge test -vvvv`.
+    event Breach(Promise which, string how, bytes lastRefusal);
+
     uint256 internal constant E18 = 1e18;
     uint256 internal constant BPS = 10_000;
+
+    /// What one transaction gets: enough for six tokens that burn all they are given.
+    uint256 internal constant CALL_GAS = 6_000_000;
 
     IBasketVault public immutable VAULT;
 
@@ -73,6 +79,8 @@ abstract contract Watcher is Test {
     int192[] internal _secondsE8;
 
     mapping(Promise => string) internal _broken;
+    /// Why the vault last refused a trade.
+    bytes public lastRefusal;
     Spent[] internal _spent;
     uint256 internal _glideStart;
     uint256 internal _glideEnd;
@@ -98,7 +106,9 @@ abstract contract Watcher is Test {
     }
 
     function _note(Promise which, string memory how) internal {
-        if (bytes(_broken[which]).length == 0) _broken[which] = how;
+        if (bytes(_broken[which]).length != 0) return;
+        _broken[which] = how;
+        emit Breach(which, how, lastRefusal);
     }
 
     function _expect(bool kept, Promise which, string memory how) internal {
@@ -324,7 +334,7 @@ abstract contract Watcher is Test {
                 if (a.held[i] < b.held[i]) soldE18 += (b.held[i] - a.held[i]) * prices[i] / _unit(b, i) + 1;
                 else boughtE18 += (a.held[i] - b.held[i]) * prices[i] / _unit(b, i) + 1;
             }
-            bool within = boughtE18 * E18 >= soldE18 * (E18 - limitE18) - b.held.length * E18;
+            bool within = boughtE18 * E18 + b.held.length * E18 >= soldE18 * (E18 - limitE18);
             _expect(within, source == 0 ? Promise.B3 : Promise.D1, "lost more than the slippage limit");
         }
     }
