@@ -276,7 +276,7 @@ contract World is Rulers {
         uint256[] memory buys = _buys(s, soldE18 * keptBps / BPS);
         if (_rebalance(KEEPER, sales, buys, _bring(s, buys))) {
             ++_counts.honestTrades;
-        } else if (_isRoutine(s, sales, buys) && _fitsLossBudget(s, soldE18, keptBps)) {
+        } else if (_isRoutine(s, sales, buys, soldE18 - soldE18 * keptBps / BPS) && _fitsLossBudget(s, soldE18, keptBps)) {
             _note(Promise.G3, "a fair trade was refused");
         }
     }
@@ -568,9 +568,15 @@ contract World is Rulers {
         }
     }
 
-    /// @dev Whether nothing but a rule could stand in the way: no destination or minimum of its own, no coarse units, no loss on a token.
-    function _isRoutine(Sight memory s, uint256[] memory sales, uint256[] memory buys) internal pure returns (bool) {
+    /// @dev Whether nothing but a rule could stand in the way: no destination or minimum of its own, no coarse units, no token's loss.
+    function _isRoutine(Sight memory s, uint256[] memory sales, uint256[] memory buys, uint256 lossE18)
+        internal
+        pure
+        returns (bool)
+    {
         if (s.policy.destinationBps != 0 || s.policy.startSlippageBps < 3 || !_noLoss(s)) return false;
+        // A loss moves all targets by its part: without dust, whoever buys to the very target crosses it.
+        if (lossE18 * BPS >= s.totalE18 * s.policy.dustBps) return false;
         for (uint256 i; i < s.held.length; ++i) {
             if (s.assets[i].excluded) continue;
             if (s.pricesE18[i] / _unit(s, i) > s.totalE18 / 1e6) return false;
