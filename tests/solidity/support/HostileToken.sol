@@ -14,7 +14,7 @@ contract HostileToken is LocalToken {
         ReturnsFlood, // moves, and answers with a word of 1 and 100,000 bytes more
         Reverts,
         RevertsOnZero, // refuses to move nothing
-        RevertsWithFlood, // with a megabyte of reasons
+        RevertsWithFlood, // with 100,000 bytes of reasons
         BurnsGas, // uses up all the gas it is given
         TakesFee, // less arrives than was sent: 1 % and 1
         PaysBonus, // more arrives than was sent: 1
@@ -103,7 +103,7 @@ contract HostileToken is LocalToken {
         }
         if (manner == Manner.RevertsWithFlood) {
             assembly ("memory-safe") {
-                revert(0, 1000000)
+                revert(0, 100000)
             }
         }
         if (manner == Manner.BurnsGas) {
