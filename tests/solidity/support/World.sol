@@ -276,7 +276,9 @@ contract World is Rulers {
         uint256[] memory buys = _buys(s, soldE18 * keptBps / BPS);
         if (_rebalance(KEEPER, sales, buys, _bring(s, buys))) {
             ++_counts.honestTrades;
-        } else if (_isRoutine(s, sales, buys, soldE18 - soldE18 * keptBps / BPS) && _fitsLossBudget(s, soldE18, keptBps)) {
+        } else if (
+            _isRoutine(s, sales, buys, soldE18 - soldE18 * keptBps / BPS) && _fitsLossBudget(s, soldE18, keptBps)
+        ) {
             _note(Promise.G3, "a fair trade was refused");
         }
     }
@@ -507,9 +509,7 @@ contract World is Rulers {
         _checkBid(before, a, sell, buy, amount);
     }
 
-    function _checkBid(Sight memory b, IVaultBase.Auction memory a, uint256 sell, uint256 buy, uint256 amount)
-        private
-    {
+    function _checkBid(Sight memory b, IVaultBase.Auction memory a, uint256 sell, uint256 buy, uint256 amount) private {
         Sight memory s = _look();
         _expect(!b.state.paused && block.timestamp < a.endsAt, Promise.C4, "sold while paused or after the end");
         address[] memory pair = new address[](2);
