@@ -3,6 +3,7 @@
 #   make setup   Python and Node dependencies, compiled contracts      make test    every test (ARGS= goes to pytest)
 #   make demo    a whole rebalance on a local chain (ARGS=)             make check   format, lint, types, static analysis
 #   make bench   measure gas, size and speed into .bench/               make attacks attack a vault, against the promises
+#   make invariants   the promises, held against a million random calls (ARGS=)
 #   make build   compile the contracts, collect their artifacts         make lock    resolve the dependencies anew
 #   make clean   remove all that was made here
 
@@ -10,7 +11,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := setup
 MAKEFLAGS += --no-print-directory --jobs=2 # the contracts compile while Python packages come
-.PHONY: setup build demo test check lint bench attacks clean lock
+.PHONY: setup build demo test check lint invariants bench attacks clean lock
 
 # The first of these that is Python 3.11 or newer builds .venv; PYTHON=... names another.
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
@@ -106,6 +107,10 @@ SLITHER_LEAVES_OUT += unused-return#          what a call says it did is not bel
 		--exclude-optimization --filter-paths "node_modules|contracts/mocks" --disable-color \
 		--exclude $$(tr ' ' , <<< "$(strip $(SLITHER_LEAVES_OUT))") > $@.log 2>&1 || { cat $@.log; exit 1; }
 	@touch $@
+
+# Hours of them: ARGS="--calls 1000000 --seed 1".
+invariants: setup
+	@python scripts/invariants.py $(ARGS)
 
 bench: setup
 	@python scripts/bench.py $(ARGS)

@@ -68,7 +68,7 @@ abstract contract LocalToken is ERC20, EIP712, Nonces, IERC20Permit {
         return _shortSymbol.toString();
     }
 
-    function decimals() public view override returns (uint8) {
+    function decimals() public view virtual override returns (uint8) {
         return _decimals;
     }
 

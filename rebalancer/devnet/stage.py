@@ -33,7 +33,7 @@ from rebalancer.send.signer import devnet_signer
 from rebalancer.send.wallet import Wallet
 from rebalancer.units import BPS, E18
 
-__all__ = ["DEMO_BAND_BPS", "DEMO_POLICY", "Actor", "Stage", "build_stage"]
+__all__ = ["DEMO_BAND_BPS", "DEMO_POLICY", "Actor", "Stage", "build_stage", "set_stage"]
 
 
 class Actor(IntEnum):
@@ -106,6 +106,16 @@ def build_stage(
         ContractReverted: the policy or band is refused.
     """
     market = Market.build(chain, opening_pools(prices_e8, snapshots), prices_e8)
+    return set_stage(market, policy, band_bps)
+
+
+def set_stage(market: Market, policy: Policy = DEMO_POLICY, band_bps: int = DEMO_BAND_BPS) -> Stage:
+    """Deploy system and vault onto a market that is there: one just built, or a fork's (see `Market.on_fork`).
+
+    Raises:
+        ContractReverted: the policy or band is refused.
+    """
+    chain, prices_e8 = market.chain, market.prices_e8
     owner = _wallet(chain, Actor.OWNER)
     system = deploy_system(owner, market.deployment.listed("WETH").address)
     grant_roles(

@@ -17,10 +17,22 @@ import pytest
 from rebalancer.chain.deployment import Deployment
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import read_block
+from rebalancer.devnet.local import LocalChain
+from rebalancer.devnet.market import USDC, WBTC, WETH, Market
 from rebalancer.devnet.node import Node, NodeSettings
-from rebalancer.devnet.stage import Actor
+from rebalancer.devnet.profile import opening_pools
+from rebalancer.devnet.stage import Actor, set_stage
+from rebalancer.devnet.uniswap import pool_address
 from rebalancer.errors import RpcUnreachable
+from rebalancer.reasons import Reason
+from rebalancer.send.outbox import Outbox
 from tests.commands import run
+from tests.contract.test_keeper import keeper_of, look
+from tests.contract.test_market import pool_state
+from tests.fixtures_chain import GENESIS_AT, OPENING_PRICES_E8
+
+PAIRS = [(WBTC, WETH, 3000), (USDC, WETH, 500)]
+"""The pools that a fork trades in."""
 
 SECONDS = 90
 
@@ -120,3 +132,35 @@ def test_devnet_forks_a_live_chain_as_it_is(tmp_path: Path) -> None:
             with Rpc(ready["rpc_url"]) as forked:
                 assert read_block(forked).number == 7
             assert ended(net)[0] == 0
+
+
+def test_a_fork_is_deployed_onto_and_rebalances_while_the_original_stays(tmp_path: Path) -> None:
+    with Node.start(NodeSettings(genesis_at=GENESIS_AT)) as origin, origin.rpc() as upstream:
+        original = LocalChain(upstream)
+        built = Market.build(original, opening_pools(OPENING_PRICES_E8), OPENING_PRICES_E8)
+        before = (read_block(upstream), pool_states(built))
+        with (
+            started(tmp_path, "devnet", "--port", "0", "--fork", origin.url, "--json") as net,
+            Rpc(first_object(net)["rpc_url"]) as forked,
+        ):
+            chain = LocalChain(forked)
+            stage = set_stage(Market.on_fork(chain, OPENING_PRICES_E8, PAIRS))
+            stage.market.step(OPENING_PRICES_E8 | {"ETH/USD": 2_200_00000000}, chain.now() + 900)
+            drifted = look(stage)
+            with Outbox(tmp_path / "outbox.sqlite") as journal:
+                decision = keeper_of(stage, journal).tick()
+
+            assert decision.reason is Reason.REBALANCED
+            assert look(stage).state.epoch == 1
+            assert look(stage).drift_bps < drifted.drift_bps
+            assert pool_states(stage.market) != before[1]
+            assert original.code(stage.vault) == b""
+            assert ended(net)[0] == 0
+        assert (read_block(upstream), pool_states(built)) == before
+
+
+def pool_states(market: Market) -> list[tuple[int, ...]]:
+    """Price, tick and liquidity of the pools of PAIRS."""
+    return [
+        pool_state(market.chain, pool_address(a.address, b.address, fee)) for a, b, fee in PAIRS
+    ]

@@ -1,30 +1,23 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.30;
 
-import { Test } from "forge-std/Test.sol";
+import { IAccessManager } from "@openzeppelin/contracts/access/manager/IAccessManager.sol";
 import { ReentrancyGuardTransient } from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 
-import { IBasketVault, IVaultBase, IVaultCore } from "../../../contracts/interfaces/IBasketVault.sol";
-import { RevertingToken } from "../../../contracts/mocks/AwkwardTokens.sol";
+import { IBasketVault, IVaultBase, IVaultCore, IVaultExtension } from "../../../contracts/interfaces/IBasketVault.sol";
+import { IOracleHub } from "../../../contracts/interfaces/IOracleHub.sol";
 import { MockAggregator } from "../../../contracts/mocks/MockAggregator.sol";
-import { LocalToken, MockToken } from "../../../contracts/mocks/MockToken.sol";
+import { LocalToken } from "../../../contracts/mocks/MockToken.sol";
+import { HostileToken } from "./HostileToken.sol";
+import { Market } from "./Market.sol";
+import { Rulers } from "./Rulers.sol";
 import { ScriptedExecutor } from "./ScriptedExecutor.sol";
+import { Watcher } from "./Watcher.sol";
 
 /// @title World
-/// @notice Everybody around one vault: holders, an honest and a hostile keeper, the market, the owner and the curator, and time. Each
-/// external function is one thing one of them does. After each, the world measures by itself, with arithmetic of its own, whether
-/// a promise was broken, and remembers the first way in which it was.
-contract World is Test {
-    /// @notice What may never happen. See ../shared/design.md, Promises.
-    enum Promise {
-        Exit, // A: a redemption was refused or paid wrongly
-        BoundedLoss, // B: a rebalance lost more than slippage or budgets allow, or ran while no band was broken
-        TowardTarget, // C: a rebalance moved something it must not move
-        InertGifts, // E: a gift changed what shares are worth
-        KeptValue, // anything else made a share a claim on less
-        HonestKeeper // a rebalance within all rules was refused
-    }
-
+/// @notice Everybody around one vault: holders, honest and stolen keepers, strangers with executors of their own, bidders, and what they
+/// inherit from Rulers and Market. Each external function is one thing one of them does; after each, Watcher looks at what came of it.
+contract World is Rulers {
     struct Counts {
         uint256 deposits;
         uint256 depositsRefused;
@@ -32,76 +25,43 @@ contract World is Test {
         uint256 claimsOpened;
         uint256 claimsPaid;
         uint256 gifts;
-        uint256 giftsAbsorbed;
+        uint256 lossesWritten;
+        uint256 feesSettled;
         uint256 honestTrades;
         uint256 honestWaits;
         uint256 hostileTrades;
         uint256 hostileRefusals;
-        uint256 targetsSet;
-        uint256 policiesSet;
-        uint256 pauses;
-        uint256 feedsBroken;
-        uint256 tokensBroken;
+        uint256 openTrades;
+        uint256 bids;
+        uint256 bidsRefused;
     }
 
-    /// @notice What can be seen of the vault at one moment.
-    struct Sight {
-        uint256[] held;
-        uint256[] pricesE18;
-        uint256[] valuesE18;
-        int256[] distancesE18;
-        uint256 distanceE18;
-        uint256 totalE18;
-        uint256 supply;
-        int256[] unbooked;
-    }
-
-    uint256 internal constant E18 = 1e18;
-    uint256 internal constant BPS = 10_000;
-
-    IBasketVault public immutable VAULT;
     ScriptedExecutor internal immutable EXECUTOR = new ScriptedExecutor();
-    address internal immutable OWNER;
-    address internal immutable CURATOR;
-    address internal immutable GUARDIAN;
-    address internal immutable KEEPER;
-
     address[] internal _holders;
-    MockToken[] internal _tokens;
-    MockAggregator[] internal _feeds;
-    int192[] internal _answersE8;
-    int192[] internal _firstAnswersE8;
-    /// The one token that can refuse to move, by position.
-    uint256 internal immutable FRAGILE;
-
     Counts internal _counts;
-    /// Why the last rebalance was refused: shown by `forge test -vvvv`, and asked for while looking into a failure.
-    bytes public lastRefusal;
-    mapping(Promise => string) internal _broken;
-
-    /// Losses since the policy last changed.
-    uint256[] internal _lossesE18;
-    uint256[] internal _lossTimes;
+    /// What a share was worth at the settlement of the performance fee where it was worth most {usd18 per 1e18 shares}.
+    uint256 internal _highWaterE18;
 
     constructor(
         IBasketVault vault,
+        IOracleHub hub,
+        IAccessManager manager,
         address[4] memory roles,
         address[] memory holders,
-        MockToken[] memory tokens,
+        LocalToken[] memory tokens_,
         MockAggregator[] memory feeds,
-        uint256 fragile
-    ) {
-        VAULT = vault;
-        (OWNER, CURATOR, GUARDIAN, KEEPER) = (roles[0], roles[1], roles[2], roles[3]);
+        MockAggregator second,
+        uint256[2] memory hostile
+    ) Watcher(vault, tokens_) Market(hub, feeds, second, hostile) Rulers(manager, roles) {
         _holders = holders;
-        _tokens = tokens;
-        _feeds = feeds;
-        FRAGILE = fragile;
-        for (uint256 i; i < feeds.length; ++i) {
-            (, int256 answer,,,) = feeds[i].latestRoundData();
-            _answersE8.push(int192(answer));
-            _firstAnswersE8.push(int192(answer));
-        }
+    }
+
+    function counts() external view returns (Counts memory) {
+        return _counts;
+    }
+
+    function tokens() external view returns (LocalToken[] memory) {
+        return _tokens;
     }
 
     /* HOLDERS */
@@ -112,82 +72,87 @@ contract World is Test {
         Sight memory before = _look();
         uint256[] memory amounts = VAULT.previewMintInKind(shares);
         for (uint256 i; i < amounts.length; ++i) {
-            _tokens[i].mint(holder, amounts[i]);
-            vm.prank(holder);
-            _tokens[i].approve(address(VAULT), amounts[i]);
+            _fund(LocalToken(before.assets[i].token), holder, amounts[i]);
         }
 
         vm.prank(holder);
-        try VAULT.mintInKind(shares, holder, amounts) {
+        try VAULT.mintInKind{ gas: CALL_GAS }(shares, holder, amounts) {
             ++_counts.deposits;
         } catch {
             ++_counts.depositsRefused;
-            if (!_fragile().broken()) _note(Promise.KeptValue, "a sound deposit was refused");
+            _expect(!_allMove(before), Promise.G3, "a sound deposit was refused");
         }
 
         _checkKept(before, "deposit");
     }
 
     function redeem(uint256 holderSeed, uint256 shares) external {
-        address holder = _holder(holderSeed);
-        uint256 balance = VAULT.balanceOf(holder);
-        if (balance == 0) return;
-        shares = _clamp(shares, 1, balance);
-        Sight memory before = _look();
-
-        vm.prank(holder);
-        try VAULT.redeemInKind(shares, holder, holder, new uint256[](_tokens.length)) {
-            ++_counts.redemptions;
-            if (_fragile().broken()) ++_counts.claimsOpened;
-        } catch {
-            _note(Promise.Exit, "a redemption was refused");
-        }
-
-        _checkKept(before, "redeem");
+        _redeem(_holder(holderSeed), shares, 0, false);
     }
 
     /// @notice A holder leaves and takes only a part of the assets along; the rest becomes a claim.
     function redeemExcept(uint256 holderSeed, uint256 shares, uint256 skipped) external {
-        address holder = _holder(holderSeed);
+        _redeem(_holder(holderSeed), shares, skipped, true);
+    }
+
+    function _redeem(address holder, uint256 shares, uint256 skipped, bool except) private {
         uint256 balance = VAULT.balanceOf(holder);
         if (balance == 0) return;
         shares = _clamp(shares, 1, balance);
         Sight memory before = _look();
+        uint256[] memory owed = _claims(before, holder);
+        uint256 exitBps = VAULT.fee().exitBps;
+        bytes memory data = except
+            ? abi.encodeCall(
+                IVaultCore.redeemInKindExcept, (shares, holder, holder, new uint256[](owed.length), skipped)
+            )
+            : abi.encodeCall(IVaultCore.redeemInKind, (shares, holder, holder, new uint256[](owed.length)));
 
-        vm.prank(holder);
-        try VAULT.redeemInKindExcept(shares, holder, holder, new uint256[](_tokens.length), skipped) {
-            ++_counts.redemptions;
-            ++_counts.claimsOpened;
-        } catch {
-            _note(Promise.Exit, "a redemption without some assets was refused");
+        if (!_call(Act(holder, address(VAULT), data))) {
+            _note(Promise.A1, "a redemption was refused");
+            return;
         }
-
-        _checkKept(before, "redeemExcept");
+        ++_counts.redemptions;
+        _checkRedeemed(before, owed, holder, shares, exitBps);
+        uint256[] memory owedNow = _claims(before, holder);
+        for (uint256 i; i < owed.length; ++i) {
+            if (owedNow[i] == owed[i]) continue;
+            ++_counts.claimsOpened;
+            bool could = _leaves(LocalToken(before.assets[i].token)) && before.unbooked[i] >= 0;
+            _expect(!could || skipped >> i & 1 == 1, Promise.A1, "what can be sent was not sent");
+        }
+        _checkKept(before, "redeem");
     }
 
-    /// @notice The next holder with a claim on the asset collects it, once the token can move again.
-    function claim(uint256 holderSeed, uint256 asset) external {
-        _fragile().setBroken(false);
-        MockToken token = _tokens[asset % _tokens.length];
-        address holder;
-        uint256 amount;
-        for (uint256 i; i < _holders.length && amount == 0; ++i) {
-            holder = _holders[(holderSeed % _holders.length + i) % _holders.length];
-            amount = VAULT.claimable(holder, address(token));
-        }
+    /// @notice The next holder with a claim on the token collects it.
+    function claim(uint256 holderSeed, uint256 tokenSeed, bool calm) external {
+        if (calm) _calm();
+        LocalToken token = _tokens[tokenSeed % _tokens.length];
+        (address holder, uint256 amount) = _claimant(holderSeed, token);
         if (amount == 0) return;
         Sight memory before = _look();
         uint256 balance = token.balanceOf(holder);
+        uint256 there = token.balanceOf(address(VAULT));
 
-        vm.prank(holder);
-        try VAULT.claim(address(token), holder) {
+        bool done = _call(Act(holder, address(VAULT), abi.encodeCall(IVaultCore.claim, (address(token), holder))));
+        if (done) {
             ++_counts.claimsPaid;
-        } catch {
-            _note(Promise.Exit, "a claim was refused");
+            _expect(token.balanceOf(address(VAULT)) == there - amount, Promise.A2, "another sum left for a claim");
+            bool honest = !_moves(token) || token.balanceOf(holder) == balance + amount;
+            _expect(honest, Promise.A2, "a claim was not paid whole");
+            _expect(VAULT.claimable(holder, address(token)) == 0, Promise.A2, "a claim is still open");
+        } else {
+            _expect(!_leaves(token) || there < amount, Promise.A2, "a claim was refused");
+            _expect(VAULT.claimable(holder, address(token)) == amount, Promise.A2, "a claim was lost");
         }
-
-        if (token.balanceOf(holder) != balance + amount) _note(Promise.Exit, "a claim was not paid whole");
         _checkKept(before, "claim");
+    }
+
+    /// @notice Somebody claims what is another's, or nobody's.
+    function claimOthers(uint256 tokenSeed) external {
+        address token = address(_tokens[tokenSeed % _tokens.length]);
+        Act memory act = Act(STRANGER, address(VAULT), abi.encodeCall(IVaultCore.claim, (token, STRANGER)));
+        _expect(!_call(act), Promise.A2, "a stranger collected a claim");
     }
 
     function transferShares(uint256 fromSeed, uint256 toSeed, uint256 shares) external {
@@ -201,60 +166,96 @@ contract World is Test {
         _checkKept(before, "transfer");
     }
 
-    function give(uint256 asset, uint256 amount) external {
-        asset = _clamp(asset, 0, _tokens.length - 1);
+    function give(uint256 tokenSeed, uint256 amount) external {
+        LocalToken token = _tokens[tokenSeed % _tokens.length];
         Sight memory before = _look();
         uint256[] memory part = VAULT.previewRedeemInKind(1e18);
+        uint256[] memory cost = VAULT.previewMintInKind(1e18);
 
-        _tokens[asset].mint(address(VAULT), _clamp(amount, 1, 10 * 10 ** _tokens[asset].decimals()));
+        token.mint(address(VAULT), _clamp(amount, 1, 10 * 10 ** token.decimals()));
         ++_counts.gifts;
 
         Sight memory after_ = _look();
-        before.unbooked = after_.unbooked;
-        if (keccak256(abi.encode(before)) != keccak256(abi.encode(after_))) _note(Promise.InertGifts, "a gift counts");
-        if (keccak256(abi.encode(part)) != keccak256(abi.encode(VAULT.previewRedeemInKind(1e18)))) {
-            _note(Promise.InertGifts, "a gift is paid out");
-        }
+        bool same =
+            keccak256(abi.encode(before.held, before.supply)) == keccak256(abi.encode(after_.held, after_.supply));
+        _expect(same, Promise.E1, "a gift counts");
+        same = keccak256(abi.encode(part)) == keccak256(abi.encode(VAULT.previewRedeemInKind(1e18)));
+        _expect(same, Promise.E1, "a gift is paid out");
+        same = keccak256(abi.encode(cost)) == keccak256(abi.encode(VAULT.previewMintInKind(1e18)));
+        _expect(same, Promise.E1, "a gift is asked of depositors");
     }
 
-    /// @notice Nothing is ever lost here, so there is nothing to write down, however much somebody would like to.
+    /// @notice A loss is written down: exactly what is missing, never more, and only if something is.
     function sync(uint256 asset) external {
         Sight memory before = _look();
-        try VAULT.sync(asset % _tokens.length) {
-            _note(Promise.KeptValue, "a loss that did not happen was written down");
-        } catch { }
+        asset = asset % 2 == 0 ? asset % before.held.length : _indexOfLoss(before);
+        uint256 missing = before.unbooked[asset] < 0 ? uint256(-before.unbooked[asset]) : 0;
+        try VAULT.sync(asset) {
+            ++_counts.lossesWritten;
+            uint256 written = missing < before.held[asset] ? missing : before.held[asset];
+            _expect(missing != 0, Promise.G1, "a loss that did not happen was written down");
+            _expect(VAULT.held()[asset] == before.held[asset] - written, Promise.G1, "wrote down another loss");
+            // What claims are short of, no ledger can give.
+            _lost[before.assets[asset].token] = missing - written;
+            before.held[asset] -= written;
+            before.unbooked[asset] += int256(written);
+        } catch {
+            _expect(missing == 0, Promise.G3, "a loss was not written down");
+        }
         _checkKept(before, "sync");
     }
 
-    /// @notice The owner takes a part of a gift into the ledger: exactly that much, from the gift alone.
-    function absorb(uint256 asset, uint256 amount) external {
-        asset = asset % _tokens.length;
-        Sight memory before = _look();
-        if (before.unbooked[asset] <= 0) return;
-        amount = _clamp(amount, 1, uint256(before.unbooked[asset]));
-
-        vm.prank(OWNER);
-        VAULT.absorb(asset, amount);
-        ++_counts.giftsAbsorbed;
-
-        before.held[asset] += amount;
-        before.unbooked[asset] -= int256(amount);
-        Sight memory after_ = _look();
-        if (keccak256(abi.encode(before.held, before.unbooked)) != keccak256(abi.encode(after_.held, after_.unbooked)))
-        {
-            _note(Promise.InertGifts, "absorbed something else");
-        }
+    /// @dev The first asset of which something is missing; the last if nothing is.
+    function _indexOfLoss(Sight memory s) private pure returns (uint256 i) {
+        while (i + 1 < s.held.length && s.unbooked[i] >= 0) ++i;
     }
 
     function collectFee() external {
         Sight memory before = _look();
         VAULT.collectFee();
+        _expect(VAULT.totalSupply() == before.supply, Promise.G2, "collecting the fee changed the supply");
         _checkKept(before, "collectFee");
+    }
+
+    /// @notice Settles the performance fee: a part of what a share gained since it was worth most, and nothing of anything else.
+    function settlePerformance(uint256 waitSeconds, bool fresh) external {
+        vm.warp(block.timestamp + waitSeconds % 60 days);
+        if (fresh) _refresh();
+        Sight memory before = _look();
+        IVaultBase.Performance memory p = VAULT.performance();
+        try VAULT.collectPerformanceFee() returns (uint256 shares) {
+            ++_counts.feesSettled;
+            _expect(_isSound(before), Promise.D2, "settled by an unsound price");
+            _expect(block.timestamp >= p.settledAt + 30 days, Promise.G2, "settled twice in a month");
+            uint256 totalE18;
+            for (uint256 i; i < before.held.length; ++i) {
+                uint256 lower = before.pricesE18[i] < before.secondsE18[i] ? before.pricesE18[i] : before.secondsE18[i];
+                totalE18 += before.held[i] * lower / _unit(before, i);
+            }
+            uint256 shareE18 = totalE18 * E18 / before.supply;
+            uint256 gainE18 = _highWaterE18 == 0 || shareE18 < _highWaterE18 ? 0 : shareE18 - _highWaterE18;
+            // {usd18}: what the new shares are worth is at most the fee on the gain of all old ones.
+            uint256 feeE18 = totalE18 * shares / (before.supply + shares);
+            uint256 mostE18 = gainE18 * before.supply / E18 * p.chargedBps / BPS;
+            _expect(feeE18 <= mostE18 + _slack(before), Promise.G2, "charged more than the gain allows");
+            if (shareE18 > _highWaterE18) _highWaterE18 = shareE18;
+        } catch {
+            _checkUntouched(before, "a refused settlement changed something");
+        }
+        Sight memory after_ = _look();
+        bool kept =
+            keccak256(abi.encode(before.held, before.unbooked)) == keccak256(abi.encode(after_.held, after_.unbooked));
+        _expect(kept, Promise.G1, "settling moved assets");
     }
 
     function poke() external {
         Sight memory before = _look();
-        try VAULT.poke() { } catch { }
+        try VAULT.poke() {
+            bool stamped = VAULT.state().brokenSince != 0;
+            // Within rounding of the edge either is right.
+            if (stamped) _expect(_isBroken(before, -int256(_slack(before))), Promise.B2, "stamped while whole");
+            else _expect(!_isBroken(before, int256(_slack(before))), Promise.B2, "cleared while broken");
+        } catch { }
         _checkKept(before, "poke");
     }
 
@@ -263,57 +264,77 @@ contract World is Test {
     /// @notice Moves a price far if nothing is broken, waits as long as it must, and trades well inside every rule. That must work.
     function tradeHonestly(uint256 asset, uint256 moveBps, uint256 lossBps) external {
         _prepareTrade(asset, moveBps);
-        IBasketVault.Policy memory p = VAULT.policy();
         Sight memory s = _look();
-        (uint256[] memory sales, uint256 soldE18, uint256 partBps) = _affordableSales(s, p);
-        // Of less than a dollar, rounding to whole units decides what can be traded.
-        if (!_isBroken(s) || partBps < p.minProgressBps + 100 || soldE18 < 1e18) {
+        (uint256[] memory sales, uint256 soldE18, uint256 partBps) = _affordableSales(s);
+        if (!_isBroken(s, int256(_slack(s))) || partBps < s.policy.minProgressBps + 100) {
             ++_counts.honestWaits;
-            vm.warp(block.timestamp + p.turnoverPeriodSeconds);
+            vm.warp(block.timestamp + s.policy.turnoverPeriodSeconds);
             return;
         }
 
-        uint256 keptBps = BPS - _clamp(lossBps, 0, p.startSlippageBps - 2);
+        uint256 keptBps = BPS - _clamp(lossBps, 0, s.policy.startSlippageBps < 3 ? 0 : s.policy.startSlippageBps - 2);
         uint256[] memory buys = _buys(s, soldE18 * keptBps / BPS);
-        if (_rebalance(sales, buys, _bring(buys))) ++_counts.honestTrades;
-        else if (_fitsLossBudget(s, p, soldE18, keptBps)) _note(Promise.HonestKeeper, "a fair trade was refused");
+        if (_rebalance(KEEPER, sales, buys, _bring(s, buys))) {
+            ++_counts.honestTrades;
+        } else if (
+            _isRoutine(s, sales, buys, soldE18 - soldE18 * keptBps / BPS) && _fitsLossBudget(s, soldE18, keptBps)
+        ) {
+            _note(Promise.G3, "a fair trade was refused");
+        }
     }
 
     /// @dev Makes a trade possible: all that is broken is mended, a weight leaves its band, and the cooldown is over.
     function _prepareTrade(uint256 asset, uint256 moveBps) internal {
-        _fragile().setBroken(false);
-        vm.prank(OWNER);
-        VAULT.resumeRebalance();
-        if (!_isBroken(_look())) movePrice(asset, moveBps < type(uint256).max / 2 ? 13_000 : 7_500);
-        uint256 openAt = uint256(VAULT.state().rebalancedAt) + VAULT.policy().cooldownSeconds;
+        _calm();
+        for (uint256 i; i < _tokens.length; ++i) {
+            if (_removed[i]) _asOwner(address(HUB), _feeding(i));
+            _removed[i] = false;
+            _refresh();
+        }
+        if (VAULT.state().paused) _asOwner(address(VAULT), abi.encodeCall(IVaultExtension.resumeRebalance, ()));
+        _refresh();
+        Sight memory s = _look();
+        if (!_isBroken(s, int256(_slack(s)))) {
+            movePrice(_id[s.assets[asset % s.assets.length].token], moveBps < type(uint256).max / 2 ? 13_000 : 7_500);
+        }
+        uint256 openAt = uint256(s.state.rebalancedAt) + s.policy.cooldownSeconds;
         if (block.timestamp < openAt) vm.warp(openAt);
         _refresh();
     }
 
-    /// @notice Any sales, any purchases, any executor. Whatever it gets through must still keep the promises.
+    /// @notice Any sales, any purchases, any executor, by the keeper or by anybody. Whatever gets through must still keep the promises.
     function tradeHostilely(uint256 seed, uint256 saleBps, uint256 valueBps) external {
         if (_roll(seed, 200) % 4 != 0) _prepareTrade(seed, _roll(seed, 201) << 8);
+        if (_roll(seed, 205) % 3 == 0) moveSecond(_roll(seed, 206));
         if (_roll(seed, 202) % 2 == 0) try VAULT.poke() { } catch { }
         if (_roll(seed, 203) % 2 == 0) vm.warp(block.timestamp + 50 minutes); // up the ramp
         Sight memory s = _look();
-        uint256[] memory sales = new uint256[](_tokens.length);
-        uint256[] memory asked = new uint256[](_tokens.length);
-        uint256 soldE18;
-        for (uint256 i; i < sales.length; ++i) {
-            // Mostly what may be sold, sometimes more, sometimes what may not be sold at all.
-            uint256 surplus = s.distancesE18[i] > 0 ? uint256(s.distancesE18[i]) * _unit(i) / s.pricesE18[i] : 0;
-            if (_roll(seed, i) % 16 == 0) surplus = s.held[i] / 7;
-            sales[i] = surplus * _clamp(saleBps, 3_000, 10_020) / BPS;
-            soldE18 += sales[i] * s.pricesE18[i] / _unit(i);
-            if (s.distancesE18[i] < 0) asked[i] = 1;
-        }
+        address caller = _roll(seed, 207) % 4 == 0 ? STRANGER : KEEPER;
+        (uint256[] memory sales, uint256[] memory asked, uint256 soldE18) = _hostileSales(s, seed, saleBps);
         uint256 valueE18 = _roll(seed, 204) % 2 == 0
             ? soldE18 * _clamp(valueBps, 9_700, 10_050) / BPS
-            : soldE18 - _most(s.totalE18, soldE18) * _clamp(valueBps, 8_000, 10_000) / BPS;
-        ScriptedExecutor.Step[] memory steps = _misbehave(seed, sales, _buys(s, valueE18));
+            : soldE18 - _most(s, soldE18) * _clamp(valueBps, 8_000, 10_000) / BPS;
+        ScriptedExecutor.Step[] memory steps = _misbehave(s, seed, sales, _buys(s, valueE18));
 
-        if (_rebalance(sales, asked, steps)) ++_counts.hostileTrades;
+        if (_rebalance(caller, sales, asked, steps)) ++_counts.hostileTrades;
         else ++_counts.hostileRefusals;
+    }
+
+    /// @dev Mostly what may be sold, sometimes more, sometimes what may not be sold at all.
+    function _hostileSales(Sight memory s, uint256 seed, uint256 saleBps)
+        private
+        pure
+        returns (uint256[] memory sales, uint256[] memory asked, uint256 soldE18)
+    {
+        sales = new uint256[](s.held.length);
+        asked = new uint256[](s.held.length);
+        for (uint256 i; i < sales.length; ++i) {
+            uint256 surplus = s.distancesE18[i] > 0 ? uint256(s.distancesE18[i]) * _unit(s, i) / s.pricesE18[i] : 0;
+            if (_roll(seed, i) % 16 == 0) surplus = s.held[i] / 7;
+            sales[i] = surplus * _clamp(saleBps, 3_000, 10_020) / BPS;
+            soldE18 += _worth(s, i, sales[i]);
+            if (s.distancesE18[i] < 0) asked[i] = 1;
+        }
     }
 
     /// @notice The patient thief: waits for the slippage limit to climb, trades perfectly otherwise, keeps the most that can be kept,
@@ -321,37 +342,47 @@ contract World is Test {
     function stealRepeatedly(uint256 seed) external {
         for (uint256 i; i < 4; ++i) {
             _prepareTrade(_roll(seed, i), _roll(seed, 10 + i) << 8);
-            VAULT.poke();
-            IBasketVault.Policy memory p = VAULT.policy();
-            vm.warp(block.timestamp + p.slippageRampSeconds);
+            try VAULT.poke() { } catch { }
+            vm.warp(block.timestamp + VAULT.policy().slippageRampSeconds);
             _refresh();
             Sight memory s = _look();
-            (uint256[] memory sales, uint256 soldE18,) = _affordableSales(s, p);
-            uint256[] memory buys = _buys(s, soldE18 - _most(s.totalE18, soldE18) * 999 / 1_000);
-            if (_rebalance(sales, buys, _bring(buys))) ++_counts.hostileTrades;
+            (uint256[] memory sales, uint256 soldE18,) = _affordableSales(s);
+            uint256[] memory buys = _buys(s, soldE18 - _most(s, soldE18) * 999 / 1_000);
+            if (_rebalance(KEEPER, sales, buys, _bring(s, buys))) ++_counts.hostileTrades;
             else ++_counts.hostileRefusals;
         }
     }
 
+    /// @notice Anybody, at the moment the policy opens trading or just before it.
+    function tradeByAnyone(uint256 seed, bool early) external {
+        _prepareTrade(seed, _roll(seed, 1) << 8);
+        try VAULT.poke() { } catch { }
+        Sight memory s = _look();
+        uint256 since = _dueSince(s);
+        if (s.policy.openAfterSeconds == 0 || since == 0) return;
+        uint256 opensAt = since + s.policy.openAfterSeconds;
+        if (block.timestamp < opensAt) vm.warp(early ? opensAt - 1 : opensAt);
+        _refresh();
+        s = _look();
+        (uint256[] memory sales, uint256 soldE18,) = _affordableSales(s);
+        uint256[] memory buys = _buys(s, soldE18);
+        if (_rebalance(STRANGER, sales, buys, _bring(s, buys))) ++_counts.openTrades;
+    }
+
     /// @dev The most a thief would dare to take of a sale: the slippage limit of now or the whole loss budget, as if none were spent.
-    function _most(uint256 totalE18, uint256 soldE18) internal view returns (uint256) {
-        IBasketVault.Policy memory p = VAULT.policy();
-        uint256 since = VAULT.state().brokenSince;
-        uint256 elapsed = since == 0 ? 0 : block.timestamp - since;
-        if (elapsed > p.slippageRampSeconds) elapsed = p.slippageRampSeconds;
-        uint256 climbBps = (p.maxSlippageBps - p.startSlippageBps) * elapsed / p.slippageRampSeconds;
-        uint256 bySlippage = soldE18 * (p.startSlippageBps + climbBps) / BPS;
-        uint256 byBudget = totalE18 * p.lossBudgetBps / BPS;
+    function _most(Sight memory s, uint256 soldE18) internal view returns (uint256) {
+        uint256 bySlippage = soldE18 * _limitE18(s) / E18;
+        uint256 byBudget = s.totalE18 * s.policy.lossBudgetBps / BPS;
         return bySlippage < byBudget ? bySlippage : byBudget;
     }
 
-    /// @dev Steps of an executor that takes, keeps, gives back, re-enters, or gives too much.
-    function _misbehave(uint256 seed, uint256[] memory sales, uint256[] memory buys)
+    /// @dev Steps of an executor that takes, keeps, gives back, re-enters, moves a source, or gives too much.
+    function _misbehave(Sight memory s, uint256 seed, uint256[] memory sales, uint256[] memory buys)
         internal
         view
         returns (ScriptedExecutor.Step[] memory steps)
     {
-        uint256 manner = _roll(seed, 100) % 8;
+        uint256 manner = _roll(seed, 100) % 9;
         if (manner == 0) return new ScriptedExecutor.Step[](0); // takes everything
         if (manner == 1) buys[_roll(seed, 101) % buys.length] = 0; // forgets one
         if (manner == 2) {
@@ -359,274 +390,162 @@ contract World is Test {
             uint256 j = _roll(seed, 102) % buys.length;
             buys[j] = buys[j] * 3 / 2;
         }
-        if (manner == 5) _concentrate(buys);
+        if (manner == 5) _concentrate(s, buys);
         steps = new ScriptedExecutor.Step[](2 * buys.length + 1);
-        bytes memory reentry = _reentry(_roll(seed, 103));
-        steps[0] = manner == 3
-            ? ScriptedExecutor.Step(
-                address(VAULT),
-                reentry,
-                abi.encodeWithSelector(ReentrancyGuardTransient.ReentrancyGuardReentrantCall.selector)
-            )
-            : ScriptedExecutor.Step(address(VAULT), abi.encodeCall(IVaultCore.locked, ()), "");
+        steps[0] = ScriptedExecutor.Step(address(VAULT), abi.encodeCall(IVaultCore.locked, ()), "");
+        if (manner == 3) steps[0] = _reentry(_roll(seed, 103), s.held.length);
+        if (manner == 6) {
+            bytes memory move = abi.encodeCall(MockAggregator.push, (_answersE8[0] * 99 / 100));
+            steps[0] = ScriptedExecutor.Step(address(SECOND), move, "");
+        }
         for (uint256 i; i < buys.length; ++i) {
-            steps[1 + i] = _mintStep(i, buys[i]);
+            steps[1 + i] = _mintStep(s, i, buys[i]);
             // gives back a part, the whole, or more than the whole of what was sold
             uint256 back = manner == 4 ? sales[i] * (_roll(seed, 104) % 13_000) / BPS : 0;
-            steps[1 + buys.length + i] = _mintStep(i, back);
+            steps[1 + buys.length + i] = _mintStep(s, i, back);
         }
     }
 
     /// @dev Brings in one asset what was meant for all, far beyond its target.
-    function _concentrate(uint256[] memory buys) internal view {
+    function _concentrate(Sight memory s, uint256[] memory buys) internal pure {
         uint256 worthE18;
         uint256 last = buys.length;
         for (uint256 i; i < buys.length; ++i) {
             if (buys[i] == 0) continue;
-            worthE18 += buys[i] * _priceE18(i) / _unit(i);
+            worthE18 += _worth(s, i, buys[i]);
             buys[i] = 1; // as little as may be asked
             last = i;
         }
-        if (last < buys.length) buys[last] = worthE18 * _unit(last) / _priceE18(last) + 1;
+        if (last < buys.length) buys[last] = worthE18 * _unit(s, last) / s.pricesE18[last] + 1;
     }
 
-    function _reentry(uint256 seed) internal view returns (bytes memory) {
-        uint256[] memory none = new uint256[](_tokens.length);
-        if (seed % 5 == 0) return abi.encodeCall(IVaultCore.redeemInKind, (1, address(EXECUTOR), _holders[0], none));
-        if (seed % 5 == 1) return abi.encodeCall(IVaultCore.mintInKind, (1, address(EXECUTOR), none));
-        if (seed % 5 == 2) return abi.encodeCall(IVaultCore.claim, (address(_tokens[0]), address(EXECUTOR)));
-        if (seed % 5 == 3) return abi.encodeCall(IVaultCore.poke, ());
-        return abi.encodeCall(IVaultCore.collectFee, ());
+    /// @dev A call of whatever changes the vault and may be called by anybody, which must be refused.
+    function _reentry(uint256 seed, uint256 n) internal view returns (ScriptedExecutor.Step memory) {
+        return ScriptedExecutor.Step(
+            address(VAULT),
+            _reentering(seed % 10, n),
+            abi.encodeWithSelector(ReentrancyGuardTransient.ReentrancyGuardReentrantCall.selector)
+        );
+    }
+
+    function _reentering(uint256 which, uint256 n) internal view returns (bytes memory) {
+        uint256[] memory none = new uint256[](n);
+        address me = address(EXECUTOR);
+        if (which == 0) return abi.encodeCall(IVaultCore.redeemInKind, (1, me, _holders[0], none));
+        if (which == 1) return abi.encodeCall(IVaultCore.redeemInKindExcept, (1, me, _holders[0], none, 1));
+        if (which == 2) return abi.encodeCall(IVaultCore.mintInKind, (1, me, none));
+        if (which == 3) return abi.encodeCall(IVaultCore.claim, (address(_tokens[0]), me));
+        if (which == 4) return abi.encodeCall(IVaultCore.poke, ());
+        if (which == 5) return abi.encodeCall(IVaultCore.collectFee, ());
+        if (which == 6) return abi.encodeCall(IVaultExtension.collectPerformanceFee, ());
+        if (which == 7) return abi.encodeCall(IVaultExtension.sync, (0));
+        if (which == 8) return abi.encodeCall(IVaultExtension.bid, (0, 1, 1, type(uint256).max));
+        return abi.encodeCall(IVaultCore.rebalance, (VAULT.state().epoch, none, none, me, ""));
+    }
+
+    /// @notice The hostile tokens call back into the vault whenever they move, in every way there is.
+    function armTokens() external {
+        bytes[] memory messages = new bytes[](10);
+        for (uint256 i; i < 10; ++i) {
+            messages[i] = _reentering(i, VAULT.held().length);
+        }
+        HostileToken(address(_tokens[HOSTILE])).setCallback(address(VAULT), messages);
+        HostileToken(address(_tokens[HOSTILE])).setManner(HostileToken.Manner.Reenters);
     }
 
     /// @dev Tries a rebalance; if it goes through, holds what happened against the promises.
-    function _rebalance(uint256[] memory sales, uint256[] memory asked, ScriptedExecutor.Step[] memory steps)
-        internal
-        returns (bool done)
-    {
+    function _rebalance(
+        address caller,
+        uint256[] memory sales,
+        uint256[] memory asked,
+        ScriptedExecutor.Step[] memory steps
+    ) internal returns (bool done) {
         Sight memory before = _look();
-        IBasketVault.State memory state = VAULT.state();
-        bytes memory route = abi.encode(steps);
-        vm.prank(KEEPER);
-        try VAULT.rebalance(state.epoch, sales, asked, address(EXECUTOR), route) {
-            done = true;
-            _checkTrade(before, _look(), sales, asked);
-        } catch (bytes memory reason) {
-            lastRefusal = reason;
-            if (keccak256(abi.encode(before)) != keccak256(abi.encode(_look()))) {
-                _note(Promise.KeptValue, "a refused rebalance changed something");
-            }
+        bytes memory data = abi.encodeCall(
+            IVaultCore.rebalance, (before.state.epoch, sales, asked, address(EXECUTOR), abi.encode(steps))
+        );
+        vm.prank(caller);
+        (done, lastRefusal) = address(VAULT).call{ gas: CALL_GAS }(data);
+        if (!done) {
+            _checkUntouched(before, "a refused rebalance changed something");
+            return false;
         }
+        lastRefusal = "";
+        uint256 since = _dueSince(before);
+        uint256 opensAt = since + before.policy.openAfterSeconds;
+        bool open = before.policy.openAfterSeconds != 0 && since != 0 && block.timestamp >= opensAt;
+        _expect(caller == KEEPER || open, Promise.B5, "traded before it was open");
+        _expect(!before.state.paused, Promise.B5, "traded while paused");
+        uint256 rested = uint256(before.state.rebalancedAt) + before.policy.cooldownSeconds;
+        _expect(block.timestamp >= rested, Promise.B5, "traded in the cooldown");
+        _expect(_isSound(before), Promise.D2, "traded by an unsound price");
+        _checkTrade(before, _look(), sales, asked);
+        // The same trade again, meant for the same epoch.
+        vm.prank(caller);
+        (bool twice,) = address(VAULT).call{ gas: CALL_GAS }(data);
+        _expect(!twice, Promise.B5, "traded twice in one epoch");
     }
 
-    /* MARKET */
+    /* AUCTIONS */
 
-    function movePrice(uint256 asset, uint256 factorBps) public {
-        asset = _clamp(asset, 0, _feeds.length - 1);
-        factorBps = _clamp(factorBps, 7_000, 14_000);
-        int192 answer = _answersE8[asset] * int192(int256(factorBps)) / int192(int256(BPS));
-        int192 first = _firstAnswersE8[asset];
-        if (answer > 20 * first) answer = 20 * first;
-        if (answer < first / 20) answer = first / 20;
-        _answersE8[asset] = answer;
-        _feeds[asset].push(answer);
-    }
-
-    /// @notice A feed fails, answers nonsense, or answers late.
-    function breakFeed(uint256 asset, uint256 manner) external {
-        MockAggregator feed = _feeds[_clamp(asset, 0, _feeds.length - 1)];
-        ++_counts.feedsBroken;
-        manner = manner % 4;
-        if (manner == 0) feed.setFailing(true);
-        else if (manner == 1) feed.push(0);
-        else if (manner == 2) feed.push(-5);
-        else feed.pushAt(1e8, uint64(block.timestamp - 2 hours));
-    }
-
-    function breakToken(bool broken) external {
-        if (broken) ++_counts.tokensBroken;
-        _fragile().setBroken(broken);
-    }
-
-    function passTime(uint256 durationSeconds, bool fresh) external {
-        vm.warp(block.timestamp + _clamp(durationSeconds, 1, 3 days));
-        if (fresh) _refresh();
-    }
-
-    /* GOVERNANCE */
-
-    function setTargets(uint256 seed) external {
+    /// @notice Somebody bids, for too much, too early or for a little.
+    function bidAtAuction(uint256 seed, bool deaf) external {
+        if (deaf) _feeds[_roll(seed, 1) % _feeds.length].setFailing(true);
+        if (deaf) _soundAt[_roll(seed, 1) % _feeds.length] = 0;
         Sight memory before = _look();
-        uint256 n = _tokens.length;
-        uint256[] memory targets = new uint256[](n);
-        IBasketVault.Band[] memory bands = new IBasketVault.Band[](n);
-        uint256 left = E18;
-        for (uint256 i; i < n; ++i) {
-            targets[i] = i == n - 1 ? left : left * (_roll(seed, i) % 70) / 100;
-            left -= targets[i];
-            bands[i].bandBps = uint16(30 + _roll(seed, 50 + i) % 970);
+        (uint256 sell, uint256 buy) = _auction(before, seed);
+        if (sell == buy) return;
+        IVaultBase.Auction memory a = VAULT.auctions(before.assets[sell].token, before.assets[buy].token);
+        uint256 amount = 1 + _roll(seed, 2) % (uint256(a.lotRaw) * 11 / 10 + 1);
+        _fund(LocalToken(before.assets[buy].token), STRANGER, a.startPayRaw * uint256(2));
+        Act memory act = Act(STRANGER, address(VAULT), "");
+        act.data = abi.encodeCall(IVaultExtension.bid, (sell, buy, amount, type(uint256).max));
+        if (!_call(act)) {
+            ++_counts.bidsRefused;
+            _checkUntouched(before, "a refused bid changed something");
+            return;
         }
-
-        vm.startPrank(CURATOR);
-        VAULT.setTargets(targets, 0);
-        VAULT.setBands(bands);
-        vm.stopPrank();
-        ++_counts.targetsSet;
-        _checkKept(before, "setTargets");
+        ++_counts.bids;
+        _checkBid(before, a, sell, buy, amount);
     }
 
-    function setPolicy(uint256 seed) external {
-        Sight memory before = _look();
-        IBasketVault.Policy memory p = VAULT.policy();
-        p.startSlippageBps = uint16(5 + _roll(seed, 0) % 40);
-        p.maxSlippageBps = uint16(p.startSlippageBps + _roll(seed, 1) % (300 - p.startSlippageBps));
-        p.slippageRampSeconds = uint32(1 + _roll(seed, 2) % 1 days);
-        p.minProgressBps = uint16(100 + _roll(seed, 3) % 4_000);
-        p.cooldownSeconds = uint32(_roll(seed, 4) % 1 hours);
-        p.lossBudgetBps = uint16(5 + _roll(seed, 5) % 100);
-        p.lossPeriodSeconds = uint32(1 hours + _roll(seed, 6) % 7 days);
-        p.turnoverBudgetBps = uint16(2_000 + _roll(seed, 7) % 8_000);
-        p.turnoverPeriodSeconds = uint32(1 hours + _roll(seed, 8) % 2 days);
-
-        vm.prank(OWNER);
-        VAULT.setPolicy(p);
-        ++_counts.policiesSet;
-        delete _lossesE18;
-        delete _lossTimes;
-        _checkKept(before, "setPolicy");
-    }
-
-    function pause() external {
-        Sight memory before = _look();
-        vm.prank(GUARDIAN);
-        VAULT.pauseRebalance();
-        ++_counts.pauses;
-        _checkKept(before, "pause");
-    }
-
-    function setFee(uint256 feeBps) external {
-        Sight memory before = _look();
-        address recipient = VAULT.feeRecipient();
-        vm.prank(OWNER);
-        VAULT.setFees(IVaultBase.Fees(uint16(_clamp(feeBps, 0, 500)), 0, 0, 0), recipient);
-        _checkKept(before, "setFee");
-    }
-
-    /* WHAT WAS SEEN */
-
-    function counts() external view returns (Counts memory) {
-        return _counts;
-    }
-
-    function firstBreach(Promise which) external view returns (string memory) {
-        return _broken[which];
-    }
-
-    /* CHECKS */
-
-    /// @dev No call but a rebalance may leave a share with less of anything, to the unit and without any price.
-    function _checkKept(Sight memory before, string memory what) internal {
-        Sight memory after_ = _look();
-        for (uint256 i; i < before.held.length; ++i) {
-            if (after_.held[i] * before.supply < before.held[i] * after_.supply) _note(Promise.KeptValue, what);
-            if (after_.unbooked[i] != before.unbooked[i]) _note(Promise.InertGifts, what);
-        }
-    }
-
-    function _checkTrade(Sight memory b, Sight memory a, uint256[] memory sales, uint256[] memory asked) internal {
-        if (!_isBroken(b)) _note(Promise.BoundedLoss, "traded while no band was broken");
-        if (a.supply != b.supply) _note(Promise.TowardTarget, "a trade changed the supply");
-        uint256 soldE18;
-        for (uint256 i; i < sales.length; ++i) {
-            if (a.unbooked[i] < b.unbooked[i]) _note(Promise.InertGifts, "a gift was traded away");
-            if (sales[i] == 0 && asked[i] == 0 && a.held[i] != b.held[i]) {
-                _note(Promise.TowardTarget, "moved an asset that was not named");
-            }
-            if (a.held[i] < b.held[i]) {
-                if (b.distancesE18[i] <= 0) _note(Promise.TowardTarget, "sold without a surplus");
-                soldE18 += (b.held[i] - a.held[i]) * b.pricesE18[i] / _unit(i) + 1;
-            }
-            if (a.held[i] > b.held[i] && b.distancesE18[i] >= 0) _note(Promise.TowardTarget, "bought a surplus");
-        }
-        _checkDistances(b, a);
-        _checkLoss(b.totalE18, a.totalE18, soldE18);
-    }
-
-    function _checkDistances(Sight memory b, Sight memory a) internal {
-        IBasketVault.Policy memory p = VAULT.policy();
-        uint256 dustE18 = a.totalE18 * p.dustBps / BPS;
+    function _checkBid(Sight memory b, IVaultBase.Auction memory a, uint256 sell, uint256 buy, uint256 amount) private {
+        Sight memory s = _look();
+        _expect(!b.state.paused && block.timestamp < a.endsAt, Promise.C4, "sold while paused or after the end");
+        address[] memory pair = new address[](2);
+        (pair[0], pair[1]) = (b.assets[sell].token, b.assets[buy].token);
+        IOracleHub.Price[] memory prices = HUB.prices(pair);
+        bool unpriced = prices[0].fault != IOracleHub.Fault.None || prices[1].fault != IOracleHub.Fault.None
+            || b.assets[sell].excluded || b.assets[buy].excluded;
+        _expect(unpriced, Promise.C4, "sold while the oracle prices both");
+        _expect(amount <= a.lotRaw && s.held[sell] == b.held[sell] - amount, Promise.C4, "sold another amount");
+        uint256 paid = s.held[buy] - b.held[buy];
+        _expect(paid * a.lotRaw >= a.floorPayRaw * amount, Promise.C4, "sold below the floor");
+        _expect(s.held[sell] * E18 >= a.keepRaw * s.supply, Promise.C4, "sold more than may go");
+        _expect(s.held[buy] * E18 <= a.fillRaw * s.supply, Promise.C4, "bought more than may come");
         for (uint256 i; i < b.held.length; ++i) {
-            uint256 sizeBefore = _size(b.distancesE18[i]);
-            uint256 sizeAfter = _size(a.distancesE18[i]);
-            bool crossed = (b.distancesE18[i] > 0) != (a.distancesE18[i] > 0) && a.distancesE18[i] != 0;
-            if (crossed && sizeAfter > dustE18) _note(Promise.TowardTarget, "crossed a target");
-            if (sizeAfter > sizeBefore + dustE18) _note(Promise.TowardTarget, "ended further away");
+            _expect(s.unbooked[i] == b.unbooked[i], Promise.E2, "a bid moved gifts");
+            _expect(i == sell || i == buy || s.held[i] == b.held[i], Promise.C4, "a bid moved another asset");
         }
-        if (a.distanceE18 <= dustE18) return;
-        if (a.distanceE18 * b.totalE18 * BPS > b.distanceE18 * a.totalE18 * (BPS - p.minProgressBps)) {
-            _note(Promise.TowardTarget, "made too little progress");
-        }
+        _expect(s.supply == b.supply && s.state.epoch == b.state.epoch, Promise.C4, "a bid changed the supply");
     }
 
-    /// @dev Slippage of this trade, and the leaky bucket over every window that ends now.
-    function _checkLoss(uint256 beforeE18, uint256 afterE18, uint256 soldE18) internal {
-        uint256 lossE18 = beforeE18 > afterE18 ? beforeE18 - afterE18 : 0;
-        IBasketVault.Policy memory p = VAULT.policy();
-        if (lossE18 * BPS > soldE18 * p.maxSlippageBps + _tokens.length * BPS) {
-            _note(Promise.BoundedLoss, "lost more than the slippage limit");
+    /// @dev A pair with an auction; the same number twice if there is none.
+    function _auction(Sight memory s, uint256 seed) private view returns (uint256 sell, uint256 buy) {
+        uint256 n = s.assets.length;
+        for (uint256 i; i < n * n; ++i) {
+            uint256 pair = (seed % (n * n) + i) % (n * n);
+            (sell, buy) = (pair / n, pair % n);
+            if (sell == buy) continue;
+            if (VAULT.auctions(s.assets[sell].token, s.assets[buy].token).endsAt > block.timestamp) return (sell, buy);
         }
-        _lossesE18.push(lossE18 * E18 / beforeE18);
-        _lossTimes.push(block.timestamp);
-        uint256 sumE18;
-        for (uint256 i = _lossesE18.length; i > 0; --i) {
-            sumE18 += _lossesE18[i - 1];
-            uint256 window = block.timestamp - _lossTimes[i - 1];
-            // {1e-18 of V}: sum <= budget * (1 + W / P)
-            if (sumE18 * p.lossPeriodSeconds > uint256(p.lossBudgetBps) * 1e14 * (p.lossPeriodSeconds + window)) {
-                _note(Promise.BoundedLoss, "lost more than the budget of a window");
-            }
-        }
+        return (0, 0);
     }
 
     /* ARITHMETIC */
 
-    function _look() internal view returns (Sight memory s) {
-        uint256 n = _tokens.length;
-        s.held = VAULT.held();
-        s.supply = VAULT.totalSupply();
-        s.pricesE18 = new uint256[](n);
-        s.unbooked = new int256[](n);
-        s.valuesE18 = new uint256[](n);
-        s.distancesE18 = new int256[](n);
-        for (uint256 i; i < n; ++i) {
-            s.pricesE18[i] = _priceE18(i);
-            s.valuesE18[i] = s.held[i] * s.pricesE18[i] / _unit(i);
-            s.totalE18 += s.valuesE18[i];
-            s.unbooked[i] = _unbooked(i, s.held[i]);
-        }
-        IBasketVault.Asset[] memory assets = VAULT.assets();
-        for (uint256 i; i < n; ++i) {
-            s.distancesE18[i] = int256(s.valuesE18[i]) - int256(uint256(assets[i].targetE18) * s.totalE18 / E18);
-            s.distanceE18 += _size(s.distancesE18[i]);
-        }
-    }
-
-    /// @dev Gifts: what is there and neither held for shares nor owed to a claim. Less than nothing is insolvency.
-    function _unbooked(uint256 asset, uint256 held) internal view returns (int256) {
-        uint256 owed = held + VAULT.totalClaimable(address(_tokens[asset]));
-        return int256(_tokens[asset].balanceOf(address(VAULT))) - int256(owed);
-    }
-
-    function _isBroken(Sight memory s) internal view returns (bool) {
-        IBasketVault.Asset[] memory assets = VAULT.assets();
-        for (uint256 i; i < assets.length; ++i) {
-            if (_size(s.distancesE18[i]) * BPS > assets[i].bandBps * s.totalE18) return true;
-        }
-        return false;
-    }
-
-    /// @dev The same part of every surplus: all of it, or what the turnover budget has left.
-    function _affordableSales(Sight memory s, IBasketVault.Policy memory p)
+    /// @dev The same part of every surplus: all of it, what the turnover budget has left, or what the destination needs.
+    function _affordableSales(Sight memory s)
         internal
         view
         returns (uint256[] memory sales, uint256 soldE18, uint256 partBps)
@@ -635,100 +554,110 @@ contract World is Test {
         for (uint256 i; i < s.held.length; ++i) {
             if (s.distancesE18[i] > 0) surplusE18 += uint256(s.distancesE18[i]);
         }
-        uint256 leftE18 = _left(VAULT.state().turnoverLevelE18, p.turnoverBudgetBps, p.turnoverPeriodSeconds);
-        partBps = surplusE18 == 0 ? 0 : leftE18 * s.totalE18 / E18 * (BPS - 1) / surplusE18;
+        uint256 mostE18 = _left(s, s.state.turnoverLevelE18, s.policy.turnoverBudgetBps, s.policy.turnoverPeriodSeconds)
+            * s.totalE18 / E18;
+        (, uint256 needE18) = _outside(s);
+        if (s.policy.destinationBps != 0 && needE18 < mostE18) mostE18 = needE18;
+        partBps = surplusE18 == 0 ? 0 : mostE18 * (BPS - 1) / surplusE18;
         if (partBps > BPS) partBps = BPS;
         sales = new uint256[](s.held.length);
         for (uint256 i; i < sales.length; ++i) {
-            if (s.distancesE18[i] <= 0) continue;
-            sales[i] = uint256(s.distancesE18[i]) * partBps / BPS * _unit(i) / s.pricesE18[i];
-            soldE18 += sales[i] * s.pricesE18[i] / _unit(i);
+            if (s.distancesE18[i] <= 0 || s.assets[i].excluded) continue;
+            sales[i] = uint256(s.distancesE18[i]) * partBps / BPS * _unit(s, i) / s.pricesE18[i];
+            soldE18 += _worth(s, i, sales[i]);
         }
     }
 
-    function _fitsLossBudget(Sight memory s, IBasketVault.Policy memory p, uint256 soldE18, uint256 keptBps)
+    /// @dev Whether nothing but a rule could stand in the way: no destination or minimum of its own, no coarse units, no token's loss.
+    function _isRoutine(Sight memory s, uint256[] memory sales, uint256[] memory buys, uint256 lossE18)
         internal
-        view
+        pure
         returns (bool)
     {
-        uint256 leftE18 = _left(VAULT.state().lossLevelE18, p.lossBudgetBps, p.lossPeriodSeconds);
-        uint256 lossE18 = (soldE18 - soldE18 * keptBps / BPS) * E18 / s.totalE18;
-        // A margin for what amounts lose when they are rounded to units.
-        return lossE18 + 1e12 < leftE18;
+        if (s.policy.destinationBps != 0 || s.policy.startSlippageBps < 3 || !_noLoss(s)) return false;
+        // A loss moves all targets by its part: without dust, whoever buys to the very target crosses it.
+        if (lossE18 * BPS >= s.totalE18 * s.policy.dustBps) return false;
+        for (uint256 i; i < s.held.length; ++i) {
+            if (s.assets[i].excluded) continue;
+            if (s.pricesE18[i] / _unit(s, i) > s.totalE18 / 1e6) return false;
+            if (sales[i] != 0 && sales[i] < s.assets[i].minTradeRaw) return false;
+            if (buys[i] != 0 && buys[i] < s.assets[i].minTradeRaw) return false;
+        }
+        return true;
     }
 
-    function _left(uint256 levelE18, uint256 budgetBps, uint256 periodSeconds) internal view returns (uint256) {
+    function _fitsLossBudget(Sight memory s, uint256 soldE18, uint256 keptBps) internal view returns (bool) {
+        uint256 leftE18 = _left(s, s.state.lossLevelE18, s.policy.lossBudgetBps, s.policy.lossPeriodSeconds);
+        uint256 lossE18 = (soldE18 - soldE18 * keptBps / BPS) * E18 / s.totalE18;
+        // A margin for what amounts lose when they are rounded to units.
+        return lossE18 + 1e13 < leftE18;
+    }
+
+    function _left(Sight memory s, uint256 levelE18, uint256 budgetBps, uint256 periodSeconds)
+        internal
+        view
+        returns (uint256)
+    {
         uint256 budgetE18 = budgetBps * 1e14;
-        uint256 drainedE18 = budgetE18 * (block.timestamp - VAULT.state().rebalancedAt) / periodSeconds;
+        uint256 drainedE18 = budgetE18 * (block.timestamp - s.state.rebalancedAt) / periodSeconds;
         uint256 now_ = drainedE18 >= levelE18 ? 0 : levelE18 - drainedE18;
         return now_ >= budgetE18 ? 0 : budgetE18 - now_;
     }
 
     /// @dev `valueE18` spread over the deficits in their proportion.
-    function _buys(Sight memory s, uint256 valueE18) internal view returns (uint256[] memory buys) {
+    function _buys(Sight memory s, uint256 valueE18) internal pure returns (uint256[] memory buys) {
         uint256 deficitE18;
         for (uint256 i; i < s.held.length; ++i) {
             if (s.distancesE18[i] < 0) deficitE18 += uint256(-s.distancesE18[i]);
         }
         buys = new uint256[](s.held.length);
         for (uint256 i; i < buys.length; ++i) {
-            if (s.distancesE18[i] >= 0) continue;
-            buys[i] = valueE18 * uint256(-s.distancesE18[i]) / deficitE18 * _unit(i) / s.pricesE18[i];
+            if (s.distancesE18[i] >= 0 || s.assets[i].excluded) continue;
+            buys[i] = valueE18 * uint256(-s.distancesE18[i]) / deficitE18 * _unit(s, i) / s.pricesE18[i];
         }
     }
 
-    function _bring(uint256[] memory buys) internal view returns (ScriptedExecutor.Step[] memory steps) {
+    function _bring(Sight memory s, uint256[] memory buys)
+        internal
+        view
+        returns (ScriptedExecutor.Step[] memory steps)
+    {
         steps = new ScriptedExecutor.Step[](buys.length);
         for (uint256 i; i < buys.length; ++i) {
-            steps[i] = _mintStep(i, buys[i]);
+            steps[i] = _mintStep(s, i, buys[i]);
         }
     }
 
-    function _mintStep(uint256 asset, uint256 amount) internal view returns (ScriptedExecutor.Step memory) {
-        return
-            ScriptedExecutor.Step(
-                address(_tokens[asset]), abi.encodeCall(LocalToken.mint, (address(VAULT), amount)), ""
-            );
+    function _mintStep(Sight memory s, uint256 i, uint256 amount) internal view returns (ScriptedExecutor.Step memory) {
+        bytes memory mint = abi.encodeCall(LocalToken.mint, (address(VAULT), amount));
+        return ScriptedExecutor.Step(s.assets[i].token, mint, "");
     }
 
-    function _refresh() internal {
-        for (uint256 i; i < _feeds.length; ++i) {
-            _feeds[i].setFailing(false);
-            _feeds[i].push(_answersE8[i]);
+    function _fund(LocalToken token, address holder, uint256 amount) private {
+        token.mint(holder, amount);
+        vm.startPrank(holder);
+        // Whatever it answers: some tokens answer nothing, some want the allowance to be zero first.
+        (bool reset,) = address(token).call(abi.encodeCall(token.approve, (address(VAULT), 0)));
+        (bool done,) = address(token).call(abi.encodeCall(token.approve, (address(VAULT), amount)));
+        assert(reset && done);
+        vm.stopPrank();
+    }
+
+    function _claims(Sight memory s, address holder) private view returns (uint256[] memory owed) {
+        owed = new uint256[](s.assets.length);
+        for (uint256 i; i < owed.length; ++i) {
+            owed[i] = VAULT.claimable(holder, s.assets[i].token);
         }
     }
 
-    function _note(Promise which, string memory how) internal {
-        if (bytes(_broken[which]).length == 0) _broken[which] = how;
+    function _claimant(uint256 seed, LocalToken token) private view returns (address holder, uint256 amount) {
+        for (uint256 i; i < _holders.length && amount == 0; ++i) {
+            holder = _holders[(seed % _holders.length + i) % _holders.length];
+            amount = VAULT.claimable(holder, address(token));
+        }
     }
 
     function _holder(uint256 seed) internal view returns (address) {
         return _holders[seed % _holders.length];
-    }
-
-    function _fragile() internal view returns (RevertingToken) {
-        return RevertingToken(address(_tokens[FRAGILE]));
-    }
-
-    function _priceE18(uint256 i) internal view returns (uint256) {
-        return uint256(int256(_answersE8[i])) * 1e10;
-    }
-
-    function _unit(uint256 i) internal view returns (uint256) {
-        return 10 ** _tokens[i].decimals();
-    }
-
-    /// @dev A number from `least` to `most`; forge-std's `bound` does the same and logs it.
-    function _clamp(uint256 x, uint256 least, uint256 most) internal pure returns (uint256) {
-        if (x >= least && x <= most) return x;
-        return least + x % (most - least + 1);
-    }
-
-    function _roll(uint256 seed, uint256 salt) internal pure returns (uint256) {
-        return uint256(keccak256(abi.encode(seed, salt))) >> 8;
-    }
-
-    function _size(int256 d) internal pure returns (uint256) {
-        return d < 0 ? uint256(-d) : uint256(d);
     }
 }
