@@ -60,6 +60,7 @@ contract BasketVault is IVaultCore, VaultBase {
 
     /// @dev Runs the extension as this contract's own code, on this contract's storage, and answers what it answers.
     fallback() external {
+        // slither-disable-next-line controlled-delegatecall -- whose code runs is fixed in this contract's own
         (bool done, bytes memory answer) = EXTENSION.delegatecall(msg.data);
         // Memory-safe, as all assembly of this contract must be: otherwise the compiler gives up its best optimizations for all of it.
         assembly ("memory-safe") {

@@ -58,6 +58,8 @@ abstract contract VaultBase is IVaultBase, ERC20Permit, AccessManaged, Reentranc
     bytes32 internal constant FLOWED = keccak256("rebalancer.vault.flowed");
     bytes32 internal constant TRADED = keccak256("rebalancer.vault.traded");
 
+    // slither-disable-start uninitialized-state -- looking at each half alone, it misses what the other writes
+
     /* STORAGE: CONFIGURATION */
 
     /// @inheritdoc IVaultBase
@@ -78,6 +80,8 @@ abstract contract VaultBase is IVaultBase, ERC20Permit, AccessManaged, Reentranc
     /// @inheritdoc IVaultBase
     mapping(address token => uint256) public totalClaimable;
     mapping(address sold => mapping(address bought => Auction)) internal _auctions;
+
+    // slither-disable-end uninitialized-state
 
     /* FACTORY */
 
