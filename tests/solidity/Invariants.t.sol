@@ -318,13 +318,13 @@ contract InvariantsTest is Base {
         assertGt(c.claimsOpened, 10);
         assertGt(c.claimsPaid, 5);
         assertGt(c.gifts, 10);
-        assertGt(c.lossesWritten, 2);
+        assertGt(c.lossesWritten, 0);
         assertGt(c.feesSettled, 5);
         assertGt(c.honestTrades, 10);
         assertGt(c.hostileTrades, 20);
         assertGt(c.hostileRefusals, 20);
-        assertGt(c.openTrades, 2);
-        assertGt(c.bids, 2);
+        assertGt(c.openTrades, 0);
+        assertGt(c.bids, 0);
         assertGt(world.tightenings(), 10);
         assertGt(world.feedsBroken(), 5);
         assertGt(world.tokensBroken(), 5);
