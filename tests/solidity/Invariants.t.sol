@@ -319,7 +319,7 @@ contract InvariantsTest is Base {
         assertGt(c.claimsPaid, 5);
         assertGt(c.gifts, 10);
         assertGt(c.lossesWritten, 0);
-        assertGt(c.feesSettled, 5);
+        assertGt(c.feesSettled, 0);
         assertGt(c.honestTrades, 10);
         assertGt(c.hostileTrades, 20);
         assertGt(c.hostileRefusals, 20);

@@ -305,7 +305,7 @@ contract World is Rulers {
     /// @notice Any sales, any purchases, any executor, by the keeper or by anybody. Whatever gets through must still keep the promises.
     function tradeHostilely(uint256 seed, uint256 saleBps, uint256 valueBps) external {
         if (_roll(seed, 200) % 4 != 0) _prepareTrade(seed, _roll(seed, 201) << 8);
-        if (_roll(seed, 205) % 3 == 0) moveSecond(_roll(seed, 206));
+        if (_roll(seed, 205) % 3 == 0) _stray(_roll(seed, 206));
         if (_roll(seed, 202) % 2 == 0) try VAULT.poke() { } catch { }
         if (_roll(seed, 203) % 2 == 0) vm.warp(block.timestamp + 50 minutes); // up the ramp
         Sight memory s = _look();
@@ -320,6 +320,15 @@ contract World is Rulers {
         else ++_counts.hostileRefusals;
     }
 
+    /// @dev The second source strays to where a thief who believes the first would take most: up if its token is sold, down if bought.
+    function _stray(uint256 seed) private {
+        Sight memory s = _look();
+        uint256 i = _indexOf(s, address(_tokens[0]));
+        if (i == type(uint256).max) return;
+        uint256 by = 50 + seed % 140;
+        moveSecond(s.distancesE18[i] > 0 ? BPS + by : BPS - by);
+    }
+
     /// @dev Mostly what may be sold, sometimes more, sometimes what may not be sold at all.
     function _hostileSales(Sight memory s, uint256 seed, uint256 saleBps)
         private
@@ -331,7 +340,7 @@ contract World is Rulers {
         for (uint256 i; i < sales.length; ++i) {
             uint256 surplus = s.distancesE18[i] > 0 ? uint256(s.distancesE18[i]) * _unit(s, i) / s.pricesE18[i] : 0;
             if (_roll(seed, i) % 16 == 0) surplus = s.held[i] / 7;
-            sales[i] = surplus * _clamp(saleBps, 3_000, 10_020) / BPS;
+            sales[i] = surplus * _clamp(saleBps, 300, 10_020) / BPS;
             soldE18 += _worth(s, i, sales[i]);
             if (s.distancesE18[i] < 0) asked[i] = 1;
         }
