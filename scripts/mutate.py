@@ -1,6 +1,6 @@
 """Mutation testing: `make mutate` makes one small mistake at a time in a contract and sees whether any test notices.
 
-    --contract NAME     only these (again for more); by default RebalancePolicy, OracleHub and BasketVault
+    --contract NAME     only these (again for more); by default RebalancePolicy, OracleHub and BasketVault with its two halves
     --sample N          at most N mutants a contract, spread over its functions; by default all
     --seed N            which ones
     --minutes N         stop after so long
@@ -49,8 +49,16 @@ TARGETS = {
     "RebalancePolicy": "contracts/libraries/RebalancePolicy.sol",
     "OracleHub": "contracts/OracleHub.sol",
     "BasketVault": "contracts/BasketVault.sol",
+    "VaultBase": "contracts/VaultBase.sol",
+    "VaultExtension": "contracts/VaultExtension.sol",
 }
-FIRST_SUITES = {"RebalancePolicy": "Policy", "OracleHub": "Oracle", "BasketVault": "Rebalance"}
+FIRST_SUITES = {
+    "RebalancePolicy": "Policy",
+    "OracleHub": "Oracle",
+    "BasketVault": "Rebalance",
+    "VaultBase": "Rebalance",
+    "VaultExtension": "Governance",
+}
 LAST_SUITE = "Invariants"
 TEST_SECONDS = 180  # an endless loop ends by running out of gas, long before
 
