@@ -44,7 +44,12 @@ _ASSIGNED = {
     "|=": ("=", "&="),
     "&=": ("=", "|="),
 }
-_CALLED = {"min": "max", "max": "min", "saturatingAdd": "saturatingSub", "saturatingSub": "saturatingAdd"}
+_CALLED = {
+    "min": "max",
+    "max": "min",
+    "saturatingAdd": "saturatingSub",
+    "saturatingSub": "saturatingAdd",
+}
 _YUL = {
     "add": "sub", "sub": "add", "mul": "div", "div": "mul", "and": "or", "or": "and", "gt": "lt", "lt": "gt", "eq": "xor",
     "shl": "shr", "shr": "shl",
@@ -178,7 +183,9 @@ class _Finder:
         if sign in {"++", "--"}:
             other = "--" if sign == "++" else "++"
             self.add("UOR", node, f"{other}{operand}" if node["prefix"] else f"{operand}{other}")
-        elif sign in {"!", "-", "~"} and not node["typeDescriptions"]["typeString"].startswith("int_const"):
+        elif sign in {"!", "-", "~"} and not node["typeDescriptions"]["typeString"].startswith(
+            "int_const"
+        ):
             self.add("UOR", node, operand)
 
     def _Assignment(self, node: Node) -> None:  # noqa: N802 - the same
@@ -201,7 +208,9 @@ class _Finder:
         text, cast = self.text(node), self.casts.get(node["id"], "uint256")
         if node["kind"] == "bool":
             self.add("LIR", node, "false" if text == "true" else "true")
-        elif node["kind"] == "number" and not node["typeDescriptions"]["typeString"].startswith("address"):
+        elif node["kind"] == "number" and not node["typeDescriptions"]["typeString"].startswith(
+            "address"
+        ):
             self.add("LIR", node, f"{text} + 1", cast=cast)
             if node["typeDescriptions"]["typeString"] != "int_const 0":
                 self.add("LIR", node, f"{text} - 1", cast=cast)

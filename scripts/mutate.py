@@ -4,6 +4,7 @@
     --sample N          at most N mutants a contract, spread over its functions; by default all
     --seed N            which ones
     --minutes N         stop after so long
+    --quick             without the invariants, which take longest; what survives is run again next time without this
     --fresh             forget what earlier runs found
 
 All mutants are compiled at once and asleep (see `_mutants.py`), plainly, in a copy of the project; each is woken in turn, and the
@@ -27,7 +28,7 @@ import sys
 import time
 import tomllib
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,8 @@ FIRST_SUITES = {
     "VaultExtension": "Governance",
 }
 LAST_SUITE = "Invariants"
+LIGHT = {"RebalancePolicy": ("Policy", "PolicyEdges")}
+"""Suites that need nothing but the contract and its harness: compiled apart, in seconds, they catch most mutants of it."""
 TEST_SECONDS = 180  # an endless loop ends by running out of gas, long before
 
 # As light as the compiler allows for contracts that the plain code generator finds too deep: nothing is optimised.
@@ -79,6 +82,19 @@ yul = true
 [profile.mutate.optimizer_details.yulDetails]
 stackAllocation = true
 optimizerSteps = "u:"
+[profile.mutate.fuzz]
+seed = "0x5eed"
+runs = 32
+"""
+
+# Only the suites, and what they import: so shallow that the plain code generator takes it.
+LIGHT_PROFILE = """
+[profile.mutate]
+src = "tests/solidity"
+optimizer = false
+via_ir = false
+additional_compiler_profiles = []
+compilation_restrictions = []
 """
 
 
@@ -93,8 +109,9 @@ class Outcome:
 class Workspace:
     """A copy of the project whose contracts carry the mutants."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, suites: Sequence[str] = ()) -> None:
         self.root = root
+        self.suites = suites  # all, if none is named
         self.codes: dict[Path, str] = {}
 
     def lay(self) -> None:
@@ -103,7 +120,9 @@ class Workspace:
         for name in ("contracts", "tests/solidity", "tests/vectors"):
             shutil.rmtree(self.root / name, ignore_errors=True)
             shutil.copytree(ROOT / name, self.root / name)
-        shutil.rmtree(self.root / "tests" / "solidity" / "proofs", ignore_errors=True)
+        for path in (self.root / "tests" / "solidity").rglob("*.sol") if self.suites else ():
+            if path.name.removesuffix(".t.sol") not in self.suites:
+                path.unlink()
         (self.root / "scripts").mkdir(exist_ok=True)
         shutil.copy(ROOT / "package.json", self.root)
         shutil.copy(ROOT / "scripts" / "solc", self.root / "scripts" / "compiler")
@@ -117,7 +136,9 @@ class Workspace:
             'exec "$(dirname "$0")/compiler" "$@"\n'
         )
         wrapper.chmod(0o755)
-        (self.root / "foundry.toml").write_text((ROOT / "foundry.toml").read_text() + PROFILE)
+        (self.root / "foundry.toml").write_text(
+            (ROOT / "foundry.toml").read_text() + (LIGHT_PROFILE if self.suites else PROFILE)
+        )
         if not (self.root / "node_modules").exists():
             (self.root / "node_modules").symlink_to(ROOT / "node_modules")
 
@@ -138,29 +159,38 @@ class Workspace:
 
     def build(self) -> None:
         """Compiles contracts and tests, and keeps the code of everything that holds a switch."""
+        asleep = self.root / "asleep"
+        if asleep.exists():  # as an earlier run found them, whatever it left awake
+            shutil.copytree(asleep, self.root / "out", dirs_exist_ok=True)
+            shutil.rmtree(asleep)
         run = self.forge("build", "--quiet")
         if run.returncode != 0:
             sys.exit(f"The mutants do not compile together:\n{run.stdout}{run.stderr}")
-        self.codes = {}
         for path in (self.root / "out").rglob("*.json"):
             text = path.read_text()
             if SENTINEL in text:
                 self.codes[path] = text
+                copy = asleep / path.relative_to(self.root / "out")
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                copy.write_text(text)
+        if not self.codes:
+            sys.exit("the compiled contracts hold no switch; remove .build/mutate and run again")
 
     def wake(self, number: int) -> None:
         """Has the compiled code be that of one mutant; 0 is the original."""
         for path, text in self.codes.items():
             path.write_text(text.replace(SENTINEL, f"{number:064x}"))
 
-    def asleep(self) -> None:
-        """Puts the compiled code back as the compiler left it."""
-        for path, text in self.codes.items():
-            path.write_text(text)
-
     def failure(self, suites: Sequence[str]) -> str:
         """Name of a test of these suites that fails, or nothing."""
         paths = "{" + ",".join([*suites, "none"]) + "}"
-        arguments = ("test", "--json", "--fail-fast", "--match-path", f"tests/solidity/{paths}.t.sol")
+        arguments = (
+            "test",
+            "--json",
+            "--fail-fast",
+            "--match-path",
+            f"tests/solidity/{paths}.t.sol",
+        )
         try:
             run = self.forge(*arguments, seconds=TEST_SECONDS)
         except subprocess.TimeoutExpired:
@@ -240,7 +270,9 @@ def switched(target: str, found: Sequence[Mutant]) -> tuple[bytes, set[int]]:
 
 def suites_of(target: str) -> list[str]:
     """The forge suites, the one that knows the contract best first; the invariants come apart."""
-    names = sorted(path.name.removesuffix(".t.sol") for path in (ROOT / "tests/solidity").glob("*.t.sol"))
+    names = sorted(
+        path.name.removesuffix(".t.sol") for path in (ROOT / "tests/solidity").glob("*.t.sol")
+    )
     first = FIRST_SUITES[target]
     return [first, *(name for name in names if name not in {first, LAST_SUITE, "Base"})]
 
@@ -248,7 +280,9 @@ def suites_of(target: str) -> list[str]:
 def digest(*paths: str) -> str:
     """What these files and folders hold, as 16 hexadecimal digits."""
     files = sorted(
-        file for path in paths for file in ([ROOT / path] if (ROOT / path).is_file() else (ROOT / path).rglob("*.sol"))
+        file
+        for path in paths
+        for file in ([ROOT / path] if (ROOT / path).is_file() else (ROOT / path).rglob("*.sol"))
     )
     return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
@@ -256,8 +290,8 @@ def digest(*paths: str) -> str:
 class Journal:
     """What earlier runs found, by mutant and by what was tested."""
 
-    def __init__(self) -> None:
-        self.world = digest("contracts", "tests/solidity")
+    def __init__(self, quick: bool) -> None:
+        self.world = digest("contracts", "tests/solidity") + (" quick" if quick else "")
         self.files = {target: digest(name) for target, name in TARGETS.items()}
         self.known: dict[tuple[str, str], Outcome] = {}
         for line in JOURNAL.read_text().splitlines() if JOURNAL.exists() else []:
@@ -277,7 +311,13 @@ class Journal:
     def put(self, target: str, mutant: Mutant, outcome: Outcome) -> None:
         file, name = self.key(target, mutant)
         self.known[file, name] = outcome
-        entry = {"file": file, "name": name, "world": self.world, "verdict": outcome.verdict, "by": outcome.by}
+        entry = {
+            "file": file,
+            "name": name,
+            "world": self.world,
+            "verdict": outcome.verdict,
+            "by": outcome.by,
+        }
         with JOURNAL.open("a") as journal:
             journal.write(json.dumps(entry) + "\n")
 
@@ -300,94 +340,141 @@ def sample(found: Sequence[Mutant], most: int, seed: int) -> list[Mutant]:
     return [mutant for mutant in found if mutant.number in chosen]
 
 
-def stages(target: str, function: str, killers: dict[str, Counter[str]]) -> Iterator[list[str]]:
+def stages(
+    target: str, function: str, killers: dict[str, Counter[str]], *, quick: bool
+) -> Iterator[list[str]]:
     """Which suites to run together, one stage after another."""
     suites = suites_of(target)
-    likely = [name for name, _ in killers[function].most_common(2)] or suites[:1]
-    if LAST_SUITE in likely:
-        likely.remove(LAST_SUITE)
-    if likely:
-        yield likely
+    likely = [name for name, _ in killers[function].most_common(2) if name != LAST_SUITE] or suites[
+        :1
+    ]
+    yield likely
     yield [name for name in suites if name not in likely]
-    yield [LAST_SUITE]
+    if not quick:
+        yield [LAST_SUITE]
 
 
-def run_one(space: Workspace, target: str, mutant: Mutant, killers: dict[str, Counter[str]]) -> Outcome:
-    """Runs suites until one fails."""
-    for suites in stages(target, mutant.function, killers):
-        by = space.failure(suites)
+def run_one(
+    space: Workspace,
+    mutant: Mutant,
+    killers: dict[str, Counter[str]],
+    suites: Iterable[Sequence[str]],
+) -> Outcome:
+    """Runs one list of suites after another until a test fails."""
+    for together in suites:
+        by = space.failure(together)
         if by:
             suite = by.split(".")[0]
-            if suite in {*suites}:
+            if suite in together:
                 killers[mutant.function][suite] += 1
             return Outcome("killed", by)
     return Outcome("survived")
 
 
-def check_original(space: Workspace) -> None:
+def check_original(space: Workspace, *stages_: Sequence[str]) -> None:
     """Every suite passes on the contracts as they are, compiled as the mutants are."""
     space.wake(0)
-    for suites in (suites_of("OracleHub"), [LAST_SUITE]):
+    for suites in stages_:
         failed = space.failure(suites)
         if failed:
             sys.exit(f"{failed} fails on the contracts as they are; no mutant can be judged by it")
 
 
-def run(chosen: dict[str, list[Mutant]], journal: Journal, until: float) -> None:
-    """Runs every chosen mutant that the journal does not know."""
-    todo = {t: [m for m in found if journal.get(t, m) is None] for t, found in chosen.items()}
-    if not any(todo.values()):
-        return
-    killers: dict[str, Counter[str]] = defaultdict(Counter)
-    space = Workspace(WORK / "together")
-    space.lay()
-    alone: dict[str, set[int]] = {}
-    for target, found in todo.items():
-        if found:
-            text, alone[target] = switched(target, found)
+class Campaign:
+    """One run over the mutants that the journal does not know."""
+
+    def __init__(
+        self,
+        sampled: dict[str, list[Mutant]],
+        wanted: Sequence[str],
+        journal: Journal,
+        options: argparse.Namespace,
+    ) -> None:
+        self.sampled = sampled
+        self.journal = journal
+        self.quick: bool = options.quick
+        self.until = time.monotonic() + 60 * options.minutes
+        self.killers: dict[str, Counter[str]] = defaultdict(Counter)
+        self.todo = [(target, mutant) for target in wanted for mutant in sampled[target]]
+        # Shuffled, so that whatever part of them there is time for is a sample.
+        random.Random(options.seed).shuffle(self.todo)  # noqa: S311 - chooses what to test, guards nothing
+
+    def left(self, targets: Iterable[str]) -> Iterator[tuple[str, Mutant]]:
+        """What is still to be run of these contracts, while there is time."""
+        for target, mutant in self.todo:
+            if time.monotonic() > self.until:
+                return
+            if target in targets and self.journal.get(target, mutant) is None:
+                yield target, mutant
+
+    def run(self) -> None:
+        """First what few suites can catch, then everything, then what must be compiled alone."""
+        for target, suites in LIGHT.items():
+            if any(self.left([target])):
+                self.run_light(target, suites)
+        if any(self.left(TARGETS)):
+            self.run_all()
+
+    def run_light(self, target: str, suites: Sequence[str]) -> None:
+        space = Workspace(WORK / target, suites)
+        space.lay()
+        text, alone = switched(target, self.sampled[target])
+        (space.root / TARGETS[target]).write_bytes(text)
+        print(f"mutate: compiling {target} with {len(suites)} suites", flush=True)
+        space.build()
+        check_original(space, suites)
+        for _, mutant in self.left([target]):
+            if mutant.number in alone:
+                continue
+            space.wake(mutant.number)
+            outcome = run_one(space, mutant, self.killers, [suites])
+            if outcome.verdict == "killed":
+                tell(target, mutant, self.journal, outcome)
+
+    def run_all(self) -> None:
+        space = Workspace(WORK / "together")
+        space.lay()
+        alone: set[int] = set()
+        # All that are sampled, wanted now or not, known or not: what was compiled before need not be again.
+        for target, found in self.sampled.items():
+            text, apart = switched(target, found)
             (space.root / TARGETS[target]).write_bytes(text)
-    print("mutate: compiling", flush=True)
-    space.build()
-    check_original(space)
-    try:
-        for target, found in todo.items():
-            for mutant in found:
-                if mutant.number in alone[target]:
-                    continue
-                if time.monotonic() > until:
-                    return
+            alone |= apart
+        print("mutate: compiling", flush=True)
+        space.build()
+        check_original(space, suites_of("OracleHub"), *([] if self.quick else [[LAST_SUITE]]))
+        for target, mutant in self.left(TARGETS):
+            if mutant.number not in alone:
                 space.wake(mutant.number)
-                tell(target, mutant, journal, run_one(space, target, mutant, killers))
-    finally:
-        space.asleep()
-    run_alone({t: [m for m in todo[t] if m.number in alone.get(t, ())] for t in todo}, journal, killers, until)
+                self.judge(space, target, mutant)
+        space = Workspace(WORK / "alone")
+        space.lay()
+        for target, mutant in self.left(TARGETS):
+            if mutant.number in alone:
+                self.run_alone(space, target, mutant)
 
+    def judge(self, space: Workspace, target: str, mutant: Mutant) -> None:
+        suites = stages(target, mutant.function, self.killers, quick=self.quick)
+        tell(target, mutant, self.journal, run_one(space, mutant, self.killers, suites))
 
-def run_alone(
-    todo: dict[str, list[Mutant]], journal: Journal, killers: dict[str, Counter[str]], until: float
-) -> None:
-    """The mutants that fit behind no switch: each is compiled by itself."""
-    space = Workspace(WORK / "alone")
-    space.lay()
-    for target, found in todo.items():
+    def run_alone(self, space: Workspace, target: str, mutant: Mutant) -> None:
+        """A mutant that fits behind no switch is compiled by itself."""
         name = TARGETS[target]
         source = (ROOT / name).read_bytes()
-        for mutant in found:
-            if time.monotonic() > until:
-                return
-            text = mutate_alone(source, mutant)
-            if errors_of(compile_json({name: text}, "ast"), name):
-                tell(target, mutant, journal, Outcome("stillborn"))
-                continue
-            (space.root / name).write_bytes(text)
-            try:
-                tell(target, mutant, journal, run_one(space, target, mutant, killers))
-            except RuntimeError as error:
-                if "Stack too deep" not in str(error) and "Compiler" not in str(error):
-                    raise
-                tell(target, mutant, journal, Outcome("stillborn"))
-            finally:
-                (space.root / name).write_bytes(source)
+        text = mutate_alone(source, mutant)
+        stillborn = bool(errors_of(compile_json({name: text}, "ast"), name))
+        (space.root / name).write_bytes(text)
+        try:
+            if not stillborn:
+                self.judge(space, target, mutant)
+        except RuntimeError as error:
+            if "Compiler" not in str(error):
+                raise
+            stillborn = True
+        finally:
+            (space.root / name).write_bytes(source)
+        if stillborn:
+            tell(target, mutant, self.journal, Outcome("stillborn"))
 
 
 def tell(target: str, mutant: Mutant, journal: Journal, outcome: Outcome) -> None:
@@ -422,7 +509,12 @@ def summary(found: dict[str, list[Mutant]], journal: Journal) -> dict[str, Any]:
             at = lines[mutant.line - 1].strip()
             reason = known.get((target, mutant.function, at, mutant.old, mutant.new), "")
             survivors.append(
-                {"function": mutant.function, "line": mutant.line, "at": at, "operator": mutant.operator}
+                {
+                    "function": mutant.function,
+                    "line": mutant.line,
+                    "at": at,
+                    "operator": mutant.operator,
+                }
                 | {"old": mutant.old, "new": mutant.new, "reason": reason}
             )
         functions: dict[str, Counter[str]] = defaultdict(Counter)
@@ -465,20 +557,33 @@ def report(made: dict[str, Any]) -> str:
         )
     for target, f in made.items():
         if f["survivors"]:
-            lines += ["", f"## {target}: survivors", "", "| function | line of source | became | why it lives |", "|---|---|---|---|"]
+            lines += [
+                "",
+                f"## {target}: survivors",
+                "",
+                "| function | line of source | became | why it lives |",
+                "|---|---|---|---|",
+            ]
         for s in f["survivors"]:
-            old, new, at = (" ".join(s[key].split()).replace("|", "\\|") for key in ("old", "new", "at"))
+            old, new, at = (
+                " ".join(s[key].split()).replace("|", "\\|") for key in ("old", "new", "at")
+            )
             change = f"`{old}` → `{new}`" if new else f"without `{old}`"
-            lines.append(f"| {s['function']} | `{at}` | {change} | {s['reason'] or '**not yet caught**'} |")
+            lines.append(
+                f"| {s['function']} | `{at}` | {change} | {s['reason'] or '**not yet caught**'} |"
+            )
     return "\n".join(lines) + "\n"
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--contract", action="append", choices=TARGETS)
     parser.add_argument("--sample", type=int, default=sys.maxsize)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=float("inf"))
+    parser.add_argument("--quick", action="store_true")
     parser.add_argument("--fresh", action="store_true")
     options = parser.parse_args()
 
@@ -486,12 +591,10 @@ def main() -> int:
     if options.fresh:
         JOURNAL.unlink(missing_ok=True)
     found = find(list(TARGETS))
-    journal = Journal()
-    chosen = {
-        target: sample(found[target], options.sample, options.seed)
-        for target in options.contract or TARGETS
-    }
-    run(chosen, journal, time.monotonic() + 60 * options.minutes)
+    journal = Journal(options.quick)
+    sampled = {target: sample(found[target], options.sample, options.seed) for target in TARGETS}
+    wanted = options.contract or list(TARGETS)
+    Campaign(sampled, wanted, journal, options).run()
     made = summary(found, journal)
     RESULT.write_text(json.dumps(made, indent=1) + "\n")
     REPORT.write_text(report(made))
@@ -500,7 +603,7 @@ def main() -> int:
             f"{target}: {f['killed']} killed, {f['survived']} survived ({f['equivalent']} equivalent),"
             f" {f['stillborn']} do not compile, {f['notRun']} not run: {100 * score(f):.1f} %"
         )
-    return int(any(score(made[target]) < GOAL for target in chosen))
+    return int(any(score(made[target]) < GOAL for target in wanted))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ PROOF. Let X be what was spent in the window so far and T the time since its fir
 Promise B adds two such buckets (`both buckets`): loss measured against the oracle is spent from one, value sold from the other, and
 true loss is at most the first plus 2 * e times the second (loss_bound.py). Both are fractions of the basket's value at each trade.
 
-WHEN RULES CHANGE the level is carried so that the bucket reads what it read (`carried level`): a change neither forgives nor drains.
+WHEN RULES CHANGE the level is carried so that the bucket reads what it read: a change neither forgives nor drains. Halmos proves that of
+the code itself (`check_a_carried_level_reads_as_before`); from there on the window is one of the new rules.
 
 IN INTEGERS the drained part rounds down and what is spent rounds up, so the integers' level is at least the exact one: `integer
 step` proves the same step with any rounding in [0, 1), for exact spending. The bound gains nothing and loses nothing.
@@ -26,7 +27,11 @@ from z3 import If
 def window() -> None:
     spent, level, time_, rate, gap, x, capacity = reals("spent level T r d x C")
     nothing_negative = [spent >= 0, level >= 0, time_ >= 0, rate > 0, gap >= 0, x >= 0]
-    prove("B: window, first trade", x <= If(level > rate * gap, level - rate * gap, 0) + x, because=nothing_negative)
+    prove(
+        "B: window, first trade",
+        x <= If(level > rate * gap, level - rate * gap, 0) + x,
+        because=nothing_negative,
+    )
     left = If(level > rate * gap, level - rate * gap, 0)
     prove(
         "B: window, next trade",
@@ -66,7 +71,17 @@ def both_buckets() -> None:
         "B: over any window, true loss <= lossBudget (1 + W/P) + 2 e turnoverBudget (1 + W/Pt)",
         true_ <= loss * (1 + w / p) + 2 * e * turnover * (1 + w / pt),
         because=[
-            *(e >= 0, e <= 1, w >= 0, p > 0, pt > 0, loss >= 0, turnover >= 0, sold >= 0, measured >= 0),
+            *(
+                e >= 0,
+                e <= 1,
+                w >= 0,
+                p > 0,
+                pt > 0,
+                loss >= 0,
+                turnover >= 0,
+                sold >= 0,
+                measured >= 0,
+            ),
             true_ <= measured + 2 * e * sold,
             measured <= loss * (1 + w / p),
             sold <= turnover * (1 + w / pt),

@@ -43,7 +43,13 @@ def step() -> None:
     prove(
         "C: once within dust, it stays within dust",
         x_after <= dust,
-        because=[*numbers, x >= 0, x <= dust, x_after >= 0, Or(x_after <= dust, x_after <= (1 - mu) * x)],
+        because=[
+            *numbers,
+            x >= 0,
+            x <= dust,
+            x_after >= 0,
+            Or(x_after <= dust, x_after <= (1 - mu) * x),
+        ],
     )
 
 
@@ -56,7 +62,14 @@ def rounded_distance() -> None:
         And(rounded - exact < 1 + n * t, exact - rounded < 1 + n * t),
         because=[
             *(t >= 0, t <= 1, n >= 2, n <= 16, v >= 0, total >= v),
-            *(down >= 0, down < 1, total_down >= 0, total_down < n, target_down >= 0, target_down < 1),
+            *(
+                down >= 0,
+                down < 1,
+                total_down >= 0,
+                total_down < n,
+                target_down >= 0,
+                target_down < 1,
+            ),
         ],
     )
 
