@@ -263,7 +263,8 @@ def mutants(source: bytes, tree: Node, first: int = 1, only: str = "") -> list[M
     for node in tree["nodes"]:
         if node["nodeType"] == "ContractDefinition" and node["name"] == (only or node["name"]):
             finder.visit(node["nodes"])
-    made, seen = [], set()
+    made: list[Mutant] = []
+    seen = set()
     for function, change in sorted(finder.found, key=lambda found: (found[1].start, found[1].end)):
         key = (change.start, change.end, change.new)
         if key in seen:

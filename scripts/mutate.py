@@ -33,9 +33,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from _mutants import SENTINEL, Mutant, misfits, mutants, mutate_alone, schema
+from scripts._mutants import SENTINEL, Mutant, misfits, mutants, mutate_alone, schema
 
 ROOT = Path(__file__).resolve().parent.parent
 WORK = ROOT / ".build" / "mutate"
@@ -63,7 +61,7 @@ FIRST_SUITES = {
 LAST_SUITE = "Invariants"
 LIGHT = {"RebalancePolicy": ("Policy", "PolicyEdges")}
 """Suites that need nothing but the contract and its harness: compiled apart, in seconds, they catch most mutants of it."""
-TEST_SECONDS = 180  # an endless loop ends by running out of gas, long before
+TEST_SECONDS = 900  # an endless loop ends by running out of gas, long before
 
 # As light as the compiler allows for contracts that the plain code generator finds too deep: nothing is optimised.
 PROFILE = """
@@ -100,7 +98,7 @@ compilation_restrictions = []
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a mutant: `killed` by a test, `survived`, or `stillborn`: it does not compile."""
+    """What became of a mutant: `killed` by a test, `survived`, `stillborn` (it does not compile), or `time-out`: nothing is known."""
 
     verdict: str
     by: str = ""
@@ -155,6 +153,7 @@ class Workspace:
             capture_output=True,
             text=True,
             timeout=seconds,
+            check=False,
         )
 
     def build(self) -> None:
@@ -182,7 +181,7 @@ class Workspace:
             path.write_text(text.replace(SENTINEL, f"{number:064x}"))
 
     def failure(self, suites: Sequence[str]) -> str:
-        """Name of a test of these suites that fails, or nothing."""
+        """Name of a test of these suites that fails, or nothing. Raises TimeoutExpired if forge does not answer."""
         paths = "{" + ",".join([*suites, "none"]) + "}"
         arguments = (
             "test",
@@ -191,10 +190,7 @@ class Workspace:
             "--match-path",
             f"tests/solidity/{paths}.t.sol",
         )
-        try:
-            run = self.forge(*arguments, seconds=TEST_SECONDS)
-        except subprocess.TimeoutExpired:
-            return f"no answer in {TEST_SECONDS} s"
+        run = self.forge(*arguments, seconds=TEST_SECONDS)
         if not run.stdout.startswith("{"):
             raise RuntimeError(f"forge did not get as far as testing:\n{run.stdout}{run.stderr}")
         for suite, found in json.loads(run.stdout).items():
@@ -297,7 +293,8 @@ class Journal:
         for line in JOURNAL.read_text().splitlines() if JOURNAL.exists() else []:
             entry = json.loads(line)
             outcome = Outcome(entry["verdict"], entry["by"])
-            if outcome.verdict != "survived" or entry["world"] == self.world:
+            final = outcome.verdict in {"killed", "stillborn"}
+            if final or (outcome.verdict == "survived" and entry["world"] == self.world):
                 self.known[entry["file"], entry["name"]] = outcome
             else:
                 self.known.pop((entry["file"], entry["name"]), None)
@@ -310,6 +307,8 @@ class Journal:
 
     def put(self, target: str, mutant: Mutant, outcome: Outcome) -> None:
         file, name = self.key(target, mutant)
+        if outcome.verdict == "time-out":
+            return  # to be tried again
         self.known[file, name] = outcome
         entry = {
             "file": file,
@@ -362,7 +361,10 @@ def run_one(
 ) -> Outcome:
     """Runs one list of suites after another until a test fails."""
     for together in suites:
-        by = space.failure(together)
+        try:
+            by = space.failure(together)
+        except subprocess.TimeoutExpired:
+            return Outcome("time-out")
         if by:
             suite = by.split(".")[0]
             if suite in together:

@@ -92,6 +92,7 @@ def halmos(contracts: str, prefix: str, seconds: int) -> list[Proof]:
         env=environment,
         capture_output=True,
         text=True,
+        check=False,
     )
     if not told.exists():
         sys.exit(f"Halmos did not get as far as proving:\n{run.stdout}{run.stderr}")
@@ -115,7 +116,11 @@ def halmos(contracts: str, prefix: str, seconds: int) -> list[Proof]:
 def z3() -> list[Proof]:
     """What Z3 says."""
     run = subprocess.run(
-        [PROVERS / "python", ROOT / "tests" / "proofs"], capture_output=True, text=True, check=True
+        [PROVERS / "python", "-m", "tests.proofs"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     for claim in (told := json.loads(run.stdout)):
         if claim["counterexample"]:

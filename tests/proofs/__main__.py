@@ -5,12 +5,8 @@ from __future__ import annotations
 import json
 import sys
 
-import bucket_window
-import convergence
-import loss_bound
-import overflow
-import rounding
-from _claims import CLAIMS
+from tests.proofs import bucket_window, convergence, loss_bound, overflow, rounding
+from tests.proofs._claims import CLAIMS
 
 if __name__ == "__main__":
     told = []
@@ -18,7 +14,11 @@ if __name__ == "__main__":
         CLAIMS.clear()
         module.prove_all()
         told += [
-            {"file": module.__name__, "name": claim.name, "verdict": claim.verdict}
+            {
+                "file": module.__name__.rpartition(".")[2],
+                "name": claim.name,
+                "verdict": claim.verdict,
+            }
             | {"seconds": claim.seconds, "counterexample": claim.counterexample}
             for claim in CLAIMS
         ]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from z3 import And, ArithRef, BoolRef, Not, Real, Solver, sat, unsat
 
-__all__ = ["CLAIMS", "Claim", "consistent", "prove", "reals"]
+__all__ = ["CLAIMS", "Claim", "prove", "reals"]
 
 TIMEOUT_MS = 120_000
 

@@ -20,8 +20,9 @@ step` proves the same step with any rounding in [0, 1), for exact spending. The 
 
 from __future__ import annotations
 
-from _claims import prove, reals
 from z3 import If
+
+from tests.proofs._claims import prove, reals
 
 
 def window() -> None:

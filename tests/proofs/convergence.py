@@ -14,8 +14,9 @@ where t_i is its target, so E by less than 2 * n units of 1e-18 dollars (`rounde
 
 from __future__ import annotations
 
-from _claims import prove, reals
 from z3 import And, Or
+
+from tests.proofs._claims import prove, reals
 
 
 def step() -> None:

@@ -22,14 +22,15 @@ the exact one and the integers' B at least (1 - s) * S. `rounding` proves it wit
 
 from __future__ import annotations
 
-from _claims import prove, reals
 from z3 import If
+
+from tests.proofs._claims import prove, reals
 
 
 def one_asset_each() -> None:
     x, y, tau, sigma, lo, hi, low, high, s = reals("x y tau sigma lo hi low high s")
     sizes = [x >= 0, y >= 0, s >= 0, s < 1]
-    right = [0 < lo, lo <= tau, tau <= hi, 0 < low, low <= sigma, sigma <= high]
+    right = [lo > 0, lo <= tau, tau <= hi, low > 0, low <= sigma, sigma <= high]
     sold, bought = x * hi, y * low
     p2 = [bought >= sold * (1 - s)]
     prove(

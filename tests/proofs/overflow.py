@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from _claims import CLAIMS, Claim
+from tests.proofs._claims import CLAIMS, Claim
 
 ROOT = Path(__file__).resolve().parents[2]
 POLICY = "contracts/libraries/RebalancePolicy.sol"
@@ -51,6 +51,11 @@ LARGEST: dict[str, tuple[int, int]] = {
     "size - width": (DISTANCE, MOST),  # after `if (size <= width) continue`
     "above += size - width": (ASSETS * DISTANCE, MOST),
     "below += size - width": (ASSETS * DISTANCE, MOST),
+    "dustBps * totalE18": (RATIO * TOTAL, MOST),
+    "(above > below ? above : below) + dustBps * totalE18 / BPS": (
+        ASSETS * DISTANCE + RATIO * TOTAL // 10_000,
+        MOST,
+    ),
     "above + below": (2 * ASSETS * DISTANCE, MOST),
     "dustBps * totalAfterE18": (RATIO * TOTAL, MOST),
     "_size(b) + dustE18": (DISTANCE + RATIO * TOTAL // 10_000, MOST),

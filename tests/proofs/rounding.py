@@ -16,8 +16,9 @@ CLAIMS, in the library's order:
 
 from __future__ import annotations
 
-from _claims import prove, reals
 from z3 import And, ArithRef, BoolRef, If, Implies, RealVal
+
+from tests.proofs._claims import prove, reals
 
 E18 = 10**18
 RATE = 10**14

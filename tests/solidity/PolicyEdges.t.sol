@@ -106,26 +106,35 @@ contract PolicyEdgesTest is Test {
         // Halfway to bands of 2 %, 0.5 % and 3 % of 10,000: 100, 25 and 150 wide.
         uint256[] memory bands = _list(0.02e18, 0.005e18, 0.03e18);
         (uint256 distanceE18, uint256 needE18) =
-            policy.toDestination(_signed(300e18, -100e18, -200e18), 10_000e18, bands, 5_000);
+            policy.toDestination(_signed(300e18, -100e18, -200e18), 10_000e18, bands, 5_000, 0);
         assertEq(distanceE18, 325e18);
         assertEq(needE18, 200e18, "200 above, 125 below");
-        (distanceE18, needE18) = policy.toDestination(_signed(-300e18, 100e18, 200e18), 10_000e18, bands, 5_000);
+        (distanceE18, needE18) = policy.toDestination(_signed(-300e18, 100e18, 200e18), 10_000e18, bands, 5_000, 0);
         assertEq(distanceE18, 325e18);
         assertEq(needE18, 200e18, "125 above, 200 below");
-        (distanceE18, needE18) = policy.toDestination(_signed(99e18, -25e18, -151e18), 10_000e18, bands, 5_000);
+        (distanceE18, needE18) = policy.toDestination(_signed(99e18, -25e18, -151e18), 10_000e18, bands, 5_000, 0);
         assertEq(distanceE18, 1e18, "inside, on the edge, and outside");
         assertEq(needE18, 1e18);
     }
 
     function test_a_destination_at_the_target_is_the_target_and_widths_round_down() public view {
         uint256[] memory bands = _list(0.02e18, 0.02e18, 0.02e18);
-        (uint256 distanceE18, uint256 needE18) = policy.toDestination(_signed(1, -1, 0), 10_000, bands, 0);
+        (uint256 distanceE18, uint256 needE18) = policy.toDestination(_signed(1, -1, 0), 10_000, bands, 0, 0);
         assertEq(distanceE18, 2);
         assertEq(needE18, 1);
         // 99.99
-        (distanceE18, needE18) = policy.toDestination(_signed(100, -100, 0), 9_999, bands, 5_000);
+        (distanceE18, needE18) = policy.toDestination(_signed(100, -100, 0), 9_999, bands, 5_000, 0);
         assertEq(distanceE18, 2);
         assertEq(needE18, 1);
+    }
+
+    function test_the_need_includes_dust() public view {
+        uint256[] memory bands = _list(0.02e18, 0.02e18, 0.02e18);
+        (uint256 distanceE18, uint256 needE18) = policy.toDestination(_signed(7, -9, 0), 9_999, bands, 0, 10);
+        assertEq(distanceE18, 16);
+        assertEq(needE18, 9 + 9, "10 basis points of 9,999, rounded down");
+        (, needE18) = policy.toDestination(_signed(0, 0, 0), 10_000, bands, 0, 10);
+        assertEq(needE18, 10);
     }
 
     function test_an_asset_that_is_not_traded_needs_no_price() public view {

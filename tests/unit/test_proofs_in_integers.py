@@ -27,7 +27,7 @@ def test_d_true_loss_is_within_slippage_if_either_source_of_each_asset_is_right(
 ) -> None:
     """loss_bound.py: exact loss <= slippage * value sold, nothing added, whichever source is right of each asset."""
     _, _, basket, trade, settled = _settled(rng)
-    true = [rng.choice((price.lo_e18, price.hi_e18)) for price in basket.prices]
+    true = [Fraction(rng.choice((price.lo_e18, price.hi_e18))) for price in basket.prices]
 
     loss = _worth(trade, basket, true)
 
@@ -103,10 +103,9 @@ def test_c_distances_in_integers_are_within_two_units_an_asset_of_the_exact_ones
     ]
     total = sum(values)
 
-    exact = sum(
-        abs(value - Fraction(asset.target_e18, E18) * total)
-        for value, asset in zip(values, basket.assets, strict=True)
-    )
+    exact = Fraction(0)
+    for value, asset in zip(values, basket.assets, strict=True):
+        exact += abs(value - Fraction(asset.target_e18, E18) * total)
 
     assert abs(weighed.distance_e18 - exact) < 2 * len(values)
 
@@ -137,13 +136,13 @@ def test_scaled_sales_are_worth_no_more_than_need_and_turnover_allow(rng: Random
     assert all(sale <= most for sale, most in zip(sales, surpluses, strict=True))
 
 
-def _worth(trade: Trade, basket: Basket, prices_e18: list[int] | list[Fraction]) -> Fraction:
+def _worth(trade: Trade, basket: Basket, prices_e18: list[Fraction]) -> Fraction:
     """Exact value sold less exact value booked as bought, at these prices, in USD times 1e18."""
     loss = Fraction(0)
     for i, (price, unit) in enumerate(zip(prices_e18, basket.units, strict=True)):
-        loss += Fraction(trade.fill.sold[i] * price) / unit
+        loss += trade.fill.sold[i] * price / unit
         if trade.min_buys[i]:
-            loss -= Fraction(trade.fill.bought[i] * price) / unit
+            loss -= trade.fill.bought[i] * price / unit
     return loss
 
 
