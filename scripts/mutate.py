@@ -7,7 +7,7 @@
     --quick             without the invariants, which take longest; what survives is run again next time without this
     --fresh             forget what earlier runs found
 
-All mutants are compiled at once and asleep (see `_mutants.py`), plainly, in a copy of the project; each is woken in turn, and the
+All mutants are compiled at once and asleep (see `_mutants.py`), plainly, in a copy of the project, with the checkout's build of all other contracts; each is woken in turn, and the
 forge suites run until one fails: first the one that caught the last mutant of the same function, then all, then the invariants.
 What was found is kept in .build/mutate/journal.jsonl: a caught mutant is not run again while its file and the mutant are
 the same, a survivor not while all tests and contracts are. Writes tests/vectors/mutation.json, and docs/mutation.md from it.
@@ -22,6 +22,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -59,8 +60,12 @@ FIRST_SUITES = {
     "VaultExtension": "Governance",
 }
 LAST_SUITE = "Invariants"
+GROUPS = (("OracleHub",), ("RebalancePolicy", "BasketVault", "VaultBase", "VaultExtension"))
+"""What is compiled together, with what has it inside; all other contracts come from the build of the checkout."""
+INSIDE = {"RebalancePolicy": ("contracts/ConfigStore.sol", "contracts/VaultLens.sol")}
 LIGHT = {"RebalancePolicy": ("Policy", "PolicyEdges")}
 """Suites that need nothing but the contract and its harness: compiled apart, in seconds, they catch most mutants of it."""
+CORE = sorted((ROOT / "contracts").glob("*.sol"))
 TEST_SECONDS = 900  # an endless loop ends by running out of gas, long before
 
 # As light as the compiler allows for contracts that the plain code generator finds too deep: nothing is optimised.
@@ -85,15 +90,20 @@ seed = "0x5eed"
 runs = 32
 """
 
-# Only the suites, and what they import: so shallow that the plain code generator takes it.
-LIGHT_PROFILE = """
+# Shallow enough for the plain code generator, which is faster still.
+PLAIN_PROFILE = """
 [profile.mutate]
-src = "tests/solidity"
 optimizer = false
 via_ir = false
 additional_compiler_profiles = []
 compilation_restrictions = []
+[profile.mutate.fuzz]
+seed = "0x5eed"
+runs = 32
 """
+
+# The same, and only the suites and what they import.
+LIGHT_PROFILE = PLAIN_PROFILE.replace("via_ir = false", 'via_ir = false\nsrc = "tests/solidity"')
 
 
 @dataclass(frozen=True)
@@ -107,9 +117,20 @@ class Outcome:
 class Workspace:
     """A copy of the project whose contracts carry the mutants."""
 
-    def __init__(self, root: Path, suites: Sequence[str] = ()) -> None:
+    def __init__(self, root: Path, suites: Sequence[str] = (), group: Sequence[str] = ()) -> None:
         self.root = root
         self.suites = suites  # all, if none is named
+        inside = [name for target in group for name in (TARGETS[target], *INSIDE.get(target, ()))]
+        # What suites import they need to see, whatever it holds.
+        seen = "".join(path.read_text() for path in (ROOT / "tests" / "solidity").rglob("*.sol"))
+        self.stubs = [
+            path.name
+            for path in CORE
+            if group
+            and f"contracts/{path.name}" not in inside
+            and f"/contracts/{path.name}" not in seen
+        ]
+        self.plain = "OracleHub" in group or bool(suites)
         self.codes: dict[Path, str] = {}
 
     def lay(self) -> None:
@@ -121,6 +142,12 @@ class Workspace:
         for path in (self.root / "tests" / "solidity").rglob("*.sol") if self.suites else ():
             if path.name.removesuffix(".t.sol") not in self.suites:
                 path.unlink()
+        for name in self.stubs:
+            # As good as no source: `build` lays the checkout's code over it.
+            path = self.root / "contracts" / name
+            head = "// SPDX-License-Identifier: MIT\npragma solidity 0.8.30;\n"
+            names = re.findall(r"^(?:abstract )?contract (\w+)", path.read_text(), re.MULTILINE)
+            path.write_text(head + "".join(f"contract {name} {{ }}\n" for name in names))
         (self.root / "scripts").mkdir(exist_ok=True)
         shutil.copy(ROOT / "package.json", self.root)
         shutil.copy(ROOT / "scripts" / "solc", self.root / "scripts" / "compiler")
@@ -139,6 +166,11 @@ class Workspace:
         )
         if not (self.root / "node_modules").exists():
             (self.root / "node_modules").symlink_to(ROOT / "node_modules")
+
+    def _profile(self) -> str:
+        if self.suites:
+            return LIGHT_PROFILE
+        return PLAIN_PROFILE if self.plain else PROFILE
 
     def forge(self, *arguments: str, seconds: int = 1800) -> subprocess.CompletedProcess[str]:
         """Runs forge here, without the caller's settings."""
@@ -165,6 +197,10 @@ class Workspace:
         run = self.forge("build", "--quiet")
         if run.returncode != 0:
             sys.exit(f"The mutants do not compile together:\n{run.stdout}{run.stderr}")
+        for name in self.stubs:
+            for made in (ROOT / "out" / name).glob("*.json"):
+                for stub in (self.root / "out" / name).glob(f"{made.name.split('.')[0]}*.json"):
+                    shutil.copy(made, stub)
         for path in (self.root / "out").rglob("*.json"):
             text = path.read_text()
             if SENTINEL in text:
@@ -414,8 +450,9 @@ class Campaign:
         for target, suites in LIGHT.items():
             if any(self.left([target])):
                 self.run_light(target, suites)
-        if any(self.left(TARGETS)):
-            self.run_all()
+        for group in GROUPS:
+            if any(self.left(group)):
+                self.run_group(group)
 
     def run_light(self, target: str, suites: Sequence[str]) -> None:
         space = Workspace(WORK / target, suites)
@@ -433,25 +470,25 @@ class Campaign:
             if outcome.verdict == "killed":
                 tell(target, mutant, self.journal, outcome)
 
-    def run_all(self) -> None:
-        space = Workspace(WORK / "together")
+    def run_group(self, group: Sequence[str]) -> None:
+        space = Workspace(WORK / group[-1], group=group)
         space.lay()
         alone: set[int] = set()
         # All that are sampled, wanted now or not, known or not: what was compiled before need not be again.
-        for target, found in self.sampled.items():
-            text, apart = switched(target, found)
+        for target in group:
+            text, apart = switched(target, self.sampled[target])
             (space.root / TARGETS[target]).write_bytes(text)
             alone |= apart
-        print("mutate: compiling", flush=True)
+        print(f"mutate: compiling {', '.join(group)}", flush=True)
         space.build()
-        check_original(space, suites_of("OracleHub"), *([] if self.quick else [[LAST_SUITE]]))
-        for target, mutant in self.left(TARGETS):
+        check_original(space, suites_of(group[0]), *([] if self.quick else [[LAST_SUITE]]))
+        for target, mutant in self.left(group):
             if mutant.number not in alone:
                 space.wake(mutant.number)
                 self.judge(space, target, mutant)
-        space = Workspace(WORK / "alone")
+        space = Workspace(WORK / f"{group[-1]}.alone", group=group)
         space.lay()
-        for target, mutant in self.left(TARGETS):
+        for target, mutant in self.left(group):
             if mutant.number in alone:
                 self.run_alone(space, target, mutant)
 
