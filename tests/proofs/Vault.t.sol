@@ -272,23 +272,17 @@ contract VaultProofs is Test {
     }
 }
 
-/// @notice These must fail: a vault that asks its oracle when shares are redeemed, and books that forget. Were the traps blind, nothing
-/// above would mean anything.
+/// @notice These must fail: were the traps blind, or a token that refuses not tried, nothing above would mean anything.
 contract MustFail is VaultProofs {
     function checkBad_a_trap_notices_a_call() public {
         (bool done,) = address(trap).staticcall(abi.encodeCall(IOracleHub.prices, (new address[](1))));
         done;
     }
 
-    function checkBad_a_redemption_pays_nothing(
-        address holder,
-        uint120 supply,
-        uint120 shares,
-        uint128[2] memory amounts
-    ) public {
-        _scene(holder, supply, amounts, [0, 0]);
-        vm.prank(holder);
-        uint256[] memory paid = vault.redeemInKind(shares, address(0xCAFE), holder, new uint256[](2));
-        assert(paid[0] == 0);
+    function checkBad_whatever_is_redeemed_is_sent(uint8 manner) public {
+        _scene(address(0xBEEF), 1_000, [uint128(600), 400], [manner, 0]);
+        vm.prank(address(0xBEEF));
+        uint256[] memory paid = vault.redeemInKind(500, address(0xCAFE), address(0xBEEF), new uint256[](2));
+        assert(tokens[0].balanceOf(address(0xCAFE)) == paid[0]);
     }
 }
