@@ -92,7 +92,7 @@ lint: setup
 	@ruff format --check .
 	@ruff check .
 	@mypy
-	@forge fmt --check
+	@forge fmt --check contracts tests/solidity tests/proofs
 	@FOUNDRY_OUT=.build/lint.out FOUNDRY_CACHE_PATH=.build/lint.cache forge lint contracts --deny warnings # apart: it compiles without code
 
 # What Slither finds of medium and high impact; these four detectors are left out because each fires on what is meant:

@@ -578,13 +578,23 @@ def score(figures: dict[str, Any]) -> float:
     return figures["killed"] / tried if tried else 0.0
 
 
-def report(made: dict[str, Any]) -> str:
+def contracts_commit() -> str:
+    """The commit that last changed the contracts."""
+    command = ["git", "log", "-1", "--format=%h", "--", "contracts"]
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+def report(found: dict[str, Any]) -> str:
     """docs/mutation.md."""
+    made = found["contracts"]
     lines = [
         "# Mutation testing",
         "",
         "`make mutate` makes one small mistake at a time in a contract and runs the forge suites; a mistake that no test notices has",
         "survived. This page is written by the command. How it works: `scripts/mutate.py`, `scripts/_mutants.py`.",
+        f"Contracts as of commit {found['commit']}.",
         "",
         "| contract | mutants | do not compile | killed | survived | of these equivalent | not run | killed of those run |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
@@ -635,8 +645,10 @@ def main() -> int:
     wanted = options.contract or list(TARGETS)
     Campaign(sampled, wanted, journal, options).run()
     made = summary(found, journal)
-    RESULT.write_text(json.dumps(made, indent=1) + "\n")
-    REPORT.write_text(report(made))
+    RESULT.write_text(
+        json.dumps({"commit": contracts_commit(), "contracts": made}, indent=1) + "\n"
+    )
+    REPORT.write_text(report(json.loads(RESULT.read_text())))
     for target, f in made.items():
         print(
             f"{target}: {f['killed']} killed, {f['survived']} survived ({f['equivalent']} equivalent),"

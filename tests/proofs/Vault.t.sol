@@ -87,7 +87,7 @@ contract No {
 }
 
 /// @notice BasketVault for every holding (128 bits), number of shares (120 bits), claim (128 bits) and caller, in a basket of two
-/// assets. The first token answers in any of four ways: it sends, reverts, refuses, or sends without an answer. Gas is taken to suffice.
+/// assets whose tokens each answer in any of four ways: they send, revert, refuse, or send without an answer. Gas is taken to suffice.
 contract VaultProofs is Test {
     address private constant RECEIVER = address(0xCAFE);
 
@@ -151,13 +151,13 @@ contract VaultProofs is Test {
         uint120 supply,
         uint120 shares,
         uint128[2] memory amounts,
-        uint8 manner,
-        bool skip
+        uint8[2] memory manners,
+        uint256 skipped
     ) public {
-        _scene(holder, supply, amounts, [manner, 0]);
+        _scene(holder, supply, amounts, manners);
         Books memory b = _books(holder);
         vm.prank(holder);
-        uint256[] memory paid = vault.redeemInKindExcept(shares, RECEIVER, holder, new uint256[](2), skip ? 1 : 0);
+        uint256[] memory paid = vault.redeemInKindExcept(shares, RECEIVER, holder, new uint256[](2), skipped);
         Books memory a = _books(holder);
 
         assert(a.supply == b.supply - shares);

@@ -51,6 +51,11 @@ contract PolicyEdgesTest is Test {
         assertEq(totalE18, 1, "the smallest basket");
     }
 
+    function test_every_value_is_told() public view {
+        (uint256[] memory values,) = policy.weigh(_pair(3, 5), _pair(7, 11), _pair(1, 2));
+        assertEq(values, _pair(21, 27));
+    }
+
     function test_distances_are_signed_and_targets_round_down() public view {
         (int256[] memory d, uint256 distanceE18) = policy.distances(_list(70, 31), 101, _list(0.5e18, 0.5e18));
         assertEq(d[0], 20);
@@ -59,6 +64,12 @@ contract PolicyEdgesTest is Test {
     }
 
     /* P0 */
+
+    function test_drift_is_the_largest_and_rounds_up() public view {
+        assertEq(policy.driftBps(_signs(300, -100), 10_000), 300);
+        assertEq(policy.driftBps(_signs(-100, 300), 10_000), 300);
+        assertEq(policy.driftBps(_signs(1, 0), 9_999), 2, "one basis point and a little");
+    }
 
     function test_the_calendar_calls_once_in_every_period() public view {
         assertEq(policy.calendarSince(0, 0, 864_005), 0, "no calendar");
@@ -198,6 +209,31 @@ contract PolicyEdgesTest is Test {
         _checkAllowed(_pair(10, 20), _pair(1, 1), _pair(11, 20), 30, E18, 30, _pair(0, 20));
     }
 
+    function test_allowed_sales_of_cheap_units_are_nothing_where_the_limit_is_rounding() public view {
+        uint256[] memory sales =
+            policy.allowedSales(_pair(30_000, 0), _pair(1, 1), _pair(1, 1), _pair(10, 10), _pair(0, 0), 2, E18, 1e30);
+        assertEq(sales, _pair(0, 0));
+    }
+
+    function test_allowed_sales_of_a_large_basket_keep_to_the_turnover_to_the_unit() public view {
+        uint256[] memory sales = policy.allowedSales(
+            _pair(1e30, 1e6), _pair(1, 1), _pair(1, 1), _pair(1, 1), _pair(0, 0), 2e30, E18, 1e30
+        );
+        assertLt(sales[0], 1e30);
+    }
+
+    function test_allowed_sales_write_every_entry_whatever_was_in_memory() public pure {
+        uint256[] memory surpluses = _pair(10, 20);
+        uint256[] memory one = _pair(1, 1);
+        uint256[] memory minimums = _pair(11, 20);
+        assembly ("memory-safe") {
+            let free := mload(0x40)
+            for { let i := 0 } lt(i, 1024) { i := add(i, 32) } { mstore(add(free, i), not(0)) }
+        }
+        uint256[] memory sales = RebalancePolicy.allowedSales(surpluses, one, one, one, minimums, 30, E18, 30);
+        assertEq(sales, _pair(0, 20));
+    }
+
     function _checkAllowed(
         uint256[] memory surpluses,
         uint256[] memory his,
@@ -221,6 +257,10 @@ contract PolicyEdgesTest is Test {
         assertEq(policy.slippageE18(10, 100, 1, 7, 8), 100e14);
     }
 
+    function test_the_smallest_part_that_must_come_back_rounds_up() public view {
+        assertEq(policy.minimumBoughtE18(1, E18 - 1), 1);
+    }
+
     /* P3 */
 
     function test_without_dust_nothing_may_cross_or_move_away() public {
@@ -236,6 +276,14 @@ contract PolicyEdgesTest is Test {
         policy.checkTowardTarget(_signs(0, 0), _signs(0, -1), 10_000, 0);
         _expectAway(0, 2, 3);
         policy.checkTowardTarget(_signs(2, -2), _signs(3, 0), 10_000, 0);
+    }
+
+    /* P4 */
+
+    function test_progress_is_measured_to_the_unit() public {
+        policy.checkProgress(1_000e18, 10_000e18, 500e18, 10_000e18, 5_000, 0);
+        vm.expectPartialRevert(RebalancePolicy.TooLittleProgress.selector);
+        policy.checkProgress(1_000e18, 10_000e18, 500e18 + 1, 10_000e18, 5_000, 0);
     }
 
     /* P5, P6 */
