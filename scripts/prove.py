@@ -131,12 +131,23 @@ def z3() -> list[Proof]:
     ]
 
 
-def report(symbolic: list[Proof], over_numbers: list[Proof], must_fail: list[Proof]) -> str:
+def contracts_commit() -> str:
+    """The commit that last changed the contracts."""
+    command = ["git", "log", "-1", "--format=%h", "--", "contracts"]
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+def report(
+    symbolic: list[Proof], over_numbers: list[Proof], must_fail: list[Proof], commit: str
+) -> str:
     """docs/proofs.md."""
     lines = [
         "# Proofs",
         "",
         "Written by `make prove`. What each claim takes for granted stands beside it in `tests/proofs`.",
+        f"Contracts as of commit {commit}.",
         "",
         "## Of the code, by Halmos",
         "",
@@ -150,7 +161,7 @@ def report(symbolic: list[Proof], over_numbers: list[Proof], must_fail: list[Pro
             for p in symbolic
         ),
         "",
-        "Two claims that are false, to see that the traps are not blind:",
+        "Claims that are false, to see that the traps are not blind:",
         "",
         "| contract | claim | arguments | seconds | verdict |",
         "|---|---|---|---:|---|",
@@ -192,7 +203,7 @@ def main() -> int:
     for proof in (*symbolic, *must_fail, *over_numbers):
         print(f"{proof.verdict:10} {proof.seconds:7.1f} s  {proof.place}: {proof.claim}")
     if not options.only:
-        REPORT.write_text(report(symbolic, over_numbers, must_fail))
+        REPORT.write_text(report(symbolic, over_numbers, must_fail, contracts_commit()))
     sound = all(proof.verdict == "proved" for proof in (*symbolic, *over_numbers))
     return int(not sound or any(proof.verdict != "refuted" for proof in must_fail))
 
