@@ -9,7 +9,8 @@ PROOF. By induction on k (`step`), with q standing for (1 - mu)^k, any number fr
 
 IN INTEGERS P4 is compared without a division, so it holds of the integer E, V, E', V' exactly: no rounding enters. Those differ from
 the exact values by rounding of values (down, below 1 each) and of targets (down, below 1 each): of each asset by less than 1 + n * t_i
-where t_i is its target, so E by less than 2 * n units of 1e-18 dollars (`rounded distance`, for one asset; targets sum to at most 1).
+where t_i is its target, so E by less than 2 * n units of 1e-18 dollars (`rounded_distance`, for one asset; targets sum to at most 1).
+A destination's width rounds down too: by less than one unit more an asset.
 """
 
 from __future__ import annotations

@@ -77,10 +77,19 @@ def test_b_a_window_lets_through_no_more_than_its_closed_form(rng: Random) -> No
 def test_c_a_rebalance_shrinks_the_distance_by_the_least_progress_or_ends_within_dust(
     rng: Random,
 ) -> None:
-    """convergence.py: E'/V' <= (1 - minProgress) * E/V exactly, with the integers' own E and V."""
-    rules, _, _, _, settled = _settled(rng)
-    before = Fraction(settled.before.distance_e18, settled.before.total_e18)
-    after = Fraction(settled.after.distance_e18, settled.after.total_e18)
+    """convergence.py: E'/V' <= (1 - minProgress) * E/V exactly, with the integers' own E, to the destination, and V."""
+    rules, _, basket, _, settled = _settled(rng)
+    bands = basket.at(NOW, rules.dust_bps).bands_e18
+    before, after = (
+        Fraction(
+            policy.to_destination(
+                *(weighed.distances_e18, weighed.total_e18, bands),
+                *(rules.destination_bps, rules.dust_bps),
+            )[0],
+            weighed.total_e18,
+        )
+        for weighed in (settled.before, settled.after)
+    )
 
     shrunk = after <= (1 - Fraction(rules.min_progress_bps, BPS)) * before
 
