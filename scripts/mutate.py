@@ -12,7 +12,8 @@ forge suites run until one fails: first the one that caught the last mutant of t
 What was found is kept in .build/mutate/journal.jsonl: a caught mutant is not run again while its file and the mutant are
 the same, a survivor not while all tests and contracts are. Writes tests/vectors/mutation.json, and docs/mutation.md from it.
 
-Exits 1 if a contract's score is below 95 % of the mutants that compile.
+Exits 1 if, of a contract's mutants that compile and were run, tests caught below 95 % of those that are mistakes: a survivor counts unless
+tests/vectors/equivalent_mutants.toml says why it changes nothing.
 """
 
 from __future__ import annotations
@@ -573,9 +574,14 @@ def summary(found: dict[str, list[Mutant]], journal: Journal) -> dict[str, Any]:
 
 
 def score(figures: dict[str, Any]) -> float:
-    """Part of the mutants run that a test caught."""
-    tried = figures["killed"] + figures["survived"]
-    return figures["killed"] / tried if tried else 0.0
+    """Part of the mutants run that a test caught, of those that are mistakes: not of the equivalent."""
+    tried = figures["killed"] + figures["survived"] - figures["equivalent"]
+    return float(figures["killed"] / tried) if tried else 0.0
+
+
+def percent(figures: dict[str, Any]) -> str:
+    """The score as people say it."""
+    return f"{100 * score(figures):.1f} %" if figures["killed"] + figures["survived"] else "-"
 
 
 def contracts_commit() -> str:
@@ -596,13 +602,13 @@ def report(found: dict[str, Any]) -> str:
         "survived. This page is written by the command. How it works: `scripts/mutate.py`, `scripts/_mutants.py`.",
         f"Contracts as of commit {found['commit']}.",
         "",
-        "| contract | mutants | do not compile | killed | survived | of these equivalent | not run | killed of those run |",
+        "| contract | mutants | do not compile | killed | survived | of these equivalent | not run | caught of the mistakes run |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for target, f in made.items():
         lines.append(
             f"| {target} | {f['mutants']} | {f['stillborn']} | {f['killed']} | {f['survived']} | {f['equivalent']} |"
-            f" {f['notRun']} | {100 * score(f):.1f} % |"
+            f" {f['notRun']} | {percent(f)} |"
         )
     for target, f in made.items():
         if f["survivors"]:
@@ -652,7 +658,7 @@ def main() -> int:
     for target, f in made.items():
         print(
             f"{target}: {f['killed']} killed, {f['survived']} survived ({f['equivalent']} equivalent),"
-            f" {f['stillborn']} do not compile, {f['notRun']} not run: {100 * score(f):.1f} %"
+            f" {f['stillborn']} do not compile, {f['notRun']} not run: {percent(f)}"
         )
     return int(any(score(made[target]) < GOAL for target in wanted))
 

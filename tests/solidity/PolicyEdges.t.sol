@@ -284,6 +284,19 @@ contract PolicyEdgesTest is Test {
         policy.checkProgress(1_000e18, 10_000e18, 500e18, 10_000e18, 5_000, 0);
         vm.expectPartialRevert(RebalancePolicy.TooLittleProgress.selector);
         policy.checkProgress(1_000e18, 10_000e18, 500e18 + 1, 10_000e18, 5_000, 0);
+        policy.checkProgress(11e18, 10_000e18, 10e18, 10_000e18, 10_000, 10);
+        vm.expectPartialRevert(RebalancePolicy.TooLittleProgress.selector);
+        policy.checkProgress(11e18, 10_000e18, 10e18 + 1, 10_000e18, 10_000, 10);
+    }
+
+    /// @dev Lists are read without bounds checks: what lies behind them in memory must not count.
+    function test_what_lies_behind_a_list_does_not_count() public pure {
+        int256[] memory before = _signs(1, -1);
+        int256[] memory afterward = _signs(0, 0);
+        uint256[] memory behind = new uint256[](1_000);
+        RebalancePolicy.checkTowardTarget(before, afterward, 10_000, 0);
+        assertEq(RebalancePolicy.driftBps(afterward, 10_000), 0);
+        assertEq(behind.length, 1_000);
     }
 
     /* P5, P6 */
