@@ -4,6 +4,7 @@
 #   make demo    a whole rebalance on a local chain (ARGS=)             make check   format, lint, types, static analysis
 #   make bench   measure gas, size and speed into .bench/               make attacks attack a vault, against the promises
 #   make invariants   the promises, held against a million random calls (ARGS=)
+#   make prove   ask the provers of docs/proofs.md anew                 make mutate  find mistakes that no test would notice
 #   make build   compile the contracts, collect their artifacts         make lock    resolve the dependencies anew
 #   make clean   remove all that was made here
 
@@ -11,7 +12,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := setup
 MAKEFLAGS += --no-print-directory --jobs=2 # the contracts compile while Python packages come
-.PHONY: setup build demo test check lint invariants bench attacks clean lock
+.PHONY: setup build demo test check lint invariants bench attacks prove mutate clean lock
 
 # The first of these that is Python 3.11 or newer builds .venv; PYTHON=... names another.
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
@@ -91,7 +92,7 @@ lint: setup
 	@ruff format --check .
 	@ruff check .
 	@mypy
-	@forge fmt --check
+	@forge fmt --check contracts tests/solidity tests/proofs
 	@FOUNDRY_OUT=.build/lint.out FOUNDRY_CACHE_PATH=.build/lint.cache forge lint contracts --deny warnings # apart: it compiles without code
 
 # What Slither finds of medium and high impact; these four detectors are left out because each fires on what is meant:
@@ -112,6 +113,20 @@ SLITHER_LEAVES_OUT += unused-return#          what a call says it did is not bel
 invariants: setup
 	@python scripts/invariants.py $(ARGS)
 
+# What is proved, and how: docs/proofs.md, which it writes.
+prove: setup .build/prove/bin/halmos
+	@python scripts/prove.py $(ARGS)
+
+.build/prove/bin/halmos: requirements-prove.lock | .build/tools
+	@echo "setup: provers into .build/prove"
+	@rm -rf .build/prove && $(PYTHON) -m venv .build/prove
+	@.build/prove/bin/python -m pip -qq --no-input install --require-hashes --no-deps -r requirements-prove.lock
+	@touch $@
+
+# Small mistakes in the contracts, and which of them no test notices: docs/mutation.md, which it writes. Hours; ARGS="--sample 100".
+mutate: setup
+	@python scripts/mutate.py $(ARGS)
+
 bench: setup
 	@python scripts/bench.py $(ARGS)
 
@@ -127,8 +142,10 @@ lock:
 	@[[ -x .build/uv/bin/uv ]] || { $(PYTHON) -m venv .build/uv && .build/uv/bin/python -m pip -qq install $(UV); }
 	.build/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links --upgrade --group dev --extra devnet --output-file requirements.lock pyproject.toml
+	.build/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--no-emit-index-url --no-emit-find-links --upgrade --group prove --output-file requirements-prove.lock
 	@rm -rf .build/lock && mkdir -p .build/lock && cp package.json .npmrc .build/lock # apart from node_modules, which holds one platform's
 	npm install --prefix .build/lock --package-lock-only --loglevel=error
 	@cp .build/lock/package-lock.json .
-	@! grep -nE '://|--(extra-)?index-url|--find-links' requirements.lock || { echo "requirements.lock names a package index" >&2; exit 1; }
+	@! grep -nE '://|--(extra-)?index-url|--find-links' requirements.lock requirements-prove.lock || { echo "a lock names a package index" >&2; exit 1; }
 	@! grep -n '"resolved"' package-lock.json || { echo "package-lock.json names a package registry" >&2; exit 1; }

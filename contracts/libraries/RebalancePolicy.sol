@@ -276,7 +276,7 @@ library RebalancePolicy {
         scaled = _scaledTo(scaled, hisE18, units, turnoverLeftE18 * totalE18 / E18);
         sales = Lists.uints(scaled.length); // a list of its own: `scaled` may be the caller's
         for (uint256 i; i < scaled.length; ++i) {
-            if (scaled.at(i) >= minTradesRaw.at(i)) sales.set(i, scaled.at(i));
+            sales.set(i, scaled.at(i) < minTradesRaw.at(i) ? 0 : scaled.at(i));
         }
     }
 

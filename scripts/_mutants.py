@@ -1,0 +1,367 @@
+"""Which small mistakes could be in a Solidity file, and the file with all of them in it, asleep.
+
+`mutants` reads the compiler's own syntax tree and lists one-place changes: an operator for another, a condition always
+true or false, a number off by one, a statement or a modifier left out. The names are slither-mutate's. (Its own mutants are
+not used: it cuts an expression at the first operator sign, so most of what it makes of `a - b - c` does not compile, and it
+compiles every mutant alone. Its RR, every statement replaced by a revert, is left out: it asks for coverage, which the
+removal of the same statement asks for as well, and better.)
+
+`schema` writes the file with every mutant behind a switch, `_mutant(17) ? a - b : a + b`, where `_mutant` compares with one
+constant, `SENTINEL`. So all mutants are compiled at once, and one is woken by writing its number over the constant in the
+compiled code; number 0 is the original. A mutant that does not fit behind a switch (a modifier, assembly) is `alone`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["SENTINEL", "Mutant", "misfits", "mutants", "mutate_alone", "schema"]
+
+Node = dict[str, Any]
+
+SENTINEL = "b5c1f0d2a7e94c3688d1f7a2e0c95b64d3a8170e6f92c4b5810da7e3965cf21b"
+"""What `_mutant` compares with, as 64 hexadecimal digits: too odd to be in a contract by chance."""
+
+_ARITHMETIC = {"+": "-", "-": "+", "*": "/", "/": "*", "%": "*", "**": "*"}
+_BITWISE = {"&": "|", "|": "&", "^": "&", "<<": ">>", ">>": "<<"}
+_RELATIONAL = {
+    "<": ("<=", ">="),
+    ">": (">=", "<="),
+    "<=": ("<", ">"),
+    ">=": (">", "<"),
+    "==": ("!=",),
+    "!=": ("==",),
+}
+_LOGICAL = {"&&": "||", "||": "&&"}
+_ASSIGNED = {
+    "+=": ("-=", "="),
+    "-=": ("+=", "="),
+    "*=": ("=",),
+    "/=": ("=",),
+    "|=": ("=", "&="),
+    "&=": ("=", "|="),
+}
+_CALLED = {
+    "min": "max",
+    "max": "min",
+    "saturatingAdd": "saturatingSub",
+    "saturatingSub": "saturatingAdd",
+}
+_YUL = {
+    "add": "sub", "sub": "add", "mul": "div", "div": "mul", "and": "or", "or": "and", "gt": "lt", "lt": "gt", "eq": "xor",
+    "shl": "shr", "shr": "shl",
+}  # fmt: skip
+_INTEGER = re.compile(r"u?int\d+")
+_STATEMENTS = {"ExpressionStatement", "EmitStatement", "RevertStatement", "Return"}
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One change of one file: bytes `start` to `end` become `new`."""
+
+    number: int
+    operator: str
+    function: str
+    line: int
+    start: int
+    end: int
+    old: str
+    new: str
+    alone: bool = False
+    cast: str = ""
+
+    @property
+    def name(self) -> str:
+        """What a person calls it; unique within its file."""
+        old, new = (" ".join(text.split()) for text in (self.old, self.new))
+        return f"{self.function}:{self.line}: {self.operator} `{old}` -> `{new}`"
+
+
+@dataclass(frozen=True)
+class _Change:
+    operator: str
+    start: int
+    end: int
+    new: str
+    kind: str  # expression, statement or alone
+    cast: str  # of a number: the type it has where it stands
+
+
+class _Finder:
+    """Walks the tree of one file."""
+
+    def __init__(self, source: bytes) -> None:
+        self.source = source
+        self.found: list[tuple[str, _Change]] = []
+        self.function = ""
+        self.casts: dict[int, str] = {}
+
+    def text(self, node: Node) -> str:
+        start, end = _range(node)
+        return self.source[start:end].decode()
+
+    def add(
+        self, operator: str, node: Node, new: str, kind: str = "expression", cast: str = ""
+    ) -> None:
+        start, end = _range(node)
+        if kind == "statement" and self.source[end - 1 : end] == b";":
+            end -= 1  # the compiler counts the semicolon of an empty return, and of nothing else
+        self.found.append((self.function, _Change(operator, start, end, new, kind, cast)))
+
+    def expect(self, node: Node | None, type_: str) -> None:
+        """Notes of what type a number is to be where it stands."""
+        if node is not None and node["nodeType"] == "Literal" and _INTEGER.fullmatch(type_):
+            self.casts[node["id"]] = type_
+
+    def visit(self, node: Any) -> None:
+        """Notes every change of this node, then of all below it."""
+        if isinstance(node, list):
+            for each in node:
+                self.visit(each)
+            return
+        if not isinstance(node, dict) or "nodeType" not in node:
+            return
+        kind = node["nodeType"]
+        if kind == "FunctionDefinition":
+            self._function(node)
+            return
+        if not self.function:
+            self._children(node)
+            return
+        if kind == "InlineAssembly":
+            self._assembly(node["AST"])
+            return
+        if kind == "ForStatement":
+            # What steps the loop has no semicolon, and is only an expression to us.
+            self.visit([node["initializationExpression"], node["condition"], node["body"]])
+            if node["loopExpression"] is not None:
+                self.visit(node["loopExpression"]["expression"])
+            if node["condition"] is not None:
+                self.add("MWA", node["condition"], "false")
+            return
+        if kind in _STATEMENTS:
+            self.add("CR", node, "", "statement")
+        method = getattr(self, f"_{kind}", None)
+        if method is not None:
+            method(node)
+        self._children(node)
+
+    def _children(self, node: Node) -> None:
+        for name, child in node.items():
+            if name not in {"documentation", "typeName", "typeDescriptions", "overrides"}:
+                self.visit(child)
+
+    def _function(self, node: Node) -> None:
+        self.function = node["name"] or node["kind"]
+        for modifier in node["modifiers"]:
+            if modifier["kind"] == "modifierInvocation":
+                self.add("FHR", modifier, "", "alone")
+        self.visit(node["body"])
+        self.function = ""
+
+    def _BinaryOperation(self, node: Node) -> None:  # noqa: N802 - named as the compiler names the node
+        if node["typeDescriptions"]["typeString"].startswith(("int_const", "rational_const")):
+            return
+        sign = node["operator"]
+        if sign not in {"<<", ">>", "**"}:
+            for side in ("leftExpression", "rightExpression"):
+                self.expect(node[side], node["commonType"]["typeString"])
+        left, right = self.text(node["leftExpression"]), self.text(node["rightExpression"])
+        others: list[tuple[str, str]] = [("ROR", other) for other in _RELATIONAL.get(sign, ())]
+        others += [("AOR", _ARITHMETIC[sign])] if sign in _ARITHMETIC else []
+        others += [("BOR", _BITWISE[sign])] if sign in _BITWISE else []
+        others += [("LOR", _LOGICAL[sign])] if sign in _LOGICAL else []
+        for operator, other in others:
+            # Parentheses keep the tree as it is, whatever binds tighter: `a * b + c` becomes `(a * b) * (c)`.
+            self.add(operator, node, f"({left}) {other} ({right})")
+
+    def _UnaryOperation(self, node: Node) -> None:  # noqa: N802 - the same
+        sign, operand = node["operator"], self.text(node["subExpression"])
+        if sign in {"++", "--"}:
+            other = "--" if sign == "++" else "++"
+            self.add("UOR", node, f"{other}{operand}" if node["prefix"] else f"{operand}{other}")
+        elif sign in {"!", "-", "~"} and not node["typeDescriptions"]["typeString"].startswith(
+            "int_const"
+        ):
+            self.add("UOR", node, operand)
+
+    def _Assignment(self, node: Node) -> None:  # noqa: N802 - the same
+        self.expect(node["rightHandSide"], node["leftHandSide"]["typeDescriptions"]["typeString"])
+        left, right = self.text(node["leftHandSide"]), self.text(node["rightHandSide"])
+        for other in _ASSIGNED.get(node["operator"], ()):
+            self.add("ASOR", node, f"{left} {other} {right}")
+
+    def _IfStatement(self, node: Node) -> None:  # noqa: N802 - the same
+        self.add("MIA", node["condition"], "true")
+        self.add("MIA", node["condition"], "false")
+
+    def _Conditional(self, node: Node) -> None:  # noqa: N802 - the same
+        for side in ("trueExpression", "falseExpression"):
+            self.expect(node[side], node["typeDescriptions"]["typeString"])
+        self.add("MIA", node["condition"], "true")
+        self.add("MIA", node["condition"], "false")
+
+    def _Literal(self, node: Node) -> None:  # noqa: N802 - the same
+        text, cast = self.text(node), self.casts.get(node["id"], "uint256")
+        if node["kind"] == "bool":
+            self.add("LIR", node, "false" if text == "true" else "true")
+        elif node["kind"] == "number" and not node["typeDescriptions"]["typeString"].startswith(
+            "address"
+        ):
+            self.add("LIR", node, f"{text} + 1", cast=cast)
+            if node["typeDescriptions"]["typeString"] != "int_const 0":
+                self.add("LIR", node, f"{text} - 1", cast=cast)
+
+    def _Identifier(self, node: Node) -> None:  # noqa: N802 - the same
+        # A constant: in capitals, and a number.
+        name, type_ = node["name"], node["typeDescriptions"]["typeString"]
+        if name.isupper() and type_ == "uint256":
+            self.add("LIR", node, f"{name} + 1", cast=type_)
+            self.add("LIR", node, f"{name} - 1", cast=type_)
+
+    def _MemberAccess(self, node: Node) -> None:  # noqa: N802 - the same
+        member, type_ = node["memberName"], node["typeDescriptions"]["typeString"]
+        if member in {"Ceil", "Floor"} and type_.startswith("enum"):
+            other = "Floor" if member == "Ceil" else "Ceil"
+            self.add("CSR", node, self.text(node).removesuffix(member) + other)
+        if member == "max" and type_ == "uint128":
+            self.add("LIR", node, f"{self.text(node)} - 1", cast=type_)
+
+    def _FunctionCall(self, node: Node) -> None:  # noqa: N802 - the same
+        if node["kind"] == "typeConversion" and node["arguments"][0]["nodeType"] == "Literal":
+            node["arguments"] = []  # `address(0)` is one word
+        called = node["expression"]
+        if called["nodeType"] == "MemberAccess" and called["memberName"] in _CALLED:
+            head = self.text(called).removesuffix(called["memberName"])
+            rest = self.source[_range(called)[1] : _range(node)[1]].decode()
+            self.add("CSR", node, head + _CALLED[called["memberName"]] + rest)
+
+    def _assembly(self, node: Any) -> None:
+        """Calls of another builtin, and numbers off by one; a lone word cannot be switched, so each is compiled alone."""
+        if isinstance(node, list):
+            for each in node:
+                self._assembly(each)
+        if not isinstance(node, dict):
+            return
+        kind = node.get("nodeType")
+        if kind == "YulFunctionCall" and node["functionName"]["name"] in _YUL:
+            self.add("AOR", node["functionName"], _YUL[node["functionName"]["name"]], "alone")
+        if kind == "YulLiteral" and node["kind"] == "number":
+            self.add("LIR", node, str(int(node["value"], 0) + 1), "alone")
+        if kind == "YulExpressionStatement":
+            self.add("CR", node, "", "alone")
+        for child in node.values():
+            self._assembly(child)
+
+
+def mutants(source: bytes, tree: Node, first: int = 1, only: str = "") -> list[Mutant]:
+    """All mutants of a file, in the order of its text, numbered from `first`; `only` names one of its contracts."""
+    finder = _Finder(source)
+    for node in tree["nodes"]:
+        if node["nodeType"] == "ContractDefinition" and node["name"] == (only or node["name"]):
+            finder.visit(node["nodes"])
+    made: list[Mutant] = []
+    seen = set()
+    for function, change in sorted(finder.found, key=lambda found: (found[1].start, found[1].end)):
+        key = (change.start, change.end, change.new)
+        if key in seen:
+            continue
+        seen.add(key)
+        line = source.count(b"\n", 0, change.start) + 1
+        old = source[change.start : change.end].decode()
+        made.append(
+            Mutant(
+                first + len(made), change.operator, function, line, change.start, change.end,
+                old, change.new, change.kind == "alone", change.cast,
+            )
+        )  # fmt: skip
+    return made
+
+
+def mutate_alone(source: bytes, mutant: Mutant) -> bytes:
+    """The file with one mutant and nothing else."""
+    return source[: mutant.start] + mutant.new.encode() + source[mutant.end :]
+
+
+def schema(source: bytes, found: Sequence[Mutant]) -> bytes:
+    """The file with all these mutants behind switches.
+
+    Comments tell what is whose: `/*<17*/.../*17>*/` is mutant 17's own text, and `/*[17,18*/.../*17,18]*/` a place with its switches.
+    """
+    places: dict[tuple[int, int, bool], list[Mutant]] = {}
+    for mutant in found:
+        places.setdefault((mutant.start, -mutant.end, mutant.operator != "CR"), []).append(mutant)
+    ordered = [places[key] for key in sorted(places)]
+    switch = f"function _mutant(uint256 number) pure returns (bool) {{\n    return number == 0x{SENTINEL};\n}}\n"
+    return b"".join(_pieces(source, 0, len(source), ordered)) + b"\n" + switch.encode()
+
+
+def _pieces(source: bytes, at: int, end: int, places: Sequence[list[Mutant]]) -> Iterator[bytes]:
+    """The text from `at` to `end`; each place in it, outermost first, in its switches."""
+    next_ = 0
+    while next_ < len(places):
+        here = places[next_]
+        start, stop = here[0].start, here[0].end
+        next_ += 1
+        first_within = next_
+        while next_ < len(places) and places[next_][0].end <= stop:
+            next_ += 1
+        body = b"".join(_pieces(source, start, stop, places[first_within:next_]))
+        yield source[at:start]
+        marks = ",".join(str(each.number) for each in here)
+        if here[0].operator == "CR":
+            stop = source.index(b";", stop) + 1
+            switched = b"{ if (!_mutant(%d)) { %s; } }" % (here[0].number, body)
+        else:
+            switched = _choice(here, body)
+        yield f"/*[{marks}*/".encode() + switched + f"/*{marks}]*/".encode()
+        at = stop
+    yield source[at:end]
+
+
+def _choice(here: Sequence[Mutant], body: bytes) -> bytes:
+    # A number alone has a type as narrow as itself, and so has a choice of two; nothing may overflow that did not.
+    wrapped = f"{here[0].cast}(%s)"
+    switches = "".join(
+        f"_mutant({each.number}) ? /*<{each.number}*/{wrapped % each.new}/*{each.number}>*/ : "
+        for each in here
+    )
+    return b"(" + switches.encode() + wrapped.encode() % body + b")"
+
+
+def misfits(schema_: bytes, errors: Sequence[tuple[int, int]], suspects: set[int]) -> set[int]:
+    """The mutants that the compiler complained about, given where in the schema it did.
+
+    It points at a whole expression when a number in it is of the wrong type, so numbers are `suspects` first.
+    """
+    blamed: set[int] = set()
+    marks = [(m.start(), m.group()) for m in re.finditer(rb"/\*[<\[]?[\d,]+[>\]]?\*/", schema_)]
+    for start, end in errors:
+        inside = [m for at, mark in marks if start <= at < end for m in re.findall(rb"\d+", mark)]
+        if found := suspects & {int(number) for number in inside}:
+            blamed |= found
+            continue
+        opened: list[tuple[int, ...]] = []
+        own: list[int] = []
+        for at, mark in marks:
+            numbers = tuple(int(number) for number in re.findall(rb"\d+", mark))
+            if at > start and (opened or own or at > end):
+                break
+            if mark.startswith(b"/*["):
+                opened.append(numbers)
+            elif mark.endswith(b"]*/"):
+                opened.pop()
+            elif mark.startswith(b"/*<"):
+                own.append(numbers[0])
+            else:
+                own.pop()
+        blamed |= {own[-1]} if own else set(opened[-1]) if opened else set()
+    return blamed
+
+
+def _range(node: Node) -> tuple[int, int]:
+    start, length, _ = (int(part) for part in node["src"].split(":"))
+    return start, start + length

@@ -1,0 +1,49 @@
+"""How the proofs here speak to Z3: `prove(claim, because=...)` asks for a counterexample and wants to hear that there is none.
+
+Only `make prove` can import this: z3-solver lives in an environment of its own. A time-out is told as a time-out.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from z3 import And, ArithRef, BoolRef, Not, Real, Solver, sat, unsat
+
+__all__ = ["CLAIMS", "Claim", "prove", "reals"]
+
+TIMEOUT_MS = 120_000
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What was asked and what came of it: `proved`, `refuted` or `time-out`."""
+
+    name: str
+    verdict: str
+    seconds: float
+    counterexample: str = ""
+
+
+CLAIMS: list[Claim] = []
+
+
+def reals(names: str) -> list[ArithRef]:
+    """Real numbers of these names."""
+    return [Real(name) for name in names.split()]
+
+
+def prove(name: str, claim: BoolRef, *, because: list[BoolRef]) -> None:
+    """Holds that the claim follows from the hypotheses, which must not contradict one another: from those all follows."""
+    solver = Solver()
+    solver.set("timeout", TIMEOUT_MS)
+    started = time.monotonic()
+    solver.add(And(because))
+    if solver.check() != sat:
+        CLAIMS.append(Claim(name, "no example of its hypotheses", time.monotonic() - started))
+        return
+    solver.add(Not(claim))
+    answer = solver.check()
+    verdict = "proved" if answer == unsat else "refuted" if answer == sat else "time-out"
+    counterexample = str(solver.model()) if answer == sat else ""
+    CLAIMS.append(Claim(name, verdict, time.monotonic() - started, counterexample))

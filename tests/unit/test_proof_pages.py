@@ -1,0 +1,48 @@
+"""docs/proofs.md and docs/mutation.md say what was found, of all there is to find."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from scripts.mutate import EQUIVALENT, RESULT, TARGETS, excuses, report
+
+
+def test_every_symbolic_claim_is_on_the_page_and_proved(repo_root: Path) -> None:
+    page = (repo_root / "docs" / "proofs.md").read_text()
+    claims = {
+        name.replace("_", " ")
+        for path in (repo_root / "tests" / "proofs").glob("*.t.sol")
+        for name in re.findall(r"function check_(\w+)", path.read_text())
+    }
+
+    told = dict(re.findall(r"^\| \w+Proofs \| ([^|]+) \|.*\| ([\w-]+) \|$", page, re.MULTILINE))
+
+    assert told.keys() == claims
+    assert set(told.values()) == {"proved"}
+
+
+def test_every_claim_that_must_fail_did(repo_root: Path) -> None:
+    page = (repo_root / "docs" / "proofs.md").read_text()
+    source = (repo_root / "tests" / "proofs" / "Vault.t.sol").read_text()
+    claims = {name.replace("_", " ") for name in re.findall(r"function checkBad_(\w+)", source)}
+
+    told = dict(re.findall(r"^\| MustFail \| ([^|]+) \|.*\| (\w+) \|$", page, re.MULTILINE))
+
+    assert told == dict.fromkeys(claims, "refuted")
+
+
+def test_the_mutation_page_is_what_was_found(repo_root: Path) -> None:
+    found = json.loads(RESULT.read_text())
+
+    assert found["contracts"].keys() == TARGETS.keys()
+    assert (repo_root / "docs" / "mutation.md").read_text() == report(found)
+
+
+def test_every_excuse_of_a_mutant_gives_its_reason() -> None:
+    assert EQUIVALENT.exists()
+    for (contract, _, _, old, new), reason in excuses().items():
+        assert contract in TARGETS
+        assert old != new
+        assert reason.endswith(".")
