@@ -495,9 +495,9 @@ def claim(options: Any, vault: str | None, token: str, account: int | None, as_j
     "glide_seconds",
     type=click.IntRange(min=0),
     default=0,
-    show_default="at once",
+    show_default=True,
     metavar="SECONDS",
-    help="How long the targets take to move there, in a straight line.",
+    help="How long the targets take to move there, in a straight line; 0 for at once.",
 )
 @account_option
 @json_option

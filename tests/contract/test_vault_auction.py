@@ -118,8 +118,10 @@ def test_bid_beyond_the_terms_is_refused(dead: World, vault: Contract) -> None:
         with refused("LotTooLarge", amountRaw=amount, lotRaw=TERMS.lot_raw):
             bid(dead, vault, amount)
     at = started + 1_800
+    before = dead.chain.snapshot()
     with refused("PayAboveMaximum", payRaw=2_000 * USD, maximumRaw=2_000 * USD - 1):
         bid(dead, vault, E18, 2_000 * USD - 1, at=at)
+    dead.chain.revert(before)  # Hardhat mines what is refused, and no two blocks at one time
     fill, held = 210_000 * USD, 200_000 * USD
     with refused("BoughtAboveFill", heldAfter=held + 12_000 * USD, fillRaw=fill):
         bid(dead, vault, 6 * E18, at=at)

@@ -22,7 +22,9 @@ MAX_CODE_BYTES = 24_576
 OTHERS_IN_WHEEL = {
     "AccessManager",  # MIT
     "IERC20Metadata",  # MIT
+    "IERC4626",  # MIT
     "Multicall3",  # MIT
+    "Permit2",  # MIT
     "NonfungiblePositionManager",  # GPL-2.0-or-later, as all of Uniswap V3
     "QuoterV2",
     "SwapRouter",
