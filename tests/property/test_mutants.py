@@ -6,7 +6,7 @@ copies that could fall behind the contracts — if a passage is gone, `test_ever
 mutant costs a forge run and no compilation, and forge's own cache of `.build/mutants`, which goes by content, keeps what was
 compiled.
 
-Run by every `make test`: the first mutant of each promise. The others are slow. That ERC-20 and ERC-2612 properties can fail is
+Run by every `make test`: the first mutant of each promise, A to G. The others are slow. That ERC-20 and ERC-2612 properties can fail is
 shown in tests/solidity/ShareProperties.t.sol, on BadShare.
 """
 
@@ -290,8 +290,8 @@ PROMISES = sorted({mutant.breaks for mutant in MUTANTS})
 
 
 def marked(number: int, mutant: Mutant) -> object:
-    """The mutant as a test's parameter: slow unless it is the first of its promise."""
-    first = next(m for m in MUTANTS if m.breaks == mutant.breaks)
+    """The mutant as a test's parameter: slow unless it is the first of its promise's letter, as each takes some ten seconds."""
+    first = next(m for m in MUTANTS if m.breaks[0] == mutant.breaks[0])
     marks = [] if mutant is first else [pytest.mark.slow]
     return pytest.param(number, mutant, marks=marks, id=f"{mutant.breaks} {mutant.name}")
 
@@ -383,19 +383,24 @@ def test_no_promise_is_broken_while_all_mutants_sleep(project: Path) -> None:
     ("number", "mutant"), [marked(number, mutant) for number, mutant in enumerate(MUTANTS, 1)]
 )
 def test_mutant_is_caught(project: Path, number: int, mutant: Mutant) -> None:
-    status, reason = campaign(project, number, mutant.breaks, runs=40)
+    status, reason = "", ""
+    for seed in range(6):  # chance decides which campaign comes across it first
+        status, reason = campaign(project, number, mutant.breaks, runs=40, seed=seed)
+        if status == "Failure":
+            break
 
     assert status == "Failure", f"{mutant.breaks} did not see that {mutant.name}"
     # A3 is seen by a redemption that fails, which tells its own reason.
     assert mutant.breaks == "A3" or f"{mutant.breaks}: " in reason, reason
 
 
-def campaign(root: Path, number: int, promise: str, runs: int) -> tuple[str, str]:
+def campaign(root: Path, number: int, promise: str, runs: int, seed: int = 0) -> tuple[str, str]:
     """How the campaign of one promise ends with one mutant awake: its status and reason."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("FOUNDRY_")}
     environment |= {
         "FOUNDRY_BLOCK_COINBASE": f"0x{number:040x}",
         "FOUNDRY_INVARIANT_RUNS": str(runs),
+        "FOUNDRY_FUZZ_SEED": hex(0x5EED + seed),
         "FOUNDRY_INVARIANT_DEPTH": "120",
         "FOUNDRY_INVARIANT_SHRINK_RUN_LIMIT": "0",
         "FOUNDRY_INVARIANT_FAILURE_PERSIST_DIR": f"cache/mutant-{number}",
