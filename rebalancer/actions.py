@@ -31,6 +31,7 @@ from rebalancer.errors import (
     SeedTooSmall,
     TargetsDoNotSumToOne,
 )
+from rebalancer.governance import act
 from rebalancer.pools import Pool
 from rebalancer.send.wallet import Wallet, check_ether
 from rebalancer.spec import MAX_ASSETS, MIN_ASSETS, check_bands, check_weights
@@ -420,29 +421,11 @@ def set_bands(wallet: Wallet, vault: str, bands: Sequence[tuple[int, int, int]])
 
 def _change(wallet: Wallet, contract: Contract, function: str, *args: Any) -> Change:
     """Call a restricted function, or schedule it, or finish what was scheduled."""
-    data = contract.data(function, *args)
-    manager = interface("AccessManager").at(contract.call(wallet.rpc, "authority"))
-    selector = contract.interface.functions[function].selector
-    immediate, delay = manager.call(
-        wallet.rpc, "canCall", wallet.address, contract.address, selector
+    authority = contract.call(wallet.rpc, "authority")
+    done = act(wallet, authority, contract.address, contract.data(function, *args))
+    return Change(
+        contract.address, done.in_force, done.executable_at, done.transaction_hash, done.gas_used
     )
-    if not immediate and not delay:
-        raise NotPermitted(wallet.address, function, contract.address)
-    if not immediate:
-        call = wallet.address, contract.address, bytes.fromhex(data.removeprefix("0x"))
-        operation = manager.call(wallet.rpc, "hashOperation", *call)
-        executable_at = manager.call(wallet.rpc, "getSchedule", operation)
-        if executable_at == 0:
-            receipt = wallet.transact(manager, "schedule", *call[1:], 0)
-            executable_at = _event(receipt, manager, "OperationScheduled")["schedule"]
-            return Change(
-                contract.address, False, executable_at, receipt.transaction_hash, receipt.gas_used
-            )
-        # By the newest block's time, as the node's estimate of the gas also judges.
-        if executable_at > read_block(wallet.rpc).timestamp:
-            return Change(contract.address, False, executable_at, None, 0)
-    receipt = wallet.send(contract.address, data)
-    return Change(contract.address, True, None, receipt.transaction_hash, receipt.gas_used)
 
 
 def new_vault(wallet: Wallet, system: System, spec: VaultSpec) -> VaultCreated:

@@ -88,7 +88,7 @@ FAULT_REMEDIES = {
 
 def feed_price_e18(answer: int, decimals: int) -> int:
     """A feed's positive answer, scaled."""
-    return answer * 10 ** (MAX_FEED_DECIMALS - decimals)  # type: ignore[no-any-return]
+    return answer * 10 ** (MAX_FEED_DECIMALS - decimals)  # type: ignore[no-any-return]  # int ** int may be a float to mypy
 
 
 def in_usd_e18(ratio_e18: int, quote_e18: int | None) -> int:

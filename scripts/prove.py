@@ -99,7 +99,7 @@ def halmos(contracts: str, prefix: str, seconds: int) -> list[Proof]:
     proofs = []
     for place, results in json.loads(told.read_text())["test_results"].items():
         for result in results:
-            name, widths = re.fullmatch(r"\w+?_(\w+)\((.*)\)", result["name"]).groups()  # type: ignore[union-attr]
+            name, widths = re.fullmatch(r"\w+?_(\w+)\((.*)\)", result["name"]).groups()  # type: ignore[union-attr]  # Halmos names its results so
             seconds_taken = result["time"][0]
             proofs.append(
                 Proof(
