@@ -374,7 +374,7 @@ class UnsupportedPool(PoolError):
     def __init__(self, protocol: str) -> None:
         self.protocol = protocol
         super().__init__(
-            f"Pools of {protocol} cannot be used here: use a Uniswap V3 pool of the same pair."
+            f"Pools of {protocol} cannot be used here: use another pool of the same pair."
         )
 
 

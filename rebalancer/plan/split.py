@@ -26,7 +26,8 @@ from typing import Protocol
 from scipy.optimize import brentq
 
 from rebalancer.errors import LiquidityExhausted, NoRoute
-from rebalancer.plan.route import PoolHop
+from rebalancer.plan.hop import hop_of
+from rebalancer.plan.route import SellHop
 from rebalancer.pools import Pool
 from rebalancer.pools.model import check_amount
 from rebalancer.pools.uniswap_v3_math import PIPS
@@ -110,11 +111,11 @@ def best_split(
 
 def pools_after(pools: Sequence[Pool], legs: Sequence[Leg]) -> tuple[Pool, ...]:
     """The pools once these legs have traded on them."""
-    traded = {leg.pool.address: leg.pool_after for leg in legs}
-    return tuple(traded.get(pool.address, pool) for pool in pools)
+    traded = {leg.pool.key: leg.pool_after for leg in legs}
+    return tuple(traded.get(pool.key, pool) for pool in pools)
 
 
-def hops(splits: Sequence[Split]) -> list[PoolHop]:
+def hops(splits: Sequence[Split]) -> list[SellHop]:
     """Sales one after another as the executor makes them, every result sent on at once.
 
     Of all hops that sell a token, the last sells all that is left of it, so that the route also
@@ -122,17 +123,17 @@ def hops(splits: Sequence[Split]) -> list[PoolHop]:
     through is used up within its own sale.
     """
     sold = {split.token_in for split in splits}
-    found: list[PoolHop] = []
+    found: list[SellHop] = []
     last: dict[tuple[int, str], int] = {}
     for number, split in enumerate(splits):
         for leg in split.legs:
             last[-1 if leg.token_in in sold else number, leg.token_in] = len(found)
             found.append(
-                PoolHop(
-                    leg.amount_in_raw,
+                hop_of(
+                    leg.pool,
                     leg.token_in,
-                    leg.pool.address,
-                    zero_for_one=leg.token_in == leg.pool.tokens[0].address,
+                    leg.token_out,
+                    leg.amount_in_raw,
                     to_caller=leg.token_out == split.token_out,
                 )
             )

@@ -70,6 +70,10 @@ class Pool(Protocol):
         """Where it is deployed, in lower case."""
 
     @property
+    def key(self) -> str:
+        """What tells it from all other pools of its chain, in lower case: its address, or its id where pools share one."""
+
+    @property
     def tokens(self) -> tuple[Token, ...]:
         """What it trades, in the pool's own order."""
 

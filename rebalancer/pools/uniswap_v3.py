@@ -224,6 +224,11 @@ class UniswapV3Pool:
             )
 
     @property
+    def key(self) -> str:
+        """Its address."""
+        return self.address
+
+    @property
     def tokens(self) -> tuple[Token, Token]:
         """token0 and token1."""
         return self.token0, self.token1

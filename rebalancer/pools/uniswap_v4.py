@@ -73,6 +73,11 @@ class UniswapV4Pool:
         """The PoolManager, where all pools are; `pool_id` tells them apart."""
         return self.manager
 
+    @property
+    def key(self) -> str:
+        """The pool's id."""
+        return self.pool_id
+
     @cached_property
     def pool_id(self) -> str:
         """0x and 64 digits."""
