@@ -8,13 +8,14 @@ removal of the same statement asks for as well, and better.)
 
 `schema` writes the file with every mutant behind a switch, `_mutant(17) ? a - b : a + b`, where `_mutant` compares with one
 constant, `SENTINEL`. So all mutants are compiled at once, and one is woken by writing its number over the constant in the
-compiled code; number 0 is the original. A mutant that does not fit behind a switch (a modifier, assembly) is `alone`.
+compiled code; number 0 is the original. Modifiers and assembly get switches of their own kind, from helpers written into their
+contract or block. A mutant that fits behind no switch is `alone`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +55,17 @@ _YUL = {
     "add": "sub", "sub": "add", "mul": "div", "div": "mul", "and": "or", "or": "and", "gt": "lt", "lt": "gt", "eq": "xor",
     "shl": "shr", "shr": "shl",
 }  # fmt: skip
+_MODIFIERS = {
+    "restricted": """if (!_mutant(@)) _checkCanCall(msg.sender, msg.data);
+        _;""",
+    "nonReentrant": """bool guarded_@ = !_mutant(@);
+        bytes32 guard_@ = _reentrancyGuardStorageSlot();
+        if (guarded_@ && _reentrancyGuardEntered()) revert ReentrancyGuardReentrantCall();
+        if (guarded_@) { assembly ("memory-safe") { tstore(guard_@, 1) } }
+        _;
+        if (guarded_@) { assembly ("memory-safe") { tstore(guard_@, 0) } }""",
+}
+"""What OpenZeppelin's modifiers do, unless mutant @ is awake."""
 _INTEGER = re.compile(r"u?int\d+")
 _STATEMENTS = {"ExpressionStatement", "EmitStatement", "RevertStatement", "Return"}
 
@@ -70,8 +82,17 @@ class Mutant:
     end: int
     old: str
     new: str
-    alone: bool = False
+    kind: str = "expression"
+    """expression, statement, modifier, yul-call, yul-number, yul-statement, or alone"""
     cast: str = ""
+    """Of a number: the type it has where it stands."""
+    scope: int = -1
+    """Of a modifier or a call in assembly: where its helper goes."""
+
+    @property
+    def alone(self) -> bool:
+        """Whether it fits behind no switch."""
+        return self.kind == "alone"
 
     @property
     def name(self) -> str:
@@ -86,8 +107,9 @@ class _Change:
     start: int
     end: int
     new: str
-    kind: str  # expression, statement or alone
-    cast: str  # of a number: the type it has where it stands
+    kind: str
+    cast: str
+    scope: int
 
 
 class _Finder:
@@ -98,6 +120,7 @@ class _Finder:
         self.found: list[tuple[str, _Change]] = []
         self.function = ""
         self.casts: dict[int, str] = {}
+        self.scope = -1
 
     def text(self, node: Node) -> str:
         start, end = _range(node)
@@ -109,7 +132,9 @@ class _Finder:
         start, end = _range(node)
         if kind == "statement" and self.source[end - 1 : end] == b";":
             end -= 1  # the compiler counts the semicolon of an empty return, and of nothing else
-        self.found.append((self.function, _Change(operator, start, end, new, kind, cast)))
+        self.found.append(
+            (self.function, _Change(operator, start, end, new, kind, cast, self.scope))
+        )
 
     def expect(self, node: Node | None, type_: str) -> None:
         """Notes of what type a number is to be where it stands."""
@@ -132,7 +157,9 @@ class _Finder:
             self._children(node)
             return
         if kind == "InlineAssembly":
+            contract, self.scope = self.scope, _range(node["AST"])[0] + 1
             self._assembly(node["AST"])
+            self.scope = contract
             return
         if kind == "ForStatement":
             # What steps the loop has no semicolon, and is only an expression to us.
@@ -158,7 +185,8 @@ class _Finder:
         self.function = node["name"] or node["kind"]
         for modifier in node["modifiers"]:
             if modifier["kind"] == "modifierInvocation":
-                self.add("FHR", modifier, "", "alone")
+                known = modifier["modifierName"]["name"] in _MODIFIERS
+                self.add("FHR", modifier, "", "modifier" if known else "alone")
         self.visit(node["body"])
         self.function = ""
 
@@ -240,7 +268,7 @@ class _Finder:
             self.add("CSR", node, head + _CALLED[called["memberName"]] + rest)
 
     def _assembly(self, node: Any) -> None:
-        """Calls of another builtin, and numbers off by one; a lone word cannot be switched, so each is compiled alone."""
+        """Calls of another builtin, numbers off by one, statements left out."""
         if isinstance(node, list):
             for each in node:
                 self._assembly(each)
@@ -248,11 +276,11 @@ class _Finder:
             return
         kind = node.get("nodeType")
         if kind == "YulFunctionCall" and node["functionName"]["name"] in _YUL:
-            self.add("AOR", node["functionName"], _YUL[node["functionName"]["name"]], "alone")
+            self.add("AOR", node["functionName"], _YUL[node["functionName"]["name"]], "yul-call")
         if kind == "YulLiteral" and node["kind"] == "number":
-            self.add("LIR", node, str(int(node["value"], 0) + 1), "alone")
+            self.add("LIR", node, str(int(node["value"], 0) + 1), "yul-number")
         if kind == "YulExpressionStatement":
-            self.add("CR", node, "", "alone")
+            self.add("CR", node, "", "yul-statement")
         for child in node.values():
             self._assembly(child)
 
@@ -262,6 +290,10 @@ def mutants(source: bytes, tree: Node, first: int = 1, only: str = "") -> list[M
     finder = _Finder(source)
     for node in tree["nodes"]:
         if node["nodeType"] == "ContractDefinition" and node["name"] == (only or node["name"]):
+            # Its members follow its opening brace, which follows its bases.
+            heads = [node["nameLocation"], *(base["src"] for base in node["baseContracts"])]
+            head_end = max(sum(int(part) for part in head.split(":")[:2]) for head in heads)
+            finder.scope = source.index(b"{", head_end) + 1
             finder.visit(node["nodes"])
     made: list[Mutant] = []
     seen = set()
@@ -275,7 +307,7 @@ def mutants(source: bytes, tree: Node, first: int = 1, only: str = "") -> list[M
         made.append(
             Mutant(
                 first + len(made), change.operator, function, line, change.start, change.end,
-                old, change.new, change.kind == "alone", change.cast,
+                old, change.new, change.kind, change.cast, change.scope,
             )
         )  # fmt: skip
     return made
@@ -293,13 +325,42 @@ def schema(source: bytes, found: Sequence[Mutant]) -> bytes:
     """
     places: dict[tuple[int, int, bool], list[Mutant]] = {}
     for mutant in found:
-        places.setdefault((mutant.start, -mutant.end, mutant.operator != "CR"), []).append(mutant)
+        leaf = mutant.kind not in {"statement", "yul-statement"}
+        places.setdefault((mutant.start, -mutant.end, leaf), []).append(mutant)
     ordered = [places[key] for key in sorted(places)]
+    helpers: dict[int, str] = {}
+    for mutant in found:
+        if helper := _helper(mutant):
+            helpers[mutant.scope] = helpers.get(mutant.scope, "") + helper
     switch = f"function _mutant(uint256 number) pure returns (bool) {{\n    return number == 0x{SENTINEL};\n}}\n"
-    return b"".join(_pieces(source, 0, len(source), ordered)) + b"\n" + switch.encode()
+    text = b"".join(_pieces(source, 0, len(source), ordered, helpers))
+    return text + b"\n" + switch.encode()
 
 
-def _pieces(source: bytes, at: int, end: int, places: Sequence[list[Mutant]]) -> Iterator[bytes]:
+def _helper(mutant: Mutant) -> str:
+    """What the switch of a mutant needs at its scope."""
+    if mutant.kind == "modifier":
+        body = _MODIFIERS[mutant.old].replace("@", str(mutant.number))
+        return f"\n    modifier _modifier_{mutant.number}() {{\n        {body}\n    }}\n"
+    if mutant.kind == "yul-call":
+        return (
+            f"\n            function _call_{mutant.number}(x, y) -> z {{ switch {_awake(mutant)}"
+            f" case 0 {{ z := {mutant.old}(x, y) }} default {{ z := {mutant.new}(x, y) }} }}"
+        )
+    return ""
+
+
+def _awake(mutant: Mutant) -> str:
+    return f"eq({mutant.number}, 0x{SENTINEL})"
+
+
+def _pieces(
+    source: bytes,
+    at: int,
+    end: int,
+    places: Sequence[list[Mutant]],
+    helpers: Mapping[int, str],
+) -> Iterator[bytes]:
     """The text from `at` to `end`; each place in it, outermost first, in its switches."""
     next_ = 0
     while next_ < len(places):
@@ -309,17 +370,39 @@ def _pieces(source: bytes, at: int, end: int, places: Sequence[list[Mutant]]) ->
         first_within = next_
         while next_ < len(places) and places[next_][0].end <= stop:
             next_ += 1
-        body = b"".join(_pieces(source, start, stop, places[first_within:next_]))
-        yield source[at:start]
+        body = b"".join(_pieces(source, start, stop, places[first_within:next_], helpers))
+        yield _with_helpers(source, at, start, helpers)
         marks = ",".join(str(each.number) for each in here)
-        if here[0].operator == "CR":
+        if here[0].kind == "statement":
             stop = source.index(b";", stop) + 1
-            switched = b"{ if (!_mutant(%d)) { %s; } }" % (here[0].number, body)
-        else:
-            switched = _choice(here, body)
-        yield f"/*[{marks}*/".encode() + switched + f"/*{marks}]*/".encode()
+        yield f"/*[{marks}*/".encode() + _switched(here, body) + f"/*{marks}]*/".encode()
         at = stop
-    yield source[at:end]
+    yield _with_helpers(source, at, end, helpers)
+
+
+def _with_helpers(source: bytes, at: int, end: int, helpers: Mapping[int, str]) -> bytes:
+    made = b""
+    for scope in sorted(scope for scope in helpers if at <= scope < end):
+        made += source[at:scope] + helpers[scope].encode()
+        at = scope
+    return made + source[at:end]
+
+
+def _switched(here: Sequence[Mutant], body: bytes) -> bytes:
+    first = here[0]
+    match first.kind:
+        case "statement":
+            return b"{ if (!_mutant(%d)) { %s; } }" % (first.number, body)
+        case "modifier":
+            return b"_modifier_%d" % first.number
+        case "yul-call":
+            return b"_call_%d" % first.number
+        case "yul-number":
+            return f"add({first.old}, {_awake(first)})".encode()
+        case "yul-statement":
+            return f"if iszero({_awake(first)}) {{ ".encode() + body + b" }"
+        case _:
+            return _choice(here, body)
 
 
 def _choice(here: Sequence[Mutant], body: bytes) -> bytes:

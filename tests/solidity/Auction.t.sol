@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.30;
 
-import { IBasketVault, IVaultBase } from "../../contracts/interfaces/IBasketVault.sol";
+import { IBasketVault, IVaultBase, IVaultCore, IVaultExtension } from "../../contracts/interfaces/IBasketVault.sol";
 import { IOracleHub } from "../../contracts/interfaces/IOracleHub.sol";
 import { Base } from "./Base.t.sol";
+import { ScriptedExecutor } from "./support/ScriptedExecutor.sol";
 
 /// @notice The auction for when no oracle prices a pair: on the owner's terms, lot by lot, toward amounts of each token a share.
 contract AuctionTest is Base {
@@ -38,6 +39,18 @@ contract AuctionTest is Base {
         vm.prank(owner);
         vm.expectRevert(abi.encodeWithSelector(IVaultBase.NoSuchAsset.selector, 3, 3));
         vault.startAuction(WETH, 3, _terms());
+        vm.prank(owner);
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.NoSuchAsset.selector, 3, 3));
+        vault.startAuction(3, WETH, _terms());
+    }
+
+    function test_an_auction_is_told_with_its_terms_and_its_clock() public {
+        IBasketVault.Auction memory a = _terms();
+        a.clockE6 = uint64(block.timestamp * 1e6);
+        vm.expectEmit(address(vault));
+        emit IVaultBase.AuctionStarted(address(tokens[WETH]), address(tokens[WBTC]), a);
+        vm.prank(owner);
+        vault.startAuction(WETH, WBTC, _terms());
     }
 
     function test_a_bid_without_an_auction_or_after_its_end_is_refused() public {
@@ -61,6 +74,7 @@ contract AuctionTest is Base {
     function test_a_starved_oracle_is_not_a_dead_one() public {
         feeds[WETH].setFailing(false);
         uint256 limit = 400_000;
+        bool refused;
         for (uint256 i; i < 40; ++i) {
             vm.prank(bob);
             (bool done, bytes memory answer) =
@@ -69,8 +83,60 @@ contract AuctionTest is Base {
             if (answer.length >= 4) {
                 bytes4 error_ = bytes4(answer);
                 assertTrue(error_ == IVaultBase.NotEnoughGas.selector || error_ == IVaultBase.OracleIsSound.selector);
+                refused = refused || error_ == IVaultBase.NotEnoughGas.selector;
             }
             limit += 100_000;
+        }
+        assertTrue(refused, "said so");
+    }
+
+    /// @dev What 63 of 64 parts of are the oracle's 2,500,000, and 50,000 for the rest.
+    function test_the_oracle_gets_its_whole_gas_or_is_not_asked() public {
+        uint256 needed = uint256(2_500_000) * 64 / 63 + 50_000;
+        vm.prank(bob);
+        (bool done, bytes memory answer) =
+            address(vault).call{ gas: 2_000_000 }(abi.encodeCall(vault.bid, (WETH, USDC, 1e18, type(uint256).max)));
+        assertFalse(done);
+        assertEq(bytes4(answer), IVaultBase.NotEnoughGas.selector);
+        uint256 told;
+        assembly ("memory-safe") {
+            told := mload(add(answer, 68))
+        }
+        assertEq(told, needed);
+
+        address[] memory pair = new address[](2);
+        (pair[0], pair[1]) = (address(tokens[WETH]), address(tokens[USDC]));
+        vm.expectCall(address(oracle), 0, 2_500_000, abi.encodeCall(IOracleHub.prices, (pair)));
+        vm.prank(bob);
+        vault.bid(WETH, USDC, 1e15, type(uint256).max);
+    }
+
+    function test_a_deposit_or_withdrawal_and_a_bid_share_no_transaction_in_either_order() public {
+        _deposit(address(executor), 2e18);
+        uint256[] memory unlimited = _prepareDeposit(address(executor), 1e18);
+        tokens[USDC].mint(address(executor), 1_000_000e6);
+        _approve(tokens[USDC], address(executor), address(vault), type(uint256).max);
+        for (uint256 i; i < 3; ++i) {
+            unlimited[i] = type(uint256).max;
+        }
+        bytes[2] memory flows = [
+            abi.encodeCall(IVaultCore.mintInKind, (1e15, address(executor), unlimited)),
+            abi.encodeCall(IVaultCore.redeemInKind, (1e15, address(executor), address(executor), _amounts()))
+        ];
+        bytes memory trade = abi.encodeCall(IVaultExtension.bid, (WETH, USDC, 1e15, type(uint256).max));
+        bytes memory refusal = abi.encodeWithSelector(IVaultBase.SameTransaction.selector);
+        ScriptedExecutor.Step[] memory steps = new ScriptedExecutor.Step[](2);
+        for (uint256 i; i < 2; ++i) {
+            uint256 snapshot = vm.snapshotState();
+            steps[0] = _step(address(vault), flows[i]);
+            steps[1] = _refused(address(vault), trade, refusal);
+            executor.run(steps);
+            vm.revertToState(snapshot);
+
+            steps[0] = _step(address(vault), trade);
+            steps[1] = _refused(address(vault), flows[i], refusal);
+            executor.run(steps);
+            vm.revertToState(snapshot);
         }
     }
 
@@ -100,6 +166,33 @@ contract AuctionTest is Base {
         vault.bid(WETH, USDC, 9e18, type(uint256).max); // 33,500 USDC; 0.45 of a lot leaves 55 % of the fall: 1,950 each
         vm.expectRevert(abi.encodeWithSelector(IVaultBase.BoughtAboveFill.selector, 33_500e6 + 11_700e6, 44_000e6));
         vault.bid(WETH, USDC, 6e18, type(uint256).max);
+        vm.stopPrank();
+    }
+
+    function test_a_bid_goes_as_far_as_the_targets_in_units_to_the_unit() public {
+        IBasketVault.Auction memory a = _terms();
+        (a.keepRaw, a.fillRaw) = (0.23e18, 250e6);
+        _start(a);
+        vm.prank(bob);
+        vault.bid(WETH, USDC, 2e18, 5_000e6);
+        assertEq(vault.held(), _amounts(23e18, 0.75e8, 25_000e6));
+    }
+
+    /// @dev 1e28 a share, of which there are 100; a lot pays 2e30.
+    function test_the_targets_in_units_are_exact_however_large() public {
+        IBasketVault.Auction memory a = _terms();
+        (a.startPayRaw, a.floorPayRaw, a.fillRaw) = (2e30, 2e30, 1e28);
+        _start(a);
+        vm.prank(bob);
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.BoughtAboveFill.selector, 2e30 + 20_000e6, 1e30));
+        vault.bid(WETH, USDC, 2e18, type(uint256).max);
+    }
+
+    function test_the_clock_of_a_long_wait_stands_at_the_end_of_the_fall() public {
+        skip(1 days);
+        vm.startPrank(bob);
+        assertEq(vault.bid(WETH, USDC, 1e18, type(uint256).max), 1_500e6);
+        assertEq(vault.bid(WETH, USDC, 2e18, type(uint256).max), 4_000e6, "half of the fall is left");
         vm.stopPrank();
     }
 
@@ -171,6 +264,16 @@ contract AuctionTest is Base {
         vm.etch(address(oracle), hex"fe");
         vm.prank(bob);
         assertEq(vault.bid(WETH, USDC, 2e18, type(uint256).max), 5_000e6);
+    }
+
+    function test_an_oracle_that_answers_anything_but_two_prices_is_dead() public {
+        for (uint256 words; words < 12; ++words) {
+            if (words == 10) continue; // two prices, which would be sound
+            bytes memory zeros = new bytes(32 * words);
+            vm.mockCall(address(oracle), abi.encodeWithSelector(IOracleHub.prices.selector), zeros);
+            vm.prank(bob);
+            vault.bid(WETH, USDC, 1e15, type(uint256).max);
+        }
     }
 
     function test_targets_in_units_grow_with_the_shares() public {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.30;
 
-import { IBasketVault } from "../../contracts/interfaces/IBasketVault.sol";
+import { Vm } from "forge-std/Vm.sol";
+import { IBasketVault, IVaultBase } from "../../contracts/interfaces/IBasketVault.sol";
 import { IConfigStore } from "../../contracts/interfaces/IConfigStore.sol";
 import { IOracleHub } from "../../contracts/interfaces/IOracleHub.sol";
 import { MockToken } from "../../contracts/mocks/MockToken.sol";
@@ -172,6 +173,20 @@ contract ConfigTest is Base {
         (bool done, bytes memory answer) = pointer.call(hex"12345678");
         assertTrue(done);
         assertEq(answer.length, 0);
+    }
+
+    function test_a_vault_tells_which_configuration_it_uses_now() public {
+        vm.recordLogs();
+        vm.prank(curator);
+        vault.setBands(_bands(300, 300, 300));
+        Vm.Log[] memory logs = vm.getRecordedLogs();
+        bool told;
+        for (uint256 i; i < logs.length; ++i) {
+            if (logs[i].emitter != address(vault) || logs[i].topics[0] != IVaultBase.ConfigSet.selector) continue;
+            assertEq(logs[i].topics[1], bytes32(uint256(uint160(vault.config()))));
+            told = true;
+        }
+        assertTrue(told);
     }
 
     function testFuzz_what_is_stored_is_what_was_given(

@@ -66,6 +66,21 @@ contract ExitTest is Base {
 
     /* SUCCESS */
 
+    function test_absorb_fills_the_ledger_to_its_last_unit_and_not_beyond() public {
+        uint256 held = vault.held()[0];
+        tokens[0].mint(address(vault), type(uint128).max - held + 1);
+        vm.startPrank(owner);
+        vm.expectRevert(
+            abi.encodeWithSelector(
+                IVaultBase.HoldingTooLarge.selector, 0, uint256(type(uint128).max) + 1, type(uint128).max
+            )
+        );
+        vault.absorb(0, type(uint128).max - held + 1);
+        vault.absorb(0, type(uint128).max - held);
+        vm.stopPrank();
+        assertEq(vault.held()[0], type(uint128).max);
+    }
+
     function test_redeem_except_sends_the_others_and_keeps_the_skipped_as_claims() public {
         vm.expectEmit(address(vault));
         emit IVaultBase.ClaimOpened(alice, address(token), 10_000e6);

@@ -260,6 +260,16 @@ contract FactoryTest is Base {
         assertEq(vault.held(), p.seedAmounts);
     }
 
+    /// @dev The factory looks first; a clone made by others is asked directly.
+    function test_a_clone_counts_its_seed_amounts_itself() public {
+        IVaultFactory.Params memory p = _params(_config(), _amounts(1, 1));
+        IBasketVault clone = IBasketVault(_clone(implementation));
+        tokens[WETH].mint(address(clone), 1);
+        tokens[WBTC].mint(address(clone), 1);
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.LengthMismatch.selector, 2, 3));
+        _initialize(clone, p);
+    }
+
     function _expectRefusal(IVaultFactory.Params memory p, bytes memory refusal) internal {
         _fund(creator, p);
         vm.prank(creator);

@@ -207,6 +207,16 @@ contract GlideTest is Base {
         _rebalance(_amounts(0.08e18, 0, 0), _amounts(0, 0.002e8, 0), 0);
     }
 
+    function test_the_calendar_asks_for_nothing_at_dust_to_the_unit() public {
+        _setCalendar(7 days);
+        _setPrice(WETH, 2_004e8);
+        _setPrice(USDC, 0.995e8); // 100 dollars from one to the other: E = 200 of 100,000, exactly the dust
+        vm.expectRevert(RebalancePolicy.NoBandBroken.selector);
+        _rebalance(_amounts(), _amounts(), 0);
+        _setPrice(WETH, 2_004e8 + 1);
+        _rebalance(_amounts(0.04e18, 0, 0), _amounts(0, 0, 80.57e6), 0);
+    }
+
     function test_slippage_climbs_from_the_start_of_the_calendar_period() public {
         _setCalendar(7 days);
         uint256 period = block.timestamp - block.timestamp % 7 days + 7 days;
@@ -253,6 +263,25 @@ contract GlideTest is Base {
         vault.rebalance(0, _amounts(1.2e18, 0, 1e6), buys, address(executor), abi.encode(steps));
 
         assertEq(vault.held(), _amounts(23.8e18, 0.82195e8, 20_000e6));
+    }
+
+    /// @dev E = 10,000 of 110,000 before and 5,000 after: half. Outside a destination a ten-thousandth of the band wide (0.22 dollars
+    /// for each of three) it is from 9,999.34 to 4,999.34, which is less than half, as it must be.
+    function test_progress_is_measured_to_a_destination_however_narrow() public {
+        _setDestination(1);
+        _breakBand();
+        _rebalance(_amounts(uint256(2_500e18) / 2_400, 0, 0), _amounts(0, 0.0375e8, 1_000e6), 0);
+    }
+
+    /// @dev WETH is 5,000 dollars above its target, so 4,999.78 above the edge of such a destination.
+    function test_no_more_than_the_need_is_sold_to_a_destination_however_narrow() public {
+        IBasketVault.Policy memory p = _policy();
+        (p.destinationBps, p.dustBps) = (1, 0);
+        vm.prank(owner);
+        vault.setPolicy(p);
+        _breakBand();
+        vm.expectPartialRevert(RebalancePolicy.SalesAboveNeed.selector);
+        _rebalance(_amounts(uint256(4_999.79e18) / 2_400, 0, 0), _amounts(0, 0.075e8 - 1, 2_000e6 - 1), 0);
     }
 
     function _setDestination(uint16 bps) internal {

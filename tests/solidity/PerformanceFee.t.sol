@@ -56,7 +56,9 @@ contract PerformanceFeeTest is Base {
         _charge(1_000);
         vm.expectEmit(address(vault));
         emit IVaultBase.PerformanceFeeCollected(treasury, 0, 1_000e18);
+        vm.recordLogs();
         assertEq(vault.collectPerformanceFee(), 0);
+        assertEq(vm.getRecordedLogs().length, 1, "no shares, no transfer");
         IBasketVault.Performance memory f = vault.performance();
         assertEq(f.highWaterE18, 1_000e18);
         assertEq(f.settledAt, block.timestamp);
@@ -96,8 +98,8 @@ contract PerformanceFeeTest is Base {
         _pass(PERIOD);
         IOracleHub.Price[] memory prices = new IOracleHub.Price[](3);
         prices[WETH] = IOracleHub.Price(2_000e18, 2_500e18, 2_400e18, IOracleHub.Fault.None);
-        prices[WBTC] = IOracleHub.Price(40_000e18, 40_000e18, 40_000e18, IOracleHub.Fault.None);
-        prices[USDC] = IOracleHub.Price(1e18, 1e18, 1e18, IOracleHub.Fault.None);
+        prices[WBTC] = IOracleHub.Price(40_000e18, 50_000e18, 45_000e18, IOracleHub.Fault.None);
+        prices[USDC] = IOracleHub.Price(1e18, 1.2e18, 1.1e18, IOracleHub.Fault.None);
         vm.mockCall(address(oracle), abi.encodeWithSelector(IOracleHub.prices.selector), abi.encode(prices));
         assertEq(vault.collectPerformanceFee(), 0);
     }

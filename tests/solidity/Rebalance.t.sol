@@ -12,6 +12,25 @@ import { LocalToken, MockToken } from "../../contracts/mocks/MockToken.sol";
 import { Base } from "./Base.t.sol";
 import { ScriptedExecutor } from "./support/ScriptedExecutor.sol";
 
+/// @notice Answers as a hub does; once it was told what to expect, only that, to the byte.
+contract StrictHub {
+    IOracleHub internal immutable hub;
+    bytes32 internal expected;
+
+    constructor(IOracleHub hub_) {
+        hub = hub_;
+    }
+
+    function expect(bytes calldata words) external {
+        expected = keccak256(words);
+    }
+
+    function prices(address[] calldata tokens) external view returns (IOracleHub.Price[] memory) {
+        require(expected == 0 || keccak256(msg.data) == expected, "other words");
+        return hub.prices(tokens);
+    }
+}
+
 /// @notice rebalance: every rule, one unit inside and one unit outside.
 ///
 /// Most tests stand after `_breakBand` (WETH 2,400): V = 110,000, distances +5,000, -3,000, -2,000, surplus 2.08333 WETH.
@@ -217,21 +236,7 @@ contract RebalanceTest is Base {
         manager.grantRole(GUARDIAN_ROLE, address(executor), 0);
         manager.grantRole(KEEPER_ROLE, address(executor), 0);
         vm.stopPrank();
-        uint256[] memory three = _amounts();
-        address self = address(executor);
-        bytes[] memory calls = new bytes[](12);
-        calls[0] = abi.encodeCall(IVaultCore.mintInKind, (1, self, three));
-        calls[1] = abi.encodeCall(IVaultCore.redeemInKind, (1, self, self, three));
-        calls[2] = abi.encodeCall(IVaultCore.claim, (address(tokens[0]), self));
-        calls[3] = abi.encodeCall(IVaultCore.poke, ());
-        calls[4] = abi.encodeCall(IVaultCore.collectFee, ());
-        calls[5] = abi.encodeCall(IVaultCore.rebalance, (0, three, three, self, ""));
-        calls[6] = abi.encodeCall(IVaultExtension.setTargets, (three, 0));
-        calls[7] = abi.encodeCall(IVaultExtension.setPolicy, (_policy()));
-        calls[8] = abi.encodeCall(IVaultExtension.setOracle, (oracle));
-        calls[9] = abi.encodeCall(IVaultExtension.setFees, (IVaultBase.Fees(1, 0, 0, 0), self));
-        calls[10] = abi.encodeCall(IVaultExtension.pauseRebalance, ());
-        calls[11] = abi.encodeCall(IVaultExtension.resumeRebalance, ());
+        bytes[] memory calls = _everyChange(address(executor));
         ScriptedExecutor.Step[] memory fair = _bring(_fairBuys());
         ScriptedExecutor.Step[] memory steps = new ScriptedExecutor.Step[](calls.length + fair.length);
         for (uint256 i; i < calls.length; ++i) {
@@ -246,6 +251,115 @@ contract RebalanceTest is Base {
         vault.rebalance(0, _amounts(2e18, 0, 0), _fairBuys(), address(executor), abi.encode(steps));
 
         assertEq(vault.state().epoch, 1);
+    }
+
+    /// @dev A call of every function that changes state.
+    function _everyChange(address self) internal view returns (bytes[] memory calls) {
+        uint256[] memory three = _amounts();
+        IVaultBase.Auction memory terms;
+        calls = new bytes[](26);
+        calls[0] = abi.encodeCall(IVaultCore.mintInKind, (1, self, three));
+        calls[1] = abi.encodeCall(IVaultCore.redeemInKind, (1, self, self, three));
+        calls[2] = abi.encodeCall(IVaultCore.claim, (address(tokens[0]), self));
+        calls[3] = abi.encodeCall(IVaultCore.poke, ());
+        calls[4] = abi.encodeCall(IVaultCore.collectFee, ());
+        calls[5] = abi.encodeCall(IVaultCore.rebalance, (0, three, three, self, ""));
+        calls[6] = abi.encodeCall(IVaultExtension.setTargets, (three, 0));
+        calls[7] = abi.encodeCall(IVaultExtension.setPolicy, (_policy()));
+        calls[8] = abi.encodeCall(IVaultExtension.setOracle, (oracle));
+        calls[9] = abi.encodeCall(IVaultExtension.setFees, (IVaultBase.Fees(1, 0, 0, 0), self));
+        calls[10] = abi.encodeCall(IVaultExtension.pauseRebalance, ());
+        calls[11] = abi.encodeCall(IVaultExtension.resumeRebalance, ());
+        calls[12] = abi.encodeCall(IVaultCore.redeemInKindExcept, (1, self, self, three, 1));
+        calls[13] = abi.encodeCall(IVaultExtension.sync, (0));
+        calls[14] = abi.encodeCall(IVaultExtension.absorb, (0, 1));
+        calls[15] = abi.encodeCall(IVaultExtension.startAuction, (WETH, USDC, terms));
+        calls[16] = abi.encodeCall(IVaultExtension.stopAuction, (WETH, USDC));
+        calls[17] = abi.encodeCall(IVaultExtension.bid, (WETH, USDC, 1, 1));
+        calls[18] = abi.encodeCall(IVaultExtension.collectPerformanceFee, ());
+        calls[19] = abi.encodeCall(IVaultExtension.tightenPolicy, (_policy()));
+        calls[20] = abi.encodeCall(IVaultExtension.lowerFees, (IVaultBase.Fees(0, 0, 0, 0)));
+        calls[21] = abi.encodeCall(IVaultExtension.setBands, (_bands(1, 1, 1)));
+        calls[22] = abi.encodeCall(IVaultExtension.addAsset, (self, 18, _bands(1, 1, 1)[0]));
+        calls[23] = abi.encodeCall(IVaultExtension.excludeAsset, (0));
+        calls[24] = abi.encodeCall(IVaultExtension.includeAsset, (0));
+        calls[25] = abi.encodeCall(IVaultExtension.removeAsset, (0));
+    }
+
+    /// @dev Sold 2 WETH at 2,410, so 4,815.18 at least are due; bought 0.0725 WBTC at 39,900 and 1,924 USDC at 0.999.
+    function test_sold_counts_at_the_higher_price_and_bought_at_the_lower() public {
+        _breakBand();
+        IOracleHub.Price[] memory prices = oracle.prices(_tokenAddresses());
+        (prices[WETH].loE18, prices[WETH].hiE18) = (2_390e18, 2_410e18);
+        (prices[WBTC].loE18, prices[WBTC].hiE18) = (39_900e18, 40_100e18);
+        (prices[USDC].loE18, prices[USDC].hiE18) = (0.999e18, 1.001e18);
+        vm.mockCall(address(oracle), abi.encodeWithSelector(IOracleHub.prices.selector), abi.encode(prices));
+
+        vm.expectRevert(abi.encodeWithSelector(RebalancePolicy.PriceTooPoor.selector, 4_814.826e18, 4_815.18e18));
+        _rebalance(_amounts(2e18, 0, 0), _amounts(0, 0.0725e8, 1_924e6), 0);
+        _rebalance(_amounts(2e18, 0, 0), _amounts(0, 0.0725e8, 1_925e6), 0);
+    }
+
+    function test_a_token_that_is_not_traded_is_not_touched() public {
+        _breakBand();
+        vm.etch(address(tokens[USDC]), hex"fe");
+        _rebalance(_amounts(1.24e18, 0, 0), _amounts(0, 0.0744e8, 0), 0);
+    }
+
+    function test_the_oracle_is_asked_in_the_abis_own_words() public {
+        StrictHub strict = new StrictHub(oracle);
+        vm.prank(owner);
+        vault.setOracle(IOracleHub(address(strict)));
+        strict.expect(abi.encodeCall(IOracleHub.prices, (_tokenAddresses())));
+        vault.poke();
+    }
+
+    function test_rebalance_refuses_what_is_no_price_of_any_kind() public {
+        _breakBand();
+        IOracleHub.Price[] memory prices = oracle.prices(_tokenAddresses());
+        for (uint256 i; i < 3; ++i) {
+            for (uint256 part; part < 3; ++part) {
+                IOracleHub.Price[] memory lies = abi.decode(abi.encode(prices), (IOracleHub.Price[]));
+                if (part == 0) lies[i].loE18 = 1 << 128;
+                else if (part == 1) lies[i].hiE18 = 1 << 128;
+                else lies[i].primaryE18 = 1 << 128;
+                _expectRefused(abi.encode(lies), IVaultBase.OracleFault.selector, i, IOracleHub.Fault.OutOfRange);
+            }
+        }
+        // As many words as asked for, of which one is no head; then the right heads, and a word too few or too many.
+        bytes memory answer = abi.encode(prices);
+        bytes32 none = bytes32(uint256(64));
+        for (uint256 head; head < 2; ++head) {
+            bytes memory odd = abi.encode(prices);
+            assembly ("memory-safe") {
+                mstore(add(add(odd, 32), shl(5, head)), none)
+            }
+            _expectRefused(odd, IVaultBase.OracleFault.selector, 0, IOracleHub.Fault.CallFailed);
+        }
+        bytes memory shorter = abi.encode(prices);
+        assembly ("memory-safe") {
+            mstore(shorter, sub(mload(shorter), 32))
+        }
+        _expectRefused(shorter, IVaultBase.OracleFault.selector, 0, IOracleHub.Fault.CallFailed);
+        _expectRefused(abi.encodePacked(answer, none), IVaultBase.OracleFault.selector, 0, IOracleHub.Fault.CallFailed);
+        vm.clearMockedCalls();
+
+        vm.mockCallRevert(address(oracle), abi.encodeWithSelector(IOracleHub.prices.selector), "out of order");
+        vm.expectRevert("out of order");
+        vault.poke();
+    }
+
+    function _expectRefused(bytes memory answer, bytes4 error_, uint256 asset, IOracleHub.Fault fault) internal {
+        vm.mockCall(address(oracle), abi.encodeWithSelector(IOracleHub.prices.selector), answer);
+        vm.expectRevert(abi.encodeWithSelector(error_, asset, fault));
+        vault.poke();
+    }
+
+    function _tokenAddresses() internal view returns (address[] memory list) {
+        list = new address[](3);
+        for (uint256 i; i < 3; ++i) {
+            list[i] = address(tokens[i]);
+        }
     }
 
     function test_rebalance_says_that_it_is_locked_while_it_runs() public {

@@ -216,7 +216,23 @@ contract RedeemTest is Base {
             _redeem(alice, 1e18);
             vm.clearMockedCalls();
             assertGe(vault.claimable(alice, address(tokens[1])), (i + 1) * 200e6);
+            assertEq(vault.totalClaimable(address(tokens[1])), vault.claimable(alice, address(tokens[1])));
         }
+    }
+
+    function test_mint_and_redeem_touch_no_token_of_which_nothing_is_due() public {
+        vault = _createVault(_config(), _amounts(25e18, 0.75e8, 0));
+        uint256[] memory amounts = _prepareDeposit(alice, 1e18);
+        vm.etch(address(tokens[USDC]), hex"fe");
+
+        vm.prank(alice);
+        vault.mintInKind(1e18, alice, amounts);
+        vm.recordLogs();
+        _redeem(alice, 1e18);
+
+        assertEq(vm.getRecordedLogs().length, 4, "a burn, two transfers, the redemption, and no claim");
+        assertEq(tokens[WETH].balanceOf(alice), 0.25e18);
+        assertEq(vault.claimable(alice, address(tokens[USDC])), 0);
     }
 
     function test_redeem_by_a_blocklisted_holder_makes_a_claim_and_freezes_nobody_else() public {

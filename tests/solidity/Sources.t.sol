@@ -212,6 +212,35 @@ contract SourcesTest is Base {
         _check(2_000e18, 2_000e18, IOracleHub.Fault.None);
     }
 
+    function test_a_price_that_may_not_be_used_is_still_told_with_a_second_source_or_without() public {
+        vm.prank(owner);
+        oracle.setFeed(address(coin), address(coinFeed), 8, 600, 1, type(uint128).max);
+        skip(601);
+        _check(2_000e18, 2_000e18, IOracleHub.Fault.Stale);
+        _checkPrimary(2_000e18, IOracleHub.Fault.Stale);
+        coinFeed.push(2_000e8);
+        odd.setPrice(2_000e8);
+        _set(_feedSource());
+        vm.prank(owner); // again, as the source is known by now
+        oracle.setFeed(address(coin), address(coinFeed), 8, 600, 1, type(uint128).max);
+
+        skip(601);
+        odd.setPrice(2_010e8);
+
+        _check(2_000e18, 2_000e18, IOracleHub.Fault.Stale);
+        _checkPrimary(2_000e18, IOracleHub.Fault.Stale);
+    }
+
+    function test_a_token_without_a_second_source_has_no_second_reading() public view {
+        _checkReading(0, IOracleHub.Fault.None);
+    }
+
+    function _checkPrimary(uint256 priceE18, IOracleHub.Fault fault) internal view {
+        (IOracleHub.Reading memory primary,) = oracle.readings(address(coin));
+        assertEq(uint8(primary.fault), uint8(fault), "fault");
+        assertEq(primary.priceE18, priceE18, "price");
+    }
+
     /* TIGHTENING */
 
     function test_a_divergence_limit_is_lowered_at_once_and_never_raised() public {
@@ -382,6 +411,16 @@ contract SourcesTest is Base {
     /* AVERAGES */
 
     function test_a_mean_tick_is_priced_in_either_order_of_tokens() public {
+        bool comesFirst = coin < dollar;
+        _checkMeanOf2000();
+        while ((coin < dollar) == comesFirst) {
+            coin = new MockToken("Coin", "COIN", 18);
+        }
+        coinFeed = _addAsset(coin, 2_000e8);
+        _checkMeanOf2000();
+    }
+
+    function _checkMeanOf2000() internal {
         _set(_twapSource(_tickOf2000()));
         IOracleHub.Price memory p = _price();
         assertEq(uint8(p.fault), uint8(IOracleHub.Fault.None));
@@ -389,6 +428,16 @@ contract SourcesTest is Base {
         assertApproxEqRel(p.loE18, 2_000e18, 0.0001e18);
         assertApproxEqRel(p.hiE18, 2_000e18, 0.0001e18);
         assertLt(p.loE18, p.hiE18);
+    }
+
+    function test_a_mean_tick_of_a_quote_with_27_decimals_is_priced() public {
+        dollar = new MockToken("Fine dollar", "USD", 27);
+        _addAsset(dollar, 1e8);
+        // 2,000e27 raw dollars for 1e18 raw coins: log(2e12) / log(1.0001) = 283,255.8.
+        IOracleHub.Source memory s = _twapSource(coin < dollar ? int256(283_256) : -283_256);
+        s.decimals = 27;
+        _set(s);
+        assertApproxEqRel(_price().hiE18, 2_000e18, 0.0001e18);
     }
 
     function test_a_pool_that_does_not_answer_as_pools_do_is_a_fault() public {
@@ -515,6 +564,45 @@ contract SourcesTest is Base {
         skip(1 days + 1);
         perDollar.push(40_000e8);
         _check(0, 0, IOracleHub.Fault.Stale);
+    }
+
+    function test_a_quoted_price_on_either_end_of_its_range_is_sound() public {
+        address quote = _quote(2e8);
+        MockAggregator ratio = new MockAggregator(18, "coin in quotes");
+        ratio.push(1_000e18);
+        vm.startPrank(owner);
+        oracle.setQuotedFeed(address(coin), address(ratio), 18, 600, 1_000e18, 4_000e18, quote);
+        IOracleHub.Feed memory stored = oracle.feedOf(address(coin));
+        vm.stopPrank();
+
+        ratio.push(int192(uint192(stored.minPriceE18 / 2)));
+        _check(stored.minPriceE18, stored.minPriceE18, IOracleHub.Fault.None);
+        ratio.push(int192(uint192(stored.maxPriceE18 / 2)));
+        _check(stored.maxPriceE18, stored.maxPriceE18, IOracleHub.Fault.None);
+        ratio.push(int192(uint192(stored.maxPriceE18 / 2 + 1)));
+        _check(stored.maxPriceE18 + 2, stored.maxPriceE18 + 2, IOracleHub.Fault.OutOfRange);
+    }
+
+    function test_a_quoted_feed_that_cannot_be_priced_has_no_price() public {
+        address quote = _quote(2e8);
+        MockAggregator ratio = new MockAggregator(8, "coin in quotes");
+        ratio.push(1_000e8);
+        vm.startPrank(owner);
+        oracle.setQuotedFeed(address(coin), address(ratio), 8, 600, 1, type(uint128).max, quote);
+        ratio.push(int192(uint192(type(uint128).max)));
+        _check(0, 0, IOracleHub.Fault.OutOfRange);
+
+        // The quote's own feed is quoted in something else by now.
+        ratio.push(1_000e8);
+        address other = makeAddr("other");
+        oracle.setFeed(other, address(ratio), 8, 600, 1, type(uint128).max);
+        oracle.setQuotedFeed(quote, address(ratio), 8, 600, 1, type(uint128).max, other);
+        _check(0, 0, IOracleHub.Fault.NoFeed);
+
+        vm.stopPrank();
+        vm.prank(guardian);
+        oracle.removeFeed(address(coin));
+        assertEq(oracle.feedOf(address(coin)).quote, address(0));
     }
 
     /* SEQUENCER */
