@@ -6,6 +6,8 @@ copies that could fall behind the contracts — if a passage is gone, `test_ever
 mutant costs a forge run and no compilation, and forge's own cache of `.build/mutants`, which goes by content, keeps what was
 compiled.
 
+The Zap is no part of the campaign: its mutants are each seen by a test of its own suites, in a folder of their own.
+
 Run by every `make test`: the first mutant of each promise, A to G. The others are slow. That ERC-20 and ERC-2612 properties can fail is
 shown in tests/solidity/ShareProperties.t.sol, on BadShare.
 """
@@ -17,6 +19,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +38,10 @@ ROOTS = (
     *("contracts/OracleHub.sol", "contracts/VaultFactory.sol"),
 )
 """The suite, and the contracts it deploys by name."""
+ZAP = "contracts/Zap.sol"
+ZAP_EXECUTOR = "contracts/ZapExecutor.sol"
+ZAP_SUITES = ("tests/solidity/Zap.t.sol", "tests/solidity/ZapAttack.t.sol")
+ZAP_ROOTS = (*ROOTS[1:], *ZAP_SUITES, ZAP, ZAP_EXECUTOR, "contracts/RouteExecutor.sol")
 
 IMPORT = re.compile(r'from "([^"]+)";')
 PART = re.compile(r"\[\[(.*)\]\]")
@@ -43,7 +50,7 @@ AWAKE = "AWAKE"
 
 @dataclass(frozen=True)
 class Mutant:
-    """`old` in `file` becomes `new` while the mutant is awake; `breaks` is the promise that must then be seen broken.
+    """`old` in `file` becomes `new` while the mutant is awake; `breaks` is the promise that must then be seen broken, or the test.
 
     `old` is a statement, or an expression in `[[ ]]` and as much around it as makes it the only one. AWAKE in `new` stands for the
     condition itself, for what is neither.
@@ -288,6 +295,37 @@ MUTANTS = (
 
 PROMISES = sorted({mutant.breaks for mutant in MUTANTS})
 
+ZAP_MUTANTS = (
+    Mutant(
+        "test_a_deposit_returns_what_is_left_of_a_token_outside_the_basket",
+        "a zap keeps what the route left",
+        "_sendAll(touched, msg.sender);",
+        "",
+        ZAP,
+    ),
+    Mutant(
+        "test_a_withdrawal_without_a_route_pays_the_token_and_the_rest_in_kind",
+        "a zap out keeps what no hop sells",
+        "count = _touch(touched, count, sent[i]);",
+        "",
+        ZAP_EXECUTOR,
+    ),
+    Mutant(
+        "test_the_executor_works_for_the_zap_alone",
+        "anybody uses the zap's executor",
+        "if (msg.sender != ZAP) revert NotTheZap(msg.sender);",
+        "",
+        ZAP_EXECUTOR,
+    ),
+    Mutant(
+        "test_a_hostile_vault_that_takes_less_than_it_says_keeps_nothing_in_the_zap",
+        "any vault keeps its approval",
+        "i < assets.length && [[!known]];",
+        "known",
+        ZAP,
+    ),
+)
+
 
 def marked(number: int, mutant: Mutant) -> object:
     """The mutant as a test's parameter: slow unless it is the first of its promise's letter, as each takes some ten seconds."""
@@ -299,10 +337,10 @@ def marked(number: int, mutant: Mutant) -> object:
 # The sources
 
 
-def reachable(root: Path) -> list[str]:
-    """Every file of ours that the suite needs, by its imports."""
+def reachable(root: Path, roots: Sequence[str]) -> list[str]:
+    """Every file of ours that these need, by their imports."""
     found: list[str] = []
-    waiting = [*ROOTS, "tests/solidity/Base.t.sol"]
+    waiting = [*roots, "tests/solidity/Base.t.sol"]
     while waiting:
         name = waiting.pop()
         if name in found:
@@ -315,9 +353,9 @@ def reachable(root: Path) -> list[str]:
     return sorted(found)
 
 
-def broken(name: str, source: str) -> str:
+def broken(name: str, source: str, mutants: Sequence[Mutant]) -> str:
     """The source with every mutant of that file in it, each asleep until its number is the coinbase."""
-    for number, mutant in enumerate(MUTANTS, 1):
+    for number, mutant in enumerate(mutants, 1):
         if mutant.file != name:
             continue
         awake = f"(block.coinbase == address({number}))"
@@ -339,14 +377,13 @@ def write(path: Path, text: str) -> None:
         path.write_text(text)
 
 
-@pytest.fixture(scope="module")
-def project(repo_root: Path) -> Path:
-    """The suite and what it needs, with all mutants in it, in a folder of its own that is kept."""
-    root = repo_root / ".build" / "mutants"
-    for name in reachable(repo_root):
-        write(root / name, broken(name, (repo_root / name).read_text()))
-    for name in ("foundry.toml", "package.json", "scripts/solc"):
-        write(root / name, (repo_root / name).read_text())
+def laid(repo_root: Path, name: str, roots: Sequence[str], mutants: Sequence[Mutant]) -> Path:
+    """The roots and what they need, with these mutants in them, in a folder of that name that is kept."""
+    root = repo_root / ".build" / name
+    for file in reachable(repo_root, roots):
+        write(root / file, broken(file, (repo_root / file).read_text(), mutants))
+    for file in ("foundry.toml", "package.json", "scripts/solc"):
+        write(root / file, (repo_root / file).read_text())
     (root / "scripts" / "solc").chmod(0o755)
     (root / "tests" / "vectors").mkdir(exist_ok=True)
     if not (root / "node_modules").is_symlink():
@@ -354,15 +391,27 @@ def project(repo_root: Path) -> Path:
     return root
 
 
+@pytest.fixture(scope="module")
+def project(repo_root: Path) -> Path:
+    """The campaign, with all its mutants."""
+    return laid(repo_root, "mutants", ROOTS, MUTANTS)
+
+
+@pytest.fixture(scope="module")
+def zap_project(repo_root: Path) -> Path:
+    """The Zap's suites, with all its mutants."""
+    return laid(repo_root, "mutants.zap", ZAP_ROOTS, ZAP_MUTANTS)
+
+
 # The tests
 
 
-@pytest.mark.parametrize("name", sorted({mutant.file for mutant in MUTANTS}))
+@pytest.mark.parametrize("name", sorted({mutant.file for mutant in (*MUTANTS, *ZAP_MUTANTS)}))
 def test_every_passage_is_there_once(repo_root: Path, name: str) -> None:
     source = (repo_root / name).read_text()
     gone = [
         mutant.name
-        for mutant in MUTANTS
+        for mutant in (*MUTANTS, *ZAP_MUTANTS)
         if mutant.file == name and source.count(mutant.passage) != 1
     ]
 
@@ -394,26 +443,60 @@ def test_mutant_is_caught(project: Path, number: int, mutant: Mutant) -> None:
     assert mutant.breaks == "A3" or f"{mutant.breaks}: " in reason, reason
 
 
+@pytest.mark.slow
+def test_no_test_of_the_zap_fails_while_its_mutants_sleep(zap_project: Path) -> None:
+    for mutant in ZAP_MUTANTS:
+        assert forge_test(zap_project, 0, "Zap*", mutant.breaks) == ("Success", "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "mutant"),
+    [pytest.param(number, mutant, id=mutant.name) for number, mutant in enumerate(ZAP_MUTANTS, 1)],
+)
+def test_mutant_of_the_zap_is_caught(zap_project: Path, number: int, mutant: Mutant) -> None:
+    status, _ = forge_test(zap_project, number, "Zap*", mutant.breaks)
+
+    assert status == "Failure", f"{mutant.breaks} did not see that {mutant.name}"
+
+
 def campaign(root: Path, number: int, promise: str, runs: int, seed: int = 0) -> tuple[str, str]:
     """How the campaign of one promise ends with one mutant awake: its status and reason."""
+    failures = f"cache/mutant-{number}"
+    shutil.rmtree(root / failures, ignore_errors=True)
+    return forge_test(
+        root,
+        number,
+        "Invariants",
+        f"invariant_{promise}",
+        FOUNDRY_INVARIANT_RUNS=str(runs),
+        FOUNDRY_FUZZ_SEED=hex(0x5EED + seed),
+        FOUNDRY_INVARIANT_DEPTH="120",
+        FOUNDRY_INVARIANT_SHRINK_RUN_LIMIT="0",
+        FOUNDRY_INVARIANT_FAILURE_PERSIST_DIR=failures,
+    )
+
+
+def forge_test(root: Path, number: int, suite: str, test: str, **settings: str) -> tuple[str, str]:
+    """Status and reason of the one test of a suite whose name begins like this, with one mutant awake (0: none)."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("FOUNDRY_")}
-    environment |= {
-        "FOUNDRY_BLOCK_COINBASE": f"0x{number:040x}",
-        "FOUNDRY_INVARIANT_RUNS": str(runs),
-        "FOUNDRY_FUZZ_SEED": hex(0x5EED + seed),
-        "FOUNDRY_INVARIANT_DEPTH": "120",
-        "FOUNDRY_INVARIANT_SHRINK_RUN_LIMIT": "0",
-        "FOUNDRY_INVARIANT_FAILURE_PERSIST_DIR": f"cache/mutant-{number}",
-    }
-    shutil.rmtree(root / "cache" / f"mutant-{number}", ignore_errors=True)
+    environment |= {"FOUNDRY_BLOCK_COINBASE": f"0x{number:040x}", **settings}
     run = subprocess.run(
-        ["forge", "test", "--json", "--match-path", SUITE, "--match-test", f"invariant_{promise}"],
+        [
+            "forge",
+            "test",
+            "--json",
+            "--match-path",
+            f"tests/solidity/{suite}.t.sol",
+            "--match-test",
+            f"^{test}",
+        ],
         cwd=root,
         env=environment,
         capture_output=True,
         text=True,
     )
-    assert run.stdout.startswith("{"), f"no campaign was run:\n{run.stdout}{run.stderr}"
-    (suite,) = json.loads(run.stdout).values()
-    (result,) = suite["test_results"].values()
+    assert run.stdout.startswith("{"), f"no test was run:\n{run.stdout}{run.stderr}"
+    (suite_found,) = json.loads(run.stdout).values()
+    (result,) = suite_found["test_results"].values()
     return result["status"], result["reason"] or ""

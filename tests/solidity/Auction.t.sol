@@ -178,6 +178,19 @@ contract AuctionTest is Base {
         assertEq(vault.held(), _amounts(23e18, 0.75e8, 25_000e6));
     }
 
+    /// @dev 0.1 a share, of which there are 100e18 + 1: what stays is rounded up.
+    function test_what_is_to_stay_is_rounded_up() public {
+        IBasketVault.Auction memory a = _terms();
+        (a.lotRaw, a.startPayRaw, a.floorPayRaw) = (20e18, 10_000e6, 10_000e6);
+        _start(a);
+        _deposit(alice, 1); // for a unit of WETH
+        vm.startPrank(bob);
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.SoldBelowKeep.selector, 10e18, 10e18 + 1));
+        vault.bid(WETH, USDC, 15e18 + 1, type(uint256).max);
+        vault.bid(WETH, USDC, 15e18, type(uint256).max);
+        vm.stopPrank();
+    }
+
     /// @dev 1e28 a share, of which there are 100; a lot pays 2e30.
     function test_the_targets_in_units_are_exact_however_large() public {
         IBasketVault.Auction memory a = _terms();
@@ -299,7 +312,7 @@ contract AuctionTest is Base {
         assertEq(_balances(address(vault)), vault.held());
     }
 
-    function _terms() internal view returns (IBasketVault.Auction memory) {
+    function _terms() internal pure returns (IBasketVault.Auction memory) {
         return IVaultBase.Auction({
             lotRaw: 2e18,
             startPayRaw: 5_000e6,

@@ -306,6 +306,14 @@ contract RebalanceTest is Base {
         _rebalance(_amounts(1.24e18, 0, 0), _amounts(0, 0.0744e8, 0), 0);
     }
 
+    function test_weights_are_by_the_price_itself_whatever_the_sources_between_which_it_lies() public {
+        IOracleHub.Price[] memory prices = oracle.prices(_tokenAddresses());
+        (prices[WETH].loE18, prices[WETH].hiE18) = (1_000e18, 3_000e18);
+        vm.mockCall(address(oracle), abi.encodeWithSelector(IOracleHub.prices.selector), abi.encode(prices));
+        vault.poke();
+        assertEq(vault.state().brokenSince, 0);
+    }
+
     function test_the_oracle_is_asked_in_the_abis_own_words() public {
         StrictHub strict = new StrictHub(oracle);
         vm.prank(owner);

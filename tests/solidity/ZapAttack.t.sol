@@ -125,6 +125,9 @@ contract ZapAttackTest is ZapScene {
         vm.prank(alice);
         zap.zapIn(z);
 
+        for (uint256 k; k < 3; ++k) {
+            assertEq(tokens[k].allowance(address(zap), address(hostile)), 0, "nor an approval");
+        }
         assertEq(_balances(alice), _amounts(0.25e18, 750_000, 200e6));
         _assertNothingLeft();
     }
