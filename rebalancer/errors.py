@@ -101,6 +101,30 @@ class WrongChain(ChainError):
         )
 
 
+class EndpointsDisagree(ChainError):
+    """Two endpoints gave different answers to one question about one block."""
+
+    def __init__(self, method: str, first: str, second: str) -> None:
+        self.method = method
+        self.first = first
+        self.second = second
+        super().__init__(
+            f"The RPC endpoints {first} and {second} do not agree on {method} at one block: "
+            "one of them is wrong; find out which, and take it out of the settings."
+        )
+
+
+class QuorumTooSmall(ChainError):
+    """Fewer endpoints than must agree are there or answer."""
+
+    def __init__(self, needed: int, count: int) -> None:
+        self.needed = needed
+        self.count = count
+        super().__init__(
+            f"{needed} RPC endpoints must agree and {count} can: add endpoints, or ask for fewer to agree."
+        )
+
+
 class ArtifactMissing(ChainError):
     """No compiled contract of that name is packaged or lies in the checkout."""
 

@@ -8,6 +8,7 @@ or the credentials of its URL, because providers put keys there.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -86,10 +87,11 @@ class Rpc:
         self._pool = urllib3.connection_from_url(
             self.endpoint,
             headers=headers,
-            timeout=urllib3.Timeout(total=timeout_s),
             retries=False,
             maxsize=1,
         )
+        self.deadline: float | None = None
+        """Until when (`time.monotonic`) answers are of use, whatever `timeout_s` says; None for no such time."""
         self._next_id = 1
         self._chain_known = expected_chain_id is None
 
@@ -187,13 +189,19 @@ class Rpc:
 
     def _post(self, payload: Any) -> Any:
         # The library's own messages name the URL with its path, so none is passed on or chained.
+        seconds = self._seconds_left()
         try:
-            response = self._pool.request("POST", self._target, body=json.dumps(payload))
+            response = self._pool.request(
+                "POST",
+                self._target,
+                body=json.dumps(payload),
+                timeout=urllib3.Timeout(total=seconds),
+            )
         except NewConnectionError:
             raise self._lost("the connection was refused or the host is unknown") from None
         except (ConnectTimeoutError, ReadTimeoutError):
             self._chain_known = self.expected_chain_id is None
-            raise RpcTimeout(self.endpoint, self.timeout_s) from None
+            raise RpcTimeout(self.endpoint, round(seconds, 3)) from None
         except ProtocolError:
             raise self._lost("the connection broke off") from None
         except SSLError:
@@ -209,6 +217,19 @@ class Rpc:
         if response.status != _OK:
             raise self._lost(f"it answered HTTP {response.status}")
         raise RpcMalformed(self.endpoint, "the body is not a JSON object")
+
+    def _seconds_left(self) -> float:
+        """How long the next answer may take.
+
+        Raises:
+            RpcTimeout: no time is left, and nothing was asked.
+        """
+        if self.deadline is None:
+            return self.timeout_s
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise RpcTimeout(self.endpoint, 0)
+        return min(left, self.timeout_s)
 
     def _lost(self, reason: str) -> RpcUnreachable:
         self._chain_known = self.expected_chain_id is None

@@ -51,6 +51,19 @@ class ScriptedServer:
         self.port = self.http.server_address[1]
         self.url = f"http://127.0.0.1:{self.port}/v3/{SECRET}?token={SECRET}"
 
+    def start(self) -> None:
+        """Answer from now on."""
+        self.thread = threading.Thread(
+            target=self.http.serve_forever, kwargs={"poll_interval": 0.01}
+        )
+        self.thread.start()
+
+    def stop(self) -> None:
+        """Be gone; once more changes nothing."""
+        self.http.shutdown()
+        self.thread.join()
+        self.http.server_close()
+
     def results(self, value: Callable[[Any], Any]) -> None:
         """Answer every call with a result, alone or in a batch."""
 
@@ -65,12 +78,9 @@ class ScriptedServer:
 @pytest.fixture
 def server() -> Iterator[ScriptedServer]:
     scripted = ScriptedServer()
-    thread = threading.Thread(target=scripted.http.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
+    scripted.start()
     yield scripted
-    scripted.http.shutdown()
-    thread.join()
-    scripted.http.server_close()
+    scripted.stop()
 
 
 @pytest.fixture

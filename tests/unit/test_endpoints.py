@@ -1,0 +1,279 @@
+"""Many endpoints as one: who is asked, who is asked next, and what they must agree on."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from rebalancer.chain.endpoints import Endpoints
+from rebalancer.errors import (
+    EndpointsDisagree,
+    QuorumTooSmall,
+    RpcRejected,
+    RpcTimeout,
+    RpcUnreachable,
+    WrongChain,
+)
+from tests.unit.test_rpc import ScriptedServer
+
+
+class Node(ScriptedServer):
+    """A node of a chain at a height, which answers `eth_call` with its word and can be told to fail."""
+
+    def __init__(self, height: int = 100, word: str = "0x01", chain_id: int = 1) -> None:
+        super().__init__()
+        self.height, self.word, self.chain = height, word, chain_id
+        self.fault: Callable[[Any], tuple[int, str]] | None = None
+        self.answer = self._told
+
+    def _told(self, body: Any) -> tuple[int, str]:
+        if self.fault is not None:
+            return self.fault(body)
+        calls = body if isinstance(body, list) else [body]
+        values = {"eth_blockNumber": hex(self.height), "eth_chainId": hex(self.chain)}
+        answers = [
+            {"jsonrpc": "2.0", "id": c["id"], "result": values.get(c["method"], self.word)}
+            for c in calls
+        ]
+        return 200, json.dumps(answers if isinstance(body, list) else answers[0])
+
+    def refuses(self, code: int, message: str, status: int = 200, data: str | None = None) -> None:
+        def fault(body: Any) -> tuple[int, str]:
+            error = {"code": code, "message": message} | ({"data": data} if data else {})
+            calls = body if isinstance(body, list) else [body]
+            answers = [{"jsonrpc": "2.0", "id": c["id"], "error": error} for c in calls]
+            return status, json.dumps(answers if isinstance(body, list) else answers[0])
+
+        self.fault = fault
+
+    def methods(self) -> list[str]:
+        return [body["method"] for body in self.bodies]
+
+
+@pytest.fixture
+def nodes() -> Iterator[list[Node]]:
+    made = [Node(), Node(), Node()]
+    for node in made:
+        node.start()
+    yield made
+    for node in made:
+        node.stop()
+
+
+def over(nodes: list[Node], **settings: Any) -> Endpoints:
+    return Endpoints([node.url for node in nodes], **{"timeout_s": 2.0} | settings)
+
+
+# Refusals
+
+
+def test_more_that_must_agree_than_there_are_are_refused(nodes: list[Node]) -> None:
+    with pytest.raises(QuorumTooSmall) as refusal:
+        over(nodes, quorum=4)
+
+    assert (refusal.value.needed, refusal.value.count) == (4, 3)
+
+
+def test_when_nobody_answers_the_last_failure_is_told(nodes: list[Node]) -> None:
+    for node in nodes:
+        node.fault = lambda body: (503, "down")
+
+    with pytest.raises(RpcUnreachable, match="HTTP 503"):
+        over(nodes).call("eth_call")
+
+    assert [len(node.bodies) for node in nodes] == [1, 1, 1]
+
+
+def test_a_nodes_refusal_of_the_question_is_an_answer(nodes: list[Node]) -> None:
+    nodes[0].refuses(3, "execution reverted", data="0x1234")
+
+    with pytest.raises(RpcRejected) as refusal:
+        over(nodes).call("eth_call")
+
+    assert refusal.value.data == b"\x12\x34"
+    assert nodes[1].bodies == []
+
+
+# Falling back
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        lambda node: node.refuses(-32005, "limit exceeded"),
+        lambda node: node.refuses(-32000, "header not found"),
+        lambda node: node.refuses(429, "Too Many Requests", status=429),
+        lambda node: setattr(node, "fault", lambda body: (500, "")),
+        lambda node: setattr(node, "fault", lambda body: (200, "<html>")),
+        lambda node: setattr(node, "fault", lambda body: (200, "[]")),
+        lambda node: node.stop(),
+        lambda node: setattr(node, "chain", 5),
+    ],
+    ids=["limit", "no header", "429", "500", "html", "empty", "gone", "other chain"],
+)
+def test_an_endpoint_that_fails_is_passed_over_and_rests(
+    nodes: list[Node], fault: Callable[[Node], None]
+) -> None:
+    rpc = over(nodes, expected_chain_id=1)
+    nodes[1].word = "0x02"
+    fault(nodes[0])
+
+    assert rpc.call("eth_call") == "0x02"
+    asked = len(nodes[0].bodies)
+    assert rpc.call("eth_call") == "0x02"
+
+    assert len(nodes[0].bodies) == asked, "it rests"
+    health = rpc.health()[0]
+    assert health.resting
+    assert health.failures_in_a_row == 1
+    assert health.why
+    assert "0ld-k3y" not in health.why
+
+
+def test_an_endpoint_is_tried_again_after_its_rest_and_rests_longer_each_time(
+    nodes: list[Node],
+) -> None:
+    now = [0.0]
+    rpc = over(nodes[:2], clock=lambda: now[0])
+    nodes[0].refuses(-32005, "limit exceeded")
+    rests = []
+    for _ in range(3):
+        rpc.look()
+        rests.append(next(s / 10 for s in range(1000) if _rested(rpc, now, s / 10)))
+    nodes[0].fault = None
+    now[0] += 100
+    rpc.look()
+
+    assert rests == pytest.approx([0.5, 1.0, 2.0], abs=0.11)
+    assert not rpc.health()[0].resting
+    assert rpc.health()[0].failures_in_a_row == 0
+
+
+def _rested(rpc: Endpoints, now: list[float], seconds: float) -> bool:
+    began, now[0] = now[0], now[0] + seconds
+    resting = rpc.health()[0].resting
+    now[0] = began
+    return not resting
+
+
+def test_a_silent_endpoint_leaves_time_for_the_next(nodes: list[Node]) -> None:
+    def slow(body: Any) -> tuple[int, str]:
+        time.sleep(3)
+        return 200, ""
+
+    nodes[0].fault = slow
+    nodes[1].word = "0x02"
+    began = time.monotonic()
+
+    assert over(nodes, timeout_s=1.0).call("eth_call") == "0x02"
+
+    assert time.monotonic() - began < 1.0
+
+
+def test_no_answer_is_waited_for_beyond_the_deadline(nodes: list[Node]) -> None:
+    rpc = over(nodes)
+    rpc.deadline = time.monotonic() - 1
+
+    with pytest.raises(RpcTimeout):
+        rpc.call("eth_call")
+
+    assert all(node.bodies == [] for node in nodes)
+
+
+def test_every_endpoint_on_another_chain_is_a_wrong_chain(nodes: list[Node]) -> None:
+    with pytest.raises(WrongChain):
+        over(nodes, expected_chain_id=7).chain_id()
+
+
+# Choosing
+
+
+def test_an_endpoint_that_is_behind_is_asked_last(nodes: list[Node]) -> None:
+    nodes[0].height = 96
+    nodes[1].height = 97
+    rpc = over(nodes, max_lag_blocks=3)
+    health = rpc.look()
+    nodes[2].fault = lambda body: (503, "")
+
+    rpc.call("eth_call")
+
+    assert [each.behind for each in health] == [True, False, False]
+    assert [each.height for each in health] == [96, 97, 100]
+    assert nodes[1].methods()[-1] == "eth_call" or nodes[2].methods()[-1] == "eth_call"
+    assert "eth_call" not in nodes[0].methods()
+
+
+def test_the_faster_of_two_is_asked_first(nodes: list[Node]) -> None:
+    plain = nodes[0].answer
+
+    def slow(body: Any) -> tuple[int, str]:
+        time.sleep(0.05)
+        return plain(body)
+
+    nodes[0].answer = slow
+    rpc = over(nodes[:2])
+    rpc.look()
+
+    rpc.call("eth_call")
+
+    assert nodes[1].methods()[-1] == "eth_call"
+    assert "eth_call" not in nodes[0].methods()
+
+
+def test_what_steers_a_local_node_goes_to_the_first_alone(nodes: list[Node]) -> None:
+    nodes[0].fault = lambda body: (503, "")
+
+    with pytest.raises(RpcUnreachable):
+        over(nodes).call("evm_mine")
+
+    assert nodes[1].bodies == []
+    assert nodes[2].bodies == []
+
+
+# Agreeing
+
+
+def test_what_two_agree_on_is_confirmed_though_a_third_is_down(nodes: list[Node]) -> None:
+    nodes[0].fault = lambda body: (503, "")
+
+    assert over(nodes, quorum=2).confirm([("eth_call", ()), ("eth_call", ())]) == ["0x01", "0x01"]
+
+    assert nodes[1].bodies
+    assert nodes[2].bodies
+
+
+def test_endpoints_that_disagree_confirm_nothing(nodes: list[Node]) -> None:
+    nodes[1].word = "0x02"
+
+    with pytest.raises(EndpointsDisagree) as refusal:
+        over(nodes, quorum=2).confirm([("eth_call", ())])
+
+    assert refusal.value.method == "eth_call"
+    assert "0ld-k3y" not in str(refusal.value)
+
+
+def test_too_few_that_answer_confirm_nothing(nodes: list[Node]) -> None:
+    nodes[0].fault = nodes[1].fault = lambda body: (503, "")
+
+    with pytest.raises(QuorumTooSmall) as refusal:
+        over(nodes, quorum=2).confirm([("eth_call", ())])
+
+    assert (refusal.value.needed, refusal.value.count) == (2, 1)
+
+
+def test_a_refusal_is_confirmed_by_its_data_whatever_its_words(nodes: list[Node]) -> None:
+    nodes[0].refuses(3, "execution reverted", data="0x12")
+    nodes[1].refuses(-32000, "VM Exception", data="0x12")
+
+    with pytest.raises(RpcRejected):
+        over(nodes, quorum=2).confirm([("eth_call", ())])
+
+
+def test_one_is_quorum_enough_where_no_more_is_asked(nodes: list[Node]) -> None:
+    assert over(nodes).confirm([("eth_call", ())]) == ["0x01"]
+
+    assert sum(len(node.bodies) for node in nodes) == 1
