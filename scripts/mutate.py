@@ -10,7 +10,7 @@
 All mutants are compiled at once and asleep (see `_mutants.py`), plainly, in a copy of the project, with the checkout's build of all other contracts; each is woken in turn, and the
 forge suites run until one fails: first the one that caught the last mutant of the same function, then all, then the invariants.
 What was found is kept in .build/mutate/journal.jsonl: a caught mutant is not run again while its file and the mutant are
-the same, a survivor not while all tests and contracts are. Writes tests/vectors/mutation.json, and docs/mutation.md from it.
+the same, a survivor not while all tests and contracts are, or if it is known to be no mistake. Writes tests/vectors/mutation.json, and docs/mutation.md from it.
 
 Exits 1 if, of a contract's mutants that compile and were run, tests caught below 95 % of those that are mistakes: a survivor counts unless
 tests/vectors/equivalent_mutants.toml says why it changes nothing.
@@ -320,6 +320,30 @@ def digest(*paths: str) -> str:
     return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 
+class Excuses:
+    """Why a survivor is no mistake at all."""
+
+    def __init__(self) -> None:
+        listed = tomllib.loads(EQUIVALENT.read_text()) if EQUIVALENT.exists() else {}
+        self.lines = {
+            name: (ROOT / file).read_text().splitlines() for name, file in TARGETS.items()
+        }
+        self.reasons: dict[tuple[str, str, str, str, str], str] = {
+            (contract, entry["function"], entry["at"], entry["old"], entry["new"]): entry["reason"]
+            for contract, entries in listed.items()
+            for entry in entries
+        }
+
+    def line(self, target: str, mutant: Mutant) -> str:
+        """The line of source it is in."""
+        return self.lines[target][mutant.line - 1].strip()
+
+    def of(self, target: str, mutant: Mutant) -> str:
+        """The reason, empty if there is none."""
+        at = self.line(target, mutant)
+        return self.reasons.get((target, mutant.function, at, mutant.old, mutant.new), "")
+
+
 class Journal:
     """What earlier runs found, by mutant and by what was tested."""
 
@@ -327,6 +351,8 @@ class Journal:
         self.world = digest("contracts", "tests/solidity") + (" quick" if quick else "")
         self.files = {target: digest(name) for target, name in TARGETS.items()}
         self.known: dict[tuple[str, str], Outcome] = {}
+        self.excuses = Excuses()
+        self.survived: set[tuple[str, str]] = set()
         for line in JOURNAL.read_text().splitlines() if JOURNAL.exists() else []:
             entry = json.loads(line)
             outcome = Outcome(entry["verdict"], entry["by"])
@@ -335,12 +361,17 @@ class Journal:
                 self.known[entry["file"], entry["name"]] = outcome
             else:
                 self.known.pop((entry["file"], entry["name"]), None)
+            if outcome.verdict == "survived":
+                self.survived.add((entry["file"], entry["name"]))
 
     def key(self, target: str, mutant: Mutant) -> tuple[str, str]:
         return self.files[target], f"{mutant.start}:{mutant.name}"
 
     def get(self, target: str, mutant: Mutant) -> Outcome | None:
-        return self.known.get(self.key(target, mutant))
+        key = self.key(target, mutant)
+        if key not in self.known and key in self.survived and self.excuses.of(target, mutant):
+            return Outcome("survived")
+        return self.known.get(key)
 
     def put(self, target: str, mutant: Mutant, outcome: Outcome) -> None:
         file, name = self.key(target, mutant)
@@ -522,32 +553,18 @@ def tell(target: str, mutant: Mutant, journal: Journal, outcome: Outcome) -> Non
     print(f"{outcome.verdict:9} {target}.{mutant.name}  {outcome.by}", flush=True)
 
 
-def excuses() -> dict[tuple[str, str, str, str, str], str]:
-    """Why a survivor is no mistake at all, by contract, function, line of source, old text and new."""
-    if not EQUIVALENT.exists():
-        return {}
-    listed = tomllib.loads(EQUIVALENT.read_text())
-    return {
-        (contract, entry["function"], entry["at"], entry["old"], entry["new"]): entry["reason"]
-        for contract, entries in listed.items()
-        for entry in entries
-    }
-
-
 def summary(found: dict[str, list[Mutant]], journal: Journal) -> dict[str, Any]:
     """The figures of each contract and its survivors, each with its reason where one is known."""
-    known = excuses()
     made: dict[str, Any] = {}
     for target, all_ in found.items():
         outcomes = {mutant: journal.get(target, mutant) for mutant in all_}
         counts = Counter(o.verdict if o else "not run" for o in outcomes.values())
-        lines = (ROOT / TARGETS[target]).read_text().splitlines()
         survivors = []
         for mutant, outcome in outcomes.items():
             if outcome is None or outcome.verdict != "survived":
                 continue
-            at = lines[mutant.line - 1].strip()
-            reason = known.get((target, mutant.function, at, mutant.old, mutant.new), "")
+            at = journal.excuses.line(target, mutant)
+            reason = journal.excuses.of(target, mutant)
             survivors.append(
                 {
                     "function": mutant.function,

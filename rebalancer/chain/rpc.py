@@ -26,7 +26,7 @@ from urllib3.exceptions import (
 
 from rebalancer.errors import RpcMalformed, RpcRejected, RpcTimeout, RpcUnreachable, WrongChain
 
-__all__ = ["Call", "Rpc", "at_block", "endpoint_name"]
+__all__ = ["Call", "Rpc", "at_block", "endpoint_name", "socket_name"]
 
 Call = tuple[str, Sequence[Any]]
 """A method and its parameters, as JSON."""
@@ -37,13 +37,22 @@ _OK = 200
 
 def endpoint_name(url: str) -> str:
     """What may be shown of an RPC URL: scheme://host:port, without credentials, path or query."""
+    return _shown(url, "http")
+
+
+def socket_name(url: str) -> str:
+    """The same of a WebSocket's URL."""
+    return _shown(url, "ws")
+
+
+def _shown(url: str, scheme: str) -> str:
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
         return "(unreadable address)"
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        return "(not an http address)"
+    if parts.scheme not in (scheme, scheme + "s") or not parts.hostname:
+        return f"(no {scheme} address)"
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"{parts.scheme}://{host}" + (f":{port}" if port else "")
 

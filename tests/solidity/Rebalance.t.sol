@@ -306,6 +306,16 @@ contract RebalanceTest is Base {
         _rebalance(_amounts(1.24e18, 0, 0), _amounts(0, 0.0744e8, 0), 0);
     }
 
+    function test_a_price_of_128_bits_is_a_price() public {
+        for (uint256 i; i < 3; ++i) {
+            IOracleHub.Price[] memory prices = oracle.prices(_tokenAddresses());
+            prices[i].hiE18 = type(uint128).max;
+            vm.mockCall(address(oracle), abi.encodeWithSelector(IOracleHub.prices.selector), abi.encode(prices));
+            vault.poke();
+            vm.clearMockedCalls();
+        }
+    }
+
     function test_weights_are_by_the_price_itself_whatever_the_sources_between_which_it_lies() public {
         IOracleHub.Price[] memory prices = oracle.prices(_tokenAddresses());
         (prices[WETH].loE18, prices[WETH].hiE18) = (1_000e18, 3_000e18);

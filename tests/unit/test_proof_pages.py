@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 
-from scripts.mutate import EQUIVALENT, RESULT, TARGETS, excuses, report
+from scripts.mutate import EQUIVALENT, RESULT, TARGETS, Excuses, report
 
 
 def test_every_symbolic_claim_is_on_the_page_and_proved(repo_root: Path) -> None:
@@ -42,7 +42,7 @@ def test_the_mutation_page_is_what_was_found(repo_root: Path) -> None:
 
 def test_every_excuse_of_a_mutant_gives_its_reason() -> None:
     assert EQUIVALENT.exists()
-    for (contract, _, _, old, new), reason in excuses().items():
+    for (contract, _, _, old, new), reason in Excuses().reasons.items():
         assert contract in TARGETS
         assert old != new
         assert reason.endswith(".")

@@ -281,7 +281,7 @@ def test_credentials_are_sent_and_never_shown(server: ScriptedServer) -> None:
         (f"https://mainnet.example/v3/{SECRET}", "https://mainnet.example"),
         (f"https://u:{SECRET}@h.example:444/{SECRET}?k={SECRET}", "https://h.example:444"),
         ("http://[::1]:8545/x", "http://[::1]:8545"),
-        (f"{SECRET}", "(not an http address)"),
+        (f"{SECRET}", "(no http address)"),
     ],
 )
 def test_endpoint_name_hides_what_may_be_secret(url: str, shown: str) -> None:

@@ -1,0 +1,247 @@
+"""Which block is the newest, how does it follow from the last one seen, and what was taken back?
+
+Heads come by WebSocket subscription where one is given, and by asking otherwise, or while the socket is down. However they come, each
+is linked to the one before by its parents' hashes: what was missed in between is read, and what a reorg took back is named. Of many
+heads that wait, only the newest is told; the others are among those it missed.
+
+A head that is known already is no news: a node that lags behind, or goes back, tells only what was seen. A head at a known height with
+another hash is a reorg, however short its chain.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import structlog
+from websockets.exceptions import WebSocketException
+from websockets.sync.client import ClientConnection, connect
+
+from rebalancer.chain.rpc import Rpc, socket_name
+from rebalancer.errors import ChainError, RpcMalformed
+
+__all__ = ["Head", "Header", "Heads"]
+
+log = structlog.get_logger("rebalancer.heads")
+
+_OPEN_SECONDS = 5.0
+_FIRST_RETRY_SECONDS = 1.0
+_LONGEST_RETRY_SECONDS = 60.0
+"""After a lost socket it is opened again after the first, twice that after the next failure, up to the last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A block's place in its chain. Times are unix seconds, fees wei a unit of gas (0 before EIP-1559)."""
+
+    number: int
+    hash: str
+    parent_hash: str
+    timestamp: int
+    base_fee_wei: int
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The newest block. `missed` are the blocks between the last one told and this, `taken_back` what is no longer part of the chain;
+    both by number, upward.
+
+    `linked` is false where this could not be followed back to a block told before: what is derived from logs must be read anew.
+    """
+
+    header: Header
+    missed: tuple[Header, ...] = ()
+    taken_back: tuple[Header, ...] = ()
+    linked: bool = True
+
+
+class Heads:
+    """The heads of one chain, in order. Not to be shared by threads."""
+
+    def __init__(
+        self,
+        rpc: Rpc,
+        socket_url: str | None = None,
+        *,
+        poll_seconds: float = 2.0,
+        keep: int = 128,
+    ) -> None:
+        """`keep`: so many blocks are remembered, and a gap or reorg longer than that is not followed."""
+        self.rpc = rpc
+        self.poll_seconds = poll_seconds
+        self.keep = keep
+        self._url = socket_url
+        self._socket: ClientConnection | None = None
+        self._retry_at = 0.0
+        self._failures = 0
+        self._chain: dict[int, Header] = {}
+        self._top = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Drop the socket."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    @property
+    def subscribed(self) -> bool:
+        """Whether heads come by a socket now."""
+        return self._socket is not None
+
+    def next(self, timeout_s: float) -> Head | None:
+        """The next news, waited for so long; None if there is none.
+
+        Raises:
+            ChainError: the chain could not be asked. What was known stays.
+        """
+        deadline = time.monotonic() + timeout_s
+        while True:
+            header = self._announced(deadline) if self._connected() else None
+            if header is None:
+                # By asking, too, once in a while: a subscription can fall silent.
+                header = self._ask("eth_getBlockByNumber", "latest")
+            if header is not None and (head := self._follow(header)) is not None:
+                return head
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return None
+            if self._socket is None:
+                time.sleep(min(left, self.poll_seconds))
+
+    # The socket
+
+    def _connected(self) -> bool:
+        if self._url is None or (self._socket is None and time.monotonic() < self._retry_at):
+            return False
+        if self._socket is not None:
+            return True
+        try:
+            socket = connect(self._url, open_timeout=_OPEN_SECONDS, max_size=1 << 20)
+            ask = {"jsonrpc": "2.0", "id": 1, "method": "eth_subscribe", "params": ["newHeads"]}
+            socket.send(json.dumps(ask))
+            answer = json.loads(socket.recv(timeout=_OPEN_SECONDS))
+            if not isinstance(answer, dict) or "result" not in answer:
+                socket.close()
+                raise ValueError("it refuses to subscribe")
+        except (OSError, WebSocketException, ValueError) as failure:
+            self._lost(failure)
+            return False
+        self._socket, self._failures = socket, 0
+        log.info("subscribed", socket=socket_name(self._url))
+        return True
+
+    def _lost(self, failure: Exception) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        rest = min(_LONGEST_RETRY_SECONDS, _FIRST_RETRY_SECONDS * 2 ** min(self._failures, 20))
+        self._failures += 1
+        self._retry_at = time.monotonic() + rest
+        # Without the failure's own words, which may hold the URL's path.
+        log.warning(
+            "socket_lost",
+            socket=socket_name(self._url or ""),
+            why=type(failure).__name__,
+            failures=self._failures,
+            retry_seconds=rest,
+        )
+
+    def _announced(self, deadline: float) -> Header | None:
+        """The newest head that the socket has, waited for until the deadline but no longer than a poll."""
+        socket, newest = self._socket, None
+        wait = max(0.0, min(deadline - time.monotonic(), self.poll_seconds))
+        while socket is not None:
+            try:
+                told = json.loads(socket.recv(timeout=wait))
+                newest = _header(told["params"]["result"], self.rpc.endpoint)
+            except TimeoutError:
+                return newest
+            except (OSError, WebSocketException) as failure:
+                self._lost(failure)
+                return newest
+            except (KeyError, TypeError, ValueError, ChainError):
+                pass  # nothing that was asked for
+            wait = 0.0
+        return newest
+
+    # The chain
+
+    def _ask(self, method: str, block: str) -> Header | None:
+        found = self.rpc.call(method, block, False)
+        return None if found is None else _header(found, self.rpc.endpoint)
+
+    def _follow(self, header: Header) -> Head | None:
+        """Link a header to what is known; None if it is no news."""
+        known = self._chain.get(header.number)
+        if known is not None and known.hash == header.hash:
+            return None
+        if not self._chain:
+            return self._began(header, linked=True)
+        if header.number < min(self._chain):
+            return None
+        if header.number - self._top > self.keep:
+            return self._began(header, linked=False)
+        branch = [header]
+        while True:
+            first = branch[-1]
+            parent = self._chain.get(first.number - 1)
+            if parent is not None and parent.hash == first.parent_hash:
+                break
+            if first.number - 1 < min(self._chain) or len(branch) > self.keep:
+                return self._began(header, linked=False)
+            found = self._ask("eth_getBlockByHash", first.parent_hash)
+            if found is None or found.number != first.number - 1:
+                return None  # the branch is being changed while we look: the next head tells
+            branch.append(found)
+        ancestor = branch[-1].number - 1
+        taken_back = tuple(self._chain.pop(n) for n in range(ancestor + 1, self._top + 1))
+        for each in branch:
+            self._chain[each.number] = each
+        self._top = header.number
+        for number in [n for n in self._chain if n <= self._top - self.keep]:
+            del self._chain[number]
+        if taken_back:
+            log.warning("reorg", depth=len(taken_back), block=header.number, hash=header.hash)
+        return Head(header, tuple(reversed(branch[1:])), taken_back)
+
+    def _began(self, header: Header, *, linked: bool) -> Head:
+        taken_back = tuple(self._chain[n] for n in sorted(self._chain)) if not linked else ()
+        self._chain = {header.number: header}
+        self._top = header.number
+        if not linked:
+            log.warning("chain_not_linked", block=header.number, hash=header.hash)
+        return Head(header, taken_back=taken_back, linked=linked)
+
+    def __iter__(self) -> Iterator[Head]:
+        """Heads for ever."""
+        while True:
+            if (head := self.next(self.poll_seconds)) is not None:
+                yield head
+
+
+def _header(found: Mapping[str, Any], endpoint: str) -> Header:
+    try:
+        return Header(
+            int(found["number"], 16),
+            found["hash"],
+            found["parentHash"],
+            int(found["timestamp"], 16),
+            int(found.get("baseFeePerGas") or "0x0", 16),
+        )
+    except (KeyError, TypeError, ValueError):
+        raise RpcMalformed(endpoint, "a block without number, hash, parent or time") from None

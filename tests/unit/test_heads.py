@@ -1,0 +1,195 @@
+"""Heads: what is news, what was missed, and what a reorg took back, on a chain that the test writes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rebalancer.chain.heads import Head, Heads
+from rebalancer.chain.rpc import Rpc, socket_name
+from rebalancer.errors import RpcMalformed, RpcTimeout
+
+
+class WrittenChain(Rpc):
+    """A node whose blocks are named by the test: `a3` is block 3 of branch a."""
+
+    def __init__(self) -> None:
+        super().__init__("http://127.0.0.1:1")
+        self.blocks: dict[str, dict[str, Any]] = {}
+        self.latest = ""
+        self.asked = 0
+        self.down = False
+
+    def write(self, branch: str, first: int, last: int, parent: str = "genesis") -> None:
+        for number in range(first, last + 1):
+            name = f"{branch}{number}"
+            self.blocks[name] = {
+                "number": hex(number),
+                "hash": name,
+                "parentHash": parent,
+                "timestamp": hex(1_000 + number),
+                "baseFeePerGas": "0x7",
+            }
+            parent = self.latest = name
+
+    def call(self, method: str, *params: Any) -> Any:
+        self.asked += 1
+        if self.down:
+            raise RpcTimeout(self.endpoint, 1)
+        name = self.latest if method == "eth_getBlockByNumber" else params[0]
+        return self.blocks.get(name)
+
+
+@pytest.fixture
+def chain() -> WrittenChain:
+    written = WrittenChain()
+    written.write("a", 1, 10)
+    return written
+
+
+def heads_of(chain: WrittenChain, keep: int = 16) -> Heads:
+    return Heads(chain, poll_seconds=0.001, keep=keep)
+
+
+def told(head: Head | None) -> tuple[str, list[str], list[str], bool]:
+    assert head is not None
+    return (
+        head.header.hash,
+        [each.hash for each in head.missed],
+        [each.hash for each in head.taken_back],
+        head.linked,
+    )
+
+
+def test_a_node_that_cannot_be_asked_loses_nothing(chain: WrittenChain) -> None:
+    heads = heads_of(chain)
+    heads.next(0)
+    chain.down = True
+    with pytest.raises(RpcTimeout):
+        heads.next(0)
+    chain.down = False
+    chain.write("a", 11, 12, "a10")
+
+    assert told(heads.next(0)) == ("a12", ["a11"], [], True)
+
+
+def test_a_block_without_a_parent_is_malformed(chain: WrittenChain) -> None:
+    del chain.blocks["a10"]["parentHash"]
+    with pytest.raises(RpcMalformed):
+        heads_of(chain).next(0)
+
+
+def test_the_first_head_is_told_and_then_nothing_until_there_is_news(chain: WrittenChain) -> None:
+    heads = heads_of(chain)
+
+    assert told(heads.next(0)) == ("a10", [], [], True)
+    assert heads.next(0.01) is None
+
+
+def test_each_head_follows_the_last_and_names_its_numbers(chain: WrittenChain) -> None:
+    heads = heads_of(chain)
+    heads.next(0)
+    chain.write("a", 11, 11, "a10")
+    head = heads.next(0)
+
+    assert told(head) == ("a11", [], [], True)
+    assert head is not None
+    assert (head.header.number, head.header.timestamp, head.header.base_fee_wei) == (11, 1_011, 7)
+
+
+@pytest.mark.parametrize("depth", range(1, 11))
+def test_a_reorg_of_any_depth_names_what_it_took_back(depth: int) -> None:
+    chain = WrittenChain()
+    chain.write("a", 1, 1)
+    heads = heads_of(chain)
+    heads.next(0)
+    chain.write("a", 2, 12, "a1")
+    heads.next(0)
+    parent = f"a{12 - depth}"
+    chain.write("b", 13 - depth, 13, parent)
+
+    head, missed, back, linked = told(heads.next(0))
+
+    assert head == "b13"
+    assert missed == [f"b{n}" for n in range(13 - depth, 13)]
+    assert back == [f"a{n}" for n in range(13 - depth, 13)]
+    assert linked
+
+
+def test_a_reorg_to_a_shorter_chain_is_one(chain: WrittenChain) -> None:
+    heads = heads_of(chain)
+    heads.next(0)
+    chain.write("a", 11, 14, "a10")
+    heads.next(0)
+    chain.write("b", 12, 12, "a11")
+
+    assert told(heads.next(0)) == ("b12", [], ["a12", "a13", "a14"], True)
+
+
+def test_a_node_that_goes_back_tells_no_news(chain: WrittenChain) -> None:
+    heads = heads_of(chain)
+    heads.next(0)
+    chain.write("a", 11, 13, "a10")
+    heads.next(0)
+    chain.latest = "a11"
+
+    assert heads.next(0) is None
+    chain.latest = "a13"
+    assert heads.next(0) is None
+    chain.latest = "a5"
+    assert heads.next(0) is None, "older than all that is known"
+
+
+def test_a_gap_longer_than_what_is_kept_is_not_followed_and_said(chain: WrittenChain) -> None:
+    heads = heads_of(chain, keep=4)
+    heads.next(0)
+    chain.write("a", 11, 40, "a10")
+
+    assert told(heads.next(0)) == ("a40", [], ["a10"], False)
+    chain.write("a", 41, 41, "a40")
+    assert told(heads.next(0)) == ("a41", [], [], True)
+
+
+def test_a_reorg_longer_than_what_is_kept_is_not_followed_and_said(chain: WrittenChain) -> None:
+    heads = heads_of(chain, keep=4)
+    heads.next(0)
+    chain.write("a", 11, 13, "a10")
+    heads.next(0)
+    chain.write("b", 8, 14, "a7")
+
+    head, _, back, linked = told(heads.next(0))
+
+    assert (head, linked) == ("b14", False)
+    assert back == ["a10", "a11", "a12", "a13"]
+
+
+def test_a_branch_that_changes_while_it_is_read_is_left_for_the_next_head(
+    chain: WrittenChain,
+) -> None:
+    heads = heads_of(chain)
+    heads.next(0)
+    chain.write("b", 9, 11, "a8")
+    del chain.blocks["b10"]
+
+    assert heads.next(0) is None
+    chain.write("a", 11, 11, "a10")
+    assert told(heads.next(0)) == ("a11", [], [], True)
+
+
+def test_only_so_many_blocks_are_kept(chain: WrittenChain) -> None:
+    heads = heads_of(chain, keep=4)
+    heads.next(0)
+    for number in range(11, 60):
+        chain.write("a", number, number, f"a{number - 1}")
+        heads.next(0)
+    asked = chain.asked
+    chain.write("b", 58, 59, "a57")
+
+    assert told(heads.next(0)) == ("b59", ["b58"], ["a58", "a59"], True)
+    assert chain.asked == asked + 2, "one for the head, one for its parent"
+
+
+def test_a_sockets_name_shows_neither_key_nor_path() -> None:
+    assert socket_name("wss://me:key@node.example:8546/v3/key?x=key") == "wss://node.example:8546"
+    assert socket_name("http://node.example") == "(no ws address)"
