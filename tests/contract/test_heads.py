@@ -83,7 +83,8 @@ def test_a_socket_that_is_lost_is_replaced_by_asking_and_opened_again() -> None:
         Heads(rpc, "ws://127.0.0.1:9", poll_seconds=0.05) as heads,
     ):
         heads.next(0)
-        assert not heads.subscribed
+        refused = not heads.subscribed
+        assert refused
         rpc.call("evm_mine")
         assert heads.next(5) is not None
         heads._url = socket_of(second)
