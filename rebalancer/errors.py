@@ -125,6 +125,16 @@ class QuorumTooSmall(ChainError):
         )
 
 
+class UnknownVault(ChainError):
+    """A vault that is not among those that are looked after, or an address that answers as none."""
+
+    def __init__(self, vault: str) -> None:
+        self.vault = vault
+        super().__init__(
+            f"{vault} is none of the vaults looked after: add it to the settings, or check the address."
+        )
+
+
 class ArtifactMissing(ChainError):
     """No compiled contract of that name is packaged or lies in the checkout."""
 

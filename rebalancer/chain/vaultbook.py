@@ -1,0 +1,353 @@
+"""Which of very many vaults need a look at this block, with a number of requests that does not grow with them?
+
+The book holds what only transactions change: holdings, configuration, state. It is read once, in pages, and after that block by block:
+one request for the logs of all vaults, by their events and not by their addresses; one for the prices of all distinct tokens of a hub;
+and one page after another for the vaults that had a log. What a log says is not interpreted: whoever has one is read again in full by the
+lens, at that block. So the book cannot drift from the contracts by a mistake of its own arithmetic, and `audit` proves it: it reads
+vaults that had no log, in turn, and tells every difference.
+
+`judge` weighs all vaults at once in floats. A float is never trusted near an edge: a vault whose bands are whole by more than one part
+in 10^9 is in band; every other one that may be rebalanced is a candidate, to be read exactly. Candidates are ranked by the value that is
+out of place beyond their bands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from rebalancer.chain.abi import interface
+from rebalancer.chain.heads import Head
+from rebalancer.chain.rpc import Call, Rpc
+from rebalancer.chain.snapshot import Block, VaultSnapshot, decode_vaults
+from rebalancer.errors import RpcRejected, UnknownVault
+from rebalancer.reasons import Reason
+from rebalancer.units import BPS, E18
+
+__all__ = ["BookDiffers", "Judgement", "VaultBook"]
+
+log = structlog.get_logger("rebalancer.vaultbook")
+
+_WORD = 32
+_HEAD = 34
+_ASSET = 18
+_MOST_ASSETS = 16
+_LANES = np.array([2.0**192, 2.0**128, 2.0**64, 1.0])
+_SURE = 1e-9
+"""Floats of 53 bits, a handful of operations each: 10^-9 is a thousand thousand times their error."""
+
+_PAGE = 50
+"""Vaults to a read: some 30,000 gas an asset, and nodes stop an eth_call at 30 to 50 million."""
+_BATCH = 500
+_KEPT_BLOCKS = 256
+"""For so many blocks it is remembered who had a log, in case they are taken back."""
+
+_SHARE_EVENTS = frozenset({"Transfer", "Approval", "EIP712DomainChanged"})
+"""Every token has these, and none of them says anything that the events of minting and redeeming do not."""
+
+_REASONS = (
+    *(Reason.IN_BAND, Reason.BAND_BROKEN, Reason.CALENDAR_DUE, Reason.PAUSED),
+    *(Reason.COOLDOWN, Reason.ORACLE_FAULT, Reason.TOTAL_OUT_OF_RANGE),
+)
+_IN_BAND, _BROKEN, _CALENDAR, _PAUSED, _COOLING, _FAULT, _WORTHLESS = range(len(_REASONS))
+
+# What neither time nor prices change: the words of VaultLens that the audit compares.
+_FIXED_HEAD = (0, 1, 4, 5, 6, 7, 8, 9, 15, 16, *range(21, 34))
+_FIXED_ASSET = (0, 1, 2, 3, 5, 6, 7, 8, 9)
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """All vaults at one block. Arrays have an entry a vault, in the book's order.
+
+    `drift` is the largest distance from a target, as a part of the basket; `value` in USD; `out_of_place` what lies beyond bands, in
+    USD. `candidates` are the addresses to be read exactly, the most out of place first.
+    """
+
+    reasons: tuple[Reason, ...]
+    drift: NDArray[np.float64]
+    value: NDArray[np.float64]
+    out_of_place: NDArray[np.float64]
+    candidates: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BookDiffers:
+    """A vault that had no log and yet is not what the book says: an alarm. `words` are places in the lens's answer."""
+
+    vault: str
+    block: Block
+    words: tuple[int, ...]
+
+
+class VaultBook:
+    """The books of many vaults. Not to be shared by threads."""
+
+    def __init__(self, rpc: Rpc, lens: str, vaults: Sequence[str], page: int = _PAGE) -> None:
+        """`page`: vaults read by one call of the lens."""
+        self.rpc = rpc
+        self.vaults = tuple(vault.lower() for vault in vaults)
+        self.page = page
+        self._lens = interface("VaultLens").at(lens)
+        self._row = {vault: row for row, vault in enumerate(self.vaults)}
+        n = len(self.vaults)
+        self._fixed: list[bytes] = [b""] * n
+        self._hubs: list[str] = [""] * n
+        self._places: dict[tuple[str, str], int] = {}
+        self._touched: dict[int, set[str]] = {}
+        self._audited = 0
+        self._block: Block | None = None
+        shape = (n, _MOST_ASSETS)
+        self._held, self._unit = np.zeros(shape), np.ones(shape)
+        self._start, self._end = np.zeros(shape), np.zeros(shape)
+        self._band, self._relative = np.zeros(shape), np.zeros(shape)
+        self._counted = np.zeros(shape, dtype=bool)
+        self._price_at = np.zeros(shape, dtype=np.int64)
+        self._glide_start, self._glide_end = np.zeros(n), np.zeros(n)
+        self._rebalanced_at, self._broken_since = np.zeros(n), np.zeros(n)
+        self._cooldown, self._calendar = np.zeros(n), np.zeros(n)
+        self._dust, self._destination = np.zeros(n), np.zeros(n)
+        self._paused = np.zeros(n, dtype=bool)
+        events = interface("BasketVault").events
+        self._topics = [
+            sorted(topic for topic, event in events.items() if event.name not in _SHARE_EVENTS)
+        ]
+
+    @property
+    def block(self) -> Block | None:
+        """At which the book is true; None before `load`."""
+        return self._block
+
+    # Reading
+
+    def load(self, block: Block) -> None:
+        """Read every vault at a block.
+
+        Raises:
+            UnknownVault: an address is not a vault.
+        """
+        self._read_again(self.vaults, block)
+        self._touched.clear()
+        self._block = block
+
+    def advance(self, head: Head) -> tuple[str, ...]:
+        """Follow the chain to a head; the vaults that were read again, in the book's order.
+
+        Whatever a reorg took back is read again, too. A head that is not linked to the last one has everything read again.
+        """
+        block = Block(head.header.number, head.header.hash, head.header.timestamp)
+        if self._block is None or not head.linked:
+            self.load(block)
+            return self.vaults
+        changed: set[str] = set()
+        for header in head.taken_back:
+            changed |= self._touched.pop(header.number, set())
+        first = head.missed[0].number if head.missed else head.header.number
+        # A single block by its hash; many by their numbers, and their hashes must be those that the heads name.
+        asked: dict[str, object] = {"topics": self._topics}
+        hashes = {each.number: each.hash for each in (*head.missed, head.header)}
+        if len(hashes) == 1:
+            asked["blockHash"] = block.hash
+        else:
+            asked |= {"fromBlock": hex(first), "toBlock": hex(block.number)}
+        for entry in self.rpc.call("eth_getLogs", asked):
+            number, vault = int(entry["blockNumber"], 16), entry["address"].lower()
+            if hashes.get(number) != entry["blockHash"]:
+                self.load(block)  # another chain than the heads': nothing of it is believed
+                return self.vaults
+            if vault in self._row:
+                self._touched.setdefault(number, set()).add(vault)
+                changed.add(vault)
+        again = tuple(vault for vault in self.vaults if vault in changed)
+        self._read_again(again, block)
+        self._block = block
+        for number in [n for n in self._touched if n <= block.number - _KEPT_BLOCKS]:
+            del self._touched[number]
+        return again
+
+    def look(self, vaults: Sequence[str], block: Block) -> tuple[VaultSnapshot, ...]:
+        """Vaults as they are at a block, exactly, in the order given.
+
+        Raises:
+            UnknownVault: one is not in the book.
+        """
+        for vault in vaults:
+            if vault.lower() not in self._row:
+                raise UnknownVault(vault)
+        return tuple(
+            snapshot
+            for packed in self._packed([vault.lower() for vault in vaults], block)
+            for snapshot in decode_vaults(packed, block.timestamp)
+        )
+
+    def audit(self, block: Block, count: int) -> tuple[BookDiffers, ...]:
+        """Read the next vaults in turn, whether or not they had logs, and tell which are not what the book says of them.
+
+        The book must be at that block. What the chain says replaces what the book said.
+        """
+        n = len(self.vaults)
+        chosen = [self.vaults[(self._audited + i) % n] for i in range(min(count, n))]
+        self._audited = (self._audited + len(chosen)) % n if n else 0
+        before = {vault: self._fixed[self._row[vault]] for vault in chosen}
+        self._read_again(chosen, block)
+        found = []
+        for vault in chosen:
+            after = self._fixed[self._row[vault]]
+            if after == before[vault]:
+                continue
+            words = tuple(
+                at // _WORD
+                for at in range(0, max(len(after), len(before[vault])), _WORD)
+                if after[at : at + _WORD] != before[vault][at : at + _WORD]
+            )
+            found.append(BookDiffers(vault, block, words))
+            log.error("book_differs", vault=vault, block=block.number, words=words)
+        return tuple(found)
+
+    def _packed(self, vaults: Sequence[str], block: Block) -> Iterator[bytes]:
+        for at in range(0, len(vaults), self.page):
+            page = list(vaults[at : at + self.page])
+            yield self._lens.call(self.rpc, "read", page, block=block.hash)
+
+    def _read_again(self, vaults: Sequence[str], block: Block) -> None:
+        if not vaults:
+            return
+        self._read_hubs(vaults, block)
+        at = 0
+        for packed in self._packed(vaults, block):
+            at += self._take(packed)
+        if at != len(vaults):
+            raise UnknownVault(vaults[at])
+
+    def _read_hubs(self, vaults: Sequence[str], block: Block) -> None:
+        """Who prices these vaults' tokens."""
+        vault_interface = interface("BasketVault")
+        for at in range(0, len(vaults), _BATCH):
+            some = vaults[at : at + _BATCH]
+            calls: list[Call] = [
+                vault_interface.at(vault).request("oracle", block=block.hash) for vault in some
+            ]
+            answers = self.rpc.batch_settled(calls)
+            for vault, answer in zip(some, answers, strict=True):
+                if isinstance(answer, RpcRejected) or answer == "0x":
+                    raise UnknownVault(vault)
+                self._hubs[self._row[vault]] = vault_interface.functions["oracle"].decode(answer)
+
+    def _take(self, packed: bytes) -> int:
+        """Book what the lens says; how many vaults it was."""
+        lanes = np.frombuffer(packed, dtype=">u8").reshape(-1, 4).astype(np.float64)
+        words = lanes @ _LANES
+        at = taken = 0
+        while at < len(words):
+            count = int(words[at + 1])
+            end = at + _HEAD + _ASSET * count
+            row = self._row["0x" + packed[at * _WORD + 12 : at * _WORD + _WORD].hex()]
+            head, assets = words[at : at + _HEAD], words[at + _HEAD : end].reshape(count, _ASSET)
+            self._take_head(row, head)
+            self._take_assets(row, assets, packed[(at + _HEAD) * _WORD : end * _WORD])
+            fixed = [at + word for word in _FIXED_HEAD]
+            fixed += [at + _HEAD + _ASSET * i + w for i in range(count) for w in _FIXED_ASSET]
+            self._fixed[row] = b"".join(packed[w * _WORD : (w + 1) * _WORD] for w in fixed)
+            at, taken = end, taken + 1
+        return taken
+
+    def _take_head(self, row: int, head: NDArray[np.float64]) -> None:
+        self._rebalanced_at[row], self._broken_since[row], paused = head[5:8]
+        self._paused[row] = paused != 0
+        self._glide_start[row], self._glide_end[row] = head[15:17]
+        policy = head[21:34]
+        self._dust[row], self._cooldown[row] = policy[4], policy[5]
+        self._destination[row], self._calendar[row] = policy[10], policy[11]
+
+    def _take_assets(self, row: int, assets: NDArray[np.float64], packed: bytes) -> None:
+        count, hub = len(assets), self._hubs[row]
+        for array in (self._held, self._start, self._end, self._band, self._relative):
+            array[row] = 0.0
+        self._counted[row] = False
+        self._unit[row, :count] = 10.0 ** assets[:, 1]
+        self._end[row, :count], self._start[row, :count] = assets[:, 2] / E18, assets[:, 3] / E18
+        self._band[row, :count], self._relative[row, :count] = assets[:, 5], assets[:, 6]
+        self._counted[row, :count] = assets[:, 8] == 0
+        self._held[row, :count] = assets[:, 9]
+        for i in range(count):
+            word = packed[_ASSET * i * _WORD : (_ASSET * i + 1) * _WORD]
+            place = (hub, "0x" + word[12:].hex())
+            self._price_at[row, i] = self._places.setdefault(place, len(self._places))
+
+    # Judging
+
+    def prices(self, block: Block) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Price of every distinct token in USD, 0 where unsound, and whether it is sound: one request for all hubs together."""
+        by_hub: dict[str, list[tuple[str, int]]] = {}
+        for (hub, token), place in self._places.items():
+            by_hub.setdefault(hub, []).append((token, place))
+        hubs = interface("OracleHub")
+        calls: list[Call] = [
+            hubs.at(hub).request("prices", [token for token, _ in tokens], block=block.hash)
+            for hub, tokens in by_hub.items()
+        ]
+        found, sound = np.zeros(len(self._places)), np.zeros(len(self._places), dtype=bool)
+        for tokens, answer in zip(by_hub.values(), self.rpc.batch(calls), strict=True):
+            for (_, place), (_, _, primary, fault) in zip(
+                tokens, hubs.functions["prices"].decode(answer), strict=True
+            ):
+                found[place], sound[place] = primary / E18, fault == 0
+        return found, sound
+
+    def judge(self, block: Block) -> Judgement:
+        """Every vault at the block the book is at."""
+        prices, sound = self.prices(block)
+        now = float(block.timestamp)
+        counted = self._counted
+        price = np.where(counted, prices[self._price_at], 0.0)
+        values = self._held / self._unit * price
+        total = values.sum(axis=1)
+        targets = self._targets(now)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            apart = np.where(counted, np.abs(values / total[:, None] - targets), 0.0)
+        band = self._bands(targets)
+        weighed = (total > 0) & np.isfinite(apart).all(axis=1)
+        priced = (sound[self._price_at] | ~counted).all(axis=1)
+        near = (counted & (apart >= band * (1 - _SURE))).any(axis=1)
+        period = np.where(self._calendar > 0, self._calendar, 1.0)
+        called = (self._calendar > 0) & (self._rebalanced_at < now - now % period)
+        width = band * (self._destination[:, None] / BPS)
+        to_go = np.where(counted, np.maximum(apart - width, 0.0), 0.0).sum(axis=1)
+        called &= to_go > self._dust / BPS * (1 - _SURE)
+        cooling = now < self._rebalanced_at + self._cooldown
+        reasons = np.full(len(self.vaults), _IN_BAND)
+        reasons[called] = _CALENDAR
+        reasons[near] = _BROKEN
+        reasons[cooling & (near | called)] = _COOLING
+        reasons[~weighed] = _WORTHLESS
+        reasons[~priced] = _FAULT
+        reasons[self._paused] = _PAUSED
+        # A stamp of a band that is whole again is to be cleared.
+        stale = (reasons == _IN_BAND) & (self._broken_since > 0)
+        wanted = np.flatnonzero((reasons == _BROKEN) | (reasons == _CALENDAR) | stale)
+        beyond = np.where(counted, np.maximum(apart - band, 0.0), 0.0).sum(axis=1) * total
+        order = wanted[np.argsort(-beyond[wanted], kind="stable")]
+        return Judgement(
+            tuple(_REASONS[code] for code in reasons.tolist()),
+            apart.max(axis=1),
+            total,
+            beyond,
+            tuple(self.vaults[row] for row in order.tolist()),
+        )
+
+    def _targets(self, now: float) -> NDArray[np.float64]:
+        start, end = self._glide_start[:, None], self._glide_end[:, None]
+        span = np.where(end > start, end - start, 1.0)
+        walked = np.clip((now - start) / span, 0.0, 1.0)
+        moving = self._start + (self._end - self._start) * walked
+        return np.where(now >= end, self._end, moving)
+
+    def _bands(self, targets: NDArray[np.float64]) -> NDArray[np.float64]:
+        absolute = self._band / BPS
+        least = (self._dust[:, None] + 1) / BPS
+        relative = np.maximum(self._relative / BPS * targets, least)
+        return np.where(self._relative > 0, np.minimum(absolute, relative), absolute)
