@@ -37,7 +37,7 @@ from rebalancer.lab.report import (
     summary_table,
 )
 from rebalancer.policy import Weighed, value_down, weigh_basket, weights_e18
-from rebalancer.pools import Token, UniswapV3Pool, load
+from rebalancer.pools import Token, UniswapV3Pool, load, of_kind
 from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import devnet_signer
 from rebalancer.units import BPS, E18, div_up
@@ -92,7 +92,7 @@ def run_demo(options: DemoOptions, console: Console | None = None) -> DemoResult
     """
     console = console or Console()
     tape = _tape(options)
-    pools = [load(path) for path in options.pools]
+    pools = [of_kind(load(path), UniswapV3Pool) for path in options.pools]
     options.out.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         settings = NodeSettings(

@@ -14,8 +14,7 @@ from rebalancer.chain.abi import interface
 from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import RpcMalformed
 from rebalancer.policy import Asset, Basket, Policy, Price, State
-from rebalancer.pools import Token, UniswapV3Pool
-from rebalancer.pools import load as load_pool
+from rebalancer.pools import Token, UniswapV3Pool, load, of_kind
 from rebalancer.reasons import LENS_REASONS, Reason
 
 __all__ = ["Block", "VaultSnapshot", "decode_vaults", "read_block", "read_pools", "read_vaults"]
@@ -182,7 +181,7 @@ def read_pools(
         return ()
     found = interface("UniswapV3Lens").at(lens).call(rpc, "read", list(pools), 0, block=block.hash)
     return tuple(
-        load_pool(_pool_json(address, state, tokens, block, chain_id))
+        of_kind(load(_pool_json(address, state, tokens, block, chain_id)), UniswapV3Pool)
         for address, state in zip(pools, found, strict=True)
     )
 

@@ -22,6 +22,7 @@ from rebalancer.pools import (
     UniswapV3Pool,
     UniswapV4Pool,
     load,
+    of_kind,
 )
 from rebalancer.pools.uniswap_v3_math import MAX_TICK, sqrt_at_tick, tick_at_sqrt
 from rebalancer.units import E18
@@ -218,7 +219,7 @@ def mainnet(
     if not file.is_file():
         pytest.skip("Mainnet's pool of Uniswap V4 is not here: ../shared/data has no such file.")
     v4 = UniswapV4.install(world.chain, world.admin.address)
-    return v4, v4.rebuild(load(file, UniswapV4Pool))
+    return v4, v4.rebuild(of_kind(load(file), UniswapV4Pool))
 
 
 def execute(world: World, v4: UniswapV4, hops: Sequence[Hop]) -> int:
