@@ -1,7 +1,7 @@
 """Balancer V2's fixed-point powers, to the unit and to the direction of every rounding.
 
-`pow_e18`, `pow_down` and `pow_up` equal LogExpMath.pow and FixedPoint.powDown and powUp of Balancer's
-solidity-utils wherever those do not revert; `tests/contract/test_balancer_quotes.py` holds pools built
+`pow_e18` and `pow_up` equal LogExpMath.pow and FixedPoint.powUp of Balancer's solidity-utils wherever
+those do not revert; `tests/contract/test_balancer_quotes.py` holds pools built
 on them against published bytecode. The constants are e^(2^k) at the digits the contract keeps, which
 are fewer than the truth has; they and the number of terms of each series decide the last units.
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from rebalancer.units import E18, div_up
 
-__all__ = ["div_up_e18", "mul_down_e18", "mul_up_e18", "pow_down", "pow_e18", "pow_up"]
+__all__ = ["div_up_e18", "mul_down_e18", "mul_up_e18", "pow_e18", "pow_up"]
 
 _E20, _E36 = 10**20, 10**36
 
@@ -68,22 +68,11 @@ def div_up_e18(a: int, b: int) -> int:
     return div_up(a * E18, b)
 
 
-def pow_down(x_e18: int, y_e18: int, *, shortcuts: bool) -> int:
-    """x^y less the largest error that `pow_e18` can have made.
+def pow_up(x_e18: int, y_e18: int, *, shortcuts: bool) -> int:
+    """x^y and the largest error that `pow_e18` can have made, the only power that swaps take.
 
     `shortcuts`: exponents of 1, 2 and 4 are multiplied out, as libraries from 2022 on do.
     """
-    if shortcuts and y_e18 in (E18, _TWO, _FOUR):
-        if y_e18 == E18:
-            return x_e18
-        square = mul_down_e18(x_e18, x_e18)
-        return square if y_e18 == _TWO else mul_down_e18(square, square)
-    raw = pow_e18(x_e18, y_e18)
-    return max(0, raw - mul_up_e18(raw, _POW_RELATIVE_ERROR_E18) - 1)
-
-
-def pow_up(x_e18: int, y_e18: int, *, shortcuts: bool) -> int:
-    """x^y and the largest error that `pow_e18` can have made; `shortcuts` as in `pow_down`."""
     if shortcuts and y_e18 in (E18, _TWO, _FOUR):
         if y_e18 == E18:
             return x_e18

@@ -368,14 +368,29 @@ class _Curve:
         return weight * over + k - 1, weight * x / d + pull, weight * y / d + pull
 
     def _y(self, x: float) -> float:
-        """By Newton's method in ln y, from the last point and a product alone."""
+        """The root of F, by Newton's method from the last point, within bounds that hold it.
+
+        Where S is D, F is below 0; where k is 1, S is no less than D, and F not below 0; it rises between.
+        """
+        low = max(self._d - x - self._fixed, 0.0)
+        high = self._d / 27 * (self._d / x) * (self._d / self._fixed)
         y = self._near[1] * self._near[0] / x
         for _ in range(_ROUNDS):
+            if not low < y < high:
+                y = (low + high) / 2
             force, _, slope = self._forces(x, y)
-            step = force / slope
-            y *= math.exp(min(max(-step, -1.0), 1.0))
-            if -1e-14 < step < 1e-14:
+            if force < 0:
+                low = y
+            else:
+                high = y
+            step = y * force / slope if slope > 0 else 0.0
+            # A step that leaves the bounds, or is none, is replaced by halving.
+            after = y - step
+            if not low <= after <= high or step == 0:
+                after = y if force == 0 else (low + high) / 2
+            if abs(after - y) <= 1e-15 * y:
                 break
+            y = after
         self._near = x, y
         return y
 
