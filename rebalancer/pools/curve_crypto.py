@@ -7,8 +7,9 @@ fee that rises from `mid_fee_e10` to `out_fee_e10` as the pool leaves its balanc
 What is held, and by what: newton_D, the fee and the virtual price at the block of a mainnet snapshot equal
 what the contract said there, to the unit (a snapshot whose fee contradicts it is refused); `rebalancer pool
 snapshot` compares get_dy with the chain before it saves; round trips gain nothing, D never falls, quotes
-rise with the amount. The swap itself is not run beside the contract in any test: its code is public as
-source, and compiled nowhere.
+rise with the amount. No test runs the contract, which is public as source and compiled nowhere; when this
+was written, the part of that source up to the new D, compiled by Vyper, paid and refused the same, unit for
+unit, for thousands of random states and amounts.
 
 After a swap the contract may also move its price scale toward its moving average, if it has earned enough
 to afford that. Snapshots hold nothing of that average: `swapped` leaves the scale where it is, so a second

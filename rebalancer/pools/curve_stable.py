@@ -5,8 +5,9 @@ Served are plain pools whose A is a whole number and whose coins count at fixed 
 
 What is held, and by what: D at the block of a mainnet snapshot equals what get_virtual_price said there,
 to the unit (a snapshot that contradicts it is refused); `rebalancer pool snapshot` compares get_dy with the
-chain before it saves; round trips gain nothing, D never falls, quotes rise with the amount. The swap
-itself is not run beside the contract in any test: its code is public as source, and compiled nowhere.
+chain before it saves; round trips gain nothing, D never falls, quotes rise with the amount. No test runs
+the contract, which is public as source and compiled nowhere; when this was written, that source compiled by
+Vyper paid, kept and refused the same, unit for unit, for tens of thousands of random states and amounts.
 
 On chain the pool refuses a swap out of which nothing comes.
 """
@@ -134,12 +135,10 @@ class CurveStablePool:
         Raises:
             as `quote_in`.
         """
-        i, j, swap = self._swap(token_in, token_out, amount_raw)
-        if swap.out_raw == 0:
-            return 0
+        i, j, _ = self._swap(token_in, token_out, amount_raw)
         x = self._xp[i] + amount_raw * self.rates[i] // E18
         y = stable_y(self._xp, i, j, x, self.a_coefficient, self.invariant)
-        gross = (self._xp[j] - y - 1) * E18 // self.rates[j]
+        gross = max(self._xp[j] - y - 1, 0) * E18 // self.rates[j]
         return gross - self.fee_e10 * gross // FEE_ONE
 
     def swapped(
