@@ -17,7 +17,8 @@ from rich.console import Console
 
 from rebalancer.actions import deposit_in_kind, deposit_token, withdraw_in_kind, withdraw_token
 from rebalancer.chain.abi import interface
-from rebalancer.chain.snapshot import Block, VaultSnapshot, read_block, read_pools, read_vaults
+from rebalancer.chain.pools import read_v3_pools
+from rebalancer.chain.snapshot import Block, VaultSnapshot, read_block, read_vaults
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.node import Node, NodeKind, NodeSettings
 from rebalancer.devnet.stage import DEMO_BAND_BPS, Actor, Stage, build_stage, raw_for_usd
@@ -166,7 +167,9 @@ class _Run:
         rpc, system = self.chain.rpc, self.stage.system
         known = {token.address: token for token in self.tokens}
         chain_id = self.stage.deployment.chain_id
-        return read_pools(rpc, system.uniswap_v3_lens, self.pools, known, read_block(rpc), chain_id)
+        return read_v3_pools(
+            rpc, system.uniswap_v3_lens, self.pools, known, read_block(rpc), chain_id
+        )
 
     # Three acts
 

@@ -204,9 +204,7 @@ def test_what_quote_out_asks_for_brings_what_was_wanted(pool: Paper, data: st.Da
 
 
 @given(pools, st.data())
-def test_flows_fall_as_prices_rise_and_end_at_their_price(
-    pool: Paper, data: st.DataObject
-) -> None:
+def test_flows_fall_as_prices_rise_and_end_at_their_price(pool: Paper, data: st.DataObject) -> None:
     """P-FL"""
     way = way_of(pool, data)
     best = float(pool.spot_price(*way)) * (1 - pool.fee_pips / 1e6)
