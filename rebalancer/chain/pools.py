@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from eth_utils.crypto import keccak
 
-from rebalancer.chain.abi import Contract, Interface, interface
+from rebalancer.chain.abi import Contract, Interface, decode_logs, interface
 from rebalancer.chain.artifacts import load_artifact
 from rebalancer.chain.pool_views import (
     BALANCER_POOL,
@@ -54,7 +54,15 @@ from rebalancer.pools.uniswap_v3_math import MAX_TICK
 from rebalancer.pools.uniswap_v4 import pool_id
 from rebalancer.pools.wrapped_ether import ETHER_ADDRESS
 
-__all__ = ["PoolPlace", "Protocol", "V4Key", "find_pool", "read_pools", "read_v3_pools"]
+__all__ = [
+    "PoolPlace",
+    "Protocol",
+    "V4Key",
+    "find_pool",
+    "find_v4_key",
+    "read_pools",
+    "read_v3_pools",
+]
 
 _BATCH = 500
 """Calls in one HTTP request; endpoints refuse many more."""
@@ -190,6 +198,30 @@ def find_pool(rpc: Rpc, address: str, block: Block) -> Protocol:
         if _answered(known.at(address), name, answer) is not None:
             return protocol
     raise UnsupportedPool(f"what is at {address}, if anything is,")
+
+
+def find_v4_key(rpc: Rpc, manager: str, its_id: str, *, from_block: int = 0) -> V4Key:
+    """The key of a Uniswap V4 pool, which its id does not tell, from the log of its beginning.
+
+    Raises:
+        UnsupportedPool: there is no such pool, or it has hooks.
+        RpcRejected: the endpoint does not search so many blocks at once.
+    """
+    (begun,) = (shape for shape in MANAGER.events.values() if shape.name == "Initialize")
+    asked = {
+        "address": manager,
+        "topics": [begun.topic, its_id],
+        "fromBlock": hex(from_block),
+        "toBlock": "latest",
+    }
+    for event in decode_logs(rpc.call("eth_getLogs", asked), MANAGER):
+        values = event.values
+        ends = values["currency0"], values["currency1"]
+        key = V4Key(*ends, values["fee"], values["tickSpacing"])
+        if key.pool_id == its_id.lower():
+            return key
+        raise UnsupportedPool(f"Uniswap V4 with hooks, or a fee that changes, ({its_id})")
+    raise UnsupportedPool(f"Uniswap V4 that {manager} does not know ({its_id})")
 
 
 @dataclass(frozen=True)
