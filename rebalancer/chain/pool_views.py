@@ -100,6 +100,9 @@ BALANCER_VAULT = Interface.of(
         _entry(
             "event PoolBalanceChanged(bytes32 indexed poolId, address indexed liquidityProvider, address[] tokens, int256[] deltas, uint256[] protocolFeeAmounts)"
         ),
+        _entry(
+            "event PoolBalanceManaged(bytes32 indexed poolId, address indexed manager, address indexed token, int256 cashDelta, int256 managedDelta)"
+        ),
         {
             "type": "function",
             "name": "queryBatchSwap",
