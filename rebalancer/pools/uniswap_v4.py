@@ -94,8 +94,8 @@ class UniswapV4Pool:
 
     @property
     def fee_pips(self) -> int:
-        """The part of the input that stays behind, in millionths; the larger where directions differ."""
-        return max(self._down.fee_pips, self._up.fee_pips)
+        """The part of the input that stays behind, in millionths; the smaller where directions differ."""
+        return min(self._down.fee_pips, self._up.fee_pips)
 
     @property
     def tick_spacing(self) -> int:

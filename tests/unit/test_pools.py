@@ -283,7 +283,7 @@ def test_v4_protocol_fee_comes_off_first_in_its_direction() -> None:
 
     assert pool.quote_in(A, B, 10**15) == down.quote_in(A, B, 10**15)
     assert pool.quote_in(B, A, 10**15) == up.quote_in(B, A, 10**15)
-    assert pool.fee_pips == 3_997
+    assert pool.fee_pips == 3_250
 
 
 def test_v4_amount_that_pool_manager_cannot_book_is_refused() -> None:
