@@ -1,58 +1,35 @@
 """What do pools look like at one block, whichever protocol they speak?
 
-Every pool's reader says what it must know next, and all readers are asked together: the number of HTTP
-requests is that of the deepest reader (five), not of the pools, as long as they fit `_BATCH` calls.
-Everything is read by block hash. What a reader makes goes through `rebalancer.pools.load`, so that what the
-chain says must be as whole as a file must.
-
-Where a chain has no UniswapV3Lens, the lens runs all the same: its code is lent to the call alone
-(eth_call with a state override, which Hardhat knows as well as geth). Uniswap V4 is read from PoolManager's
-storage (extsload), where Pool.State lies at slot 6 of the manager, so no StateView is needed.
+All pools' readers (`pool_readers`) are asked together, step by step: the number of HTTP requests is that of
+the deepest reader's steps (five), not of the pools, as long as they fit `_BATCH` calls. Everything is read
+by block hash, so that a reorg fails the read instead of mixing two chains.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any
 
-from eth_utils.crypto import keccak
-
-from rebalancer.chain.abi import Contract, Interface, decode_logs, interface
-from rebalancer.chain.artifacts import load_artifact
-from rebalancer.chain.pool_views import (
-    BALANCER_POOL,
-    BALANCER_VAULT,
-    CURVE,
-    MANAGER,
-    PAIR,
-    TOKEN,
-    V3_POOL,
+from rebalancer.chain.abi import Interface, decode_logs
+from rebalancer.chain.pool_readers import (
+    At,
+    Reading,
+    Result,
+    V4Key,
+    answered,
+    balancer_pool,
+    curve_pool,
+    v2_pool,
+    v3_pools,
+    v4_pool,
 )
+from rebalancer.chain.pool_views import BALANCER_POOL, CURVE, MANAGER, PAIR, V3_POOL
 from rebalancer.chain.rpc import Call, Rpc
 from rebalancer.chain.snapshot import Block
-from rebalancer.errors import (
-    BadPoolSnapshot,
-    ContractMissing,
-    ContractReverted,
-    LiquidityExhausted,
-    RpcRejected,
-    UnsupportedPool,
-)
-from rebalancer.pools import (
-    AnyPool,
-    BalancerWeightedPool,
-    CurveCryptoPool,
-    CurveStablePool,
-    Token,
-    UniswapV3Pool,
-    load,
-    of_kind,
-)
-from rebalancer.pools.uniswap_v3_math import MAX_TICK
-from rebalancer.pools.uniswap_v4 import pool_id
-from rebalancer.pools.wrapped_ether import ETHER_ADDRESS
+from rebalancer.errors import BadPoolSnapshot, UnsupportedPool
+from rebalancer.pools import AnyPool, Token, UniswapV3Pool, of_kind
 
 __all__ = [
     "PoolPlace",
@@ -67,26 +44,6 @@ __all__ = [
 _BATCH = 500
 """Calls in one HTTP request; endpoints refuse many more."""
 
-_SLOTS = 1_000
-"""Slots in one extsload: some two million gas and 32 kB of call data."""
-
-_ETHER = Token(ETHER_ADDRESS, "ETH", 18)
-_LENS_ADDRESS = "0x" + "1e" * 20
-"""Where the lens stands for a call it is lent to."""
-
-_POOLS_SLOT = 6
-_LIQUIDITY_AT, _TICKS_AT, _BITMAP_AT = 3, 4, 5
-"""PoolManager._pools, and members of Pool.State, by slot."""
-
-_WORD_BITS = 256
-_MAX_COINS = 8
-_CURVE_ETHER = "0x" + "ee" * 20
-_TRICRYPTO_MULTIPLIER, _TRICRYPTO2_MULTIPLIER = 100, 10_000
-"""What the first tricrypto (which tells A_precise) and all later ones multiply A by."""
-
-_PROBE_PARTS = (1_000_000, 1_000, 20)
-"""Parts of a balance with which what the chain answers is compared with what it answers on paper."""
-
 
 class Protocol(StrEnum):
     """How a pool is read."""
@@ -99,21 +56,6 @@ class Protocol(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class V4Key:
-    """A Uniswap V4 pool without hooks in its manager; ether is address zero."""
-
-    token0: str
-    token1: str
-    fee_pips: int
-    tick_spacing: int
-
-    @property
-    def pool_id(self) -> str:
-        """0x and 64 digits."""
-        return pool_id(self.token0, self.token1, self.fee_pips, self.tick_spacing)
-
-
-@dataclass(frozen=True, slots=True)
 class PoolPlace:
     """Where a pool is: its address, or PoolManager's and a key. `fee_bps` is a Uniswap V2 pair's, which it does not tell."""
 
@@ -121,11 +63,6 @@ class PoolPlace:
     address: str
     v4: V4Key | None = None
     fee_bps: int = 30
-
-
-Result = TypeVar("Result")
-_Reading = Generator[list[Call], list[Any], Result]
-"""Yields calls, is sent their answers, returns what it read."""
 
 
 def read_pools(
@@ -148,9 +85,9 @@ def read_pools(
         ContractMissing: there is no such pool at an address.
         ContractReverted, RpcError: a read failed.
     """
-    at = _At(block, chain_id, tokens or {}, lens)
+    at = At(block, chain_id, tokens or {}, lens)
     v3 = [place.address for place in places if place.protocol is Protocol.UNISWAP_V3]
-    readings: list[_Reading[list[AnyPool]]] = [_listed(_v3_pools(at, v3))] if v3 else []
+    readings: list[Reading[list[AnyPool]]] = [_listed(v3_pools(at, v3))] if v3 else []
     readings += [
         _listed(_one(at, place)) for place in places if place.protocol is not Protocol.UNISWAP_V3
     ]
@@ -195,7 +132,7 @@ def find_pool(rpc: Rpc, address: str, block: Block) -> Protocol:
     ]
     calls = [known.at(address).request(name, block=block.hash) for _, known, name in asked]
     for (protocol, known, name), answer in zip(asked, rpc.batch_settled(calls), strict=True):
-        if _answered(known.at(address), name, answer) is not None:
+        if answered(known.at(address), name, answer) is not None:
             return protocol
     raise UnsupportedPool(f"what is at {address}, if anything is,")
 
@@ -224,23 +161,26 @@ def find_v4_key(rpc: Rpc, manager: str, its_id: str, *, from_block: int = 0) -> 
     raise UnsupportedPool(f"Uniswap V4 that {manager} does not know ({its_id})")
 
 
-@dataclass(frozen=True)
-class _At:
-    """What every reader needs."""
-
-    block: Block
-    chain_id: int
-    tokens: Mapping[str, Token]
-    lens: str | None
-
-    def ask(self, contract: Contract, function: str, *args: Any) -> Call:
-        return contract.request(function, *args, block=self.block.hash)
-
-    def head(self, name: str) -> dict[str, Any]:
-        return {"chain_id": self.chain_id, "block": self.block.number, "name": name}
+def _one(at: At, place: PoolPlace) -> Reading[AnyPool]:
+    match place.protocol:
+        case Protocol.UNISWAP_V2:
+            return v2_pool(at, place.address, place.fee_bps)
+        case Protocol.UNISWAP_V4:
+            if place.v4 is None:
+                raise BadPoolSnapshot("a pool of Uniswap V4 is told by its key, not by an address")
+            return v4_pool(at, place.address, place.v4)
+        case Protocol.BALANCER:
+            return balancer_pool(at, place.address)
+        case _:
+            return curve_pool(at, place.address)
 
 
-def _together(rpc: Rpc, readings: Sequence[_Reading[Result]]) -> list[Result]:
+def _listed(reading: Reading[Any]) -> Reading[list[AnyPool]]:
+    found = yield from reading
+    return list(found) if isinstance(found, tuple) else [found]
+
+
+def _together(rpc: Rpc, readings: Sequence[Reading[Result]]) -> list[Result]:
     """Run all readers in step: one batch a step for all of them."""
     results: dict[int, Result] = {}
     waiting: dict[int, list[Call]] = {}
@@ -266,296 +206,3 @@ def _together(rpc: Rpc, readings: Sequence[_Reading[Result]]) -> list[Result]:
             mine, answers = answers[: len(some)], answers[len(some) :]
             advance(place, mine)
     return [results[place] for place in range(len(readings))]
-
-
-def _listed(reading: _Reading[Any]) -> _Reading[list[AnyPool]]:
-    found = yield from reading
-    return list(found) if isinstance(found, tuple) else [found]
-
-
-def _answered(contract: Contract, function: str, answer: Any) -> Any:
-    """What a function answered, or None where there is no such function."""
-    try:
-        return contract.result(function, answer)
-    except (ContractReverted, ContractMissing, RpcRejected):
-        return None
-
-
-def _tokens(at: _At, addresses: Iterable[str]) -> _Reading[tuple[Token, ...]]:
-    """Tokens by address; who is not known is asked."""
-    wanted = [address.lower() for address in addresses]
-    unknown = [a for a in dict.fromkeys(wanted) if a not in at.tokens and a != ETHER_ADDRESS]
-    found = {ETHER_ADDRESS: _ETHER, **at.tokens}
-    if unknown:
-        contracts = [TOKEN.at(address) for address in unknown]
-        answers = yield [at.ask(c, name) for c in contracts for name in ("symbol", "decimals")]
-        for n, contract in enumerate(contracts):
-            symbol = _symbol(contract, answers[2 * n])
-            decimals = contract.result("decimals", answers[2 * n + 1])
-            found[contract.address] = Token(contract.address, symbol, decimals)
-    return tuple(found[address] for address in wanted)
-
-
-def _symbol(contract: Contract, answer: Any) -> str:
-    """A symbol; some old tokens tell theirs in one word instead of a text."""
-    try:
-        return str(contract.result("symbol", answer))
-    except ContractMissing:
-        word = bytes.fromhex(answer.removeprefix("0x")) if isinstance(answer, str) else b""
-        return word.rstrip(b"\0").decode("utf-8", "replace") or contract.address
-
-
-def _one(at: _At, place: PoolPlace) -> _Reading[AnyPool]:
-    match place.protocol:
-        case Protocol.UNISWAP_V2:
-            return _v2_pool(at, place)
-        case Protocol.UNISWAP_V4:
-            return _v4_pool(at, place)
-        case Protocol.BALANCER:
-            return _balancer_pool(at, place.address)
-        case _:
-            return _curve_pool(at, place.address)
-
-
-def _v2_pool(at: _At, place: PoolPlace) -> _Reading[AnyPool]:
-    pair = PAIR.at(place.address)
-    names = ("token0", "token1", "getReserves")
-    answers = yield [at.ask(pair, name) for name in names]
-    token0, token1, reserves = (
-        pair.result(name, a) for name, a in zip(names, answers, strict=True)
-    )
-    tokens = yield from _tokens(at, (token0, token1))
-    fee = f"{place.fee_bps / 100:g}%"
-    return load(
-        {
-            **at.head(f"Uniswap V2 {tokens[0].symbol}/{tokens[1].symbol} {fee}"),
-            "address": place.address,
-            "tokens": [token.to_json() for token in tokens],
-            "reserves": list(reserves[:2]),
-            "fee_bps": place.fee_bps,
-        }
-    )
-
-
-def _v3_pools(at: _At, addresses: Sequence[str]) -> _Reading[tuple[AnyPool, ...]]:
-    """All of them by one call of the lens, its own or lent."""
-    lens = interface("UniswapV3Lens").at(at.lens or _LENS_ADDRESS)
-    method, (message, block) = at.ask(lens, "read", list(addresses), 0)
-    if at.lens is None:
-        code = "0x" + load_artifact("UniswapV3Lens").runtime_code().hex()
-        answers = yield [(method, (message, block, {_LENS_ADDRESS: {"code": code}}))]
-    else:
-        answers = yield [(method, (message, block))]
-    states = lens.result("read", answers[0])
-    tokens = yield from _tokens(at, [address for state in states for address in state[:2]])
-    pools = []
-    for n, (address, state) in enumerate(zip(addresses, states, strict=True)):
-        _, _, fee, spacing, sqrt_price_x96, tick, liquidity, ticks = state
-        token0, token1 = tokens[2 * n : 2 * n + 2]
-        pools.append(
-            load(
-                {
-                    **at.head(f"Uniswap V3 {token0.symbol}/{token1.symbol} {fee / 10_000:g}%"),
-                    "pool": address,
-                    "scalars": {
-                        "fee": fee,
-                        "tick_spacing": spacing,
-                        "sqrt_price_x96": sqrt_price_x96,
-                        "tick": tick,
-                        "liquidity": liquidity,
-                    },
-                    "tick_data": {str(t): [gross, net, at.block.number] for t, gross, net in ticks},
-                    "token0": token0.to_json(),
-                    "token1": token1.to_json(),
-                }
-            )
-        )
-    return tuple(pools)
-
-
-def _v4_pool(at: _At, place: PoolPlace) -> _Reading[AnyPool]:
-    key = place.v4
-    if key is None:
-        raise BadPoolSnapshot("a pool of Uniswap V4 is told by its key, not by an address")
-    manager, spacing = MANAGER.at(place.address), key.tick_spacing
-    state = int.from_bytes(keccak(bytes.fromhex(key.pool_id[2:]) + _POOLS_SLOT.to_bytes(32)))
-    slot0, liquidity = yield from _slots(at, manager, [state, state + _LIQUIDITY_AT])
-    if slot0 == 0:
-        raise UnsupportedPool(f"Uniswap V4 that {place.address} does not know ({key.pool_id})")
-    last = MAX_TICK // spacing // _WORD_BITS + 1
-    places = range(-last, last + 1)
-    words = yield from _slots(at, manager, [_mapped(word, state + _BITMAP_AT) for word in places])
-    ticks = [
-        (word * _WORD_BITS + bit) * spacing
-        for word, map_ in zip(places, words, strict=True)
-        for bit in range(_WORD_BITS)
-        if map_ >> bit & 1
-    ]
-    values = yield from _slots(at, manager, [_mapped(tick, state + _TICKS_AT) for tick in ticks])
-    token0, token1 = yield from _tokens(at, (key.token0, key.token1))
-    protocol_fees = slot0 >> 184 & 0xFFFFFF
-    return load(
-        {
-            **at.head(f"Uniswap V4 {token0.symbol}/{token1.symbol} {key.fee_pips / 10_000:g}%"),
-            "pool_id": key.pool_id,
-            "pool_manager": place.address,
-            "scalars": {
-                "fee": key.fee_pips,
-                "tick_spacing": spacing,
-                "sqrt_price_x96": slot0 & (1 << 160) - 1,
-                "tick": _signed(slot0 >> 160, 24),
-                "liquidity": liquidity & (1 << 128) - 1,
-                "protocol_fee_zero_for_one": protocol_fees & 0xFFF,
-                "protocol_fee_one_for_zero": protocol_fees >> 12,
-            },
-            "tick_data": {
-                str(tick): [value & (1 << 128) - 1, _signed(value >> 128, 128), at.block.number]
-                for tick, value in zip(ticks, values, strict=True)
-            },
-            "token0": token0.to_json(),
-            "token1": token1.to_json(),
-        }
-    )
-
-
-def _slots(at: _At, manager: Contract, slots: Sequence[int]) -> _Reading[list[int]]:
-    """Words of PoolManager's storage."""
-    if not slots:
-        return []
-    parts = [slots[start : start + _SLOTS] for start in range(0, len(slots), _SLOTS)]
-    answers = yield [
-        at.ask(manager, "extsload", [slot.to_bytes(32) for slot in part]) for part in parts
-    ]
-    words = [manager.result("extsload", answer) for answer in answers]
-    return [int.from_bytes(word) for part in words for word in part]
-
-
-def _mapped(key: int, slot: int) -> int:
-    """Where a Solidity mapping by a number keeps its value."""
-    return int.from_bytes(keccak(key.to_bytes(32, signed=True) + slot.to_bytes(32)))
-
-
-def _signed(value: int, bits: int) -> int:
-    value &= (1 << bits) - 1
-    return value - (1 << bits) if value >> (bits - 1) else value
-
-
-def _balancer_pool(at: _At, address: str) -> _Reading[AnyPool]:
-    pool = BALANCER_POOL.at(address)
-    names = ("getPoolId", "getVault", "getNormalizedWeights", "getSwapFeePercentage")
-    answers = yield [at.ask(pool, name) for name in names]
-    its_id, vault_address, weights, fee = (
-        pool.result(name, answer) for name, answer in zip(names, answers, strict=True)
-    )
-    vault = BALANCER_VAULT.at(vault_address)
-    answers = yield [at.ask(vault, "getPoolTokens", its_id)]
-    assets, balances, _ = vault.result("getPoolTokens", answers[0])
-    tokens = yield from _tokens(at, assets)
-    snapshot = {
-        **at.head("Balancer " + "/".join(token.symbol for token in tokens)),
-        "address": address,
-        "pool_id": "0x" + bytes(its_id).hex(),
-        "vault": vault_address,
-        "tokens": [token.to_json() for token in tokens],
-        "balances": list(balances),
-        "fee": f"{fee}/{10**18}",
-        "weights": list(weights),
-    }
-    known = [
-        of_kind(load({**snapshot, "pow_version": version}), BalancerWeightedPool)
-        for version in ("v2", "v1")
-    ]
-    # Nothing tells which powers a pool takes but what it answers.
-    swaps = _probes(known[0])
-    funds = (ETHER_ADDRESS, False, ETHER_ADDRESS, False)
-    answers = yield [
-        at.ask(vault, "queryBatchSwap", 0, [(its_id, i, j, amount, b"")], list(assets), funds)
-        for i, j, amount in swaps
-    ]
-    told = [_answered(vault, "queryBatchSwap", answer) for answer in answers]
-    chain = [-deltas[j] if deltas else None for deltas, (_, j, _) in zip(told, swaps, strict=True)]
-    for paper in known:
-        if chain == [_quote(paper, *swap) for swap in swaps]:
-            return paper
-    raise UnsupportedPool(f"Balancer that answer otherwise than weighted ones ({address})")
-
-
-def _curve_pool(at: _At, address: str) -> _Reading[AnyPool]:
-    pool = CURVE.at(address)
-    scalars = (
-        *("A", "A_precise", "fee", "admin_fee", "gamma", "D", "mid_fee", "out_fee", "fee_gamma"),
-    )
-    listed = [(name, k) for name in ("coins", "balances", "price_scale") for k in range(_MAX_COINS)]
-    answers = yield [at.ask(pool, name) for name in scalars] + [
-        at.ask(pool, name, k) for name, k in listed
-    ]
-    told = {
-        name: _answered(pool, name, answer) for name, answer in zip(scalars, answers, strict=False)
-    }
-    lists: dict[str, list[Any]] = {"coins": [], "balances": [], "price_scale": []}
-    for (name, _), answer in zip(listed, answers[len(scalars) :], strict=True):
-        value = _answered(pool, name, answer)
-        if value is not None:
-            lists[name].append(value)
-    coins = [coin for coin in lists["coins"] if coin != ETHER_ADDRESS]
-    if _CURVE_ETHER in coins:
-        raise UnsupportedPool(f"Curve that hold ether ({address})")
-    tokens = yield from _tokens(at, coins)
-    snapshot: dict[str, Any] = {
-        **at.head("Curve " + "/".join(token.symbol for token in tokens)),
-        "address": address,
-        "tokens": [token.to_json() for token in tokens],
-        "balances": lists["balances"][: len(tokens)],
-        "a_coefficient": told["A"],
-        "fee": told["fee"],
-    }
-    if told["gamma"] is None:
-        snapshot["admin_fee"] = told["admin_fee"]
-        kind = "int128"
-    else:
-        precise = told["A_precise"]
-        snapshot |= {
-            "a_coefficient": told["A"] if precise is None else precise,
-            "a_multiplier": _TRICRYPTO2_MULTIPLIER if precise is None else _TRICRYPTO_MULTIPLIER,
-            "d": told["D"],
-            "price_scale": lists["price_scale"][: len(tokens) - 1],
-            **{name: told[name] for name in ("gamma", "mid_fee", "out_fee", "fee_gamma")},
-        }
-        kind = "uint256"
-    paper = load(snapshot)
-    if not isinstance(paper, CurveStablePool | CurveCryptoPool):
-        raise UnsupportedPool(paper.PROTOCOL)
-    swaps = _probes(paper)
-    view = f"get_dy({kind},{kind},uint256)"
-    answers = yield [at.ask(pool, view, *swap) for swap in swaps]
-    for swap, answer in zip(swaps, answers, strict=True):
-        if (_answered(pool, view, answer) or 0) != (_quote(paper, *swap) or 0):
-            raise UnsupportedPool(f"Curve of other mathematics ({address})")
-    return paper
-
-
-def _probes(
-    pool: BalancerWeightedPool | CurveStablePool | CurveCryptoPool,
-) -> list[tuple[int, int, int]]:
-    """(i, j, amount) of every ordered pair of neighbours, by parts of what the pool holds."""
-    count = len(pool.tokens)
-    pairs = [(k, (k + 1) % count) for k in range(count)]
-    return [
-        (i, j, max(pool.balances[i] // part, 1))
-        for one, other in pairs
-        for i, j in ((one, other), (other, one))
-        for part in _PROBE_PARTS
-    ]
-
-
-def _quote(
-    pool: BalancerWeightedPool | CurveStablePool | CurveCryptoPool, i: int, j: int, amount: int
-) -> int | None:
-    """What the pool's own view would answer; None where it refuses."""
-    way = pool.tokens[i].address, pool.tokens[j].address
-    try:
-        if isinstance(pool, CurveStablePool):
-            return pool.get_dy(*way, amount)
-        return pool.quote_in(*way, amount)
-    except LiquidityExhausted:
-        return None

@@ -35,8 +35,9 @@ FEE_ONE = 10**10
 
 _MAX_WORD = 2**256 - 1
 _MAX_COINS = 8
-_FURTHEST = 1e12
-"""Prices are looked for up to this many times the balance; there is next to nothing left to buy beyond."""
+_FIRST_GROWTH, _FURTHEST_GROWTH = 1 / 64, 32.0
+"""Prices are looked for from the balance times e to the first of these up to e to the second; there is next
+to nothing left to buy beyond."""
 
 
 class _Swap(NamedTuple):
@@ -188,12 +189,12 @@ class CurveStablePool:
             x = x0 * math.exp(log_growth)
             return math.log(curve.slope(x, curve.y(x)) / target)
 
-        high = 1.0
+        low, high = 0.0, _FIRST_GROWTH
         while excess(high) > 0:
-            high *= 2
-            if high > math.log(_FURTHEST):
+            low, high = high, 4 * high
+            if high > _FURTHEST_GROWTH:
                 return most, self._exchange(i, j, most).out_raw
-        growth = math.expm1(brentq(excess, 0.0, high, xtol=1e-15, rtol=1e-14))
+        growth = math.expm1(brentq(excess, low, high, xtol=1e-15, rtol=1e-14))
         x = x0 * (1 + growth)
         return min(int(x0 * growth / scale_in), most), int((y0 - curve.y(x)) * kept / scale_out)
 
