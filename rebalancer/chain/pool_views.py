@@ -69,7 +69,7 @@ V3_POOL = _interface(
 )
 
 MANAGER = _interface(
-    "PoolManager",
+    "Uniswap V4 PoolManager",
     (
         "extsload(bytes32[]) -> bytes32[]",
         "event Initialize(bytes32 indexed id, address indexed currency0, address indexed currency1, uint24 fee, int24 tickSpacing, address hooks, uint160 sqrtPriceX96, int24 tick)",
