@@ -4,12 +4,12 @@ Served are pools of three coins by the mathematics of tricrypto: A, gamma, one p
 fee that rises from `mid_fee_e10` to `out_fee_e10` as the pool leaves its balance. `quote_in` is what both
 `exchange` and `get_dy` give.
 
-What is held, and by what: newton_D, the fee and the virtual price at the block of a mainnet snapshot equal
-what the contract said there, to the unit (a snapshot whose fee contradicts it is refused); `rebalancer pool
-snapshot` compares get_dy with the chain before it saves; round trips gain nothing, D never falls, quotes
-rise with the amount. No test runs the contract, which is public as source and compiled nowhere; when this
-was written, the part of that source up to the new D, compiled by Vyper, paid and refused the same, unit for
-unit, for thousands of random states and amounts.
+What is held, and by what: 240 swaps in random states pay, refuse and lead to the D that tricrypto's public
+source did, unit for unit, compiled by Vyper (tests/vectors/curve.json; no compiled pool is published, so no test
+runs one); newton_D, the fee and the virtual price at the block of a mainnet snapshot are what the contract said
+there, and a snapshot whose fee contradicts it is refused; `rebalancer pool snapshot` compares get_dy with the
+chain before it saves; round trips gain nothing, D never falls, quotes rise with the amount. Later tricryptos
+(A times 10,000) are served by the same mathematics, for which only that comparison speaks.
 
 After a swap the contract may also move its price scale toward its moving average, if it has earned enough
 to afford that. Snapshots hold nothing of that average: `swapped` leaves the scale where it is, so a second
@@ -57,10 +57,11 @@ _SAMPLES = 24
 
 
 class _Swap(NamedTuple):
-    """What `exchange` leads to: raw out, and D as it is then."""
+    """What `exchange` leads to: raw out, and D as it is then; or that it reverts, as it buys less than nothing."""
 
     out_raw: int
     d: int
+    reverts: bool = False
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ class CurveCryptoPool:
     ) -> tuple[int, CurveCryptoPool]:
         """See `Pool.swapped`; D grows by the fee, and the price scale stays."""
         i, j, swap = self._swap(token_in, token_out, amount_raw)
-        if swap.out_raw == 0:
+        if swap.reverts:
             return 0, self
         balances = list(self.balances)
         balances[i] += amount_raw
@@ -283,10 +284,10 @@ class CurveCryptoPool:
         return most_in(lambda dx: self._exchange(i, j, dx), min(beyond, MAX_AMOUNT_RAW))
 
     def _exchange(self, i: int, j: int, amount_raw: int) -> _Swap:
-        """CurveCryptoSwap.exchange, and tweak_price as far as D; nothing where a subtraction would revert.
+        """CurveCryptoSwap.exchange without a least amount out, and tweak_price as far as D.
 
         Raises:
-            Refused: it reverts.
+            Refused: it reverts, as the pool has not enough left.
         """
         if self.d == 0 or 0 in self._xp:
             raise Refused
@@ -295,12 +296,10 @@ class CurveCryptoPool:
         y = crypto_y(xp, *self._parameters, self.d, j)
         gross = xp[j] - y - 1
         if gross < 0:
-            return _Swap(0, self.d)
+            return _Swap(0, self.d, reverts=True)
         xp[j] = y
         out = self._raw(j, gross)
         out -= self._fee(xp) * out // FEE_ONE
-        if out == 0:
-            return _Swap(0, self.d)
         xp[j] = self._scaled(j, self.balances[j] - out)
         return _Swap(out, crypto_d(xp, *self._parameters))
 

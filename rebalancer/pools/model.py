@@ -107,7 +107,7 @@ class Pool(Protocol):
     def quote_in(self, token_in: str, token_out: str, amount_raw: int) -> int:
         """Raw units of `token_out` that come out when exactly `amount_raw` of `token_in` goes in.
 
-        0 means that it is too little to buy a whole unit; some pools refuse such a swap on chain.
+        0 means that it is too little to buy a whole unit; some pools refuse such a swap on chain, others keep what went in.
 
         Raises:
             BadAmount: `amount_raw` is not in 1 … 2^255 - 1.
