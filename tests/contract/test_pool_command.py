@@ -52,6 +52,7 @@ def test_snapshot_of_a_v3_pool_is_the_pool_at_one_block(
 ) -> None:
     known = market.deployment.pools[0]
     file = tmp_path / "pool.json"
+    market.chain.mine(2)  # Anvil knows no past states from before it last went back in time
 
     ran = cli(known.address, "--out", file)
 
