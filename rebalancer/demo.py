@@ -17,7 +17,8 @@ from rich.console import Console
 
 from rebalancer.actions import deposit_in_kind, deposit_token, withdraw_in_kind, withdraw_token
 from rebalancer.chain.abi import interface
-from rebalancer.chain.snapshot import Block, VaultSnapshot, read_block, read_pools, read_vaults
+from rebalancer.chain.pools import read_v3_pools
+from rebalancer.chain.snapshot import Block, VaultSnapshot, read_block, read_vaults
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.node import Node, NodeKind, NodeSettings
 from rebalancer.devnet.stage import DEMO_BAND_BPS, Actor, Stage, build_stage, raw_for_usd
@@ -37,7 +38,7 @@ from rebalancer.lab.report import (
     summary_table,
 )
 from rebalancer.policy import Weighed, value_down, weigh_basket, weights_e18
-from rebalancer.pools import Token, UniswapV3Pool, load
+from rebalancer.pools import Token, UniswapV3Pool, load, of_kind
 from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import devnet_signer
 from rebalancer.units import BPS, E18, div_up
@@ -92,7 +93,7 @@ def run_demo(options: DemoOptions, console: Console | None = None) -> DemoResult
     """
     console = console or Console()
     tape = _tape(options)
-    pools = [load(path) for path in options.pools]
+    pools = [of_kind(load(path), UniswapV3Pool) for path in options.pools]
     options.out.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         settings = NodeSettings(
@@ -166,7 +167,9 @@ class _Run:
         rpc, system = self.chain.rpc, self.stage.system
         known = {token.address: token for token in self.tokens}
         chain_id = self.stage.deployment.chain_id
-        return read_pools(rpc, system.uniswap_v3_lens, self.pools, known, read_block(rpc), chain_id)
+        return read_v3_pools(
+            rpc, system.uniswap_v3_lens, self.pools, known, read_block(rpc), chain_id
+        )
 
     # Three acts
 

@@ -167,6 +167,17 @@ class ContractReverted(ChainError):
         super().__init__(f"The contract refused with {error}({numbers}).")
 
 
+class BlockVanished(ChainError):
+    """A block that was to be read is not on the chain, or not any more."""
+
+    def __init__(self, number: int, block_hash: str) -> None:
+        self.number = number
+        self.block_hash = block_hash
+        super().__init__(
+            f"Block {number} ({block_hash}) is not on the endpoint's chain: take a newer one and ask again."
+        )
+
+
 class TransactionNotMined(ChainError):
     """A transaction was sent but no block holds it yet; it may still be mined later."""
 
@@ -409,6 +420,19 @@ class UnsupportedPool(PoolError):
         self.protocol = protocol
         super().__init__(
             f"Pools of {protocol} cannot be used here: use another pool of the same pair."
+        )
+
+
+class PoolDiverged(PoolError):
+    """A pool kept from logs is not what the chain says it is; it is not traded until somebody looks into it."""
+
+    def __init__(self, pool: str, block: int, why: str) -> None:
+        self.pool = pool
+        self.block = block
+        self.why = why
+        super().__init__(
+            f"Pool {pool} as kept from its logs is not the chain's at block {block}: {why}. It is not traded "
+            "any more: report it, then have it read again."
         )
 
 

@@ -21,9 +21,10 @@ from types import FrameType
 import structlog
 
 from rebalancer.chain.abi import interface
+from rebalancer.chain.pools import read_v3_pools
 from rebalancer.chain.receipt import Receipt
 from rebalancer.chain.rpc import Rpc
-from rebalancer.chain.snapshot import Block, VaultSnapshot, read_block, read_pools, read_vaults
+from rebalancer.chain.snapshot import Block, VaultSnapshot, read_block, read_vaults
 from rebalancer.deploy import Role, System
 from rebalancer.errors import (
     BooksDiffer,
@@ -201,7 +202,7 @@ class Keeper:
             if snapshot.reason is Reason.IN_BAND and snapshot.state.broken_since:
                 return self._poke(block, snapshot, "every weight is back inside its band")
             return Decision(block, self.vault, snapshot.reason, explain(snapshot), snapshot)
-        pools = read_pools(
+        pools = read_v3_pools(
             self.rpc,
             self.system.uniswap_v3_lens,
             self.pools,

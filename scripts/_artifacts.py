@@ -50,6 +50,7 @@ OpenZeppelin's are under MIT, WETH9 under GPL-3.0-or-later, Uniswap V3's under G
 FOR_TESTS = {
     "PoolManager": "@uniswap/v4-core/out/{name}.sol",
     "PoolModifyLiquidityTest": "@uniswap/v4-core/out/{name}.sol",
+    "ProtocolFeePercentagesProvider": "@balancer-labs/v2-deployments/dist/tasks/20220725-protocol-fee-percentages-provider/artifact",
     "StateView": "@uniswap/v4-periphery/foundry-out/{name}.sol",
     "UniswapV2Factory": "@uniswap/v2-core/build",
     "UniswapV2Pair": "@uniswap/v2-core/build",
@@ -57,8 +58,9 @@ FOR_TESTS = {
     "V4Quoter": "@uniswap/v4-periphery/foundry-out/{name}.sol",
     "Vault": "@balancer-labs/v2-deployments/dist/tasks/20210418-vault/artifact",
     "WeightedPoolFactory": "@balancer-labs/v2-deployments/dist/tasks/deprecated/20210418-weighted-pool/artifact",
+    "WeightedPoolFactoryV2": "@balancer-labs/v2-deployments/dist/tasks/deprecated/20220908-weighted-pool-v2/artifact/WeightedPoolFactory.json",
 }
-"""The same for what tests alone meet; PoolManager is under BUSL-1.1 until 2027."""
+"""The same for what tests alone meet, a file where it is not named as here; PoolManager is under BUSL-1.1 until 2027."""
 
 MULTICALL3 = """
 const { multicall3Bytecode } = require('./node_modules/viem/_cjs/constants/contracts.js');
@@ -164,7 +166,9 @@ def _ours() -> Iterator[tuple[str, Artifact]]:
 def _published(folders: dict[str, str]) -> Iterator[tuple[str, Artifact]]:
     """Outside contracts, in the three shapes npm packages use: Hardhat's (flat), solc's (under `evm`) and forge's."""
     for name, folder in folders.items():
-        found = json.loads((MODULES / folder.format(name=name) / f"{name}.json").read_text())
+        place = MODULES / folder.format(name=name)
+        file = place if place.suffix == ".json" else place / f"{name}.json"
+        found = json.loads(file.read_text())
         if "evm" in found:
             yield name, _artifact(found, found["evm"]["bytecode"], found["evm"]["deployedBytecode"])
         elif isinstance(found["bytecode"], dict):

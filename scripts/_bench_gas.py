@@ -20,8 +20,9 @@ from itertools import combinations
 from typing import Any
 
 from rebalancer.chain.abi import Contract, interface
+from rebalancer.chain.pools import read_v3_pools
 from rebalancer.chain.receipt import Receipt
-from rebalancer.chain.snapshot import read_block, read_pools, read_vaults
+from rebalancer.chain.snapshot import read_block, read_vaults
 from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
 from rebalancer.deploy import (
     FeedSpec,
@@ -241,7 +242,7 @@ class _Bench:
         tokens = {coin.token.address: coin.token for coin in (first, second)}
         pools = [self.pool(first, second)]
         lens = self.system.uniswap_v3_lens
-        return read_pools(rpc, lens, pools, tokens, read_block(rpc), DEVNET_CHAIN_ID)[0]
+        return read_v3_pools(rpc, lens, pools, tokens, read_block(rpc), DEVNET_CHAIN_ID)[0]
 
     def swap(
         self, sold: _Coin, bought: _Coin, amount_raw: int, limit: int | None = None

@@ -21,7 +21,8 @@ import structlog
 from rich.console import Console
 
 from rebalancer.chain.abi import interface
-from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_pools, read_vaults
+from rebalancer.chain.pools import read_v3_pools
+from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
 from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
 from rebalancer.demo import DemoOptions, run_demo
 from rebalancer.devnet.local import LocalChain
@@ -155,7 +156,9 @@ class _Bench:
         block = read_block(rpc)
         known = {token.address: token for token in self.tokens}
         (snapshot,) = read_vaults(rpc, system.lens, [self.stage.vault], block)
-        pools = read_pools(rpc, system.uniswap_v3_lens, self.pools, known, block, DEVNET_CHAIN_ID)
+        pools = read_v3_pools(
+            rpc, system.uniswap_v3_lens, self.pools, known, block, DEVNET_CHAIN_ID
+        )
         return snapshot, pools
 
     def _keeper(self, outbox: Outbox | None) -> Keeper:

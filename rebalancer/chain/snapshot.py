@@ -1,4 +1,4 @@
-"""What do the vaults and pools look like at one block?
+"""What do the vaults look like at one block?
 
 Everything is read by block hash, so that a reorg fails the read instead of mixing two chains. One call of VaultLens returns any
 number of vaults, packed in 32-byte words; its layout stands in the header of contracts/VaultLens.sol.
@@ -6,19 +6,16 @@ number of vaults, packed in 32-byte words; its layout stands in the header of co
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from rebalancer.chain.abi import interface
 from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import RpcMalformed
 from rebalancer.policy import Asset, Basket, Policy, Price, State
-from rebalancer.pools import Token, UniswapV3Pool
-from rebalancer.pools import load as load_pool
 from rebalancer.reasons import LENS_REASONS, Reason
 
-__all__ = ["Block", "VaultSnapshot", "decode_vaults", "read_block", "read_pools", "read_vaults"]
+__all__ = ["Block", "VaultSnapshot", "decode_vaults", "read_block", "read_vaults"]
 
 _WORD = 32
 _HEAD_WORDS = 34
@@ -161,55 +158,3 @@ def _vault(words: Sequence[int], at: int, timestamp: int) -> VaultSnapshot:
 
 def _address(word: int) -> str:
     return "0x" + word.to_bytes(20).hex()
-
-
-def read_pools(
-    rpc: Rpc,
-    lens: str,
-    pools: Sequence[str],
-    tokens: Mapping[str, Token],
-    block: Block,
-    chain_id: int,
-) -> tuple[UniswapV3Pool, ...]:
-    """Uniswap V3 pools at a block with all their ticks, in the order given.
-
-    `lens` is UniswapV3Lens; `tokens` knows the pools' tokens by lower-case address.
-
-    Raises:
-        BadPoolSnapshot: what the chain says of a pool contradicts itself.
-    """
-    if not pools:
-        return ()
-    found = interface("UniswapV3Lens").at(lens).call(rpc, "read", list(pools), 0, block=block.hash)
-    return tuple(
-        load_pool(_pool_json(address, state, tokens, block, chain_id))
-        for address, state in zip(pools, found, strict=True)
-    )
-
-
-def _pool_json(
-    address: str, state: Any, tokens: Mapping[str, Token], block: Block, chain_id: int
-) -> dict[str, Any]:
-    """A pool of UniswapV3Lens in the snapshot format."""
-    token0, token1, fee, spacing, sqrt_price_x96, tick, liquidity, ticks = state
-    pair = [tokens[token0.lower()], tokens[token1.lower()]]
-    return {
-        "chain_id": chain_id,
-        "block": block.number,
-        "pool": address,
-        "name": f"Uniswap V3 {pair[0].symbol}/{pair[1].symbol} {fee / 10_000:g}%",
-        "scalars": {
-            "fee": fee,
-            "tick_spacing": spacing,
-            "sqrt_price_x96": sqrt_price_x96,
-            "tick": tick,
-            "liquidity": liquidity,
-        },
-        "tick_data": {str(t): [gross, net, block.number] for t, gross, net in ticks},
-        "token0": _token_json(pair[0]),
-        "token1": _token_json(pair[1]),
-    }
-
-
-def _token_json(token: Token) -> dict[str, Any]:
-    return {"address": token.address, "symbol": token.symbol, "decimals": token.decimals}

@@ -55,6 +55,9 @@ _COMMANDS: Mapping[str, _Lazy] = {
     ),
     "vault": _Lazy("vault", "vault", "Create, look at, fill and empty vaults."),
     "plan": _Lazy("keeper", "plan", "Show what the keeper would do now. Sends nothing."),
+    "pool": _Lazy(
+        "pool", "pool", "Save a pool's whole state at one block, to quote and plan with."
+    ),
     "keeper": _Lazy("keeper", "keeper", "Rebalance a vault whenever it needs it."),
     "doctor": _Lazy("doctor", "doctor", "Say what is wrong with the settings, and how to mend it."),
 }

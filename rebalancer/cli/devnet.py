@@ -22,7 +22,7 @@ from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.node import Node, NodeKind, NodeSettings
 from rebalancer.devnet.stage import DEMO_BAND_BPS, Actor, Stage, build_stage, raw_for_usd
 from rebalancer.devnet.tape import Tape, iso, load_folder, synthetic
-from rebalancer.pools import load
+from rebalancer.pools import UniswapV3Pool, load, of_kind
 
 __all__ = ["devnet"]
 
@@ -128,7 +128,7 @@ def devnet(
             settings = NodeSettings(kind=kind, port=port, genesis_at=tape.start - _BUILD_SECONDS)
             node = stack.enter_context(Node.start(settings))
             chain = LocalChain(stack.enter_context(node.rpc()))
-            snapshots = [load(path) for path in pools]
+            snapshots = [of_kind(load(path), UniswapV3Pool) for path in pools]
             stage = build_stage(chain, tape.first_prices_e8, snapshots, band_bps=band_bps)
             _fill_pockets(stage)
             replace(stage.deployment, rpc_url=node.url).save(file)

@@ -13,8 +13,9 @@ import click
 
 from rebalancer.actions import ETH
 from rebalancer.chain.deployment import DeployedToken, Deployment
+from rebalancer.chain.pools import read_v3_pools
 from rebalancer.chain.rpc import Rpc
-from rebalancer.chain.snapshot import Block, read_pools
+from rebalancer.chain.snapshot import Block
 from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
 from rebalancer.cli import Options
 from rebalancer.config import AccountSettings, Settings, load_settings
@@ -156,7 +157,7 @@ class Session:
 
     def pools(self, block: Block) -> tuple[UniswapV3Pool, ...]:
         """The pools of the addresses file, at a block."""
-        return read_pools(
+        return read_v3_pools(
             self.rpc,
             self.system.uniswap_v3_lens,
             [pool.address for pool in self.deployment.pools],

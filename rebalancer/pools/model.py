@@ -12,13 +12,14 @@ Uniswap pool refuses it on chain: a trade of nothing is a mistake of the caller,
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Protocol, Self
 
-from rebalancer.errors import BadAmount, BadPoolSnapshot
+from rebalancer.errors import BadAmount, BadPoolSnapshot, UnknownToken
 
-__all__ = ["MAX_AMOUNT_RAW", "Pool", "Token", "address_key", "check_amount"]
+__all__ = ["MAX_AMOUNT_RAW", "Pool", "Token", "address_key", "check_amount", "places_of"]
 
 MAX_AMOUNT_RAW = 2**255 - 1
 """Largest amount that a signed 256-bit word, which venues take amounts in, can carry."""
@@ -61,6 +62,28 @@ class Token:
         if not 0 <= self.decimals <= 255:
             raise BadPoolSnapshot(f"{self.symbol} cannot have {self.decimals} decimals")
 
+    def to_json(self) -> dict[str, object]:
+        """As snapshots hold it."""
+        return {"address": self.address, "symbol": self.symbol, "decimals": self.decimals}
+
+
+def places_of(pool: str, tokens: Sequence[Token], token_in: str, token_out: str) -> tuple[int, int]:
+    """Where the two tokens, in any case, stand among a pool's.
+
+    Raises:
+        UnknownToken: one of them is not among them, or both are the same.
+    """
+    sold, bought = token_in.lower(), token_out.lower()
+    i = j = -1
+    for place, token in enumerate(tokens):
+        if token.address == sold:
+            i = place
+        elif token.address == bought:
+            j = place
+    if i < 0 or j < 0:
+        raise UnknownToken(pool, token_in, token_out)
+    return i, j
+
 
 class Pool(Protocol):
     """The state of one pool at one block. Immutable: a swap gives a new pool."""
@@ -79,10 +102,12 @@ class Pool(Protocol):
 
     @property
     def fee_pips(self) -> int:
-        """The part of the input it keeps, in millionths."""
+        """The part of a trade it keeps, in millionths: down where its fee is finer, the least where it varies."""
 
     def quote_in(self, token_in: str, token_out: str, amount_raw: int) -> int:
         """Raw units of `token_out` that come out when exactly `amount_raw` of `token_in` goes in.
+
+        0 means that it is too little to buy a whole unit; some pools refuse such a swap on chain, others keep what went in.
 
         Raises:
             BadAmount: `amount_raw` is not in 1 … 2^255 - 1.
@@ -102,6 +127,8 @@ class Pool(Protocol):
     def swapped(self, token_in: str, token_out: str, amount_raw: int) -> tuple[int, Self]:
         """What comes out for `amount_raw` in, and the pool as that swap leaves it.
 
+        Where nothing comes out and the chain refuses the swap, that is the pool itself.
+
         Raises:
             as `quote_in`.
         """
@@ -119,7 +146,8 @@ class Pool(Protocol):
         Returns raw (in, out): (0, 0) when the pool's next unit already yields no more than that,
         and the most that the pool can trade when `marginal` is 0. In falls as `marginal` rises.
         In is exact up to the precision of the float; out is what the pool pays for that much in,
-        to within a raw unit a tick. The planner uses it to aim and `quote_in` to hit.
+        to within a raw unit a tick, or that precision again where the pool's maths has powers in
+        it. The planner uses it to aim and `quote_in` to hit.
 
         Raises:
             UnknownToken: the pool does not trade the pair.

@@ -9,44 +9,53 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from fractions import Fraction
 from functools import lru_cache
 from os import PathLike
 from pathlib import Path
-from typing import overload
+from typing import TypeVar
 
 from rebalancer.errors import BadPoolSnapshot, UnsupportedPool
+from rebalancer.pools.balancer_weighted import BalancerWeightedPool
+from rebalancer.pools.curve_crypto import CurveCryptoPool
+from rebalancer.pools.curve_stable import CurveStablePool
 from rebalancer.pools.model import Token
+from rebalancer.pools.uniswap_v2 import UniswapV2Pool
 from rebalancer.pools.uniswap_v3 import Tick, TickProfile, UniswapV3Pool
 from rebalancer.pools.uniswap_v4 import UniswapV4Pool, pool_id
+from rebalancer.units import E18
 
-__all__ = ["load", "save"]
+__all__ = ["AnyPool", "load", "of_kind", "save"]
 
 Snapshot = Mapping[str, object]
 
+AnyPool = (
+    UniswapV2Pool
+    | UniswapV3Pool
+    | UniswapV4Pool
+    | BalancerWeightedPool
+    | CurveStablePool
+    | CurveCryptoPool
+)
+"""A pool of any protocol that snapshots are read of."""
 
-@overload
-def load(source: str | PathLike[str] | Snapshot) -> UniswapV3Pool: ...
-@overload
-def load(source: str | PathLike[str] | Snapshot, kind: type[UniswapV4Pool]) -> UniswapV4Pool: ...
+OnePool = TypeVar("OnePool", bound=AnyPool)
 
 
-def load(
-    source: str | PathLike[str] | Snapshot,
-    kind: type[UniswapV3Pool | UniswapV4Pool] = UniswapV3Pool,
-) -> UniswapV3Pool | UniswapV4Pool:
-    """The pool of that kind in a snapshot, given as the path of a JSON file or as its parsed content.
+def load(source: str | PathLike[str] | Snapshot) -> AnyPool:
+    """The pool in a snapshot, given as the path of a JSON file or as its parsed content.
 
     Raises:
         BadPoolSnapshot: unreadable, incomplete, or contradicting itself.
-        UnsupportedPool: of another protocol, or of one that cannot be quoted.
+        UnsupportedPool: of a kind that cannot be quoted.
     """
     if isinstance(source, Mapping):
-        return _read(source, kind)
+        return _read(source)
     try:
         content = json.loads(Path(source).read_text(encoding="utf-8"))
         if not isinstance(content, dict):
             raise BadPoolSnapshot("the file does not hold a JSON object")
-        return _read(content, kind)
+        return _read(content)
     except OSError as error:
         why = error.strerror or type(error).__name__
         raise BadPoolSnapshot(f"the file cannot be read ({why})", str(source)) from error
@@ -56,21 +65,44 @@ def load(
         raise BadPoolSnapshot(error.why, str(source)) from error
 
 
-def save(pool: UniswapV3Pool, path: str | PathLike[str]) -> None:
+def of_kind(pool: AnyPool, kind: type[OnePool]) -> OnePool:
+    """The pool itself, where only one protocol's will do.
+
+    Raises:
+        UnsupportedPool: it is of another.
+    """
+    if not isinstance(pool, kind):
+        raise UnsupportedPool(pool.PROTOCOL)
+    return pool
+
+
+def save(pool: AnyPool, path: str | PathLike[str]) -> None:
     """Write the snapshot that `load` reads back as an equal pool."""
     Path(path).write_text(json.dumps(pool.to_json(), indent=2) + "\n", encoding="utf-8")
 
 
-def _read(
-    snapshot: Snapshot, kind: type[UniswapV3Pool | UniswapV4Pool]
-) -> UniswapV3Pool | UniswapV4Pool:
-    for key, protocol, its_kind, read in _PROTOCOLS:
+def _read(snapshot: Snapshot) -> AnyPool:
+    for key, read in _PROTOCOLS:
         if key in snapshot:
-            if read is None or its_kind is not kind:
-                raise UnsupportedPool(protocol)
             return read(snapshot)
-    keys = ", ".join(key for key, *_ in _PROTOCOLS)
+    keys = ", ".join(key for key, _ in _PROTOCOLS)
     raise BadPoolSnapshot(f"no protocol is told by its keys; one of {keys} is expected")
+
+
+def _uniswap_v2(snapshot: Snapshot) -> UniswapV2Pool:
+    tokens, reserves = _tokens(snapshot), _ints(snapshot, "reserves")
+    if len(tokens) != 2 or len(reserves) != 2:
+        raise BadPoolSnapshot("a pair has two tokens and two reserves")
+    return UniswapV2Pool(
+        address=_text(snapshot, "address"),
+        token0=tokens[0],
+        token1=tokens[1],
+        reserves=(reserves[0], reserves[1]),
+        fee_bps=_int(snapshot, "fee_bps"),
+        chain_id=_int(snapshot, "chain_id"),
+        block=_int(snapshot, "block"),
+        name=_text(snapshot, "name"),
+    )
 
 
 def _uniswap_v3(snapshot: Snapshot) -> UniswapV3Pool:
@@ -121,21 +153,97 @@ def _uniswap_v4(snapshot: Snapshot) -> UniswapV4Pool:
     )
 
 
+def _balancer(snapshot: Snapshot) -> BalancerWeightedPool:
+    return BalancerWeightedPool(
+        address=_text(snapshot, "address"),
+        vault=_text(snapshot, "vault"),
+        pool_id=_text(snapshot, "pool_id"),
+        tokens=_tokens(snapshot),
+        balances=_ints(snapshot, "balances"),
+        weights_e18=_ints(snapshot, "weights"),
+        fee_e18=_fee_e18(_text(snapshot, "fee")),
+        pow_version=_text(snapshot, "pow_version"),
+        chain_id=_int(snapshot, "chain_id"),
+        block=_int(snapshot, "block"),
+        name=_text(snapshot, "name"),
+    )
+
+
+def _fee_e18(text: str) -> int:
+    """A fee written as a fraction, "3/1000"."""
+    try:
+        fee = Fraction(text) * E18
+    except (ValueError, ZeroDivisionError):
+        raise BadPoolSnapshot(f"fee {text!r} is not a fraction") from None
+    if fee.denominator != 1:
+        raise BadPoolSnapshot(f"fee {text} has more than 18 decimals")
+    return fee.numerator
+
+
+def _curve(snapshot: Snapshot) -> CurveStablePool | CurveCryptoPool:
+    """Of the two kinds only one has a gamma. What the contract said of itself must be so."""
+    lending = snapshot.get("use_lending")
+    if (isinstance(lending, list) and any(lending)) or snapshot.get("offpeg_fee_multiplier"):
+        raise UnsupportedPool("Curve that lend their coins or charge more off the peg")
+    if snapshot.get("gamma") is not None:
+        return _curve_crypto(snapshot)
+    pool = CurveStablePool(
+        address=_text(snapshot, "address"),
+        tokens=_tokens(snapshot),
+        balances=_ints(snapshot, "balances"),
+        a_coefficient=_int(snapshot, "a_coefficient"),
+        fee_e10=_int(snapshot, "fee"),
+        admin_fee_e10=_int(snapshot, "admin_fee"),
+        rates=_ints(snapshot, "rates") if "rates" in snapshot else (),
+        chain_id=_int(snapshot, "chain_id"),
+        block=_int(snapshot, "block"),
+        name=_text(snapshot, "name"),
+    )
+    if "virtual_price" in snapshot and "lp_token_total_supply" in snapshot:
+        told, supply = _int(snapshot, "virtual_price"), _int(snapshot, "lp_token_total_supply")
+        if pool.invariant * E18 // max(supply, 1) != told:
+            raise BadPoolSnapshot(f"virtual_price {told} is not that of these balances")
+    return pool
+
+
+def _curve_crypto(snapshot: Snapshot) -> CurveCryptoPool:
+    pool = CurveCryptoPool(
+        address=_text(snapshot, "address"),
+        tokens=_tokens(snapshot),
+        balances=_ints(snapshot, "balances"),
+        a_coefficient=_int(snapshot, "a_coefficient"),
+        gamma=_int(snapshot, "gamma"),
+        d=_int(snapshot, "d"),
+        price_scale_e18=_ints(snapshot, "price_scale"),
+        mid_fee_e10=_int(snapshot, "mid_fee"),
+        out_fee_e10=_int(snapshot, "out_fee"),
+        fee_gamma=_int(snapshot, "fee_gamma"),
+        a_multiplier=_int(snapshot, "a_multiplier") if "a_multiplier" in snapshot else 1,
+        chain_id=_int(snapshot, "chain_id"),
+        block=_int(snapshot, "block"),
+        name=_text(snapshot, "name"),
+    )
+    if "fee" in snapshot and _int(snapshot, "fee") != pool.fee_e10:
+        raise BadPoolSnapshot(
+            f"fee {snapshot['fee']} is not {pool.fee_e10}, that of these balances"
+        )
+    return pool
+
+
 @lru_cache(maxsize=64)
 def _profile(fee_pips: int, tick_spacing: int, ticks: tuple[Tick, ...]) -> TickProfile:
     """Snapshots of a pool block after block mostly share their ticks, and so all that follows."""
     return TickProfile(fee_pips, tick_spacing, ticks)
 
 
-_Reader = Callable[[Snapshot], UniswapV3Pool | UniswapV4Pool]
-
-_PROTOCOLS: tuple[tuple[str, str, type | None, _Reader | None], ...] = (
-    ("pool_manager", "Uniswap V4", UniswapV4Pool, _uniswap_v4),
-    ("weights", "Balancer", None, None),
-    ("a_coefficient", "Curve", None, None),
-    ("pool", "Uniswap V3", UniswapV3Pool, _uniswap_v3),
+_PROTOCOLS: tuple[tuple[str, Callable[[Snapshot], AnyPool]], ...] = (
+    ("pool_manager", _uniswap_v4),
+    ("weights", _balancer),
+    ("a_coefficient", _curve),
+    ("reserves", _uniswap_v2),
+    ("pool", _uniswap_v3),
 )
-"""(the key that tells it, protocol, its class, reader); a protocol without them is known but not quoted."""
+"""(the key that tells a protocol, its reader)."""
 
 
 def _ticks(tick_data: Snapshot) -> tuple[Tick, ...]:
@@ -159,6 +267,13 @@ def _token(snapshot: Snapshot, key: str) -> Token:
     return Token(_text(token, "address"), _text(token, "symbol"), _int(token, "decimals"))
 
 
+def _tokens(snapshot: Snapshot) -> tuple[Token, ...]:
+    rows = _field(snapshot, "tokens")
+    if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
+        raise BadPoolSnapshot("tokens is not a list of objects")
+    return tuple(_token({"token": row}, "token") for row in rows)
+
+
 def _field(snapshot: Snapshot, key: str) -> object:
     if key not in snapshot:
         raise BadPoolSnapshot(f"{key} is missing")
@@ -177,6 +292,13 @@ def _int(snapshot: Snapshot, key: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise BadPoolSnapshot(f"{key} is not a whole number")
     return value
+
+
+def _ints(snapshot: Snapshot, key: str) -> tuple[int, ...]:
+    value = _field(snapshot, key)
+    if not isinstance(value, list):
+        raise BadPoolSnapshot(f"{key} is not a list")
+    return tuple(_int({key: one}, key) for one in value)
 
 
 def _text(snapshot: Snapshot, key: str) -> str:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from itertools import accumulate, pairwise
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from rebalancer.errors import BadPoolSnapshot, LiquidityExhausted, UnknownToken
 from rebalancer.pools.model import Token, address_key, check_amount
@@ -90,6 +90,10 @@ class TickProfile:
             previous = at
         if running:
             raise BadPoolSnapshot(f"liquidity_net of all ticks sums to {running}, not to 0")
+
+    def to_json(self, block: int) -> dict[str, object]:
+        """`tick_data` of a snapshot at that block: tick → [gross, net, block]."""
+        return {str(at): [gross, net, block] for at, gross, net in self.ticks}
 
     @cached_property
     def indices(self) -> list[int]:
@@ -195,6 +199,8 @@ class UniswapV3Pool:
     Raises:
         BadPoolSnapshot: the state contradicts itself.
     """
+
+    PROTOCOL: ClassVar[str] = "Uniswap V3"
 
     address: str
     token0: Token
@@ -326,11 +332,9 @@ class UniswapV3Pool:
                 "tick": self.tick,
                 "liquidity": self.liquidity,
             },
-            "tick_data": {
-                str(at): [gross, net, self.block] for at, gross, net in self.profile.ticks
-            },
-            "token0": _token_to_json(self.token0),
-            "token1": _token_to_json(self.token1),
+            "tick_data": self.profile.to_json(self.block),
+            "token0": self.token0.to_json(),
+            "token1": self.token1.to_json(),
         }
 
     def _is_down(self, token_in: str, token_out: str) -> bool:
@@ -417,7 +421,3 @@ class UniswapV3Pool:
             tick=tick,
             liquidity=self.profile.liquidity_at(tick),
         )
-
-
-def _token_to_json(token: Token) -> dict[str, object]:
-    return {"address": token.address, "symbol": token.symbol, "decimals": token.decimals}

@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property, lru_cache
+from typing import ClassVar
 
 from eth_utils.crypto import keccak
 
@@ -46,6 +47,8 @@ class UniswapV4Pool:
     Raises:
         BadPoolSnapshot: the state contradicts itself.
     """
+
+    PROTOCOL: ClassVar[str] = "Uniswap V4"
 
     manager: str
     token0: Token
@@ -91,8 +94,8 @@ class UniswapV4Pool:
 
     @property
     def fee_pips(self) -> int:
-        """The part of the input that stays behind, in millionths; the larger where directions differ."""
-        return max(self._down.fee_pips, self._up.fee_pips)
+        """The part of the input that stays behind, in millionths; the smaller where directions differ."""
+        return min(self._down.fee_pips, self._up.fee_pips)
 
     @property
     def tick_spacing(self) -> int:
@@ -122,6 +125,28 @@ class UniswapV4Pool:
     def flow_to(self, token_in: str, token_out: str, marginal: float) -> tuple[int, int]:
         """See `Pool.flow_to`."""
         return self._side(token_in).flow_to(token_in, token_out, marginal)
+
+    def to_json(self) -> dict[str, object]:
+        """The snapshot that `rebalancer.pools.load` reads back as an equal pool."""
+        return {
+            "chain_id": self.chain_id,
+            "block": self.block,
+            "pool_id": self.pool_id,
+            "name": self.name,
+            "pool_manager": self.manager,
+            "scalars": {
+                "fee": self.profile.fee_pips,
+                "tick_spacing": self.tick_spacing,
+                "sqrt_price_x96": self.sqrt_price_x96,
+                "tick": self.tick,
+                "liquidity": self.liquidity,
+                "protocol_fee_zero_for_one": self.protocol_fees_pips[0],
+                "protocol_fee_one_for_zero": self.protocol_fees_pips[1],
+            },
+            "tick_data": self.profile.to_json(self.block),
+            "token0": self.token0.to_json(),
+            "token1": self.token1.to_json(),
+        }
 
     @cached_property
     def _down(self) -> UniswapV3Pool:

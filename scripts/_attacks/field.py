@@ -18,8 +18,9 @@ from dataclasses import astuple, dataclass, field, replace
 from typing import Any
 
 from rebalancer.chain.abi import Contract, decode_logs, decode_revert, interface
+from rebalancer.chain.pools import read_v3_pools
 from rebalancer.chain.receipt import Receipt
-from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_pools, read_vaults
+from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
 from rebalancer.deploy import (
     FeedSpec,
     Fees,
@@ -264,7 +265,7 @@ class Field:
         known = {t.address: Token(t.address, t.symbol, t.decimals) for t in deployment.tokens}
         addresses = [pool.address for pool in deployment.pools]
         lens = self.stage.system.uniswap_v3_lens
-        return read_pools(rpc, lens, addresses, known, read_block(rpc), deployment.chain_id)
+        return read_v3_pools(rpc, lens, addresses, known, read_block(rpc), deployment.chain_id)
 
     def worths_e18(self, vault: Contract) -> tuple[int, int, int]:
         """What the thief has, what the others have in a vault, and what that vault has, all in USD * 1e18."""

@@ -19,7 +19,8 @@ from rebalancer.actions import (
     withdraw_token,
 )
 from rebalancer.chain.abi import Contract, interface
-from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_pools, read_vaults
+from rebalancer.chain.pools import read_v3_pools
+from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
 from rebalancer.deploy import Fees, Role, VaultSpec, grant_roles
 from rebalancer.devnet.stage import DEMO_POLICY, Actor, Stage, raw_for_usd
 from rebalancer.errors import (
@@ -78,7 +79,7 @@ def token(stage: Stage, symbol: str) -> str:
 def pools(stage: Stage) -> tuple[UniswapV3Pool, ...]:
     known = {t.address: Token(t.address, t.symbol, t.decimals) for t in stage.deployment.tokens}
     rpc = stage.chain.rpc
-    return read_pools(
+    return read_v3_pools(
         rpc,
         stage.system.uniswap_v3_lens,
         [pool.address for pool in stage.deployment.pools],

@@ -18,7 +18,7 @@ from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.market import Market
 from rebalancer.errors import ContractReverted, LiquidityExhausted
 from rebalancer.plan.route import PoolHop, encode
-from rebalancer.pools import MAX_AMOUNT_RAW, Tick, TickProfile, Token, UniswapV3Pool, load
+from rebalancer.pools import MAX_AMOUNT_RAW, Tick, TickProfile, Token, UniswapV3Pool, load, of_kind
 from rebalancer.pools.uniswap_v3_math import MAX_SQRT_X96, MAX_TICK, MIN_SQRT_X96, sqrt_at_tick
 from tests.contract.pools import check_state, rebuild
 
@@ -296,7 +296,8 @@ def test_real_pool_rebuilt_quotes_as_the_contract(
     """Mainnet's WBTC/WETH 0.3 % with all 458 ticks, between tokens that can be minted here."""
     if records_steps:
         pytest.skip(TOO_MANY_STEPS)
-    snapshot = load(shared_data / "mainnet-24407242" / "uniswap_v3_wbtc_weth_3000.json")
+    file = shared_data / "mainnet-24407242" / "uniswap_v3_wbtc_weth_3000.json"
+    snapshot = of_kind(load(file), UniswapV3Pool)
     token0, token1 = token_pair(market.chain)
     pool = rebuild(market, replace(snapshot, token0=token0, token1=token1))
     rng = random.Random(24_407_242)

@@ -13,6 +13,7 @@ import pytest
 from rebalancer.chain.abi import Contract, interface
 from rebalancer.devnet.market import Market, sqrt_price_x96
 from rebalancer.errors import BadAmount, ContractReverted, LiquidityExhausted
+from rebalancer.plan.hop import hop_of
 from rebalancer.plan.route import Hop, encode
 from rebalancer.pools import (
     MAX_AMOUNT_RAW,
@@ -21,7 +22,9 @@ from rebalancer.pools import (
     Token,
     UniswapV3Pool,
     UniswapV4Pool,
+    WrappedEtherPool,
     load,
+    of_kind,
 )
 from rebalancer.pools.uniswap_v3_math import MAX_TICK, sqrt_at_tick, tick_at_sqrt
 from rebalancer.units import E18
@@ -204,6 +207,24 @@ def test_pool_of_ether_that_takes_only_a_part_leaves_the_rest_as_weth(world: Wor
     assert world.chain.balance_wei(world.executor.address) == 0
 
 
+@pytest.mark.parametrize("sells_weth", [True, False], ids=["sells", "buys"])
+def test_view_of_a_pool_of_ether_says_what_weth_brings(world: World, sells_weth: bool) -> None:
+    """Quoted, planned and executed by WETH's address alone."""
+    v4 = UniswapV4.install(world.chain, world.admin.address)
+    pool = opened(v4, Token(world.usdc.address, "USDC", 6), 9)
+    view = WrappedEtherPool(pool, Token(world.weth.address, "WETH", 18))
+    ends = world.weth.address, world.usdc.address
+    way = ends if sells_weth else ends[::-1]
+    amount = 3 * E18 if sells_weth else 3_000 * 10**6
+    out, after = view.swapped(*way, amount)
+    world.give(world.executor, [amount, 0, 0] if sells_weth else [0, 0, amount])
+
+    execute(world, v4, [hop_of(view, *way, 0, to_caller=True)])
+
+    assert world.balances(world.alice) == ([0, 0, out] if sells_weth else [out, 0, 0])
+    v4.check_state(after.pool)
+
+
 # Mainnet's pool of ether and USDC
 
 
@@ -218,7 +239,7 @@ def mainnet(
     if not file.is_file():
         pytest.skip("Mainnet's pool of Uniswap V4 is not here: ../shared/data has no such file.")
     v4 = UniswapV4.install(world.chain, world.admin.address)
-    return v4, v4.rebuild(load(file, UniswapV4Pool))
+    return v4, v4.rebuild(of_kind(load(file), UniswapV4Pool))
 
 
 def execute(world: World, v4: UniswapV4, hops: Sequence[Hop]) -> int:

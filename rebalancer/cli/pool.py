@@ -1,0 +1,132 @@
+"""`rebalancer pool`: pools of the chain in the settings, saved as files that the rest of the package quotes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rebalancer.chain.pools import (
+    PoolPlace,
+    Protocol,
+    V4Key,
+    find_pool,
+    find_v4_key,
+    read_pools,
+)
+from rebalancer.chain.snapshot import Block, read_block
+from rebalancer.cli.session import Session, address_option, json_option
+from rebalancer.cli.show import console, print_json
+from rebalancer.errors import DeploymentMissing, SystemMissing
+from rebalancer.pools import AnyPool, save
+
+__all__ = ["pool"]
+
+_ADDRESS = r"0x[0-9a-fA-F]{40}"
+_ID = re.compile(r"0x[0-9a-fA-F]{64}")
+_KEY = re.compile(rf"({_ADDRESS})/({_ADDRESS})/(\d+)/(\d+)")
+
+
+@click.group()
+def pool() -> None:
+    """Save pools."""
+
+
+@pool.command()
+@click.argument("which", metavar="POOL")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File to write. One that is there is replaced.",
+)
+@click.option(
+    "--block",
+    "number",
+    type=click.IntRange(min=0),
+    show_default="the latest",
+    help="Number of the block; old ones need an archive endpoint.",
+)
+@address_option("--manager", "PoolManager, for a pool of Uniswap V4.", "none")
+@click.option(
+    "--from-block",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Where the search for a Uniswap V4 pool's id begins.",
+)
+@click.option(
+    "--fee-bps",
+    type=click.IntRange(0, 9_999),
+    default=30,
+    help="Fee of a Uniswap V2 pair, which forks set and no pair tells.",
+)
+@json_option
+@click.pass_obj
+def snapshot(
+    options: Any,
+    which: str,
+    out: Path,
+    number: int | None,
+    manager: str | None,
+    from_block: int,
+    fee_bps: int,
+    as_json: bool,
+) -> None:
+    """Save a pool's whole state at one block, read by the block's hash.
+
+    POOL is the address of a pool of Uniswap V2 or V3, Balancer or Curve; what it is, is found by asking it.
+    A pool of Uniswap V4 is told by its id, or by TOKEN0/TOKEN1/FEE/SPACING, with --manager; its ether is 0x00…00.
+    The answers of pools of Balancer and Curve are compared with what they are on paper before anything is
+    saved. Sends nothing.
+    """
+    with Session.open(options) as session:
+        session.rpc.chain_id()
+        block = read_block(session.rpc, "latest" if number is None else number)
+        place = _place(session, which, block, manager, from_block, fee_bps)
+        (found,) = read_pools(
+            session.rpc, [place], block, session.settings.chain_id, lens=_lens(session)
+        )
+        save(found, out)
+        if as_json:
+            print_json({"pool": found.key, "name": found.name, "block": block, "file": out})
+            return
+        console().print(f"{_described(found)}, at block {block.number}: {out}")
+
+
+def _place(
+    session: Session,
+    which: str,
+    block: Block,
+    manager: str | None,
+    from_block: int,
+    fee_bps: int,
+) -> PoolPlace:
+    key = _KEY.fullmatch(which)
+    if key or _ID.fullmatch(which):
+        if manager is None:
+            raise click.UsageError("A pool of Uniswap V4 needs --manager, its PoolManager.")
+        if key:
+            v4 = V4Key(key[1].lower(), key[2].lower(), int(key[3]), int(key[4]))
+        else:
+            v4 = find_v4_key(session.rpc, manager, which.lower(), from_block=from_block)
+        return PoolPlace(Protocol.UNISWAP_V4, manager, v4)
+    if not re.fullmatch(_ADDRESS, which):
+        raise click.UsageError(
+            f"{which!r} is neither an address nor the id or key of a pool of Uniswap V4."
+        )
+    address = which.lower()
+    return PoolPlace(find_pool(session.rpc, address, block), address, fee_bps=fee_bps)
+
+
+def _lens(session: Session) -> str | None:
+    """UniswapV3Lens, where there is an addresses file that names it."""
+    try:
+        return session.system.uniswap_v3_lens
+    except (DeploymentMissing, SystemMissing):
+        return None
+
+
+def _described(found: AnyPool) -> str:
+    return f"{found.name or found.PROTOCOL} ({', '.join(t.symbol for t in found.tokens)})"

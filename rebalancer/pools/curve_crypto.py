@@ -1,0 +1,412 @@
+"""A tricrypto pool of Curve on paper: what any swap pays, and the pool it leaves behind.
+
+Served are pools of three coins by the mathematics of tricrypto: A, gamma, one price scale a coin, and a
+fee that rises from `mid_fee_e10` to `out_fee_e10` as the pool leaves its balance. `quote_in` is what both
+`exchange` and `get_dy` give.
+
+What is held, and by what: 240 swaps in random states pay, refuse and lead to the D that tricrypto's public
+source did, unit for unit, compiled by Vyper (tests/vectors/curve.json; no compiled pool is published, so no test
+runs one); newton_D, the fee and the virtual price at the block of a mainnet snapshot are what the contract said
+there, and a snapshot whose fee contradicts it is refused; `rebalancer pool snapshot` compares get_dy with the
+chain before it saves; round trips gain nothing, D never falls, quotes rise with the amount. Later tricryptos
+(A times 10,000) are served by the same mathematics, for which only that comparison speaks.
+
+After a swap the contract may also move its price scale toward its moving average, if it has earned enough
+to afford that. Snapshots hold nothing of that average: `swapped` leaves the scale where it is, so a second
+swap of the same block is quoted as if it had not moved.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import cached_property
+from typing import ClassVar, NamedTuple
+
+from scipy.optimize import brentq
+
+from rebalancer.errors import BadPoolSnapshot, LiquidityExhausted
+from rebalancer.pools.curve_math import (
+    Refused,
+    crypto_d,
+    crypto_y,
+    least_in,
+    most_in,
+    reduction_e18,
+)
+from rebalancer.pools.curve_stable import FEE_ONE
+from rebalancer.pools.model import MAX_AMOUNT_RAW, Token, address_key, check_amount, places_of
+from rebalancer.pools.uniswap_v3_math import PIPS
+from rebalancer.units import E18
+
+__all__ = ["CurveCryptoPool"]
+
+_COINS = 3
+_MAX_DECIMALS = 18
+_LARGEST_SHARE = 100
+"""No scaled balance may pass this many times D."""
+
+_FIRST_STEP = 1 / 64
+"""Prices are looked for this far ahead first, then each time twice as far."""
+
+_ROUNDS = 60
+
+_SAMPLES = 24
+"""Where the fee falls as the pool comes into balance, better prices may lie ahead: looked for at so many places."""
+
+
+class _Swap(NamedTuple):
+    """What `exchange` leads to: raw out, and D as it is then; or that it reverts, as it buys less than nothing."""
+
+    out_raw: int
+    d: int
+    reverts: bool = False
+
+
+@dataclass(frozen=True)
+class CurveCryptoPool:
+    """One state of one pool; satisfies `rebalancer.pools.Pool`.
+
+    `balances` are raw, in the order of `tokens`, which is the pool's; `price_scale_e18` are the prices of
+    the second and third coin in the first; `a_coefficient` is A times 27 times `a_multiplier`; `gamma` and
+    `fee_gamma` are of 1e18, fees of 1e10, `d` of 18 decimals.
+
+    Raises:
+        BadPoolSnapshot: the state contradicts itself.
+    """
+
+    PROTOCOL: ClassVar[str] = "Curve"
+
+    address: str
+    tokens: tuple[Token, ...]
+    balances: tuple[int, ...]
+    a_coefficient: int
+    gamma: int
+    d: int
+    price_scale_e18: tuple[int, ...]
+    mid_fee_e10: int
+    out_fee_e10: int
+    fee_gamma: int
+    a_multiplier: int = 1
+    chain_id: int = 1
+    block: int = 0
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "address", address_key(self.address))
+        if len(self.tokens) != _COINS or len({token.address for token in self.tokens}) != _COINS:
+            raise BadPoolSnapshot(f"a tricrypto pool has {_COINS} coins, all of them different")
+        if len(self.balances) != _COINS or len(self.price_scale_e18) != _COINS - 1:
+            raise BadPoolSnapshot("three coins need three balances and two prices")
+        if any(token.decimals > _MAX_DECIMALS for token in self.tokens):
+            raise BadPoolSnapshot(f"no coin may have more than {_MAX_DECIMALS} decimals")
+        if min(self.balances) < 0 or min(self.price_scale_e18) <= 0 or self.d < 0:
+            raise BadPoolSnapshot("balances and d are not negative, prices are positive")
+        if min(self.a_coefficient, self.a_multiplier, self.gamma) <= 0 or self.fee_gamma < 0:
+            raise BadPoolSnapshot("a_coefficient, a_multiplier and gamma are positive")
+        if not 0 <= self.mid_fee_e10 <= self.out_fee_e10 < FEE_ONE:
+            raise BadPoolSnapshot(
+                f"fees {self.mid_fee_e10} and {self.out_fee_e10} do not rise below 10^10"
+            )
+
+    @property
+    def key(self) -> str:
+        """Its address."""
+        return self.address
+
+    @property
+    def fee_pips(self) -> int:
+        """The least part of the output the pool keeps, in millionths, rounded down."""
+        return self.mid_fee_e10 * PIPS // FEE_ONE
+
+    @property
+    def fee_e10(self) -> int:
+        """The fee in the state the pool is in (fee()).
+
+        Raises:
+            BadPoolSnapshot: the pool is empty.
+        """
+        if sum(self._xp) == 0:
+            raise BadPoolSnapshot("an empty pool has no fee")
+        return self._fee(self._xp)
+
+    def quote_in(self, token_in: str, token_out: str, amount_raw: int) -> int:
+        """See `Pool.quote_in`. What `exchange` pays."""
+        return self._swap(token_in, token_out, amount_raw)[2].out_raw
+
+    def quote_out(self, token_in: str, token_out: str, amount_raw: int) -> int:
+        """See `Pool.quote_out`. The pool has no such swap: it is the least amount whose `quote_in` is enough."""
+        check_amount(amount_raw)
+        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        xp = list(self._xp)
+        xp[j] -= self._scaled(j, amount_raw) * FEE_ONE // (FEE_ONE - self.mid_fee_e10)
+        try:
+            guess = self._raw(i, max(crypto_y(xp, *self._parameters, self.d, i) - self._xp[i], 0))
+            found = least_in(lambda dx: self._exchange(i, j, dx).out_raw, amount_raw, guess)
+            if self._exchange(i, j, found).out_raw >= amount_raw:
+                return found
+        except (Refused, ZeroDivisionError):
+            pass
+        most = self._most_in(i, j)
+        possible = self._exchange(i, j, most).out_raw if most else 0
+        raise LiquidityExhausted(self.address, self.tokens[j].address, amount_raw, possible)
+
+    def swapped(
+        self, token_in: str, token_out: str, amount_raw: int
+    ) -> tuple[int, CurveCryptoPool]:
+        """See `Pool.swapped`; D grows by the fee, and the price scale stays."""
+        i, j, swap = self._swap(token_in, token_out, amount_raw)
+        if swap.reverts:
+            return 0, self
+        balances = list(self.balances)
+        balances[i] += amount_raw
+        balances[j] -= swap.out_raw
+        return swap.out_raw, replace(self, balances=tuple(balances), d=swap.d)
+
+    def spot_price(self, token_in: str, token_out: str) -> Fraction:
+        """See `Pool.spot_price`. Exact at the D it has; 0 where the pool is empty."""
+        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        if self.d == 0 or 0 in self._xp:
+            return Fraction(0)
+        x = [Fraction(value) for value in self._xp]
+        d, gamma = Fraction(self.d), Fraction(self.gamma, E18)
+        k = 27 * (x[0] / d) * (x[1] / d) * (x[2] / d)
+        off = gamma + 1 - k
+        weight = Fraction(self.a_coefficient, self.a_multiplier) * k * gamma**2 / off**2
+        pull = 1 + (weight / k + 2 * weight / off) * (sum(x) / d - 1)
+        slope = (weight / d + pull * k / x[i]) / (weight / d + pull * k / x[j])
+        return slope * self._scales[i] / self._scales[j]
+
+    def flow_to(self, token_in: str, token_out: str, marginal: float) -> tuple[int, int]:
+        """See `Pool.flow_to`: the amount whose yield above `marginal` a unit is largest.
+
+        The fee falls while a swap brings the pool into balance, so that its price may first rise. Then
+        nothing flows until the whole of that way pays.
+        """
+        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        if self.d == 0 or 0 in self._xp:
+            return 0, 0
+        curve = self._curve(i, j)
+        scale_in, scale_out = float(self._scales[i]), float(self._scales[j])
+        if marginal <= 0:
+            most = self._most_in(i, j)
+            return most, self._exchange(i, j, most).out_raw if most else 0
+        target = marginal * scale_out / scale_in
+        if curve.most_marginal <= target or curve.furthest <= curve.x0:
+            return 0, 0
+        x = curve.x_where(target)
+        out = curve.out(x)
+        if out <= target * (x - curve.x0):
+            return 0, 0
+        return int((x - curve.x0) / scale_in), int(out / scale_out)
+
+    def to_json(self) -> dict[str, object]:
+        """The snapshot that `rebalancer.pools.load` reads back as an equal pool."""
+        return {
+            "chain_id": self.chain_id,
+            "block": self.block,
+            "address": self.address,
+            "name": self.name,
+            "tokens": [token.to_json() for token in self.tokens],
+            "balances": list(self.balances),
+            "a_coefficient": self.a_coefficient,
+            "a_multiplier": self.a_multiplier,
+            "gamma": self.gamma,
+            "d": self.d,
+            "price_scale": list(self.price_scale_e18),
+            "mid_fee": self.mid_fee_e10,
+            "out_fee": self.out_fee_e10,
+            "fee_gamma": self.fee_gamma,
+        }
+
+    @cached_property
+    def _precisions(self) -> tuple[int, ...]:
+        return tuple(10 ** (_MAX_DECIMALS - token.decimals) for token in self.tokens)
+
+    @cached_property
+    def _scales(self) -> tuple[Fraction, ...]:
+        """What a raw unit of each coin is in scaled units of the first."""
+        prices = (E18, *self.price_scale_e18)
+        return tuple(
+            Fraction(precision * price, E18)
+            for precision, price in zip(self._precisions, prices, strict=True)
+        )
+
+    @cached_property
+    def _xp(self) -> tuple[int, ...]:
+        """Balances scaled to the first coin's worth (xp)."""
+        return tuple(self._scaled(k, balance) for k, balance in enumerate(self.balances))
+
+    @cached_property
+    def _curves(self) -> dict[tuple[int, int], _Curve]:
+        return {}
+
+    def _curve(self, i: int, j: int) -> _Curve:
+        """Of that direction, made once a state."""
+        if (i, j) not in self._curves:
+            self._curves[i, j] = _Curve(self, i, j)
+        return self._curves[i, j]
+
+    @property
+    def _parameters(self) -> tuple[int, int, int]:
+        return self.a_coefficient, self.a_multiplier, self.gamma
+
+    def _scaled(self, k: int, raw: int) -> int:
+        precise = raw * self._precisions[k]
+        return precise * self.price_scale_e18[k - 1] // E18 if k else precise
+
+    def _raw(self, k: int, scaled: int) -> int:
+        if k:
+            scaled = scaled * E18 // self.price_scale_e18[k - 1]
+        return scaled // self._precisions[k]
+
+    def _fee(self, xp: tuple[int, ...] | list[int]) -> int:
+        near = reduction_e18(xp, self.fee_gamma)
+        return (self.mid_fee_e10 * near + self.out_fee_e10 * (E18 - near)) // E18
+
+    def _swap(self, token_in: str, token_out: str, amount_raw: int) -> tuple[int, int, _Swap]:
+        check_amount(amount_raw)
+        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        try:
+            return i, j, self._exchange(i, j, amount_raw)
+        except Refused:
+            most = self._most_in(i, j)
+            raise LiquidityExhausted(
+                self.address, self.tokens[i].address, amount_raw, min(most, amount_raw - 1)
+            ) from None
+
+    def _most_in(self, i: int, j: int) -> int:
+        """The most that can go in before a balance is too far from D; 0 where the pool refuses any swap."""
+        if self.d == 0 or 0 in self._xp:
+            return 0
+        beyond = self._raw(i, _LARGEST_SHARE * self.d) + 2
+        return most_in(lambda dx: self._exchange(i, j, dx), min(beyond, MAX_AMOUNT_RAW))
+
+    def _exchange(self, i: int, j: int, amount_raw: int) -> _Swap:
+        """CurveCryptoSwap.exchange without a least amount out, and tweak_price as far as D.
+
+        Raises:
+            Refused: it reverts, as the pool has not enough left.
+        """
+        if self.d == 0 or 0 in self._xp:
+            raise Refused
+        xp = list(self._xp)
+        xp[i] = self._scaled(i, self.balances[i] + amount_raw)
+        y = crypto_y(xp, *self._parameters, self.d, j)
+        gross = xp[j] - y - 1
+        if gross < 0:
+            return _Swap(0, self.d, reverts=True)
+        xp[j] = y
+        out = self._raw(j, gross)
+        out -= self._fee(xp) * out // FEE_ONE
+        xp[j] = self._scaled(j, self.balances[j] - out)
+        return _Swap(out, crypto_d(xp, *self._parameters))
+
+
+class _Curve:
+    """y over x with the third coin fixed, in floats of scaled units."""
+
+    def __init__(self, pool: CurveCryptoPool, i: int, j: int) -> None:
+        (fixed,) = (x for k, x in enumerate(pool._xp) if k not in (i, j))
+        self._d = float(pool.d)
+        self._fixed = float(fixed)
+        self._ann = pool.a_coefficient / pool.a_multiplier
+        self._gamma = pool.gamma / E18
+        self._mid, self._out_fee = pool.mid_fee_e10 / FEE_ONE, pool.out_fee_e10 / FEE_ONE
+        self._fee_gamma = pool.fee_gamma / E18
+        self.x0, self.y0 = float(pool._xp[i]), float(pool._xp[j])
+        self._near = self.x0, self.y0
+        _, by_x, by_y = self._forces(self.x0, self.y0)
+        self.most_marginal = by_x / by_y * self.y0 / self.x0 * (1 - self._mid)
+
+    @cached_property
+    def furthest(self) -> float:
+        """As far as the contract lets x and y go: neither leaves a hundredth to a hundred times D."""
+        least, high = self._d / _LARGEST_SHARE, _LARGEST_SHARE * self._d
+        if self._y(high) >= least:
+            return high
+        if self.y0 <= least:
+            return self.x0
+        return float(brentq(lambda x: math.log(self._y(x) / least), self.x0, high, rtol=1e-13))
+
+    def out(self, x: float) -> float:
+        """What comes out between the start and x, after the fee."""
+        y = self._y(x)
+        return (self.y0 - y) * (1 - self._fee(x, y)[0])
+
+    def x_where(self, target: float) -> float:
+        """The furthest x at which the next unit still yields `target`; the start where there is none."""
+
+        def excess(x: float) -> float:
+            return self._marginal(x) - target
+
+        low, step = self.x0, 1 + _FIRST_STEP
+        if excess(low) < 0:
+            step = (self.furthest / low) ** (1 / _SAMPLES)
+            ahead = (low * step**n for n in range(_SAMPLES - 1, 0, -1))
+            low = next((x for x in ahead if excess(x) >= 0), 0.0)
+            if low == 0:
+                return self.x0
+        while True:
+            high = min(low * step, self.furthest)
+            if excess(high) < 0:
+                return float(brentq(excess, low, high, xtol=1e-300, rtol=1e-14))
+            if high == self.furthest:
+                return high
+            low, step = high, step * step
+
+    def _forces(self, x: float, y: float) -> tuple[float, float, float]:
+        """(F, x dF/dx, y dF/dy) of the invariant F = a(k) (S / D - 1) + k - 1, k = 27 x y z / D^3."""
+        d = self._d
+        k = 27 * (x / d) * (y / d) * (self._fixed / d)
+        off = self._gamma + 1 - k
+        part = self._gamma / off
+        weight = self._ann * k * part * part
+        over = (x + y + self._fixed) / d - 1
+        pull = weight * (1 + 2 * k / off) * over + k
+        return weight * over + k - 1, weight * x / d + pull, weight * y / d + pull
+
+    def _y(self, x: float) -> float:
+        """The root of F, by Newton's method from the last point, within bounds that hold it.
+
+        Where S is D, F is below 0; where k is 1, S is no less than D, and F not below 0; it rises between.
+        """
+        low = max(self._d - x - self._fixed, 0.0)
+        high = self._d / 27 * (self._d / x) * (self._d / self._fixed)
+        y = self._near[1] * self._near[0] / x
+        for _ in range(_ROUNDS):
+            if not low < y < high:
+                y = (low + high) / 2
+            force, _, slope = self._forces(x, y)
+            if force < 0:
+                low = y
+            else:
+                high = y
+            step = y * force / slope if slope > 0 else 0.0
+            # A step that leaves the bounds, or is none, is replaced by halving.
+            after = y - step
+            if not low <= after <= high or step == 0:
+                after = y if force == 0 else (low + high) / 2
+            if abs(after - y) <= 1e-15 * y:
+                break
+            y = after
+        self._near = x, y
+        return y
+
+    def _fee(self, x: float, y: float) -> tuple[float, float, float]:
+        """The fee, and on the way to it the product over the mean and how near that is to balance."""
+        total = x + y + self._fixed
+        k = 27 * (x / total) * (y / total) * (self._fixed / total)
+        near = self._fee_gamma / (self._fee_gamma + 1 - k) if self._fee_gamma else k
+        return self._mid * near + self._out_fee * (1 - near), near, k
+
+    def _marginal(self, x: float) -> float:
+        """What the next unit yields, with what it does to the fee of all."""
+        y = self._y(x)
+        _, by_x, by_y = self._forces(x, y)
+        slope = by_x / by_y * y / x
+        fee, near, k = self._fee(x, y)
+        k_by_x = k * (1 / x - slope / y - 3 * (1 - slope) / (x + y + self._fixed))
+        near_by_x = near * near / self._fee_gamma * k_by_x if self._fee_gamma else k_by_x
+        return (1 - fee) * slope - (self.y0 - y) * (self._mid - self._out_fee) * near_by_x

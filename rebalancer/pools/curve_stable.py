@@ -1,0 +1,278 @@
+"""A StableSwap pool of Curve on paper, of the kind of 3pool: what any swap pays, and the pool it leaves behind.
+
+Served are plain pools whose A is a whole number and whose coins count at fixed rates. `quote_in` is what
+`exchange` pays; `get_dy` takes the fee after scaling down instead of before, and may differ by a unit.
+
+What is held, and by what: 240 swaps in random states pay, keep and leave what 3pool's public source did, unit
+for unit, compiled by Vyper (tests/vectors/curve.json; no compiled pool is published, so no test runs one); D at
+the block of a mainnet snapshot is what get_virtual_price said there, and a snapshot that contradicts it is
+refused; `rebalancer pool snapshot` compares get_dy with the chain before it saves; round trips gain nothing, D
+never falls, quotes rise with the amount.
+
+A swap that buys less than nothing, which its rounding can, reverts; one that buys nothing is taken all the same.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import cached_property
+from typing import ClassVar, NamedTuple
+
+from scipy.optimize import brentq
+
+from rebalancer.errors import BadPoolSnapshot, LiquidityExhausted
+from rebalancer.pools.curve_math import Refused, least_in, stable_d, stable_y
+from rebalancer.pools.model import MAX_AMOUNT_RAW, Token, address_key, check_amount, places_of
+from rebalancer.pools.uniswap_v3_math import PIPS
+from rebalancer.units import E18
+
+__all__ = ["FEE_ONE", "CurveStablePool"]
+
+FEE_ONE = 10**10
+"""One, as Curve counts fees."""
+
+_MAX_WORD = 2**256 - 1
+_MAX_COINS = 8
+_FIRST_GROWTH, _FURTHEST_GROWTH = 1 / 64, 32.0
+"""Prices are looked for from the balance times e to the first of these up to e to the second; there is next
+to nothing left to buy beyond."""
+
+
+class _Swap(NamedTuple):
+    """What `exchange` does: raw out, and what stays less for the owner; or that it reverts."""
+
+    out_raw: int
+    admin_raw: int
+    reverts: bool = False
+
+
+@dataclass(frozen=True)
+class CurveStablePool:
+    """One state of one pool; satisfies `rebalancer.pools.Pool`.
+
+    `balances` are raw, in the order of `tokens`, which is the pool's; fees are of 1e10, `admin_fee_e10`
+    of the fee. `rates` scale a raw amount to 18 decimals, times 1e18; without them decimals decide.
+
+    Raises:
+        BadPoolSnapshot: the state contradicts itself.
+    """
+
+    PROTOCOL: ClassVar[str] = "Curve"
+
+    address: str
+    tokens: tuple[Token, ...]
+    balances: tuple[int, ...]
+    a_coefficient: int
+    fee_e10: int
+    admin_fee_e10: int
+    rates: tuple[int, ...] = ()
+    chain_id: int = 1
+    block: int = 0
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "address", address_key(self.address))
+        count = len(self.tokens)
+        if not 2 <= count <= _MAX_COINS or len({t.address for t in self.tokens}) != count:
+            raise BadPoolSnapshot(f"a pool has 2 to {_MAX_COINS} coins, all of them different")
+        if not self.rates:
+            rates = tuple(
+                10 ** (36 - token.decimals) for token in self.tokens if token.decimals <= 36
+            )
+            object.__setattr__(self, "rates", rates)
+        if len(self.balances) != count or len(self.rates) != count or min(self.rates) <= 0:
+            raise BadPoolSnapshot(f"{count} coins need as many balances and rates above 0")
+        if min(self.balances) < 0:
+            raise BadPoolSnapshot(f"balance {min(self.balances)} is negative")
+        if not 0 < self.a_coefficient <= 10**6:
+            raise BadPoolSnapshot(f"a_coefficient {self.a_coefficient} is not in 1 … 10^6")
+        for fee in (self.fee_e10, self.admin_fee_e10):
+            if not 0 <= fee <= FEE_ONE:
+                raise BadPoolSnapshot(f"fee {fee} is not in 0 … 10^10")
+
+    @property
+    def key(self) -> str:
+        """Its address."""
+        return self.address
+
+    @property
+    def fee_pips(self) -> int:
+        """The part of the output the pool keeps, in millionths, rounded down."""
+        return self.fee_e10 * PIPS // FEE_ONE
+
+    @cached_property
+    def invariant(self) -> int:
+        """D, of 18 decimals (get_D); 0 where the pool is empty or out of range."""
+        try:
+            return stable_d(self._xp, self.a_coefficient)
+        except Refused:
+            return 0
+
+    def quote_in(self, token_in: str, token_out: str, amount_raw: int) -> int:
+        """See `Pool.quote_in`. What `exchange` pays."""
+        return self._swap(token_in, token_out, amount_raw)[2].out_raw
+
+    def quote_out(self, token_in: str, token_out: str, amount_raw: int) -> int:
+        """See `Pool.quote_out`. The pool has no such swap: it is the least amount whose `quote_in` is enough."""
+        check_amount(amount_raw)
+        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        most_in = self._most_in(i)
+        most_out = self._exchange(i, j, most_in).out_raw if most_in else 0
+        if amount_raw > most_out:
+            raise LiquidityExhausted(self.address, self.tokens[j].address, amount_raw, most_out)
+        scaled_out = amount_raw * self.rates[j] * FEE_ONE // ((FEE_ONE - self.fee_e10) * E18)
+        left = max(self._xp[j] - scaled_out - 1, 1)
+        try:
+            y = stable_y(self._xp, j, i, left, self.a_coefficient, self.invariant)
+        except Refused:
+            y = self._xp[i]
+        guess = max(y - self._xp[i], 0) * E18 // self.rates[i]
+        return least_in(lambda dx: self._exchange(i, j, dx).out_raw, amount_raw, guess)
+
+    def get_dy(self, token_in: str, token_out: str, amount_raw: int) -> int:
+        """What the pool's view of that name answers; 0 where it reverts because nothing comes out.
+
+        Raises:
+            as `quote_in`.
+        """
+        i, j, _ = self._swap(token_in, token_out, amount_raw)
+        x = self._xp[i] + amount_raw * self.rates[i] // E18
+        y = stable_y(self._xp, i, j, x, self.a_coefficient, self.invariant)
+        gross = max(self._xp[j] - y - 1, 0) * E18 // self.rates[j]
+        return gross - self.fee_e10 * gross // FEE_ONE
+
+    def swapped(
+        self, token_in: str, token_out: str, amount_raw: int
+    ) -> tuple[int, CurveStablePool]:
+        """See `Pool.swapped`. The owner's part of the fee leaves the balances."""
+        i, j, swap = self._swap(token_in, token_out, amount_raw)
+        if swap.reverts:
+            return 0, self
+        balances = list(self.balances)
+        balances[i] += amount_raw
+        balances[j] -= swap.out_raw + swap.admin_raw
+        return swap.out_raw, replace(self, balances=tuple(balances))
+
+    def spot_price(self, token_in: str, token_out: str) -> Fraction:
+        """See `Pool.spot_price`. Exact at the whole-number D; 0 where the pool is empty."""
+        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        d = self.invariant
+        if d == 0:
+            return Fraction(0)
+        count = len(self._xp)
+        product = Fraction(d)
+        for x in self._xp:
+            product = product * d / (x * count)
+        ann = self.a_coefficient * count
+        slope = (ann + product / self._xp[i]) / (ann + product / self._xp[j])
+        return slope * self.rates[i] / self.rates[j]
+
+    def flow_to(self, token_in: str, token_out: str, marginal: float) -> tuple[int, int]:
+        """See `Pool.flow_to`. The curve's slope is solved for; what it yields there is in closed form."""
+        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        most = self._most_in(i)
+        if most == 0:
+            return 0, 0
+        if marginal <= 0:
+            return most, self._exchange(i, j, most).out_raw
+        kept = 1 - self.fee_e10 / FEE_ONE
+        scale_in, scale_out = self.rates[i] / E18, self.rates[j] / E18
+        curve = _Curve.of(self, i, j)
+        x0 = float(self._xp[i])
+        y0 = curve.y(x0)
+        target = marginal * scale_out / (scale_in * kept)
+        if curve.slope(x0, y0) <= target:
+            return 0, 0
+
+        def excess(log_growth: float) -> float:
+            x = x0 * math.exp(log_growth)
+            return math.log(curve.slope(x, curve.y(x)) / target)
+
+        low, high = 0.0, _FIRST_GROWTH
+        while excess(high) > 0:
+            low, high = high, 4 * high
+            if high > _FURTHEST_GROWTH:
+                return most, self._exchange(i, j, most).out_raw
+        growth = math.expm1(brentq(excess, low, high, xtol=1e-15, rtol=1e-14))
+        x = x0 * (1 + growth)
+        return min(int(x0 * growth / scale_in), most), int((y0 - curve.y(x)) * kept / scale_out)
+
+    def to_json(self) -> dict[str, object]:
+        """The snapshot that `rebalancer.pools.load` reads back as an equal pool."""
+        return {
+            "chain_id": self.chain_id,
+            "block": self.block,
+            "address": self.address,
+            "name": self.name,
+            "tokens": [token.to_json() for token in self.tokens],
+            "balances": list(self.balances),
+            "rates": list(self.rates),
+            "a_coefficient": self.a_coefficient,
+            "fee": self.fee_e10,
+            "admin_fee": self.admin_fee_e10,
+        }
+
+    @cached_property
+    def _xp(self) -> tuple[int, ...]:
+        """Balances scaled to 18 decimals (_xp)."""
+        return tuple(b * rate // E18 for b, rate in zip(self.balances, self.rates, strict=True))
+
+    def _most_in(self, i: int) -> int:
+        """The most that can go in before a word overflows; 0 where the pool refuses any swap."""
+        if self.invariant == 0:
+            return 0
+        return min(
+            (_MAX_WORD - self._xp[i]) // self.rates[i] // 2, MAX_AMOUNT_RAW - self.balances[i]
+        )
+
+    def _swap(self, token_in: str, token_out: str, amount_raw: int) -> tuple[int, int, _Swap]:
+        check_amount(amount_raw)
+        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        most = self._most_in(i)
+        if amount_raw > most:
+            raise LiquidityExhausted(self.address, self.tokens[i].address, amount_raw, most)
+        return i, j, self._exchange(i, j, amount_raw)
+
+    def _exchange(self, i: int, j: int, amount_raw: int) -> _Swap:
+        """StableSwap3Pool.exchange without a least amount out."""
+        x = self._xp[i] + amount_raw * self.rates[i] // E18
+        y = stable_y(self._xp, i, j, x, self.a_coefficient, self.invariant)
+        gross = self._xp[j] - y - 1
+        if gross < 0:
+            return _Swap(0, 0, reverts=True)
+        fee = gross * self.fee_e10 // FEE_ONE
+        admin = fee * self.admin_fee_e10 // FEE_ONE
+        return _Swap((gross - fee) * E18 // self.rates[j], admin * E18 // self.rates[j])
+
+
+class _Curve(NamedTuple):
+    """y over x with all other coins fixed, in floats of scaled units."""
+
+    ann: float
+    linear: float
+    constant: float
+    product: float
+
+    @classmethod
+    def of(cls, pool: CurveStablePool, i: int, j: int) -> _Curve:
+        count = len(pool.tokens)
+        d = float(pool.invariant)
+        ann = float(pool.a_coefficient * count)
+        others = [float(x) for k, x in enumerate(pool._xp) if k not in (i, j)]
+        product = d * d / count * d / count
+        for x in others:
+            product = product * d / (x * count)
+        return cls(ann, sum(others) + d / ann - d, product / ann, product)
+
+    def y(self, x: float) -> float:
+        """The positive root of y^2 + b y = c / x, in the form that does not cancel."""
+        b, c = self.linear + x, self.constant / x
+        root = math.sqrt(b * b + 4 * c)
+        return 2 * c / (b + root) if b > 0 else (root - b) / 2
+
+    def slope(self, x: float, y: float) -> float:
+        """-dy/dx; D^(n+1) / (n^n times all balances) is `product` / (x y)."""
+        share = self.product / (x * y)
+        return (self.ann + share / x) / (self.ann + share / y)

@@ -1,0 +1,149 @@
+"""A Uniswap V2 pair on paper: what any swap pays, to the unit, and the pair it leaves behind.
+
+Quotes are those of UniswapV2Library (getAmountOut, getAmountIn), which are also the most and the least
+that the pair's own check of its product lets pass, and what RouteExecutor asks a pair for. Forks
+differ in their fee alone; it is told in basis points, of what goes in.
+
+On chain a pair refuses a swap out of which nothing comes, and to hold more than 2^112 - 1 of a token.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import ClassVar
+
+from rebalancer.errors import BadPoolSnapshot, LiquidityExhausted
+from rebalancer.pools.model import Token, address_key, check_amount, places_of
+from rebalancer.units import BPS
+
+__all__ = ["MAX_RESERVE_RAW", "UniswapV2Pool"]
+
+MAX_RESERVE_RAW = 2**112 - 1
+"""The pair keeps its reserves as uint112."""
+
+_PIPS_PER_BPS = 100
+
+
+@dataclass(frozen=True)
+class UniswapV2Pool:
+    """One state of one pair; satisfies `rebalancer.pools.Pool`.
+
+    `reserves` are getReserves's, of token0 and token1; what was sent to the pair and not yet synced
+    is not among them and changes no quote.
+
+    Raises:
+        BadPoolSnapshot: the state contradicts itself.
+    """
+
+    PROTOCOL: ClassVar[str] = "Uniswap V2"
+
+    address: str
+    token0: Token
+    token1: Token
+    reserves: tuple[int, int]
+    fee_bps: int = 30
+    chain_id: int = 1
+    block: int = 0
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "address", address_key(self.address))
+        if int(self.token0.address, 16) >= int(self.token1.address, 16):
+            raise BadPoolSnapshot("token0's address must be below token1's")
+        for reserve in self.reserves:
+            if not 0 <= reserve <= MAX_RESERVE_RAW:
+                raise BadPoolSnapshot(f"reserve {reserve} is not in 0 … 2^112 - 1")
+        if not 0 <= self.fee_bps < BPS:
+            raise BadPoolSnapshot(f"fee {self.fee_bps} is not in 0 … {BPS - 1} basis points")
+
+    @property
+    def key(self) -> str:
+        """Its address."""
+        return self.address
+
+    @property
+    def tokens(self) -> tuple[Token, Token]:
+        """token0 and token1."""
+        return self.token0, self.token1
+
+    @property
+    def fee_pips(self) -> int:
+        """The part of the input the pair keeps, in millionths."""
+        return self.fee_bps * _PIPS_PER_BPS
+
+    def quote_in(self, token_in: str, token_out: str, amount_raw: int) -> int:
+        """See `Pool.quote_in`. Equals UniswapV2Library.getAmountOut."""
+        check_amount(amount_raw)
+        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        most = self._most_in(i)
+        if amount_raw > most:
+            raise LiquidityExhausted(self.address, self.tokens[i].address, amount_raw, most)
+        return self._out(i, j, amount_raw)
+
+    def quote_out(self, token_in: str, token_out: str, amount_raw: int) -> int:
+        """See `Pool.quote_out`. Equals UniswapV2Library.getAmountIn."""
+        check_amount(amount_raw)
+        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        most_in, reserve_in, reserve_out = self._most_in(i), self.reserves[i], self.reserves[j]
+        if amount_raw < reserve_out:
+            # {in} = {in} * {out} / {out}; the library adds one whatever the division leaves.
+            kept = (reserve_out - amount_raw) * (BPS - self.fee_bps)
+            amount_in_raw = reserve_in * amount_raw * BPS // kept + 1
+            if amount_in_raw <= most_in:
+                return amount_in_raw
+        possible = self._out(i, j, most_in) if most_in else 0
+        raise LiquidityExhausted(self.address, self.tokens[j].address, amount_raw, possible)
+
+    def swapped(self, token_in: str, token_out: str, amount_raw: int) -> tuple[int, UniswapV2Pool]:
+        """See `Pool.swapped`. The whole of what goes in stays, the fee with it."""
+        out = self.quote_in(token_in, token_out, amount_raw)
+        if out == 0:
+            return 0, self
+        if token_in.lower() == self.token0.address:
+            reserves = self.reserves[0] + amount_raw, self.reserves[1] - out
+        else:
+            reserves = self.reserves[0] - out, self.reserves[1] + amount_raw
+        return out, replace(self, reserves=reserves)
+
+    def spot_price(self, token_in: str, token_out: str) -> Fraction:
+        """See `Pool.spot_price`. 0 where the pair is empty."""
+        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        return Fraction(self.reserves[j], self.reserves[i]) if self.reserves[i] else Fraction(0)
+
+    def flow_to(self, token_in: str, token_out: str, marginal: float) -> tuple[int, int]:
+        """See `Pool.flow_to`. In closed form: out'(x) = k * in * out / (in + k * x)^2, with k what the fee leaves."""
+        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        most, reserve_in, reserve_out = self._most_in(i), self.reserves[i], self.reserves[j]
+        if most == 0:
+            return 0, 0
+        if marginal <= 0:
+            return most, self._out(i, j, most)
+        kept = 1 - self.fee_bps / BPS
+        root = math.sqrt(kept * reserve_in * reserve_out / marginal)
+        if root <= reserve_in:
+            return 0, 0
+        amount_raw = min(int((root - reserve_in) / kept), most)
+        return amount_raw, self._out(i, j, amount_raw)
+
+    def to_json(self) -> dict[str, object]:
+        """The snapshot that `rebalancer.pools.load` reads back as an equal pool."""
+        return {
+            "chain_id": self.chain_id,
+            "block": self.block,
+            "address": self.address,
+            "name": self.name,
+            "tokens": [token.to_json() for token in self.tokens],
+            "reserves": list(self.reserves),
+            "fee_bps": self.fee_bps,
+        }
+
+    def _most_in(self, i: int) -> int:
+        """The most of a token that can go in; 0 where the pair is empty and refuses any swap."""
+        return MAX_RESERVE_RAW - self.reserves[i] if self.reserves[0] and self.reserves[1] else 0
+
+    def _out(self, i: int, j: int, amount_raw: int) -> int:
+        # {out} = {in} * {out} / {in}. Down, as the pair does not pay a unit more.
+        after_fee = amount_raw * (BPS - self.fee_bps)
+        return after_fee * self.reserves[j] // (self.reserves[i] * BPS + after_fee)

@@ -1,0 +1,91 @@
+"""A pool of ether as routes see it: as one of the wrapped token.
+
+Routes, vaults and plans know tokens only. RouteExecutor unwraps exactly what such a pool takes and wraps
+what it pays, one for one, so the pool quotes WETH as it quotes ether.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from rebalancer.errors import UnknownToken, UnsupportedPool
+from rebalancer.pools.model import Token
+from rebalancer.pools.uniswap_v4 import UniswapV4Pool
+
+__all__ = ["ETHER_ADDRESS", "WrappedEtherPool"]
+
+ETHER_ADDRESS = "0x" + "0" * 40
+"""What Uniswap V4 calls ether; no token can have it."""
+
+
+@dataclass(frozen=True)
+class WrappedEtherPool:
+    """A Uniswap V4 pool that holds ether, traded for `weth`; satisfies `rebalancer.pools.Pool`.
+
+    It does not know ether itself: asking for it is `UnknownToken`.
+
+    Raises:
+        UnsupportedPool: the pool holds no ether, or holds the wrapped token beside it.
+    """
+
+    pool: UniswapV4Pool
+    weth: Token
+
+    def __post_init__(self) -> None:
+        if self.pool.token0.address != ETHER_ADDRESS:
+            raise UnsupportedPool(f"{self.pool.PROTOCOL} without ether")
+        if self.pool.token1.address == self.weth.address:
+            raise UnsupportedPool(f"{self.pool.PROTOCOL} that wrap ether")
+
+    @property
+    def address(self) -> str:
+        """The PoolManager."""
+        return self.pool.address
+
+    @property
+    def key(self) -> str:
+        """The pool's id."""
+        return self.pool.key
+
+    @property
+    def tokens(self) -> tuple[Token, Token]:
+        """The wrapped token in ether's place, which is the first, and the other."""
+        return self.weth, self.pool.token1
+
+    @property
+    def fee_pips(self) -> int:
+        """As of the pool."""
+        return self.pool.fee_pips
+
+    def quote_in(self, token_in: str, token_out: str, amount_raw: int) -> int:
+        """See `Pool.quote_in`."""
+        return self.pool.quote_in(*self._way(token_in, token_out), amount_raw)
+
+    def quote_out(self, token_in: str, token_out: str, amount_raw: int) -> int:
+        """See `Pool.quote_out`."""
+        return self.pool.quote_out(*self._way(token_in, token_out), amount_raw)
+
+    def swapped(
+        self, token_in: str, token_out: str, amount_raw: int
+    ) -> tuple[int, WrappedEtherPool]:
+        """See `Pool.swapped`."""
+        out, after = self.pool.swapped(*self._way(token_in, token_out), amount_raw)
+        return out, replace(self, pool=after)
+
+    def spot_price(self, token_in: str, token_out: str) -> Fraction:
+        """See `Pool.spot_price`."""
+        return self.pool.spot_price(*self._way(token_in, token_out))
+
+    def flow_to(self, token_in: str, token_out: str, marginal: float) -> tuple[int, int]:
+        """See `Pool.flow_to`."""
+        return self.pool.flow_to(*self._way(token_in, token_out), marginal)
+
+    def _way(self, token_in: str, token_out: str) -> tuple[str, str]:
+        """The two as the pool names them."""
+        sold, bought, other = token_in.lower(), token_out.lower(), self.pool.token1.address
+        if sold == self.weth.address and bought == other:
+            return ETHER_ADDRESS, other
+        if sold == other and bought == self.weth.address:
+            return other, ETHER_ADDRESS
+        raise UnknownToken(self.key, token_in, token_out)

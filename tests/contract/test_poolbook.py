@@ -1,0 +1,288 @@
+"""The book of pools against a chain: real trades, mints and burns, lost logs, reorgs, and what it does when they disagree."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from rebalancer.chain.abi import interface
+from rebalancer.chain.poolbook import PoolBook
+from rebalancer.chain.pools import PoolPlace, Protocol, read_pools
+from rebalancer.chain.rpc import Call, Rpc
+from rebalancer.chain.snapshot import Block, read_block
+from rebalancer.devnet.local import LocalChain
+from rebalancer.devnet.market import Market
+from rebalancer.errors import BlockVanished, LiquidityExhausted, PoolDiverged
+from rebalancer.plan.hop import hop_of
+from rebalancer.plan.route import encode
+from rebalancer.pools import (
+    MAX_AMOUNT_RAW,
+    AnyPool,
+    BalancerWeightedPool,
+    UniswapV2Pool,
+    UniswapV3Pool,
+    UniswapV4Pool,
+)
+from tests.contract.pools import rebuild
+from tests.contract.pools_balancer import BalancerV2
+from tests.contract.pools_v4 import UniswapV4, key_of
+from tests.contract.test_balancer_quotes import random_pool as random_weighted
+from tests.contract.test_read_pools import v4_place
+from tests.contract.test_uniswap_v2_quotes import Pair
+from tests.contract.test_uniswap_v3_quotes import random_pool, token_pair
+from tests.contract.test_uniswap_v4 import as_v4
+
+CHAIN_ID = 31_337
+SEED = 9
+"""Of a random V3 pool that has liquidity on both sides of its price."""
+
+
+class Endpoint(Rpc):
+    """Counts its HTTP requests, and may lose logs."""
+
+    requests = 0
+    loses_logs = False
+
+    def batch_settled(self, calls: Sequence[Call]) -> list[Any]:
+        self.requests += 1
+        answers = super().batch_settled(calls)
+        return [
+            [] if method == "eth_getLogs" and self.loses_logs else answer
+            for (method, _), answer in zip(calls, answers, strict=True)
+        ]
+
+
+@pytest.fixture
+def endpoint(node_url: str) -> Endpoint:
+    return Endpoint(node_url, timeout_s=60)
+
+
+def now(chain: LocalChain) -> Block:
+    return read_block(chain.rpc)
+
+
+def trade(chain: LocalChain, pool: AnyPool, rng: random.Random) -> None:
+    """A swap of a random part of what the pool can take, through the executor; nothing where it can take nothing."""
+    i, j = rng.sample(range(len(pool.tokens)), 2)
+    way = pool.tokens[i].address, pool.tokens[j].address
+    with pytest.raises(LiquidityExhausted) as refusal:
+        pool.quote_in(*way, MAX_AMOUNT_RAW)
+    most = min(refusal.value.possible_raw, 1 << 100)
+    amount = rng.randint(1, most) if most else 0
+    if amount == 0 or pool.quote_in(*way, amount) == 0:
+        return
+    executor = chain.deploy("RouteExecutor")
+    chain.transact(interface("MockToken").at(way[0]), "mint", executor.address, amount)
+    hop = hop_of(pool, *way, 0, to_caller=True)
+    chain.transact(executor, "executeRoute", encode([hop]), gas=100_000_000)
+
+
+def provide_and_withdraw(market: Market, pool: UniswapV3Pool, rng: random.Random) -> None:
+    """A new position around a random tick; a part of it, or all, is taken out again two times of three."""
+    spacing = pool.tick_spacing
+    centre = pool.tick // spacing + rng.randint(-30, 30)
+    low, high = (centre - rng.randint(1, 20)) * spacing, (centre + rng.randint(1, 20)) * spacing
+    liquidity = rng.randint(10**6, 10**15)
+    market.chain.transact(market.driver, "provide", pool.address, [(low, high, liquidity)])
+    leaves = rng.choice([0, liquidity // 3, liquidity])
+    if leaves:
+        withdraw(market, pool, low, high, leaves)
+
+
+def withdraw(market: Market, pool: UniswapV3Pool, low: int, high: int, liquidity: int) -> None:
+    chain, driver = market.chain, market.driver.address
+    chain.set_balance(driver, 10**18)
+    with chain.impersonating(driver) as sender:
+        contract = interface("UniswapV3Pool").at(pool.address)
+        chain.transact(contract, "burn", low, high, liquidity, sender=sender)
+
+
+def test_v3_pool_kept_from_logs_is_the_chains_after_every_trade_mint_and_burn(
+    market: Market, endpoint: Endpoint, records_steps: bool
+) -> None:
+    chain = market.chain
+    pool = rebuild(market, random_pool(SEED, token_pair(chain)))
+    place = PoolPlace(Protocol.UNISWAP_V3, pool.address)
+    book = PoolBook(endpoint, [place], now(chain), CHAIN_ID)
+    rng = random.Random(1)
+    seen = set()
+    for _ in range(4 if records_steps else 25):
+        for _ in range(rng.randint(1, 3)):
+            kept = book.pool(pool.address)
+            assert isinstance(kept, UniswapV3Pool)
+            if rng.random() < 0.5:
+                trade(chain, kept, rng)
+            else:
+                provide_and_withdraw(market, kept, rng)
+            endpoint.requests = 0
+            book.update(now(chain))
+            assert endpoint.requests == 1
+        assert book.check() == ()
+        (kept,) = book.pools
+        assert isinstance(kept, UniswapV3Pool)
+        seen.add((kept.sqrt_price_x96, len(kept.profile.ticks)))
+    assert len(seen) > 3
+
+
+def test_pools_of_all_protocols_follow_a_range_of_blocks_by_one_request(
+    market: Market, endpoint: Endpoint
+) -> None:
+    chain = market.chain
+    v4, rng = UniswapV4.install(chain, chain.accounts[2]), random.Random(2)
+    balancer = BalancerV2.install(chain, chain.accounts[2])
+    pair = Pair.opened(chain, (10**12, 10**15)).paper
+    of_v4 = v4.rebuild(as_v4(random_pool(SEED, token_pair(chain)), (500, 0)))
+    weighted = [balancer.rebuild(random_weighted(chain, 3, version)) for version in ("v1", "v2")]
+    v3 = rebuild(market, random_pool(SEED, token_pair(chain)))
+    places = [
+        PoolPlace(Protocol.UNISWAP_V2, pair.address),
+        PoolPlace(Protocol.UNISWAP_V3, v3.address),
+        v4_place(of_v4),
+        *(PoolPlace(Protocol.BALANCER, pool.address) for pool in weighted),
+    ]
+    book = PoolBook(endpoint, places, now(chain), CHAIN_ID)
+    start = book.pools
+    made: list[AnyPool] = [pair, v3, of_v4, *weighted]
+
+    for _ in range(2):
+        for pool in made:
+            trade(chain, book.pool(pool.key), rng)
+            book.update(now(chain))
+    provide_and_withdraw(market, v3, rng)
+    at, deep = of_v4.tick // of_v4.tick_spacing * of_v4.tick_spacing, 10**9
+    position = (at - of_v4.tick_spacing, at + of_v4.tick_spacing, deep, b"\0" * 32)
+    chain.transact(
+        v4.provider,
+        "modifyLiquidity",
+        *(key_of(of_v4), position, b"", False, False),
+        sender=chain.accounts[2],
+    )
+    down, up = 250, 900
+    chain.transact(
+        v4.manager, "setProtocolFee", key_of(of_v4), up << 12 | down, sender=chain.accounts[2]
+    )
+    join(balancer, weighted[0], [amount // 7 for amount in weighted[0].balances])
+    endpoint.requests = 0
+    assert book.update(now(chain)) == ()
+
+    assert endpoint.requests == 1
+    assert book.check() == ()
+    assert [pool.key for pool in book.pools] == [pool.key for pool in made]
+    kept = book.pool(of_v4.key)
+    assert isinstance(kept, UniswapV4Pool)
+    assert kept.protocol_fees_pips == (down, up)
+    assert all(before != after for before, after in zip(start, book.pools, strict=True))
+    assert isinstance(book.pool(pair.address), UniswapV2Pool)
+
+
+def join(balancer: BalancerV2, pool: BalancerWeightedPool, amounts: list[int]) -> None:
+    """Provide to a weighted pool, which pays its protocol fees then."""
+    assets = [token.address for token in pool.tokens]
+    for asset, amount in zip(assets, amounts, strict=True):
+        token = interface("MockToken").at(asset)
+        balancer.chain.transact(token, "mint", balancer.owner, amount)
+    count = len(amounts)
+    # abi.encode(EXACT_TOKENS_IN_FOR_BPT_OUT, amounts, 0)
+    data = b"".join(n.to_bytes(32) for n in (1, 96, 0, count, *amounts))
+    request = (assets, amounts, data, False)
+    ends = (bytes.fromhex(pool.pool_id[2:]), balancer.owner, balancer.owner, request)
+    balancer.chain.transact(balancer.vault, "joinPool", *ends, sender=balancer.owner)
+
+
+# Divergence
+
+
+def lost(market: Market, endpoint: Endpoint) -> tuple[PoolBook, str, str]:
+    """A book of two pools, of which the endpoint lost a mint of the first; their keys."""
+    chain = market.chain
+    pools = [rebuild(market, random_pool(SEED, token_pair(chain))) for _ in range(2)]
+    places = [PoolPlace(Protocol.UNISWAP_V3, pool.address) for pool in pools]
+    book = PoolBook(endpoint, places, now(chain), CHAIN_ID)
+    low = (pools[0].tick // pools[0].tick_spacing - 3) * pools[0].tick_spacing
+    high = low + 6 * pools[0].tick_spacing
+    endpoint.loses_logs = True
+    chain.transact(market.driver, "provide", pools[0].address, [(low, high, 10**12)])
+    assert book.update(now(chain)) == ()
+    endpoint.loses_logs = False
+    return book, pools[0].address, pools[1].address
+
+
+def test_lost_log_shows_at_the_next_swap_and_stops_that_pool_alone(
+    market: Market, endpoint: Endpoint
+) -> None:
+    book, bad, good = lost(market, endpoint)
+    fresh = read_pools(endpoint, [PoolPlace(Protocol.UNISWAP_V3, bad)], book.block, CHAIN_ID)[0]
+    way = [token.address for token in fresh.tokens]
+    executor = market.chain.deploy("RouteExecutor")
+    market.chain.transact(interface("MockToken").at(way[0]), "mint", executor.address, 1_000)
+    hop = hop_of(fresh, way[0], way[1], 0, to_caller=True)
+    market.chain.transact(executor, "executeRoute", encode([hop]))
+
+    (diverged,) = book.update(now(market.chain))
+
+    assert (diverged.pool, diverged.block) == (bad, book.block.number)
+    assert "is not the sum of liquidity_net" in diverged.why
+    assert [pool.key for pool in book.pools] == [good]
+    with pytest.raises(PoolDiverged, match="not traded") as refusal:
+        book.pool(bad)
+    assert refusal.value is diverged
+
+
+def test_lost_log_shows_in_a_check_and_nothing_heals_it_but_a_person(
+    market: Market, endpoint: Endpoint
+) -> None:
+    book, bad, good = lost(market, endpoint)
+    assert book.check([good]) == ()
+    assert len(book.pools) == 2
+
+    (diverged,) = book.check()
+
+    assert diverged.pool == bad
+    assert "profile" in diverged.why
+    assert book.check() == ()  # it is known by now
+    rng = random.Random(3)
+    trade(market.chain, book.pool(good), rng)
+    book.update(now(market.chain))
+    before = market.chain.snapshot()
+    trade(market.chain, book.pool(good), rng)
+    book.update(now(market.chain))
+    market.chain.revert(before)
+    market.chain.mine()
+    book.update(now(market.chain))  # a reorg
+    assert [pool.key for pool in book.pools] == [good]
+    assert book.read_again(bad).key == bad
+    assert [pool.key for pool in book.pools] == [bad, good]
+    assert book.check() == ()
+
+
+# Reorgs
+
+
+def test_reorg_is_noticed_and_read_anew(market: Market, endpoint: Endpoint) -> None:
+    chain, rng = market.chain, random.Random(4)
+    pool = rebuild(market, random_pool(SEED, token_pair(chain)))
+    book = PoolBook(endpoint, [PoolPlace(Protocol.UNISWAP_V3, pool.address)], now(chain), CHAIN_ID)
+    before = chain.snapshot()
+    low = (pool.tick // pool.tick_spacing - 3) * pool.tick_spacing
+    chain.transact(market.driver, "provide", pool.address, [(low, low + 600, 10**9)])
+    book.update(now(chain))
+    gone = book.block
+    chain.revert(before)
+    chain.mine(at=chain.now() + 100)
+    trade(chain, pool, rng)
+
+    with pytest.raises(BlockVanished) as refusal:
+        book.update(Block(gone.number + 1, "0x" + "12" * 32, 0))
+    assert (refusal.value.number, refusal.value.block_hash) == (gone.number + 1, "0x" + "12" * 32)
+    assert book.block == gone
+    assert book.update(now(chain)) == ()
+
+    assert book.block == now(chain)
+    assert book.check() == ()
+    (kept,) = book.pools
+    assert isinstance(kept, UniswapV3Pool)
+    assert low not in kept.profile.indices
+    assert book.update(book.block) == ()

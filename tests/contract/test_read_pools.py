@@ -1,0 +1,172 @@
+"""Pools of every protocol read from a chain: equal to what was put there, in few requests, and refused where they cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from rebalancer.chain.pools import (
+    PoolPlace,
+    Protocol,
+    V4Key,
+    find_pool,
+    read_pools,
+    read_v3_pools,
+)
+from rebalancer.chain.rpc import Call, Rpc
+from rebalancer.chain.snapshot import read_block
+from rebalancer.devnet.local import LocalChain
+from rebalancer.devnet.market import Market
+from rebalancer.errors import BadPoolSnapshot, ContractMissing, ContractReverted, UnsupportedPool
+from rebalancer.pools import AnyPool, Tick, TickProfile, Token, UniswapV3Pool
+from tests.contract.pools import rebuild
+from tests.contract.pools_balancer import BalancerV2
+from tests.contract.pools_v4 import UniswapV4
+from tests.contract.test_balancer_quotes import random_pool as random_weighted
+from tests.contract.test_uniswap_v2_quotes import Pair
+from tests.contract.test_uniswap_v3_quotes import random_pool, token_pair
+from tests.contract.test_uniswap_v4 import as_v4, opened
+
+CHAIN_ID = 31_337
+
+
+class Counting(Rpc):
+    """An endpoint that counts its HTTP requests."""
+
+    requests = 0
+
+    def batch_settled(self, calls: Sequence[Call]) -> list[Any]:
+        self.requests += 1
+        return super().batch_settled(calls)
+
+
+@pytest.fixture
+def counting(node_url: str) -> Counting:
+    return Counting(node_url, timeout_s=60)
+
+
+def bare(pool: AnyPool) -> AnyPool:
+    """Without what the chain does not know of a pool on paper: its name, and when it was."""
+    return replace(pool, name="", block=0, chain_id=1)
+
+
+def in_pieces(profile: TickProfile) -> TickProfile:
+    """The same liquidity as `rebuild` provides it: one position between any two ticks that follow each other."""
+    ticks = []
+    for at in profile.indices:
+        below, above = profile.liquidity_at(at - 1), profile.liquidity_at(at)
+        if below or above:
+            ticks.append(Tick(at, below + above, above - below))
+    return replace(profile, ticks=tuple(ticks))
+
+
+def v4_place(pool: Any) -> PoolPlace:
+    ends = pool.token0.address, pool.token1.address
+    key = V4Key(*ends, pool.profile.fee_pips, pool.tick_spacing)
+    return PoolPlace(Protocol.UNISWAP_V4, pool.manager, key)
+
+
+def test_pools_of_all_protocols_are_read_whole_in_a_handful_of_requests(
+    market: Market, counting: Counting
+) -> None:
+    """Two of each, so that twice as many take no more requests than one of each."""
+    chain = market.chain
+    v4 = UniswapV4.install(chain, chain.accounts[2])
+    balancer = BalancerV2.install(chain, chain.accounts[2])
+    made: list[tuple[PoolPlace, AnyPool]] = []
+    for seed in (3, 8):
+        tokens = token_pair(chain)
+        coin0, coin1 = (replace(token, symbol="COIN") for token in tokens)
+        pair = Pair.opened(chain, (10**12 + seed, 10**15))
+        made.append(
+            (
+                PoolPlace(Protocol.UNISWAP_V2, pair.paper.address, fee_bps=25),
+                replace(
+                    pair.paper,
+                    fee_bps=25,
+                    token0=replace(pair.paper.token0, symbol="COIN"),
+                    token1=replace(pair.paper.token1, symbol="COIN"),
+                ),
+            )
+        )
+        on_paper = random_pool(2 if seed == 3 else 9, tokens)
+        on_paper = replace(on_paper, profile=in_pieces(on_paper.profile))
+        v3 = rebuild(market, on_paper)
+        made.append(
+            (PoolPlace(Protocol.UNISWAP_V3, v3.address), replace(v3, token0=coin0, token1=coin1))
+        )
+        of_v4 = v4.rebuild(as_v4(replace(on_paper, token0=coin0, token1=coin1), (0, 700)))
+        made.append((v4_place(of_v4), of_v4))
+        weighted = balancer.rebuild(random_weighted(chain, seed, "v1" if seed == 3 else "v2"))
+        made.append((PoolPlace(Protocol.BALANCER, weighted.address), weighted))
+    places = [place for place, _ in made]
+
+    block = read_block(counting)
+    counting.requests = 0
+    half = read_pools(counting, places[:4], block, CHAIN_ID)
+    of_half, counting.requests = counting.requests, 0
+    found = read_pools(counting, places, block, CHAIN_ID)
+
+    assert [bare(pool) for pool in found] == [bare(pool) for _, pool in made]
+    assert half == found[:4]
+    assert counting.requests == of_half <= 6
+    for place, pool in zip(places, found, strict=True):
+        assert (pool.block, pool.chain_id) == (block.number, CHAIN_ID)
+        assert pool.PROTOCOL in pool.name
+        if place.v4 is None:
+            assert find_pool(counting, place.address, block) is place.protocol
+
+
+def test_v3_pools_are_read_alike_with_a_lens_and_with_one_lent(market: Market) -> None:
+    """State override, for chains where no lens is deployed."""
+    chain = market.chain
+    lens = chain.deploy("UniswapV3Lens")
+    known = {t.address: Token(t.address, t.symbol, t.decimals) for t in market.deployment.tokens}
+    pools = [pool.address for pool in market.deployment.pools]
+    block = read_block(chain.rpc)
+
+    read = [
+        read_v3_pools(chain.rpc, where, pools, known, block, CHAIN_ID)
+        for where in (lens.address, None)
+    ]
+
+    assert read[0] == read[1]
+    assert [pool.address for pool in read[0]] == pools
+    assert all(isinstance(pool, UniswapV3Pool) for pool in read[0])
+    assert read_v3_pools(chain.rpc, None, [], known, block, CHAIN_ID) == ()
+
+
+def test_v4_pool_of_ether_is_read_from_storage_alone(chain: LocalChain) -> None:
+    v4 = UniswapV4.install(chain, chain.accounts[2])
+    token = replace(token_pair(chain)[0], symbol="COIN")
+    pool = opened(v4, token, 11)
+
+    (found,) = read_pools(chain.rpc, [v4_place(pool)], read_block(chain.rpc), CHAIN_ID)
+
+    assert bare(found) == bare(pool)
+
+
+def test_v4_pool_without_a_key_or_unknown_to_its_manager_is_refused(chain: LocalChain) -> None:
+    v4 = UniswapV4.install(chain, chain.accounts[2])
+    block = read_block(chain.rpc)
+    manager = v4.manager.address
+    with pytest.raises(BadPoolSnapshot, match="told by its key"):
+        read_pools(chain.rpc, [PoolPlace(Protocol.UNISWAP_V4, manager)], block, CHAIN_ID)
+    tokens = token_pair(chain)
+    key = V4Key(tokens[0].address, tokens[1].address, 3_000, 60)
+    with pytest.raises(UnsupportedPool, match="does not know"):
+        read_pools(chain.rpc, [PoolPlace(Protocol.UNISWAP_V4, manager, key)], block, CHAIN_ID)
+
+
+def test_address_that_is_no_pool_is_refused(chain: LocalChain) -> None:
+    block = read_block(chain.rpc)
+    token = token_pair(chain)[0].address
+    for address in (token, chain.accounts[0]):
+        with pytest.raises(UnsupportedPool, match="if anything"):
+            find_pool(chain.rpc, address, block)
+        for protocol in (Protocol.UNISWAP_V2, Protocol.BALANCER):
+            with pytest.raises((ContractMissing, ContractReverted)):
+                read_pools(chain.rpc, [PoolPlace(protocol, address)], block, CHAIN_ID)
