@@ -106,9 +106,9 @@ def test_open_another_programs_database_is_unreadable_and_untouched(path: Path) 
 def test_open_another_version_is_unreadable(path: Path) -> None:
     Outbox(path).close()
     journal = sqlite3.connect(path)
-    journal.execute("PRAGMA user_version = 2")
+    journal.execute("PRAGMA user_version = 3")
     journal.close()
-    with pytest.raises(OutboxUnreadable, match="version 2 is not 1"):
+    with pytest.raises(OutboxUnreadable, match="version 3 is not 2"):
         Outbox(path)
 
 
@@ -137,8 +137,8 @@ def test_open_a_folder_is_unwritable(tmp_path: Path) -> None:
 def test_deliver_on_a_full_disk_sends_nothing(path: Path) -> None:
     with Outbox(path) as outbox:
         # SQLite's own quota: it answers as it does when the disk has no room.
-        pages = outbox._journal.execute("PRAGMA page_count").fetchone()[0]
-        outbox._journal.execute(f"PRAGMA max_page_count = {pages}")
+        pages = outbox.journal.connection.execute("PRAGMA page_count").fetchone()[0]
+        outbox.journal.connection.execute(f"PRAGMA max_page_count = {pages}")
         wide = Intent(31337, "0x" + "aa" * 20, 0, "0x" + "bb" * 20, "0x" + "00" * 9000, 1, "a test")
         with pytest.raises(OutboxUnwritable, match="full"):
             outbox.deliver(NothingSentRpc(), devnet_signer(0), wide, Fees(1, 1), 1)
@@ -155,7 +155,7 @@ def test_plan_beyond_the_file_size_limit_journals_nothing(path: Path) -> None:
         with Outbox(Path({str(path)!r})) as box:
             resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
             try:
-                box._plan(Intent(31337, "0xaa", 0, "0xbb", "0x", 21_000, "a test"), "0xcc")
+                box.journal.plan(Intent(31337, "0xaa", 0, "0xbb", "0x", 21_000, "a test"), "0xcc")
             except OutboxUnwritable as error:
                 print(error)
     """
@@ -176,8 +176,8 @@ def test_closed_outbox_leaves_a_file_that_opens_again(path: Path) -> None:
         with pytest.raises(AssertionError, match="eth_getBalance was asked"):
             deliver(outbox)
         (planned,) = outbox.attempts(31337)
-        assert outbox._journal.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
-        assert outbox._journal.execute("PRAGMA synchronous").fetchone()[0] == 2  # FULL
+        assert outbox.journal.connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+        assert outbox.journal.connection.execute("PRAGMA synchronous").fetchone()[0] == 2  # FULL
     with Outbox(path) as outbox:
         assert outbox.attempts(31337) == [planned]
 
