@@ -218,8 +218,7 @@ class Outbox:
         height = _height(rpc)
         if attempt.state is State.PLANNED:
             return self._resolve(rpc, attempt)
-        if attempt.state in OPEN:
-            attempt = self._resolve(rpc, attempt)
+        attempt = self._decided(rpc, attempt) or attempt
         if attempt.state not in OPEN:
             raise NotCancellable(attempt.id, f"it is {attempt.state}")
         fees = bumped(attempt.newest.fees, read_market(rpc), self._cap_wei(as_lane(signer)))
@@ -507,13 +506,9 @@ class Outbox:
         """Bring an attempt of an earlier call as far as it goes without waiting for a block."""
         if attempt.state is State.PLANNED:
             return self.journal.advance(attempt, State.FAILED, note="it was never signed")
-        receipt = self._found(rpc, attempt)
-        if receipt is None and self._count(rpc, attempt.sender, "latest") > _nonce(attempt):
-            receipt = self._found_late(rpc, attempt)
-            if receipt is None:
-                return self._void(attempt)
-        if receipt is not None:
-            return self._close(rpc, attempt, receipt)
+        decided = self._decided(rpc, attempt)
+        if decided is not None:
+            return decided
         if attempt.state not in OPEN:
             attempt = self._taken_back(attempt)
         try:
@@ -521,6 +516,15 @@ class Outbox:
         except RpcRejected:
             log.warning("attempt_refused", tx=attempt.transaction_hash)
         return self.journal.get(attempt.id)
+
+    def _decided(self, rpc: Rpc, attempt: Attempt) -> Attempt | None:
+        """What a block made of an attempt, by one of its versions or by another's transaction; None if none did."""
+        receipt = self._found(rpc, attempt)
+        if receipt is None and self._count(rpc, attempt.sender, "latest") > _nonce(attempt):
+            receipt = self._found_late(rpc, attempt)
+            if receipt is None:
+                return self._void(attempt)
+        return None if receipt is None else self._close(rpc, attempt, receipt)
 
     def _found_late(self, rpc: Rpc, attempt: Attempt) -> Receipt | None:
         deadline = time.monotonic() + _LATE_RECEIPT_SECONDS

@@ -585,9 +585,7 @@ def test_gap_is_found_and_filled_on_start_and_what_waited_is_mined(
 
 
 @pytest.mark.usefixtures("held")
-def test_wide_gap_is_not_filled_unasked(
-    chain: LocalChain, outbox: Outbox, token: Contract
-) -> None:
+def test_wide_gap_is_not_filled_unasked(chain: LocalChain, outbox: Outbox, token: Contract) -> None:
     gapped(chain, outbox, token, missing=9)
     with pytest.raises(TooManyGaps, match="rebalancer tx clear") as caught:
         clear_on_start(outbox, chain.rpc, Lane(SIGNER))
