@@ -38,6 +38,7 @@ from rebalancer.policy import Fill, Settlement, settle
 from rebalancer.pools import Token, UniswapV3Pool
 from rebalancer.reasons import Reason
 from rebalancer.send.fees import suggest
+from rebalancer.send.nonces import clear_on_start
 from rebalancer.send.outbox import Intent, Outbox
 from rebalancer.send.signer import Signer
 from rebalancer.send.wallet import Wallet, estimate_gas
@@ -128,6 +129,7 @@ class Keeper:
         Raises:
             WrongChain, ChainError: the node is not the right one, or does not answer.
             KeeperNotAuthorized: the account does not hold the keeper's role.
+            ForeignPending, TooManyGaps: the account's nonces are not in order.
         """
         self.rpc.chain_id()
         if self.outbox is not None:
@@ -138,6 +140,7 @@ class Keeper:
             )
             if not immediate:
                 raise KeeperNotAuthorized(self.signer.address, self.vault, Role.KEEPER.name)
+            clear_on_start(self.outbox, self.rpc, [self.signer])
             for attempt in self.outbox.resume(self.rpc):
                 log.info("resumed", epoch=attempt.intent.epoch, state=attempt.state.value)
         log.info("started", vault=self.vault, keeper=self.signer.address, pools=len(self.pools))
@@ -183,6 +186,9 @@ class Keeper:
         """
         block = block or read_block(self.rpc)
         (snapshot,) = read_vaults(self.rpc, self.system.lens, [self.vault], block)
+        if self.outbox is not None:
+            epochs = {self.vault: snapshot.state.epoch}
+            self.outbox.advance(self.rpc, [self.signer], block.number, epochs)
         decision = self._decide(block, snapshot)
         log.info(
             "decided",

@@ -9,6 +9,7 @@ else: the attempt that held it is void, which `Outbox.resume` and `Outbox.advanc
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -16,8 +17,9 @@ from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import FeeAboveCap, ForeignPending, NonceGap, RpcRejected, TooManyGaps
 from rebalancer.send.fees import Fees, bumped, offer, read_market
 from rebalancer.send.journal import Attempt, State
-from rebalancer.send.lanes import Lane
+from rebalancer.send.lanes import Lane, as_lane
 from rebalancer.send.outbox import Outbox
+from rebalancer.send.signer import Signer
 
 __all__ = ["Stuck", "Trouble", "clear", "clear_on_start", "survey"]
 
@@ -65,21 +67,24 @@ def survey(outbox: Outbox, rpc: Rpc, address: str) -> list[Stuck]:
     ]
 
 
-def clear_on_start(outbox: Outbox, rpc: Rpc, lane: Lane) -> list[Attempt]:
-    """Fill the gaps in an account's sequence, if they are few and nothing foreign is under way.
+def clear_on_start(outbox: Outbox, rpc: Rpc, signers: Sequence[Signer]) -> list[Attempt]:
+    """Fill the gaps in accounts' sequences, if they are few and nothing foreign is under way.
 
     Raises:
         ForeignPending: somebody else's transactions are under way.
         TooManyGaps: there are more than are filled unasked.
         NonceGap: this is not the chain that the journal knows.
     """
-    stuck = survey(outbox, rpc, lane.address)
-    foreign = [one.nonce for one in stuck if one.trouble is Trouble.FOREIGN]
-    if foreign:
-        raise ForeignPending(lane.address, foreign)
-    if len(stuck) > _MOST_UNASKED:
-        raise TooManyGaps(lane.address, [one.nonce for one in stuck], _MOST_UNASKED)
-    return clear(outbox, rpc, lane, stuck)
+    filled: list[Attempt] = []
+    for lane in map(as_lane, signers):
+        stuck = survey(outbox, rpc, lane.address)
+        foreign = [one.nonce for one in stuck if one.trouble is Trouble.FOREIGN]
+        if foreign:
+            raise ForeignPending(lane.address, foreign)
+        if len(stuck) > _MOST_UNASKED:
+            raise TooManyGaps(lane.address, [one.nonce for one in stuck], _MOST_UNASKED)
+        filled += clear(outbox, rpc, lane, stuck)
+    return filled
 
 
 def clear(outbox: Outbox, rpc: Rpc, lane: Lane, stuck: list[Stuck]) -> list[Attempt]:

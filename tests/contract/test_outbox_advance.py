@@ -573,7 +573,7 @@ def test_gap_is_found_and_filled_on_start_and_what_waited_is_mined(
     with pytest.raises(NonceGap) as caught:
         outbox.resume(chain.rpc)
     assert caught.value.nonce == waiting.nonce
-    filled = clear_on_start(outbox, chain.rpc, Lane(SIGNER))
+    filled = clear_on_start(outbox, chain.rpc, [SIGNER])
     outbox.resume(chain.rpc)
     chain.mine()
     advance(chain, outbox, height(chain))
@@ -581,14 +581,14 @@ def test_gap_is_found_and_filled_on_start_and_what_waited_is_mined(
     assert [attempt.nonce for attempt in filled] == [before, before + 1]
     assert states(outbox) == [State.MINED] * 3
     assert (supply(chain, token), nonce(chain)) == (1, before + 3)
-    assert clear_on_start(outbox, chain.rpc, Lane(SIGNER)) == []
+    assert clear_on_start(outbox, chain.rpc, [SIGNER]) == []
 
 
 @pytest.mark.usefixtures("held")
 def test_wide_gap_is_not_filled_unasked(chain: LocalChain, outbox: Outbox, token: Contract) -> None:
     gapped(chain, outbox, token, missing=9)
     with pytest.raises(TooManyGaps, match="rebalancer tx clear") as caught:
-        clear_on_start(outbox, chain.rpc, Lane(SIGNER))
+        clear_on_start(outbox, chain.rpc, [SIGNER])
     assert (len(caught.value.nonces), caught.value.most) == (9, 8)
     assert len(outbox.attempts(CHAIN)) == 1
 
@@ -600,7 +600,7 @@ def test_foreign_pending_is_refused_on_start_and_replaced_when_asked(
     before = nonce(chain)
     foreign = send_foreign(chain, before, fee_wei=50 * GWEI)
     with pytest.raises(ForeignPending) as caught:
-        clear_on_start(outbox, chain.rpc, Lane(SIGNER))
+        clear_on_start(outbox, chain.rpc, [SIGNER])
     assert caught.value.nonces == (before,)
     assert outbox.attempts(CHAIN) == []
     stuck = survey(outbox, chain.rpc, SIGNER.address)
