@@ -947,6 +947,18 @@ class VaultNotNamed(ActionError):
         )
 
 
+class AttemptNotNamed(ActionError):
+    """It is not clear which attempt in the outbox is meant."""
+
+    def __init__(self, found: Sequence[int]) -> None:
+        self.found = tuple(found)
+        known = ", ".join(map(str, found)) or "none"
+        super().__init__(
+            f"Which attempt is meant is not clear (those that fit: {known}): name one that is "
+            "under way with --id, as `rebalancer tx list` shows them."
+        )
+
+
 class AmountUnreadable(ActionError):
     """A text is not the amount or fraction it should be."""
 

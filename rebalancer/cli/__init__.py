@@ -56,6 +56,7 @@ _COMMANDS: Mapping[str, _Lazy] = {
     "vault": _Lazy("vault", "vault", "Create, look at, fill and empty vaults."),
     "plan": _Lazy("keeper", "plan", "Show what the keeper would do now. Sends nothing."),
     "keeper": _Lazy("keeper", "keeper", "Rebalance a vault whenever it needs it."),
+    "tx": _Lazy("tx", "tx", "Show what the keeper has sent, cancel it, or clear stuck nonces."),
     "doctor": _Lazy("doctor", "doctor", "Say what is wrong with the settings, and how to mend it."),
 }
 

@@ -211,13 +211,15 @@ class Outbox:
         """Replace an attempt that is under way by nothing, sent to oneself. Does not wait for a block.
 
         Raises:
-            NotCancellable: it is not under way, or the fee cap leaves no room.
+            NotCancellable: it is not under way, or another's, or the fee cap leaves no room.
             LimitError: a limit of the key forbids it.
             RpcUnreachable, RpcTimeout: the cancellation may be under way.
         """
-        height = _height(rpc)
         if attempt.state is State.PLANNED:
             return self._resolve(rpc, attempt)
+        if attempt.sender != signer.address:
+            raise NotCancellable(attempt.id, f"it is {attempt.sender}'s, not {signer.address}'s")
+        height = _height(rpc)
         attempt = self._decided(rpc, attempt) or attempt
         if attempt.state not in OPEN:
             raise NotCancellable(attempt.id, f"it is {attempt.state}")

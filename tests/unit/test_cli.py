@@ -72,6 +72,9 @@ def test_commands_are_those_of_the_manual() -> None:
         ("vault", "set-bands"),
         ("plan",),
         ("keeper", "run"),
+        ("tx", "list"),
+        ("tx", "cancel"),
+        ("tx", "clear"),
         ("doctor",),
     }
 
