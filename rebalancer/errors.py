@@ -622,6 +622,17 @@ class NotCancellable(ChainError):
         )
 
 
+class SimulationRefused(ChainError):
+    """Simulated right before signing, a rebalance is refused by a contract; nothing was signed."""
+
+    def __init__(self, refusal: ContractReverted) -> None:
+        self.refusal = refusal
+        super().__init__(
+            f"Simulated right before signing, it is refused ({str(refusal).rstrip('.')}): plan anew "
+            "at the newest block."
+        )
+
+
 class SimulationDiffers(ChainError):
     """Simulated right before signing, a rebalance does not do what the plan says."""
 

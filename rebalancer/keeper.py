@@ -31,6 +31,8 @@ from rebalancer.errors import (
     ContractReverted,
     KeeperNotAuthorized,
     PolicyRefused,
+    SimulationDiffers,
+    SimulationRefused,
     TooManyFailures,
 )
 from rebalancer.plan import Plan, PlanInput, plan_rebalance
@@ -41,6 +43,7 @@ from rebalancer.send.fees import suggest
 from rebalancer.send.nonces import clear_on_start
 from rebalancer.send.outbox import Intent, Outbox
 from rebalancer.send.signer import Signer
+from rebalancer.send.simulate import Simulator
 from rebalancer.send.wallet import Wallet, estimate_gas
 from rebalancer.units import BPS, E18
 
@@ -119,6 +122,7 @@ class Keeper:
         self.outbox = outbox
         self.options = options or KeeperOptions()
         self._vault = interface("BasketVault").at(vault)
+        self._simulator = Simulator(rpc)
         self._stopping = threading.Event()
 
     # Life
@@ -289,9 +293,16 @@ class Keeper:
             found.text,
         )
         fees = suggest(self.rpc, self.options.fee_cap_wei)
-        receipt = self.outbox.deliver(
-            self.rpc, self.signer, intent, fees, self.options.receipt_seconds
+        check = self._simulator.check_rebalance(
+            self.vault, data, gas_limit, found.sales_raw, found.min_buys_raw
         )
+        try:
+            receipt = self.outbox.deliver(
+                self.rpc, self.signer, intent, fees, self.options.receipt_seconds, check
+            )
+        except (SimulationRefused, SimulationDiffers) as refusal:
+            text = str(refusal)
+            return Decision(block, self.vault, Reason.SIMULATION_REFUSED, text, snapshot, found)
         outcome = self._verify(receipt, snapshot, found, predicted)
         return Decision(block, self.vault, Reason.REBALANCED, found.text, snapshot, found, outcome)
 

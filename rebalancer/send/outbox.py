@@ -40,6 +40,7 @@ from rebalancer.errors import (
     NotCancellable,
     RpcRejected,
     SimulationDiffers,
+    SimulationRefused,
     TransactionCancelled,
     TransactionNotMined,
     WrongChain,
@@ -154,7 +155,7 @@ class Outbox:
             CallNotAllowed, NoFreeLane: no account may send it now; nothing was journalled.
             LimitError: it would exceed a limit of its key; nothing was signed.
             InsufficientEther: the signer cannot pay for it; nothing was signed.
-            ContractReverted, SimulationDiffers: as `check` raises them; nothing was signed.
+            SimulationRefused, SimulationDiffers: as `check` raises them; nothing was signed.
             FeeAboveCap: gas is too dear; nothing was signed.
             RpcRejected: the node did not take it.
             RpcUnreachable, RpcTimeout: it may be under way.
@@ -173,7 +174,7 @@ class Outbox:
         try:
             fees = fees or offer(read_market(rpc), self._cap_wei(lane))
             attempt = self._sign_first(rpc, lane, attempt, fees, height, check)
-        except (LimitError, ContractReverted, SimulationDiffers, FeeAboveCap) as refused:
+        except (LimitError, SimulationRefused, SimulationDiffers, FeeAboveCap) as refused:
             self.journal.advance(attempt, State.FAILED, note=str(refused))
             raise
         return self._send(rpc, attempt, attempt.newest.height)
