@@ -321,11 +321,13 @@ class Journal:
         return sorted(found, key=lambda attempt: (attempt.nonce or 0, attempt.id))
 
     def watched(self, chain_id: int) -> list[Attempt]:
-        """Attempts that blocks may still change: unsettled ones, and those whose block is young."""
+        """Attempts that blocks may still change, in the order of their nonces.
+
+        All that were signed and are not final: one that a node refused may have been taken by
+        another.
+        """
         found = self.select(
-            f"chain_id = ? AND is_final = 0 AND (state IN ({_quoted(OPEN)})"
-            " OR block_number IS NOT NULL)",
-            chain_id,
+            "chain_id = ? AND is_final = 0 AND (state = 'planned' OR nonce IS NOT NULL)", chain_id
         )
         return sorted(found, key=lambda attempt: (attempt.nonce or 0, attempt.id))
 
@@ -373,7 +375,7 @@ class Journal:
             dearest = max((version.worst_cost_wei for version in attempt.versions), default=0)
             if attempt.block_number is not None:
                 cost = attempt.cost_wei
-                mined[nonce] = mined.get(nonce, 0) + (dearest if cost is None else cost)
+                mined[nonce] = dearest if cost is None else cost
             else:
                 worst[nonce] = max(worst.get(nonce, 0), dearest)
         return sum((worst | mined).values())

@@ -489,7 +489,7 @@ class Outbox:
         else:
             state, note = State.FAILED, str(refusal(rpc, receipt))
         if state is State.MINED and self._superseded(attempt):
-            state, note = State.FAILED, "it was mined after another attempt had taken its place"
+            state, note = State.FAILED, "another attempt has taken its place"
         held = (attempt.state, attempt.block_hash, attempt.mined_hash)
         if held in (
             (state, receipt.block_hash, receipt.transaction_hash),
@@ -566,12 +566,15 @@ class Outbox:
         if receipt is not None:
             self._lost_at.pop(attempt.id, None)
             return self._close(tour.rpc, attempt, receipt)
+        failed = attempt.state is State.FAILED
         if tour.counts[attempt.sender] > _nonce(attempt):
-            # Its receipt may only be late: two blocks more, and it is somebody else's.
-            lost_at = self._lost_at.setdefault(attempt.id, tour.height)
-            if tour.height < lost_at + _LATE_RECEIPT_BLOCKS:
-                return attempt
-            return self._void(attempt)
+            # Its receipt may only be late: some blocks more, and it is somebody else's.
+            waited = tour.height - self._lost_at.setdefault(attempt.id, tour.height)
+            if failed and waited >= self.rules.confirmations:
+                return self.journal.finalise(attempt)
+            return attempt if failed or waited < _LATE_RECEIPT_BLOCKS else self._void(attempt)
+        if failed:
+            return attempt
         if attempt.state is State.SIGNED:
             return self._sent_again(tour, attempt)
         return self._urged(tour, attempt)
@@ -703,11 +706,14 @@ class _Tour:
         """Ask for the counts of all senders, the receipts of all that is open, the blocks of the rest."""
         senders = sorted({one.sender for one in attempts})
         numbers = sorted({one.block_number for one in attempts if one.block_number is not None})
+        # A set: an epoch that is tried anew may be signed to the very same bytes.
         hashes = sorted(
-            version.transaction_hash
-            for one in attempts
-            if one.block_number is None
-            for version in one.versions
+            {
+                version.transaction_hash
+                for one in attempts
+                if one.block_number is None
+                for version in one.versions
+            }
         )
         # Counts first: a count that was read before the receipts never outruns them.
         calls: list[Call] = [("eth_getTransactionCount", [a, "latest"]) for a in senders]
