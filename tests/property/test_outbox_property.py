@@ -33,7 +33,8 @@ from rebalancer.send.signer import SignedTransaction
 CHAIN = 31337
 ME = "0x" + "11" * 20
 VAULT = "0x" + "aa" * 20
-RULES = SendRules(fee_cap_wei=10_000, bump_after_blocks=2, confirmations=4)
+UNIT = 10**8  # ten times the least tip
+RULES = SendRules(fee_cap_wei=1_000 * UNIT, bump_after_blocks=2, confirmations=4)
 EPOCHS = 4
 
 
@@ -57,7 +58,7 @@ class FakeChain(Rpc):
 
     blocks: list[list[str]] = field(default_factory=lambda: [[]])
     salt: int = 0
-    base_fee: int = 10
+    base_fee: int = 10 * UNIT
     known: dict[str, dict[str, Any]] = field(default_factory=dict)
     pool: dict[int, str] = field(default_factory=dict)
     refuses: bool = False
@@ -179,15 +180,17 @@ class FakeChain(Rpc):
 
     # What happens to it
 
-    def mine(self, choice: int) -> None:
-        """A block with whatever it may hold: of each nonce any version that was ever heard of."""
+    def mine(self, choice: int, heard: bool) -> None:
+        """A block of what is in the mempool, or of any version of each nonce that was ever heard of."""
         block: list[str] = []
         while True:
             nonce = self.count + len(block)
             fitting = sorted(
                 name
                 for name, transaction in self.known.items()
-                if transaction["nonce"] == nonce and transaction["maxFeePerGas"] >= self.base_fee
+                if transaction["nonce"] == nonce
+                and transaction["maxFeePerGas"] >= self.base_fee
+                and (heard or self.pool.get(nonce) == name)
             )
             if not fitting:
                 break
@@ -213,7 +216,13 @@ class OutboxMachine(RuleBasedStateMachine):
         self.chain = FakeChain()
         self.chain.journalled = self.journalled
         self.reorged = False
-        self.outbox = Outbox(Path(self.folder.name) / "outbox.sqlite", RULES)
+        self.outbox = self.opened()
+
+    def opened(self) -> Outbox:
+        """The outbox, on a disk that need not outlive a loss of power."""
+        outbox = Outbox(Path(self.folder.name) / "outbox.sqlite", RULES)
+        outbox.journal.connection.execute("PRAGMA synchronous = OFF")
+        return outbox
 
     def teardown(self) -> None:
         if not hasattr(self, "outbox"):
@@ -243,7 +252,7 @@ class OutboxMachine(RuleBasedStateMachine):
             self.chain.dies_in = None
         if died:
             self.outbox.close()
-            self.outbox = Outbox(self.outbox.path, RULES)
+            self.outbox = self.opened()
             self.outbox.resume(self.chain)
 
     dying = st.one_of(st.none(), st.integers(0, 12))
@@ -259,7 +268,7 @@ class OutboxMachine(RuleBasedStateMachine):
         deadline = None if lasts is None else len(self.chain.blocks) + lasts
         intent = Intent(CHAIN, VAULT, epoch, VAULT, f"0x{epoch + 1:08x}", 50_000, "", deadline)
         with self.may_die(at, after):
-            self.outbox.submit(self.chain, [Pen()], intent, Fees(fee, 1))
+            self.outbox.submit(self.chain, [Pen()], intent, Fees(fee * UNIT, UNIT // 7))
 
     @rule(at=dying, after=st.booleans())
     def advance(self, at: int | None, after: bool) -> None:
@@ -273,9 +282,9 @@ class OutboxMachine(RuleBasedStateMachine):
             with self.may_die(at, after):
                 self.outbox.cancel(self.chain, Pen(), under_way[which % len(under_way)], "")
 
-    @rule(choice=st.integers(0, 5))
-    def mine(self, choice: int) -> None:
-        self.chain.mine(choice)
+    @rule(choice=st.integers(0, 5), heard=st.booleans())
+    def mine(self, choice: int, heard: bool) -> None:
+        self.chain.mine(choice, heard)
 
     @rule(blocks=st.integers(1, 3))
     def pass_empty_blocks(self, blocks: int) -> None:
@@ -291,7 +300,7 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @rule(base_fee=st.sampled_from([1, 10, 40, 100]))
     def set_base_fee(self, base_fee: int) -> None:
-        self.chain.base_fee = base_fee
+        self.chain.base_fee = base_fee * UNIT
 
     @precondition(lambda self: len(self.chain.blocks) > 3)
     @rule(depth=st.integers(1, 3))
@@ -322,11 +331,11 @@ class OutboxMachine(RuleBasedStateMachine):
 
     def settle(self) -> None:
         """Cheap gas and honest blocks for a while; then SEND-4."""
-        self.chain.base_fee, self.chain.refuses = 1, False
+        self.chain.base_fee, self.chain.refuses = UNIT, False
         self.outbox.resume(self.chain)
         for _ in range(RULES.confirmations + 4):
             self.outbox.advance(self.chain, [Pen()], len(self.chain.blocks) - 1)
-            self.chain.mine(0)
+            self.chain.mine(0, heard=False)
         self.outbox.advance(self.chain, [Pen()], len(self.chain.blocks) - 1)
         claimed: set[str] = set()
         for attempt in self.outbox.attempts(CHAIN):
