@@ -11,6 +11,7 @@ import pytest
 
 from rebalancer.chain.abi import Contract
 from rebalancer.devnet.local import LocalChain
+from rebalancer.errors import AttemptNotNamed
 from rebalancer.send.outbox import Attempt, Intent, Outbox, State
 from rebalancer.send.signer import devnet_signer
 from tests.commands import Ran, run
@@ -106,7 +107,7 @@ def test_cancel_of_nothing_that_is_under_way_is_refused(
     cli: Cli, waiting: Attempt, named: tuple[object, ...]
 ) -> None:
     ran = cli("cancel", *named)
-    assert ran.code == 16
+    assert ran.code == AttemptNotNamed.exit_code
     assert "those that fit: none" in ran.sentence
     assert attempts() == [waiting]
 
