@@ -11,6 +11,7 @@ import pytest
 
 from rebalancer.chain.abi import Contract
 from rebalancer.chain.receipt import find_receipt, wait_for_receipt
+from rebalancer.config import AccountSettings, RpcUrl
 from rebalancer.devnet.local import LocalChain
 from rebalancer.errors import (
     CallNotAllowed,
@@ -21,6 +22,7 @@ from rebalancer.errors import (
     NonceGap,
     NonceSpent,
     NotCancellable,
+    SignerUnavailable,
     SpendLimitReached,
     TooManyGaps,
     TransactionCancelled,
@@ -31,7 +33,8 @@ from rebalancer.send.journal import Kind
 from rebalancer.send.lanes import KeyLimits, Lane
 from rebalancer.send.nonces import Trouble, clear, clear_on_start, survey
 from rebalancer.send.outbox import Attempt, Intent, Outbox, SendRules, State
-from rebalancer.send.signer import devnet_signer
+from rebalancer.send.remote import ExternalSigner, open_external
+from rebalancer.send.signer import devnet_signer, open_signer
 from rebalancer.send.wallet import Wallet
 
 CHAIN = 31337
@@ -710,3 +713,25 @@ def test_fee_above_the_keys_limit_signs_nothing(
         outbox.submit(chain.rpc, [lane], mint(token), Fees(GWEI + 1, 1))
     assert (caught.value.offered_wei, caught.value.limit_wei) == (GWEI + 1, GWEI)
     assert (only(outbox).state, only(outbox).versions) == (State.FAILED, ())
+
+
+def test_external_signer_delivers_what_it_signs(
+    chain: LocalChain, outbox: Outbox, token: Contract
+) -> None:
+    if not chain.is_anvil:
+        pytest.skip("Hardhat serves no eth_signTransaction")
+    signer = ExternalSigner(chain.rpc, chain.accounts[5])
+    receipt = outbox.deliver(chain.rpc, signer, mint(token), suggest(chain.rpc, CAP_WEI), 10)
+
+    assert only(outbox).sender == signer.address
+    assert receipt.transaction_hash == only(outbox).mined_hash
+    assert supply(chain, token) == 1
+
+
+def test_external_signer_with_many_accounts_must_be_told_which(
+    chain: LocalChain, node_url: str
+) -> None:
+    with pytest.raises(SignerUnavailable, match="name signer_address"):
+        open_external(node_url, None)
+    named = AccountSettings(signer_url=RpcUrl(node_url), signer_address=chain.accounts[2])
+    assert open_signer(named, 1).address == chain.accounts[2]
