@@ -16,7 +16,6 @@ no lock. Nothing here speaks to a chain.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 import time
@@ -29,12 +28,19 @@ from typing import Any
 from urllib.parse import quote
 
 import structlog
-from eth_account.typed_transactions.typed_transaction import TypedTransaction
-from hexbytes import HexBytes
 
 from rebalancer.chain.receipt import Receipt
-from rebalancer.errors import OutboxError, OutboxInUse, OutboxUnreadable, OutboxUnwritable
+from rebalancer.errors import OutboxUnreadable
 from rebalancer.send.fees import Fees
+from rebalancer.send.journal_file import (
+    APPLICATION_ID,
+    BUSY_SECONDS,
+    SCHEMA_VERSION,
+    journal_error,
+    lock,
+    pragma,
+    prepare,
+)
 
 __all__ = [
     "LIVE",
@@ -52,9 +58,6 @@ __all__ = [
 
 log = structlog.get_logger("rebalancer.outbox")
 
-_APPLICATION_ID = 0x52424F42  # "RBOB": tells our file from another program's
-_SCHEMA_VERSION = 2
-_BUSY_SECONDS = 1.0  # only foreign programs can hold the file: ours are kept out by the lock
 _DAY_SECONDS = 86_400
 
 
@@ -106,61 +109,6 @@ _NEXT: Mapping[State, frozenset[State]] = {
         {State.MINED, State.SENT, State.BUMPED, State.CANCELLING, State.CANCELLED, State.FAILED}
     ),
 }
-
-_SCHEMA = """
-CREATE TABLE attempts (
-    id INTEGER PRIMARY KEY,
-    chain_id INTEGER NOT NULL,
-    vault TEXT NOT NULL,
-    epoch INTEGER NOT NULL,
-    recipient TEXT NOT NULL,
-    data TEXT NOT NULL,
-    gas_limit INTEGER NOT NULL,
-    reason TEXT NOT NULL,
-    deadline_block INTEGER,
-    sender TEXT NOT NULL,
-    state TEXT NOT NULL,
-    nonce INTEGER,
-    mined_hash TEXT,
-    block_number INTEGER,
-    block_hash TEXT,
-    gas_used INTEGER,
-    gas_price_wei INTEGER,
-    mined_at INTEGER,
-    is_final INTEGER NOT NULL DEFAULT 0,
-    note TEXT NOT NULL DEFAULT '',
-    planned_at INTEGER NOT NULL,
-    changed_at INTEGER NOT NULL,
-    CHECK (state IN ('planned', 'failed') OR nonce IS NOT NULL),
-    CHECK (state NOT IN ('mined', 'final', 'cancelled') OR block_hash IS NOT NULL)
-) STRICT;
-CREATE UNIQUE INDEX one_live_attempt ON attempts (chain_id, vault, epoch)
-    WHERE state NOT IN ('failed', 'cancelled');
-CREATE UNIQUE INDEX one_live_nonce ON attempts (chain_id, sender, nonce)
-    WHERE state <> 'failed';
-CREATE INDEX watched_attempts ON attempts (chain_id, id)
-    WHERE is_final = 0;
-CREATE TABLE versions (
-    id INTEGER PRIMARY KEY,
-    attempt_id INTEGER NOT NULL REFERENCES attempts (id),
-    kind TEXT NOT NULL,
-    raw BLOB NOT NULL,
-    transaction_hash TEXT NOT NULL,
-    gas_limit INTEGER NOT NULL,
-    max_fee_per_gas_wei INTEGER NOT NULL,
-    max_priority_fee_per_gas_wei INTEGER NOT NULL,
-    height INTEGER NOT NULL,
-    signed_at INTEGER NOT NULL,
-    UNIQUE (attempt_id, transaction_hash)
-) STRICT;
-CREATE TABLE sendings (
-    version_id INTEGER NOT NULL REFERENCES versions (id),
-    endpoint TEXT NOT NULL,
-    answer TEXT NOT NULL,
-    at INTEGER NOT NULL,
-    PRIMARY KEY (version_id, endpoint)
-) STRICT, WITHOUT ROWID;
-"""
 
 
 @dataclass(frozen=True)
@@ -285,7 +233,7 @@ class Journal:
             OutboxUnwritable: it cannot be made or written.
         """
         self.path = path
-        self._lock = _lock(path)
+        self._lock = lock(path)
         try:
             self.connection = self._open()
         except BaseException:
@@ -512,11 +460,11 @@ class Journal:
 
     def _open(self) -> sqlite3.Connection:
         with self.guarded():
-            connection = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None)
+            connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
         try:
             with self.guarded():
                 connection.row_factory = sqlite3.Row
-                _prepare(self.path, connection)
+                prepare(self.path, connection)
         except BaseException:
             connection.close()
             raise
@@ -532,7 +480,7 @@ class Journal:
         try:
             yield
         except sqlite3.Error as error:
-            expected = _journal_error(self.path, error)
+            expected = journal_error(self.path, error)
             if expected is None:
                 raise
             raise expected from error
@@ -556,85 +504,19 @@ def read_attempts(path: Path, chain_id: int) -> list[Attempt]:
     """
     try:
         address = f"file:{quote(str(path.absolute()))}?mode=ro"
-        connection = sqlite3.connect(address, uri=True, timeout=_BUSY_SECONDS)
+        connection = sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS)
         try:
             connection.row_factory = sqlite3.Row
-            if _pragma(connection, "application_id") != _APPLICATION_ID:
+            if pragma(connection, "application_id") != APPLICATION_ID:
                 raise OutboxUnreadable(path, "it belongs to another program")
-            version = _pragma(connection, "user_version")
-            if version != _SCHEMA_VERSION:
-                raise OutboxUnreadable(path, f"its version {version} is not {_SCHEMA_VERSION}")
+            version = pragma(connection, "user_version")
+            if version != SCHEMA_VERSION:
+                raise OutboxUnreadable(path, f"its version {version} is not {SCHEMA_VERSION}")
             return _select(connection, "chain_id = ?", (chain_id,))
         finally:
             connection.close()
     except sqlite3.Error as error:
         raise OutboxUnreadable(path, str(error)) from None
-
-
-def _prepare(path: Path, connection: sqlite3.Connection) -> None:
-    application = _pragma(connection, "application_id")
-    version = _pragma(connection, "user_version")
-    begun = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-    if begun and application != _APPLICATION_ID:
-        raise OutboxUnreadable(path, "it belongs to another program")
-    if begun and version not in (1, _SCHEMA_VERSION):
-        raise OutboxUnreadable(path, f"its version {version} is not {_SCHEMA_VERSION}")
-    if _pragma(connection, "quick_check") != "ok":
-        raise OutboxUnreadable(path, "it is damaged")
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    if not begun:
-        connection.executescript(
-            f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA application_id = {_APPLICATION_ID};"
-            f"PRAGMA user_version = {_SCHEMA_VERSION}; COMMIT;"
-        )
-    elif version == 1:
-        _migrate_from_1(connection)
-
-
-def _migrate_from_1(connection: sqlite3.Connection) -> None:
-    """Version 1 held one transaction an attempt, in the attempt. All or nothing."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        connection.execute("ALTER TABLE attempts RENAME TO attempts_1")
-        connection.execute("DROP INDEX one_live_attempt")
-        connection.execute("DROP INDEX one_live_nonce")
-        for statement in _SCHEMA.split(";"):
-            connection.execute(statement)
-        connection.execute(
-            "INSERT INTO attempts (id, chain_id, vault, epoch, recipient, data, gas_limit, reason,"
-            " sender, state, nonce, mined_hash, block_number, block_hash, mined_at, note,"
-            " planned_at, changed_at)"
-            " SELECT id, chain_id, vault, epoch, recipient, data, gas_limit, reason, sender, state,"
-            " nonce, iif(block_hash IS NULL, NULL, transaction_hash), block_number, block_hash,"
-            " iif(block_hash IS NULL, NULL, changed_at), note, planned_at, changed_at"
-            " FROM attempts_1"
-        )
-        for row in connection.execute("SELECT * FROM attempts_1 WHERE raw IS NOT NULL").fetchall():
-            fees = fees_of(row["raw"])
-            connection.execute(
-                "INSERT INTO versions (attempt_id, kind, raw, transaction_hash, gas_limit,"
-                " max_fee_per_gas_wei, max_priority_fee_per_gas_wei, height, signed_at)"
-                " VALUES (?, 'original', ?, ?, ?, ?, ?, 0, ?)",
-                (
-                    *(row["id"], row["raw"], row["transaction_hash"], row["gas_limit"]),
-                    *(fees.max_fee_per_gas_wei, fees.max_priority_fee_per_gas_wei),
-                    row["planned_at"],
-                ),
-            )
-        connection.execute("DROP TABLE attempts_1")
-        connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-
-
-def fees_of(raw: bytes) -> Fees:
-    """What a signed EIP-1559 transaction offers."""
-    fields = TypedTransaction.from_bytes(HexBytes(raw)).as_dict()
-    return Fees(fields["maxFeePerGas"], fields["maxPriorityFeePerGas"])
 
 
 def _select(connection: sqlite3.Connection, condition: str, values: Sequence[Any]) -> list[Attempt]:
@@ -704,49 +586,6 @@ def _attempt(row: sqlite3.Row, versions: Iterable[Version]) -> Attempt:
         row["planned_at"],
         row["changed_at"],
     )
-
-
-def _lock(path: Path) -> int:
-    """Hold the file beside the journal that says whose it is; the system lets go when we end."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise OutboxUnwritable(path, error.strerror or "its folder cannot be made") from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.ftruncate(lock, 0)
-        os.write(lock, f"{os.getpid()}\n".encode())
-    except BlockingIOError:
-        holder = os.read(lock, 32).decode(errors="replace").strip()
-        os.close(lock)
-        raise OutboxInUse(path, f"process {holder}" if holder else "another process") from None
-    except OSError as error:
-        os.close(lock)
-        raise OutboxUnwritable(path, error.strerror or "its lock cannot be written") from None
-    return lock
-
-
-def _journal_error(path: Path, error: sqlite3.Error) -> OutboxError | None:
-    """SQLite's error as ours, None for what only a mistake of this program can cause."""
-    primary = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return OutboxInUse(path, "another program that has locked it")
-    if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return OutboxUnreadable(path, str(error))
-    if primary in (
-        sqlite3.SQLITE_FULL,
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_READONLY,
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_PERM,
-    ):
-        return OutboxUnwritable(path, str(error))
-    return None
-
-
-def _pragma(connection: sqlite3.Connection, name: str) -> Any:
-    return connection.execute(f"PRAGMA {name}").fetchone()[0]
 
 
 def _quoted(states: Iterable[State]) -> str:

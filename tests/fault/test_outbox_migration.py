@@ -10,7 +10,7 @@ import pytest
 from rebalancer.chain.abi import Contract
 from rebalancer.devnet.local import LocalChain
 from rebalancer.errors import OutboxUnreadable
-from rebalancer.send import journal as journal_module
+from rebalancer.send import journal_file
 from rebalancer.send.fees import Fees
 from rebalancer.send.journal import Journal, Kind, read_attempts
 from rebalancer.send.outbox import Outbox, State
@@ -116,7 +116,7 @@ def test_migration_that_is_cut_off_leaves_version_1(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(journal_module, "fees_of", cut_off)
+        patch.setattr(journal_file, "fees_of", cut_off)
         with pytest.raises(KeyboardInterrupt):
             Journal(path)
     assert version(path) == 1
