@@ -62,6 +62,7 @@ _PREFIX = "REBALANCER_"
 _SPLIT = "__"
 _SECTIONS = ("wallet", "keeper")
 _ENV_ONLY = "keystore_password"
+_SECRETS = (_ENV_ONLY, "rpc_url", "signer_url", "relays")
 _SHOWN_CHARACTERS = 60
 _GWEI = 10**9
 
@@ -140,6 +141,17 @@ class AccountSettings(_Section):
         description="Which of the local chain's test accounts acts where there is no keystore.",
         examples=[0],
     )
+    signer_url: Annotated[RpcUrl, AfterValidator(_http)] | None = Field(
+        default=None,
+        description="JSON-RPC endpoint of an external signer (eth_signTransaction: Clef, "
+        "Web3Signer) that holds the key instead of a keystore.",
+        examples=["http://127.0.0.1:8550"],
+    )
+    signer_address: _Address | None = Field(
+        default=None,
+        description="Account that the external signer signs with; without it, the only one it has.",
+        examples=["0x6c9fc64a53c1b71fb3f9af64d1ae3a4931a5f4e9"],
+    )
     max_fee_gwei: Decimal = Field(
         default=Decimal(200),
         gt=0,
@@ -183,6 +195,53 @@ class KeeperSettings(AccountSettings):
         le=86_400,
         description="How long one look waits for its transaction to be mined, in seconds.",
         examples=[180.0],
+    )
+    bump_after_blocks: _Int = Field(
+        default=3,
+        ge=1,
+        description="After so many blocks without it, a transaction is replaced by one that offers "
+        "an eighth more, up to max_fee_gwei.",
+        examples=[3],
+    )
+    confirmations: _Int = Field(
+        default=12,
+        ge=1,
+        description="So many blocks on top of its own make a transaction final; if unset, 1 on "
+        "chain 31337.",
+        examples=[12],
+    )
+    max_spend_ether_per_day: Decimal = Field(
+        default=Decimal(1),
+        gt=0,
+        description="Most that the keeper's rebalances may cost in gas within 24 hours, in ether; "
+        "what is not mined yet counts at its worst.",
+        examples=[1],
+    )
+    allowed_targets: Annotated[tuple[_Address, ...], NoDecode, BeforeValidator(_listed)] = Field(
+        default=(),
+        description="Contracts that the keeper's key may call, and only to rebalance or poke; "
+        "without any, the vaults it looks after.",
+        examples=[["0x6c9fc64a53c1b71fb3f9af64d1ae3a4931a5f4e9"]],
+    )
+    relays: Annotated[
+        tuple[Annotated[RpcUrl, AfterValidator(_http)], ...], NoDecode, BeforeValidator(_listed)
+    ] = Field(
+        default=(),
+        description="Private relays that get the keeper's transactions instead of the public; in "
+        "the environment, with commas.",
+        examples=[["https://relay.example"]],
+    )
+    relay_method: Literal["eth_sendRawTransaction", "eth_sendPrivateTransaction"] = Field(
+        default="eth_sendRawTransaction",
+        description="How the relays are given a transaction.",
+        examples=["eth_sendRawTransaction"],
+    )
+    public_after_blocks: _Int = Field(
+        default=0,
+        ge=0,
+        description="After so many blocks in which the relays' builders did not take it, a "
+        "transaction goes to the public as well; 0 is never.",
+        examples=[0],
     )
     outbox: _Path = Field(
         default=Path(".rebalancer/outbox.sqlite"),
@@ -427,7 +486,7 @@ def _described(model: type[BaseModel], path: tuple[str, ...]) -> Iterator[Settin
             _toml_value(field.default),
             _toml_value((field.examples or [""])[0]),
             str(field.description),
-            secret=name in (_ENV_ONLY, "rpc_url"),
+            secret=name in _SECRETS,
         )
 
 

@@ -592,6 +592,94 @@ class NonceGap(ChainError):
         )
 
 
+class NonceSpent(ChainError):
+    """A block holds another transaction with the nonce of a journalled one, which is thereby void."""
+
+    def __init__(self, transaction_hash: str, address: str, nonce: int) -> None:
+        self.transaction_hash = transaction_hash
+        self.address = address
+        self.nonce = nonce
+        super().__init__(
+            f"Transaction {transaction_hash} is void, because a block holds another one with nonce "
+            f"{nonce} of {address}: find out who else uses that key."
+        )
+
+
+class ForeignPending(ChainError):
+    """An account has transactions under way that the outbox did not send."""
+
+    def __init__(self, address: str, nonces: Sequence[int]) -> None:
+        self.address = address
+        self.nonces = tuple(nonces)
+        super().__init__(
+            f"{address} has transactions under way that this outbox did not send (nonces "
+            f"{', '.join(map(str, nonces))}): stop whoever else uses that key, then wait until they "
+            "are mined or replace them with `rebalancer tx clear`."
+        )
+
+
+class TooManyGaps(ChainError):
+    """More nonces are missing below a journalled one than are filled unasked."""
+
+    def __init__(self, address: str, nonces: Sequence[int], most: int) -> None:
+        self.address = address
+        self.nonces = tuple(nonces)
+        self.most = most
+        super().__init__(
+            f"The chain lacks {len(nonces)} transactions of {address} below those in the outbox "
+            f"(nonces {nonces[0]} to {nonces[-1]}) and no more than {most} are filled unasked: if "
+            "the chain was started anew, start with a new outbox file; else run `rebalancer tx "
+            "clear`."
+        )
+
+
+class TransactionCancelled(ChainError):
+    """A block holds the cancellation of a transaction, which thereby never takes effect."""
+
+    def __init__(self, transaction_hash: str, why: str) -> None:
+        self.transaction_hash = transaction_hash
+        self.why = why
+        super().__init__(
+            f"The transaction was cancelled by {transaction_hash} ({why}): look at the vault and "
+            "decide anew."
+        )
+
+
+class NotCancellable(ChainError):
+    """What is to be cancelled is not under way, or the fee cap leaves no room to replace it."""
+
+    def __init__(self, attempt_id: int, why: str) -> None:
+        self.attempt_id = attempt_id
+        self.why = why
+        super().__init__(
+            f"Attempt {attempt_id} cannot be cancelled ({why}): see `rebalancer tx list`."
+        )
+
+
+class SimulationRefused(ChainError):
+    """Simulated right before signing, a rebalance is refused by a contract; nothing was signed."""
+
+    def __init__(self, refusal: ContractReverted) -> None:
+        self.refusal = refusal
+        super().__init__(
+            f"Simulated right before signing, it is refused ({str(refusal).rstrip('.')}): plan anew "
+            "at the newest block."
+        )
+
+
+class SimulationDiffers(ChainError):
+    """Simulated right before signing, a rebalance does not do what the plan says."""
+
+    def __init__(self, asset: int, planned_raw: int, simulated_raw: int) -> None:
+        self.asset = asset
+        self.planned_raw = planned_raw
+        self.simulated_raw = simulated_raw
+        super().__init__(
+            f"Simulated, the rebalance changes asset {asset} by {simulated_raw} where the plan "
+            f"allows {planned_raw}: plan anew at the newest block."
+        )
+
+
 class SendUncertain(ChainError):
     """The connection broke while a transaction was being sent: it may or may not be on its way."""
 
@@ -674,6 +762,94 @@ class DevnetKeyOnRealChain(SignerError):
         self.chain_id = chain_id
         super().__init__(
             f"The devnet's keys are public and never sign for chain {chain_id}: use a keystore."
+        )
+
+
+class SignerUnavailable(SignerError):
+    """The external signer does not answer, or does not sign."""
+
+    def __init__(self, endpoint: str, why: str) -> None:
+        self.endpoint = endpoint
+        self.why = why
+        super().__init__(
+            f"The signer {endpoint} did not sign ({why}): check that it runs, holds the key and "
+            "allows this transaction."
+        )
+
+
+class SignedOtherwise(SignerError):
+    """An external signer signed something else than was asked, or with another key; nothing was sent."""
+
+    def __init__(self, field: str, asked: object, signed: object) -> None:
+        self.field = field
+        self.asked = asked
+        self.signed = signed
+        super().__init__(
+            f"The signer signed another transaction than was asked: {field} is {signed}, not "
+            f"{asked}. Do not use it before you know why: it may be broken or hostile."
+        )
+
+
+# --- send: limits of a key ----------------------------------------------------------------------
+
+
+class LimitError(RebalancerError):
+    """A key was to sign what its limits forbid; nothing was signed."""
+
+    exit_code = 18
+
+
+class FeeAboveLimit(LimitError):
+    """A transaction offers more for its gas than its key may."""
+
+    def __init__(self, address: str, offered_wei: int, limit_wei: int) -> None:
+        self.address = address
+        self.offered_wei = offered_wei
+        self.limit_wei = limit_wei
+        super().__init__(
+            f"{address} may offer {_gwei(limit_wei)} gwei for gas and was to offer "
+            f"{_gwei(offered_wei)}: wait until gas is cheaper or raise the limit."
+        )
+
+
+class SpendLimitReached(LimitError):
+    """A transaction may cost more than is left of its key's allowance for a day."""
+
+    def __init__(self, address: str, spent_wei: int, more_wei: int, limit_wei: int) -> None:
+        self.address = address
+        self.spent_wei = spent_wei
+        self.more_wei = more_wei
+        self.limit_wei = limit_wei
+        super().__init__(
+            f"{address} spent or may yet spend {_ether(spent_wei)} ether within 24 hours, this may "
+            f"cost {_ether(more_wei)}, and its limit is {_ether(limit_wei)}: wait, or raise the "
+            "limit."
+        )
+
+
+class CallNotAllowed(LimitError):
+    """A key was to call a contract or a function that is not on its list."""
+
+    def __init__(self, address: str, to: str, selector: str) -> None:
+        self.address = address
+        self.to = to
+        self.selector = selector
+        super().__init__(
+            f"{address} may not call {selector or 'nothing'} of {to}: if it should, add that to its "
+            "limits."
+        )
+
+
+class NoFreeLane(LimitError):
+    """None of the accounts that may send an intent has room for another transaction."""
+
+    def __init__(self, vault: str, allowed: int, busy: int) -> None:
+        self.vault = vault
+        self.allowed = allowed
+        self.busy = busy
+        super().__init__(
+            f"No account is free to act on {vault} ({allowed} may, {busy} of them have all they may "
+            "have under way): wait for the next block, or add an account."
         )
 
 
@@ -813,6 +989,18 @@ class VaultNotNamed(ActionError):
             if known
             else "No vault is known here: name one with --vault, or make one with "
             "`rebalancer vault create`."
+        )
+
+
+class AttemptNotNamed(ActionError):
+    """It is not clear which attempt in the outbox is meant."""
+
+    def __init__(self, found: Sequence[int]) -> None:
+        self.found = tuple(found)
+        known = ", ".join(map(str, found)) or "none"
+        super().__init__(
+            f"Which attempt is meant is not clear (those that fit: {known}): name one that is "
+            "under way with --id, as `rebalancer tx list` shows them."
         )
 
 

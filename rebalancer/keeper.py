@@ -32,6 +32,8 @@ from rebalancer.errors import (
     ContractReverted,
     KeeperNotAuthorized,
     PolicyRefused,
+    SimulationDiffers,
+    SimulationRefused,
     TooManyFailures,
 )
 from rebalancer.plan import Plan, PlanInput, plan_rebalance
@@ -39,8 +41,10 @@ from rebalancer.policy import Fill, Settlement, settle
 from rebalancer.pools import Token, UniswapV3Pool
 from rebalancer.reasons import Reason
 from rebalancer.send.fees import suggest
+from rebalancer.send.nonces import clear_on_start
 from rebalancer.send.outbox import Intent, Outbox
 from rebalancer.send.signer import Signer
+from rebalancer.send.simulate import Simulator
 from rebalancer.send.wallet import Wallet, estimate_gas
 from rebalancer.units import BPS, E18
 
@@ -119,6 +123,7 @@ class Keeper:
         self.outbox = outbox
         self.options = options or KeeperOptions()
         self._vault = interface("BasketVault").at(vault)
+        self._simulator = Simulator(rpc)
         self._stopping = threading.Event()
 
     # Life
@@ -129,6 +134,7 @@ class Keeper:
         Raises:
             WrongChain, ChainError: the node is not the right one, or does not answer.
             KeeperNotAuthorized: the account does not hold the keeper's role.
+            ForeignPending, TooManyGaps: the account's nonces are not in order.
         """
         self.rpc.chain_id()
         if self.outbox is not None:
@@ -139,6 +145,7 @@ class Keeper:
             )
             if not immediate:
                 raise KeeperNotAuthorized(self.signer.address, self.vault, Role.KEEPER.name)
+            clear_on_start(self.outbox, self.rpc, [self.signer])
             for attempt in self.outbox.resume(self.rpc):
                 log.info("resumed", epoch=attempt.intent.epoch, state=attempt.state.value)
         log.info("started", vault=self.vault, keeper=self.signer.address, pools=len(self.pools))
@@ -184,6 +191,9 @@ class Keeper:
         """
         block = block or read_block(self.rpc)
         (snapshot,) = read_vaults(self.rpc, self.system.lens, [self.vault], block)
+        if self.outbox is not None:
+            epochs = {self.vault: snapshot.state.epoch}
+            self.outbox.advance(self.rpc, [self.signer], block.number, epochs)
         decision = self._decide(block, snapshot)
         log.info(
             "decided",
@@ -284,9 +294,16 @@ class Keeper:
             found.text,
         )
         fees = suggest(self.rpc, self.options.fee_cap_wei)
-        receipt = self.outbox.deliver(
-            self.rpc, self.signer, intent, fees, self.options.receipt_seconds
+        check = self._simulator.check_rebalance(
+            self.vault, data, gas_limit, found.sales_raw, found.min_buys_raw
         )
+        try:
+            receipt = self.outbox.deliver(
+                self.rpc, self.signer, intent, fees, self.options.receipt_seconds, check
+            )
+        except (SimulationRefused, SimulationDiffers) as refusal:
+            text = str(refusal)
+            return Decision(block, self.vault, Reason.SIMULATION_REFUSED, text, snapshot, found)
         outcome = self._verify(receipt, snapshot, found, predicted)
         return Decision(block, self.vault, Reason.REBALANCED, found.text, snapshot, found, outcome)
 

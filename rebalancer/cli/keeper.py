@@ -23,6 +23,7 @@ from rebalancer.cli.show import (
 )
 from rebalancer.keeper import Decision, Keeper, KeeperOptions
 from rebalancer.plan import Plan
+from rebalancer.send.from_settings import lane_of, outbox_of
 from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import SignedTransaction, Signer, devnet_signer, keystore_address
 from rebalancer.units import E18
@@ -69,9 +70,11 @@ def run(
         signer = (
             _onlooker(session, account)
             if dry_run
-            else session.signer(session.settings.keeper, account)
+            else lane_of(
+                session.signer(session.settings.keeper, account), session.settings, [address]
+            )
         )
-        outbox = None if dry_run else Outbox(session.settings.keeper.outbox)
+        outbox = None if dry_run else outbox_of(session.settings)
         try:
             machine = _keeper(session, address, signer, outbox, poll_seconds)
             machine.start()

@@ -1,7 +1,9 @@
-"""What should a transaction offer for its gas?
+"""What should a transaction offer for its gas, and what when it is not mined?
 
 EIP-1559: the base fee is burnt and moves by at most an eighth a block, the tip goes to whoever
-builds the block. Offers are made to hold for several full blocks, and never above a cap.
+builds the block. Offers are made to hold for several full blocks, and never above a cap. A
+transaction that replaces another must outbid it on both fields; nodes ask a tenth more, some an
+eighth, so it is an eighth here. Whole numbers alone; all but `read_market` and `suggest` is pure.
 """
 
 from __future__ import annotations
@@ -13,10 +15,10 @@ from typing import Any
 from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import FeeAboveCap, RpcMalformed
 
-__all__ = ["Fees", "suggest"]
+__all__ = ["Fees", "Market", "bumped", "offer", "outbid", "read_market", "suggest"]
 
 _HISTORY_BLOCKS = 10
-_TIP_PERCENTILE = 50  # of the gas in each block
+_TIP_PERCENTILES = (50, 75)  # of the gas in each block: what is usual, and what is urgent
 _MIN_TIP_WEI = 10_000_000  # 0.01 gwei: builders take less, some nodes do not pass less on
 _BASE_FEE_HEADROOM = 2  # (9/8)^5 < 2: still good enough after five full blocks
 
@@ -29,34 +31,84 @@ class Fees:
     max_priority_fee_per_gas_wei: int
 
 
-def suggest(rpc: Rpc, cap_wei: int) -> Fees:
-    """Fees for the next few blocks, both at most the cap (wei per gas).
+@dataclass(frozen=True)
+class Market:
+    """What gas costs now, in wei per gas: the next block's base fee, and tips of recent blocks."""
 
-    The tip is the median of what the median gas of recent blocks paid; blocks without
-    transactions do not count.
+    base_fee_wei: int
+    usual_tip_wei: int
+    urgent_tip_wei: int
+
+
+def offer(market: Market, cap_wei: int) -> Fees:
+    """Fees for the next few blocks, both at most the cap (wei per gas).
 
     Raises:
         FeeAboveCap: the next block's base fee alone is above the cap.
-        RpcMalformed: the chain has no base fee.
     """
-    history = rpc.call("eth_feeHistory", hex(_HISTORY_BLOCKS), "latest", [_TIP_PERCENTILE])
-    base_fee_wei, tips_wei = _read_history(rpc, history)
-    if base_fee_wei > cap_wei:
-        raise FeeAboveCap(base_fee_wei, cap_wei)
-    tip_wei = max(median_low(tips_wei) if tips_wei else 0, _MIN_TIP_WEI)
-    max_fee_wei = min(_BASE_FEE_HEADROOM * base_fee_wei + tip_wei, cap_wei)
+    if market.base_fee_wei > cap_wei:
+        raise FeeAboveCap(market.base_fee_wei, cap_wei)
+    max_fee_wei = min(_BASE_FEE_HEADROOM * market.base_fee_wei + market.usual_tip_wei, cap_wei)
+    return Fees(max_fee_wei, min(market.usual_tip_wei, max_fee_wei))
+
+
+def outbid(wei: int) -> int:
+    """An eighth more than a fee, rounded up: the least that replaces it."""
+    return wei + -(-wei // 8)
+
+
+def bumped(before: Fees, market: Market, cap_wei: int) -> Fees | None:
+    """Fees that replace `before`: an eighth more on both fields, and no less than is asked now.
+
+    None when the cap leaves no room for that.
+    """
+    least = Fees(
+        outbid(before.max_fee_per_gas_wei), max(1, outbid(before.max_priority_fee_per_gas_wei))
+    )
+    if max(least.max_fee_per_gas_wei, least.max_priority_fee_per_gas_wei) > cap_wei:
+        return None
+    tip_wei = max(least.max_priority_fee_per_gas_wei, market.urgent_tip_wei)
+    now_wei = _BASE_FEE_HEADROOM * market.base_fee_wei + tip_wei
+    max_fee_wei = min(max(least.max_fee_per_gas_wei, now_wei), cap_wei)
     return Fees(max_fee_wei, min(tip_wei, max_fee_wei))
 
 
-def _read_history(rpc: Rpc, history: Any) -> tuple[int, list[int]]:
-    """The next block's base fee, and the tips of recent blocks that held transactions."""
+def read_market(rpc: Rpc) -> Market:
+    """What gas costs on a chain now, by `eth_feeHistory`.
+
+    A tip is the median over recent blocks of what a percentile of their gas paid; blocks without
+    transactions do not count.
+
+    Raises:
+        RpcMalformed: the chain has no base fee.
+    """
+    history = rpc.call("eth_feeHistory", hex(_HISTORY_BLOCKS), "latest", list(_TIP_PERCENTILES))
+    base_fee_wei, tips_wei = _read_history(rpc, history)
+    usual_wei = max(median_low(tip[0] for tip in tips_wei) if tips_wei else 0, _MIN_TIP_WEI)
+    urgent_wei = max(median_low(tip[-1] for tip in tips_wei) if tips_wei else 0, usual_wei)
+    return Market(base_fee_wei, usual_wei, urgent_wei)
+
+
+def suggest(rpc: Rpc, cap_wei: int) -> Fees:
+    """Fees for the next few blocks on a chain, both at most the cap (wei per gas).
+
+    Raises:
+        As `read_market` and `offer`.
+    """
+    return offer(read_market(rpc), cap_wei)
+
+
+def _read_history(rpc: Rpc, history: Any) -> tuple[int, list[list[int]]]:
+    """The next block's base fee, and by percentile the tips of recent blocks that held transactions."""
     try:
         base_fee_wei = int(history["baseFeePerGas"][-1], 16)
         tips_wei = [
-            int(reward[0], 16)
+            [int(tip, 16) for tip in reward]
             for reward, used in zip(history["reward"], history["gasUsedRatio"], strict=True)
             if used > 0
         ]
+        if not all(tips_wei):
+            raise ValueError
     except (KeyError, IndexError, TypeError, ValueError):
         raise RpcMalformed(rpc.endpoint, "its fee history has no base fees or tips") from None
     return base_fee_wei, tips_wei

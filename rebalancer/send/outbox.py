@@ -1,148 +1,100 @@
 """How is a keeper's transaction sent exactly once, whatever is killed in between?
 
 Every intent is journalled before anything is signed, and every signed transaction before it is
-sent, so that at any moment the file says what may be under way:
+sent (`rebalancer.send.journal`), so that at any moment the file says what may be under way.
 
-    planned → signed → sent → mined | failed
+An epoch of a vault has at most one live attempt, over all accounts. Whoever asks for an epoch that
+has one gets that one. An attempt holds one nonce: what is not mined is sent again, or replaced by a
+dearer version, or by a cancellation (nothing, sent to oneself), always with the same nonce, so that
+of all its versions at most one can ever be mined. A new attempt is made only after the old one
+failed for good or was cancelled, and takes the old nonce as long as no block has used it.
 
-An epoch of a vault has at most one attempt that is not failed. Whoever asks for an epoch that has
-one gets that one: the same bytes are sent again, or its receipt is read. A new attempt is made
-only after the old one failed for good, and takes the old nonce as long as no block has used it, so
-that of the two at most one can ever be mined.
+An attempt fails when it was never signed, when the node refuses it at first, when a block holds it
+as refused by a contract, or when a block holds another transaction with its nonce. A silent node or
+a deadline that passed fails nothing: the attempt stays, and is settled later.
 
-An attempt fails when it was never signed, when the node refuses it, when a block holds it as
-refused by a contract, or when a block holds another transaction with its nonce. A silent node or a
-deadline that passed fails nothing: the attempt stays, and is settled later.
-
-The journal is SQLite in WAL mode with full synchronisation: what a method has returned from
-survives a loss of power. A lock beside it keeps every other process out.
+`submit` and `advance` never wait for a block: with one call of `advance` a block, any number of
+vaults can be served. `deliver` waits, for who has but one.
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
-import sqlite3
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import structlog
 
-from rebalancer.chain.receipt import Receipt, find_receipt, refusal, wait_for_receipt
-from rebalancer.chain.rpc import Rpc
+from rebalancer.chain.receipt import Receipt, find_receipt, read_receipt, refusal
+from rebalancer.chain.rpc import Call, Rpc
 from rebalancer.errors import (
     ContractReverted,
+    FeeAboveCap,
+    LimitError,
     NonceGap,
-    OutboxError,
-    OutboxInUse,
-    OutboxUnreadable,
-    OutboxUnwritable,
+    NonceSpent,
+    NotCancellable,
     RpcRejected,
+    SimulationDiffers,
+    SimulationRefused,
+    TransactionCancelled,
     TransactionNotMined,
     WrongChain,
 )
-from rebalancer.send.fees import Fees
+from rebalancer.send.fees import Fees, Market, bumped, offer, read_market
+from rebalancer.send.journal import (
+    LIVE,
+    OPEN,
+    Attempt,
+    Intent,
+    Journal,
+    Kind,
+    SignedVersion,
+    State,
+)
+from rebalancer.send.lanes import Lane, as_lane, choose
+from rebalancer.send.relay import Relays
 from rebalancer.send.signer import Signer
 from rebalancer.send.wallet import check_ether
 
-__all__ = ["Attempt", "Intent", "Outbox", "State"]
+__all__ = ["Attempt", "Intent", "Outbox", "SendRules", "State"]
 
 log = structlog.get_logger("rebalancer.outbox")
 
-_APPLICATION_ID = 0x52424F42  # "RBOB": tells our file from another program's
-_SCHEMA_VERSION = 1
-_BUSY_SECONDS = 1.0  # only foreign programs can hold the file: ours are kept out by the lock
 _LATE_RECEIPT_SECONDS = 3.0  # nodes may count a nonce before they have indexed its receipt
+_LATE_RECEIPT_BLOCKS = 2
+_FIRST_POLL_SECONDS = 0.001  # Anvil mines right after it has answered
+_LONGEST_POLL_SECONDS = 1.0
+_LOOK_SECONDS = 0.05  # polls further apart than this also look for a new block
+_TRANSFER_GAS = 21_000
+_CALLS_A_BATCH = 100
 
-
-class State(StrEnum):
-    """How far an attempt has come."""
-
-    PLANNED = "planned"
-    SIGNED = "signed"
-    SENT = "sent"
-    MINED = "mined"
-    FAILED = "failed"
-
-
-_NEXT: Mapping[State, frozenset[State]] = {
-    State.PLANNED: frozenset({State.SIGNED, State.FAILED}),
-    State.SIGNED: frozenset({State.SENT, State.MINED, State.FAILED}),
-    State.SENT: frozenset({State.MINED, State.FAILED}),
-    State.MINED: frozenset({State.SENT, State.FAILED}),  # a reorg took its block back
-    State.FAILED: frozenset({State.MINED}),  # one node refused what another had taken
-}
-
-_SCHEMA = """
-CREATE TABLE attempts (
-    id INTEGER PRIMARY KEY,
-    chain_id INTEGER NOT NULL,
-    vault TEXT NOT NULL,
-    epoch INTEGER NOT NULL,
-    recipient TEXT NOT NULL,
-    data TEXT NOT NULL,
-    gas_limit INTEGER NOT NULL,
-    reason TEXT NOT NULL,
-    sender TEXT NOT NULL,
-    state TEXT NOT NULL,
-    nonce INTEGER,
-    raw BLOB,
-    transaction_hash TEXT,
-    block_number INTEGER,
-    block_hash TEXT,
-    note TEXT NOT NULL DEFAULT '',
-    planned_at INTEGER NOT NULL,
-    changed_at INTEGER NOT NULL,
-    CHECK (state IN ('planned', 'failed') OR raw IS NOT NULL)
-) STRICT;
-CREATE UNIQUE INDEX one_live_attempt ON attempts (chain_id, vault, epoch)
-    WHERE state <> 'failed';
-CREATE UNIQUE INDEX one_live_nonce ON attempts (chain_id, sender, nonce)
-    WHERE state <> 'failed';
-"""
+Check = Callable[[str], None]
+"""Asked with the sender right before signing; it raises what is wrong."""
 
 
 @dataclass(frozen=True)
-class Intent:
-    """What is to be sent, why, and under which key it is sent only once. Addresses are lower case."""
+class SendRules:
+    """How an outbox goes about its work."""
 
-    chain_id: int
-    vault: str
-    epoch: int
-    to: str
-    data: str
-    gas_limit: int
-    reason: str
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """One journalled try at an intent. `note` says why it failed; times are unix seconds."""
-
-    id: int
-    intent: Intent
-    sender: str
-    state: State
-    nonce: int | None
-    raw: bytes | None
-    transaction_hash: str | None
-    block_number: int | None
-    block_hash: str | None
-    note: str
-    planned_at: int
-    changed_at: int
+    fee_cap_wei: int = 200 * 10**9
+    """Most to offer per gas for a version that replaces another; what is offered first is given."""
+    bump_after_blocks: int = 3
+    """After so many blocks without it a transaction is replaced by a dearer one."""
+    confirmations: int = 12
+    """So many blocks on top of its own make a transaction final."""
 
 
 class Outbox:
-    """The journal of one keeper, open in one process at a time. Not to be shared by threads."""
+    """The outbox of one keeper, open in one process at a time. Not to be shared by threads."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self, path: Path, rules: SendRules | None = None, relays: Relays | None = None
+    ) -> None:
         """Open the journal, or begin one.
 
         Raises:
@@ -151,12 +103,10 @@ class Outbox:
             OutboxUnwritable: it cannot be made or written.
         """
         self.path = path
-        self._lock = _lock(path)
-        try:
-            self._journal = self._open()
-        except BaseException:
-            os.close(self._lock)
-            raise
+        self.rules = rules or SendRules()
+        self.relays = relays or Relays()
+        self.journal = Journal(path)
+        self._lost_at: dict[int, int] = {}  # attempt id → block at which its nonce was seen used
 
     def __enter__(self) -> Self:
         return self
@@ -171,21 +121,131 @@ class Outbox:
 
     def close(self) -> None:
         """Close the journal and let others have it."""
-        self._journal.close()
-        os.close(self._lock)
+        self.journal.close()
 
     # What is known
 
     def attempts(self, chain_id: int) -> list[Attempt]:
         """Every attempt on a chain, oldest first."""
-        return self._select("chain_id = ?", chain_id)
+        return self.journal.attempts(chain_id)
 
     def unsettled(self, chain_id: int) -> list[Attempt]:
-        """Attempts on a chain that are neither mined nor failed, in the order of their nonces."""
-        found = self._select("chain_id = ? AND state IN ('planned', 'signed', 'sent')", chain_id)
-        return sorted(found, key=lambda attempt: (attempt.nonce or 0, attempt.id))
+        """Attempts on a chain that no block holds and that have not failed, in the order of their nonces."""
+        return self.journal.unsettled(chain_id)
 
-    # What is done
+    # Without waiting
+
+    def submit(
+        self,
+        rpc: Rpc,
+        signers: Sequence[Signer],
+        intent: Intent,
+        fees: Fees | None = None,
+        *,
+        check: Check | None = None,
+        height: int | None = None,
+    ) -> Attempt:
+        """Plan, sign and send an intent by one of several accounts, and do not wait for it.
+
+        If its epoch has a live attempt, that one is the answer and nothing is signed. `fees` are
+        the market's without; `check` is asked right before signing; `height` is the newest block.
+
+        Raises:
+            WrongChain: the endpoint serves another chain than the intent is for.
+            CallNotAllowed, NoFreeLane: no account may send it now; nothing was journalled.
+            LimitError: it would exceed a limit of its key; nothing was signed.
+            InsufficientEther: the signer cannot pay for it; nothing was signed.
+            SimulationRefused, SimulationDiffers: as `check` raises them; nothing was signed.
+            FeeAboveCap: gas is too dear; nothing was signed.
+            RpcRejected: the node did not take it.
+            RpcUnreachable, RpcTimeout: it may be under way.
+            NonceGap: an earlier transaction cannot be mined on this chain.
+            OutboxError: the journal cannot be written; nothing was sent.
+        """
+        self._check_chain(rpc, intent)
+        for attempt in self.unsettled(intent.chain_id):
+            if attempt.state in (State.PLANNED, State.SIGNED):
+                self._resolve(rpc, attempt)
+        earlier = self._earlier(rpc, intent)
+        if earlier is not None:
+            return earlier
+        lane = self._lane(rpc, [as_lane(signer) for signer in signers], intent)
+        attempt = self.journal.plan(intent, lane.address)
+        try:
+            fees = fees or offer(read_market(rpc), self._cap_wei(lane))
+            attempt = self._sign_first(rpc, lane, attempt, fees, height, check)
+        except (LimitError, SimulationRefused, SimulationDiffers, FeeAboveCap) as refused:
+            self.journal.advance(attempt, State.FAILED, note=str(refused))
+            raise
+        return self._send(rpc, attempt, attempt.newest.height)
+
+    def advance(
+        self,
+        rpc: Rpc,
+        signers: Sequence[Signer],
+        height: int,
+        epochs: Mapping[str, int] | None = None,
+    ) -> list[Attempt]:
+        """Bring every attempt on the chain as far as it goes, once a block, without waiting.
+
+        Finds what was mined, makes final what lies deep enough, sends again what a reorg took
+        back, replaces what waits too long or pays too little, and cancels what is past its
+        deadline or whose epoch, by `epochs` (vault → epoch now), is over. `height` is the newest
+        block. Returns those that changed.
+
+        Raises:
+            RpcUnreachable, RpcTimeout: the chain cannot be asked; call it again later.
+            NonceGap: one of them cannot be mined on this chain.
+            OutboxError: the journal cannot be written.
+        """
+        watched = self.journal.watched(rpc.expected_chain_id or rpc.chain_id())
+        if not watched:
+            return []
+        tour = _Tour(
+            rpc, {lane.address: lane for lane in map(as_lane, signers)}, height, epochs or {}
+        )
+        tour.look(watched)
+        after = [self._advance(tour, attempt) for attempt in watched]
+        return [now for now, before in zip(after, watched, strict=True) if now != before]
+
+    def cancel(self, rpc: Rpc, signer: Signer, attempt: Attempt, why: str) -> Attempt:
+        """Replace an attempt that is under way by nothing, sent to oneself. Does not wait for a block.
+
+        Raises:
+            NotCancellable: it is not under way, or another's, or the fee cap leaves no room.
+            LimitError: a limit of the key forbids it.
+            RpcUnreachable, RpcTimeout: the cancellation may be under way.
+        """
+        if attempt.state is State.PLANNED:
+            return self._resolve(rpc, attempt)
+        if attempt.sender != signer.address:
+            raise NotCancellable(attempt.id, f"it is {attempt.sender}'s, not {signer.address}'s")
+        height = _height(rpc)
+        attempt = self._decided(rpc, attempt) or attempt
+        if attempt.state not in OPEN:
+            raise NotCancellable(attempt.id, f"it is {attempt.state}")
+        fees = bumped(attempt.newest.fees, read_market(rpc), self._cap_wei(as_lane(signer)))
+        if fees is None:
+            raise NotCancellable(attempt.id, "the fee cap leaves no room to replace it")
+        attempt = self._replace(as_lane(signer), attempt, Kind.CANCELLATION, fees, height, why)
+        return self._send(rpc, attempt, height)
+
+    def fill(self, rpc: Rpc, signer: Signer, nonce: int, fees: Fees, why: str) -> Attempt:
+        """Use a nonce up with nothing, sent to oneself: under the account's own name, with the nonce as epoch.
+
+        Raises:
+            As `submit`.
+        """
+        lane, height = as_lane(signer), _height(rpc)
+        address = lane.address
+        intent = Intent(rpc.chain_id(), address, nonce, address, "0x", _TRANSFER_GAS, why)
+        for attempt in self.journal.of_epoch(intent.chain_id, address, nonce):
+            if attempt.state in OPEN:
+                attempt = self._replace(lane, attempt, Kind.BUMP, fees, height, why)  # noqa: PLW2901
+                return self._send(rpc, attempt, height)
+        attempt = self.journal.plan(intent, address)
+        attempt = self._sign(lane, attempt, Kind.ORIGINAL, nonce, fees, height)
+        return self._send(rpc, attempt, height)
 
     def resume(self, rpc: Rpc) -> list[Attempt]:
         """Settle what an earlier run left unsettled on this chain, without waiting for a block.
@@ -198,168 +258,382 @@ class Outbox:
         """
         return [self._resolve(rpc, attempt) for attempt in self.unsettled(rpc.chain_id())]
 
+    # With waiting
+
     def settle(
         self, rpc: Rpc, chain_id: int, vault: str, epoch: int, timeout_s: float
     ) -> Receipt | None:
-        """The receipt of the attempt that was made at an epoch, None if there is none or it failed.
+        """The receipt of the attempt that was made at an epoch, None if there is none or it came to nothing.
 
         Raises:
             TransactionNotMined: it is under way and not mined in time.
             NonceGap: it cannot be mined on this chain.
         """
-        for attempt in self._of_epoch(chain_id, vault, epoch):
-            receipt = self._settled(rpc, attempt, timeout_s)
-            if receipt is not None:
-                return receipt
-        return None
+        return self._settle(rpc, (), chain_id, vault, epoch, timeout_s)
 
     def deliver(
-        self, rpc: Rpc, signer: Signer, intent: Intent, fees: Fees, timeout_s: float
+        self,
+        rpc: Rpc,
+        signer: Signer,
+        intent: Intent,
+        fees: Fees,
+        timeout_s: float,
+        check: Check | None = None,
     ) -> Receipt:
-        """Send an intent, once, and wait for its receipt.
+        """Send an intent, once, and wait for its receipt; dearer versions are sent meanwhile.
 
         If its epoch was sent before, by this or an earlier run, that transaction's receipt is
-        returned and nothing new is signed, unless it failed.
+        returned and nothing new is signed, unless it came to nothing.
 
         Raises:
-            WrongChain: the endpoint serves another chain than the intent is for.
-            InsufficientEther: the signer cannot pay for it; nothing was signed.
             ContractReverted: it was mined, and refused by a contract.
-            RpcRejected: the node did not take it.
             TransactionNotMined: it is not mined in time. It is still under way.
-            RpcUnreachable, RpcTimeout: it may be under way.
-            NonceGap: an earlier transaction cannot be mined on this chain.
-            OutboxError: the journal cannot be written; nothing was sent.
+            TransactionCancelled: its deadline passed, and its cancellation was mined.
+            NonceSpent: a block holds another transaction with its nonce.
+            As `submit`.
         """
-        actual = rpc.chain_id()
-        if actual != intent.chain_id:
-            raise WrongChain(intent.chain_id, actual)
-        for unsettled in self.unsettled(actual):
+        self._check_chain(rpc, intent)
+        for unsettled in self.unsettled(intent.chain_id):
             self._resolve(rpc, unsettled)
-        earlier = self.settle(rpc, intent.chain_id, intent.vault, intent.epoch, timeout_s)
+        key = (intent.chain_id, intent.vault, intent.epoch)
+        earlier = self._settle(rpc, [signer], *key, timeout_s)
         if earlier is not None:
             return earlier
-        attempt = self._plan(intent, signer.address)
-        attempt = self._sign(rpc, signer, attempt, fees)
-        attempt = self._send(rpc, attempt)
-        receipt = wait_for_receipt(rpc, _hash(attempt), timeout_s)
-        refused = self._close(rpc, attempt, receipt)
-        if refused is not None:
-            raise refused
+        attempt = self.submit(rpc, [signer], intent, fees, check=check)
+        return self._await(rpc, [signer], attempt, timeout_s)
+
+    def _settle(
+        self,
+        rpc: Rpc,
+        signers: Sequence[Signer],
+        chain_id: int,
+        vault: str,
+        epoch: int,
+        timeout_s: float,
+    ) -> Receipt | None:
+        for attempt in self.journal.of_epoch(chain_id, vault, epoch):
+            if attempt.state is State.CANCELLED or (
+                attempt.state is State.FAILED and attempt.block_number is not None
+            ):
+                continue
+            if attempt.state is not State.FAILED and self._found(rpc, attempt) is None:
+                attempt = self._resolve(rpc, attempt)  # noqa: PLW2901 (the same one)
+            with suppress(ContractReverted, TransactionCancelled, NonceSpent):
+                if attempt.state is not State.FAILED:
+                    return self._await(rpc, signers, attempt, timeout_s)
+                receipt = self._found(rpc, attempt)
+                if receipt is not None:
+                    return self._outcome(rpc, self._close(rpc, attempt, receipt), receipt)
+        return None
+
+    def _await(
+        self, rpc: Rpc, signers: Sequence[Signer], attempt: Attempt, timeout_s: float
+    ) -> Receipt:
+        deadline = time.monotonic() + timeout_s
+        pause = _FIRST_POLL_SECONDS
+        seen = 0
+        while True:
+            receipt = self._found(rpc, attempt)
+            if receipt is not None:
+                return self._outcome(rpc, self._close(rpc, attempt, receipt), receipt)
+            if attempt.state is State.FAILED:
+                raise NonceSpent(str(attempt.transaction_hash), attempt.sender, _nonce(attempt))
+            if time.monotonic() + pause > deadline:
+                raise TransactionNotMined(str(attempt.transaction_hash), timeout_s)
+            time.sleep(pause)
+            if pause >= _LOOK_SECONDS:
+                height = _height(rpc)
+                if height != seen:
+                    self.advance(rpc, signers, height)
+                    attempt, seen = self.journal.get(attempt.id), height
+            pause = min(2 * pause, _LONGEST_POLL_SECONDS)
+
+    def _outcome(self, rpc: Rpc, attempt: Attempt, receipt: Receipt) -> Receipt:
+        if attempt.state is State.CANCELLED:
+            raise TransactionCancelled(receipt.transaction_hash, attempt.note)
+        if not receipt.succeeded:
+            raise refusal(rpc, receipt)
         return receipt
 
     # One step each
 
-    def _plan(self, intent: Intent, sender: str) -> Attempt:
-        now = int(time.time())
-        with self._guarded():
-            (row,) = self._journal.execute(
-                "INSERT INTO attempts (chain_id, vault, epoch, recipient, data, gas_limit, reason,"
-                " sender, state, planned_at, changed_at)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'planned', ?, ?) RETURNING *",
-                (
-                    intent.chain_id,
-                    intent.vault.lower(),
-                    intent.epoch,
-                    intent.to,
-                    intent.data,
-                    intent.gas_limit,
-                    intent.reason,
-                    sender,
-                    now,
-                    now,
-                ),
-            ).fetchall()
-        return _logged(_attempt(row))
+    def _earlier(self, rpc: Rpc, intent: Intent) -> Attempt | None:
+        """The live attempt of an epoch, None if there is none or all came to nothing."""
+        for attempt in self.journal.of_epoch(intent.chain_id, intent.vault, intent.epoch):
+            if attempt.state in LIVE:
+                return attempt
+            if attempt.state is State.FAILED and attempt.block_number is None:
+                # One node refused it: another may have taken it.
+                receipt = self._found(rpc, attempt)
+                if receipt is not None:
+                    closed = self._close(rpc, attempt, receipt)
+                    if closed.state in LIVE:
+                        return closed
+        return None
 
-    def _sign(self, rpc: Rpc, signer: Signer, attempt: Attempt, fees: Fees) -> Attempt:
-        intent = attempt.intent
-        check_ether(rpc, signer.address, intent.gas_limit * fees.max_fee_per_gas_wei)
+    def _lane(self, rpc: Rpc, lanes: Sequence[Lane], intent: Intent) -> Lane:
+        """Who sends an intent: whoever tried before and may still be mined, else who has the least to do."""
+        for failed in self.journal.of_epoch(intent.chain_id, intent.vault, intent.epoch):
+            if failed.nonce is None or failed.block_number is not None:
+                continue
+            again = [lane for lane in lanes if lane.address == failed.sender]
+            if again and self._count(rpc, failed.sender, "latest") <= failed.nonce:
+                again[0].limits.check_call(failed.sender, intent.to, intent.data)
+                return again[0]
+        under_way: dict[str, int] = {}
+        for attempt in self.unsettled(intent.chain_id):
+            under_way[attempt.sender] = under_way.get(attempt.sender, 0) + 1
+        return choose(lanes, under_way, intent.vault, intent.to, intent.data)
+
+    def _sign_first(
+        self,
+        rpc: Rpc,
+        lane: Lane,
+        attempt: Attempt,
+        fees: Fees,
+        height: int | None,
+        check: Check | None,
+    ) -> Attempt:
+        check_ether(rpc, lane.address, attempt.intent.gas_limit * fees.max_fee_per_gas_wei)
         nonce = self._next_nonce(rpc, attempt)
-        signed = signer.sign(
+        height = _height(rpc) if height is None else height
+        if check is not None:
+            check(lane.address)
+        return self._sign(lane, attempt, Kind.ORIGINAL, nonce, fees, height)
+
+    def _sign(
+        self,
+        lane: Lane,
+        attempt: Attempt,
+        kind: Kind,
+        nonce: int,
+        fees: Fees,
+        height: int,
+        why: str = "",
+    ) -> Attempt:
+        """Sign one version within the key's limits, and journal it and why."""
+        intent = attempt.intent
+        cancels = kind is Kind.CANCELLATION
+        gas_limit = _TRANSFER_GAS if cancels else intent.gas_limit
+        counted = max((version.worst_cost_wei for version in attempt.versions), default=0)
+        lane.limits.check_spend(
+            lane.address,
+            self.journal.spent_wei(intent.chain_id, lane.address, int(time.time())),
+            max(0, gas_limit * fees.max_fee_per_gas_wei - counted),
+        )
+        signed = lane.sign(
             {
                 "type": 2,
                 "chainId": intent.chain_id,
                 "nonce": nonce,
-                "to": intent.to,
-                "data": intent.data,
+                "to": lane.address if cancels else intent.to,
+                "data": "0x" if cancels else intent.data,
                 "value": 0,
-                "gas": intent.gas_limit,
+                "gas": gas_limit,
                 "maxFeePerGas": fees.max_fee_per_gas_wei,
                 "maxPriorityFeePerGas": fees.max_priority_fee_per_gas_wei,
             }
         )
-        return self._advance(
-            attempt, State.SIGNED, nonce=nonce, raw=signed.raw, transaction_hash=signed.hash
-        )
+        version = SignedVersion(signed.raw, signed.hash, gas_limit, fees)
+        return self.journal.add_version(attempt, kind, nonce, height, version, why)
 
-    def _send(self, rpc: Rpc, attempt: Attempt) -> Attempt:
-        """Send an attempt's bytes, for the first time or again: for the node it is the same.
+    def _replace(
+        self, lane: Lane, attempt: Attempt, kind: Kind, fees: Fees, height: int, why: str
+    ) -> Attempt:
+        """Sign a version that replaces the others; a cancellation is replaced by nothing else."""
+        if attempt.newest.kind is Kind.CANCELLATION:
+            kind, why = Kind.CANCELLATION, attempt.note
+        return self._sign(lane, attempt, kind, _nonce(attempt), fees, height, why)
+
+    def _send(self, rpc: Rpc, attempt: Attempt, height: int) -> Attempt:
+        """Send an attempt's newest version, for the first time or again: for the node it is the same.
 
         Raises:
             NonceGap: transactions before it are missing, and nobody here has them.
-            RpcRejected: the node refused it and does not have it.
+            RpcRejected: it was refused at first, nobody has it, and it has failed.
         """
         expected = self._count(rpc, attempt.sender, "pending")
         nonce = _nonce(attempt)
         if nonce > expected and not self._covered(attempt, expected):
-            raise NonceGap(_hash(attempt), nonce, expected)
+            raise NonceGap(str(attempt.transaction_hash), nonce, expected)
         try:
-            rpc.call("eth_sendRawTransaction", "0x" + bytes(attempt.raw or b"").hex())
+            self.relays.send(self.journal, rpc, attempt, height)
         except RpcRejected as rejection:
             # Nodes word "I have it already" in many ways, so they are asked instead of read.
-            if rpc.call("eth_getTransactionByHash", _hash(attempt)) is None:
-                self._advance(attempt, State.FAILED, note=str(rejection))
-                raise
-        if attempt.state is State.SENT:
-            return attempt
-        return self._advance(attempt, State.SENT)
+            if rpc.call("eth_getTransactionByHash", attempt.newest.transaction_hash) is None:
+                if attempt.state is State.SIGNED and not self._precedes_others(attempt):
+                    self.journal.advance(attempt, State.FAILED, note=str(rejection))
+                    raise
+                return self.journal.annotate(attempt, str(rejection))
+        if attempt.state is State.SIGNED:
+            return self.journal.advance(attempt, State.SENT)
+        return self.journal.get(attempt.id)
 
-    def _close(self, rpc: Rpc, attempt: Attempt, receipt: Receipt) -> ContractReverted | None:
-        """Journal a receipt; the answer is a contract's refusal, None if there was none."""
-        block = {"block_number": receipt.block_number, "block_hash": receipt.block_hash}
-        if receipt.succeeded:
-            if attempt.state is not State.MINED:
-                self._advance(attempt, State.MINED, **block)
-            return None
-        refused = refusal(rpc, receipt)
-        if attempt.state is not State.FAILED:
-            self._advance(attempt, State.FAILED, note=str(refused), **block)
-        return refused
+    def _found(self, rpc: Rpc, attempt: Attempt) -> Receipt | None:
+        """The receipt of whichever version a block holds."""
+        for version in reversed(attempt.versions):
+            receipt = find_receipt(rpc, version.transaction_hash)
+            if receipt is not None:
+                return receipt
+        return None
+
+    def _close(self, rpc: Rpc, attempt: Attempt, receipt: Receipt) -> Attempt:
+        """Journal that a block holds one of an attempt's versions."""
+        (version,) = (
+            one for one in attempt.versions if one.transaction_hash == receipt.transaction_hash
+        )
+        if version.kind is Kind.CANCELLATION:
+            state, note = State.CANCELLED, attempt.note
+        elif receipt.succeeded:
+            state, note = State.MINED, ""
+        else:
+            state, note = State.FAILED, str(refusal(rpc, receipt))
+        if state is State.MINED and self._superseded(attempt):
+            state, note = State.FAILED, "another attempt has taken its place"
+        held = (attempt.state, attempt.block_hash, attempt.mined_hash)
+        if held in (
+            (state, receipt.block_hash, receipt.transaction_hash),
+            (State.FINAL, receipt.block_hash, receipt.transaction_hash),
+        ):
+            return attempt
+        return self.journal.hold(attempt, state, receipt, note)
+
+    def _superseded(self, attempt: Attempt) -> bool:
+        """Whether a later attempt at the same epoch is live."""
+        key = (attempt.intent.chain_id, attempt.intent.vault, attempt.intent.epoch)
+        return any(
+            other.id != attempt.id and other.state in LIVE for other in self.journal.of_epoch(*key)
+        )
 
     def _resolve(self, rpc: Rpc, attempt: Attempt) -> Attempt:
         """Bring an attempt of an earlier call as far as it goes without waiting for a block."""
         if attempt.state is State.PLANNED:
-            return self._advance(attempt, State.FAILED, note="it was never signed")
-        transaction_hash = _hash(attempt)
-        receipt = find_receipt(rpc, transaction_hash)
-        if receipt is None and self._count(rpc, attempt.sender, "latest") > _nonce(attempt):
-            try:
-                receipt = wait_for_receipt(rpc, transaction_hash, _LATE_RECEIPT_SECONDS)
-            except TransactionNotMined:
-                note = "a block holds another transaction with its nonce"
-                return self._advance(attempt, State.FAILED, note=note)
-        if receipt is not None:
-            self._close(rpc, attempt, receipt)
-        else:
-            try:
-                self._send(rpc, attempt)
-            except RpcRejected:
-                log.warning("attempt_refused", tx=transaction_hash)
-        return self._select("id = ?", attempt.id)[0]
+            return self.journal.advance(attempt, State.FAILED, note="it was never signed")
+        decided = self._decided(rpc, attempt)
+        if decided is not None:
+            return decided
+        if attempt.state not in OPEN:
+            attempt = self._taken_back(attempt)
+        try:
+            return self._send(rpc, attempt, _height(rpc))
+        except RpcRejected:
+            log.warning("attempt_refused", tx=attempt.transaction_hash)
+        return self.journal.get(attempt.id)
 
-    def _settled(self, rpc: Rpc, attempt: Attempt, timeout_s: float) -> Receipt | None:
-        """Wait until an attempt of an earlier call is mined; None once it failed."""
-        if attempt.state is State.FAILED and attempt.block_number is not None:
-            return None
-        receipt = find_receipt(rpc, attempt.transaction_hash) if attempt.transaction_hash else None
-        if attempt.state is not State.FAILED and receipt is None:
-            attempt = self._resolve(rpc, attempt)
-            if attempt.state is not State.FAILED:
-                receipt = wait_for_receipt(rpc, _hash(attempt), timeout_s)
-        if receipt is None or self._close(rpc, attempt, receipt) is not None:
-            return None
-        return receipt
+    def _decided(self, rpc: Rpc, attempt: Attempt) -> Attempt | None:
+        """What a block made of an attempt, by one of its versions or by another's transaction; None if none did."""
+        receipt = self._found(rpc, attempt)
+        if receipt is None and self._count(rpc, attempt.sender, "latest") > _nonce(attempt):
+            receipt = self._found_late(rpc, attempt)
+            if receipt is None:
+                return self._void(attempt)
+        return None if receipt is None else self._close(rpc, attempt, receipt)
+
+    def _found_late(self, rpc: Rpc, attempt: Attempt) -> Receipt | None:
+        deadline = time.monotonic() + _LATE_RECEIPT_SECONDS
+        pause = _FIRST_POLL_SECONDS
+        while time.monotonic() + pause < deadline:
+            time.sleep(pause)
+            receipt = self._found(rpc, attempt)
+            if receipt is not None:
+                return receipt
+            pause = min(2 * pause, _LONGEST_POLL_SECONDS)
+        return None
+
+    def _void(self, attempt: Attempt) -> Attempt:
+        note = "a block holds another transaction with its nonce"
+        return self.journal.advance(attempt, State.FAILED, note=note)
+
+    def _taken_back(self, attempt: Attempt) -> Attempt:
+        """Journal a reorg. What failed or was cancelled stays so if another attempt took its place."""
+        log.warning("taken_back", tx=attempt.mined_hash, block=attempt.block_number)
+        note = "a reorg took its block back"
+        state = attempt.standing
+        if attempt.state is State.FAILED and self._superseded(attempt):
+            state = State.FAILED
+        elif attempt.state is State.CANCELLED:
+            state = State.CANCELLING if not self._superseded(attempt) else State.FAILED
+        return self.journal.take_back(attempt, state, note)
+
+    # One attempt, one block
+
+    def _advance(self, tour: _Tour, attempt: Attempt) -> Attempt:
+        if attempt.state is State.PLANNED:
+            return self.journal.advance(attempt, State.FAILED, note="it was never signed")
+        if attempt.block_number is not None:
+            return self._advance_held(tour, attempt)
+        receipt = tour.receipt(attempt)
+        if receipt is not None:
+            self._lost_at.pop(attempt.id, None)
+            return self._close(tour.rpc, attempt, receipt)
+        failed = attempt.state is State.FAILED
+        if tour.counts[attempt.sender] > _nonce(attempt):
+            # Its receipt may only be late: some blocks more, and it is somebody else's.
+            waited = tour.height - self._lost_at.setdefault(attempt.id, tour.height)
+            if failed and waited >= self.rules.confirmations:
+                return self.journal.finalise(attempt)
+            return attempt if failed or waited < _LATE_RECEIPT_BLOCKS else self._void(attempt)
+        if failed:
+            return attempt
+        if attempt.state is State.SIGNED:
+            return self._sent_again(tour, attempt)
+        return self._urged(tour, attempt)
+
+    def _advance_held(self, tour: _Tour, attempt: Attempt) -> Attempt:
+        """What becomes of an attempt that a block holds."""
+        number = attempt.block_number or 0
+        if tour.hashes[number] == attempt.block_hash:
+            if tour.height - number >= self.rules.confirmations:
+                return self.journal.finalise(attempt)
+            return attempt
+        receipt = self._found(tour.rpc, attempt)
+        if receipt is not None:
+            return self._close(tour.rpc, attempt, receipt)
+        return self._sent_again(tour, self._taken_back(attempt))
+
+    def _sent_again(self, tour: _Tour, attempt: Attempt) -> Attempt:
+        try:
+            return self._send(tour.rpc, attempt, tour.height)
+        except RpcRejected:
+            log.warning("attempt_refused", tx=attempt.transaction_hash)
+        return self.journal.get(attempt.id)
+
+    def _urged(self, tour: _Tour, attempt: Attempt) -> Attempt:
+        """Cancel, replace, or send again what is not mined, if it is time."""
+        lane = tour.lanes.get(attempt.sender)
+        if lane is None:
+            return attempt  # its key is not here
+        why = tour.obsolete(attempt)
+        newest = attempt.newest
+        cancelling = newest.kind is Kind.CANCELLATION
+        if why and not cancelling:
+            return self._outbid(tour, lane, attempt, Kind.CANCELLATION, why)
+        if newest.height >= tour.height:
+            return attempt
+        if tour.height - newest.height >= self.rules.bump_after_blocks:
+            why = f"not mined within {tour.height - newest.height} blocks"
+            return self._outbid(tour, lane, attempt, Kind.BUMP, why)
+        if newest.fees.max_fee_per_gas_wei < tour.market.base_fee_wei:
+            return self._outbid(tour, lane, attempt, Kind.BUMP, "gas costs more than it offers")
+        return attempt
+
+    def _outbid(self, tour: _Tour, lane: Lane, attempt: Attempt, kind: Kind, why: str) -> Attempt:
+        """Replace an attempt's newest version, or say why that cannot be and send it again."""
+        cap_wei = self._cap_wei(lane)
+        fees = bumped(attempt.newest.fees, tour.market, cap_wei)
+        if fees is None:
+            note = f"{why}, and its fee is at the cap of {cap_wei} wei per gas"
+            return self._sent_again(tour, self.journal.annotate(attempt, note))
+        try:
+            attempt = self._replace(lane, attempt, kind, fees, tour.height, why)
+        except LimitError as limit:
+            return self._sent_again(tour, self.journal.annotate(attempt, str(limit)))
+        return self._sent_again(tour, attempt)
+
+    def _cap_wei(self, lane: Lane) -> int:
+        limit_wei = lane.limits.max_fee_per_gas_wei
+        cap_wei = self.rules.fee_cap_wei
+        return cap_wei if limit_wei is None else min(cap_wei, limit_wei)
 
     # Nonces
 
@@ -370,19 +644,18 @@ class Outbox:
             NonceGap: the journal has a later one as mined, so this is not the chain it was mined on.
         """
         sender, chain_id = attempt.sender, attempt.intent.chain_id
-        signed = [
-            other
-            for other in self._select("chain_id = ? AND sender = ?", chain_id, sender)
-            if other.state in (State.SIGNED, State.SENT, State.MINED)
-        ]
-        under_way = {_nonce(other) for other in signed if other.state is not State.MINED}
+        under_way = {
+            other.nonce
+            for other in self.journal.unsettled(chain_id, sender)
+            if other.nonce is not None
+        }
         nonce = max(self._count(rpc, sender, "pending"), 1 + max(under_way, default=-1))
-        for other in signed:
-            if _nonce(other) >= nonce:
-                raise NonceGap(_hash(other), _nonce(other), nonce)
+        highest = self.journal.highest_nonce(chain_id, sender)
+        if highest is not None and _nonce(highest) >= nonce:
+            raise NonceGap(str(highest.transaction_hash), _nonce(highest), nonce)
         # Some node may still have an earlier attempt: it must not be mined beside this one.
         unused = range(self._count(rpc, sender, "latest"), nonce)
-        for failed in self._of_epoch(chain_id, attempt.intent.vault, attempt.intent.epoch):
+        for failed in self.journal.of_epoch(chain_id, attempt.intent.vault, attempt.intent.epoch):
             replaceable = failed.sender == sender and failed.nonce not in under_way
             if replaceable and failed.nonce is not None and failed.nonce in unused:
                 return failed.nonce
@@ -392,146 +665,96 @@ class Outbox:
         """Whether all nonces from the chain's next one up to an attempt's are journalled as sent."""
         sent = {
             other.nonce
-            for other in self.unsettled(attempt.intent.chain_id)
-            if other.sender == attempt.sender and other.state is State.SENT
+            for other in self.journal.unsettled(attempt.intent.chain_id, attempt.sender)
+            if other.state not in (State.PLANNED, State.SIGNED)
         }
         return sent.issuperset(range(expected, _nonce(attempt)))
+
+    def _precedes_others(self, attempt: Attempt) -> bool:
+        """Whether later nonces wait for this one."""
+        return any(
+            (other.nonce or 0) > _nonce(attempt)
+            for other in self.journal.unsettled(attempt.intent.chain_id, attempt.sender)
+        )
 
     def _count(self, rpc: Rpc, sender: str, block: str) -> int:
         return int(rpc.call("eth_getTransactionCount", sender, block), 16)
 
-    # The journal
-
-    def _of_epoch(self, chain_id: int, vault: str, epoch: int) -> list[Attempt]:
-        """An epoch's attempts, the newest first: all but the first of them have failed."""
-        key = "chain_id = ? AND vault = ? AND epoch = ?"
-        return self._select(key, chain_id, vault.lower(), epoch)[::-1]
-
-    def _select(self, condition: str, *values: Any) -> list[Attempt]:
-        with self._guarded():
-            rows = self._journal.execute(
-                f"SELECT * FROM attempts WHERE {condition} ORDER BY id",  # noqa: S608 (our own text)
-                values,
-            ).fetchall()
-        return [_attempt(row) for row in rows]
-
-    def _advance(self, attempt: Attempt, state: State, **columns: Any) -> Attempt:
-        """Journal an attempt's next state; when this returns, it is on disk."""
-        if state not in _NEXT[attempt.state]:
-            raise AssertionError(f"an attempt cannot go from {attempt.state} to {state}")
-        columns |= {"state": state.value, "changed_at": int(time.time())}
-        assignments = ", ".join(f"{name} = ?" for name in columns)
-        with self._guarded():
-            (row,) = self._journal.execute(
-                f"UPDATE attempts SET {assignments} WHERE id = ? RETURNING *",  # noqa: S608 (ours)
-                (*columns.values(), attempt.id),
-            ).fetchall()
-        return _logged(_attempt(row))
-
-    def _open(self) -> sqlite3.Connection:
-        with self._guarded():
-            journal = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None)
-        try:
-            with self._guarded():
-                journal.row_factory = sqlite3.Row
-                self._prepare(journal)
-        except BaseException:
-            journal.close()
-            raise
-        return journal
-
-    def _prepare(self, journal: sqlite3.Connection) -> None:
-        application = _pragma(journal, "application_id")
-        version = _pragma(journal, "user_version")
-        begun = journal.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-        if begun and application != _APPLICATION_ID:
-            raise OutboxUnreadable(self.path, "it belongs to another program")
-        if begun and version != _SCHEMA_VERSION:
-            raise OutboxUnreadable(self.path, f"its version {version} is not {_SCHEMA_VERSION}")
-        if _pragma(journal, "quick_check") != "ok":
-            raise OutboxUnreadable(self.path, "it is damaged")
-        journal.execute("PRAGMA journal_mode = WAL")
-        journal.execute("PRAGMA synchronous = FULL")
-        if not begun:
-            journal.executescript(
-                f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA application_id = {_APPLICATION_ID};"
-                f"PRAGMA user_version = {_SCHEMA_VERSION}; COMMIT;"
-            )
-
-    @contextmanager
-    def _guarded(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            expected = _journal_error(self.path, error)
-            if expected is None:
-                raise
-            raise expected from error
+    @staticmethod
+    def _check_chain(rpc: Rpc, intent: Intent) -> None:
+        actual = rpc.chain_id()
+        if actual != intent.chain_id:
+            raise WrongChain(intent.chain_id, actual)
 
 
-def _lock(path: Path) -> int:
-    """Hold the file beside the journal that says whose it is; the system lets go when we end."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise OutboxUnwritable(path, error.strerror or "its folder cannot be made") from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.read(lock, 32).decode(errors="replace").strip()
-        os.close(lock)
-        raise OutboxInUse(path, f"process {holder}" if holder else "another process") from None
-    os.ftruncate(lock, 0)
-    os.write(lock, f"{os.getpid()}\n".encode())
-    return lock
+class _Tour:
+    """One block's round of all attempts: what the chain says of them, asked in a few requests."""
+
+    def __init__(
+        self, rpc: Rpc, lanes: Mapping[str, Lane], height: int, epochs: Mapping[str, int]
+    ) -> None:
+        self.rpc = rpc
+        self.lanes = lanes
+        self.height = height
+        self.counts: dict[str, int] = {}
+        self.hashes: dict[int, str | None] = {}
+        self._epochs = epochs
+        self._receipts: dict[str, Receipt] = {}
+        self._market: Market | None = None
+
+    def look(self, attempts: Sequence[Attempt]) -> None:
+        """Ask for the counts of all senders, the receipts of all that is open, the blocks of the rest."""
+        senders = sorted({one.sender for one in attempts})
+        numbers = sorted({one.block_number for one in attempts if one.block_number is not None})
+        # A set: an epoch that is tried anew may be signed to the very same bytes.
+        hashes = sorted(
+            {
+                version.transaction_hash
+                for one in attempts
+                if one.block_number is None
+                for version in one.versions
+            }
+        )
+        # Counts first: a count that was read before the receipts never outruns them.
+        calls: list[Call] = [("eth_getTransactionCount", [a, "latest"]) for a in senders]
+        calls += [("eth_getBlockByNumber", [hex(number), False]) for number in numbers]
+        calls += [("eth_getTransactionReceipt", [tx]) for tx in hashes]
+        answers: list[Any] = []
+        for first in range(0, len(calls), _CALLS_A_BATCH):
+            answers += self.rpc.batch(calls[first : first + _CALLS_A_BATCH])
+        rest = iter(answers)
+        self.counts = {sender: int(next(rest), 16) for sender in senders}
+        self.hashes = {number: (next(rest) or {}).get("hash") for number in numbers}
+        found = {tx: next(rest) for tx in hashes}
+        self._receipts = {tx: read_receipt(one) for tx, one in found.items() if one is not None}
+
+    def receipt(self, attempt: Attempt) -> Receipt | None:
+        """The receipt of whichever version a block holds."""
+        for version in attempt.versions:
+            if version.transaction_hash in self._receipts:
+                return self._receipts[version.transaction_hash]
+        return None
+
+    def obsolete(self, attempt: Attempt) -> str:
+        """Why an attempt that is not mined is no longer wanted, "" if it is."""
+        intent = attempt.intent
+        if intent.deadline_block is not None and self.height > intent.deadline_block:
+            return f"its deadline, block {intent.deadline_block}, has passed"
+        now = self._epochs.get(intent.vault)
+        if now is not None and now > intent.epoch:
+            return f"the vault's epoch is {now} by now"
+        return ""
+
+    @property
+    def market(self) -> Market:
+        """What gas costs now, asked once and only if somebody wants to know."""
+        if self._market is None:
+            self._market = read_market(self.rpc)
+        return self._market
 
 
-def _journal_error(path: Path, error: sqlite3.Error) -> OutboxError | None:
-    """SQLite's error as ours, None for what only a mistake of this program can cause."""
-    primary = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return OutboxInUse(path, "another program that has locked it")
-    if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return OutboxUnreadable(path, str(error))
-    if primary in (
-        sqlite3.SQLITE_FULL,
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_READONLY,
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_PERM,
-    ):
-        return OutboxUnwritable(path, str(error))
-    return None
-
-
-def _pragma(journal: sqlite3.Connection, name: str) -> Any:
-    return journal.execute(f"PRAGMA {name}").fetchone()[0]
-
-
-def _attempt(row: sqlite3.Row) -> Attempt:
-    return Attempt(
-        row["id"],
-        Intent(
-            row["chain_id"],
-            row["vault"],
-            row["epoch"],
-            row["recipient"],
-            row["data"],
-            row["gas_limit"],
-            row["reason"],
-        ),
-        row["sender"],
-        State(row["state"]),
-        row["nonce"],
-        row["raw"],
-        row["transaction_hash"],
-        row["block_number"],
-        row["block_hash"],
-        row["note"],
-        row["planned_at"],
-        row["changed_at"],
-    )
+def _height(rpc: Rpc) -> int:
+    return int(rpc.call("eth_blockNumber"), 16)
 
 
 def _nonce(attempt: Attempt) -> int:
@@ -539,23 +762,3 @@ def _nonce(attempt: Attempt) -> int:
     if attempt.nonce is None:
         raise AssertionError(f"attempt {attempt.id} is {attempt.state} and has no nonce")
     return attempt.nonce
-
-
-def _hash(attempt: Attempt) -> str:
-    """The transaction hash of an attempt that was signed."""
-    if attempt.transaction_hash is None:
-        raise AssertionError(f"attempt {attempt.id} is {attempt.state} and has no hash")
-    return attempt.transaction_hash
-
-
-def _logged(attempt: Attempt) -> Attempt:
-    log.info(
-        "attempt",
-        state=attempt.state.value,
-        vault=attempt.intent.vault,
-        epoch=attempt.intent.epoch,
-        nonce=attempt.nonce,
-        tx=attempt.transaction_hash,
-        note=attempt.note or None,
-    )
-    return attempt

@@ -144,15 +144,20 @@ def devnet_signer(index: int, chain_id: int = DEVNET_CHAIN_ID) -> DevnetSigner:
 def open_signer(
     account: AccountSettings, chain_id: int, prompt: Callable[[], str] | None = None
 ) -> Signer:
-    """The signer that the settings name: a keystore, or on a devnet without one a test account.
+    """The signer that the settings name: an external one, a keystore, or on a devnet a test account.
 
     The password is the one in the settings, else the one in the named file, else what `prompt`
     answers; None when nobody can be asked.
 
     Raises:
         KeystoreNotNamed: there is no keystore in the settings and this is no devnet.
+        SignerUnavailable: the external signer does not say which account it signs with.
         SignerError: as `KeystoreSigner.load`.
     """
+    if account.signer_url is not None:
+        from rebalancer.send.remote import open_external  # it checks what this module signs
+
+        return open_external(account.signer_url.get_secret_value(), account.signer_address)
     if account.keystore is None:
         if chain_id != DEVNET_CHAIN_ID:
             raise KeystoreNotNamed(chain_id)

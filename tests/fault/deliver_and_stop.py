@@ -1,6 +1,9 @@
 """A keeper's delivery in a process of its own, which stops at a given point and waits to be killed.
 
 Run by test_outbox_killed.py: deliver_and_stop.py URL OUTBOX POINT TOKEN DATA
+
+A point may name the step in which it lies, "bump: signed": then what comes before that step is done
+without a stop.
 """
 
 from __future__ import annotations
@@ -13,11 +16,12 @@ from typing import Any
 
 from rebalancer.chain.rpc import Rpc
 from rebalancer.send.fees import suggest
-from rebalancer.send.outbox import Intent, Outbox
+from rebalancer.send.outbox import Intent, Outbox, SendRules
 from rebalancer.send.signer import DevnetSigner, SignedTransaction, devnet_signer
 
 SIGNER = 5
 CAP_WEI = 10**12
+RULES = SendRules(fee_cap_wei=CAP_WEI, bump_after_blocks=2, confirmations=3)
 
 
 def intent(token: str, data: str, epoch: int = 0) -> Intent:
@@ -66,14 +70,36 @@ class StoppingRpc(Rpc):
 
 
 def main(url: str, outbox: str, point: str, token: str, data: str) -> None:
-    """Deliver, up to the point."""
+    """Go up to the point."""
     rpc = StoppingRpc(url)
     signer = StoppingSigner(devnet_signer(SIGNER)._account)
-    rpc.point = StoppingSigner.point = point
-    with Outbox(Path(outbox)) as box:
+    step, _, rest = point.rpartition(": ")
+    with Outbox(Path(outbox), RULES) as box:
+        if step:
+            later(box, rpc, signer, step, rest, intent(token, data))
+            return
+        rpc.point = StoppingSigner.point = point
         box.deliver(rpc, signer, intent(token, data), suggest(rpc, CAP_WEI), timeout_s=30)
         if point == "mined":
             stop()
+
+
+def later(
+    box: Outbox, rpc: StoppingRpc, signer: StoppingSigner, step: str, point: str, wanted: Intent
+) -> None:
+    """Do one step with a transaction that is under way, or was: it is sent here if it is new."""
+    attempt = box.submit(rpc, [signer], wanted)
+    height = int(rpc.call("eth_blockNumber"), 16)
+    rpc.point = StoppingSigner.point = point
+    rpc.sent = False
+    if step == "bump":
+        box.advance(rpc, [signer], height + 2)
+    elif step == "cancel":
+        box.cancel(rpc, signer, attempt, "a test")
+    else:
+        box.advance(rpc, [signer], height)
+    if point == "done":
+        stop()
 
 
 if __name__ == "__main__":

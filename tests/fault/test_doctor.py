@@ -299,7 +299,7 @@ def test_outbox_in_use_or_with_open_ends_is_told(settings: Settings) -> None:
     path = settings.keeper.outbox
     with Outbox(path) as outbox:
         assert "in use by process" in diagnose(settings)[-1].sentence
-        outbox._plan(Intent(31337, STRANGER, 0, STRANGER, "0x", 1, "a test"), STRANGER)
+        outbox.journal.plan(Intent(31337, STRANGER, 0, STRANGER, "0x", 1, "a test"), STRANGER)
     (finding,) = [finding for finding in diagnose(settings) if finding.check == "outbox"]
     assert finding.ok
     assert finding.sentence.endswith("when the keeper starts: 1.")

@@ -7,15 +7,18 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rebalancer.chain.rpc import Rpc
+from rebalancer.devnet.local import LocalChain
 from rebalancer.errors import OutboxError, OutboxInUse, OutboxUnreadable, OutboxUnwritable
 from rebalancer.send.fees import Fees
-from rebalancer.send.outbox import Intent, Outbox
+from rebalancer.send.outbox import Intent, Outbox, State
 from rebalancer.send.signer import devnet_signer
 
 INTENT = Intent(31337, "0x" + "aa" * 20, 0, "0x" + "bb" * 20, "0x", 21_000, "a test")
@@ -106,9 +109,9 @@ def test_open_another_programs_database_is_unreadable_and_untouched(path: Path) 
 def test_open_another_version_is_unreadable(path: Path) -> None:
     Outbox(path).close()
     journal = sqlite3.connect(path)
-    journal.execute("PRAGMA user_version = 2")
+    journal.execute("PRAGMA user_version = 3")
     journal.close()
-    with pytest.raises(OutboxUnreadable, match="version 2 is not 1"):
+    with pytest.raises(OutboxUnreadable, match="version 3 is not 2"):
         Outbox(path)
 
 
@@ -137,12 +140,77 @@ def test_open_a_folder_is_unwritable(tmp_path: Path) -> None:
 def test_deliver_on_a_full_disk_sends_nothing(path: Path) -> None:
     with Outbox(path) as outbox:
         # SQLite's own quota: it answers as it does when the disk has no room.
-        pages = outbox._journal.execute("PRAGMA page_count").fetchone()[0]
-        outbox._journal.execute(f"PRAGMA max_page_count = {pages}")
+        pages = outbox.journal.connection.execute("PRAGMA page_count").fetchone()[0]
+        outbox.journal.connection.execute(f"PRAGMA max_page_count = {pages}")
         wide = Intent(31337, "0x" + "aa" * 20, 0, "0x" + "bb" * 20, "0x" + "00" * 9000, 1, "a test")
         with pytest.raises(OutboxUnwritable, match="full"):
             outbox.deliver(NothingSentRpc(), devnet_signer(0), wide, Fees(1, 1), 1)
         assert outbox.attempts(31337) == []
+
+
+def test_deliver_with_a_read_only_file_sends_nothing(path: Path) -> None:
+    with Outbox(path) as outbox:
+        # As SQLite answers where the file or its folder is protected; root may write everywhere.
+        outbox.journal.connection.execute("PRAGMA query_only = ON")
+        with pytest.raises(OutboxUnwritable, match="readonly"):
+            deliver(outbox)
+        assert outbox.attempts(31337) == []
+
+
+@pytest.mark.parametrize("step", ["original", "bump", "cancellation"])
+def test_version_that_does_not_fit_on_the_disk_is_not_sent(
+    chain: LocalChain, path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    signer = devnet_signer(11)
+    wide = replace(INTENT, to=signer.address, data="0x" + "00" * 9000, gas_limit=200_000)
+    chain.rpc.call("evm_setAutomine", False)
+    try:
+        with Outbox(path) as outbox:
+            if step != "original":
+                outbox.submit(chain.rpc, [signer], wide)
+            before = outbox.attempts(31337)
+            sent = []
+            call = chain.rpc.call
+
+            def counting(method: str, *params: Any) -> Any:
+                sent.append(method)
+                return call(method, *params)
+
+            monkeypatch.setattr(chain.rpc, "call", counting)
+            if step == "original":
+                # Room for the intent, which is as large as its transaction, and for no more.
+                outbox.journal.plan(replace(wide, epoch=1), signer.address)
+                outbox.journal.connection.execute("DELETE FROM attempts")
+            fill_disk(outbox)
+            take: dict[str, Callable[[], object]] = {
+                "original": lambda: outbox.submit(chain.rpc, [signer], wide),
+                "bump": lambda: outbox.advance(chain.rpc, [signer], 10**6),
+                "cancellation": lambda: outbox.cancel(chain.rpc, signer, before[0], "n" * 9000),
+            }
+            with pytest.raises(OutboxUnwritable, match="full"):
+                take[step]()
+            assert "eth_sendRawTransaction" not in sent
+            monkeypatch.undo()
+            if before:
+                assert outbox.attempts(31337) == before
+            empty_disk(outbox)
+            outbox.resume(chain.rpc)
+            outbox.submit(chain.rpc, [signer], wide)
+            chain.mine()
+            outbox.advance(chain.rpc, [signer], int(chain.block()["number"], 16))
+            assert outbox.attempts(31337)[-1].state is State.MINED
+    finally:
+        chain.rpc.call("evm_setAutomine", True)
+
+
+def fill_disk(outbox: Outbox) -> None:
+    """SQLite's own quota: it answers as it does when the disk has no room."""
+    pages = outbox.journal.connection.execute("PRAGMA page_count").fetchone()[0]
+    outbox.journal.connection.execute(f"PRAGMA max_page_count = {pages}")
+
+
+def empty_disk(outbox: Outbox) -> None:
+    outbox.journal.connection.execute("PRAGMA max_page_count = 1000000")
 
 
 def test_plan_beyond_the_file_size_limit_journals_nothing(path: Path) -> None:
@@ -155,7 +223,7 @@ def test_plan_beyond_the_file_size_limit_journals_nothing(path: Path) -> None:
         with Outbox(Path({str(path)!r})) as box:
             resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
             try:
-                box._plan(Intent(31337, "0xaa", 0, "0xbb", "0x", 21_000, "a test"), "0xcc")
+                box.journal.plan(Intent(31337, "0xaa", 0, "0xbb", "0x", 21_000, "a test"), "0xcc")
             except OutboxUnwritable as error:
                 print(error)
     """
@@ -176,8 +244,8 @@ def test_closed_outbox_leaves_a_file_that_opens_again(path: Path) -> None:
         with pytest.raises(AssertionError, match="eth_getBalance was asked"):
             deliver(outbox)
         (planned,) = outbox.attempts(31337)
-        assert outbox._journal.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
-        assert outbox._journal.execute("PRAGMA synchronous").fetchone()[0] == 2  # FULL
+        assert outbox.journal.connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+        assert outbox.journal.connection.execute("PRAGMA synchronous").fetchone()[0] == 2  # FULL
     with Outbox(path) as outbox:
         assert outbox.attempts(31337) == [planned]
 

@@ -9,16 +9,20 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from rebalancer.chain.abi import Contract
+from rebalancer.chain.receipt import wait_for_receipt
 from rebalancer.devnet.local import LocalChain
 from rebalancer.send.fees import suggest
+from rebalancer.send.journal import Kind
 from rebalancer.send.outbox import Outbox, State
 from rebalancer.send.signer import devnet_signer
-from tests.fault.deliver_and_stop import CAP_WEI, SIGNER, intent
+from tests.fault.deliver_and_stop import CAP_WEI, RULES, SIGNER, intent
 
 SCRIPT = Path(__file__).with_name("deliver_and_stop.py")
 RECEIVER = "0x6c9fc64a53c1b71fb3f9af64d1ae3a4931a5f4e9"
@@ -138,4 +142,106 @@ def test_killed_twice_in_a_row_is_mined_once(
         states = [attempt.state for attempt in outbox.attempts(31337)]
 
     assert states == [State.FAILED, State.MINED]
+    assert token.call(chain.rpc, "totalSupply") == 1
+
+
+# Later steps: what is under way is replaced, cancelled, or was taken back by a reorg
+
+
+@contextmanager
+def no_blocks(chain: LocalChain) -> Iterator[None]:
+    chain.rpc.call("evm_setAutomine", False)
+    try:
+        yield
+    finally:
+        chain.rpc.call("evm_setAutomine", True)
+
+
+def height(chain: LocalChain) -> int:
+    return int(chain.rpc.call("eth_blockNumber"), 16)
+
+
+# Where it is killed → whether the new version is in the journal then.
+STEPS = {"signed, not stored": False, "signed": True, "sent, not stored": True, "done": True}
+
+
+@pytest.mark.parametrize("forgotten", [False, True], ids=["pending", "forgotten by the node"])
+@pytest.mark.parametrize("point", STEPS)
+@pytest.mark.parametrize("step", ["bump", "cancel"])
+def test_killed_while_replacing_takes_effect_at_most_once(
+    chain: LocalChain,
+    node_url: str,
+    token: Contract,
+    tmp_path: Path,
+    step: str,
+    point: str,
+    forgotten: bool,
+) -> None:
+    path = tmp_path / "outbox.sqlite"
+    before = nonce(chain)
+    kind = {"bump": Kind.BUMP, "cancel": Kind.CANCELLATION}[step]
+    stored = STEPS[point]
+    with no_blocks(chain):
+        deliver_and_kill(node_url, path, f"{step}: {point}", token)
+        if forgotten:
+            chain.rpc.call("anvil_dropAllTransactions")
+        with Outbox(path, RULES) as outbox:
+            (attempt,) = outbox.attempts(31337)
+            assert [version.kind for version in attempt.versions] == [
+                Kind.ORIGINAL,
+                *([kind] if stored else []),
+            ]
+            (resumed,) = outbox.resume(chain.rpc)
+            assert resumed.state is (attempt.standing if stored else State.SENT)
+            chain.mine()
+            outbox.advance(chain.rpc, [devnet_signer(SIGNER)], height(chain))
+            (settled,) = outbox.attempts(31337)
+
+    cancelled = step == "cancel" and stored
+    assert settled.state is (State.CANCELLED if cancelled else State.MINED)
+    assert settled.mined_hash == settled.newest.transaction_hash
+    assert token.call(chain.rpc, "totalSupply") == (0 if cancelled else 1)
+    assert nonce(chain) == before + 1
+
+
+@pytest.mark.parametrize("point", ["signed", "sent, not stored", "done"])
+def test_killed_while_a_reorg_is_dealt_with_is_mined_once(
+    chain: LocalChain, node_url: str, token: Contract, tmp_path: Path, point: str
+) -> None:
+    path = tmp_path / "outbox.sqlite"
+    before = nonce(chain)
+    fork = chain.snapshot()
+    deliver_and_kill(node_url, path, "mined", token)
+    chain.revert(fork)
+    with no_blocks(chain):
+        chain.mine(2)
+        deliver_and_kill(node_url, path, f"reorg: {point}", token)
+        with Outbox(path, RULES) as outbox:
+            (attempt,) = outbox.attempts(31337)
+            assert attempt.state is State.SENT
+            (resumed,) = outbox.resume(chain.rpc)
+            assert resumed.versions[0].raw == attempt.versions[0].raw
+            chain.mine()
+            outbox.advance(chain.rpc, [], height(chain))
+            (settled,) = outbox.attempts(31337)
+
+    assert settled.state is State.MINED
+    assert token.call(chain.rpc, "totalSupply") == 1
+    assert nonce(chain) == before + 1
+
+
+def test_killed_before_and_after_it_is_final_stays_so(
+    chain: LocalChain, node_url: str, token: Contract, tmp_path: Path
+) -> None:
+    path = tmp_path / "outbox.sqlite"
+    deliver_and_kill(node_url, path, "mined", token)
+    chain.mine(3)
+    deliver_and_kill(node_url, path, "final: done", token)
+    with Outbox(path, RULES) as outbox:
+        (attempt,) = outbox.attempts(31337)
+        assert attempt.state is State.FINAL
+        assert outbox.resume(chain.rpc) == []
+        assert wait_for_receipt(chain.rpc, str(attempt.mined_hash), 1).block_hash == (
+            attempt.block_hash
+        )
     assert token.call(chain.rpc, "totalSupply") == 1

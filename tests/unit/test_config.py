@@ -139,6 +139,13 @@ def test_bad_url_is_refused_without_being_shown(url: str) -> None:
     assert error.__suppress_context__
 
 
+def test_bad_relay_is_refused_without_being_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REBALANCER_KEEPER__RELAYS", f"https://relay.example,ftp://x/{SECRET}")
+    error = refused()
+    assert "must start with http:// or https://" in str(error)
+    assert SECRET not in str(error)
+
+
 # What is taken
 
 
@@ -185,6 +192,19 @@ def test_values_are_parsed_once_and_exactly(monkeypatch: pytest.MonkeyPatch) -> 
     assert settings.keeper.max_fee_gwei == Decimal("0.1")
     assert settings.keeper.fee_cap_wei == 100_000_000
     assert settings.keeper.keystore == Path.home() / "key.json"
+
+
+def test_relays_are_listed_with_commas_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    urls = (f"https://relay.example/{SECRET}", f"https://other.example/?key={SECRET}")
+    monkeypatch.setenv("REBALANCER_KEEPER__RELAYS", ", ".join(urls))
+    monkeypatch.setenv("REBALANCER_KEEPER__ALLOWED_TARGETS", VAULT)
+    monkeypatch.setenv("REBALANCER_KEEPER__SIGNER_URL", urls[0])
+    keeper = load_settings().keeper
+
+    assert tuple(relay.get_secret_value() for relay in keeper.relays) == urls
+    assert keeper.allowed_targets == (VAULT,)
+    assert SECRET not in repr(keeper)
+    assert "https://relay.example" in repr(keeper)
 
 
 def test_secrets_are_kept_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,5 +258,7 @@ def _without_examples(settings: Settings) -> dict[str, Any]:
     """The settings that have a default: the example files show an example of the others."""
     flat = settings.model_dump(exclude={"vaults"})
     for section in ("wallet", "keeper"):
-        del flat[section]["keystore"], flat[section]["keystore_password_file"]
+        for name in ("keystore", "keystore_password_file", "signer_url", "signer_address"):
+            del flat[section][name]
+    del flat["keeper"]["relays"], flat["keeper"]["allowed_targets"]
     return flat

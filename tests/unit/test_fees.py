@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import FeeAboveCap, RpcMalformed
-from rebalancer.send.fees import Fees, suggest
+from rebalancer.send.fees import Fees, Market, bumped, outbid, read_market, suggest
 
 GWEI = 10**9
 
@@ -77,3 +79,58 @@ def test_suggest_on_an_idle_chain_offers_the_least_tip() -> None:
 def test_suggest_never_offers_a_tip_above_the_whole() -> None:
     rpc = HistoryRpc(history([5, 5], [50 * GWEI], [0.5]))
     assert suggest(rpc, 3 * GWEI) == Fees(3 * GWEI, 3 * GWEI)
+
+
+# Replacing
+
+
+WEI = st.integers(1, 10**13)
+MARKETS = st.builds(Market, st.integers(0, 10**13), st.integers(0, 10**12), st.integers(0, 10**12))
+
+
+def test_outbid_is_an_eighth_more_rounded_up() -> None:
+    # 8 → 9 exactly; 9 → 9 + 9/8 = 10.125 → 11.
+    assert [outbid(wei) for wei in (1, 7, 8, 9, 16, 10**9)] == [2, 8, 9, 11, 18, 1_125_000_000]
+
+
+@given(st.integers(0, 10**30))
+def test_outbid_is_the_least_that_is_an_eighth_more(wei: int) -> None:
+    assert 8 * outbid(wei) >= 9 * wei > 8 * (outbid(wei) - 1) or wei == 0
+
+
+@given(WEI, WEI, MARKETS, WEI)
+def test_bumped_raises_both_fields_by_an_eighth_and_stays_below_the_cap(
+    a: int, b: int, market: Market, cap_wei: int
+) -> None:
+    before = Fees(max(a, b), min(a, b))
+    after = bumped(before, market, cap_wei)
+    if after is None:
+        assert outbid(before.max_fee_per_gas_wei) > cap_wei
+        return
+    assert 8 * after.max_fee_per_gas_wei >= 9 * before.max_fee_per_gas_wei
+    assert 8 * after.max_priority_fee_per_gas_wei >= 9 * before.max_priority_fee_per_gas_wei
+    assert after.max_priority_fee_per_gas_wei <= after.max_fee_per_gas_wei <= cap_wei
+    room = after.max_fee_per_gas_wei < cap_wei
+    if room:
+        assert after.max_priority_fee_per_gas_wei >= market.urgent_tip_wei
+        assert after.max_fee_per_gas_wei >= 2 * market.base_fee_wei + market.urgent_tip_wei
+
+
+def test_bumped_exactly_at_the_cap_is_the_last_one() -> None:
+    market = Market(0, 0, 0)
+    assert bumped(Fees(8, 8), market, 9) == Fees(9, 9)
+    assert bumped(Fees(8, 8), market, 8) is None
+    assert bumped(Fees(9, 9), market, 10) is None
+
+
+def test_bumped_to_what_the_market_asks_now() -> None:
+    market = Market(100 * GWEI, GWEI, 3 * GWEI)
+    assert bumped(Fees(10 * GWEI, GWEI), market, 500 * GWEI) == Fees(203 * GWEI, 3 * GWEI)
+    # A tip of nothing is raised too, or the new one would not replace it.
+    assert bumped(Fees(10 * GWEI, 0), Market(0, 0, 0), 500 * GWEI) == Fees(outbid(10 * GWEI), 1)
+
+
+def test_read_market_tells_the_usual_tip_from_the_urgent_one() -> None:
+    answer = history([10 * GWEI] * 3, [0, 0], [0.5, 0.5])
+    answer["reward"] = [[hex(GWEI), hex(5 * GWEI)], [hex(2 * GWEI), hex(7 * GWEI)]]
+    assert read_market(HistoryRpc(answer)) == Market(10 * GWEI, GWEI, 5 * GWEI)

@@ -18,7 +18,9 @@ from rebalancer.errors import (
     KeystoreNotNamed,
     KeystoreUnreadable,
     PasswordMissing,
+    SignedOtherwise,
     SignerError,
+    SignerUnavailable,
     WrongPassword,
 )
 from rebalancer.send.signer import (
@@ -199,6 +201,8 @@ def test_every_signer_error_says_what_to_do() -> None:
         WrongPassword(Path("k")),
         PasswordMissing("it is not set"),
         DevnetKeyOnRealChain(1),
+        SignerUnavailable("http://signer", "it is down"),
+        SignedOtherwise("nonce", 7, 8),
     ]
     assert {type(error) for error in errors} == set(SignerError.__subclasses__())
     for error in errors:

@@ -1,0 +1,188 @@
+"""`rebalancer tx`: what the keeper has sent, cancelling it, and nonces that stand in the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+from rich.table import Table
+
+from rebalancer.cli.logs import set_up_logs
+from rebalancer.cli.session import (
+    Session,
+    account_option,
+    address_option,
+    json_option,
+    read_settings,
+)
+from rebalancer.cli.show import NOTHING, amount, console, print_json
+from rebalancer.errors import AttemptNotNamed
+from rebalancer.send.from_settings import lane_of, outbox_of
+from rebalancer.send.journal import OPEN, Attempt, read_attempts
+from rebalancer.send.nonces import clear as clear_nonces
+from rebalancer.send.nonces import survey
+
+__all__ = ["tx"]
+
+_GWEI_DECIMALS = 9
+_ETHER_DECIMALS = 18
+
+
+@click.group()
+def tx() -> None:
+    """Show what the keeper has sent, cancel it, or clear stuck nonces.
+
+    A running keeper has its outbox to itself: stop it before `cancel` and `clear`.
+    """
+
+
+@tx.command("list")
+@click.option("--open", "only_open", is_flag=True, help="Only what no block holds yet.")
+@json_option
+@click.pass_obj
+def list_attempts(options: Any, only_open: bool, as_json: bool) -> None:
+    """Show every attempt in the outbox on the chain in the settings. Asks no node, and no running keeper."""
+    settings = read_settings(options)
+    attempts = [
+        attempt
+        for attempt in read_attempts(settings.keeper.outbox, settings.chain_id)
+        if attempt.state in OPEN or not only_open
+    ]
+    if as_json:
+        print_json({"attempts": [_as_json(attempt) for attempt in attempts]})
+        return
+    console().print(_table(attempts))
+
+
+@tx.command()
+@click.option("--id", "attempt_id", type=int, help="The attempt, as `rebalancer tx list` has it.")
+@click.option("--epoch", type=int, help="Instead of --id: the epoch of the vault.")
+@address_option("--vault", "With --epoch: the vault.", "the only one with that epoch under way")
+@account_option
+@json_option
+@click.pass_obj
+def cancel(
+    options: Any,
+    attempt_id: int | None,
+    epoch: int | None,
+    vault: str | None,
+    account: int | None,
+    as_json: bool,
+) -> None:
+    """Replace a transaction that is under way by nothing, sent to oneself.
+
+    Whichever of the two a block takes first decides; the keeper finds out when it starts again.
+    """
+    with Session.open(options) as session:
+        set_up_logs(session.settings.model_copy(update={"log_level": "warning"}))
+        with outbox_of(session.settings) as outbox:
+            fitting = [
+                attempt
+                for attempt in outbox.unsettled(session.settings.chain_id)
+                if (attempt_id is not None or epoch is not None)
+                and attempt_id in (None, attempt.id)
+                and epoch in (None, attempt.intent.epoch)
+                and vault in (None, attempt.intent.vault)
+            ]
+            if len(fitting) != 1:
+                raise AttemptNotNamed([attempt.id for attempt in fitting])
+            signer = session.signer(session.settings.keeper, account)
+            lane = lane_of(signer, session.settings, ())
+            done = outbox.cancel(session.rpc, lane, fitting[0], "cancelled by the operator")
+        if as_json:
+            print_json(_as_json(done))
+            return
+        console().print(
+            f"Attempt {done.id} is {done.state}; its newest transaction is {done.transaction_hash}."
+        )
+
+
+@tx.command()
+@click.option("--yes", is_flag=True, help="Do not ask before anything is sent.")
+@account_option
+@json_option
+@click.pass_obj
+def clear(options: Any, yes: bool, account: int | None, as_json: bool) -> None:
+    """Fill nonces that the chain lacks below the outbox's, and replace transactions that are not in it.
+
+    Each costs the gas of a transfer of nothing to oneself. What is replaced never takes effect.
+    """
+    with Session.open(options) as session:
+        set_up_logs(session.settings.model_copy(update={"log_level": "warning"}))
+        signer = session.signer(session.settings.keeper, account)
+        lane = lane_of(signer, session.settings, ())
+        with outbox_of(session.settings) as outbox:
+            stuck = survey(outbox, session.rpc, lane.address)
+            if stuck and not yes:
+                for one in stuck:
+                    click.echo(f"nonce {one.nonce} of {one.address}: {one.trouble}", err=True)
+                question = f"Send {len(stuck)} transfers of nothing, to take these nonces?"
+                click.confirm(question, abort=True, err=True)
+            sent = clear_nonces(outbox, session.rpc, lane, stuck)
+            settled = outbox.resume(session.rpc)
+        if as_json:
+            print_json({"stuck": stuck, "settled": [_as_json(attempt) for attempt in settled]})
+            return
+        if not stuck:
+            console().print(f"No nonce of {lane.address} stands in the way.")
+        for one, attempt in zip(stuck, sent, strict=True):
+            console().print(f"nonce {one.nonce} ({one.trouble}): {attempt.transaction_hash}")
+
+
+def _as_json(attempt: Attempt) -> Mapping[str, Any]:
+    """An attempt, for programs: everything but the bytes."""
+    return {
+        "id": attempt.id,
+        "vault": attempt.intent.vault,
+        "epoch": attempt.intent.epoch,
+        "state": attempt.state,
+        "is_final": attempt.is_final,
+        "sender": attempt.sender,
+        "nonce": attempt.nonce,
+        "transaction_hash": attempt.transaction_hash,
+        "block_number": attempt.block_number,
+        "cost_wei": attempt.cost_wei,
+        "deadline_block": attempt.intent.deadline_block,
+        "reason": attempt.intent.reason,
+        "note": attempt.note,
+        "planned_at": attempt.planned_at,
+        "changed_at": attempt.changed_at,
+        "versions": [
+            {
+                "kind": version.kind,
+                "transaction_hash": version.transaction_hash,
+                "max_fee_per_gas_wei": version.fees.max_fee_per_gas_wei,
+                "max_priority_fee_per_gas_wei": version.fees.max_priority_fee_per_gas_wei,
+                "sendings": version.sendings,
+            }
+            for version in attempt.versions
+        ],
+    }
+
+
+def _table(attempts: list[Attempt]) -> Table:
+    table = Table(title="Outbox", title_justify="left")
+    for heading in ("id", "vault", "epoch", "state", "nonce", "versions", "gwei", "block", "ether"):
+        table.add_column(heading, justify="left" if heading in ("vault", "state") else "right")
+    table.add_column("note", overflow="fold")
+    for attempt in attempts:
+        newest = attempt.versions[-1] if attempt.versions else None
+        offered_wei = newest.fees.max_fee_per_gas_wei if newest else None
+        table.add_row(
+            str(attempt.id),
+            f"{attempt.intent.vault[:6]}…{attempt.intent.vault[-4:]}",
+            str(attempt.intent.epoch),
+            attempt.state.value,
+            _or_nothing(attempt.nonce),
+            str(len(attempt.versions)),
+            NOTHING if offered_wei is None else amount(offered_wei, _GWEI_DECIMALS, 3),
+            _or_nothing(attempt.block_number),
+            NOTHING if attempt.cost_wei is None else amount(attempt.cost_wei, _ETHER_DECIMALS, 6),
+            attempt.note,
+        )
+    return table
+
+
+def _or_nothing(number: int | None) -> str:
+    return NOTHING if number is None else str(number)

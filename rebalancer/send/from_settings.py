@@ -1,0 +1,54 @@
+"""How do the settings become an outbox, and a signer with its limits?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rebalancer.chain.abi import interface
+from rebalancer.chain.rpc import Rpc
+from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
+from rebalancer.config import Settings
+from rebalancer.send.lanes import KeyLimits, Lane
+from rebalancer.send.outbox import Outbox, SendRules
+from rebalancer.send.relay import Relays
+from rebalancer.send.signer import Signer
+
+__all__ = ["lane_of", "outbox_of"]
+
+_KEEPERS_FUNCTIONS = ("rebalance", "poke")
+_WEI = 10**18
+
+
+def outbox_of(settings: Settings) -> Outbox:
+    """The keeper's outbox, with its rules and relays.
+
+    Raises:
+        OutboxError: the journal cannot be opened.
+    """
+    keeper = settings.keeper
+    is_set = "confirmations" in keeper.model_fields_set
+    rules = SendRules(
+        fee_cap_wei=keeper.fee_cap_wei,
+        bump_after_blocks=keeper.bump_after_blocks,
+        confirmations=(
+            keeper.confirmations if is_set or settings.chain_id != DEVNET_CHAIN_ID else 1
+        ),
+    )
+    endpoints = [
+        Rpc(relay.get_secret_value(), settings.rpc_timeout_seconds) for relay in keeper.relays
+    ]
+    relays = Relays(endpoints, keeper.relay_method, keeper.public_after_blocks)
+    return Outbox(keeper.outbox, rules, relays)
+
+
+def lane_of(signer: Signer, settings: Settings, vaults: Iterable[str]) -> Lane:
+    """The keeper's signer, which signs nothing but what keepers do with these vaults."""
+    keeper = settings.keeper
+    functions = interface("BasketVault").functions
+    limits = KeyLimits(
+        max_fee_per_gas_wei=keeper.fee_cap_wei,
+        max_spend_per_day_wei=int(keeper.max_spend_ether_per_day * _WEI),
+        targets=frozenset(keeper.allowed_targets or vaults),
+        selectors=frozenset("0x" + functions[name].selector.hex() for name in _KEEPERS_FUNCTIONS),
+    )
+    return Lane(signer, limits)

@@ -1,0 +1,605 @@
+"""What has been planned, signed and sent, and what became of it? The outbox's file.
+
+An attempt is one try at an intent and holds one nonce. Its versions are the transactions signed
+for that nonce: the original, dearer ones (bumps), a cancellation. At most one of them is ever
+mined, and whichever a block holds decides what the attempt came to:
+
+    planned → signed → sent → bumped ┬→ mined → final
+                          └→ cancelling ┴→ cancelled        (or failed)
+
+An epoch of a vault has at most one attempt that is neither failed nor cancelled.
+
+SQLite in WAL mode with full synchronisation: what a method has returned from survives a loss of
+power. A lock beside the file keeps every other process out; to look at it, `read_attempts` needs
+no lock. Nothing here speaks to a chain.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import structlog
+
+from rebalancer.chain.receipt import Receipt
+from rebalancer.errors import OutboxUnreadable
+from rebalancer.send.fees import Fees
+from rebalancer.send.journal_file import (
+    APPLICATION_ID,
+    BUSY_SECONDS,
+    SCHEMA_VERSION,
+    journal_error,
+    lock,
+    pragma,
+    prepare,
+)
+
+__all__ = [
+    "LIVE",
+    "OPEN",
+    "Attempt",
+    "Intent",
+    "Journal",
+    "Kind",
+    "Sending",
+    "SignedVersion",
+    "State",
+    "Version",
+    "read_attempts",
+]
+
+log = structlog.get_logger("rebalancer.outbox")
+
+_DAY_SECONDS = 86_400
+
+
+class State(StrEnum):
+    """How far an attempt has come."""
+
+    PLANNED = "planned"
+    SIGNED = "signed"
+    SENT = "sent"
+    BUMPED = "bumped"
+    CANCELLING = "cancelling"
+    MINED = "mined"
+    CANCELLED = "cancelled"
+    FINAL = "final"
+    FAILED = "failed"
+
+
+class Kind(StrEnum):
+    """What a version of an attempt is."""
+
+    ORIGINAL = "original"
+    BUMP = "bump"
+    CANCELLATION = "cancellation"
+
+
+OPEN = frozenset({State.PLANNED, State.SIGNED, State.SENT, State.BUMPED, State.CANCELLING})
+"""No block holds it yet, as far as the journal knows."""
+
+LIVE = OPEN | {State.MINED, State.FINAL}
+"""No other attempt at its epoch may be made."""
+
+_SIGNED = LIVE - {State.PLANNED}
+_AFTER_SIGNING = frozenset({State.BUMPED, State.CANCELLING, State.MINED, State.FAILED})
+
+_NEXT: Mapping[State, frozenset[State]] = {
+    State.PLANNED: frozenset({State.SIGNED, State.FAILED}),
+    State.SIGNED: _AFTER_SIGNING | {State.SENT},
+    State.SENT: _AFTER_SIGNING,
+    State.BUMPED: _AFTER_SIGNING,
+    State.CANCELLING: frozenset(
+        {State.CANCELLING, State.MINED, State.CANCELLED, State.FAILED},
+    ),
+    # A reorg takes a block back: to the state before, or to another version in another block.
+    State.MINED: _AFTER_SIGNING | {State.SENT, State.CANCELLED, State.FINAL},
+    State.CANCELLED: frozenset({State.CANCELLING, State.CANCELLED, State.MINED, State.FAILED}),
+    State.FINAL: frozenset({State.SENT, State.BUMPED, State.CANCELLING, State.MINED}),
+    # What one node refused another may have taken; what was refused in a block is only taken back.
+    State.FAILED: frozenset(
+        {State.MINED, State.SENT, State.BUMPED, State.CANCELLING, State.CANCELLED, State.FAILED}
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Intent:
+    """What is to be sent, why, and under which key it is sent only once. Addresses are lower case.
+
+    Once a block above `deadline_block` has come it is no longer wanted, and is cancelled.
+    """
+
+    chain_id: int
+    vault: str
+    epoch: int
+    to: str
+    data: str
+    gas_limit: int
+    reason: str
+    deadline_block: int | None = None
+
+
+@dataclass(frozen=True)
+class Sending:
+    """What an endpoint answered to a version: empty if it took it. The endpoint is shown without its path."""
+
+    endpoint: str
+    answer: str
+    at: int
+
+
+@dataclass(frozen=True)
+class Version:
+    """One signed transaction of an attempt. `height` is the newest block when it was signed, 0 if unknown."""
+
+    id: int
+    kind: Kind
+    raw: bytes
+    transaction_hash: str
+    gas_limit: int
+    fees: Fees
+    height: int
+    signed_at: int
+    sendings: tuple[Sending, ...] = ()
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether every endpoint that it was sent to refused it or did not answer."""
+        return bool(self.sendings) and all(sending.answer for sending in self.sendings)
+
+    @property
+    def worst_cost_wei(self) -> int:
+        """The most that it can cost."""
+        return self.gas_limit * self.fees.max_fee_per_gas_wei
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One journalled try at an intent. `note` says why it failed or waits; times are unix seconds.
+
+    `mined_hash` is of the version that block `block_number` holds, None while none does.
+    """
+
+    id: int
+    intent: Intent
+    sender: str
+    state: State
+    nonce: int | None
+    versions: tuple[Version, ...]
+    mined_hash: str | None
+    block_number: int | None
+    block_hash: str | None
+    gas_used: int | None
+    gas_price_wei: int | None
+    mined_at: int | None
+    is_final: bool
+    note: str
+    planned_at: int
+    changed_at: int
+
+    @property
+    def newest(self) -> Version:
+        """The dearest version, which is the one to send; only of an attempt that was signed."""
+        if not self.versions:
+            raise AssertionError(f"attempt {self.id} is {self.state} and was never signed")
+        return self.versions[-1]
+
+    @property
+    def transaction_hash(self) -> str | None:
+        """Of the version that a block holds, else of the newest; None before it is signed."""
+        if self.mined_hash is not None or not self.versions:
+            return self.mined_hash
+        return self.newest.transaction_hash
+
+    @property
+    def raw(self) -> bytes | None:
+        """The transaction of that hash."""
+        found = [v.raw for v in self.versions if v.transaction_hash == self.transaction_hash]
+        return found[0] if found else None
+
+    @property
+    def cost_wei(self) -> int | None:
+        """What its gas cost, None while no block holds it."""
+        if self.gas_used is None or self.gas_price_wei is None:
+            return None
+        return self.gas_used * self.gas_price_wei
+
+    @property
+    def standing(self) -> State:
+        """Its state as its versions have it, wherever blocks went."""
+        if self.newest.kind is Kind.CANCELLATION:
+            return State.CANCELLING
+        return State.BUMPED if self.newest.kind is Kind.BUMP else State.SENT
+
+
+class Journal:
+    """The file of one outbox, open in one process at a time. Not to be shared by threads."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the journal, or begin one, or bring an older one up to date.
+
+        Raises:
+            OutboxInUse: another process has it open.
+            OutboxUnreadable: the file is damaged, or no outbox of a known version.
+            OutboxUnwritable: it cannot be made or written.
+        """
+        self.path = path
+        self._lock = lock(path)
+        try:
+            self.connection = self._open()
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    def close(self) -> None:
+        """Close the journal and let others have it."""
+        self.connection.close()
+        os.close(self._lock)
+
+    # What is known
+
+    def get(self, attempt_id: int) -> Attempt:
+        """An attempt, as it stands."""
+        (found,) = self.select("id = ?", attempt_id)
+        return found
+
+    def find(self, attempt_id: int) -> Attempt | None:
+        """An attempt by its number, None if there is none."""
+        return next(iter(self.select("id = ?", attempt_id)), None)
+
+    def attempts(self, chain_id: int) -> list[Attempt]:
+        """Every attempt on a chain, oldest first."""
+        return self.select("chain_id = ?", chain_id)
+
+    def unsettled(self, chain_id: int, sender: str | None = None) -> list[Attempt]:
+        """Attempts that no block holds and that have not failed, in the order of their nonces."""
+        found = self.select(
+            f"chain_id = ? AND state IN ({_quoted(OPEN)}) AND (? IS NULL OR sender = ?)",
+            *(chain_id, sender, sender),
+        )
+        return sorted(found, key=lambda attempt: (attempt.nonce or 0, attempt.id))
+
+    def watched(self, chain_id: int) -> list[Attempt]:
+        """Attempts that blocks may still change, in the order of their nonces.
+
+        All that were signed and are not final: one that a node refused may have been taken by
+        another.
+        """
+        found = self.select(
+            "chain_id = ? AND is_final = 0 AND (state = 'planned' OR nonce IS NOT NULL)", chain_id
+        )
+        return sorted(found, key=lambda attempt: (attempt.nonce or 0, attempt.id))
+
+    def of_epoch(self, chain_id: int, vault: str, epoch: int) -> list[Attempt]:
+        """An epoch's attempts, the newest first: all but the first of them failed or were cancelled."""
+        key = "chain_id = ? AND vault = ? AND epoch = ?"
+        return self.select(key, chain_id, vault.lower(), epoch)[::-1]
+
+    def known_nonces(self, chain_id: int, sender: str, least: int) -> set[int]:
+        """Nonces from `least` on that any attempt of a sender was signed with, whatever became of it."""
+        with self.guarded():
+            rows = self.connection.execute(
+                "SELECT DISTINCT nonce FROM attempts"
+                " WHERE chain_id = ? AND sender = ? AND nonce >= ?",
+                (chain_id, sender, least),
+            ).fetchall()
+        return {row["nonce"] for row in rows}
+
+    def highest_nonce(self, chain_id: int, sender: str) -> Attempt | None:
+        """The signed, not failed attempt of a sender with the highest nonce."""
+        found = self.select(
+            "id = (SELECT id FROM attempts WHERE chain_id = ? AND sender = ?"  # noqa: S608 (ours)
+            f" AND state IN ({_quoted(_SIGNED | {State.CANCELLED})}) ORDER BY nonce DESC LIMIT 1)",
+            *(chain_id, sender),
+        )
+        return found[0] if found else None
+
+    def spent_wei(self, chain_id: int, sender: str, now: int) -> int:
+        """What a sender spent on gas in the last 24 hours, and may yet spend.
+
+        What is mined counts as what it cost; what is not, and what was refused within the 24
+        hours, as the most it may cost. Of what shares a nonce only the dearest counts, or the one
+        that is mined.
+        """
+        since = now - _DAY_SECONDS
+        considered = self.select(
+            f"chain_id = ? AND sender = ? AND nonce IS NOT NULL AND (state IN ({_quoted(OPEN)})"
+            " OR coalesce(mined_at, changed_at) > ?)",
+            *(chain_id, sender, since),
+        )
+        mined: dict[int, int] = {}
+        worst: dict[int, int] = {}
+        for attempt in considered:
+            nonce = attempt.nonce or 0
+            dearest = max((version.worst_cost_wei for version in attempt.versions), default=0)
+            if attempt.block_number is not None:
+                cost = attempt.cost_wei
+                mined[nonce] = dearest if cost is None else cost
+            else:
+                worst[nonce] = max(worst.get(nonce, 0), dearest)
+        return sum((worst | mined).values())
+
+    # What is done
+
+    def plan(self, intent: Intent, sender: str) -> Attempt:
+        """Journal an intent, before anything is signed for it."""
+        now = int(time.time())
+        with self.guarded():
+            (row,) = self.connection.execute(
+                "INSERT INTO attempts (chain_id, vault, epoch, recipient, data, gas_limit, reason,"
+                " deadline_block, sender, state, planned_at, changed_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'planned', ?, ?) RETURNING id",
+                (
+                    *(intent.chain_id, intent.vault.lower(), intent.epoch, intent.to, intent.data),
+                    *(intent.gas_limit, intent.reason, intent.deadline_block, sender, now, now),
+                ),
+            ).fetchall()
+        return _logged(self.get(row["id"]))
+
+    def add_version(
+        self,
+        attempt: Attempt,
+        kind: Kind,
+        nonce: int,
+        height: int,
+        version: SignedVersion,
+        note: str = "",
+    ) -> Attempt:
+        """Journal a signed transaction, before it is sent, and the state that goes with it."""
+        state = {
+            Kind.ORIGINAL: State.SIGNED,
+            Kind.BUMP: State.BUMPED,
+            Kind.CANCELLATION: State.CANCELLING,
+        }[kind]
+        with self._transaction():
+            self.connection.execute(
+                "INSERT INTO versions (attempt_id, kind, raw, transaction_hash, gas_limit,"
+                " max_fee_per_gas_wei, max_priority_fee_per_gas_wei, height, signed_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    *(attempt.id, kind.value, version.raw, version.transaction_hash),
+                    *(version.gas_limit, version.fees.max_fee_per_gas_wei),
+                    *(version.fees.max_priority_fee_per_gas_wei, height, int(time.time())),
+                ),
+            )
+            self._update(attempt, state, nonce=nonce, note=note)
+        return _logged(self.get(attempt.id))
+
+    def advance(self, attempt: Attempt, state: State, **columns: Any) -> Attempt:
+        """Journal an attempt's next state; when this returns, it is on disk."""
+        with self.guarded():
+            self._update(attempt, state, **columns)
+        return _logged(self.get(attempt.id))
+
+    def hold(self, attempt: Attempt, state: State, receipt: Receipt, note: str = "") -> Attempt:
+        """Journal the block that holds one of an attempt's versions."""
+        return self.advance(
+            attempt,
+            state,
+            mined_hash=receipt.transaction_hash,
+            block_number=receipt.block_number,
+            block_hash=receipt.block_hash,
+            gas_used=receipt.gas_used,
+            gas_price_wei=receipt.gas_price_wei,
+            mined_at=attempt.mined_at or int(time.time()),
+            is_final=0,
+            note=note,
+        )
+
+    def take_back(self, attempt: Attempt, state: State, note: str) -> Attempt:
+        """Journal that no block of the chain holds an attempt any more."""
+        nothing = dict.fromkeys(
+            ("mined_hash", "block_number", "block_hash", "gas_used", "gas_price_wei", "mined_at")
+        )
+        return self.advance(attempt, state, **nothing, is_final=0, note=note)
+
+    def finalise(self, attempt: Attempt) -> Attempt:
+        """Journal that an attempt's block is deep enough to stay."""
+        if attempt.state is State.MINED:
+            return self.advance(attempt, State.FINAL, is_final=1)
+        with self.guarded():
+            self.connection.execute("UPDATE attempts SET is_final = 1 WHERE id = ?", (attempt.id,))
+        return self.get(attempt.id)
+
+    def annotate(self, attempt: Attempt, note: str) -> Attempt:
+        """Journal why an attempt waits; said in the log once, not again while it stays true."""
+        if attempt.note == note:
+            return attempt
+        with self.guarded():
+            self.connection.execute("UPDATE attempts SET note = ? WHERE id = ?", (note, attempt.id))
+        return _logged(self.get(attempt.id))
+
+    def record_sending(self, version: Version, endpoint: str, answer: str) -> None:
+        """Journal what an endpoint answered to a version, "" if it took it."""
+        if any((one.endpoint, one.answer) == (endpoint, answer) for one in version.sendings):
+            return
+        with self.guarded():
+            self.connection.execute(
+                "INSERT INTO sendings (version_id, endpoint, answer, at) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT DO UPDATE SET answer = excluded.answer, at = excluded.at",
+                (version.id, endpoint, answer, int(time.time())),
+            )
+
+    # The file
+
+    def select(self, condition: str, *values: Any) -> list[Attempt]:
+        """The attempts of a condition that this program wrote, oldest first."""
+        with self.guarded():
+            return _select(self.connection, condition, values)
+
+    def _update(self, attempt: Attempt, state: State, **columns: Any) -> None:
+        if state not in _NEXT[attempt.state]:
+            raise AssertionError(f"an attempt cannot go from {attempt.state} to {state}")
+        columns |= {"state": state.value, "changed_at": int(time.time())}
+        assignments = ", ".join(f"{name} = ?" for name in columns)
+        self.connection.execute(
+            f"UPDATE attempts SET {assignments} WHERE id = ?",  # noqa: S608 (our own names)
+            (*columns.values(), attempt.id),
+        )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self.guarded():
+            self.connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self.connection.execute("COMMIT")
+            except BaseException:
+                if self.connection.in_transaction:
+                    self.connection.execute("ROLLBACK")
+                raise
+
+    def _open(self) -> sqlite3.Connection:
+        with self.guarded():
+            connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
+        try:
+            with self.guarded():
+                connection.row_factory = sqlite3.Row
+                prepare(self.path, connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """SQLite's errors as ours.
+
+        Raises:
+            OutboxError: the file cannot be read or written.
+        """
+        try:
+            yield
+        except sqlite3.Error as error:
+            expected = journal_error(self.path, error)
+            if expected is None:
+                raise
+            raise expected from error
+
+
+@dataclass(frozen=True)
+class SignedVersion:
+    """A signed transaction that is not yet in the journal."""
+
+    raw: bytes
+    transaction_hash: str
+    gas_limit: int
+    fees: Fees
+
+
+def read_attempts(path: Path, chain_id: int) -> list[Attempt]:
+    """Every attempt on a chain, oldest first, while another process may have the outbox open.
+
+    Raises:
+        OutboxUnreadable: there is no such file, or no outbox of this version.
+    """
+    try:
+        address = f"file:{quote(str(path.absolute()))}?mode=ro"
+        connection = sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS)
+        try:
+            connection.row_factory = sqlite3.Row
+            if pragma(connection, "application_id") != APPLICATION_ID:
+                raise OutboxUnreadable(path, "it belongs to another program")
+            version = pragma(connection, "user_version")
+            if version != SCHEMA_VERSION:
+                raise OutboxUnreadable(path, f"its version {version} is not {SCHEMA_VERSION}")
+            return _select(connection, "chain_id = ?", (chain_id,))
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise OutboxUnreadable(path, str(error)) from None
+
+
+def _select(connection: sqlite3.Connection, condition: str, values: Sequence[Any]) -> list[Attempt]:
+    rows = connection.execute(
+        f"SELECT * FROM attempts WHERE {condition} ORDER BY id",  # noqa: S608 (our own text)
+        values,
+    ).fetchall()
+    if not rows:
+        return []
+    versions: dict[int, list[Version]] = {row["id"]: [] for row in rows}
+    chosen = f"SELECT id FROM attempts WHERE {condition}"  # noqa: S608 (our own text)
+    sendings: dict[int, list[Sending]] = {}
+    for row in connection.execute(
+        "SELECT sendings.* FROM sendings JOIN versions ON versions.id = version_id"  # noqa: S608
+        f" WHERE attempt_id IN ({chosen}) ORDER BY at, endpoint",
+        values,
+    ):
+        sending = Sending(row["endpoint"], row["answer"], row["at"])
+        sendings.setdefault(row["version_id"], []).append(sending)
+    for row in connection.execute(
+        f"SELECT * FROM versions WHERE attempt_id IN ({chosen}) ORDER BY id",  # noqa: S608
+        values,
+    ):
+        versions[row["attempt_id"]].append(_version(row, sendings.get(row["id"], ())))
+    return [_attempt(row, versions[row["id"]]) for row in rows]
+
+
+def _version(row: sqlite3.Row, sendings: Iterable[Sending]) -> Version:
+    return Version(
+        row["id"],
+        Kind(row["kind"]),
+        row["raw"],
+        row["transaction_hash"],
+        row["gas_limit"],
+        Fees(row["max_fee_per_gas_wei"], row["max_priority_fee_per_gas_wei"]),
+        row["height"],
+        row["signed_at"],
+        tuple(sendings),
+    )
+
+
+def _attempt(row: sqlite3.Row, versions: Iterable[Version]) -> Attempt:
+    return Attempt(
+        row["id"],
+        Intent(
+            row["chain_id"],
+            row["vault"],
+            row["epoch"],
+            row["recipient"],
+            row["data"],
+            row["gas_limit"],
+            row["reason"],
+            row["deadline_block"],
+        ),
+        row["sender"],
+        State(row["state"]),
+        row["nonce"],
+        tuple(versions),
+        row["mined_hash"],
+        row["block_number"],
+        row["block_hash"],
+        row["gas_used"],
+        row["gas_price_wei"],
+        row["mined_at"],
+        bool(row["is_final"]),
+        row["note"],
+        row["planned_at"],
+        row["changed_at"],
+    )
+
+
+def _quoted(states: Iterable[State]) -> str:
+    return ", ".join(f"'{state}'" for state in sorted(states))
+
+
+def _logged(attempt: Attempt) -> Attempt:
+    log.info(
+        "attempt",
+        state=attempt.state.value,
+        vault=attempt.intent.vault,
+        epoch=attempt.intent.epoch,
+        nonce=attempt.nonce,
+        tx=attempt.transaction_hash,
+        note=attempt.note or None,
+    )
+    return attempt

@@ -1,0 +1,126 @@
+"""What would a rebalance do, if it were mined now, and is that what the plan says?
+
+Asked right before signing. `eth_simulateV1` executes it in a block of its own and returns the logs,
+whose `Rebalanced` event says by how much every asset changes. A node without it is asked to
+`eth_call`, which at least says whether the vault would refuse; the vault holds the plan's least
+buys against what it measures either way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from rebalancer.chain.abi import interface, reverted
+from rebalancer.chain.rpc import Rpc
+from rebalancer.errors import (
+    ContractReverted,
+    RpcMalformed,
+    RpcRejected,
+    SimulationDiffers,
+    SimulationRefused,
+)
+
+__all__ = ["Simulator", "check_changes"]
+
+_METHOD = "eth_simulateV1"
+_UNKNOWN_METHOD = frozenset({-32601, -32004})
+"""JSON-RPC's and EIP-1474's codes of a method that a node does not have."""
+
+
+class Simulator:
+    """Simulates on one endpoint, and remembers whether it can."""
+
+    def __init__(self, rpc: Rpc) -> None:
+        self._rpc = rpc
+        self._has_simulate = True
+
+    def logs(self, sender: str, to: str, data: str, gas_limit: int) -> list[Any] | None:
+        """The logs that a call would leave on the newest block's state, None if the node cannot tell.
+
+        Raises:
+            SimulationRefused: a contract would refuse it.
+            RpcMalformed: the answer cannot be read.
+        """
+        message = {"from": sender, "to": to, "data": data, "gas": hex(gas_limit)}
+        if self._has_simulate:
+            try:
+                return self._simulated(message)
+            except RpcRejected as rejection:
+                self._has_simulate = rejection.code not in _UNKNOWN_METHOD
+        try:
+            self._rpc.call("eth_call", message, "latest")
+        except RpcRejected as rejection:
+            refusal = reverted(rejection)
+            if isinstance(refusal, ContractReverted):
+                raise SimulationRefused(refusal) from None
+            raise
+        return None
+
+    def _simulated(self, message: Mapping[str, str]) -> list[Any]:
+        head = self._rpc.call("eth_getBlockByNumber", "latest", False)
+        # Some nodes would date the block by their own clock, at which prices may be stale.
+        next_second = hex(int(head["timestamp"], 16) + 1)
+        wanted = {
+            "blockStateCalls": [{"blockOverrides": {"time": next_second}, "calls": [message]}],
+            "validation": False,
+            "traceTransfers": False,
+        }
+        answer = self._rpc.call(_METHOD, wanted, "latest")
+        try:
+            (done,) = answer[0]["calls"]
+            if int(done["status"], 16) == 1:
+                return list(done["logs"])
+            # The revert data is with the error on some nodes, in place of a result on others.
+            error = done.get("error") or {}
+            data = str(error.get("data") or done.get("returnData") or "0x")
+            why = RpcRejected(_METHOD, 3, "reverted", bytes.fromhex(data.removeprefix("0x")))
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError):
+            raise RpcMalformed(self._rpc.endpoint, f"no result of {_METHOD}") from None
+        refusal = reverted(why)
+        if not isinstance(refusal, ContractReverted):
+            refusal = ContractReverted("NoReason")
+        raise SimulationRefused(refusal)
+
+    def check_rebalance(
+        self,
+        vault: str,
+        data: str,
+        gas_limit: int,
+        sales_raw: Sequence[int],
+        min_buys_raw: Sequence[int],
+    ) -> Callable[[str], None]:
+        """For the outbox: simulates a rebalance by whoever is to sign it, and holds it against its plan.
+
+        What it returns raises:
+            SimulationRefused, SimulationDiffers: it would not do what is planned.
+        """
+
+        def check(sender: str) -> None:
+            logs = self.logs(sender, vault, data, gas_limit)
+            if logs is not None:
+                check_changes(logs, vault, sales_raw, min_buys_raw)
+
+        return check
+
+
+def check_changes(
+    logs: Sequence[Any], vault: str, sales_raw: Sequence[int], min_buys_raw: Sequence[int]
+) -> None:
+    """Hold the `Rebalanced` event of a vault against a plan: exactly the sales, at least the buys.
+
+    Raises:
+        SimulationDiffers: an asset changes by something else; a vault without the event by 0.
+    """
+    known = interface("BasketVault")
+    changes = [0] * len(sales_raw)
+    for log in logs:
+        event = known.decode_log(log) if log["address"].lower() == vault.lower() else None
+        if event is not None and event.name == "Rebalanced":
+            changes = event.values["changes"]
+    for asset, (change, sale, least) in enumerate(
+        zip(changes, sales_raw, min_buys_raw, strict=True)
+    ):
+        planned = least - sale
+        if change < planned or (not least and change != planned):
+            raise SimulationDiffers(asset, planned, change)

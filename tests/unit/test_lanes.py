@@ -1,0 +1,130 @@
+"""Limits of a key and the choice of a lane: arithmetic and lists alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from rebalancer.chain.abi import interface
+from rebalancer.config import Settings
+from rebalancer.errors import (
+    CallNotAllowed,
+    FeeAboveLimit,
+    LimitError,
+    NoFreeLane,
+    SpendLimitReached,
+)
+from rebalancer.send.from_settings import lane_of
+from rebalancer.send.lanes import KeyLimits, Lane, as_lane, choose
+from rebalancer.send.signer import SignedTransaction, devnet_signer
+
+ME = "0x" + "11" * 20
+VAULT = "0x" + "aa" * 20
+CALL = "0x12345678" + "00" * 32
+
+
+class Pen:
+    """Signs anything, and keeps count."""
+
+    def __init__(self, address: str = ME) -> None:
+        self.address = address
+        self.signed = 0
+
+    def sign(self, transaction: Mapping[str, Any]) -> SignedTransaction:
+        self.signed += 1
+        return SignedTransaction(b"", "0x")
+
+
+def transaction(**changes: Any) -> dict[str, Any]:
+    return {"to": VAULT, "data": CALL, "maxFeePerGas": 10} | changes
+
+
+LIMITS = KeyLimits(
+    max_fee_per_gas_wei=10, targets=frozenset({VAULT}), selectors=frozenset({CALL[:10]})
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"to": "0x" + "bb" * 20}, CallNotAllowed),
+        ({"to": None}, CallNotAllowed),
+        ({"data": "0x87654321"}, CallNotAllowed),
+        ({"data": "0x"}, CallNotAllowed),
+        ({"to": ME}, CallNotAllowed),
+        ({"maxFeePerGas": 11}, FeeAboveLimit),
+        ({"to": ME, "data": "0x", "maxFeePerGas": 11}, FeeAboveLimit),
+    ],
+)
+def test_lane_refuses_to_sign_beyond_its_limits(
+    changes: dict[str, Any], error: type[LimitError]
+) -> None:
+    pen = Pen()
+    with pytest.raises(error):
+        Lane(pen, LIMITS).sign(transaction(**changes))
+    assert pen.signed == 0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"to": VAULT.upper().replace("X", "x")},
+        {"data": CALL.upper().replace("X", "x")},
+        {"to": ME, "data": "0x"},  # a cancellation
+    ],
+)
+def test_lane_signs_what_its_limits_allow(changes: dict[str, Any]) -> None:
+    pen = Pen()
+    Lane(pen, LIMITS).sign(transaction(**changes))
+    assert pen.signed == 1
+
+
+def test_signer_without_limits_signs_anything() -> None:
+    pen = Pen()
+    as_lane(pen).sign(transaction(to=None, maxFeePerGas=10**18))
+    assert pen.signed == 1
+    lane = Lane(pen)
+    assert as_lane(lane) is lane
+
+
+def test_spend_up_to_the_limit_is_allowed_and_not_a_wei_more() -> None:
+    limits = KeyLimits(max_spend_per_day_wei=100)
+    limits.check_spend(ME, 60, 40)
+    with pytest.raises(SpendLimitReached) as caught:
+        limits.check_spend(ME, 60, 41)
+    assert (caught.value.spent_wei, caught.value.more_wei, caught.value.limit_wei) == (60, 41, 100)
+
+
+def test_choose_takes_the_lane_with_the_least_to_do_that_may() -> None:
+    other = KeyLimits(targets=frozenset({ME}))
+    lanes = [
+        Lane(Pen("0xa")),
+        Lane(Pen("0xb")),
+        Lane(Pen("0xc"), other),
+        Lane(Pen("0xd"), max_open=1),
+    ]
+    under_way = {"0xa": 2, "0xb": 1, "0xd": 1}
+    assert choose(lanes, under_way, VAULT, VAULT, CALL).address == "0xb"
+    with pytest.raises(NoFreeLane) as caught:
+        choose(lanes[2:], under_way, VAULT, VAULT, CALL)
+    assert (caught.value.allowed, caught.value.busy) == (1, 1)
+    with pytest.raises(NoFreeLane):
+        choose([], {}, VAULT, VAULT, CALL)
+
+
+def test_keepers_lane_rebalances_and_pokes_its_vaults_and_nothing_else() -> None:
+    lane = lane_of(devnet_signer(3), Settings(), [VAULT])
+    assert lane.address == devnet_signer(3).address
+    functions = interface("BasketVault").functions
+    allowed = {
+        name.partition("(")[0]
+        for name, function in functions.items()
+        if lane.may(VAULT, "0x" + function.selector.hex())
+    }
+    assert allowed == {"rebalance", "poke"}
+    assert not lane.may(ME, "0x" + functions["poke"].selector.hex())
+    assert lane.limits.max_fee_per_gas_wei == 200 * 10**9
+    assert lane.limits.max_spend_per_day_wei == 10**18

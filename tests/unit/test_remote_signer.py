@@ -1,0 +1,175 @@
+"""Signers whose key is elsewhere: they are held to exactly what was asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from eth_account import Account
+from eth_utils.address import to_checksum_address
+from eth_utils.crypto import keccak
+
+from rebalancer.chain.rpc import Rpc
+from rebalancer.errors import RpcRejected, RpcTimeout, SignedOtherwise, SignerUnavailable
+from rebalancer.send.remote import DigestSigner, ExternalSigner
+from rebalancer.send.signer import Signer
+
+ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+KEY = bytes.fromhex("0123456789abcdef" * 4)
+ADDRESS = "0xfcad0b19bb29d4674531d6f115237e16afce377c"  # of that key
+OTHER_KEY = bytes.fromhex("fedcba9876543210" * 4)
+
+ASKED: dict[str, Any] = {
+    "type": 2,
+    "chainId": 1,
+    "nonce": 7,
+    "to": "0x" + "ab" * 20,
+    "data": "0x1234",
+    "value": 0,
+    "gas": 50_000,
+    "maxFeePerGas": 10**10,
+    "maxPriorityFeePerGas": 10**9,
+}
+
+
+def signed(transaction: Mapping[str, Any], key: bytes = KEY) -> str:
+    message = dict(transaction) | {"to": to_checksum_address(transaction["to"])}
+    return "0x" + bytes(Account.sign_transaction(message, key).raw_transaction).hex()
+
+
+class SignerRpc(Rpc):
+    """Answers eth_signTransaction with what it was given, and keeps what it was asked."""
+
+    def __init__(self, answer: Any) -> None:
+        super().__init__("http://127.0.0.1:1/secret-path")
+        self.answer = answer
+        self.asked: Any = None
+
+    def call(self, method: str, *params: Any) -> Any:
+        assert method == "eth_signTransaction"
+        (self.asked,) = params
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("chainId", 10),
+        ("nonce", 8),
+        ("to", "0x" + "cd" * 20),
+        ("data", "0x1235"),
+        ("data", "0x"),
+        ("value", 1),
+        ("gas", 50_001),
+        ("maxFeePerGas", 10**10 + 1),
+        ("maxPriorityFeePerGas", 10**9 + 1),
+        ("accessList", [{"address": "0x" + "00" * 20, "storageKeys": []}]),
+    ],
+)
+def test_external_signer_that_signs_another_transaction_is_refused(field: str, value: Any) -> None:
+    signer = ExternalSigner(SignerRpc({"raw": signed(ASKED | {field: value})}), ADDRESS)
+    with pytest.raises(SignedOtherwise) as caught:
+        signer.sign(ASKED)
+    assert caught.value.field == field
+
+
+def test_external_signer_that_signs_with_another_key_is_refused() -> None:
+    signer = ExternalSigner(SignerRpc(signed(ASKED, OTHER_KEY)), ADDRESS)
+    with pytest.raises(SignedOtherwise, match="the sender is 0x") as caught:
+        signer.sign(ASKED)
+    assert caught.value.asked == ADDRESS
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        {},
+        "0x",
+        "not hex",
+        "0x02",
+        "0x" + "ff" * 90,
+        signed(ASKED) + "00",
+        RpcRejected("eth_signTransaction", -32000, "denied by rule"),
+        RpcTimeout("http://127.0.0.1:1", 3),
+    ],
+)
+def test_external_signer_without_a_transaction_is_unavailable(answer: Any) -> None:
+    with pytest.raises(SignerUnavailable) as caught:
+        ExternalSigner(SignerRpc(answer), ADDRESS).sign(ASKED)
+    assert caught.value.endpoint == "http://127.0.0.1:1"
+    assert "secret-path" not in str(caught.value)
+
+
+@pytest.mark.parametrize("wrapped", [False, True], ids=["Web3Signer", "Clef"])
+def test_external_signer_is_asked_for_everything_and_believed_when_it_is_that(
+    wrapped: bool,
+) -> None:
+    raw = signed(ASKED)
+    rpc = SignerRpc({"raw": raw, "tx": {}} if wrapped else raw)
+    signer: Signer = ExternalSigner(rpc, to_checksum_address(ADDRESS))
+    found = signer.sign(ASKED)
+
+    assert found.raw == bytes.fromhex(raw[2:])
+    assert found.hash == "0x" + keccak(found.raw).hex()
+    assert signer.address == ADDRESS
+    assert rpc.asked == {
+        "type": "0x2",
+        "chainId": "0x1",
+        "nonce": "0x7",
+        "from": ADDRESS,
+        "to": ASKED["to"],
+        "data": "0x1234",
+        "value": "0x0",
+        "gas": hex(50_000),
+        "maxFeePerGas": hex(10**10),
+        "maxPriorityFeePerGas": hex(10**9),
+    }
+    assert "secret-path" not in repr(signer)
+
+
+class FakeKms:
+    """A key service: signs digests, and may give the higher of the two values of s, as they do."""
+
+    def __init__(self, key: bytes = KEY, high: bool = False, prefix: bytes = b"") -> None:
+        self._key = key
+        self.high = high
+        account = Account.from_key(key)
+        self.public_key = prefix + account._key_obj.public_key.to_bytes()
+
+    def sign_digest(self, digest: bytes) -> tuple[int, int]:
+        found = Account.unsafe_sign_hash(digest, self._key)
+        return found.r, ORDER - found.s if self.high else found.s
+
+
+@pytest.mark.parametrize("prefix", [b"", b"\x04"])
+@pytest.mark.parametrize("high", [False, True])
+@pytest.mark.parametrize("nonce", range(6))  # both parities come up
+def test_digest_signer_makes_the_very_transaction_that_the_key_would(
+    high: bool, nonce: int, prefix: bytes
+) -> None:
+    asked = ASKED | {"nonce": nonce}
+    signer: Signer = DigestSigner(FakeKms(high=high, prefix=prefix))
+
+    assert signer.address == ADDRESS
+    assert "0x" + signer.sign(asked).raw.hex() == signed(asked)
+    assert "FakeKms" not in repr(signer)
+
+
+def test_digest_signer_whose_service_uses_another_key_is_refused() -> None:
+    key = FakeKms()
+    key._key = OTHER_KEY
+    with pytest.raises(SignedOtherwise) as caught:
+        DigestSigner(key).sign(ASKED)
+    assert caught.value.field == "the sender"
+
+
+@pytest.mark.parametrize("r", [0, 5, ORDER - 1, ORDER])
+def test_digest_signer_with_no_signature_at_all_is_refused(r: int) -> None:
+    key = FakeKms()
+    key.sign_digest = lambda _: (r, 1)  # type: ignore[method-assign, assignment]
+    with pytest.raises(SignedOtherwise):
+        DigestSigner(key).sign(ASKED)
