@@ -1,0 +1,274 @@
+"""What does every pool trade at given prices of all tokens? Many pools answered at once, with numpy.
+
+The planner's dual problem has one price ν for each token and asks, again and again, what an
+arbitrageur who sees those prices would trade on every pool. With m = ν_in / ν_out that is the trade
+after which one more unit in yields m units out: `Pool.flow_to`. Here the same is done for all pools
+and both directions together, and with its slope, which Newton's method needs.
+
+A stretch of constant liquidity L (Uniswap's whitepaper for V3, section 6.2) is, in either direction,
+
+    in = L (s - s₀) / γ        out = L (1/s₀ - 1/s)        s = sqrt(γ / m) = sqrt(γ ν_out / ν_in)
+
+where s = 1 / sqrt(output per input) at the pool and γ is what its fee leaves. A pool of Uniswap V3
+or V4 is a row of such stretches from its present price on, taken from the tick tables that all its
+states share. Of each row only the next `_WINDOW` stretches are laid out; where prices lead beyond
+them, `widened` lays out more. Any other pool is asked by `flow_to`, one by one.
+
+All numbers are floats: they aim, and exact quotes settle (`legs.py`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import permutations
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rebalancer.pools import Pool, UniswapV3Pool, UniswapV4Pool
+from rebalancer.pools.uniswap_v3_math import PIPS, Q96
+
+__all__ = ["Flows", "Market", "market_of"]
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.intp]
+
+_WINDOW = 8
+"""Stretches of a row that are laid out at first; most rebalances cross one or two."""
+
+_MARKETS_KEPT = 4
+"""Markets remembered: the vaults of one keeper that are planned at one block share theirs."""
+
+_STEP = 1e-6
+"""Relative step of the price by which the slope of a pool without a formula is measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flows:
+    """What every row trades: raw units in and out, and by what its input's value grows with the price.
+
+    `slope` is ν_in · d in / d log ν_out, in the unit of value of the prices that were asked with.
+    """
+
+    amounts_in: Floats
+    amounts_out: Floats
+    slope: Floats
+    beyond: bool
+    """Whether a row is at the end of what is laid out of it, and more is there."""
+
+
+class Market:
+    """All rows (a pool and a direction) between the tokens of some pools.
+
+    `tokens` are lower-case addresses, `pool`, `token_in` and `token_out` index into `pools` and
+    `tokens`, a row each. `spot` is log(output per input, raw) before the fee.
+    """
+
+    def __init__(self, pools: Sequence[Pool], window: int = _WINDOW) -> None:
+        self.pools = tuple(pools)
+        self.window = window
+        self.tokens: tuple[str, ...] = tuple(
+            dict.fromkeys(token.address for pool in self.pools for token in pool.tokens)
+        )
+        self.index = {token: i for i, token in enumerate(self.tokens)}
+        rows = [
+            (number, pool, token_in.address, token_out.address)
+            for number, pool in enumerate(self.pools)
+            for token_in, token_out in permutations(pool.tokens, 2)
+        ]
+        tabled = [row for row in rows if _is_ticked(row[1])]
+        asked = [row for row in rows if not _is_ticked(row[1])]
+        rows = tabled + asked
+        self._asked = [(pool, sold, bought) for _, pool, sold, bought in asked]
+        self.pool: Indices = np.array([row[0] for row in rows], dtype=np.intp)
+        self.token_in: Indices = np.array([self.index[row[2]] for row in rows], dtype=np.intp)
+        self.token_out: Indices = np.array([self.index[row[3]] for row in rows], dtype=np.intp)
+        self._ticked = _Ticked(tabled, window)
+        self.spot: Floats = np.concatenate(
+            [
+                -2 * np.log(self._ticked.start),
+                np.array([_log_spot(*row) for row in self._asked], dtype=np.float64),
+            ]
+        )
+        self.depth: Floats = np.concatenate([self._ticked.depth, np.zeros(len(asked))])
+        self._pairs = self.token_in * len(self.tokens) + self.token_out
+
+    def __len__(self) -> int:
+        return len(self.pool)
+
+    def widened(self) -> Market:
+        """The same market with four times as many stretches of every row."""
+        return Market(self.pools, self.window * 4)
+
+    def flows(self, log_prices: Floats) -> Flows:
+        """What every row trades at these prices, which are natural logarithms of values of a raw unit."""
+        ratio = log_prices[self.token_out] - log_prices[self.token_in]
+        prices_in = np.exp(log_prices[self.token_in])
+        count = self._ticked.rows
+        amounts_in, amounts_out, slope, beyond = self._ticked.flows(ratio[:count])
+        if self._asked:
+            others = [
+                _asked_flow(*row, float(marginal))
+                for row, marginal in zip(self._asked, np.exp(-ratio[count:]), strict=True)
+            ]
+            found = np.array(others, dtype=np.float64)
+            amounts_in = np.concatenate([amounts_in, found[:, 0]])
+            amounts_out = np.concatenate([amounts_out, found[:, 1]])
+            slope = np.concatenate([slope, found[:, 2]])
+        return Flows(amounts_in, amounts_out, slope * prices_in, beyond)
+
+    def net(self, flows: Flows) -> Floats:
+        """What all pools together give of each token, less what they take."""
+        size = len(self.tokens)
+        out = np.bincount(self.token_out, flows.amounts_out, size)
+        into = np.bincount(self.token_in, flows.amounts_in, size)
+        return np.asarray(out - into, dtype=np.float64)
+
+    def laplacian(self, slope: Floats) -> Floats:
+        """The curvature of all pools' profit in the logarithms of the prices, times the prices."""
+        size = len(self.tokens)
+        between = np.bincount(self._pairs, slope, size * size).reshape(size, size)
+        between = between + between.T
+        curvature = -between
+        curvature.flat[:: size + 1] += between.sum(axis=1)
+        return np.asarray(curvature, dtype=np.float64)
+
+
+_KEPT: OrderedDict[tuple[int, ...], Market] = OrderedDict()
+
+
+def market_of(pools: Sequence[Pool]) -> Market:
+    """The market of these very pools; the last few are remembered."""
+    key = tuple(map(id, pools))  # a kept market keeps its pools, so none of their ids is another's
+    found = _KEPT.get(key)
+    if found is None:
+        found = _KEPT[key] = Market(pools)
+        if len(_KEPT) > _MARKETS_KEPT:
+            _KEPT.popitem(last=False)
+    return found
+
+
+def _is_ticked(pool: Pool) -> bool:
+    return isinstance(pool, UniswapV3Pool | UniswapV4Pool)
+
+
+class _Ticked:
+    """Rows of stretches of constant liquidity, one row after another in flat tables.
+
+    A row has `window` + 1 stretches; `ends` has where they end (inf: nowhere), `at` where they begin,
+    `liquidity` what they hold, `taken` and `given` what all before them take (without fee) and give.
+    """
+
+    def __init__(self, rows: Sequence[tuple[int, Any, str, str]], window: int) -> None:
+        self.rows = len(rows)
+        width = window + 1
+        starts = np.empty((self.rows, width))
+        liquidity = np.zeros((self.rows, width))
+        kept = np.empty(self.rows)
+        more = np.zeros(self.rows, dtype=bool)
+        starts[:, 1:] = np.inf
+        for row, (_, pool, token_in, _) in enumerate(rows):
+            down = token_in == pool.token0.address
+            ladder = pool.profile.down if down else pool.profile.up
+            table = _table(ladder)
+            price = pool.sqrt_price_x96 / Q96
+            starts[row, 0] = 1 / price if down else price
+            liquidity[row, 0] = _liquidity(pool)
+            first = ladder.first(pool.tick)
+            ahead = min(window, len(table.starts) - first)
+            starts[row, 1 : ahead + 1] = table.starts[first : first + ahead]
+            liquidity[row, 1 : ahead + 1] = table.liquidity[first : first + ahead]
+            more[row] = len(table.starts) - first > window
+            kept[row] = 1 - _fee_pips(pool, down=down) / PIPS
+        self.start: Floats = starts[:, 0].copy()
+        self.depth: Floats = liquidity[:, 0].copy()
+        self._kept = kept
+        self._half_log_kept = np.log(kept) / 2
+        # A price that sits on a tick, or rounding, may put the next boundary just behind the start.
+        np.maximum(starts[:, 1:], starts[:, :1], out=starts[:, 1:])
+        self._ends = starts[:, 1:].copy()
+        # Beyond what is laid out nothing trades.
+        liquidity[more, -1] = 0
+        self._last = np.where(more, starts[:, -1], np.inf)
+        ends = np.where(np.isinf(self._ends), starts[:, :-1], self._ends)
+        begins = np.where(np.isinf(starts[:, :-1]), ends, starts[:, :-1])
+        steps = liquidity[:, :-1] * (ends - begins)
+        taken = np.zeros((self.rows, width))
+        given = np.zeros((self.rows, width))
+        with np.errstate(invalid="ignore"):
+            gives = np.where(steps == 0, 0.0, steps / (begins * ends))
+        np.cumsum(np.where(steps == 0, 0.0, steps), axis=1, out=taken[:, 1:])
+        np.cumsum(gives, axis=1, out=given[:, 1:])
+        self._base = np.arange(self.rows) * width
+        self._at = np.where(np.isinf(starts), 1.0, starts).ravel()
+        self._liquidity = liquidity.ravel()
+        self._taken = taken.ravel()
+        self._given = given.ravel()
+
+    def flows(self, ratio: Floats) -> tuple[Floats, Floats, Floats, bool]:
+        """Amounts in and out, the slope of the first in log price, and whether a row is at its end."""
+        goal = np.maximum(np.exp(ratio / 2 + self._half_log_kept), self.start)
+        place = self._base + (self._ends < goal[:, None]).sum(axis=1)
+        at, liquidity = self._at[place], self._liquidity[place]
+        part = liquidity * (goal - at)
+        amounts_in = (self._taken[place] + part) / self._kept
+        amounts_out = self._given[place] + part / (at * goal)
+        slope = np.where(goal > self.start, liquidity * goal / (2 * self._kept), 0.0)
+        return amounts_in, amounts_out, slope, bool((goal > self._last).any())
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """Where the stretches of a direction begin, as s, and their liquidity, in walking order."""
+
+    starts: Floats
+    liquidity: Floats
+
+
+_TABLES: WeakKeyDictionary[Any, _Table] = WeakKeyDictionary()
+
+
+def _table(ladder: Any) -> _Table:
+    """The floats of one direction of a set of ticks, made once."""
+    found = _TABLES.get(ladder)
+    if found is None:
+        starts = np.array([sqrt_x96 / Q96 for sqrt_x96 in ladder.sqrt_x96], dtype=np.float64)
+        if ladder.down:
+            starts = 1 / starts
+        liquidity = np.array([float(one) for one in ladder.liquidity], dtype=np.float64)
+        found = _TABLES[ladder] = _Table(starts, liquidity)
+    return found
+
+
+def _liquidity(pool: UniswapV3Pool | UniswapV4Pool) -> float:
+    return float(pool.liquidity)
+
+
+def _fee_pips(pool: UniswapV3Pool | UniswapV4Pool, *, down: bool) -> int:
+    """The fee of a direction; V4's protocol takes its own ahead of the providers' (ProtocolFeeLibrary)."""
+    fee_pips = pool.profile.fee_pips
+    if isinstance(pool, UniswapV3Pool):
+        return fee_pips
+    protocol_pips = pool.protocol_fees_pips[0 if down else 1]
+    return protocol_pips + fee_pips - protocol_pips * fee_pips // PIPS
+
+
+def _log_spot(pool: Pool, token_in: str, token_out: str) -> float:
+    spot = pool.spot_price(token_in, token_out)
+    return math.log(spot.numerator) - math.log(spot.denominator) if spot else -math.inf
+
+
+def _asked_flow(
+    pool: Pool, token_in: str, token_out: str, marginal: float
+) -> tuple[float, float, float]:
+    """In, out, and d in / d log ν_out, of a pool that has no formula here."""
+    amount_in, amount_out = pool.flow_to(token_in, token_out, marginal)
+    if not amount_in:
+        return 0.0, 0.0, 0.0
+    further, _ = pool.flow_to(token_in, token_out, marginal * (1 - _STEP))
+    return float(amount_in), float(amount_out), (further - amount_in) / _STEP
