@@ -34,7 +34,7 @@ __all__ = ["Offer", "Solution", "solve"]
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
-_WIDTHS = (1e-2, 1e-4, 1e-6)
+_WIDTHS = (3e-3, 1e-4)
 """Width of a smoothed kink, relative to its price: from what finds the way to what is exact."""
 
 _MOST_STEPS = 40
@@ -43,14 +43,26 @@ _MOST_STEPS = 40
 _MOST_CENTRES = 8
 """Times that the proximal term is centred anew at the last width; ordinary problems take 2."""
 
-_BALANCED = 1e-12
-"""Balances are met to this part of what is traded, or of what could be where nothing is."""
+_ROUGHLY = 1e-1
+"""Balances are met to this part of what is traded before the kinks are made narrower."""
+
+_BALANCED = 1e-10
+"""Balances are met to this part of what is traded, or of a millionth of what could be, in the end."""
 
 _REACH = 0.03
 """A step moves a price that nothing holds by about this part of it."""
 
+_LONGEST = 0.5
+"""No price changes by a larger part in one step."""
+
+_FLAT = 0.7
+"""A point along a line will do where the slope along it is at most this part of that at its beginning."""
+
 _MOST_TRIES = 12
 """Tries along one line."""
+
+_RIDGE = 1e-7
+"""Curvature that is added everywhere, so that a token that nobody trades keeps its price."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,141 +97,136 @@ class Solution:
     steps: int
 
 
-def solve(market: Market, offer: Offer, start: Floats | None = None) -> Solution:
-    """The best rebalance that the market and the offer allow; `start` are log prices to begin at."""
-    run = _Descent(market, offer, start)
-    while True:
-        solution = run.solution()
-        if not solution.flows.beyond:
-            return solution
+def solve(market: Market, offer: Offer, near: Solution | None = None) -> Solution:
+    """The best rebalance that the market and the offer allow; `near` is that of a problem like it."""
+    solution = _Descent(market, offer, near).solution()
+    while solution.flows.beyond:
         market = market.widened()
-        run = _Descent(market, offer, solution.log_prices)
+        solution = _Descent(market, offer, solution).solution()
+    return solution
 
 
 class _Descent:
-    """Newton's method on the smoothed dual."""
+    """Newton's method on the smoothed dual. Kinks are numbered: first what may be sold, then what may be bought."""
 
-    def __init__(self, market: Market, offer: Offer, start: Floats | None) -> None:
+    def __init__(self, market: Market, offer: Offer, near: Solution | None) -> None:
         self.market = market
-        self.offer = offer
-        self.sells: Indices = np.flatnonzero(offer.sell_max > 0)
-        self.buys: Indices = np.flatnonzero(offer.buy_max > 0)
-        self.sell_max = offer.sell_max[self.sells]
-        self.buy_max = offer.buy_max[self.buys]
-        self.cost = offer.cost[self.sells]
-        self.gain = offer.gain[self.buys]
-        self.log_prices = np.log(offer.prices) if start is None else start.copy()
-        self.sell_scale = offer.prices[self.sells]
-        self.buy_scale = offer.prices[self.buys]
-        self.scale = min(self.sell_max @ self.sell_scale, self.buy_max @ self.buy_scale)
-        self.sell_centre = np.zeros(len(self.sells))
-        self.buy_centre = np.zeros(len(self.buys))
-        self.width = 0.0
+        sells = np.flatnonzero(offer.sell_max > 0)
+        buys = np.flatnonzero(offer.buy_max > 0)
+        self.sells = len(sells)
+        self.token: Indices = np.concatenate([sells, buys])
+        self.most = np.concatenate([offer.sell_max[sells], offer.buy_max[buys]])
+        self.limit = np.concatenate([offer.cost[sells], offer.gain[buys]])
+        self.scale = offer.prices[self.token]
+        self.sign = np.ones(len(self.token))
+        self.sign[self.sells :] = -1
+        self.start = np.log(offer.prices) if near is None else near.log_prices
+        self.worth = self.most * self.scale
+        self.least = 1e-6 * min(self.worth[: self.sells].sum(), self.worth[self.sells :].sum())
+        self.centre = np.zeros(len(self.token))
+        self.widths = _WIDTHS
+        if near is not None:
+            amounts = np.concatenate([near.sold[sells], near.bought[buys]])
+            self.centre = np.minimum(amounts / self.most, 1.0)
+            self.widths = _WIDTHS[-1:]
+        self.set_width(self.widths[0])
         self.steps = 0
+
+    def set_width(self, width: float) -> None:
+        """How wide the smoothed kinks are, relative to their prices."""
+        self.width = width
+        self.slant = self.sign / (width * self.scale)
+        self.kink_curvature = self.most / (width * self.scale)
 
     def solution(self) -> Solution:
         """Go down until the balances are met and the kinks are exact."""
-        point = self._at(np.exp(self.log_prices))
-        for width in _WIDTHS:
-            self.width = width
-            self.sell_centre, self.buy_centre = point.sold / self.sell_max, point.bought / self.buy_max
-            point = self._settle(self._at(point.prices))
+        point = self.at(np.exp(self.start))
+        for width in self.widths:
+            self.set_width(width)
+            near = _BALANCED if width == _WIDTHS[-1] else _ROUGHLY
+            point = self.settle(self.at(point.prices), near)
+            if width != _WIDTHS[-1]:
+                self.centre = point.part
         for _ in range(_MOST_CENTRES):
-            moved_sold = np.abs(point.sold / self.sell_max - self.sell_centre)
-            moved_bought = np.abs(point.bought / self.buy_max - self.buy_centre)
-            # What a kink that far from its place can be worth.
-            off = moved_sold @ (self.sell_max * self.sell_scale)
-            off += moved_bought @ (self.buy_max * self.buy_scale)
-            if off * self.width <= _BALANCED * 10 * self._traded(point):
+            # What kinks that far from their places can be worth.
+            off = np.abs(point.part - self.centre) @ self.worth * self.width
+            if off <= _BALANCED * self.traded(point):
                 break
-            self.sell_centre, self.buy_centre = point.sold / self.sell_max, point.bought / self.buy_max
-            point = self._settle(self._at(point.prices))
-        return self._judged(point)
+            point = self.settle(self.centred(point), _BALANCED)
+        return self.judged(point)
 
-    def _traded(self, point: _Point) -> float:
-        return float(max(point.sold @ self.sell_scale, self.scale * 1e-6))
+    def centred(self, point: _Point) -> _Point:
+        """The same prices, with the proximal term around what they sell and buy."""
+        self.centre = point.part
+        return self.at(point.prices)
 
-    def _settle(self, point: _Point) -> _Point:
+    def traded(self, point: _Point) -> float:
+        """Value that is sold."""
+        return float(max(point.part[: self.sells] @ self.worth[: self.sells], self.least))
+
+    def settle(self, point: _Point, near: float) -> _Point:
+        """Newton's steps from a point until the balances are met so nearly."""
         for _ in range(_MOST_STEPS):
             slope = point.prices * point.missing
-            if np.abs(slope).max(initial=0.0) <= _BALANCED * self._traded(point):
+            if np.abs(slope).max() <= near * self.traded(point):
                 break
             self.steps += 1
-            moved = self._step(point, slope)
+            moved = self.step(point, slope)
             if moved is None:
                 break
             point = moved
         return point
 
-    def _step(self, point: _Point, slope: Floats) -> _Point | None:
+    def step(self, point: _Point, slope: Floats) -> _Point | None:
         """One Newton step with a search along its line; None where floats see no way down."""
         curvature = self.market.laplacian(point.flows.slope)
-        diagonal = np.abs(slope) / _REACH
-        diagonal[self.sells] += point.sell_curvature
-        diagonal[self.buys] += point.buy_curvature
-        diagonal += 1e-13 * self.scale
+        diagonal = np.abs(slope) / _REACH + _RIDGE * self.least
+        inside = (point.part > 0) & (point.part < 1)
+        diagonal[self.token] += inside * self.kink_curvature * point.prices[self.token] ** 2
         curvature.flat[:: len(slope) + 1] += diagonal
         direction = np.linalg.solve(curvature, -slope)
-        direction *= min(1.0, 0.5 / max(np.abs(direction).max(), 1e-300))
+        direction *= min(1.0, _LONGEST / max(np.abs(direction).max(), _LONGEST))
         fall = float(slope @ direction)
         if not fall < 0:
             return None
         along = point.prices * direction
-        low, high, low_fall, t = 0.0, np.inf, fall, 1.0
+        low, high, low_fall, t = 0.0, 1.0, fall, 1.0
         best = None
         for _ in range(_MOST_TRIES):
-            tried = self._at(point.prices + t * along)
+            tried = self.at(point.prices + t * along)
             at = float(along @ tried.missing)
-            if at <= 0:
-                best = tried
-            if abs(at) <= -0.5 * fall or (at < 0 and np.isinf(high)):
+            if at <= _FLAT * -fall and (t == 1.0 or at >= _FLAT * fall):
                 return tried
             if at < 0:
-                low, low_fall = t, at
+                best, low, low_fall = tried, t, at
                 t = (low + high) / 2
             else:
                 high = t
                 # Where a straight line between the two slopes crosses zero, kept off the ends.
                 part = low_fall / (low_fall - at)
-                t = low + (high - low) * min(max(part, 0.1), 0.9)
+                t = low + (high - low) * min(max(part, 0.05), 0.95)
         return best
 
-    def _at(self, prices: Floats) -> _Point:
+    def at(self, prices: Floats) -> _Point:
+        """All that follows from prices."""
         flows = self.market.flows(np.log(prices))
+        part = self.centre + self.slant * (prices[self.token] - self.limit)
+        part = np.minimum(np.maximum(part, 0.0), 1.0)
         missing = self.market.net(flows)
-        over = prices[self.sells] - self.cost
-        under = self.gain - prices[self.buys]
-        if self.width:
-            sell_width = self.width * self.sell_scale
-            buy_width = self.width * self.buy_scale
-            sell_part = self.sell_centre + over / sell_width
-            buy_part = self.buy_centre + under / buy_width
-            inside_sell = (sell_part > 0) & (sell_part < 1)
-            inside_buy = (buy_part > 0) & (buy_part < 1)
-            sold = self.sell_max * np.clip(sell_part, 0, 1)
-            bought = self.buy_max * np.clip(buy_part, 0, 1)
-            sell_curvature = inside_sell * prices[self.sells] ** 2 * self.sell_max / sell_width
-            buy_curvature = inside_buy * prices[self.buys] ** 2 * self.buy_max / buy_width
-        else:
-            sold, bought = self.sell_max * (over > 0), self.buy_max * (under > 0)
-            sell_curvature, buy_curvature = np.zeros(len(sold)), np.zeros(len(bought))
-        missing[self.sells] += sold
-        missing[self.buys] -= bought
-        return _Point(prices, flows, missing, sold, bought, sell_curvature, buy_curvature)
+        missing[self.token] += self.sign * self.most * part
+        return _Point(prices, flows, missing, part)
 
-    def _judged(self, point: _Point) -> Solution:
+    def judged(self, point: _Point) -> Solution:
+        """The bound at the last prices, exactly, and what the trades there are worth."""
         prices, flows, market = point.prices, point.flows, self.market
-        arbitrage = (
-            prices[market.token_out] * flows.amounts_out - prices[market.token_in] * flows.amounts_in
-        )
-        bound = arbitrage.sum()
-        bound += self.sell_max @ np.maximum(prices[self.sells] - self.cost, 0)
-        bound += self.buy_max @ np.maximum(self.gain - prices[self.buys], 0)
-        value = self.gain @ point.bought - self.cost @ point.sold
-        value -= prices @ np.abs(point.missing)
-        size = len(market.tokens)
-        sold, bought = np.zeros(size), np.zeros(size)
-        sold[self.sells], bought[self.buys] = point.sold, point.bought
+        bound = (prices[market.token_out] * flows.amounts_out).sum()
+        bound -= (prices[market.token_in] * flows.amounts_in).sum()
+        bound += self.most @ np.maximum(self.sign * (prices[self.token] - self.limit), 0)
+        amounts = self.most * point.part
+        value = -self.sign @ (self.limit * amounts) - prices @ np.abs(point.missing)
+        sold, bought = np.zeros(len(prices)), np.zeros(len(prices))
+        sold[self.token[: self.sells]] = amounts[: self.sells]
+        bought[self.token[self.sells :]] = amounts[self.sells :]
         return Solution(
             np.log(prices), flows, sold, bought, float(bound), float(value), self.steps
         )
@@ -227,12 +234,12 @@ class _Descent:
 
 @dataclass(frozen=True, slots=True)
 class _Point:
-    """Prices, and all that follows from them; `missing` is the dual's gradient in the prices."""
+    """Prices, and all that follows from them.
+
+    `missing` is the dual's gradient in the prices, `part` how much of each `most` is sold or bought.
+    """
 
     prices: Floats
     flows: Flows
     missing: Floats
-    sold: Floats
-    bought: Floats
-    sell_curvature: Floats
-    buy_curvature: Floats
+    part: Floats

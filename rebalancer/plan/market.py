@@ -22,6 +22,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from itertools import permutations
 from typing import Any
@@ -43,6 +44,12 @@ _WINDOW = 8
 
 _MARKETS_KEPT = 4
 """Markets remembered: the vaults of one keeper that are planned at one block share theirs."""
+
+_WORTHLESS = -80.0
+"""Log price of what leads nowhere: low enough that it adds nothing to anything."""
+
+_NO_DEPTH = -300.0
+"""Log depth of a pool whose depth is not known: such pools name a price where no other does."""
 
 _STEP = 1e-6
 """Relative step of the price by which the slope of a pool without a formula is measured."""
@@ -95,7 +102,10 @@ class Market:
                 np.array([_log_spot(*row) for row in self._asked], dtype=np.float64),
             ]
         )
-        self.depth: Floats = np.concatenate([self._ticked.depth, np.zeros(len(asked))])
+        with np.errstate(divide="ignore"):
+            ticked_depth = np.log(self._ticked.depth * self._ticked.start)
+        self._log_depth = np.concatenate([ticked_depth, np.full(len(asked), _NO_DEPTH)])
+        self._open: Floats | None = None
         self._pairs = self.token_in * len(self.tokens) + self.token_out
 
     def __len__(self) -> int:
@@ -103,7 +113,16 @@ class Market:
 
     def widened(self) -> Market:
         """The same market with four times as many stretches of every row."""
-        return Market(self.pools, self.window * 4)
+        found = Market(self.pools, self.window * 4)
+        found._open = self._open
+        return found
+
+    def without(self, rows: Indices) -> Market:
+        """The same market, in which nothing trades on these rows."""
+        found = copy(self)
+        found._open = np.ones(len(self)) if self._open is None else self._open.copy()
+        found._open[rows] = 0
+        return found
 
     def flows(self, log_prices: Floats) -> Flows:
         """What every row trades at these prices, which are natural logarithms of values of a raw unit."""
@@ -120,7 +139,28 @@ class Market:
             amounts_in = np.concatenate([amounts_in, found[:, 0]])
             amounts_out = np.concatenate([amounts_out, found[:, 1]])
             slope = np.concatenate([slope, found[:, 2]])
+        if self._open is not None:
+            amounts_in, amounts_out = amounts_in * self._open, amounts_out * self._open
+            slope = slope * self._open
         return Flows(amounts_in, amounts_out, slope * prices_in, beyond)
+
+    def near(self, log_prices: Floats) -> Floats:
+        """Log prices with those that are not known (nan) taken from the deepest pools that lead to them.
+
+        What no pool leads to from a known price gets a price that is next to nothing.
+        """
+        known = log_prices.copy()
+        while np.isnan(known).any():
+            rows = np.flatnonzero(~np.isnan(known[self.token_in]) & np.isnan(known[self.token_out]))
+            rows = rows[np.isfinite(self.spot[rows])]
+            if not len(rows):
+                known[np.flatnonzero(np.isnan(known))[0]] = _WORTHLESS
+                continue
+            # {usd} = {usd/in} * {in}: what moves the price by half, in a pool of that liquidity.
+            deep = known[self.token_in[rows]] + self._log_depth[rows]
+            row = rows[np.argmax(deep)]
+            known[self.token_out[row]] = known[self.token_in[row]] - self.spot[row]
+        return known
 
     def net(self, flows: Flows) -> Floats:
         """What all pools together give of each token, less what they take."""
