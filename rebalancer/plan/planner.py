@@ -1,226 +1,71 @@
-"""What should a basket sell and buy, on which pools, and what does that cost?
+"""What should a basket sell and buy, on which pools, and is it worth it?
 
-Pure. In go what each asset may sell and may take, prices, and pools at one block; out comes a
-`Plan`, whose expected amounts are what the chain pays to the unit as long as nobody trades in
-between, or a `NoPlan` with its reason.
+Pure. In go what each asset may sell and may take, prices, and pools at one block; out comes a `Plan`,
+whose expected amounts are what the chain pays to the unit as long as nobody trades in between, or a
+`NoPlan` with its reason.
 
-How: of all pairs of an asset still in surplus and one still in deficit, the pair whose trade loses
-least against the oracle trades first, on as much as both allow, and leaves the pools as it found
-them but for its own trade; and so on until nothing is left. With one surplus or one deficit this
-order hardly matters; with several it is the cheapest pair's, not the best of all orders.
-
-A trade is never larger than its buyer's deficit, and never loses more than the vault's slippage
-allows: it is made smaller until both hold. A deficit is filled by sales of the same oracle value,
-so what trading costs stays missing in the asset that was bought.
-
-Sequences are in basket order, n of them. Amounts are raw units, prices USD per whole token times
-1e18, values USD times 1e18. Sold is valued up and at the higher price, bought down and at the
-lower, as the vault does.
+How: 1. all pools and tokens as one convex problem within the vault's limits (`optimum.py`, `dual.py`),
+which names prices, flows and a bound; 2. the flows as swaps in order, in whole units, by exact quotes
+(`legs.py`), made smaller by a hair where a limit would be broken; 3. swaps that do not earn their gas
+are left out, the least first, and the rest solved again; 4. what one route a trade would do
+(`single.py`), kept if it is better; 5. what the vault's checks will compute, by `policy.settle`, and
+whether all of it is worth its gas.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
 
-from rebalancer.errors import BadPlanInput, NoRoute
+import numpy as np
+
+from rebalancer.errors import PolicyRefused
+from rebalancer.plan.ask import PlanInput
+from rebalancer.plan.legs import Stuck, fill, ordered_rows, route_hops
+from rebalancer.plan.market import Market, market_of
+from rebalancer.plan.optimum import Asked, Optimum, asked_of, optimum
+from rebalancer.plan.result import Certificate, NoPlan, Plan, costs_of, dollars, sentence
 from rebalancer.plan.route import encode
-from rebalancer.plan.split import Leg, Split, best_split, hops, pools_after
-from rebalancer.policy import (
-    Basket,
-    deficit_raw,
-    minimum_bought_e18,
-    surplus_raw,
-    to_destination,
-    value_down,
-    value_up,
-    weigh_basket,
-)
-from rebalancer.pools import Pool
-from rebalancer.pools.uniswap_v3_math import PIPS
+from rebalancer.plan.single import single_routes
+from rebalancer.plan.split import Leg
+from rebalancer.policy import Fill, Settlement, settle, weigh_basket
 from rebalancer.reasons import Reason
-from rebalancer.units import BPS, E18, div_up
+from rebalancer.units import BPS, E18
 
-__all__ = ["NoPlan", "Plan", "PlanCost", "PlanInput", "plan_rebalance"]
+__all__ = ["plan_rebalance"]
 
-_SIZE_TRIES = 12
-"""Halvings in the search for the largest trade within the slippage: to 1 part in 4,096."""
+_SMALLER = (0.0, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+"""By which part less is sold where whole units break a limit that floats held."""
 
-_HORIZON_SECONDS = 120
-"""How long after the block it was made at a plan must still be allowed while targets glide."""
+_MOST_STUCK = 16
+"""Times that swaps that cannot be part of a route are left out and the rest solved again."""
 
-_BUDGET_TRIES = 8
-"""Times that all sales are made smaller to fit the loss budget; each overshoots it by far less."""
-
-
-@dataclass(frozen=True, slots=True)
-class PlanInput:
-    """What a plan is made of. The sequences hold one entry for each asset of the basket."""
-
-    tokens: tuple[str, ...]
-    decimals: tuple[int, ...]
-    sales_max_raw: tuple[int, ...]
-    """The most that may be sold of each: its surplus, or 0."""
-    needs_max_raw: tuple[int, ...]
-    """The most that may be bought of each: its deficit, or 0."""
-    prices_e18: tuple[int, ...]
-    lo_e18: tuple[int, ...]
-    hi_e18: tuple[int, ...]
-    pools: tuple[Pool, ...]
-    slippage_limit_e18: int = E18
-    """The part of the value sold that a trade may lose; E18 for no limit but the pools'."""
-    min_trades_raw: tuple[int, ...] = ()
-    """Least that may be sold or bought of each, if there are such limits."""
-    need_max_e18: int | None = None
-    """The most value that may be sold in all, at the prices themselves (the need), if limited."""
-    sold_max_e18: int | None = None
-    """The most value that may be sold in all (what is left of the turnover budget), if limited."""
-    loss_max_e18: int | None = None
-    """The most value that may be lost in all (what is left of the loss budget), if limited."""
-    tolerance_bps: int = 10
-    """By how much less than expected may arrive before the whole rebalance reverts."""
-    gas_price_wei: int = 0
-    native_price_e18: int = 0
-    """USD per whole native token; 0 where gas is not to be weighed."""
-    gas_per_rebalance: int = 200_000
-    gas_per_hop: int = 90_000
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "tokens", tuple(token.lower() for token in self.tokens))
-        size = len(self.tokens)
-        for name in (
-            "decimals",
-            "sales_max_raw",
-            "needs_max_raw",
-            "prices_e18",
-            "lo_e18",
-            "hi_e18",
-        ):
-            if len(getattr(self, name)) != size:
-                raise BadPlanInput(f"{name} has {len(getattr(self, name))} entries, not {size}")
-        if len(set(self.tokens)) != size:
-            raise BadPlanInput("a token is named twice")
-        for i in range(size):
-            if self.sales_max_raw[i] < 0 or self.needs_max_raw[i] < 0:
-                raise BadPlanInput(f"asset {i} has an amount below 0")
-            if self.sales_max_raw[i] and self.needs_max_raw[i]:
-                raise BadPlanInput(f"asset {i} is both in surplus and in deficit")
-            if not 0 < self.lo_e18[i] <= self.prices_e18[i] <= self.hi_e18[i]:
-                raise BadPlanInput(f"asset {i} has no price with lo ≤ price ≤ hi above 0")
-
-    @classmethod
-    def of(
-        cls,
-        basket: Basket,
-        pools: Sequence[Pool],
-        *,
-        slippage_limit_e18: int = E18,
-        loss_left_e18: int | None = None,
-        turnover_left_e18: int | None = None,
-        destination_bps: int = 0,
-        tolerance_bps: int = 10,
-        gas_price_wei: int = 0,
-        native_price_e18: int = 0,
-    ) -> PlanInput:
-        """The input for a vault's basket. Budgets left are fractions of 1e18 of the basket's value.
-
-        Raises:
-            PolicyRefused: the basket cannot be weighed.
-        """
-        weighed = weigh_basket(basket)
-        sales, needs, need_e18 = _limits(basket, destination_bps)
-
-        def part_of_basket(fraction_e18: int | None) -> int | None:
-            # The contract rounds a spent fraction up, so the value that fits is rounded down.
-            return None if fraction_e18 is None else fraction_e18 * weighed.total_e18 // E18
-
-        return cls(
-            tokens=tuple(asset.token for asset in basket.assets),
-            decimals=tuple(asset.decimals for asset in basket.assets),
-            sales_max_raw=sales,
-            needs_max_raw=needs,
-            # An excluded asset has no price, and neither surplus nor deficit: any price will do.
-            prices_e18=tuple(price or 1 for price in basket.prices_e18),
-            lo_e18=tuple(price.lo_e18 or 1 for price in basket.prices),
-            hi_e18=tuple(price.hi_e18 or 1 for price in basket.prices),
-            min_trades_raw=tuple(basket.min_trades_raw),
-            pools=tuple(pools),
-            slippage_limit_e18=slippage_limit_e18,
-            need_max_e18=need_e18 if destination_bps else None,
-            sold_max_e18=part_of_basket(turnover_left_e18),
-            loss_max_e18=part_of_basket(loss_left_e18),
-            tolerance_bps=tolerance_bps,
-            gas_price_wei=gas_price_wei,
-            native_price_e18=native_price_e18,
-        )
-
-    def sold_e18(self, asset: int, amount_raw: int) -> int:
-        """Value of a sale as the vault sees it: at the higher price, rounded up."""
-        return value_up(amount_raw, self.hi_e18[asset], 10 ** self.decimals[asset])
-
-    def bought_e18(self, asset: int, amount_raw: int) -> int:
-        """Value of a purchase as the vault sees it: at the lower price, rounded down."""
-        return value_down(amount_raw, self.lo_e18[asset], 10 ** self.decimals[asset])
-
-    def value_e18(self, asset: int, amount_raw: int) -> int:
-        """Value of an amount at the price itself, rounded down."""
-        return value_down(amount_raw, self.prices_e18[asset], 10 ** self.decimals[asset])
-
-    @property
-    def hop_cost_e18(self) -> int:
-        """What the gas of one hop costs in USD, rounded up."""
-        return div_up(self.gas_per_hop * self.gas_price_wei * self.native_price_e18, E18)
+_MOST_DROPS = 6
+"""Times that it is tried to do without the swaps that earn least."""
 
 
 @dataclass(frozen=True, slots=True)
-class PlanCost:
-    """Where the value goes, in USD times 1e18; fee + impact is all that is lost against the oracle.
+class _Trades:
+    """Legs in order and what they come to; `optimum` and `market` are what they were made from, if they were."""
 
-    `impact_e18` is what the trades move the pools' prices by and what those were away from the
-    oracle's before; it is negative where the pools pay better than the oracle.
-    """
-
-    fee_e18: int
-    impact_e18: int
-    gas_e18: int
-
-    @property
-    def total_e18(self) -> int:
-        """All of it."""
-        return self.fee_e18 + self.impact_e18 + self.gas_e18
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to pass to `BasketVault.rebalance`, what is expected of it, and why."""
-
+    legs: tuple[Leg, ...]
     sales_raw: tuple[int, ...]
-    min_buys_raw: tuple[int, ...]
-    expected_buys_raw: tuple[int, ...]
-    route: bytes
-    splits: tuple[Split, ...]
-    """The trades in order, each with its hops and their exact fills."""
-    cost: PlanCost
-    text: str
-    bound_by: str | None = None
-    """The budget that made the trades smaller than the drift asks for: "turnover", "loss", or None."""
-
-
-@dataclass(frozen=True, slots=True)
-class NoPlan:
-    """Why there is nothing to be done: `text` is one sentence for people."""
-
-    reason: Reason
-    text: str
+    buys_raw: tuple[int, ...]
+    net_e18: int
+    """What is planned for, less the gas of the legs."""
+    optimum: Optimum | None = None
+    market: Market | None = None
 
 
 def plan_rebalance(asked: PlanInput) -> Plan | NoPlan:
     """The trades that bring the basket nearest to its targets for little, within all limits."""
+    idle = _nothing_due(asked)
+    if idle is not None:
+        return idle
     rest = asked
     while True:
-        splits, bound_by = _within_budgets(rest)
-        too_small = _too_small(rest, splits)
+        found, best = _best(rest)
+        too_small = _too_small(rest, found) if found else set()
         if not too_small:
             break
         # Without the assets of which too little would be traded, the others may trade more.
@@ -229,8 +74,8 @@ def plan_rebalance(asked: PlanInput) -> Plan | NoPlan:
             sales_max_raw=_without(rest.sales_max_raw, too_small),
             needs_max_raw=_without(rest.needs_max_raw, too_small),
         )
-    if splits:
-        return _plan(asked, splits, bound_by)
+    if found is not None and best is not None:
+        return _judged(rest, _plan(rest, found, best))
     if rest is not asked:
         return NoPlan(
             Reason.POLICY_REFUSES, "every trade would be below the minimum trade of its asset"
@@ -238,14 +83,28 @@ def plan_rebalance(asked: PlanInput) -> Plan | NoPlan:
     return _no_plan(asked)
 
 
-def _too_small(asked: PlanInput, splits: Sequence[Split]) -> set[int]:
+def _nothing_due(asked: PlanInput) -> NoPlan | None:
+    """What needs no solving: the vault would not let anything be traded now."""
+    rules = asked.rules
+    if rules is not None:
+        weighed = weigh_basket(rules.basket)
+        if weighed.broken is None and not rules.policy.calendar_seconds:
+            return NoPlan(
+                Reason.IN_BAND,
+                f"every weight is inside its band; the furthest is {weighed.drift_bps} bps off",
+            )
+    if not any(asked.sales_max_raw) or not any(asked.needs_max_raw):
+        return NoPlan(Reason.NO_ROUTE, "nothing is in surplus, or nothing in deficit, to trade for")
+    return None
+
+
+def _too_small(asked: PlanInput, found: _Trades) -> set[int]:
     """Assets of which less than their minimum would be sold, or arrive for sure."""
-    sold, bought = _totals(asked, splits)
     return {
         i
         for i, least in enumerate(asked.min_trades_raw)
-        if 0 < sold[i] < least
-        or (bought[i] and bought[i] * (BPS - asked.tolerance_bps) // BPS < least)
+        if 0 < found.sales_raw[i] < least
+        or (found.buys_raw[i] and found.buys_raw[i] * (BPS - asked.tolerance_bps) // BPS < least)
     }
 
 
@@ -253,174 +112,213 @@ def _without(amounts_raw: Sequence[int], assets: set[int]) -> tuple[int, ...]:
     return tuple(0 if i in assets else raw for i, raw in enumerate(amounts_raw))
 
 
-def _limits(basket: Basket, destination_bps: int) -> tuple[tuple[int, ...], tuple[int, ...], int]:
-    """The most that may be sold and bought of each asset, and the need in USD times 1e18.
+def _best(asked: PlanInput) -> tuple[_Trades | None, Optimum | None]:
+    """The best trades there are within all limits, and the optimum over all pools."""
+    market = market_of(asked.pools)
+    if not len(market):
+        return None, None
+    terms = asked_of(asked, market)
+    best = optimum(market, terms)
+    if best is None:
+        return None, None
+    found = _settled(asked, terms, market, best)
+    if found is not None:
+        found = _earning(asked, terms, found)
+    alone = _alone(asked, terms, best)
+    candidates = [one for one in (found, alone) if one is not None]
+    return max(candidates, key=lambda one: one.net_e18, default=None), best
 
-    Now and, with targets that glide, a while later.
+
+def _settled(asked: PlanInput, terms: Asked, market: Market, best: Optimum) -> _Trades | None:
+    """The optimum in whole units; swaps that cannot be part of a route are left out."""
+    for _ in range(_MOST_STUCK):
+        rows = ordered_rows(market, best.solution)
+        if not isinstance(rows, Stuck):
+            if not rows:
+                return None
+            done = _within_limits(asked, terms, market, best, rows)
+            if not isinstance(done, Stuck):
+                return done
+            rows = done
+        market = market.without(rows.rows)
+        again = optimum(market, terms, best.solution)
+        if again is None:
+            return None
+        best = again
+    return None
+
+
+def _within_limits(
+    asked: PlanInput, terms: Asked, market: Market, best: Optimum, rows: Sequence[int]
+) -> _Trades | Stuck | None:
+    """The optimum's flow in whole units, made smaller until exact quotes are within all limits."""
+    sold, sell_max = best.solution.sold, terms.offer.sell_max
+    for less in _SMALLER:
+        sales: dict[str, int] = {}
+        for i, place in zip(terms.assets, terms.places, strict=True):
+            if not sold[place]:
+                continue
+            whole = sold[place] >= sell_max[place] and asked.need_max_e18 is None
+            most = asked.sales_max_raw[i]
+            raw = most if whole else min(most, int(sold[place]))
+            sales[asked.tokens[i]] = raw if not less else int(raw * (1 - less))
+        done = fill(market, best.solution, rows, sales, 1 - less)
+        if isinstance(done, Stuck):
+            return done
+        trades = _trades(asked, done.legs, done.sold, done.bought)
+        if not any(trades.sales_raw) or not any(trades.buys_raw):
+            return None
+        if asked.allows(trades.sales_raw, trades.buys_raw):
+            return replace(trades, optimum=best, market=market)
+    return None
+
+
+def _trades(
+    asked: PlanInput, legs: Sequence[Leg], sold: Mapping[str, int], bought: Mapping[str, int]
+) -> _Trades:
+    sales_raw = tuple(sold.get(token, 0) for token in asked.tokens)
+    buys_raw = tuple(bought.get(token, 0) for token in asked.tokens)
+    net_e18 = asked.benefit_e18(sales_raw, buys_raw) - asked.hop_cost_e18 * len(legs)
+    return _Trades(tuple(legs), sales_raw, buys_raw, net_e18)
+
+
+def _earning(asked: PlanInput, terms: Asked, found: _Trades) -> _Trades:
+    """Without the swaps that do not earn their gas.
+
+    A pool's profit at the dual's prices is the least that doing without it loses, so a pool whose
+    profit pays for its gas stays. Of the others, the less they earn the sooner they go.
     """
-    moments = [basket]
-    if basket.timestamp < basket.glide_end:
-        moments.append(replace(basket, timestamp=basket.timestamp + _HORIZON_SECONDS))
-    sales, needs, needs_e18 = [], [], []
-    for moment in moments:
-        weighed = weigh_basket(moment)
-        measured = list(zip(weighed.distances_e18, moment.prices_e18, moment.units, strict=True))
-        sales.append([surplus_raw(*one) for one in measured])
-        needs.append([deficit_raw(*one) for one in measured])
-        _, need_e18 = to_destination(
-            *(weighed.distances_e18, weighed.total_e18, moment.bands_e18),
-            *(destination_bps, moment.dust_bps),
-        )
-        needs_e18.append(need_e18)
-    return (
-        tuple(map(min, zip(*sales, strict=True))),
-        tuple(map(min, zip(*needs, strict=True))),
-        min(needs_e18),
-    )
-
-
-def _within_budgets(asked: PlanInput) -> tuple[list[Split], str | None]:
-    """The trades, with all sales made smaller alike where a budget asks for it, and which one did."""
-    bound_by = None
-    # Each value is rounded up once more when it is checked, which may add one an asset.
-    spare = len(asked.tokens)
-    most = asked.need_max_e18
-    offered = sum(
-        value_up(raw, price, 10**decimals)
-        for raw, price, decimals in zip(
-            asked.sales_max_raw, asked.prices_e18, asked.decimals, strict=True
-        )
-    )
-    if most is not None and offered > most:
-        sales = _scaled(asked.sales_max_raw, max(0, most - spare), offered)
-        asked = replace(asked, sales_max_raw=sales)
-    most = asked.sold_max_e18
-    offered = sum(asked.sold_e18(i, raw) for i, raw in enumerate(asked.sales_max_raw))
-    if most is not None and offered > most:
-        sales = _scaled(asked.sales_max_raw, max(0, most - spare), offered)
-        asked = replace(asked, sales_max_raw=sales)
-        bound_by = "turnover"
-    for _ in range(_BUDGET_TRIES):
-        splits = _trades(asked)
-        lost = _lost_e18(asked, splits)
-        if asked.loss_max_e18 is None or lost <= asked.loss_max_e18:
-            return splits, bound_by
-        bound_by = "loss"
-        sold = _totals(asked, splits)[0]
-        asked = replace(asked, sales_max_raw=_scaled(sold, asked.loss_max_e18, lost))
-    return [], bound_by
-
-
-def _trades(asked: PlanInput) -> list[Split]:
-    """Pair after pair, the one that loses least first, until nothing more can be traded.
-
-    A pair trades once: what its first trade leaves, its limits left.
-    """
-    to_sell, to_buy = list(asked.sales_max_raw), list(asked.needs_max_raw)
-    pools: Sequence[Pool] = asked.pools
-    pairs = {
-        (i, j) for i, sale in enumerate(to_sell) if sale for j, need in enumerate(to_buy) if need
-    }
-    trades: list[Split] = []
-    while pairs:
-        found = {
-            (i, j): split
-            for i, j in sorted(pairs)
-            if (split := _trade(asked, pools, i, j, to_sell[i], to_buy[j])) is not None
-        }
-        if not found:
+    cost = asked.hop_cost_e18 / E18
+    if not cost:
+        return found
+    most = 0
+    for _ in range(_MOST_DROPS):
+        market, best = found.market, found.optimum
+        if market is None or best is None:
             break
-        i, j = min(found, key=lambda pair: _loss_rate_e18(asked, pair, found[pair]))
-        split = found[i, j]
-        trades.append(split)
-        to_sell[i] -= split.amount_in_raw
-        to_buy[j] -= split.amount_out_raw
-        pools = pools_after(pools, split.legs)
-        pairs = found.keys() - {(i, j)}
+        flows, prices = best.solution.flows, np.exp(best.solution.log_prices)
+        profit = prices[market.token_out] * flows.amounts_out
+        profit -= prices[market.token_in] * flows.amounts_in
+        cheap = np.flatnonzero((flows.amounts_in > 0) & (profit < cost))
+        if not len(cheap) or len(found.legs) < 2:
+            break
+        cheap = cheap[np.argsort(profit[cheap], kind="stable")]
+        count = min(len(cheap), most or len(cheap))
+        fewer = market.without(cheap[:count])
+        again = optimum(fewer, terms, best.solution)
+        smaller = None if again is None else _settled(asked, terms, fewer, again)
+        if smaller is not None and smaller.net_e18 > found.net_e18:
+            found, most = smaller, 0
+        elif count == 1:
+            break
+        else:
+            most = count // 2
+    return found
+
+
+def _alone(asked: PlanInput, terms: Asked, best: Optimum) -> _Trades | None:
+    """One route a trade, on as much as the optimum sells; None where that breaks a limit."""
+    sales, needs = list(asked.sales_max_raw), list(asked.needs_max_raw)
+    for i, place in zip(terms.assets, terms.places, strict=True):
+        sold = best.solution.sold[place]
+        sales[i] = min(sales[i], int(sold)) if sold < terms.offer.sell_max[place] else sales[i]
+    legs = single_routes(asked, sales, needs)
+    sold_raw: dict[str, int] = {}
+    bought_raw: dict[str, int] = {}
+    for leg in legs:
+        sold_raw[leg.token_in] = sold_raw.get(leg.token_in, 0) + leg.amount_in_raw
+        bought_raw[leg.token_out] = bought_raw.get(leg.token_out, 0) + leg.amount_out_raw
+    for token in set(sold_raw) & set(bought_raw):
+        passed = min(sold_raw[token], bought_raw[token])
+        sold_raw[token] -= passed
+        bought_raw[token] -= passed
+    trades = _trades(asked, legs, sold_raw, bought_raw)
+    if not any(trades.buys_raw) or not asked.allows(trades.sales_raw, trades.buys_raw):
+        return None
     return trades
 
 
-def _trade(
-    asked: PlanInput, pools: Sequence[Pool], i: int, j: int, sale_raw: int, need_raw: int
-) -> Split | None:
-    """The largest sale of asset i for asset j that all limits allow, or None."""
-    units = 10 ** asked.decimals[i], 10 ** asked.decimals[j]
-    # {raw i} = {raw j} * {usd/j} * {raw i/i} / ({raw j/j} * {usd/i})
-    worth = need_raw * asked.prices_e18[j] * units[0] // (units[1] * asked.prices_e18[i])
-    most_raw = min(sale_raw, worth)
-    gas_cost_out_raw = asked.hop_cost_e18 * units[1] // asked.prices_e18[j]
-
-    def sell(amount_raw: int) -> Split | None:
-        """The best split, None if the pools cannot make it or its loss is above the limit."""
-        if amount_raw == 0:
-            return None
-        try:
-            split = best_split(
-                pools,
-                asked.tokens[i],
-                asked.tokens[j],
-                amount_raw,
-                gas_cost_out_raw=gas_cost_out_raw,
-            )
-        except NoRoute:
-            return None
-        least_e18 = minimum_bought_e18(asked.sold_e18(i, amount_raw), asked.slippage_limit_e18)
-        bought_e18 = asked.bought_e18(j, split.amount_out_raw)
-        return split if split.amount_out_raw and bought_e18 >= least_e18 else None
-
-    found = sell(most_raw) or _largest(sell, most_raw)
-    while found is not None and found.amount_out_raw > need_raw:
-        # The pools pay better than the oracle. What is left out is what paid least, so the next
-        # amount is never too small; it is exact after a few rounds.
-        amount_raw = found.amount_in_raw
-        found = sell(min(amount_raw - 1, amount_raw * need_raw // found.amount_out_raw))
-    return found
-
-
-def _largest(sell: Callable[[int], Split | None], most_raw: int) -> Split | None:
-    """The largest sale below `most_raw` that can be made, by halving: smaller sales lose less."""
-    found: Split | None = None
-    low, high = 0, most_raw
-    for _ in range(_SIZE_TRIES):
-        middle = (low + high) // 2
-        split = sell(middle)
-        if split is None:
-            high = middle
-        else:
-            low, found = middle, split
-    return found
-
-
-def _plan(asked: PlanInput, splits: Sequence[Split], bound_by: str | None) -> Plan:
-    sales_raw, buys_raw = _totals(asked, splits)
+def _plan(asked: PlanInput, found: _Trades, best: Optimum) -> Plan:
+    sales_raw, buys_raw = found.sales_raw, found.buys_raw
     min_buys_raw = tuple(
         max(1, raw * (BPS - asked.tolerance_bps) // BPS) if raw else 0 for raw in buys_raw
     )
-    cost = _cost(asked, splits, sales_raw, buys_raw)
+    market = market_of(asked.pools)
+    used = found.optimum or best
+    prices = dict(zip(market.tokens, np.exp(used.solution.log_prices).tolist(), strict=True))
+    leg_costs, cost = costs_of(asked, found.legs, prices)
+    sold_e18, _ = asked.values_e18(sales_raw, buys_raw)
+    solved = best.solution
+    certificate = Certificate(
+        asked.benefit_e18(sales_raw, buys_raw),
+        _e18(used.bound),
+        _e18(best.bound),
+        sold_e18,
+        max(0.0, solved.bound - solved.value) / max(float(solved.sold @ np.exp(solved.log_prices)), 1e-30),
+        solved.steps,
+    )
+    bought = {t: raw for t, raw in zip(asked.tokens, buys_raw, strict=True) if raw}
     return Plan(
         sales_raw,
         min_buys_raw,
         buys_raw,
-        encode(hops(splits)),
-        tuple(splits),
+        encode(route_hops(found.legs, bought)),
+        found.legs,
+        leg_costs,
         cost,
-        _sentence(asked, splits, sales_raw, buys_raw, cost),
-        bound_by,
+        sold_e18 * asked.worth_e18 // E18,
+        certificate,
+        sentence(asked, sales_raw, buys_raw, len(found.legs), cost),
+        used.bound_by,
     )
+
+
+def _e18(value: float) -> int:
+    """USD times 1e18 of a float; a bound that is none is as large as no basket is."""
+    return int(value * E18) if np.isfinite(value) else 1 << 200
+
+
+def _judged(asked: PlanInput, plan: Plan) -> Plan | NoPlan:
+    """The plan with what the vault will compute, unless the vault refuses it or it is not worth it."""
+    settlement: Settlement | None = None
+    if asked.rules is not None:
+        rules = asked.rules
+        try:
+            settlement = settle(
+                *(rules.policy, rules.state, rules.basket),
+                Fill(plan.sales_raw, plan.expected_buys_raw),
+                *(plan.min_buys_raw, rules.timestamp),
+                epoch=rules.state.epoch,
+                sales=plan.sales_raw,
+            )
+        except PolicyRefused as refusal:
+            if refusal.error == "TooLittleProgress" and asked.worth_e18 < PlanInput.worth_e18:
+                # The vault wants more at a time than the last unit is worth.
+                return plan_rebalance(replace(asked, worth_e18=PlanInput.worth_e18))
+            return NoPlan(Reason.POLICY_REFUSES, str(refusal), refusal, plan)
+    sold_e18, bought_e18 = asked.values_e18(plan.sales_raw, plan.expected_buys_raw)
+    paid_e18 = plan.cost.gas_e18 + plan.cost.tip_e18
+    if paid_e18 and sold_e18 - bought_e18 + paid_e18 > plan.worth_e18:
+        return NoPlan(
+            Reason.NOT_WORTH_GAS,
+            f"bringing {dollars(sold_e18)} home is worth {dollars(plan.worth_e18)}; it would lose "
+            f"{dollars(sold_e18 - bought_e18)} and cost {dollars(paid_e18)} of gas and tip",
+            refused=plan,
+        )
+    return replace(plan, settlement=settlement)
 
 
 def _no_plan(asked: PlanInput) -> NoPlan:
     """Which limit it was: the pools, the budgets, or the slippage."""
-    if not any(asked.sales_max_raw) or not any(asked.needs_max_raw):
-        return NoPlan(Reason.NO_ROUTE, "nothing is in surplus, or nothing in deficit, to trade for")
     free = replace(asked, sold_max_e18=None, loss_max_e18=None)
-    if _trades(free):
+    if _best(free)[0]:
         return NoPlan(
             Reason.BUDGET_SPENT,
             "what is left of the turnover or loss budget allows no trade: wait for it to refill",
         )
-    if _trades(replace(free, slippage_limit_e18=E18)):
-        limit_bps = asked.slippage_limit_e18 * BPS // E18
+    free = replace(free, slippage_limit_e18=E18, worth_e18=PlanInput.worth_e18)
+    if _best(free)[0]:
+        limit_bps = min(asked.slippage_limit_e18, asked.worth_e18) * BPS // E18
         return NoPlan(
             Reason.POLICY_REFUSES,
             f"every trade would lose more than the {limit_bps} bps that the vault allows now",
@@ -430,90 +328,3 @@ def _no_plan(asked: PlanInput) -> NoPlan:
         "no known pool leads from what is in surplus to what is in deficit, or it is too little to "
         "buy a raw unit",
     )
-
-
-def _scaled(amounts_raw: Sequence[int], part: int, whole: int) -> tuple[int, ...]:
-    """All amounts times part / whole, rounded down."""
-    return tuple(raw * part // whole for raw in amounts_raw)
-
-
-def _totals(asked: PlanInput, splits: Sequence[Split]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Raw units sold and bought of each asset."""
-    sold = dict.fromkeys(asked.tokens, 0)
-    bought = dict(sold)
-    for split in splits:
-        sold[split.token_in] += split.amount_in_raw
-        bought[split.token_out] += split.amount_out_raw
-    return tuple(sold.values()), tuple(bought.values())
-
-
-def _lost_e18(asked: PlanInput, splits: Sequence[Split]) -> int:
-    """What the vault will call the loss: sold at the higher prices less bought at the lower."""
-    sales_raw, buys_raw = _totals(asked, splits)
-    sold_e18 = sum(asked.sold_e18(i, raw) for i, raw in enumerate(sales_raw))
-    bought_e18 = sum(asked.bought_e18(j, raw) for j, raw in enumerate(buys_raw))
-    return max(0, sold_e18 - bought_e18)
-
-
-def _loss_rate_e18(asked: PlanInput, pair: tuple[int, int], split: Split) -> int:
-    """The part of a trade's value that it loses, as a fraction of 1e18; below 0 if it gains."""
-    sold_e18 = asked.sold_e18(pair[0], split.amount_in_raw)
-    return (sold_e18 - asked.bought_e18(pair[1], split.amount_out_raw)) * E18 // sold_e18
-
-
-def _cost(
-    asked: PlanInput, splits: Sequence[Split], sales_raw: Sequence[int], buys_raw: Sequence[int]
-) -> PlanCost:
-    legs = [leg for split in splits for leg in split.legs]
-    fee_e18 = sum(_fee_e18(asked, leg) for leg in legs)
-    sold_e18 = sum(asked.value_e18(i, raw) for i, raw in enumerate(sales_raw))
-    bought_e18 = sum(asked.value_e18(j, raw) for j, raw in enumerate(buys_raw))
-    gas = asked.gas_per_rebalance + asked.gas_per_hop * len(legs)
-    gas_e18 = div_up(gas * asked.gas_price_wei * asked.native_price_e18, E18)
-    return PlanCost(fee_e18, sold_e18 - bought_e18 - fee_e18, gas_e18)
-
-
-def _fee_e18(asked: PlanInput, leg: Leg) -> int:
-    """What a pool keeps of its input, in USD times 1e18, rounded down.
-
-    A middle token may have no price here; its fee is then the part of what the input bought.
-    """
-    if leg.token_in in asked.tokens:
-        paid_e18 = asked.value_e18(asked.tokens.index(leg.token_in), leg.amount_in_raw)
-        return paid_e18 * leg.pool.fee_pips // PIPS
-    got_e18 = asked.value_e18(asked.tokens.index(leg.token_out), leg.amount_out_raw)
-    return got_e18 * leg.pool.fee_pips // (PIPS - leg.pool.fee_pips)
-
-
-def _sentence(
-    asked: PlanInput,
-    splits: Sequence[Split],
-    sales_raw: Sequence[int],
-    buys_raw: Sequence[int],
-    cost: PlanCost,
-) -> str:
-    symbols = {token.address: token.symbol for pool in asked.pools for token in pool.tokens}
-
-    def listed(amounts_raw: Sequence[int]) -> str:
-        return " and ".join(
-            f"{_number(raw, asked.decimals[i])} {symbols[asked.tokens[i]]}"
-            for i, raw in enumerate(amounts_raw)
-            if raw
-        )
-
-    swaps = sum(len(split.legs) for split in splits)
-    return (
-        f"sell {listed(sales_raw)} for {listed(buys_raw)} in {swaps} swap{'s' * (swaps > 1)}, at "
-        f"a cost of {_dollars(cost.total_e18)}: {_dollars(cost.fee_e18)} fees, "
-        f"{_dollars(cost.impact_e18)} price, {_dollars(cost.gas_e18)} gas"
-    )
-
-
-def _dollars(usd_e18: int) -> str:
-    """A value for people, in cents."""
-    return f"{'-' * (usd_e18 < 0)}${_number(abs(usd_e18), 18, 2)}"
-
-
-def _number(raw: int, decimals: int, places: int = 6) -> str:
-    """An amount for people, to at most that many places."""
-    return f"{Decimal(raw).scaleb(-decimals):,.{places}f}"
