@@ -26,7 +26,10 @@ from rebalancer.policy import (
 from rebalancer.pools import Pool
 from rebalancer.units import BPS, E18, div_up
 
-__all__ = ["PlanInput", "Rules", "destination_limits"]
+__all__ = ["UNSTATED_WORTH_E18", "PlanInput", "Rules", "destination_limits"]
+
+UNSTATED_WORTH_E18 = E18 // 2
+"""Where nobody says what bringing home is worth: all is traded that the limits allow and the pools can take."""
 
 _HORIZON_SECONDS = 120
 """How long after the block it was made at a plan must still be allowed while targets glide."""
@@ -66,7 +69,11 @@ class PlanInput:
     """The most value that may be sold in all (what is left of the turnover budget), if limited."""
     loss_max_e18: int | None = None
     """The most value that may be lost in all (what is left of the loss budget), if limited."""
-    worth_e18: int = E18 // 2
+    targets_e18: tuple[int, ...] = ()
+    """Target weights, where what the trades lose moves the targets themselves: without, it does not."""
+    dust_e18: int = 0
+    """How far an asset may end beyond its target, as a value."""
+    worth_e18: int = UNSTATED_WORTH_E18
     """What bringing home a unit of value sold is worth, as a part of it: the next unit that would lose
     more is not traded, and a plan whose losses, gas and tip are more than all of it is none."""
     tolerance_bps: int = 10
@@ -147,6 +154,8 @@ class PlanInput:
             lo_e18=tuple(price.lo_e18 or 1 for price in basket.prices),
             hi_e18=tuple(price.hi_e18 or 1 for price in basket.prices),
             min_trades_raw=tuple(basket.min_trades_raw),
+            targets_e18=tuple(basket.targets_e18),
+            dust_e18=basket.dust_bps * weighed.total_e18 // BPS,
             pools=tuple(pools),
             slippage_limit_e18=slippage_limit_e18,
             need_max_e18=need_e18 if destination_bps else None,
@@ -196,6 +205,15 @@ class PlanInput:
             return False
         if self.sold_max_e18 is not None and sold_e18 > self.sold_max_e18:
             return False
+        if self.need_max_e18 is not None:
+            worth_e18 = sum(
+                value_up(raw, price, 10**decimals)
+                for raw, price, decimals in zip(
+                    sales_raw, self.prices_e18, self.decimals, strict=True
+                )
+            )
+            if worth_e18 > self.need_max_e18:
+                return False
         return self.loss_max_e18 is None or sold_e18 - bought_e18 <= self.loss_max_e18
 
     @property

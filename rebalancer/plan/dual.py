@@ -37,17 +37,27 @@ Indices = NDArray[np.intp]
 _WIDTHS = (3e-3, 1e-4)
 """Width of a smoothed kink, relative to its price: from what finds the way to what is exact."""
 
+_NARROWEST = 1e-6
+"""Kinks are made ten times narrower each time the proximal term is centred anew, down to this: what is
+sold is only known to the rounding of a price times what a kink holds over its width."""
+
 _MOST_STEPS = 40
 """Newton steps at one width; ordinary problems take 2 to 6."""
 
 _MOST_CENTRES = 8
-"""Times that the proximal term is centred anew at the last width; ordinary problems take 2."""
+"""Times that the proximal term is centred anew; ordinary problems take 2."""
+
+_STALLED = 4
+"""Steps without the balances getting half as far off, after which they are as good as floats make them."""
+
+_ROUNDING = 1e-12
+"""Part of all that could be traded below which balances mean nothing."""
 
 _ROUGHLY = 1e-1
 """Balances are met to this part of what is traded before the kinks are made narrower."""
 
 _BALANCED = 1e-10
-"""Balances are met to this part of what is traded, or of a millionth of what could be, in the end."""
+"""Balances are met to this part of what is traded in the end."""
 
 _REACH = 0.03
 """A step moves a price that nothing holds by about this part of it."""
@@ -61,7 +71,7 @@ _FLAT = 0.7
 _MOST_TRIES = 12
 """Tries along one line."""
 
-_RIDGE = 1e-7
+_RIDGE = 1e-13
 """Curvature that is added everywhere, so that a token that nobody trades keeps its price."""
 
 
@@ -122,7 +132,7 @@ class _Descent:
         self.sign[self.sells :] = -1
         self.start = np.log(offer.prices) if near is None else near.log_prices
         self.worth = self.most * self.scale
-        self.least = 1e-6 * min(self.worth[: self.sells].sum(), self.worth[self.sells :].sum())
+        self.all_worth = min(self.worth[: self.sells].sum(), self.worth[self.sells :].sum())
         self.centre = np.zeros(len(self.token))
         self.widths = _WIDTHS
         if near is not None:
@@ -150,8 +160,9 @@ class _Descent:
         for _ in range(_MOST_CENTRES):
             # What kinks that far from their places can be worth.
             off = np.abs(point.part - self.centre) @ self.worth * self.width
-            if off <= _BALANCED * self.traded(point):
+            if off <= self.enough(point, _BALANCED):
                 break
+            self.set_width(max(self.width / 10, _NARROWEST))
             point = self.settle(self.centred(point), _BALANCED)
         return self.judged(point)
 
@@ -160,16 +171,25 @@ class _Descent:
         self.centre = point.part
         return self.at(point.prices)
 
-    def traded(self, point: _Point) -> float:
-        """Value that is sold."""
-        return float(max(point.part[: self.sells] @ self.worth[: self.sells], self.least))
+    def enough(self, point: _Point, near: float) -> float:
+        """The value that may be off where that part of what is sold may be."""
+        sold = point.part[: self.sells] @ self.worth[: self.sells]
+        return float(max(near * sold, _ROUNDING * self.all_worth))
 
     def settle(self, point: _Point, near: float) -> _Point:
         """Newton's steps from a point until the balances are met so nearly."""
+        best, stalled = np.inf, 0
         for _ in range(_MOST_STEPS):
             slope = point.prices * point.missing
-            if np.abs(slope).max() <= near * self.traded(point):
+            off = np.abs(slope).max()
+            if off <= self.enough(point, near):
                 break
+            if off < best / 2:
+                best, stalled = off, 0
+            elif off < 1e3 * _ROUNDING * self.all_worth:
+                stalled += 1
+                if stalled == _STALLED:
+                    break
             self.steps += 1
             moved = self.step(point, slope)
             if moved is None:
@@ -180,7 +200,7 @@ class _Descent:
     def step(self, point: _Point, slope: Floats) -> _Point | None:
         """One Newton step with a search along its line; None where floats see no way down."""
         curvature = self.market.laplacian(point.flows.slope)
-        diagonal = np.abs(slope) / _REACH + _RIDGE * self.least
+        diagonal = np.abs(slope) / _REACH + _RIDGE * self.all_worth
         inside = (point.part > 0) & (point.part < 1)
         diagonal[self.token] += inside * self.kink_curvature * point.prices[self.token] ** 2
         curvature.flat[:: len(slope) + 1] += diagonal
@@ -227,9 +247,7 @@ class _Descent:
         sold, bought = np.zeros(len(prices)), np.zeros(len(prices))
         sold[self.token[: self.sells]] = amounts[: self.sells]
         bought[self.token[self.sells :]] = amounts[self.sells :]
-        return Solution(
-            np.log(prices), flows, sold, bought, float(bound), float(value), self.steps
-        )
+        return Solution(np.log(prices), flows, sold, bought, float(bound), float(value), self.steps)
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,9 @@ def ordered_rows(market: Market, solution: Solution) -> list[int] | Stuck:
             if not waiting[to]:
                 ready.append(to)
     if leaving:
-        circling = [row for some in leaving.values() for row in some if _returns(market, row, leaving)]
+        circling = [
+            row for some in leaving.values() for row in some if _returns(market, row, leaving)
+        ]
         return Stuck(np.array([min(circling, key=lambda row: float(worth[row]))], dtype=np.intp))
     return found
 

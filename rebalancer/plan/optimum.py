@@ -10,7 +10,8 @@ until the last of them just holds. What that κ says about the limit's multiplie
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,9 @@ _PRECISION = 1e-14
 _SAFE = 1e-9
 """By this part less than a limit is aimed at, so that whole units do not break it."""
 
+_MOST_TRIES = 40
+"""Values of κ that are tried; ordinary problems take 5 to 10."""
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -51,6 +55,17 @@ class Asked:
     least_kappa: float
     assets: tuple[int, ...]
     places: tuple[int, ...]
+    sales_raw: tuple[int, ...]
+    needs_raw: tuple[int, ...]
+    """In basket order, whole: what may be sold and bought."""
+
+    def within(self, sales_raw: Sequence[int], needs_raw: Sequence[int]) -> Asked:
+        """The same for other amounts to sell and buy."""
+        sell_max, buy_max = np.zeros((2, len(self.lo)))
+        for i, place in zip(self.assets, self.places, strict=True):
+            sell_max[place], buy_max[place] = sales_raw[i], needs_raw[i]
+        offer = replace(self.offer, sell_max=sell_max, buy_max=buy_max)
+        return replace(self, offer=offer, sales_raw=tuple(sales_raw), needs_raw=tuple(needs_raw))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +104,8 @@ def asked_of(asked: PlanInput, market: Market) -> Asked:
         kappa,
         tuple(i for i, _ in pairs),
         tuple(place for _, place in pairs),
+        tuple(sales),
+        tuple(needs),
     )
 
 
@@ -127,18 +144,19 @@ def optimum(market: Market, asked: Asked, near: Solution | None = None) -> Optim
         if kappa not in found:
             nearest = min(found, key=lambda other: abs(other - kappa))
             found[kappa] = solve(market, _at(asked, kappa), found[nearest])
-        return _excess(asked, found[kappa])[0]
+        over = _excess(asked, found[kappa])[0]
+        return 0.0 if -_SAFE <= over <= 0 else over
 
-    low = asked.least_kappa
-    for high in _STEEPER:
-        if high <= low:
-            continue
-        if excess(high) <= 0:
-            break
-        low = high
-    else:
-        return None
-    brentq(excess, low, high, xtol=_PRECISION, rtol=1e-15, maxiter=60)
+    low, high = asked.least_kappa, asked.least_kappa
+    for high in (1 - asked.slippage, *_STEEPER):
+        if high > low:
+            if excess(high) <= 0:
+                break
+            low = high
+    if excess(high) > 0 or (high == 1 - asked.slippage and not found[high].sold.any()):
+        return None  # not even the first unit stays within the limits
+    if excess(high) < 0:
+        brentq(excess, low, high, xtol=_PRECISION, maxiter=_MOST_TRIES, disp=False)
     kappa = min(kappa for kappa in found if excess(kappa) <= 0)
     bound_by = _excess(asked, found[max(k for k in found if k < kappa)])[1]
     return Optimum(found[kappa], _bound(asked, kappa, found[kappa].bound, bound_by), bound_by)

@@ -14,13 +14,15 @@ whether all of it is worth its gas.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from rebalancer.errors import PolicyRefused
-from rebalancer.plan.ask import PlanInput
+from rebalancer.plan.ask import UNSTATED_WORTH_E18, PlanInput
+from rebalancer.plan.dual import Solution
 from rebalancer.plan.legs import Stuck, fill, ordered_rows, route_hops
 from rebalancer.plan.market import Market, market_of
 from rebalancer.plan.optimum import Asked, Optimum, asked_of, optimum
@@ -39,6 +41,12 @@ _SMALLER = (0.0, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 
 _MOST_STUCK = 16
 """Times that swaps that cannot be part of a route are left out and the rest solved again."""
+
+_MOST_MOVES = 3
+"""Times that purchases are made smaller because losses move the targets; the second loss is much like the first."""
+
+_MORE = 1e-2
+"""By this part more than they do now, targets are taken to move."""
 
 _MOST_DROPS = 6
 """Times that it is tried to do without the swaps that earn least."""
@@ -119,6 +127,12 @@ def _best(asked: PlanInput) -> tuple[_Trades | None, Optimum | None]:
         return None, None
     terms = asked_of(asked, market)
     best = optimum(market, terms)
+    for _ in range(_MOST_MOVES):
+        nearer = best and _short_of_targets(asked, terms, best.solution)
+        if best is None or nearer is None:
+            break
+        terms = nearer
+        best = optimum(market, terms, best.solution)
     if best is None:
         return None, None
     found = _settled(asked, terms, market, best)
@@ -127,6 +141,38 @@ def _best(asked: PlanInput) -> tuple[_Trades | None, Optimum | None]:
     alone = _alone(asked, terms, best)
     candidates = [one for one in (found, alone) if one is not None]
     return max(candidates, key=lambda one: one.net_e18, default=None), best
+
+
+def _short_of_targets(asked: PlanInput, terms: Asked, solution: Solution) -> Asked | None:
+    """Terms under which no asset crosses its target, None if none does.
+
+    What trades lose or gain moves all targets a little, and what was just enough is then too much.
+    Up to half of the dust it is let be: the vault allows all of it.
+    """
+    if not asked.targets_e18:
+        return None
+    places = list(terms.places)
+    units = [10.0 ** asked.decimals[i] * E18 for i in terms.assets]
+    prices = np.array([asked.prices_e18[i] for i in terms.assets]) / np.array(units)
+    targets = np.array([asked.targets_e18[i] for i in terms.assets]) / E18
+    sold, bought = solution.sold[places] * prices, solution.bought[places] * prices
+    lost = float(sold.sum() - bought.sum())
+    dust = asked.dust_e18 / E18
+    sales, needs = list(terms.sales_raw), list(terms.needs_raw)
+    crossed = False
+    for at, i in enumerate(terms.assets):
+        # Sold assets are crossed by a target that rises, bought ones by one that falls.
+        moved = targets[at] * abs(lost) * (1 + _MORE)
+        traded, limits, maxima = (
+            (bought[at], needs, asked.needs_max_raw)
+            if lost > 0
+            else (sold[at], sales, asked.sales_max_raw)
+        )
+        most = float(maxima[i]) * prices[at]
+        if traded > 0 and traded + moved - most > dust / 2 + prices[at]:
+            limits[i] = min(limits[i], int((most - max(0.0, moved - dust / 4)) / prices[at]))
+            crossed = True
+    return terms.within(sales, needs) if crossed else None
 
 
 def _settled(asked: PlanInput, terms: Asked, market: Market, best: Optimum) -> _Trades | None:
@@ -158,9 +204,8 @@ def _within_limits(
         for i, place in zip(terms.assets, terms.places, strict=True):
             if not sold[place]:
                 continue
-            whole = sold[place] >= sell_max[place] and asked.need_max_e18 is None
-            most = asked.sales_max_raw[i]
-            raw = most if whole else min(most, int(sold[place]))
+            most = terms.sales_raw[i]
+            raw = most if sold[place] >= sell_max[place] else min(most, int(sold[place]))
             sales[asked.tokens[i]] = raw if not less else int(raw * (1 - less))
         done = fill(market, best.solution, rows, sales, 1 - less)
         if isinstance(done, Stuck):
@@ -218,11 +263,11 @@ def _earning(asked: PlanInput, terms: Asked, found: _Trades) -> _Trades:
 
 def _alone(asked: PlanInput, terms: Asked, best: Optimum) -> _Trades | None:
     """One route a trade, on as much as the optimum sells; None where that breaks a limit."""
-    sales, needs = list(asked.sales_max_raw), list(asked.needs_max_raw)
+    sales = list(terms.sales_raw)
     for i, place in zip(terms.assets, terms.places, strict=True):
-        sold = best.solution.sold[place]
-        sales[i] = min(sales[i], int(sold)) if sold < terms.offer.sell_max[place] else sales[i]
-    legs = single_routes(asked, sales, needs)
+        if best.bound_by is not None:
+            sales[i] = min(sales[i], int(best.solution.sold[place]))
+    legs = single_routes(asked, sales, terms.needs_raw)
     sold_raw: dict[str, int] = {}
     bought_raw: dict[str, int] = {}
     for leg in legs:
@@ -245,7 +290,7 @@ def _plan(asked: PlanInput, found: _Trades, best: Optimum) -> Plan:
     )
     market = market_of(asked.pools)
     used = found.optimum or best
-    prices = dict(zip(market.tokens, np.exp(used.solution.log_prices).tolist(), strict=True))
+    prices = _middle_prices(asked, market, used.solution)
     leg_costs, cost = costs_of(asked, found.legs, prices)
     sold_e18, _ = asked.values_e18(sales_raw, buys_raw)
     solved = best.solution
@@ -254,7 +299,7 @@ def _plan(asked: PlanInput, found: _Trades, best: Optimum) -> Plan:
         _e18(used.bound),
         _e18(best.bound),
         sold_e18,
-        max(0.0, solved.bound - solved.value) / max(float(solved.sold @ np.exp(solved.log_prices)), 1e-30),
+        max(0.0, solved.bound - solved.value) / (sold_e18 / E18),
         solved.steps,
     )
     bought = {t: raw for t, raw in zip(asked.tokens, buys_raw, strict=True) if raw}
@@ -271,6 +316,22 @@ def _plan(asked: PlanInput, found: _Trades, best: Optimum) -> Plan:
         sentence(asked, sales_raw, buys_raw, len(found.legs), cost),
         used.bound_by,
     )
+
+
+def _middle_prices(asked: PlanInput, market: Market, solution: Solution) -> dict[str, float]:
+    """The dual's prices in USD a raw unit. Alone they have no scale: all are set to that of the basket's."""
+    prices = np.exp(solution.log_prices)
+    oracle = np.zeros(len(prices))
+    for i, token in enumerate(asked.tokens):
+        if token in market.index:
+            oracle[market.index[token]] = asked.prices_e18[i] / 10.0 ** asked.decimals[i] / E18
+    scales = [
+        float(traded @ oracle) / float(traded @ prices)
+        for traded in (solution.sold, solution.bought)
+        if traded.any()
+    ]
+    scale = math.prod(scales) ** (1 / len(scales)) if scales else 1.0
+    return dict(zip(market.tokens, (prices * scale).tolist(), strict=True))
 
 
 def _e18(value: float) -> int:
@@ -292,9 +353,9 @@ def _judged(asked: PlanInput, plan: Plan) -> Plan | NoPlan:
                 sales=plan.sales_raw,
             )
         except PolicyRefused as refusal:
-            if refusal.error == "TooLittleProgress" and asked.worth_e18 < PlanInput.worth_e18:
+            if refusal.error == "TooLittleProgress" and asked.worth_e18 < UNSTATED_WORTH_E18:
                 # The vault wants more at a time than the last unit is worth.
-                return plan_rebalance(replace(asked, worth_e18=PlanInput.worth_e18))
+                return plan_rebalance(replace(asked, worth_e18=UNSTATED_WORTH_E18))
             return NoPlan(Reason.POLICY_REFUSES, str(refusal), refusal, plan)
     sold_e18, bought_e18 = asked.values_e18(plan.sales_raw, plan.expected_buys_raw)
     paid_e18 = plan.cost.gas_e18 + plan.cost.tip_e18
@@ -316,7 +377,7 @@ def _no_plan(asked: PlanInput) -> NoPlan:
             Reason.BUDGET_SPENT,
             "what is left of the turnover or loss budget allows no trade: wait for it to refill",
         )
-    free = replace(free, slippage_limit_e18=E18, worth_e18=PlanInput.worth_e18)
+    free = replace(free, slippage_limit_e18=E18, worth_e18=UNSTATED_WORTH_E18)
     if _best(free)[0]:
         limit_bps = min(asked.slippage_limit_e18, asked.worth_e18) * BPS // E18
         return NoPlan(
