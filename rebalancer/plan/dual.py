@@ -134,7 +134,7 @@ class _Descent:
         self.worth = self.most * self.scale
         self.all_worth = min(self.worth[: self.sells].sum(), self.worth[self.sells :].sum())
         self.centre = np.zeros(len(self.token))
-        self.widths = _WIDTHS
+        self.widths: tuple[float, ...] = _WIDTHS
         if near is not None:
             amounts = np.concatenate([near.sold[sells], near.bought[buys]])
             self.centre = np.minimum(amounts / self.most, 1.0)

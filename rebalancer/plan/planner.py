@@ -30,7 +30,7 @@ from rebalancer.plan.result import Certificate, NoPlan, Plan, costs_of, dollars,
 from rebalancer.plan.route import encode
 from rebalancer.plan.single import single_routes
 from rebalancer.plan.split import Leg
-from rebalancer.policy import Fill, Settlement, settle, weigh_basket
+from rebalancer.policy import Fill, Settlement, calendar_since, settle, weigh_basket
 from rebalancer.reasons import Reason
 from rebalancer.units import BPS, E18
 
@@ -96,7 +96,10 @@ def _nothing_due(asked: PlanInput) -> NoPlan | None:
     rules = asked.rules
     if rules is not None:
         weighed = weigh_basket(rules.basket)
-        if weighed.broken is None and not rules.policy.calendar_seconds:
+        called = calendar_since(
+            rules.state.rebalanced_at, rules.policy.calendar_seconds, rules.timestamp
+        )
+        if weighed.broken is None and not called:
             return NoPlan(
                 Reason.IN_BAND,
                 f"every weight is inside its band; the furthest is {weighed.drift_bps} bps off",
@@ -128,7 +131,7 @@ def _best(asked: PlanInput) -> tuple[_Trades | None, Optimum | None]:
     terms = asked_of(asked, market)
     best = optimum(market, terms)
     for _ in range(_MOST_MOVES):
-        nearer = best and _short_of_targets(asked, terms, best.solution)
+        nearer = _short_of_targets(asked, terms, best.solution) if best else None
         if best is None or nearer is None:
             break
         terms = nearer
