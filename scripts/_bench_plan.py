@@ -163,9 +163,7 @@ def _direct(pools: Sequence[Pool], token_in: str, token_out: str) -> list[Pool]:
 
 def _quoted(pool: Pool, token_in: str, token_out: str, amount: int) -> Leg | None:
     try:
-        return Leg(
-            pool, token_in, token_out, amount, pool.quote_in(token_in, token_out, amount)
-        )
+        return Leg(pool, token_in, token_out, amount, pool.quote_in(token_in, token_out, amount))
     except (LiquidityExhausted, BadAmount):
         return None
 
@@ -190,9 +188,7 @@ def _by_depth(pools: Sequence[Pool], token_in: str, token_out: str, amount: int)
     depth = sum(pool.liquidity for pool in direct)
     shares = [amount * pool.liquidity // depth for pool in direct]
     shares[0] += amount - sum(shares)
-    legs = [
-        _quoted(p, token_in, token_out, s) for p, s in zip(direct, shares, strict=True) if s
-    ]
+    legs = [_quoted(p, token_in, token_out, s) for p, s in zip(direct, shares, strict=True) if s]
     found = [leg for leg in legs if leg]
     return found if len(found) == len(legs) else []
 
@@ -223,9 +219,7 @@ def _cost_bps(asked: PlanInput, sales: Sequence[int], buys: Sequence[int]) -> fl
 
 def _tokens(rng: random.Random) -> tuple[list[Token], list[int]]:
     """Tokens and their prices in USD times 1e18."""
-    tokens = [
-        Token(f"0x{i + 1:040x}", f"T{i}", rng.choice((6, 8, 18, 18))) for i in range(_TOKENS)
-    ]
+    tokens = [Token(f"0x{i + 1:040x}", f"T{i}", rng.choice((6, 8, 18, 18))) for i in range(_TOKENS)]
     return tokens, [int(10 ** rng.uniform(-1, 4.5) * E18) for _ in tokens]
 
 

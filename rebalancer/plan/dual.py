@@ -34,8 +34,11 @@ __all__ = ["Offer", "Solution", "solve"]
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
-_WIDTHS = (3e-3, 1e-4)
-"""Width of a smoothed kink, relative to its price: from what finds the way to what is exact."""
+_WIDTH = 1e-3
+"""Width of a smoothed kink at first, relative to its price."""
+
+_WIDTH_NEAR = 1e-4
+"""The same where a problem much like this one has been solved."""
 
 _NARROWEST = 1e-6
 """Kinks are made ten times narrower each time the proximal term is centred anew, down to this: what is
@@ -53,9 +56,6 @@ _STALLED = 4
 _ROUNDING = 1e-12
 """Part of all that could be traded below which balances mean nothing."""
 
-_ROUGHLY = 1e-1
-"""Balances are met to this part of what is traded before the kinks are made narrower."""
-
 _BALANCED = 1e-10
 """Balances are met to this part of what is traded in the end."""
 
@@ -65,7 +65,7 @@ _REACH = 0.03
 _LONGEST = 0.5
 """No price changes by a larger part in one step."""
 
-_FLAT = 0.7
+_FLAT = 0.8
 """A point along a line will do where the slope along it is at most this part of that at its beginning."""
 
 _MOST_TRIES = 12
@@ -110,7 +110,7 @@ class Solution:
 def solve(market: Market, offer: Offer, near: Solution | None = None) -> Solution:
     """The best rebalance that the market and the offer allow; `near` is that of a problem like it."""
     solution = _Descent(market, offer, near).solution()
-    while solution.flows.beyond:
+    while market.is_beyond(np.exp(solution.log_prices)):
         market = market.widened()
         solution = _Descent(market, offer, solution).solution()
     return solution
@@ -130,16 +130,20 @@ class _Descent:
         self.scale = offer.prices[self.token]
         self.sign = np.ones(len(self.token))
         self.sign[self.sells :] = -1
-        self.start = np.log(offer.prices) if near is None else near.log_prices
+        if near is None:
+            # What is sold falls by about a fee before anything trades.
+            self.start = offer.prices.copy()
+            self.start[sells] *= 1 - market.usual_fee
+            self.start[buys] = self.limit[self.sells :]
+        else:
+            self.start = np.exp(near.log_prices)
         self.worth = self.most * self.scale
         self.all_worth = min(self.worth[: self.sells].sum(), self.worth[self.sells :].sum())
         self.centre = np.zeros(len(self.token))
-        self.widths: tuple[float, ...] = _WIDTHS
         if near is not None:
             amounts = np.concatenate([near.sold[sells], near.bought[buys]])
             self.centre = np.minimum(amounts / self.most, 1.0)
-            self.widths = _WIDTHS[-1:]
-        self.set_width(self.widths[0])
+        self.set_width(_WIDTH if near is None else _WIDTH_NEAR)
         self.steps = 0
 
     def set_width(self, width: float) -> None:
@@ -150,13 +154,8 @@ class _Descent:
 
     def solution(self) -> Solution:
         """Go down until the balances are met and the kinks are exact."""
-        point = self.at(np.exp(self.start))
-        for width in self.widths:
-            self.set_width(width)
-            near = _BALANCED if width == _WIDTHS[-1] else _ROUGHLY
-            point = self.settle(self.at(point.prices), near)
-            if width != _WIDTHS[-1]:
-                self.centre = point.part
+        point = self.at(self.start)
+        point = self.settle(point, _BALANCED)
         for _ in range(_MOST_CENTRES):
             # What kinks that far from their places can be worth.
             off = np.abs(point.part - self.centre) @ self.worth * self.width
@@ -229,7 +228,7 @@ class _Descent:
 
     def at(self, prices: Floats) -> _Point:
         """All that follows from prices."""
-        flows = self.market.flows(np.log(prices))
+        flows = self.market.flows(prices)
         part = self.centre + self.slant * (prices[self.token] - self.limit)
         part = np.minimum(np.maximum(part, 0.0), 1.0)
         missing = self.market.net(flows)

@@ -20,6 +20,7 @@ All numbers are floats: they aim, and exact quotes settle (`legs.py`).
 from __future__ import annotations
 
 import math
+import statistics
 from collections import OrderedDict
 from collections.abc import Sequence
 from copy import copy
@@ -65,15 +66,13 @@ class Flows:
     amounts_in: Floats
     amounts_out: Floats
     slope: Floats
-    beyond: bool
-    """Whether a row is at the end of what is laid out of it, and more is there."""
 
 
 class Market:
     """All rows (a pool and a direction) between the tokens of some pools.
 
     `tokens` are lower-case addresses, `pool`, `token_in` and `token_out` index into `pools` and
-    `tokens`, a row each. `spot` is log(output per input, raw) before the fee.
+    `tokens`, a row each. `spot` is log(output per input, raw) before the fee, `usual_fee` a part of one.
     """
 
     def __init__(self, pools: Sequence[Pool], window: int = _WINDOW) -> None:
@@ -106,6 +105,8 @@ class Market:
             ticked_depth = np.log(self._ticked.depth * self._ticked.start)
         self._log_depth = np.concatenate([ticked_depth, np.full(len(asked), _NO_DEPTH)])
         self._open: Floats | None = None
+        fees = [pool.fee_pips for pool in self.pools]
+        self.usual_fee = statistics.median(fees) / PIPS if fees else 0.0
         self._pairs = self.token_in * len(self.tokens) + self.token_out
 
     def __len__(self) -> int:
@@ -124,16 +125,16 @@ class Market:
         found._open[rows] = 0
         return found
 
-    def flows(self, log_prices: Floats) -> Flows:
-        """What every row trades at these prices, which are natural logarithms of values of a raw unit."""
-        ratio = log_prices[self.token_out] - log_prices[self.token_in]
-        prices_in = np.exp(log_prices[self.token_in])
+    def flows(self, prices: Floats) -> Flows:
+        """What every row trades at these prices, values of a raw unit each."""
+        prices_in = prices.take(self.token_in)
+        ratio = prices.take(self.token_out) / prices_in
         count = self._ticked.rows
-        amounts_in, amounts_out, slope, beyond = self._ticked.flows(ratio[:count])
+        amounts_in, amounts_out, slope = self._ticked.flows(ratio[:count])
         if self._asked:
             others = [
-                _asked_flow(*row, float(marginal))
-                for row, marginal in zip(self._asked, np.exp(-ratio[count:]), strict=True)
+                _asked_flow(*row, 1 / float(one))
+                for row, one in zip(self._asked, ratio[count:], strict=True)
             ]
             found = np.array(others, dtype=np.float64)
             amounts_in = np.concatenate([amounts_in, found[:, 0]])
@@ -142,7 +143,12 @@ class Market:
         if self._open is not None:
             amounts_in, amounts_out = amounts_in * self._open, amounts_out * self._open
             slope = slope * self._open
-        return Flows(amounts_in, amounts_out, slope * prices_in, beyond)
+        return Flows(amounts_in, amounts_out, slope * prices_in)
+
+    def is_beyond(self, prices: Floats) -> bool:
+        """Whether at these prices a row is at the end of what is laid out of it, and more is there."""
+        ratio = prices[self.token_out] / prices[self.token_in]
+        return self._ticked.is_beyond(ratio[: self._ticked.rows])
 
     def near(self, log_prices: Floats) -> Floats:
         """Log prices with those that are not known (nan) taken from the deepest pools that lead to them.
@@ -200,66 +206,67 @@ def _is_ticked(pool: Pool) -> bool:
 class _Ticked:
     """Rows of stretches of constant liquidity, one row after another in flat tables.
 
-    A row has `window` + 1 stretches; `ends` has where they end (inf: nowhere), `at` where they begin,
-    `liquidity` what they hold, `taken` and `given` what all before them take (without fee) and give.
+    A row has `window` + 1 stretches; `_ends` has where they end (inf: nowhere), `_at` where they begin,
+    `_liquidity` what they hold, `_taken` and `_given` what all before them take (without fee) and give.
     """
 
     def __init__(self, rows: Sequence[tuple[int, Any, str, str]], window: int) -> None:
         self.rows = len(rows)
         width = window + 1
-        starts = np.empty((self.rows, width))
+        starts = np.full((self.rows, width), np.inf)
         liquidity = np.zeros((self.rows, width))
-        kept = np.empty(self.rows)
-        more = np.zeros(self.rows, dtype=bool)
-        starts[:, 1:] = np.inf
+        kept: list[float] = []
+        more: list[bool] = []
         for row, (_, pool, token_in, _) in enumerate(rows):
             down = token_in == pool.token0.address
             ladder = pool.profile.down if down else pool.profile.up
             table = _table(ladder)
             price = pool.sqrt_price_x96 / Q96
-            starts[row, 0] = 1 / price if down else price
-            liquidity[row, 0] = _liquidity(pool)
             first = ladder.first(pool.tick)
-            ahead = min(window, len(table.starts) - first)
+            ahead = min(window, table.count - first)
+            starts[row, 0] = 1 / price if down else price
+            liquidity[row, 0] = pool.liquidity
             starts[row, 1 : ahead + 1] = table.starts[first : first + ahead]
             liquidity[row, 1 : ahead + 1] = table.liquidity[first : first + ahead]
-            more[row] = len(table.starts) - first > window
-            kept[row] = 1 - _fee_pips(pool, down=down) / PIPS
+            more.append(table.count - first > window)
+            kept.append(1 - _fee_pips(pool, down=down) / PIPS)
         self.start: Floats = starts[:, 0].copy()
         self.depth: Floats = liquidity[:, 0].copy()
-        self._kept = kept
-        self._half_log_kept = np.log(kept) / 2
+        self._kept: Floats = np.array(kept, dtype=np.float64)
+        self._sqrt_kept = np.sqrt(self._kept)
         # A price that sits on a tick, or rounding, may put the next boundary just behind the start.
         np.maximum(starts[:, 1:], starts[:, :1], out=starts[:, 1:])
-        self._ends = starts[:, 1:].copy()
         # Beyond what is laid out nothing trades.
-        liquidity[more, -1] = 0
-        self._last = np.where(more, starts[:, -1], np.inf)
-        ends = np.where(np.isinf(self._ends), starts[:, :-1], self._ends)
-        begins = np.where(np.isinf(starts[:, :-1]), ends, starts[:, :-1])
-        steps = liquidity[:, :-1] * (ends - begins)
-        taken = np.zeros((self.rows, width))
-        given = np.zeros((self.rows, width))
-        with np.errstate(invalid="ignore"):
-            gives = np.where(steps == 0, 0.0, steps / (begins * ends))
-        np.cumsum(np.where(steps == 0, 0.0, steps), axis=1, out=taken[:, 1:])
-        np.cumsum(gives, axis=1, out=given[:, 1:])
+        ends_early: NDArray[np.bool_] = np.array(more, dtype=np.bool_)
+        liquidity[ends_early, -1] = 0
+        self._last = np.where(ends_early, starts[:, -1], np.inf)
+        self._ends = np.ascontiguousarray(starts[:, 1:].T)
+        at = np.where(np.isinf(starts), 1.0, starts)
+        ends = np.where(np.isinf(starts[:, 1:]), at[:, :-1], starts[:, 1:])
+        steps = liquidity[:, :-1] * np.where(np.isinf(starts[:, :-1]), 0.0, ends - at[:, :-1])
+        taken, given = np.zeros((2, self.rows, width))
+        np.cumsum(steps, axis=1, out=taken[:, 1:])
+        np.cumsum(steps / (at[:, :-1] * ends), axis=1, out=given[:, 1:])
         self._base = np.arange(self.rows) * width
-        self._at = np.where(np.isinf(starts), 1.0, starts).ravel()
-        self._liquidity = liquidity.ravel()
-        self._taken = taken.ravel()
-        self._given = given.ravel()
+        self._at, self._liquidity = at.ravel(), liquidity.ravel()
+        self._taken, self._given = taken.ravel(), given.ravel()
 
-    def flows(self, ratio: Floats) -> tuple[Floats, Floats, Floats, bool]:
-        """Amounts in and out, the slope of the first in log price, and whether a row is at its end."""
-        goal = np.maximum(np.exp(ratio / 2 + self._half_log_kept), self.start)
-        place = self._base + (self._ends < goal[:, None]).sum(axis=1)
-        at, liquidity = self._at[place], self._liquidity[place]
+    def flows(self, ratio: Floats) -> tuple[Floats, Floats, Floats]:
+        """Amounts in and out, and the slope of the first, at so many units in for the last unit out."""
+        goal = np.sqrt(ratio) * self._sqrt_kept
+        is_open = goal > self.start
+        goal = np.maximum(goal, self.start)
+        place = self._base + (self._ends < goal).sum(axis=0)
+        at, liquidity = self._at.take(place), self._liquidity.take(place)
         part = liquidity * (goal - at)
-        amounts_in = (self._taken[place] + part) / self._kept
-        amounts_out = self._given[place] + part / (at * goal)
-        slope = np.where(goal > self.start, liquidity * goal / (2 * self._kept), 0.0)
-        return amounts_in, amounts_out, slope, bool((goal > self._last).any())
+        amounts_in = (self._taken.take(place) + part) / self._kept
+        amounts_out = self._given.take(place) + part / (at * goal)
+        slope = is_open * liquidity * goal / (2 * self._kept)
+        return amounts_in, amounts_out, slope
+
+    def is_beyond(self, ratio: Floats) -> bool:
+        """See `Market.is_beyond`."""
+        return bool((np.sqrt(ratio) * self._sqrt_kept > self._last).any())
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +275,7 @@ class _Table:
 
     starts: Floats
     liquidity: Floats
+    count: int
 
 
 _TABLES: WeakKeyDictionary[Any, _Table] = WeakKeyDictionary()
@@ -281,12 +289,8 @@ def _table(ladder: Any) -> _Table:
         if ladder.down:
             starts = 1 / starts
         liquidity = np.array([float(one) for one in ladder.liquidity], dtype=np.float64)
-        found = _TABLES[ladder] = _Table(starts, liquidity)
+        found = _TABLES[ladder] = _Table(starts, liquidity, len(starts))
     return found
-
-
-def _liquidity(pool: UniswapV3Pool | UniswapV4Pool) -> float:
-    return float(pool.liquidity)
 
 
 def _fee_pips(pool: UniswapV3Pool | UniswapV4Pool, *, down: bool) -> int:
