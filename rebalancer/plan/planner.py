@@ -28,7 +28,7 @@ from rebalancer.plan.market import Market, market_of
 from rebalancer.plan.optimum import Asked, Optimum, asked_of, optimum
 from rebalancer.plan.result import Certificate, NoPlan, Plan, costs_of, dollars, sentence
 from rebalancer.plan.route import encode
-from rebalancer.plan.single import single_routes
+from rebalancer.plan.single import SingleRoutes
 from rebalancer.plan.split import Leg
 from rebalancer.policy import Fill, Settlement, calendar_since, settle, weigh_basket
 from rebalancer.reasons import Reason
@@ -47,6 +47,12 @@ _MOST_MOVES = 3
 
 _MORE = 1e-2
 """By this part more than they do now, targets are taken to move."""
+
+_FEW = 8
+"""Swaps up to which a plan is compared with single routes to the unit, whatever its bound says."""
+
+_CLOSE = 10**7
+"""One part in this many of what is sold is not looked at: a plan that is proved to be this near its bound is the best."""
 
 _MOST_DROPS = 6
 """Times that it is tried to do without the swaps that earn least."""
@@ -141,9 +147,20 @@ def _best(asked: PlanInput) -> tuple[_Trades | None, Optimum | None]:
     found = _settled(asked, terms, market, best)
     if found is not None:
         found = _earning(asked, terms, found)
-    alone = _alone(asked, terms, best)
+    alone = None if found and _is_proved(asked, found, best) else _alone(asked, terms, best)
     candidates = [one for one in (found, alone) if one is not None]
     return max(candidates, key=lambda one: one.net_e18, default=None), best
+
+
+def _is_proved(asked: PlanInput, found: _Trades, best: Optimum) -> bool:
+    """Whether the bound alone says that no single routes are better by more than is looked at.
+
+    Where there are only a few swaps, single routes are soon quoted, and can be as good to the unit.
+    """
+    if len(found.legs) <= _FEW:
+        return False
+    sold_e18, _ = asked.values_e18(found.sales_raw, found.buys_raw)
+    return _e18(best.bound) - found.net_e18 <= sold_e18 // _CLOSE
 
 
 def _short_of_targets(asked: PlanInput, terms: Asked, solution: Solution) -> Asked | None:
@@ -270,7 +287,9 @@ def _alone(asked: PlanInput, terms: Asked, best: Optimum) -> _Trades | None:
     for i, place in zip(terms.assets, terms.places, strict=True):
         if best.bound_by is not None:
             sales[i] = min(sales[i], int(best.solution.sold[place]))
-    legs = single_routes(asked, sales, terms.needs_raw)
+    routes = SingleRoutes(market_of(asked.pools))
+    routes.trade(asked, sales, terms.needs_raw)
+    legs = routes.legs
     sold_raw: dict[str, int] = {}
     bought_raw: dict[str, int] = {}
     for leg in legs:
