@@ -124,13 +124,7 @@ def _draw(decision: Decision, picture: Path, *, quiet: bool) -> None:
         return
     from rebalancer.lab.flows import flow_chart  # matplotlib takes its time to load
 
-    prices = {
-        asset.token: price.primary_e18 / E18 / 10**asset.decimals
-        for asset, price in zip(
-            decision.snapshot.basket.assets, decision.snapshot.basket.prices, strict=True
-        )
-    }
-    path = flow_chart(decision.plan, prices, picture)
+    path = flow_chart(decision.plan, picture)
     if not quiet:
         console().print(f"Drawn to {path}.")
 

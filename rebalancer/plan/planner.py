@@ -144,12 +144,20 @@ def _best(asked: PlanInput) -> tuple[_Trades | None, Optimum | None]:
         best = optimum(market, terms, best.solution)
     if best is None:
         return None, None
-    found = _settled(asked, terms, market, best)
+    settled = found = _settled(asked, terms, market, best)
     if found is not None:
         found = _earning(asked, terms, found)
-    alone = None if found and _is_proved(asked, found, best) else _alone(asked, terms, best)
-    candidates = [one for one in (found, alone) if one is not None]
-    return max(candidates, key=lambda one: one.net_e18, default=None), best
+    if found is not None and _is_proved(asked, found, best):
+        return found, best
+    alone = _alone(asked, terms, best)
+    if alone is None or (found is not None and alone.net_e18 <= found.net_e18):
+        return found, best
+    if settled is not None and settled.optimum is not None:
+        # What cannot be part of any route bounds single routes no more than others, unless they find a way.
+        benefit_e18 = asked.benefit_e18(alone.sales_raw, alone.buys_raw)
+        if _e18(settled.optimum.bound) >= benefit_e18:
+            alone = replace(alone, optimum=settled.optimum, market=settled.market)
+    return alone, best
 
 
 def _is_proved(asked: PlanInput, found: _Trades, best: Optimum) -> bool:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from rebalancer.plan import NoPlan, Plan, PlanInput, plan_rebalance
 from rebalancer.plan.market import Market
+from rebalancer.plan.optimum import asked_of
 from rebalancer.plan.single import SingleRoutes
 from rebalancer.policy import Asset, Basket, Policy, Price, State, weigh_basket
 from rebalancer.pools import Token, UniswapV3Pool, synthetic
@@ -84,7 +85,9 @@ def asks(draw: st.DrawFn) -> PlanInput:
             for t, part in zip(BASKET, parts, strict=True)
         ),
         tuple(
-            Price(USD_E18[t] * (BPS - spread) // BPS, USD_E18[t] * (BPS + spread) // BPS, USD_E18[t])
+            Price(
+                USD_E18[t] * (BPS - spread) // BPS, USD_E18[t] * (BPS + spread) // BPS, USD_E18[t]
+            )
             for t in BASKET
         ),
         timestamp=1_000,
@@ -169,9 +172,11 @@ def check_legs(asked: PlanInput, plan: Plan) -> None:
 
 def check_never_beaten(asked: PlanInput, plan: Plan) -> None:
     """One route a trade, for the same sales or for all that may be sold, is worth no more after gas."""
-    for sales in (plan.sales_raw, asked.sales_max_raw):
-        single = SingleRoutes(Market(asked.pools))
-        single.trade(asked, sales, asked.needs_max_raw)
+    market = Market(asked.pools)
+    terms = asked_of(asked, market)
+    for sales in (plan.sales_raw, terms.sales_raw):
+        single = SingleRoutes(market)
+        single.trade(asked, sales, terms.needs_raw)
         sold: dict[str, int] = defaultdict(int)
         for leg in single.legs:
             sold[leg.token_in] += leg.amount_in_raw
