@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from rebalancer.errors import ChartFormatUnknown, ChartingMissing
 from rebalancer.lab.chart import BLUE, COLOURS, GREEN, INK, MUTED, ORANGE, STYLE
-from rebalancer.plan.result import Plan
+from rebalancer.plan.result import Plan, dollars
 from rebalancer.units import BPS, E18
 
 if TYPE_CHECKING:
@@ -130,11 +130,13 @@ def _title(plan: Plan) -> str:
 
 def _subtitle(plan: Plan) -> str:
     cost, sold = plan.cost, plan.certificate.sold_e18
+    causes = (
+        f"{dollars(cost.fee_e18)} fees, {dollars(cost.impact_e18)} price, "
+        f"{dollars(cost.gas_e18)} gas"
+    )
     parts = [
         f"${sold / E18:,.0f} sold",
-        f"costs ${cost.total_e18 / E18:,.2f} ({cost.total_e18 * BPS / sold:.1f} bps): "
-        f"${cost.fee_e18 / E18:,.2f} fees, ${cost.impact_e18 / E18:,.2f} price, "
-        f"${cost.gas_e18 / E18:,.2f} gas",
+        f"costs {dollars(cost.total_e18)} ({cost.total_e18 * BPS / sold:.1f} bps): {causes}",
         f"gap {plan.certificate.gap:.0e}",
     ]
     if plan.drift_bps is not None:
@@ -288,12 +290,12 @@ def _label(axes: Axes, node: _Node, x: float, *, is_last: bool) -> None:
     kept = node.into - node.out
     worth = f"${abs(kept):,.0f}"
     if not node.into:
-        axes.text(x - 0.015, node.middle, f"{node.symbol}\n−{worth}", ha="right", va="center")
+        axes.text(x - 0.015, node.middle, f"{node.symbol}\n-{worth}", ha="right", va="center")
     elif is_last:
         axes.text(x + _BAR + 0.015, node.middle, f"{node.symbol}\n+{worth}", ha="left", va="center")
     else:
         passed = abs(kept) < 0.002 * node.height
-        sign = "+" if kept > 0 else "−"
+        sign = "+" if kept > 0 else "-"
         text = node.symbol if passed else f"{node.symbol}  {sign}{worth}"
         axes.text(
             x + _BAR / 2,
@@ -306,7 +308,9 @@ def _label(axes: Axes, node: _Node, x: float, *, is_last: bool) -> None:
 
 
 def _draw_costs(axes: Axes, ribbons: list[_Ribbon]) -> None:
-    """A line a swap: number, tokens, pool, value; and its cost, fee and gas from zero, the price beside them."""
+    """A line a swap: number, tokens, pool, part lost; and its cost by cause, what the price gains to the left."""
+    from matplotlib.ticker import MaxNLocator
+
     places = list(range(len(ribbons)))
     fees = [ribbon.fee for ribbon in ribbons]
     gas = [ribbon.gas for ribbon in ribbons]
@@ -330,9 +334,9 @@ def _draw_costs(axes: Axes, ribbons: list[_Ribbon]) -> None:
     axes.grid(axis="x")
     axes.spines["left"].set_visible(False)
     axes.xaxis.set_major_formatter(
-        lambda value, _: f"${value:,.0f}" if value >= 0 else f"−${-value:,.0f}"
+        lambda value, _: f"${value:,.0f}" if value >= 0 else f"-${-value:,.0f}"
     )
-    axes.xaxis.set_major_locator(_few_ticks())
+    axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.set_title("Cost of each swap", loc="left", fontsize=9.5, color=INK, pad=18)
     axes.legend(
         loc="lower left",
@@ -362,9 +366,3 @@ def _draw_costs(axes: Axes, ribbons: list[_Ribbon]) -> None:
                 fontsize=7.5,
                 color=MUTED if "…" in text or "bps" in text else INK,
             )
-
-
-def _few_ticks() -> object:
-    from matplotlib.ticker import MaxNLocator
-
-    return MaxNLocator(4)

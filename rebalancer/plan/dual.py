@@ -8,12 +8,12 @@ what its reserves allow, and nothing may be left of any other token:
 
 (Angeris, Chitra, Evans, Boyd, "Optimal Routing for Constant Function Market Makers", 2022; solved as
 in Diamandis, Resnick, Chitra, Angeris, "An Efficient Algorithm for Optimal Routing Through Constant
-Function Market Makers", 2023.) One price ν for each token takes the place of the balances, and what
-is left falls into a problem a pool (an arbitrageur's at prices ν) and one an asset:
+Function Market Makers", 2023.) One price p for each token takes the place of the balances, and what
+is left falls into a problem a pool (an arbitrageur's at prices p) and one an asset:
 
-    minimise    g(ν) = Σ_m arb_m(ν) + Σ Sᵢ max(0, νᵢ - cᵢ) + Σ Dⱼ max(0, dⱼ - νⱼ)
+    minimise    g(p) = Σ_m arb_m(p) + Σ Sᵢ max(0, pᵢ - cᵢ) + Σ Dⱼ max(0, dⱼ - pⱼ)
 
-Whatever ν is, no rebalance is worth more than g(ν): that is the certificate. g is convex; its gradient
+Whatever p is, no rebalance is worth more than g(p): that is the certificate. g is convex; its gradient
 is what the token balances miss. Pools make it smooth in pieces; the two kinks that assets make are
 smoothed by a proximal term around the last x and y, which vanishes as they settle (Rockafellar's
 method of multipliers), and Newton's method with a search along the line does the rest, on a matrix of
@@ -241,8 +241,13 @@ class _Descent:
         bound = (prices[market.token_out] * flows.amounts_out).sum()
         bound -= (prices[market.token_in] * flows.amounts_in).sum()
         bound += self.most @ np.maximum(self.sign * (prices[self.token] - self.limit), 0)
-        amounts = self.most * point.part
-        value = -self.sign @ (self.limit * amounts) - prices @ np.abs(point.missing)
+        # What is traded in part is what the pools take or give: a kink knows it less exactly.
+        missing = market.net(flows)
+        inside = (point.part > 0) & (point.part < 1)
+        from_pools = np.clip(-self.sign * missing[self.token], 0, self.most)
+        amounts = np.where(inside, from_pools, self.most * point.part)
+        missing[self.token] += self.sign * amounts
+        value = -self.sign @ (self.limit * amounts) - prices @ np.abs(missing)
         sold, bought = np.zeros(len(prices)), np.zeros(len(prices))
         sold[self.token[: self.sells]] = amounts[: self.sells]
         bought[self.token[self.sells :]] = amounts[self.sells :]

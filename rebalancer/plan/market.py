@@ -1,15 +1,15 @@
 """What does every pool trade at given prices of all tokens? Many pools answered at once, with numpy.
 
-The planner's dual problem has one price ν for each token and asks, again and again, what an
-arbitrageur who sees those prices would trade on every pool. With m = ν_in / ν_out that is the trade
+The planner's dual problem has one price p for each token and asks, again and again, what an
+arbitrageur who sees those prices would trade on every pool. With m = p_in / p_out that is the trade
 after which one more unit in yields m units out: `Pool.flow_to`. Here the same is done for all pools
 and both directions together, and with its slope, which Newton's method needs.
 
 A stretch of constant liquidity L (Uniswap's whitepaper for V3, section 6.2) is, in either direction,
 
-    in = L (s - s₀) / γ        out = L (1/s₀ - 1/s)        s = sqrt(γ / m) = sqrt(γ ν_out / ν_in)
+    in = L (s - s₀) / k        out = L (1/s₀ - 1/s)        s = sqrt(k / m) = sqrt(k p_out / p_in)
 
-where s = 1 / sqrt(output per input) at the pool and γ is what its fee leaves. A pool of Uniswap V3
+where s = 1 / sqrt(output per input) at the pool and k is what its fee leaves. A pool of Uniswap V3
 or V4 is a row of such stretches from its present price on, taken from the tick tables that all its
 states share. Of each row only the next `_WINDOW` stretches are laid out; where prices lead beyond
 them, `widened` lays out more. Any other pool is asked by `flow_to`, one by one.
@@ -60,7 +60,7 @@ _STEP = 1e-6
 class Flows:
     """What every row trades: raw units in and out, and by what its input's value grows with the price.
 
-    `slope` is ν_in · d in / d log ν_out, in the unit of value of the prices that were asked with.
+    `slope` is p_in · d in / d log p_out, in the unit of value of the prices that were asked with.
     """
 
     amounts_in: Floats
@@ -310,7 +310,7 @@ def _log_spot(pool: Pool, token_in: str, token_out: str) -> float:
 def _asked_flow(
     pool: Pool, token_in: str, token_out: str, marginal: float
 ) -> tuple[float, float, float]:
-    """In, out, and d in / d log ν_out, of a pool that has no formula here."""
+    """In, out, and d in / d log p_out, of a pool that has no formula here."""
     amount_in, amount_out = pool.flow_to(token_in, token_out, marginal)
     if not amount_in:
         return 0.0, 0.0, 0.0

@@ -14,7 +14,16 @@ from rebalancer.pools.uniswap_v3_math import PIPS
 from rebalancer.reasons import Reason
 from rebalancer.units import E18
 
-__all__ = ["Certificate", "LegCost", "NoPlan", "Plan", "PlanCost", "costs_of", "sentence"]
+__all__ = [
+    "Certificate",
+    "LegCost",
+    "NoPlan",
+    "Plan",
+    "PlanCost",
+    "costs_of",
+    "dollars",
+    "sentence",
+]
 
 
 @dataclass(frozen=True, slots=True)

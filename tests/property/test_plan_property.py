@@ -149,9 +149,7 @@ def test_plan_of_any_market_is_exact_allowed_accepted_and_never_beaten(asked: Pl
 
 def check_legs(asked: PlanInput, plan: Plan) -> None:
     """Every leg is its pool's exact quote on what has arrived, each pool trades once, and nothing is left over."""
-    held: dict[str, int] = defaultdict(int)
-    for token, sale in zip(asked.tokens, plan.sales_raw, strict=True):
-        held[token] = sale
+    held = defaultdict(int, zip(asked.tokens, plan.sales_raw, strict=True))
     after = {pool.key: pool for pool in asked.pools}
     for leg in plan.legs:
         assert leg.pool == after[leg.pool.key]
