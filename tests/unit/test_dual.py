@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import random
-from math import isqrt
 
 import numpy as np
 import pytest
@@ -14,25 +13,9 @@ from rebalancer.plan.dual import Offer, Solution, solve
 from rebalancer.plan.market import Market, market_of
 from rebalancer.pools import Pool, Tick, TickProfile, Token, UniswapV3Pool, UniswapV4Pool, synthetic
 from rebalancer.pools.uniswap_v3_math import MAX_TICK, PIPS, Q96, tick_at_sqrt
+from tests.unit.pairs import FEE_PIPS, RAW, A, B, C, pair
 
-A, B, C = (Token(f"0x{i:040x}", name, 18) for i, name in enumerate("ABC", 1))
-RAW = 10**18
-FEE_PIPS = 3_000
 KEPT = 1 - FEE_PIPS / PIPS
-
-
-def pair(
-    token0: Token, token1: Token, number: int, reserve0: int, reserve1: int, fee: int = FEE_PIPS
-) -> UniswapV3Pool:
-    """One stretch of liquidity over all prices: x · y = k, with reserves of whole tokens."""
-    sqrt_x96 = isqrt(reserve1 * Q96 * Q96 // reserve0)
-    liquidity = isqrt(reserve0 * reserve1) * RAW
-    end = MAX_TICK // 60 * 60
-    ticks = (Tick(-end, liquidity, liquidity), Tick(end, liquidity, -liquidity))
-    profile = TickProfile(fee, 60, ticks)
-    return UniswapV3Pool(
-        f"0x{number:040x}", token0, token1, profile, sqrt_x96, tick_at_sqrt(sqrt_x96), liquidity
-    )
 
 
 def solved(
