@@ -23,7 +23,7 @@ from rebalancer.plan.route import SellHop
 from rebalancer.plan.split import Leg
 from rebalancer.pools import Pool
 
-__all__ = ["Fill", "Stuck", "fill", "ordered_rows", "route_hops"]
+__all__ = ["Fill", "Stuck", "fill", "ordered_rows", "route_hops", "trading_rows"]
 
 _NOTHING = 1e-7
 """A flow below this part of all that is traded is none: it is worth less than the rounding."""
@@ -47,10 +47,8 @@ class Stuck:
 
 def ordered_rows(market: Market, solution: Solution) -> list[int] | Stuck:
     """The rows that trade, each after all that bring its token; of those of a token the largest last."""
-    flows = solution.flows
-    worth = flows.amounts_in * np.exp(solution.log_prices[market.token_in])
-    least = _NOTHING * float(solution.sold @ np.exp(solution.log_prices))
-    rows = np.flatnonzero(worth > least)
+    worth = solution.flows.amounts_in * np.exp(solution.log_prices[market.token_in])
+    rows = trading_rows(market, solution)
     waiting = np.bincount(market.token_out[rows], minlength=len(market.tokens)).tolist()
     leaving: dict[int, list[int]] = {}
     for row in rows[np.argsort(worth[rows], kind="stable")].tolist():
@@ -71,6 +69,12 @@ def ordered_rows(market: Market, solution: Solution) -> list[int] | Stuck:
         ]
         return Stuck(np.array([min(circling, key=lambda row: float(worth[row]))], dtype=np.intp))
     return found
+
+
+def trading_rows(market: Market, solution: Solution) -> NDArray[np.intp]:
+    """The rows whose flow is worth a swap."""
+    worth = solution.flows.amounts_in * np.exp(solution.log_prices[market.token_in])
+    return np.flatnonzero(worth > _NOTHING * float(solution.sold @ np.exp(solution.log_prices)))
 
 
 def _returns(market: Market, row: int, leaving: Mapping[int, Sequence[int]]) -> bool:

@@ -19,11 +19,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rebalancer.errors import PolicyRefused
 from rebalancer.plan.ask import UNSTATED_WORTH_E18, PlanInput
 from rebalancer.plan.dual import Solution
-from rebalancer.plan.legs import Stuck, fill, ordered_rows, route_hops
+from rebalancer.plan.legs import Stuck, fill, ordered_rows, route_hops, trading_rows
 from rebalancer.plan.market import Market, market_of
 from rebalancer.plan.optimum import Asked, Optimum, asked_of, optimum
 from rebalancer.plan.result import Certificate, NoPlan, Plan, costs_of, dollars, sentence
@@ -51,11 +52,14 @@ _MORE = 1e-2
 _FEW = 8
 """Swaps up to which a plan is compared with single routes to the unit, whatever its bound says."""
 
-_CLOSE = 10**7
+_CLOSE = 10**6
 """One part in this many of what is sold is not looked at: a plan that is proved to be this near its bound is the best."""
 
 _MOST_DROPS = 6
 """Times that it is tried to do without the swaps that earn least."""
+
+_FAR_BELOW = 1 / 3
+"""The part of its gas below which a swap's profit is far below it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,34 +263,48 @@ def _earning(asked: PlanInput, terms: Asked, found: _Trades) -> _Trades:
     """Without the swaps that do not earn their gas.
 
     A pool's profit at the dual's prices is the least that doing without it loses, so a pool whose
-    profit pays for its gas stays. Of the others, the less they earn the sooner they go.
+    profit pays for its gas stays. Of the others those go together whose profit is far below it; where
+    that loses more than it saves, only half of them, and so on.
     """
     cost = asked.hop_cost_e18 / E18
     if not cost:
         return found
-    most = 0
+    count = 0
     for _ in range(_MOST_DROPS):
         market, best = found.market, found.optimum
-        if market is None or best is None:
+        if market is None or best is None or len(found.legs) < 2:
             break
-        flows, prices = best.solution.flows, np.exp(best.solution.log_prices)
-        profit = prices[market.token_out] * flows.amounts_out
-        profit -= prices[market.token_in] * flows.amounts_in
-        cheap = np.flatnonzero((flows.amounts_in > 0) & (profit < cost))
-        if not len(cheap) or len(found.legs) < 2:
+        rows = trading_rows(market, best.solution)
+        profits = _profits(market, best.solution)[rows]
+        cheap = rows[np.argsort(profits, kind="stable")][: int((profits < cost).sum())]
+        if not len(cheap):
             break
-        cheap = cheap[np.argsort(profit[cheap], kind="stable")]
-        count = min(len(cheap), most or len(cheap))
+        count = count or int((profits < cost * _FAR_BELOW).sum()) or len(cheap)
         fewer = market.without(cheap[:count])
         again = optimum(fewer, terms, best.solution)
-        smaller = None if again is None else _settled(asked, terms, fewer, again)
+        smaller = None
+        if again is not None and _could_be(asked, fewer, again) > found.net_e18:
+            smaller = _settled(asked, terms, fewer, again)
         if smaller is not None and smaller.net_e18 > found.net_e18:
-            found, most = smaller, 0
+            found, count = smaller, 0
         elif count == 1:
             break
         else:
-            most = count // 2
+            count //= 2
     return found
+
+
+def _profits(market: Market, solution: Solution) -> NDArray[np.float64]:
+    """What an arbitrageur earns on every row at the dual's prices."""
+    flows, prices = solution.flows, np.exp(solution.log_prices)
+    given = prices[market.token_out] * flows.amounts_out
+    return np.asarray(given - prices[market.token_in] * flows.amounts_in, dtype=np.float64)
+
+
+def _could_be(asked: PlanInput, market: Market, best: Optimum) -> int:
+    """What an optimum is worth after the gas of its swaps, before it is settled in whole units."""
+    swaps = len(trading_rows(market, best.solution))
+    return _e18(best.solution.value) - asked.hop_cost_e18 * swaps
 
 
 def _alone(asked: PlanInput, terms: Asked, best: Optimum) -> _Trades | None:

