@@ -27,7 +27,7 @@ from rebalancer.plan import Plan
 from rebalancer.policy import Settlement
 from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import SignedTransaction, Signer, devnet_signer, keystore_address
-from rebalancer.units import E18
+from rebalancer.units import BPS, E18
 
 __all__ = ["keeper", "plan"]
 
@@ -272,8 +272,8 @@ def _show(session: Session, decision: Decision) -> None:
     if found.settlement is not None:
         out.print(_checks(decision, found, found.settlement))
     out.print(
-        f"Within {_part(found.certificate.gap)} of the best there could be over the pools that "
-        f"earn their gas (before rounding {_part(found.certificate.gap_before_rounding)})."
+        f"At most {_part(found.certificate.gap)} short of the best there could be over the pools "
+        f"that earn their gas ({_part(found.certificate.gap_before_rounding)} before rounding)."
     )
 
 
@@ -286,20 +286,18 @@ def _checks(decision: Decision, found: Plan, after: Settlement) -> Table:
     table = Table(title="What the vault will find", title_justify="left")
     for heading in ("check", "now", "after", "allowed"):
         table.add_column(heading, justify="left" if heading == "check" else "right")
-    policy, state = decision.snapshot.policy, decision.snapshot.state
+    snapshot, policy = decision.snapshot, decision.snapshot.policy
     lost_e18 = after.loss_e18 * E18 // after.sold_e18
     table.add_row("loss", "", percent(lost_e18, 4), percent(after.slippage_limit_e18))
     drift = [bps_text(weighed.drift_bps) for weighed in (after.before, after.after)]
     table.add_row("largest drift", *drift, "")
-    for name, levels, budget_bps in (
-        ("loss budget", (state.loss_level_e18, after.state.loss_level_e18), policy.loss_budget_bps),
-        (
-            "turnover budget",
-            (state.turnover_level_e18, after.state.turnover_level_e18),
-            policy.turnover_budget_bps,
-        ),
+    loss, turnover = policy.loss_budget_bps, policy.turnover_budget_bps
+    for name, left_e18, level_e18, budget_bps in (
+        ("loss budget", snapshot.loss_left_e18, after.state.loss_level_e18, loss),
+        ("turnover budget", snapshot.turnover_left_e18, after.state.turnover_level_e18, turnover),
     ):
-        cells = [percent(level) for level in levels]
+        spent_e18 = max(0, budget_bps * (E18 // BPS) - left_e18)
+        cells = [percent(spent_e18), percent(level_e18)]
         bound = " [yellow](binds)[/]" if (found.bound_by or "-") in name else ""
         table.add_row(name + bound, *cells, bps_text(budget_bps))
     return table
@@ -329,7 +327,7 @@ def _legs(found: Plan) -> Table:
             leg.pool.key,
             f"{leg.pool.fee_pips / 10_000:g} %",
             f"{amount(leg.amount_in_raw, given.decimals, 8)} {given.symbol}",
-            f"{share:.1%}",
+            f"{share * 100:.1f} %",
             f"{amount(leg.amount_out_raw, got.decimals, 8)} {got.symbol}",
             usd(cost.fee_e18 + cost.impact_e18),
         )
