@@ -136,7 +136,7 @@ def optimum(market: Market, asked: Asked, near: Solution | None = None) -> Optim
         return None
     best = solve(market, offer, near)
     if _excess(asked, best)[0] <= 0:
-        return Optimum(best, best.bound, None)
+        return Optimum(best, best.bound, "worth" if _stops_early(offer, best) else None)
 
     found = {asked.least_kappa: best}
 
@@ -160,6 +160,14 @@ def optimum(market: Market, asked: Asked, near: Solution | None = None) -> Optim
     kappa = min(kappa for kappa in found if excess(kappa) <= 0)
     bound_by = _excess(asked, found[max(k for k in found if k < kappa)])[1]
     return Optimum(found[kappa], _bound(asked, kappa, found[kappa].bound, bound_by), bound_by)
+
+
+def _stops_early(offer: Offer, solution: Solution) -> bool:
+    """Whether more could be sold and more bought, but the next unit is not worth what it would lose."""
+    sold, bought = solution.sold, solution.bought
+    sells = (sold > 0) & (sold < offer.sell_max * (1 - _SAFE))
+    buys = (bought > 0) & (bought < offer.buy_max * (1 - _SAFE))
+    return bool(sells.any() and buys.any())
 
 
 def _at(asked: Asked, kappa: float) -> Offer:

@@ -97,7 +97,8 @@ class Plan:
     certificate: Certificate
     text: str
     bound_by: str | None = None
-    """The limit that made the trades smaller than the drift asks for: "turnover", "loss", "slippage", or None."""
+    """The limit that made the trades smaller than the drift asks for: "turnover", "loss", "slippage",
+    "worth" (the next unit would lose more than bringing it home is worth), or None."""
     settlement: Settlement | None = None
     """What the vault's checks will compute, if its rules were given: books, drift and budgets after."""
 

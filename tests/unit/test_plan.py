@@ -536,6 +536,7 @@ def test_plan_too_small_for_its_last_unit_to_be_worth_it_goes_on_until_it_is_pro
 
     assert isinstance(little, Plan)
     assert isinstance(plan, Plan)
+    assert little.bound_by == "worth"
     assert value(little.sales_raw) < 80_000 < value(plan.sales_raw)
 
 
