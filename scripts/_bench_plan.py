@@ -47,7 +47,7 @@ POLICY = Policy(
 
 @dataclass(frozen=True, slots=True)
 class PlanFigures:
-    """Seconds of a plan whose pools are new to the planner, of one whose are not, and of one in band.
+    """Seconds of a plan whose pools are new to the planner, of one whose are not, of one that weighs gas, and of one in band.
 
     `gap_before` and `gap` are of what is sold, before and after rounding to whole units; `cost_bps` are
     what the plan and ordinary ways lose of what they bring home, by name, gas aside.
@@ -57,6 +57,8 @@ class PlanFigures:
     new_block_p99_s: float
     same_block_median_s: float
     same_block_p99_s: float
+    with_gas_median_s: float
+    with_gas_p99_s: float
     in_band_median_s: float
     in_band_p99_s: float
     legs: int
@@ -79,10 +81,13 @@ def measure_plan(samples: int = _SAMPLES) -> PlanFigures:
     states = [_new_block(asked) for _ in range(samples)]
     fresh = _times([partial(plan_rebalance, one) for one in states])
     again = _times([lambda: plan_rebalance(asked)] * samples)
+    dear = replace(asked, gas_price_wei=10**9, native_price_e18=2_000 * E18)
+    weighed = _times([lambda: plan_rebalance(dear)] * samples)
     nothing = _times([lambda: plan_rebalance(idle)] * samples)
     return PlanFigures(
         *fresh,
         *again,
+        *weighed,
         *nothing,
         len(plan.legs),
         plan.certificate.steps,
