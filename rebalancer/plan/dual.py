@@ -26,6 +26,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg.lapack import dposv
 
 from rebalancer.plan.market import Flows, Market
 
@@ -203,7 +204,10 @@ class _Descent:
         inside = (point.part > 0) & (point.part < 1)
         diagonal[self.token] += inside * self.kink_curvature * point.prices[self.token] ** 2
         curvature.flat[:: len(slope) + 1] += diagonal
-        direction = np.linalg.solve(curvature, -slope)
+        # Symmetric and positive: half the work, and no threads are woken for twenty tokens.
+        _, direction, failed = dposv(curvature, -slope)
+        if failed:
+            direction = -slope / curvature.diagonal()
         direction *= min(1.0, _LONGEST / max(np.abs(direction).max(), _LONGEST))
         fall = float(slope @ direction)
         if not fall < 0:
