@@ -25,6 +25,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import permutations
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -108,6 +109,23 @@ class Market:
         fees = [pool.fee_pips for pool in self.pools]
         self.usual_fee = statistics.median(fees) / PIPS if fees else 0.0
         self._pairs = self.token_in * len(self.tokens) + self.token_out
+
+    @cached_property
+    def ways(self) -> dict[str, dict[str, list[tuple[float, int]]]]:
+        """What leads out of each token, by the token that comes out: (spot price less the fee, pool), best first."""
+        found: dict[str, dict[str, list[tuple[float, int]]]] = {}
+        for number, sold, bought, spot in zip(
+            *(self.pool.tolist(), self.token_in.tolist(), self.token_out.tolist()),
+            self.spot.tolist(),
+            strict=True,
+        ):
+            most = math.exp(spot) * (1 - self.pools[number].fee_pips / PIPS)
+            ways = found.setdefault(self.tokens[sold], {})
+            ways.setdefault(self.tokens[bought], []).append((most, number))
+        for ways in found.values():
+            for one in ways.values():
+                one.sort(reverse=True)
+        return found
 
     def __len__(self) -> int:
         return len(self.pool)

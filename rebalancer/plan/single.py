@@ -16,7 +16,6 @@ from rebalancer.plan.ask import PlanInput
 from rebalancer.plan.market import Market
 from rebalancer.plan.split import Leg
 from rebalancer.pools import Pool
-from rebalancer.pools.uniswap_v3_math import PIPS
 
 __all__ = ["SingleRoutes"]
 
@@ -33,22 +32,7 @@ class SingleRoutes:
         self._last: dict[int, Leg] = {}
         self._after: dict[int, Pool] = {}
         self.legs: list[Leg] = []
-        # Ways out of each token: (units out per unit in at most, pool, to), by the token that comes out.
-        self._ways: dict[str, dict[str, list[tuple[float, int]]]] = {}
-        for number, sold, bought, spot in zip(
-            market.pool.tolist(),
-            market.token_in.tolist(),
-            market.token_out.tolist(),
-            market.spot.tolist(),
-            strict=True,
-        ):
-            fee_pips = market.pools[number].fee_pips
-            most = math.exp(spot) * (1 - fee_pips / PIPS) * _GENEROUS
-            ways = self._ways.setdefault(market.tokens[sold], {})
-            ways.setdefault(market.tokens[bought], []).append((most, number))
-        for ways in self._ways.values():
-            for pools in ways.values():
-                pools.sort(reverse=True)
+        self._ways = market.ways
 
     def trade(self, asked: PlanInput, sales_raw: Sequence[int], needs_raw: Sequence[int]) -> None:
         """Sell these amounts for at most those; what has no route stays."""
@@ -89,7 +73,7 @@ class SingleRoutes:
                 middles.append((self._most(ways) * self._most(seconds), middle, ways, seconds))
         for most, middle, ways, seconds in sorted(middles, key=lambda one: (-one[0], one[1])):
             least = found[-1].amount_out_raw if found else 0
-            if amount_raw * most <= least:
+            if amount_raw * most * _GENEROUS <= least:
                 break
             # More of the middle token never buys less, so the best first pool is one of the best route.
             first = self._best_pool(ways, token_in, middle, amount_raw, 0)
@@ -116,7 +100,7 @@ class SingleRoutes:
         """The leg on the pool that pays most, if that is more than `least`."""
         best: Leg | None = None
         for most, number in ways:
-            if number not in self._last and amount_raw * most <= least:
+            if number not in self._last and amount_raw * most * _GENEROUS <= least:
                 continue
             pool = self._pool(number)
             try:
