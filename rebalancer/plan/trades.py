@@ -75,7 +75,15 @@ def best_trades(asked: PlanInput) -> tuple[Trades | None, Optimum | None]:
         best = optimum(market, terms, best.solution)
     if best is None:
         return None, None
-    settled = found = _settled(asked, terms, market, best)
+    settled = _settled(asked, terms, market, best)
+    shared = _rows_that_share(market, best.solution)
+    if len(shared):
+        fewer = market.without(shared)
+        again = optimum(fewer, terms, best.solution)
+        apart = None if again is None else _settled(asked, terms, fewer, again)
+        if apart is not None and (settled is None or apart.net_e18 > settled.net_e18):
+            settled = apart
+    found = settled
     if found is not None:
         found = _earning(asked, terms, found)
     if found is not None and _is_proved(asked, found, best):
@@ -89,6 +97,21 @@ def best_trades(asked: PlanInput) -> tuple[Trades | None, Optimum | None]:
         if bound_e18(settled.optimum.bound) >= benefit_e18:
             alone = replace(alone, optimum=settled.optimum, market=settled.market)
     return alone, best
+
+
+def _rows_that_share(market: Market, solution: Solution) -> NDArray[np.intp]:
+    """All rows but the best of pools, of more than two tokens, that trade more than one pair at once.
+
+    The dual takes their pairs for pools of their own, but each pair's trade leaves less for the others.
+    """
+    rows = trading_rows(market, solution)
+    pools, counts = np.unique(market.pool[rows], return_counts=True)
+    profits = _profits(market, solution)
+    found: list[int] = []
+    for pool in pools[counts > 1]:
+        best = max(rows[market.pool[rows] == pool], key=lambda row: float(profits[row]))
+        found += [row for row in np.flatnonzero(market.pool == pool).tolist() if row != best]
+    return np.array(found, dtype=np.intp)
 
 
 def _is_proved(asked: PlanInput, found: Trades, best: Optimum) -> bool:

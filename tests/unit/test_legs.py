@@ -9,12 +9,15 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from rebalancer.plan.ask import PlanInput
 from rebalancer.plan.dual import Offer, Solution, solve
 from rebalancer.plan.legs import Fill, Stuck, fill, ordered_rows
 from rebalancer.plan.market import Market
 from rebalancer.plan.single import SingleRoutes
+from rebalancer.plan.trades import best_trades
 from rebalancer.pools import Pool, Token
 from rebalancer.pools.model import check_amount
+from rebalancer.units import E18
 from tests.unit.pairs import RAW, A, B, C, pair
 
 
@@ -171,3 +174,31 @@ def test_single_route_is_the_best_of_all_pools_and_pairs_of_pools() -> None:
             outs.append(pools[3].quote_in(C.address, B.address, middle))
         assert legs[-1].amount_out_raw == max(outs)
         assert legs[0].amount_in_raw == amount
+
+
+def test_pool_of_three_tokens_trades_one_pair_where_several_get_in_each_others_way() -> None:
+    """Alone it is a pool of each pair; together they are one, so most of it trades one pair, exactly."""
+    pool = ThreeTokens((1_000 * RAW, 1_000 * RAW, 1_000 * RAW))
+    asked = PlanInput(
+        tokens=(A.address, B.address, C.address),
+        decimals=(18, 18, 18),
+        sales_max_raw=(80 * RAW, 0, 0),
+        needs_max_raw=(0, 70 * RAW, 10 * RAW),
+        prices_e18=(E18,) * 3,
+        lo_e18=(E18,) * 3,
+        hi_e18=(E18,) * 3,
+        pools=(pool,),
+    )
+    found, best = best_trades(asked)
+
+    assert found is not None
+    assert best is not None
+    state: Pool = pool
+    for leg in found.legs:
+        assert leg.pool == state
+        assert leg.amount_out_raw == state.quote_in(leg.token_in, leg.token_out, leg.amount_in_raw)
+        state = leg.pool_after
+    # All of A for B alone would buy 80 / 1080 of it.
+    alone = pool.quote_in(A.address, B.address, 80 * RAW)
+    assert sum(found.buys_raw) >= min(alone, 70 * RAW)
+    assert asked.allows(found.sales_raw, found.buys_raw)
