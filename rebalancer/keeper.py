@@ -53,6 +53,7 @@ __all__ = ["Decision", "Keeper", "KeeperOptions", "Outcome", "explain"]
 log = structlog.get_logger("rebalancer.keeper")
 
 _BUDGET_REFUSALS = frozenset({"LossBudgetExceeded", "TurnoverBudgetExceeded"})
+_BUDGETS = frozenset({"loss", "turnover"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,9 +224,11 @@ class Keeper:
         found = plan_rebalance(self._plan_input(snapshot, pools))
         if isinstance(found, Plan):
             return self._act(block, snapshot, found)
+        if found.refused is not None and found.refusal is not None:
+            return self._refused(block, snapshot, found.refused, found.refusal)
         if found.reason is Reason.POLICY_REFUSES and self._unseen(snapshot):
             return self._poke(block, snapshot, found.text)
-        return Decision(block, self.vault, found.reason, found.text, snapshot)
+        return Decision(block, self.vault, found.reason, found.text, snapshot, found.refused)
 
     def _plan_input(self, snapshot: VaultSnapshot, pools: Sequence[UniswapV3Pool]) -> PlanInput:
         native_price_e18 = next(
@@ -239,6 +242,8 @@ class Keeper:
         return PlanInput.of(
             snapshot.basket,
             pools,
+            policy=snapshot.policy,
+            state=snapshot.state,
             slippage_limit_e18=snapshot.slippage_limit_e18,
             loss_left_e18=snapshot.loss_left_e18,
             turnover_left_e18=snapshot.turnover_left_e18,
@@ -263,12 +268,9 @@ class Keeper:
         return Decision(block, self.vault, Reason.POKED, why, snapshot)
 
     def _act(self, block: Block, snapshot: VaultSnapshot, found: Plan) -> Decision:
-        fill = Fill(found.sales_raw, found.expected_buys_raw)
-        try:
-            predicted = self._settle(snapshot, found, fill, block.timestamp)
-        except PolicyRefused as refusal:
-            return self._refused(block, snapshot, found, refusal)
-
+        predicted = found.settlement
+        if predicted is None:
+            raise AssertionError("a plan made without the vault's rules was to be sent")
         data = self._vault.data(
             "rebalance",
             snapshot.state.epoch,
@@ -312,7 +314,7 @@ class Keeper:
     ) -> Decision:
         """What follows when the vault would refuse the best plan there is."""
         why = _why_refused(snapshot, refusal)
-        if refusal.error in _BUDGET_REFUSALS or found.bound_by:
+        if refusal.error in _BUDGET_REFUSALS or found.bound_by in _BUDGETS:
             reason = Reason.BUDGET_SPENT
         elif self._unseen(snapshot):
             # Once the break is stamped, the slippage limit climbs and lets a larger trade through.

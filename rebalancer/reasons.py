@@ -36,7 +36,7 @@ class Reason(StrEnum):
     BUDGET_SPENT = "BudgetSpent"
     """What is left of the loss or turnover budget allows no useful trade."""
     NOT_WORTH_GAS = "NotWorthGas"
-    """The trade would cost more gas than the operator allows for it."""
+    """Losses, gas and tip together would be more than bringing the basket home is worth."""
     POLICY_REFUSES = "PolicyRefuses"
     """The best plan known would be refused by the vault's own checks."""
     SIMULATION_REFUSED = "SimulationRefused"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import click
@@ -23,10 +24,11 @@ from rebalancer.cli.show import (
 )
 from rebalancer.keeper import Decision, Keeper, KeeperOptions
 from rebalancer.plan import Plan
+from rebalancer.policy import Settlement
 from rebalancer.send.from_settings import lane_of, outbox_of
 from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import SignedTransaction, Signer, devnet_signer, keystore_address
-from rebalancer.units import E18
+from rebalancer.units import BPS, E18
 
 __all__ = ["keeper", "plan"]
 
@@ -94,8 +96,15 @@ def run(
 @vault_option
 @account_option
 @json_option
+@click.option(
+    "--picture",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Draw the flows between tokens to this .png or .svg file, too.",
+)
 @click.pass_obj
-def plan(options: Any, vault: str | None, account: int | None, as_json: bool) -> None:
+def plan(
+    options: Any, vault: str | None, account: int | None, as_json: bool, picture: Path | None
+) -> None:
     """Show what the keeper would do now, and what that would cost and why. Sends nothing."""
     with Session.open(options) as session:
         address = session.vault(vault)
@@ -106,6 +115,21 @@ def plan(options: Any, vault: str | None, account: int | None, as_json: bool) ->
             print_json(_as_json(decision))
         else:
             _show(session, decision)
+        if picture is not None:
+            _draw(decision, picture, quiet=as_json)
+
+
+def _draw(decision: Decision, picture: Path, *, quiet: bool) -> None:
+    """The picture of the plan, if there is one."""
+    if decision.plan is None:
+        if not quiet:
+            console().print("There is no plan to draw.")
+        return
+    from rebalancer.lab.flows import flow_chart  # matplotlib takes its time to load
+
+    path = flow_chart(decision.plan, picture)
+    if not quiet:
+        console().print(f"Drawn to {path}.")
 
 
 def _keeper(
@@ -180,32 +204,61 @@ def _as_json(decision: Decision) -> Mapping[str, Any]:
         "epoch": snapshot.state.epoch,
         "drift_bps": snapshot.drift_bps,
         "tokens": [asset.token for asset in snapshot.basket.assets],
-        "plan": found
-        and {
-            "sales_raw": found.sales_raw,
-            "expected_buys_raw": found.expected_buys_raw,
-            "min_buys_raw": found.min_buys_raw,
-            "bound_by": found.bound_by,
-            "cost": {
-                "fee_e18": found.cost.fee_e18,
-                "impact_e18": found.cost.impact_e18,
-                "gas_e18": found.cost.gas_e18,
-                "total_e18": found.cost.total_e18,
-            },
-            "legs": [
-                {
-                    "pool": leg.pool.address,
-                    "token_in": leg.token_in,
-                    "token_out": leg.token_out,
-                    "amount_in_raw": leg.amount_in_raw,
-                    "amount_out_raw": leg.amount_out_raw,
-                }
-                for split in found.splits
-                for leg in split.legs
-            ],
-            "route": found.route,
-        },
+        "plan": found and _plan_as_json(found),
         "transaction_hash": outcome and outcome.receipt.transaction_hash,
+    }
+
+
+def _plan_as_json(found: Plan) -> Mapping[str, Any]:
+    """A plan, for programs."""
+    after, certificate = found.settlement, found.certificate
+    return {
+        "sales_raw": found.sales_raw,
+        "expected_buys_raw": found.expected_buys_raw,
+        "min_buys_raw": found.min_buys_raw,
+        "bound_by": found.bound_by,
+        "worth_e18": found.worth_e18,
+        "cost": {
+            "fee_e18": found.cost.fee_e18,
+            "impact_e18": found.cost.impact_e18,
+            "gas_e18": found.cost.gas_e18,
+            "tip_e18": found.cost.tip_e18,
+            "total_e18": found.cost.total_e18,
+        },
+        "legs": [
+            {
+                "pool": leg.pool.key,
+                "token_in": leg.token_in,
+                "token_out": leg.token_out,
+                "amount_in_raw": leg.amount_in_raw,
+                "amount_out_raw": leg.amount_out_raw,
+                "share": share,
+                "fee_e18": cost.fee_e18,
+                "impact_e18": cost.impact_e18,
+                "gas_e18": cost.gas_e18,
+            }
+            for leg, share, cost in zip(found.legs, found.shares, found.leg_costs, strict=True)
+        ],
+        "certificate": {
+            "value_e18": certificate.value_e18,
+            "bound_e18": certificate.bound_e18,
+            "all_pools_bound_e18": certificate.all_pools_bound_e18,
+            "gap_before_rounding": certificate.gap_before_rounding,
+            "gap": certificate.gap,
+        },
+        "settlement": after
+        and {
+            "held": after.held,
+            "sold_e18": after.sold_e18,
+            "bought_e18": after.bought_e18,
+            "loss_e18": after.loss_e18,
+            "slippage_limit_e18": after.slippage_limit_e18,
+            "drift_before_bps": after.before.drift_bps,
+            "drift_after_bps": after.after.drift_bps,
+            "loss_level_e18": after.state.loss_level_e18,
+            "turnover_level_e18": after.state.turnover_level_e18,
+        },
+        "route": found.route,
     }
 
 
@@ -219,10 +272,38 @@ def _show(session: Session, decision: Decision) -> None:
     out.print(_trades(session, decision, found))
     out.print(_legs(found))
     out.print(_costs(decision, found))
+    if found.settlement is not None:
+        out.print(_checks(decision, found, found.settlement))
     out.print(
-        f"Allowed now: {percent(decision.snapshot.slippage_limit_e18)} of what is sold. "
-        f"Drift: {bps_text(decision.snapshot.drift_bps)}."
+        f"At most {_part(found.certificate.gap)} short of the best there could be over the pools "
+        f"that earn their gas ({_part(found.certificate.gap_before_rounding)} before rounding)."
     )
+
+
+def _part(part: float) -> str:
+    return f"{part:.1e} of what is sold" if part else "nothing"
+
+
+def _checks(decision: Decision, found: Plan, after: Settlement) -> Table:
+    """What the vault's own checks will compute, beside what they allow."""
+    table = Table(title="What the vault will find", title_justify="left")
+    for heading in ("check", "now", "after", "allowed"):
+        table.add_column(heading, justify="left" if heading == "check" else "right")
+    snapshot, policy = decision.snapshot, decision.snapshot.policy
+    lost_e18 = after.loss_e18 * E18 // after.sold_e18
+    table.add_row("loss", "", percent(lost_e18, 4), percent(after.slippage_limit_e18))
+    drift = [bps_text(weighed.drift_bps) for weighed in (after.before, after.after)]
+    table.add_row("largest drift", *drift, "")
+    loss, turnover = policy.loss_budget_bps, policy.turnover_budget_bps
+    for name, left_e18, level_e18, budget_bps in (
+        ("loss budget", snapshot.loss_left_e18, after.state.loss_level_e18, loss),
+        ("turnover budget", snapshot.turnover_left_e18, after.state.turnover_level_e18, turnover),
+    ):
+        spent_e18 = max(0, budget_bps * (E18 // BPS) - left_e18)
+        cells = [percent(spent_e18), percent(level_e18)]
+        bound = " [yellow](binds)[/]" if (found.bound_by or "-") in name else ""
+        table.add_row(name + bound, *cells, bps_text(budget_bps))
+    return table
 
 
 def _trades(session: Session, decision: Decision, found: Plan) -> Table:
@@ -240,16 +321,18 @@ def _trades(session: Session, decision: Decision, found: Plan) -> Table:
 
 def _legs(found: Plan) -> Table:
     table = Table(title="Route", title_justify="left")
-    for heading in ("pool", "fee", "in", "out"):
+    for heading in ("pool", "fee", "in", "share", "out", "cost"):
         table.add_column(heading, justify="left" if heading == "pool" else "right")
-    for leg in (leg for split in found.splits for leg in split.legs):
+    for leg, share, cost in zip(found.legs, found.shares, found.leg_costs, strict=True):
         units = {token.address: token for token in leg.pool.tokens}
         given, got = units[leg.token_in], units[leg.token_out]
         table.add_row(
-            leg.pool.address,
+            leg.pool.key,
             f"{leg.pool.fee_pips / 10_000:g} %",
             f"{amount(leg.amount_in_raw, given.decimals, 8)} {given.symbol}",
+            f"{share * 100:.1f} %",
             f"{amount(leg.amount_out_raw, got.decimals, 8)} {got.symbol}",
+            usd(cost.fee_e18 + cost.impact_e18),
         )
     return table
 
@@ -263,12 +346,15 @@ def _costs(decision: Decision, found: Plan) -> Table:
         )
     )
     table = Table(title="Cost by cause", title_justify="left")
+    table.caption = f"bringing this home is worth up to {usd(found.worth_e18)}"
+    table.caption_justify = "left"
     for heading in ("cause", "cost", "of what is sold"):
         table.add_column(heading, justify="left" if heading == "cause" else "right")
     for cause, cost_e18 in (
         ("pool fees", found.cost.fee_e18),
         ("price impact", found.cost.impact_e18),
         ("gas", found.cost.gas_e18),
+        ("tip", found.cost.tip_e18),
         ("all", found.cost.total_e18),
     ):
         part = percent(cost_e18 * E18 // sold_e18, 4) if sold_e18 else NOTHING

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from rebalancer.plan.planner import NoPlan, Plan, PlanCost, PlanInput, plan_rebalance
+from rebalancer.plan.ask import PlanInput, Rules
+from rebalancer.plan.planner import plan_rebalance
+from rebalancer.plan.result import Certificate, LegCost, NoPlan, Plan, PlanCost
 from rebalancer.plan.split import Leg, Split, best_split
 
 __all__ = [
+    "Certificate",
     "Leg",
+    "LegCost",
     "NoPlan",
     "Plan",
     "PlanCost",
     "PlanInput",
+    "Rules",
     "Split",
     "best_split",
     "plan_rebalance",

@@ -50,11 +50,16 @@ class Leg:
     """One swap on one pool; amounts are raw and exact as long as nobody else trades there."""
 
     pool: Pool
+    """As the legs before left it."""
     token_in: str
     token_out: str
     amount_in_raw: int
     amount_out_raw: int
-    pool_after: Pool
+
+    @property
+    def pool_after(self) -> Pool:
+        """The pool as this leg leaves it."""
+        return self.pool.swapped(self.token_in, self.token_out, self.amount_in_raw)[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,8 +233,8 @@ class _Direct:
         return self.pool.flow_to(self.token_in, self.token_out, marginal)
 
     def fill(self, amount_in_raw: int) -> list[Leg]:
-        out, after = self.pool.swapped(self.token_in, self.token_out, amount_in_raw)
-        return [Leg(self.pool, self.token_in, self.token_out, amount_in_raw, out, after)]
+        out = self.pool.quote_in(self.token_in, self.token_out, amount_in_raw)
+        return [Leg(self.pool, self.token_in, self.token_out, amount_in_raw, out)]
 
     def least_for_the_same(self, amount_in_raw: int) -> int:
         """The least amount in that yields as much: the rest would buy no whole unit more."""

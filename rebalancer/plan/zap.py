@@ -322,8 +322,8 @@ def _trimmed(split: Split, needed_raw: int) -> Split:
         return split
     (leg,) = split.legs
     least_raw = leg.pool.quote_out(leg.token_in, leg.token_out, needed_raw)
-    out_raw, after = leg.pool.swapped(leg.token_in, leg.token_out, least_raw)
-    leg = replace(leg, amount_in_raw=least_raw, amount_out_raw=out_raw, pool_after=after)
+    out_raw = leg.pool.quote_in(leg.token_in, leg.token_out, least_raw)
+    leg = replace(leg, amount_in_raw=least_raw, amount_out_raw=out_raw)
     return replace(split, amount_in_raw=least_raw, amount_out_raw=out_raw, legs=(leg,))
 
 

@@ -474,7 +474,7 @@ def look(stage: Stage) -> VaultSnapshot:
     return read_vaults(rpc, stage.system.lens, [stage.vault], read_block(rpc))[0]
 
 
-def test_right_input_is_told_to_people_too(cli: Cli, pockets: None) -> None:
+def test_right_input_is_told_to_people_too(cli: Cli, pockets: None, tmp_path: Path) -> None:
     """The same without --json: tables and sentences that name what moved."""
     assert "InBand" in cli("vault", "status").out
     assert "Minted 10 shares for" in cli("vault", "deposit", "--shares", "10", *DEPOSITOR).out
@@ -483,9 +483,13 @@ def test_right_input_is_told_to_people_too(cli: Cli, pockets: None) -> None:
     assert "ETH, " in cli("vault", "withdraw", "--shares", "5", *DEPOSITOR).out
     options = ("--target", "WETH=0.5", "--target", "WBTC=0.3", "--target", "USDC=20%")
     assert "in force" in cli("vault", "set-targets", *options, *CURATOR).out
-    planned = cli("plan", *KEEPER).out
+    picture = tmp_path / "plan.svg"
+    planned = cli("plan", "--picture", picture, *KEEPER).out
     for said in ("DryRun", "Trades", "Route", "pool fees", "price impact", "gas"):
         assert said in planned
+    assert "What the vault will find" in planned
+    assert "short of the best there could be" in " ".join(planned.split())
+    assert picture.read_text(encoding="utf-8").lstrip().startswith("<?xml")
     ran = cli("keeper", "run", "--once", *KEEPER)
     assert "event=decided" in ran.err
     assert "reason=Rebalanced" in ran.err

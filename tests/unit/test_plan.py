@@ -171,8 +171,9 @@ def test_plan_without_what_is_below_its_minimum_trade_fills_the_rest() -> None:
     plan = planned(changed(ETHER_HIGH, min_trade_raw=(0, 0, 25_000 * 10**6)))
 
     assert plan.min_buys_raw[2] == plan.expected_buys_raw[2] == 0
-    assert value(plan.sales_raw) == pytest.approx(140_000, abs=0.01)
-    assert {split.token_out for split in plan.splits} == {BITCOIN.address}
+    assert value((0, plan.expected_buys_raw[1], 0)) == pytest.approx(140_000, abs=300)
+    assert 140_000 < value(plan.sales_raw) < 141_000
+    assert {split.token_out for split in plan.legs} == {BITCOIN.address}
 
 
 def test_plan_whose_sale_is_below_its_minimum_sells_the_others() -> None:
@@ -290,30 +291,27 @@ def test_plan_is_what_its_legs_add_up_to() -> None:
         make_pool(BITCOIN, DOLLAR, 3),
     )
     plan = planned(pools=shallow)
-    sold = sum(split.amount_in_raw for split in plan.splits)
+    sold = sum(leg.amount_in_raw for leg in plan.legs if leg.token_in == ETHER.address)
     by_pool: dict[str, Pool] = {pool.address: pool for pool in shallow}
-    used = [leg.pool.address for split in plan.splits for leg in split.legs]
-    assert len(used) > len(set(used)), "no pool serves two trades"
+    used = [leg.pool.address for leg in plan.legs]
+    assert len(used) == len(set(used)) == 3, "every pool is used, and once"
 
     assert plan.sales_raw == (sold, 0, 0)
-    for split in plan.splits:
-        for leg in split.legs:
-            # Each trade starts where the one before left the pools.
-            assert leg.pool == by_pool[leg.pool.address]
-            assert (
-                leg.pool.quote_in(leg.token_in, leg.token_out, leg.amount_in_raw)
-                == leg.amount_out_raw
-            )
-            by_pool[leg.pool.address] = leg.pool_after
+    for leg in plan.legs:
+        # Each leg starts where the one before left the pool.
+        assert leg.pool == by_pool[leg.pool.address]
+        assert (
+            leg.pool.quote_in(leg.token_in, leg.token_out, leg.amount_in_raw) == leg.amount_out_raw
+        )
+        by_pool[leg.pool.address] = leg.pool_after
     route = decode(plan.route)
-    assert route == tuple(hops(plan.splits))
     assert all(isinstance(hop, PoolHop) for hop in route)
 
 
 def test_plan_costs_add_up_to_what_the_basket_loses() -> None:
     plan = planned(gas_price_wei=10**10, native_price_e18=2_000 * E18)
     lost = value(plan.sales_raw) - value(plan.expected_buys_raw)
-    legs = sum(len(split.legs) for split in plan.splits)
+    legs = len(plan.legs)
 
     assert (plan.cost.fee_e18 + plan.cost.impact_e18) / E18 == pytest.approx(lost, abs=1e-3)
     assert plan.cost.fee_e18 / E18 >= 0.003 * 160_000 * 0.999
@@ -372,10 +370,8 @@ def test_plan_with_poor_pools_trades_as_much_as_the_slippage_allows() -> None:
     assert value(plan.expected_buys_raw) >= value(plan.sales_raw) * 0.992
     assert value(plan.sales_raw) > 60_000
     # Not all of the trade's size is given up: a little more would be too much.
-    (bitcoin,) = (s for s in plan.splits if s.token_out == BITCOIN.address)
-    more = bitcoin.amount_in_raw * 101 // 100
-    dearer = best_split(shallow, ETHER.address, BITCOIN.address, more).amount_out_raw
-    assert value((0, dearer, 0)) < value((more, 0, 0)) * 0.992
+    assert value(plan.expected_buys_raw) < value(plan.sales_raw) * 0.992 + 0.01
+    assert plan.bound_by == "slippage"
 
 
 def test_plan_with_pools_that_pay_too_well_never_overshoots_the_need() -> None:
@@ -429,11 +425,13 @@ def test_plan_leaves_a_margin_below_what_it_expects() -> None:
 def test_plan_of_a_raw_unit_still_asks_for_one() -> None:
     plan = planned(needs_max_raw=(0, 0, 2), tolerance_bps=100)
 
-    assert plan.expected_buys_raw == plan.min_buys_raw == (0, 0, 1)
+    assert plan.expected_buys_raw == (0, 0, 2)
+    assert plan.min_buys_raw == (0, 0, 1)
 
 
 def test_plan_too_small_to_buy_a_raw_unit_says_so() -> None:
-    assert "too little to buy a raw unit" in refused(needs_max_raw=(0, 0, 1)).text
+    found = refused(sales_max_raw=(10**8, 0, 0), needs_max_raw=(0, 0, 1))
+    assert "too little to buy a raw unit" in found.text
 
 
 def test_plan_budgets_of_a_vault_are_parts_of_its_worth() -> None:
@@ -449,7 +447,7 @@ def test_split_through_a_token_that_is_no_asset_is_counted_with_its_fee() -> Non
     plan = planned(pools=through)
 
     assert plan.expected_buys_raw[2] == 0
-    assert len(plan.splits[0].legs) == 2
+    assert len(plan.legs) == 2
     # Two fees of 0.3 %.
     assert plan.cost.fee_e18 / E18 == pytest.approx(0.006 * value(plan.sales_raw), rel=0.02)
 
@@ -475,3 +473,168 @@ def test_hops_sell_the_rest_with_the_last_of_each_token() -> None:
         (DOLLAR.address, 0),
     ]
     assert [hop.to_caller for hop in route] == [False, True, True]
+
+
+# What a plan says of itself
+
+
+def judged(held: Basket = ETHER_HIGH, policy: Policy = POLICY, **changes: Any) -> PlanInput:
+    """The input for a vault with its rules."""
+    held = replace(held, timestamp=1_000, dust_bps=policy.dust_bps)
+    asked = PlanInput.of(held, POOLS, policy=policy, state=State(), slippage_limit_e18=E18 // 100)
+    return replace(asked, **changes)
+
+
+def test_plan_predicts_to_the_unit_what_the_vault_will_compute() -> None:
+    asked = judged()
+    plan = plan_rebalance(asked)
+
+    assert isinstance(plan, Plan)
+    assert asked.rules is not None
+    expected = settle(
+        *(POLICY, State(), asked.rules.basket, Fill(plan.sales_raw, plan.expected_buys_raw)),
+        *(plan.min_buys_raw, 1_000),
+        epoch=0,
+    )
+    assert plan.settlement == expected
+    assert plan.drift_bps == (expected.before.drift_bps, expected.after.drift_bps)
+    assert plan.drift_bps[1] < plan.drift_bps[0] // 10
+    # Bringing a dollar home is worth what the policy ever lets be lost of it.
+    assert plan.worth_e18 == expected.sold_e18 * POLICY.max_slippage_bps // BPS
+
+
+def test_plan_of_a_vault_in_band_is_none_and_says_so() -> None:
+    found = plan_rebalance(judged(basket(ether=200, bitcoin=13.3, dollar=200_000)))
+
+    assert isinstance(found, NoPlan)
+    assert found.reason is Reason.IN_BAND
+
+
+def test_plan_that_the_vault_would_refuse_is_none_and_carries_why() -> None:
+    budget = replace(POLICY, turnover_budget_bps=100)
+    found = plan_rebalance(judged(policy=budget))
+
+    assert isinstance(found, NoPlan)
+    assert found.reason is Reason.POLICY_REFUSES
+    assert found.refusal is not None
+    assert found.refusal.error == "TurnoverBudgetExceeded"
+    assert found.refused is not None
+    assert value(found.refused.sales_raw) == pytest.approx(160_000, abs=1)
+
+
+def test_plan_too_small_for_its_last_unit_to_be_worth_it_goes_on_until_it_is_progress() -> None:
+    """Pools so shallow that one percent is lost before a third is sold; the vault wants half in one go."""
+    policy = replace(POLICY, min_progress_bps=5_000, loss_budget_bps=10_000, max_slippage_bps=300)
+    policy = replace(policy, start_slippage_bps=300)
+    shallow = (make_pool(BITCOIN, ETHER, 1, depth_usd=300_000), POOLS[1])
+    held = replace(ETHER_HIGH, timestamp=1_000, dust_bps=policy.dust_bps)
+    asked = PlanInput.of(
+        held, shallow, policy=policy, state=State(), slippage_limit_e18=3 * E18 // 100
+    )
+    little = plan_rebalance(replace(asked, rules=None, worth_e18=E18 // 100))
+    plan = plan_rebalance(replace(asked, worth_e18=E18 // 100))
+
+    assert isinstance(little, Plan)
+    assert isinstance(plan, Plan)
+    assert little.bound_by == "worth"
+    assert value(little.sales_raw) < 80_000 < value(plan.sales_raw)
+
+
+@pytest.mark.parametrize(("gas_price_wei", "tip_wei"), [(2 * 10**13, 0), (0, 10**18)])
+def test_plan_that_costs_more_than_bringing_home_is_worth_is_none(
+    gas_price_wei: int, tip_wei: int
+) -> None:
+    """One percent of 160,000 dollars is 1,600; half a percent is lost on the way."""
+    dear = judged(gas_price_wei=gas_price_wei, tip_wei=tip_wei, native_price_e18=2_000 * E18)
+    found = plan_rebalance(dear)
+
+    assert isinstance(found, NoPlan)
+    assert found.reason is Reason.NOT_WORTH_GAS
+    assert "is worth $1,600.00" in found.text
+    assert found.refused is not None
+    paid_e18 = found.refused.cost.gas_e18 + found.refused.cost.tip_e18
+    assert paid_e18 > 1_000 * E18
+
+
+def test_plan_with_a_tip_counts_it_and_says_so() -> None:
+    plan = plan_rebalance(judged(tip_wei=10**15, native_price_e18=2_000 * E18))
+
+    assert isinstance(plan, Plan)
+    assert plan.cost.tip_e18 == 2 * E18
+    assert plan.text.endswith("$0.00 gas, $2.00 tip")
+
+
+def test_plan_sells_where_pools_of_one_pair_are_cheapest_and_proves_it() -> None:
+    """Three pools of a pair: what is sold divides by depth, and the bound says that no plan is better."""
+    pools = (
+        make_pool(BITCOIN, ETHER, 1, depth_usd=10**6),
+        make_pool(BITCOIN, ETHER, 4, depth_usd=3 * 10**6),
+        make_pool(DOLLAR, ETHER, 2),
+    )
+    plan = planned(pools=pools)
+    shares = {
+        leg.pool.address[-1]: share
+        for leg, share in zip(plan.legs, plan.shares, strict=True)
+        if leg.token_out == BITCOIN.address
+    }
+
+    assert shares["4"] / shares["1"] == pytest.approx(3, rel=1e-3)
+    assert sum(plan.shares) == pytest.approx(1)
+    certificate = plan.certificate
+    assert certificate.gap_before_rounding < 1e-8
+    assert certificate.gap < 1e-6
+    assert certificate.value_e18 <= certificate.bound_e18 <= certificate.all_pools_bound_e18
+
+
+def test_plan_leaves_out_the_swap_that_does_not_earn_its_gas() -> None:
+    pools = (*POOLS, make_pool(BITCOIN, ETHER, 4, depth_usd=10_000))
+    free = planned(pools=pools)
+    dear = planned(pools=pools, gas_price_wei=10**11, native_price_e18=2_000 * E18)
+
+    assert "4" in {leg.pool.address[-1] for leg in free.legs}
+    assert "4" not in {leg.pool.address[-1] for leg in dear.legs}
+    # What it gave up is less than the gas of a swap, and the bound of all pools shows how much.
+    given_up_e18 = dear.certificate.all_pools_bound_e18 - dear.certificate.value_e18
+    assert 0 < given_up_e18 < 90_000 * 10**11 * 2_000
+    assert dear.certificate.gap < 1e-6
+
+
+def test_plan_costs_of_legs_add_up_to_those_of_the_plan() -> None:
+    plan = planned(
+        pools=(make_pool(ETHER, EURO, 5), make_pool(BITCOIN, EURO, 6), *POOLS[1:]),
+        gas_price_wei=10**9,
+        native_price_e18=2_000 * E18,
+    )
+
+    assert sum(cost.fee_e18 for cost in plan.leg_costs) == plan.cost.fee_e18
+    assert sum(cost.impact_e18 for cost in plan.leg_costs) == plan.cost.impact_e18
+    assert {cost.gas_e18 for cost in plan.leg_costs} == {90_000 * 10**9 * 2_000}
+    # Three parts in a thousand of what goes in, on every pool.
+    for cost in plan.leg_costs:
+        assert cost.fee_e18 == cost.value_e18 * 3 // 1_000
+
+
+def test_plan_through_an_asset_that_is_bought_too_keeps_what_it_needs() -> None:
+    """No pool of WETH and WBTC: dollars pay for bitcoins, and some stay."""
+    plan = planned(pools=POOLS[1:])
+    route = decode(plan.route)
+
+    assert plan.expected_buys_raw[1] > 0 < plan.expected_buys_raw[2]
+    assert [leg.token_out for leg in plan.legs] == [DOLLAR.address, BITCOIN.address]
+    first, second = route
+    assert isinstance(first, PoolHop)
+    assert isinstance(second, PoolHop)
+    # The dollars stay with the executor, which sells so many of them and sends on the rest.
+    assert (first.to_caller, first.amount_in_raw) == (False, 0)
+    assert (second.to_caller, second.amount_in_raw) == (True, plan.legs[1].amount_in_raw)
+    assert plan.expected_buys_raw[2] == plan.legs[0].amount_out_raw - plan.legs[1].amount_in_raw
+
+
+def test_plan_where_pools_disagree_makes_no_circles() -> None:
+    """A pool in which ether is 3 % dearer: what goes round by it gains, but nothing could begin it."""
+    pools = (*POOLS, make_pool(DOLLAR, ETHER, 4, off_bps=-300, depth_usd=50_000))
+    plan = planned(pools=pools)
+    seen: set[str] = set()
+    for leg in plan.legs:
+        assert leg.token_out not in seen, "a token comes after it was sold"
+        seen.add(leg.token_in)

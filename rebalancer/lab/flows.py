@@ -1,0 +1,368 @@
+"""One figure of a plan: which value flows from which token to which, by which pool, and what each swap costs.
+
+Tokens are bars, as high as the value that passes through them, from what is sold on the left to what is
+bought on the right; swaps are ribbons, numbered in the order they are made, as wide as the value they
+take. Beside them each swap's cost by cause. Drawn without a display; matplotlib is imported only when a
+picture is asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rebalancer.errors import ChartFormatUnknown, ChartingMissing
+from rebalancer.lab.chart import BLUE, COLOURS, GREEN, INK, MUTED, ORANGE, STYLE
+from rebalancer.plan.result import Plan, dollars
+from rebalancer.units import BPS, E18
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["flow_chart"]
+
+_WIDTH, _TOP, _BOTTOM = 12.5, 1.15, 0.75
+_FLOW_BOX = (0.085, 0.42)
+_COST_BOX = (0.81, 0.165)
+"""Inches of the page, its head and foot; left edge and width of both panels as parts of the page."""
+
+_ROW = 0.27
+"""Inches of a line of the costs."""
+
+_BAR = 0.035
+"""Width of a token's bar, as a part of the distance between the first and the last."""
+
+_GAP = 0.05
+"""Between two bars above each other, as a part of all value."""
+
+
+_TITLE = 105
+"""Letters that fit a line of the title."""
+
+_LABEL = 0.5
+"""Room for a label, in gaps."""
+
+
+@dataclass(slots=True)
+class _Node:
+    """A token's bar: its column, its place from the bottom, and how much of each side is taken."""
+
+    symbol: str
+    into: float = 0.0
+    out: float = 0.0
+    column: int = 0
+    bottom: float = 0.0
+    left_used: float = 0.0
+    right_used: float = 0.0
+
+    @property
+    def height(self) -> float:
+        """The larger of what comes and what goes."""
+        return max(self.into, self.out)
+
+    @property
+    def middle(self) -> float:
+        """Its centre."""
+        return self.bottom + self.height / 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Ribbon:
+    """A swap, in USD."""
+
+    number: int
+    source: str
+    target: str
+    value_in: float
+    value_out: float
+    fee: float
+    impact: float
+    gas: float
+    name: str
+
+
+def flow_chart(plan: Plan, path: Path | str) -> Path:
+    """Draw the plan to a .png or .svg file and return its path.
+
+    Raises:
+        ChartFormatUnknown: the path ends otherwise.
+        ChartingMissing: matplotlib is not installed.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in {".png", ".svg"}:
+        raise ChartFormatUnknown(str(path))
+    try:
+        import matplotlib as mpl
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ChartingMissing from None
+
+    ribbons = _ribbons(plan)
+    nodes = _laid_out(ribbons)
+    tallest = max(sum(1 for n in nodes.values() if n.column == c) for c in range(_columns(nodes)))
+    body = max(3.2, _ROW * len(ribbons) + 0.2, 0.62 * tallest)
+    height = _TOP + body + _BOTTOM
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(_WIDTH, height), facecolor="white")
+        base, tall = _BOTTOM / height, body / height
+        flows = figure.add_axes((_FLOW_BOX[0], base, _FLOW_BOX[1], tall))
+        costs = figure.add_axes((_COST_BOX[0], base, _COST_BOX[1], tall))
+        figure.text(0.02, 1 - 0.38 / height, _title(plan), fontsize=13, fontweight="bold")
+        figure.text(0.02, 1 - 0.64 / height, _subtitle(plan), fontsize=10, color=MUTED)
+        _draw_flows(flows, nodes, ribbons)
+        _draw_costs(costs, ribbons)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        is_svg = path.suffix.lower() == ".svg"
+        figure.savefig(path, dpi=150, metadata={"Date": None} if is_svg else None)
+    return path
+
+
+def _title(plan: Plan) -> str:
+    """The plan's own words, or where they are too many for a line, how many assets it sells and buys."""
+    text = plan.text.partition(", at a cost of ")[0]
+    if len(text) > _TITLE:
+        sold = sum(1 for raw in plan.sales_raw if raw)
+        bought = sum(1 for raw in plan.expected_buys_raw if raw)
+        text = f"sell {sold} assets for {bought} in {len(plan.legs)} swaps"
+    return text[:1].upper() + text[1:]
+
+
+def _subtitle(plan: Plan) -> str:
+    cost, sold = plan.cost, plan.certificate.sold_e18
+    causes = (
+        f"{dollars(cost.fee_e18)} fees, {dollars(cost.impact_e18)} price, "
+        f"{dollars(cost.gas_e18)} gas"
+    )
+    parts = [
+        f"${sold / E18:,.0f} sold",
+        f"costs {dollars(cost.total_e18)} ({cost.total_e18 * BPS / sold:.1f} bps): {causes}",
+        f"gap {plan.certificate.gap:.0e}",
+    ]
+    if plan.drift_bps is not None:
+        before, after = plan.drift_bps
+        parts.append(f"drift {before / 100:.2f} % → {after / 100:.2f} %")
+    if plan.bound_by:
+        parts.append(f"bound by {plan.bound_by}")
+    return " · ".join(parts)
+
+
+def _ribbons(plan: Plan) -> list[_Ribbon]:
+    found = []
+    for number, (leg, cost) in enumerate(zip(plan.legs, plan.leg_costs, strict=True), 1):
+        symbols = {token.address: token.symbol for token in leg.pool.tokens}
+        value_in = cost.value_e18 / E18
+        lost = (cost.fee_e18 + cost.impact_e18) / E18
+        found.append(
+            _Ribbon(
+                number,
+                symbols[leg.token_in],
+                symbols[leg.token_out],
+                value_in,
+                max(value_in - lost, 0.0),
+                cost.fee_e18 / E18,
+                cost.impact_e18 / E18,
+                cost.gas_e18 / E18,
+                f"{leg.pool.fee_pips / 10_000:g} %  {leg.pool.key[:6]}…{leg.pool.key[-4:]}",
+            )
+        )
+    return found
+
+
+def _columns(nodes: dict[str, _Node]) -> int:
+    return max(node.column for node in nodes.values()) + 1
+
+
+def _laid_out(ribbons: list[_Ribbon]) -> dict[str, _Node]:
+    """Bars in columns by the longest way to them; what is only bought stands in the last."""
+    nodes: dict[str, _Node] = {}
+    for ribbon in ribbons:
+        source = nodes.setdefault(ribbon.source, _Node(ribbon.source))
+        target = nodes.setdefault(ribbon.target, _Node(ribbon.target))
+        source.out += ribbon.value_in
+        target.into += ribbon.value_out
+    for _ in nodes:
+        for ribbon in ribbons:
+            least = nodes[ribbon.source].column + 1
+            nodes[ribbon.target].column = min(max(nodes[ribbon.target].column, least), len(nodes))
+    last = _columns(nodes) - 1
+    for node in nodes.values():
+        if not node.out:
+            node.column = last
+    gap = _GAP * sum(node.out for node in nodes.values() if not node.into) + 1e-9
+    for column in range(last + 1):
+        here = [node for node in nodes.values() if node.column == column]
+        # What comes from the top goes to the top: fewer ribbons cross.
+        here.sort(key=lambda node: (_from_where(node, nodes, ribbons), node.symbol))
+        # A thin bar gets the room that its label takes.
+        rooms = [max(node.height, _LABEL * gap) + gap for node in here]
+        bottom = -sum(rooms) / 2
+        for node, room in zip(here, rooms, strict=True):
+            node.bottom = bottom + (room - node.height) / 2
+            bottom += room
+    return nodes
+
+
+def _from_where(node: _Node, nodes: dict[str, _Node], ribbons: list[_Ribbon]) -> float:
+    """The mean height that a bar's ribbons come from; of bars with none, their size: the largest on top."""
+    into = [one for one in ribbons if one.target == node.symbol]
+    if not into:
+        return node.out
+    worth = sum(one.value_out for one in into) or 1.0
+    return sum(nodes[one.source].middle * one.value_out for one in into) / worth
+
+
+def _draw_flows(axes: Axes, nodes: dict[str, _Node], ribbons: list[_Ribbon]) -> None:
+    from matplotlib.patches import PathPatch, Rectangle
+    from matplotlib.path import Path as Curve
+
+    last = max(_columns(nodes) - 1, 1)
+    colours = {
+        node.symbol: COLOURS[i % len(COLOURS)]
+        for i, node in enumerate(sorted(nodes.values(), key=lambda one: (one.column, -one.bottom)))
+    }
+
+    def left_of(node: _Node) -> float:
+        return node.column / last
+
+    # Ribbons leave and arrive in the order of where they go and come from.
+    starts: dict[int, float] = {}
+    for ribbon in sorted(ribbons, key=lambda one: (nodes[one.target].middle, one.number)):
+        source = nodes[ribbon.source]
+        starts[ribbon.number] = source.bottom + source.right_used
+        source.right_used += ribbon.value_in
+    for ribbon in sorted(ribbons, key=lambda one: (nodes[one.source].middle, one.number)):
+        source, target = nodes[ribbon.source], nodes[ribbon.target]
+        y0, y1 = starts[ribbon.number], target.bottom + target.left_used
+        target.left_used += ribbon.value_out
+        x0, x1 = left_of(source) + _BAR, left_of(target)
+        bend = (x1 - x0) / 2
+        corners = [
+            *((x0, y0), (x0 + bend, y0), (x1 - bend, y1), (x1, y1)),
+            (x1, y1 + ribbon.value_out),
+            *((x1 - bend, y1 + ribbon.value_out), (x0 + bend, y0 + ribbon.value_in)),
+            *((x0, y0 + ribbon.value_in), (x0, y0)),
+        ]
+        codes = [Curve.MOVETO, *[Curve.CURVE4] * 3, Curve.LINETO, *[Curve.CURVE4] * 3]
+        axes.add_patch(
+            PathPatch(
+                Curve(corners, [*codes, Curve.CLOSEPOLY]),
+                facecolor=colours[ribbon.source],
+                alpha=0.38,
+                edgecolor="white",
+                linewidth=0.5,
+            )
+        )
+        # Numbers stand at different distances, so that ribbons beside each other keep theirs apart.
+        along = 0.22 + 0.56 * ((ribbon.number * 5) % 8) / 7
+        ease = along**2 * (3 - 2 * along)
+        y = (y0 + ribbon.value_in / 2) * (1 - ease) + (y1 + ribbon.value_out / 2) * ease
+        axes.text(
+            x0 + (x1 - x0) * along,
+            y,
+            str(ribbon.number),
+            fontsize=7.5,
+            ha="center",
+            va="center",
+            bbox={
+                "boxstyle": "circle,pad=0.18",
+                "facecolor": "white",
+                "edgecolor": colours[ribbon.source],
+                "linewidth": 0.7,
+            },
+        )
+    for node in nodes.values():
+        x = left_of(node)
+        axes.add_patch(
+            Rectangle((x, node.bottom), _BAR, node.height, facecolor=colours[node.symbol])
+        )
+        _label(axes, node, x, is_last=node.column == last)
+    low = min(node.bottom for node in nodes.values())
+    high = max(node.bottom + node.height for node in nodes.values())
+    room = 0.04 * (high - low)
+    axes.set_xlim(-0.01, 1 + _BAR + 0.01)
+    axes.set_ylim(low - room, high + room)
+    axes.axis("off")
+
+
+def _label(axes: Axes, node: _Node, x: float, *, is_last: bool) -> None:
+    """A token's name, and the value that is sold or bought of it in all."""
+    kept = node.into - node.out
+    worth = f"${abs(kept):,.0f}"
+    if not node.into:
+        axes.text(x - 0.015, node.middle, f"{node.symbol}\n-{worth}", ha="right", va="center")
+    elif is_last:
+        axes.text(x + _BAR + 0.015, node.middle, f"{node.symbol}\n+{worth}", ha="left", va="center")
+    else:
+        passed = abs(kept) < 0.002 * node.height
+        sign = "+" if kept > 0 else "-"
+        text = node.symbol if passed else f"{node.symbol}  {sign}{worth}"
+        axes.text(
+            x + _BAR / 2,
+            node.bottom + node.height,
+            text,
+            ha="center",
+            va="bottom",
+            bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.8},
+        )
+
+
+def _draw_costs(axes: Axes, ribbons: list[_Ribbon]) -> None:
+    """A line a swap: number, tokens, pool, part lost; and its cost by cause, what the price gains to the left."""
+    from matplotlib.ticker import MaxNLocator
+
+    places = list(range(len(ribbons)))
+    fees = [ribbon.fee for ribbon in ribbons]
+    gas = [ribbon.gas for ribbon in ribbons]
+    impacts = [ribbon.impact for ribbon in ribbons]
+    axes.barh(places, fees, color=BLUE, height=0.62, label="fee")
+    axes.barh(
+        places,
+        impacts,
+        left=[f if i > 0 else 0.0 for f, i in zip(fees, impacts, strict=True)],
+        color=ORANGE,
+        height=0.62,
+        label="price",
+    )
+    if any(gas):
+        left = [f + max(i, 0.0) for f, i in zip(fees, impacts, strict=True)]
+        axes.barh(places, gas, left=left, color=GREEN, height=0.62, label="gas")
+    axes.set_yticks(places, [""] * len(places))
+    axes.tick_params(length=0)
+    axes.set_ylim(len(ribbons) - 0.4, -0.6)
+    axes.axvline(0, color=MUTED, linewidth=0.8)
+    axes.grid(axis="x")
+    axes.spines["left"].set_visible(False)
+    axes.xaxis.set_major_formatter(
+        lambda value, _: f"${value:,.0f}" if value >= 0 else f"-${-value:,.0f}"
+    )
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.set_title("Cost of each swap", loc="left", fontsize=9.5, color=INK, pad=18)
+    axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(-0.02, 1.0),
+        ncols=3,
+        borderaxespad=0.2,
+        handlelength=0.9,
+        columnspacing=1.0,
+        handletextpad=0.4,
+    )
+    lost = [ribbon.fee + ribbon.impact for ribbon in ribbons]
+    for place, ribbon, cost in zip(places, ribbons, lost, strict=True):
+        bps = cost * BPS / ribbon.value_in if ribbon.value_in else 0.0
+        for x, text, align in (
+            (-1.34, f"{ribbon.number}", "right"),
+            (-1.30, f"{ribbon.source} → {ribbon.target}", "left"),
+            (-0.29, ribbon.name, "right"),
+            (-0.03, f"{bps:.0f} bps", "right"),
+        ):
+            axes.text(
+                x,
+                place,
+                text,
+                transform=axes.get_yaxis_transform(),
+                ha=align,
+                va="center",
+                fontsize=7.5,
+                color=MUTED if "…" in text or "bps" in text else INK,
+            )

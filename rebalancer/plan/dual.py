@@ -1,0 +1,271 @@
+"""The whole rebalance as one convex problem, solved through its dual. Floats throughout.
+
+Assets i in surplus may be sold up to Sᵢ, assets j in deficit bought up to Dⱼ, every pool m may trade
+what its reserves allow, and nothing may be left of any other token:
+
+    maximise    Σ dⱼ yⱼ - Σ cᵢ xᵢ                               what is bought, less what is given for it
+    subject to  Σ_m (Λ_m - Δ_m) = y - x,  0 ≤ x ≤ S,  0 ≤ y ≤ D,  (Δ_m, Λ_m) a trade that pool m makes
+
+(Angeris, Chitra, Evans, Boyd, "Optimal Routing for Constant Function Market Makers", 2022; solved as
+in Diamandis, Resnick, Chitra, Angeris, "An Efficient Algorithm for Optimal Routing Through Constant
+Function Market Makers", 2023.) One price p for each token takes the place of the balances, and what
+is left falls into a problem a pool (an arbitrageur's at prices p) and one an asset:
+
+    minimise    g(p) = Σ_m arb_m(p) + Σ Sᵢ max(0, pᵢ - cᵢ) + Σ Dⱼ max(0, dⱼ - pⱼ)
+
+Whatever p is, no rebalance is worth more than g(p): that is the certificate. g is convex; its gradient
+is what the token balances miss. Pools make it smooth in pieces; the two kinks that assets make are
+smoothed by a proximal term around the last x and y, which vanishes as they settle (Rockafellar's
+method of multipliers), and Newton's method with a search along the line does the rest, on a matrix of
+one row a token.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg.lapack import dposv
+
+from rebalancer.plan.market import Flows, Market
+
+__all__ = ["Offer", "Solution", "solve"]
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.intp]
+
+_WIDTH = 1e-3
+"""Width of a smoothed kink at first, relative to its price."""
+
+_WIDTH_NEAR = 1e-4
+"""The same where a problem much like this one has been solved."""
+
+_NARROWEST = 1e-6
+"""Kinks are made ten times narrower each time the proximal term is centred anew, down to this: what is
+sold is only known to the rounding of a price times what a kink holds over its width."""
+
+_MOST_STEPS = 40
+"""Newton steps at one width; ordinary problems take 2 to 6."""
+
+_MOST_CENTRES = 8
+"""Times that the proximal term is centred anew; ordinary problems take 2."""
+
+_STALLED = 4
+"""Steps without the balances getting half as far off, after which they are as good as floats make them."""
+
+_ROUNDING = 1e-12
+"""Part of all that could be traded below which balances mean nothing."""
+
+_BALANCED = 1e-10
+"""Balances are met to this part of what is traded in the end."""
+
+_REACH = 0.03
+"""A step moves a price that nothing holds by about this part of it."""
+
+_LONGEST = 0.5
+"""No price changes by a larger part in one step."""
+
+_FLAT = 0.8
+"""A point along a line will do where the slope along it is at most this part of that at its beginning."""
+
+_MOST_TRIES = 12
+"""Tries along one line."""
+
+_RIDGE = 1e-13
+"""Curvature that is added everywhere, so that a token that nobody trades keeps its price."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What may be sold and bought, an entry for each token of a market.
+
+    `sell_max` and `buy_max` are raw units, `cost` is the value that selling one gives up, `gain`
+    what buying one is worth, `prices` (above 0) only a scale and where to begin.
+    """
+
+    sell_max: Floats
+    buy_max: Floats
+    cost: Floats
+    gain: Floats
+    prices: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """Where the method stopped. `bound` holds whatever else: no trade within the offer is worth more.
+
+    `value` is what the trades found are worth, with what their balances still miss counted against
+    them. Raw units, an entry for each token; `flows` an entry for each row.
+    """
+
+    log_prices: Floats
+    flows: Flows
+    sold: Floats
+    bought: Floats
+    bound: float
+    value: float
+    steps: int
+
+
+def solve(market: Market, offer: Offer, near: Solution | None = None) -> Solution:
+    """The best rebalance that the market and the offer allow; `near` is that of a problem like it."""
+    solution = _Descent(market, offer, near).solution()
+    while market.is_beyond(np.exp(solution.log_prices)):
+        market = market.widened()
+        solution = _Descent(market, offer, solution).solution()
+    return solution
+
+
+class _Descent:
+    """Newton's method on the smoothed dual. Kinks are numbered: first what may be sold, then what may be bought."""
+
+    def __init__(self, market: Market, offer: Offer, near: Solution | None) -> None:
+        self.market = market
+        sells = np.flatnonzero(offer.sell_max > 0)
+        buys = np.flatnonzero(offer.buy_max > 0)
+        self.sells = len(sells)
+        self.token: Indices = np.concatenate([sells, buys])
+        self.most = np.concatenate([offer.sell_max[sells], offer.buy_max[buys]])
+        self.limit = np.concatenate([offer.cost[sells], offer.gain[buys]])
+        self.scale = offer.prices[self.token]
+        self.sign = np.ones(len(self.token))
+        self.sign[self.sells :] = -1
+        if near is None:
+            # What is sold falls by about a fee before anything trades.
+            self.start = offer.prices.copy()
+            self.start[sells] *= 1 - market.usual_fee
+            self.start[buys] = self.limit[self.sells :]
+        else:
+            self.start = np.exp(near.log_prices)
+        self.worth = self.most * self.scale
+        self.all_worth = min(self.worth[: self.sells].sum(), self.worth[self.sells :].sum())
+        self.centre = np.zeros(len(self.token))
+        if near is not None:
+            amounts = np.concatenate([near.sold[sells], near.bought[buys]])
+            self.centre = np.minimum(amounts / self.most, 1.0)
+        self.set_width(_WIDTH if near is None else _WIDTH_NEAR)
+        self.steps = 0
+
+    def set_width(self, width: float) -> None:
+        """How wide the smoothed kinks are, relative to their prices."""
+        self.width = width
+        self.slant = self.sign / (width * self.scale)
+        self.kink_curvature = self.most / (width * self.scale)
+
+    def solution(self) -> Solution:
+        """Go down until the balances are met and the kinks are exact."""
+        point = self.at(self.start)
+        point = self.settle(point, _BALANCED)
+        for _ in range(_MOST_CENTRES):
+            # What kinks that far from their places can be worth.
+            off = np.abs(point.part - self.centre) @ self.worth * self.width
+            if off <= self.enough(point, _BALANCED):
+                break
+            self.set_width(max(self.width / 10, _NARROWEST))
+            point = self.settle(self.centred(point), _BALANCED)
+        return self.judged(point)
+
+    def centred(self, point: _Point) -> _Point:
+        """The same prices, with the proximal term around what they sell and buy."""
+        self.centre = point.part
+        return self.at(point.prices)
+
+    def enough(self, point: _Point, near: float) -> float:
+        """The value that may be off where that part of what is sold may be."""
+        sold = point.part[: self.sells] @ self.worth[: self.sells]
+        return float(max(near * sold, _ROUNDING * self.all_worth))
+
+    def settle(self, point: _Point, near: float) -> _Point:
+        """Newton's steps from a point until the balances are met so nearly."""
+        best, stalled = np.inf, 0
+        for _ in range(_MOST_STEPS):
+            slope = point.prices * point.missing
+            off = np.abs(slope).max()
+            if off <= self.enough(point, near):
+                break
+            if off < best / 2:
+                best, stalled = off, 0
+            elif off < 1e3 * _ROUNDING * self.all_worth:
+                stalled += 1
+                if stalled == _STALLED:
+                    break
+            self.steps += 1
+            moved = self.step(point, slope)
+            if moved is None:
+                break
+            point = moved
+        return point
+
+    def step(self, point: _Point, slope: Floats) -> _Point | None:
+        """One Newton step with a search along its line; None where floats see no way down."""
+        curvature = self.market.laplacian(point.flows.slope)
+        diagonal = np.abs(slope) / _REACH + _RIDGE * self.all_worth
+        inside = (point.part > 0) & (point.part < 1)
+        diagonal[self.token] += inside * self.kink_curvature * point.prices[self.token] ** 2
+        curvature.flat[:: len(slope) + 1] += diagonal
+        # Symmetric and positive: half the work, and no threads are woken for twenty tokens.
+        _, direction, failed = dposv(curvature, -slope)
+        if failed:
+            direction = -slope / curvature.diagonal()
+        direction *= min(1.0, _LONGEST / max(np.abs(direction).max(), _LONGEST))
+        fall = float(slope @ direction)
+        if not fall < 0:
+            return None
+        along = point.prices * direction
+        low, high, low_fall, t = 0.0, 1.0, fall, 1.0
+        best = None
+        for _ in range(_MOST_TRIES):
+            tried = self.at(point.prices + t * along)
+            at = float(along @ tried.missing)
+            if at <= _FLAT * -fall and (t == 1.0 or at >= _FLAT * fall):
+                return tried
+            if at < 0:
+                best, low, low_fall = tried, t, at
+                t = (low + high) / 2
+            else:
+                high = t
+                # Where a straight line between the two slopes crosses zero, kept off the ends.
+                part = low_fall / (low_fall - at)
+                t = low + (high - low) * min(max(part, 0.05), 0.95)
+        return best
+
+    def at(self, prices: Floats) -> _Point:
+        """All that follows from prices."""
+        flows = self.market.flows(prices)
+        part = self.centre + self.slant * (prices[self.token] - self.limit)
+        part = np.minimum(np.maximum(part, 0.0), 1.0)
+        missing = self.market.net(flows)
+        missing[self.token] += self.sign * self.most * part
+        return _Point(prices, flows, missing, part)
+
+    def judged(self, point: _Point) -> Solution:
+        """The bound at the last prices, exactly, and what the trades there are worth."""
+        prices, flows, market = point.prices, point.flows, self.market
+        bound = (prices[market.token_out] * flows.amounts_out).sum()
+        bound -= (prices[market.token_in] * flows.amounts_in).sum()
+        bound += self.most @ np.maximum(self.sign * (prices[self.token] - self.limit), 0)
+        # What is traded in part is what the pools take or give: a kink knows it less exactly.
+        missing = market.net(flows)
+        inside = (point.part > 0) & (point.part < 1)
+        from_pools = np.clip(-self.sign * missing[self.token], 0, self.most)
+        amounts = np.where(inside, from_pools, self.most * point.part)
+        missing[self.token] += self.sign * amounts
+        value = -self.sign @ (self.limit * amounts) - prices @ np.abs(missing)
+        sold, bought = np.zeros(len(prices)), np.zeros(len(prices))
+        sold[self.token[: self.sells]] = amounts[: self.sells]
+        bought[self.token[self.sells :]] = amounts[self.sells :]
+        return Solution(np.log(prices), flows, sold, bought, float(bound), float(value), self.steps)
+
+
+@dataclass(frozen=True, slots=True)
+class _Point:
+    """Prices, and all that follows from them.
+
+    `missing` is the dual's gradient in the prices, `part` how much of each `most` is sold or bought.
+    """
+
+    prices: Floats
+    flows: Flows
+    missing: Floats
+    part: Floats

@@ -1,0 +1,170 @@
+"""Which swaps, in which order and of exactly how much, carry out what the dual's prices ask for?
+
+The dual names a trade a pool; together they are a flow from what is sold to what is bought. Here it is
+put in an order in which every token has arrived before it is sold, and settled in whole units: what
+arrives of a token that is sold or passed through is divided by the shares of the flow, the last swap
+takes what is left of it, and every amount out is the pool's exact quote. Nothing is left over but what
+was bought.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rebalancer.errors import BadAmount, LiquidityExhausted
+from rebalancer.plan.dual import Solution
+from rebalancer.plan.hop import hop_of
+from rebalancer.plan.market import Market
+from rebalancer.plan.route import SellHop
+from rebalancer.plan.split import Leg
+from rebalancer.pools import Pool
+
+__all__ = ["Fill", "Stuck", "fill", "ordered_rows", "route_hops", "trading_rows"]
+
+_NOTHING = 1e-7
+"""A flow below this part of all that is traded is none: it is worth less than the rounding."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """Legs in order, exact as long as nobody else trades, and what they sell and buy by token, raw."""
+
+    legs: tuple[Leg, ...]
+    sold: Mapping[str, int]
+    bought: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Stuck:
+    """Rows that cannot be in a route: they go round in a circle, or give nothing for their share."""
+
+    rows: NDArray[np.intp]
+
+
+def ordered_rows(market: Market, solution: Solution) -> list[int] | Stuck:
+    """The rows that trade, each after all that bring its token; of those of a token the largest last."""
+    worth = solution.flows.amounts_in * np.exp(solution.log_prices[market.token_in])
+    rows = trading_rows(market, solution)
+    waiting = np.bincount(market.token_out[rows], minlength=len(market.tokens)).tolist()
+    leaving: dict[int, list[int]] = {}
+    for row in rows[np.argsort(worth[rows], kind="stable")].tolist():
+        leaving.setdefault(int(market.token_in[row]), []).append(row)
+    ready = [token for token in leaving if not waiting[token]]
+    found: list[int] = []
+    while ready:
+        token = ready.pop()
+        for row in leaving.pop(token, ()):
+            found.append(row)
+            to = int(market.token_out[row])
+            waiting[to] -= 1
+            if not waiting[to]:
+                ready.append(to)
+    if leaving:
+        circling = [
+            row for some in leaving.values() for row in some if _returns(market, row, leaving)
+        ]
+        return Stuck(np.array([min(circling, key=lambda row: float(worth[row]))], dtype=np.intp))
+    return found
+
+
+def trading_rows(market: Market, solution: Solution) -> NDArray[np.intp]:
+    """The rows whose flow is worth a swap."""
+    worth = solution.flows.amounts_in * np.exp(solution.log_prices[market.token_in])
+    return np.flatnonzero(worth > _NOTHING * float(solution.sold @ np.exp(solution.log_prices)))
+
+
+def _returns(market: Market, row: int, leaving: Mapping[int, Sequence[int]]) -> bool:
+    """Whether the rows that are left lead from where a row ends back to where it begins."""
+    seen: set[int] = set()
+    ahead = [int(market.token_out[row])]
+    while ahead:
+        token = ahead.pop()
+        if token == market.token_in[row]:
+            return True
+        if token not in seen:
+            seen.add(token)
+            ahead += [int(market.token_out[other]) for other in leaving.get(token, ())]
+    return False
+
+
+def fill(
+    market: Market,
+    solution: Solution,
+    rows: Sequence[int],
+    sales_raw: Mapping[str, int],
+    part: float = 1.0,
+) -> Fill | Stuck:
+    """The legs of selling these amounts along the flow, or rows that cannot take theirs.
+
+    `part` says how much of the flow the sales are: what is passed through a token that is also bought
+    is that part of it.
+    """
+    amounts = solution.flows.amounts_in
+    bought_tokens = {market.tokens[i] for i in np.flatnonzero(solution.bought).tolist()}
+    rest: dict[int, float] = {}
+    last: dict[int, int] = {}
+    for row in rows:
+        token = int(market.token_in[row])
+        rest[token] = rest.get(token, 0.0) + float(amounts[row])
+        last[token] = row
+    held = dict(sales_raw)
+    counts: dict[int, int] = {}
+    for row in rows:
+        counts[int(market.pool[row])] = counts.get(int(market.pool[row]), 0) + 1
+    after: dict[int, Pool] = {}
+    legs: list[Leg] = []
+    for row in rows:
+        number, token = int(market.pool[row]), int(market.token_in[row])
+        token_in, token_out = market.tokens[token], market.tokens[int(market.token_out[row])]
+        has, wanted = held.get(token_in, 0), float(amounts[row])
+        if token_in in bought_tokens:
+            amount = min(has, int(wanted * part))
+        else:
+            amount = has if last[token] == row else int(has * (wanted / rest[token]))
+            rest[token] -= wanted
+        if amount <= 0:
+            return Stuck(np.array([row], dtype=np.intp))
+        pool = after.get(number) or market.pools[number]
+        try:
+            out = pool.quote_in(token_in, token_out, amount)
+        except (LiquidityExhausted, BadAmount):
+            return Stuck(np.array([row], dtype=np.intp))
+        if not out:
+            return Stuck(np.array([row], dtype=np.intp))
+        legs.append(Leg(pool, token_in, token_out, amount, out))
+        if counts[number] > 1:
+            after[number] = legs[-1].pool_after
+        held[token_in] = has - amount
+        held[token_out] = held.get(token_out, 0) + out
+    bought = {token: held[token] for token in bought_tokens if held.get(token)}
+    left = {token: raw for token, raw in held.items() if raw and token not in bought_tokens}
+    sold = {token: raw - left.pop(token, 0) for token, raw in sales_raw.items()}
+    return Fill(tuple(legs), {token: raw for token, raw in sold.items() if raw}, bought)
+
+
+def route_hops(legs: Sequence[Leg], bought: Mapping[str, int]) -> list[SellHop]:
+    """The hops of legs in their order.
+
+    What is bought goes straight to the caller, unless a later hop sells of it: then it stays, that
+    hop names how much it takes, and the executor sends on the rest at the end. Of all other tokens
+    the last hop sells all there is, so that the route also holds when a little more or less has
+    arrived than was planned.
+    """
+    last = {leg.token_in: at for at, leg in enumerate(legs)}
+    found: list[SellHop] = []
+    for at, leg in enumerate(legs):
+        is_kept = last.get(leg.token_out, -1) > at
+        hop = hop_of(
+            leg.pool,
+            leg.token_in,
+            leg.token_out,
+            leg.amount_in_raw,
+            to_caller=leg.token_out in bought and not is_kept,
+        )
+        takes_all = last[leg.token_in] == at and leg.token_in not in bought
+        found.append(replace(hop, amount_in_raw=0) if takes_all else hop)
+    return found

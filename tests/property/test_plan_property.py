@@ -1,0 +1,191 @@
+"""Plans over random markets, baskets and limits: exact, allowed, accepted by the policy, and never beaten."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import replace
+from math import isqrt
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rebalancer.plan import NoPlan, Plan, PlanInput, plan_rebalance
+from rebalancer.plan.market import Market
+from rebalancer.plan.optimum import asked_of
+from rebalancer.plan.single import SingleRoutes
+from rebalancer.policy import Asset, Basket, Policy, Price, State, weigh_basket
+from rebalancer.pools import Token, UniswapV3Pool, synthetic
+from rebalancer.reasons import Reason
+from rebalancer.units import BPS, E18
+
+BITCOIN = Token("0x" + "1" * 40, "WBTC", 8)
+DOLLAR = Token("0x" + "2" * 40, "USDC", 6)
+ETHER = Token("0x" + "3" * 40, "WETH", 18)
+EURO = Token("0x" + "4" * 40, "EURC", 6)
+SHIBA = Token("0x" + "5" * 40, "SHIB", 18)
+USD_E18 = {
+    BITCOIN: 30_000 * E18,
+    DOLLAR: E18,
+    ETHER: 2_000 * E18,
+    EURO: 11 * E18 // 10,
+    SHIBA: E18 // 100_000,
+}
+TOKENS = tuple(USD_E18)
+BASKET = (BITCOIN, DOLLAR, ETHER, SHIBA)
+TIERS = ((500, 10), (3_000, 60), (10_000, 200))
+
+POLICY = Policy(
+    start_slippage_bps=150,
+    max_slippage_bps=150,
+    slippage_ramp_seconds=1,
+    min_progress_bps=1,
+    dust_bps=10,
+    cooldown_seconds=0,
+    loss_budget_bps=200,
+    loss_period_seconds=86_400,
+    turnover_budget_bps=10_000,
+    turnover_period_seconds=86_400,
+)
+
+
+@st.composite
+def pools_of(draw: st.DrawFn, number: int) -> UniswapV3Pool:
+    """A pool up to 1 % off the fair price, with $10,000 to $10m on each side."""
+    token0, token1 = sorted(
+        draw(st.lists(st.sampled_from(TOKENS), min_size=2, max_size=2, unique=True)),
+        key=lambda token: token.address,
+    )
+    fee_pips, spacing = draw(st.sampled_from(TIERS))
+    off = draw(st.integers(9_900, 10_100))
+    depth_usd = int(10 ** draw(st.floats(4, 7)))
+    over = USD_E18[token0] * 10**token1.decimals * off << 192
+    under = USD_E18[token1] * 10**token0.decimals * BPS
+    return synthetic(
+        token0,
+        token1,
+        fee_pips=fee_pips,
+        tick_spacing=spacing,
+        sqrt_price_x96=isqrt(over // under),
+        depth1_raw=depth_usd * E18 * 10**token1.decimals // USD_E18[token1],
+        address=f"0x{number:040x}",
+    )
+
+
+@st.composite
+def asks(draw: st.DrawFn) -> PlanInput:
+    """A basket of a million dollars out of its bands, pools, and limits that may bind."""
+    count = draw(st.integers(1, 9))
+    pools = tuple(draw(pools_of(number)) for number in range(1, count + 1))
+    parts = draw(st.lists(st.integers(1, 100), min_size=4, max_size=4))
+    spread = draw(st.sampled_from((0, 10)))
+    basket = Basket(
+        tuple(Asset(t.address, E18 // 4, 100, t.decimals) for t in BASKET),
+        tuple(
+            part * 10_000 * E18 * 10**t.decimals // USD_E18[t]
+            for t, part in zip(BASKET, parts, strict=True)
+        ),
+        tuple(
+            Price(
+                USD_E18[t] * (BPS - spread) // BPS, USD_E18[t] * (BPS + spread) // BPS, USD_E18[t]
+            )
+            for t in BASKET
+        ),
+        timestamp=1_000,
+        dust_bps=POLICY.dust_bps,
+    )
+    policy = replace(POLICY, destination_bps=draw(st.sampled_from((0, 0, 5_000))))
+    limits = {
+        name: draw(st.sampled_from((None, None, E18 // 10_000, E18 // 1_000, E18 // 50)))
+        for name in ("loss_left_e18", "turnover_left_e18")
+    }
+    policy = replace(
+        policy,
+        loss_budget_bps=(limits["loss_left_e18"] or E18 // 50) * BPS // E18,
+        turnover_budget_bps=(limits["turnover_left_e18"] or E18) * BPS // E18,
+    )
+    limit_bps = draw(st.sampled_from((40, 150)))
+    policy = replace(policy, start_slippage_bps=limit_bps)
+    if limit_bps == 40:  # the ramp has not begun
+        policy = replace(policy, slippage_ramp_seconds=100)
+    asked = PlanInput.of(
+        basket,
+        pools,
+        policy=policy,
+        state=State(),
+        slippage_limit_e18=limit_bps * E18 // BPS,
+        loss_left_e18=limits["loss_left_e18"],
+        turnover_left_e18=limits["turnover_left_e18"],
+        destination_bps=policy.destination_bps,
+        gas_price_wei=draw(st.sampled_from((0, 10**9, 10**11))),
+        native_price_e18=2_000 * E18,
+    )
+    return replace(asked, tip_wei=draw(st.sampled_from((0, 10**15))))
+
+
+@given(asks())
+def test_plan_of_any_market_is_exact_allowed_accepted_and_never_beaten(asked: PlanInput) -> None:
+    found = plan_rebalance(asked)
+    weighed = weigh_basket(asked.rules.basket if asked.rules else Basket((), (), ()))
+    if isinstance(found, NoPlan):
+        assert (found.reason is Reason.IN_BAND) == (weighed.broken is None)
+        assert found.text
+        return
+
+    check_legs(asked, found)
+    assert asked.allows(found.sales_raw, found.expected_buys_raw)
+    assert found.settlement is not None
+    assert found.settlement.after.distance_e18 < found.settlement.before.distance_e18
+    lost_e18 = found.settlement.sold_e18 - found.settlement.bought_e18
+    assert lost_e18 + found.cost.gas_e18 + found.cost.tip_e18 <= found.worth_e18 or (
+        found.cost.gas_e18 + found.cost.tip_e18 == 0
+    )
+    check_never_beaten(asked, found)
+    certificate = found.certificate
+    # Floats bound it, to the rounding of floats.
+    slack_e18 = certificate.sold_e18 // 10**9 + 10**12
+    assert certificate.value_e18 <= certificate.bound_e18 + slack_e18
+    assert certificate.bound_e18 <= certificate.all_pools_bound_e18 + slack_e18
+
+
+def check_legs(asked: PlanInput, plan: Plan) -> None:
+    """Every leg is its pool's exact quote on what has arrived, each pool trades once, and nothing is left over."""
+    held = defaultdict(int, zip(asked.tokens, plan.sales_raw, strict=True))
+    after = {pool.key: pool for pool in asked.pools}
+    for leg in plan.legs:
+        assert leg.pool == after[leg.pool.key]
+        assert leg.amount_out_raw == leg.pool.quote_in(
+            leg.token_in, leg.token_out, leg.amount_in_raw
+        )
+        after[leg.pool.key] = leg.pool_after
+        held[leg.token_in] -= leg.amount_in_raw
+        assert held[leg.token_in] >= 0
+        held[leg.token_out] += leg.amount_out_raw
+    bought = dict(zip(asked.tokens, plan.expected_buys_raw, strict=True))
+    assert {token: raw for token, raw in held.items() if raw} == {
+        token: raw for token, raw in bought.items() if raw
+    }
+    assert sum(cost.fee_e18 for cost in plan.leg_costs) == plan.cost.fee_e18
+    assert sum(cost.impact_e18 for cost in plan.leg_costs) == plan.cost.impact_e18
+
+
+def check_never_beaten(asked: PlanInput, plan: Plan) -> None:
+    """One route a trade, for the same sales or for all that may be sold, is worth no more after gas."""
+    market = Market(asked.pools)
+    terms = asked_of(asked, market)
+    for sales in (plan.sales_raw, terms.sales_raw):
+        single = SingleRoutes(market)
+        single.trade(asked, sales, terms.needs_raw)
+        sold: dict[str, int] = defaultdict(int)
+        for leg in single.legs:
+            sold[leg.token_in] += leg.amount_in_raw
+            sold[leg.token_out] -= leg.amount_out_raw
+        single_sales = [max(0, sold[token]) for token in asked.tokens]
+        single_buys = [max(0, -sold[token]) for token in asked.tokens]
+        if not asked.allows(single_sales, single_buys):
+            continue
+        gas_e18 = asked.hop_cost_e18
+        theirs = asked.benefit_e18(single_sales, single_buys) - gas_e18 * len(single.legs)
+        ours = asked.benefit_e18(plan.sales_raw, plan.expected_buys_raw)
+        # With many swaps it is enough that the bound leaves no more than a millionth.
+        slack_e18 = plan.certificate.sold_e18 // 10**6 if len(plan.legs) > 8 else 0
+        assert ours - gas_e18 * len(plan.legs) >= theirs - slack_e18

@@ -1,0 +1,216 @@
+"""The dual problem on pools whose answers can be worked out by hand, and what a market says of its pools."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from rebalancer.plan.dual import Offer, Solution, solve
+from rebalancer.plan.market import Market, market_of
+from rebalancer.pools import Pool, Tick, TickProfile, Token, UniswapV3Pool, UniswapV4Pool, synthetic
+from rebalancer.pools.uniswap_v3_math import MAX_TICK, PIPS, Q96, tick_at_sqrt
+from tests.unit.pairs import FEE_PIPS, RAW, A, B, C, pair
+
+KEPT = 1 - FEE_PIPS / PIPS
+
+
+def solved(
+    pools: tuple[Pool, ...], sell: float, buy: float, cost: float, gain: float = 1.0
+) -> tuple[Market, Solution]:
+    """A is sold at `cost`, B bought at `gain`; every token is worth a dollar a whole one. Amounts in whole tokens."""
+    market = Market(pools)
+    size = len(market.tokens)
+    sell_max, buy_max = np.zeros((2, size))
+    sell_max[market.index[A.address]] = sell * RAW
+    buy_max[market.index[B.address]] = buy * RAW
+    prices = np.full(size, 1 / RAW)
+    return market, solve(market, Offer(sell_max, buy_max, cost * prices, gain * prices, prices))
+
+
+def whole(market: Market, amounts: NDArray[np.float64], token: Token) -> float:
+    """An amount of a token in whole ones."""
+    return float(amounts[market.index[token.address]]) / RAW
+
+
+def test_dual_sells_all_where_the_last_unit_is_still_worth_it() -> None:
+    market, found = solved((pair(A, B, 9, 1_000, 1_000),), sell=10, buy=100, cost=0.9)
+
+    # x · y = k: 9.97 of 10 move the price, and 1000 · 9.97 / 1009.97 come out.
+    assert whole(market, found.sold, A) == pytest.approx(10, rel=1e-12)
+    assert whole(market, found.bought, B) == pytest.approx(9_970 / 1_009.97, rel=1e-10)
+    assert found.value == pytest.approx(9_970 / 1_009.97 - 9, rel=1e-9)
+    assert abs(found.bound - found.value) < 1e-9
+    # The price of A is what its last unit yields: 0.997 · 10⁶ / 1009.97².
+    price = math.exp(found.log_prices[market.index[A.address]]) * RAW
+    assert price == pytest.approx(0.997e6 / 1_009.97**2, rel=1e-9)
+
+
+def test_dual_stops_where_the_last_unit_is_worth_its_cost() -> None:
+    market, found = solved((pair(A, B, 9, 1_000, 1_000),), sell=100, buy=1_000, cost=0.95)
+
+    # 0.997 · 10⁶ / (1000 + 0.997 x)² = 0.95
+    last = (math.sqrt(KEPT * 1e6 / 0.95) - 1_000) / KEPT
+    assert whole(market, found.sold, A) == pytest.approx(last, rel=1e-9)
+    assert found.bound - found.value < 1e-8 * last
+
+
+def test_dual_stops_where_as_much_is_bought_as_may_be() -> None:
+    market, found = solved((pair(A, B, 9, 1_000, 1_000),), sell=100, buy=10, cost=0.9)
+
+    # 1000 · 0.997 x / (1000 + 0.997 x) = 10
+    assert whole(market, found.bought, B) == pytest.approx(10, rel=1e-10)
+    assert whole(market, found.sold, A) == pytest.approx(10_000 / 990 / KEPT, rel=1e-9)
+
+
+def test_dual_trades_nothing_that_loses_and_is_sure_of_it() -> None:
+    market, found = solved((pair(A, B, 9, 1_000, 1_000),), sell=10, buy=10, cost=0.998)
+
+    assert whole(market, found.sold, A) == whole(market, found.bought, B) == 0
+    assert found.bound == pytest.approx(0, abs=1e-9)
+
+
+def test_dual_divides_a_sale_by_depth() -> None:
+    """Pools alike but for their depth: each takes in proportion, and all end at one price."""
+    pools = tuple(pair(A, B, 9 + i, 1_000 * i, 1_000 * i) for i in (1, 2, 5))
+    market, found = solved(pools, sell=80, buy=1_000, cost=0.5)
+
+    into_a = found.flows.amounts_in[market.token_in == market.index[A.address]] / RAW
+    assert into_a == pytest.approx([10, 20, 50], rel=1e-9)
+    assert whole(market, found.bought, B) == pytest.approx(8 * 9_970 / 1_009.97, rel=1e-9)
+
+
+def test_dual_passes_through_a_third_token_and_leaves_none_of_it() -> None:
+    market, found = solved(
+        (pair(A, C, 9, 1_000, 1_000), pair(B, C, 10, 1_000, 1_000)), sell=10, buy=100, cost=0.5
+    )
+
+    middle = 9_970 / 1_009.97
+    out = 1_000 * KEPT * middle / (1_000 + KEPT * middle)
+    assert whole(market, found.bought, B) == pytest.approx(out, rel=1e-9)
+    assert whole(market, market.net(found.flows), C) == pytest.approx(0, abs=1e-8)
+
+
+def test_dual_takes_what_mispriced_pools_give_away() -> None:
+    """A circle of swaps that gains is part of the best there could be, though no route can begin it."""
+    pools = (pair(A, B, 9, 1_000, 1_000), pair(A, B, 10, 1_000, 1_050))
+    market, found = solved(pools, sell=1, buy=100, cost=0.9)
+
+    assert found.value > 1.05 - 0.9
+    assert market.net(found.flows)[market.index[A.address]] == pytest.approx(-RAW, rel=1e-6)
+
+
+def test_dual_that_goes_beyond_what_is_laid_out_lays_out_more() -> None:
+    """Sixty positions one above the other, and a sale that crosses most of them."""
+    ticks = tuple(Tick(60 * i, 10**21, 10**21 if i < 31 else -(10**21)) for i in range(1, 61))
+    base = 10**22
+    end = MAX_TICK // 60 * 60
+    profile = TickProfile(FEE_PIPS, 60, (Tick(-end, base, base), *ticks, Tick(end, base, -base)))
+    pool = (
+        UniswapV3Pool(f"0x{9:040x}", B, A, profile, Q96, 0, base)
+        if B.address < A.address
+        else (UniswapV3Pool(f"0x{9:040x}", A, B, profile, Q96, 0, base))
+    )
+    market = Market((pool,))
+    size = len(market.tokens)
+    sell_max, buy_max = np.zeros((2, size))
+    sell_max[market.index[B.address]], buy_max[market.index[A.address]] = 3_000 * RAW, 1e9 * RAW
+    prices = np.full(size, 1 / RAW)
+    found = solve(market, Offer(sell_max, buy_max, prices * 0.1, prices, prices))
+
+    exact = pool.quote_in(B.address, A.address, 3_000 * RAW)
+    after = pool.apply(B.address, 3_000 * RAW)
+    assert after.tick > 60 * 10
+    assert found.bought.max() == pytest.approx(exact, rel=1e-9)
+    assert found.bound - found.value < 1e-8 * 3_000
+
+
+def many_ticks(rng: random.Random, number: int) -> UniswapV3Pool:
+    """A pool of random positions; some prices have no liquidity at all."""
+    nets: dict[int, list[int]] = {}
+    for _ in range(12):
+        low = rng.randint(-60, 50) * 60
+        high = low + rng.randint(1, 30) * 60
+        liquidity = rng.randint(10**18, 10**22)
+        for at, net in ((low, liquidity), (high, -liquidity)):
+            gross_net = nets.setdefault(at, [0, 0])
+            gross_net[0] += liquidity
+            gross_net[1] += net
+    profile = TickProfile(
+        rng.choice((500, 3_000)), 60, tuple(Tick(at, *gn) for at, gn in sorted(nets.items()))
+    )
+    sqrt_x96 = int(1.0001 ** (rng.uniform(-3_000, 3_000) / 2) * Q96)
+    tick = tick_at_sqrt(sqrt_x96)
+    return UniswapV3Pool(
+        f"0x{number:040x}", A, B, profile, sqrt_x96, tick, profile.liquidity_at(tick)
+    )
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_market_says_of_every_pool_what_the_pool_says_itself(seed: int) -> None:
+    rng = random.Random(seed)
+    pools = tuple(many_ticks(rng, 9 + i) for i in range(5))
+    market = Market(pools, window=40)
+    a, b = market.index[A.address], market.index[B.address]
+    for _ in range(20):
+        prices = np.ones(2)
+        prices[a] = 1.0001 ** rng.uniform(-5_000, 5_000)
+        found = market.flows(prices)
+        assert not market.is_beyond(prices)
+        for row in range(len(market)):
+            token_in, token_out = (A, B) if market.token_in[row] == a else (B, A)
+            marginal = prices[a] / prices[b] if token_in is A else prices[b] / prices[a]
+            pool = market.pools[market.pool[row]]
+            amount_in, amount_out = pool.flow_to(token_in.address, token_out.address, marginal)
+            assert found.amounts_in[row] == pytest.approx(amount_in, rel=1e-9, abs=1e6)
+            assert found.amounts_out[row] == pytest.approx(amount_out, rel=1e-9, abs=1e6)
+
+
+def test_market_knows_the_slope_of_every_row() -> None:
+    pools = tuple(many_ticks(random.Random(seed), 9 + seed) for seed in range(5))
+    market = Market(pools, window=40)
+    for price in (0.93, 1.0001, 1.11):
+        prices = np.array([price, 1.0])
+        step = np.array([1.0, 1 + 1e-7])
+        now, further = market.flows(prices), market.flows(prices * step)
+        rows = market.token_out == 1
+        measured = (further.amounts_in - now.amounts_in)[rows] / 1e-7 * prices[0]
+        assert now.slope[rows] == pytest.approx(measured, rel=1e-4, abs=1e-4 * RAW)
+
+
+def test_market_takes_a_pool_of_v4_with_both_its_fees() -> None:
+    profile = synthetic(
+        A, B, fee_pips=3_000, tick_spacing=60, sqrt_price_x96=Q96, depth1_raw=1_000 * RAW
+    ).profile
+    pool = UniswapV4Pool(
+        f"0x{7:040x}", A, B, profile, Q96, 0, profile.liquidity_at(0), protocol_fees_pips=(1_000, 0)
+    )
+    market = Market((pool,))
+    prices = np.array([0.99, 1.0]) if market.tokens[0] == A.address else np.array([1.0, 0.99])
+    found = market.flows(prices)
+    row = int(np.flatnonzero(found.amounts_in)[0])
+
+    amount_in, amount_out = pool.flow_to(A.address, B.address, 0.99)
+    assert market.token_in[row] == market.index[A.address]
+    assert found.amounts_in[row] == pytest.approx(amount_in, rel=1e-9)
+    assert found.amounts_out[row] == pytest.approx(amount_out, rel=1e-9)
+
+
+def test_market_of_the_same_pools_is_made_once() -> None:
+    pools = (pair(A, B, 9, 1_000, 1_000),)
+    other = (pair(A, B, 9, 1_000, 1_000),)
+
+    assert market_of(pools) is market_of(pools)
+    assert market_of(other) is not market_of(pools)
+
+
+def test_market_finds_prices_of_other_tokens_by_their_deepest_pools() -> None:
+    market = Market((pair(A, C, 9, 1_000, 2_000), pair(A, C, 10, 10, 5)))
+    known = np.full(2, np.nan)
+    known[market.index[A.address]] = 0.0
+
+    # Two C for one A in the deep pool.
+    assert market.near(known)[market.index[C.address]] == pytest.approx(-math.log(2))
