@@ -42,7 +42,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from rebalancer.chain.rpc import endpoint_name
+from rebalancer.chain.rpc import endpoint_name, socket_name
 from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
 from rebalancer.errors import ConfigError
 
@@ -62,7 +62,7 @@ _PREFIX = "REBALANCER_"
 _SPLIT = "__"
 _SECTIONS = ("wallet", "keeper")
 _ENV_ONLY = "keystore_password"
-_SECRETS = (_ENV_ONLY, "rpc_url", "signer_url", "relays")
+_SECRETS = (_ENV_ONLY, "rpc_url", "more_rpc_urls", "rpc_socket_url", "signer_url", "relays")
 _SHOWN_CHARACTERS = 60
 _GWEI = 10**9
 
@@ -74,10 +74,23 @@ class RpcUrl(Secret[str]):
         return endpoint_name(self.get_secret_value())
 
 
+class SocketUrl(Secret[str]):
+    """The same of a WebSocket endpoint."""
+
+    def _display(self) -> str:
+        return socket_name(self.get_secret_value())
+
+
 def _http(url: RpcUrl) -> RpcUrl:
     shown = endpoint_name(url.get_secret_value())
     if not shown.startswith("http"):
         raise ValueError("it must start with http:// or https:// and name a host")
+    return url
+
+
+def _socket(url: SocketUrl) -> SocketUrl:
+    if not socket_name(url.get_secret_value()).startswith("ws"):
+        raise ValueError("it must start with ws:// or wss:// and name a host")
     return url
 
 
@@ -196,6 +209,13 @@ class KeeperSettings(AccountSettings):
         description="How long one look waits for its transaction to be mined, in seconds.",
         examples=[180.0],
     )
+    look_timeout_seconds: float = Field(
+        default=12.0,
+        gt=0,
+        le=600,
+        description="How old a block may become while it is looked at, in seconds; then the look has failed.",
+        examples=[12.0],
+    )
     bump_after_blocks: _Int = Field(
         default=3,
         ge=1,
@@ -267,6 +287,26 @@ class Settings(BaseSettings):
         default=RpcUrl("http://127.0.0.1:8545"),
         description="JSON-RPC endpoint of the chain.",
         examples=["http://127.0.0.1:8545"],
+    )
+    more_rpc_urls: Annotated[
+        tuple[Annotated[RpcUrl, AfterValidator(_http)], ...], NoDecode, BeforeValidator(_listed)
+    ] = Field(
+        default=(),
+        description="Further endpoints of the chain: the one that does best is asked, and the others where it fails; "
+        "in the environment, with commas.",
+        examples=[["https://node.example"]],
+    )
+    rpc_quorum: _Int = Field(
+        default=1,
+        ge=1,
+        le=16,
+        description="So many endpoints must say the same of a vault and its prices before it is rebalanced.",
+        examples=[1],
+    )
+    rpc_socket_url: Annotated[SocketUrl, AfterValidator(_socket)] | None = Field(
+        default=None,
+        description="WebSocket endpoint that announces new blocks; without one, or while it is down, they are asked for.",
+        examples=["ws://127.0.0.1:8545"],
     )
     chain_id: _Int = Field(
         default=DEVNET_CHAIN_ID,

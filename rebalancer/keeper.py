@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,6 +22,8 @@ from types import FrameType
 import structlog
 
 from rebalancer.chain.abi import interface
+from rebalancer.chain.endpoints import Endpoints
+from rebalancer.chain.heads import Heads
 from rebalancer.chain.pools import read_v3_pools
 from rebalancer.chain.receipt import Receipt
 from rebalancer.chain.rpc import Rpc
@@ -67,6 +70,10 @@ class KeeperOptions:
     """Most to pay per gas; above it the tick fails and nothing is sent."""
     receipt_seconds: float = 180.0
     """How long to wait for a transaction to be mined."""
+    look_seconds: float = 12.0
+    """How old a block may become while it is looked at; then the tick fails."""
+    socket_url: str | None = None
+    """WebSocket endpoint that announces blocks, if there is one."""
     wrapped_native: str = ""
     """The wrapped native token: if the basket holds it, its price weighs the gas of a plan."""
 
@@ -159,23 +166,29 @@ class Keeper:
             BooksDiffer: the vault's books are not what the policy says.
         """
         failures = 0
-        seen = ""
-        with self._signals():
+        waiting: Block | None = None
+        options = self.options
+        heads = Heads(self.rpc, options.socket_url, poll_seconds=options.poll_seconds)
+        with self._signals(), heads:
             while not self._stopping.is_set():
                 try:
-                    block = read_block(self.rpc)
-                    if block.hash != seen:
-                        decision = self.tick(block)
-                        seen = block.hash
+                    listens = heads.subscribed and waiting is None
+                    head = heads.next(options.poll_seconds if listens else 0)
+                    if head is not None:
+                        waiting = Block(head.header.number, head.header.hash, head.header.timestamp)
+                    if waiting is not None:
+                        decision = self.tick(waiting)
+                        waiting = None
                         if on_decision:
                             on_decision(decision)
                     failures = 0
                 except ChainError as failure:
                     failures += 1
                     log.warning("tick_failed", failures=failures, why=str(failure))
-                    if failures >= self.options.max_failures_in_a_row:
+                    if failures >= options.max_failures_in_a_row:
                         raise TooManyFailures(failures, failure) from failure
-                self._stopping.wait(self.options.poll_seconds)
+                if failures or not heads.subscribed:
+                    self._stopping.wait(options.poll_seconds)
 
     def stop(self) -> None:
         """Let the present tick finish, and no other begin."""
@@ -190,7 +203,13 @@ class Keeper:
             ChainError: the chain could not be read or the transaction not sent; nothing is half done that `start` does not settle.
             BooksDiffer: the vault's books are not what the policy says.
         """
-        block = block or read_block(self.rpc)
+        try:
+            self.rpc.deadline = time.monotonic() + self.options.look_seconds
+            return self._tick(block or read_block(self.rpc))
+        finally:
+            self.rpc.deadline = None
+
+    def _tick(self, block: Block) -> Decision:
         (snapshot,) = read_vaults(self.rpc, self.system.lens, [self.vault], block)
         if self.outbox is not None:
             epochs = {self.vault: snapshot.state.epoch}
@@ -261,6 +280,7 @@ class Keeper:
         """Stamp or clear the moment a band broke. Sent without a journal: losing it loses nothing."""
         if self.options.dry_run:
             return Decision(block, self.vault, Reason.DRY_RUN, f"would poke: {why}", snapshot)
+        self.rpc.deadline = None
         wallet = Wallet(
             self.rpc, self.signer, self.options.fee_cap_wei, self.options.receipt_seconds
         )
@@ -286,6 +306,8 @@ class Keeper:
             return Decision(block, self.vault, Reason.SIMULATION_REFUSED, text, snapshot, found)
         if self.options.dry_run or self.outbox is None:
             return Decision(block, self.vault, Reason.DRY_RUN, found.text, snapshot, found)
+        self._confirm(block)
+        self.rpc.deadline = None  # sending and waiting have times of their own
         intent = Intent(
             self.chain_id,
             self.vault,
@@ -308,6 +330,16 @@ class Keeper:
             return Decision(block, self.vault, Reason.SIMULATION_REFUSED, text, snapshot, found)
         outcome = self._verify(receipt, snapshot, found, predicted)
         return Decision(block, self.vault, Reason.REBALANCED, found.text, snapshot, found, outcome)
+
+    def _confirm(self, block: Block) -> None:
+        """Have as many endpoints as the settings ask for say the same of the vault and its prices.
+
+        Raises:
+            EndpointsDisagree, QuorumTooSmall: they do not.
+        """
+        if isinstance(self.rpc, Endpoints):
+            lens = interface("VaultLens").at(self.system.lens)
+            self.rpc.confirm([lens.request("read", [self.vault], block=block.hash)])
 
     def _refused(
         self, block: Block, snapshot: VaultSnapshot, found: Plan, refusal: PolicyRefused

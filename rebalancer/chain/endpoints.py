@@ -8,7 +8,7 @@ node says about the question itself (a revert, a nonce too low) is an answer, an
 Asking twice must be safe. Reads are, and so is sending a signed transaction: it can be mined once. Methods that steer a local node
 (`anvil_`, `evm_`, `hardhat_`) go to the first endpoint alone.
 
-`look` measures: it asks all at once for their newest block. `confirm` asks several the same and takes no answer on which they do not
+`look` measures: it asks all at once for their newest block, by itself once in a while before a question. `confirm` asks several the same and takes no answer on which they do not
 agree, for what moves money.
 """
 
@@ -111,9 +111,11 @@ class Endpoints(Rpc):
         *,
         max_lag_blocks: int = 3,
         quorum: int = 1,
+        look_seconds: float = math.inf,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`max_lag_blocks`: how far behind the highest an endpoint may be; `quorum`: how many must agree in `confirm`.
+        """`max_lag_blocks`: how far behind the highest an endpoint may be; `quorum`: how many must agree in `confirm`; `look_seconds`:
+        how old a look may be when a question is asked.
 
         Raises:
             QuorumTooSmall: there are fewer endpoints than must agree.
@@ -127,7 +129,9 @@ class Endpoints(Rpc):
         )
         self.max_lag_blocks = max_lag_blocks
         self.quorum = quorum
+        self.look_seconds = look_seconds
         self._clock = clock
+        self._looked_at = -math.inf
         self._places = [_Place(Rpc(url, timeout_s, expected_chain_id)) for url in urls]
         self._threads = ThreadPoolExecutor(len(urls), thread_name_prefix="endpoint")
 
@@ -148,6 +152,8 @@ class Endpoints(Rpc):
         """See `Rpc.batch_settled`; raises what the last endpoint raised once none is left to ask, or no time."""
         if not calls:
             return []
+        if self._clock() - self._looked_at > self.look_seconds:
+            self.look()
         steers = any(method.startswith(_ONE_NODE_ONLY) for method, _ in calls)
         places = self._places[:1] if steers else self._order()
         return self._first(lambda rpc: _answers(rpc, calls), places)
@@ -166,6 +172,7 @@ class Endpoints(Rpc):
             return found, time.monotonic() - began
 
         self._set_deadline()
+        self._looked_at = self._clock()
         for place, (found, seconds) in zip(
             self._places, self._threads.map(height, self._places), strict=True
         ):

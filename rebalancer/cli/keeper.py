@@ -139,7 +139,7 @@ def _keeper(
     outbox: Outbox | None,
     poll_seconds: float | None,
 ) -> Keeper:
-    settings = session.settings.keeper
+    settings, socket = session.settings.keeper, session.settings.rpc_socket_url
     # The lens cannot tell what is no vault from a vault in trouble.
     interface("BasketVault").at(vault).call(session.rpc, "assets")
     return Keeper(
@@ -157,6 +157,8 @@ def _keeper(
             max_failures_in_a_row=settings.max_failures_in_a_row,
             fee_cap_wei=settings.fee_cap_wei,
             receipt_seconds=settings.receipt_timeout_seconds,
+            look_seconds=settings.look_timeout_seconds,
+            socket_url=socket.get_secret_value() if socket else None,
             wrapped_native=session.deployment.uniswap.get("WETH9", ""),
         ),
     )

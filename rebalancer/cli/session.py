@@ -13,6 +13,7 @@ import click
 
 from rebalancer.actions import ETH
 from rebalancer.chain.deployment import DeployedToken, Deployment
+from rebalancer.chain.endpoints import Endpoints
 from rebalancer.chain.pools import read_v3_pools
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import Block
@@ -33,6 +34,9 @@ __all__ = [
     "read_settings",
     "vault_option",
 ]
+
+_LOOK_SECONDS = 15.0
+"""How old what is known of several endpoints may be before they are measured anew."""
 
 ETHER = DeployedToken("ETH", ETH, 18)
 """Native money, where a token is asked for."""
@@ -83,10 +87,21 @@ class Session:
 
     @cached_property
     def rpc(self) -> Rpc:
-        """The endpoint, which refuses to serve another chain than the settings name."""
+        """The endpoint, or all of them as one, which refuses to serve another chain than the settings name.
+
+        Raises:
+            QuorumTooSmall: there are fewer endpoints than must agree.
+        """
         settings = self.settings
-        return Rpc(
-            settings.rpc_url.get_secret_value(), settings.rpc_timeout_seconds, settings.chain_id
+        urls = [url.get_secret_value() for url in (settings.rpc_url, *settings.more_rpc_urls)]
+        if len(urls) == settings.rpc_quorum == 1:
+            return Rpc(urls[0], settings.rpc_timeout_seconds, settings.chain_id)
+        return Endpoints(
+            urls,
+            settings.rpc_timeout_seconds,
+            settings.chain_id,
+            quorum=settings.rpc_quorum,
+            look_seconds=_LOOK_SECONDS,
         )
 
     @cached_property

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rebalancer.chain.abi import interface
+from rebalancer.chain.endpoints import Endpoints
+from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import Block, VaultSnapshot, read_block, read_vaults
 from rebalancer.devnet.stage import DEMO_POLICY, Actor, Stage
-from rebalancer.errors import KeeperNotAuthorized
+from rebalancer.errors import EndpointsDisagree, KeeperNotAuthorized, RpcTimeout
 from rebalancer.keeper import Decision, Keeper, KeeperOptions
 from rebalancer.policy import Policy, weigh_basket
 from rebalancer.pools import Token
@@ -19,6 +23,7 @@ from rebalancer.reasons import Reason
 from rebalancer.send.outbox import Outbox, State
 from rebalancer.send.signer import devnet_signer
 from rebalancer.units import BPS, E18
+from tests.unit.test_rpc import ScriptedServer
 
 UP_10_PERCENT = {"ETH/USD": 2_200_00000000}
 
@@ -374,3 +379,83 @@ def test_start_with_a_key_that_is_not_the_keepers_is_refused(stage: Stage, outbo
         keeper_of(stage, outbox, actor=Actor.DEPOSITOR).start()
 
     assert refused.value.account == Actor.DEPOSITOR.address
+
+
+class Altering(ScriptedServer):
+    """A node that tells what another tells, but for the vaults' lens, of which it changes the last bit."""
+
+    def __init__(self, node: Rpc, lens: str) -> None:
+        super().__init__()
+
+        def result(call: Any) -> Any:
+            found = node.call(call["method"], *call["params"])
+            if call["method"] != "eth_call" or call["params"][0]["to"] != lens:
+                return found
+            return found[:-1] + ("1" if found[-1] == "0" else "0")
+
+        self.results(result)
+
+
+def test_a_rebalance_on_which_endpoints_do_not_agree_is_not_sent(
+    stage: Stage, outbox: Outbox
+) -> None:
+    move(stage, UP_10_PERCENT)
+    keeper = keeper_of(stage, outbox)
+    keeper.start()
+    before = nonce(stage)
+    with Rpc(stage.chain.rpc.endpoint) as node:
+        liar = Altering(node, stage.system.lens)
+        liar.start()
+        keeper.rpc = Endpoints([stage.chain.rpc.endpoint, liar.url], 30.0, quorum=2)
+        try:
+            with pytest.raises(EndpointsDisagree) as refusal:
+                keeper.tick()
+        finally:
+            liar.stop()
+
+    assert refusal.value.method == "eth_call"
+    assert nonce(stage) == before
+    assert outbox.attempts(stage.deployment.chain_id) == []
+
+
+def test_a_rebalance_on_which_endpoints_agree_is_sent(stage: Stage, outbox: Outbox) -> None:
+    move(stage, UP_10_PERCENT)
+    keeper = keeper_of(stage, outbox)
+    keeper.start()
+    url = stage.chain.rpc.endpoint
+    keeper.rpc = Endpoints([url, url], 30.0, quorum=2)
+
+    assert keeper.tick().reason is Reason.REBALANCED
+
+
+def test_a_look_that_takes_too_long_fails_and_the_next_does_not(
+    stage: Stage, outbox: Outbox
+) -> None:
+    keeper = keeper_of(stage, outbox)
+    keeper.options = replace(keeper.options, look_seconds=0.0)
+    with pytest.raises(RpcTimeout):
+        keeper.tick()
+    keeper.options = replace(keeper.options, look_seconds=12.0)
+
+    assert keeper.tick().reason is Reason.IN_BAND
+    assert keeper.rpc.deadline is None
+
+
+def test_run_ticks_at_every_block_that_the_socket_announces(stage: Stage, outbox: Outbox) -> None:
+    keeper = keeper_of(stage, outbox)
+    socket = stage.chain.rpc.endpoint.replace("http", "ws")
+    keeper.options = replace(keeper.options, socket_url=socket, poll_seconds=20.0)
+    seen: list[int] = []
+
+    def on_decision(decision: Decision) -> None:
+        seen.append(decision.block.number)
+        if len(seen) == 3:
+            keeper.stop()
+        else:
+            stage.chain.rpc.call("evm_mine")
+
+    began = time.monotonic()
+    keeper.run(on_decision)
+
+    assert seen == [seen[0], seen[0] + 1, seen[0] + 2]
+    assert time.monotonic() - began < 20, "no poll was waited for"

@@ -207,6 +207,28 @@ def test_relays_are_listed_with_commas_and_never_shown(monkeypatch: pytest.Monke
     assert "https://relay.example" in repr(keeper)
 
 
+def test_further_endpoints_are_listed_with_commas_and_never_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    urls = (f"https://one.example/{SECRET}", f"https://two.example/?key={SECRET}")
+    monkeypatch.setenv("REBALANCER_MORE_RPC_URLS", ", ".join(urls))
+    monkeypatch.setenv("REBALANCER_RPC_SOCKET_URL", f"wss://three.example/{SECRET}")
+    settings = load_settings()
+
+    assert tuple(url.get_secret_value() for url in settings.more_rpc_urls) == urls
+    assert SECRET not in repr(settings)
+    assert "https://two.example" in repr(settings)
+    assert "wss://three.example" in repr(settings)
+
+
+def test_a_socket_that_is_none_is_refused_without_showing_it() -> None:
+    toml(f"rpc_socket_url = 'https://node.example/{SECRET}'")
+    error = refused()
+
+    assert "it must start with ws:// or wss://" in str(error)
+    assert SECRET not in str(error)
+
+
 def test_secrets_are_kept_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     url = f"https://user:{SECRET}@node.example:8545/v3/{SECRET}?key={SECRET}"
     Path(".env").write_text(f"REBALANCER_KEEPER__KEYSTORE_PASSWORD='{SECRET}'\n")
@@ -256,7 +278,7 @@ def test_every_setting_is_described() -> None:
 
 def _without_examples(settings: Settings) -> dict[str, Any]:
     """The settings that have a default: the example files show an example of the others."""
-    flat = settings.model_dump(exclude={"vaults"})
+    flat = settings.model_dump(exclude={"vaults", "more_rpc_urls", "rpc_socket_url"})
     for section in ("wallet", "keeper"):
         for name in ("keystore", "keystore_password_file", "signer_url", "signer_address"):
             del flat[section][name]
