@@ -93,7 +93,7 @@ def test_devnet_is_ready_when_it_says_so_and_gone_after_ctrl_c(
 
 
 def test_devnet_plays_its_tape_while_a_keeper_looks_on(tmp_path: Path) -> None:
-    tape = ("--speed", "20", "--days", "2", "--seed", "7")
+    tape = ("--speed", "20", "--days", "60", "--seed", "7")  # long enough for a slow start
     with started(tmp_path, "devnet", "--port", "0", *tape, "--json") as net:
         url = first_object(net)["rpc_url"]
         with Rpc(url) as rpc:

@@ -178,6 +178,15 @@ contract AuctionTest is Base {
         assertEq(vault.held(), _amounts(23e18, 0.75e8, 25_000e6));
     }
 
+    function test_all_there_is_can_be_sold_where_nothing_is_to_stay() public {
+        IBasketVault.Auction memory a = _terms();
+        (a.lotRaw, a.keepRaw) = (25e18, 0);
+        _start(a);
+        vm.prank(bob);
+        vault.bid(WETH, USDC, 25e18, 5_000e6);
+        assertEq(vault.held(), _amounts(0, 0.75e8, 25_000e6));
+    }
+
     /// @dev 0.1 a share, of which there are 100e18 + 1: what stays is rounded up.
     function test_what_is_to_stay_is_rounded_up() public {
         IBasketVault.Auction memory a = _terms();

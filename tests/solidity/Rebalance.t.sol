@@ -362,8 +362,9 @@ contract RebalanceTest is Base {
         _expectRefused(abi.encodePacked(answer, none), IVaultBase.OracleFault.selector, 0, IOracleHub.Fault.CallFailed);
         vm.clearMockedCalls();
 
-        vm.mockCallRevert(address(oracle), abi.encodeWithSelector(IOracleHub.prices.selector), "out of order");
-        vm.expectRevert("out of order");
+        bytes memory why = abi.encodeWithSelector(IOracleHub.UnsoundFeed.selector, oracle, IOracleHub.Fault.Stale);
+        vm.mockCallRevert(address(oracle), abi.encodeWithSelector(IOracleHub.prices.selector), why);
+        vm.expectRevert(why);
         vault.poke();
     }
 
