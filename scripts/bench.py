@@ -2,7 +2,7 @@
 
 gas.json holds the four figures of the design's table, gas-detail.json their variants, the floors
 below them and where the gas went; size.json holds the bytes of every contract, keeper.json the times of a
-tick and its parts. What was not measured is absent. `--write-snapshot` measures gas and size alone and
+tick and its parts, plan.json those of a plan over many pools, how near the best it is, and what ordinary ways cost. What was not measured is absent. `--write-snapshot` measures gas and size alone and
 replaces the committed figures that tests/contract/test_gas.py compares with.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -20,6 +21,7 @@ from rich.table import Table
 from scripts import _bench_keeper as keeper
 from scripts import _bench_snapshot as snapshot
 from scripts._bench_gas import FIGURES, SIZES, Figure, measure
+from scripts._bench_plan import measure_plan
 from scripts._bench_trace import Spent
 
 _FOLDER = snapshot.ROOT / ".bench"
@@ -120,7 +122,39 @@ def main(*, write_snapshot: bool, full_tape: bool) -> None:
             *snapshot.changes("bytes", snapshot.read(snapshot.SIZE), sizes),
         ]:
             _console.print(f"[yellow]{change}[/]")
+        _plan()
         _keeper(full_tape=full_tape)
+
+
+def _plan() -> None:
+    """Times and quality of a plan over 100 pools and 20 tokens."""
+    with _console.status("planning over 100 pools"):
+        found = measure_plan()
+    _save("plan.json", asdict(found))
+    table = Table(
+        "", "median ms", "p99 ms", title="plan: 100 pools, 20 tokens", title_justify="left"
+    )
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, median, p99 in (
+        ("every pool new", found.new_block_median_s, found.new_block_p99_s),
+        ("pools known", found.same_block_median_s, found.same_block_p99_s),
+        ("and gas weighed", found.with_gas_median_s, found.with_gas_p99_s),
+        ("in band", found.in_band_median_s, found.in_band_p99_s),
+    ):
+        table.add_row(name, f"{median * 1e3:,.2f}", f"{p99 * 1e3:,.2f}")
+    table.caption = (
+        f"{found.legs} swaps of ${found.sold_usd:,.0f}; from the bound {found.gap_before:.1e} of it before whole units, "
+        f"{found.gap:.1e} after; goals 5 ms, 1 ms in band, 1e-8, 1e-6"
+    )
+    _console.print(table)
+    costs = Table(
+        "way", "bps of what is sold", title="what selling costs, gas aside", title_justify="left"
+    )
+    costs.columns[1].justify = "right"
+    for way, bps in sorted(found.cost_bps.items(), key=lambda item: item[1]):
+        costs.add_row(way, f"{bps:.1f}")
+    _console.print(costs)
 
 
 def _keeper(*, full_tape: bool) -> None:
