@@ -26,6 +26,7 @@ from rebalancer.errors import (
     DeploymentMalformed,
     InsufficientEther,
     OutboxInUse,
+    QuorumTooSmall,
     RebalancerError,
     RpcRejected,
     WrongChain,
@@ -68,6 +69,7 @@ def diagnose(settings: Settings | ConfigError, now: int | None = None) -> list[F
     with rpc:
         chain = list(_endpoint(rpc, settings, int(time.time()) if now is None else now))
         findings += chain
+        findings += _other_endpoints(settings)
         account, keeper = _account(settings.keeper, settings.chain_id)
         deployment, file = _deployment(settings)
         findings += file
@@ -80,6 +82,23 @@ def diagnose(settings: Settings | ConfigError, now: int | None = None) -> list[F
             findings += account
     findings += _outbox(settings.keeper.outbox, settings.chain_id)
     return findings
+
+
+def _other_endpoints(settings: Settings) -> Iterator[Finding]:
+    """Whether those that stand in for the first can, and whether enough can agree."""
+    count = 1 + len(settings.more_rpc_urls)
+    if settings.rpc_quorum > count:
+        yield _ill("quorum", QuorumTooSmall(settings.rpc_quorum, count))
+    for url in settings.more_rpc_urls:
+        try:
+            with Rpc(
+                url.get_secret_value(), settings.rpc_timeout_seconds, settings.chain_id
+            ) as rpc:
+                rpc.chain_id()
+        except RebalancerError as error:
+            yield _ill("more rpc", error)
+        else:
+            yield Finding("more rpc", True, f"{rpc.endpoint} answers, too.")
 
 
 def _endpoint(rpc: Rpc, settings: Settings, now: int) -> Iterator[Finding]:

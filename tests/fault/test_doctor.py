@@ -14,7 +14,7 @@ import pytest
 from eth_account import Account
 
 from rebalancer.chain.abi import interface
-from rebalancer.config import KeeperSettings, Settings, load_settings
+from rebalancer.config import KeeperSettings, RpcUrl, Settings, load_settings
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.node import Node, NodeSettings
 from rebalancer.devnet.stage import Actor, Stage, build_stage
@@ -109,6 +109,16 @@ def test_endpoint_that_is_down_is_one_finding_and_local_things_are_still_seen(
     assert list(found) == ["rpc"]
     assert "secret" not in found["rpc"].sentence
     assert "check that the node runs" in found["rpc"].remedy
+
+
+def test_further_endpoints_that_cannot_stand_in_are_found(settings: Settings) -> None:
+    urls = (RpcUrl("http://127.0.0.1:9/0ld-k3y"), settings.rpc_url)
+    found = wrong(changed(settings, more_rpc_urls=urls, rpc_quorum=4))
+
+    assert set(found) == {"more rpc", "quorum"}
+    assert "http://127.0.0.1:9 cannot be reached" in found["more rpc"].sentence
+    assert "0ld-k3y" not in str(found)
+    assert found["quorum"].sentence.startswith("4 RPC endpoints must agree and 3 can")
 
 
 def test_wrong_chain_is_found(settings: Settings) -> None:
