@@ -2,7 +2,8 @@
 
 gas.json holds the four figures of the design's table, gas-detail.json their variants, the floors
 below them and where the gas went; size.json holds the bytes of every contract, keeper.json the times of a
-tick and its parts, plan.json those of a plan over many pools, how near the best it is, and what ordinary ways cost. What was not measured is absent. `--write-snapshot` measures gas and size alone and
+tick and its parts, plan.json those of a plan over many pools, how near the best it is, and what ordinary ways cost, scale.json what
+a block costs a keeper of up to 10,000 vaults. What was not measured is absent. `--write-snapshot` measures gas and size alone and
 replaces the committed figures that tests/contract/test_gas.py compares with.
 """
 
@@ -22,6 +23,8 @@ from scripts import _bench_keeper as keeper
 from scripts import _bench_snapshot as snapshot
 from scripts._bench_gas import FIGURES, SIZES, Figure, measure
 from scripts._bench_plan import measure_plan
+from scripts._bench_scale import SIZES as SCALE_SIZES
+from scripts._bench_scale import measure_scale
 from scripts._bench_trace import Spent
 
 _FOLDER = snapshot.ROOT / ".bench"
@@ -92,7 +95,13 @@ _console = Console()
     show_default=True,
     help="Play the whole real tape of ../shared/data, where it is; that takes minutes.",
 )
-def main(*, write_snapshot: bool, full_tape: bool) -> None:
+@click.option(
+    "--max-vaults",
+    default=SCALE_SIZES[-1],
+    show_default=True,
+    help="Most vaults to make; ten thousand take minutes.",
+)
+def main(*, write_snapshot: bool, full_tape: bool, max_vaults: int) -> None:
     """Measure gas, code size and the keeper's speed into .bench/."""
     _FOLDER.mkdir(exist_ok=True)
     with _console.status("measuring gas"):
@@ -123,6 +132,7 @@ def main(*, write_snapshot: bool, full_tape: bool) -> None:
         ]:
             _console.print(f"[yellow]{change}[/]")
         _plan()
+        _scale(max_vaults)
         _keeper(full_tape=full_tape)
 
 
@@ -155,6 +165,29 @@ def _plan() -> None:
     for way, bps in sorted(found.cost_bps.items(), key=lambda item: item[1]):
         costs.add_row(way, f"{bps:.1f}")
     _console.print(costs)
+
+
+def _scale(most: int) -> None:
+    """What a block costs a keeper of many vaults, and how it grows with them."""
+    with _console.status("making vaults") as status:
+        found = measure_scale([size for size in SCALE_SIZES if size <= most], status.update)
+    _save("scale.json", [asdict(each) for each in found])
+    table = Table(
+        *("vaults", "a block, ms", "requests", "out of band", "read exactly, ms", "planned"),
+        *("planning, s", "plain way: all by the lens, s", "requests", "memory, MB"),
+        title="many vaults of 8 assets",
+        title_justify="left",
+    )
+    for column in table.columns:
+        column.justify = "right"
+    for each in found:
+        table.add_row(
+            *(f"{each.vaults:,}", f"{each.block_s * 1e3:,.1f}", f"{each.block_requests}"),
+            *(f"{each.out_of_band:,}", f"{each.exact_s * 1e3:,.0f}", f"{each.planned:,}"),
+            *(f"{each.plan_s:,.2f}", f"{each.load_s:,.2f}", f"{each.load_requests:,}"),
+            f"{each.memory_mb:,.0f}",
+        )
+    _console.print(table)
 
 
 def _keeper(*, full_tape: bool) -> None:

@@ -57,6 +57,9 @@ _STALLED = 4
 _ROUNDING = 1e-12
 """Part of all that could be traded below which balances mean nothing."""
 
+_NOISE = 2e-15
+"""Part by which a float's rounding, a few times over, moves a price: balances are known to that times what pools trade for it."""
+
 _BALANCED = 1e-10
 """Balances are met to this part of what is traded in the end."""
 
@@ -146,6 +149,7 @@ class _Descent:
             self.centre = np.minimum(amounts / self.most, 1.0)
         self.set_width(_WIDTH if near is None else _WIDTH_NEAR)
         self.steps = 0
+        self.noise = 0.0
 
     def set_width(self, width: float) -> None:
         """How wide the smoothed kinks are, relative to their prices."""
@@ -182,7 +186,7 @@ class _Descent:
         for _ in range(_MOST_STEPS):
             slope = point.prices * point.missing
             off = np.abs(slope).max()
-            if off <= self.enough(point, near):
+            if off <= max(self.enough(point, near), self.noise):
                 break
             if off < best / 2:
                 best, stalled = off, 0
@@ -200,6 +204,7 @@ class _Descent:
     def step(self, point: _Point, slope: Floats) -> _Point | None:
         """One Newton step with a search along its line; None where floats see no way down."""
         curvature = self.market.laplacian(point.flows.slope)
+        self.noise = _NOISE * float(curvature.diagonal().max())
         diagonal = np.abs(slope) / _REACH + _RIDGE * self.all_worth
         inside = (point.part > 0) & (point.part < 1)
         diagonal[self.token] += inside * self.kink_curvature * point.prices[self.token] ** 2
