@@ -23,7 +23,7 @@ from rebalancer.policy import Asset, Basket, Policy, Price, State
 from rebalancer.pools import Pool, Tick, TickProfile, Token, UniswapV3Pool, synthetic
 from rebalancer.units import BPS, E18
 
-__all__ = ["PlanFigures", "in_band", "measure_plan", "out_of_band", "ways"]
+__all__ = ["POLICY", "PlanFigures", "in_band", "measure_plan", "out_of_band", "ways"]
 
 _SEED = 4
 _TOKENS, _POOLS = 20, 100

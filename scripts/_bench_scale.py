@@ -25,9 +25,10 @@ from rebalancer.deploy import FeedSpec, Fees, Role, System, deploy_system, grant
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.node import Node, NodeSettings
 from rebalancer.plan import Plan, PlanInput, plan_rebalance
-from rebalancer.policy import Asset, Policy
+from rebalancer.policy import Asset
 from rebalancer.pools import Pool, Token, synthetic
 from rebalancer.units import E18
+from scripts._bench_plan import POLICY
 
 __all__ = ["SIZES", "ScaleFigures", "measure_scale"]
 
@@ -39,19 +40,6 @@ _PLANNED = 1_000
 _DEEP_USD = 50_000_000
 _BLOCK_GAS = 1 << 40
 _VAULT_GAS = 6_000_000
-
-_POLICY = Policy(
-    start_slippage_bps=100,
-    max_slippage_bps=100,
-    slippage_ramp_seconds=1,
-    min_progress_bps=1_000,
-    dust_bps=10,
-    cooldown_seconds=0,
-    loss_budget_bps=100,
-    loss_period_seconds=86_400,
-    turnover_budget_bps=10_000,
-    turnover_period_seconds=86_400,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +150,7 @@ class _Scale:
         seeds[0] = seeds[0] * (112 if number % 10 == 0 else 100) // 100
         return (
             *("Vault", "V", self.system.authority),
-            (self.system.oracle, astuple(_POLICY), 0, 0, assets),
+            (self.system.oracle, astuple(POLICY), 0, 0, assets),
             astuple(Fees()),
             self.wallet.address,
             seeds,
