@@ -76,6 +76,8 @@ class PlanInput:
     worth_e18: int = UNSTATED_WORTH_E18
     """What bringing home a unit of value sold is worth, as a part of it: the next unit that would lose
     more is not traded, and a plan whose losses, gas and tip are more than all of it is none."""
+    total_worth_e18: int | None = None
+    """The same for all of it together, with its gas; by default `worth_e18`. What is worth waiting for is worth more in the end."""
     tolerance_bps: int = 10
     """By how much less than expected may arrive before the whole rebalance reverts."""
     gas_price_wei: int = 0
@@ -131,8 +133,9 @@ class PlanInput:
     ) -> PlanInput:
         """The input for a vault's basket. Budgets left are fractions of 1e18 of the basket's value.
 
-        With a `policy`, a unit of value brought home is worth as much of it as the policy ever lets
-        be lost; with the `state` too, the plan is held against the vault's checks at the basket's time.
+        With a `policy`, no unit of value is traded that would lose more than the policy lets all of them lose
+        now: its limit climbs, and pools come nearer the oracle meanwhile. All of them together are worth what
+        the policy ever lets be lost; with the `state` too, the plan is held against the vault's checks at the basket's time.
 
         Raises:
             PolicyRefused: the basket cannot be weighed.
@@ -167,9 +170,15 @@ class PlanInput:
         )
         if policy is None:
             return found
-        worth_e18 = policy.max_slippage_bps * (E18 // BPS)
+        total_e18 = policy.max_slippage_bps * (E18 // BPS)
         rules = Rules(policy, state, basket, basket.timestamp) if state else None
-        return replace(found, worth_e18=worth_e18, rules=rules)
+        worth_e18 = min(total_e18, slippage_limit_e18)
+        return replace(found, worth_e18=worth_e18, total_worth_e18=total_e18, rules=rules)
+
+    @property
+    def is_patient(self) -> bool:
+        """Whether the limit still climbs, so that more is traded later than now."""
+        return self.total_worth_e18 is not None and self.slippage_limit_e18 < self.total_worth_e18
 
     def sold_e18(self, asset: int, amount_raw: int) -> int:
         """Value of a sale as the vault sees it: at the higher price, rounded up."""

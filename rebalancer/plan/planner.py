@@ -121,7 +121,9 @@ def _plan(asked: PlanInput, found: Trades, best: Optimum) -> Plan:
         found.legs,
         leg_costs,
         cost,
-        sold_e18 * asked.worth_e18 // E18,
+        sold_e18
+        * (asked.worth_e18 if asked.total_worth_e18 is None else asked.total_worth_e18)
+        // E18,
         certificate,
         sentence(asked, sales_raw, buys_raw, len(found.legs), cost),
         used.bound_by,
@@ -158,8 +160,9 @@ def _judged(asked: PlanInput, plan: Plan) -> Plan | NoPlan:
                 sales=plan.sales_raw,
             )
         except PolicyRefused as refusal:
-            if refusal.error == "TooLittleProgress" and asked.worth_e18 < UNSTATED_WORTH_E18:
-                # The vault wants more at a time than the last unit is worth.
+            may_lose_more = not asked.is_patient and asked.worth_e18 < UNSTATED_WORTH_E18
+            if refusal.error == "TooLittleProgress" and may_lose_more:
+                # The vault wants more at a time than the last unit is worth, and waiting brings no more.
                 return plan_rebalance(replace(asked, worth_e18=UNSTATED_WORTH_E18))
             return NoPlan(Reason.POLICY_REFUSES, str(refusal), refusal, plan)
     sold_e18, bought_e18 = asked.values_e18(plan.sales_raw, plan.expected_buys_raw)

@@ -533,7 +533,12 @@ def test_plan_too_small_for_its_last_unit_to_be_worth_it_goes_on_until_it_is_pro
     )
     little = plan_rebalance(replace(asked, rules=None, worth_e18=E18 // 100))
     plan = plan_rebalance(replace(asked, worth_e18=E18 // 100))
+    climbing = replace(asked, worth_e18=E18 // 100, slippage_limit_e18=2 * E18 // 100)
+    patient = plan_rebalance(climbing)
 
+    assert isinstance(patient, NoPlan), "more will be allowed later"
+    assert patient.refusal is not None
+    assert patient.refusal.error == "TooLittleProgress"
     assert isinstance(little, Plan)
     assert isinstance(plan, Plan)
     assert little.bound_by == "worth"
