@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -24,7 +24,7 @@ from scripts import _bench_snapshot as snapshot
 from scripts._bench_gas import FIGURES, SIZES, Figure, measure
 from scripts._bench_plan import measure_plan
 from scripts._bench_scale import SIZES as SCALE_SIZES
-from scripts._bench_scale import measure_scale
+from scripts._bench_scale import ScaleFigures, measure_scale
 from scripts._bench_trace import Spent
 
 _FOLDER = snapshot.ROOT / ".bench"
@@ -172,21 +172,26 @@ def _scale(most: int) -> None:
     with _console.status("making vaults") as status:
         found = measure_scale([size for size in SCALE_SIZES if size <= most], status.update)
     _save("scale.json", [asdict(each) for each in found])
+    rows: dict[str, Callable[[ScaleFigures], str]] = {
+        "a block, ms": lambda f: f"{f.block_s * 1e3:,.1f}",
+        "  requests": lambda f: f"{f.block_requests}",
+        "out of band": lambda f: f"{f.out_of_band:,}",
+        "  read exactly, ms": lambda f: f"{f.exact_s * 1e3:,.0f}",
+        "  planned": lambda f: f"{f.planned:,}",
+        "  planning, s": lambda f: f"{f.plan_s:,.2f}",
+        "plain way: all by the lens, s": lambda f: f"{f.load_s:,.2f}",
+        "  requests ": lambda f: f"{f.load_requests:,}",
+        "memory, MB": lambda f: f"{f.memory_mb:,.0f}",
+    }
     table = Table(
-        *("vaults", "a block, ms", "requests", "out of band", "read exactly, ms", "planned"),
-        *("planning, s", "plain way: all by the lens, s", "requests", "memory, MB"),
+        *("", *(f"{each.vaults:,} vaults" for each in found)),
         title="many vaults of 8 assets",
         title_justify="left",
     )
-    for column in table.columns:
+    for column in table.columns[1:]:
         column.justify = "right"
-    for each in found:
-        table.add_row(
-            *(f"{each.vaults:,}", f"{each.block_s * 1e3:,.1f}", f"{each.block_requests}"),
-            *(f"{each.out_of_band:,}", f"{each.exact_s * 1e3:,.0f}", f"{each.planned:,}"),
-            *(f"{each.plan_s:,.2f}", f"{each.load_s:,.2f}", f"{each.load_requests:,}"),
-            f"{each.memory_mb:,.0f}",
-        )
+    for name, cell in rows.items():
+        table.add_row(name, *(cell(each) for each in found))
     _console.print(table)
 
 
