@@ -530,7 +530,7 @@ def _select(connection: sqlite3.Connection, condition: str, values: Sequence[Any
     chosen = f"SELECT id FROM attempts WHERE {condition}"  # noqa: S608 (our own text)
     sendings: dict[int, list[Sending]] = {}
     for row in connection.execute(
-        "SELECT sendings.* FROM sendings JOIN versions ON versions.id = version_id"  # noqa: S608
+        "SELECT sendings.* FROM sendings JOIN versions ON versions.id = version_id"  # noqa: S608 (our own text)
         f" WHERE attempt_id IN ({chosen}) ORDER BY at, endpoint",
         values,
     ):
