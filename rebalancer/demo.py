@@ -24,7 +24,7 @@ from rebalancer.devnet.node import Node, NodeKind, NodeSettings
 from rebalancer.devnet.stage import DEMO_BAND_BPS, Actor, Stage, build_stage, raw_for_usd
 from rebalancer.devnet.tape import Tape, iso, load_folder, synthetic
 from rebalancer.errors import DemoFailed
-from rebalancer.keeper import Decision, Keeper, KeeperOptions, Outcome
+from rebalancer.keeper import Decision, Keeper, KeeperOptions, Outcome, Site
 from rebalancer.lab.live import LiveView
 from rebalancer.lab.report import (
     RebalanceRecord,
@@ -231,30 +231,25 @@ class _Run:
         ):
             keeper = Keeper(
                 self.chain.rpc,
-                self.stage.system,
-                self.stage.vault,
-                self.pools,
-                self.tokens,
-                run.chain_id,
-                devnet_signer(Actor.KEEPER),
+                Site.of(self.stage.deployment, [self.stage.vault]),
+                [devnet_signer(Actor.KEEPER)],
                 outbox,
-                KeeperOptions(
-                    fee_cap_wei=_FEE_CAP_WEI,
-                    wrapped_native=self.stage.deployment.uniswap["WETH9"],
-                ),
+                KeeperOptions(fee_cap_wei=_FEE_CAP_WEI),
             )
             keeper.start()
             for step in steps:
                 mined = self.stage.market.step(step.prices_e8, step.at)
-                decision = keeper.tick(Block(mined.number, mined.hash, mined.timestamp))
-                self._record(decision, writer, view)
+                for decision in keeper.tick(Block(mined.number, mined.hash, mined.timestamp)):
+                    self._record(decision, writer, view)
 
     def _record(self, decision: Decision, writer: RecordWriter, view: LiveView) -> None:
         after = decision.snapshot
+        if after is None:
+            return
         what = decision.reason.value
         if decision.outcome is not None:
-            what = f"{what} {decision.outcome.settled.state.epoch}"
             after = decision.outcome.after
+            what = f"{what} {after.state.epoch}"
             writer.write(_rebalance_record(decision.text, decision.outcome))
         view.decision(decision.block.timestamp, what, decision.text)
         if not after.total_e18:
@@ -338,7 +333,9 @@ class _Run:
 
 
 def _rebalance_record(reason: str, outcome: Outcome) -> RebalanceRecord:
-    settled = outcome.settled
+    settled, after, plan = outcome.settled, outcome.after, outcome.plan
+    if settled is None or plan is None or outcome.predicted is None:
+        raise DemoFailed("a rebalance could not be held against the policy")
     return RebalanceRecord(
         block=outcome.receipt.block_number,
         at=settled.state.rebalanced_at,
@@ -353,12 +350,12 @@ def _rebalance_record(reason: str, outcome: Outcome) -> RebalanceRecord:
         sold_value_e18=settled.sold_e18,
         loss_e18=settled.sold_e18 - settled.bought_e18,
         limit_e18=settled.slippage_limit_e18,
-        loss_left_e18=outcome.loss_left_e18,
-        turnover_left_e18=outcome.turnover_left_e18,
+        loss_left_e18=after.loss_left_e18,
+        turnover_left_e18=after.turnover_left_e18,
         gas_used=outcome.receipt.gas_used,
         predicted_held_raw=outcome.predicted.held,
         actual_held_raw=outcome.after.basket.held,
-        bound_by=outcome.plan.bound_by if settled.after.broken is not None else None,
+        bound_by=plan.bound_by if settled.after.broken is not None else None,
     )
 
 

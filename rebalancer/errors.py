@@ -528,6 +528,19 @@ class TooManyFailures(KeeperError):
         super().__init__(f"The keeper stopped after {failures} failed ticks in a row: {last}")
 
 
+class AllChainsRest(KeeperError):
+    """On every chain look after look failed; `failures` are the last ones, in words."""
+
+    exit_code = 22
+
+    def __init__(self, failures: Sequence[str]) -> None:
+        self.failures = tuple(failures)
+        super().__init__(
+            f"The keeper stopped, as none of its {len(self.failures)} chains can be looked at: "
+            + " ".join(self.failures)
+        )
+
+
 class BooksDiffer(KeeperError):
     """After a rebalance the vault's books are not what the policy says they must be."""
 

@@ -28,7 +28,7 @@ from rebalancer.demo import DemoOptions, run_demo
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.node import Node, NodeSettings
 from rebalancer.devnet.stage import Actor, Stage, build_stage
-from rebalancer.keeper import Keeper, KeeperOptions
+from rebalancer.keeper import Keeper, KeeperOptions, Site
 from rebalancer.plan import Plan, PlanInput, plan_rebalance
 from rebalancer.pools import Token, UniswapV3Pool
 from rebalancer.reasons import Reason
@@ -128,7 +128,7 @@ class _Bench:
                 outbox = Outbox(Path(folder) / f"{i}.sqlite")
                 keeper = self._keeper(outbox)
                 started = time.perf_counter()
-                decision = keeper.tick()
+                (decision,) = keeper.tick()
                 seconds.append(time.perf_counter() - started)
                 outbox.close()
                 if decision.reason is not Reason.REBALANCED:
@@ -162,26 +162,17 @@ class _Bench:
         return snapshot, pools
 
     def _keeper(self, outbox: Outbox | None) -> Keeper:
-        options = KeeperOptions(
-            dry_run=outbox is None,
-            fee_cap_wei=_FEE_CAP_WEI,
-            wrapped_native=self.stage.deployment.uniswap["WETH9"],
-        )
         return Keeper(
             self.chain.rpc,
-            self.stage.system,
-            self.stage.vault,
-            self.pools,
-            self.tokens,
-            DEVNET_CHAIN_ID,
-            devnet_signer(Actor.KEEPER),
+            Site.of(self.stage.deployment, [self.stage.vault]),
+            [devnet_signer(Actor.KEEPER)],
             outbox,
-            options,
+            KeeperOptions(dry_run=outbox is None, fee_cap_wei=_FEE_CAP_WEI),
         )
 
     @staticmethod
     def _expect(keeper: Keeper, reason: Reason) -> None:
-        decision = keeper.tick()
+        (decision,) = keeper.tick()
         if decision.reason is not reason:
             raise AssertionError(f"the scenario must come to {reason}, but {decision.text}")
 

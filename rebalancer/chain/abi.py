@@ -100,6 +100,10 @@ class Function:
         """Call data, as hex."""
         return "0x" + (self.selector + self.inputs.encode(args)).hex()
 
+    def arguments(self, data: str) -> tuple[Any, ...]:
+        """What a call of it was given, from its data (0x, selector, arguments)."""
+        return self.inputs.decode(_bytes(data)[len(self.selector) :])
+
     def decode(self, data: bytes | str) -> Any:
         """What it returned: a tuple of several results, a single one as itself, None of none.
 

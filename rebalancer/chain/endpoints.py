@@ -135,6 +135,11 @@ class Endpoints(Rpc):
         self._places = [_Place(Rpc(url, timeout_s, expected_chain_id)) for url in urls]
         self._threads = ThreadPoolExecutor(len(urls), thread_name_prefix="endpoint")
 
+    @property
+    def requests(self) -> int:
+        """HTTP requests made so far, of all endpoints together."""
+        return sum(place.rpc.requests for place in self._places)
+
     def close(self) -> None:
         """Drop all connections; the next question opens new ones."""
         for place in self._places:

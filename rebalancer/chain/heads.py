@@ -58,6 +58,25 @@ class Head:
     taken_back: tuple[Header, ...] = ()
     linked: bool = True
 
+    @classmethod
+    def at(cls, number: int, block_hash: str, timestamp: int) -> Head:
+        """A block of which nothing else is known, and so linked to nothing."""
+        return cls(Header(number, block_hash, "", timestamp, 0), linked=False)
+
+    def after(self, earlier: Head) -> Head:
+        """This head and the one told before it as one, for whoever could not use that."""
+        gone = {each.hash for each in self.taken_back}
+        unused = (*earlier.missed, earlier.header)
+        kept = [each for each in unused if each.hash not in gone]
+        never_used = {each.hash for each in unused}
+        taken_back = [each for each in self.taken_back if each.hash not in never_used]
+        return Head(
+            self.header,
+            (*kept, *self.missed),
+            (*taken_back, *earlier.taken_back),
+            self.linked and earlier.linked,
+        )
+
 
 class Heads:
     """The heads of one chain, in order. Not to be shared by threads."""

@@ -41,6 +41,10 @@ _NOT_STATE = ("block", "name")
 """What two reads of the same pool may differ in."""
 
 
+_MOST_BLOCKS = 2_000
+"""Endpoints do not search many more blocks for logs at once; after a longer absence everything is read again."""
+
+
 class PoolBook:
     """Pools by their key, at `block`. Not shared by threads, as its endpoint is not."""
 
@@ -94,7 +98,10 @@ class PoolBook:
         """
         if block.hash == self.block.hash:
             return ()
-        if block.number <= self.block.number:
+        if not self._places:
+            self.block = block
+            return ()
+        if not 0 < block.number - self.block.number <= _MOST_BLOCKS:
             return self._read_anew(block)
         logs = self._logs(block)
         if logs is None:

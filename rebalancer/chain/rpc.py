@@ -101,6 +101,7 @@ class Rpc:
         )
         self.deadline: float | None = None
         """Until when (`time.monotonic`) answers are of use, whatever `timeout_s` says; None for no such time."""
+        self._requests = 0
         self._next_id = 1
         self._chain_known = expected_chain_id is None
 
@@ -114,6 +115,11 @@ class Rpc:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    @property
+    def requests(self) -> int:
+        """HTTP requests made so far."""
+        return self._requests
 
     def close(self) -> None:
         """Drop the connection; the next question opens a new one."""
@@ -199,6 +205,7 @@ class Rpc:
     def _post(self, payload: Any) -> Any:
         # The library's own messages name the URL with its path, so none is passed on or chained.
         seconds = self._seconds_left()
+        self._requests += 1
         try:
             response = self._pool.request(
                 "POST",

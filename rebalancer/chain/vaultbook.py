@@ -112,6 +112,7 @@ class VaultBook:
         self._cooldown, self._calendar = np.zeros(n), np.zeros(n)
         self._dust, self._destination = np.zeros(n), np.zeros(n)
         self._paused = np.zeros(n, dtype=bool)
+        self._epoch = [0] * n
         events = interface("BasketVault").events
         self._topics = [
             sorted(topic for topic, event in events.items() if event.name not in _SHARE_EVENTS)
@@ -121,6 +122,11 @@ class VaultBook:
     def block(self) -> Block | None:
         """At which the book is true; None before `load`."""
         return self._block
+
+    @property
+    def epochs(self) -> dict[str, int]:
+        """Of every vault, by its address."""
+        return dict(zip(self.vaults, self._epoch, strict=True))
 
     # Reading
 
@@ -145,11 +151,12 @@ class VaultBook:
             return self.vaults
         changed: set[str] = set()
         for header in head.taken_back:
-            changed |= self._touched.pop(header.number, set())
+            changed |= self._touched.get(header.number, set())
         first = head.missed[0].number if head.missed else head.header.number
         # A single block by its hash; many by their numbers, and their hashes must be those that the heads name.
         asked: dict[str, object] = {"topics": self._topics}
         hashes = {each.number: each.hash for each in (*head.missed, head.header)}
+        touched: dict[int, set[str]] = {}
         if len(hashes) == 1:
             asked["blockHash"] = block.hash
         else:
@@ -160,10 +167,14 @@ class VaultBook:
                 self.load(block)  # another chain than the heads': nothing of it is believed
                 return self.vaults
             if vault in self._row:
-                self._touched.setdefault(number, set()).add(vault)
+                touched.setdefault(number, set()).add(vault)
                 changed.add(vault)
         again = tuple(vault for vault in self.vaults if vault in changed)
         self._read_again(again, block)
+        # Only now: what could not be read stays to be read.
+        for header in head.taken_back:
+            self._touched.pop(header.number, None)
+        self._touched |= touched
         self._block = block
         for number in [n for n in self._touched if n <= block.number - _KEPT_BLOCKS]:
             del self._touched[number]
@@ -258,6 +269,7 @@ class VaultBook:
     def _take_head(self, row: int, head: NDArray[np.float64]) -> None:
         self._rebalanced_at[row], self._broken_since[row], paused = head[5:8]
         self._paused[row] = paused != 0
+        self._epoch[row] = int(head[4])
         self._glide_start[row], self._glide_end[row] = head[15:17]
         policy = head[21:34]
         self._dust[row], self._cooldown[row] = policy[4], policy[5]

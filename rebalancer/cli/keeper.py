@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +13,15 @@ import click
 from rich.table import Table
 
 from rebalancer.chain.abi import interface
+from rebalancer.chain.snapshot import VaultSnapshot
 from rebalancer.cli.logs import set_up_logs
-from rebalancer.cli.session import Session, account_option, json_option, vault_option
+from rebalancer.cli.session import (
+    Session,
+    account_option,
+    json_option,
+    read_settings,
+    vault_option,
+)
 from rebalancer.cli.show import (
     NOTHING,
     amount,
@@ -22,11 +32,12 @@ from rebalancer.cli.show import (
     print_json,
     usd,
 )
-from rebalancer.keeper import Decision, Keeper, KeeperOptions
+from rebalancer.config import Settings
+from rebalancer.keeper import Decision, Keeper, KeeperOptions, Site, Watcher
+from rebalancer.keeper.station import Station
 from rebalancer.plan import Plan
 from rebalancer.policy import Settlement
 from rebalancer.send.from_settings import lane_of, outbox_of
-from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import SignedTransaction, Signer, devnet_signer, keystore_address
 from rebalancer.units import BPS, E18
 
@@ -62,34 +73,74 @@ def run(
 ) -> None:
     """Look at every new block, and rebalance when a weight has left its band.
 
-    The first Ctrl-C lets the present look finish, a second one abandons it. Ends with 0 when stopped,
-    130 when abandoned, 20 to 23 when it stopped itself, and another code when it could not begin.
-    Logs go to standard error; --json prints one line on standard output for each decision.
+    Without --vault, all vaults that the settings or the addresses file name. The first Ctrl-C lets the present look finish, a second
+    one abandons it. Ends with 0 when stopped, 130 when abandoned, 20 to 23 when it stopped itself, and another code when it could not
+    begin. Logs go to standard error; --json prints one line on standard output for each decision.
     """
-    with Session.open(options) as session:
-        set_up_logs(session.settings)
-        address = session.vault(vault)
-        signer = (
-            _onlooker(session, account)
-            if dry_run
-            else lane_of(
-                session.signer(session.settings.keeper, account), session.settings, [address]
-            )
-        )
-        outbox = None if dry_run else outbox_of(session.settings)
-        try:
-            machine = _keeper(session, address, signer, outbox, poll_seconds)
+    settings = read_settings(options)
+    set_up_logs(settings)
+    told = _print_line if as_json else None
+    asked = _Asked(vault, account, dry_run, poll_seconds)
+    if once:
+        with ExitStack() as stack:
+            machine = _opened(settings, asked, stack, ())
             machine.start()
-            told = _print_line if as_json else None
-            if once:
-                decision = machine.tick()
+            for decision in machine.tick():
                 if told:
                     told(decision)
-            else:
-                machine.run(told)
-        finally:
-            if outbox is not None:
-                outbox.close()
+        return
+    asked = replace(asked, waits=False)
+    station = Station(
+        {settings.chain_id: partial(_opened, settings, asked)},
+        on_decision=told,
+    )
+    station.run()
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What the command line says of a run. `waits`: whether a look waits for what it sent."""
+
+    vault: str | None = None
+    account: int | None = None
+    dry_run: bool = False
+    poll_seconds: float | None = None
+    waits: bool = True
+
+
+def _opened(
+    settings: Settings, asked: _Asked, stack: ExitStack, watchers: Sequence[Watcher]
+) -> Keeper:
+    """The keeper of one chain; what is to be closed after it is on the stack."""
+    session = stack.enter_context(Session(settings))
+    vaults = session.vaults(asked.vault)
+    outbox = None if asked.dry_run else stack.enter_context(outbox_of(settings))
+    signers: list[Signer] = (
+        [_onlooker(session, asked.account)]
+        if asked.dry_run
+        else [lane_of(session.signer(settings.keeper, asked.account), settings, vaults)]
+    )
+    return Keeper(
+        session.rpc,
+        Site.of(session.deployment, vaults),
+        signers,
+        outbox,
+        _options(settings, asked),
+        watchers=watchers,
+    )
+
+
+def _options(settings: Settings, asked: _Asked) -> KeeperOptions:
+    keeper, socket = settings.keeper, settings.rpc_socket_url
+    return KeeperOptions(
+        dry_run=asked.dry_run,
+        poll_seconds=asked.poll_seconds or keeper.poll_seconds,
+        max_failures_in_a_row=keeper.max_failures_in_a_row,
+        fee_cap_wei=keeper.fee_cap_wei,
+        receipt_seconds=keeper.receipt_timeout_seconds if asked.waits else 0,
+        look_seconds=keeper.look_timeout_seconds,
+        socket_url=socket.get_secret_value() if socket else None,
+    )
 
 
 @click.command()
@@ -109,8 +160,16 @@ def plan(
     with Session.open(options) as session:
         address = session.vault(vault)
         set_up_logs(session.settings.model_copy(update={"log_level": "warning"}))
-        machine = _keeper(session, address, _onlooker(session, account), None, None)
-        decision = machine.tick()
+        # The lens cannot tell what is no vault from a vault in trouble.
+        interface("BasketVault").at(address).call(session.rpc, "assets")
+        machine = Keeper(
+            session.rpc,
+            Site.of(session.deployment, [address]),
+            [_onlooker(session, account)],
+            None,
+            _options(session.settings, _Asked(dry_run=True)),
+        )
+        (decision,) = machine.tick()
         if as_json:
             print_json(_as_json(decision))
         else:
@@ -130,38 +189,6 @@ def _draw(decision: Decision, picture: Path, *, quiet: bool) -> None:
     path = flow_chart(decision.plan, picture)
     if not quiet:
         console().print(f"Drawn to {path}.")
-
-
-def _keeper(
-    session: Session,
-    vault: str,
-    signer: Signer,
-    outbox: Outbox | None,
-    poll_seconds: float | None,
-) -> Keeper:
-    settings, socket = session.settings.keeper, session.settings.rpc_socket_url
-    # The lens cannot tell what is no vault from a vault in trouble.
-    interface("BasketVault").at(vault).call(session.rpc, "assets")
-    return Keeper(
-        session.rpc,
-        session.system,
-        vault,
-        [pool.address for pool in session.deployment.pools],
-        session.tokens,
-        session.settings.chain_id,
-        signer,
-        outbox,
-        KeeperOptions(
-            dry_run=outbox is None,
-            poll_seconds=poll_seconds or settings.poll_seconds,
-            max_failures_in_a_row=settings.max_failures_in_a_row,
-            fee_cap_wei=settings.fee_cap_wei,
-            receipt_seconds=settings.receipt_timeout_seconds,
-            look_seconds=settings.look_timeout_seconds,
-            socket_url=socket.get_secret_value() if socket else None,
-            wrapped_native=session.deployment.uniswap.get("WETH9", ""),
-        ),
-    )
 
 
 class _Onlooker:
@@ -197,17 +224,16 @@ def _print_line(decision: Decision) -> None:
 def _as_json(decision: Decision) -> Mapping[str, Any]:
     """A decision, for programs."""
     snapshot, found = decision.snapshot, decision.plan
-    outcome = decision.outcome
     return {
         "vault": decision.vault,
         "block": decision.block,
         "reason": decision.reason,
         "sentence": decision.text,
-        "epoch": snapshot.state.epoch,
-        "drift_bps": snapshot.drift_bps,
-        "tokens": [asset.token for asset in snapshot.basket.assets],
+        "epoch": decision.epoch,
+        "drift_bps": decision.drift_bps,
+        "tokens": [asset.token for asset in snapshot.basket.assets] if snapshot else None,
         "plan": found and _plan_as_json(found),
-        "transaction_hash": outcome and outcome.receipt.transaction_hash,
+        "transaction_hash": decision.transaction_hash,
     }
 
 
@@ -268,14 +294,14 @@ def _show(session: Session, decision: Decision) -> None:
     out = console()
     out.print(f"[bold]{decision.reason.value}[/]: {decision.text}.".replace("..", "."))
     out.print(f"[dim]block {decision.block.number}, vault {decision.vault}[/]")
-    found = decision.plan
-    if found is None:
+    found, snapshot = decision.plan, decision.snapshot
+    if found is None or snapshot is None:
         return
-    out.print(_trades(session, decision, found))
+    out.print(_trades(session, snapshot, found))
     out.print(_legs(found))
-    out.print(_costs(decision, found))
+    out.print(_costs(snapshot, found))
     if found.settlement is not None:
-        out.print(_checks(decision, found, found.settlement))
+        out.print(_checks(snapshot, found, found.settlement))
     out.print(
         f"At most {_part(found.certificate.gap)} short of the best there could be over the pools "
         f"that earn their gas ({_part(found.certificate.gap_before_rounding)} before rounding)."
@@ -286,12 +312,12 @@ def _part(part: float) -> str:
     return f"{part:.1e} of what is sold" if part else "nothing"
 
 
-def _checks(decision: Decision, found: Plan, after: Settlement) -> Table:
+def _checks(snapshot: VaultSnapshot, found: Plan, after: Settlement) -> Table:
     """What the vault's own checks will compute, beside what they allow."""
     table = Table(title="What the vault will find", title_justify="left")
     for heading in ("check", "now", "after", "allowed"):
         table.add_column(heading, justify="left" if heading == "check" else "right")
-    snapshot, policy = decision.snapshot, decision.snapshot.policy
+    policy = snapshot.policy
     lost_e18 = after.loss_e18 * E18 // after.sold_e18
     table.add_row("loss", "", percent(lost_e18, 4), percent(after.slippage_limit_e18))
     drift = [bps_text(weighed.drift_bps) for weighed in (after.before, after.after)]
@@ -308,11 +334,11 @@ def _checks(decision: Decision, found: Plan, after: Settlement) -> Table:
     return table
 
 
-def _trades(session: Session, decision: Decision, found: Plan) -> Table:
+def _trades(session: Session, snapshot: VaultSnapshot, found: Plan) -> Table:
     table = Table(title="Trades", title_justify="left")
     for heading in ("asset", "sells", "buys", "at least"):
         table.add_column(heading, justify="left" if heading == "asset" else "right")
-    for i, asset in enumerate(decision.snapshot.basket.assets):
+    for i, asset in enumerate(snapshot.basket.assets):
         cells = (found.sales_raw[i], found.expected_buys_raw[i], found.min_buys_raw[i])
         table.add_row(
             session.symbol(asset.token),
@@ -339,8 +365,7 @@ def _legs(found: Plan) -> Table:
     return table
 
 
-def _costs(decision: Decision, found: Plan) -> Table:
-    snapshot = decision.snapshot
+def _costs(snapshot: VaultSnapshot, found: Plan) -> Table:
     sold_e18 = sum(
         raw * price // unit
         for raw, price, unit in zip(

@@ -142,6 +142,19 @@ class Session:
             raise VaultNotNamed(known)
         return known[0]
 
+    def vaults(self, named: str | None) -> tuple[str, ...]:
+        """The vaults that are meant: the one named, or all that the settings know, or else the addresses.
+
+        Raises:
+            VaultNotNamed: there is none.
+        """
+        if named is not None:
+            return (named,)
+        known = self.settings.vaults or self.deployment.vaults
+        if not known:
+            raise VaultNotNamed(known)
+        return tuple(known)
+
     def token(self, symbol_or_address: str) -> DeployedToken:
         """A token of the addresses file, or native money for `ETH`.
 

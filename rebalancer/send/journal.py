@@ -115,7 +115,8 @@ _NEXT: Mapping[State, frozenset[State]] = {
 class Intent:
     """What is to be sent, why, and under which key it is sent only once. Addresses are lower case.
 
-    Once a block above `deadline_block` has come it is no longer wanted, and is cancelled.
+    Once a block above `deadline_block` has come it is no longer wanted, and is cancelled. What belongs to no epoch has the number of
+    the block it answers, below zero.
     """
 
     chain_id: int

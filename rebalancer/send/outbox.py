@@ -741,7 +741,7 @@ class _Tour:
         if intent.deadline_block is not None and self.height > intent.deadline_block:
             return f"its deadline, block {intent.deadline_block}, has passed"
         now = self._epochs.get(intent.vault)
-        if now is not None and now > intent.epoch:
+        if now is not None and now > intent.epoch >= 0:
             return f"the vault's epoch is {now} by now"
         return ""
 

@@ -12,13 +12,13 @@ import pytest
 
 from rebalancer.chain.abi import interface
 from rebalancer.chain.endpoints import Endpoints
+from rebalancer.chain.pools import PoolPlace, Protocol
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import Block, VaultSnapshot, read_block, read_vaults
 from rebalancer.devnet.stage import DEMO_POLICY, Actor, Stage
 from rebalancer.errors import EndpointsDisagree, KeeperNotAuthorized, RpcTimeout
-from rebalancer.keeper import Decision, Keeper, KeeperOptions
+from rebalancer.keeper import Decision, Keeper, KeeperOptions, Site
 from rebalancer.policy import Policy, weigh_basket
-from rebalancer.pools import Token
 from rebalancer.reasons import Reason
 from rebalancer.send.outbox import Outbox, State
 from rebalancer.send.signer import devnet_signer
@@ -44,22 +44,22 @@ def keeper_of(
     dry_run: bool = False,
 ) -> Keeper:
     """A keeper of the stage's vault."""
-    known = [Token(t.address, t.symbol, t.decimals) for t in stage.deployment.tokens]
+    site = Site.of(stage.deployment, [stage.vault])
+    if pools is not None:
+        site = replace(site, places=tuple(PoolPlace(Protocol.UNISWAP_V3, pool) for pool in pools))
     return Keeper(
         stage.chain.rpc,
-        stage.system,
-        stage.vault,
-        [pool.address for pool in stage.deployment.pools] if pools is None else pools,
-        known,
-        stage.deployment.chain_id,
-        devnet_signer(actor),
+        site,
+        [devnet_signer(actor)],
         outbox,
-        KeeperOptions(
-            dry_run=dry_run,
-            fee_cap_wei=10_000 * 10**9,
-            wrapped_native=stage.deployment.uniswap["WETH9"],
-        ),
+        KeeperOptions(dry_run=dry_run, fee_cap_wei=10_000 * 10**9),
     )
+
+
+def tick(keeper: Keeper, block: Block | None = None) -> Decision:
+    """The only decision of a look."""
+    (decision,) = keeper.tick(block)
+    return decision
 
 
 def look(stage: Stage) -> VaultSnapshot:
@@ -91,6 +91,8 @@ def assert_as_foreseen(stage: Stage, decision: Decision) -> None:
     """The chain's ledger is the predicted one to the unit, and the loss is inside the limit of that moment."""
     outcome = decision.outcome
     assert outcome is not None
+    assert outcome.settled is not None
+    assert outcome.predicted is not None
     assert outcome.predicted.held == outcome.settled.held == look(stage).basket.held
     assert outcome.settled.state == look(stage).state
     limit_e18 = outcome.settled.slippage_limit_e18
@@ -98,7 +100,7 @@ def assert_as_foreseen(stage: Stage, decision: Decision) -> None:
 
 
 def test_tick_in_band_sends_nothing_and_says_why(stage: Stage, outbox: Outbox) -> None:
-    decision = keeper_of(stage, outbox).tick()
+    decision = tick(keeper_of(stage, outbox))
 
     assert decision.reason is Reason.IN_BAND
     assert "inside its band" in decision.text
@@ -112,7 +114,7 @@ def test_tick_out_of_band_brings_every_weight_back_as_foreseen(
     move(stage, UP_10_PERCENT)
     before = look(stage)
 
-    decision = keeper_of(stage, outbox).tick()
+    decision = tick(keeper_of(stage, outbox))
 
     assert decision.reason is Reason.REBALANCED
     assert_as_foreseen(stage, decision)
@@ -135,10 +137,10 @@ def test_tick_on_the_block_of_an_earlier_rebalance_is_refused_not_repeated(
     move(stage, UP_10_PERCENT)
     seen: Block = read_block(stage.chain.rpc)
     keeper = keeper_of(stage, outbox)
-    first = keeper.tick(seen)
+    first = tick(keeper, seen)
     sent = nonce(stage)
 
-    again = keeper.tick(seen)  # a reader that lags behind
+    again = tick(keeper, seen)  # a reader that lags behind
 
     assert first.reason is Reason.REBALANCED
     assert again.reason is Reason.SIMULATION_REFUSED
@@ -150,7 +152,7 @@ def test_tick_on_the_block_of_an_earlier_rebalance_is_refused_not_repeated(
 def test_dry_run_plans_and_sends_nothing(stage: Stage) -> None:
     move(stage, UP_10_PERCENT)
 
-    decision = keeper_of(stage, None, dry_run=True).tick()
+    decision = tick(keeper_of(stage, None, dry_run=True))
 
     assert decision.reason is Reason.DRY_RUN
     assert decision.plan is not None
@@ -164,7 +166,7 @@ def test_tick_within_the_cooldown_waits(stage: Stage, outbox: Outbox) -> None:
     keeper.tick()
     move(stage, {"ETH/USD": 2_600_00000000}, seconds=60)
 
-    decision = keeper.tick()
+    decision = tick(keeper)
 
     assert decision.reason is Reason.COOLDOWN
     assert str(look(stage).state.rebalanced_at + DEMO_POLICY.cooldown_seconds) in decision.text
@@ -175,7 +177,7 @@ def test_tick_while_paused_waits(stage: Stage, outbox: Outbox) -> None:
     vault = interface("BasketVault").at(stage.vault)
     stage.wallet(Actor.GUARDIAN).transact(vault, "pauseRebalance")
 
-    decision = keeper_of(stage, outbox).tick()
+    decision = tick(keeper_of(stage, outbox))
 
     assert decision.reason is Reason.PAUSED
     assert nonce(stage) == 0
@@ -186,7 +188,7 @@ def test_tick_with_a_stale_price_waits_and_names_the_token(stage: Stage, outbox:
     usdc = stage.deployment.listed("USDC")
     stage.chain.mine(at=stage.chain.now() + 2 * 86_400)
 
-    decision = keeper_of(stage, outbox).tick()
+    decision = tick(keeper_of(stage, outbox))
 
     assert decision.reason is Reason.ORACLE_FAULT
     assert f"{usdc.address} Stale" in decision.text
@@ -196,7 +198,7 @@ def test_tick_with_a_stale_price_waits_and_names_the_token(stage: Stage, outbox:
 def test_tick_without_a_pool_says_no_route(stage: Stage, outbox: Outbox) -> None:
     move(stage, UP_10_PERCENT)
 
-    decision = keeper_of(stage, outbox, pools=[]).tick()
+    decision = tick(keeper_of(stage, outbox, pools=[]))
 
     assert decision.reason is Reason.NO_ROUTE
     assert nonce(stage) == 0
@@ -208,7 +210,7 @@ def test_tick_with_little_turnover_left_trades_what_it_may_and_says_what_bound_i
     set_policy(stage, replace(DEMO_POLICY, turnover_budget_bps=100))
     move(stage, UP_10_PERCENT)
 
-    decision = keeper_of(stage, outbox).tick()
+    decision = tick(keeper_of(stage, outbox))
 
     assert decision.reason is Reason.REBALANCED
     assert decision.plan is not None
@@ -233,7 +235,7 @@ def test_tick_with_the_turnover_budget_spent_waits(stage: Stage, outbox: Outbox)
     keeper.tick()
     move(stage, {}, seconds=60)
 
-    decision = keeper.tick()
+    decision = tick(keeper)
 
     assert decision.reason is Reason.BUDGET_SPENT
     assert look(stage).state.epoch == 1
@@ -246,9 +248,9 @@ def test_tick_above_the_slippage_limit_pokes_and_trades_once_it_has_climbed(
     move(stage, UP_10_PERCENT)
     keeper = keeper_of(stage, outbox)
 
-    poked = keeper.tick()
+    poked = tick(keeper)
     move(stage, {}, seconds=DEMO_POLICY.slippage_ramp_seconds)
-    traded = keeper.tick()
+    traded = tick(keeper)
 
     assert poked.reason is Reason.POKED
     assert traded.reason is Reason.REBALANCED
@@ -262,7 +264,7 @@ def test_tick_clears_the_break_once_prices_are_back(stage: Stage, outbox: Outbox
     move(stage, {"ETH/USD": 2_000_00000000})
     assert look(stage).state.broken_since > 0
 
-    decision = keeper_of(stage, outbox).tick()
+    decision = tick(keeper_of(stage, outbox))
 
     assert decision.reason is Reason.POKED
     assert look(stage).state.broken_since == 0
@@ -276,7 +278,7 @@ def test_tick_ends_where_the_policy_says_within_the_band(stage: Stage, outbox: O
     set_policy(stage, replace(DEMO_POLICY, destination_bps=5_000))
     move(stage, UP_10_PERCENT)
 
-    decision = keeper_of(stage, outbox).tick()
+    decision = tick(keeper_of(stage, outbox))
 
     assert decision.reason is Reason.REBALANCED
     assert decision.plan is not None
@@ -302,11 +304,11 @@ def test_tick_rebalances_once_a_day_where_the_calendar_says_so(
     assert look(stage).reason is Reason.CALENDAR_DUE
     assert weigh_basket(look(stage).basket).broken is None
 
-    first = keeper.tick()
+    first = tick(keeper)
     move(stage, {"ETH/USD": 2_040_00000000})
-    again = keeper.tick()
+    again = tick(keeper)
     move(stage, {}, seconds=day)
-    next_day = keeper.tick()
+    next_day = tick(keeper)
 
     assert first.reason is next_day.reason is Reason.REBALANCED
     assert_as_foreseen(stage, next_day)
@@ -324,7 +326,7 @@ def test_tick_follows_targets_that_glide(stage: Stage, outbox: Outbox) -> None:
     keeper, epochs = keeper_of(stage, outbox), 0
     for _ in range(11):
         move(stage, {}, seconds=day)
-        decision = keeper.tick()
+        decision = tick(keeper)
         if decision.reason is Reason.REBALANCED:
             assert_as_foreseen(stage, decision)
             epochs += 1
@@ -347,7 +349,7 @@ def test_tick_leaves_alone_what_is_below_its_minimum_trade(stage: Stage, outbox:
     ]
     stage.wallet(Actor.CURATOR).transact(vault, "setBands", bands)
 
-    decision = keeper_of(stage, outbox).tick()
+    decision = tick(keeper_of(stage, outbox))
 
     assert decision.reason is Reason.REBALANCED
     assert_as_foreseen(stage, decision)
@@ -367,7 +369,7 @@ def test_tick_trades_the_others_of_a_basket_with_an_excluded_asset(
     held = look(stage).basket.held[place]
     move(stage, UP_10_PERCENT)
 
-    decision = keeper_of(stage, outbox).tick()
+    decision = tick(keeper_of(stage, outbox))
 
     assert decision.reason is Reason.REBALANCED
     assert_as_foreseen(stage, decision)
@@ -425,7 +427,7 @@ def test_a_rebalance_on_which_endpoints_agree_is_sent(stage: Stage, outbox: Outb
     url = stage.chain.rpc.endpoint
     keeper.rpc = Endpoints([url, url], 30.0, quorum=2)
 
-    assert keeper.tick().reason is Reason.REBALANCED
+    assert tick(keeper).reason is Reason.REBALANCED
 
 
 def test_a_look_that_takes_too_long_fails_and_the_next_does_not(
@@ -437,7 +439,7 @@ def test_a_look_that_takes_too_long_fails_and_the_next_does_not(
         keeper.tick()
     keeper.options = replace(keeper.options, look_seconds=12.0)
 
-    assert keeper.tick().reason is Reason.IN_BAND
+    assert tick(keeper).reason is Reason.IN_BAND
     assert keeper.rpc.deadline is None
 
 

@@ -17,7 +17,7 @@ from rebalancer.errors import RpcMalformed, RpcRejected, SimulationDiffers, Simu
 from rebalancer.reasons import Reason
 from rebalancer.send.outbox import Outbox, State
 from rebalancer.send.simulate import Simulator, check_changes
-from tests.contract.test_keeper import keeper_of, move
+from tests.contract.test_keeper import keeper_of, move, tick
 
 GAS = 3_000_000
 
@@ -35,7 +35,7 @@ def token(chain: LocalChain) -> Contract:
 
 def rebalanced(stage: Stage, outbox: Outbox) -> Receipt:
     move(stage, {"ETH/USD": 2_200_00000000})
-    outcome = keeper_of(stage, outbox).tick().outcome
+    outcome = tick(keeper_of(stage, outbox)).outcome
     assert outcome is not None
     return outcome.receipt
 
@@ -135,7 +135,7 @@ def test_keeper_whose_simulation_differs_signs_nothing_and_says_why(
     """The market moves between the plan and the signature."""
     monkeypatch.setattr(Simulator, "logs", lambda *_: [])
     move(stage, {"ETH/USD": 2_200_00000000})
-    decision = keeper_of(stage, outbox).tick()
+    decision = tick(keeper_of(stage, outbox))
 
     assert decision.reason is Reason.SIMULATION_REFUSED
     assert "where the plan allows" in decision.text
@@ -143,4 +143,4 @@ def test_keeper_whose_simulation_differs_signs_nothing_and_says_why(
     assert (attempt.state, attempt.versions) == (State.FAILED, ())
     assert attempt.note == decision.text
     monkeypatch.undo()
-    assert keeper_of(stage, outbox).tick().reason is Reason.REBALANCED
+    assert tick(keeper_of(stage, outbox)).reason is Reason.REBALANCED

@@ -24,8 +24,7 @@ from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.node import Node, NodeSettings
 from rebalancer.devnet.stage import DEMO_POLICY, Actor, Stage, build_stage, raw_for_usd
 from rebalancer.errors import ContractReverted, RpcUnreachable
-from rebalancer.keeper import Keeper, KeeperOptions
-from rebalancer.pools import Token
+from rebalancer.keeper import Keeper, KeeperOptions, Site
 from rebalancer.send.outbox import Outbox, State
 from rebalancer.send.signer import devnet_signer
 from rebalancer.units import E18
@@ -548,12 +547,8 @@ def test_node_killed_in_mid_tick_leaves_a_journal_that_says_how_far_it_came(
     with Outbox(tmp_path / "outbox.sqlite") as outbox:
         keeper = Keeper(
             stage.chain.rpc,
-            stage.system,
-            stage.vault,
-            [pool.address for pool in stage.deployment.pools],
-            [Token(t.address, t.symbol, t.decimals) for t in stage.deployment.tokens],
-            31337,
-            devnet_signer(Actor.KEEPER),
+            Site.of(stage.deployment, [stage.vault]),
+            [devnet_signer(Actor.KEEPER)],
             outbox,
             KeeperOptions(fee_cap_wei=10**13, receipt_seconds=1),
         )

@@ -27,7 +27,7 @@ from rebalancer.errors import RpcUnreachable
 from rebalancer.reasons import Reason
 from rebalancer.send.outbox import Outbox
 from tests.commands import run
-from tests.contract.test_keeper import keeper_of, look
+from tests.contract.test_keeper import keeper_of, look, tick
 from tests.contract.test_market import pool_state
 from tests.fixtures_chain import GENESIS_AT, OPENING_PRICES_E8
 
@@ -148,7 +148,7 @@ def test_a_fork_is_deployed_onto_and_rebalances_while_the_original_stays(tmp_pat
             stage.market.step(OPENING_PRICES_E8 | {"ETH/USD": 2_200_00000000}, chain.now() + 900)
             drifted = look(stage)
             with Outbox(tmp_path / "outbox.sqlite") as journal:
-                decision = keeper_of(stage, journal).tick()
+                decision = tick(keeper_of(stage, journal))
 
             assert decision.reason is Reason.REBALANCED
             assert look(stage).state.epoch == 1

@@ -1,0 +1,135 @@
+"""What is to be done about a vault? Pure: the same vault, pools and conditions give the same answer on every machine.
+
+So a decision can be made anywhere, by one keeper or by one of many workers, and made again later from a record of what it was made of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from rebalancer.chain.snapshot import VaultSnapshot
+from rebalancer.errors import PolicyRefused
+from rebalancer.keeper.decision import explain
+from rebalancer.plan import Plan, PlanInput, plan_rebalance
+from rebalancer.pools import Pool
+from rebalancer.reasons import Reason
+from rebalancer.units import BPS, E18
+
+__all__ = ["Conditions", "Step", "Verdict", "decide", "plan_input", "wants_plan"]
+
+_BUDGET_REFUSALS = frozenset({"LossBudgetExceeded", "TurnoverBudgetExceeded"})
+_BUDGETS = frozenset({"loss", "turnover"})
+
+
+class Step(StrEnum):
+    """What is to be sent."""
+
+    NOTHING = "nothing"
+    POKE = "poke"
+    """The vault is to stamp, or to clear, the moment a band broke."""
+    REBALANCE = "rebalance"
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What a decision depends on beside the vault and the pools: wei a unit of gas, and the token whose price weighs it."""
+
+    gas_price_wei: int
+    wrapped_native: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is to be done and why, in one sentence. `plan` is what is to be sent, or the best there was where it is not."""
+
+    snapshot: VaultSnapshot
+    reason: Reason
+    text: str
+    step: Step = Step.NOTHING
+    plan: Plan | None = None
+
+    @property
+    def vault(self) -> str:
+        """Whose it is."""
+        return self.snapshot.address
+
+
+def wants_plan(snapshot: VaultSnapshot) -> bool:
+    """Whether trades are to be sought, for which the pools are needed."""
+    return snapshot.reason in (Reason.BAND_BROKEN, Reason.CALENDAR_DUE)
+
+
+def decide(snapshot: VaultSnapshot, pools: Sequence[Pool], conditions: Conditions) -> Verdict:
+    """What is to be done about a vault at one block, with pools of the same block.
+
+    Where a rebalance is to be sent, the reason is the lens's own for it.
+    """
+    if not wants_plan(snapshot):
+        if snapshot.reason is Reason.IN_BAND and snapshot.state.broken_since:
+            return _poke(snapshot, "every weight is back inside its band")
+        return Verdict(snapshot, snapshot.reason, explain(snapshot))
+    found = plan_rebalance(plan_input(snapshot, pools, conditions))
+    if isinstance(found, Plan):
+        return Verdict(snapshot, snapshot.reason, found.text, Step.REBALANCE, found)
+    if found.refused is not None and found.refusal is not None:
+        return _refused(snapshot, found.refused, found.refusal)
+    if found.reason is Reason.POLICY_REFUSES and _unseen(snapshot):
+        return _poke(snapshot, found.text)
+    return Verdict(snapshot, found.reason, found.text, plan=found.refused)
+
+
+def plan_input(snapshot: VaultSnapshot, pools: Sequence[Pool], conditions: Conditions) -> PlanInput:
+    """What trades for a vault are sought from."""
+    native_price_e18 = next(
+        (
+            price.primary_e18
+            for asset, price in zip(snapshot.basket.assets, snapshot.basket.prices, strict=True)
+            if asset.token == conditions.wrapped_native
+        ),
+        0,
+    )
+    return PlanInput.of(
+        snapshot.basket,
+        pools,
+        policy=snapshot.policy,
+        state=snapshot.state,
+        slippage_limit_e18=snapshot.slippage_limit_e18,
+        loss_left_e18=snapshot.loss_left_e18,
+        turnover_left_e18=snapshot.turnover_left_e18,
+        destination_bps=snapshot.policy.destination_bps,
+        gas_price_wei=conditions.gas_price_wei,
+        native_price_e18=native_price_e18,
+    )
+
+
+def _poke(snapshot: VaultSnapshot, why: str, plan: Plan | None = None) -> Verdict:
+    return Verdict(snapshot, snapshot.reason, why, Step.POKE, plan)
+
+
+def _unseen(snapshot: VaultSnapshot) -> bool:
+    """Whether a band is broken and the vault does not know."""
+    return snapshot.reason is Reason.BAND_BROKEN and not snapshot.state.broken_since
+
+
+def _refused(snapshot: VaultSnapshot, plan: Plan, refusal: PolicyRefused) -> Verdict:
+    """What follows when the vault would refuse the best plan there is."""
+    why = _why_refused(snapshot, refusal)
+    if refusal.error in _BUDGET_REFUSALS or plan.bound_by in _BUDGETS:
+        return Verdict(snapshot, Reason.BUDGET_SPENT, why, plan=plan)
+    if _unseen(snapshot):
+        # Once the break is stamped, the slippage limit climbs and lets a larger trade through.
+        return _poke(snapshot, why, plan)
+    return Verdict(snapshot, Reason.POLICY_REFUSES, why, plan=plan)
+
+
+def _why_refused(snapshot: VaultSnapshot, refusal: PolicyRefused) -> str:
+    """Why the vault would refuse the best plan, in one sentence."""
+    if refusal.error != "TooLittleProgress":
+        return str(refusal)
+    limit_bps = snapshot.slippage_limit_e18 * BPS // E18
+    return (
+        f"the trades that lose no more than the {limit_bps} bps allowed now, within what is left "
+        "of the budgets, are too small to count as progress"
+    )

@@ -1,0 +1,81 @@
+"""What did a keeper decide about a vault, and what came of it?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rebalancer.chain.receipt import Receipt
+from rebalancer.chain.snapshot import Block, VaultSnapshot
+from rebalancer.plan import Plan
+from rebalancer.policy import Fill, Settlement
+from rebalancer.reasons import Reason
+
+__all__ = ["Decision", "Outcome", "explain"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a mined rebalance did. `settled` is what the policy makes of the measured fill, and equal to the vault's books.
+
+    `plan` and `predicted`, from before it was sent, are None where another run of the keeper sent it. `settled` and the budgets
+    left are None where other transactions of the vault in the same block keep its books from being compared.
+    """
+
+    receipt: Receipt
+    fill: Fill
+    before: VaultSnapshot
+    after: VaultSnapshot
+    plan: Plan | None
+    predicted: Settlement | None
+    settled: Settlement | None
+
+    @property
+    def is_as_foreseen(self) -> bool | None:
+        """Whether the books are those that were predicted, to the unit; None where nothing was, or nothing can be compared."""
+        if self.predicted is None or self.settled is None:
+            return None
+        return self.predicted.held == self.settled.held
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a look at a vault came to, and why: `text` is one sentence for people.
+
+    `snapshot` is the vault at that block, exactly; None of a vault among very many that needs nothing.
+    """
+
+    block: Block
+    vault: str
+    reason: Reason
+    text: str
+    epoch: int
+    drift_bps: int
+    snapshot: VaultSnapshot | None = None
+    plan: Plan | None = None
+    outcome: Outcome | None = None
+    transaction_hash: str | None = None
+
+
+def explain(snapshot: VaultSnapshot) -> str:
+    """What the lens says of a vault, in one sentence."""
+    match snapshot.reason:
+        case Reason.BAND_BROKEN:
+            return f"a weight is {snapshot.drift_bps} bps off its target; a rebalance may run"
+        case Reason.CALENDAR_DUE:
+            return "the calendar asks for a rebalance, though every weight is inside its band"
+        case Reason.IN_BAND:
+            return f"every weight is inside its band; the furthest is {snapshot.drift_bps} bps off"
+        case Reason.PAUSED:
+            return "the guardian has paused rebalancing"
+        case Reason.COOLDOWN:
+            until = snapshot.state.rebalanced_at + snapshot.policy.cooldown_seconds
+            return f"the last rebalance was too recent; the next may run at {until}"
+        case Reason.ORACLE_FAULT:
+            faults = ", ".join(
+                f"{asset.token} {price.fault}"
+                for asset, price in zip(snapshot.basket.assets, snapshot.basket.prices, strict=True)
+                if price.fault != "None"
+            )
+            return f"no sound price for {faults}"
+        case _:
+            return "the basket is worth nothing, or more than can be computed"

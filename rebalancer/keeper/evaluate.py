@@ -1,0 +1,207 @@
+"""Which vaults of a chain need something at a block, and what? The books behind every decision; nothing is sent here.
+
+Few vaults are all read exactly at every block, by one call. Of very many, the book of vaults tells which need a look, and only those
+are read. Pools are read when trades are first sought, and from then on kept current from their logs; every so many blocks all are
+compared with the chain. Whoever evaluates a share of the vaults, on whatever machine, comes to the same verdicts for them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+from zlib import crc32
+
+import structlog
+
+from rebalancer.chain.heads import Head
+from rebalancer.chain.poolbook import PoolBook
+from rebalancer.chain.rpc import Rpc
+from rebalancer.chain.snapshot import Block, VaultSnapshot, read_vaults
+from rebalancer.chain.vaultbook import VaultBook
+from rebalancer.keeper.decide import Conditions, Verdict, decide, wants_plan
+from rebalancer.keeper.site import Site
+from rebalancer.pools import Pool, UniswapV4Pool, WrappedEtherPool
+from rebalancer.pools.wrapped_ether import ETHER_ADDRESS
+from rebalancer.reasons import Reason
+from rebalancer.units import BPS
+
+__all__ = ["Evaluates", "Evaluation", "Evaluator", "EvaluatorOptions"]
+
+log = structlog.get_logger("rebalancer.keeper")
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluatorOptions:
+    """How thorough an evaluator is."""
+
+    exact_vaults: int = 50
+    """Up to so many vaults are all read exactly at every block; they fit one call."""
+    audit_vaults: int = 10
+    """Of more, so many a block are read again in turn, whether or not anything happened to them."""
+    check_pools_blocks: int = 300
+    """After so many blocks all pools are compared with the chain."""
+    replan_blocks: int = 1
+    """A vault for which no trades were found when its band broke is planned again every so many blocks, each at a turn of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """All vaults at one block. `verdicts` are of those that were read exactly, the most out of place first; the mappings are of all.
+
+    `planned` is for how many trades were sought. `diverged_pools` and `differing_vaults` are alarms, by key and by address.
+    """
+
+    block: Block
+    verdicts: tuple[Verdict, ...]
+    reasons: Mapping[str, Reason]
+    epochs: Mapping[str, int]
+    drifts_bps: Mapping[str, int]
+    planned: int = 0
+    diverged_pools: tuple[str, ...] = ()
+    differing_vaults: tuple[str, ...] = ()
+
+
+class Evaluates(Protocol):
+    """Whoever can say what the vaults of a chain need: one evaluator, or many at once."""
+
+    def evaluate(
+        self, head: Head, conditions: Conditions, under_way: Collection[str] = ()
+    ) -> Evaluation:
+        """All vaults at a head. For those `under_way` no trades are sought.
+
+        Raises:
+            ChainError: the chain could not be read. What was known stays, and the head's news is still needed.
+        """
+
+
+class Evaluator:
+    """Evaluates the vaults of a site by one endpoint. Not to be shared by threads."""
+
+    def __init__(self, rpc: Rpc, site: Site, options: EvaluatorOptions | None = None) -> None:
+        self.rpc = rpc
+        self.site = site
+        self.options = options or EvaluatorOptions()
+        many = len(site.vaults) > self.options.exact_vaults
+        self._book = VaultBook(rpc, site.system.lens, site.vaults) if many else None
+        self._pools: PoolBook | None = None
+        self._checked_at = 0
+        self._differing: tuple[str, ...] = ()
+
+    def evaluate(
+        self, head: Head, conditions: Conditions, under_way: Collection[str] = ()
+    ) -> Evaluation:
+        """See `Evaluates.evaluate`."""
+        block = Block(head.header.number, head.header.hash, head.header.timestamp)
+        if self._book is None:
+            snapshots = (
+                read_vaults(self.rpc, self.site.system.lens, self.site.vaults, block)
+                if self.site.vaults
+                else ()
+            )
+            reasons = {one.address: one.reason for one in snapshots}
+            epochs = {one.address: one.state.epoch for one in snapshots}
+            drifts_bps = {one.address: one.drift_bps for one in snapshots}
+        else:
+            self._book.advance(head)
+            judged = self._book.judge(block)
+            snapshots = self._book.look(judged.candidates, block)
+            reasons = dict(zip(self._book.vaults, judged.reasons, strict=True))
+            epochs = self._book.epochs
+            rounded = (judged.drift * BPS).astype(int).tolist()
+            drifts_bps = dict(zip(self._book.vaults, rounded, strict=True))
+            differing = [
+                found.vault for found in self._book.audit(block, self.options.audit_vaults)
+            ]
+            self._differing = tuple(dict.fromkeys((*self._differing, *differing)))
+        verdicts, planned = self._verdicts(snapshots, block, conditions, under_way)
+        return Evaluation(
+            block,
+            verdicts,
+            reasons | {verdict.vault: verdict.reason for verdict in verdicts},
+            epochs,
+            drifts_bps,
+            planned,
+            tuple(self._pools.diverged) if self._pools else (),
+            self._differing,
+        )
+
+    def _verdicts(
+        self,
+        snapshots: Sequence[VaultSnapshot],
+        block: Block,
+        conditions: Conditions,
+        under_way: Collection[str],
+    ) -> tuple[tuple[Verdict, ...], int]:
+        """What is to be done about each of these vaults, and for how many trades were sought."""
+        due = [
+            snapshot
+            for snapshot in snapshots
+            if wants_plan(snapshot)
+            and snapshot.address not in under_way
+            and self._has_turn(snapshot, block)
+        ]
+        pools = self._pools_at(block) if due else ()
+        chosen = {snapshot.address for snapshot in due}
+        verdicts, planned = [], 0
+        for snapshot in snapshots:
+            if snapshot.address in under_way:
+                text = "a transaction for it is under way"
+                verdicts.append(Verdict(snapshot, Reason.UNDER_WAY, text))
+            elif not wants_plan(snapshot) or snapshot.address in chosen:
+                if snapshot.address in chosen:
+                    if not self._has_time():
+                        text = "there was no time left to plan for it at this block"
+                        verdicts.append(Verdict(snapshot, Reason.NOT_YET, text))
+                        continue
+                    planned += 1
+                verdicts.append(decide(snapshot, pools, conditions))
+            else:
+                text = f"it is planned again every {self.options.replan_blocks} blocks"
+                verdicts.append(Verdict(snapshot, Reason.NOT_YET, text))
+        return tuple(verdicts), planned
+
+    def _has_turn(self, snapshot: VaultSnapshot, block: Block) -> bool:
+        """Whether to plan for a vault now: at once when its band breaks, and then in turn. By the chain alone, so that it is the
+        same for whoever looks, and after every restart."""
+        every = self.options.replan_blocks
+        if not snapshot.state.broken_since or snapshot.state.broken_since == block.timestamp:
+            return True
+        return (block.number + crc32(snapshot.address.encode())) % every == 0
+
+    def _has_time(self) -> bool:
+        return self.rpc.deadline is None or time.monotonic() < self.rpc.deadline
+
+    # Pools
+
+    def _pools_at(self, block: Block) -> tuple[Pool, ...]:
+        site = self.site
+        if self._pools is None:
+            known = {token.address: token for token in site.tokens}
+            self._pools = PoolBook(
+                self.rpc,
+                site.places,
+                block,
+                site.chain_id,
+                tokens=known,
+                lens=site.system.uniswap_v3_lens,
+            )
+            self._checked_at = block.number
+        elif self._pools.block.hash != block.hash:
+            diverged = self._pools.update(block)
+            if block.number - self._checked_at >= self.options.check_pools_blocks:
+                diverged += self._pools.check()
+                self._checked_at = block.number
+            for one in diverged:
+                log.error("pool_diverged", pool=one.pool, block=one.block, why=one.why)
+        return tuple(self._as_traded(pool) for pool in self._pools.pools)
+
+    def _as_traded(self, pool: Pool) -> Pool:
+        """A pool as routes see it: those of ether as ones of the wrapped token."""
+        if not isinstance(pool, UniswapV4Pool) or pool.token0.address != ETHER_ADDRESS:
+            return pool
+        wrapped = next(
+            token for token in self.site.tokens if token.address == self.site.wrapped_native
+        )
+        return WrappedEtherPool(pool, wrapped)

@@ -1,0 +1,673 @@
+"""The keeper: at every block one look at all vaults of a chain, a decision for each, and at most one transaction a vault.
+
+`start → tick → stop`. A tick brings forward what was sent before, verifies what was mined, evaluates the vaults at the newest block
+(`rebalancer.keeper.evaluate`), and hands what is to be sent to the outbox after a simulation. "Do nothing" is a decision too, and
+every decision has a reason. After a rebalance is mined, the vault's books are held against the policy: a difference of one unit is
+`BooksDiffer`, which stops that vault for good, because then either this program or the chain is not what it seems.
+
+The keeper chooses when and by which route. What it may sell, how much and at what loss, the vault decides.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import structlog
+
+from rebalancer.chain.abi import interface
+from rebalancer.chain.endpoints import Endpoints
+from rebalancer.chain.heads import Head, Heads
+from rebalancer.chain.receipt import find_receipt
+from rebalancer.chain.rpc import Call, Rpc
+from rebalancer.chain.snapshot import Block, read_block
+from rebalancer.deploy import Role
+from rebalancer.errors import (
+    BooksDiffer,
+    ChainError,
+    ContractReverted,
+    FeeAboveCap,
+    InsufficientEther,
+    KeeperNotAuthorized,
+    LimitError,
+    RpcRejected,
+    SimulationDiffers,
+    SimulationRefused,
+    TooManyFailures,
+    UnknownVault,
+)
+from rebalancer.keeper.breaker import Breaker
+from rebalancer.keeper.decide import Conditions, Step, Verdict
+from rebalancer.keeper.decision import Decision, Outcome
+from rebalancer.keeper.evaluate import Evaluates, Evaluation, Evaluator
+from rebalancer.keeper.site import Site
+from rebalancer.keeper.tick import EndpointState, OpenBreaker, Tick, Watcher
+from rebalancer.keeper.verify import verify
+from rebalancer.reasons import Reason
+from rebalancer.send.fees import Fees, suggest
+from rebalancer.send.journal import OPEN, Attempt, Intent, State
+from rebalancer.send.lanes import as_lane
+from rebalancer.send.nonces import clear_on_start
+from rebalancer.send.outbox import Check, Outbox, SendRules
+from rebalancer.send.signer import Signer
+from rebalancer.send.simulate import Simulator
+from rebalancer.send.wallet import estimate_gas
+
+__all__ = ["Keeper", "KeeperOptions"]
+
+log = structlog.get_logger("rebalancer.keeper")
+
+_BATCH = 500
+_POKE_BLOCKS = 20
+"""After so many blocks a poke that was not mined is cancelled: whether it is still wanted is looked at anew."""
+_CLOSED = frozenset({State.MINED, State.FAILED, State.CANCELLED})
+_FIRST_POLL_SECONDS = 0.001  # Anvil mines right after it has answered
+_LONGEST_POLL_SECONDS = 1.0
+_LONGEST_REST_SECONDS = 3_600.0
+_BALANCE_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class KeeperOptions:
+    """How a keeper goes about its work. Times are in seconds."""
+
+    dry_run: bool = False
+    poll_seconds: float = 2.0
+    max_failures_in_a_row: int = 5
+    """After so many failed looks the chain's breaker opens, and after so many refusals a vault's."""
+    gives_up: bool = True
+    """Whether `run` ends when the chain's breaker opens; otherwise it rests and tries again."""
+    rest_seconds: float = 60.0
+    """For how long a breaker stays open at first; twice that the next time, up to an hour."""
+    fee_cap_wei: int = 200 * 10**9
+    """Most to pay per gas; above it nothing is sent."""
+    receipt_seconds: float = 180.0
+    """How long a look waits for what it sent to be mined; what is not is settled by a later one. 0 is not at all."""
+    look_seconds: float = 12.0
+    """How old a block may become while it is looked at; then the look fails."""
+    socket_url: str | None = None
+    """WebSocket endpoint that announces blocks, if there is one."""
+
+
+class Keeper:
+    """A keeper of the vaults of one chain. Not to be shared by threads, but for `stop` and `tune`."""
+
+    def __init__(
+        self,
+        rpc: Rpc,
+        site: Site,
+        signers: Sequence[Signer],
+        outbox: Outbox | None,
+        options: KeeperOptions | None = None,
+        *,
+        evaluator: Evaluates | None = None,
+        watchers: Sequence[Watcher] = (),
+    ) -> None:
+        """`signers` may be lanes; `watchers` are told of every look. Only a dry run can do without an outbox."""
+        self.rpc = rpc
+        self.site = site
+        self.signers = tuple(signers)
+        self.outbox = outbox
+        self.options = options or KeeperOptions()
+        self.evaluator = evaluator or Evaluator(rpc, site)
+        self.watchers = tuple(watchers)
+        self._vaults = interface("BasketVault")
+        self._simulator = Simulator(rpc)
+        self._stopping = threading.Event()
+        self._tuned: Callable[[], None] | None = None
+        self._unread: Head | None = None
+        self._epochs: dict[str, int] = {}
+        self._said: dict[str, Reason] = {}
+        self._told: set[tuple[int, State, str | None]] = set()
+        self._sent: dict[int, Verdict] = {}
+        self._breaker = self._new_breaker()
+        self._breakers: dict[str, Breaker] = {}
+        self._differing: list[BooksDiffer] = []
+        self._subscribed = False
+        self._evaluation: Evaluation | None = None
+        self._balances_wei: dict[str, int] = {}
+        self._balances_at = 0.0
+
+    # Life
+
+    def start(self) -> None:
+        """Check that this keeper may act, and settle what an earlier run left unfinished.
+
+        A vault that it may not rebalance is left alone, unless there is no other.
+
+        Raises:
+            WrongChain, ChainError: the node is not the right one, or does not answer.
+            UnknownVault: an address is not a vault's.
+            KeeperNotAuthorized: an account does not hold the keeper's role.
+            ForeignPending, TooManyGaps: an account's nonces are not in order.
+        """
+        self.rpc.chain_id()
+        refused = self._unauthorized()
+        if self.outbox is not None:
+            if refused and len({each.vault for each in refused}) == len(self.site.vaults):
+                raise refused[0]
+            for refusal in refused:
+                log.error("not_authorized", vault=refusal.vault, account=refusal.account)
+                self._breaker_of(refusal.vault).trip(str(refusal), time.time())
+            before = self.outbox.journal.watched(self.site.chain_id)
+            self._told = {_news(attempt) for attempt in before if attempt.state in _CLOSED}
+            clear_on_start(self.outbox, self.rpc, self.signers)
+            for attempt in self.outbox.resume(self.rpc):
+                log.info("resumed", epoch=attempt.intent.epoch, state=attempt.state.value)
+        log.info(
+            "started",
+            chain_id=self.site.chain_id,
+            vaults=len(self.site.vaults),
+            signers=[signer.address for signer in self.signers],
+            pools=len(self.site.places),
+        )
+
+    def run(self, on_decision: Callable[[Decision], None] | None = None) -> None:
+        """Tick at every new block until stopped.
+
+        Raises:
+            TooManyFailures: that many ticks in a row failed, and the options say to give up; carries the last failure.
+            BooksDiffer: no vault is left whose books are what the policy says.
+        """
+        with Heads(
+            self.rpc, self.options.socket_url, poll_seconds=self.options.poll_seconds
+        ) as heads:
+            while not self._stopping.is_set():
+                if self._breaker.is_open(time.time()):
+                    self._stopping.wait(min(1.0, self.options.poll_seconds))
+                    continue
+                self._turn(heads, on_decision)
+                if self._breaker.failed_in_a_row or not heads.subscribed:
+                    self._stopping.wait(self.options.poll_seconds)
+
+    def stop(self) -> None:
+        """Let the present tick finish, and no other begin."""
+        self._stopping.set()
+
+    def tune(self, options: KeeperOptions, rules: SendRules | None = None) -> None:
+        """Go on with other options from the next tick on."""
+
+        def tuned() -> None:
+            self.options = options
+            self._breaker.failures = options.max_failures_in_a_row
+            for signer in map(as_lane, self.signers):
+                limits = replace(signer.limits, max_fee_per_gas_wei=options.fee_cap_wei)
+                signer.limits = limits
+            if self.outbox is not None and rules is not None:
+                self.outbox.rules = rules
+
+        self._tuned = tuned
+
+    def _turn(self, heads: Heads, on_decision: Callable[[Decision], None] | None) -> None:
+        """One round of the loop: wait for a head, and look."""
+        options = self.options
+        began = time.monotonic()
+        try:
+            waits = heads.subscribed and self._unread is None
+            head = heads.next(options.poll_seconds if waits else 0)
+            self._subscribed = heads.subscribed
+            if head is not None:
+                decisions = self.tick(head)
+            elif self._unread is not None:
+                decisions = self.tick(self._unread)
+            else:
+                return
+        except ChainError as failure:
+            opened = self._breaker.failed(str(failure), time.time())
+            failures = self._breaker.failed_in_a_row
+            log.warning("tick_failed", failures=failures, why=str(failure))
+            self._tell(began, None, (), str(failure))
+            if opened and options.gives_up:
+                raise TooManyFailures(failures, failure) from failure
+            return
+        for decision in decisions:
+            if on_decision:
+                on_decision(decision)
+
+    # Work
+
+    def tick(self, at: Head | Block | None = None) -> tuple[Decision, ...]:
+        """Look once and do what is to be done; the decisions that are news, those about what was sent earlier first.
+
+        `at` is the newest block, which is asked for where it is not given. A head whose tick failed is not lost: the next tick
+        takes its news, too.
+
+        Raises:
+            ChainError: the chain could not be read or a transaction not sent; nothing is half done that a later tick does not settle.
+            BooksDiffer: a vault's books are not what the policy says, and no other vault is left.
+        """
+        began, asked = time.monotonic(), self.rpc.requests
+        tuned, self._tuned = self._tuned, None
+        if tuned is not None:
+            tuned()
+        try:
+            self.rpc.deadline = began + self.options.look_seconds
+            block = read_block(self.rpc) if at is None else at
+            if isinstance(block, Block):
+                head = Head.at(block.number, block.hash, block.timestamp)
+            else:
+                head = block
+            if self._unread is not None and self._unread is not head:
+                head = head.after(self._unread)
+            self._unread = head
+            decisions = self._look(head)
+        finally:
+            self.rpc.deadline = None
+        self._unread = None
+        self._breaker.succeeded()
+        place = Block(head.header.number, head.header.hash, head.header.timestamp)
+        self._tell(began, place, decisions, "", self.rpc.requests - asked)
+        return decisions
+
+    def _look(self, head: Head) -> tuple[Decision, ...]:
+        block = Block(head.header.number, head.header.hash, head.header.timestamp)
+        settled = self._advance(block)
+        conditions = Conditions(
+            int(self.rpc.call("eth_gasPrice"), 16),
+            self.site.wrapped_native,
+        )
+        evaluation = self.evaluator.evaluate(head, conditions, self._under_way())
+        self._evaluation, self._epochs = evaluation, dict(evaluation.epochs)
+        decided: dict[str, Decision] = {}
+        until = self.rpc.deadline
+        for verdict in evaluation.verdicts:
+            self.rpc.deadline = until
+            decided[verdict.vault] = self._act(block, verdict)
+            self._log(decided[verdict.vault])
+        for decision in self._quiet(evaluation):
+            decided[decision.vault] = decision
+            self._log(decision)
+        sent = {
+            decision.vault
+            for decision in decided.values()
+            if decision.reason is Reason.UNDER_WAY and decision.plan is not None
+        }
+        pokes = {vault for vault, one in decided.items() if one.reason is Reason.POKED}
+        if self.options.receipt_seconds and self.outbox and (sent or pokes):
+            self.rpc.deadline = None
+            for decision in self._awaited(block, sent | pokes):
+                decided[decision.vault] = decision
+        self._said |= {vault: one.reason for vault, one in decided.items()}
+        return (*settled, *decided.values())
+
+    # What was sent before
+
+    def _advance(self, block: Block) -> tuple[Decision, ...]:
+        """Bring forward what is under way, and tell what came of what a block now holds."""
+        if self.outbox is None:
+            return ()
+        self.outbox.advance(self.rpc, self.signers, block.number, self._epochs)
+        return self._news(block)
+
+    def _news(self, block: Block) -> tuple[Decision, ...]:
+        if self.outbox is None:
+            return ()
+        decisions = []
+        for attempt in self.outbox.journal.watched(self.site.chain_id):
+            if attempt.state not in _CLOSED or _news(attempt) in self._told:
+                continue
+            if attempt.intent.vault != attempt.sender:  # else it only used a nonce up
+                decision = self._closed(block, attempt)
+                if decision is None:
+                    continue  # a reorg is under way: the next look tells
+                self._log(decision)
+                decisions.append(decision)
+            self._told.add(_news(attempt))
+        return tuple(decisions)
+
+    def _closed(self, block: Block, attempt: Attempt) -> Decision | None:
+        """What came of an attempt; None if its receipt is not to be had."""
+        intent = attempt.intent
+        verdict = self._sent.pop(attempt.id, None)
+        breaker = self._breaker_of(intent.vault)
+
+        def decision(reason: Reason, text: str, outcome: Outcome | None = None) -> Decision:
+            snapshot = outcome.before if outcome else verdict.snapshot if verdict else None
+            return Decision(
+                block,
+                intent.vault,
+                reason,
+                text,
+                max(0, intent.epoch),
+                snapshot.drift_bps if snapshot else 0,
+                verdict.snapshot if verdict else snapshot,
+                verdict.plan if verdict else None,
+                outcome,
+                attempt.mined_hash,
+            )
+
+        if attempt.state is State.MINED:
+            if intent.epoch < 0:
+                breaker.succeeded()
+                return decision(Reason.POKED, intent.reason)
+            receipt = find_receipt(self.rpc, str(attempt.mined_hash))
+            if receipt is None:
+                return None
+            try:
+                plan = verdict.plan if verdict else None
+                outcome = verify(self.rpc, self.site.system.lens, intent, receipt, plan)
+            except BooksDiffer as differ:
+                return self._books_differ(differ, decision)
+            breaker.succeeded()
+            return decision(Reason.REBALANCED, intent.reason, outcome)
+        reverted = attempt.state is State.FAILED and attempt.block_number is not None
+        if reverted:
+            self._failed(intent.vault, attempt.note)
+        return decision(Reason.REVERTED if reverted else Reason.CANCELLED, attempt.note)
+
+    def _books_differ(
+        self, differ: BooksDiffer, decision: Callable[[Reason, str], Decision]
+    ) -> Decision:
+        """Leave that vault alone for good; and all, where there is no other, or where another differs as well."""
+        log.error("books_differ", vault=differ.vault, tx=differ.transaction_hash, why=str(differ))
+        self._breaker_of(differ.vault).trip(str(differ), time.time())
+        self._differing.append(differ)
+        if len(self.site.vaults) == 1 or len(self._differing) > 1:
+            raise differ
+        return decision(Reason.HALTED, str(differ))
+
+    def _awaited(self, block: Block, vaults: set[str]) -> tuple[Decision, ...]:
+        """What came of what was just sent, waited for as long as the options say."""
+        if self.outbox is None:
+            return ()
+        until = time.monotonic() + self.options.receipt_seconds
+        pause, found = _FIRST_POLL_SECONDS, list[Decision]()
+        while True:
+            time.sleep(pause)
+            height = int(self.rpc.call("eth_blockNumber"), 16)
+            self.outbox.advance(self.rpc, self.signers, height)
+            found += self._news(block)
+            left = vaults - {decision.vault for decision in found}
+            pause = min(2 * pause, _LONGEST_POLL_SECONDS)
+            if not left or time.monotonic() + pause > until or self._stopping.is_set():
+                return tuple(found)
+
+    def _under_way(self) -> frozenset[str]:
+        if self.outbox is None:
+            return frozenset()
+        unsettled = self.outbox.unsettled(self.site.chain_id)
+        return frozenset(attempt.intent.vault for attempt in unsettled if attempt.state in OPEN)
+
+    # What is to be sent now
+
+    def _act(self, block: Block, verdict: Verdict) -> Decision:
+        breaker = self._breakers.get(verdict.vault)
+        if breaker is not None and breaker.is_open(time.time()):
+            return _decision(block, verdict, Reason.HALTED, breaker.why)
+        match verdict.step:
+            case Step.REBALANCE:
+                return self._rebalance(block, verdict)
+            case Step.POKE:
+                return self._poke(block, verdict)
+            case _:
+                return _decision(block, verdict, verdict.reason, verdict.text)
+
+    def _rebalance(self, block: Block, verdict: Verdict) -> Decision:
+        plan, snapshot = verdict.plan, verdict.snapshot
+        if plan is None or plan.settlement is None:
+            raise AssertionError("a plan made without the vault's rules was to be sent")
+        vault = self._vaults.at(verdict.vault)
+        data = vault.data(
+            "rebalance",
+            snapshot.state.epoch,
+            plan.sales_raw,
+            plan.min_buys_raw,
+            self.site.system.executor,
+            plan.route,
+        )
+        sale = (plan.sales_raw, plan.min_buys_raw)
+        return self._send(block, verdict, snapshot.state.epoch, data, None, sale)
+
+    def _poke(self, block: Block, verdict: Verdict) -> Decision:
+        """Have the vault stamp or clear the moment a band broke. Journalled under minus the block's number, as no epoch ends by it."""
+        data = self._vaults.at(verdict.vault).data("poke")
+        deadline = block.number + _POKE_BLOCKS
+        return self._send(block, verdict, -block.number, data, deadline, None)
+
+    def _send(
+        self,
+        block: Block,
+        verdict: Verdict,
+        epoch: int,
+        data: str,
+        deadline_block: int | None,
+        sale: tuple[Sequence[int], Sequence[int]] | None,
+    ) -> Decision:
+        vault, text = verdict.vault, verdict.text
+        try:
+            gas_limit = estimate_gas(self.rpc, self.signers[0].address, vault, data)
+        except ContractReverted as refusal:
+            text = f"the chain would refuse it: {refusal}"
+            self._failed(vault, text)
+            return _decision(block, verdict, Reason.SIMULATION_REFUSED, text)
+        if self.options.dry_run or self.outbox is None:
+            told = text if sale else f"would poke: {text}"
+            return _decision(block, verdict, Reason.DRY_RUN, told)
+        if sale:
+            self._confirm(vault, block)
+        self.rpc.deadline = None  # sending has a time of its own
+        intent = Intent(
+            *(self.site.chain_id, vault, epoch, vault, data, gas_limit, text, deadline_block)
+        )
+        check: Check | None = None
+        if sale:
+            check = self._simulator.check_rebalance(vault, data, gas_limit, *sale)
+        try:
+            attempt = self.outbox.submit(
+                self.rpc, self.signers, intent, self._fees(), check=check, height=block.number
+            )
+        except (SimulationRefused, SimulationDiffers) as refused:
+            self._failed(vault, str(refused))
+            return _decision(block, verdict, Reason.SIMULATION_REFUSED, str(refused))
+        except (LimitError, FeeAboveCap, InsufficientEther) as limit:
+            return _decision(block, verdict, Reason.NOT_SENT, str(limit))
+        except RpcRejected as rejected:
+            self._failed(vault, str(rejected))
+            return _decision(block, verdict, Reason.NOT_SENT, str(rejected))
+        self._sent[attempt.id] = verdict
+        reason = Reason.UNDER_WAY if sale else Reason.POKED
+        return _decision(block, verdict, reason, text, attempt.transaction_hash)
+
+    def _fees(self) -> Fees:
+        return suggest(self.rpc, self.options.fee_cap_wei)
+
+    def _confirm(self, vault: str, block: Block) -> None:
+        """Have as many endpoints as the settings ask for say the same of the vault and its prices.
+
+        Raises:
+            EndpointsDisagree, QuorumTooSmall: they do not.
+        """
+        if isinstance(self.rpc, Endpoints):
+            lens = interface("VaultLens").at(self.site.system.lens)
+            self.rpc.confirm([lens.request("read", [vault], block=block.hash)])
+
+    # What is told
+
+    def _quiet(self, evaluation: Evaluation) -> list[Decision]:
+        """The vaults that need nothing and were not read, if that is news."""
+        read = {verdict.vault for verdict in evaluation.verdicts}
+        news = []
+        for vault, reason in evaluation.reasons.items():
+            before = self._said.get(vault, Reason.IN_BAND)
+            if vault in read or reason is before:
+                continue
+            drift_bps = evaluation.drifts_bps[vault]
+            text = f"the furthest weight is {drift_bps} bps off its target"
+            news.append(
+                Decision(
+                    *(evaluation.block, vault, reason, text),
+                    *(evaluation.epochs[vault], drift_bps),
+                )
+            )
+        return news
+
+    def _log(self, decision: Decision) -> None:
+        is_news = self._said.get(decision.vault) is not decision.reason
+        (log.info if is_news or decision.transaction_hash else log.debug)(
+            "decided",
+            chain_id=self.site.chain_id,
+            block=decision.block.number,
+            vault=decision.vault,
+            epoch=decision.epoch,
+            reason=decision.reason.value,
+            drift_bps=decision.drift_bps,
+            why=decision.text,
+            tx=decision.transaction_hash,
+        )
+
+    def _tell(
+        self,
+        began: float,
+        block: Block | None,
+        decisions: tuple[Decision, ...],
+        failure: str,
+        requests: int = 0,
+    ) -> None:
+        if not self.watchers:
+            return
+        evaluation, now = self._evaluation, time.time()
+        attempts: dict[str, int] = {}
+        waiting = 0
+        if self.outbox is not None:
+            for attempt in self.outbox.journal.watched(self.site.chain_id):
+                attempts[attempt.state.value] = attempts.get(attempt.state.value, 0) + 1
+                if block is not None and attempt.state in OPEN and attempt.versions:
+                    waiting = max(waiting, block.number - attempt.versions[0].height)
+        tick = Tick(
+            self.site.chain_id,
+            now,
+            time.monotonic() - began,
+            block,
+            decisions,
+            evaluation.reasons if evaluation else {},
+            len(evaluation.verdicts) if evaluation else 0,
+            evaluation.planned if evaluation else 0,
+            failure,
+            self._breaker.failed_in_a_row,
+            requests,
+            self.open_breakers(now),
+            attempts,
+            waiting,
+            self._balances() if not failure else self._balances_wei,
+            self._endpoints(block),
+            evaluation.diverged_pools if evaluation else (),
+            evaluation.differing_vaults if evaluation else (),
+            self._subscribed,
+        )
+        for watcher in self.watchers:
+            watcher(tick)
+
+    def open_breakers(self, now: float) -> tuple[OpenBreaker, ...]:
+        """All breakers that let nothing through at a unix time, the chain's first."""
+        return tuple(
+            OpenBreaker(
+                scope, breaker.why, breaker.since, None if breaker.is_tripped else breaker.until
+            )
+            for scope, breaker in (("chain", self._breaker), *self._breakers.items())
+            if breaker.is_open(now)
+        )
+
+    def _balances(self) -> dict[str, int]:
+        """Ether of every signer, asked once a minute."""
+        if time.monotonic() - self._balances_at > _BALANCE_SECONDS or not self._balances_wei:
+            calls: list[Call] = [
+                ("eth_getBalance", [signer.address, "latest"]) for signer in self.signers
+            ]
+            try:
+                found = self.rpc.batch(calls)
+            except ChainError as failure:
+                log.warning("balances_unknown", why=str(failure))
+                return self._balances_wei
+            self._balances_wei = {
+                signer.address: int(wei, 16)
+                for signer, wei in zip(self.signers, found, strict=True)
+            }
+            self._balances_at = time.monotonic()
+        return self._balances_wei
+
+    def _endpoints(self, block: Block | None) -> tuple[EndpointState, ...]:
+        if isinstance(self.rpc, Endpoints):
+            return tuple(
+                EndpointState(
+                    one.endpoint, one.height, one.latency_seconds, not (one.resting or one.behind)
+                )
+                for one in self.rpc.health()
+            )
+        height = block.number if block else None
+        return (EndpointState(self.rpc.endpoint, height, None, block is not None),)
+
+    # What is left alone
+
+    def _new_breaker(self) -> Breaker:
+        options = self.options
+        return Breaker(options.max_failures_in_a_row, options.rest_seconds, _LONGEST_REST_SECONDS)
+
+    def _breaker_of(self, vault: str) -> Breaker:
+        return self._breakers.setdefault(vault, self._new_breaker())
+
+    def _failed(self, vault: str, why: str) -> None:
+        if self._breaker_of(vault).failed(why, time.time()):
+            log.error("vault_halted", vault=vault, why=why)
+
+    def _unauthorized(self) -> list[KeeperNotAuthorized]:
+        """The vaults that one of the accounts may not rebalance, with the account.
+
+        Raises:
+            UnknownVault: an address is not a vault's.
+        """
+        found, managers = [], interface("AccessManager")
+        selector = self._vaults.functions["rebalance"].selector
+        for at in range(0, len(self.site.vaults), _BATCH):
+            vaults = self.site.vaults[at : at + _BATCH]
+            answers = self.rpc.batch_settled(
+                [self._vaults.at(vault).request("authority") for vault in vaults]
+            )
+            for vault, answer in zip(vaults, answers, strict=True):
+                if isinstance(answer, RpcRejected) or answer == "0x":
+                    raise UnknownVault(vault)
+            if self.options.dry_run or self.outbox is None:
+                continue
+            authorities = [self._vaults.functions["authority"].decode(one) for one in answers]
+            pairs = [
+                (vault, authority, signer.address)
+                for vault, authority in zip(vaults, authorities, strict=True)
+                for signer in self.signers
+            ]
+            for first in range(0, len(pairs), _BATCH):
+                some = pairs[first : first + _BATCH]
+                allowed = self.rpc.batch(
+                    [
+                        managers.at(authority).request("canCall", account, vault, selector)
+                        for vault, authority, account in some
+                    ]
+                )
+                for (vault, _, account), answer in zip(some, allowed, strict=True):
+                    immediate, _ = managers.functions["canCall"].decode(answer)
+                    if not immediate:
+                        found.append(KeeperNotAuthorized(account, vault, Role.KEEPER.name))
+        return found
+
+
+def _news(attempt: Attempt) -> tuple[int, State, str | None]:
+    """What there is to tell of an attempt, once."""
+    return attempt.id, attempt.state, attempt.mined_hash
+
+
+def _decision(
+    block: Block, verdict: Verdict, reason: Reason, text: str, transaction_hash: str | None = None
+) -> Decision:
+    snapshot = verdict.snapshot
+    return Decision(
+        block,
+        verdict.vault,
+        reason,
+        text,
+        snapshot.state.epoch,
+        snapshot.drift_bps,
+        snapshot,
+        verdict.plan,
+        None,
+        transaction_hash,
+    )

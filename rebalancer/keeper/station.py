@@ -1,0 +1,171 @@
+"""How do the settings become keepers, one a chain, and what keeps them all going?
+
+Each chain has a thread of its own, with its own endpoints, journal and books, so that one that does not answer holds up no other. A
+chain alone gives up after so many failures, and the process ends; of many, one rests and is tried again, and the process ends when all
+rest at once. Whatever else ends one, ends all: nothing stops unnoticed.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from types import FrameType
+
+import structlog
+
+from rebalancer.errors import AllChainsRest, ChainError
+from rebalancer.keeper.decision import Decision
+from rebalancer.keeper.machine import Keeper, KeeperOptions
+from rebalancer.keeper.tick import Tick, Watcher
+from rebalancer.send.outbox import SendRules
+
+__all__ = ["Station"]
+
+log = structlog.get_logger("rebalancer.station")
+
+_LOOK_SECONDS = 0.2
+_STOP_SECONDS = 300.0
+_LONGEST_REST_SECONDS = 60.0
+"""Between two tries to begin with a chain that does not answer."""
+
+Opened = Callable[[ExitStack, Sequence[Watcher]], Keeper]
+"""Makes a chain's keeper in the thread that it will run in; what is to be closed goes on the stack."""
+
+
+class Station:
+    """The keepers of one process. `watchers` are told of every look by one keeper at a time, from its thread."""
+
+    def __init__(
+        self,
+        chains: Mapping[int, Opened],
+        watchers: Sequence[Watcher] = (),
+        on_decision: Callable[[Decision], None] | None = None,
+        reload: Callable[[], Mapping[int, tuple[KeeperOptions, SendRules]]] | None = None,
+    ) -> None:
+        """`chains` by their id. `reload` reads the settings again, for whoever sends SIGHUP."""
+        self.chains = dict(chains)
+        self.watchers = tuple(watchers)
+        self.on_decision = on_decision
+        self.reload = reload
+        self._keepers: dict[int, Keeper] = {}
+        self._failed: list[BaseException] = []
+        self._resting: dict[int, Tick] = {}
+        self._stopping = threading.Event()
+        self._telling = threading.Lock()
+        self._reloading = threading.Event()
+
+    def run(self) -> None:
+        """Keep all chains going until a signal stops them; the second signal abandons what is under way.
+
+        Raises:
+            RebalancerError: what ended one of them, and so all.
+            AllChainsRest: after failures of each.
+        """
+        threads = [
+            threading.Thread(target=self._keep, args=(chain_id,), name=f"chain-{chain_id}")
+            for chain_id in self.chains
+        ]
+        for thread in threads:
+            thread.daemon = True  # a second signal must not wait for them
+        with self._signals():
+            for thread in threads:
+                thread.start()
+            while any(thread.is_alive() for thread in threads) and not self._stopping.is_set():
+                self._stopping.wait(_LOOK_SECONDS)
+                if self._reloading.is_set():
+                    self._reloading.clear()
+                    self._reload()
+            self.stop()
+            for thread in threads:
+                thread.join(_STOP_SECONDS)
+        if self._failed:
+            raise self._failed[0]
+
+    def stop(self) -> None:
+        """Let the present looks finish, and no other begin."""
+        self._stopping.set()
+        for keeper in tuple(self._keepers.values()):
+            keeper.stop()
+
+    def _keep(self, chain_id: int) -> None:
+        """One chain's thread: its keeper from beginning to end, again and again where it can be tried again."""
+        rest = _LOOK_SECONDS
+        while not self._stopping.is_set():
+            try:
+                with ExitStack() as stack:
+                    keeper = self.chains[chain_id](stack, [self._watch])
+                    self._keepers[chain_id] = keeper
+                    if self._stopping.is_set():
+                        return
+                    keeper.start()
+                    keeper.run(self._decided)
+                return
+            except ChainError as failure:
+                if len(self.chains) == 1:
+                    self._end(failure)
+                    return
+                log.warning("chain_not_started", chain_id=chain_id, why=str(failure))
+                rest = min(2 * rest, _LONGEST_REST_SECONDS)
+                self._stopping.wait(rest)
+            except BaseException as failure:  # noqa: BLE001 (it is raised again by `run`)
+                self._end(failure)
+                return
+
+    def _end(self, failure: BaseException) -> None:
+        with self._telling:
+            self._failed.append(failure)
+        self._stopping.set()
+
+    def _watch(self, tick: Tick) -> None:
+        with self._telling:
+            for watcher in self.watchers:
+                watcher(tick)
+            self._resting.pop(tick.chain_id, None)
+            if any(breaker.scope == "chain" for breaker in tick.breakers):
+                self._resting[tick.chain_id] = tick
+            if len(self._resting) == len(self.chains) and len(self.chains) > 1:
+                self._failed.append(
+                    AllChainsRest([each.failure for each in self._resting.values()])
+                )
+                self._stopping.set()
+
+    def _decided(self, decision: Decision) -> None:
+        if self.on_decision is not None:
+            with self._telling:
+                self.on_decision(decision)
+
+    def _reload(self) -> None:
+        """Take over what of the settings may change while keepers run; what is wrong with them changes nothing."""
+        if self.reload is None:
+            return
+        for chain_id, (options, rules) in self.reload().items():
+            keeper = self._keepers.get(chain_id)
+            if keeper is not None:
+                keeper.tune(options, rules)
+        log.info("settings_reloaded")
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """The first SIGINT or SIGTERM stops after the looks under way, the second abandons them; SIGHUP reads the settings again."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def on_stop(number: int, _frame: FrameType | None) -> None:
+            if self._stopping.is_set():
+                raise KeyboardInterrupt
+            log.info("stopping", signal=signal.Signals(number).name)
+            self._stopping.set()
+
+        def on_reload(_number: int, _frame: FrameType | None) -> None:
+            self._reloading.set()
+
+        handlers = {signal.SIGINT: on_stop, signal.SIGTERM: on_stop, signal.SIGHUP: on_reload}
+        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

@@ -1,0 +1,71 @@
+"""What is everyone told who watches a keeper? One of these a look, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from rebalancer.chain.snapshot import Block
+from rebalancer.keeper.decision import Decision
+from rebalancer.reasons import Reason
+
+__all__ = ["EndpointState", "OpenBreaker", "Tick", "Watcher"]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenBreaker:
+    """A circuit breaker that lets nothing through. `scope` is "chain", or a vault's address; times are unix seconds.
+
+    `until` is when it is tried again, None where only a restart of the keeper closes it.
+    """
+
+    scope: str
+    why: str
+    since: float
+    until: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointState:
+    """How an endpoint does. `name` has neither path nor credentials; `height` is None before it was first asked."""
+
+    name: str
+    height: int | None
+    latency_seconds: float | None
+    usable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """What one look at one chain came to.
+
+    `at` is unix seconds at its end by this machine's clock. `block` is None where none could be read. `decisions` has quiet vaults
+    only when their reason changed, `reasons` every vault's. `candidates` were read exactly, and for `planned` of them trades were
+    sought. `failure` is a sentence, or "". `attempts` counts what is not final by its state in the journal; `waiting_blocks` is how
+    long the oldest transaction under way has waited. `diverged_pools` are not traded any more; `differing_vaults` were not what the
+    books said of them.
+    """
+
+    chain_id: int
+    at: float
+    seconds: float
+    block: Block | None
+    decisions: tuple[Decision, ...]
+    reasons: Mapping[str, Reason]
+    candidates: int
+    planned: int
+    failure: str
+    failures_in_a_row: int
+    requests: int
+    breakers: tuple[OpenBreaker, ...]
+    attempts: Mapping[str, int]
+    waiting_blocks: int
+    balances_wei: Mapping[str, int]
+    endpoints: tuple[EndpointState, ...]
+    diverged_pools: tuple[str, ...]
+    differing_vaults: tuple[str, ...]
+    subscribed: bool
+
+
+Watcher = Callable[[Tick], None]
+"""Is told of every look, in the keeper's own thread: it must not take long, and must not raise."""
