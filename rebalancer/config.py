@@ -52,7 +52,9 @@ __all__ = [
     "RpcUrl",
     "Setting",
     "Settings",
+    "changed",
     "describe",
+    "load_chains",
     "load_settings",
 ]
 
@@ -65,6 +67,10 @@ _ENV_ONLY = "keystore_password"
 _SECRETS = (_ENV_ONLY, "rpc_url", "more_rpc_urls", "rpc_socket_url", "signer_url", "relays")
 _SHOWN_CHARACTERS = 60
 _GWEI = 10**9
+_LIVE: dict[str, Any] = {"live": True}
+"""Of a setting that a running keeper takes over when it is told to read its settings again."""
+_TABLES: dict[str, Any] = {"tables": True}
+"""Of tables that TOML repeats, which have no variable."""
 
 
 class RpcUrl(Secret[str]):
@@ -171,6 +177,7 @@ class AccountSettings(_Section):
         le=1_000_000,
         description="Most that is offered for gas, in gwei; above it nothing is sent.",
         examples=[200],
+        json_schema_extra=_LIVE,
     )
 
     @property
@@ -195,12 +202,15 @@ class KeeperSettings(AccountSettings):
         le=3600,
         description="Pause between two looks at the newest block, in seconds.",
         examples=[2.0],
+        json_schema_extra=_LIVE,
     )
     max_failures_in_a_row: _Int = Field(
         default=5,
         ge=1,
-        description="After so many failed looks in a row the keeper stops.",
+        description="After so many failed looks in a row the keeper stops; of several chains, that one rests. So "
+        "often may a vault's transactions be refused until it is left alone for a while.",
         examples=[5],
+        json_schema_extra=_LIVE,
     )
     receipt_timeout_seconds: float = Field(
         default=180.0,
@@ -215,6 +225,7 @@ class KeeperSettings(AccountSettings):
         le=600,
         description="How old a block may become while it is looked at, in seconds; then the look has failed.",
         examples=[12.0],
+        json_schema_extra=_LIVE,
     )
     bump_after_blocks: _Int = Field(
         default=3,
@@ -222,6 +233,7 @@ class KeeperSettings(AccountSettings):
         description="After so many blocks without it, a transaction is replaced by one that offers "
         "an eighth more, up to max_fee_gwei.",
         examples=[3],
+        json_schema_extra=_LIVE,
     )
     confirmations: _Int = Field(
         default=12,
@@ -229,6 +241,7 @@ class KeeperSettings(AccountSettings):
         description="So many blocks on top of its own make a transaction final; if unset, 1 on "
         "chain 31337.",
         examples=[12],
+        json_schema_extra=_LIVE,
     )
     max_spend_ether_per_day: Decimal = Field(
         default=Decimal(1),
@@ -236,6 +249,7 @@ class KeeperSettings(AccountSettings):
         description="Most that the keeper's rebalances may cost in gas within 24 hours, in ether; "
         "what is not mined yet counts at its worst.",
         examples=[1],
+        json_schema_extra=_LIVE,
     )
     allowed_targets: Annotated[tuple[_Address, ...], NoDecode, BeforeValidator(_listed)] = Field(
         default=(),
@@ -262,6 +276,28 @@ class KeeperSettings(AccountSettings):
         description="After so many blocks in which the relays' builders did not take it, a "
         "transaction goes to the public as well; 0 is never.",
         examples=[0],
+    )
+    replan_blocks: _Int = Field(
+        default=1,
+        ge=1,
+        description="A vault whose band is broken and for which no trades are found is planned again every so many "
+        "blocks.",
+        examples=[1],
+        json_schema_extra=_LIVE,
+    )
+    rest_seconds: float = Field(
+        default=60.0,
+        gt=0,
+        le=3600,
+        description="How long what failed too often is left alone at first, in seconds; twice that the next time, up "
+        "to an hour.",
+        examples=[60.0],
+        json_schema_extra=_LIVE,
+    )
+    lanes: tuple[AccountSettings, ...] = Field(
+        default=(),
+        description="Further accounts that send, each with nonces of its own.",
+        json_schema_extra=_TABLES,
     )
     outbox: _Path = Field(
         default=Path(".rebalancer/outbox.sqlite"),
@@ -334,7 +370,10 @@ class Settings(BaseSettings):
         examples=[["0x6c9fc64a53c1b71fb3f9af64d1ae3a4931a5f4e9"]],
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="Least important messages that are logged.", examples=["info"]
+        default="info",
+        description="Least important messages that are logged.",
+        examples=["info"],
+        json_schema_extra=_LIVE,
     )
     log_format: Literal["auto", "console", "logfmt", "json"] = Field(
         default="auto",
@@ -363,7 +402,10 @@ class Settings(BaseSettings):
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting, for people. `default` is as in TOML, empty for none; `name` is its path there."""
+    """One setting, for people. `default` is as in TOML, empty for none; `name` is its path there.
+
+    `live` says whether a running keeper takes a change over when it is told to read its settings again.
+    """
 
     name: str
     variable: str
@@ -371,6 +413,7 @@ class Setting:
     example: str
     description: str
     secret: bool
+    live: bool = False
 
 
 @dataclass(frozen=True)
@@ -404,16 +447,85 @@ def load_settings(
 
     `file` is a TOML file that must exist; without it `rebalancer.toml` is read if there is one.
     `overrides` are what the command line says, by name (`keeper.poll_seconds`); None is unsaid.
+    Of a file of several chains, the command line says by its `chain_id` which one is meant.
 
     Raises:
         ConfigError: something is wrong, in one sentence.
     """
-    sources = (
+    found = load_chains(file, overrides, env_file)
+    if len(found) > 1:
+        ids = ", ".join(str(one.chain_id) for one in found)
+        why = f"the file names the chains {ids}; say by --chain-id which one is meant"
+        raise ConfigError("chains", f"in {file or DEFAULT_FILE}", why)
+    return found[0]
+
+
+def load_chains(
+    file: Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    env_file: Path = Path(".env"),
+) -> tuple[Settings, ...]:
+    """The settings of every chain there is, in the file's order; one where the file has no `[[chains]]`.
+
+    What a chain's table says is above everything but the command line, whose `chain_id` chooses among them. Where a chain
+    names no outbox of its own, it has one with its number beside the others'.
+
+    Raises:
+        ConfigError: something is wrong, in one sentence.
+    """
+    toml = _toml(file)
+    values = dict(toml.values)
+    tables = values.pop("chains", None)
+    sources = [
         _Source("on the command line", False, _nested(overrides or {})),
         _environment(),
         _dotenv(env_file),
-        _toml(file),
+        _Source(toml.where, False, values),
+    ]
+    if tables is None:
+        return (_parsed(sources),)
+    if not (isinstance(tables, list) and tables and all(isinstance(one, dict) for one in tables)):
+        raise ConfigError("chains", toml.where, "it must be tables: [[chains]], one a chain")
+    wanted = (overrides or {}).get("chain_id")
+    found: dict[int, Settings] = {}
+    for table in tables:
+        if "chain_id" not in table:
+            raise ConfigError("chains", toml.where, "each must have its chain_id; for example 1")
+        if wanted is not None and wanted != table["chain_id"]:
+            continue
+        here = f"under [[chains]] {toml.where}"
+        _refuse_passwords(table, here)
+        settings = _parsed([sources[0], _Source(here, False, table), *sources[1:]])
+        if settings.chain_id in found:
+            raise ConfigError("chains", toml.where, f"it names chain {settings.chain_id} twice")
+        if len(tables) > 1 and "outbox" not in table.get("keeper", {}):
+            path = settings.keeper.outbox
+            mine = path.with_name(f"{path.stem}-{settings.chain_id}{path.suffix}")
+            keeper = settings.keeper.model_copy(update={"outbox": mine})
+            settings = settings.model_copy(update={"keeper": keeper})
+        found[settings.chain_id] = settings
+    if not found:
+        ids = ", ".join(str(table["chain_id"]) for table in tables)
+        raise ConfigError("chain_id", "on the command line", f"the file names the chains {ids}")
+    return tuple(found.values())
+
+
+def changed(before: Settings, after: Settings) -> tuple[Setting, ...]:
+    """The settings in which two differ."""
+
+    def value(settings: Any, path: str) -> Any:
+        for part in path.split("."):
+            settings = getattr(settings, part)
+        return settings
+
+    return tuple(
+        setting
+        for setting in describe()
+        if value(before, setting.name) != value(after, setting.name)
     )
+
+
+def _parsed(sources: Sequence[_Source]) -> Settings:
     merged: dict[str, Any] = {}
     for source in reversed(sources):
         merged = _merge(merged, source.values)
@@ -464,12 +576,22 @@ def _toml(path: Path | None) -> _Source:
         raise ConfigError(str(path), "", f"it is not TOML: {error}; mend it") from None
     except (OSError, UnicodeDecodeError):
         raise ConfigError(str(path), "", "it cannot be read as text; mend or remove it") from None
+    _refuse_passwords(values, where)
+    return _Source(where, False, values)
+
+
+def _refuse_passwords(values: Mapping[str, Any], where: str) -> None:
     for section, content in values.items():
-        if isinstance(content, dict) and _ENV_ONLY in content:
+        if not isinstance(content, dict):
+            continue
+        if _ENV_ONLY in content:
             variable = _variable((section, _ENV_ONLY))
             why = f"passwords do not belong in this file; set {variable} instead"
             raise ConfigError(f"{section}.{_ENV_ONLY}", where, why)
-    return _Source(where, False, values)
+        lanes = content.get("lanes", ())
+        if isinstance(lanes, list) and any(_ENV_ONLY in one for one in lanes):
+            why = "passwords do not belong in this file; name a keystore_password_file instead"
+            raise ConfigError(f"{section}.lanes", where, why)
 
 
 def _refuse_unknown_variables(names: Iterable[str], where: str) -> None:
@@ -489,6 +611,10 @@ def _explained(error: ValidationError, sources: Sequence[_Source]) -> ConfigErro
         path.pop()
     source = next(source for source in sources if source.says(path))
     name = ".".join(path)
+    if name == "keeper.lanes":
+        inner = [part for part in wrong["loc"] if isinstance(part, str)][2:]
+        what = wrong["msg"].removeprefix("Value error, ").replace("Input should", "it must")
+        return ConfigError(".".join((name, *inner)), source.where, what)
     if wrong["type"] == "extra_forbidden":
         return ConfigError(name, source.where, _unknown(name, [*settings, *_SECTIONS]))
     if name not in settings:
@@ -520,6 +646,9 @@ def _described(model: type[BaseModel], path: tuple[str, ...]) -> Iterator[Settin
         if isinstance(field.default, BaseModel):
             yield from _described(type(field.default), here)
             continue
+        marks = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+        if marks == _TABLES:
+            continue
         yield Setting(
             ".".join(here),
             _variable(here),
@@ -527,6 +656,7 @@ def _described(model: type[BaseModel], path: tuple[str, ...]) -> Iterator[Settin
             _toml_value((field.examples or [""])[0]),
             str(field.description),
             secret=name in _SECRETS,
+            live=marks == _LIVE and path != ("wallet",),
         )
 
 

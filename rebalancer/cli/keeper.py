@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import structlog
 from rich.table import Table
 
 from rebalancer.chain.abi import interface
@@ -19,7 +20,7 @@ from rebalancer.cli.session import (
     Session,
     account_option,
     json_option,
-    read_settings,
+    read_chains,
     vault_option,
 )
 from rebalancer.cli.show import (
@@ -32,16 +33,28 @@ from rebalancer.cli.show import (
     print_json,
     usd,
 )
-from rebalancer.config import Settings
-from rebalancer.keeper import Decision, Keeper, KeeperOptions, Site, Watcher
+from rebalancer.config import Settings, changed
+from rebalancer.errors import ConfigError
+from rebalancer.keeper import (
+    Decision,
+    Evaluator,
+    EvaluatorOptions,
+    Keeper,
+    KeeperOptions,
+    Site,
+    Watcher,
+)
+from rebalancer.keeper.machine import Tuning
 from rebalancer.keeper.station import Station
 from rebalancer.plan import Plan
 from rebalancer.policy import Settlement
-from rebalancer.send.from_settings import lane_of, outbox_of
+from rebalancer.send.from_settings import lane_of, max_spend_per_day_wei, outbox_of, rules_of
 from rebalancer.send.signer import SignedTransaction, Signer, devnet_signer, keystore_address
 from rebalancer.units import BPS, E18
 
 __all__ = ["keeper", "plan"]
+
+log = structlog.get_logger("rebalancer.keeper")
 
 
 @click.group()
@@ -77,35 +90,37 @@ def run(
     one abandons it. Ends with 0 when stopped, 130 when abandoned, 20 to 23 when it stopped itself, and another code when it could not
     begin. Logs go to standard error; --json prints one line on standard output for each decision.
     """
-    settings = read_settings(options)
-    set_up_logs(settings)
+    chains = read_chains(options)
+    set_up_logs(chains[0])
     told = _print_line if as_json else None
     asked = _Asked(vault, account, dry_run, poll_seconds)
     if once:
-        with ExitStack() as stack:
-            machine = _opened(settings, asked, stack, ())
-            machine.start()
-            for decision in machine.tick():
-                if told:
-                    told(decision)
+        for settings in chains:
+            with ExitStack() as stack:
+                machine = _opened(settings, asked, stack, ())
+                machine.start()
+                for decision in machine.tick():
+                    if told:
+                        told(decision)
         return
-    asked = replace(asked, waits=False)
-    station = Station(
-        {settings.chain_id: partial(_opened, settings, asked)},
+    asked = replace(asked, waits=False, alone=len(chains) == 1)
+    Station(
+        {settings.chain_id: partial(_opened, settings, asked) for settings in chains},
         on_decision=told,
-    )
-    station.run()
+        reload=partial(_reloaded, options, asked, {each.chain_id: each for each in chains}),
+    ).run()
 
 
 @dataclass(frozen=True)
 class _Asked:
-    """What the command line says of a run. `waits`: whether a look waits for what it sent."""
+    """What the command line says of a run. `waits`: whether a look waits for what it sent; `alone`: whether there is no other chain."""
 
     vault: str | None = None
     account: int | None = None
     dry_run: bool = False
     poll_seconds: float | None = None
     waits: bool = True
+    alone: bool = True
 
 
 def _opened(
@@ -115,19 +130,57 @@ def _opened(
     session = stack.enter_context(Session(settings))
     vaults = session.vaults(asked.vault)
     outbox = None if asked.dry_run else stack.enter_context(outbox_of(settings))
-    signers: list[Signer] = (
-        [_onlooker(session, asked.account)]
-        if asked.dry_run
-        else [lane_of(session.signer(settings.keeper, asked.account), settings, vaults)]
-    )
+    signers: list[Signer] = [_onlooker(session, asked.account)]
+    if not asked.dry_run:
+        signers = [session.signer(settings.keeper, asked.account)]
+        if asked.account is None:
+            signers += [session.signer(lane, None) for lane in settings.keeper.lanes]
+        signers = [lane_of(signer, settings, vaults) for signer in signers]
+    site, tuning = Site.of(session.deployment, vaults), _tuning(settings, asked)
     return Keeper(
         session.rpc,
-        Site.of(session.deployment, vaults),
+        site,
         signers,
         outbox,
-        _options(settings, asked),
+        tuning.options,
+        evaluator=Evaluator(session.rpc, site, tuning.evaluation),
         watchers=watchers,
     )
+
+
+def _tuning(settings: Settings, asked: _Asked) -> Tuning:
+    return Tuning(
+        _options(settings, asked),
+        rules_of(settings),
+        EvaluatorOptions(replan_blocks=settings.keeper.replan_blocks),
+        max_spend_per_day_wei(settings),
+    )
+
+
+def _reloaded(options: Any, asked: _Asked, running: dict[int, Settings]) -> Mapping[int, Tuning]:
+    """What the settings say now, of the chains that run; what is wrong with them, or waits for a restart, is logged."""
+    try:
+        found = {settings.chain_id: settings for settings in read_chains(options)}
+    except ConfigError as wrong:
+        log.error("settings_refused", why=str(wrong))
+        return {}
+    tunings = {}
+    for chain_id, before in running.items():
+        after = found.get(chain_id)
+        if after is None:
+            log.warning("restart_needed", chain_id=chain_id, why="the chain is not in the settings")
+            continue
+        differing = changed(before, after)
+        waiting = [setting.name for setting in differing if not setting.live]
+        if waiting:
+            log.warning("restart_needed", chain_id=chain_id, settings=waiting)
+        if any(setting.live for setting in differing):
+            set_up_logs(after)
+            tunings[chain_id] = _tuning(after, asked)
+            running[chain_id] = after
+    for chain_id in found.keys() - running.keys():
+        log.warning("restart_needed", chain_id=chain_id, why="the chain is new in the settings")
+    return tunings
 
 
 def _options(settings: Settings, asked: _Asked) -> KeeperOptions:
@@ -136,6 +189,8 @@ def _options(settings: Settings, asked: _Asked) -> KeeperOptions:
         dry_run=asked.dry_run,
         poll_seconds=asked.poll_seconds or keeper.poll_seconds,
         max_failures_in_a_row=keeper.max_failures_in_a_row,
+        gives_up=asked.alone,
+        rest_seconds=keeper.rest_seconds,
         fee_cap_wei=keeper.fee_cap_wei,
         receipt_seconds=keeper.receipt_timeout_seconds if asked.waits else 0,
         look_seconds=keeper.look_timeout_seconds,

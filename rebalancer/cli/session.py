@@ -19,7 +19,7 @@ from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import Block
 from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
 from rebalancer.cli import Options
-from rebalancer.config import AccountSettings, Settings, load_settings
+from rebalancer.config import AccountSettings, Settings, load_chains, load_settings
 from rebalancer.deploy import System
 from rebalancer.errors import DeploymentMalformed, DevnetKeyOnRealChain, VaultNotNamed
 from rebalancer.pools import Token, UniswapV3Pool
@@ -31,6 +31,7 @@ __all__ = [
     "account_option",
     "address_option",
     "json_option",
+    "read_chains",
     "read_settings",
     "vault_option",
 ]
@@ -50,12 +51,24 @@ def read_settings(options: Options) -> Settings:
     Raises:
         ConfigError: something in them is wrong.
     """
-    overrides = {
+    return load_settings(options.config, _overrides(options))
+
+
+def read_chains(options: Options) -> tuple[Settings, ...]:
+    """The settings of every chain that is meant: all, or the one that the command line names.
+
+    Raises:
+        ConfigError: something in them is wrong.
+    """
+    return load_chains(options.config, _overrides(options))
+
+
+def _overrides(options: Options) -> dict[str, Any]:
+    return {
         "rpc_url": options.rpc_url,
         "chain_id": options.chain_id,
         "deployment": str(options.deployment) if options.deployment else None,
     }
-    return load_settings(options.config, overrides)
 
 
 @dataclass

@@ -41,21 +41,21 @@ from rebalancer.errors import (
 from rebalancer.keeper.breaker import Breaker
 from rebalancer.keeper.decide import Conditions, Step, Verdict
 from rebalancer.keeper.decision import Decision, Outcome
-from rebalancer.keeper.evaluate import Evaluates, Evaluation, Evaluator
+from rebalancer.keeper.evaluate import Evaluates, Evaluation, Evaluator, EvaluatorOptions
 from rebalancer.keeper.site import Site
 from rebalancer.keeper.tick import EndpointState, OpenBreaker, Tick, Watcher
 from rebalancer.keeper.verify import verify
 from rebalancer.reasons import Reason
 from rebalancer.send.fees import Fees, suggest
 from rebalancer.send.journal import OPEN, Attempt, Intent, State
-from rebalancer.send.lanes import as_lane
+from rebalancer.send.lanes import Lane
 from rebalancer.send.nonces import clear_on_start
 from rebalancer.send.outbox import Check, Outbox, SendRules
 from rebalancer.send.signer import Signer
 from rebalancer.send.simulate import Simulator
 from rebalancer.send.wallet import estimate_gas
 
-__all__ = ["Keeper", "KeeperOptions"]
+__all__ = ["Keeper", "KeeperOptions", "Tuning"]
 
 log = structlog.get_logger("rebalancer.keeper")
 
@@ -91,6 +91,16 @@ class KeeperOptions:
     """WebSocket endpoint that announces blocks, if there is one."""
 
 
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """What may be changed while a keeper runs."""
+
+    options: KeeperOptions
+    rules: SendRules
+    evaluation: EvaluatorOptions
+    max_spend_per_day_wei: int
+
+
 class Keeper:
     """A keeper of the vaults of one chain. Not to be shared by threads, but for `stop` and `tune`."""
 
@@ -116,7 +126,7 @@ class Keeper:
         self._vaults = interface("BasketVault")
         self._simulator = Simulator(rpc)
         self._stopping = threading.Event()
-        self._tuned: Callable[[], None] | None = None
+        self._tuning: Tuning | None = None
         self._unread: Head | None = None
         self._epochs: dict[str, int] = {}
         self._said: dict[str, Reason] = {}
@@ -186,19 +196,27 @@ class Keeper:
         """Let the present tick finish, and no other begin."""
         self._stopping.set()
 
-    def tune(self, options: KeeperOptions, rules: SendRules | None = None) -> None:
-        """Go on with other options from the next tick on."""
+    def tune(self, tuning: Tuning) -> None:
+        """Go on with other settings from the next tick on."""
+        self._tuning = tuning
 
-        def tuned() -> None:
-            self.options = options
-            self._breaker.failures = options.max_failures_in_a_row
-            for signer in map(as_lane, self.signers):
-                limits = replace(signer.limits, max_fee_per_gas_wei=options.fee_cap_wei)
-                signer.limits = limits
-            if self.outbox is not None and rules is not None:
-                self.outbox.rules = rules
-
-        self._tuned = tuned
+    def _tune(self, tuning: Tuning) -> None:
+        self.options = tuning.options
+        for breaker in (self._breaker, *self._breakers.values()):
+            breaker.failures = tuning.options.max_failures_in_a_row
+            breaker.rest_seconds = tuning.options.rest_seconds
+        for signer in self.signers:
+            if isinstance(signer, Lane):
+                signer.limits = replace(
+                    signer.limits,
+                    max_fee_per_gas_wei=tuning.options.fee_cap_wei,
+                    max_spend_per_day_wei=tuning.max_spend_per_day_wei,
+                )
+        if self.outbox is not None:
+            self.outbox.rules = tuning.rules
+        if isinstance(self.evaluator, Evaluator):
+            self.evaluator.options = tuning.evaluation
+        log.info("tuned", chain_id=self.site.chain_id)
 
     def _turn(self, heads: Heads, on_decision: Callable[[Decision], None] | None) -> None:
         """One round of the loop: wait for a head, and look."""
@@ -239,9 +257,9 @@ class Keeper:
             BooksDiffer: a vault's books are not what the policy says, and no other vault is left.
         """
         began, asked = time.monotonic(), self.rpc.requests
-        tuned, self._tuned = self._tuned, None
-        if tuned is not None:
-            tuned()
+        tuning, self._tuning = self._tuning, None
+        if tuning is not None:
+            self._tune(tuning)
         try:
             self.rpc.deadline = began + self.options.look_seconds
             block = read_block(self.rpc) if at is None else at

@@ -17,9 +17,8 @@ import structlog
 
 from rebalancer.errors import AllChainsRest, ChainError
 from rebalancer.keeper.decision import Decision
-from rebalancer.keeper.machine import Keeper, KeeperOptions
+from rebalancer.keeper.machine import Keeper, Tuning
 from rebalancer.keeper.tick import Tick, Watcher
-from rebalancer.send.outbox import SendRules
 
 __all__ = ["Station"]
 
@@ -42,7 +41,7 @@ class Station:
         chains: Mapping[int, Opened],
         watchers: Sequence[Watcher] = (),
         on_decision: Callable[[Decision], None] | None = None,
-        reload: Callable[[], Mapping[int, tuple[KeeperOptions, SendRules]]] | None = None,
+        reload: Callable[[], Mapping[int, Tuning]] | None = None,
     ) -> None:
         """`chains` by their id. `reload` reads the settings again, for whoever sends SIGHUP."""
         self.chains = dict(chains)
@@ -140,11 +139,10 @@ class Station:
         """Take over what of the settings may change while keepers run; what is wrong with them changes nothing."""
         if self.reload is None:
             return
-        for chain_id, (options, rules) in self.reload().items():
+        for chain_id, tuning in self.reload().items():
             keeper = self._keepers.get(chain_id)
             if keeper is not None:
-                keeper.tune(options, rules)
-        log.info("settings_reloaded")
+                keeper.tune(tuning)
 
     @contextmanager
     def _signals(self) -> Iterator[None]:

@@ -13,7 +13,7 @@ from rebalancer.send.outbox import Outbox, SendRules
 from rebalancer.send.relay import Relays
 from rebalancer.send.signer import Signer
 
-__all__ = ["lane_of", "outbox_of"]
+__all__ = ["lane_of", "max_spend_per_day_wei", "outbox_of", "rules_of"]
 
 _KEEPERS_FUNCTIONS = ("rebalance", "poke")
 _WEI = 10**18
@@ -26,19 +26,29 @@ def outbox_of(settings: Settings) -> Outbox:
         OutboxError: the journal cannot be opened.
     """
     keeper = settings.keeper
+    endpoints = [
+        Rpc(relay.get_secret_value(), settings.rpc_timeout_seconds) for relay in keeper.relays
+    ]
+    relays = Relays(endpoints, keeper.relay_method, keeper.public_after_blocks)
+    return Outbox(keeper.outbox, rules_of(settings), relays)
+
+
+def rules_of(settings: Settings) -> SendRules:
+    """How the keeper's outbox goes about its work."""
+    keeper = settings.keeper
     is_set = "confirmations" in keeper.model_fields_set
-    rules = SendRules(
+    return SendRules(
         fee_cap_wei=keeper.fee_cap_wei,
         bump_after_blocks=keeper.bump_after_blocks,
         confirmations=(
             keeper.confirmations if is_set or settings.chain_id != DEVNET_CHAIN_ID else 1
         ),
     )
-    endpoints = [
-        Rpc(relay.get_secret_value(), settings.rpc_timeout_seconds) for relay in keeper.relays
-    ]
-    relays = Relays(endpoints, keeper.relay_method, keeper.public_after_blocks)
-    return Outbox(keeper.outbox, rules, relays)
+
+
+def max_spend_per_day_wei(settings: Settings) -> int:
+    """Most that each of the keeper's accounts may spend within 24 hours."""
+    return int(settings.keeper.max_spend_ether_per_day * _WEI)
 
 
 def lane_of(signer: Signer, settings: Settings, vaults: Iterable[str]) -> Lane:
@@ -47,7 +57,7 @@ def lane_of(signer: Signer, settings: Settings, vaults: Iterable[str]) -> Lane:
     functions = interface("BasketVault").functions
     limits = KeyLimits(
         max_fee_per_gas_wei=keeper.fee_cap_wei,
-        max_spend_per_day_wei=int(keeper.max_spend_ether_per_day * _WEI),
+        max_spend_per_day_wei=max_spend_per_day_wei(settings),
         targets=frozenset(keeper.allowed_targets or vaults),
         selectors=frozenset("0x" + functions[name].selector.hex() for name in _KEEPERS_FUNCTIONS),
     )
