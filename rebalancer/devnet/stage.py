@@ -91,6 +91,14 @@ class Stage:
         """The wallet of an actor."""
         return _wallet(self.chain, actor)
 
+    def open_vault(self, number: int, *, with_roles: bool = True) -> str:
+        """One more vault like the first, at the newest prices. `number` tells them apart; the first has 0."""
+        return _make_vault(
+            *(self.market, self.wallet(Actor.OWNER), self.system, DEMO_POLICY, DEMO_BAND_BPS),
+            number=number,
+            with_roles=with_roles,
+        )
+
 
 def build_stage(
     chain: LocalChain,
@@ -148,7 +156,14 @@ def set_stage(market: Market, policy: Policy = DEMO_POLICY, band_bps: int = DEMO
 
 
 def _make_vault(
-    market: Market, owner: Wallet, system: System, policy: Policy, band_bps: int
+    market: Market,
+    owner: Wallet,
+    system: System,
+    policy: Policy,
+    band_bps: int,
+    *,
+    number: int = 0,
+    with_roles: bool = True,
 ) -> str:
     """A vault seeded at its target weights by the owner, worth one dollar a share at first."""
     assets, seeds = [], []
@@ -166,9 +181,11 @@ def _make_vault(
         initial_shares=_SEED_USD * E18,
         fees=Fees(streaming_bps=_FEE_BPS),
         fee_recipient=Actor.FEE_RECIPIENT.address,
+        salt=number,
     )
     vault = create_vault(owner, system, spec)
-    assign_vault_roles(owner, system, vault)
+    if with_roles:
+        assign_vault_roles(owner, system, vault)
     return vault
 
 

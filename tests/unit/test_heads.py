@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rebalancer.chain.heads import Head, Heads
+from rebalancer.chain.heads import Head, Header, Heads
 from rebalancer.chain.rpc import Rpc, socket_name
 from rebalancer.errors import RpcMalformed, RpcTimeout
 
@@ -193,3 +193,38 @@ def test_only_so_many_blocks_are_kept(chain: WrittenChain) -> None:
 def test_a_sockets_name_shows_neither_key_nor_path() -> None:
     assert socket_name("wss://me:key@node.example:8546/v3/key?x=key") == "wss://node.example:8546"
     assert socket_name("http://node.example") == "(no ws address)"
+
+
+# Heads that nobody could use
+
+
+def _header(number: int, branch: str = "a") -> Header:
+    return Header(number, f"0x{branch}{number}", f"0x{branch}{number - 1}", 12 * number, 7)
+
+
+def test_a_head_takes_over_what_the_one_before_it_told_in_vain() -> None:
+    earlier = Head(_header(5), missed=(_header(3), _header(4)), taken_back=(_header(3, "b"),))
+
+    both = Head(_header(7), missed=(_header(6),)).after(earlier)
+
+    assert both.header.number == 7
+    assert [one.number for one in both.missed] == [3, 4, 5, 6]
+    assert both.taken_back == (_header(3, "b"),)
+    assert both.linked
+
+
+def test_a_head_that_takes_an_unused_one_back_leaves_no_trace_of_it() -> None:
+    earlier = Head(_header(5), missed=(_header(4),))
+
+    both = Head(
+        _header(5, "c"),
+        missed=(_header(3, "c"), _header(4, "c")),
+        taken_back=(_header(3), _header(4), _header(5)),
+    ).after(earlier)
+
+    assert [one.hash for one in both.missed] == ["0xc3", "0xc4"]
+    assert both.taken_back == (_header(3),)
+
+
+def test_a_head_after_one_that_was_linked_to_nothing_is_not_linked_either() -> None:
+    assert not Head(_header(6)).after(Head.at(5, "0xa5", 60)).linked

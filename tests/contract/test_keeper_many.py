@@ -1,0 +1,397 @@
+"""A keeper of several vaults: each has its own decision, its own transaction and its own trouble."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from rebalancer.chain.abi import interface
+from rebalancer.chain.heads import Heads
+from rebalancer.chain.rpc import Rpc
+from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
+from rebalancer.devnet.stage import Actor, Stage
+from rebalancer.errors import BooksDiffer, KeeperNotAuthorized, RpcUnreachable, UnknownVault
+from rebalancer.keeper import (
+    Decision,
+    Evaluator,
+    EvaluatorOptions,
+    Keeper,
+    KeeperOptions,
+    Site,
+    Tick,
+)
+from rebalancer.policy import Settlement, settle
+from rebalancer.reasons import Reason
+from rebalancer.send.outbox import Outbox, State
+from rebalancer.send.signer import devnet_signer
+from tests.contract.test_keeper import UP_10_PERCENT, move
+
+GWEI = 10**9
+
+
+@pytest.fixture
+def outbox(tmp_path: Path) -> Iterator[Outbox]:
+    with Outbox(tmp_path / "outbox.sqlite") as journal:
+        yield journal
+
+
+@pytest.fixture
+def vaults(stage: Stage) -> tuple[str, ...]:
+    return stage.vault, stage.open_vault(1)
+
+
+def keeper_of(
+    stage: Stage,
+    vaults: tuple[str, ...],
+    outbox: Outbox | None,
+    *,
+    exact_vaults: int = 50,
+    watchers: tuple[list[Tick], ...] = (),
+    receipt_seconds: float = 0,
+    fee_cap_wei: int = 10_000 * GWEI,
+) -> Keeper:
+    site = Site.of(stage.deployment, vaults)
+    rpc = stage.chain.rpc
+    return Keeper(
+        rpc,
+        site,
+        [devnet_signer(Actor.KEEPER)],
+        outbox,
+        KeeperOptions(
+            dry_run=outbox is None,
+            fee_cap_wei=fee_cap_wei,
+            receipt_seconds=receipt_seconds,
+            max_failures_in_a_row=3,
+        ),
+        evaluator=Evaluator(rpc, site, EvaluatorOptions(exact_vaults=exact_vaults)),
+        watchers=[ticks.append for ticks in watchers],
+    )
+
+
+def by_vault(decisions: tuple[Decision, ...]) -> dict[str, Decision]:
+    return {decision.vault: decision for decision in decisions}
+
+
+def look(stage: Stage, vaults: tuple[str, ...]) -> dict[str, VaultSnapshot]:
+    rpc = stage.chain.rpc
+    found = read_vaults(rpc, stage.system.lens, vaults, read_block(rpc))
+    return {snapshot.address: snapshot for snapshot in found}
+
+
+def nonce(stage: Stage) -> int:
+    account = Actor.KEEPER.address
+    return int(stage.chain.rpc.call("eth_getTransactionCount", account, "latest"), 16)
+
+
+@pytest.mark.parametrize("exact_vaults", [50, 0])
+def test_all_vaults_out_of_band_are_rebalanced_by_one_look(
+    stage: Stage, vaults: tuple[str, ...], outbox: Outbox, exact_vaults: int
+) -> None:
+    keeper = keeper_of(stage, vaults, outbox, exact_vaults=exact_vaults, receipt_seconds=30)
+    keeper.start()
+    move(stage, UP_10_PERCENT)
+
+    decisions = by_vault(keeper.tick())
+
+    assert set(decisions) == set(vaults)
+    after = look(stage, vaults)
+    for vault, decision in decisions.items():
+        assert decision.reason is Reason.REBALANCED
+        outcome = decision.outcome
+        assert outcome is not None
+        assert outcome.settled is not None
+        assert outcome.settled.held == after[vault].basket.held
+        assert after[vault].state.epoch == 1
+    # The second trades in pools that the first has moved, and still as the policy says; the first is as foreseen.
+    foreseen = [one.outcome.is_as_foreseen for one in decisions.values() if one.outcome]
+    assert True in foreseen
+    assert nonce(stage) == 2
+
+
+def test_what_is_sent_is_told_at_once_and_what_became_of_it_by_a_later_look(
+    stage: Stage, vaults: tuple[str, ...], outbox: Outbox
+) -> None:
+    keeper = keeper_of(stage, vaults[:1], outbox)
+    move(stage, UP_10_PERCENT)
+    stage.chain.rpc.call("evm_setAutomine", False)
+    try:
+        (sent,) = keeper.tick()
+        (waiting,) = keeper.tick()
+    finally:
+        stage.chain.rpc.call("evm_setAutomine", True)
+    stage.chain.mine()
+    settled, after = keeper.tick()
+
+    assert sent.reason is waiting.reason is Reason.UNDER_WAY
+    assert sent.plan is not None
+    assert sent.transaction_hash is not None
+    assert waiting.plan is None
+    assert settled.reason is Reason.REBALANCED
+    assert settled.transaction_hash == sent.transaction_hash
+    assert settled.outcome is not None
+    assert settled.outcome.is_as_foreseen
+    assert after.reason in (Reason.IN_BAND, Reason.COOLDOWN)
+    assert nonce(stage) == 1
+
+
+def test_what_an_earlier_run_sent_is_verified_by_the_next(
+    stage: Stage, vaults: tuple[str, ...], tmp_path: Path
+) -> None:
+    move(stage, UP_10_PERCENT)
+    with Outbox(tmp_path / "outbox.sqlite") as outbox:
+        (sent,) = keeper_of(stage, vaults[:1], outbox).tick()
+    with Outbox(tmp_path / "outbox.sqlite") as outbox:
+        again = keeper_of(stage, vaults[:1], outbox)
+        again.start()
+        settled = again.tick()[0]
+        third = keeper_of(stage, vaults[:1], outbox)
+        third.start()
+        told_again = third.tick()
+
+    assert sent.reason is Reason.UNDER_WAY
+    assert settled.reason is Reason.REBALANCED
+    outcome = settled.outcome
+    assert outcome is not None
+    assert outcome.plan is None
+    assert outcome.predicted is None
+    assert outcome.settled is not None
+    assert outcome.settled.held == look(stage, vaults)[stage.vault].basket.held
+    assert Reason.REBALANCED not in [decision.reason for decision in told_again]
+
+
+def test_by_the_book_a_quiet_vault_is_told_only_when_its_reason_changes(
+    stage: Stage, vaults: tuple[str, ...], outbox: Outbox
+) -> None:
+    keeper = keeper_of(stage, vaults, outbox, exact_vaults=0)
+    heads = Heads(stage.chain.rpc, poll_seconds=0.01)
+    vault = interface("BasketVault").at(vaults[1])
+    assert keeper.tick(heads.next(0)) == ()
+
+    stage.wallet(Actor.GUARDIAN).transact(vault, "pauseRebalance")
+    (paused,) = keeper.tick(heads.next(0))
+    stage.chain.mine()
+    still = keeper.tick(heads.next(0))
+
+    assert (paused.vault, paused.reason, paused.snapshot) == (vaults[1], Reason.PAUSED, None)
+    assert still == ()
+
+
+def test_by_the_book_a_look_that_fails_loses_no_news(
+    stage: Stage, vaults: tuple[str, ...], outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper = keeper_of(stage, vaults, outbox, exact_vaults=0)
+    heads = Heads(stage.chain.rpc, poll_seconds=0.01)
+    keeper.tick(heads.next(0))
+    vault = interface("BasketVault").at(vaults[1])
+    stage.wallet(Actor.GUARDIAN).transact(vault, "pauseRebalance")
+    plain = stage.chain.rpc.batch_settled
+
+    def broken(calls: list[tuple[str, tuple[object, ...]]]) -> list[object]:
+        if calls[0][0] == "eth_getLogs":
+            raise RpcUnreachable("node", "it went away")
+        return plain(calls)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stage.chain.rpc, "batch_settled", broken)
+        with pytest.raises(RpcUnreachable):
+            keeper.tick(heads.next(0))
+    stage.chain.mine()
+
+    (paused,) = keeper.tick(heads.next(0))
+
+    assert (paused.vault, paused.reason) == (vaults[1], Reason.PAUSED)
+
+
+def test_a_transaction_that_a_contract_refuses_in_its_block_is_told_and_tried_anew(
+    stage: Stage, vaults: tuple[str, ...], outbox: Outbox
+) -> None:
+    keeper = keeper_of(stage, vaults[:1], outbox)
+    move(stage, UP_10_PERCENT)
+    rpc = stage.chain.rpc
+    vault = interface("BasketVault").at(stage.vault)
+    guardian = {"from": Actor.GUARDIAN.address, "to": stage.vault}
+    tip = hex(500 * GWEI)
+    rpc.call("evm_setAutomine", False)
+    try:
+        pause = guardian | {"data": vault.data("pauseRebalance"), "maxPriorityFeePerGas": tip}
+        rpc.call("eth_sendTransaction", pause | {"maxFeePerGas": hex(2_000 * GWEI)})
+        keeper.tick()
+        stage.chain.mine()
+    finally:
+        rpc.call("evm_setAutomine", True)
+
+    refused, paused = keeper.tick()
+
+    assert (refused.reason, paused.reason) == (Reason.REVERTED, Reason.PAUSED)
+    assert "RebalanceIsPaused" in refused.text
+    stage.wallet(Actor.OWNER).transact(vault, "resumeRebalance")
+    (again,) = keeper.tick()
+    assert again.reason is Reason.UNDER_WAY
+
+
+def test_books_beside_other_transactions_in_the_same_block_are_not_compared(
+    stage: Stage, vaults: tuple[str, ...], outbox: Outbox
+) -> None:
+    keeper = keeper_of(stage, vaults[:1], outbox)
+    move(stage, UP_10_PERCENT)
+    rpc = stage.chain.rpc
+    vault = interface("BasketVault").at(stage.vault)
+    held = look(stage, vaults)[stage.vault].basket.held
+    shares = look(stage, vaults)[stage.vault].total_supply // 100
+    owner = {"from": Actor.OWNER.address, "to": stage.vault, "gas": hex(1_000_000)}
+    redeem = vault.data(
+        "redeemInKind", shares, Actor.OWNER.address, Actor.OWNER.address, [0] * len(held)
+    )
+    rpc.call("evm_setAutomine", False)
+    try:
+        keeper.tick()
+        fees = {"maxPriorityFeePerGas": hex(1), "maxFeePerGas": hex(2_000 * GWEI)}
+        rpc.call("eth_sendTransaction", owner | fees | {"data": redeem})
+        stage.chain.mine()
+    finally:
+        rpc.call("evm_setAutomine", True)
+
+    settled = keeper.tick()[0]
+
+    assert settled.reason is Reason.REBALANCED
+    assert settled.outcome is not None
+    assert settled.outcome.settled is None
+    assert settled.outcome.is_as_foreseen is None
+
+
+def _other_books(settlement: Settlement) -> Settlement:
+    return replace(settlement, held=tuple(amount + 1 for amount in settlement.held))
+
+
+def test_a_vault_whose_books_differ_is_left_alone_and_the_other_is_not(
+    stage: Stage, vaults: tuple[str, ...], outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper = keeper_of(stage, vaults, outbox, receipt_seconds=30)
+    move(stage, UP_10_PERCENT)
+    seen: list[Settlement] = []
+
+    def wrong_once(*given: object, **named: object) -> Settlement:
+        settlement = settle(*given, **named)  # type: ignore[arg-type] # handed through
+        seen.append(settlement)
+        return _other_books(settlement) if len(seen) <= 3 else settlement
+
+    monkeypatch.setattr("rebalancer.keeper.verify.settle", wrong_once)
+
+    decisions = by_vault(keeper.tick())
+    move(stage, {"ETH/USD": 2_600_00000000}, seconds=7_200)
+    again = by_vault(keeper.tick())
+
+    reasons = {vault: decision.reason for vault, decision in decisions.items()}
+    assert sorted(reasons.values()) == [Reason.HALTED, Reason.REBALANCED]
+    (halted,) = (vault for vault, reason in reasons.items() if reason is Reason.HALTED)
+    assert again[halted].reason is Reason.HALTED
+    assert "stop and find out why" in again[halted].text
+    assert [one.reason for vault, one in again.items() if vault != halted] == [Reason.REBALANCED]
+
+
+def test_books_of_the_only_vault_that_differ_end_the_keeper(
+    stage: Stage, vaults: tuple[str, ...], outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "rebalancer.keeper.verify.settle",
+        lambda *given, **named: _other_books(settle(*given, **named)),
+    )
+    keeper = keeper_of(stage, vaults[:1], outbox, receipt_seconds=30)
+    move(stage, UP_10_PERCENT)
+
+    with pytest.raises(BooksDiffer) as differ:
+        keeper.tick()
+
+    assert differ.value.vault == stage.vault
+
+
+def test_a_limit_of_the_keepers_own_is_the_reason_when_nothing_is_sent(
+    stage: Stage, vaults: tuple[str, ...], outbox: Outbox
+) -> None:
+    move(stage, UP_10_PERCENT)
+
+    (decision,) = keeper_of(stage, vaults[:1], outbox, fee_cap_wei=1).tick()
+
+    assert decision.reason is Reason.NOT_SENT
+    assert "1 wei" in decision.text or "cap" in decision.text
+    assert nonce(stage) == 0
+
+
+def test_a_vault_that_keeps_being_refused_rests(
+    stage: Stage, vaults: tuple[str, ...], outbox: Outbox
+) -> None:
+    move(stage, UP_10_PERCENT)
+    seen = read_block(stage.chain.rpc)
+    keeper = keeper_of(stage, vaults[:1], outbox, receipt_seconds=30)
+    (done,) = keeper.tick(seen)
+    refused = [keeper.tick(seen)[-1] for _ in range(4)]
+
+    assert done.reason is Reason.REBALANCED
+    assert [one.reason for one in refused[:3]] == [Reason.SIMULATION_REFUSED] * 3
+    assert refused[3].reason is Reason.HALTED
+    (breaker,) = keeper.open_breakers(0.0)
+    assert breaker.scope == stage.vault
+    assert breaker.until is not None
+
+
+def test_a_vault_without_the_keepers_role_is_left_alone_unless_it_is_the_only_one(
+    stage: Stage, outbox: Outbox
+) -> None:
+    stranger = stage.open_vault(2, with_roles=False)
+    alone = keeper_of(stage, (stranger,), outbox)
+    with pytest.raises(KeeperNotAuthorized) as refusal:
+        alone.start()
+    assert refusal.value.vault == stranger
+
+    both = keeper_of(stage, (stage.vault, stranger), outbox, receipt_seconds=30)
+    both.start()
+    move(stage, UP_10_PERCENT)
+    decisions = by_vault(both.tick())
+
+    assert decisions[stage.vault].reason is Reason.REBALANCED
+    assert decisions[stranger].reason is Reason.HALTED
+    assert "KEEPER" in decisions[stranger].text
+
+
+def test_start_refuses_what_is_no_vault(stage: Stage, outbox: Outbox) -> None:
+    with pytest.raises(UnknownVault):
+        keeper_of(stage, (stage.vault, stage.system.lens), outbox).start()
+
+
+def test_watchers_are_told_of_looks_that_succeed_and_of_those_that_fail(
+    stage: Stage, vaults: tuple[str, ...], outbox: Outbox
+) -> None:
+    ticks: list[Tick] = []
+    keeper = keeper_of(stage, vaults, outbox, watchers=(ticks,))
+    keeper.options = replace(keeper.options, poll_seconds=0.01, gives_up=False, rest_seconds=0.01)
+    move(stage, UP_10_PERCENT)
+    working, dead = keeper.rpc, Rpc("http://127.0.0.1:1", 0.2)
+
+    def watch(tick: Tick) -> None:
+        if not tick.failure and keeper.rpc is working and tick.decisions:
+            keeper.rpc = dead
+            keeper.stop()
+
+    keeper.watchers = (ticks.append, watch)
+    keeper.run()
+    (tick,) = ticks
+
+    assert tick.block is not None
+    assert {one.reason for one in tick.decisions} == {Reason.UNDER_WAY}
+    assert set(tick.reasons) == set(vaults)
+    assert (tick.candidates, tick.planned, tick.failures_in_a_row) == (2, 2, 0)
+    assert sum(tick.attempts.values()) == 2
+    assert set(tick.attempts) <= {State.SENT.value, State.MINED.value}
+    assert tick.balances_wei[Actor.KEEPER.address] > 0
+    assert tick.endpoints[0].usable
+    assert tick.requests > 5
+
+    stage.chain.mine()
+    with Heads(dead, poll_seconds=0.01) as heads:
+        keeper._turn(heads, None)
+    assert ticks[-1].failure
+    assert ticks[-1].failures_in_a_row == 1
+    assert ticks[-1].block is None

@@ -1,0 +1,47 @@
+"""Circuit breakers: when they open, for how long, and what closes them."""
+
+from __future__ import annotations
+
+from rebalancer.keeper.breaker import Breaker
+
+
+def test_a_breaker_opens_after_so_many_failures_in_a_row_and_not_before() -> None:
+    breaker = Breaker(3, 60.0)
+    assert [breaker.failed("no answer", now) for now in (0.0, 1.0)] == [False, False]
+    breaker.succeeded()
+    assert [breaker.failed("no answer", now) for now in (2.0, 3.0)] == [False, False]
+    assert not breaker.is_open(3.0)
+
+    assert breaker.failed("no answer at all", 4.0)
+
+    assert breaker.is_open(63.9)
+    assert not breaker.is_open(64.0)
+    assert (breaker.why, breaker.since, breaker.until) == ("no answer at all", 4.0, 64.0)
+
+
+def test_each_failure_after_a_rest_doubles_it_up_to_the_longest_and_a_success_forgets() -> None:
+    breaker = Breaker(1, 60.0, longest_seconds=200.0)
+    rests = []
+    for _ in range(4):
+        now = breaker.until
+        assert breaker.failed("refused", now)
+        rests.append(breaker.until - now)
+    assert rests == [60.0, 120.0, 200.0, 200.0]
+    assert breaker.since == 0.0, "it is the same trouble since it first opened"
+
+    breaker.succeeded()
+
+    assert breaker.failed("refused", 5_000.0)
+    assert breaker.until == 5_060.0
+    assert breaker.since == 5_000.0
+
+
+def test_a_tripped_breaker_is_closed_by_nothing() -> None:
+    breaker = Breaker(3, 60.0)
+    breaker.trip("the books differ", 7.0)
+    breaker.succeeded()
+    breaker.failed("something else", 8.0)
+
+    assert breaker.is_tripped
+    assert breaker.is_open(1e12)
+    assert breaker.why == "the books differ"
