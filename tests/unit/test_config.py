@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from rebalancer.config import Settings, describe, load_settings
+from rebalancer.config import Settings, changed, describe, load_chains, load_settings
 from rebalancer.errors import ConfigError
 
 VAULT = "0x6c9fc64a53c1b71fb3f9af64d1ae3a4931a5f4e9"
@@ -241,6 +241,104 @@ def test_secrets_are_kept_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> No
     for shown in (repr(settings), str(settings), settings.model_dump_json(), f"{settings.rpc_url}"):
         assert SECRET not in shown
     assert "https://node.example:8545" in repr(settings)
+
+
+# Several chains
+
+TWO = f"""
+rpc_timeout_seconds = 7.5
+vaults = ["{VAULT}"]
+[keeper]
+max_fee_gwei = 50
+[[chains]]
+chain_id = 1
+rpc_url = "https://one.example"
+[[chains]]
+chain_id = 10
+rpc_url = "https://ten.example"
+vaults = []
+keeper = {{ max_fee_gwei = 2, outbox = "ten.sqlite" }}
+"""
+
+
+def test_each_chain_has_what_its_table_says_and_the_rest_from_above() -> None:
+    toml(TWO)
+    one, ten = load_chains()
+
+    assert [each.chain_id for each in (one, ten)] == [1, 10]
+    assert [each.rpc_url.get_secret_value() for each in (one, ten)] == [
+        "https://one.example",
+        "https://ten.example",
+    ]
+    assert one.rpc_timeout_seconds == ten.rpc_timeout_seconds == 7.5
+    assert (one.vaults, ten.vaults) == ((VAULT,), ())
+    assert (one.keeper.max_fee_gwei, ten.keeper.max_fee_gwei) == (Decimal(50), Decimal(2))
+    assert [str(each.keeper.outbox) for each in (one, ten)] == [
+        ".rebalancer/outbox-1.sqlite",
+        "ten.sqlite",
+    ]
+
+
+def test_the_command_line_says_which_of_several_chains_is_meant() -> None:
+    toml(TWO)
+    assert load_settings(overrides={"chain_id": 10}).keeper.max_fee_gwei == 2
+    assert [each.chain_id for each in load_chains(overrides={"chain_id": 10})] == [10]
+    with pytest.raises(ConfigError, match="the chains 1, 10; say by --chain-id which"):
+        load_settings()
+    with pytest.raises(ConfigError, match="the file names the chains 1, 10"):
+        load_settings(overrides={"chain_id": 7})
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("chains = 3", "it must be tables"),
+        ("[[chains]]\nrpc_url = 'http://x'", "each must have its chain_id"),
+        ("[[chains]]\nchain_id = 1\n[[chains]]\nchain_id = 1", "it names chain 1 twice"),
+        ("[[chains]]\nchain_id = 1\nrcp_url = 'http://x'", "under [[chains]]"),
+        ("[[chains]]\nchain_id = 1\n[chains.keeper]\nkeystore_password = 'x'", "passwords"),
+        ("[[keeper.lanes]]\nkeystore_password = 'x'", "name a keystore_password_file instead"),
+        ("[[keeper.lanes]]\nkeystroke = 'x'", "keeper.lanes.keystroke"),
+    ],
+)
+def test_chains_and_lanes_that_are_wrong_are_refused_with_a_sentence(text: str, wrong: str) -> None:
+    toml(text)
+    with pytest.raises(ConfigError) as refusal:
+        load_chains()
+    assert wrong in str(refusal.value)
+
+
+def test_lanes_are_accounts() -> None:
+    toml('[[keeper.lanes]]\ndevnet_account = 5\n[[keeper.lanes]]\nkeystore = "second.json"')
+    first, second = load_settings().keeper.lanes
+    assert first.devnet_account == 5
+    assert str(second.keystore) == "second.json"
+
+
+def test_what_differs_between_two_settings_is_named_and_whether_it_is_live() -> None:
+    before = load_settings()
+    overrides = {"keeper.max_fee_gwei": 9, "wallet.max_fee_gwei": 9, "rpc_quorum": 2}
+    found = changed(before, load_settings(overrides=overrides))
+    assert {each.name: each.live for each in found} == {
+        "keeper.max_fee_gwei": True,
+        "wallet.max_fee_gwei": False,
+        "rpc_quorum": False,
+    }
+
+
+def test_the_example_marks_what_is_live(repo_root: Path) -> None:
+    text = (repo_root / "rebalancer.example.toml").read_text()
+    section, marked, comment = "", set(), ""
+    for line in text.splitlines():
+        if line.startswith("["):
+            section = line[1:].split("]")[0] + "."
+        elif line.startswith("# "):
+            comment = line
+        elif line.startswith("#"):
+            if "(live)" in comment:
+                marked.add(section + line[1:].split(" ")[0])
+            comment = ""
+    assert marked == {one.name for one in describe() if one.live}
 
 
 # What is written down of them

@@ -1,0 +1,182 @@
+"""Keepers of several chains in one process: one that is away holds up no other, and nothing stops unnoticed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from rebalancer.chain.rpc import Rpc
+from rebalancer.devnet.stage import Actor, Stage
+from rebalancer.errors import AllChainsRest, KeeperNotAuthorized, RpcUnreachable, TooManyFailures
+from rebalancer.keeper import Decision, EvaluatorOptions, Keeper, KeeperOptions, Site, Tick, Watcher
+from rebalancer.keeper.machine import Tuning
+from rebalancer.keeper.station import Opened, Station
+from rebalancer.reasons import Reason
+from rebalancer.send.outbox import Outbox, SendRules
+from rebalancer.send.signer import devnet_signer
+from tests.contract.test_keeper import UP_10_PERCENT, move
+
+OPTIONS = KeeperOptions(
+    poll_seconds=0.02,
+    max_failures_in_a_row=2,
+    rest_seconds=3_600.0,
+    fee_cap_wei=10_000 * 10**9,
+    receipt_seconds=0,
+)
+
+
+def opened(
+    stage: Stage,
+    journal: Path,
+    options: KeeperOptions = OPTIONS,
+    *,
+    actor: Actor = Actor.KEEPER,
+    rpc: Callable[[], Rpc] | None = None,
+) -> Opened:
+    """How a keeper of the stage's vault is made, in whatever thread it is to run in."""
+
+    def make(stack: ExitStack, watchers: Sequence[Watcher]) -> Keeper:
+        endpoint = stack.enter_context(rpc() if rpc else Rpc(stage.chain.rpc.endpoint, 30.0))
+        return Keeper(
+            endpoint,
+            Site.of(stage.deployment, [stage.vault]),
+            [devnet_signer(actor)],
+            stack.enter_context(Outbox(journal)),
+            options,
+            watchers=watchers,
+        )
+
+    return make
+
+
+def away() -> Rpc:
+    return Rpc("http://127.0.0.1:1", 0.2)
+
+
+class Failing(Rpc):
+    """Answers so many requests, and then no more."""
+
+    def __init__(self, url: str, answers: int) -> None:
+        super().__init__(url, 30.0)
+        self.answers = answers
+
+    def _post(self, payload: object) -> object:
+        self.answers -= 1
+        if self.answers < 0:
+            raise RpcUnreachable(self.endpoint, "it went away")
+        return super()._post(payload)
+
+
+def test_a_chain_that_is_away_holds_up_no_other(stage: Stage, tmp_path: Path) -> None:
+    move(stage, UP_10_PERCENT)
+    told: list[Decision] = []
+
+    def on_decision(decision: Decision) -> None:
+        told.append(decision)
+        if decision.reason is Reason.REBALANCED:
+            station.stop()
+
+    gives_up = replace(OPTIONS, gives_up=False)
+    station = Station(
+        {
+            31337: opened(stage, tmp_path / "a.sqlite", gives_up),
+            10: opened(stage, tmp_path / "b.sqlite", gives_up, rpc=away),
+        },
+        on_decision=on_decision,
+    )
+    station.run()
+
+    assert [one.reason for one in told][:2] == [Reason.UNDER_WAY, Reason.REBALANCED]
+
+
+def test_a_chain_alone_that_is_away_ends_the_station_with_its_error(
+    stage: Stage, tmp_path: Path
+) -> None:
+    with pytest.raises(RpcUnreachable):
+        Station({31337: opened(stage, tmp_path / "a.sqlite", rpc=away)}).run()
+
+
+def test_a_chain_alone_that_goes_away_ends_the_station_after_so_many_failures(
+    stage: Stage, tmp_path: Path
+) -> None:
+    ticks: list[Tick] = []
+    keeper = opened(stage, tmp_path / "a.sqlite", rpc=lambda: Failing(stage.chain.rpc.endpoint, 20))
+    with pytest.raises(TooManyFailures) as ended:
+        Station({31337: keeper}, [ticks.append]).run()
+
+    assert ended.value.failures == 2
+    assert ticks[-1].breakers[0].scope == "chain"
+    assert ticks[-1].failures_in_a_row == 2
+
+
+def test_when_all_chains_rest_the_station_ends(stage: Stage, tmp_path: Path) -> None:
+    options = replace(OPTIONS, gives_up=False)
+
+    def fails() -> Rpc:
+        return Failing(stage.chain.rpc.endpoint, 20)
+
+    chains = {
+        31337: opened(stage, tmp_path / "a.sqlite", options, rpc=fails),
+        31338: _elsewhere(opened(stage, tmp_path / "b.sqlite", options, rpc=fails)),
+    }
+    with pytest.raises(AllChainsRest) as ended:
+        Station(chains).run()
+
+    assert len(ended.value.failures) == 2
+    assert "it went away" in str(ended.value)
+
+
+def test_what_ends_one_chain_for_good_ends_all(stage: Stage, tmp_path: Path) -> None:
+    chains = {
+        31337: opened(stage, tmp_path / "a.sqlite"),
+        31338: opened(stage, tmp_path / "b.sqlite", actor=Actor.DEPOSITOR),
+    }
+    with pytest.raises(KeeperNotAuthorized):
+        Station(chains).run()
+    assert threading.active_count() < 20
+    Outbox(tmp_path / "a.sqlite").close()  # nobody holds it any more
+
+
+def test_settings_read_again_take_effect_at_the_next_look(stage: Stage, tmp_path: Path) -> None:
+    move(stage, UP_10_PERCENT)
+    told: list[Decision] = []
+    cheap = replace(OPTIONS, fee_cap_wei=1)
+    tuning = Tuning(OPTIONS, SendRules(fee_cap_wei=OPTIONS.fee_cap_wei), EvaluatorOptions(), 10**18)
+
+    def reload() -> Mapping[int, Tuning]:
+        return {31337: tuning}
+
+    def on_decision(decision: Decision) -> None:
+        told.append(decision)
+        if decision.reason is Reason.NOT_SENT:
+            station._reloading.set()  # as SIGHUP does
+            stage.chain.rpc.call("evm_mine")
+        if decision.reason is Reason.REBALANCED:
+            station.stop()
+
+    station = Station(
+        {31337: opened(stage, tmp_path / "a.sqlite", cheap)}, on_decision=on_decision, reload=reload
+    )
+    station.run()
+
+    reasons = [one.reason for one in told]
+    assert reasons[0] is Reason.NOT_SENT
+    assert Reason.UNDER_WAY in reasons
+
+
+def _elsewhere(make: Opened) -> Opened:
+    """The same keeper under another chain's number, as far as its ticks tell."""
+
+    def made(stack: ExitStack, watchers: Sequence[Watcher]) -> Keeper:
+        def watch(tick: Tick) -> None:
+            for watcher in watchers:
+                watcher(replace(tick, chain_id=31338))
+
+        return make(stack, [watch])
+
+    return made
