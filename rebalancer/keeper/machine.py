@@ -573,6 +573,7 @@ class Keeper:
             evaluation.diverged_pools if evaluation else (),
             evaluation.differing_vaults if evaluation else (),
             self._subscribed,
+            evaluation.drifts_bps if evaluation else {},
         )
         for watcher in self.watchers:
             watcher(tick)

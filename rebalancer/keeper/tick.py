@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rebalancer.chain.snapshot import Block
 from rebalancer.keeper.decision import Decision
@@ -40,7 +40,7 @@ class Tick:
     """What one look at one chain came to.
 
     `at` is unix seconds at its end by this machine's clock. `block` is None where none could be read. `decisions` has quiet vaults
-    only when their reason changed, `reasons` every vault's. `candidates` were read exactly, and for `planned` of them trades were
+    only when their reason changed, `reasons` every vault's, as `drifts_bps` (how far its furthest weight is off). `candidates` were read exactly, and for `planned` of them trades were
     sought. `failure` is a sentence, or "". `attempts` counts what is not final by its state in the journal; `waiting_blocks` is how
     long the oldest transaction under way has waited. `diverged_pools` are not traded any more; `differing_vaults` were not what the
     books said of them.
@@ -65,6 +65,7 @@ class Tick:
     diverged_pools: tuple[str, ...]
     differing_vaults: tuple[str, ...]
     subscribed: bool
+    drifts_bps: Mapping[str, int] = field(default_factory=dict)
 
 
 Watcher = Callable[[Tick], None]
