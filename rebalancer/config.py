@@ -294,6 +294,11 @@ class KeeperSettings(AccountSettings):
         examples=[60.0],
         json_schema_extra=_LIVE,
     )
+    record: _Path | None = Field(
+        default=None,
+        description="File to which every look is written, for `rebalancer replay`; gzipped if its name ends in .gz.",
+        examples=["day.jsonl.gz"],
+    )
     lanes: tuple[AccountSettings, ...] = Field(
         default=(),
         description="Further accounts that send, each with nonces of its own.",

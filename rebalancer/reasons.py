@@ -54,7 +54,7 @@ class Reason(StrEnum):
     HALTED = "Halted"
     """The keeper's circuit breaker for this vault is open."""
     NOT_YET = "NotYet"
-    """It waits for its turn to be planned again, or there was no time left in this look."""
+    """It is planned again at a later block: its turn has not come, no time was left, or others have traded first."""
     DRY_RUN = "DryRun"
     """A rebalance would have been sent, but the keeper only looks."""
 

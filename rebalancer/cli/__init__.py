@@ -59,6 +59,9 @@ _COMMANDS: Mapping[str, _Lazy] = {
         "pool", "pool", "Save a pool's whole state at one block, to quote and plan with."
     ),
     "keeper": _Lazy("keeper", "keeper", "Rebalance a vault whenever it needs it."),
+    "replay": _Lazy(
+        "replay", "replay_command", "Decide a recorded day again, and say what would differ."
+    ),
     "tx": _Lazy("tx", "tx", "Show what the keeper has sent, cancel it, or clear stuck nonces."),
     "doctor": _Lazy("doctor", "doctor", "Say what is wrong with the settings, and how to mend it."),
 }

@@ -45,6 +45,7 @@ from rebalancer.keeper import (
     Watcher,
 )
 from rebalancer.keeper.machine import Tuning
+from rebalancer.keeper.recording import Recorder
 from rebalancer.keeper.station import Station
 from rebalancer.plan import Plan
 from rebalancer.policy import Settlement
@@ -104,11 +105,14 @@ def run(
                         told(decision)
         return
     asked = replace(asked, waits=False, alone=len(chains) == 1)
-    Station(
-        {settings.chain_id: partial(_opened, settings, asked) for settings in chains},
-        on_decision=told,
-        reload=partial(_reloaded, options, asked, {each.chain_id: each for each in chains}),
-    ).run()
+    with ExitStack() as stack:
+        record = chains[0].keeper.record
+        Station(
+            {settings.chain_id: partial(_opened, settings, asked) for settings in chains},
+            [stack.enter_context(Recorder(record))] if record else [],
+            on_decision=told,
+            reload=partial(_reloaded, options, asked, {each.chain_id: each for each in chains}),
+        ).run()
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,12 @@ from rebalancer.chain.snapshot import VaultSnapshot
 from rebalancer.errors import PolicyRefused
 from rebalancer.keeper.decision import explain
 from rebalancer.plan import Plan, PlanInput, plan_rebalance
-from rebalancer.pools import Pool
+from rebalancer.pools import AnyPool, Pool, Token, UniswapV4Pool, WrappedEtherPool
+from rebalancer.pools.wrapped_ether import ETHER_ADDRESS
 from rebalancer.reasons import Reason
 from rebalancer.units import BPS, E18
 
-__all__ = ["Conditions", "Step", "Verdict", "decide", "plan_input", "wants_plan"]
+__all__ = ["Conditions", "Step", "Verdict", "as_traded", "decide", "plan_input", "wants_plan"]
 
 _BUDGET_REFUSALS = frozenset({"LossBudgetExceeded", "TurnoverBudgetExceeded"})
 _BUDGETS = frozenset({"loss", "turnover"})
@@ -78,6 +79,20 @@ def decide(snapshot: VaultSnapshot, pools: Sequence[Pool], conditions: Condition
     if found.reason is Reason.POLICY_REFUSES and _unseen(snapshot):
         return _poke(snapshot, found.text)
     return Verdict(snapshot, found.reason, found.text, plan=found.refused)
+
+
+def as_traded(
+    pools: Sequence[AnyPool], tokens: Sequence[Token], wrapped_native: str
+) -> tuple[Pool, ...]:
+    """Pools as routes see them: those of ether as ones of the wrapped token, left out where that is not among the tokens."""
+    wrapped = next((token for token in tokens if token.address == wrapped_native), None)
+    found: list[Pool] = []
+    for pool in pools:
+        if not isinstance(pool, UniswapV4Pool) or pool.token0.address != ETHER_ADDRESS:
+            found.append(pool)
+        elif wrapped is not None:
+            found.append(WrappedEtherPool(pool, wrapped))
+    return tuple(found)
 
 
 def plan_input(snapshot: VaultSnapshot, pools: Sequence[Pool], conditions: Conditions) -> PlanInput:

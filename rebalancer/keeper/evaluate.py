@@ -20,10 +20,9 @@ from rebalancer.chain.poolbook import PoolBook
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import Block, VaultSnapshot, read_vaults
 from rebalancer.chain.vaultbook import VaultBook
-from rebalancer.keeper.decide import Conditions, Verdict, decide, wants_plan
+from rebalancer.keeper.decide import Conditions, Verdict, as_traded, decide, wants_plan
 from rebalancer.keeper.site import Site
-from rebalancer.pools import Pool, UniswapV4Pool, WrappedEtherPool
-from rebalancer.pools.wrapped_ether import ETHER_ADDRESS
+from rebalancer.pools import AnyPool, Pool
 from rebalancer.reasons import Reason
 from rebalancer.units import BPS
 
@@ -50,7 +49,8 @@ class EvaluatorOptions:
 class Evaluation:
     """All vaults at one block. `verdicts` are of those that were read exactly, the most out of place first; the mappings are of all.
 
-    `planned` is for how many trades were sought. `diverged_pools` and `differing_vaults` are alarms, by key and by address.
+    `planned` is for how many trades were sought, in `pools`, which are empty where another machine did it. `diverged_pools` and
+    `differing_vaults` are alarms, by key and by address.
     """
 
     block: Block
@@ -61,6 +61,7 @@ class Evaluation:
     planned: int = 0
     diverged_pools: tuple[str, ...] = ()
     differing_vaults: tuple[str, ...] = ()
+    pools: tuple[AnyPool, ...] = ()
 
 
 class Evaluates(Protocol):
@@ -116,6 +117,7 @@ class Evaluator:
             ]
             self._differing = tuple(dict.fromkeys((*self._differing, *differing)))
         verdicts, planned = self._verdicts(snapshots, block, conditions, under_way)
+        pools = self._pools
         return Evaluation(
             block,
             verdicts,
@@ -123,8 +125,9 @@ class Evaluator:
             epochs,
             drifts_bps,
             planned,
-            tuple(self._pools.diverged) if self._pools else (),
+            tuple(pools.diverged) if pools else (),
             self._differing,
+            pools.pools if pools and planned else (),
         )
 
     def _verdicts(
@@ -195,13 +198,4 @@ class Evaluator:
                 self._checked_at = block.number
             for one in diverged:
                 log.error("pool_diverged", pool=one.pool, block=one.block, why=one.why)
-        return tuple(self._as_traded(pool) for pool in self._pools.pools)
-
-    def _as_traded(self, pool: Pool) -> Pool:
-        """A pool as routes see it: those of ether as ones of the wrapped token."""
-        if not isinstance(pool, UniswapV4Pool) or pool.token0.address != ETHER_ADDRESS:
-            return pool
-        wrapped = next(
-            token for token in self.site.tokens if token.address == self.site.wrapped_native
-        )
-        return WrappedEtherPool(pool, wrapped)
+        return as_traded(self._pools.pools, site.tokens, site.wrapped_native)

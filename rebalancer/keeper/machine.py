@@ -43,7 +43,7 @@ from rebalancer.keeper.decide import Conditions, Step, Verdict
 from rebalancer.keeper.decision import Decision, Outcome
 from rebalancer.keeper.evaluate import Evaluates, Evaluation, Evaluator, EvaluatorOptions
 from rebalancer.keeper.site import Site
-from rebalancer.keeper.tick import EndpointState, OpenBreaker, Tick, Watcher
+from rebalancer.keeper.tick import EndpointState, Looked, OpenBreaker, Tick, Watcher
 from rebalancer.keeper.verify import verify
 from rebalancer.reasons import Reason
 from rebalancer.send.fees import Fees, suggest
@@ -52,7 +52,7 @@ from rebalancer.send.lanes import Lane
 from rebalancer.send.nonces import clear_on_start
 from rebalancer.send.outbox import Check, Outbox, SendRules
 from rebalancer.send.signer import Signer
-from rebalancer.send.simulate import Simulator
+from rebalancer.send.simulate import Simulator, message
 from rebalancer.send.wallet import estimate_gas
 
 __all__ = ["Keeper", "KeeperOptions", "Tuning"]
@@ -132,11 +132,13 @@ class Keeper:
         self._said: dict[str, Reason] = {}
         self._told: set[tuple[int, State, str | None]] = set()
         self._sent: dict[int, Verdict] = {}
+        self._sent_now = 0
         self._breaker = self._new_breaker()
         self._breakers: dict[str, Breaker] = {}
         self._differing: list[BooksDiffer] = []
         self._subscribed = False
         self._evaluation: Evaluation | None = None
+        self._looked: Looked | None = None
         self._balances_wei: dict[str, int] = {}
         self._balances_at = 0.0
 
@@ -286,9 +288,14 @@ class Keeper:
             int(self.rpc.call("eth_gasPrice"), 16),
             self.site.wrapped_native,
         )
-        evaluation = self.evaluator.evaluate(head, conditions, self._under_way())
+        under_way = self._under_way()
+        evaluation = self.evaluator.evaluate(head, conditions, under_way)
         self._evaluation, self._epochs = evaluation, dict(evaluation.epochs)
+        self._looked = Looked(
+            evaluation.verdicts, evaluation.pools, conditions, self.site.tokens, under_way
+        )
         decided: dict[str, Decision] = {}
+        self._sent_now = 0
         until = self.rpc.deadline
         for verdict in evaluation.verdicts:
             self.rpc.deadline = until
@@ -457,9 +464,7 @@ class Keeper:
         try:
             gas_limit = estimate_gas(self.rpc, self.signers[0].address, vault, data)
         except ContractReverted as refusal:
-            text = f"the chain would refuse it: {refusal}"
-            self._failed(vault, text)
-            return _decision(block, verdict, Reason.SIMULATION_REFUSED, text)
+            return self._refused(block, verdict, f"the chain would refuse it: {refusal}")
         if self.options.dry_run or self.outbox is None:
             told = text if sale else f"would poke: {text}"
             return _decision(block, verdict, Reason.DRY_RUN, told)
@@ -471,22 +476,37 @@ class Keeper:
         )
         check: Check | None = None
         if sale:
-            check = self._simulator.check_rebalance(vault, data, gas_limit, *sale)
+            others = [
+                message(one.sender, one.intent.to, one.intent.data, one.intent.gas_limit)
+                for one in self.outbox.unsettled(self.site.chain_id)
+            ]
+            check = self._simulator.check_rebalance(vault, data, gas_limit, *sale, others)
         try:
             attempt = self.outbox.submit(
                 self.rpc, self.signers, intent, self._fees(), check=check, height=block.number
             )
         except (SimulationRefused, SimulationDiffers) as refused:
-            self._failed(vault, str(refused))
-            return _decision(block, verdict, Reason.SIMULATION_REFUSED, str(refused))
+            return self._refused(block, verdict, str(refused))
         except (LimitError, FeeAboveCap, InsufficientEther) as limit:
             return _decision(block, verdict, Reason.NOT_SENT, str(limit))
         except RpcRejected as rejected:
             self._failed(vault, str(rejected))
             return _decision(block, verdict, Reason.NOT_SENT, str(rejected))
         self._sent[attempt.id] = verdict
+        self._sent_now += 1
         reason = Reason.UNDER_WAY if sale else Reason.POKED
         return _decision(block, verdict, reason, text, attempt.transaction_hash)
+
+    def _refused(self, block: Block, verdict: Verdict, why: str) -> Decision:
+        """A simulation did not do what is planned. Where others' trades have come first, there is nothing wrong with that."""
+        others = self.outbox is not None and (
+            self._sent_now or self.outbox.unsettled(self.site.chain_id)
+        )
+        if others:
+            text = f"after what was sent for other vaults it is to be planned anew: {why}"
+            return _decision(block, verdict, Reason.NOT_YET, text)
+        self._failed(verdict.vault, why)
+        return _decision(block, verdict, Reason.SIMULATION_REFUSED, why)
 
     def _fees(self) -> Fees:
         return suggest(self.rpc, self.options.fee_cap_wei)
@@ -574,6 +594,7 @@ class Keeper:
             evaluation.differing_vaults if evaluation else (),
             self._subscribed,
             evaluation.drifts_bps if evaluation else {},
+            self._looked if not failure else None,
         )
         for watcher in self.watchers:
             watcher(tick)

@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from rebalancer.chain.snapshot import Block
+from rebalancer.keeper.decide import Conditions, Verdict
 from rebalancer.keeper.decision import Decision
+from rebalancer.pools import AnyPool, Token
 from rebalancer.reasons import Reason
 
-__all__ = ["EndpointState", "OpenBreaker", "Tick", "Watcher"]
+__all__ = ["EndpointState", "Looked", "OpenBreaker", "Tick", "Watcher"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,17 @@ class EndpointState:
 
 
 @dataclass(frozen=True, slots=True)
+class Looked:
+    """What the decisions of a look were made of, for who wants to make them again. `pools` are empty where no trades were sought."""
+
+    verdicts: tuple[Verdict, ...]
+    pools: tuple[AnyPool, ...]
+    conditions: Conditions
+    tokens: tuple[Token, ...]
+    under_way: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """What one look at one chain came to.
 
@@ -43,7 +56,7 @@ class Tick:
     only when their reason changed, `reasons` every vault's, as `drifts_bps` (how far its furthest weight is off). `candidates` were read exactly, and for `planned` of them trades were
     sought. `failure` is a sentence, or "". `attempts` counts what is not final by its state in the journal; `waiting_blocks` is how
     long the oldest transaction under way has waited. `diverged_pools` are not traded any more; `differing_vaults` were not what the
-    books said of them.
+    books said of them. `looked` is None of a look that failed.
     """
 
     chain_id: int
@@ -66,6 +79,7 @@ class Tick:
     differing_vaults: tuple[str, ...]
     subscribed: bool
     drifts_bps: Mapping[str, int] = field(default_factory=dict)
+    looked: Looked | None = None
 
 
 Watcher = Callable[[Tick], None]

@@ -21,7 +21,7 @@ from rebalancer.errors import (
     SimulationRefused,
 )
 
-__all__ = ["Simulator", "check_changes"]
+__all__ = ["Simulator", "check_changes", "message"]
 
 _METHOD = "eth_simulateV1"
 _UNKNOWN_METHOD = frozenset({-32601, -32004})
@@ -35,21 +35,30 @@ class Simulator:
         self._rpc = rpc
         self._has_simulate = True
 
-    def logs(self, sender: str, to: str, data: str, gas_limit: int) -> list[Any] | None:
+    def logs(
+        self,
+        sender: str,
+        to: str,
+        data: str,
+        gas_limit: int,
+        before: Sequence[Mapping[str, str]] = (),
+    ) -> list[Any] | None:
         """The logs that a call would leave on the newest block's state, None if the node cannot tell.
+
+        `before` are calls (`message`) that come first in the same block; what becomes of them does not matter.
 
         Raises:
             SimulationRefused: a contract would refuse it.
             RpcMalformed: the answer cannot be read.
         """
-        message = {"from": sender, "to": to, "data": data, "gas": hex(gas_limit)}
+        last = message(sender, to, data, gas_limit)
         if self._has_simulate:
             try:
-                return self._simulated(message)
+                return self._simulated([*before, last])
             except RpcRejected as rejection:
                 self._has_simulate = rejection.code not in _UNKNOWN_METHOD
         try:
-            self._rpc.call("eth_call", message, "latest")
+            self._rpc.call("eth_call", last, "latest")
         except RpcRejected as rejection:
             refusal = reverted(rejection)
             if isinstance(refusal, ContractReverted):
@@ -57,18 +66,18 @@ class Simulator:
             raise
         return None
 
-    def _simulated(self, message: Mapping[str, str]) -> list[Any]:
+    def _simulated(self, messages: Sequence[Mapping[str, str]]) -> list[Any]:
         head = self._rpc.call("eth_getBlockByNumber", "latest", False)
         # Some nodes would date the block by their own clock, at which prices may be stale.
         next_second = hex(int(head["timestamp"], 16) + 1)
         wanted = {
-            "blockStateCalls": [{"blockOverrides": {"time": next_second}, "calls": [message]}],
+            "blockStateCalls": [{"blockOverrides": {"time": next_second}, "calls": list(messages)}],
             "validation": False,
             "traceTransfers": False,
         }
         answer = self._rpc.call(_METHOD, wanted, "latest")
         try:
-            (done,) = answer[0]["calls"]
+            done = answer[0]["calls"][len(messages) - 1]
             if int(done["status"], 16) == 1:
                 return list(done["logs"])
             # The revert data is with the error on some nodes, in place of a result on others.
@@ -89,19 +98,25 @@ class Simulator:
         gas_limit: int,
         sales_raw: Sequence[int],
         min_buys_raw: Sequence[int],
+        before: Sequence[Mapping[str, str]] = (),
     ) -> Callable[[str], None]:
-        """For the outbox: simulates a rebalance by whoever is to sign it, and holds it against its plan.
+        """For the outbox: simulates a rebalance by whoever is to sign it, after other calls, and holds it against its plan.
 
         What it returns raises:
             SimulationRefused, SimulationDiffers: it would not do what is planned.
         """
 
         def check(sender: str) -> None:
-            logs = self.logs(sender, vault, data, gas_limit)
+            logs = self.logs(sender, vault, data, gas_limit, before)
             if logs is not None:
                 check_changes(logs, vault, sales_raw, min_buys_raw)
 
         return check
+
+
+def message(sender: str, to: str, data: str, gas_limit: int) -> dict[str, str]:
+    """A call as nodes take it."""
+    return {"from": sender, "to": to, "data": data, "gas": hex(gas_limit)}
 
 
 def check_changes(

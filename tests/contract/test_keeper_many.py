@@ -137,6 +137,27 @@ def test_what_is_sent_is_told_at_once_and_what_became_of_it_by_a_later_look(
     assert nonce(stage) == 1
 
 
+def test_a_trade_that_others_under_way_would_spoil_waits_for_them(
+    stage: Stage, vaults: tuple[str, ...], outbox: Outbox
+) -> None:
+    keeper = keeper_of(stage, vaults, outbox)
+    move(stage, {"ETH/USD": 2_600_00000000})
+    if not stage.chain.is_anvil:
+        pytest.skip("Hardhat has no eth_simulateV1: it tells once the others are mined.")
+    stage.chain.rpc.call("evm_setAutomine", False)
+    try:
+        first = [one.reason for one in keeper.tick()]
+    finally:
+        stage.chain.rpc.call("evm_setAutomine", True)
+    stage.chain.mine()
+    then = [one.reason for one in keeper.tick()]
+
+    assert first == [Reason.UNDER_WAY, Reason.NOT_YET]
+    assert then[0] is Reason.REBALANCED
+    assert then[-1] is Reason.UNDER_WAY
+    assert keeper.open_breakers(0.0) == ()
+
+
 def test_what_an_earlier_run_sent_is_verified_by_the_next(
     stage: Stage, vaults: tuple[str, ...], tmp_path: Path
 ) -> None:

@@ -73,6 +73,7 @@ def test_commands_are_those_of_the_manual() -> None:
         ("plan",),
         ("pool", "snapshot"),
         ("keeper", "run"),
+        ("replay",),
         ("tx", "list"),
         ("tx", "cancel"),
         ("tx", "clear"),

@@ -380,5 +380,5 @@ def _without_examples(settings: Settings) -> dict[str, Any]:
     for section in ("wallet", "keeper"):
         for name in ("keystore", "keystore_password_file", "signer_url", "signer_address"):
             del flat[section][name]
-    del flat["keeper"]["relays"], flat["keeper"]["allowed_targets"]
+    del flat["keeper"]["relays"], flat["keeper"]["allowed_targets"], flat["keeper"]["record"]
     return flat

@@ -1,0 +1,119 @@
+"""`rebalancer replay`: a recorded day, decided again."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from rebalancer.cli.session import address_option, json_option
+from rebalancer.cli.show import console, print_json
+from rebalancer.keeper.recording import Replayed, Told, replay
+from rebalancer.lab.day import day_chart
+
+__all__ = ["replay_command"]
+
+_MOST_DIFFERENCES = 20
+
+
+@click.command("replay")
+@click.argument("record", metavar="RECORD", type=click.Path(dir_okay=False, path_type=Path))
+@address_option("--vault", "Only this vault's decisions are shown.", "all")
+@click.option("--all", "show_all", is_flag=True, help="Show every look, not only what is news.")
+@click.option(
+    "--picture",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Draw the day to this .png or .svg file, too.",
+)
+@json_option
+@click.pass_context
+def replay_command(
+    context: click.Context,
+    record: Path,
+    vault: str | None,
+    show_all: bool,
+    picture: Path | None,
+    as_json: bool,
+) -> None:
+    """Decide a recorded day again, and show what was decided and whether it would be the same today.
+
+    RECORD is what a keeper wrote that was started with `keeper.record`. Asks no node. Ends with 1 if anything would be decided
+    otherwise.
+    """
+    looks = list(replay(record))
+    differences = [
+        (look.block.number, difference) for look in looks for difference in look.differences
+    ]
+    told = list(_told(looks, vault, show_all=show_all))
+    if as_json:
+        print_json(
+            {
+                "looks": len(looks),
+                "decided_again": sum(look.decided for look in looks),
+                "differences": [{"block": n, "what": what} for n, what in differences],
+                "decisions": [
+                    {"chain_id": look.chain_id, "block": look.block, "decision": one}
+                    for look, one in told
+                ],
+            }
+        )
+    else:
+        _show(looks, told, differences)
+    if picture is not None:
+        path = day_chart(looks, picture)
+        if not as_json:
+            console().print(f"Drawn to {path}.")
+    if differences:
+        context.exit(1)
+
+
+def _told(
+    looks: list[Replayed], vault: str | None, *, show_all: bool
+) -> list[tuple[Replayed, Told]]:
+    """The decisions that are to be shown, with their look."""
+    said: dict[tuple[int, str], str] = {}
+    found = []
+    for look in looks:
+        for one in look.decisions:
+            key = (look.chain_id, one.vault)
+            is_news = said.get(key) != one.reason or one.transaction_hash is not None
+            said[key] = one.reason
+            if (is_news or show_all) and vault in (None, one.vault):
+                found.append((look, one))
+    return found
+
+
+def _show(
+    looks: list[Replayed],
+    told: list[tuple[Replayed, Told]],
+    differences: list[tuple[int, str]],
+) -> None:
+    out = console()
+    table = Table(title="What was decided", title_justify="left")
+    table.add_column("time", no_wrap=True)
+    table.add_column("block", justify="right", no_wrap=True)
+    table.add_column("vault", no_wrap=True)
+    table.add_column("reason", no_wrap=True)
+    table.add_column("off by", justify="right", no_wrap=True)
+    table.add_column("why")
+    for look, one in told:
+        at = datetime.fromtimestamp(look.block.timestamp, UTC).strftime("%m-%d %H:%M:%S")
+        table.add_row(
+            *(at, str(look.block.number), f"{one.vault[:6]}…{one.vault[-4:]}", one.reason.value),
+            *(f"{one.drift_bps} bps", Text(one.text)),
+        )
+    out.print(table)
+    again = sum(look.decided for look in looks)
+    if not differences:
+        out.print(f"{len(looks):,} looks, {again:,} decisions made again: all as recorded.")
+        return
+    out.print(
+        f"[bold red]{len(differences):,} of {again:,} decisions would be made otherwise today:[/]"
+    )
+    for block, what in differences[:_MOST_DIFFERENCES]:
+        out.print(Text(f"  block {block}: {what}"))
+    if len(differences) > _MOST_DIFFERENCES:
+        out.print(f"  and {len(differences) - _MOST_DIFFERENCES:,} more; --json has them all")

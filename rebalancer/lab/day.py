@@ -1,0 +1,100 @@
+"""A recorded day as one figure: how far each vault was off, and what was decided about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rebalancer.errors import ChartFormatUnknown, ChartingMissing
+from rebalancer.keeper.recording import Replayed
+from rebalancer.lab.chart import COLOURS, GREEN, GRID, INK, MUTED, ORANGE, RED, STYLE
+from rebalancer.reasons import Reason
+
+__all__ = ["day_chart"]
+
+_VAULTS = 8
+"""So many have a strip of their own: those with the most transactions, then those furthest off."""
+
+_STRIP_INCHES, _WIDTH_INCHES = 1.15, 11.0
+
+_MARKS = {
+    Reason.REBALANCED: ("v", GREEN, "rebalanced"),
+    Reason.POKED: ("^", ORANGE, "poked"),
+    Reason.REVERTED: ("X", RED, "reverted"),
+    Reason.HALTED: ("s", RED, "halted"),
+    Reason.ORACLE_FAULT: ("|", RED, "no sound price"),
+}
+
+
+def day_chart(looks: Sequence[Replayed], path: Path | str) -> Path:
+    """Draw it to a .png or .svg file and return its path.
+
+    Raises:
+        ChartFormatUnknown: the path ends otherwise.
+        ChartingMissing: matplotlib is not installed.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in {".png", ".svg"}:
+        raise ChartFormatUnknown(str(path))
+    try:
+        import matplotlib as mpl
+        from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ChartingMissing from None
+
+    vaults = _vaults(looks)
+    with mpl.rc_context(STYLE):
+        height = 1.0 + _STRIP_INCHES * max(1, len(vaults))
+        figure = Figure(figsize=(_WIDTH_INCHES, height), layout="constrained")
+        strips = figure.subplots(max(1, len(vaults)), 1, sharex=True, squeeze=False)[:, 0]
+        for strip, (chain_id, vault), colour in zip(strips, vaults, COLOURS * 2, strict=False):
+            points = [
+                (datetime.fromtimestamp(look.block.timestamp, UTC), one)
+                for look in looks
+                for one in look.decisions
+                if (look.chain_id, one.vault) == (chain_id, vault)
+            ]
+            strip.step(
+                [at for at, _ in points],
+                [one.drift_bps for _, one in points],
+                where="post",
+                color=colour,
+                linewidth=1.2,
+            )
+            for reason, (mark, mark_colour, label) in _MARKS.items():
+                some = [(at, one.drift_bps) for at, one in points if one.reason is reason]
+                if some:
+                    at, drifts = zip(*some, strict=True)
+                    strip.plot(at, drifts, mark, color=mark_colour, label=label, zorder=3)
+            strip.set_ylim(bottom=0)
+            strip.grid(axis="y", color=GRID)
+            strip.set_ylabel("bps off", color=MUTED)
+            strip.set_title(f"{vault[:6]}…{vault[-4:]} on chain {chain_id}", loc="left", color=INK)
+            if strip.get_legend_handles_labels()[1]:
+                strip.legend(loc="upper right", ncols=len(_MARKS))
+        locator = AutoDateLocator(tz=UTC)  # type: ignore[no-untyped-call] # matplotlib's
+        strips[-1].xaxis.set_major_locator(locator)
+        formatter = ConciseDateFormatter(locator, tz=UTC)  # type: ignore[no-untyped-call]
+        strips[-1].xaxis.set_major_formatter(formatter)
+        figure.suptitle(
+            "How far the furthest weight was off its target, and what was done", x=0.02, ha="left"
+        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=150)
+    return path
+
+
+def _vaults(looks: Sequence[Replayed]) -> list[tuple[int, str]]:
+    """The vaults that are drawn."""
+    weight: dict[tuple[int, str], tuple[int, int]] = {}
+    for look in looks:
+        for one in look.decisions:
+            key = (look.chain_id, one.vault)
+            sent, drift = weight.get(key, (0, 0))
+            weight[key] = (
+                sent + (one.transaction_hash is not None),
+                max(drift, one.drift_bps),
+            )
+    return sorted(weight, key=lambda key: weight[key], reverse=True)[:_VAULTS]

@@ -1,0 +1,121 @@
+"""A recorded day decides the same again, and says so when it does not."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from rebalancer.cli import root
+from rebalancer.devnet.stage import Actor, Stage
+from rebalancer.errors import BadRecords, RecordsMissing
+from rebalancer.keeper import Keeper, KeeperOptions, Site
+from rebalancer.keeper.recording import Recorder, replay
+from rebalancer.reasons import Reason
+from rebalancer.send.outbox import Outbox
+from rebalancer.send.signer import devnet_signer
+from tests.contract.test_keeper import UP_10_PERCENT, move
+
+FIRST_VAULT_REASONS = [Reason.IN_BAND, Reason.REBALANCED, Reason.COOLDOWN, Reason.REBALANCED]
+
+
+@pytest.fixture
+def day(stage: Stage, tmp_path: Path) -> Path:
+    """Two vaults from band to band, twice."""
+    path = tmp_path / "day.jsonl"
+    vaults = (stage.vault, stage.open_vault(1))
+    with Outbox(tmp_path / "outbox.sqlite") as outbox, Recorder(path) as recorder:
+        keeper = Keeper(
+            stage.chain.rpc,
+            Site.of(stage.deployment, vaults),
+            [devnet_signer(Actor.KEEPER)],
+            outbox,
+            KeeperOptions(fee_cap_wei=10_000 * 10**9),
+            watchers=[recorder],
+        )
+        keeper.start()
+        for prices, seconds in (
+            ({}, 900),
+            (UP_10_PERCENT, 900),
+            ({"ETH/USD": 2_600_00000000}, 60),
+            ({}, 7_200),
+        ):
+            move(stage, prices, seconds)
+            keeper.tick()
+    return path
+
+
+def test_a_recorded_day_is_decided_the_same_again(day: Path, stage: Stage) -> None:
+    looks = list(replay(day))
+
+    assert len(looks) == 4
+    assert [look.decided for look in looks] == [2] * 4
+    assert [look.differences for look in looks] == [()] * 4
+    told = [one.reason for look in looks for one in look.decisions if one.vault == stage.vault]
+    assert told == FIRST_VAULT_REASONS
+
+
+def test_what_would_be_decided_otherwise_is_named_with_both_ways(day: Path) -> None:
+    lines = day.read_text().splitlines()
+    second = json.loads(lines[1])
+    second["verdicts"][0]["sales_raw"][0] += 1
+    second["verdicts"][1]["text"] = "another reason"
+    lines[1] = json.dumps(second)
+    day.write_text("\n".join(lines) + "\n")
+
+    changed = list(replay(day))[1]
+
+    assert len(changed.differences) == 2
+    assert "sales_raw" in changed.differences[0]
+    assert "another reason" in changed.differences[1]
+
+
+def test_a_gzipped_record_that_broke_off_loses_its_last_line_alone(
+    day: Path, tmp_path: Path
+) -> None:
+    whole = tmp_path / "whole.jsonl.gz"
+    whole.write_bytes(gzip.compress(day.read_bytes()))
+    assert len(list(replay(whole))) == 4
+    plain = tmp_path / "broken.jsonl"
+    plain.write_bytes(day.read_bytes()[:-7])
+    assert len(list(replay(plain))) == 3
+    broken = tmp_path / "broken.jsonl.gz"
+    broken.write_bytes(whole.read_bytes()[:-12])
+    assert len(list(replay(broken))) < 4
+
+
+def test_what_is_no_record_is_refused_with_its_line(day: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecordsMissing):
+        list(replay(tmp_path / "none.jsonl"))
+    with pytest.raises(RecordsMissing):
+        list(replay(tmp_path / "none.jsonl.gz"))
+    lines = day.read_text().splitlines(keepends=True)
+    day.write_text(lines[0] + '{"block": 3}\n')
+    with pytest.raises(BadRecords) as bad:
+        list(replay(day))
+    assert bad.value.line == 2
+    third = json.loads(lines[1])
+    third["pools"] = {}
+    day.write_text(json.dumps(third) + "\n")
+    with pytest.raises(BadRecords, match="is not in this or any earlier line"):
+        list(replay(day))
+
+
+def test_the_command_shows_the_day_draws_it_and_ends_with_1_where_it_differs(
+    day: Path, tmp_path: Path
+) -> None:
+    picture = tmp_path / "day.png"
+    same = CliRunner().invoke(root, ["replay", str(day), "--picture", str(picture)])
+    assert same.exit_code == 0, same.output
+    assert "4 looks, 8 decisions made again: all as recorded" in same.output
+    assert same.output.count(Reason.REBALANCED.value) == 3
+    assert same.output.count(Reason.NOT_YET.value) == 1, "the first vault has traded first"
+    assert picture.stat().st_size > 10_000
+
+    day.write_text(day.read_text().replace("every weight is inside", "no weight is outside", 1))
+    other = CliRunner().invoke(root, ["replay", str(day), "--json"])
+    assert other.exit_code == 1
+    assert len(json.loads(other.output)["differences"]) == 1
