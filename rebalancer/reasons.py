@@ -39,6 +39,8 @@ class Reason(StrEnum):
     """Losses, gas and tip together would be more than bringing the basket home is worth."""
     POLICY_REFUSES = "PolicyRefuses"
     """The best plan known would be refused by the vault's own checks."""
+    PLAN_FAILED = "PlanFailed"
+    """Seeking trades for it failed by a mistake of the program."""
     SIMULATION_REFUSED = "SimulationRefused"
     """The chain refused the transaction in a simulation, so it was not sent."""
     POKED = "Poked"

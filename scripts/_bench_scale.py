@@ -2,7 +2,7 @@
 
 Real vault contracts of 8 assets on a local node, added until there are as many as asked for; one in ten leaves a band when a price
 moves. Timed is what a block costs: the logs, the prices, all vaults judged and those out of band ranked; then those out of band read
-exactly, and up to a thousand of them planned over pools in memory. Beside it stands the plain way: every vault read by the lens.
+exactly, and up to a thousand of them planned on all cores over pools in memory. Beside it stands the plain way: every vault read by the lens.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import astuple, dataclass
 from math import isqrt
 from pathlib import Path
@@ -24,7 +24,8 @@ from rebalancer.chain.vaultbook import VaultBook
 from rebalancer.deploy import FeedSpec, Fees, Role, System, deploy_system, grant_roles, set_feed
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.node import Node, NodeSettings
-from rebalancer.plan import Plan, PlanInput, plan_rebalance
+from rebalancer.keeper.decide import Conditions, Step, Verdict
+from rebalancer.keeper.planners import Planners
 from rebalancer.policy import Asset
 from rebalancer.pools import Pool, Token, synthetic
 from rebalancer.units import E18
@@ -184,9 +185,13 @@ class _Scale:
         exact: list[VaultSnapshot] = []
         with _counted(self.rpc) as looks:
             exact_s = _seconds(lambda: exact.extend(book.look(chosen, block)))
-        plans: list[object] = []
-        plan_s = _seconds(lambda: plans.extend(self._plan(each) for each in exact))
-        if not all(isinstance(plan, Plan) for plan in plans):
+        conditions, verdicts = Conditions(0), dict[str, Verdict]()
+        with closing(Planners()) as planners:
+            planners.warm()
+            plan_s = _seconds(
+                lambda: verdicts.update(planners.decide(exact, self.pools, conditions))
+            )
+        if not all(verdict.step is Step.REBALANCE for verdict in verdicts.values()):
             raise AssertionError("every vault out of band has a plan")
         return ScaleFigures(
             len(self.vaults),
@@ -197,22 +202,9 @@ class _Scale:
             len(judged.candidates),
             exact_s,
             len(looks),
-            len(plans),
+            len(verdicts),
             plan_s,
             memory,
-        )
-
-    def _plan(self, vault: VaultSnapshot) -> object:
-        return plan_rebalance(
-            PlanInput.of(
-                vault.basket,
-                self.pools,
-                policy=vault.policy,
-                state=vault.state,
-                slippage_limit_e18=vault.slippage_limit_e18,
-                loss_left_e18=vault.loss_left_e18,
-                turnover_left_e18=vault.turnover_left_e18,
-            )
         )
 
 

@@ -141,13 +141,15 @@ def _opened(
             signers += [session.signer(lane, None) for lane in settings.keeper.lanes]
         signers = [lane_of(signer, settings, vaults) for signer in signers]
     site, tuning = Site.of(session.deployment, vaults), _tuning(settings, asked)
+    evaluator = Evaluator(session.rpc, site, tuning.evaluation)
+    stack.callback(evaluator.close)
     return Keeper(
         session.rpc,
         site,
         signers,
         outbox,
         tuning.options,
-        evaluator=Evaluator(session.rpc, site, tuning.evaluation),
+        evaluator=evaluator,
         watchers=watchers,
     )
 

@@ -7,7 +7,6 @@ compared with the chain. Whoever evaluates a share of the vaults, on whatever ma
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -21,6 +20,7 @@ from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import Block, VaultSnapshot, read_vaults
 from rebalancer.chain.vaultbook import VaultBook
 from rebalancer.keeper.decide import Conditions, Verdict, as_traded, decide, wants_plan
+from rebalancer.keeper.planners import Planners
 from rebalancer.keeper.site import Site
 from rebalancer.pools import AnyPool, Pool
 from rebalancer.reasons import Reason
@@ -85,10 +85,15 @@ class Evaluator:
         self.site = site
         self.options = options or EvaluatorOptions()
         many = len(site.vaults) > self.options.exact_vaults
+        self.planners = Planners()
         self._book = VaultBook(rpc, site.system.lens, site.vaults) if many else None
         self._pools: PoolBook | None = None
         self._checked_at = 0
         self._differing: tuple[str, ...] = ()
+
+    def close(self) -> None:
+        """End what was begun to plan with; the endpoint stays open."""
+        self.planners.close()
 
     def evaluate(
         self, head: Head, conditions: Conditions, under_way: Collection[str] = ()
@@ -146,24 +151,34 @@ class Evaluator:
             and self._has_turn(snapshot, block)
         ]
         pools = self._pools_at(block) if due else ()
-        chosen = {snapshot.address for snapshot in due}
-        verdicts, planned = [], 0
+        decided = self.planners.decide(due, pools, conditions, self.rpc.deadline)
+        wanted = {snapshot.address for snapshot in due}
+        verdicts = []
         for snapshot in snapshots:
-            if snapshot.address in under_way:
-                text = "a transaction for it is under way"
-                verdicts.append(Verdict(snapshot, Reason.UNDER_WAY, text))
-            elif not wants_plan(snapshot) or snapshot.address in chosen:
-                if snapshot.address in chosen:
-                    if not self._has_time():
-                        text = "there was no time left to plan for it at this block"
-                        verdicts.append(Verdict(snapshot, Reason.NOT_YET, text))
-                        continue
-                    planned += 1
-                verdicts.append(decide(snapshot, pools, conditions))
-            else:
-                text = f"it is planned again every {self.options.replan_blocks} blocks"
-                verdicts.append(Verdict(snapshot, Reason.NOT_YET, text))
-        return tuple(verdicts), planned
+            found = decided.get(snapshot.address)
+            if found is None:
+                found = self._without_plan(snapshot, conditions, under_way, wanted)
+            verdicts.append(found)
+        return tuple(verdicts), len(decided)
+
+    def _without_plan(
+        self,
+        snapshot: VaultSnapshot,
+        conditions: Conditions,
+        under_way: Collection[str],
+        wanted: Collection[str],
+    ) -> Verdict:
+        """What is to be said of a vault for which no trades were sought."""
+        if snapshot.address in under_way:
+            text = "a transaction for it is under way"
+            return Verdict(snapshot, Reason.UNDER_WAY, text)
+        if not wants_plan(snapshot):
+            return decide(snapshot, (), conditions)
+        if snapshot.address in wanted:
+            text = "there was no time left to plan for it at this block"
+        else:
+            text = f"it is planned again every {self.options.replan_blocks} blocks"
+        return Verdict(snapshot, Reason.NOT_YET, text)
 
     def _has_turn(self, snapshot: VaultSnapshot, block: Block) -> bool:
         """Whether to plan for a vault now: at once when its band breaks, and then in turn. By the chain alone, so that it is the
@@ -172,9 +187,6 @@ class Evaluator:
         if not snapshot.state.broken_since or snapshot.state.broken_since == block.timestamp:
             return True
         return (block.number + crc32(snapshot.address.encode())) % every == 0
-
-    def _has_time(self) -> bool:
-        return self.rpc.deadline is None or time.monotonic() < self.rpc.deadline
 
     # Pools
 

@@ -1,0 +1,113 @@
+"""How are very many vaults planned for within a block? On every core at once.
+
+Deciding is pure, so it is handed to processes: each gets the pools once and a run of vaults. Few vaults are decided where they are,
+which is sooner done. What is not decided in time is left out; the rest of its run is thrown away when it comes.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import TimeoutError as Late
+from concurrent.futures.process import BrokenProcessPool
+
+import structlog
+
+from rebalancer.chain.snapshot import VaultSnapshot
+from rebalancer.keeper.decide import Conditions, Verdict, decide
+from rebalancer.pools import Pool
+from rebalancer.reasons import Reason
+
+__all__ = ["Planners"]
+
+log = structlog.get_logger("rebalancer.keeper")
+
+_FEW = 24
+"""Fewer than so many vaults are not worth the way to another process."""
+_WARM_SECONDS = 0.3
+_RUNS_EACH = 4
+"""Runs of vaults for each process: the last to finish does not keep the others waiting for long."""
+
+
+class Planners:
+    """Decides for many vaults, on so many processes as there are cores unless told otherwise. Not to be shared by threads."""
+
+    def __init__(self, processes: int | None = None) -> None:
+        self.processes = processes or len(os.sched_getaffinity(0))
+        self._pool: ProcessPoolExecutor | None = None
+
+    def close(self) -> None:
+        """End the processes."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool = None
+
+    def warm(self) -> None:
+        """Begin the processes, and wait until all are there: a second or two, better spent before the first block than at it."""
+        if self.processes > 1:
+            for ready in [self._begun().submit(_be_ready) for _ in range(self.processes)]:
+                ready.result()
+
+    def decide(
+        self,
+        vaults: Sequence[VaultSnapshot],
+        pools: Sequence[Pool],
+        conditions: Conditions,
+        until: float | None = None,
+    ) -> dict[str, Verdict]:
+        """The verdicts by vault, without those that were not reached by `until` (`time.monotonic`)."""
+        if self.processes == 1 or len(vaults) < _FEW:
+            return _decide_all(vaults, pools, conditions, until)
+        pool = self._begun()
+        size = -(-len(vaults) // (_RUNS_EACH * self.processes))
+        runs: list[Future[dict[str, Verdict]]] = [
+            pool.submit(_decide_all, run, tuple(pools), conditions)
+            for run in (vaults[at : at + size] for at in range(0, len(vaults), size))
+        ]
+        found: dict[str, Verdict] = {}
+        try:
+            for run in runs:
+                left = None if until is None else max(0.0, until - time.monotonic())
+                found |= run.result(left)
+        except Late:
+            for run in runs:
+                run.cancel()
+        except BrokenProcessPool:
+            log.error("planners_died", processes=self.processes)
+            self.close()
+            return _decide_all(vaults, pools, conditions, until)
+        return found
+
+    def _begun(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            # Not forked: the keeper has threads.
+            context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(self.processes, mp_context=context)
+        return self._pool
+
+
+def _be_ready() -> None:
+    """Takes so long that every process gets one; to be asked for it, a process must have loaded this module."""
+    time.sleep(_WARM_SECONDS)
+
+
+def _decide_all(
+    vaults: Sequence[VaultSnapshot],
+    pools: Sequence[Pool],
+    conditions: Conditions,
+    until: float | None = None,
+) -> dict[str, Verdict]:
+    found = {}
+    for snapshot in vaults:
+        if until is not None and time.monotonic() > until:
+            break
+        try:
+            found[snapshot.address] = decide(snapshot, pools, conditions)
+        except Exception as mistake:  # one vault's trouble is not all vaults'
+            log.exception("plan_failed", vault=snapshot.address)
+            text = f"seeking trades for it failed, a mistake of the program: {mistake!r}"
+            found[snapshot.address] = Verdict(snapshot, Reason.PLAN_FAILED, text)
+    return found

@@ -1,0 +1,99 @@
+"""Deciding on many processes at once: the same verdicts, in time, and one vault's trouble is its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from contextlib import closing
+from dataclasses import replace
+
+import pytest
+
+from rebalancer.chain.pools import read_pools
+from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
+from rebalancer.devnet.stage import Stage
+from rebalancer.keeper import Site
+from rebalancer.keeper.decide import Conditions, Step
+from rebalancer.keeper.planners import Planners
+from rebalancer.pools import AnyPool
+from rebalancer.reasons import Reason
+from tests.contract.test_keeper import UP_10_PERCENT, move
+
+CONDITIONS = Conditions(10**9)
+
+
+@pytest.fixture
+def vaults(stage: Stage) -> list[VaultSnapshot]:
+    """Sixty vaults out of band, which differ in what they hold."""
+    move(stage, UP_10_PERCENT)
+    rpc = stage.chain.rpc
+    (found,) = read_vaults(rpc, stage.system.lens, [stage.vault], read_block(rpc))
+
+    def other(number: int) -> VaultSnapshot:
+        held = tuple(raw * (1_000 + number) // 1_000 for raw in found.basket.held)
+        return replace(found, address=f"0x{number:040x}", basket=replace(found.basket, held=held))
+
+    return [other(number) for number in range(1, 61)]
+
+
+@pytest.fixture
+def pools(stage: Stage) -> tuple[AnyPool, ...]:
+    site = Site.of(stage.deployment, [])
+    rpc = stage.chain.rpc
+    return read_pools(rpc, site.places, read_block(rpc), site.chain_id)
+
+
+def test_many_processes_decide_what_one_does(
+    vaults: list[VaultSnapshot], pools: tuple[AnyPool, ...]
+) -> None:
+    with closing(Planners(2)) as many, closing(Planners(1)) as one:
+        many.warm()
+        found, alone = (each.decide(vaults, pools, CONDITIONS) for each in (many, one))
+
+    assert list(found) == [vault.address for vault in vaults]
+    assert {verdict.step for verdict in found.values()} == {Step.REBALANCE}
+    for vault, verdict in found.items():
+        mine = alone[vault]
+        assert verdict.plan is not None
+        assert mine.plan is not None
+        assert (verdict.text, verdict.plan.route) == (mine.text, mine.plan.route)
+        assert verdict.plan.settlement == mine.plan.settlement
+
+
+def test_what_is_not_reached_in_time_is_left_out(
+    vaults: list[VaultSnapshot], pools: tuple[AnyPool, ...]
+) -> None:
+    with closing(Planners(2)) as many, closing(Planners(1)) as one:
+        many.warm()
+        for planners in (many, one):
+            assert planners.decide(vaults, pools, CONDITIONS, time.monotonic() - 1) == {}
+            assert len(planners.decide(vaults, pools, CONDITIONS)) == len(vaults)
+
+
+def test_processes_that_are_killed_are_done_without_and_replaced(
+    vaults: list[VaultSnapshot], pools: tuple[AnyPool, ...]
+) -> None:
+    with closing(Planners(2)) as planners:
+        planners.warm()
+        assert planners._pool is not None
+        for process in list(planners._pool._processes):
+            os.kill(process, signal.SIGKILL)
+        found = planners.decide(vaults, pools, CONDITIONS)
+        again = planners.decide(vaults, pools, CONDITIONS)
+
+    assert list(found) == list(again) == [vault.address for vault in vaults]
+
+
+def test_a_vault_that_cannot_be_planned_for_is_said_so_and_holds_up_no_other(
+    vaults: list[VaultSnapshot], pools: tuple[AnyPool, ...]
+) -> None:
+    broken = replace(vaults[3].basket, held=vaults[3].basket.held[:-1])
+    vaults[3] = replace(vaults[3], basket=broken)
+    with closing(Planners(1)) as planners:
+        found = planners.decide(vaults, pools, CONDITIONS)
+
+    reasons = [verdict.reason for verdict in found.values()]
+    assert reasons[3] is Reason.PLAN_FAILED
+    assert "a mistake of the program" in found[vaults[3].address].text
+    assert reasons.count(Reason.BAND_BROKEN) == len(vaults) - 1
