@@ -172,7 +172,7 @@ def _table(attempts: list[Attempt]) -> Table:
         table.add_row(
             str(attempt.id),
             f"{attempt.intent.vault[:6]}…{attempt.intent.vault[-4:]}",
-            str(attempt.intent.epoch),
+            "poke" if attempt.intent.epoch < 0 else str(attempt.intent.epoch),
             attempt.state.value,
             _or_nothing(attempt.nonce),
             str(len(attempt.versions)),

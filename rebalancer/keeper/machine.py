@@ -22,7 +22,7 @@ from rebalancer.chain.endpoints import Endpoints
 from rebalancer.chain.heads import Head, Heads
 from rebalancer.chain.receipt import find_receipt
 from rebalancer.chain.rpc import Call, Rpc
-from rebalancer.chain.snapshot import Block, read_block
+from rebalancer.chain.snapshot import Block, read_block, read_vaults
 from rebalancer.deploy import Role
 from rebalancer.errors import (
     BooksDiffer,
@@ -60,6 +60,7 @@ __all__ = ["Keeper", "KeeperOptions", "Tuning"]
 log = structlog.get_logger("rebalancer.keeper")
 
 _BATCH = 500
+_PAGE = 50
 _POKE_BLOCKS = 20
 """After so many blocks a poke that was not mined is cancelled: whether it is still wanted is looked at anew."""
 _CLOSED = frozenset({State.MINED, State.FAILED, State.CANCELLED})
@@ -135,6 +136,7 @@ class Keeper:
         self._sent_now = 0
         self._breaker = self._new_breaker()
         self._breakers: dict[str, Breaker] = {}
+        self._guest_of: set[str] = set()
         self._differing: list[BooksDiffer] = []
         self._subscribed = False
         self._evaluation: Evaluation | None = None
@@ -147,7 +149,8 @@ class Keeper:
     def start(self) -> None:
         """Check that this keeper may act, and settle what an earlier run left unfinished.
 
-        A vault that it may not rebalance is left alone, unless there is no other.
+        A vault that it may not rebalance is left alone, unless there is no other; one whose policy opens execution to anyone is
+        served once its keepers' time is over.
 
         Raises:
             WrongChain, ChainError: the node is not the right one, or does not answer.
@@ -158,6 +161,7 @@ class Keeper:
         self.rpc.chain_id()
         refused = self._unauthorized()
         if self.outbox is not None:
+            refused = self._without_open(refused)
             if refused and len({each.vault for each in refused}) == len(self.site.vaults):
                 raise refused[0]
             for refusal in refused:
@@ -422,12 +426,22 @@ class Keeper:
         if breaker is not None and breaker.is_open(time.time()):
             return _decision(block, verdict, Reason.HALTED, breaker.why)
         match verdict.step:
+            case Step.REBALANCE if self._must_wait(block, verdict):
+                if not verdict.snapshot.state.broken_since:
+                    return self._poke(block, verdict)  # from the stamp on its keepers' time runs
+                text = f"its keepers have it to themselves until {verdict.snapshot.opens_at}"
+                return _decision(block, verdict, Reason.NOT_YET, text)
             case Step.REBALANCE:
                 return self._rebalance(block, verdict)
             case Step.POKE:
                 return self._poke(block, verdict)
             case _:
                 return _decision(block, verdict, verdict.reason, verdict.text)
+
+    def _must_wait(self, block: Block, verdict: Verdict) -> bool:
+        """Whether only the vault's keepers may rebalance it now, and this is none of them."""
+        opens_at = verdict.snapshot.opens_at
+        return verdict.vault in self._guest_of and (not opens_at or block.timestamp < opens_at)
 
     def _rebalance(self, block: Block, verdict: Verdict) -> Decision:
         plan, snapshot = verdict.plan, verdict.snapshot
@@ -650,6 +664,20 @@ class Keeper:
     def _failed(self, vault: str, why: str) -> None:
         if self._breaker_of(vault).failed(why, time.time()):
             log.error("vault_halted", vault=vault, why=why)
+
+    def _without_open(self, refused: list[KeeperNotAuthorized]) -> list[KeeperNotAuthorized]:
+        """Those of the refusals whose vaults never open execution to anyone."""
+        vaults = sorted({refusal.vault for refusal in refused})
+        if not vaults:
+            return []
+        block = read_block(self.rpc)
+        for at in range(0, len(vaults), _PAGE):
+            page = vaults[at : at + _PAGE]
+            for snapshot in read_vaults(self.rpc, self.site.system.lens, page, block):
+                if snapshot.policy.open_after_seconds:
+                    log.info("served_once_open", vault=snapshot.address)
+                    self._guest_of.add(snapshot.address)
+        return [refusal for refusal in refused if refusal.vault not in self._guest_of]
 
     def _unauthorized(self) -> list[KeeperNotAuthorized]:
         """The vaults that one of the accounts may not rebalance, with the account.

@@ -12,7 +12,7 @@ from rebalancer.chain.abi import interface
 from rebalancer.chain.heads import Heads
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
-from rebalancer.devnet.stage import Actor, Stage
+from rebalancer.devnet.stage import DEMO_POLICY, Actor, Stage
 from rebalancer.errors import BooksDiffer, KeeperNotAuthorized, RpcUnreachable, UnknownVault
 from rebalancer.keeper import (
     Decision,
@@ -27,7 +27,7 @@ from rebalancer.policy import Settlement, settle
 from rebalancer.reasons import Reason
 from rebalancer.send.outbox import Outbox, State
 from rebalancer.send.signer import devnet_signer
-from tests.contract.test_keeper import UP_10_PERCENT, move
+from tests.contract.test_keeper import UP_10_PERCENT, move, set_policy
 
 GWEI = 10**9
 
@@ -375,6 +375,26 @@ def test_a_vault_without_the_keepers_role_is_left_alone_unless_it_is_the_only_on
     assert decisions[stage.vault].reason is Reason.REBALANCED
     assert decisions[stranger].reason is Reason.HALTED
     assert "KEEPER" in decisions[stranger].text
+
+
+def test_a_vault_that_opens_to_anyone_is_served_by_who_is_no_keeper_of_it_once_it_is_open(
+    stage: Stage, outbox: Outbox
+) -> None:
+    set_policy(stage, replace(DEMO_POLICY, open_after_seconds=600))
+    keeper = keeper_of(stage, (stage.vault,), outbox, receipt_seconds=30)
+    keeper.signers = (devnet_signer(Actor.DEPOSITOR),)
+    keeper.start()
+    move(stage, UP_10_PERCENT)
+
+    (poked,) = keeper.tick()
+    (waits,) = keeper.tick()
+    move(stage, {}, seconds=700)
+    (served,) = keeper.tick()
+
+    assert poked.reason is Reason.POKED
+    assert waits.reason is Reason.NOT_YET
+    assert "to themselves until" in waits.text
+    assert served.reason is Reason.REBALANCED
 
 
 def test_start_refuses_what_is_no_vault(stage: Stage, outbox: Outbox) -> None:
