@@ -308,15 +308,10 @@ class Keeper:
         for decision in self._quiet(evaluation):
             decided[decision.vault] = decision
             self._log(decision)
-        sent = {
-            decision.vault
-            for decision in decided.values()
-            if decision.reason is Reason.UNDER_WAY and decision.plan is not None
-        }
-        pokes = {vault for vault, one in decided.items() if one.reason is Reason.POKED}
-        if self.options.receipt_seconds and self.outbox and (sent or pokes):
+        sent = {vault for vault, one in decided.items() if one.transaction_hash is not None}
+        if self.options.receipt_seconds and self.outbox and sent:
             self.rpc.deadline = None
-            for decision in self._awaited(block, sent | pokes):
+            for decision in self._awaited(block, sent):
                 decided[decision.vault] = decision
         self._said |= {vault: one.reason for vault, one in decided.items()}
         return (*settled, *decided.values())
@@ -353,15 +348,15 @@ class Keeper:
         breaker = self._breaker_of(intent.vault)
 
         def decision(reason: Reason, text: str, outcome: Outcome | None = None) -> Decision:
-            snapshot = outcome.before if outcome else verdict.snapshot if verdict else None
+            before = outcome.before if outcome else None
             return Decision(
                 block,
                 intent.vault,
                 reason,
                 text,
                 max(0, intent.epoch),
-                snapshot.drift_bps if snapshot else 0,
-                verdict.snapshot if verdict else snapshot,
+                before.drift_bps if before else 0,
+                verdict.snapshot if verdict else before,
                 verdict.plan if verdict else None,
                 outcome,
                 attempt.mined_hash,
@@ -508,8 +503,7 @@ class Keeper:
             return _decision(block, verdict, Reason.NOT_SENT, str(rejected))
         self._sent[attempt.id] = verdict
         self._sent_now += 1
-        reason = Reason.UNDER_WAY if sale else Reason.POKED
-        return _decision(block, verdict, reason, text, attempt.transaction_hash)
+        return _decision(block, verdict, Reason.UNDER_WAY, text, attempt.transaction_hash)
 
     def _refused(self, block: Block, verdict: Verdict, why: str) -> Decision:
         """A simulation did not do what is planned. Where others' trades have come first, there is nothing wrong with that."""

@@ -1,0 +1,120 @@
+"""On one tape a keeper decides the same whether it runs on, or is started again ten times in the middle."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from rebalancer.chain.snapshot import Block, read_block
+from rebalancer.devnet.stage import Actor, Stage
+from rebalancer.keeper import (
+    Decision,
+    Evaluator,
+    EvaluatorOptions,
+    Keeper,
+    KeeperOptions,
+    Site,
+)
+from rebalancer.reasons import LENS_REASONS, Reason
+from rebalancer.send.outbox import Outbox
+from rebalancer.send.signer import devnet_signer
+
+STEPS = 40
+RESTARTS = tuple(range(3, 80, 8))
+"""Looks before which the keeper is started anew: two a step, one of them while what it sent is not mined."""
+
+Said = tuple[int, str, str, int, int, str]
+
+
+def tape(stage: Stage, step: int) -> dict[str, int]:
+    """Prices of a step: two waves and a jump, so that bands break again and again."""
+    opening = {"ETH/USD": 2_000_00000000, "BTC/USD": 30_000_00000000}
+    wave = math.sin(step / 3) * 0.09 + (0.12 if step > STEPS // 2 else 0.0)
+    other = math.cos(step / 5) * 0.05
+    moved = {
+        "ETH/USD": int(opening["ETH/USD"] * (1 + wave)),
+        "BTC/USD": int(opening["BTC/USD"] * (1 + other)),
+    }
+    return stage.market.prices_e8 | moved
+
+
+def play(
+    stage: Stage,
+    vaults: tuple[str, ...],
+    journal: Path,
+    restarts: Collection[int],
+    *,
+    exact_vaults: int = 50,
+) -> list[Said]:
+    """Everything that is decided on the tape, by a keeper that is started anew before some of its looks."""
+    rpc, chain = stage.chain.rpc, stage.chain
+    before, prices = chain.snapshot(), dict(stage.market.prices_e8)
+    began = chain.now()
+    told: list[Decision] = []
+    looks = 0
+    with ExitStack() as all_of_it:
+        stack = all_of_it.enter_context(ExitStack())
+
+        def begun() -> Keeper:
+            site = Site.of(stage.deployment, vaults)
+            keeper = Keeper(
+                rpc,
+                site,
+                [devnet_signer(Actor.KEEPER)],
+                stack.enter_context(Outbox(journal)),
+                KeeperOptions(fee_cap_wei=10_000 * 10**9, receipt_seconds=0),
+                evaluator=Evaluator(rpc, site, EvaluatorOptions(exact_vaults=exact_vaults)),
+            )
+            keeper.start()
+            return keeper
+
+        keeper = begun()
+
+        def look(block: Block) -> None:
+            nonlocal keeper, looks
+            if looks in restarts:
+                stack.close()
+                keeper = begun()
+            looks += 1
+            told.extend(keeper.tick(block))
+
+        rpc.call("evm_setAutomine", False)
+        all_of_it.callback(rpc.call, "evm_setAutomine", True)
+        for step in range(STEPS):
+            at = began + 1_800 * (step + 1)
+            rpc.call("evm_setAutomine", True)
+            mined = stage.market.step(tape(stage, step), at)
+            rpc.call("evm_setAutomine", False)
+            look(Block(mined.number, mined.hash, mined.timestamp))
+            chain.mine(at=at + 60)
+            look(read_block(rpc))
+    chain.revert(before)
+    stage.market.prices_e8 = prices
+    # Of vaults that the book finds quiet only changes are told, and what was told before is not kept over a restart.
+    quiet = LENS_REASONS if not exact_vaults else ()
+    return [
+        (one.block.number, one.vault, one.reason.value, one.epoch, one.drift_bps, one.text)
+        for one in told
+        if one.reason not in quiet
+    ]
+
+
+@pytest.mark.parametrize("exact_vaults", [50, 0])
+def test_ten_restarts_in_the_middle_change_no_decision(
+    stage: Stage, tmp_path: Path, exact_vaults: int
+) -> None:
+    vaults = (stage.vault, stage.open_vault(1))
+    alone = play(stage, vaults, tmp_path / "alone.sqlite", (), exact_vaults=exact_vaults)
+    restarted = play(
+        stage, vaults, tmp_path / "restarted.sqlite", RESTARTS, exact_vaults=exact_vaults
+    )
+
+    assert len(RESTARTS) == 10
+    done = [said for said in alone if said[2] == Reason.REBALANCED]
+    assert len(done) >= 10, "the tape must break bands often"
+    assert {said[1] for said in done} == set(vaults)
+    assert restarted == alone
