@@ -2,9 +2,9 @@
 
 gas.json holds the four figures of the design's table, gas-detail.json their variants, the floors
 below them and where the gas went; size.json holds the bytes of every contract, keeper.json the times of a
-tick and its parts, plan.json those of a plan over many pools, how near the best it is, and what ordinary ways cost, scale.json what
-a block costs a keeper of up to 10,000 vaults. What was not measured is absent. `--write-snapshot` measures gas and size alone and
-replaces the committed figures that tests/contract/test_gas.py compares with.
+tick and its parts ("tick"), those of a plan over many pools, how near the best it is, and what ordinary ways cost ("plan"), and what
+a block costs a keeper of up to 10,000 vaults ("scale"). What was not measured is absent. `--write-snapshot` measures gas and size
+alone and replaces the committed figures that tests/contract/test_gas.py compares with.
 """
 
 from __future__ import annotations
@@ -131,16 +131,14 @@ def main(*, write_snapshot: bool, full_tape: bool, max_vaults: int) -> None:
             *snapshot.changes("bytes", snapshot.read(snapshot.SIZE), sizes),
         ]:
             _console.print(f"[yellow]{change}[/]")
-        _plan()
-        _scale(max_vaults)
-        _keeper(full_tape=full_tape)
+        found = {"plan": _plan(), "scale": _scale(max_vaults), "tick": _keeper(full_tape=full_tape)}
+        _save("keeper.json", found)
 
 
-def _plan() -> None:
+def _plan() -> dict[str, Any]:
     """Times and quality of a plan over 100 pools and 20 tokens."""
     with _console.status("planning over 100 pools"):
         found = measure_plan()
-    _save("plan.json", asdict(found))
     table = Table(
         "", "median ms", "p99 ms", title="plan: 100 pools, 20 tokens", title_justify="left"
     )
@@ -165,13 +163,13 @@ def _plan() -> None:
     for way, bps in sorted(found.cost_bps.items(), key=lambda item: item[1]):
         costs.add_row(way, f"{bps:.1f}")
     _console.print(costs)
+    return asdict(found)
 
 
-def _scale(most: int) -> None:
+def _scale(most: int) -> list[dict[str, Any]]:
     """What a block costs a keeper of many vaults, and how it grows with them."""
     with _console.status("making vaults") as status:
         found = measure_scale([size for size in SCALE_SIZES if size <= most], status.update)
-    _save("scale.json", [asdict(each) for each in found])
     rows: dict[str, Callable[[ScaleFigures], str]] = {
         "a block, ms": lambda f: f"{f.block_s * 1e3:,.1f}",
         "  requests": lambda f: f"{f.block_requests}",
@@ -193,9 +191,10 @@ def _scale(most: int) -> None:
     for name, cell in rows.items():
         table.add_row(name, *(cell(each) for each in found))
     _console.print(table)
+    return [asdict(each) for each in found]
 
 
-def _keeper(*, full_tape: bool) -> None:
+def _keeper(*, full_tape: bool) -> dict[str, Any]:
     """Times of the keeper, and of a whole tape if asked for and there is one."""
     with _console.status("timing the keeper"):
         times = keeper.measure()
@@ -214,7 +213,7 @@ def _keeper(*, full_tape: bool) -> None:
         )
     elif full_tape:
         _console.print(f"[yellow]The full tape was not played: {_TAPE} or {_POOL} is missing.[/]")
-    _save("keeper.json", found)
+    return found
 
 
 def flat(figures: Mapping[str, Mapping[int, Figure]]) -> dict[str, int]:
