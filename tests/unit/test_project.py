@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 from eth_utils.crypto import keccak
 
+from rebalancer.reasons import Reason
+
 MAX_CODE_BYTES = 24_576
 """EIP-170."""
 
@@ -337,3 +339,10 @@ def test_wheel_imports_without_development_packages(wheel: Path, tmp_path: Path)
     where, count = run.stdout.split()
     assert Path(where).is_relative_to(tmp_path)
     assert int(count) > 5
+
+
+def test_the_operators_manual_explains_every_reason(repo_root: Path) -> None:
+    text = (repo_root / "docs" / "operating.md").read_text()
+    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    explained = {word for row in rows for word in re.findall(r"`(\w+)`", row)}
+    assert {reason.value for reason in Reason} <= explained
