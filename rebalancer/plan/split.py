@@ -188,13 +188,18 @@ def _fill(pools: Sequence[Pool], token_in: str, token_out: str, amount_in_raw: i
 def _by_middle(
     pools: Sequence[Pool], token_in: str, token_out: str
 ) -> tuple[list[Pool], dict[str, tuple[list[Pool], list[Pool]]]]:
-    """Pools of the pair, and for each middle token the pools into it and out of it."""
+    """Pools of the pair, and for each middle token the pools into it and out of it.
+
+    Pools of more than two tokens are used for the pair alone, so that none is used twice.
+    """
     direct: list[Pool] = []
     through: dict[str, tuple[list[Pool], list[Pool]]] = {}
     for pool in pools:
         traded = {token.address for token in pool.tokens}
-        if traded == {token_in, token_out}:
+        if {token_in, token_out} <= traded:
             direct.append(pool)
+        elif len(traded) > 2:
+            continue
         elif token_in in traded:
             (middle,) = traded - {token_in}
             through.setdefault(middle, ([], []))[0].append(pool)

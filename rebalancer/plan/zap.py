@@ -24,7 +24,7 @@ from scipy.optimize import brentq
 from rebalancer.errors import BadPlanInput, DepositTooSmall, NoRoute
 from rebalancer.plan.route import BuyHop, Hop, encode
 from rebalancer.plan.split import Leg, Split, best_split, hops, pools_after
-from rebalancer.pools import Pool
+from rebalancer.pools import Pool, UniswapV3Pool
 from rebalancer.pools.model import check_amount
 from rebalancer.units import BPS, mul_div_down, mul_div_up
 
@@ -329,7 +329,7 @@ def _trimmed(split: Split, needed_raw: int) -> Split:
 
 def _exactly(split: Split, needed_raw: int) -> Split:
     """A purchase by amounts out, of exactly what is needed; one through a middle token as it is."""
-    if not _is_direct(split):
+    if not _is_by_out(split):
         return split
     over_raw = split.amount_out_raw - needed_raw
     largest = max(split.legs, key=lambda leg: leg.amount_out_raw)
@@ -346,9 +346,13 @@ def _bought(leg: Leg, amount_out_raw: int) -> Leg:
     return replace(leg, amount_in_raw=amount_in_raw, amount_out_raw=amount_out_raw)
 
 
-def _is_direct(split: Split) -> bool:
+def _is_by_out(split: Split) -> bool:
+    """Whether all of it is bought for the token paid on pools of Uniswap V3, which alone are asked for amounts out."""
     return all(
-        leg.token_in == split.token_in and leg.token_out == split.token_out for leg in split.legs
+        isinstance(leg.pool, UniswapV3Pool)
+        and leg.token_in == split.token_in
+        and leg.token_out == split.token_out
+        for leg in split.legs
     )
 
 
@@ -356,7 +360,7 @@ def _purchase_hops(splits: Sequence[Split]) -> list[Hop]:
     """Purchases one after another. What they leave of the token that is paid is not theirs to spend."""
     found: list[Hop] = []
     for split in splits:
-        if _is_direct(split):
+        if _is_by_out(split):
             found += (
                 BuyHop(
                     leg.amount_out_raw,
