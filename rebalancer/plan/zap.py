@@ -3,44 +3,58 @@
 Pure. What goes in is the vault's books and the pools at one block, what comes out is the route and,
 to the unit, what the Zap contract does with it as long as nobody trades in between.
 
-A deposit buys, for S shares, of every asset what the vault asks for S shares. What that costs rises
-with S, so there is a largest S that the amount pays for. Assets are bought one after another, each
-at the prices the one before left behind: they may share pools, and the chain does it in this order.
+Both are the planner's convex problem (`dual.py`) with other terms: sell these amounts for as much of one
+token as there is; buy these amounts for as little. A deposit buys, for S shares, of every asset what the
+vault asks for S shares. What that costs rises with S, so there is a largest S that the amount pays for;
+it is sought on exact quotes (`carry.py`).
 
-Pools are asked for amounts out: whatever prices do meanwhile, nothing is left of what was bought, and
-what is not needed of the token that is paid comes back as it is. So that they may do something, a
-part of the amount is held back. A purchase through a middle token sells an amount instead.
+Where the token that is paid is sold on a pool of Uniswap V3, the pool is asked for an amount out: whatever
+prices do meanwhile, nothing is left of what was bought, and what is not needed of the token that is paid
+comes back as it is. So that they may do something, a part of the amount is held back. All other swaps sell
+an amount instead.
 
 Sequences are in basket order, amounts raw units, tokens lower-case addresses.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import brentq
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from rebalancer.errors import BadPlanInput, DepositTooSmall, NoRoute
-from rebalancer.plan.route import BuyHop, Hop, encode
-from rebalancer.plan.split import Leg, Split, best_split, hops, pools_after
+from rebalancer.plan.carry import pulled, pushed, run
+from rebalancer.plan.dual import Offer, Solution, solve
+from rebalancer.plan.leg import Leg
+from rebalancer.plan.legs import Stuck, route_hops
+from rebalancer.plan.market import Market, market_of
+from rebalancer.plan.route import BuyHop, Hop, PoolHop, encode
+from rebalancer.plan.single import SingleRoutes
 from rebalancer.pools import Pool, UniswapV3Pool
 from rebalancer.pools.model import check_amount
 from rebalancer.units import BPS, mul_div_down, mul_div_up
 
-__all__ = ["Books", "ZapIn", "ZapOut", "plan_zap_in", "plan_zap_out"]
+__all__ = ["Books", "ZapIn", "ZapOut", "best_sale", "plan_zap_in", "plan_zap_out"]
 
 _PRECISION = 10**12
 """Shares are found to one part in this many; what a closer look would add is less than gas."""
 
-_MOST_TRIES = 40
-"""Each try at an amount is nearer by about the part of the price that it moves."""
-
 _HEADROOM = 1_000
 """The pools must have this part more to give than is bought."""
 
-_PART = 8
-"""By how much less is asked for when the pools cannot take an amount."""
+_MOST_STUCK = 16
+"""Times that swaps that cannot be part of a route are left out and the rest solved again."""
+
+_DEAR = 8.0
+"""What is bought is worth this many times its price, and what may be sold this many times what there is: neither is to bind."""
+
+_DUST_RAW = 10
+"""What would fetch fewer raw units than this is not swapped, but paid out as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +100,7 @@ class ZapIn:
     amount_raw: int
     swapped_raw: int
     route: bytes
-    splits: tuple[Split, ...]
+    legs: tuple[Leg, ...]
     shares: int
     minted_raw: tuple[int, ...]
     left_raw: tuple[int, ...]
@@ -95,12 +109,12 @@ class ZapIn:
 
 @dataclass(frozen=True, slots=True)
 class ZapOut:
-    """A withdrawal to one token: everything else that is redeemed goes through `route`."""
+    """A withdrawal to one token: everything else that is redeemed goes through `route`, but dust."""
 
     token: str
     amount_out_raw: int
     route: bytes
-    splits: tuple[Split, ...]
+    legs: tuple[Leg, ...]
 
 
 def plan_zap_in(
@@ -120,24 +134,21 @@ def plan_zap_in(
     token = token.lower()
     if not any(books.held_raw):
         raise BadPlanInput("the vault holds nothing, so its shares have no price")
-    buyer = _Buyer(books, tuple(pools), token, amount_raw, slippage_bps)
-    most = _affordable(buyer)
-    asked = dict(zip(books.tokens, books.asked_raw(most), strict=True))
-    splits = tuple(_exactly(split, asked[split.token_out]) for split in buyer.purchases(most))
-
-    left_raw = amount_raw - sum(split.amount_in_raw for split in splits)
-    amounts = {split.token_out: split.amount_out_raw for split in splits} | {token: left_raw}
+    legs = _best_purchase(books, pools, token, amount_raw, slippage_bps)
+    left_raw = amount_raw - _sum_in(legs, token)
+    amounts = _bought(legs) | {token: left_raw}
     amounts_raw = tuple(amounts.get(asset, 0) for asset in books.tokens)
     shares = books.most_shares(amounts_raw)
     if shares == 0:
         raise DepositTooSmall(token, amount_raw)
     minted_raw = books.asked_raw(shares)
+    kept_raw = dict(zip(books.tokens, minted_raw, strict=True)).get(token, 0)
     return ZapIn(
         token,
         amount_raw,
-        amount_raw - asked.get(token, 0) if splits else 0,
-        encode(_purchase_hops(splits)),
-        splits,
+        amount_raw - kept_raw if legs else 0,
+        encode(_purchase_hops(legs, books.tokens, token)),
+        legs,
         shares,
         minted_raw,
         tuple(a - m for a, m in zip(amounts_raw, minted_raw, strict=True)),
@@ -154,227 +165,287 @@ def plan_zap_out(
         NoRoute: no pools lead from an asset to the token, or they cannot take that much.
     """
     token = token.lower()
-    splits: list[Split] = []
-    kept_raw = 0
-    for asset, amount in zip(tokens, amounts_raw, strict=True):
-        if asset == token:
-            kept_raw += amount
-        elif amount:
-            splits.append(best_split(pools, asset, token, amount))
-            pools = pools_after(pools, splits[-1].legs)
-    amount_out_raw = kept_raw + sum(split.amount_out_raw for split in splits)
-    return ZapOut(token, amount_out_raw, encode(hops(splits)), tuple(splits))
+    sales = {t: raw for t, raw in zip(tokens, amounts_raw, strict=True) if raw and t != token}
+    kept_raw = sum(raw for t, raw in zip(tokens, amounts_raw, strict=True) if t == token)
+    legs = best_sale(pools, sales, token)
+    amount_out_raw = kept_raw + _sum_out(legs, token)
+    return ZapOut(token, amount_out_raw, encode(route_hops(legs, {token: 1})), legs)
+
+
+def best_sale(
+    pools: Sequence[Pool], sales_raw: Mapping[str, int], token_out: str
+) -> tuple[Leg, ...]:
+    """The swaps, in order, that bring most of a token for all of these amounts of others, but dust.
+
+    Never less than one route after another brings.
+
+    Raises:
+        BadAmount: an amount is not in 1 … 2^255 - 1.
+        NoRoute: no pools lead from a token to that one, or they cannot take that much.
+    """
+    for amount_raw in sales_raw.values():
+        check_amount(amount_raw)
+    token_out = token_out.lower()
+    sales = {token.lower(): raw for token, raw in sales_raw.items()}
+    market = market_of(pools)
+    if lost := _unreached(market, sales, token_out):
+        raise NoRoute(lost, token_out, sales[lost])
+    prices = _prices(market, token_out)
+    worth = {token: raw * float(prices[market.index[token]]) for token, raw in sales.items()}
+    sales = {token: raw for token, raw in sales.items() if worth[token] >= _DUST_RAW}
+    if not sales:
+        return ()
+    market = market.without(np.flatnonzero(market.token_in == market.index[token_out]))
+    sell_max, buy_max, cost = np.zeros((3, len(prices)))
+    for token, raw in sales.items():
+        sell_max[market.index[token]] = raw
+    buy_max[market.index[token_out]] = _DEAR * sum(worth.values())
+    offer = Offer(sell_max, buy_max, cost, prices, prices)
+
+    def push(market: Market, solution: Solution) -> tuple[Leg, ...] | Stuck:
+        return pushed(market, solution, sales, token_out)
+
+    found = []
+    together = _settled(market, offer, push)
+    if together is not None:
+        found.append(together[0])
+        apart = _apart(market, *together)
+        other = _settled(apart, offer, push, together[1]) if apart else None
+        found += [other[0]] if other else []
+    routes = SingleRoutes(market)
+    for token in sorted(sales, key=lambda token: -worth[token]):
+        route = routes.best(token, token_out, sales[token])
+        if not route:
+            if not found:
+                raise NoRoute(token, token_out, sales[token])
+            break
+        routes.take(route)
+    else:
+        found.append(tuple(routes.legs))
+    return max(found, key=lambda legs: _sum_out(legs, token_out))
+
+
+def _best_purchase(
+    books: Books, pools: Sequence[Pool], token: str, amount_raw: int, slippage_bps: int
+) -> tuple[Leg, ...]:
+    """The swaps that buy what most shares ask for, none where the token is all they ask for.
+
+    Raises:
+        NoRoute: no pools lead from the token to an asset, or they cannot take that much.
+    """
+    wanted = [
+        t for t, held in zip(books.tokens, books.held_raw, strict=True) if held and t != token
+    ]
+    if not wanted:
+        return ()
+    market = market_of(pools)
+    if lost := _unreached(market, wanted, token):
+        raise NoRoute(token, lost, amount_raw)
+    market = market.without(np.flatnonzero(market.token_out == market.index[token]))
+
+    def buyer(market: Market) -> _Buyer:
+        return _Buyer(books, market, token, amount_raw, slippage_bps)
+
+    first = buyer(market)
+    found = [first.best()]
+    apart = _apart(market, found[0], first.last) if found[0] and first.last else None
+    if apart is not None:
+        found.append(buyer(apart).best())
+    alone = _alone(market, first, wanted)
+    if alone is not None:
+        found.append(buyer(alone).best())
+    best = max(found, key=first.shares_of)
+    if not best:
+        raise NoRoute(token, wanted[0], amount_raw)
+    return best
 
 
 class _Buyer:
     """Buys, with one token, what a number of shares asks for."""
 
     def __init__(
-        self,
-        books: Books,
-        pools: tuple[Pool, ...],
-        token: str,
-        amount_raw: int,
-        slippage_bps: int,
+        self, books: Books, market: Market, token: str, amount_raw: int, slippage_bps: int
     ) -> None:
         self.books = books
-        self.pools = pools
+        self.market = market
         self.token = token
         self.amount_raw = amount_raw
         self.slippage_bps = slippage_bps
-        self.wanted = [
-            i for i, held in enumerate(books.held_raw) if held and books.tokens[i] != token
-        ]
-        self._alone = {i: self._buy_alone(i) for i in self.wanted}
+        self.prices = _prices(market, token)
+        self.last: Solution | None = None
 
-    def at_most(self) -> int:
-        """About the most shares there could be: as if the whole amount were there for every asset.
+    def worth(self, shares: int) -> float:
+        """What these shares ask for at spot prices, in raw units of the token."""
+        asked = zip(self.books.tokens, self.books.asked_raw(shares), strict=True)
+        return sum(raw * self._price(token) for token, raw in asked)
 
-        Raises:
-            NoRoute: no asset's pools can take the whole amount.
-        """
-        books = self.books
-        bounds = [
-            mul_div_down(split.amount_out_raw, books.supply, books.held_raw[i])
-            for i, split in self._alone.items()
-            if split.amount_in_raw == self.amount_raw
-        ]
-        if self.token in books.tokens and (held := books.held_raw[books.tokens.index(self.token)]):
-            bounds.append(mul_div_down(self.amount_raw, books.supply, held))
-        if not bounds:
-            raise NoRoute(self.token, books.tokens[self.wanted[0]], self.amount_raw)
-        return min(bounds)
+    def best(self) -> tuple[Leg, ...]:
+        """The purchase for the most shares that can be paid for, to one part in `_PRECISION`; none if the pools run dry."""
+        supply = self.books.supply
+        most = int(self.amount_raw * supply / self.worth(supply)) + 1
+        while self.left_raw(most) >= 0:
+            most *= 2
+        found = brentq(
+            lambda shares: float(self.left_raw(int(shares))),
+            *(0.0, float(most)),
+            xtol=most / _PRECISION,
+            rtol=1 / _PRECISION,
+        )
+        shares, back = int(found), 1
+        # The root is near the edge on either side of it, and the edge may be a step.
+        while self.left_raw(shares) < 0:
+            shares = max(0, shares - back)
+            back = max(2 * back, most // _PRECISION)
+        # Where the pools run dry before the money does, what they would still give is not worth its price.
+        more = shares + max(1, 2 * shares // _HEADROOM)
+        return self.legs(shares) or () if self.legs(more) is not None else ()
 
     def left_raw(self, shares: int) -> int:
         """What is left of the amount after buying for these shares at the dearest; below 0 if it is too little."""
-        try:
-            splits = self.purchases(shares)
-        except NoRoute:
+        if shares <= 0:
+            return self.amount_raw
+        legs = self.legs(shares)
+        if legs is None:
             return -self.amount_raw
-        cost_raw = sum(split.amount_in_raw for split in splits)
-        needed = mul_div_up(cost_raw, BPS + self.slippage_bps, BPS)
-        if self.token in self.books.tokens:
-            needed += self.books.asked_raw(shares)[self.books.tokens.index(self.token)]
-        return self.amount_raw - needed
+        needed = mul_div_up(_sum_in(legs, self.token), BPS + self.slippage_bps, BPS)
+        asked = dict(zip(self.books.tokens, self.books.asked_raw(shares), strict=True))
+        return self.amount_raw - needed - asked.get(self.token, 0)
 
-    def purchases(self, shares: int) -> tuple[Split, ...]:
-        """One purchase for each asset but the token itself, at the prices the one before left.
+    def legs(self, shares: int) -> tuple[Leg, ...] | None:
+        """The purchase for these shares as the chain makes it; None where the pools cannot give that much."""
+        market, size = self.market, len(self.market.tokens)
+        asked = {
+            token: raw
+            for token, raw in zip(self.books.tokens, self.books.asked_raw(shares), strict=True)
+            if raw and token != self.token
+        }
+        sell_max, buy_max = np.zeros((2, size))
+        sell_max[market.index[self.token]] = _DEAR * max(self.amount_raw, self.worth(shares))
+        for token, raw in asked.items():
+            buy_max[market.index[token]] = raw
+        offer = Offer(sell_max, buy_max, self.prices, _DEAR * self.prices, self.prices)
 
-        Raises:
-            NoRoute: the pools cannot give that much.
-        """
-        asked = self.books.asked_raw(shares)
-        pools, splits = self.pools, []
-        for i in self.wanted:
-            if asked[i]:
-                splits.append(self._buy(pools, i, asked[i]))
-                pools = pools_after(pools, splits[-1].legs)
-        return tuple(splits)
+        def pull(market: Market, solution: Solution) -> tuple[Leg, ...] | Stuck:
+            return pulled(market, solution, asked, self.token)
 
-    def _buy(self, pools: tuple[Pool, ...], asset: int, needed_raw: int) -> Split:
-        """A purchase of at least that much of an asset, for nearly the least that it costs.
-
-        Raises:
-            NoRoute: the pools cannot give that much.
-        """
-        last = self._alone[asset]
-        enough: Split | None = None
-        for _ in range(_MOST_TRIES):
-            if not last.amount_out_raw:
-                break
-            # {token} = {asset} * {token} / {asset}, at the average price of the last try.
-            amount_raw = mul_div_up(needed_raw, last.amount_in_raw, last.amount_out_raw)
-            found = self._sell(pools, asset, amount_raw)
-            if found is None:
-                break
-            over_raw = found.amount_out_raw - needed_raw
-            if over_raw >= 0 and (enough is None or amount_raw < enough.amount_in_raw):
-                enough = found
-            if 0 <= over_raw * _PRECISION <= needed_raw:
-                break
-            last = found
-        if enough is None:
-            raise NoRoute(self.token, self.books.tokens[asset], self.amount_raw)
-        return _trimmed(enough, needed_raw)
-
-    def _buy_alone(self, asset: int) -> Split:
-        """What the whole amount buys of an asset alone, or the largest part that the pools can take.
-
-        Raises:
-            NoRoute: the pools cannot take any of it.
-        """
-        amount_raw = self.amount_raw
-        while amount_raw:
-            found = self._sell(self.pools, asset, amount_raw)
-            if found is not None:
-                return found
-            amount_raw //= _PART
-        raise NoRoute(self.token, self.books.tokens[asset], self.amount_raw)
-
-    def _sell(self, pools: Sequence[Pool], asset: int, amount_raw: int) -> Split | None:
-        """What an amount of the token buys of an asset, None if the pools cannot take it."""
-        try:
-            return best_split(pools, self.token, self.books.tokens[asset], amount_raw)
-        except NoRoute:
+        found = _settled(market, offer, pull, self.last)
+        if found is None:
             return None
+        self.last = found[1]
+        passed = {leg.token_in for leg in found[0]} - {*asked, self.token}
+        by_out = {leg.pool.key for leg in found[0] if _is_by_out(leg, self.token)}
+        return run(market, found[0], passed, by_out)
+
+    def shares_of(self, legs: Sequence[Leg]) -> int:
+        """The most shares that these swaps and the rest of the amount mint."""
+        if not legs:
+            return -1
+        amounts = _bought(legs) | {self.token: self.amount_raw - _sum_in(legs, self.token)}
+        return self.books.most_shares([amounts.get(token, 0) for token in self.books.tokens])
+
+    def _price(self, token: str) -> float:
+        if token == self.token:
+            return 1.0
+        at = self.market.index.get(token)
+        return 0.0 if at is None else float(self.prices[at])
 
 
-def _affordable(buyer: _Buyer) -> int:
-    """The most shares that can be bought for, to one part in `_PRECISION`.
+def _settled(
+    market: Market,
+    offer: Offer,
+    carry: Callable[[Market, Solution], tuple[Leg, ...] | Stuck],
+    near: Solution | None = None,
+) -> tuple[tuple[Leg, ...], Solution] | None:
+    """The best swaps within an offer in whole units; those that cannot be part of a route are left out."""
+    for _ in range(_MOST_STUCK):
+        near = solve(market, offer, near)
+        done = carry(market, near)
+        if not isinstance(done, Stuck):
+            return done, near
+        if not len(done.rows):
+            break
+        market = market.without(done.rows)
+    return None
 
-    Raises:
-        NoRoute: the pools cannot take that much.
+
+def _apart(market: Market, legs: Sequence[Leg], solution: Solution) -> Market | None:
+    """The market with one pair for each pool that these swaps use for more, None if there is no such pool.
+
+    The dual takes the pairs of a pool for pools of their own, but each pair's trade leaves less for the others.
     """
-    most = buyer.at_most()
-    if most == 0 or not buyer.wanted:
-        return most
-    while buyer.left_raw(most) >= 0:
-        most *= 2  # a split of a part can be better than its part of the split of all
-    near = _root(buyer, 0.0, float(most), _HEADROOM)
-    # Where the pools run dry before the money does, what they would still give is not worth its price.
-    buyer.purchases(int(near * (1 + 2 / _HEADROOM)))
-    low, high = near * (1 - 2 / _HEADROOM), near * (1 + 2 / _HEADROOM)
-    if not buyer.left_raw(int(low)) > 0 > buyer.left_raw(int(high)):
-        low, high = 0.0, float(most)
-    # The root is near the edge on either side of it, and the edge may be a step.
-    shares, back = int(_root(buyer, low, high, _PRECISION)), 1
-    while buyer.left_raw(shares) < 0:
-        shares = max(0, shares - back)
-        back = max(2 * back, most // _PRECISION)
-    return shares
+    worth = solution.flows.amounts_in * np.exp(solution.log_prices[market.token_in])
+    keys = [leg.pool.key for leg in legs]
+    closed: list[int] = []
+    for number, pool in enumerate(market.pools):
+        if keys.count(pool.key) > 1:
+            rows = np.flatnonzero(market.pool == number)
+            closed += np.delete(rows, np.argmax(worth[rows])).tolist()
+    return market.without(np.array(closed, dtype=np.intp)) if closed else None
 
 
-def _root(buyer: _Buyer, low: float, high: float, precision: int) -> float:
-    """About the shares that cost just the amount, which lie between these, to one part in `precision`."""
-    found = brentq(
-        lambda shares: float(buyer.left_raw(int(shares))),
-        low,
-        high,
-        xtol=high / precision,
-        rtol=1 / precision,
+def _alone(market: Market, buyer: _Buyer, wanted: Sequence[str]) -> Market | None:
+    """The market with one route for each asset, the best for about what is spent on it."""
+    routes, supply = SingleRoutes(market), buyer.books.supply
+    asked = dict(zip(buyer.books.tokens, buyer.books.asked_raw(supply), strict=True))
+    kept: set[tuple[str, str, str]] = set()
+    for token in wanted:
+        part = asked[token] * float(buyer.prices[market.index[token]]) / buyer.worth(supply)
+        route = routes.best(buyer.token, token, int(buyer.amount_raw * part))
+        if not route:
+            return None
+        kept |= {(leg.pool.key, leg.token_in, leg.token_out) for leg in route}
+    rows = zip(market.pool.tolist(), market.token_in, market.token_out, strict=True)
+    ways = [(market.pools[n].key, market.tokens[i], market.tokens[j]) for n, i, j in rows]
+    return market.without(np.flatnonzero([way not in kept for way in ways]))
+
+
+def _prices(market: Market, token: str) -> NDArray[np.float64]:
+    """About what a raw unit of each token is worth in raw units of one of them."""
+    known = np.full(len(market.tokens), np.nan)
+    known[market.index[token]] = 0.0
+    return np.exp(market.near(known))
+
+
+def _unreached(market: Market, tokens: Iterable[str], end: str) -> str | None:
+    """The first of some tokens that no pools connect with one, if there is such."""
+    links = coo_array(
+        (np.ones(len(market)), (market.token_in, market.token_out)), (len(market.tokens),) * 2
     )
-    return float(found)
+    _, island = connected_components(links, directed=False)
+    for token in tokens:
+        if not {token, end} <= market.index.keys():
+            return token
+        if island[market.index[token]] != island[market.index[end]]:
+            return token
+    return None
 
 
-def _trimmed(split: Split, needed_raw: int) -> Split:
-    """A purchase on one pool, cut to the least that buys as much as needed; others as they are."""
-    if len(split.legs) != 1 or split.amount_out_raw < needed_raw:
-        return split
-    (leg,) = split.legs
-    least_raw = leg.pool.quote_out(leg.token_in, leg.token_out, needed_raw)
-    out_raw = leg.pool.quote_in(leg.token_in, leg.token_out, least_raw)
-    leg = replace(leg, amount_in_raw=least_raw, amount_out_raw=out_raw)
-    return replace(split, amount_in_raw=least_raw, amount_out_raw=out_raw, legs=(leg,))
+def _is_by_out(leg: Leg, paid: str) -> bool:
+    """Whether the pool is asked for an amount out: only those of Uniswap V3 are, and only for the token that is paid."""
+    return isinstance(leg.pool, UniswapV3Pool) and leg.token_in == paid
 
 
-def _exactly(split: Split, needed_raw: int) -> Split:
-    """A purchase by amounts out, of exactly what is needed; one through a middle token as it is."""
-    if not _is_by_out(split):
-        return split
-    over_raw = split.amount_out_raw - needed_raw
-    largest = max(split.legs, key=lambda leg: leg.amount_out_raw)
-    legs = tuple(
-        _bought(leg, leg.amount_out_raw - over_raw) if leg is largest else leg for leg in split.legs
-    )
-    cost_raw = sum(leg.amount_in_raw for leg in legs)
-    return replace(split, amount_in_raw=cost_raw, amount_out_raw=needed_raw, legs=legs)
-
-
-def _bought(leg: Leg, amount_out_raw: int) -> Leg:
-    """The same leg by an amount out."""
-    amount_in_raw = leg.pool.quote_out(leg.token_in, leg.token_out, amount_out_raw)
-    return replace(leg, amount_in_raw=amount_in_raw, amount_out_raw=amount_out_raw)
-
-
-def _is_by_out(split: Split) -> bool:
-    """Whether all of it is bought for the token paid on pools of Uniswap V3, which alone are asked for amounts out."""
-    return all(
-        isinstance(leg.pool, UniswapV3Pool)
-        and leg.token_in == split.token_in
-        and leg.token_out == split.token_out
-        for leg in split.legs
-    )
-
-
-def _purchase_hops(splits: Sequence[Split]) -> list[Hop]:
+def _purchase_hops(legs: Sequence[Leg], assets: Sequence[str], paid: str) -> list[Hop]:
     """Purchases one after another. What they leave of the token that is paid is not theirs to spend."""
     found: list[Hop] = []
-    for split in splits:
-        if _is_by_out(split):
-            found += (
-                BuyHop(
-                    leg.amount_out_raw,
-                    leg.token_in,
-                    leg.pool.address,
-                    zero_for_one=leg.token_in == leg.pool.tokens[0].address,
-                    to_caller=True,
-                )
-                for leg in split.legs
-            )
+    for leg, hop in zip(legs, route_hops(legs, dict.fromkeys((*assets, paid), 1)), strict=True):
+        if isinstance(hop, PoolHop) and _is_by_out(leg, paid):
+            way = hop.token_in, hop.pool, hop.zero_for_one, hop.to_caller
+            found.append(BuyHop(leg.amount_out_raw, *way))
         else:
-            sold = iter(split.legs)
-            for hop in hops([split]):
-                leg = next(sold)
-                of_the_paid = hop.token_in == split.token_in
-                found.append(replace(hop, amount_in_raw=leg.amount_in_raw) if of_the_paid else hop)
+            found.append(hop)
     return found
+
+
+def _sum_in(legs: Sequence[Leg], token: str) -> int:
+    return sum(leg.amount_in_raw for leg in legs if leg.token_in == token)
+
+
+def _sum_out(legs: Sequence[Leg], token: str) -> int:
+    return sum(leg.amount_out_raw for leg in legs if leg.token_out == token)
+
+
+def _bought(legs: Sequence[Leg]) -> dict[str, int]:
+    """What is there of each token after the swaps, beyond what was there before."""
+    tokens = {leg.token_out for leg in legs}
+    return {token: _sum_out(legs, token) - _sum_in(legs, token) for token in tokens}
