@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -26,13 +27,24 @@ from rebalancer.plan.legs import Stuck
 from rebalancer.plan.market import Market
 from rebalancer.pools import Pool
 
-__all__ = ["pulled", "pushed", "run"]
+__all__ = ["Circle", "pulled", "pushed", "run"]
 
 _NOTHING = 1e-6
 """A flow below this part of all that passes through its token is none."""
 
 _PASSES = 6
 """Times that purchases on a pool that is used more than once are asked for again, on what the others leave of it."""
+
+
+_MOST_TRIED = 6
+"""Swaps of a circle that it is tried to do without, the smallest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Circle:
+    """Rows that go round in circles, as far as they are tried: one of them has to go."""
+
+    rows: NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +57,10 @@ class _Parts:
 
 def pushed(
     market: Market, solution: Solution, sales_raw: Mapping[str, int], token_out: str
-) -> tuple[Leg, ...] | Stuck:
+) -> tuple[Leg, ...] | Stuck | Circle:
     """The legs of selling all of these amounts for a token, in order; or rows that cannot take theirs."""
     parts = _ordered(market, solution, sales_raw, token_out, pull=False)
-    if isinstance(parts, Stuck):
+    if not isinstance(parts, list):
         return parts
     held = dict(sales_raw)
     after: dict[int, Pool] = {}
@@ -67,13 +79,13 @@ def pushed(
 
 def pulled(
     market: Market, solution: Solution, asked_raw: Mapping[str, int], token_in: str
-) -> tuple[Leg, ...] | Stuck:
+) -> tuple[Leg, ...] | Stuck | Circle:
     """The legs of buying these amounts with a token, in order; or rows that cannot give theirs.
 
     A pool that trades more than one pair is asked for each on what the others leave of it.
     """
     parts = _ordered(market, solution, asked_raw, token_in, pull=True)
-    if isinstance(parts, Stuck):
+    if not isinstance(parts, list):
         return parts
     states: dict[int, Pool] = {}
     for _ in range(_PASSES):
@@ -150,11 +162,11 @@ def _asked_back(
 
 def _ordered(
     market: Market, solution: Solution, starts: Iterable[str], end: str, *, pull: bool
-) -> list[_Parts] | Stuck:
+) -> list[_Parts] | Stuck | Circle:
     """The tokens from the starts to the end, each after all that lead to it, with their parts.
 
-    Pulled, a start is what is bought, and what leads to a token is what it is sold for. Rows that go
-    round in a circle are stuck; no row is, where nothing leads on from a token at all.
+    Pulled, a start is what is bought, and what leads to a token is what it is sold for. No row is
+    stuck where nothing leads on from a token at all.
     """
     flows, size = solution.flows, len(market.tokens)
     froms, tos, amounts = market.token_in, market.token_out, flows.amounts_in
@@ -179,7 +191,7 @@ def _ordered(
     circling = rows[ring[froms[rows]] == ring[tos[rows]]]
     if len(circling):
         worth = amounts[circling] * np.exp(solution.log_prices[froms[circling]])
-        return _stuck(int(circling[np.argmin(worth)]))
+        return Circle(circling[np.argsort(worth, kind="stable")][:_MOST_TRIED])
     waiting = np.bincount(tos[rows], minlength=size)
     found: list[_Parts] = []
     ready = [token for token in reached if not waiting[token]]

@@ -27,8 +27,14 @@ from scipy.optimize import brentq
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from rebalancer.errors import BadPlanInput, DepositTooSmall, NoRoute
-from rebalancer.plan.carry import pulled, pushed, run
+from rebalancer.errors import (
+    BadAmount,
+    BadPlanInput,
+    DepositTooSmall,
+    LiquidityExhausted,
+    NoRoute,
+)
+from rebalancer.plan.carry import Circle, pulled, pushed, run
 from rebalancer.plan.dual import Offer, Solution, solve
 from rebalancer.plan.leg import Leg
 from rebalancer.plan.legs import Stuck, route_hops
@@ -40,6 +46,9 @@ from rebalancer.pools.model import check_amount
 from rebalancer.units import BPS, mul_div_down, mul_div_up
 
 __all__ = ["Books", "ZapIn", "ZapOut", "best_sale", "plan_zap_in", "plan_zap_out"]
+
+_Purchase = Callable[[Mapping[str, int]], tuple[Leg, ...] | None]
+"""The legs that buy these amounts of tokens; None where the pools cannot give that much."""
 
 _PRECISION = 10**12
 """Shares are found to one part in this many; what a closer look would add is less than gas."""
@@ -202,7 +211,7 @@ def best_sale(
     buy_max[market.index[token_out]] = _DEAR * sum(worth.values())
     offer = Offer(sell_max, buy_max, cost, prices, prices)
 
-    def push(market: Market, solution: Solution) -> tuple[Leg, ...] | Stuck:
+    def push(market: Market, solution: Solution) -> tuple[Leg, ...] | Stuck | Circle:
         return pushed(market, solution, sales, token_out)
 
     found = []
@@ -243,18 +252,14 @@ def _best_purchase(
         raise NoRoute(token, lost, amount_raw)
     market = market.without(np.flatnonzero(market.token_out == market.index[token]))
 
-    def buyer(market: Market) -> _Buyer:
-        return _Buyer(books, market, token, amount_raw, slippage_bps)
-
-    first = buyer(market)
-    found = [first.best()]
-    apart = _apart(market, found[0], first.last) if found[0] and first.last else None
-    if apart is not None:
-        found.append(buyer(apart).best())
-    alone = _alone(market, first, wanted)
-    if alone is not None:
-        found.append(buyer(alone).best())
-    best = max(found, key=first.shares_of)
+    buyer = _Buyer(books, market, token, amount_raw, slippage_bps)
+    together = _Together(buyer, market)
+    found = [buyer.best(together)]
+    if found[0] and together.last and (apart := _apart(market, found[0], together.last)):
+        found.append(buyer.best(_Together(buyer, apart)))
+    if routes := _routes(buyer, wanted):
+        found.append(buyer.best(lambda asked: _alone(routes, asked)))
+    best = max(found, key=buyer.shares_of)
     if not best:
         raise NoRoute(token, wanted[0], amount_raw)
     return best
@@ -272,69 +277,63 @@ class _Buyer:
         self.amount_raw = amount_raw
         self.slippage_bps = slippage_bps
         self.prices = _prices(market, token)
-        self.last: Solution | None = None
 
     def worth(self, shares: int) -> float:
         """What these shares ask for at spot prices, in raw units of the token."""
         asked = zip(self.books.tokens, self.books.asked_raw(shares), strict=True)
         return sum(raw * self._price(token) for token, raw in asked)
 
-    def best(self) -> tuple[Leg, ...]:
+    def best(self, purchase: _Purchase) -> tuple[Leg, ...]:
         """The purchase for the most shares that can be paid for, to one part in `_PRECISION`; none if the pools run dry."""
         supply = self.books.supply
         most = int(self.amount_raw * supply / self.worth(supply)) + 1
-        while self.left_raw(most) >= 0:
+
+        def left(shares: float) -> int:
+            return self.left_raw(int(shares), purchase)
+
+        while left(most) >= 0:
             most *= 2
-        found = brentq(
-            lambda shares: float(self.left_raw(int(shares))),
+        # Nothing left is enough: where that is so for a stretch, its end is what is sought.
+        root = brentq(
+            lambda shares: left(shares) + 0.5,
             *(0.0, float(most)),
             xtol=most / _PRECISION,
             rtol=1 / _PRECISION,
         )
-        shares, back = int(found), 1
+        shares, back = int(root), 1
         # The root is near the edge on either side of it, and the edge may be a step.
-        while self.left_raw(shares) < 0:
+        while left(shares) < 0:
             shares = max(0, shares - back)
             back = max(2 * back, most // _PRECISION)
         # Where the pools run dry before the money does, what they would still give is not worth its price.
-        more = shares + max(1, 2 * shares // _HEADROOM)
-        return self.legs(shares) or () if self.legs(more) is not None else ()
+        if self.legs(shares + max(1, 2 * shares // _HEADROOM), purchase) is None:
+            return ()
+        return self.legs(shares, purchase) or ()
 
-    def left_raw(self, shares: int) -> int:
+    def left_raw(self, shares: int, purchase: _Purchase) -> int:
         """What is left of the amount after buying for these shares at the dearest; below 0 if it is too little."""
         if shares <= 0:
             return self.amount_raw
-        legs = self.legs(shares)
+        legs = self.legs(shares, purchase)
         if legs is None:
             return -self.amount_raw
         needed = mul_div_up(_sum_in(legs, self.token), BPS + self.slippage_bps, BPS)
         asked = dict(zip(self.books.tokens, self.books.asked_raw(shares), strict=True))
         return self.amount_raw - needed - asked.get(self.token, 0)
 
-    def legs(self, shares: int) -> tuple[Leg, ...] | None:
+    def legs(self, shares: int, purchase: _Purchase) -> tuple[Leg, ...] | None:
         """The purchase for these shares as the chain makes it; None where the pools cannot give that much."""
-        market, size = self.market, len(self.market.tokens)
         asked = {
             token: raw
             for token, raw in zip(self.books.tokens, self.books.asked_raw(shares), strict=True)
             if raw and token != self.token
         }
-        sell_max, buy_max = np.zeros((2, size))
-        sell_max[market.index[self.token]] = _DEAR * max(self.amount_raw, self.worth(shares))
-        for token, raw in asked.items():
-            buy_max[market.index[token]] = raw
-        offer = Offer(sell_max, buy_max, self.prices, _DEAR * self.prices, self.prices)
-
-        def pull(market: Market, solution: Solution) -> tuple[Leg, ...] | Stuck:
-            return pulled(market, solution, asked, self.token)
-
-        found = _settled(market, offer, pull, self.last)
-        if found is None:
+        legs = purchase(asked)
+        if legs is None:
             return None
-        self.last = found[1]
-        passed = {leg.token_in for leg in found[0]} - {*asked, self.token}
-        by_out = {leg.pool.key for leg in found[0] if _is_by_out(leg, self.token)}
-        return run(market, found[0], passed, by_out)
+        passed = {leg.token_in for leg in legs} - {*asked, self.token}
+        by_out = {leg.pool.key for leg in legs if _is_by_out(leg, self.token)}
+        return run(self.market, legs, passed, by_out)
 
     def shares_of(self, legs: Sequence[Leg]) -> int:
         """The most shares that these swaps and the rest of the amount mint."""
@@ -350,21 +349,85 @@ class _Buyer:
         return 0.0 if at is None else float(self.prices[at])
 
 
+class _Together:
+    """Purchases of all assets at once, as cheap as the market allows."""
+
+    def __init__(self, buyer: _Buyer, market: Market) -> None:
+        self.buyer = buyer
+        self.market = market
+        self.last: Solution | None = None
+
+    def __call__(self, asked_raw: Mapping[str, int]) -> tuple[Leg, ...] | None:
+        """The legs that buy these amounts; None where the pools cannot give that much."""
+        market, token, prices = self.market, self.buyer.token, self.buyer.prices
+        sell_max, buy_max = np.zeros((2, len(prices)))
+        for asset, raw in asked_raw.items():
+            buy_max[market.index[asset]] = raw
+        sell_max[market.index[token]] = _DEAR * max(self.buyer.amount_raw, buy_max @ prices)
+
+        def pull(market: Market, solution: Solution) -> tuple[Leg, ...] | Stuck | Circle:
+            return pulled(market, solution, asked_raw, token)
+
+        offer = Offer(sell_max, buy_max, prices, _DEAR * prices, prices)
+        found = _settled(market, offer, pull, self.last)
+        if found is None:
+            return None
+        self.last = found[1]
+        return found[0]
+
+
+def _routes(buyer: _Buyer, wanted: Sequence[str]) -> list[list[Leg]]:
+    """One route for each asset, the best for about what is spent on it; none where one has none."""
+    routes, supply = SingleRoutes(buyer.market), buyer.books.supply
+    asked = dict(zip(buyer.books.tokens, buyer.books.asked_raw(supply), strict=True))
+    found = []
+    for token in wanted:
+        worth = asked[token] * float(buyer.prices[buyer.market.index[token]])
+        part_raw = int(buyer.amount_raw * worth / buyer.worth(supply))
+        found.append(routes.best(buyer.token, token, part_raw))
+    return found if all(found) else []
+
+
+def _alone(routes: Sequence[Sequence[Leg]], asked_raw: Mapping[str, int]) -> tuple[Leg, ...] | None:
+    """Purchases one after another along routes; None where a pool cannot give that much."""
+    legs: list[Leg] = []
+    after: dict[str, Pool] = {}
+    for route in routes:
+        needed, part = asked_raw.get(route[-1].token_out, 0), []
+        for leg in reversed(route if needed else ()):
+            pool = after.get(leg.pool.key, leg.pool)
+            try:
+                cost = pool.quote_out(leg.token_in, leg.token_out, needed)
+            except (LiquidityExhausted, BadAmount):
+                return None
+            part.append(Leg(pool, leg.token_in, leg.token_out, cost, needed))
+            needed = cost
+        after |= {leg.pool.key: leg.pool_after for leg in part}
+        legs += reversed(part)
+    return tuple(legs)
+
+
 def _settled(
     market: Market,
     offer: Offer,
-    carry: Callable[[Market, Solution], tuple[Leg, ...] | Stuck],
+    carry: Callable[[Market, Solution], tuple[Leg, ...] | Stuck | Circle],
     near: Solution | None = None,
 ) -> tuple[tuple[Leg, ...], Solution] | None:
     """The best swaps within an offer in whole units; those that cannot be part of a route are left out."""
     for _ in range(_MOST_STUCK):
         near = solve(market, offer, near)
         done = carry(market, near)
-        if not isinstance(done, Stuck):
+        if isinstance(done, tuple):
             return done, near
         if not len(done.rows):
             break
-        market = market.without(done.rows)
+        rows = done.rows
+        if isinstance(done, Circle):
+            # Whatever else it is worth, a circle is none that the chain can make: do without the row that costs least.
+            ways = [market.without(rows[at : at + 1]) for at in range(len(rows))]
+            market = max(ways, key=lambda way: solve(way, offer, near).value)
+        else:
+            market = market.without(rows)
     return None
 
 
@@ -381,22 +444,6 @@ def _apart(market: Market, legs: Sequence[Leg], solution: Solution) -> Market | 
             rows = np.flatnonzero(market.pool == number)
             closed += np.delete(rows, np.argmax(worth[rows])).tolist()
     return market.without(np.array(closed, dtype=np.intp)) if closed else None
-
-
-def _alone(market: Market, buyer: _Buyer, wanted: Sequence[str]) -> Market | None:
-    """The market with one route for each asset, the best for about what is spent on it."""
-    routes, supply = SingleRoutes(market), buyer.books.supply
-    asked = dict(zip(buyer.books.tokens, buyer.books.asked_raw(supply), strict=True))
-    kept: set[tuple[str, str, str]] = set()
-    for token in wanted:
-        part = asked[token] * float(buyer.prices[market.index[token]]) / buyer.worth(supply)
-        route = routes.best(buyer.token, token, int(buyer.amount_raw * part))
-        if not route:
-            return None
-        kept |= {(leg.pool.key, leg.token_in, leg.token_out) for leg in route}
-    rows = zip(market.pool.tolist(), market.token_in, market.token_out, strict=True)
-    ways = [(market.pools[n].key, market.tokens[i], market.tokens[j]) for n, i, j in rows]
-    return market.without(np.flatnonzero([way not in kept for way in ways]))
 
 
 def _prices(market: Market, token: str) -> NDArray[np.float64]:
