@@ -3,10 +3,9 @@
 Pure. What goes in is the vault's books and the pools at one block, what comes out is the route and,
 to the unit, what the Zap contract does with it as long as nobody trades in between.
 
-Both are the planner's convex problem (`dual.py`) with other terms: sell these amounts for as much of one
-token as there is; buy these amounts for as little. A deposit buys, for S shares, of every asset what the
-vault asks for S shares. What that costs rises with S, so there is a largest S that the amount pays for;
-it is sought on exact quotes (`carry.py`).
+A withdrawal is a sale (`sale.py`). A deposit buys, for S shares, of every asset what the vault asks for S
+shares, as cheap as the pools allow: the planner's convex problem (`dual.py`) once more. What that costs
+rises with S, so there is a largest S that the amount pays for; it is sought on exact quotes (`carry.py`).
 
 Where the token that is paid is sold on a pool of Uniswap V3, the pool is asked for an amount out: whatever
 prices do meanwhile, nothing is left of what was bought, and what is not needed of the token that is paid
@@ -18,14 +17,11 @@ Sequences are in basket order, amounts raw units, tokens lower-case addresses.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from rebalancer.errors import (
     BadAmount,
@@ -34,18 +30,19 @@ from rebalancer.errors import (
     LiquidityExhausted,
     NoRoute,
 )
-from rebalancer.plan.carry import Circle, pulled, pushed, run
-from rebalancer.plan.dual import Offer, Solution, solve
+from rebalancer.plan.carry import Circle, pulled, run
+from rebalancer.plan.dual import Offer, Solution
 from rebalancer.plan.leg import Leg
 from rebalancer.plan.legs import Stuck, route_hops
 from rebalancer.plan.market import Market, market_of
 from rebalancer.plan.route import BuyHop, Hop, PoolHop, encode
+from rebalancer.plan.sale import apart, best_sale, prices_in, settled, sum_out, unreached
 from rebalancer.plan.single import SingleRoutes
 from rebalancer.pools import Pool, UniswapV3Pool
 from rebalancer.pools.model import check_amount
 from rebalancer.units import BPS, mul_div_down, mul_div_up
 
-__all__ = ["Books", "ZapIn", "ZapOut", "best_sale", "plan_zap_in", "plan_zap_out"]
+__all__ = ["Books", "ZapIn", "ZapOut", "plan_zap_in", "plan_zap_out"]
 
 _Purchase = Callable[[Mapping[str, int]], tuple[Leg, ...] | None]
 """The legs that buy these amounts of tokens; None where the pools cannot give that much."""
@@ -56,14 +53,8 @@ _PRECISION = 10**12
 _HEADROOM = 1_000
 """The pools must have this part more to give than is bought."""
 
-_MOST_STUCK = 16
-"""Times that swaps that cannot be part of a route are left out and the rest solved again."""
-
 _DEAR = 8.0
 """What is bought is worth this many times its price, and what may be sold this many times what there is: neither is to bind."""
-
-_DUST_RAW = 10
-"""What would fetch fewer raw units than this is not swapped, but paid out as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,62 +167,9 @@ def plan_zap_out(
     token = token.lower()
     sales = {t: raw for t, raw in zip(tokens, amounts_raw, strict=True) if raw and t != token}
     kept_raw = sum(raw for t, raw in zip(tokens, amounts_raw, strict=True) if t == token)
-    legs = best_sale(pools, sales, token)
-    amount_out_raw = kept_raw + _sum_out(legs, token)
+    legs = best_sale(pools, sales, token) if sales else ()
+    amount_out_raw = kept_raw + sum_out(legs, token)
     return ZapOut(token, amount_out_raw, encode(route_hops(legs, {token: 1})), legs)
-
-
-def best_sale(
-    pools: Sequence[Pool], sales_raw: Mapping[str, int], token_out: str
-) -> tuple[Leg, ...]:
-    """The swaps, in order, that bring most of a token for all of these amounts of others, but dust.
-
-    Never less than one route after another brings.
-
-    Raises:
-        BadAmount: an amount is not in 1 … 2^255 - 1.
-        NoRoute: no pools lead from a token to that one, or they cannot take that much.
-    """
-    for amount_raw in sales_raw.values():
-        check_amount(amount_raw)
-    token_out = token_out.lower()
-    sales = {token.lower(): raw for token, raw in sales_raw.items()}
-    market = market_of(pools)
-    if lost := _unreached(market, sales, token_out):
-        raise NoRoute(lost, token_out, sales[lost])
-    prices = _prices(market, token_out)
-    worth = {token: raw * float(prices[market.index[token]]) for token, raw in sales.items()}
-    sales = {token: raw for token, raw in sales.items() if worth[token] >= _DUST_RAW}
-    if not sales:
-        return ()
-    market = market.without(np.flatnonzero(market.token_in == market.index[token_out]))
-    sell_max, buy_max, cost = np.zeros((3, len(prices)))
-    for token, raw in sales.items():
-        sell_max[market.index[token]] = raw
-    buy_max[market.index[token_out]] = _DEAR * sum(worth.values())
-    offer = Offer(sell_max, buy_max, cost, prices, prices)
-
-    def push(market: Market, solution: Solution) -> tuple[Leg, ...] | Stuck | Circle:
-        return pushed(market, solution, sales, token_out)
-
-    found = []
-    together = _settled(market, offer, push)
-    if together is not None:
-        found.append(together[0])
-        apart = _apart(market, *together)
-        other = _settled(apart, offer, push, together[1]) if apart else None
-        found += [other[0]] if other else []
-    routes = SingleRoutes(market)
-    for token in sorted(sales, key=lambda token: -worth[token]):
-        route = routes.best(token, token_out, sales[token])
-        if not route:
-            if not found:
-                raise NoRoute(token, token_out, sales[token])
-            break
-        routes.take(route)
-    else:
-        found.append(tuple(routes.legs))
-    return max(found, key=lambda legs: _sum_out(legs, token_out))
 
 
 def _best_purchase(
@@ -248,21 +186,22 @@ def _best_purchase(
     if not wanted:
         return ()
     market = market_of(pools)
-    if lost := _unreached(market, wanted, token):
+    if lost := unreached(market, wanted, token):
         raise NoRoute(token, lost, amount_raw)
     market = market.without(np.flatnonzero(market.token_out == market.index[token]))
 
     buyer = _Buyer(books, market, token, amount_raw, slippage_bps)
     together = _Together(buyer, market)
-    found = [buyer.best(together)]
-    if found[0] and together.last and (apart := _apart(market, found[0], together.last)):
-        found.append(buyer.best(_Together(buyer, apart)))
+    first = buyer.best(together)
+    tried = [first]
+    if first and together.last and (fewer := apart(market, first, together.last)):
+        tried.append(buyer.best(_Together(buyer, fewer)))
     if routes := _routes(buyer, wanted):
-        found.append(buyer.best(lambda asked: _alone(routes, asked)))
-    best = max(found, key=buyer.shares_of)
-    if not best:
+        tried.append(buyer.best(lambda asked: _alone(routes, asked)))
+    found = [legs for legs in tried if legs is not None]
+    if not found:
         raise NoRoute(token, wanted[0], amount_raw)
-    return best
+    return max(found, key=buyer.shares_of)
 
 
 class _Buyer:
@@ -276,15 +215,15 @@ class _Buyer:
         self.token = token
         self.amount_raw = amount_raw
         self.slippage_bps = slippage_bps
-        self.prices = _prices(market, token)
+        self.prices = prices_in(market, token)
 
     def worth(self, shares: int) -> float:
         """What these shares ask for at spot prices, in raw units of the token."""
         asked = zip(self.books.tokens, self.books.asked_raw(shares), strict=True)
         return sum(raw * self._price(token) for token, raw in asked)
 
-    def best(self, purchase: _Purchase) -> tuple[Leg, ...]:
-        """The purchase for the most shares that can be paid for, to one part in `_PRECISION`; none if the pools run dry."""
+    def best(self, purchase: _Purchase) -> tuple[Leg, ...] | None:
+        """The purchase for the most shares that can be paid for, to one part in `_PRECISION`; None if the pools run dry."""
         supply = self.books.supply
         most = int(self.amount_raw * supply / self.worth(supply)) + 1
 
@@ -306,14 +245,13 @@ class _Buyer:
             shares = max(0, shares - back)
             back = max(2 * back, most // _PRECISION)
         # Where the pools run dry before the money does, what they would still give is not worth its price.
-        if self.legs(shares + max(1, 2 * shares // _HEADROOM), purchase) is None:
-            return ()
-        return self.legs(shares, purchase) or ()
+        more = shares + max(1, 2 * shares // _HEADROOM) if shares else most
+        if self.legs(more, purchase) is None:
+            return None
+        return self.legs(shares, purchase)
 
     def left_raw(self, shares: int, purchase: _Purchase) -> int:
         """What is left of the amount after buying for these shares at the dearest; below 0 if it is too little."""
-        if shares <= 0:
-            return self.amount_raw
         legs = self.legs(shares, purchase)
         if legs is None:
             return -self.amount_raw
@@ -328,7 +266,7 @@ class _Buyer:
             for token, raw in zip(self.books.tokens, self.books.asked_raw(shares), strict=True)
             if raw and token != self.token
         }
-        legs = purchase(asked)
+        legs = purchase(asked) if asked else ()
         if legs is None:
             return None
         passed = {leg.token_in for leg in legs} - {*asked, self.token}
@@ -337,8 +275,6 @@ class _Buyer:
 
     def shares_of(self, legs: Sequence[Leg]) -> int:
         """The most shares that these swaps and the rest of the amount mint."""
-        if not legs:
-            return -1
         amounts = _bought(legs) | {self.token: self.amount_raw - _sum_in(legs, self.token)}
         return self.books.most_shares([amounts.get(token, 0) for token in self.books.tokens])
 
@@ -369,7 +305,7 @@ class _Together:
             return pulled(market, solution, asked_raw, token)
 
         offer = Offer(sell_max, buy_max, prices, _DEAR * prices, prices)
-        found = _settled(market, offer, pull, self.last)
+        found = settled(market, offer, pull, self.last)
         if found is None:
             return None
         self.last = found[1]
@@ -407,66 +343,6 @@ def _alone(routes: Sequence[Sequence[Leg]], asked_raw: Mapping[str, int]) -> tup
     return tuple(legs)
 
 
-def _settled(
-    market: Market,
-    offer: Offer,
-    carry: Callable[[Market, Solution], tuple[Leg, ...] | Stuck | Circle],
-    near: Solution | None = None,
-) -> tuple[tuple[Leg, ...], Solution] | None:
-    """The best swaps within an offer in whole units; those that cannot be part of a route are left out."""
-    for _ in range(_MOST_STUCK):
-        near = solve(market, offer, near)
-        done = carry(market, near)
-        if isinstance(done, tuple):
-            return done, near
-        if not len(done.rows):
-            break
-        rows = done.rows
-        if isinstance(done, Circle):
-            # Whatever else it is worth, a circle is none that the chain can make: do without the row that costs least.
-            ways = [market.without(rows[at : at + 1]) for at in range(len(rows))]
-            market = max(ways, key=lambda way: solve(way, offer, near).value)
-        else:
-            market = market.without(rows)
-    return None
-
-
-def _apart(market: Market, legs: Sequence[Leg], solution: Solution) -> Market | None:
-    """The market with one pair for each pool that these swaps use for more, None if there is no such pool.
-
-    The dual takes the pairs of a pool for pools of their own, but each pair's trade leaves less for the others.
-    """
-    worth = solution.flows.amounts_in * np.exp(solution.log_prices[market.token_in])
-    keys = [leg.pool.key for leg in legs]
-    closed: list[int] = []
-    for number, pool in enumerate(market.pools):
-        if keys.count(pool.key) > 1:
-            rows = np.flatnonzero(market.pool == number)
-            closed += np.delete(rows, np.argmax(worth[rows])).tolist()
-    return market.without(np.array(closed, dtype=np.intp)) if closed else None
-
-
-def _prices(market: Market, token: str) -> NDArray[np.float64]:
-    """About what a raw unit of each token is worth in raw units of one of them."""
-    known = np.full(len(market.tokens), np.nan)
-    known[market.index[token]] = 0.0
-    return np.exp(market.near(known))
-
-
-def _unreached(market: Market, tokens: Iterable[str], end: str) -> str | None:
-    """The first of some tokens that no pools connect with one, if there is such."""
-    links = coo_array(
-        (np.ones(len(market)), (market.token_in, market.token_out)), (len(market.tokens),) * 2
-    )
-    _, island = connected_components(links, directed=False)
-    for token in tokens:
-        if not {token, end} <= market.index.keys():
-            return token
-        if island[market.index[token]] != island[market.index[end]]:
-            return token
-    return None
-
-
 def _is_by_out(leg: Leg, paid: str) -> bool:
     """Whether the pool is asked for an amount out: only those of Uniswap V3 are, and only for the token that is paid."""
     return isinstance(leg.pool, UniswapV3Pool) and leg.token_in == paid
@@ -488,11 +364,7 @@ def _sum_in(legs: Sequence[Leg], token: str) -> int:
     return sum(leg.amount_in_raw for leg in legs if leg.token_in == token)
 
 
-def _sum_out(legs: Sequence[Leg], token: str) -> int:
-    return sum(leg.amount_out_raw for leg in legs if leg.token_out == token)
-
-
 def _bought(legs: Sequence[Leg]) -> dict[str, int]:
     """What is there of each token after the swaps, beyond what was there before."""
     tokens = {leg.token_out for leg in legs}
-    return {token: _sum_out(legs, token) - _sum_in(legs, token) for token in tokens}
+    return {token: sum_out(legs, token) - _sum_in(legs, token) for token in tokens}

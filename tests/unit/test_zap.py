@@ -12,7 +12,6 @@ from rebalancer.devnet.market import USDC, WBTC, WETH
 from rebalancer.devnet.profile import opening_pools
 from rebalancer.errors import BadAmount, BadPlanInput, DepositTooSmall, NoRoute
 from rebalancer.plan.route import BuyHop, decode
-from rebalancer.plan.split import pools_after
 from rebalancer.plan.zap import Books, ZapIn, plan_zap_in, plan_zap_out
 from rebalancer.pools import Pool, Token
 from rebalancer.units import BPS, E18
@@ -49,7 +48,9 @@ def played(books: Books, found: ZapIn) -> tuple[int, int]:
         target[token_out] = target.get(token_out, 0) + out
     left_raw = held.pop(found.token)
     assert left_raw >= 0
-    assert not any(held.values())
+    for token, rest in held.items():  # what was bought and kept to be sold on, less what was
+        assert rest == 0 or token in bought
+        bought[token] = bought.get(token, 0) + rest
     bought[found.token] = found.amount_raw - found.swapped_raw + left_raw
     shares = books.most_shares([bought[token] for token in books.tokens])
     kept_raw = (
@@ -155,11 +156,12 @@ def test_zap_in_mints_what_the_route_yields_and_wastes_next_to_nothing(
         + found.token_left_raw * unit_prices[at] * E18 // 10 ** decimals[at]
     )
     coarsest = max(sum(weights) * 5_000 * E18 // (held[1] or 10**18), 1)
-    held_back = usd * E18 * slippage_bps // BPS
+    # Of the token paid, a raw unit more.
+    held_back = usd * E18 * slippage_bps // BPS + unit_prices[at] * E18 // 10 ** decimals[at]
     assert left_usd_e18 <= 4 * coarsest + usd * E18 // 10**6 + held_back
     # Of what is bought by amounts out, nothing is left but where rounding makes more shares of it.
     direct = {hop.pool for hop in decode(found.route) if isinstance(hop, BuyHop)}
-    if len(direct) == sum(len(split.legs) for split in found.splits):
+    if len(direct) == len(found.legs):
         assert all(left <= 1 for i, left in enumerate(found.left_raw) if i != at)
 
 
@@ -174,26 +176,23 @@ def test_zap_in_of_a_token_that_is_no_asset_swaps_all_of_it() -> None:
 def test_zap_in_where_all_is_in_the_token_itself_swaps_nothing() -> None:
     books = Books(TOKENS, (0, 0, 100_000 * 10**6), 100_000 * E18)
     found = plan_zap_in(books, POOLS, USDC.address, 7 * 10**6)
-    assert (found.swapped_raw, found.route, found.splits) == (0, b"", ())
+    assert (found.swapped_raw, found.route, found.legs) == (0, b"", ())
     assert found.shares == 7 * E18
     assert found.left_raw == (0, 0, 0)
 
 
-def test_zap_in_quotes_each_purchase_on_what_the_one_before_left() -> None:
-    """A deposit so large that it is split over all pools: purchases meet on the same ones."""
+def test_zap_in_of_much_goes_over_all_pools_and_through_middle_tokens() -> None:
+    """What is bought of one asset is sold on for another where that is cheaper; each pool is used once."""
     found = plan_zap_in(BOOKS, POOLS, USDC.address, 10_000_000 * 10**6)
-    used = [leg.pool.address for split in found.splits for leg in split.legs]
-    assert len(used) > len(set(used))
-    second = found.splits[1].legs
-    moved = {pool.address: pool for pool in pools_after(POOLS, found.splits[0].legs)}
-    assert all(leg.pool == moved[leg.pool.address] for leg in second)
+    assert len({leg.pool.address for leg in found.legs}) == len(found.legs) == len(POOLS)
+    assert {leg.token_in for leg in found.legs} > {USDC.address}
     assert found.shares == played(BOOKS, found)[0]
 
 
 def test_zap_in_holds_back_what_the_swaps_may_become_dearer() -> None:
     now = plan_zap_in(BOOKS, POOLS, USDC.address, 250_000 * 10**6)
     found = plan_zap_in(BOOKS, POOLS, USDC.address, 250_000 * 10**6, 100)
-    cost_raw = sum(split.amount_in_raw for split in found.splits)
+    cost_raw = sum(leg.amount_in_raw for leg in found.legs)
     assert all(isinstance(hop, BuyHop) for hop in decode(found.route))
     # All of it would be spent if the swaps, four fifths of the basket, cost 1 % more.
     assert found.swapped_raw - 10**4 < cost_raw * 101 // 100 <= found.swapped_raw
@@ -204,8 +203,8 @@ def test_zap_in_holds_back_what_the_swaps_may_become_dearer() -> None:
 def test_zap_out_adds_up_to_what_is_kept_and_what_is_swapped() -> None:
     amounts = (10 * E18, 10**8, 5_000 * 10**6)
     found = plan_zap_out(TOKENS, amounts, POOLS, USDC.address)
-    assert [split.amount_in_raw for split in found.splits] == [10 * E18, 10**8]
-    swapped = sum(split.amount_out_raw for split in found.splits)
+    assert sorted(leg.amount_in_raw for leg in found.legs) == [10**8, 10 * E18]
+    swapped = sum(leg.amount_out_raw for leg in found.legs)
     assert found.amount_out_raw == swapped + 5_000 * 10**6
     assert 54_700 * 10**6 < found.amount_out_raw < 55_000 * 10**6
     # The last hop of each asset sells all there is, so that a little more is not left behind.
