@@ -50,6 +50,9 @@ _Purchase = Callable[[Mapping[str, int]], tuple[Leg, ...] | None]
 _PRECISION = 10**12
 """Shares are found to one part in this many; what a closer look would add is less than gas."""
 
+_HOP_PART = 10**7
+"""A swap more has to bring at least one share in this many: it costs gas."""
+
 _HEADROOM = 1_000
 """The pools must have this part more to give than is bought."""
 
@@ -201,7 +204,7 @@ def _best_purchase(
     found = [legs for legs in tried if legs is not None]
     if not found:
         raise NoRoute(token, wanted[0], amount_raw)
-    return max(found, key=buyer.shares_of)
+    return max(found, key=lambda legs: buyer.shares_of(legs) * (_HOP_PART - len(legs)))
 
 
 class _Buyer:
