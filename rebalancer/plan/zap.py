@@ -273,8 +273,7 @@ class _Buyer:
         if legs is None:
             return None
         passed = {leg.token_in for leg in legs} - {*asked, self.token}
-        by_out = {leg.pool.key for leg in legs if _is_by_out(leg, self.token)}
-        return run(self.market, legs, passed, by_out)
+        return run(self.market, legs, passed, _by_out(legs, self.token))
 
     def shares_of(self, legs: Sequence[Leg]) -> int:
         """The most shares that these swaps and the rest of the amount mint."""
@@ -346,16 +345,24 @@ def _alone(routes: Sequence[Sequence[Leg]], asked_raw: Mapping[str, int]) -> tup
     return tuple(legs)
 
 
-def _is_by_out(leg: Leg, paid: str) -> bool:
-    """Whether the pool is asked for an amount out: only those of Uniswap V3 are, and only for the token that is paid."""
-    return isinstance(leg.pool, UniswapV3Pool) and leg.token_in == paid
+def _by_out(legs: Sequence[Leg], paid: str) -> set[str]:
+    """The pools, by their keys, that are asked for an amount out: those of Uniswap V3 that take the token paid, and once."""
+    keys = [leg.pool.key for leg in legs]
+    return {
+        leg.pool.key
+        for leg in legs
+        if isinstance(leg.pool, UniswapV3Pool)
+        and leg.token_in == paid
+        and keys.count(leg.pool.key) == 1
+    }
 
 
 def _purchase_hops(legs: Sequence[Leg], assets: Sequence[str], paid: str) -> list[Hop]:
     """Purchases one after another. What they leave of the token that is paid is not theirs to spend."""
     found: list[Hop] = []
+    by_out = _by_out(legs, paid)
     for leg, hop in zip(legs, route_hops(legs, dict.fromkeys((*assets, paid), 1)), strict=True):
-        if isinstance(hop, PoolHop) and _is_by_out(leg, paid):
+        if isinstance(hop, PoolHop) and leg.pool.key in by_out:
             way = hop.token_in, hop.pool, hop.zero_for_one, hop.to_caller
             found.append(BuyHop(leg.amount_out_raw, *way))
         else:

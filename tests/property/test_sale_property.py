@@ -180,7 +180,7 @@ def test_sale_beats_brute_force_over_a_grid(pools: tuple[UniswapV3Pool, ...], us
     _, brought = sold(pools, ETHER.address, BITCOIN.address, amount)
 
     # Four pools that pay out may each round one unit away, which a lucky grid point may not.
-    assert brought >= best - 4
+    assert brought >= best - 4, (best, brought)
 
 
 def quote(pool: UniswapV3Pool, token_in: Token, token_out: Token, amount: int) -> int:
