@@ -119,12 +119,16 @@ def settled(
 
 
 def _solved(market: Market, offer: Offer, near: Solution | None) -> Solution:
-    """The solution, once more from where it stopped as long as it is far from its bound: prices that fall far take many steps."""
+    """The solution, once more from where it stopped as long as that brings it nearer to its bound: prices that fall far take many steps."""
     found = solve(market, offer, near)
     for _ in range(_MOST_AGAIN):
-        if found.bound - found.value <= _CLOSE * abs(found.bound):
+        gap = found.bound - found.value
+        if gap <= _CLOSE * abs(found.bound):
             break
-        found = solve(market, offer, found)
+        again = solve(market, offer, found)
+        if again.bound - again.value > gap / 2:
+            break
+        found = again
     return found
 
 
