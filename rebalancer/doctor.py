@@ -11,11 +11,12 @@ import os
 import stat
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rebalancer.chain.abi import Contract, interface
 from rebalancer.chain.deployment import Deployment
+from rebalancer.chain.pools import read_pools
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
 from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
@@ -23,9 +24,12 @@ from rebalancer.config import KeeperSettings, Settings
 from rebalancer.deploy import System
 from rebalancer.errors import (
     ConfigError,
+    ContractMissing,
+    ContractReverted,
     DeploymentMalformed,
     InsufficientEther,
     OutboxInUse,
+    PoolError,
     QuorumTooSmall,
     RebalancerError,
     RpcRejected,
@@ -166,6 +170,7 @@ def _on_chain(
     yield Finding("contracts", True, f"All {len(addresses)} contracts are there.")
     system = System.of(deployment)
     yield from _wiring(rpc, system)
+    yield from _pools(rpc, deployment)
     vaults = settings.vaults or deployment.vaults
     if not vaults:
         yield Finding(
@@ -202,6 +207,23 @@ def _on_chain(
             yield _price(reading, deployment)
         yield from _vault(rpc, snapshot, keeper)
     yield from _admins(rpc, system)
+
+
+def _pools(rpc: Rpc, deployment: Deployment) -> Iterator[Finding]:
+    """Whether each pool can be read, and answers as it does on paper."""
+    block, count = read_block(rpc), 0
+    for place in deployment.places:
+        try:
+            read_pools(rpc, [place], block, deployment.chain_id)
+        except (ContractMissing, ContractReverted, PoolError) as error:
+            ill = _ill("pools", error)
+            yield replace(
+                ill, sentence=f"The pool at {place.address} cannot be read: {ill.sentence}"
+            )
+        else:
+            count += 1
+    if count == len(deployment.places):
+        yield Finding("pools", True, f"All {count} pools can be read.")
 
 
 def _wiring(rpc: Rpc, system: System) -> Iterator[Finding]:

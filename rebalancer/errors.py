@@ -1170,6 +1170,17 @@ class FunctionUnknown(ActionError):
         )
 
 
+class PoolUnsound(ActionError):
+    """A pool that a person named cannot be traded on."""
+
+    def __init__(self, pool: str, why: str) -> None:
+        self.pool = pool
+        self.why = why
+        super().__init__(
+            f"The pool {pool} cannot be used ({why}): name another one, or leave it out."
+        )
+
+
 class FeedUnsound(ActionError):
     """A price feed does not answer as it must to be used."""
 

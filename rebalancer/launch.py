@@ -15,6 +15,7 @@ from eth_utils.crypto import keccak
 
 from rebalancer.chain.abi import interface
 from rebalancer.chain.deployment import DeployedFeed, DeployedPool, DeployedToken, Deployment
+from rebalancer.chain.pools import PoolPlace, Protocol, find_pool, find_v4_key, read_pools
 from rebalancer.chain.rpc import Rpc, at_block
 from rebalancer.chain.snapshot import Block, read_block
 from rebalancer.deploy import (
@@ -28,8 +29,11 @@ from rebalancer.deploy import (
     set_source,
 )
 from rebalancer.errors import (
+    ContractMissing,
     ContractReverted,
     FeedUnsound,
+    PoolError,
+    PoolUnsound,
     RpcRejected,
     SourceUnsound,
 )
@@ -44,8 +48,10 @@ from rebalancer.oracle import (
     rate_e18,
     tick_price_e18,
 )
+from rebalancer.pools import Token, in_wrapped_ether
+from rebalancer.pools.wrapped_ether import ETHER_ADDRESS
 from rebalancer.send.wallet import Wallet
-from rebalancer.spec import ChainSpec, FeedLine, SequencerLine, SourceLine
+from rebalancer.spec import ChainSpec, FeedLine, PoolLine, SequencerLine, SourceLine
 from rebalancer.units import BPS
 
 __all__ = [
@@ -92,14 +98,15 @@ def read_chain(rpc: Rpc, spec: ChainSpec) -> Deployment:
     """What the chain says of the tokens, feeds and pools that a person named.
 
     Raises:
-        ContractMissing: one of them is not there, or something else is.
+        ContractMissing: a token or a feed is not there, or something else is.
+        PoolUnsound: a pool is not there, is of a kind that cannot be quoted, or answers otherwise than on paper.
     """
     tokens = {address: _read_token(rpc, address) for address in spec.tokens}
-    pools = [_read_pool(rpc, address) for address in spec.pools]
     priced = [feed for feed in spec.feeds if feed.name is None]
-    for address in (*(feed.token for feed in priced), *_traded(pools), spec.wrapped_native):
+    for address in (*(feed.token for feed in priced), spec.wrapped_native):
         if address not in tokens:
             tokens[address] = _read_token(rpc, address)
+    pools = _read_pools(rpc, spec.pools, tokens, spec.wrapped_native)
     names = {address: token.symbol for address, token in tokens.items()}
     names |= {feed.token: feed.name for feed in spec.feeds if feed.name is not None}
     feeds = []
@@ -346,11 +353,41 @@ def _read_token(rpc: Rpc, address: str) -> DeployedToken:
     return DeployedToken(contract.call(rpc, "symbol"), address, contract.call(rpc, "decimals"))
 
 
-def _read_pool(rpc: Rpc, address: str) -> DeployedPool:
-    contract = interface("UniswapV3Pool").at(address)
-    token0, token1, fee = (contract.call(rpc, name) for name in ("token0", "token1", "fee"))
-    return DeployedPool(address, token0, token1, fee)
+def _read_pools(
+    rpc: Rpc, lines: Sequence[PoolLine], tokens: dict[str, DeployedToken], wrapped_native: str
+) -> list[DeployedPool]:
+    """Each pool, read whole as it will be for every plan; tokens that only pools trade are added to `tokens`."""
+    block, chain_id = read_block(rpc), rpc.chain_id()
+    weth = tokens[wrapped_native]
+    wrapped = Token(weth.address, weth.symbol, weth.decimals)
+    found = []
+    for line in lines:
+        try:
+            place = _place(rpc, line, block)
+            (pool,) = read_pools(rpc, [place], block, chain_id)
+            in_wrapped_ether(pool, wrapped)
+        except (PoolError, ContractMissing, ContractReverted) as error:
+            raise PoolUnsound(line.name, str(error).rstrip(".")) from None
+        for token in pool.tokens:
+            if token.address != ETHER_ADDRESS:
+                known = DeployedToken(token.symbol, token.address, token.decimals)
+                tokens.setdefault(token.address, known)
+        assets = [token.address for token in pool.tokens]
+        found.append(DeployedPool.at(place, assets, pool.fee_pips))
+    return found
 
 
-def _traded(pools: Sequence[DeployedPool]) -> list[str]:
-    return [token for pool in pools for token in (pool.token0, pool.token1)]
+def _place(rpc: Rpc, line: PoolLine, block: Block) -> PoolPlace:
+    if line.pool_id is not None:
+        try:
+            key = find_v4_key(rpc, line.address, line.pool_id, from_block=line.from_block)
+        except RpcRejected as refusal:
+            why = f"its key was not searched for: {refusal.message}; say from_block, where it began"
+            raise PoolUnsound(line.name, why) from None
+        return PoolPlace(Protocol.UNISWAP_V4, line.address, key)
+    protocol = find_pool(rpc, line.address, block)
+    if line.fee_bps is None:
+        return PoolPlace(protocol, line.address)
+    if protocol is not Protocol.UNISWAP_V2:
+        raise PoolUnsound(line.name, f"it is of {protocol}, which tells its fee itself")
+    return PoolPlace(protocol, line.address, fee_bps=line.fee_bps)

@@ -37,6 +37,7 @@ __all__ = [
     "MIN_ASSETS",
     "ChainSpec",
     "FeedLine",
+    "PoolLine",
     "SequencerLine",
     "SourceLine",
     "check_bands",
@@ -58,6 +59,8 @@ _PRICE_DECIMALS = 18
 _NUMBER = re.compile(r"([0-9]+)(?:\.([0-9]*))?")
 _MAX_DIGITS = 78  # of 2^256
 _MAX_SECONDS = (1 << 32) - 1  # 32 bits in the OracleHub
+_MAX_BPS = 10_000
+_POOL_ID = re.compile(r"0x[0-9a-fA-F]{64}")
 _GETTER = re.compile(r"[A-Za-z_$][\w$]*\(\)")
 _SOURCE_KINDS = {kind.name.lower(): kind for kind in SourceKind if kind is not SourceKind.NONE}
 
@@ -81,6 +84,26 @@ class FeedLine:
     quote: str | None = None
     name: str | None = None
     where: str = "feeds"
+
+
+@dataclass(frozen=True)
+class PoolLine:
+    """A pool as a person names it: by its address, or, in Uniswap V4, by PoolManager's and its id.
+
+    `fee_bps` is a Uniswap V2 pair's where it is not the usual one, `from_block` where the search for the
+    id begins, and `where` the line it was read from, for sentences.
+    """
+
+    address: str
+    fee_bps: int | None = None
+    pool_id: str | None = None
+    from_block: int = 0
+    where: str = "pools"
+
+    @property
+    def name(self) -> str:
+        """What tells it from all other pools."""
+        return self.pool_id or self.address
 
 
 @dataclass(frozen=True)
@@ -116,7 +139,7 @@ class ChainSpec:
     wrapped_native: str
     tokens: tuple[str, ...]
     feeds: tuple[FeedLine, ...]
-    pools: tuple[str, ...]
+    pools: tuple[PoolLine, ...]
     sources: tuple[SourceLine, ...] = ()
     sequencer: SequencerLine | None = None
 
@@ -286,12 +309,40 @@ def load_chain_spec(path: Path) -> ChainSpec:
         table.address("wrapped_native"),
         table.addresses("tokens"),
         tuple(feeds),
-        table.addresses("pools"),
+        _read_pools(table),
         tuple(sources),
         sequencer,
     )
     table.close()
     return spec
+
+
+def _read_pools(table: _Table) -> tuple[PoolLine, ...]:
+    """Pools as addresses, or as tables where an address does not say it all."""
+    found: list[PoolLine] = []
+    for where, value in table.items("pools"):
+        if isinstance(value, dict):
+            pool = _read_pool(_Table(table.path, where, value))
+        else:
+            pool = PoolLine(table.address_of(where, value), where=where)
+        if any(other.name == pool.name for other in found):
+            raise table.wrong(where, f"{pool.name} is named twice; remove one of them")
+        found.append(pool)
+    return tuple(found)
+
+
+def _read_pool(line: _Table) -> PoolLine:
+    if line.has("manager") or line.has("id"):
+        manager, its_id = line.address("manager"), line.text("id")
+        if not _POOL_ID.fullmatch(its_id):
+            raise line.wrong("id", f"{its_id!r} is not an id of 0x and 64 hexadecimal digits")
+        start = line.whole("from_block", 0)
+        pool = PoolLine(manager, None, its_id.lower(), start, line.name)
+    else:
+        fee_bps = line.between("fee_bps", 0, _MAX_BPS - 1) if line.has("fee_bps") else None
+        pool = PoolLine(line.address("address"), fee_bps, where=line.name)
+    line.close()
+    return pool
 
 
 def _check_quote(line: _Table, quote: str | None, priced: Mapping[str, FeedLine]) -> None:
@@ -412,13 +463,17 @@ class _Table:
 
     def address(self, key: str, default: Any = _NEEDED) -> Any:
         value = self._get(key, default)
-        return value if value is default else self._address(key, value)
+        return value if value is default else self.address_of(key, value)
 
     def addresses(self, key: str) -> tuple[str, ...]:
+        return tuple(self.address_of(key, value) for _, value in self.items(key))
+
+    def items(self, key: str) -> list[tuple[str, object]]:
+        """What a list holds, each with its place: `pools[2]` is the second."""
         values = self._get(key, _NEEDED)
         if not isinstance(values, list):
             raise self.wrong(key, "it must be a list of addresses")
-        return tuple(self._address(key, value) for value in values)
+        return [(f"{key}[{number}]", value) for number, value in enumerate(values, start=1)]
 
     def table(self, key: str, default: Any = _NEEDED) -> _Table:
         value = self._get(key, default)
@@ -451,7 +506,7 @@ class _Table:
             raise self.wrong(key, "it is missing; the example files show all keys")
         return default
 
-    def _address(self, key: str, value: object) -> str:
+    def address_of(self, key: str, value: object) -> str:
         if not (isinstance(value, str) and value.startswith("0x") and is_hex_address(value)):
             raise self.wrong(key, f"{value!r} is not an address of 0x and 40 hexadecimal digits")
         if value not in (value.lower(), "0x" + value[2:].upper()) and not is_checksum_address(

@@ -17,8 +17,8 @@ from functools import partial
 from math import isqrt
 
 from rebalancer.errors import BadAmount, LiquidityExhausted, NoRoute
-from rebalancer.plan import NoPlan, Plan, PlanInput, best_split, plan_rebalance
-from rebalancer.plan.split import Leg, pools_after
+from rebalancer.plan import NoPlan, Plan, PlanInput, best_sale, plan_rebalance
+from rebalancer.plan.leg import Leg, pools_after
 from rebalancer.policy import Asset, Basket, Policy, Price, State
 from rebalancer.pools import Pool, Tick, TickProfile, Token, UniswapV3Pool, synthetic
 from rebalancer.units import BPS, E18
@@ -158,7 +158,7 @@ def _pair_after_pair(asked: PlanInput, way: _Way) -> tuple[list[int], list[int]]
 
 def _best_way(pools: Sequence[Pool], token_in: str, token_out: str, amount: int) -> list[Leg]:
     try:
-        return list(best_split(pools, token_in, token_out, amount).legs)
+        return list(best_sale(pools, {token_in: amount}, token_out))
     except NoRoute:
         return []
 

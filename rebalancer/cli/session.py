@@ -14,7 +14,7 @@ import click
 from rebalancer.actions import ETH
 from rebalancer.chain.deployment import DeployedToken, Deployment
 from rebalancer.chain.endpoints import Endpoints
-from rebalancer.chain.pools import read_v3_pools
+from rebalancer.chain.pools import read_pools
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import Block
 from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
@@ -22,7 +22,7 @@ from rebalancer.cli import Options
 from rebalancer.config import AccountSettings, Settings, load_chains, load_settings
 from rebalancer.deploy import System
 from rebalancer.errors import DeploymentMalformed, DevnetKeyOnRealChain, VaultNotNamed
-from rebalancer.pools import Token, UniswapV3Pool
+from rebalancer.pools import Pool, Token, in_wrapped_ether
 from rebalancer.send.signer import Signer, devnet_signer, open_signer
 from rebalancer.send.wallet import Wallet
 
@@ -196,16 +196,24 @@ class Session:
         """The tokens of the addresses file, as pools name them."""
         return [Token(t.address, t.symbol, t.decimals) for t in self.deployment.tokens]
 
-    def pools(self, block: Block) -> tuple[UniswapV3Pool, ...]:
-        """The pools of the addresses file, at a block."""
-        return read_v3_pools(
+    def pools(self, block: Block) -> tuple[Pool, ...]:
+        """The pools of the addresses file, at a block, as routes see them: of the wrapped token where they hold ether.
+
+        Raises:
+            UnsupportedPool: a pool holds ether, and the addresses file does not know what wraps it.
+            As `read_pools`.
+        """
+        known = {token.address: token for token in self.tokens}
+        found = read_pools(
             self.rpc,
-            self.system.uniswap_v3_lens,
-            [pool.address for pool in self.deployment.pools],
-            {token.address: token for token in self.tokens},
+            self.deployment.places,
             block,
             self.settings.chain_id,
+            tokens=known,
+            lens=self.system.uniswap_v3_lens,
         )
+        weth = known.get(self.deployment.wrapped_native)
+        return tuple(in_wrapped_ether(pool, weth) for pool in found)
 
     def signer(self, account: AccountSettings, number: int | None) -> Signer:
         """Who signs: a local chain's account by number, or the one in the settings.

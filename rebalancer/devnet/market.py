@@ -156,7 +156,7 @@ class Market:
             address = uniswap.pool_address(token0.address, token1.address, fee_pips)
             if not chain.code(address):
                 raise MarketMismatch(f"pool {token0.symbol}/{token1.symbol}", address, None)
-            places.append(DeployedPool(address, token0.address, token1.address, fee_pips))
+            places.append(DeployedPool(address, (token0.address, token1.address), fee_pips))
         market = cls._open(chain, uniswap.install(chain), tokens, places, prices_e8, feeds)
         for token in tokens:
             # Nobody here may mint a real token: the driver is given more than there is.
@@ -231,9 +231,10 @@ class Market:
 
     def bounds(self, pool: DeployedPool) -> tuple[int, int]:
         """Between which sqrt prices arbitrage leaves the pool alone, at the newest prices."""
-        price0_e8 = self.prices_e8[self._feed_of[pool.token0]]
-        price1_e8 = self.prices_e8[self._feed_of[pool.token1]]
-        decimals = self._decimals[pool.token0], self._decimals[pool.token1]
+        token0, token1 = pool.tokens
+        price0_e8 = self.prices_e8[self._feed_of[token0]]
+        price1_e8 = self.prices_e8[self._feed_of[token1]]
+        decimals = self._decimals[token0], self._decimals[token1]
         return arbitrage_bounds(price0_e8, price1_e8, *decimals, pool.fee_pips)
 
     # Giving
@@ -273,8 +274,8 @@ class Market:
         goal = _deployed(pool)
         spacing = factory.call(rpc, "feeAmountTickSpacing", pool.fee_pips)
         _check(f"tick spacing at a fee of {pool.fee_pips} millionths", pool.tick_spacing, spacing)
-        self.chain.transact(factory, "createPool", goal.token0, goal.token1, goal.fee_pips)
-        made = factory.call(rpc, "getPool", goal.token0, goal.token1, goal.fee_pips)
+        self.chain.transact(factory, "createPool", *goal.tokens, goal.fee_pips)
+        made = factory.call(rpc, "getPool", *goal.tokens, goal.fee_pips)
         _check("pool address", goal.address, made)
         contract = interface("UniswapV3Pool").at(made)
         self.chain.transact(contract, "initialize", pool.sqrt_price_x96)
@@ -358,7 +359,7 @@ def _deployed(pool: UniswapV3Pool) -> DeployedPool:
     """A pool where mainnet's factory puts it, whatever address the snapshot was given."""
     token0, token1 = (token.address for token in pool.tokens)
     address = uniswap.pool_address(token0, token1, pool.fee_pips)
-    return DeployedPool(address, token0, token1, pool.fee_pips)
+    return DeployedPool(address, (token0, token1), pool.fee_pips)
 
 
 def _check(what: str, expected: object, actual: object) -> None:

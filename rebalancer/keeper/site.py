@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from rebalancer.chain.deployment import Deployment
-from rebalancer.chain.pools import PoolPlace, Protocol
+from rebalancer.chain.pools import PoolPlace
 from rebalancer.deploy import System
 from rebalancer.pools import Token
 
@@ -39,7 +39,7 @@ class Site:
             deployment.chain_id,
             System.of(deployment),
             tuple(vault.lower() for vault in vaults),
-            tuple(PoolPlace(Protocol.UNISWAP_V3, pool.address) for pool in deployment.pools),
+            deployment.places,
             tuple(Token(t.address, t.symbol, t.decimals) for t in deployment.tokens),
-            deployment.uniswap.get("WETH9", ""),
+            deployment.wrapped_native,
         )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from rebalancer.plan.ask import PlanInput, Rules
+from rebalancer.plan.leg import Leg
 from rebalancer.plan.planner import plan_rebalance
 from rebalancer.plan.result import Certificate, LegCost, NoPlan, Plan, PlanCost
-from rebalancer.plan.split import Leg, Split, best_split
+from rebalancer.plan.sale import best_sale
 
 __all__ = [
     "Certificate",
@@ -16,7 +17,6 @@ __all__ = [
     "PlanCost",
     "PlanInput",
     "Rules",
-    "Split",
-    "best_split",
+    "best_sale",
     "plan_rebalance",
 ]

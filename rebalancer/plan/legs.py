@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from rebalancer.errors import BadAmount, LiquidityExhausted
 from rebalancer.plan.dual import Solution
 from rebalancer.plan.hop import hop_of
+from rebalancer.plan.leg import Leg
 from rebalancer.plan.market import Market
 from rebalancer.plan.route import SellHop
-from rebalancer.plan.split import Leg
 from rebalancer.pools import Pool
 
 __all__ = ["Fill", "Stuck", "fill", "ordered_rows", "route_hops", "trading_rows"]

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from rebalancer.errors import PolicyRefused
 from rebalancer.plan.ask import PlanInput
-from rebalancer.plan.split import Leg
+from rebalancer.plan.leg import Leg
 from rebalancer.policy import Settlement
 from rebalancer.pools.uniswap_v3_math import PIPS
 from rebalancer.reasons import Reason

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 from rebalancer.errors import BadAmount, LiquidityExhausted
 from rebalancer.plan.ask import PlanInput
+from rebalancer.plan.leg import Leg
 from rebalancer.plan.market import Market
-from rebalancer.plan.split import Leg
 from rebalancer.pools import Pool
 
 __all__ = ["SingleRoutes"]
@@ -53,7 +53,7 @@ class SingleRoutes:
                 route = self.best(asked.tokens[i], asked.tokens[j], amount)
             if not route:
                 continue
-            self._take(route)
+            self.take(route)
             to_sell[i] -= amount
             to_buy[j] -= route[-1].amount_out_raw
             offered[i] = asked.value_e18(i, to_sell[i])
@@ -118,7 +118,8 @@ class SingleRoutes:
             self._after[number] = self._last[number].pool_after
         return self._after[number]
 
-    def _take(self, route: Sequence[Leg]) -> None:
+    def take(self, route: Sequence[Leg]) -> None:
+        """Make these swaps, which `best` found: later ones are quoted on what they leave."""
         for leg in route:
             place = self._places[leg.pool.key]
             self._last[place] = leg

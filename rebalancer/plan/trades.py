@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from rebalancer.plan.ask import PlanInput
 from rebalancer.plan.dual import Solution
+from rebalancer.plan.leg import Leg
 from rebalancer.plan.legs import Stuck, fill, ordered_rows, trading_rows
 from rebalancer.plan.market import Market, market_of
 from rebalancer.plan.optimum import Asked, Optimum, asked_of, optimum
 from rebalancer.plan.single import SingleRoutes
-from rebalancer.plan.split import Leg
 from rebalancer.units import E18
 
 __all__ = ["Trades", "best_trades", "bound_e18"]

@@ -3,44 +3,61 @@
 Pure. What goes in is the vault's books and the pools at one block, what comes out is the route and,
 to the unit, what the Zap contract does with it as long as nobody trades in between.
 
-A deposit buys, for S shares, of every asset what the vault asks for S shares. What that costs rises
-with S, so there is a largest S that the amount pays for. Assets are bought one after another, each
-at the prices the one before left behind: they may share pools, and the chain does it in this order.
+A withdrawal is a sale (`sale.py`). A deposit buys, for S shares, of every asset what the vault asks for S
+shares, as cheap as the pools allow: the planner's convex problem (`dual.py`) once more. What that costs
+rises with S, so there is a largest S that the amount pays for; it is sought on exact quotes (`carry.py`).
 
-Pools are asked for amounts out: whatever prices do meanwhile, nothing is left of what was bought, and
-what is not needed of the token that is paid comes back as it is. So that they may do something, a
-part of the amount is held back. A purchase through a middle token sells an amount instead.
+Where the token that is paid is sold on a pool of Uniswap V3, the pool is asked for an amount out: whatever
+prices do meanwhile, nothing is left of what was bought, and what is not needed of the token that is paid
+comes back as it is. So that they may do something, a part of the amount is held back. All other swaps sell
+an amount instead.
 
 Sequences are in basket order, amounts raw units, tokens lower-case addresses.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 from scipy.optimize import brentq
 
-from rebalancer.errors import BadPlanInput, DepositTooSmall, NoRoute
-from rebalancer.plan.route import BuyHop, Hop, encode
-from rebalancer.plan.split import Leg, Split, best_split, hops, pools_after
-from rebalancer.pools import Pool
+from rebalancer.errors import (
+    BadAmount,
+    BadPlanInput,
+    DepositTooSmall,
+    LiquidityExhausted,
+    NoRoute,
+)
+from rebalancer.plan.carry import Circle, pulled, run
+from rebalancer.plan.dual import Offer, Solution
+from rebalancer.plan.leg import Leg
+from rebalancer.plan.legs import Stuck, route_hops
+from rebalancer.plan.market import Market, market_of
+from rebalancer.plan.route import BuyHop, Hop, PoolHop, encode
+from rebalancer.plan.sale import apart, best_sale, prices_in, settled, sum_out, unreached
+from rebalancer.plan.single import SingleRoutes
+from rebalancer.pools import Pool, UniswapV3Pool
 from rebalancer.pools.model import check_amount
 from rebalancer.units import BPS, mul_div_down, mul_div_up
 
 __all__ = ["Books", "ZapIn", "ZapOut", "plan_zap_in", "plan_zap_out"]
 
+_Purchase = Callable[[Mapping[str, int]], tuple[Leg, ...] | None]
+"""The legs that buy these amounts of tokens; None where the pools cannot give that much."""
+
 _PRECISION = 10**12
 """Shares are found to one part in this many; what a closer look would add is less than gas."""
 
-_MOST_TRIES = 40
-"""Each try at an amount is nearer by about the part of the price that it moves."""
+_HOP_PART = 10**7
+"""A swap more has to bring at least one share in this many: it costs gas."""
 
 _HEADROOM = 1_000
 """The pools must have this part more to give than is bought."""
 
-_PART = 8
-"""By how much less is asked for when the pools cannot take an amount."""
+_DEAR = 8.0
+"""What is bought is worth this many times its price, and what may be sold this many times what there is: neither is to bind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +103,7 @@ class ZapIn:
     amount_raw: int
     swapped_raw: int
     route: bytes
-    splits: tuple[Split, ...]
+    legs: tuple[Leg, ...]
     shares: int
     minted_raw: tuple[int, ...]
     left_raw: tuple[int, ...]
@@ -95,12 +112,12 @@ class ZapIn:
 
 @dataclass(frozen=True, slots=True)
 class ZapOut:
-    """A withdrawal to one token: everything else that is redeemed goes through `route`."""
+    """A withdrawal to one token: everything else that is redeemed goes through `route`, but dust."""
 
     token: str
     amount_out_raw: int
     route: bytes
-    splits: tuple[Split, ...]
+    legs: tuple[Leg, ...]
 
 
 def plan_zap_in(
@@ -120,24 +137,21 @@ def plan_zap_in(
     token = token.lower()
     if not any(books.held_raw):
         raise BadPlanInput("the vault holds nothing, so its shares have no price")
-    buyer = _Buyer(books, tuple(pools), token, amount_raw, slippage_bps)
-    most = _affordable(buyer)
-    asked = dict(zip(books.tokens, books.asked_raw(most), strict=True))
-    splits = tuple(_exactly(split, asked[split.token_out]) for split in buyer.purchases(most))
-
-    left_raw = amount_raw - sum(split.amount_in_raw for split in splits)
-    amounts = {split.token_out: split.amount_out_raw for split in splits} | {token: left_raw}
+    legs = _best_purchase(books, pools, token, amount_raw, slippage_bps)
+    left_raw = amount_raw - _sum_in(legs, token)
+    amounts = _bought(legs) | {token: left_raw}
     amounts_raw = tuple(amounts.get(asset, 0) for asset in books.tokens)
     shares = books.most_shares(amounts_raw)
     if shares == 0:
         raise DepositTooSmall(token, amount_raw)
     minted_raw = books.asked_raw(shares)
+    kept_raw = dict(zip(books.tokens, minted_raw, strict=True)).get(token, 0)
     return ZapIn(
         token,
         amount_raw,
-        amount_raw - asked.get(token, 0) if splits else 0,
-        encode(_purchase_hops(splits)),
-        splits,
+        amount_raw - kept_raw if legs else 0,
+        encode(_purchase_hops(legs, books.tokens, token)),
+        legs,
         shares,
         minted_raw,
         tuple(a - m for a, m in zip(amounts_raw, minted_raw, strict=True)),
@@ -154,223 +168,213 @@ def plan_zap_out(
         NoRoute: no pools lead from an asset to the token, or they cannot take that much.
     """
     token = token.lower()
-    splits: list[Split] = []
-    kept_raw = 0
-    for asset, amount in zip(tokens, amounts_raw, strict=True):
-        if asset == token:
-            kept_raw += amount
-        elif amount:
-            splits.append(best_split(pools, asset, token, amount))
-            pools = pools_after(pools, splits[-1].legs)
-    amount_out_raw = kept_raw + sum(split.amount_out_raw for split in splits)
-    return ZapOut(token, amount_out_raw, encode(hops(splits)), tuple(splits))
+    sales = {t: raw for t, raw in zip(tokens, amounts_raw, strict=True) if raw and t != token}
+    kept_raw = sum(raw for t, raw in zip(tokens, amounts_raw, strict=True) if t == token)
+    legs = best_sale(pools, sales, token) if sales else ()
+    amount_out_raw = kept_raw + sum_out(legs, token)
+    return ZapOut(token, amount_out_raw, encode(route_hops(legs, {token: 1})), legs)
+
+
+def _best_purchase(
+    books: Books, pools: Sequence[Pool], token: str, amount_raw: int, slippage_bps: int
+) -> tuple[Leg, ...]:
+    """The swaps that buy what most shares ask for, none where the token is all they ask for.
+
+    Raises:
+        NoRoute: no pools lead from the token to an asset, or they cannot take that much.
+    """
+    wanted = [
+        t for t, held in zip(books.tokens, books.held_raw, strict=True) if held and t != token
+    ]
+    if not wanted:
+        return ()
+    market = market_of(pools)
+    if lost := unreached(market, wanted, token):
+        raise NoRoute(token, lost, amount_raw)
+    market = market.without(np.flatnonzero(market.token_out == market.index[token]))
+
+    buyer = _Buyer(books, market, token, amount_raw, slippage_bps)
+    together = _Together(buyer, market)
+    first = buyer.best(together)
+    tried = [first]
+    if first and together.last and (fewer := apart(market, first, together.last)):
+        tried.append(buyer.best(_Together(buyer, fewer)))
+    if routes := _routes(buyer, wanted):
+        tried.append(buyer.best(lambda asked: _alone(routes, asked)))
+    found = [legs for legs in tried if legs is not None]
+    if not found:
+        raise NoRoute(token, wanted[0], amount_raw)
+    return max(found, key=lambda legs: buyer.shares_of(legs) * (_HOP_PART - len(legs)))
 
 
 class _Buyer:
     """Buys, with one token, what a number of shares asks for."""
 
     def __init__(
-        self,
-        books: Books,
-        pools: tuple[Pool, ...],
-        token: str,
-        amount_raw: int,
-        slippage_bps: int,
+        self, books: Books, market: Market, token: str, amount_raw: int, slippage_bps: int
     ) -> None:
         self.books = books
-        self.pools = pools
+        self.market = market
         self.token = token
         self.amount_raw = amount_raw
         self.slippage_bps = slippage_bps
-        self.wanted = [
-            i for i, held in enumerate(books.held_raw) if held and books.tokens[i] != token
-        ]
-        self._alone = {i: self._buy_alone(i) for i in self.wanted}
+        self.prices = prices_in(market, token)
 
-    def at_most(self) -> int:
-        """About the most shares there could be: as if the whole amount were there for every asset.
+    def worth(self, shares: int) -> float:
+        """What these shares ask for at spot prices, in raw units of the token."""
+        asked = zip(self.books.tokens, self.books.asked_raw(shares), strict=True)
+        return sum(raw * self._price(token) for token, raw in asked)
 
-        Raises:
-            NoRoute: no asset's pools can take the whole amount.
-        """
-        books = self.books
-        bounds = [
-            mul_div_down(split.amount_out_raw, books.supply, books.held_raw[i])
-            for i, split in self._alone.items()
-            if split.amount_in_raw == self.amount_raw
-        ]
-        if self.token in books.tokens and (held := books.held_raw[books.tokens.index(self.token)]):
-            bounds.append(mul_div_down(self.amount_raw, books.supply, held))
-        if not bounds:
-            raise NoRoute(self.token, books.tokens[self.wanted[0]], self.amount_raw)
-        return min(bounds)
+    def best(self, purchase: _Purchase) -> tuple[Leg, ...] | None:
+        """The purchase for the most shares that can be paid for, to one part in `_PRECISION`; None if the pools run dry."""
+        supply = self.books.supply
+        most = int(self.amount_raw * supply / self.worth(supply)) + 1
 
-    def left_raw(self, shares: int) -> int:
-        """What is left of the amount after buying for these shares at the dearest; below 0 if it is too little."""
-        try:
-            splits = self.purchases(shares)
-        except NoRoute:
-            return -self.amount_raw
-        cost_raw = sum(split.amount_in_raw for split in splits)
-        needed = mul_div_up(cost_raw, BPS + self.slippage_bps, BPS)
-        if self.token in self.books.tokens:
-            needed += self.books.asked_raw(shares)[self.books.tokens.index(self.token)]
-        return self.amount_raw - needed
+        def left(shares: float) -> int:
+            return self.left_raw(int(shares), purchase)
 
-    def purchases(self, shares: int) -> tuple[Split, ...]:
-        """One purchase for each asset but the token itself, at the prices the one before left.
-
-        Raises:
-            NoRoute: the pools cannot give that much.
-        """
-        asked = self.books.asked_raw(shares)
-        pools, splits = self.pools, []
-        for i in self.wanted:
-            if asked[i]:
-                splits.append(self._buy(pools, i, asked[i]))
-                pools = pools_after(pools, splits[-1].legs)
-        return tuple(splits)
-
-    def _buy(self, pools: tuple[Pool, ...], asset: int, needed_raw: int) -> Split:
-        """A purchase of at least that much of an asset, for nearly the least that it costs.
-
-        Raises:
-            NoRoute: the pools cannot give that much.
-        """
-        last = self._alone[asset]
-        enough: Split | None = None
-        for _ in range(_MOST_TRIES):
-            if not last.amount_out_raw:
-                break
-            # {token} = {asset} * {token} / {asset}, at the average price of the last try.
-            amount_raw = mul_div_up(needed_raw, last.amount_in_raw, last.amount_out_raw)
-            found = self._sell(pools, asset, amount_raw)
-            if found is None:
-                break
-            over_raw = found.amount_out_raw - needed_raw
-            if over_raw >= 0 and (enough is None or amount_raw < enough.amount_in_raw):
-                enough = found
-            if 0 <= over_raw * _PRECISION <= needed_raw:
-                break
-            last = found
-        if enough is None:
-            raise NoRoute(self.token, self.books.tokens[asset], self.amount_raw)
-        return _trimmed(enough, needed_raw)
-
-    def _buy_alone(self, asset: int) -> Split:
-        """What the whole amount buys of an asset alone, or the largest part that the pools can take.
-
-        Raises:
-            NoRoute: the pools cannot take any of it.
-        """
-        amount_raw = self.amount_raw
-        while amount_raw:
-            found = self._sell(self.pools, asset, amount_raw)
-            if found is not None:
-                return found
-            amount_raw //= _PART
-        raise NoRoute(self.token, self.books.tokens[asset], self.amount_raw)
-
-    def _sell(self, pools: Sequence[Pool], asset: int, amount_raw: int) -> Split | None:
-        """What an amount of the token buys of an asset, None if the pools cannot take it."""
-        try:
-            return best_split(pools, self.token, self.books.tokens[asset], amount_raw)
-        except NoRoute:
+        while left(most) >= 0:
+            most *= 2
+        # Nothing left is enough: where that is so for a stretch, its end is what is sought.
+        root = brentq(
+            lambda shares: left(shares) + 0.5,
+            *(0.0, float(most)),
+            xtol=most / _PRECISION,
+            rtol=1 / _PRECISION,
+        )
+        shares, back = int(root), 1
+        # The root is near the edge on either side of it, and the edge may be a step.
+        while left(shares) < 0:
+            shares = max(0, shares - back)
+            back = max(2 * back, most // _PRECISION)
+        # Where the pools run dry before the money does, what they would still give is not worth its price.
+        more = shares + max(1, 2 * shares // _HEADROOM) if shares else most
+        if self.legs(more, purchase) is None:
             return None
+        return self.legs(shares, purchase)
+
+    def left_raw(self, shares: int, purchase: _Purchase) -> int:
+        """What is left of the amount after buying for these shares at the dearest; below 0 if it is too little."""
+        legs = self.legs(shares, purchase)
+        if legs is None:
+            return -self.amount_raw
+        needed = mul_div_up(_sum_in(legs, self.token), BPS + self.slippage_bps, BPS)
+        asked = dict(zip(self.books.tokens, self.books.asked_raw(shares), strict=True))
+        return self.amount_raw - needed - asked.get(self.token, 0)
+
+    def legs(self, shares: int, purchase: _Purchase) -> tuple[Leg, ...] | None:
+        """The purchase for these shares as the chain makes it; None where the pools cannot give that much."""
+        asked = {
+            token: raw
+            for token, raw in zip(self.books.tokens, self.books.asked_raw(shares), strict=True)
+            if raw and token != self.token
+        }
+        legs = purchase(asked) if asked else ()
+        if legs is None:
+            return None
+        passed = {leg.token_in for leg in legs} - {*asked, self.token}
+        return run(self.market, legs, passed, _by_out(legs, self.token))
+
+    def shares_of(self, legs: Sequence[Leg]) -> int:
+        """The most shares that these swaps and the rest of the amount mint."""
+        amounts = _bought(legs) | {self.token: self.amount_raw - _sum_in(legs, self.token)}
+        return self.books.most_shares([amounts.get(token, 0) for token in self.books.tokens])
+
+    def _price(self, token: str) -> float:
+        if token == self.token:
+            return 1.0
+        at = self.market.index.get(token)
+        return 0.0 if at is None else float(self.prices[at])
 
 
-def _affordable(buyer: _Buyer) -> int:
-    """The most shares that can be bought for, to one part in `_PRECISION`.
+class _Together:
+    """Purchases of all assets at once, as cheap as the market allows."""
 
-    Raises:
-        NoRoute: the pools cannot take that much.
-    """
-    most = buyer.at_most()
-    if most == 0 or not buyer.wanted:
-        return most
-    while buyer.left_raw(most) >= 0:
-        most *= 2  # a split of a part can be better than its part of the split of all
-    near = _root(buyer, 0.0, float(most), _HEADROOM)
-    # Where the pools run dry before the money does, what they would still give is not worth its price.
-    buyer.purchases(int(near * (1 + 2 / _HEADROOM)))
-    low, high = near * (1 - 2 / _HEADROOM), near * (1 + 2 / _HEADROOM)
-    if not buyer.left_raw(int(low)) > 0 > buyer.left_raw(int(high)):
-        low, high = 0.0, float(most)
-    # The root is near the edge on either side of it, and the edge may be a step.
-    shares, back = int(_root(buyer, low, high, _PRECISION)), 1
-    while buyer.left_raw(shares) < 0:
-        shares = max(0, shares - back)
-        back = max(2 * back, most // _PRECISION)
-    return shares
+    def __init__(self, buyer: _Buyer, market: Market) -> None:
+        self.buyer = buyer
+        self.market = market
+        self.last: Solution | None = None
 
+    def __call__(self, asked_raw: Mapping[str, int]) -> tuple[Leg, ...] | None:
+        """The legs that buy these amounts; None where the pools cannot give that much."""
+        market, token, prices = self.market, self.buyer.token, self.buyer.prices
+        sell_max, buy_max = np.zeros((2, len(prices)))
+        for asset, raw in asked_raw.items():
+            buy_max[market.index[asset]] = raw
+        sell_max[market.index[token]] = _DEAR * max(self.buyer.amount_raw, buy_max @ prices)
 
-def _root(buyer: _Buyer, low: float, high: float, precision: int) -> float:
-    """About the shares that cost just the amount, which lie between these, to one part in `precision`."""
-    found = brentq(
-        lambda shares: float(buyer.left_raw(int(shares))),
-        low,
-        high,
-        xtol=high / precision,
-        rtol=1 / precision,
-    )
-    return float(found)
+        def pull(market: Market, solution: Solution) -> tuple[Leg, ...] | Stuck | Circle:
+            return pulled(market, solution, asked_raw, token)
+
+        offer = Offer(sell_max, buy_max, prices, _DEAR * prices, prices)
+        found = settled(market, offer, pull, self.last)
+        if found is None:
+            return None
+        self.last = found[1]
+        return found[0]
 
 
-def _trimmed(split: Split, needed_raw: int) -> Split:
-    """A purchase on one pool, cut to the least that buys as much as needed; others as they are."""
-    if len(split.legs) != 1 or split.amount_out_raw < needed_raw:
-        return split
-    (leg,) = split.legs
-    least_raw = leg.pool.quote_out(leg.token_in, leg.token_out, needed_raw)
-    out_raw = leg.pool.quote_in(leg.token_in, leg.token_out, least_raw)
-    leg = replace(leg, amount_in_raw=least_raw, amount_out_raw=out_raw)
-    return replace(split, amount_in_raw=least_raw, amount_out_raw=out_raw, legs=(leg,))
+def _routes(buyer: _Buyer, wanted: Sequence[str]) -> list[list[Leg]]:
+    """One route for each asset, the best for about what is spent on it; none where one has none."""
+    routes, supply = SingleRoutes(buyer.market), buyer.books.supply
+    asked = dict(zip(buyer.books.tokens, buyer.books.asked_raw(supply), strict=True))
+    found = []
+    for token in wanted:
+        worth = asked[token] * float(buyer.prices[buyer.market.index[token]])
+        part_raw = int(buyer.amount_raw * worth / buyer.worth(supply))
+        found.append(routes.best(buyer.token, token, part_raw))
+    return found if all(found) else []
 
 
-def _exactly(split: Split, needed_raw: int) -> Split:
-    """A purchase by amounts out, of exactly what is needed; one through a middle token as it is."""
-    if not _is_direct(split):
-        return split
-    over_raw = split.amount_out_raw - needed_raw
-    largest = max(split.legs, key=lambda leg: leg.amount_out_raw)
-    legs = tuple(
-        _bought(leg, leg.amount_out_raw - over_raw) if leg is largest else leg for leg in split.legs
-    )
-    cost_raw = sum(leg.amount_in_raw for leg in legs)
-    return replace(split, amount_in_raw=cost_raw, amount_out_raw=needed_raw, legs=legs)
+def _alone(routes: Sequence[Sequence[Leg]], asked_raw: Mapping[str, int]) -> tuple[Leg, ...] | None:
+    """Purchases one after another along routes; None where a pool cannot give that much."""
+    legs: list[Leg] = []
+    after: dict[str, Pool] = {}
+    for route in routes:
+        needed, part = asked_raw.get(route[-1].token_out, 0), []
+        for leg in reversed(route if needed else ()):
+            pool = after.get(leg.pool.key, leg.pool)
+            try:
+                cost = pool.quote_out(leg.token_in, leg.token_out, needed)
+            except (LiquidityExhausted, BadAmount):
+                return None
+            part.append(Leg(pool, leg.token_in, leg.token_out, cost, needed))
+            needed = cost
+        after |= {leg.pool.key: leg.pool_after for leg in part}
+        legs += reversed(part)
+    return tuple(legs)
 
 
-def _bought(leg: Leg, amount_out_raw: int) -> Leg:
-    """The same leg by an amount out."""
-    amount_in_raw = leg.pool.quote_out(leg.token_in, leg.token_out, amount_out_raw)
-    return replace(leg, amount_in_raw=amount_in_raw, amount_out_raw=amount_out_raw)
+def _by_out(legs: Sequence[Leg], paid: str) -> set[str]:
+    """The pools, by their keys, that are asked for an amount out: those of Uniswap V3 that take the token paid, and once."""
+    keys = [leg.pool.key for leg in legs]
+    return {
+        leg.pool.key
+        for leg in legs
+        if isinstance(leg.pool, UniswapV3Pool)
+        and leg.token_in == paid
+        and keys.count(leg.pool.key) == 1
+    }
 
 
-def _is_direct(split: Split) -> bool:
-    return all(
-        leg.token_in == split.token_in and leg.token_out == split.token_out for leg in split.legs
-    )
-
-
-def _purchase_hops(splits: Sequence[Split]) -> list[Hop]:
+def _purchase_hops(legs: Sequence[Leg], assets: Sequence[str], paid: str) -> list[Hop]:
     """Purchases one after another. What they leave of the token that is paid is not theirs to spend."""
     found: list[Hop] = []
-    for split in splits:
-        if _is_direct(split):
-            found += (
-                BuyHop(
-                    leg.amount_out_raw,
-                    leg.token_in,
-                    leg.pool.address,
-                    zero_for_one=leg.token_in == leg.pool.tokens[0].address,
-                    to_caller=True,
-                )
-                for leg in split.legs
-            )
+    by_out = _by_out(legs, paid)
+    for leg, hop in zip(legs, route_hops(legs, dict.fromkeys((*assets, paid), 1)), strict=True):
+        if isinstance(hop, PoolHop) and leg.pool.key in by_out:
+            way = hop.token_in, hop.pool, hop.zero_for_one, hop.to_caller
+            found.append(BuyHop(leg.amount_out_raw, *way))
         else:
-            sold = iter(split.legs)
-            for hop in hops([split]):
-                leg = next(sold)
-                of_the_paid = hop.token_in == split.token_in
-                found.append(replace(hop, amount_in_raw=leg.amount_in_raw) if of_the_paid else hop)
+            found.append(hop)
     return found
+
+
+def _sum_in(legs: Sequence[Leg], token: str) -> int:
+    return sum(leg.amount_in_raw for leg in legs if leg.token_in == token)
+
+
+def _bought(legs: Sequence[Leg]) -> dict[str, int]:
+    """What is there of each token after the swaps, beyond what was there before."""
+    tokens = {leg.token_out for leg in legs}
+    return {token: sum_out(legs, token) - _sum_in(legs, token) for token in tokens}

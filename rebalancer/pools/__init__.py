@@ -11,7 +11,7 @@ from rebalancer.pools.snapshot import AnyPool, load, of_kind, save
 from rebalancer.pools.uniswap_v2 import UniswapV2Pool
 from rebalancer.pools.uniswap_v3 import Segment, Tick, TickProfile, UniswapV3Pool
 from rebalancer.pools.uniswap_v4 import UniswapV4Pool
-from rebalancer.pools.wrapped_ether import WrappedEtherPool
+from rebalancer.pools.wrapped_ether import WrappedEtherPool, in_wrapped_ether
 
 __all__ = [
     "MAX_AMOUNT_RAW",
@@ -28,6 +28,7 @@ __all__ = [
     "UniswapV3Pool",
     "UniswapV4Pool",
     "WrappedEtherPool",
+    "in_wrapped_ether",
     "load",
     "of_kind",
     "recentred",

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from rebalancer.errors import UnknownToken, UnsupportedPool
-from rebalancer.pools.model import Token
+from rebalancer.pools.model import Pool, Token
 from rebalancer.pools.uniswap_v4 import UniswapV4Pool
 
-__all__ = ["ETHER_ADDRESS", "WrappedEtherPool"]
+__all__ = ["ETHER_ADDRESS", "WrappedEtherPool", "in_wrapped_ether"]
 
 ETHER_ADDRESS = "0x" + "0" * 40
 """What Uniswap V4 calls ether; no token can have it."""
@@ -89,3 +89,16 @@ class WrappedEtherPool:
         if sold == other and bought == self.weth.address:
             return other, ETHER_ADDRESS
         raise UnknownToken(self.key, token_in, token_out)
+
+
+def in_wrapped_ether(pool: Pool, weth: Token | None) -> Pool:
+    """The pool as routes see it: of the wrapped token where it holds ether, otherwise itself.
+
+    Raises:
+        UnsupportedPool: it holds ether, and no wrapped token is known or it trades that for ether.
+    """
+    if not isinstance(pool, UniswapV4Pool) or pool.token0.address != ETHER_ADDRESS:
+        return pool
+    if weth is None:
+        raise UnsupportedPool(f"{pool.PROTOCOL} with ether, which no known token wraps,")
+    return WrappedEtherPool(pool, weth)

@@ -82,13 +82,14 @@ def _depths(field: Field) -> Iterator[str]:
     symbols = {token.address: symbol for symbol, token in field.tokens.items()}
     for place in field.stage.deployment.pools:
         pool = interface("UniswapV3Pool").at(place.address)
-        token = interface("MockToken").at(place.token0)
+        token = interface("MockToken").at(place.tokens[0])
         with field.undone():
             sqrt_x96 = field.read(pool, "slot0")[0]
             before = field.read(token, "balanceOf", field.puppet.address)
             limit = sqrt_x96 * 995 // 1_000
             field.pull([act(pool, "swap", field.puppet.address, True, 2**126, limit, b"")])
             paid = before - field.read(token, "balanceOf", field.puppet.address)
-        usd = field.value_e18(place.token0, paid) // 10**18
-        pair = f"{symbols[place.token0]}/{symbols[place.token1]} {place.fee_pips / 10_000:g} %"
+        usd = field.value_e18(place.tokens[0], paid) // 10**18
+        names = "/".join(symbols[token] for token in place.tokens)
+        pair = f"{names} {place.fee_pips / 10_000:g} %"
         yield f"{usd:,} dollars in {pair}"

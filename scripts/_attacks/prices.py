@@ -100,9 +100,7 @@ def moved_average(field: Field) -> list[Result]:
 def _watch_average(field: Field) -> str:
     """Sets the second source, after the pool has remembered more than a window. Returns the pool."""
     weth, usdc = field.tokens["WETH"].address, field.tokens["USDC"].address
-    (pool,) = [
-        p.address for p in field.stage.deployment.pools if {p.token0, p.token1} == {weth, usdc}
-    ]
+    (pool,) = [p.address for p in field.stage.deployment.pools if set(p.tokens) == {weth, usdc}]
     contract = interface("UniswapV3Pool").at(pool)
     field.send(contract, "increaseObservationCardinalityNext", 512, sender=field.thief)
     for seconds in (1, _WINDOW_SECONDS):

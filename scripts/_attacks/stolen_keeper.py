@@ -247,7 +247,7 @@ def _searcher(field: Field) -> Result:
     plan = plan_rebalance(asked)
     if isinstance(plan, NoPlan):
         raise AssertionError(f"the keeper must have a plan: {plan}")
-    legs = _legs(field, {frozenset({p.token0, p.token1}): p for p in field.stage.deployment.pools})
+    legs = _legs(field, {frozenset(p.tokens): p for p in field.stage.deployment.pools})
 
     def attack(parameters: tuple[int, ...]) -> Tally:
         tally = Tally()
@@ -288,7 +288,7 @@ def _sandwich_v3(field: Field) -> Result:
     """Both legs of a rebalance, through the public RouteExecutor, between the thief's own trades in the same pools."""
     policy = field.look().policy
     _break_ether_up(field)
-    legs = _legs(field, {frozenset({p.token0, p.token1}): p for p in field.stage.deployment.pools})
+    legs = _legs(field, {frozenset(p.tokens): p for p in field.stage.deployment.pools})
 
     def attack(parameters: tuple[int, ...]) -> Tally:
         *pushes, own_percent = parameters
@@ -363,13 +363,13 @@ def _own_pool(field: Field) -> Result:
         pair = (weth.address, other.address)
         field.send(factory, "createPool", *pair, _OWN_FEE_PIPS, sender=field.thief)
         address = field.read(factory, "getPool", *pair, _OWN_FEE_PIPS)
-        pools[frozenset(pair)] = DeployedPool(address, *pair, _OWN_FEE_PIPS)
+        pools[frozenset(pair)] = DeployedPool(address, pair, _OWN_FEE_PIPS)
 
     def attack(parameters: tuple[int, ...]) -> Tally:
         """Each pool opens `parameters` millionths below the market."""
         tally = Tally()
         for pool, pips in zip(pools.values(), parameters, strict=True):
-            tokens = sorted((pool.token0, pool.token1), key=lambda token: int(token, 16))
+            tokens = sorted(pool.tokens, key=lambda token: int(token, 16))
             worths = [
                 field.price_e18(token) * (_PIPS - pips if token == weth.address else _PIPS)
                 for token in tokens

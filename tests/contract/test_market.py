@@ -171,7 +171,7 @@ def test_quotes_on_paper_equal_the_quoters(market: Market) -> None:
     chance = random.Random(7)
     for told, made in zip(opening_pools(OPENING_PRICES_E8), market.deployment.pools, strict=True):
         for _ in range(6):
-            token_in, token_out = chance.sample([made.token0, made.token1], 2)
+            token_in, token_out = chance.sample(made.tokens, 2)
             held = (
                 interface("MockToken")
                 .at(token_in)
@@ -314,7 +314,7 @@ def test_step_leaves_every_pool_on_its_bound(market: Market, factor: int) -> Non
     for pool in market.deployment.pools:
         lowest, highest = market.bounds(pool)
         price = pool_state(market.chain, pool.address)[0]
-        if WETH.address in (pool.token0, pool.token1):
+        if WETH.address in pool.tokens:
             # WETH is token1 in both its pools: a dearer one lowers the price.
             assert price == (highest if factor > 100 else lowest)
         assert lowest <= price <= highest

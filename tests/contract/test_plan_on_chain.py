@@ -1,8 +1,9 @@
-"""Splits and plans carried out by the executor on Uniswap's own code: what was planned arrives, to the unit."""
+"""Sales and plans carried out by the executor on Uniswap's own code: what was planned arrives, to the unit."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -10,11 +11,12 @@ import pytest
 from rebalancer.chain.abi import Contract, interface
 from rebalancer.devnet.market import USDC, WBTC, WETH, Market, sqrt_price_x96
 from rebalancer.devnet.profile import opening_pools
-from rebalancer.plan import Plan, PlanInput, Split, best_split, plan_rebalance
+from rebalancer.plan import Leg, Plan, PlanInput, best_sale, plan_rebalance
+from rebalancer.plan.leg import pools_after
+from rebalancer.plan.legs import route_hops
 from rebalancer.plan.route import encode
-from rebalancer.plan.split import hops, pools_after
 from rebalancer.policy import Asset, Basket, Price
-from rebalancer.pools import Pool, UniswapV3Pool, synthetic
+from rebalancer.pools import Pool, Token, UniswapV3Pool, synthetic
 from rebalancer.units import E18
 from tests.contract.pools import check_state, rebuild
 from tests.fixtures_chain import OPENING_PRICES_E8
@@ -76,7 +78,16 @@ def execute(
     return {token: balance(market, token, trader) - held for token, held in before.items()}
 
 
-def test_split_after_split_pays_what_was_planned(
+def route_of(sale: Sequence[Leg], bought: Token) -> bytes:
+    return encode(route_hops(sale, {bought.address: 1}))
+
+
+def brought(sale: Sequence[Leg], bought: Token) -> int:
+    """What a sale ends in, raw."""
+    return sum(leg.amount_out_raw for leg in sale if leg.token_out == bought.address)
+
+
+def test_sale_after_sale_pays_what_was_planned(
     market: Market, executor: Contract, pools: tuple[Pool, ...]
 ) -> None:
     rng = random.Random(7)
@@ -85,35 +96,34 @@ def test_split_after_split_pays_what_was_planned(
         sold, bought = rng.sample(list(USD), 2)
         usd = 10 ** rng.uniform(2, 7)
         amount = int(usd * 10**sold.decimals / USD[sold])
-        split = best_split(pools, sold.address, bought.address, amount)
-        route = encode(hops([split]))
+        sale = best_sale(pools, {sold.address: amount}, bought.address)
 
-        came = execute(market, executor, {sold.address: amount}, route)
+        came = execute(market, executor, {sold.address: amount}, route_of(sale, bought))
 
-        assert came[bought.address] == split.amount_out_raw
+        assert came[bought.address] == brought(sale, bought)
         assert [came[token.address] for token in USD if token is not bought] == [0, 0]
-        pools = pools_after(pools, split.legs)
+        pools = pools_after(pools, sale)
         for pool in pools:
             assert isinstance(pool, UniswapV3Pool)
             check_state(market.chain, pool)
-        legs.append(len(split.legs))
+        legs.append(len(sale))
     assert max(legs) >= 4, "no sale was large enough to use every way"
 
 
-def test_split_carried_out_after_another_trade_still_sells_all(
+def test_sale_carried_out_after_another_trade_still_sells_all(
     market: Market, executor: Contract, pools: tuple[Pool, ...]
 ) -> None:
     """The last hop of every token takes what is there: a moved price changes the result, never the sale."""
     amount = 400 * 10**18
-    split = best_split(pools, WETH.address, WBTC.address, amount)
-    assert {leg.token_in for leg in split.legs} == {WETH.address, USDC.address}
-    first: Split = best_split(pools, WETH.address, USDC.address, 10 * 10**18)
-    execute(market, executor, {WETH.address: 10 * 10**18}, encode(hops([first])))
+    sale = best_sale(pools, {WETH.address: amount}, WBTC.address)
+    assert {leg.token_in for leg in sale} == {WETH.address, USDC.address}
+    first = best_sale(pools, {WETH.address: 10 * 10**18}, USDC.address)
+    execute(market, executor, {WETH.address: 10 * 10**18}, route_of(first, USDC))
 
-    came = execute(market, executor, {WETH.address: amount}, encode(hops([split])))
+    came = execute(market, executor, {WETH.address: amount}, route_of(sale, WBTC))
 
     assert came[WETH.address] == came[USDC.address] == 0
-    assert split.amount_out_raw * 99 // 100 < came[WBTC.address] < split.amount_out_raw
+    assert brought(sale, WBTC) * 99 // 100 < came[WBTC.address] < brought(sale, WBTC)
 
 
 def basket(weth: int, wbtc: int, usdc: int) -> Basket:

@@ -125,7 +125,7 @@ class World:
     def pool(self, one: Contract, other: Contract) -> str:
         """The market's pool of two tokens."""
         pair = {one.address, other.address}
-        (found,) = [p for p in self.market.deployment.pools if {p.token0, p.token1} == pair]
+        (found,) = [p for p in self.market.deployment.pools if set(p.tokens) == pair]
         return found.address
 
     @property

@@ -353,7 +353,6 @@ def test_feed_or_token_that_is_none(
     for wrong, name in (
         (stage.deployment.feeds[0].address, "AggregatorV3Interface"),
         (stage.deployment.tokens[1].address, "IERC20Metadata"),
-        (stage.deployment.pools[0].address, "UniswapV3Pool"),
     ):
         path.write_text(good.replace(wrong, Actor.KEEPER.address))
         ran = cli("--deployment", "new.json", "deploy", "--chain", path, *OWNER)

@@ -14,6 +14,8 @@ import pytest
 from eth_account import Account
 
 from rebalancer.chain.abi import interface
+from rebalancer.chain.deployment import DeployedPool
+from rebalancer.chain.pools import PoolPlace, Protocol, V4Key
 from rebalancer.config import KeeperSettings, RpcUrl, Settings, load_settings
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.node import Node, NodeSettings
@@ -82,7 +84,7 @@ def test_healthy_devnet_has_nothing_wrong_and_is_left_as_it_was(
     assert [finding for finding in findings if not finding.ok] == []
     assert {finding.check for finding in findings} == {
         *("settings", "rpc", "chain", "head", "deployment", "contracts", "vaults", "feeds"),
-        *("admins", "role", "keystore", "ether", "outbox"),
+        *("pools", "admins", "role", "keystore", "ether", "outbox"),
     }
     assert [finding.sentence for finding in findings if finding.check == "feeds"] == [
         "The price of WETH is sound: 1,800.00 USD.",
@@ -180,6 +182,20 @@ def test_contract_of_another_deployment_is_found(
     assert list(found) == ["contracts"]
     assert said in found["contracts"].sentence
     assert other.address.lower() in found["contracts"].sentence.lower()
+
+
+@pytest.mark.parametrize("protocol", list(Protocol))
+def test_pool_that_is_none_is_found(settings: Settings, stage: Stage, protocol: Protocol) -> None:
+    token = stage.deployment.tokens[1].address
+    tokens = (token, stage.deployment.tokens[2].address)
+    place = PoolPlace(protocol, token, V4Key(*tokens, 3_000, 60))
+    known = (*stage.deployment.pools, DeployedPool.at(place, tokens, 3_000))
+    replace(stage.deployment, pools=known).save(settings.deployment)
+
+    found = wrong(settings)
+
+    assert list(found) == ["pools"]
+    assert found["pools"].sentence.startswith(f"The pool at {token} cannot be read: ")
 
 
 def test_excluded_asset_needs_no_price(settings: Settings, stage: Stage) -> None:

@@ -60,7 +60,7 @@ def chain_toml(stage: Stage, tmp_path: Path) -> Path:
     """WETH by its feed and another one, WBTC in bitcoins and by its pool, a staked ether, a vault of USDC, and a sequencer."""
     owner = stage.wallet(Actor.OWNER)
     weth, wbtc, usdc = (stage.deployment.listed(s).address for s in ("WETH", "WBTC", "USDC"))
-    pool = next(p for p in stage.deployment.pools if {p.token0, p.token1} == {weth, wbtc})
+    pool = next(p for p in stage.deployment.pools if set(p.tokens) == {weth, wbtc})
     contract = interface("UniswapV3Pool").at(pool.address)
     owner.transact(contract, "increaseObservationCardinalityNext", 16)
     stage.market.step(stage.market.prices_e8, stage.chain.now() + 3_600)
@@ -266,7 +266,7 @@ def test_pool_of_other_tokens_is_named(stage: Stage, cli: Cli, chain_toml: Path)
     other = next(
         pool
         for pool in stage.deployment.pools
-        if stage.deployment.listed("WBTC").address not in (pool.token0, pool.token1)
+        if stage.deployment.listed("WBTC").address not in pool.tokens
     )
     text = chain_toml.read_text()
     at = text.index('pool = "') + len('pool = "')

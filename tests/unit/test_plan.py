@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from rebalancer.errors import BadPlanInput, NoRoute, PolicyRefused
-from rebalancer.plan import NoPlan, Plan, PlanInput, best_split, plan_rebalance
+from rebalancer.plan import NoPlan, Plan, PlanInput, best_sale, plan_rebalance
+from rebalancer.plan.legs import route_hops
 from rebalancer.plan.route import PoolHop, decode
-from rebalancer.plan.split import hops
 from rebalancer.policy import Asset, Basket, Fill, Policy, Price, State, settle, weigh_basket
 from rebalancer.pools import Pool, Token, UniswapV3Pool, synthetic
 from rebalancer.reasons import Reason
@@ -453,23 +453,25 @@ def test_split_through_a_token_that_is_no_asset_is_counted_with_its_fee() -> Non
 
 
 @pytest.mark.parametrize("amount", [10**18, 10**23])
-def test_split_beyond_all_pools_is_refused(amount: int) -> None:
+def test_sale_beyond_all_pools_is_refused(amount: int) -> None:
     with pytest.raises(NoRoute) as refusal:
-        best_split(POOLS, ETHER.address, EURO.address, amount)
+        best_sale(POOLS, {ETHER.address: amount}, EURO.address)
     assert refusal.value.amount_raw == amount
 
 
 def test_hops_sell_the_rest_with_the_last_of_each_token() -> None:
     """Also where a token is sold for itself and passed through on another sale's way."""
-    first = best_split(POOLS[1:], ETHER.address, BITCOIN.address, 10**18)
-    second = best_split(POOLS[1:], DOLLAR.address, BITCOIN.address, 10**9)
-    assert [leg.token_out for leg in first.legs] == [DOLLAR.address, BITCOIN.address]
+    sales = {ETHER.address: 10**18, DOLLAR.address: 10**9}
+    legs = best_sale(POOLS[1:], sales, BITCOIN.address)
+    assert [leg.token_out for leg in legs] == [DOLLAR.address, BITCOIN.address]
+    assert legs[1].amount_in_raw == 10**9 + legs[0].amount_out_raw
+    apart = (legs[0], replace(legs[1], amount_in_raw=10**9), replace(legs[1], amount_in_raw=5))
 
-    route = hops([first, second])
+    route = route_hops(apart, {BITCOIN.address: 1})
 
     assert [(hop.token_in, hop.amount_in_raw) for hop in route] == [
         (ETHER.address, 0),
-        (DOLLAR.address, first.legs[1].amount_in_raw),
+        (DOLLAR.address, 10**9),
         (DOLLAR.address, 0),
     ]
     assert [hop.to_caller for hop in route] == [False, True, True]

@@ -19,6 +19,7 @@ from rebalancer.errors import (
     TokenNotListed,
 )
 from rebalancer.spec import (
+    PoolLine,
     check_weights,
     load_chain_spec,
     load_vault_spec,
@@ -197,7 +198,16 @@ def test_example_chain_is_read_exactly(repo_root: Path) -> None:
     spec = load_chain_spec(repo_root / "chain.example.toml")
     assert spec.wrapped_native == WETH
     assert spec.tokens == (WETH, WBTC, USDC)
-    assert len(spec.pools) == 3
+    assert [pool.address[:6] for pool in spec.pools] == [
+        "0xcbcd",
+        "0x88e6",
+        "0x99ac",
+        "0x9664",
+        "0x0000",
+    ]
+    assert [pool.pool_id for pool in spec.pools[:4]] == [None] * 4
+    assert str(spec.pools[4].pool_id)[:6] == "0x21c6"
+    assert (spec.pools[4].from_block, spec.pools[4].name) == (21_688_329, spec.pools[4].pool_id)
     bitcoin = "0x" + "bb" * 20
     assert [feed.token for feed in spec.feeds] == [WETH, WBTC, bitcoin, USDC]
     assert [feed.quote for feed in spec.feeds] == [None, bitcoin, None, None]
@@ -206,7 +216,7 @@ def test_example_chain_is_read_exactly(repo_root: Path) -> None:
     assert (spec.feeds[1].decimals, spec.feeds[1].max_price_e18) == (None, None)
     (source,) = spec.sources
     assert (source.token, source.kind) == (WETH, SourceKind.UNISWAP_V3_TWAP)
-    assert (source.address, source.span_seconds) == (spec.pools[1], 1_800)
+    assert (source.address, source.span_seconds) == (spec.pools[1].address, 1_800)
     assert (source.max_divergence_bps, spec.sequencer) == (100, None)
 
 
@@ -216,3 +226,43 @@ def test_address_with_a_mistyped_character_is_refused(tmp_path: Path, repo_root:
     path.write_text(text.replace("3C756Cc2", "3C756CC2"))
     with pytest.raises(ConfigError, match="are not those of its checksum"):
         load_chain_spec(path)
+
+
+POOL, FORK = "0x" + "ab" * 20, "0x" + "cd" * 20
+POOL_ID = "0x" + "12" * 32
+
+
+def chain_naming(tmp_path: Path, pools: str) -> Path:
+    path = tmp_path / "chain.toml"
+    path.write_text(f'wrapped_native = "{WETH}"\ntokens = []\npools = [{pools}]\n')
+    return path
+
+
+def test_pools_are_named_by_address_by_pair_and_fee_or_by_manager_and_id(tmp_path: Path) -> None:
+    pair = f'{{ address = "{FORK}", fee_bps = 25 }}'
+    path = chain_naming(tmp_path, f'"{POOL}", {pair}, {{ manager = "{POOL}", id = "{POOL_ID}" }}')
+
+    found = load_chain_spec(path).pools
+
+    assert found == (
+        PoolLine(POOL, where="pools[1]"),
+        PoolLine(FORK, 25, where="pools[2]"),
+        PoolLine(POOL, None, POOL_ID, 0, "pools[3]"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("pools", "sentence"),
+    [
+        (f'"{POOL}", "{POOL}"', r"pools\[2\] .*is named twice; remove one of them"),
+        ("5", r"pools\[1\] .*5 is not an address"),
+        (f'{{ address = "{POOL}", fee_bps = 10000 }}', r"fee_bps .*10000 is not from 0 to 9999"),
+        (f'{{ address = "{POOL}", fee = 5 }}', r"pools\[1\]\.fee .*there is no such key"),
+        (f'{{ manager = "{POOL}", id = "0x12" }}', "is not an id of 0x and 64 hexadecimal"),
+        (f'{{ manager = "{POOL}" }}', r"pools\[1\]\.id .*it is missing"),
+        (f'{{ id = "{POOL_ID}" }}', r"pools\[1\]\.manager .*it is missing"),
+    ],
+)
+def test_pool_named_wrongly_is_refused(tmp_path: Path, pools: str, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        load_chain_spec(chain_naming(tmp_path, pools))

@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 from rebalancer.devnet.market import USDC, WBTC, WETH
 from rebalancer.devnet.profile import opening_pools
 from rebalancer.errors import BadAmount, BadPlanInput, DepositTooSmall, NoRoute
-from rebalancer.plan.route import BuyHop, decode
-from rebalancer.plan.split import pools_after
+from rebalancer.plan.route import BalancerHop, BuyHop, CurveHop, Hop, decode
 from rebalancer.plan.zap import Books, ZapIn, plan_zap_in, plan_zap_out
-from rebalancer.pools import Pool, Token
+from rebalancer.pools import BalancerWeightedPool, CurveStablePool, Pool, Token
 from rebalancer.units import BPS, E18
 
 PRICES_E8 = {"ETH/USD": 2_000 * 10**8, "BTC/USD": 30_000 * 10**8, "USDC/USD": 10**8}
@@ -27,21 +26,28 @@ BOOKS = Books(TOKENS, (100 * E18, 6_66666666, 100_000 * 10**6), 500_000 * E18)
 """Half a million dollars, a dollar a share: 40 % WETH, 40 % WBTC, 20 % USDC."""
 
 
-def played(books: Books, found: ZapIn) -> tuple[int, int]:
+def swapped_on(hop: Hop, pools: tuple[Pool, ...]) -> tuple[Pool, str]:
+    """The pool of a hop, and the token that comes out of it."""
+    name = getattr(hop, "pair", None) or getattr(hop, "pool_id", None) or getattr(hop, "pool", "")
+    (pool,) = (p for p in pools if name in (p.address, getattr(p, "pool_id", "")))
+    other = (t.address for t in pool.tokens if t.address != hop.token_in)
+    return pool, getattr(hop, "token_out", "") or next(other)
+
+
+def played(books: Books, found: ZapIn, pools: tuple[Pool, ...] = POOLS) -> tuple[int, int]:
     """Shares the Zap would mint and what would be left of the token paid: the route's swaps one after another, by their pools."""
-    pools: tuple[Pool, ...] = POOLS
     held = dict.fromkeys(books.tokens, 0)
     held[found.token] = found.swapped_raw
     bought = dict.fromkeys(books.tokens, 0)
     for hop in decode(found.route):
-        (pool,) = (one for one in pools if one.address == getattr(hop, "pool", ""))
-        (token_out,) = (t.address for t in pool.tokens if t.address != hop.token_in)
+        pool, token_out = swapped_on(hop, pools)
         if isinstance(hop, BuyHop):
             out = hop.amount_out_raw
             amount = pool.quote_out(hop.token_in, token_out, out)
             _, after = pool.swapped(hop.token_in, token_out, amount)
         else:
             amount = hop.amount_in_raw or held[hop.token_in]
+            assert amount <= held[hop.token_in]
             out, after = pool.swapped(hop.token_in, token_out, amount)
         held[hop.token_in] -= amount
         pools = tuple(after if one is pool else one for one in pools)
@@ -49,7 +55,9 @@ def played(books: Books, found: ZapIn) -> tuple[int, int]:
         target[token_out] = target.get(token_out, 0) + out
     left_raw = held.pop(found.token)
     assert left_raw >= 0
-    assert not any(held.values())
+    for token, rest in held.items():  # what was bought and kept to be sold on, less what was
+        assert rest == 0 or token in bought
+        bought[token] = bought.get(token, 0) + rest
     bought[found.token] = found.amount_raw - found.swapped_raw + left_raw
     shares = books.most_shares([bought[token] for token in books.tokens])
     kept_raw = (
@@ -155,11 +163,12 @@ def test_zap_in_mints_what_the_route_yields_and_wastes_next_to_nothing(
         + found.token_left_raw * unit_prices[at] * E18 // 10 ** decimals[at]
     )
     coarsest = max(sum(weights) * 5_000 * E18 // (held[1] or 10**18), 1)
-    held_back = usd * E18 * slippage_bps // BPS
+    # Of the token paid, a raw unit more.
+    held_back = usd * E18 * slippage_bps // BPS + unit_prices[at] * E18 // 10 ** decimals[at]
     assert left_usd_e18 <= 4 * coarsest + usd * E18 // 10**6 + held_back
     # Of what is bought by amounts out, nothing is left but where rounding makes more shares of it.
     direct = {hop.pool for hop in decode(found.route) if isinstance(hop, BuyHop)}
-    if len(direct) == sum(len(split.legs) for split in found.splits):
+    if len(direct) == len(found.legs):
         assert all(left <= 1 for i, left in enumerate(found.left_raw) if i != at)
 
 
@@ -174,26 +183,23 @@ def test_zap_in_of_a_token_that_is_no_asset_swaps_all_of_it() -> None:
 def test_zap_in_where_all_is_in_the_token_itself_swaps_nothing() -> None:
     books = Books(TOKENS, (0, 0, 100_000 * 10**6), 100_000 * E18)
     found = plan_zap_in(books, POOLS, USDC.address, 7 * 10**6)
-    assert (found.swapped_raw, found.route, found.splits) == (0, b"", ())
+    assert (found.swapped_raw, found.route, found.legs) == (0, b"", ())
     assert found.shares == 7 * E18
     assert found.left_raw == (0, 0, 0)
 
 
-def test_zap_in_quotes_each_purchase_on_what_the_one_before_left() -> None:
-    """A deposit so large that it is split over all pools: purchases meet on the same ones."""
+def test_zap_in_of_much_goes_over_all_pools_and_through_middle_tokens() -> None:
+    """What is bought of one asset is sold on for another where that is cheaper; each pool is used once."""
     found = plan_zap_in(BOOKS, POOLS, USDC.address, 10_000_000 * 10**6)
-    used = [leg.pool.address for split in found.splits for leg in split.legs]
-    assert len(used) > len(set(used))
-    second = found.splits[1].legs
-    moved = {pool.address: pool for pool in pools_after(POOLS, found.splits[0].legs)}
-    assert all(leg.pool == moved[leg.pool.address] for leg in second)
+    assert len({leg.pool.address for leg in found.legs}) == len(found.legs) == len(POOLS)
+    assert {leg.token_in for leg in found.legs} > {USDC.address}
     assert found.shares == played(BOOKS, found)[0]
 
 
 def test_zap_in_holds_back_what_the_swaps_may_become_dearer() -> None:
     now = plan_zap_in(BOOKS, POOLS, USDC.address, 250_000 * 10**6)
     found = plan_zap_in(BOOKS, POOLS, USDC.address, 250_000 * 10**6, 100)
-    cost_raw = sum(split.amount_in_raw for split in found.splits)
+    cost_raw = sum(leg.amount_in_raw for leg in found.legs)
     assert all(isinstance(hop, BuyHop) for hop in decode(found.route))
     # All of it would be spent if the swaps, four fifths of the basket, cost 1 % more.
     assert found.swapped_raw - 10**4 < cost_raw * 101 // 100 <= found.swapped_raw
@@ -204,8 +210,8 @@ def test_zap_in_holds_back_what_the_swaps_may_become_dearer() -> None:
 def test_zap_out_adds_up_to_what_is_kept_and_what_is_swapped() -> None:
     amounts = (10 * E18, 10**8, 5_000 * 10**6)
     found = plan_zap_out(TOKENS, amounts, POOLS, USDC.address)
-    assert [split.amount_in_raw for split in found.splits] == [10 * E18, 10**8]
-    swapped = sum(split.amount_out_raw for split in found.splits)
+    assert sorted(leg.amount_in_raw for leg in found.legs) == [10**8, 10 * E18]
+    swapped = sum(leg.amount_out_raw for leg in found.legs)
     assert found.amount_out_raw == swapped + 5_000 * 10**6
     assert 54_700 * 10**6 < found.amount_out_raw < 55_000 * 10**6
     # The last hop of each asset sells all there is, so that a little more is not left behind.
@@ -220,3 +226,83 @@ def test_zap_out_adds_up_to_what_is_kept_and_what_is_swapped() -> None:
 def test_zap_out_of_the_token_alone_needs_no_route() -> None:
     found = plan_zap_out(TOKENS, (0, 0, 10**6), (), USDC.address)
     assert (found.amount_out_raw, found.route) == (10**6, b"")
+
+
+# Pools of more than two tokens
+
+A, B, C, D = (
+    Token("0x" + digit * 40, name, 18) for digit, name in zip("1234", "ABCD", strict=True)
+)
+
+
+def stable(*tokens: Token) -> CurveStablePool:
+    """A million of each, at an amplification of 200 and a fee of 0.04 %."""
+    return CurveStablePool(
+        address="0x" + "c" * 40,
+        tokens=tokens,
+        balances=(10**24,) * len(tokens),
+        a_coefficient=200,
+        fee_e10=4 * 10**6,
+        admin_fee_e10=5 * 10**9,
+    )
+
+
+def weighted(*tokens: Token) -> BalancerWeightedPool:
+    """A million of each, of equal weights or nearly, at a fee of 0.1 %."""
+    parts = [E18 // len(tokens)] * len(tokens)
+    parts[0] += E18 - sum(parts)
+    return BalancerWeightedPool(
+        address="0x" + "b" * 40,
+        vault="0x" + "e" * 40,
+        pool_id="0x" + "b" * 64,
+        tokens=tokens,
+        balances=(10**24,) * len(tokens),
+        weights_e18=tuple(parts),
+        fee_e18=10**15,
+        pow_version="v2",
+    )
+
+
+@pytest.mark.parametrize("pool", [stable(A, B, C), weighted(A, B, C)], ids=["curve", "balancer"])
+def test_zap_through_one_pool_of_all_tokens_trades_each_pair_on_what_the_others_leave(
+    pool: Pool,
+) -> None:
+    books = Books((B.address, C.address), (10**23, 2 * 10**23), 3 * 10**23)
+    found = plan_zap_in(books, (pool,), A.address, 10**22, 30)
+
+    assert len(found.legs) == 2
+    assert (found.shares, found.token_left_raw) == played(books, found, (pool,))
+    # Of shares of one token each: what the pool takes, and what is held back.
+    assert 9_500 * E18 < found.shares < 9_970 * E18
+    assert all(
+        left * 10**9 < minted for left, minted in zip(found.left_raw, found.minted_raw, strict=True)
+    )
+    assert found.token_left_raw <= 10**22 * 31 // BPS
+
+    back = plan_zap_out(books.tokens, books.given_raw(found.shares), (pool,), A.address)
+    after: Pool = pool
+    out = 0
+    for leg in back.legs:
+        brought, after = after.swapped(leg.token_in, leg.token_out, leg.amount_in_raw)
+        out += brought
+    assert {leg.token_in for leg in back.legs} == set(books.tokens)
+    assert back.amount_out_raw == out
+
+
+def test_zap_over_curve_and_balancer_keeps_apart_what_curve_leaves_with_the_executor() -> None:
+    """Curve pays only who asks: an asset bought there lies beside what a later hop passes through it."""
+    pools: tuple[Pool, ...] = (stable(A, B), weighted(B, C, D))
+    books = Books((B.address, C.address), (10**23, 10**23), 2 * 10**23)
+    found = plan_zap_in(books, pools, A.address, 10**22)
+
+    curve, balancer = decode(found.route)
+    assert isinstance(curve, CurveHop)
+    assert isinstance(balancer, BalancerHop)
+    assert balancer.amount_in_raw > 0
+    assert (found.shares, found.token_left_raw) == played(books, found, pools)
+    assert 9_880 * E18 < found.shares < 9_970 * E18
+
+
+def test_sale_leaves_dust_as_it_is() -> None:
+    found = plan_zap_out(TOKENS, (3, 10**8, 0), POOLS, USDC.address)
+    assert {leg.token_in for leg in found.legs} == {WBTC.address}

@@ -1,0 +1,232 @@
+"""Which swaps sell all of some amounts, or buy exactly some amounts, along a flow that the dual found?
+
+The flow says in which parts each token is divided over pools; here those parts are whole units and every
+amount is the pool's exact quote. A sale is pushed: what has arrived of a token goes on in the parts of the
+flow, the last swap takes what is left. A purchase is pulled: what is needed of a token is asked of the
+pools in the parts of the flow, and what they cost is needed in turn, until only the token paid is left.
+
+Unlike `legs.py`, which leaves out what is next to nothing beside all that is traded, a token counts here
+however little of it there is: a basket needs every asset. No token that is paid is bought, none that is
+wanted is sold: close such rows beforehand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from rebalancer.errors import BadAmount, LiquidityExhausted
+from rebalancer.plan.dual import Solution
+from rebalancer.plan.leg import Leg
+from rebalancer.plan.legs import Stuck
+from rebalancer.plan.market import Market
+from rebalancer.pools import Pool
+
+__all__ = ["Circle", "pulled", "pushed", "run"]
+
+_NOTHING = 1e-6
+"""A flow below this part of all that passes through its token is none."""
+
+_PASSES = 6
+"""Times that purchases on a pool that is used more than once are asked for again, on what the others leave of it."""
+
+
+_MOST_TRIED = 6
+"""Swaps of a circle that it is tried to do without, the smallest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Circle:
+    """Rows that go round in circles, as far as they are tried: one of them has to go."""
+
+    rows: NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """A token, and the rows over which it is divided with their weights, the largest last."""
+
+    token: str
+    rows: tuple[tuple[int, float], ...]
+
+
+def pushed(
+    market: Market, solution: Solution, sales_raw: Mapping[str, int], token_out: str
+) -> tuple[Leg, ...] | Stuck | Circle:
+    """The legs of selling all of these amounts for a token, in order; or rows that cannot take theirs."""
+    parts = _ordered(market, solution, sales_raw, token_out, pull=False)
+    if not isinstance(parts, list):
+        return parts
+    held = dict(sales_raw)
+    after: dict[int, Pool] = {}
+    legs: list[Leg] = []
+    for part in parts:
+        for row, amount in _divided(part, held.pop(part.token)):
+            number, to = int(market.pool[row]), market.tokens[int(market.token_out[row])]
+            leg = _sold(after.get(number, market.pools[number]), part.token, to, amount)
+            if leg is None:
+                return _stuck(row)
+            after[number] = leg.pool_after
+            held[to] = held.get(to, 0) + leg.amount_out_raw
+            legs.append(leg)
+    return tuple(legs)
+
+
+def pulled(
+    market: Market, solution: Solution, asked_raw: Mapping[str, int], token_in: str
+) -> tuple[Leg, ...] | Stuck | Circle:
+    """The legs of buying these amounts with a token, in order; or rows that cannot give theirs.
+
+    A pool that trades more than one pair is asked for each on what the others leave of it.
+    """
+    parts = _ordered(market, solution, asked_raw, token_in, pull=True)
+    if not isinstance(parts, list):
+        return parts
+    states: dict[int, Pool] = {}
+    for _ in range(_PASSES):
+        found = _asked_back(market, parts, asked_raw, states)
+        if isinstance(found, Stuck):
+            return found
+        legs = [leg for _, leg in found]
+        if len({leg.pool.key for leg in legs}) == len(legs):
+            break
+        made = run(market, legs)
+        if made is None:
+            return _stuck(found[-1][0])
+        states = {row: leg.pool for (row, _), leg in zip(found, made, strict=True)}
+    return tuple(legs)
+
+
+def run(
+    market: Market,
+    legs: Sequence[Leg],
+    takes_all: Collection[str] = (),
+    by_out: Collection[str] = (),
+) -> tuple[Leg, ...] | None:
+    """The same swaps as the chain makes them one after another, None if a pool cannot take its amount.
+
+    Of the tokens in `takes_all` the last leg that sells one sells all that has arrived of it. Pools in
+    `by_out`, by their keys, trade once, and are asked for the amount out.
+    """
+    start = {pool.key: pool for pool in market.pools}
+    last = {leg.token_in: at for at, leg in enumerate(legs) if leg.token_in in takes_all}
+    after: dict[str, Pool] = {}
+    arrived: dict[str, int] = {}
+    made: list[Leg] = []
+    for at, leg in enumerate(legs):
+        amount = leg.amount_in_raw
+        if last.get(leg.token_in) == at:
+            amount = arrived.get(leg.token_in, 0)
+        pool = after.get(leg.pool.key, start[leg.pool.key])
+        if pool.key in by_out:
+            done: Leg | None = leg
+        else:
+            done = _sold(pool, leg.token_in, leg.token_out, amount)
+            after[pool.key] = done.pool_after if done else pool
+        if done is None:
+            return None
+        arrived[leg.token_in] = arrived.get(leg.token_in, 0) - amount
+        arrived[leg.token_out] = arrived.get(leg.token_out, 0) + done.amount_out_raw
+        made.append(done)
+    return tuple(made)
+
+
+def _asked_back(
+    market: Market,
+    parts: Sequence[_Parts],
+    asked_raw: Mapping[str, int],
+    states: Mapping[int, Pool],
+) -> list[tuple[int, Leg]] | Stuck:
+    """Rows and their legs, in the order in which they can be executed."""
+    needed = dict(asked_raw)
+    groups: list[list[tuple[int, Leg]]] = []
+    for part in parts:
+        group: list[tuple[int, Leg]] = []
+        for row, out in _divided(part, needed.pop(part.token)):
+            pool = states.get(row, market.pools[int(market.pool[row])])
+            sold = market.tokens[int(market.token_in[row])]
+            try:
+                cost = pool.quote_out(sold, part.token, out)
+            except (LiquidityExhausted, BadAmount):
+                return _stuck(row)
+            needed[sold] = needed.get(sold, 0) + cost
+            group.append((row, Leg(pool, sold, part.token, cost, out)))
+        groups.append(group)
+    return [one for group in reversed(groups) for one in group]
+
+
+def _ordered(
+    market: Market, solution: Solution, starts: Iterable[str], end: str, *, pull: bool
+) -> list[_Parts] | Stuck | Circle:
+    """The tokens from the starts to the end, each after all that lead to it, with their parts.
+
+    Pulled, a start is what is bought, and what leads to a token is what it is sold for. No row is
+    stuck where nothing leads on from a token at all.
+    """
+    flows, size = solution.flows, len(market.tokens)
+    froms, tos, amounts = market.token_in, market.token_out, flows.amounts_in
+    if pull:
+        froms, tos, amounts = tos, froms, flows.amounts_out
+    totals = np.bincount(froms, amounts, size)
+    rows = np.flatnonzero(amounts > _NOTHING * totals[froms])
+    leaving: dict[int, list[int]] = {}
+    for row in rows[np.argsort(amounts[rows], kind="stable")].tolist():
+        leaving.setdefault(int(froms[row]), []).append(row)
+    last = market.index[end]
+    reached: set[int] = set()
+    ahead = [market.index[token] for token in starts]
+    while ahead:
+        token = ahead.pop()
+        if token != last and token not in reached:
+            reached.add(token)
+            ahead += [int(tos[row]) for row in leaving.get(token, ())]
+    rows = np.array([row for token in reached for row in leaving.get(token, ())], dtype=np.intp)
+    graph = coo_array((np.ones(len(rows)), (froms[rows], tos[rows])), (size, size))
+    _, ring = connected_components(graph, connection="strong")
+    circling = rows[ring[froms[rows]] == ring[tos[rows]]]
+    if len(circling):
+        worth = amounts[circling] * np.exp(solution.log_prices[froms[circling]])
+        return Circle(circling[np.argsort(worth, kind="stable")][:_MOST_TRIED])
+    waiting = np.bincount(tos[rows], minlength=size)
+    found: list[_Parts] = []
+    ready = [token for token in reached if not waiting[token]]
+    while ready:
+        token = ready.pop()
+        mine = leaving.get(token, [])
+        if not mine:
+            return Stuck(np.array([], dtype=np.intp))
+        found.append(_Parts(market.tokens[token], tuple((r, float(amounts[r])) for r in mine)))
+        for row in mine:
+            waiting[tos[row]] -= 1
+            if not waiting[tos[row]] and tos[row] != last:
+                ready.append(int(tos[row]))
+    return found
+
+
+def _divided(part: _Parts, amount_raw: int) -> list[tuple[int, int]]:
+    """An amount in the parts of a token's rows; those that round to nothing are left out."""
+    rest, left, found = sum(weight for _, weight in part.rows), amount_raw, []
+    for row, weight in part.rows:
+        share = left if row == part.rows[-1][0] else min(left, int(left * (weight / rest)))
+        rest -= weight
+        left -= share
+        if share:
+            found.append((row, share))
+    return found
+
+
+def _sold(pool: Pool, token_in: str, token_out: str, amount_raw: int) -> Leg | None:
+    try:
+        out = pool.quote_in(token_in, token_out, amount_raw)
+    except (LiquidityExhausted, BadAmount):
+        return None
+    return Leg(pool, token_in, token_out, amount_raw, out) if out else None
+
+
+def _stuck(row: int) -> Stuck:
+    return Stuck(np.array([row], dtype=np.intp))

@@ -1,0 +1,33 @@
+"""One swap of a plan, and what is left of the pools after some."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rebalancer.pools import Pool
+
+__all__ = ["Leg", "pools_after"]
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """One swap on one pool; amounts are raw and exact as long as nobody else trades there."""
+
+    pool: Pool
+    """As the legs before left it."""
+    token_in: str
+    token_out: str
+    amount_in_raw: int
+    amount_out_raw: int
+
+    @property
+    def pool_after(self) -> Pool:
+        """The pool as this leg leaves it."""
+        return self.pool.swapped(self.token_in, self.token_out, self.amount_in_raw)[1]
+
+
+def pools_after(pools: Sequence[Pool], legs: Sequence[Leg]) -> tuple[Pool, ...]:
+    """The pools once these legs have traded on them."""
+    traded = {leg.pool.key: leg.pool_after for leg in legs}
+    return tuple(traded.get(pool.key, pool) for pool in pools)
