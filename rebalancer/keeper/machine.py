@@ -68,6 +68,8 @@ _FIRST_POLL_SECONDS = 0.001  # Anvil mines right after it has answered
 _LONGEST_POLL_SECONDS = 1.0
 _LONGEST_REST_SECONDS = 3_600.0
 _BALANCE_SECONDS = 60.0
+_IDLE_SECONDS = 15.0
+"""How often watchers are told of a chain that makes no blocks: what is silent is taken for dead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,7 @@ class Keeper:
         self._unread: Head | None = None
         self._epochs: dict[str, int] = {}
         self._said: dict[str, Reason] = {}
+        self._reasons: dict[str, Reason] = {}
         self._told: set[tuple[int, State, str | None]] = set()
         self._sent: dict[int, Verdict] = {}
         self._sent_now = 0
@@ -143,6 +146,8 @@ class Keeper:
         self._looked: Looked | None = None
         self._balances_wei: dict[str, int] = {}
         self._balances_at = 0.0
+        self._at: Block | None = None
+        self._told_at = 0.0
 
     # Life
 
@@ -237,6 +242,7 @@ class Keeper:
             elif self._unread is not None:
                 decisions = self.tick(self._unread)
             else:
+                self._idle()
                 return
         except ChainError as failure:
             opened = self._breaker.failed(str(failure), time.time())
@@ -249,6 +255,12 @@ class Keeper:
         for decision in decisions:
             if on_decision:
                 on_decision(decision)
+
+    def _idle(self) -> None:
+        """Tell watchers, now and then, that there is no new block."""
+        if self._at is not None and time.monotonic() - self._told_at >= _IDLE_SECONDS:
+            self._looked = None
+            self._tell(time.monotonic(), self._at, (), "")
 
     # Work
 
@@ -281,8 +293,8 @@ class Keeper:
             self.rpc.deadline = None
         self._unread = None
         self._breaker.succeeded()
-        place = Block(head.header.number, head.header.hash, head.header.timestamp)
-        self._tell(began, place, decisions, "", self.rpc.requests - asked)
+        self._at = Block(head.header.number, head.header.hash, head.header.timestamp)
+        self._tell(began, self._at, decisions, "", self.rpc.requests - asked)
         return decisions
 
     def _look(self, head: Head) -> tuple[Decision, ...]:
@@ -313,7 +325,9 @@ class Keeper:
             self.rpc.deadline = None
             for decision in self._awaited(block, sent):
                 decided[decision.vault] = decision
-        self._said |= {vault: one.reason for vault, one in decided.items()}
+        said = {vault: one.reason for vault, one in decided.items()}
+        self._said |= said
+        self._reasons = {**evaluation.reasons, **said}
         return (*settled, *decided.values())
 
     # What was sent before
@@ -571,6 +585,7 @@ class Keeper:
         failure: str,
         requests: int = 0,
     ) -> None:
+        self._told_at = time.monotonic()
         if not self.watchers:
             return
         evaluation, now = self._evaluation, time.time()
@@ -587,7 +602,7 @@ class Keeper:
             time.monotonic() - began,
             block,
             decisions,
-            evaluation.reasons if evaluation else {},
+            self._reasons,
             len(evaluation.verdicts) if evaluation else 0,
             evaluation.planned if evaluation else 0,
             failure,

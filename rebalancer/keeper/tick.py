@@ -56,7 +56,8 @@ class Tick:
     only when their reason changed, `reasons` every vault's, as `drifts_bps` (how far its furthest weight is off). `candidates` were read exactly, and for `planned` of them trades were
     sought. `failure` is a sentence, or "". `attempts` counts what is not final by its state in the journal; `waiting_blocks` is how
     long the oldest transaction under way has waited. `diverged_pools` are not traded any more; `differing_vaults` were not what the
-    books said of them. `looked` is None of a look that failed.
+    books said of them. `looked` is None of a look that failed, and where there was no new block
+    to look at, which is told a few times a minute.
     """
 
     chain_id: int

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import Block, VaultSnapshot, read_block, read_vaults
 from rebalancer.devnet.stage import DEMO_POLICY, Actor, Stage
 from rebalancer.errors import EndpointsDisagree, KeeperNotAuthorized, RpcTimeout
-from rebalancer.keeper import Decision, Keeper, KeeperOptions, Site
+from rebalancer.keeper import Decision, Keeper, KeeperOptions, Site, Tick
 from rebalancer.policy import Policy, weigh_basket
 from rebalancer.reasons import Reason
 from rebalancer.send.outbox import Outbox, State
@@ -461,3 +462,42 @@ def test_run_ticks_at_every_block_that_the_socket_announces(stage: Stage, outbox
 
     assert seen == [seen[0], seen[0] + 1, seen[0] + 2]
     assert time.monotonic() - began < 20, "no poll was waited for"
+
+
+def test_chain_that_makes_no_blocks_is_told_of_now_and_then(
+    stage: Stage, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rebalancer.keeper.machine._IDLE_SECONDS", 0.2)
+    keeper = keeper_of(stage, outbox)
+    keeper.options = replace(keeper.options, poll_seconds=0.05)
+    told: list[Tick] = []
+
+    def watch(look: Tick) -> None:
+        told.append(look)
+        if len(told) == 4:
+            keeper.stop()
+
+    keeper.watchers = (watch,)
+    keeper.run()
+    first, *others = told
+
+    assert first.looked is not None
+    assert [(look.looked, look.decisions, look.requests) for look in others] == [(None, (), 0)] * 3
+    assert {look.block for look in told} == {first.block}
+    assert all(later.at - sooner.at >= 0.2 for sooner, later in pairwise(told))
+    assert others[-1].reasons == first.reasons
+    assert all(endpoint.usable for endpoint in others[-1].endpoints)
+
+
+def test_look_tells_what_was_decided_and_not_only_what_the_lens_says(
+    stage: Stage, outbox: Outbox
+) -> None:
+    move(stage, UP_10_PERCENT)
+    keeper = keeper_of(stage, outbox)
+    keeper.options = replace(keeper.options, fee_cap_wei=1)
+    told: list[Tick] = []
+    keeper.watchers = (told.append,)
+    decision = tick(keeper)
+
+    assert decision.reason is Reason.NOT_SENT
+    assert told[0].reasons == {stage.vault: Reason.NOT_SENT}
