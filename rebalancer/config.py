@@ -48,7 +48,9 @@ from rebalancer.errors import ConfigError
 
 __all__ = [
     "AccountSettings",
+    "AlertSettings",
     "KeeperSettings",
+    "PlaceUrl",
     "RpcUrl",
     "Setting",
     "Settings",
@@ -62,11 +64,15 @@ DEFAULT_FILE = Path("rebalancer.toml")
 
 _PREFIX = "REBALANCER_"
 _SPLIT = "__"
-_SECTIONS = ("wallet", "keeper")
+_SECTIONS = ("wallet", "keeper", "alerts")
 _ENV_ONLY = "keystore_password"
-_SECRETS = (_ENV_ONLY, "rpc_url", "more_rpc_urls", "rpc_socket_url", "signer_url", "relays")
+_SECRETS = (
+    *(_ENV_ONLY, "rpc_url", "more_rpc_urls", "rpc_socket_url", "signer_url", "relays"),
+    "urls",
+)
 _SHOWN_CHARACTERS = 60
 _GWEI = 10**9
+_PORTS = 1 << 16
 _LIVE: dict[str, Any] = {"live": True}
 """Of a setting that a running keeper takes over when it is told to read its settings again."""
 _TABLES: dict[str, Any] = {"tables": True}
@@ -87,6 +93,13 @@ class SocketUrl(Secret[str]):
         return socket_name(self.get_secret_value())
 
 
+class PlaceUrl(Secret[str]):
+    """Where alerts go, as Apprise writes it. All but its kind may be a secret, so it shows only that."""
+
+    def _display(self) -> str:
+        return self.get_secret_value().partition("://")[0] + "://…"
+
+
 def _http(url: RpcUrl) -> RpcUrl:
     shown = endpoint_name(url.get_secret_value())
     if not shown.startswith("http"):
@@ -98,6 +111,22 @@ def _socket(url: SocketUrl) -> SocketUrl:
     if not socket_name(url.get_secret_value()).startswith("ws"):
         raise ValueError("it must start with ws:// or wss:// and name a host")
     return url
+
+
+def _place(url: PlaceUrl) -> PlaceUrl:
+    kind, separator, rest = url.get_secret_value().partition("://")
+    if not (kind.isalnum() and separator and rest):
+        raise ValueError("it must be the address of a place, kind://…, as Apprise writes them")
+    return url
+
+
+def _listening(text: str) -> str:
+    if text.lower() in ("", "off"):
+        return ""
+    host, _, port = text.rpartition(":")
+    if not host or not (port.isascii() and port.isdecimal() and int(port) < _PORTS):
+        raise ValueError("it must be host:port, or empty or off for no server")
+    return text
 
 
 def _listed(value: Any) -> Any:
@@ -310,6 +339,49 @@ class KeeperSettings(AccountSettings):
         "new local chain.",
         examples=[".rebalancer/outbox.sqlite"],
     )
+    listen: Annotated[str, AfterValidator(_listening)] = Field(
+        default="127.0.0.1:9464",
+        description="Where a running keeper serves /metrics, /healthz, /readyz and /status, as "
+        "host:port; off, or empty, for nowhere. Whoever reaches it sees all that it does.",
+        examples=["127.0.0.1:9464"],
+    )
+
+    @property
+    def listens_at(self) -> tuple[str, int] | None:
+        """`listen` as host and port; None for nowhere."""
+        host, _, port = self.listen.rpartition(":")
+        return (host.strip("[]"), int(port)) if host else None
+
+
+class AlertSettings(_Section):
+    """Who is told, and of what, when a running keeper needs a person."""
+
+    urls: Annotated[
+        tuple[Annotated[PlaceUrl, AfterValidator(_place)], ...], NoDecode, BeforeValidator(_listed)
+    ] = Field(
+        default=(),
+        description="Places that are told: mail, chat, pager, each as Apprise writes its address "
+        "and none ever shown; in the environment, with commas (a comma inside one as %2C).",
+        examples=[["slack://tokenA/tokenB/tokenC"]],
+    )
+    min_severity: Literal["info", "warning", "critical"] = Field(
+        default="warning",
+        description="Least severe alarms that the places are told of; all are on the status page.",
+        examples=["warning"],
+    )
+    repeat_minutes: float = Field(
+        default=240.0,
+        gt=0,
+        le=10_080,
+        description="How often the places are told again of an alarm that lasts, in minutes.",
+        examples=[240.0],
+    )
+    min_signer_ether: Decimal = Field(
+        default=Decimal("0.05"),
+        ge=0,
+        description="Below so much ether, a signing account is low.",
+        examples=[0.05],
+    )
 
 
 class Settings(BaseSettings):
@@ -391,6 +463,9 @@ class Settings(BaseSettings):
         description="The account for what people do: deploy, create, deposit, withdraw.",
     )
     keeper: KeeperSettings = Field(default=KeeperSettings(), description="The keeper.")
+    alerts: AlertSettings = Field(
+        default=AlertSettings(), description="Who is told when the keeper needs a person."
+    )
 
     @classmethod
     def settings_customise_sources(

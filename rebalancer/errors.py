@@ -1190,3 +1190,36 @@ class FeedUnsound(ActionError):
         super().__init__(
             f"The feed {feed} cannot be used ({why}): name the right feed, or wait for its answer."
         )
+
+
+# --- watch: what an operator sees of a running keeper ------------------------------------------
+
+
+class WatchError(RebalancerError):
+    """A running keeper cannot be seen."""
+
+    exit_code = 19
+
+
+class ListenFailed(WatchError):
+    """The keeper cannot serve its metrics and status where the settings say."""
+
+    def __init__(self, where: str, why: str) -> None:
+        self.where = where
+        self.why = why
+        super().__init__(
+            f"Nothing can be served at {where} ({why}): another keeper may be there; "
+            'set keeper.listen to another host:port, or to "off".'
+        )
+
+
+class NoKeeperAnswers(WatchError):
+    """No running keeper answers where one was looked for."""
+
+    def __init__(self, where: str, why: str) -> None:
+        self.where = where
+        self.why = why
+        super().__init__(
+            f"No keeper answers at {where} ({why}): start one with `rebalancer keeper run`, "
+            "or say where it listens with --url."
+        )

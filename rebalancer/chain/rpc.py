@@ -25,6 +25,7 @@ from urllib3.exceptions import (
 )
 
 from rebalancer.errors import RpcMalformed, RpcRejected, RpcTimeout, RpcUnreachable, WrongChain
+from rebalancer.redact import Redactor
 
 __all__ = ["Call", "Rpc", "at_block", "endpoint_name", "socket_name"]
 
@@ -93,6 +94,7 @@ class Rpc:
         if parts.username is not None:
             secret = f"{parts.username}:{parts.password or ''}"
             headers |= urllib3.make_headers(basic_auth=secret)
+        self._clean = Redactor.of_url(url)
         self._pool = urllib3.connection_from_url(
             self.endpoint,
             headers=headers,
@@ -183,7 +185,7 @@ class Rpc:
         # A lone question goes out bare: some endpoints do not serve batches.
         body = self._post(requests if len(requests) > 1 else requests[0])
         if isinstance(body, dict) and len(calls) > 1 and "error" in body:
-            raise _rejection("batch", body["error"])
+            raise self._rejection("batch", body["error"])
         answers = body if isinstance(body, list) else [body]
         by_id = {answer.get("id"): answer for answer in answers if isinstance(answer, dict)}
         if len(calls) == 1 and len(answers) == 1 and isinstance(answers[0], dict):
@@ -195,7 +197,7 @@ class Rpc:
             if answer is None:
                 raise RpcMalformed(self.endpoint, f"no answer to {method}")
             if answer.get("error") is not None:
-                results.append(_rejection(method, answer["error"]))
+                results.append(self._rejection(method, answer["error"]))
             elif "result" in answer:
                 results.append(answer["result"])
             else:
@@ -251,17 +253,17 @@ class Rpc:
         self._chain_known = self.expected_chain_id is None
         return RpcUnreachable(self.endpoint, reason)
 
-
-def _rejection(method: str, error: Any) -> RpcRejected:
-    if not isinstance(error, dict):
-        return RpcRejected(method, 0, str(error))
-    code = error.get("code", 0)
-    return RpcRejected(
-        method,
-        code if isinstance(code, int) else 0,
-        str(error.get("message", "no message")),
-        _revert_data(error.get("data")),
-    )
+    def _rejection(self, method: str, error: Any) -> RpcRejected:
+        """A node's error. Some repeat the address that they were asked at, and the key in it: that is left out."""
+        if not isinstance(error, dict):
+            return RpcRejected(method, 0, self._clean(str(error)))
+        code = error.get("code", 0)
+        return RpcRejected(
+            method,
+            code if isinstance(code, int) else 0,
+            self._clean(str(error.get("message", "no message"))),
+            _revert_data(error.get("data")),
+        )
 
 
 def _revert_data(data: Any) -> bytes:

@@ -1,4 +1,4 @@
-"""How are logs written? To standard error, as key=value, JSON, or coloured for people."""
+"""How are logs written? To standard error, as key=value, JSON, or coloured for people, and without secrets."""
 
 from __future__ import annotations
 
@@ -10,12 +10,17 @@ from typing import Any
 import structlog
 
 from rebalancer.config import Settings
+from rebalancer.redact import Redactor
 
 __all__ = ["set_up_logs"]
 
 
-def set_up_logs(settings: Settings) -> None:
-    """Send the program's logs to standard error, in the format and from the level the settings name."""
+def set_up_logs(settings: Settings, *others: Settings) -> None:
+    """Send the program's logs to standard error, in the format and from the level the settings name.
+
+    Whatever part of a line is a secret of these settings, or of `others` (further chains'), is left out, even if a node or a
+    library put it there.
+    """
     style = settings.log_format
     if style == "auto":
         style = "console" if sys.stderr.isatty() else "logfmt"
@@ -31,7 +36,7 @@ def set_up_logs(settings: Settings) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso"),
             _without_nothing,
-            renderers[style](),
+            _without_secrets(renderers[style](), Redactor.of(settings, *others)),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelNamesMapping()[settings.log_level.upper()]
@@ -46,3 +51,12 @@ def _without_nothing(
 ) -> MutableMapping[str, Any]:
     """Leaves out what has no value: `tx=None` says nothing."""
     return {key: value for key, value in event.items() if value is not None}
+
+
+def _without_secrets(renderer: Any, clean: Redactor) -> Any:
+    """The renderer, with each finished line cleaned: also of what is in a traceback."""
+
+    def render(logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
+        return clean(renderer(logger, method, event))
+
+    return render

@@ -83,6 +83,10 @@ def test_env_file_with_a_broken_line_is_refused_with_its_number() -> None:
         ("[wallet]\ndevnet_account = 20", "wallet.devnet_account in rebalancer.toml: 20 will not do: it must be less than 20"),
         ("log_level = 'loud'", "log_level in rebalancer.toml: 'loud' will not do: it must be 'debug', 'info', 'warning' or 'error'"),
         ("vaults = ['0x12']", "vaults in rebalancer.toml: '0x12' will not do: it must be an address: 0x and 40 hexadecimal digits; for example ["),
+        ("[keeper]\nlisten = '9464'", "keeper.listen in rebalancer.toml: '9464' will not do: it must be host:port, or empty or off for no server; for example \"127.0.0.1:9464\"."),
+        ("[keeper]\nlisten = 'localhost:65536'", "keeper.listen in rebalancer.toml: 'localhost:65536' will not do"),
+        ("[alerts]\nmin_severity = 'loud'", "alerts.min_severity in rebalancer.toml: 'loud' will not do: it must be 'info', 'warning' or 'critical'"),
+        ("[alerts]\nurls = ['mine']", "alerts.urls in rebalancer.toml: it must be the address of a place, kind://…, as Apprise writes them; for example [\"slack://"),
         ("vaults = 5", "vaults in rebalancer.toml: 5 will not do"),
         ("[keeper]\nkeystore_password = 'x'", "keeper.keystore_password in rebalancer.toml: passwords do not belong in this file; set REBALANCER_KEEPER__KEYSTORE_PASSWORD instead."),
     ],
@@ -205,6 +209,38 @@ def test_relays_are_listed_with_commas_and_never_shown(monkeypatch: pytest.Monke
     assert keeper.allowed_targets == (VAULT,)
     assert SECRET not in repr(keeper)
     assert "https://relay.example" in repr(keeper)
+
+
+def test_places_of_alerts_are_listed_with_commas_and_only_their_kinds_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    urls = (f"tgram://{SECRET}/12", f"mailto://{SECRET}.example?to=a%2Cb")
+    monkeypatch.setenv("REBALANCER_ALERTS__URLS", ", ".join(urls))
+    alerts = load_settings().alerts
+
+    assert tuple(url.get_secret_value() for url in alerts.urls) == urls
+    assert SECRET not in repr(alerts)
+    assert "tgram://…" in repr(alerts)
+
+
+def test_place_that_is_none_is_refused_without_showing_it() -> None:
+    toml(f"[alerts]\nurls = ['json://x', '{SECRET}']")
+    assert SECRET not in str(refused())
+
+
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [
+        ("127.0.0.1:9464", ("127.0.0.1", 9464)),
+        ("[::1]:80", ("::1", 80)),
+        ("keeper:0", ("keeper", 0)),
+        ("", None),
+        ("off", None),
+    ],
+)
+def test_keeper_listens_at_host_and_port_or_nowhere(text: str, at: tuple[str, int] | None) -> None:
+    toml(f"[keeper]\nlisten = '{text}'")
+    assert load_settings().keeper.listens_at == at
 
 
 def test_further_endpoints_are_listed_with_commas_and_never_shown(
@@ -346,7 +382,7 @@ def test_the_example_marks_what_is_live(repo_root: Path) -> None:
 
 def test_example_toml_lists_every_setting_at_its_default(repo_root: Path) -> None:
     text = (repo_root / "rebalancer.example.toml").read_text()
-    assert tomllib.loads(text) == {"wallet": {}, "keeper": {}}
+    assert tomllib.loads(text) == {"wallet": {}, "keeper": {}, "alerts": {}}
     listed = tomllib.loads(re.sub(r"(?m)^#(?=\w)", "", text))
     names = {
         f"{section}.{name}" if isinstance(content, dict) else section
@@ -381,4 +417,5 @@ def _without_examples(settings: Settings) -> dict[str, Any]:
         for name in ("keystore", "keystore_password_file", "signer_url", "signer_address"):
             del flat[section][name]
     del flat["keeper"]["relays"], flat["keeper"]["allowed_targets"], flat["keeper"]["record"]
+    del flat["alerts"]["urls"]
     return flat

@@ -1,0 +1,90 @@
+"""What an operator sees of a running keeper: metrics, health, status, alerts.
+
+Everything here is a watcher: it is told each look (`rebalancer.keeper.tick.Tick`) and cannot change what the keeper does. One that
+fails is logged and misses that look.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import structlog
+
+from rebalancer.config import Settings
+from rebalancer.keeper.tick import Tick, Watcher
+from rebalancer.redact import Redactor
+from rebalancer.watch.alarms import Limits
+from rebalancer.watch.alerts import Alerts
+from rebalancer.watch.board import Board
+from rebalancer.watch.metrics import Metrics
+from rebalancer.watch.notices import Alarms
+from rebalancer.watch.server import Server
+
+__all__ = ["watchers_of"]
+
+log = structlog.get_logger("rebalancer.watch")
+
+_CLOCK_SECONDS = 15.0
+"""How often silence is looked for."""
+
+
+@contextmanager
+def watchers_of(settings: Settings, *others: Settings) -> Iterator[list[Watcher]]:
+    """The watchers that settings ask for, their server and their threads, until the context ends.
+
+    `others` are the settings of further chains: what is said of the watching itself is taken from the first. The watchers
+    may be called from any thread, one look of one chain at a time.
+
+    Raises:
+        ListenFailed: the server cannot listen where the settings say.
+        ConfigError: a place of alerts is none.
+    """
+    chain_ids = [each.chain_id for each in (settings, *others)]
+    clean = Redactor.of(settings, *others)
+    alarms = Alarms(Limits.of(settings.alerts), settings.alerts.repeat_minutes * 60, chain_ids)
+    metrics = Metrics(alarms)
+    board = Board(chain_ids, alarms, clean)
+    with ExitStack() as stack:
+        alerts = stack.enter_context(Alerts(settings.alerts, clean, metrics.alert))
+        if settings.keeper.listens_at is not None:
+            stack.enter_context(Server(settings.keeper.listens_at, board, metrics))
+        stack.enter_context(_clock(alarms, alerts))
+
+        def alarm(tick: Tick) -> None:
+            alerts.tell(alarms.observe(tick))
+
+        yield [_harmless(watcher) for watcher in (metrics, board, alarm)]
+
+
+def _harmless(watcher: Watcher) -> Watcher:
+    """A watcher whose mistakes are logged and stop nothing: what only looks on may not stop a keeper."""
+
+    def watch(tick: Tick) -> None:
+        try:
+            watcher(tick)
+        except Exception as mistake:  # noqa: BLE001 (whatever it is, the keeper goes on)
+            name = getattr(watcher, "__name__", type(watcher).__name__)
+            log.error("watcher_failed", watcher=name, chain=tick.chain_id, why=repr(mistake))
+
+    return watch
+
+
+@contextmanager
+def _clock(alarms: Alarms, alerts: Alerts) -> Iterator[None]:
+    """Looks for silence, which no look can tell of, in a thread of its own."""
+    ended = threading.Event()
+
+    def run() -> None:
+        while not ended.wait(_CLOCK_SECONDS):
+            alerts.tell(alarms.silence(time.time()))
+
+    thread = threading.Thread(target=run, name="watch-clock", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

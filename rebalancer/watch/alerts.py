@@ -1,0 +1,201 @@
+"""Who is told of an alarm?
+
+The places of the settings, through Apprise, which knows mail, chat and pagers by one kind of address. Each place has a thread and a bounded
+queue of its own: one that is slow, hangs or is gone delays neither a look nor another place. What cannot be told after
+some tries is counted and logged, by the number and kind of the place: its address is a secret, and nothing of what a
+place or Apprise answers is logged, for the same reason.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import structlog
+
+from rebalancer.config import AlertSettings, PlaceUrl
+from rebalancer.errors import ConfigError
+from rebalancer.watch.alarms import Severity
+from rebalancer.watch.notices import Notice, Phase
+
+__all__ = ["Alerts"]
+
+log = structlog.get_logger("rebalancer.alerts")
+
+_QUEUE = 100
+"""Alerts that wait for one place; further ones are dropped, the newest first."""
+
+_PAUSES_SECONDS = (2.0, 15.0)
+"""Between the tries to tell one alert to one place."""
+
+_LAST_SECONDS = 5.0
+"""How long the end waits for what is still to be told."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Message:
+    title: str
+    body: str
+    kind: str
+    """Apprise's: info, success, warning or failure."""
+
+
+class Alerts:
+    """Tells all places. A context manager; `tell` never waits."""
+
+    def __init__(
+        self,
+        settings: AlertSettings,
+        clean: Callable[[str], str] = str,
+        count: Callable[[str], None] = lambda _: None,
+        pauses_seconds: Sequence[float] = _PAUSES_SECONDS,
+    ) -> None:
+        """`clean` takes secrets out of texts; `count` is told "sent", "failed" or "dropped" for each alert and place.
+
+        Raises:
+            ConfigError: a place is of a kind that Apprise does not know, or its address lacks something.
+        """
+        self._least = Severity(settings.min_severity)
+        self._clean = clean
+        self._places = [
+            _Place(number, url, count, tuple(pauses_seconds))
+            for number, url in enumerate(settings.urls, start=1)
+        ]
+        for place in self._places:
+            place.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def tell(self, notices: Sequence[Notice]) -> None:
+        """Have the places told, soon."""
+        for notice in notices:
+            if notice.alarm.severity.reaches(self._least):
+                message = _Message(
+                    self._clean(notice.title), self._clean(notice.body), _kind(notice)
+                )
+                for place in self._places:
+                    place.put(message)
+
+    def close(self) -> None:
+        """Tell what waits, as far as that takes a few seconds."""
+        until = time.monotonic() + _LAST_SECONDS
+        for place in self._places:
+            place.end()
+        for place in self._places:
+            place.join(until - time.monotonic())
+
+
+class _Place:
+    """One place, its queue and its thread."""
+
+    def __init__(
+        self,
+        number: int,
+        url: PlaceUrl,
+        count: Callable[[str], None],
+        pauses_seconds: tuple[float, ...],
+    ) -> None:
+        self.name = f"{number} ({url.get_secret_value().partition('://')[0]})"
+        self._apprise = _apprise(number, url)
+        self._count = count
+        self._pauses = pauses_seconds
+        self._queue: queue.Queue[_Message | None] = queue.Queue(_QUEUE)
+        self._ending = threading.Event()
+        # A daemon: what hangs in it does not keep the program from ending.
+        self._thread = threading.Thread(target=self._run, name=f"watch-alerts-{number}")
+        self._thread.daemon = True
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def put(self, message: _Message) -> None:
+        try:
+            self._queue.put_nowait(message)
+        except queue.Full:
+            self._count("dropped")
+            log.warning("alert_dropped", place=self.name, alert=message.title)
+
+    def end(self) -> None:
+        self._ending.set()
+        with suppress(queue.Full):  # then it ends once it has told what waits, or with the program
+            self._queue.put_nowait(None)
+
+    def join(self, seconds: float) -> None:
+        self._thread.join(max(0.0, seconds))
+
+    def _run(self) -> None:
+        while True:
+            try:
+                message = self._queue.get(timeout=0 if self._ending.is_set() else None)
+            except queue.Empty:
+                return
+            if message is None:
+                return
+            self._tell(message)
+
+    def _tell(self, message: _Message) -> None:
+        for pause in (*self._pauses, 0.0):
+            if self._sent(message):
+                self._count("sent")
+                return
+            # Jittered, so that many keepers do not come back at once; at the end there is no time for it.
+            self._ending.wait(pause * random.uniform(0.8, 1.2))  # noqa: S311 (no secret)
+        self._count("failed")
+        log.warning("alert_failed", place=self.name, alert=message.title)
+
+    def _sent(self, message: _Message) -> bool:
+        try:
+            return bool(
+                self._apprise.notify(
+                    body=message.body,
+                    title=message.title,
+                    notify_type=message.kind,
+                    body_format="text",
+                )
+            )
+        except Exception:  # noqa: BLE001 (a place's plugin may raise anything, and its text may hold the address)
+            return False
+
+
+def _kind(notice: Notice) -> str:
+    if notice.phase is Phase.ENDED:
+        return "success"
+    return {Severity.INFO: "info", Severity.WARNING: "warning", Severity.CRITICAL: "failure"}[
+        notice.alarm.severity
+    ]
+
+
+def _apprise(number: int, url: PlaceUrl) -> Any:
+    """Apprise for one place, which calls it in the calling thread.
+
+    Raises:
+        ConfigError: Apprise cannot use the address.
+    """
+    import apprise  # takes its time to load, and only those need it who set a place
+
+    # What it logs may hold addresses.
+    logger = logging.getLogger(apprise.LOGGER_NAME)
+    logger.propagate = False
+    asset = apprise.AppriseAsset(async_mode=False, service_timeout=0, app_id="Rebalancer")
+    made = apprise.Apprise(asset=asset)
+    if not made.add(url.get_secret_value()):
+        why = f"Apprise cannot use number {number} ({url!s}): look its kind up in Apprise's manual"
+        raise ConfigError("alerts.urls", "in the settings", why)
+    return made

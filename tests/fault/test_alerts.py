@@ -1,0 +1,273 @@
+"""Alerts: places that take them, refuse them, hang and are gone, and that no address is ever told."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from rebalancer.config import AlertSettings, PlaceUrl
+from rebalancer.errors import ConfigError
+from rebalancer.redact import HIDDEN, Redactor
+from rebalancer.watch.alarms import Limits
+from rebalancer.watch.alerts import Alerts
+from rebalancer.watch.notices import Alarms, Notice
+from tests.ticks import NOON, breaker, endpoint, tick, vault
+
+SECRET = "t0p-s3cret-t0ken"
+
+
+class Place:
+    """A place that takes alerts by HTTP; `answers` are the codes of its next answers, 200 after them."""
+
+    def __init__(self, answers: list[int], hangs: bool) -> None:
+        self.got: list[dict[str, Any]] = []
+        self.paths: list[str] = []
+        self.released = threading.Event()
+        place = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                if hangs:
+                    place.released.wait(30)
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                status = answers.pop(0) if answers else 200
+                place.paths.append(self.path)
+                if status == 200:
+                    place.got.append(json.loads(body))
+                self.send_response(status, f"no, {SECRET}" if status != 200 else None)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *args: Any) -> None:
+                """Nothing."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.handle_error = lambda *_: None  # type: ignore[method-assign]
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.05,))
+        self.thread.start()
+
+    @property
+    def url(self) -> str:
+        return f"json://127.0.0.1:{self.server.server_address[1]}/{SECRET}"
+
+    def close(self) -> None:
+        self.released.set()
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
+
+MakePlace = Callable[..., Place]
+
+
+@pytest.fixture
+def place() -> Iterator[MakePlace]:
+    """Makes places that are closed after the test."""
+    made: list[Place] = []
+
+    def make(*answers: int, hangs: bool = False) -> Place:
+        made.append(Place(list(answers), hangs))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+class Told:
+    """Alerts with a count of what became of them."""
+
+    def __init__(self, *urls: str, **settings: Any) -> None:
+        self.outcomes: list[str] = []
+        self.alerts = Alerts(
+            AlertSettings(urls=tuple(map(PlaceUrl, urls)), **settings),
+            Redactor([SECRET]),
+            self.outcomes.append,
+            pauses_seconds=(0.01, 0.01),
+        )
+
+
+def notices(**changes: Any) -> tuple[Notice, ...]:
+    """What a look begins."""
+    return Alarms(Limits(0), 60).observe(tick(**changes))
+
+
+DIFFERS = notices(differing_vaults=(vault(1),))
+
+
+def until(happens: Callable[[], bool]) -> None:
+    """Waits for it, and fails if it does not happen within seconds."""
+    end = time.monotonic() + 20
+    while not happens():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+# What goes wrong
+
+
+@pytest.mark.parametrize("url", [f"nosuch://{SECRET}", "slack://x", f"tgram://{SECRET}"])
+def test_place_that_apprise_cannot_use_is_refused_without_its_address(
+    url: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with caplog.at_level(logging.DEBUG), pytest.raises(ConfigError) as caught:
+        Alerts(AlertSettings(urls=(PlaceUrl("json://127.0.0.1"), PlaceUrl(url))))
+
+    kind = url.partition(":")[0]
+    assert str(caught.value).startswith(
+        f"alerts.urls in the settings: Apprise cannot use number 2 ({kind}://…): "
+    )
+    said = str(caught.value) + caplog.text + "".join(capfd.readouterr())
+    assert SECRET not in said
+
+
+def test_place_that_refuses_is_tried_again(place: MakePlace) -> None:
+    there = place(500, 429)
+    told = Told(there.url)
+    with told.alerts:
+        told.alerts.tell(DIFFERS)
+
+    assert [got["title"] for got in there.got] == ["[critical] chain 1: VaultBookDiffers"]
+    assert told.outcomes == ["sent"]
+    assert len(there.paths) == 3
+
+
+def test_place_that_keeps_refusing_is_given_up_and_logged_without_its_address(
+    place: MakePlace, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    there = place(500, 500, 500)
+    told = Told(there.url)
+    with capture_logs() as logs, caplog.at_level(logging.WARNING), told.alerts:
+        told.alerts.tell(DIFFERS)
+        until(lambda: bool(told.outcomes))
+
+    assert told.outcomes == ["failed"]
+    assert [(entry["event"], entry["place"]) for entry in logs] == [("alert_failed", "1 (json)")]
+    assert SECRET in there.paths[0]
+    said = repr(logs) + caplog.text + "".join(capfd.readouterr())
+    assert SECRET not in said
+    assert str(there.server.server_address[1]) not in said
+
+
+def test_place_that_is_gone_keeps_no_other_from_being_told(place: MakePlace) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        gone = f"json://127.0.0.1:{probe.getsockname()[1]}/{SECRET}"
+        there = place()
+        told = Told(gone, there.url)
+        with told.alerts:
+            told.alerts.tell(DIFFERS)
+            until(lambda: len(told.outcomes) == 2)
+
+    assert sorted(told.outcomes) == ["failed", "sent"]
+    assert len(there.got) == 1
+
+
+def test_place_that_hangs_delays_neither_a_look_nor_another_place(place: MakePlace) -> None:
+    hanging, there = place(hangs=True), place()
+    told = Told(hanging.url, there.url)
+    with told.alerts:
+        began = time.monotonic()
+        for _ in range(20):
+            told.alerts.tell(DIFFERS)
+        assert time.monotonic() - began < 1
+        until(lambda: len(there.got) == 20)
+        assert hanging.got == []
+        hanging.released.set()
+
+
+def test_place_that_hangs_drops_what_is_too_much_and_says_so(place: MakePlace) -> None:
+    hanging = place(hangs=True)
+    told = Told(hanging.url)
+    with capture_logs() as logs, told.alerts:
+        for _ in range(150):
+            told.alerts.tell(DIFFERS)
+        assert told.outcomes.count("dropped") in (49, 50)  # one may be under way
+        assert {entry["event"] for entry in logs} == {"alert_dropped"}
+        hanging.released.set()
+
+
+def test_end_does_not_wait_for_a_place_that_hangs(place: MakePlace) -> None:
+    told = Told(place(hangs=True).url)
+    told.alerts.tell(DIFFERS)
+    began = time.monotonic()
+    told.alerts.close()
+
+    assert time.monotonic() - began < 8
+
+
+# What is told
+
+
+def test_alert_says_what_began_and_what_ended(place: MakePlace) -> None:
+    there = place()
+    alarms = Alarms(Limits(0), 60)
+    told = Told(there.url)
+    with told.alerts:
+        for look in (
+            tick(breakers=(breaker(why="5 looks failed"),)),
+            tick(NOON + 30),
+            tick(NOON + 90),
+        ):
+            told.alerts.tell(alarms.observe(look))
+        until(lambda: len(there.got) == 2)
+
+    began, ended = there.got
+    assert (began["title"], began["type"]) == ("[critical] chain 1: ChainBreakerOpen", "failure")
+    assert "5 looks failed" in began["message"]
+    assert (ended["title"], ended["type"]) == ("[over] chain 1: ChainBreakerOpen", "success")
+
+
+@pytest.mark.parametrize(
+    ("least", "kinds"),
+    [
+        ("critical", ["failure"]),
+        ("warning", ["failure", "warning"]),
+        ("info", ["failure", "info", "warning"]),
+    ],
+)
+def test_places_are_told_of_nothing_less_severe_than_they_want(
+    place: MakePlace, least: str, kinds: list[str]
+) -> None:
+    there = place()
+    alarms = Alarms(Limits(0), 10_000)
+    told = Told(there.url, min_severity=least)
+    matters: dict[str, Any] = {
+        "endpoints": (endpoint("https://a", usable=False), endpoint("https://b")),
+        "waiting_blocks": 40,
+        "differing_vaults": (vault(1),),
+    }
+    with told.alerts:
+        for after in (0, 900):
+            told.alerts.tell(alarms.observe(tick(NOON + after, **matters)))
+        until(lambda: len(told.outcomes) == len(kinds))
+
+    assert sorted(got["type"] for got in there.got) == kinds
+
+
+def test_secret_in_what_another_wrote_is_not_sent(place: MakePlace) -> None:
+    there = place()
+    told = Told(there.url)
+    with told.alerts:
+        told.alerts.tell(notices(breakers=(breaker(why=f"https://node/{SECRET} failed"),)))
+        until(lambda: bool(there.got))
+
+    assert SECRET not in json.dumps(there.got)
+    assert HIDDEN in there.got[0]["message"]
+
+
+def test_no_place_is_told_nothing() -> None:
+    told = Told()
+    with told.alerts:
+        told.alerts.tell(DIFFERS)
+
+    assert told.outcomes == []

@@ -1,0 +1,416 @@
+"""The server of a running keeper: what each page answers when all is well and when it is not."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import urllib3
+
+from rebalancer.config import AlertSettings, KeeperSettings, Settings
+from rebalancer.errors import ListenFailed
+from rebalancer.reasons import Reason
+from rebalancer.redact import HIDDEN, Redactor
+from rebalancer.units import E18
+from rebalancer.watch import watchers_of
+from rebalancer.watch.alarms import SILENT_SECONDS, Limits
+from rebalancer.watch.board import MOST_DECISIONS, MOST_LISTED, MOST_VAULTS, Board
+from rebalancer.watch.metrics import Metrics
+from rebalancer.watch.notices import Alarms
+from rebalancer.watch.server import Server
+from tests.ticks import CHAIN, NOON, SIGNER, breaker, decision, endpoint, outcome, tick, vault
+
+
+class Served:
+    """A server with what it serves, and a clock that stands still."""
+
+    def __init__(self) -> None:
+        self.now = NOON
+        self.alarms = Alarms(Limits(0), 60)
+        self.board = Board([CHAIN], self.alarms, Redactor(["hunter22"]), lambda: self.now)
+        self.metrics = Metrics(self.alarms)
+        self.server = Server(("127.0.0.1", 0), self.board, self.metrics)
+
+    def get(self, path: str, method: str = "GET") -> urllib3.BaseHTTPResponse:
+        return urllib3.request(method, f"http://127.0.0.1:{self.server.port}{path}", retries=False)
+
+    @property
+    def status(self) -> Any:
+        return self.get("/status").json()
+
+
+@pytest.fixture
+def served() -> Iterator[Served]:
+    made = Served()
+    with made.server:
+        yield made
+
+
+# Health
+
+
+def test_keeper_that_just_began_is_healthy_and_not_ready(served: Served) -> None:
+    assert served.get("/healthz").status == 200
+    ready = served.get("/readyz")
+    assert (ready.status, ready.data) == (503, b"Chain 1: it has not been looked at yet.\n")
+
+
+def test_keeper_that_looks_is_healthy_and_ready(served: Served) -> None:
+    served.board(tick())
+
+    for path in ("/healthz", "/readyz"):
+        answer = served.get(path)
+        assert (answer.status, answer.data) == (200, b"ok\n")
+
+
+def test_keeper_that_looks_no_more_is_neither(served: Served) -> None:
+    served.board(tick())
+    served.now = NOON + SILENT_SECONDS + 1
+
+    for path in ("/healthz", "/readyz"):
+        answer = served.get(path)
+        assert (answer.status, answer.data) == (
+            503,
+            b"Chain 1 has not been looked at for 121 s.\n",
+        )
+
+
+def test_keeper_that_never_looks_is_unhealthy_in_the_end(served: Served) -> None:
+    served.now = NOON + SILENT_SECONDS + 1
+    assert served.get("/healthz").status == 503
+
+
+def test_chain_that_rests_is_healthy_and_not_ready(served: Served) -> None:
+    served.board(tick(breakers=(breaker(why="it failed 5 times.", until=NOON + 3_600),)))
+    served.now = NOON + 3_600
+
+    assert served.get("/healthz").status == 200
+    ready = served.get("/readyz")
+    assert (ready.status, ready.data) == (
+        503,
+        b"Chain 1: its breaker is open (it failed 5 times).\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {"block": None, "failure": "no answer"},
+            "Chain 1: its vaults have not been read yet (no answer).",
+        ),
+        (
+            {
+                "endpoints": (
+                    endpoint("https://a", usable=False),
+                    endpoint("https://b", usable=False),
+                )
+            },
+            "Chain 1: none of its 2 endpoints can be used.",
+        ),
+    ],
+)
+def test_what_keeps_it_from_its_work_is_one_sentence(
+    served: Served, changes: dict[str, Any], sentence: str
+) -> None:
+    served.board(tick(**changes))
+
+    assert served.get("/healthz").status == 200
+    assert served.get("/readyz").data.decode() == sentence + "\n"
+
+
+def test_vault_whose_breaker_is_open_keeps_nothing_else_from_its_work(served: Served) -> None:
+    served.board(tick(breakers=(breaker(vault(1)),)))
+    assert served.get("/readyz").status == 200
+
+
+def test_look_that_fails_after_a_good_one_leaves_it_ready(served: Served) -> None:
+    served.board(tick())
+    served.board(tick(block=None, failure="no answer", failures_in_a_row=1))
+    assert served.get("/readyz").status == 200
+
+
+# Pages
+
+
+def test_metrics_are_served_as_prometheus_reads_them(served: Served) -> None:
+    served.metrics(tick())
+    answer = served.get("/metrics")
+
+    assert answer.headers["Content-Type"].startswith("text/plain")
+    assert b'rebalancer_block_number{chain="1"} 100.0' in answer.data
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/status/x", "/../etc/passwd"])
+def test_page_that_is_none_is_not_found(served: Served, path: str) -> None:
+    assert served.get(path).status == 404
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+def test_nothing_can_be_changed(served: Served, method: str) -> None:
+    assert served.get("/status", method).status == 501
+
+
+def test_head_and_index_are_answered(served: Served) -> None:
+    assert served.get("/readyz", "HEAD").data == b""
+    assert served.get("/").data == b"/metrics\n/healthz\n/readyz\n/status\n"
+
+
+def test_client_that_says_nothing_keeps_no_other_waiting(served: Served) -> None:
+    with socket.create_connection(("127.0.0.1", served.server.port)):
+        began = time.monotonic()
+        assert served.get("/healthz").status == 200
+        assert time.monotonic() - began < 5
+
+
+def test_port_that_is_taken_is_refused_in_one_sentence(served: Served) -> None:
+    at = ("127.0.0.1", served.server.port)
+    with pytest.raises(ListenFailed) as caught:
+        Server(at, served.board, served.metrics)
+
+    assert caught.value.where == f"127.0.0.1:{served.server.port}"
+    assert str(caught.value).startswith(f"Nothing can be served at 127.0.0.1:{at[1]} (Address")
+    assert "keeper.listen" in str(caught.value)
+
+
+def test_host_that_is_another_machines_is_refused(served: Served) -> None:
+    with pytest.raises(ListenFailed):
+        Server(("192.0.2.1", 0), served.board, served.metrics)
+
+
+# Status
+
+
+def test_status_before_the_first_look_says_so(served: Served) -> None:
+    assert served.status["chains"] == [{"chain_id": CHAIN, "looks": 0}]
+
+
+def test_status_tells_the_newest_look(served: Served) -> None:
+    served.board(tick())
+    served.board(
+        tick(
+            NOON + 12,
+            seconds=0.5,
+            attempts={"sent": 1},
+            waiting_blocks=2,
+            breakers=(breaker(vault(1), "refused", NOON + 60),),
+        )
+    )
+    (chain,) = served.status["chains"]
+
+    assert (chain["looks"], chain["at"], chain["seconds"]) == (2, NOON + 12, 0.5)
+    assert chain["block"]["number"] == 100
+    assert chain["reasons"] == {"InBand": 2}
+    assert chain["attempts"] == {"sent": 1}
+    assert chain["waiting_blocks"] == 2
+    assert chain["signers"] == [{"address": SIGNER, "balance_wei": str(E18)}]
+    assert chain["breakers"] == [
+        {"scope": vault(1), "why": "refused", "since": NOON - 60, "until": NOON + 60}
+    ]
+    assert [one["name"] for one in chain["endpoints"]] == [
+        "https://one.example",
+        "https://two.example",
+    ]
+
+
+def test_status_keeps_the_last_block_through_a_failed_look(served: Served) -> None:
+    served.board(tick())
+    served.board(tick(block=None, failure="no answer"))
+    (chain,) = served.status["chains"]
+
+    assert chain["block"]["number"] == 100
+    assert chain["failure"] == "no answer"
+
+
+def test_vaults_out_of_band_come_before_those_that_are_furthest_inside(served: Served) -> None:
+    reasons = {
+        vault(1): Reason.IN_BAND,
+        vault(2): Reason.BAND_BROKEN,
+        vault(3): Reason.IN_BAND,
+        vault(4): Reason.ORACLE_FAULT,
+    }
+    drifts = {vault(1): 190, vault(2): 210, vault(3): 20, vault(4): 0}
+    broken = decision(2, text="a weight is 210 bps off its target")
+    served.board(tick(reasons=reasons, drifts_bps=drifts, decisions=(broken,)))
+    (chain,) = served.status["chains"]
+
+    assert [one["vault"] for one in chain["furthest"]] == [vault(2), vault(4), vault(1), vault(3)]
+    assert chain["furthest"][0] == {
+        "vault": vault(2),
+        "reason": "BandBroken",
+        "drift_bps": 210,
+        "text": "a weight is 210 bps off its target",
+    }
+    assert chain["furthest"][1]["text"] == ""
+
+
+def test_sentence_goes_with_its_reason(served: Served) -> None:
+    served.board(tick(reasons={vault(1): Reason.BAND_BROKEN}, decisions=(decision(1),)))
+    served.board(tick(reasons={vault(1): Reason.IN_BAND}))
+    (chain,) = served.status["chains"]
+
+    assert chain["furthest"][0]["text"] == ""
+
+
+def test_decision_made_again_is_one_line(served: Served) -> None:
+    for after in range(5):
+        served.board(
+            tick(NOON + after, decisions=(decision(1, Reason.NOT_WORTH_GAS, at=NOON + after),))
+        )
+    quiet = decision(2, Reason.IN_BAND)
+    served.board(tick(NOON + 9, decisions=(quiet, decision(2, Reason.COOLDOWN))))
+    (chain,) = served.status["chains"]
+
+    assert [(one["reason"], one["times"]) for one in chain["decisions"]] == [
+        ("Cooldown", 1),
+        ("NotWorthGas", 5),
+    ]
+    assert chain["decisions"][1]["at"] == NOON + 4
+
+
+def test_rebalance_is_told_with_its_cost(served: Served) -> None:
+    mined = decision(reason=Reason.REBALANCED, outcome=outcome(10_000, 12), transaction_hash="0x7e")
+    served.board(tick(decisions=(mined,)))
+    (chain,) = served.status["chains"]
+    told = chain["decisions"][0]
+
+    assert (told["sold_usd"], told["loss_usd"], told["loss_bps"]) == (10_000.0, 12.0, 12.0)
+    assert (told["drift_bps"], told["drift_after_bps"]) == (240, 30)
+    assert told["transaction_hash"] == "0x7e"
+
+
+def test_size_of_status_does_not_grow_with_vaults(served: Served) -> None:
+    def page(vaults: int) -> bytes:
+        every = [vault(i) for i in range(vaults)]
+        look = tick(
+            reasons=dict.fromkeys(every, Reason.ORACLE_FAULT),
+            decisions=tuple(decision(i, Reason.ORACLE_FAULT) for i in range(vaults)),
+            breakers=tuple(breaker(each) for each in every),
+            differing_vaults=tuple(every),
+            diverged_pools=tuple(every),
+        )
+        served.board(look)
+        served.alarms.observe(look)
+        return served.get("/status").data
+
+    small, large = len(page(100)), page(10_000)
+    (chain,) = json.loads(large)["chains"]
+
+    assert len(large) < small + 100
+    assert len(chain["furthest"]) == MOST_VAULTS
+    assert len(chain["decisions"]) == MOST_DECISIONS
+    assert len(chain["breakers"]) == len(chain["differing_vaults"]) == MOST_LISTED
+    assert (chain["vaults"], chain["breakers_open"], chain["vaults_differing"]) == (10_000,) * 3
+    assert chain["reasons"] == {"OracleFault": 10_000}
+
+
+def test_texts_of_others_are_cleaned_and_cut(served: Served) -> None:
+    served.board(
+        tick(
+            failure="no hunter22 " + "x" * 400,
+            breakers=(breaker(why="hunter22"),),
+            decisions=(decision(text="hunter22"),),
+        )
+    )
+    served.alarms.observe(tick(breakers=(breaker(why="hunter22"),)))
+    page = served.get("/status").data.decode() + served.get("/readyz").data.decode()
+    (chain,) = served.status["chains"]
+
+    assert "hunter22" not in page
+    assert HIDDEN in page
+    assert len(chain["failure"]) == 300
+
+
+def test_looks_and_questions_at_once_do_not_disturb_each_other(served: Served) -> None:
+    ended = threading.Event()
+    mistakes: list[Exception] = []
+
+    def ask(path: str) -> Callable[[], None]:
+        def run() -> None:
+            try:
+                while not ended.is_set():
+                    assert served.get(path).status == 200
+            except (AssertionError, urllib3.exceptions.HTTPError) as mistake:
+                mistakes.append(mistake)
+
+        return run
+
+    served.board(tick())
+    threads = [threading.Thread(target=ask(path)) for path in ("/status", "/metrics", "/readyz")]
+    for thread in threads:
+        thread.start()
+    for number in range(300):
+        reasons = {vault(i): Reason.BAND_BROKEN for i in range(number % 7, number % 31)}
+        look = tick(reasons=reasons, decisions=(decision(number, Reason.BUDGET_SPENT),))
+        served.board(look)
+        served.metrics(look)
+        served.alarms.observe(look)
+    ended.set()
+    for thread in threads:
+        thread.join()
+
+    assert mistakes == []
+
+
+# All together
+
+
+def settings(listen: str, **alerts: Any) -> Settings:
+    return Settings(
+        chain_id=CHAIN, keeper=KeeperSettings(listen=listen), alerts=AlertSettings(**alerts)
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_watchers_serve_what_they_are_told_until_they_end() -> None:
+    url = f"127.0.0.1:{free_port()}"
+    with watchers_of(settings(url)) as watchers:
+        for watcher in watchers:
+            watcher(tick(differing_vaults=(vault(1),)))
+        status = urllib3.request("GET", f"http://{url}/status", retries=False).json()
+        metrics = urllib3.request("GET", f"http://{url}/metrics", retries=False).data.decode()
+
+    assert [one["alarm"] for one in status["alarms"]] == ["VaultBookDiffers"]
+    assert (
+        'rebalancer_alarms{alarm="VaultBookDiffers",chain="1",severity="critical"} 1.0' in metrics
+    )
+    with pytest.raises(urllib3.exceptions.NewConnectionError):
+        urllib3.request("GET", f"http://{url}/status", retries=False)
+
+
+def test_watchers_of_a_keeper_that_listens_nowhere_still_watch() -> None:
+    with watchers_of(settings("off")) as watchers:
+        for watcher in watchers:
+            watcher(tick())
+
+
+def test_mistake_of_a_watcher_stops_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with watchers_of(settings("off")) as watchers:
+        for watcher in watchers:
+            watcher(tick(seconds="long"))
+
+    assert "watcher_failed" in capsys.readouterr().out
+
+
+def test_watchers_are_quick_with_ten_thousand_vaults() -> None:
+    every = {vault(i): Reason.IN_BAND for i in range(10_000)}
+    drifts = {each: i % 200 for i, each in enumerate(every)}
+    with watchers_of(settings("off")) as watchers:
+        took = []
+        for after in range(5):
+            began = time.perf_counter()
+            for watcher in watchers:
+                watcher(tick(NOON + after, reasons=every, drifts_bps=drifts))
+            took.append(time.perf_counter() - began)
+
+    assert min(took) < 0.05
