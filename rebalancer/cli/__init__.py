@@ -62,6 +62,7 @@ _COMMANDS: Mapping[str, _Lazy] = {
     "replay": _Lazy(
         "replay", "replay_command", "Decide a recorded day again, and say what would differ."
     ),
+    "status": _Lazy("status", "status", "Show how a running keeper stands, live."),
     "tx": _Lazy("tx", "tx", "Show what the keeper has sent, cancel it, or clear stuck nonces."),
     "doctor": _Lazy("doctor", "doctor", "Say what is wrong with the settings, and how to mend it."),
 }
@@ -94,7 +95,7 @@ class _Root(click.Group):
 
             if ctx.params["debug"]:
                 raise
-            click.echo(f"{_red('error:')} {sentence(error)}", err=True)
+            click.echo(f"{_red('error:')} {_without_secrets(ctx, sentence(error))}", err=True)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
             click.echo("Abandoned: what was under way may still be mined.", err=True)
@@ -104,12 +105,26 @@ class _Root(click.Group):
         except Exception as error:
             if ctx.params["debug"]:
                 raise
+            said = _without_secrets(ctx, f"{type(error).__name__}: {error}")
             click.echo(
-                f"{_red('error:')} This is a mistake of the program ({type(error).__name__}: "
-                f"{error}): run it again as `rebalancer --debug …` to see where, and report that.",
+                f"{_red('error:')} This is a mistake of the program ({said}): run it again as `rebalancer --debug …` to see where, and report that.",
                 err=True,
             )
             ctx.exit(EXIT_MISTAKE)
+
+
+def _without_secrets(ctx: click.Context, text: str) -> str:
+    """A text that others may have written, without what is secret in the settings."""
+    from rebalancer.cli.session import read_chains
+    from rebalancer.errors import RebalancerError
+    from rebalancer.redact import Redactor
+
+    if ctx.obj is None:
+        return text  # nothing was read yet
+    try:
+        return Redactor.of(*read_chains(ctx.obj))(text)
+    except RebalancerError:
+        return text  # they cannot be read, so nobody was asked with them
 
 
 def _red(text: str) -> str:

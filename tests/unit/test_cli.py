@@ -16,7 +16,7 @@ import pytest
 from rebalancer.cli import root, session
 from rebalancer.cli.advice import sentence
 from rebalancer.cli.show import amount, percent, plain, usd
-from rebalancer.errors import ContractReverted, RpcTimeout
+from rebalancer.errors import ContractReverted, RpcRejected, RpcTimeout
 from rebalancer.policy import Price
 from rebalancer.reasons import Reason
 from tests.commands import run
@@ -30,6 +30,7 @@ def nobody_elses_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.chdir(tmp_path)
     for name in [name for name in os.environ if name.startswith("REBALANCER_")]:
         monkeypatch.delenv(name)
+    monkeypatch.setenv("REBALANCER_KEEPER__LISTEN", "off")  # others may test at the same time
 
 
 def commands(command: click.Command, *path: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -74,6 +75,7 @@ def test_commands_are_those_of_the_manual() -> None:
         ("pool", "snapshot"),
         ("keeper", "run"),
         ("replay",),
+        ("status",),
         ("tx", "list"),
         ("tx", "cancel"),
         ("tx", "clear"),
@@ -298,3 +300,19 @@ def test_json_has_whole_numbers_as_strings() -> None:
         "d": "InBand",
     }
     assert plain(b"\x01\xff") == "0x01ff"
+
+
+def test_failure_that_repeats_a_secret_is_told_without_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = "Zx81kQ9vWm3P"
+
+    def failing(*_: object) -> None:
+        raise RpcRejected("eth_call", 1, f"no project {secret}")
+
+    monkeypatch.setattr("rebalancer.cli.tx.read_attempts", failing)
+    monkeypatch.setenv("REBALANCER_RPC_URL", f"https://node.example/{secret}")
+    ran = run(capsys, "tx", "list")
+
+    assert ran.code == 10
+    assert "no project (secret)" in ran.sentence

@@ -1,0 +1,127 @@
+"""`rebalancer status`: how a running keeper stands, as a picture that is drawn anew every few seconds.
+
+It asks the keeper's own `/status` and nothing else: no node, no file, no secret. Ages are by the keeper's clock.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Any
+
+import click
+import urllib3
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from rebalancer.chain.rpc import endpoint_name
+from rebalancer.cli.session import json_option, read_chains
+from rebalancer.cli.show import console
+from rebalancer.cli.status_picture import State, picture
+from rebalancer.errors import NoKeeperAnswers
+
+__all__ = ["status"]
+
+_ANSWER_SECONDS = 5.0
+
+
+@click.command()
+@click.option("--url", show_default="keeper.listen", help="Where the keeper listens.")
+@click.option("--once", is_flag=True, help="Draw one picture and end; so it is in a pipe, too.")
+@click.option(
+    "--every",
+    "seconds",
+    type=click.FloatRange(min=0.2, max=3_600),
+    default=2.0,
+    help="Seconds between two pictures.",
+)
+@click.option(
+    "--rows",
+    type=click.IntRange(min=1, max=50),
+    default=8,
+    help="Most vaults and decisions that are shown of each chain.",
+)
+@json_option
+@click.pass_obj
+def status(
+    options: Any, url: str | None, once: bool, seconds: float, rows: int, as_json: bool
+) -> None:
+    """Show how a running keeper stands: chains, vaults, decisions, transactions, alarms.
+
+    Ctrl-C ends it and leaves the keeper alone. `--json` prints what the keeper says, once.
+    """
+    where = url or _where(read_chains(options)[0].keeper.listen)
+    state = _ask(where)
+    if as_json:
+        click.echo(json.dumps(state, indent=2, ensure_ascii=False))
+        return
+    out = console()
+    if once or not sys.stdout.isatty():
+        out.print(picture(state, endpoint_name(where), rows, out.width))
+        return
+    try:
+        _watch(out, where, state, seconds, rows)
+    except KeyboardInterrupt:
+        return
+
+
+def _where(listen: str) -> str:
+    if not listen:
+        raise NoKeeperAnswers("nowhere", "keeper.listen is off in the settings")
+    host, _, port = listen.rpartition(":")
+    # A keeper that listens everywhere listens here, too.
+    return f"http://{ {'0.0.0.0': '127.0.0.1', '[::]': '[::1]'}.get(host, host) }:{port}"  # noqa: S104 (it is asked, not bound)
+
+
+def _ask(where: str) -> State:
+    """What the keeper says.
+
+    Raises:
+        NoKeeperAnswers: it does not, or whoever is there is no keeper.
+    """
+    shown = endpoint_name(where)
+    try:
+        answer = urllib3.request(
+            "GET",
+            where.rstrip("/") + "/status",
+            retries=False,
+            timeout=_ANSWER_SECONDS,
+        )
+        state = answer.json()
+    except urllib3.exceptions.NewConnectionError:  # which is a TimeoutError, too
+        raise NoKeeperAnswers(shown, "nobody listens there") from None
+    except urllib3.exceptions.TimeoutError:
+        raise NoKeeperAnswers(shown, f"no answer within {_ANSWER_SECONDS:g} s") from None
+    except (urllib3.exceptions.HTTPError, ValueError):
+        raise NoKeeperAnswers(shown, "what is there answers something else") from None
+    if not isinstance(state, dict) or not isinstance(state.get("chains"), list):
+        raise NoKeeperAnswers(shown, "what is there is no keeper")
+    return state
+
+
+def _watch(out: Console, where: str, state: State, seconds: float, rows: int) -> None:
+    """Draw until interrupted; a keeper that is gone is waited for, before its last picture."""
+    name = endpoint_name(where)
+    with Live(console=out, screen=True, auto_refresh=False) as live:
+        gone = ""
+        while True:
+            drawn = _fitting(out, state, name, rows)
+            if gone:
+                drawn = Group(Text(gone, style="bold red"), drawn)
+            live.update(drawn, refresh=True)
+            time.sleep(seconds)
+            try:
+                state, gone = _ask(where), ""
+            except NoKeeperAnswers as lost:
+                gone = str(lost)
+
+
+def _fitting(out: Console, state: State, where: str, rows: int) -> RenderableType:
+    """The picture with as many rows as the terminal has room for: what is below its edge is not seen."""
+    while True:
+        drawn = picture(state, where, rows, out.width)
+        if rows == 1 or len(out.render_lines(drawn)) <= out.height:
+            return drawn
+        rows -= 1

@@ -1,0 +1,286 @@
+"""What does a running keeper's `/status` look like to a person?
+
+Everything that others may have written is shown as plain text: nothing in it steers the terminal. Ages are by the keeper's
+clock.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from rebalancer.cli.show import NOTHING, amount, bps_text
+from rebalancer.reasons import Reason
+
+__all__ = ["State", "picture"]
+
+_ETHER_DECIMALS = 18
+_MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
+_ALARM_COLUMNS, _FURTHEST_COLUMNS = 54, 46
+"""Columns that those tables need beside the sentence that comes last."""
+_WIDE = 110
+"""Columns from which on two tables stand side by side."""
+
+_COLOURS: Mapping[str, str] = {
+    Reason.IN_BAND: "green",
+    Reason.REBALANCED: "bold green",
+    Reason.UNDER_WAY: "cyan",
+    Reason.POKED: "cyan",
+    Reason.BAND_BROKEN: "yellow",
+    Reason.CALENDAR_DUE: "yellow",
+    Reason.BUDGET_SPENT: "yellow",
+    Reason.NOT_SENT: "red",
+    Reason.REVERTED: "red",
+    Reason.HALTED: "red",
+    Reason.PLAN_FAILED: "red",
+    Reason.ORACLE_FAULT: "red",
+    Reason.SIMULATION_REFUSED: "red",
+    Reason.TOTAL_OUT_OF_RANGE: "red",
+    "critical": "bold red",
+    "warning": "yellow",
+    "info": "cyan",
+}
+
+State = Mapping[str, Any]
+"""What `/status` says, or a part of it."""
+
+
+def picture(state: State, where: str, rows: int, width: int) -> RenderableType:
+    """What a keeper says, for people, in so many columns."""
+    now = float(state["at"])
+    head = Text.assemble(
+        ("rebalancer ", "bold"),
+        f"{state['version']}  {where}  up {_span(now - state['started_at'])}  ",
+        time.strftime("%H:%M:%S UTC", time.gmtime(now)),
+        "  ",
+        ("not ready", "bold red") if state["problems"] else ("ready", "bold green"),
+    )
+    parts: list[RenderableType] = [head]
+    parts += [Text(_plain(problem), style="red") for problem in state["problems"]]
+    if state["alarms"]:
+        parts.append(_alarms(state, now, width))
+    parts += [_chain(chain, now, rows, width) for chain in state["chains"]]
+    return Group(*parts)
+
+
+def _alarms(state: State, now: float, width: int) -> RenderableType:
+    table = _table("alarm", "chain", "what", "for", "why", title=None)
+    for one in state["alarms"]:
+        table.add_row(
+            _coloured(one["alarm"], one["severity"]),
+            str(one["chain_id"]),
+            _short(one["subject"]) or NOTHING,
+            _span(now - one["since"]),
+            _line(one["text"], width - _ALARM_COLUMNS),
+        )
+    more = state["alarms_on"] - len(state["alarms"])
+    title = "Alarms" + (f" ({more} more)" if more > 0 else "")
+    return Panel(table, title=title, title_align="left", border_style="red", box=box.ROUNDED)
+
+
+def _chain(chain: State, now: float, rows: int, width: int) -> RenderableType:
+    if not chain["looks"]:
+        waiting = Text("not looked at yet", style="yellow")
+        return Panel(waiting, title=f"Chain {chain['chain_id']}", title_align="left")
+    block = chain["block"]
+    title = f"Chain {chain['chain_id']}"
+    if block:
+        title += f" · block {block['number']:,} · {_age(block['timestamp'], now)}"
+    parts: list[RenderableType] = [_look(chain, now)]
+    if chain["failure"]:
+        parts.append(Text(f"failed: {_plain(chain['failure'])}", style="red"))
+    parts.append(_vaults(chain))
+    parts.append(_under_way(chain))
+    places, signers = _endpoints(chain), _signers(chain)
+    if width >= _WIDE:
+        beside = Table.grid(padding=(0, 4))
+        beside.add_row(places, signers)
+        parts.append(beside)
+    else:
+        parts += [places, signers]
+    if chain["breakers"]:
+        parts.append(_breakers(chain, now))
+    for name, key, count in (
+        ("Pools not traded any more", "diverged_pools", "pools_diverged"),
+        ("Vaults whose books differ", "differing_vaults", "vaults_differing"),
+    ):
+        if chain[count]:
+            listed = ", ".join(_short(one) for one in chain[key][:rows])
+            more = f" and {chain[count] - rows} more" if chain[count] > rows else ""
+            parts.append(Text(f"{name}: {listed}{more}", style="red"))
+    if chain["furthest"]:
+        parts.append(_furthest(chain["furthest"][:rows], width))
+    if chain["decisions"]:
+        parts.append(_decisions(chain["decisions"][:rows], now))
+    return Panel(
+        Group(*parts),
+        title=title,
+        title_align="left",
+        border_style="red" if chain["failure"] else "dim",
+        box=box.ROUNDED,
+    )
+
+
+def _look(chain: State, now: float) -> Text:
+    parts = [
+        f"looked {_span(now - chain['at'])} ago in {chain['seconds']:.2f} s",
+        f"{chain['requests']} requests",
+        f"{chain['candidates']:,} vaults read, {chain['planned']:,} planned",
+        "WebSocket" if chain["subscribed"] else "polling",
+    ]
+    text = Text("  ".join(parts))
+    if chain["failures_in_a_row"]:
+        text.append(f"  {chain['failures_in_a_row']} failed in a row", style="red")
+    return text
+
+
+def _vaults(chain: State) -> Text:
+    text = Text(f"{chain['vaults']:,} vaults: ")
+    counts = sorted(chain["reasons"].items(), key=lambda item: -item[1])
+    for at, (reason, count) in enumerate(counts):
+        text.append("  " if at else "").append(f"{count:,} ").append(_coloured(reason, reason))
+    return text
+
+
+def _under_way(chain: State) -> Text:
+    under_way = {state: count for state, count in chain["attempts"].items() if count}
+    if not under_way:
+        return Text("no transaction under way", style="dim")
+    listed = ", ".join(f"{count} {state}" for state, count in under_way.items())
+    text = Text(f"transactions: {listed}")
+    if chain["waiting_blocks"]:
+        text.append(f"  the oldest has waited {chain['waiting_blocks']} blocks")
+    return text
+
+
+def _endpoints(chain: State) -> Table:
+    table = _table("endpoint", "height", "answers in", "", right=(1, 2))
+    for one in chain["endpoints"]:
+        latency = one["latency_seconds"]
+        table.add_row(
+            one["name"],
+            NOTHING if one["height"] is None else f"{one['height']:,}",
+            NOTHING if latency is None else f"{latency * 1_000:.0f} ms",
+            Text("sound", style="green") if one["usable"] else Text("not used", style="red"),
+        )
+    return table
+
+
+def _signers(chain: State) -> Table:
+    table = _table("signer", "ether", right=(1,))
+    for one in chain["signers"]:
+        table.add_row(_short(one["address"]), amount(int(one["balance_wei"]), _ETHER_DECIMALS, 4))
+    return table
+
+
+def _breakers(chain: State, now: float) -> Table:
+    more = chain["breakers_open"] - len(chain["breakers"])
+    title = "Open breakers" + (f" ({more} more)" if more > 0 else "")
+    table = _table("of", "tried again", "why", title=title)
+    for one in chain["breakers"]:
+        again = "at a restart" if one["until"] is None else f"in {_span(one['until'] - now)}"
+        scope = "the chain" if one["scope"] == "chain" else _short(one["scope"])
+        table.add_row(Text(scope, style="red"), again, _plain(one["why"]))
+    return table
+
+
+def _furthest(vaults: Iterable[State], width: int) -> Table:
+    table = _table("vault", "off by", "reason", "why", title="Furthest out", right=(1,))
+    for one in vaults:
+        drift = one["drift_bps"]
+        table.add_row(
+            _short(one["vault"]),
+            NOTHING if drift is None else bps_text(drift),
+            _coloured(one["reason"], one["reason"]),
+            _line(one["text"], width - _FURTHEST_COLUMNS),
+        )
+    return table
+
+
+def _decisions(decisions: Sequence[State], now: float) -> Table:
+    table = _table("ago", "vault", "decision", "why", title="Decisions", right=(0,))
+    for one in decisions:
+        why = Text(_plain(one["text"]))
+        if one["times"] > 1:
+            why.append(f" ({one['times']} times)", style="dim")
+        if "loss_bps" in one:
+            why = Text(
+                f"sold ${one['sold_usd']:,.2f}, lost ${one['loss_usd']:,.2f} "
+                f"({one['loss_bps']:.1f} bps); {bps_text(one['drift_bps'])} off before, "
+                f"{bps_text(one['drift_after_bps'])} after"
+            )
+        table.add_row(
+            _span(now - one["at"]),
+            _short(one["vault"]),
+            _coloured(one["reason"], one["reason"]),
+            why,
+        )
+    return table
+
+
+def _table(*headings: str, title: str | None = None, right: Sequence[int] = ()) -> Table:
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        pad_edge=False,
+        padding=(0, 2, 0, 0),
+        header_style="dim",
+    )
+    last = len(headings) - 1
+    for at, heading in enumerate(headings):
+        table.add_column(
+            heading,
+            justify="right" if at in right else "left",
+            no_wrap=at != last,
+            overflow="fold" if at == last else "ellipsis",
+        )
+    return table
+
+
+def _age(timestamp: int, now: float) -> str:
+    """How old a block is; a local chain may live in another time."""
+    if 0 <= now - timestamp < _DAY:
+        return f"{_span(now - timestamp)} old"
+    return time.strftime("of %Y-%m-%d %H:%M UTC", time.gmtime(timestamp))
+
+
+def _coloured(text: str, kind: str) -> Text:
+    return Text(text, style=_COLOURS.get(kind, ""))
+
+
+def _short(name: str) -> str:
+    """An address by its ends, anything else as it is."""
+    is_address = name.startswith("0x") and len(name) == 42
+    return f"{name[:6]}…{name[-4:]}" if is_address else _plain(name)
+
+
+def _plain(text: str) -> str:
+    """Without what would steer the terminal: nodes and contracts may have written it."""
+    return "".join(each if each.isprintable() else " " for each in text)
+
+
+def _line(text: str, columns: int) -> str:
+    """One line of a text that other tables tell in full."""
+    plain = _plain(text)
+    return plain if len(plain) <= columns else plain[: columns - 1] + "…"
+
+
+def _span(seconds: float) -> str:
+    """A time in its largest unit or two."""
+    whole = max(0, int(seconds))
+    if whole < _MINUTE:
+        return f"{whole} s"
+    if whole < _HOUR:
+        return f"{whole // _MINUTE} min"
+    if whole < _DAY:
+        return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE} min"
+    return f"{whole // _DAY} d {whole % _DAY // _HOUR} h"

@@ -1,0 +1,300 @@
+"""`rebalancer status`: the keeper it asks, the picture it draws, and who answers when no keeper does."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from rebalancer.cli.status_picture import picture
+from rebalancer.errors import NoKeeperAnswers
+from rebalancer.keeper.tick import EndpointState
+from rebalancer.reasons import Reason
+from rebalancer.units import E18
+from rebalancer.watch.alarms import Limits
+from rebalancer.watch.board import Board
+from rebalancer.watch.metrics import Metrics
+from rebalancer.watch.notices import Alarms
+from rebalancer.watch.server import Server
+from tests.commands import run
+from tests.ticks import CHAIN, NOON, SIGNER, breaker, decision, endpoint, outcome, tick, vault
+
+
+@pytest.fixture(autouse=True)
+def nobody_elses_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No settings but what a test makes."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("REBALANCER_")]:
+        monkeypatch.delenv(name)
+
+
+class Keeper:
+    """What is left of a keeper when it only answers: a board with looks of a busy morning."""
+
+    def __init__(self) -> None:
+        self.now = NOON
+        self.alarms = Alarms(Limits(E18 // 20), 3_600)
+        self.board = Board([CHAIN, 10], self.alarms, clock=lambda: self.now)
+        self.server = Server(("127.0.0.1", 0), self.board, Metrics(self.alarms))
+        self.url = f"http://127.0.0.1:{self.server.port}"
+
+    def looks(self, **changes: Any) -> None:
+        look = tick(self.now, **changes)
+        self.board(look)
+        self.alarms.observe(look)
+
+    def drawn(self, width: int = 100, rows: int = 8) -> str:
+        """The picture, as text."""
+        out = Console(width=width, record=True, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123 (nobody reads it)
+        state = json.loads(json.dumps(self.board.status()))
+        out.print(picture(state, "http://127.0.0.1:9464", rows, width))
+        out.file.close()
+        return re.sub(r"[ │]+", " ", out.export_text())
+
+
+@pytest.fixture
+def keeper() -> Iterator[Keeper]:
+    made = Keeper()
+    with made.server:
+        yield made
+
+
+# Nobody there
+
+
+def test_no_keeper_is_said_in_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+        ran = run(capsys, "status", "--url", f"http://127.0.0.1:{port}")
+
+    assert ran.code == NoKeeperAnswers.exit_code == 19
+    assert ran.sentence.startswith(
+        f"No keeper answers at http://127.0.0.1:{port} (nobody listens there): start one with "
+    )
+
+
+def test_keeper_that_listens_nowhere_is_said_so(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("rebalancer.toml").write_text('[keeper]\nlisten = "off"\n')
+    assert "keeper.listen is off in the settings" in run(capsys, "status").sentence
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (b"<html>", "what is there answers something else"),
+        (b'{"jsonrpc": "2.0"}', "what is there is no keeper"),
+        (b"[]", "what is there is no keeper"),
+    ],
+)
+def test_somebody_else_is_no_keeper(
+    capsys: pytest.CaptureFixture[str], answer: bytes, why: str
+) -> None:
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *args: Any) -> None:
+            """Nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Other) as other:
+        thread = threading.Thread(target=other.handle_request)
+        thread.start()
+        ran = run(capsys, "status", "--url", f"http://127.0.0.1:{other.server_port}/s3cret-path")
+        thread.join()
+
+    assert f"({why})" in ran.sentence
+    assert "s3cret" not in ran.err
+
+
+# Somebody there
+
+
+def test_settings_say_where_the_keeper_listens(
+    keeper: Keeper, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keeper.looks()
+    Path("rebalancer.toml").write_text(f'[keeper]\nlisten = "0.0.0.0:{keeper.server.port}"\n')
+    ran = run(capsys, "status", "--once")
+
+    assert ran.code == 0
+    assert "Chain 1 · block 100" in ran.out
+    assert keeper.url in ran.out
+
+
+def test_keeper_of_many_chains_is_one_keeper(
+    keeper: Keeper, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keeper.looks()
+    chains = "".join(f"[[chains]]\nchain_id = {number}\n" for number in (1, 10))
+    listen = f'[keeper]\nlisten = "127.0.0.1:{keeper.server.port}"\n'
+    Path("rebalancer.toml").write_text(listen + chains)
+
+    assert "Chain 10" in run(capsys, "status", "--once").out
+
+
+def test_json_is_what_the_keeper_says(keeper: Keeper, capsys: pytest.CaptureFixture[str]) -> None:
+    keeper.looks()
+    ran = run(capsys, "status", "--url", keeper.url, "--json")
+
+    assert ran.json == json.loads(json.dumps(keeper.board.status()))
+
+
+def test_pipe_gets_one_plain_picture(keeper: Keeper) -> None:
+    keeper.looks()
+    ran = subprocess.run(
+        [sys.executable, "-m", "rebalancer", "status", "--url", keeper.url],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert ran.returncode == 0, ran.stderr
+    assert "\x1b" not in ran.stdout
+    assert ran.stdout.count("rebalancer 0") == 1
+
+
+def test_terminal_is_drawn_anew_until_interrupted(keeper: Keeper) -> None:
+    pty = pytest.importorskip("pty", reason="there are no terminals to make here")
+    keeper.looks()
+    master, slave = pty.openpty()
+    command = [sys.executable, "-m", "rebalancer", "status", "--url", keeper.url, "--every", "0.2"]
+    shown = subprocess.Popen(command, stdout=slave, stderr=slave, stdin=slave)
+    os.close(slave)
+    seen = bytearray()
+
+    def read() -> None:
+        try:
+            while part := os.read(master, 65_536):
+                seen.extend(part)
+        except OSError:
+            return  # the other end is closed
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    try:
+        until(lambda: b"1 BudgetSpent" not in seen and b"2 InBand" in plain(seen))
+        keeper.looks(reasons={vault(1): Reason.BUDGET_SPENT})
+        until(lambda: b"1 BudgetSpent" in plain(seen))
+        keeper.server.close()
+        until(lambda: b"No keeper answers" in plain(seen))
+        shown.send_signal(2)
+        code = shown.wait(20)
+    finally:
+        shown.kill()
+        shown.wait()
+        thread.join(20)
+        os.close(master)
+
+    assert code == 0
+
+
+def plain(seen: bytearray) -> bytes:
+    return re.sub(rb"\x1b\[[0-9;?]*[a-zA-Z]", b"", bytes(seen))
+
+
+def until(happens: Any) -> None:
+    end = time.monotonic() + 30
+    while not happens():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+# The picture
+
+
+def test_chain_not_looked_at_yet_says_so(keeper: Keeper) -> None:
+    drawn = keeper.drawn()
+
+    assert drawn.count("not looked at yet") == 2
+    assert "not ready" in drawn
+    assert "Chain 10: it has not been looked at yet." in drawn
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_picture_shows_all_that_an_operator_asks_for(keeper: Keeper, width: int) -> None:
+    keeper.now += 3_600
+    mined = decision(1, Reason.REBALANCED, at=keeper.now, outcome=outcome(48_213, 17))
+    keeper.looks(
+        decisions=(decision(2, Reason.BUDGET_SPENT, "no budget left", at=keeper.now), mined),
+        reasons={vault(1): Reason.IN_BAND, vault(2): Reason.BUDGET_SPENT},
+        drifts_bps={vault(1): 30, vault(2): 480},
+        attempts={"sent": 2, "final": 0},
+        waiting_blocks=4,
+        balances_wei={SIGNER: E18 // 25},
+        endpoints=(
+            endpoint("https://one.example"),
+            EndpointState("https://two.example", None, None, False),
+        ),
+        breakers=(breaker(vault(3), "it would be refused", keeper.now + 540),),
+        diverged_pools=("v3 0xaa",),
+    )
+    drawn = keeper.drawn(width)
+
+    for part in (
+        "up 1 h 0 min",
+        "looked 0 s ago in 0.25 s",
+        "2 vaults: 1 InBand 1 BudgetSpent",
+        "transactions: 2 sent the oldest has waited 4 blocks",
+        "https://one.example 100 80 ms sound",
+        "https://two.example - - not used",
+        "0x5151…5151 0.04",
+        "0x0000…0003 in 9 min it would be refused",
+        "Pools not traded any more: v3 0xaa",
+        "0x0000…0002 4.80 % BudgetSpent no budget left",
+        "sold $48,213.00, lost $17.00 (3.5 bps);",
+        "SignerLow 1 0x5151…5151 0 s it has 0.040000 ether left",
+    ):
+        assert part in drawn.replace("\n", ""), part
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_picture_keeps_to_its_width(keeper: Keeper, width: int) -> None:
+    long = "a sentence that is far too long for one line of a terminal, " * 4
+    every = {vault(i): reason for i in range(60) for reason in [list(Reason)[i % len(Reason)]]}
+    keeper.looks(
+        failure=long,
+        failures_in_a_row=3,
+        reasons=every,
+        decisions=tuple(decision(i, reason, long) for i, reason in enumerate(every.values())),
+        breakers=tuple(breaker(each, long, None) for each in every),
+        endpoints=tuple(endpoint(f"https://{'x' * i}.example") for i in range(30, 34)),
+    )
+    out = Console(width=width, record=True, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123 (nobody reads it)
+    out.print(picture(keeper.board.status(), "http://127.0.0.1:9464", 8, width))
+    out.file.close()
+    text = out.export_text()
+
+    assert max(map(len, text.splitlines())) <= width
+    assert "(40 more)" in text
+
+
+def test_rows_are_no_more_than_asked_for(keeper: Keeper) -> None:
+    every = {vault(i): Reason.BAND_BROKEN for i in range(40)}
+    keeper.looks(reasons=every, decisions=tuple(decision(i) for i in range(40)))
+
+    assert keeper.drawn(rows=3).count("BandBroken") == 1 + 3 + 3
+    assert keeper.drawn(rows=20).count("BandBroken") == 1 + 20 + 20
+
+
+def test_text_of_others_steers_no_terminal(keeper: Keeper) -> None:
+    keeper.looks(failure="\x1b]0;owned\x07 [red]bold[/]", failures_in_a_row=1)
+    drawn = keeper.drawn()
+
+    assert "\x1b" not in drawn
+    assert "[red]bold[/]" in drawn
