@@ -52,6 +52,7 @@ from rebalancer.policy import Settlement
 from rebalancer.send.from_settings import lane_of, max_spend_per_day_wei, outbox_of, rules_of
 from rebalancer.send.signer import SignedTransaction, Signer, devnet_signer, keystore_address
 from rebalancer.units import BPS, E18
+from rebalancer.watch import watchers_of
 
 __all__ = ["keeper", "plan"]
 
@@ -92,7 +93,7 @@ def run(
     begin. Logs go to standard error; --json prints one line on standard output for each decision.
     """
     chains = read_chains(options)
-    set_up_logs(chains[0])
+    set_up_logs(*chains)
     told = _print_line if as_json else None
     asked = _Asked(vault, account, dry_run, poll_seconds)
     if once:
@@ -106,10 +107,12 @@ def run(
         return
     asked = replace(asked, waits=False, alone=len(chains) == 1)
     with ExitStack() as stack:
-        record = chains[0].keeper.record
+        watchers = stack.enter_context(watchers_of(*chains))
+        if record := chains[0].keeper.record:
+            watchers.append(stack.enter_context(Recorder(record)))
         Station(
             {settings.chain_id: partial(_opened, settings, asked) for settings in chains},
-            [stack.enter_context(Recorder(record))] if record else [],
+            watchers,
             on_decision=told,
             reload=partial(_reloaded, options, asked, {each.chain_id: each for each in chains}),
         ).run()
@@ -181,7 +184,7 @@ def _reloaded(options: Any, asked: _Asked, running: dict[int, Settings]) -> Mapp
         if waiting:
             log.warning("restart_needed", chain_id=chain_id, settings=waiting)
         if any(setting.live for setting in differing):
-            set_up_logs(after)
+            set_up_logs(after, *found.values())
             tunings[chain_id] = _tuning(after, asked)
             running[chain_id] = after
     for chain_id in found.keys() - running.keys():

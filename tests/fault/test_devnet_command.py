@@ -41,6 +41,7 @@ SECONDS = 90
 def started(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """A command under way, which is gone afterwards in any case."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith("REBALANCER_")}
+    clean["REBALANCER_KEEPER__LISTEN"] = "off"  # others may test at the same time
     with subprocess.Popen(
         [sys.executable, "-m", "rebalancer", *arguments],
         cwd=folder,
