@@ -448,7 +448,7 @@ class RecordsMissing(LabError):
 
     def __init__(self, path: str) -> None:
         self.path = path
-        super().__init__(f"No record at {path}: give the file that a run or a keeper wrote.")
+        super().__init__(f"No record at {path}: give the .jsonl file that a run or a keeper wrote.")
 
 
 class BadRecords(LabError):
