@@ -520,12 +520,14 @@ class Keeper:
         return _decision(block, verdict, Reason.UNDER_WAY, text, attempt.transaction_hash)
 
     def _refused(self, block: Block, verdict: Verdict, why: str) -> Decision:
-        """A simulation did not do what is planned. Where others' trades have come first, there is nothing wrong with that."""
-        others = self.outbox is not None and (
-            self._sent_now or self.outbox.unsettled(self.site.chain_id)
-        )
-        if others:
+        """A simulation did not do what is planned. Where others' trades or a newer block have come first, nothing is wrong with that."""
+        if self._sent_now or (
+            self.outbox is not None and self.outbox.unsettled(self.site.chain_id)
+        ):
             text = f"after what was sent for other vaults it is to be planned anew: {why}"
+            return _decision(block, verdict, Reason.NOT_YET, text)
+        if read_block(self.rpc).number != block.number:
+            text = f"a newer block has come, at which it is to be planned anew: {why}"
             return _decision(block, verdict, Reason.NOT_YET, text)
         self._failed(verdict.vault, why)
         return _decision(block, verdict, Reason.SIMULATION_REFUSED, why)

@@ -144,7 +144,7 @@ def test_tick_on_the_block_of_an_earlier_rebalance_is_refused_not_repeated(
     again = tick(keeper, seen)  # a reader that lags behind
 
     assert first.reason is Reason.REBALANCED
-    assert again.reason is Reason.SIMULATION_REFUSED
+    assert again.reason is Reason.NOT_YET
     assert "WrongEpoch" in again.text
     assert nonce(stage) == sent
     assert look(stage).state.epoch == 1
