@@ -33,6 +33,8 @@ class Reason(StrEnum):
     """A rebalance was mined and checked against its prediction."""
     NO_ROUTE = "NoRoute"
     """No known pool leads from what is in surplus to what is in deficit."""
+    AWAITS_PRICE = "AwaitsPrice"
+    """Trades would be allowed, but cost more than is paid while the vault's slippage limit still climbs."""
     BUDGET_SPENT = "BudgetSpent"
     """What is left of the loss or turnover budget allows no useful trade."""
     NOT_WORTH_GAS = "NotWorthGas"

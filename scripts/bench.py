@@ -3,7 +3,8 @@
 gas.json holds the four figures of the design's table, gas-detail.json their variants, the floors
 below them and where the gas went; size.json holds the bytes of every contract, keeper.json the times of a
 tick and its parts ("tick"), those of a plan over many pools, how near the best it is, and what ordinary ways cost ("plan"), and what
-a block costs a keeper of up to 10,000 vaults ("scale"). What was not measured is absent. `--write-snapshot` measures gas and size
+a block costs a keeper of up to 10,000 vaults ("scale"); quality.json and quality.png what ten months of rebalancing cost beside the
+least they could and beside ordinary ways. What was not measured is absent. `--write-snapshot` measures gas and size
 alone and replaces the committed figures that tests/contract/test_gas.py compares with.
 """
 
@@ -23,6 +24,7 @@ from scripts import _bench_keeper as keeper
 from scripts import _bench_snapshot as snapshot
 from scripts._bench_gas import FIGURES, SIZES, Figure, measure
 from scripts._bench_plan import measure_plan
+from scripts._bench_quality import show_quality
 from scripts._bench_scale import SIZES as SCALE_SIZES
 from scripts._bench_scale import ScaleFigures, measure_scale
 from scripts._bench_trace import Spent
@@ -133,6 +135,8 @@ def main(*, write_snapshot: bool, full_tape: bool, max_vaults: int) -> None:
             _console.print(f"[yellow]{change}[/]")
         found = {"plan": _plan(), "scale": _scale(max_vaults), "tick": _keeper(full_tape=full_tape)}
         _save("keeper.json", found)
+        if full_tape:
+            show_quality(_SHARED, _FOLDER, _console)
 
 
 def _plan() -> dict[str, Any]:

@@ -76,7 +76,7 @@ def decide(snapshot: VaultSnapshot, pools: Sequence[Pool], conditions: Condition
         return Verdict(snapshot, snapshot.reason, found.text, Step.REBALANCE, found)
     if found.refused is not None and found.refusal is not None:
         return _refused(snapshot, found.refused, found.refusal)
-    if found.reason is Reason.POLICY_REFUSES and _unseen(snapshot):
+    if found.reason in (Reason.POLICY_REFUSES, Reason.AWAITS_PRICE) and _unseen(snapshot):
         return _poke(snapshot, found.text)
     return Verdict(snapshot, found.reason, found.text, plan=found.refused)
 

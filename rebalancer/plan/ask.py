@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from rebalancer.errors import BadPlanInput
+from rebalancer.plan.patience import patience
 from rebalancer.policy import (
     Basket,
     Policy,
@@ -78,6 +79,8 @@ class PlanInput:
     more is not traded, and a plan whose losses, gas and tip are more than all of it is none."""
     total_worth_e18: int | None = None
     """The same for all of it together, with its gas; by default `worth_e18`. What is worth waiting for is worth more in the end."""
+    at_most_e18: int | None = None
+    """What the next unit might lose if nothing better were waited for, where it may lose less now (`patience.py`)."""
     tolerance_bps: int = 10
     """By how much less than expected may arrive before the whole rebalance reverts."""
     gas_price_wei: int = 0
@@ -85,6 +88,8 @@ class PlanInput:
     """USD per whole native token; 0 where gas is not to be weighed."""
     gas_per_rebalance: int = 200_000
     gas_per_hop: int = 90_000
+    gas_per_wait: int = 216_000
+    """Of telling the vault that a band is broken, from when on its limit climbs, and that it is whole again."""
     tip_wei: int = 0
     """What is paid for being mined, on top of gas."""
     rules: Rules | None = None
@@ -133,9 +138,9 @@ class PlanInput:
     ) -> PlanInput:
         """The input for a vault's basket. Budgets left are fractions of 1e18 of the basket's value.
 
-        With a `policy`, no unit of value is traded that would lose more than the policy lets all of them lose
-        now: its limit climbs, and pools come nearer the oracle meanwhile. All of them together are worth what
-        the policy ever lets be lost; with the `state` too, the plan is held against the vault's checks at the basket's time.
+        With a `policy`, no unit of value is traded that would lose more than is paid now (`patience.py`): the limit
+        climbs, and pools come nearer the oracle meanwhile. All of them together are worth what the policy ever
+        lets be lost; with the `state` too, the plan is held against the vault's checks at the basket's time.
 
         Raises:
             PolicyRefused: the basket cannot be weighed.
@@ -172,8 +177,23 @@ class PlanInput:
             return found
         total_e18 = policy.max_slippage_bps * (E18 // BPS)
         rules = Rules(policy, state, basket, basket.timestamp) if state else None
-        worth_e18 = min(total_e18, slippage_limit_e18)
-        return replace(found, worth_e18=worth_e18, total_worth_e18=total_e18, rules=rules)
+        paid = patience(policy, basket, weighed, slippage_limit_e18)
+        return replace(
+            found,
+            worth_e18=paid.now_e18,
+            at_most_e18=paid.at_most_e18 if paid.now_e18 < paid.at_most_e18 else None,
+            total_worth_e18=total_e18,
+            rules=rules,
+        )
+
+    @property
+    def at_once(self) -> PlanInput:
+        """The same if nothing better were waited for."""
+        return (
+            self
+            if self.at_most_e18 is None
+            else replace(self, worth_e18=self.at_most_e18, at_most_e18=None)
+        )
 
     @property
     def is_patient(self) -> bool:

@@ -52,7 +52,13 @@ _MOST_CENTRES = 8
 """Times that the proximal term is centred anew; ordinary problems take 2."""
 
 _STALLED = 4
-"""Steps without the balances getting half as far off, after which they are as good as floats make them."""
+"""Steps without the balances getting half as far off, after which they are as good as can be."""
+
+_STALLS_AT = 1e-9
+"""Part of all that could be traded below which balances that get no better are taken for as good as floats make them."""
+
+_STALLS_AT_JUMPS = 1e-6
+"""The same where flows may jump (`Market.may_jump`): there balances need not meet at all."""
 
 _ROUNDING = 1e-12
 """Part of all that could be traded below which balances mean nothing."""
@@ -183,6 +189,7 @@ class _Descent:
     def settle(self, point: _Point, near: float) -> _Point:
         """Newton's steps from a point until the balances are met so nearly."""
         best, stalled = np.inf, 0
+        stalls_at = _STALLS_AT_JUMPS if self.market.may_jump else _STALLS_AT
         for _ in range(_MOST_STEPS):
             slope = point.prices * point.missing
             off = np.abs(slope).max()
@@ -190,7 +197,7 @@ class _Descent:
                 break
             if off < best / 2:
                 best, stalled = off, 0
-            elif off < 1e3 * _ROUNDING * self.all_worth:
+            elif off < stalls_at * self.all_worth:
                 stalled += 1
                 if stalled == _STALLED:
                     break

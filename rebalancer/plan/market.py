@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,7 +33,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from rebalancer.pools import Pool, UniswapV3Pool, UniswapV4Pool
+from rebalancer.pools import CurveCryptoPool, Pool, UniswapV3Pool, UniswapV4Pool
 from rebalancer.pools.uniswap_v3_math import PIPS, Q96
 
 __all__ = ["Flows", "Market", "market_of"]
@@ -52,6 +52,9 @@ _WORTHLESS = -80.0
 
 _NO_DEPTH = -300.0
 """Log depth of a pool whose depth is not known: such pools name a price where no other does."""
+
+_ROUNDED = 1e-9
+"""Spot prices are floats: they may be off by less than this."""
 
 _STEP = 1e-6
 """Relative step of the price by which the slope of a pool without a formula is measured."""
@@ -102,7 +105,10 @@ class Market:
                 np.array([_log_spot(*row) for row in self._asked], dtype=np.float64),
             ]
         )
+        # A pool's fee is never below `fee_pips`, so at a worse ratio than this nothing flows.
+        kept = np.array([1 - pool.fee_pips / PIPS for pool, _, _ in self._asked])
         with np.errstate(divide="ignore"):
+            self._least_ratio: Floats = (1 - _ROUNDED) / (np.exp(self.spot[len(tabled) :]) * kept)
             ticked_depth = np.log(self._ticked.depth * self._ticked.start)
         self._log_depth = np.concatenate([ticked_depth, np.full(len(asked), _NO_DEPTH)])
         self._open: Floats | None = None
@@ -130,6 +136,11 @@ class Market:
     def __len__(self) -> int:
         return len(self.pool)
 
+    @property
+    def may_jump(self) -> bool:
+        """Whether a small change of prices may change flows by much: fees of pools without ticks fall as they come into balance."""
+        return bool(self._asked)
+
     def widened(self) -> Market:
         """The same market with four times as many stretches of every row."""
         found = Market(self.pools, self.window * 4)
@@ -143,6 +154,23 @@ class Market:
         found._open[rows] = 0
         return found
 
+    def between(self, tokens: Collection[str]) -> Market:
+        """The same market without the rows that cannot be part of a way from one of these tokens to another."""
+        found = self
+        while True:
+            is_open = np.ones(len(self)) if found._open is None else found._open
+            ends = [
+                token
+                for token, place in found.index.items()
+                if token not in tokens
+                and len(set(self.pool[(is_open > 0) & (self.token_in == place)].tolist())) == 1
+            ]
+            if not ends:
+                return found
+            places = [found.index[token] for token in ends]
+            is_end = np.isin(self.token_in, places) | np.isin(self.token_out, places)
+            found = found.without(np.flatnonzero(is_end))
+
     def flows(self, prices: Floats) -> Flows:
         """What every row trades at these prices, values of a raw unit each."""
         prices_in = prices.take(self.token_in)
@@ -150,14 +178,16 @@ class Market:
         count = self._ticked.rows
         amounts_in, amounts_out, slope = self._ticked.flows(ratio[:count])
         if self._asked:
-            others = [
-                _asked_flow(*row, 1 / float(one))
-                for row, one in zip(self._asked, ratio[count:], strict=True)
-            ]
-            found = np.array(others, dtype=np.float64)
-            amounts_in = np.concatenate([amounts_in, found[:, 0]])
-            amounts_out = np.concatenate([amounts_out, found[:, 1]])
-            slope = np.concatenate([slope, found[:, 2]])
+            found = np.zeros((3, len(self._asked)))
+            flowing = ratio[count:] > self._least_ratio
+            if self._open is not None:
+                flowing &= self._open[count:] > 0
+            for row in np.flatnonzero(flowing).tolist():
+                pool, sold, bought = self._asked[row]
+                found[:, row] = _asked_flow(pool, sold, bought, 1 / float(ratio[count + row]))
+            amounts_in = np.concatenate([amounts_in, found[0]])
+            amounts_out = np.concatenate([amounts_out, found[1]])
+            slope = np.concatenate([slope, found[2]])
         if self._open is not None:
             amounts_in, amounts_out = amounts_in * self._open, amounts_out * self._open
             slope = slope * self._open
@@ -329,6 +359,9 @@ def _asked_flow(
     pool: Pool, token_in: str, token_out: str, marginal: float
 ) -> tuple[float, float, float]:
     """In, out, and d in / d log p_out, of a pool that has no formula here."""
+    if isinstance(pool, CurveCryptoPool):
+        amount_in, amount_out, slope = pool.flow_and_slope(token_in, token_out, marginal)
+        return float(amount_in), float(amount_out), slope
     amount_in, amount_out = pool.flow_to(token_in, token_out, marginal)
     if not amount_in:
         return 0.0, 0.0, 0.0

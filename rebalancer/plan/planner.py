@@ -34,12 +34,44 @@ from rebalancer.units import BPS, E18
 
 __all__ = ["plan_rebalance"]
 
+_PROGRESS_PERCENT = (102, 110, 140)
+"""Parts of what progress takes that are tried: what trades lose, and destinations, make it a little more."""
+
 
 def plan_rebalance(asked: PlanInput) -> Plan | NoPlan:
-    """The trades that bring the basket nearest to its targets for little, within all limits."""
+    """The trades that bring the basket nearest to its targets for little, within all limits.
+
+    Where better prices are waited for (`patience.py`) and what may be paid now comes to nothing, it is told whether there
+    would be a plan otherwise; that one it is, where waiting would have to begin and costs more gas than it could save.
+    """
     idle = _nothing_due(asked)
     if idle is not None:
         return idle
+    found = _best_plan(asked)
+    if asked.at_most_e18 is None or isinstance(found, Plan):
+        return found or _no_plan(asked)
+    at_once = _best_plan(asked.at_once)
+    if not isinstance(at_once, Plan):
+        return at_once or _no_plan(asked.at_once)
+    sold_e18, bought_e18 = asked.values_e18(at_once.sales_raw, at_once.expected_buys_raw)
+    is_seen = asked.rules is not None and asked.rules.state.broken_since
+    if (
+        not is_seen
+        and asked.benefit_e18(at_once.sales_raw, at_once.expected_buys_raw)
+        + asked.gas_cost_e18(asked.gas_per_wait)
+        >= 0
+    ):
+        return at_once  # waiting would cost more gas than there is to be saved
+    return NoPlan(
+        Reason.AWAITS_PRICE,
+        f"bringing {dollars(sold_e18)} home would lose {dollars(sold_e18 - bought_e18)} now, and too little of it loses "
+        f"no more than {asked.worth_e18 * BPS / E18:.1f} bps a unit: better prices are waited for while the limit climbs",
+        refused=at_once,
+    )
+
+
+def _best_plan(asked: PlanInput) -> Plan | NoPlan | None:
+    """The plan, or why the best there is will not do; None where there are no trades at all."""
     rest = asked
     while True:
         found, best = best_trades(rest)
@@ -58,7 +90,7 @@ def plan_rebalance(asked: PlanInput) -> Plan | NoPlan:
         return NoPlan(
             Reason.POLICY_REFUSES, "every trade would be below the minimum trade of its asset"
         )
-    return _no_plan(asked)
+    return None
 
 
 def _nothing_due(asked: PlanInput) -> NoPlan | None:
@@ -146,7 +178,7 @@ def _middle_prices(asked: PlanInput, market: Market, solution: Solution) -> dict
     return dict(zip(market.tokens, (prices * scale).tolist(), strict=True))
 
 
-def _judged(asked: PlanInput, plan: Plan) -> Plan | NoPlan:
+def _judged(asked: PlanInput, plan: Plan) -> Plan | NoPlan | None:
     """The plan with what the vault will compute, unless the vault refuses it or it is not worth it."""
     settlement: Settlement | None = None
     if asked.rules is not None:
@@ -162,8 +194,7 @@ def _judged(asked: PlanInput, plan: Plan) -> Plan | NoPlan:
         except PolicyRefused as refusal:
             may_lose_more = not asked.is_patient and asked.worth_e18 < UNSTATED_WORTH_E18
             if refusal.error == "TooLittleProgress" and may_lose_more:
-                # The vault wants more at a time than the last unit is worth, and waiting brings no more.
-                return plan_rebalance(replace(asked, worth_e18=UNSTATED_WORTH_E18))
+                return _with_progress(asked, rules.policy.min_progress_bps, int(refusal.numbers[0]))
             return NoPlan(Reason.POLICY_REFUSES, str(refusal), refusal, plan)
     sold_e18, bought_e18 = asked.values_e18(plan.sales_raw, plan.expected_buys_raw)
     paid_e18 = plan.cost.gas_e18 + plan.cost.tip_e18
@@ -175,6 +206,24 @@ def _judged(asked: PlanInput, plan: Plan) -> Plan | NoPlan:
             refused=plan,
         )
     return replace(plan, settlement=settlement)
+
+
+def _with_progress(
+    asked: PlanInput, min_progress_bps: int, distance_e18: int
+) -> Plan | NoPlan | None:
+    """The cheapest trades that the vault takes for progress: it wants more at a time than the last unit is worth, and waiting
+    brings no more. A unit that is sold, and what is bought for it, come home by one each."""
+    free = replace(asked, worth_e18=UNSTATED_WORTH_E18)
+    for percent in _PROGRESS_PERCENT:
+        sold_e18 = distance_e18 * min_progress_bps * percent // (2 * BPS * 100)
+        if asked.sold_max_e18 is not None and sold_e18 >= asked.sold_max_e18:
+            break
+        found = _best_plan(replace(free, sold_max_e18=sold_e18))
+        if isinstance(found, Plan):
+            return replace(found, bound_by="worth")
+        if found is None or found.reason is not Reason.POLICY_REFUSES:
+            return found
+    return _best_plan(free)
 
 
 def _no_plan(asked: PlanInput) -> NoPlan:

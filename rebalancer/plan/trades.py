@@ -65,6 +65,8 @@ def best_trades(asked: PlanInput) -> tuple[Trades | None, Optimum | None]:
     market = market_of(asked.pools)
     if not len(market):
         return None, None
+    if market.may_jump:  # the others take next to no time, whether or not they can be of use
+        market = market.between(asked.tokens)
     terms = asked_of(asked, market)
     best = optimum(market, terms)
     for _ in range(_MOST_MOVES):
@@ -91,11 +93,13 @@ def best_trades(asked: PlanInput) -> tuple[Trades | None, Optimum | None]:
     alone = _alone(asked, terms, best)
     if alone is None or (found is not None and alone.net_e18 <= found.net_e18):
         return found, best
-    if settled is not None and settled.optimum is not None:
-        # What cannot be part of any route bounds single routes no more than others, unless they find a way.
-        benefit_e18 = asked.benefit_e18(alone.sales_raw, alone.buys_raw)
-        if bound_e18(settled.optimum.bound) >= benefit_e18:
-            alone = replace(alone, optimum=settled.optimum, market=settled.market)
+    benefit_e18 = asked.benefit_e18(alone.sales_raw, alone.buys_raw)
+    if found is None and benefit_e18 <= 0:
+        return None, best  # the optimum trades nothing because nothing is worth what it loses
+    used = settled.optimum if settled is not None else None
+    # What cannot be part of any route bounds single routes no more than others, unless they find a way.
+    if settled is not None and used is not None and bound_e18(used.bound) >= benefit_e18:
+        alone = replace(alone, optimum=used, market=settled.market)
     return alone, best
 
 

@@ -52,6 +52,12 @@ _FIRST_STEP = 1 / 64
 
 _ROUNDS = 60
 
+_STEP = 1e-6
+"""Relative step by which a slope is measured."""
+
+_LEAST_FALL = 1e-12
+"""Part by which a price falls over such a step at least."""
+
 _SAMPLES = 24
 """Where the fee falls as the pool comes into balance, better prices may lie ahead: looked for at so many places."""
 
@@ -187,19 +193,38 @@ class CurveCryptoPool:
         i, j = places_of(self.address, self.tokens, token_in, token_out)
         if self.d == 0 or 0 in self._xp:
             return 0, 0
-        curve = self._curve(i, j)
-        scale_in, scale_out = float(self._scales[i]), float(self._scales[j])
         if marginal <= 0:
             most = self._most_in(i, j)
             return most, self._exchange(i, j, most).out_raw if most else 0
-        target = marginal * scale_out / scale_in
+        x, out = self._flow(i, j, marginal)
+        return int((x - self._curve(i, j).x0) / self._scales_f[i]), int(out / self._scales_f[j])
+
+    def flow_and_slope(
+        self, token_in: str, token_out: str, marginal: float
+    ) -> tuple[int, int, float]:
+        """`flow_to` at a price above 0, and by how much more would go in if the price fell: - d in / d log marginal."""
+        amount_in, amount_out = self.flow_to(token_in, token_out, marginal)
+        if not amount_in:
+            return 0, 0, 0.0
+        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        x, _ = self._flow(i, j, marginal)
+        return amount_in, amount_out, self._curve(i, j).slope_at(x) / self._scales_f[i]
+
+    def _flow(self, i: int, j: int, marginal: float) -> tuple[float, float]:
+        """Where the flow ends, and what comes out, both scaled; the last is remembered, as it is asked for twice."""
+        curve = self._curve(i, j)
+        target = marginal * self._scales_f[j] / self._scales_f[i]
+        if target != curve.last[0]:
+            curve.last = target, *self._ends(curve, target)
+        return curve.last[1:]
+
+    @staticmethod
+    def _ends(curve: _Curve, target: float) -> tuple[float, float]:
         if curve.most_marginal <= target or curve.furthest <= curve.x0:
-            return 0, 0
+            return curve.x0, 0.0
         x = curve.x_where(target)
         out = curve.out(x)
-        if out <= target * (x - curve.x0):
-            return 0, 0
-        return int((x - curve.x0) / scale_in), int(out / scale_out)
+        return (curve.x0, 0.0) if out <= target * (x - curve.x0) else (x, out)
 
     def to_json(self) -> dict[str, object]:
         """The snapshot that `rebalancer.pools.load` reads back as an equal pool."""
@@ -232,6 +257,10 @@ class CurveCryptoPool:
             Fraction(precision * price, E18)
             for precision, price in zip(self._precisions, prices, strict=True)
         )
+
+    @cached_property
+    def _scales_f(self) -> tuple[float, ...]:
+        return tuple(map(float, self._scales))
 
     @cached_property
     def _xp(self) -> tuple[int, ...]:
@@ -317,6 +346,7 @@ class _Curve:
         self._fee_gamma = pool.fee_gamma / E18
         self.x0, self.y0 = float(pool._xp[i]), float(pool._xp[j])
         self._near = self.x0, self.y0
+        self.last = math.nan, self.x0, 0.0
         _, by_x, by_y = self._forces(self.x0, self.y0)
         self.most_marginal = by_x / by_y * self.y0 / self.x0 * (1 - self._mid)
 
@@ -355,6 +385,11 @@ class _Curve:
             if high == self.furthest:
                 return high
             low, step = high, step * step
+
+    def slope_at(self, x: float) -> float:
+        """- dx / d log marginal there, by a small step."""
+        here, beyond = self._marginal(x), self._marginal(x * (1 + _STEP))
+        return x * _STEP * here / max(here - beyond, here * _LEAST_FALL)
 
     def _forces(self, x: float, y: float) -> tuple[float, float, float]:
         """(F, x dF/dx, y dF/dy) of the invariant F = a(k) (S / D - 1) + k - 1, k = 27 x y z / D^3."""

@@ -1,0 +1,316 @@
+"""What would a keeper have done on a tape, to the unit, without a chain?
+
+Played on paper: feeds that answer as the tape says and go stale as they would; pools that are wei-exact and
+arbitrageurs who move them after every round (`arbitrage.py`); a vault that is `policy.settle`, looked at as
+VaultLens looks; a keeper that decides as the keeper does. A tape on Anvil with the real contracts comes to
+the same decisions, trades and books (tests/demo/test_paper.py); here the ten months of the real tape take
+seconds, and whoever decides can be exchanged.
+
+A block has the time of its step of the tape, or one second more than the last where that is later; what the keeper
+sends is mined a second after what it looked at, by itself. Fees in shares move no holdings, so there are none.
+Amounts are raw units, fractions 1e18, in basket order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Generic, Protocol, TypeVar
+
+from rebalancer.chain.snapshot import VaultSnapshot
+from rebalancer.devnet.tape import Step as Published
+from rebalancer.errors import PolicyRefused
+from rebalancer.keeper.decide import Step
+from rebalancer.lab.arbitrage import arbitraged
+from rebalancer.plan import Leg
+from rebalancer.policy import (
+    Asset,
+    Basket,
+    Fill,
+    Policy,
+    Price,
+    Settlement,
+    State,
+    allowed_sales,
+    budgets_left_e18,
+    calendar_since,
+    due_since,
+    settle,
+    slippage_e18,
+    surplus_raw,
+    to_destination,
+    weigh_basket,
+)
+from rebalancer.pools import Pool
+from rebalancer.reasons import Reason
+from rebalancer.units import BPS
+
+__all__ = ["Decided", "PaperFeed", "PaperMarket", "PaperTick", "PaperVault", "Trade", "play"]
+
+_FEED_UNIT = 10**10
+"""From a feed's 8 decimals to 18."""
+
+
+@dataclass(frozen=True, slots=True)
+class PaperFeed:
+    """A feed: its name on the tape, what it prices, and what OracleHub accepts of it (USD * 1e8 a whole token)."""
+
+    name: str
+    token: str
+    max_age_seconds: int
+    min_e8: int = 1
+    max_e8: int = 1 << 128
+
+
+class PaperMarket:
+    """Feeds and pools. `others_e8` prices the tokens of pools for which there is no feed."""
+
+    def __init__(
+        self,
+        feeds: Sequence[PaperFeed],
+        pools: Sequence[Pool],
+        prices_e8: Mapping[str, int],
+        at: int,
+        others_e8: Mapping[str, int] | None = None,
+    ) -> None:
+        self.pools = tuple(pools)
+        self._feeds = {feed.name: feed for feed in feeds}
+        self._by_token = {feed.token: feed for feed in feeds}
+        self._answers = {name: (prices_e8[name], at) for name in self._feeds}
+        self._usd_e8 = dict(others_e8 or {})
+        self._traded = {pool.key for pool in self.pools}
+        self._usd_e8 |= {feed.token: prices_e8[feed.name] for feed in feeds}
+
+    def step(self, prices_e8: Mapping[str, int], at: int) -> None:
+        """New rounds, then arbitrage: what `devnet.market.Market.step` does on a chain."""
+        for name, answer in prices_e8.items():
+            self._answers[name] = (answer, at)
+            self._usd_e8[self._feeds[name].token] = answer
+        moved = {self._feeds[name].token for name in prices_e8}
+        self.pools = tuple(
+            arbitraged(pool, self._usd_e8) if self._may_pay(pool, moved) else pool
+            for pool in self.pools
+        )
+        self._traded.clear()
+
+    def _may_pay(self, pool: Pool, moved: set[str]) -> bool:
+        """Whether anything has happened to a pool, or to the prices of its tokens, since arbitrageurs left it."""
+        return pool.key in self._traded or any(token.address in moved for token in pool.tokens)
+
+    def trade(self, plan: Trade) -> tuple[dict[str, int], dict[str, int]]:
+        """Make the swaps of a plan, by exact quotes; what goes in and what comes out in all, by token."""
+        states = {pool.key: pool for pool in self.pools}
+        given: dict[str, int] = {}
+        got: dict[str, int] = {}
+        for leg in plan.legs:
+            out, states[leg.pool.key] = states[leg.pool.key].swapped(
+                leg.token_in, leg.token_out, leg.amount_in_raw
+            )
+            self._traded.add(leg.pool.key)
+            given[leg.token_in] = given.get(leg.token_in, 0) + leg.amount_in_raw
+            got[leg.token_out] = got.get(leg.token_out, 0) + out
+        self.pools = tuple(states[pool.key] for pool in self.pools)
+        return given, got
+
+    def price(self, token: str, at: int) -> Price:
+        """OracleHub's price of an asset whose only source is its feed."""
+        feed = self._by_token[token]
+        answer, updated_at = self._answers[feed.name]
+        price_e18 = answer * _FEED_UNIT
+        fault = "None"
+        if at - updated_at > feed.max_age_seconds:
+            fault = "Stale"
+        elif not feed.min_e8 <= answer <= feed.max_e8:
+            fault = "OutOfRange"
+        return Price(price_e18, price_e18, price_e18, fault)
+
+
+@dataclass(frozen=True, slots=True)
+class PaperVault:
+    """A vault's books and the rules it keeps. What holders do is not played, so its shares are only carried."""
+
+    address: str
+    assets: tuple[Asset, ...]
+    held: tuple[int, ...]
+    policy: Policy
+    state: State = field(default_factory=State)
+    total_supply: int = 0
+
+    def look(self, market: PaperMarket, at: int) -> VaultSnapshot:
+        """What VaultLens.read tells of it at a block of that time."""
+        policy, state = self.policy, self.state
+        prices = tuple(market.price(asset.token, at) for asset in self.assets)
+        basket = Basket(self.assets, self.held, prices, 0, 0, at, policy.dust_bps)
+        called = calendar_since(state.rebalanced_at, policy.calendar_seconds, at)
+        since = due_since(state.broken_since, called)
+        loss_left, turnover_left = budgets_left_e18(policy, state, at)
+        blind = VaultSnapshot(
+            address=self.address,
+            reason=Reason.ORACLE_FAULT,
+            basket=basket,
+            policy=policy,
+            state=state,
+            total_supply=self.total_supply,
+            loss_left_e18=loss_left,
+            turnover_left_e18=turnover_left,
+            slippage_limit_e18=slippage_e18(
+                *(policy.start_slippage_bps, policy.max_slippage_bps),
+                *(policy.slippage_ramp_seconds, since, at),
+            ),
+            due_since=since,
+            opens_at=since + policy.open_after_seconds
+            if since and policy.open_after_seconds
+            else 0,
+            total_e18=0,
+            distance_e18=0,
+            need_e18=0,
+            drift_bps=0,
+            sales_allowed=(0,) * len(self.assets),
+        )
+        try:
+            return _judged(blind, called)
+        except PolicyRefused as refusal:
+            if refusal.error == "OracleFault":
+                return blind
+            return replace(blind, reason=Reason.TOTAL_OUT_OF_RANGE)
+
+    def poked(self, market: PaperMarket, at: int) -> PaperVault:
+        """After `BasketVault.poke` in a block of that time."""
+        whole = weigh_basket(self.look(market, at).basket).broken is None
+        if whole == (self.state.broken_since == 0):
+            return self
+        return replace(self, state=replace(self.state, broken_since=0 if whole else at))
+
+    def rebalanced(
+        self, market: PaperMarket, plan: Trade, fill: Fill, at: int
+    ) -> tuple[PaperVault, Settlement]:
+        """After `BasketVault.rebalance` in a block of that time.
+
+        Raises:
+            PolicyRefused: as the contract.
+        """
+        settled = settle(
+            self.policy,
+            self.state,
+            self.look(market, at).basket,
+            fill,
+            plan.min_buys_raw,
+            at,
+            epoch=self.state.epoch,
+            sales=plan.sales_raw,
+        )
+        return replace(self, held=settled.held, state=settled.state), settled
+
+
+def _judged(blind: VaultSnapshot, called_since: int) -> VaultSnapshot:
+    """VaultLens._judge and _allow: the snapshot of a vault whose prices are sound.
+
+    Raises:
+        PolicyRefused: they are not, or the total is out of range.
+    """
+    basket, policy, state = blind.basket, blind.policy, blind.state
+    weighed = weigh_basket(basket)
+    dust = weighed.distance_e18 * BPS <= policy.dust_bps * weighed.total_e18
+    if weighed.broken is not None:
+        reason = Reason.BAND_BROKEN
+    else:
+        reason = Reason.CALENDAR_DUE if called_since and not dust else Reason.IN_BAND
+    if state.paused:
+        reason = Reason.PAUSED
+    elif reason is not Reason.IN_BAND:
+        rests_until = state.rebalanced_at + policy.cooldown_seconds
+        reason = Reason.COOLDOWN if basket.timestamp < rests_until else reason
+    distance, need = to_destination(
+        *(weighed.distances_e18, weighed.total_e18, basket.bands_e18),
+        *(policy.destination_bps, policy.dust_bps),
+    )
+    seen = replace(
+        blind,
+        reason=reason,
+        total_e18=weighed.total_e18,
+        distance_e18=distance,
+        need_e18=need,
+        drift_bps=weighed.drift_bps,
+    )
+    if reason not in (Reason.BAND_BROKEN, Reason.CALENDAR_DUE):
+        return seen
+    surpluses = list(map(surplus_raw, weighed.distances_e18, basket.prices_e18, basket.units))
+    sales = allowed_sales(
+        *(surpluses, basket.prices_e18, basket.his_e18, basket.units, basket.min_trades_raw),
+        *(need, blind.turnover_left_e18, weighed.total_e18),
+    )
+    return replace(seen, sales_allowed=tuple(sales))
+
+
+class Trade(Protocol):
+    """What is sold, what must at least come back, and the swaps in order; a `Plan` is one."""
+
+    @property
+    def sales_raw(self) -> tuple[int, ...]: ...
+
+    @property
+    def min_buys_raw(self) -> tuple[int, ...]: ...
+
+    @property
+    def legs(self) -> tuple[Leg, ...]: ...
+
+
+class Decided(Protocol):
+    """What is to be done about a vault, and why; a `Verdict` is one."""
+
+    @property
+    def step(self) -> Step: ...
+
+    @property
+    def reason(self) -> Reason: ...
+
+    @property
+    def plan(self) -> Trade | None: ...
+
+
+AnyDecided = TypeVar("AnyDecided", bound=Decided)
+
+
+@dataclass(frozen=True, slots=True)
+class PaperTick(Generic[AnyDecided]):
+    """One look: what was seen at which pools, what was decided, and what a rebalance settled to."""
+
+    at: int
+    snapshot: VaultSnapshot
+    pools: tuple[Pool, ...]
+    verdict: AnyDecided
+    vault_after: PaperVault
+    fill: Fill | None = None
+    settlement: Settlement | None = None
+
+
+def play(
+    vault: PaperVault,
+    market: PaperMarket,
+    steps: Iterable[Published],
+    decide: Callable[[VaultSnapshot, Sequence[Pool]], AnyDecided],
+) -> Iterator[PaperTick[AnyDecided]]:
+    """Play a tape; the keeper looks at every block. The market is moved.
+
+    Raises:
+        PolicyRefused: a plan that was decided on is refused, which means that it foresaw wrongly.
+    """
+    now = 0
+    for published in steps:
+        now = max(published.at, now + 1)
+        market.step(published.prices_e8, now)
+        snapshot, pools = vault.look(market, now), market.pools
+        verdict = decide(snapshot, pools)
+        fill: Fill | None = None
+        settlement: Settlement | None = None
+        at = now
+        if verdict.step is Step.POKE:
+            now += 1
+            vault = vault.poked(market, now)
+        elif verdict.step is Step.REBALANCE and verdict.plan is not None:
+            now += 1
+            given, got = market.trade(verdict.plan)
+            net = [got.get(a.token, 0) - given.get(a.token, 0) for a in vault.assets]
+            fill = Fill(tuple(max(0, -raw) for raw in net), tuple(max(0, raw) for raw in net))
+            vault, settlement = vault.rebalanced(market, verdict.plan, fill, now)
+        yield PaperTick(at, snapshot, pools, verdict, vault, fill, settlement)

@@ -1,0 +1,129 @@
+"""A tape on paper comes to what it comes to on a chain: every look, every decision, every trade, to the unit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from rebalancer.chain.abi import interface
+from rebalancer.chain.pools import read_v3_pools
+from rebalancer.chain.snapshot import Block, VaultSnapshot, read_block, read_vaults
+from rebalancer.devnet.local import LocalChain
+from rebalancer.devnet.node import Node, NodeSettings
+from rebalancer.devnet.stage import Actor, Stage, build_stage
+from rebalancer.devnet.tape import DEFAULT_MARKET, Tape, synthetic
+from rebalancer.keeper import Decision, Keeper, KeeperOptions, Site
+from rebalancer.keeper.decide import Conditions, Step, Verdict, decide
+from rebalancer.lab.paper import PaperFeed, PaperMarket, PaperTick, PaperVault, play
+from rebalancer.pools import Pool, Token, UniswapV3Pool
+from rebalancer.reasons import Reason
+from rebalancer.send.outbox import Outbox
+from rebalancer.send.signer import devnet_signer
+
+_DAYS = 10
+_FEED_UNIT = 10**10
+_SAID = {Step.POKE: Reason.POKED, Step.REBALANCE: Reason.REBALANCED}
+
+
+def wild_tape(seed: int) -> Tape:
+    """Prices that move twice as much as usual, so that a few days break many bands."""
+    market = [
+        replace(model, volatility=2 * model.volatility, jump_sd=2 * model.jump_sd)
+        for model in DEFAULT_MARKET
+    ]
+    return synthetic(seed, _DAYS, market)
+
+
+def pools_of(stage: Stage) -> tuple[UniswapV3Pool, ...]:
+    """The stage's pools now."""
+    rpc, deployment = stage.chain.rpc, stage.deployment
+    known = {t.address: Token(t.address, t.symbol, t.decimals) for t in deployment.tokens}
+    return read_v3_pools(
+        *(rpc, stage.system.uniswap_v3_lens, [pool.address for pool in deployment.pools]),
+        *(known, read_block(rpc), deployment.chain_id),
+    )
+
+
+def feeds_of(stage: Stage) -> list[PaperFeed]:
+    """The stage's feeds, as its OracleHub takes them."""
+    hub = interface("OracleHub").at(stage.system.oracle)
+    feeds = []
+    for feed in stage.deployment.feeds:
+        token = stage.deployment.listed(feed.token).address
+        (_, heartbeat, _, least_e18, most_e18, _) = hub.call(stage.chain.rpc, "feedOf", token)
+        least_e8, most_e8 = least_e18 // _FEED_UNIT, most_e18 // _FEED_UNIT
+        feeds.append(PaperFeed(feed.name, token, heartbeat, least_e8, most_e8))
+    return feeds
+
+
+def without_supply(snapshot: VaultSnapshot | None) -> VaultSnapshot:
+    """A snapshot but for the supply, to which fees that nobody has collected are added as time passes."""
+    assert snapshot is not None
+    return replace(snapshot, total_supply=0)
+
+
+def play_on_chain(
+    stage: Stage, tape: Tape, outbox: Outbox
+) -> tuple[list[Decision], dict[int, int]]:
+    """What a keeper decides at every block of a tape, and the gas price it finds there, by time."""
+    keeper = Keeper(
+        stage.chain.rpc,
+        Site.of(stage.deployment, [stage.vault]),
+        [devnet_signer(Actor.KEEPER)],
+        outbox,
+        KeeperOptions(fee_cap_wei=10_000 * 10**9),
+    )
+    keeper.start()
+    decisions: list[Decision] = []
+    gas_prices: dict[int, int] = {}
+    for step in tape.steps():
+        mined = stage.market.step(step.prices_e8, step.at)
+        gas_prices[mined.timestamp] = int(stage.chain.rpc.call("eth_gasPrice"), 16)
+        decisions += keeper.tick(Block(mined.number, mined.hash, mined.timestamp))
+    return decisions, gas_prices
+
+
+@pytest.mark.parametrize("seed", [2, 5])
+def test_tape_on_paper_comes_to_the_books_of_one_on_a_chain(tmp_path: Path, seed: int) -> None:
+    tape = wild_tape(seed)
+    settings = NodeSettings(genesis_at=tape.start - 3_600, skip_state_roots=True)
+    with (
+        Node.start(settings) as node,
+        node.rpc() as rpc,
+        Outbox(tmp_path / "outbox.sqlite") as outbox,
+    ):
+        chain = LocalChain(rpc)
+        chain.run_steadily()
+        stage = build_stage(chain, tape.first_prices_e8)
+        (first,) = read_vaults(rpc, stage.system.lens, [stage.vault], read_block(rpc))
+        market = PaperMarket(feeds_of(stage), pools_of(stage), tape.first_prices_e8, tape.start)
+        decisions, gas_prices = play_on_chain(stage, tape, outbox)
+        pools_after = pools_of(stage)
+        (last,) = read_vaults(rpc, stage.system.lens, [stage.vault], read_block(rpc))
+    native = stage.deployment.uniswap["WETH9"]
+
+    def as_the_keeper(snapshot: VaultSnapshot, pools: Sequence[Pool]) -> Verdict:
+        gas_price_wei = gas_prices[snapshot.basket.timestamp]
+        return decide(snapshot, pools, Conditions(gas_price_wei, native))
+
+    vault = PaperVault(first.address, first.basket.assets, first.basket.held, first.policy)
+    ticks: list[PaperTick[Verdict]] = list(play(vault, market, tape.steps(), as_the_keeper))
+
+    assert len(ticks) == len(decisions)
+    for tick, decision in zip(ticks, decisions, strict=True):
+        assert without_supply(tick.snapshot) == without_supply(decision.snapshot)
+        assert _SAID.get(tick.verdict.step, tick.verdict.reason) is decision.reason
+        outcome = decision.outcome
+        assert tick.fill == (outcome.fill if outcome else None)
+        assert tick.settlement == (outcome.settled if outcome else None)
+    steps = [tick.verdict.step for tick in ticks]
+    assert steps.count(Step.REBALANCE) >= 3
+    assert Step.POKE in steps
+    for paper, real in zip(market.pools, pools_after, strict=True):
+        assert isinstance(paper, UniswapV3Pool)
+        assert replace(paper, block=real.block) == real
+    assert ticks[-1].vault_after.held == last.basket.held
+    assert ticks[-1].vault_after.state == last.state
