@@ -28,6 +28,7 @@ from rebalancer.keeper import Keeper, Site, Watcher
 from rebalancer.keeper.station import Station
 from rebalancer.send.from_settings import lane_of, outbox_of
 from rebalancer.send.signer import Signer
+from rebalancer.watch import watchers_of
 
 __all__ = ["fleet"]
 
@@ -50,7 +51,7 @@ def worker(options: Any) -> None:
     Ends with 0 when stopped, after the present answer, and with another code otherwise. Logs go to standard error.
     """
     chains = read_chains(options)
-    set_up_logs(chains[0])
+    set_up_logs(*chains)
     common = chains[0].fleet
     if common.redis_url is None:
         raise ConfigError("fleet.redis_url", "", "a worker needs the Redis of its fleet; set it")
@@ -91,7 +92,7 @@ def leader(options: Any, workers: int, account: int | None, as_json: bool) -> No
     Logs go to standard error; --json prints one line on standard output for each decision.
     """
     chains = read_chains(options)
-    set_up_logs(chains[0])
+    set_up_logs(*chains)
     common = chains[0].fleet
     url = common.redis_url.get_secret_value() if common.redis_url else None
     name = instance_name(common.worker_name)
@@ -107,9 +108,11 @@ def leader(options: Any, workers: int, account: int | None, as_json: bool) -> No
             )
         if held is None:
             return
+        watchers = stack.enter_context(watchers_of(*chains))
         made = _Made(asked, held, shared, url, workers)
         station = Station(
             {each.chain_id: partial(made.keeper, each, signers[each.chain_id]) for each in chains},
+            watchers,
             on_decision=_print_line if as_json else None,
             reload=partial(_reloaded, options, asked, {each.chain_id: each for each in chains}),
         )
@@ -153,6 +156,7 @@ class _Made:
             tuning.evaluation,
             self.held.check,
         )
+        stack.callback(evaluator.close)
         return Keeper(
             session.rpc,
             site,
@@ -177,7 +181,9 @@ class _Made:
 
 def _worker(settings: Settings, name: str, shared: Shared, stack: ExitStack) -> Worker:
     session = stack.enter_context(Session(settings))
-    return Worker(name, session.rpc, Site.of(session.deployment, ()), shared)
+    made = Worker(name, session.rpc, Site.of(session.deployment, ()), shared)
+    stack.callback(made.close)
+    return made
 
 
 def _signers(settings: Settings, account: int | None) -> list[Signer]:

@@ -100,6 +100,10 @@ class FleetEvaluator:
         self._known: Evaluation | None = None
         self._own = Worker("leader", rpc, site, shared)
 
+    def close(self) -> None:
+        """End what was begun to plan with; the endpoint stays open."""
+        self._own.close()
+
     def evaluate(
         self, head: Head, conditions: Conditions, under_way: Collection[str] = ()
     ) -> Evaluation:

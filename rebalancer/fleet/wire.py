@@ -19,8 +19,8 @@ from rebalancer.chain.snapshot import VaultSnapshot
 from rebalancer.errors import PolicyRefused, WireUnreadable
 from rebalancer.keeper.decide import Conditions, Step, Verdict
 from rebalancer.plan import Plan
+from rebalancer.plan.leg import Leg
 from rebalancer.plan.result import Certificate, LegCost, PlanCost
-from rebalancer.plan.split import Leg
 from rebalancer.policy import Fill, Settlement, settle
 from rebalancer.pools import Pool, Token
 from rebalancer.reasons import Reason

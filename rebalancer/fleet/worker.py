@@ -21,6 +21,7 @@ from rebalancer.errors import BlockVanished, ChainError, RebalancerError
 from rebalancer.fleet.shared import Shared
 from rebalancer.fleet.wire import Answer, Order, on_wire
 from rebalancer.keeper.evaluate import Evaluation, Evaluator, EvaluatorOptions
+from rebalancer.keeper.planners import Planners
 from rebalancer.keeper.site import Site
 
 __all__ = ["Heartbeat", "Worker", "group_of"]
@@ -86,9 +87,14 @@ class Worker:
         self.shared = shared
         self.handled = 0
         """So many orders, whatever came of them."""
+        self._planners = Planners()
         self._heads = _Follower(rpc)
         self._benches: list[_Bench] = []
         self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """End what was begun to plan with; the endpoint stays open."""
+        self._planners.close()
 
     def answer(self, text: str) -> str:
         """The answer to an order, both as JSON. What goes wrong is in the answer."""
@@ -162,6 +168,7 @@ class Worker:
         if new:
             options = EvaluatorOptions(exact_vaults=len(new) if order.exact else 0)
             evaluator = Evaluator(self.rpc, replace(self.site, vaults=new), options)
+            evaluator.planners = self._planners
             unlinked = Head.at(head.header.number, head.header.hash, head.header.timestamp)
             self._benches.append(_Bench(evaluator, frozenset(new), unlinked, order.header.number))
         return [bench for bench in self._benches if bench.vaults & share]

@@ -101,6 +101,7 @@ class Fleet:
             max_fee_gwei = 10000
             max_spend_ether_per_day = 1000
             outbox = "{self.folder / name}.sqlite"
+            listen = "off"
             {self.extra}
             [fleet]
             redis_url = "{self.redis_url}"
