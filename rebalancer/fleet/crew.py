@@ -89,25 +89,29 @@ class Crew:
             self._started = False
         self._runner.close()
 
-    def ask(self, orders: Mapping[str, str], seconds: float) -> dict[str, object]:
-        """What those workers answered in time, of those that were given orders."""
+    def ask(
+        self, orders: Mapping[str, str], seconds: float
+    ) -> tuple[dict[str, object], frozenset[str]]:
+        """What workers answered that were given orders, and who of them was silent for so long."""
         if not orders:
-            return {}
+            return {}, frozenset()
         return self._runner.run(self._ask(orders, seconds))
 
-    async def _ask(self, orders: Mapping[str, str], seconds: float) -> dict[str, object]:
+    async def _ask(
+        self, orders: Mapping[str, str], seconds: float
+    ) -> tuple[dict[str, object], frozenset[str]]:
         if not self._started:
             await self._broker.startup()
             self._started = True
-        asked = [self._ask_one(worker, order, seconds) for worker, order in orders.items()]
-        answers = await asyncio.gather(*asked)
-        return {
-            worker: answer
-            for worker, answer in zip(orders, answers, strict=True)
-            if answer is not None
-        }
+        silent: set[str] = set()
+        asked = [self._ask_one(worker, order, seconds, silent) for worker, order in orders.items()]
+        answers = dict(zip(orders, await asyncio.gather(*asked), strict=True))
+        given = {worker: answer for worker, answer in answers.items() if answer is not None}
+        return given, frozenset(silent)
 
-    async def _ask_one(self, worker: str, order: str, seconds: float) -> object | None:
+    async def _ask_one(
+        self, worker: str, order: str, seconds: float, silent: set[str]
+    ) -> object | None:
         try:
             async with asyncio.timeout(seconds):
                 kicker: AsyncKicker[Any, Any] = AsyncKicker(
@@ -117,6 +121,7 @@ class Crew:
                 found = await task.wait_result(check_interval=_LOOK_SECONDS)
         except TimeoutError:
             log.warning("worker_silent", worker=worker, seconds=seconds)
+            silent.add(worker)
             return None
         except (RedisError, TaskiqError) as failure:
             log.warning("worker_not_asked", worker=worker, why=type(failure).__name__)

@@ -177,11 +177,12 @@ class FleetEvaluator:
             worker: _ordered(blank, share, expires_at, seconds).to_json()
             for worker, share in wanted.items()
         }
-        answers = self.crew.ask(orders, seconds)
+        answers, silent = self.crew.ask(orders, seconds)
+        until = time.monotonic() + _SILENT_SECONDS
+        self._silent |= {worker: (here[worker], until) for worker in silent}
         good = []
         for worker, share in wanted.items():
             if worker not in answers:
-                self._silent[worker] = (here[worker], time.monotonic() + _SILENT_SECONDS)
                 continue
             try:
                 answer = Answer.of_json(answers[worker])
