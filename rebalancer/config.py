@@ -45,10 +45,12 @@ from pydantic_settings import (
 from rebalancer.chain.rpc import endpoint_name, socket_name
 from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
 from rebalancer.errors import ConfigError
+from rebalancer.fleet.names import redis_name
 
 __all__ = [
     "AccountSettings",
     "AlertSettings",
+    "FleetSettings",
     "KeeperSettings",
     "PlaceUrl",
     "RpcUrl",
@@ -64,11 +66,11 @@ DEFAULT_FILE = Path("rebalancer.toml")
 
 _PREFIX = "REBALANCER_"
 _SPLIT = "__"
-_SECTIONS = ("wallet", "keeper", "alerts")
+_SECTIONS = ("wallet", "keeper", "alerts", "fleet")
 _ENV_ONLY = "keystore_password"
 _SECRETS = (
     *(_ENV_ONLY, "rpc_url", "more_rpc_urls", "rpc_socket_url", "signer_url", "relays"),
-    "urls",
+    *("urls", "redis_url"),
 )
 _SHOWN_CHARACTERS = 60
 _GWEI = 10**9
@@ -384,6 +386,62 @@ class AlertSettings(_Section):
     )
 
 
+class RedisUrl(Secret[str]):
+    """Redis's address, which shows neither credentials nor options."""
+
+    def _display(self) -> str:
+        return redis_name(self.get_secret_value())
+
+
+def _redis(url: RedisUrl) -> RedisUrl:
+    if not url.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("it must start with redis://, rediss:// or unix://")
+    return url
+
+
+class FleetSettings(_Section):
+    """What the machines of a fleet have in common. Only `rebalancer fleet` looks at it."""
+
+    redis_url: Annotated[RedisUrl, AfterValidator(_redis)] | None = Field(
+        default=None,
+        description="Redis that the fleet shares, nobody else's; without one, leader and workers are one process.",
+        examples=["redis://127.0.0.1:6379/0"],
+    )
+    name: str = Field(
+        default="rebalancer",
+        pattern=r"^[A-Za-z0-9._-]+$",
+        description="What every key in Redis begins with: one name for each fleet.",
+        examples=["rebalancer"],
+    )
+    worker_name: str = Field(
+        default="",
+        pattern=r"^[A-Za-z0-9._-]*$",
+        description="What this machine is called in logs; without one, its host's name.",
+        examples=["anna"],
+    )
+    lease_seconds: float = Field(
+        default=15.0,
+        ge=1,
+        le=600,
+        description="For how long a leader may sign without asking again: so long at most nobody signs when it dies.",
+        examples=[15.0],
+    )
+    heartbeat_seconds: float = Field(
+        default=2.0,
+        gt=0,
+        le=60,
+        description="How often a worker says that it is here; after three times without, its vaults go to others.",
+        examples=[2.0],
+    )
+    answer_seconds: float = Field(
+        default=3.0,
+        gt=0,
+        le=300,
+        description="How long the leader waits for its workers at a block; then others evaluate what is missing.",
+        examples=[3.0],
+    )
+
+
 class Settings(BaseSettings):
     """Everything that can be set. `load_settings` makes it; it never changes afterwards."""
 
@@ -465,6 +523,9 @@ class Settings(BaseSettings):
     keeper: KeeperSettings = Field(default=KeeperSettings(), description="The keeper.")
     alerts: AlertSettings = Field(
         default=AlertSettings(), description="Who is told when the keeper needs a person."
+    )
+    fleet: FleetSettings = Field(
+        default=FleetSettings(), description="Many machines that keep the same vaults."
     )
 
     @classmethod

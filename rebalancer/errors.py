@@ -911,6 +911,84 @@ class OutboxUnwritable(OutboxError):
         )
 
 
+# --- fleet: what many machines share ------------------------------------------------------------
+
+
+class FleetError(RebalancerError):
+    """A machine of a fleet cannot do its part."""
+
+    exit_code = 24
+
+
+class SharedStateUnreachable(ChainError):
+    """Redis, which a fleet shares and asks before it sends, does not answer; `redis` is its address without credentials."""
+
+    exit_code = 24
+
+    def __init__(self, redis: str, reason: str) -> None:
+        self.redis = redis
+        self.reason = reason
+        super().__init__(
+            f"The fleet's Redis {redis} cannot be reached ({reason}): "
+            "nothing is signed or sent without it; check that it runs and that the address is right."
+        )
+
+
+class LeaseLost(FleetError):
+    """This machine may not sign or send for an account, or not any more."""
+
+    exit_code = 25
+
+    def __init__(self, lease: str, why: str) -> None:
+        self.lease = lease
+        self.why = why
+        super().__init__(
+            f"The lease {lease} is not held ({why}): nothing is signed or sent; "
+            "another machine may be at it, and this one may start again and wait its turn."
+        )
+
+
+class TokenStale(FleetError):
+    """The ledger refused an entry under a token that is not the newest; `newest` is None if none is known."""
+
+    exit_code = 25
+
+    def __init__(self, lease: str, token: int, newest: int | None) -> None:
+        self.lease = lease
+        self.token = token
+        self.newest = newest
+        known = "no token is known any more" if newest is None else f"the newest is {newest}"
+        super().__init__(
+            f"The ledger of lease {lease} refuses token {token} ({known}): nothing was sent; "
+            "another machine is at it, or Redis lost its data; start again and wait your turn."
+        )
+
+
+class LedgerUnreadable(FleetError):
+    """An entry of the shared ledger is not what this program writes."""
+
+    def __init__(self, lease: str, key: str, why: str) -> None:
+        self.lease = lease
+        self.key = key
+        self.why = why
+        super().__init__(
+            f"The entry {key} in the ledger of lease {lease} cannot be read ({why}): machines of one "
+            "fleet run one version of this program; check who else writes to this Redis."
+        )
+
+
+class WireUnreadable(FleetError):
+    """What another machine of the fleet told is not what this program tells; `what` is "order", "answer", or a part of one."""
+
+    def __init__(self, what: str, why: str) -> None:
+        self.what = what
+        self.why = why
+        super().__init__(
+            f"What another machine sent as {what} cannot be used ({why}): machines of one fleet run "
+            "one version of this program; check who else writes to this Redis."
+        )
+
+
 def _gwei(wei: int) -> str:
     return _decimal(wei, 9)
 

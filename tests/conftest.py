@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 from rebalancer.chain.artifacts import look_also_in
 from tests.fixtures_chain import chain  # noqa: F401 (defined here, it goes before Ape's fixture of that name)
 
-pytest_plugins = ["tests.fixtures_chain"]
+pytest_plugins = ["tests.fixtures_chain", "tests.fixtures_redis"]
 
 REPO_ROOT = Path(__file__).resolve().parent.parent
 

@@ -63,6 +63,9 @@ _COMMANDS: Mapping[str, _Lazy] = {
         "replay", "replay_command", "Decide a recorded day again, and say what would differ."
     ),
     "status": _Lazy("status", "status", "Show how a running keeper stands, live."),
+    "fleet": _Lazy(
+        "fleet", "fleet", "Keep vaults with many machines: workers look, one leader sends."
+    ),
     "tx": _Lazy("tx", "tx", "Show what the keeper has sent, cancel it, or clear stuck nonces."),
     "doctor": _Lazy("doctor", "doctor", "Say what is wrong with the settings, and how to mend it."),
 }

@@ -8,6 +8,7 @@ from rebalancer.chain.abi import interface
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
 from rebalancer.config import Settings
+from rebalancer.send.fence import Fence
 from rebalancer.send.lanes import KeyLimits, Lane
 from rebalancer.send.outbox import Outbox, SendRules
 from rebalancer.send.relay import Relays
@@ -19,8 +20,8 @@ _KEEPERS_FUNCTIONS = ("rebalance", "poke")
 _WEI = 10**18
 
 
-def outbox_of(settings: Settings) -> Outbox:
-    """The keeper's outbox, with its rules and relays.
+def outbox_of(settings: Settings, fence: Fence | None = None) -> Outbox:
+    """The keeper's outbox, with its rules and relays; behind a fence where others may send for its accounts.
 
     Raises:
         OutboxError: the journal cannot be opened.
@@ -30,7 +31,7 @@ def outbox_of(settings: Settings) -> Outbox:
         Rpc(relay.get_secret_value(), settings.rpc_timeout_seconds) for relay in keeper.relays
     ]
     relays = Relays(endpoints, keeper.relay_method, keeper.public_after_blocks)
-    return Outbox(keeper.outbox, rules_of(settings), relays)
+    return Outbox(keeper.outbox, rules_of(settings), relays, fence)
 
 
 def rules_of(settings: Settings) -> SendRules:

@@ -46,6 +46,7 @@ __all__ = [
     "LIVE",
     "OPEN",
     "Attempt",
+    "HandedOver",
     "Intent",
     "Journal",
     "Kind",
@@ -59,6 +60,7 @@ __all__ = [
 log = structlog.get_logger("rebalancer.outbox")
 
 _DAY_SECONDS = 86_400
+_TAKEN_OVER = "another machine's attempt has taken its place"
 
 
 class State(StrEnum):
@@ -85,6 +87,13 @@ class Kind(StrEnum):
 
 OPEN = frozenset({State.PLANNED, State.SIGNED, State.SENT, State.BUMPED, State.CANCELLING})
 """No block holds it yet, as far as the journal knows."""
+
+_STANDING: Mapping[Kind, State] = {
+    Kind.ORIGINAL: State.SENT,
+    Kind.BUMP: State.BUMPED,
+    Kind.CANCELLATION: State.CANCELLING,
+}
+"""An attempt whose newest version is of that kind, and may have been sent."""
 
 LIVE = OPEN | {State.MINED, State.FINAL}
 """No other attempt at its epoch may be made."""
@@ -217,9 +226,22 @@ class Attempt:
     @property
     def standing(self) -> State:
         """Its state as its versions have it, wherever blocks went."""
-        if self.newest.kind is Kind.CANCELLATION:
-            return State.CANCELLING
-        return State.BUMPED if self.newest.kind is Kind.BUMP else State.SENT
+        return _STANDING[self.newest.kind]
+
+
+@dataclass(frozen=True)
+class HandedOver:
+    """What another journal signed for one nonce and one epoch, the oldest version first."""
+
+    intent: Intent
+    sender: str
+    nonce: int
+    versions: tuple[Version, ...]
+
+    @property
+    def state(self) -> State:
+        """How far it may have come: each of its versions may have been sent."""
+        return _STANDING[self.versions[-1].kind]
 
 
 class Journal:
@@ -362,16 +384,7 @@ class Journal:
             Kind.CANCELLATION: State.CANCELLING,
         }[kind]
         with self._transaction():
-            self.connection.execute(
-                "INSERT INTO versions (attempt_id, kind, raw, transaction_hash, gas_limit,"
-                " max_fee_per_gas_wei, max_priority_fee_per_gas_wei, height, signed_at)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    *(attempt.id, kind.value, version.raw, version.transaction_hash),
-                    *(version.gas_limit, version.fees.max_fee_per_gas_wei),
-                    *(version.fees.max_priority_fee_per_gas_wei, height, int(time.time())),
-                ),
-            )
+            self._insert_version(attempt.id, kind, version, height)
             self._update(attempt, state, nonce=nonce, note=note)
         return _logged(self.get(attempt.id))
 
@@ -430,7 +443,89 @@ class Journal:
                 (version.id, endpoint, answer, int(time.time())),
             )
 
+    def adopt(self, handed: Sequence[HandedOver]) -> list[Attempt]:
+        """Journal what another machine signed for an account that is this one's now, oldest first; what that changed.
+
+        Each counts as sent, unless this journal knows better. Of several at one nonce or one epoch the last is the live one; what this
+        journal alone has at its nonce or epoch was never sent, and has failed.
+        """
+        changed = []
+        for at, one in enumerate(handed):
+            replaced = any(_compete(one, later) for later in handed[at + 1 :])
+            with self._transaction():
+                attempt_id = self._adopt(one, replaced)
+            if attempt_id is not None:
+                changed.append(_logged(self.get(attempt_id)))
+        return changed
+
+    def _adopt(self, one: HandedOver, replaced: bool) -> int | None:
+        intent = one.intent
+        at_nonce = self.select(
+            "chain_id = ? AND sender = ? AND nonce = ?", intent.chain_id, one.sender, one.nonce
+        )
+        at_epoch = self.of_epoch(intent.chain_id, intent.vault, intent.epoch)
+        hashes = {version.transaction_hash for version in one.versions}
+        # Two attempts may be signed to the very same bytes: the later one is meant.
+        mine = next((own for own in reversed(at_nonce) if hashes & set(_hashes(own))), None)
+        if mine is not None:
+            return self._merge(mine, one, replaced)
+        held = any(other.state not in OPEN | {State.FAILED} for other in at_nonce)
+        held |= any(other.state in LIVE - OPEN for other in at_epoch)
+        state = State.FAILED if replaced or held else one.state
+        if state is not State.FAILED:
+            self._give_way(at_nonce + at_epoch)
+        now = int(time.time())
+        (row,) = self.connection.execute(
+            "INSERT INTO attempts (chain_id, vault, epoch, recipient, data, gas_limit, reason,"
+            " deadline_block, sender, state, nonce, note, planned_at, changed_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
+            (
+                *(intent.chain_id, intent.vault.lower(), intent.epoch, intent.to, intent.data),
+                *(intent.gas_limit, intent.reason, intent.deadline_block, one.sender, state.value),
+                *(one.nonce, _TAKEN_OVER if state is State.FAILED else "", now, now),
+            ),
+        ).fetchall()
+        for version in one.versions:
+            self._insert_version(row["id"], version.kind, version, version.height)
+        return int(row["id"])
+
+    def _merge(self, mine: Attempt, one: HandedOver, replaced: bool) -> int | None:
+        """Add to an attempt the versions that another machine made of it, and where it stands with them."""
+        missing = [v for v in one.versions if v.transaction_hash not in _hashes(mine)]
+        for version in missing:
+            self._insert_version(mine.id, version.kind, version, version.height)
+        refused = mine.state is State.FAILED and mine.block_number is None
+        state = mine.state
+        if mine.state in OPEN or (refused and missing):
+            state = State.FAILED if replaced else one.state
+        if state is mine.state:
+            return mine.id if missing else None
+        if state is not State.FAILED:
+            key = "chain_id = ? AND sender = ? AND nonce = ? AND id <> ?"
+            self._give_way(self.select(key, one.intent.chain_id, one.sender, one.nonce, mine.id))
+        self._update(mine, state, note=_TAKEN_OVER if replaced else "")
+        return mine.id
+
+    def _give_way(self, attempts: Iterable[Attempt]) -> None:
+        for other in {attempt.id: attempt for attempt in attempts}.values():
+            if other.state in OPEN:
+                self._update(other, State.FAILED, note=_TAKEN_OVER)
+
     # The file
+
+    def _insert_version(
+        self, attempt_id: int, kind: Kind, version: SignedVersion | Version, height: int
+    ) -> None:
+        self.connection.execute(
+            "INSERT INTO versions (attempt_id, kind, raw, transaction_hash, gas_limit,"
+            " max_fee_per_gas_wei, max_priority_fee_per_gas_wei, height, signed_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                *(attempt_id, kind.value, version.raw, version.transaction_hash),
+                *(version.gas_limit, version.fees.max_fee_per_gas_wei),
+                *(version.fees.max_priority_fee_per_gas_wei, height, int(time.time())),
+            ),
+        )
 
     def select(self, condition: str, *values: Any) -> list[Attempt]:
         """The attempts of a condition that this program wrote, oldest first."""
@@ -587,6 +682,18 @@ def _attempt(row: sqlite3.Row, versions: Iterable[Version]) -> Attempt:
         row["planned_at"],
         row["changed_at"],
     )
+
+
+def _hashes(attempt: Attempt) -> list[str]:
+    return [version.transaction_hash for version in attempt.versions]
+
+
+def _compete(one: HandedOver, other: HandedOver) -> bool:
+    """Whether at most one of two can be live."""
+    mine, theirs = one.intent, other.intent
+    same_nonce = (one.sender, one.nonce) == (other.sender, other.nonce)
+    same_epoch = (mine.vault.lower(), mine.epoch) == (theirs.vault.lower(), theirs.epoch)
+    return mine.chain_id == theirs.chain_id and (same_nonce or same_epoch)
 
 
 def _quoted(states: Iterable[State]) -> str:

@@ -46,6 +46,7 @@ from rebalancer.errors import (
     WrongChain,
 )
 from rebalancer.send.fees import Fees, Market, bumped, offer, read_market
+from rebalancer.send.fence import Fence, NoFence
 from rebalancer.send.journal import (
     LIVE,
     OPEN,
@@ -93,9 +94,13 @@ class Outbox:
     """The outbox of one keeper, open in one process at a time. Not to be shared by threads."""
 
     def __init__(
-        self, path: Path, rules: SendRules | None = None, relays: Relays | None = None
+        self,
+        path: Path,
+        rules: SendRules | None = None,
+        relays: Relays | None = None,
+        fence: Fence | None = None,
     ) -> None:
-        """Open the journal, or begin one.
+        """Open the journal, or begin one. `fence` is asked where more than one machine may send.
 
         Raises:
             OutboxInUse: another process has it open.
@@ -105,6 +110,7 @@ class Outbox:
         self.path = path
         self.rules = rules or SendRules()
         self.relays = relays or Relays()
+        self.fence = fence or NoFence()
         self.journal = Journal(path)
         self._lost_at: dict[int, int] = {}  # attempt id → block at which its nonce was seen used
 
@@ -161,6 +167,7 @@ class Outbox:
             RpcUnreachable, RpcTimeout: it may be under way.
             NonceGap: an earlier transaction cannot be mined on this chain.
             OutboxError: the journal cannot be written; nothing was sent.
+            FleetError: another machine may send by now; nothing was sent.
         """
         self._check_chain(rpc, intent)
         for attempt in self.unsettled(intent.chain_id):
@@ -206,6 +213,7 @@ class Outbox:
         )
         tour.look(watched)
         after = [self._advance(tour, attempt) for attempt in watched]
+        self.fence.forget([attempt for attempt in after if attempt.is_final])
         return [now for now, before in zip(after, watched, strict=True) if now != before]
 
     def cancel(self, rpc: Rpc, signer: Signer, attempt: Attempt, why: str) -> Attempt:
@@ -421,6 +429,7 @@ class Outbox:
             self.journal.spent_wei(intent.chain_id, lane.address, int(time.time())),
             max(0, gas_limit * fees.max_fee_per_gas_wei - counted),
         )
+        self.fence.check(intent.chain_id, lane.address)
         signed = lane.sign(
             {
                 "type": 2,
@@ -456,6 +465,7 @@ class Outbox:
         nonce = _nonce(attempt)
         if nonce > expected and not self._covered(attempt, expected):
             raise NonceGap(str(attempt.transaction_hash), nonce, expected)
+        self.fence.store(attempt)
         try:
             self.relays.send(self.journal, rpc, attempt, height)
         except RpcRejected as rejection:

@@ -76,6 +76,8 @@ def test_commands_are_those_of_the_manual() -> None:
         ("keeper", "run"),
         ("replay",),
         ("status",),
+        ("fleet", "worker"),
+        ("fleet", "leader"),
         ("tx", "list"),
         ("tx", "cancel"),
         ("tx", "clear"),
@@ -112,7 +114,8 @@ def test_every_subcommand_has_the_help_that_the_list_shows(
 
 def test_json_is_offered_wherever_a_program_would_read(capsys: pytest.CaptureFixture[str]) -> None:
     without = {path for path in LEAVES if "as_json" not in {p.name for p in ALL[path].params}}
-    assert without == {("demo",)}  # its record is the file it writes
+    # A demo's record is the file it writes; a worker has nothing to say but its log.
+    assert without == {("demo",), ("fleet", "worker")}
 
 
 def test_no_option_takes_a_key_or_a_password() -> None:

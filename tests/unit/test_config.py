@@ -377,12 +377,30 @@ def test_the_example_marks_what_is_live(repo_root: Path) -> None:
     assert marked == {one.name for one in describe() if one.live}
 
 
+def test_redis_url_shows_neither_password_nor_options() -> None:
+    toml(
+        f"[fleet]\nredis_url = 'rediss://keeper:{SECRET}@redis.example:6380/2?ssl_certfile={SECRET}'"
+    )
+    settings = load_settings()
+
+    assert SECRET not in repr(settings)
+    assert "rediss://redis.example:6380/2" in repr(settings)
+
+
+def test_redis_url_of_another_kind_is_refused_and_not_shown() -> None:
+    toml(f"[fleet]\nredis_url = 'https://redis.example/{SECRET}'")
+    with pytest.raises(ConfigError, match="redis://, rediss:// or unix://") as caught:
+        load_settings()
+
+    assert SECRET not in str(caught.value)
+
+
 # What is written down of them
 
 
 def test_example_toml_lists_every_setting_at_its_default(repo_root: Path) -> None:
     text = (repo_root / "rebalancer.example.toml").read_text()
-    assert tomllib.loads(text) == {"wallet": {}, "keeper": {}, "alerts": {}}
+    assert tomllib.loads(text) == {"wallet": {}, "keeper": {}, "alerts": {}, "fleet": {}}
     listed = tomllib.loads(re.sub(r"(?m)^#(?=\w)", "", text))
     names = {
         f"{section}.{name}" if isinstance(content, dict) else section
@@ -418,4 +436,5 @@ def _without_examples(settings: Settings) -> dict[str, Any]:
             del flat[section][name]
     del flat["keeper"]["relays"], flat["keeper"]["allowed_targets"], flat["keeper"]["record"]
     del flat["alerts"]["urls"]
+    del flat["fleet"]["redis_url"], flat["fleet"]["worker_name"]
     return flat

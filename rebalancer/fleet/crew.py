@@ -1,0 +1,196 @@
+"""How do orders reach workers, and answers come back? By taskiq: over Redis, or within this process.
+
+Each worker has a queue of its own, so that a vault stays with the worker whose books know it. An order is lost with its worker or with
+Redis; nobody waits longer for it than its time, and whoever asked asks another. Orders and answers are JSON text inside taskiq's JSON;
+no objects are pickled. Queues of workers that are gone, and answers that nobody fetched, are forgotten by Redis.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Self
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from taskiq import AsyncBroker, InMemoryBroker, TaskiqError
+from taskiq.kicker import AsyncKicker
+from taskiq.message import BrokerMessage
+from taskiq.receiver import Receiver
+from taskiq.serializers import JSONSerializer
+from taskiq_redis import ListQueueBroker, RedisAsyncResultBackend
+
+from rebalancer.fleet.worker import Worker
+
+__all__ = ["Crew", "local_crew", "redis_crew", "serve"]
+
+log = structlog.get_logger("rebalancer.fleet")
+
+_KEPT_SECONDS = 60
+"""After so long without news Redis forgets a queue, and after so long an answer."""
+
+_LOOK_SECONDS = 0.01
+"""How often it is looked whether an answer has come."""
+
+_RETRY_SECONDS = 0.5
+_CONNECTION: Mapping[str, Any] = {
+    "socket_connect_timeout": 2.0,
+    "socket_timeout": None,  # a worker waits for orders as long as it takes; a leader has a time of its own
+    "socket_keepalive": True,
+    "socket_keepalive_options": {
+        getattr(socket, name): value
+        for name, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
+        if hasattr(socket, name)
+    },
+}
+"""A Redis whose machine is gone without a word is noticed within half a minute."""
+
+for _noisy in ("taskiq", "taskiq.redis_broker"):
+    logging.getLogger(_noisy).addHandler(logging.NullHandler())
+
+
+class _Queues(ListQueueBroker):
+    """taskiq's lists in Redis, which end by themselves."""
+
+    async def kick(self, message: BrokerMessage) -> None:
+        queue = str(message.labels["queue_name"])
+        async with (
+            Redis(connection_pool=self.connection_pool) as redis,
+            redis.pipeline(transaction=True) as both,
+        ):
+            both.lpush(queue, message.message)
+            both.expire(queue, _KEPT_SECONDS)
+            await both.execute()
+
+
+class Crew:
+    """Asks workers, several at once. To be used by one thread; a context manager."""
+
+    def __init__(self, broker: AsyncBroker, fleet: str) -> None:
+        self.fleet = fleet
+        self._broker = broker
+        self._runner = asyncio.Runner()
+        self._started = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of connections and threads."""
+        if self._started:
+            self._runner.run(self._broker.shutdown())
+            self._started = False
+        self._runner.close()
+
+    def ask(
+        self, orders: Mapping[str, str], seconds: float
+    ) -> tuple[dict[str, object], frozenset[str]]:
+        """What workers answered that were given orders, and who of them was silent for so long."""
+        if not orders:
+            return {}, frozenset()
+        return self._runner.run(self._ask(orders, seconds))
+
+    async def _ask(
+        self, orders: Mapping[str, str], seconds: float
+    ) -> tuple[dict[str, object], frozenset[str]]:
+        if not self._started:
+            await self._broker.startup()
+            self._started = True
+        silent: set[str] = set()
+        asked = [self._ask_one(worker, order, seconds, silent) for worker, order in orders.items()]
+        answers = dict(zip(orders, await asyncio.gather(*asked), strict=True))
+        given = {worker: answer for worker, answer in answers.items() if answer is not None}
+        return given, frozenset(silent)
+
+    async def _ask_one(
+        self, worker: str, order: str, seconds: float, silent: set[str]
+    ) -> object | None:
+        try:
+            async with asyncio.timeout(seconds):
+                kicker: AsyncKicker[Any, Any] = AsyncKicker(
+                    _task_name(worker), self._broker, {"queue_name": _queue(self.fleet, worker)}
+                )
+                task = await kicker.kiq(order)
+                found = await task.wait_result(check_interval=_LOOK_SECONDS)
+        except TimeoutError:
+            log.warning("worker_silent", worker=worker, seconds=seconds)
+            silent.add(worker)
+            return None
+        except (RedisError, TaskiqError) as failure:
+            log.warning("worker_not_asked", worker=worker, why=type(failure).__name__)
+            return None
+        if found.is_err:
+            log.error("worker_broke", worker=worker, why=str(found.error))
+            return None
+        answer: object = found.return_value
+        return answer
+
+
+def local_crew(workers: Sequence[Worker], fleet: str) -> Crew:
+    """Workers in this process, a thread each."""
+    broker = InMemoryBroker(sync_tasks_pool_size=max(1, len(workers)))
+    for worker in workers:
+        _register(broker, worker)
+    return Crew(broker, fleet)
+
+
+def redis_crew(url: str, fleet: str) -> Crew:
+    """Workers on other machines."""
+    return Crew(_redis_broker(url, fleet, "nobody"), fleet)
+
+
+async def serve(url: str, fleet: str, worker: Worker, stopping: asyncio.Event) -> None:
+    """Have a worker answer what comes on its queue, until it is stopped; the present answer is finished. Redis may come and go."""
+    broker = _redis_broker(url, fleet, worker.name)
+    _register(broker, worker)
+    broker.is_worker_process = True
+    await broker.startup()
+    try:
+        with ThreadPoolExecutor(1, thread_name_prefix="worker") as thread:
+            while not stopping.is_set():
+                receiver = Receiver(
+                    broker, thread, max_async_tasks=1, run_startup=False, validate_params=True
+                )
+                try:
+                    await receiver.listen(stopping)
+                except* RedisError as failures:
+                    why = type(failures.exceptions[0]).__name__
+                    log.warning("redis_lost", worker=worker.name, why=why)
+                    await asyncio.sleep(_RETRY_SECONDS)
+    finally:
+        await broker.shutdown()
+
+
+def _register(broker: AsyncBroker, worker: Worker) -> None:
+    def evaluate(order: str) -> str:  # taskiq takes functions, not methods
+        return worker.answer(order)
+
+    broker.register_task(evaluate, task_name=_task_name(worker.name))
+
+
+def _redis_broker(url: str, fleet: str, worker: str) -> AsyncBroker:
+    answers: RedisAsyncResultBackend[Any] = RedisAsyncResultBackend(
+        url,
+        keep_results=False,
+        result_ex_time=_KEPT_SECONDS,
+        serializer=JSONSerializer(),
+        prefix_str=f"{fleet}:answer",
+        **_CONNECTION,
+    )
+    queues = _Queues(url, queue_name=_queue(fleet, worker), **_CONNECTION)
+    return queues.with_result_backend(answers)
+
+
+def _task_name(worker: str) -> str:
+    return f"evaluate:{worker}"
+
+
+def _queue(fleet: str, worker: str) -> str:
+    return f"{fleet}:queue:{worker}"

@@ -1,0 +1,276 @@
+"""How do many machines come to what one evaluator would have said?
+
+At every block the vaults are placed on the workers that are here (`rebalancer.fleet.placement`), each worker is asked about its share, and
+what has not been answered in time goes to those that did answer, and in the end is evaluated here. So no vault is left out because a worker
+died: at worst the block takes longer. A worker that was silent gets nothing until it is heard of again.
+
+`FleetEvaluator` can take the place of `rebalancer.keeper.evaluate.Evaluator`: the verdicts are the same, in the same order. A vault that
+nobody could judge at a block keeps what is known of it, with the reason `NotYet`; when it falls behind, that is said.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from rebalancer.chain.heads import Head
+from rebalancer.chain.rpc import Rpc
+from rebalancer.chain.snapshot import Block, VaultSnapshot
+from rebalancer.errors import ChainError, PolicyRefused, WireUnreadable
+from rebalancer.fleet.crew import Crew
+from rebalancer.fleet.placement import Placement, place
+from rebalancer.fleet.shared import Shared
+from rebalancer.fleet.wire import Answer, Order
+from rebalancer.fleet.worker import Worker, group_of
+from rebalancer.keeper.decide import Conditions, Verdict
+from rebalancer.keeper.evaluate import Evaluation, EvaluatorOptions
+from rebalancer.keeper.site import Site
+from rebalancer.policy import weigh_basket
+from rebalancer.reasons import Reason
+from rebalancer.units import E18
+
+__all__ = ["FleetEvaluator", "out_of_place_e18"]
+
+log = structlog.get_logger("rebalancer.fleet")
+
+_BEHIND_BLOCKS = 5
+"""A vault that was not judged for more than so many blocks is behind."""
+
+_SILENT_SECONDS = 30.0
+"""A silent worker is asked again after so long, even if nothing was heard of it: its order may have been lost."""
+
+
+@dataclass
+class _Gathered:
+    """What is known of a block so far."""
+
+    reasons: dict[str, Reason] = field(default_factory=dict)
+    epochs: dict[str, int] = field(default_factory=dict)
+    drifts_bps: dict[str, int] = field(default_factory=dict)
+    verdicts: list[Verdict] = field(default_factory=list)
+    planned: int = 0
+    diverged_pools: set[str] = field(default_factory=set)
+    differing_vaults: set[str] = field(default_factory=set)
+
+    def take(self, share: Sequence[str], answer: Answer) -> None:
+        """Add a share.
+
+        Raises:
+            WireUnreadable: it does not fit the share, or a plan in it does not fit its vault; nothing was added.
+        """
+        self.verdicts += answer.verdicts_of(share)
+        self.reasons |= dict(zip(share, answer.reasons, strict=True))
+        self.epochs |= dict(zip(share, answer.epochs, strict=True))
+        self.drifts_bps |= dict(zip(share, answer.drifts_bps, strict=True))
+        self.planned += answer.planned
+        self.diverged_pools |= set(answer.diverged_pools)
+        self.differing_vaults |= set(answer.differing_vaults)
+
+
+class FleetEvaluator:
+    """Evaluates the vaults of a site by a crew of workers. Not to be shared by threads."""
+
+    def __init__(
+        self,
+        rpc: Rpc,
+        site: Site,
+        shared: Shared,
+        crew: Crew,
+        answer_seconds: float,
+        options: EvaluatorOptions | None = None,
+        guard: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`answer_seconds`: how long workers are waited for. `guard` is asked before each block, and raises what stands against going on."""
+        self.rpc = rpc
+        self.site = site
+        self.shared = shared
+        self.crew = crew
+        self.answer_seconds = answer_seconds
+        self.options = options or EvaluatorOptions()
+        self.guard = guard
+        self.judged_at: dict[str, int] = {}
+        """The last block at which each vault was judged; before the first, that at which this began."""
+        self._placement = Placement(site.vaults)
+        self._place_of = {vault: place for place, vault in enumerate(site.vaults)}
+        self._silent: dict[str, tuple[str, float]] = {}
+        self._behind: frozenset[str] = frozenset()
+        self._known: Evaluation | None = None
+        self._own = Worker("leader", rpc, site, shared)
+
+    def close(self) -> None:
+        """End what was begun to plan with; the endpoint stays open."""
+        self._own.close()
+
+    def evaluate(
+        self, head: Head, conditions: Conditions, under_way: Collection[str] = ()
+    ) -> Evaluation:
+        """See `Evaluates.evaluate`.
+
+        Raises:
+            LeaseLost: as `guard` raises it.
+        """
+        self.guard()
+        header, options = head.header, self.options
+        blank = Order(
+            self.site.chain_id,
+            header,
+            conditions,
+            (),
+            tuple(sorted(under_way)),
+            len(self.site.vaults) <= options.exact_vaults,
+            options.replan_blocks,
+            0.0,
+            0.0,
+        )
+        gathered = _Gathered()
+        here = self._here()
+        answered = self._ask(blank, self._placement.among(here), here, gathered)
+        missing = [vault for vault in self.site.vaults if vault not in gathered.reasons]
+        if missing and answered:
+            self._ask(blank, place(missing, answered), here, gathered)
+            missing = [vault for vault in missing if vault not in gathered.reasons]
+        if missing:
+            if here:
+                log.warning("evaluated_here", block=header.number, vaults=len(missing))
+            self._evaluate_here(blank, missing, gathered)
+        block = Block(header.number, header.hash, header.timestamp)
+        self._note(block, gathered)
+        self._known = self._evaluation(block, gathered)
+        return self._known
+
+    def _here(self) -> dict[str, str]:
+        """The workers to ask and what they said last: those that are here, without those that were silent and are so still."""
+        try:
+            members = self.shared.members(group_of(self.site.chain_id))
+        except ChainError as failure:
+            log.warning("workers_unknown", why=str(failure))
+            return {}
+        now = time.monotonic()
+        self._silent = {
+            worker: (said, until)
+            for worker, (said, until) in self._silent.items()
+            if members.get(worker) == said and now < until
+        }
+        return {worker: said for worker, said in members.items() if worker not in self._silent}
+
+    def _ask(
+        self,
+        blank: Order,
+        shares: Mapping[str, Sequence[str]],
+        here: Mapping[str, str],
+        gathered: _Gathered,
+    ) -> list[str]:
+        """Ask for shares, and gather them; the workers that gave theirs."""
+        wanted = {worker: tuple(share) for worker, share in shares.items() if share}
+        if not wanted:
+            return []
+        seconds = self._seconds()
+        try:
+            expires_at = self.shared.now() + seconds
+        except ChainError as failure:
+            log.warning("workers_not_asked", why=str(failure))
+            return []
+        orders = {
+            worker: _ordered(blank, share, expires_at, seconds).to_json()
+            for worker, share in wanted.items()
+        }
+        answers, silent = self.crew.ask(orders, seconds)
+        until = time.monotonic() + _SILENT_SECONDS
+        self._silent |= {worker: (here[worker], until) for worker in silent}
+        good = []
+        for worker, share in wanted.items():
+            if worker not in answers:
+                continue
+            try:
+                answer = Answer.of_json(answers[worker])
+                if answer.failure:
+                    log.warning("worker_failed", worker=worker, why=answer.failure)
+                    continue
+                gathered.take(share, answer)
+            except WireUnreadable as wrong:
+                log.error("worker_wrong", worker=worker, why=str(wrong))
+                continue
+            good.append(worker)
+        return good
+
+    def _evaluate_here(self, blank: Order, missing: Sequence[str], gathered: _Gathered) -> None:
+        """What no worker answered, by the same code in this process.
+
+        Raises:
+            ChainError: the chain could not be read, and nobody else could read it.
+        """
+        try:
+            answer = self._own.evaluate(_ordered(blank, tuple(missing), 0.0, 0.0))
+        except ChainError as failure:
+            if not gathered.reasons:
+                raise
+            log.warning("vaults_not_judged", vaults=len(missing), why=str(failure))
+            return
+        gathered.take(missing, answer)
+
+    def _seconds(self) -> float:
+        """How long workers may take: no longer than a third of what is left of the look, so that others and we can make good."""
+        if self.rpc.deadline is None:
+            return self.answer_seconds
+        return max(0.05, min(self.answer_seconds, (self.rpc.deadline - time.monotonic()) / 3))
+
+    def _note(self, block: Block, gathered: _Gathered) -> None:
+        """Keep at which block each vault was judged, and say it when some fall behind or catch up."""
+        for vault in self.site.vaults:
+            if vault in gathered.reasons:
+                self.judged_at[vault] = block.number
+            else:
+                self.judged_at.setdefault(vault, block.number)
+        behind = frozenset(
+            vault
+            for vault, judged_at in self.judged_at.items()
+            if block.number - judged_at > _BEHIND_BLOCKS
+        )
+        if behind != self._behind:
+            level = log.error if behind else log.info
+            level("vaults_behind", block=block.number, vaults=len(behind), some=sorted(behind)[:3])
+            self._behind = behind
+
+    def _evaluation(self, block: Block, gathered: _Gathered) -> Evaluation:
+        vaults, known = self.site.vaults, self._known
+        verdicts = sorted(gathered.verdicts, key=lambda one: self._place_of[one.vault])
+        if len(vaults) > self.options.exact_vaults:
+            verdicts.sort(key=lambda one: -out_of_place_e18(one.snapshot))
+        return Evaluation(
+            block,
+            tuple(verdicts),
+            {vault: gathered.reasons.get(vault, Reason.NOT_YET) for vault in vaults},
+            {**(known.epochs if known else dict.fromkeys(vaults, 0)), **gathered.epochs},
+            {**(known.drifts_bps if known else dict.fromkeys(vaults, 0)), **gathered.drifts_bps},
+            gathered.planned,
+            tuple(sorted(gathered.diverged_pools)),
+            tuple(sorted(gathered.differing_vaults)),
+        )
+
+
+def _ordered(blank: Order, share: tuple[str, ...], expires_at: float, seconds: float) -> Order:
+    """An order for a share, to be answered within so long."""
+    wanted = set(share)
+    under_way = tuple(vault for vault in blank.under_way if vault in wanted)
+    return replace(
+        blank, share=share, under_way=under_way, expires_at=expires_at, answer_seconds=seconds
+    )
+
+
+def out_of_place_e18(snapshot: VaultSnapshot) -> int:
+    """The value beyond the bands of a vault's weights, in USD times 1e18, rounded down; 0 where it cannot be weighed."""
+    basket = snapshot.basket
+    try:
+        weighed = weigh_basket(basket)
+    except PolicyRefused:
+        return 0
+    return sum(
+        max(0, abs(distance) - band_e18 * weighed.total_e18 // E18)
+        for asset, distance, band_e18 in zip(
+            basket.assets, weighed.distances_e18, basket.bands_e18, strict=True
+        )
+        if not asset.excluded
+    )

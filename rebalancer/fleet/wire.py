@@ -1,0 +1,263 @@
+"""What do leader and workers tell each other? JSON of plain dataclasses, checked against their types on arrival; nothing else is believed.
+
+An **order** names a block, the conditions and a share of the vaults; an **answer** has their reasons in the order of the share, and the
+verdicts of those that were read exactly. Of a plan everything comes over that is needed to simulate, sign and verify it; what the vault's
+checks will make of it is not taken from the wire but computed again (`verdict_of`), so that a plan which the policy refuses is noticed
+by the leader. Pools come over by name alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import cast
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from rebalancer.chain.heads import Header
+from rebalancer.chain.snapshot import VaultSnapshot
+from rebalancer.errors import PolicyRefused, WireUnreadable
+from rebalancer.keeper.decide import Conditions, Step, Verdict
+from rebalancer.plan import Plan
+from rebalancer.plan.leg import Leg
+from rebalancer.plan.result import Certificate, LegCost, PlanCost
+from rebalancer.policy import Fill, Settlement, settle
+from rebalancer.pools import Pool, Token
+from rebalancer.reasons import Reason
+
+__all__ = ["Answer", "NamedPool", "Order", "VerdictOnWire", "on_wire", "verdict_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Evaluate these vaults at this block. `expires_at` is by Redis's clock, in unix seconds: later answers are not waited for.
+
+    `exact`: whether every vault is to be read exactly. For those `under_way` no trades are sought.
+    """
+
+    chain_id: int
+    header: Header
+    conditions: Conditions
+    share: tuple[str, ...]
+    under_way: tuple[str, ...]
+    exact: bool
+    replan_blocks: int
+    expires_at: float
+    answer_seconds: float
+
+    def to_json(self) -> str:
+        """For the wire."""
+        return _ORDER.dump_json(self).decode()
+
+    @classmethod
+    def of_json(cls, text: str) -> Order:
+        """From the wire.
+
+        Raises:
+            WireUnreadable: it is no order of this version.
+        """
+        try:
+            return _ORDER.validate_json(text)
+        except ValidationError as problem:
+            raise WireUnreadable("order", problem.errors()[0]["msg"]) from None
+
+
+@dataclass(frozen=True, slots=True)
+class NamedPool:
+    """A pool whose state is on another machine: it can be named, not quoted."""
+
+    address: str
+    key: str
+    tokens: tuple[Token, ...]
+    fee_pips: int
+
+
+@dataclass(frozen=True, slots=True)
+class LegOnWire:
+    """A leg, its pool by name."""
+
+    pool: NamedPool
+    token_in: str
+    token_out: str
+    amount_in_raw: int
+    amount_out_raw: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlanOnWire:
+    """A plan, its route in hexadecimal, without what the leader computes itself. `is_settled`: whether the vault would take it."""
+
+    __pydantic_config__ = ConfigDict(ser_json_inf_nan="constants")
+
+    sales_raw: tuple[int, ...]
+    min_buys_raw: tuple[int, ...]
+    expected_buys_raw: tuple[int, ...]
+    route: str
+    legs: tuple[LegOnWire, ...]
+    leg_costs: tuple[LegCost, ...]
+    cost: PlanCost
+    worth_e18: int
+    certificate: Certificate
+    text: str
+    bound_by: str | None
+    is_settled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictOnWire:
+    """A verdict, with the vault as the lens told it at that block."""
+
+    snapshot: VaultSnapshot
+    reason: Reason
+    text: str
+    step: Step
+    plan: PlanOnWire | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A share of the vaults at one block. `reasons`, `epochs` and `drifts_bps` are in the order of the share.
+
+    `failure` says in one sentence why there is nothing else, "" if there is.
+    """
+
+    block_hash: str
+    failure: str = ""
+    reasons: tuple[Reason, ...] = ()
+    epochs: tuple[int, ...] = ()
+    drifts_bps: tuple[int, ...] = ()
+    verdicts: tuple[VerdictOnWire, ...] = ()
+    planned: int = 0
+    diverged_pools: tuple[str, ...] = ()
+    differing_vaults: tuple[str, ...] = ()
+
+    def to_json(self) -> str:
+        """For the wire."""
+        return _ANSWER.dump_json(self).decode()
+
+    @classmethod
+    def of_json(cls, text: object) -> Answer:
+        """From the wire.
+
+        Raises:
+            WireUnreadable: it is no answer of this version.
+        """
+        if not isinstance(text, str):
+            raise WireUnreadable("answer", "it is no text")
+        try:
+            return _ANSWER.validate_json(text)
+        except ValidationError as problem:
+            raise WireUnreadable("answer", problem.errors()[0]["msg"]) from None
+
+    def verdicts_of(self, share: Sequence[str]) -> list[Verdict]:
+        """The verdicts, which must be of this share, as must be everything else.
+
+        Raises:
+            WireUnreadable: they are not, or a plan does not fit its vault.
+        """
+        if any(len(each) != len(share) for each in (self.reasons, self.epochs, self.drifts_bps)):
+            raise WireUnreadable("answer", f"it is not of the {len(share)} vaults asked about")
+        found = [verdict_of(told) for told in self.verdicts]
+        vaults = [verdict.vault for verdict in found]
+        if len(set(vaults)) != len(vaults) or not set(vaults) <= set(share):
+            raise WireUnreadable("answer", "it has verdicts of other vaults, or one twice")
+        said = dict(zip(share, zip(self.reasons, self.epochs, strict=True), strict=True))
+        if any(said[one.vault] != (one.reason, one.snapshot.state.epoch) for one in found):
+            raise WireUnreadable("answer", "it contradicts its verdicts")
+        return found
+
+
+_ORDER = TypeAdapter(Order)
+_ANSWER = TypeAdapter(Answer)
+
+
+def on_wire(verdict: Verdict) -> VerdictOnWire:
+    """A verdict for the wire."""
+    plan = verdict.plan
+    told = None if plan is None else _plan_on_wire(plan)
+    return VerdictOnWire(verdict.snapshot, verdict.reason, verdict.text, verdict.step, told)
+
+
+def verdict_of(told: VerdictOnWire) -> Verdict:
+    """A verdict from the wire; the settlement is this machine's.
+
+    Raises:
+        WireUnreadable: what is to be sent has no plan, or one that does not fit the vault or that it would refuse.
+    """
+    plan = None if told.plan is None else _plan_of(told.plan, told.snapshot)
+    if told.step is Step.REBALANCE and (plan is None or plan.settlement is None):
+        raise WireUnreadable("verdict", "a rebalance without a plan that the vault would take")
+    return Verdict(told.snapshot, told.reason, told.text, told.step, plan)
+
+
+def _plan_on_wire(plan: Plan) -> PlanOnWire:
+    return PlanOnWire(
+        plan.sales_raw,
+        plan.min_buys_raw,
+        plan.expected_buys_raw,
+        plan.route.hex(),
+        tuple(
+            LegOnWire(
+                NamedPool(leg.pool.address, leg.pool.key, leg.pool.tokens, leg.pool.fee_pips),
+                leg.token_in,
+                leg.token_out,
+                leg.amount_in_raw,
+                leg.amount_out_raw,
+            )
+            for leg in plan.legs
+        ),
+        plan.leg_costs,
+        plan.cost,
+        plan.worth_e18,
+        plan.certificate,
+        plan.text,
+        plan.bound_by,
+        plan.settlement is not None,
+    )
+
+
+def _plan_of(told: PlanOnWire, snapshot: VaultSnapshot) -> Plan:
+    amounts = (told.sales_raw, told.min_buys_raw, told.expected_buys_raw)
+    if any(len(each) != len(snapshot.basket.assets) for each in amounts):
+        raise WireUnreadable("plan", "its amounts are not one an asset")
+    try:
+        route = bytes.fromhex(told.route)
+    except ValueError:
+        raise WireUnreadable("plan", "its route is not hexadecimal") from None
+    legs = tuple(
+        Leg(
+            cast("Pool", leg.pool),
+            leg.token_in,
+            leg.token_out,
+            leg.amount_in_raw,
+            leg.amount_out_raw,
+        )
+        for leg in told.legs
+    )
+    plan = Plan(
+        told.sales_raw,
+        told.min_buys_raw,
+        told.expected_buys_raw,
+        route,
+        legs,
+        told.leg_costs,
+        told.cost,
+        told.worth_e18,
+        told.certificate,
+        told.text,
+        told.bound_by,
+    )
+    return replace(plan, settlement=_settlement(plan, snapshot)) if told.is_settled else plan
+
+
+def _settlement(plan: Plan, snapshot: VaultSnapshot) -> Settlement:
+    try:
+        return settle(
+            *(snapshot.policy, snapshot.state, snapshot.basket),
+            Fill(plan.sales_raw, plan.expected_buys_raw),
+            *(plan.min_buys_raw, snapshot.basket.timestamp),
+            epoch=snapshot.state.epoch,
+            sales=plan.sales_raw,
+        )
+    except PolicyRefused as refusal:
+        raise WireUnreadable("plan", f"the vault would refuse it: {refusal}") from None

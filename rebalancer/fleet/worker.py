@@ -1,0 +1,237 @@
+"""What does a worker do? It evaluates the share of the vaults that it is asked about, and sends nothing.
+
+It runs the very evaluator that a keeper alone runs, so its verdicts are the same. Its books stay warm from block to block: vaults that are
+new in its share get an evaluator of their own beside the others, and of vaults that are not asked about nothing is told. It follows the
+chain by itself from the headers in its orders; what it missed in between it reads.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Self
+
+import structlog
+
+from rebalancer.chain.heads import Head, Header, Heads
+from rebalancer.chain.rpc import Rpc
+from rebalancer.errors import BlockVanished, ChainError, RebalancerError
+from rebalancer.fleet.shared import Shared
+from rebalancer.fleet.wire import Answer, Order, on_wire
+from rebalancer.keeper.evaluate import Evaluation, Evaluator, EvaluatorOptions
+from rebalancer.keeper.planners import Planners
+from rebalancer.keeper.site import Site
+
+__all__ = ["Heartbeat", "Worker", "group_of"]
+
+log = structlog.get_logger("rebalancer.fleet")
+
+_MOST_EVALUATORS = 4
+"""With more than so many, one takes the place of all."""
+
+_IDLE_BLOCKS = 3
+"""After so many blocks in which none of its vaults were asked about an evaluator is dropped."""
+
+_BEATS = 3
+"""A worker that missed so many heartbeats is gone."""
+
+
+def group_of(chain_id: int) -> str:
+    """Where the workers of a chain announce themselves."""
+    return f"workers:{chain_id}"
+
+
+class _Follower(Heads):
+    """Heads as orders tell them."""
+
+    def __init__(self, rpc: Rpc) -> None:
+        super().__init__(rpc)
+        self._last: Header | None = None
+
+    def to(self, header: Header) -> Head:
+        """The head of that header, linked to the last one told; the last one again has no news.
+
+        Raises:
+            ChainError: what lies between could not be read.
+            BlockVanished: it is older than the last one told, or is taken back while we look.
+        """
+        if self._last is not None and self._last.hash == header.hash:
+            return Head(header)
+        head = self._follow(header)
+        if head is None:
+            raise BlockVanished(header.number, header.hash)
+        self._last = header
+        return head
+
+
+@dataclass
+class _Bench:
+    """An evaluator with the vaults it is for, what it has not been told of the chain yet, and the last block it was asked at."""
+
+    evaluator: Evaluator
+    vaults: frozenset[str]
+    unread: Head | None
+    used_at: int
+
+
+class Worker:
+    """Evaluates vaults of one chain when it is asked to. May be asked by several threads; it answers one after another."""
+
+    def __init__(self, name: str, rpc: Rpc, site: Site, shared: Shared) -> None:
+        """`site`: what its vaults are traded on; which vaults, orders say."""
+        self.name = name
+        self.rpc = rpc
+        self.site = site
+        self.shared = shared
+        self.handled = 0
+        """So many orders, whatever came of them."""
+        self._planners = Planners()
+        self._heads = _Follower(rpc)
+        self._benches: list[_Bench] = []
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """End what was begun to plan with; the endpoint stays open."""
+        self._planners.close()
+
+    def answer(self, text: str) -> str:
+        """The answer to an order, both as JSON. What goes wrong is in the answer."""
+        with self._lock:
+            try:
+                return self._answer(Order.of_json(text)).to_json()
+            except RebalancerError as failure:
+                log.warning("order_failed", worker=self.name, why=str(failure))
+                return Answer("", failure=str(failure)).to_json()
+            finally:
+                self.handled += 1
+
+    def _answer(self, order: Order) -> Answer:
+        block = order.header
+        if order.chain_id != self.site.chain_id:
+            why = f"this worker is of chain {self.site.chain_id}, the order of {order.chain_id}"
+            return Answer(block.hash, failure=why)
+        left = min(order.expires_at - self.shared.now(), order.answer_seconds)
+        if left <= 0:
+            return Answer(block.hash, failure="nobody waits for it any more")
+        try:
+            self.rpc.deadline = time.monotonic() + left
+            found = self.evaluate(order)
+        finally:
+            self.rpc.deadline = None
+        log.debug("answered", worker=self.name, block=block.number, vaults=len(order.share))
+        return found
+
+    def evaluate(self, order: Order) -> Answer:
+        """The share of an order, whatever time it is.
+
+        Raises:
+            ChainError: the chain could not be read, or the block is not the newest. What was known stays.
+        """
+        head = self._head(order.header)
+        share = frozenset(order.share)
+        found = []
+        for bench in self._benches_for(share, order, head):
+            options = bench.evaluator.options
+            bench.evaluator.options = replace(options, replan_blocks=order.replan_blocks)
+            others = bench.vaults - share
+            evaluation = bench.evaluator.evaluate(
+                bench.unread or Head(order.header),
+                order.conditions,
+                others | frozenset(order.under_way),
+            )
+            bench.unread, bench.used_at = None, order.header.number
+            found.append(evaluation)
+        return _answer(order, found)
+
+    def _head(self, header: Header) -> Head:
+        """The head of that header, of which every evaluator will be told."""
+        oldest = header.number - _IDLE_BLOCKS
+        self._benches = [bench for bench in self._benches if bench.used_at >= oldest]
+        if not self._benches:
+            self._heads = _Follower(self.rpc)  # nobody needs what was in between
+        head = self._heads.to(header)
+        for bench in self._benches:
+            if bench.unread is None:
+                bench.unread = head
+            elif bench.unread.header.hash != header.hash:
+                bench.unread = head.after(bench.unread)
+        return head
+
+    def _benches_for(self, share: frozenset[str], order: Order, head: Head) -> list[_Bench]:
+        """Evaluators that together know a share."""
+        covered = frozenset[str]().union(*(bench.vaults for bench in self._benches))
+        new = tuple(vault for vault in order.share if vault not in covered)
+        if new and len(self._benches) == _MOST_EVALUATORS:
+            self._benches, new = [], order.share
+        if new:
+            options = EvaluatorOptions(exact_vaults=len(new) if order.exact else 0)
+            evaluator = Evaluator(self.rpc, replace(self.site, vaults=new), options)
+            evaluator.planners = self._planners
+            unlinked = Head.at(head.header.number, head.header.hash, head.header.timestamp)
+            self._benches.append(_Bench(evaluator, frozenset(new), unlinked, order.header.number))
+        return [bench for bench in self._benches if bench.vaults & share]
+
+
+def _answer(order: Order, found: Iterable[Evaluation]) -> Answer:
+    share = frozenset(order.share)
+    evaluations = tuple(found)
+    reasons = {v: r for each in evaluations for v, r in each.reasons.items() if v in share}
+    epochs = {v: e for each in evaluations for v, e in each.epochs.items()}
+    drifts_bps = {v: d for each in evaluations for v, d in each.drifts_bps.items()}
+    return Answer(
+        order.header.hash,
+        "",
+        tuple(reasons[vault] for vault in order.share),
+        tuple(epochs[vault] for vault in order.share),
+        tuple(drifts_bps[vault] for vault in order.share),
+        tuple(
+            on_wire(verdict)
+            for each in evaluations
+            for verdict in each.verdicts
+            if verdict.vault in share
+        ),
+        sum(each.planned for each in evaluations),
+        tuple(sorted({pool for each in evaluations for pool in each.diverged_pools})),
+        tuple(sorted({vault for each in evaluations for vault in each.differing_vaults})),
+    )
+
+
+class Heartbeat:
+    """Says that a worker is here, in a thread of its own, until it is told to leave. A context manager."""
+
+    def __init__(self, worker: Worker, seconds: float) -> None:
+        self.worker = worker
+        self.seconds = seconds
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._say()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._ending.set()
+        self._thread.join()
+        try:
+            self.worker.shared.leave(group_of(self.worker.site.chain_id), self.worker.name)
+        except ChainError as unsaid:
+            log.warning("heartbeat_failed", worker=self.worker.name, why=str(unsaid))
+
+    def _beat(self) -> None:
+        while not self._ending.wait(self.seconds):
+            try:
+                self._say()
+            except ChainError as failure:
+                log.warning("heartbeat_failed", worker=self.worker.name, why=str(failure))
+
+    def _say(self) -> None:
+        worker = self.worker
+        worker.shared.announce(
+            group_of(worker.site.chain_id),
+            worker.name,
+            str(worker.handled),
+            self.seconds * _BEATS,
+        )

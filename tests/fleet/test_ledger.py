@@ -1,0 +1,383 @@
+"""What a machine that takes over adopts from the ledger, and what its journal then says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from rebalancer.chain.receipt import Receipt
+from rebalancer.errors import LeaseLost, LedgerUnreadable, TokenStale
+from rebalancer.fleet.lease import Lease
+from rebalancer.fleet.ledger import Ledger
+from rebalancer.fleet.names import lease_name
+from rebalancer.fleet.shared import LocalShared, Shared
+from rebalancer.send.fees import Fees
+from rebalancer.send.journal import Attempt, Intent, Journal, Kind, SignedVersion, State
+from rebalancer.send.signer import devnet_signer
+
+CHAIN = 31337
+SIGNER = devnet_signer(6)
+OTHER = devnet_signer(7)
+VAULT = "0x" + "aa" * 20
+OTHER_VAULT = "0x" + "bb" * 20
+GWEI = 10**9
+
+
+class Machine:
+    """A journal, and a lease when it has one."""
+
+    def __init__(self, folder: Path, shared: Shared, name: str) -> None:
+        self.journal = Journal(folder / f"{name}.sqlite")
+        self.shared = shared
+        self.name = name
+        self.lives = 0
+
+    def lead(self) -> list[Attempt]:
+        """Take the lease as a new process does, and adopt."""
+        self.lives += 1
+        self.lease = Lease(
+            self.shared, lease_name(CHAIN, SIGNER.address), f"{self.name}-{self.lives}", 60.0
+        )
+        assert self.lease.take()
+        self.ledger = Ledger({self.lease.name: self.lease})
+        return self.ledger.adopt_into(self.journal)
+
+    def end(self) -> None:
+        self.lease.release()
+
+    def sign(
+        self,
+        nonce: int,
+        epoch: int,
+        *,
+        vault: str = VAULT,
+        kind: Kind = Kind.ORIGINAL,
+        attempt: Attempt | None = None,
+        gwei: int = 1,
+    ) -> Attempt:
+        """Journal a signed version, as the outbox does before it stores it."""
+        intent = Intent(CHAIN, vault, epoch, vault, "0x1234", 100_000, "a band is broken", 77)
+        attempt = attempt or self.journal.plan(intent, SIGNER.address)
+        fees = Fees(gwei * GWEI, gwei * GWEI)
+        signed = SIGNER.sign(
+            {
+                "type": 2,
+                "chainId": CHAIN,
+                "nonce": nonce,
+                "to": SIGNER.address if kind is Kind.CANCELLATION else intent.to,
+                "data": "0x" if kind is Kind.CANCELLATION else intent.data,
+                "value": 0,
+                "gas": intent.gas_limit,
+                "maxFeePerGas": fees.max_fee_per_gas_wei,
+                "maxPriorityFeePerGas": fees.max_priority_fee_per_gas_wei,
+            }
+        )
+        version = SignedVersion(signed.raw, signed.hash, intent.gas_limit, fees)
+        return self.journal.add_version(attempt, kind, nonce, 5, version)
+
+    def send(self, nonce: int, epoch: int, *, vault: str = VAULT, gwei: int = 1) -> Attempt:
+        """Sign, store and send, as far as the journal knows."""
+        attempt = self.sign(nonce, epoch, vault=vault, gwei=gwei)
+        self.ledger.store(attempt)
+        return self.journal.advance(attempt, State.SENT)
+
+    def bump(self, attempt: Attempt, kind: Kind = Kind.BUMP, gwei: int = 2) -> Attempt:
+        attempt = self.sign(
+            attempt.nonce or 0, attempt.intent.epoch, kind=kind, attempt=attempt, gwei=gwei
+        )
+        self.ledger.store(attempt)
+        return attempt
+
+    @property
+    def said(self) -> list[tuple[int | None, int, State]]:
+        """Nonce, epoch and state of every attempt."""
+        return [(a.nonce, a.intent.epoch, a.state) for a in self.journal.attempts(CHAIN)]
+
+
+@pytest.fixture
+def machines(tmp_path: Path) -> Iterator[tuple[Machine, Machine]]:
+    shared = LocalShared()
+    anna, bert = Machine(tmp_path, shared, "anna"), Machine(tmp_path, shared, "bert")
+    yield anna, bert
+    anna.journal.close()
+    bert.journal.close()
+
+
+def held(attempt: Attempt) -> Receipt:
+    """A block that holds an attempt's newest version."""
+    return Receipt(
+        transaction_hash=attempt.newest.transaction_hash,
+        block_number=9,
+        block_hash="0x" + "99" * 32,
+        succeeded=True,
+        gas_used=21_000,
+        gas_price_wei=GWEI,
+        logs=(),
+        contract_address=None,
+    )
+
+
+# Refusals
+
+
+def test_ledger_refuses_an_account_it_has_no_lease_for(machines: tuple[Machine, Machine]) -> None:
+    anna, _ = machines
+    anna.lead()
+    with pytest.raises(LeaseLost, match="never taken"):
+        anna.ledger.check(CHAIN, OTHER.address)
+    with pytest.raises(LeaseLost, match="never taken"):
+        anna.ledger.check(1, SIGNER.address)
+
+
+def test_ledger_refuses_what_a_former_leader_signed(machines: tuple[Machine, Machine]) -> None:
+    anna, bert = machines
+    anna.lead()
+    attempt = anna.sign(0, 1)
+    anna.shared.release(anna.lease.name, anna.lease.holder, anna.lease.token)  # behind its back
+    bert.lead()
+
+    with pytest.raises(TokenStale):
+        anna.ledger.store(attempt)
+    assert anna.shared.entries(anna.lease.name) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda entry: entry | {"raw": entry["raw"][:-2] + "00"}, "signed it|another"),
+        (lambda entry: entry | {"gas_limit": 1}, "gas is not what was signed"),
+        (lambda entry: entry | {"intent": entry["intent"] | {"chain_id": 1}}, "another chain"),
+        (lambda entry: {"raw": entry["raw"]}, "another shape"),
+        (lambda entry: entry | {"raw": "0x"}, "cannot be read"),
+        (lambda entry: entry | {"kind": "cancellation"}, "not do what was meant"),
+        (lambda entry: entry | {"intent": entry["intent"] | {"data": "0x99"}}, "not do what"),
+    ],
+)
+def test_entry_that_lies_is_refused(
+    machines: tuple[Machine, Machine], change: object, why: str
+) -> None:
+    anna, bert = machines
+    anna.lead()
+    anna.send(0, 1)
+    ((key, text),) = anna.shared.entries(anna.lease.name)
+    assert callable(change)
+    anna.shared.drop(anna.lease.name, anna.lease.token, [key])
+    lie = json.dumps(change(json.loads(text)))
+    anna.shared.put(anna.lease.name, anna.lease.token, {key: lie})
+    anna.end()
+
+    with pytest.raises(LedgerUnreadable, match=why):
+        bert.lead()
+    assert bert.said == []
+
+
+def test_entry_under_another_key_is_refused(machines: tuple[Machine, Machine]) -> None:
+    anna, bert = machines
+    anna.lead()
+    anna.send(0, 1)
+    ((_, text),) = anna.shared.entries(anna.lease.name)
+    anna.shared.put(anna.lease.name, anna.lease.token, {"1:0x12": text})
+    anna.end()
+
+    with pytest.raises(LedgerUnreadable, match="another transaction's"):
+        bert.lead()
+
+
+# Taking over
+
+
+def test_new_leader_adopts_what_was_sent_to_the_byte(machines: tuple[Machine, Machine]) -> None:
+    anna, bert = machines
+    assert anna.lead() == []
+    sent = anna.bump(anna.send(0, 1))
+    anna.end()
+
+    (adopted,) = bert.lead()
+
+    assert adopted.state is State.BUMPED
+    assert (adopted.intent, adopted.sender, adopted.nonce) == (sent.intent, sent.sender, 0)
+    assert [v.raw for v in adopted.versions] == [v.raw for v in sent.versions]
+    assert [v.transaction_hash for v in adopted.versions] == [
+        v.transaction_hash for v in sent.versions
+    ]
+    assert [v.kind for v in adopted.versions] == [Kind.ORIGINAL, Kind.BUMP]
+    assert [v.fees for v in adopted.versions] == [v.fees for v in sent.versions]
+    assert adopted.newest.height == 5
+
+
+def test_adopting_twice_changes_nothing_more(machines: tuple[Machine, Machine]) -> None:
+    anna, bert = machines
+    anna.lead()
+    anna.send(0, 1)
+    anna.end()
+    assert len(bert.lead()) == 1
+    bert.end()
+
+    assert bert.lead() == []
+    bert.end()
+    assert anna.lead() == []
+    assert anna.said == bert.said == [(0, 1, State.SENT)]
+
+
+def test_cancellation_of_another_machine_goes_on_as_one(machines: tuple[Machine, Machine]) -> None:
+    anna, bert = machines
+    anna.lead()
+    anna.send(0, 1)
+    anna.end()
+    (adopted,) = bert.lead()
+    bert.bump(adopted, Kind.CANCELLATION)
+    bert.end()
+
+    (changed,) = anna.lead()
+
+    assert changed.state is State.CANCELLING
+    assert len(changed.versions) == 2
+    assert anna.said == [(0, 1, State.CANCELLING)]
+
+
+def test_version_that_was_never_stored_gives_way_to_the_one_that_was(
+    machines: tuple[Machine, Machine],
+) -> None:
+    anna, bert = machines
+    anna.lead()
+    anna.sign(0, 1)  # killed between its journal and the ledger
+    anna.end()
+    assert bert.lead() == []
+    bert.send(0, 1, vault=OTHER_VAULT, gwei=3)
+    bert.send(1, 1, gwei=3)
+    bert.end()
+
+    anna.lead()
+
+    assert anna.said == [(0, 1, State.FAILED), (0, 1, State.SENT), (1, 1, State.SENT)]
+    assert "another machine" in anna.journal.attempts(CHAIN)[0].note
+
+
+def test_version_that_was_never_stored_stays_where_nobody_took_its_place(
+    machines: tuple[Machine, Machine],
+) -> None:
+    anna, bert = machines
+    anna.lead()
+    anna.sign(0, 1)
+    anna.end()
+    bert.lead()
+    bert.end()
+
+    assert anna.lead() == []
+    assert anna.said == [(0, 1, State.SIGNED)]
+
+
+def test_of_two_at_one_nonce_the_later_is_live(machines: tuple[Machine, Machine]) -> None:
+    anna, bert = machines
+    anna.lead()
+    first = anna.sign(0, 1)
+    anna.ledger.store(first)
+    anna.journal.advance(first, State.FAILED, note="refused")  # by one node; another may have it
+    anna.send(0, 1, vault=OTHER_VAULT, gwei=2)
+    anna.end()
+
+    bert.lead()
+
+    assert bert.said == [(0, 1, State.FAILED), (0, 1, State.SENT)]
+    assert [one.nonce for one in bert.journal.watched(CHAIN)] == [0, 0]
+
+
+def test_of_two_at_one_epoch_the_later_is_live(machines: tuple[Machine, Machine]) -> None:
+    anna, bert = machines
+    anna.lead()
+    cancelled = anna.bump(anna.send(0, 1), Kind.CANCELLATION)
+    anna.journal.hold(cancelled, State.CANCELLED, held(cancelled))
+    anna.send(1, 1, gwei=3)
+    anna.end()
+
+    bert.lead()
+    bert.end()
+    assert bert.said == [(0, 1, State.FAILED), (1, 1, State.SENT)]
+
+    anna.lead()
+    assert anna.said == [(0, 1, State.CANCELLED), (1, 1, State.SENT)]
+
+
+def test_refused_here_and_replaced_there_is_live_again(machines: tuple[Machine, Machine]) -> None:
+    anna, bert = machines
+    anna.lead()
+    attempt = anna.sign(0, 1)
+    anna.ledger.store(attempt)
+    anna.journal.advance(attempt, State.FAILED, note="refused")
+    anna.end()
+    (adopted,) = bert.lead()
+    bert.bump(adopted)
+    bert.end()
+
+    (changed,) = anna.lead()
+
+    assert changed.state is State.BUMPED
+    assert anna.said == [(0, 1, State.BUMPED)]
+
+
+def test_mined_here_stays_mined_whatever_the_ledger_has(
+    machines: tuple[Machine, Machine],
+) -> None:
+    anna, bert = machines
+    anna.lead()
+    attempt = anna.send(0, 1)
+    anna.end()
+    (adopted,) = bert.lead()
+    bert.bump(adopted)
+    bert.end()
+    anna.journal.hold(attempt, State.MINED, held(attempt))
+
+    (changed,) = anna.lead()
+
+    assert changed.state is State.MINED
+    assert len(changed.versions) == 2
+
+
+def test_final_entries_are_removed_also_by_who_was_killed_before_it_could(
+    machines: tuple[Machine, Machine],
+) -> None:
+    anna, _ = machines
+    anna.lead()
+    mined = anna.send(0, 1)
+    anna.send(1, 2)
+    mined = anna.journal.hold(mined, State.MINED, held(mined))
+    anna.journal.finalise(mined)
+    assert len(anna.shared.entries(anna.lease.name)) == 2
+    anna.end()
+
+    anna.lead()
+
+    ((key, _),) = anna.shared.entries(anna.lease.name)
+    assert key.startswith("1:")
+    assert anna.said == [(0, 1, State.FINAL), (1, 2, State.SENT)]
+
+
+def test_lost_ledger_fills_again_with_every_version(machines: tuple[Machine, Machine]) -> None:
+    anna, bert = machines
+    anna.lead()
+    attempt = anna.bump(anna.send(0, 1))
+    anna.end()
+    anna.shared = bert.shared = LocalShared()
+    anna.lead()
+    assert anna.shared.entries(anna.lease.name) == []
+    anna.ledger.store(attempt)
+    anna.end()
+
+    (adopted,) = bert.lead()
+
+    assert [v.raw for v in adopted.versions] == [v.raw for v in attempt.versions]
+
+
+def test_adopted_intent_keeps_its_deadline(machines: tuple[Machine, Machine]) -> None:
+    anna, bert = machines
+    anna.lead()
+    sent = anna.send(0, 1)
+    anna.end()
+
+    (adopted,) = bert.lead()
+
+    assert adopted.intent == replace(sent.intent, deadline_block=77)

@@ -1,0 +1,207 @@
+"""The keeper's decisions on a tape are the same whether it runs alone, restarts in the middle ten times, or runs as a fleet of four.
+
+Each is played on the same chain from the same block. Workers are processes of their own, one of them is killed on the way and another
+comes; whoever sends is in the test's own process, so that each block is looked at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from rebalancer.chain.heads import Heads
+from rebalancer.chain.rpc import Rpc
+from rebalancer.chain.snapshot import read_block, read_vaults
+from rebalancer.devnet.stage import Actor, Stage
+from rebalancer.fleet.crew import redis_crew
+from rebalancer.fleet.evaluator import FleetEvaluator
+from rebalancer.fleet.lease import Lease
+from rebalancer.fleet.ledger import Ledger
+from rebalancer.fleet.names import lease_name
+from rebalancer.fleet.shared import RedisShared
+from rebalancer.keeper import Decision, Evaluator, EvaluatorOptions, Keeper, KeeperOptions, Site
+from rebalancer.keeper.evaluate import Evaluates
+from rebalancer.reasons import Reason
+from rebalancer.send.outbox import Outbox
+from rebalancer.send.signer import devnet_signer
+from tests.contract.test_keeper import move
+from tests.fixtures_redis import RedisServer
+from tests.fleet.processes import Fleet, Machine
+
+CHAIN = 31337
+LOOKS = 33
+RESTARTS = 10
+
+
+def tape(look: int) -> dict[str, int]:
+    """Prices that leave the bands again and again, and come back."""
+    ether = 2_000 + (137 * look * look) % 400 - 200
+    bitcoin = 30_000 + (911 * look) % 3_000 - 1_500
+    return {"ETH/USD": ether * 10**8, "BTC/USD": bitcoin * 10**8}
+
+
+Made = Callable[[ExitStack, int], Keeper]
+"""The keeper for a look; another one after a restart."""
+
+
+def play(
+    stage: Stage, vaults: tuple[str, ...], made: Made
+) -> tuple[list[list[tuple[object, ...]]], list[object]]:
+    """What is decided look by look, and what becomes of the vaults; the chain is put back afterwards."""
+    rpc = stage.chain.rpc
+    before, prices = stage.chain.snapshot(), dict(stage.market.prices_e8)
+    rpc.call("anvil_setBlockTimestampInterval", 1)  # or blocks would come by this machine's clock
+    decided = []
+    try:
+        with ExitStack() as stack:
+            heads = Heads(rpc)
+            for look in range(LOOKS):
+                rpc.call("evm_setAutomine", True)
+                rpc.call("hardhat_setNextBlockBaseFeePerGas", hex(10**9))  # no revert puts it back
+                move(stage, tape(look))
+                head = heads.next(0)
+                assert head is not None
+                rpc.call("evm_setAutomine", False)  # what a look sends is in one block after it
+                decided.append([told(one) for one in made(stack, look).tick(head)])
+                stage.chain.mine()
+        after = read_vaults(rpc, stage.system.lens, vaults, read_block(rpc))
+        return decided, [(one.address, one.basket.held, one.state) for one in after]
+    finally:
+        rpc.call("evm_setAutomine", True)
+        rpc.call("anvil_removeBlockTimestampInterval")
+        stage.chain.revert(before)
+        stage.market.prices_e8 = prices
+
+
+def told(decision: Decision) -> tuple[object, ...]:
+    """Everything of a decision but pools, and what of an older decision only its own maker knows: after a restart that is not told."""
+    plan, outcome, drift_bps = decision.plan, decision.outcome, decision.drift_bps
+    if decision.reason in (Reason.REBALANCED, Reason.POKED):
+        plan, drift_bps = None, 0
+    return (
+        *(decision.block, decision.vault, decision.reason, decision.text, decision.epoch),
+        *(drift_bps, decision.transaction_hash),
+        plan and (plan.sales_raw, plan.min_buys_raw, plan.expected_buys_raw, plan.route),
+        plan and (plan.cost, plan.certificate, plan.bound_by, plan.settlement),
+        outcome and (outcome.receipt, outcome.fill, outcome.settled, outcome.after),
+    )
+
+
+def keeper(
+    stage: Stage, vaults: tuple[str, ...], outbox: Outbox, evaluator: Evaluates | None = None
+) -> Keeper:
+    made = Keeper(
+        stage.chain.rpc,
+        Site.of(stage.deployment, vaults),
+        [devnet_signer(Actor.KEEPER)],
+        outbox,
+        KeeperOptions(fee_cap_wei=10_000 * 10**9, receipt_seconds=0, look_seconds=60),
+        evaluator=evaluator,
+    )
+    made.start()
+    return made
+
+
+class Alone:
+    """One keeper, with a new one in its place before each of some looks."""
+
+    def __init__(
+        self, stage: Stage, vaults: tuple[str, ...], path: Path, restarts: frozenset[int]
+    ) -> None:
+        self.stage, self.vaults, self.path, self.restarts = stage, vaults, path, restarts
+        self.keeper: Keeper | None = None
+        self.run = ExitStack()
+        self.begun = 0
+
+    def __call__(self, stack: ExitStack, look: int) -> Keeper:
+        if self.keeper is None or look in self.restarts:
+            if self.keeper is None:
+                stack.push(lambda *_: self.run.close())
+            self.run.close()
+            outbox = self.run.enter_context(Outbox(self.path))
+            rpc, site = self.stage.chain.rpc, Site.of(self.stage.deployment, self.vaults)
+            evaluator = Evaluator(rpc, site, EvaluatorOptions(exact_vaults=EXACT))
+            self.keeper = keeper(self.stage, self.vaults, outbox, evaluator)
+            self.begun += 1
+        return self.keeper
+
+
+EXACT = 50
+
+
+class Four:
+    """A leader of four workers, one of which is killed and replaced on the way."""
+
+    def __init__(self, stage: Stage, vaults: tuple[str, ...], fleet: Fleet, path: Path) -> None:
+        self.stage, self.vaults, self.fleet, self.path = stage, vaults, fleet, path
+        self.keeper: Keeper | None = None
+        self.workers: list[Machine] = []
+
+    def __call__(self, stack: ExitStack, look: int) -> Keeper:
+        if self.keeper is None:
+            self.keeper = self._begun(stack)
+        if look == LOOKS // 3:
+            self.workers[0].kill()
+        if look == LOOKS // 2:
+            self.workers += self.fleet.workers(["emil"])
+        return self.keeper
+
+    def _begun(self, stack: ExitStack) -> Keeper:
+        self.workers = self.fleet.workers(["anna", "bert", "carl", "dora"])
+        shared = RedisShared(self.fleet.redis_url, "test")
+        stack.callback(shared.close)
+        name = lease_name(CHAIN, Actor.KEEPER.address)
+        lease = stack.enter_context(Lease(shared, name, "leader", 60.0))
+        assert lease.take()
+        ledger = Ledger({name: lease})
+        outbox = stack.enter_context(Outbox(self.path, fence=ledger))
+        ledger.adopt_into(outbox.journal)
+        evaluator = FleetEvaluator(
+            stack.enter_context(Rpc(self.stage.chain.rpc.endpoint)),
+            Site.of(self.stage.deployment, self.vaults),
+            shared,
+            stack.enter_context(redis_crew(self.fleet.redis_url, "test")),
+            5.0,
+            EvaluatorOptions(exact_vaults=EXACT),
+            lease.check,
+        )
+        return keeper(self.stage, self.vaults, outbox, evaluator)
+
+
+@pytest.fixture
+def vaults(stage: Stage) -> tuple[str, ...]:
+    return stage.vault, *(stage.open_vault(number) for number in range(1, 6))
+
+
+@pytest.fixture
+def fleet(
+    stage: Stage, vaults: tuple[str, ...], redis_server: RedisServer, tmp_path: Path
+) -> Iterator[Fleet]:
+    found = Fleet(stage, vaults, redis_server.url, tmp_path)
+    yield found
+    found.close()
+
+
+def test_decisions_are_the_same_alone_restarted_ten_times_and_as_a_fleet_of_four(
+    stage: Stage, vaults: tuple[str, ...], fleet: Fleet, tmp_path: Path
+) -> None:
+    alone = Alone(stage, vaults, tmp_path / "alone.sqlite", frozenset())
+    restarts = frozenset(range(3, LOOKS, LOOKS // RESTARTS))
+    restarted = Alone(stage, vaults, tmp_path / "restarted.sqlite", restarts)
+    four = Four(stage, vaults, fleet, tmp_path / "four.sqlite")
+
+    decided, after = play(stage, vaults, alone)
+    decided_restarted, after_restarted = play(stage, vaults, restarted)
+    decided_by_four, after_four = play(stage, vaults, four)
+
+    for look in range(LOOKS):
+        assert decided_restarted[look] == decided[look]
+        assert decided_by_four[look] == decided[look]
+    assert after == after_restarted == after_four
+    assert restarted.begun == 1 + RESTARTS
+    rebalances = sum(one[2] is Reason.REBALANCED for each in decided for one in each)
+    assert rebalances > 2 * len(vaults)
+    assert sum("event=answered" in worker.log for worker in four.workers) > 2

@@ -1,0 +1,233 @@
+"""Two machines with journals of their own send for one account, by turns, and are killed, stopped and continued at any question.
+
+Everything that holds of one outbox (test_outbox_property.py) holds of both together, on the same lazy, forgetful chain that goes back:
+
+FLEET-1  What is sent was in the ledger before, under the newest token.
+FLEET-2  Who was the leader and does not know that it no longer is sends nothing.
+FLEET-3  Of one epoch, no two transactions that act on the vault are ever in the chain, unless it went back.
+FLEET-4  Once the chain is honest for a while, whoever leads, the two journals say of every transaction what the chain says.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import structlog
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import initialize, precondition, rule
+
+from rebalancer.errors import ChainError, FleetError, SharedStateUnreachable, TokenStale
+from rebalancer.fleet import ledger as ledger_module
+from rebalancer.fleet.lease import Lease
+from rebalancer.fleet.ledger import Ledger
+from rebalancer.fleet.names import lease_name
+from rebalancer.fleet.shared import LocalShared
+from rebalancer.send.fees import Fees
+from rebalancer.send.journal import OPEN, State, Version
+from rebalancer.send.outbox import Intent, Outbox
+from tests.property.test_outbox_property import (
+    CHAIN,
+    EPOCHS,
+    ME,
+    RULES,
+    UNIT,
+    VAULT,
+    FakeChain,
+    OutboxMachine,
+    Pen,
+    name_of,
+)
+
+NAMES = ("anna", "bert")
+
+
+class Dying(LocalShared):
+    """Falls silent at a question, before or after it did what it was asked."""
+
+    dies_in: int | None = None
+    dies_after_effect = False
+
+    def put(self, lease: str, token: int, entries: Mapping[str, str]) -> None:
+        dying = False
+        if self.dies_in is not None:
+            self.dies_in -= 1
+            dying = self.dies_in < 0
+        if dying and not self.dies_after_effect:
+            raise SharedStateUnreachable("redis://x", "it died")
+        super().put(lease, token, entries)
+        if dying:
+            raise SharedStateUnreachable("redis://x", "it died")
+
+
+class Held(Lease):
+    """A lease that its holder believes in for ever: only the ledger knows better."""
+
+    def _renew_on(self) -> None:
+        """Nobody renews it."""
+
+
+def read_plain(entry: ledger_module._Entry, chain_id: int, sender: str) -> tuple[int, Version]:
+    """What the ledger reads from bytes, of the pen's plain text."""
+    raw = bytes.fromhex(entry.raw[2:])
+    signed = json.loads(raw)
+    assert (signed["chainId"], sender) == (chain_id, ME)
+    fees = Fees(signed["maxFeePerGas"], signed["maxPriorityFeePerGas"])
+    assert fees == entry.fees
+    version = Version(0, entry.kind, raw, name_of(raw), signed["gas"], fees, entry.height, 0)
+    return signed["nonce"], version
+
+
+class FleetMachine(OutboxMachine):
+    """Two machines; `outbox` is the leader's."""
+
+    @initialize()
+    def begin(self) -> None:
+        structlog.configure(processors=[lambda *_: (_ for _ in ()).throw(structlog.DropEvent)])
+        self.patched = mock.patch.object(ledger_module, "_checked", read_plain)
+        self.patched.start()
+        self.folder = tempfile.TemporaryDirectory()
+        self.chain = FakeChain()
+        self.chain.journalled = self.journalled
+        self.reorged = False
+        self.shared = Dying()
+        self.lives = 0
+        self.leader = 0
+        self.ghosts: list[Outbox | None] = [None, None]
+        self.outbox = self.lead()
+
+    def opened(self) -> Outbox:
+        """Called where a machine died: it comes back as the leader."""
+        return self.lead()
+
+    def lead(self) -> Outbox:
+        """A new process of the machine that is to lead: it takes the lease, adopts, and resumes."""
+        self.lives += 1
+        name, who = lease_name(CHAIN, ME), NAMES[self.leader]
+        held = self.shared._leases.pop(name, None)  # it has ended by now
+        assert held is None or held[1] < self.lives
+        lease = Held(self.shared, name, f"{who}-{self.lives}", 3_600.0)
+        assert lease.take()
+        ledger = Ledger({name: lease})
+        outbox = Outbox(Path(self.folder.name) / f"{who}.sqlite", RULES, fence=ledger)
+        outbox.journal.connection.execute("PRAGMA synchronous = OFF")
+        ledger.adopt_into(outbox.journal)
+        return outbox
+
+    def journalled(self, name: str) -> bool:
+        """FLEET-1, as the chain asks it of whatever it is sent."""
+        stored = any(name in key for key, _ in self.shared.entries(lease_name(CHAIN, ME)))
+        assert stored, "FLEET-1: it was sent before it was in the ledger"
+        return super().journalled(name)
+
+    @contextmanager
+    def may_die(self, at: int | None, after_effect: bool) -> Iterator[None]:
+        # Odd questions are Redis's.
+        redis_dies = at is not None and at % 4 == 3
+        if redis_dies:
+            self.shared.dies_in, self.shared.dies_after_effect = (at or 0) // 6, after_effect
+        try:
+            with super().may_die(None if redis_dies else at, after_effect):
+                yield
+        finally:
+            died = self.shared.dies_in is not None and self.shared.dies_in < 0
+            self.shared.dies_in = None
+        if died:
+            self.outbox.close()
+            self.outbox = self.lead()
+            self.outbox.resume(self.chain)
+
+    @rule(stopped=st.booleans())
+    def hand_over(self, stopped: bool) -> None:
+        """The other machine takes the lead, because this one was killed, or stopped and knows nothing of it."""
+        former, self.leader = self.leader, 1 - self.leader
+        if stopped:
+            self.ghosts[former] = self.outbox
+        else:
+            self.outbox.close()
+        waking, self.ghosts[self.leader] = self.ghosts[self.leader], None
+        if waking is not None:
+            waking.close()
+        self.outbox = self.lead()
+        self.outbox.resume(self.chain)
+
+    @precondition(lambda self: any(self.ghosts))
+    @rule(epoch=st.integers(0, EPOCHS - 1), what=st.sampled_from(["submit", "advance", "resume"]))
+    def continue_a_former_leader(self, epoch: int, what: str) -> None:
+        """FLEET-2: it goes on where it was stopped, and ends."""
+        at = next(at for at, ghost in enumerate(self.ghosts) if ghost is not None)
+        ghost, self.ghosts[at] = self.ghosts[at], None
+        assert ghost is not None
+        before = dict(self.chain.pool), len(self.chain.known)
+        entries = self.shared.entries(lease_name(CHAIN, ME))
+        height = len(self.chain.blocks) - 1
+        intent = Intent(CHAIN, VAULT, epoch, VAULT, f"0x{epoch + 1:08x}", 50_000, "")
+        try:
+            if what == "submit":
+                ghost.submit(self.chain, [Pen()], intent, Fees(60 * UNIT, UNIT // 7))
+            elif what == "advance":
+                ghost.advance(self.chain, [Pen()], height)
+            else:
+                ghost.resume(self.chain)
+        except (TokenStale, ChainError):
+            pass
+        ghost.close()
+        assert (dict(self.chain.pool), len(self.chain.known)) == before, "FLEET-2"
+        assert self.shared.entries(lease_name(CHAIN, ME)) == entries, "FLEET-2"
+
+    def settle(self) -> None:
+        """FLEET-4, for each as leader."""
+        for _ in NAMES:
+            self.chain.base_fee, self.chain.refuses = UNIT, False
+            self.outbox.resume(self.chain)
+            for _ in range(RULES.confirmations + 4):
+                self.outbox.advance(self.chain, [Pen()], len(self.chain.blocks) - 1)
+                self.chain.mine(0, heard=False)
+            self.outbox.advance(self.chain, [Pen()], len(self.chain.blocks) - 1)
+            assert all(one.state not in OPEN for one in self.outbox.attempts(CHAIN)), "FLEET-4"
+            self.hand_over(stopped=False)
+        claimed: set[str] = set()
+        for _ in NAMES:
+            for attempt in self.outbox.attempts(CHAIN):
+                assert attempt.state not in OPEN, "FLEET-4"
+                if attempt.mined_hash is None:
+                    continue
+                if attempt.state in (State.MINED, State.FINAL):
+                    assert self.chain.succeeded(attempt.mined_hash), "FLEET-4"
+                assert self.chain.place(attempt.mined_hash) == attempt.block_number, "FLEET-4"
+                claimed.add(attempt.mined_hash)
+            self.hand_over(stopped=False)
+        assert claimed == set(self.chain.mined), "FLEET-4: the chain holds what both journals lack"
+
+    def teardown(self) -> None:
+        if not hasattr(self, "outbox"):
+            return
+        try:
+            super().teardown()
+            for ghost in self.ghosts:
+                if ghost is not None:
+                    ghost.close()
+        finally:
+            self.patched.stop()
+
+
+TestFleet = FleetMachine.TestCase
+TestFleet.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+
+
+def test_ghost_is_refused_by_the_ledger_though_it_believes_in_its_lease() -> None:
+    shared, name = LocalShared(), lease_name(CHAIN, ME)
+    first = Held(shared, name, "anna", 3_600.0)
+    assert first.take()
+    shared._leases.clear()
+    assert Held(shared, name, "bert", 3_600.0).take()
+
+    first.check()
+    with pytest.raises(FleetError, match="the newest is 2"):
+        shared.put(name, first.token, {"1:0x": "{}"})
