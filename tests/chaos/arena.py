@@ -1,0 +1,575 @@
+"""A chain, a vault, a market that can be moved, a keeper behind a proxy, and what must be true when all is over.
+
+Blocks come steadily, whatever the keeper does. `Ground` is built once; every `Arena` stands on a copy of it, on a node of its own.
+`violations` is the suite's judgement: whatever was done to the keeper, at most one rebalance of an epoch is in the chain, the vault's
+books are its tokens and its events, and the outbox says what the chain says.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from rebalancer.chain.abi import Contract, interface
+from rebalancer.chain.deployment import Deployment
+from rebalancer.chain.rpc import Rpc
+from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
+from rebalancer.deploy import System
+from rebalancer.devnet.local import LocalChain
+from rebalancer.devnet.market import Market
+from rebalancer.devnet.node import Node, NodeSettings
+from rebalancer.devnet.stage import Actor, Stage, build_stage
+from rebalancer.reasons import Reason
+from rebalancer.send.journal import OPEN, Attempt, State, read_attempts
+from rebalancer.send.signer import devnet_signer
+from tests.chaos.proxy import SECRETS, Proxy, Weather
+from tests.chaos.running import Keeper, Temper
+
+__all__ = ["Arena", "Ground", "NeverCame", "build_ground"]
+
+_GENESIS_AT = 1_680_652_800
+_OPENING_E8 = {"ETH/USD": 2_000_00000000, "BTC/USD": 30_000_00000000, "USDC/USD": 1_00000000}
+_ETHER_E8 = (2_000_00000000, 2_200_00000000)
+"""Between these the market swings: either way WETH leaves its band."""
+
+_BLOCK_SECONDS = 0.08
+_CHAIN_SECONDS = 2
+"""A block every so often by our clock, and so much later by the chain's."""
+
+_MOVE_SECONDS = 900
+"""By the chain's clock: longer than the vault's cooldown."""
+
+_PATIENCE_SECONDS = 40.0
+_POLL_SECONDS = 0.02
+_BATCH = 200
+_WORD = 32
+_SLOTS = 64
+
+
+class NeverCame(AssertionError):
+    """What was waited for did not come, or the keeper ended as it must not."""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A built chain, to be copied."""
+
+    state: str
+    deployment: Deployment
+    system: System
+    vault: str
+
+
+def build_ground() -> Ground:
+    """Market, system and vault, on a chain that is gone afterwards."""
+    with Node.start(NodeSettings(genesis_at=_GENESIS_AT)) as node, node.rpc(timeout_s=60) as rpc:
+        stage = build_stage(LocalChain(rpc), _OPENING_E8)
+        state = rpc.call("anvil_dumpState")
+    return Ground(state, stage.deployment, stage.system, stage.vault)
+
+
+class Arena:
+    """One scenario's world. A context manager."""
+
+    def __init__(self, ground: Ground, folder: Path) -> None:
+        self.ground = ground
+        self.folder = folder
+        self.vault = ground.vault
+        self.keepers: list[Keeper] = []
+        self.allowed_exits: set[int] = set()
+        """Codes with which a keeper may end by itself; it is started again, as an operator's supervisor would."""
+        self.done: Counter[str] = Counter()
+        """How many faults scenarios made by themselves, by kind; what proxies did, they count."""
+        self.foreign: set[str] = set()
+        """Transactions that this arena sent with a keeper's key."""
+        self.rivals = False
+        """Whether keepers compete, so that one of them may come late and be refused."""
+        self.base_fee_wei: int | None = None
+        """What the chain's gas costs, where it is not left to the chain."""
+        self.mines = True
+        self._lock = threading.RLock()
+        self._over = threading.Event()
+        self._contract = interface("BasketVault").at(self.vault)
+
+    def __enter__(self) -> Self:
+        self._node = Node.start(NodeSettings(genesis_at=_GENESIS_AT))
+        self.rpc = self._node.rpc(timeout_s=60)
+        self.rpc.call("anvil_loadState", self.ground.state)
+        self.rpc.call("anvil_setBlockTimestampInterval", _CHAIN_SECONDS)
+        self.chain = LocalChain(self.rpc)
+        self.market = Market(self.chain, self.ground.deployment)
+        self.stage = Stage(
+            self.chain, self.market, self.ground.system, self.ground.deployment, self.vault
+        )
+        self.market.step(dict(_OPENING_E8), self.chain.now() + _MOVE_SECONDS)
+        self.rpc.call("evm_setAutomine", False)
+        self.proxy = Proxy(self._node.url).__enter__()
+        self.spare = Proxy(self._node.url).__enter__()
+        self._deployment = self.folder / "deployment.json"
+        replace(self.ground.deployment, rpc_url=None).save(self._deployment)
+        self._first_block = self.height()
+        self._first_held = self.look().basket.held
+        self._miner = threading.Thread(target=self._mine_steadily, daemon=True)
+        self._miner.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._over.set()
+        self._miner.join()
+        for keeper in self.keepers:
+            if keeper.is_alive:
+                keeper.kill()
+        for proxy in (self.proxy, self.spare):
+            proxy.__exit__(kind, error, traceback)
+        self.rpc.close()
+        self._node.stop()
+
+    # The chain
+
+    def _mine_steadily(self) -> None:
+        with Rpc(self._node.url, timeout_s=60) as rpc:
+            while not self._over.wait(_BLOCK_SECONDS):
+                with self._lock:
+                    if self.mines:
+                        self._mine(rpc)
+
+    def _mine(self, rpc: Rpc) -> None:
+        if self.base_fee_wei is not None:
+            rpc.call("anvil_setNextBlockBaseFeePerGas", hex(self.base_fee_wei))
+        rpc.call("evm_mine")
+
+    def mine(self, blocks: int = 1) -> None:
+        """So many blocks at once."""
+        with self._lock:
+            for _ in range(blocks):
+                self._mine(self.rpc)
+
+    @contextmanager
+    def no_blocks(self) -> Iterator[None]:
+        """While it lasts, no block comes but those asked for."""
+        with self._lock:
+            self.mines = False
+        try:
+            yield
+        finally:
+            self.mines = True
+
+    def height(self) -> int:
+        """The newest block's number."""
+        with self._lock:
+            return int(self.rpc.call("eth_blockNumber"), 16)
+
+    def reorg(self, depth: int) -> None:
+        """Replace the newest blocks by as many empty ones; what they held is gone, from the pool as well."""
+        with self._lock:
+            self.rpc.call("anvil_reorg", depth, [])
+
+    def move(self, seconds: int = _MOVE_SECONDS) -> None:
+        """Let time pass and the price of ether swing, so that bands break; pools follow."""
+        low, high = _ETHER_E8
+        # By the chain: a reorg may have taken the last swing back.
+        self.step({"ETH/USD": high if self.answer("ETH/USD") == low else low}, seconds)
+
+    def step(self, prices_e8: Mapping[str, int], seconds: int = _MOVE_SECONDS) -> None:
+        """Let time pass; every feed answers, pools follow."""
+        with self._automatic():
+            self.market.step(self.market.prices_e8 | prices_e8, self.chain.now() + seconds)
+
+    def move_unseen(self, seconds: int) -> None:
+        """Let time pass, and no feed answers."""
+        with self._lock:
+            self.rpc.call("evm_setNextBlockTimestamp", hex(self.chain.now() + seconds))
+            self.rpc.call("evm_mine")
+
+    def move_except(self, feed: str, factor: float) -> None:
+        """All prices but the dollar's change by so much, and pools follow them; one feed repeats its old answer."""
+        volatile = [name for name in self.market.prices_e8 if name != "USDC/USD"]
+        prices_e8 = {name: int(self.answer(name) * factor) for name in volatile}
+        before = self.answer(feed)
+        self.step(prices_e8)
+        (named,) = (one for one in self.ground.deployment.feeds if one.name == feed)
+        with self._automatic():
+            aggregator = interface("MockAggregator").at(str(named.aggregator))
+            self.chain.transact(aggregator, "push", before)
+
+    def answer(self, feed: str) -> int:
+        """What a feed answers now, USD * 1e8."""
+        with self._lock:
+            told = self._proxy_of(feed).call(self.rpc, "latestRoundData")
+        return int(told[1])
+
+    def _proxy_of(self, feed: str) -> Contract:
+        (found,) = (one for one in self.ground.deployment.feeds if one.name == feed)
+        return interface("MockFeedProxy").at(found.address)
+
+    @contextmanager
+    def _automatic(self) -> Iterator[None]:
+        """While it lasts this thread's transactions are mined as they come, and nothing else is."""
+        with self._lock:
+            self.rpc.call("evm_setAutomine", True)
+            try:
+                yield
+            finally:
+                self.rpc.call("evm_setAutomine", False)
+
+    @contextmanager
+    def acting(self) -> Iterator[Stage]:
+        """The stage, for transactions of its people."""
+        with self._automatic():
+            yield self.stage
+
+    def spend_nonce(self, nonce: int, fee_wei: int = 10**12, account: int = Actor.KEEPER) -> str:
+        """Send nothing to nobody with a keeper's key, at a nonce; the transaction's hash."""
+        address = devnet_signer(account).address
+        with self._lock:
+            sent = self.rpc.call(
+                "eth_sendTransaction",
+                {
+                    "from": address,
+                    "to": self.chain.accounts[-2],
+                    "gas": hex(21_000),
+                    "nonce": hex(nonce),
+                    "maxFeePerGas": hex(fee_wei),
+                    "maxPriorityFeePerGas": hex(fee_wei),
+                },
+            )
+        self.foreign.add(sent)
+        return str(sent)
+
+    def nonce(self, account: int = Actor.KEEPER) -> int:
+        """How many transactions of an account the chain holds."""
+        address = devnet_signer(account).address
+        with self._lock:
+            return int(self.rpc.call("eth_getTransactionCount", address, "latest"), 16)
+
+    def look(self) -> VaultSnapshot:
+        """The vault now."""
+        with self._lock:
+            block = read_block(self.rpc)
+            return read_vaults(self.rpc, self.ground.system.lens, [self.vault], block)[0]
+
+    @property
+    def epoch(self) -> int:
+        """How often the vault was rebalanced."""
+        return self.look().state.epoch
+
+    # Lies that fit together
+
+    def other_price(self, factor: float) -> dict[str, Any]:
+        """A state in which the feed of ether answers so much more, as an override of calls."""
+        feed = self._proxy_of("ETH/USD")
+        with self._lock:
+            true = feed.call(self.rpc, "latestRoundData")
+        words = (true[0], int(true[1] * factor), true[2], true[3], true[4])
+        told = b"".join(word.to_bytes(_WORD) for word in words)
+        # PUSH1 len, PUSH1 12, PUSH0, CODECOPY, PUSH1 len, PUSH0, RETURN, and two to fill: the words follow at byte 12.
+        code = bytes.fromhex(f"60{len(told):02x}600c5f3960{len(told):02x}5ff30000") + told
+        return {feed.address: {"code": "0x" + code.hex()}}
+
+    def other_holding(self, factor: float) -> dict[str, Any]:
+        """A state in which the vault's book holds so much more of its first asset, as an override of calls."""
+        held = self.look().basket.held
+        word = held[0] | held[1] << 128
+        with self._lock:
+            slot = next(
+                slot
+                for slot in range(_SLOTS)
+                if int(self.rpc.call("eth_getStorageAt", self.vault, hex(slot), "latest"), 16)
+                == word
+            )
+        lie = int(held[0] * factor) | held[1] << 128
+        return {
+            self.vault: {"stateDiff": {_word(slot): _word(lie)}},
+        }
+
+    # Keepers
+
+    def keeper(
+        self,
+        temper: Temper | None = None,
+        *,
+        account: int = Actor.KEEPER,
+        outbox: Path | None = None,
+        urls: Sequence[str] | None = None,
+        command: Sequence[str] = ("-m", "rebalancer"),
+    ) -> Keeper:
+        """A keeper of the vault, which is not started yet; it asks the proxy unless told otherwise."""
+        folder = self.folder / f"keeper{len(self.keepers)}"
+        temper = temper or Temper()
+        urls = urls or [self.proxy.url]
+        made = Keeper(folder, urls, self._deployment, account, temper, outbox, command)
+        self.keepers.append(made)
+        return made
+
+    def running(self, temper: Temper | None = None, **more: Any) -> Keeper:
+        """A keeper that has begun to look."""
+        made = self.keeper(temper, **more)
+        made.start()
+        self.until(lambda: made.has_said("event=decided"), "the keeper's first look")
+        return made
+
+    # Waiting
+
+    def until(
+        self, holds: Callable[[], bool], what: str, seconds: float = _PATIENCE_SECONDS
+    ) -> None:
+        """Wait for something, while keepers that end as they may are started again.
+
+        Raises:
+            NeverCame: it does not come, or a keeper ended as it must not.
+        """
+        deadline = time.monotonic() + seconds
+        while not holds():
+            self._attend()
+            if time.monotonic() > deadline:
+                raise NeverCame(f"after {seconds:g} s still not: {what}\n{self.report()}")
+            time.sleep(_POLL_SECONDS)
+
+    def happens(self, holds: Callable[[], bool], seconds: float) -> bool:
+        """Whether something comes within so many seconds."""
+        with suppress(NeverCame):
+            self.until(holds, "", seconds)
+            return True
+        self._attend()
+        return False
+
+    def _attend(self) -> None:
+        for keeper in self.keepers:
+            code = keeper.ended()
+            if code is None:
+                continue
+            if code not in self.allowed_exits:
+                raise NeverCame(f"a keeper ended with {code}\n{self.report()}")
+            keeper.start()
+
+    def storm(
+        self,
+        weather: Weather,
+        strikes: int,
+        meanwhile: Callable[[], None],
+        seconds: float = 12.0,
+        proxy: Proxy | None = None,
+    ) -> None:
+        """Weather, in which something happens, until it has struck so often, or for so long; it has struck at least once."""
+        proxy = proxy or self.proxy
+        before = proxy.faults[weather.fault]
+        proxy.play(weather)
+        try:
+            meanwhile()
+            self.happens(lambda: proxy.faults[weather.fault] - before >= strikes, seconds)
+            if proxy.faults[weather.fault] == before:
+                raise NeverCame(f"{weather.fault} never struck\n{self.report()}")
+        finally:
+            proxy.clear()
+
+    def recover(self) -> None:
+        """Nothing is wrong any more: what broke is brought back, what is under way comes to its end, and so does what breaks then."""
+        self.until(lambda: self.look().reason is not Reason.BAND_BROKEN, "a vault inside its bands")
+        self.settle(self.epoch)
+        self.move()
+        self.settle(self.epoch + 1)
+
+    def settle_epoch(self, epoch: int, seconds: float = _PATIENCE_SECONDS) -> None:
+        """Wait until the vault has come to an epoch."""
+        self.until(lambda: self.epoch >= epoch, f"epoch {epoch}", seconds)
+
+    def settle(self, epoch: int, seconds: float = _PATIENCE_SECONDS) -> None:
+        """Wait until the vault has come to an epoch and every outbox says what became of everything."""
+        self.settle_epoch(epoch, seconds)
+        self.until(
+            lambda: all(self._is_settled(a) for keeper in self.keepers for a in keeper.attempts),
+            "outboxes that agree with the chain",
+            seconds,
+        )
+
+    def _is_settled(self, attempt: Attempt) -> bool:
+        if attempt.state in OPEN:
+            return False
+        if attempt.mined_hash is None:
+            return True
+        with self._lock:
+            receipt = self.rpc.call("eth_getTransactionReceipt", attempt.mined_hash)
+        return receipt is not None and receipt["blockHash"] == attempt.block_hash
+
+    def report(self) -> str:
+        """What keepers said last, and what their outboxes hold."""
+        lines = [f"proxy: {dict(self.proxy.faults)}; epoch {self.epoch}; block {self.height()}"]
+        for number, keeper in enumerate(self.keepers):
+            lines += [f"keeper {number}, exits {keeper.exits}, kills {keeper.kills}:"]
+            lines += [f"  {a.state} epoch {a.intent.epoch} nonce {a.nonce} {a.transaction_hash} {a.note}" for a in keeper.attempts]  # noqa: E501
+            lines += [f"  | {line[:300]}" for line in keeper.said[-25:]]
+        return "\n".join(lines)
+
+    @property
+    def faults(self) -> Counter[str]:
+        """How many faults of each kind were met."""
+        met = Counter({str(kind): n for kind, n in self.proxy.faults.items()})
+        met.update({str(kind): n for kind, n in self.spare.faults.items()})
+        return met + self.done
+
+    # The judgement
+
+    def violations(self) -> list[str]:
+        """What is not as it must be, once all is settled; nothing if all is well."""
+        with self._lock:
+            found = [*self._rebalanced_twice(), *self._wrong_books(), *self._wrong_nonces()]
+            for keeper in self.keepers:
+                found += self._wrong_outbox(keeper)
+            sent = self._transactions()
+            return [*found, *self._sent_twice(sent), *self._unknown(sent), *self._leaks()]
+
+    def _rebalances(self) -> list[Mapping[str, Any]]:
+        logs = self.rpc.call(
+            "eth_getLogs",
+            {"address": self.vault, "fromBlock": hex(self._first_block + 1), "toBlock": "latest"},
+        )
+        decoded = [self._contract.interface.decode_log(log) for log in logs]
+        return [event.values for event in decoded if event and event.name == "Rebalanced"]
+
+    def _rebalanced_twice(self) -> list[str]:
+        epochs = [event["epoch"] for event in self._rebalances()]
+        return [f"epoch {epoch} was rebalanced {epochs.count(epoch)} times" for epoch in sorted(set(epochs)) if epochs.count(epoch) > 1]  # noqa: E501
+
+    def _wrong_books(self) -> list[str]:
+        held = self.look().basket.held
+        tokens = [asset.token for asset in self.look().basket.assets]
+        owned = tuple(
+            interface("IERC20Metadata").at(token).call(self.rpc, "balanceOf", self.vault)
+            for token in tokens
+        )
+        changes = [event["changes"] for event in self._rebalances()]
+        told = tuple(
+            first + sum(change[i] for change in changes) for i, first in enumerate(self._first_held)
+        )
+        found = []
+        if owned != held:
+            found.append(f"the vault's book says {held} and it owns {owned}")
+        if told != held:
+            found.append(f"the vault's book says {held} and its events {told}")
+        return found
+
+    def _accounts(self) -> dict[str, list[Keeper]]:
+        """Keepers by their account."""
+        by_account: dict[str, list[Keeper]] = {}
+        for keeper in self.keepers:
+            by_account.setdefault(devnet_signer(keeper.account).address, []).append(keeper)
+        return by_account
+
+    def _journalled(self) -> list[list[Attempt]]:
+        """What each outbox holds; one that cannot be read fails."""
+        files = {keeper.outbox for keeper in self.keepers if keeper.outbox.exists()}
+        chain_id = self.ground.deployment.chain_id
+        return [read_attempts(file, chain_id) for file in sorted(files)]
+
+    def _wrong_outbox(self, keeper: Keeper) -> list[str]:
+        found = []
+        for attempt in keeper.attempts:
+            name = f"attempt {attempt.id} at epoch {attempt.intent.epoch} ({attempt.state})"
+            hashes = [version.transaction_hash for version in attempt.versions]
+            receipts = [self.rpc.call("eth_getTransactionReceipt", one) for one in hashes]
+            mined = [receipt for receipt in receipts if receipt is not None]
+            if attempt.state in OPEN:
+                found.append(f"{name} is not settled")
+            elif attempt.state in (State.MINED, State.FINAL, State.CANCELLED):
+                at = [r for r in mined if r["transactionHash"] == attempt.mined_hash]
+                if not at or at[0]["blockHash"] != attempt.block_hash:
+                    found.append(f"{name}: no block holds {attempt.mined_hash} where it says")
+                elif int(at[0]["status"], 16) != 1:
+                    found.append(f"{name}: {attempt.mined_hash} was refused by the vault")
+            elif any(
+                int(receipt["status"], 16) == 1 and not self._held_by_other(keeper, attempt, receipt)
+                for receipt in mined
+            ):
+                found.append(f"{name}: a block holds it all the same")
+        return found
+
+    @staticmethod
+    def _held_by_other(keeper: Keeper, attempt: Attempt, receipt: Mapping[str, Any]) -> bool:
+        """Whether another attempt claims a transaction, because both were signed to the same bytes."""
+        return any(
+            other.id != attempt.id and other.mined_hash == receipt["transactionHash"]
+            for other in keeper.attempts
+        )
+
+    def _wrong_nonces(self) -> list[str]:
+        """Nonces of which more than one attempt says that it is mined."""
+        found = []
+        for attempts in self._journalled():
+            claimed = [(a.sender, a.nonce) for a in attempts if a.mined_hash is not None]
+            found += [
+                f"nonce {nonce} of {sender} is claimed {claimed.count((sender, nonce))} times"
+                for sender, nonce in sorted(set(claimed))
+                if claimed.count((sender, nonce)) > 1
+            ]
+        return found
+
+    def _transactions(self) -> list[Mapping[str, Any]]:
+        """All transactions of keepers' accounts since the beginning, in the chain's order, with `status`."""
+        numbers = range(self._first_block + 1, self.height() + 1)
+        blocks: list[Any] = []
+        for first in range(0, len(numbers), _BATCH):
+            chunk = numbers[first : first + _BATCH]
+            blocks += self.rpc.batch([("eth_getBlockByNumber", (hex(n), True)) for n in chunk])
+        accounts = self._accounts()
+        sent = [tx for block in blocks for tx in block["transactions"] if tx["from"] in accounts]
+        return [
+            tx | {"status": self.rpc.call("eth_getTransactionReceipt", tx["hash"])["status"]}
+            for tx in sent
+        ]
+
+    def _sent_twice(self, sent: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Epochs at which an account was mined again although it had been mined."""
+        if self.rivals:
+            return []
+        done: set[tuple[str, int]] = set()
+        found = []
+        selector = "0x" + self._contract.interface.functions["rebalance"].selector.hex()
+        for tx in sent:
+            if not tx["input"].startswith(selector):
+                continue
+            key = tx["from"], int(tx["input"][len(selector) :][: 2 * _WORD], 16)
+            if key in done:
+                found.append(f"{tx['from']} was mined again at epoch {key[1]}: {tx['hash']}")
+            if int(tx["status"], 16) == 1:
+                done.add(key)
+        return found
+
+    def _unknown(self, sent: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Transactions of keepers that are in no outbox. A poke may be lost, so it need not be there."""
+        known = {v.transaction_hash for of in self._journalled() for a in of for v in a.versions}
+        poke = "0x" + self._contract.interface.functions["poke"].selector.hex()
+        return [
+            f"{tx['hash']} of {tx['from']} at nonce {int(tx['nonce'], 16)} is in no outbox"
+            for tx in sent
+            if tx["hash"] not in known | self.foreign and not tx["input"].startswith(poke)
+        ]
+
+    def _leaks(self) -> list[str]:
+        """Keys and parts of the endpoint's address that were said or written."""
+        secrets = set(SECRETS)
+        for keeper in self.keepers:
+            secrets.add(devnet_signer(keeper.account)._account.key.hex().removeprefix("0x"))
+        found = []
+        for number, keeper in enumerate(self.keepers):
+            text = "\n".join(keeper.said)
+            files = [path for path in keeper.folder.glob("outbox*") if path.is_file()]
+            written = b"".join(path.read_bytes() for path in files)
+            found += [f"keeper {number} said {s}" for s in sorted(secrets) if s in text]
+            found += [f"keeper {number} wrote {s}" for s in sorted(secrets) if s.encode() in written]
+        return found
+
+
+def _word(number: int) -> str:
+    return "0x" + number.to_bytes(_WORD).hex()
