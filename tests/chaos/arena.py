@@ -49,8 +49,12 @@ _MOVE_SECONDS = 900
 _PATIENCE_SECONDS = 40.0
 _POLL_SECONDS = 0.02
 _BATCH = 200
+_FOREIGN_FEE_WEI = 10 * 10**9
+_BLOCK_GAS = 1_000_000_000
 _WORD = 32
 _SLOTS = 64
+_LAST = 12
+_SHOWN = 240
 
 
 class NeverCame(AssertionError):
@@ -171,6 +175,11 @@ class Arena:
         with self._lock:
             return int(self.rpc.call("eth_blockNumber"), 16)
 
+    def limit_blocks(self, gas: int = _BLOCK_GAS) -> None:
+        """From now on blocks take no transaction with a higher gas limit; those stay in the pool."""
+        with self._lock:
+            self.rpc.call("evm_setBlockGasLimit", hex(gas))
+
     def reorg(self, depth: int) -> None:
         """Replace the newest blocks by as many empty ones; what they held is gone, from the pool as well."""
         with self._lock:
@@ -230,8 +239,8 @@ class Arena:
         with self._automatic():
             yield self.stage
 
-    def spend_nonce(self, nonce: int, fee_wei: int = 10**12, account: int = Actor.KEEPER) -> str:
-        """Send nothing to nobody with a keeper's key, at a nonce; the transaction's hash."""
+    def spend_nonce(self, nonce: int, gas: int = 21_000, account: int = Actor.KEEPER) -> str:
+        """Send nothing to nobody with a keeper's key, at a nonce, for more than keepers first offer; the transaction's hash."""
         address = devnet_signer(account).address
         with self._lock:
             sent = self.rpc.call(
@@ -239,10 +248,10 @@ class Arena:
                 {
                     "from": address,
                     "to": self.chain.accounts[-2],
-                    "gas": hex(21_000),
+                    "gas": hex(gas),
                     "nonce": hex(nonce),
-                    "maxFeePerGas": hex(fee_wei),
-                    "maxPriorityFeePerGas": hex(fee_wei),
+                    "maxFeePerGas": hex(_FOREIGN_FEE_WEI),
+                    "maxPriorityFeePerGas": hex(_FOREIGN_FEE_WEI),
                 },
             )
         self.foreign.add(sent)
@@ -408,8 +417,12 @@ class Arena:
         lines = [f"proxy: {dict(self.proxy.faults)}; epoch {self.epoch}; block {self.height()}"]
         for number, keeper in enumerate(self.keepers):
             lines += [f"keeper {number}, exits {keeper.exits}, kills {keeper.kills}:"]
-            lines += [f"  {a.state} epoch {a.intent.epoch} nonce {a.nonce} {a.transaction_hash} {a.note}" for a in keeper.attempts]  # noqa: E501
-            lines += [f"  | {line[:300]}" for line in keeper.said[-25:]]
+            lines += [
+                f"  {a.state} at epoch {a.intent.epoch}, nonce {a.nonce}, {len(a.versions)} versions {a.note}"
+                for a in keeper.attempts
+            ]
+            logged = [line for line in keeper.said if not line.startswith("{")]
+            lines += [f"  | {line[:_SHOWN]}" for line in logged[-_LAST:]]
         return "\n".join(lines)
 
     @property
@@ -440,7 +453,11 @@ class Arena:
 
     def _rebalanced_twice(self) -> list[str]:
         epochs = [event["epoch"] for event in self._rebalances()]
-        return [f"epoch {epoch} was rebalanced {epochs.count(epoch)} times" for epoch in sorted(set(epochs)) if epochs.count(epoch) > 1]  # noqa: E501
+        return [
+            f"epoch {epoch} was rebalanced {times} times"
+            for epoch, times in sorted(Counter(epochs).items())
+            if times > 1
+        ]
 
     def _wrong_books(self) -> list[str]:
         held = self.look().basket.held

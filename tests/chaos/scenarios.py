@@ -24,6 +24,7 @@ from tests.chaos.running import Keeper, Temper
 __all__ = ["SCENARIOS", "Scenario"]
 
 _GWEI = 10**9
+_HUGE_GAS = 500_000_000
 _RIVAL = 6
 """Another keeper's account."""
 
@@ -117,6 +118,9 @@ def _disagreeing(arena: Arena, strength: float, seed: int) -> None:
 
 # Lies
 
+_DOUBT = "reason=(PolicyRefuses|Poked|SimulationRefused|NotWorthGas)|state=failed|refuse|policy says"
+"""What a keeper says that was made to want what the chain does not."""
+
 
 def _lie(fault: Fault, methods: frozenset[str], arena: Arena, strength: float, seed: int) -> None:
     """Prices or holdings are told that are not so, in calls alone or in simulations as well."""
@@ -130,7 +134,7 @@ def _lie(fault: Fault, methods: frozenset[str], arena: Arena, strength: float, s
     weather = Weather(fault, 1.0, 0, seed, methods, overrides)
     moves = Random(seed).random() < 0.5
     arena.storm(weather, 10, arena.move if moves else lambda: None)
-    _reason(arena, keeper, "SimulationRefused|state=failed|attempt_refused|refuse|BooksDiffer|revert")
+    _reason(arena, keeper, _DOUBT)
     arena.recover()
 
 
@@ -183,6 +187,8 @@ def _killed_at(state: State, arena: Arena, strength: float, seed: int) -> None:
 
     The request may have come through or not, and blocks may come or not while the keeper is down.
     """
+    if state is State.CANCELLING:
+        _admit(arena, _RIVAL)
     keeper = arena.keeper(Temper(confirmations=3, receipt_timeout_seconds=3.0))
     chance = Random(seed)
     keeper.start()
@@ -228,7 +234,6 @@ def _let_rival_rebalance(arena: Arena, keeper: Keeper) -> None:
     """While a keeper is frozen, another one rebalances the vault."""
     keeper.freeze()
     arena.rivals = True
-    _admit(arena, _RIVAL)
     before = arena.epoch
     rival = arena.running(account=_RIVAL, urls=[arena.spare.url])
     arena.settle_epoch(before + 1)
@@ -241,7 +246,8 @@ def _admit(arena: Arena, account: int) -> None:
     """Give an account the keeper's role."""
     with arena.acting() as stage:
         members = {Role.KEEPER: [devnet_signer(account).address]}
-        grant_roles(stage.wallet(Actor.OWNER), stage.system.authority, members, delay_seconds=0)
+        guardian = stage.wallet(Actor.GUARDIAN)  # keepers are the guardian's to admit
+        grant_roles(guardian, stage.system.authority, members, delay_seconds=0)
 
 
 def _killed_anywhere(arena: Arena, strength: float, seed: int) -> None:
@@ -339,13 +345,18 @@ def _dear_from_the_start(arena: Arena, strength: float, seed: int) -> None:
     arena.recover()
 
 
+def _get_stuck(arena: Arena, transactions: int) -> None:
+    """Send transactions with the keeper's key that want more gas than blocks have from now on."""
+    with arena.no_blocks():
+        for ahead in range(transactions):
+            arena.spend_nonce(arena.nonce() + ahead, _HUGE_GAS)
+        arena.limit_blocks(_HUGE_GAS - 1)
+    arena.done["stuck nonce"] += transactions
+
+
 def _stuck_before(arena: Arena, strength: float, seed: int) -> None:
     """Somebody else's transactions of the key are stuck: the keeper refuses to start until they are cleared."""
-    arena.base_fee_wei = 2 * _GWEI
-    arena.mine()
-    for ahead in range(int(strength)):
-        arena.spend_nonce(arena.nonce() + ahead, _GWEI)
-    arena.done["stuck nonce"] += int(strength)
+    _get_stuck(arena, int(strength))
     keeper = arena.keeper()
     keeper.start()
     arena.until(lambda: keeper.ended() is not None, "its refusal")
@@ -360,16 +371,12 @@ def _stuck_before(arena: Arena, strength: float, seed: int) -> None:
 def _stuck_meanwhile(arena: Arena, strength: float, seed: int) -> None:
     """The same, of a running keeper: it waits behind them until they are mined."""
     keeper = arena.running(Temper(receipt_timeout_seconds=2.0))
-    arena.base_fee_wei = 2 * _GWEI
-    arena.mine()
-    for ahead in range(int(strength)):
-        arena.spend_nonce(arena.nonce() + ahead, _GWEI)
-    arena.done["stuck nonce"] += int(strength)
+    _get_stuck(arena, int(strength))
     arena.move()
-    arena.until(lambda: keeper.has_attempt(State.SENT, State.BUMPED), "a transaction behind them")
+    arena.until(lambda: keeper.has_attempt(State.SENT, State.BUMPED), "one behind them")
     _reason(arena, keeper, "not mined")
     assert arena.epoch == 0
-    arena.base_fee_wei = None
+    arena.limit_blocks()
     arena.recover()
 
 
