@@ -175,6 +175,11 @@ class Arena:
         with self._lock:
             return int(self.rpc.call("eth_blockNumber"), 16)
 
+    def empty_pool(self) -> None:
+        """Have the node forget what waits for a block."""
+        with self._lock:
+            self.rpc.call("anvil_dropAllTransactions")
+
     def limit_blocks(self, gas: int = _BLOCK_GAS) -> None:
         """From now on blocks take no transaction with a higher gas limit; those stay in the pool."""
         with self._lock:
