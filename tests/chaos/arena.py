@@ -388,10 +388,14 @@ class Arena:
         finally:
             proxy.clear()
 
-    def recover(self) -> None:
-        """Nothing is wrong any more: what broke is brought back, what is under way comes to its end, and so does what breaks then."""
+    def calm(self) -> None:
+        """Wait until what broke is brought back, and what is under way has come to its end."""
         self.until(lambda: self.look().reason is not Reason.BAND_BROKEN, "a vault inside its bands")
         self.settle(self.epoch)
+
+    def recover(self) -> None:
+        """Nothing is wrong any more: all comes to rest, and what breaks then is brought back."""
+        self.calm()
         self.move()
         self.settle(self.epoch + 1)
 
@@ -511,7 +515,8 @@ class Arena:
                 elif int(at[0]["status"], 16) != 1:
                     found.append(f"{name}: {attempt.mined_hash} was refused by the vault")
             elif any(
-                int(receipt["status"], 16) == 1 and not self._held_by_other(keeper, attempt, receipt)
+                int(receipt["status"], 16) == 1
+                and not self._held_by_other(keeper, attempt, receipt)
                 for receipt in mined
             ):
                 found.append(f"{name}: a block holds it all the same")
@@ -589,7 +594,9 @@ class Arena:
             files = [path for path in keeper.folder.glob("outbox*") if path.is_file()]
             written = b"".join(path.read_bytes() for path in files)
             found += [f"keeper {number} said {s}" for s in sorted(secrets) if s in text]
-            found += [f"keeper {number} wrote {s}" for s in sorted(secrets) if s.encode() in written]
+            found += [
+                f"keeper {number} wrote {s}" for s in sorted(secrets) if s.encode() in written
+            ]
         return found
 
 

@@ -303,9 +303,7 @@ class _Exchange(BaseHTTPRequestHandler):
         """Reset the connection."""
         self.close_connection = True
         with contextlib.suppress(OSError):
-            self.connection.setsockopt(
-                socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
-            )
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     def _mistreat(self, weather: Weather, chance: Random, body: bytes, asked: Any) -> None:
         """Do wrong to the connection. Half of what breaks it was passed on before: the node did what was asked."""
@@ -368,9 +366,7 @@ class _Exchange(BaseHTTPRequestHandler):
             return _overridden(question, weather.overrides)
         return question
 
-    def _told(
-        self, weather: Weather, chance: Random, question: _Json, answer: _Json
-    ) -> _Json:
+    def _told(self, weather: Weather, chance: Random, question: _Json, answer: _Json) -> _Json:
         """An answer as it is passed on."""
         method, result = question["method"], answer.get("result")
         match weather.fault:

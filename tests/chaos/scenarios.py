@@ -118,7 +118,9 @@ def _disagreeing(arena: Arena, strength: float, seed: int) -> None:
 
 # Lies
 
-_DOUBT = "reason=(PolicyRefuses|Poked|SimulationRefused|NotWorthGas)|state=failed|refuse|policy says"
+_DOUBT = (
+    "reason=(PolicyRefuses|Poked|SimulationRefused|NotWorthGas)|state=failed|refuse|policy says"
+)
 """What a keeper says that was made to want what the chain does not."""
 
 
@@ -127,9 +129,7 @@ def _lie(fault: Fault, methods: frozenset[str], arena: Arena, strength: float, s
     arena.allowed_exits = {_BOOKS_DIFFER}
     keeper = arena.running()
     overrides = (
-        arena.other_price(strength)
-        if fault is Fault.WRONG_PRICE
-        else arena.other_holding(strength)
+        arena.other_price(strength) if fault is Fault.WRONG_PRICE else arena.other_holding(strength)
     )
     weather = Weather(fault, 1.0, 0, seed, methods, overrides)
     moves = Random(seed).random() < 0.5
@@ -194,7 +194,9 @@ def _killed_at(state: State, arena: Arena, strength: float, seed: int) -> None:
     chance = Random(seed)
     keeper.start()
     arena.until(lambda: keeper.has_said("event=decided"), "its first look")
-    for _ in range(int(strength)):
+    for turn in range(int(strength)):
+        if turn:
+            arena.calm()
         before = {(one.id, one.state) for one in keeper.attempts}
         hold = Hold(
             lambda _, known=before: any(  # type: ignore[misc]
@@ -385,9 +387,7 @@ def _spent_before_sending(arena: Arena, strength: float, seed: int) -> None:
     """Between signing and sending, somebody else spends the nonce, so many times."""
     keeper = arena.running()
     for turn in range(int(strength)):
-        hold = arena.proxy.hold(
-            Hold(lambda methods: "eth_sendRawTransaction" in methods)
-        )
+        hold = arena.proxy.hold(Hold(lambda methods: "eth_sendRawTransaction" in methods))
         if turn == 0:
             arena.move()
         arena.until(hold.reached.is_set, "a transaction to be sent")
@@ -452,7 +452,9 @@ def _frozen_feed(arena: Arena, strength: float, seed: int) -> None:
     keeper = arena.running()
     arena.move_except("BTC/USD", strength)
     arena.done["frozen feed"] += 1
-    _reason(arena, keeper, "reason=(PolicyRefuses|Poked|NotWorthGas|NoRoute|BudgetSpent|Rebalanced)")
+    _reason(
+        arena, keeper, "reason=(PolicyRefuses|Poked|NotWorthGas|NoRoute|BudgetSpent|Rebalanced)"
+    )
     at = arena.height()
     arena.until(lambda: arena.height() > at + 5, "blocks meanwhile")
     arena.step({})
@@ -593,8 +595,12 @@ SCENARIOS: tuple[Scenario, ...] = (
         for fault in _SPARED
     ),
     Scenario(Fault.DROP, "outage", _outage, (5, 20), quick=False),
-    Scenario(Fault.WRONG_PRICE, "in calls", partial(_lie, Fault.WRONG_PRICE, _CALLS), (1.1, 0.9, 2)),
-    Scenario(Fault.WRONG_PRICE, "in all", partial(_lie, Fault.WRONG_PRICE, _EXACT), (1.1, 0.9), False),
+    Scenario(
+        Fault.WRONG_PRICE, "in calls", partial(_lie, Fault.WRONG_PRICE, _CALLS), (1.1, 0.9, 2)
+    ),
+    Scenario(
+        Fault.WRONG_PRICE, "in all", partial(_lie, Fault.WRONG_PRICE, _EXACT), (1.1, 0.9), False
+    ),
     Scenario(Fault.WRONG_PRICE, "against a quorum", _disagreeing, (1.1, 0.8), False),
     Scenario(
         Fault.WRONG_HOLDING, "in calls", partial(_lie, Fault.WRONG_HOLDING, _CALLS), (1.1, 0.9, 2)
