@@ -57,7 +57,7 @@ _LAST = 12
 _SHOWN = 240
 
 
-class NeverCame(AssertionError):
+class NeverCame(AssertionError):  # noqa: N818 (as errors are named here)
     """What was waited for did not come, or the keeper ended as it must not."""
 
 
@@ -199,7 +199,7 @@ class Arena:
     def step(self, prices_e8: Mapping[str, int], seconds: int = _MOVE_SECONDS) -> None:
         """Let time pass; every feed answers, pools follow."""
         with self._automatic():
-            self.market.step(self.market.prices_e8 | prices_e8, self.chain.now() + seconds)
+            self.market.step({**self.market.prices_e8, **prices_e8}, self.chain.now() + seconds)
 
     def move_unseen(self, seconds: int) -> None:
         """Let time pass, and no feed answers."""
@@ -273,6 +273,11 @@ class Arena:
         with self._lock:
             block = read_block(self.rpc)
             return read_vaults(self.rpc, self.ground.system.lens, [self.vault], block)[0]
+
+    def told(self, rpc: Rpc) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """What an endpoint says of the vault: its holdings, and their prices."""
+        (found,) = read_vaults(rpc, self.ground.system.lens, [self.vault], read_block(rpc))
+        return found.basket.held, tuple(found.basket.prices_e18)
 
     @property
     def epoch(self) -> int:

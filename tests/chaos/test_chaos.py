@@ -45,4 +45,5 @@ def test_a_keeper_survives_everything(
     tmp_path: Path,
     report: Report,
 ) -> None:
+    report.in_full = True
     survives(scenario, strength, seed, ground, tmp_path, report)

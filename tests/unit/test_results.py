@@ -12,8 +12,11 @@ HASH = "0x" + "ab" * 32
 BLOCK = {"number": "0x1", "hash": HASH, "parentHash": HASH, "timestamp": "0x2"}
 LOG = {"address": "0x" + "00" * 20, "topics": [], "data": "0x"}
 RECEIPT = {
-    **{"transactionHash": HASH, "blockNumber": "0x1", "blockHash": HASH},
-    **{"status": "0x1", "logs": []},
+    "transactionHash": HASH,
+    "blockNumber": "0x1",
+    "blockHash": HASH,
+    "status": "0x1",
+    "logs": [],
 }
 
 ERRORS = [
