@@ -1,8 +1,6 @@
-"""A chain, a vault, a market that can be moved, a keeper behind a proxy, and what must be true when all is over.
+"""A chain, two vaults, a market that can be moved, and keepers behind a proxy.
 
 Blocks come steadily, whatever the keeper does. `Ground` is built once; every `Arena` stands on a copy of it, on a node of its own.
-`violations` is the suite's judgement: whatever was done to the keeper, at most one rebalance of an epoch is in the chain, the vault's
-books are its tokens and its events, and the outbox says what the chain says.
 """
 
 from __future__ import annotations
@@ -21,15 +19,24 @@ from rebalancer.chain.abi import Contract, interface
 from rebalancer.chain.deployment import Deployment
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
-from rebalancer.deploy import System
+from rebalancer.deploy import Fees, System, VaultSpec, assign_vault_roles, create_vault
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.market import Market
 from rebalancer.devnet.node import Node, NodeSettings
-from rebalancer.devnet.stage import Actor, Stage, build_stage
+from rebalancer.devnet.stage import (
+    DEMO_BAND_BPS,
+    DEMO_POLICY,
+    Actor,
+    Stage,
+    build_stage,
+    raw_for_usd,
+)
+from rebalancer.policy import Asset
 from rebalancer.reasons import Reason
-from rebalancer.send.journal import OPEN, Attempt, State, read_attempts
+from rebalancer.send.journal import OPEN, Attempt
 from rebalancer.send.signer import devnet_signer
-from tests.chaos.proxy import SECRETS, Proxy, Weather
+from rebalancer.units import E18
+from tests.chaos.proxy import Proxy, Weather
 from tests.chaos.running import Keeper, Temper
 
 __all__ = ["Arena", "Ground", "NeverCame", "build_ground"]
@@ -38,6 +45,9 @@ _GENESIS_AT = 1_680_652_800
 _OPENING_E8 = {"ETH/USD": 2_000_00000000, "BTC/USD": 30_000_00000000, "USDC/USD": 1_00000000}
 _ETHER_E8 = (2_000_00000000, 2_200_00000000)
 """Between these the market swings: either way WETH leaves its band."""
+
+_SECOND_TARGETS_E18 = {"WETH": E18 // 2, "WBTC": 3 * E18 // 10, "USDC": E18 // 5}
+_SECOND_USD = 200_000
 
 _BLOCK_SECONDS = 0.08
 _CHAIN_SECONDS = 2
@@ -68,15 +78,42 @@ class Ground:
     state: str
     deployment: Deployment
     system: System
-    vault: str
+    vaults: tuple[str, ...]
 
 
 def build_ground() -> Ground:
-    """Market, system and vault, on a chain that is gone afterwards."""
+    """Market, system and two vaults, on a chain that is gone afterwards."""
     with Node.start(NodeSettings(genesis_at=_GENESIS_AT)) as node, node.rpc(timeout_s=60) as rpc:
         stage = build_stage(LocalChain(rpc), _OPENING_E8)
+        second = _second_vault(stage)
         state = rpc.call("anvil_dumpState")
-    return Ground(state, stage.deployment, stage.system, stage.vault)
+    deployment = stage.deployment.with_vault(second)
+    return Ground(state, deployment, stage.system, deployment.vaults)
+
+
+def _second_vault(stage: Stage) -> str:
+    """Another vault of the same tokens and the same people, with other targets."""
+    owner = stage.wallet(Actor.OWNER)
+    assets, seeds = [], []
+    for symbol, target_e18 in _SECOND_TARGETS_E18.items():
+        token = stage.deployment.listed(symbol)
+        assets.append(Asset(token.address, target_e18, DEMO_BAND_BPS, token.decimals))
+        seeds.append(raw_for_usd(stage.market, symbol, _SECOND_USD * target_e18 // E18))
+        stage.market.deal(symbol, owner.address, seeds[-1])
+    spec = VaultSpec(
+        name="Another basket",
+        symbol="ANOTHER",
+        assets=tuple(assets),
+        policy=DEMO_POLICY,
+        seed_amounts=tuple(seeds),
+        initial_shares=_SECOND_USD * E18,
+        fees=Fees(),
+        fee_recipient=Actor.FEE_RECIPIENT.address,
+        salt=1,
+    )
+    vault = create_vault(owner, stage.system, spec)
+    assign_vault_roles(owner, stage.system, vault)
+    return vault
 
 
 class Arena:
@@ -85,7 +122,7 @@ class Arena:
     def __init__(self, ground: Ground, folder: Path) -> None:
         self.ground = ground
         self.folder = folder
-        self.vault = ground.vault
+        self.vaults = ground.vaults
         self.keepers: list[Keeper] = []
         self.allowed_exits: set[int] = set()
         """Codes with which a keeper may end by itself; it is started again, as an operator's supervisor would."""
@@ -100,7 +137,6 @@ class Arena:
         self.mines = True
         self._lock = threading.RLock()
         self._over = threading.Event()
-        self._contract = interface("BasketVault").at(self.vault)
 
     def __enter__(self) -> Self:
         self._node = Node.start(NodeSettings(genesis_at=_GENESIS_AT))
@@ -109,8 +145,9 @@ class Arena:
         self.rpc.call("anvil_setBlockTimestampInterval", _CHAIN_SECONDS)
         self.chain = LocalChain(self.rpc)
         self.market = Market(self.chain, self.ground.deployment)
+        ground = self.ground
         self.stage = Stage(
-            self.chain, self.market, self.ground.system, self.ground.deployment, self.vault
+            self.chain, self.market, ground.system, ground.deployment, ground.vaults[0]
         )
         self.market.step(dict(_OPENING_E8), self.chain.now() + _MOVE_SECONDS)
         self.rpc.call("evm_setAutomine", False)
@@ -118,8 +155,8 @@ class Arena:
         self.spare = Proxy(self._node.url).__enter__()
         self._deployment = self.folder / "deployment.json"
         replace(self.ground.deployment, rpc_url=None).save(self._deployment)
-        self._first_block = self.height()
-        self._first_held = self.look().basket.held
+        self.first_block = self.height()
+        self.first_held = {vault.address: vault.basket.held for vault in self.look()}
         self._miner = threading.Thread(target=self._mine_steadily, daemon=True)
         self._miner.start()
         return self
@@ -268,21 +305,27 @@ class Arena:
         with self._lock:
             return int(self.rpc.call("eth_getTransactionCount", address, "latest"), 16)
 
-    def look(self) -> VaultSnapshot:
-        """The vault now."""
+    def look(self) -> tuple[VaultSnapshot, ...]:
+        """The vaults now."""
         with self._lock:
-            block = read_block(self.rpc)
-            return read_vaults(self.rpc, self.ground.system.lens, [self.vault], block)[0]
+            return self._look(self.rpc)
 
-    def told(self, rpc: Rpc) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """What an endpoint says of the vault: its holdings, and their prices."""
-        (found,) = read_vaults(rpc, self.ground.system.lens, [self.vault], read_block(rpc))
-        return found.basket.held, tuple(found.basket.prices_e18)
+    def _look(self, rpc: Rpc) -> tuple[VaultSnapshot, ...]:
+        return read_vaults(rpc, self.ground.system.lens, self.vaults, read_block(rpc))
+
+    def told(self, rpc: Rpc) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+        """What an endpoint says of the vaults: their holdings, and the prices of them."""
+        return [(one.basket.held, tuple(one.basket.prices_e18)) for one in self._look(rpc)]
 
     @property
-    def epoch(self) -> int:
-        """How often the vault was rebalanced."""
-        return self.look().state.epoch
+    def epochs(self) -> tuple[int, ...]:
+        """How often each vault was rebalanced."""
+        return tuple(vault.state.epoch for vault in self.look())
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether any vault is out of its bands and may be rebalanced."""
+        return any(vault.reason is Reason.BAND_BROKEN for vault in self.look())
 
     # Lies that fit together
 
@@ -298,20 +341,17 @@ class Arena:
         return {feed.address: {"code": "0x" + code.hex()}}
 
     def other_holding(self, factor: float) -> dict[str, Any]:
-        """A state in which the vault's book holds so much more of its first asset, as an override of calls."""
-        held = self.look().basket.held
+        """A state in which the first vault's book holds so much more of its first asset, as an override of calls."""
+        vault, held = self.vaults[0], self.look()[0].basket.held
         word = held[0] | held[1] << 128
         with self._lock:
             slot = next(
                 slot
                 for slot in range(_SLOTS)
-                if int(self.rpc.call("eth_getStorageAt", self.vault, hex(slot), "latest"), 16)
-                == word
+                if int(self.rpc.call("eth_getStorageAt", vault, hex(slot), "latest"), 16) == word
             )
         lie = int(held[0] * factor) | held[1] << 128
-        return {
-            self.vault: {"stateDiff": {_word(slot): _word(lie)}},
-        }
+        return {vault: {"stateDiff": {_word(slot): _word(lie)}}}
 
     # Keepers
 
@@ -395,27 +435,36 @@ class Arena:
 
     def calm(self) -> None:
         """Wait until what broke is brought back, and what is under way has come to its end."""
-        self.until(lambda: self.look().reason is not Reason.BAND_BROKEN, "a vault inside its bands")
-        self.settle(self.epoch)
+        self.until(lambda: not self.is_broken, "vaults inside their bands")
+        self.agree()
 
     def recover(self) -> None:
         """Nothing is wrong any more: all comes to rest, and what breaks then is brought back."""
         self.calm()
+        before = self.epochs
         self.move()
-        self.settle(self.epoch + 1)
+        self.settle(before)
 
-    def settle_epoch(self, epoch: int, seconds: float = _PATIENCE_SECONDS) -> None:
-        """Wait until the vault has come to an epoch."""
-        self.until(lambda: self.epoch >= epoch, f"epoch {epoch}", seconds)
+    def rebalanced(self, before: Sequence[int], seconds: float = _PATIENCE_SECONDS) -> None:
+        """Wait until every vault has been rebalanced since it was at these epochs."""
+        self.until(
+            lambda: all(now > then for now, then in zip(self.epochs, before, strict=True)),
+            f"rebalances after the epochs {before}",
+            seconds,
+        )
 
-    def settle(self, epoch: int, seconds: float = _PATIENCE_SECONDS) -> None:
-        """Wait until the vault has come to an epoch and every outbox says what became of everything."""
-        self.settle_epoch(epoch, seconds)
+    def agree(self, seconds: float = _PATIENCE_SECONDS) -> None:
+        """Wait until every outbox says what became of everything."""
         self.until(
             lambda: all(self._is_settled(a) for keeper in self.keepers for a in keeper.attempts),
             "outboxes that agree with the chain",
             seconds,
         )
+
+    def settle(self, before: Sequence[int], seconds: float = _PATIENCE_SECONDS) -> None:
+        """Wait until every vault has been rebalanced since, and the outboxes say so."""
+        self.rebalanced(before, seconds)
+        self.agree(seconds)
 
     def _is_settled(self, attempt: Attempt) -> bool:
         if attempt.state in OPEN:
@@ -428,7 +477,7 @@ class Arena:
 
     def report(self) -> str:
         """What keepers said last, and what their outboxes hold."""
-        lines = [f"proxy: {dict(self.proxy.faults)}; epoch {self.epoch}; block {self.height()}"]
+        lines = [f"proxy: {dict(self.proxy.faults)}; epochs {self.epochs}; block {self.height()}"]
         for number, keeper in enumerate(self.keepers):
             lines += [f"keeper {number}, exits {keeper.exits}, kills {keeper.kills}:"]
             lines += [
@@ -445,164 +494,6 @@ class Arena:
         met = Counter({str(kind): n for kind, n in self.proxy.faults.items()})
         met.update({str(kind): n for kind, n in self.spare.faults.items()})
         return met + self.done
-
-    # The judgement
-
-    def violations(self) -> list[str]:
-        """What is not as it must be, once all is settled; nothing if all is well."""
-        with self._lock:
-            found = [*self._rebalanced_twice(), *self._wrong_books(), *self._wrong_nonces()]
-            for keeper in self.keepers:
-                found += self._wrong_outbox(keeper)
-            sent = self._transactions()
-            return [*found, *self._sent_twice(sent), *self._unknown(sent), *self._leaks()]
-
-    def _rebalances(self) -> list[Mapping[str, Any]]:
-        logs = self.rpc.call(
-            "eth_getLogs",
-            {"address": self.vault, "fromBlock": hex(self._first_block + 1), "toBlock": "latest"},
-        )
-        decoded = [self._contract.interface.decode_log(log) for log in logs]
-        return [event.values for event in decoded if event and event.name == "Rebalanced"]
-
-    def _rebalanced_twice(self) -> list[str]:
-        epochs = [event["epoch"] for event in self._rebalances()]
-        return [
-            f"epoch {epoch} was rebalanced {times} times"
-            for epoch, times in sorted(Counter(epochs).items())
-            if times > 1
-        ]
-
-    def _wrong_books(self) -> list[str]:
-        held = self.look().basket.held
-        tokens = [asset.token for asset in self.look().basket.assets]
-        owned = tuple(
-            interface("IERC20Metadata").at(token).call(self.rpc, "balanceOf", self.vault)
-            for token in tokens
-        )
-        changes = [event["changes"] for event in self._rebalances()]
-        told = tuple(
-            first + sum(change[i] for change in changes) for i, first in enumerate(self._first_held)
-        )
-        found = []
-        if owned != held:
-            found.append(f"the vault's book says {held} and it owns {owned}")
-        if told != held:
-            found.append(f"the vault's book says {held} and its events {told}")
-        return found
-
-    def _accounts(self) -> dict[str, list[Keeper]]:
-        """Keepers by their account."""
-        by_account: dict[str, list[Keeper]] = {}
-        for keeper in self.keepers:
-            by_account.setdefault(devnet_signer(keeper.account).address, []).append(keeper)
-        return by_account
-
-    def _journalled(self) -> list[list[Attempt]]:
-        """What each outbox holds; one that cannot be read fails."""
-        files = {keeper.outbox for keeper in self.keepers if keeper.outbox.exists()}
-        chain_id = self.ground.deployment.chain_id
-        return [read_attempts(file, chain_id) for file in sorted(files)]
-
-    def _wrong_outbox(self, keeper: Keeper) -> list[str]:
-        found = []
-        for attempt in keeper.attempts:
-            name = f"attempt {attempt.id} at epoch {attempt.intent.epoch} ({attempt.state})"
-            hashes = [version.transaction_hash for version in attempt.versions]
-            receipts = [self.rpc.call("eth_getTransactionReceipt", one) for one in hashes]
-            mined = [receipt for receipt in receipts if receipt is not None]
-            if attempt.state in OPEN:
-                found.append(f"{name} is not settled")
-            elif attempt.state in (State.MINED, State.FINAL, State.CANCELLED):
-                at = [r for r in mined if r["transactionHash"] == attempt.mined_hash]
-                if not at or at[0]["blockHash"] != attempt.block_hash:
-                    found.append(f"{name}: no block holds {attempt.mined_hash} where it says")
-                elif int(at[0]["status"], 16) != 1:
-                    found.append(f"{name}: {attempt.mined_hash} was refused by the vault")
-            elif any(
-                int(receipt["status"], 16) == 1
-                and not self._held_by_other(keeper, attempt, receipt)
-                for receipt in mined
-            ):
-                found.append(f"{name}: a block holds it all the same")
-        return found
-
-    @staticmethod
-    def _held_by_other(keeper: Keeper, attempt: Attempt, receipt: Mapping[str, Any]) -> bool:
-        """Whether another attempt claims a transaction, because both were signed to the same bytes."""
-        return any(
-            other.id != attempt.id and other.mined_hash == receipt["transactionHash"]
-            for other in keeper.attempts
-        )
-
-    def _wrong_nonces(self) -> list[str]:
-        """Nonces of which more than one attempt says that it is mined."""
-        found = []
-        for attempts in self._journalled():
-            claimed = [(a.sender, a.nonce) for a in attempts if a.mined_hash is not None]
-            found += [
-                f"nonce {nonce} of {sender} is claimed {claimed.count((sender, nonce))} times"
-                for sender, nonce in sorted(set(claimed))
-                if claimed.count((sender, nonce)) > 1
-            ]
-        return found
-
-    def _transactions(self) -> list[Mapping[str, Any]]:
-        """All transactions of keepers' accounts since the beginning, in the chain's order, with `status`."""
-        numbers = range(self._first_block + 1, self.height() + 1)
-        blocks: list[Any] = []
-        for first in range(0, len(numbers), _BATCH):
-            chunk = numbers[first : first + _BATCH]
-            blocks += self.rpc.batch([("eth_getBlockByNumber", (hex(n), True)) for n in chunk])
-        accounts = self._accounts()
-        sent = [tx for block in blocks for tx in block["transactions"] if tx["from"] in accounts]
-        return [
-            tx | {"status": self.rpc.call("eth_getTransactionReceipt", tx["hash"])["status"]}
-            for tx in sent
-        ]
-
-    def _sent_twice(self, sent: Sequence[Mapping[str, Any]]) -> list[str]:
-        """Epochs at which an account was mined again although it had been mined."""
-        if self.rivals:
-            return []
-        done: set[tuple[str, int]] = set()
-        found = []
-        selector = "0x" + self._contract.interface.functions["rebalance"].selector.hex()
-        for tx in sent:
-            if not tx["input"].startswith(selector):
-                continue
-            key = tx["from"], int(tx["input"][len(selector) :][: 2 * _WORD], 16)
-            if key in done:
-                found.append(f"{tx['from']} was mined again at epoch {key[1]}: {tx['hash']}")
-            if int(tx["status"], 16) == 1:
-                done.add(key)
-        return found
-
-    def _unknown(self, sent: Sequence[Mapping[str, Any]]) -> list[str]:
-        """Transactions of keepers that are in no outbox. A poke may be lost, so it need not be there."""
-        known = {v.transaction_hash for of in self._journalled() for a in of for v in a.versions}
-        poke = "0x" + self._contract.interface.functions["poke"].selector.hex()
-        return [
-            f"{tx['hash']} of {tx['from']} at nonce {int(tx['nonce'], 16)} is in no outbox"
-            for tx in sent
-            if tx["hash"] not in known | self.foreign and not tx["input"].startswith(poke)
-        ]
-
-    def _leaks(self) -> list[str]:
-        """Keys and parts of the endpoint's address that were said or written."""
-        secrets = set(SECRETS)
-        for keeper in self.keepers:
-            secrets.add(devnet_signer(keeper.account)._account.key.hex().removeprefix("0x"))
-        found = []
-        for number, keeper in enumerate(self.keepers):
-            text = "\n".join(keeper.said)
-            files = [path for path in keeper.folder.glob("outbox*") if path.is_file()]
-            written = b"".join(path.read_bytes() for path in files)
-            found += [f"keeper {number} said {s}" for s in sorted(secrets) if s in text]
-            found += [
-                f"keeper {number} wrote {s}" for s in sorted(secrets) if s.encode() in written
-            ]
-        return found
 
 
 def _word(number: int) -> str:

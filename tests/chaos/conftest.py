@@ -19,7 +19,7 @@ from rich.table import Table
 from tests.chaos.arena import Ground, build_ground
 from tests.chaos.scenarios import SCENARIOS
 
-_SEEDS = 2
+_SEEDS = 1
 
 
 @dataclass

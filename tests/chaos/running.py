@@ -35,7 +35,6 @@ class Temper:
     rpc_timeout_seconds: float = 1.0
     look_timeout_seconds: float = 5.0
     max_failures_in_a_row: int = 1_000
-    receipt_timeout_seconds: float = 10.0
     bump_after_blocks: int = 3
     confirmations: int = 12
     max_fee_gwei: int = 200
@@ -59,7 +58,6 @@ class Temper:
             f"poll_seconds = {self.poll_seconds}",
             f"look_timeout_seconds = {self.look_timeout_seconds}",
             f"max_failures_in_a_row = {self.max_failures_in_a_row}",
-            f"receipt_timeout_seconds = {self.receipt_timeout_seconds}",
             f"bump_after_blocks = {self.bump_after_blocks}",
             f"confirmations = {self.confirmations}",
             f'outbox = "{outbox}"',

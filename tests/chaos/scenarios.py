@@ -13,7 +13,6 @@ from random import Random
 
 from rebalancer.deploy import Role, SourceKind, SourceSpec, grant_roles, set_source
 from rebalancer.devnet.stage import Actor
-from rebalancer.reasons import Reason
 from rebalancer.send.journal import OPEN, State
 from rebalancer.send.signer import devnet_signer
 from tests.chaos.arena import Arena
@@ -93,9 +92,9 @@ def _spared(fault: Fault, arena: Arena, strength: float, seed: int) -> None:
     keeper = arena.running(temper, urls=[arena.proxy.url, arena.spare.url])
 
     def meanwhile() -> None:
-        before = arena.epoch
+        before = arena.epochs
         arena.move()
-        arena.settle(before + 1)
+        arena.settle(before)
 
     weather = Weather(fault, strength, 0, seed)
     arena.storm(weather, 1, meanwhile, proxy=_asked_first(arena))
@@ -120,7 +119,7 @@ def _disagreeing(arena: Arena, strength: float, seed: int) -> None:
     """One of two endpoints lies of prices, and two must agree: nothing is sent while it lies."""
     temper = Temper(top={"rpc_quorum": 2})
     keeper = arena.running(temper, urls=[arena.proxy.url, arena.spare.url])
-    before = arena.epoch
+    before = arena.epochs
 
     liar = _asked_first(arena)
     keeper.freeze()
@@ -129,7 +128,7 @@ def _disagreeing(arena: Arena, strength: float, seed: int) -> None:
     def meanwhile() -> None:
         keeper.thaw()
         _reason(arena, keeper, "do not agree on eth_call")
-        assert arena.epoch == before
+        assert arena.epochs == before
         assert keeper.attempts == []
 
     price = Weather(Fault.WRONG_PRICE, 1, 0, seed, overrides=arena.other_price(strength))
@@ -161,7 +160,7 @@ def _lie(fault: Fault, methods: frozenset[str], arena: Arena, strength: float, s
 
 def _hidden_receipt(arena: Arena, strength: float, seed: int) -> None:
     """A transaction is mined, and the endpoint does not know its receipt."""
-    keeper = arena.running(Temper(receipt_timeout_seconds=2.0))
+    keeper = arena.running()
     weather = Weather(Fault.NO_RECEIPT, strength, 0, seed)
     arena.storm(weather, 12, arena.move)
     _reason(arena, keeper, "not mined|another transaction with its nonce|state=mined")
@@ -259,9 +258,9 @@ def _bring_to(state: State, arena: Arena, keeper: Keeper, hold: Hold) -> None:
 def _let_rival_rebalance(arena: Arena) -> None:
     """Another keeper rebalances the vault, and is gone again."""
     arena.rivals = True
-    before = arena.epoch
+    before = arena.epochs
     rival = arena.running(account=_RIVAL, urls=[arena.spare.url])
-    arena.settle_epoch(before + 1)
+    arena.rebalanced(before)
     arena.until(lambda: not rival.has_attempt(*OPEN), "the rival's outbox")
     rival.stop()
 
@@ -277,7 +276,7 @@ def _admit(arena: Arena, account: int) -> None:
 def _killed_anywhere(arena: Arena, strength: float, seed: int) -> None:
     """`kill -9` at so many requests drawn by lot."""
     chance = Random(seed)
-    keeper = arena.running(Temper(receipt_timeout_seconds=3.0))
+    keeper = arena.running()
     for _ in range(int(strength)):
         left = chance.randrange(1, 60)
 
@@ -287,7 +286,7 @@ def _killed_anywhere(arena: Arena, strength: float, seed: int) -> None:
             return left <= 0
 
         hold = arena.proxy.hold(Hold(counted, answered=chance.random() < 0.5))
-        if arena.look().reason is not Reason.BAND_BROKEN:
+        if not arena.is_broken:
             arena.move()
         arena.until(hold.reached.is_set, "the request at which it is killed")
         keeper.kill()
@@ -320,29 +319,31 @@ def _frozen(arena: Arena, strength: float, seed: int) -> None:
 
 
 def _reorg(arena: Arena, strength: float, seed: int) -> None:
-    """The block of a rebalance is taken back, with all that came on top of it."""
+    """So many blocks are taken back, among them one with rebalances: the lowest of them, or any."""
     keeper = arena.running()
-    depth = int(strength)
-    mined_before = arena.height()
-    arena.until(lambda: arena.height() > mined_before + depth, "blocks to take back")
-    arena.move()
-    arena.settle(1)
-    (attempt,) = keeper.attempts
-    assert attempt.block_number is not None
-    # Its block is the lowest that goes, or lies anywhere above.
-    under = depth if seed % 2 == 0 else Random(seed).randint(1, depth)
-    goal = attempt.block_number + under - 1
-    arena.until(lambda: arena.height() >= goal, "blocks on top")
+    depth, chance = int(strength), Random(100 * seed + int(strength))
+    on_top = depth - 1 if chance.random() < 0.5 else chance.randrange(depth)
     with arena.no_blocks():
-        arena.reorg(max(depth, arena.height() - attempt.block_number + 1))
-    arena.done["reorg"] += 1
+        arena.mine(depth)
+        arena.move()
+        arena.until(lambda: _count(keeper, State.SENT) == len(arena.vaults), "transactions")
+        arena.mine()
+        arena.until(lambda: _count(keeper, State.MINED) == len(arena.vaults), "rebalances")
+        arena.mine(on_top)
+        arena.reorg(depth)
+        assert not all(arena.epochs)
+        arena.done["reorg"] += 1
     _reason(arena, keeper, "event=(reorg|taken_back)")
     arena.recover()
 
 
+def _count(keeper: Keeper, state: State) -> int:
+    return sum(attempt.state is state for attempt in keeper.attempts)
+
+
 def _fee_spike(arena: Arena, strength: float, seed: int) -> None:
     """Gas becomes dear while a transaction waits for its block, and cheap again some blocks later."""
-    keeper = arena.running(Temper(receipt_timeout_seconds=3.0))
+    keeper = arena.running()
     with arena.no_blocks():
         arena.move()
         arena.until(lambda: keeper.has_attempt(State.SENT), "a transaction")
@@ -359,12 +360,13 @@ def _fee_spike(arena: Arena, strength: float, seed: int) -> None:
 def _dear_from_the_start(arena: Arena, strength: float, seed: int) -> None:
     """Gas is above the cap before anything is sent: nothing is, until it falls."""
     keeper = arena.running()
+    before = arena.epochs
     arena.base_fee_wei = int(strength * _GWEI)
     arena.mine()
     arena.move()
     arena.done["base-fee spike"] += 1
     _reason(arena, keeper, "cap|NotWorthGas")
-    assert arena.epoch == 0
+    assert arena.epochs == before
     arena.base_fee_wei = None
     arena.recover()
 
@@ -394,12 +396,13 @@ def _stuck_before(arena: Arena, strength: float, seed: int) -> None:
 
 def _stuck_meanwhile(arena: Arena, strength: float, seed: int) -> None:
     """The same, of a running keeper: it waits behind them until they are mined."""
-    keeper = arena.running(Temper(receipt_timeout_seconds=2.0))
+    keeper = arena.running()
+    before = arena.epochs
     _get_stuck(arena, int(strength))
     arena.move()
     arena.until(lambda: keeper.has_attempt(State.SENT, State.BUMPED), "one behind them")
     _reason(arena, keeper, "not mined")
-    assert arena.epoch == 0
+    assert arena.epochs == before
     arena.limit_blocks()
     arena.recover()
 
@@ -423,7 +426,7 @@ def _spent_before_sending(arena: Arena, strength: float, seed: int) -> None:
 
 def _spent_in_the_pool(arena: Arena, strength: float, seed: int) -> None:
     """A transaction that waits for its block is replaced by somebody else's with the same key."""
-    keeper = arena.running(Temper(receipt_timeout_seconds=2.0))
+    keeper = arena.running()
     with arena.no_blocks():
         arena.move()
         arena.until(lambda: keeper.has_attempt(State.SENT), "a transaction")
@@ -460,10 +463,10 @@ def _stale_feed(arena: Arena, strength: float, seed: int) -> None:
     arena.move_unseen(int(strength * 3_600))
     arena.done["stale feed"] += 1
     _reason(arena, keeper, "reason=OracleFault.* Stale")
-    before = arena.epoch
+    before = arena.epochs
     at = arena.height()
     arena.until(lambda: arena.height() > at + 5, "blocks meanwhile")
-    assert arena.epoch == before
+    assert arena.epochs == before
     arena.step({})
     arena.recover()
 
@@ -494,16 +497,16 @@ def _diverging_feed(arena: Arena, strength: float, seed: int) -> None:
             SourceKind.FEED, second.address, 86_400, 8, weth.decimals, b"\0" * 4, nobody, 100
         )
         set_source(stage.wallet(Actor.OWNER), stage.system.oracle, weth.address, source)
-    before = arena.epoch
+    before = arena.epochs
     arena.move()
     arena.done["diverging feed"] += 1
     _reason(arena, keeper, "reason=OracleFault.* Diverged")
     at = arena.height()
     arena.until(lambda: arena.height() > at + 5, "blocks meanwhile")
-    assert arena.epoch == before
+    assert arena.epochs == before
     with arena.acting() as stage:
         stage.chain.transact(second, "push", arena.answer("ETH/USD"))
-    arena.settle(before + 1)
+    arena.settle(before)
 
 
 # The machine
@@ -531,11 +534,11 @@ def _full_disk(arena: Arena, strength: float, seed: int) -> None:
     largest = max(path.stat().st_size for path in keeper.folder.glob("outbox*"))
     keeper.limit_files(largest + int(strength))
     for _ in range(8):
-        before = arena.epoch
+        before = arena.epochs
         arena.move()
         if arena.happens(lambda: bool(keeper.exits), 3):
             break
-        arena.settle(before + 1)
+        arena.settle(before)
     assert keeper.exits == [_OUTBOX_ERROR], keeper.exits
     arena.done["full disk"] += 1
     _reason(arena, keeper, "cannot be written")
@@ -565,7 +568,7 @@ def _same_key(arena: Arena, strength: float, seed: int) -> None:
     """Two keepers share a key and have an outbox each, as nobody should."""
     arena.rivals = True
     arena.allowed_exits = {_CHAIN_ERROR, _TOO_MANY_FAILURES}
-    temper = Temper(receipt_timeout_seconds=3.0)
+    temper = Temper()
     arena.running(temper)
     arena.running(temper)
     for _ in range(int(strength)):
@@ -577,7 +580,7 @@ def _two_keys(arena: Arena, strength: float, seed: int) -> None:
     """Two keepers with keys of their own look after one vault."""
     arena.rivals = True
     _admit(arena, _RIVAL)
-    temper = Temper(receipt_timeout_seconds=3.0)
+    temper = Temper()
     arena.running(temper)
     arena.running(temper, account=_RIVAL)
     for _ in range(int(strength)):

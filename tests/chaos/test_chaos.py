@@ -8,6 +8,7 @@ import pytest
 
 from tests.chaos.arena import Arena, Ground
 from tests.chaos.conftest import Report
+from tests.chaos.judge import violations
 from tests.chaos.scenarios import Scenario
 
 
@@ -19,7 +20,7 @@ def survives(
     with Arena(ground, folder) as arena:
         try:
             scenario.play(arena, strength, seed)
-            assert arena.violations() == [], arena.report()
+            assert violations(arena) == [], arena.report()
         finally:
             report.faults.update(arena.faults)
     report.survived[scenario.kind] += 1
