@@ -19,23 +19,14 @@ from rebalancer.chain.abi import Contract, interface
 from rebalancer.chain.deployment import Deployment
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
-from rebalancer.deploy import Fees, System, VaultSpec, assign_vault_roles, create_vault
+from rebalancer.deploy import System
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.market import Market
 from rebalancer.devnet.node import Node, NodeSettings
-from rebalancer.devnet.stage import (
-    DEMO_BAND_BPS,
-    DEMO_POLICY,
-    Actor,
-    Stage,
-    build_stage,
-    raw_for_usd,
-)
-from rebalancer.policy import Asset
+from rebalancer.devnet.stage import Actor, Stage, build_stage
 from rebalancer.reasons import Reason
 from rebalancer.send.journal import OPEN, Attempt
 from rebalancer.send.signer import devnet_signer
-from rebalancer.units import E18
 from tests.chaos.proxy import Proxy, Weather
 from tests.chaos.running import Keeper, Temper
 
@@ -45,9 +36,6 @@ _GENESIS_AT = 1_680_652_800
 _OPENING_E8 = {"ETH/USD": 2_000_00000000, "BTC/USD": 30_000_00000000, "USDC/USD": 1_00000000}
 _ETHER_E8 = (2_000_00000000, 2_200_00000000)
 """Between these the market swings: either way WETH leaves its band."""
-
-_SECOND_TARGETS_E18 = {"WETH": E18 // 2, "WBTC": 3 * E18 // 10, "USDC": E18 // 5}
-_SECOND_USD = 200_000
 
 _BLOCK_SECONDS = 0.08
 _CHAIN_SECONDS = 2
@@ -85,35 +73,10 @@ def build_ground() -> Ground:
     """Market, system and two vaults, on a chain that is gone afterwards."""
     with Node.start(NodeSettings(genesis_at=_GENESIS_AT)) as node, node.rpc(timeout_s=60) as rpc:
         stage = build_stage(LocalChain(rpc), _OPENING_E8)
-        second = _second_vault(stage)
+        second = stage.open_vault(1)
         state = rpc.call("anvil_dumpState")
     deployment = stage.deployment.with_vault(second)
     return Ground(state, deployment, stage.system, deployment.vaults)
-
-
-def _second_vault(stage: Stage) -> str:
-    """Another vault of the same tokens and the same people, with other targets."""
-    owner = stage.wallet(Actor.OWNER)
-    assets, seeds = [], []
-    for symbol, target_e18 in _SECOND_TARGETS_E18.items():
-        token = stage.deployment.listed(symbol)
-        assets.append(Asset(token.address, target_e18, DEMO_BAND_BPS, token.decimals))
-        seeds.append(raw_for_usd(stage.market, symbol, _SECOND_USD * target_e18 // E18))
-        stage.market.deal(symbol, owner.address, seeds[-1])
-    spec = VaultSpec(
-        name="Another basket",
-        symbol="ANOTHER",
-        assets=tuple(assets),
-        policy=DEMO_POLICY,
-        seed_amounts=tuple(seeds),
-        initial_shares=_SECOND_USD * E18,
-        fees=Fees(),
-        fee_recipient=Actor.FEE_RECIPIENT.address,
-        salt=1,
-    )
-    vault = create_vault(owner, stage.system, spec)
-    assign_vault_roles(owner, stage.system, vault)
-    return vault
 
 
 class Arena:
