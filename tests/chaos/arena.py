@@ -323,15 +323,14 @@ class Arena:
         temper: Temper | None = None,
         *,
         account: int = Actor.KEEPER,
-        outbox: Path | None = None,
         urls: Sequence[str] | None = None,
-        command: Sequence[str] = ("-m", "rebalancer"),
+        **more: Any,
     ) -> Keeper:
-        """A keeper of the vault, which is not started yet; it asks the proxy unless told otherwise."""
+        """A keeper of the vaults, which is not started yet; it asks the proxy unless told otherwise. More is as `Keeper` has it."""
         folder = self.folder / f"keeper{len(self.keepers)}"
         temper = temper or Temper()
         urls = urls or [self.proxy.url]
-        made = Keeper(folder, urls, self._deployment, account, temper, outbox, command)
+        made = Keeper(folder, urls, self._deployment, account, temper, **more)
         self.keepers.append(made)
         return made
 

@@ -40,6 +40,8 @@ class Temper:
     max_fee_gwei: int = 200
     top: Mapping[str, object] = field(default_factory=dict)
     """More settings above the tables, as TOML has them."""
+    tables: str = ""
+    """More tables."""
 
     def toml(self, urls: Sequence[str], deployment: Path, outbox: Path, account: int) -> str:
         """The settings file of a keeper that asks these endpoints."""
@@ -61,6 +63,7 @@ class Temper:
             f"bump_after_blocks = {self.bump_after_blocks}",
             f"confirmations = {self.confirmations}",
             f'outbox = "{outbox}"',
+            self.tables,
         ]
         return "\n".join(lines) + "\n"
 
@@ -77,7 +80,9 @@ class Keeper:
         temper: Temper,
         outbox: Path | None = None,
         command: Sequence[str] = ("-m", "rebalancer"),
+        act: Sequence[str] = ("keeper", "run", "--json"),
     ) -> None:
+        """`command` is what Python runs, `act` what that is to do."""
         folder.mkdir()
         self.folder = folder
         self.account = account
@@ -88,6 +93,7 @@ class Keeper:
         self.clock_seconds = ""
         """By how much its clock is wrong: seconds, or "drunk" for another error at every look."""
         self._command = tuple(command)
+        self._act = tuple(act)
         self._settings = folder / "rebalancer.toml"
         self._settings.write_text(temper.toml(urls, deployment, self.outbox, account))
         self._lines: list[str] = []
@@ -105,10 +111,7 @@ class Keeper:
         if self.clock_seconds:
             environment |= {"PYTHONPATH": str(_SITE), "CHAOS_CLOCK": self.clock_seconds}
         self._process = subprocess.Popen(
-            [
-                *(sys.executable, *self._command, "--config", str(self._settings)),
-                *("keeper", "run", "--json"),
-            ],
+            [sys.executable, *self._command, "--config", str(self._settings), *self._act],
             cwd=self.folder,
             env=environment,
             stdin=subprocess.DEVNULL,
