@@ -141,7 +141,7 @@ def _wrong_outbox(arena: Arena, keeper: Keeper) -> list[str]:
 
 def _transactions(arena: Arena) -> list[_Json]:
     """All transactions of keepers' accounts since the beginning, in the chain's order, each with its `status`."""
-    accounts = {devnet_signer(keeper.account).address for keeper in arena.keepers}
+    accounts = {devnet_signer(one).address for keeper in arena.keepers for one in keeper.accounts}
     numbers = range(arena.first_block + 1, arena.height() + 1)
     blocks: list[Any] = []
     for first in range(0, len(numbers), _BATCH):
@@ -187,8 +187,8 @@ def _unknown(arena: Arena, sent: Sequence[_Json]) -> list[str]:
 def _leaks(arena: Arena) -> list[str]:
     """Keys and parts of the endpoint's address that were said or written."""
     secrets = {*SECRETS}
-    for keeper in arena.keepers:
-        secrets.add(devnet_signer(keeper.account)._account.key.hex().removeprefix("0x"))
+    for account in {one for keeper in arena.keepers for one in keeper.accounts}:
+        secrets.add(devnet_signer(account)._account.key.hex().removeprefix("0x"))
     found = []
     for number, keeper in enumerate(arena.keepers):
         text = "\n".join(keeper.said)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from random import Random
+
+import pytest
 
 from rebalancer.send.journal import OPEN, State
 from tests.chaos.arena import Arena
@@ -23,14 +26,17 @@ __all__ = [
 ]
 
 
-def killed_at(state: State, arena: Arena, strength: float, seed: int) -> None:
+def killed_at(
+    state: State, lanes: tuple[int, ...], arena: Arena, strength: float, seed: int
+) -> None:
     """`kill -9` at the first request after the outbox came to a state, as often as the strength says; then started again.
 
     The request may have come through or not, and blocks may come or not while the keeper is down.
     """
-    temper = Temper(confirmations=3)
+    temper = Temper(confirmations=3, lanes=lanes)
+    for account in {*lanes, RIVAL}:
+        admit(arena, account)
     if state is State.CANCELLING:
-        admit(arena, RIVAL)
         temper = replace(temper, bump_after_blocks=1_000)
     keeper = arena.keeper(temper)
     chance = Random(seed)
@@ -149,6 +155,8 @@ def clock(arena: Arena, strength: float, seed: int) -> None:
 
 def full_disk(arena: Arena, strength: float, seed: int) -> None:
     """No file of the keeper may grow by more than so many bytes; its supervisor starts it again with room."""
+    if sys.platform != "linux":
+        pytest.skip("Another process's limits can be set on Linux alone.")
     arena.allowed_exits = {OUTBOX_ERROR}
     keeper = arena.running()
     largest = max(path.stat().st_size for path in keeper.folder.glob("outbox*"))

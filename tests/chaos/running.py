@@ -40,8 +40,10 @@ class Temper:
     max_fee_gwei: int = 200
     top: Mapping[str, object] = field(default_factory=dict)
     """More settings above the tables, as TOML has them."""
+    lanes: tuple[int, ...] = ()
+    """Further accounts that it sends from."""
     tables: str = ""
-    """More tables."""
+    """More tables, as TOML has them."""
 
     def toml(self, urls: Sequence[str], deployment: Path, outbox: Path, account: int) -> str:
         """The settings file of a keeper that asks these endpoints."""
@@ -63,6 +65,7 @@ class Temper:
             f"bump_after_blocks = {self.bump_after_blocks}",
             f"confirmations = {self.confirmations}",
             f'outbox = "{outbox}"',
+            *(f"[[keeper.lanes]]\ndevnet_account = {lane}" for lane in self.lanes),
             self.tables,
         ]
         return "\n".join(lines) + "\n"
@@ -85,7 +88,8 @@ class Keeper:
         """`command` is what Python runs, `act` what that is to do."""
         folder.mkdir()
         self.folder = folder
-        self.account = account
+        self.accounts = (account, *temper.lanes)
+        """Whom it sends from."""
         self.outbox = outbox or folder / "outbox.sqlite"
         self.exits: list[int] = []
         """Codes of the lives that ended by themselves, or were stopped."""

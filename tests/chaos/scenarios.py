@@ -62,9 +62,11 @@ class Scenario:
     """Whether a short run has it."""
 
 
+_LANE = 7
+"""A further account that a keeper sends from."""
+
 _CALLS = frozenset({"eth_call"})
 _EXACT = frozenset[str]()
-_LOST = "cannot be reached|did not answer"
 
 _STORMS: Mapping[Fault, tuple[Storm, tuple[float, ...]]] = {
     Fault.DELAY: (Storm(Fault.DELAY, "did not answer within", 6, 0.3), (1.5, 3.0)),
@@ -121,7 +123,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(Fault.NO_RECEIPT, "hidden", hidden_receipt, (1.0, 0.5), False),
     Scenario(Fault.FALSE_RECEIPT, "made up", false_receipt, (1, 5)),
     *(
-        Scenario(f"kill -9: {state}", "killed", partial(killed_at, state), (1, 2), quick)
+        Scenario(f"kill -9: {state}", "killed", partial(killed_at, state, ()), (1, 2), quick)
         for state, quick in (
             (State.PLANNED, False),
             (State.SIGNED, False),
@@ -131,6 +133,13 @@ SCENARIOS: tuple[Scenario, ...] = (
             (State.MINED, False),
             (State.FINAL, False),
         )
+    ),
+    Scenario(
+        f"kill -9: {State.SENT}",
+        "two lanes",
+        partial(killed_at, State.SENT, (_LANE,)),
+        (1, 3),
+        False,
     ),
     Scenario("kill -9: anywhere", "killed", killed_anywhere, (1, 4), False),
     Scenario("paused process", "frozen", frozen, (4, 20)),
