@@ -262,6 +262,12 @@ class Arena:
         self.foreign.add(sent)
         return str(sent)
 
+    def take_nonce(self) -> None:
+        """Spend the next nonce of the keeper's key, and wait for the block."""
+        before = self.nonce()
+        self.spend_nonce(before)
+        self.until(lambda: self.nonce() > before, "the nonce spent")
+
     def nonce(self, account: int = Actor.KEEPER) -> int:
         """How many transactions of an account the chain holds."""
         address = devnet_signer(account).address
@@ -342,6 +348,11 @@ class Arena:
         return made
 
     # Waiting
+
+    def pass_blocks(self, blocks: int) -> None:
+        """Wait until so many more blocks have come."""
+        goal = self.height() + blocks
+        self.until(lambda: self.height() >= goal, f"{blocks} blocks")
 
     def until(
         self, holds: Callable[[], bool], what: str, seconds: float = _PATIENCE_SECONDS

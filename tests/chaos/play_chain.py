@@ -56,9 +56,7 @@ def fee_spike(arena: Arena, strength: float, seed: int) -> None:
         arena.until(lambda: keeper.has_attempt(State.SENT), "a transaction")
         arena.base_fee_wei = int(strength * GWEI)
     arena.done["base-fee spike"] += 1
-    at = arena.height()
-    blocks = 6 + seed % 5
-    arena.until(lambda: arena.height() >= at + blocks, "dear blocks")
+    arena.pass_blocks(6 + seed % 5)
     arena.base_fee_wei = None
     reason(arena, keeper, "gas costs more|Gas costs|not mined within|at the cap|base fee")
     arena.recover()
@@ -122,9 +120,7 @@ def spent_before_sending(arena: Arena, strength: float, seed: int) -> None:
         if turn == 0:
             arena.move()
         arena.until(hold.reached.is_set, "a transaction to be sent")
-        before = arena.nonce()
-        arena.spend_nonce(before)
-        arena.until(lambda before=before: arena.nonce() > before, "the nonce spent")  # type: ignore[misc]
+        arena.take_nonce()
         hold.let_go()
         arena.done["spent nonce"] += 1
     reason(arena, keeper, "(?i)nonce")
@@ -152,9 +148,7 @@ def spent_while_down(arena: Arena, strength: float, seed: int) -> None:
     keeper.kill()
     hold.let_go(drop=True)
     for _ in range(int(strength)):
-        before = arena.nonce()
-        arena.spend_nonce(before)
-        arena.until(lambda before=before: arena.nonce() > before, "the nonce spent")  # type: ignore[misc]
+        arena.take_nonce()
         arena.done["spent nonce"] += 1
     keeper.start()
     reason(arena, keeper, "(?i)another transaction with its nonce")
@@ -171,8 +165,7 @@ def stale_feed(arena: Arena, strength: float, seed: int) -> None:
     arena.done["stale feed"] += 1
     reason(arena, keeper, "reason=OracleFault.* Stale")
     before = arena.epochs
-    at = arena.height()
-    arena.until(lambda: arena.height() > at + 5, "blocks meanwhile")
+    arena.pass_blocks(5)
     assert arena.epochs == before
     arena.step({})
     arena.recover()
@@ -184,8 +177,7 @@ def frozen_feed(arena: Arena, strength: float, seed: int) -> None:
     arena.move_except("BTC/USD", strength)
     arena.done["frozen feed"] += 1
     reason(arena, keeper, "reason=(PolicyRefuses|Poked|NotWorthGas|NoRoute|BudgetSpent|Rebalanced)")
-    at = arena.height()
-    arena.until(lambda: arena.height() > at + 5, "blocks meanwhile")
+    arena.pass_blocks(5)
     arena.step({})
     arena.recover()
 
@@ -206,8 +198,7 @@ def diverging_feed(arena: Arena, strength: float, seed: int) -> None:
     arena.move()
     arena.done["diverging feed"] += 1
     reason(arena, keeper, "reason=OracleFault.* Diverged")
-    at = arena.height()
-    arena.until(lambda: arena.height() > at + 5, "blocks meanwhile")
+    arena.pass_blocks(5)
     assert arena.epochs == before
     with arena.acting() as stage:
         stage.chain.transact(second, "push", arena.answer("ETH/USD"))

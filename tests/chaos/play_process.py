@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from random import Random
 
 import pytest
@@ -33,36 +33,37 @@ def killed_at(
 
     The request may have come through or not, and blocks may come or not while the keeper is down.
     """
-    temper = Temper(confirmations=3, lanes=lanes)
     for account in {*lanes, RIVAL}:
         admit(arena, account)
-    if state is State.CANCELLING:
-        temper = replace(temper, bump_after_blocks=1_000)
-    keeper = arena.keeper(temper)
+    keeper = arena.keeper(Temper(confirmations=3, lanes=lanes))
     chance = Random(seed)
     keeper.start()
     arena.until(lambda: keeper.has_said("event=decided"), "its first look")
     for turn in range(int(strength)):
         if turn:
             arena.calm()
-        before = {(one.id, one.state) for one in keeper.attempts}
-        hold = Hold(
-            lambda _, known=before: any(  # type: ignore[misc]
-                one.state is state and (one.id, one.state) not in known for one in keeper.attempts
-            ),
-            answered=chance.random() < 0.5,
-        )
+        hold = Hold(_comes_to(state, keeper), answered=chance.random() < 0.5)
         arena.proxy.hold(hold)
         _bring_to(state, arena, keeper, hold)
         keeper.kill()
         arena.done[f"kill -9: {state}"] += 1
         hold.let_go(drop=chance.random() < 0.5)
         if chance.random() < 0.5:
-            at = arena.height()
-            arena.until(lambda at=at: arena.height() > at + 3, "blocks meanwhile")  # type: ignore[misc]
+            arena.pass_blocks(4)
         keeper.start()
     reason(arena, keeper, f"state={state}")
     arena.recover()
+
+
+def _comes_to(state: State, keeper: Keeper) -> Callable[[Sequence[str]], bool]:
+    """Whether any attempt has come to a state in which it was not."""
+    known = {(one.id, one.state) for one in keeper.attempts}
+
+    def holds(_methods: Sequence[str]) -> bool:
+        now = {(one.id, one.state) for one in keeper.attempts if one.state is state}
+        return not now <= known
+
+    return holds
 
 
 def _bring_to(state: State, arena: Arena, keeper: Keeper, hold: Hold) -> None:
@@ -100,7 +101,7 @@ def killed_anywhere(arena: Arena, strength: float, seed: int) -> None:
     for _ in range(int(strength)):
         left = chance.randrange(1, 60)
 
-        def counted(_methods: object) -> bool:
+        def counted(_methods: Sequence[str]) -> bool:
             nonlocal left
             left -= 1
             return left <= 0
@@ -128,8 +129,7 @@ def frozen(arena: Arena, strength: float, seed: int) -> None:
     keeper.freeze()
     hold.let_go()
     arena.done["paused process"] += 1
-    at = arena.height()
-    arena.until(lambda: arena.height() >= at + strength, "blocks meanwhile")
+    arena.pass_blocks(int(strength))
     arena.move()
     keeper.thaw()
     arena.recover()

@@ -66,7 +66,7 @@ _LANE = 7
 """A further account that a keeper sends from."""
 
 _CALLS = frozenset({"eth_call"})
-_EXACT = frozenset[str]()
+_ALL = frozenset[str]()
 
 _STORMS: Mapping[Fault, tuple[Storm, tuple[float, ...]]] = {
     Fault.DELAY: (Storm(Fault.DELAY, "did not answer within", 6, 0.3), (1.5, 3.0)),
@@ -105,9 +105,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     Scenario(Fault.DROP, "outage", outage, (5, 20), quick=False),
     Scenario(Fault.WRONG_PRICE, "in calls", partial(lie, Fault.WRONG_PRICE, _CALLS), (1.1, 0.9, 2)),
-    Scenario(
-        Fault.WRONG_PRICE, "in all", partial(lie, Fault.WRONG_PRICE, _EXACT), (1.1, 0.9), False
-    ),
+    Scenario(Fault.WRONG_PRICE, "in all", partial(lie, Fault.WRONG_PRICE, _ALL), (1.1, 0.9), False),
     Scenario(Fault.WRONG_PRICE, "against a quorum", disagreeing, (1.003, 0.997), False),
     Scenario(
         Fault.WRONG_HOLDING,
@@ -117,7 +115,7 @@ SCENARIOS: tuple[Scenario, ...] = (
         False,
     ),
     Scenario(
-        Fault.WRONG_HOLDING, "in all", partial(lie, Fault.WRONG_HOLDING, _EXACT), (1.1, 0.9), False
+        Fault.WRONG_HOLDING, "in all", partial(lie, Fault.WRONG_HOLDING, _ALL), (1.1, 0.9), False
     ),
     Scenario(Fault.WRONG_NONCE, "miscounted", wrong_nonce, (3, -1, 1, -5)),
     Scenario(Fault.NO_RECEIPT, "hidden", hidden_receipt, (1.0, 0.5), False),

@@ -201,7 +201,7 @@ def test_epoch_that_was_rebalanced_twice_is_found(settled: Arena) -> None:
 @pytest.mark.chaos
 def test_transaction_of_the_key_that_nobody_journalled_is_found(arena: Arena) -> None:
     rebalanced(arena)
-    arena.spend_nonce(arena.nonce(), account=Actor.KEEPER)
+    arena.spend_nonce(arena.nonce())
     arena.foreign.clear()
     arena.until(lambda: arena.nonce() == 3, "the stranger's transaction")
 
