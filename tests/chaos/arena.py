@@ -103,6 +103,7 @@ class Arena:
 
     def __enter__(self) -> Self:
         self._node = Node.start(NodeSettings(genesis_at=_GENESIS_AT))
+        self.node_port = self._node.port
         self.rpc = self._node.rpc(timeout_s=60)
         self.rpc.call("anvil_loadState", self.ground.state)
         self.rpc.call("anvil_setBlockTimestampInterval", _CHAIN_SECONDS)

@@ -9,15 +9,18 @@ from rebalancer.send.journal import State
 from tests.chaos.arena import Arena
 from tests.chaos.play import BOOKS_DIFFER, CHAIN_ERROR, FAILED, TOO_MANY_FAILURES, reason
 from tests.chaos.proxy import Fault, Proxy, Weather
+from tests.chaos.relay import Relay
 from tests.chaos.running import Keeper, Temper
 
 __all__ = [
     "Storm",
     "disagreeing",
+    "dropped_socket",
     "false_receipt",
     "hidden_receipt",
     "lie",
     "outage",
+    "silent_socket",
     "spared",
     "wrong_nonce",
 ]
@@ -104,6 +107,46 @@ def disagreeing(arena: Arena, strength: float, seed: int) -> None:
     price = Weather(Fault.WRONG_PRICE, 1, 0, seed, overrides=arena.other_price(strength))
     arena.storm(price, 1, meanwhile, proxy=liar)
     arena.recover()
+
+
+# The socket that announces blocks
+
+
+def dropped_socket(arena: Arena, strength: float, seed: int) -> None:
+    """The subscription ends, so many times; blocks are asked for until there is another."""
+    with Relay(arena.node_port) as relay:
+        keeper = arena.running(Temper(top={"rpc_socket_url": f'"{relay.url}"'}))
+        for _ in range(int(strength)):
+            arena.until(lambda: _subscribed(keeper), "a subscription")
+            before = arena.epochs
+            relay.drop()
+            arena.done["dropped socket"] += 1
+            arena.move()
+            arena.settle(before)
+        reason(arena, keeper, "event=socket_lost")
+        arena.until(lambda: _subscribed(keeper), "another subscription")
+        arena.recover()
+
+
+def _subscribed(keeper: Keeper) -> bool:
+    """Whether the last that was said of the socket is that there is a subscription."""
+    said = [line for line in keeper.said if "event=subscribed" in line or "event=socket" in line]
+    return bool(said) and "event=subscribed" in said[-1]
+
+
+def silent_socket(arena: Arena, strength: float, seed: int) -> None:
+    """The subscription stays and says nothing any more: blocks are asked for all the same."""
+    with Relay(arena.node_port) as relay:
+        keeper = arena.running(Temper(top={"rpc_socket_url": f'"{relay.url}"'}))
+        arena.until(lambda: _subscribed(keeper), "a subscription")
+        relay.hold()
+        arena.done["silent socket"] += 1
+        for _ in range(int(strength)):
+            before = arena.epochs
+            arena.move()
+            arena.settle(before)
+        relay.go_on()
+        arena.recover()
 
 
 # Lies

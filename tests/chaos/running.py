@@ -65,6 +65,7 @@ class Temper:
             f"bump_after_blocks = {self.bump_after_blocks}",
             f"confirmations = {self.confirmations}",
             f'outbox = "{outbox}"',
+            'listen = "off"',
             *(f"[[keeper.lanes]]\ndevnet_account = {lane}" for lane in self.lanes),
             self.tables,
         ]

@@ -38,10 +38,12 @@ from tests.chaos.play_process import (
 from tests.chaos.play_weather import (
     Storm,
     disagreeing,
+    dropped_socket,
     false_receipt,
     hidden_receipt,
     lie,
     outage,
+    silent_socket,
     spared,
     wrong_nonce,
 )
@@ -104,6 +106,8 @@ SCENARIOS: tuple[Scenario, ...] = (
         for fault in _SPARED
     ),
     Scenario(Fault.DROP, "outage", outage, (5, 20), quick=False),
+    Scenario("dropped socket", "of new blocks", dropped_socket, (1, 3), quick=False),
+    Scenario("silent socket", "of new blocks", silent_socket, (1, 3), quick=False),
     Scenario(Fault.WRONG_PRICE, "in calls", partial(lie, Fault.WRONG_PRICE, _CALLS), (1.1, 0.9, 2)),
     Scenario(Fault.WRONG_PRICE, "in all", partial(lie, Fault.WRONG_PRICE, _ALL), (1.1, 0.9), False),
     Scenario(Fault.WRONG_PRICE, "against a quorum", disagreeing, (1.003, 0.997), False),
