@@ -4,6 +4,7 @@
 #   make demo    a whole rebalance on a local chain (ARGS=)             make check   format, lint, types, static analysis
 #   make bench   measure gas, size and speed into .bench/               make attacks attack a vault, against the promises
 #   make invariants   the promises, held against a million random calls (ARGS=)
+#   make chaos   everything that can go wrong around a keeper, at every strength (ARGS=)
 #   make prove   ask the provers of docs/proofs.md anew                 make mutate  find mistakes that no test would notice
 #   make build   compile the contracts, collect their artifacts         make lock    resolve the dependencies anew
 #   make clean   remove all that was made here
@@ -12,7 +13,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := setup
 MAKEFLAGS += --no-print-directory --jobs=2 # the contracts compile while Python packages come
-.PHONY: setup build demo test check lint invariants bench attacks prove mutate clean lock
+.PHONY: setup build demo test check lint invariants bench attacks chaos prove mutate clean lock
 
 # The first of these that is Python 3.11 or newer builds .venv; PYTHON=... names another.
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
@@ -132,6 +133,10 @@ bench: setup
 
 attacks: setup
 	@python scripts/attacks.py $(ARGS)
+
+# A quarter of an hour: ARGS="--seeds 5", ARGS="-k reorg".
+chaos: setup
+	@pytest -m chaos tests/chaos $(ARGS)
 
 clean:
 	rm -rf $(VENV) node_modules .build out cache rebalancer/artifacts .attacks .bench .demo dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -24,6 +24,7 @@ from urllib3.exceptions import (
     SSLError,
 )
 
+from rebalancer.chain.results import wrong_result
 from rebalancer.errors import RpcMalformed, RpcRejected, RpcTimeout, RpcUnreachable, WrongChain
 from rebalancer.redact import Redactor
 
@@ -199,6 +200,8 @@ class Rpc:
             if answer.get("error") is not None:
                 results.append(self._rejection(method, answer["error"]))
             elif "result" in answer:
+                if wrong := wrong_result(method, answer["result"]):
+                    raise RpcMalformed(self.endpoint, wrong)
                 results.append(answer["result"])
             else:
                 raise RpcMalformed(self.endpoint, f"neither result nor error for {method}")

@@ -336,8 +336,20 @@ class Keeper:
         """Bring forward what is under way, and tell what came of what a block now holds."""
         if self.outbox is None:
             return ()
+        self._catch_up(block)
         self.outbox.advance(self.rpc, self.signers, block.number, self._epochs)
         return self._news(block)
+
+    def _catch_up(self, block: Block) -> None:
+        """After a start or a pause, read again at which epochs those vaults are that something is under way for.
+
+        Others may have rebalanced them meanwhile: what is obsolete by that is cancelled, not replaced by a dearer version.
+        """
+        before = self._evaluation.block.number if self._evaluation else 0
+        vaults = sorted(self._under_way() & set(self.site.vaults))
+        if vaults and block.number > before + 1:
+            read = read_vaults(self.rpc, self.site.system.lens, vaults, block)
+            self._epochs |= {vault.address: vault.state.epoch for vault in read}
 
     def _news(self, block: Block) -> tuple[Decision, ...]:
         if self.outbox is None:

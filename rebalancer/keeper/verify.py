@@ -49,12 +49,18 @@ def verify(
         log.warning("not_verified", tx=receipt.transaction_hash, why=str(rejection))
         return None
     changes = next(
-        event.values["changes"]
-        for each in receipt.logs
-        if each["address"].lower() == intent.vault
-        and (event := vault.interface.decode_log(each)) is not None
-        and event.name == "Rebalanced"
+        (
+            event.values["changes"]
+            for each in receipt.logs
+            if each["address"].lower() == intent.vault
+            and (event := vault.interface.decode_log(each)) is not None
+            and event.name == "Rebalanced"
+        ),
+        None,
     )
+    if changes is None:
+        why = f"its receipt of {receipt.transaction_hash} has no Rebalanced event"
+        raise RpcMalformed(rpc.endpoint, why)
     fill = Fill(
         sold=tuple(max(0, -change) for change in changes),
         bought=tuple(max(0, change) for change in changes),

@@ -593,12 +593,20 @@ class Outbox:
         """What becomes of an attempt that a block holds."""
         number = attempt.block_number or 0
         if tour.hashes[number] == attempt.block_hash:
-            if tour.height - number >= self.rules.confirmations:
-                return self.journal.finalise(attempt)
-            return attempt
+            if tour.receipt(attempt) is None:
+                # The block stays and its receipt is gone: a node that lags, or one that told of what never was.
+                waited = tour.height - self._lost_at.setdefault(attempt.id, tour.height)
+                if waited < _LATE_RECEIPT_BLOCKS:
+                    return attempt
+            else:
+                self._lost_at.pop(attempt.id, None)
+                if tour.height - number >= self.rules.confirmations:
+                    return self.journal.finalise(attempt)
+                return attempt
         receipt = self._found(tour.rpc, attempt)
         if receipt is not None:
             return self._close(tour.rpc, attempt, receipt)
+        self._lost_at.pop(attempt.id, None)
         return self._sent_again(tour, self._taken_back(attempt))
 
     def _sent_again(self, tour: _Tour, attempt: Attempt) -> Attempt:
@@ -713,7 +721,7 @@ class _Tour:
         self._market: Market | None = None
 
     def look(self, attempts: Sequence[Attempt]) -> None:
-        """Ask for the counts of all senders, the receipts of all that is open, the blocks of the rest."""
+        """Ask for the counts of all senders, the receipts of all that is open or held, the blocks that hold it."""
         senders = sorted({one.sender for one in attempts})
         numbers = sorted({one.block_number for one in attempts if one.block_number is not None})
         # A set: an epoch that is tried anew may be signed to the very same bytes.
@@ -721,8 +729,8 @@ class _Tour:
             {
                 version.transaction_hash
                 for one in attempts
-                if one.block_number is None
                 for version in one.versions
+                if one.mined_hash in (None, version.transaction_hash)
             }
         )
         # Counts first: a count that was read before the receipts never outruns them.

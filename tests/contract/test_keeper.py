@@ -16,11 +16,13 @@ from rebalancer.chain.endpoints import Endpoints
 from rebalancer.chain.pools import PoolPlace, Protocol
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import Block, VaultSnapshot, read_block, read_vaults
+from rebalancer.deploy import Role, grant_roles
 from rebalancer.devnet.stage import DEMO_POLICY, Actor, Stage
 from rebalancer.errors import EndpointsDisagree, KeeperNotAuthorized, RpcTimeout
 from rebalancer.keeper import Decision, Keeper, KeeperOptions, Site, Tick
 from rebalancer.policy import Policy, weigh_basket
 from rebalancer.reasons import Reason
+from rebalancer.send.journal import Kind
 from rebalancer.send.outbox import Outbox, State
 from rebalancer.send.signer import devnet_signer
 from rebalancer.units import BPS, E18
@@ -502,3 +504,36 @@ def test_look_tells_what_was_decided_and_not_only_what_the_lens_says(
 
     assert decision.reason is Reason.NOT_SENT
     assert told[0].reasons == {stage.vault: Reason.NOT_SENT}
+
+
+def test_look_after_a_pause_cancels_what_others_have_made_obsolete(
+    stage: Stage, outbox: Outbox, tmp_path: Path
+) -> None:
+    members = {Role.KEEPER: [Actor.DEPOSITOR.address]}
+    grant_roles(stage.wallet(Actor.GUARDIAN), stage.system.authority, members, delay_seconds=0)
+    move(stage, UP_10_PERCENT)
+    paused = keeper_of(stage, outbox)
+    paused.options = replace(paused.options, receipt_seconds=0)
+    stage.chain.rpc.call("evm_setAutomine", False)
+    try:
+        tick(paused)
+        forget(stage)
+    finally:
+        stage.chain.rpc.call("evm_setAutomine", True)
+    with Outbox(tmp_path / "other.sqlite") as other:
+        assert tick(keeper_of(stage, other, actor=Actor.DEPOSITOR)).reason is Reason.REBALANCED
+    stage.chain.mine(outbox.rules.bump_after_blocks)
+
+    paused.tick()
+
+    (attempt,) = outbox.attempts(stage.deployment.chain_id)
+    assert [version.kind for version in attempt.versions] == [Kind.ORIGINAL, Kind.CANCELLATION]
+    assert attempt.note == "the vault's epoch is 1 by now"
+
+
+def forget(stage: Stage) -> None:
+    """The node loses what is pending."""
+    chain = stage.chain
+    for pending in chain.rpc.call("eth_getBlockByNumber", "pending", False)["transactions"]:
+        method = "anvil_dropTransaction" if chain.is_anvil else "hardhat_dropTransaction"
+        chain.rpc.call(method, pending)

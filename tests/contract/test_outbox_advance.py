@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rebalancer.chain.abi import Contract
 from rebalancer.chain.receipt import find_receipt, wait_for_receipt
+from rebalancer.chain.rpc import Call, Rpc
 from rebalancer.config import AccountSettings, RpcUrl
 from rebalancer.devnet.local import LocalChain
 from rebalancer.errors import (
@@ -429,6 +431,81 @@ def test_reorg_takes_mined_back_to_sent_and_sends_it_again(
     assert (again.state, again.mined_hash) == (State.MINED, first.transaction_hash)
     assert again.block_hash != mined.block_hash
     assert supply(chain, token) == 1
+
+
+class Forgetful(Rpc):
+    """Has no receipt of anything."""
+
+    def __init__(self, rpc: Rpc) -> None:
+        super().__init__(rpc.endpoint)
+
+    def batch(self, calls: Sequence[Call]) -> list[Any]:
+        answers = super().batch(calls)
+        return [
+            None if method == "eth_getTransactionReceipt" else answer
+            for (method, _), answer in zip(calls, answers, strict=True)
+        ]
+
+
+class Inventor(Rpc):
+    """Has a receipt of everything, in the newest block, as long as it invents."""
+
+    invents = True
+
+    def batch(self, calls: Sequence[Call]) -> list[Any]:
+        answers = super().batch(calls)
+        return [self._told(call, answer) for call, answer in zip(calls, answers, strict=True)]
+
+    def _told(self, call: Call, answer: Any) -> Any:
+        method, params = call
+        if method != "eth_getTransactionReceipt" or answer is not None or not self.invents:
+            return answer
+        head = super().batch([("eth_getBlockByNumber", ("latest", False))])[0]
+        place = {"blockNumber": head["number"], "blockHash": head["hash"], "contractAddress": None}
+        costs = {"gasUsed": "0x5208", "effectiveGasPrice": "0x1", "status": "0x1", "logs": []}
+        return {"transactionHash": params[0]} | place | costs
+
+
+@pytest.mark.usefixtures("held")
+def test_mined_whose_receipt_is_gone_is_sent_again_after_two_blocks(
+    chain: LocalChain, node_url: str, outbox: Outbox, token: Contract
+) -> None:
+    submit(chain, outbox, mint(token))
+    forget(chain)
+    chain.mine()
+    with Inventor(node_url) as inventor:
+        (believed,) = outbox.advance(inventor, [SIGNER], height(chain))
+        inventor.invents = False
+        for _ in range(2):
+            chain.mine()
+            assert outbox.advance(inventor, [SIGNER], height(chain)) == []
+        chain.mine()
+        (again,) = outbox.advance(inventor, [SIGNER], height(chain))
+        chain.mine()
+        (mined,) = outbox.advance(inventor, [SIGNER], height(chain))
+
+    assert [one.state for one in (believed, again, mined)] == [State.MINED, State.SENT, State.MINED]
+    assert mined.mined_hash == believed.mined_hash
+    assert supply(chain, token) == 1
+
+
+@pytest.mark.usefixtures("held")
+def test_mined_whose_receipt_is_late_stays_mined(
+    chain: LocalChain, outbox: Outbox, token: Contract
+) -> None:
+    submit(chain, outbox, mint(token))
+    chain.mine()
+    (mined,) = advance(chain, outbox, height(chain))
+    with Forgetful(chain.rpc) as forgetful:
+        chain.mine()
+        assert outbox.advance(forgetful, [SIGNER], height(chain)) == []
+    for _ in range(2):
+        chain.mine()
+        advance(chain, outbox, height(chain))
+
+    assert only(outbox).state is State.FINAL
+    assert only(outbox).mined_hash == mined.mined_hash
+    assert only(outbox).versions == mined.versions
 
 
 def test_anvils_own_reorg_is_survived(chain: LocalChain, outbox: Outbox, token: Contract) -> None:

@@ -251,8 +251,18 @@ def test_batch_of_nothing_asks_nothing(server: ScriptedServer, rpc: Rpc) -> None
     assert server.bodies == []
 
 
+@pytest.mark.parametrize("batched", [False, True])
+def test_error_in_place_of_a_result_is_no_answer(
+    server: ScriptedServer, rpc: Rpc, batched: bool
+) -> None:
+    server.results(lambda call: {"code": -32000, "message": "upstream error"})
+    calls = [("eth_gasPrice", ()), ("eth_blockNumber", ())] if batched else [("eth_gasPrice", ())]
+    with pytest.raises(RpcMalformed, match="its answer to eth_gasPrice is not a number"):
+        rpc.batch(calls)
+
+
 def test_calls_share_one_connection_and_the_whole_address(server: ScriptedServer, rpc: Rpc) -> None:
-    server.results(lambda call: None)
+    server.results(lambda call: "0x1")
     for _ in range(5):
         rpc.call("eth_blockNumber")
     assert len(server.connections) == 1
@@ -262,7 +272,7 @@ def test_calls_share_one_connection_and_the_whole_address(server: ScriptedServer
 def test_credentials_are_sent_and_never_shown(server: ScriptedServer) -> None:
     url = server.url.replace("http://", f"http://alice:{SECRET}@")
     with Rpc(url) as client:
-        server.results(lambda call: 1)
+        server.results(lambda call: "0x1")
         client.call("eth_blockNumber")
         server.answer = lambda body: (500, "")
         with pytest.raises(RpcUnreachable) as caught:

@@ -1,0 +1,93 @@
+"""Keepers that are broken on purpose: `mutants.py NAME …` is `rebalancer …` with one mistake.
+
+The arena must find every one of them, or it proves nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from rebalancer.chain.rpc import Rpc
+from rebalancer.cli import main
+from rebalancer.keeper import Keeper
+from rebalancer.send.journal import Journal
+from rebalancer.send.lanes import Lane
+from rebalancer.send.outbox import Attempt, Outbox
+
+
+def sends_twice() -> None:
+    """Every transaction is signed for the next nonce as well, and both are sent."""
+    sign = Lane.sign
+
+    def both(self: Lane, transaction: Any) -> Any:
+        again = sign(self, transaction | {"nonce": transaction["nonce"] + 1})
+        _AFTERWARDS.append("0x" + again.raw.hex())
+        return sign(self, transaction)
+
+    Lane.sign = both  # type: ignore[method-assign]
+    _send_afterwards()
+
+
+_AFTERWARDS: list[str] = []
+
+
+def _send_afterwards() -> None:
+    call = Rpc.call
+
+    def more(self: Rpc, method: str, *params: Any) -> Any:
+        answer = call(self, method, *params)
+        if method == "eth_sendRawTransaction":
+            while _AFTERWARDS:
+                call(self, method, _AFTERWARDS.pop())
+        return answer
+
+    Rpc.call = more  # type: ignore[method-assign]
+
+
+def forgets() -> None:
+    """Nothing of what is signed is journalled under the hash that it is sent with."""
+    add = Journal.add_version
+
+    def otherwise(self: Journal, *args: Any, **more: Any) -> Attempt:
+        attempt = add(self, *args, **more)
+        self.connection.execute("UPDATE versions SET transaction_hash = ?", ("0x" + "ab" * 32,))
+        return attempt
+
+    Journal.add_version = otherwise  # type: ignore[method-assign]
+
+
+def tells() -> None:
+    """It says where its endpoint is, path and all."""
+    start = Outbox.__init__
+
+    def aloud(self: Outbox, *args: Any, **more: Any) -> None:
+        start(self, *args, **more)
+        with open(sys.argv[sys.argv.index("--config") + 1]) as settings:  # noqa: PTH123 (one line)
+            print(settings.readline(), file=sys.stderr)
+
+    Outbox.__init__ = aloud  # type: ignore[method-assign]
+
+
+def gives_up() -> None:
+    """It ends at its first look."""
+
+    def end(self: Outbox, *args: Any, **more: Any) -> Any:
+        sys.exit(70)
+
+    Outbox.advance = end  # type: ignore[method-assign]
+
+
+def sleeps() -> None:
+    """It takes every vault for one that it has just sent something for."""
+    Keeper._under_way = lambda self: frozenset(self.site.vaults)  # type: ignore[method-assign]
+
+
+MUTANTS: dict[str, Callable[[], None]] = {
+    made.__name__: made for made in (sends_twice, forgets, tells, gives_up, sleeps)
+}
+
+if __name__ == "__main__":
+    MUTANTS[sys.argv.pop(1)]()
+    main()

@@ -1,0 +1,53 @@
+"""What the scenarios share: exit codes of a keeper, the reason in its log, and other keepers' accounts."""
+
+from __future__ import annotations
+
+from rebalancer.deploy import Role, grant_roles
+from rebalancer.devnet.stage import Actor
+from rebalancer.send.journal import State
+from rebalancer.send.signer import devnet_signer
+from tests.chaos.arena import Arena
+from tests.chaos.running import Keeper
+
+__all__ = [
+    "BOOKS_DIFFER",
+    "CHAIN_ERROR",
+    "FAILED",
+    "GWEI",
+    "LEASE_LOST",
+    "OUTBOX_ERROR",
+    "RIVAL",
+    "TOO_MANY_FAILURES",
+    "admit",
+    "count",
+    "reason",
+]
+
+GWEI = 10**9
+RIVAL = 6
+"""Another keeper's account."""
+
+CHAIN_ERROR = 10
+OUTBOX_ERROR = 14
+FAILED = 20
+TOO_MANY_FAILURES = 22
+BOOKS_DIFFER = 23
+LEASE_LOST = 25
+"""Exit codes of `rebalancer keeper run` and `rebalancer fleet leader`."""
+
+
+def reason(arena: Arena, keeper: Keeper, pattern: str) -> None:
+    """The keeper's log must say why."""
+    arena.until(lambda: keeper.has_said(pattern), f"the reason in the log: {pattern}", 5)
+
+
+def admit(arena: Arena, account: int) -> None:
+    """Give an account the keeper's role."""
+    with arena.acting() as stage:
+        members = {Role.KEEPER: [devnet_signer(account).address]}
+        guardian = stage.wallet(Actor.GUARDIAN)  # keepers are the guardian's to admit
+        grant_roles(guardian, stage.system.authority, members, delay_seconds=0)
+
+
+def count(keeper: Keeper, state: State) -> int:
+    return sum(attempt.state is state for attempt in keeper.attempts)
