@@ -1,4 +1,7 @@
-"""On one tape a keeper decides the same whether it runs on, or is started again ten times in the middle."""
+"""By the book of many vaults, too, a keeper decides the same on one tape whether it runs on or is started again ten times.
+
+tests/fleet/test_same_decisions.py holds the same where all vaults are read exactly, and of a fleet of four.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,6 @@ import math
 from collections.abc import Collection
 from contextlib import ExitStack
 from pathlib import Path
-
-import pytest
 
 from rebalancer.chain.snapshot import Block, read_block
 from rebalancer.devnet.stage import Actor, Stage
@@ -23,8 +24,8 @@ from rebalancer.reasons import LENS_REASONS, Reason
 from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import devnet_signer
 
-STEPS = 40
-RESTARTS = tuple(range(3, 80, 8))
+STEPS = 24
+RESTARTS = tuple(range(3, 43, 4))
 """Looks before which the keeper is started anew: two a step, one of them while what it sent is not mined."""
 
 Said = tuple[int, str, str, int, int, str]
@@ -47,8 +48,6 @@ def play(
     vaults: tuple[str, ...],
     journal: Path,
     restarts: Collection[int],
-    *,
-    exact_vaults: int = 50,
 ) -> list[Said]:
     """Everything that is decided on the tape, by a keeper that is started anew before some of its looks."""
     rpc, chain = stage.chain.rpc, stage.chain
@@ -67,7 +66,7 @@ def play(
                 [devnet_signer(Actor.KEEPER)],
                 stack.enter_context(Outbox(journal)),
                 KeeperOptions(fee_cap_wei=10_000 * 10**9, receipt_seconds=0),
-                evaluator=Evaluator(rpc, site, EvaluatorOptions(exact_vaults=exact_vaults)),
+                evaluator=Evaluator(rpc, site, EvaluatorOptions(exact_vaults=0)),
             )
             keeper.start()
             return keeper
@@ -95,26 +94,20 @@ def play(
     chain.revert(before)
     stage.market.prices_e8 = prices
     # Of vaults that the book finds quiet only changes are told, and what was told before is not kept over a restart.
-    quiet = LENS_REASONS if not exact_vaults else ()
     return [
         (one.block.number, one.vault, one.reason.value, one.epoch, one.drift_bps, one.text)
         for one in told
-        if one.reason not in quiet
+        if one.reason not in LENS_REASONS
     ]
 
 
-@pytest.mark.parametrize("exact_vaults", [50, 0])
-def test_ten_restarts_in_the_middle_change_no_decision(
-    stage: Stage, tmp_path: Path, exact_vaults: int
-) -> None:
+def test_ten_restarts_in_the_middle_change_no_decision(stage: Stage, tmp_path: Path) -> None:
     vaults = (stage.vault, stage.open_vault(1))
-    alone = play(stage, vaults, tmp_path / "alone.sqlite", (), exact_vaults=exact_vaults)
-    restarted = play(
-        stage, vaults, tmp_path / "restarted.sqlite", RESTARTS, exact_vaults=exact_vaults
-    )
+    alone = play(stage, vaults, tmp_path / "alone.sqlite", ())
+    restarted = play(stage, vaults, tmp_path / "restarted.sqlite", RESTARTS)
 
     assert len(RESTARTS) == 10
     done = [said for said in alone if said[2] == Reason.REBALANCED]
-    assert len(done) >= 10, "the tape must break bands often"
+    assert len(done) > 6, "the tape must break bands often"
     assert {said[1] for said in done} == set(vaults)
     assert restarted == alone
