@@ -211,11 +211,13 @@ class Rpc:
         # The library's own messages name the URL with its path, so none is passed on or chained.
         seconds = self._seconds_left()
         self._requests += 1
+        body = json.dumps(payload)
         try:
             response = self._pool.request(
                 "POST",
                 self._target,
-                body=json.dumps(payload),
+                body=body,
+                headers={**self._pool.headers, **self._headers(body)},
                 timeout=urllib3.Timeout(total=seconds),
             )
         except NewConnectionError:
@@ -230,14 +232,18 @@ class Rpc:
         except HTTPError as error:
             raise self._lost(type(error).__name__) from None
         try:
-            body = json.loads(response.data)
+            answer = json.loads(response.data)
         except ValueError:
-            body = None
-        if isinstance(body, dict | list) and body:
-            return body
+            answer = None
+        if isinstance(answer, dict | list) and answer:
+            return answer
         if response.status != _OK:
             raise self._lost(f"it answered HTTP {response.status}")
         raise RpcMalformed(self.endpoint, "the body is not a JSON object")
+
+    def _headers(self, body: str) -> dict[str, str]:  # noqa: ARG002 (for those that sign it)
+        """What goes with a request beside what goes with all of them."""
+        return {}
 
     def _seconds_left(self) -> float:
         """How long the next answer may take.

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from rebalancer.chain.abi import interface
-from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
 from rebalancer.config import Settings
 from rebalancer.send.fence import Fence
 from rebalancer.send.lanes import KeyLimits, Lane
 from rebalancer.send.outbox import Outbox, SendRules
-from rebalancer.send.relay import Relays
+from rebalancer.send.relay import RelayRpc, Relays
 from rebalancer.send.signer import Signer
 
 __all__ = ["lane_of", "max_spend_per_day_wei", "outbox_of", "rules_of"]
@@ -28,7 +27,7 @@ def outbox_of(settings: Settings, fence: Fence | None = None) -> Outbox:
     """
     keeper = settings.keeper
     endpoints = [
-        Rpc(relay.get_secret_value(), settings.rpc_timeout_seconds) for relay in keeper.relays
+        RelayRpc(relay.get_secret_value(), settings.rpc_timeout_seconds) for relay in keeper.relays
     ]
     relays = Relays(endpoints, keeper.relay_method, keeper.public_after_blocks)
     return Outbox(keeper.outbox, rules_of(settings), relays, fence)

@@ -4,6 +4,9 @@ Without relays everything goes to the endpoint that is read from. With relays, w
 means to do goes to all of them and to nobody else, until `public_after_blocks` blocks have passed
 without it (0: never). A cancellation shows nothing that is worth hiding, so it goes to both. Each
 endpoint's answer is journalled; of an address only scheme and host are ever shown.
+
+Relays tell their users apart by a signature over each request (the X-Flashbots-Signature header). It needs no key that holds anything:
+ours is made anew with every start, so that relays learn nothing by it that they would not know from the transactions.
 """
 
 from __future__ import annotations
@@ -13,17 +16,35 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
+from eth_account import Account
+from eth_account.messages import encode_defunct
+from eth_account.signers.local import LocalAccount
+from eth_utils.crypto import keccak
 
 from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import ChainError, RpcRejected
 from rebalancer.send.journal import Attempt, Journal, Kind
 
-__all__ = ["PRIVATE_METHOD", "RAW_METHOD", "Relays"]
+__all__ = ["PRIVATE_METHOD", "RAW_METHOD", "RelayRpc", "Relays"]
 
 log = structlog.get_logger("rebalancer.relay")
 
 RAW_METHOD = "eth_sendRawTransaction"
 PRIVATE_METHOD = "eth_sendPrivateTransaction"
+_SIGNATURE_HEADER = "X-Flashbots-Signature"
+
+
+class RelayRpc(Rpc):
+    """A relay's endpoint. Every request carries an account and its signature (EIP-191) of the hash of the body, in hexadecimal."""
+
+    def __init__(self, url: str, timeout_s: float = 10.0) -> None:
+        super().__init__(url, timeout_s)
+        self._identity: LocalAccount = Account.create()
+
+    def _headers(self, body: str) -> dict[str, str]:
+        digest = "0x" + keccak(text=body).hex()
+        signed = self._identity.sign_message(encode_defunct(text=digest))
+        return {_SIGNATURE_HEADER: f"{self._identity.address}:0x{signed.signature.hex()}"}
 
 
 @dataclass(frozen=True)

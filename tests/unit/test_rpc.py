@@ -24,6 +24,7 @@ class ScriptedServer:
         self.bodies: list[Any] = []
         self.paths: list[str] = []
         self.authorizations: list[str | None] = []
+        self.signatures: list[tuple[str | None, str]] = []
         self.connections: set[object] = set()
         self.answer: Callable[[Any], tuple[int, str]] = lambda body: (200, "{}")
         script = self
@@ -32,7 +33,9 @@ class ScriptedServer:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                sent = self.rfile.read(int(self.headers["Content-Length"])).decode()
+                body = json.loads(sent)
+                script.signatures.append((self.headers.get("X-Flashbots-Signature"), sent))
                 script.bodies.append(body)
                 script.paths.append(self.path)
                 script.authorizations.append(self.headers.get("Authorization"))
