@@ -19,9 +19,11 @@ from rebalancer.pools import (
     UniswapV2Pool,
     UniswapV3Pool,
     UniswapV4Pool,
+    WrappedEtherPool,
     synthetic,
 )
 from rebalancer.pools.uniswap_v3_math import MAX_TICK, PIPS, Q96, tick_at_sqrt
+from rebalancer.pools.wrapped_ether import ETHER_ADDRESS
 from tests.unit.pairs import FEE_PIPS, RAW, A, B, C, pair
 
 KEPT = 1 - FEE_PIPS / PIPS
@@ -246,3 +248,23 @@ def test_market_between_tokens_leaves_out_what_leads_nowhere() -> None:
     assert flowing(dead.between(asked)) == {0}
     assert flowing(through.between(asked)) == {0, 1, 2}
     assert dead.may_jump
+
+
+def test_market_takes_a_pool_of_ether_as_one_of_the_wrapped_token() -> None:
+    ether = Token(ETHER_ADDRESS, "ETH", 18)
+    profile = synthetic(
+        A, B, fee_pips=500, tick_spacing=10, sqrt_price_x96=Q96, depth1_raw=1_000 * RAW
+    ).profile
+    inner = UniswapV4Pool(f"0x{7:040x}", ether, B, profile, Q96, 0, profile.liquidity_at(0))
+    # The wrapped token's address is above the other's: the pool's order is still ether's.
+    wrapped = WrappedEtherPool(inner, Token("0x" + "ff" * 20, "WETH", 18))
+    market = Market((wrapped,))
+
+    assert not market.may_jump
+    for row in range(2):
+        sold, bought = market.tokens[market.token_in[row]], market.tokens[market.token_out[row]]
+        prices = np.ones(2)
+        prices[market.index[sold]] = 0.99
+        found = market.flows(prices)
+        expected = wrapped.flow_to(sold, bought, 0.99)
+        assert (found.amounts_in[row], found.amounts_out[row]) == pytest.approx(expected, rel=1e-9)
