@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -586,3 +587,13 @@ def test_slope_of_tricrypto_that_does_not_flow_is_none() -> None:
     sold, bought = pool.tokens[0].address, pool.tokens[2].address
 
     assert pool.flow_and_slope(sold, bought, float(pool.spot_price(sold, bought))) == (0, 0, 0.0)
+
+
+def test_first_unit_of_tricrypto_pays_the_spot_price_less_the_fee_of_its_state() -> None:
+    pool = of_kind(load(crypto()), CurveCryptoPool)
+    for sold, bought in permutations(pool.tokens, 2):
+        spot = float(pool.spot_price(sold.address, bought.address))
+        expected = spot * (1 - pool.fee_e10 / 10**10)
+        assert pool.first_unit(sold.address, bought.address) == pytest.approx(expected, rel=1e-9)
+    empty = replace(pool, balances=(0, 0, 0), d=0)
+    assert empty.first_unit(pool.tokens[0].address, pool.tokens[1].address) == 0.0
