@@ -497,13 +497,19 @@ class Journal:
         refused = mine.state is State.FAILED and mine.block_number is None
         state = mine.state
         if mine.state in OPEN or (refused and missing):
-            state = State.FAILED if replaced else one.state
+            # What this journal alone has beyond the others' versions stands, though it was never sent.
+            if replaced:
+                state = State.FAILED
+            elif missing:
+                state = _STANDING[missing[-1].kind]
+            elif state is State.SIGNED:
+                state = State.SENT
         if state is mine.state:
             return mine.id if missing else None
         if state is not State.FAILED:
             key = "chain_id = ? AND sender = ? AND nonce = ? AND id <> ?"
             self._give_way(self.select(key, one.intent.chain_id, one.sender, one.nonce, mine.id))
-        self._update(mine, state, note=_TAKEN_OVER if replaced else "")
+        self._write(mine, state, note=_TAKEN_OVER if replaced else "")
         return mine.id
 
     def _give_way(self, attempts: Iterable[Attempt]) -> None:
@@ -535,6 +541,9 @@ class Journal:
     def _update(self, attempt: Attempt, state: State, **columns: Any) -> None:
         if state not in _NEXT[attempt.state]:
             raise AssertionError(f"an attempt cannot go from {attempt.state} to {state}")
+        self._write(attempt, state, **columns)
+
+    def _write(self, attempt: Attempt, state: State, **columns: Any) -> None:
         columns |= {"state": state.value, "changed_at": int(time.time())}
         assignments = ", ".join(f"{name} = ?" for name in columns)
         self.connection.execute(
