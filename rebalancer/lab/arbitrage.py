@@ -29,7 +29,6 @@ from rebalancer.pools import (
     WrappedEtherPool,
     recentred,
 )
-from rebalancer.pools.curve_stable import FEE_ONE
 from rebalancer.pools.uniswap_v3 import TickProfile
 from rebalancer.pools.uniswap_v3_math import PIPS, sqrt_at_tick, tick_at_sqrt
 
@@ -148,12 +147,12 @@ def _bounds(pool: Pool, token: str, other: str) -> tuple[float, float]:
     key = id(pool), token, other  # what is kept keeps its pool, so none of their ids is another's
     found = _BOUNDS.get(key)
     if found is None:
-        spot = float(pool.spot_price(token, other))
-        fee = pool.fee_pips / PIPS
-        if isinstance(pool, CurveCryptoPool):  # whose fee depends on its state
-            fee = pool.fee_e10 / FEE_ONE
-        kept = 1 - fee
-        found = _BOUNDS[key] = pool, spot * kept, spot / kept
+        if isinstance(pool, CurveCryptoPool):
+            bounds = pool.first_unit(token, other), 1 / pool.first_unit(other, token)
+        else:
+            spot, kept = float(pool.spot_price(token, other)), 1 - pool.fee_pips / PIPS
+            bounds = spot * kept, spot / kept
+        found = _BOUNDS[key] = pool, *bounds
         if len(_BOUNDS) > _BOUNDS_KEPT:
             _BOUNDS.popitem(last=False)
     return found[1:]

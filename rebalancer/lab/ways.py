@@ -29,8 +29,8 @@ __all__ = ["WAYS", "Order", "Traded", "Way", "ordinary", "trade"]
 _DEPTH = 0.99
 """A pool's depth is what it takes until its price has fallen to this part."""
 
-_PARTS = (1, 2, 4, 8, 16)
-"""Where the vault refuses the whole trade, a half of it is tried, and so on."""
+_PARTS = (1, 2, 4)
+"""Where the vault refuses the whole trade, a half of it is tried, then a quarter; less is seldom progress enough."""
 
 _WORTH_TRADING_E18 = E18
 """A dollar: what is left of a pair below it is not traded."""

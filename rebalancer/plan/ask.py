@@ -177,7 +177,7 @@ class PlanInput:
             return found
         total_e18 = policy.max_slippage_bps * (E18 // BPS)
         rules = Rules(policy, state, basket, basket.timestamp) if state else None
-        paid = patience(policy, basket, weighed, slippage_limit_e18)
+        paid = patience(policy, state or State(), basket, weighed, slippage_limit_e18)
         return replace(
             found,
             worth_e18=paid.now_e18,

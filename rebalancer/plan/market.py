@@ -33,7 +33,13 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from rebalancer.pools import CurveCryptoPool, Pool, UniswapV3Pool, UniswapV4Pool
+from rebalancer.pools import (
+    CurveCryptoPool,
+    Pool,
+    UniswapV3Pool,
+    UniswapV4Pool,
+    WrappedEtherPool,
+)
 from rebalancer.pools.uniswap_v3_math import PIPS, Q96
 
 __all__ = ["Flows", "Market", "market_of"]
@@ -248,7 +254,7 @@ def market_of(pools: Sequence[Pool]) -> Market:
 
 
 def _is_ticked(pool: Pool) -> bool:
-    return isinstance(pool, UniswapV3Pool | UniswapV4Pool)
+    return isinstance(pool, UniswapV3Pool | UniswapV4Pool | WrappedEtherPool)
 
 
 class _Ticked:
@@ -265,8 +271,9 @@ class _Ticked:
         liquidity = np.zeros((self.rows, width))
         kept: list[float] = []
         more: list[bool] = []
-        for row, (_, pool, token_in, _) in enumerate(rows):
-            down = token_in == pool.token0.address
+        for row, (_, asked, token_in, _) in enumerate(rows):
+            down = token_in == asked.tokens[0].address
+            pool = asked.pool if isinstance(asked, WrappedEtherPool) else asked
             ladder = pool.profile.down if down else pool.profile.up
             table = _table(ladder)
             price = pool.sqrt_price_x96 / Q96

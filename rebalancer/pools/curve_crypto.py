@@ -210,6 +210,15 @@ class CurveCryptoPool:
         x, _ = self._flow(i, j, marginal)
         return amount_in, amount_out, self._curve(i, j).slope_at(x) / self._scales_f[i]
 
+    def first_unit(self, token_in: str, token_out: str) -> float:
+        """What the next raw unit in yields after the fee, about: `spot_price` less the fee, in floats. 0 where the pool is empty."""
+        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        if self.d == 0 or 0 in self._xp:
+            return 0.0
+        curve = self._curve(i, j)
+        slope = curve.most_marginal / (1 - self.mid_fee_e10 / FEE_ONE)
+        return slope * (1 - self.fee_e10 / FEE_ONE) * self._scales_f[i] / self._scales_f[j]
+
     def _flow(self, i: int, j: int, marginal: float) -> tuple[float, float]:
         """Where the flow ends, and what comes out, both scaled; the last is remembered, as it is asked for twice."""
         curve = self._curve(i, j)

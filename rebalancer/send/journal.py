@@ -452,13 +452,14 @@ class Journal:
         changed = []
         for at, one in enumerate(handed):
             replaced = any(_compete(one, later) for later in handed[at + 1 :])
+            followed = any(other.nonce > one.nonce for other in handed)
             with self._transaction():
-                attempt_id = self._adopt(one, replaced)
+                attempt_id = self._adopt(one, replaced, followed)
             if attempt_id is not None:
                 changed.append(_logged(self.get(attempt_id)))
         return changed
 
-    def _adopt(self, one: HandedOver, replaced: bool) -> int | None:
+    def _adopt(self, one: HandedOver, replaced: bool, followed: bool) -> int | None:
         intent = one.intent
         at_nonce = self.select(
             "chain_id = ? AND sender = ? AND nonce = ?", intent.chain_id, one.sender, one.nonce
@@ -468,12 +469,15 @@ class Journal:
         # Two attempts may be signed to the very same bytes: the later one is meant.
         mine = next((own for own in reversed(at_nonce) if hashes & set(_hashes(own))), None)
         if mine is not None:
-            return self._merge(mine, one, replaced)
+            at_nonce = [other for other in at_nonce if other.id != mine.id]
+            at_epoch = [other for other in at_epoch if other.id != mine.id]
         held = any(other.state not in OPEN | {State.FAILED} for other in at_nonce)
         held |= any(other.state in LIVE - OPEN for other in at_epoch)
-        state = State.FAILED if replaced or held else one.state
-        if state is not State.FAILED:
-            self._give_way(at_nonce + at_epoch)
+        rivals = None if replaced or held else at_nonce + at_epoch
+        if mine is not None:
+            return self._merge(mine, one, rivals, followed)
+        state = State.FAILED if rivals is None else one.state
+        self._give_way(rivals or ())
         now = int(time.time())
         (row,) = self.connection.execute(
             "INSERT INTO attempts (chain_id, vault, epoch, recipient, data, gas_limit, reason,"
@@ -489,21 +493,32 @@ class Journal:
             self._insert_version(row["id"], version.kind, version, version.height)
         return int(row["id"])
 
-    def _merge(self, mine: Attempt, one: HandedOver, replaced: bool) -> int | None:
-        """Add to an attempt the versions that another machine made of it, and where it stands with them."""
+    def _merge(
+        self, mine: Attempt, one: HandedOver, rivals: Sequence[Attempt] | None, followed: bool
+    ) -> int | None:
+        """Add to an attempt the versions that another machine made of it, and where it stands with them.
+
+        `rivals` give way to it; None if it gives way. What was refused here is live again if another machine made more of it, or
+        made something that comes after it.
+        """
         missing = [v for v in one.versions if v.transaction_hash not in _hashes(mine)]
         for version in missing:
             self._insert_version(mine.id, version.kind, version, version.height)
         refused = mine.state is State.FAILED and mine.block_number is None
         state = mine.state
-        if mine.state in OPEN or (refused and missing):
-            state = State.FAILED if replaced else one.state
+        if mine.state in OPEN or (refused and (missing or followed)):
+            # What this journal alone has beyond the others' versions stands, though it was never sent.
+            if rivals is None:
+                state = State.FAILED
+            elif missing:
+                state = _STANDING[missing[-1].kind]
+            elif state in (State.SIGNED, State.FAILED):
+                state = mine.standing
         if state is mine.state:
             return mine.id if missing else None
         if state is not State.FAILED:
-            key = "chain_id = ? AND sender = ? AND nonce = ? AND id <> ?"
-            self._give_way(self.select(key, one.intent.chain_id, one.sender, one.nonce, mine.id))
-        self._update(mine, state, note=_TAKEN_OVER if replaced else "")
+            self._give_way(rivals or ())
+        self._write(mine, state, note=_TAKEN_OVER if state is State.FAILED else "")
         return mine.id
 
     def _give_way(self, attempts: Iterable[Attempt]) -> None:
@@ -535,6 +550,9 @@ class Journal:
     def _update(self, attempt: Attempt, state: State, **columns: Any) -> None:
         if state not in _NEXT[attempt.state]:
             raise AssertionError(f"an attempt cannot go from {attempt.state} to {state}")
+        self._write(attempt, state, **columns)
+
+    def _write(self, attempt: Attempt, state: State, **columns: Any) -> None:
         columns |= {"state": state.value, "changed_at": int(time.time())}
         assignments = ", ".join(f"{name} = ?" for name in columns)
         self.connection.execute(

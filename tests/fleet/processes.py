@@ -104,7 +104,7 @@ class Fleet:
             listen = "off"
             {self.extra}
             [fleet]
-            redis_url = "{self.redis_url}"
+            {f'redis_url = "{self.redis_url}"' if self.redis_url else ""}
             name = "test"
             worker_name = "{name}"
             lease_seconds = {self.lease_seconds}

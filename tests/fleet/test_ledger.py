@@ -381,3 +381,35 @@ def test_adopted_intent_keeps_its_deadline(machines: tuple[Machine, Machine]) ->
     (adopted,) = bert.lead()
 
     assert adopted.intent == replace(sent.intent, deadline_block=77)
+
+
+def test_bump_that_was_never_stored_stays_the_newest_of_who_signed_it(
+    machines: tuple[Machine, Machine],
+) -> None:
+    anna, _ = machines
+    anna.lead()
+    sent = anna.send(0, 1)
+    anna.sign(0, 1, kind=Kind.BUMP, attempt=sent, gwei=2)  # killed before it was stored
+    anna.end()
+
+    assert anna.lead() == []
+    assert anna.said == [(0, 1, State.BUMPED)]
+
+
+def test_cancellation_that_was_never_stored_gives_way_to_a_bump_that_was(
+    machines: tuple[Machine, Machine],
+) -> None:
+    anna, bert = machines
+    anna.lead()
+    sent = anna.send(0, 1)
+    anna.sign(0, 1, kind=Kind.CANCELLATION, attempt=sent, gwei=2)
+    anna.end()
+    (adopted,) = bert.lead()
+    bert.bump(adopted, gwei=3)
+    bert.end()
+
+    (changed,) = anna.lead()
+
+    assert changed.state is State.BUMPED
+    assert changed.newest.kind is Kind.BUMP
+    assert len(changed.versions) == 3

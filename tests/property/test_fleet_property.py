@@ -143,6 +143,15 @@ class FleetMachine(OutboxMachine):
             self.outbox = self.lead()
             self.outbox.resume(self.chain)
 
+    @rule(stopped=st.booleans(), fee=st.integers(10, 60))
+    def hand_over_in_the_middle(self, stopped: bool, fee: int) -> None:
+        """The other takes the lead while something is under way, and decides the same, as the vault's epoch is still the same."""
+        under_way = [one.intent for one in self.outbox.unsettled(CHAIN)]
+        self.hand_over(stopped=stopped)
+        for intent in under_way:
+            with self.may_die(None, False):
+                self.outbox.submit(self.chain, [Pen()], intent, Fees(fee * UNIT, UNIT // 7))
+
     @rule(stopped=st.booleans())
     def hand_over(self, stopped: bool) -> None:
         """The other machine takes the lead, because this one was killed, or stopped and knows nothing of it."""

@@ -11,8 +11,19 @@ from numpy.typing import NDArray
 
 from rebalancer.plan.dual import Offer, Solution, solve
 from rebalancer.plan.market import Market, market_of
-from rebalancer.pools import Pool, Tick, TickProfile, Token, UniswapV3Pool, UniswapV4Pool, synthetic
+from rebalancer.pools import (
+    Pool,
+    Tick,
+    TickProfile,
+    Token,
+    UniswapV2Pool,
+    UniswapV3Pool,
+    UniswapV4Pool,
+    WrappedEtherPool,
+    synthetic,
+)
 from rebalancer.pools.uniswap_v3_math import MAX_TICK, PIPS, Q96, tick_at_sqrt
+from rebalancer.pools.wrapped_ether import ETHER_ADDRESS
 from tests.unit.pairs import FEE_PIPS, RAW, A, B, C, pair
 
 KEPT = 1 - FEE_PIPS / PIPS
@@ -214,3 +225,46 @@ def test_market_finds_prices_of_other_tokens_by_their_deepest_pools() -> None:
 
     # Two C for one A in the deep pool.
     assert market.near(known)[market.index[C.address]] == pytest.approx(-math.log(2))
+
+
+def test_market_between_tokens_leaves_out_what_leads_nowhere() -> None:
+    """A is sold for B; C is only a way where a second pool leads on from it, D never is."""
+    a, b, c, d = (Token(f"0x{number:040x}", name, 18) for number, name in enumerate("abcd", 1))
+
+    def pool(number: int, one: Token, other: Token) -> UniswapV2Pool:
+        return UniswapV2Pool(f"0x{number:040x}", one, other, (10**21, 10**21))
+
+    dead = Market([pool(11, a, b), pool(12, b, c), pool(13, c, d)])
+    through = Market([pool(11, a, b), pool(12, b, c), pool(13, a, c), pool(14, c, d)])
+    prices = np.array([1.0, 1.1, 1.3, 1.7])
+    asked = {a.address, b.address}
+
+    def flowing(market: Market) -> set[int]:
+        by_name = dict(zip((a.address, b.address, c.address, d.address), prices, strict=True))
+        flows = market.flows(np.array([by_name[token] for token in market.tokens]))
+        return set(market.pool[flows.amounts_in > 0].tolist())
+
+    assert flowing(dead) == {0, 1, 2}
+    assert flowing(dead.between(asked)) == {0}
+    assert flowing(through.between(asked)) == {0, 1, 2}
+    assert dead.may_jump
+
+
+def test_market_takes_a_pool_of_ether_as_one_of_the_wrapped_token() -> None:
+    ether = Token(ETHER_ADDRESS, "ETH", 18)
+    profile = synthetic(
+        A, B, fee_pips=500, tick_spacing=10, sqrt_price_x96=Q96, depth1_raw=1_000 * RAW
+    ).profile
+    inner = UniswapV4Pool(f"0x{7:040x}", ether, B, profile, Q96, 0, profile.liquidity_at(0))
+    # The wrapped token's address is above the other's: the pool's order is still ether's.
+    wrapped = WrappedEtherPool(inner, Token("0x" + "ff" * 20, "WETH", 18))
+    market = Market((wrapped,))
+
+    assert not market.may_jump
+    for row in range(2):
+        sold, bought = market.tokens[market.token_in[row]], market.tokens[market.token_out[row]]
+        prices = np.ones(2)
+        prices[market.index[sold]] = 0.99
+        found = market.flows(prices)
+        expected = wrapped.flow_to(sold, bought, 0.99)
+        assert (found.amounts_in[row], found.amounts_out[row]) == pytest.approx(expected, rel=1e-9)

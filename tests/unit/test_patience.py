@@ -38,8 +38,9 @@ FAR = basket(ether=240, bitcoin=12.8, dollar=200_000)
 def paid(held: Basket, seconds: int, policy: Policy = POLICY) -> Patience:
     """What is paid so many seconds after the break was seen."""
     at = SEEN_AT + seconds
-    limit_e18 = limit(policy, at)
-    return patience(policy, held, weigh_basket(held), limit_e18)
+    held = replace(held, timestamp=at)
+    state = State(broken_since=SEEN_AT)
+    return patience(policy, state, held, weigh_basket(held), limit(policy, at))
 
 
 def limit(policy: Policy, at: int) -> int:
@@ -76,6 +77,14 @@ def test_a_weight_two_bands_from_its_target_is_not_waited_with() -> None:
     found = paid(FAR, 0)
 
     assert found == Patience(90 * E18 // BPS, 90 * E18 // BPS)
+
+
+def test_a_vault_that_is_open_to_anyone_is_not_waited_with() -> None:
+    opens = replace(POLICY, open_after_seconds=RAMP // 2)
+    kept, open_now = paid(ALMOST_FAR, RAMP // 2 - 1, opens), paid(ALMOST_FAR, RAMP // 2, opens)
+
+    assert kept.now_e18 == kept.at_most_e18 // 3
+    assert open_now == Patience(120 * E18 // BPS, 120 * E18 // BPS)
 
 
 def test_a_flat_limit_asks_for_no_patience() -> None:

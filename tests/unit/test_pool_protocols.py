@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -565,3 +566,34 @@ def test_pool_without_ether_or_of_ether_and_weth_has_no_such_view() -> None:
         WrappedEtherPool(plain, Token(B, "WETH", 18))
     with pytest.raises(UnsupportedPool, match="wrap ether"):
         WrappedEtherPool(ether_pool(), Token(A, "WETH", 18))
+
+
+@pytest.mark.parametrize("part", [0.995, 0.98, 0.9])
+def test_slope_of_tricrypto_is_what_more_flows_for_a_lower_price(part: float) -> None:
+    pool = of_kind(load(crypto()), CurveCryptoPool)
+    sold, bought = pool.tokens[0].address, pool.tokens[2].address
+    marginal = float(pool.spot_price(sold, bought)) * part
+    further = pool.flow_to(sold, bought, marginal * (1 - 1e-5))[0]
+
+    flow = pool.flow_and_slope(sold, bought, marginal)
+
+    assert flow[:2] == pool.flow_to(sold, bought, marginal)
+    assert flow[2] == pytest.approx((further - flow[0]) / 1e-5, rel=1e-2)
+    assert flow[2] > 0
+
+
+def test_slope_of_tricrypto_that_does_not_flow_is_none() -> None:
+    pool = of_kind(load(crypto()), CurveCryptoPool)
+    sold, bought = pool.tokens[0].address, pool.tokens[2].address
+
+    assert pool.flow_and_slope(sold, bought, float(pool.spot_price(sold, bought))) == (0, 0, 0.0)
+
+
+def test_first_unit_of_tricrypto_pays_the_spot_price_less_the_fee_of_its_state() -> None:
+    pool = of_kind(load(crypto()), CurveCryptoPool)
+    for sold, bought in permutations(pool.tokens, 2):
+        spot = float(pool.spot_price(sold.address, bought.address))
+        expected = spot * (1 - pool.fee_e10 / 10**10)
+        assert pool.first_unit(sold.address, bought.address) == pytest.approx(expected, rel=1e-9)
+    empty = replace(pool, balances=(0, 0, 0), d=0)
+    assert empty.first_unit(pool.tokens[0].address, pool.tokens[1].address) == 0.0

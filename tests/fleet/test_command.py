@@ -1,0 +1,69 @@
+"""`rebalancer fleet` as a person meets it: what it refuses, and a fleet in one process."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rebalancer.devnet.stage import Stage
+from rebalancer.reasons import Reason
+from tests.commands import run
+from tests.contract.test_keeper import move
+from tests.fixtures_redis import RedisServer
+from tests.fleet.processes import Fleet, wait_for
+
+
+@pytest.fixture
+def alone(stage: Stage, tmp_path: Path) -> Iterator[Fleet]:
+    """A fleet without Redis."""
+    found = Fleet(stage, (stage.vault, stage.open_vault(1)), "", tmp_path)
+    yield found
+    found.close()
+
+
+def test_worker_without_redis_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ran = run(capsys, "fleet", "worker")
+
+    assert ran.code == 17
+    assert "fleet.redis_url" in ran.sentence
+
+
+def test_leader_without_redis_keeps_vaults_in_one_process(stage: Stage, alone: Fleet) -> None:
+    leader = alone.start("leader", "lena", "--workers", "3")
+    leader.says("started")
+    move(stage, {"ETH/USD": 2_200_00000000})
+
+    def done() -> bool:
+        stage.chain.mine()
+        time.sleep(0.1)
+        told = [one["vault"] for one in leader.decisions if one["reason"] == Reason.REBALANCED]
+        return sorted(told) == sorted(alone.vaults)
+
+    wait_for("both rebalances", done)
+    leader.signal(signal.SIGTERM)
+    assert leader.end() == 0
+    assert "evaluated_here" not in leader.log
+
+
+def test_standby_that_is_told_to_stop_ends_at_once(
+    stage: Stage, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    fleet = Fleet(stage, (stage.vault,), redis_server.url, tmp_path)
+    try:
+        leader = fleet.start("leader", "lena")
+        leader.says("started")
+        standby = fleet.start("leader", "mona")
+        standby.says("standing_by")
+        standby.signal(signal.SIGTERM)
+
+        assert standby.end() == 0
+        assert leader.process.poll() is None
+    finally:
+        fleet.close()

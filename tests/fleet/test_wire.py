@@ -1,0 +1,140 @@
+"""Orders and answers: JSON both ways, to the last digit; what is not of this version is refused."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from rebalancer.chain.heads import Header, Heads
+from rebalancer.devnet.stage import Stage
+from rebalancer.errors import WireUnreadable
+from rebalancer.fleet.shared import LocalShared
+from rebalancer.fleet.wire import Answer, Order, on_wire, verdict_of
+from rebalancer.fleet.worker import Worker
+from rebalancer.keeper import Evaluator, Site
+from rebalancer.keeper.decide import Conditions, Step, Verdict
+from tests.contract.test_keeper import move
+
+ORDER = Order(
+    1,
+    Header(7, "0x" + "77" * 32, "0x" + "66" * 32, 1_700_000_000, 10**9),
+    Conditions(12 * 10**9, "0x" + "ee" * 20),
+    ("0x" + "aa" * 20, "0x" + "bb" * 20),
+    ("0x" + "bb" * 20,),
+    False,
+    3,
+    1_700_000_003.25,
+    3.0,
+)
+
+
+@pytest.fixture
+def verdict(stage: Stage) -> Verdict:
+    """A rebalance that is to be sent."""
+    move(stage, {"ETH/USD": 2_200_00000000})
+    rpc = stage.chain.rpc
+    head = Heads(rpc).next(0)
+    assert head is not None
+    evaluator = Evaluator(rpc, Site.of(stage.deployment, [stage.vault]))
+    (found,) = evaluator.evaluate(head, Conditions(10**9)).verdicts
+    assert found.step is Step.REBALANCE
+    return found
+
+
+def answer_of(verdict: Verdict) -> Answer:
+    epoch, drift_bps = verdict.snapshot.state.epoch, verdict.snapshot.drift_bps
+    return Answer("0x", "", (verdict.reason,), (epoch,), (drift_bps,), (on_wire(verdict),), 1)
+
+
+# Refusals
+
+
+@pytest.mark.parametrize("text", ["", "nonsense", "{}", "[]", '{"chain_id": "one"}'])
+def test_order_of_another_version_is_refused(text: str) -> None:
+    with pytest.raises(WireUnreadable) as caught:
+        Order.of_json(text)
+    assert caught.value.what == "order"
+
+
+@pytest.mark.parametrize("text", [None, 3, b"{}", "nonsense", "{}", '{"block_hash": 1}'])
+def test_answer_of_another_version_is_refused(text: object) -> None:
+    with pytest.raises(WireUnreadable) as caught:
+        Answer.of_json(text)
+    assert caught.value.what == "answer"
+
+
+def test_route_that_is_not_hexadecimal_is_refused(verdict: Verdict) -> None:
+    told = on_wire(verdict)
+    assert told.plan is not None
+    with pytest.raises(WireUnreadable, match="hexadecimal"):
+        verdict_of(replace(told, plan=replace(told.plan, route="0xzz")))
+
+
+def test_amounts_of_another_basket_are_refused(verdict: Verdict) -> None:
+    told = on_wire(verdict)
+    assert told.plan is not None
+    with pytest.raises(WireUnreadable, match="one an asset"):
+        verdict_of(replace(told, plan=replace(told.plan, sales_raw=told.plan.sales_raw[:2])))
+
+
+def test_plan_that_the_vault_would_refuse_is_refused(verdict: Verdict) -> None:
+    told = on_wire(verdict)
+    assert told.plan is not None
+    most = tuple(2 * raw for raw in told.plan.sales_raw)
+    with pytest.raises(WireUnreadable, match="the vault would refuse it"):
+        verdict_of(replace(told, plan=replace(told.plan, sales_raw=most)))
+
+
+def test_rebalance_without_a_plan_is_refused(verdict: Verdict) -> None:
+    with pytest.raises(WireUnreadable, match="without a plan"):
+        verdict_of(replace(on_wire(verdict), plan=None))
+
+
+def test_worker_of_another_chain_and_late_worker_say_so(stage: Stage) -> None:
+    site, shared = Site.of(stage.deployment, ()), LocalShared()
+    worker = Worker("anna", stage.chain.rpc, site, shared)
+
+    other = Answer.of_json(worker.answer(ORDER.to_json()))
+    late = replace(ORDER, chain_id=site.chain_id, expires_at=shared.now() - 1)
+    expired = Answer.of_json(worker.answer(late.to_json()))
+    garbage = Answer.of_json(worker.answer("garbage"))
+
+    assert "of chain 31337" in other.failure
+    assert "waits" in expired.failure
+    assert "order" in garbage.failure
+    assert worker.handled == 3
+
+
+# There and back
+
+
+def test_order_comes_back_as_it_was() -> None:
+    assert Order.of_json(ORDER.to_json()) == ORDER
+
+
+def test_verdict_comes_back_with_all_that_is_sent_and_verified(verdict: Verdict) -> None:
+    text = answer_of(verdict).to_json()
+    (back,) = Answer.of_json(text).verdicts_of([verdict.vault])
+
+    plan, before = back.plan, verdict.plan
+    assert plan is not None
+    assert before is not None
+    assert replace(plan, legs=()) == replace(before, legs=())
+    assert plan.settlement == before.settlement
+    assert plan.shares == before.shares
+    assert back.snapshot == verdict.snapshot
+    assert (back.step, back.reason, back.text) == (verdict.step, verdict.reason, verdict.text)
+    assert isinstance(json.loads(text), dict)
+
+
+def test_floats_without_a_bound_come_back(verdict: Verdict) -> None:
+    assert verdict.plan is not None
+    endless = replace(verdict.plan.certificate, gap_before_rounding=float("inf"))
+    changed = replace(verdict, plan=replace(verdict.plan, certificate=endless))
+
+    (back,) = Answer.of_json(answer_of(changed).to_json()).verdicts_of([verdict.vault])
+
+    assert back.plan is not None
+    assert back.plan.certificate == endless
