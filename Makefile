@@ -134,7 +134,7 @@ bench: setup
 attacks: setup
 	@python scripts/attacks.py $(ARGS)
 
-# A quarter of an hour: ARGS="--seeds 5", ARGS="-k reorg".
+# A quarter of an hour: ARGS="--seeds 5 --first-seed 1", ARGS="-k reorg".
 chaos: setup
 	@pytest -m chaos tests/chaos $(ARGS)
 

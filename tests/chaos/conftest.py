@@ -70,8 +70,9 @@ REPORT = pytest.StashKey[Report]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Adds --seeds; seen only where this folder is named, as `make chaos` does."""
+    """Adds --seeds and --first-seed; seen only where this folder is named, as `make chaos` does."""
     parser.addoption("--seeds", type=int, default=_SEEDS, help="how many seeds of each scenario")
+    parser.addoption("--first-seed", type=int, default=0, help="the first of these seeds")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -84,13 +85,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "scenario" not in metafunc.fixturenames:
         return
     in_full = metafunc.definition.get_closest_marker("chaos") is not None
-    seeds = range(metafunc.config.getoption("--seeds", default=_SEEDS) if in_full else 1)
+    first = metafunc.config.getoption("--first-seed", default=0)
+    seeds = range(first, first + metafunc.config.getoption("--seeds", default=_SEEDS))
     chosen = [
         (scenario, strength, seed)
         for scenario in SCENARIOS
         if in_full or scenario.quick
         for strength in (scenario.strengths if in_full else scenario.strengths[:1])
-        for seed in seeds
+        for seed in (seeds if in_full else (0,))
     ]
     names = [f"{s.kind}, {s.name}, {strength:g}, seed {seed}" for s, strength, seed in chosen]
     metafunc.parametrize(("scenario", "strength", "seed"), chosen, ids=names)

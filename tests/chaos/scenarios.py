@@ -25,6 +25,7 @@ from tests.chaos.play_chain import (
     stuck_before,
     stuck_meanwhile,
 )
+from tests.chaos.play_fleet import lapsed
 from tests.chaos.play_process import (
     clock,
     frozen,
@@ -161,4 +162,5 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario("two keepers: one outbox", "side by side", same_outbox, (1,), False),
     Scenario("two keepers: one key", "side by side", same_key, (1, 3), False),
     Scenario("two keepers: two keys", "side by side", two_keys, (1, 3)),
+    Scenario("paused leader", "past its lease", lapsed, (1, 10), False),
 )
