@@ -64,16 +64,17 @@ class Head:
         return cls(Header(number, block_hash, "", timestamp, 0), linked=False)
 
     def after(self, earlier: Head) -> Head:
-        """This head and the one told before it as one, for whoever could not use that."""
+        """This head and the one told before it as one, for whoever could not use that, or not to its end.
+
+        What the earlier head told and this one takes back is named as taken back, too: it may have been used before the look failed.
+        """
         gone = {each.hash for each in self.taken_back}
-        unused = (*earlier.missed, earlier.header)
-        kept = [each for each in unused if each.hash not in gone]
-        never_used = {each.hash for each in unused}
-        taken_back = [each for each in self.taken_back if each.hash not in never_used]
+        kept = [each for each in (*earlier.missed, earlier.header) if each.hash not in gone]
+        taken_back = sorted((*earlier.taken_back, *self.taken_back), key=lambda one: one.number)
         return Head(
             self.header,
             (*kept, *self.missed),
-            (*taken_back, *earlier.taken_back),
+            tuple(taken_back),
             self.linked and earlier.linked,
         )
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import structlog
@@ -24,7 +25,7 @@ from rebalancer.chain.abi import interface
 from rebalancer.chain.heads import Head
 from rebalancer.chain.rpc import Call, Rpc
 from rebalancer.chain.snapshot import Block, VaultSnapshot, decode_vaults
-from rebalancer.errors import RpcRejected, UnknownVault
+from rebalancer.errors import BlockVanished, RpcRejected, UnknownVault
 from rebalancer.reasons import Reason
 from rebalancer.units import BPS, E18
 
@@ -64,7 +65,7 @@ _FIXED_ASSET = (0, 1, 2, 3, 5, 6, 7, 8, 9)
 class Judgement:
     """All vaults at one block. Arrays have an entry a vault, in the book's order.
 
-    `drift` is the largest distance from a target, as a part of the basket; `value` in USD; `out_of_place` what lies beyond bands, in
+    `drift` is the largest distance from a target, as a part of the basket, 0 where a price is missing; `value` in USD; `out_of_place` what lies beyond bands, in
     USD. `candidates` are the addresses to be read exactly, the most out of place first.
     """
 
@@ -101,6 +102,7 @@ class VaultBook:
         self._touched: dict[int, set[str]] = {}
         self._audited = 0
         self._block: Block | None = None
+        self._loaded_at = 0
         shape = (n, _MOST_ASSETS)
         self._held, self._unit = np.zeros(shape), np.ones(shape)
         self._start, self._end = np.zeros(shape), np.zeros(shape)
@@ -138,30 +140,29 @@ class VaultBook:
         """
         self._read_again(self.vaults, block)
         self._touched.clear()
-        self._block = block
+        self._block, self._loaded_at = block, block.number
 
     def advance(self, head: Head) -> tuple[str, ...]:
         """Follow the chain to a head; the vaults that were read again, in the book's order.
 
-        Whatever a reorg took back is read again, too. A head that is not linked to the last one has everything read again.
+        Whatever a reorg took back is read again, too. A head that is not linked to what the book has read has everything read again.
+
+        Raises:
+            BlockVanished: the endpoint that answers does not have the head.
         """
         block = Block(head.header.number, head.header.hash, head.header.timestamp)
-        if self._block is None or not head.linked:
+        first = head.missed[0].number if head.missed else head.header.number
+        # Nobody knows who had a log in blocks that no head named, or before the book was read.
+        follows = head.linked and self._block is not None and first <= self._block.number + 1
+        if not follows or any(gone.number <= self._loaded_at for gone in head.taken_back):
             self.load(block)
             return self.vaults
         changed: set[str] = set()
         for header in head.taken_back:
             changed |= self._touched.get(header.number, set())
-        first = head.missed[0].number if head.missed else head.header.number
-        # A single block by its hash; many by their numbers, and their hashes must be those that the heads name.
-        asked: dict[str, object] = {"topics": self._topics}
         hashes = {each.number: each.hash for each in (*head.missed, head.header)}
         touched: dict[int, set[str]] = {}
-        if len(hashes) == 1:
-            asked["blockHash"] = block.hash
-        else:
-            asked |= {"fromBlock": hex(first), "toBlock": hex(block.number)}
-        for entry in self.rpc.call("eth_getLogs", asked):
+        for entry in self._logs(first, block):
             number, vault = int(entry["blockNumber"], 16), entry["address"].lower()
             if hashes.get(number) != entry["blockHash"]:
                 self.load(block)  # another chain than the heads': nothing of it is believed
@@ -179,6 +180,21 @@ class VaultBook:
         for number in [n for n in self._touched if n <= block.number - _KEPT_BLOCKS]:
             del self._touched[number]
         return again
+
+    def _logs(self, first: int, block: Block) -> list[Any]:
+        """What the vaults said from a block on: of one by its hash, of many by their numbers."""
+        if first == block.number:
+            asked = {"topics": self._topics, "blockHash": block.hash}
+            found: list[Any] = self.rpc.call("eth_getLogs", asked)
+            return found
+        asked = {"topics": self._topics, "fromBlock": hex(first), "toBlock": hex(block.number)}
+        # Of blocks that an endpoint does not have yet, it may say that they have no logs.
+        newest, found = self.rpc.batch(
+            [("eth_getBlockByNumber", [hex(block.number), False]), ("eth_getLogs", [asked])]
+        )
+        if newest is None or newest["hash"] != block.hash:
+            raise BlockVanished(block.number, block.hash)
+        return found
 
     def look(self, vaults: Sequence[str], block: Block) -> tuple[VaultSnapshot, ...]:
         """Vaults as they are at a block, exactly, in the order given.
@@ -202,9 +218,9 @@ class VaultBook:
         """
         n = len(self.vaults)
         chosen = [self.vaults[(self._audited + i) % n] for i in range(min(count, n))]
-        self._audited = (self._audited + len(chosen)) % n if n else 0
         before = {vault: self._fixed[self._row[vault]] for vault in chosen}
         self._read_again(chosen, block)
+        self._audited = (self._audited + len(chosen)) % n if n else 0
         found = []
         for vault in chosen:
             after = self._fixed[self._row[vault]]
@@ -345,7 +361,7 @@ class VaultBook:
         order = wanted[np.argsort(-beyond[wanted], kind="stable")]
         return Judgement(
             tuple(_REASONS[code] for code in reasons.tolist()),
-            apart.max(axis=1),
+            np.where(weighed & priced, apart.max(axis=1), 0.0),
             total,
             beyond,
             tuple(self.vaults[row] for row in order.tolist()),

@@ -12,7 +12,7 @@ from rebalancer.chain.heads import Heads
 from rebalancer.chain.rpc import Call
 from rebalancer.chain.snapshot import read_block, read_vaults
 from rebalancer.chain.vaultbook import VaultBook
-from rebalancer.errors import UnknownVault
+from rebalancer.errors import BlockVanished, UnknownVault
 from rebalancer.reasons import Reason
 from rebalancer.units import E18
 from tests.contract.world import SEEDS, World, basket_spec
@@ -56,7 +56,9 @@ def check(world: World, book: VaultBook) -> tuple[Reason, ...]:
     }
     assert set(judged.candidates) == due
     for row, each in enumerate(exact):
-        if each.total_e18:
+        if not each.total_e18:
+            assert judged.drift[row] == 0
+        else:
             assert judged.value[row] == pytest.approx(each.total_e18 / E18, rel=1e-12)
             assert each.drift_bps - 1 <= judged.drift[row] * 10_000 <= each.drift_bps + 1e-6
     return judged.reasons
@@ -224,3 +226,80 @@ def test_the_audit_tells_what_no_log_told(world: World, vaults: list[Contract]) 
     assert differs.vault == vault.address
     assert len(differs.words) == 1
     assert book.audit(after, 3) == (), "what the chain says is booked"
+
+
+def test_a_block_that_a_failed_look_has_booked_and_a_reorg_took_back_leaves_no_trace(
+    world: World, vaults: list[Contract]
+) -> None:
+    heads = Heads(world.chain.rpc, poll_seconds=0.01)
+    heads.next(0)
+    book = book_of(world, vaults)
+    before = world.chain.snapshot()
+    world.guardian.transact(vaults[1], "pauseRebalance")
+    first = heads.next(0)
+    assert first is not None
+    book.advance(first)  # and then the look fails
+    world.chain.revert(before)
+    world.chain.mine()
+    then = heads.next(0)
+    assert then is not None
+
+    assert book.advance(then.after(first)) == (vaults[1].address,)
+    assert check(world, book)[1] is Reason.IN_BAND
+
+
+def test_a_book_that_was_read_at_a_block_that_is_taken_back_is_read_again(
+    world: World, vaults: list[Contract]
+) -> None:
+    heads = Heads(world.chain.rpc, poll_seconds=0.01)
+    heads.next(0)
+    before = world.chain.snapshot()
+    world.guardian.transact(vaults[1], "pauseRebalance")
+    heads.next(0)
+    book = book_of(world, vaults)
+    assert check(world, book)[1] is Reason.PAUSED
+    world.chain.revert(before)
+    world.chain.mine()
+
+    assert follow(book, heads) == book.vaults
+    assert check(world, book)[1] is Reason.IN_BAND
+
+
+def test_a_head_that_does_not_follow_on_the_book_has_it_read_again(
+    world: World, vaults: list[Contract]
+) -> None:
+    book = book_of(world, vaults)
+    world.guardian.transact(vaults[1], "pauseRebalance")
+    world.chain.mine()
+
+    follow(book, Heads(world.chain.rpc, poll_seconds=0.01))
+
+    assert check(world, book)[1] is Reason.PAUSED
+
+
+def test_logs_of_an_endpoint_that_does_not_have_the_head_yet_are_not_believed(
+    world: World, vaults: list[Contract], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heads = Heads(world.chain.rpc, poll_seconds=0.01)
+    heads.next(0)
+    book = book_of(world, vaults)
+    world.guardian.transact(vaults[1], "pauseRebalance")
+    world.chain.mine()
+    head = heads.next(0)
+    assert head is not None
+    assert head.missed
+    rpc = world.chain.rpc
+    plain = rpc.batch_settled
+
+    def behind(calls: Any) -> Any:
+        if calls[-1][0] == "eth_getLogs":
+            return [None, []]
+        return plain(calls)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rpc, "batch_settled", behind)
+        with pytest.raises(BlockVanished):
+            book.advance(head)
+    book.advance(head)
+
+    assert check(world, book)[1] is Reason.PAUSED

@@ -213,7 +213,7 @@ def test_a_head_takes_over_what_the_one_before_it_told_in_vain() -> None:
     assert both.linked
 
 
-def test_a_head_that_takes_an_unused_one_back_leaves_no_trace_of_it() -> None:
+def test_a_head_that_takes_one_back_of_a_failed_look_names_it_as_it_may_have_been_used() -> None:
     earlier = Head(_header(5), missed=(_header(4),))
 
     both = Head(
@@ -223,7 +223,7 @@ def test_a_head_that_takes_an_unused_one_back_leaves_no_trace_of_it() -> None:
     ).after(earlier)
 
     assert [one.hash for one in both.missed] == ["0xc3", "0xc4"]
-    assert both.taken_back == (_header(3),)
+    assert both.taken_back == (_header(3), _header(4), _header(5))
 
 
 def test_a_head_after_one_that_was_linked_to_nothing_is_not_linked_either() -> None:
