@@ -33,6 +33,7 @@ from rebalancer.errors import (
     KeeperNotAuthorized,
     LimitError,
     RpcRejected,
+    SignerUnavailable,
     SimulationDiffers,
     SimulationRefused,
     TooManyFailures,
@@ -51,6 +52,7 @@ from rebalancer.send.journal import OPEN, Attempt, Intent, State
 from rebalancer.send.lanes import Lane
 from rebalancer.send.nonces import clear_on_start
 from rebalancer.send.outbox import Check, Outbox, SendRules
+from rebalancer.send.relay import PRIVATE_METHOD, RAW_METHOD
 from rebalancer.send.signer import Signer
 from rebalancer.send.simulate import Simulator, message
 from rebalancer.send.wallet import estimate_gas
@@ -134,13 +136,15 @@ class Keeper:
         self._epochs: dict[str, int] = {}
         self._said: dict[str, Reason] = {}
         self._reasons: dict[str, Reason] = {}
-        self._told: set[tuple[int, State, str | None]] = set()
+        self._told: set[_News] = set()
+        self._untold: list[Decision] = []
         self._sent: dict[int, Verdict] = {}
         self._sent_now = 0
         self._breaker = self._new_breaker()
         self._breakers: dict[str, Breaker] = {}
+        self._halted: set[str] = set()
         self._guest_of: set[str] = set()
-        self._differing: list[BooksDiffer] = []
+        self._differing: set[str] = set()
         self._subscribed = False
         self._evaluation: Evaluation | None = None
         self._looked: Looked | None = None
@@ -232,7 +236,7 @@ class Keeper:
     def _turn(self, heads: Heads, on_decision: Callable[[Decision], None] | None) -> None:
         """One round of the loop: wait for a head, and look."""
         options = self.options
-        began = time.monotonic()
+        began, asked = time.monotonic(), self.rpc.requests
         try:
             waits = heads.subscribed and self._unread is None
             head = heads.next(options.poll_seconds if waits else 0)
@@ -244,14 +248,28 @@ class Keeper:
             else:
                 self._idle()
                 return
-        except ChainError as failure:
+        except (ChainError, SignerUnavailable) as failure:
             opened = self._breaker.failed(str(failure), time.time())
             failures = self._breaker.failed_in_a_row
             log.warning("tick_failed", failures=failures, why=str(failure))
-            self._tell(began, None, (), str(failure))
+            # What is not told yet waits for the next look, unless none is to come soon.
+            decisions = self._taken() if opened else ()
+            self._tell(began, None, decisions, str(failure), self.rpc.requests - asked)
+            self._hand(decisions, on_decision)
             if opened and options.gives_up:
                 raise TooManyFailures(failures, failure) from failure
-            return
+        except BooksDiffer as differ:
+            decisions = self._taken()
+            self._tell(began, None, decisions, str(differ), self.rpc.requests - asked)
+            self._hand(decisions, on_decision)
+            raise
+        else:
+            self._hand(decisions, on_decision)
+
+    @staticmethod
+    def _hand(
+        decisions: Sequence[Decision], on_decision: Callable[[Decision], None] | None
+    ) -> None:
         for decision in decisions:
             if on_decision:
                 on_decision(decision)
@@ -262,13 +280,18 @@ class Keeper:
             self._looked = None
             self._tell(time.monotonic(), self._at, (), "")
 
+    def _taken(self) -> tuple[Decision, ...]:
+        """The decisions that nobody was told of, of this look and of failed ones before it."""
+        decisions, self._untold = tuple(self._untold), []
+        return decisions
+
     # Work
 
     def tick(self, at: Head | Block | None = None) -> tuple[Decision, ...]:
         """Look once and do what is to be done; the decisions that are news, those about what was sent earlier first.
 
         `at` is the newest block, which is asked for where it is not given. A head whose tick failed is not lost: the next tick
-        takes its news, too.
+        takes its news, too, and tells what was sent or came to an end before it failed.
 
         Raises:
             ChainError: the chain could not be read or a transaction not sent; nothing is half done that a later tick does not settle.
@@ -288,34 +311,62 @@ class Keeper:
             if self._unread is not None and self._unread is not head:
                 head = head.after(self._unread)
             self._unread = head
-            decisions = self._look(head)
+            self._look(head)
         finally:
             self.rpc.deadline = None
         self._unread = None
         self._breaker.succeeded()
+        decisions = self._taken()
         self._at = Block(head.header.number, head.header.hash, head.header.timestamp)
         self._tell(began, self._at, decisions, "", self.rpc.requests - asked)
         return decisions
 
-    def _look(self, head: Head) -> tuple[Decision, ...]:
+    def _look(self, head: Head) -> None:
         block = Block(head.header.number, head.header.hash, head.header.timestamp)
-        settled = self._advance(block)
+        self._advance(block)
         conditions = Conditions(
             int(self.rpc.call("eth_gasPrice"), 16),
             self.site.wrapped_native,
         )
-        under_way = self._under_way()
-        evaluation = self.evaluator.evaluate(head, conditions, under_way)
+        now = time.time()
+        self._halted = {vault for vault, one in self._breakers.items() if one.is_open(now)}
+        left_alone = self._under_way() | self._halted
+        evaluation = self.evaluator.evaluate(head, conditions, left_alone)
         self._evaluation, self._epochs = evaluation, dict(evaluation.epochs)
         self._looked = Looked(
-            evaluation.verdicts, evaluation.pools, conditions, self.site.tokens, under_way
+            evaluation.verdicts, evaluation.pools, conditions, self.site.tokens, left_alone
         )
         decided: dict[str, Decision] = {}
+        before = len(self._untold)
+        try:
+            self._act_on_all(block, evaluation, decided)
+        except BaseException:
+            # What was sent is told by a later look; what was only decided is decided anew.
+            sent = [one for one in decided.values() if one.transaction_hash is not None]
+            self._untold[before:before] = sent
+            raise
+        settled = self._untold[before:]
+        told = {one.vault for one in settled}
+        self._untold[before:] = [one for one in decided.values() if one.vault not in told]
+        self._untold += settled
+        said = {one.vault: one.reason for one in self._untold[before:]}
+        self._said |= said
+        self._reasons = {**evaluation.reasons, **said}
+
+    def _act_on_all(
+        self, block: Block, evaluation: Evaluation, decided: dict[str, Decision]
+    ) -> None:
+        """Do what is to be done about every vault, and put down what it came to, by vault."""
         self._sent_now = 0
         until = self.rpc.deadline
         for verdict in evaluation.verdicts:
-            self.rpc.deadline = until
-            decided[verdict.vault] = self._act(block, verdict)
+            now = time.monotonic()
+            if until is None or now <= until:
+                # What is begun in time may be brought to its end.
+                self.rpc.deadline = until and max(until, now + self.rpc.timeout_s)
+                decided[verdict.vault] = self._act(block, verdict)
+            else:
+                decided[verdict.vault] = self._too_late(block, verdict)
             self._log(decided[verdict.vault])
         for decision in self._quiet(evaluation):
             decided[decision.vault] = decision
@@ -323,22 +374,16 @@ class Keeper:
         sent = {vault for vault, one in decided.items() if one.transaction_hash is not None}
         if self.options.receipt_seconds and self.outbox and sent:
             self.rpc.deadline = None
-            for decision in self._awaited(block, sent):
-                decided[decision.vault] = decision
-        said = {vault: one.reason for vault, one in decided.items()}
-        self._said |= said
-        self._reasons = {**evaluation.reasons, **said}
-        return (*settled, *decided.values())
+            self._await(block, sent)
 
     # What was sent before
 
-    def _advance(self, block: Block) -> tuple[Decision, ...]:
+    def _advance(self, block: Block) -> None:
         """Bring forward what is under way, and tell what came of what a block now holds."""
-        if self.outbox is None:
-            return ()
-        self._catch_up(block)
-        self.outbox.advance(self.rpc, self.signers, block.number, self._epochs)
-        return self._news(block)
+        if self.outbox is not None:
+            self._catch_up(block)
+            self.outbox.advance(self.rpc, self.signers, block.number, self._epochs)
+            self._put_news(block, self.outbox)
 
     def _catch_up(self, block: Block) -> None:
         """After a start or a pause, read again at which epochs those vaults are that something is under way for.
@@ -351,11 +396,10 @@ class Keeper:
             read = read_vaults(self.rpc, self.site.system.lens, vaults, block)
             self._epochs |= {vault.address: vault.state.epoch for vault in read}
 
-    def _news(self, block: Block) -> tuple[Decision, ...]:
-        if self.outbox is None:
-            return ()
-        decisions = []
-        for attempt in self.outbox.journal.watched(self.site.chain_id):
+    def _put_news(self, block: Block, outbox: Outbox) -> None:
+        """Put what came of attempts with what is to be told: once, and again if a reorg has another block hold one."""
+        watched = outbox.journal.watched(self.site.chain_id)
+        for attempt in watched:
             if attempt.state not in _CLOSED or _news(attempt) in self._told:
                 continue
             if attempt.intent.vault != attempt.sender:  # else it only used a nonce up
@@ -363,14 +407,16 @@ class Keeper:
                 if decision is None:
                     continue  # a reorg is under way: the next look tells
                 self._log(decision)
-                decisions.append(decision)
+                self._untold.append(decision)
             self._told.add(_news(attempt))
-        return tuple(decisions)
+        # What is final is not watched any more, and needs no memory.
+        self._told &= {_news(attempt) for attempt in watched}
+        self._sent = {one.id: self._sent[one.id] for one in watched if one.id in self._sent}
 
     def _closed(self, block: Block, attempt: Attempt) -> Decision | None:
         """What came of an attempt; None if its receipt is not to be had."""
         intent = attempt.intent
-        verdict = self._sent.pop(attempt.id, None)
+        verdict = self._sent.get(attempt.id)
         breaker = self._breaker_of(intent.vault)
 
         def decision(reason: Reason, text: str, outcome: Outcome | None = None) -> Decision:
@@ -413,39 +459,40 @@ class Keeper:
         """Leave that vault alone for good; and all, where there is no other, or where another differs as well."""
         log.error("books_differ", vault=differ.vault, tx=differ.transaction_hash, why=str(differ))
         self._breaker_of(differ.vault).trip(str(differ), time.time())
-        self._differing.append(differ)
+        self._differing.add(differ.vault)
+        halted = decision(Reason.HALTED, str(differ))
         if len(self.site.vaults) == 1 or len(self._differing) > 1:
+            self._untold.append(halted)
             raise differ
-        return decision(Reason.HALTED, str(differ))
+        return halted
 
-    def _awaited(self, block: Block, vaults: set[str]) -> tuple[Decision, ...]:
-        """What came of what was just sent, waited for as long as the options say."""
+    def _await(self, block: Block, vaults: set[str]) -> None:
+        """Wait for what came of what was just sent, as long as the options say."""
         if self.outbox is None:
-            return ()
+            return
         until = time.monotonic() + self.options.receipt_seconds
-        pause, found = _FIRST_POLL_SECONDS, list[Decision]()
+        pause, before = _FIRST_POLL_SECONDS, len(self._untold)
         while True:
             time.sleep(pause)
             height = int(self.rpc.call("eth_blockNumber"), 16)
             self.outbox.advance(self.rpc, self.signers, height)
-            found += self._news(block)
-            left = vaults - {decision.vault for decision in found}
+            self._put_news(block, self.outbox)
+            left = vaults - {decision.vault for decision in self._untold[before:]}
             pause = min(2 * pause, _LONGEST_POLL_SECONDS)
             if not left or time.monotonic() + pause > until or self._stopping.is_set():
-                return tuple(found)
+                return
 
     def _under_way(self) -> frozenset[str]:
         if self.outbox is None:
             return frozenset()
         unsettled = self.outbox.unsettled(self.site.chain_id)
-        return frozenset(attempt.intent.vault for attempt in unsettled if attempt.state in OPEN)
+        return frozenset(attempt.intent.vault for attempt in unsettled)
 
     # What is to be sent now
 
     def _act(self, block: Block, verdict: Verdict) -> Decision:
-        breaker = self._breakers.get(verdict.vault)
-        if breaker is not None and breaker.is_open(time.time()):
-            return _decision(block, verdict, Reason.HALTED, breaker.why)
+        if verdict.vault in self._halted:
+            return _decision(block, verdict, Reason.HALTED, self._breakers[verdict.vault].why)
         match verdict.step:
             case Step.REBALANCE if self._must_wait(block, verdict):
                 if not verdict.snapshot.state.broken_since:
@@ -458,6 +505,13 @@ class Keeper:
                 return self._poke(block, verdict)
             case _:
                 return _decision(block, verdict, verdict.reason, verdict.text)
+
+    def _too_late(self, block: Block, verdict: Verdict) -> Decision:
+        """What is said of a vault that the look did not come to. Those that it came to are under way when the next one begins."""
+        if verdict.step is Step.NOTHING:
+            return self._act(block, verdict)
+        text = "there was no time left to send it at this block"
+        return _decision(block, verdict, Reason.NOT_YET, text)
 
     def _must_wait(self, block: Block, verdict: Verdict) -> bool:
         """Whether only the vault's keepers may rebalance it now, and this is none of them."""
@@ -522,9 +576,13 @@ class Keeper:
             )
         except (SimulationRefused, SimulationDiffers) as refused:
             return self._refused(block, verdict, str(refused))
-        except (LimitError, FeeAboveCap, InsufficientEther) as limit:
+        except (LimitError, FeeAboveCap, InsufficientEther, SignerUnavailable) as limit:
             return _decision(block, verdict, Reason.NOT_SENT, str(limit))
         except RpcRejected as rejected:
+            if rejected.method not in (RAW_METHOD, PRIVATE_METHOD):
+                raise  # not the vault's trouble, but the endpoint's
+            failed = self.outbox.journal.of_epoch(self.site.chain_id, vault, epoch)
+            self._told |= {_news(attempt) for attempt in failed}  # it is told here
             self._failed(vault, str(rejected))
             return _decision(block, verdict, Reason.NOT_SENT, str(rejected))
         self._sent[attempt.id] = verdict
@@ -634,7 +692,10 @@ class Keeper:
             self._looked if not failure else None,
         )
         for watcher in self.watchers:
-            watcher(tick)
+            try:
+                watcher(tick)
+            except Exception:  # whoever only watches must not stop what is watched
+                log.exception("watcher_failed", watcher=repr(watcher))
 
     def open_breakers(self, now: float) -> tuple[OpenBreaker, ...]:
         """All breakers that let nothing through at a unix time, the chain's first."""
@@ -741,9 +802,12 @@ class Keeper:
         return found
 
 
-def _news(attempt: Attempt) -> tuple[int, State, str | None]:
-    """What there is to tell of an attempt, once."""
-    return attempt.id, attempt.state, attempt.mined_hash
+_News = tuple[int, State, str | None, str | None]
+
+
+def _news(attempt: Attempt) -> _News:
+    """What there is to tell of an attempt, once: its state, and which block holds which of its versions."""
+    return attempt.id, attempt.state, attempt.mined_hash, attempt.block_hash
 
 
 def _decision(

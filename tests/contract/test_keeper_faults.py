@@ -1,0 +1,372 @@
+"""Looks that fail at any request, and blocks that are taken back: nothing is lost, told twice or sent twice."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rebalancer.chain.heads import Head, Heads
+from rebalancer.chain.rpc import Rpc
+from rebalancer.chain.snapshot import read_block
+from rebalancer.devnet.stage import Stage
+from rebalancer.errors import (
+    BooksDiffer,
+    RpcRejected,
+    RpcUnreachable,
+    SignerUnavailable,
+    TooManyFailures,
+)
+from rebalancer.keeper import Decision, Tick
+from rebalancer.keeper.decide import Conditions
+from rebalancer.policy import settle
+from rebalancer.reasons import Reason
+from rebalancer.send.outbox import Outbox, SendRules
+from tests.contract.test_keeper import UP_10_PERCENT, move
+from tests.contract.test_keeper_many import _other_books, by_vault, keeper_of, look, nonce
+
+
+@pytest.fixture
+def outbox(tmp_path: Path) -> Iterator[Outbox]:
+    with Outbox(tmp_path / "outbox.sqlite") as journal:
+        yield journal
+
+
+class Falters(Rpc):
+    """The stage's node, but for one request, which breaks off before or after it was served."""
+
+    def __init__(self, url: str, at: int, *, served: bool = False) -> None:
+        super().__init__(url, 30.0)
+        self.left = at
+        self.served = served
+
+    def _post(self, payload: Any) -> Any:
+        self.left -= 1
+        if self.left != 0:
+            return super()._post(payload)
+        if self.served:
+            super()._post(payload)
+        raise RpcUnreachable(self.endpoint, "it went away")
+
+
+def play(stage: Stage, vaults: tuple[str, ...], journal: Path, rpc: Falters) -> list[Decision]:
+    """Both vaults leave their bands and are brought back; a look that fails is followed by the next."""
+    told: list[Decision] = []
+    with Outbox(journal) as outbox:
+        keeper = keeper_of(stage, vaults, outbox, exact_vaults=0)
+        keeper.rpc = keeper.evaluator.rpc = rpc  # type: ignore[attr-defined] # it is an Evaluator
+        keeper.evaluator._book.rpc = rpc  # type: ignore[attr-defined]
+        keeper._simulator._rpc = rpc
+        heads = Heads(rpc, poll_seconds=0.01)
+
+        def looks() -> None:
+            head: Head | None = None
+            for _ in range(3):
+                try:
+                    head = heads.next(0) or keeper._unread
+                    told.extend(keeper.tick(head) if head else ())
+                except RpcUnreachable:
+                    continue
+                return
+
+        looks()
+        move(stage, UP_10_PERCENT)
+        stage.chain.rpc.call("evm_setAutomine", False)
+        try:
+            looks()
+            stage.chain.rpc.call("evm_setAutomine", True)
+            stage.chain.mine()
+            looks()
+            stage.chain.mine()
+            looks()
+        finally:
+            stage.chain.rpc.call("evm_setAutomine", True)
+        assert keeper._untold == []
+        assert len(keeper._sent) <= 2
+    return told
+
+
+@pytest.mark.parametrize(
+    ("served", "step"),
+    [
+        *((False, 4), (True, 4)),
+        *(pytest.param(served, 1, marks=pytest.mark.slow) for served in (False, True)),
+    ],
+)
+def test_whichever_request_of_a_look_fails_each_vault_is_sent_and_told_of_once(
+    stage: Stage, tmp_path: Path, served: bool, step: int
+) -> None:
+    if not stage.chain.is_anvil:
+        pytest.skip("What fails is asked by this program, of whatever node.")
+    vaults = stage.vault, stage.open_vault(1)
+    url = stage.chain.rpc.endpoint
+    unbroken = Falters(url, 0)
+    before, prices = stage.chain.snapshot(), dict(stage.market.prices_e8)
+    play(stage, vaults, tmp_path / "unbroken.sqlite", unbroken)
+    requests = -unbroken.left
+    assert requests > 30
+
+    for at in range(1 + served, requests + 1, step):
+        stage.chain.revert(before)
+        before = stage.chain.snapshot()
+        stage.market.prices_e8 = dict(prices)
+        told = play(
+            stage, vaults, tmp_path / f"{at}.sqlite", falters := Falters(url, at, served=served)
+        )
+
+        assert falters.left < 0
+        sent = Counter(one.vault for one in told if one.transaction_hash and one.plan)
+        done = Counter(one.vault for one in told if one.reason is Reason.REBALANCED)
+        assert done == Counter(vaults), f"request {at} of {requests}: {told}"
+        assert all(count <= 2 for count in sent.values()), "once when sent, once when mined"
+        assert nonce(stage) == 2, f"request {at} of {requests}"
+        settled = [one.outcome for one in told if one.reason is Reason.REBALANCED]
+        held = {vault: one.basket.held for vault, one in look(stage, vaults).items()}
+        for outcome in settled:
+            assert outcome is not None
+            assert outcome.settled is not None
+            assert outcome.settled.held == held[outcome.before.address]
+
+
+def test_a_rebalance_that_another_block_holds_after_a_reorg_is_verified_and_told_again(
+    stage: Stage, outbox: Outbox
+) -> None:
+    if not stage.chain.is_anvil:
+        pytest.skip("Hardhat has no anvil_reorg.")
+    rpc = stage.chain.rpc
+    outbox.rules = SendRules(fee_cap_wei=10**13, confirmations=12)
+    keeper = keeper_of(stage, (stage.vault,), outbox)
+    move(stage, UP_10_PERCENT)
+    keeper.tick()
+    first = keeper.tick()[0]
+    rpc.call("anvil_reorg", 1, [])
+    rpc.call("evm_setAutomine", False)
+    try:
+        taken_back = keeper.tick()
+        rpc.call("anvil_mine", "0x1")
+    finally:
+        rpc.call("evm_setAutomine", True)
+    again = keeper.tick()[0]
+
+    assert [one.reason for one in taken_back] == [Reason.UNDER_WAY]
+    assert first.reason is again.reason is Reason.REBALANCED
+    assert first.outcome is not None
+    assert again.outcome is not None
+    assert again.outcome.is_as_foreseen
+    assert first.outcome.receipt.block_hash != again.outcome.receipt.block_hash
+    assert Reason.REBALANCED not in [one.reason for one in keeper.tick()]
+
+
+def test_memory_of_attempts_ends_when_they_are_final(stage: Stage, outbox: Outbox) -> None:
+    outbox.rules = SendRules(fee_cap_wei=10**13, confirmations=1)
+    keeper = keeper_of(stage, (stage.vault,), outbox)
+    move(stage, UP_10_PERCENT)
+    for _ in range(3):
+        keeper.tick()
+        stage.chain.mine()
+    keeper.tick()
+
+    assert keeper._told == set()
+    assert keeper._sent == {}
+
+
+def test_what_was_sent_before_a_look_failed_is_told_by_the_next(
+    stage: Stage, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vaults = stage.vault, stage.open_vault(1)
+    keeper = keeper_of(stage, vaults, outbox)
+    move(stage, UP_10_PERCENT)
+    acted: list[str] = []
+    act = keeper._act
+
+    def once(*given: Any) -> Decision:
+        if acted:
+            raise RpcUnreachable("node", "it went away")
+        acted.append(given[1].vault)
+        return act(*given)
+
+    stage.chain.rpc.call("evm_setAutomine", False)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(keeper, "_act", once)
+            with pytest.raises(RpcUnreachable):
+                keeper.tick()
+        sent, *_ = keeper.tick()
+    finally:
+        stage.chain.rpc.call("evm_setAutomine", True)
+
+    assert (sent.vault, sent.reason) == (acted[0], Reason.UNDER_WAY)
+    assert sent.transaction_hash is not None
+    assert sent.plan is not None
+
+
+def test_vaults_that_a_look_has_no_time_to_send_for_wait_for_the_next_and_nothing_fails(
+    stage: Stage, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vaults = stage.vault, stage.open_vault(1)
+    keeper = keeper_of(stage, vaults, outbox)
+    move(stage, UP_10_PERCENT)
+    act = keeper._act
+    late = 3_600.0
+
+    def slow(*given: Any) -> Decision:
+        decision = act(*given)
+        monkeypatch.setattr("time.monotonic", lambda: passed() + late)
+        return decision
+
+    import time
+
+    passed = time.monotonic
+    with monkeypatch.context() as patch:
+        patch.setattr(keeper, "_act", slow)
+        first = by_vault(keeper.tick())
+    monkeypatch.undo()
+    second = by_vault(keeper.tick())
+
+    assert [one.reason for one in first.values()] == [Reason.UNDER_WAY, Reason.NOT_YET]
+    (waited,) = (vault for vault, one in first.items() if one.reason is Reason.NOT_YET)
+    assert "no time left" in first[waited].text
+    assert second[waited].reason is Reason.UNDER_WAY
+
+
+def test_a_vault_that_is_left_alone_is_not_planned_for(
+    stage: Stage, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vaults = stage.vault, stage.open_vault(1)
+    keeper = keeper_of(stage, vaults, outbox)
+    move(stage, UP_10_PERCENT)
+    keeper._breaker_of(vaults[0]).trip("its books differ", 1.0)
+    asked: list[tuple[Conditions, frozenset[str]]] = []
+    evaluate = keeper.evaluator.evaluate
+
+    def noted(head: Head, conditions: Conditions, left_alone: Any = ()) -> Any:
+        asked.append((conditions, frozenset(left_alone)))
+        return evaluate(head, conditions, left_alone)
+
+    monkeypatch.setattr(keeper.evaluator, "evaluate", noted)
+    decisions = by_vault(keeper.tick())
+
+    assert asked[0][1] == {vaults[0]}
+    assert (decisions[vaults[0]].reason, decisions[vaults[0]].plan) == (Reason.HALTED, None)
+    assert decisions[vaults[0]].text == "its books differ"
+    assert decisions[vaults[1]].reason is Reason.UNDER_WAY
+
+
+def refuses(rpc: Rpc, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on the node refuses a method."""
+    plain = rpc.batch_settled
+
+    def answers(calls: Any) -> list[Any]:
+        if calls[0][0] == method:
+            return [RpcRejected(method, -32_005, "too many requests")]
+        return plain(calls)
+
+    monkeypatch.setattr(rpc, "batch_settled", answers)
+
+
+def test_a_transaction_that_the_node_refuses_is_told_once(
+    stage: Stage, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper = keeper_of(stage, (stage.vault,), outbox)
+    move(stage, UP_10_PERCENT)
+    with monkeypatch.context() as patch:
+        refuses(stage.chain.rpc, "eth_sendRawTransaction", patch)
+        (refused,) = keeper.tick()
+    again = keeper.tick()
+
+    assert refused.reason is Reason.NOT_SENT
+    assert "too many requests" in refused.text
+    assert [one.reason for one in again] == [Reason.UNDER_WAY]
+
+
+def test_an_endpoint_that_refuses_to_tell_the_fees_is_not_the_vaults_failure(
+    stage: Stage, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper = keeper_of(stage, (stage.vault,), outbox)
+    move(stage, UP_10_PERCENT)
+    refuses(stage.chain.rpc, "eth_feeHistory", monkeypatch)
+
+    with pytest.raises(RpcRejected):
+        keeper.tick()
+
+    assert keeper._breakers == {}
+
+
+def test_a_signer_that_is_away_for_a_moment_stops_nothing(stage: Stage, outbox: Outbox) -> None:
+    keeper = keeper_of(stage, (stage.vault,), outbox)
+    here = keeper.signers
+    move(stage, UP_10_PERCENT)
+
+    class Away:
+        address = here[0].address
+
+        def sign(self, transaction: Any) -> Any:
+            raise SignerUnavailable("http://signer", f"no answer to {len(transaction)} fields")
+
+    keeper.signers = (Away(),)
+    (first,) = keeper.tick()
+    keeper.signers = here
+    (second,) = keeper.tick()
+
+    assert first.reason is Reason.NOT_SENT
+    assert second.reason is Reason.UNDER_WAY
+
+
+def test_watchers_are_told_of_books_that_differ_before_the_keeper_ends(
+    stage: Stage, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "rebalancer.keeper.verify.settle",
+        lambda *given, **named: _other_books(settle(*given, **named)),
+    )
+    ticks: list[Tick] = []
+    handed: list[Decision] = []
+    keeper = keeper_of(stage, (stage.vault,), outbox, watchers=(ticks,), receipt_seconds=30)
+    move(stage, UP_10_PERCENT)
+
+    with pytest.raises(BooksDiffer) as differ:
+        keeper.run(handed.append)
+
+    assert ticks[-1].failure == str(differ.value)
+    assert [one.reason for one in ticks[-1].decisions] == [Reason.UNDER_WAY, Reason.HALTED]
+    assert tuple(handed) == ticks[-1].decisions
+    assert [one.scope for one in ticks[-1].breakers] == [stage.vault]
+
+
+def test_the_last_failure_tells_what_was_not_told_yet(
+    stage: Stage, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks: list[Tick] = []
+    keeper = keeper_of(stage, (stage.vault,), outbox, watchers=(ticks,))
+    keeper.options = replace(keeper.options, poll_seconds=0.01)
+    move(stage, UP_10_PERCENT)
+    keeper.tick()
+    ticks.clear()
+    refuses(stage.chain.rpc, "eth_gasPrice", monkeypatch)
+
+    with pytest.raises(TooManyFailures):
+        keeper.run()
+
+    assert [tick.decisions for tick in ticks[:-1]] == [(), ()]
+    assert [one.reason for one in ticks[-1].decisions] == [Reason.REBALANCED]
+    assert ticks[-1].requests > 0
+
+
+def test_a_watcher_that_breaks_stops_neither_the_keeper_nor_other_watchers(
+    stage: Stage, outbox: Outbox
+) -> None:
+    ticks: list[Tick] = []
+    keeper = keeper_of(stage, (stage.vault,), outbox, watchers=(ticks,))
+
+    def broken(tick: Tick) -> None:
+        raise OSError(28, f"no space left on the device for block {tick.block}")
+
+    keeper.watchers = (broken, *keeper.watchers)
+    keeper.tick(read_block(stage.chain.rpc))
+
+    assert len(ticks) == 1
+    assert ticks[0].reasons == {stage.vault: Reason.IN_BAND}
