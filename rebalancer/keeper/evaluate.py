@@ -22,9 +22,10 @@ from rebalancer.chain.vaultbook import VaultBook
 from rebalancer.keeper.decide import Conditions, Verdict, as_traded, decide, wants_plan
 from rebalancer.keeper.planners import Planners
 from rebalancer.keeper.site import Site
+from rebalancer.policy import weigh_basket
 from rebalancer.pools import AnyPool, Pool
 from rebalancer.reasons import Reason
-from rebalancer.units import BPS
+from rebalancer.units import BPS, E18
 
 __all__ = ["Evaluates", "Evaluation", "Evaluator", "EvaluatorOptions"]
 
@@ -70,7 +71,7 @@ class Evaluates(Protocol):
     def evaluate(
         self, head: Head, conditions: Conditions, under_way: Collection[str] = ()
     ) -> Evaluation:
-        """All vaults at a head. For those `under_way` no trades are sought.
+        """All vaults at a head. For those `under_way`, or left alone for another reason, no trades are sought.
 
         Raises:
             ChainError: the chain could not be read. What was known stays, and the head's news is still needed.
@@ -90,6 +91,7 @@ class Evaluator:
         self._pools: PoolBook | None = None
         self._checked_at = 0
         self._differing: tuple[str, ...] = ()
+        self._late: set[str] = set()
 
     def close(self) -> None:
         """End what was begun to plan with; the endpoint stays open."""
@@ -100,15 +102,15 @@ class Evaluator:
     ) -> Evaluation:
         """See `Evaluates.evaluate`."""
         block = Block(head.header.number, head.header.hash, head.header.timestamp)
+        reasons: dict[str, Reason] = {}
+        epochs: dict[str, int] = {}
+        drifts_bps: dict[str, int] = {}
         if self._book is None:
             snapshots = (
                 read_vaults(self.rpc, self.site.system.lens, self.site.vaults, block)
                 if self.site.vaults
                 else ()
             )
-            reasons = {one.address: one.reason for one in snapshots}
-            epochs = {one.address: one.state.epoch for one in snapshots}
-            drifts_bps = {one.address: one.drift_bps for one in snapshots}
         else:
             self._book.advance(head)
             judged = self._book.judge(block)
@@ -121,14 +123,15 @@ class Evaluator:
                 found.vault for found in self._book.audit(block, self.options.audit_vaults)
             ]
             self._differing = tuple(dict.fromkeys((*self._differing, *differing)))
+        snapshots = tuple(sorted(snapshots, key=_out_of_place_e18, reverse=True))
         verdicts, planned = self._verdicts(snapshots, block, conditions, under_way)
         pools = self._pools
         return Evaluation(
             block,
             verdicts,
             reasons | {verdict.vault: verdict.reason for verdict in verdicts},
-            epochs,
-            drifts_bps,
+            epochs | {one.address: one.state.epoch for one in snapshots},
+            drifts_bps | {one.address: one.drift_bps for one in snapshots},
             planned,
             tuple(pools.diverged) if pools else (),
             self._differing,
@@ -150,9 +153,12 @@ class Evaluator:
             and snapshot.address not in under_way
             and self._has_turn(snapshot, block)
         ]
+        # Those for which no time was left come first now, or they might wait for ever.
+        due.sort(key=lambda snapshot: snapshot.address not in self._late)
         pools = self._pools_at(block) if due else ()
         decided = self.planners.decide(due, pools, conditions, self.rpc.deadline)
         wanted = {snapshot.address for snapshot in due}
+        self._late = wanted - decided.keys()
         verdicts = []
         for snapshot in snapshots:
             found = decided.get(snapshot.address)
@@ -211,3 +217,16 @@ class Evaluator:
             for one in diverged:
                 log.error("pool_diverged", pool=one.pool, block=one.block, why=one.why)
         return as_traded(self._pools.pools, site.tokens, site.wrapped_native)
+
+
+def _out_of_place_e18(snapshot: VaultSnapshot) -> int:
+    """What lies beyond the bands of a vault that is to be rebalanced, in USD times 1e18, rounded down asset by asset."""
+    if not wants_plan(snapshot):
+        return 0
+    weighed = weigh_basket(snapshot.basket)
+    return sum(
+        max(0, abs(distance_e18) - band_e18 * weighed.total_e18 // E18)
+        for distance_e18, band_e18 in zip(
+            weighed.distances_e18, snapshot.basket.bands_e18, strict=True
+        )
+    )
