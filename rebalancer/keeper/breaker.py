@@ -12,6 +12,9 @@ from dataclasses import dataclass
 
 __all__ = ["Breaker"]
 
+_MOST_DOUBLINGS = 64
+"""More than any rest needs to become the longest; a float has room for 1,023."""
+
 
 @dataclass
 class Breaker:
@@ -40,7 +43,8 @@ class Breaker:
         self.failed_in_a_row += 1
         if self.is_tripped or self.failed_in_a_row < self.failures:
             return False
-        self._open(why, now, min(self.longest_seconds, self.rest_seconds * 2.0**self._opened))
+        rest = self.rest_seconds * 2.0 ** min(self._opened, _MOST_DOUBLINGS)
+        self._open(why, now, min(self.longest_seconds, rest))
         self._opened += 1
         return True
 

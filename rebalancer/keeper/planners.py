@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -85,8 +87,23 @@ class Planners:
         if self._pool is None:
             # Not forked: the keeper has threads.
             context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(self.processes, mp_context=context)
+            self._pool = ProcessPoolExecutor(
+                self.processes, mp_context=context, initializer=_live_as_long_as_the_keeper
+            )
         return self._pool
+
+
+def _live_as_long_as_the_keeper() -> None:
+    """End with the keeper, even one that is killed, and not before: Ctrl-C goes to all processes of a terminal."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_the_keeper, daemon=True).start()
+
+
+def _end_with_the_keeper() -> None:
+    keeper = multiprocessing.parent_process()
+    if keeper is not None:
+        keeper.join()
+    os._exit(1)
 
 
 def _be_ready() -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -97,3 +100,49 @@ def test_a_vault_that_cannot_be_planned_for_is_said_so_and_holds_up_no_other(
     assert reasons[3] is Reason.PLAN_FAILED
     assert "a mistake of the program" in found[vaults[3].address].text
     assert reasons.count(Reason.BAND_BROKEN) == len(vaults) - 1
+
+
+_A_KEEPER = """
+import time
+from rebalancer.keeper.planners import Planners
+if __name__ == "__main__":
+    planners = Planners(2)
+    planners.warm()
+    print(*planners._pool._processes, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_processes_end_with_a_keeper_that_is_killed_and_not_by_ctrl_c(tmp_path: Path) -> None:
+    script = tmp_path / "keeper.py"
+    script.write_text(_A_KEEPER)
+    root = str(Path(__file__).parents[2])
+    with subprocess.Popen(
+        [sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env={"PYTHONPATH": root}
+    ) as keeper:
+        try:
+            assert keeper.stdout is not None
+            planners = [int(pid) for pid in keeper.stdout.readline().split()]
+            assert len(planners) == 2
+            for pid in planners:
+                os.kill(pid, signal.SIGINT)
+            time.sleep(0.5)
+            assert all(_runs(pid) for pid in planners)
+        finally:
+            keeper.kill()
+    until = time.monotonic() + 10
+    while any(_runs(pid) for pid in planners) and time.monotonic() < until:
+        time.sleep(0.05)
+    left = [pid for pid in planners if _runs(pid)]
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+
+    assert left == []
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process is there, and not merely waiting to be buried."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1][0] != "Z"
+    except FileNotFoundError:
+        return False
