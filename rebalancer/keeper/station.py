@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from types import FrameType
@@ -28,6 +29,8 @@ _LOOK_SECONDS = 0.2
 _STOP_SECONDS = 300.0
 _LONGEST_REST_SECONDS = 60.0
 """Between two tries to begin with a chain that does not answer."""
+_TRIES = 5
+"""After so many of them the chain counts as one that rests."""
 
 Opened = Callable[[ExitStack, Sequence[Watcher]], Keeper]
 """Makes a chain's keeper in the thread that it will run in; what is to be closed goes on the stack."""
@@ -50,10 +53,13 @@ class Station:
         self.reload = reload
         self._keepers: dict[int, Keeper] = {}
         self._failed: list[BaseException] = []
-        self._resting: dict[int, Tick] = {}
+        self._resting: dict[int, str] = {}
+        self._tunings: dict[int, Tuning] = {}
         self._stopping = threading.Event()
         self._telling = threading.Lock()
-        self._reloading = threading.Event()
+        # Plain values: a signal that comes while an event's own lock is held would wait for itself for ever.
+        self._signal: signal.Signals | None = None
+        self._reloading = False
 
     def run(self) -> None:
         """Keep all chains going until a signal stops them; the second signal abandons what is under way.
@@ -61,6 +67,7 @@ class Station:
         Raises:
             RebalancerError: what ended one of them, and so all.
             AllChainsRest: after failures of each.
+            KeyboardInterrupt: looks were abandoned, by a second signal or because they came to no end.
         """
         threads = [
             threading.Thread(target=self._keep, args=(chain_id,), name=f"chain-{chain_id}")
@@ -73,14 +80,22 @@ class Station:
                 thread.start()
             while any(thread.is_alive() for thread in threads) and not self._stopping.is_set():
                 self._stopping.wait(_LOOK_SECONDS)
-                if self._reloading.is_set():
-                    self._reloading.clear()
+                if self._signal is not None:
+                    log.info("stopping", signal=self._signal.name)
+                    break
+                if self._reloading:
+                    self._reloading = False
                     self._reload()
             self.stop()
+            until = time.monotonic() + _STOP_SECONDS
             for thread in threads:
-                thread.join(_STOP_SECONDS)
+                thread.join(max(0.0, until - time.monotonic()))
         if self._failed:
             raise self._failed[0]
+        abandoned = [thread.name for thread in threads if thread.is_alive()]
+        if abandoned:
+            log.error("abandoned", chains=abandoned, after_seconds=_STOP_SECONDS)
+            raise KeyboardInterrupt
 
     def stop(self) -> None:
         """Let the present looks finish, and no other begin."""
@@ -90,12 +105,14 @@ class Station:
 
     def _keep(self, chain_id: int) -> None:
         """One chain's thread: its keeper from beginning to end, again and again where it can be tried again."""
-        rest = _LOOK_SECONDS
+        rest, tries = _LOOK_SECONDS, 0
         while not self._stopping.is_set():
             try:
                 with ExitStack() as stack:
                     keeper = self.chains[chain_id](stack, [self._watch])
                     self._keepers[chain_id] = keeper
+                    if chain_id in self._tunings:  # read since the chain was first tried
+                        keeper.tune(self._tunings[chain_id])
                     if self._stopping.is_set():
                         return
                     keeper.start()
@@ -105,7 +122,11 @@ class Station:
                 if len(self.chains) == 1:
                     self._end(failure)
                     return
-                log.warning("chain_not_started", chain_id=chain_id, why=str(failure))
+                tries += 1
+                log.warning("chain_not_started", chain_id=chain_id, tries=tries, why=str(failure))
+                if tries >= _TRIES:
+                    with self._telling:
+                        self._rests(chain_id, str(failure))
                 rest = min(2 * rest, _LONGEST_REST_SECONDS)
                 self._stopping.wait(rest)
             except BaseException as failure:  # noqa: BLE001 (it is raised again by `run`)
@@ -123,12 +144,14 @@ class Station:
                 watcher(tick)
             self._resting.pop(tick.chain_id, None)
             if any(breaker.scope == "chain" for breaker in tick.breakers):
-                self._resting[tick.chain_id] = tick
-            if len(self._resting) == len(self.chains) and len(self.chains) > 1:
-                self._failed.append(
-                    AllChainsRest([each.failure for each in self._resting.values()])
-                )
-                self._stopping.set()
+                self._rests(tick.chain_id, tick.failure)
+
+    def _rests(self, chain_id: int, why: str) -> None:
+        """Nothing comes from a chain for a while; of several, that is the end once it is so of all."""
+        self._resting[chain_id] = why
+        if len(self._resting) == len(self.chains) and len(self.chains) > 1:
+            self._failed.append(AllChainsRest(list(self._resting.values())))
+            self._stopping.set()
 
     def _decided(self, decision: Decision) -> None:
         if self.on_decision is not None:
@@ -139,7 +162,13 @@ class Station:
         """Take over what of the settings may change while keepers run; what is wrong with them changes nothing."""
         if self.reload is None:
             return
-        for chain_id, tuning in self.reload().items():
+        try:
+            tunings = self.reload()
+        except Exception:  # whatever a file says must not end what runs
+            log.exception("settings_refused")
+            return
+        for chain_id, tuning in tunings.items():
+            self._tunings[chain_id] = tuning
             keeper = self._keepers.get(chain_id)
             if keeper is not None:
                 keeper.tune(tuning)
@@ -151,14 +180,14 @@ class Station:
             yield
             return
 
+        # Neither takes a lock, nor logs: the thread that they interrupt may be at just that.
         def on_stop(number: int, _frame: FrameType | None) -> None:
-            if self._stopping.is_set():
+            if self._signal is not None or self._stopping.is_set():
                 raise KeyboardInterrupt
-            log.info("stopping", signal=signal.Signals(number).name)
-            self._stopping.set()
+            self._signal = signal.Signals(number)
 
         def on_reload(_number: int, _frame: FrameType | None) -> None:
-            self._reloading.set()
+            self._reloading = True
 
         handlers = {signal.SIGINT: on_stop, signal.SIGTERM: on_stop, signal.SIGHUP: on_reload}
         before = {number: signal.signal(number, handler) for number, handler in handlers.items()}

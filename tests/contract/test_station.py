@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -154,7 +157,7 @@ def test_settings_read_again_take_effect_at_the_next_look(stage: Stage, tmp_path
     def on_decision(decision: Decision) -> None:
         told.append(decision)
         if decision.reason is Reason.NOT_SENT:
-            station._reloading.set()  # as SIGHUP does
+            station._reloading = True  # as SIGHUP does
             stage.chain.rpc.call("evm_mine")
         if decision.reason is Reason.REBALANCED:
             station.stop()
@@ -167,6 +170,129 @@ def test_settings_read_again_take_effect_at_the_next_look(stage: Stage, tmp_path
     reasons = [one.reason for one in told]
     assert reasons[0] is Reason.NOT_SENT
     assert Reason.UNDER_WAY in reasons
+
+
+def test_chains_that_never_begin_end_the_station_too(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rebalancer.keeper.station._LONGEST_REST_SECONDS", 0.01)
+    options = replace(OPTIONS, gives_up=False)
+
+    def fails() -> Rpc:
+        return Failing(stage.chain.rpc.endpoint, 20)
+
+    chains = {
+        31337: opened(stage, tmp_path / "a.sqlite", options, rpc=fails),
+        10: opened(stage, tmp_path / "b.sqlite", options, rpc=away),
+    }
+    with pytest.raises(AllChainsRest) as ended:
+        Station(chains).run()
+
+    assert len(ended.value.failures) == 2
+
+
+def test_settings_that_are_read_while_a_chain_is_away_hold_once_it_begins(
+    stage: Stage, tmp_path: Path
+) -> None:
+    move(stage, UP_10_PERCENT)
+    cheap = replace(OPTIONS, fee_cap_wei=1)
+    tuning = Tuning(OPTIONS, SendRules(fee_cap_wei=OPTIONS.fee_cap_wei), EvaluatorOptions(), 10**18)
+    make = opened(stage, tmp_path / "a.sqlite", cheap)
+    told: list[Decision] = []
+    tries: list[int] = []
+
+    def once_settings_were_read(stack: ExitStack, watchers: Sequence[Watcher]) -> Keeper:
+        tries.append(1)
+        if len(tries) < 3:
+            station._reloading = True  # as SIGHUP does
+            raise RpcUnreachable("node", "it is away")
+        return make(stack, watchers)
+
+    def never(_stack: ExitStack, _watchers: Sequence[Watcher]) -> Keeper:
+        raise RpcUnreachable("node", "it is away")
+
+    def on_decision(decision: Decision) -> None:
+        told.append(decision)
+        station.stop()
+
+    station = Station(
+        {31337: once_settings_were_read, 10: never},
+        on_decision=on_decision,
+        reload=lambda: {31337: tuning},
+    )
+    station.run()
+
+    assert told[0].reason is Reason.UNDER_WAY
+
+
+def test_settings_that_cannot_be_read_at_all_change_nothing(stage: Stage, tmp_path: Path) -> None:
+    read: list[int] = []
+    told: list[Tick] = []
+
+    def reload() -> Mapping[int, Tuning]:
+        read.append(1)
+        raise TypeError("argument of type 'int' is not iterable")
+
+    def watch(tick: Tick) -> None:
+        told.append(tick)
+        station._reloading = not read
+        if read:
+            station.stop()
+        stage.chain.rpc.call("evm_mine")
+
+    station = Station({31337: opened(stage, tmp_path / "a.sqlite")}, [watch], reload=reload)
+    station.run()
+
+    assert read == [1]
+    assert told[-1].failure == ""
+
+
+def test_a_look_that_comes_to_no_end_is_abandoned_and_that_is_no_clean_stop(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rebalancer.keeper.station._STOP_SECONDS", 0.1)
+    free = threading.Event()
+
+    def hangs(_tick: Tick) -> None:
+        station.stop()
+        free.wait(30)
+
+    station = Station({31337: opened(stage, tmp_path / "a.sqlite")}, [hangs])
+    with pytest.raises(KeyboardInterrupt):
+        station.run()
+    free.set()
+    for thread in threading.enumerate():
+        if thread.name == "chain-31337":
+            thread.join(10)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_first_signal_stops_after_the_look_and_the_second_abandons_it(
+    stage: Stage, tmp_path: Path, number: signal.Signals
+) -> None:
+    ticks: list[Tick] = []
+    free = threading.Event()
+
+    def signals(tick: Tick) -> None:
+        ticks.append(tick)
+        os.kill(os.getpid(), number)
+
+    Station({31337: opened(stage, tmp_path / "a.sqlite")}, [signals]).run()
+    assert len(ticks) == 1
+
+    def twice(_tick: Tick) -> None:
+        os.kill(os.getpid(), number)
+        time.sleep(0.5)
+        os.kill(os.getpid(), number)
+        free.wait(30)
+
+    with pytest.raises(KeyboardInterrupt):
+        Station({31337: opened(stage, tmp_path / "b.sqlite")}, [twice]).run()
+    free.set()
+    for thread in threading.enumerate():
+        if thread.name == "chain-31337":
+            thread.join(10)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def _elsewhere(make: Opened) -> Opened:
