@@ -108,14 +108,22 @@ def run(
     asked = replace(asked, waits=False, alone=len(chains) == 1)
     with ExitStack() as stack:
         watchers = stack.enter_context(watchers_of(*chains))
-        if record := chains[0].keeper.record:
-            watchers.append(stack.enter_context(Recorder(record)))
+        watchers += [stack.enter_context(recorder) for recorder in _recorders(chains)]
         Station(
             {settings.chain_id: partial(_opened, settings, asked) for settings in chains},
             watchers,
             on_decision=told,
             reload=partial(_reloaded, options, asked, {each.chain_id: each for each in chains}),
         ).run()
+
+
+def _recorders(chains: Sequence[Settings]) -> list[Recorder]:
+    """One for each file that is named, of the chains that name it."""
+    chain_ids: dict[Path, list[int]] = {}
+    for settings in chains:
+        if settings.keeper.record is not None:
+            chain_ids.setdefault(settings.keeper.record, []).append(settings.chain_id)
+    return [Recorder(path, some) for path, some in chain_ids.items()]
 
 
 @dataclass(frozen=True)

@@ -4,30 +4,46 @@ A record has a line for each look: the block, the vaults that were read, the poo
 Pools are written when they have changed. As deciding is pure, a replay needs neither chain nor keeper, and shows whether the program
 that replays would have done the same: the check of a new version against yesterday.
 
-Lines of JSON, gzipped where the file's name ends in .gz. A keeper that is killed leaves at worst its last line incomplete, which
-readers leave out.
+Lines of JSON, gzipped where the file's name ends in .gz. A keeper that is killed leaves at worst its last line incomplete: readers
+leave it out, and the next keeper takes it away before it goes on in the same file. Where a file cannot be written, the log says so, the
+keeper goes on trading, and it is tried again a minute later.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator, Mapping
+import os
+import zlib
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self, cast
 
+import structlog
 from pydantic import TypeAdapter, ValidationError
 
 from rebalancer.chain.snapshot import Block, VaultSnapshot
 from rebalancer.errors import BadPoolSnapshot, BadRecords, RecordsMissing, UnsupportedPool
 from rebalancer.keeper.decide import Conditions, Step, Verdict, as_traded, decide
-from rebalancer.keeper.tick import Tick
+from rebalancer.keeper.tick import Looked, Tick
 from rebalancer.pools import AnyPool, Token, load
 from rebalancer.reasons import Reason
 
 __all__ = ["Recorder", "Replayed", "Told", "read_day", "replay"]
+
+log = structlog.get_logger("rebalancer.recording")
+
+_REST_SECONDS = 60.0
+"""Before a file that could not be written is tried again."""
+_MEMBER_LINES = 500
+"""So many lines are gzipped together, and so many have to be read again after a kill."""
+_BLOCK = 1 << 16
+_GZIP = 16 + zlib.MAX_WBITS
+_BEGINNING = b'{"chain_id":'
 
 _NOT_REPEATED = frozenset({Reason.NOT_YET, Reason.UNDER_WAY})
 """They depend on when and by whom it was looked."""
@@ -93,27 +109,74 @@ class Replayed:
 
 
 class Recorder:
-    """A watcher that writes every look that is not a failure; a context manager. What is in the file stays."""
+    """A watcher that writes every look that is not a failure; a context manager. What is in the file stays.
 
-    def __init__(self, path: Path) -> None:
+    The file's name may say of which day it is: strftime's fields, such as %Y-%m-%d, are those of a look's time, UTC.
+    """
+
+    def __init__(self, path: Path, chain_ids: Collection[int] = ()) -> None:
+        """`chain_ids`: only these chains' looks; all, where none is named."""
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = _open(path, "a")
+        self.chain_ids = frozenset(chain_ids)
+        self._file: IO[bytes] | None = None
+        self._place: Path | None = None
+        self._lines = 0
         self._pools: dict[tuple[int, str], AnyPool] = {}
+        self._rests_until = 0.0
 
     def __call__(self, tick: Tick) -> None:
-        """Write a look."""
+        """Write a look. A file that cannot be written is said so, and raises nothing."""
         looked = tick.looked
         if looked is None or tick.block is None or not (looked.verdicts or tick.decisions):
             return
-        changed: dict[str, Any] = {}
-        for pool in looked.pools:
-            if self._pools.get((tick.chain_id, pool.key)) != pool:
-                self._pools[tick.chain_id, pool.key] = pool
-                changed[pool.key] = pool.to_json()
+        if (self.chain_ids and tick.chain_id not in self.chain_ids) or tick.at < self._rests_until:
+            return
+        try:
+            self._write(tick, tick.block, looked)
+        except OSError as problem:
+            self._rests_until = tick.at + _REST_SECONDS
+            log.error("not_recorded", file=str(self._place), why=str(problem))
+            with suppress(OSError):
+                self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        file, self._file, self._place = self._file, None, None
+        if file is not None:
+            file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with suppress(OSError):
+            self.close()
+
+    def _write(self, tick: Tick, block: Block, looked: Looked) -> None:
+        place = Path(datetime.fromtimestamp(tick.at, UTC).strftime(str(self.path)))
+        if place != self._place:
+            self.close()
+            self._place = place
+            self._pools.clear()  # each file has all that a replay needs
+            _mend(place)
+        if self._file is None or self._lines % _MEMBER_LINES == 0:
+            if self._file is not None:
+                self._file.close()
+            self._file = _appended(place)
+        file = self._file
+        changed = {
+            pool.key: pool.to_json()
+            for pool in looked.pools
+            if self._pools.get((tick.chain_id, pool.key)) != pool
+        }
         line = _Look(
             tick.chain_id,
-            tick.block,
+            block,
             looked.conditions,
             looked.tokens,
             tuple(_Written.of(verdict) for verdict in looked.verdicts),
@@ -127,23 +190,57 @@ class Recorder:
             changed,
             tuple(pool.key for pool in looked.pools),
         )
-        self._file.write(_LOOK.dump_json(line).decode() + "\n")
-        self._file.flush()
+        self._lines += 1
+        file.write(_LOOK.dump_json(line) + b"\n")
+        file.flush()
+        self._pools |= {(tick.chain_id, pool.key): pool for pool in looked.pools}
 
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
 
-    def __enter__(self) -> Self:
-        return self
+def _mend(path: Path) -> None:
+    """Make room for a file, or take an incomplete last line from one that is there.
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
+    Raises:
+        OSError: it cannot be written, or is no record.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        return
+    if path.suffix == ".gz":
+        _mend_gzipped(path)
+        return
+    with path.open("r+b") as file:
+        end = file.seek(0, os.SEEK_END)
+        tail = b""
+        while b"\n" not in tail and end:
+            start = max(0, end - _BLOCK)
+            file.seek(start)
+            tail = file.read(end - start) + tail
+            end = start
+        torn = tail[tail.rfind(b"\n") + 1 :]
+        if not (torn.startswith(_BEGINNING) or _BEGINNING.startswith(torn)):
+            raise OSError(f"the end of {path} is not what a keeper writes: name another file")
+        file.truncate(end + len(tail) - len(torn))
+
+
+def _mend_gzipped(path: Path) -> None:
+    """Put the whole lines of a last member that has no end into one that has."""
+    whole, member, reader = 0, bytearray(), zlib.decompressobj(_GZIP)
+    with path.open("r+b") as file:
+        while data := file.read(_BLOCK):
+            while data:
+                try:
+                    member += reader.decompress(data)
+                except zlib.error as problem:
+                    raise OSError(f"{path} is no gzip file ({problem}): name another") from None
+                data = reader.unused_data
+                if reader.eof:
+                    whole, reader = file.tell() - len(data), zlib.decompressobj(_GZIP)
+                    member.clear()
+        if file.tell() > whole:
+            file.truncate(whole)
+            file.seek(whole)
+            lines = member[: member.rfind(b"\n") + 1]
+            file.write(gzip.compress(lines) if lines else b"")
 
 
 def read_day(path: Path) -> Iterator[tuple[int, _Look, Mapping[str, AnyPool]]]:
@@ -155,7 +252,7 @@ def read_day(path: Path) -> Iterator[tuple[int, _Look, Mapping[str, AnyPool]]]:
     """
     pools: dict[int, dict[str, AnyPool]] = {}
     try:
-        stream = _open(path, "r")
+        stream = _opened(path)
     except OSError:
         raise RecordsMissing(str(path)) from None
     with stream:
@@ -166,7 +263,7 @@ def read_day(path: Path) -> Iterator[tuple[int, _Look, Mapping[str, AnyPool]]]:
                 text = stream.readline()
             except (EOFError, UnicodeDecodeError):
                 return  # gzip's last block was never finished
-            except (OSError, ValueError) as problem:
+            except (OSError, ValueError, zlib.error) as problem:
                 raise BadRecords(str(path), number, f"it cannot be read: {problem}") from None
             if not text.endswith("\n"):
                 return
@@ -203,10 +300,16 @@ def replay(path: Path) -> Iterator[Replayed]:
         yield Replayed(look.chain_id, look.block, look.decisions, len(again), tuple(differences))
 
 
-def _open(path: Path, mode: str) -> IO[str]:
+def _appended(path: Path) -> IO[bytes]:
     if path.suffix == ".gz":
-        return cast("IO[str]", gzip.open(path, mode + "t", encoding="utf-8"))
-    return path.open(mode, encoding="utf-8")
+        return cast("IO[bytes]", gzip.open(path, "ab"))
+    return path.open("ab")
+
+
+def _opened(path: Path) -> IO[str]:
+    if path.suffix == ".gz":
+        return cast("IO[str]", gzip.open(path, "rt", encoding="utf-8"))
+    return path.open(encoding="utf-8")
 
 
 def _differences(was: _Written, now: _Written) -> list[str]:

@@ -124,3 +124,112 @@ def test_the_command_shows_the_day_draws_it_and_ends_with_1_where_it_differs(
     other = CliRunner().invoke(root, ["replay", str(day), "--json"])
     assert other.exit_code == 1
     assert len(json.loads(other.output)["differences"]) == 1
+
+
+def looks_of(stage: Stage, recorder: Recorder, *, count: int = 1) -> None:
+    """So many looks by a keeper that was just started, each of which plans."""
+    with recorder:
+        keeper = Keeper(
+            stage.chain.rpc,
+            Site.of(stage.deployment, [stage.vault]),
+            [devnet_signer(Actor.KEEPER)],
+            None,
+            KeeperOptions(dry_run=True),
+            watchers=[recorder],
+        )
+        for _ in range(count):
+            stage.chain.mine()
+            assert keeper.tick()[0].reason is Reason.DRY_RUN
+
+
+@pytest.mark.parametrize("name", ["day.jsonl", "day.jsonl.gz"])
+@pytest.mark.parametrize("cut", [1, 7, 2_000])
+def test_a_keeper_goes_on_in_the_record_of_one_that_was_killed(
+    stage: Stage, tmp_path: Path, name: str, cut: int
+) -> None:
+    path = tmp_path / name
+    move(stage, UP_10_PERCENT)
+    looks_of(stage, Recorder(path), count=2)
+    looks_of(stage, Recorder(path), count=2)
+    path.write_bytes(path.read_bytes()[:-cut])
+    whole = len(list(replay(path)))
+    assert whole < 4 or cut < 2_000
+
+    looks_of(stage, Recorder(path), count=2)
+
+    looks = list(replay(path))
+    assert len(looks) == whole + 2
+    assert all(look.differences == () for look in looks)
+    last = json.loads(_lines(path)[-2])
+    assert len(last["pools"]) == len(last["in_use"]) > 0, "a restart writes all pools anew"
+
+
+def _lines(path: Path) -> list[bytes]:
+    content = path.read_bytes()
+    return (gzip.decompress(content) if path.suffix == ".gz" else content).splitlines()
+
+
+def test_a_record_that_cannot_be_written_holds_up_no_trade_and_is_tried_again(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "place" / "day.jsonl"
+    (tmp_path / "place").write_text("a file where the folder should be")
+    move(stage, UP_10_PERCENT)
+    recorder = Recorder(path)
+    looks_of(stage, recorder, count=2)
+    (tmp_path / "place").unlink()
+    looks_of(stage, recorder)
+    assert not path.exists(), "it rests for a minute"
+
+    monkeypatch.setattr("rebalancer.keeper.recording._REST_SECONDS", 0.0)
+    looks_of(stage, Recorder(path))
+    assert len(list(replay(path))) == 1
+    full = Path("/dev/full")
+    if full.exists():
+        recorder = Recorder(full)
+        monkeypatch.setattr("rebalancer.keeper.recording._mend", lambda path: None)
+        looks_of(stage, recorder, count=2)
+        assert recorder._file is None
+
+
+def test_a_file_that_is_no_record_is_left_as_it_is(stage: Stage, tmp_path: Path) -> None:
+    move(stage, UP_10_PERCENT)
+    for name in ("notes.txt", "notes.gz"):
+        path = tmp_path / name
+        path.write_text("mine")
+        looks_of(stage, Recorder(path))
+        assert path.read_text() == "mine"
+
+
+def test_a_record_may_be_of_one_chain_and_of_one_day(stage: Stage, tmp_path: Path) -> None:
+    move(stage, UP_10_PERCENT)
+    looks_of(stage, Recorder(tmp_path / "other.jsonl", [10]))
+    looks_of(stage, Recorder(tmp_path / "day-%Y.jsonl", [31337]))
+
+    (path,) = tmp_path.glob("*.jsonl")
+    assert path.name.removeprefix("day-20")[:2].isdigit()
+    assert len(list(replay(path))) == 1
+
+
+def test_a_long_record_is_gzipped_in_pieces_that_read_as_one(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rebalancer.keeper.recording._MEMBER_LINES", 2)
+    path = tmp_path / "day.jsonl.gz"
+    move(stage, UP_10_PERCENT)
+    looks_of(stage, Recorder(path), count=5)
+
+    assert len(list(replay(path))) == 5
+    assert path.read_bytes().count(b"\x1f\x8b\x08") >= 3
+
+
+def test_a_gzipped_record_that_is_damaged_is_refused(stage: Stage, tmp_path: Path) -> None:
+    path = tmp_path / "day.jsonl.gz"
+    move(stage, UP_10_PERCENT)
+    looks_of(stage, Recorder(path), count=2)
+    content = bytearray(path.read_bytes())
+    content[40:60] = bytes(20)
+    path.write_bytes(content)
+
+    with pytest.raises(BadRecords):
+        list(replay(path))
