@@ -18,21 +18,19 @@ import structlog
 
 from rebalancer.chain.heads import Head
 from rebalancer.chain.rpc import Rpc
-from rebalancer.chain.snapshot import Block, VaultSnapshot
-from rebalancer.errors import ChainError, PolicyRefused, WireUnreadable
+from rebalancer.chain.snapshot import Block
+from rebalancer.errors import ChainError, WireUnreadable
 from rebalancer.fleet.crew import Crew
 from rebalancer.fleet.placement import Placement, place
 from rebalancer.fleet.shared import Shared
 from rebalancer.fleet.wire import Answer, Order
 from rebalancer.fleet.worker import Worker, group_of
 from rebalancer.keeper.decide import Conditions, Verdict
-from rebalancer.keeper.evaluate import Evaluation, EvaluatorOptions
+from rebalancer.keeper.evaluate import Evaluation, EvaluatorOptions, out_of_place_e18
 from rebalancer.keeper.site import Site
-from rebalancer.policy import weigh_basket
 from rebalancer.reasons import Reason
-from rebalancer.units import E18
 
-__all__ = ["FleetEvaluator", "out_of_place_e18"]
+__all__ = ["FleetEvaluator"]
 
 log = structlog.get_logger("rebalancer.fleet")
 
@@ -236,9 +234,10 @@ class FleetEvaluator:
 
     def _evaluation(self, block: Block, gathered: _Gathered) -> Evaluation:
         vaults, known = self.site.vaults, self._known
-        verdicts = sorted(gathered.verdicts, key=lambda one: self._place_of[one.vault])
-        if len(vaults) > self.options.exact_vaults:
-            verdicts.sort(key=lambda one: -out_of_place_e18(one.snapshot))
+        verdicts = sorted(
+            gathered.verdicts,
+            key=lambda one: (-out_of_place_e18(one.snapshot), self._place_of[one.vault]),
+        )
         return Evaluation(
             block,
             tuple(verdicts),
@@ -257,20 +256,4 @@ def _ordered(blank: Order, share: tuple[str, ...], expires_at: float, seconds: f
     under_way = tuple(vault for vault in blank.under_way if vault in wanted)
     return replace(
         blank, share=share, under_way=under_way, expires_at=expires_at, answer_seconds=seconds
-    )
-
-
-def out_of_place_e18(snapshot: VaultSnapshot) -> int:
-    """The value beyond the bands of a vault's weights, in USD times 1e18, rounded down; 0 where it cannot be weighed."""
-    basket = snapshot.basket
-    try:
-        weighed = weigh_basket(basket)
-    except PolicyRefused:
-        return 0
-    return sum(
-        max(0, abs(distance) - band_e18 * weighed.total_e18 // E18)
-        for asset, distance, band_e18 in zip(
-            basket.assets, weighed.distances_e18, basket.bands_e18, strict=True
-        )
-        if not asset.excluded
     )

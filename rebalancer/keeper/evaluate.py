@@ -19,6 +19,7 @@ from rebalancer.chain.poolbook import PoolBook
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import Block, VaultSnapshot, read_vaults
 from rebalancer.chain.vaultbook import VaultBook
+from rebalancer.errors import PolicyRefused
 from rebalancer.keeper.decide import Conditions, Verdict, as_traded, decide, wants_plan
 from rebalancer.keeper.planners import Planners
 from rebalancer.keeper.site import Site
@@ -27,7 +28,7 @@ from rebalancer.pools import AnyPool, Pool
 from rebalancer.reasons import Reason
 from rebalancer.units import BPS, E18
 
-__all__ = ["Evaluates", "Evaluation", "Evaluator", "EvaluatorOptions"]
+__all__ = ["Evaluates", "Evaluation", "Evaluator", "EvaluatorOptions", "out_of_place_e18"]
 
 log = structlog.get_logger("rebalancer.keeper")
 
@@ -68,6 +69,8 @@ class Evaluation:
 class Evaluates(Protocol):
     """Whoever can say what the vaults of a chain need: one evaluator, or many at once."""
 
+    options: EvaluatorOptions
+
     def evaluate(
         self, head: Head, conditions: Conditions, under_way: Collection[str] = ()
     ) -> Evaluation:
@@ -92,6 +95,7 @@ class Evaluator:
         self._checked_at = 0
         self._differing: tuple[str, ...] = ()
         self._late: set[str] = set()
+        self._place_of = {vault: place for place, vault in enumerate(site.vaults)}
 
     def close(self) -> None:
         """End what was begun to plan with; the endpoint stays open."""
@@ -123,8 +127,10 @@ class Evaluator:
                 found.vault for found in self._book.audit(block, self.options.audit_vaults)
             ]
             self._differing = tuple(dict.fromkeys((*self._differing, *differing)))
-        snapshots = tuple(sorted(snapshots, key=_out_of_place_e18, reverse=True))
-        verdicts, planned = self._verdicts(snapshots, block, conditions, under_way)
+        ranked = sorted(
+            snapshots, key=lambda one: (-out_of_place_e18(one), self._place_of[one.address])
+        )
+        verdicts, planned = self._verdicts(ranked, block, conditions, under_way)
         pools = self._pools
         return Evaluation(
             block,
@@ -219,14 +225,17 @@ class Evaluator:
         return as_traded(self._pools.pools, site.tokens, site.wrapped_native)
 
 
-def _out_of_place_e18(snapshot: VaultSnapshot) -> int:
-    """What lies beyond the bands of a vault that is to be rebalanced, in USD times 1e18, rounded down asset by asset."""
-    if not wants_plan(snapshot):
+def out_of_place_e18(snapshot: VaultSnapshot) -> int:
+    """The value beyond the bands of a vault's weights, in USD times 1e18, rounded down; 0 where it cannot be weighed."""
+    basket = snapshot.basket
+    try:
+        weighed = weigh_basket(basket)
+    except PolicyRefused:
         return 0
-    weighed = weigh_basket(snapshot.basket)
     return sum(
-        max(0, abs(distance_e18) - band_e18 * weighed.total_e18 // E18)
-        for distance_e18, band_e18 in zip(
-            weighed.distances_e18, snapshot.basket.bands_e18, strict=True
+        max(0, abs(distance) - band_e18 * weighed.total_e18 // E18)
+        for asset, distance, band_e18 in zip(
+            basket.assets, weighed.distances_e18, basket.bands_e18, strict=True
         )
+        if not asset.excluded
     )

@@ -229,8 +229,7 @@ class Keeper:
                 )
         if self.outbox is not None:
             self.outbox.rules = tuning.rules
-        if isinstance(self.evaluator, Evaluator):
-            self.evaluator.options = tuning.evaluation
+        self.evaluator.options = tuning.evaluation
         log.info("tuned", chain_id=self.site.chain_id)
 
     def _turn(self, heads: Heads, on_decision: Callable[[Decision], None] | None) -> None:

@@ -140,11 +140,11 @@ class Station:
 
     def _watch(self, tick: Tick) -> None:
         with self._telling:
-            for watcher in self.watchers:
-                watcher(tick)
             self._resting.pop(tick.chain_id, None)
             if any(breaker.scope == "chain" for breaker in tick.breakers):
                 self._rests(tick.chain_id, tick.failure)
+            for watcher in self.watchers:
+                watcher(tick)
 
     def _rests(self, chain_id: int, why: str) -> None:
         """Nothing comes from a chain for a while; of several, that is the end once it is so of all."""

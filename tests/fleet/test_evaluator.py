@@ -15,13 +15,13 @@ from rebalancer.chain.rpc import Rpc
 from rebalancer.devnet.stage import Stage
 from rebalancer.errors import ChainError, LeaseLost, RpcUnreachable
 from rebalancer.fleet.crew import local_crew
-from rebalancer.fleet.evaluator import FleetEvaluator, out_of_place_e18
+from rebalancer.fleet.evaluator import FleetEvaluator
 from rebalancer.fleet.placement import place
 from rebalancer.fleet.shared import LocalShared
 from rebalancer.fleet.worker import Heartbeat, Worker, group_of
 from rebalancer.keeper import Evaluator, EvaluatorOptions, Site
 from rebalancer.keeper.decide import Conditions, Verdict
-from rebalancer.keeper.evaluate import Evaluation
+from rebalancer.keeper.evaluate import Evaluation, out_of_place_e18
 from rebalancer.reasons import Reason
 from tests.contract.test_keeper import move
 
