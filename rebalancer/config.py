@@ -327,8 +327,9 @@ class KeeperSettings(AccountSettings):
     )
     record: _Path | None = Field(
         default=None,
-        description="File to which every look is written, for `rebalancer replay`; gzipped if its name ends in .gz.",
-        examples=["day.jsonl.gz"],
+        description="File to which every look is written, for `rebalancer replay`; gzipped if its name ends in .gz, "
+        "and one a day (UTC) if it has %Y-%m-%d.",
+        examples=["day-%Y-%m-%d.jsonl.gz"],
     )
     lanes: tuple[AccountSettings, ...] = Field(
         default=(),
@@ -730,7 +731,9 @@ def _refuse_passwords(values: Mapping[str, Any], where: str) -> None:
             why = f"passwords do not belong in this file; set {variable} instead"
             raise ConfigError(f"{section}.{_ENV_ONLY}", where, why)
         lanes = content.get("lanes", ())
-        if isinstance(lanes, list) and any(_ENV_ONLY in one for one in lanes):
+        if isinstance(lanes, list) and any(
+            isinstance(one, dict) and _ENV_ONLY in one for one in lanes
+        ):
             why = "passwords do not belong in this file; name a keystore_password_file instead"
             raise ConfigError(f"{section}.lanes", where, why)
 

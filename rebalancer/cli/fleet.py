@@ -189,10 +189,7 @@ def _worker(settings: Settings, name: str, shared: Shared, stack: ExitStack) -> 
 def _signers(settings: Settings, account: int | None) -> list[Signer]:
     """Who signs on a chain."""
     with Session(settings) as session:
-        signers = [session.signer(settings.keeper, account)]
-        if account is None:
-            signers += [session.signer(lane, None) for lane in settings.keeper.lanes]
-    return signers
+        return session.keepers(account)
 
 
 @contextmanager

@@ -147,10 +147,8 @@ def _opened(
     outbox = None if asked.dry_run else stack.enter_context(outbox_of(settings))
     signers: list[Signer] = [_onlooker(session, asked.account)]
     if not asked.dry_run:
-        signers = [session.signer(settings.keeper, asked.account)]
-        if asked.account is None:
-            signers += [session.signer(lane, None) for lane in settings.keeper.lanes]
-        signers = [lane_of(signer, settings, vaults) for signer in signers]
+        accounts = session.keepers(asked.account)
+        signers = [lane_of(signer, settings, vaults) for signer in accounts]
     site, tuning = Site.of(session.deployment, vaults), _tuning(settings, asked)
     evaluator = Evaluator(session.rpc, site, tuning.evaluation)
     stack.callback(evaluator.close)

@@ -21,7 +21,7 @@ from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
 from rebalancer.cli import Options
 from rebalancer.config import AccountSettings, Settings, load_chains, load_settings
 from rebalancer.deploy import System
-from rebalancer.errors import DeploymentMalformed, DevnetKeyOnRealChain, VaultNotNamed
+from rebalancer.errors import ConfigError, DeploymentMalformed, DevnetKeyOnRealChain, VaultNotNamed
 from rebalancer.pools import Pool, Token, in_wrapped_ether
 from rebalancer.send.signer import Signer, devnet_signer, open_signer
 from rebalancer.send.wallet import Wallet
@@ -227,6 +227,24 @@ class Session:
                 raise DevnetKeyOnRealChain(self.settings.chain_id)
             return devnet_signer(number)
         return open_signer(account, self.settings.chain_id, _ask if sys.stdin.isatty() else None)
+
+    def keepers(self, number: int | None) -> list[Signer]:
+        """The keeper's accounts, its own first and then its lanes': a local chain's account by number alone.
+
+        Raises:
+            ConfigError: an account is named twice.
+            As `signer`.
+        """
+        keeper = self.settings.keeper
+        found = [self.signer(keeper, number)]
+        if number is None:
+            found += [self.signer(lane, None) for lane in keeper.lanes]
+        addresses = [signer.address for signer in found]
+        for at, address in enumerate(addresses):
+            if address in addresses[:at]:
+                why = f"{address} would be two lanes, and has one sequence of nonces; name it once"
+                raise ConfigError("keeper.lanes", "", why)
+        return found
 
     def wallet(self, number: int | None = None) -> Wallet:
         """The wallet for what people do.

@@ -30,7 +30,7 @@ class Site:
 
     @classmethod
     def of(cls, deployment: Deployment, vaults: Sequence[str]) -> Self:
-        """These vaults, with everything else as an addresses file has it.
+        """These vaults, each once, with everything else as an addresses file has it.
 
         Raises:
             SystemMissing: it names not all of the system.
@@ -38,7 +38,7 @@ class Site:
         return cls(
             deployment.chain_id,
             System.of(deployment),
-            tuple(vault.lower() for vault in vaults),
+            tuple(dict.fromkeys(vault.lower() for vault in vaults)),
             deployment.places,
             tuple(Token(t.address, t.symbol, t.decimals) for t in deployment.tokens),
             deployment.wrapped_native,

@@ -21,7 +21,7 @@ from rebalancer.errors import (
     SignerUnavailable,
     TooManyFailures,
 )
-from rebalancer.keeper import Decision, Tick
+from rebalancer.keeper import Decision, Site, Tick
 from rebalancer.keeper.decide import Conditions
 from rebalancer.policy import settle
 from rebalancer.reasons import Reason
@@ -370,3 +370,13 @@ def test_a_watcher_that_breaks_stops_neither_the_keeper_nor_other_watchers(
 
     assert len(ticks) == 1
     assert ticks[0].reasons == {stage.vault: Reason.IN_BAND}
+
+
+def test_a_vault_that_is_named_twice_is_one(stage: Stage, outbox: Outbox) -> None:
+    site = Site.of(stage.deployment, [stage.vault, "0x" + stage.vault[2:].upper()])
+    assert site.vaults == (stage.vault,)
+    move(stage, UP_10_PERCENT)
+    named = (stage.vault, "0x" + stage.vault[2:].upper())
+    (decision,) = keeper_of(stage, named, outbox).tick()
+
+    assert decision.reason is Reason.UNDER_WAY

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from rebalancer.cli.session import Session
 from rebalancer.config import Settings, changed, describe, load_chains, load_settings
 from rebalancer.errors import ConfigError
 
@@ -335,6 +336,8 @@ def test_the_command_line_says_which_of_several_chains_is_meant() -> None:
         ("[[chains]]\nchain_id = 1\n[chains.keeper]\nkeystore_password = 'x'", "passwords"),
         ("[[keeper.lanes]]\nkeystore_password = 'x'", "name a keystore_password_file instead"),
         ("[[keeper.lanes]]\nkeystroke = 'x'", "keeper.lanes.keystroke"),
+        ("[keeper]\nlanes = [1]", "keeper.lanes"),
+        ("[[chains]]\nchain_id = 1\nkeeper = { lanes = [1] }", "keeper.lanes"),
     ],
 )
 def test_chains_and_lanes_that_are_wrong_are_refused_with_a_sentence(text: str, wrong: str) -> None:
@@ -349,6 +352,13 @@ def test_lanes_are_accounts() -> None:
     first, second = load_settings().keeper.lanes
     assert first.devnet_account == 5
     assert str(second.keystore) == "second.json"
+
+
+def test_an_account_that_is_two_lanes_is_refused_with_its_address() -> None:
+    toml("[[keeper.lanes]]\ndevnet_account = 5\n[[keeper.lanes]]\ndevnet_account = 3")
+    with pytest.raises(ConfigError, match=r"0x90f79bf6.* would be two lanes"):
+        Session(load_settings()).keepers(None)
+    assert [one.address[:6] for one in Session(load_settings()).keepers(4)] == ["0x15d3"]
 
 
 def test_what_differs_between_two_settings_is_named_and_whether_it_is_live() -> None:
