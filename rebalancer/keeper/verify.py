@@ -6,12 +6,13 @@ Everything is read from the chain: the vault at the block before and at the bloc
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import structlog
 
-from rebalancer.chain.abi import interface
+from rebalancer.chain.abi import Contract, interface
 from rebalancer.chain.receipt import Receipt
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import Block, VaultSnapshot, read_vaults
@@ -24,6 +25,10 @@ from rebalancer.send.journal import Intent
 __all__ = ["verify"]
 
 log = structlog.get_logger("rebalancer.keeper")
+
+_BESIDE_BOOKS = frozenset(
+    {"Transfer", "Approval", "FeeCollected", "PerformanceFeeCollected", "Claimed"}
+)
 
 
 def verify(
@@ -72,7 +77,10 @@ def verify(
             expected=plan.expected_buys_raw,
             bought=fill.bought,
         )
-    alone = all(each["transactionHash"] == receipt.transaction_hash for each in logs)
+    alone = all(
+        each["transactionHash"] == receipt.transaction_hash or _is_beside_books(vault, each)
+        for each in logs
+    )
     settled = _settled(before, after, fill, intent, mined.timestamp)
     if settled is None and alone and before.basket.prices == after.basket.prices:
         expected = _settle(before, after, fill, intent, mined.timestamp)
@@ -83,6 +91,12 @@ def verify(
         log.warning("books_not_compared", tx=receipt.transaction_hash, why=why)
     predicted = plan.settlement if plan else None
     return Outcome(receipt, fill, before, after, plan, predicted, settled)
+
+
+def _is_beside_books(vault: Contract, entry: Mapping[str, Any]) -> bool:
+    """Whether a log tells of nothing that changes holdings or state, such as a share that changes hands."""
+    event = vault.interface.decode_log(entry)
+    return event is not None and event.name in _BESIDE_BOOKS
 
 
 def _blocks(rpc: Rpc, receipt: Receipt) -> tuple[Block, Block]:

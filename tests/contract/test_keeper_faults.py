@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from rebalancer.chain.abi import interface
 from rebalancer.chain.heads import Head, Heads
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import read_block
-from rebalancer.devnet.stage import Stage
+from rebalancer.devnet.stage import Actor, Stage
 from rebalancer.errors import (
     BooksDiffer,
     RpcRejected,
@@ -380,3 +381,30 @@ def test_a_vault_that_is_named_twice_is_one(stage: Stage, outbox: Outbox) -> Non
     (decision,) = keeper_of(stage, named, outbox).tick()
 
     assert decision.reason is Reason.UNDER_WAY
+
+
+def test_a_share_that_changes_hands_in_its_block_hides_no_difference(
+    stage: Stage, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper = keeper_of(stage, (stage.vault,), outbox)
+    move(stage, UP_10_PERCENT)
+    rpc = stage.chain.rpc
+    data = interface("BasketVault").at(stage.vault).data("transfer", Actor.DEPOSITOR.address, 1)
+    fees = {"maxPriorityFeePerGas": hex(1), "maxFeePerGas": hex(2_000 * 10**9)}
+    rpc.call("evm_setAutomine", False)
+    try:
+        keeper.tick()
+        message = {"from": Actor.OWNER.address, "to": stage.vault, "data": data}
+        moved = rpc.call("eth_sendTransaction", message | fees)
+        stage.chain.mine()
+    finally:
+        rpc.call("evm_setAutomine", True)
+    receipt = rpc.call("eth_getTransactionReceipt", moved)
+    assert (receipt["status"], len(receipt["logs"])) == ("0x1", 1)
+    monkeypatch.setattr(
+        "rebalancer.keeper.verify.settle",
+        lambda *given, **named: _other_books(settle(*given, **named)),
+    )
+
+    with pytest.raises(BooksDiffer):
+        keeper.tick()
