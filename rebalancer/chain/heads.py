@@ -28,6 +28,7 @@ __all__ = ["Head", "Header", "Heads"]
 
 log = structlog.get_logger("rebalancer.heads")
 
+_MOST_UNUSED = 1_000
 _OPEN_SECONDS = 5.0
 _FIRST_RETRY_SECONDS = 1.0
 _LONGEST_RETRY_SECONDS = 60.0
@@ -67,10 +68,13 @@ class Head:
         """This head and the one told before it as one, for whoever could not use that, or not to its end.
 
         What the earlier head told and this one takes back is named as taken back, too: it may have been used before the look failed.
+        After very many blocks that nobody could use it is linked to nothing: endpoints do not search so many for logs.
         """
         gone = {each.hash for each in self.taken_back}
         kept = [each for each in (*earlier.missed, earlier.header) if each.hash not in gone]
         taken_back = sorted((*earlier.taken_back, *self.taken_back), key=lambda one: one.number)
+        if len(kept) + len(self.missed) + len(taken_back) > _MOST_UNUSED:
+            return Head(self.header, linked=False)
         return Head(
             self.header,
             (*kept, *self.missed),

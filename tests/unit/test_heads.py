@@ -228,3 +228,13 @@ def test_a_head_that_takes_one_back_of_a_failed_look_names_it_as_it_may_have_bee
 
 def test_a_head_after_one_that_was_linked_to_nothing_is_not_linked_either() -> None:
     assert not Head(_header(6)).after(Head.at(5, "0xa5", 60)).linked
+
+
+def test_heads_that_nobody_can_use_do_not_pile_up_for_ever() -> None:
+    head = Head(_header(1))
+    for number in range(2, 5_000):
+        head = Head(_header(number)).after(head)
+        assert len(head.missed) <= 1_000
+
+    assert head.header.number == 4_999
+    assert not head.linked
