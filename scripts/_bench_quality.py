@@ -4,7 +4,7 @@ The whole real tape (oracle rounds of April 2023 to January 2024) is played on p
 the mainnet pools of every protocol there is a snapshot of, moved to the tape's first prices, as deep in USD as they are, and kept
 near the oracle by arbitrageurs. Vaults of three sizes stand on it, each with the demo's policy and bands:
 
-1. The keeper's own decisions drive the vault. Beside each of its rebalances stands the dual's bound, which no trades of that value
+1. The keeper's own decisions drive the vault. Beside each of its rebalances stands the dual's bound, which no way to sell the same
    over these pools can beat, and what the two ordinary ways (`rebalancer.lab.ways`) would have paid at the same block for the same
    trades.
 2. Each ordinary way drives a vault of its own: it trades all that the vault allows, as soon as it allows it.
@@ -302,10 +302,10 @@ class _Scene:
         loss_e18 = settled.sold_e18 - settled.bought_e18
         # {usd}: what is planned for is worth * sold - loss, so no plan that sells as much loses less.
         least_e18 = loss_e18 - (certificate.all_pools_bound_e18 - certificate.value_e18)
-        if (
-            certificate.all_pools_bound_e18 > settled.sold_e18
-        ):  # a limit held so tightly that there is none
-            least_e18 = _least_loss_e18(asked, plan.sales_raw, settled.sold_e18)
+        if (loss_e18 - least_e18) * BPS > settled.sold_e18:
+            # A plan that a limit binds may have a loose bound, or none; one without limits is never so.
+            alone_e18 = _least_loss_e18(asked, plan.sales_raw, settled.sold_e18)
+            least_e18 = max(least_e18, alone_e18)
         needs_e18 = [asked.value_e18(j, raw) for j, raw in enumerate(plan.expected_buys_raw)]
         # The same is bought of each, and as much more as what is sold is worth.
         needs = [raw * settled.sold_e18 // max(1, sum(needs_e18)) for raw in plan.expected_buys_raw]
