@@ -6,7 +6,8 @@ time it is put into the account's ledger, under the fencing token of the account
 - who lost the lease sends nothing new: the ledger refuses its token, at the very moment another's is newer;
 - who takes the lease finds everything that may have been sent, and adopts it before it does anything else.
 
-An entry is removed when its attempt is final. Nothing that is read is believed: its hash, sender and nonce must be those of its bytes.
+An entry is removed when its attempt is final; what it cost stays for a day, so that what an account may spend in a day is not more for
+changing hands. Nothing that is read is believed: its hash, sender and nonce must be those of its bytes.
 
 When Redis loses the ledger, nobody knows any more what another machine sent. Then what holds is what always does: an account's nonce is
 mined once, and a vault refuses an epoch that is over. A machine whose account has transactions pending that it does not know refuses
@@ -15,6 +16,7 @@ to start (`ForeignPending`); one that cannot see them takes the same nonce, and 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -34,6 +36,9 @@ from rebalancer.send.journal import Attempt, HandedOver, Intent, Journal, Kind, 
 __all__ = ["Ledger"]
 
 log = structlog.get_logger("rebalancer.fleet")
+
+_SPENT = "spent:"
+_DAY_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,8 @@ class Ledger:
 
     leases: Mapping[str, Lease] = field(default_factory=dict)
     """By `lease_name`."""
+    _spent: dict[str, tuple[tuple[int, int], ...]] = field(default_factory=dict)
+    """When (unix seconds) and how much (wei) each account paid for transactions that this machine's journal does not have."""
 
     # The outbox's fence
 
@@ -88,13 +95,25 @@ class Ledger:
             As `store`.
         """
         keys: dict[str, list[str]] = {}
+        spent: dict[str, dict[str, str]] = {}
         for attempt in attempts:
             name = lease_name(attempt.intent.chain_id, attempt.sender)
             keys.setdefault(name, []).extend(_key(attempt.nonce, v) for v in attempt.versions)
+            if attempt.cost_wei is not None:
+                paid = f"{attempt.mined_at or attempt.changed_at} {attempt.cost_wei}"
+                spent.setdefault(name, {})[f"{_SPENT}{attempt.nonce}"] = paid
         for name, some in keys.items():
             if name in self.leases:  # what is not this machine's is its holder's to remove
                 lease = self.leases[name]
+                if name in spent:
+                    lease.shared.put(name, lease.token, spent[name])
                 lease.shared.drop(name, lease.token, some)
+
+    def spent_elsewhere_wei(self, chain_id: int, sender: str, now: int) -> int:
+        """As `Fence` has it: by what was known when the lease was taken, since when nobody else has spent."""
+        since = now - _DAY_SECONDS
+        known = self._spent.get(lease_name(chain_id, sender), ())
+        return sum(wei for at, wei in known if at > since)
 
     # Taking over
 
@@ -110,12 +129,33 @@ class Ledger:
         for lease in self.leases.values():
             lease.check()
             entries = dict(lease.shared.entries(lease.name))
+            spent = {key: entries.pop(key) for key in tuple(entries) if key.startswith(_SPENT)}
             handed = _handed_over(lease.name, entries)
             changed += journal.adopt(handed)
+            self._take_spent(journal, lease, spent)
             self.forget([one for one in _own(journal, handed) if one.is_final])
         if changed:
             log.info("adopted", attempts=len(changed))
         return changed
+
+    def _take_spent(self, journal: Journal, lease: Lease, spent: Mapping[str, str]) -> None:
+        """Keep what others paid within a day, and remove what is older."""
+        chain_id, _, sender = lease.name.partition(":")
+        mine = journal.known_nonces(int(chain_id), sender, 0)
+        since = int(time.time()) - _DAY_SECONDS
+        found, old = [], []
+        for key, text in spent.items():
+            try:
+                nonce = int(key.removeprefix(_SPENT))
+                at, wei = (int(part) for part in text.split())
+            except ValueError:
+                raise LedgerUnreadable(lease.name, key, "it has another shape") from None
+            if at <= since:
+                old.append(key)
+            elif nonce not in mine:
+                found.append((at, wei))
+        self._spent[lease.name] = tuple(found)
+        lease.shared.drop(lease.name, lease.token, old)
 
     def _lease(self, chain_id: int, sender: str) -> Lease:
         name = lease_name(chain_id, sender)

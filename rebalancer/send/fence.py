@@ -38,6 +38,9 @@ class Fence(Protocol):
             FleetError: as `store`.
         """
 
+    def spent_elsewhere_wei(self, chain_id: int, sender: str, now: int) -> int:
+        """What an account spent on gas in the 24 hours before `now` (unix seconds) that is in no journal of this machine."""
+
 
 class NoFence:
     """Where one machine sends for an account, nothing is in its way."""
@@ -50,3 +53,7 @@ class NoFence:
 
     def forget(self, attempts: Sequence[Attempt]) -> None:
         """The journal keeps it."""
+
+    def spent_elsewhere_wei(self, chain_id: int, sender: str, now: int) -> int:  # noqa: ARG002 (nobody else spends)
+        """Nothing."""
+        return 0

@@ -502,12 +502,17 @@ class Journal:
         made something that comes after it.
         """
         missing = [v for v in one.versions if v.transaction_hash not in _hashes(mine)]
+        theirs = {version.transaction_hash for version in one.versions}
+        for version in mine.versions if missing else ():
+            # Another machine went on without it, so it was never sent; sent now, it would undo what that one did.
+            if version.transaction_hash not in theirs and not version.sendings:
+                self.connection.execute("DELETE FROM versions WHERE id = ?", (version.id,))
         for version in missing:
             self._insert_version(mine.id, version.kind, version, version.height)
         refused = mine.state is State.FAILED and mine.block_number is None
         state = mine.state
         if mine.state in OPEN or (refused and (missing or followed)):
-            # What this journal alone has beyond the others' versions stands, though it was never sent.
+            # Where nobody went on, what this journal alone has stands, though it was never sent.
             if rivals is None:
                 state = State.FAILED
             elif missing:

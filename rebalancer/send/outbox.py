@@ -424,9 +424,10 @@ class Outbox:
         cancels = kind is Kind.CANCELLATION
         gas_limit = _TRANSFER_GAS if cancels else intent.gas_limit
         counted = max((version.worst_cost_wei for version in attempt.versions), default=0)
+        account, now = (intent.chain_id, lane.address), int(time.time())
         lane.limits.check_spend(
             lane.address,
-            self.journal.spent_wei(intent.chain_id, lane.address, int(time.time())),
+            self.journal.spent_wei(*account, now) + self.fence.spent_elsewhere_wei(*account, now),
             max(0, gas_limit * fees.max_fee_per_gas_wei - counted),
         )
         self.fence.check(intent.chain_id, lane.address)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,13 +11,15 @@ from pathlib import Path
 import pytest
 
 from rebalancer.chain.receipt import Receipt
-from rebalancer.errors import LeaseLost, LedgerUnreadable, TokenStale
+from rebalancer.errors import LeaseLost, LedgerUnreadable, SpendLimitReached, TokenStale
 from rebalancer.fleet.lease import Lease
 from rebalancer.fleet.ledger import Ledger
 from rebalancer.fleet.names import lease_name
 from rebalancer.fleet.shared import LocalShared, Shared
 from rebalancer.send.fees import Fees
 from rebalancer.send.journal import Attempt, Intent, Journal, Kind, SignedVersion, State
+from rebalancer.send.lanes import KeyLimits, Lane
+from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import devnet_signer
 
 CHAIN = 31337
@@ -351,8 +354,8 @@ def test_final_entries_are_removed_also_by_who_was_killed_before_it_could(
 
     anna.lead()
 
-    ((key, _),) = anna.shared.entries(anna.lease.name)
-    assert key.startswith("1:")
+    keys = [key for key, _ in anna.shared.entries(anna.lease.name)]
+    assert [key.partition(":")[0] for key in keys] == ["1", "spent"]
     assert anna.said == [(0, 1, State.FINAL), (1, 2, State.SENT)]
 
 
@@ -411,5 +414,73 @@ def test_cancellation_that_was_never_stored_gives_way_to_a_bump_that_was(
     (changed,) = anna.lead()
 
     assert changed.state is State.BUMPED
-    assert changed.newest.kind is Kind.BUMP
-    assert len(changed.versions) == 3
+    assert [version.kind for version in changed.versions] == [Kind.ORIGINAL, Kind.BUMP]
+
+
+# What an account may spend in a day
+
+
+def finished(machine: Machine, nonce: int, epoch: int, days_ago: int = 0) -> int:
+    """Have a transaction mined and final; what it cost, in wei."""
+    sent = machine.send(nonce, epoch)
+    mined = machine.journal.hold(sent, State.MINED, held(sent))
+    final = machine.journal.finalise(mined)
+    at = int(time.time()) - days_ago * 86_400
+    machine.ledger.forget([replace(final, mined_at=at)])
+    assert final.cost_wei is not None
+    return final.cost_wei
+
+
+def elsewhere(machine: Machine) -> int:
+    return machine.ledger.spent_elsewhere_wei(CHAIN, SIGNER.address, int(time.time()))
+
+
+def test_what_another_machine_spent_counts_for_a_day(machines: tuple[Machine, Machine]) -> None:
+    anna, bert = machines
+    anna.lead()
+    cost = finished(anna, 0, 1)
+    finished(anna, 1, 2, days_ago=1)
+    assert elsewhere(anna) == 0
+    anna.end()
+    bert.lead()
+    assert elsewhere(bert) == cost
+    assert bert.ledger.spent_elsewhere_wei(CHAIN, SIGNER.address, int(time.time()) + 86_401) == 0
+    more = finished(bert, 2, 3)
+    bert.end()
+
+    anna.lead()
+
+    assert elsewhere(anna) == more
+    keys = [key for key, _ in anna.shared.entries(anna.lease.name)]
+    assert keys == ["spent:0", "spent:2"]
+
+
+def test_key_does_not_spend_more_in_a_day_for_changing_hands(
+    machines: tuple[Machine, Machine], tmp_path: Path
+) -> None:
+    anna, bert = machines
+    anna.lead()
+    cost = finished(anna, 0, 1)
+    anna.end()
+    bert.lead()
+    bert.journal.close()
+    lane = Lane(SIGNER, KeyLimits(max_spend_per_day_wei=cost + 100_000 * GWEI - 1))
+    with Outbox(tmp_path / "bert.sqlite", fence=bert.ledger) as outbox:
+        intent = Intent(CHAIN, VAULT, 2, VAULT, "0x1234", 100_000, "a band is broken")
+        attempt = outbox.journal.plan(intent, SIGNER.address)
+
+        with pytest.raises(SpendLimitReached) as caught:
+            outbox._sign(lane, attempt, Kind.ORIGINAL, 1, Fees(GWEI, GWEI), 7)
+    bert.journal = Journal(tmp_path / "bert.sqlite")
+
+    assert caught.value.spent_wei == cost
+
+
+def test_cost_that_cannot_be_read_is_refused(machines: tuple[Machine, Machine]) -> None:
+    anna, bert = machines
+    anna.lead()
+    anna.shared.put(anna.lease.name, anna.lease.token, {"spent:one": "much"})
+    anna.end()
+
+    with pytest.raises(LedgerUnreadable, match="another shape"):
+        bert.lead()
