@@ -71,6 +71,8 @@ _LANE = 7
 _CALLS = frozenset({"eth_call"})
 _ALL = frozenset[str]()
 
+# Lies are other than by a tenth, by which the market swings: together they would look like the truth.
+
 _STORMS: Mapping[Fault, tuple[Storm, tuple[float, ...]]] = {
     Fault.DELAY: (Storm(Fault.DELAY, "did not answer within", 6, 0.3), (1.5, 3.0)),
     Fault.DROP: (Storm(Fault.DROP, "the connection broke off"), (0.2, 0.05, 0.6, 1.0)),
@@ -109,18 +111,22 @@ SCENARIOS: tuple[Scenario, ...] = (
     Scenario(Fault.DROP, "outage", outage, (5, 20), quick=False),
     Scenario("dropped socket", "of new blocks", dropped_socket, (1, 3), quick=False),
     Scenario("silent socket", "of new blocks", silent_socket, (1, 3), quick=False),
-    Scenario(Fault.WRONG_PRICE, "in calls", partial(lie, Fault.WRONG_PRICE, _CALLS), (1.1, 0.9, 2)),
-    Scenario(Fault.WRONG_PRICE, "in all", partial(lie, Fault.WRONG_PRICE, _ALL), (1.1, 0.9), False),
+    Scenario(
+        Fault.WRONG_PRICE, "in calls", partial(lie, Fault.WRONG_PRICE, _CALLS), (1.25, 0.8, 2)
+    ),
+    Scenario(
+        Fault.WRONG_PRICE, "in all", partial(lie, Fault.WRONG_PRICE, _ALL), (1.25, 0.8), False
+    ),
     Scenario(Fault.WRONG_PRICE, "against a quorum", disagreeing, (1.003, 0.997), False),
     Scenario(
         Fault.WRONG_HOLDING,
         "in calls",
         partial(lie, Fault.WRONG_HOLDING, _CALLS),
-        (1.1, 0.9, 2),
+        (1.25, 0.8, 2),
         False,
     ),
     Scenario(
-        Fault.WRONG_HOLDING, "in all", partial(lie, Fault.WRONG_HOLDING, _ALL), (1.1, 0.9), False
+        Fault.WRONG_HOLDING, "in all", partial(lie, Fault.WRONG_HOLDING, _ALL), (1.25, 0.8), False
     ),
     Scenario(Fault.WRONG_NONCE, "miscounted", wrong_nonce, (3, -1, 1, -5)),
     Scenario(Fault.NO_RECEIPT, "hidden", hidden_receipt, (1.0, 0.5), False),
