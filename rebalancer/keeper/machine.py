@@ -166,6 +166,7 @@ class Keeper:
             UnknownVault: an address is not a vault's.
             KeeperNotAuthorized: an account does not hold the keeper's role.
             ForeignPending, TooManyGaps: an account's nonces are not in order.
+            BooksDiffer: after a rebalance that is not final yet, and no other vault is left.
         """
         self.rpc.chain_id()
         refused = self._unauthorized()
@@ -181,6 +182,7 @@ class Keeper:
             clear_on_start(self.outbox, self.rpc, self.signers)
             for attempt in self.outbox.resume(self.rpc):
                 log.info("resumed", epoch=attempt.intent.epoch, state=attempt.state.value)
+            self._verify_again(before)
         log.info(
             "started",
             chain_id=self.site.chain_id,
@@ -188,6 +190,19 @@ class Keeper:
             signers=[signer.address for signer in self.signers],
             pools=len(self.site.places),
         )
+
+    def _verify_again(self, attempts: Sequence[Attempt]) -> None:
+        """Hold the books once more against the rebalances that an earlier run saw mined: it may have been killed before it did."""
+        for attempt in attempts:
+            if attempt.state is not State.MINED or attempt.intent.epoch < 0:
+                continue
+            receipt = find_receipt(self.rpc, str(attempt.mined_hash))
+            if receipt is None or attempt.intent.vault == attempt.sender:
+                continue
+            try:
+                verify(self.rpc, self.site.system.lens, attempt.intent, receipt)
+            except BooksDiffer as differ:
+                self._halt_for_good(differ)
 
     def run(self, on_decision: Callable[[Decision], None] | None = None) -> None:
         """Tick at every new block until stopped.
@@ -455,15 +470,22 @@ class Keeper:
     def _books_differ(
         self, differ: BooksDiffer, decision: Callable[[Reason, str], Decision]
     ) -> Decision:
-        """Leave that vault alone for good; and all, where there is no other, or where another differs as well."""
+        """Leave that vault alone, and say so even if it ends the keeper."""
+        halted = decision(Reason.HALTED, str(differ))
+        try:
+            self._halt_for_good(differ)
+        except BooksDiffer:
+            self._untold.append(halted)
+            raise
+        return halted
+
+    def _halt_for_good(self, differ: BooksDiffer) -> None:
+        """Leave a vault alone until a restart; and all, where there is no other, or where another differs as well."""
         log.error("books_differ", vault=differ.vault, tx=differ.transaction_hash, why=str(differ))
         self._breaker_of(differ.vault).trip(str(differ), time.time())
         self._differing.add(differ.vault)
-        halted = decision(Reason.HALTED, str(differ))
         if len(self.site.vaults) == 1 or len(self._differing) > 1:
-            self._untold.append(halted)
             raise differ
-        return halted
 
     def _await(self, block: Block, vaults: set[str]) -> None:
         """Wait for what came of what was just sent, as long as the options say."""

@@ -329,6 +329,24 @@ def test_books_of_the_only_vault_that_differ_end_the_keeper(
     assert differ.value.vault == stage.vault
 
 
+def test_books_that_an_earlier_run_may_not_have_compared_are_compared_at_the_start(
+    stage: Stage, vaults: tuple[str, ...], outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    move(stage, UP_10_PERCENT)
+    keeper_of(stage, vaults[:1], outbox, receipt_seconds=30).tick()
+    keeper_of(stage, vaults[:1], outbox).start()
+    monkeypatch.setattr(
+        "rebalancer.keeper.verify.settle",
+        lambda *given, **named: _other_books(settle(*given, **named)),
+    )
+
+    with pytest.raises(BooksDiffer):
+        keeper_of(stage, vaults[:1], outbox).start()
+    both = keeper_of(stage, vaults, outbox)
+    both.start()
+    assert [one.scope for one in both.open_breakers(1e12)] == [stage.vault]
+
+
 def test_a_limit_of_the_keepers_own_is_the_reason_when_nothing_is_sent(
     stage: Stage, vaults: tuple[str, ...], outbox: Outbox
 ) -> None:
