@@ -6,15 +6,16 @@ So a decision can be made anywhere, by one keeper or by one of many workers, and
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
 from rebalancer.chain.snapshot import VaultSnapshot
-from rebalancer.errors import PolicyRefused
+from rebalancer.errors import PolicyRefused, UnsupportedPool
 from rebalancer.keeper.decision import explain
 from rebalancer.plan import Plan, PlanInput, plan_rebalance
-from rebalancer.pools import AnyPool, Pool, Token, UniswapV4Pool, WrappedEtherPool
-from rebalancer.pools.wrapped_ether import ETHER_ADDRESS
+from rebalancer.pools import AnyPool, Pool, Token
+from rebalancer.pools.wrapped_ether import in_wrapped_ether
 from rebalancer.reasons import Reason
 from rebalancer.units import BPS, E18
 
@@ -88,10 +89,8 @@ def as_traded(
     wrapped = next((token for token in tokens if token.address == wrapped_native), None)
     found: list[Pool] = []
     for pool in pools:
-        if not isinstance(pool, UniswapV4Pool) or pool.token0.address != ETHER_ADDRESS:
-            found.append(pool)
-        elif wrapped is not None:
-            found.append(WrappedEtherPool(pool, wrapped))
+        with suppress(UnsupportedPool):
+            found.append(in_wrapped_ether(pool, wrapped))
     return tuple(found)
 
 
