@@ -151,9 +151,7 @@ def silent_socket(arena: Arena, strength: float, seed: int) -> None:
 
 # Lies
 
-_DOUBT = (
-    "reason=(PolicyRefuses|Poked|SimulationRefused|NotWorthGas)|state=failed|refuse|policy says"
-)
+_DOUBT = "reason=(PolicyRefuses|Poked|SimulationRefused|NotWorthGas|NoRoute)|state=failed|refuse|policy says"
 """What a keeper says that was made to want what the chain does not."""
 
 
