@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from queue import SimpleQueue
 from typing import Any
 
 import click
@@ -196,10 +197,19 @@ def _signers(settings: Settings, account: int | None) -> list[Signer]:
 def _stopped() -> Iterator[threading.Event]:
     """Set by the first SIGINT or SIGTERM."""
     stopping = threading.Event()
+    # A handler may run while the event's own lock is held, and would wait for itself: a queue of this kind may be put to at any moment.
+    asked: SimpleQueue[bool] = SimpleQueue()
+
+    def stop_when_asked() -> None:
+        if asked.get():
+            stopping.set()
+
+    threading.Thread(target=stop_when_asked, name="signals", daemon=True).start()
     numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, lambda *_: stopping.set()) for number in numbers}
+    before = {number: signal.signal(number, lambda *_: asked.put(True)) for number in numbers}
     try:
         yield stopping
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        asked.put(False)
