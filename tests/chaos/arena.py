@@ -45,6 +45,8 @@ _MOVE_SECONDS = 900
 """By the chain's clock: longer than the vault's cooldown."""
 
 _PATIENCE_SECONDS = 40.0
+_PATIENT_SECONDS = 4.0
+_PATIENT_MOVES = 8
 _POLL_SECONDS = 0.02
 _BATCH = 200
 _FOREIGN_FEE_WEI = 10 * 10**9
@@ -408,7 +410,14 @@ class Arena:
             proxy.clear()
 
     def calm(self) -> None:
-        """Wait until what broke is brought back, and what is under way has come to its end."""
+        """Wait until what broke is brought back, and what is under way has come to its end.
+
+        A keeper may be waiting for a better price: then the chain's time passes, as it would.
+        """
+        for _ in range(_PATIENT_MOVES):
+            if self.happens(lambda: not self.is_broken, _PATIENT_SECONDS):
+                break
+            self.step({})
         self.until(lambda: not self.is_broken, "vaults inside their bands")
         self.agree()
 
