@@ -155,13 +155,15 @@ def show_quality(data: Path, folder: Path, console: Console) -> None:
 
 
 def _beside_table(found: QualityFigures) -> Table:
-    names = ("keeper", "lower bound", *WAYS)
     table = Table(
-        "vault", "rebalances", "sold USD", *names, title="quality: the same trades, in bps of what is sold, with gas in brackets",
+        *("vault", "trades", "sold", "keeper", "bound", "single pool", "split"),
+        box=None,
+        pad_edge=False,
+        title="quality: the same trades, in bps of what is sold, with gas in brackets",
         title_justify="left",
-    )  # fmt: skip
+    )
     for column in table.columns:
-        column.justify = "right"
+        column.justify, column.no_wrap = "right", True
     for usd, rows in found.rebalances.items():
         # All that every way could do, so that the same is compared.
         done = [one for one in rows if all(way.loss_usd is not None for way in one.ways.values())]
@@ -175,37 +177,53 @@ def _beside_table(found: QualityFigures) -> Table:
             f"{loss / sold * BPS:.2f}" + (f" ({(loss + gas) / sold * BPS:.1f})" if gas else "")
             for loss, gas in losses
         ]
-        table.add_row(f"{usd:,}", f"{len(done)} of {len(rows)}", f"{sold:,.0f}", *cells)
+        table.add_row(_dollars(usd), f"{len(done)}/{len(rows)}", _dollars(sold), *cells)
     return table
 
 
 def _run_table(found: QualityFigures) -> Table:
     table = Table(
-        *("vault", "way", "rebalances", "pokes", "sold USD", "lost bps", "lost USD", "gas USD"),
-        *("bps a year", "out of band", "longest", "off target"),
+        *("vault", "way", "trades", "sold", "lost", "gas", "a year", "outside", "longest", "off"),
+        box=None,
+        pad_edge=False,
         title="quality: each way with a vault of its own, ten months",
         title_justify="left",
     )
+    table.caption = (
+        "lost: bps of what is sold; a year: all costs in bps of the vault; outside: part of the time out of band; "
+        "off: root mean square of the weights' distances, bps"
+    )
+    table.caption_justify = "left"
+    for column in table.columns:
+        column.no_wrap = True
     for column in table.columns[2:]:
         column.justify = "right"
     for run in found.runs:
         if run.way == KEEPER:
             table.add_section()
         table.add_row(
-            f"{run.vault_usd:,}" if run.way == KEEPER else "",
-            run.way,
+            _dollars(run.vault_usd) if run.way == KEEPER else "",
+            {"best single pool": "single pool", "proportional split": "split"}.get(
+                run.way, run.way
+            ),
             f"{run.rebalances}",
-            f"{run.pokes}",
-            f"{run.sold_usd:,.0f}",
+            _dollars(run.sold_usd),
             f"{run.loss_usd / max(1.0, run.sold_usd) * BPS:.1f}",
-            f"{run.loss_usd:,.0f}",
-            f"{run.gas_usd:,.0f}",
+            _dollars(run.gas_usd),
             f"{run.bps_a_year:.1f}",
             f"{run.outside:.2%}",
-            f"{run.longest_outside_s / 3_600:.1f} h",
-            f"{run.tracking_bps:.0f} bps",
+            f"{run.longest_outside_s / 3_600:,.1f} h",
+            f"{run.tracking_bps:.0f}",
         )
     return table
+
+
+def _dollars(usd: float) -> str:
+    """Three digits are enough: $98, $4.6k, $10.0M."""
+    for unit, letter in ((10**6, "M"), (10**3, "k")):
+        if usd >= unit:
+            return f"${usd / unit:.3g}{letter}"
+    return f"${usd:.0f}"
 
 
 def measure_quality(
