@@ -76,7 +76,7 @@ def day_chart(looks: Sequence[Replayed], path: Path | str) -> Path:
                 strip.legend(loc="upper right", ncols=len(_MARKS))
         locator = AutoDateLocator(tz=UTC)  # type: ignore[no-untyped-call] # matplotlib's
         strips[-1].xaxis.set_major_locator(locator)
-        formatter = ConciseDateFormatter(locator, tz=UTC)  # type: ignore[no-untyped-call]
+        formatter = ConciseDateFormatter(locator, tz=UTC)  # type: ignore[no-untyped-call] # matplotlib's
         strips[-1].xaxis.set_major_formatter(formatter)
         figure.suptitle(
             "How far the furthest weight was off its target, and what was done", x=0.02, ha="left"

@@ -26,7 +26,7 @@ def sends_twice() -> None:
         _AFTERWARDS.append("0x" + again.raw.hex())
         return sign(self, transaction)
 
-    Lane.sign = both  # type: ignore[method-assign]
+    Lane.sign = both  # type: ignore[method-assign] # another in its place is the point
     _send_afterwards()
 
 
@@ -43,7 +43,7 @@ def _send_afterwards() -> None:
                 call(self, method, _AFTERWARDS.pop())
         return answer
 
-    Rpc.call = more  # type: ignore[method-assign]
+    Rpc.call = more  # type: ignore[method-assign] # another in its place is the point
 
 
 def forgets() -> None:
@@ -55,7 +55,7 @@ def forgets() -> None:
         self.connection.execute("UPDATE versions SET transaction_hash = ?", ("0x" + "ab" * 32,))
         return attempt
 
-    Journal.add_version = otherwise  # type: ignore[method-assign]
+    Journal.add_version = otherwise  # type: ignore[method-assign] # another in its place is the point
 
 
 def tells() -> None:
@@ -67,7 +67,7 @@ def tells() -> None:
         with open(sys.argv[sys.argv.index("--config") + 1]) as settings:  # noqa: PTH123 (one line)
             print(settings.readline(), file=sys.stderr)
 
-    Outbox.__init__ = aloud  # type: ignore[method-assign]
+    Outbox.__init__ = aloud  # type: ignore[method-assign] # another in its place is the point
 
 
 def gives_up() -> None:
@@ -76,12 +76,12 @@ def gives_up() -> None:
     def end(self: Outbox, *args: Any, **more: Any) -> Any:
         sys.exit(70)
 
-    Outbox.advance = end  # type: ignore[method-assign]
+    Outbox.advance = end  # type: ignore[method-assign] # another in its place is the point
 
 
 def sleeps() -> None:
     """It takes every vault for one that it has just sent something for."""
-    Keeper._under_way = lambda self: frozenset(self.site.vaults)  # type: ignore[method-assign]
+    Keeper._under_way = lambda self: frozenset(self.site.vaults)  # type: ignore[method-assign] # another in its place is the point
 
 
 MUTANTS: dict[str, Callable[[], None]] = {

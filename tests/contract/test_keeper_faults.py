@@ -60,7 +60,7 @@ def play(stage: Stage, vaults: tuple[str, ...], journal: Path, rpc: Falters) -> 
     with Outbox(journal) as outbox:
         keeper = keeper_of(stage, vaults, outbox, exact_vaults=0)
         keeper.rpc = keeper.evaluator.rpc = rpc  # type: ignore[attr-defined] # it is an Evaluator
-        keeper.evaluator._book.rpc = rpc  # type: ignore[attr-defined]
+        keeper.evaluator._book.rpc = rpc  # type: ignore[attr-defined] # it has a book here
         keeper._simulator._rpc = rpc
         heads = Heads(rpc, poll_seconds=0.01)
 

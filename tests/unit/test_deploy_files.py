@@ -113,7 +113,7 @@ def test_dashboard_names_metrics_that_are_there(
         if variable["type"] == "query":
             metric, label = re.fullmatch(
                 r"label_values\((\w+), (\w+)\)", variable["definition"]
-            ).groups()  # type: ignore[union-attr]
+            ).groups()  # type: ignore[union-attr] # it matches or the test fails
             assert label in samples[metric][0]
             assert variable["query"]["query"] == variable["definition"]
 
