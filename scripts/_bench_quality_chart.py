@@ -65,8 +65,12 @@ def _sorted_costs(page: Figure, figures: QualityFigures, sizes: list[int]) -> No
             axes.scatter(
                 [number for number, _ in points],
                 [_bps(loss, rows[number]) for number, loss in points],
-                s=12 if name in _FIRST else 8, c=colour, lw=0, label=name, zorder=2 if name in _FIRST else 3,
-            )  # fmt: skip
+                s=12 if name in _FIRST else 8,
+                c=colour,
+                lw=0,
+                label=name,
+                zorder=2 if name in _FIRST else 3,
+            )
         numbers = range(len(rows))
         axes.plot(
             numbers, [_bps(one.loss_usd, one) for one in rows], color=BLUE, lw=2, label="keeper"
@@ -74,22 +78,34 @@ def _sorted_costs(page: Figure, figures: QualityFigures, sizes: list[int]) -> No
         axes.plot(
             numbers,
             [_bps(one.bound_usd, one) for one in rows],
-            color=INK, lw=1, ls=(0, (3, 2)), label="lower bound",
-        )  # fmt: skip
+            color=INK,
+            lw=1,
+            ls=(0, (3, 2)),
+            label="lower bound",
+        )
         axes.axhline(0, color=MUTED, lw=0.8)
         axes.set_ylim(min(-10.0, *(_bps(one.bound_usd, one) * 1.1 for one in rows)), max(tops))
         axes.set_xticks([])
         axes.set_xlabel(f"{len(rows)} rebalances, by cost", fontsize=8.5)
         axes.text(
-            0.02, 0.97, f"{_short(usd)} vault", transform=axes.transAxes, va="top", fontweight="bold",
-        )  # fmt: skip
+            0.02,
+            0.97,
+            f"{_short(usd)} vault",
+            transform=axes.transAxes,
+            va="top",
+            fontweight="bold",
+        )
         if place:
             axes.set_yticklabels([])
         else:
             page.legend(
                 *axes.get_legend_handles_labels(),
-                loc="lower right", bbox_to_anchor=(_RIGHT + 0.01, 0.835), ncols=4, columnspacing=1.6, handlelength=1.6,
-            )  # fmt: skip
+                loc="lower right",
+                bbox_to_anchor=(_RIGHT + 0.01, 0.835),
+                ncols=4,
+                columnspacing=1.6,
+                handlelength=1.6,
+            )
     _heading(
         page,
         0.885,
@@ -122,12 +138,24 @@ def _years(page: Figure, figures: QualityFigures, sizes: list[int]) -> None:
             strength = 0.35 if run.outside > _LEFT_OUTSIDE else 1.0
             axes.bar(number, loss, 0.62, color=colour, alpha=strength)
             axes.bar(
-                number, gas, 0.62, bottom=loss, color=colour, alpha=0.4 * strength, hatch="///", lw=0,
-            )  # fmt: skip
-            axes.text(
-                number, loss + gas, f"{loss + gas:.1f}", ha="center", va="bottom", fontweight="bold",
+                number,
+                gas,
+                0.62,
+                bottom=loss,
                 color=colour,
-            )  # fmt: skip
+                alpha=0.4 * strength,
+                hatch="///",
+                lw=0,
+            )
+            axes.text(
+                number,
+                loss + gas,
+                f"{loss + gas:.1f}",
+                ha="center",
+                va="bottom",
+                fontweight="bold",
+                color=colour,
+            )
         axes.set_xlim(-0.6, len(_COLOURS) - 0.4)
         axes.set_xticks(
             range(len(_COLOURS)),
@@ -139,9 +167,13 @@ def _years(page: Figure, figures: QualityFigures, sizes: list[int]) -> None:
         )
         axes.margins(y=0.14)
     page.text(
-        _LEFT, 0.012, "Outside: part of the time out of band. Off: root mean square of the weights' distance from their "
-        "targets. Pale: hardly trades, and leaves the vault outside.", fontsize=8.5, color=MUTED,
-    )  # fmt: skip
+        _LEFT,
+        0.012,
+        "Outside: part of the time out of band. Off: root mean square of the weights' distance from their "
+        "targets. Pale: hardly trades, and leaves the vault outside.",
+        fontsize=8.5,
+        color=MUTED,
+    )
 
 
 def _heading(page: Figure, height: float, words: str) -> None:

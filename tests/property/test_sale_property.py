@@ -180,8 +180,9 @@ def test_sale_beats_brute_force_over_a_grid(pools: tuple[UniswapV3Pool, ...], us
     _, brought = sold(pools, ETHER.address, BITCOIN.address, amount)
 
     # Four pools that pay out may each round one unit away, which a lucky grid point may not. Where a sale is far
-    # too large for its pools, and all but worthless at the end, floats aim to a millionth.
-    assert brought >= best - 4 - best // 10**6
+    # too large for its pools, and most of it is lost, floats aim to a millionth.
+    is_far_too_large = 2 * best < raw_of(BITCOIN, usd)
+    assert brought >= best - 4 - (best // 10**6 if is_far_too_large else 0)
 
 
 def quote(pool: UniswapV3Pool, token_in: Token, token_out: Token, amount: int) -> int:
