@@ -4,6 +4,7 @@ pragma solidity 0.8.30;
 import { AccessManaged } from "@openzeppelin/contracts/access/manager/AccessManaged.sol";
 import { IERC20Metadata } from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Metadata.sol";
 import { IERC4626 } from "@openzeppelin/contracts/interfaces/IERC4626.sol";
+import { Math } from "@openzeppelin/contracts/utils/math/Math.sol";
 import { IUniswapV3PoolImmutables } from "@uniswap/v3-core/contracts/interfaces/pool/IUniswapV3PoolImmutables.sol";
 
 import { AggregatorV3Interface } from "./feeds/AggregatorV3Interface.sol";
@@ -20,13 +21,16 @@ import { PackedFeed, PackedFeeds } from "./libraries/PackedFeed.sol";
 ///
 /// TWO SOURCES. The feed alone is the primary price. `loE18` and `hiE18` are the lower and the higher of both, so what is sold is valued
 /// at the dearer and what is bought at the cheaper: if either source is right, the true loss stays inside the slippage limit. A second
-/// source that fails, or differs by more than its limit, is a fault: it stops trading and never starts it.
+/// source that fails, or differs by more than its limit, is a fault: it stops trading and never starts it. Two sources that rest on one
+/// feed would be wrong together, so they are refused: no feed and no quote may stand behind both.
 ///
 /// ROLES. The authority may set feeds and sources and remove sources (delayed: a wrong price is how a vault would be robbed), and at
 /// once tighten the rules of a feed or source or remove a feed: that only stops rebalancing. Anyone may read.
 ///
 /// WE ASSUME, OR FUNDS ARE AT RISK. Of a token's sources, one that passes its rules is right within its deviation threshold. The vault's
-/// loss limits are limits against these prices.
+/// loss limits are limits against these prices. The owner knows where feeds come from: sources are compared by the addresses that are
+/// read, so two proxies of one aggregator look like two feeds. A later change of a quote's feed is not checked against the tokens that
+/// are quoted in it: they are not listed here. Whoever sets such a feed must know that none of them has it behind its other source.
 /// WE ASSUME, OR IT STOPS. Sources answer in time. One that reverts, burns gas, or answers nonsense is reported as a fault.
 ///
 /// DELIBERATELY NOT DONE. No last good price, no averaging of sources, no fallback to an unjudged one: without a sound price there is no
@@ -52,6 +56,13 @@ contract OracleHub is IOracleHub, AccessManaged {
     mapping(address token => PackedFeed) private _feeds;
     mapping(address token => address) private _quotes;
     mapping(address token => Source) private _sources;
+    mapping(address token => Times) private _changed;
+
+    /// Unix times of the last change of a token's feed and of its second source; 0 if there was none. 40 bits last 34,000 years.
+    struct Times {
+        uint40 feedAt;
+        uint40 sourceAt;
+    }
 
     /// @param sequencerFeed 0 on a chain without one; then the grace does not matter
     constructor(address authority_, address sequencerFeed, uint256 graceSeconds) AccessManaged(authority_) {
@@ -93,6 +104,8 @@ contract OracleHub is IOracleHub, AccessManaged {
         if (_sources[token].kind != Kind.None) flags |= CHECKED;
         _feeds[token] = _pack(asked).withFlags(flags);
         _quotes[token] = asked.quote;
+        _changed[token].feedAt = uint40(block.timestamp);
+        _checkIndependent(token);
 
         // Judged as it is stored, so that no feed is quoted in itself. The second source may say what it likes: it can only stop.
         Price memory p;
@@ -117,6 +130,25 @@ contract OracleHub is IOracleHub, AccessManaged {
         if (actual != feedDecimals) revert FeedDecimals(feed, feedDecimals, actual);
     }
 
+    /// @dev Refuses two sources that would be wrong together. Behind the primary stand its feed and its quote's feed; behind the second,
+    /// what it reads, of whatever kind (a getter can read a feed, too), and its quote's feed. Called once both are stored; where there is no
+    /// second source, nothing stands behind it.
+    function _checkIndependent(address token) private view {
+        Source storage second = _sources[token];
+        (address quote, address otherQuote) = (_quotes[token], second.quote);
+        if (quote != address(0) && quote == otherQuote) revert SharedSource(token, quote);
+        address[2] memory feeds = [_feeds[token].feed(), _quoteFeed(quote)];
+        for (uint256 i; i < 2; ++i) {
+            if (feeds[i] == address(0)) continue;
+            if (feeds[i] == second.target || feeds[i] == _quoteFeed(otherQuote)) revert SharedSource(token, feeds[i]);
+        }
+    }
+
+    /// @dev 0 for USD, and while the quote has no feed.
+    function _quoteFeed(address quote) private view returns (address) {
+        return quote == address(0) ? address(0) : _feeds[quote].feed();
+    }
+
     /// @inheritdoc IOracleHub
     function setSource(address token, Source calldata source) external restricted {
         if (source.maxDivergenceBps == 0 || source.maxDivergenceBps > MAX_DIVERGENCE_BPS) {
@@ -133,6 +165,8 @@ contract OracleHub is IOracleHub, AccessManaged {
         _sources[token] = source;
         PackedFeed feed = _feeds[token];
         if (feed.feed() != address(0)) _feeds[token] = feed.withFlags(feed.flags() | CHECKED);
+        _changed[token].sourceAt = uint40(block.timestamp);
+        _checkIndependent(token);
 
         (Fault fault,) = _second(token);
         if (fault == Fault.None) {
@@ -172,6 +206,7 @@ contract OracleHub is IOracleHub, AccessManaged {
     /// @inheritdoc IOracleHub
     function removeSource(address token) external restricted {
         delete _sources[token];
+        _changed[token].sourceAt = uint40(block.timestamp);
         _feeds[token] = _feeds[token].withFlags(_feeds[token].flags() & ~CHECKED);
         emit SourceRemoved(token);
     }
@@ -196,6 +231,7 @@ contract OracleHub is IOracleHub, AccessManaged {
         Feed memory asked = _unpack(token);
         (asked.heartbeatSeconds, asked.minPriceE18, asked.maxPriceE18) = (heartbeatSeconds, minPriceE18, maxPriceE18);
         _feeds[token] = _pack(asked).withFlags(feed.flags());
+        _changed[token].feedAt = uint40(block.timestamp);
         emit FeedSet(token, _unpack(token));
     }
 
@@ -208,6 +244,7 @@ contract OracleHub is IOracleHub, AccessManaged {
             revert DivergenceLoosened(maxDivergenceBps, source.maxDivergenceBps);
         }
         source.maxDivergenceBps = maxDivergenceBps;
+        _changed[token].sourceAt = uint40(block.timestamp);
         emit SourceSet(token, source);
     }
 
@@ -215,6 +252,7 @@ contract OracleHub is IOracleHub, AccessManaged {
     function removeFeed(address token) external restricted {
         _feeds[token] = PackedFeed.wrap(0);
         _quotes[token] = address(0);
+        _changed[token].feedAt = uint40(block.timestamp);
         emit FeedRemoved(token);
     }
 
@@ -231,10 +269,7 @@ contract OracleHub is IOracleHub, AccessManaged {
             if (f.flags() == 0) _readFeed(list[i], f);
             else _readMore(list[i], token, f);
         }
-        Fault halt = SEQUENCER_FEED == address(0) ? Fault.None : _sequencer();
-        for (uint256 i; i < n && halt != Fault.None; ++i) {
-            list[i].fault = halt;
-        }
+        if (SEQUENCER_FEED != address(0)) _heedSequencer(list);
         assembly ("memory-safe") {
             // Behind the places of its prices, the list has its whole answer.
             return(add(list, shl(5, add(n, 1))), add(64, shl(7, n)))
@@ -276,6 +311,20 @@ contract OracleHub is IOracleHub, AccessManaged {
     /// @inheritdoc IOracleHub
     function sourceOf(address token) external view returns (Source memory) {
         return _sources[token];
+    }
+
+    /// @inheritdoc IOracleHub
+    /// @dev It never goes back: a quote is dropped by a change of the token itself, which is later than what happened to the quote before.
+    /// Quotes count by their feeds alone, as in prices.
+    function changedAt(address token) external view returns (uint256) {
+        Times storage own = _changed[token];
+        uint256 primaryAt = Math.max(own.feedAt, _quoteChangedAt(_quotes[token]));
+        return Math.max(primaryAt, Math.max(own.sourceAt, _quoteChangedAt(_sources[token].quote)));
+    }
+
+    /// @dev 0 for USD.
+    function _quoteChangedAt(address quote) private view returns (uint256) {
+        return quote == address(0) ? 0 : _changed[quote].feedAt;
     }
 
     /// @dev The casts undo what `pack` did; a stored range ends below 2^128.
@@ -399,6 +448,14 @@ contract OracleHub is IOracleHub, AccessManaged {
         // A pool's price is that of the token with the lower address.
         if (token > s.quote) tick = -tick;
         return (Fault.None, UniswapV3Twap.priceE18(tick, s.tokenDecimals, s.decimals));
+    }
+
+    /// @dev Gives every price the chain's own fault, if there is one.
+    function _heedSequencer(Price[] memory list) private view {
+        Fault halt = _sequencer();
+        for (uint256 i; i < list.length && halt != Fault.None; ++i) {
+            list[i].fault = halt;
+        }
     }
 
     /// @dev Why no price of this chain may be used now. A feed that does not answer, or has not begun, cannot say that all is well.

@@ -97,6 +97,8 @@ interface IOracleHub {
     error NoSourceKind(address token);
     /// @notice The pool is not of the token and its quote, or the ERC-4626 vault is not the token or not of the quote.
     error SourceOfOthers(address source, address token, address quote);
+    /// @notice Both sources of the token rest on this feed, or are in this quote: they would be wrong together.
+    error SharedSource(address token, address shared);
     /// @notice A shorter window is moved by too few blocks.
     error WindowTooShort(uint256 windowSeconds, uint256 minimum);
     /// @notice The divergence limit must be at least one basis point, and tell sources apart.
@@ -121,7 +123,8 @@ interface IOracleHub {
 
     /// @notice Sets or replaces a token's feed. Restricted: it adds risk, so the authority makes it wait.
     /// The range is stored in 24 bits an end, rounded inward: never wider than asked, and either end moves by less than 1/65,536 of itself.
-    /// `feedOf` and `FeedSet` tell the range that holds.
+    /// `feedOf` and `FeedSet` tell the range that holds. Refused if the token's second source rests on the same feed. What is not checked:
+    /// whether a token that is quoted in this one has this feed behind its other source.
     /// @param feedDecimals what the owner expects; refused if the feed says otherwise
     function setFeed(
         address token,
@@ -134,7 +137,8 @@ interface IOracleHub {
 
     /// @notice As `setFeed`, for a feed that answers in `quote`, which has a USD feed here: WBTC/BTC, where BTC/USD is set for an address
     /// that stands for BTC. The sane range is of the product. The quote counts by its feed alone: a second source of the quote is not
-    /// asked, and the token's own second source is what checks the product. Restricted.
+    /// asked, and the token's own second source is what checks the product. Refused if the token's second source rests on the same feed as
+    /// this one or its quote, or is in the same quote. A later change of the quote's feed is not checked. Restricted.
     function setQuotedFeed(
         address token,
         address feed,
@@ -145,8 +149,9 @@ interface IOracleHub {
         address quote
     ) external;
 
-    /// @notice Sets or replaces a token's second source. Refused unless the token's price is sound with it. It survives a change of the
-    /// token's feed. Restricted, with delay: a loose one replaces a strict one.
+    /// @notice Sets or replaces a token's second source. Refused unless the token's price is sound with it, and if it rests on a feed that
+    /// the token's feed or its quote is read from, or is in the same quote. A later change of a quote's feed is not checked. It survives a
+    /// change of the token's feed. Restricted, with delay: a loose one replaces a strict one.
     function setSource(address token, Source calldata source) external;
 
     /// @notice Leaves a token with its feed alone. Restricted, with delay: it removes a check.
@@ -173,6 +178,12 @@ interface IOracleHub {
 
     /// @notice What each of a token's sources says by itself; the second is zero and without a fault where there is none.
     function readings(address token) external view returns (Reading memory primary, Reading memory second);
+
+    /// @notice When something that the token's price rests on was last changed here: its feed, its second source, and the feeds of the
+    /// quotes of both {unix seconds; 0 if never}. Setting, tightening and removing all count; new answers of a feed do not.
+    /// What was agreed on before that time was agreed on under other rules. The guardian changes some of them at once, and by itself that
+    /// must make no call possible that was not: whoever sells at terms that were made earlier, as in an auction, asks here and drops them.
+    function changedAt(address token) external view returns (uint256);
 
     /// @notice Uptime feed of the chain's sequencer (answer 0 = up, `startedAt` = since when); 0 where there is none.
     function SEQUENCER_FEED() external view returns (address);
