@@ -41,10 +41,13 @@ contract VaultFactory {
     /// What every clone runs.
     address public immutable IMPLEMENTATION;
 
-    address[] private _vaults;
+    /// @notice How many vaults were made here: the number of the last.
+    uint256 public vaultCount;
 
-    /// @notice Whether a vault was made here.
-    mapping(address vault => bool) public isVault;
+    /// @notice A vault's number in order of creation: the first has 1; 0 is what was not made here.
+    mapping(address vault => uint256) public numberOf;
+
+    mapping(uint256 number => address) private _vaults;
 
     event VaultCreated(
         address indexed vault, address indexed creator, address indexed authority, string name, string symbol
@@ -62,13 +65,24 @@ contract VaultFactory {
         if (p.seedAmounts.length != n) revert IVaultBase.LengthMismatch(p.seedAmounts.length, n);
         address clone = Clones.cloneDeterministic(IMPLEMENTATION, _salt(msg.sender, p.salt));
         vault = IBasketVault(clone);
-        isVault[clone] = true;
-        _vaults.push(clone);
+        uint256 number = ++vaultCount;
+        numberOf[clone] = number;
+        _vaults[number] = clone;
         for (uint256 i; i < n; ++i) {
             _sendExact(IERC20(p.config.assets[i].token), clone, p.seedAmounts[i]);
         }
         vault.initialize(
-            p.name, p.symbol, p.authority, p.config, p.fees, p.feeRecipient, p.seedAmounts, p.initialShares, p.receiver
+            IVaultBase.Start(
+                p.name,
+                p.symbol,
+                p.authority,
+                p.config,
+                p.fees,
+                p.feeRecipient,
+                p.seedAmounts,
+                p.initialShares,
+                p.receiver
+            )
         );
         emit VaultCreated(clone, msg.sender, p.authority, p.name, p.symbol);
     }
@@ -90,17 +104,18 @@ contract VaultFactory {
         return Clones.predictDeterministicAddress(IMPLEMENTATION, _salt(creator, salt));
     }
 
-    function vaultCount() external view returns (uint256) {
-        return _vaults.length;
+    /// @notice Whether a vault was made here.
+    function isVault(address vault) external view returns (bool) {
+        return numberOf[vault] != 0;
     }
 
-    /// @notice Up to `count` vaults in order of creation, from number `start` on; fewer at the end, none past it.
+    /// @notice Up to `count` vaults in order of creation, after the first `start`; fewer at the end, none past it.
     function vaults(uint256 start, uint256 count) external view returns (address[] memory page) {
-        uint256 total = _vaults.length;
+        uint256 total = vaultCount;
         uint256 length = start < total ? Math.min(count, total - start) : 0;
         page = new address[](length);
         for (uint256 i; i < length; ++i) {
-            page[i] = _vaults[start + i];
+            page[i] = _vaults[start + i + 1];
         }
     }
 
