@@ -18,7 +18,8 @@ import { IV3Pool } from "../venues/UniswapV3Venue.sol";
 ///
 /// ROLES. None. Anyone may call it; it holds nothing between transactions.
 ///
-/// WE ASSUME NOTHING of vaults and pools: the caller names both, and only the caller's own gain is at stake.
+/// WE ASSUME NOTHING of vaults and pools: the caller names both, and only the caller's own gain is at stake. The pool is told what to pay
+/// out and names its price, which is at most what the vault sold: nothing else is here.
 contract FlashFiller is IExecutor, IUniswapV3SwapCallback {
     using ConfigCode for uint256[];
     using SafeCast for uint256;

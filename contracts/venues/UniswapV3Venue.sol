@@ -34,49 +34,66 @@ interface ISwapRouter02 {
 /// @title UniswapV3Venue
 /// @notice Swaps on Uniswap V3, by the pool itself or through SwapRouter02. Nothing else here knows Uniswap V3.
 /// No price limit is set: whoever receives the result checks it.
+///
+/// PAYMENT. A pool that is told what goes in is paid that at most, so it takes nothing that other hops are to use. A pool that is told what
+/// comes out names its own price, and may take all that is held here of the token: whoever writes the route holds that ready for it.
 abstract contract UniswapV3Venue is IUniswapV3SwapCallback {
     using SafeERC20 for IERC20;
     using TransientSlot for bytes32;
-    using TransientSlot for TransientSlot.AddressSlot;
+    using TransientSlot for TransientSlot.Uint256Slot;
 
     /// The ends of the price range, exclusive (TickMath.MIN_SQRT_RATIO and MAX_SQRT_RATIO).
     uint160 private constant MIN_SQRT_PRICE_X96 = 4295128739;
     uint160 private constant MAX_SQRT_PRICE_X96 = 1461446703485210103287273052203988822378723970342;
 
-    /// Transient: the pool whose callback is awaited.
+    /// Transient: the pool whose callback is awaited, below the lower half of the most that it is paid.
     bytes32 private constant AWAITED_POOL = keccak256("rebalancer.uniswap-v3.awaited-pool");
-    /// Transient: what it is paid in.
+    /// Transient: what it is paid in, below the upper half.
     bytes32 private constant OWED_TOKEN = keccak256("rebalancer.uniswap-v3.owed-token");
+    /// Two words hold two addresses and, in what is left above them, the limit of 192 bits: a third word would cost 200 gas.
+    uint256 private constant ADDRESS_BITS = 160;
+    uint256 private constant HALF_BITS = 96;
+    uint256 private constant MAX_AMOUNT = type(uint192).max; // twice HALF_BITS
 
     /// @notice Only the pool that is being swapped on may ask for payment, once a swap.
     error UnexpectedCallback(address caller, address awaited);
+    /// @notice The pool asks for more than goes in by its hop; the rest is for other hops.
+    error CallbackAboveInput(address pool, uint256 owedRaw, uint256 inputRaw);
     /// @notice The pool asks for more than there is: what was to be bought has become dearer.
     error CostsMore(address pool, uint256 costRaw, uint256 balanceRaw);
-    /// @notice The amount does not fit the venue's signed argument.
+    /// @notice The amount has more than 192 bits.
     error AmountTooLarge(uint256 amountRaw);
 
     /// @dev Swaps on the pool itself. `amount` is what goes in or, below zero, what comes out.
     function _swapOnV3Pool(address pool, address tokenIn, bool zeroForOne, int256 amount, address recipient) internal {
-        AWAITED_POOL.asAddress().tstore(pool);
-        OWED_TOKEN.asAddress().tstore(tokenIn);
+        // The lowest 192 bits are the limit. Of what is below zero they are close to 2^192, which is no limit.
+        uint256 limit = uint256(amount);
+        AWAITED_POOL.asUint256().tstore(uint160(pool) | limit << ADDRESS_BITS);
+        OWED_TOKEN.asUint256().tstore(uint160(tokenIn) | limit >> HALF_BITS << ADDRESS_BITS);
         IV3Pool(pool)
             .swap(recipient, zeroForOne, amount, zeroForOne ? MIN_SQRT_PRICE_X96 + 1 : MAX_SQRT_PRICE_X96 - 1, "");
         // Who did not ask must not do so later.
-        AWAITED_POOL.asAddress().tstore(address(0));
+        AWAITED_POOL.asUint256().tstore(0);
     }
 
+    /// @dev 192 bits, as many as the limit has: more than there is of any token.
     function _toInt(uint256 amount) internal pure returns (int256) {
-        if (amount > uint256(type(int256).max)) revert AmountTooLarge(amount);
+        if (amount > MAX_AMOUNT) revert AmountTooLarge(amount);
         return int256(amount); // checked above
     }
 
     /// @inheritdoc IUniswapV3SwapCallback
     function uniswapV3SwapCallback(int256 amount0Delta, int256 amount1Delta, bytes calldata) external {
-        address awaited = AWAITED_POOL.asAddress().tload();
+        uint256 lower = AWAITED_POOL.asUint256().tload();
+        address awaited = address(uint160(lower)); // the cast cuts the limit
         if (msg.sender != awaited) revert UnexpectedCallback(msg.sender, awaited);
-        AWAITED_POOL.asAddress().tstore(address(0));
+        AWAITED_POOL.asUint256().tstore(0);
         int256 owed = amount0Delta > 0 ? amount0Delta : amount1Delta;
-        if (owed > 0) _pay(IERC20(OWED_TOKEN.asAddress().tload()), uint256(owed));
+        if (owed <= 0) return;
+        uint256 upper = OWED_TOKEN.asUint256().tload();
+        uint256 limit = upper >> ADDRESS_BITS << HALF_BITS | lower >> ADDRESS_BITS;
+        if (uint256(owed) > limit) revert CallbackAboveInput(msg.sender, uint256(owed), limit);
+        _pay(IERC20(address(uint160(upper))), uint256(owed)); // the cast cuts the limit
     }
 
     /// @dev Tokens say in many ways, or none, that there is too little; here it has a name.
