@@ -43,33 +43,38 @@ contract ConfigStore is IConfigStore {
             _checkToken(c.assets[i].token, c.assets[i].decimals);
         }
         _checkPrices(c);
-        return _write(c);
+        pointer = _write(c);
+        _checkMends(c.policy);
     }
 
     /// @inheritdoc IConfigStore
-    function setPolicy(IBasketVault.Policy calldata policy) external returns (address pointer) {
-        IBasketVault.Config memory c = _present();
+    function setPolicy(address config, IBasketVault.Policy calldata policy) external returns (address pointer) {
+        IBasketVault.Config memory c = _present(config);
         c.policy = policy;
-        return _write(c);
+        pointer = _write(c); // which knows that all is in range
+        _checkMends(c.policy);
     }
 
     /// @inheritdoc IConfigStore
-    function tightenPolicy(IBasketVault.Policy calldata p) external returns (address pointer) {
-        IBasketVault.Config memory c = _present();
+    function tightenPolicy(address config, IBasketVault.Policy calldata p) external returns (address pointer) {
+        IBasketVault.Config memory c = _present(config);
         IBasketVault.Policy memory old = c.policy;
+        // Whatever passes under `p` passes under `old`: tests/proofs/tightening.py proves it of these lines.
         _checkNotAbove("startSlippageBps", p.startSlippageBps, old.startSlippageBps);
         _checkNotAbove("maxSlippageBps", p.maxSlippageBps, old.maxSlippageBps);
         _checkNotBelow("slippageRampSeconds", p.slippageRampSeconds, old.slippageRampSeconds);
         _checkNotBelow("minProgressBps", p.minProgressBps, old.minProgressBps);
-        _checkNotAbove("dustBps", p.dustBps, old.dustBps);
+        // Dust also keeps bands wide and the calendar quiet, and a destination measures both what is needed and what is progress:
+        // whichever way either moves, something passes that did not.
+        _checkSame("dustBps", p.dustBps, old.dustBps);
+        _checkSame("destinationBps", p.destinationBps, old.destinationBps);
         _checkNotBelow("cooldownSeconds", p.cooldownSeconds, old.cooldownSeconds);
         _checkNotAbove("lossBudgetBps", p.lossBudgetBps, old.lossBudgetBps);
         _checkNotBelow("lossPeriodSeconds", p.lossPeriodSeconds, old.lossPeriodSeconds);
         _checkNotAbove("turnoverBudgetBps", p.turnoverBudgetBps, old.turnoverBudgetBps);
         _checkNotBelow("turnoverPeriodSeconds", p.turnoverPeriodSeconds, old.turnoverPeriodSeconds);
-        _checkNotBelow("destinationBps", p.destinationBps, old.destinationBps);
         // Another calendar has its periods elsewhere, so one could begin sooner: it can only be dropped.
-        if (p.calendarSeconds != old.calendarSeconds) _checkNotAbove("calendarSeconds", p.calendarSeconds, 0);
+        if (p.calendarSeconds != 0) _checkSame("calendarSeconds", p.calendarSeconds, old.calendarSeconds);
         if (p.openAfterSeconds != 0) {
             if (old.openAfterSeconds == 0) revert PolicyLooser("openAfterSeconds", p.openAfterSeconds, 0);
             _checkNotBelow("openAfterSeconds", p.openAfterSeconds, old.openAfterSeconds);
@@ -79,16 +84,19 @@ contract ConfigStore is IConfigStore {
     }
 
     /// @inheritdoc IConfigStore
-    function setOracle(IOracleHub oracle) external returns (address pointer) {
-        IBasketVault.Config memory c = _present();
+    function setOracle(address config, IOracleHub oracle) external returns (address pointer) {
+        IBasketVault.Config memory c = _present(config);
         c.oracle = oracle;
         _checkPrices(c);
         return _write(c);
     }
 
     /// @inheritdoc IConfigStore
-    function setTargets(uint256[] calldata targetsE18, uint256 glideSeconds) external returns (address pointer) {
-        IBasketVault.Config memory c = _present();
+    function setTargets(address config, uint256[] calldata targetsE18, uint256 glideSeconds)
+        external
+        returns (address pointer)
+    {
+        IBasketVault.Config memory c = _present(config);
         _checkLength(targetsE18.length, c.assets.length);
         if (glideSeconds > MAX_GLIDE_SECONDS) {
             revert GlideOutOfRange(block.timestamp, glideSeconds, MAX_GLIDE_SECONDS);
@@ -99,8 +107,8 @@ contract ConfigStore is IConfigStore {
     }
 
     /// @inheritdoc IConfigStore
-    function setBands(IBasketVault.Band[] calldata bands) external returns (address pointer) {
-        IBasketVault.Config memory c = _present();
+    function setBands(address config, IBasketVault.Band[] calldata bands) external returns (address pointer) {
+        IBasketVault.Config memory c = _present(config);
         _checkLength(bands.length, c.assets.length);
         for (uint256 i; i < bands.length; ++i) {
             _setBand(c.assets[i], bands[i]);
@@ -109,11 +117,11 @@ contract ConfigStore is IConfigStore {
     }
 
     /// @inheritdoc IConfigStore
-    function addAsset(address token, uint8 decimals, IBasketVault.Band calldata band)
+    function addAsset(address config, address token, uint8 decimals, IBasketVault.Band calldata band)
         external
         returns (address pointer)
     {
-        IBasketVault.Config memory c = _present();
+        IBasketVault.Config memory c = _present(config);
         _checkToken(token, decimals);
         uint256 n = c.assets.length;
         IBasketVault.Asset[] memory grown = new IBasketVault.Asset[](n + 1);
@@ -128,8 +136,8 @@ contract ConfigStore is IConfigStore {
     }
 
     /// @inheritdoc IConfigStore
-    function excludeAsset(uint256 asset) external returns (address pointer) {
-        IBasketVault.Config memory c = _present();
+    function excludeAsset(address config, uint256 asset) external returns (address pointer) {
+        IBasketVault.Config memory c = _present(config);
         _checkAsset(c, asset);
         if (c.assets[asset].excluded) revert AssetExcluded(asset);
         uint256[] memory startsE18 = _targetsNow(c);
@@ -146,16 +154,16 @@ contract ConfigStore is IConfigStore {
     }
 
     /// @inheritdoc IConfigStore
-    function includeAsset(uint256 asset) external returns (address pointer) {
-        IBasketVault.Config memory c = _presentExcluding(asset);
+    function includeAsset(address config, uint256 asset) external returns (address pointer) {
+        IBasketVault.Config memory c = _presentExcluding(config, asset);
         c.assets[asset].excluded = false;
         _checkPrice(c, asset);
         return _write(c);
     }
 
     /// @inheritdoc IConfigStore
-    function removeAsset(uint256 asset) external returns (address pointer) {
-        IBasketVault.Config memory c = _presentExcluding(asset);
+    function removeAsset(address config, uint256 asset) external returns (address pointer) {
+        IBasketVault.Config memory c = _presentExcluding(config, asset);
         uint256 last = c.assets.length - 1;
         c.assets[asset] = c.assets[last];
         IBasketVault.Asset[] memory shrunk = new IBasketVault.Asset[](last);
@@ -168,13 +176,12 @@ contract ConfigStore is IConfigStore {
 
     /* INSIDE */
 
-    /// @dev The caller's configuration: it says where that is behind its call data.
-    function _present() private view returns (IBasketVault.Config memory) {
-        return ConfigCode.load(address(bytes20(msg.data[msg.data.length - 20:]))).unpack();
+    function _present(address config) private view returns (IBasketVault.Config memory) {
+        return ConfigCode.load(config).unpack();
     }
 
-    function _presentExcluding(uint256 asset) private view returns (IBasketVault.Config memory c) {
-        c = _present();
+    function _presentExcluding(address config, uint256 asset) private view returns (IBasketVault.Config memory c) {
+        c = _present(config);
         _checkAsset(c, asset);
         if (!c.assets[asset].excluded) revert AssetNotExcluded(asset);
     }
@@ -263,6 +270,29 @@ contract ConfigStore is IConfigStore {
         if (p.calendarSeconds != 0) _checkPeriod(p.calendarSeconds);
     }
 
+    /// @dev Refuses budgets that are too small for the least rebalance P4 accepts of the largest break there can be: all of the basket in an
+    /// asset of target 0. A bucket is never more than empty, so waiting would not help.
+    // Let m be the least progress, s the loss per value sold, A and B {usd18} what lies above and below all destinations; E = A + B, A <= V.
+    // Selling S takes at most S off A and S off B, so P4 needs S >= m * A where A = B or B = 0, and S = m * max(A, B) suffices anywhere
+    // between. That is at most m * V, at any destination, and m * V where A = V. A loss shrinks V, and S only grows with it. That dust and
+    // the destination's width ask for less is not counted: a policy must not live on what others may set.
+    // P6: {1} turnoverBudget >= S / V = m, or that break is never mended without a gift.
+    // P5: {1} lossBudget >= s * S / V = s * m. s is the most slippage, not the start: P2 climbs to it until somebody trades, and where
+    // the market asks for it, a smaller loss budget would refuse every time what P2 accepts.
+    // Not refused, as none of it makes a trade impossible: any cooldown, ramp or period (slow), no slippage (who trades at the oracle's
+    // price serves), a minimum trade above all holdings (which a deposit may change, and a curator).
+    // P3: without dust, a loss of one unit lowers the target of an untraded asset at or above its own, which then stands further from it.
+    function _checkMends(IBasketVault.Policy memory p) private pure {
+        if (p.dustBps == 0) revert DustBelowMinimum(p.dustBps, 1);
+        _checkBudget("turnoverBudgetBps", p.turnoverBudgetBps, p.minProgressBps);
+        // Up: a budget of whole basis points below the exact product is too small.
+        _checkBudget("lossBudgetBps", p.lossBudgetBps, (uint256(p.maxSlippageBps) * p.minProgressBps + BPS - 1) / BPS);
+    }
+
+    function _checkBudget(string memory field, uint256 budgetBps, uint256 neededBps) private pure {
+        if (budgetBps < neededBps) revert BudgetBelowProgress(field, budgetBps, neededBps);
+    }
+
     function _checkPeriod(uint256 periodSeconds) private pure {
         if (periodSeconds < MIN_PERIOD_SECONDS) revert PeriodOutOfRange(periodSeconds, MIN_PERIOD_SECONDS);
     }
@@ -319,6 +349,10 @@ contract ConfigStore is IConfigStore {
 
     function _checkLength(uint256 length, uint256 expected) private pure {
         if (length != expected) revert IVaultBase.LengthMismatch(length, expected);
+    }
+
+    function _checkSame(string memory field, uint256 value, uint256 current) private pure {
+        if (value != current) revert PolicyDiffers(field, value, current);
     }
 
     function _checkNotAbove(string memory field, uint256 value, uint256 current) private pure {

@@ -25,6 +25,9 @@ library RebalancePolicy {
     /// Above this (1.3e18 dollars) cross-multiplication could overflow, so the basket is refused.
     uint256 internal constant MAX_TOTAL_E18 = 1 << 120;
 
+    /// Above this no sale or purchase is meant; its value at any sound price is below 2^248 {tok}.
+    uint256 internal constant MAX_AMOUNT_RAW = (1 << 120) - 1;
+
     /// What `firstBroken` returns when every weight is inside its band.
     uint256 internal constant NONE = type(uint256).max;
 
@@ -32,12 +35,10 @@ library RebalancePolicy {
     error TotalOutOfRange(uint256 totalE18, uint256 maximumE18);
     /// @notice P0: every weight is inside its band.
     error NoBandBroken();
-    /// @notice P1: the sale is larger than the asset's surplus over its target.
-    error SaleAboveSurplus(uint256 asset, uint256 saleRaw, uint256 surplusRaw);
+    /// @notice P1: the asset is not above its target, so it cannot be sold.
+    error SaleWithoutSurplus(uint256 asset);
     /// @notice P1: the asset is not below its target, so it cannot be bought.
     error BuyWithoutDeficit(uint256 asset);
-    /// @notice P1: the sales are worth more than brings every asset to its destination.
-    error SalesAboveNeed(uint256 salesE18, uint256 needE18);
     /// @notice P1: less than the asset's minimum trade would be sold or bought.
     error TradeTooSmall(uint256 asset, uint256 amountRaw, uint256 minimumRaw);
     /// @notice P2: what came back is worth less than the slippage limit allows.
@@ -153,26 +154,17 @@ library RebalancePolicy {
         }
     }
 
-    /// @notice When the present calendar period began, if nothing was rebalanced in it; else 0. Periods of `calendarSeconds` are counted
-    /// from 1970; 0: there is no calendar.
-    function calendarSince(uint256 rebalancedAt, uint256 calendarSeconds, uint256 timestamp)
+    /// @notice Whether the calendar allows a rebalance: none was made in its present period. Periods of `calendarSeconds` are counted from
+    /// 1970; 0: there is no calendar.
+    function isCalendarOpen(uint256 rebalancedAt, uint256 calendarSeconds, uint256 timestamp)
         internal
         pure
-        returns (uint256)
+        returns (bool)
     {
-        if (calendarSeconds == 0) return 0;
-        uint256 periodStart = timestamp - timestamp % calendarSeconds;
-        return rebalancedAt < periodStart ? periodStart : 0;
+        return calendarSeconds != 0 && rebalancedAt < timestamp - timestamp % calendarSeconds;
     }
 
-    /// @notice Since when a rebalance has been due: the earlier of when a band was seen broken and when the calendar asked for it; 0
-    /// if neither.
-    function dueSince(uint256 brokenSince, uint256 calledSince) internal pure returns (uint256) {
-        if (brokenSince == 0 || calledSince == 0) return brokenSince | calledSince;
-        return brokenSince < calledSince ? brokenSince : calledSince;
-    }
-
-    /// @notice Whether anyone may rebalance: `openAfterSeconds` after it became due, never if that is 0.
+    /// @notice Whether anyone may rebalance: `openAfterSeconds` after it was first seen due (0: it was not), never if that is 0.
     function isOpen(uint256 since, uint256 openAfterSeconds, uint256 timestamp) internal pure returns (bool) {
         return since != 0 && openAfterSeconds != 0 && timestamp >= since + openAfterSeconds;
     }
@@ -224,35 +216,84 @@ library RebalancePolicy {
         }
     }
 
-    /// @notice Reverts unless each sale is within its surplus and each purchase has a deficit.
+    /// @notice Reverts unless each asset to be sold has a surplus and each to be bought a deficit; says whether each sale is within its
+    /// surplus.
     function checkSales(
         uint256[] memory sales,
         uint256[] memory minBuys,
         int256[] memory distancesE18,
         uint256[] memory pricesE18,
         uint256[] memory units
-    ) internal pure {
+    ) internal pure returns (bool within) {
         unchecked {
+            within = true;
             for (uint256 i; i < sales.length; ++i) {
+                int256 d = distancesE18.at(i);
                 if (sales.at(i) != 0) {
-                    uint256 most = surplusRaw(distancesE18.at(i), pricesE18.at(i), units.at(i));
-                    if (sales.at(i) > most) revert SaleAboveSurplus(i, sales.at(i), most);
+                    if (d <= 0) revert SaleWithoutSurplus(i);
+                    if (sales.at(i) > surplusRaw(d, pricesE18.at(i), units.at(i))) within = false;
                 }
-                if (minBuys.at(i) != 0 && distancesE18.at(i) >= 0) revert BuyWithoutDeficit(i);
+                if (minBuys.at(i) != 0 && d >= 0) revert BuyWithoutDeficit(i);
             }
         }
     }
 
-    /// @notice Reverts if all sales together are worth more than the need, at primary prices, rounded up.
-    function checkNeed(uint256[] memory sales, uint256[] memory pricesE18, uint256[] memory units, uint256 needE18)
-        internal
-        pure
-    {
-        uint256 salesE18;
+    /// @notice Sales lowered to what P1 and P6 allow: each to its surplus, then all alike until they are worth at most `needE18` at primary
+    /// prices and `turnoverE18` at the higher ones. Rounded down; what is allowed stays as it is.
+    function fitSales(
+        uint256[] memory sales,
+        uint256[] memory surplusesRaw,
+        uint256[] memory pricesE18,
+        uint256[] memory hisE18,
+        uint256[] memory units,
+        uint256 needE18,
+        uint256 turnoverE18
+    ) internal pure returns (uint256[] memory fitted) {
+        fitted = Lists.uints(sales.length);
         for (uint256 i; i < sales.length; ++i) {
-            salesE18 += valueUp(sales.at(i), pricesE18.at(i), units.at(i));
+            fitted.set(i, sales.at(i) < surplusesRaw.at(i) ? sales.at(i) : surplusesRaw.at(i));
         }
-        if (salesE18 > needE18) revert SalesAboveNeed(salesE18, needE18);
+        return _scaledTo(_scaledTo(fitted, pricesE18, units, needE18), hisE18, units, turnoverE18);
+    }
+
+    /// @notice What must come back at least, at the lower prices, for sales lowered from `sales` to `fitted`: of the worth of `minBuys`, the part
+    /// that `fitted` is worth of `sales` at the higher prices. Rounded down. It is all of it where nothing is sold, or where no basket could hold
+    /// as much.
+    // {usd18} = {usd18} * {usd18} / {usd18}
+    function fittedMinimumE18(
+        uint256[] memory minBuys,
+        uint256[] memory losE18,
+        uint256[] memory sales,
+        uint256[] memory fitted,
+        uint256[] memory hisE18,
+        uint256[] memory units
+    ) internal pure returns (uint256 minimumE18) {
+        uint256[] memory wanted = _capped(minBuys);
+        for (uint256 i; i < wanted.length; ++i) {
+            minimumE18 += valueDown(wanted.at(i), losE18.at(i), units.at(i));
+        }
+        uint256 askedE18 = _worthUp(_capped(sales), hisE18, units);
+        if (minimumE18 > MAX_TOTAL_E18 || askedE18 == 0) return minimumE18;
+        return minimumE18 * _worthUp(fitted, hisE18, units) / askedE18;
+    }
+
+    /// @dev Amounts whose values at sound prices cannot overflow: nobody means larger ones.
+    function _capped(uint256[] memory amounts) private pure returns (uint256[] memory capped) {
+        capped = Lists.uints(amounts.length);
+        for (uint256 i; i < amounts.length; ++i) {
+            capped.set(i, amounts.at(i) < MAX_AMOUNT_RAW ? amounts.at(i) : MAX_AMOUNT_RAW);
+        }
+    }
+
+    /// @dev The sum of the values of amounts, each rounded up.
+    function _worthUp(uint256[] memory amounts, uint256[] memory pricesE18, uint256[] memory units)
+        private
+        pure
+        returns (uint256 sumE18)
+    {
+        for (uint256 i; i < amounts.length; ++i) {
+            sumE18 += valueUp(amounts.at(i), pricesE18.at(i), units.at(i));
+        }
     }
 
     /// @notice Reverts if an asset was traded, but less of it than its minimum.
@@ -287,10 +328,7 @@ library RebalancePolicy {
         returns (uint256[] memory scaled)
     {
         uint256 n = amounts.length;
-        uint256 sumE18;
-        for (uint256 i; i < n; ++i) {
-            sumE18 += valueUp(amounts.at(i), pricesE18.at(i), units.at(i));
-        }
+        uint256 sumE18 = _worthUp(amounts, pricesE18, units);
         if (sumE18 <= limitE18) return amounts;
         scaled = Lists.uints(n);
         // Rounding each value up again may add one an asset.
@@ -303,7 +341,7 @@ library RebalancePolicy {
     /* P2: AT WHAT PRICE */
 
     /// @notice Slippage allowed now: climbs in a straight line from `startBps` to `maxBps` over `rampSeconds` (at least 1) since
-    /// the rebalance became due (see `dueSince`), rounded down. 0: it is not known to be, so the climb has not begun.
+    /// a rebalance was first seen due, rounded down. 0: it was not, so the climb has not begun.
     function slippageE18(uint256 startBps, uint256 maxBps, uint256 rampSeconds, uint256 since, uint256 timestamp)
         internal
         pure
@@ -370,7 +408,8 @@ library RebalancePolicy {
     }
 
     /// @notice The level to write down when budget or period change: the present level, raised by what the new rate will be thought to
-    /// have drained since, so that nothing is forgiven and nothing is charged twice.
+    /// have drained since. That rounds up: read at once it is the present level or one unit (1e-18) more, and a slower rate never reads
+    /// less later than the old one would have.
     function carryLevel(
         uint256 levelE18,
         uint256 budgetBps,
@@ -380,7 +419,10 @@ library RebalancePolicy {
         uint256 elapsedSeconds
     ) internal pure returns (uint256) {
         uint256 presentE18 = leak(levelE18, budgetBps, periodSeconds, elapsedSeconds);
-        return presentE18 == 0 ? 0 : presentE18 + newBudgetBps * (E18 / BPS) * elapsedSeconds / newPeriodSeconds;
+        if (presentE18 == 0) return 0;
+        uint256 toDrain = newBudgetBps * (E18 / BPS) * elapsedSeconds;
+        // Not as (a + b - 1) / b: as here, `leak` subtracts the very quotient that is added, and a prover sees it.
+        return presentE18 + toDrain / newPeriodSeconds + (toDrain % newPeriodSeconds == 0 ? 0 : 1);
     }
 
     /// @notice New level of the loss bucket. Reverts if it would pass the budget.
