@@ -2,6 +2,8 @@
 pragma solidity 0.8.30;
 
 import { IERC20 } from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import { ERC20 } from "@openzeppelin/contracts/token/ERC20/ERC20.sol";
+import { ERC20Permit } from "@openzeppelin/contracts/token/ERC20/extensions/ERC20Permit.sol";
 import { IERC20Metadata } from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Metadata.sol";
 import { SafeERC20 } from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import { ShortString, ShortStrings } from "@openzeppelin/contracts/utils/ShortStrings.sol";
@@ -9,10 +11,13 @@ import { TransientSlot } from "@openzeppelin/contracts/utils/TransientSlot.sol";
 import { Math } from "@openzeppelin/contracts/utils/math/Math.sol";
 
 import { VaultBase } from "./VaultBase.sol";
-import { IVaultCore } from "./interfaces/IBasketVault.sol";
+import { IBasketVault, IVaultCore, IVaultExtension } from "./interfaces/IBasketVault.sol";
 import { IExecutor } from "./interfaces/IExecutor.sol";
+import { IOracleHub } from "./interfaces/IOracleHub.sol";
 import { ConfigCode } from "./libraries/ConfigCode.sol";
+import { Holding, Holdings } from "./libraries/Holdings.sol";
 import { Lists } from "./libraries/Lists.sol";
+import { PackedFee } from "./libraries/PackedFee.sol";
 import { RebalancePolicy } from "./libraries/RebalancePolicy.sol";
 
 /// @title BasketVault
@@ -31,6 +36,10 @@ import { RebalancePolicy } from "./libraries/RebalancePolicy.sol";
 ///   against the oracle, and nothing at all while no band is broken and no calendar period is open.
 /// - Anyone: mint, redeem, claim, sync, poke, collect fees, bid; and rebalance, once the policy has opened that, within the same limits.
 ///
+/// LOSSES. If a token takes balance away, its ledger and the open claims on it are written down by the same factor: by `sync`, or by the
+/// redemption or claim that comes first. Until then nothing is paid in or traded of it. After more than dust is lost, trading pauses and
+/// the token is not bought until the owner says so.
+///
 /// WE ASSUME, OR FUNDS ARE AT RISK. The oracle is right within its error; tokens do not lie about balances.
 /// WE ASSUME, OR IT STOPS. Feeds are fresh; somebody runs a keeper; tokens can be moved. If a token cannot be moved, its part becomes
 /// a claim and everything else goes on.
@@ -41,41 +50,37 @@ import { RebalancePolicy } from "./libraries/RebalancePolicy.sol";
 /// WHEN THE ORACLE IS GONE for good, or a feed or token is: the owner excludes the asset, or sets another oracle, or starts an auction on
 /// terms of its own: a floor for each pair, small lots, toward amounts of each token a share. No last price is ever used.
 ///
+/// TWO CONTRACTS, ONE ADDRESS. What is seldom called runs in VaultExtension, on this storage. Its functions are declared here, so a vault
+/// has one ABI; redemptions never reach it.
+///
 /// HOW TO STOP IT. `pauseRebalance` stops trading at once. Nothing stops `redeemInKind`.
-contract BasketVault is IVaultCore, VaultBase {
+contract BasketVault is IBasketVault, VaultBase, ERC20Permit {
     using ConfigCode for uint256[];
+    using Holdings for Holding[16];
+    using Holdings for uint256;
     using Lists for uint256[];
     using Lists for int256[];
     using Lists for address[];
     using SafeERC20 for IERC20;
     using TransientSlot for bytes32;
-    using TransientSlot for TransientSlot.BooleanSlot;
+    using TransientSlot for TransientSlot.Uint256Slot;
 
     /// @inheritdoc IVaultCore
     address public immutable EXTENSION;
 
-    constructor(address extension) {
+    constructor(address extension) ERC20Permit("Rebalancer") {
         EXTENSION = extension;
-    }
-
-    /// @dev Runs the extension as this contract's own code, on this contract's storage, and answers what it answers.
-    fallback() external {
-        // slither-disable-next-line controlled-delegatecall -- whose code runs is fixed in this contract's own
-        (bool done, bytes memory answer) = EXTENSION.delegatecall(msg.data);
-        // Memory-safe, as all assembly of this contract must be: otherwise the compiler gives up its best optimizations for all of it.
-        assembly ("memory-safe") {
-            if iszero(done) { revert(add(answer, 32), mload(answer)) }
-            return(add(answer, 32), mload(answer))
-        }
     }
 
     /* KEEPER */
 
-    /// @dev What the caller asks for.
+    /// @dev What the caller asks for. Where sales are lowered, `minBuys` only name what may be bought, and their worth in all is in
+    /// `minimumE18` {usd18}: what the route brings less of, nobody can know.
     struct Trade {
         uint256[] sales;
         uint256[] minBuys;
         address executor;
+        uint256 minimumE18;
     }
 
     /// @dev What a trade did, measured: what each asset gained (positive) or lost {tok}, and the values sold and bought {usd18}.
@@ -92,14 +97,11 @@ contract BasketVault is IVaultCore, VaultBase {
         uint256[] calldata minBuys,
         address executor,
         bytes calldata route
-    ) external nonReentrant {
-        if (FLOWED.asBoolean().tload()) revert SameTransaction();
-        TRADED.asBoolean().tstore(true);
-
+    ) external guarded(FLOW, TRADE) {
         State memory s = _state;
         uint256[] memory words = ConfigCode.load(config);
         Policy memory p = words.policy();
-        if (!RebalancePolicy.isOpen(_dueSince(s, p), p.openAfterSeconds, block.timestamp)) {
+        if (!RebalancePolicy.isOpen(s.dueSince, p.openAfterSeconds, block.timestamp)) {
             _checkCanCall(msg.sender, msg.data);
         }
         if (s.paused) revert RebalanceIsPaused();
@@ -108,11 +110,17 @@ contract BasketVault is IVaultCore, VaultBase {
             revert CooldownActive(uint256(s.rebalancedAt) + p.cooldownSeconds);
         }
         Basket memory b = _readBasket(words, p.dustBps);
-        _checkDue(s, p, b);
-        Trade memory t = Trade(sales, minBuys, executor);
-        _checkSales(p, b, t);
+        if (!_isDue(s, p, b)) revert RebalancePolicy.NoBandBroken();
+        Trade memory t = Trade(sales, minBuys, executor, 0);
+        s.turnoverLevelE18 = uint64( // it only sank
+            RebalancePolicy.leak(
+                s.turnoverLevelE18, p.turnoverBudgetBps, p.turnoverPeriodSeconds, block.timestamp - s.rebalancedAt
+            )
+        );
+        _fitSales(s, p, b, t);
 
         Fill memory f = _trade(b, t, route);
+        if (f.boughtE18 < t.minimumE18) revert RebalancePolicy.PriceTooPoor(f.boughtE18, t.minimumE18);
         _settle(s, p, b, f);
         emit Rebalanced(
             epoch,
@@ -123,34 +131,52 @@ contract BasketVault is IVaultCore, VaultBase {
             f.boughtE18,
             s.lossLevelE18,
             s.turnoverLevelE18,
-            s.brokenSince
+            s.dueSince
         );
     }
 
-    /// @dev Since when a rebalance has been due, as far as the vault knows; 0 if it is not.
-    function _dueSince(State memory s, Policy memory p) private view returns (uint256) {
-        return RebalancePolicy.dueSince(
-            s.brokenSince, RebalancePolicy.calendarSince(s.rebalancedAt, p.calendarSeconds, block.timestamp)
-        );
-    }
+    /// @dev Holds the sales against P1 and lowers them to what P1 and P6 allow: whoever redeems a little ahead of a rebalance lowers surplus,
+    /// need and budget with it. Finds the distance to the destination where that is not the target itself.
+    function _fitSales(State memory s, Policy memory p, Basket memory b, Trade memory t) private pure {
+        uint256 n = b.tokens.length;
+        _checkLength(t.sales.length, n);
+        _checkLength(t.minBuys.length, n);
+        bool fits = RebalancePolicy.checkSales(t.sales, t.minBuys, b.distancesE18, b.pricesE18, b.units);
+        uint256 budgetE18 = p.turnoverBudgetBps * (RebalancePolicy.E18 / BPS);
+        if (s.turnoverLevelE18 >= budgetE18) {
+            revert RebalancePolicy.TurnoverBudgetExceeded(s.turnoverLevelE18, budgetE18);
+        }
+        uint256 turnoverE18 = (budgetE18 - s.turnoverLevelE18) * b.totalE18 / RebalancePolicy.E18;
+        uint256 needE18 = type(uint256).max; // surpluses over targets never add up to more than the need
+        if (p.destinationBps != 0) {
+            (b.distanceE18, needE18) =
+                RebalancePolicy.toDestination(b.distancesE18, b.totalE18, b.bandsE18, p.destinationBps, p.dustBps);
+        }
+        // Surpluses are worth about half of the distance, at the higher prices less than all of it: hardly ever is there anything to lower.
+        if (fits && p.destinationBps == 0 && b.distanceE18 <= turnoverE18) return;
 
-    /// @dev P0: reverts unless a band is broken, or the calendar asks and there is more than dust to do.
-    function _checkDue(State memory s, Policy memory p, Basket memory b) private view {
-        if (RebalancePolicy.firstBroken(b.distancesE18, b.totalE18, b.bandsE18) != RebalancePolicy.NONE) return;
-        bool called = RebalancePolicy.calendarSince(s.rebalancedAt, p.calendarSeconds, block.timestamp) != 0;
-        if (!called || b.distanceE18 * BPS <= p.dustBps * b.totalE18) revert RebalancePolicy.NoBandBroken();
-    }
-
-    /// @dev Holds the sales against P1, and finds the distance to the destination where that is not the target itself.
-    function _checkSales(Policy memory p, Basket memory b, Trade memory t) private pure {
-        _checkLength(t.sales.length, b.tokens.length);
-        _checkLength(t.minBuys.length, b.tokens.length);
-        RebalancePolicy.checkSales(t.sales, t.minBuys, b.distancesE18, b.pricesE18, b.units);
-        if (p.destinationBps == 0) return; // surpluses over targets never add up to more than the need
-        uint256 needE18;
-        (b.distanceE18, needE18) =
-            RebalancePolicy.toDestination(b.distancesE18, b.totalE18, b.bandsE18, p.destinationBps, p.dustBps);
-        RebalancePolicy.checkNeed(t.sales, b.pricesE18, b.units, needE18);
+        uint256[] memory surpluses = Lists.uints(n);
+        (uint256[] memory losE18, uint256[] memory hisE18) = (Lists.uints(n), Lists.uints(n));
+        for (uint256 i; i < n; ++i) {
+            bool sold = t.sales.at(i) != 0; // so it has a price
+            surpluses.set(
+                i, sold ? RebalancePolicy.surplusRaw(b.distancesE18.at(i), b.pricesE18.at(i), b.units.at(i)) : 0
+            );
+            hisE18.set(i, sold ? b.prices.at(4 * i + HI) : 0);
+            losE18.set(i, t.minBuys.at(i) != 0 ? b.prices.at(4 * i + LO) : 0);
+        }
+        uint256[] memory fitted =
+            RebalancePolicy.fitSales(t.sales, surpluses, b.pricesE18, hisE18, b.units, needE18, turnoverE18);
+        bool lowered;
+        for (uint256 i; i < n; ++i) {
+            if (fitted.at(i) != t.sales.at(i)) lowered = true;
+        }
+        if (!lowered) return;
+        t.minimumE18 = RebalancePolicy.fittedMinimumE18(t.minBuys, losE18, t.sales, fitted, hisE18, b.units);
+        for (uint256 i; i < n; ++i) {
+            if (t.minBuys.at(i) != 0) t.minBuys.set(i, 1);
+        }
+        t.sales = fitted;
     }
 
     /// @dev Sends the sales, calls the executor, and books what the balances say. The executor may do anything: every function here
@@ -163,7 +189,14 @@ contract BasketVault is IVaultCore, VaultBase {
             address token = b.tokens.at(i);
             // A token has no business being called as an executor, whatever it may answer to.
             if (token == executor) revert BadExecutor(executor);
-            if (sales.at(i) | minBuys.at(i) != 0) balances.set(i, IERC20(token).balanceOf(address(this)));
+            if (sales.at(i) | minBuys.at(i) == 0) continue;
+            Holding h = Holding.wrap(uint128(b.entries.at(i))); // as it was stored
+            if (minBuys.at(i) != 0 && h.isBarred()) revert PurchaseBarred(i);
+            uint256 balance = _knownBalanceRaw(token);
+            uint256 owedRaw = _owedRaw(token, h);
+            // What backs claims is not for sale, and nothing is bought to fill a hole.
+            if (balance < owedRaw) revert LossNotWrittenDown(i, balance, owedRaw);
+            balances.set(i, balance);
         }
         for (uint256 i; i < n; ++i) {
             if (sales.at(i) != 0) IERC20(b.tokens.at(i)).safeTransfer(executor, sales.at(i));
@@ -173,8 +206,9 @@ contract BasketVault is IVaultCore, VaultBase {
         f.changes = new int256[](n);
         for (uint256 i; i < n; ++i) {
             if (sales.at(i) | minBuys.at(i) == 0) continue;
-            uint256 balance = IERC20(b.tokens.at(i)).balanceOf(address(this));
+            uint256 balance = _knownBalanceRaw(b.tokens.at(i));
             uint256 held_ = b.held.at(i);
+            Holding h = Holding.wrap(uint128(b.entries.at(i))); // as it was stored
             if (sales.at(i) != 0) {
                 // What the executor brought back was not sold; more than it got is a gift.
                 uint256 sold = Math.saturatingSub(balances.at(i), balance);
@@ -186,19 +220,26 @@ contract BasketVault is IVaultCore, VaultBase {
                 uint256 bought = Math.saturatingSub(balance, balances.at(i));
                 if (bought < minBuys.at(i)) revert BoughtTooLittle(i, bought, minBuys.at(i));
                 RebalancePolicy.checkTradeSize(i, bought, b.words.minTradeRaw(i));
-                held_ = _toHeld(i, Math.saturatingAdd(held_, bought));
+                held_ = Math.saturatingAdd(held_, bought);
                 f.boughtE18 += RebalancePolicy.valueDown(bought, b.prices.at(4 * i + LO), b.units.at(i));
                 f.changes.set(i, int256(bought));
             }
             b.held.set(i, held_);
-            _held[i] = uint128(held_); // it only shrank, or passed _toHeld
+            _held[i] = _withHeld(i, h, held_);
         }
+        if (f.soldE18 == 0) revert NothingSold();
+    }
+
+    /// @dev The vault's balance. A caller that starves the token of gas, or a token that does not tell, must not make a sale unseen.
+    function _knownBalanceRaw(address token) private view returns (uint256 balanceRaw) {
+        balanceRaw = _balanceRaw(token, gasleft());
+        if (balanceRaw == type(uint256).max) revert BalanceUnknown(token);
     }
 
     /// @dev Holds a trade against P2 to P6 and writes the new state, which it also leaves in `s`.
     function _settle(State memory s, Policy memory p, Basket memory b, Fill memory f) private {
         uint256 slippageLimitE18 = RebalancePolicy.slippageE18(
-            p.startSlippageBps, p.maxSlippageBps, p.slippageRampSeconds, _dueSince(s, p), block.timestamp
+            p.startSlippageBps, p.maxSlippageBps, p.slippageRampSeconds, s.dueSince, block.timestamp
         );
         uint256 minimumE18 = RebalancePolicy.minimumBoughtE18(f.soldE18, slippageLimitE18);
         if (f.boughtE18 < minimumE18) revert RebalancePolicy.PriceTooPoor(f.boughtE18, minimumE18);
@@ -223,16 +264,11 @@ contract BasketVault is IVaultCore, VaultBase {
                 p.lossBudgetBps
             )
         );
-        s.turnoverLevelE18 = uint64(
-            RebalancePolicy.spendTurnover(
-                RebalancePolicy.leak(s.turnoverLevelE18, p.turnoverBudgetBps, p.turnoverPeriodSeconds, elapsed),
-                f.soldE18,
-                b.totalE18,
-                p.turnoverBudgetBps
-            )
-        );
-        if (RebalancePolicy.firstBroken(distancesE18, totalE18, b.bandsE18) == RebalancePolicy.NONE) s.brokenSince = 0;
-        else if (s.brokenSince == 0) s.brokenSince = uint40(block.timestamp);
+        s.turnoverLevelE18 =
+            uint64(RebalancePolicy.spendTurnover(s.turnoverLevelE18, f.soldE18, b.totalE18, p.turnoverBudgetBps));
+        // The calendar asks for no second one.
+        if (RebalancePolicy.firstBroken(distancesE18, totalE18, b.bandsE18) == RebalancePolicy.NONE) s.dueSince = 0;
+        else if (s.dueSince == 0) s.dueSince = uint40(block.timestamp);
         s.rebalancedAt = uint40(block.timestamp);
         s.epoch += 1;
         _state = s;
@@ -243,29 +279,33 @@ contract BasketVault is IVaultCore, VaultBase {
     /// @inheritdoc IVaultCore
     function mintInKind(uint256 shares, address receiver, uint256[] calldata maxAmounts)
         external
-        nonReentrant
+        guarded(TRADE, FLOW)
         returns (uint256[] memory amounts)
     {
-        _enterFlow(shares, receiver);
+        _checkFlow(shares, receiver);
         uint256[] memory words = ConfigCode.load(config);
         _checkLength(maxAmounts.length, words.assetCount());
 
-        (uint256 supply, Fee memory f) = _accrueFee();
+        (uint256 supply, PackedFee f) = _accrueFee(0);
         _checkSupply(Math.saturatingAdd(supply, shares));
-        amounts = _entryAmounts(shares, words.assetCount(), supply, f.entryBps);
+        amounts = _entryAmounts(shares, words.assetCount(), supply, f.entryBps());
         uint256 asked;
         for (uint256 i; i < amounts.length; ++i) {
             uint256 amount = amounts[i];
             if (amount > maxAmounts[i]) revert AmountAboveMaximum(i, amount, maxAmounts[i]);
             asked |= amount;
-            if (amount != 0) _held[i] = _toHeld(i, _held[i] + amount);
+            if (amount == 0) continue;
+            Holding h = _held[i];
+            _held[i] = _withHeld(i, h, h.amountRaw() + amount);
         }
         if (asked == 0) revert NothingHeld();
         _mint(receiver, shares);
 
         // All books are done before the first token is called, so that what others read in the middle fits together.
         for (uint256 i; i < amounts.length; ++i) {
-            if (amounts[i] != 0) _pull(words.token(i), amounts[i]);
+            if (amounts[i] == 0) continue;
+            address token = words.token(i);
+            _pull(i, token, amounts[i], _owedRaw(token, _held[i]) - amounts[i]);
         }
         emit MintedInKind(msg.sender, receiver, shares, amounts);
     }
@@ -273,7 +313,7 @@ contract BasketVault is IVaultCore, VaultBase {
     /// @inheritdoc IVaultCore
     function redeemInKind(uint256 shares, address receiver, address owner, uint256[] calldata minAmounts)
         external
-        nonReentrant
+        guarded(0, FLOW)
         returns (uint256[] memory amounts)
     {
         return _redeem(shares, receiver, owner, minAmounts, 0);
@@ -286,7 +326,7 @@ contract BasketVault is IVaultCore, VaultBase {
         address owner,
         uint256[] calldata minAmounts,
         uint256 skipped
-    ) external nonReentrant returns (uint256[] memory amounts) {
+    ) external guarded(0, FLOW) returns (uint256[] memory amounts) {
         return _redeem(shares, receiver, owner, minAmounts, skipped);
     }
 
@@ -295,60 +335,92 @@ contract BasketVault is IVaultCore, VaultBase {
         private
         returns (uint256[] memory amounts)
     {
-        _enterFlow(shares, receiver);
+        _checkFlow(shares, receiver);
         if (msg.sender != owner) _spendAllowance(owner, msg.sender, shares);
         uint256[] memory words = ConfigCode.load(config);
         uint256 n = words.assetCount();
         _checkLength(minAmounts.length, n);
 
-        (uint256 supply, Fee memory f) = _accrueFee();
+        (uint256 supply, PackedFee f) = _accrueFee(shares);
         _burn(owner, shares);
-        uint256 part = shares * (BPS - f.exitBps); // the burn proved that shares <= supply
         amounts = Lists.uints(n);
-        for (uint256 i; i < n; ++i) {
-            uint256 held_ = _held[i];
-            // {tok} = {tok} * {share} / {share}. Down: those who stay keep the dust.
-            uint256 amount = Math.mulDiv(held_, part, supply * BPS);
-            if (amount < minAmounts[i]) revert AmountBelowMinimum(i, amount, minAmounts[i]);
-            amounts.set(i, amount);
-            // part <= supply * BPS, so amount <= held_, which has 128 bits.
-            if (amount != 0) _held[i] = uint128(held_ - amount);
+        unchecked {
+            // The burn proved that shares <= supply, which is at most 2^121, and holdings are below 2^120: no product passes 2^256.
+            uint256 part = shares * (BPS - f.exitBps());
+            uint256 whole = supply * BPS;
+            uint256 pair; // of ledger entries, which share a slot
+            for (uint256 i; i < n; ++i) {
+                if (i & 1 == 0) pair = _held.pairOf(i);
+                Holding h = _afterLoss(words, i, pair.inPair(i));
+                // {tok} = {tok} * {share} / {share}. Down: those who stay keep the dust.
+                uint256 amount = h.amountRaw() * part / whole;
+                uint256 least = minAmounts.calldataAt(i);
+                if (amount < least) revert AmountBelowMinimum(i, amount, least);
+                amounts.set(i, amount);
+                // part <= whole, so amount is at most what is held.
+                pair = pair.withEntry(i, h.withAmount(h.amountRaw() - amount));
+                if (i & 1 == 1 || i + 1 == n) _held.setPair(i, pair);
+            }
         }
         for (uint256 i; i < n; ++i) {
             uint256 amount = amounts.at(i);
             if (amount == 0) continue;
             address token = words.token(i);
             if (skipped >> i & 1 != 0 || !_trySend(token, receiver, amount)) {
-                claimable[owner][token] += amount;
-                totalClaimable[token] += amount;
-                emit ClaimOpened(owner, token, amount);
+                // Who spends an allowance acts for the owner, and may be the receiver only on the way to it.
+                _openClaim(i, token, msg.sender == owner ? receiver : owner, amount);
             }
         }
         emit RedeemedInKind(msg.sender, receiver, owner, shares, amounts);
     }
 
-    /// @inheritdoc IVaultCore
-    function claim(address token, address receiver) external nonReentrant returns (uint256 amountRaw) {
-        _checkReceiver(receiver);
-        amountRaw = claimable[msg.sender][token];
-        if (amountRaw == 0) revert NothingToClaim(msg.sender, token);
-        claimable[msg.sender][token] = 0;
-        totalClaimable[token] -= amountRaw;
-        if (!_trySend(token, receiver, amountRaw)) revert ClaimFailed(msg.sender, token, amountRaw);
-        emit Claimed(msg.sender, token, receiver, amountRaw);
+    /// @dev The ledger's entry of an asset, after a loss that was not written down yet; the caller stores it. A token that does not tell its
+    /// balance lost nothing.
+    function _afterLoss(uint256[] memory words, uint256 asset, Holding h) private returns (Holding) {
+        if (Holding.unwrap(h) == 0) return h;
+        // Or the caller could starve the token by a low gas limit and leave a loss to others.
+        if (gasleft() < BALANCE_GAS * 64 / 63 + 50_000) {
+            revert NotEnoughGas(gasleft(), BALANCE_GAS * 64 / 63 + 50_000);
+        }
+        address token = words.token(asset);
+        uint256 balance = _balanceRaw(token, BALANCE_GAS);
+        return balance < _owedRaw(token, h) ? _writeDown(words, asset, token, h, balance) : h;
+    }
+
+    /// @dev Books that a holder is due an amount of a token: units for it, at what a unit stands for now, rounded down.
+    function _openClaim(uint256 asset, address token, address holder, uint256 amountRaw) private {
+        ClaimPool memory c = _claimPools[token];
+        if (c.units >> 32 > c.amountRaw) {
+            // Losses left less than 2^-32 of the claims of before: they end, or the next loss could end this one with them.
+            uint256 heldRaw = _held[asset].amountRaw();
+            emit Synced(token, heldRaw, heldRaw, c.amountRaw, 0);
+            (c.units, c.amountRaw, c.generation) = (0, 0, c.generation + 1);
+        }
+        // Only a token with more units than any real one has could bring all claims to 2^128.
+        uint256 amount = Math.min(amountRaw, type(uint128).max - c.amountRaw);
+        // {unit} = {tok} * {unit} / {tok}; units stay below 2^64 times the amount
+        uint256 units = c.amountRaw == 0 ? amount : Math.mulDiv(amount, c.units, c.amountRaw);
+        (c.amountRaw, c.units) = (c.amountRaw + uint128(amount), c.units + uint192(units));
+        _claimPools[token] = c;
+        _held[asset] = _held[asset].withClaimed(true);
+        Claim memory own = _claims[holder][token];
+        uint256 before = own.generation == c.generation ? own.units : 0;
+        _claims[holder][token] = Claim(uint192(before + units), c.generation);
+        emit ClaimOpened(holder, token, amount, units);
     }
 
     /// @inheritdoc IVaultCore
-    function poke() external nonReentrant {
+    function poke() external guarded(0, 0) {
         uint256[] memory words = ConfigCode.load(config);
-        Basket memory b = _readBasket(words, words.policy().dustBps);
-        bool whole = RebalancePolicy.firstBroken(b.distancesE18, b.totalE18, b.bandsE18) == RebalancePolicy.NONE;
-        if (whole == (_state.brokenSince == 0)) return;
-        _stampBroken(whole ? 0 : block.timestamp);
+        Policy memory p = words.policy();
+        State memory s = _state;
+        bool due = _isDue(s, p, _readBasket(words, p.dustBps));
+        if (due == (s.dueSince != 0)) return;
+        _stampDue(due ? block.timestamp : 0);
     }
 
     /// @inheritdoc IVaultCore
-    function collectFee() external nonReentrant returns (uint256 shares) {
+    function collectFee() external guarded(0, 0) returns (uint256 shares) {
         return _collectFee();
     }
 
@@ -358,8 +430,52 @@ contract BasketVault is IVaultCore, VaultBase {
     function held() external view returns (uint256[] memory amounts) {
         amounts = new uint256[](ConfigCode.load(config).assetCount());
         for (uint256 i; i < amounts.length; ++i) {
-            amounts[i] = _held[i];
+            amounts[i] = _held[i].amountRaw();
         }
+    }
+
+    /// @inheritdoc IVaultCore
+    function isBarred(uint256 asset) external view returns (bool) {
+        return _held[asset].isBarred();
+    }
+
+    /// @inheritdoc IVaultCore
+    function claimable(address holder, address token) external view returns (uint256 amountRaw) {
+        (amountRaw,,) = _claimOf(holder, token);
+    }
+
+    /// @inheritdoc IVaultCore
+    function totalClaimable(address token) external view returns (uint256) {
+        return _claimPools[token].amountRaw;
+    }
+
+    /// @inheritdoc IVaultCore
+    function assets() external view returns (Asset[] memory list) {
+        uint256[] memory words = ConfigCode.load(config);
+        list = new Asset[](words.assetCount());
+        for (uint256 i; i < list.length; ++i) {
+            list[i] = words.asset(i);
+        }
+    }
+
+    /// @inheritdoc IVaultCore
+    function policy() external view returns (Policy memory) {
+        return ConfigCode.load(config).policy();
+    }
+
+    /// @inheritdoc IVaultCore
+    function oracle() external view returns (IOracleHub) {
+        return ConfigCode.load(config).oracle();
+    }
+
+    /// @inheritdoc IVaultCore
+    function performance() external view returns (Performance memory) {
+        return _performance;
+    }
+
+    /// @inheritdoc IVaultCore
+    function auctions(address sold, address bought) external view returns (Auction memory) {
+        return _auctions[sold][bought];
     }
 
     /// @inheritdoc IVaultCore
@@ -369,26 +485,37 @@ contract BasketVault is IVaultCore, VaultBase {
 
     /// @inheritdoc IVaultCore
     function fee() external view returns (Fee memory) {
-        return _fee;
+        return _fee.unpack();
     }
 
     /// @inheritdoc IVaultCore
     function previewMintInKind(uint256 shares) external view returns (uint256[] memory amounts) {
-        return _entryAmounts(shares, ConfigCode.load(config).assetCount(), totalSupply(), _fee.entryBps);
+        return _entryAmounts(shares, ConfigCode.load(config).assetCount(), totalSupply(), _fee.entryBps());
     }
 
     /// @inheritdoc IVaultCore
     function previewRedeemInKind(uint256 shares) external view returns (uint256[] memory amounts) {
+        uint256[] memory words = ConfigCode.load(config);
         uint256 supply = totalSupply();
-        amounts = new uint256[](ConfigCode.load(config).assetCount());
+        amounts = new uint256[](words.assetCount());
         for (uint256 i; i < amounts.length; ++i) {
-            amounts[i] = Math.mulDiv(_held[i], shares * (BPS - _fee.exitBps), supply * BPS);
+            address token = words.token(i);
+            uint256 held_ = _held[i].amountRaw();
+            uint256 owedRaw = _owedRaw(token, _held[i]);
+            uint256 balance = _balanceRaw(token, BALANCE_GAS);
+            if (balance < owedRaw) held_ = held_ * balance / owedRaw; // as `sync` will write it down
+            amounts[i] = held_ * (shares * (BPS - _fee.exitBps())) / (supply * BPS);
         }
     }
 
     /// @inheritdoc IVaultCore
     function locked() external view returns (bool) {
-        return _reentrancyGuardEntered();
+        return DOING.asUint256().tload() & LOCK != 0;
+    }
+
+    /// @inheritdoc VaultBase
+    function totalSupply() public view override(ERC20, IERC20, VaultBase) returns (uint256) {
+        return VaultBase.totalSupply();
     }
 
     /// @inheritdoc IERC20Metadata
@@ -404,9 +531,7 @@ contract BasketVault is IVaultCore, VaultBase {
     /* FLOW */
 
     /// @dev What mint and redeem both begin with.
-    function _enterFlow(uint256 shares, address receiver) private {
-        if (TRADED.asBoolean().tload()) revert SameTransaction();
-        FLOWED.asBoolean().tstore(true);
+    function _checkFlow(uint256 shares, address receiver) private view {
         if (shares == 0) revert ZeroShares();
         _checkReceiver(receiver);
     }
@@ -419,9 +544,9 @@ contract BasketVault is IVaultCore, VaultBase {
         returns (uint256[] memory amounts)
     {
         amounts = new uint256[](n);
-        uint256 part = shares * (BPS + entryBps); // callers hold shares to 2^120
+        uint256 part = shares * (BPS + entryBps);
         for (uint256 i; i < n; ++i) {
-            amounts[i] = Math.mulDiv(_held[i], part, supply * BPS, Math.Rounding.Ceil);
+            amounts[i] = Math.ceilDiv(_held[i].amountRaw() * part, supply * BPS);
         }
     }
 
@@ -431,14 +556,151 @@ contract BasketVault is IVaultCore, VaultBase {
         // Or the caller could starve the transfer by a low gas limit and turn a sound token into a claim.
         uint256 needed = TRANSFER_GAS * 64 / 63 + 50_000;
         if (gasleft() < needed) revert NotEnoughGas(gasleft(), needed);
-        bytes memory data = abi.encodeCall(IERC20.transfer, (receiver, amount));
+        uint256 selector = uint32(IERC20.transfer.selector);
         assembly ("memory-safe") {
+            let data := mload(0x40)
+            mstore(data, shl(224, selector))
+            mstore(add(data, 4), receiver)
+            mstore(add(data, 36), amount)
             mstore(0, 0)
-            sent := call(TRANSFER_GAS, token, 0, add(data, 32), mload(data), 0, 32)
+            sent := call(TRANSFER_GAS, token, 0, data, 68, 0, 32)
             // Either nothing came back from something with code, or at least a word, and that word is 1.
             switch returndatasize()
             case 0 { sent := and(sent, gt(extcodesize(token), 0)) }
             default { sent := and(sent, and(gt(returndatasize(), 31), eq(mload(0), 1))) }
+        }
+    }
+
+    /* EXTENSION */
+
+    // Who may call each of these, and what it does, stands in IVaultExtension; VaultExtension does it.
+
+    /// @inheritdoc IVaultExtension
+    function initialize(Start calldata) external {
+        _extend();
+    }
+
+    /// @inheritdoc IVaultExtension
+    function setPolicy(Policy calldata) external {
+        _extend();
+    }
+
+    /// @inheritdoc IVaultExtension
+    function setOracle(IOracleHub) external {
+        _extend();
+    }
+
+    /// @inheritdoc IVaultExtension
+    function setFees(Fees calldata, address) external {
+        _extend();
+    }
+
+    /// @inheritdoc IVaultExtension
+    function addAsset(address, uint8, Band calldata) external {
+        _extend();
+    }
+
+    /// @inheritdoc IVaultExtension
+    function excludeAsset(uint256) external {
+        _extend();
+    }
+
+    /// @inheritdoc IVaultExtension
+    function includeAsset(uint256) external {
+        _extend();
+    }
+
+    /// @inheritdoc IVaultExtension
+    function removeAsset(uint256) external {
+        _extend();
+    }
+
+    /// @inheritdoc IVaultExtension
+    function resumeRebalance() external {
+        _extend();
+    }
+
+    /// @inheritdoc IVaultExtension
+    function allowPurchases(uint256) external {
+        _extend();
+    }
+
+    /// @inheritdoc IVaultExtension
+    function absorb(uint256, uint256) external {
+        _extend();
+    }
+
+    /// @inheritdoc IVaultExtension
+    function startAuction(uint256, uint256, Auction calldata) external {
+        _extend();
+    }
+
+    /// @inheritdoc IVaultExtension
+    function setTargets(uint256[] calldata, uint256) external {
+        _extend();
+    }
+
+    /// @inheritdoc IVaultExtension
+    function setBands(Band[] calldata) external {
+        _extend();
+    }
+
+    /// @inheritdoc IVaultExtension
+    function pauseRebalance() external {
+        _extend();
+    }
+
+    /// @inheritdoc IVaultExtension
+    function tightenPolicy(Policy calldata) external {
+        _extend();
+    }
+
+    /// @inheritdoc IVaultExtension
+    function lowerFees(Fees calldata) external {
+        _extend();
+    }
+
+    /// @inheritdoc IVaultExtension
+    function stopAuction(uint256, uint256) external {
+        _extend();
+    }
+
+    /// @inheritdoc IVaultExtension
+    function claim(address, address, address, uint256) external returns (uint256) {
+        _extend();
+    }
+
+    /// @inheritdoc IVaultExtension
+    function sync(uint256) external returns (uint256) {
+        _extend();
+    }
+
+    /// @inheritdoc IVaultExtension
+    function collectPerformanceFee() external returns (uint256) {
+        _extend();
+    }
+
+    /// @inheritdoc IVaultExtension
+    function pokeAuction(uint256, uint256) external {
+        _extend();
+    }
+
+    /// @inheritdoc IVaultExtension
+    function bid(uint256, uint256, uint256, uint256) external returns (uint256) {
+        _extend();
+    }
+
+    /// @dev Runs the extension as this contract's own code, on this contract's storage, and answers what it answers: it never returns.
+    function _extend() private {
+        address extension = EXTENSION;
+        // Memory-safe, as all assembly of this contract must be: otherwise the compiler gives up its best optimizations for all of it.
+        assembly ("memory-safe") {
+            let data := mload(0x40)
+            calldatacopy(data, 0, calldatasize())
+            let done := delegatecall(gas(), extension, data, calldatasize(), 0, 0)
+            returndatacopy(data, 0, returndatasize())
+            if iszero(done) { revert(data, returndatasize()) }
+            return(data, returndatasize())
         }
     }
 }

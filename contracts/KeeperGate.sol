@@ -13,11 +13,11 @@ import { IRouteExecutor } from "./interfaces/IRouteExecutor.sol";
 /// @notice WHAT IT IS. The keeper that automation networks press the button of: one gate for all vaults under an authority. It holds
 /// the role KEEPER there; networks hold no role at any vault.
 ///
-/// LIFECYCLE. checkUpkeep (or a CRE workflow) says that a vault has something to do -> performUpkeep or onReport -> poke if a band broke or
-/// became whole and the vault does not know, else rebalance.
+/// LIFECYCLE. checkUpkeep (or a CRE workflow) says that a vault has something to do -> performUpkeep or onReport -> sync if a token lost
+/// balance, poke if a rebalance became due, or is due no more, and the vault does not know, else rebalance.
 ///
 /// DATA. `abi.encode(vault, route)` everywhere: which vault, and a standing route for EXECUTOR whose hops name 0, "all there is". A route is
-/// a hint. Epoch, sales, what may be bought and which of both calls it is are read on chain when the call runs, so data cannot be too old.
+/// a hint. Epoch, sales, what may be bought and which of the calls it is are read on chain when the call runs, so data cannot be too old.
 ///
 /// ROLES, AND THE WORST EACH CAN DO.
 /// - Owner: names CRE's forwarders, and whose workflows each may report.
@@ -42,22 +42,25 @@ contract KeeperGate is IUpkeep, IReceiver, AccessManaged {
     enum Action {
         None,
         Poke,
-        Rebalance
+        Rebalance,
+        Sync
     }
 
     /// Places of the words it needs in what VaultLens.read returns: see there.
     uint256 private constant ASSETS = 1;
     uint256 private constant REASON = 2;
     uint256 private constant EPOCH = 4;
-    uint256 private constant BROKEN_SINCE = 6;
-    uint256 private constant HEAD_WORDS = 34;
-    uint256 private constant ASSET_WORDS = 18;
+    uint256 private constant DUE_SINCE = 6;
+    uint256 private constant HEAD_WORDS = 33;
+    uint256 private constant ASSET_WORDS = 20;
     uint256 private constant TOKEN = 0;
     uint256 private constant DECIMALS = 1;
     uint256 private constant MIN_TRADE = 7;
     uint256 private constant PRIMARY = 12;
     uint256 private constant DEFICIT = 16;
     uint256 private constant SALE = 17;
+    uint256 private constant BARRED = 18;
+    uint256 private constant MISSING = 19;
 
     /// Where workflowOwner begins and ends in a report's metadata.
     uint256 private constant OWNER_AT = 42;
@@ -104,7 +107,7 @@ contract KeeperGate is IUpkeep, IReceiver, AccessManaged {
 
     /* AUTOMATION */
 
-    /// @notice Pokes or rebalances. Restricted. Reverts with `NothingToDo`, or with the vault's own reason.
+    /// @notice Syncs, pokes or rebalances. Restricted. Reverts with `NothingToDo`, or with the vault's own reason.
     /// @param performData `abi.encode(vault, route)`
     function performUpkeep(bytes calldata performData) external restricted {
         _perform(performData);
@@ -130,6 +133,7 @@ contract KeeperGate is IUpkeep, IReceiver, AccessManaged {
         Plan memory p = _plan(vault, route);
         if (p.action == Action.None) revert NothingToDo(address(vault), p.reason);
         if (p.action == Action.Poke) vault.poke();
+        else if (p.action == Action.Sync) vault.sync(p.asset);
         else vault.rebalance(p.epoch, p.sales, p.minBuys, address(EXECUTOR), route);
     }
 
@@ -137,6 +141,7 @@ contract KeeperGate is IUpkeep, IReceiver, AccessManaged {
     struct Plan {
         Action action;
         VaultLens.Reason reason;
+        uint256 asset; // of which a loss is to be written down
         uint256 epoch;
         uint256[] sales;
         uint256[] minBuys;
@@ -148,12 +153,17 @@ contract KeeperGate is IUpkeep, IReceiver, AccessManaged {
         bytes memory seen = LENS.read(one);
         p.reason = VaultLens.Reason(_word(seen, REASON));
         p.epoch = _word(seen, EPOCH);
-        bool broken = p.reason == VaultLens.Reason.BandBroken;
-        bool called = p.reason == VaultLens.Reason.CalendarDue;
+        // A loss is written down whatever else there is to do: deposits and rebalances wait for it.
+        for (uint256 n = _word(seen, ASSETS); p.asset < n; ++p.asset) {
+            if (_word(seen, HEAD_WORDS + ASSET_WORDS * p.asset + MISSING) == 0) continue;
+            p.action = Action.Sync;
+            return p;
+        }
+        bool due = p.reason == VaultLens.Reason.BandBroken || p.reason == VaultLens.Reason.CalendarDue;
         // For any other reason bands are not known, or there is nothing to be done about them.
-        if (!broken && !called && p.reason != VaultLens.Reason.InBand) return p;
-        if (broken != (_word(seen, BROKEN_SINCE) != 0)) p.action = Action.Poke;
-        else if ((broken || called) && _fit(seen, route, p)) p.action = Action.Rebalance;
+        if (!due && p.reason != VaultLens.Reason.InBand) return p;
+        if (due != (_word(seen, DUE_SINCE) != 0)) p.action = Action.Poke;
+        else if (due && _fit(seen, route, p)) p.action = Action.Rebalance;
     }
 
     /// @dev Finds what of the allowed sales the route can trade: of the assets it takes, no more than those it ends with lack. False if
@@ -174,7 +184,7 @@ contract KeeperGate is IUpkeep, IReceiver, AccessManaged {
                 p.sales[i] = _word(seen, at + SALE);
                 salesE18 += p.sales[i] * priceE18 / unit;
             }
-            uint256 deficitRaw = _word(seen, at + DEFICIT);
+            uint256 deficitRaw = _buyableRaw(seen, at);
             if (deficitRaw != 0 && _contains(tokensOut, token)) {
                 p.minBuys[i] = 1; // the vault's own limits decide how much is enough
                 deficitsE18 += deficitRaw * priceE18 / unit;
@@ -187,6 +197,11 @@ contract KeeperGate is IUpkeep, IReceiver, AccessManaged {
             sold |= p.sales[i];
         }
         return sold != 0;
+    }
+
+    /// @dev What an asset lacks, unless it may not be bought {tok}.
+    function _buyableRaw(bytes memory seen, uint256 at) private pure returns (uint256) {
+        return _word(seen, at + BARRED) == 0 ? _word(seen, at + DEFICIT) : 0;
     }
 
     function _word(bytes memory seen, uint256 i) private pure returns (uint256 word) {

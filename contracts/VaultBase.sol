@@ -4,34 +4,41 @@ pragma solidity 0.8.30;
 import { AccessManaged } from "@openzeppelin/contracts/access/manager/AccessManaged.sol";
 import { ERC20 } from "@openzeppelin/contracts/token/ERC20/ERC20.sol";
 import { IERC20 } from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
-import { ERC20Permit } from "@openzeppelin/contracts/token/ERC20/extensions/ERC20Permit.sol";
 import { SafeERC20 } from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
-import { ReentrancyGuardTransient } from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 import { ShortString, ShortStrings } from "@openzeppelin/contracts/utils/ShortStrings.sol";
+import { TransientSlot } from "@openzeppelin/contracts/utils/TransientSlot.sol";
 import { Math } from "@openzeppelin/contracts/utils/math/Math.sol";
 
 import { IVaultBase } from "./interfaces/IBasketVault.sol";
 import { IOracleHub } from "./interfaces/IOracleHub.sol";
 import { ConfigCode } from "./libraries/ConfigCode.sol";
+import { Holding, Holdings } from "./libraries/Holdings.sol";
 import { Lists } from "./libraries/Lists.sol";
+import { PackedFee } from "./libraries/PackedFee.sol";
 import { RebalancePolicy } from "./libraries/RebalancePolicy.sol";
 
 /// @title VaultBase
 /// @notice WHAT IT IS. The storage of a basket vault, and what both halves of its code need: BasketVault, and VaultExtension, which
-/// BasketVault runs as its own code. Both inherit this and declare no storage themselves, so they agree on every slot.
-abstract contract VaultBase is IVaultBase, ERC20Permit, AccessManaged, ReentrancyGuardTransient {
+/// BasketVault runs as its own code. Both inherit this first and declare no storage themselves, so they agree on every slot; those of the
+/// permits, which BasketVault alone inherits, come last.
+abstract contract VaultBase is IVaultBase, ERC20, AccessManaged {
     using ConfigCode for uint256[];
     using Lists for uint256[];
     using Lists for address[];
     using SafeERC20 for IERC20;
+    using TransientSlot for bytes32;
+    using TransientSlot for TransientSlot.Uint256Slot;
 
     /* CONSTANTS */
 
     uint256 internal constant BPS = 10_000;
     uint256 internal constant YEAR_SECONDS = 365 days;
 
-    /// Locked at creation for ever, so that the price of a share in kind can never be driven up to where rounding hurts.
+    /// Locked at creation for ever, at least, so that the price of a share in kind can never be driven up to where rounding hurts.
     uint256 public constant MINIMUM_SHARES = 1e6;
+    /// What the locked shares own at least of every asset of the seed {tok}, and the part of all shares that they may be.
+    uint256 internal constant MINIMUM_LOCKED_RAW = 1_000;
+    uint256 internal constant MAX_LOCKED_BPS = 100;
 
     uint256 internal constant MAX_ASSETS = 16; // redeeming all of them, each failing slowly, still fits in a block
     uint256 internal constant MAX_STREAMING_BPS = 500; // 5 % a year
@@ -39,11 +46,19 @@ abstract contract VaultBase is IVaultBase, ERC20Permit, AccessManaged, Reentranc
     uint256 internal constant MAX_FLOW_BPS = 200; // 2 % on the way in, and on the way out
     uint256 internal constant PERFORMANCE_PERIOD_SECONDS = 30 days; // seldom enough that few peaks are caught
 
-    /// Largest supply minting may reach, so that fee arithmetic can never overflow and stand in the way of a redemption.
+    /// Largest supply minting may reach, and fees with it: after that they stop growing, so that no product of shares, basis points and a
+    /// holding can pass 2^256 and stand in the way of a redemption.
     uint256 internal constant MAX_SUPPLY = 1 << 120;
+    uint256 internal constant MAX_SUPPLY_WITH_FEES = 1 << 121;
 
-    /// Gas one outgoing transfer may use: the heaviest honest tokens need under 200,000.
+    /// Gas one outgoing transfer of a redemption may use: the heaviest honest tokens need under 200,000.
     uint256 internal constant TRANSFER_GAS = 300_000;
+    /// Gas a token may use to tell a balance to a redemption: the heaviest honest tokens need under 50,000.
+    uint256 internal constant BALANCE_GAS = 100_000;
+
+    /// How long a pair must have been seen unpriced before bids begin, longer than feeds are late and sequencers' graces last; and how often.
+    uint256 internal constant UNPRICED_SECONDS = 6 hours;
+    uint256 internal constant UNPRICED_GAP_SECONDS = 30 minutes;
 
     /// Gas the oracle may use to say that it prices two assets: nine sources at 200,000 each (see BoundedCall), and some.
     uint256 internal constant ORACLE_GAS = 2_500_000;
@@ -54,9 +69,11 @@ abstract contract VaultBase is IVaultBase, ERC20Permit, AccessManaged, Reentranc
     /// What `config` says in the implementation behind clones, which must never be initialized.
     address internal constant IMPLEMENTATION = address(1);
 
-    /// Transient: whether this transaction has minted or redeemed, or has rebalanced.
-    bytes32 internal constant FLOWED = keccak256("rebalancer.vault.flowed");
-    bytes32 internal constant TRADED = keccak256("rebalancer.vault.traded");
+    /// Transient: what of these this transaction does here, or has done.
+    bytes32 internal constant DOING = keccak256("rebalancer.vault.doing");
+    uint256 internal constant LOCK = 1; // some call that changes state, right now
+    uint256 internal constant FLOW = 2; // a mint or a redemption
+    uint256 internal constant TRADE = 4; // a rebalance, a bid, or an absorbed gift
 
     // slither-disable-start uninitialized-state -- looking at each half alone, it misses what the other writes
 
@@ -71,21 +88,53 @@ abstract contract VaultBase is IVaultBase, ERC20Permit, AccessManaged, Reentranc
     /* STORAGE: BOOKS */
 
     State internal _state;
-    Fee internal _fee;
+    PackedFee internal _fee;
     Performance internal _performance;
-    uint128[MAX_ASSETS] internal _held;
+    Holding[MAX_ASSETS] internal _held;
 
+    /// @dev All open claims on a token: an amount that losses shrink, and the units that share it. Units of an older generation are worth
+    /// nothing: claims end when losses have left less than 2^-64 of them, or less than 2^-32 when another claim opens. So each has lost all
+    /// but 2^-32 of itself when it ends, and units fit in 192 bits.
+    struct ClaimPool {
+        uint128 amountRaw;
+        uint64 generation;
+        uint192 units;
+    }
+
+    /// @dev A holder's part of a token's claims.
+    struct Claim {
+        uint192 units;
+        uint64 generation;
+    }
+
+    mapping(address token => ClaimPool) internal _claimPools;
+    mapping(address holder => mapping(address token => Claim)) internal _claims;
     /// @inheritdoc IVaultBase
-    mapping(address holder => mapping(address token => uint256)) public claimable;
-    /// @inheritdoc IVaultBase
-    mapping(address token => uint256) public totalClaimable;
+    mapping(address token => uint256) public lossE18;
     mapping(address sold => mapping(address bought => Auction)) internal _auctions;
 
     // slither-disable-end uninitialized-state
 
+    /* LOCK */
+
+    /// @dev Locks the vault for the call. It is refused in a transaction that did any of `refused` before; after it, the transaction has
+    /// done `done`.
+    modifier guarded(uint256 refused, uint256 done) {
+        uint256 flags = DOING.asUint256().tload();
+        if (flags & (LOCK | refused) != 0) _refuse(flags);
+        DOING.asUint256().tstore(flags | LOCK);
+        _;
+        DOING.asUint256().tstore(flags | done);
+    }
+
+    function _refuse(uint256 flags) private pure {
+        if (flags & LOCK != 0) revert ReentrancyGuardReentrantCall();
+        revert SameTransaction();
+    }
+
     /* FACTORY */
 
-    constructor() ERC20("", "") ERC20Permit("Rebalancer") AccessManaged(address(0)) {
+    constructor() ERC20("", "") AccessManaged(address(0)) {
         config = IMPLEMENTATION;
     }
 
@@ -99,6 +148,7 @@ abstract contract VaultBase is IVaultBase, ERC20Permit, AccessManaged, Reentranc
         uint256[] targetsE18;
         uint256[] bandsE18;
         uint256[] held;
+        uint256[] entries; // of the ledger: `held` with its flags
         uint256[] prices;
         uint256[] pricesE18;
         int256[] distancesE18;
@@ -115,6 +165,7 @@ abstract contract VaultBase is IVaultBase, ERC20Permit, AccessManaged, Reentranc
         b.targetsE18 = Lists.uints(n);
         b.bandsE18 = Lists.uints(n);
         b.held = Lists.uints(n);
+        b.entries = Lists.uints(n);
         b.pricesE18 = Lists.uints(n);
         bool glides = block.timestamp < words.glideEnd();
         for (uint256 i; i < n; ++i) {
@@ -124,7 +175,9 @@ abstract contract VaultBase is IVaultBase, ERC20Permit, AccessManaged, Reentranc
             uint256 targetE18 = glides ? words.targetE18(i, block.timestamp) : ConfigCode.endTargetE18Of(word);
             b.targetsE18.set(i, targetE18);
             b.bandsE18.set(i, words.bandE18(i, word, targetE18, dustBps));
-            b.held.set(i, _held[i]);
+            Holding h = _held[i];
+            b.entries.set(i, Holding.unwrap(h));
+            b.held.set(i, h.amountRaw());
         }
         b.prices = _askPrices(words.oracle(), b.tokens);
         for (uint256 i; i < n; ++i) {
@@ -133,14 +186,8 @@ abstract contract VaultBase is IVaultBase, ERC20Permit, AccessManaged, Reentranc
                 b.pricesE18.set(i, 0);
                 continue;
             }
-            uint256 fault = b.prices.at(4 * i + FAULT);
-            if (fault != 0) revert OracleFault(i, IOracleHub.Fault(fault));
-            // The policy's arithmetic is proved for prices below 2^128; an oracle that says more is out of its mind.
-            uint256 primaryE18 = b.prices.at(4 * i + PRIMARY);
-            if ((primaryE18 | b.prices.at(4 * i + LO) | b.prices.at(4 * i + HI)) >> 128 != 0) {
-                revert OracleFault(i, IOracleHub.Fault.OutOfRange);
-            }
-            b.pricesE18.set(i, primaryE18);
+            _checkPrice(b.prices, i);
+            b.pricesE18.set(i, b.prices.at(4 * i + PRIMARY));
         }
         uint256[] memory valuesE18;
         (valuesE18, b.totalE18) = RebalancePolicy.weigh(b.held, b.pricesE18, b.units);
@@ -152,6 +199,16 @@ abstract contract VaultBase is IVaultBase, ERC20Permit, AccessManaged, Reentranc
     uint256 internal constant HI = 1;
     uint256 internal constant PRIMARY = 2;
     uint256 internal constant FAULT = 3;
+
+    /// @dev Reverts unless the price of an asset is sound. The policy's arithmetic is proved for prices below 2^128; an oracle that says more
+    /// is out of its mind.
+    function _checkPrice(uint256[] memory prices, uint256 i) internal pure {
+        uint256 fault = prices.at(4 * i + FAULT);
+        if (fault != 0) revert OracleFault(i, IOracleHub.Fault(fault));
+        if ((prices.at(4 * i + PRIMARY) | prices.at(4 * i + LO) | prices.at(4 * i + HI)) >> 128 != 0) {
+            revert OracleFault(i, IOracleHub.Fault.OutOfRange);
+        }
+    }
 
     /// @dev `hub.prices(tokens)`, as four words a token. Decoding structs would cost more than a third of what weighing the basket does.
     function _askPrices(IOracleHub hub, address[] memory tokens) internal view returns (uint256[] memory prices) {
@@ -181,55 +238,141 @@ abstract contract VaultBase is IVaultBase, ERC20Permit, AccessManaged, Reentranc
 
     /* TOKENS */
 
-    /// @dev Takes exactly that amount from the caller.
-    function _pull(address token, uint256 amount) internal {
+    /// @dev Takes exactly that amount from the caller, if the vault had what it owed of it before.
+    function _pull(uint256 asset, address token, uint256 amount, uint256 owedRaw) internal {
         uint256 balance = IERC20(token).balanceOf(address(this));
+        if (balance < owedRaw) revert LossNotWrittenDown(asset, balance, owedRaw);
         IERC20(token).safeTransferFrom(msg.sender, address(this), amount);
         // Not checked: a token whose balance wraps. It would have to lie, and lying tokens are not for baskets.
         uint256 received = IERC20(token).balanceOf(address(this)) - balance;
         if (received != amount) revert TransferNotExact(token, amount, received);
     }
 
+    /// @dev What the vault owes of a token: its ledger and all open claims {tok}.
+    function _owedRaw(address token, Holding h) internal view returns (uint256 owedRaw) {
+        owedRaw = h.amountRaw();
+        if (h.isClaimed()) owedRaw += _claimPools[token].amountRaw;
+    }
+
+    /// @dev The vault's balance, from a token that gets so much gas; the largest number if it does not tell. It may neither burn more nor flood
+    /// memory, whatever it is.
+    function _balanceRaw(address token, uint256 gasLimit) internal view returns (uint256 balanceRaw) {
+        uint256 selector = uint32(IERC20.balanceOf.selector);
+        assembly ("memory-safe") {
+            mstore(0, shl(224, selector))
+            mstore(4, address())
+            let told := staticcall(gasLimit, token, 0, 36, 0, 32)
+            balanceRaw := or(mload(0), sub(and(told, gt(returndatasize(), 31)), 1))
+        }
+    }
+
+    /* LOSSES AND CLAIMS */
+
+    /// @dev Writes down, by the same factor, the ledger of a token and its claims, of which the vault has less than it owes. Both round down:
+    /// what is left over is a gift. The caller stores the entry. `asset` is the token's number, or the count of assets if it has none.
+    // {tok} = {tok} * {tok} / {tok}
+    function _writeDown(uint256[] memory words, uint256 asset, address token, Holding h, uint256 balanceRaw)
+        internal
+        returns (Holding)
+    {
+        ClaimPool memory c = _claimPools[token];
+        uint256 heldBefore = h.amountRaw();
+        uint256 claimsBefore = c.amountRaw;
+        uint256 owedRaw = heldBefore + claimsBefore; // below 2^129, and more than balanceRaw
+        uint256 heldAfter = heldBefore * balanceRaw / owedRaw;
+        if (claimsBefore != 0) {
+            c.amountRaw = uint128(claimsBefore * balanceRaw / owedRaw); // it only shrank
+            if (c.units >> 64 >= c.amountRaw) (c.units, c.amountRaw, c.generation) = (0, 0, c.generation + 1);
+            _claimPools[token] = c;
+        }
+        emit Synced(token, heldBefore, heldAfter, claimsBefore, c.amountRaw);
+
+        h = h.withAmount(heldAfter).withClaimed(c.amountRaw != 0);
+        if (asset == words.assetCount()) return h;
+        // {1} = {tok} / {tok}. Up. At most 1e18 a loss, and nobody writes 2^190 of them down.
+        uint256 partE18 = RebalancePolicy.fractionUp(owedRaw - balanceRaw, owedRaw);
+        uint256 dustE18 = words.policy().dustBps * (RebalancePolicy.E18 / BPS);
+        uint256 sumE18 = lossE18[token] + partE18;
+        lossE18[token] = sumE18;
+        bool bars = sumE18 > dustE18 && !h.isBarred();
+        if (bars) {
+            h = h.withBarred(true);
+            emit PurchasesBarred(token, sumE18);
+        }
+        if (bars || partE18 > dustE18) {
+            _state.paused = true;
+            emit RebalancePaused(address(this));
+        }
+        return h;
+    }
+
+    /// @dev What a holder can collect of a token {tok}, rounded down, by how many units of which pool.
+    // {tok} = {unit} * {tok} / {unit}
+    function _claimOf(address holder, address token)
+        internal
+        view
+        returns (uint256 amountRaw, uint256 units, ClaimPool memory c)
+    {
+        c = _claimPools[token];
+        Claim memory own = _claims[holder][token];
+        if (own.units == 0 || own.generation != c.generation) return (0, 0, c);
+        units = own.units;
+        amountRaw = Math.mulDiv(units, c.amountRaw, c.units);
+    }
+
     /* FEE */
 
     /// @notice Shares in existence, those of the fee that are earned and not yet minted included.
-    function totalSupply() public view override(ERC20, IERC20) returns (uint256) {
+    function totalSupply() public view virtual override(ERC20, IERC20) returns (uint256) {
         return super.totalSupply() + _pendingFee(_fee, super.totalSupply());
     }
 
-    /// @dev Books the fee up to now and returns the total supply.
-    function _accrueFee() internal returns (uint256 supply, Fee memory f) {
+    /// @dev Books the fee up to now, and that `burnt` shares are about to go; returns the total supply before that.
+    function _accrueFee(uint256 burnt) internal returns (uint256 supply, PackedFee f) {
         f = _fee;
         uint256 minted = super.totalSupply();
-        uint256 pending = _pendingFee(f, minted); // at most 128 bits
-        (f.pendingShares, f.accruedAt) = (uint128(pending), uint40(block.timestamp));
+        uint256 pending = _pendingFee(f, minted);
+        supply = minted + pending;
+        f = f.withAccrued(pending, block.timestamp);
+        // Of more shares than there are, the burn will be refused.
+        if (burnt != 0 && burnt <= supply) f = f.lowered(supply - burnt);
         _fee = f;
-        return (minted + pending, f);
     }
 
-    /// @dev Fee shares earned and not minted: those booked, and simple interest on all shares since, rounded down. At most 2^128 - 1:
-    /// after centuries uncollected the fee stops growing rather than stop redemptions.
-    function _pendingFee(Fee memory f, uint256 minted) internal view returns (uint256) {
-        uint256 supply = minted + f.pendingShares;
-        uint256 earned = supply * f.streamingBps * (block.timestamp - f.accruedAt) / (YEAR_SECONDS * BPS);
-        return Math.min(f.pendingShares + earned, type(uint128).max);
+    /// @dev Fee shares earned and not minted: those booked, and simple interest on all shares since, rounded down. They stop growing where all
+    /// shares would be more than `MAX_SUPPLY_WITH_FEES`.
+    function _pendingFee(PackedFee f, uint256 minted) internal view returns (uint256) {
+        unchecked {
+            uint256 pending = f.pendingShares();
+            // All shares are at most 2^121, as what follows keeps them; 2^121 * 2^9 * 2^40 < 2^256.
+            pending += (minted + pending) * f.streamingBps() * (block.timestamp - f.accruedAt()) / (YEAR_SECONDS * BPS);
+            uint256 most = MAX_SUPPLY_WITH_FEES - minted;
+            return pending < most ? pending : most;
+        }
     }
 
     /// @dev Mints what the fee has earned. Earning less than a share changes nothing, so that it is not lost.
     function _collectFee() internal returns (uint256 shares) {
         shares = _pendingFee(_fee, super.totalSupply());
         if (shares == 0) return 0;
-        _fee.pendingShares = 0;
-        _fee.accruedAt = uint40(block.timestamp);
+        _fee = _fee.withAccrued(0, block.timestamp);
         _mint(feeRecipient, shares);
         emit FeeCollected(feeRecipient, shares);
     }
 
-    /* CHECKS */
+    /* DUE */
 
-    function _stampBroken(uint256 brokenSince) internal {
-        _state.brokenSince = uint40(brokenSince); // 0 or now
-        emit Poked(brokenSince);
+    /// @dev Whether a rebalance is due: a band is broken, or the calendar is open and there is more than dust to do.
+    function _isDue(State memory s, Policy memory p, Basket memory b) internal view returns (bool) {
+        if (RebalancePolicy.firstBroken(b.distancesE18, b.totalE18, b.bandsE18) != RebalancePolicy.NONE) return true;
+        return RebalancePolicy.isCalendarOpen(s.rebalancedAt, p.calendarSeconds, block.timestamp)
+            && b.distanceE18 * BPS > p.dustBps * b.totalE18;
+    }
+
+    /// @dev Notes since when a rebalance is due: 0 or now.
+    function _stampDue(uint256 dueSince) internal {
+        _state.dueSince = uint40(dueSince);
+        emit Poked(dueSince);
     }
 
     /* CHECKS */
@@ -250,8 +393,9 @@ abstract contract VaultBase is IVaultBase, ERC20Permit, AccessManaged, Reentranc
         if (supply > MAX_SUPPLY) revert SupplyTooLarge(supply, MAX_SUPPLY);
     }
 
-    function _toHeld(uint256 asset, uint256 amountRaw) internal pure returns (uint128) {
-        if (amountRaw > type(uint128).max) revert HoldingTooLarge(asset, amountRaw, type(uint128).max);
-        return uint128(amountRaw);
+    /// @dev The ledger's entry with another amount.
+    function _withHeld(uint256 asset, Holding h, uint256 amountRaw) internal pure returns (Holding) {
+        if (amountRaw > Holdings.MAX_RAW) revert HoldingTooLarge(asset, amountRaw, Holdings.MAX_RAW);
+        return h.withAmount(amountRaw);
     }
 }

@@ -3,9 +3,7 @@ pragma solidity 0.8.30;
 
 import { IERC20 } from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import { SafeERC20 } from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
-import { Address } from "@openzeppelin/contracts/utils/Address.sol";
 import { ShortString, ShortStrings } from "@openzeppelin/contracts/utils/ShortStrings.sol";
-import { TransientSlot } from "@openzeppelin/contracts/utils/TransientSlot.sol";
 import { Math } from "@openzeppelin/contracts/utils/math/Math.sol";
 import { SafeCast } from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 
@@ -13,22 +11,24 @@ import { VaultBase } from "./VaultBase.sol";
 import { IVaultExtension } from "./interfaces/IBasketVault.sol";
 import { IConfigStore } from "./interfaces/IConfigStore.sol";
 import { IOracleHub } from "./interfaces/IOracleHub.sol";
+import { BoundedCall } from "./libraries/BoundedCall.sol";
 import { ConfigCode } from "./libraries/ConfigCode.sol";
+import { Holding } from "./libraries/Holdings.sol";
 import { Lists } from "./libraries/Lists.sol";
+import { PackedFee } from "./libraries/PackedFee.sol";
 import { RebalancePolicy } from "./libraries/RebalancePolicy.sol";
 
 /// @title VaultExtension
-/// @notice WHAT IT IS. The part of a basket vault that runs seldom: its start, governance, the performance fee, auctions. BasketVault
-/// passes every call it does not know to this contract and runs it as its own code, on its own storage; which contract that is stands
-/// in the code of BasketVault, so nothing can replace it. Called at its own address it does nothing: it was never initialized.
+/// @notice WHAT IT IS. The part of a basket vault that runs seldom: its start, governance, losses, the performance fee, auctions.
+/// BasketVault has each of these functions by name, and runs this contract's code for it as its own, on its own storage; which contract
+/// that is stands in the code of BasketVault, so nothing can replace it. No deposit, exit or rebalance reaches it. Called at its own
+/// address it does nothing: it was never initialized.
 /// Roles and what each can do: see BasketVault.
 contract VaultExtension is IVaultExtension, VaultBase {
     using ConfigCode for uint256[];
     using Lists for uint256[];
     using SafeCast for uint256;
     using SafeERC20 for IERC20;
-    using TransientSlot for bytes32;
-    using TransientSlot for TransientSlot.BooleanSlot;
 
     /// Checks and stores configurations. Shared by every vault.
     IConfigStore public immutable STORE;
@@ -40,112 +40,172 @@ contract VaultExtension is IVaultExtension, VaultBase {
     }
 
     /// @inheritdoc IVaultExtension
-    function initialize(
-        string calldata name_,
-        string calldata symbol_,
-        address authority_,
-        Config calldata config_,
-        Fees calldata fees,
-        address feeRecipient_,
-        uint256[] calldata seedAmounts,
-        uint256 initialShares,
-        address receiver
-    ) external {
+    function initialize(Start calldata start) external {
         if (config != address(0)) revert AlreadyInitialized();
-        if (initialShares <= MINIMUM_SHARES) revert SharesBelowMinimum(initialShares, MINIMUM_SHARES + 1);
-        _checkSupply(initialShares);
-        _checkReceiver(receiver);
+        _checkSupply(start.initialShares);
+        _checkReceiver(start.receiver);
+        _checkLength(start.seedAmounts.length, start.config.assets.length);
 
-        _name = _shortString(name_);
-        _symbol = _shortString(symbol_);
-        emit Initialized(name_, symbol_);
-        _setAuthority(authority_);
-        _useConfig(STORE.write(config_));
-        _setFees(fees, feeRecipient_);
+        _name = _shortString(start.name);
+        _symbol = _shortString(start.symbol);
+        emit Initialized(start.name, start.symbol);
+        _setAuthority(start.authority);
+        _useConfig(STORE.write(start.config));
+        _takeSeed(start.config.assets, start.seedAmounts);
+        uint256 lockedShares = _lockedShares(start.initialShares, start.seedAmounts);
+        _mint(LOCKED, lockedShares);
+        _mint(start.receiver, start.initialShares - lockedShares);
+        emit MintedInKind(msg.sender, start.receiver, start.initialShares, start.seedAmounts);
+        _setFees(start.fees, start.feeRecipient);
+    }
 
-        _checkLength(seedAmounts.length, config_.assets.length);
+    /// @dev Books the seed, which has been sent.
+    function _takeSeed(Asset[] calldata list, uint256[] calldata seedAmounts) private {
         uint256 seeded;
+        uint256[] memory balances = new uint256[](seedAmounts.length);
         for (uint256 i; i < seedAmounts.length; ++i) {
-            uint256 balance = IERC20(config_.assets[i].token).balanceOf(address(this));
-            if (balance < seedAmounts[i]) revert TransferNotExact(config_.assets[i].token, seedAmounts[i], balance);
-            _held[i] = _toHeld(i, seedAmounts[i]);
+            balances[i] = IERC20(list[i].token).balanceOf(address(this));
+            if (balances[i] < seedAmounts[i]) revert TransferNotExact(list[i].token, seedAmounts[i], balances[i]);
+            _held[i] = _withHeld(i, Holding.wrap(0), seedAmounts[i]);
             seeded |= seedAmounts[i];
+            for (uint256 j; j < i; ++j) {
+                // One token under two addresses shows the sum of both seeds under each.
+                bool same = balances[i] == balances[j] && balances[i] == uint256(seedAmounts[i]) + seedAmounts[j];
+                if (same && seedAmounts[i] != 0 && seedAmounts[j] != 0) revert SameToken(list[i].token, list[j].token);
+            }
         }
         if (seeded == 0) revert NothingHeld();
+    }
 
-        _mint(LOCKED, MINIMUM_SHARES);
-        _mint(receiver, initialShares - MINIMUM_SHARES);
-        emit MintedInKind(msg.sender, receiver, initialShares, seedAmounts);
+    /// @dev How many shares to lock: as many as own `MINIMUM_LOCKED_RAW` of every asset of the seed, so that what rounding leaves to them after
+    /// everybody left is next to nothing of what they own, and the basket keeps its proportions.
+    // {share} = {tok} * {share} / {tok}. Up.
+    function _lockedShares(uint256 initialShares, uint256[] calldata seedAmounts)
+        private
+        pure
+        returns (uint256 shares)
+    {
+        shares = MINIMUM_SHARES;
+        uint256 parts = BPS / MAX_LOCKED_BPS;
+        if (initialShares < shares * parts) revert SharesBelowMinimum(initialShares, shares * parts);
+        for (uint256 i; i < seedAmounts.length; ++i) {
+            if (seedAmounts[i] == 0) continue;
+            if (seedAmounts[i] < MINIMUM_LOCKED_RAW * parts) {
+                revert SeedTooSmall(i, seedAmounts[i], MINIMUM_LOCKED_RAW * parts);
+            }
+            shares = Math.max(shares, Math.ceilDiv(initialShares * MINIMUM_LOCKED_RAW, seedAmounts[i]));
+        }
     }
 
     /* OWNER */
 
     /// @inheritdoc IVaultExtension
-    function setPolicy(Policy calldata) external restricted nonReentrant {
-        _changePolicy();
+    function setPolicy(Policy calldata policy_) external restricted guarded(0, 0) {
+        _changePolicy(STORE.setPolicy(config, policy_));
     }
 
     /// @inheritdoc IVaultExtension
-    function setOracle(IOracleHub) external restricted nonReentrant {
-        _changeConfig();
+    function setOracle(IOracleHub oracle_) external restricted guarded(0, 0) {
+        _changeConfig(STORE.setOracle(config, oracle_));
     }
 
     /// @inheritdoc IVaultExtension
-    function setFees(Fees calldata fees, address recipient) external restricted nonReentrant {
+    function setFees(Fees calldata fees, address recipient) external restricted guarded(0, 0) {
         _setFees(fees, recipient);
     }
 
     /// @inheritdoc IVaultExtension
-    function addAsset(address, uint8, Band calldata) external restricted nonReentrant {
-        _changeConfig();
-    }
-
-    /// @inheritdoc IVaultExtension
-    function excludeAsset(uint256) external restricted nonReentrant {
-        _changeBasket();
-    }
-
-    /// @inheritdoc IVaultExtension
-    function includeAsset(uint256) external restricted nonReentrant {
-        _changeBasket();
-    }
-
-    /// @inheritdoc IVaultExtension
-    function removeAsset(uint256 asset) external restricted nonReentrant {
+    function addAsset(address token, uint8 decimals, Band calldata band) external restricted guarded(0, 0) {
         uint256[] memory words = ConfigCode.load(config);
-        _changeConfig(); // which knows that the asset exists and is excluded
-        uint256 last = words.assetCount() - 1;
-        emit AssetRemoved(words.token(asset), _held[asset]);
-        _held[asset] = _held[last];
-        _held[last] = 0;
+        _changeConfig(STORE.addAsset(config, token, decimals, band));
+        uint256 n = words.assetCount();
+        uint256 balance = IERC20(token).balanceOf(address(this));
+        for (uint256 i; i < n && balance != 0; ++i) {
+            // Of two tokens, anybody may bring a vault to the same amount by a gift, and nobody to the same supply; of one, both are the same.
+            // A token that does not tell is no reason to refuse another.
+            address other = words.token(i);
+            bool same = _balanceRaw(other, BALANCE_GAS) == balance;
+            if (same && IERC20(other).totalSupply() == IERC20(token).totalSupply()) revert SameToken(token, other);
+        }
+        // It may have been in the basket before. What it lost then, the owner knows.
+        _held[n] = Holding.wrap(0).withClaimed(_claimPools[token].amountRaw != 0);
+        lossE18[token] = 0;
     }
 
     /// @inheritdoc IVaultExtension
-    function resumeRebalance() external restricted nonReentrant {
+    function excludeAsset(uint256 asset) external restricted guarded(0, 0) {
+        _changeConfig(STORE.excludeAsset(config, asset));
+    }
+
+    /// @inheritdoc IVaultExtension
+    function includeAsset(uint256 asset) external restricted guarded(0, 0) {
+        _changeConfig(STORE.includeAsset(config, asset));
+    }
+
+    /// @inheritdoc IVaultExtension
+    function removeAsset(uint256 asset) external restricted guarded(0, 0) {
+        uint256[] memory words = ConfigCode.load(config);
+        _changeConfig(STORE.removeAsset(config, asset)); // which knows that the asset exists and is excluded
+        uint256 last = words.assetCount() - 1;
+        emit AssetRemoved(words.token(asset), _held[asset].amountRaw());
+        _held[asset] = _held[last];
+        _held[last] = Holding.wrap(0);
+    }
+
+    /// @inheritdoc IVaultExtension
+    /// @dev The climb of the slippage limit and the keepers' own time do not run while nobody may trade.
+    function resumeRebalance() external restricted guarded(0, 0) {
         _state.paused = false;
         emit RebalanceResumed(msg.sender);
+        _stampDue(0);
     }
 
     /// @inheritdoc IVaultExtension
-    function absorb(uint256 asset, uint256 amountRaw) external restricted nonReentrant {
+    function allowPurchases(uint256 asset) external restricted guarded(0, 0) {
+        uint256[] memory words = ConfigCode.load(config);
+        _checkAsset(words, asset);
+        if (!_held[asset].isBarred()) revert PurchaseNotBarred(asset);
+        _held[asset] = _held[asset].withBarred(false);
+        lossE18[words.token(asset)] = 0;
+        emit PurchasesAllowed(words.token(asset));
+        _stampDue(0);
+    }
+
+    /// @inheritdoc IVaultExtension
+    /// @dev Counts as a trade: or borrowed tokens could mint, take their part of the gift, and go back.
+    function absorb(uint256 asset, uint256 amountRaw) external restricted guarded(FLOW, TRADE) {
         (uint256 balance, uint256 owed) = _balanceAndOwed(asset);
         uint256 gift = Math.saturatingSub(balance, owed);
         if (amountRaw > gift) revert GiftTooSmall(asset, amountRaw, gift);
-        _held[asset] = _toHeld(asset, _held[asset] + amountRaw);
+        Holding h = _held[asset];
+        _held[asset] = _withHeld(asset, h, h.amountRaw() + amountRaw);
         emit Absorbed(asset, amountRaw);
     }
 
     /// @inheritdoc IVaultExtension
-    function startAuction(uint256 sell, uint256 buy, Auction calldata terms) external restricted nonReentrant {
-        (address sold, address bought) = _pair(ConfigCode.load(config), sell, buy);
+    function startAuction(uint256 sell, uint256 buy, Auction calldata terms) external restricted guarded(0, 0) {
+        uint256[] memory words = ConfigCode.load(config);
+        (address sold, address bought) = _pair(words, sell, buy);
         Auction memory a = terms;
         if (
             sell == buy || a.lotRaw == 0 || a.floorPayRaw == 0 || a.startPayRaw < a.floorPayRaw || a.decaySeconds == 0
-                || a.endsAt <= block.timestamp
+                || a.endsAt <= block.timestamp + UNPRICED_SECONDS
         ) revert BadAuction(sell, buy);
-        a.clockE6 = _nowE6();
+        if (_isPriced(words, sell, buy)) revert OracleIsSound(sell, buy);
+        a.startedAt = uint40(block.timestamp);
+        a.unpricedAt = 0; // so it is unpriced from now on
+        _seeUnpriced(a);
         _auctions[sold][bought] = a;
         emit AuctionStarted(sold, bought, a);
+    }
+
+    /// @dev Notes that a pair is unpriced. After a gap in which nobody saw that, it counts from now on, and so does the fall of the price.
+    function _seeUnpriced(Auction memory a) private view {
+        if (block.timestamp > uint256(a.unpricedAt) + UNPRICED_GAP_SECONDS) {
+            a.unpricedSince = uint40(block.timestamp);
+            a.clockE6 = uint64((block.timestamp + UNPRICED_SECONDS) * 1e6);
+        }
+        a.unpricedAt = uint40(block.timestamp);
     }
 
     /// @dev The vault's balance of an asset, and what it owes: its ledger and all open claims {tok}.
@@ -153,40 +213,40 @@ contract VaultExtension is IVaultExtension, VaultBase {
         uint256[] memory words = ConfigCode.load(config);
         _checkAsset(words, asset);
         address token = words.token(asset);
-        return (IERC20(token).balanceOf(address(this)), _held[asset] + totalClaimable[token]);
+        return (IERC20(token).balanceOf(address(this)), _owedRaw(token, _held[asset]));
     }
 
     /* CURATOR */
 
     /// @inheritdoc IVaultExtension
-    function setTargets(uint256[] calldata, uint256) external restricted nonReentrant {
-        _changeBasket();
+    function setTargets(uint256[] calldata targetsE18, uint256 glideSeconds) external restricted guarded(0, 0) {
+        _changeConfig(STORE.setTargets(config, targetsE18, glideSeconds));
     }
 
     /// @inheritdoc IVaultExtension
-    function setBands(Band[] calldata) external restricted nonReentrant {
-        _changeBasket();
+    function setBands(Band[] calldata bands) external restricted guarded(0, 0) {
+        _changeConfig(STORE.setBands(config, bands));
     }
 
     /* GUARDIAN */
 
     /// @inheritdoc IVaultExtension
-    function pauseRebalance() external restricted nonReentrant {
+    function pauseRebalance() external restricted guarded(0, 0) {
         _state.paused = true;
         emit RebalancePaused(msg.sender);
     }
 
     /// @inheritdoc IVaultExtension
-    function tightenPolicy(Policy calldata) external restricted nonReentrant {
-        _changePolicy();
+    function tightenPolicy(Policy calldata policy_) external restricted guarded(0, 0) {
+        _changePolicy(STORE.tightenPolicy(config, policy_));
     }
 
     /// @inheritdoc IVaultExtension
-    function lowerFees(Fees calldata fees) external restricted nonReentrant {
-        Fee memory f = _fee;
-        _checkFee(fees.streamingBps, f.streamingBps);
-        _checkFee(fees.entryBps, f.entryBps);
-        _checkFee(fees.exitBps, f.exitBps);
+    function lowerFees(Fees calldata fees) external restricted guarded(0, 0) {
+        PackedFee f = _fee;
+        _checkFee(fees.streamingBps, f.streamingBps());
+        _checkFee(fees.entryBps, f.entryBps());
+        _checkFee(fees.exitBps, f.exitBps());
         _checkFee(fees.performanceBps, _performance.nextBps);
         _setFees(fees, feeRecipient);
     }
@@ -196,7 +256,7 @@ contract VaultExtension is IVaultExtension, VaultBase {
     }
 
     /// @inheritdoc IVaultExtension
-    function stopAuction(uint256 sell, uint256 buy) external restricted nonReentrant {
+    function stopAuction(uint256 sell, uint256 buy) external restricted guarded(0, 0) {
         (address sold, address bought) = _pair(ConfigCode.load(config), sell, buy);
         delete _auctions[sold][bought];
         emit AuctionStopped(sold, bought);
@@ -205,64 +265,133 @@ contract VaultExtension is IVaultExtension, VaultBase {
     /* ANYONE */
 
     /// @inheritdoc IVaultExtension
-    function sync(uint256 asset) external nonReentrant returns (uint256 lostRaw) {
-        (uint256 balance, uint256 owed) = _balanceAndOwed(asset);
-        if (balance >= owed) revert NothingLost(asset, balance, owed);
-        uint128 before = _held[asset];
-        // Claims are paid before the ledger: they were promised first.
-        uint128 left = uint128(Math.saturatingSub(balance, owed - before)); // below `before`
-        _held[asset] = left;
-        emit Synced(asset, before, left);
-        return before - left;
+    function claim(address holder, address token, address receiver, uint256 maxAmountRaw)
+        external
+        guarded(0, 0)
+        returns (uint256 amountRaw)
+    {
+        _checkReceiver(receiver);
+        if (msg.sender != holder && receiver != holder) revert NotTheClaimant(msg.sender, holder);
+        _writeDownClaims(token);
+        (uint256 whole, uint256 own, ClaimPool memory c) = _claimOf(holder, token);
+        amountRaw = Math.min(whole, maxAmountRaw);
+        if (amountRaw == 0) revert NothingToClaim(holder, token);
+        // All of it ends the claim; of a part, the units round up.
+        uint256 units = amountRaw == whole ? own : Math.mulDiv(amountRaw, c.units, c.amountRaw, Math.Rounding.Ceil);
+        _claims[holder][token].units = uint192(own - units);
+        // It is at most its pool's.
+        (c.amountRaw, c.units) = (c.amountRaw - uint128(amountRaw), c.units - uint192(units));
+        _claimPools[token] = c;
+        // All gas there is: its holder pays for it, and a token that needs more than a redemption may spend is not lost.
+        if (!IERC20(token).trySafeTransfer(receiver, amountRaw)) revert ClaimFailed(holder, token, amountRaw);
+        emit Claimed(holder, token, receiver, amountRaw, units);
+    }
+
+    /// @dev Writes a token's loss down before a claim on it is paid, whether it is still in the basket or not.
+    function _writeDownClaims(address token) private {
+        uint256[] memory words = ConfigCode.load(config);
+        uint256 asset;
+        while (asset < words.assetCount() && words.token(asset) != token) ++asset;
+        Holding h = Holding.wrap(0).withClaimed(true);
+        if (asset < words.assetCount()) h = _held[asset];
+        uint256 balance = _balanceRaw(token, gasleft());
+        if (balance >= _owedRaw(token, h)) return;
+        h = _writeDown(words, asset, token, h, balance);
+        if (asset < words.assetCount()) _held[asset] = h;
     }
 
     /// @inheritdoc IVaultExtension
-    function collectPerformanceFee() external nonReentrant returns (uint256 shares) {
+    function sync(uint256 asset) external guarded(0, 0) returns (uint256 lostRaw) {
+        (uint256 balance, uint256 owed) = _balanceAndOwed(asset);
+        if (balance >= owed) revert NothingLost(asset, balance, owed);
+        uint256[] memory words = ConfigCode.load(config);
+        address token = words.token(asset);
+        Holding h = _writeDown(words, asset, token, _held[asset], balance);
+        _held[asset] = h;
+        return owed - _owedRaw(token, h);
+    }
+
+    /// @inheritdoc IVaultExtension
+    function collectPerformanceFee() external guarded(0, 0) returns (uint256 shares) {
         Performance memory f = _performance;
         uint256 until = f.settledAt + PERFORMANCE_PERIOD_SECONDS;
         if (block.timestamp < until) revert SettledTooRecently(until);
-        Basket memory b = _readBasket(ConfigCode.load(config), 0);
-        uint256[] memory losE18 = Lists.uints(b.held.length);
-        for (uint256 i; i < losE18.length; ++i) {
-            // Without its value a share would seem to gain once it is included again.
-            if (b.words.excluded(i)) revert IConfigStore.AssetExcluded(i);
-            losE18.set(i, b.prices.at(4 * i + LO));
+        (uint256 supply,) = _accrueFee(0);
+        (uint256 valueE18, uint256 highE18) = _shareValuesE18(supply);
+        if (valueE18 > f.highWaterE18) {
+            uint256 chargedE18 = f.chargedBps * (valueE18 - f.highWaterE18);
+            // On the shares that were there all the time: those that came later gained less, and nobody owns the locked ones.
+            // {usd18 * bps} = {usd18 * bps} * {share} / {share}
+            chargedE18 = Math.mulDiv(chargedE18, _chargeableShares(), supply);
+            // Down. These shares of the new supply are worth `chargedE18` / (value * BPS) of the basket.
+            shares = Math.mulDiv(supply, chargedE18, valueE18 * BPS - chargedE18);
         }
-        (, uint256 totalE18) = RebalancePolicy.weigh(b.held, losE18, b.units);
-
-        (uint256 supply,) = _accrueFee();
-        // {usd18/whole share} = {usd18} * {share/whole share} / {share}
-        uint256 valueE18 = Math.mulDiv(totalE18, 1e18, supply);
-        if (f.highWaterE18 != 0 && valueE18 > f.highWaterE18) {
-            uint256 charged = f.chargedBps * (valueE18 - f.highWaterE18);
-            // Down. These shares of the new supply are worth `charged` / (value * BPS) of the basket.
-            shares = Math.mulDiv(supply, charged, valueE18 * BPS - charged);
-        }
-        if (valueE18 > f.highWaterE18) f.highWaterE18 = valueE18.toUint128();
         f.chargedBps = f.nextBps;
+        _noteMark(f, highE18, supply + shares);
+        if (shares != 0) {
+            if (supply + shares > MAX_SUPPLY_WITH_FEES) revert SupplyTooLarge(supply + shares, MAX_SUPPLY_WITH_FEES);
+            _mint(feeRecipient, shares);
+        }
+        emit PerformanceFeeCollected(feeRecipient, shares, valueE18, f.highWaterE18);
+    }
+
+    /// @dev Shares that were there at any time since the last settlement, less the locked ones; rounded down.
+    function _chargeableShares() private view returns (uint256) {
+        return Math.saturatingSub(_fee.leastShares(), balanceOf(LOCKED));
+    }
+
+    /// @dev What a whole share is worth at the lower and at the higher prices {usd18}. Refused if an asset has no sound price, and also if one is
+    /// excluded: without its value a share would seem to gain once it is included again.
+    // {usd18/whole share} = {usd18} * {share/whole share} / {share}
+    function _shareValuesE18(uint256 supply) private view returns (uint256 lowE18, uint256 highE18) {
+        uint256[] memory words = ConfigCode.load(config);
+        uint256 n = words.assetCount();
+        address[] memory tokens = new address[](n);
+        for (uint256 i; i < n; ++i) {
+            if (words.excluded(i)) revert IConfigStore.AssetExcluded(i);
+            tokens[i] = words.token(i);
+        }
+        uint256[] memory prices = _askPrices(words.oracle(), tokens);
+        for (uint256 i; i < n; ++i) {
+            _checkPrice(prices, i);
+            uint256 unit = ConfigCode.unitOf(words.assetWord(i));
+            uint256 amountRaw = _held[i].amountRaw();
+            // Below 2^248, and 16 of them.
+            lowE18 += RebalancePolicy.valueDown(amountRaw, prices.at(4 * i + LO), unit);
+            highE18 += RebalancePolicy.valueUp(amountRaw, prices.at(4 * i + HI), unit);
+        }
+        return (Math.mulDiv(lowE18, 1e18, supply), Math.mulDiv(highE18, 1e18, supply, Math.Rounding.Ceil));
+    }
+
+    /// @dev Begins a period of the performance fee: no mark ever falls, and all shares of now may be charged for what they gain.
+    function _noteMark(Performance memory f, uint256 valueE18, uint256 supply) private {
+        if (valueE18 > f.highWaterE18) f.highWaterE18 = valueE18.toUint128();
         f.settledAt = uint40(block.timestamp);
         _performance = f;
-        if (shares != 0) _mint(feeRecipient, shares);
-        emit PerformanceFeeCollected(feeRecipient, shares, valueE18);
+        _fee = _fee.withLeast(supply, Math.log2(supply) + 1);
     }
 
     /// @inheritdoc IVaultExtension
     function bid(uint256 sell, uint256 buy, uint256 amountRaw, uint256 maxPayRaw)
         external
-        nonReentrant
+        guarded(FLOW, TRADE)
         returns (uint256 payRaw)
     {
-        if (FLOWED.asBoolean().tload()) revert SameTransaction();
-        TRADED.asBoolean().tstore(true);
         if (_state.paused) revert RebalanceIsPaused();
         uint256[] memory words = ConfigCode.load(config);
         (address sold, address bought) = _pair(words, sell, buy);
         Auction memory a = _auctions[sold][bought];
         if (block.timestamp >= a.endsAt) revert NoAuction(sell, buy);
         if (amountRaw == 0 || amountRaw > a.lotRaw) revert LotTooLarge(amountRaw, a.lotRaw);
-        if (!words.excluded(sell) && !words.excluded(buy) && _isPriced(words.oracle(), sold, bought)) {
-            revert OracleIsSound(sell, buy);
-        }
+        uint256 changedAt = _changedAt(words, sold, bought);
+        if (changedAt > a.startedAt) revert AuctionTermsVoid(sell, buy, a.startedAt, changedAt);
+        if (_isPriced(words, sell, buy)) revert OracleIsSound(sell, buy);
+        _seeUnpriced(a);
+        uint256 opensAt = a.unpricedSince + UNPRICED_SECONDS;
+        if (block.timestamp < opensAt) revert AuctionNotOpen(sell, buy, opensAt);
+        Holding soldBefore = _checkBacked(sell, sold);
+        Holding boughtBefore = _checkBacked(buy, bought);
+        if (boughtBefore.isBarred()) revert PurchaseBarred(buy);
 
         uint256 elapsedE6 = Math.min(_nowE6() - a.clockE6, uint256(a.decaySeconds) * 1e6);
         uint256 lotPayRaw =
@@ -274,19 +403,56 @@ contract VaultExtension is IVaultExtension, VaultBase {
         // {tok} = {tok/whole share} * {share} / {share/whole share}
         uint256 keepRaw = Math.mulDiv(a.keepRaw, totalSupply(), 1e18, Math.Rounding.Ceil);
         uint256 fillRaw = Math.mulDiv(a.fillRaw, totalSupply(), 1e18);
-        uint256 soldHeld = Math.saturatingSub(_held[sell], amountRaw);
-        uint256 boughtHeld = _held[buy] + payRaw;
-        if (amountRaw > _held[sell] || soldHeld < keepRaw) revert SoldBelowKeep(soldHeld, keepRaw);
+        uint256 soldHeld = Math.saturatingSub(soldBefore.amountRaw(), amountRaw);
+        uint256 boughtHeld = boughtBefore.amountRaw() + payRaw;
+        if (amountRaw > soldBefore.amountRaw() || soldHeld < keepRaw) revert SoldBelowKeep(soldHeld, keepRaw);
         if (boughtHeld > fillRaw) revert BoughtAboveFill(boughtHeld, fillRaw);
-        _held[sell] = uint128(soldHeld); // it only shrank
-        _held[buy] = _toHeld(buy, boughtHeld);
+        _held[sell] = soldBefore.withAmount(soldHeld);
+        _held[buy] = _withHeld(buy, boughtBefore, boughtHeld);
         // A whole lot starts the price anew, a part of one takes that part of its fall back. The rest of the fall rounds down.
         elapsedE6 = elapsedE6 * (a.lotRaw - amountRaw) / a.lotRaw;
-        _auctions[sold][bought].clockE6 = _nowE6() - uint64(elapsedE6); // at most the time now
+        a.clockE6 = _nowE6() - uint64(elapsedE6); // at most the time now
+        _auctions[sold][bought] = a;
 
-        _pull(bought, payRaw);
+        _pull(buy, bought, payRaw, 0); // `_checkBacked` has asked
         IERC20(sold).safeTransfer(msg.sender, amountRaw);
         emit AuctionFilled(sold, bought, msg.sender, amountRaw, payRaw);
+    }
+
+    /// @inheritdoc IVaultExtension
+    function pokeAuction(uint256 sell, uint256 buy) external guarded(0, 0) {
+        uint256[] memory words = ConfigCode.load(config);
+        (address sold, address bought) = _pair(words, sell, buy);
+        Auction memory a = _auctions[sold][bought];
+        if (block.timestamp >= a.endsAt) revert NoAuction(sell, buy);
+        if (_changedAt(words, sold, bought) > a.startedAt || _isPriced(words, sell, buy)) {
+            delete _auctions[sold][bought];
+            emit AuctionStopped(sold, bought);
+            return;
+        }
+        _seeUnpriced(a);
+        _auctions[sold][bought] = a;
+        emit AuctionPoked(sold, bought, a.unpricedSince, a.unpricedSince + UNPRICED_SECONDS);
+    }
+
+    /// @dev The ledger's entry of an asset, of which the vault has all that it owes.
+    function _checkBacked(uint256 asset, address token) private view returns (Holding h) {
+        h = _held[asset];
+        uint256 balance = IERC20(token).balanceOf(address(this));
+        if (balance < _owedRaw(token, h)) revert LossNotWrittenDown(asset, balance, _owedRaw(token, h));
+    }
+
+    /// @dev When a source of either price was last changed; 0 from an oracle that does not tell. A guardian may change sources at once, and
+    /// must not open an auction by it.
+    function _changedAt(uint256[] memory words, address sold, address bought) private view returns (uint256) {
+        return Math.max(_changedAt(words.oracle(), sold), _changedAt(words.oracle(), bought));
+    }
+
+    function _changedAt(IOracleHub hub, address token) private view returns (uint256) {
+        uint256[] memory answer = new uint256[](1);
+        // Bounded: an oracle that burns its gas, answers less than a word or has no code is dead, and stops no bid. It is not starved of gas
+        // either: `_isPriced` is asked after it, and refuses to go on with less.
+        return BoundedCall.read(address(hub), abi.encodeCall(IOracleHub.changedAt, (token)), answer) ? answer[0] : 0;
     }
 
     /// @dev Microseconds of unix time, so that not even a million bids a second can hold a price up.
@@ -294,14 +460,16 @@ contract VaultExtension is IVaultExtension, VaultBase {
         return uint64(block.timestamp * 1e6);
     }
 
-    /// @dev Whether the oracle prices both soundly. It gets all the gas it may need, or the caller could make it seem dead.
-    function _isPriced(IOracleHub hub, address sold, address bought) private view returns (bool) {
+    /// @dev Whether neither is excluded and the oracle prices both soundly. It gets all the gas it may need, or the caller could make it seem
+    /// dead.
+    function _isPriced(uint256[] memory words, uint256 sell, uint256 buy) private view returns (bool) {
+        if (words.excluded(sell) || words.excluded(buy)) return false;
         uint256 needed = ORACLE_GAS * 64 / 63 + 50_000;
         if (gasleft() < needed) revert NotEnoughGas(gasleft(), needed);
         address[] memory tokens = new address[](2);
-        (tokens[0], tokens[1]) = (sold, bought);
+        (tokens[0], tokens[1]) = (words.token(sell), words.token(buy));
         (bool answered, bytes memory answer) =
-            address(hub).staticcall{ gas: ORACLE_GAS }(abi.encodeCall(IOracleHub.prices, (tokens)));
+            address(words.oracle()).staticcall{ gas: ORACLE_GAS }(abi.encodeCall(IOracleHub.prices, (tokens)));
         // Offset, length, and four words a price, of which the last is the fault.
         if (!answered || answer.length != 320) return false;
         uint256 faults;
@@ -311,37 +479,6 @@ contract VaultExtension is IVaultExtension, VaultBase {
         return faults == 0;
     }
 
-    /* VIEWS */
-
-    /// @inheritdoc IVaultExtension
-    function assets() external view returns (Asset[] memory list) {
-        uint256[] memory words = ConfigCode.load(config);
-        list = new Asset[](words.assetCount());
-        for (uint256 i; i < list.length; ++i) {
-            list[i] = words.asset(i);
-        }
-    }
-
-    /// @inheritdoc IVaultExtension
-    function policy() external view returns (Policy memory) {
-        return ConfigCode.load(config).policy();
-    }
-
-    /// @inheritdoc IVaultExtension
-    function oracle() external view returns (IOracleHub) {
-        return ConfigCode.load(config).oracle();
-    }
-
-    /// @inheritdoc IVaultExtension
-    function performance() external view returns (Performance memory) {
-        return _performance;
-    }
-
-    /// @inheritdoc IVaultExtension
-    function auctions(address sold, address bought) external view returns (Auction memory) {
-        return _auctions[sold][bought];
-    }
-
     /* FEES */
 
     function _setFees(Fees calldata fees, address recipient) private {
@@ -349,13 +486,23 @@ contract VaultExtension is IVaultExtension, VaultBase {
         _checkFeeRange(fees.performanceBps, MAX_PERFORMANCE_BPS);
         _checkFeeRange(fees.entryBps, MAX_FLOW_BPS);
         _checkFeeRange(fees.exitBps, MAX_FLOW_BPS);
-        if (recipient == address(0)) revert BadFeeRecipient(recipient);
+        // The vault could never spend them.
+        if (recipient == address(0) || recipient == address(this)) revert BadFeeRecipient(recipient);
         _collectFee(); // what was earned belongs to whom it was earned for
-        _fee = Fee(_fee.pendingShares, uint40(block.timestamp), fees.streamingBps, fees.entryBps, fees.exitBps);
+        (uint256 supply, PackedFee packed) = _accrueFee(0);
+        _fee = packed.withRates(fees);
         Performance memory f = _performance;
-        if (fees.performanceBps < f.chargedBps) f.chargedBps = fees.performanceBps;
+        bool begins = f.nextBps == 0 && fees.performanceBps != 0;
+        if (begins || fees.performanceBps < f.chargedBps) f.chargedBps = fees.performanceBps;
         f.nextBps = fees.performanceBps;
-        _performance = f;
+        if (begins) {
+            // Nothing that was gained before is charged.
+            (, uint256 highE18) = _shareValuesE18(supply);
+            _noteMark(f, highE18, supply);
+            emit PerformanceFeeBegun(f.highWaterE18);
+        } else {
+            _performance = f;
+        }
         feeRecipient = recipient;
         emit FeesSet(fees, recipient);
     }
@@ -366,27 +513,23 @@ contract VaultExtension is IVaultExtension, VaultBase {
 
     /* CONFIGURATION */
 
-    /// @dev Passes this very call on to the store, with where the present configuration is behind it, and uses what comes back.
-    function _changeConfig() private {
-        bytes memory answer = Address.functionCall(address(STORE), abi.encodePacked(msg.data, config));
-        _useConfig(abi.decode(answer, (address)));
-    }
-
     function _useConfig(address pointer) private {
         config = pointer;
         emit ConfigSet(pointer);
     }
 
-    /// @dev The climb of the slippage limit belongs to a break of the old targets and bands.
-    function _changeBasket() private {
-        _changeConfig();
-        _stampBroken(0);
+    /// @dev A change begins a new epoch: a rebalance under way was meant for other assets, targets or limits. What was due by the old ones
+    /// counts from when it is seen due by the new.
+    function _changeConfig(address pointer) private {
+        _useConfig(pointer);
+        _state.epoch += 1;
+        _stampDue(0);
     }
 
-    function _changePolicy() private {
+    function _changePolicy(address pointer) private {
         Policy memory old = ConfigCode.load(config).policy();
-        _changeConfig();
-        Policy memory p = ConfigCode.load(config).policy();
+        Policy memory p = ConfigCode.load(pointer).policy();
+        _changeConfig(pointer);
         State memory s = _state;
         uint256 elapsed = block.timestamp - s.rebalancedAt;
         s.lossLevelE18 = _fit(

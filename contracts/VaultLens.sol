@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.30;
 
+import { IERC20 } from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+
 import { IBasketVault } from "./interfaces/IBasketVault.sol";
 import { IOracleHub } from "./interfaces/IOracleHub.sol";
+import { BoundedCall } from "./libraries/BoundedCall.sol";
 import { ConfigCode } from "./libraries/ConfigCode.sol";
 import { RebalancePolicy } from "./libraries/RebalancePolicy.sol";
 
@@ -12,15 +15,15 @@ import { RebalancePolicy } from "./libraries/RebalancePolicy.sol";
 ///
 /// LAYOUT. 32-byte words, one vault after another: HEAD words, then ASSET_WORDS for each asset. `rebalancer/chain/snapshot.py`
 /// reads them.
-/// Head: vault, number of assets, reason, totalSupply, epoch, rebalancedAt, brokenSince, paused, lossLevelE18 and turnoverLevelE18 (as
-/// stored), lossLeftE18 and turnoverLeftE18 (drained up to now), slippageLimitE18 now, dueSince (0: it is not due), opensAt (when anyone
-/// may rebalance; 0: that is not known, or never), glideStart, glideEnd, totalE18, distanceE18 (to the destination), needE18, driftBps,
-/// and the thirteen policy fields in their order.
+/// Head: vault, number of assets, reason, totalSupply, epoch, rebalancedAt, dueSince (0: a rebalance was not seen due), paused,
+/// lossLevelE18 and turnoverLevelE18 (as stored), lossLeftE18 and turnoverLeftE18 (drained up to now), slippageLimitE18 now, opensAt (when
+/// anyone may rebalance; 0: that is not known, or never), glideStart, glideEnd, totalE18, distanceE18 (to the destination), needE18,
+/// driftBps, and the thirteen policy fields in their order.
 /// Asset: token, decimals, targetE18 at the glide's end, startTargetE18, targetE18 now, bandBps, relativeBandBps, minTradeRaw, excluded,
 /// held, loE18, hiE18, primaryE18, fault, valueE18, surplusRaw, deficitRaw, saleRaw (with the other assets' the most that P1 and P6 allow
-/// now; 0 while no rebalance may run).
+/// now; 0 while no rebalance may run), barred, missingRaw (what the vault has less than its ledger and the open claims say).
 /// With a reason that leaves the basket unweighed (OracleFault, TotalOutOfRange), what depends on prices is 0. An excluded asset's
-/// prices and fault are 0.
+/// prices and fault are 0. A token that does not tell the vault's balance misses nothing.
 contract VaultLens {
     using ConfigCode for uint256[];
 
@@ -32,11 +35,13 @@ contract VaultLens {
         Cooldown, // the last rebalance was too recent
         OracleFault, // an asset has no sound price
         TotalOutOfRange, // the basket is worth nothing, or more than can be computed
-        CalendarDue // a rebalance may run because the calendar says so
+        CalendarDue, // a rebalance may run because the calendar says so
+        LossNotWrittenDown, // the vault has less of a token than it owes: anyone may call `sync`
+        PurchasesBarred // every asset below its target lost balance before, and the owner has not allowed buying it again
     }
 
-    uint256 public constant HEAD_WORDS = 34;
-    uint256 public constant ASSET_WORDS = 18;
+    uint256 public constant HEAD_WORDS = 33;
+    uint256 public constant ASSET_WORDS = 20;
 
     /// @notice A vault is in the middle of a state-changing call, so nothing it says can be believed.
     error VaultLocked(address vault);
@@ -60,8 +65,8 @@ contract VaultLens {
         }
     }
 
-    /// @notice The sales allowed now, as `read` tells them, and what to name as purchases with them: 1 for every asset below its target,
-    /// so that it may be bought, 0 for the others. For whoever builds a rebalance on chain.
+    /// @notice The sales allowed now, as `read` tells them, and what to name as purchases with them: 1 for every asset below its target
+    /// that may be bought, 0 for the others. For whoever builds a rebalance on chain.
     function allowedSales(IBasketVault vault)
         external
         view
@@ -73,7 +78,7 @@ contract VaultLens {
         for (uint256 i; i < b.held.length; ++i) {
             if (b.sales.length == 0) continue; // no rebalance may run
             sales[i] = b.sales[i];
-            if (b.distancesE18[i] < 0) minBuys[i] = 1;
+            if (b.distancesE18[i] < 0 && !b.barred[i]) minBuys[i] = 1;
         }
         return (b.reason, b.state.epoch, sales, minBuys);
     }
@@ -88,8 +93,8 @@ contract VaultLens {
         uint256[] units;
         uint256[] targetsE18;
         uint256[] bandsE18;
-        uint256 calledSince;
-        uint256 since;
+        bool[] barred;
+        uint256[] missingRaw;
         uint256 lossLeftE18;
         uint256 turnoverLeftE18;
         IOracleHub.Price[] prices;
@@ -110,9 +115,12 @@ contract VaultLens {
         b.state = vault.state();
         b.held = vault.held();
         _readState(b);
+        bool missing = _readLosses(vault, b);
         if (_weigh(b)) _judge(b);
         if (b.state.paused) {
             b.reason = Reason.Paused;
+        } else if (missing) {
+            b.reason = Reason.LossNotWrittenDown;
         } else if (block.timestamp < uint256(b.state.rebalancedAt) + b.policy.cooldownSeconds && _mayRun(b.reason)) {
             b.reason = Reason.Cooldown;
         }
@@ -126,11 +134,25 @@ contract VaultLens {
     function _readState(Basket memory b) private view {
         IBasketVault.State memory s = b.state;
         IBasketVault.Policy memory p = b.policy;
-        b.calledSince = RebalancePolicy.calendarSince(s.rebalancedAt, p.calendarSeconds, block.timestamp);
-        b.since = RebalancePolicy.dueSince(s.brokenSince, b.calledSince);
         uint256 elapsed = block.timestamp - s.rebalancedAt;
         b.lossLeftE18 = _left(s.lossLevelE18, p.lossBudgetBps, p.lossPeriodSeconds, elapsed);
         b.turnoverLeftE18 = _left(s.turnoverLevelE18, p.turnoverBudgetBps, p.turnoverPeriodSeconds, elapsed);
+    }
+
+    /// @dev Which assets may not be bought, and what is missing of each; whether anything is.
+    function _readLosses(IBasketVault vault, Basket memory b) private view returns (bool missing) {
+        uint256 n = b.held.length;
+        (b.barred, b.missingRaw) = (new bool[](n), new uint256[](n));
+        bytes memory data = abi.encodeCall(IERC20.balanceOf, (address(vault)));
+        uint256[] memory balance = new uint256[](1);
+        for (uint256 i; i < n; ++i) {
+            address token = b.words.token(i);
+            b.barred[i] = vault.isBarred(i);
+            uint256 owedRaw = b.held[i] + vault.totalClaimable(token);
+            if (!BoundedCall.read(token, data, balance) || balance[0] >= owedRaw) continue;
+            b.missingRaw[i] = owedRaw - balance[0];
+            missing = true;
+        }
     }
 
     /// @dev What is left of a bucket now. A budget tightened below the level leaves nothing.
@@ -183,12 +205,18 @@ contract VaultLens {
     }
 
     /// @dev Finds distances, surpluses and whether anything is due.
-    function _judge(Basket memory b) private pure {
+    function _judge(Basket memory b) private view {
         (b.distancesE18, b.distanceE18) = RebalancePolicy.distances(b.valuesE18, b.totalE18, b.targetsE18);
         bool whole = RebalancePolicy.firstBroken(b.distancesE18, b.totalE18, b.bandsE18) == RebalancePolicy.NONE;
         bool dust = b.distanceE18 * RebalancePolicy.BPS <= b.policy.dustBps * b.totalE18;
+        bool open = RebalancePolicy.isCalendarOpen(b.state.rebalancedAt, b.policy.calendarSeconds, block.timestamp);
         if (!whole) b.reason = Reason.BandBroken;
-        else b.reason = b.calledSince != 0 && !dust ? Reason.CalendarDue : Reason.InBand;
+        else b.reason = open && !dust ? Reason.CalendarDue : Reason.InBand;
+        bool buyable;
+        for (uint256 i; i < b.held.length; ++i) {
+            if (b.distancesE18[i] < 0 && !b.barred[i]) buyable = true;
+        }
+        if (_mayRun(b.reason) && !buyable) b.reason = Reason.PurchasesBarred;
         (b.distanceE18, b.needE18) = RebalancePolicy.toDestination(
             b.distancesE18, b.totalE18, b.bandsE18, b.policy.destinationBps, b.policy.dustBps
         );
@@ -224,23 +252,22 @@ contract VaultLens {
         out[3] = vault.totalSupply();
         out[4] = s.epoch;
         out[5] = s.rebalancedAt;
-        out[6] = s.brokenSince;
+        out[6] = s.dueSince;
         out[7] = s.paused ? 1 : 0;
         out[8] = s.lossLevelE18;
         out[9] = s.turnoverLevelE18;
         out[10] = b.lossLeftE18;
         out[11] = b.turnoverLeftE18;
         out[12] = RebalancePolicy.slippageE18(
-            p.startSlippageBps, p.maxSlippageBps, p.slippageRampSeconds, b.since, block.timestamp
+            p.startSlippageBps, p.maxSlippageBps, p.slippageRampSeconds, b.state.dueSince, block.timestamp
         );
-        out[13] = b.since;
-        out[14] = b.since == 0 || p.openAfterSeconds == 0 ? 0 : b.since + p.openAfterSeconds;
-        out[15] = b.words.glideStart();
-        out[16] = b.words.glideEnd();
-        out[17] = b.totalE18;
-        out[18] = b.distanceE18;
-        out[19] = b.needE18;
-        if (b.distancesE18.length != 0) out[20] = RebalancePolicy.driftBps(b.distancesE18, b.totalE18);
+        out[13] = s.dueSince == 0 || p.openAfterSeconds == 0 ? 0 : s.dueSince + p.openAfterSeconds;
+        out[14] = b.words.glideStart();
+        out[15] = b.words.glideEnd();
+        out[16] = b.totalE18;
+        out[17] = b.distanceE18;
+        out[18] = b.needE18;
+        if (b.distancesE18.length != 0) out[19] = RebalancePolicy.driftBps(b.distancesE18, b.totalE18);
         _packPolicy(out, p);
         for (uint256 i; i < n; ++i) {
             _packAsset(out, HEAD_WORDS + ASSET_WORDS * i, b, i);
@@ -248,19 +275,19 @@ contract VaultLens {
     }
 
     function _packPolicy(uint256[] memory out, IBasketVault.Policy memory p) private pure {
-        out[21] = p.startSlippageBps;
-        out[22] = p.maxSlippageBps;
-        out[23] = p.slippageRampSeconds;
-        out[24] = p.minProgressBps;
-        out[25] = p.dustBps;
-        out[26] = p.cooldownSeconds;
-        out[27] = p.lossBudgetBps;
-        out[28] = p.lossPeriodSeconds;
-        out[29] = p.turnoverBudgetBps;
-        out[30] = p.turnoverPeriodSeconds;
-        out[31] = p.destinationBps;
-        out[32] = p.calendarSeconds;
-        out[33] = p.openAfterSeconds;
+        out[20] = p.startSlippageBps;
+        out[21] = p.maxSlippageBps;
+        out[22] = p.slippageRampSeconds;
+        out[23] = p.minProgressBps;
+        out[24] = p.dustBps;
+        out[25] = p.cooldownSeconds;
+        out[26] = p.lossBudgetBps;
+        out[27] = p.lossPeriodSeconds;
+        out[28] = p.turnoverBudgetBps;
+        out[29] = p.turnoverPeriodSeconds;
+        out[30] = p.destinationBps;
+        out[31] = p.calendarSeconds;
+        out[32] = p.openAfterSeconds;
     }
 
     function _packAsset(uint256[] memory out, uint256 at, Basket memory b, uint256 i) private pure {
@@ -280,6 +307,8 @@ contract VaultLens {
         out[at + 11] = price.hiE18;
         out[at + 12] = price.primaryE18;
         out[at + 13] = uint256(price.fault);
+        out[at + 18] = b.barred[i] ? 1 : 0;
+        out[at + 19] = b.missingRaw[i];
         if (b.distancesE18.length == 0) return;
         out[at + 14] = b.valuesE18[i];
         out[at + 15] = b.surplusesRaw[i];

@@ -81,14 +81,15 @@ interface IVaultBase is IERC20 {
     /// @param lossLevelE18 level of the loss bucket at `rebalancedAt`, in parts of the basket's value
     /// @param turnoverLevelE18 level of the turnover bucket at `rebalancedAt`
     /// @param rebalancedAt unix time of the last rebalance, 0 before the first
-    /// @param brokenSince unix time at which a band was first seen broken, 0 while none is known to be
-    /// @param epoch number of rebalances so far; each names the one it means to be
+    /// @param dueSince unix time at which a rebalance was first seen due (a band broken, or the calendar open with more than dust to do), 0
+    /// while none is known to be
+    /// @param epoch number of rebalances and changes of the configuration so far; each rebalance names the one it means to follow
     /// @param paused whether the guardian has stopped rebalancing
     struct State {
         uint64 lossLevelE18;
         uint64 turnoverLevelE18;
         uint40 rebalancedAt;
-        uint40 brokenSince;
+        uint40 dueSince;
         uint32 epoch;
         bool paused;
     }
@@ -105,20 +106,24 @@ interface IVaultBase is IERC20 {
         uint16 exitBps;
     }
 
-    /// @notice Where the streaming fee stands, and the fees on entry and exit.
+    /// @notice Where the streaming fee stands, the fees on entry and exit, and whose gains the performance fee may charge.
     /// @param pendingShares shares owed to the recipient at `accruedAt` and not yet minted
     /// @param accruedAt unix time up to which `pendingShares` counts
+    /// @param leastShift see `leastSupply`
+    /// @param leastSupply `leastSupply << leastShift` is the smallest supply since the performance fee was last settled, rounded down
     struct Fee {
         uint128 pendingShares;
         uint40 accruedAt;
         uint16 streamingBps;
         uint16 entryBps;
         uint16 exitBps;
+        uint8 leastShift;
+        uint32 leastSupply;
     }
 
     /// @notice Where the performance fee stands.
-    /// @param highWaterE18 highest value of a whole share (1e18) at any settlement, 0 before the first {usd18}
-    /// @param settledAt unix time of the last settlement
+    /// @param highWaterE18 highest value of a whole share (1e18), at the higher prices, when the fee began and at any settlement since {usd18}
+    /// @param settledAt unix time of the last settlement, or of the fee's beginning
     /// @param chargedBps what the next settlement charges on gains since the last
     /// @param nextBps what settlements after it charge
     struct Performance {
@@ -136,8 +141,11 @@ interface IVaultBase is IERC20 {
     /// @param keepRaw what must stay of the sold asset for each whole share (1e18) {sold tok}
     /// @param fillRaw what the bought asset may at most reach for each whole share (1e18) {bought tok}
     /// @param decaySeconds how long the price takes to fall, at least 1
-    /// @param clockE6 when the fall of the price began: at the start, or at the last lot; unix time times 1e6
+    /// @param clockE6 when the fall of the price begins: when bids do, or at the last lot; unix time times 1e6
     /// @param endsAt unix time from which there are no more bids
+    /// @param startedAt unix time of the start; what changes a price's sources later ends the auction
+    /// @param unpricedSince unix time since which the pair has been seen unpriced without a gap of more than 30 minutes; bids begin 6 hours later
+    /// @param unpricedAt unix time at which it was last seen unpriced
     struct Auction {
         uint128 lotRaw;
         uint128 startPayRaw;
@@ -147,6 +155,27 @@ interface IVaultBase is IERC20 {
         uint32 decaySeconds;
         uint64 clockE6;
         uint40 endsAt;
+        uint40 startedAt;
+        uint40 unpricedSince;
+        uint40 unpricedAt;
+    }
+
+    /// @notice What a vault starts with.
+    /// @param authority AccessManager that says who may call what
+    /// @param seedAmounts what the vault was sent of each asset {tok}
+    /// @param initialShares shares for the seed {share}. Locked for ever are at least `MINIMUM_SHARES`, and as many as own 1,000 units of each asset
+    /// of the seed; refused if that is more than a hundredth of them
+    /// @param receiver gets the rest of them
+    struct Start {
+        string name;
+        string symbol;
+        address authority;
+        Config config;
+        Fees fees;
+        address feeRecipient;
+        uint256[] seedAmounts;
+        uint256 initialShares;
+        address receiver;
     }
 
     /* ERRORS: CONFIGURATION */
@@ -164,6 +193,8 @@ interface IVaultBase is IERC20 {
     error ZeroShares();
     error SupplyTooLarge(uint256 supply, uint256 maximum);
     error SharesBelowMinimum(uint256 shares, uint256 minimum);
+    /// @notice So little of an asset cannot give the locked shares 1,000 units of it: they may be at most a hundredth of all.
+    error SeedTooSmall(uint256 asset, uint256 amountRaw, uint256 minimumRaw);
     /// @notice An array does not have one entry an asset.
     error LengthMismatch(uint256 length, uint256 expected);
     error BadReceiver(address receiver);
@@ -175,16 +206,28 @@ interface IVaultBase is IERC20 {
     /// @notice The token moved another amount than asked; such tokens are not accepted.
     error TransferNotExact(address token, uint256 askedRaw, uint256 receivedRaw);
     error NothingToClaim(address holder, address token);
+    /// @notice Somebody else may only have a claim paid to its holder.
+    error NotTheClaimant(address caller, address holder);
     error ClaimFailed(address holder, address token, uint256 amountRaw);
     /// @notice The basket has no asset of that number.
     error NoSuchAsset(uint256 asset, uint256 count);
     /// @notice The vault's balance covers its ledger and all open claims, so there is no loss to write down.
     error NothingLost(uint256 asset, uint256 balanceRaw, uint256 owedRaw);
+    /// @notice The vault has less of an asset than its ledger and the open claims say: `sync` must write the loss down first.
+    error LossNotWrittenDown(uint256 asset, uint256 balanceRaw, uint256 owedRaw);
+    /// @notice The asset lost balance, and the owner has not allowed buying it again.
+    error PurchaseBarred(uint256 asset);
+    error PurchaseNotBarred(uint256 asset);
+    /// @notice The vault's balances of two assets move as one: they are one token under two addresses.
+    error SameToken(address token, address other);
     /// @notice More is to be absorbed than was given.
     error GiftTooSmall(uint256 asset, uint256 amountRaw, uint256 giftRaw);
     /// @notice Too little gas is left to give every token a fair try, and a failed try must not be the caller's fault.
     error NotEnoughGas(uint256 gasLeft, uint256 needed);
-    /// @notice Mint or redeem and rebalance of one vault cannot share a transaction.
+    /// @notice The vault is in the middle of a call that changes its state.
+    error ReentrancyGuardReentrantCall();
+    /// @notice A mint shares no transaction with a rebalance, a bid or an `absorb` of the same vault, and none of these follows a redemption in
+    /// one. A redemption may follow anything.
     error SameTransaction();
 
     /* ERRORS: REBALANCE */
@@ -194,18 +237,27 @@ interface IVaultBase is IERC20 {
     error CooldownActive(uint256 until);
     error OracleFault(uint256 asset, IOracleHub.Fault fault);
     error BadExecutor(address executor);
+    /// @notice The token does not tell the vault's balance, so what a trade did cannot be measured.
+    error BalanceUnknown(address token);
     error BoughtTooLittle(uint256 asset, uint256 boughtRaw, uint256 minimumRaw);
+    /// @notice A rebalance that sells nothing changes nothing but its own cooldown.
+    error NothingSold();
 
     /* ERRORS: PERFORMANCE FEE AND AUCTION */
 
     /// @notice Performance is settled once a period, so that few chances exist to catch a peak.
     error SettledTooRecently(uint256 until);
-    /// @notice The floor is above the start, the lot or the floor is zero, the time to fall is zero, the end has passed, or the assets are one.
+    /// @notice The floor is above the start, the lot or the floor is zero, the time to fall is zero, the end comes before bids could begin, or
+    /// the assets are one.
     error BadAuction(uint256 sell, uint256 buy);
     /// @notice There is no auction of these two assets, or it is over.
     error NoAuction(uint256 sell, uint256 buy);
     /// @notice The oracle prices both assets, so a rebalance can trade them and an auction must not.
     error OracleIsSound(uint256 sell, uint256 buy);
+    /// @notice A price that fails counts once it has been seen to fail for six hours, at least every 30 minutes (see `pokeAuction`).
+    error AuctionNotOpen(uint256 sell, uint256 buy, uint256 opensAt);
+    /// @notice A feed or second source of the pair was changed after the auction began, so its terms are void.
+    error AuctionTermsVoid(uint256 sell, uint256 buy, uint256 startedAt, uint256 changedAt);
     error LotTooLarge(uint256 amountRaw, uint256 lotRaw);
     /// @notice The price is above what the bidder allowed.
     error PayAboveMaximum(uint256 payRaw, uint256 maximumRaw);
@@ -224,8 +276,9 @@ interface IVaultBase is IERC20 {
     event RedeemedInKind(
         address indexed caller, address indexed receiver, address indexed owner, uint256 shares, uint256[] amounts
     );
-    event ClaimOpened(address indexed holder, address indexed token, uint256 amountRaw);
-    event Claimed(address indexed holder, address indexed token, address receiver, uint256 amountRaw);
+    /// @param units the holder's new part of the token's claims; all units of a token share `totalClaimable` in proportion
+    event ClaimOpened(address indexed holder, address indexed token, uint256 amountRaw, uint256 units);
+    event Claimed(address indexed holder, address indexed token, address receiver, uint256 amountRaw, uint256 units);
     /// @param changes what the ledger of each asset gained (bought, positive) or lost (sold, negative) {tok}
     /// @param soldE18 value sold, at the higher prices, rounded up {usd18}
     /// @param boughtE18 value bought, at the lower prices, rounded down {usd18}
@@ -239,38 +292,52 @@ interface IVaultBase is IERC20 {
         uint256 boughtE18,
         uint256 lossLevelE18,
         uint256 turnoverLevelE18,
-        uint256 brokenSince
+        uint256 dueSince
     );
     /// @notice A new policy has other budgets, and the levels were carried over to them.
     event LevelsCarried(uint256 lossLevelE18, uint256 turnoverLevelE18);
-    /// @notice A loss of balance was written down in the ledger.
-    event Synced(uint256 indexed asset, uint256 heldBefore, uint256 heldAfter);
+    /// @notice A loss of balance was written down, by the same factor in the ledger and in the open claims {tok}. With `claimsAfter` 0 all
+    /// claims on the token have ended.
+    event Synced(
+        address indexed token, uint256 heldBefore, uint256 heldAfter, uint256 claimsBefore, uint256 claimsAfter
+    );
+    /// @notice An asset lost more than dust, so it may not be bought, and trading is paused.
+    /// @param lossE18 what it has lost since its purchases were last allowed, in parts of itself
+    event PurchasesBarred(address indexed token, uint256 lossE18);
+    event PurchasesAllowed(address indexed token);
     /// @notice A gift was taken up into the ledger.
     event Absorbed(uint256 indexed asset, uint256 amountRaw);
-    /// @notice A band was seen broken, or seen whole again (`brokenSince` = 0).
-    event Poked(uint256 brokenSince);
+    /// @notice A rebalance was seen due, or seen due no more (`dueSince` = 0).
+    event Poked(uint256 dueSince);
     event RebalancePaused(address indexed caller);
     event RebalanceResumed(address indexed caller);
     event FeeCollected(address indexed recipient, uint256 shares);
-    event PerformanceFeeCollected(address indexed recipient, uint256 shares, uint256 shareValueE18);
+    /// @param shareValueE18 what a whole share is worth at the lower prices, by which the fee is charged
+    /// @param highWaterE18 the mark that the next settlement starts from
+    event PerformanceFeeCollected(
+        address indexed recipient, uint256 shares, uint256 shareValueE18, uint256 highWaterE18
+    );
+    /// @notice A performance fee began, and charges gains above this value of a whole share.
+    event PerformanceFeeBegun(uint256 highWaterE18);
     /// @notice An asset left the basket, and `heldRaw` of it the ledger.
     event AssetRemoved(address indexed token, uint256 heldRaw);
     event AuctionStarted(address indexed sold, address indexed bought, Auction auction);
     event AuctionStopped(address indexed sold, address indexed bought);
+    /// @notice The pair was seen unpriced; bids begin at `opensAt`.
+    event AuctionPoked(address indexed sold, address indexed bought, uint256 unpricedSince, uint256 opensAt);
     event AuctionFilled(
         address indexed sold, address indexed bought, address indexed bidder, uint256 soldRaw, uint256 boughtRaw
     );
 
     /* VIEWS */
 
+    /// @notice Least shares that are locked at creation; more are where these would not own 1,000 units of every asset of the seed.
     function MINIMUM_SHARES() external view returns (uint256);
     /// @notice Where the configuration is stored; see ConfigCode.
     function config() external view returns (address);
     function feeRecipient() external view returns (address);
-    /// @notice What a holder can collect of a token that could not be sent {tok}.
-    function claimable(address holder, address token) external view returns (uint256);
-    /// @notice What all holders together can collect of a token {tok}.
-    function totalClaimable(address token) external view returns (uint256);
+    /// @notice What a token has lost to write-downs since its purchases were last allowed, in parts of itself {1e18 = all}.
+    function lossE18(address token) external view returns (uint256);
 }
 
 /// @title IVaultCore
@@ -280,7 +347,9 @@ interface IVaultCore is IVaultBase {
 
     /// @notice Sells surplus and buys deficit through `executor`, then checks everything. Restricted until the policy opens it to anyone.
     /// @param epoch the `State.epoch` this rebalance means to follow; any other is refused
-    /// @param sales how much of each asset to sell {tok}, 0 for none
+    /// @param sales how much of each asset to sell at most {tok}, 0 for none. Less is sold where surplus, need or turnover budget allow less by
+    /// then; what comes back must then be worth, at the lower prices, the same part of what all `minBuys` are: nobody can stop a rebalance
+    /// by redeeming ahead of it
     /// @param minBuys least that must come back of each asset {tok}; an asset with 0 is not bought, and what arrives of it is a gift
     /// @param executor gets the sales, and is called once with `route`
     function rebalance(
@@ -301,15 +370,16 @@ interface IVaultCore is IVaultBase {
         returns (uint256[] memory amounts);
 
     /// @notice Burns `shares` for the same part of every asset, rounded down. Works whatever happens to prices, roles or tokens:
-    /// an asset that cannot be sent becomes `owner`'s claim.
+    /// an asset that cannot be sent becomes a claim, of `receiver` if `owner` calls, else of `owner`. A loss of balance that nobody has
+    /// written down yet is written down first, so that it falls on all alike.
     /// @param minAmounts least the owner accepts of each asset, sent or claimable {tok}
     /// @return amounts the owner's part of each asset {tok}
     function redeemInKind(uint256 shares, address receiver, address owner, uint256[] calldata minAmounts)
         external
         returns (uint256[] memory amounts);
 
-    /// @notice `redeemInKind`, but the assets whose bits are set in `skipped` are not sent: they become `owner`'s claims, to be collected
-    /// whenever the owner likes. Bits above the last asset mean nothing.
+    /// @notice `redeemInKind`, but the assets whose bits are set in `skipped` are not sent: they become claims, to be collected
+    /// whenever the claimant likes. Bits above the last asset mean nothing.
     function redeemInKindExcept(
         uint256 shares,
         address receiver,
@@ -318,10 +388,8 @@ interface IVaultCore is IVaultBase {
         uint256 skipped
     ) external returns (uint256[] memory amounts);
 
-    /// @notice Sends the caller's claim on a token to `receiver`.
-    function claim(address token, address receiver) external returns (uint256 amountRaw);
-
-    /// @notice Notes that a band is broken, which starts the climb of the slippage limit, or that it is whole again.
+    /// @notice Notes that a rebalance is due, which starts the climb of the slippage limit and the time to open execution, or that it is no
+    /// more.
     function poke() external;
 
     /// @notice Mints the streaming fee's shares earned so far to the recipient.
@@ -330,6 +398,12 @@ interface IVaultCore is IVaultBase {
     /* VIEWS */
 
     function held() external view returns (uint256[] memory);
+    /// @notice What a holder can collect of a token that could not be sent {tok}, rounded down: a part of `totalClaimable`.
+    function claimable(address holder, address token) external view returns (uint256);
+    /// @notice What all holders together can collect of a token {tok}. A loss of the token lowers it as it lowers the ledger.
+    function totalClaimable(address token) external view returns (uint256);
+    /// @notice Whether an asset may not be bought, because it lost balance.
+    function isBarred(uint256 asset) external view returns (bool);
     function state() external view returns (State memory);
     function fee() external view returns (Fee memory);
     /// @notice What `mintInKind` would take now {tok}, rounded up.
@@ -338,29 +412,23 @@ interface IVaultCore is IVaultBase {
     function previewRedeemInKind(uint256 shares) external view returns (uint256[] memory amounts);
     /// @notice Whether a state-changing call is under way: other views must not be believed while it is.
     function locked() external view returns (bool);
+    function assets() external view returns (Asset[] memory);
+    function policy() external view returns (Policy memory);
+    function oracle() external view returns (IOracleHub);
+    function performance() external view returns (Performance memory);
+    /// @notice The auction in which `sold` is sold for `bought`; all zero if there is none.
+    function auctions(address sold, address bought) external view returns (Auction memory);
     /// @notice What runs when a function of IVaultExtension is called: part of the vault's own code, which nothing can replace.
     function EXTENSION() external view returns (address);
 }
 
 /// @title IVaultExtension
-/// @notice What a vault does seldom: its start, governance, performance fee and auctions. Called at the vault's own address.
+/// @notice What a vault does seldom: its start, governance, losses and claims, performance fee and auctions. Called at the vault's own address.
 interface IVaultExtension is IVaultBase {
     /* FACTORY */
 
-    /// @notice Starts a vault: once, by whoever deployed it, after sending it `seedAmounts`.
-    /// @param initialShares shares to exist at first {share}; `MINIMUM_SHARES` of them are locked for ever
-    /// @param receiver gets the rest of them
-    function initialize(
-        string calldata name,
-        string calldata symbol,
-        address authority,
-        Config calldata config,
-        Fees calldata fees,
-        address feeRecipient,
-        uint256[] calldata seedAmounts,
-        uint256 initialShares,
-        address receiver
-    ) external;
+    /// @notice Starts a vault: once, by whoever deployed it, after sending it the seed.
+    function initialize(Start calldata start) external;
 
     /* OWNER */
 
@@ -370,8 +438,9 @@ interface IVaultExtension is IVaultBase {
     /// @notice Replaces the oracle. Restricted. Refused if any asset that is not excluded has no sound price there.
     function setOracle(IOracleHub oracle) external;
 
-    /// @notice Sets all fees, after minting what the old ones earned to the old recipient. Restricted. What was gained up to the next
-    /// settlement is charged at the lower of the old and the new performance fee.
+    /// @notice Sets all fees, after minting what the old ones earned to the old recipient. Restricted. A performance fee that begins notes
+    /// what a share is worth now, at the higher prices, and is refused while an asset has no sound price or is excluded. One that changes
+    /// charges what was gained up to the next settlement at the lower of the old and the new.
     function setFees(Fees calldata fees, address recipient) external;
 
     /// @notice Adds an asset, with target 0. Restricted. Refused unless its decimals are as given and it has a sound price.
@@ -388,14 +457,18 @@ interface IVaultExtension is IVaultBase {
     /// price, so whoever wants a part of that redeems before. Restricted.
     function removeAsset(uint256 asset) external;
 
-    /// @notice Lets rebalances run again. Restricted.
+    /// @notice Lets rebalances run again; what was due before is due only once it is seen again. Restricted.
     function resumeRebalance() external;
+
+    /// @notice Lets an asset be bought again that lost balance. Restricted.
+    function allowPurchases(uint256 asset) external;
 
     /// @notice Takes tokens that were sent here unasked into the ledger, for all holders. Restricted, so that it waits: nobody can time
     /// a gift to the moment it changes what a share is worth.
     function absorb(uint256 asset, uint256 amountRaw) external;
 
-    /// @notice Offers one asset for another, lot by lot, for as long as no oracle prices both. Restricted. `clockE6` is set to now.
+    /// @notice Offers one asset for another, lot by lot, for as long as no oracle prices both. Restricted. Refused while the oracle does.
+    /// Bids begin six hours later; the terms' times but `endsAt` and `decaySeconds` are set here.
     function startAuction(uint256 sell, uint256 buy, Auction calldata auction) external;
 
     /* CURATOR */
@@ -422,13 +495,29 @@ interface IVaultExtension is IVaultBase {
 
     /* ANYONE */
 
-    /// @notice Writes a loss down: if the vault has less of an asset than its ledger and the open claims say, the ledger follows. What
-    /// comes back later is a gift (see `absorb`).
+    /// @notice Sends a holder's claim on a token, or a part of it, to `receiver`: wherever the holder says, and to the holder itself whoever
+    /// calls, so that a contract that cannot call this is paid, too. The token gets all the gas there is.
+    /// @param maxAmountRaw most to send {tok}
+    /// @return amountRaw what was sent {tok}
+    function claim(address holder, address token, address receiver, uint256 maxAmountRaw)
+        external
+        returns (uint256 amountRaw);
+
+    /// @notice Writes a loss down: if the vault has less of an asset than its ledger and the open claims say, both follow, by the same
+    /// factor. Losses of more than dust, added up since purchases were last allowed, bar buying the asset and pause trading, and so does
+    /// every further loss of more than dust by itself. What comes back later
+    /// is a gift (see `absorb`).
+    /// @return lostRaw what ledger and claims lost together {tok}
     function sync(uint256 asset) external returns (uint256 lostRaw);
 
     /// @notice Settles the performance fee, at most once in 30 days and only while every asset has a sound price, and mints it to the recipient.
-    /// The first settlement only notes the value of a share.
+    /// It charges what a share gained over the mark at the lower prices, on shares that were there all the time since the last settlement
+    /// and are not locked; the new mark is at the higher prices.
     function collectPerformanceFee() external returns (uint256 shares);
+
+    /// @notice Notes that an auction's pair is unpriced, or ends the auction if the oracle prices both, or if a source of either price was
+    /// changed after it began.
+    function pokeAuction(uint256 sell, uint256 buy) external;
 
     /// @notice Buys up to a lot from an auction with the caller's tokens.
     /// @param sell the asset the vault sells, and the caller gets
@@ -437,15 +526,6 @@ interface IVaultExtension is IVaultBase {
     /// @param maxPayRaw most the caller pays {tok}
     /// @return payRaw what was paid {tok}, rounded up
     function bid(uint256 sell, uint256 buy, uint256 amountRaw, uint256 maxPayRaw) external returns (uint256 payRaw);
-
-    /* VIEWS */
-
-    function assets() external view returns (Asset[] memory);
-    function policy() external view returns (Policy memory);
-    function oracle() external view returns (IOracleHub);
-    function performance() external view returns (Performance memory);
-    /// @notice The auction in which `sold` is sold for `bought`; all zero if there is none.
-    function auctions(address sold, address bought) external view returns (Auction memory);
 }
 
 /// @title IBasketVault

@@ -2,7 +2,7 @@
 pragma solidity 0.8.30;
 
 /// @title Lists
-/// @notice Lists in memory without the compiler's bounds checks and without zeroing: a rebalance of ten assets makes some three hundred
+/// @notice Lists in memory and call data without the compiler's bounds checks and without zeroing: a rebalance of ten assets makes some three hundred
 /// accesses. Whoever uses it has checked the length, and writes every entry of a list made here before reading it.
 library Lists {
     function at(uint256[] memory list, uint256 i) internal pure returns (uint256 value) {
@@ -20,6 +20,12 @@ library Lists {
     function at(address[] memory list, uint256 i) internal pure returns (address value) {
         assembly ("memory-safe") {
             value := mload(add(add(list, 32), shl(5, i)))
+        }
+    }
+
+    function calldataAt(uint256[] calldata list, uint256 i) internal pure returns (uint256 value) {
+        assembly ("memory-safe") {
+            value := calldataload(add(list.offset, shl(5, i)))
         }
     }
 

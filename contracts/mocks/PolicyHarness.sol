@@ -59,16 +59,12 @@ contract PolicyHarness {
         return RebalancePolicy.firstBroken(distancesE18, totalE18, bandsE18);
     }
 
-    function calendarSince(uint256 rebalancedAt, uint256 calendarSeconds, uint256 timestamp)
+    function isCalendarOpen(uint256 rebalancedAt, uint256 calendarSeconds, uint256 timestamp)
         external
         pure
-        returns (uint256)
+        returns (bool)
     {
-        return RebalancePolicy.calendarSince(rebalancedAt, calendarSeconds, timestamp);
-    }
-
-    function dueSince(uint256 brokenSince, uint256 calledSince) external pure returns (uint256) {
-        return RebalancePolicy.dueSince(brokenSince, calledSince);
+        return RebalancePolicy.isCalendarOpen(rebalancedAt, calendarSeconds, timestamp);
     }
 
     function isOpen(uint256 since, uint256 openAfterSeconds, uint256 timestamp) external pure returns (bool) {
@@ -103,17 +99,31 @@ contract PolicyHarness {
         int256[] calldata distancesE18,
         uint256[] calldata pricesE18,
         uint256[] calldata units
-    ) external pure {
-        RebalancePolicy.checkSales(sales, minBuys, distancesE18, pricesE18, units);
+    ) external pure returns (bool within) {
+        return RebalancePolicy.checkSales(sales, minBuys, distancesE18, pricesE18, units);
     }
 
-    function checkNeed(
-        uint256[] calldata sales,
-        uint256[] calldata pricesE18,
-        uint256[] calldata units,
-        uint256 needE18
-    ) external pure {
-        RebalancePolicy.checkNeed(sales, pricesE18, units, needE18);
+    function fitSales(
+        uint256[] memory sales,
+        uint256[] memory surplusesRaw,
+        uint256[] memory pricesE18,
+        uint256[] memory hisE18,
+        uint256[] memory units,
+        uint256 needE18,
+        uint256 turnoverE18
+    ) external pure returns (uint256[] memory) {
+        return RebalancePolicy.fitSales(sales, surplusesRaw, pricesE18, hisE18, units, needE18, turnoverE18);
+    }
+
+    function fittedMinimumE18(
+        uint256[] memory minBuys,
+        uint256[] memory losE18,
+        uint256[] memory sales,
+        uint256[] memory fitted,
+        uint256[] memory hisE18,
+        uint256[] memory units
+    ) external pure returns (uint256) {
+        return RebalancePolicy.fittedMinimumE18(minBuys, losE18, sales, fitted, hisE18, units);
     }
 
     function checkTradeSize(uint256 asset, uint256 amountRaw, uint256 minimumRaw) external pure {
