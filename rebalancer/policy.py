@@ -17,6 +17,7 @@ from rebalancer.errors import PolicyRefused
 from rebalancer.units import BPS, E18, div_up
 
 __all__ = [
+    "MAX_HELD_RAW",
     "MAX_TOTAL_E18",
     "Asset",
     "Basket",
@@ -30,9 +31,7 @@ __all__ = [
     "auction_pay_raw",
     "band_e18",
     "budgets_left_e18",
-    "calendar_since",
     "carry_level",
-    "check_need",
     "check_progress",
     "check_sales",
     "check_toward_target",
@@ -40,9 +39,11 @@ __all__ = [
     "deficit_raw",
     "distances",
     "drift_bps",
-    "due_since",
     "first_broken",
+    "fit_sales",
+    "fitted_minimum_e18",
     "fraction_up",
+    "is_calendar_open",
     "is_open",
     "leak",
     "minimum_bought_e18",
@@ -63,7 +64,8 @@ __all__ = [
 MAX_TOTAL_E18 = 1 << 120
 """RebalancePolicy.MAX_TOTAL_E18: above this the contract's cross-multiplication could overflow."""
 
-_MAX_HELD_RAW = (1 << 128) - 1
+MAX_HELD_RAW = (1 << 120) - 1
+"""Holdings.MAX_RAW and RebalancePolicy.MAX_AMOUNT_RAW: the largest amount of one asset in a ledger, and in a trade."""
 
 
 # Targets and bands
@@ -156,26 +158,16 @@ def first_broken(
     return None
 
 
-def calendar_since(rebalanced_at: int, calendar_seconds: int, timestamp: int) -> int:
-    """When the present calendar period began, if nothing was rebalanced in it; else 0.
+def is_calendar_open(rebalanced_at: int, calendar_seconds: int, timestamp: int) -> bool:
+    """Whether the calendar allows a rebalance: none was made in its present period.
 
     Periods are counted from 1970; 0 seconds: there is no calendar.
     """
-    if calendar_seconds == 0:
-        return 0
-    period_start = timestamp - timestamp % calendar_seconds
-    return period_start if rebalanced_at < period_start else 0
-
-
-def due_since(broken_since: int, called_since: int) -> int:
-    """The earlier of when a band was seen broken and when the calendar asked for a rebalance; 0 if neither."""
-    if broken_since == 0 or called_since == 0:
-        return broken_since or called_since
-    return min(broken_since, called_since)
+    return calendar_seconds != 0 and rebalanced_at < timestamp - timestamp % calendar_seconds
 
 
 def is_open(since: int, open_after_seconds: int, timestamp: int) -> bool:
-    """Whether anyone may rebalance: that long after it became due, never if that is 0."""
+    """Whether anyone may rebalance: that long after it was first seen due (0: it was not), never if that is 0."""
     return since != 0 and open_after_seconds != 0 and timestamp >= since + open_after_seconds
 
 
@@ -225,32 +217,60 @@ def check_sales(
     distances_e18: Sequence[int],
     prices_e18: Sequence[int],
     units: Sequence[int],
-) -> None:
-    """Each sale is within its surplus and each purchase has a deficit.
+) -> bool:
+    """Each asset to be sold has a surplus and each to be bought a deficit; says whether each sale is within its surplus.
 
     Raises:
-        PolicyRefused: SaleAboveSurplus or BuyWithoutDeficit.
+        PolicyRefused: SaleWithoutSurplus or BuyWithoutDeficit.
     """
-    for i, sale in enumerate(sales):
-        if sale:
-            most = surplus_raw(distances_e18[i], prices_e18[i], units[i])
-            if sale > most:
-                raise PolicyRefused("SaleAboveSurplus", (i, sale, most))
-        if min_buys[i] and distances_e18[i] >= 0:
+    within = True
+    for i, distance in enumerate(distances_e18):
+        if sales[i]:
+            if distance <= 0:
+                raise PolicyRefused("SaleWithoutSurplus", (i,))
+            within &= sales[i] <= surplus_raw(distance, prices_e18[i], units[i])
+        if min_buys[i] and distance >= 0:
             raise PolicyRefused("BuyWithoutDeficit", (i,))
+    return within
 
 
-def check_need(
-    sales: Sequence[int], prices_e18: Sequence[int], units: Sequence[int], need_e18: int
-) -> None:
-    """All sales together are worth no more than the need, at primary prices, rounded up.
+def fit_sales(
+    sales: Sequence[int],
+    surpluses_raw: Sequence[int],
+    prices_e18: Sequence[int],
+    his_e18: Sequence[int],
+    units: Sequence[int],
+    need_e18: int,
+    turnover_e18: int,
+) -> list[int]:
+    """Sales lowered to what P1 and P6 allow, in raw units, rounded down; what is allowed stays as it is.
 
-    Raises:
-        PolicyRefused: SalesAboveNeed.
+    Each is lowered to its surplus, then all alike until they are worth at most `need_e18` at primary prices and `turnover_e18` at
+    the higher ones.
     """
-    worth = sum(map(value_up, sales, prices_e18, units))
-    if worth > need_e18:
-        raise PolicyRefused("SalesAboveNeed", (worth, need_e18))
+    fitted = [min(sale, surplus) for sale, surplus in zip(sales, surpluses_raw, strict=True)]
+    fitted = _scaled_to(fitted, prices_e18, units, need_e18)
+    return _scaled_to(fitted, his_e18, units, turnover_e18)
+
+
+def fitted_minimum_e18(
+    min_buys: Sequence[int],
+    los_e18: Sequence[int],
+    sales: Sequence[int],
+    fitted: Sequence[int],
+    his_e18: Sequence[int],
+    units: Sequence[int],
+) -> int:
+    """What must come back at least, at the lower prices, for sales lowered from `sales` to `fitted`; USD times 1e18, rounded down.
+
+    Of the worth of `min_buys`, the part that `fitted` is worth of `sales` at the higher prices; all of it where nothing is sold, or
+    where no basket could hold as much.
+    """
+    minimum = sum(map(value_down, (min(buy, MAX_HELD_RAW) for buy in min_buys), los_e18, units))
+    asked = sum(map(value_up, (min(sale, MAX_HELD_RAW) for sale in sales), his_e18, units))
+    if minimum > MAX_TOTAL_E18 or asked == 0:
+        return minimum
+    return minimum * sum(map(value_up, fitted, his_e18, units)) // asked
 
 
 def check_trade_size(asset: int, amount_raw: int, minimum_raw: int) -> None:
@@ -301,8 +321,8 @@ def slippage_e18(
 ) -> int:
     """Slippage allowed at `timestamp`, as a fraction of 1e18, rounded down.
 
-    Climbs in a straight line from start to max over the ramp (at least 1 s) since the rebalance became due (`due_since`); 0: it is
-    not known to be, so the climb has not begun.
+    Climbs in a straight line from start to max over the ramp (at least 1 s) since a rebalance was first seen due; 0: it was not,
+    so the climb has not begun.
     """
     elapsed = timestamp - since if since else 0
     if elapsed >= ramp_seconds:
@@ -381,13 +401,13 @@ def carry_level(
 ) -> int:
     """The level to write down when budget or period change.
 
-    The present level, raised by what the new rate will be thought to have drained since, so that nothing is forgiven and nothing
-    is charged twice.
+    The present level, raised by what the new rate will be thought to have drained since. That rounds up: read at once it is the
+    present level or one unit more, and a slower rate never reads less later than the old one would have.
     """
     present = leak(level_e18, budget_bps, period_seconds, elapsed_seconds)
     if present == 0:
         return 0
-    return present + new_budget_bps * (E18 // BPS) * elapsed_seconds // new_period_seconds
+    return present + div_up(new_budget_bps * (E18 // BPS) * elapsed_seconds, new_period_seconds)
 
 
 def spend_loss(level_e18: int, loss_e18: int, total_e18: int, budget_bps: int) -> int:
@@ -457,7 +477,7 @@ class State:
     loss_level_e18: int = 0
     turnover_level_e18: int = 0
     rebalanced_at: int = 0
-    broken_since: int = 0
+    due_since: int = 0
     epoch: int = 0
     paused: bool = False
 
@@ -495,7 +515,8 @@ class Price:
 class Basket:
     """A vault's holdings at one moment, with everything the policy judges them by.
 
-    `timestamp` says where gliding targets are, `dust_bps` (the policy's) how narrow a relative band can be.
+    `timestamp` says where gliding targets are, `dust_bps` (the policy's) how narrow a relative band can be. `barred` assets lost balance
+    and may not be bought; empty: none is.
     """
 
     assets: tuple[Asset, ...]
@@ -505,6 +526,7 @@ class Basket:
     glide_end: int = 0
     timestamp: int = 0
     dust_bps: int = 0
+    barred: tuple[bool, ...] = ()
 
     @property
     def units(self) -> list[int]:
@@ -523,6 +545,11 @@ class Basket:
     def his_e18(self) -> list[int]:
         """Higher price of each asset: what is sold is valued at it."""
         return [price.hi_e18 for price in self.prices]
+
+    @property
+    def los_e18(self) -> list[int]:
+        """Lower price of each asset: what is bought is valued at it."""
+        return [price.lo_e18 for price in self.prices]
 
     @property
     def targets_e18(self) -> list[int]:
@@ -550,6 +577,10 @@ class Basket:
     def min_trades_raw(self) -> list[int]:
         """Least that one rebalance may sell or buy of each asset."""
         return [asset.min_trade_raw for asset in self.assets]
+
+    def is_barred(self, asset: int) -> bool:
+        """Whether the asset may not be bought."""
+        return bool(self.barred) and self.barred[asset]
 
     def at(self, timestamp: int, dust_bps: int) -> Basket:
         """The same holdings and prices at another moment."""
@@ -647,7 +678,8 @@ def settle(
 ) -> Settlement:
     """The whole of `BasketVault.rebalance` at `timestamp`, given what the executor did.
 
-    `sales` is what the vault lends; by default all of it is sold. Prices are those of `basket`.
+    `sales` is what the vault is asked to lend; by default all of it is sold. Where it may lend only less, the fill is cut to
+    that. Prices are those of `basket`.
 
     Raises:
         PolicyRefused: with the name and numbers of the contract's error, checked in the contract's order.
@@ -660,26 +692,26 @@ def settle(
         raise PolicyRefused("CooldownActive", (state.rebalanced_at + policy.cooldown_seconds,))
     basket = basket.at(timestamp, policy.dust_bps)
     before = weigh_basket(basket)
-    since = _check_due(policy, state, before, timestamp)
-    lent = fill.sold if sales is None else sales
-    check_sales(lent, min_buys, before.distances_e18, basket.prices_e18, basket.units)
-    distance_before = before.distance_e18
-    if policy.destination_bps:
-        distance_before, need = to_destination(
-            before.distances_e18,
-            before.total_e18,
-            basket.bands_e18,
-            policy.destination_bps,
-            policy.dust_bps,
-        )
-        check_need(lent, basket.prices_e18, basket.units, need)
+    _check_due(policy, state, before, timestamp)
+    turnover_level = leak(
+        state.turnover_level_e18,
+        policy.turnover_budget_bps,
+        policy.turnover_period_seconds,
+        timestamp - state.rebalanced_at,
+    )
+    distance_before, lent, min_buys, least_e18 = _fit(
+        policy, basket, before, turnover_level, fill.sold if sales is None else sales, min_buys
+    )
+    fill = replace(fill, sold=tuple(map(min, fill.sold, lent)))
 
     held, sold_e18, bought_e18 = _book(basket, fill, lent, min_buys)
+    if bought_e18 < least_e18:
+        raise PolicyRefused("PriceTooPoor", (bought_e18, least_e18))
     limit = slippage_e18(
         policy.start_slippage_bps,
         policy.max_slippage_bps,
         policy.slippage_ramp_seconds,
-        since,
+        state.due_since,
         timestamp,
     )
     minimum = minimum_bought_e18(sold_e18, limit)
@@ -706,19 +738,76 @@ def settle(
         policy.dust_bps,
     )
     settled = _next_state(
-        policy, state, before.total_e18, after.broken is None, sold_e18, bought_e18, timestamp
+        policy,
+        replace(state, turnover_level_e18=turnover_level),
+        before.total_e18,
+        after.broken is None,
+        sold_e18,
+        bought_e18,
+        timestamp,
     )
     return Settlement(held, settled, before, after, sold_e18, bought_e18, limit)
 
 
-def _check_due(policy: Policy, state: State, before: Weighed, timestamp: int) -> int:
-    """Since when the rebalance has been due; as `BasketVault._checkDue`, for a caller who may."""
-    called_since = calendar_since(state.rebalanced_at, policy.calendar_seconds, timestamp)
-    if before.broken is None:
-        dust = before.distance_e18 * BPS <= policy.dust_bps * before.total_e18
-        if called_since == 0 or dust:
-            raise PolicyRefused("NoBandBroken", ())
-    return due_since(state.broken_since, called_since)
+def _check_due(policy: Policy, state: State, before: Weighed, timestamp: int) -> None:
+    """A band is broken, or the calendar is open and there is more than dust to do; as `BasketVault._isDue`."""
+    if before.broken is not None:
+        return
+    is_dust = before.distance_e18 * BPS <= policy.dust_bps * before.total_e18
+    if is_dust or not is_calendar_open(state.rebalanced_at, policy.calendar_seconds, timestamp):
+        raise PolicyRefused("NoBandBroken", ())
+
+
+def _fit(
+    policy: Policy,
+    basket: Basket,
+    before: Weighed,
+    turnover_level_e18: int,
+    sales: Sequence[int],
+    min_buys: Sequence[int],
+) -> tuple[int, Sequence[int], Sequence[int], int]:
+    """The distance to the destination, the sales and minimum purchases that are allowed, and what must come back in all.
+
+    As `BasketVault._fitSales`: where sales are lowered, minimum purchases only name what may be bought.
+    """
+    within = check_sales(sales, min_buys, before.distances_e18, basket.prices_e18, basket.units)
+    budget = policy.turnover_budget_bps * (E18 // BPS)
+    if turnover_level_e18 >= budget:
+        raise PolicyRefused("TurnoverBudgetExceeded", (turnover_level_e18, budget))
+    turnover = (budget - turnover_level_e18) * before.total_e18 // E18
+    distance, need = before.distance_e18, (1 << 256) - 1
+    if policy.destination_bps:
+        distance, need = to_destination(
+            before.distances_e18,
+            before.total_e18,
+            basket.bands_e18,
+            policy.destination_bps,
+            policy.dust_bps,
+        )
+    if within and not policy.destination_bps and distance <= turnover:
+        return distance, sales, _checked_buys(basket, min_buys), 0
+    surpluses = [
+        surplus_raw(distance, price, unit) if sale else 0
+        for sale, distance, price, unit in zip(
+            sales, before.distances_e18, basket.prices_e18, basket.units, strict=True
+        )
+    ]
+    fitted = fit_sales(
+        sales, surpluses, basket.prices_e18, basket.his_e18, basket.units, need, turnover
+    )
+    if fitted == list(sales):
+        return distance, sales, _checked_buys(basket, min_buys), 0
+    minimum = fitted_minimum_e18(
+        min_buys, basket.los_e18, sales, fitted, basket.his_e18, basket.units
+    )
+    return distance, fitted, _checked_buys(basket, [min(buy, 1) for buy in min_buys]), minimum
+
+
+def _checked_buys(basket: Basket, min_buys: Sequence[int]) -> Sequence[int]:
+    for i, buy in enumerate(min_buys):
+        if buy and basket.is_barred(i):
+            raise PolicyRefused("PurchaseBarred", (i,))
+    return min_buys
 
 
 def _book(
@@ -738,8 +827,10 @@ def _book(
             check_trade_size(i, fill.bought[i], basket.assets[i].min_trade_raw)
             held[i] += fill.bought[i]
             bought_e18 += value_down(fill.bought[i], price.lo_e18, unit)
-        if held[i] > _MAX_HELD_RAW:
-            raise PolicyRefused("HoldingTooLarge", (i, held[i], _MAX_HELD_RAW))
+        if held[i] > MAX_HELD_RAW:
+            raise PolicyRefused("HoldingTooLarge", (i, held[i], MAX_HELD_RAW))
+    if sold_e18 == 0:
+        raise PolicyRefused("NothingSold", ())
     return tuple(held), sold_e18, bought_e18
 
 
@@ -752,26 +843,20 @@ def _next_state(
     bought_e18: int,
     timestamp: int,
 ) -> State:
-    """The state after a rebalance; `whole` says that every weight is back inside its band."""
+    """The state after a rebalance; `whole` says that every weight is back inside its band. The turnover level has drained already."""
     elapsed = timestamp - state.rebalanced_at
     loss_level = leak(
         state.loss_level_e18, policy.loss_budget_bps, policy.loss_period_seconds, elapsed
-    )
-    turnover_level = leak(
-        state.turnover_level_e18,
-        policy.turnover_budget_bps,
-        policy.turnover_period_seconds,
-        elapsed,
     )
     return State(
         loss_level_e18=spend_loss(
             loss_level, max(0, sold_e18 - bought_e18), total_e18, policy.loss_budget_bps
         ),
         turnover_level_e18=spend_turnover(
-            turnover_level, sold_e18, total_e18, policy.turnover_budget_bps
+            state.turnover_level_e18, sold_e18, total_e18, policy.turnover_budget_bps
         ),
         rebalanced_at=timestamp,
-        broken_since=0 if whole else state.broken_since or timestamp,
+        due_since=0 if whole else state.due_since or timestamp,
         epoch=state.epoch + 1,
         paused=False,
     )

@@ -104,6 +104,10 @@ class Function:
         """What a call of it was given, from its data (0x, selector, arguments)."""
         return self.inputs.decode(_bytes(data)[len(self.selector) :])
 
+    def is_called_by(self, data: str) -> bool:
+        """Whether call data (0x, selector, arguments) calls it."""
+        return _bytes(data).startswith(self.selector)
+
     def decode(self, data: bytes | str) -> Any:
         """What it returned: a tuple of several results, a single one as itself, None of none.
 

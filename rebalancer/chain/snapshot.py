@@ -18,9 +18,9 @@ from rebalancer.reasons import LENS_REASONS, Reason
 __all__ = ["Block", "VaultSnapshot", "decode_vaults", "read_block", "read_vaults"]
 
 _WORD = 32
-_HEAD_WORDS = 34
-_ASSET_WORDS = 18
-_POLICY_AT = 21
+_HEAD_WORDS = 33
+_ASSET_WORDS = 20
+_POLICY_AT = 20
 _FAULTS = (
     *("None", "NoFeed", "CallFailed", "NotPositive", "Stale", "OutOfRange"),
     *("Diverged", "SequencerDown", "GracePeriod", "SecondUnsound"),
@@ -41,8 +41,8 @@ class Block:
 class VaultSnapshot:
     """A vault at one block, as VaultLens tells it. Values are USD times 1e18, fractions are of 1e18, `sales_allowed` raw units.
 
-    `due_since` and `opens_at` (from when anyone may rebalance) are unix times, 0 where there is none; `distance_e18` is to the
-    destination.
+    `opens_at` (from when anyone may rebalance) is a unix time, 0 where there is none; `distance_e18` is to the destination;
+    `missing_raw` is what the vault has less of each asset than its ledger and the open claims say.
     """
 
     address: str
@@ -54,13 +54,13 @@ class VaultSnapshot:
     loss_left_e18: int
     turnover_left_e18: int
     slippage_limit_e18: int
-    due_since: int
     opens_at: int
     total_e18: int
     distance_e18: int
     need_e18: int
     drift_bps: int
     sales_allowed: tuple[int, ...]
+    missing_raw: tuple[int, ...] = ()
 
 
 def read_block(rpc: Rpc, block: int | str = "latest") -> Block:
@@ -102,12 +102,13 @@ def decode_vaults(packed: bytes, timestamp: int) -> tuple[VaultSnapshot, ...]:
 
 def _vault(words: Sequence[int], at: int, timestamp: int) -> VaultSnapshot:
     (address, count, reason, total_supply) = words[at : at + 4]
-    (epoch, rebalanced_at, broken_since, paused) = words[at + 4 : at + 8]
+    (epoch, rebalanced_at, due_since, paused) = words[at + 4 : at + 8]
     (loss_level, turnover_level, loss_left, turnover_left) = words[at + 8 : at + 12]
-    (slippage_limit, since, opens_at, glide_start, glide_end) = words[at + 12 : at + 17]
-    (total, distance, need, drift) = words[at + 17 : at + 21]
+    (slippage_limit, opens_at, glide_start, glide_end) = words[at + 12 : at + 16]
+    (total, distance, need, drift) = words[at + 16 : at + 20]
     policy = Policy(*words[at + _POLICY_AT : at + _HEAD_WORDS])
     assets, held, prices, sales = [], [], [], []
+    barred, missing = [], []
     for i in range(count):
         a = at + _HEAD_WORDS + _ASSET_WORDS * i
         token, decimals, target, start_target, _ = words[a : a + 5]
@@ -128,6 +129,8 @@ def _vault(words: Sequence[int], at: int, timestamp: int) -> VaultSnapshot:
         held.append(amount)
         prices.append(Price(lo, hi, primary, _FAULTS[fault]))
         sales.append(words[a + 17])
+        barred.append(bool(words[a + 18]))
+        missing.append(words[a + 19])
     return VaultSnapshot(
         address=_address(address),
         reason=LENS_REASONS[reason],
@@ -139,20 +142,21 @@ def _vault(words: Sequence[int], at: int, timestamp: int) -> VaultSnapshot:
             glide_end,
             timestamp,
             policy.dust_bps,
+            tuple(barred),
         ),
         policy=policy,
-        state=State(loss_level, turnover_level, rebalanced_at, broken_since, epoch, bool(paused)),
+        state=State(loss_level, turnover_level, rebalanced_at, due_since, epoch, bool(paused)),
         total_supply=total_supply,
         loss_left_e18=loss_left,
         turnover_left_e18=turnover_left,
         slippage_limit_e18=slippage_limit,
-        due_since=since,
         opens_at=opens_at,
         total_e18=total,
         distance_e18=distance,
         need_e18=need,
         drift_bps=drift,
         sales_allowed=tuple(sales),
+        missing_raw=tuple(missing),
     )
 
 

@@ -6,6 +6,8 @@ and one page after another for the vaults that had a log. What a log says is not
 lens, at that block. So the book cannot drift from the contracts by a mistake of its own arithmetic, and `audit` proves it: it reads
 vaults that had no log, in turn, and tells every difference.
 
+A loss of balance has no log of the vault's: `audit` finds it, and from then on the vault is a candidate until nothing is missing of it.
+
 `judge` weighs all vaults at once in floats. A float is never trusted near an edge: a vault whose bands are whole by more than one part
 in 10^9 is in band; every other one that may be rebalanced is a candidate, to be read exactly. Candidates are ranked by the value that is
 out of place beyond their bands.
@@ -34,8 +36,8 @@ __all__ = ["BookDiffers", "Judgement", "VaultBook"]
 log = structlog.get_logger("rebalancer.vaultbook")
 
 _WORD = 32
-_HEAD = 34
-_ASSET = 18
+_HEAD = 33
+_ASSET = 20
 _MOST_ASSETS = 16
 _LANES = np.array([2.0**192, 2.0**128, 2.0**64, 1.0])
 _SURE = 1e-9
@@ -53,12 +55,13 @@ _SHARE_EVENTS = frozenset({"Transfer", "Approval", "EIP712DomainChanged"})
 _REASONS = (
     *(Reason.IN_BAND, Reason.BAND_BROKEN, Reason.CALENDAR_DUE, Reason.PAUSED),
     *(Reason.COOLDOWN, Reason.ORACLE_FAULT, Reason.TOTAL_OUT_OF_RANGE),
+    Reason.LOSS_NOT_WRITTEN_DOWN,
 )
-_IN_BAND, _BROKEN, _CALENDAR, _PAUSED, _COOLING, _FAULT, _WORTHLESS = range(len(_REASONS))
+_IN_BAND, _BROKEN, _CALENDAR, _PAUSED, _COOLING, _FAULT, _WORTHLESS, _LOSS = range(len(_REASONS))
 
 # What neither time nor prices change: the words of VaultLens that the audit compares.
-_FIXED_HEAD = (0, 1, 4, 5, 6, 7, 8, 9, 15, 16, *range(21, 34))
-_FIXED_ASSET = (0, 1, 2, 3, 5, 6, 7, 8, 9)
+_FIXED_HEAD = (0, 1, 4, 5, 6, 7, 8, 9, 14, 15, *range(20, 33))
+_FIXED_ASSET = (0, 1, 2, 3, 5, 6, 7, 8, 9, 18)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +113,11 @@ class VaultBook:
         self._counted = np.zeros(shape, dtype=bool)
         self._price_at = np.zeros(shape, dtype=np.int64)
         self._glide_start, self._glide_end = np.zeros(n), np.zeros(n)
-        self._rebalanced_at, self._broken_since = np.zeros(n), np.zeros(n)
+        self._rebalanced_at, self._due_since = np.zeros(n), np.zeros(n)
         self._cooldown, self._calendar = np.zeros(n), np.zeros(n)
         self._dust, self._destination = np.zeros(n), np.zeros(n)
         self._paused = np.zeros(n, dtype=bool)
+        self._barred, self._missing = np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)
         self._epoch = [0] * n
         events = interface("BasketVault").events
         self._topics = [
@@ -197,7 +201,7 @@ class VaultBook:
         return found
 
     def look(self, vaults: Sequence[str], block: Block) -> tuple[VaultSnapshot, ...]:
-        """Vaults as they are at a block, exactly, in the order given.
+        """Vaults as they are at a block, exactly, in the order given. Whether anything is missing of them is booked: no log tells that.
 
         Raises:
             UnknownVault: one is not in the book.
@@ -205,11 +209,14 @@ class VaultBook:
         for vault in vaults:
             if vault.lower() not in self._row:
                 raise UnknownVault(vault)
-        return tuple(
+        found = tuple(
             snapshot
             for packed in self._packed([vault.lower() for vault in vaults], block)
             for snapshot in decode_vaults(packed, block.timestamp)
         )
+        for snapshot in found:
+            self._missing[self._row[snapshot.address]] = any(snapshot.missing_raw)
+        return found
 
     def audit(self, block: Block, count: int) -> tuple[BookDiffers, ...]:
         """Read the next vaults in turn, whether or not they had logs, and tell which are not what the book says of them.
@@ -283,11 +290,11 @@ class VaultBook:
         return taken
 
     def _take_head(self, row: int, head: NDArray[np.float64]) -> None:
-        self._rebalanced_at[row], self._broken_since[row], paused = head[5:8]
+        self._rebalanced_at[row], self._due_since[row], paused = head[5:8]
         self._paused[row] = paused != 0
         self._epoch[row] = int(head[4])
-        self._glide_start[row], self._glide_end[row] = head[15:17]
-        policy = head[21:34]
+        self._glide_start[row], self._glide_end[row] = head[14:16]
+        policy = head[20:33]
         self._dust[row], self._cooldown[row] = policy[4], policy[5]
         self._destination[row], self._calendar[row] = policy[10], policy[11]
 
@@ -301,6 +308,7 @@ class VaultBook:
         self._band[row, :count], self._relative[row, :count] = assets[:, 5], assets[:, 6]
         self._counted[row, :count] = assets[:, 8] == 0
         self._held[row, :count] = assets[:, 9]
+        self._barred[row], self._missing[row] = (assets[:, 18:20] != 0).any(axis=0)
         for i in range(count):
             word = packed[_ASSET * i * _WORD : (_ASSET * i + 1) * _WORD]
             place = (hub, "0x" + word[12:].hex())
@@ -353,10 +361,13 @@ class VaultBook:
         reasons[cooling & (near | called)] = _COOLING
         reasons[~weighed] = _WORTHLESS
         reasons[~priced] = _FAULT
+        reasons[self._missing] = _LOSS
         reasons[self._paused] = _PAUSED
         # A stamp of a band that is whole again is to be cleared.
-        stale = (reasons == _IN_BAND) & (self._broken_since > 0)
-        wanted = np.flatnonzero((reasons == _BROKEN) | (reasons == _CALENDAR) | stale)
+        stale = (reasons == _IN_BAND) & (self._due_since > 0)
+        due = (reasons == _BROKEN) | (reasons == _CALENDAR)
+        # Of what lost balance, people are told exactly what and how much, for as long as it is so.
+        wanted = np.flatnonzero(due | stale | self._missing | self._barred)
         beyond = np.where(counted, np.maximum(apart - band, 0.0), 0.0).sum(axis=1) * total
         order = wanted[np.argsort(-beyond[wanted], kind="stable")]
         return Judgement(

@@ -21,6 +21,7 @@ _STRIP_INCHES, _WIDTH_INCHES = 1.15, 11.0
 _MARKS = {
     Reason.REBALANCED: ("v", GREEN, "rebalanced"),
     Reason.POKED: ("^", ORANGE, "poked"),
+    Reason.SYNCED: ("D", RED, "loss written down"),
     Reason.REVERTED: ("X", RED, "reverted"),
     Reason.HALTED: ("s", RED, "halted"),
     Reason.ORACLE_FAULT: ("|", RED, "no sound price"),

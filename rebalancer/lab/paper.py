@@ -31,10 +31,10 @@ from rebalancer.policy import (
     Price,
     Settlement,
     State,
+    Weighed,
     allowed_sales,
     budgets_left_e18,
-    calendar_since,
-    due_since,
+    is_calendar_open,
     settle,
     slippage_e18,
     surplus_raw,
@@ -140,9 +140,8 @@ class PaperVault:
         """What VaultLens.read tells of it at a block of that time."""
         policy, state = self.policy, self.state
         prices = tuple(market.price(asset.token, at) for asset in self.assets)
-        basket = Basket(self.assets, self.held, prices, 0, 0, at, policy.dust_bps)
-        called = calendar_since(state.rebalanced_at, policy.calendar_seconds, at)
-        since = due_since(state.broken_since, called)
+        none = (False,) * len(self.assets)  # no token loses balance on paper
+        basket = Basket(self.assets, self.held, prices, 0, 0, at, policy.dust_bps, none)
         loss_left, turnover_left = budgets_left_e18(policy, state, at)
         blind = VaultSnapshot(
             address=self.address,
@@ -155,20 +154,20 @@ class PaperVault:
             turnover_left_e18=turnover_left,
             slippage_limit_e18=slippage_e18(
                 *(policy.start_slippage_bps, policy.max_slippage_bps),
-                *(policy.slippage_ramp_seconds, since, at),
+                *(policy.slippage_ramp_seconds, state.due_since, at),
             ),
-            due_since=since,
-            opens_at=since + policy.open_after_seconds
-            if since and policy.open_after_seconds
+            opens_at=state.due_since + policy.open_after_seconds
+            if state.due_since and policy.open_after_seconds
             else 0,
             total_e18=0,
             distance_e18=0,
             need_e18=0,
             drift_bps=0,
             sales_allowed=(0,) * len(self.assets),
+            missing_raw=(0,) * len(self.assets),
         )
         try:
-            return _judged(blind, called)
+            return _judged(blind)
         except PolicyRefused as refusal:
             if refusal.error == "OracleFault":
                 return blind
@@ -176,10 +175,11 @@ class PaperVault:
 
     def poked(self, market: PaperMarket, at: int) -> PaperVault:
         """After `BasketVault.poke` in a block of that time."""
-        whole = weigh_basket(self.look(market, at).basket).broken is None
-        if whole == (self.state.broken_since == 0):
+        seen = self.look(market, at)
+        due = _is_due(seen, weigh_basket(seen.basket))
+        if due == (self.state.due_since != 0):
             return self
-        return replace(self, state=replace(self.state, broken_since=0 if whole else at))
+        return replace(self, state=replace(self.state, due_since=at if due else 0))
 
     def rebalanced(
         self, market: PaperMarket, plan: Trade, fill: Fill, at: int
@@ -202,7 +202,16 @@ class PaperVault:
         return replace(self, held=settled.held, state=settled.state), settled
 
 
-def _judged(blind: VaultSnapshot, called_since: int) -> VaultSnapshot:
+def _is_due(seen: VaultSnapshot, weighed: Weighed) -> bool:
+    """BasketVault._isDue: a band is broken, or the calendar is open and there is more than dust to do."""
+    policy, state = seen.policy, seen.state
+    return weighed.broken is not None or (
+        is_calendar_open(state.rebalanced_at, policy.calendar_seconds, seen.basket.timestamp)
+        and weighed.distance_e18 * BPS > policy.dust_bps * weighed.total_e18
+    )
+
+
+def _judged(blind: VaultSnapshot) -> VaultSnapshot:
     """VaultLens._judge and _allow: the snapshot of a vault whose prices are sound.
 
     Raises:
@@ -210,11 +219,10 @@ def _judged(blind: VaultSnapshot, called_since: int) -> VaultSnapshot:
     """
     basket, policy, state = blind.basket, blind.policy, blind.state
     weighed = weigh_basket(basket)
-    dust = weighed.distance_e18 * BPS <= policy.dust_bps * weighed.total_e18
     if weighed.broken is not None:
         reason = Reason.BAND_BROKEN
     else:
-        reason = Reason.CALENDAR_DUE if called_since and not dust else Reason.IN_BAND
+        reason = Reason.CALENDAR_DUE if _is_due(blind, weighed) else Reason.IN_BAND
     if state.paused:
         reason = Reason.PAUSED
     elif reason is not Reason.IN_BAND:

@@ -157,7 +157,7 @@ def ordinary(
         if settled.sold_e18 - settled.bought_e18 + asked.gas_cost_e18(gas) > worth_e18:
             return Order(Step.NOTHING, Reason.NOT_WORTH_GAS, "it is not worth its gas")
         return Order(Step.REBALANCE, snapshot.reason, "", done)
-    unseen = snapshot.reason is Reason.BAND_BROKEN and not snapshot.state.broken_since
+    unseen = not snapshot.state.due_since
     return Order(Step.POKE if unseen else Step.NOTHING, Reason.POLICY_REFUSES, why)
 
 

@@ -263,7 +263,7 @@ class PlanInput:
 def destination_limits(
     basket: Basket, destination_bps: int
 ) -> tuple[tuple[int, ...], tuple[int, ...], int]:
-    """The most that may be sold and bought of each asset, and the need in USD times 1e18.
+    """The most that may be sold and bought of each asset, and the need in USD times 1e18. Of one that is barred nothing is bought.
 
     Now and, with targets that glide, a while later.
     """
@@ -275,7 +275,9 @@ def destination_limits(
         weighed = weigh_basket(moment)
         measured = list(zip(weighed.distances_e18, moment.prices_e18, moment.units, strict=True))
         sales.append([surplus_raw(*one) for one in measured])
-        needs.append([deficit_raw(*one) for one in measured])
+        needs.append(
+            [0 if basket.is_barred(i) else deficit_raw(*one) for i, one in enumerate(measured)]
+        )
         _, need_e18 = to_destination(
             *(weighed.distances_e18, weighed.total_e18, moment.bands_e18),
             *(destination_bps, moment.dust_bps),

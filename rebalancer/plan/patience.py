@@ -32,8 +32,6 @@ from rebalancer.policy import (
     Policy,
     State,
     Weighed,
-    calendar_since,
-    due_since,
     is_open,
 )
 from rebalancer.units import BPS, E18
@@ -66,8 +64,6 @@ def patience(
         abs(distance) * E18 >= _FAR_BANDS * band * weighed.total_e18
         for distance, band in zip(weighed.distances_e18, basket.bands_e18, strict=True)
     )
-    called = calendar_since(state.rebalanced_at, policy.calendar_seconds, basket.timestamp)
-    since = due_since(state.broken_since, called)
-    hurries = is_far or is_open(since, policy.open_after_seconds, basket.timestamp)
+    hurries = is_far or is_open(state.due_since, policy.open_after_seconds, basket.timestamp)
     now_e18 = slippage_limit_e18 if hurries else slippage_limit_e18 // _PART
     return Patience(now_e18, slippage_limit_e18)

@@ -28,7 +28,7 @@ from rebalancer.plan.optimum import Optimum
 from rebalancer.plan.result import Certificate, NoPlan, Plan, costs_of, dollars, sentence
 from rebalancer.plan.route import encode
 from rebalancer.plan.trades import Trades, best_trades, bound_e18
-from rebalancer.policy import Fill, Settlement, calendar_since, settle, weigh_basket
+from rebalancer.policy import Fill, Settlement, is_calendar_open, settle, weigh_basket
 from rebalancer.reasons import Reason
 from rebalancer.units import BPS, E18
 
@@ -54,7 +54,7 @@ def plan_rebalance(asked: PlanInput) -> Plan | NoPlan:
     if not isinstance(at_once, Plan):
         return at_once or _no_plan(asked.at_once)
     sold_e18, bought_e18 = asked.values_e18(at_once.sales_raw, at_once.expected_buys_raw)
-    is_seen = asked.rules is not None and asked.rules.state.broken_since
+    is_seen = asked.rules is not None and asked.rules.state.due_since
     if (
         not is_seen
         and asked.benefit_e18(at_once.sales_raw, at_once.expected_buys_raw)
@@ -98,7 +98,7 @@ def _nothing_due(asked: PlanInput) -> NoPlan | None:
     rules = asked.rules
     if rules is not None:
         weighed = weigh_basket(rules.basket)
-        called = calendar_since(
+        called = is_calendar_open(
             rules.state.rebalanced_at, rules.policy.calendar_seconds, rules.timestamp
         )
         if weighed.broken is None and not called:
