@@ -12,24 +12,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rebalancer.chain.abi import Contract, decode_logs, interface
 from rebalancer.chain.receipt import Receipt
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import read_block
-from rebalancer.deploy import Role, System, VaultSpec, assign_vault_roles, create_vault
+from rebalancer.deploy import Fees, Role, System, VaultSpec, assign_vault_roles, create_vault
 from rebalancer.errors import (
     AssetCountOutOfRange,
     BalanceTooLow,
     ContractMissing,
     ContractReverted,
+    FeeOutOfRange,
     NothingAsked,
+    NothingToClaim,
     NotPermitted,
+    NotTheClaimant,
     RebalancerError,
     SeedTooSmall,
     TargetsDoNotSumToOne,
+    TokenNotListed,
 )
 from rebalancer.governance import act
 from rebalancer.pools import Pool
@@ -42,11 +46,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ETH",
+    "MAX_FEES_BPS",
+    "MAX_LOCKED_BPS",
+    "MINIMUM_LOCKED_RAW",
     "MINIMUM_SHARES",
     "Change",
     "Claimed",
     "DepositedInKind",
     "DepositedToken",
+    "LossWrittenDown",
     "VaultCreated",
     "WithdrawnInKind",
     "WithdrawnToken",
@@ -56,6 +64,7 @@ __all__ = [
     "new_vault",
     "set_bands",
     "set_targets",
+    "sync",
     "withdraw_in_kind",
     "withdraw_token",
 ]
@@ -64,7 +73,16 @@ ETH = "0x" + 40 * "0"
 """Zap.ETH: what stands for native money where a token is asked for."""
 
 MINIMUM_SHARES = 10**6
-"""BasketVault.MINIMUM_SHARES: locked at creation, so there must be more."""
+"""BasketVault.MINIMUM_SHARES: locked at creation, at least."""
+
+MINIMUM_LOCKED_RAW = 1_000
+"""VaultBase.MINIMUM_LOCKED_RAW: what the locked shares own at least of every asset of the seed."""
+
+MAX_LOCKED_BPS = 100
+"""VaultBase.MAX_LOCKED_BPS: the part of all first shares that may be locked."""
+
+MAX_FEES_BPS = Fees(streaming_bps=500, performance_bps=2_000, entry_bps=200, exit_bps=200)
+"""VaultBase's MAX_STREAMING_BPS, MAX_PERFORMANCE_BPS and MAX_FLOW_BPS."""
 
 _DEADLINE_SECONDS = 1_200
 """How long a zap may wait to be mined: its prices are old by then."""
@@ -149,11 +167,25 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A token that could not be sent, collected."""
+    """A token that could not be sent, collected from `holder`'s claim."""
+
+    vault: str
+    holder: str
+    token: str
+    receiver: str
+    amount_raw: int
+    transaction_hash: str
+    gas_used: int
+
+
+@dataclass(frozen=True, slots=True)
+class LossWrittenDown:
+    """A loss of a token's balance, written down. `is_barred`: it was of more than dust, so purchases are barred and trading is paused."""
 
     vault: str
     token: str
-    amount_raw: int
+    lost_raw: int
+    is_barred: bool
     transaction_hash: str
     gas_used: int
 
@@ -238,22 +270,67 @@ def withdraw_in_kind(
     )
 
 
-def claim(wallet: Wallet, vault: str, token: str) -> Claimed:
-    """Collect a token that could not be sent when shares were redeemed.
+def claim(
+    wallet: Wallet,
+    vault: str,
+    token: str,
+    *,
+    holder: str | None = None,
+    receiver: str | None = None,
+    amount_raw: int | None = None,
+) -> Claimed:
+    """Collect a token that could not be sent when shares were redeemed: all of it, or `amount_raw` raw units at most.
+
+    The holder is the wallet itself unless named; anyone may have another holder's claim paid to that holder. The receiver is the
+    holder unless named.
 
     Raises:
-        NothingAsked: there is no such claim.
+        NothingAsked: the amount is 0.
+        NotTheClaimant: another's claim is to be paid to somebody else.
+        NothingToClaim: there is no such claim.
         ContractReverted: the token still cannot be sent.
         As `Wallet.send`.
     """
     contract = interface("BasketVault").at(vault)
     token = token.lower()
-    if contract.call(wallet.rpc, "claimable", wallet.address, token) == 0:
-        raise NothingAsked(f"{wallet.address}'s claim on {_symbol(wallet.rpc, token)}")
-    receipt = wallet.transact(contract, "claim", token, wallet.address)
-    claimed = _event(receipt, contract, "Claimed")
+    holder = (holder or wallet.address).lower()
+    receiver = (receiver or holder).lower()
+    if receiver != holder != wallet.address.lower():
+        raise NotTheClaimant(wallet.address, holder)
+    if amount_raw is not None and amount_raw <= 0:
+        raise NothingAsked(f"{_symbol(wallet.rpc, token)} to collect")
+    if contract.call(wallet.rpc, "claimable", holder, token) == 0:
+        raise NothingToClaim(holder, _symbol(wallet.rpc, token))
+    most = 2**256 - 1 if amount_raw is None else amount_raw
+    paid = wallet.transact(contract, "claim", holder, token, receiver, most)
+    claimed = _event(paid, contract, "Claimed")
     return Claimed(
-        contract.address, token, claimed["amountRaw"], receipt.transaction_hash, receipt.gas_used
+        *(contract.address, holder, token, receiver, claimed["amountRaw"]),
+        *(paid.transaction_hash, paid.gas_used),
+    )
+
+
+def sync(wallet: Wallet, vault: str, token: str) -> LossWrittenDown:
+    """Write a loss of a token's balance down. Anyone may.
+
+    Raises:
+        TokenNotListed: the basket has no such token.
+        ContractReverted: NothingLost, with the numbers.
+        As `Wallet.send`.
+    """
+    contract = interface("BasketVault").at(vault)
+    tokens = _tokens(wallet.rpc, contract)
+    if token.lower() not in tokens:
+        raise TokenNotListed(token, list(tokens))
+    receipt = wallet.transact(contract, "sync", tokens.index(token.lower()))
+    written = _event(receipt, contract, "Synced")
+    before, after = (
+        written["held" + when] + written["claims" + when] for when in ("Before", "After")
+    )
+    names = {event.name for event in decode_logs(receipt.logs, contract.interface)}
+    return LossWrittenDown(
+        *(contract.address, token.lower(), before - after, "PurchasesBarred" in names),
+        *(receipt.transaction_hash, receipt.gas_used),
     )
 
 
@@ -432,8 +509,8 @@ def new_vault(wallet: Wallet, system: System, spec: VaultSpec) -> VaultCreated:
     """Make a vault from a specification, seed it from the wallet's tokens, and hand it to its roles.
 
     Raises:
-        AssetCountOutOfRange, TargetsDoNotSumToOne, BandOutOfRange, SeedTooSmall, BalanceTooLow,
-        NotPermitted: nothing was sent.
+        AssetCountOutOfRange, TargetsDoNotSumToOne, BandOutOfRange, SeedTooSmall, FeeOutOfRange,
+        BalanceTooLow, NotPermitted: nothing was sent.
         ContractReverted: the configuration, a price or a token is refused; allowances are taken back.
         As `Wallet.send`.
     """
@@ -445,8 +522,10 @@ def new_vault(wallet: Wallet, system: System, spec: VaultSpec) -> VaultCreated:
         [asset.band_bps for asset in spec.assets],
         spec.policy.dust_bps,
     )
-    if spec.initial_shares <= MINIMUM_SHARES or not any(spec.seed_amounts):
-        raise SeedTooSmall(spec.initial_shares, MINIMUM_SHARES)
+    _check_seed(spec)
+    for name, most_bps in asdict(MAX_FEES_BPS).items():
+        if (fee_bps := getattr(spec.fees, name)) > most_bps:
+            raise FeeOutOfRange(name, fee_bps, most_bps)
     manager = interface("AccessManager").at(system.authority)
     if not manager.call(wallet.rpc, "hasRole", Role.ADMIN.value, system.vault_roles)[0]:
         raise NotPermitted(system.vault_roles, "setTargetFunctionRole", manager.address)
@@ -461,6 +540,22 @@ def new_vault(wallet: Wallet, system: System, spec: VaultSpec) -> VaultCreated:
     assign_vault_roles(wallet, system, vault)
     shares = interface("BasketVault").at(vault).call(wallet.rpc, "balanceOf", wallet.address)
     return VaultCreated(vault.lower(), shares)
+
+
+def _check_seed(spec: VaultSpec) -> None:
+    """Make sure that the shares to be locked own enough of every asset that is seeded, and are few of all: as the vault does.
+
+    Raises:
+        SeedTooSmall: they do not, or there is no seed.
+    """
+    parts = BPS // MAX_LOCKED_BPS
+    if spec.initial_shares < MINIMUM_SHARES * parts:
+        raise SeedTooSmall("raw shares", spec.initial_shares, MINIMUM_SHARES * parts)
+    if not any(spec.seed_amounts):
+        raise SeedTooSmall("raw units of any asset", 0, MINIMUM_LOCKED_RAW * parts)
+    for asset, amount in zip(spec.assets, spec.seed_amounts, strict=True):
+        if 0 < amount < MINIMUM_LOCKED_RAW * parts:
+            raise SeedTooSmall(f"raw units of {asset.token}", amount, MINIMUM_LOCKED_RAW * parts)
 
 
 def _rehearse(wallet: Wallet, system: System, spec: VaultSpec) -> None:
@@ -516,7 +611,7 @@ def _books(rpc: Rpc, vault: Contract, tokens: tuple[str, ...]) -> Books:
 
     block = read_block(rpc).hash
     held = vault.call(rpc, "held", block=block)
-    *_, entry_bps, exit_bps = vault.call(rpc, "fee", block=block)
+    _, _, _, entry_bps, exit_bps, *_ = vault.call(rpc, "fee", block=block)
     supply = vault.call(rpc, "totalSupply", block=block)
     return Books(tokens, tuple(held), supply, entry_bps, exit_bps)
 

@@ -284,7 +284,7 @@ class KeeperSettings(AccountSettings):
     )
     allowed_targets: Annotated[tuple[_Address, ...], NoDecode, BeforeValidator(_listed)] = Field(
         default=(),
-        description="Contracts that the keeper's key may call, and only to rebalance or poke; "
+        description="Contracts that the keeper's key may call, and only to rebalance, poke or sync; "
         "without any, the vaults it looks after.",
         examples=[["0x6c9fc64a53c1b71fb3f9af64d1ae3a4931a5f4e9"]],
     )

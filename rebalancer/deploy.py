@@ -53,7 +53,8 @@ class Role(IntEnum):
 
 _VAULT_FUNCTIONS: Mapping[Role, tuple[str, ...]] = {
     Role.OWNER: (
-        *("setPolicy", "setOracle", "setFees", "resumeRebalance", "absorb", "startAuction"),
+        *("setPolicy", "setOracle", "setFees", "absorb", "startAuction"),
+        *("resumeRebalance", "allowPurchases"),
         *("addAsset", "excludeAsset", "includeAsset", "removeAsset"),
     ),
     Role.CURATOR: ("setTargets", "setBands"),
@@ -302,7 +303,7 @@ def set_source(wallet: Transactor, oracle: str, token: str, spec: SourceSpec) ->
     """Set a token's second source; its price must then be sound. The wallet as in `set_feed`.
 
     Raises:
-        ContractReverted: UnsoundSource, SourceOfOthers, WindowTooShort …, with their numbers.
+        ContractReverted: UnsoundSource, SourceOfOthers, SharedSource, WindowTooShort …, with their numbers.
     """
     values = tuple(getattr(spec, field.name) for field in fields(spec))
     wallet.transact(interface("OracleHub").at(oracle), "setSource", token, values)
@@ -347,7 +348,9 @@ def create_vault(wallet: Transactor, system: System, spec: VaultSpec) -> str:
 def assign_vault_roles(wallet: Transactor, system: System, vault: str) -> None:
     """Hand a new vault's restricted functions to the roles, once. Any wallet may.
 
+    A vault that is older than the system's table, or that an admin has arranged by hand, is for admins to hand over.
+
     Raises:
-        ContractReverted: NotOfFactory, OtherAuthority, AlreadyAssigned, with the vault.
+        ContractReverted: NotOfFactory, VaultOlder, OtherAuthority, AlreadyAssigned, VaultClosed, HasAdminDelay, HasRoles, with the vault.
     """
     wallet.transact(interface("VaultRoles").at(system.vault_roles), "assign", vault)

@@ -1070,6 +1070,15 @@ class NothingAsked(ActionError):
         super().__init__(f"The amount of {what} must be above 0: say how much.")
 
 
+class NothingToClaim(ActionError):
+    """A vault owes an account nothing of a token."""
+
+    def __init__(self, holder: str, token: str) -> None:
+        self.holder = holder
+        self.token = token
+        super().__init__(f"{holder} has no claim on {token}: name the holder, or another token.")
+
+
 class VaultNotNamed(ActionError):
     """It is not clear which vault is meant."""
 
@@ -1178,15 +1187,40 @@ class AssetCountOutOfRange(ActionError):
         super().__init__(f"There are {count} {what}: give {wanted}.")
 
 
-class SeedTooSmall(ActionError):
-    """A vault would start with no more shares than are locked for ever."""
+class FeeOutOfRange(ActionError):
+    """A fee is above what a vault may charge."""
 
-    def __init__(self, shares: int, minimum: int) -> None:
-        self.shares = shares
-        self.minimum = minimum
+    def __init__(self, name: str, fee_bps: int, maximum_bps: int) -> None:
+        self.name = name
+        self.fee_bps = fee_bps
+        self.maximum_bps = maximum_bps
         super().__init__(
-            f"The seed makes {shares} raw shares and {minimum} of them are locked for ever: "
-            "give more of the assets or set more initial shares."
+            f"{name} is {fee_bps} and may be at most {maximum_bps}: choose a lower fee."
+        )
+
+
+class SeedTooSmall(ActionError):
+    """A vault would start with too little of `what` for the part of it that is locked for ever."""
+
+    def __init__(self, what: str, amount_raw: int, minimum_raw: int) -> None:
+        self.what = what
+        self.amount_raw = amount_raw
+        self.minimum_raw = minimum_raw
+        super().__init__(
+            f"The seed has {amount_raw} {what}, and a vault begins with at least {minimum_raw}, because a part is "
+            "locked for ever: give more, or none of an asset."
+        )
+
+
+class NotTheClaimant(ActionError):
+    """A claim was to be paid elsewhere by somebody who does not hold it."""
+
+    def __init__(self, account: str, holder: str) -> None:
+        self.account = account
+        self.holder = holder
+        super().__init__(
+            f"The claim is {holder}'s, so {account} can only have it paid to {holder}: "
+            "leave --receiver out, or use the holder's account."
         )
 
 

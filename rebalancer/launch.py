@@ -181,7 +181,7 @@ def read_sources(
     """Each token's second source, by its address. Every one must answer now, and agree with the token's feed.
 
     Raises:
-        SourceUnsound: it does not answer, is of other tokens, or differs by more than its limit.
+        SourceUnsound: it does not answer, is of other tokens, differs by more than its limit, or rests on what the feed rests on.
         FeedUnsound: as `read_feeds`, of a second feed.
         ContractMissing: there is no contract at an address.
     """
@@ -192,6 +192,12 @@ def read_sources(
         quote = None if spec.quote == _USD else feeds.get(spec.quote)
         if spec.quote != _USD and (quote is None or quote.spec.quote != _USD):
             raise SourceUnsound(line.token, f"its quote {spec.quote} has no feed in USD")
+        shared = _shared(feeds, line.token, spec)
+        if shared is not None:
+            why = (
+                f"it rests on {shared}, and so does the token's feed: both would be wrong together"
+            )
+            raise SourceUnsound(line.token, why)
         price_e18 = in_usd_e18(ratio_e18, quote.price_e18 if quote else None)
         primary_e18 = feeds[line.token].price_e18
         if diverges(primary_e18, price_e18, line.max_divergence_bps):
@@ -202,6 +208,18 @@ def read_sources(
             )
         found[line.token] = spec
     return found
+
+
+def _shared(feeds: Mapping[str, Priced], token: str, source: SourceSpec) -> str | None:
+    """The quote or feed that stands behind both sources of a token, as OracleHub looks for it; None if there is none."""
+    feed = feeds[token].spec
+    if feed.quote == source.quote != _USD:
+        return source.quote
+    primary, second = (
+        {behind, *(feeds[quote].spec.feed for quote in (quote,) if quote != _USD)}
+        for behind, quote in ((feed.feed, feed.quote), (source.target, source.quote))
+    )
+    return min(primary & second, default=None)
 
 
 def _read_second_feed(rpc: Rpc, line: SourceLine, block: Block) -> tuple[SourceSpec, int]:

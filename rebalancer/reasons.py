@@ -1,6 +1,6 @@
 """Why something is done or not done: one word for it everywhere.
 
-The first seven are VaultLens.Reason, in its order; the keeper adds what only it can know. The lens, logs, metrics, records and
+The first nine are VaultLens.Reason, in its order; the keeper adds what only it can know. The lens, logs, metrics, records and
 the command line all use these words.
 """
 
@@ -28,6 +28,10 @@ class Reason(StrEnum):
     """The basket is worth nothing, or more than can be computed."""
     CALENDAR_DUE = "CalendarDue"
     """Every weight is inside its band, but the calendar asks for a rebalance."""
+    LOSS_NOT_WRITTEN_DOWN = "LossNotWrittenDown"
+    """The vault has less of a token than its ledger and the open claims say; anyone may have it written down (`sync`)."""
+    PURCHASES_BARRED = "PurchasesBarred"
+    """Every asset below its target has lost balance, and the owner has not allowed buying it again."""
 
     REBALANCED = "Rebalanced"
     """A rebalance was mined and checked against its prediction."""
@@ -45,6 +49,8 @@ class Reason(StrEnum):
     """Seeking trades for it failed by a mistake of the program."""
     SIMULATION_REFUSED = "SimulationRefused"
     """The chain refused the transaction in a simulation, so it was not sent."""
+    SYNCED = "Synced"
+    """A sync was mined: a loss of balance is written down."""
     POKED = "Poked"
     """The vault was told that a band is broken, or whole again; the slippage it allows follows from that."""
     UNDER_WAY = "UnderWay"
@@ -63,5 +69,5 @@ class Reason(StrEnum):
     """A rebalance would have been sent, but the keeper only looks."""
 
 
-LENS_REASONS = tuple(Reason)[:7]
+LENS_REASONS = tuple(Reason)[:9]
 """VaultLens.Reason, by number."""

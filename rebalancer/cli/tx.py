@@ -8,6 +8,7 @@ from typing import Any
 import click
 from rich.table import Table
 
+from rebalancer.chain.abi import interface
 from rebalancer.cli.logs import set_up_logs
 from rebalancer.cli.session import (
     Session,
@@ -172,7 +173,7 @@ def _table(attempts: list[Attempt]) -> Table:
         table.add_row(
             str(attempt.id),
             f"{attempt.intent.vault[:6]}…{attempt.intent.vault[-4:]}",
-            "poke" if attempt.intent.epoch < 0 else str(attempt.intent.epoch),
+            _epoch(attempt),
             attempt.state.value,
             _or_nothing(attempt.nonce),
             str(len(attempt.versions)),
@@ -182,6 +183,14 @@ def _table(attempts: list[Attempt]) -> Table:
             attempt.note,
         )
     return table
+
+
+def _epoch(attempt: Attempt) -> str:
+    """The epoch, or what is sent that belongs to none."""
+    if attempt.intent.epoch >= 0:
+        return str(attempt.intent.epoch)
+    is_sync = interface("BasketVault").functions["sync"].is_called_by(attempt.intent.data)
+    return "sync" if is_sync else "poke"
 
 
 def _or_nothing(number: int | None) -> str:

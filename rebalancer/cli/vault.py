@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,13 @@ from rich.table import Table
 from rebalancer import actions
 from rebalancer.chain.abi import interface
 from rebalancer.chain.snapshot import Block, VaultSnapshot, read_block, read_vaults
-from rebalancer.cli.session import Session, account_option, json_option, vault_option
+from rebalancer.cli.session import (
+    Session,
+    account_option,
+    address_option,
+    json_option,
+    vault_option,
+)
 from rebalancer.cli.show import NOTHING, amount, bps_text, console, percent, print_json, usd
 from rebalancer.deploy import Fees
 from rebalancer.errors import AssetCountOutOfRange, TokenNotListed
@@ -91,7 +97,8 @@ def create(options: Any, path: Path, account: int | None, as_json: bool) -> None
 class _AssetStatus:
     """One asset, for programs; its value, weight and drift are None while its basket has no sound price.
 
-    `target_e18` is where the target is now, `end_target_e18` where it is once its glide is over.
+    `target_e18` is where the target is now, `end_target_e18` where it is once its glide is over. `barred`: it lost balance, and may
+    not be bought; `missing_raw` is a loss that is not written down yet; `claims_raw` is owed to who redeemed, beside `held_raw`.
     """
 
     token: str
@@ -108,6 +115,9 @@ class _AssetStatus:
     min_trade_raw: int
     excluded: bool
     drift_e18: int | None
+    barred: bool
+    missing_raw: int
+    claims_raw: int
 
 
 @dataclass(frozen=True)
@@ -129,7 +139,6 @@ class _Status:
     turnover_left_e18: int
     epoch: int
     rebalanced_at: int
-    broken_since: int
     due_since: int
     opens_at: int
     glide_end: int
@@ -159,7 +168,7 @@ def _read_status(session: Session, address: str) -> _Status:
     contract = interface("BasketVault").at(address)
     name = contract.call(session.rpc, "name", block=block.hash)
     (snapshot,) = read_vaults(session.rpc, session.system.lens, [address], block)
-    pending, _, streaming, entry, exit_ = contract.call(session.rpc, "fee", block=block.hash)
+    pending, _, streaming, entry, exit_, *_ = contract.call(session.rpc, "fee", block=block.hash)
     performance = contract.call(session.rpc, "performance", block=block.hash)[3]
     return _Status(
         vault=address,
@@ -177,15 +186,14 @@ def _read_status(session: Session, address: str) -> _Status:
         turnover_left_e18=snapshot.turnover_left_e18,
         epoch=snapshot.state.epoch,
         rebalanced_at=snapshot.state.rebalanced_at,
-        broken_since=snapshot.state.broken_since,
-        due_since=snapshot.due_since,
+        due_since=snapshot.state.due_since,
         opens_at=snapshot.opens_at,
         glide_end=snapshot.basket.glide_end,
         paused=snapshot.state.paused,
         fees=Fees(streaming, performance, entry, exit_),
         fee_recipient=contract.call(session.rpc, "feeRecipient", block=block.hash),
         fee_pending_shares=pending,
-        assets=tuple(_assets(session, snapshot)),
+        assets=tuple(_assets(session, snapshot, block)),
     )
 
 
@@ -203,9 +211,16 @@ def _why(session: Session, snapshot: VaultSnapshot) -> str:
     )
 
 
-def _assets(session: Session, snapshot: VaultSnapshot) -> Sequence[_AssetStatus]:
+def _assets(session: Session, snapshot: VaultSnapshot, block: Block) -> Sequence[_AssetStatus]:
     basket = snapshot.basket
     count = len(basket.assets)
+    contract = interface("BasketVault").at(snapshot.address)
+    claims = session.rpc.batch(
+        [
+            contract.request("totalClaimable", asset.token, block=block.hash)
+            for asset in basket.assets
+        ]
+    )
     values: Sequence[int | None] = [None] * count
     weights: Sequence[int | None] = values
     drifts: Sequence[int | None] = values
@@ -231,6 +246,9 @@ def _assets(session: Session, snapshot: VaultSnapshot) -> Sequence[_AssetStatus]
             asset.min_trade_raw,
             asset.excluded,
             drifts[i],
+            basket.is_barred(i),
+            snapshot.missing_raw[i],
+            contract.result("totalClaimable", claims[i]),
         )
         for i, asset in enumerate(basket.assets)
     ]
@@ -259,6 +277,9 @@ def _show_status(found: _Status) -> None:
         )
     out = console()
     out.print(table)
+    for asset in found.assets:
+        for note in _losses(asset):
+            out.print(note)
     colours = {"InBand": "green", "BandBroken": "yellow", "CalendarDue": "yellow"}
     colour = colours.get(found.reason, "red")
     out.print(f"[{colour}]{found.reason}[/]: {found.sentence}.")
@@ -270,7 +291,7 @@ def _show_status(found: _Status) -> None:
         ("slippage allowed now", percent(found.slippage_limit_e18)),
         ("loss budget left", f"{percent(found.loss_left_e18)} of the basket"),
         ("turnover budget left", f"{percent(found.turnover_left_e18)} of the basket"),
-        ("rebalances so far", str(found.epoch)),
+        ("epoch", f"{found.epoch} rebalances and changes of the configuration"),
         ("targets glide until", _moment(found.block, found.glide_end) if gliding else ""),
         ("due since", _moment(found.block, found.due_since)),
         ("open to anyone from", _moment(found.block, found.opens_at)),
@@ -282,6 +303,18 @@ def _show_status(found: _Status) -> None:
         if value:
             rows.add_row(f"[dim]{label}[/]", value)
     out.print(rows)
+
+
+def _losses(asset: _AssetStatus) -> Iterator[str]:
+    """What holders must know of an asset beside what is held of it."""
+    if asset.missing_raw:
+        missing = f"{amount(asset.missing_raw, asset.decimals)} {asset.symbol}"
+        yield f"[red]{missing} are missing: `rebalancer vault sync` writes the loss down.[/]"
+    if asset.barred:
+        yield f"[red]{asset.symbol} lost balance and may not be bought until the owner allows it.[/]"
+    if asset.claims_raw:
+        claims = f"{amount(asset.claims_raw, asset.decimals)} {asset.symbol}"
+        yield f"[yellow]{claims} are owed to who redeemed: `rebalancer vault claim` pays them.[/]"
 
 
 def _target(asset: _AssetStatus) -> str:
@@ -463,18 +496,70 @@ def withdraw(
 @vault.command()
 @vault_option
 @click.option("--token", required=True, help="The token to collect, by symbol or address.")
+@click.option(
+    "--amount",
+    "wanted",
+    show_default="all",
+    help="At most how much of it, in whole tokens, as a decimal number.",
+)
+@address_option(
+    "--holder", "Whose claim it is; anyone may have it paid to its holder.", "the account"
+)
+@address_option(
+    "--receiver", "Who gets the token; the holder alone may name another.", "the holder"
+)
 @account_option
 @json_option
 @click.pass_obj
-def claim(options: Any, vault: str | None, token: str, account: int | None, as_json: bool) -> None:
+def claim(
+    options: Any,
+    vault: str | None,
+    token: str,
+    wanted: str | None,
+    holder: str | None,
+    receiver: str | None,
+    account: int | None,
+    as_json: bool,
+) -> None:
     """Collect a token that could not be sent when shares were redeemed."""
     with Session.open(options) as session:
         known = session.token(token)
-        claimed = actions.claim(session.wallet(account), session.vault(vault), known.address)
+        claimed = actions.claim(
+            session.wallet(account),
+            session.vault(vault),
+            known.address,
+            holder=holder,
+            receiver=receiver,
+            amount_raw=None if wanted is None else parse_amount(wanted, known.decimals),
+        )
     if as_json:
         print_json(claimed)
     else:
-        _tell(f"Collected {amount(claimed.amount_raw, known.decimals)} {known.symbol}.", claimed)
+        collected = f"{amount(claimed.amount_raw, known.decimals)} {known.symbol}"
+        _tell(f"Collected {collected} for {claimed.receiver}.", claimed)
+
+
+@vault.command()
+@vault_option
+@click.option("--token", required=True, help="The token that lost balance, by symbol or address.")
+@account_option
+@json_option
+@click.pass_obj
+def sync(options: Any, vault: str | None, token: str, account: int | None, as_json: bool) -> None:
+    """Write a loss of a token down: holdings and open claims shrink alike. Anyone may; a keeper does it by itself.
+
+    A loss of more than dust bars buying the token and pauses trading, until the owner calls allowPurchases
+    and resumeRebalance (`rebalancer admin call`).
+    """
+    with Session.open(options) as session:
+        known = session.token(token)
+        written = actions.sync(session.wallet(account), session.vault(vault), known.address)
+    if as_json:
+        print_json(written)
+        return
+    lost = f"{amount(written.lost_raw, known.decimals)} {known.symbol}"
+    barred = " It may not be bought now, and trading is paused." if written.is_barred else ""
+    _tell(f"Wrote a loss of {lost} down.{barred}", written)
 
 
 # Targets

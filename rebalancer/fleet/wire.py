@@ -252,7 +252,7 @@ def _plan_of(told: PlanOnWire, snapshot: VaultSnapshot) -> Plan:
 
 def _settlement(plan: Plan, snapshot: VaultSnapshot) -> Settlement:
     try:
-        return settle(
+        found = settle(
             *(snapshot.policy, snapshot.state, snapshot.basket),
             Fill(plan.sales_raw, plan.expected_buys_raw),
             *(plan.min_buys_raw, snapshot.basket.timestamp),
@@ -261,3 +261,7 @@ def _settlement(plan: Plan, snapshot: VaultSnapshot) -> Settlement:
         )
     except PolicyRefused as refusal:
         raise WireUnreadable("plan", f"the vault would refuse it: {refusal}") from None
+    gone = map(int.__sub__, snapshot.basket.held, found.held)
+    if any(sale not in (0, raw) for sale, raw in zip(plan.sales_raw, gone, strict=True)):
+        raise WireUnreadable("plan", "the vault would sell less of it")
+    return found

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from rebalancer.chain.snapshot import VaultSnapshot
 from rebalancer.errors import PolicyRefused, UnsupportedPool
-from rebalancer.keeper.decision import explain
+from rebalancer.keeper.decision import explain, explain_loss
 from rebalancer.plan import Plan, PlanInput, plan_rebalance
 from rebalancer.pools import AnyPool, Pool, Token
 from rebalancer.pools.wrapped_ether import in_wrapped_ether
@@ -30,7 +30,9 @@ class Step(StrEnum):
 
     NOTHING = "nothing"
     POKE = "poke"
-    """The vault is to stamp, or to clear, the moment a band broke."""
+    """The vault is to stamp, or to clear, since when a rebalance is due."""
+    SYNC = "sync"
+    """The vault is to write a loss of balance down."""
     REBALANCE = "rebalance"
 
 
@@ -66,10 +68,13 @@ def wants_plan(snapshot: VaultSnapshot) -> bool:
 def decide(snapshot: VaultSnapshot, pools: Sequence[Pool], conditions: Conditions) -> Verdict:
     """What is to be done about a vault at one block, with pools of the same block.
 
-    Where a rebalance is to be sent, the reason is the lens's own for it.
+    A loss comes first, paused or not: until it is written down, minting and trading are refused. Where a rebalance is to be sent,
+    the reason is the lens's own for it.
     """
+    if any(snapshot.missing_raw):
+        return Verdict(snapshot, Reason.LOSS_NOT_WRITTEN_DOWN, explain_loss(snapshot), Step.SYNC)
     if not wants_plan(snapshot):
-        if snapshot.reason is Reason.IN_BAND and snapshot.state.broken_since:
+        if snapshot.reason is Reason.IN_BAND and snapshot.state.due_since:
             return _poke(snapshot, "every weight is back inside its band")
         return Verdict(snapshot, snapshot.reason, explain(snapshot))
     found = plan_rebalance(plan_input(snapshot, pools, conditions))
@@ -123,8 +128,8 @@ def _poke(snapshot: VaultSnapshot, why: str, plan: Plan | None = None) -> Verdic
 
 
 def _unseen(snapshot: VaultSnapshot) -> bool:
-    """Whether a band is broken and the vault does not know."""
-    return snapshot.reason is Reason.BAND_BROKEN and not snapshot.state.broken_since
+    """Whether a rebalance is due and the vault does not know."""
+    return wants_plan(snapshot) and not snapshot.state.due_since
 
 
 def _refused(snapshot: VaultSnapshot, plan: Plan, refusal: PolicyRefused) -> Verdict:

@@ -9,8 +9,9 @@ from rebalancer.chain.snapshot import Block, VaultSnapshot
 from rebalancer.plan import Plan
 from rebalancer.policy import Fill, Settlement
 from rebalancer.reasons import Reason
+from rebalancer.units import BPS
 
-__all__ = ["Decision", "Outcome", "explain"]
+__all__ = ["Decision", "Outcome", "explain", "explain_loss", "tell_loss"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,14 @@ def explain(snapshot: VaultSnapshot) -> str:
         case Reason.IN_BAND:
             return f"every weight is inside its band; the furthest is {snapshot.drift_bps} bps off"
         case Reason.PAUSED:
-            return "the guardian has paused rebalancing"
+            barred = _barred(snapshot)
+            if not barred:
+                return "the guardian has paused rebalancing"
+            return f"rebalancing is paused, and {barred} lost balance: the owner allows its purchases and resumes"
+        case Reason.LOSS_NOT_WRITTEN_DOWN:
+            return explain_loss(snapshot)
+        case Reason.PURCHASES_BARRED:
+            return f"all that lacks is {_barred(snapshot)}, which lost balance and may not be bought until the owner allows it"
         case Reason.COOLDOWN:
             until = snapshot.state.rebalanced_at + snapshot.policy.cooldown_seconds
             return f"the last rebalance was too recent; the next may run at {until}"
@@ -79,3 +87,35 @@ def explain(snapshot: VaultSnapshot) -> str:
             return f"no sound price for {faults}"
         case _:
             return "the basket is worth nothing, or more than can be computed"
+
+
+def explain_loss(snapshot: VaultSnapshot) -> str:
+    """Of which tokens a vault has less than it owes, in one sentence."""
+    losses = ", ".join(
+        f"{missing_raw} raw units of {asset.token}"
+        for asset, missing_raw in zip(snapshot.basket.assets, snapshot.missing_raw, strict=True)
+        if missing_raw
+    )
+    return f"{losses} are missing, and the loss is not written down yet"
+
+
+def tell_loss(snapshot: VaultSnapshot) -> str:
+    """What an owner must know of a vault that lost more than dust of a token, in one sentence; "" of any other."""
+    dust_bps = snapshot.policy.dust_bps
+    lost = any(
+        missing_raw * BPS > dust_bps * held
+        for held, missing_raw in zip(snapshot.basket.held, snapshot.missing_raw, strict=False)
+    )
+    if lost:
+        return explain_loss(snapshot)
+    barred = _barred(snapshot)
+    if not barred:
+        return ""
+    told = f"{barred} lost balance: the owner may allow its purchases (allowPurchases)"
+    return f"{told}, and resumes trading (resumeRebalance)" if snapshot.state.paused else told
+
+
+def _barred(snapshot: VaultSnapshot) -> str:
+    """The tokens that may not be bought."""
+    basket = snapshot.basket
+    return ", ".join(asset.token for i, asset in enumerate(basket.assets) if basket.is_barred(i))

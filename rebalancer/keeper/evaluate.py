@@ -196,7 +196,7 @@ class Evaluator:
         """Whether to plan for a vault now: at once when its band breaks, and then in turn. By the chain alone, so that it is the
         same for whoever looks, and after every restart."""
         every = self.options.replan_blocks
-        if not snapshot.state.broken_since or snapshot.state.broken_since == block.timestamp:
+        if not snapshot.state.due_since or snapshot.state.due_since == block.timestamp:
             return True
         return (block.number + crc32(snapshot.address.encode())) % every == 0
 

@@ -41,7 +41,7 @@ from rebalancer.errors import (
 )
 from rebalancer.keeper.breaker import Breaker
 from rebalancer.keeper.decide import Conditions, Step, Verdict
-from rebalancer.keeper.decision import Decision, Outcome
+from rebalancer.keeper.decision import Decision, Outcome, tell_loss
 from rebalancer.keeper.evaluate import Evaluates, Evaluation, Evaluator, EvaluatorOptions
 from rebalancer.keeper.site import Site
 from rebalancer.keeper.tick import EndpointState, Looked, OpenBreaker, Tick, Watcher
@@ -64,7 +64,7 @@ log = structlog.get_logger("rebalancer.keeper")
 _BATCH = 500
 _PAGE = 50
 _POKE_BLOCKS = 20
-"""After so many blocks a poke that was not mined is cancelled: whether it is still wanted is looked at anew."""
+"""After so many blocks a poke or a sync that was not mined is cancelled: whether it is still wanted is looked at anew."""
 _CLOSED = frozenset({State.MINED, State.FAILED, State.CANCELLED})
 _FIRST_POLL_SECONDS = 0.001  # Anvil mines right after it has answered
 _LONGEST_POLL_SECONDS = 1.0
@@ -451,7 +451,8 @@ class Keeper:
         if attempt.state is State.MINED:
             if intent.epoch < 0:
                 breaker.succeeded()
-                return decision(Reason.POKED, intent.reason)
+                reason = Reason.SYNCED if self._is_sync(intent.data) else Reason.POKED
+                return decision(reason, intent.reason)
             receipt = find_receipt(self.rpc, str(attempt.mined_hash))
             if receipt is None:
                 return None
@@ -516,7 +517,7 @@ class Keeper:
             return _decision(block, verdict, Reason.HALTED, self._breakers[verdict.vault].why)
         match verdict.step:
             case Step.REBALANCE if self._must_wait(block, verdict):
-                if not verdict.snapshot.state.broken_since:
+                if not verdict.snapshot.state.due_since:
                     return self._poke(block, verdict)  # from the stamp on its keepers' time runs
                 text = f"its keepers have it to themselves until {verdict.snapshot.opens_at}"
                 return _decision(block, verdict, Reason.NOT_YET, text)
@@ -524,6 +525,8 @@ class Keeper:
                 return self._rebalance(block, verdict)
             case Step.POKE:
                 return self._poke(block, verdict)
+            case Step.SYNC:
+                return self._sync(block, verdict)
             case _:
                 return _decision(block, verdict, verdict.reason, verdict.text)
 
@@ -556,8 +559,20 @@ class Keeper:
         return self._send(block, verdict, snapshot.state.epoch, data, None, sale)
 
     def _poke(self, block: Block, verdict: Verdict) -> Decision:
-        """Have the vault stamp or clear the moment a band broke. Journalled under minus the block's number, as no epoch ends by it."""
-        data = self._vaults.at(verdict.vault).data("poke")
+        """Have the vault stamp or clear since when a rebalance is due."""
+        return self._send_beside(block, verdict, self._vaults.at(verdict.vault).data("poke"))
+
+    def _sync(self, block: Block, verdict: Verdict) -> Decision:
+        """Have the vault write the loss of the first asset down of which anything is missing; of others, at later blocks."""
+        missing_raw = verdict.snapshot.missing_raw
+        asset = next(i for i, missing in enumerate(missing_raw) if missing)
+        return self._send_beside(block, verdict, self._vaults.at(verdict.vault).data("sync", asset))
+
+    def _is_sync(self, data: str) -> bool:
+        return self._vaults.functions["sync"].is_called_by(data)
+
+    def _send_beside(self, block: Block, verdict: Verdict, data: str) -> Decision:
+        """Send what ends no epoch: it is journalled under minus the block's number."""
         deadline = block.number + _POKE_BLOCKS
         return self._send(block, verdict, -block.number, data, deadline, None)
 
@@ -576,7 +591,7 @@ class Keeper:
         except ContractReverted as refusal:
             return self._refused(block, verdict, f"the chain would refuse it: {refusal}")
         if self.options.dry_run or self.outbox is None:
-            told = text if sale else f"would poke: {text}"
+            told = text if sale else f"would {'sync' if self._is_sync(data) else 'poke'}: {text}"
             return _decision(block, verdict, Reason.DRY_RUN, told)
         if sale:
             self._confirm(vault, block)
@@ -710,6 +725,7 @@ class Keeper:
             evaluation.differing_vaults if evaluation else (),
             self._subscribed,
             evaluation.drifts_bps if evaluation else {},
+            _losses(evaluation) if evaluation else {},
             self._looked if not failure else None,
         )
         for watcher in self.watchers:
@@ -821,6 +837,12 @@ class Keeper:
                     if not immediate:
                         found.append(KeeperNotAuthorized(account, vault, Role.KEEPER.name))
         return found
+
+
+def _losses(evaluation: Evaluation) -> dict[str, str]:
+    """What is to be said of each vault that lost more than dust of a token."""
+    told = {one.vault: tell_loss(one.snapshot) for one in evaluation.verdicts}
+    return {vault: text for vault, text in told.items() if text}
 
 
 _News = tuple[int, State, str | None, str | None]

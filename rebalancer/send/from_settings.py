@@ -15,7 +15,7 @@ from rebalancer.send.signer import Signer
 
 __all__ = ["lane_of", "max_spend_per_day_wei", "outbox_of", "rules_of"]
 
-_KEEPERS_FUNCTIONS = ("rebalance", "poke")
+_KEEPERS_FUNCTIONS = ("rebalance", "poke", "sync")
 _WEI = 10**18
 
 

@@ -316,6 +316,15 @@ ALARMS = (
         'rebalancer_vaults{reason="PlanFailed"} > 0',
     ),
     Alarm(
+        "BalanceLost",
+        Severity.CRITICAL,
+        "A vault lost more than dust of a token: it is not bought again, and trading is paused, until the owner says otherwise.",
+        "Find out what became of the token. To go on, the owner calls allowPurchases for it, or leaves it barred, and resumeRebalance; "
+        "to give it up, excludeAsset.",
+        lambda tick, _: tick.losses,
+        "rebalancer_vaults_with_losses > 0",
+    ),
+    Alarm(
         "OracleFaultLasts",
         Severity.WARNING,
         "A vault has had no sound price for a quarter of an hour, and cannot be rebalanced.",

@@ -235,6 +235,11 @@ class Metrics:
             "Vaults whose books were not what the chain says.",
             lambda x: len(x.tick.differing_vaults),
         )
+        yield one(
+            "vaults_with_losses",
+            "Vaults that lost more than dust of a token, which the owner has not dealt with.",
+            lambda x: len(x.tick.losses),
+        )
         yield self._alarm_gauge(looks)
 
     def _alarm_gauge(self, looks: Iterable[str]) -> GaugeMetricFamily:
