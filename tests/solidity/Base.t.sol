@@ -4,7 +4,6 @@ pragma solidity 0.8.30;
 import { AccessManager } from "@openzeppelin/contracts/access/manager/AccessManager.sol";
 import { IAccessManager } from "@openzeppelin/contracts/access/manager/IAccessManager.sol";
 import { Clones } from "@openzeppelin/contracts/proxy/Clones.sol";
-import { ReentrancyGuardTransient } from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 import { Test } from "forge-std/Test.sol";
 
 import { IBasketVault, IVaultBase, IVaultCore, IVaultExtension } from "../../contracts/interfaces/IBasketVault.sol";
@@ -39,6 +38,7 @@ interface IVaultFactory {
     function vaultCount() external view returns (uint256);
     function vaults(uint256 start, uint256 count) external view returns (address[] memory page);
     function isVault(address vault) external view returns (bool);
+    function numberOf(address vault) external view returns (uint256);
     function IMPLEMENTATION() external view returns (address);
 }
 
@@ -140,7 +140,7 @@ abstract contract Base is Test {
             cooldownSeconds: 600,
             lossBudgetBps: 50,
             lossPeriodSeconds: 1 days,
-            turnoverBudgetBps: 1_000,
+            turnoverBudgetBps: 5_000,
             turnoverPeriodSeconds: 1 days,
             destinationBps: 0,
             calendarSeconds: 0,
@@ -260,11 +260,11 @@ abstract contract Base is Test {
     function _switchToMatrix() internal {
         delete tokens;
         delete feeds;
-        _addAsset(new MockToken("No decimals", "D0", 0), 50e8);
+        _addAsset(new MockToken("No decimals", "D0", 0), 0.2e8);
         _addAsset(new MockToken("Six decimals", "D6", 6), 1e8);
         _addAsset(new MockToken("Eight decimals", "D8", 8), 40_000e8);
         _addAsset(new MockToken("Eighteen decimals", "D18", 18), 2_000e8);
-        _addAsset(new MockToken("Many decimals", "D27", 27), 0.01e8);
+        _addAsset(new MockToken("Many decimals", "D27", 27), 0.1e8);
         IBasketVault.Config memory c;
         c.oracle = oracle;
         c.policy = _policy();
@@ -273,7 +273,7 @@ abstract contract Base is Test {
             c.assets[i] = _asset(address(tokens[i]), 0.2e18, 200, tokens[i].decimals());
         }
         uint256[] memory seed = new uint256[](5);
-        (seed[0], seed[1], seed[2], seed[3], seed[4]) = (400, 20_000e6, 0.5e8, 10e18, 2_000_000e27);
+        (seed[0], seed[1], seed[2], seed[3], seed[4]) = (100_000, 20_000e6, 0.5e8, 10e18, 200_000e27);
         vault = _createVault(c, seed);
     }
 
@@ -351,6 +351,25 @@ abstract contract Base is Test {
         return vault.redeemInKind(shares, holder, holder, none);
     }
 
+    /// @dev All shares but the locked ones.
+    function _unlocked() internal view returns (uint256) {
+        return vault.totalSupply() - vault.balanceOf(LOCKED);
+    }
+
+    /// @dev The holder redeems all it has, and leaves those assets as claims whose bits are set in `skipped`.
+    function _leave(address holder, uint256 skipped) internal returns (uint256[] memory) {
+        uint256[] memory none = new uint256[](vault.held().length);
+        uint256 shares = vault.balanceOf(holder);
+        vm.prank(holder);
+        return vault.redeemInKindExcept(shares, holder, holder, none, skipped);
+    }
+
+    /// @dev The holder has all of its claim on a token paid to itself.
+    function _claim(address holder, MockToken token) internal returns (uint256) {
+        vm.prank(holder);
+        return vault.claim(holder, address(token), holder, type(uint256).max);
+    }
+
     /// @dev Sells all of WETH's surplus after `_breakBand` and buys at the oracle's price what closes the other two.
     function _rebalanceFairly() internal {
         _rebalance(_amounts(2.083e18, 0, 0), _amounts(0, 0.075e8 - 1, 1_999e6 + 1e6 - 1), 0);
@@ -392,7 +411,7 @@ abstract contract Base is Test {
     }
 
     function _reentrant() internal pure returns (bytes memory) {
-        return abi.encodeWithSelector(ReentrancyGuardTransient.ReentrancyGuardReentrantCall.selector);
+        return abi.encodeWithSelector(IVaultBase.ReentrancyGuardReentrantCall.selector);
     }
 
     /* ARRAYS */

@@ -23,35 +23,51 @@ contract ClaimTest is Base {
     function test_claim_to_nobody_or_to_the_vault_is_refused() public {
         vm.startPrank(alice);
         vm.expectRevert(abi.encodeWithSelector(IVaultBase.BadReceiver.selector, address(0)));
-        vault.claim(address(token), address(0));
+        vault.claim(alice, address(token), address(0), type(uint256).max);
         vm.expectRevert(abi.encodeWithSelector(IVaultBase.BadReceiver.selector, address(vault)));
-        vault.claim(address(token), address(vault));
+        vault.claim(alice, address(token), address(vault), type(uint256).max);
         vm.stopPrank();
     }
 
     function test_claim_of_nothing_is_refused() public {
         vm.prank(bob);
         vm.expectRevert(abi.encodeWithSelector(IVaultBase.NothingToClaim.selector, bob, address(token)));
-        vault.claim(address(token), bob);
+        vault.claim(bob, address(token), bob, type(uint256).max);
         vm.prank(alice);
         vm.expectRevert(abi.encodeWithSelector(IVaultBase.NothingToClaim.selector, alice, address(tokens[0])));
-        vault.claim(address(tokens[0]), alice);
+        vault.claim(alice, address(tokens[0]), alice, type(uint256).max);
     }
 
     function test_claim_while_the_token_still_refuses_keeps_the_claim() public {
         vm.prank(alice);
         vm.expectRevert(abi.encodeWithSelector(IVaultBase.ClaimFailed.selector, alice, address(token), 200e6));
-        vault.claim(address(token), alice);
+        vault.claim(alice, address(token), alice, type(uint256).max);
 
         assertEq(vault.claimable(alice, address(token)), 200e6);
     }
 
+    /// @dev From far too little gas to more than enough: the claim is gone if and only if it arrived.
     function test_claim_with_little_gas_is_refused_and_kept() public {
         token.setBroken(false);
+        uint256 refused;
+        for (uint256 gasLimit = 5_000; gasLimit < 200_000; gasLimit += 1_000) {
+            uint256 snapshot = vm.snapshotState();
+            vm.prank(alice);
+            bytes memory message = abi.encodeCall(vault.claim, (alice, address(token), alice, type(uint256).max));
+            (bool done,) = address(vault).call{ gas: gasLimit }(message);
+            if (!done) ++refused;
+            assertEq(vault.claimable(alice, address(token)), done ? 0 : 200e6);
+            assertEq(token.balanceOf(alice), done ? 200e6 : 0);
+            vm.revertToState(snapshot);
+        }
+        assertTrue(refused > 10 && refused < 190);
+    }
 
-        vm.prank(alice);
-        vm.expectPartialRevert(IVaultBase.NotEnoughGas.selector);
-        vault.claim{ gas: 330_000 }(address(token), alice);
+    function test_claim_by_anybody_to_anybody_but_its_holder_is_refused() public {
+        token.setBroken(false);
+        vm.prank(stranger);
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.NotTheClaimant.selector, stranger, alice));
+        vault.claim(alice, address(token), stranger, type(uint256).max);
 
         assertEq(vault.claimable(alice, address(token)), 200e6);
     }
@@ -62,9 +78,9 @@ contract ClaimTest is Base {
         token.setBroken(false);
 
         vm.expectEmit(address(vault));
-        emit IVaultBase.Claimed(alice, address(token), bob, 200e6);
+        emit IVaultBase.Claimed(alice, address(token), bob, 200e6, 200e6);
         vm.prank(alice);
-        assertEq(vault.claim(address(token), bob), 200e6);
+        assertEq(vault.claim(alice, address(token), bob, type(uint256).max), 200e6);
 
         assertEq(token.balanceOf(bob), 200e6);
         assertEq(vault.claimable(alice, address(token)), 0);
@@ -72,7 +88,33 @@ contract ClaimTest is Base {
         assertEq(token.balanceOf(address(vault)), 20_000e6);
         vm.prank(alice);
         vm.expectRevert(abi.encodeWithSelector(IVaultBase.NothingToClaim.selector, alice, address(token)));
-        vault.claim(address(token), alice);
+        vault.claim(alice, address(token), alice, type(uint256).max);
+    }
+
+    /// @dev A contract that cannot call the vault is paid all the same.
+    function test_claim_by_anybody_pays_its_holder() public {
+        token.setBroken(false);
+
+        vm.prank(stranger);
+        assertEq(vault.claim(alice, address(token), alice, type(uint256).max), 200e6);
+
+        assertEq(token.balanceOf(alice), 200e6);
+    }
+
+    function test_claim_of_a_part_leaves_the_rest() public {
+        token.setBroken(false);
+
+        vm.startPrank(alice);
+        assertEq(vault.claim(alice, address(token), bob, 150e6), 150e6);
+        assertEq(vault.claimable(alice, address(token)), 50e6);
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.NothingToClaim.selector, alice, address(token)));
+        vault.claim(alice, address(token), alice, 0);
+        assertEq(vault.claim(alice, address(token), alice, 50e6 + 1), 50e6);
+        vm.stopPrank();
+
+        assertEq(token.balanceOf(bob), 150e6);
+        assertEq(token.balanceOf(alice), 50e6);
+        assertEq(vault.totalClaimable(address(token)), 0);
     }
 
     /* EDGES */
@@ -100,7 +142,7 @@ contract ClaimTest is Base {
 
         assertEq(token.balanceOf(address(vault)), vault.held()[1] + 200e6);
         vm.prank(alice);
-        assertEq(vault.claim(address(token), alice), 200e6);
+        assertEq(vault.claim(alice, address(token), alice, type(uint256).max), 200e6);
     }
 
     function test_claim_works_while_paused_and_without_oracle_store_or_manager() public {
@@ -112,6 +154,6 @@ contract ClaimTest is Base {
         vm.etch(address(manager), hex"fe");
 
         vm.prank(alice);
-        assertEq(vault.claim(address(token), alice), 200e6);
+        assertEq(vault.claim(alice, address(token), alice, type(uint256).max), 200e6);
     }
 }

@@ -122,6 +122,7 @@ contract ConfigTest is Base {
         (c.policy.startSlippageBps, c.policy.maxSlippageBps) = (0, 301);
         _expectRefusal(c, abi.encodeWithSelector(IConfigStore.SlippageOutOfRange.selector, 0, 301, 300));
         (c.policy.startSlippageBps, c.policy.maxSlippageBps) = (300, 300);
+        c.policy.lossBudgetBps = 150;
         store.write(c);
     }
 
@@ -138,6 +139,7 @@ contract ConfigTest is Base {
         c.policy.minProgressBps = 10_001;
         _expectRefusal(c, abi.encodeWithSelector(IConfigStore.ProgressOutOfRange.selector, 10_001, 1, 10_000));
         c.policy.minProgressBps = 10_000;
+        (c.policy.lossBudgetBps, c.policy.turnoverBudgetBps) = (100, 10_000);
         store.write(c);
     }
 
@@ -150,6 +152,72 @@ contract ConfigTest is Base {
         _expectRefusal(c, abi.encodeWithSelector(IConfigStore.BudgetOutOfRange.selector, 20_001, 20_000));
         c.policy.turnoverBudgetBps = 20_000;
         store.write(c);
+    }
+
+    /// @dev Half of the largest break, the whole basket, is half of the basket; at 1 % that costs 0.5 %.
+    function test_budgets_that_could_never_mend_the_largest_break_are_refused() public {
+        IBasketVault.Config memory c = _config();
+        (c.policy.minProgressBps, c.policy.maxSlippageBps) = (5_000, 100);
+        (c.policy.turnoverBudgetBps, c.policy.lossBudgetBps) = (4_999, 50);
+        _expectRefusal(c, _tooSmall("turnoverBudgetBps", 4_999, 5_000));
+        (c.policy.turnoverBudgetBps, c.policy.lossBudgetBps) = (5_000, 49);
+        _expectRefusal(c, _tooSmall("lossBudgetBps", 49, 50));
+        c.policy.lossBudgetBps = 50;
+        store.write(c);
+        c.policy.maxSlippageBps = 101; // 50.5
+        _expectRefusal(c, _tooSmall("lossBudgetBps", 50, 51));
+        c.policy.lossBudgetBps = 51;
+        store.write(c);
+        // Without slippage nothing is lost, and whoever trades at the oracle's price mends any break.
+        (c.policy.startSlippageBps, c.policy.maxSlippageBps, c.policy.lossBudgetBps) = (0, 0, 0);
+        store.write(c);
+    }
+
+    function test_budgets_that_could_never_mend_are_refused_whenever_the_owner_sets_a_policy() public {
+        IBasketVault.Policy memory p = _policy();
+        p.turnoverBudgetBps = 4_999;
+        vm.prank(owner);
+        vm.expectRevert(_tooSmall("turnoverBudgetBps", 4_999, 5_000));
+        vault.setPolicy(p);
+        p = _policy();
+        p.lossBudgetBps = 49;
+        vm.prank(owner);
+        vm.expectRevert(_tooSmall("lossBudgetBps", 49, 50));
+        vault.setPolicy(p);
+
+        // The guardian may leave less; then all but the policy can still be changed, and the owner's next policy must mend again.
+        (p.lossBudgetBps, p.turnoverBudgetBps) = (0, 0);
+        vm.prank(guardian);
+        vault.tightenPolicy(p);
+        vm.prank(curator);
+        vault.setBands(_bands(300, 300, 300));
+        vm.prank(owner);
+        vm.expectRevert(_tooSmall("turnoverBudgetBps", 0, 5_000));
+        vault.setPolicy(p);
+        vm.prank(owner);
+        vault.setPolicy(_policy());
+    }
+
+    /// @dev All of the basket in one asset, whose target is 0: the least turnover budget lets just the least progress through.
+    function testFuzz_the_least_budgets_mend_the_largest_break(uint256 least, uint256 most) public {
+        IBasketVault.Policy memory p = _policy();
+        p.minProgressBps = uint16(bound(least, 100, 9_000));
+        p.maxSlippageBps = uint16(bound(most, 0, 300));
+        (p.startSlippageBps, p.slippageRampSeconds) = (p.maxSlippageBps, 1);
+        p.turnoverBudgetBps = p.minProgressBps;
+        p.lossBudgetBps = uint16((uint256(p.maxSlippageBps) * p.minProgressBps + BPS - 1) / BPS);
+        IBasketVault.Config memory c = _config();
+        c.policy = p;
+        (c.assets[WETH].targetE18, c.assets[WETH].startTargetE18) = (0, 0);
+        (c.assets[WBTC].targetE18, c.assets[WBTC].startTargetE18) = (0.5e18, 0.5e18);
+        (c.assets[USDC].targetE18, c.assets[USDC].startTargetE18) = (0.5e18, 0.5e18);
+        vault = _createVault(c, _amounts(50e18, 0, 0)); // 100,000
+
+        // At the oracle's price the whole turnover budget is just enough: a part of 50 WETH for as much WBTC and USDC.
+        uint256 sold = 50e18 * uint256(p.minProgressBps) / BPS;
+        _rebalance(_amounts(sold, 0, 0), _amounts(0, sold * 2_000 / 2 / 40_000 / 1e10, sold * 2_000 / 2 / 1e12), 0);
+
+        assertEq(vault.state().turnoverLevelE18, uint256(p.turnoverBudgetBps) * 1e14);
     }
 
     function test_periods_below_an_hour_are_refused() public {
@@ -189,6 +257,48 @@ contract ConfigTest is Base {
         assertTrue(told);
     }
 
+    /// @dev Each change names the configuration it starts from; what else stands in the call data means nothing.
+    function test_every_change_tells_the_store_which_configuration_it_changes() public {
+        address config = vault.config();
+        IBasketVault.Policy memory p = _policy();
+        _expectAsked(owner, abi.encodeCall(vault.setPolicy, (p)), abi.encodeCall(store.setPolicy, (config, p)));
+        config = vault.config();
+        _expectAsked(
+            guardian, abi.encodeCall(vault.tightenPolicy, (p)), abi.encodeCall(store.tightenPolicy, (config, p))
+        );
+        config = vault.config();
+        _expectAsked(
+            owner, abi.encodeCall(vault.setOracle, (oracle)), abi.encodeCall(store.setOracle, (config, oracle))
+        );
+        config = vault.config();
+        uint256[] memory targetsE18 = _amounts(0.4e18, 0.4e18, 0.2e18);
+        _expectAsked(
+            curator,
+            abi.encodeCall(vault.setTargets, (targetsE18, 1 days)),
+            abi.encodeCall(store.setTargets, (config, targetsE18, 1 days))
+        );
+        config = vault.config();
+        IBasketVault.Band[] memory bands = _bands(300, 310, 320);
+        _expectAsked(curator, abi.encodeCall(vault.setBands, (bands)), abi.encodeCall(store.setBands, (config, bands)));
+        config = vault.config();
+        _addAsset(new MockToken("Fourth", "FOUR", 9), 1e8);
+        address fourth = address(tokens[3]);
+        _expectAsked(
+            owner,
+            abi.encodeCall(vault.addAsset, (fourth, 9, bands[0])),
+            abi.encodeCall(store.addAsset, (config, fourth, 9, bands[0]))
+        );
+        config = vault.config();
+        _expectAsked(owner, abi.encodeCall(vault.excludeAsset, (3)), abi.encodeCall(store.excludeAsset, (config, 3)));
+        config = vault.config();
+        _expectAsked(owner, abi.encodeCall(vault.includeAsset, (3)), abi.encodeCall(store.includeAsset, (config, 3)));
+        vm.prank(owner);
+        vault.excludeAsset(3);
+        config = vault.config();
+        _expectAsked(owner, abi.encodeCall(vault.removeAsset, (3)), abi.encodeCall(store.removeAsset, (config, 3)));
+        assertEq(vault.assets().length, 3);
+    }
+
     function testFuzz_what_is_stored_is_what_was_given(
         IBasketVault.Policy memory p,
         uint64 target,
@@ -198,9 +308,10 @@ contract ConfigTest is Base {
         p.startSlippageBps = uint16(bound(p.startSlippageBps, 0, p.maxSlippageBps));
         p.slippageRampSeconds = uint32(bound(p.slippageRampSeconds, 1, type(uint32).max));
         p.minProgressBps = uint16(bound(p.minProgressBps, 1, BPS));
-        p.dustBps = uint16(bound(p.dustBps, 0, 4_999));
-        p.lossBudgetBps = uint16(bound(p.lossBudgetBps, 0, 500));
-        p.turnoverBudgetBps = uint16(bound(p.turnoverBudgetBps, 0, 20_000));
+        p.dustBps = uint16(bound(p.dustBps, 1, 4_999));
+        uint256 least = (uint256(p.maxSlippageBps) * p.minProgressBps + BPS - 1) / BPS;
+        p.lossBudgetBps = uint16(bound(p.lossBudgetBps, least, 500));
+        p.turnoverBudgetBps = uint16(bound(p.turnoverBudgetBps, p.minProgressBps, 20_000));
         p.lossPeriodSeconds = uint32(bound(p.lossPeriodSeconds, 3_600, type(uint32).max));
         p.turnoverPeriodSeconds = uint32(bound(p.turnoverPeriodSeconds, 3_600, type(uint32).max));
         p.destinationBps = uint16(bound(p.destinationBps, 0, BPS));
@@ -219,6 +330,18 @@ contract ConfigTest is Base {
         assertEq(keccak256(abi.encode(vault.policy())), keccak256(abi.encode(p)));
         assertEq(keccak256(abi.encode(vault.assets())), keccak256(abi.encode(c.assets)));
         assertEq(address(vault.oracle()), address(oracle));
+    }
+
+    /// @dev Calls the vault with 32 bytes behind the parameters, and expects the store to be asked this.
+    function _expectAsked(address actor, bytes memory data, bytes memory asked) internal {
+        vm.expectCall(address(store), asked, 1);
+        vm.prank(actor);
+        (bool done,) = address(vault).call(abi.encodePacked(data, uint256(1)));
+        assertTrue(done);
+    }
+
+    function _tooSmall(string memory field, uint256 budgetBps, uint256 neededBps) internal pure returns (bytes memory) {
+        return abi.encodeWithSelector(IConfigStore.BudgetBelowProgress.selector, field, budgetBps, neededBps);
     }
 
     function _expectRefusal(IBasketVault.Config memory c, bytes memory refusal) internal {

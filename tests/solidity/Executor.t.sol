@@ -181,11 +181,13 @@ contract ExecutorTest is Base {
 
     /* HOSTILE POOLS */
 
-    function test_a_pool_that_asks_too_much_takes_no_more_than_there_is() public {
-        tokens[WETH].mint(address(routes), 1e18);
+    function test_a_pool_that_asks_too_much_takes_no_more_than_its_input_though_there_is_more() public {
+        tokens[WETH].mint(address(routes), 2e18);
         pool.setAsks(MockPool.Asks.TooMuch);
 
-        vm.expectRevert(abi.encodeWithSelector(UniswapV3Venue.CostsMore.selector, address(pool), 1e18 + 1, 1e18));
+        vm.expectRevert(
+            abi.encodeWithSelector(UniswapV3Venue.CallbackAboveInput.selector, address(pool), 1e18 + 1, 1e18)
+        );
         routes.executeRoute(Routes.v3(tokens[WETH], 1e18, address(pool), Routes.ZERO_FOR_ONE));
     }
 

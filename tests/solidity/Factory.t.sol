@@ -50,14 +50,14 @@ contract FactoryTest is Base {
         assertEq(vault.held(), _amounts(25e18, 0, 0));
     }
 
-    function test_a_seed_above_128_bits_is_refused() public {
+    function test_a_seed_above_120_bits_is_refused() public {
         IBasketVault made = IBasketVault(_clone(implementation));
-        uint256 tooMuch = uint256(type(uint128).max) + 1;
+        uint256 tooMuch = uint256(type(uint120).max) + 1;
         tokens[WETH].mint(address(made), tooMuch);
 
         IVaultFactory.Params memory p = _params(_config(), _amounts(tooMuch, 0, 0));
 
-        vm.expectRevert(abi.encodeWithSelector(IVaultBase.HoldingTooLarge.selector, WETH, tooMuch, type(uint128).max));
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.HoldingTooLarge.selector, WETH, tooMuch, type(uint120).max));
         _initialize(made, p);
     }
 
@@ -111,16 +111,64 @@ contract FactoryTest is Base {
         assertEq(factory.vaultCount(), 1);
     }
 
-    function test_initial_shares_up_to_the_minimum_are_refused_and_one_more_is_not() public {
+    function test_initial_shares_below_a_hundred_times_the_minimum_are_refused_and_one_more_is_not() public {
         IVaultFactory.Params memory p = _params(_config(), _amounts(25e18, 0, 0));
-        p.initialShares = MINIMUM_SHARES;
-        _expectRefusal(
-            p, abi.encodeWithSelector(IVaultBase.SharesBelowMinimum.selector, MINIMUM_SHARES, MINIMUM_SHARES + 1)
-        );
-        p.initialShares = MINIMUM_SHARES + 1;
+        p.initialShares = 0;
+        _expectRefusal(p, abi.encodeWithSelector(IVaultBase.SharesBelowMinimum.selector, 0, 1e8));
+        p.initialShares = 1e8 - 1;
+        _expectRefusal(p, abi.encodeWithSelector(IVaultBase.SharesBelowMinimum.selector, 1e8 - 1, 1e8));
+        p.initialShares = 1e8;
         vault = _createVault(p);
-        assertEq(vault.balanceOf(creator), 1);
+        assertEq(vault.balanceOf(creator), 1e8 - MINIMUM_SHARES);
         assertEq(vault.balanceOf(LOCKED), MINIMUM_SHARES);
+    }
+
+    function test_a_seed_of_too_few_units_is_refused_with_its_numbers_and_one_of_none_is_not() public {
+        uint256[3] memory few = [uint256(1), 1_000, 99_999];
+        for (uint256 i; i < 3; ++i) {
+            _expectRefusal(
+                _params(_config(), _amounts(25e18, few[i], 20_000e6)),
+                abi.encodeWithSelector(IVaultBase.SeedTooSmall.selector, WBTC, few[i], 100_000)
+            );
+        }
+        vault = _createVault(_config(), _amounts(25e18, 0, 100_000));
+        assertEq(vault.balanceOf(LOCKED), INITIAL_SHARES / 100, "a hundredth, and no more");
+        assertEq(vault.held(), _amounts(25e18, 0, 100_000));
+    }
+
+    /// @dev Whatever shares there are, the locked ones own 1,000 units of each asset of the seed, and are at most a hundredth.
+    function testFuzz_the_locked_shares_own_a_thousand_units_of_each_asset(
+        uint256 shares,
+        uint256 a,
+        uint256 b,
+        uint256 c
+    ) public {
+        IVaultFactory.Params memory p = _params(_config(), _amounts(_seed(a), _seed(b), _seed(c)));
+        p.initialShares = bound(shares, 1e8, 1 << 120);
+        vault = _createVault(p);
+
+        uint256 locked = vault.balanceOf(LOCKED);
+        assertGe(locked, MINIMUM_SHARES);
+        assertLe(locked, p.initialShares / 100 + 1);
+        assertEq(locked + vault.balanceOf(creator), p.initialShares);
+        for (uint256 i; i < 3; ++i) {
+            if (p.seedAmounts[i] != 0) assertGe(p.seedAmounts[i] * locked / p.initialShares, 1_000);
+        }
+        if (vault.balanceOf(creator) != 0) _redeem(creator, vault.balanceOf(creator));
+        for (uint256 i; i < 3; ++i) {
+            if (p.seedAmounts[i] != 0) assertGe(vault.held()[i], 1_000);
+        }
+    }
+
+    /// @dev From 100,000 to 2^100, of each length alike; never one that two seeds could share.
+    function _seed(uint256 x) internal pure returns (uint256) {
+        return 100_000 + x % (1 << (1 + (x >> 128) % 100));
+    }
+
+    function test_a_fee_recipient_that_is_the_vault_itself_is_refused() public {
+        IVaultFactory.Params memory p = _params(_config(), _amounts(25e18, 0, 0));
+        p.feeRecipient = factory.vaultAddress(creator, p.salt);
+        _expectRefusal(p, abi.encodeWithSelector(IVaultBase.BadFeeRecipient.selector, p.feeRecipient));
     }
 
     function test_initial_shares_above_the_largest_supply_are_refused() public {
@@ -176,7 +224,17 @@ contract FactoryTest is Base {
         uint256[] memory little = _amounts(1e18, 0, 0);
         bytes memory takeover = abi.encodeCall(
             IVaultExtension.initialize,
-            ("Stolen", "STOLEN", address(manager), _config(), _streaming(0), stranger, little, INITIAL_SHARES, stranger)
+            (IVaultBase.Start(
+                    "Stolen",
+                    "STOLEN",
+                    address(manager),
+                    _config(),
+                    _streaming(0),
+                    stranger,
+                    little,
+                    INITIAL_SHARES,
+                    stranger
+                ))
         );
         calling.setCallback(clone, takeover);
 
@@ -203,9 +261,9 @@ contract FactoryTest is Base {
         vm.expectEmit(true, false, false, true, address(store));
         emit IConfigStore.Written(foretold, address(0), p.config);
         vm.expectEmit(foretold);
-        emit IVaultBase.FeesSet(p.fees, treasury);
-        vm.expectEmit(foretold);
         emit IVaultBase.MintedInKind(address(factory), alice, INITIAL_SHARES, p.seedAmounts);
+        vm.expectEmit(foretold);
+        emit IVaultBase.FeesSet(p.fees, treasury);
         vm.expectEmit(address(factory));
         emit IVaultFactory.VaultCreated(foretold, creator, address(manager), "Three coins", "THREE");
         vm.prank(creator);
@@ -215,8 +273,9 @@ contract FactoryTest is Base {
         assertTrue(factory.isVault(foretold));
         assertEq(vault.held(), p.seedAmounts);
         assertEq(_balances(foretold), p.seedAmounts);
-        assertEq(vault.balanceOf(alice), INITIAL_SHARES - MINIMUM_SHARES);
-        assertEq(vault.balanceOf(LOCKED), MINIMUM_SHARES);
+        // 1,000 units of 0.75e8, as parts of 100e18 and rounded up: 1e23 / 0.75e8.
+        assertEq(vault.balanceOf(LOCKED), 1_333_333_333_333_334);
+        assertEq(vault.balanceOf(alice), INITIAL_SHARES - 1_333_333_333_333_334);
         assertEq(vault.totalSupply(), INITIAL_SHARES);
         assertEq(vault.feeRecipient(), treasury);
         assertEq(vault.fee().accruedAt, block.timestamp);
@@ -279,7 +338,17 @@ contract FactoryTest is Base {
 
     function _initialize(IBasketVault made, IVaultFactory.Params memory p) internal {
         made.initialize(
-            p.name, p.symbol, p.authority, p.config, p.fees, p.feeRecipient, p.seedAmounts, p.initialShares, p.receiver
+            IVaultBase.Start(
+                p.name,
+                p.symbol,
+                p.authority,
+                p.config,
+                p.fees,
+                p.feeRecipient,
+                p.seedAmounts,
+                p.initialShares,
+                p.receiver
+            )
         );
     }
 }

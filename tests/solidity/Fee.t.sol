@@ -31,6 +31,12 @@ contract FeeTest is Base {
         vault.setFees(_streaming(100), address(0));
     }
 
+    function test_fee_for_the_vault_itself_is_refused() public {
+        vm.prank(owner);
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.BadFeeRecipient.selector, address(vault)));
+        vault.setFees(_streaming(100), address(vault));
+    }
+
     /* SUCCESS */
 
     function test_fee_of_a_year_is_its_rate() public {
@@ -115,23 +121,26 @@ contract FeeTest is Base {
 
         uint256[] memory amounts = _redeem(alice, vault.balanceOf(alice));
 
-        // 5 % a year for 1,000 years is 50 times the supply: alice keeps 1/51.
-        assertGt(amounts[WETH], 0);
+        // 5 % a year for 1,000 years is 50 times the supply, but all shares stop at 2^121: alice keeps almost half.
+        assertApproxEqRel(amounts[WETH], uint256(25e18) * (1 << 120) / INITIAL_SHARES / 2, 1e9);
         assertEq(vault.totalSupply(), INITIAL_SHARES + vault.fee().pendingShares);
         vault.collectFee();
-        assertEq(vault.balanceOf(treasury), 50 << 120);
+        assertEq(vault.balanceOf(treasury), 1 << 120);
     }
 
-    function test_fee_that_would_pass_128_bits_stops_growing_instead() public {
+    function test_fee_that_would_pass_121_bits_stops_growing_instead() public {
         vm.prank(owner);
         vault.setFees(_streaming(500), treasury);
         _deposit(alice, (1 << 120) - INITIAL_SHARES);
         vm.warp(block.timestamp + 10_000 * YEAR_SECONDS);
 
-        assertEq(vault.totalSupply(), (1 << 120) + uint256(type(uint128).max));
+        assertEq(vault.totalSupply(), 1 << 121);
         _redeem(alice, 1e18);
         vault.collectFee();
-        assertEq(vault.balanceOf(treasury), type(uint128).max);
+        assertEq(vault.balanceOf(treasury), 1 << 120);
+        vm.warp(block.timestamp + 10_000 * YEAR_SECONDS);
+        assertEq(vault.totalSupply(), 1 << 121, "what was redeemed makes room, and no more");
+        _redeem(alice, vault.balanceOf(alice));
     }
 
     function testFuzz_fee_only_grows_by_its_rule(uint256 feeBps, uint256 elapsed, uint256 minted) public {

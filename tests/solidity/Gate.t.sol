@@ -142,7 +142,7 @@ contract GateTest is Base {
         _breakBand();
 
         _perform(_wholeRoute());
-        assertEq(vault.state().brokenSince, block.timestamp);
+        assertEq(vault.state().dueSince, block.timestamp);
 
         vm.expectRevert(abi.encodeWithSelector(IAccessManaged.AccessManagedUnauthorized.selector, gate));
         _perform(_wholeRoute());
@@ -172,7 +172,7 @@ contract GateTest is Base {
     function test_an_empty_route_pokes_and_never_rebalances() public {
         _breakBand();
         _perform("");
-        assertEq(vault.state().brokenSince, block.timestamp);
+        assertEq(vault.state().dueSince, block.timestamp);
         _expectNothing("", VaultLens.Reason.BandBroken);
     }
 
@@ -281,7 +281,7 @@ contract GateTest is Base {
 
         vm.startPrank(forwarder);
         gate.onReport(metadata, _data(_wholeRoute()));
-        assertEq(vault.state().brokenSince, block.timestamp);
+        assertEq(vault.state().dueSince, block.timestamp);
         assembly ("memory-safe") {
             mstore(metadata, 62)
         }
@@ -315,7 +315,7 @@ contract GateTest is Base {
         gate.onReport(_metadata(workflows), _data(""));
         vm.prank(second);
         gate.onReport(_metadata(alice), _data(""));
-        assertEq(vault.state().brokenSince, block.timestamp);
+        assertEq(vault.state().dueSince, block.timestamp);
         assertEq(gate.workflowOwnerOf(forwarder), workflows);
     }
 
@@ -331,8 +331,12 @@ contract GateTest is Base {
         MockPool pool = new MockPool(tokens[WETH], tokens[USDC], 2_080e6);
 
         _perform(_hop(WETH, address(pool), true));
+        assertEq(vault.state().dueSince, block.timestamp, "the first call stamps it");
+        uint256 epoch = vault.state().epoch;
+        _perform(_hop(WETH, address(pool), true));
 
-        assertEq(vault.state().epoch, 1);
+        assertEq(vault.state().epoch, epoch + 1);
+        assertEq(vault.state().dueSince, 0);
         _expectNothing(_hop(WETH, address(pool), true), VaultLens.Reason.InBand);
     }
 
@@ -391,6 +395,49 @@ contract GateTest is Base {
         // 2,000 dollars are less than a WETH.
         _expectNothing(_hop(WETH, address(wethUsdc), true), VaultLens.Reason.BandBroken);
         _perform(_hop(WETH, address(wethWbtc), true));
+        assertEq(vault.state().epoch, 2);
+    }
+
+    /* LOSSES */
+
+    /// @dev Whatever else there is to do, prices or none, paused or not.
+    function test_upkeep_writes_a_loss_down_first() public {
+        _pokedBreak();
+        tokens[USDC].burn(address(vault), 1e6);
+        feeds[WBTC].setFailing(true);
+        bytes memory route = _hop(WETH, address(wethWbtc), true);
+        _assertNeeded(_data(route), true);
+
+        _perform(route);
+        assertEq(vault.held(), _amounts(25e18, 0.75e8, 19_999e6));
+        assertEq(vault.state().epoch, 0);
+        _expectNothing(route, VaultLens.Reason.OracleFault);
+
+        feeds[WBTC].setFailing(false);
+        _perform(route);
+        assertEq(vault.state().epoch, 1, "a loss of less than dust stops nothing");
+    }
+
+    function test_losses_of_several_tokens_are_written_down_one_by_one() public {
+        tokens[WETH].burn(address(vault), 1e18);
+        tokens[WBTC].burn(address(vault), 0.1e8);
+        _perform("");
+        _perform("");
+        assertEq(vault.held(), _amounts(24e18, 0.65e8, 20_000e6));
+        _expectNothing("", VaultLens.Reason.Paused);
+    }
+
+    function test_a_barred_asset_is_not_bought_and_one_beside_it_is() public {
+        tokens[USDC].burn(address(vault), 1_000e6);
+        _perform("");
+        vm.prank(owner);
+        vault.resumeRebalance();
+        _pokedBreak();
+
+        _expectNothing(_hop(WETH, address(wethUsdc), true), VaultLens.Reason.BandBroken);
+        _perform(_hop(WETH, address(wethWbtc), true));
+        assertEq(vault.held()[USDC], 19_000e6);
+        assertGt(vault.held()[WBTC], 0.75e8);
         assertEq(vault.state().epoch, 1);
     }
 

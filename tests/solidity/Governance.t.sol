@@ -141,7 +141,7 @@ contract GovernanceTest is Base {
         manager.setTargetFunctionRole(address(vault), _selectors(IVaultExtension.setPolicy.selector), role);
         vm.stopPrank();
         IBasketVault.Policy memory p = _policy();
-        p.maxSlippageBps = 300;
+        (p.maxSlippageBps, p.lossBudgetBps) = (300, 150);
         bytes memory message = abi.encodeCall(IVaultExtension.setPolicy, (p));
 
         vm.startPrank(slowOwner);
@@ -199,9 +199,9 @@ contract GovernanceTest is Base {
         vault.setTargets(_amounts(0.6e18, 0.4e18, 0), 0);
 
         assertEq(keccak256(abi.encode(vault.assets())), keccak256(abi.encode(expected.assets)));
-        assertEq(vault.state().brokenSince, 0);
+        assertEq(vault.state().dueSince, 0);
         vault.poke();
-        assertEq(vault.state().brokenSince, block.timestamp);
+        assertEq(vault.state().dueSince, block.timestamp);
     }
 
     function test_an_asset_with_target_zero_can_be_sold_out() public {
@@ -213,7 +213,7 @@ contract GovernanceTest is Base {
         vault.setPolicy(p);
 
         // V = 100,000: all 20,000 USDC for 5 WETH and 0.25 WBTC
-        _rebalance(_amounts(0, 0, 20_000e6), _amounts(5e18, 0.25e8, 0), 0);
+        _rebalance(_amounts(0, 0, 20_000e6), _amounts(5e18, 0.25e8, 0), 2);
 
         assertEq(vault.held(), _amounts(30e18, 1e8, 0));
     }

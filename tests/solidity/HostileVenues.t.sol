@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.30;
 
+import { IERC20Errors } from "@openzeppelin/contracts/interfaces/draft-IERC6093.sol";
 import { IERC20 } from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 
 import { IExecutor } from "../../contracts/interfaces/IExecutor.sol";
+import { IZapExecutor } from "../../contracts/interfaces/IZap.sol";
 import { RebalancePolicy } from "../../contracts/libraries/RebalancePolicy.sol";
 import { MockToken } from "../../contracts/mocks/MockToken.sol";
 import { UniswapV3Venue } from "../../contracts/venues/UniswapV3Venue.sol";
@@ -106,8 +108,101 @@ contract HostileVenuesTest is Base {
         );
 
         vm.prank(keeper);
-        vm.expectRevert(abi.encodeWithSignature("CostsMore(address,uint256,uint256)", pool, SOLD / 2 + 1, SOLD / 2 - 1));
+        vm.expectRevert(_aboveInput(address(pool), SOLD / 2 + 1, SOLD / 2));
         vault.rebalance(0, _amounts(SOLD, 0, 0), _amounts(0, 0, 1), address(routes), route);
+    }
+
+    /// @notice Every adapter, of both executors: what a venue wants beyond its hop's amount is for other hops.
+    function test_no_venue_gets_more_than_its_hops_amount_however_much_the_executor_holds() public {
+        address zapRoutes = deployCode("ZapExecutor.sol:ZapExecutor"); // made by this test, which is its Zap
+        address[] memory sent = new address[](1);
+        sent[0] = address(tokens[WETH]);
+        tokens[WETH].mint(address(routes), 3 * SOLD);
+        tokens[WETH].mint(zapRoutes, 3 * SOLD);
+        uint256[2] memory wants = [uint256(1), SOLD];
+        for (uint256 i; i < 2; ++i) {
+            thief.want(wants[i]);
+            for (uint256 venue; venue < VENUES; ++venue) {
+                bytes memory route = _hop(venue, SOLD, 0);
+                bytes memory refusal = _greedRefused(venue, SOLD, wants[i]);
+                _expectRevert(refusal);
+                routes.executeRoute(route);
+                _expectRevert(refusal);
+                IZapExecutor(zapRoutes).executeRoute(sent, route);
+            }
+        }
+        assertEq(tokens[WETH].balanceOf(address(thief)), 0);
+        assertEq(tokens[WETH].balanceOf(address(routes)), 3 * SOLD);
+        assertEq(tokens[WETH].balanceOf(zapRoutes), 3 * SOLD);
+    }
+
+    /// @dev By name where the adapter is asked, by the token where the venue helps itself.
+    function _greedRefused(uint256 venue, uint256 amount, uint256 more) internal view returns (bytes memory) {
+        if (venue == 0) return _aboveInput(address(thief), amount + more, amount);
+        if (venue == 3) return abi.encodeWithSelector(UniswapV4Venue.AskedTooMuch.selector, amount + more, amount);
+        return "";
+    }
+
+    function _expectRevert(bytes memory refusal) internal {
+        if (refusal.length == 0) vm.expectPartialRevert(IERC20Errors.ERC20InsufficientAllowance.selector);
+        else vm.expectRevert(refusal);
+    }
+
+    function test_the_limit_of_a_pools_callback_is_kept_in_all_its_bits() public {
+        // Its halves lie in two words: amounts around the seam, and the largest that a route can name.
+        uint128[5] memory amounts = [uint128(1), (1 << 96) - 1, 1 << 96, (1 << 96) + 1, type(uint128).max];
+        for (uint256 i; i < amounts.length; ++i) {
+            uint256 amount = amounts[i];
+            deal(address(tokens[WETH]), address(routes), 2 * amount);
+            bytes memory route = _hop(0, amounts[i], 0);
+            thief.want(1);
+            vm.expectRevert(_aboveInput(address(thief), amount + 1, amount));
+            routes.executeRoute(route);
+            thief.want(0);
+            uint256 before = tokens[WETH].balanceOf(address(thief));
+            routes.executeRoute(route);
+            assertEq(tokens[WETH].balanceOf(address(thief)) - before, amount);
+        }
+    }
+
+    function test_a_hop_of_all_there_is_is_limited_to_what_there_was() public {
+        thief.want(1);
+        tokens[WETH].mint(address(routes), SOLD);
+        vm.expectRevert(_aboveInput(address(thief), SOLD + 1, SOLD));
+        routes.executeRoute(_hop(0, 0, 0));
+        // Of nothing, nothing is paid.
+        deal(address(tokens[WETH]), address(routes), 0);
+        vm.expectRevert(_aboveInput(address(thief), 1, 0));
+        routes.executeRoute(_hop(0, 0, 0));
+    }
+
+    /// @notice A pool that is told what to pay names its price; it cannot have what is not there.
+    function test_a_hop_by_what_comes_out_is_limited_to_what_the_executor_holds() public {
+        bytes memory route = Routes.v3Out(tokens[WETH], 1, address(thief), Routes.ZERO_FOR_ONE);
+        tokens[WETH].mint(address(routes), SOLD);
+        thief.want(SOLD + 1);
+        vm.expectRevert(abi.encodeWithSelector(UniswapV3Venue.CostsMore.selector, thief, SOLD + 1, SOLD));
+        routes.executeRoute(route);
+        thief.want(SOLD);
+        routes.executeRoute(route);
+        assertEq(tokens[WETH].balanceOf(address(thief)), SOLD);
+        // All 192 bits of the limit are set, and no more than the token has is paid.
+        thief.want(type(uint192).max);
+        vm.expectRevert(abi.encodeWithSelector(UniswapV3Venue.CostsMore.selector, thief, type(uint192).max, 0));
+        routes.executeRoute(route);
+        thief.want(uint256(type(uint192).max) + 1);
+        vm.expectRevert(_aboveInput(address(thief), uint256(type(uint192).max) + 1, type(uint192).max));
+        routes.executeRoute(route);
+    }
+
+    function test_an_amount_that_no_limit_can_hold_is_refused() public {
+        deal(address(tokens[WETH]), address(routes), uint256(1) << 192);
+        vm.expectRevert(abi.encodeWithSelector(UniswapV3Venue.AmountTooLarge.selector, uint256(1) << 192));
+        routes.executeRoute(_hop(0, 0, 0));
+    }
+
+    function _aboveInput(address pool, uint256 owed, uint256 input) internal pure returns (bytes memory) {
+        return abi.encodeWithSelector(UniswapV3Venue.CallbackAboveInput.selector, pool, owed, input);
     }
 
     /* CALLBACKS OUT OF TURN */

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.30;
 
+import { IERC20 } from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+
 import { VaultLens } from "../../contracts/VaultLens.sol";
 import { IBasketVault } from "../../contracts/interfaces/IBasketVault.sol";
 import { IOracleHub } from "../../contracts/interfaces/IOracleHub.sol";
@@ -10,8 +12,8 @@ import { ScriptedExecutor } from "./support/ScriptedExecutor.sol";
 
 /// @notice VaultLens: the words a keeper reads, each in its place, and the reason in the order that matters.
 contract LensTest is Base {
-    uint256 internal constant HEAD_WORDS = 34;
-    uint256 internal constant ASSET_WORDS = 18;
+    uint256 internal constant HEAD_WORDS = 33;
+    uint256 internal constant ASSET_WORDS = 20;
 
     VaultLens internal lens;
 
@@ -69,12 +71,11 @@ contract LensTest is Base {
         // Both budgets leak 500 of 86,400 seconds.
         uint256 lossLeak = uint256(50e14) * 500 / 86_400;
         assertEq(w[10], 50e14 - (w[8] > lossLeak ? w[8] - lossLeak : 0));
-        assertEq(w[11], 1_000e14 - (w[9] - uint256(1_000e14) * 500 / 86_400));
+        assertEq(w[11], 5_000e14 - (w[9] - uint256(5_000e14) * 500 / 86_400));
         assertEq(w[12], 55e14, "half way from 10 to 100 bps");
-        assertEq(w[13], brokenAt, "due since");
-        assertEq(w[14], 0, "never open");
-        assertEq(w[15], 0, "no glide");
-        assertEq(w[16], 0);
+        assertEq(w[13], 0, "never open");
+        assertEq(w[14], 0, "no glide");
+        assertEq(w[15], 0);
         uint16[13] memory policy = [
             p.startSlippageBps,
             p.maxSlippageBps,
@@ -91,10 +92,10 @@ contract LensTest is Base {
             uint16(p.openAfterSeconds)
         ];
         for (uint256 i; i < 13; ++i) {
-            if (i != 7 && i != 9) assertEq(w[21 + i], policy[i]);
+            if (i != 7 && i != 9) assertEq(w[20 + i], policy[i]);
         }
-        assertEq(w[28], p.lossPeriodSeconds);
-        assertEq(w[30], p.turnoverPeriodSeconds);
+        assertEq(w[27], p.lossPeriodSeconds);
+        assertEq(w[29], p.turnoverPeriodSeconds);
     }
 
     function test_the_basket_is_weighed_as_the_policy_does() public {
@@ -103,11 +104,11 @@ contract LensTest is Base {
         uint256[] memory w = _read(vault);
 
         assertEq(w[2], uint256(VaultLens.Reason.BandBroken));
-        assertEq(w[17], 110_000e18);
-        assertEq(w[18], 10_000e18);
-        assertEq(w[19], 5_220e18, "the need, and dust");
-        assertEq(w[20], 455, "5,000 of 110,000, rounded up");
-        uint256[18] memory weth = [
+        assertEq(w[16], 110_000e18);
+        assertEq(w[17], 10_000e18);
+        assertEq(w[18], 5_220e18, "the need, and dust");
+        assertEq(w[19], 455, "5,000 of 110,000, rounded up");
+        uint256[20] memory weth = [
             uint256(uint160(address(tokens[WETH]))),
             18,
             0.5e18,
@@ -125,9 +126,11 @@ contract LensTest is Base {
             60_000e18,
             2_083333333333333333,
             0,
-            2_083333333333333333
+            2_083333333333333333,
+            0,
+            0
         ];
-        uint256[18] memory wbtc = [
+        uint256[20] memory wbtc = [
             uint256(uint160(address(tokens[WBTC]))),
             8,
             0.3e18,
@@ -145,6 +148,8 @@ contract LensTest is Base {
             30_000e18,
             0,
             0.075e8,
+            0,
+            0,
             0
         ];
         for (uint256 i; i < ASSET_WORDS; ++i) {
@@ -176,7 +181,7 @@ contract LensTest is Base {
         uint256[] memory w = _read(vault);
 
         assertEq(w[2], uint256(VaultLens.Reason.TotalOutOfRange));
-        assertEq(w[17] + w[18] + w[19] + w[20], 0);
+        assertEq(w[16] + w[17] + w[18] + w[19], 0);
         assertEq(w[HEAD_WORDS + 12], 2_000e18, "prices are there");
     }
 
@@ -212,8 +217,8 @@ contract LensTest is Base {
         _rebalance(_amounts(2e18, 0, 0), _amounts(0, 0.0705e8, 1_976e6), 0);
         IBasketVault.Policy memory p = _policy();
         (p.lossBudgetBps, p.turnoverBudgetBps) = (0, 1);
-        vm.prank(owner);
-        vault.setPolicy(p);
+        vm.prank(guardian);
+        vault.tightenPolicy(p);
 
         uint256[] memory w = _read(vault);
 
@@ -228,7 +233,84 @@ contract LensTest is Base {
 
         vault.poke();
 
-        assertEq(_reason() == uint256(VaultLens.Reason.BandBroken), vault.state().brokenSince != 0);
+        assertEq(_reason() == uint256(VaultLens.Reason.BandBroken), vault.state().dueSince != 0);
+    }
+
+    /* LOSSES */
+
+    /// @dev The ledger says 20,000 USDC, and claims of 2,000; a tenth of all that is gone.
+    function test_what_is_missing_stands_at_its_asset_and_comes_before_any_other_reason() public {
+        vm.prank(creator);
+        vault.redeemInKindExcept(10e18, creator, creator, _amounts(), 1 << USDC);
+        tokens[USDC].burn(address(vault), 2_000e6);
+        _breakBand();
+
+        uint256[] memory w = _read(vault);
+
+        assertEq(w[2], uint256(VaultLens.Reason.LossNotWrittenDown));
+        assertEq(w[2], 7);
+        assertEq(w[HEAD_WORDS + 2 * ASSET_WORDS + 19], 2_000e6);
+        assertEq(w[HEAD_WORDS + 19], 0);
+        assertEq(w[HEAD_WORDS + ASSET_WORDS + 19], 0);
+        for (uint256 i; i < 3; ++i) {
+            assertEq(w[HEAD_WORDS + ASSET_WORDS * i + 17], 0, "nothing is for sale");
+        }
+        feeds[WETH].push(0);
+        assertEq(_reason(), 7, "prices do not matter to it");
+
+        assertEq(vault.sync(USDC), 2_000e6);
+        assertEq(_read(vault)[HEAD_WORDS + 2 * ASSET_WORDS + 19], 0);
+        assertEq(_reason(), uint256(VaultLens.Reason.Paused));
+    }
+
+    function test_a_token_that_does_not_tell_misses_nothing() public {
+        vm.mockCallRevert(address(tokens[USDC]), abi.encodeWithSelector(IERC20.balanceOf.selector), "");
+        uint256[] memory w = _read(vault);
+        assertEq(w[2], uint256(VaultLens.Reason.InBand));
+        assertEq(w[HEAD_WORDS + 2 * ASSET_WORDS + 19], 0);
+    }
+
+    function test_a_gift_is_no_loss_and_hides_none() public {
+        tokens[WBTC].mint(address(vault), 1e8);
+        tokens[USDC].burn(address(vault), 1);
+        uint256[] memory w = _read(vault);
+        assertEq(w[HEAD_WORDS + ASSET_WORDS + 19], 0);
+        assertEq(w[HEAD_WORDS + 2 * ASSET_WORDS + 19], 1);
+    }
+
+    /// @dev After the loss of 1,000 USDC and 0.075 WBTC both are what is bought, and neither may be.
+    function test_a_barred_asset_is_named_by_no_sale_and_if_there_is_no_other_that_is_the_reason() public {
+        tokens[USDC].burn(address(vault), 1_000e6);
+        vault.sync(USDC);
+        vm.prank(owner);
+        vault.resumeRebalance();
+        _breakBand();
+
+        uint256[] memory w = _read(vault);
+        assertEq(w[2], uint256(VaultLens.Reason.BandBroken), "WBTC can be bought");
+        assertEq(w[HEAD_WORDS + 2 * ASSET_WORDS + 18], 1);
+        assertEq(w[HEAD_WORDS + ASSET_WORDS + 18], 0);
+        assertGt(w[HEAD_WORDS + 2 * ASSET_WORDS + 16], 0, "a deficit it has all the same");
+        (,,, uint256[] memory minBuys) = lens.allowedSales(vault);
+        assertEq(minBuys, _amounts(0, 1, 0));
+
+        tokens[WBTC].burn(address(vault), 0.075e8);
+        vault.sync(WBTC);
+        vm.prank(owner);
+        vault.resumeRebalance();
+        VaultLens.Reason reason;
+        uint256[] memory sales;
+        (reason,, sales, minBuys) = lens.allowedSales(vault);
+        assertEq(uint256(reason), uint256(VaultLens.Reason.PurchasesBarred));
+        assertEq(uint256(reason), 8);
+        assertEq(sales, _amounts());
+        assertEq(minBuys, _amounts());
+
+        vm.prank(owner);
+        vault.allowPurchases(WBTC);
+        (reason,,, minBuys) = lens.allowedSales(vault);
+        assertEq(uint256(reason), uint256(VaultLens.Reason.BandBroken));
+        assertEq(minBuys, _amounts(0, 1, 0));
     }
 
     function _pack(IBasketVault one) internal view returns (bytes memory) {

@@ -68,14 +68,14 @@ contract MintTest is Base {
         assertEq(vault.balanceOf(alice), most);
     }
 
-    function test_mint_that_would_pass_2_to_the_128_of_an_asset_is_refused() public {
-        vault = _createVault(_config(), _amounts(type(uint128).max / 100 * 99, 1e8, 1e6));
+    function test_mint_that_would_pass_2_to_the_120_of_an_asset_is_refused() public {
+        vault = _createVault(_config(), _amounts(type(uint120).max / 100 * 99, 1e8, 1e6));
         uint256[] memory amounts = _prepareDeposit(alice, 2e18);
         uint256 after_ = vault.held()[WETH] + amounts[WETH];
 
-        assertGt(after_, type(uint128).max);
+        assertGt(after_, type(uint120).max);
         vm.prank(alice);
-        vm.expectRevert(abi.encodeWithSelector(IVaultBase.HoldingTooLarge.selector, WETH, after_, type(uint128).max));
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.HoldingTooLarge.selector, WETH, after_, type(uint120).max));
         vault.mintInKind(2e18, alice, amounts);
     }
 
@@ -106,7 +106,11 @@ contract MintTest is Base {
             MockToken(c.assets[i].token).mint(made, seed[i]);
         }
         IBasketVault(made)
-            .initialize("By hand", "HAND", address(manager), c, _streaming(0), treasury, seed, INITIAL_SHARES, creator);
+            .initialize(
+                IVaultBase.Start(
+                    "By hand", "HAND", address(manager), c, _streaming(0), treasury, seed, INITIAL_SHARES, creator
+                )
+            );
     }
 
     function test_mint_when_a_token_calls_back_cannot_reenter() public {

@@ -3,6 +3,8 @@ pragma solidity 0.8.30;
 
 import { IAccessManaged } from "@openzeppelin/contracts/access/manager/IAccessManaged.sol";
 import { Ownable } from "@openzeppelin/contracts/access/Ownable.sol";
+import { IERC20Errors } from "@openzeppelin/contracts/interfaces/draft-IERC6093.sol";
+import { Math } from "@openzeppelin/contracts/utils/math/Math.sol";
 
 import { FlashFiller } from "../../contracts/fillers/FlashFiller.sol";
 import { InventoryFiller } from "../../contracts/fillers/InventoryFiller.sol";
@@ -108,17 +110,23 @@ contract OpenTest is Base {
         vault.setPolicy(p);
         // 1,000 dollars over target: inside the band, and more than dust.
         _setPrice(WETH, 2_080e8);
-        vm.warp(block.timestamp - block.timestamp % 7 days + 7 days + OPEN_AFTER - 1);
+        vm.warp(block.timestamp - block.timestamp % 7 days + 7 days + 1 days);
         _refreshFeeds();
         (uint256[] memory sales, uint256[] memory buys) = (_amounts(0.2884e18, 0, 0), _amounts(0, 0.015e8, 0));
         vm.prank(operator);
         vm.expectRevert(abi.encodeWithSelector(IAccessManaged.AccessManagedUnauthorized.selector, desk));
-        desk.fill(vault, 0, sales, buys);
+        desk.fill(vault, 1, sales, buys); // a day into the period, which nobody has stamped
+
+        vault.poke();
+        _pass(OPEN_AFTER - 1);
+        vm.prank(operator);
+        vm.expectRevert(abi.encodeWithSelector(IAccessManaged.AccessManagedUnauthorized.selector, desk));
+        desk.fill(vault, 1, sales, buys);
 
         _pass(1);
         vm.prank(operator);
-        desk.fill(vault, 0, sales, buys);
-        assertEq(vault.state().epoch, 1);
+        desk.fill(vault, 1, sales, buys);
+        assertEq(vault.state().epoch, 2);
     }
 
     function test_a_stale_stamp_opens_nothing_while_every_band_is_whole() public {
@@ -129,7 +137,7 @@ contract OpenTest is Base {
         vm.prank(operator);
         vm.expectRevert(RebalancePolicy.NoBandBroken.selector);
         desk.fill(vault, 0, _amounts(), _amounts());
-        assertGt(vault.state().brokenSince, 0, "nobody poked");
+        assertGt(vault.state().dueSince, 0, "nobody poked");
     }
 
     function test_a_new_target_closes_what_the_old_one_opened() public {
@@ -424,6 +432,34 @@ contract OpenTest is Base {
         }
     }
 
+    function test_a_quote_signed_for_another_chain_or_filler_is_refused() public {
+        _openBreak();
+        QuoteFiller.Quote memory q = _quote(1.25e18, 0.075e8);
+        bytes memory route = _route(q, _sign(q));
+        uint256 signedFor = block.chainid;
+        bytes32 signedDigest = quotes.quoteDigest(q);
+
+        // Twice: the separator of the chain it was deployed on is cached.
+        for (uint256 i = 1; i < 3; ++i) {
+            vm.chainId(signedFor + i);
+            bytes32 digest = quotes.quoteDigest(q);
+            assertNotEq(digest, signedDigest);
+            vm.prank(stranger);
+            vm.expectRevert(abi.encodeWithSelector(QuoteFiller.BadQuoteSignature.selector, maker, digest));
+            vault.rebalance(0, _amounts(1.25e18, 0, 0), _amounts(0, 0.075e8, 0), address(quotes), route);
+        }
+        vm.chainId(signedFor);
+        QuoteFiller other = QuoteFiller(deployCode("QuoteFiller.sol:QuoteFiller"));
+        bytes32 otherDigest = other.quoteDigest(q);
+        vm.prank(stranger);
+        vm.expectRevert(abi.encodeWithSelector(QuoteFiller.BadQuoteSignature.selector, maker, otherDigest));
+        vault.rebalance(0, _amounts(1.25e18, 0, 0), _amounts(0, 0.075e8, 0), address(other), route);
+
+        vm.prank(stranger);
+        vault.rebalance(0, _amounts(1.25e18, 0, 0), _amounts(0, 0.075e8, 0), address(quotes), route);
+        assertTrue(quotes.isUsed(maker, q.nonce));
+    }
+
     function test_a_quote_is_filled_once() public {
         _openBreak();
         QuoteFiller.Quote memory q = _quote(1.25e18, 0.075e8);
@@ -498,6 +534,21 @@ contract OpenTest is Base {
         vm.prank(stranger);
         vm.expectRevert(abi.encodeWithSelector(FlashFiller.GainTooSmall.selector, 1.25e18 - cost, 0.1e18));
         flash.fill(t);
+    }
+
+    function test_the_pool_of_a_flash_fill_gets_what_the_vault_sold_and_no_more() public {
+        _openBreak();
+        uint256 cost = Math.ceilDiv(uint256(0.0748e8) * 1e18, 0.06e8);
+        FlashFiller.Trade memory t = _flashTrade(cost, 0.0748e8, 0);
+        pool.setAsks(MockPool.Asks.TooMuch);
+        vm.prank(stranger);
+        vm.expectRevert(abi.encodeWithSelector(IERC20Errors.ERC20InsufficientBalance.selector, flash, cost, cost + 1));
+        flash.fill(t);
+
+        pool.setAsks(MockPool.Asks.Fairly);
+        vm.prank(stranger);
+        assertEq(flash.fill(t), 0);
+        assertEq(tokens[WETH].balanceOf(address(pool)), cost);
     }
 
     function test_nobody_calls_the_flash_filler_out_of_turn() public {

@@ -19,7 +19,7 @@ contract PokeTest is Base {
         vm.expectRevert(abi.encodeWithSelector(IVaultBase.OracleFault.selector, USDC, IOracleHub.Fault.NotPositive));
         vault.poke();
 
-        assertEq(vault.state().brokenSince, 0);
+        assertEq(vault.state().dueSince, 0);
     }
 
     function test_poke_of_a_basket_worth_nothing_is_refused() public {
@@ -39,11 +39,11 @@ contract PokeTest is Base {
         emit IVaultBase.Poked(brokenAt);
         vm.prank(stranger);
         vault.poke();
-        assertEq(vault.state().brokenSince, brokenAt);
+        assertEq(vault.state().dueSince, brokenAt);
 
         _pass(100);
         _expectSilence();
-        assertEq(vault.state().brokenSince, brokenAt);
+        assertEq(vault.state().dueSince, brokenAt);
     }
 
     function test_poke_when_the_band_is_whole_again_forgets() public {
@@ -55,13 +55,13 @@ contract PokeTest is Base {
         emit IVaultBase.Poked(0);
         vault.poke();
 
-        assertEq(vault.state().brokenSince, 0);
+        assertEq(vault.state().dueSince, 0);
     }
 
     function test_poke_while_whole_does_nothing() public {
         _expectSilence();
 
-        assertEq(vault.state().brokenSince, 0);
+        assertEq(vault.state().dueSince, 0);
     }
 
     function test_poke_while_paused_works() public {
@@ -71,7 +71,7 @@ contract PokeTest is Base {
 
         vault.poke();
 
-        assertEq(vault.state().brokenSince, block.timestamp);
+        assertEq(vault.state().dueSince, block.timestamp);
     }
 
     function test_poke_changes_nothing_else() public {
@@ -81,7 +81,7 @@ contract PokeTest is Base {
 
         vault.poke();
 
-        expected.brokenSince = uint40(block.timestamp);
+        expected.dueSince = uint40(block.timestamp);
         assertEq(keccak256(abi.encode(vault.state())), keccak256(abi.encode(expected)));
         assertEq(vault.held(), held);
         assertEq(vault.totalSupply(), INITIAL_SHARES);

@@ -71,24 +71,14 @@ contract PolicyEdgesTest is Test {
         assertEq(policy.driftBps(_signs(1, 0), 9_999), 2, "one basis point and a little");
     }
 
-    function test_the_calendar_calls_once_in_every_period() public view {
-        assertEq(policy.calendarSince(0, 0, 864_005), 0, "no calendar");
-        assertEq(policy.calendarSince(863_999, 86_400, 864_005), 864_000);
-        assertEq(policy.calendarSince(863_999, 86_400, 864_000), 864_000, "from the first second on");
-        assertEq(policy.calendarSince(863_999, 86_400, 863_999), 0);
-        assertEq(policy.calendarSince(864_000, 86_400, 864_005), 0, "rebalanced in its first second");
-        assertEq(policy.calendarSince(864_004, 86_400, 864_005), 0);
-        assertEq(policy.calendarSince(7, 1, 8), 8);
-    }
-
-    function test_due_is_the_earlier_of_what_is_known() public view {
-        assertEq(policy.dueSince(0, 0), 0);
-        assertEq(policy.dueSince(5, 0), 5);
-        assertEq(policy.dueSince(0, 7), 7);
-        assertEq(policy.dueSince(5, 7), 5);
-        assertEq(policy.dueSince(7, 5), 5);
-        assertEq(policy.dueSince(1, 8), 1);
-        assertEq(policy.dueSince(8, 1), 1);
+    function test_the_calendar_is_open_once_in_every_period() public view {
+        assertFalse(policy.isCalendarOpen(0, 0, 864_005), "no calendar");
+        assertTrue(policy.isCalendarOpen(863_999, 86_400, 864_005));
+        assertTrue(policy.isCalendarOpen(863_999, 86_400, 864_000), "from the first second on");
+        assertFalse(policy.isCalendarOpen(863_999, 86_400, 863_999));
+        assertFalse(policy.isCalendarOpen(864_000, 86_400, 864_005), "rebalanced in its first second");
+        assertFalse(policy.isCalendarOpen(864_004, 86_400, 864_005));
+        assertTrue(policy.isCalendarOpen(7, 1, 8));
     }
 
     function test_execution_opens_when_its_time_has_come_and_not_before() public view {
@@ -153,10 +143,9 @@ contract PolicyEdgesTest is Test {
     }
 
     function test_a_sale_may_be_the_whole_surplus_and_a_purchase_needs_the_smallest_deficit() public {
-        policy.checkSales(_pair(5, 0), _pair(0, 1), _signs(5, -1), _pair(1, 1), _pair(1, 1));
-        vm.expectRevert(abi.encodeWithSelector(RebalancePolicy.SaleAboveSurplus.selector, 0, 6, 5));
-        policy.checkSales(_pair(6, 0), _pair(0, 1), _signs(5, -1), _pair(1, 1), _pair(1, 1));
-        vm.expectRevert(abi.encodeWithSelector(RebalancePolicy.SaleAboveSurplus.selector, 1, 1, 0));
+        assertTrue(policy.checkSales(_pair(5, 0), _pair(0, 1), _signs(5, -1), _pair(1, 1), _pair(1, 1)));
+        assertFalse(policy.checkSales(_pair(6, 0), _pair(0, 1), _signs(5, -1), _pair(1, 1), _pair(1, 1)));
+        vm.expectRevert(abi.encodeWithSelector(RebalancePolicy.SaleWithoutSurplus.selector, 1));
         policy.checkSales(_pair(0, 1), _pair(0, 0), _signs(5, -5), _pair(1, 1), _pair(1, 1));
         vm.expectRevert(abi.encodeWithSelector(RebalancePolicy.BuyWithoutDeficit.selector, 1));
         policy.checkSales(_pair(5, 0), _pair(0, 1), _signs(5, 0), _pair(1, 1), _pair(1, 1));
@@ -164,14 +153,34 @@ contract PolicyEdgesTest is Test {
         policy.checkSales(_pair(0, 0), _pair(1, 0), _signs(1, -1), _pair(1, 1), _pair(1, 1));
     }
 
-    function test_sales_may_be_worth_the_need_and_no_more() public {
-        // A third of a dollar each, rounded up.
-        policy.checkNeed(_pair(1, 1), _pair(E18, E18), _pair(3, 3), 666666666666666668);
-        vm.expectRevert(
-            abi.encodeWithSelector(RebalancePolicy.SalesAboveNeed.selector, 666666666666666668, 666666666666666667)
+    function test_sales_shrink_to_surplus_need_and_budget_and_what_must_come_back_with_them() public view {
+        uint256[] memory prices = _pair(E18, E18);
+        // Within everything: as asked.
+        _expectFit(_pair(3, 3), _pair(0, 4), _pair(3, 3), 6e18, 6e18, _pair(3, 3), 4e18, prices);
+        // The first to its surplus: 5 of 6 are left.
+        _expectFit(_pair(3, 3), _pair(11, 1), _pair(2, 9), 6e18, 6e18, _pair(2, 3), 10e18, prices);
+        // Half of the need, of which two wei are for rounding up.
+        _expectFit(_pair(300, 300), _pair(7, 2), _pair(300, 300), 300e18, 600e18, _pair(149, 149), 4.47e18, prices);
+        _expectFit(
+            _pair(300, 0), _pair(0, 8), _pair(300, 0), 600e18, 150e18, _pair(149, 0), 3.97333333333333333e18 + 3, prices
         );
-        policy.checkNeed(_pair(1, 1), _pair(E18, E18), _pair(3, 3), 666666666666666667);
-        policy.checkNeed(_pair(0, 0), _pair(E18, E18), _pair(3, 3), 0);
+        // Nobody means such amounts: no value overflows, and what cannot be had is asked for whole.
+        uint256 most = type(uint256).max;
+        _expectFit(_pair(most, 0), _pair(0, most), _pair(5, 0), most, most, _pair(5, 0), ((1 << 120) - 1) * E18, prices);
+    }
+
+    function _expectFit(
+        uint256[] memory sales,
+        uint256[] memory buys,
+        uint256[] memory surpluses,
+        uint256 needE18,
+        uint256 turnoverE18,
+        uint256[] memory fitted,
+        uint256 minimumE18,
+        uint256[] memory prices
+    ) internal view {
+        assertEq(policy.fitSales(sales, surpluses, prices, prices, _pair(1, 1), needE18, turnoverE18), fitted);
+        assertEq(policy.fittedMinimumE18(buys, prices, sales, fitted, prices, _pair(1, 1)), minimumE18);
     }
 
     function test_a_trade_is_nothing_or_at_least_its_minimum() public {
@@ -308,7 +317,11 @@ contract PolicyEdgesTest is Test {
         assertEq(policy.leak(carried, 200, 43_200, 21_600), 0.75e16);
         assertEq(policy.carryLevel(1e16, 100, 86_400, 200, 43_200, 86_400), 0, "what is empty stays so");
         assertEq(policy.carryLevel(1, 100, 86_400, 200, 43_200, 0), 1);
-        assertEq(policy.carryLevel(1e16, 0, 3_600, 1, 7_000, 3), 1e16 + 42857142857, "rounds down");
+        assertEq(policy.carryLevel(1e16, 0, 3_600, 1, 7_000, 3), 1e16 + 42857142858, "rounds up");
+        // At all but the same rate nothing is left 26 s later, so nothing may be 9 s after a change that slows it.
+        carried = policy.carryLevel(34_999_999, 1, 100_000_003, 1, 100_000_004, 26);
+        assertEq(policy.leak(34_999_999, 1, 100_000_003, 35), 1);
+        assertEq(policy.leak(carried, 1, 100_000_004, 35), 1, "no less than without the change");
     }
 
     /* AUCTION */

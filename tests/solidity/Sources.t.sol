@@ -273,6 +273,223 @@ contract SourcesTest is Base {
         _check(2_000e18, 2_010e18, IOracleHub.Fault.Diverged);
     }
 
+    /* ONE SOURCE TWICE */
+
+    function test_the_same_feed_is_no_second_source_in_whatever_way_it_is_read() public {
+        IOracleHub.Source memory s = _feedSource();
+        s.target = address(coinFeed);
+        _refuse(s, _shared(address(coinFeed)));
+        s = _getterSource(8, 2_000e8);
+        s.target = address(coinFeed);
+        _refuse(s, _shared(address(coinFeed)));
+        s = _getterSource(18, 1e18);
+        s.quote = _quoteOf("same as coin", coinFeed);
+        _refuse(s, _shared(address(coinFeed)));
+        // A share of itself: one coin is worth one coin.
+        s.quote = address(coin);
+        _refuse(s, _shared(address(coinFeed)));
+        assertEq(uint8(oracle.sourceOf(address(coin)).kind), 0, "nothing is kept of what was refused");
+        _check(2_000e18, 2_000e18, IOracleHub.Fault.None);
+    }
+
+    function test_what_stands_behind_a_quoted_feed_is_no_second_source() public {
+        MockAggregator quoteFeed = _feed(8, 2_000e8);
+        address quote = _quoteOf("quote", quoteFeed);
+        address likeIt = _quoteOf("another with the same feed", quoteFeed);
+        MockAggregator ratio = _feed(18, 1e18);
+        vm.prank(owner);
+        oracle.setQuotedFeed(address(coin), address(ratio), 18, 600, 1, type(uint128).max, quote);
+
+        IOracleHub.Source memory s = _feedSource();
+        s.target = address(quoteFeed);
+        _refuse(s, _shared(address(quoteFeed)));
+        s = _feedSource();
+        (s.target, s.decimals) = (address(ratio), 18);
+        _refuse(s, _shared(address(ratio)));
+        s = _getterSource(18, 1e18);
+        s.quote = likeIt;
+        _refuse(s, _shared(address(quoteFeed)));
+        s.quote = quote;
+        _refuse(s, _shared(quote));
+        s.quote = _quoteOf("another of its own", _feed(8, 2_000e8));
+        _set(s);
+        _check(2_000e18, 2_000e18, IOracleHub.Fault.None);
+    }
+
+    function test_a_feed_that_the_second_source_rests_on_cannot_become_the_first() public {
+        MockAggregator quoteFeed = _feed(8, 2_000e8);
+        address quote = _quoteOf("quote", quoteFeed);
+        MockAggregator ratio = _feed(18, 1e18);
+        IOracleHub.Source memory s = _feedSource();
+        (s.target, s.decimals, s.quote) = (address(ratio), 18, quote);
+        _set(s);
+        MockAggregator another = _feed(18, 1e18);
+
+        for (uint256 i; i < 2; ++i) {
+            vm.startPrank(owner);
+            vm.expectRevert(_shared(address(ratio)));
+            oracle.setFeed(address(coin), address(ratio), 18, 600, 1, type(uint128).max);
+            vm.expectRevert(_shared(address(quoteFeed)));
+            oracle.setFeed(address(coin), address(quoteFeed), 8, 600, 1, type(uint128).max);
+            vm.expectRevert(_shared(quote));
+            oracle.setQuotedFeed(address(coin), address(another), 18, 600, 1, type(uint128).max, quote);
+            vm.stopPrank();
+            assertEq(oracle.feedOf(address(coin)).feed, i == 0 ? address(coinFeed) : address(0));
+            // The source outlives the feed, and is compared with the next one.
+            vm.prank(guardian);
+            oracle.removeFeed(address(coin));
+        }
+        vm.startPrank(owner);
+        oracle.setFeed(address(coin), address(coinFeed), 8, 600, 1, type(uint128).max);
+        oracle.removeSource(address(coin));
+        oracle.setFeed(address(coin), address(quoteFeed), 8, 600, 1, type(uint128).max);
+        vm.stopPrank();
+        _check(2_000e18, 2_000e18, IOracleHub.Fault.None);
+    }
+
+    /// @notice The tokens quoted in a token are not listed, so a quote's feed is only compared with the quote's own second source.
+    function test_a_quotes_new_feed_is_compared_with_its_own_source_and_with_others_at_their_next_change() public {
+        address quote = _quote(2e8);
+        IOracleHub.Source memory s = _getterSource(18, 1_000e18);
+        s.quote = quote;
+        _set(s);
+        IOracleHub.Source memory ofQuote = _feedSource();
+        MockAggregator opinion = _feed(8, 2e8);
+        ofQuote.target = address(opinion);
+        vm.startPrank(owner);
+        oracle.setSource(quote, ofQuote);
+        vm.expectRevert(abi.encodeWithSelector(IOracleHub.SharedSource.selector, quote, opinion));
+        oracle.setFeed(quote, address(opinion), 8, 600, 1, type(uint128).max);
+
+        oracle.setFeed(quote, address(coinFeed), 8, 600, 1, type(uint128).max);
+
+        vm.expectRevert(_shared(address(coinFeed)));
+        oracle.setFeed(address(coin), address(coinFeed), 8, 600, 1, type(uint128).max);
+        vm.stopPrank();
+        _refuse(s, _shared(address(coinFeed)));
+    }
+
+    function test_a_feed_of_the_zero_address_is_not_the_dollars() public {
+        _quoteOf(address(0), coinFeed);
+        _set(_feedSource());
+        skip(10);
+        vm.prank(guardian);
+        oracle.removeFeed(address(0));
+        assertEq(oracle.changedAt(address(coin)), block.timestamp - 10);
+    }
+
+    function _shared(address shared) internal view returns (bytes memory) {
+        return abi.encodeWithSelector(IOracleHub.SharedSource.selector, coin, shared);
+    }
+
+    function _feed(uint8 decimals, int192 answer) internal returns (MockAggregator feed) {
+        feed = new MockAggregator(decimals, "feed");
+        feed.push(answer);
+    }
+
+    function _quoteOf(string memory name, MockAggregator feed) internal returns (address quote) {
+        quote = makeAddr(name);
+        _quoteOf(quote, feed);
+    }
+
+    function _quoteOf(address quote, MockAggregator feed) internal {
+        vm.prank(owner);
+        oracle.setFeed(quote, address(feed), 8, 1 hours, 1, type(uint128).max);
+    }
+
+    /* CHANGES */
+
+    function test_what_was_never_set_never_changed() public {
+        assertEq(oracle.changedAt(stranger), 0);
+        uint256 setAt = oracle.changedAt(address(coin));
+        assertEq(setAt, block.timestamp);
+        skip(60);
+        coinFeed.push(2_100e8);
+        _price();
+        assertEq(oracle.changedAt(address(coin)), setAt, "an answer is no change");
+    }
+
+    function test_every_change_of_a_tokens_own_feed_and_source_is_dated() public {
+        vm.startPrank(owner);
+        skip(60);
+        oracle.setFeed(address(coin), address(coinFeed), 8, 1 hours, 1, type(uint128).max);
+        _checkChangedNow();
+        oracle.tightenFeed(address(coin), 1 hours, 2, 1e30);
+        _checkChangedNow();
+        odd.setPrice(2_000e8);
+        oracle.setSource(address(coin), _feedSource());
+        _checkChangedNow();
+        oracle.tightenSource(address(coin), 90);
+        _checkChangedNow();
+        vm.stopPrank();
+        vm.prank(guardian);
+        oracle.removeFeed(address(coin));
+        _checkChangedNow();
+        vm.startPrank(owner);
+        oracle.removeSource(address(coin));
+        _checkChangedNow();
+        address quote = makeAddr("quote");
+        oracle.setFeed(quote, address(_feed(8, 2e8)), 8, 1 hours, 1, type(uint128).max);
+        skip(60);
+        oracle.setQuotedFeed(address(coin), address(_feed(18, 1_000e18)), 18, 1 hours, 1, 1e30, quote);
+        _checkChangedNow();
+        vm.stopPrank();
+    }
+
+    function test_every_change_of_a_quotes_feed_is_a_change_of_what_is_quoted_in_it() public {
+        address[2] memory quotes = [makeAddr("the feed's quote"), makeAddr("the source's quote")];
+        _quoteOf(quotes[0], _feed(8, 2e8));
+        _quoteOf(quotes[1], _feed(8, 2e8));
+        IOracleHub.Source memory s = _getterSource(18, 1_000e18);
+        s.quote = quotes[1];
+        MockAggregator ratio = _feed(18, 1_000e18);
+        vm.prank(owner);
+        oracle.setQuotedFeed(address(coin), address(ratio), 18, 600, 1, type(uint128).max, quotes[0]);
+        _set(s);
+        MockAggregator opinion = _feed(8, 2e8);
+        s = _feedSource();
+        (s.target, s.spanSeconds) = (address(opinion), 1 hours);
+
+        for (uint256 i; i < 2; ++i) {
+            skip(60);
+            _quoteOf(quotes[i], _feed(8, 2e8));
+            _checkChangedNow();
+            vm.startPrank(owner);
+            oracle.tightenFeed(quotes[i], 1 hours, 2, 1e30);
+            _checkChangedNow();
+            opinion.push(2e8);
+            oracle.setSource(quotes[i], s);
+            vm.stopPrank();
+            assertEq(oracle.changedAt(address(coin)), block.timestamp - 60, "a quote counts by its feed alone");
+            assertEq(oracle.changedAt(quotes[i]), block.timestamp);
+            vm.prank(guardian);
+            oracle.removeFeed(quotes[i]);
+            _checkChangedNow();
+        }
+    }
+
+    function test_a_date_never_goes_back_when_a_quote_is_dropped() public {
+        address quote = _quote(2e8);
+        MockAggregator ratio = _feed(18, 1_000e18);
+        vm.prank(owner);
+        oracle.setQuotedFeed(address(coin), address(ratio), 18, 600, 1, type(uint128).max, quote);
+        skip(60);
+        vm.startPrank(guardian);
+        oracle.removeFeed(quote);
+        _checkChangedNow();
+        oracle.removeFeed(address(coin));
+        _checkChangedNow();
+        vm.stopPrank();
+        _quote(3e8);
+        assertEq(oracle.changedAt(address(coin)), block.timestamp - 60, "it rests on the quote no more");
+    }
+
+    /// @dev And a minute passes, so that the next change is told apart.
+    function _checkChangedNow() internal {
+        assertEq(oracle.changedAt(address(coin)), block.timestamp);
+        skip(60);
+    }
+
     /* TWO SOURCES */
 
     function test_lo_and_hi_are_the_ends_and_weights_use_the_feed_alone() public {

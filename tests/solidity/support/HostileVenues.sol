@@ -183,12 +183,14 @@ contract MockSwapper {
 
 /// @title Thief
 /// @notice Every venue in one, and at each it takes what it can get and pays one unit of `paid` for it: all that it is allowed or sent,
-/// or half of that.
+/// half of that, or more than that.
 contract Thief {
     MockToken public token0;
     MockToken public token1;
     MockToken internal paid;
     uint256 public part = 1;
+    /// How much more than its due it asks for.
+    uint256 public greed;
     /// The token it asks for, where it may say so: nobody's, if zero.
     address public asksFor;
     address public lastCaller;
@@ -206,6 +208,11 @@ contract Thief {
         asksFor = token;
     }
 
+    /// @notice From now on it asks for so much more.
+    function want(uint256 more) external {
+        greed = more;
+    }
+
     /// @notice What a target of any call is called with.
     function take(IERC20 token) external {
         _take(token);
@@ -214,7 +221,7 @@ contract Thief {
 
     function _take(IERC20 token) private {
         lastCaller = msg.sender;
-        token.transferFrom(msg.sender, address(this), token.allowance(msg.sender, address(this)) / part);
+        token.transferFrom(msg.sender, address(this), token.allowance(msg.sender, address(this)) / part + greed);
     }
 
     /* UNISWAP V2 AND V3 */
@@ -225,13 +232,15 @@ contract Thief {
     }
 
     function swap(uint256, uint256, address to, bytes calldata) external {
+        if (greed != 0) _take(token0);
         paid.mint(to, 1);
     }
 
     function swap(address to, bool, int256 amount, uint160, bytes calldata) external returns (int256, int256) {
         paid.mint(to, 1);
         bytes memory data = asksFor == address(0) ? bytes("") : abi.encode(asksFor);
-        IUniswapV3SwapCallback(msg.sender).uniswapV3SwapCallback(amount, -1, data);
+        if (amount < 0) amount = 0; // what comes out; what goes in is for the pool to say
+        IUniswapV3SwapCallback(msg.sender).uniswapV3SwapCallback(amount + int256(greed), -1, data);
         return (amount, -1);
     }
 
@@ -256,10 +265,10 @@ contract Thief {
 
     function swap(HostileManager.PoolKey calldata, HostileManager.SwapParams calldata p, bytes calldata)
         external
-        pure
+        view
         returns (int256)
     {
-        int128 owed = int128(p.amountSpecified);
+        int128 owed = int128(p.amountSpecified) - int128(uint128(greed));
         (int128 delta0, int128 delta1) = p.zeroForOne ? (owed, int128(1)) : (int128(1), owed);
         return int256(delta0) << 128 | int256(uint256(uint128(delta1)));
     }

@@ -90,14 +90,30 @@ abstract contract Market is Watcher {
         if (!_moves(token)) ++tokensBroken;
     }
 
-    /// @notice A token takes from the vault by itself: a rebase down, a clawback.
+    /// @notice A token takes from the vault by itself: a rebase down, a clawback. Of any token, from one unit to all of it; mostly of the hostile
+    /// ones, and mostly a little, or soon nothing would be left to look at.
     function loseBalance(uint256 which, uint256 amount) external {
-        LocalToken token = _tokens[which % 2 == 0 ? HOSTILE : HOSTILE_TOO];
-        amount = _clamp(amount, 0, token.balanceOf(address(VAULT)) / 8);
-        if (amount == 0) return;
-        token.burn(address(VAULT), amount);
-        _lost[address(token)] += amount;
+        uint256 id = which % 8 < 3 ? HOSTILE : which % 8 < 5 ? HOSTILE_TOO : _roll(which, 1) % _tokens.length;
+        uint256 balance = _tokens[id].balanceOf(address(VAULT));
+        uint256 manner = _roll(which, 2) % 20;
+        if (manner < 5) amount = 1;
+        else if (manner < 10) amount = _clamp(amount, 0, balance / 500);
+        else if (manner < 18) amount = _clamp(amount, 0, balance / 8);
+        else if (manner < 19) amount = _clamp(amount, 0, balance);
+        else amount = _roll(which, 3) % 4 == 0 ? balance : balance / 3;
+        if (amount != 0 && amount <= balance) _lose(id, amount);
+    }
+
+    function _lose(uint256 id, uint256 amount) internal {
+        _tokens[id].burn(address(VAULT), amount);
+        _noteShortage(id);
         ++losses;
+    }
+
+    /// @dev How much less the vault has of a token than it owes.
+    function _noteShortage(uint256 id) internal {
+        Sight memory s = _look();
+        _lost[address(_tokens[id])] = s.owed[id] > s.present[id] ? s.owed[id] - s.present[id] : 0;
     }
 
     function passTime(uint256 durationSeconds, bool fresh) external {
@@ -133,15 +149,25 @@ abstract contract Market is Watcher {
     /// @dev Whether every asset that is not excluded has a sound price, by what the market did to its feeds.
     function _isSound(Sight memory s) internal view returns (bool) {
         for (uint256 i; i < s.assets.length; ++i) {
-            if (s.assets[i].excluded) continue;
-            uint256 token = _id[s.assets[i].token];
-            if (_removed[token] || _soundAt[token] == 0 || block.timestamp > _soundAt[token] + HEARTBEAT) return false;
-            if (token == 0 && block.timestamp > _secondAt + HEARTBEAT) return false;
-            (uint256 a, uint256 b) = (s.pricesE18[i], s.secondsE18[i]);
-            (uint256 lower, uint256 higher) = a < b ? (a, b) : (b, a);
-            if (higher * BPS > lower * (BPS + MAX_DIVERGENCE_BPS)) return false;
+            if (!s.assets[i].excluded && !_isPriced(s, i)) return false;
         }
         return true;
+    }
+
+    /// @dev Whether an asset that is not excluded has a sound price.
+    function _isPriced(Sight memory s, uint256 i) internal view returns (bool) {
+        uint256 token = _id[s.assets[i].token];
+        if (_removed[token] || _soundAt[token] == 0 || block.timestamp > _soundAt[token] + HEARTBEAT) return false;
+        if (token == 0 && block.timestamp > _secondAt + HEARTBEAT) return false;
+        (uint256 a, uint256 b) = (s.pricesE18[i], s.secondsE18[i]);
+        (uint256 lower, uint256 higher) = a < b ? (a, b) : (b, a);
+        return higher * BPS <= lower * (BPS + MAX_DIVERGENCE_BPS);
+    }
+
+    /// @dev A feed does not answer any more.
+    function _silence(uint256 id) internal {
+        _feeds[id].setFailing(true);
+        _soundAt[id] = 0;
     }
 
     /// @dev Whether the token moves when asked, as the vault understands it: exactly, and with a good answer.
@@ -161,7 +187,7 @@ abstract contract Market is Watcher {
         return m == HostileToken.Manner.TakesFee || m == HostileToken.Manner.PaysBonus;
     }
 
-    /// @dev Whether all of the basket moves.
+    /// @dev Whether all of the basket moves, and is there.
     function _allMove(Sight memory s) internal view returns (bool) {
         for (uint256 i; i < s.assets.length; ++i) {
             if (!_moves(LocalToken(s.assets[i].token))) return false;
