@@ -58,14 +58,19 @@ _YUL = {
 _MODIFIERS = {
     "restricted": """if (!_mutant(@)) _checkCanCall(msg.sender, msg.data);
         _;""",
-    "nonReentrant": """bool guarded_@ = !_mutant(@);
-        bytes32 guard_@ = _reentrancyGuardStorageSlot();
-        if (guarded_@ && _reentrancyGuardEntered()) revert ReentrancyGuardReentrantCall();
-        if (guarded_@) { assembly ("memory-safe") { tstore(guard_@, 1) } }
+    "guarded": """bool guarded_@ = !_mutant(@);
+        (uint256 refused_@, uint256 done_@) = (#);
+        bytes32 doing_@ = DOING;
+        uint256 flags_@;
+        assembly ("memory-safe") { flags_@ := tload(doing_@) }
+        if (guarded_@ && flags_@ & LOCK != 0) revert ReentrancyGuardReentrantCall();
+        if (guarded_@ && flags_@ & refused_@ != 0) revert SameTransaction();
+        uint256 lock_@ = LOCK;
+        if (guarded_@) { assembly ("memory-safe") { tstore(doing_@, or(flags_@, lock_@)) } }
         _;
-        if (guarded_@) { assembly ("memory-safe") { tstore(guard_@, 0) } }""",
+        if (guarded_@) { assembly ("memory-safe") { tstore(doing_@, or(flags_@, done_@)) } }""",
 }
-"""What OpenZeppelin's modifiers do, unless mutant @ is awake."""
+"""What OpenZeppelin's modifier and the vault's own do, unless mutant @ is awake; # are the arguments."""
 _INTEGER = re.compile(r"u?int\d+")
 _STATEMENTS = {"ExpressionStatement", "EmitStatement", "RevertStatement", "Return"}
 
@@ -340,7 +345,8 @@ def schema(source: bytes, found: Sequence[Mutant]) -> bytes:
 def _helper(mutant: Mutant) -> str:
     """What the switch of a mutant needs at its scope."""
     if mutant.kind == "modifier":
-        body = _MODIFIERS[mutant.old].replace("@", str(mutant.number))
+        name, _, arguments = mutant.old.rstrip(")").partition("(")
+        body = _MODIFIERS[name].replace("@", str(mutant.number)).replace("#", arguments)
         return f"\n    modifier _modifier_{mutant.number}() {{\n        {body}\n    }}\n"
     if mutant.kind == "yul-call":
         return (
