@@ -46,6 +46,8 @@ class Proof:
     widths: str
     seconds: float
     verdict: str
+    false: bool = False
+    """Whether it is a claim that must be refuted."""
 
 
 def lay() -> None:
@@ -123,10 +125,13 @@ def z3() -> list[Proof]:
         check=True,
     )
     for claim in (told := json.loads(run.stdout)):
-        if claim["counterexample"]:
+        if claim["counterexample"] and not claim["false"]:
             print(f"{claim['name']}: {claim['counterexample']}", file=sys.stderr)
     return [
-        Proof(claim["file"], claim["name"], "any", claim["seconds"], claim["verdict"])
+        Proof(
+            *(claim["file"], claim["name"], "any", claim["seconds"], claim["verdict"]),
+            claim["false"],
+        )
         for claim in told
     ]
 
@@ -180,6 +185,17 @@ def report(
         *(
             f"| {p.place}.py | {p.claim.replace('|', chr(92) + '|')} | {p.seconds:.1f} | {p.verdict} |"
             for p in over_numbers
+            if not p.false
+        ),
+        "",
+        "Claims that are false, and must be refuted:",
+        "",
+        "| file | claim | seconds | verdict |",
+        "|---|---|---:|---|",
+        *(
+            f"| {p.place}.py | {p.claim} | {p.seconds:.1f} | {p.verdict} |"
+            for p in over_numbers
+            if p.false
         ),
     ]
     return "\n".join(lines) + "\n"
@@ -204,8 +220,10 @@ def main() -> int:
         print(f"{proof.verdict:10} {proof.seconds:7.1f} s  {proof.place}: {proof.claim}")
     if not options.only:
         REPORT.write_text(report(symbolic, over_numbers, must_fail, contracts_commit()))
-    sound = all(proof.verdict == "proved" for proof in (*symbolic, *over_numbers))
-    return int(not sound or any(proof.verdict != "refuted" for proof in must_fail))
+    true = [*symbolic, *(proof for proof in over_numbers if not proof.false)]
+    false = [*must_fail, *(proof for proof in over_numbers if proof.false)]
+    sound = all(proof.verdict == "proved" for proof in true)
+    return int(not sound or any(proof.verdict != "refuted" for proof in false))
 
 
 if __name__ == "__main__":

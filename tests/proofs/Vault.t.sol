@@ -9,6 +9,8 @@ import { VaultExtension } from "../../contracts/VaultExtension.sol";
 import { IBasketVault, IVaultBase } from "../../contracts/interfaces/IBasketVault.sol";
 import { IOracleHub } from "../../contracts/interfaces/IOracleHub.sol";
 import { ConfigCode } from "../../contracts/libraries/ConfigCode.sol";
+import { Holding } from "../../contracts/libraries/Holdings.sol";
+import { PackedFee } from "../../contracts/libraries/PackedFee.sol";
 
 /// @notice The vault's own code, born with books instead of filling them over time.
 contract OpenVault is BasketVault {
@@ -19,16 +21,12 @@ contract OpenVault is BasketVault {
 
     function give(address holder, uint256 shares, uint128 first, uint128 second) external {
         _mint(holder, shares);
-        (_held[0], _held[1]) = (first, second);
-    }
-
-    function owe(address holder, address token, uint256 amount) external {
-        claimable[holder][token] += amount;
-        totalClaimable[token] += amount;
+        _held[0] = Holding.wrap(0).withAmount(uint120(first));
+        _held[1] = Holding.wrap(0).withAmount(uint120(second));
     }
 
     function setFees(uint16 entryBps, uint16 exitBps) external {
-        (_fee.entryBps, _fee.exitBps) = (entryBps, exitBps);
+        _fee = PackedFee.wrap(PackedFee.unwrap(_fee) | uint256(entryBps) << 184 | uint256(exitBps) << 200);
     }
 }
 
@@ -86,7 +84,7 @@ contract No {
     }
 }
 
-/// @notice BasketVault for every holding (128 bits), number of shares (120 bits), claim (128 bits) and caller, in a basket of two
+/// @notice BasketVault for every holding (120 bits), number of shares (120 bits) and caller, in a basket of two
 /// assets whose tokens each answer in any of four ways: they send, revert, refuse, or send without an answer. Gas is taken to suffice.
 contract VaultProofs is Test {
     address private constant RECEIVER = address(0xCAFE);
@@ -201,35 +199,6 @@ contract VaultProofs is Test {
         }
     }
 
-    /* CLAIMS */
-
-    function check_a_claim_pays_its_holder_once_and_nobody_elses(
-        address holder,
-        address other,
-        address caller,
-        uint128 mine,
-        uint128 theirs,
-        uint8 manner
-    ) public {
-        vm.assume(holder != other && caller != address(vault) && RECEIVER != caller);
-        AnyToken token = tokens[0];
-        vault.owe(holder, address(token), mine);
-        vault.owe(other, address(token), theirs);
-        token.mint(address(vault), uint256(mine) + theirs);
-        token.become(manner);
-        uint256 due = vault.claimable(caller, address(token));
-        vm.prank(caller);
-        uint256 paid = vault.claim(address(token), RECEIVER);
-
-        assert(paid == due && token.balanceOf(RECEIVER) == due);
-        assert(caller == holder || caller == other);
-        assert(vault.claimable(caller, address(token)) == 0);
-        address left = caller == holder ? other : holder;
-        assert(vault.claimable(left, address(token)) == (caller == holder ? theirs : mine));
-        assert(vault.totalClaimable(address(token)) == uint256(mine) + theirs - due);
-        assert(token.balanceOf(address(vault)) == uint256(mine) + theirs - due);
-    }
-
     /* ACCESS */
 
     /// @dev Every restricted function, from any caller, with an authority that says no: none goes through.
@@ -265,6 +234,7 @@ contract VaultProofs is Test {
         else if (which == 13) data = abi.encodeCall(v.tightenPolicy, (p));
         else if (which == 14) data = abi.encodeCall(v.lowerFees, (fees));
         else if (which == 15) data = abi.encodeCall(v.stopAuction, (a, b));
+        else if (which == 16) data = abi.encodeCall(v.allowPurchases, (a));
         else data = abi.encodeWithSignature("setAuthority(address)", address(uint160(a)));
         vm.prank(caller);
         (bool done,) = address(vault).call(data);

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import sys
 
-from tests.proofs import bucket_window, convergence, loss_bound, overflow, rounding
+from tests.proofs import bucket_window, convergence, loss_bound, overflow, rounding, tightening
 from tests.proofs._claims import CLAIMS
 
 if __name__ == "__main__":
     told = []
-    for module in (loss_bound, bucket_window, convergence, rounding, overflow):
+    for module in (loss_bound, bucket_window, convergence, rounding, overflow, tightening):
         CLAIMS.clear()
         module.prove_all()
         told += [
@@ -18,8 +18,10 @@ if __name__ == "__main__":
                 "file": module.__name__.rpartition(".")[2],
                 "name": claim.name,
                 "verdict": claim.verdict,
+                "seconds": claim.seconds,
+                "counterexample": claim.counterexample,
+                "false": claim.false,
             }
-            | {"seconds": claim.seconds, "counterexample": claim.counterexample}
             for claim in CLAIMS
         ]
     json.dump(told, sys.stdout)

@@ -11,8 +11,8 @@ PROOF. Let X be what was spent in the window so far and T the time since its fir
 Promise B adds two such buckets (`both buckets`): loss measured against the oracle is spent from one, value sold from the other, and
 true loss is at most the first plus 2 * e times the second (loss_bound.py). Both are fractions of the basket's value at each trade.
 
-WHEN RULES CHANGE the level is carried so that the bucket reads what it read: a change neither forgives nor drains. Halmos proves that of
-the code itself (`check_a_carried_level_reads_as_before`); from there on the window is one of the new rules.
+WHEN RULES CHANGE the level is carried so that the bucket reads what it read, or one unit of 1e-18 more: a change never forgives. Halmos
+proves that of the code itself (`check_a_carried_level_reads_as_before_or_one_unit_more`); from there on the window is one of the new rules.
 
 IN INTEGERS the drained part rounds down and what is spent rounds up, so the integers' level is at least the exact one: `integer
 step` proves the same step with any rounding in [0, 1), for exact spending. The bound gains nothing and loses nothing.
