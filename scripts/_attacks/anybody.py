@@ -1,16 +1,22 @@
-"""What can be had without any key where the policy lets anybody rebalance, where a calendar asks for it, or where an auction runs?"""
+"""What can be had without any key where the policy lets anybody rebalance, where a calendar asks for it, or where a quote lies about?"""
 
 from __future__ import annotations
 
+from typing import Any
+
+from eth_abi.abi import encode
+
+from rebalancer.chain.abi import Contract
+from rebalancer.deploy import assign_vault_roles
 from rebalancer.devnet.stage import Actor
 from rebalancer.errors import ContractReverted
-from rebalancer.policy import auction_pay_raw
+from rebalancer.policy import Policy, weigh_basket
 from rebalancer.units import BPS, E18
-from scripts._attacks.field import DAY, MILLION, Field, Result, Tally, bound_b_e18, dollars
+from scripts._attacks.field import DAY, MILLION, Field, Result, Tally, bound_b_e18
 from scripts._attacks.search import best
-from scripts._attacks.stolen_keeper import best_plunder, plunder
+from scripts._attacks.stolen_keeper import best_plunder, break_ether_up, plunder
 
-__all__ = ["auctions", "calendar", "open_execution"]
+__all__ = ["calendar", "open_execution", "quotes"]
 
 _OPEN_AFTER = 1_800
 
@@ -90,175 +96,280 @@ def _opens_at_once(field: Field) -> Result:
     )
 
 
+# Calendar
+
 _CALENDAR_DAYS = 7
-
-
-def calendar(field: Field) -> list[Result]:
-    """A stolen keeper in a quiet market whose policy asks for one rebalance a day whether a band is broken or not."""
-    with field.undone():
-        policy = field.set_policy(calendar_seconds=DAY)
-
-        def attack(parameters: tuple[int, ...]) -> Tally:
-            """Ether moves by so much every day, and back the next."""
-            (move_bps,) = parameters
-            tally = Tally()
-            for day in range(_CALENDAR_DAYS):
-                moved_bps = move_bps if day % 2 == 0 else 0
-                field.move({"ETH": 2_000 * 10**8 * (BPS + moved_bps) // BPS}, seconds=DAY // 2)
-                if field.look().drift_bps > _BAND_BPS:
-                    raise ContractReverted("the market is not quiet")
-                field.move(seconds=DAY // 2)
-                for _ in range(2):  # the calendar asks once a day: the second is refused
-                    fill = field.worst_fill()
-                    if fill is not None:
-                        with field.counted(tally):
-                            field.refused(field.keep_what_it_can, fill)
-                    field.move(seconds=policy.cooldown_seconds)
-            return tally
-
-        def gain(parameters: tuple[int, ...]) -> int | None:
-            with field.undone():
-                try:
-                    return attack(parameters).gained_e18
-                except ContractReverted:
-                    return None
-
-        found = best(gain, [(0, 800)], points=6, rounds=2)
-        tally = attack(found)
-        # Once a day, at most all that two assets' bands hold, at the slippage limit.
-        most_e18 = _CALENDAR_DAYS * MILLION * _BAND_BPS * 3 // 2 // BPS
-        return [
-            Result(
-                f"stolen keeper where the calendar asks every day, {_CALENDAR_DAYS} days, no band ever broken",
-                "B, D",
-                f"ether moves by {found[0] / 100:.2f} % a day and back",
-                tally.gained_e18,
-                tally.lost_e18,
-                most_e18 * policy.max_slippage_bps // BPS,
-            )
-        ]
-
-
 _BAND_BPS = 100
 
 
-# Auctions for want of a price
-
-_LOT_USD = 20_000
-_FLOOR_BPS = 500
-_DECAY = 3_600
-_KEEP_PERCENT = 50
-
-
-def auctions(field: Field) -> list[Result]:
-    """USDC's feed is dead; the owner sells half of the USDC for WETH in lots of 20,000 dollars, from 2 % above to 5 % below its worth."""
+def calendar(field: Field) -> list[Result]:
+    """A policy that asks for one rebalance a day whether a band is broken or not: a stolen keeper in a quiet market, and what a stranger or that keeper has of a moment in which nobody could know that it was due."""
     results = []
-    with field.undone():
-        owner, weth, usdc = Actor.OWNER.address, field.tokens["WETH"], field.tokens["USDC"]
-        lot_raw = field.raw(usdc.address, _LOT_USD)
-        fair_raw = field.raw(weth.address, _LOT_USD)
-        a_share_raw = field.look().basket.held[2] * E18 // field.read(field.vault, "totalSupply")
-        terms = (
-            lot_raw,
-            fair_raw * 102 // 100,
-            fair_raw * (BPS - _FLOOR_BPS) // BPS,
-            a_share_raw * _KEEP_PERCENT // 100,
-            10**18,
-            _DECAY,
-            0,
-            field.chain.now() + 30 * DAY,
-        )
-        field.send(field.aggregator("USDC"), "setFailing", True, sender=field.thief)
-        field.send(field.vault, "startAuction", 2, 0, terms, sender=owner)
-        for scenario in (_patient_bidder, _stale_terms, _resets_the_clock):
-            with field.undone():
-                results.append(scenario(field))
+    for scenario in (_quiet_market, _stranger_returns, _keeper_returns, _newborn):
+        with field.undone():
+            results.append(scenario(field))
     return results
 
 
-def _patient_bidder(field: Field) -> Result:
-    """The only bidder waits for the floor of every lot, until all that may be sold is."""
-    usdc, weth = field.tokens["USDC"].address, field.tokens["WETH"]
-    held = field.read(field.vault, "held")[2]
-    lot_raw = field.raw(usdc, _LOT_USD)
-    field.send(weth, "approve", field.vault.address, 2**255, sender=field.thief)
+def _quiet_market(field: Field) -> Result:
+    policy = field.set_policy(calendar_seconds=DAY)
 
     def attack(parameters: tuple[int, ...]) -> Tally:
+        """Ether moves by so much every day, and back the next; the keeper pokes, and trades when the limit has climbed so long."""
+        move_bps, climb = parameters
+        tally = Tally()
+        for day in range(_CALENDAR_DAYS):
+            moved_bps = move_bps if day % 2 == 0 else 0
+            until = field.chain.now() + DAY
+            field.move({"ETH": 2_000 * 10**8 * (BPS + moved_bps) // BPS}, seconds=DAY // 2)
+            if field.look().drift_bps > _BAND_BPS:
+                raise ContractReverted("the market is not quiet")
+            field.send(field.vault, "poke", sender=field.thief)
+            field.move(seconds=1 + climb)
+            for _ in range(2):  # the calendar asks once a day: the second is refused
+                fill = field.worst_fill()
+                if fill is not None:
+                    with field.counted(tally):
+                        field.refused(field.keep_what_it_can, fill)
+                field.move(seconds=policy.cooldown_seconds)
+            field.move(seconds=until - field.chain.now())
+        return tally
+
+    def gain(parameters: tuple[int, ...]) -> int | None:
+        with field.undone():
+            try:
+                return attack(parameters).gained_e18
+            except ContractReverted:
+                return None
+
+    found = best(gain, [(0, 800), (0, policy.slippage_ramp_seconds)], points=6, rounds=2)
+    tally = attack(found)
+    # Once a day, at most all that two assets' bands hold, at the slippage limit.
+    most_e18 = _CALENDAR_DAYS * MILLION * _BAND_BPS * 3 // 2 // BPS
+    return Result(
+        f"stolen keeper where the calendar asks every day, {_CALENDAR_DAYS} days, no band ever broken",
+        "B, D",
+        f"ether moves by {found[0] / 100:.2f} % a day and back; pokes and trades {found[1] // 60} min later",
+        tally.gained_e18,
+        tally.lost_e18,
+        most_e18 * policy.max_slippage_bps // BPS,
+    )
+
+
+def _after_a_silence(field: Field) -> Policy:
+    """The calendar's period begins while ether's feed is silent, so that a rebalance is due and nobody can know; then it answers."""
+    policy = field.set_policy(calendar_seconds=DAY, open_after_seconds=_OPEN_AFTER)
+    field.move({"ETH": 2_060 * 10**8})
+    field.send(field.aggregator("WETH"), "setFailing", True, sender=field.thief)
+    field.wait(DAY + 8 * 3_600 - field.chain.now() % DAY)
+    refused = field.refused(field.send, field.vault, "poke", sender=field.thief)
+    field.send(field.aggregator("WETH"), "setFailing", False, sender=field.thief)
+    field.move()
+    if refused != "OracleFault" or field.look().drift_bps > _BAND_BPS:
+        raise AssertionError("only the calendar may ask, and not before the feed answers")
+    return policy
+
+
+def _first_chance(
+    field: Field, policy: Policy, attack: str, promise: str, limit_e18: int
+) -> Result:
+    """The thief pokes as soon as it can; the best moment to trade after that."""
+
+    def play(parameters: tuple[int, ...]) -> tuple[Tally, str | None]:
         (wait,) = parameters
         tally = Tally()
+        field.send(field.vault, "poke", sender=field.thief)
+        field.wait(wait)
+        fill = field.worst_fill()
+        if fill is None:
+            raise AssertionError("the calendar must ask")
         with field.counted(tally):
-            for _ in range(8):
-                field.wait(wait)
-                args = (2, 0, lot_raw, 2**127)
-                if field.refused(field.send, field.vault, "bid", *args, sender=field.thief):
-                    break
-        return tally
+            refusal = field.refused(field.keep_what_it_can, fill)
+        return tally, refusal
 
     def gain(parameters: tuple[int, ...]) -> int:
         with field.undone():
-            return attack(parameters).gained_e18
+            return play(parameters)[0].gained_e18
 
-    found = best(gain, [(0, 2 * _DECAY)], points=5, rounds=2)
-    total_e18 = field.worths_e18(field.vault)[2]
-    tally = attack(found)
-    floor_raw = field.read(field.vault, "auctions", usdc, weth.address)[2]
-    below_e18 = field.value_e18(usdc, lot_raw) - field.value_e18(weth.address, floor_raw)
-    sold_raw = held - field.read(field.vault, "held")[2]
+    found = best(gain, [(0, _FIRST_SECONDS)], points=4, rounds=1)
+    with field.undone():
+        field.send(field.vault, "poke", sender=field.thief)
+        field.wait(found[0])
+        limit_bps = field.look().slippage_limit_e18 * BPS / E18
+    tally, refusal = play(found)
     return Result(
-        "auction for a dead feed: the only bidder waits for the floor, 5 % below what a lot is worth",
-        "the auction's terms",
-        f"bids every {found[0] // 60} min, until half of the asset is left as the terms say",
+        attack,
+        promise,
+        f"everything within {_FIRST_SECONDS // 60} min is refused ({refusal})"
+        if refusal
+        else f"{found[0] // 60} min after its poke, at {limit_bps / 100:.2f} % instead of {policy.max_slippage_bps / 100:g} %",
         tally.gained_e18,
         tally.lost_e18,
-        -(-below_e18 * sold_raw * MILLION // (lot_raw * total_e18)),
+        limit_e18,
     )
 
 
-def _stale_terms(field: Field) -> Result:
-    """Ether falls by a fifth; what a lot costs in ether is what it was, until the guardian stops the auction."""
-    usdc, weth = field.tokens["USDC"].address, field.tokens["WETH"]
-    lot_raw = field.raw(usdc, _LOT_USD)
-    field.send(weth, "approve", field.vault.address, 2**255, sender=field.thief)
-    field.fix_price(weth.address, field.price_e18(weth.address) * 80 // 100)
-    tally = Tally()
-    lots = 0
-    with field.counted(tally):
-        args = (2, 0, lot_raw, 2**127)
-        while not field.refused(field.send, field.vault, "bid", *args, sender=field.thief):
-            lots += 1
-    return Result(
-        "auction for a dead feed: what it is paid in falls by 20 %, and nobody stops the auction",
-        "none",
-        f"{lots} lots at the start's price, at once",
-        tally.gained_e18,
-        tally.lost_e18,
-        None,
-        "terms are amounts, not values: who starts an auction watches it",
+_FIRST_SECONDS = 600
+"""What counts as just after; the climb has taken a sixth of its way by then."""
+
+
+def _start_limit_e18(field: Field, policy: Policy) -> int:
+    """The slippage limit where it stands after that time from its start, times the surplus."""
+    climbed = (policy.max_slippage_bps - policy.start_slippage_bps) * (_FIRST_SECONDS + 10)
+    bps_e4 = policy.start_slippage_bps * 10**4 + climbed * 10**4 // policy.slippage_ramp_seconds
+    return field.sold_limit_e18(bps_e4) // 10**4
+
+
+def _stranger_returns(field: Field) -> Result:
+    policy = _after_a_silence(field)
+    field.rebalancer = field.thief
+    return _first_chance(
+        field,
+        policy,
+        "stranger where the calendar asks and execution opens after 30 min: a feed was silent since before the period began",
+        "B5",
+        0,
     )
 
 
-def _resets_the_clock(field: Field) -> Result:
-    """What is sold lifts the price again, so a saboteur bids for as little as there is, all the time."""
-    weth, vault = field.tokens["WETH"], field.vault
-    field.send(weth, "approve", vault.address, 2**255, sender=field.thief)
-    sold, bought = field.tokens["USDC"].address, weth.address
+def _keeper_returns(field: Field) -> Result:
+    policy = _after_a_silence(field)
+    return _first_chance(
+        field,
+        policy,
+        "stolen keeper, the same",
+        "B3",
+        _start_limit_e18(field, policy),
+    )
+
+
+def _newborn(field: Field) -> Result:
+    """A vault is made in the middle of the calendar's period, off its targets and within its bands."""
+    owner = Actor.OWNER.address
+    policy = field.set_policy(calendar_seconds=DAY, open_after_seconds=_OPEN_AFTER)
+    field.move(seconds=DAY // 2)
+    tokens = [field.new_token("MockToken", 18, 1, owner=owner) for _ in range(2)]
+    for token in tokens:
+        field.send(token, "mint", field.puppet.address, 10**24, sender=owner)
+    seeds = [field.raw(tokens[0].address, 508_000), field.raw(tokens[1].address, 492_000)]
+    field.vault = field.new_vault(tokens, seeds, 10**6 * E18, owner=owner)
+    assign_vault_roles(field.account(owner), field.stage.system, field.vault.address)
+    with field.undone():
+        field.rebalancer = field.thief
+        fill = field.worst_fill()
+        if fill is None or field.refused(field.keep_what_it_can, fill) is None:
+            raise AssertionError("a newborn vault is not open to anybody")
+    return _first_chance(
+        field,
+        policy,
+        "newborn vault where the calendar asks: stolen keeper in its first ten minutes; a stranger is refused",
+        "B3, B5",
+        _start_limit_e18(field, policy),
+    )
+
+
+# Quotes of market makers
+
+_TYPES = {
+    "EIP712Domain": [
+        {"name": "name", "type": "string"},
+        {"name": "version", "type": "string"},
+        {"name": "chainId", "type": "uint256"},
+        {"name": "verifyingContract", "type": "address"},
+    ],
+    "Quote": [
+        {"name": "maker", "type": "address"},
+        {"name": "vault", "type": "address"},
+        {"name": "sold", "type": "address"},
+        {"name": "soldRaw", "type": "uint256"},
+        {"name": "bought", "type": "address"},
+        {"name": "boughtRaw", "type": "uint256"},
+        {"name": "deadline", "type": "uint256"},
+        {"name": "nonce", "type": "uint256"},
+    ],
+}
+_ROUTE = "((address,address,address,uint256,address,uint256,uint256,uint256),bytes)[]"
+"""QuoteFiller's: signed quotes."""
+
+
+def quotes(field: Field) -> list[Result]:
+    """A maker's quote, once good and now bad for the maker, is played again: on another chain, twice, by another vault or filler, late."""
+    with field.undone():
+        return [_replayed(field)]
+
+
+def _replayed(field: Field) -> Result:
+    break_ether_up(field)
+    filler = field.chain.deploy("QuoteFiller", sender=field.thief)
+    elsewhere = field.chain.deploy("QuoteFiller", sender=field.thief)
+    maker = field.chain.accounts[12]
+    weth, usdc = field.tokens["WETH"], field.tokens["USDC"]
+    chain_id = field.stage.deployment.chain_id
+    deficit_e18 = -weigh_basket(field.look().basket).distances_e18[2]
+    sold_raw = deficit_e18 * E18 // field.price_e18(weth.address) * 99 // 100
+    bought_raw = field.value_e18(weth.address, sold_raw) // 10**12
+    field.send(usdc, "mint", maker, 10 * bought_raw, sender=field.thief)
+    for contract in (filler, elsewhere):
+        field.send(usdc, "approve", contract.address, 2**255, sender=maker)
+
+    def quote(**changes: Any) -> dict[str, Any]:
+        return {
+            "maker": maker,
+            "vault": field.vault.address,
+            "sold": weth.address,
+            "soldRaw": sold_raw,
+            "bought": usdc.address,
+            "boughtRaw": bought_raw,
+            "deadline": field.chain.now() + DAY,
+            "nonce": 1,
+        } | changes
+
+    def signed(message: dict[str, Any], *, chain: int = chain_id, by: Contract = filler) -> bytes:
+        domain = {"name": "Rebalancer quotes", "version": "1", "chainId": chain}
+        asked = {
+            "types": _TYPES,
+            "primaryType": "Quote",
+            "domain": domain | {"verifyingContract": by.address},
+            "message": {k: str(v) if isinstance(v, int) else v for k, v in message.items()},
+        }
+        signature: str = field.chain.rpc.call("eth_signTypedData_v4", maker, asked)
+        return bytes.fromhex(signature.removeprefix("0x"))
+
+    def play(message: dict[str, Any], signature: bytes) -> str | None:
+        """The keeper has the vault trade by a quote; why that is refused."""
+        route = encode([_ROUTE], [[(tuple(message.values()), signature)]])
+        args = (field.look().state.epoch, [sold_raw, 0, 0], [0, 0, 1], filler.address, route)
+        return field.refused(field.send, field.vault, "rebalance", *args, sender=field.rebalancer)
+
+    with field.undone():  # or the rest would show nothing
+        message = quote()
+        if play(message, signed(message)) is not None:
+            raise AssertionError("a good quote must be filled")
+    late = quote(deadline=field.chain.now() - 1)
+    other = quote(vault=elsewhere.address)
+    used = quote(nonce=2)
+    tries = {
+        "another chain": (message, signed(message, chain=1)),
+        "another filler": (message, signed(message, by=elsewhere)),
+        "another vault": (other, signed(other)),
+        "better amounts": (quote(soldRaw=1), signed(message)),
+        "late": (late, signed(late)),
+        "a cancelled number": (used, signed(used)),
+    }
+    field.send(filler, "cancel", 2, sender=maker)
     tally = Tally()
-    bids = 0
-    until = field.chain.now() + _DECAY
+    before = field.read(usdc, "balanceOf", maker)
+    refusals = []
     with field.counted(tally):
-        while field.chain.now() < until:
-            field.wait(300)
-            field.send(vault, "bid", 2, 0, 1, 2**127, sender=field.thief)
-            bids += 1
-    _, start, floor, _, _, decay, clock_e6, _ = field.read(vault, "auctions", sold, bought)
-    elapsed_e6 = field.chain.now() * 10**6 - clock_e6
-    price_raw = auction_pay_raw(start, floor, decay * 10**6, min(elapsed_e6, decay * 10**6))
-    above_raw = price_raw - floor
+        for name, (tried, signature) in tries.items():
+            refusals.append(f"{name}: {play(tried, signature)}")
+    lost_raw = before - field.read(usdc, "balanceOf", maker)
     return Result(
-        "auction for a dead feed: a saboteur bids for one unit again and again, to hold the price up",
-        "the auction's terms",
-        f"{bids} bids in an hour hold the price of a lot {dollars(field.value_e18(bought, above_raw))} above its floor",
+        "a maker's quote to QuoteFiller, signed for another chain id, filler, vault or amount, late or cancelled, is played by a stolen keeper",
+        "the quote's terms",
+        f"all refused ({'; '.join(refusals)})",
         tally.gained_e18,
-        tally.lost_e18,
-        field.value_e18(sold, bids) * _FLOOR_BPS // BPS,
+        field.value_e18(usdc.address, lost_raw),
+        0,
+        "lost is the maker's; the same quote, rightly signed, is filled",
     )

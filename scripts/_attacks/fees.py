@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from rebalancer.deploy import SourceKind, SourceSpec, set_source
 from rebalancer.devnet.stage import Actor
+from rebalancer.errors import ContractReverted
 from rebalancer.units import BPS, E18
 from scripts._attacks.field import DAY, MILLION, Field, Result, Tally, act, dollars
 from scripts._attacks.search import best
@@ -15,9 +17,12 @@ _ERROR_BPS = 50
 
 
 def fees(field: Field) -> list[Result]:
-    """Performance fee at a feed's error, from a mark set too low, from a newcomer, and dodged; fees on entry and exit paid in parts and caught from others."""
+    """Performance fee at a feed's error, from a mark set too low in three ways, from a newcomer, and dodged; fees on entry and exit paid in parts and caught from others."""
     results = []
-    for scenario in (_peak, _low_mark, _newcomer, _dodge, _in_parts, _caught):
+    for scenario in (
+        *(_peak, _low_mark, _dip, _off_source),
+        *(_newcomer, _dodge, _in_parts, _caught),
+    ):
         with field.undone():
             results.append(scenario(field))
     return results
@@ -32,9 +37,8 @@ def _set_fees(
 
 
 def _begin_performance(field: Field, to: str) -> None:
-    """A performance fee of 20 %, settled once so that it has a mark, and due again."""
+    """A performance fee of 20 %, with the mark it begins at, and due for the first time."""
     _set_fees(field, performance=_PERFORMANCE_BPS, to=to)
-    field.send(field.vault, "collectPerformanceFee", sender=field.thief)
     field.move(seconds=30 * DAY)
 
 
@@ -60,25 +64,101 @@ def _peak(field: Field) -> Result:
 
 
 def _low_mark(field: Field) -> Result:
-    """The first settlement, which sets the mark, falls into the days in which the owner has excluded an asset."""
+    """The fee begins, which sets the mark, in the days in which the owner has excluded an asset."""
     owner = Actor.OWNER.address
-    _set_fees(field, performance=_PERFORMANCE_BPS, to=field.thief)
     field.send(field.vault, "excludeAsset", 0, sender=owner)
-    collect = "collectPerformanceFee"
-    waits = field.refused(field.send, field.vault, collect, sender=field.thief) is not None
+    waits = field.refused(_set_fees, field, performance=_PERFORMANCE_BPS, to=field.thief)
     field.send(field.vault, "includeAsset", 0, sender=owner)
     if waits:
-        field.send(field.vault, collect, sender=field.thief)
+        _set_fees(field, performance=_PERFORMANCE_BPS, to=field.thief)
     field.move(seconds=30 * DAY)
     tally = Tally()
     with field.counted(tally):
-        field.send(field.vault, collect, sender=field.thief)
+        field.send(field.vault, "collectPerformanceFee", sender=field.thief)
     return Result(
-        "fee recipient settles for the first time while 40 % of the vault is excluded, and again once it is included",
+        "a performance fee begins while 40 % of the vault is excluded, and is settled once it is included",
         "fee on gains",
-        "no price has moved; the first is refused until the asset is included"
+        f"no price has moved; it cannot begin until the asset is included ({waits})"
         if waits
         else "no price has moved",
+        tally.gained_e18,
+        tally.lost_e18,
+        0,
+    )
+
+
+def _dip(field: Field) -> Result:
+    """Ether dips and comes back; the recipient settles, which notes a mark, whenever it likes and may."""
+
+    def attack(parameters: tuple[int, ...]) -> tuple[Tally, str | None]:
+        dip_percent, days = parameters
+        tally = Tally()
+        with field.counted(tally):
+            _set_fees(field, performance=_PERFORMANCE_BPS, to=field.thief)
+            dip_e8 = 2_000 * 10**8 * (100 - dip_percent) // 100
+            field.move({"ETH": dip_e8}, seconds=max(1, days * DAY))
+            refusal = field.refused(
+                field.send, field.vault, "collectPerformanceFee", sender=field.thief
+            )
+            field.move({"ETH": 2_000 * 10**8}, seconds=30 * DAY)
+            field.send(field.vault, "collectPerformanceFee", sender=field.thief)
+        return tally, refusal
+
+    def gain(parameters: tuple[int, ...]) -> int:
+        with field.undone():
+            return attack(parameters)[0].gained_e18
+
+    found = best(gain, [(0, 90), (0, 60)], points=4, rounds=2)
+    tally, refusal = attack(found)
+    when = f"refused then ({refusal})" if refusal else "settled then, which lowers no mark"
+    return Result(
+        "fee recipient waits for a dip of ether to note the first mark, and settles when the dip is over",
+        "fee on gains",
+        f"no dip of up to 90 % pays: at its best {found[0]} %, {found[1]} days after the fee began; {when}",
+        tally.gained_e18,
+        tally.lost_e18,
+        0,
+    )
+
+
+_DIVERGENCE_BPS = 200
+
+
+def _off_source(field: Field) -> Result:
+    """Ether has a second source that is off by what suits the recipient, when the fee begins and when it is settled."""
+    weth = field.tokens["WETH"].address
+    other = field.chain.deploy("MockAggregator", 8, "second", sender=field.thief)
+    field.send(other, "push", 2_000 * 10**8, sender=field.thief)
+    spec = SourceSpec(
+        SourceKind.FEED, other.address, 90 * DAY, 8, 0, bytes(4), "0x" + "00" * 20, _DIVERGENCE_BPS
+    )
+    set_source(field.account(Actor.OWNER.address), field.stage.system.oracle, weth, spec)
+
+    def attack(parameters: tuple[int, ...]) -> Tally:
+        tally = Tally()
+        answers = [2_000 * 10**8 * (BPS + off) // BPS for off in parameters]
+        with field.counted(tally):
+            field.send(other, "push", answers[0], sender=field.thief)
+            _set_fees(field, performance=_PERFORMANCE_BPS, to=field.thief)
+            field.move(seconds=30 * DAY)
+            field.send(other, "push", answers[1], sender=field.thief)
+            field.send(field.vault, "collectPerformanceFee", sender=field.thief)
+        return tally
+
+    def gain(parameters: tuple[int, ...]) -> int | None:
+        with field.undone():
+            try:
+                return attack(parameters).gained_e18
+            except ContractReverted:
+                return None
+
+    most = _DIVERGENCE_BPS * 98 // 100  # below the feed the limit is of the lower price
+    found = best(gain, [(-most, most), (-most, most)], points=5, rounds=2)
+    tally = attack(found)
+    return Result(
+        "fee recipient has a performance fee begin, and settles, while ether's second source is off",
+        "fee on gains",
+        f"noted high, charged low: no error up to {most / 100:g} % pays",
         tally.gained_e18,
         tally.lost_e18,
         0,

@@ -181,14 +181,14 @@ class Field:
     def undone(self) -> Iterator[None]:
         """What happens inside never happened."""
         before = self.chain.snapshot()
-        sender = self.rebalancer
+        sender, vault = self.rebalancer, self.vault
         known = self.market.prices_e8, self.lead_bps, self._fixed_e18, self.decimals
         self.market.prices_e8, self.lead_bps, self._fixed_e18, self.decimals = map(dict, known)
         try:
             yield
         finally:
             self.chain.revert(before)
-            self.rebalancer = sender
+            self.rebalancer, self.vault = sender, vault
             self.market.prices_e8, self.lead_bps, self._fixed_e18, self.decimals = known
 
     def move(self, prices_e8: Mapping[str, int] | None = None, seconds: int = 1) -> None:
@@ -217,6 +217,16 @@ class Field:
         """Where anybody may answer for a token's feed."""
         (feed,) = [f for f in self.stage.deployment.feeds if f.token == symbol]
         return interface("MockAggregator").at(str(feed.aggregator))
+
+    def feed_of(self, token: str) -> Contract:
+        """Where anybody may answer for a token that has a feed of ours."""
+        hub = interface("OracleHub").at(self.stage.system.oracle)
+        return interface("MockAggregator").at(self.read(hub, "feedOf", token)[0])
+
+    def reprice(self, token: str, price_e18: int) -> None:
+        """From now on such a token's true price is this, and its feed says so."""
+        self.send(self.feed_of(token), "push", price_e18 // 10**10, sender=self.thief)
+        self.fix_price(token, price_e18)
 
     def fix_price(self, token: str, price_e18: int) -> None:
         """From now on this is a token's true price, whatever its feed answers."""
@@ -269,11 +279,7 @@ class Field:
 
     def worths_e18(self, vault: Contract) -> tuple[int, int, int]:
         """What the thief has, what the others have in a vault, and what that vault has, all in USD * 1e18."""
-        assets = (
-            [token.address for token in self.tokens.values()]
-            if vault is self.vault
-            else [asset[0] for asset in self.read(vault, "assets")]
-        )
+        assets = [asset[0] for asset in self.read(vault, "assets")]
         tokens = list(dict.fromkeys([*self.decimals, *assets]))
         mine = (self.thief, self.puppet.address)
         asked: list[tuple[Contract, str, tuple[Any, ...]]] = [
@@ -297,21 +303,28 @@ class Field:
         mine_e18 = others_e18 = total_e18 = 0
         for at, token in enumerate(tokens):
             first, second, balance, *claims, owed = values[4 + 6 * at : 10 + 6 * at]
-            paid = min(owed, balance)  # claims come before the ledger
-            my_claims = sum(claims) * paid // owed if owed else 0
+            ledger = held[assets.index(token)] if token in assets else 0
+            # A loss that nobody has written down yet is borne alike by ledger and claims.
+            there, all_due = min(balance, owed + ledger), max(1, owed + ledger)
+            paid = owed * there // all_due
+            my_claims = sum(claims) * there // all_due
             mine_e18 += self.value_e18(token, first + second + my_claims)
             others_e18 += self.value_e18(token, paid - my_claims)
-            if token in assets:
-                there = min(held[assets.index(token)], balance - paid)
-                total_e18 += self.value_e18(token, there)
+            total_e18 += self.value_e18(token, ledger * there // all_due)
         my_shares_e18 = total_e18 * sum(shares) // supply
         return mine_e18 + my_shares_e18, others_e18 + total_e18 - my_shares_e18, total_e18
 
     @contextmanager
-    def counted(self, tally: Tally, vault: Contract | None = None) -> Iterator[None]:
-        """What the thief gains and the others lose inside goes to the tally. Prices may not move meanwhile."""
+    def counted(
+        self, tally: Tally, vault: Contract | None = None, *, whole_e18: int | None = None
+    ) -> Iterator[None]:
+        """What the thief gains and the others lose inside goes to the tally. Prices may not move meanwhile, or must end as they began.
+
+        It counts as a part of `whole_e18`, by default of the vault's true worth.
+        """
         counted = vault or self.vault
         mine, others, total = self.worths_e18(counted)
+        total = whole_e18 or total
         yield
         mine_after, others_after, _ = self.worths_e18(counted)
         tally.gained_e18 += (mine_after - mine) * MILLION // total
@@ -365,7 +378,7 @@ class Field:
         token = self.chain.deploy(name, f"Coin {decimals}", "COIN", decimals, sender=owner)
         feed = self.chain.deploy("MockAggregator", 8, "COIN / USD", sender=owner)
         self.send(feed, "push", usd * 10**8, sender=owner)
-        spec = FeedSpec(feed.address, 8, 30 * DAY, 1, 10**30)
+        spec = FeedSpec(feed.address, 8, 120 * DAY, 1, 10**30)
         set_feed(self.account(Actor.OWNER.address), self.stage.system.oracle, token.address, spec)
         self.decimals[token.address] = decimals
         self._fixed_e18[token.address] = usd * E18
@@ -381,6 +394,8 @@ class Field:
         *,
         owner: str,
         system: System | None = None,
+        fees: Fees | None = None,
+        recipient: str | None = None,
     ) -> Contract:
         """A vault of tokens in equal parts under the field's policy, its seed and first shares the owner's."""
         targets = [E18 // len(tokens)] * len(tokens)
@@ -396,8 +411,8 @@ class Field:
             policy=self.look().policy,
             seed_amounts=tuple(seeds),
             initial_shares=shares,
-            fees=Fees(),
-            fee_recipient=Actor.FEE_RECIPIENT.address,
+            fees=fees or Fees(),
+            fee_recipient=recipient or Actor.FEE_RECIPIENT.address,
             salt=self.chain.now(),
         )
         made = create_vault(self.account(owner), system or self.stage.system, spec)
@@ -418,6 +433,12 @@ class Field:
         vault = vault or self.vault
         least = [0 for _ in self.read(vault, "held")]
         return self.send(vault, "redeemInKind", shares, account, account, least, sender=account)
+
+    def claim(self, token: Contract, holder: str, vault: Contract | None = None) -> Receipt:
+        """A holder has all of its claim on a token paid to itself."""
+        vault = vault or self.vault
+        args = (holder, token.address, holder, 2**255)
+        return self.send(vault, "claim", *args, sender=holder)
 
     def _deposit(self, account: str, shares: int) -> None:
         for asset, amount in zip(
@@ -452,11 +473,11 @@ class Field:
         tokens = tuple(asset.token for asset in now.basket.assets)
         return Fill(tokens, tuple(sales), tuple(buys), now.state.epoch)
 
-    def worst_fill(self, appetite_bps: int = BPS) -> Fill | None:
+    def worst_fill(self, appetite_bps: int = BPS, greed_bps: int = BPS) -> Fill | None:
         """The worst trade the vault may let pass now; None if there is none.
 
-        `appetite_bps` says how much of the surplus is sold. As much is kept back as slippage limit and loss budget allow; what
-        is bought is spread over the deficits as they are.
+        `appetite_bps` says how much of the surplus is sold, `greed_bps` how much of what slippage limit and loss budget allow is
+        kept back: nothing of it in a fair trade. What is bought is spread over the deficits as they are.
         """
         now = self.look()
         weighed = weigh_basket(now.basket)
@@ -479,7 +500,7 @@ class Field:
         )
         # A billionth of the budget is left alone: the vault rounds against whoever spends it.
         loss_most_e18 = now.loss_left_e18 * weighed.total_e18 // E18 * (10**9 - 1) // 10**9
-        kept_e18 = min(lent_e18 * now.slippage_limit_e18 // E18, loss_most_e18)
+        kept_e18 = min(lent_e18 * now.slippage_limit_e18 // E18, loss_most_e18) * greed_bps // BPS
         wanted_e18 = lent_e18 - kept_e18
         buys = [
             -d * wanted_e18 // deficit_e18 * unit // price.lo_e18 + 2 if d < 0 else 0

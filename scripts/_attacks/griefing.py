@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from rebalancer.chain.abi import Contract, interface
-from rebalancer.deploy import assign_vault_roles
+from rebalancer.deploy import Role
 from rebalancer.devnet.market import USDC, WBTC
 from rebalancer.devnet.stage import Actor
-from rebalancer.units import E18
-from scripts._attacks.field import Field, Result, Tally, act
+from rebalancer.errors import ContractReverted
+from rebalancer.units import BPS, E18
+from scripts._attacks.field import MILLION, Field, Result, Tally, act, dollars
+from scripts._attacks.search import best
+from scripts._attacks.stolen_keeper import break_ether_up, honest_plan
 
-__all__ = ["barred_tokens", "griefing", "losses_shared"]
+__all__ = ["barred_tokens", "griefing"]
 
 _MOST_ASSETS = 16
 
 
 def griefing(field: Field) -> list[Result]:
-    """Dust and gas."""
+    """Dust, gas, a redemption just ahead of the keeper, and a gift of a token just ahead of its addition."""
     results = []
-    for scenario in (_dust, _gas):
+    for scenario in (_dust, _gas, _ahead_of_the_keeper, _ahead_of_an_addition):
         with field.undone():
             results.append(scenario(field))
     return results
@@ -76,6 +77,95 @@ def _gas(field: Field) -> Result:
     )
 
 
+def _ahead_of_the_keeper(field: Field) -> Result:
+    """The keeper sells all of the surplus it saw; somebody redeems in between, so that there is less of it."""
+    break_ether_up(field)
+    asked, plan = honest_plan(field)
+    spoiler = field.chain.accounts[12]
+    field.send(field.vault, "transfer", spoiler, 200_000 * E18, sender=field.holder)
+    total_e18 = field.worths_e18(field.vault)[2]
+    sold_e18 = sum(map(field.value_e18, asked.tokens, plan.sales_raw))
+
+    def attack(parameters: tuple[int, ...]) -> Tally:
+        (cents,) = parameters
+        tally = Tally()
+        if cents:
+            field.redeem(spoiler, cents * E18 // 100)
+        with field.counted(tally, whole_e18=total_e18):
+            field.rebalance_by_route(plan.sales_raw, plan.min_buys_raw, plan.route)
+        return tally
+
+    def harm(parameters: tuple[int, ...]) -> int | None:
+        with field.undone():
+            try:
+                return attack(parameters).lost_e18
+            except ContractReverted:
+                return None
+
+    def stops(parameters: tuple[int, ...]) -> int | None:
+        """The less it takes to have the keeper refused, the better; None if it is not."""
+        with field.undone():
+            refused = field.refused(attack, (_cents(*parameters),))
+        return -parameters[0] if refused else None
+
+    with field.undone():
+        alone = attack((0,))
+    found = best(harm, [(1, 2_000_000)], points=5, rounds=2)
+    try:
+        least = _cents(*best(stops, [(0, _DECADES * 10)], points=8, rounds=3))
+        refused = f"refused only by a redemption of {least / 100:,.2f} dollars or more, at which a least purchase is missed"
+    except ValueError:
+        refused = "no redemption of up to 10 % of the vault has it refused"
+    tally = attack(found)
+    return Result(
+        "griefing by a redemption of a cent, or more, just ahead of the keeper's rebalance",
+        "G3; the plan's",
+        f"the rebalance sells what is left of the surplus; {refused}",
+        tally.gained_e18,
+        tally.lost_e18,
+        alone.lost_e18 + sold_e18 * asked.tolerance_bps // BPS * MILLION // total_e18,
+        f"at worst {dollars(found[0] * E18 // 100)} dollars redeemed; unmolested it loses {dollars(alone.lost_e18)}",
+    )
+
+
+def _ahead_of_an_addition(field: Field) -> Result:
+    """The owner adds a token; somebody has sent the vault as many units of it as it has of another, as if both were one token."""
+    owner, vault = Actor.OWNER.address, field.vault
+    token = field.new_token("MockToken", 18, 1, owner=owner)
+    add = (token.address, 18, (100, 0, 0))
+    with field.undone():
+        if field.refused(field.send, vault, "addAsset", *add, sender=owner) is not None:
+            raise AssertionError("without the gift it is added")
+    gift = min(field.read(one, "balanceOf", vault.address) for one in field.tokens.values())
+    tally = Tally()
+    with field.counted(tally):
+        field.send(token, "transfer", vault.address, gift, sender=field.thief)
+        refusal = field.refused(field.send, vault, "addAsset", *add, sender=owner)
+        # A unit more, in the transaction that adds it, and nobody can come between.
+        field.grant(Role.OWNER, field.puppet.address)
+        mend = act(token, "transfer", vault.address, 1)
+        again = field.refused(field.pull, [mend, act(vault, "addAsset", *add)])
+    return Result(
+        "griefing by a gift of a token that the owner is about to add, of as many units as the vault has of another",
+        "none" if refusal else "G3",
+        f"{gift:,} units: refused ({refusal}), passes with a unit more sent in the same transaction"
+        if refusal and not again
+        else f"{gift:,} units: {refusal or 'it is added'}",
+        tally.gained_e18,
+        tally.lost_e18,
+        None if refusal else 0,
+        "costs the owner time, nobody money" if refusal else "",
+    )
+
+
+_DECADES = 7
+
+
+def _cents(tenth: int) -> int:
+    """From a cent to 10 % of the vault, in ten steps a decade."""
+    return round(10 ** (tenth / 10))
+
+
 # Tokens that turn against the vault
 
 
@@ -120,7 +210,7 @@ def _barred(
     if unbar:
         field.send(token, *unbar, sender=field.thief)
     # One whom the issuer has shut out can still name another account.
-    field.send(vault, "claim", token.address, receiver, sender=holder)
+    field.send(vault, "claim", holder, token.address, receiver, 2**255, sender=holder)
     in_the_end = at_once + has_e18(receiver)
     _, left, _ = field.worths_e18(vault)
     how = "when the ban ends" if unbar else "by another account, at once"
@@ -137,137 +227,3 @@ def _barred(
 
 def _percent(part_e18: int, whole_e18: int) -> str:
     return f"{part_e18 * 100 / whole_e18:.2f} %"
-
-
-def losses_shared(field: Field) -> list[Result]:
-    """A token loses balance in the vault: can one holder leave the loss to the others?"""
-    return [
-        _before_a_loss(field),
-        _after_a_loss(field),
-        _returned(field),
-    ]
-
-
-_LOST_PERCENT = 20
-_THIEF_PERCENT = 50
-
-
-_HALF_SHARES = 500_000 * E18
-
-
-def _rebasing_vault(
-    field: Field, *, shared: bool = True
-) -> tuple[Contract, Contract, list[Contract]]:
-    """A vault of a plain and a rebasing token, half of whose shares are the thief's if it is shared."""
-    owner = Actor.OWNER.address
-    plain = field.new_token("MockToken", 18, 1, owner=owner)
-    rebasing = field.new_token("RebasingToken", 18, 1, owner=owner)
-    tokens = [plain, rebasing]
-    seeds = [field.raw(token.address, 250_000) for token in tokens]
-    vault = field.new_vault(tokens, seeds, _HALF_SHARES, owner=owner)
-    if shared:
-        field.mint(field.thief, _HALF_SHARES, vault)
-    return vault, rebasing, tokens
-
-
-def _leave(
-    field: Field,
-    before: Callable[[Contract], None],
-    after: Callable[[Contract, Contract], None],
-) -> tuple[int, int]:
-    """What thief and others have in the end, USD * 1e18, if the rebasing token loses a fifth of every balance in between.
-
-    The thief's own tokens of that kind are put where nothing is lost, so that only the vault's loss counts.
-    """
-    with field.undone():
-        vault, rebasing, _ = _rebasing_vault(field)
-        for account in (field.thief, field.puppet.address):
-            held = field.read(rebasing, "balanceOf", account)
-            field.send(rebasing, "burn", account, held, sender=field.thief)
-        before(vault)
-        factor = E18 * (100 - _LOST_PERCENT) // 100
-        field.send(rebasing, "setFactor", factor, sender=field.thief)
-        after(vault, rebasing)
-        mine, others, _ = field.worths_e18(vault)
-        return mine, others
-
-
-def _fair(field: Field) -> tuple[int, int]:
-    """What both have if the loss is written down before anybody leaves."""
-
-    def leave(vault: Contract, _rebasing: Contract) -> None:
-        field.send(vault, "sync", 1, sender=field.thief)
-        field.redeem(field.thief, _HALF_SHARES, vault)
-
-    return _leave(field, lambda _vault: None, leave)
-
-
-def _before_a_loss(field: Field) -> Result:
-    """Redeem just before, leave the token as a claim: claims are paid before the ledger."""
-    thief = field.thief
-
-    def skip(vault: Contract) -> None:
-        field.send(
-            vault, "redeemInKindExcept", _HALF_SHARES, thief, thief, [0, 0], 0b10, sender=thief
-        )
-
-    def collect(vault: Contract, rebasing: Contract) -> None:
-        field.send(vault, "claim", rebasing.address, thief, sender=thief)
-
-    return _compared(
-        field,
-        "a holder of half knows of a 20 % loss of one token ahead: redeems, and leaves that token as a claim",
-        _leave(field, skip, collect),
-    )
-
-
-def _after_a_loss(field: Field) -> Result:
-    """Redeem just after, before anybody has written the loss down."""
-
-    def redeem(vault: Contract, _rebasing: Contract) -> None:
-        field.redeem(field.thief, _HALF_SHARES, vault)
-
-    return _compared(
-        field,
-        "a holder of half redeems just after a 20 % loss of one token, before anybody calls sync",
-        _leave(field, lambda _vault: None, redeem),
-    )
-
-
-def _returned(field: Field) -> Result:
-    """A loss is written down, the thief mints, what was lost is returned, and governance absorbs it for all."""
-    owner = Actor.OWNER.address
-    with field.undone():
-        vault, _, (token, _) = _rebasing_vault(field, shared=False)
-        assign_vault_roles(field.account(owner), field.stage.system, vault.address)
-        mine, others, _ = field.worths_e18(vault)
-        lost = field.read(vault, "held")[0] * _LOST_PERCENT // 100
-        field.send(token, "burn", vault.address, lost, sender=field.thief)
-        field.send(vault, "sync", 0, sender=field.thief)
-        field.mint(field.thief, _HALF_SHARES, vault)
-        field.send(token, "mint", vault.address, lost, sender=field.thief)
-        field.send(vault, "absorb", 0, lost, sender=owner)
-        field.redeem(field.thief, _HALF_SHARES, vault)
-        mine_after, others_after, _ = field.worths_e18(vault)
-    return Result(
-        "20 % of one token is lost, written down, returned and absorbed; in between somebody mints as much as there is",
-        "none",
-        "whoever holds shares when governance absorbs shares in it",
-        mine_after - mine,
-        others - others_after,
-        None,
-        "a token that loses balance breaks an assumption",
-    )
-
-
-def _compared(field: Field, attack: str, ended: tuple[int, int]) -> Result:
-    mine, others = _fair(field)
-    return Result(
-        attack,
-        "none",
-        "against all bearing the loss alike",
-        ended[0] - mine,
-        others - ended[1],
-        None,
-        "a token that loses balance breaks an assumption",
-    )

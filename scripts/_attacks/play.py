@@ -11,7 +11,18 @@ from rebalancer.chain.artifacts import look_also_in
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.node import Node, NodeSettings
 from rebalancer.devnet.stage import DEMO_BAND_BPS, DEMO_POLICY
-from scripts._attacks import anybody, fees, griefing, prices, shares, stolen_keeper
+from scripts._attacks import (
+    anybody,
+    auctions,
+    emptied,
+    fees,
+    griefing,
+    losses,
+    prices,
+    rates,
+    shares,
+    stolen_keeper,
+)
 from scripts._attacks.field import Attack, Field, Result, act
 
 __all__ = ["ATTACKS", "notes", "open_field", "play"]
@@ -27,15 +38,21 @@ ATTACKS: dict[str, Attack] = {
     "retargeting": shares.retargeting,
     "open-execution": anybody.open_execution,
     "calendar": anybody.calendar,
-    "auctions": anybody.auctions,
+    "quotes": anybody.quotes,
+    "auctions": auctions.auctions,
     "stale-prices": prices.stale_prices,
     "moved-average": prices.moved_average,
+    "rates": rates.rates,
+    "fundamental-feed": rates.fundamental_feed,
     "fees": fees.fees,
     "first-depositor": shares.first_depositor,
+    "emptied": emptied.emptied,
+    "absorbed": shares.absorbed,
     "read-only-reentrancy": shares.read_only_reentrancy,
     "griefing": griefing.griefing,
     "barred-tokens": griefing.barred_tokens,
-    "losses": griefing.losses_shared,
+    "losses": losses.losses_shared,
+    "seized": losses.bought_again,
 }
 """By the name under which the command plays one alone."""
 

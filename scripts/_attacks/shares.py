@@ -13,7 +13,15 @@ from rebalancer.units import E18
 from scripts._attacks.field import Field, Result, Tally, act, bound_b_e18, dollars
 from scripts._attacks.search import best, best_of
 
-__all__ = ["first_depositor", "in_and_out", "read_only_reentrancy", "retargeting"]
+__all__ = [
+    "LEAST_SEED_RAW",
+    "LEAST_SHARES",
+    "absorbed",
+    "first_depositor",
+    "in_and_out",
+    "read_only_reentrancy",
+    "retargeting",
+]
 
 _OTHER_TARGETS = [E18 // 10, E18 // 10, 8 * E18 // 10]
 
@@ -129,12 +137,14 @@ def in_and_out(field: Field) -> list[Result]:
 
 # The first depositor
 
+LEAST_SEED_RAW = 100_000
+LEAST_SHARES = 10**8
 _DECIMALS = (0, 6, 8, 18, 27)
 _DEPOSIT_USD = 10_000
 
 
 def first_depositor(field: Field) -> list[Result]:
-    """A vault of the thief's making, seeded with one unit of each token, under the thief's own authority, for every kind of decimals."""
+    """A vault of the thief's making, with the smallest seed there may be, under the thief's own authority, for every kind of decimals."""
     results = []
     for decimals in _DECIMALS:
         with field.undone():
@@ -153,12 +163,16 @@ def _first_depositor(field: Field, decimals: int) -> Result:
         field.send(token, "mint", victim, amount, sender=field.thief)
 
     def attack(parameters: tuple[int, ...]) -> Tally:
-        gift_usd, absorbs, looks_after, first_shares = parameters
+        gift_usd, absorbs, looks_after, leaves = parameters
         tally = Tally()
-        shares = 10**6 + first_shares
-        vault = field.new_vault(tokens, [1, 1], shares, owner=field.thief, system=system)
-        wanted = _most_shares(field, vault, tokens, victim) if not looks_after else 0
         mine, theirs = _sums(field, tokens)
+        vault = field.new_vault(
+            tokens, [LEAST_SEED_RAW] * 2, LEAST_SHARES, owner=field.thief, system=system
+        )
+        mine_shares = field.read(vault, "balanceOf", field.thief)
+        if leaves:
+            field.redeem(field.thief, mine_shares, vault)
+        wanted = _most_shares(field, vault, tokens, victim) if not looks_after else 0
         for i, token in enumerate(tokens):
             gift = field.raw(token.address, gift_usd)
             if gift:
@@ -173,7 +187,8 @@ def _first_depositor(field: Field, decimals: int) -> Result:
             field.send, vault, "mintInKind", wanted, victim, balances, sender=victim
         ):
             field.redeem(victim, wanted, vault)
-        field.redeem(field.thief, shares - 10**6, vault)
+        if not leaves:
+            field.redeem(field.thief, mine_shares, vault)
         mine_after, theirs_after = _sums(field, tokens)
         tally.gained_e18, tally.lost_e18 = mine_after - mine, theirs - theirs_after
         return tally
@@ -184,13 +199,14 @@ def _first_depositor(field: Field, decimals: int) -> Result:
             tally = attack(parameters)
             return tally.lost_e18 * 10**9 + tally.gained_e18
 
-    found = best_of(gain, product((7, 999_983), (0, 1), (0, 1), (1,)))
+    found = best_of(gain, product((7, 999_983), (0, 1), (0, 1), (0, 1)))
     tally = attack(found)
     unit_e18 = field.value_e18(tokens[0].address, 1) + 1  # as values round down
     return Result(
-        f"first depositor and gifts, {decimals} decimals, one-unit seeds, a victim of 10,000 dollars a token",
+        f"first depositor and gifts, {decimals} decimals, the smallest seed, a victim of 10,000 dollars a token",
         "E",
-        f"gives {found[0]:,} dollars a token{' and absorbs them' if found[1] else ''}",
+        f"gives {found[0]:,} dollars a token{' and absorbs them' if found[1] else ''}"
+        + (", with all but the locked shares redeemed" if found[3] else ""),
         tally.gained_e18,
         tally.lost_e18,
         2 * len(tokens) * unit_e18,  # a unit of each token at the way in and at the way out
@@ -215,6 +231,54 @@ def _sums(field: Field, tokens: list[Contract]) -> tuple[int, int]:
         )
 
     return holds(field.thief), holds(field.holder)
+
+
+# Gifts that governance absorbs
+
+_GIFT_USD = 100_000
+
+
+def absorbed(field: Field) -> list[Result]:
+    """Mint, have a gift absorbed, redeem: one transaction, by a contract that may call for governance, as an executor of its proposals may."""
+    with field.undone():
+        vault, me = field.vault, field.puppet.address
+        usdc = field.tokens["USDC"]
+        gift = field.raw(usdc.address, _GIFT_USD)
+        field.send(usdc, "transfer", vault.address, gift, sender=field.thief)
+        field.grant(Role.OWNER, me)
+        approve = [act(token, "approve", vault.address, 2**255) for token in field.tokens.values()]
+
+        def attack(parameters: tuple[int, ...]) -> tuple[Tally, list[str]]:
+            at, times = parameters
+            shares = times * 10**6 * E18
+            acts = [
+                act(vault, "mintInKind", shares, me, [2**255] * 3, may_fail=True),
+                act(vault, "redeemInKind", shares, me, me, [0, 0, 0], may_fail=True),
+            ]
+            acts.insert(at, act(vault, "absorb", 2, gift, may_fail=True))
+            tally = Tally()
+            with field.counted(tally):
+                receipt = field.pull([*approve, *acts])
+            return tally, field.refusals(receipt)
+
+        def gain(parameters: tuple[int, ...]) -> int:
+            with field.undone():
+                return attack(parameters)[0].gained_e18
+
+        found = best_of(gain, product((0, 1, 2), (1, 99)))
+        tally, refusals = attack(found)
+    where = ("before both", "between them", "after both")[found[0]]
+    return [
+        Result(
+            f"flash loan: mint, absorb a gift of {_GIFT_USD:,} dollars and redeem, in one transaction and any order",
+            "E",
+            f"{found[1]} times the vault, absorbed {where}: refused ({', '.join(sorted(set(refusals)))})",
+            tally.gained_e18,
+            tally.lost_e18,
+            0,
+            "holders get all of the gift",
+        )
+    ]
 
 
 # Views in the middle of a call

@@ -12,7 +12,7 @@ from rebalancer.chain.deployment import DeployedPool
 from rebalancer.devnet.market import sqrt_price_x96
 from rebalancer.devnet.stage import Actor
 from rebalancer.errors import ContractReverted
-from rebalancer.plan import NoPlan, PlanInput, plan_rebalance
+from rebalancer.plan import NoPlan, Plan, PlanInput, plan_rebalance
 from rebalancer.plan.route import PairHop, PoolHop, encode
 from rebalancer.policy import weigh_basket
 from rebalancer.units import BPS, E18
@@ -31,7 +31,14 @@ from scripts._attacks.field import (
 )
 from scripts._attacks.search import best
 
-__all__ = ["best_plunder", "plunder", "stolen_keeper", "wash_trading"]
+__all__ = [
+    "best_plunder",
+    "break_ether_up",
+    "honest_plan",
+    "plunder",
+    "stolen_keeper",
+    "wash_trading",
+]
 
 _LONG_DAYS = 5
 _FLIP_SECONDS = 4_200
@@ -226,16 +233,15 @@ class _Leg:
         ]
 
 
-def _break_ether_up(field: Field, e8: int = 2_200 * 10**8) -> None:
+def break_ether_up(field: Field, e8: int = 2_200 * 10**8) -> None:
     """Ether has risen by 10 %, somebody poked, and the slippage limit has climbed to its top."""
     field.move({"ETH": e8})
     field.send(field.vault, "poke", sender=field.thief)
     field.wait(field.look().policy.slippage_ramp_seconds)
 
 
-def _searcher(field: Field) -> Result:
-    """No key is stolen: a searcher sees the honest keeper's trade and sandwiches it, as far as its least purchases allow."""
-    _break_ether_up(field)
+def honest_plan(field: Field) -> tuple[PlanInput, Plan]:
+    """What the keeper would do now, and from what it found that."""
     now = field.look()
     asked = PlanInput.of(
         now.basket,
@@ -247,6 +253,13 @@ def _searcher(field: Field) -> Result:
     plan = plan_rebalance(asked)
     if isinstance(plan, NoPlan):
         raise AssertionError(f"the keeper must have a plan: {plan}")
+    return asked, plan
+
+
+def _searcher(field: Field) -> Result:
+    """No key is stolen: a searcher sees the honest keeper's trade and sandwiches it, as far as its least purchases allow."""
+    break_ether_up(field)
+    asked, plan = honest_plan(field)
     legs = _legs(field, {frozenset(p.tokens): p for p in field.stage.deployment.pools})
 
     def attack(parameters: tuple[int, ...]) -> Tally:
@@ -287,7 +300,7 @@ def _searcher(field: Field) -> Result:
 def _sandwich_v3(field: Field) -> Result:
     """Both legs of a rebalance, through the public RouteExecutor, between the thief's own trades in the same pools."""
     policy = field.look().policy
-    _break_ether_up(field)
+    break_ether_up(field)
     legs = _legs(field, {frozenset(p.tokens): p for p in field.stage.deployment.pools})
 
     def attack(parameters: tuple[int, ...]) -> Tally:
@@ -355,7 +368,7 @@ _OWN_USD = 50_000_000
 def _own_pool(field: Field) -> Result:
     """No sandwich is needed where all liquidity is the thief's: a new pool opens at the price that suits it."""
     policy = field.look().policy
-    _break_ether_up(field)
+    break_ether_up(field)
     factory = interface("UniswapV3Factory").at(field.stage.deployment.uniswap["UniswapV3Factory"])
     weth = field.tokens["WETH"]
     pools = {}
@@ -418,7 +431,7 @@ def _own_pool(field: Field) -> Result:
 def _sandwich_v2(field: Field) -> Result:
     """The same in a Uniswap V2 pair of WETH and USDC, of whatever depth suits the thief best."""
     policy = field.look().policy
-    _break_ether_up(field)
+    break_ether_up(field)
     weth, usdc = field.tokens["WETH"], field.tokens["USDC"]
     basket = field.look().basket
     deficit_e18 = -weigh_basket(basket).distances_e18[2]
@@ -560,7 +573,7 @@ def _break_bands(field: Field) -> Result:
 def _back_and_forth(field: Field) -> Result:
     """After its trade the thief trades back, as far as anything lets it, at any size."""
     policy = field.look().policy
-    _break_ether_up(field)
+    break_ether_up(field)
     tally = Tally()
     first = field.worst_fill()
     if first is None:
@@ -593,7 +606,7 @@ def _back_and_forth(field: Field) -> Result:
 def _nibble_at_a_break(field: Field) -> Result:
     """One break in as many trades as pass: each must bring a fifth of the way, and rounds in the vault's favour."""
     policy = field.look().policy
-    _break_ether_up(field)
+    break_ether_up(field)
     surplus_e18 = sum(d for d in weigh_basket(field.look().basket).distances_e18 if d > 0)
     total_e18 = field.worths_e18(field.vault)[2]
 
