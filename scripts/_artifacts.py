@@ -122,13 +122,15 @@ def _write(folder: Path, artifacts: dict[str, Artifact]) -> None:
 
 
 def _take_in(abi: list[Artifact], other: list[Artifact]) -> None:
-    """Adds the functions, events and errors that `abi` has not."""
+    """Adds the functions, events and errors that `abi` has not, and names the parameters that it leaves nameless."""
+    offered = {
+        _shape(entry): entry for entry in other if entry["type"] in ("function", "event", "error")
+    }
+    for place, entry in enumerate(abi):
+        if any(not part["name"] for part in entry.get("inputs", ())):
+            abi[place] = offered.get(_shape(entry), entry)
     known = {_shape(entry) for entry in abi}
-    abi += [
-        entry
-        for entry in other
-        if entry["type"] in ("function", "event", "error") and _shape(entry) not in known
-    ]
+    abi += [entry for shape, entry in offered.items() if shape not in known]
 
 
 def _shape(entry: Artifact) -> str:

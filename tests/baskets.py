@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
+from rebalancer.errors import PolicyRefused
 from rebalancer.policy import (
+    MAX_HELD_RAW,
     Asset,
     Basket,
     Fill,
@@ -19,20 +21,22 @@ from rebalancer.policy import (
     State,
     Weighed,
     allowed_sales,
-    calendar_since,
-    due_since,
+    budgets_left_e18,
+    fit_sales,
     slippage_e18,
     surplus_raw,
     to_destination,
     value_up,
+    weigh_basket,
 )
 from rebalancer.units import BPS, E18, div_up
 
 __all__ = [
     "DECIMALS",
-    "MAX_HELD_RAW",
     "TOKENS",
     "Trade",
+    "fill_of",
+    "lent_by",
     "log_uniform",
     "moved",
     "random_basket",
@@ -47,11 +51,21 @@ DECIMALS = (0, 6, 8, 18, 27)
 TOKENS = tuple((f"T{i}", DECIMALS[i % len(DECIMALS)]) for i in range(4 * len(DECIMALS)))
 """Name and decimals of the tokens that baskets are made of."""
 
-MAX_HELD_RAW = (1 << 128) - 1
 _MAX_PRICE_BITS = 100
 _MAX_VALUE_BITS = 112
 _SPREADS_BPS = (0, 0, 0, 50, 200)
-_QUIRKS = (*[""] * 10, "sells more", "gives back", "asks more", "gives more", "gives less")
+_QUIRKS = (
+    *([""] * 13),
+    *(
+        "sells more",
+        "sells far more",
+        "sells none of it",
+        "gives back",
+        "asks more",
+        "gives more",
+        "gives less",
+    ),
+)
 
 
 def log_uniform(rng: Random, max_bits: int) -> int:
@@ -74,16 +88,18 @@ def random_policy(rng: Random) -> Policy:
     """Any policy that ConfigStore accepts; often one that allows much, so that the later checks get their turn."""
     start, top = sorted(rng.randint(0, 300) for _ in range(2))
     generous = rng.random() < 0.6
+    progress = rng.randint(1, 1_000 if generous or rng.random() < 0.5 else BPS)
+    least_loss = -(-top * progress // BPS)  # below this the largest break could never be mended
     return Policy(
         start_slippage_bps=start,
         max_slippage_bps=top,
         slippage_ramp_seconds=rng.randint(1, 10_000),
-        min_progress_bps=rng.randint(1, 1_000 if generous else BPS),
-        dust_bps=rng.choice((0, 1, 20, 100, 100)),
+        min_progress_bps=progress,
+        dust_bps=rng.choice((1, 1, 20, 100, 100)),
         cooldown_seconds=rng.choice((0, 0, 0, 60, 3_600)),
-        loss_budget_bps=500 if generous else rng.randint(0, 100),
+        loss_budget_bps=500 if generous else least_loss + rng.randint(0, 100),
         loss_period_seconds=rng.randint(3_600, 1_000_000),
-        turnover_budget_bps=20_000 if generous else rng.randint(0, 5_000),
+        turnover_budget_bps=20_000 if generous else progress + rng.randint(0, 4_000),
         turnover_period_seconds=rng.randint(3_600, 1_000_000),
         destination_bps=rng.choice((0, 0, rng.randint(0, BPS), BPS)),
         calendar_seconds=rng.choice((0, 0, rng.randint(3_600, 1_000_000))),
@@ -121,12 +137,15 @@ def random_basket(rng: Random, dust_bps: int = 0) -> Basket:
 
 
 def moved(rng: Random, basket: Basket) -> Basket:
-    """The basket after the market moved: some prices halved to doubled, now and then one without a sound price."""
+    """The basket after the market moved: some prices halved to doubled, now and then one beyond all bounds, or without a sound price."""
     widest_bps = rng.choice(_SPREADS_BPS)
     prices = []
     for price in basket.prices:
         moved_e18 = price.primary_e18 * rng.choice((100, 100, 50, 90, 110, 200)) // 100
         prices.append(_spread(rng, min(max(1, moved_e18), 1 << _MAX_PRICE_BITS), widest_bps))
+    if rng.random() < 0.03:
+        beyond = (1 << 128) - 1
+        prices[rng.randrange(len(prices))] = Price(beyond, beyond, beyond)
     if rng.random() < 0.05:
         at = rng.randrange(len(prices))
         prices[at] = replace(prices[at], fault=rng.choice(("NoFeed", "Stale", "OutOfRange")))
@@ -156,12 +175,14 @@ class Trade:
     min_buys: tuple[int, ...]
     given: tuple[int, ...]
 
-    @property
-    def fill(self) -> Fill:
-        """What the vault measures: what was sold may come back, in part or with a gift on top."""
-        pairs = list(zip(self.sales, self.given, strict=True))
-        sold = tuple(max(0, sale - back) for sale, back in pairs)
-        bought = tuple(0 if sale else came for sale, came in pairs)
+    def fill(self, lent: Sequence[int] | None = None) -> Fill:
+        """What the vault measures: what was sold may come back, in part or with a gift on top. `lent`: where the vault lends less than is asked."""
+        sold = tuple(
+            max(0, sale - back) for sale, back in zip(lent or self.sales, self.given, strict=True)
+        )
+        bought = tuple(
+            0 if sale else came for sale, came in zip(self.sales, self.given, strict=True)
+        )
         return Fill(sold, bought)
 
 
@@ -191,10 +212,7 @@ def random_trade(
         policy.start_slippage_bps,
         policy.max_slippage_bps,
         policy.slippage_ramp_seconds,
-        due_since(
-            state.broken_since,
-            calendar_since(state.rebalanced_at, policy.calendar_seconds, timestamp),
-        ),
+        state.due_since,
         timestamp,
     )
     paid_e18 = sold_e18 * (E18 - limit_e18 * rng.choice((0, 50, 100, 100, 110)) // 100)
@@ -210,9 +228,53 @@ def random_trade(
         min_buys[at] += 1
     if quirk == "gives more":
         given[at] += log_uniform(rng, 128)
+    if quirk == "sells far more":
+        # The vault lends what it may and asks for so much less.
+        sales, min_buys = [2 * sale for sale in sales], [2 * least for least in min_buys]
+    if quirk == "sells none of it":
+        given = [sale or came for sale, came in zip(sales, given, strict=True)]
     if quirk == "gives less":
         given = [amount * 99 // 100 for amount in given]
     return Trade(tuple(sales), tuple(min_buys), tuple(given))
+
+
+def lent_by(
+    policy: Policy, state: State, basket: Basket, trade: Trade, timestamp: int
+) -> tuple[int, ...]:
+    """What the vault lends of what a trade asks for: no more than surplus, need and turnover budget allow.
+
+    Raises:
+        PolicyRefused: it lends nothing.
+    """
+    basket = basket.at(timestamp, policy.dust_bps)
+    weighed = weigh_basket(basket)
+    _, turnover_left = budgets_left_e18(policy, state, timestamp)
+    need_e18 = 1 << 256
+    if policy.destination_bps:
+        _, need_e18 = to_destination(
+            *(weighed.distances_e18, weighed.total_e18, basket.bands_e18),
+            *(policy.destination_bps, policy.dust_bps),
+        )
+    surpluses = [
+        surplus_raw(d, price, unit) if price else 0
+        for d, price, unit in zip(
+            weighed.distances_e18, basket.prices_e18, basket.units, strict=True
+        )
+    ]
+    return tuple(
+        fit_sales(
+            *(trade.sales, surpluses, basket.prices_e18, basket.his_e18, basket.units),
+            *(need_e18, turnover_left * weighed.total_e18 // E18),
+        )
+    )
+
+
+def fill_of(policy: Policy, state: State, basket: Basket, trade: Trade, timestamp: int) -> Fill:
+    """What the vault measures of a trade; where it refuses before it lends, what it would if it lent all."""
+    try:
+        return trade.fill(lent_by(policy, state, basket, trade, timestamp))
+    except PolicyRefused:
+        return trade.fill()
 
 
 def _within_need(

@@ -92,8 +92,9 @@ def outcome(sold_usd: int, loss_usd: int, *, comparable: bool = True) -> Outcome
     )
     snapshot = VaultSnapshot(
         *(vault(1), Reason.IN_BAND, Basket((), (), ()), _BARE, State(), E18),
-        *(0,) * 5,
-        *(E18, 0, 0, 30, ()),
+        *(0, 0, 0, 0),
+        *(E18, 0, 0, 30),
+        (),
     )
     receipt = Receipt("0x" + "7e" * 32, 100, "0x" + "b1" * 32, 250_000, None, (), 20 * 10**9, True)
     found = settled if comparable else None

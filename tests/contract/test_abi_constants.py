@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from rebalancer import deploy, oracle, policy, units
+from rebalancer import actions, deploy, oracle, policy, units
 from rebalancer.chain import snapshot
 from rebalancer.chain.abi import decode_logs, interface
 from rebalancer.chain.artifacts import load_artifact
@@ -38,8 +38,8 @@ def constant(text: str, name: str) -> int:
     (value,) = re.findall(rf"constant {name} = ([^;]+);", text)
     value = re.sub(r"(\d+) days", r"\1 * 86400", value)
     value = re.sub(r"(\d+)e(\d+)", r"\1 * 10**\2", value)
-    assert re.fullmatch(r"[\d_ *<]+", value), value
-    return int(eval(value))  # noqa: S307 (nothing but numbers and three operators)
+    assert re.fullmatch(r"[\d_ *<()-]+", value), value
+    return int(eval(value))  # noqa: S307 (nothing but numbers and operators)
 
 
 def snake(name: str) -> str:
@@ -92,6 +92,13 @@ def test_constants_are_the_contracts(repo_root: Path) -> None:
     assert constant(library, "BPS") == constant(vault, "BPS") == units.BPS
     assert constant(library, "MAX_TOTAL_E18") == policy.MAX_TOTAL_E18
     assert constant(vault, "YEAR_SECONDS") == units.YEAR_SECONDS
+    assert constant(library, "MAX_AMOUNT_RAW") == policy.MAX_HELD_RAW
+    for name in ("MINIMUM_SHARES", "MINIMUM_LOCKED_RAW", "MAX_LOCKED_BPS"):
+        assert constant(vault, name) == getattr(actions, name), name
+    most = actions.MAX_FEES_BPS
+    assert constant(vault, "MAX_STREAMING_BPS") == most.streaming_bps
+    assert constant(vault, "MAX_PERFORMANCE_BPS") == most.performance_bps
+    assert constant(vault, "MAX_FLOW_BPS") == most.entry_bps == most.exit_bps
 
 
 def test_route_bytes_are_the_executors(repo_root: Path) -> None:

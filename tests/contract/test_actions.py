@@ -30,10 +30,13 @@ from rebalancer.errors import (
     ContractMissing,
     ContractReverted,
     DepositTooSmall,
+    FeeOutOfRange,
     InsufficientEther,
     NoRoute,
     NothingAsked,
+    NothingToClaim,
     NotPermitted,
+    NotTheClaimant,
     SeedTooSmall,
     TargetsDoNotSumToOne,
 )
@@ -127,10 +130,22 @@ def test_deposit_of_nothing_is_refused_before_anything_is_sent(
         lambda: withdraw_in_kind(depositor, stage.vault, 0),
         lambda: deposit_token(depositor, stage.system, stage.vault, ETH, 0, (), SLIPPAGE_BPS),
         lambda: withdraw_token(depositor, stage.system, stage.vault, ETH, 0, (), SLIPPAGE_BPS),
-        lambda: claim(depositor, stage.vault, token(stage, "USDC")),
+        lambda: claim(depositor, stage.vault, token(stage, "USDC"), amount_raw=0),
     ):
         with pytest.raises(NothingAsked):
             act()
+    assert nonce(stage, depositor) == before
+
+
+def test_claim_that_is_nobodys_or_not_ones_own_is_refused_before_anything_is_sent(
+    stage: Stage, depositor: Wallet
+) -> None:
+    before = nonce(stage, depositor)
+    owner, usdc = stage.wallet(Actor.OWNER).address, token(stage, "USDC")
+    with pytest.raises(NothingToClaim, match="has no claim on USDC"):
+        claim(depositor, stage.vault, usdc)
+    with pytest.raises(NotTheClaimant, match="can only have it paid to"):
+        claim(depositor, stage.vault, usdc, holder=owner, receiver=depositor.address)
     assert nonce(stage, depositor) == before
 
 
@@ -598,7 +613,8 @@ def test_new_vault_is_seeded_and_belongs_to_its_roles(stage: Stage, spec: VaultS
 
     contract = interface("BasketVault").at(made.vault)
     rpc = stage.chain.rpc
-    assert made.shares == 1_000 * E18 - 10**6
+    # A thousand units of USDC are the largest part of the seed that has to be locked.
+    assert made.shares == 1_000 * E18 - 1_000 * E18 * 1_000 // spec.seed_amounts[1]
     assert tuple(contract.call(rpc, "held")) == spec.seed_amounts
     half = E18 // 2
     assert set_targets(stage.wallet(Actor.CURATOR), made.vault, [half, half]).in_force
@@ -622,7 +638,11 @@ BAD_SPECS: dict[str, tuple[Callable[[VaultSpec], VaultSpec], type[Exception]]] =
         lambda s: replace(s, assets=(s.assets[0], replace(s.assets[1], band_bps=0))),
         BandOutOfRange,
     ),
-    "no shares beyond the locked": (lambda s: replace(s, initial_shares=10**6), SeedTooSmall),
+    "too few shares": (lambda s: replace(s, initial_shares=10**8 - 1), SeedTooSmall),
+    "too little of an asset": (
+        lambda s: replace(s, seed_amounts=(s.seed_amounts[0], 99_999)),
+        SeedTooSmall,
+    ),
     "nothing as a seed": (lambda s: replace(s, seed_amounts=(0, 0)), SeedTooSmall),
     "more seed than there is": (
         lambda s: replace(s, seed_amounts=(s.seed_amounts[0], 10**18)),
@@ -636,7 +656,7 @@ BAD_SPECS: dict[str, tuple[Callable[[VaultSpec], VaultSpec], type[Exception]]] =
         lambda s: replace(s, assets=(s.assets[0], replace(s.assets[1], decimals=18))),
         ContractReverted,
     ),
-    "too high a fee": (lambda s: replace(s, fees=Fees(BPS)), ContractReverted),
+    "too high a fee": (lambda s: replace(s, fees=Fees(501)), FeeOutOfRange),
     "a name too long": (lambda s: replace(s, name="x" * 32), ContractReverted),
     "slippage above 3 %": (
         lambda s: replace(s, policy=replace(s.policy, max_slippage_bps=301)),

@@ -16,7 +16,7 @@ from eth_abi.abi import encode
 
 from rebalancer.chain.abi import interface
 from rebalancer.chain.artifacts import load_artifact
-from rebalancer.deploy import Role, VaultSpec, create_vault
+from rebalancer.deploy import Role, VaultSpec, assign_vault_roles, create_vault
 from rebalancer.errors import ArgumentsUnreadable, ContractReverted, NotPermitted, OperationUnknown
 from rebalancer.governance import (
     CANCELLABLE,
@@ -300,8 +300,37 @@ def test_what_is_no_vault_of_this_system_is_not_handed_over(
 def test_the_only_admin_without_a_delay_can_do_one_thing() -> None:
     functions = {shape.name for shape in interface("VaultRoles").functions.values()}
 
-    views = {"AUTHORITY", "FACTORY", "ADMIN_DELAY_SECONDS", "assigned", "table"}
+    views = {"AUTHORITY", "FACTORY", "ADMIN_DELAY_SECONDS", "FIRST_VAULT", "assigned", "table"}
     assert functions == {"assign", *views}
+
+
+def test_next_table_serves_only_vaults_made_after_it(governed: Governed, spec: VaultSpec) -> None:
+    manager, admin, stranger = governed.manager, governed["admin"], governed["stranger"]
+    first = interface("VaultRoles").at(governed.system.vault_roles)
+    older = governed.make_vault(spec)
+    pause = older.interface.functions["pauseRebalance"].selector
+    table = [(Role.KEEPER.value, [pause])]
+    factory = governed.system.factory
+    second = stranger.deploy("VaultRoles", manager.address, factory, DELAY, table)
+    for data in (
+        manager.data("grantRole", Role.ADMIN.value, second.address, 0),
+        manager.data("revokeRole", Role.ADMIN.value, first.address),
+    ):
+        act(admin, manager.address, manager.address, data)
+        governed.wait(DELAY)
+        assert act(admin, manager.address, manager.address, data).in_force
+
+    with refused("VaultOlder", vault=older.address, number=1, first=2):
+        stranger.transact(second, "assign", older.address)
+    assert governed.read(manager, "getTargetFunctionRole", older.address, pause) == Role.GUARDIAN
+    for asset, seed in zip(spec.assets, spec.seed_amounts, strict=True):
+        governed.market.deal(asset.token, stranger.address, seed)
+    newer = create_vault(stranger, governed.system, replace(spec, salt=1))
+    with pytest.raises(ContractReverted, match="AccessManagerUnauthorizedAccount"):
+        assign_vault_roles(stranger, governed.system, newer)
+    assign_vault_roles(stranger, replace(governed.system, vault_roles=second.address), newer)
+
+    assert governed.read(manager, "getTargetFunctionRole", newer, pause) == Role.KEEPER
 
 
 # Two steps
@@ -392,14 +421,18 @@ def test_code_of_a_vault_never_changes(governed: Governed, spec: VaultSpec) -> N
 def test_what_a_vault_delegates_to_is_no_storage_of_anybody(repo_root: Path) -> None:
     """The one delegate call there is goes to an immutable."""
     calls = {
-        path.name: re.findall(r"(\w+)\.(?:functionDelegateCall|delegatecall)\(", path.read_text())
+        path.name: re.findall(
+            r"(\w+)\.functionDelegateCall\(|\bdelegatecall\(gas\(\), (\w+),|(\w+)\.delegatecall",
+            path.read_text(),
+        )
         for path in (repo_root / "contracts").glob("*.sol")
     }
     source = (repo_root / "contracts" / "BasketVault.sol").read_text()
 
     assert {name: found for name, found in calls.items() if found} == {
-        "BasketVault.sol": ["EXTENSION"]
+        "BasketVault.sol": [("", "extension", "")]
     }
+    assert re.findall(r"\bextension = (\w+);", source) == ["EXTENSION"]
     assert "address public immutable EXTENSION;" in source
 
 

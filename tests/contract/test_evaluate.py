@@ -21,6 +21,7 @@ from rebalancer.policy import Policy
 from rebalancer.reasons import Reason
 from rebalancer.units import E18
 from tests.contract.test_keeper import move
+from tests.contract.test_keeper_losses import lose
 
 CONDITIONS = Conditions(10**9)
 ACTIONS = 60
@@ -124,6 +125,18 @@ def test_by_the_book_verdicts_are_those_of_exact_reads_whatever_happens(stage: S
             assert_same(found, booked.evaluate(head, CONDITIONS))
             seen.add(name)
             steps |= {verdict.step for verdict in found.verdicts}
+        # A loss of balance has no log: the book finds it when it reads all again, and looks there at the next block.
+        lose(stage, 10, vault=stage.vault)
+        stage.chain.mine()
+        booked.options = replace(booked.options, audit_vaults=len(vaults))
+        for is_known in (False, True):
+            head = heads.next(0)
+            assert head is not None
+            found, by_book = exact.evaluate(head, CONDITIONS), booked.evaluate(head, CONDITIONS)
+            if is_known:
+                assert_same(found, by_book)
+            stage.chain.mine()
+        steps |= {verdict.step for verdict in found.verdicts}
 
     assert seen >= {"prices", "pause", "poke", "redeem", "glide", "exclude", "time"}
     assert steps == set(Step)

@@ -210,7 +210,7 @@ def test_tick_without_a_pool_says_no_route(stage: Stage, outbox: Outbox) -> None
 def test_tick_with_little_turnover_left_trades_what_it_may_and_says_what_bound_it(
     stage: Stage, outbox: Outbox
 ) -> None:
-    set_policy(stage, replace(DEMO_POLICY, turnover_budget_bps=100))
+    set_policy(stage, replace(DEMO_POLICY, min_progress_bps=100, turnover_budget_bps=100))
     move(stage, UP_10_PERCENT)
 
     decision = tick(keeper_of(stage, outbox))
@@ -220,7 +220,7 @@ def test_tick_with_little_turnover_left_trades_what_it_may_and_says_what_bound_i
     assert decision.plan.bound_by == "turnover"
     assert_as_foreseen(stage, decision)
     assert look(stage).turnover_left_e18 < E18 // BPS
-    assert look(stage).state.broken_since == look(stage).state.rebalanced_at
+    assert look(stage).state.due_since == look(stage).state.rebalanced_at
 
 
 def test_tick_with_the_turnover_budget_spent_waits(stage: Stage, outbox: Outbox) -> None:
@@ -228,20 +228,21 @@ def test_tick_with_the_turnover_budget_spent_waits(stage: Stage, outbox: Outbox)
         stage,
         replace(
             DEMO_POLICY,
+            min_progress_bps=100,
             turnover_budget_bps=100,
             cooldown_seconds=0,
             turnover_period_seconds=2**32 - 1,
         ),
     )
     move(stage, UP_10_PERCENT)
-    keeper = keeper_of(stage, outbox)
+    keeper, before = keeper_of(stage, outbox), look(stage).state.epoch
     keeper.tick()
     move(stage, {}, seconds=60)
 
     decision = tick(keeper)
 
     assert decision.reason is Reason.BUDGET_SPENT
-    assert look(stage).state.epoch == 1
+    assert look(stage).state.epoch == before + 1
 
 
 def test_tick_above_the_slippage_limit_pokes_and_trades_once_it_has_climbed(
@@ -265,12 +266,12 @@ def test_tick_clears_the_break_once_prices_are_back(stage: Stage, outbox: Outbox
     vault = interface("BasketVault").at(stage.vault)
     stage.wallet(Actor.DEPOSITOR).transact(vault, "poke")
     move(stage, {"ETH/USD": 2_000_00000000})
-    assert look(stage).state.broken_since > 0
+    assert look(stage).state.due_since > 0
 
     decision = tick(keeper_of(stage, outbox))
 
     assert decision.reason is Reason.POKED
-    assert look(stage).state.broken_since == 0
+    assert look(stage).state.due_since == 0
 
 
 # What else a vault may ask for
@@ -303,21 +304,24 @@ def test_tick_rebalances_once_a_day_where_the_calendar_says_so(
     day = 86_400
     set_policy(stage, replace(DEMO_POLICY, calendar_seconds=day))
     move(stage, {"ETH/USD": 2_020_00000000}, seconds=day)
-    keeper = keeper_of(stage, outbox)
+    keeper, before = keeper_of(stage, outbox), look(stage).state.epoch
     assert look(stage).reason is Reason.CALENDAR_DUE
     assert weigh_basket(look(stage).basket).broken is None
 
     first = tick(keeper)
     move(stage, {"ETH/USD": 2_040_00000000})
     again = tick(keeper)
-    # The limit climbs from the day's beginning, and better prices are waited for until it has.
-    move(stage, {}, seconds=day + DEMO_POLICY.slippage_ramp_seconds)
+    # The limit climbs from when the vault knows that it is due, and better prices are waited for until it has.
+    move(stage, {}, seconds=day)
+    poked = tick(keeper)
+    move(stage, {}, seconds=DEMO_POLICY.slippage_ramp_seconds)
     next_day = tick(keeper)
 
+    assert poked.reason is Reason.POKED
     assert first.reason is next_day.reason is Reason.REBALANCED
     assert_as_foreseen(stage, next_day)
     assert again.reason is Reason.IN_BAND
-    assert look(stage).state.epoch == 2
+    assert look(stage).state.epoch == before + 2
 
 
 def test_tick_follows_targets_that_glide(stage: Stage, outbox: Outbox) -> None:

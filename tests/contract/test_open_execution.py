@@ -106,7 +106,8 @@ def test_an_arbitrageur_fills_the_vault_from_a_pool_with_a_flash_swap(
     flash = world.stranger.deploy("FlashFiller")
     bought = quote(world, SOLD_RAW, (WETH, WBTC)) * 997 // 1_000
     pool = world.pool(world.tokens[WETH], world.tokens[WBTC])
-    trade = (broken.address, 0, pool, WETH, WBTC, SOLD_RAW, bought, 1)
+    epoch = world.read(broken, "state")[4]
+    trade = (broken.address, epoch, pool, WETH, WBTC, SOLD_RAW, bought, 1)
     world.stranger.transact(broken, "poke")
     with refused("AccessManagedUnauthorized", caller=flash.address):
         world.stranger.transact(flash, "fill", trade)
@@ -128,13 +129,14 @@ def test_a_market_maker_fills_the_vault_from_its_inventory(world: World, broken:
     desk = world.alice.deploy("InventoryFiller", world.alice.address)
     world.alice.transact(desk, "setOperator", world.bob.address, True)
     world.give(desk, [0, SEEDS[1], 0])
+    epoch = world.read(broken, "state")[4]
     sales, buys = [SOLD_RAW, 0, 0], [0, SOLD_RAW * ETHER_USD * 10**8 // 30_000 // E18, 0]
     world.stranger.transact(broken, "poke")
     with refused("AccessManagedUnauthorized", caller=desk.address):
-        world.bob.transact(desk, "fill", broken.address, 0, sales, buys)
+        world.bob.transact(desk, "fill", broken.address, epoch, sales, buys)
     world.move_market(seconds=OPEN_AFTER_SECONDS)
 
-    world.bob.transact(desk, "fill", broken.address, 0, sales, buys)
+    world.bob.transact(desk, "fill", broken.address, epoch, sales, buys)
 
     held = [SEEDS[0] - SOLD_RAW, SEEDS[1] + buys[1], SEEDS[2]]
     assert list(world.read(broken, "held")) == held

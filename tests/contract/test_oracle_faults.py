@@ -102,7 +102,8 @@ def scene(world: World) -> Scene:
 
 
 def rebalance(scene: Scene) -> None:
-    trade = (0, [6 * E18, 0, 0], [0, 1, 0], scene.world.executor.address, b"")
+    epoch = scene.world.read(scene.vault, "state")[4]
+    trade = (epoch, [6 * E18, 0, 0], [0, 1, 0], scene.world.executor.address, b"")
     scene.world.keeper.transact(scene.vault, "rebalance", *trade)
 
 
@@ -168,7 +169,7 @@ def test_fault_stops_rebalancing_with_its_code_and_nothing_else(scene: Scene, fa
     owed = world.read(vault, "claimable", bob.address, world.wbtc.address)
     assert owed > claimable > 0
 
-    bob.transact(vault, "claim", world.wbtc.address, bob.address)
+    bob.transact(vault, "claim", bob.address, world.wbtc.address, bob.address, owed)
     assert world.balances(bob)[1] == now[1] + owed
 
     treasury = world.read(vault, "balanceOf", world.treasury.address)

@@ -15,11 +15,14 @@ from tests.contract.world import INITIAL_SHARES, SEEDS, World, refused
 E6 = USD = 10**6
 WETH, WBTC, USDC = range(3)
 DAY = 86_400
+UNPRICED_SECONDS = 6 * 3_600
+UNPRICED_GAP_SECONDS = 30 * 60
 
 
 @dataclass(frozen=True)
 class Terms:
-    """IBasketVault.Auction, field for field: 10 WETH a lot, from 22,000 down to 18,000 USDC within an hour."""
+    """IBasketVault.Auction, field for field: 10 WETH a lot, from 22,000 down to 18,000 USDC within an hour. The vault sets the clock and
+    what follows `ends_at`."""
 
     lot_raw: int = 10 * E18
     start_pay_raw: int = 22_000 * USD
@@ -29,6 +32,9 @@ class Terms:
     decay_seconds: int = 3_600
     clock_e6: int = 0
     ends_at: int = 1 << 39
+    started_at: int = 0
+    unpriced_since: int = 0
+    unpriced_at: int = 0
 
 
 TERMS = Terms()
@@ -55,6 +61,16 @@ def start(world: World, vault: Contract, terms: Terms = TERMS) -> int:
     return world.chain.now()
 
 
+def start_open(world: World, vault: Contract, terms: Terms = TERMS) -> int:
+    """Starts an auction and has it seen unpriced until bids begin; when that is."""
+    at = start(world, vault, terms)
+    for _ in range(UNPRICED_SECONDS // UNPRICED_GAP_SECONDS):
+        at += UNPRICED_GAP_SECONDS
+        world.chain.set_next_timestamp(at)
+        world.stranger.transact(vault, "pokeAuction", WETH, USDC)
+    return at
+
+
 def bid(world: World, vault: Contract, amount: int, most: int = 1 << 255, at: int = 0) -> None:
     """Bob buys WETH."""
     world.chain.set_next_timestamp(at or world.chain.now() + 1)
@@ -70,7 +86,7 @@ def test_auction_without_sense_is_refused(world: World, vault: Contract) -> None
         replace(TERMS, floor_pay_raw=0),
         replace(TERMS, start_pay_raw=TERMS.floor_pay_raw - 1),
         replace(TERMS, decay_seconds=0),
-        replace(TERMS, ends_at=world.chain.now()),
+        replace(TERMS, ends_at=world.chain.now() + UNPRICED_SECONDS),
     ):
         with refused("BadAuction", sell=WETH, buy=USDC):
             attempt(senseless)
@@ -80,7 +96,12 @@ def test_auction_without_sense_is_refused(world: World, vault: Contract) -> None
         attempt(TERMS, 3, WETH)
     with refused("NoSuchAsset", asset=3, count=3):
         attempt(TERMS, WETH, 3)
-    assert world.read(vault, "auctions", world.weth.address, world.usdc.address) == (0,) * 8
+    assert world.read(vault, "auctions", world.weth.address, world.usdc.address) == (0,) * 11
+
+
+def test_auction_of_what_the_oracle_prices_does_not_start(world: World, vault: Contract) -> None:
+    with refused("OracleIsSound", sell=WETH, buy=USDC):
+        start(world, vault)
 
 
 def test_bid_where_no_auction_is_refused(dead: World, vault: Contract) -> None:
@@ -100,8 +121,10 @@ def test_bid_where_no_auction_is_refused(dead: World, vault: Contract) -> None:
 
 
 def test_bid_while_the_oracle_prices_both_is_refused(bidder: World, vault: Contract) -> None:
-    """Nor where it is the bidder who leaves the oracle too little gas to answer."""
-    start(bidder, vault)
+    """Nor where it is the bidder who leaves the oracle too little gas to answer. Whoever sees it ends the auction."""
+    bidder.chain.mine(at=bidder.chain.now() + 2 * DAY)  # every feed is late
+    start_open(bidder, vault)
+    bidder.move_market()
     with refused("OracleIsSound", sell=WETH, buy=USDC):
         bid(bidder, vault, E18)
     args = (WETH, USDC, E18, 1 << 255)
@@ -110,10 +133,46 @@ def test_bid_while_the_oracle_prices_both_is_refused(bidder: World, vault: Contr
     assert caught.value.error == "NotEnoughGas"
     assert caught.value.values["needed"] == 2_500_000 * 64 // 63 + 50_000
 
+    receipt = bidder.stranger.transact(vault, "pokeAuction", WETH, USDC)
+    assert [event.name for event in bidder.events(receipt, vault)] == ["AuctionStopped"]
+    with refused("NoAuction", sell=WETH, buy=USDC):
+        bid(bidder, vault, E18)
+
+
+def test_bids_begin_once_the_pair_was_seen_unpriced_for_six_hours(
+    dead: World, vault: Contract
+) -> None:
+    """A gap of more than two hours begins them anew, by whoever sees the pair then."""
+    started = start(dead, vault)
+    with refused("AuctionNotOpen", sell=WETH, buy=USDC, opensAt=started + UNPRICED_SECONDS):
+        bid(dead, vault, E18)
+    late = started + UNPRICED_GAP_SECONDS + 1
+    dead.chain.set_next_timestamp(late)
+    receipt = dead.stranger.transact(vault, "pokeAuction", WETH, USDC)
+    (poked,) = dead.events(receipt, vault)
+    assert (poked.name, poked.values["unpricedSince"]) == ("AuctionPoked", late)
+    assert poked.values["opensAt"] == late + UNPRICED_SECONDS
+    with refused("AuctionNotOpen", sell=WETH, buy=USDC, opensAt=late + UNPRICED_SECONDS):
+        bid(dead, vault, E18, at=late + UNPRICED_GAP_SECONDS)
+
+
+def test_change_of_a_price_source_ends_an_auction(dead: World, vault: Contract) -> None:
+    """Whoever may change a feed at once cannot open an auction by it."""
+    started = start_open(dead, vault) - UNPRICED_SECONDS
+    dead.guardian.transact(dead.oracle, "removeFeed", dead.usdc.address)
+    changed = dead.chain.now()
+    terms = {"startedAt": started, "changedAt": changed}
+    with refused("AuctionTermsVoid", sell=WETH, buy=USDC, **terms):
+        bid(dead, vault, E18)
+
+    dead.stranger.transact(vault, "pokeAuction", WETH, USDC)
+    with refused("NoAuction", sell=WETH, buy=USDC):
+        bid(dead, vault, E18)
+
 
 def test_bid_beyond_the_terms_is_refused(dead: World, vault: Contract) -> None:
     """Of each share, 150 of 200 WETH in a million must stay, and no more than 210,000 USDC may be had."""
-    started = start(dead, vault, replace(TERMS, keep_raw=150 * 10**12, fill_raw=210_000))
+    started = start_open(dead, vault, replace(TERMS, keep_raw=150 * 10**12, fill_raw=210_000))
     for amount in (0, TERMS.lot_raw + 1):
         with refused("LotTooLarge", amountRaw=amount, lotRaw=TERMS.lot_raw):
             bid(dead, vault, amount)
@@ -126,7 +185,7 @@ def test_bid_beyond_the_terms_is_refused(dead: World, vault: Contract) -> None:
     with refused("BoughtAboveFill", heldAfter=held + 12_000 * USD, fillRaw=fill):
         bid(dead, vault, 6 * E18, at=at)
 
-    start(dead, vault, replace(TERMS, keep_raw=195 * 10**12))
+    start_open(dead, vault, replace(TERMS, keep_raw=195 * 10**12))
     with refused("SoldBelowKeep", heldAfter=194 * E18, keepRaw=195 * E18):
         bid(dead, vault, 6 * E18)
     dead.guardian.transact(vault, "pauseRebalance")
@@ -136,12 +195,18 @@ def test_bid_beyond_the_terms_is_refused(dead: World, vault: Contract) -> None:
 
 def test_bids_pay_what_the_clock_says_to_the_unit(dead: World, vault: Contract) -> None:
     """A whole lot starts the price anew, a part of one takes that part of its fall back; after an hour the floor holds."""
-    at = start(dead, vault)
+    at = start_open(dead, vault)
+    opened = at
     clock_e6, held = at * E6, list(SEEDS)
     before = dead.balances(dead.bob)
-    lots = ((1, 10 * E18), (1_234, 7 * E18 + 1), (0, 3), (3_600, 3), (90_000, 10 * E18), (0, 1))
+    lots = ((1, 10 * E18), (1_234, 7 * E18 + 1), (0, 3), (3_600, 3), (7_000, 10 * E18), (0, 1))
     for seconds, amount in lots:
-        at += seconds + 1
+        bid_at = at + seconds + 1
+        while bid_at - at > UNPRICED_GAP_SECONDS:
+            at += UNPRICED_GAP_SECONDS
+            dead.chain.set_next_timestamp(at)
+            dead.stranger.transact(vault, "pokeAuction", WETH, USDC)
+        at = bid_at
         elapsed_e6 = min(at * E6 - clock_e6, 3_600 * E6)
         terms = (TERMS.start_pay_raw, TERMS.floor_pay_raw, 3_600 * E6)
         pay = mul_div_up(auction_pay_raw(*terms, elapsed_e6), amount, TERMS.lot_raw)
@@ -163,14 +228,16 @@ def test_bids_pay_what_the_clock_says_to_the_unit(dead: World, vault: Contract) 
         assert list(dead.read(vault, "held")) == held == dead.balances(vault)
         clock_e6 = at * E6 - elapsed_e6 * (TERMS.lot_raw - amount) // TERMS.lot_raw
         auction = dead.read(vault, "auctions", dead.weth.address, dead.usdc.address)
-        assert auction == astuple(replace(TERMS, clock_e6=clock_e6))
+        seen = replace(TERMS, started_at=opened - UNPRICED_SECONDS, unpriced_at=at)
+        seen = replace(seen, unpriced_since=seen.started_at, clock_e6=clock_e6)
+        assert auction == astuple(seen)
     gained = [a - b for a, b in zip(dead.balances(dead.bob), before, strict=True)]
     assert gained == [SEEDS[0] - held[0], 0, SEEDS[2] - held[2]]
 
 
 def test_excluded_asset_is_sold_though_others_are_priced(bidder: World, vault: Contract) -> None:
     bidder.owner.transact(vault, "excludeAsset", WETH)
-    start(bidder, vault)
+    start_open(bidder, vault)
 
     bid(bidder, vault, TERMS.lot_raw, TERMS.start_pay_raw)
 
@@ -213,6 +280,7 @@ def test_performance_is_settled_once_in_thirty_days(world: World, ambitious: Con
 
 
 def test_performance_without_sound_prices_is_not_settled(world: World, ambitious: Contract) -> None:
+    world.move_market(seconds=MONTH)
     world.guardian.transact(world.oracle, "removeFeed", world.usdc.address)
     with refused("OracleFault", asset=USDC, fault=1):
         world.stranger.transact(ambitious, "collectPerformanceFee")
@@ -221,6 +289,7 @@ def test_performance_without_sound_prices_is_not_settled(world: World, ambitious
 def test_performance_with_an_asset_left_out_is_not_settled(
     world: World, ambitious: Contract
 ) -> None:
+    world.move_market(seconds=MONTH)
     world.owner.transact(ambitious, "excludeAsset", WBTC)
     with refused("AssetExcluded", asset=WBTC):
         world.stranger.transact(ambitious, "collectPerformanceFee")
@@ -229,7 +298,7 @@ def test_performance_with_an_asset_left_out_is_not_settled(
 def test_performance_fee_is_its_part_of_what_a_share_gained(
     world: World, ambitious: Contract
 ) -> None:
-    """The first settlement looks; 80,000 dollars of gain make 8,000 dollars' worth of shares; a loss and its recovery none."""
+    """80,000 dollars of gain make 8,000 dollars' worth of shares, but for the locked ones; a loss and its recovery none."""
     assert settle(world, ambitious) == 0
     seed_usd = 200 * 2_000 + mul_div_down(13_33333333, 30_000, 10**8) + 200_000
     high = world.read(ambitious, "performance")[0]
@@ -237,15 +306,18 @@ def test_performance_fee_is_its_part_of_what_a_share_gained(
 
     minted = settle(world, ambitious, ether_usd=2_400)
     value = mul_div_down(_worth_e18(2_400), E18, INITIAL_SHARES)
-    charged = PERFORMANCE_BPS * (value - high)
+    locked = world.read(ambitious, "balanceOf", "0x" + "dead".rjust(40, "0"))
+    least = INITIAL_SHARES >> 48 << 48  # the vault keeps 32 bits of it
+    charged = mul_div_down(PERFORMANCE_BPS * (value - high), least - locked, INITIAL_SHARES)
     assert minted == mul_div_down(INITIAL_SHARES, charged, value * 10_000 - charged) > 0
-    assert world.read(ambitious, "performance")[0] == value
+    mark = mul_div_up(_worth_e18(2_400), E18, INITIAL_SHARES)
+    assert world.read(ambitious, "performance")[0] == mark
     worth_usd = minted * _worth_e18(2_400) // (INITIAL_SHARES + minted) // E18
     assert 7_999 <= worth_usd <= 8_000
 
     assert settle(world, ambitious, ether_usd=1_800) == 0
     assert settle(world, ambitious, ether_usd=2_390) == 0
-    assert world.read(ambitious, "performance")[0] == value
+    assert world.read(ambitious, "performance")[0] == mark
 
 
 def test_raised_performance_fee_does_not_reach_back(world: World, ambitious: Contract) -> None:

@@ -17,6 +17,10 @@ from tests.contract.world import INITIAL_SHARES, SEEDS, World, basket_spec, refu
 ZERO_ADDRESS = "0x" + "0" * 40
 LOCKED = "0x000000000000000000000000000000000000dead"
 MINIMUM_SHARES = 10**6
+LEAST_SHARES = 100 * MINIMUM_SHARES
+LEAST_SEED_RAW = 100_000
+LOCKED_SHARES = -(-INITIAL_SHARES * 1_000 // SEEDS[1])
+"""They own 1,000 units of WBTC, of which the seed has the fewest units."""
 
 
 @pytest.fixture
@@ -29,7 +33,7 @@ def create(world: World, spec: VaultSpec) -> Contract:
 
 
 def many(world: World, decimals: Sequence[int], spec: VaultSpec) -> VaultSpec:
-    """The same with one new token of each number of decimals, ten whole tokens of each and equal targets."""
+    """The same with one new token of each number of decimals, ten whole tokens of each, or the least seed, and equal targets."""
     tokens = [world.new_token(places) for places in decimals]
     targets = [E18 // len(tokens)] * len(tokens)
     targets[0] += E18 - sum(targets)
@@ -37,7 +41,9 @@ def many(world: World, decimals: Sequence[int], spec: VaultSpec) -> VaultSpec:
         Asset(token.address, target, 200, places)
         for token, target, places in zip(tokens, targets, decimals, strict=True)
     )
-    return replace(spec, assets=assets, seed_amounts=tuple(10 * 10**d for d in decimals))
+    return replace(
+        spec, assets=assets, seed_amounts=tuple(max(LEAST_SEED_RAW, 10 * 10**d) for d in decimals)
+    )
 
 
 def with_asset(spec: VaultSpec, i: int, **changes: object) -> VaultSpec:
@@ -78,15 +84,17 @@ def test_vault_starts_as_it_was_asked_to(world: World, spec: VaultSpec) -> None:
     assert world.read(made, "assets") == tuple(astuple(asset) for asset in spec.assets)
     assert world.read(made, "policy") == astuple(spec.policy)
     assert world.read(made, "state") == (0, 0, 0, 0, 0, False)
-    assert world.read(made, "fee") == (0, world.chain.now(), 150, 20, 30)
-    assert world.read(made, "performance") == (0, 0, 0, 1_000)
+    assert world.read(made, "fee") == (0, world.chain.now(), 150, 20, 30, 48, INITIAL_SHARES >> 48)
+    worth_e18 = SEEDS[0] * 2_000 + SEEDS[1] * 30_000 * 10**10 + SEEDS[2] * 10**12
+    mark_e18 = -(-worth_e18 * E18 // INITIAL_SHARES)
+    assert world.read(made, "performance") == (mark_e18, world.chain.now(), 1_000, 1_000)
     assert world.read(made, "locked") is False
     assert world.read(made, "held") == SEEDS
     assert world.balances(made) == list(SEEDS)
     assert world.balances(world.admin) == [b - s for b, s in zip(before, SEEDS, strict=True)]
     assert world.read(made, "totalSupply") == INITIAL_SHARES
-    assert world.balance(made, world.admin) == INITIAL_SHARES - MINIMUM_SHARES
-    assert world.read(made, "balanceOf", LOCKED) == MINIMUM_SHARES
+    assert world.balance(made, world.admin) == INITIAL_SHARES - LOCKED_SHARES
+    assert world.read(made, "balanceOf", LOCKED) == LOCKED_SHARES
 
 
 def test_vaults_are_listed_in_pages(world: World, spec: VaultSpec) -> None:
@@ -115,9 +123,7 @@ def test_vault_of_the_fewest_and_the_most_assets_lives(
     admin = world.admin.address
     world.admin.transact(made, "redeemInKind", shares, admin, admin, list(out))
 
-    # Ten whole tokens without decimals are ten units: a quarter of them is two.
-    assert out[0] == 2
-    assert out[1:] == tuple(10 * 10**places // 4 for places in decimals[1:])
+    assert out == tuple(max(LEAST_SEED_RAW, 10 * 10**places) // 4 for places in decimals)
 
 
 # Refused
@@ -184,13 +190,16 @@ def test_asset_with_a_stale_zero_or_negative_price_is_refused(
 def test_seed_that_is_none_is_refused(world: World, spec: VaultSpec) -> None:
     with refused("NothingHeld"):
         create(world, replace(spec, seed_amounts=(0, 0, 0)))
-    with refused("SharesBelowMinimum", shares=MINIMUM_SHARES, minimum=MINIMUM_SHARES + 1):
-        create(world, replace(spec, initial_shares=MINIMUM_SHARES))
+    with refused("SharesBelowMinimum", shares=LEAST_SHARES - 1, minimum=LEAST_SHARES):
+        create(world, replace(spec, initial_shares=LEAST_SHARES - 1))
+    scant = (*SEEDS[:1], LEAST_SEED_RAW - 1, SEEDS[2])
+    with refused("SeedTooSmall", asset=1, amountRaw=scant[1], minimumRaw=LEAST_SEED_RAW):
+        create(world, replace(spec, seed_amounts=scant))
     with refused("LengthMismatch", length=2, expected=3):
         world.admin.transact(world.factory, "createVault", params(world, spec, SEEDS[:2]))
     token = world.new_token(18)
-    plenty = replace(with_asset(spec, 0, token=token.address), seed_amounts=(1 << 128, *SEEDS[1:]))
-    with refused("HoldingTooLarge", asset=0, amountRaw=1 << 128, maximumRaw=(1 << 128) - 1):
+    plenty = replace(with_asset(spec, 0, token=token.address), seed_amounts=(1 << 120, *SEEDS[1:]))
+    with refused("HoldingTooLarge", asset=0, amountRaw=1 << 120, maximumRaw=(1 << 120) - 1):
         create(world, plenty)
 
 
@@ -218,6 +227,9 @@ def test_name_fee_or_receiver_out_of_range_is_refused(world: World, spec: VaultS
         create(world, replace(spec, fees=Fees(501)))
     with refused("BadFeeRecipient", recipient=ZERO_ADDRESS):
         create(world, replace(spec, fee_recipient=ZERO_ADDRESS))
+    own = world.read(world.factory, "vaultAddress", world.admin.address, bytes(32))
+    with refused("BadFeeRecipient", recipient=own):
+        create(world, replace(spec, fee_recipient=own))
     with refused("BadReceiver", receiver=ZERO_ADDRESS):
         world.admin.transact(
             world.factory, "createVault", params(world, spec, SEEDS, receiver=ZERO_ADDRESS)
@@ -240,7 +252,7 @@ def test_neither_a_vault_nor_the_implementation_starts_twice(world: World, spec:
     again = (name, symbol, authority, config, fees, recipient, seeds, shares, receiver)
     for contract in (made, implementation):
         with refused("AlreadyInitialized"):
-            world.stranger.transact(contract, "initialize", *again)
+            world.stranger.transact(contract, "initialize", again)
 
 
 def params(

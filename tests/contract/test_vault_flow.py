@@ -12,6 +12,7 @@ from tests.contract.world import INITIAL_SHARES, SEEDS, Wallet, World, refused
 
 SHARES = 12_345_678_901_234_567_890_123
 NO_LIMITS = [(1 << 256) - 1] * 3
+UNLIMITED = (1 << 256) - 1
 NO_MINIMUM = [0] * 3
 ZERO_ADDRESS = "0x" + "0" * 40
 
@@ -222,7 +223,8 @@ def test_redeem_to_a_blocked_receiver_leaves_a_claim_of_that_token_alone(
     assert world.read(vault, "held")[2] == before[2] - amounts[2]
     assert world.balances(vault)[2] == before[2]
     opened = [event.values for event in world.events(receipt, vault) if event.name == "ClaimOpened"]
-    assert opened == [{"holder": alice, "token": world.usdc.address, "amountRaw": amounts[2]}]
+    owed = {"amountRaw": amounts[2], "units": amounts[2]}
+    assert opened == [{"holder": alice, "token": world.usdc.address, **owed}]
 
 
 def test_claim_is_paid_once_and_only_where_the_token_goes(world: World, vault: Contract) -> None:
@@ -233,26 +235,52 @@ def test_claim_is_paid_once_and_only_where_the_token_goes(world: World, vault: C
     world.alice.transact(vault, "redeemInKind", SHARES, alice, alice, NO_MINIMUM)
 
     with refused("BadReceiver", receiver=vault.address):
-        world.alice.transact(vault, "claim", usdc, vault.address)
+        world.alice.transact(vault, "claim", alice, usdc, vault.address, UNLIMITED)
     with refused("ClaimFailed", holder=alice, token=usdc, amountRaw=owed):
-        world.alice.transact(vault, "claim", usdc, alice)
+        world.alice.transact(vault, "claim", alice, usdc, alice, UNLIMITED)
     with refused("NothingToClaim", holder=bob, token=usdc):
-        world.bob.transact(vault, "claim", usdc, bob)
+        world.bob.transact(vault, "claim", bob, usdc, bob, UNLIMITED)
     with refused("NothingToClaim", holder=alice, token=world.weth.address):
-        world.alice.transact(vault, "claim", world.weth.address, alice)
+        world.alice.transact(vault, "claim", alice, world.weth.address, alice, UNLIMITED)
+    with refused("NotTheClaimant", caller=bob, holder=alice):
+        world.bob.transact(vault, "claim", alice, usdc, bob, UNLIMITED)
     assert world.read(vault, "claimable", alice, usdc) == owed
 
-    receipt = world.alice.transact(vault, "claim", usdc, bob)
+    part = owed // 3
+    world.alice.transact(vault, "claim", alice, usdc, bob, part)
+    assert world.balance(world.usdc, world.bob) == part
+    assert world.read(vault, "claimable", alice, usdc) == owed - part
+    receipt = world.alice.transact(vault, "claim", alice, usdc, bob, UNLIMITED)
 
     assert world.balance(world.usdc, world.bob) == owed
     assert world.read(vault, "claimable", alice, usdc) == 0
     (claimed,) = world.events(receipt, vault)
     assert (claimed.name, claimed.values) == (
         "Claimed",
-        {"holder": alice, "token": usdc, "receiver": bob, "amountRaw": owed},
+        {
+            "holder": alice,
+            "token": usdc,
+            "receiver": bob,
+            "amountRaw": owed - part,
+            "units": owed - part,
+        },
     )
     with refused("NothingToClaim", holder=alice, token=usdc):
-        world.alice.transact(vault, "claim", usdc, bob)
+        world.alice.transact(vault, "claim", alice, usdc, bob, UNLIMITED)
+
+
+def test_claim_is_paid_to_its_holder_whoever_asks(world: World, vault: Contract) -> None:
+    deposit(world, vault, world.alice, SHARES)
+    alice, usdc = world.alice.address, world.usdc.address
+    world.stranger.transact(world.usdc, "blacklist", alice)
+    world.alice.transact(vault, "redeemInKind", SHARES, alice, alice, NO_MINIMUM)
+    owed = world.read(vault, "claimable", alice, usdc)
+    world.stranger.transact(world.usdc, "unBlacklist", alice)
+
+    world.bob.transact(vault, "claim", alice, usdc, alice, UNLIMITED)
+
+    assert world.balance(world.usdc, world.alice) == owed
+    assert world.read(vault, "totalClaimable", usdc) == 0
 
 
 def test_a_paused_token_stops_deposits_but_no_exit(world: World, vault: Contract) -> None:
@@ -268,7 +296,7 @@ def test_a_paused_token_stops_deposits_but_no_exit(world: World, vault: Contract
     assert world.balances(world.alice) == [amounts[0], 0, amounts[2]]
 
     world.stranger.transact(world.wbtc, "unpause")
-    world.alice.transact(vault, "claim", world.wbtc.address, alice)
+    world.alice.transact(vault, "claim", alice, world.wbtc.address, alice, UNLIMITED)
     assert world.balances(world.alice) == amounts
 
 
@@ -325,7 +353,7 @@ def test_a_holder_lives_through_everything(world: World, vault: Contract) -> Non
     assert world.read(vault, "state")[4] == 1
 
     world.stranger.transact(world.usdc, "unBlacklist", alice)
-    world.alice.transact(vault, "claim", world.usdc.address, alice)
+    world.alice.transact(vault, "claim", alice, world.usdc.address, alice, UNLIMITED)
     rest = SHARES - SHARES // 2
     world.alice.transact(vault, "redeemInKind", rest, alice, alice, NO_MINIMUM)
 

@@ -52,7 +52,7 @@ def check(world: World, book: VaultBook) -> tuple[Reason, ...]:
         each.address
         for each in exact
         if each.reason in (Reason.BAND_BROKEN, Reason.CALENDAR_DUE)
-        or (each.reason is Reason.IN_BAND and each.state.broken_since)
+        or (each.reason is Reason.IN_BAND and each.state.due_since)
     }
     assert set(judged.candidates) == due
     for row, each in enumerate(exact):

@@ -36,6 +36,8 @@ OWNER, CURATOR, KEEPER, DEPOSITOR = (
 )
 UP_10_PERCENT = {"ETH/USD": 2_200_00000000}
 
+OWNER_ADDRESS = Actor.OWNER.address.lower()
+
 Cli = Callable[..., Ran]
 
 
@@ -154,7 +156,17 @@ def test_vault_that_is_none(cli: Cli, unchanged: None) -> None:
         (("withdraw", "--shares", "1"), 16, "holds 0 DEMO and needs 1"),
         (("withdraw", "--all"), 16, "must be above 0"),
         (("withdraw", "--all", "--token", "USDC"), 16, "must be above 0"),
-        (("claim", "--token", "USDC"), 16, "claim on USDC must be above 0"),
+        (("claim", "--token", "USDC"), 16, "has no claim on USDC: name the holder"),
+        (("claim", "--token", "USDC", "--amount", "0"), 16, "USDC to collect must be above 0"),
+        (("claim", "--token", "USDC", "--amount", "0.0000001"), 16, "the token only 6"),
+        (("claim", "--token", "DAI"), 10, "The token DAI is not in the address"),
+        (("claim", "--token", "USDC", "--holder", OWNER_ADDRESS), 16, "has no claim on USDC"),
+        (
+            ("claim", "--token", "USDC", "--holder", OWNER_ADDRESS, "--receiver", "0x" + "1" * 40),
+            16,
+            f"can only have it paid to {OWNER_ADDRESS}: leave --receiver out",
+        ),
+        (("sync", "--token", "USDC"), 10, "the vault has all that it owes"),
     ],
 )
 def test_deposit_or_withdrawal_that_cannot_be(
@@ -227,15 +239,25 @@ ASSET = '[[assets]]\ntoken = "WETH"\ntarget = "0"\nband_bps = 150\nseed = "0"\n'
         ('"20%"', '"19%"', 16, "99 %, which is 1 % below 100 %"),
         ("band_bps = 150", "band_bps = 0", 16, "The band of WETH is 0 bps"),
         ("[policy]", 14 * ASSET + "[policy]", 16, "There are 17 assets"),
-        ('"1000"', '"0.000000000001"', 16, "are locked for ever: give more"),
+        ('"1000"', '"0.000000000001"', 16, "begins with at least 100000000"),
         ('seed = "150"', 'seed = "1001"', 16, "holds 1000 USDC and needs 1001"),
-        ("streaming_bps = 50", "streaming_bps = 501", 10, "FeeOutOfRange(feeBps=501, maximum=500)"),
-        ("#entry_bps = 5 ", "entry_bps = 201 ", 10, "FeeOutOfRange(feeBps=201, maximum=200)"),
+        (
+            "streaming_bps = 50",
+            "streaming_bps = 501",
+            16,
+            "streaming_bps is 501 and may be at most 500",
+        ),
+        ("#entry_bps = 5 ", "entry_bps = 201 ", 16, "entry_bps is 201 and may be at most 200"),
         ("#relative_band_bps = 1000", "relative_band_bps = 10001", 10, "RelativeBandOutOfRange("),
         ("#destination_bps = 0", "destination_bps = 10001", 10, "DestinationOutOfRange("),
         ("max_slippage_bps = 120", "max_slippage_bps = 301", 10, "SlippageOutOfRange("),
         ("slippage_ramp_seconds = 3600", "slippage_ramp_seconds = 0", 10, "RampOutOfRange("),
         ("loss_period_seconds = 86400", "loss_period_seconds = 3599", 10, "PeriodOutOfRange("),
+        ("loss_budget_bps = 50", "loss_budget_bps = 23", 10, "raise this budget to what is needed"),
+        (
+            *("turnover_budget_bps = 3000", "turnover_budget_bps = 1999", 10),
+            "BudgetBelowProgress(field=turnoverBudgetBps, budgetBps=1999, neededBps=2000)",
+        ),
         ('"MAJ3"', f'"{32 * "M"}"', 10, "BadName(name=MMMM"),
     ],
 )
@@ -402,7 +424,8 @@ def test_right_input_goes_all_the_way(
     assert done["reason"] == "Rebalanced"
     assert done["plan"]["sales_raw"] == planned["plan"]["sales_raw"]
     status = on("vault", "status", "--json").json
-    assert (status["reason"], status["epoch"]) == ("InBand", "1")
+    # One for the new targets, one for the rebalance.
+    assert (status["reason"], status["epoch"]) == ("InBand", "2")
 
     got = on("vault", "withdraw", "--all", "--token", "ETH", "--json", *DEPOSITOR).json
     assert int(got["amount_raw"]) >= int(got["expected_raw"]) > 0
@@ -462,9 +485,57 @@ def test_calendar_fees_and_what_is_left_out_are_shown_by_status(stage: Stage, cl
     assert "0.50 % a year, 10.00 % of gains, 0.05 % on entry, 0.10 % on exit" in shown
     assert list(told["fees"].values()) == ["50", "1000", "5", "10"]
     assert [asset["excluded"] for asset in told["assets"]] == [False, False, True]
-    due = at // day * day
+    assert (told["due_since"], told["opens_at"]) == ("0", "0"), "nobody has told the vault"
+
+    stage.wallet(Actor.DEPOSITOR).transact(vault, "poke")
+    due = stage.chain.now()
+    shown = " ".join(cli("vault", "status").out.split())
+    told = cli("vault", "status", "--json").json
     assert (told["due_since"], told["opens_at"]) == (str(due), str(due + 3_600))
     assert f"{due + 3_600} (in " in shown
+
+
+def test_losses_and_claims_are_shown_and_mended(stage: Stage, cli: Cli, pockets: None) -> None:
+    """A holder whom USDC has blocked leaves; USDC is lost, written down, collected, and allowed again."""
+    usdc = interface("BlocklistToken").at(stage.deployment.listed("USDC").address)
+    depositor = Actor.DEPOSITOR.address
+    assert cli("vault", "deposit", "--shares", "100", *DEPOSITOR).code == 0
+    stage.chain.transact(usdc, "blacklist", depositor)
+    assert "could not be sent" in cli("vault", "withdraw", "--all", *DEPOSITOR).out
+    assert "are owed to who redeemed" in cli("vault", "status").out
+    refused = cli("vault", "claim", "--token", "USDC", *DEPOSITOR)
+    assert (
+        "the token still cannot be sent; try again later or to another receiver" in refused.sentence
+    )
+    balance = usdc.call(stage.chain.rpc, "balanceOf", stage.vault)
+    stage.chain.set_token_balance(usdc.address, stage.vault, balance // 2)
+    shown = " ".join(cli("vault", "status").out.split())
+    assert "USDC are missing: `rebalancer vault sync` writes the loss down." in shown
+    assert "LossNotWrittenDown: " in shown
+    ran = cli("vault", "deposit", "--shares", "1", *OWNER)
+    assert "write the loss down first (`rebalancer vault sync`)" in ran.sentence
+
+    ran = cli("vault", "sync", "--token", "USDC", *KEEPER)
+
+    assert "It may not be bought now, and trading is paused." in " ".join(ran.out.split())
+    told = cli("vault", "status", "--json").json
+    assert [asset["barred"] for asset in told["assets"]] == [False, False, True]
+    assert [asset["missing_raw"] for asset in told["assets"]] == ["0", "0", "0"]
+    shown = " ".join(cli("vault", "status").out.split())
+    assert "USDC lost balance and may not be bought until the owner allows it." in shown
+    stage.chain.transact(usdc, "unBlacklist", depositor)
+    claim = ("vault", "claim", "--token", "USDC")
+    part = cli(*claim, "--amount", "0.5", "--receiver", OWNER_ADDRESS, *DEPOSITOR)
+    assert f"Collected 0.5 USDC for {OWNER_ADDRESS}." in " ".join(part.out.split())
+    rest = cli(*claim, "--holder", depositor, "--json", *KEEPER).json
+    owed = int(told["assets"][2]["claims_raw"])
+    assert int(rest["amount_raw"]) == owed - 500_000
+    assert rest["receiver"] == depositor.lower()
+    call = ("admin", "call", "--contract", stage.vault, "--function")
+    assert "Done." in cli(*call, "allowPurchases", "--arg", "2", *OWNER).out
+    assert "may be bought already" in cli(*call, "allowPurchases", "--arg", "2", *OWNER).sentence
+    assert "Done." in cli(*call, "resumeRebalance", *OWNER).out
+    assert cli("vault", "status", "--json").json["reason"] == "BandBroken"
 
 
 def look(stage: Stage) -> VaultSnapshot:

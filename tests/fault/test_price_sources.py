@@ -315,6 +315,27 @@ def test_quote_without_a_feed_in_usd_is_refused(stage: Stage, cli: Cli, chain_to
     assert f"sources[3].quote in {chain_toml}: {wbtc} has no feed in USD" in ran.sentence
 
 
+@pytest.mark.parametrize("shared", ["feed", "quote"])
+def test_source_that_rests_on_what_the_feed_rests_on_is_refused(
+    stage: Stage, cli: Cli, chain_toml: Path, shared: str
+) -> None:
+    """The staked ether's second source is a rate in WETH: its feed may be neither WETH's own nor one that answers in WETH."""
+    weth = stage.deployment.listed("WETH").address
+    parts = chain_toml.read_text().split("[[feeds]]")
+    of_weth, of_staked = (parts[n].split('address = "')[1][:42] for n in (1, 5))
+    new = of_weth
+    if shared == "quote":
+        new = feed_of(stage, 12 * E18 // 10, 18).address + f'"\nquote = "{weth}'
+    parts[5] = parts[5].replace(of_staked, new)
+    chain_toml.write_text("[[feeds]]".join(parts))
+
+    ran = deploy(cli, chain_toml)
+
+    behind = of_weth if shared == "feed" else weth
+    assert f"it rests on {behind.lower()}, and so does the token's feed" in ran.sentence
+    assert ran.code == 16
+
+
 def test_sequencer_that_is_down_is_refused(stage: Stage, cli: Cli, chain_toml: Path) -> None:
     uptime = interface("MockAggregator").at(chain_toml.read_text().split('feed = "')[1][:42])
     stage.wallet(Actor.OWNER).transact(uptime, "push", 1)

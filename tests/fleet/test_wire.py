@@ -83,8 +83,11 @@ def test_plan_that_the_vault_would_refuse_is_refused(verdict: Verdict) -> None:
     told = on_wire(verdict)
     assert told.plan is not None
     most = tuple(2 * raw for raw in told.plan.sales_raw)
-    with pytest.raises(WireUnreadable, match="the vault would refuse it"):
+    with pytest.raises(WireUnreadable, match="the vault would"):
         verdict_of(replace(told, plan=replace(told.plan, sales_raw=most)))
+    none = (0,) * len(most)
+    with pytest.raises(WireUnreadable, match=r"the vault would refuse it: .*NothingSold"):
+        verdict_of(replace(told, plan=replace(told.plan, sales_raw=none)))
 
 
 def test_rebalance_without_a_plan_is_refused(verdict: Verdict) -> None:

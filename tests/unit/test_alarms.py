@@ -36,6 +36,7 @@ MATTERS: dict[str, dict[str, Any]] = {
     "NoNewBlock": {"block": tick(NOON - 300).block},
     "LooksSlow": {"seconds": 6.5},
     "OracleFaultLasts": {"reasons": {vault(1): Reason.ORACLE_FAULT}},
+    "BalanceLost": {"losses": {vault(1): "a token lost balance"}},
     "NotSentLasts": {"reasons": {vault(1): Reason.NOT_SENT}},
     "PlanFails": {"reasons": {vault(1): Reason.PLAN_FAILED}},
     "BudgetSpent": {"reasons": {vault(1): Reason.BUDGET_SPENT}},

@@ -69,6 +69,7 @@ def test_commands_are_those_of_the_manual() -> None:
         ("vault", "deposit"),
         ("vault", "withdraw"),
         ("vault", "claim"),
+        ("vault", "sync"),
         ("vault", "set-targets"),
         ("vault", "set-bands"),
         ("plan",),

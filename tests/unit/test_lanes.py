@@ -115,7 +115,7 @@ def test_choose_takes_the_lane_with_the_least_to_do_that_may() -> None:
         choose([], {}, VAULT, VAULT, CALL)
 
 
-def test_keepers_lane_rebalances_and_pokes_its_vaults_and_nothing_else() -> None:
+def test_keepers_lane_rebalances_pokes_and_syncs_its_vaults_and_nothing_else() -> None:
     lane = lane_of(devnet_signer(3), Settings(), [VAULT])
     assert lane.address == devnet_signer(3).address
     functions = interface("BasketVault").functions
@@ -124,7 +124,7 @@ def test_keepers_lane_rebalances_and_pokes_its_vaults_and_nothing_else() -> None
         for name, function in functions.items()
         if lane.may(VAULT, "0x" + function.selector.hex())
     }
-    assert allowed == {"rebalance", "poke"}
+    assert allowed == {"rebalance", "poke", "sync"}
     assert not lane.may(ME, "0x" + functions["poke"].selector.hex())
     assert lane.limits.max_fee_per_gas_wei == 200 * 10**9
     assert lane.limits.max_spend_per_day_wei == 10**18

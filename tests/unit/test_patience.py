@@ -39,7 +39,7 @@ def paid(held: Basket, seconds: int, policy: Policy = POLICY) -> Patience:
     """What is paid so many seconds after the break was seen."""
     at = SEEN_AT + seconds
     held = replace(held, timestamp=at)
-    state = State(broken_since=SEEN_AT)
+    state = State(due_since=SEEN_AT)
     return patience(policy, state, held, weigh_basket(held), limit(policy, at))
 
 
@@ -56,7 +56,7 @@ def asked(held: Basket, seconds: int, policy: Policy = POLICY) -> PlanInput:
         replace(held, timestamp=at, dust_bps=policy.dust_bps),
         POOLS,
         policy=policy,
-        state=State(broken_since=SEEN_AT),
+        state=State(due_since=SEEN_AT),
         slippage_limit_e18=limit(policy, at),
     )
 
@@ -151,7 +151,7 @@ def test_a_break_nobody_has_seen_is_stamped_so_that_patience_ends() -> None:
     third = decide(stamped.look(market, SEEN_AT + RAMP), POOLS, nothing_for_gas)
 
     assert first.step is Step.POKE
-    assert stamped.state.broken_since == SEEN_AT
+    assert stamped.state.due_since == SEEN_AT
     assert (second.step, second.reason) == (Step.NOTHING, Reason.AWAITS_PRICE)
     assert third.step is Step.REBALANCE
 
@@ -161,7 +161,7 @@ def test_waiting_begins_only_where_it_can_save_its_gas(is_seen: bool) -> None:
     """68,000 dollars lose 300 at once; a third of the limit would be 170. Waiting costs 216,000 gas."""
     early = asked(ALMOST_FAR, 0, replace(POLICY, start_slippage_bps=75))
     assert early.rules is not None
-    rules = replace(early.rules, state=State(broken_since=SEEN_AT if is_seen else 0))
+    rules = replace(early.rules, state=State(due_since=SEEN_AT if is_seen else 0))
     early = replace(early, rules=rules, native_price_e18=2_000 * E18, gas_per_hop=0)
     cheap = plan_rebalance(replace(early, gas_price_wei=10**9))
     dear = plan_rebalance(replace(early, gas_price_wei=3 * 10**11))

@@ -513,13 +513,13 @@ def test_plan_of_a_vault_in_band_is_none_and_says_so() -> None:
 
 
 def test_plan_that_the_vault_would_refuse_is_none_and_carries_why() -> None:
-    budget = replace(POLICY, turnover_budget_bps=100)
+    budget = replace(POLICY, loss_budget_bps=0)
     found = plan_rebalance(judged(policy=budget))
 
     assert isinstance(found, NoPlan)
     assert found.reason is Reason.POLICY_REFUSES
     assert found.refusal is not None
-    assert found.refusal.error == "TurnoverBudgetExceeded"
+    assert found.refusal.error == "LossBudgetExceeded"
     assert found.refused is not None
     assert value(found.refused.sales_raw) == pytest.approx(160_000, abs=1)
 

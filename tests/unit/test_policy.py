@@ -29,7 +29,16 @@ from rebalancer.policy import (
     weigh_basket,
 )
 from rebalancer.units import BPS, E18
-from tests.baskets import Trade, log_uniform, moved, random_basket, random_policy, random_trade
+from tests.baskets import (
+    Trade,
+    fill_of,
+    lent_by,
+    log_uniform,
+    moved,
+    random_basket,
+    random_policy,
+    random_trade,
+)
 
 USD = E18
 NOW = 1_700_000_000
@@ -128,16 +137,13 @@ def test_band_is_the_narrower_and_never_as_narrow_as_dust() -> None:
 
 def test_calendar_asks_once_a_period() -> None:
     day = NOW - NOW % DAY
-    assert policy.calendar_since(day - 1, DAY, NOW) == day
-    assert policy.calendar_since(day, DAY, NOW) == 0
-    assert policy.calendar_since(0, 0, NOW) == 0
-    assert policy.calendar_since(day, DAY, day + DAY) == day + DAY
+    assert policy.is_calendar_open(day - 1, DAY, NOW)
+    assert not policy.is_calendar_open(day, DAY, NOW)
+    assert not policy.is_calendar_open(0, 0, NOW)
+    assert policy.is_calendar_open(day, DAY, day + DAY)
 
 
-def test_rebalance_is_due_since_the_first_reason() -> None:
-    assert policy.due_since(0, 0) == 0
-    assert policy.due_since(NOW, 0) == policy.due_since(0, NOW) == NOW
-    assert policy.due_since(NOW, NOW - 1) == policy.due_since(NOW - 1, NOW) == NOW - 1
+def test_execution_opens_a_while_after_a_rebalance_was_seen_due() -> None:
     assert policy.is_open(NOW, 60, NOW + 60)
     assert not policy.is_open(NOW, 60, NOW + 59)
     assert not policy.is_open(0, 60, NOW)
@@ -156,10 +162,36 @@ def test_destination_lies_between_the_target_and_the_edge_of_the_band() -> None:
     assert policy.to_destination([250, 250, -500], 10_000, bands, BPS, 0) == (400, 300)
 
 
-def test_sales_worth_more_than_the_need_are_refused() -> None:
-    policy.check_need([3, 4], [USD, 2 * USD], [1, 1], 11 * USD)
-    with refused("SalesAboveNeed", 11 * USD, 11 * USD - 1):
-        policy.check_need([3, 4], [USD, 2 * USD], [1, 1], 11 * USD - 1)
+def test_sales_are_lowered_to_surplus_need_and_turnover() -> None:
+    """300 and 400 at one and two dollars, a tenth dearer where it is sold; all that is allowed stays as it is."""
+    primary, higher, one = [USD, 2 * USD], [11 * USD // 10, 22 * USD // 10], [1, 1]
+
+    def fitted(sales: list[int], need: int, turnover: int) -> list[int]:
+        return policy.fit_sales(sales, [300, 400], primary, higher, one, need * USD, turnover * USD)
+
+    assert fitted([300, 400], 1_100, 1_210) == [300, 400]
+    assert fitted([301, 10**40], 1_100, 1_210) == [300, 400]
+    # Rounding each value up may add one, so a unit less than half is sold.
+    assert fitted([300, 400], 550, 1_210) == [149, 199]
+    assert fitted([300, 400], 1_100, 605) == [149, 199]
+    assert fitted([300, 0], 550, 1_210) == [300, 0]
+
+
+def test_what_must_come_back_shrinks_with_the_sales() -> None:
+    """Half is sold, so half of what was asked for must come, in worth; what no basket could hold is asked for whole."""
+    higher, lower, one = [2 * USD, USD, USD], [USD, USD, 3 * USD], [1, 1, 1]
+
+    def least(min_buys: list[int], sales: int, fitted: int) -> int:
+        return policy.fitted_minimum_e18(
+            min_buys, lower, [sales, 0, 0], [fitted, 0, 0], higher, one
+        )
+
+    assert least([0, 101, 1], 10, 5) == 52 * USD
+    assert least([0, 101, 0], 10, 10) == 101 * USD
+    assert least([0, 2, 0], 10**9, 1) == 2 * 10**9
+    assert least([0, 1 << 128, 0], 2, 1) == policy.MAX_HELD_RAW * USD
+    # Of a sale that no ledger could hold, all is as if the largest were asked for.
+    assert least([0, 10**10, 0], 2**200, 1) == 10**10 * USD // policy.MAX_HELD_RAW
 
 
 def test_trade_of_nothing_or_of_the_minimum_is_large_enough() -> None:
@@ -194,6 +226,14 @@ def test_level_carried_to_another_policy_forgives_and_charges_nothing() -> None:
     assert policy.carry_level(50 * 10**14, 50, DAY, 100, DAY, DAY) == 0
 
 
+def test_level_carried_to_a_slower_rate_never_reads_less_than_it_would_have() -> None:
+    """34,999,999 units drain to 1 in 35 s; rounded down after 26 of them, at a rate lower by 1e-8, they would drain to 0."""
+    level, old, new = 34_999_999, (1, 100_000_003), (1, 100_000_004)
+    carried = policy.carry_level(level, *old, *new, 26)
+    assert policy.leak(level, *old, 35) == 1
+    assert policy.leak(carried, *new, 35) == 1
+
+
 def test_auction_falls_to_its_floor_and_rounds_up() -> None:
     assert policy.auction_pay_raw(100, 40, 60, 0) == 100
     assert policy.auction_pay_raw(100, 40, 60, 15) == 85
@@ -219,11 +259,11 @@ def test_surplus_and_deficit_are_rounded_down() -> None:
 
 def test_sales_end_at_the_surplus_and_buys_need_a_deficit() -> None:
     distances, prices, units = [7 * USD, -7 * USD, 0], [2 * USD] * 3, [1, 1, 1]
-    policy.check_sales([3, 0, 0], [0, 1_000, 0], distances, prices, units)
-    with refused("SaleAboveSurplus", 0, 4, 3):
-        policy.check_sales([4, 0, 0], [0, 0, 0], distances, prices, units)
-    with refused("SaleAboveSurplus", 1, 1, 0):
-        policy.check_sales([0, 1, 0], [0, 0, 0], distances, prices, units)
+    assert policy.check_sales([3, 0, 0], [0, 1_000, 0], distances, prices, units)
+    assert not policy.check_sales([4, 0, 0], [0, 0, 0], distances, prices, units)
+    for i in (1, 2):
+        with refused("SaleWithoutSurplus", i):
+            policy.check_sales([int(j == i) for j in range(3)], [0, 0, 0], distances, prices, units)
     for i in (0, 2):
         with refused("BuyWithoutDeficit", i):
             policy.check_sales([0, 0, 0], [int(j == i) for j in range(3)], distances, prices, units)
@@ -232,14 +272,14 @@ def test_sales_end_at_the_surplus_and_buys_need_a_deficit() -> None:
 def test_slippage_climbs_from_start_to_max() -> None:
     """10 to 110 basis points over 1,000 seconds: a basis point each ten seconds."""
 
-    def at(elapsed: int, broken_since: int = NOW) -> int:
-        return policy.slippage_e18(10, 110, 1_000, broken_since, NOW + elapsed)
+    def at(elapsed: int, due_since: int = NOW) -> int:
+        return policy.slippage_e18(10, 110, 1_000, due_since, NOW + elapsed)
 
     assert at(0) == 10 * 10**14
     assert at(500) == 60 * 10**14
     assert at(999) == 10**14 * 1_099 // 10
     assert at(1_000) == at(1_000_000) == 110 * 10**14
-    assert at(1_000_000, broken_since=0) == 10 * 10**14
+    assert at(1_000_000, due_since=0) == 10 * 10**14
     # A third of a basis point of 3: 1e14 / 3, rounded down.
     assert policy.slippage_e18(0, 1, 3, NOW, NOW + 1) == 33_333_333_333_333
 
@@ -358,7 +398,7 @@ def test_rebalance_in_two_halves_stays_broken_in_between() -> None:
     assert second.state.loss_level_e18 == left + policy.fraction_up(
         loss_e18, second.before.total_e18
     )
-    assert (second.state.broken_since, second.state.epoch) == (0, 2)
+    assert (second.state.due_since, second.state.epoch) == (0, 2)
 
 
 def test_rebalance_values_each_side_at_its_worse_price() -> None:
@@ -403,13 +443,11 @@ def test_rebalance_of_a_sale_that_comes_back_counts_what_stayed_away() -> None:
             (1, "Stale"),
         ),
         ({"basket": replace(BASKET, held=(55 * 10**18, 99 * 10**6))}, "NoBandBroken", ()),
-        (
-            {"sales": (10 * 10**18 + 1, 0)},
-            "SaleAboveSurplus",
-            (0, 10 * 10**18 + 1, 10 * 10**18),
-        ),
+        ({"sales": (0, 1)}, "SaleWithoutSurplus", (1,)),
+        ({"basket": replace(BASKET, barred=(False, True))}, "PurchaseBarred", (1,)),
+        ({"sales": (0, 0)}, "NothingSold", ()),
         ({"bought_raw": 19_799_999}, "PriceTooPoor", (19_799_999 * 10**12, 198 * USD // 10)),
-        ({"bought_raw": 1 << 128}, "HoldingTooLarge", (1, (1 << 128) + 80 * 10**6, (1 << 128) - 1)),
+        ({"bought_raw": 1 << 120}, "HoldingTooLarge", (1, (1 << 120) + 80 * 10**6, (1 << 120) - 1)),
         # 21 dollars for 20: of 201, half is 100.50; B is 101 and has crossed it by 50 cents, with dust of 20.1.
         (
             {"bought_raw": 21_000_000},
@@ -427,9 +465,9 @@ def test_rebalance_of_a_sale_that_comes_back_counts_what_stayed_away() -> None:
             (5 * 10**14, 4 * 10**14),
         ),
         (
-            {"state": State(turnover_level_e18=10**17 + 1, rebalanced_at=NOW), "rules": replace(RULES, cooldown_seconds=0)},
+            {"state": State(turnover_level_e18=2 * 10**17, rebalanced_at=NOW), "rules": replace(RULES, cooldown_seconds=0)},
             "TurnoverBudgetExceeded",
-            (2 * 10**17 + 1, 2 * 10**17),
+            (2 * 10**17, 2 * 10**17),
         ),
     ],
 )  # fmt: skip
@@ -580,12 +618,14 @@ def test_c_whatever_settles_only_goes_toward_the_target(rng: Random) -> None:
     assert settled.loss_e18 * E18 <= settled.sold_e18 * limit_e18
     # At primary prices the basket loses no more than the trade did at the worse ones, but for rounding.
     assert after.total_e18 >= before.total_e18 - settled.loss_e18 - len(basket.assets)
+    lent = lent_by(rules, state, basket, trade, NOW)
+    sold = trade.fill(lent).sold
     for i, (held, now) in enumerate(zip(basket.held, settled.held, strict=True)):
-        assert now == held - trade.fill.sold[i] + (trade.min_buys[i] > 0) * trade.fill.bought[i]
+        assert now == held - sold[i] + (trade.min_buys[i] > 0) * trade.fill().bought[i]
     assert settled.state.epoch == state.epoch + 1
     assert settled.state.loss_level_e18 <= rules.loss_budget_bps * 10**14
     assert settled.state.turnover_level_e18 <= rules.turnover_budget_bps * 10**14
-    assert (settled.state.broken_since == 0) == (after.broken is None)
+    assert (settled.state.due_since == 0) == (after.broken is None)
 
 
 @given(ANY_RANDOM)
@@ -600,7 +640,7 @@ def test_b_nothing_settles_while_no_band_is_broken(rng: Random) -> None:
 
     with refused("NoBandBroken"):
         settle(
-            *(rules, State(), replace(basket, assets=wide), trade.fill, trade.min_buys, NOW),
+            *(rules, State(), replace(basket, assets=wide), trade.fill(), trade.min_buys, NOW),
             epoch=0,
             sales=trade.sales,
         )
@@ -633,7 +673,7 @@ def test_c_fair_halves_bring_any_basket_home(rng: Random) -> None:
         trade = _half_way(basket, weighed.distances_e18)
         at += DAY
         settled = settle(
-            *(rules, state, basket, trade.fill, trade.min_buys, at),
+            *(rules, state, basket, trade.fill(), trade.min_buys, at),
             epoch=state.epoch,
             sales=trade.sales,
         )
@@ -642,7 +682,7 @@ def test_c_fair_halves_bring_any_basket_home(rng: Random) -> None:
         basket, state = replace(basket, held=settled.held), settled.state
 
     assert weigh_basket(basket).broken is None
-    assert state.broken_since == 0
+    assert state.due_since == 0
 
 
 @given(ANY_RANDOM)
@@ -676,11 +716,12 @@ def _settled(rng: Random) -> tuple[Policy, State, Basket, Trade, Settlement]:
     for _ in range(100):
         rules = random_policy(rng)
         basket = moved(rng, random_basket(rng, rules.dust_bps))
-        state = State(broken_since=rng.choice((0, NOW - 500)), epoch=rng.randint(0, 5))
+        state = State(due_since=rng.choice((0, NOW - 500)), epoch=rng.randint(0, 5))
         try:
             trade = random_trade(rng, rules, state, basket, weigh_basket(basket), NOW)
             settled = settle(
-                *(rules, state, basket, trade.fill, trade.min_buys, NOW),
+                *(rules, state, basket, fill_of(rules, state, basket, trade, NOW), trade.min_buys),
+                NOW,
                 epoch=state.epoch,
                 sales=trade.sales,
             )
