@@ -573,45 +573,55 @@ contract BasketVault is IBasketVault, VaultBase, ERC20Permit {
 
     /* EXTENSION */
 
-    // Who may call each of these, and what it does, stands in IVaultExtension; VaultExtension does it.
+    // Who may call each of these, and what it does, stands in IVaultExtension; VaultExtension does it. Parameters are named, and mentioned, so
+    // that wallets and explorers show what each one is; the statements that mention them cost nothing.
+    // slither-disable-start redundant-statements
 
     /// @inheritdoc IVaultExtension
-    function initialize(Start calldata) external {
+    function initialize(Start calldata start) external {
+        start;
         _extend();
     }
 
     /// @inheritdoc IVaultExtension
-    function setPolicy(Policy calldata) external {
+    function setPolicy(Policy calldata policy_) external {
+        policy_;
         _extend();
     }
 
     /// @inheritdoc IVaultExtension
-    function setOracle(IOracleHub) external {
+    function setOracle(IOracleHub oracle_) external {
+        oracle_;
         _extend();
     }
 
     /// @inheritdoc IVaultExtension
-    function setFees(Fees calldata, address) external {
+    function setFees(Fees calldata fees, address recipient) external {
+        (fees, recipient);
         _extend();
     }
 
     /// @inheritdoc IVaultExtension
-    function addAsset(address, uint8, Band calldata) external {
+    function addAsset(address token, uint8 decimals, Band calldata band) external {
+        (token, decimals, band);
         _extend();
     }
 
     /// @inheritdoc IVaultExtension
-    function excludeAsset(uint256) external {
+    function excludeAsset(uint256 asset) external {
+        asset;
         _extend();
     }
 
     /// @inheritdoc IVaultExtension
-    function includeAsset(uint256) external {
+    function includeAsset(uint256 asset) external {
+        asset;
         _extend();
     }
 
     /// @inheritdoc IVaultExtension
-    function removeAsset(uint256) external {
+    function removeAsset(uint256 asset) external {
+        asset;
         _extend();
     }
 
@@ -621,27 +631,32 @@ contract BasketVault is IBasketVault, VaultBase, ERC20Permit {
     }
 
     /// @inheritdoc IVaultExtension
-    function allowPurchases(uint256) external {
+    function allowPurchases(uint256 asset) external {
+        asset;
         _extend();
     }
 
     /// @inheritdoc IVaultExtension
-    function absorb(uint256, uint256) external {
+    function absorb(uint256 asset, uint256 amountRaw) external {
+        (asset, amountRaw);
         _extend();
     }
 
     /// @inheritdoc IVaultExtension
-    function startAuction(uint256, uint256, Auction calldata) external {
+    function startAuction(uint256 sell, uint256 buy, Auction calldata terms) external {
+        (sell, buy, terms);
         _extend();
     }
 
     /// @inheritdoc IVaultExtension
-    function setTargets(uint256[] calldata, uint256) external {
+    function setTargets(uint256[] calldata targetsE18, uint256 glideSeconds) external {
+        (targetsE18, glideSeconds);
         _extend();
     }
 
     /// @inheritdoc IVaultExtension
-    function setBands(Band[] calldata) external {
+    function setBands(Band[] calldata bands) external {
+        bands;
         _extend();
     }
 
@@ -651,27 +666,32 @@ contract BasketVault is IBasketVault, VaultBase, ERC20Permit {
     }
 
     /// @inheritdoc IVaultExtension
-    function tightenPolicy(Policy calldata) external {
+    function tightenPolicy(Policy calldata policy_) external {
+        policy_;
         _extend();
     }
 
     /// @inheritdoc IVaultExtension
-    function lowerFees(Fees calldata) external {
+    function lowerFees(Fees calldata fees) external {
+        fees;
         _extend();
     }
 
     /// @inheritdoc IVaultExtension
-    function stopAuction(uint256, uint256) external {
+    function stopAuction(uint256 sell, uint256 buy) external {
+        (sell, buy);
         _extend();
     }
 
     /// @inheritdoc IVaultExtension
-    function claim(address, address, address, uint256) external returns (uint256) {
+    function claim(address holder, address token, address receiver, uint256 maxAmountRaw) external returns (uint256) {
+        (holder, token, receiver, maxAmountRaw);
         _extend();
     }
 
     /// @inheritdoc IVaultExtension
-    function sync(uint256) external returns (uint256) {
+    function sync(uint256 asset) external returns (uint256) {
+        asset;
         _extend();
     }
 
@@ -681,14 +701,18 @@ contract BasketVault is IBasketVault, VaultBase, ERC20Permit {
     }
 
     /// @inheritdoc IVaultExtension
-    function pokeAuction(uint256, uint256) external {
+    function pokeAuction(uint256 sell, uint256 buy) external {
+        (sell, buy);
         _extend();
     }
 
     /// @inheritdoc IVaultExtension
-    function bid(uint256, uint256, uint256, uint256) external returns (uint256) {
+    function bid(uint256 sell, uint256 buy, uint256 amountRaw, uint256 maxPayRaw) external returns (uint256) {
+        (sell, buy, amountRaw, maxPayRaw);
         _extend();
     }
+
+    // slither-disable-end redundant-statements
 
     /// @dev Runs the extension as this contract's own code, on this contract's storage, and answers what it answers: it never returns.
     function _extend() private {

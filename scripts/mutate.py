@@ -1,6 +1,6 @@
 """Mutation testing: `make mutate` makes one small mistake at a time in a contract and sees whether any test notices.
 
-    --contract NAME     only these (again for more); by default RebalancePolicy, OracleHub and BasketVault with its two halves
+    --contract NAME     only these (again for more); by default RebalancePolicy, OracleHub, BasketVault with its two halves, and their libraries
     --sample N          at most N mutants a contract, spread over its functions; by default all
     --seed N            which ones
     --minutes N         stop after so long
@@ -52,6 +52,8 @@ TARGETS = {
     "BasketVault": "contracts/BasketVault.sol",
     "VaultBase": "contracts/VaultBase.sol",
     "VaultExtension": "contracts/VaultExtension.sol",
+    "Holdings": "contracts/libraries/Holdings.sol",
+    "PackedFees": "contracts/libraries/PackedFee.sol",
 }
 FIRST_SUITES = {
     "RebalancePolicy": "Policy",
@@ -59,9 +61,14 @@ FIRST_SUITES = {
     "BasketVault": "Rebalance",
     "VaultBase": "Rebalance",
     "VaultExtension": "Governance",
+    "Holdings": "Losses",
+    "PackedFees": "Fee",
 }
 LAST_SUITE = "Invariants"
-GROUPS = (("OracleHub",), ("RebalancePolicy", "BasketVault", "VaultBase", "VaultExtension"))
+GROUPS = (
+    ("OracleHub",),
+    ("RebalancePolicy", "Holdings", "PackedFees", "BasketVault", "VaultBase", "VaultExtension"),
+)
 """What is compiled together, with what has it inside; all other contracts come from the build of the checkout."""
 INSIDE = {"RebalancePolicy": ("contracts/ConfigStore.sol", "contracts/VaultLens.sol")}
 LIGHT = {"RebalancePolicy": ("Policy", "PolicyEdges")}

@@ -469,7 +469,7 @@ interface IVaultExtension is IVaultBase {
 
     /// @notice Offers one asset for another, lot by lot, for as long as no oracle prices both. Restricted. Refused while the oracle does.
     /// Bids begin six hours later; the terms' times but `endsAt` and `decaySeconds` are set here.
-    function startAuction(uint256 sell, uint256 buy, Auction calldata auction) external;
+    function startAuction(uint256 sell, uint256 buy, Auction calldata terms) external;
 
     /* CURATOR */
 

@@ -50,7 +50,7 @@ _ADVICE: Mapping[str, str] = {
     "BadAuction": "give a lot, a floor up to the start, a time to fall, and an end more than 6 hours from now",
     "NoAuction": "the owner starts one first, or it is over",
     "OracleIsSound": "the oracle prices both assets, so a rebalance trades them and no auction is needed",
-    "AuctionNotOpen": "bids begin then, if somebody calls pokeAuction at least every 2 hours until then",
+    "AuctionNotOpen": "bids begin then, if somebody calls pokeAuction at least every 30 minutes until then",
     "AuctionTermsVoid": "a price source was changed after the terms were made; the owner starts a new auction",
     # configuration
     "SeedTooSmall": "give at least the minimum of this asset, or none of it",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -115,7 +116,25 @@ def test_no_function_is_implemented_by_both_halves(compiled: Compiled, repo_root
         (body,) = [
             part.partition("{")[2].partition("}")[0] for part in text.split(f"function {name}(")[1:]
         ]
-        assert body.split() == ["_extend();"], name
+        # A statement of parameters alone, which keeps their names in the ABI, and the way there.
+        assert re.fullmatch(r"(\(?\w+(, \w+)*\)?;)?\s*_extend\(\);", body.strip()), name
+
+
+def test_declared_functions_name_their_parameters_as_the_interface_does(compiled: Compiled) -> None:
+    """Wallets ask for each by its name. A final underscore tells a parameter from the function that is called the same."""
+
+    def names(contract: str) -> dict[str, list[str]]:
+        return {
+            entry["name"]: [part["name"].rstrip("_") for part in entry["inputs"]]
+            for entry in compiled[contract]["abi"]
+            if entry["type"] == "function"
+        }
+
+    declared = names("IVaultExtension")
+    whole = names("BasketVault")
+
+    assert all(all(each) for each in declared.values())
+    assert {name: whole[name] for name in declared} == declared
 
 
 def test_selectors_are_all_different(compiled: Compiled) -> None:

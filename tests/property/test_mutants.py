@@ -428,9 +428,9 @@ MUTANTS = (
     ),
     Mutant(
         "G1",
-        "depositors pay a unit too little",
-        "amounts[i] = [[Math.ceilDiv(_held[i].amountRaw() * part, supply * BPS)]];",
-        "_held[i].amountRaw() * part / (supply * BPS) / 2",
+        "depositors pay a hundredth too little",
+        "uint256 part = [[shares * (BPS + entryBps)]];",
+        "shares * BPS * 99 / 100",
     ),
     Mutant(
         "G2",
@@ -483,8 +483,8 @@ MUTANTS = (
     Mutant(
         "G4",
         "gains are charged at the higher prices",
-        "uint256 chargedE18 = [[f.chargedBps * (valueE18 - f.highWaterE18)]];",
-        "f.chargedBps * (highE18 - f.highWaterE18)",
+        "if (valueE18 > f.highWaterE18) {",
+        f"if ({AWAKE}) valueE18 = highE18; if (valueE18 > f.highWaterE18) {{",
         EXTENSION,
     ),
     Mutant(
@@ -577,6 +577,7 @@ def broken(name: str, source: str, mutants: Sequence[Mutant]) -> str:
             woven = mutant.old.replace(part[0], choice)
         else:
             woven = f"if ({awake}) {{ {mutant.new} }} else {{ {mutant.old} }}"
+        assert mutant.passage in source, f"{mutant.name}: another mutant is woven into its passage"
         source = source.replace(mutant.passage, woven, 1)
     return source
 

@@ -7,6 +7,7 @@ import { Math } from "@openzeppelin/contracts/utils/math/Math.sol";
 import { IBasketVault, IVaultBase, IVaultCore, IVaultExtension } from "../../../contracts/interfaces/IBasketVault.sol";
 import { IOracleHub } from "../../../contracts/interfaces/IOracleHub.sol";
 import { MockAggregator } from "../../../contracts/mocks/MockAggregator.sol";
+import { Holdings } from "../../../contracts/libraries/Holdings.sol";
 import { LocalToken } from "../../../contracts/mocks/MockToken.sol";
 import { HostileToken } from "./HostileToken.sol";
 import { Market } from "./Market.sol";
@@ -77,8 +78,10 @@ contract World is Rulers {
         Sight memory before = _look();
         uint256[] memory amounts = VAULT.previewMintInKind(shares);
         uint256 asked;
+        bool fits = true;
         for (uint256 i; i < amounts.length; ++i) {
             asked |= amounts[i];
+            fits = fits && before.held[i] + amounts[i] <= Holdings.MAX_RAW;
             _fund(LocalToken(before.assets[i].token), holder, amounts[i]);
         }
 
@@ -90,7 +93,8 @@ contract World is Rulers {
             }
         } catch {
             ++_counts.depositsRefused;
-            _expect(!_allMove(before) || !_noLoss(before) || asked == 0, Promise.G3, "a sound deposit was refused");
+            bool sound = _allMove(before) && _noLoss(before) && asked != 0 && fits;
+            _expect(!sound, Promise.G3, "a sound deposit was refused");
         }
 
         _checkKept(before, "deposit");
