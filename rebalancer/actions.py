@@ -678,7 +678,8 @@ def _symbol(rpc: Rpc, token: str) -> str:
 def _now(rpc: Rpc) -> int:
     """The time of the block a transaction would be mined in now, as well as the node can tell."""
     pending = rpc.call("eth_getBlockByNumber", "pending", False)
-    return int(pending["timestamp"], 16) if pending else read_block(rpc).timestamp
+    stamped = pending and pending.get("timestamp")
+    return int(stamped, 16) if stamped else read_block(rpc).timestamp
 
 
 def _event(receipt: Receipt, contract: Contract, name: str) -> Mapping[str, Any]:

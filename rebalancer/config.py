@@ -266,6 +266,15 @@ class KeeperSettings(AccountSettings):
         examples=[3],
         json_schema_extra=_LIVE,
     )
+    least_wait_seconds: float = Field(
+        default=12.0,
+        ge=0,
+        le=600,
+        description="However fast blocks come, no transaction is replaced, given up or shown to the public "
+        "sooner, in seconds; if unset, 0 on chain 31337.",
+        examples=[12.0],
+        json_schema_extra=_LIVE,
+    )
     confirmations: _Int = Field(
         default=12,
         ge=1,
@@ -475,6 +484,13 @@ class Settings(BaseSettings):
         description="So many endpoints must say the same of a vault and its prices before it is rebalanced.",
         examples=[1],
     )
+    max_tip_gwei: Decimal = Field(
+        default=Decimal(50),
+        gt=0,
+        le=1_000_000,
+        description="Most that is believed of the tips that others pay, in gwei: an endpoint that tells of more raises no offer.",
+        examples=[50],
+    )
     rpc_socket_url: Annotated[SocketUrl, AfterValidator(_socket)] | None = Field(
         default=None,
         description="WebSocket endpoint that announces new blocks; without one, or while it is down, they are asked for.",
@@ -528,6 +544,11 @@ class Settings(BaseSettings):
     fleet: FleetSettings = Field(
         default=FleetSettings(), description="Many machines that keep the same vaults."
     )
+
+    @property
+    def max_tip_wei(self) -> int:
+        """`max_tip_gwei` in wei, rounded down."""
+        return int(self.max_tip_gwei * _GWEI)
 
     @classmethod
     def settings_customise_sources(

@@ -52,6 +52,21 @@ class RpcUnreachable(ChainError):
         )
 
 
+class RpcBusy(RpcUnreachable):
+    """The endpoint is at a limit and asks to be left alone for `retry_seconds`, or does not say for how long (None)."""
+
+    def __init__(self, endpoint: str, reason: str, retry_seconds: float | None = None) -> None:
+        self.endpoint = endpoint
+        self.reason = reason
+        self.retry_seconds = retry_seconds
+        wait = "" if retry_seconds is None else f"; it asks to wait {retry_seconds:g} s"
+        ChainError.__init__(
+            self,
+            f"The RPC endpoint {endpoint} is at a limit ({reason}){wait}: "
+            "ask it less often, or add another endpoint.",
+        )
+
+
 class RpcTimeout(ChainError):
     """The endpoint took longer than allowed to answer."""
 

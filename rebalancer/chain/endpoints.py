@@ -2,8 +2,11 @@
 
 `Endpoints` is an `Rpc` over several of them. A question goes to the best: of those that are not resting after a failure and not
 behind the others, the one that answers fastest. Where no answer comes (no connection, no time, a body that is not JSON-RPC or is an
-error of the endpoint's own, whatever its HTTP status says), the next is asked, until the time for the whole question is over. What a
-node says about the question itself (a revert, a nonce too low) is an answer, and nobody else is asked.
+error of the endpoint's own, see `refusals`), the next is asked, until the time for the whole question is over. What a node says about
+the question itself (a revert, a nonce too low) is an answer, and nobody else is asked. An error that may be either is believed once
+every endpoint refuses.
+
+An endpoint at a limit is left alone for as long as it asks. Where that is so of all, and there is time, the question waits.
 
 Asking twice must be safe. Reads are, and so is sending a signed transaction: it can be mined once. Methods that steer a local node
 (`anvil_`, `evm_`, `hardhat_`) go to the first endpoint alone.
@@ -23,11 +26,13 @@ from typing import Any, TypeVar
 
 import structlog
 
+from rebalancer.chain.refusals import Blame, blame
 from rebalancer.chain.rpc import Call, Rpc
 from rebalancer.errors import (
     ChainError,
     EndpointsDisagree,
     QuorumTooSmall,
+    RpcBusy,
     RpcMalformed,
     RpcRejected,
     RpcTimeout,
@@ -50,18 +55,8 @@ _LATENCY_WEIGHT = 0.2
 
 _ONE_NODE_ONLY = ("anvil_", "evm_", "hardhat_")
 
-_ENDPOINTS_OWN = frozenset({-32005, -32603, -32002, -32016, 429})
-"""Error codes of endpoints that are at a limit, broken inside, or without the data: another may answer."""
-
-_ENDPOINTS_OWN_WORDS = (
-    "rate limit",
-    "too many requests",
-    "header not found",
-    "unknown block",
-    "block not found",
-    "missing trie node",
-)
-"""The same in words, for nodes that give them all one code."""
+_FIRST_PAUSE_SECONDS = 0.25
+"""Before a question is asked again of endpoints at a limit that do not say how long to wait; twice that after each more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +82,22 @@ class _Place:
         self.latency: float | None = None
         self.failures = 0
         self.rests_until = 0.0
+        self.waits_until = 0.0
+        """Until then it asked to be left alone."""
         self.why = ""
 
     def answered(self, seconds: float) -> None:
-        self.failures, self.rests_until, self.why = 0, 0.0, ""
+        self.failures, self.rests_until, self.waits_until, self.why = 0, 0.0, 0.0, ""
         old = seconds if self.latency is None else self.latency
         self.latency = old + _LATENCY_WEIGHT * (seconds - old)
 
-    def failed(self, why: str, now: float) -> None:
+    def failed(self, failure: ChainError, now: float) -> None:
         self.failures += 1
         rest = min(_LONGEST_REST_SECONDS, _FIRST_REST_SECONDS * 2 ** min(self.failures - 1, 20))
-        self.rests_until, self.why = now + rest, why
+        if isinstance(failure, RpcBusy) and failure.retry_seconds is not None:
+            self.waits_until = now + failure.retry_seconds
+            rest = max(rest, failure.retry_seconds)
+        self.rests_until, self.why = now + rest, str(failure)
 
 
 class Endpoints(Rpc):
@@ -112,10 +112,11 @@ class Endpoints(Rpc):
         max_lag_blocks: int = 3,
         quorum: int = 1,
         look_seconds: float = math.inf,
+        max_tip_wei: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`max_lag_blocks`: how far behind the highest an endpoint may be; `quorum`: how many must agree in `confirm`; `look_seconds`:
-        how old a look may be when a question is asked.
+        how old a look may be when a question is asked; `max_tip_wei`: see `Rpc`.
 
         Raises:
             QuorumTooSmall: there are fewer endpoints than must agree.
@@ -128,6 +129,7 @@ class Endpoints(Rpc):
             self.endpoint if len(urls) == 1 else f"{self.endpoint} and {len(urls) - 1} more"
         )
         self.max_lag_blocks = max_lag_blocks
+        self.max_tip_wei = max_tip_wei
         self.quorum = quorum
         self.look_seconds = look_seconds
         self._clock = clock
@@ -151,7 +153,7 @@ class Endpoints(Rpc):
         Raises:
             WrongChain: every endpoint that answers serves another chain than expected.
         """
-        return self._first(lambda rpc: rpc.chain_id(), self._order())
+        return self._patiently(lambda: self._first(lambda rpc: rpc.chain_id(), self._order()))
 
     def batch_settled(self, calls: Sequence[Call]) -> list[Any]:
         """See `Rpc.batch_settled`; raises what the last endpoint raised once none is left to ask, or no time."""
@@ -160,8 +162,7 @@ class Endpoints(Rpc):
         if self._clock() - self._looked_at > self.look_seconds:
             self.look()
         steers = any(method.startswith(_ONE_NODE_ONLY) for method, _ in calls)
-        places = self._places[:1] if steers else self._order()
-        return self._first(lambda rpc: _answers(rpc, calls), places)
+        return self._patiently(lambda: self._answers(calls, self._places[:1] if steers else None))
 
     def look(self) -> list[EndpointHealth]:
         """Ask every endpoint for its newest block, all at once, and say how each does, in the order they were given."""
@@ -204,6 +205,11 @@ class Endpoints(Rpc):
             for place in self._places
         ]
 
+    def voters(self) -> list[Rpc]:
+        """As many endpoints as must agree, the best first, each to be asked alone: for what only some of them can be held to."""
+        self._set_deadline()
+        return [place.rpc for place in self._order()[: self.quorum]]
+
     def confirm(self, calls: Sequence[Call]) -> list[Any]:
         """The results of calls on which `quorum` endpoints agree. Ask for a block by its hash, or they need not.
 
@@ -217,7 +223,7 @@ class Endpoints(Rpc):
 
         def answer(place: _Place) -> list[Any] | ChainError:
             try:
-                return _answers(place.rpc, calls)
+                return _sound(place.rpc, calls)
             except ChainError as failure:
                 return failure
 
@@ -266,63 +272,118 @@ class Endpoints(Rpc):
             return False
         return place.height < max(heights) - self.max_lag_blocks
 
+    def _patiently(self, ask: Callable[[], _T]) -> _T:
+        """Ask, and as long as all endpoints are only at a limit and there is time, wait and ask again."""
+        until = self._question_until()
+        pause = _FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                return ask()
+            except RpcBusy as busy:
+                left = until - time.monotonic()
+                seconds = self._seconds_to_wait()
+                seconds = pause if seconds is None else max(seconds, _FIRST_PAUSE_SECONDS)
+                if seconds >= left:
+                    raise
+                log.info("endpoints_busy", seconds=round(seconds, 3), why=str(busy))
+                time.sleep(seconds)
+                pause *= 2
+
+    def _seconds_to_wait(self) -> float | None:
+        """How long all endpoints ask to be left alone; None if one does not."""
+        now = self._clock()
+        waits = [place.waits_until - now for place in self._places if place.waits_until > now]
+        return min(waits) if len(waits) == len(self._places) else None
+
+    def _answers(self, calls: Sequence[Call], places: Sequence[_Place] | None) -> list[Any]:
+        """The first sound answers to calls. What one endpoint refuses for a reason that may be its own, the next is asked."""
+        unclear: tuple[_Place, list[Any]] | None = None
+
+        def ask(place: _Place) -> list[Any] | None:
+            nonlocal unclear
+            found = _sound(place.rpc, calls)
+            if not _blames(found) & {Blame.UNCLEAR, Blame.METHOD}:
+                if unclear is not None and Blame.UNCLEAR in _blames(unclear[1]):
+                    refused = next(e for e in unclear[1] if isinstance(e, RpcRejected))
+                    self._failed(unclear[0], refused)
+                return found
+            if unclear is None:
+                unclear = place, found
+            return None
+
+        try:
+            return self._first_of(ask, self._order() if places is None else places)
+        except ChainError:
+            if unclear is None:
+                raise
+            return unclear[1]
+
     def _first(self, ask: Callable[[Rpc], _T], places: Sequence[_Place]) -> _T:
+        return self._first_of(lambda place: ask(place.rpc), places)
+
+    def _first_of(self, ask: Callable[[_Place], _T | None], places: Sequence[_Place]) -> _T:
+        """What the first place answers that does not fail; one that answers None did neither.
+
+        Raises:
+            ChainError: the last failure, once none is left to ask, or no time.
+            RpcBusy: every endpoint asked to be left alone until later.
+        """
         until = self._set_deadline()
+        now = self._clock()
+        free = [place for place in places if place.waits_until <= now]
         failure: ChainError = RpcUnreachable(self.endpoint, "no endpoint is left to ask")
-        for at, place in enumerate(places):
+        if not free:
+            wait = min(place.waits_until for place in places) - now
+            failure = RpcBusy(self.endpoint, "it asked to be left alone", round(wait, 1))
+        for at, place in enumerate(free):
             began = time.monotonic()
-            if at < len(places) - 1:
+            if at < len(free) - 1:
                 # Half of what is left, so that a silent endpoint leaves time for the next.
                 place.rpc.deadline = began + (until - began) / 2
             try:
-                found = ask(place.rpc)
+                found = ask(place)
             except (RpcUnreachable, RpcTimeout, RpcMalformed, WrongChain) as lost:
                 failure = lost
-            except RpcRejected as rejected:
-                if not _is_endpoints_own(rejected):
-                    raise
-                failure = rejected
-            else:
-                place.answered(time.monotonic() - began)
+                self._failed(place, failure)
+                continue
+            place.answered(time.monotonic() - began)
+            if found is not None:
                 return found
-            self._failed(place, failure)
         raise failure
 
     def _failed(self, place: _Place, failure: ChainError) -> None:
-        place.failed(str(failure), self._clock())
+        place.failed(failure, self._clock())
         log.warning(
             "endpoint_failed", endpoint=place.rpc.endpoint, failures=place.failures, why=place.why
         )
 
-    def _set_deadline(self) -> float:
+    def _question_until(self) -> float:
         """One question has `timeout_s` in all, however many are asked, and never longer than `deadline`."""
         until = time.monotonic() + self.timeout_s
-        if self.deadline is not None:
-            until = min(until, self.deadline)
+        return until if self.deadline is None else min(until, self.deadline)
+
+    def _set_deadline(self) -> float:
+        until = self._question_until()
         for place in self._places:
             place.rpc.deadline = until
         return until
 
 
-def _answers(rpc: Rpc, calls: Sequence[Call]) -> list[Any]:
+def _sound(rpc: Rpc, calls: Sequence[Call]) -> list[Any]:
     """An endpoint's answers, unless one of them is that it cannot answer.
 
     Raises:
-        RpcRejected: an error of the endpoint's own.
+        RpcBusy, RpcUnreachable: an error of the endpoint's own.
     """
     answers = rpc.batch_settled(calls)
     for answer in answers:
-        if isinstance(answer, RpcRejected) and _is_endpoints_own(answer):
-            raise answer
+        if isinstance(answer, RpcRejected) and blame(answer) is Blame.ENDPOINT:
+            raise rpc.own_failure(answer)
     return answers
 
 
-def _is_endpoints_own(rejected: RpcRejected) -> bool:
-    """Whether an error says something of the endpoint, and nothing of the question."""
-    if rejected.data:
-        return False
-    words = rejected.message.lower()
-    return rejected.code in _ENDPOINTS_OWN or any(each in words for each in _ENDPOINTS_OWN_WORDS)
+def _blames(answers: Sequence[Any]) -> set[Blame]:
+    return {blame(each) for each in answers if isinstance(each, RpcRejected)}
 
 
 def _same(one: Any, other: Any) -> bool:

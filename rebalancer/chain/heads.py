@@ -221,19 +221,24 @@ class Heads:
         if header.number - self._top > self.keep:
             return self._began(header, linked=False)
         branch = [header]
+        between = self._between(header)
+        by_hash = {each.hash: each for each in self._chain.values()}
         while True:
             first = branch[-1]
-            parent = self._chain.get(first.number - 1)
-            if parent is not None and parent.hash == first.parent_hash:
+            parent = by_hash.get(first.parent_hash)
+            if parent is not None and parent.number < first.number:
                 break
             if first.number - 1 < min(self._chain) or len(branch) > self.keep:
                 return self._began(header, linked=False)
-            found = self._ask("eth_getBlockByHash", first.parent_hash)
-            if found is None or found.number != first.number - 1:
+            found = between.get(first.parent_hash)
+            if found is None:
+                found = self._ask("eth_getBlockByHash", first.parent_hash)
+            if found is None or found.hash != first.parent_hash or found.number >= first.number:
                 return None  # the branch is being changed while we look: the next head tells
             branch.append(found)
-        ancestor = branch[-1].number - 1
-        taken_back = tuple(self._chain.pop(n) for n in range(ancestor + 1, self._top + 1))
+        ancestor = parent.number
+        gone = [n for n in sorted(self._chain) if ancestor < n <= self._top]
+        taken_back = tuple(self._chain.pop(n) for n in gone)
         for each in branch:
             self._chain[each.number] = each
         self._top = header.number
@@ -242,6 +247,21 @@ class Heads:
         if taken_back:
             log.warning("reorg", depth=len(taken_back), block=header.number, hash=header.hash)
         return Head(header, tuple(reversed(branch[1:])), taken_back)
+
+    def _between(self, header: Header) -> dict[str, Header]:
+        """What lies between the newest block that is known and a later one, by hash, asked for at once; what an endpoint does not have
+        is left out.
+
+        One by one, blocks would be asked for more slowly than a fast chain makes them.
+        """
+        numbers = range(self._top + 1, header.number)
+        if len(numbers) <= 1:
+            return {}
+        answers = self.rpc.batch_settled(
+            [("eth_getBlockByNumber", (hex(number), False)) for number in numbers]
+        )
+        found = [_header(each, self.rpc.endpoint) for each in answers if isinstance(each, dict)]
+        return {each.hash: each for each in found}
 
     def _began(self, header: Header, *, linked: bool) -> Head:
         taken_back = tuple(self._chain[n] for n in sorted(self._chain)) if not linked else ()

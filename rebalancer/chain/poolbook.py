@@ -18,6 +18,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from rebalancer.chain.abi import Event, Interface
+from rebalancer.chain.logs import LogSearch
 from rebalancer.chain.pool_logs import moved
 from rebalancer.chain.pool_views import BALANCER_POOL, BALANCER_VAULT, MANAGER, PAIR, V3_POOL
 from rebalancer.chain.pools import PoolPlace, read_pools
@@ -40,9 +41,8 @@ __all__ = ["PoolBook"]
 _NOT_STATE = ("block", "name")
 """What two reads of the same pool may differ in."""
 
-
 _MOST_BLOCKS = 2_000
-"""Endpoints do not search many more blocks for logs at once; after a longer absence everything is read again."""
+"""After a longer absence everything is read again."""
 
 
 class PoolBook:
@@ -69,6 +69,7 @@ class PoolBook:
         self._tokens = dict(tokens or {})
         self._pools: dict[str, AnyPool] = {}
         self._places: dict[str, PoolPlace] = {}
+        self._search = LogSearch()
         for place, pool in zip(places, self._read(places, block), strict=True):
             self._pools[pool.key], self._places[pool.key] = pool, place
             self._tokens |= {token.address: token for token in pool.tokens}
@@ -147,26 +148,24 @@ class PoolBook:
         return ()
 
     def _logs(self, block: Block) -> list[Mapping[str, Any]] | None:
-        """What happened since the book's block, in order; None where that block is not on the chain any more.
+        """What happened since the book's block, in order; None where that block is not on the chain any more, or logs cannot be had.
 
         Raises:
             BlockVanished: the block asked for is not.
         """
-        asked = {
-            "address": sorted(self._interfaces),
-            "fromBlock": hex(self.block.number + 1),
-            "toBlock": hex(block.number),
-        }
-        before, now, logs = self.rpc.batch(
+        (before, now), logs = self._search.find(
+            self.rpc,
+            self._filters(),
+            self.block.number + 1,
+            block.number,
             [
                 ("eth_getBlockByNumber", (hex(self.block.number), False)),
                 ("eth_getBlockByNumber", (hex(block.number), False)),
-                ("eth_getLogs", (asked,)),
-            ]
+            ],
         )
         if now is None or now["hash"] != block.hash:
             raise BlockVanished(block.number, block.hash)
-        if before is None or before["hash"] != self.block.hash:
+        if logs is None or before is None or before["hash"] != self.block.hash:
             return None
         found = [log for log in logs if not log.get("removed")]
         return sorted(
@@ -207,6 +206,25 @@ class PoolBook:
 
     def _is_curve(self, address: str) -> bool:
         return isinstance(self._pools.get(address), CurveStablePool | CurveCryptoPool)
+
+    def _filters(self) -> list[dict[str, Any]]:
+        """What to search for: all logs of contracts that are one pool, and of those that hold many the logs that name ours."""
+        alone: set[str] = set()
+        ids: dict[str, set[str]] = {}
+        for pool in self._pools.values():
+            match pool:
+                case UniswapV4Pool():
+                    ids.setdefault(pool.manager, set()).add(pool.key)
+                case BalancerWeightedPool():
+                    alone.add(pool.address)
+                    ids.setdefault(pool.vault, set()).add(pool.pool_id)
+                case _:
+                    alone.add(pool.address)
+        filters: list[dict[str, Any]] = [{"address": sorted(alone)}] if alone else []
+        return filters + [
+            {"address": holder, "topics": [None, sorted(named)]}
+            for holder, named in sorted(ids.items())
+        ]
 
     @property
     def _interfaces(self) -> dict[str, tuple[Interface, ...]]:

@@ -11,9 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import rlp
+from eth_utils.crypto import keccak
+
 from rebalancer.chain.abi import decode_revert
 from rebalancer.chain.rpc import Rpc, at_block
-from rebalancer.errors import ContractReverted, RpcRejected, TransactionNotMined
+from rebalancer.errors import ContractReverted, RpcMalformed, RpcRejected, TransactionNotMined
 
 __all__ = ["Receipt", "find_receipt", "read_receipt", "refusal", "settled", "wait_for_receipt"]
 
@@ -33,6 +36,7 @@ class Receipt:
     block_hash: str
     gas_used: int
     contract_address: str | None
+    """In lower case."""
     logs: tuple[Mapping[str, Any], ...]
     gas_price_wei: int
     succeeded: bool
@@ -43,24 +47,57 @@ class Receipt:
         return self.gas_used * self.gas_price_wei
 
 
-def read_receipt(found: Mapping[str, Any]) -> Receipt:
-    """A JSON-RPC receipt as ours."""
+def read_receipt(rpc: Rpc, found: Mapping[str, Any] | None) -> Receipt | None:
+    """A JSON-RPC receipt as ours; None of a transaction that is not mined, whatever a node answers of it.
+
+    What a node leaves out is asked of the transaction: the contract it made, and bounds from above of the gas it used and paid for.
+
+    Raises:
+        RpcMalformed: it says neither whether the transaction succeeded, nor enough of it.
+    """
+    if found is None or found.get("blockHash") is None or found.get("blockNumber") is None:
+        return None
+    if found.get("status") is None or found.get("logs") is None:
+        raise RpcMalformed(rpc.endpoint, "a mined receipt without status or logs")
+    if any(found.get(name) is None for name in ("gasUsed", "effectiveGasPrice")) or (
+        "contractAddress" not in found
+    ):
+        found = _completed(rpc, found)
+    contract = found["contractAddress"]
     return Receipt(
         found["transactionHash"],
         int(found["blockNumber"], 16),
         found["blockHash"],
         int(found["gasUsed"], 16),
-        found["contractAddress"],
+        contract,
         tuple(found["logs"]),
         int(found["effectiveGasPrice"], 16),
         int(found["status"], 16) == 1,
     )
 
 
+def _completed(rpc: Rpc, found: Mapping[str, Any]) -> dict[str, Any]:
+    """A mined receipt with what is missing of it."""
+    sent = rpc.call("eth_getTransactionByHash", found["transactionHash"])
+    if sent is None:
+        raise RpcMalformed(rpc.endpoint, "a mined receipt of a transaction that it does not know")
+    price = sent.get("gasPrice") or sent.get("maxFeePerGas")
+    if sent.get("gas") is None or price is None or sent.get("from") is None:
+        raise RpcMalformed(rpc.endpoint, "neither its receipt nor its transaction tells the gas")
+    creator = bytes.fromhex(sent["from"][2:])
+    made = keccak(rlp.encode([creator, int(sent["nonce"], 16)]))[-20:]
+    known = {name: value for name, value in found.items() if value is not None}
+    return {
+        "gasUsed": sent["gas"],
+        "effectiveGasPrice": price,
+        "contractAddress": None if sent.get("to") else "0x" + made.hex(),
+        **known,
+    }
+
+
 def find_receipt(rpc: Rpc, transaction_hash: str) -> Receipt | None:
     """The receipt of a transaction, None while it is not mined."""
-    found = rpc.call("eth_getTransactionReceipt", transaction_hash)
-    return None if found is None else read_receipt(found)
+    return read_receipt(rpc, rpc.call("eth_getTransactionReceipt", transaction_hash))
 
 
 def wait_for_receipt(rpc: Rpc, transaction_hash: str, timeout_s: float) -> Receipt:

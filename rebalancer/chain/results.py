@@ -1,18 +1,20 @@
-"""Is a result what its method returns?
+"""The shapes of JSON-RPC results, checked at the door.
 
-An endpoint may put an error where a result belongs, or a page of its own. Nobody who asked looks for that, so whatever has not the shape
-that the method's result has is refused here, at the door: it is no answer.
+An endpoint may put an error where a result belongs, or a page of its own, or leave out what others give. Nobody who asked looks for
+that, so whatever has not the shape that the method's result has is refused here: it is no answer. Counts of blocks, nonces and gas are
+below 2^63, all other quantities below 2^256.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from string import hexdigits
 from typing import Any
 
 __all__ = ["wrong_result"]
 
 _HEX = frozenset(hexdigits)
+_Check = Callable[[Any], bool]
 
 
 def _is_hex(result: Any) -> bool:
@@ -20,7 +22,11 @@ def _is_hex(result: Any) -> bool:
 
 
 def _is_quantity(result: Any) -> bool:
-    return _is_hex(result) and len(result) > len("0x")
+    return _is_hex(result) and len("0x") < len(result) <= len("0x") + 64
+
+
+def _is_count(result: Any) -> bool:
+    return _is_quantity(result) and int(result, 16) >> 63 == 0
 
 
 def _is_data(result: Any) -> bool:
@@ -31,44 +37,102 @@ def _is_hash(result: Any) -> bool:
     return _is_hex(result) and len(result) == len("0x") + 64
 
 
-def _has(*fields: str) -> Callable[[Any], bool]:
-    """Whether there is nothing, or an object with these fields."""
+def _is_address(result: Any) -> bool:
+    return _is_hex(result) and len(result) == len("0x") + 40
+
+
+def _maybe(check: _Check) -> _Check:
+    """Null, or what passes."""
+    return lambda result: result is None or check(result)
+
+
+def _record(given: Mapping[str, _Check], perhaps: Mapping[str, _Check] = {}) -> _Check:
+    """An object with these fields, and the others null, left out or right."""
 
     def holds(result: Any) -> bool:
-        return result is None or (isinstance(result, dict) and set(fields) <= result.keys())
+        return (
+            isinstance(result, dict)
+            and all(name in result and check(result[name]) for name, check in given.items())
+            and all(
+                result.get(name) is None or check(result[name]) for name, check in perhaps.items()
+            )
+        )
 
     return holds
 
 
-def _is_logs(result: Any) -> bool:
-    return isinstance(result, list) and all(
-        isinstance(log, dict) and {"address", "topics", "data"} <= log.keys() for log in result
-    )
+def _list(check: _Check) -> _Check:
+    return lambda result: isinstance(result, list) and all(map(check, result))
 
 
-_BLOCK = _has("number", "hash", "parentHash", "timestamp")
+_LOG = _record(
+    {"address": _is_address, "topics": _list(_is_hash), "data": _is_data},
+    {
+        "blockNumber": _is_count,
+        "logIndex": _is_count,
+        "blockHash": _is_hash,
+        "transactionHash": _is_hash,
+    },
+)
+_MINED_LOG = _record(
+    {
+        "address": _is_address,
+        "topics": _list(_is_hash),
+        "data": _is_data,
+        "blockNumber": _is_count,
+        "logIndex": _is_count,
+        "blockHash": _is_hash,
+        "transactionHash": _is_hash,
+    }
+)
+_FEE = {"baseFeePerGas": _is_quantity}
+_BLOCK = _record(
+    {"number": _is_count, "hash": _is_hash, "parentHash": _is_hash, "timestamp": _is_count}, _FEE
+)
+_PENDING_BLOCK = _record({}, {"number": _is_count, "timestamp": _is_count} | _FEE)
+# While a transaction is pending, some nodes answer with a receipt of nulls.
+_RECEIPT = _record(
+    {"transactionHash": _is_hash},
+    {
+        "blockNumber": _is_count,
+        "blockHash": _is_hash,
+        "status": _is_count,
+        "gasUsed": _is_count,
+        "effectiveGasPrice": _is_quantity,
+        "contractAddress": _is_address,
+        "logs": _list(_LOG),
+    },
+)
+_TRANSACTION = _record(
+    {"hash": _is_hash, "nonce": _is_count, "input": _is_data},
+    {"gas": _is_count, "value": _is_quantity, "to": _is_address, "from": _is_address},
+)
+_FEE_HISTORY = _record(
+    {"baseFeePerGas": _list(_maybe(_is_quantity))},
+    {"reward": _list(_maybe(_list(_maybe(_is_quantity)))), "gasUsedRatio": _list(lambda _: True)},
+)
 
-_SHAPES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+_SHAPES: Mapping[str, tuple[_Check, str]] = {
     **dict.fromkeys(
-        ("eth_blockNumber", "eth_gasPrice", "eth_getTransactionCount", "eth_getBalance"),
-        (_is_quantity, "a number"),
+        ("eth_blockNumber", "eth_getTransactionCount", "eth_estimateGas"), (_is_count, "a number")
     ),
-    "eth_estimateGas": (_is_quantity, "a number"),
+    **dict.fromkeys(
+        ("eth_gasPrice", "eth_maxPriorityFeePerGas", "eth_getBalance"), (_is_quantity, "a number")
+    ),
     **dict.fromkeys(("eth_call", "eth_getCode", "eth_getStorageAt"), (_is_data, "data")),
     **dict.fromkeys(("eth_sendRawTransaction", "eth_sendTransaction"), (_is_hash, "a hash")),
-    **dict.fromkeys(("eth_getBlockByNumber", "eth_getBlockByHash"), (_BLOCK, "a block")),
-    "eth_getTransactionReceipt": (
-        _has("transactionHash", "blockNumber", "blockHash", "status", "logs"),
-        "a receipt",
-    ),
-    "eth_getTransactionByHash": (_has("hash", "nonce", "input"), "a transaction"),
-    "eth_getLogs": (_is_logs, "a list of logs"),
-    "eth_feeHistory": (_has("baseFeePerGas", "reward", "gasUsedRatio"), "a fee history"),
+    **dict.fromkeys(("eth_getBlockByNumber", "eth_getBlockByHash"), (_maybe(_BLOCK), "a block")),
+    "eth_getTransactionReceipt": (_maybe(_RECEIPT), "a receipt"),
+    "eth_getTransactionByHash": (_maybe(_TRANSACTION), "a transaction"),
+    "eth_getLogs": (_list(_MINED_LOG), "a list of logs"),
+    "eth_feeHistory": (_FEE_HISTORY, "a fee history"),
 }
 """What the methods that are asked for return, and what that is called. Of others everything is taken."""
 
 
-def wrong_result(method: str, result: Any) -> str:
+def wrong_result(method: str, params: Sequence[Any], result: Any) -> str:
     """Why a result cannot be its method's, "" if it can."""
     fits, name = _SHAPES.get(method, (None, ""))
+    if fits is _SHAPES["eth_getBlockByNumber"][0] and params and params[0] == "pending":
+        fits = _maybe(_PENDING_BLOCK)
     return "" if fits is None or fits(result) else f"its answer to {method} is not {name}"

@@ -8,13 +8,20 @@ or the credentials of its URL, because providers put keys there.
 from __future__ import annotations
 
 import json
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http.client import HTTPResponse
+from io import BufferedReader, RawIOBase
+from socket import socket
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
@@ -24,8 +31,17 @@ from urllib3.exceptions import (
     SSLError,
 )
 
+from rebalancer.chain.refusals import Blame, blame, is_batch_refusal, is_limit
 from rebalancer.chain.results import wrong_result
-from rebalancer.errors import RpcMalformed, RpcRejected, RpcTimeout, RpcUnreachable, WrongChain
+from rebalancer.errors import (
+    ChainError,
+    RpcBusy,
+    RpcMalformed,
+    RpcRejected,
+    RpcTimeout,
+    RpcUnreachable,
+    WrongChain,
+)
 from rebalancer.redact import Redactor
 
 __all__ = ["Call", "Rpc", "at_block", "endpoint_name", "socket_name"]
@@ -35,6 +51,17 @@ Call = tuple[str, Sequence[Any]]
 
 _HEADERS = {"Content-Type": "application/json", "Accept": "application/json"}
 _OK = 200
+_TOO_MANY = 429
+_REFUSED_BY_SIZE = frozenset({400, 413, 414, 431})
+
+_MOST_BYTES = 32 << 20
+"""Of one answer. Ten thousand logs are some six million bytes."""
+_MOST_LETTERS = 300
+"""Of what an endpoint says of an error."""
+_LONGEST_WAIT_SECONDS = 3600.0
+"""An endpoint that asks to be left alone for longer is asked again after so long."""
+_LIMITED_SECONDS = 600.0
+"""For so long an endpoint's limit of a batch is believed; after that, twice as many questions are tried."""
 
 
 def endpoint_name(url: str) -> str:
@@ -74,6 +101,41 @@ def at_block(block: int | str | bytes) -> Any:
     return block
 
 
+class _WithinDeadline(RawIOBase):
+    """A connection's bytes until a time: whoever sends one byte a second is not waited for for ever."""
+
+    def __init__(self, raw: Any, sock: socket, left: Callable[[], float]) -> None:
+        self._raw, self._sock, self._left = raw, sock, left
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._left()
+        if left <= 0:
+            raise TimeoutError
+        self._sock.settimeout(left)
+        count: int | None = self._raw.readinto(buffer)
+        return count
+
+    def close(self) -> None:
+        if not self.closed:
+            self._raw.close()
+        super().close()
+
+
+def _within(connection: type[HTTPConnection], left: Callable[[], float]) -> type[HTTPConnection]:
+    """A kind of connection whose answers, headers included, end when no time is left."""
+
+    class Response(HTTPResponse):
+        def __init__(self, sock: socket, *args: Any, **kwargs: Any) -> None:
+            super().__init__(sock, *args, **kwargs)
+            raw = self.fp.detach()  # made by `sock.makefile("rb")`
+            self.fp = BufferedReader(_WithinDeadline(raw, sock, left))
+
+    return type(connection.__name__, (connection,), {"response_class": Response})
+
+
 class Rpc:
     """One JSON-RPC endpoint over HTTP.
 
@@ -91,21 +153,21 @@ class Rpc:
             raise RpcUnreachable(self.endpoint, "it must start with http:// or https://")
         parts = urlsplit(url)
         self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        headers = dict(_HEADERS)
+        self._sent_along = dict(_HEADERS)
         if parts.username is not None:
-            secret = f"{parts.username}:{parts.password or ''}"
-            headers |= urllib3.make_headers(basic_auth=secret)
+            secret = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+            self._sent_along |= urllib3.make_headers(basic_auth=secret)
         self._clean = Redactor.of_url(url)
-        self._pool = urllib3.connection_from_url(
-            self.endpoint,
-            headers=headers,
-            retries=False,
-            maxsize=1,
-        )
+        self._answer_until = math.inf
+        self._pool = self._new_pool()
         self.deadline: float | None = None
         """Until when (`time.monotonic`) answers are of use, whatever `timeout_s` says; None for no such time."""
+        self.max_tip_wei: int | None = None
+        """Most that is believed of what others pay as a tip (wei per gas)."""
         self._requests = 0
         self._next_id = 1
+        self._most_at_once = 0
+        self._limited_until = 0.0
         self._chain_known = expected_chain_id is None
 
     def __enter__(self) -> Self:
@@ -127,6 +189,22 @@ class Rpc:
     def close(self) -> None:
         """Drop the connection; the next question opens a new one."""
         self._pool.close()
+        self._pool = self._new_pool()
+
+    def _new_pool(self) -> urllib3.HTTPConnectionPool:
+        pool = urllib3.connection_from_url(
+            self.endpoint, headers=self._sent_along, retries=False, maxsize=1
+        )
+        https = self.endpoint.startswith("https")
+        pool.ConnectionCls = _within(
+            HTTPSConnection if https else HTTPConnection,
+            lambda: self._answer_until - time.monotonic(),
+        )
+        return pool
+
+    def voters(self) -> list[Rpc]:
+        """Who is asked where one endpoint's word is not enough: itself alone."""
+        return [self]
 
     def chain_id(self) -> int:
         """The chain id the endpoint serves.
@@ -136,7 +214,9 @@ class Rpc:
         """
         answer = self._settle([("eth_chainId", ())])[0]
         if isinstance(answer, RpcRejected):
-            raise answer
+            raise self.own_failure(
+                answer
+            )  # whatever it says: the question has an answer everywhere
         try:
             actual = int(answer, 16)
         except (TypeError, ValueError):
@@ -177,39 +257,132 @@ class Rpc:
         return self._settle(calls)
 
     def _settle(self, calls: Sequence[Call]) -> list[Any]:
+        """The answers to calls, in as few requests as the endpoint takes."""
+        results: list[Any] = []
+        while len(results) < len(calls):
+            rest = calls[len(results) :]
+            some = rest[: self._at_once(len(rest))]
+            results += self._settle_at_once(some) if len(some) == 1 else self._settle_batch(some)
+        return results
+
+    def _at_once(self, wanted: int) -> int:
+        if not self._most_at_once:
+            return wanted
+        if time.monotonic() > self._limited_until:
+            self._most_at_once *= 2
+            self._limited_until = time.monotonic() + _LIMITED_SECONDS
+        return min(wanted, self._most_at_once)
+
+    def _settle_batch(self, calls: Sequence[Call]) -> list[Any]:
+        """A batch's answers; fewer, those to its first calls, where the endpoint does not take so many at once.
+
+        Raises:
+            RpcBusy, RpcUnreachable: it does not answer a lone one either.
+        """
+        size = len(calls)
+        while size > 1:
+            try:
+                answers = self._settle_at_once(calls[:size])
+                break
+            except _BatchRefused:
+                size //= 2
+        else:
+            answers = self._settle_at_once(calls[:1])
+            alone = answers[0]
+            if isinstance(alone, RpcRejected) and blame(alone) is Blame.ENDPOINT:
+                raise self.own_failure(alone)
+        if size < len(calls):
+            self._most_at_once = size
+            self._limited_until = time.monotonic() + _LIMITED_SECONDS
+        return answers
+
+    def _settle_at_once(self, calls: Sequence[Call]) -> list[Any]:
+        """The answers to one request.
+
+        Raises:
+            _BatchRefused: many were not answered, perhaps because they are too many.
+        """
         first_id = self._next_id
         self._next_id += len(calls)
         requests = [
             {"jsonrpc": "2.0", "id": first_id + i, "method": method, "params": list(params)}
             for i, (method, params) in enumerate(calls)
         ]
+        lone = len(calls) == 1
         # A lone question goes out bare: some endpoints do not serve batches.
-        body = self._post(requests if len(requests) > 1 else requests[0])
-        if isinstance(body, dict) and len(calls) > 1 and "error" in body:
-            raise self._rejection("batch", body["error"])
+        status, body, wait = self._post(requests[0] if lone else requests)
+        method = calls[0][0] if lone else "batch"
+        if status != _OK:
+            failure = self._not_ok(status, body, wait, method)
+            if not lone and status in _REFUSED_BY_SIZE:
+                raise _BatchRefused
+            if not lone or not isinstance(failure, RpcRejected):
+                raise failure
+            return [failure]
+        if isinstance(body, dict) and not lone:
+            if body.get("error") is None:
+                raise RpcMalformed(self.endpoint, "one answer to many questions")
+            raise _BatchRefused
         answers = body if isinstance(body, list) else [body]
-        by_id = {answer.get("id"): answer for answer in answers if isinstance(answer, dict)}
-        if len(calls) == 1 and len(answers) == 1 and isinstance(answers[0], dict):
+        by_id = {
+            answer["id"]: answer
+            for answer in answers
+            if isinstance(answer, dict) and isinstance(answer.get("id"), int)
+        }
+        if lone and len(answers) == 1 and isinstance(answers[0], dict):
             # Errors found before the id could be read carry a null id.
-            by_id = {first_id: answers[0]} if answers[0].get("id") in (first_id, None) else {}
+            told = answers[0].get("id")
+            by_id = {first_id: answers[0]} if told is None or told == first_id else {}
         results: list[Any] = []
-        for i, (method, _) in enumerate(calls):
+        for i, (method, params) in enumerate(calls):
             answer = by_id.get(first_id + i)
             if answer is None:
+                if not lone:
+                    raise _BatchRefused
                 raise RpcMalformed(self.endpoint, f"no answer to {method}")
-            if answer.get("error") is not None:
-                results.append(self._rejection(method, answer["error"]))
-            elif "result" in answer:
-                if wrong := wrong_result(method, answer["result"]):
-                    raise RpcMalformed(self.endpoint, wrong)
-                results.append(answer["result"])
-            else:
-                raise RpcMalformed(self.endpoint, f"neither result nor error for {method}")
+            results.append(self.checked(method, params, answer))
+        if not lone and all(isinstance(r, RpcRejected) and is_batch_refusal(r) for r in results):
+            raise _BatchRefused
         return results
 
-    def _post(self, payload: Any) -> Any:
+    def checked(self, method: str, params: Sequence[Any], answer: Any) -> Any:
+        """An answer's result, or the rejection that it tells.
+
+        Raises:
+            RpcMalformed: it is neither, or no result that the method can have.
+        """
+        if not isinstance(answer, dict):
+            raise RpcMalformed(self.endpoint, f"no answer to {method}")
+        if answer.get("error") is not None:
+            return self._rejection(method, answer["error"])
+        if "result" not in answer:
+            raise RpcMalformed(self.endpoint, f"neither result nor error for {method}")
+        if wrong := wrong_result(method, params, answer["result"]):
+            raise RpcMalformed(self.endpoint, wrong)
+        return answer["result"]
+
+    def _not_ok(self, status: int, body: Any, wait: float | None, method: str) -> ChainError:
+        """What an answer under another HTTP status than 200 means."""
+        errors = [
+            self._rejection(method, answer["error"])
+            for answer in (body if isinstance(body, list) else [body])
+            if isinstance(answer, dict) and answer.get("error") is not None
+        ]
+        said = errors[0] if errors else None
+        # A revert is the question's answer whatever the status, and so is what a node says of a transaction.
+        if said is not None and status != _TOO_MANY and blame(said) is Blame.QUESTION:
+            return said
+        reason = f"it answered HTTP {status}" + (f": {said.message}" if said else "")
+        if status == _TOO_MANY or wait is not None:
+            self._chain_known = self.expected_chain_id is None
+            return RpcBusy(self.endpoint, reason, wait)
+        return self._lost(reason)
+
+    def _post(self, payload: Any) -> tuple[int, Any, float | None]:
+        """HTTP status, the JSON that came (None for what is none under another status than 200), and how long to wait by `Retry-After`."""
         # The library's own messages name the URL with its path, so none is passed on or chained.
         seconds = self._seconds_left()
+        self._answer_until = time.monotonic() + seconds
         self._requests += 1
         body = json.dumps(payload)
         try:
@@ -219,10 +392,14 @@ class Rpc:
                 body=body,
                 headers={**self._pool.headers, **self._headers(body)},
                 timeout=urllib3.Timeout(total=seconds),
+                preload_content=False,
+                decode_content=False,
             )
+            data = response.read(_MOST_BYTES + 1)
         except NewConnectionError:
             raise self._lost("the connection was refused or the host is unknown") from None
         except (ConnectTimeoutError, ReadTimeoutError):
+            self.close()
             self._chain_known = self.expected_chain_id is None
             raise RpcTimeout(self.endpoint, round(seconds, 3)) from None
         except ProtocolError:
@@ -231,15 +408,20 @@ class Rpc:
             raise self._lost("its TLS certificate or protocol was not accepted") from None
         except HTTPError as error:
             raise self._lost(type(error).__name__) from None
+        if len(data) > _MOST_BYTES:
+            response.close()
+            raise RpcMalformed(self.endpoint, f"its answer is longer than {_MOST_BYTES:,} bytes")
+        response.release_conn()
+        wait = _seconds_to_wait(response.headers.get("Retry-After"))
         try:
-            answer = json.loads(response.data)
-        except ValueError:
+            answer = json.loads(data)
+        except (ValueError, RecursionError):  # or nested deeper than any answer is
             answer = None
-        if isinstance(answer, dict | list) and answer:
-            return answer
         if response.status != _OK:
-            raise self._lost(f"it answered HTTP {response.status}")
-        raise RpcMalformed(self.endpoint, "the body is not a JSON object")
+            return response.status, answer, wait
+        if not isinstance(answer, dict | list) or not answer:
+            raise RpcMalformed(self.endpoint, "the body is not a JSON object")
+        return response.status, answer, wait
 
     def _headers(self, body: str) -> dict[str, str]:  # noqa: ARG002 (for those that sign it)
         """What goes with a request beside what goes with all of them."""
@@ -262,22 +444,52 @@ class Rpc:
         self._chain_known = self.expected_chain_id is None
         return RpcUnreachable(self.endpoint, reason)
 
+    def own_failure(self, rejected: RpcRejected) -> RpcUnreachable:
+        """An error that speaks of the endpoint and not of the question, as the failure that it is."""
+        reason = f"{rejected.message} (code {rejected.code})"
+        return RpcBusy(self.endpoint, reason) if is_limit(rejected) else self._lost(reason)
+
     def _rejection(self, method: str, error: Any) -> RpcRejected:
         """A node's error. Some repeat the address that they were asked at, and the key in it: that is left out."""
         if not isinstance(error, dict):
-            return RpcRejected(method, 0, self._clean(str(error)))
+            return RpcRejected(method, 0, self._said(error))
         code = error.get("code", 0)
         return RpcRejected(
             method,
             code if isinstance(code, int) else 0,
-            self._clean(str(error.get("message", "no message"))),
+            self._said(error.get("message", "no message")),
             _revert_data(error.get("data")),
         )
+
+    def _said(self, text: Any) -> str:
+        """A stranger's words, cut, on one line, without secrets and without what steers a terminal."""
+        some = str(text)[: 2 * _MOST_LETTERS]
+        return self._clean("".join(c if c.isprintable() else " " for c in some))[:_MOST_LETTERS]
+
+
+class _BatchRefused(Exception):  # noqa: N818 (never leaves this module)
+    """An endpoint did not answer a batch of several questions."""
+
+
+def _seconds_to_wait(header: str | None) -> float | None:
+    """What a `Retry-After` header asks for: seconds, or a date (RFC 9110, 10.2.3). None where it cannot be read."""
+    if header is None:
+        return None
+    try:
+        seconds = float(header)
+    except ValueError:
+        try:
+            seconds = (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds()
+        except (TypeError, ValueError):
+            return None
+    return min(max(seconds, 0.0), _LONGEST_WAIT_SECONDS) if math.isfinite(seconds) else None
 
 
 def _revert_data(data: Any) -> bytes:
     """Revert data as nodes pass it: a hex string, or (Hardhat) an object that holds one."""
-    while isinstance(data, dict):
+    for _ in range(8):
+        if not isinstance(data, dict):
+            break
         data = data.get("data")
     if not isinstance(data, str):
         return b""

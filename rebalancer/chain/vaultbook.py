@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from rebalancer.chain.abi import interface
 from rebalancer.chain.heads import Head
+from rebalancer.chain.logs import LogSearch
 from rebalancer.chain.rpc import Call, Rpc
 from rebalancer.chain.snapshot import Block, VaultSnapshot, decode_vaults
 from rebalancer.errors import BlockVanished, RpcRejected, UnknownVault
@@ -97,6 +98,7 @@ class VaultBook:
         self.vaults = tuple(vault.lower() for vault in vaults)
         self.page = page
         self._lens = interface("VaultLens").at(lens)
+        self._search = LogSearch()
         self._row = {vault: row for row, vault in enumerate(self.vaults)}
         n = len(self.vaults)
         self._fixed: list[bytes] = [b""] * n
@@ -166,7 +168,11 @@ class VaultBook:
             changed |= self._touched.get(header.number, set())
         hashes = {each.number: each.hash for each in (*head.missed, head.header)}
         touched: dict[int, set[str]] = {}
-        for entry in self._logs(first, block):
+        logs = self._logs(first, block)
+        if logs is None:
+            self.load(block)
+            return self.vaults
+        for entry in logs:
             number, vault = int(entry["blockNumber"], 16), entry["address"].lower()
             if hashes.get(number) != entry["blockHash"]:
                 self.load(block)  # another chain than the heads': nothing of it is believed
@@ -185,20 +191,23 @@ class VaultBook:
             del self._touched[number]
         return again
 
-    def _logs(self, first: int, block: Block) -> list[Any]:
-        """What the vaults said from a block on: of one by its hash, of many by their numbers."""
+    def _logs(self, first: int, block: Block) -> list[Any] | None:
+        """What the vaults said from a block on, None where that cannot be had: of one by its hash, of many by their numbers."""
+        asked = {"topics": self._topics}
         if first == block.number:
-            asked = {"topics": self._topics, "blockHash": block.hash}
-            found: list[Any] = self.rpc.call("eth_getLogs", asked)
-            return found
-        asked = {"topics": self._topics, "fromBlock": hex(first), "toBlock": hex(block.number)}
+            (found,) = self.rpc.batch_settled(
+                [("eth_getLogs", [asked | {"blockHash": block.hash}])]
+            )
+            if isinstance(found, RpcRejected):
+                log.warning("logs_refused", block=block.number, why=found.message)
+                return None
+            return list(found)
         # Of blocks that an endpoint does not have yet, it may say that they have no logs.
-        newest, found = self.rpc.batch(
-            [("eth_getBlockByNumber", [hex(block.number), False]), ("eth_getLogs", [asked])]
-        )
-        if newest is None or newest["hash"] != block.hash:
+        newest: Call = ("eth_getBlockByNumber", [hex(block.number), False])
+        (header,), logs = self._search.find(self.rpc, [asked], first, block.number, [newest])
+        if header is None or header["hash"] != block.hash:
             raise BlockVanished(block.number, block.hash)
-        return found
+        return logs
 
     def look(self, vaults: Sequence[str], block: Block) -> tuple[VaultSnapshot, ...]:
         """Vaults as they are at a block, exactly, in the order given. Whether anything is missing of them is booked: no log tells that.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -107,14 +108,13 @@ class Session:
         """
         settings = self.settings
         urls = [url.get_secret_value() for url in (settings.rpc_url, *settings.more_rpc_urls)]
-        if len(urls) == settings.rpc_quorum == 1:
-            return Rpc(urls[0], settings.rpc_timeout_seconds, settings.chain_id)
         return Endpoints(
             urls,
             settings.rpc_timeout_seconds,
             settings.chain_id,
             quorum=settings.rpc_quorum,
-            look_seconds=_LOOK_SECONDS,
+            look_seconds=_LOOK_SECONDS if len(urls) > 1 else math.inf,
+            max_tip_wei=settings.max_tip_wei,
         )
 
     @cached_property

@@ -216,7 +216,10 @@ class Market:
         if not self.chain.is_anvil:
             block = self.chain.block()
             return MarketBlock(int(block["number"], 16), block["hash"], int(block["timestamp"], 16))
-        receipt = settled(self.chain.rpc, read_receipt(mined))
+        receipt = read_receipt(self.chain.rpc, mined)
+        if receipt is None:
+            raise AssertionError("Anvil answers once the transaction is mined")
+        receipt = settled(self.chain.rpc, receipt)
         return MarketBlock(receipt.block_number, receipt.block_hash, mined["blockTimestamp"])
 
     def _mined(self, message: Mapping[str, str], at: int) -> Any:

@@ -22,12 +22,13 @@ from rebalancer.chain.endpoints import Endpoints
 from rebalancer.chain.heads import Head, Heads
 from rebalancer.chain.receipt import find_receipt
 from rebalancer.chain.rpc import Call, Rpc
-from rebalancer.chain.snapshot import Block, read_block, read_vaults
+from rebalancer.chain.snapshot import Block, VaultSnapshot, decode_vaults, read_block, read_vaults
 from rebalancer.deploy import Role
 from rebalancer.errors import (
     BooksDiffer,
     ChainError,
     ContractReverted,
+    EndpointsDisagree,
     FeeAboveCap,
     InsufficientEther,
     KeeperNotAuthorized,
@@ -47,7 +48,7 @@ from rebalancer.keeper.site import Site
 from rebalancer.keeper.tick import EndpointState, Looked, OpenBreaker, Tick, Watcher
 from rebalancer.keeper.verify import verify
 from rebalancer.reasons import Reason
-from rebalancer.send.fees import Fees, suggest
+from rebalancer.send.fees import Fees, read_market, suggest
 from rebalancer.send.journal import OPEN, Attempt, Intent, State
 from rebalancer.send.lanes import Lane
 from rebalancer.send.nonces import clear_on_start
@@ -140,6 +141,8 @@ class Keeper:
         self._untold: list[Decision] = []
         self._sent: dict[int, Verdict] = {}
         self._sent_now = 0
+        self._overtaken: dict[str, int] = {}
+        """By vault, how many refusals in a row a newer block has overtaken."""
         self._breaker = self._new_breaker()
         self._breakers: dict[str, Breaker] = {}
         self._halted: set[str] = set()
@@ -339,7 +342,7 @@ class Keeper:
         block = Block(head.header.number, head.header.hash, head.header.timestamp)
         self._advance(block)
         conditions = Conditions(
-            int(self.rpc.call("eth_gasPrice"), 16),
+            read_market(self.rpc).usual_price_wei,
             self.site.wrapped_native,
         )
         now = time.time()
@@ -594,7 +597,7 @@ class Keeper:
             told = text if sale else f"would {'sync' if self._is_sync(data) else 'poke'}: {text}"
             return _decision(block, verdict, Reason.DRY_RUN, told)
         if sale:
-            self._confirm(vault, block)
+            self._confirm(verdict.snapshot, block)
         self.rpc.deadline = None  # sending has a time of its own
         intent = Intent(
             *(self.site.chain_id, vault, epoch, vault, data, gas_limit, text, deadline_block)
@@ -621,6 +624,7 @@ class Keeper:
             self._told |= {_news(attempt) for attempt in failed}  # it is told here
             self._failed(vault, str(rejected))
             return _decision(block, verdict, Reason.NOT_SENT, str(rejected))
+        self._overtaken.pop(vault, None)
         self._sent[attempt.id] = verdict
         self._sent_now += 1
         return _decision(block, verdict, Reason.UNDER_WAY, text, attempt.transaction_hash)
@@ -633,23 +637,33 @@ class Keeper:
             text = f"after what was sent for other vaults it is to be planned anew: {why}"
             return _decision(block, verdict, Reason.NOT_YET, text)
         if read_block(self.rpc).number != block.number:
-            text = f"a newer block has come, at which it is to be planned anew: {why}"
-            return _decision(block, verdict, Reason.NOT_YET, text)
+            overtaken = self._overtaken.get(verdict.vault, 0) + 1
+            self._overtaken[verdict.vault] = overtaken
+            # Where blocks come faster than looks end, every refusal is overtaken: after some it is the plan's.
+            if overtaken < self.options.max_failures_in_a_row:
+                text = f"a newer block has come, at which it is to be planned anew: {why}"
+                return _decision(block, verdict, Reason.NOT_YET, text)
         self._failed(verdict.vault, why)
         return _decision(block, verdict, Reason.SIMULATION_REFUSED, why)
 
     def _fees(self) -> Fees:
         return suggest(self.rpc, self.options.fee_cap_wei)
 
-    def _confirm(self, vault: str, block: Block) -> None:
-        """Have as many endpoints as the settings ask for say the same of the vault and its prices.
+    def _confirm(self, snapshot: VaultSnapshot, block: Block) -> None:
+        """Have as many endpoints as the settings ask for say of the vault and its prices what was planned from.
 
         Raises:
             EndpointsDisagree, QuorumTooSmall: they do not.
         """
-        if isinstance(self.rpc, Endpoints):
-            lens = interface("VaultLens").at(self.site.system.lens)
-            self.rpc.confirm([lens.request("read", [vault], block=block.hash)])
+        if not isinstance(self.rpc, Endpoints) or self.rpc.quorum == 1:
+            return
+        lens = interface("VaultLens").at(self.site.system.lens)
+        (answer,) = self.rpc.confirm([lens.request("read", [snapshot.address], block=block.hash)])
+        (confirmed,) = decode_vaults(lens.result("read", answer), block.timestamp)
+        if confirmed != snapshot:
+            raise EndpointsDisagree(
+                "VaultLens.read", "an endpoint that was planned from", f"{self.rpc.quorum} others"
+            )
 
     # What is told
 

@@ -8,12 +8,13 @@ eighth, so it is an eighth here. Whole numbers alone; all but `read_market` and 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median_low
 from typing import Any
 
 from rebalancer.chain.rpc import Rpc
-from rebalancer.errors import FeeAboveCap, RpcMalformed
+from rebalancer.errors import ChainError, FeeAboveCap, RpcMalformed, RpcRejected
 
 __all__ = ["Fees", "Market", "bumped", "offer", "outbid", "read_market", "suggest"]
 
@@ -38,6 +39,11 @@ class Market:
     base_fee_wei: int
     usual_tip_wei: int
     urgent_tip_wei: int
+
+    @property
+    def usual_price_wei(self) -> int:
+        """What a transaction pays for its gas that is mined in the next block."""
+        return self.base_fee_wei + self.usual_tip_wei
 
 
 def offer(market: Market, cap_wei: int) -> Fees:
@@ -74,16 +80,50 @@ def bumped(before: Fees, market: Market, cap_wei: int) -> Fees | None:
 
 
 def read_market(rpc: Rpc) -> Market:
-    """What gas costs on a chain now, by `eth_feeHistory`.
+    """What gas costs on a chain now: by `eth_feeHistory`, or where that tells nothing by the newest block and `eth_gasPrice`.
 
     A tip is the median over recent blocks of what a percentile of their gas paid; blocks without
-    transactions do not count.
+    transactions do not count. Where several endpoints must agree, each is asked, and the median of what they say is taken,
+    the lower of two; no tip is believed above `rpc.max_tip_wei`.
 
     Raises:
-        RpcMalformed: the chain has no base fee.
+        RpcMalformed: the chain tells no price of gas in any of these ways.
+        ChainError: no endpoint that is asked answers.
     """
-    history = rpc.call("eth_feeHistory", hex(_HISTORY_BLOCKS), "latest", list(_TIP_PERCENTILES))
-    base_fee_wei, tips_wei = _read_history(rpc, history)
+    found: list[Market] = []
+    failure: ChainError | None = None
+    for voter in rpc.voters():
+        try:
+            found.append(_read_market(voter))
+        except ChainError as lost:
+            failure = lost
+    if not found:
+        raise failure or RpcMalformed(rpc.endpoint, "nobody tells a price of gas")
+    most_wei = rpc.max_tip_wei
+    base_fee_wei, usual_wei, urgent_wei = (
+        median_low(each)
+        for each in zip(
+            *((m.base_fee_wei, m.usual_tip_wei, m.urgent_tip_wei) for m in found), strict=True
+        )
+    )
+    if most_wei is not None:
+        usual_wei, urgent_wei = min(usual_wei, most_wei), min(urgent_wei, most_wei)
+    return Market(base_fee_wei, usual_wei, urgent_wei)
+
+
+def _read_market(rpc: Rpc) -> Market:
+    """What gas costs by one endpoint."""
+    try:
+        history = rpc.call("eth_feeHistory", hex(_HISTORY_BLOCKS), "latest", list(_TIP_PERCENTILES))
+    except (RpcRejected, RpcMalformed):
+        history = None
+    history = history if isinstance(history, dict) else {}
+    base_fees = history.get("baseFeePerGas") or [None]
+    base_fee_wei = int(base_fees[-1], 16) if base_fees[-1] else 0
+    tips_wei = _read_tips(history)
+    if not base_fee_wei:
+        base_fee_wei, tip_wei = _read_prices(rpc)
+        tips_wei = tips_wei if any(map(any, tips_wei)) else [[tip_wei]]
     usual_wei = max(median_low(tip[0] for tip in tips_wei) if tips_wei else 0, _MIN_TIP_WEI)
     urgent_wei = max(median_low(tip[-1] for tip in tips_wei) if tips_wei else 0, usual_wei)
     return Market(base_fee_wei, usual_wei, urgent_wei)
@@ -98,17 +138,28 @@ def suggest(rpc: Rpc, cap_wei: int) -> Fees:
     return offer(read_market(rpc), cap_wei)
 
 
-def _read_history(rpc: Rpc, history: Any) -> tuple[int, list[list[int]]]:
-    """The next block's base fee, and by percentile the tips of recent blocks that held transactions."""
-    try:
-        base_fee_wei = int(history["baseFeePerGas"][-1], 16)
-        tips_wei = [
-            [int(tip, 16) for tip in reward]
-            for reward, used in zip(history["reward"], history["gasUsedRatio"], strict=True)
-            if used > 0
-        ]
-        if not all(tips_wei):
-            raise ValueError
-    except (KeyError, IndexError, TypeError, ValueError):
-        raise RpcMalformed(rpc.endpoint, "its fee history has no base fees or tips") from None
-    return base_fee_wei, tips_wei
+def _read_tips(history: Mapping[str, Any]) -> list[list[int]]:
+    """By percentile, the tips of recent blocks that held transactions; what is missing or of another length is left out."""
+    rewards, used = history.get("reward") or [], history.get("gasUsedRatio") or []
+    return [
+        [int(tip, 16) for tip in reward]
+        for reward, part in zip(rewards, used, strict=False)
+        if part and reward and all(reward)
+    ]
+
+
+def _read_prices(rpc: Rpc) -> tuple[int, int]:
+    """The base fee of the newest block and the tip that `eth_gasPrice` adds to it; of a chain without base fees, its price and no tip.
+
+    Raises:
+        RpcMalformed: neither tells anything.
+    """
+    block, price = rpc.batch_settled(
+        [("eth_getBlockByNumber", ("latest", False)), ("eth_gasPrice", ())]
+    )
+    known = isinstance(block, dict) and block.get("baseFeePerGas")
+    base_fee_wei = int(block["baseFeePerGas"], 16) if known else 0
+    price_wei = int(price, 16) if isinstance(price, str) else 0
+    if not base_fee_wei and not price_wei:
+        raise RpcMalformed(rpc.endpoint, "it tells no price of gas, in a fee history or otherwise")
+    return base_fee_wei or price_wei, max(price_wei - base_fee_wei, 0) if base_fee_wei else 0

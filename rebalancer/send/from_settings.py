@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from rebalancer.chain.abi import interface
 from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
@@ -29,20 +30,27 @@ def outbox_of(settings: Settings, fence: Fence | None = None) -> Outbox:
     endpoints = [
         RelayRpc(relay.get_secret_value(), settings.rpc_timeout_seconds) for relay in keeper.relays
     ]
-    relays = Relays(endpoints, keeper.relay_method, keeper.public_after_blocks)
-    return Outbox(keeper.outbox, rules_of(settings), relays, fence)
+    rules = rules_of(settings)
+    relays = Relays(
+        endpoints, keeper.relay_method, keeper.public_after_blocks, rules.least_wait_seconds
+    )
+    return Outbox(keeper.outbox, rules, relays, fence)
 
 
 def rules_of(settings: Settings) -> SendRules:
     """How the keeper's outbox goes about its work."""
     keeper = settings.keeper
-    is_set = "confirmations" in keeper.model_fields_set
+    is_devnet = settings.chain_id == DEVNET_CHAIN_ID
+
+    def chosen(name: str, on_devnet: int) -> Any:
+        is_set = name in keeper.model_fields_set
+        return getattr(keeper, name) if is_set or not is_devnet else on_devnet
+
     return SendRules(
         fee_cap_wei=keeper.fee_cap_wei,
         bump_after_blocks=keeper.bump_after_blocks,
-        confirmations=(
-            keeper.confirmations if is_set or settings.chain_id != DEVNET_CHAIN_ID else 1
-        ),
+        confirmations=chosen("confirmations", 1),
+        least_wait_seconds=chosen("least_wait_seconds", 0),
     )
 
 

@@ -88,6 +88,8 @@ class SendRules:
     """After so many blocks without it a transaction is replaced by a dearer one."""
     confirmations: int = 12
     """So many blocks on top of its own make a transaction final."""
+    least_wait_seconds: float = 12.0
+    """However fast blocks come, no transaction is replaced or given up sooner."""
 
 
 class Outbox:
@@ -112,7 +114,8 @@ class Outbox:
         self.relays = relays or Relays()
         self.fence = fence or NoFence()
         self.journal = Journal(path)
-        self._lost_at: dict[int, int] = {}  # attempt id → block at which its nonce was seen used
+        self._lost_at: dict[int, tuple[int, float]] = {}
+        """By attempt, at which block and when (`time.monotonic`) its nonce was first seen used without its receipt."""
 
     def __enter__(self) -> Self:
         return self
@@ -579,16 +582,23 @@ class Outbox:
             return self._close(tour.rpc, attempt, receipt)
         failed = attempt.state is State.FAILED
         if tour.counts[attempt.sender] > _nonce(attempt):
-            # Its receipt may only be late: some blocks more, and it is somebody else's.
-            waited = tour.height - self._lost_at.setdefault(attempt.id, tour.height)
-            if failed and waited >= self.rules.confirmations:
-                return self.journal.finalise(attempt)
-            return attempt if failed or waited < _LATE_RECEIPT_BLOCKS else self._void(attempt)
+            # Its receipt may only be late: some blocks and some time more, and it is somebody else's.
+            if failed:
+                final = self._is_lost_for(attempt, tour.height, self.rules.confirmations)
+                return self.journal.finalise(attempt) if final else attempt
+            lost = self._is_lost_for(attempt, tour.height, _LATE_RECEIPT_BLOCKS)
+            return self._void(attempt) if lost else attempt
         if failed:
             return attempt
         if attempt.state is State.SIGNED:
             return self._sent_again(tour, attempt)
         return self._urged(tour, attempt)
+
+    def _is_lost_for(self, attempt: Attempt, height: int, blocks: int) -> bool:
+        """Whether an attempt's nonce is used and its receipt missing for so many blocks, and long enough by the clock."""
+        now = time.monotonic()
+        at, since = self._lost_at.setdefault(attempt.id, (height, now))
+        return height - at >= blocks and now - since >= self.rules.least_wait_seconds
 
     def _advance_held(self, tour: _Tour, attempt: Attempt) -> Attempt:
         """What becomes of an attempt that a block holds."""
@@ -596,8 +606,7 @@ class Outbox:
         if tour.hashes[number] == attempt.block_hash:
             if tour.receipt(attempt) is None:
                 # The block stays and its receipt is gone: a node that lags, or one that told of what never was.
-                waited = tour.height - self._lost_at.setdefault(attempt.id, tour.height)
-                if waited < _LATE_RECEIPT_BLOCKS:
+                if not self._is_lost_for(attempt, tour.height, _LATE_RECEIPT_BLOCKS):
                     return attempt
             else:
                 self._lost_at.pop(attempt.id, None)
@@ -628,6 +637,8 @@ class Outbox:
         if why and not cancelling:
             return self._outbid(tour, lane, attempt, Kind.CANCELLATION, why)
         if newest.height >= tour.height:
+            return attempt
+        if time.time() < newest.signed_at + self.rules.least_wait_seconds:
             return attempt
         if tour.height - newest.height >= self.rules.bump_after_blocks:
             why = f"not mined within {tour.height - newest.height} blocks"
@@ -744,8 +755,8 @@ class _Tour:
         rest = iter(answers)
         self.counts = {sender: int(next(rest), 16) for sender in senders}
         self.hashes = {number: (next(rest) or {}).get("hash") for number in numbers}
-        found = {tx: next(rest) for tx in hashes}
-        self._receipts = {tx: read_receipt(one) for tx, one in found.items() if one is not None}
+        found = {tx: read_receipt(self.rpc, next(rest)) for tx in hashes}
+        self._receipts = {tx: one for tx, one in found.items() if one is not None}
 
     def receipt(self, attempt: Attempt) -> Receipt | None:
         """The receipt of whichever version a block holds."""

@@ -11,6 +11,7 @@ ours is made anew with every start, so that relays learn nothing by it that they
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -54,13 +55,17 @@ class Relays:
     endpoints: Sequence[Rpc] = ()
     method: str = RAW_METHOD
     public_after_blocks: int = 0
+    least_wait_seconds: float = 0.0
+    """However fast blocks come, nothing goes public sooner."""
 
     def go_public(self, attempt: Attempt, height: int) -> bool:
         """Whether an attempt's newest version goes to everybody at a block."""
         if not self.endpoints or attempt.newest.kind is Kind.CANCELLATION:
             return True
-        waited = height - attempt.versions[0].height
-        return 0 < self.public_after_blocks <= waited
+        first = attempt.versions[0]
+        if time.time() < first.signed_at + self.least_wait_seconds:
+            return False
+        return 0 < self.public_after_blocks <= height - first.height
 
     def send(self, journal: Journal, public: Rpc, attempt: Attempt, height: int) -> None:
         """Send an attempt's newest version to where it goes now, and journal every answer.

@@ -1,7 +1,7 @@
 """What would a rebalance do, if it were mined now, and is that what the plan says?
 
 Asked right before signing. `eth_simulateV1` executes it in a block of its own and returns the logs,
-whose `Rebalanced` event says by how much every asset changes. A node without it is asked to
+whose `Rebalanced` event says by how much every asset changes. A node without it, or whose answer is none, is asked to
 `eth_call`, which at least says whether the vault would refuse; the vault holds the plan's least
 buys against what it measures either way.
 """
@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+import structlog
 
 from rebalancer.chain.abi import interface, reverted
 from rebalancer.chain.rpc import Rpc
@@ -22,6 +24,8 @@ from rebalancer.errors import (
 )
 
 __all__ = ["Simulator", "check_changes", "message"]
+
+log = structlog.get_logger("rebalancer.simulate")
 
 _METHOD = "eth_simulateV1"
 _UNKNOWN_METHOD = frozenset({-32601, -32004})
@@ -49,7 +53,6 @@ class Simulator:
 
         Raises:
             SimulationRefused: a contract would refuse it.
-            RpcMalformed: the answer cannot be read.
         """
         last = message(sender, to, data, gas_limit)
         if self._has_simulate:
@@ -57,6 +60,8 @@ class Simulator:
                 return self._simulated([*before, last])
             except RpcRejected as rejection:
                 self._has_simulate = rejection.code not in _UNKNOWN_METHOD
+            except RpcMalformed as malformed:
+                log.warning("not_simulated", why=str(malformed))
         try:
             self._rpc.call("eth_call", last, "latest")
         except RpcRejected as rejection:

@@ -11,15 +11,19 @@ from typing import Any
 import pytest
 
 from rebalancer.chain.abi import interface
+from rebalancer.chain.endpoints import Endpoints
 from rebalancer.chain.heads import Head, Heads
 from rebalancer.chain.rpc import Rpc
-from rebalancer.chain.snapshot import read_block
+from rebalancer.chain.snapshot import Block, VaultSnapshot, decode_vaults, read_block
 from rebalancer.devnet.stage import Actor, Stage
 from rebalancer.errors import (
     BooksDiffer,
+    ContractReverted,
+    EndpointsDisagree,
     RpcRejected,
     RpcUnreachable,
     SignerUnavailable,
+    SimulationRefused,
     TooManyFailures,
 )
 from rebalancer.keeper import Decision, Site, Tick
@@ -286,12 +290,24 @@ def test_a_transaction_that_the_node_refuses_is_told_once(
     assert [one.reason for one in again] == [Reason.UNDER_WAY]
 
 
-def test_an_endpoint_that_refuses_to_tell_the_fees_is_not_the_vaults_failure(
+def test_an_endpoint_without_a_fee_history_is_asked_otherwise(
     stage: Stage, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keeper = keeper_of(stage, (stage.vault,), outbox)
     move(stage, UP_10_PERCENT)
     refuses(stage.chain.rpc, "eth_feeHistory", monkeypatch)
+
+    (decision,) = keeper.tick()
+
+    assert decision.reason is Reason.UNDER_WAY
+
+
+def test_an_endpoint_that_refuses_to_tell_a_balance_is_not_the_vaults_failure(
+    stage: Stage, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper = keeper_of(stage, (stage.vault,), outbox)
+    move(stage, UP_10_PERCENT)
+    refuses(stage.chain.rpc, "eth_getBalance", monkeypatch)
 
     with pytest.raises(RpcRejected):
         keeper.tick()
@@ -349,7 +365,7 @@ def test_the_last_failure_tells_what_was_not_told_yet(
     move(stage, UP_10_PERCENT)
     keeper.tick()
     ticks.clear()
-    refuses(stage.chain.rpc, "eth_gasPrice", monkeypatch)
+    refuses(stage.chain.rpc, "eth_call", monkeypatch)
 
     with pytest.raises(TooManyFailures):
         keeper.run()
@@ -410,3 +426,62 @@ def test_a_share_that_changes_hands_in_its_block_hides_no_difference(
 
     with pytest.raises(BooksDiffer):
         keeper.tick()
+
+
+def test_a_plan_that_never_passes_is_no_matter_of_fast_blocks(
+    stage: Stage, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A newer block comes before every refusal, and yet the vault is left alone after some."""
+    keeper = keeper_of(stage, (stage.vault,), outbox)
+    move(stage, UP_10_PERCENT)
+
+    def refused(*given: Any, **named: Any) -> Any:
+        raise SimulationRefused(ContractReverted("BelowMinimum"))
+
+    def newer(rpc: Rpc, *given: Any) -> Block:
+        block = read_block(rpc)
+        return replace(block, number=block.number + 1)
+
+    monkeypatch.setattr(keeper._simulator, "logs", refused)
+    monkeypatch.setattr("rebalancer.keeper.machine.read_block", newer)
+    reasons = []
+    for _ in range(6):
+        stage.chain.mine()
+        (decision,) = keeper.tick(Head.at(*block_of(stage)))
+        reasons.append(decision.reason)
+
+    assert reasons[:2] == [Reason.NOT_YET] * 2
+    assert reasons[2:5] == [Reason.SIMULATION_REFUSED] * 3
+    assert reasons[5] is Reason.HALTED
+
+
+def block_of(stage: Stage) -> tuple[int, str, int]:
+    """The newest block's number, hash and time."""
+    block = read_block(stage.chain.rpc)
+    return block.number, block.hash, block.timestamp
+
+
+def test_what_the_quorum_says_is_held_against_what_was_planned_from(
+    stage: Stage, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The quorum agrees, on another state than that which the plan was made from."""
+    keeper = keeper_of(stage, (stage.vault,), outbox)
+    url = stage.chain.rpc.endpoint
+    keeper.rpc = Endpoints([url, url], 30.0, quorum=2)
+    move(stage, UP_10_PERCENT)
+    seen = "rebalancer.keeper.machine.decode_vaults"
+
+    def richer(packed: bytes, timestamp: int) -> tuple[VaultSnapshot, ...]:
+        return tuple(
+            replace(one, total_supply=one.total_supply + 1)
+            for one in decode_vaults(packed, timestamp)
+        )
+
+    monkeypatch.setattr(seen, richer)
+    with pytest.raises(EndpointsDisagree):
+        keeper.tick()
+    assert outbox.attempts(stage.chain.rpc.chain_id()) == []
+
+    monkeypatch.setattr(seen, decode_vaults)
+    (decision,) = keeper.tick()
+    assert decision.reason is Reason.UNDER_WAY

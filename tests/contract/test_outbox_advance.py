@@ -47,7 +47,7 @@ VAULT = "0x" + "aa" * 20
 OTHER_VAULT = "0x" + "bb" * 20
 SIGNER = devnet_signer(7)
 OTHER = devnet_signer(8)
-RULES = SendRules(fee_cap_wei=CAP_WEI, bump_after_blocks=2, confirmations=3)
+RULES = SendRules(fee_cap_wei=CAP_WEI, bump_after_blocks=2, confirmations=3, least_wait_seconds=0)
 
 
 @pytest.fixture
@@ -812,3 +812,45 @@ def test_external_signer_with_many_accounts_must_be_told_which(
         open_external(node_url, None)
     named = AccountSettings(signer_url=RpcUrl(node_url), signer_address=chain.accounts[2])
     assert open_signer(named, 1).address == chain.accounts[2]
+
+
+PATIENT = replace(RULES, least_wait_seconds=600)
+
+
+def test_however_fast_blocks_come_a_receipt_may_be_late_for_a_while(
+    chain: LocalChain, token: Contract, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two nodes behind one address: one has counted the nonce, and the other has no receipt yet."""
+    plain = chain.rpc.batch
+
+    def without_receipts(calls: Sequence[Call]) -> list[Any]:
+        return [
+            None if method == "eth_getTransactionReceipt" else found
+            for (method, _), found in zip(calls, plain(calls), strict=True)
+        ]
+
+    outbox.rules = PATIENT
+    submit(chain, outbox, mint(token))
+    chain.mine()
+    monkeypatch.setattr(chain.rpc, "batch", without_receipts)
+    for blocks in range(20):
+        advance(chain, outbox, height(chain) + blocks)
+    assert states(outbox) == [State.SENT]
+
+    monkeypatch.undo()
+    advance(chain, outbox, height(chain))
+    assert states(outbox) == [State.MINED]
+
+
+def test_however_fast_blocks_come_nothing_is_replaced_at_once(
+    chain: LocalChain, token: Contract, outbox: Outbox, held: None
+) -> None:
+    outbox.rules = PATIENT
+    submit(chain, outbox, mint(token))
+
+    advance(chain, outbox, height(chain) + 50)
+    assert kinds(only(outbox)) == [Kind.ORIGINAL]
+
+    outbox.rules = RULES
+    advance(chain, outbox, height(chain) + 51)
+    assert kinds(only(outbox)) == [Kind.ORIGINAL, Kind.BUMP]

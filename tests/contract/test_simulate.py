@@ -13,7 +13,7 @@ from rebalancer.chain.receipt import Receipt
 from rebalancer.chain.rpc import Rpc
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.stage import Actor, Stage
-from rebalancer.errors import RpcMalformed, RpcRejected, SimulationDiffers, SimulationRefused
+from rebalancer.errors import RpcRejected, SimulationDiffers, SimulationRefused
 from rebalancer.reasons import Reason
 from rebalancer.send.outbox import Outbox, State
 from rebalancer.send.simulate import Simulator, check_changes
@@ -87,13 +87,16 @@ def test_node_without_the_method_is_asked_for_it_once(
 
 
 @pytest.mark.parametrize("answer", [None, [], [{}], [{"calls": []}], [{"calls": [{"status": 1}]}]])
-def test_answer_that_is_no_simulation_is_malformed(answer: Any) -> None:
+def test_after_an_answer_that_is_no_simulation_the_call_itself_is_asked(answer: Any) -> None:
+    asked = []
+
     class OddRpc(Rpc):
         def call(self, method: str, *params: Any) -> Any:
+            asked.append(method)
             return {"timestamp": "0x1"} if method == "eth_getBlockByNumber" else answer
 
-    with pytest.raises(RpcMalformed):
-        Simulator(OddRpc("http://127.0.0.1:1")).logs("0xaa", "0xbb", "0x", GAS)
+    assert Simulator(OddRpc("http://127.0.0.1:1")).logs("0xaa", "0xbb", "0x", GAS) is None
+    assert asked[-2:] == ["eth_simulateV1", "eth_call"]
 
 
 def test_changes_that_are_not_the_plans_are_named(stage: Stage, outbox: Outbox) -> None:

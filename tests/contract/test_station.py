@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,7 +69,7 @@ class Failing(Rpc):
         super().__init__(url, 30.0)
         self.answers = answers
 
-    def _post(self, payload: object) -> object:
+    def _post(self, payload: object) -> tuple[int, Any, float | None]:
         self.answers -= 1
         if self.answers < 0:
             raise RpcUnreachable(self.endpoint, "it went away")

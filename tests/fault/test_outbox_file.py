@@ -18,7 +18,7 @@ from rebalancer.chain.rpc import Rpc
 from rebalancer.devnet.local import LocalChain
 from rebalancer.errors import OutboxError, OutboxInUse, OutboxUnreadable, OutboxUnwritable
 from rebalancer.send.fees import Fees
-from rebalancer.send.outbox import Intent, Outbox, State
+from rebalancer.send.outbox import Intent, Outbox, SendRules, State
 from rebalancer.send.signer import devnet_signer
 
 INTENT = Intent(31337, "0x" + "aa" * 20, 0, "0x" + "bb" * 20, "0x", 21_000, "a test")
@@ -165,7 +165,7 @@ def test_version_that_does_not_fit_on_the_disk_is_not_sent(
     wide = replace(INTENT, to=signer.address, data="0x" + "00" * 9000, gas_limit=200_000)
     chain.rpc.call("evm_setAutomine", False)
     try:
-        with Outbox(path) as outbox:
+        with Outbox(path, SendRules(least_wait_seconds=0)) as outbox:
             if step != "original":
                 outbox.submit(chain.rpc, [signer], wide)
             before = outbox.attempts(31337)

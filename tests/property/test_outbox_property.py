@@ -34,7 +34,9 @@ CHAIN = 31337
 ME = "0x" + "11" * 20
 VAULT = "0x" + "aa" * 20
 UNIT = 10**8  # ten times the least tip
-RULES = SendRules(fee_cap_wei=1_000 * UNIT, bump_after_blocks=2, confirmations=4)
+RULES = SendRules(
+    fee_cap_wei=1_000 * UNIT, bump_after_blocks=2, confirmations=4, least_wait_seconds=0
+)
 EPOCHS = 4
 
 

@@ -18,6 +18,7 @@ from rebalancer.errors import (
     RpcUnreachable,
     WrongChain,
 )
+from rebalancer.send.fees import read_market
 from tests.unit.test_rpc import ScriptedServer
 
 
@@ -277,3 +278,43 @@ def test_one_is_quorum_enough_where_no_more_is_asked(nodes: list[Node]) -> None:
     assert over(nodes).confirm([("eth_call", ())]) == ["0x01"]
 
     assert sum(len(node.bodies) for node in nodes) == 1
+
+
+# What gas costs
+
+
+def tells_of(node: Node, tip_gwei: int, base_gwei: int = 10) -> None:
+    """Have a node tell of these fees."""
+    gwei = 10**9
+    told = {
+        "baseFeePerGas": [hex(base_gwei * gwei)] * 2,
+        "reward": [[hex(tip_gwei * gwei)] * 2],
+        "gasUsedRatio": [0.5],
+    }
+    node.fault = lambda body: (200, json.dumps({"id": body["id"], "result": told}))
+
+
+@pytest.mark.parametrize(("quorum", "usual"), [(2, 1), (3, 2)])
+def test_the_price_of_gas_is_the_median_of_those_that_must_agree(
+    nodes: list[Node], quorum: int, usual: int
+) -> None:
+    for node, tip in zip(nodes, (199, 1, 2), strict=True):
+        tells_of(node, tip)
+
+    assert read_market(over(nodes, quorum=quorum)).usual_tip_wei == usual * 10**9
+
+
+def test_one_that_must_agree_and_tells_nothing_does_not_stop_the_others(nodes: list[Node]) -> None:
+    nodes[0].fault = lambda body: (500, "")
+    tells_of(nodes[1], 3)
+    tells_of(nodes[2], 3)
+
+    assert read_market(over(nodes, quorum=3)).usual_tip_wei == 3 * 10**9
+
+
+def test_no_tip_is_believed_above_the_most(nodes: list[Node]) -> None:
+    tells_of(nodes[0], 199)
+
+    market = read_market(over(nodes[:1], max_tip_wei=5 * 10**9))
+
+    assert (market.usual_tip_wei, market.urgent_tip_wei) == (5 * 10**9, 5 * 10**9)

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rebalancer.chain.rpc import Rpc
-from rebalancer.errors import FeeAboveCap, RpcMalformed
+from rebalancer.chain.rpc import Call, Rpc
+from rebalancer.errors import FeeAboveCap, RpcMalformed, RpcRejected
 from rebalancer.send.fees import Fees, Market, bumped, outbid, read_market, suggest
 
 GWEI = 10**9
 
 
 class HistoryRpc(Rpc):
-    """Answers eth_feeHistory with what it was given."""
+    """Answers eth_feeHistory with what it was given, and is asked for nothing else unless it has a newest block or a price of gas."""
 
-    def __init__(self, history: Any) -> None:
+    def __init__(self, history: Any, block: Any = None, price: Any = None) -> None:
         super().__init__("http://127.0.0.1:1")
-        self.history = history
+        self.history, self.block, self.price = history, block, price
+
+    def batch_settled(self, calls: Sequence[Call]) -> list[Any]:
+        assert [method for method, _ in calls] == ["eth_getBlockByNumber", "eth_gasPrice"]
+        missing = RpcRejected("eth_gasPrice", -32601, "the method does not exist")
+        return [self.block, missing if self.price is None else self.price]
 
     def call(self, method: str, *params: Any) -> Any:
         assert method == "eth_feeHistory"
         assert params[1] == "latest"
+        if isinstance(self.history, RpcRejected):
+            raise self.history
         return self.history
 
 
@@ -36,20 +44,42 @@ def history(base_fees_wei: list[int], tips_wei: list[int], used: list[float]) ->
     }
 
 
+MISSING = RpcRejected("eth_feeHistory", -32601, "the method eth_feeHistory does not exist")
+NO_HISTORY: tuple[Any, ...] = (
+    *(None, {}, {"baseFeePerGas": []}, {"baseFeePerGas": [None], "reward": [], "gasUsedRatio": []}),
+    *(history([0, 0], [0], [0.5]), {"baseFeePerGas": ["0x0"], "reward": None}, MISSING),
+)
+
+
+@pytest.mark.parametrize("answer", NO_HISTORY)
+def test_suggest_without_any_price_of_gas_is_malformed(answer: Any) -> None:
+    with pytest.raises(RpcMalformed, match="no price of gas"):
+        suggest(HistoryRpc(answer), 100 * GWEI)
+
+
+@pytest.mark.parametrize("answer", NO_HISTORY)
 @pytest.mark.parametrize(
-    "answer",
+    ("block", "price", "market"),
     [
-        None,
-        {},
-        {"baseFeePerGas": []},
-        {"baseFeePerGas": [None], "reward": [], "gasUsedRatio": []},
-        {"baseFeePerGas": ["0x1", "0x1"], "reward": [["0x1"]], "gasUsedRatio": []},
-        {"baseFeePerGas": ["0x1", "0x1"], "reward": None, "gasUsedRatio": [0.5]},
+        ({"baseFeePerGas": hex(7 * GWEI)}, hex(9 * GWEI), (7 * GWEI, 2 * GWEI)),
+        ({"baseFeePerGas": hex(7 * GWEI)}, None, (7 * GWEI, GWEI // 100)),
+        ({"number": "0x1"}, hex(9 * GWEI), (9 * GWEI, GWEI // 100)),
+        (None, hex(9 * GWEI), (9 * GWEI, GWEI // 100)),
     ],
 )
-def test_suggest_without_base_fees_is_malformed(answer: Any) -> None:
-    with pytest.raises(RpcMalformed):
-        suggest(HistoryRpc(answer), 100 * GWEI)
+def test_without_a_fee_history_the_block_and_the_price_of_gas_tell(
+    answer: Any, block: Any, price: Any, market: tuple[int, int]
+) -> None:
+    found = read_market(HistoryRpc(answer, block, price))
+
+    assert (found.base_fee_wei, found.usual_tip_wei) == market
+
+
+@pytest.mark.parametrize("reward", [None, [], [None, None], [["0x1"]], [[None], ["0x1"]]])
+def test_a_fee_history_without_all_its_tips_still_tells_the_base_fee(reward: Any) -> None:
+    answer = {"baseFeePerGas": [hex(GWEI)] * 3, "reward": reward, "gasUsedRatio": [0.5, 0.5]}
+
+    assert read_market(HistoryRpc(answer)) == Market(GWEI, GWEI // 100, GWEI // 100)
 
 
 def test_suggest_next_base_fee_above_cap_is_refused_with_numbers() -> None:

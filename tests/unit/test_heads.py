@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from rebalancer.chain.heads import Head, Header, Heads
-from rebalancer.chain.rpc import Rpc, socket_name
+from rebalancer.chain.rpc import Call, Rpc, socket_name
 from rebalancer.errors import RpcMalformed, RpcTimeout
 
 
@@ -38,7 +39,21 @@ class WrittenChain(Rpc):
         if self.down:
             raise RpcTimeout(self.endpoint, 1)
         name = self.latest if method == "eth_getBlockByNumber" else params[0]
+        while (
+            params[0] not in ("latest", name)
+            and self.blocks.get(name, {}).get("number") != params[0]
+        ):
+            if name not in self.blocks:
+                return None
+            name = self.blocks[name]["parentHash"]
         return self.blocks.get(name)
+
+    def batch_settled(self, calls: Sequence[Call]) -> list[Any]:
+        """One question, however many blocks."""
+        asked = self.asked + 1
+        found = [self.call(method, *params) for method, params in calls]
+        self.asked = asked
+        return found
 
 
 @pytest.fixture
@@ -238,3 +253,37 @@ def test_heads_that_nobody_can_use_do_not_pile_up_for_ever() -> None:
 
     assert head.header.number == 4_999
     assert not head.linked
+
+
+def test_a_gap_is_read_by_one_question(chain: WrittenChain) -> None:
+    """Blocks that come faster than questions are answered would otherwise be told later and later."""
+    heads = heads_of(chain)
+    heads.next(0)
+    chain.write("a", 11, 22, parent="a10")
+    asked = chain.asked
+
+    head = heads.next(0)
+
+    assert told(head) == ("a22", [f"a{n}" for n in range(11, 22)], [], True)
+    assert chain.asked - asked == 2, "the newest, and all between"
+
+
+def test_numbers_that_skip_are_linked_by_their_parents(chain: WrittenChain) -> None:
+    heads = heads_of(chain)
+    heads.next(0)
+    chain.write("a", 14, 14, parent="a10")
+    assert told(heads.next(0)) == ("a14", [], [], True)
+    chain.write("a", 17, 17, parent="a14")
+    chain.write("a", 23, 23, parent="a17")
+
+    assert told(heads.next(0)) == ("a23", ["a17"], [], True)
+
+
+def test_a_reorg_across_numbers_that_skip_names_what_it_took_back(chain: WrittenChain) -> None:
+    heads = heads_of(chain)
+    heads.next(0)
+    chain.write("a", 14, 14, parent="a10")
+    heads.next(0)
+    chain.write("b", 15, 15, parent="a10")
+
+    assert told(heads.next(0)) == ("b15", [], ["a14"], True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -179,6 +180,38 @@ def test_python_lock_holds_every_direct_dependency(repo_root: Path) -> None:
 
     assert {re.split(r"[=<>\[ ]", requirement)[0] for requirement in wanted} <= locked
     assert pyproject["build-system"]["requires"][0] in pyproject["dependency-groups"]["dev"]
+
+
+def test_what_is_imported_is_declared_and_what_is_declared_is_imported(repo_root: Path) -> None:
+    project = toml(repo_root / "pyproject.toml")["project"]
+    declared = {
+        name: {re.split(r"[=<>\[ ]", each)[0].replace("-", "_") for each in requirements}
+        for name, requirements in {
+            "always": project["dependencies"],
+            **project["optional-dependencies"],
+        }.items()
+    }
+    everything = set().union(*declared.values())
+    renamed = {"dotenv": "python_dotenv"}
+    imported = {
+        renamed.get(name, name)
+        for path in (repo_root / "rebalancer").rglob("*.py")
+        for name in _imported(path)
+    } - {"rebalancer", *sys.stdlib_module_names}
+
+    assert imported - everything == set()
+    assert everything - imported == set()
+
+
+def _imported(path: Path) -> set[str]:
+    """The packages that a module imports anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add(str(node.module).partition(".")[0])
+    return found
 
 
 def test_node_lock_holds_hashes_and_no_address(repo_root: Path) -> None:

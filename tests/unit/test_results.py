@@ -10,7 +10,15 @@ from rebalancer.chain.results import wrong_result
 
 HASH = "0x" + "ab" * 32
 BLOCK = {"number": "0x1", "hash": HASH, "parentHash": HASH, "timestamp": "0x2"}
-LOG = {"address": "0x" + "00" * 20, "topics": [], "data": "0x"}
+LOG = {
+    "address": "0x" + "00" * 20,
+    "topics": [],
+    "data": "0x",
+    "blockNumber": "0x1",
+    "blockHash": HASH,
+    "transactionHash": HASH,
+    "logIndex": "0x0",
+}
 RECEIPT = {
     "transactionHash": HASH,
     "blockNumber": "0x1",
@@ -43,7 +51,7 @@ METHODS = [
 def test_error_in_place_of_a_result_is_refused_and_the_method_named(
     method: str, error: Any
 ) -> None:
-    assert method in wrong_result(method, error)
+    assert method in wrong_result(method, (), error)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +66,7 @@ def test_error_in_place_of_a_result_is_refused_and_the_method_named(
     ],
 )
 def test_result_of_another_shape_is_refused(method: str, result: Any) -> None:
-    assert method in wrong_result(method, result)
+    assert method in wrong_result(method, (), result)
 
 
 @pytest.mark.parametrize(
@@ -78,4 +86,4 @@ def test_result_of_another_shape_is_refused(method: str, result: Any) -> None:
     ],
 )
 def test_result_as_nodes_give_it_is_taken(method: str, result: Any) -> None:
-    assert wrong_result(method, result) == ""
+    assert wrong_result(method, (), result) == ""
