@@ -131,6 +131,12 @@ def _listening(text: str) -> str:
     return text
 
 
+def _host(text: str) -> str:
+    if not text or set(text) & set("/@ *"):
+        raise ValueError("it must be a host's name or address, without http:// and port")
+    return text
+
+
 def _listed(value: Any) -> Any:
     """A list as the environment has it: separated by commas."""
     if isinstance(value, str):
@@ -159,6 +165,7 @@ def _no_boolean(value: Any) -> Any:
 _Int = Annotated[int, BeforeValidator(_no_boolean)]
 _Path = Annotated[Path, AfterValidator(_expanded)]
 _Address = Annotated[str, AfterValidator(_address)]
+_Host = Annotated[str, AfterValidator(_host)]
 
 
 class _Section(BaseModel):
@@ -347,6 +354,12 @@ class KeeperSettings(AccountSettings):
         description="Where a running keeper serves /metrics, /healthz, /readyz and /status, as "
         "host:port; off, or empty, for nowhere. Whoever reaches it sees all that it does.",
         examples=["127.0.0.1:9464"],
+    )
+    listen_names: Annotated[tuple[_Host, ...], NoDecode, BeforeValidator(_listed)] = Field(
+        default=(),
+        description="Further hosts by which the server may be asked for, beside loopback and the host in `listen`; in the "
+        "environment, with commas. Other names are refused, so that no web page can read it.",
+        examples=[["keeper"]],
     )
 
     @property

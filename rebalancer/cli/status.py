@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from http import HTTPStatus
 from typing import Any
 
 import click
@@ -89,6 +90,9 @@ def _ask(where: str) -> State:
             retries=False,
             timeout=_ANSWER_SECONDS,
         )
+        if answer.status == HTTPStatus.MISDIRECTED_REQUEST:
+            why = "it does not go by this name; add the name to keeper.listen_names"
+            raise NoKeeperAnswers(shown, why)
         state = answer.json()
     except urllib3.exceptions.NewConnectionError:  # which is a TimeoutError, too
         raise NoKeeperAnswers(shown, "nobody listens there") from None

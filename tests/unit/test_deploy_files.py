@@ -308,6 +308,9 @@ def test_prometheus_asks_the_keeper_where_it_listens(compose: dict[str, Any], de
     assert job["static_configs"][0]["targets"] == ["keeper:9464"]
     assert "REBALANCER_KEEPER__LISTEN=0.0.0.0:9464" in dockerfile
     assert compose["services"]["keeper"]["ports"] == ["127.0.0.1:9464:9464"]
+    assert (
+        compose["services"]["keeper"]["environment"]["REBALANCER_KEEPER__LISTEN_NAMES"] == "keeper"
+    )
     assert config["rule_files"] == ["alerts.yml"]
 
 
