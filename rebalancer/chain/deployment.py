@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from rebalancer.chain.pools import PoolPlace, Protocol, V4Key
 from rebalancer.errors import DeploymentMalformed, DeploymentMissing, TokenNotListed
+from rebalancer.texts import LONGEST_SYMBOL, safe_json, safe_text
 
 __all__ = ["DeployedFeed", "DeployedPool", "DeployedToken", "Deployment"]
 
@@ -191,7 +192,7 @@ class Deployment:
         except (OSError, ValueError):
             raise DeploymentMalformed(path, "it is not JSON") from None
         try:
-            return cls._from_json(raw)
+            return cls._from_json(safe_json(raw))
         except KeyError as missing:
             raise DeploymentMalformed(path, f"it lacks {missing}") from None
         except (TypeError, AttributeError, ValueError):
@@ -202,7 +203,10 @@ class Deployment:
         return cls(
             int(raw["chain_id"]),
             raw.get("rpc_url"),
-            tuple(DeployedToken(**token) for token in raw["tokens"]),
+            tuple(
+                DeployedToken(**{**token, "symbol": safe_text(token["symbol"], LONGEST_SYMBOL)})
+                for token in raw["tokens"]
+            ),
             tuple(DeployedFeed(**feed) for feed in raw["feeds"]),
             tuple(DeployedPool.from_json(pool) for pool in raw["pools"]),
             _addresses(raw["uniswap"]),

@@ -112,7 +112,7 @@ def devnet(
     """
     file = read_settings(options).deployment
     kind = NodeKind.HARDHAT if hardhat else NodeKind.ANVIL
-    shown = Console(stderr=True)
+    shown = Console(stderr=True, markup=False, emoji=False)
     with ExitStack() as stack:
         stopped = stack.enter_context(_until_signalled())
         if fork_url is not None:

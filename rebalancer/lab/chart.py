@@ -45,6 +45,7 @@ STYLE: dict[Any, Any] = {
     "ytick.color": MUTED,
     "legend.frameon": False,
     "legend.fontsize": 8.5,
+    "text.parse_math": False,  # a token's symbol may hold dollar signs, and so do amounts
     "svg.hashsalt": "rebalancer",  # the same run draws the same file
 }
 

@@ -23,6 +23,7 @@ from rebalancer.pools.model import Token
 from rebalancer.pools.uniswap_v2 import UniswapV2Pool
 from rebalancer.pools.uniswap_v3 import Tick, TickProfile, UniswapV3Pool
 from rebalancer.pools.uniswap_v4 import UniswapV4Pool, pool_id
+from rebalancer.texts import LONGEST_SYMBOL, safe_text
 from rebalancer.units import E18
 
 __all__ = ["AnyPool", "load", "of_kind", "save"]
@@ -264,7 +265,11 @@ def _ticks(tick_data: Snapshot) -> tuple[Tick, ...]:
 
 def _token(snapshot: Snapshot, key: str) -> Token:
     token = _object(snapshot, key)
-    return Token(_text(token, "address"), _text(token, "symbol"), _int(token, "decimals"))
+    return Token(
+        _text(token, "address"),
+        safe_text(_text(token, "symbol"), LONGEST_SYMBOL),
+        _int(token, "decimals"),
+    )
 
 
 def _tokens(snapshot: Snapshot) -> tuple[Token, ...]:
