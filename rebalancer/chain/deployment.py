@@ -174,7 +174,9 @@ class Deployment:
         """Write it, replacing the file in one step so that a reader never sees a part of it."""
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(path.name + ".new")
-        draft.write_text(json.dumps(asdict(self), indent=2) + "\n")
+        draft.unlink(missing_ok=True)  # also a link, through which nothing is written
+        with draft.open("x") as file:
+            file.write(json.dumps(asdict(self), indent=2) + "\n")
         draft.replace(path)
 
     @classmethod

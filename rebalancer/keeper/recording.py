@@ -28,6 +28,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from rebalancer.chain.snapshot import Block, VaultSnapshot
 from rebalancer.errors import BadPoolSnapshot, BadRecords, RecordsMissing, UnsupportedPool
+from rebalancer.files import make_folder, open_file
 from rebalancer.keeper.decide import Conditions, Step, Verdict, as_traded, decide
 from rebalancer.keeper.tick import Looked, Tick
 from rebalancer.pools import AnyPool, Token, load
@@ -202,13 +203,13 @@ def _mend(path: Path) -> None:
     Raises:
         OSError: it cannot be written, or is no record.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
+    make_folder(path.parent)
+    if not os.path.lexists(path):
         return
     if path.suffix == ".gz":
         _mend_gzipped(path)
         return
-    with path.open("r+b") as file:
+    with open_file(path, "r+b") as file:
         end = file.seek(0, os.SEEK_END)
         tail = b""
         while b"\n" not in tail and end:
@@ -225,7 +226,7 @@ def _mend(path: Path) -> None:
 def _mend_gzipped(path: Path) -> None:
     """Put the whole lines of a last member that has no end into one that has."""
     whole, member, reader = 0, bytearray(), zlib.decompressobj(_GZIP)
-    with path.open("r+b") as file:
+    with open_file(path, "r+b") as file:
         while data := file.read(_BLOCK):
             while data:
                 try:
@@ -301,9 +302,12 @@ def replay(path: Path) -> Iterator[Replayed]:
 
 
 def _appended(path: Path) -> IO[bytes]:
-    if path.suffix == ".gz":
-        return cast("IO[bytes]", gzip.open(path, "ab"))
-    return path.open("ab")
+    file = open_file(path, "ab")
+    if path.suffix != ".gz":
+        return file
+    member = gzip.GzipFile(fileobj=file, mode="ab")
+    member.myfileobj = file  # type: ignore[assignment]  # it closes it, too; any file will do
+    return cast("IO[bytes]", member)
 
 
 def _opened(path: Path) -> IO[str]:

@@ -36,6 +36,7 @@ from rebalancer.send.journal_file import (
     APPLICATION_ID,
     BUSY_SECONDS,
     SCHEMA_VERSION,
+    begin,
     journal_error,
     lock,
     pragma,
@@ -581,6 +582,7 @@ class Journal:
                 raise
 
     def _open(self) -> sqlite3.Connection:
+        begin(self.path)
         with self.guarded():
             connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
         try:

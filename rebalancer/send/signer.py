@@ -38,9 +38,13 @@ __all__ = [
     "Signer",
     "devnet_signer",
     "keystore_address",
+    "keystore_weakness",
     "open_signer",
     "password_from_file",
 ]
+
+_LEAST_SCRYPT = 2**17 * 8
+_LEAST_PBKDF2 = 2**18
 
 _DERIVATION_PATH = "m/44'/60'/0'/0/{index}"  # BIP-44, as every wallet and node derives them
 
@@ -177,6 +181,28 @@ def keystore_address(path: Path) -> str | None:
         raise KeystoreUnreadable(path, "it holds no encrypted key")
     named = str(keystore.get("address") or "").lower().removeprefix("0x")
     return f"0x{named}" if named else None
+
+
+def keystore_weakness(path: Path) -> str | None:
+    """Why a keystore's password is quickly guessed by whoever has the file, in a few words; None if it is not. Asks no password.
+
+    The least are scrypt's n times r of 2^17 times 8 (OWASP) and PBKDF2's 262,144 rounds, as wallets write them by default.
+
+    Raises:
+        As `keystore_address`.
+    """
+    crypto = next(
+        (value for key, value in _read_keystore(path).items() if key.lower() == "crypto"), None
+    )
+    try:
+        kdf, given = crypto["kdf"], crypto["kdfparams"]  # type: ignore[index]  # that is what is tried
+        if kdf == "scrypt":
+            work = int(given["n"]) * int(given["r"])
+            return f"scrypt with n={given['n']}, r={given['r']}" if work < _LEAST_SCRYPT else None
+        weak = int(given["c"]) < _LEAST_PBKDF2
+        return f"{kdf} with c={given['c']}" if weak else None
+    except (KeyError, TypeError, ValueError):
+        raise KeystoreUnreadable(path, "it does not say how its key is derived") from None
 
 
 def password_from_file(path: Path) -> Callable[[], str]:
