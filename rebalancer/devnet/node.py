@@ -222,20 +222,20 @@ class Node:
 
 
 def find_program(name: str) -> Path:
-    """Where a node's program is: what `make setup` put into the checkout or here, else PATH.
+    """Where a node's program is: what `make setup` put into the checkout that this package lies in, else PATH.
 
-    Foundry's own programs in .build/bin come before npm's wrappers, which exit 0 whatever happened.
+    Never in the folder one happens to stand in, which may be anybody's, also where PATH would lead there. Foundry's own programs in .build/bin come before npm's wrappers, which exit 0 whatever happened.
 
     Raises:
         NodeBinaryMissing: nowhere.
     """
     checkout = Path(__file__).resolve().parent.parent.parent
-    for folder in (checkout, Path.cwd()):
-        for place in (Path(".build", "bin"), Path("node_modules", ".bin")):
-            program = folder / place / name
-            if os.access(program, os.X_OK):
-                return program
-    found = shutil.which(name)
+    for place in (Path(".build", "bin"), Path("node_modules", ".bin")):
+        program = checkout / place / name
+        if os.access(program, os.X_OK):
+            return program
+    folders = filter(os.path.isabs, os.environ.get("PATH", os.defpath).split(os.pathsep))
+    found = shutil.which(name, path=os.pathsep.join(folders))
     if found is None:
         raise NodeBinaryMissing(name)
     return Path(found)

@@ -60,6 +60,23 @@ def test_start_without_the_program_is_missing(
         node_module.find_program("a-node-nobody-has")
 
 
+@pytest.mark.parametrize("search", [None, "", ".", ".build/bin:node_modules/.bin"])
+def test_find_program_takes_nothing_from_the_folder_one_stands_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, search: str | None
+) -> None:
+    for folder in (".", ".build/bin", "node_modules/.bin"):
+        program = tmp_path / folder / "a-node-nobody-has"
+        program.parent.mkdir(parents=True, exist_ok=True)
+        program.write_text("#!/bin/sh\n")
+        program.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    if search is not None:
+        monkeypatch.setenv("PATH", search)
+
+    with pytest.raises(NodeBinaryMissing):
+        node_module.find_program("a-node-nobody-has")
+
+
 def test_find_program_takes_what_is_on_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
