@@ -13,8 +13,10 @@ Relative paths are relative to the folder the program runs in.
 from __future__ import annotations
 
 import os
+import threading
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from difflib import get_close_matches
@@ -57,7 +59,9 @@ __all__ = [
     "Setting",
     "Settings",
     "changed",
+    "child_environment",
     "describe",
+    "hidden_from_children",
     "load_chains",
     "load_settings",
 ]
@@ -66,6 +70,9 @@ DEFAULT_FILE = Path("rebalancer.toml")
 
 _PREFIX = "REBALANCER_"
 _SPLIT = "__"
+_ENVIRONMENT = threading.RLock()
+"""Held by who reads the settings in the environment, or hides them for a moment."""
+
 _SECTIONS = ("wallet", "keeper", "alerts", "fleet")
 _ENV_ONLY = "keystore_password"
 _SECRETS = (
@@ -665,6 +672,28 @@ def load_chains(
     return tuple(found.values())
 
 
+def child_environment() -> dict[str, str]:
+    """What a program that this one starts is given: the environment without any setting, for passwords are among them."""
+    return {name: value for name, value in os.environ.items() if not _is_ours(name)}
+
+
+@contextmanager
+def hidden_from_children() -> Iterator[None]:
+    """While it lasts, processes that Python itself starts inherit no setting."""
+    with _ENVIRONMENT:
+        ours = {name: value for name, value in os.environ.items() if _is_ours(name)}
+        try:
+            for name in ours:
+                del os.environ[name]
+            yield
+        finally:
+            os.environ.update(ours)
+
+
+def _is_ours(name: str) -> bool:
+    return name.upper().startswith(_PREFIX)
+
+
 def changed(before: Settings, after: Settings) -> tuple[Setting, ...]:
     """The settings in which two differ."""
 
@@ -693,8 +722,9 @@ def _parsed(sources: Sequence[_Source]) -> Settings:
 
 def _environment() -> _Source:
     where = "in the environment"
-    _refuse_unknown_variables(os.environ, where)
-    return _Source(where, True, EnvSettingsSource(Settings)())
+    with _ENVIRONMENT:
+        _refuse_unknown_variables(os.environ, where)
+        return _Source(where, True, EnvSettingsSource(Settings)())
 
 
 def _dotenv(path: Path) -> _Source:
@@ -754,7 +784,7 @@ def _refuse_passwords(values: Mapping[str, Any], where: str) -> None:
 def _refuse_unknown_variables(names: Iterable[str], where: str) -> None:
     known = [setting.variable for setting in describe()]
     for name in names:
-        if name.upper().startswith(_PREFIX) and name.upper() not in known:
+        if _is_ours(name) and name.upper() not in known:
             raise ConfigError(name, where, _unknown(name.upper(), known))
 
 

@@ -7,6 +7,7 @@ and 70 for a mistake of this program.
 
 from __future__ import annotations
 
+import resource
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -189,6 +190,8 @@ def root(
     Settings come from these options, the environment (REBALANCER_…), .env and rebalancer.toml, in this
     order; `rebalancer doctor` looks through them.
     """
+    # A key or a password is in no core dump, of this process or of what it starts.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     ctx.obj = Options(config, rpc_url, chain_id, deployment, debug)
 
 
