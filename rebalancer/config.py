@@ -356,6 +356,12 @@ class KeeperSettings(AccountSettings):
         "new local chain.",
         examples=[".rebalancer/outbox.sqlite"],
     )
+    spending: _Path = Field(
+        default=Path("~/.local/state/rebalancer/spending.sqlite"),
+        description="What each key spent within a day, so that max_spend_ether_per_day holds for it whichever outbox it sends "
+        "from: one file for all keepers of a user.",
+        examples=["~/.local/state/rebalancer/spending.sqlite"],
+    )
     listen: Annotated[str, AfterValidator(_listening)] = Field(
         default="127.0.0.1:9464",
         description="Where a running keeper serves /metrics, /healthz, /readyz and /status, as "

@@ -920,6 +920,18 @@ class OutboxUnwritable(OutboxError):
         )
 
 
+class SpendingUnwritable(OutboxError):
+    """What keys spend in a day cannot be read or written, so nothing may be sent."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        self.path = path
+        self.why = why
+        super().__init__(
+            f"What keys spend in a day cannot be kept in {path} ({why}): "
+            "name a file that can be written as keeper.spending."
+        )
+
+
 # --- fleet: what many machines share ------------------------------------------------------------
 
 

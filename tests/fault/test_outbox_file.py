@@ -16,7 +16,13 @@ import pytest
 
 from rebalancer.chain.rpc import Rpc
 from rebalancer.devnet.local import LocalChain
-from rebalancer.errors import OutboxError, OutboxInUse, OutboxUnreadable, OutboxUnwritable
+from rebalancer.errors import (
+    OutboxError,
+    OutboxInUse,
+    OutboxUnreadable,
+    OutboxUnwritable,
+    SpendingUnwritable,
+)
 from rebalancer.send.fees import Fees
 from rebalancer.send.outbox import Intent, Outbox, State
 from rebalancer.send.signer import devnet_signer
@@ -287,4 +293,9 @@ def test_closed_outbox_leaves_a_file_that_opens_again(path: Path) -> None:
 
 
 def test_every_outbox_error_is_covered_here() -> None:
-    assert set(OutboxError.__subclasses__()) == {OutboxInUse, OutboxUnreadable, OutboxUnwritable}
+    assert set(OutboxError.__subclasses__()) == {
+        OutboxInUse,
+        OutboxUnreadable,
+        OutboxUnwritable,
+        SpendingUnwritable,
+    }
