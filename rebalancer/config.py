@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from difflib import get_close_matches
+from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -47,6 +48,7 @@ from pydantic_settings import (
 from rebalancer.chain.rpc import endpoint_name, socket_name
 from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
 from rebalancer.errors import ConfigError
+from rebalancer.files import MEGABYTE, Excess, read_text
 from rebalancer.fleet.names import redis_name
 
 __all__ = [
@@ -738,8 +740,9 @@ def _dotenv(path: Path) -> _Source:
     if not path.is_file():
         return _Source(where, True, {})
     try:
-        with path.open() as stream:
-            bindings = list(parse_stream(stream))
+        bindings = list(parse_stream(StringIO(read_text(path, MEGABYTE))))
+    except Excess as excess:
+        raise ConfigError(str(path), "", f"{excess}; mend or remove it") from None
     except (OSError, UnicodeDecodeError):
         raise ConfigError(str(path), "", "it cannot be read as text; mend or remove it") from None
     for binding in bindings:
@@ -758,13 +761,17 @@ def _toml(path: Path | None) -> _Source:
     path = path or DEFAULT_FILE
     where = f"in {path}"
     try:
-        values = tomllib.loads(path.read_text())
+        values = tomllib.loads(read_text(path, MEGABYTE))
     except FileNotFoundError:
         if asked:
             raise ConfigError(str(path), "", "there is no such file; name another") from None
         return _Source(where, False, {})
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(str(path), "", f"it is not TOML: {error}; mend it") from None
+    except Excess as excess:
+        raise ConfigError(str(path), "", f"{excess}; mend or remove it") from None
+    except RecursionError:
+        raise ConfigError(str(path), "", "it is nested too deeply; mend or remove it") from None
     except (OSError, UnicodeDecodeError):
         raise ConfigError(str(path), "", "it cannot be read as text; mend or remove it") from None
     _refuse_passwords(values, where)

@@ -1,18 +1,36 @@
-"""Files of this program: written for its user alone, and never through a symbolic link.
+"""Files of this program: written for its user alone and never through a symbolic link, read no further than they can sensibly go.
 
 An outbox holds raw private transactions, and whoever can open its lock can keep a keeper from starting. So files are made with mode 0600 and
 folders with 0700, whatever the umask is. Files that are there keep their mode: `rebalancer doctor` speaks of those that others can read.
+
+A file that is read may be anybody's: one that is larger, or whose JSON is nested deeper, than anything this program writes is `Excess`.
 """
 
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Any, Literal, NoReturn
 
-__all__ = ["is_wide", "make_folder", "open_file", "open_own"]
+__all__ = [
+    "MEGABYTE",
+    "Excess",
+    "is_wide",
+    "make_folder",
+    "open_file",
+    "open_own",
+    "parse_json",
+    "read_text",
+]
+
+MEGABYTE = 10**6
+
+_MOST_DEPTH = 32
+"""Objects and lists inside each other: what this program writes has ten at most."""
+
 
 _FOLDER_MODE = 0o700
 _FILE_MODE = 0o600
@@ -59,6 +77,56 @@ def open_file(path: Path, mode: Literal["r+b", "ab"]) -> IO[bytes]:
         OSError: as `open_own`.
     """
     return os.fdopen(open_own(path, _FLAGS[mode]), mode)
+
+
+class Excess(ValueError):  # noqa: N818 (as all errors here are named)
+    """A file has more, or is nested deeper, than anything that is meant. Its text follows "the file …"."""
+
+
+def read_text(path: Path, most_bytes: int) -> str:
+    """A file's text, UTF-8.
+
+    Raises:
+        Excess: it has more bytes.
+        OSError, UnicodeDecodeError: it cannot be read, or is no text.
+    """
+    with path.open("rb") as file:
+        data = file.read(most_bytes + 1)
+    if len(data) > most_bytes:
+        raise Excess(f"it has more than {most_bytes / MEGABYTE:g} MB")
+    return data.decode()
+
+
+def parse_json(text: str) -> Any:
+    """What JSON says.
+
+    Raises:
+        Excess: it is nested too deeply.
+        ValueError: it is no JSON; NaN and Infinity are none.
+    """
+    try:
+        value = json.loads(text, parse_constant=_refuse)
+    except RecursionError:
+        raise Excess(_TOO_DEEP) from None
+    level = [value]
+    for _ in range(_MOST_DEPTH + 1):
+        level = [inner for one in level for inner in _inside(one)]
+        if not level:
+            return value
+    raise Excess(_TOO_DEEP)
+
+
+_TOO_DEEP = f"it is nested more than {_MOST_DEPTH} deep"
+
+
+def _inside(value: Any) -> Any:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+def _refuse(word: str) -> NoReturn:
+    raise ValueError(f"{word} is no number of JSON")
 
 
 def is_wide(path: Path) -> bool:

@@ -14,9 +14,13 @@ from typing import Any, Self
 
 from rebalancer.chain.pools import PoolPlace, Protocol, V4Key
 from rebalancer.errors import DeploymentMalformed, DeploymentMissing, TokenNotListed
+from rebalancer.files import MEGABYTE, Excess, parse_json, read_text
 from rebalancer.texts import LONGEST_SYMBOL, safe_json, safe_text
 
 __all__ = ["DeployedFeed", "DeployedPool", "DeployedToken", "Deployment"]
+
+_MOST_BYTES = 16 * MEGABYTE
+"""Of an addresses file: some 40,000 pools."""
 
 _PIPS = 1_000_000
 _PIPS_PER_BPS = 100
@@ -188,16 +192,18 @@ class Deployment:
             DeploymentMalformed: it is not an addresses file.
         """
         try:
-            raw = json.loads(path.read_text())
+            raw = parse_json(read_text(path, _MOST_BYTES))
         except FileNotFoundError:
             raise DeploymentMissing(path) from None
+        except Excess as excess:
+            raise DeploymentMalformed(path, str(excess)) from None
         except (OSError, ValueError):
             raise DeploymentMalformed(path, "it is not JSON") from None
         try:
             return cls._from_json(safe_json(raw))
         except KeyError as missing:
             raise DeploymentMalformed(path, f"it lacks {missing}") from None
-        except (TypeError, AttributeError, ValueError):
+        except (TypeError, AttributeError, ValueError, OverflowError):
             raise DeploymentMalformed(path, "a field is of the wrong kind") from None
 
     @classmethod

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from rebalancer.errors import BadPoolSnapshot, UnsupportedPool
+from rebalancer.files import MEGABYTE, Excess, parse_json, read_text
 from rebalancer.pools.balancer_weighted import BalancerWeightedPool
 from rebalancer.pools.curve_crypto import CurveCryptoPool
 from rebalancer.pools.curve_stable import CurveStablePool
@@ -27,6 +28,9 @@ from rebalancer.texts import LONGEST_SYMBOL, safe_text
 from rebalancer.units import E18
 
 __all__ = ["AnyPool", "load", "of_kind", "save"]
+
+_MOST_BYTES = 64 * MEGABYTE
+"""Of a pool's file: half a million ticks."""
 
 Snapshot = Mapping[str, object]
 
@@ -53,13 +57,15 @@ def load(source: str | PathLike[str] | Snapshot) -> AnyPool:
     if isinstance(source, Mapping):
         return _read(source)
     try:
-        content = json.loads(Path(source).read_text(encoding="utf-8"))
+        content = parse_json(read_text(Path(source), _MOST_BYTES))
         if not isinstance(content, dict):
             raise BadPoolSnapshot("the file does not hold a JSON object")
         return _read(content)
     except OSError as error:
         why = error.strerror or type(error).__name__
         raise BadPoolSnapshot(f"the file cannot be read ({why})", str(source)) from error
+    except Excess as excess:
+        raise BadPoolSnapshot(str(excess), str(source)) from None
     except ValueError as error:
         raise BadPoolSnapshot(f"the file is not JSON ({error})", str(source)) from error
     except BadPoolSnapshot as error:
