@@ -17,7 +17,7 @@ import os
 import zlib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -33,6 +33,7 @@ from rebalancer.keeper.decide import Conditions, Step, Verdict, as_traded, decid
 from rebalancer.keeper.tick import Looked, Tick
 from rebalancer.pools import AnyPool, Token, load
 from rebalancer.reasons import Reason
+from rebalancer.texts import safe_text
 
 __all__ = ["Recorder", "Replayed", "Told", "read_day", "replay"]
 
@@ -312,7 +313,11 @@ def replay(path: Path) -> Iterator[Replayed]:
         for was in again:
             now = _Written.of(decide(was.snapshot, pools, look.conditions))
             differences += _differences(was, now)
-        yield Replayed(look.chain_id, look.block, look.decisions, len(again), tuple(differences))
+        decisions = tuple(
+            replace(one, vault=safe_text(one.vault), text=safe_text(one.text))
+            for one in look.decisions
+        )
+        yield Replayed(look.chain_id, look.block, decisions, len(again), tuple(differences))
 
 
 def _appended(path: Path) -> IO[bytes]:

@@ -223,6 +223,21 @@ def test_a_long_record_is_gzipped_in_pieces_that_read_as_one(
     assert path.read_bytes().count(b"\x1f\x8b\x08") >= 3
 
 
+def test_words_of_a_record_steer_no_terminal(day: Path) -> None:
+    lines = [json.loads(line) for line in day.read_text().splitlines()]
+    for line in lines:
+        for decision in line["decisions"]:
+            decision["text"] = "\x1b[7m[/nope]\u202e\n" + decision["text"]
+    day.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    ran = CliRunner().invoke(root, ["replay", str(day), "--all"])
+
+    assert ran.exit_code == 0, ran.output
+    assert "\x1b" not in ran.output
+    assert "\u202e" not in ran.output
+    assert "[7m[/nope]" in ran.output
+
+
 def test_a_gzipped_record_that_is_a_bomb_is_refused_and_a_long_one_is_not(
     stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
