@@ -39,6 +39,7 @@ from rebalancer.governance import act
 from rebalancer.pools import Pool
 from rebalancer.send.wallet import Wallet, check_ether
 from rebalancer.spec import MAX_ASSETS, MIN_ASSETS, check_bands, check_weights
+from rebalancer.texts import LONGEST_SYMBOL, safe_text
 from rebalancer.units import BPS, E18, YEAR_SECONDS, div_up, mul_div_down, mul_div_up
 
 if TYPE_CHECKING:
@@ -670,9 +671,10 @@ def _take_back(wallet: Wallet, spender: str, tokens: Iterable[str]) -> None:
 def _symbol(rpc: Rpc, token: str) -> str:
     """A token's symbol, or its address where it does not tell one as everybody does."""
     try:
-        return str(interface("IERC20Metadata").at(token).call(rpc, "symbol"))
+        symbol = interface("IERC20Metadata").at(token).call(rpc, "symbol")
     except (ContractMissing, ContractReverted):
         return token
+    return safe_text(symbol, LONGEST_SYMBOL) or token
 
 
 def _now(rpc: Rpc) -> int:

@@ -13,11 +13,14 @@ Relative paths are relative to the folder the program runs in.
 from __future__ import annotations
 
 import os
+import threading
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from difflib import get_close_matches
+from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -45,6 +48,7 @@ from pydantic_settings import (
 from rebalancer.chain.rpc import endpoint_name, socket_name
 from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
 from rebalancer.errors import ConfigError
+from rebalancer.files import MEGABYTE, Excess, read_text
 from rebalancer.fleet.names import redis_name
 
 __all__ = [
@@ -57,7 +61,9 @@ __all__ = [
     "Setting",
     "Settings",
     "changed",
+    "child_environment",
     "describe",
+    "hidden_from_children",
     "load_chains",
     "load_settings",
 ]
@@ -66,6 +72,9 @@ DEFAULT_FILE = Path("rebalancer.toml")
 
 _PREFIX = "REBALANCER_"
 _SPLIT = "__"
+_ENVIRONMENT = threading.RLock()
+"""Held by who reads the settings in the environment, or hides them for a moment."""
+
 _SECTIONS = ("wallet", "keeper", "alerts", "fleet")
 _ENV_ONLY = "keystore_password"
 _SECRETS = (
@@ -131,6 +140,12 @@ def _listening(text: str) -> str:
     return text
 
 
+def _host(text: str) -> str:
+    if not text or set(text) & set("/@ *"):
+        raise ValueError("it must be a host's name or address, without http:// and port")
+    return text
+
+
 def _listed(value: Any) -> Any:
     """A list as the environment has it: separated by commas."""
     if isinstance(value, str):
@@ -159,6 +174,7 @@ def _no_boolean(value: Any) -> Any:
 _Int = Annotated[int, BeforeValidator(_no_boolean)]
 _Path = Annotated[Path, AfterValidator(_expanded)]
 _Address = Annotated[str, AfterValidator(_address)]
+_Host = Annotated[str, AfterValidator(_host)]
 
 
 class _Section(BaseModel):
@@ -351,11 +367,23 @@ class KeeperSettings(AccountSettings):
         "new local chain.",
         examples=[".rebalancer/outbox.sqlite"],
     )
+    spending: _Path = Field(
+        default=Path("~/.local/state/rebalancer/spending.sqlite"),
+        description="What each key spent within a day, so that max_spend_ether_per_day holds for it whichever outbox it sends "
+        "from: one file for all keepers of a user.",
+        examples=["~/.local/state/rebalancer/spending.sqlite"],
+    )
     listen: Annotated[str, AfterValidator(_listening)] = Field(
         default="127.0.0.1:9464",
         description="Where a running keeper serves /metrics, /healthz, /readyz and /status, as "
         "host:port; off, or empty, for nowhere. Whoever reaches it sees all that it does.",
         examples=["127.0.0.1:9464"],
+    )
+    listen_names: Annotated[tuple[_Host, ...], NoDecode, BeforeValidator(_listed)] = Field(
+        default=(),
+        description="Further hosts by which the server may be asked for, beside loopback and the host in `listen`; in the "
+        "environment, with commas. Other names are refused, so that no web page can read it.",
+        examples=[["keeper"]],
     )
 
     @property
@@ -673,6 +701,28 @@ def load_chains(
     return tuple(found.values())
 
 
+def child_environment() -> dict[str, str]:
+    """What a program that this one starts is given: the environment without any setting, for passwords are among them."""
+    return {name: value for name, value in os.environ.items() if not _is_ours(name)}
+
+
+@contextmanager
+def hidden_from_children() -> Iterator[None]:
+    """While it lasts, processes that Python itself starts inherit no setting."""
+    with _ENVIRONMENT:
+        ours = {name: value for name, value in os.environ.items() if _is_ours(name)}
+        try:
+            for name in ours:
+                del os.environ[name]
+            yield
+        finally:
+            os.environ.update(ours)
+
+
+def _is_ours(name: str) -> bool:
+    return name.upper().startswith(_PREFIX)
+
+
 def changed(before: Settings, after: Settings) -> tuple[Setting, ...]:
     """The settings in which two differ."""
 
@@ -701,8 +751,9 @@ def _parsed(sources: Sequence[_Source]) -> Settings:
 
 def _environment() -> _Source:
     where = "in the environment"
-    _refuse_unknown_variables(os.environ, where)
-    return _Source(where, True, EnvSettingsSource(Settings)())
+    with _ENVIRONMENT:
+        _refuse_unknown_variables(os.environ, where)
+        return _Source(where, True, EnvSettingsSource(Settings)())
 
 
 def _dotenv(path: Path) -> _Source:
@@ -710,8 +761,9 @@ def _dotenv(path: Path) -> _Source:
     if not path.is_file():
         return _Source(where, True, {})
     try:
-        with path.open() as stream:
-            bindings = list(parse_stream(stream))
+        bindings = list(parse_stream(StringIO(read_text(path, MEGABYTE))))
+    except Excess as excess:
+        raise ConfigError(str(path), "", f"{excess}; mend or remove it") from None
     except (OSError, UnicodeDecodeError):
         raise ConfigError(str(path), "", "it cannot be read as text; mend or remove it") from None
     for binding in bindings:
@@ -730,13 +782,17 @@ def _toml(path: Path | None) -> _Source:
     path = path or DEFAULT_FILE
     where = f"in {path}"
     try:
-        values = tomllib.loads(path.read_text())
+        values = tomllib.loads(read_text(path, MEGABYTE))
     except FileNotFoundError:
         if asked:
             raise ConfigError(str(path), "", "there is no such file; name another") from None
         return _Source(where, False, {})
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(str(path), "", f"it is not TOML: {error}; mend it") from None
+    except Excess as excess:
+        raise ConfigError(str(path), "", f"{excess}; mend or remove it") from None
+    except RecursionError:
+        raise ConfigError(str(path), "", "it is nested too deeply; mend or remove it") from None
     except (OSError, UnicodeDecodeError):
         raise ConfigError(str(path), "", "it cannot be read as text; mend or remove it") from None
     _refuse_passwords(values, where)
@@ -762,7 +818,7 @@ def _refuse_passwords(values: Mapping[str, Any], where: str) -> None:
 def _refuse_unknown_variables(names: Iterable[str], where: str) -> None:
     known = [setting.variable for setting in describe()]
     for name in names:
-        if name.upper().startswith(_PREFIX) and name.upper() not in known:
+        if _is_ours(name) and name.upper() not in known:
             raise ConfigError(name, where, _unknown(name.upper(), known))
 
 

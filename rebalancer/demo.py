@@ -14,6 +14,7 @@ from pathlib import Path
 
 import structlog
 from rich.console import Console
+from rich.text import Text
 
 from rebalancer.actions import deposit_in_kind, deposit_token, withdraw_in_kind, withdraw_token
 from rebalancer.chain.abi import interface
@@ -91,7 +92,7 @@ def run_demo(options: DemoOptions, console: Console | None = None) -> DemoResult
         TapeError, PoolError, DevnetError: the market cannot be made from what was given.
         DemoFailed: the vault, at the end, is not what it must be.
     """
-    console = console or Console()
+    console = console or Console(markup=False, emoji=False)
     tape = _tape(options)
     pools = [of_kind(load(path), UniswapV3Pool) for path in options.pools]
     options.out.mkdir(parents=True, exist_ok=True)
@@ -99,7 +100,7 @@ def run_demo(options: DemoOptions, console: Console | None = None) -> DemoResult
         settings = NodeSettings(
             kind=options.node, genesis_at=tape.start - _SET_UP_SECONDS, skip_state_roots=True
         )
-        console.print(f"[bold]1[/] Starting a local chain ({options.node})")
+        console.print(_step(1), f"Starting a local chain ({options.node})")
         node = stack.enter_context(Node.start(settings))
         chain = LocalChain(stack.enter_context(node.rpc()))
         chain.run_steadily()
@@ -108,6 +109,10 @@ def run_demo(options: DemoOptions, console: Console | None = None) -> DemoResult
         run.play()
         run.withdraw()
         return run.report()
+
+
+def _step(number: int) -> Text:
+    return Text(str(number), style="bold")
 
 
 def _tape(options: DemoOptions) -> Tape:
@@ -152,8 +157,9 @@ class _Run:
         self.hold_supply = 0
         names = ", ".join(f"{t.symbol} ({t.decimals} decimals)" for t in self.tokens)
         console.print(
-            f"[bold]2[/] Built {len(self.pools)} Uniswap V3 pools over {names}, and the vault "
-            f"{self.stage.vault}"
+            _step(2),
+            f"Built {len(self.pools)} Uniswap V3 pools over {names}, and the vault "
+            f"{self.stage.vault}",
         )
 
     def look(self, block: Block | None = None) -> VaultSnapshot:
@@ -184,7 +190,8 @@ class _Run:
             market.deal(asset.token, self.depositor.address, needed)
         in_kind = deposit_in_kind(self.depositor, self.stage.vault, shares)
         self.console.print(
-            f"[bold]3[/] Deposited in kind: {shares / E18:,.2f} shares for {self._amounts(in_kind.amounts)}"
+            _step(3),
+            f"Deposited in kind: {shares / E18:,.2f} shares for {self._amounts(in_kind.amounts)}",
         )
         usdc = self.stage.deployment.listed("USDC")
         amount_raw = raw_for_usd(market, "USDC", _ZAP_USD)
@@ -206,8 +213,9 @@ class _Run:
     def play(self) -> None:
         """Play the tape; the keeper looks at every block."""
         self.console.print(
-            f"[bold]4[/] Playing {len(self.tape):,} oracle rounds from {iso(self.tape.start)} to "
-            f"{iso(self.tape.end)}; the keeper looks at every block"
+            _step(4),
+            f"Playing {len(self.tape):,} oracle rounds from {iso(self.tape.start)} to "
+            f"{iso(self.tape.end)}; the keeper looks at every block",
         )
         steps = list(self.tape.steps())
         first = self.look()
@@ -281,8 +289,8 @@ class _Run:
         shares = share.call(self.chain.rpc, "balanceOf", self.depositor.address)
         half = withdraw_in_kind(self.depositor, self.stage.vault, shares // 2)
         self.console.print(
-            f"[bold]5[/] Withdrew in kind: {self._amounts(half.amounts)} for "
-            f"{shares // 2 / E18:,.2f} shares"
+            _step(5),
+            f"Withdrew in kind: {self._amounts(half.amounts)} for {shares // 2 / E18:,.2f} shares",
         )
         usdc = self.stage.deployment.listed("USDC")
         rest = withdraw_token(
@@ -309,7 +317,7 @@ class _Run:
         charts = tuple(
             chart(records, self.options.out / f"chart.{kind}") for kind in ("png", "svg")
         )
-        self.console.print("[bold]6[/] Written:")
+        self.console.print(_step(6), "Written:")
         for path in (*charts, self.record, self.options.out / "keeper.log"):
             self.console.print(f"  {path}", soft_wrap=True)
         if summary.unforeseen or summary.over_limit:

@@ -8,9 +8,10 @@ consequences.
 from __future__ import annotations
 
 import os
-import stat
+import re
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,14 +34,17 @@ from rebalancer.errors import (
     QuorumTooSmall,
     RebalancerError,
     RpcRejected,
+    SignerError,
     WrongChain,
 )
+from rebalancer.files import is_wide
 from rebalancer.governance import read_permissions
 from rebalancer.oracle import FAULT_REMEDIES, Fault
 from rebalancer.prices import PriceReading, read_prices
 from rebalancer.send.fees import suggest
+from rebalancer.send.journal_file import BESIDE
 from rebalancer.send.outbox import Outbox
-from rebalancer.send.signer import keystore_address, open_signer
+from rebalancer.send.signer import keystore_address, keystore_weakness, open_signer
 from rebalancer.send.wallet import check_ether
 from rebalancer.units import E18
 
@@ -48,6 +52,7 @@ __all__ = ["Finding", "diagnose"]
 
 _HEAD_AGE_SECONDS = 120  # ten blocks of a slow chain
 _REBALANCES = 10
+_MOST_RECORDS = 31  # of so many days
 _REBALANCE_GAS = 400_000  # more than one of ten assets over two pools takes
 
 
@@ -84,6 +89,7 @@ def diagnose(settings: Settings | ConfigError, now: int | None = None) -> list[F
                 findings += _guarded("ether", _ether(rpc, settings.keeper, keeper))
         else:
             findings += account
+    findings += _files(settings)
     findings += _outbox(settings.keeper.outbox, settings.chain_id)
     return findings
 
@@ -312,15 +318,10 @@ def _role(rpc: Rpc, vault: Contract, keeper: str) -> Finding:
 
 def _account(keeper: KeeperSettings, chain_id: int) -> tuple[list[Finding], str | None]:
     """The keeper's account, opened if its password is at hand, else as its keystore names it."""
-    findings = []
-    file = keeper.keystore_password_file
-    if file is not None and file.is_file() and file.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
-        findings.append(
-            Finding("password", False, f"Others can read {file}.", f"run `chmod 600 {file}`.")
-        )
     address: str | None
+    has_password = keeper.keystore_password or keeper.keystore_password_file is not None
     try:
-        if keeper.keystore is None or keeper.keystore_password or file is not None:
+        if keeper.keystore is None or has_password:
             address = open_signer(keeper, chain_id).address
             sentence = f"The keeper's key is at hand: {address}."
         else:
@@ -328,8 +329,8 @@ def _account(keeper: KeeperSettings, chain_id: int) -> tuple[list[Finding], str 
             whose = f"of {address}" if address else "of an account it does not name"
             sentence = f"A keystore {whose} is there; its password will be asked for."
     except RebalancerError as error:
-        return [*findings, _ill("keystore", error)], None
-    return [*findings, Finding("keystore", True, sentence)], address
+        return [_ill("keystore", error)], None
+    return [Finding("keystore", True, sentence)], address
 
 
 def _ether(rpc: Rpc, keeper: KeeperSettings, address: str) -> Iterator[Finding]:
@@ -366,6 +367,38 @@ def _outbox(path: Path, chain_id: int) -> list[Finding]:
         return [_ill("outbox", error)]
     sentence = f"The outbox {path} can be written; to be settled when the keeper starts: {waiting}."
     return [Finding("outbox", True, sentence)]
+
+
+def _files(settings: Settings) -> Iterator[Finding]:
+    """What others on this machine can open and must not, and keystores whose password is quickly guessed."""
+    keeper = settings.keeper
+    accounts = (keeper, *keeper.lanes, settings.wallet)
+    keystores = list(dict.fromkeys(one.keystore for one in accounts if one.keystore))
+    passwords = (one.keystore_password_file for one in accounts if one.keystore_password_file)
+    beside = [keeper.outbox.with_name(keeper.outbox.name + end) for end in (*BESIDE, ".lock")]
+    checked = (
+        *(("password", path) for path in dict.fromkeys((*passwords, Path(".env")))),
+        *(("keystore", path) for path in keystores),
+        *(("outbox", path) for path in (keeper.outbox, *beside)),
+        *(("record", path) for path in _records(keeper.record)),
+    )
+    for check, path in checked:
+        if is_wide(path):
+            yield Finding(check, False, f"Others can open {path}.", f"run `chmod 600 {path}`.")
+    for path in keystores:
+        with suppress(SignerError):  # said where the account is opened
+            if weak := keystore_weakness(path):
+                sentence = f"The password of {path} is quickly guessed by who has the file: {weak}."
+                remedy = "encrypt the key again with scrypt of n=262144, r=8, and delete this file."
+                yield Finding("keystore", False, sentence, remedy)
+
+
+def _records(named: Path | None) -> list[Path]:
+    """The records that are there, whatever day is in their names."""
+    if named is None:
+        return []
+    pattern = re.sub(r"%.", "*", named.name)
+    return sorted(named.parent.glob(pattern))[-_MOST_RECORDS:]
 
 
 def _guarded(check: str, findings: Iterator[Finding]) -> list[Finding]:

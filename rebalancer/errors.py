@@ -9,11 +9,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from rebalancer.texts import safe_text
+
+_LONGEST_SENTENCE = 4_000
+"""Characters of an error's sentence: a list of many addresses fits."""
+
 
 class RebalancerError(Exception):
     """Root of the tree; catching it catches every expected failure and no programming mistake."""
 
     exit_code = 1
+
+    def __init__(self, sentence: str = "") -> None:
+        """The sentence may quote a node, a contract or a file: it is kept to one line, and shows what it holds."""
+        super().__init__(safe_text(sentence, _LONGEST_SENTENCE))
 
 
 # --- config: settings --------------------------------------------------------------------------
@@ -85,10 +94,10 @@ class RpcRejected(ChainError):
     def __init__(self, method: str, code: int, message: str, data: bytes = b"") -> None:
         self.method = method
         self.code = code
-        self.message = message
+        self.message = safe_text(message)
         self.data = data
         super().__init__(
-            f"The node refused {method} (code {code}: {message}): check what was asked of it."
+            f"The node refused {method} (code {code}: {self.message}): check what was asked of it."
         )
 
 
@@ -923,6 +932,18 @@ class OutboxUnwritable(OutboxError):
         super().__init__(
             f"The outbox {path} cannot be written ({why}): "
             "free disk space or mend its permissions, then start again."
+        )
+
+
+class SpendingUnwritable(OutboxError):
+    """What keys spend in a day cannot be read or written, so nothing may be sent."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        self.path = path
+        self.why = why
+        super().__init__(
+            f"What keys spend in a day cannot be kept in {path} ({why}): "
+            "name a file that can be written as keeper.spending."
         )
 
 

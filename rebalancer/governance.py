@@ -13,7 +13,6 @@ take back what was mistyped.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +31,7 @@ from rebalancer.errors import (
     NotPermitted,
     OperationUnknown,
 )
+from rebalancer.files import parse_json
 from rebalancer.send.wallet import Wallet
 
 __all__ = [
@@ -374,7 +374,7 @@ def parse_arguments(function: Function, texts: Sequence[str]) -> list[Any]:
     values = []
     for kind, text in zip(function.inputs.types, texts, strict=True):
         try:
-            value = json.loads(text) if kind.endswith(("]", ")")) else text
+            value = parse_json(text) if kind.endswith(("]", ")")) else text
             values.append(_parsed(kind, value))
         except (ValueError, TypeError):
             raise ArgumentsUnreadable(wants, f"{text!r} is no {kind}") from None

@@ -52,6 +52,7 @@ from rebalancer.pools import Token, in_wrapped_ether
 from rebalancer.pools.wrapped_ether import ETHER_ADDRESS
 from rebalancer.send.wallet import Wallet
 from rebalancer.spec import ChainSpec, FeedLine, PoolLine, SequencerLine, SourceLine
+from rebalancer.texts import LONGEST_SYMBOL, safe_text
 from rebalancer.units import BPS
 
 __all__ = [
@@ -368,7 +369,11 @@ def launch(
 
 def _read_token(rpc: Rpc, address: str) -> DeployedToken:
     contract = interface("IERC20Metadata").at(address)
-    return DeployedToken(contract.call(rpc, "symbol"), address, contract.call(rpc, "decimals"))
+    return DeployedToken(
+        safe_text(contract.call(rpc, "symbol"), LONGEST_SYMBOL) or address,
+        address,
+        contract.call(rpc, "decimals"),
+    )
 
 
 def _read_pools(

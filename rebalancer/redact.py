@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote
 
 __all__ = ["HIDDEN", "Redactor"]
 
@@ -22,8 +23,20 @@ _LEAST_WHOLE = 4
 """Shorter secrets are words or numbers that texts hold anyway; nothing is safe behind them."""
 
 _LEAST_KEY = 8
-_LEAST_LONG_KEY = 20
-"""A part of a URL may be a key if it has so many characters and digits or both cases; or very many of any kind."""
+"""A part of a URL may be a key if it has so many characters, and is not made of `_WORDS` alone."""
+
+_HOST_SHOWN = frozenset(("http", "https", "ws", "wss", "redis", "rediss", "unix"))
+"""Whose hosts are how an endpoint is named to people. What other addresses name may be a secret all through."""
+
+_WORDS = frozenset(
+    "access account api app apikey arb arbitrum archival archive auth avalanche avax base beacon berachain blast block blockchain "  # noqa: SIM905 (a word a line is read by nobody)
+    "bnb bsc celo chain chains client consensus dedicated eth endpoint ethereum evm execution fast flashbots free full gateway "
+    "gnosis goerli hoodi holesky http https ink json jsonrpc key keys linea live main mainnet mantle matic net network node "
+    "nodes nova one op opt optimism optimistic polygon private pro project projects protect provider public relay rpc sandbox "
+    "scroll secure sepolia service sonic staging stream test testnet token unichain user v0 v1 v2 v3 v4 websocket web3 world "
+    "worldchain ws wss xdai zkevm zksync zora".split()
+)
+"""What paths of endpoints are made of that is no secret. A key in lower case is told from a word by this list alone."""
 
 
 class Redactor:
@@ -67,29 +80,47 @@ def _parts(secret: str) -> Iterator[str]:
     """A secret, and what of it could be a secret by itself."""
     scheme, separator, rest = secret.partition("://")
     if not separator:
-        wholes = [secret]
-    elif scheme in ("http", "https", "ws", "wss"):
-        # The host is how an endpoint is named to people.
-        split = urlsplit(secret)
-        user = split.netloc.rpartition("@")[0]
-        path = split.path + (f"?{split.query}" if split.query else "")
-        wholes = [user, *user.split(":"), path, path.lstrip("/")]
+        yield from _long_enough(secret)
+        return
+    authority = re.split("[/?#]", rest, maxsplit=1)[0]
+    user = authority.rpartition("@")[0]
+    path = rest[len(authority) :]
+    values = [part.partition("=")[2] for part in re.split("[?&]", path)[1:]]
+    yield from _long_enough(user, *user.split(":"))
+    yield from _long_enough(*(value for value in values if not _is_of_words(value)))
+    yield from _basic(user)
+    if scheme in _HOST_SHOWN:
+        whole = path if scheme != "unix" else path.partition("?")[2]
+        yield from _long_enough(whole, whole.lstrip("/"))
+        searched = f"{user} {whole}"
     else:
-        wholes = [rest]
-    yield from (whole for whole in wholes if len(whole.strip("/")) >= _LEAST_WHOLE)
-    if separator:
-        yield from filter(_may_be_key, re.split(r"[^\w~%+-]", " ".join(wholes)))
+        yield from _long_enough(rest)
+        searched = rest
+    yield from filter(_may_be_key, re.split(r"[^\w~%+-]", searched))
+
+
+def _long_enough(*texts: str) -> Iterator[str]:
+    return (text for text in texts if len(text.strip("/")) >= _LEAST_WHOLE)
+
+
+def _basic(user: str) -> Iterator[str]:
+    """A name and a password as HTTP's basic authentication sends them, with and without padding."""
+    if ":" in user:
+        for plain in {user, unquote(user)}:
+            sent = b64encode(plain.encode()).decode()
+            yield from (sent, sent.rstrip("="))
 
 
 def _may_be_key(part: str) -> bool:
-    """Whether a part of a URL could be a key, and is not a word: `mainnet`, `ethereum`, `api-key`."""
-    if len(part) >= _LEAST_LONG_KEY:
-        return True
-    mixed = part != part.lower() and part != part.upper()
-    return len(part) >= _LEAST_KEY and (mixed or any(each.isdigit() for each in part))
+    """Whether a part of a URL could be a key, and is not made of words: `mainnet`, `eth-sepolia`."""
+    return len(part) >= _LEAST_KEY and not _is_of_words(part)
+
+
+def _is_of_words(part: str) -> bool:
+    return all(piece in _WORDS for piece in re.split("[-_]", part.lower()))
 
 
 def _forms(secret: str) -> set[str]:
-    """A secret as it may be written: plain, with % undone, and quoted."""
-    plain = {secret, unquote(secret)}
+    """A secret as it may be written: plain, with % undone or put in, and quoted."""
+    plain = {secret, unquote(secret), quote(secret, safe="/:@?&="), quote(secret, safe="")}
     return plain | {json.dumps(one)[1:-1] for one in plain}

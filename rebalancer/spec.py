@@ -27,6 +27,7 @@ from rebalancer.errors import (
     ConfigError,
     TargetsDoNotSumToOne,
 )
+from rebalancer.files import MEGABYTE, Excess, read_text
 from rebalancer.oracle import MAX_DIVERGENCE_BPS, MAX_TOKEN_DECIMALS, MIN_WINDOW_SECONDS
 from rebalancer.policy import Asset, Policy
 from rebalancer.units import E18
@@ -399,11 +400,15 @@ def _read_source(line: _Table) -> SourceLine:
 def _read_toml(path: Path) -> Mapping[str, Any]:
     try:
         # Decimal keeps 0.1 exactly what was written.
-        return tomllib.loads(path.read_text(), parse_float=Decimal)
+        return tomllib.loads(read_text(path, MEGABYTE), parse_float=Decimal)
     except FileNotFoundError:
         raise ConfigError(str(path), "", "there is no such file; name another") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(str(path), "", f"it is not TOML: {error}; mend it") from None
+    except Excess as excess:
+        raise ConfigError(str(path), "", f"{excess}; name another") from None
+    except RecursionError:
+        raise ConfigError(str(path), "", "it is nested too deeply; name another") from None
     except (OSError, UnicodeDecodeError):
         raise ConfigError(str(path), "", "it cannot be read as text; name another") from None
 

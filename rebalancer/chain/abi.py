@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Self
 
-from eth_abi.decoding import ContextFramesBytesIO, TupleDecoder
+from eth_abi.decoding import ContextFramesBytesIO, StringDecoder, TupleDecoder
 from eth_abi.encoding import TupleEncoder
 from eth_abi.exceptions import DecodingError
 from eth_abi.registry import registry
@@ -21,6 +21,7 @@ from eth_utils.crypto import keccak
 from rebalancer.chain.artifacts import artifact_names, load_artifact
 from rebalancer.chain.rpc import Call, Rpc, at_block
 from rebalancer.errors import ContractMissing, ContractReverted, RpcRejected
+from rebalancer.texts import safe_text
 
 __all__ = [
     "Contract",
@@ -58,6 +59,21 @@ _EXECUTION_FAILED = ("revert", "vm exception", "evm error", "invalid opcode", "o
 """How nodes say that a contract ended badly, where they pass on no data."""
 
 
+class _TextDecoder(StringDecoder):
+    """Of a string, which whoever wrote the contract chose: made safe to show, also where it is no UTF-8."""
+
+    def __init__(self) -> None:
+        super().__init__(handle_string_errors="replace")  # type: ignore[no-untyped-call]  # eth_abi's
+
+    def decode(self, stream: ContextFramesBytesIO) -> str:
+        return safe_text(super().decode(stream))  # type: ignore[no-untyped-call]  # eth_abi's
+
+
+_registry = registry.copy()
+_registry.unregister_decoder("string")
+_registry.register_decoder("string", _TextDecoder, label="string")
+
+
 @dataclass(frozen=True)
 class _Record:
     """A sequence of named parameters with its coders made ready."""
@@ -75,8 +91,8 @@ class _Record:
         return cls(
             types,
             names,
-            TupleEncoder(encoders=[registry.get_encoder(kind) for kind in types]),
-            TupleDecoder(decoders=[registry.get_decoder(kind) for kind in types]),
+            TupleEncoder(encoders=[_registry.get_encoder(kind) for kind in types]),
+            TupleDecoder(decoders=[_registry.get_decoder(kind) for kind in types]),
         )
 
     def encode(self, values: Sequence[Any]) -> bytes:

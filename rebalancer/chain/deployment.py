@@ -14,8 +14,13 @@ from typing import Any, Self
 
 from rebalancer.chain.pools import PoolPlace, Protocol, V4Key
 from rebalancer.errors import DeploymentMalformed, DeploymentMissing, TokenNotListed
+from rebalancer.files import MEGABYTE, Excess, parse_json, read_text
+from rebalancer.texts import LONGEST_SYMBOL, safe_json, safe_text
 
 __all__ = ["DeployedFeed", "DeployedPool", "DeployedToken", "Deployment"]
+
+_MOST_BYTES = 16 * MEGABYTE
+"""Of an addresses file: some 40,000 pools."""
 
 _PIPS = 1_000_000
 _PIPS_PER_BPS = 100
@@ -173,7 +178,9 @@ class Deployment:
         """Write it, replacing the file in one step so that a reader never sees a part of it."""
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(path.name + ".new")
-        draft.write_text(json.dumps(asdict(self), indent=2) + "\n")
+        draft.unlink(missing_ok=True)  # also a link, through which nothing is written
+        with draft.open("x") as file:
+            file.write(json.dumps(asdict(self), indent=2) + "\n")
         draft.replace(path)
 
     @classmethod
@@ -185,16 +192,18 @@ class Deployment:
             DeploymentMalformed: it is not an addresses file.
         """
         try:
-            raw = json.loads(path.read_text())
+            raw = parse_json(read_text(path, _MOST_BYTES))
         except FileNotFoundError:
             raise DeploymentMissing(path) from None
+        except Excess as excess:
+            raise DeploymentMalformed(path, str(excess)) from None
         except (OSError, ValueError):
             raise DeploymentMalformed(path, "it is not JSON") from None
         try:
-            return cls._from_json(raw)
+            return cls._from_json(safe_json(raw))
         except KeyError as missing:
             raise DeploymentMalformed(path, f"it lacks {missing}") from None
-        except (TypeError, AttributeError, ValueError):
+        except (TypeError, AttributeError, ValueError, OverflowError):
             raise DeploymentMalformed(path, "a field is of the wrong kind") from None
 
     @classmethod
@@ -202,7 +211,10 @@ class Deployment:
         return cls(
             int(raw["chain_id"]),
             raw.get("rpc_url"),
-            tuple(DeployedToken(**token) for token in raw["tokens"]),
+            tuple(
+                DeployedToken(**{**token, "symbol": safe_text(token["symbol"], LONGEST_SYMBOL)})
+                for token in raw["tokens"]
+            ),
             tuple(DeployedFeed(**feed) for feed in raw["feeds"]),
             tuple(DeployedPool.from_json(pool) for pool in raw["pools"]),
             _addresses(raw["uniswap"]),

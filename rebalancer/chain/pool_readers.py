@@ -40,6 +40,7 @@ from rebalancer.pools import (
 from rebalancer.pools.uniswap_v3_math import MAX_TICK
 from rebalancer.pools.uniswap_v4 import pool_id
 from rebalancer.pools.wrapped_ether import ETHER_ADDRESS
+from rebalancer.texts import LONGEST_SYMBOL, safe_text
 
 __all__ = [
     "At",
@@ -137,10 +138,11 @@ def _tokens(at: At, addresses: Iterable[str]) -> Reading[tuple[Token, ...]]:
 def _symbol(contract: Contract, answer: Any) -> str:
     """A symbol; some old tokens tell theirs in one word instead of a text."""
     try:
-        return str(contract.result("symbol", answer))
+        found = str(contract.result("symbol", answer))
     except ContractMissing:
         word = bytes.fromhex(answer.removeprefix("0x")) if isinstance(answer, str) else b""
-        return word.rstrip(b"\0").decode("utf-8", "replace") or contract.address
+        found = word.rstrip(b"\0").decode("utf-8", "replace")
+    return safe_text(found, LONGEST_SYMBOL) or contract.address
 
 
 def v2_pool(at: At, address: str, fee_bps: int) -> Reading[AnyPool]:

@@ -43,6 +43,7 @@ from rebalancer.errors import (
     WrongChain,
 )
 from rebalancer.redact import Redactor
+from rebalancer.texts import safe_text
 
 __all__ = ["Call", "Rpc", "at_block", "endpoint_name", "socket_name"]
 
@@ -462,9 +463,8 @@ class Rpc:
         )
 
     def _said(self, text: Any) -> str:
-        """A stranger's words, cut, on one line, without secrets and without what steers a terminal."""
-        some = str(text)[: 2 * _MOST_LETTERS]
-        return self._clean("".join(c if c.isprintable() else " " for c in some))[:_MOST_LETTERS]
+        """A stranger's words: one safe line, cut, without secrets."""
+        return self._clean(safe_text(str(text), _MOST_LETTERS))
 
 
 class _BatchRefused(Exception):  # noqa: N818 (never leaves this module)

@@ -7,6 +7,7 @@ and 70 for a mistake of this program.
 
 from __future__ import annotations
 
+import resource
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,10 +17,15 @@ from typing import Any, NoReturn
 
 import click
 
+from rebalancer.texts import safe_text
+
 __all__ = ["Options", "main", "root"]
 
 EXIT_MISTAKE = 70
 """EX_SOFTWARE of sysexits.h."""
+
+_LONGEST_ERROR = 5_000
+"""Characters of the sentence that a failure ends with."""
 
 EXIT_ABANDONED = 130
 """128 and SIGINT, as shells have it."""
@@ -98,7 +104,8 @@ class _Root(click.Group):
 
             if ctx.params["debug"]:
                 raise
-            click.echo(f"{_red('error:')} {_without_secrets(ctx, sentence(error))}", err=True)
+            said = safe_text(_without_secrets(ctx, sentence(error)), _LONGEST_ERROR)
+            click.echo(f"{_red('error:')} {said}", err=True)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
             click.echo("Abandoned: what was under way may still be mined.", err=True)
@@ -109,6 +116,7 @@ class _Root(click.Group):
             if ctx.params["debug"]:
                 raise
             said = _without_secrets(ctx, f"{type(error).__name__}: {error}")
+            said = safe_text(said, _LONGEST_ERROR)
             click.echo(
                 f"{_red('error:')} This is a mistake of the program ({said}): run it again as `rebalancer --debug …` to see where, and report that.",
                 err=True,
@@ -182,6 +190,8 @@ def root(
     Settings come from these options, the environment (REBALANCER_…), .env and rebalancer.toml, in this
     order; `rebalancer doctor` looks through them.
     """
+    # A key or a password is in no core dump, of this process or of what it starts.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     ctx.obj = Options(config, rpc_url, chain_id, deployment, debug)
 
 

@@ -296,7 +296,8 @@ def cancel_command(
     if as_json:
         print_json(done)
     else:
-        console().print(f"Cancelled.\n[dim]transaction {done.transaction_hash}[/]")
+        console().print("Cancelled.")
+        console().print(f"transaction {done.transaction_hash}", style="dim")
 
 
 def _given(option: str, value: Any) -> str:
@@ -309,9 +310,8 @@ def _tell(done: Acted, as_json: bool) -> None:
     if as_json:
         print_json(done)
     elif done.in_force:
-        console().print(
-            f"Done.\n[dim]transaction {done.transaction_hash}, gas {done.gas_used:,}[/]"
-        )
+        console().print("Done.")
+        console().print(f"transaction {done.transaction_hash}, gas {done.gas_used:,}", style="dim")
     else:
         said = "Scheduled" if done.transaction_hash else "Scheduled before"
         console().print(

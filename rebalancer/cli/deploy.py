@@ -109,7 +109,7 @@ def deploy(
             keeper or boss,
             int(hours * 3_600),
         )
-        with Console(stderr=True).status("Deploying …"):
+        with Console(stderr=True, markup=False, emoji=False).status("Deploying …"):
             made = launch(wallet, found, feeds, governance, sources, sequencer)
         made.save(file)
     system = System.of(made)

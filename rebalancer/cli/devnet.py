@@ -37,6 +37,9 @@ _REFRESH_SECONDS = 600.0
 
 _USDC_FEED = "USDC/USD"
 
+_OF_THE_SETTINGS = ""
+"""What `--fork` stands for where it names no address."""
+
 
 @click.command()
 @click.option(
@@ -49,8 +52,11 @@ _USDC_FEED = "USDC/USD"
 @click.option(
     "--fork",
     "fork_url",
-    metavar="URL",
-    help="Fork a live chain instead: no market and no vault are made, its own are there.",
+    is_flag=False,
+    flag_value=_OF_THE_SETTINGS,
+    metavar="[URL]",
+    help="Fork a live chain instead: no market and no vault are made, its own are there. Without a URL, the one at rpc_url: "
+    "others see command lines, so an address with a key in it belongs in .env.",
 )
 @click.option(
     "--pool",
@@ -110,9 +116,12 @@ def devnet(
     Writes the addresses file and plays a tape of oracle rounds, after which the market stands still.
     With --json one object is printed once the chain is ready.
     """
-    file = read_settings(options).deployment
+    settings = read_settings(options)
+    if fork_url == _OF_THE_SETTINGS:
+        fork_url = settings.rpc_url.get_secret_value()
+    file = settings.deployment
     kind = NodeKind.HARDHAT if hardhat else NodeKind.ANVIL
-    shown = Console(stderr=True)
+    shown = Console(stderr=True, markup=False, emoji=False)
     with ExitStack() as stack:
         stopped = stack.enter_context(_until_signalled())
         if fork_url is not None:
@@ -125,8 +134,8 @@ def devnet(
             return
         tape = _tape(folder, seed, days, since, until)
         with shown.status("Starting the chain, building its market, deploying the vault …"):
-            settings = NodeSettings(kind=kind, port=port, genesis_at=tape.start - _BUILD_SECONDS)
-            node = stack.enter_context(Node.start(settings))
+            of_node = NodeSettings(kind=kind, port=port, genesis_at=tape.start - _BUILD_SECONDS)
+            node = stack.enter_context(Node.start(of_node))
             chain = LocalChain(stack.enter_context(node.rpc()))
             snapshots = [of_kind(load(path), UniswapV3Pool) for path in pools]
             stage = build_stage(chain, tape.first_prices_e8, snapshots, band_bps=band_bps)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import click
+from rich.text import Text
 
 from rebalancer.cli.session import json_option, read_settings
 from rebalancer.cli.show import console, print_json
@@ -26,8 +27,9 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
     else:
         out = console()
         for finding in findings:
-            mark = "[green]✓[/]" if finding.ok else "[red]✗[/]"
-            out.print(f"{mark} [bold]{finding.check}[/]  {finding.sentence}", soft_wrap=True)
+            mark = ("✓", "green") if finding.ok else ("✗", "red")
+            line = Text.assemble(mark, " ", (finding.check, "bold"), f"  {finding.sentence}")
+            out.print(line, soft_wrap=True)
             if finding.remedy:
                 out.print(f"    → {finding.remedy}", soft_wrap=True, style="yellow")
     if not all(finding.ok for finding in findings):

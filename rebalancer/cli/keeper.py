@@ -12,6 +12,7 @@ from typing import Any
 import click
 import structlog
 from rich.table import Table
+from rich.text import Text
 
 from rebalancer.chain.abi import interface
 from rebalancer.chain.snapshot import VaultSnapshot
@@ -362,8 +363,9 @@ def _plan_as_json(found: Plan) -> Mapping[str, Any]:
 
 def _show(session: Session, decision: Decision) -> None:
     out = console()
-    out.print(f"[bold]{decision.reason.value}[/]: {decision.text}.".replace("..", "."))
-    out.print(f"[dim]block {decision.block.number}, vault {decision.vault}[/]")
+    why = f": {decision.text}.".replace("..", ".")
+    out.print(Text.assemble((decision.reason.value, "bold"), why))
+    out.print(f"block {decision.block.number}, vault {decision.vault}", style="dim")
     found, snapshot = decision.plan, decision.snapshot
     if found is None or snapshot is None:
         return
@@ -399,8 +401,8 @@ def _checks(snapshot: VaultSnapshot, found: Plan, after: Settlement) -> Table:
     ):
         spent_e18 = max(0, budget_bps * (E18 // BPS) - left_e18)
         cells = [percent(spent_e18), percent(level_e18)]
-        bound = " [yellow](binds)[/]" if (found.bound_by or "-") in name else ""
-        table.add_row(name + bound, *cells, bps_text(budget_bps))
+        bound = " (binds)" if (found.bound_by or "-") in name else ""
+        table.add_row(Text.assemble(name, (bound, "yellow")), *cells, bps_text(budget_bps))
     return table
 
 

@@ -11,8 +11,12 @@ import structlog
 
 from rebalancer.config import Settings
 from rebalancer.redact import Redactor
+from rebalancer.texts import safe_text
 
 __all__ = ["set_up_logs"]
+
+_LONGEST_VALUE = 4_000
+"""Characters of one value: a list of many addresses fits."""
 
 
 def set_up_logs(settings: Settings, *others: Settings) -> None:
@@ -36,6 +40,7 @@ def set_up_logs(settings: Settings, *others: Settings) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso"),
             _without_nothing,
+            _in_one_line,
             _without_secrets(renderers[style](), Redactor.of(settings, *others)),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(
@@ -51,6 +56,16 @@ def _without_nothing(
 ) -> MutableMapping[str, Any]:
     """Leaves out what has no value: `tx=None` says nothing."""
     return {key: value for key, value in event.items() if value is not None}
+
+
+def _in_one_line(
+    _logger: Any, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Makes what nodes, contracts and libraries wrote safe: it begins no line of its own and steers no terminal."""
+    for key, value in event.items():
+        if isinstance(value, str | BaseException):
+            event[key] = safe_text(str(value), _LONGEST_VALUE)
+    return event
 
 
 def _without_secrets(renderer: Any, clean: Redactor) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 from rich.table import Table
+from rich.text import Text
 
 from rebalancer.chain.snapshot import read_block
 from rebalancer.cli.session import Session, json_option
@@ -57,7 +58,7 @@ def _plain(reading: PriceReading) -> dict[str, Any]:
     return {**fields, "second": reading.second.name.lower(), "sentence": reading.sentence}
 
 
-def _row(reading: PriceReading) -> tuple[str, ...]:
+def _row(reading: PriceReading) -> tuple[str | Text, ...]:
     apart, limit = reading.divergence_bps, reading.max_divergence_bps
     colour = "green" if reading.fault is Fault.NONE else "red"
     return (
@@ -67,9 +68,10 @@ def _row(reading: PriceReading) -> tuple[str, ...]:
         else _source(f"{reading.second.name.lower()} ", reading.second_e18, reading.second_fault),
         NOTHING if apart is None else bps_text(apart),
         NOTHING if limit is None else bps_text(limit),
-        f"[{colour}]{reading.sentence}[/]",
+        Text(reading.sentence, style=colour),
     )
 
 
-def _source(kind: str, price_e18: int, fault: Fault) -> str:
-    return f"{kind}{usd(price_e18, _DECIMALS) if fault is Fault.NONE else f'[red]{fault}[/]'}"
+def _source(kind: str, price_e18: int, fault: Fault) -> Text:
+    sound = fault is Fault.NONE
+    return Text.assemble(kind, usd(price_e18, _DECIMALS) if sound else (str(fault), "red"))

@@ -111,7 +111,8 @@ def _show(
         out.print(f"{len(looks):,} looks, {again:,} decisions made again: all as recorded.")
         return
     out.print(
-        f"[bold red]{len(differences):,} of {again:,} decisions would be made otherwise today:[/]"
+        f"{len(differences):,} of {again:,} decisions would be made otherwise today:",
+        style="bold red",
     )
     for block, what in differences[:_MOST_DIFFERENCES]:
         out.print(Text(f"  block {block}: {what}"))

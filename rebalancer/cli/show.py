@@ -28,8 +28,9 @@ _PLAIN_WIDTH = 140
 
 
 def console() -> Console:
-    """Standard output, for people."""
-    return Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH, highlight=False)
+    """Standard output, for people. Strings are shown as they are: what has a style is a `Text`."""
+    width = None if sys.stdout.isatty() else _PLAIN_WIDTH
+    return Console(width=width, highlight=False, markup=False, emoji=False)
 
 
 def plain(value: Any) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from http import HTTPStatus
 from typing import Any
 
 import click
@@ -21,6 +22,7 @@ from rebalancer.cli.session import json_option, read_chains
 from rebalancer.cli.show import console
 from rebalancer.cli.status_picture import State, picture
 from rebalancer.errors import NoKeeperAnswers
+from rebalancer.texts import safe_json
 
 __all__ = ["status"]
 
@@ -55,7 +57,7 @@ def status(
     where = url or _where(read_chains(options)[0].keeper.listen)
     state = _ask(where)
     if as_json:
-        click.echo(json.dumps(state, indent=2, ensure_ascii=False))
+        click.echo(json.dumps(state, indent=2))
         return
     out = console()
     if once or not sys.stdout.isatty():
@@ -89,7 +91,10 @@ def _ask(where: str) -> State:
             retries=False,
             timeout=_ANSWER_SECONDS,
         )
-        state = answer.json()
+        if answer.status == HTTPStatus.MISDIRECTED_REQUEST:
+            why = "it does not go by this name; add the name to keeper.listen_names"
+            raise NoKeeperAnswers(shown, why)
+        state = safe_json(answer.json())
     except urllib3.exceptions.NewConnectionError:  # which is a TimeoutError, too
         raise NoKeeperAnswers(shown, "nobody listens there") from None
     except urllib3.exceptions.TimeoutError:

@@ -66,7 +66,7 @@ def picture(state: State, where: str, rows: int, width: int) -> RenderableType:
         ("not ready", "bold red") if state["problems"] else ("ready", "bold green"),
     )
     parts: list[RenderableType] = [head]
-    parts += [Text(_plain(problem), style="red") for problem in state["problems"]]
+    parts += [Text(problem, style="red") for problem in state["problems"]]
     if state["alarms"]:
         parts.append(_alarms(state, now, width))
     parts += [_chain(chain, now, rows, width) for chain in state["chains"]]
@@ -85,20 +85,20 @@ def _alarms(state: State, now: float, width: int) -> RenderableType:
         )
     more = state["alarms_on"] - len(state["alarms"])
     title = "Alarms" + (f" ({more} more)" if more > 0 else "")
-    return Panel(table, title=title, title_align="left", border_style="red", box=box.ROUNDED)
+    return Panel(table, title=Text(title), title_align="left", border_style="red", box=box.ROUNDED)
 
 
 def _chain(chain: State, now: float, rows: int, width: int) -> RenderableType:
     if not chain["looks"]:
         waiting = Text("not looked at yet", style="yellow")
-        return Panel(waiting, title=f"Chain {chain['chain_id']}", title_align="left")
+        return Panel(waiting, title=Text(f"Chain {chain['chain_id']}"), title_align="left")
     block = chain["block"]
     title = f"Chain {chain['chain_id']}"
     if block:
         title += f" · block {block['number']:,} · {_age(block['timestamp'], now)}"
     parts: list[RenderableType] = [_look(chain, now)]
     if chain["failure"]:
-        parts.append(Text(f"failed: {_plain(chain['failure'])}", style="red"))
+        parts.append(Text(f"failed: {chain['failure']}", style="red"))
     parts.append(_vaults(chain))
     parts.append(_under_way(chain))
     places, signers = _endpoints(chain), _signers(chain)
@@ -124,7 +124,7 @@ def _chain(chain: State, now: float, rows: int, width: int) -> RenderableType:
         parts.append(_decisions(chain["decisions"][:rows], now))
     return Panel(
         Group(*parts),
-        title=title,
+        title=Text(title),
         title_align="left",
         border_style="red" if chain["failure"] else "dim",
         box=box.ROUNDED,
@@ -190,7 +190,7 @@ def _breakers(chain: State, now: float) -> Table:
     for one in chain["breakers"]:
         again = "at a restart" if one["until"] is None else f"in {_span(one['until'] - now)}"
         scope = "the chain" if one["scope"] == "chain" else _short(one["scope"])
-        table.add_row(Text(scope, style="red"), again, _plain(one["why"]))
+        table.add_row(Text(scope, style="red"), again, one["why"])
     return table
 
 
@@ -210,7 +210,7 @@ def _furthest(vaults: Iterable[State], width: int) -> Table:
 def _decisions(decisions: Sequence[State], now: float) -> Table:
     table = _table("ago", "vault", "decision", "why", title="Decisions", right=(0,))
     for one in decisions:
-        why = Text(_plain(one["text"]))
+        why = Text(one["text"])
         if one["times"] > 1:
             why.append(f" ({one['times']} times)", style="dim")
         if "loss_bps" in one:
@@ -263,18 +263,12 @@ def _coloured(text: str, kind: str) -> Text:
 def _short(name: str) -> str:
     """An address by its ends, anything else as it is."""
     is_address = name.startswith("0x") and len(name) == 42
-    return f"{name[:6]}…{name[-4:]}" if is_address else _plain(name)
-
-
-def _plain(text: str) -> str:
-    """Without what would steer the terminal: nodes and contracts may have written it."""
-    return "".join(each if each.isprintable() else " " for each in text)
+    return f"{name[:6]}…{name[-4:]}" if is_address else name
 
 
 def _line(text: str, columns: int) -> str:
     """One line of a text that other tables tell in full."""
-    plain = _plain(text)
-    return plain if len(plain) <= columns else plain[: columns - 1] + "…"
+    return text if len(text) <= columns else text[: columns - 1] + "…"
 
 
 def _span(seconds: float) -> str:

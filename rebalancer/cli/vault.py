@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 from rich.table import Table
+from rich.text import Text
 
 from rebalancer import actions
 from rebalancer.chain.abi import interface
@@ -83,7 +84,7 @@ def create(options: Any, path: Path, account: int | None, as_json: bool) -> None
         print_json(made)
         return
     out = console()
-    out.print(f"Made the vault [bold]{spec.name}[/] at {made.vault}.")
+    out.print(Text.assemble("Made the vault ", (spec.name, "bold"), f" at {made.vault}."))
     out.print(
         f"{wallet.address} has {amount(made.shares, SHARE_DECIMALS)} {spec.symbol}; "
         f"{session.settings.deployment} names the vault now."
@@ -262,13 +263,13 @@ def _show_status(found: _Status) -> None:
     for asset in found.assets:
         held = amount(asset.held_raw, asset.decimals, 8)
         if asset.excluded:
-            table.add_row(asset.symbol, held, "[yellow]excluded[/]", *[NOTHING] * 5)
+            table.add_row(asset.symbol, held, Text("excluded", style="yellow"), *[NOTHING] * 5)
             continue
         sound = asset.value_e18 is not None
         table.add_row(
             asset.symbol,
             held,
-            usd(asset.price_e18) if asset.fault == "None" else f"[red]{asset.fault}[/]",
+            usd(asset.price_e18) if asset.fault == "None" else Text(asset.fault, style="red"),
             usd(asset.value_e18 or 0) if sound else NOTHING,
             percent(asset.weight_e18 or 0) if sound else NOTHING,
             _target(asset),
@@ -282,7 +283,7 @@ def _show_status(found: _Status) -> None:
             out.print(note)
     colours = {"InBand": "green", "BandBroken": "yellow", "CalendarDue": "yellow"}
     colour = colours.get(found.reason, "red")
-    out.print(f"[{colour}]{found.reason}[/]: {found.sentence}.")
+    out.print(Text.assemble((found.reason, colour), f": {found.sentence}."))
     gliding = found.block.timestamp < found.glide_end
     lines = (
         ("vault", found.vault),
@@ -301,20 +302,23 @@ def _show_status(found: _Status) -> None:
     rows = Table.grid(padding=(0, 2))
     for label, value in lines:
         if value:
-            rows.add_row(f"[dim]{label}[/]", value)
+            rows.add_row(Text(label, style="dim"), value)
     out.print(rows)
 
 
-def _losses(asset: _AssetStatus) -> Iterator[str]:
+def _losses(asset: _AssetStatus) -> Iterator[Text]:
     """What holders must know of an asset beside what is held of it."""
     if asset.missing_raw:
         missing = f"{amount(asset.missing_raw, asset.decimals)} {asset.symbol}"
-        yield f"[red]{missing} are missing: `rebalancer vault sync` writes the loss down.[/]"
+        why = f"{missing} are missing: `rebalancer vault sync` writes the loss down."
+        yield Text(why, style="red")
     if asset.barred:
-        yield f"[red]{asset.symbol} lost balance and may not be bought until the owner allows it.[/]"
+        why = f"{asset.symbol} lost balance and may not be bought until the owner allows it."
+        yield Text(why, style="red")
     if asset.claims_raw:
         claims = f"{amount(asset.claims_raw, asset.decimals)} {asset.symbol}"
-        yield f"[yellow]{claims} are owed to who redeemed: `rebalancer vault claim` pays them.[/]"
+        why = f"{claims} are owed to who redeemed: `rebalancer vault claim` pays them."
+        yield Text(why, style="yellow")
 
 
 def _target(asset: _AssetStatus) -> str:
@@ -345,13 +349,12 @@ def _fees(fees: Fees) -> str:
     return ", ".join(parts)
 
 
-def _drift(drift_e18: int | None, band_e18: int) -> str:
+def _drift(drift_e18: int | None, band_e18: int) -> str | Text:
     if drift_e18 is None:
         return NOTHING
+    sign = "+" if drift_e18 > 0 else ""
     outside = abs(drift_e18) > band_e18
-    return (
-        f"[{'yellow' if outside else 'green'}]{'+' if drift_e18 > 0 else ''}{percent(drift_e18)}[/]"
-    )
+    return Text(f"{sign}{percent(drift_e18)}", style="yellow" if outside else "green")
 
 
 # In and out
@@ -468,8 +471,9 @@ def withdraw(
             _tell(f"Redeemed {amount(redeemed, SHARE_DECIMALS)} shares for {got}.", in_kind)
             for claimed, raw in in_kind.claims.items():
                 console().print(
-                    f"[yellow]{session.symbol(claimed)} could not be sent: "
-                    f"{raw} raw units wait for `rebalancer vault claim`.[/]"
+                    f"{session.symbol(claimed)} could not be sent: "
+                    f"{raw} raw units wait for `rebalancer vault claim`.",
+                    style="yellow",
                 )
             return
         known = session.token(token)
@@ -717,4 +721,5 @@ def _returned(session: Session, returned: Any) -> str:
 
 
 def _tell(what: str, done: Any) -> None:
-    console().print(f"{what}\n[dim]transaction {done.transaction_hash}, gas {done.gas_used:,}[/]")
+    console().print(what)
+    console().print(f"transaction {done.transaction_hash}, gas {done.gas_used:,}", style="dim")

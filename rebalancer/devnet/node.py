@@ -16,7 +16,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +24,7 @@ from typing import Self
 
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.wellknown import DEVNET_CHAIN_ID, TEST_MNEMONIC
+from rebalancer.config import child_environment
 from rebalancer.errors import (
     ChainError,
     NodeBinaryMissing,
@@ -32,6 +33,7 @@ from rebalancer.errors import (
     NodePortBusy,
     WrongChain,
 )
+from rebalancer.redact import Redactor
 
 __all__ = ["Node", "NodeKind", "NodeSettings", "find_program"]
 
@@ -40,6 +42,7 @@ _HARDFORK = "cancun"
 _ACCOUNTS = 20
 _ACCOUNT_ETHER = 10_000
 _BLOCK_GAS_LIMIT = 1_000_000_000  # a pool of hundreds of ticks is built in a few transactions
+_FORK = "origin"
 _STATES_KEPT = 256  # blocks that can still be read by hash; each costs a copy of the whole state
 _LOG_TAIL_LINES = 12
 _STOP_SECONDS = 5.0
@@ -66,7 +69,7 @@ class NodeSettings:
     port: int = 0
     chain_id: int = DEVNET_CHAIN_ID
     genesis_at: int | None = None
-    fork_url: str | None = None
+    fork_url: str | None = field(default=None, repr=False)
     fork_block: int | None = None
     skip_state_roots: bool = False
     log_path: Path | None = None
@@ -128,8 +131,9 @@ class Node:
             # Its own session: Ctrl-C reaches us alone, and we end it after the current tick.
             process = subprocess.Popen(
                 [str(program), *arguments(settings, port, folder)],
-                cwd=_working_folder(program, folder),
-                env=os.environ | {"HARDHAT_DISABLE_TELEMETRY_PROMPT": "true", "NO_COLOR": "1"},
+                cwd=_working_folder(settings.kind, program, folder),
+                env=child_environment()
+                | {"HARDHAT_DISABLE_TELEMETRY_PROMPT": "true", "NO_COLOR": "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -163,12 +167,14 @@ class Node:
         return Rpc(self.url, timeout_s, expected_chain_id=self.settings.chain_id)
 
     def log_tail(self) -> str:
-        """The last lines it printed."""
+        """The last lines it printed, without what is secret in the address that it forks."""
         try:
             text = self.log_path.read_text(errors="replace")
         except OSError:
             return ""
-        return "\n".join(text.splitlines()[-_LOG_TAIL_LINES:])
+        tail = "\n".join(text.splitlines()[-_LOG_TAIL_LINES:])
+        url = self.settings.fork_url
+        return tail if url is None else Redactor.of_url(url)(tail)
 
     def stop(self) -> None:
         """End it and remove its files, except a log that was asked for. May be called twice."""
@@ -222,20 +228,20 @@ class Node:
 
 
 def find_program(name: str) -> Path:
-    """Where a node's program is: what `make setup` put into the checkout or here, else PATH.
+    """Where a node's program is: what `make setup` put into the checkout that this package lies in, else PATH.
 
-    Foundry's own programs in .build/bin come before npm's wrappers, which exit 0 whatever happened.
+    Never in the folder one happens to stand in, which may be anybody's, also where PATH would lead there. Foundry's own programs in .build/bin come before npm's wrappers, which exit 0 whatever happened.
 
     Raises:
         NodeBinaryMissing: nowhere.
     """
     checkout = Path(__file__).resolve().parent.parent.parent
-    for folder in (checkout, Path.cwd()):
-        for place in (Path(".build", "bin"), Path("node_modules", ".bin")):
-            program = folder / place / name
-            if os.access(program, os.X_OK):
-                return program
-    found = shutil.which(name)
+    for place in (Path(".build", "bin"), Path("node_modules", ".bin")):
+        program = checkout / place / name
+        if os.access(program, os.X_OK):
+            return program
+    folders = filter(os.path.isabs, os.environ.get("PATH", os.defpath).split(os.pathsep))
+    found = shutil.which(name, path=os.pathsep.join(folders))
     if found is None:
         raise NodeBinaryMissing(name)
     return Path(found)
@@ -271,7 +277,11 @@ def _anvil(settings: NodeSettings, port: int, folder: Path) -> list[str]:
     if settings.genesis_at is not None:
         arguments += ["--timestamp", str(settings.genesis_at)]
     if settings.fork_url is not None:
-        arguments += ["--fork-url", settings.fork_url]
+        # By a name that its configuration explains: others see command lines, and the address may hold a key.
+        (folder / "foundry.toml").write_text(
+            f"[rpc_endpoints]\n{_FORK} = {json.dumps(settings.fork_url)}\n"
+        )
+        arguments += ["--fork-url", _FORK]
     if settings.fork_block is not None:
         arguments += ["--fork-block-number", str(settings.fork_block)]
     if settings.fork_url is not None and settings.skip_state_roots:
@@ -305,9 +315,13 @@ def _hardhat(settings: NodeSettings, port: int, folder: Path) -> list[str]:
     return ["--config", str(config), "node", "--hostname", _HOST, "--port", str(port)]
 
 
-def _working_folder(program: Path, folder: Path) -> Path:
-    """Hardhat runs only from a folder whose node_modules holds it."""
-    if program.parent.name == ".bin" and program.parent.parent.name == "node_modules":
+def _working_folder(kind: NodeKind, program: Path, folder: Path) -> Path:
+    """Its own, where its configuration is; but Hardhat runs only from a folder whose node_modules holds it."""
+    if (
+        kind is NodeKind.HARDHAT
+        and program.parent.name == ".bin"
+        and program.parent.parent.name == "node_modules"
+    ):
         return program.parent.parent.parent
     return folder
 
@@ -317,6 +331,7 @@ def _watch(group: int, folder: Path) -> subprocess.Popen[bytes]:
     clear_up = 'read _; kill -s KILL -- "-$1"; rm -rf -- "$2"'
     return subprocess.Popen(
         ["/bin/sh", "-c", clear_up, "watchdog", str(group), str(folder)],
+        env=child_environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -7,7 +7,9 @@ time it is put into the account's ledger, under the fencing token of the account
 - who takes the lease finds everything that may have been sent, and adopts it before it does anything else.
 
 An entry is removed when its attempt is final; what it cost stays for a day, so that what an account may spend in a day is not more for
-changing hands. Nothing that is read is believed: its hash, sender and nonce must be those of its bytes.
+changing hands. Transactions are not believed: hash, sender and nonce must be those of the bytes, which the account signed. What was spent is
+signed by nobody: whoever writes to Redis can add to it, so that the account waits, or remove it, so that the day's limit holds for each
+machine's own journal alone; it can lower nothing that a machine has counted itself.
 
 When Redis loses the ledger, nobody knows any more what another machine sent. Then what holds is what always does: an account's nonce is
 mined once, and a vault refuses an epoch that is over. A machine whose account has transactions pending that it does not know refuses
@@ -150,6 +152,8 @@ class Ledger:
                 at, wei = (int(part) for part in text.split())
             except ValueError:
                 raise LedgerUnreadable(lease.name, key, "it has another shape") from None
+            if min(nonce, at, wei) < 0:
+                raise LedgerUnreadable(lease.name, key, "it is below 0") from None
             if at <= since:
                 old.append(key)
             elif nonce not in mine:

@@ -19,6 +19,7 @@ from concurrent.futures.process import BrokenProcessPool
 import structlog
 
 from rebalancer.chain.snapshot import VaultSnapshot
+from rebalancer.config import hidden_from_children
 from rebalancer.keeper.decide import Conditions, Verdict, decide
 from rebalancer.pools import Pool
 from rebalancer.reasons import Reason
@@ -50,8 +51,10 @@ class Planners:
     def warm(self) -> None:
         """Begin the processes, and wait until all are there: a second or two, better spent before the first block than at it."""
         if self.processes > 1:
-            for ready in [self._begun().submit(_be_ready) for _ in range(self.processes)]:
-                ready.result()
+            with hidden_from_children():  # a task that finds no idle process begins one
+                ready = [self._begun().submit(_be_ready) for _ in range(self.processes)]
+            for one in ready:
+                one.result()
 
     def decide(
         self,
@@ -65,10 +68,11 @@ class Planners:
             return _decide_all(vaults, pools, conditions, until)
         pool = self._begun()
         size = -(-len(vaults) // (_RUNS_EACH * self.processes))
-        runs: list[Future[dict[str, Verdict]]] = [
-            pool.submit(_decide_all, run, tuple(pools), conditions)
-            for run in (vaults[at : at + size] for at in range(0, len(vaults), size))
-        ]
+        with hidden_from_children():
+            runs: list[Future[dict[str, Verdict]]] = [
+                pool.submit(_decide_all, run, tuple(pools), conditions)
+                for run in (vaults[at : at + size] for at in range(0, len(vaults), size))
+            ]
         found: dict[str, Verdict] = {}
         try:
             for run in runs:

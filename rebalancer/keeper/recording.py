@@ -17,7 +17,7 @@ import os
 import zlib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -28,10 +28,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from rebalancer.chain.snapshot import Block, VaultSnapshot
 from rebalancer.errors import BadPoolSnapshot, BadRecords, RecordsMissing, UnsupportedPool
+from rebalancer.files import MEGABYTE, make_folder, open_file
 from rebalancer.keeper.decide import Conditions, Step, Verdict, as_traded, decide
 from rebalancer.keeper.tick import Looked, Tick
 from rebalancer.pools import AnyPool, Token, load
 from rebalancer.reasons import Reason
+from rebalancer.texts import safe_text
 
 __all__ = ["Recorder", "Replayed", "Told", "read_day", "replay"]
 
@@ -41,6 +43,11 @@ _REST_SECONDS = 60.0
 """Before a file that could not be written is tried again."""
 _MEMBER_LINES = 500
 """So many lines are gzipped together, and so many have to be read again after a kill."""
+_MOST_LINE_BYTES = 64 * MEGABYTE
+"""Of a line, as it is read: the first has all pools, with all their ticks."""
+_MOST_MEMBER_BYTES = 256 * MEGABYTE
+_MOST_RATIO = 500
+"""Looks repeat each other, but for hashes that nothing makes smaller; gzip's most is a thousand times. Judged from the longest line on."""
 _BLOCK = 1 << 16
 _GZIP = 16 + zlib.MAX_WBITS
 _BEGINNING = b'{"chain_id":'
@@ -202,13 +209,13 @@ def _mend(path: Path) -> None:
     Raises:
         OSError: it cannot be written, or is no record.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
+    make_folder(path.parent)
+    if not os.path.lexists(path):
         return
     if path.suffix == ".gz":
         _mend_gzipped(path)
         return
-    with path.open("r+b") as file:
+    with open_file(path, "r+b") as file:
         end = file.seek(0, os.SEEK_END)
         tail = b""
         while b"\n" not in tail and end:
@@ -225,7 +232,7 @@ def _mend(path: Path) -> None:
 def _mend_gzipped(path: Path) -> None:
     """Put the whole lines of a last member that has no end into one that has."""
     whole, member, reader = 0, bytearray(), zlib.decompressobj(_GZIP)
-    with path.open("r+b") as file:
+    with open_file(path, "r+b") as file:
         while data := file.read(_BLOCK):
             while data:
                 try:
@@ -233,6 +240,8 @@ def _mend_gzipped(path: Path) -> None:
                 except zlib.error as problem:
                     raise OSError(f"{path} is no gzip file ({problem}): name another") from None
                 data = reader.unused_data
+                if len(member) > _MOST_MEMBER_BYTES:
+                    raise OSError(f"{path} has more in a piece than a keeper writes: name another")
                 if reader.eof:
                     whole, reader = file.tell() - len(data), zlib.decompressobj(_GZIP)
                     member.clear()
@@ -252,20 +261,27 @@ def read_day(path: Path) -> Iterator[tuple[int, _Look, Mapping[str, AnyPool]]]:
     """
     pools: dict[int, dict[str, AnyPool]] = {}
     try:
-        stream = _opened(path)
+        file = path.open("rb")
     except OSError:
         raise RecordsMissing(str(path)) from None
-    with stream:
+    with file, cast("IO[bytes]", gzip.open(file)) if path.suffix == ".gz" else file as stream:
         number = 0
         while True:
             number += 1
             try:
-                text = stream.readline()
-            except (EOFError, UnicodeDecodeError):
+                text = stream.readline(_MOST_LINE_BYTES + 1)
+                is_bomb = stream.tell() > max(_MOST_LINE_BYTES, _MOST_RATIO * file.tell())
+            except EOFError:
                 return  # gzip's last block was never finished
             except (OSError, ValueError, zlib.error) as problem:
                 raise BadRecords(str(path), number, f"it cannot be read: {problem}") from None
-            if not text.endswith("\n"):
+            if len(text) > _MOST_LINE_BYTES:
+                why = f"it has more than {_MOST_LINE_BYTES / MEGABYTE:g} MB"
+                raise BadRecords(str(path), number, why)
+            if is_bomb:
+                why = f"it is more than {_MOST_RATIO} times as large as what is gzipped"
+                raise BadRecords(str(path), number, why)
+            if not text.endswith(b"\n"):
                 return
             try:
                 look = _LOOK.validate_json(text)
@@ -297,19 +313,20 @@ def replay(path: Path) -> Iterator[Replayed]:
         for was in again:
             now = _Written.of(decide(was.snapshot, pools, look.conditions))
             differences += _differences(was, now)
-        yield Replayed(look.chain_id, look.block, look.decisions, len(again), tuple(differences))
+        decisions = tuple(
+            replace(one, vault=safe_text(one.vault), text=safe_text(one.text))
+            for one in look.decisions
+        )
+        yield Replayed(look.chain_id, look.block, decisions, len(again), tuple(differences))
 
 
 def _appended(path: Path) -> IO[bytes]:
-    if path.suffix == ".gz":
-        return cast("IO[bytes]", gzip.open(path, "ab"))
-    return path.open("ab")
-
-
-def _opened(path: Path) -> IO[str]:
-    if path.suffix == ".gz":
-        return cast("IO[str]", gzip.open(path, "rt", encoding="utf-8"))
-    return path.open(encoding="utf-8")
+    file = open_file(path, "ab")
+    if path.suffix != ".gz":
+        return file
+    member = gzip.GzipFile(fileobj=file, mode="ab")
+    member.myfileobj = file  # type: ignore[assignment]  # it closes it, too; any file will do
+    return cast("IO[bytes]", member)
 
 
 def _differences(was: _Written, now: _Written) -> list[str]:

@@ -7,12 +7,14 @@ chart is asked for. Lines are thinned to what a screen can show, keeping every e
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rebalancer.errors import ChartFormatUnknown, ChartingMissing
 from rebalancer.lab.records import Records, RunRecord
+from rebalancer.texts import LONGEST_SYMBOL, safe_text
 from rebalancer.units import BPS, E18
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ STYLE: dict[Any, Any] = {
     "ytick.color": MUTED,
     "legend.frameon": False,
     "legend.fontsize": 8.5,
+    "text.parse_math": False,  # a token's symbol may hold dollar signs, and so do amounts
     "svg.hashsalt": "rebalancer",  # the same run draws the same file
 }
 
@@ -70,6 +73,9 @@ def chart(records: Records, path: Path | str) -> Path:
     except ImportError:
         raise ChartingMissing from None
 
+    run = records.run
+    symbols = tuple(safe_text(symbol, LONGEST_SYMBOL) for symbol in run.symbols)
+    records = replace(records, run=replace(run, symbols=symbols, tape=safe_text(run.tape)))
     with mpl.rc_context(STYLE):
         page = _Page(Figure, len(records.run.symbols))
         _title(page, records)

@@ -60,7 +60,7 @@ class LiveView:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.console = console or Console()
+        self.console = console or Console(markup=False, emoji=False)
         self._assets = tuple(zip(assets, targets_e18, bands_bps, strict=True))
         self._total = total_steps
         self._clock = clock
@@ -139,7 +139,7 @@ class LiveView:
     def _picture(self) -> RenderableType:
         room = self.console.height - len(self._assets) - 9
         decisions = self._decisions[-max(3, min(DECISIONS, room)) :]
-        subtitle = self._worth(self._tick) if self._tick else None
+        subtitle = Text(self._worth(self._tick)) if self._tick else None
         return Group(
             Panel(
                 self._weights(),

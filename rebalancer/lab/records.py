@@ -15,7 +15,11 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from rebalancer.errors import BadRecords, RecordsMissing
+from rebalancer.files import MEGABYTE, parse_json, read_text
 from rebalancer.units import BPS, E18
+
+_MOST_BYTES = 256 * MEGABYTE
+"""Of a run's record: half a million ticks."""
 
 __all__ = [
     "RebalanceRecord",
@@ -168,9 +172,11 @@ def read_records(path: Path | str) -> Records:
         BadRecords: the first line is no run, or a line is no record of it; carries path, line, why.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = read_text(Path(path), _MOST_BYTES)
     except (FileNotFoundError, IsADirectoryError):
         raise RecordsMissing(str(path)) from None
+    except ValueError as wrong:
+        raise BadRecords(str(path), 1, str(wrong)) from None
 
     *lines, _torn = text.split("\n")
     records: list[Record] = []
@@ -207,7 +213,7 @@ def _written(name: str, value: Any) -> Any:
 
 
 def _record(line: str) -> Record:
-    raw = json.loads(line)
+    raw = parse_json(line)
     if not isinstance(raw, dict) or raw.get("kind") not in KINDS:
         raise ValueError(f"it is no object whose kind is one of {', '.join(KINDS)}")
     made = KINDS[raw.pop("kind")]

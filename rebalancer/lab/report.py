@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.table import Table
+from rich.text import Text
 
 from rebalancer.lab.chart import chart
 from rebalancer.lab.records import (
@@ -120,7 +121,7 @@ def summary_table(summary: Summary) -> Table:
         ("Ledger not as foreseen", _none_or(summary.unforeseen)),
         ("Value per share", f"{summary.vault_return_bps / 100:+.2f} %"),
         ("Simply holding", f"{summary.hold_return_bps / 100:+.2f} %"),
-        ("Difference", f"[bold]{against_hold / 100:+.2f} %[/]"),
+        ("Difference", Text(f"{against_hold / 100:+.2f} %", style="bold")),
         ("Gas", f"{summary.gas_used:,}, {summary.gas_per_rebalance:,} a rebalance"),
     )
     table = Table(title="What the run did", title_justify="left", show_header=False)
@@ -131,5 +132,7 @@ def summary_table(summary: Summary) -> Table:
     return table
 
 
-def _none_or(count: int) -> str:
-    return f"[bold red]{count} rebalances[/]" if count else "[green]none[/]"
+def _none_or(count: int) -> Text:
+    if count:
+        return Text(f"{count} rebalances", style="bold red")
+    return Text("none", style="green")

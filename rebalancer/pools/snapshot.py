@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from rebalancer.errors import BadPoolSnapshot, UnsupportedPool
+from rebalancer.files import MEGABYTE, Excess, parse_json, read_text
 from rebalancer.pools.balancer_weighted import BalancerWeightedPool
 from rebalancer.pools.curve_crypto import CurveCryptoPool
 from rebalancer.pools.curve_stable import CurveStablePool
@@ -23,9 +24,13 @@ from rebalancer.pools.model import Token
 from rebalancer.pools.uniswap_v2 import UniswapV2Pool
 from rebalancer.pools.uniswap_v3 import Tick, TickProfile, UniswapV3Pool
 from rebalancer.pools.uniswap_v4 import UniswapV4Pool, pool_id
+from rebalancer.texts import LONGEST_SYMBOL, safe_text
 from rebalancer.units import E18
 
 __all__ = ["AnyPool", "load", "of_kind", "save"]
+
+_MOST_BYTES = 64 * MEGABYTE
+"""Of a pool's file: half a million ticks."""
 
 Snapshot = Mapping[str, object]
 
@@ -52,13 +57,15 @@ def load(source: str | PathLike[str] | Snapshot) -> AnyPool:
     if isinstance(source, Mapping):
         return _read(source)
     try:
-        content = json.loads(Path(source).read_text(encoding="utf-8"))
+        content = parse_json(read_text(Path(source), _MOST_BYTES))
         if not isinstance(content, dict):
             raise BadPoolSnapshot("the file does not hold a JSON object")
         return _read(content)
     except OSError as error:
         why = error.strerror or type(error).__name__
         raise BadPoolSnapshot(f"the file cannot be read ({why})", str(source)) from error
+    except Excess as excess:
+        raise BadPoolSnapshot(str(excess), str(source)) from None
     except ValueError as error:
         raise BadPoolSnapshot(f"the file is not JSON ({error})", str(source)) from error
     except BadPoolSnapshot as error:
@@ -264,7 +271,11 @@ def _ticks(tick_data: Snapshot) -> tuple[Tick, ...]:
 
 def _token(snapshot: Snapshot, key: str) -> Token:
     token = _object(snapshot, key)
-    return Token(_text(token, "address"), _text(token, "symbol"), _int(token, "decimals"))
+    return Token(
+        _text(token, "address"),
+        safe_text(_text(token, "symbol"), LONGEST_SYMBOL),
+        _int(token, "decimals"),
+    )
 
 
 def _tokens(snapshot: Snapshot) -> tuple[Token, ...]:

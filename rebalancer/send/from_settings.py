@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from rebalancer.chain.abi import interface
 from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
 from rebalancer.config import Settings
+from rebalancer.errors import SpendingUnwritable
 from rebalancer.send.fence import Fence
 from rebalancer.send.lanes import KeyLimits, Lane
 from rebalancer.send.outbox import Outbox, SendRules
 from rebalancer.send.relay import RelayRpc, Relays
 from rebalancer.send.signer import Signer
+from rebalancer.send.spending import Spending
 
 __all__ = ["lane_of", "max_spend_per_day_wei", "outbox_of", "rules_of"]
 
@@ -34,7 +37,27 @@ def outbox_of(settings: Settings, fence: Fence | None = None) -> Outbox:
     relays = Relays(
         endpoints, keeper.relay_method, keeper.public_after_blocks, rules.least_wait_seconds
     )
-    return Outbox(keeper.outbox, rules, relays, fence)
+    spending = _spending(keeper.spending) if _are_somebodys(settings) else None
+    try:
+        return Outbox(keeper.outbox, rules, relays, fence, spending)
+    except BaseException:
+        if spending is not None:
+            spending.close()
+        raise
+
+
+def _spending(path: Path) -> Spending:
+    try:
+        return Spending(path.expanduser())
+    except RuntimeError:
+        raise SpendingUnwritable(path, "this user has no home") from None
+
+
+def _are_somebodys(settings: Settings) -> bool:
+    """Whether the keeper has keys of its own: a local chain's test accounts are everybody's, and each new chain counts anew."""
+    accounts = (settings.keeper, *settings.keeper.lanes)
+    has_key = any(one.keystore is not None or one.signer_url is not None for one in accounts)
+    return has_key or settings.chain_id != DEVNET_CHAIN_ID
 
 
 def rules_of(settings: Settings) -> SendRules:

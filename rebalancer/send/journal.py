@@ -36,11 +36,13 @@ from rebalancer.send.journal_file import (
     APPLICATION_ID,
     BUSY_SECONDS,
     SCHEMA_VERSION,
+    begin,
     journal_error,
     lock,
     pragma,
     prepare,
 )
+from rebalancer.texts import safe_text
 
 __all__ = [
     "LIVE",
@@ -60,6 +62,8 @@ __all__ = [
 log = structlog.get_logger("rebalancer.outbox")
 
 _DAY_SECONDS = 86_400
+_LONGEST_NOTE = 1_000
+"""Characters of a note: a node's words may be in it."""
 _TAKEN_OVER = "another machine's attempt has taken its place"
 
 
@@ -578,6 +582,7 @@ class Journal:
                 raise
 
     def _open(self) -> sqlite3.Connection:
+        begin(self.path)
         with self.guarded():
             connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
         try:
@@ -701,7 +706,7 @@ def _attempt(row: sqlite3.Row, versions: Iterable[Version]) -> Attempt:
         row["gas_price_wei"],
         row["mined_at"],
         bool(row["is_final"]),
-        row["note"],
+        safe_text(row["note"], _LONGEST_NOTE),
         row["planned_at"],
         row["changed_at"],
     )

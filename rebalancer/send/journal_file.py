@@ -12,18 +12,24 @@ from eth_account.typed_transactions.typed_transaction import TypedTransaction
 from hexbytes import HexBytes
 
 from rebalancer.errors import OutboxError, OutboxInUse, OutboxUnreadable, OutboxUnwritable
+from rebalancer.files import make_folder, open_own
 from rebalancer.send.fees import Fees
 
 __all__ = [
     "APPLICATION_ID",
+    "BESIDE",
     "BUSY_SECONDS",
     "SCHEMA_VERSION",
+    "begin",
     "fees_of",
     "journal_error",
     "lock",
     "pragma",
     "prepare",
 ]
+
+BESIDE = ("-wal", "-shm", "-journal")
+"""Endings of the names of the files that SQLite keeps beside a journal."""
 
 APPLICATION_ID = 0x52424F42  # "RBOB": tells our file from another program's
 SCHEMA_VERSION = 2
@@ -159,10 +165,11 @@ def fees_of(raw: bytes) -> Fees:
 def lock(path: Path) -> int:
     """Hold the file beside the journal that says whose it is; the system lets go when we end."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o644)
+        make_folder(path.parent)
+        lock = open_own(path.with_name(path.name + ".lock"), os.O_RDWR)
     except OSError as error:
-        raise OutboxUnwritable(path, error.strerror or "its folder cannot be made") from None
+        why = error.strerror or "it cannot be opened"
+        raise OutboxUnwritable(path, f"its lock or folder: {why}") from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.ftruncate(lock, 0)
@@ -175,6 +182,23 @@ def lock(path: Path) -> int:
         os.close(lock)
         raise OutboxUnwritable(path, error.strerror or "its lock cannot be written") from None
     return lock
+
+
+def begin(path: Path) -> None:
+    """Make sure that the file is there, ours alone where it is new, and that SQLite follows no link from it.
+
+    SQLite makes the files beside it with its mode.
+
+    Raises:
+        OutboxUnwritable: it, or one beside it, is no regular file, or it cannot be made.
+    """
+    try:
+        os.close(open_own(path, os.O_RDWR))
+        for beside in (path.with_name(path.name + ending) for ending in BESIDE):
+            if os.path.lexists(beside):
+                os.close(open_own(beside, os.O_RDWR))
+    except OSError as error:
+        raise OutboxUnwritable(path, error.strerror or "it cannot be opened") from None
 
 
 def journal_error(path: Path, error: sqlite3.Error) -> OutboxError | None:

@@ -60,6 +60,7 @@ from rebalancer.send.journal import (
 from rebalancer.send.lanes import Lane, as_lane, choose
 from rebalancer.send.relay import Relays
 from rebalancer.send.signer import Signer
+from rebalancer.send.spending import Spending
 from rebalancer.send.wallet import check_ether
 
 __all__ = ["Attempt", "Intent", "Outbox", "SendRules", "State"]
@@ -101,8 +102,10 @@ class Outbox:
         rules: SendRules | None = None,
         relays: Relays | None = None,
         fence: Fence | None = None,
+        spending: Spending | None = None,
     ) -> None:
-        """Open the journal, or begin one. `fence` is asked where more than one machine may send.
+        """Open the journal, or begin one. `fence` is asked where more than one machine may send, and `spending` where
+        the accounts may be another outbox's, too; it is closed with the journal.
 
         Raises:
             OutboxInUse: another process has it open.
@@ -114,6 +117,7 @@ class Outbox:
         self.relays = relays or Relays()
         self.fence = fence or NoFence()
         self.journal = Journal(path)
+        self.spending = spending
         self._lost_at: dict[int, tuple[int, float]] = {}
         """By attempt, at which block and when (`time.monotonic`) its nonce was first seen used without its receipt."""
 
@@ -131,6 +135,8 @@ class Outbox:
     def close(self) -> None:
         """Close the journal and let others have it."""
         self.journal.close()
+        if self.spending is not None:
+            self.spending.close()
 
     # What is known
 
@@ -216,7 +222,10 @@ class Outbox:
         )
         tour.look(watched)
         after = [self._advance(tour, attempt) for attempt in watched]
-        self.fence.forget([attempt for attempt in after if attempt.is_final])
+        final = [attempt for attempt in after if attempt.is_final]
+        self.fence.forget(final)
+        if self.spending is not None:
+            self.spending.settle(final)
         return [now for now, before in zip(after, watched, strict=True) if now != before]
 
     def cancel(self, rpc: Rpc, signer: Signer, attempt: Attempt, why: str) -> Attempt:
@@ -430,7 +439,7 @@ class Outbox:
         account, now = (intent.chain_id, lane.address), int(time.time())
         lane.limits.check_spend(
             lane.address,
-            self.journal.spent_wei(*account, now) + self.fence.spent_elsewhere_wei(*account, now),
+            self._spent_wei(*account, now),
             max(0, gas_limit * fees.max_fee_per_gas_wei - counted),
         )
         self.fence.check(intent.chain_id, lane.address)
@@ -449,6 +458,15 @@ class Outbox:
         )
         version = SignedVersion(signed.raw, signed.hash, gas_limit, fees)
         return self.journal.add_version(attempt, kind, nonce, height, version, why)
+
+    def _spent_wei(self, chain_id: int, sender: str, now: int) -> int:
+        """What an account spent within 24 hours, and may yet: from here, from other machines, and from other outboxes here."""
+        spent_wei = self.journal.spent_wei(chain_id, sender, now)
+        spent_wei += self.fence.spent_elsewhere_wei(chain_id, sender, now)
+        if self.spending is not None:
+            mine = self.journal.known_nonces(chain_id, sender, 0)
+            spent_wei += self.spending.elsewhere_wei(chain_id, sender, now, mine)
+        return spent_wei
 
     def _replace(
         self, lane: Lane, attempt: Attempt, kind: Kind, fees: Fees, height: int, why: str
@@ -470,6 +488,8 @@ class Outbox:
         if nonce > expected and not self._covered(attempt, expected):
             raise NonceGap(str(attempt.transaction_hash), nonce, expected)
         self.fence.store(attempt)
+        if self.spending is not None:
+            self.spending.store(attempt)
         try:
             self.relays.send(self.journal, rpc, attempt, height)
         except RpcRejected as rejection:

@@ -8,7 +8,6 @@ Nothing here prints a key, and no signer shows one.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -30,6 +29,7 @@ from rebalancer.errors import (
     PasswordMissing,
     WrongPassword,
 )
+from rebalancer.files import MEGABYTE, Excess, parse_json, read_text
 
 __all__ = [
     "DevnetSigner",
@@ -38,9 +38,20 @@ __all__ = [
     "Signer",
     "devnet_signer",
     "keystore_address",
+    "keystore_weakness",
     "open_signer",
     "password_from_file",
 ]
+
+_MOST_BYTES = MEGABYTE
+"""Of a keystore and of a password's file; those there are have some hundred."""
+
+_MOST_SCRYPT = 2**20 * 8
+_MOST_PBKDF2 = 2**27
+"""More takes over a gigabyte, or minutes."""
+
+_LEAST_SCRYPT = 2**17 * 8
+_LEAST_PBKDF2 = 2**18
 
 _DERIVATION_PATH = "m/44'/60'/0'/0/{index}"  # BIP-44, as every wallet and node derives them
 
@@ -86,6 +97,7 @@ class KeystoreSigner:
             PasswordMissing: as `password` raises it.
         """
         keystore = _read_keystore(path)
+        _derivation(path, keystore)
         try:
             # Never in a variable of its own, so that no traceback can show the key.
             account = Account.from_key(Account.decrypt(keystore, password()))
@@ -179,6 +191,40 @@ def keystore_address(path: Path) -> str | None:
     return f"0x{named}" if named else None
 
 
+def keystore_weakness(path: Path) -> str | None:
+    """Why a keystore's password is quickly guessed by whoever has the file, in a few words; None if it is not. Asks no password.
+
+    The least are scrypt's n times r times p of 2^17 times 8 (OWASP) and PBKDF2's 262,144 rounds, as wallets write them by default.
+
+    Raises:
+        As `keystore_address`.
+    """
+    is_scrypt, work, said = _derivation(path, _read_keystore(path))
+    return said if work < (_LEAST_SCRYPT if is_scrypt else _LEAST_PBKDF2) else None
+
+
+def _derivation(path: Path, keystore: Mapping[str, Any]) -> tuple[bool, int, str]:
+    """Whether a keystore's key is derived by scrypt, or else by PBKDF2; how much work that is; and the same in words.
+
+    Raises:
+        KeystoreUnreadable: it does not say, or it is more than anybody could mean.
+    """
+    crypto: Any = next((value for key, value in keystore.items() if key.lower() == "crypto"), None)
+    try:
+        kdf, given = crypto["kdf"], crypto["kdfparams"]
+        is_scrypt = kdf == "scrypt"
+        if is_scrypt:
+            work = int(given["n"]) * int(given["r"]) * int(given["p"])
+            said = f"scrypt with n={given['n']}, r={given['r']}"
+        else:
+            work, said = int(given["c"]), f"{kdf} with c={given['c']}"
+    except (KeyError, TypeError, ValueError, OverflowError):
+        raise KeystoreUnreadable(path, "a field is missing or unknown") from None
+    if work > (_MOST_SCRYPT if is_scrypt else _MOST_PBKDF2):
+        raise KeystoreUnreadable(path, f"its key takes too much work to derive: {said}")
+    return is_scrypt, work, said
+
+
 def password_from_file(path: Path) -> Callable[[], str]:
     """A password that is a file's first line, read when it is asked for.
 
@@ -188,8 +234,8 @@ def password_from_file(path: Path) -> Callable[[], str]:
 
     def read() -> str:
         try:
-            lines = path.read_text().splitlines()
-        except (OSError, UnicodeDecodeError):
+            lines = read_text(path, _MOST_BYTES).splitlines()
+        except (OSError, ValueError):
             raise PasswordMissing(f"{path} cannot be read") from None
         if not lines or not lines[0]:
             raise PasswordMissing(f"the first line of {path} is empty")
@@ -212,11 +258,13 @@ def _password(account: AccountSettings, prompt: Callable[[], str] | None) -> Cal
 
 def _read_keystore(path: Path) -> dict[str, Any]:
     try:
-        keystore = json.loads(path.read_text())
+        keystore = parse_json(read_text(path, _MOST_BYTES))
     except FileNotFoundError:
         raise KeystoreMissing(path) from None
     except OSError as error:
         raise KeystoreUnreadable(path, error.strerror or "it cannot be read") from None
+    except Excess as excess:
+        raise KeystoreUnreadable(path, str(excess)) from None
     except ValueError:
         raise KeystoreUnreadable(path, "it is not JSON") from None
     if not isinstance(keystore, dict):

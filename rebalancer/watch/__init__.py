@@ -21,7 +21,7 @@ from rebalancer.watch.alerts import Alerts
 from rebalancer.watch.board import Board
 from rebalancer.watch.metrics import Metrics
 from rebalancer.watch.notices import Alarms
-from rebalancer.watch.server import Server
+from rebalancer.watch.server import Server, is_loopback
 
 __all__ = ["watchers_of"]
 
@@ -50,7 +50,10 @@ def watchers_of(settings: Settings, *others: Settings) -> Iterator[list[Watcher]
     with ExitStack() as stack:
         alerts = stack.enter_context(Alerts(settings.alerts, clean, metrics.alert))
         if settings.keeper.listens_at is not None:
-            stack.enter_context(Server(settings.keeper.listens_at, board, metrics))
+            at = settings.keeper.listens_at
+            if not is_loopback(at[0]):
+                log.warning("listens_beyond_this_machine", at=settings.keeper.listen)
+            stack.enter_context(Server(at, board, metrics, settings.keeper.listen_names))
         stack.enter_context(_clock(alarms, alerts))
 
         def alarm(tick: Tick) -> None:

@@ -20,6 +20,7 @@ from rebalancer.chain.snapshot import Block
 from rebalancer.keeper.decision import Decision
 from rebalancer.keeper.tick import Tick
 from rebalancer.reasons import Reason
+from rebalancer.texts import safe_text
 from rebalancer.units import BPS, E18
 from rebalancer.watch.alarms import SILENT_SECONDS, next_look
 from rebalancer.watch.notices import Alarms
@@ -34,8 +35,6 @@ MOST_DECISIONS = 20
 
 MOST_LISTED = 20
 """Breakers, pools and alarms that are listed; more are counted."""
-
-_LONGEST_TEXT = 300
 
 _QUIET = frozenset({Reason.IN_BAND})
 """Reasons of vaults that nothing is the matter with."""
@@ -213,8 +212,7 @@ class Board:
         }
 
     def _text(self, text: str) -> str:
-        clean = self._clean(text)
-        return clean if len(clean) <= _LONGEST_TEXT else clean[: _LONGEST_TEXT - 1] + "…"
+        return safe_text(self._clean(text))
 
 
 def _problems(chain: _Chain) -> list[str]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from rebalancer.keeper.tick import Tick
+from rebalancer.texts import safe_text
 from rebalancer.watch.alarms import (
     ALARMS,
     LOOP_SILENT,
@@ -74,7 +75,7 @@ class Notice:
         """What it means, of what, and what to do; at most some lines, however much there is."""
         minutes = {one.subject: int(self.at - one.since) // 60 for one in self.about}
         lines = [
-            f"{one.subject}: {one.text}" if one.subject else f"{one.text}"
+            safe_text(f"{one.subject}: {one.text}" if one.subject else one.text)
             for one in self.about[:_SHOWN]
         ]
         if len(self.about) > _SHOWN:

@@ -47,6 +47,17 @@ def pools(stage: Stage) -> tuple[AnyPool, ...]:
     return read_pools(rpc, site.places, read_block(rpc), site.chain_id)
 
 
+def test_processes_inherit_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "REBALANCER_KEEPER__KEYSTORE_PASSWORD"
+    monkeypatch.setenv(name, "hunter22")
+    with closing(Planners(2)) as planners:
+        planners.warm()
+        for _ in range(4):
+            assert planners._begun().submit(os.getenv, name).result() is None
+
+    assert os.environ[name] == "hunter22"
+
+
 def test_many_processes_decide_what_one_does(
     vaults: list[VaultSnapshot], pools: tuple[AnyPool, ...]
 ) -> None:

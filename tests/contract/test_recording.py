@@ -13,7 +13,7 @@ from rebalancer.cli import root
 from rebalancer.devnet.stage import Actor, Stage
 from rebalancer.errors import BadRecords, RecordsMissing
 from rebalancer.keeper import Keeper, KeeperOptions, Site
-from rebalancer.keeper.recording import Recorder, replay
+from rebalancer.keeper.recording import Recorder, read_day, replay
 from rebalancer.reasons import Reason
 from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import devnet_signer
@@ -221,6 +221,40 @@ def test_a_long_record_is_gzipped_in_pieces_that_read_as_one(
 
     assert len(list(replay(path))) == 5
     assert path.read_bytes().count(b"\x1f\x8b\x08") >= 3
+
+
+def test_words_of_a_record_steer_no_terminal(day: Path) -> None:
+    lines = [json.loads(line) for line in day.read_text().splitlines()]
+    for line in lines:
+        for decision in line["decisions"]:
+            decision["text"] = "\x1b[7m[/nope]\u202e\n" + decision["text"]
+    day.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    ran = CliRunner().invoke(root, ["replay", str(day), "--all"])
+
+    assert ran.exit_code == 0, ran.output
+    assert "\x1b" not in ran.output
+    assert "\u202e" not in ran.output
+    assert "[7m[/nope]" in ran.output
+
+
+def test_a_gzipped_record_that_is_a_bomb_is_refused_and_a_long_one_is_not(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "day.jsonl"
+    move(stage, UP_10_PERCENT)
+    looks_of(stage, Recorder(path), count=2)
+    first, second = path.read_bytes().splitlines(keepends=True)
+    monkeypatch.setattr("rebalancer.keeper.recording._MOST_LINE_BYTES", 2 * len(first))
+    monkeypatch.setattr("rebalancer.keeper.recording._MOST_RATIO", 3)
+    bomb = tmp_path / "bomb.jsonl.gz"
+    bomb.write_bytes(gzip.compress(first + second * 200))
+
+    with pytest.raises(BadRecords, match="more than 3 times as large as what is gzipped"):
+        list(read_day(bomb))
+
+    bomb.write_bytes(gzip.compress(first + second * 200, compresslevel=0))
+    assert len(list(read_day(bomb))) == 201
 
 
 def test_a_gzipped_record_that_is_damaged_is_refused(stage: Stage, tmp_path: Path) -> None:

@@ -125,6 +125,21 @@ def test_addresses_file_missing_or_without_a_system(stage: Stage, cli: Cli, tmp_
     assert "rebalancer deploy" in ran.sentence
 
 
+def test_symbols_that_look_like_markup_are_shown_as_they_are(
+    stage: Stage, cli: Cli, tmp_path: Path, unchanged: None
+) -> None:
+    first, *others = stage.deployment.tokens
+    evil = tmp_path / "evil.json"
+    tokens = (replace(first, symbol="[/nope]\x1b[7m\u202e"), *others)
+    replace(stage.deployment, tokens=tokens).save(evil)
+
+    for command in (("vault", "status"), ("prices",), ("doctor",), ("plan",)):
+        ran = cli("--deployment", evil, *command)
+        assert ran.code in (0, 1), (command, ran.err)
+        assert "\x1b" not in ran.out, command
+        assert command == ("plan",) or "[/nope][7m" in ran.out, command
+
+
 def test_vault_that_is_none(cli: Cli, unchanged: None) -> None:
     for command in (
         ("vault", "status"),

@@ -23,7 +23,7 @@ from rebalancer.devnet.node import Node, NodeSettings
 from rebalancer.devnet.profile import opening_pools
 from rebalancer.devnet.stage import Actor, set_stage
 from rebalancer.devnet.uniswap import pool_address
-from rebalancer.errors import RpcUnreachable
+from rebalancer.errors import NodePortBusy, RpcUnreachable
 from rebalancer.reasons import Reason
 from rebalancer.send.outbox import Outbox
 from tests.commands import run
@@ -111,6 +111,28 @@ def test_devnet_plays_its_tape_while_a_keeper_looks_on(tmp_path: Path) -> None:
         assert (code, "event=stopping" in told) == (0, True)
         assert after.timestamp > before.timestamp
         assert ended(net)[0] == 0
+
+
+def test_fork_without_an_address_is_of_the_settings_endpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    started: list[NodeSettings] = []
+
+    def start(settings: NodeSettings) -> Node:
+        started.append(settings)
+        raise NodePortBusy(settings.port)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Node, "start", start)
+    Path(".env").write_text("REBALANCER_RPC_URL=https://node.example/key\n")
+    for arguments in (
+        ("--fork", "--port", "1"),
+        ("--port", "1", "--fork", "https://other.example"),
+    ):
+        assert run(capsys, "devnet", *arguments).code == NodePortBusy.exit_code
+
+    urls = [one.fork_url for one in started]
+    assert urls == ["https://node.example/key", "https://other.example"]
 
 
 def test_devnet_on_a_port_in_use_says_so(

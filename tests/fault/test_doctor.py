@@ -275,7 +275,8 @@ def test_gas_above_the_cap_is_found(settings: Settings) -> None:
 def keystore(tmp_path: Path) -> Path:
     path = tmp_path / "key.json"
     key = devnet_signer(Actor.KEEPER)._account.key
-    path.write_text(json.dumps(Account.encrypt(key, PASSWORD, "pbkdf2", iterations=2)))
+    path.write_text(json.dumps(Account.encrypt(key, PASSWORD, "pbkdf2", iterations=2**18)))
+    path.chmod(0o600)
     return path
 
 
@@ -283,6 +284,7 @@ def test_keystore_missing_or_of_another_kind_is_found(settings: Settings, tmp_pa
     absent = wrong(changed(settings, keeper={"keystore": tmp_path / "absent"}))
     assert list(absent) == ["keystore"]
     (tmp_path / "present").write_text("{}")
+    (tmp_path / "present").chmod(0o600)
     other = wrong(changed(settings, keeper={"keystore": tmp_path / "present"}))
     assert "holds no encrypted key" in other["keystore"].sentence
 
@@ -311,6 +313,59 @@ def test_password_that_is_wrong_or_open_to_others_is_found(
     password.write_text(PASSWORD)
     password.chmod(0o600)
     assert wrong(told) == {}
+
+
+@pytest.mark.parametrize(
+    ("kdf", "rounds", "why"),
+    [("pbkdf2", 2**18 - 1, "pbkdf2 with c=262143"), ("scrypt", 4096, "scrypt with n=4096, r=8")],
+)
+def test_keystore_whose_password_is_quickly_guessed_is_found(
+    settings: Settings, tmp_path: Path, kdf: Any, rounds: int, why: str
+) -> None:
+    path = tmp_path / "weak.json"
+    made = Account.encrypt(devnet_signer(Actor.KEEPER)._account.key, PASSWORD, kdf, 2)
+    made["crypto"]["kdfparams"]["c" if kdf == "pbkdf2" else "n"] = rounds  # not opened here
+    path.write_text(json.dumps(made))
+    path.chmod(0o600)
+
+    found = wrong(changed(settings, keeper={"keystore": path}))
+
+    assert list(found) == ["keystore"]
+    assert found["keystore"].sentence.endswith(f"quickly guessed by who has the file: {why}.")
+
+
+def test_files_that_others_can_open_are_found_each_by_its_name(
+    settings: Settings, keystore: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    record = tmp_path / "day-2026-11-30.jsonl.gz"
+    outbox = settings.keeper.outbox
+    Outbox(outbox).close()
+    secret = tmp_path / "lane-password"
+    lane = settings.keeper.model_copy(update={"keystore_password_file": secret, "lanes": ()})
+    told = changed(
+        settings,
+        keeper={
+            "keystore": keystore,
+            "record": tmp_path / "day-%Y-%m-%d.jsonl.gz",
+            "lanes": (lane,),
+        },
+    )
+    lock = outbox.with_name(outbox.name + ".lock")
+    paths = [secret, Path(".env"), keystore, outbox, lock, record]
+    for path in paths:
+        path.touch()
+        path.chmod(0o600)
+    assert wrong(told) == {}
+
+    for path in paths:
+        path.chmod(0o640)
+    found = [one for one in diagnose(told) if not one.ok]
+
+    assert [one.remedy for one in found] == [f"run `chmod 600 {path}`." for path in paths]
+    assert [one.check for one in found] == [
+        *("password", "password", "keystore", "outbox", "outbox", "record")
+    ]
 
 
 def test_outbox_that_cannot_be_written_or_read_is_found(settings: Settings, tmp_path: Path) -> None:

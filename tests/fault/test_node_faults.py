@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,6 +61,23 @@ def test_start_without_the_program_is_missing(
         node_module.find_program("a-node-nobody-has")
 
 
+@pytest.mark.parametrize("search", [None, "", ".", ".build/bin:node_modules/.bin"])
+def test_find_program_takes_nothing_from_the_folder_one_stands_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, search: str | None
+) -> None:
+    for folder in (".", ".build/bin", "node_modules/.bin"):
+        program = tmp_path / folder / "a-node-nobody-has"
+        program.parent.mkdir(parents=True, exist_ok=True)
+        program.write_text("#!/bin/sh\n")
+        program.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    if search is not None:
+        monkeypatch.setenv("PATH", search)
+
+    with pytest.raises(NodeBinaryMissing):
+        node_module.find_program("a-node-nobody-has")
+
+
 def test_find_program_takes_what_is_on_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -93,6 +111,44 @@ def test_start_from_an_unreachable_fork_is_refused() -> None:
     settings = NodeSettings(fork_url="http://127.0.0.1:1/key", fork_block=1, ready_timeout_s=30)
     with pytest.raises((NodeDied, NodeNotReady)):
         Node.start(settings)
+
+
+SECRET_URL = "http://reader:hunter22@127.0.0.1:1/v3/qzkvjxwpbtmc"
+
+
+@pytest.mark.parametrize("script", ["cat foundry.toml >&2; exit 7", "cat foundry.toml; sleep 60"])
+def test_address_that_is_forked_is_in_no_command_line_and_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    stand_in(tmp_path, monkeypatch, f'echo "$@" > {tmp_path}/arguments; {script}')
+    settings = NodeSettings(fork_url=SECRET_URL, ready_timeout_s=1)
+    with pytest.raises((NodeDied, NodeNotReady)) as caught:
+        Node.start(settings)
+
+    said = f"{caught.value} {settings} {(tmp_path / 'arguments').read_text()}"
+    assert "--fork-url" in said
+    assert "127.0.0.1:1" in said  # its configuration had the address
+    assert not any(secret in said for secret in ("reader", "hunter22", "qzkvjxwpbtmc"))
+
+
+def test_child_inherits_no_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[dict[str, str]] = []
+    popen = subprocess.Popen
+
+    def spy(*arguments: Any, **options: Any) -> Any:
+        started.append(options["env"])
+        return popen(*arguments, **options)
+
+    monkeypatch.setenv("REBALANCER_KEEPER__KEYSTORE_PASSWORD", "hunter22")
+    monkeypatch.setattr("rebalancer.devnet.node.subprocess.Popen", spy)
+    stand_in(tmp_path, monkeypatch, "env >&2; exit 7")
+    with pytest.raises(NodeDied) as caught:
+        Node.start()
+
+    assert len(started) == 2  # the node and its watchdog
+    assert all("PATH" in one for one in started)
+    assert not any(name.startswith("REBALANCER_") for one in started for name in one)
+    assert "hunter22" not in str(caught.value)
 
 
 def test_start_that_never_answers_is_not_ready(

@@ -16,7 +16,13 @@ import pytest
 
 from rebalancer.chain.rpc import Rpc
 from rebalancer.devnet.local import LocalChain
-from rebalancer.errors import OutboxError, OutboxInUse, OutboxUnreadable, OutboxUnwritable
+from rebalancer.errors import (
+    OutboxError,
+    OutboxInUse,
+    OutboxUnreadable,
+    OutboxUnwritable,
+    SpendingUnwritable,
+)
 from rebalancer.send.fees import Fees
 from rebalancer.send.outbox import Intent, Outbox, SendRules, State
 from rebalancer.send.signer import devnet_signer
@@ -73,6 +79,42 @@ def test_open_while_another_keeper_runs_is_refused_until_it_is_killed(path: Path
         )
         other.kill()
     Outbox(path).close()
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077, 0o777])
+def test_what_is_made_is_its_users_alone_whatever_the_umask(tmp_path: Path, umask: int) -> None:
+    path = tmp_path / "new" / "deep" / "outbox.sqlite"
+    before = os.umask(umask)
+    try:
+        with Outbox(path) as outbox:
+            outbox.journal.plan(INTENT, INTENT.vault)
+            modes = {one.name: one.stat().st_mode & 0o777 for one in path.parent.iterdir()}
+    finally:
+        os.umask(before)
+
+    assert modes == {f"outbox.sqlite{ending}": 0o600 for ending in ("", ".lock", "-wal", "-shm")}
+    assert {one.stat().st_mode & 0o777 for one in (path.parent, path.parent.parent)} == {0o700}
+
+
+@pytest.mark.parametrize("ending", ["", ".lock", "-wal", "-shm", "-journal"])
+def test_link_is_not_followed_and_what_it_leads_to_stays(path: Path, ending: str) -> None:
+    keystore = path.parent / "keystore.json"
+    path.parent.mkdir()
+    keystore.write_text("a key")
+    path.with_name(path.name + ending).symlink_to(keystore)
+
+    with pytest.raises(OutboxUnwritable, match="it is a symbolic link"):
+        Outbox(path)
+    assert keystore.read_text() == "a key"
+
+
+@pytest.mark.parametrize("ending", ["", ".lock"])
+def test_pipe_is_no_outbox_and_no_lock(path: Path, ending: str) -> None:
+    path.parent.mkdir()
+    os.mkfifo(path.with_name(path.name + ending))
+
+    with pytest.raises(OutboxUnwritable, match="it is no regular file"):
+        Outbox(path)
 
 
 def test_deliver_while_another_program_locks_the_file_sends_nothing(path: Path) -> None:
@@ -251,4 +293,9 @@ def test_closed_outbox_leaves_a_file_that_opens_again(path: Path) -> None:
 
 
 def test_every_outbox_error_is_covered_here() -> None:
-    assert set(OutboxError.__subclasses__()) == {OutboxInUse, OutboxUnreadable, OutboxUnwritable}
+    assert set(OutboxError.__subclasses__()) == {
+        OutboxInUse,
+        OutboxUnreadable,
+        OutboxUnwritable,
+        SpendingUnwritable,
+    }

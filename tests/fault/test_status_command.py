@@ -86,6 +86,22 @@ def test_no_keeper_is_said_in_one_sentence(capsys: pytest.CaptureFixture[str]) -
     )
 
 
+def test_keeper_by_a_name_that_is_not_its_own_says_which_setting_adds_it(
+    capsys: pytest.CaptureFixture[str], keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "urllib3.util.connection.create_connection",
+        lambda _address, *_more, **_options: socket.create_connection(
+            ("127.0.0.1", keeper.server.port)
+        ),
+    )
+
+    ran = run(capsys, "status", "--url", f"http://keeper.example:{keeper.server.port}")
+
+    assert ran.code == NoKeeperAnswers.exit_code
+    assert "add the name to keeper.listen_names" in ran.sentence
+
+
 def test_keeper_that_listens_nowhere_is_said_so(capsys: pytest.CaptureFixture[str]) -> None:
     Path("rebalancer.toml").write_text('[keeper]\nlisten = "off"\n')
     assert "keeper.listen is off in the settings" in run(capsys, "status").sentence

@@ -72,6 +72,16 @@ def advance(chain: LocalChain) -> None:
         outbox.advance(chain.rpc, [SIGNER], int(chain.rpc.call("eth_blockNumber"), 16))
 
 
+def test_words_of_a_node_are_listed_as_they_are(cli: Cli, waiting: Attempt) -> None:
+    with Outbox(FILE) as outbox:
+        outbox.journal.annotate(waiting, "no [/nope]\x1b[31m\nerror: \u202eforged")
+
+    ran = cli("list")
+
+    assert ran.code == 0
+    assert "no [/nope][31m error: forged" in " ".join(ran.out.split())
+
+
 def test_list_without_an_outbox_is_a_sentence(cli: Cli) -> None:
     ran = cli("list")
     assert ran.code == 14

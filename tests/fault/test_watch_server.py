@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +25,7 @@ from rebalancer.watch.alarms import SILENT_SECONDS, Limits
 from rebalancer.watch.board import MOST_DECISIONS, MOST_LISTED, MOST_VAULTS, Board
 from rebalancer.watch.metrics import Metrics
 from rebalancer.watch.notices import Alarms
-from rebalancer.watch.server import Server
+from rebalancer.watch.server import MOST_CONNECTIONS, Server
 from tests.ticks import CHAIN, NOON, SIGNER, breaker, decision, endpoint, outcome, tick, vault
 
 
@@ -166,6 +169,106 @@ def test_client_that_says_nothing_keeps_no_other_waiting(served: Served) -> None
         began = time.monotonic()
         assert served.get("/healthz").status == 200
         assert time.monotonic() - began < 5
+
+
+def connect(served: Served) -> socket.socket:
+    made = socket.create_connection(("127.0.0.1", served.server.port))
+    made.settimeout(60)
+    return made
+
+
+def test_crowd_of_idle_clients_leaves_files_and_room_for_the_next(served: Served) -> None:
+    files = Path("/proc/self/fd")
+    before = len(list(files.iterdir()))
+    with ExitStack() as stack:
+        crowd = [stack.enter_context(connect(served)) for _ in range(4 * MOST_CONNECTIONS)]
+        for early in crowd[:-MOST_CONNECTIONS]:
+            assert early.recv(1) == b""  # it made room for a later one
+        ours = len(list(files.iterdir())) - before - len(crowd)
+
+        assert served.get("/healthz").status == 200
+        assert ours <= MOST_CONNECTIONS + 1  # one that waits for its place
+
+
+def test_client_that_asks_a_letter_at_a_time_is_hung_up_on(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rebalancer.watch.server.PATIENCE_SECONDS", 0.3)
+    with connect(served) as slow:
+        slow.settimeout(0.02)
+        for _ in range(3_000):  # a minute, where nobody hangs up
+            with suppress(TimeoutError):
+                try:
+                    slow.sendall(b"G")
+                    if slow.recv(1) == b"":
+                        return
+                except ConnectionError:
+                    return
+
+    pytest.fail("nobody hung up")
+
+
+def test_connection_that_no_file_is_left_for_is_not_tried_without_a_pause(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("rebalancer.watch.server.time.sleep", pauses.append)
+    http = served.server._server
+
+    class Full:
+        def accept(self) -> None:
+            raise OSError(errno.EMFILE, "no file is left")
+
+    monkeypatch.setattr(http, "socket", Full())
+    with pytest.raises(OSError, match="no file"):
+        http.get_request()
+
+    assert pauses
+    monkeypatch.undo()
+
+
+def asked_as(port: int, *hosts: str) -> int:
+    """The status of an answer to a request with such Host headers."""
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.settimeout(60)
+        headers = "".join(f"Host: {host}\r\n" for host in hosts)
+        client.sendall(f"GET /status HTTP/1.1\r\n{headers}\r\n".encode())
+        return int(client.makefile("rb").readline().split()[1])
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "rebind.example",
+        "rebind.example:9464",
+        "127.0.0.1.nip.example",
+        "10.0.0.9",
+        "[fe80::1]:9464",
+        "",
+    ],
+)
+def test_name_that_is_not_its_own_reads_nothing(served: Served, host: str) -> None:
+    assert asked_as(served.server.port, host) == 421
+
+
+def test_no_name_and_two_names_read_nothing(served: Served) -> None:
+    assert asked_as(served.server.port) == 421
+    assert asked_as(served.server.port, "localhost", "rebind.example") == 421
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["localhost", "LocalHost:9464", "localhost.", "127.0.0.1", "127.0.0.1:80", "[::1]:9464", "::1"],
+)
+def test_loopback_names_are_its_own(served: Served, host: str) -> None:
+    assert asked_as(served.server.port, host) == 200
+
+
+def test_bound_host_reached_address_and_named_hosts_are_its_own(served: Served) -> None:
+    with Server(("0.0.0.0", 0), served.board, served.metrics, ["Keeper", "[fd00::7]"]) as server:  # noqa: S104 (a container's)
+        for host in ("0.0.0.0", "keeper:9464", "fd00::7", "127.0.0.1"):  # noqa: S104
+            assert asked_as(server.port, host) == 200
+        assert asked_as(server.port, "10.0.0.9") == 421
 
 
 def test_port_that_is_taken_is_refused_in_one_sentence(served: Served) -> None:
@@ -392,6 +495,15 @@ def test_watchers_of_a_keeper_that_listens_nowhere_still_watch() -> None:
     with watchers_of(settings("off")) as watchers:
         for watcher in watchers:
             watcher(tick())
+
+
+def test_keeper_that_listens_to_other_machines_is_warned_of(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for listen, warned in ((f"127.0.0.1:{free_port()}", False), (f"0.0.0.0:{free_port()}", True)):
+        with watchers_of(settings(listen)):
+            said = capsys.readouterr().out
+        assert ("listens_beyond_this_machine" in said) is warned
 
 
 def test_mistake_of_a_watcher_stops_nothing(capsys: pytest.CaptureFixture[str]) -> None:

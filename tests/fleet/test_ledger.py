@@ -476,6 +476,23 @@ def test_key_does_not_spend_more_in_a_day_for_changing_hands(
     assert caught.value.spent_wei == cost
 
 
+@pytest.mark.parametrize(
+    "entry", [("spent:9", "{now} -1"), ("spent:9", "-1 5"), ("spent:-9", "{now} 5")]
+)
+def test_cost_below_nothing_is_refused_and_lifts_no_limit(
+    machines: tuple[Machine, Machine], entry: tuple[str, str]
+) -> None:
+    anna, bert = machines
+    anna.lead()
+    key, text = entry
+    said = {key: text.format(now=int(time.time()))}
+    anna.shared.put(anna.lease.name, anna.lease.token, said)
+    anna.end()
+
+    with pytest.raises(LedgerUnreadable, match="below 0"):
+        bert.lead()
+
+
 def test_cost_that_cannot_be_read_is_refused(machines: tuple[Machine, Machine]) -> None:
     anna, bert = machines
     anna.lead()

@@ -291,6 +291,31 @@ def test_compose_opens_ports_to_this_machine_alone(compose: dict[str, Any]) -> N
     assert [port for port in ports if not port.startswith("127.0.0.1:")] == []
 
 
+def test_grafana_knows_no_password_that_everybody_knows(compose: dict[str, Any]) -> None:
+    settings = compose["services"]["grafana"]["environment"]
+
+    assert settings["GF_AUTH_BASIC_ENABLED"] == "false"
+    assert settings["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] == "true"
+
+
+def test_every_service_drops_its_rights_and_the_keeper_its_core(
+    compose: dict[str, Any], deploy: Path
+) -> None:
+    for service in compose["services"].values():
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+    assert compose["services"]["keeper"]["ulimits"] == {"core": 0}
+    assert "\nLimitCORE=0\n" in (deploy / "rebalancer.service").read_text()
+
+
+def test_service_is_installed_with_hashes_alone(deploy: Path) -> None:
+    text = (deploy / "rebalancer.service").read_text()
+    first, second = re.findall(r"pip install (.*)", text)
+
+    assert first.startswith("--require-hashes --no-deps --requirement requirements.lock")
+    assert second.startswith("--no-index --no-deps ")
+
+
 def test_only_the_keeper_runs_unasked_and_with_no_rights(compose: dict[str, Any]) -> None:
     services = compose["services"]
 
@@ -308,6 +333,9 @@ def test_prometheus_asks_the_keeper_where_it_listens(compose: dict[str, Any], de
     assert job["static_configs"][0]["targets"] == ["keeper:9464"]
     assert "REBALANCER_KEEPER__LISTEN=0.0.0.0:9464" in dockerfile
     assert compose["services"]["keeper"]["ports"] == ["127.0.0.1:9464:9464"]
+    assert (
+        compose["services"]["keeper"]["environment"]["REBALANCER_KEEPER__LISTEN_NAMES"] == "keeper"
+    )
     assert config["rule_files"] == ["alerts.yml"]
 
 

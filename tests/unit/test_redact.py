@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import structlog
@@ -62,6 +63,54 @@ def test_path_of_words_is_taken_out_as_a_whole_alone() -> None:
 
     assert clean("https://node.example/ethereum/mainnet") == f"https://node.example{HIDDEN}"
     assert clean("ethereum mainnet") == "ethereum mainnet"
+
+
+@pytest.mark.parametrize("word", ["mainnet", "eth-sepolia", "arbitrum_mainnet", "json-rpc"])
+def test_words_of_a_path_stay(word: str) -> None:
+    assert Redactor.of_url(f"https://node.example/{word}/x")(f"no {word}") == f"no {word}"
+
+
+@pytest.mark.parametrize("length", range(8, 20))
+@pytest.mark.parametrize("make", [str.lower, str.upper, str.title])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://node.example/v3/{}",
+        "wss://n.example/?auth={}",
+        "slack://{}/b",
+        "redis://:{}@n.example",
+    ],
+)
+def test_key_of_letters_alone_is_taken_out(url: str, make: Any, length: int) -> None:
+    key = make("qzkvjxwpbtmcghrfldsn"[:length])
+    said = f"no project {key}."
+    assert Redactor.of_url(url.format(key))(said) == f"no project {HIDDEN}."
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://reader:correct horse@node.example",
+        "https://reader:correct%20horse@node.example/",
+        "redis://reader:correct%20horse@redis.example:6379/0",
+        "mailtos://reader:correct%20horse@mail.example",
+    ],
+)
+def test_password_of_words_and_its_basic_form_are_taken_out(url: str) -> None:
+    clean = Redactor.of_url(url)
+    basic = b64encode(b"reader:correct horse").decode()
+
+    assert basic.endswith("=")
+    for said in ("correct horse", "correct%20horse"):
+        assert clean(f"no {said}") == f"no {HIDDEN}"
+    assert clean(f"Authorization: Basic {basic}") == f"Authorization: Basic {HIDDEN}"
+    assert clean(f"Basic {basic.rstrip('=')}") == f"Basic {HIDDEN}"
+
+
+def test_redis_keeps_its_host_and_number() -> None:
+    said = "redis://redis-production.example:6379/0 is down"
+    assert Redactor.of_url("redis://redis-production.example:6379/0")(said) == said
+    assert Redactor.of_url("redis://:hunter22@redis.example:6379/0")("hunter22") == HIDDEN
 
 
 def test_nothing_secret_leaves_every_text_as_it_is() -> None:

@@ -327,6 +327,16 @@ def test_chart_of_one_record_and_one_asset(tmp_path: Path) -> None:
     assert "nothing recorded" not in shown
 
 
+def test_chart_shows_symbols_as_they_are_and_draws_no_mathematics(tmp_path: Path) -> None:
+    evil = replace(EMPTY.run, symbols=("$\\nope$\x1b\u202e",), tape="a\n$tape$")
+    one = Records(evil, (tick(86_400, 100, 100),), (replace(REBALANCE, at=86_400),))
+
+    shown = words(chart(one, tmp_path / "run.svg"))
+
+    assert "$\\nope$" in shown
+    assert any("a $tape$" in each for each in shown)
+
+
 def test_chart_of_sixteen_assets_shortens_what_would_not_fit(tmp_path: Path) -> None:
     wide = RunRecord(
         vault="0xAA",
