@@ -16,6 +16,31 @@ class RebalancerError(Exception):
     exit_code = 1
 
 
+# --- files, and whatever else the operating system refuses --------------------------------------
+
+
+class SystemRefused(RebalancerError):
+    """The operating system refused something: a file that cannot be read or written, a full disk, a folder where a file should be."""
+
+    exit_code = 26
+
+    def __init__(
+        self,
+        what: str,
+        why: str,
+        advice: str = "check the path, its permissions and the free space of the disk",
+    ) -> None:
+        self.what = what
+        self.why = why
+        super().__init__(f"{what} ({why}): {advice}.")
+
+    @classmethod
+    def of(cls, error: OSError) -> SystemRefused:
+        """What an `OSError` says, as one sentence."""
+        what = "A file or a connection" if error.filename is None else f"{error.filename}"
+        return cls(f"{what} cannot be used", error.strerror or str(error))
+
+
 # --- config: settings --------------------------------------------------------------------------
 
 
@@ -1232,6 +1257,17 @@ class AlreadyDeployed(ActionError):
         super().__init__(
             f"{path} names a system already: use it, name another file with --deployment, "
             "or deploy a second one with --anew."
+        )
+
+
+class AddressesKept(ActionError):
+    """A file at the path of the addresses file would be lost if another were written there."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        self.path = path
+        self.why = why
+        super().__init__(
+            f"{path} is not written over, because {why}: name another file with --deployment, or move this one away."
         )
 
 

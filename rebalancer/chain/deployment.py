@@ -188,7 +188,9 @@ class Deployment:
             raw = json.loads(path.read_text())
         except FileNotFoundError:
             raise DeploymentMissing(path) from None
-        except (OSError, ValueError):
+        except OSError as problem:
+            raise DeploymentMalformed(path, problem.strerror or str(problem)) from None
+        except ValueError:
             raise DeploymentMalformed(path, "it is not JSON") from None
         try:
             return cls._from_json(raw)

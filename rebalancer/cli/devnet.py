@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from rebalancer.addresses import check_devnets, prove_writable
 from rebalancer.cli.session import json_option, read_settings
 from rebalancer.cli.show import console, print_json
 from rebalancer.devnet.local import LocalChain
@@ -107,7 +108,7 @@ def devnet(
 ) -> None:
     """Run a local chain with Uniswap, price feeds, the system and a vault, until Ctrl-C.
 
-    Writes the addresses file and plays a tape of oracle rounds, after which the market stands still.
+    Writes the addresses file, though never over one that no devnet made, and plays a tape of oracle rounds, after which the market stands still.
     With --json one object is printed once the chain is ready.
     """
     file = read_settings(options).deployment
@@ -123,6 +124,8 @@ def devnet(
             _tell_fork(node, as_json)
             stopped.wait()
             return
+        check_devnets(file)
+        prove_writable(file)
         tape = _tape(folder, seed, days, since, until)
         with shown.status("Starting the chain, building its market, deploying the vault …"):
             settings = NodeSettings(kind=kind, port=port, genesis_at=tape.start - _BUILD_SECONDS)

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from rebalancer.addresses import check_devnets
 from rebalancer.chain.deployment import Deployment
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import read_block
@@ -122,6 +123,44 @@ def test_devnet_on_a_port_in_use_says_so(
     assert ran.code == 11
     assert "choose another --port" in ran.err
     assert not (tmp_path / "deployment.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (Deployment(1), "it is of chain 1, not 31337"),
+        (Deployment(31337), "no devnet made it"),
+        ("{}", "it is no addresses file (it lacks 'chain_id')"),
+        ("my notes", "it is no addresses file (it is not JSON)"),
+    ],
+    ids=["another chain's", "a deployment's", "another program's", "notes"],
+)
+def test_devnet_writes_over_no_file_but_a_devnets(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    content: Deployment | str,
+    why: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("rebalancer.toml").write_text('chain_id = 1\ndeployment = "mainnet.json"\n')
+    file = Path("mainnet.json")
+    file.write_text(content) if isinstance(content, str) else content.save(file)
+    before = file.read_bytes()
+
+    ran = run(capsys, "devnet", "--port", "0", "--days", "1")
+
+    assert f"mainnet.json is not written over, because {why}" in ran.sentence
+    assert (ran.code, ran.out) == (16, "")
+    assert file.read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} == {"rebalancer.toml", "mainnet.json"}
+
+
+def test_devnet_writes_over_what_a_devnet_wrote(tmp_path: Path) -> None:
+    file = tmp_path / "deployment.json"
+    Deployment(31337, "http://127.0.0.1:1").save(file)
+    check_devnets(file)
+    check_devnets(tmp_path / "none.json")
 
 
 def test_devnet_forks_a_live_chain_as_it_is(tmp_path: Path) -> None:
