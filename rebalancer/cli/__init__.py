@@ -1,8 +1,8 @@
 """The command line: options to calls, nothing more.
 
 Commands are imported when they are run, so that help and the shell's completion answer at once. Every
-expected failure is one sentence on stderr and its class's exit code; 130 is for what was abandoned
-and 70 for a mistake of this program.
+expected failure is one sentence on stderr and its class's exit code, also what the operating system refuses; 130 is for what
+was abandoned and 70 for a mistake of this program.
 """
 
 from __future__ import annotations
@@ -89,17 +89,19 @@ class _Root(click.Group):
             formatter.write_dl([(name, lazy.help) for name, lazy in _COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
-        from rebalancer.errors import RebalancerError
+        from rebalancer.errors import RebalancerError, SystemRefused
 
         try:
             return super().invoke(ctx)
-        except RebalancerError as error:
+        except (RebalancerError, OSError) as error:
             from rebalancer.cli.advice import sentence
 
-            if ctx.params["debug"]:
+            # Whoever reads our output has closed it: click ends quietly.
+            if ctx.params["debug"] or isinstance(error, BrokenPipeError):
                 raise
-            click.echo(f"{_red('error:')} {_without_secrets(ctx, sentence(error))}", err=True)
-            ctx.exit(error.exit_code)
+            told = SystemRefused.of(error) if isinstance(error, OSError) else error
+            click.echo(f"{_red('error:')} {_without_secrets(ctx, sentence(told))}", err=True)
+            ctx.exit(told.exit_code)
         except KeyboardInterrupt:
             click.echo("Abandoned: what was under way may still be mined.", err=True)
             ctx.exit(EXIT_ABANDONED)

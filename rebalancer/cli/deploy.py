@@ -10,6 +10,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from rebalancer.addresses import present, prove_writable
 from rebalancer.chain.deployment import DeployedFeed, Deployment
 from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
 from rebalancer.cli.session import Session, account_option, address_option, json_option
@@ -88,8 +89,9 @@ def deploy(
             spec = load_chain_spec(path)
             found = read_chain(session.rpc, spec)
             lines = list(spec.feeds)
-            if file.exists():
-                found = replace(found, contracts=Deployment.load(file).contracts)
+            before = present(file, found.chain_id)
+            if before is not None:
+                found = replace(found, contracts=before.contracts)
         if not anew and "VaultFactory" in found.contracts:
             raise AlreadyDeployed(file)
         feeds = read_feeds(session.rpc, lines)
@@ -109,9 +111,10 @@ def deploy(
             keeper or boss,
             int(hours * 3_600),
         )
+        prove_writable(file)
         with Console(stderr=True).status("Deploying …"):
             made = launch(wallet, found, feeds, governance, sources, sequencer)
-        made.save(file)
+        session.save(made)
     system = System.of(made)
     if as_json:
         print_json(

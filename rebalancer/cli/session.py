@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -21,7 +22,13 @@ from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
 from rebalancer.cli import Options
 from rebalancer.config import AccountSettings, Settings, load_chains, load_settings
 from rebalancer.deploy import System
-from rebalancer.errors import ConfigError, DeploymentMalformed, DevnetKeyOnRealChain, VaultNotNamed
+from rebalancer.errors import (
+    ConfigError,
+    DeploymentMalformed,
+    DevnetKeyOnRealChain,
+    SystemRefused,
+    VaultNotNamed,
+)
 from rebalancer.pools import Pool, Token, in_wrapped_ether
 from rebalancer.send.signer import Signer, devnet_signer, open_signer
 from rebalancer.send.wallet import Wallet
@@ -132,6 +139,23 @@ class Session:
             why = f"it is of chain {found.chain_id}, and the settings say {chain_id}"
             raise DeploymentMalformed(file, why)
         return found
+
+    def save(self, deployment: Deployment) -> None:
+        """Write the addresses file. Where that fails, print what it would hold: chain and money know no other copy.
+
+        Raises:
+            SystemRefused: it cannot be written.
+        """
+        file = self.settings.deployment
+        try:
+            deployment.save(file)
+        except OSError as problem:
+            click.echo(json.dumps(asdict(deployment), indent=2))
+            raise SystemRefused(
+                f"{file} cannot be written",
+                problem.strerror or str(problem),
+                "the transactions are mined, and standard output has what the file must hold; save it there",
+            ) from None
 
     @cached_property
     def system(self) -> System:

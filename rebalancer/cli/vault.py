@@ -11,6 +11,7 @@ import click
 from rich.table import Table
 
 from rebalancer import actions
+from rebalancer.addresses import prove_writable
 from rebalancer.chain.abi import interface
 from rebalancer.chain.snapshot import Block, VaultSnapshot, read_block, read_vaults
 from rebalancer.cli.session import (
@@ -77,8 +78,9 @@ def create(options: Any, path: Path, account: int | None, as_json: bool) -> None
             fee_recipient=wallet.address,
             salt=factory.call(session.rpc, "vaultCount"),
         )
+        prove_writable(session.settings.deployment)
         made = actions.new_vault(wallet, session.system, spec)
-        session.deployment.with_vault(made.vault).save(session.settings.deployment)
+        session.save(session.deployment.with_vault(made.vault))
     if as_json:
         print_json(made)
         return

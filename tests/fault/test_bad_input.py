@@ -6,8 +6,11 @@ refusals, with their numbers, in tests/solidity and tests/contract.
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
@@ -386,6 +389,93 @@ def test_second_system_by_accident(cli: Cli, unchanged: None) -> None:
     ran = cli("deploy", *OWNER)
     assert "names a system already" in ran.sentence
     assert ran.code == 16
+
+
+# The addresses file
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """No file may become longer than 64 KB, which the system refuses as it refuses a full disk: in the middle of a write."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_deployment_on_a_full_disk_is_never_begun(
+    stage: Stage, cli: Cli, tmp_path: Path, unchanged: None
+) -> None:
+    chain = chain_file(stage, tmp_path, 8)
+    with full_disk():
+        ran = cli("--deployment", "new.json", "deploy", "--chain", chain, *OWNER)
+    assert ran.sentence.startswith("new.json cannot be written (File too large): check the path")
+    assert ran.code == 26
+    assert not list(tmp_path.glob("new.json*"))
+
+
+def test_vault_on_a_full_disk_is_never_begun(
+    cli: Cli, pockets: None, spec: Callable[..., Path], tmp_path: Path, unchanged: None
+) -> None:
+    file = tmp_path / "deployment.json"
+    before = file.read_bytes()
+    path = spec()
+    with full_disk():
+        ran = cli("vault", "create", "--spec", path, *OWNER)
+    assert "cannot be written (File too large)" in ran.sentence
+    assert ran.code == 26
+    assert file.read_bytes() == before
+    assert not list(tmp_path.glob("*.new"))
+
+
+@pytest.mark.parametrize(
+    ("blocked", "code", "said"),
+    [
+        ("file/new.json", 26, "cannot be written (File exists)"),
+        ("/dev/null", 16, "/dev/null is not written over, because it is no addresses file"),
+        ("mainnet.json", 16, "it is of chain 1, not 31337: name another file with --deployment"),
+    ],
+)
+def test_deployment_to_a_path_that_is_no_place_for_it_is_never_begun(
+    stage: Stage, cli: Cli, tmp_path: Path, unchanged: None, blocked: str, code: int, said: str
+) -> None:
+    Path("file").write_text("where a folder should be")
+    Deployment(1).save(Path("mainnet.json"))
+    chain = chain_file(stage, tmp_path, 8)
+    ran = cli("--deployment", blocked, "deploy", "--chain", chain, *OWNER)
+    assert said in ran.sentence
+    assert ran.code == code
+
+
+def test_addresses_that_cannot_be_saved_after_all_are_printed(
+    stage: Stage,
+    cli: Cli,
+    pockets: None,
+    spec: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The disk fills up while transactions are mined."""
+    chain, path, saved = chain_file(stage, tmp_path, 8), spec(), tmp_path / "printed.json"
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Deployment, "save", full)
+    deployed = cli("--deployment", "new.json", "deploy", "--chain", chain, *OWNER)
+    assert deployed.code == 26
+    assert "standard output has what the file must hold; save it there" in deployed.sentence
+    saved.write_text(deployed.out)
+    system = Deployment.load(saved)
+    assert stage.chain.code(system.contracts["VaultFactory"])
+
+    made = cli("--deployment", saved, "vault", "create", "--spec", path, "--json", *OWNER)
+    assert made.code == 26
+    saved.write_text(made.out)
+    (vault,) = Deployment.load(saved).vaults
+    assert stage.chain.code(vault)
 
 
 # And all of it right

@@ -249,6 +249,34 @@ def test_mistake_of_the_program_exits_70_and_says_where_to_look(
         root.main(args=["--debug", "vault", "status"], prog_name="rebalancer")
 
 
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(28, "No space left on device"), "A file or a connection cannot be used (No space"),
+        (PermissionError(13, "Permission denied", "day.svg"), "day.svg cannot be used (Permission"),
+        (OSError("told in words"), "A file or a connection cannot be used (told in words)"),
+    ],
+)
+def test_what_the_operating_system_refuses_is_no_mistake_of_the_program(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    error: OSError,
+    told: str,
+) -> None:
+    failing(monkeypatch, error)
+    ran = run(capsys, "vault", "status")
+    assert ran.sentence.startswith(told)
+    assert (ran.code, ran.out) == (26, "")
+
+
+def test_a_reader_who_goes_away_ends_a_command_quietly(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing(monkeypatch, BrokenPipeError(32, "Broken pipe"))
+    ran = run(capsys, "vault", "status")
+    assert (ran.code, ran.err) == (1, "")
+
+
 def test_abandoned_exits_130(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
