@@ -476,6 +476,18 @@ class RecordsMissing(LabError):
         super().__init__(f"No record at {path}: give the .jsonl file that a run or a keeper wrote.")
 
 
+class RecordInUse(LabError):
+    """Another process writes the record of a keeper."""
+
+    exit_code = 14  # as for an outbox in use
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        super().__init__(
+            f"Another keeper writes the record {path}: give each its own in keeper.record, or stop the other."
+        )
+
+
 class BadRecords(LabError):
     """A line of a record is not what a run writes."""
 
@@ -483,7 +495,10 @@ class BadRecords(LabError):
         self.path = path
         self.line = line
         self.why = why
-        super().__init__(f"Bad record ({path}, line {line}): {why}; mend that line or run again.")
+        super().__init__(
+            f"The record {path} ends at line {line}, which is not what a run or a keeper writes ({why}): "
+            "use what comes before it, or record again."
+        )
 
 
 class ChartFormatUnknown(LabError):
