@@ -54,7 +54,21 @@ def prices(options: Any, named: tuple[str, ...], as_json: bool) -> None:
 
 def _plain(reading: PriceReading) -> dict[str, Any]:
     fields = {name: getattr(reading, name) for name in PriceReading.__slots__}
-    return {**fields, "second": reading.second.name.lower(), "sentence": reading.sentence}
+    sound = {
+        "lo_e18": reading.fault,
+        "hi_e18": reading.fault,
+        "primary_e18": reading.primary_fault,
+        "second_e18": reading.second_fault,
+    }
+    unknown = {name: None for name, fault in sound.items() if fault is not Fault.NONE}
+    if reading.second is SourceKind.NONE:
+        unknown["second_e18"] = None
+    return {
+        **fields,
+        **unknown,
+        "second": reading.second.name.lower(),
+        "sentence": reading.sentence,
+    }
 
 
 def _row(reading: PriceReading) -> tuple[str, ...]:

@@ -207,6 +207,12 @@ class Session:
         known = self.deployment.token(address)
         return ETHER.symbol if address == ETH else known.symbol if known else address
 
+    def with_symbols(self, text: str) -> str:
+        """A sentence with symbols in place of the addresses of tokens that the addresses file knows."""
+        for token in self.deployment.tokens:
+            text = text.replace(token.address, token.symbol)
+        return text
+
     def decimals(self, address: str) -> int:
         """A token's decimals.
 

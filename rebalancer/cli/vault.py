@@ -25,6 +25,7 @@ from rebalancer.cli.show import NOTHING, amount, bps_text, console, percent, pri
 from rebalancer.deploy import Fees
 from rebalancer.errors import AssetCountOutOfRange, TokenNotListed
 from rebalancer.keeper import explain
+from rebalancer.oracle import Fault
 from rebalancer.policy import weigh_basket, weights_e18
 from rebalancer.reasons import Reason
 from rebalancer.spec import load_vault_spec, parse_amount, parse_fraction_e18
@@ -97,7 +98,8 @@ def create(options: Any, path: Path, account: int | None, as_json: bool) -> None
 
 @dataclass(frozen=True)
 class _AssetStatus:
-    """One asset, for programs; its value, weight and drift are None while its basket has no sound price.
+    """One asset, for programs; its value, weight and drift are None while its basket has no sound price, `price_e18` while it has none
+    itself.
 
     `target_e18` is where the target is now, `end_target_e18` where it is once its glide is over. `barred`: it lost balance, and may
     not be bought; `missing_raw` is a loss that is not written down yet; `claims_raw` is owed to who redeemed, beside `held_raw`.
@@ -107,7 +109,7 @@ class _AssetStatus:
     symbol: str
     decimals: int
     held_raw: int
-    price_e18: int
+    price_e18: int | None
     fault: str
     value_e18: int | None
     weight_e18: int | None
@@ -124,7 +126,7 @@ class _AssetStatus:
 
 @dataclass(frozen=True)
 class _Status:
-    """A vault, for programs."""
+    """A vault, for programs. Worth, price of a share and drift are None while it cannot be weighed; `unknown` says why, else is ""."""
 
     vault: str
     name: str
@@ -132,10 +134,11 @@ class _Status:
     block: Block
     reason: str
     sentence: str
-    total_e18: int
+    unknown: str
+    total_e18: int | None
     total_supply: int
-    share_price_e18: int
-    drift_bps: int
+    share_price_e18: int | None
+    drift_bps: int | None
     slippage_limit_e18: int
     loss_left_e18: int
     turnover_left_e18: int
@@ -179,10 +182,11 @@ def _read_status(session: Session, address: str) -> _Status:
         block=block,
         reason=snapshot.reason.value,
         sentence=_why(session, snapshot),
-        total_e18=snapshot.total_e18,
+        unknown=_unknown(session, snapshot),
+        total_e18=snapshot.total_e18 or None,
         total_supply=snapshot.total_supply,
-        share_price_e18=snapshot.total_e18 * E18 // snapshot.total_supply,
-        drift_bps=snapshot.drift_bps,
+        share_price_e18=snapshot.total_e18 * E18 // snapshot.total_supply or None,
+        drift_bps=snapshot.drift_bps if snapshot.total_e18 else None,
         slippage_limit_e18=snapshot.slippage_limit_e18,
         loss_left_e18=snapshot.loss_left_e18,
         turnover_left_e18=snapshot.turnover_left_e18,
@@ -199,9 +203,24 @@ def _read_status(session: Session, address: str) -> _Status:
     )
 
 
+def _unknown(session: Session, snapshot: VaultSnapshot) -> str:
+    """Why a vault cannot be weighed; "" where it can be."""
+    if snapshot.total_e18:
+        return ""
+    basket = snapshot.basket
+    faults = ", ".join(
+        f"{session.symbol(asset.token)} ({Fault(price.fault).words})"
+        for asset, price in zip(basket.assets, basket.prices, strict=True)
+        if price.fault != Fault.NONE and not asset.excluded
+    )
+    return f"no sound price for {faults}" if faults else "worth nothing, or too much to compute"
+
+
 def _why(session: Session, snapshot: VaultSnapshot) -> str:
+    if snapshot.reason is Reason.ORACLE_FAULT:
+        return f"{_unknown(session, snapshot)}; `rebalancer prices` shows each source"
     if snapshot.reason is not Reason.BAND_BROKEN:
-        return explain(snapshot)
+        return session.with_symbols(explain(snapshot))
     weighed = weigh_basket(snapshot.basket)
     bands_e18 = snapshot.basket.bands_e18
     assert weighed.broken is not None  # that is what the lens says  # noqa: S101
@@ -238,7 +257,7 @@ def _assets(session: Session, snapshot: VaultSnapshot, block: Block) -> Sequence
             session.symbol(asset.token),
             asset.decimals,
             basket.held[i],
-            basket.prices[i].primary_e18,
+            basket.prices[i].primary_e18 if basket.prices[i].fault == Fault.NONE else None,
             basket.prices[i].fault,
             values[i],
             weights[i],
@@ -270,7 +289,7 @@ def _show_status(found: _Status) -> None:
         table.add_row(
             asset.symbol,
             held,
-            usd(asset.price_e18) if asset.fault == "None" else f"[red]{asset.fault}[/]",
+            f"[red]{asset.fault}[/]" if asset.price_e18 is None else usd(asset.price_e18),
             usd(asset.value_e18 or 0) if sound else NOTHING,
             percent(asset.weight_e18 or 0) if sound else NOTHING,
             _target(asset),
@@ -288,7 +307,7 @@ def _show_status(found: _Status) -> None:
     gliding = found.block.timestamp < found.glide_end
     lines = (
         ("vault", found.vault),
-        ("worth", f"{usd(found.total_e18)}, {usd(found.share_price_e18, 6)} a share"),
+        ("worth", _worth(found)),
         ("supply", f"{amount(found.total_supply, SHARE_DECIMALS, 6)} {found.symbol}"),
         ("slippage allowed now", percent(found.slippage_limit_e18)),
         ("loss budget left", f"{percent(found.loss_left_e18)} of the basket"),
@@ -305,6 +324,12 @@ def _show_status(found: _Status) -> None:
         if value:
             rows.add_row(f"[dim]{label}[/]", value)
     out.print(rows)
+
+
+def _worth(found: _Status) -> str:
+    if found.total_e18 is None or found.share_price_e18 is None:
+        return f"[red]unknown[/]: {found.unknown}"
+    return f"{usd(found.total_e18)}, {usd(found.share_price_e18, 6)} a share"
 
 
 def _losses(asset: _AssetStatus) -> Iterator[str]:

@@ -335,8 +335,19 @@ def test_price_that_is_none(
     assert "set a sound feed for this token" in created.sentence
     status = cli("vault", "status", "--json").json
     assert status["reason"] == "OracleFault"
-    assert status["assets"][0]["fault"] == fault
-    assert status["assets"][0]["value_e18"] is None
+    weth = status["assets"][0]
+    assert weth["fault"] == fault
+    assert (weth["price_e18"], weth["value_e18"], weth["drift_e18"]) == (None, None, None)
+    assert [status[name] for name in ("total_e18", "share_price_e18", "drift_bps")] == [None] * 3
+    assert status["unknown"].startswith("no sound price for WETH (its ")
+    shown = " ".join(cli("vault", "status").out.split())
+    assert f"worth unknown: {status['unknown']}" in shown
+    assert "$0.00" not in shown
+    assert stage.deployment.listed("WETH").address not in shown
+    assert "WETH" in cli("plan", *KEEPER).out
+    known = {one["token"]: one for one in cli("prices", "--json").json["prices"]}
+    assert known[weth["token"]]["primary_e18"] is None
+    assert known[weth["token"]]["second_e18"] is None
     kept = cli("keeper", "run", "--once", "--json", *KEEPER)
     assert (kept.code, kept.json["reason"], kept.json["plan"]) == (0, "OracleFault", None)
     assert stage.chain.block()["hash"] == before
