@@ -301,6 +301,7 @@ def _as_json(decision: Decision) -> Mapping[str, Any]:
         "sentence": decision.text,
         "epoch": decision.epoch,
         "drift_bps": decision.drift_bps,
+        "kind": decision.kind,
         "tokens": [asset.token for asset in snapshot.basket.assets] if snapshot else None,
         "plan": found and _plan_as_json(found),
         "transaction_hash": decision.transaction_hash,
@@ -362,7 +363,8 @@ def _plan_as_json(found: Plan) -> Mapping[str, Any]:
 
 def _show(session: Session, decision: Decision) -> None:
     out = console()
-    out.print(f"[bold]{decision.reason.value}[/]: {decision.text}.".replace("..", "."))
+    text = session.with_symbols(decision.text).rstrip(".")
+    out.print(f"[bold]{decision.reason.value}[/]: {text}.")
     out.print(f"[dim]block {decision.block.number}, vault {decision.vault}[/]")
     found, snapshot = decision.plan, decision.snapshot
     if found is None or snapshot is None:

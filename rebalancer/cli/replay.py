@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rebalancer.cli.session import address_option, json_option
-from rebalancer.cli.show import console, print_json
+from rebalancer.cli.show import NOTHING, console, print_json
 from rebalancer.errors import BadRecords
 from rebalancer.keeper.recording import Replayed, Told, replay
 from rebalancer.lab.day import day_chart
@@ -124,7 +124,7 @@ def _show(
         at = datetime.fromtimestamp(look.block.timestamp, UTC).strftime("%m-%d %H:%M:%S")
         table.add_row(
             *(at, str(look.block.number), f"{one.vault[:6]}…{one.vault[-4:]}", one.reason.value),
-            *(f"{one.drift_bps} bps", Text(one.text)),
+            *(NOTHING if one.drift_bps is None else f"{one.drift_bps} bps", Text(one.text)),
         )
     out.print(table)
     again = sum(look.decided for look in looks)

@@ -8,7 +8,6 @@ from typing import Any
 import click
 from rich.table import Table
 
-from rebalancer.chain.abi import interface
 from rebalancer.cli.logs import set_up_logs
 from rebalancer.cli.session import (
     Session,
@@ -187,10 +186,7 @@ def _table(attempts: list[Attempt]) -> Table:
 
 def _epoch(attempt: Attempt) -> str:
     """The epoch, or what is sent that belongs to none."""
-    if attempt.intent.epoch >= 0:
-        return str(attempt.intent.epoch)
-    is_sync = interface("BasketVault").functions["sync"].is_called_by(attempt.intent.data)
-    return "sync" if is_sync else "poke"
+    return str(attempt.intent.epoch) if attempt.intent.epoch >= 0 else attempt.intent.kind
 
 
 def _or_nothing(number: int | None) -> str:

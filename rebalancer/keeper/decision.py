@@ -42,7 +42,9 @@ class Outcome:
 class Decision:
     """What a look at a vault came to, and why: `text` is one sentence for people.
 
-    `snapshot` is the vault at that block, exactly; None of a vault among very many that needs nothing.
+    `snapshot` is the vault at that block, exactly; None of a vault among very many that needs nothing. `epoch` and `drift_bps` of
+    what a rebalance came to are those before it; `drift_bps` is None while the vault cannot be weighed. `kind` is what was sent:
+    "rebalance", "poke", "sync", "" for nothing.
     """
 
     block: Block
@@ -50,11 +52,12 @@ class Decision:
     reason: Reason
     text: str
     epoch: int
-    drift_bps: int
+    drift_bps: int | None
     snapshot: VaultSnapshot | None = None
     plan: Plan | None = None
     outcome: Outcome | None = None
     transaction_hash: str | None = None
+    kind: str = ""
 
 
 def explain(snapshot: VaultSnapshot) -> str:

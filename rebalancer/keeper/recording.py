@@ -80,14 +80,15 @@ class _Written:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A decision as it was told."""
+    """A decision as it was told; see `Decision`."""
 
     vault: str
     reason: Reason
     text: str
     epoch: int
-    drift_bps: int
+    drift_bps: int | None
     transaction_hash: str | None = None
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +236,7 @@ class Recorder:
             tuple(
                 Told(
                     *(one.vault, one.reason, one.text, one.epoch, one.drift_bps),
-                    one.transaction_hash,
+                    *(one.transaction_hash, one.kind),
                 )
                 for one in tick.decisions
             ),
