@@ -1116,7 +1116,33 @@ class NothingToClaim(ActionError):
     def __init__(self, holder: str, token: str) -> None:
         self.holder = holder
         self.token = token
-        super().__init__(f"{holder} has no claim on {token}: name the holder, or another token.")
+        super().__init__(
+            f"{holder} has no claim on {token}: name the holder, or another token; "
+            "`rebalancer vault position` shows what an account owns."
+        )
+
+
+class NoShares(ActionError):
+    """All shares of an account were to be redeemed, and it has none."""
+
+    def __init__(self, holder: str, vault: str) -> None:
+        self.holder = holder
+        self.vault = vault
+        super().__init__(
+            f"{holder} has no shares of {vault}: name the account or the vault that is meant; "
+            "`rebalancer vault position` shows what an account owns."
+        )
+
+
+class NothingToDeposit(ActionError):
+    """All of a token was to be deposited, and there is none, or not more ether than the gas costs."""
+
+    def __init__(self, account: str, token: str) -> None:
+        self.account = account
+        self.token = token
+        super().__init__(
+            f"{account} has no {token} to deposit, or no more than the gas costs: send it some first."
+        )
 
 
 class VaultNotNamed(ActionError):

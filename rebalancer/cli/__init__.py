@@ -102,8 +102,10 @@ class _Root(click.Group):
             told = SystemRefused.of(error) if isinstance(error, OSError) else error
             click.echo(f"{_red('error:')} {_without_secrets(ctx, sentence(told))}", err=True)
             ctx.exit(told.exit_code)
-        except KeyboardInterrupt:
-            click.echo("Abandoned: what was under way may still be mined.", err=True)
+        except KeyboardInterrupt as stop:
+            # Whoever was interrupted notes what is left: a transaction under way, an allowance.
+            notes = [_without_secrets(ctx, note) for note in getattr(stop, "__notes__", ())]
+            click.echo(" ".join(("Abandoned.", *notes)), err=True)
             ctx.exit(EXIT_ABANDONED)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from rebalancer.addresses import present, prove_writable
@@ -112,8 +111,7 @@ def deploy(
             int(hours * 3_600),
         )
         prove_writable(file)
-        with Console(stderr=True).status("Deploying …"):
-            made = launch(wallet, found, feeds, governance, sources, sequencer)
+        made = launch(wallet, found, feeds, governance, sources, sequencer)
         session.save(made)
     system = System.of(made)
     if as_json:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -50,7 +50,7 @@ from rebalancer.keeper.station import Station
 from rebalancer.plan import Plan
 from rebalancer.policy import Settlement
 from rebalancer.send.from_settings import lane_of, max_spend_per_day_wei, outbox_of, rules_of
-from rebalancer.send.signer import SignedTransaction, Signer, devnet_signer, keystore_address
+from rebalancer.send.signer import Signer
 from rebalancer.units import BPS, E18
 from rebalancer.watch import watchers_of
 
@@ -96,25 +96,38 @@ def run(
     set_up_logs(*chains)
     told = _print_line if as_json else None
     asked = _Asked(vault, account, dry_run, poll_seconds)
-    if once:
-        for settings in chains:
-            with ExitStack() as stack:
-                machine = _opened(settings, asked, stack, ())
-                machine.start()
-                for decision in machine.tick():
-                    if told:
-                        told(decision)
-        return
-    asked = replace(asked, waits=False, alone=len(chains) == 1)
-    with ExitStack() as stack:
-        watchers = stack.enter_context(watchers_of(*chains))
-        watchers += [stack.enter_context(recorder) for recorder in _recorders(chains)]
-        Station(
-            {settings.chain_id: partial(_opened, settings, asked) for settings in chains},
-            watchers,
-            on_decision=told,
-            reload=partial(_reloaded, options, asked, {each.chain_id: each for each in chains}),
-        ).run()
+    try:
+        if once:
+            _run_once(chains, asked, told)
+            return
+        asked = replace(asked, waits=False, alone=len(chains) == 1)
+        with ExitStack() as stack:
+            watchers = stack.enter_context(watchers_of(*chains))
+            watchers += [stack.enter_context(recorder) for recorder in _recorders(chains)]
+            Station(
+                {settings.chain_id: partial(_opened, settings, asked) for settings in chains},
+                watchers,
+                on_decision=told,
+                reload=partial(_reloaded, options, asked, {each.chain_id: each for each in chains}),
+            ).run()
+    except KeyboardInterrupt as stop:
+        if not dry_run:
+            stop.add_note(
+                "What was sent stands in the outbox (`rebalancer tx list`); the next start settles it."
+            )
+        raise
+
+
+def _run_once(
+    chains: Sequence[Settings], asked: _Asked, told: Callable[[Decision], None] | None
+) -> None:
+    for settings in chains:
+        with ExitStack() as stack:
+            machine = _opened(settings, asked, stack, ())
+            machine.start()
+            for decision in machine.tick():
+                if told:
+                    told(decision)
 
 
 def _recorders(chains: Sequence[Settings]) -> list[Recorder]:
@@ -145,7 +158,7 @@ def _opened(
     session = stack.enter_context(Session(settings))
     vaults = session.vaults(asked.vault)
     outbox = None if asked.dry_run else stack.enter_context(outbox_of(settings))
-    signers: list[Signer] = [_onlooker(session, asked.account)]
+    signers: list[Signer] = [session.onlooker(settings.keeper, asked.account)]
     if not asked.dry_run:
         accounts = session.keepers(asked.account)
         signers = [lane_of(signer, settings, vaults) for signer in accounts]
@@ -235,7 +248,7 @@ def plan(
         machine = Keeper(
             session.rpc,
             Site.of(session.deployment, [address]),
-            [_onlooker(session, account)],
+            [session.onlooker(session.settings.keeper, account)],
             None,
             _options(session.settings, _Asked(dry_run=True)),
         )
@@ -259,27 +272,6 @@ def _draw(decision: Decision, picture: Path, *, quiet: bool) -> None:
     path = flow_chart(decision.plan, picture)
     if not quiet:
         console().print(f"Drawn to {path}.")
-
-
-class _Onlooker:
-    """An account without its key: enough to simulate, not to sign."""
-
-    def __init__(self, address: str) -> None:
-        self.address = address
-
-    def sign(self, transaction: Mapping[str, Any]) -> SignedTransaction:
-        """Never: who only looks is not asked for a password."""
-        raise AssertionError(f"{self.address} only looks and was to sign {transaction}")
-
-
-def _onlooker(session: Session, account: int | None) -> Signer:
-    """The keeper's account, without asking for the password of its keystore."""
-    settings = session.settings.keeper
-    if account is None and settings.keystore is not None:
-        address = keystore_address(settings.keystore)
-        return _Onlooker(address) if address else session.signer(settings, None)
-    number = settings.devnet_account if account is None else account
-    return _Onlooker(devnet_signer(number, session.settings.chain_id).address)
 
 
 # Showing

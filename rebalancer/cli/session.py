@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from types import TracebackType
@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar
 import click
 
 from rebalancer.actions import ETH
+from rebalancer.chain.abi import interface
 from rebalancer.chain.deployment import DeployedToken, Deployment
 from rebalancer.chain.endpoints import Endpoints
 from rebalancer.chain.pools import read_pools
@@ -30,7 +31,13 @@ from rebalancer.errors import (
     VaultNotNamed,
 )
 from rebalancer.pools import Pool, Token, in_wrapped_ether
-from rebalancer.send.signer import Signer, devnet_signer, open_signer
+from rebalancer.send.signer import (
+    SignedTransaction,
+    Signer,
+    devnet_signer,
+    keystore_address,
+    open_signer,
+)
 from rebalancer.send.wallet import Wallet
 
 __all__ = [
@@ -214,12 +221,15 @@ class Session:
         return text
 
     def decimals(self, address: str) -> int:
-        """A token's decimals.
+        """A token's decimals, asked of the token itself where the addresses file does not know it.
 
         Raises:
-            TokenNotListed: the addresses file has no such token.
+            ContractMissing: there is no token at the address.
         """
-        return ETHER.decimals if address == ETH else self.deployment.listed(address).decimals
+        known = self.deployment.token(address)
+        if address == ETH or known is not None:
+            return ETHER.decimals if known is None else known.decimals
+        return int(interface("IERC20Metadata").at(address).call(self.rpc, "decimals"))
 
     @property
     def tokens(self) -> list[Token]:
@@ -276,14 +286,40 @@ class Session:
                 raise ConfigError("keeper.lanes", "", why)
         return found
 
-    def wallet(self, number: int | None = None) -> Wallet:
-        """The wallet for what people do.
+    def wallet(self, number: int | None = None, *, signs: bool = True) -> Wallet:
+        """The wallet for what people do; it says on standard error what it sends. One that never `signs` asks for no password.
 
         Raises:
             As `signer`.
         """
         account = self.settings.wallet
-        return Wallet(self.rpc, self.signer(account, number), account.fee_cap_wei)
+        signer = self.signer(account, number) if signs else self.onlooker(account, number)
+        return Wallet(self.rpc, signer, account.fee_cap_wei, on_sent=_tell_sent)
+
+    def onlooker(self, account: AccountSettings, number: int | None) -> Signer:
+        """An account without its key, so without asking for the password of its keystore, where that says whose key it holds.
+
+        Raises:
+            As `signer`.
+        """
+        keystore = account.keystore if number is None and account.signer_url is None else None
+        address = keystore_address(keystore) if keystore else None
+        return _Onlooker(address or self.signer(account, number).address)
+
+
+class _Onlooker:
+    """An account without its key: enough to simulate, not to sign."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    def sign(self, transaction: Mapping[str, Any]) -> SignedTransaction:
+        """Never: who only looks is not asked for a password."""
+        raise AssertionError(f"{self.address} only looks and was to sign {transaction}")
+
+
+def _tell_sent(what: str, transaction_hash: str) -> None:
+    click.echo(f"sent {what}: transaction {transaction_hash}", err=True)
 
 
 def _ask() -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from rich.table import Table
@@ -14,6 +15,7 @@ from rebalancer import actions
 from rebalancer.addresses import prove_writable
 from rebalancer.chain.abi import interface
 from rebalancer.chain.snapshot import Block, VaultSnapshot, read_block, read_vaults
+from rebalancer.cli.preview import OnlyPreviewed, asker, show_position
 from rebalancer.cli.session import (
     Session,
     account_option,
@@ -23,10 +25,17 @@ from rebalancer.cli.session import (
 )
 from rebalancer.cli.show import NOTHING, amount, bps_text, console, percent, print_json, usd
 from rebalancer.deploy import Fees
-from rebalancer.errors import AssetCountOutOfRange, TokenNotListed
+from rebalancer.errors import (
+    AssetCountOutOfRange,
+    ContractReverted,
+    NoShares,
+    NothingToClaim,
+    TokenNotListed,
+)
 from rebalancer.keeper import explain
 from rebalancer.oracle import Fault
 from rebalancer.policy import weigh_basket, weights_e18
+from rebalancer.preview import Position, read_position
 from rebalancer.reasons import Reason
 from rebalancer.spec import load_vault_spec, parse_amount, parse_fraction_e18
 from rebalancer.units import BPS, E18
@@ -35,17 +44,26 @@ __all__ = ["vault"]
 
 SHARE_DECIMALS = 18
 
-_slippage_option = click.option(
-    "--slippage-bps",
-    type=click.IntRange(0, BPS),
-    default=50,
-    help="How much worse than now the pools may become, in basis points; what a deposit then does not need comes back.",
-)
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _slippage_option(help_text: str) -> Callable[[F], F]:
+    return click.option("--slippage-bps", type=click.IntRange(0, BPS), default=50, help=help_text)
+
+
 _tolerance_option = click.option(
     "--tolerance-bps",
     type=click.IntRange(0, BPS),
     default=10,
     help="By how much amounts in kind may be worse than now, in basis points.",
+)
+
+
+_dry_run_option = click.option(
+    "--dry-run", is_flag=True, help="Show what it would do now, and send nothing."
+)
+_yes_option = click.option(
+    "--yes", is_flag=True, help="Send without asking, also on a chain that is no devnet."
 )
 
 
@@ -391,10 +409,16 @@ def _drift(drift_e18: int | None, band_e18: int) -> str:
     "--token", help="Through the zap: the token to pay with, by symbol or address, or ETH."
 )
 @click.option(
-    "--amount", "paid", help="At most how much of --token, in whole tokens, as a decimal number."
+    "--amount",
+    "paid",
+    help="At most how much of --token, in whole tokens, as a decimal number; or max for all there is, but of ether what the gas may cost.",
 )
-@_slippage_option
+@_slippage_option(
+    "How much worse than now the pools may become, in basis points; what is not needed for it comes back."
+)
 @_tolerance_option
+@_dry_run_option
+@_yes_option
 @account_option
 @json_option
 @click.pass_obj
@@ -406,19 +430,23 @@ def deposit(
     paid: str | None,
     slippage_bps: int,
     tolerance_bps: int,
+    dry_run: bool,
+    yes: bool,
     account: int | None,
     as_json: bool,
 ) -> None:
-    """Put tokens in and get shares: every asset in kind (--shares), or one token (--token, --amount)."""
+    """Put tokens in and get shares: every asset in kind (--shares), or one token (--token, --amount).
+
+    Shows what it would do, and asks before it sends anything on a chain that is no devnet.
+    """
     if (shares is None) == (token is None) or (token is None) != (paid is None):
         raise click.UsageError("Say either --shares N, or --token SYMBOL and --amount X.")
-    with Session.open(options) as session:
-        address = session.vault(vault)
+    with suppress(OnlyPreviewed), Session.open(options) as session:
+        wallet, address = session.wallet(account, signs=not dry_run), session.vault(vault)
+        ask = asker(session, dry_run, yes, as_json)
         if shares is not None:
             minted = parse_amount(shares, SHARE_DECIMALS)
-            in_kind = actions.deposit_in_kind(
-                session.wallet(account), address, minted, tolerance_bps
-            )
+            in_kind = actions.deposit_in_kind(wallet, address, minted, tolerance_bps, ask)
             if as_json:
                 print_json(in_kind)
                 return
@@ -427,13 +455,14 @@ def deposit(
             return
         known = session.token(str(token))
         zapped = actions.deposit_token(
-            session.wallet(account),
+            wallet,
             session.system,
             address,
             known.address,
-            parse_amount(str(paid), known.decimals),
+            None if paid == "max" else parse_amount(str(paid), known.decimals),
             session.pools(read_block(session.rpc)),
             slippage_bps,
+            ask,
         )
         if as_json:
             print_json(zapped)
@@ -455,8 +484,10 @@ def deposit(
     show_default="every asset in kind",
     help="Through the zap: the one token to get, by symbol or address, or ETH.",
 )
-@_slippage_option
+@_slippage_option("With --token: how much less than now promised may come out, in basis points.")
 @_tolerance_option
+@_dry_run_option
+@_yes_option
 @account_option
 @json_option
 @click.pass_obj
@@ -468,35 +499,39 @@ def withdraw(
     token: str | None,
     slippage_bps: int,
     tolerance_bps: int,
+    dry_run: bool,
+    yes: bool,
     account: int | None,
     as_json: bool,
 ) -> None:
     """Give shares back and get tokens: every asset in kind, or all in one token (--token).
 
-    In kind works whatever happens to prices, roles or exchanges; an asset that cannot be sent becomes
-    a claim, which `rebalancer vault claim` collects.
+    Shows what it would do, and asks before it sends anything on a chain that is no devnet. In kind works whatever happens to prices,
+    roles or exchanges; an asset that cannot be sent becomes a claim, which `rebalancer vault claim` collects.
     """
     if (shares is None) != everything:
         raise click.UsageError("Say either --shares N or --all.")
-    with Session.open(options) as session:
-        address = session.vault(vault)
-        wallet = session.wallet(account)
+    with suppress(OnlyPreviewed), Session.open(options) as session:
+        wallet, address = session.wallet(account, signs=not dry_run), session.vault(vault)
+        ask = asker(session, dry_run, yes, as_json)
         redeemed = (
             interface("BasketVault").at(address).call(session.rpc, "balanceOf", wallet.address)
             if shares is None
             else parse_amount(shares, SHARE_DECIMALS)
         )
+        if everything and not redeemed:
+            raise NoShares(wallet.address, address)
         if token is None:
-            in_kind = actions.withdraw_in_kind(wallet, address, redeemed, tolerance_bps)
+            in_kind = actions.withdraw_in_kind(wallet, address, redeemed, tolerance_bps, ask)
             if as_json:
                 print_json(in_kind)
                 return
-            got = _in_kind(session, address, in_kind.amounts)
+            got = _in_kind(session, address, in_kind.sent)
             _tell(f"Redeemed {amount(redeemed, SHARE_DECIMALS)} shares for {got}.", in_kind)
             for claimed, raw in in_kind.claims.items():
+                owed = f"{amount(raw, session.decimals(claimed))} {session.symbol(claimed)}"
                 console().print(
-                    f"[yellow]{session.symbol(claimed)} could not be sent: "
-                    f"{raw} raw units wait for `rebalancer vault claim`.[/]"
+                    f"[yellow]{owed} could not be sent, and wait for `rebalancer vault claim`.[/]"
                 )
             return
         known = session.token(token)
@@ -508,6 +543,7 @@ def withdraw(
             redeemed,
             session.pools(read_block(session.rpc)),
             slippage_bps,
+            ask,
         )
         if as_json:
             print_json(zapped)
@@ -522,12 +558,40 @@ def withdraw(
 
 @vault.command()
 @vault_option
-@click.option("--token", required=True, help="The token to collect, by symbol or address.")
+@address_option("--address", "Whose shares and claims to show.", "the account")
+@account_option
+@json_option
+@click.pass_obj
+def position(
+    options: Any, vault: str | None, address: str | None, account: int | None, as_json: bool
+) -> None:
+    """Show what an account owns of a vault: shares, what they redeem for in kind, their worth, and claims. Needs no key."""
+    with Session.open(options) as session:
+        holder = address or session.onlooker(session.settings.wallet, account).address
+        found = _position(session, session.vault(vault), holder)
+        if as_json:
+            print_json(found)
+        else:
+            show_position(session, found)
+
+
+def _position(session: Session, vault: str, holder: str) -> Position:
+    others = [token.address for token in session.deployment.tokens]
+    return read_position(session.rpc, vault, holder, others)
+
+
+@vault.command()
+@vault_option
+@click.option(
+    "--token",
+    show_default="all that are owed",
+    help="The token to collect, by symbol or address.",
+)
 @click.option(
     "--amount",
     "wanted",
     show_default="all",
-    help="At most how much of it, in whole tokens, as a decimal number.",
+    help="With --token: at most how much of it, in whole tokens, as a decimal number.",
 )
 @address_option(
     "--holder", "Whose claim it is; anyone may have it paid to its holder.", "the account"
@@ -541,29 +605,48 @@ def withdraw(
 def claim(
     options: Any,
     vault: str | None,
-    token: str,
+    token: str | None,
     wanted: str | None,
     holder: str | None,
     receiver: str | None,
     account: int | None,
     as_json: bool,
 ) -> None:
-    """Collect a token that could not be sent when shares were redeemed."""
+    """Collect tokens that could not be sent when shares were redeemed; `rebalancer vault position` lists them.
+
+    A token that still cannot be sent holds up no other; the command then ends with that token's error.
+    """
+    if token is None and wanted is not None:
+        raise click.UsageError("Say with --token what --amount is of.")
     with Session.open(options) as session:
-        known = session.token(token)
-        claimed = actions.claim(
-            session.wallet(account),
-            session.vault(vault),
-            known.address,
-            holder=holder,
-            receiver=receiver,
-            amount_raw=None if wanted is None else parse_amount(wanted, known.decimals),
-        )
-    if as_json:
-        print_json(claimed)
-    else:
-        collected = f"{amount(claimed.amount_raw, known.decimals)} {known.symbol}"
-        _tell(f"Collected {collected} for {claimed.receiver}.", claimed)
+        wallet, address = session.wallet(account), session.vault(vault)
+        known = None if token is None else session.token(token)
+        if known is None:
+            owed = list(_position(session, address, holder or wallet.address).claims_raw)
+            if not owed:
+                raise NothingToClaim(holder or wallet.address, "any token")
+        else:
+            owed = [known.address]
+        most = None if known is None or wanted is None else parse_amount(wanted, known.decimals)
+        claimed, refusals = [], []
+        for each in owed:
+            try:
+                one = actions.claim(
+                    wallet, address, each, holder=holder, receiver=receiver, amount_raw=most
+                )
+                claimed.append(one)
+            except ContractReverted as refused:
+                refusals.append(refused)
+        if as_json:
+            if token is None or claimed:
+                print_json(claimed if token is None else claimed[0])
+        else:
+            for one in claimed:
+                symbol, decimals = session.symbol(one.token), session.decimals(one.token)
+                collected = f"{amount(one.amount_raw, decimals)} {symbol}"
+                _tell(f"Collected {collected} for {one.receiver}.", one)
+        if refusals:
+            raise refusals[0]
 
 
 @vault.command()

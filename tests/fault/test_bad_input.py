@@ -7,6 +7,7 @@ refusals, with their numbers, in tests/solidity and tests/contract.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import resource
 from collections.abc import Callable, Iterator
@@ -17,6 +18,8 @@ from typing import Any
 
 import pytest
 
+from rebalancer import actions
+from rebalancer.actions import ETH
 from rebalancer.chain.abi import interface
 from rebalancer.chain.deployment import Deployment
 from rebalancer.chain.rpc import Rpc
@@ -157,8 +160,9 @@ def test_vault_that_is_none(cli: Cli, unchanged: None) -> None:
         (("deposit", "--token", "USDC", "--amount", "0.0001"), 13, "deposit more"),
         (("deposit", "--shares", "1000000"), 16, "ask for less or send it"),
         (("withdraw", "--shares", "1"), 16, "holds 0 DEMO and needs 1"),
-        (("withdraw", "--all"), 16, "must be above 0"),
-        (("withdraw", "--all", "--token", "USDC"), 16, "must be above 0"),
+        (("withdraw", "--all"), 16, "has no shares of"),
+        (("withdraw", "--all", "--token", "USDC"), 16, "`rebalancer vault position` shows"),
+        (("claim",), 16, "has no claim on any token: name the holder"),
         (("claim", "--token", "USDC"), 16, "has no claim on USDC: name the holder"),
         (("claim", "--token", "USDC", "--amount", "0"), 16, "USDC to collect must be above 0"),
         (("claim", "--token", "USDC", "--amount", "0.0000001"), 16, "the token only 6"),
@@ -501,7 +505,8 @@ def test_right_input_goes_all_the_way(
     deployed = cli(
         "--deployment", new, "deploy", "--chain", chain_file(stage, tmp_path, 8), *roles, *OWNER
     )
-    assert (deployed.code, deployed.err) == (0, "")
+    assert deployed.code == 0, deployed.err
+    assert all(line.startswith("sent ") for line in deployed.err.splitlines())
 
     def on(*arguments: object) -> Ran:
         ran = cli("--deployment", new, *arguments)
@@ -772,3 +777,173 @@ def test_node_killed_during_a_deposit_ends_the_command_with_a_sentence(
     assert ran.code == 10
     assert "may or may not have been sent" in ran.sentence
     assert "look for it on the chain before trying again" in ran.sentence
+
+
+# Before money moves
+
+
+@pytest.mark.usefixtures("pockets")
+def test_a_dry_run_shows_what_a_deposit_would_do_and_sends_nothing(
+    stage: Stage, cli: Cli, unchanged: None
+) -> None:
+    paid = ("vault", "deposit", "--token", "USDC", "--amount", "500", "--dry-run", *DEPOSITOR)
+    shown = " ".join(cli(*paid).out.split())
+    told = cli(*paid, "--json").json
+
+    usdc, zap = stage.deployment.listed("USDC").address, stage.system.zap
+    assert "gives 498." in shown
+    assert "at most 500 USDC" in shown
+    assert f"approval first 500 USDC to {zap} (" in shown
+    assert "of which swaps cost $" in shown
+    assert told["at_most_raw"] == {usdc: "500000000"}
+    (approval,) = told["approvals"]
+    assert (approval["token"], approval["spender"], approval["amount_raw"]) == (
+        *(usdc, zap),
+        "500000000",
+    )
+    assert 20_000 < int(approval["gas"]) < 100_000
+    assert told["gas"] is None
+    shares, least = (int(told[name][stage.vault]) for name in ("gets_raw", "at_least_raw"))
+    assert least == shares * 9_950 // 10_000
+    given, got, swaps = (int(told[name]) for name in ("given_e18", "got_e18", "swap_cost_e18"))
+    assert 497 * E18 < given < 500 * E18
+    assert 0 < swaps <= given - got + 10**12 < E18
+
+    in_kind = ("vault", "deposit", "--shares", "10", "--dry-run", "--json", *DEPOSITOR)
+    told = cli(*in_kind).json
+    assert (len(told["approvals"]), told["swap_cost_e18"]) == (3, "0")
+    assert told["gets_raw"] == {stage.vault: str(10 * E18)}
+
+
+def test_a_dry_run_of_a_withdrawal_says_what_comes_out_at_least(
+    stage: Stage, cli: Cli, pockets: None
+) -> None:
+    assert cli("vault", "deposit", "--shares", "100", *DEPOSITOR).code == 0
+    before = stage.chain.block()["hash"]
+    options = ("vault", "withdraw", "--all", "--dry-run", "--json", *DEPOSITOR)
+    in_kind, ether = cli(*options).json, cli(*options, "--token", "ETH").json
+    spoil(stage, None)
+    before_spoiled = stage.chain.block()["hash"]
+    unknown = cli(*options).json
+    shown = cli(*[each for each in options if each != "--json"]).out
+
+    assert len(in_kind["gets_raw"]) == 3
+    assert in_kind["approvals"] == []
+    assert int(in_kind["gas"]) > 50_000
+    (got,) = ether["gets_raw"].values()
+    assert list(ether["gets_raw"]) == [ETH]
+    assert int(ether["at_least_raw"][ETH]) == int(got) * 9_950 // 10_000
+    assert [one["token"] for one in ether["approvals"]] == [stage.vault]
+    assert (unknown["given_e18"], unknown["got_e18"]) == (None, None)
+    assert "unknown: a price is not sound" in shown
+    assert before != before_spoiled == stage.chain.block()["hash"]
+
+
+def test_money_moves_on_a_real_chain_only_after_a_yes(
+    stage: Stage, cli: Cli, pockets: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stage's chain, taken for a real one where it is asked whether to ask."""
+    monkeypatch.setattr("rebalancer.cli.preview.DEVNET_CHAIN_ID", 5)
+    deposit = ("vault", "deposit", "--shares", "1", *DEPOSITOR)
+    before = stage.chain.block()["hash"]
+
+    ran = cli(*deposit)
+    assert (ran.code, "say --yes, or answer at a terminal" in ran.err) == (2, True)
+    assert cli(*deposit, "--dry-run").code == 0
+    for answer in ("n\n", ""):
+        stdin = io.StringIO(answer)
+        monkeypatch.setattr(stdin, "isatty", lambda: True)
+        monkeypatch.setattr("sys.stdin", stdin)
+        ran = cli(*deposit)
+        assert (ran.code, "Send it?" in ran.err, "Aborted!" in ran.err) == (1, True, True)
+    assert stage.chain.block()["hash"] == before
+
+    sent = cli(*deposit, "--yes")
+    assert (sent.code, "Minted 1 shares" in sent.out) == (0, True)
+    told = [line.split(" to ")[0] for line in sent.err.splitlines()]
+    assert told == ["sent approve"] * 3 + ["sent mintInKind"]
+    assert all(len(line.rpartition("transaction 0x")[2]) == 64 for line in sent.err.splitlines())
+
+
+@pytest.mark.parametrize("token", ["USDC", "ETH"])
+def test_all_of_a_token_is_deposited_but_what_the_gas_may_cost(
+    stage: Stage, cli: Cli, pockets: None, token: str
+) -> None:
+    rpc, account = stage.chain.rpc, Actor.DEPOSITOR.address
+    stage.chain.set_balance(account, 2 * E18)
+
+    ran = cli("vault", "deposit", "--token", token, "--amount", "max", "--json", *DEPOSITOR)
+
+    assert ran.code == 0, ran.err
+    usdc = interface("IERC20Metadata").at(stage.deployment.listed("USDC").address)
+    left_wei = int(rpc.call("eth_getBalance", account, "latest"), 16)
+    if token == "ETH":
+        assert int(ran.json["amount_raw"]) > 199 * E18 // 100
+        assert left_wei > 0
+    else:
+        assert ran.json["amount_raw"] == "1000000000"
+        assert usdc.call(rpc, "balanceOf", account) == int(
+            ran.json["returned"].get(usdc.address, "0")
+        )
+    stage.chain.set_balance(account, 10**12)
+    poor = cli("vault", "deposit", "--token", "ETH", "--amount", "max", *DEPOSITOR)
+    assert "no more than the gas costs: send it some first" in poor.sentence
+    assert poor.code == 16
+
+
+def test_a_deposit_that_is_interrupted_names_the_transaction_and_what_may_still_be_taken(
+    stage: Stage, pockets: None
+) -> None:
+    sent: dict[str, str] = {}
+
+    def told(what: str, transaction_hash: str) -> None:
+        sent[what] = transaction_hash
+        if what.startswith("approve") and len(sent) == 3:
+            raise KeyboardInterrupt
+
+    wallet = stage.wallet(Actor.DEPOSITOR)
+    wallet.on_sent = told
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        actions.deposit_in_kind(wallet, stage.vault, E18)
+
+    notes = stopped.value.__notes__
+    what, transaction_hash = list(sent.items())[-1]
+    assert notes[0] == f"It may still be mined: {what}, transaction {transaction_hash}."
+    assert len(notes) == 4
+    assert all(f"{stage.vault} may still take " in note for note in notes[1:])
+    assert "USDC" in notes[3]
+
+
+def test_position_shows_shares_content_worth_and_claims(
+    stage: Stage, cli: Cli, pockets: None
+) -> None:
+    usdc = interface("BlocklistToken").at(stage.deployment.listed("USDC").address)
+    depositor = Actor.DEPOSITOR.address.lower()
+    nothing = cli("vault", "position", "--json", *DEPOSITOR).json
+    assert (nothing["shares"], nothing["worth_e18"], nothing["claims_raw"]) == ("0", "0", {})
+
+    assert cli("vault", "deposit", "--shares", "100", *DEPOSITOR).code == 0
+    stage.chain.transact(usdc, "blacklist", depositor)
+    left = cli("vault", "withdraw", "--shares", "40", "--json", *DEPOSITOR).json
+    shown = " ".join(cli("vault", "position", "--address", depositor).out.split())
+    told = cli("vault", "position", "--address", depositor, "--json").json
+
+    owed = int(left["claims"][usdc.address])
+    assert [int(sent) for sent in left["sent"]][2] == 0 < owed == int(left["amounts"][2])
+    assert told["claims_raw"] == {usdc.address: str(owed)}
+    assert abs(int(told["claims_e18"]) - 8 * E18) < E18 // 100
+    assert (told["shares"], told["holder"]) == (str(60 * E18), depositor)
+    assert int(told["part_e18"]) == 60 * E18 * E18 // int(told["supply"])
+    assert abs(int(told["worth_e18"]) - 60 * E18) < E18 // 10
+    assert "shares 60, 0.0120 % of all" in shown
+    assert "USDC, worth $" in shown
+    assert "`rebalancer vault claim` collects them" in shown
+
+    refused = cli("vault", "claim", *DEPOSITOR)
+    assert "the token still cannot be sent" in refused.sentence
+    stage.chain.transact(usdc, "unBlacklist", depositor)
+    (collected,) = cli("vault", "claim", "--json", *DEPOSITOR).json
+    assert int(collected["amount_raw"]) == owed
+    spoil(stage, None)
+    assert cli("vault", "position", "--json", *DEPOSITOR).json["worth_e18"] is None
+    assert "worth unknown" in " ".join(cli("vault", "position", *DEPOSITOR).out.split())

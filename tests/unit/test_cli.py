@@ -66,6 +66,7 @@ def test_commands_are_those_of_the_manual() -> None:
         ("admin", "cancel"),
         ("vault", "create"),
         ("vault", "status"),
+        ("vault", "position"),
         ("vault", "deposit"),
         ("vault", "withdraw"),
         ("vault", "claim"),
@@ -162,6 +163,7 @@ def test_module_runs_as_the_program_does() -> None:
             "are not those of its checksum",
         ),
         (("vault", "create"), "Missing option '--spec'"),
+        (("vault", "claim", "--amount", "1"), "Say with --token what --amount is of."),
         (("vault", "set-targets"), "Missing option '--target'"),
         (("vault", "deposit", "--shares", "1", "--account", "20"), "is not in the range 0<=x<=19"),
         (("devnet", "--speed", "-1"), "is not in the range"),
@@ -282,8 +284,13 @@ def test_abandoned_exits_130(
 ) -> None:
     failing(monkeypatch, KeyboardInterrupt())
     ran = run(capsys, "vault", "status")
-    assert ran.code == 130
-    assert "may still be mined" in ran.err
+    assert (ran.code, ran.err) == (130, "Abandoned.\n")
+
+    stop = KeyboardInterrupt()
+    stop.add_note("It may still be mined: approve to 0x12, transaction 0x34.")
+    failing(monkeypatch, stop)
+    ran = run(capsys, "vault", "status")
+    assert ran.err == "Abandoned. It may still be mined: approve to 0x12, transaction 0x34.\n"
 
 
 # Sentences and numbers
