@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import click
-from rich.table import Table
 
 from rebalancer.chain.abi import Contract, interface
 from rebalancer.cli.session import Session, account_option, address_option, json_option
-from rebalancer.cli.show import console, print_json
+from rebalancer.cli.show import WholeTable, console, print_json
 from rebalancer.deploy import Role
 from rebalancer.errors import FunctionUnknown
 from rebalancer.governance import (
@@ -70,7 +69,7 @@ def show(options: Any, from_block: int = 0, as_json: bool = False) -> None:
 
 def _show(found: Permissions) -> None:
     out = console()
-    table = Table(title="Roles", title_justify="left")
+    table = WholeTable(title="Roles", title_justify="left")
     for heading in ("role", "held by", "waits", "granted by", "a new member waits", "cancelled by"):
         table.add_column(heading)
     now = found.block.timestamp
@@ -91,7 +90,7 @@ def _show(found: Permissions) -> None:
     if not found.operations:
         out.print("Nothing is scheduled.")
         return
-    table = Table(title="Scheduled", title_justify="left")
+    table = WholeTable(title="Scheduled", title_justify="left")
     for heading in ("operation", "by", "may be made", "call"):
         table.add_column(heading, overflow="fold")
     for one in found.operations:

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.table import Table
 
 from rebalancer.addresses import present, prove_writable
 from rebalancer.chain.deployment import DeployedFeed, Deployment
 from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
 from rebalancer.cli.session import Session, account_option, address_option, json_option
-from rebalancer.cli.show import console, print_json
+from rebalancer.cli.show import WholeTable, console, print_json
 from rebalancer.deploy import System
 from rebalancer.errors import AlreadyDeployed, ConfigError
 from rebalancer.launch import (
@@ -119,7 +118,7 @@ def deploy(
             {"chain_id": made.chain_id, "contracts": system.contracts(), "roles": governance}
         )
         return
-    table = Table(title=f"Deployed on chain {made.chain_id}", title_justify="left")
+    table = WholeTable(title=f"Deployed on chain {made.chain_id}", title_justify="left")
     table.add_column("contract")
     table.add_column("address")
     for name, address in system.contracts().items():

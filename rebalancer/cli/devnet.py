@@ -14,11 +14,10 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from rebalancer.addresses import check_devnets, prove_writable
 from rebalancer.cli.session import json_option, read_settings
-from rebalancer.cli.show import console, print_json
+from rebalancer.cli.show import WholeTable, console, print_json
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.node import Node, NodeKind, NodeSettings
 from rebalancer.devnet.stage import DEMO_BAND_BPS, Actor, Stage, build_stage, raw_for_usd
@@ -211,7 +210,7 @@ def _tell(stage: Stage, node: Node, file: Path, as_json: bool) -> None:
             }
         )
         return
-    table = Table(title=f"A local chain at {node.url}", title_justify="left")
+    table = WholeTable(title=f"A local chain at {node.url}", title_justify="left")
     for heading in ("who", "--account", "address"):
         table.add_column(heading)
     for actor in Actor:

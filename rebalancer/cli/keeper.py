@@ -11,7 +11,6 @@ from typing import Any
 
 import click
 import structlog
-from rich.table import Table
 
 from rebalancer.chain.abi import interface
 from rebalancer.chain.snapshot import VaultSnapshot
@@ -25,6 +24,7 @@ from rebalancer.cli.session import (
 )
 from rebalancer.cli.show import (
     NOTHING,
+    WholeTable,
     amount,
     bps_text,
     console,
@@ -376,9 +376,9 @@ def _part(part: float) -> str:
     return f"{part:.1e} of what is sold" if part else "nothing"
 
 
-def _checks(snapshot: VaultSnapshot, found: Plan, after: Settlement) -> Table:
+def _checks(snapshot: VaultSnapshot, found: Plan, after: Settlement) -> WholeTable:
     """What the vault's own checks will compute, beside what they allow."""
-    table = Table(title="What the vault will find", title_justify="left")
+    table = WholeTable(title="What the vault will find", title_justify="left")
     for heading in ("check", "now", "after", "allowed"):
         table.add_column(heading, justify="left" if heading == "check" else "right")
     policy = snapshot.policy
@@ -398,8 +398,8 @@ def _checks(snapshot: VaultSnapshot, found: Plan, after: Settlement) -> Table:
     return table
 
 
-def _trades(session: Session, snapshot: VaultSnapshot, found: Plan) -> Table:
-    table = Table(title="Trades", title_justify="left")
+def _trades(session: Session, snapshot: VaultSnapshot, found: Plan) -> WholeTable:
+    table = WholeTable(title="Trades", title_justify="left")
     for heading in ("asset", "sells", "buys", "at least"):
         table.add_column(heading, justify="left" if heading == "asset" else "right")
     for i, asset in enumerate(snapshot.basket.assets):
@@ -411,8 +411,8 @@ def _trades(session: Session, snapshot: VaultSnapshot, found: Plan) -> Table:
     return table
 
 
-def _legs(found: Plan) -> Table:
-    table = Table(title="Route", title_justify="left")
+def _legs(found: Plan) -> WholeTable:
+    table = WholeTable(title="Route", title_justify="left")
     for heading in ("pool", "fee", "in", "share", "out", "cost"):
         table.add_column(heading, justify="left" if heading == "pool" else "right")
     for leg, share, cost in zip(found.legs, found.shares, found.leg_costs, strict=True):
@@ -429,14 +429,14 @@ def _legs(found: Plan) -> Table:
     return table
 
 
-def _costs(snapshot: VaultSnapshot, found: Plan) -> Table:
+def _costs(snapshot: VaultSnapshot, found: Plan) -> WholeTable:
     sold_e18 = sum(
         raw * price // unit
         for raw, price, unit in zip(
             found.sales_raw, snapshot.basket.prices_e18, snapshot.basket.units, strict=True
         )
     )
-    table = Table(title="Cost by cause", title_justify="left")
+    table = WholeTable(title="Cost by cause", title_justify="left")
     table.caption = f"bringing this home is worth up to {usd(found.worth_e18)}"
     table.caption_justify = "left"
     for heading in ("cause", "cost", "of what is sold"):

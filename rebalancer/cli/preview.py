@@ -7,12 +7,11 @@ from collections.abc import Mapping
 
 import click
 from rich.console import Console
-from rich.table import Table
 
 from rebalancer.actions import Ask
 from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
 from rebalancer.cli.session import Session
-from rebalancer.cli.show import amount, console, percent, print_json, usd
+from rebalancer.cli.show import amount, console, pairs, percent, print_json, usd
 from rebalancer.preview import Position, Preview
 from rebalancer.units import E18
 
@@ -52,16 +51,16 @@ def asker(session: Session, dry_run: bool, yes: bool, as_json: bool) -> Ask:
 
 
 def _show(session: Session, preview: Preview, out: Console) -> None:
-    rows = Table.grid(padding=(0, 2))
+    rows = pairs()
     lines = [
         ("gives", _amounts(session, preview.vault, preview.gives_raw)),
         ("", _bound("at most", session, preview, preview.at_most_raw, preview.gives_raw)),
         ("gets", _amounts(session, preview.vault, preview.gets_raw)),
         ("", _bound("at least", session, preview, preview.at_least_raw, preview.gets_raw)),
-        ("at the oracle's prices", _against_oracle(preview)),
+        ("by the oracle", _against_oracle(preview)),
     ]
     if preview.swap_cost_e18 is not None and preview.swap_cost_e18:
-        lines.append(("of which swaps cost", usd(preview.swap_cost_e18)))
+        lines.append(("swaps cost", usd(preview.swap_cost_e18)))
     for one in preview.approvals:
         what = _amounts(session, preview.vault, {one.token: one.amount_raw})
         gas = "" if one.gas is None else f" ({one.gas:,} gas)"
@@ -109,7 +108,7 @@ def show_position(session: Session, found: Position) -> None:
     if claims:
         value = "" if found.claims_e18 is None else f", worth {usd(found.claims_e18)}"
         claims += f"{value}: `rebalancer vault claim` collects them"
-    rows = Table.grid(padding=(0, 2))
+    rows = pairs()
     for label, text in (
         ("holder", found.holder),
         ("vault", found.vault),

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import click
-from rich.table import Table
 
 from rebalancer.chain.snapshot import read_block
 from rebalancer.cli.session import Session, json_option
-from rebalancer.cli.show import NOTHING, bps_text, console, print_json, usd
+from rebalancer.cli.show import NOTHING, WholeTable, bps_text, console, print_json, usd
 from rebalancer.deploy import SourceKind
 from rebalancer.oracle import Fault
 from rebalancer.prices import PriceReading, read_prices
@@ -44,7 +43,7 @@ def prices(options: Any, named: tuple[str, ...], as_json: bool) -> None:
         if as_json:
             print_json({"block": block, "prices": [_plain(reading) for reading in found]})
             return
-        table = Table(title=f"Prices at block {block.number}", title_justify="left")
+        table = WholeTable(title=f"Prices at block {block.number}", title_justify="left")
         for heading in ("token", "feed", "second source", "apart", "limit", "state"):
             table.add_column(heading, justify="right" if heading in ("apart", "limit") else "left")
         for token, reading in zip(tokens, found, strict=True):

@@ -6,11 +6,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import click
-from rich.table import Table
 from rich.text import Text
 
 from rebalancer.cli.session import address_option, json_option
-from rebalancer.cli.show import NOTHING, console, print_json
+from rebalancer.cli.show import NOTHING, WholeTable, console, print_json
 from rebalancer.errors import BadRecords
 from rebalancer.keeper.recording import Replayed, Told, replay
 from rebalancer.lab.day import day_chart
@@ -113,7 +112,7 @@ def _show(
     differences: list[tuple[int, str]],
 ) -> None:
     out = console()
-    table = Table(title="What was decided", title_justify="left")
+    table = WholeTable(title="What was decided", title_justify="left")
     table.add_column("time", no_wrap=True)
     table.add_column("block", justify="right", no_wrap=True)
     table.add_column("vault", no_wrap=True)
@@ -123,7 +122,7 @@ def _show(
     for look, one in told:
         at = datetime.fromtimestamp(look.block.timestamp, UTC).strftime("%m-%d %H:%M:%S")
         table.add_row(
-            *(at, str(look.block.number), f"{one.vault[:6]}…{one.vault[-4:]}", one.reason.value),
+            *(at, str(look.block.number), one.vault, one.reason.value),
             *(NOTHING if one.drift_bps is None else f"{one.drift_bps} bps", Text(one.text)),
         )
     out.print(table)

@@ -16,7 +16,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from rebalancer.cli.show import NOTHING, amount, bps_text
+from rebalancer.cli.show import NOTHING, WholeTable, amount, bps_text
 from rebalancer.reasons import Reason
 
 __all__ = ["State", "picture"]
@@ -25,6 +25,8 @@ _ETHER_DECIMALS = 18
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 _ALARM_COLUMNS, _FURTHEST_COLUMNS = 54, 46
 """Columns that those tables need beside the sentence that comes last."""
+_LINE_COLUMNS = 30
+"""A sentence has at least so many, however narrow the terminal is."""
 _WIDE = 110
 """Columns from which on two tables stand side by side."""
 
@@ -81,7 +83,7 @@ def _alarms(state: State, now: float, width: int) -> RenderableType:
             str(one["chain_id"]),
             _short(one["subject"]) or NOTHING,
             _span(now - one["since"]),
-            _line(one["text"], width - _ALARM_COLUMNS),
+            _line(one["text"], max(_LINE_COLUMNS, width - _ALARM_COLUMNS)),
         )
     more = state["alarms_on"] - len(state["alarms"])
     title = "Alarms" + (f" ({more} more)" if more > 0 else "")
@@ -163,7 +165,7 @@ def _under_way(chain: State) -> Text:
     return text
 
 
-def _endpoints(chain: State) -> Table:
+def _endpoints(chain: State) -> WholeTable:
     table = _table("endpoint", "height", "answers in", "", right=(1, 2))
     for one in chain["endpoints"]:
         latency = one["latency_seconds"]
@@ -176,14 +178,14 @@ def _endpoints(chain: State) -> Table:
     return table
 
 
-def _signers(chain: State) -> Table:
+def _signers(chain: State) -> WholeTable:
     table = _table("signer", "ether", right=(1,))
     for one in chain["signers"]:
         table.add_row(_short(one["address"]), amount(int(one["balance_wei"]), _ETHER_DECIMALS, 4))
     return table
 
 
-def _breakers(chain: State, now: float) -> Table:
+def _breakers(chain: State, now: float) -> WholeTable:
     more = chain["breakers_open"] - len(chain["breakers"])
     title = "Open breakers" + (f" ({more} more)" if more > 0 else "")
     table = _table("of", "tried again", "why", title=title)
@@ -194,7 +196,7 @@ def _breakers(chain: State, now: float) -> Table:
     return table
 
 
-def _furthest(vaults: Iterable[State], width: int) -> Table:
+def _furthest(vaults: Iterable[State], width: int) -> WholeTable:
     table = _table("vault", "off by", "reason", "why", title="Furthest out", right=(1,))
     for one in vaults:
         drift = one["drift_bps"]
@@ -202,12 +204,12 @@ def _furthest(vaults: Iterable[State], width: int) -> Table:
             _short(one["vault"]),
             NOTHING if drift is None else bps_text(drift),
             _coloured(one["reason"], one["reason"]),
-            _line(one["text"], width - _FURTHEST_COLUMNS),
+            _line(one["text"], max(_LINE_COLUMNS, width - _FURTHEST_COLUMNS)),
         )
     return table
 
 
-def _decisions(decisions: Sequence[State], now: float) -> Table:
+def _decisions(decisions: Sequence[State], now: float) -> WholeTable:
     table = _table("ago", "vault", "decision", "why", title="Decisions", right=(0,))
     for one in decisions:
         why = Text(_plain(one["text"]))
@@ -228,8 +230,8 @@ def _decisions(decisions: Sequence[State], now: float) -> Table:
     return table
 
 
-def _table(*headings: str, title: str | None = None, right: Sequence[int] = ()) -> Table:
-    table = Table(
+def _table(*headings: str, title: str | None = None, right: Sequence[int] = ()) -> WholeTable:
+    table = WholeTable(
         title=title,
         title_justify="left",
         title_style="bold",

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-from rich.table import Table
 
 from rebalancer import actions
 from rebalancer.addresses import prove_writable
@@ -23,7 +22,17 @@ from rebalancer.cli.session import (
     json_option,
     vault_option,
 )
-from rebalancer.cli.show import NOTHING, amount, bps_text, console, percent, print_json, usd
+from rebalancer.cli.show import (
+    NOTHING,
+    WholeTable,
+    amount,
+    bps_text,
+    console,
+    pairs,
+    percent,
+    print_json,
+    usd,
+)
 from rebalancer.deploy import Fees
 from rebalancer.errors import (
     AssetCountOutOfRange,
@@ -294,7 +303,7 @@ def _assets(session: Session, snapshot: VaultSnapshot, block: Block) -> Sequence
 
 
 def _show_status(found: _Status) -> None:
-    table = Table(title=f"{found.name} ({found.symbol})", title_justify="left")
+    table = WholeTable(title=f"{found.name} ({found.symbol})", title_justify="left")
     table.add_column("asset")
     for heading in ("held", "price", "value", "weight", "target", "band", "drift"):
         table.add_column(heading, justify="right")
@@ -337,7 +346,7 @@ def _show_status(found: _Status) -> None:
         ("fees", f"{_fees(found.fees)}, to {found.fee_recipient}"),
         ("block", f"{found.block.number} ({found.block.hash})"),
     )
-    rows = Table.grid(padding=(0, 2))
+    rows = pairs()
     for label, value in lines:
         if value:
             rows.add_row(f"[dim]{label}[/]", value)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -794,7 +795,7 @@ def test_a_dry_run_shows_what_a_deposit_would_do_and_sends_nothing(
     assert "gives 498." in shown
     assert "at most 500 USDC" in shown
     assert f"approval first 500 USDC to {zap} (" in shown
-    assert "of which swaps cost $" in shown
+    assert "swaps cost $" in shown
     assert told["at_most_raw"] == {usdc: "500000000"}
     (approval,) = told["approvals"]
     assert (approval["token"], approval["spender"], approval["amount_raw"]) == (
@@ -947,3 +948,32 @@ def test_position_shows_shares_content_worth_and_claims(
     spoil(stage, None)
     assert cli("vault", "position", "--json", *DEPOSITOR).json["worth_e18"] is None
     assert "worth unknown" in " ".join(cli("vault", "position", *DEPOSITOR).out.split())
+
+
+# Narrow terminals
+
+
+@pytest.mark.parametrize("width", [80, 60, 40])
+def test_no_number_and_no_address_is_cut_in_a_narrow_terminal(
+    stage: Stage, cli: Cli, pockets: None, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    move = {"ETH/USD": 2_200_00000000, "BTC/USD": 123_456_00000000}
+    stage.market.step(stage.market.prices_e8 | move, stage.chain.now() + 900)
+    for command in (
+        ("vault", "status"),
+        ("vault", "position", *DEPOSITOR),
+        ("vault", "deposit", "--token", "USDC", "--amount", "500", "--dry-run", *DEPOSITOR),
+        ("plan", *KEEPER),
+        ("prices",),
+        ("admin", "show"),
+        ("doctor",),
+    ):
+        monkeypatch.setattr("rebalancer.cli.show._PLAIN_WIDTH", 400)
+        wide = cli(*command).out
+        monkeypatch.setattr("rebalancer.cli.show._PLAIN_WIDTH", width)
+        narrow = cli(*command).out
+
+        assert all(len(line) <= width for line in narrow.splitlines()) or command == ("doctor",)
+        whole = "".join(narrow.split())  # a hash is longer than 60 columns, and folded
+        for number in re.findall(r"0x[0-9a-f]+|[$\d][\d,.]*…?", wide):
+            assert number in whole, (command, number)
