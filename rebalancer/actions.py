@@ -38,7 +38,7 @@ from rebalancer.errors import (
     RebalancerError,
     SeedTooSmall,
     TargetsDoNotSumToOne,
-    TokenNotListed,
+    TokenNotInBasket,
 )
 from rebalancer.governance import act
 from rebalancer.pools import Pool
@@ -67,6 +67,7 @@ __all__ = [
     "VaultCreated",
     "WithdrawnInKind",
     "WithdrawnToken",
+    "basket_tokens",
     "claim",
     "deposit_in_kind",
     "deposit_token",
@@ -236,7 +237,7 @@ def deposit_in_kind(
     contract = interface("BasketVault").at(vault)
     if shares <= 0:
         raise NothingAsked("shares to deposit for")
-    tokens = _tokens(wallet.rpc, contract)
+    tokens = basket_tokens(wallet.rpc, contract)
     asked = contract.call(wallet.rpc, "previewMintInKind", shares)
     most = [mul_div_up(amount, BPS + max_extra_bps, BPS) for amount in asked]
     for token, amount in zip(tokens, asked, strict=True):
@@ -278,7 +279,7 @@ def withdraw_in_kind(
     contract = interface("BasketVault").at(vault)
     if shares <= 0:
         raise NothingAsked("shares to withdraw")
-    tokens = _tokens(wallet.rpc, contract)
+    tokens = basket_tokens(wallet.rpc, contract)
     _check_balance(wallet, contract.address, shares)
     given = contract.call(wallet.rpc, "previewRedeemInKind", shares)
     least = [mul_div_down(amount, BPS - max_less_bps, BPS) for amount in given]
@@ -354,14 +355,15 @@ def sync(wallet: Wallet, vault: str, token: str) -> LossWrittenDown:
     """Write a loss of a token's balance down. Anyone may.
 
     Raises:
-        TokenNotListed: the basket has no such token.
+        TokenNotInBasket: the basket has no such token.
         ContractReverted: NothingLost, with the numbers.
         As `Wallet.send`.
     """
     contract = interface("BasketVault").at(vault)
-    tokens = _tokens(wallet.rpc, contract)
+    tokens = basket_tokens(wallet.rpc, contract)
     if token.lower() not in tokens:
-        raise TokenNotListed(token, list(tokens))
+        symbols = [_symbol(wallet.rpc, one) for one in tokens]
+        raise TokenNotInBasket(_symbol(wallet.rpc, token), symbols)
     receipt = wallet.transact(contract, "sync", tokens.index(token.lower()))
     written = _event(receipt, contract, "Synced")
     before, after = (
@@ -406,7 +408,7 @@ def deposit_token(
     if amount_raw is not None and amount_raw <= 0:
         raise NothingAsked("the token to deposit")
     paid = zap.call(wallet.rpc, "WETH") if token == ETH else token
-    tokens = _tokens(wallet.rpc, contract)
+    tokens = basket_tokens(wallet.rpc, contract)
     books = _books(wallet.rpc, contract, tokens)
     is_all, kept_wei = amount_raw is None, 0
     if amount_raw is None:
@@ -491,7 +493,7 @@ def withdraw_token(
     if shares <= 0:
         raise NothingAsked("shares to withdraw")
     got = zap.call(wallet.rpc, "WETH") if token == ETH else token
-    tokens = _tokens(wallet.rpc, contract)
+    tokens = basket_tokens(wallet.rpc, contract)
     _check_balance(wallet, contract.address, shares)
     books = _books(wallet.rpc, contract, tokens)
     deadline = _now(wallet.rpc) + _DEADLINE_SECONDS
@@ -547,7 +549,7 @@ def set_targets(
         As `Wallet.send`.
     """
     contract = interface("BasketVault").at(vault)
-    count = len(_tokens(wallet.rpc, contract))
+    count = len(basket_tokens(wallet.rpc, contract))
     if len(targets_e18) != count:
         raise AssetCountOutOfRange("targets", len(targets_e18), count, count)
     if sum(targets_e18) != E18:
@@ -564,7 +566,7 @@ def set_bands(wallet: Wallet, vault: str, bands: Sequence[tuple[int, int, int]])
         As `Wallet.send`.
     """
     contract = interface("BasketVault").at(vault)
-    tokens = _tokens(wallet.rpc, contract)
+    tokens = basket_tokens(wallet.rpc, contract)
     if len(bands) != len(tokens):
         raise AssetCountOutOfRange("bands", len(bands), len(tokens), len(tokens))
     dust_bps = contract.call(wallet.rpc, "policy")[4]
@@ -672,13 +674,17 @@ class _Rehearsal:
 # What all of them need
 
 
-def _tokens(rpc: Rpc, vault: Contract) -> tuple[str, ...]:
+def basket_tokens(rpc: Rpc, vault: Contract) -> tuple[str, ...]:
     """The basket's tokens.
 
     Raises:
         ContractMissing: there is no vault at this address.
     """
-    return tuple(asset[0] for asset in vault.call(rpc, "assets"))
+    try:
+        return tuple(asset[0] for asset in vault.call(rpc, "assets"))
+    except ContractReverted:
+        # Whatever is there, it is no vault: a vault always answers.
+        raise ContractMissing(vault.interface.name, vault.address) from None
 
 
 def _books(rpc: Rpc, vault: Contract, tokens: tuple[str, ...]) -> Books:

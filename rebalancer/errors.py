@@ -237,6 +237,17 @@ class DeploymentMalformed(ChainError):
         )
 
 
+class TokenNotInBasket(ChainError):
+    """A vault's basket has no such token."""
+
+    def __init__(self, wanted: str, known: Sequence[str]) -> None:
+        self.wanted = wanted
+        self.known = tuple(known)
+        super().__init__(
+            f"The vault's basket has no {wanted}: name one of its tokens, {', '.join(known)}."
+        )
+
+
 class TokenNotListed(ChainError):
     """The addresses file does not name a token."""
 
@@ -1089,7 +1100,7 @@ class DepositTooSmall(PlanError):
         self.token = token
         self.amount_raw = amount_raw
         super().__init__(
-            f"{amount_raw} raw units of {token} do not buy a share of every asset: deposit more."
+            f"{amount_raw} raw units of {token} are too little to buy even the smallest unit of every asset: deposit more."
         )
 
 

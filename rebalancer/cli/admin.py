@@ -23,6 +23,7 @@ from rebalancer.governance import (
     read_permissions,
 )
 from rebalancer.send.wallet import Wallet
+from rebalancer.words import span, utc
 
 __all__ = ["admin"]
 
@@ -41,7 +42,9 @@ role_option = click.option(
 )
 
 operation_option = click.option(
-    "--operation", required=True, help="Its id, or as much of it as makes it the only one."
+    "--operation",
+    required=True,
+    help="Its id, or its beginning: at least four digits after 0x, and as many as make it the only one.",
 )
 
 
@@ -77,7 +80,7 @@ def _show(found: Permissions) -> None:
         held = found.held(rules.role)
         for row, holder in enumerate(held or (None,)):
             first = row == 0
-            soon = "" if holder is None or holder.since <= now else f", from {holder.since} on"
+            soon = "" if holder is None or holder.since <= now else f", from {utc(holder.since)} on"
             table.add_row(
                 rules.role.name if first else "",
                 "nobody" if holder is None else (holder.contract or holder.account) + soon,
@@ -99,14 +102,13 @@ def _show(found: Permissions) -> None:
 
 
 def _when(one: Operation, now: int) -> str:
-    return "now" if one.executable_at <= now else f"in {_duration(one.executable_at - now)}"
+    if one.executable_at <= now:
+        return "now"
+    return f"{utc(one.executable_at)} (in {span(one.executable_at - now)})"
 
 
 def _duration(seconds: int) -> str:
-    if not seconds:
-        return "not"
-    hours, rest = divmod(seconds, 3_600)
-    return f"{hours:,} h" if not rest else f"{seconds:,} s"
+    return span(seconds) if seconds else "not"
 
 
 @admin.command()
@@ -315,5 +317,5 @@ def _tell(done: Acted, as_json: bool) -> None:
         said = "Scheduled" if done.transaction_hash else "Scheduled before"
         console().print(
             f"{said} as operation {done.operation[:10]}: the same command makes the call from "
-            f"{done.executable_at} (unix seconds) on, unless it is cancelled."
+            f"{utc(done.executable_at or 0)} on, unless it is cancelled."
         )

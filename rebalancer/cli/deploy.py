@@ -77,6 +77,12 @@ def deploy(
         wallet = session.wallet(account)
         file = session.settings.deployment
         if path is None:
+            if not file.exists():
+                why = (
+                    "name the TOML file of this chain's tokens, pools and price sources (as chain.example.toml has them); "
+                    f"there is no addresses file at {file} to take them from"
+                )
+                raise ConfigError("--chain", "", why)
             found = session.deployment
             if any(feed.aggregator is None for feed in found.feeds):
                 # It does not hold ranges, quotes and second sources, and they must not be lost.

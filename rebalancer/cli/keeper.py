@@ -12,7 +12,6 @@ from typing import Any
 import click
 import structlog
 
-from rebalancer.chain.abi import interface
 from rebalancer.chain.snapshot import VaultSnapshot
 from rebalancer.cli.logs import set_up_logs
 from rebalancer.cli.session import (
@@ -243,8 +242,6 @@ def plan(
     with Session.open(options) as session:
         address = session.vault(vault)
         set_up_logs(session.settings.model_copy(update={"log_level": "warning"}))
-        # The lens cannot tell what is no vault from a vault in trouble.
-        interface("BasketVault").at(address).call(session.rpc, "assets")
         machine = Keeper(
             session.rpc,
             Site.of(session.deployment, [address]),

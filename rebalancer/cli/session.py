@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar
 
 import click
 
-from rebalancer.actions import ETH
+from rebalancer.actions import ETH, basket_tokens
 from rebalancer.chain.abi import interface
 from rebalancer.chain.deployment import DeployedToken, Deployment
 from rebalancer.chain.endpoints import Endpoints
@@ -178,12 +178,12 @@ class Session:
 
         Raises:
             VaultNotNamed: there is none, or more than one.
+            ContractMissing: what is there is no vault.
         """
-        if named is not None:
-            return named
-        known = self.settings.vaults or self.deployment.vaults
+        known = self.settings.vaults or self.deployment.vaults if named is None else (named,)
         if len(known) != 1:
             raise VaultNotNamed(known)
+        basket_tokens(self.rpc, interface("BasketVault").at(known[0]))
         return known[0]
 
     def vaults(self, named: str | None) -> tuple[str, ...]:
@@ -193,7 +193,7 @@ class Session:
             VaultNotNamed: there is none.
         """
         if named is not None:
-            return (named,)
+            return (self.vault(named),)
         known = self.settings.vaults or self.deployment.vaults
         if not known:
             raise VaultNotNamed(known)

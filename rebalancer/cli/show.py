@@ -157,16 +157,21 @@ def amount(raw: int, decimals: int, most_decimals: int | None = None) -> str:
 
 def usd(value_e18: int, decimals: int = 2) -> str:
     """USD times 1e18, rounded to the nearest cent or what else is asked for."""
-    return f"{_sign(value_e18)}${_rounded(value_e18, decimals)}"
+    text = _rounded(value_e18, decimals)
+    return f"{_sign(value_e18, text)}${text}"
 
 
-def percent(fraction_e18: int, decimals: int = 2) -> str:
-    """Parts of 1e18 as a percentage, rounded to the nearest."""
-    return f"{_sign(fraction_e18)}{_rounded(100 * fraction_e18, decimals)} %"
+def percent(fraction_e18: int, decimals: int = 2, *, plus: bool = False) -> str:
+    """Parts of 1e18 as a percentage, rounded to the nearest; `plus` also marks what is above 0."""
+    text = _rounded(100 * fraction_e18, decimals)
+    return f"{_sign(fraction_e18, text, plus=plus)}{text} %"
 
 
-def _sign(number: int) -> str:
-    return "-" if number < 0 else ""
+def _sign(number: int, rounded: str, *, plus: bool = False) -> str:
+    """Of what is rounded to 0 there is none."""
+    if not rounded.strip("0.,"):
+        return ""
+    return "-" if number < 0 else "+" if plus else ""
 
 
 def _rounded(number_e18: int, decimals: int) -> str:

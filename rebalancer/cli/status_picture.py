@@ -18,11 +18,12 @@ from rich.text import Text
 
 from rebalancer.cli.show import NOTHING, WholeTable, amount, bps_text
 from rebalancer.reasons import Reason
+from rebalancer.words import span
 
 __all__ = ["State", "picture"]
 
 _ETHER_DECIMALS = 18
-_MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
+_DAY = 86_400
 _ALARM_COLUMNS, _FURTHEST_COLUMNS = 54, 46
 """Columns that those tables need beside the sentence that comes last."""
 _LINE_COLUMNS = 30
@@ -62,7 +63,7 @@ def picture(state: State, where: str, rows: int, width: int) -> RenderableType:
     now = float(state["at"])
     head = Text.assemble(
         ("rebalancer ", "bold"),
-        f"{state['version']}  {where}  up {_span(now - state['started_at'])}  ",
+        f"{state['version']}  {where}  up {span(now - state['started_at'])}  ",
         time.strftime("%H:%M:%S UTC", time.gmtime(now)),
         "  ",
         ("not ready", "bold red") if state["problems"] else ("ready", "bold green"),
@@ -82,7 +83,7 @@ def _alarms(state: State, now: float, width: int) -> RenderableType:
             _coloured(one["alarm"], one["severity"]),
             str(one["chain_id"]),
             _short(one["subject"]) or NOTHING,
-            _span(now - one["since"]),
+            span(now - one["since"]),
             _line(one["text"], max(_LINE_COLUMNS, width - _ALARM_COLUMNS)),
         )
     more = state["alarms_on"] - len(state["alarms"])
@@ -135,7 +136,7 @@ def _chain(chain: State, now: float, rows: int, width: int) -> RenderableType:
 
 def _look(chain: State, now: float) -> Text:
     parts = [
-        f"looked {_span(now - chain['at'])} ago in {chain['seconds']:.2f} s",
+        f"looked {span(now - chain['at'])} ago in {chain['seconds']:.2f} s",
         f"{chain['requests']} requests",
         f"{chain['candidates']:,} vaults read, {chain['planned']:,} planned",
         "WebSocket" if chain["subscribed"] else "polling",
@@ -190,7 +191,7 @@ def _breakers(chain: State, now: float) -> WholeTable:
     title = "Open breakers" + (f" ({more} more)" if more > 0 else "")
     table = _table("of", "tried again", "why", title=title)
     for one in chain["breakers"]:
-        again = "at a restart" if one["until"] is None else f"in {_span(one['until'] - now)}"
+        again = "at a restart" if one["until"] is None else f"in {span(one['until'] - now)}"
         scope = "the chain" if one["scope"] == "chain" else _short(one["scope"])
         table.add_row(Text(scope, style="red"), again, _plain(one["why"]))
     return table
@@ -222,7 +223,7 @@ def _decisions(decisions: Sequence[State], now: float) -> WholeTable:
                 f"{bps_text(one['drift_after_bps'])} after"
             )
         table.add_row(
-            _span(now - one["at"]),
+            span(now - one["at"]),
             _short(one["vault"]),
             _coloured(one["reason"], one["reason"]),
             why,
@@ -254,7 +255,7 @@ def _table(*headings: str, title: str | None = None, right: Sequence[int] = ()) 
 def _age(timestamp: int, now: float) -> str:
     """How old a block is; a local chain may live in another time."""
     if 0 <= now - timestamp < _DAY:
-        return f"{_span(now - timestamp)} old"
+        return f"{span(now - timestamp)} old"
     return time.strftime("of %Y-%m-%d %H:%M UTC", time.gmtime(timestamp))
 
 
@@ -277,15 +278,3 @@ def _line(text: str, columns: int) -> str:
     """One line of a text that other tables tell in full."""
     plain = _plain(text)
     return plain if len(plain) <= columns else plain[: columns - 1] + "…"
-
-
-def _span(seconds: float) -> str:
-    """A time in its largest unit or two."""
-    whole = max(0, int(seconds))
-    if whole < _MINUTE:
-        return f"{whole} s"
-    if whole < _HOUR:
-        return f"{whole // _MINUTE} min"
-    if whole < _DAY:
-        return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE} min"
-    return f"{whole // _DAY} d {whole % _DAY // _HOUR} h"

@@ -39,7 +39,7 @@ from rebalancer.errors import (
     ContractReverted,
     NoShares,
     NothingToClaim,
-    TokenNotListed,
+    TokenNotInBasket,
 )
 from rebalancer.keeper import explain
 from rebalancer.oracle import Fault
@@ -48,6 +48,7 @@ from rebalancer.preview import Position, read_position
 from rebalancer.reasons import Reason
 from rebalancer.spec import load_vault_spec, parse_amount, parse_fraction_e18
 from rebalancer.units import BPS, E18
+from rebalancer.words import span, utc
 
 __all__ = ["vault"]
 
@@ -379,12 +380,12 @@ def _target(asset: _AssetStatus) -> str:
 
 
 def _moment(block: Block, at: int) -> str:
-    """A time in unix seconds, and how far it is from the block; nothing for none."""
+    """A time, and how far it is from the block; nothing for none."""
     if at == 0:
         return ""
     seconds = at - block.timestamp
-    when = f"in {seconds:,} s" if seconds > 0 else f"{-seconds:,} s ago"
-    return f"{at} ({when})"
+    when = f"in {span(seconds)}" if seconds > 0 else f"{span(-seconds)} ago"
+    return f"{utc(at)} ({when})"
 
 
 def _fees(fees: Fees) -> str:
@@ -403,9 +404,7 @@ def _drift(drift_e18: int | None, band_e18: int) -> str:
     if drift_e18 is None:
         return NOTHING
     outside = abs(drift_e18) > band_e18
-    return (
-        f"[{'yellow' if outside else 'green'}]{'+' if drift_e18 > 0 else ''}{percent(drift_e18)}[/]"
-    )
+    return f"[{'yellow' if outside else 'green'}]{percent(drift_e18, plus=True)}[/]"
 
 
 # In and out
@@ -728,7 +727,11 @@ def set_targets(
         done = actions.set_targets(
             session.wallet(account), address, [wanted[token] for token in tokens], glide_seconds
         )
-    _tell_change("targets", done, as_json)
+        gliding = ""
+        if done.in_force and glide_seconds and not as_json:
+            ends_at = _glide_end(session, address)
+            gliding = f"The targets glide to the new ones until {utc(ends_at)}."
+    _tell_change("targets", done, as_json, gliding)
 
 
 @vault.command("set-bands")
@@ -790,15 +793,20 @@ def _bps_of(_: str, text: str) -> int:
     return parse_amount(text, 0)
 
 
-def _tell_change(what: str, done: actions.Change, as_json: bool) -> None:
+def _glide_end(session: Session, vault: str) -> int:
+    lens, block = session.system.lens, read_block(session.rpc)
+    return read_vaults(session.rpc, lens, [vault], block)[0].basket.glide_end
+
+
+def _tell_change(what: str, done: actions.Change, as_json: bool, gliding: str = "") -> None:
     if as_json:
         print_json(done)
     elif done.in_force:
-        _tell(f"The new {what} are in force.", done)
+        _tell(gliding or f"The new {what} are in force.", done)
     else:
         said = "Scheduled" if done.transaction_hash else "Scheduled before"
         console().print(
-            f"{said}: the same command sets them from {done.executable_at} (unix seconds) on, "
+            f"{said}: the same command sets them from {utc(done.executable_at or 0)} on, "
             "unless the guardian cancels."
         )
 
@@ -812,7 +820,7 @@ def _by_token(session: Session, pairs: Sequence[str], known: Any, parse: Any) ->
             raise click.UsageError(f"{pair!r} is not TOKEN=VALUE.")
         token = session.token(name.strip()).address
         if token not in known:
-            raise TokenNotListed(name, [session.symbol(one) for one in known])
+            raise TokenNotInBasket(name, [session.symbol(one) for one in known])
         found[token] = parse(token, value)
     return found
 

@@ -10,6 +10,7 @@ from rebalancer.plan import Plan
 from rebalancer.policy import Fill, Settlement
 from rebalancer.reasons import Reason
 from rebalancer.units import BPS
+from rebalancer.words import utc
 
 __all__ = ["Decision", "Outcome", "explain", "explain_loss", "tell_loss"]
 
@@ -80,7 +81,7 @@ def explain(snapshot: VaultSnapshot) -> str:
             return f"all that lacks is {_barred(snapshot)}, which lost balance and may not be bought until the owner allows it"
         case Reason.COOLDOWN:
             until = snapshot.state.rebalanced_at + snapshot.policy.cooldown_seconds
-            return f"the last rebalance was too recent; the next may run at {until}"
+            return f"the last rebalance was too recent; the next may run from {utc(until)} on"
         case Reason.ORACLE_FAULT:
             faults = ", ".join(
                 f"{asset.token} {price.fault}"

@@ -57,6 +57,7 @@ from rebalancer.send.relay import PRIVATE_METHOD, RAW_METHOD
 from rebalancer.send.signer import Signer
 from rebalancer.send.simulate import Simulator, message
 from rebalancer.send.wallet import estimate_gas
+from rebalancer.words import utc
 
 __all__ = ["Keeper", "KeeperOptions", "Tuning"]
 
@@ -532,7 +533,8 @@ class Keeper:
             case Step.REBALANCE if self._must_wait(block, verdict):
                 if not verdict.snapshot.state.due_since:
                     return self._poke(block, verdict)  # from the stamp on its keepers' time runs
-                text = f"its keepers have it to themselves until {verdict.snapshot.opens_at}"
+                until = utc(verdict.snapshot.opens_at)
+                text = f"its keepers have it to themselves until {until}"
                 return _decision(block, verdict, Reason.NOT_YET, text)
             case Step.REBALANCE:
                 return self._rebalance(block, verdict)

@@ -249,7 +249,7 @@ def _value(page: _Page, records: Records) -> tuple[Axes, Axes]:
     if not ticks:
         _nothing(difference)
     else:
-        _end(difference, f"{gap[-1]:+.2f}", gap[-1], BLUE if gap[-1] >= 0 else RED, "center")
+        _end(difference, f"{gap[-1]:+z.2f}", gap[-1], BLUE if gap[-1] >= 0 else RED, "center")
     return value, difference
 
 

@@ -35,6 +35,7 @@ from rebalancer.keeper import Keeper, KeeperOptions, Site
 from rebalancer.send.outbox import Outbox, State
 from rebalancer.send.signer import devnet_signer
 from rebalancer.units import E18
+from rebalancer.words import utc
 from tests.commands import Ran, run
 
 OWNER, CURATOR, KEEPER, DEPOSITOR = (
@@ -145,6 +146,30 @@ def test_vault_that_is_none(cli: Cli, unchanged: None) -> None:
         assert f"No BasketVault is deployed at {Actor.KEEPER.address}" in ran.sentence, command
 
 
+def test_contract_that_is_no_vault(stage: Stage, cli: Cli, unchanged: None) -> None:
+    system, usdc = stage.system, stage.deployment.listed("USDC").address
+    for address in (system.lens, system.oracle, system.authority, usdc):
+        for command in (
+            ("vault", "status"),
+            ("vault", "position"),
+            ("vault", "claim"),
+            ("vault", "withdraw", "--all"),
+            ("vault", "set-targets", "--target", "WETH=100%"),
+            ("plan",),
+            ("keeper", "run", "--once"),
+        ):
+            ran = cli(*command, "--vault", address)
+            assert f"No BasketVault is deployed at {address}" in ran.sentence, command
+            assert ran.code == 10
+
+
+def test_deployment_without_a_file_of_the_chain(cli: Cli, unchanged: None) -> None:
+    ran = cli("--deployment", "none.json", "deploy", *OWNER)
+    assert "--chain: name the TOML file of this chain's tokens, pools and price" in ran.sentence
+    assert "there is no addresses file at none.json to take them from" in ran.sentence
+    assert ran.code == 17
+
+
 # Deposits and withdrawals
 
 
@@ -175,6 +200,7 @@ def test_vault_that_is_none(cli: Cli, unchanged: None) -> None:
             f"can only have it paid to {OWNER_ADDRESS}: leave --receiver out",
         ),
         (("sync", "--token", "USDC"), 10, "the vault has all that it owes"),
+        (("deposit", "--token", "USDC", "--amount", "0.0001"), 13, "are too little to buy even"),
     ],
 )
 def test_deposit_or_withdrawal_that_cannot_be(
@@ -317,7 +343,7 @@ def spoil(stage: Stage, answer: int | None) -> None:
     [
         (0, "NotPositive", "its answer is 0, which is no price"),
         (-5, "NotPositive", "its answer is -5, which is no price"),
-        (None, "Stale", "s old and may be 4500 s"),
+        (None, "Stale", " old and may be 1 h 15 min"),
     ],
 )
 def test_price_that_is_none(
@@ -354,6 +380,8 @@ def test_price_that_is_none(
     assert known[weth["token"]]["primary_e18"] is None
     assert known[weth["token"]]["second_e18"] is None
     kept = cli("keeper", "run", "--once", "--json", *KEEPER)
+    assert all("chain_id=31337" in line for line in kept.err.splitlines())
+    assert kept.err
     assert (kept.code, kept.json["reason"], kept.json["plan"]) == (0, "OracleFault", None)
     assert stage.chain.block()["hash"] == before
 
@@ -542,7 +570,9 @@ def test_right_input_goes_all_the_way(
 def test_glide_and_bands_by_command_are_shown_by_status(stage: Stage, cli: Cli) -> None:
     curator, vault = CURATOR, interface("BasketVault").at(stage.vault)
     options = ("--target", "WETH=20%", "--target", "WBTC=60%", "--target", "USDC=20%")
-    assert "in force" in cli("vault", "set-targets", *options, "--glide", 1_000, *curator).out
+    begun = cli("vault", "set-targets", *options, "--glide", 1_000, *curator).out
+    assert "in force" not in begun
+    assert f"The targets glide to the new ones until {utc(look(stage).basket.glide_end)}." in begun
     bands = ("--band", "WBTC=300", "--relative", "WETH=100", "--min-trade", "USDC=12.5")
     assert cli("vault", "set-bands", *bands, "--json", *curator).json["in_force"] is True
     set_at = vault.call(stage.chain.rpc, "assets")
@@ -567,9 +597,20 @@ def test_glide_and_bands_by_command_are_shown_by_status(stage: Stage, cli: Cli) 
     assert told["reason"] == "BandBroken"
 
 
-def test_bands_of_a_token_the_vault_has_not_are_refused(cli: Cli, unchanged: None) -> None:
+def test_bands_of_a_token_the_vault_has_not_are_refused(
+    stage: Stage, cli: Cli, tmp_path: Path, unchanged: None
+) -> None:
     ran = cli("vault", "set-bands", "--band", "DAI=100", *CURATOR)
     assert "The token DAI is not" in ran.sentence
+    lacking = stage.deployment.tokens[-1]
+    shrunk = replace(lacking, symbol="LINK", address="0x" + 40 * "5")
+    replace(stage.deployment, tokens=(*stage.deployment.tokens, shrunk)).save(
+        tmp_path / "deployment.json"
+    )
+    for command in (("set-bands", "--band", "LINK=100", *CURATOR), ("sync", "--token", "LINK")):
+        ran = cli("vault", *command)
+        assert "The vault's basket has no " in ran.sentence
+        assert ran.sentence.endswith("name one of its tokens, WETH, WBTC, USDC.")
     ran = cli("vault", "set-bands", "--relative", "WETH=10001", *CURATOR)
     assert "RelativeBandOutOfRange(asset=0, relativeBandBps=10001, maximum=10000)" in ran.sentence
     assert cli("vault", "set-bands", "--band", "WETH", *CURATOR).code == 2
@@ -599,7 +640,7 @@ def test_calendar_fees_and_what_is_left_out_are_shown_by_status(stage: Stage, cl
     shown = " ".join(cli("vault", "status").out.split())
     told = cli("vault", "status", "--json").json
     assert (told["due_since"], told["opens_at"]) == (str(due), str(due + 3_600))
-    assert f"{due + 3_600} (in " in shown
+    assert f"{utc(due + 3_600)} (in " in shown
 
 
 def test_losses_and_claims_are_shown_and_mended(stage: Stage, cli: Cli, pockets: None) -> None:

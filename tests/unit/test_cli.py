@@ -19,6 +19,7 @@ from rebalancer.cli.show import amount, percent, plain, usd
 from rebalancer.errors import ContractReverted, RpcRejected, RpcTimeout
 from rebalancer.policy import Price
 from rebalancer.reasons import Reason
+from rebalancer.words import span, utc
 from tests.commands import run
 
 HEAVY = ("scipy", "numpy", "matplotlib", "pydantic", "eth_abi", "eth_account", "rich", "structlog")
@@ -328,6 +329,18 @@ def test_money_and_parts_are_rounded_to_the_nearest() -> None:
     assert usd(-1_234_567 * 10**18) == "-$1,234,567.00"
     assert percent(399_999 * 10**12) == "40.00 %"
     assert percent(-5 * 10**13, 3) == "-0.005 %"
+    assert (percent(-(10**13)), percent(10**13, plus=True), usd(-(10**13))) == (
+        *("0.00 %", "0.00 %"),
+        "$0.00",
+    )
+    assert (percent(10**16, plus=True), percent(-(10**16), plus=True)) == ("+1.00 %", "-1.00 %")
+
+
+def test_instants_and_durations_are_told_in_words() -> None:
+    assert utc(1_680_734_111) == "2023-04-05 22:35:11 UTC"
+    assert [span(s) for s in (-5, 59, 60, 90, 7_200, 7_260, 86_400, 172_798)] == [
+        *("0 s", "59 s", "1 min", "1 min 30 s", "2 h", "2 h 1 min", "1 d", "1 d 23 h"),
+    ]
 
 
 def test_json_has_whole_numbers_as_strings() -> None:
