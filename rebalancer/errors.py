@@ -385,6 +385,16 @@ class BadCut(TapeError):
         super().__init__(f"Cannot cut the tape from {since} to {until}: {why}.")
 
 
+class DemoFolderInUse(DevnetError):
+    """Another demo writes into the folder of this one."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        super().__init__(
+            f"Another demo writes into {folder}: name another folder with --out, or wait for its end."
+        )
+
+
 class DemoFailed(DevnetError):
     """At the end of a demo something is not as it must be."""
 

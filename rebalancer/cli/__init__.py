@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -191,5 +192,8 @@ def root(
 
 def main() -> NoReturn:
     """The program `rebalancer`."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that knows no such sign shows another
     root.main(args=sys.argv[1:], prog_name="rebalancer")
     raise AssertionError("click ends the program")

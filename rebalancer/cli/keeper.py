@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -95,38 +95,39 @@ def run(
     set_up_logs(*chains)
     told = _print_line if as_json else None
     asked = _Asked(vault, account, dry_run, poll_seconds)
-    try:
+    with ExitStack() as stack:
+        if not dry_run:
+            stack.enter_context(noting_the_outbox())
         if once:
-            _run_once(chains, asked, told)
+            for settings in chains:
+                with ExitStack() as opened:
+                    machine = _opened(settings, asked, opened, ())
+                    machine.start()
+                    for decision in machine.tick():
+                        if told:
+                            told(decision)
             return
         asked = replace(asked, waits=False, alone=len(chains) == 1)
-        with ExitStack() as stack:
-            watchers = stack.enter_context(watchers_of(*chains))
-            watchers += [stack.enter_context(recorder) for recorder in _recorders(chains)]
-            Station(
-                {settings.chain_id: partial(_opened, settings, asked) for settings in chains},
-                watchers,
-                on_decision=told,
-                reload=partial(_reloaded, options, asked, {each.chain_id: each for each in chains}),
-            ).run()
+        watchers = stack.enter_context(watchers_of(*chains))
+        watchers += [stack.enter_context(recorder) for recorder in _recorders(chains)]
+        Station(
+            {settings.chain_id: partial(_opened, settings, asked) for settings in chains},
+            watchers,
+            on_decision=told,
+            reload=partial(_reloaded, options, asked, {each.chain_id: each for each in chains}),
+        ).run()
+
+
+@contextmanager
+def noting_the_outbox() -> Iterator[None]:
+    """Within it, whoever abandons the looks under way is told what becomes of what was sent."""
+    try:
+        yield
     except KeyboardInterrupt as stop:
-        if not dry_run:
-            stop.add_note(
-                "What was sent stands in the outbox (`rebalancer tx list`); the next start settles it."
-            )
+        stop.add_note(
+            "What was sent stands in the outbox (`rebalancer tx list`); the next start settles it."
+        )
         raise
-
-
-def _run_once(
-    chains: Sequence[Settings], asked: _Asked, told: Callable[[Decision], None] | None
-) -> None:
-    for settings in chains:
-        with ExitStack() as stack:
-            machine = _opened(settings, asked, stack, ())
-            machine.start()
-            for decision in machine.tick():
-                if told:
-                    told(decision)
 
 
 def _recorders(chains: Sequence[Settings]) -> list[Recorder]:
@@ -239,6 +240,10 @@ def plan(
     options: Any, vault: str | None, account: int | None, as_json: bool, picture: Path | None
 ) -> None:
     """Show what the keeper would do now, and what that would cost and why. Sends nothing."""
+    if picture is not None:
+        from rebalancer.lab.chart import check_chart  # matplotlib takes its time to load
+
+        check_chart(picture)
     with Session.open(options) as session:
         address = session.vault(vault)
         set_up_logs(session.settings.model_copy(update={"log_level": "warning"}))

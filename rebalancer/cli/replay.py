@@ -12,6 +12,7 @@ from rebalancer.cli.session import address_option, json_option
 from rebalancer.cli.show import NOTHING, WholeTable, console, print_json
 from rebalancer.errors import BadRecords
 from rebalancer.keeper.recording import Replayed, Told, replay
+from rebalancer.lab.chart import check_chart
 from rebalancer.lab.day import day_chart
 
 __all__ = ["replay_command"]
@@ -43,6 +44,8 @@ def replay_command(
     RECORD is what a keeper wrote that was started with `keeper.record`. Asks no node. Ends with 1 if anything would be decided
     otherwise, or if the record is damaged: what comes before the damage is decided and shown.
     """
+    if picture is not None:
+        check_chart(picture)
     looks, damage = _readable(record)
     differences = [
         (look.block.number, difference) for look in looks for difference in look.differences

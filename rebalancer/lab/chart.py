@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["chart", "thinned"]
+__all__ = ["chart", "check_chart", "thinned"]
 
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#56B4E9", RED)
@@ -54,6 +54,23 @@ VALUE, DIFFERENCE, COST = 2.1, 1.0, 1.5
 """Inches: the page, what is around and between its panels, and their heights."""
 
 
+def check_chart(path: Path | str) -> Path:
+    """Make sure, before any work is done for it, that a chart can be drawn to this path; returns it.
+
+    Raises:
+        ChartFormatUnknown: the path ends in neither .png nor .svg.
+        ChartingMissing: matplotlib is not installed.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in {".png", ".svg"}:
+        raise ChartFormatUnknown(str(path))
+    try:
+        import matplotlib as mpl  # noqa: F401 (whether it is there)
+    except ImportError:
+        raise ChartingMissing from None
+    return path
+
+
 def chart(records: Records, path: Path | str) -> Path:
     """Draw the run to a .png or .svg file and return its path.
 
@@ -61,14 +78,9 @@ def chart(records: Records, path: Path | str) -> Path:
         ChartFormatUnknown: the path ends otherwise.
         ChartingMissing: matplotlib is not installed.
     """
-    path = Path(path)
-    if path.suffix.lower() not in {".png", ".svg"}:
-        raise ChartFormatUnknown(str(path))
-    try:
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ChartingMissing from None
+    path = check_chart(path)
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
 
     with mpl.rc_context(STYLE):
         page = _Page(Figure, len(records.run.symbols))

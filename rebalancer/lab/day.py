@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rebalancer.errors import ChartFormatUnknown, ChartingMissing
 from rebalancer.keeper.recording import Replayed, Told
-from rebalancer.lab.chart import COLOURS, GREEN, GRID, INK, MUTED, ORANGE, RED, STYLE
+from rebalancer.lab.chart import COLOURS, GREEN, GRID, INK, MUTED, ORANGE, RED, STYLE, check_chart
 from rebalancer.reasons import Reason
 
 __all__ = ["day_chart"]
@@ -36,15 +35,10 @@ def day_chart(looks: Sequence[Replayed], path: Path | str) -> Path:
         ChartFormatUnknown: the path ends otherwise.
         ChartingMissing: matplotlib is not installed.
     """
-    path = Path(path)
-    if path.suffix.lower() not in {".png", ".svg"}:
-        raise ChartFormatUnknown(str(path))
-    try:
-        import matplotlib as mpl
-        from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ChartingMissing from None
+    path = check_chart(path)
+    import matplotlib as mpl
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+    from matplotlib.figure import Figure
 
     vaults = _vaults(looks)
     with mpl.rc_context(STYLE):

@@ -13,10 +13,11 @@ from typing import Any
 import click
 import pytest
 
+from rebalancer import demo
 from rebalancer.cli import root, session
 from rebalancer.cli.advice import sentence
 from rebalancer.cli.show import amount, percent, plain, usd
-from rebalancer.errors import ContractReverted, RpcRejected, RpcTimeout
+from rebalancer.errors import ContractReverted, RebalancerError, RpcRejected, RpcTimeout
 from rebalancer.policy import Price
 from rebalancer.reasons import Reason
 from rebalancer.words import span, utc
@@ -292,6 +293,53 @@ def test_abandoned_exits_130(
     failing(monkeypatch, stop)
     ran = run(capsys, "vault", "status")
     assert ran.err == "Abandoned. It may still be mined: approve to 0x12, transaction 0x34.\n"
+
+
+def test_every_exit_code_is_in_the_manual(repo_root: Path) -> None:
+    text = (repo_root / "docs" / "operating.md").read_text()
+    table = text.split("| exit code |", 1)[1].split("\n\n", 1)[0]
+    told: set[int] = set()
+    for cell in re.findall(r"^\| ([\d, to]+) \|", table, re.MULTILINE):
+        numbers = [int(number) for number in re.findall(r"\d+", cell)]
+        told |= set(range(numbers[0], numbers[-1] + 1))
+
+    def codes(kind: type[RebalancerError]) -> set[int]:
+        return {kind.exit_code}.union(*(codes(each) for each in kind.__subclasses__()))
+
+    assert told == codes(RebalancerError) | {0, 2, 70, 130}
+
+
+def test_a_terminal_without_unicode_is_no_mistake_of_the_program() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "rebalancer", "--chain-id", "0", "doctor"],
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (ran.returncode, ran.stderr) == (1, "")
+    assert ran.stdout.startswith("? settings  chain_id on the command line")
+
+
+@pytest.mark.parametrize("command", [("plan",), ("replay", "day.jsonl")])
+def test_a_picture_that_cannot_be_drawn_is_refused_before_anything_is_done(
+    capsys: pytest.CaptureFixture[str], command: tuple[str, ...]
+) -> None:
+    ran = run(capsys, "--rpc-url", "http://127.0.0.1:1", *command, "--picture", "x.pdf")
+    assert ran.sentence == "Cannot draw x.pdf: name the chart .png or .svg."
+    assert (ran.code, ran.out) == (1, "")
+
+
+def test_two_demos_do_not_write_into_one_folder(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "kept.txt").write_text("kept")
+    with demo._alone_in(tmp_path):
+        ran = run(capsys, "demo", "--out", tmp_path)
+    assert "Another demo writes into" in ran.sentence
+    assert "name another folder with --out" in ran.sentence
+    assert ran.code == 11
+    assert [path.name for path in tmp_path.iterdir()] == ["kept.txt"]
 
 
 # Sentences and numbers
