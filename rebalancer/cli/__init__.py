@@ -1,12 +1,13 @@
 """The command line: options to calls, nothing more.
 
 Commands are imported when they are run, so that help and the shell's completion answer at once. Every
-expected failure is one sentence on stderr and its class's exit code, also what the operating system refuses; 130 is for what
+expected failure is one sentence on stderr (an object under --json) and its class's exit code, also what the operating system refuses; 130 is for what
 was abandoned and 70 for a mistake of this program.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ __all__ = ["Options", "main", "root"]
 
 EXIT_MISTAKE = 70
 """EX_SOFTWARE of sysexits.h."""
+
+JSON_ASKED = "rebalancer.json"
+"""Key of a context's `meta`: whether the command was called with --json."""
 
 EXIT_ABANDONED = 130
 """128 and SIGINT, as shells have it."""
@@ -101,7 +105,7 @@ class _Root(click.Group):
             if ctx.params["debug"] or isinstance(error, BrokenPipeError):
                 raise
             told = SystemRefused.of(error) if isinstance(error, OSError) else error
-            click.echo(f"{_red('error:')} {_without_secrets(ctx, sentence(told))}", err=True)
+            _say_error(ctx, type(told).__name__, sentence(told), told.exit_code)
             ctx.exit(told.exit_code)
         except KeyboardInterrupt as stop:
             # Whoever was interrupted notes what is left: a transaction under way, an allowance.
@@ -113,12 +117,22 @@ class _Root(click.Group):
         except Exception as error:
             if ctx.params["debug"]:
                 raise
-            said = _without_secrets(ctx, f"{type(error).__name__}: {error}")
-            click.echo(
-                f"{_red('error:')} This is a mistake of the program ({said}): run it again as `rebalancer --debug …` to see where, and report that.",
-                err=True,
+            what = (
+                f"This is a mistake of the program ({type(error).__name__}: {error}): "
+                "run it again as `rebalancer --debug …` to see where, and report that."
             )
+            _say_error(ctx, type(error).__name__, what, EXIT_MISTAKE)
             ctx.exit(EXIT_MISTAKE)
+
+
+def _say_error(ctx: click.Context, kind: str, text: str, exit_code: int) -> None:
+    """One line on standard error: a sentence, or for whoever asked for JSON an object."""
+    text = _without_secrets(ctx, text)
+    if ctx.meta.get(JSON_ASKED):
+        text = json.dumps({"error": kind, "sentence": text, "exit_code": exit_code})
+        click.echo(text, err=True)
+    else:
+        click.echo(f"{_red('error:')} {text}", err=True)
 
 
 def _without_secrets(ctx: click.Context, text: str) -> str:

@@ -20,7 +20,7 @@ from rebalancer.chain.pools import read_pools
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import Block
 from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
-from rebalancer.cli import Options
+from rebalancer.cli import JSON_ASKED, Options
 from rebalancer.config import AccountSettings, Settings, load_chains, load_settings
 from rebalancer.deploy import System
 from rebalancer.errors import (
@@ -359,4 +359,12 @@ account_option = click.option(
     help="On a local chain (31337) alone: act as its test account of this number.",
 )
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+
+def _note_json(ctx: click.Context, _param: click.Parameter, value: bool) -> bool:
+    ctx.meta[JSON_ASKED] = value  # so errors are JSON, too
+    return value
+
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, callback=_note_json, help="Print JSON, for programs."
+)

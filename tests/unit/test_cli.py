@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -271,6 +272,28 @@ def test_what_the_operating_system_refuses_is_no_mistake_of_the_program(
     ran = run(capsys, "vault", "status")
     assert ran.sentence.startswith(told)
     assert (ran.code, ran.out) == (26, "")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "code"),
+    [
+        (RpcTimeout("http://node", 3), "RpcTimeout", 10),
+        (OSError(28, "No space left on device"), "SystemRefused", 26),
+        (ZeroDivisionError("division by zero"), "ZeroDivisionError", 70),
+    ],
+)
+def test_errors_are_json_where_json_was_asked_for(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    kind: str,
+    code: int,
+) -> None:
+    failing(monkeypatch, error)
+    ran, plainly = (run(capsys, "vault", "status", *option) for option in (("--json",), ()))
+    told = json.loads(ran.err)
+    assert (told["error"], told["exit_code"], ran.code, ran.out) == (kind, code, code, "")
+    assert told["sentence"] == plainly.sentence
 
 
 def test_a_reader_who_goes_away_ends_a_command_quietly(
