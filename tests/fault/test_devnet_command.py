@@ -9,20 +9,24 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from rebalancer.addresses import check_devnets
+from rebalancer.chain.abi import interface
 from rebalancer.chain.deployment import Deployment
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import read_block
+from rebalancer.cli.devnet import _Steps
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.market import USDC, WBTC, WETH, Market
 from rebalancer.devnet.node import Node, NodeSettings
 from rebalancer.devnet.profile import opening_pools
-from rebalancer.devnet.stage import Actor, set_stage
+from rebalancer.devnet.stage import Actor, Stage, set_stage
 from rebalancer.devnet.uniswap import pool_address
 from rebalancer.errors import RpcUnreachable
 from rebalancer.reasons import Reason
@@ -154,6 +158,24 @@ def test_devnet_writes_over_no_file_but_a_devnets(
     assert (ran.code, ran.out) == (16, "")
     assert file.read_bytes() == before
     assert {path.name for path in tmp_path.iterdir()} == {"rebalancer.toml", "mainnet.json"}
+
+
+def test_devnet_outlives_a_token_that_is_paused(stage: Stage) -> None:
+    told = Console(file=StringIO(), width=200)
+    steps = _Steps(stage.market, told)
+    usdc = interface("BlocklistToken").at(stage.deployment.listed("USDC").address)
+    up = stage.market.prices_e8 | {"ETH/USD": 2_200_00000000}
+    before = pool_states(stage.market)
+
+    stage.chain.transact(usdc, "pause")
+    for _ in range(3):
+        steps.step(up, stage.chain.now() + 60)
+    assert pool_states(stage.market) == before
+    stage.chain.transact(usdc, "unpause")
+    steps.step(up, stage.chain.now() + 60)
+
+    assert pool_states(stage.market) != before
+    assert told.file.getvalue().count("No price or pool moves for now.") == 1  # type: ignore[attr-defined]
 
 
 def test_devnet_writes_over_what_a_devnet_wrote(tmp_path: Path) -> None:
