@@ -32,7 +32,7 @@ from rebalancer.cli.show import (
     print_json,
     usd,
 )
-from rebalancer.config import Settings, changed
+from rebalancer.config import Settings, changed, value_of
 from rebalancer.errors import ConfigError
 from rebalancer.keeper import (
     Decision,
@@ -202,6 +202,11 @@ def _reloaded(options: Any, asked: _Asked, running: dict[int, Settings]) -> Mapp
         waiting = [setting.name for setting in differing if not setting.live]
         if waiting:
             log.warning("restart_needed", chain_id=chain_id, settings=waiting)
+        for setting in differing:
+            if setting.live:
+                values = [str(value_of(each, setting.name)) for each in (before, after)]
+                told = {"setting": setting.name, "before": values[0], "after": values[1]}
+                log.info("setting_changed", chain_id=chain_id, **told)
         if any(setting.live for setting in differing):
             set_up_logs(after, *found.values())
             tunings[chain_id] = _tuning(after, asked)

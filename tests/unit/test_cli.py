@@ -13,10 +13,13 @@ from typing import Any
 
 import click
 import pytest
+import structlog
 
 from rebalancer import demo
-from rebalancer.cli import root, session
+from rebalancer.cli import Options, root, session
 from rebalancer.cli.advice import sentence
+from rebalancer.cli.keeper import _Asked, _reloaded
+from rebalancer.cli.session import read_chains
 from rebalancer.cli.show import amount, percent, plain, usd
 from rebalancer.errors import ContractReverted, RebalancerError, RpcRejected, RpcTimeout
 from rebalancer.policy import Price
@@ -363,6 +366,25 @@ def test_two_demos_do_not_write_into_one_folder(
     assert "name another folder with --out" in ran.sentence
     assert ran.code == 11
     assert [path.name for path in tmp_path.iterdir()] == ["kept.txt"]
+
+
+def test_settings_that_are_taken_over_are_logged_with_what_they_were(tmp_path: Path) -> None:
+    file = tmp_path / "rebalancer.toml"
+    file.write_text("[keeper]\nmax_fee_gwei = 50\noutbox = 'a.sqlite'\n")
+    options = Options()
+    (before,) = read_chains(options)
+    file.write_text("[keeper]\nmax_fee_gwei = 20\noutbox = 'b.sqlite'\n")
+
+    with structlog.testing.capture_logs() as logs:
+        tunings = _reloaded(options, _Asked(), {31337: before})
+    structlog.reset_defaults()
+
+    assert tunings[31337].options.fee_cap_wei == 20 * 10**9
+    assert [(line["event"], line["chain_id"]) for line in logs] == [
+        *(("restart_needed", 31337), ("setting_changed", 31337)),
+    ]
+    told = {name: logs[1][name] for name in ("setting", "before", "after")}
+    assert told == {"setting": "keeper.max_fee_gwei", "before": "50", "after": "20"}
 
 
 # Sentences and numbers
