@@ -2,7 +2,10 @@
 
 Each function is one thing a person does from a wallet: it looks, checks, refuses with numbers before
 anything is sent, grants exactly the allowance that is needed, acts, and tells from the receipt what
-happened. If the action itself is refused after allowances were granted, they are taken back.
+happened. If the action itself is refused after allowances were granted, they are taken back; a
+`KeyboardInterrupt` has notes that name the transaction under way and the allowances that are left.
+
+Deposits and withdrawals hand a `Preview` to `ask` right before they send anything; what that raises ends them.
 
 Amounts are raw units, sequences are in basket order, addresses lower case. `ETH` stands for native
 money where a token is asked for, as in the Zap contract.
@@ -10,9 +13,10 @@ money where a token is asked for, as in the Zap contract.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from rebalancer.chain.abi import Contract, decode_logs, interface
@@ -28,22 +32,26 @@ from rebalancer.errors import (
     FeeOutOfRange,
     NothingAsked,
     NothingToClaim,
+    NothingToDeposit,
     NotPermitted,
     NotTheClaimant,
     RebalancerError,
     SeedTooSmall,
     TargetsDoNotSumToOne,
-    TokenNotListed,
+    TokenNotInBasket,
 )
 from rebalancer.governance import act
 from rebalancer.pools import Pool
-from rebalancer.send.wallet import Wallet, check_ether
+from rebalancer.preview import Approval, Preview, read_values
+from rebalancer.send.fees import suggest
+from rebalancer.send.wallet import Wallet, check_ether, estimate_gas
 from rebalancer.spec import MAX_ASSETS, MIN_ASSETS, check_bands, check_weights
 from rebalancer.texts import LONGEST_SYMBOL, safe_text
 from rebalancer.units import BPS, E18, YEAR_SECONDS, div_up, mul_div_down, mul_div_up
 
 if TYPE_CHECKING:
-    from rebalancer.plan.zap import Books
+    from rebalancer.plan.leg import Leg
+    from rebalancer.plan.zap import Books, ZapIn
 
 __all__ = [
     "ETH",
@@ -51,6 +59,7 @@ __all__ = [
     "MAX_LOCKED_BPS",
     "MINIMUM_LOCKED_RAW",
     "MINIMUM_SHARES",
+    "Ask",
     "Change",
     "Claimed",
     "DepositedInKind",
@@ -59,6 +68,7 @@ __all__ = [
     "VaultCreated",
     "WithdrawnInKind",
     "WithdrawnToken",
+    "basket_tokens",
     "claim",
     "deposit_in_kind",
     "deposit_token",
@@ -87,6 +97,14 @@ MAX_FEES_BPS = Fees(streaming_bps=500, performance_bps=2_000, entry_bps=200, exi
 
 _DEADLINE_SECONDS = 1_200
 """How long a zap may wait to be mined: its prices are old by then."""
+
+Ask = Callable[[Preview], None]
+
+_ZAP_GAS = 3_000_000
+"""More than a zap over many pools takes: what is first kept of the ether, until the gas is estimated."""
+
+_GAS_MARGIN_BPS = 2_500
+"""Fees may rise by so much between the estimate and the sending."""
 
 _TOLERANCE_BPS = 10
 """By how much an in-kind amount may move until it is mined, unless told otherwise: fees accrue, others trade."""
@@ -126,11 +144,12 @@ class DepositedToken:
 
 @dataclass(frozen=True, slots=True)
 class WithdrawnInKind:
-    """Shares redeemed for `amounts` of every asset; `claims` is the part of each token that could not be sent."""
+    """Shares redeemed for `amounts` of every asset: `sent`, and by token the `claims` on what could not be sent."""
 
     vault: str
     shares: int
     amounts: tuple[int, ...]
+    sent: tuple[int, ...]
     claims: Mapping[str, int]
     transaction_hash: str
     block_number: int
@@ -203,7 +222,11 @@ class VaultCreated:
 
 
 def deposit_in_kind(
-    wallet: Wallet, vault: str, shares: int, max_extra_bps: int = _TOLERANCE_BPS
+    wallet: Wallet,
+    vault: str,
+    shares: int,
+    max_extra_bps: int = _TOLERANCE_BPS,
+    ask: Ask | None = None,
 ) -> DepositedInKind:
     """Mint exactly `shares` for the same part of every asset, at most `max_extra_bps` above its present price.
 
@@ -215,13 +238,19 @@ def deposit_in_kind(
     contract = interface("BasketVault").at(vault)
     if shares <= 0:
         raise NothingAsked("shares to deposit for")
-    tokens = _tokens(wallet.rpc, contract)
+    tokens = basket_tokens(wallet.rpc, contract)
     asked = contract.call(wallet.rpc, "previewMintInKind", shares)
     most = [mul_div_up(amount, BPS + max_extra_bps, BPS) for amount in asked]
     for token, amount in zip(tokens, asked, strict=True):
         _check_balance(wallet, token, amount)
-    with _allowances(wallet, contract.address, dict(zip(tokens, most, strict=True))):
-        receipt = wallet.transact(contract, "mintInKind", shares, wallet.address, most)
+    call = (shares, wallet.address, most)
+    needed = dict(zip(tokens, most, strict=True))
+    if ask:
+        gives, gets = dict(zip(tokens, asked, strict=True)), {contract.address: shares}
+        moved = (gives, needed, gets, gets)
+        ask(_preview(wallet, contract, moved, (contract, "mintInKind", call), needed))
+    with _allowances(wallet, contract.address, needed):
+        receipt = wallet.transact(contract, "mintInKind", *call)
     minted = _event(receipt, contract, "MintedInKind")
     return DepositedInKind(
         contract.address,
@@ -234,7 +263,11 @@ def deposit_in_kind(
 
 
 def withdraw_in_kind(
-    wallet: Wallet, vault: str, shares: int, max_less_bps: int = _TOLERANCE_BPS
+    wallet: Wallet,
+    vault: str,
+    shares: int,
+    max_less_bps: int = _TOLERANCE_BPS,
+    ask: Ask | None = None,
 ) -> WithdrawnInKind:
     """Redeem `shares` for the same part of every asset, at most `max_less_bps` below its present worth.
 
@@ -247,13 +280,17 @@ def withdraw_in_kind(
     contract = interface("BasketVault").at(vault)
     if shares <= 0:
         raise NothingAsked("shares to withdraw")
-    _tokens(wallet.rpc, contract)
+    tokens = basket_tokens(wallet.rpc, contract)
     _check_balance(wallet, contract.address, shares)
     given = contract.call(wallet.rpc, "previewRedeemInKind", shares)
     least = [mul_div_down(amount, BPS - max_less_bps, BPS) for amount in given]
-    receipt = wallet.transact(
-        contract, "redeemInKind", shares, wallet.address, wallet.address, least
-    )
+    call = (shares, wallet.address, wallet.address, least)
+    if ask:
+        gives = {contract.address: shares}
+        gets, at_least = (dict(zip(tokens, raws, strict=True)) for raws in (given, least))
+        moved = (gives, gives, gets, at_least)
+        ask(_preview(wallet, contract, moved, (contract, "redeemInKind", call)))
+    receipt = wallet.transact(contract, "redeemInKind", *call)
     redeemed = _event(receipt, contract, "RedeemedInKind")
     claims = {
         event.values["token"]: event.values["amountRaw"]
@@ -264,6 +301,10 @@ def withdraw_in_kind(
         contract.address,
         redeemed["shares"],
         tuple(redeemed["amounts"]),
+        tuple(
+            raw - claims.get(token, 0)
+            for token, raw in zip(tokens, redeemed["amounts"], strict=True)
+        ),
         claims,
         receipt.transaction_hash,
         receipt.block_number,
@@ -315,14 +356,15 @@ def sync(wallet: Wallet, vault: str, token: str) -> LossWrittenDown:
     """Write a loss of a token's balance down. Anyone may.
 
     Raises:
-        TokenNotListed: the basket has no such token.
+        TokenNotInBasket: the basket has no such token.
         ContractReverted: NothingLost, with the numbers.
         As `Wallet.send`.
     """
     contract = interface("BasketVault").at(vault)
-    tokens = _tokens(wallet.rpc, contract)
+    tokens = basket_tokens(wallet.rpc, contract)
     if token.lower() not in tokens:
-        raise TokenNotListed(token, list(tokens))
+        symbols = [_symbol(wallet.rpc, one) for one in tokens]
+        raise TokenNotInBasket(_symbol(wallet.rpc, token), symbols)
     receipt = wallet.transact(contract, "sync", tokens.index(token.lower()))
     written = _event(receipt, contract, "Synced")
     before, after = (
@@ -343,11 +385,14 @@ def deposit_token(
     system: System,
     vault: str,
     token: str,
-    amount_raw: int,
+    amount_raw: int | None,
     pools: Sequence[Pool],
     slippage_bps: int,
+    ask: Ask | None = None,
 ) -> DepositedToken:
     """Deposit up to an amount of one token, or `ETH`, through the zap: swap it so that most shares come out.
+
+    Without an amount all that the wallet has is deposited, but of ether what the gas may cost.
 
     Shares are fixed by the pools' exact prices, with `slippage_bps` of what the swaps cost held back for
     others who trade in between. What is not needed comes back in the same transaction.
@@ -361,28 +406,54 @@ def deposit_token(
 
     zap, contract = interface("Zap").at(system.zap), interface("BasketVault").at(vault)
     token = token.lower()
-    if amount_raw <= 0:
+    if amount_raw is not None and amount_raw <= 0:
         raise NothingAsked("the token to deposit")
     paid = zap.call(wallet.rpc, "WETH") if token == ETH else token
-    tokens = _tokens(wallet.rpc, contract)
+    tokens = basket_tokens(wallet.rpc, contract)
     books = _books(wallet.rpc, contract, tokens)
-    if token == ETH:
+    is_all, kept_wei = amount_raw is None, 0
+    if amount_raw is None:
+        kept_wei = _ZAP_GAS * suggest(wallet.rpc, wallet.fee_cap_wei).max_fee_per_gas_wei
+        amount_raw = _balance(wallet, token)
+        if token == ETH:
+            amount_raw -= kept_wei
+        if amount_raw <= 0:
+            raise NothingToDeposit(wallet.address, _symbol(wallet.rpc, paid))
+    elif token == ETH:
         check_ether(wallet.rpc, wallet.address, amount_raw)
     else:
         _check_balance(wallet, token, amount_raw)
-    found = plan_zap_in(books, pools, paid, amount_raw, slippage_bps)
-    arguments = (
-        contract.address,
-        token,
-        amount_raw,
-        found.swapped_raw,
-        mul_div_down(found.shares, BPS - slippage_bps, BPS),
-        wallet.address,
-        _now(wallet.rpc) + _DEADLINE_SECONDS,
-        found.route,
-    )
+
+    def planned(amount_raw: int) -> tuple[ZapIn, tuple[Any, ...]]:
+        found = plan_zap_in(books, pools, paid, amount_raw, slippage_bps)
+        return found, (
+            contract.address,
+            token,
+            amount_raw,
+            found.swapped_raw,
+            mul_div_down(found.shares, BPS - slippage_bps, BPS),
+            wallet.address,
+            _now(wallet.rpc) + _DEADLINE_SECONDS,
+            found.route,
+        )
+
+    found, arguments = planned(amount_raw)
+    if is_all and token == ETH:
+        amount_raw += kept_wei - _most_gas_wei(wallet, zap, "zapIn", arguments, amount_raw)
+        found, arguments = planned(amount_raw)
     value_wei = amount_raw if token == ETH else 0
     needed = {} if token == ETH else {token: amount_raw}
+    if ask:
+        native = paid if token == ETH else None
+        gives = {paid: amount_raw - _back(found, tokens, paid)}
+        moved = (
+            gives,
+            {paid: amount_raw},
+            {contract.address: found.shares},
+            {contract.address: arguments[4]},
+        )
+        call = (zap, "zapIn", (arguments,))
+        ask(_preview(wallet, contract, moved, call, needed, found.legs, value_wei, native))
     with _allowances(wallet, zap.address, needed):
         receipt = wallet.transact(zap, "zapIn", arguments, value_wei=value_wei)
     return DepositedToken(
@@ -407,6 +478,7 @@ def withdraw_token(
     shares: int,
     pools: Sequence[Pool],
     slippage_bps: int,
+    ask: Ask | None = None,
 ) -> WithdrawnToken:
     """Redeem shares to one token, or `ETH`, through the zap; at most `slippage_bps` less than now promised.
 
@@ -422,7 +494,7 @@ def withdraw_token(
     if shares <= 0:
         raise NothingAsked("shares to withdraw")
     got = zap.call(wallet.rpc, "WETH") if token == ETH else token
-    tokens = _tokens(wallet.rpc, contract)
+    tokens = basket_tokens(wallet.rpc, contract)
     _check_balance(wallet, contract.address, shares)
     books = _books(wallet.rpc, contract, tokens)
     deadline = _now(wallet.rpc) + _DEADLINE_SECONDS
@@ -440,7 +512,13 @@ def withdraw_token(
         deadline,
         found.route,
     )
-    with _allowances(wallet, zap.address, {contract.address: shares}):
+    needed = {contract.address: shares}
+    if ask:
+        moved = (needed, needed, {got: found.amount_out_raw}, {got: arguments[3]})
+        call = (zap, "zapOut", (arguments,))
+        native = got if token == ETH else None
+        ask(_preview(wallet, contract, moved, call, needed, found.legs, native=native))
+    with _allowances(wallet, zap.address, needed):
         receipt = wallet.transact(zap, "zapOut", arguments)
     came = _received(receipt, zap.address, wallet.address, got if token == ETH else None)
     return WithdrawnToken(
@@ -472,7 +550,7 @@ def set_targets(
         As `Wallet.send`.
     """
     contract = interface("BasketVault").at(vault)
-    count = len(_tokens(wallet.rpc, contract))
+    count = len(basket_tokens(wallet.rpc, contract))
     if len(targets_e18) != count:
         raise AssetCountOutOfRange("targets", len(targets_e18), count, count)
     if sum(targets_e18) != E18:
@@ -489,7 +567,7 @@ def set_bands(wallet: Wallet, vault: str, bands: Sequence[tuple[int, int, int]])
         As `Wallet.send`.
     """
     contract = interface("BasketVault").at(vault)
-    tokens = _tokens(wallet.rpc, contract)
+    tokens = basket_tokens(wallet.rpc, contract)
     if len(bands) != len(tokens):
         raise AssetCountOutOfRange("bands", len(bands), len(tokens), len(tokens))
     dust_bps = contract.call(wallet.rpc, "policy")[4]
@@ -597,13 +675,17 @@ class _Rehearsal:
 # What all of them need
 
 
-def _tokens(rpc: Rpc, vault: Contract) -> tuple[str, ...]:
+def basket_tokens(rpc: Rpc, vault: Contract) -> tuple[str, ...]:
     """The basket's tokens.
 
     Raises:
         ContractMissing: there is no vault at this address.
     """
-    return tuple(asset[0] for asset in vault.call(rpc, "assets"))
+    try:
+        return tuple(asset[0] for asset in vault.call(rpc, "assets"))
+    except ContractReverted:
+        # Whatever is there, it is no vault: a vault always answers.
+        raise ContractMissing(vault.interface.name, vault.address) from None
 
 
 def _books(rpc: Rpc, vault: Contract, tokens: tuple[str, ...]) -> Books:
@@ -640,23 +722,135 @@ def _check_balance(wallet: Wallet, token: str, needed_raw: int) -> None:
 def _allowances(wallet: Wallet, spender: str, needed_raw: Mapping[str, int]) -> Iterator[None]:
     """Grant what is needed, and take it back if what it was granted for is refused."""
     try:
-        for token, amount in needed_raw.items():
-            _allow(wallet, token, spender, amount)
+        for token, amount in _approvals(wallet, spender, needed_raw):
+            contract = interface("IERC20Metadata").at(token)
+            wallet.transact(contract, "approve", spender, amount)
         yield
     except RebalancerError:
         _take_back(wallet, spender, needed_raw)
         raise
+    except KeyboardInterrupt as stop:
+        with suppress(RebalancerError):
+            for note in _left_allowed(wallet, spender, needed_raw):
+                stop.add_note(note)
+        raise
 
 
-def _allow(wallet: Wallet, token: str, spender: str, needed_raw: int) -> None:
+def _approvals(
+    wallet: Wallet, spender: str, needed_raw: Mapping[str, int]
+) -> Iterator[tuple[str, int]]:
+    """The allowances that are to be set, by token, in order."""
+    for token, needed in needed_raw.items():
+        contract = interface("IERC20Metadata").at(token)
+        allowed_raw = contract.call(wallet.rpc, "allowance", wallet.address, spender)
+        if allowed_raw >= needed:
+            continue
+        if allowed_raw:
+            yield token, 0  # USDT refuses to change an allowance that is not 0
+        yield token, needed
+
+
+def _left_allowed(wallet: Wallet, spender: str, tokens: Iterable[str]) -> Iterator[str]:
+    """What a spender may still take, in sentences."""
+    for token in tokens:
+        contract = interface("IERC20Metadata").at(token)
+        left_raw = contract.call(wallet.rpc, "allowance", wallet.address, spender)
+        if left_raw:
+            decimals = contract.call(wallet.rpc, "decimals")
+            left = Decimal(left_raw).scaleb(-decimals)
+            yield (
+                f"{spender} may still take {left:,f} {_symbol(wallet.rpc, token)} from {wallet.address}: "
+                f"the same command again uses that, or approve 0 at {token}."
+            )
+
+
+_Moved = tuple[Mapping[str, int], Mapping[str, int], Mapping[str, int], Mapping[str, int]]
+"""What is given, at most given, got, and at least got, by token."""
+
+
+def _preview(
+    wallet: Wallet,
+    vault: Contract,
+    moved: _Moved,
+    call: tuple[Contract, str, tuple[Any, ...]],
+    needed_raw: Mapping[str, int] | None = None,
+    legs: Sequence[Leg] = (),
+    value_wei: int = 0,
+    native: str | None = None,
+) -> Preview:
+    """What a call would do now. `native` is the token whose price stands for that of `ETH`.
+
+    Raises:
+        ContractReverted: it needs no further allowance, and would be refused.
+    """
+    gives, _, gets, _ = moved
+    target, function, arguments = call
+    approvals = tuple(
+        Approval(token, target.address, raw, _approval_gas(wallet, token, target.address, raw))
+        for token, raw in _approvals(wallet, target.address, needed_raw or {})
+    )
+    gas = None
+    if not approvals:
+        data = target.data(function, *arguments)
+        gas = estimate_gas(
+            wallet.rpc, wallet.address, target.address, data, value_wei, margin_bps=0
+        )
+    net: dict[str, int] = {}
+    for leg in legs:
+        net[leg.token_in] = net.get(leg.token_in, 0) + leg.amount_in_raw
+        net[leg.token_out] = net.get(leg.token_out, 0) - leg.amount_out_raw
+    swapped = {token: raw for token, raw in net.items() if raw}
+    tokens = [*dict.fromkeys((*gives, *gets, *swapped))]
+    values = read_values(wallet.rpc, vault, tokens, read_block(wallet.rpc))
+    given_e18, got_e18 = values.of(gives), values.of(gets)
+    gives, at_most, gets, at_least = (
+        {ETH if token == native else token: raw for token, raw in amounts.items()}
+        for amounts in moved
+    )
+    return Preview(
+        vault=vault.address,
+        account=wallet.address,
+        gives_raw=gives,
+        at_most_raw=at_most,
+        gets_raw=gets,
+        at_least_raw=at_least,
+        given_e18=given_e18,
+        got_e18=got_e18,
+        swap_cost_e18=values.of(swapped),
+        approvals=approvals,
+        gas=gas,
+    )
+
+
+def _approval_gas(wallet: Wallet, token: str, spender: str, amount_raw: int) -> int | None:
+    data = interface("IERC20Metadata").at(token).data("approve", spender, amount_raw)
+    try:
+        return estimate_gas(wallet.rpc, wallet.address, token, data, margin_bps=0)
+    except ContractReverted:
+        return None  # it is set to 0 first
+
+
+def _most_gas_wei(
+    wallet: Wallet, contract: Contract, function: str, arguments: Any, value_wei: int
+) -> int:
+    """What a call's gas may cost when it is sent, in wei, rounded up."""
+    data = contract.data(function, arguments)
+    limit = estimate_gas(wallet.rpc, wallet.address, contract.address, data, value_wei)
+    fee_wei = suggest(wallet.rpc, wallet.fee_cap_wei).max_fee_per_gas_wei
+    return div_up(limit * fee_wei * (BPS + _GAS_MARGIN_BPS), BPS)
+
+
+def _balance(wallet: Wallet, token: str) -> int:
+    if token == ETH:
+        return int(wallet.rpc.call("eth_getBalance", wallet.address, "latest"), 16)
     contract = interface("IERC20Metadata").at(token)
-    allowed_raw = contract.call(wallet.rpc, "allowance", wallet.address, spender)
-    if allowed_raw >= needed_raw:
-        return
-    if allowed_raw:
-        # USDT refuses to change an allowance that is not 0.
-        wallet.transact(contract, "approve", spender, 0)
-    wallet.transact(contract, "approve", spender, needed_raw)
+    return int(contract.call(wallet.rpc, "balanceOf", wallet.address))
+
+
+def _back(found: ZapIn, tokens: Sequence[str], paid: str) -> int:
+    """What of the token that is paid comes back at the prices of the plan."""
+    left = dict(zip(tokens, found.left_raw, strict=True)).get(paid, 0)
+    return left + found.token_left_raw
 
 
 def _take_back(wallet: Wallet, spender: str, tokens: Iterable[str]) -> None:

@@ -66,6 +66,7 @@ __all__ = [
     "hidden_from_children",
     "load_chains",
     "load_settings",
+    "value_of",
 ]
 
 DEFAULT_FILE = Path("rebalancer.toml")
@@ -725,17 +726,19 @@ def _is_ours(name: str) -> bool:
 
 def changed(before: Settings, after: Settings) -> tuple[Setting, ...]:
     """The settings in which two differ."""
-
-    def value(settings: Any, path: str) -> Any:
-        for part in path.split("."):
-            settings = getattr(settings, part)
-        return settings
-
     return tuple(
         setting
         for setting in describe()
-        if value(before, setting.name) != value(after, setting.name)
+        if value_of(before, setting.name) != value_of(after, setting.name)
     )
+
+
+def value_of(settings: Settings, name: str) -> Any:
+    """A setting's value by its name (`keeper.poll_seconds`). What is secret hides itself when it is written."""
+    value: Any = settings
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value
 
 
 def _parsed(sources: Sequence[_Source]) -> Settings:

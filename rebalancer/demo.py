@@ -7,6 +7,8 @@ rebalance as it goes, and at the end a table and a chart, all from the record.
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -24,8 +26,9 @@ from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.node import Node, NodeKind, NodeSettings
 from rebalancer.devnet.stage import DEMO_BAND_BPS, Actor, Stage, build_stage, raw_for_usd
 from rebalancer.devnet.tape import Tape, iso, load_folder, synthetic
-from rebalancer.errors import DemoFailed
+from rebalancer.errors import DemoFailed, DemoFolderInUse
 from rebalancer.keeper import Decision, Keeper, KeeperOptions, Outcome, Site
+from rebalancer.lab.chart import check_chart
 from rebalancer.lab.live import LiveView
 from rebalancer.lab.report import (
     RebalanceRecord,
@@ -55,6 +58,8 @@ _SLIPPAGE_BPS = 100
 _FEE_CAP_WEI = 10_000 * 10**9  # nothing is at stake on a local chain
 _SET_UP_SECONDS = 3_600
 """The chain begins this long before its tape, so that setting up never runs into it."""
+
+_CHART_KINDS = ("png", "svg")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +95,17 @@ def run_demo(options: DemoOptions, console: Console | None = None) -> DemoResult
 
     Raises:
         TapeError, PoolError, DevnetError: the market cannot be made from what was given.
+        ChartingMissing, DemoFolderInUse: its charts could not be drawn, or its files not be written.
         DemoFailed: the vault, at the end, is not what it must be.
     """
     console = console or Console(markup=False, emoji=False)
     tape = _tape(options)
     pools = [of_kind(load(path), UniswapV3Pool) for path in options.pools]
+    for kind in _CHART_KINDS:
+        check_chart(options.out / f"chart.{kind}")
     options.out.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
+        stack.enter_context(_alone_in(options.out))
         settings = NodeSettings(
             kind=options.node, genesis_at=tape.start - _SET_UP_SECONDS, skip_state_roots=True
         )
@@ -113,6 +122,24 @@ def run_demo(options: DemoOptions, console: Console | None = None) -> DemoResult
 
 def _step(number: int) -> Text:
     return Text(str(number), style="bold")
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Within it no other demo writes into a folder.
+
+    Raises:
+        DemoFolderInUse: another one does.
+    """
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DemoFolderInUse(folder) from None
+        yield
+    finally:
+        os.close(held)
 
 
 def _tape(options: DemoOptions) -> Tape:
@@ -225,7 +252,9 @@ class _Run:
         run = RunRecord(
             vault=self.stage.vault,
             chain_id=self.stage.deployment.chain_id,
-            tape=str(self.options.tape or f"synthetic, seed {self.options.seed}"),
+            tape=self.options.tape.resolve().name
+            if self.options.tape
+            else f"synthetic, seed {self.options.seed}",
             symbols=tuple(symbols),
             decimals=tuple(asset.decimals for asset in assets),
             targets_e18=tuple(first.basket.targets_e18),
@@ -314,9 +343,7 @@ class _Run:
         records = read_records(self.record)
         summary = summarise(records)
         self.console.print(summary_table(summary))
-        charts = tuple(
-            chart(records, self.options.out / f"chart.{kind}") for kind in ("png", "svg")
-        )
+        charts = tuple(chart(records, self.options.out / f"chart.{kind}") for kind in _CHART_KINDS)
         self.console.print(_step(6), "Written:")
         for path in (*charts, self.record, self.options.out / "keeper.log"):
             self.console.print(f"  {path}", soft_wrap=True)

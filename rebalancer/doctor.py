@@ -47,6 +47,7 @@ from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import keystore_address, keystore_weakness, open_signer
 from rebalancer.send.wallet import check_ether
 from rebalancer.units import E18
+from rebalancer.words import span
 
 __all__ = ["Finding", "diagnose"]
 
@@ -58,12 +59,13 @@ _REBALANCE_GAS = 400_000  # more than one of ten assets over two pools takes
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at. `remedy` is empty when all is well."""
+    """One thing looked at, of one chain; None of the settings as a whole. `remedy` is empty when all is well."""
 
     check: str
     ok: bool
     sentence: str
     remedy: str = ""
+    chain_id: int | None = None
 
 
 def diagnose(settings: Settings | ConfigError, now: int | None = None) -> list[Finding]:
@@ -132,13 +134,11 @@ def _endpoint(rpc: Rpc, settings: Settings, now: int) -> Iterator[Finding]:
         yield Finding(
             "head",
             False,
-            f"Its newest block {head.number} is {age_seconds} s old.",
+            f"Its newest block {head.number} is {span(age_seconds)} old.",
             "wait until the node has caught up, use another endpoint, or set this machine's clock.",
         )
     else:
-        yield Finding(
-            "head", True, f"Its newest block {head.number} is {max(age_seconds, 0)} s old."
-        )
+        yield Finding("head", True, f"Its newest block {head.number} is {span(age_seconds)} old.")
 
 
 def _deployment(settings: Settings) -> tuple[Deployment | None, list[Finding]]:
@@ -281,7 +281,7 @@ def _admins(rpc: Rpc, system: System) -> Iterator[Finding]:
         yield Finding(
             "admins",
             False,
-            f"The admin {holder.account} waits {holder.delay_seconds} s, less than the owner or the "
+            f"The admin {holder.account} waits {span(holder.delay_seconds)}, less than the owner or the "
             "curator, whose delay so protects nobody.",
             "have it give itself theirs with `rebalancer admin grant --role ADMIN --delay-hours …`.",
         )

@@ -25,6 +25,31 @@ class RebalancerError(Exception):
         super().__init__(safe_text(sentence, _LONGEST_SENTENCE))
 
 
+# --- files, and whatever else the operating system refuses --------------------------------------
+
+
+class SystemRefused(RebalancerError):
+    """The operating system refused something: a file that cannot be read or written, a full disk, a folder where a file should be."""
+
+    exit_code = 26
+
+    def __init__(
+        self,
+        what: str,
+        why: str,
+        advice: str = "check the path, its permissions and the free space of the disk",
+    ) -> None:
+        self.what = what
+        self.why = why
+        super().__init__(f"{what} ({why}): {advice}.")
+
+    @classmethod
+    def of(cls, error: OSError) -> SystemRefused:
+        """What an `OSError` says, as one sentence."""
+        what = "A file or a connection" if error.filename is None else f"{error.filename}"
+        return cls(f"{what} cannot be used", error.strerror or str(error))
+
+
 # --- config: settings --------------------------------------------------------------------------
 
 
@@ -236,6 +261,17 @@ class DeploymentMalformed(ChainError):
         )
 
 
+class TokenNotInBasket(ChainError):
+    """A vault's basket has no such token."""
+
+    def __init__(self, wanted: str, known: Sequence[str]) -> None:
+        self.wanted = wanted
+        self.known = tuple(known)
+        super().__init__(
+            f"The vault's basket has no {wanted}: name one of its tokens, {', '.join(known)}."
+        )
+
+
 class TokenNotListed(ChainError):
     """The addresses file does not name a token."""
 
@@ -373,6 +409,16 @@ class BadCut(TapeError):
         super().__init__(f"Cannot cut the tape from {since} to {until}: {why}.")
 
 
+class DemoFolderInUse(DevnetError):
+    """Another demo writes into the folder of this one."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        super().__init__(
+            f"Another demo writes into {folder}: name another folder with --out, or wait for its end."
+        )
+
+
 class DemoFailed(DevnetError):
     """At the end of a demo something is not as it must be."""
 
@@ -475,6 +521,18 @@ class RecordsMissing(LabError):
         super().__init__(f"No record at {path}: give the .jsonl file that a run or a keeper wrote.")
 
 
+class RecordInUse(LabError):
+    """Another process writes the record of a keeper."""
+
+    exit_code = 14  # as for an outbox in use
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        super().__init__(
+            f"Another keeper writes the record {path}: give each its own in keeper.record, or stop the other."
+        )
+
+
 class BadRecords(LabError):
     """A line of a record is not what a run writes."""
 
@@ -482,7 +540,10 @@ class BadRecords(LabError):
         self.path = path
         self.line = line
         self.why = why
-        super().__init__(f"Bad record ({path}, line {line}): {why}; mend that line or run again.")
+        super().__init__(
+            f"The record {path} ends at line {line}, which is not what a run or a keeper writes ({why}): "
+            "use what comes before it, or record again."
+        )
 
 
 class ChartFormatUnknown(LabError):
@@ -1085,7 +1146,7 @@ class DepositTooSmall(PlanError):
         self.token = token
         self.amount_raw = amount_raw
         super().__init__(
-            f"{amount_raw} raw units of {token} do not buy a share of every asset: deposit more."
+            f"{amount_raw} raw units of {token} are too little to buy even the smallest unit of every asset: deposit more."
         )
 
 
@@ -1112,7 +1173,33 @@ class NothingToClaim(ActionError):
     def __init__(self, holder: str, token: str) -> None:
         self.holder = holder
         self.token = token
-        super().__init__(f"{holder} has no claim on {token}: name the holder, or another token.")
+        super().__init__(
+            f"{holder} has no claim on {token}: name the holder, or another token; "
+            "`rebalancer vault position` shows what an account owns."
+        )
+
+
+class NoShares(ActionError):
+    """All shares of an account were to be redeemed, and it has none."""
+
+    def __init__(self, holder: str, vault: str) -> None:
+        self.holder = holder
+        self.vault = vault
+        super().__init__(
+            f"{holder} has no shares of {vault}: name the account or the vault that is meant; "
+            "`rebalancer vault position` shows what an account owns."
+        )
+
+
+class NothingToDeposit(ActionError):
+    """All of a token was to be deposited, and there is none, or not more ether than the gas costs."""
+
+    def __init__(self, account: str, token: str) -> None:
+        self.account = account
+        self.token = token
+        super().__init__(
+            f"{account} has no {token} to deposit, or no more than the gas costs: send it some first."
+        )
 
 
 class VaultNotNamed(ActionError):
@@ -1268,6 +1355,17 @@ class AlreadyDeployed(ActionError):
         super().__init__(
             f"{path} names a system already: use it, name another file with --deployment, "
             "or deploy a second one with --anew."
+        )
+
+
+class AddressesKept(ActionError):
+    """A file at the path of the addresses file would be lost if another were written there."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        self.path = path
+        self.why = why
+        super().__init__(
+            f"{path} is not written over, because {why}: name another file with --deployment, or move this one away."
         )
 
 

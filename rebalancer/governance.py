@@ -13,8 +13,9 @@ take back what was mistyped.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from eth_abi.exceptions import EncodingError
@@ -27,12 +28,14 @@ from rebalancer.chain.snapshot import Block, read_block
 from rebalancer.deploy import Role, System, Transactor
 from rebalancer.errors import (
     ArgumentsUnreadable,
+    ContractMissing,
     ContractReverted,
     NotPermitted,
     OperationUnknown,
 )
 from rebalancer.files import parse_json
 from rebalancer.send.wallet import Wallet
+from rebalancer.words import span
 
 __all__ = [
     "Acted",
@@ -56,6 +59,9 @@ CANCELLABLE = (
 )
 """What an admin does and the guardian may cancel: all but `revokeRole`. AccessManager asks for the guardian of the role that a function
 belongs to, so its own functions are put down as the owner's; that lets no owner call them, because for these it asks for an admin."""
+
+_SHORTEST_ID = len("0x0123")
+"""So much of an operation's id must be said: nobody cancels by a slip what happens to be the only one."""
 
 _GRANTS_WAIT = (Role.ADMIN, Role.OWNER, Role.CURATOR, Role.KEEPER, Role.AUTOMATION)
 """Roles that a new member holds only after the delay, whoever grants them."""
@@ -207,14 +213,28 @@ def _operations(
                 "0x" + operation.hex(),
                 values["caller"],
                 values["target"],
-                describe(system, values["target"], values["data"]),
+                describe(
+                    system, values["target"], values["data"], _vault_name(rpc, system, values)
+                ),
                 "0x" + values["data"].hex(),
                 executable_at,
                 executable_at + expiration,
             )
 
 
-def describe(system: System, target: str, data: bytes) -> str:
+def _vault_name(rpc: Rpc, system: System, call: Mapping[str, Any]) -> str:
+    """The name of the vault that is called, as it calls itself, with its address; "" for the system's own contracts."""
+    target = str(call["target"]).lower()
+    if target in system.contracts().values():
+        return ""
+    try:
+        name = str(interface("BasketVault").at(target).call(rpc, "name"))
+    except (ContractMissing, ContractReverted):
+        return target
+    return f"{name} {target}"
+
+
+def describe(system: System, target: str, data: bytes, vault: str = "") -> str:
     """A call in words: the function of the system's contract, or of a vault, with its arguments; else the bytes."""
     names = {address: name for name, address in system.contracts().items()}
     known = interface(names.get(target.lower(), "BasketVault"))
@@ -222,8 +242,25 @@ def describe(system: System, target: str, data: bytes) -> str:
     if function is None:
         return "0x" + data.hex()
     arguments = dict(zip(function.inputs.names, function.inputs.decode(data[4:]), strict=True))
-    said = ", ".join(f"{name} {_said(value)}" for name, value in arguments.items())
-    return f"{known.name}.{function.name}({said})"
+    said = ", ".join(_argument(name, value) for name, value in arguments.items())
+    return f"{vault or known.name}.{function.name}({said})"
+
+
+def _argument(name: str, value: Any) -> str:
+    """An argument by its name, without the unit that the name ends with: weights in percent, prices in dollars, times in hours."""
+    if name == "targetsE18":
+        return f"targets [{', '.join(f'{_decimal(100 * one)} %' for one in value)}]"
+    if name.endswith("E18"):
+        return f"{name.removesuffix('E18')} {_decimal(value)}"
+    if name.endswith("Seconds"):
+        return f"{name.removesuffix('Seconds')} {span(value)}"
+    return f"{name} {_said(value)}"
+
+
+def _decimal(value_e18: int) -> str:
+    """An 18-decimals number, exact."""
+    text = f"{Decimal(value_e18).scaleb(-18):,f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def _said(value: Any) -> str:
@@ -340,7 +377,7 @@ def admins_to_revoke(permissions: Permissions, account: str) -> tuple[Holder, ..
 def _operation(permissions: Permissions, operation: str) -> Operation:
     wanted = operation.lower()
     found = [one for one in permissions.operations if one.id.startswith(wanted)]
-    if len(found) != 1:
+    if len(found) != 1 or len(wanted) < _SHORTEST_ID:
         raise OperationUnknown(operation, [one.id for one in permissions.operations])
     return found[0]
 

@@ -54,6 +54,7 @@ from rebalancer.send.wallet import Wallet
 from rebalancer.spec import ChainSpec, FeedLine, PoolLine, SequencerLine, SourceLine
 from rebalancer.texts import LONGEST_SYMBOL, safe_text
 from rebalancer.units import BPS
+from rebalancer.words import span
 
 __all__ = [
     "Governance",
@@ -171,7 +172,7 @@ def _read_answer(
     if answer <= 0:
         raise FeedUnsound(address, f"its answer is {answer}, which is no price")
     if now - updated_at > heartbeat:
-        why = f"its answer is {now - updated_at} s old and may be {heartbeat} s"
+        why = f"its answer is {span(now - updated_at)} old and may be {span(heartbeat)}"
         raise FeedUnsound(address, why)
     return feed_price_e18(answer, decimals), decimals
 

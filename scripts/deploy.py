@@ -12,9 +12,11 @@ import ape
 import click
 from ape.cli import ConnectedProviderCommand
 
+from rebalancer.addresses import present, prove_writable
 from rebalancer.chain.deployment import Deployment
 from rebalancer.chain.rpc import Rpc
 from rebalancer.deploy import Role, deploy_system, grant_roles
+from rebalancer.errors import AddressesKept
 from rebalancer.governance import lock_admin
 from rebalancer.send.signer import KeystoreSigner, Signer, devnet_signer, password_from_file
 from rebalancer.send.wallet import Wallet
@@ -60,6 +62,9 @@ def cli(
     """Deploy the system; the signing account becomes admin, owner, curator, guardian and keeper."""
     rpc = Rpc(str(ape.networks.active_provider.uri), timeout_s=60)
     wallet = Wallet(rpc, _signer(rpc, account, keystore, password_file), fee_cap_gwei * GWEI)
+    if present(out, rpc.chain_id()) is not None:
+        raise AddressesKept(out, "it names a deployment")
+    prove_writable(out)
     native = weth or wallet.deploy("WETH9").address
     system = deploy_system(wallet, native, admin_delay_seconds=delay_seconds)
     roles = (Role.OWNER, Role.CURATOR, Role.GUARDIAN, Role.KEEPER)

@@ -29,8 +29,13 @@ class Ran:
 
     @property
     def sentence(self) -> str:
-        """The one error that was told, which must be all there is on standard error."""
-        (line,) = self.err.splitlines()
+        """The one error that was told, which must be all there is on standard error but for what was sent before."""
+        (line,) = [line for line in self.err.splitlines() if not line.startswith("sent ")]
+        if line.startswith("{"):
+            told = json.loads(line)
+            assert told.keys() == {"error", "sentence", "exit_code"}
+            assert told["exit_code"] == self.code
+            return str(told["sentence"])
         assert line.startswith("error: "), line
         assert line.endswith("."), line
         return line.removeprefix("error: ")

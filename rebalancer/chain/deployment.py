@@ -197,7 +197,9 @@ class Deployment:
             raise DeploymentMissing(path) from None
         except Excess as excess:
             raise DeploymentMalformed(path, str(excess)) from None
-        except (OSError, ValueError):
+        except OSError as problem:
+            raise DeploymentMalformed(path, problem.strerror or str(problem)) from None
+        except ValueError:
             raise DeploymentMalformed(path, "it is not JSON") from None
         try:
             return cls._from_json(safe_json(raw))

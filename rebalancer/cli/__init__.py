@@ -1,17 +1,19 @@
 """The command line: options to calls, nothing more.
 
 Commands are imported when they are run, so that help and the shell's completion answer at once. Every
-expected failure is one sentence on stderr and its class's exit code; 130 is for what was abandoned
-and 70 for a mistake of this program.
+expected failure is one sentence on stderr (an object under --json) and its class's exit code, also what the operating system refuses; 130 is for what
+was abandoned and 70 for a mistake of this program.
 """
 
 from __future__ import annotations
 
+import json
 import resource
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -26,6 +28,9 @@ EXIT_MISTAKE = 70
 
 _LONGEST_ERROR = 5_000
 """Characters of the sentence that a failure ends with."""
+
+JSON_ASKED = "rebalancer.json"
+"""Key of a context's `meta`: whether the command was called with --json."""
 
 EXIT_ABANDONED = 130
 """128 and SIGINT, as shells have it."""
@@ -95,33 +100,45 @@ class _Root(click.Group):
             formatter.write_dl([(name, lazy.help) for name, lazy in _COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
-        from rebalancer.errors import RebalancerError
+        from rebalancer.errors import RebalancerError, SystemRefused
 
         try:
             return super().invoke(ctx)
-        except RebalancerError as error:
+        except (RebalancerError, OSError) as error:
             from rebalancer.cli.advice import sentence
 
-            if ctx.params["debug"]:
+            # Whoever reads our output has closed it: click ends quietly.
+            if ctx.params["debug"] or isinstance(error, BrokenPipeError):
                 raise
-            said = safe_text(_without_secrets(ctx, sentence(error)), _LONGEST_ERROR)
-            click.echo(f"{_red('error:')} {said}", err=True)
-            ctx.exit(error.exit_code)
-        except KeyboardInterrupt:
-            click.echo("Abandoned: what was under way may still be mined.", err=True)
+            told = SystemRefused.of(error) if isinstance(error, OSError) else error
+            _say_error(ctx, type(told).__name__, sentence(told), told.exit_code)
+            ctx.exit(told.exit_code)
+        except KeyboardInterrupt as stop:
+            # Whoever was interrupted notes what is left: a transaction under way, an allowance.
+            notes = [_without_secrets(ctx, note) for note in getattr(stop, "__notes__", ())]
+            click.echo(" ".join(("Abandoned.", *notes)), err=True)
             ctx.exit(EXIT_ABANDONED)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
             if ctx.params["debug"]:
                 raise
-            said = _without_secrets(ctx, f"{type(error).__name__}: {error}")
-            said = safe_text(said, _LONGEST_ERROR)
-            click.echo(
-                f"{_red('error:')} This is a mistake of the program ({said}): run it again as `rebalancer --debug …` to see where, and report that.",
-                err=True,
+            what = (
+                f"This is a mistake of the program ({type(error).__name__}: {error}): "
+                "run it again as `rebalancer --debug …` to see where, and report that."
             )
+            _say_error(ctx, type(error).__name__, what, EXIT_MISTAKE)
             ctx.exit(EXIT_MISTAKE)
+
+
+def _say_error(ctx: click.Context, kind: str, text: str, exit_code: int) -> None:
+    """One line on standard error: a sentence, or for whoever asked for JSON an object."""
+    text = safe_text(_without_secrets(ctx, text), _LONGEST_ERROR)
+    if ctx.meta.get(JSON_ASKED):
+        text = json.dumps({"error": kind, "sentence": text, "exit_code": exit_code})
+        click.echo(text, err=True)
+    else:
+        click.echo(f"{_red('error:')} {text}", err=True)
 
 
 def _without_secrets(ctx: click.Context, text: str) -> str:
@@ -197,5 +214,8 @@ def root(
 
 def main() -> NoReturn:
     """The program `rebalancer`."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that knows no such sign shows another
     root.main(args=sys.argv[1:], prog_name="rebalancer")
     raise AssertionError("click ends the program")

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import click
-from rich.table import Table
 
 from rebalancer.chain.abi import Contract, interface
 from rebalancer.cli.session import Session, account_option, address_option, json_option
-from rebalancer.cli.show import console, print_json
+from rebalancer.cli.show import WholeTable, console, print_json
 from rebalancer.deploy import Role
 from rebalancer.errors import FunctionUnknown
 from rebalancer.governance import (
@@ -24,6 +23,7 @@ from rebalancer.governance import (
     read_permissions,
 )
 from rebalancer.send.wallet import Wallet
+from rebalancer.words import span, utc
 
 __all__ = ["admin"]
 
@@ -42,7 +42,9 @@ role_option = click.option(
 )
 
 operation_option = click.option(
-    "--operation", required=True, help="Its id, or as much of it as makes it the only one."
+    "--operation",
+    required=True,
+    help="Its id, or its beginning: at least four digits after 0x, and as many as make it the only one.",
 )
 
 
@@ -70,7 +72,7 @@ def show(options: Any, from_block: int = 0, as_json: bool = False) -> None:
 
 def _show(found: Permissions) -> None:
     out = console()
-    table = Table(title="Roles", title_justify="left")
+    table = WholeTable(title="Roles", title_justify="left")
     for heading in ("role", "held by", "waits", "granted by", "a new member waits", "cancelled by"):
         table.add_column(heading)
     now = found.block.timestamp
@@ -78,7 +80,7 @@ def _show(found: Permissions) -> None:
         held = found.held(rules.role)
         for row, holder in enumerate(held or (None,)):
             first = row == 0
-            soon = "" if holder is None or holder.since <= now else f", from {holder.since} on"
+            soon = "" if holder is None or holder.since <= now else f", from {utc(holder.since)} on"
             table.add_row(
                 rules.role.name if first else "",
                 "nobody" if holder is None else (holder.contract or holder.account) + soon,
@@ -91,7 +93,7 @@ def _show(found: Permissions) -> None:
     if not found.operations:
         out.print("Nothing is scheduled.")
         return
-    table = Table(title="Scheduled", title_justify="left")
+    table = WholeTable(title="Scheduled", title_justify="left")
     for heading in ("operation", "by", "may be made", "call"):
         table.add_column(heading, overflow="fold")
     for one in found.operations:
@@ -100,14 +102,13 @@ def _show(found: Permissions) -> None:
 
 
 def _when(one: Operation, now: int) -> str:
-    return "now" if one.executable_at <= now else f"in {_duration(one.executable_at - now)}"
+    if one.executable_at <= now:
+        return "now"
+    return f"{utc(one.executable_at)} (in {span(one.executable_at - now)})"
 
 
 def _duration(seconds: int) -> str:
-    if not seconds:
-        return "not"
-    hours, rest = divmod(seconds, 3_600)
-    return f"{hours:,} h" if not rest else f"{seconds:,} s"
+    return span(seconds) if seconds else "not"
 
 
 @admin.command()
@@ -316,5 +317,5 @@ def _tell(done: Acted, as_json: bool) -> None:
         said = "Scheduled" if done.transaction_hash else "Scheduled before"
         console().print(
             f"{said} as operation {done.operation[:10]}: the same command makes the call from "
-            f"{done.executable_at} (unix seconds) on, unless it is cancelled."
+            f"{utc(done.executable_at or 0)} on, unless it is cancelled."
         )

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
 
+from rebalancer.addresses import present, prove_writable
 from rebalancer.chain.deployment import DeployedFeed, Deployment
 from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
 from rebalancer.cli.session import Session, account_option, address_option, json_option
-from rebalancer.cli.show import console, print_json
+from rebalancer.cli.show import WholeTable, console, print_json
 from rebalancer.deploy import System
 from rebalancer.errors import AlreadyDeployed, ConfigError
 from rebalancer.launch import (
@@ -78,6 +77,12 @@ def deploy(
         wallet = session.wallet(account)
         file = session.settings.deployment
         if path is None:
+            if not file.exists():
+                why = (
+                    "name the TOML file of this chain's tokens, pools and price sources (as chain.example.toml has them); "
+                    f"there is no addresses file at {file} to take them from"
+                )
+                raise ConfigError("--chain", "", why)
             found = session.deployment
             if any(feed.aggregator is None for feed in found.feeds):
                 # It does not hold ranges, quotes and second sources, and they must not be lost.
@@ -88,8 +93,9 @@ def deploy(
             spec = load_chain_spec(path)
             found = read_chain(session.rpc, spec)
             lines = list(spec.feeds)
-            if file.exists():
-                found = replace(found, contracts=Deployment.load(file).contracts)
+            before = present(file, found.chain_id)
+            if before is not None:
+                found = replace(found, contracts=before.contracts)
         if not anew and "VaultFactory" in found.contracts:
             raise AlreadyDeployed(file)
         feeds = read_feeds(session.rpc, lines)
@@ -109,16 +115,16 @@ def deploy(
             keeper or boss,
             int(hours * 3_600),
         )
-        with Console(stderr=True, markup=False, emoji=False).status("Deploying …"):
-            made = launch(wallet, found, feeds, governance, sources, sequencer)
-        made.save(file)
+        prove_writable(file)
+        made = launch(wallet, found, feeds, governance, sources, sequencer)
+        session.save(made)
     system = System.of(made)
     if as_json:
         print_json(
             {"chain_id": made.chain_id, "contracts": system.contracts(), "roles": governance}
         )
         return
-    table = Table(title=f"Deployed on chain {made.chain_id}", title_justify="left")
+    table = WholeTable(title=f"Deployed on chain {made.chain_id}", title_justify="left")
     table.add_column("contract")
     table.add_column("address")
     for name, address in system.contracts().items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,14 +14,16 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
+from rebalancer.addresses import check_devnets, prove_writable
 from rebalancer.cli.session import json_option, read_settings
-from rebalancer.cli.show import console, print_json
+from rebalancer.cli.show import WholeTable, console, print_json
 from rebalancer.devnet.local import LocalChain
+from rebalancer.devnet.market import Market
 from rebalancer.devnet.node import Node, NodeKind, NodeSettings
 from rebalancer.devnet.stage import DEMO_BAND_BPS, Actor, Stage, build_stage, raw_for_usd
 from rebalancer.devnet.tape import Tape, iso, load_folder, synthetic
+from rebalancer.errors import ContractReverted
 from rebalancer.pools import UniswapV3Pool, load, of_kind
 
 __all__ = ["devnet"]
@@ -113,7 +115,7 @@ def devnet(
 ) -> None:
     """Run a local chain with Uniswap, price feeds, the system and a vault, until Ctrl-C.
 
-    Writes the addresses file and plays a tape of oracle rounds, after which the market stands still.
+    Writes the addresses file, though never over one that no devnet made, and plays a tape of oracle rounds, after which the market stands still.
     With --json one object is printed once the chain is ready.
     """
     settings = read_settings(options)
@@ -132,6 +134,8 @@ def devnet(
             _tell_fork(node, as_json)
             stopped.wait()
             return
+        check_devnets(file)
+        prove_writable(file)
         tape = _tape(folder, seed, days, since, until)
         with shown.status("Starting the chain, building its market, deploying the vault …"):
             of_node = NodeSettings(kind=kind, port=port, genesis_at=tape.start - _BUILD_SECONDS)
@@ -142,11 +146,12 @@ def devnet(
             _fill_pockets(stage)
             replace(stage.deployment, rpc_url=node.url).save(file)
         _tell(stage, node, file, as_json)
+        steps = _Steps(stage.market, shown)
         if speed:
-            _play(stage, tape, speed, shown, stopped)
+            _play(steps, tape, speed, shown, stopped)
         shown.print("The market stands still. Ctrl-C ends the chain.")
         while not stopped.wait(_REFRESH_SECONDS):
-            stage.market.step(stage.market.prices_e8, chain.now() + 1)
+            steps.step(stage.market.prices_e8, chain.now() + 1)
 
 
 @contextmanager
@@ -184,7 +189,9 @@ def _fill_pockets(stage: Stage) -> None:
             stage.market.deal(token.address, actor.address, amount_raw)
 
 
-def _play(stage: Stage, tape: Tape, speed: float, shown: Console, stopped: threading.Event) -> None:
+def _play(
+    market: _Steps, tape: Tape, speed: float, shown: Console, stopped: threading.Event
+) -> None:
     """Play the tape at so many steps a second; people's transactions come in between."""
     steps = list(tape.steps())
     columns = (
@@ -200,8 +207,28 @@ def _play(stage: Stage, tape: Tape, speed: float, shown: Console, stopped: threa
             due += 1 / speed
             if stopped.wait(max(0.0, due - time.monotonic())):
                 return
-            stage.market.step(step.prices_e8, step.at)
+            market.step(step.prices_e8, step.at)
             progress.update(task, advance=1, description=iso(step.at))
+
+
+class _Steps:
+    """The market's steps. Who plays with the chain may break the market (pause a token, empty a pool): that ends neither, and is said once."""
+
+    def __init__(self, market: Market, shown: Console) -> None:
+        self.market = market
+        self.shown = shown
+        self._refusal = ""
+
+    def step(self, prices_e8: Mapping[str, int], at: int) -> None:
+        """Play one, or say why it cannot be played."""
+        refusal = ""
+        try:
+            self.market.step(prices_e8, at)
+        except ContractReverted as refused:
+            refusal = str(refused)
+        if refusal and refusal != self._refusal:
+            self.shown.print(f"No price or pool moves for now. {refusal}", soft_wrap=True)
+        self._refusal = refusal
 
 
 def _tell(stage: Stage, node: Node, file: Path, as_json: bool) -> None:
@@ -217,7 +244,7 @@ def _tell(stage: Stage, node: Node, file: Path, as_json: bool) -> None:
             }
         )
         return
-    table = Table(title=f"A local chain at {node.url}", title_justify="left")
+    table = WholeTable(title=f"A local chain at {node.url}", title_justify="left")
     for heading in ("who", "--account", "address"):
         table.add_column(heading)
     for actor in Actor:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import click
 from rich.text import Text
 
-from rebalancer.cli.session import json_option, read_settings
+from rebalancer.cli.session import json_option, read_chains
 from rebalancer.cli.show import console, print_json
 from rebalancer.config import Settings
 from rebalancer.doctor import diagnose
@@ -20,13 +21,25 @@ __all__ = ["doctor"]
 @json_option
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool) -> None:
-    """Look through the settings and what they point at. Changes nothing; exits 1 if something is wrong."""
-    findings = diagnose(_settings(ctx.obj))
+    """Look through the settings and what they point at, chain by chain. Changes nothing; exits 1 if something is wrong."""
+    found = _chains(ctx.obj)
+    if isinstance(found, ConfigError):
+        findings = diagnose(found)
+    else:
+        findings = [
+            replace(one, chain_id=settings.chain_id)
+            for settings in found
+            for one in diagnose(settings)
+        ]
     if as_json:
         print_json(findings)
     else:
         out = console()
+        chain_id = None
         for finding in findings:
+            if finding.chain_id != chain_id and len({one.chain_id for one in findings}) > 1:
+                out.print(Text(f"Chain {finding.chain_id}", style="bold"))
+            chain_id = finding.chain_id
             mark = ("✓", "green") if finding.ok else ("✗", "red")
             line = Text.assemble(mark, " ", (finding.check, "bold"), f"  {finding.sentence}")
             out.print(line, soft_wrap=True)
@@ -36,8 +49,8 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
         ctx.exit(1)
 
 
-def _settings(options: Any) -> Settings | ConfigError:
+def _chains(options: Any) -> tuple[Settings, ...] | ConfigError:
     try:
-        return read_settings(options)
+        return read_chains(options)
     except ConfigError as error:
         return error

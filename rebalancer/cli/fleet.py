@@ -14,7 +14,7 @@ from typing import Any
 import click
 import structlog
 
-from rebalancer.cli.keeper import _Asked, _print_line, _reloaded, _tuning
+from rebalancer.cli.keeper import _Asked, _print_line, _reloaded, _tuning, noting_the_outbox
 from rebalancer.cli.logs import set_up_logs
 from rebalancer.cli.session import Session, account_option, json_option, read_chains
 from rebalancer.config import Settings
@@ -57,7 +57,7 @@ def worker(options: Any) -> None:
     if common.redis_url is None:
         raise ConfigError("fleet.redis_url", "", "a worker needs the Redis of its fleet; set it")
     url, name = common.redis_url.get_secret_value(), instance_name(common.worker_name)
-    with ExitStack() as stack:
+    with noting_the_outbox(), ExitStack() as stack:
         shared = RedisShared(url, common.name)
         stack.callback(shared.close)
         workers = [_worker(settings, name, shared, stack) for settings in chains]

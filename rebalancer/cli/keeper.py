@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,10 +11,8 @@ from typing import Any
 
 import click
 import structlog
-from rich.table import Table
 from rich.text import Text
 
-from rebalancer.chain.abi import interface
 from rebalancer.chain.snapshot import VaultSnapshot
 from rebalancer.cli.logs import set_up_logs
 from rebalancer.cli.session import (
@@ -26,6 +24,7 @@ from rebalancer.cli.session import (
 )
 from rebalancer.cli.show import (
     NOTHING,
+    WholeTable,
     amount,
     bps_text,
     console,
@@ -34,7 +33,7 @@ from rebalancer.cli.show import (
     print_json,
     usd,
 )
-from rebalancer.config import Settings, changed
+from rebalancer.config import Settings, changed, value_of
 from rebalancer.errors import ConfigError
 from rebalancer.keeper import (
     Decision,
@@ -51,7 +50,7 @@ from rebalancer.keeper.station import Station
 from rebalancer.plan import Plan
 from rebalancer.policy import Settlement
 from rebalancer.send.from_settings import lane_of, max_spend_per_day_wei, outbox_of, rules_of
-from rebalancer.send.signer import SignedTransaction, Signer, devnet_signer, keystore_address
+from rebalancer.send.signer import Signer
 from rebalancer.units import BPS, E18
 from rebalancer.watch import watchers_of
 
@@ -97,17 +96,19 @@ def run(
     set_up_logs(*chains)
     told = _print_line if as_json else None
     asked = _Asked(vault, account, dry_run, poll_seconds)
-    if once:
-        for settings in chains:
-            with ExitStack() as stack:
-                machine = _opened(settings, asked, stack, ())
-                machine.start()
-                for decision in machine.tick():
-                    if told:
-                        told(decision)
-        return
-    asked = replace(asked, waits=False, alone=len(chains) == 1)
     with ExitStack() as stack:
+        if not dry_run:
+            stack.enter_context(noting_the_outbox())
+        if once:
+            for settings in chains:
+                with ExitStack() as opened:
+                    machine = _opened(settings, asked, opened, ())
+                    machine.start()
+                    for decision in machine.tick():
+                        if told:
+                            told(decision)
+            return
+        asked = replace(asked, waits=False, alone=len(chains) == 1)
         watchers = stack.enter_context(watchers_of(*chains))
         watchers += [stack.enter_context(recorder) for recorder in _recorders(chains)]
         Station(
@@ -116,6 +117,18 @@ def run(
             on_decision=told,
             reload=partial(_reloaded, options, asked, {each.chain_id: each for each in chains}),
         ).run()
+
+
+@contextmanager
+def noting_the_outbox() -> Iterator[None]:
+    """Within it, whoever abandons the looks under way is told what becomes of what was sent."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        stop.add_note(
+            "What was sent stands in the outbox (`rebalancer tx list`); the next start settles it."
+        )
+        raise
 
 
 def _recorders(chains: Sequence[Settings]) -> list[Recorder]:
@@ -146,7 +159,7 @@ def _opened(
     session = stack.enter_context(Session(settings))
     vaults = session.vaults(asked.vault)
     outbox = None if asked.dry_run else stack.enter_context(outbox_of(settings))
-    signers: list[Signer] = [_onlooker(session, asked.account)]
+    signers: list[Signer] = [session.onlooker(settings.keeper, asked.account)]
     if not asked.dry_run:
         accounts = session.keepers(asked.account)
         signers = [lane_of(signer, settings, vaults) for signer in accounts]
@@ -190,6 +203,11 @@ def _reloaded(options: Any, asked: _Asked, running: dict[int, Settings]) -> Mapp
         waiting = [setting.name for setting in differing if not setting.live]
         if waiting:
             log.warning("restart_needed", chain_id=chain_id, settings=waiting)
+        for setting in differing:
+            if setting.live:
+                values = [str(value_of(each, setting.name)) for each in (before, after)]
+                told = {"setting": setting.name, "before": values[0], "after": values[1]}
+                log.info("setting_changed", chain_id=chain_id, **told)
         if any(setting.live for setting in differing):
             set_up_logs(after, *found.values())
             tunings[chain_id] = _tuning(after, asked)
@@ -228,15 +246,17 @@ def plan(
     options: Any, vault: str | None, account: int | None, as_json: bool, picture: Path | None
 ) -> None:
     """Show what the keeper would do now, and what that would cost and why. Sends nothing."""
+    if picture is not None:
+        from rebalancer.lab.chart import check_chart  # matplotlib takes its time to load
+
+        check_chart(picture)
     with Session.open(options) as session:
         address = session.vault(vault)
         set_up_logs(session.settings.model_copy(update={"log_level": "warning"}))
-        # The lens cannot tell what is no vault from a vault in trouble.
-        interface("BasketVault").at(address).call(session.rpc, "assets")
         machine = Keeper(
             session.rpc,
             Site.of(session.deployment, [address]),
-            [_onlooker(session, account)],
+            [session.onlooker(session.settings.keeper, account)],
             None,
             _options(session.settings, _Asked(dry_run=True)),
         )
@@ -262,27 +282,6 @@ def _draw(decision: Decision, picture: Path, *, quiet: bool) -> None:
         console().print(f"Drawn to {path}.")
 
 
-class _Onlooker:
-    """An account without its key: enough to simulate, not to sign."""
-
-    def __init__(self, address: str) -> None:
-        self.address = address
-
-    def sign(self, transaction: Mapping[str, Any]) -> SignedTransaction:
-        """Never: who only looks is not asked for a password."""
-        raise AssertionError(f"{self.address} only looks and was to sign {transaction}")
-
-
-def _onlooker(session: Session, account: int | None) -> Signer:
-    """The keeper's account, without asking for the password of its keystore."""
-    settings = session.settings.keeper
-    if account is None and settings.keystore is not None:
-        address = keystore_address(settings.keystore)
-        return _Onlooker(address) if address else session.signer(settings, None)
-    number = settings.devnet_account if account is None else account
-    return _Onlooker(devnet_signer(number, session.settings.chain_id).address)
-
-
 # Showing
 
 
@@ -302,6 +301,7 @@ def _as_json(decision: Decision) -> Mapping[str, Any]:
         "sentence": decision.text,
         "epoch": decision.epoch,
         "drift_bps": decision.drift_bps,
+        "kind": decision.kind,
         "tokens": [asset.token for asset in snapshot.basket.assets] if snapshot else None,
         "plan": found and _plan_as_json(found),
         "transaction_hash": decision.transaction_hash,
@@ -363,8 +363,8 @@ def _plan_as_json(found: Plan) -> Mapping[str, Any]:
 
 def _show(session: Session, decision: Decision) -> None:
     out = console()
-    why = f": {decision.text}.".replace("..", ".")
-    out.print(Text.assemble((decision.reason.value, "bold"), why))
+    text = session.with_symbols(decision.text).rstrip(".")
+    out.print(Text.assemble((decision.reason.value, "bold"), f": {text}."))
     out.print(f"block {decision.block.number}, vault {decision.vault}", style="dim")
     found, snapshot = decision.plan, decision.snapshot
     if found is None or snapshot is None:
@@ -384,9 +384,9 @@ def _part(part: float) -> str:
     return f"{part:.1e} of what is sold" if part else "nothing"
 
 
-def _checks(snapshot: VaultSnapshot, found: Plan, after: Settlement) -> Table:
+def _checks(snapshot: VaultSnapshot, found: Plan, after: Settlement) -> WholeTable:
     """What the vault's own checks will compute, beside what they allow."""
-    table = Table(title="What the vault will find", title_justify="left")
+    table = WholeTable(title="What the vault will find", title_justify="left")
     for heading in ("check", "now", "after", "allowed"):
         table.add_column(heading, justify="left" if heading == "check" else "right")
     policy = snapshot.policy
@@ -406,8 +406,8 @@ def _checks(snapshot: VaultSnapshot, found: Plan, after: Settlement) -> Table:
     return table
 
 
-def _trades(session: Session, snapshot: VaultSnapshot, found: Plan) -> Table:
-    table = Table(title="Trades", title_justify="left")
+def _trades(session: Session, snapshot: VaultSnapshot, found: Plan) -> WholeTable:
+    table = WholeTable(title="Trades", title_justify="left")
     for heading in ("asset", "sells", "buys", "at least"):
         table.add_column(heading, justify="left" if heading == "asset" else "right")
     for i, asset in enumerate(snapshot.basket.assets):
@@ -419,8 +419,8 @@ def _trades(session: Session, snapshot: VaultSnapshot, found: Plan) -> Table:
     return table
 
 
-def _legs(found: Plan) -> Table:
-    table = Table(title="Route", title_justify="left")
+def _legs(found: Plan) -> WholeTable:
+    table = WholeTable(title="Route", title_justify="left")
     for heading in ("pool", "fee", "in", "share", "out", "cost"):
         table.add_column(heading, justify="left" if heading == "pool" else "right")
     for leg, share, cost in zip(found.legs, found.shares, found.leg_costs, strict=True):
@@ -437,14 +437,14 @@ def _legs(found: Plan) -> Table:
     return table
 
 
-def _costs(snapshot: VaultSnapshot, found: Plan) -> Table:
+def _costs(snapshot: VaultSnapshot, found: Plan) -> WholeTable:
     sold_e18 = sum(
         raw * price // unit
         for raw, price, unit in zip(
             found.sales_raw, snapshot.basket.prices_e18, snapshot.basket.units, strict=True
         )
     )
-    table = Table(title="Cost by cause", title_justify="left")
+    table = WholeTable(title="Cost by cause", title_justify="left")
     table.caption = f"bringing this home is worth up to {usd(found.worth_e18)}"
     table.caption_justify = "left"
     for heading in ("cause", "cost", "of what is sold"):

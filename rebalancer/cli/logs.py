@@ -37,6 +37,7 @@ def set_up_logs(settings: Settings, *others: Settings) -> None:
     }
     structlog.configure(
         processors=[
+            structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso"),
             _without_nothing,

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import click
-from rich.table import Table
 from rich.text import Text
 
 from rebalancer.chain.snapshot import read_block
 from rebalancer.cli.session import Session, json_option
-from rebalancer.cli.show import NOTHING, bps_text, console, print_json, usd
+from rebalancer.cli.show import NOTHING, WholeTable, bps_text, console, print_json, usd
 from rebalancer.deploy import SourceKind
 from rebalancer.oracle import Fault
 from rebalancer.prices import PriceReading, read_prices
@@ -45,7 +44,7 @@ def prices(options: Any, named: tuple[str, ...], as_json: bool) -> None:
         if as_json:
             print_json({"block": block, "prices": [_plain(reading) for reading in found]})
             return
-        table = Table(title=f"Prices at block {block.number}", title_justify="left")
+        table = WholeTable(title=f"Prices at block {block.number}", title_justify="left")
         for heading in ("token", "feed", "second source", "apart", "limit", "state"):
             table.add_column(heading, justify="right" if heading in ("apart", "limit") else "left")
         for token, reading in zip(tokens, found, strict=True):
@@ -55,7 +54,21 @@ def prices(options: Any, named: tuple[str, ...], as_json: bool) -> None:
 
 def _plain(reading: PriceReading) -> dict[str, Any]:
     fields = {name: getattr(reading, name) for name in PriceReading.__slots__}
-    return {**fields, "second": reading.second.name.lower(), "sentence": reading.sentence}
+    sound = {
+        "lo_e18": reading.fault,
+        "hi_e18": reading.fault,
+        "primary_e18": reading.primary_fault,
+        "second_e18": reading.second_fault,
+    }
+    unknown = {name: None for name, fault in sound.items() if fault is not Fault.NONE}
+    if reading.second is SourceKind.NONE:
+        unknown["second_e18"] = None
+    return {
+        **fields,
+        **unknown,
+        "second": reading.second.name.lower(),
+        "sentence": reading.sentence,
+    }
 
 
 def _row(reading: PriceReading) -> tuple[str | Text, ...]:

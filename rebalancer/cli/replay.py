@@ -6,12 +6,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import click
-from rich.table import Table
 from rich.text import Text
 
 from rebalancer.cli.session import address_option, json_option
-from rebalancer.cli.show import console, print_json
+from rebalancer.cli.show import NOTHING, WholeTable, console, print_json
+from rebalancer.errors import BadRecords
 from rebalancer.keeper.recording import Replayed, Told, replay
+from rebalancer.lab.chart import check_chart
 from rebalancer.lab.day import day_chart
 
 __all__ = ["replay_command"]
@@ -41,9 +42,11 @@ def replay_command(
     """Decide a recorded day again, and show what was decided and whether it would be the same today.
 
     RECORD is what a keeper wrote that was started with `keeper.record`. Asks no node. Ends with 1 if anything would be decided
-    otherwise.
+    otherwise, or if the record is damaged: what comes before the damage is decided and shown.
     """
-    looks = list(replay(record))
+    if picture is not None:
+        check_chart(picture)
+    looks, damage = _readable(record)
     differences = [
         (look.block.number, difference) for look in looks for difference in look.differences
     ]
@@ -52,6 +55,7 @@ def replay_command(
         print_json(
             {
                 "looks": len(looks),
+                "ends_at_line": None if damage is None else damage.line,
                 "decided_again": sum(look.decided for look in looks),
                 "differences": [{"block": n, "what": what} for n, what in differences],
                 "decisions": [
@@ -66,8 +70,27 @@ def replay_command(
         path = day_chart(looks, picture)
         if not as_json:
             console().print(f"Drawn to {path}.")
+    if damage is not None:
+        raise damage
     if differences:
         context.exit(1)
+
+
+def _readable(record: Path) -> tuple[list[Replayed], BadRecords | None]:
+    """The looks of a record up to its end, or up to the line that is damaged.
+
+    Raises:
+        RecordsMissing: there is no such file.
+        BadRecords: not even its first line can be read.
+    """
+    looks: list[Replayed] = []
+    try:
+        looks.extend(replay(record))  # keeps what comes before a failure
+    except BadRecords as damage:
+        if not looks:
+            raise
+        return looks, damage
+    return looks, None
 
 
 def _told(
@@ -92,7 +115,7 @@ def _show(
     differences: list[tuple[int, str]],
 ) -> None:
     out = console()
-    table = Table(title="What was decided", title_justify="left")
+    table = WholeTable(title="What was decided", title_justify="left")
     table.add_column("time", no_wrap=True)
     table.add_column("block", justify="right", no_wrap=True)
     table.add_column("vault", no_wrap=True)
@@ -102,8 +125,8 @@ def _show(
     for look, one in told:
         at = datetime.fromtimestamp(look.block.timestamp, UTC).strftime("%m-%d %H:%M:%S")
         table.add_row(
-            *(at, str(look.block.number), f"{one.vault[:6]}…{one.vault[-4:]}", one.reason.value),
-            *(f"{one.drift_bps} bps", Text(one.text)),
+            *(at, str(look.block.number), one.vault, one.reason.value),
+            *(NOTHING if one.drift_bps is None else f"{one.drift_bps} bps", Text(one.text)),
         )
     out.print(table)
     again = sum(look.decided for look in looks)

@@ -2,29 +2,43 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import click
 
-from rebalancer.actions import ETH
+from rebalancer.actions import ETH, basket_tokens
+from rebalancer.chain.abi import interface
 from rebalancer.chain.deployment import DeployedToken, Deployment
 from rebalancer.chain.endpoints import Endpoints
 from rebalancer.chain.pools import read_pools
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import Block
 from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
-from rebalancer.cli import Options
+from rebalancer.cli import JSON_ASKED, Options
 from rebalancer.config import AccountSettings, Settings, load_chains, load_settings
 from rebalancer.deploy import System
-from rebalancer.errors import ConfigError, DeploymentMalformed, DevnetKeyOnRealChain, VaultNotNamed
+from rebalancer.errors import (
+    ConfigError,
+    DeploymentMalformed,
+    DevnetKeyOnRealChain,
+    SystemRefused,
+    VaultNotNamed,
+)
 from rebalancer.pools import Pool, Token, in_wrapped_ether
-from rebalancer.send.signer import Signer, devnet_signer, open_signer
+from rebalancer.send.signer import (
+    SignedTransaction,
+    Signer,
+    devnet_signer,
+    keystore_address,
+    open_signer,
+)
 from rebalancer.send.wallet import Wallet
 
 __all__ = [
@@ -133,6 +147,23 @@ class Session:
             raise DeploymentMalformed(file, why)
         return found
 
+    def save(self, deployment: Deployment) -> None:
+        """Write the addresses file. Where that fails, print what it would hold: chain and money know no other copy.
+
+        Raises:
+            SystemRefused: it cannot be written.
+        """
+        file = self.settings.deployment
+        try:
+            deployment.save(file)
+        except OSError as problem:
+            click.echo(json.dumps(asdict(deployment), indent=2))
+            raise SystemRefused(
+                f"{file} cannot be written",
+                problem.strerror or str(problem),
+                "the transactions are mined, and standard output has what the file must hold; save it there",
+            ) from None
+
     @cached_property
     def system(self) -> System:
         """The contracts that serve every vault.
@@ -147,12 +178,12 @@ class Session:
 
         Raises:
             VaultNotNamed: there is none, or more than one.
+            ContractMissing: what is there is no vault.
         """
-        if named is not None:
-            return named
-        known = self.settings.vaults or self.deployment.vaults
+        known = self.settings.vaults or self.deployment.vaults if named is None else (named,)
         if len(known) != 1:
             raise VaultNotNamed(known)
+        basket_tokens(self.rpc, interface("BasketVault").at(known[0]))
         return known[0]
 
     def vaults(self, named: str | None) -> tuple[str, ...]:
@@ -162,7 +193,7 @@ class Session:
             VaultNotNamed: there is none.
         """
         if named is not None:
-            return (named,)
+            return (self.vault(named),)
         known = self.settings.vaults or self.deployment.vaults
         if not known:
             raise VaultNotNamed(known)
@@ -183,13 +214,22 @@ class Session:
         known = self.deployment.token(address)
         return ETHER.symbol if address == ETH else known.symbol if known else address
 
+    def with_symbols(self, text: str) -> str:
+        """A sentence with symbols in place of the addresses of tokens that the addresses file knows."""
+        for token in self.deployment.tokens:
+            text = text.replace(token.address, token.symbol)
+        return text
+
     def decimals(self, address: str) -> int:
-        """A token's decimals.
+        """A token's decimals, asked of the token itself where the addresses file does not know it.
 
         Raises:
-            TokenNotListed: the addresses file has no such token.
+            ContractMissing: there is no token at the address.
         """
-        return ETHER.decimals if address == ETH else self.deployment.listed(address).decimals
+        known = self.deployment.token(address)
+        if address == ETH or known is not None:
+            return ETHER.decimals if known is None else known.decimals
+        return int(interface("IERC20Metadata").at(address).call(self.rpc, "decimals"))
 
     @property
     def tokens(self) -> list[Token]:
@@ -246,14 +286,40 @@ class Session:
                 raise ConfigError("keeper.lanes", "", why)
         return found
 
-    def wallet(self, number: int | None = None) -> Wallet:
-        """The wallet for what people do.
+    def wallet(self, number: int | None = None, *, signs: bool = True) -> Wallet:
+        """The wallet for what people do; it says on standard error what it sends. One that never `signs` asks for no password.
 
         Raises:
             As `signer`.
         """
         account = self.settings.wallet
-        return Wallet(self.rpc, self.signer(account, number), account.fee_cap_wei)
+        signer = self.signer(account, number) if signs else self.onlooker(account, number)
+        return Wallet(self.rpc, signer, account.fee_cap_wei, on_sent=_tell_sent)
+
+    def onlooker(self, account: AccountSettings, number: int | None) -> Signer:
+        """An account without its key, so without asking for the password of its keystore, where that says whose key it holds.
+
+        Raises:
+            As `signer`.
+        """
+        keystore = account.keystore if number is None and account.signer_url is None else None
+        address = keystore_address(keystore) if keystore else None
+        return _Onlooker(address or self.signer(account, number).address)
+
+
+class _Onlooker:
+    """An account without its key: enough to simulate, not to sign."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    def sign(self, transaction: Mapping[str, Any]) -> SignedTransaction:
+        """Never: who only looks is not asked for a password."""
+        raise AssertionError(f"{self.address} only looks and was to sign {transaction}")
+
+
+def _tell_sent(what: str, transaction_hash: str) -> None:
+    click.echo(f"sent {what}: transaction {transaction_hash}", err=True)
 
 
 def _ask() -> str:
@@ -293,4 +359,12 @@ account_option = click.option(
     help="On a local chain (31337) alone: act as its test account of this number.",
 )
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+
+def _note_json(ctx: click.Context, _param: click.Parameter, value: bool) -> bool:
+    ctx.meta[JSON_ASKED] = value  # so errors are JSON, too
+    return value
+
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, callback=_note_json, help="Print JSON, for programs."
+)

@@ -8,17 +8,31 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import Any
 
 import click
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.table import Column, Table
+from rich.text import Text
 
 from rebalancer.units import BPS, E18
 
-__all__ = ["NOTHING", "amount", "bps_text", "console", "percent", "plain", "print_json", "usd"]
+__all__ = [
+    "NOTHING",
+    "WholeTable",
+    "amount",
+    "bps_text",
+    "console",
+    "pairs",
+    "percent",
+    "plain",
+    "print_json",
+    "usd",
+]
 
 NOTHING = "-"
 """What stands where there is no number."""
@@ -31,6 +45,75 @@ def console() -> Console:
     """Standard output, for people. Strings are shown as they are: what has a style is a `Text`."""
     width = None if sys.stdout.isatty() else _PLAIN_WIDTH
     return Console(width=width, highlight=False, markup=False, emoji=False)
+
+
+class WholeTable(Table):
+    """A table that cuts no number and no address, however narrow the terminal is.
+
+    Cells wrap between words alone. Where not even that fits, each row is written as lines of heading and cell.
+    """
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Any]:
+        if self._fits(options.max_width):
+            yield from super().__rich_console__(console, options)
+        else:
+            yield from self._lines()
+
+    def _fits(self, width: int) -> bool:
+        """Whether every column can be as wide as its longest word; where they cannot have all they want, what is left is shared."""
+        _, right, _, left = self.padding
+        borders = len(self.columns) + 1 if self.box else 0
+        edges = 0 if self.pad_edge else left + right
+        room = width - borders - len(self.columns) * (left + right) + edges
+        most = [max(map(cell_len, _texts(column)), default=0) for column in self.columns]
+        least = [
+            wanted
+            if column.no_wrap
+            else max((cell_len(w) for t in _texts(column) for w in t.split()), default=0)
+            for column, wanted in zip(self.columns, most, strict=True)
+        ]
+        if sum(least) > room:
+            return False
+        lacking = sum(most) - sum(least)
+        if sum(most) > room:
+            for column, narrow, wide in zip(self.columns, least, most, strict=True):
+                column.width = narrow + (room - sum(least)) * (wide - narrow) // lacking
+        return True
+
+    def _lines(self) -> Iterator[RenderableType]:
+        if self.title is not None:
+            yield Text(str(self.title), style="italic")
+        headings = [_text(column.header) if self.show_header else Text() for column in self.columns]
+        for row in zip(*(column.cells for column in self.columns), strict=True):
+            cells = [_text(cell) for cell in row]
+            if not self.show_header:
+                yield Text(": ").join(cell for cell in cells if cell.plain)
+                continue
+            for at, (heading, cell) in enumerate(zip(headings, cells, strict=True)):
+                if cell.plain:
+                    yield Text.assemble(
+                        "" if at == 0 else "  ", (f"{heading.plain}: ", "dim"), cell
+                    )
+        if self.caption is not None:
+            yield Text(str(self.caption), style="dim")
+
+
+def pairs() -> WholeTable:
+    """A table of names and values without a frame."""
+    table = WholeTable(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column()
+    return table
+
+
+def _texts(column: Column) -> list[str]:
+    """What stands in a column, line by line."""
+    cells = [_text(cell).plain for cell in (column.header, *column.cells)]
+    return [line for cell in cells for line in cell.splitlines()]
+
+
+def _text(cell: RenderableType) -> Text:
+    return cell if isinstance(cell, Text) else Text(str(cell))
 
 
 def plain(value: Any) -> Any:
@@ -69,16 +152,21 @@ def amount(raw: int, decimals: int, most_decimals: int | None = None) -> str:
 
 def usd(value_e18: int, decimals: int = 2) -> str:
     """USD times 1e18, rounded to the nearest cent or what else is asked for."""
-    return f"{_sign(value_e18)}${_rounded(value_e18, decimals)}"
+    text = _rounded(value_e18, decimals)
+    return f"{_sign(value_e18, text)}${text}"
 
 
-def percent(fraction_e18: int, decimals: int = 2) -> str:
-    """Parts of 1e18 as a percentage, rounded to the nearest."""
-    return f"{_sign(fraction_e18)}{_rounded(100 * fraction_e18, decimals)} %"
+def percent(fraction_e18: int, decimals: int = 2, *, plus: bool = False) -> str:
+    """Parts of 1e18 as a percentage, rounded to the nearest; `plus` also marks what is above 0."""
+    text = _rounded(100 * fraction_e18, decimals)
+    return f"{_sign(fraction_e18, text, plus=plus)}{text} %"
 
 
-def _sign(number: int) -> str:
-    return "-" if number < 0 else ""
+def _sign(number: int, rounded: str, *, plus: bool = False) -> str:
+    """Of what is rounded to 0 there is none."""
+    if not rounded.strip("0.,"):
+        return ""
+    return "-" if number < 0 else "+" if plus else ""
 
 
 def _rounded(number_e18: int, decimals: int) -> str:

@@ -16,15 +16,18 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from rebalancer.cli.show import NOTHING, amount, bps_text
+from rebalancer.cli.show import NOTHING, WholeTable, amount, bps_text
 from rebalancer.reasons import Reason
+from rebalancer.words import span
 
 __all__ = ["State", "picture"]
 
 _ETHER_DECIMALS = 18
-_MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
+_DAY = 86_400
 _ALARM_COLUMNS, _FURTHEST_COLUMNS = 54, 46
 """Columns that those tables need beside the sentence that comes last."""
+_LINE_COLUMNS = 30
+"""A sentence has at least so many, however narrow the terminal is."""
 _WIDE = 110
 """Columns from which on two tables stand side by side."""
 
@@ -60,7 +63,7 @@ def picture(state: State, where: str, rows: int, width: int) -> RenderableType:
     now = float(state["at"])
     head = Text.assemble(
         ("rebalancer ", "bold"),
-        f"{state['version']}  {where}  up {_span(now - state['started_at'])}  ",
+        f"{state['version']}  {where}  up {span(now - state['started_at'])}  ",
         time.strftime("%H:%M:%S UTC", time.gmtime(now)),
         "  ",
         ("not ready", "bold red") if state["problems"] else ("ready", "bold green"),
@@ -80,8 +83,8 @@ def _alarms(state: State, now: float, width: int) -> RenderableType:
             _coloured(one["alarm"], one["severity"]),
             str(one["chain_id"]),
             _short(one["subject"]) or NOTHING,
-            _span(now - one["since"]),
-            _line(one["text"], width - _ALARM_COLUMNS),
+            span(now - one["since"]),
+            _line(one["text"], max(_LINE_COLUMNS, width - _ALARM_COLUMNS)),
         )
     more = state["alarms_on"] - len(state["alarms"])
     title = "Alarms" + (f" ({more} more)" if more > 0 else "")
@@ -133,7 +136,7 @@ def _chain(chain: State, now: float, rows: int, width: int) -> RenderableType:
 
 def _look(chain: State, now: float) -> Text:
     parts = [
-        f"looked {_span(now - chain['at'])} ago in {chain['seconds']:.2f} s",
+        f"looked {span(now - chain['at'])} ago in {chain['seconds']:.2f} s",
         f"{chain['requests']} requests",
         f"{chain['candidates']:,} vaults read, {chain['planned']:,} planned",
         "WebSocket" if chain["subscribed"] else "polling",
@@ -163,7 +166,7 @@ def _under_way(chain: State) -> Text:
     return text
 
 
-def _endpoints(chain: State) -> Table:
+def _endpoints(chain: State) -> WholeTable:
     table = _table("endpoint", "height", "answers in", "", right=(1, 2))
     for one in chain["endpoints"]:
         latency = one["latency_seconds"]
@@ -176,25 +179,25 @@ def _endpoints(chain: State) -> Table:
     return table
 
 
-def _signers(chain: State) -> Table:
+def _signers(chain: State) -> WholeTable:
     table = _table("signer", "ether", right=(1,))
     for one in chain["signers"]:
         table.add_row(_short(one["address"]), amount(int(one["balance_wei"]), _ETHER_DECIMALS, 4))
     return table
 
 
-def _breakers(chain: State, now: float) -> Table:
+def _breakers(chain: State, now: float) -> WholeTable:
     more = chain["breakers_open"] - len(chain["breakers"])
     title = "Open breakers" + (f" ({more} more)" if more > 0 else "")
     table = _table("of", "tried again", "why", title=title)
     for one in chain["breakers"]:
-        again = "at a restart" if one["until"] is None else f"in {_span(one['until'] - now)}"
+        again = "at a restart" if one["until"] is None else f"in {span(one['until'] - now)}"
         scope = "the chain" if one["scope"] == "chain" else _short(one["scope"])
         table.add_row(Text(scope, style="red"), again, one["why"])
     return table
 
 
-def _furthest(vaults: Iterable[State], width: int) -> Table:
+def _furthest(vaults: Iterable[State], width: int) -> WholeTable:
     table = _table("vault", "off by", "reason", "why", title="Furthest out", right=(1,))
     for one in vaults:
         drift = one["drift_bps"]
@@ -202,12 +205,12 @@ def _furthest(vaults: Iterable[State], width: int) -> Table:
             _short(one["vault"]),
             NOTHING if drift is None else bps_text(drift),
             _coloured(one["reason"], one["reason"]),
-            _line(one["text"], width - _FURTHEST_COLUMNS),
+            _line(one["text"], max(_LINE_COLUMNS, width - _FURTHEST_COLUMNS)),
         )
     return table
 
 
-def _decisions(decisions: Sequence[State], now: float) -> Table:
+def _decisions(decisions: Sequence[State], now: float) -> WholeTable:
     table = _table("ago", "vault", "decision", "why", title="Decisions", right=(0,))
     for one in decisions:
         why = Text(one["text"])
@@ -220,7 +223,7 @@ def _decisions(decisions: Sequence[State], now: float) -> Table:
                 f"{bps_text(one['drift_after_bps'])} after"
             )
         table.add_row(
-            _span(now - one["at"]),
+            span(now - one["at"]),
             _short(one["vault"]),
             _coloured(one["reason"], one["reason"]),
             why,
@@ -228,8 +231,8 @@ def _decisions(decisions: Sequence[State], now: float) -> Table:
     return table
 
 
-def _table(*headings: str, title: str | None = None, right: Sequence[int] = ()) -> Table:
-    table = Table(
+def _table(*headings: str, title: str | None = None, right: Sequence[int] = ()) -> WholeTable:
+    table = WholeTable(
         title=title,
         title_justify="left",
         title_style="bold",
@@ -252,7 +255,7 @@ def _table(*headings: str, title: str | None = None, right: Sequence[int] = ()) 
 def _age(timestamp: int, now: float) -> str:
     """How old a block is; a local chain may live in another time."""
     if 0 <= now - timestamp < _DAY:
-        return f"{_span(now - timestamp)} old"
+        return f"{span(now - timestamp)} old"
     return time.strftime("of %Y-%m-%d %H:%M UTC", time.gmtime(timestamp))
 
 
@@ -269,15 +272,3 @@ def _short(name: str) -> str:
 def _line(text: str, columns: int) -> str:
     """One line of a text that other tables tell in full."""
     return text if len(text) <= columns else text[: columns - 1] + "…"
-
-
-def _span(seconds: float) -> str:
-    """A time in its largest unit or two."""
-    whole = max(0, int(seconds))
-    if whole < _MINUTE:
-        return f"{whole} s"
-    if whole < _HOUR:
-        return f"{whole // _MINUTE} min"
-    if whole < _DAY:
-        return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE} min"
-    return f"{whole // _DAY} d {whole % _DAY // _HOUR} h"

@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import click
-from rich.table import Table
 
-from rebalancer.chain.abi import interface
 from rebalancer.cli.logs import set_up_logs
 from rebalancer.cli.session import (
     Session,
@@ -17,7 +15,7 @@ from rebalancer.cli.session import (
     json_option,
     read_settings,
 )
-from rebalancer.cli.show import NOTHING, amount, console, print_json
+from rebalancer.cli.show import NOTHING, WholeTable, amount, console, print_json
 from rebalancer.errors import AttemptNotNamed
 from rebalancer.send.from_settings import lane_of, outbox_of
 from rebalancer.send.journal import OPEN, Attempt, read_attempts
@@ -162,8 +160,8 @@ def _as_json(attempt: Attempt) -> Mapping[str, Any]:
     }
 
 
-def _table(attempts: list[Attempt]) -> Table:
-    table = Table(title="Outbox", title_justify="left")
+def _table(attempts: list[Attempt]) -> WholeTable:
+    table = WholeTable(title="Outbox", title_justify="left")
     for heading in ("id", "vault", "epoch", "state", "nonce", "versions", "gwei", "block", "ether"):
         table.add_column(heading, justify="left" if heading in ("vault", "state") else "right")
     table.add_column("note", overflow="fold")
@@ -172,7 +170,7 @@ def _table(attempts: list[Attempt]) -> Table:
         offered_wei = newest.fees.max_fee_per_gas_wei if newest else None
         table.add_row(
             str(attempt.id),
-            f"{attempt.intent.vault[:6]}…{attempt.intent.vault[-4:]}",
+            attempt.intent.vault,
             _epoch(attempt),
             attempt.state.value,
             _or_nothing(attempt.nonce),
@@ -187,10 +185,7 @@ def _table(attempts: list[Attempt]) -> Table:
 
 def _epoch(attempt: Attempt) -> str:
     """The epoch, or what is sent that belongs to none."""
-    if attempt.intent.epoch >= 0:
-        return str(attempt.intent.epoch)
-    is_sync = interface("BasketVault").functions["sync"].is_called_by(attempt.intent.data)
-    return "sync" if is_sync else "poke"
+    return str(attempt.intent.epoch) if attempt.intent.epoch >= 0 else attempt.intent.kind
 
 
 def _or_nothing(number: int | None) -> str:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
-from rich.table import Table
 from rich.text import Text
 
 from rebalancer import actions
+from rebalancer.addresses import prove_writable
 from rebalancer.chain.abi import interface
 from rebalancer.chain.snapshot import Block, VaultSnapshot, read_block, read_vaults
+from rebalancer.cli.preview import OnlyPreviewed, asker, show_position
 from rebalancer.cli.session import (
     Session,
     account_option,
@@ -21,30 +23,58 @@ from rebalancer.cli.session import (
     json_option,
     vault_option,
 )
-from rebalancer.cli.show import NOTHING, amount, bps_text, console, percent, print_json, usd
+from rebalancer.cli.show import (
+    NOTHING,
+    WholeTable,
+    amount,
+    bps_text,
+    console,
+    pairs,
+    percent,
+    print_json,
+    usd,
+)
 from rebalancer.deploy import Fees
-from rebalancer.errors import AssetCountOutOfRange, TokenNotListed
+from rebalancer.errors import (
+    AssetCountOutOfRange,
+    ContractReverted,
+    NoShares,
+    NothingToClaim,
+    TokenNotInBasket,
+)
 from rebalancer.keeper import explain
+from rebalancer.oracle import Fault
 from rebalancer.policy import weigh_basket, weights_e18
+from rebalancer.preview import Position, read_position
 from rebalancer.reasons import Reason
 from rebalancer.spec import load_vault_spec, parse_amount, parse_fraction_e18
 from rebalancer.units import BPS, E18
+from rebalancer.words import span, utc
 
 __all__ = ["vault"]
 
 SHARE_DECIMALS = 18
 
-_slippage_option = click.option(
-    "--slippage-bps",
-    type=click.IntRange(0, BPS),
-    default=50,
-    help="How much worse than now the pools may become, in basis points; what a deposit then does not need comes back.",
-)
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _slippage_option(help_text: str) -> Callable[[F], F]:
+    return click.option("--slippage-bps", type=click.IntRange(0, BPS), default=50, help=help_text)
+
+
 _tolerance_option = click.option(
     "--tolerance-bps",
     type=click.IntRange(0, BPS),
     default=10,
     help="By how much amounts in kind may be worse than now, in basis points.",
+)
+
+
+_dry_run_option = click.option(
+    "--dry-run", is_flag=True, help="Show what it would do now, and send nothing."
+)
+_yes_option = click.option(
+    "--yes", is_flag=True, help="Send without asking, also on a chain that is no devnet."
 )
 
 
@@ -78,8 +108,9 @@ def create(options: Any, path: Path, account: int | None, as_json: bool) -> None
             fee_recipient=wallet.address,
             salt=factory.call(session.rpc, "vaultCount"),
         )
+        prove_writable(session.settings.deployment)
         made = actions.new_vault(wallet, session.system, spec)
-        session.deployment.with_vault(made.vault).save(session.settings.deployment)
+        session.save(session.deployment.with_vault(made.vault))
     if as_json:
         print_json(made)
         return
@@ -96,7 +127,8 @@ def create(options: Any, path: Path, account: int | None, as_json: bool) -> None
 
 @dataclass(frozen=True)
 class _AssetStatus:
-    """One asset, for programs; its value, weight and drift are None while its basket has no sound price.
+    """One asset, for programs; its value, weight and drift are None while its basket has no sound price, `price_e18` while it has none
+    itself.
 
     `target_e18` is where the target is now, `end_target_e18` where it is once its glide is over. `barred`: it lost balance, and may
     not be bought; `missing_raw` is a loss that is not written down yet; `claims_raw` is owed to who redeemed, beside `held_raw`.
@@ -106,7 +138,7 @@ class _AssetStatus:
     symbol: str
     decimals: int
     held_raw: int
-    price_e18: int
+    price_e18: int | None
     fault: str
     value_e18: int | None
     weight_e18: int | None
@@ -123,7 +155,7 @@ class _AssetStatus:
 
 @dataclass(frozen=True)
 class _Status:
-    """A vault, for programs."""
+    """A vault, for programs. Worth, price of a share and drift are None while it cannot be weighed; `unknown` says why, else is ""."""
 
     vault: str
     name: str
@@ -131,10 +163,11 @@ class _Status:
     block: Block
     reason: str
     sentence: str
-    total_e18: int
+    unknown: str
+    total_e18: int | None
     total_supply: int
-    share_price_e18: int
-    drift_bps: int
+    share_price_e18: int | None
+    drift_bps: int | None
     slippage_limit_e18: int
     loss_left_e18: int
     turnover_left_e18: int
@@ -178,10 +211,11 @@ def _read_status(session: Session, address: str) -> _Status:
         block=block,
         reason=snapshot.reason.value,
         sentence=_why(session, snapshot),
-        total_e18=snapshot.total_e18,
+        unknown=_unknown(session, snapshot),
+        total_e18=snapshot.total_e18 or None,
         total_supply=snapshot.total_supply,
-        share_price_e18=snapshot.total_e18 * E18 // snapshot.total_supply,
-        drift_bps=snapshot.drift_bps,
+        share_price_e18=snapshot.total_e18 * E18 // snapshot.total_supply or None,
+        drift_bps=snapshot.drift_bps if snapshot.total_e18 else None,
         slippage_limit_e18=snapshot.slippage_limit_e18,
         loss_left_e18=snapshot.loss_left_e18,
         turnover_left_e18=snapshot.turnover_left_e18,
@@ -198,9 +232,24 @@ def _read_status(session: Session, address: str) -> _Status:
     )
 
 
+def _unknown(session: Session, snapshot: VaultSnapshot) -> str:
+    """Why a vault cannot be weighed; "" where it can be."""
+    if snapshot.total_e18:
+        return ""
+    basket = snapshot.basket
+    faults = ", ".join(
+        f"{session.symbol(asset.token)} ({Fault(price.fault).words})"
+        for asset, price in zip(basket.assets, basket.prices, strict=True)
+        if price.fault != Fault.NONE and not asset.excluded
+    )
+    return f"no sound price for {faults}" if faults else "worth nothing, or too much to compute"
+
+
 def _why(session: Session, snapshot: VaultSnapshot) -> str:
+    if snapshot.reason is Reason.ORACLE_FAULT:
+        return f"{_unknown(session, snapshot)}; `rebalancer prices` shows each source"
     if snapshot.reason is not Reason.BAND_BROKEN:
-        return explain(snapshot)
+        return session.with_symbols(explain(snapshot))
     weighed = weigh_basket(snapshot.basket)
     bands_e18 = snapshot.basket.bands_e18
     assert weighed.broken is not None  # that is what the lens says  # noqa: S101
@@ -237,7 +286,7 @@ def _assets(session: Session, snapshot: VaultSnapshot, block: Block) -> Sequence
             session.symbol(asset.token),
             asset.decimals,
             basket.held[i],
-            basket.prices[i].primary_e18,
+            basket.prices[i].primary_e18 if basket.prices[i].fault == Fault.NONE else None,
             basket.prices[i].fault,
             values[i],
             weights[i],
@@ -256,7 +305,7 @@ def _assets(session: Session, snapshot: VaultSnapshot, block: Block) -> Sequence
 
 
 def _show_status(found: _Status) -> None:
-    table = Table(title=f"{found.name} ({found.symbol})", title_justify="left")
+    table = WholeTable(title=f"{found.name} ({found.symbol})", title_justify="left")
     table.add_column("asset")
     for heading in ("held", "price", "value", "weight", "target", "band", "drift"):
         table.add_column(heading, justify="right")
@@ -269,7 +318,7 @@ def _show_status(found: _Status) -> None:
         table.add_row(
             asset.symbol,
             held,
-            usd(asset.price_e18) if asset.fault == "None" else Text(asset.fault, style="red"),
+            Text(asset.fault, style="red") if asset.price_e18 is None else usd(asset.price_e18),
             usd(asset.value_e18 or 0) if sound else NOTHING,
             percent(asset.weight_e18 or 0) if sound else NOTHING,
             _target(asset),
@@ -287,7 +336,7 @@ def _show_status(found: _Status) -> None:
     gliding = found.block.timestamp < found.glide_end
     lines = (
         ("vault", found.vault),
-        ("worth", f"{usd(found.total_e18)}, {usd(found.share_price_e18, 6)} a share"),
+        ("worth", _worth(found)),
         ("supply", f"{amount(found.total_supply, SHARE_DECIMALS, 6)} {found.symbol}"),
         ("slippage allowed now", percent(found.slippage_limit_e18)),
         ("loss budget left", f"{percent(found.loss_left_e18)} of the basket"),
@@ -299,11 +348,17 @@ def _show_status(found: _Status) -> None:
         ("fees", f"{_fees(found.fees)}, to {found.fee_recipient}"),
         ("block", f"{found.block.number} ({found.block.hash})"),
     )
-    rows = Table.grid(padding=(0, 2))
+    rows = pairs()
     for label, value in lines:
         if value:
             rows.add_row(Text(label, style="dim"), value)
     out.print(rows)
+
+
+def _worth(found: _Status) -> str | Text:
+    if found.total_e18 is None or found.share_price_e18 is None:
+        return Text.assemble(("unknown", "red"), f": {found.unknown}")
+    return f"{usd(found.total_e18)}, {usd(found.share_price_e18, 6)} a share"
 
 
 def _losses(asset: _AssetStatus) -> Iterator[Text]:
@@ -329,12 +384,12 @@ def _target(asset: _AssetStatus) -> str:
 
 
 def _moment(block: Block, at: int) -> str:
-    """A time in unix seconds, and how far it is from the block; nothing for none."""
+    """A time, and how far it is from the block; nothing for none."""
     if at == 0:
         return ""
     seconds = at - block.timestamp
-    when = f"in {seconds:,} s" if seconds > 0 else f"{-seconds:,} s ago"
-    return f"{at} ({when})"
+    when = f"in {span(seconds)}" if seconds > 0 else f"{span(-seconds)} ago"
+    return f"{utc(at)} ({when})"
 
 
 def _fees(fees: Fees) -> str:
@@ -352,9 +407,9 @@ def _fees(fees: Fees) -> str:
 def _drift(drift_e18: int | None, band_e18: int) -> str | Text:
     if drift_e18 is None:
         return NOTHING
-    sign = "+" if drift_e18 > 0 else ""
     outside = abs(drift_e18) > band_e18
-    return Text(f"{sign}{percent(drift_e18)}", style="yellow" if outside else "green")
+    style = "yellow" if outside else "green"
+    return Text(percent(drift_e18, plus=True), style=style)
 
 
 # In and out
@@ -367,10 +422,16 @@ def _drift(drift_e18: int | None, band_e18: int) -> str | Text:
     "--token", help="Through the zap: the token to pay with, by symbol or address, or ETH."
 )
 @click.option(
-    "--amount", "paid", help="At most how much of --token, in whole tokens, as a decimal number."
+    "--amount",
+    "paid",
+    help="At most how much of --token, in whole tokens, as a decimal number; or max for all there is, but of ether what the gas may cost.",
 )
-@_slippage_option
+@_slippage_option(
+    "How much worse than now the pools may become, in basis points; what is not needed for it comes back."
+)
 @_tolerance_option
+@_dry_run_option
+@_yes_option
 @account_option
 @json_option
 @click.pass_obj
@@ -382,19 +443,23 @@ def deposit(
     paid: str | None,
     slippage_bps: int,
     tolerance_bps: int,
+    dry_run: bool,
+    yes: bool,
     account: int | None,
     as_json: bool,
 ) -> None:
-    """Put tokens in and get shares: every asset in kind (--shares), or one token (--token, --amount)."""
+    """Put tokens in and get shares: every asset in kind (--shares), or one token (--token, --amount).
+
+    Shows what it would do, and asks before it sends anything on a chain that is no devnet.
+    """
     if (shares is None) == (token is None) or (token is None) != (paid is None):
         raise click.UsageError("Say either --shares N, or --token SYMBOL and --amount X.")
-    with Session.open(options) as session:
-        address = session.vault(vault)
+    with suppress(OnlyPreviewed), Session.open(options) as session:
+        wallet, address = session.wallet(account, signs=not dry_run), session.vault(vault)
+        ask = asker(session, dry_run, yes, as_json)
         if shares is not None:
             minted = parse_amount(shares, SHARE_DECIMALS)
-            in_kind = actions.deposit_in_kind(
-                session.wallet(account), address, minted, tolerance_bps
-            )
+            in_kind = actions.deposit_in_kind(wallet, address, minted, tolerance_bps, ask)
             if as_json:
                 print_json(in_kind)
                 return
@@ -403,13 +468,14 @@ def deposit(
             return
         known = session.token(str(token))
         zapped = actions.deposit_token(
-            session.wallet(account),
+            wallet,
             session.system,
             address,
             known.address,
-            parse_amount(str(paid), known.decimals),
+            None if paid == "max" else parse_amount(str(paid), known.decimals),
             session.pools(read_block(session.rpc)),
             slippage_bps,
+            ask,
         )
         if as_json:
             print_json(zapped)
@@ -431,8 +497,10 @@ def deposit(
     show_default="every asset in kind",
     help="Through the zap: the one token to get, by symbol or address, or ETH.",
 )
-@_slippage_option
+@_slippage_option("With --token: how much less than now promised may come out, in basis points.")
 @_tolerance_option
+@_dry_run_option
+@_yes_option
 @account_option
 @json_option
 @click.pass_obj
@@ -444,35 +512,39 @@ def withdraw(
     token: str | None,
     slippage_bps: int,
     tolerance_bps: int,
+    dry_run: bool,
+    yes: bool,
     account: int | None,
     as_json: bool,
 ) -> None:
     """Give shares back and get tokens: every asset in kind, or all in one token (--token).
 
-    In kind works whatever happens to prices, roles or exchanges; an asset that cannot be sent becomes
-    a claim, which `rebalancer vault claim` collects.
+    Shows what it would do, and asks before it sends anything on a chain that is no devnet. In kind works whatever happens to prices,
+    roles or exchanges; an asset that cannot be sent becomes a claim, which `rebalancer vault claim` collects.
     """
     if (shares is None) != everything:
         raise click.UsageError("Say either --shares N or --all.")
-    with Session.open(options) as session:
-        address = session.vault(vault)
-        wallet = session.wallet(account)
+    with suppress(OnlyPreviewed), Session.open(options) as session:
+        wallet, address = session.wallet(account, signs=not dry_run), session.vault(vault)
+        ask = asker(session, dry_run, yes, as_json)
         redeemed = (
             interface("BasketVault").at(address).call(session.rpc, "balanceOf", wallet.address)
             if shares is None
             else parse_amount(shares, SHARE_DECIMALS)
         )
+        if everything and not redeemed:
+            raise NoShares(wallet.address, address)
         if token is None:
-            in_kind = actions.withdraw_in_kind(wallet, address, redeemed, tolerance_bps)
+            in_kind = actions.withdraw_in_kind(wallet, address, redeemed, tolerance_bps, ask)
             if as_json:
                 print_json(in_kind)
                 return
-            got = _in_kind(session, address, in_kind.amounts)
+            got = _in_kind(session, address, in_kind.sent)
             _tell(f"Redeemed {amount(redeemed, SHARE_DECIMALS)} shares for {got}.", in_kind)
             for claimed, raw in in_kind.claims.items():
+                owed = f"{amount(raw, session.decimals(claimed))} {session.symbol(claimed)}"
                 console().print(
-                    f"{session.symbol(claimed)} could not be sent: "
-                    f"{raw} raw units wait for `rebalancer vault claim`.",
+                    f"{owed} could not be sent, and wait for `rebalancer vault claim`.",
                     style="yellow",
                 )
             return
@@ -485,6 +557,7 @@ def withdraw(
             redeemed,
             session.pools(read_block(session.rpc)),
             slippage_bps,
+            ask,
         )
         if as_json:
             print_json(zapped)
@@ -499,12 +572,40 @@ def withdraw(
 
 @vault.command()
 @vault_option
-@click.option("--token", required=True, help="The token to collect, by symbol or address.")
+@address_option("--address", "Whose shares and claims to show.", "the account")
+@account_option
+@json_option
+@click.pass_obj
+def position(
+    options: Any, vault: str | None, address: str | None, account: int | None, as_json: bool
+) -> None:
+    """Show what an account owns of a vault: shares, what they redeem for in kind, their worth, and claims. Needs no key."""
+    with Session.open(options) as session:
+        holder = address or session.onlooker(session.settings.wallet, account).address
+        found = _position(session, session.vault(vault), holder)
+        if as_json:
+            print_json(found)
+        else:
+            show_position(session, found)
+
+
+def _position(session: Session, vault: str, holder: str) -> Position:
+    others = [token.address for token in session.deployment.tokens]
+    return read_position(session.rpc, vault, holder, others)
+
+
+@vault.command()
+@vault_option
+@click.option(
+    "--token",
+    show_default="all that are owed",
+    help="The token to collect, by symbol or address.",
+)
 @click.option(
     "--amount",
     "wanted",
     show_default="all",
-    help="At most how much of it, in whole tokens, as a decimal number.",
+    help="With --token: at most how much of it, in whole tokens, as a decimal number.",
 )
 @address_option(
     "--holder", "Whose claim it is; anyone may have it paid to its holder.", "the account"
@@ -518,29 +619,48 @@ def withdraw(
 def claim(
     options: Any,
     vault: str | None,
-    token: str,
+    token: str | None,
     wanted: str | None,
     holder: str | None,
     receiver: str | None,
     account: int | None,
     as_json: bool,
 ) -> None:
-    """Collect a token that could not be sent when shares were redeemed."""
+    """Collect tokens that could not be sent when shares were redeemed; `rebalancer vault position` lists them.
+
+    A token that still cannot be sent holds up no other; the command then ends with that token's error.
+    """
+    if token is None and wanted is not None:
+        raise click.UsageError("Say with --token what --amount is of.")
     with Session.open(options) as session:
-        known = session.token(token)
-        claimed = actions.claim(
-            session.wallet(account),
-            session.vault(vault),
-            known.address,
-            holder=holder,
-            receiver=receiver,
-            amount_raw=None if wanted is None else parse_amount(wanted, known.decimals),
-        )
-    if as_json:
-        print_json(claimed)
-    else:
-        collected = f"{amount(claimed.amount_raw, known.decimals)} {known.symbol}"
-        _tell(f"Collected {collected} for {claimed.receiver}.", claimed)
+        wallet, address = session.wallet(account), session.vault(vault)
+        known = None if token is None else session.token(token)
+        if known is None:
+            owed = list(_position(session, address, holder or wallet.address).claims_raw)
+            if not owed:
+                raise NothingToClaim(holder or wallet.address, "any token")
+        else:
+            owed = [known.address]
+        most = None if known is None or wanted is None else parse_amount(wanted, known.decimals)
+        claimed, refusals = [], []
+        for each in owed:
+            try:
+                one = actions.claim(
+                    wallet, address, each, holder=holder, receiver=receiver, amount_raw=most
+                )
+                claimed.append(one)
+            except ContractReverted as refused:
+                refusals.append(refused)
+        if as_json:
+            if token is None or claimed:
+                print_json(claimed if token is None else claimed[0])
+        else:
+            for one in claimed:
+                symbol, decimals = session.symbol(one.token), session.decimals(one.token)
+                collected = f"{amount(one.amount_raw, decimals)} {symbol}"
+                _tell(f"Collected {collected} for {one.receiver}.", one)
+        if refusals:
+            raise refusals[0]
 
 
 @vault.command()
@@ -613,7 +733,11 @@ def set_targets(
         done = actions.set_targets(
             session.wallet(account), address, [wanted[token] for token in tokens], glide_seconds
         )
-    _tell_change("targets", done, as_json)
+        gliding = ""
+        if done.in_force and glide_seconds and not as_json:
+            ends_at = _glide_end(session, address)
+            gliding = f"The targets glide to the new ones until {utc(ends_at)}."
+    _tell_change("targets", done, as_json, gliding)
 
 
 @vault.command("set-bands")
@@ -675,15 +799,20 @@ def _bps_of(_: str, text: str) -> int:
     return parse_amount(text, 0)
 
 
-def _tell_change(what: str, done: actions.Change, as_json: bool) -> None:
+def _glide_end(session: Session, vault: str) -> int:
+    lens, block = session.system.lens, read_block(session.rpc)
+    return read_vaults(session.rpc, lens, [vault], block)[0].basket.glide_end
+
+
+def _tell_change(what: str, done: actions.Change, as_json: bool, gliding: str = "") -> None:
     if as_json:
         print_json(done)
     elif done.in_force:
-        _tell(f"The new {what} are in force.", done)
+        _tell(gliding or f"The new {what} are in force.", done)
     else:
         said = "Scheduled" if done.transaction_hash else "Scheduled before"
         console().print(
-            f"{said}: the same command sets them from {done.executable_at} (unix seconds) on, "
+            f"{said}: the same command sets them from {utc(done.executable_at or 0)} on, "
             "unless the guardian cancels."
         )
 
@@ -697,7 +826,7 @@ def _by_token(session: Session, pairs: Sequence[str], known: Any, parse: Any) ->
             raise click.UsageError(f"{pair!r} is not TOKEN=VALUE.")
         token = session.token(name.strip()).address
         if token not in known:
-            raise TokenNotListed(name, [session.symbol(one) for one in known])
+            raise TokenNotInBasket(name, [session.symbol(one) for one in known])
         found[token] = parse(token, value)
     return found
 

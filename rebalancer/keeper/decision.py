@@ -10,6 +10,7 @@ from rebalancer.plan import Plan
 from rebalancer.policy import Fill, Settlement
 from rebalancer.reasons import Reason
 from rebalancer.units import BPS
+from rebalancer.words import utc
 
 __all__ = ["Decision", "Outcome", "explain", "explain_loss", "tell_loss"]
 
@@ -42,7 +43,9 @@ class Outcome:
 class Decision:
     """What a look at a vault came to, and why: `text` is one sentence for people.
 
-    `snapshot` is the vault at that block, exactly; None of a vault among very many that needs nothing.
+    `snapshot` is the vault at that block, exactly; None of a vault among very many that needs nothing. `epoch` and `drift_bps` of
+    what a rebalance came to are those before it; `drift_bps` is None while the vault cannot be weighed. `kind` is what was sent:
+    "rebalance", "poke", "sync", "" for nothing.
     """
 
     block: Block
@@ -50,11 +53,12 @@ class Decision:
     reason: Reason
     text: str
     epoch: int
-    drift_bps: int
+    drift_bps: int | None
     snapshot: VaultSnapshot | None = None
     plan: Plan | None = None
     outcome: Outcome | None = None
     transaction_hash: str | None = None
+    kind: str = ""
 
 
 def explain(snapshot: VaultSnapshot) -> str:
@@ -77,7 +81,7 @@ def explain(snapshot: VaultSnapshot) -> str:
             return f"all that lacks is {_barred(snapshot)}, which lost balance and may not be bought until the owner allows it"
         case Reason.COOLDOWN:
             until = snapshot.state.rebalanced_at + snapshot.policy.cooldown_seconds
-            return f"the last rebalance was too recent; the next may run at {until}"
+            return f"the last rebalance was too recent; the next may run from {utc(until)} on"
         case Reason.ORACLE_FAULT:
             faults = ", ".join(
                 f"{asset.token} {price.fault}"

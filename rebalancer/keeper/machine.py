@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
+from structlog.contextvars import bind_contextvars
 
 from rebalancer.chain.abi import interface
 from rebalancer.chain.endpoints import Endpoints
@@ -57,6 +58,7 @@ from rebalancer.send.relay import PRIVATE_METHOD, RAW_METHOD
 from rebalancer.send.signer import Signer
 from rebalancer.send.simulate import Simulator, message
 from rebalancer.send.wallet import estimate_gas
+from rebalancer.words import utc
 
 __all__ = ["Keeper", "KeeperOptions", "Tuning"]
 
@@ -64,6 +66,8 @@ log = structlog.get_logger("rebalancer.keeper")
 
 _BATCH = 500
 _PAGE = 50
+_NOT_WEIGHED = frozenset({Reason.ORACLE_FAULT, Reason.TOTAL_OUT_OF_RANGE})
+"""A vault's weights are unknown, whatever stands in their place."""
 _POKE_BLOCKS = 20
 """After so many blocks a poke or a sync that was not mined is cancelled: whether it is still wanted is looked at anew."""
 _CLOSED = frozenset({State.MINED, State.FAILED, State.CANCELLED})
@@ -171,6 +175,7 @@ class Keeper:
             ForeignPending, TooManyGaps: an account's nonces are not in order.
             BooksDiffer: after a rebalance that is not final yet, and no other vault is left.
         """
+        bind_contextvars(chain_id=self.site.chain_id)
         self.rpc.chain_id()
         refused = self._unauthorized()
         if self.outbox is not None:
@@ -184,7 +189,8 @@ class Keeper:
             self._told = {_news(attempt) for attempt in before if attempt.state in _CLOSED}
             clear_on_start(self.outbox, self.rpc, self.signers)
             for attempt in self.outbox.resume(self.rpc):
-                log.info("resumed", epoch=attempt.intent.epoch, state=attempt.state.value)
+                intent = attempt.intent
+                log.info("resumed", vault=intent.vault, kind=intent.kind, state=attempt.state.value)
             self._verify_again(before)
         log.info(
             "started",
@@ -252,6 +258,7 @@ class Keeper:
 
     def _turn(self, heads: Heads, on_decision: Callable[[Decision], None] | None) -> None:
         """One round of the loop: wait for a head, and look."""
+        bind_contextvars(chain_id=self.site.chain_id)
         options = self.options
         began, asked = time.monotonic(), self.rpc.requests
         try:
@@ -314,6 +321,7 @@ class Keeper:
             ChainError: the chain could not be read or a transaction not sent; nothing is half done that a later tick does not settle.
             BooksDiffer: a vault's books are not what the policy says, and no other vault is left.
         """
+        bind_contextvars(chain_id=self.site.chain_id)  # whoever logs below says of which chain
         began, asked = time.monotonic(), self.rpc.requests
         tuning, self._tuning = self._tuning, None
         if tuning is not None:
@@ -437,18 +445,20 @@ class Keeper:
         breaker = self._breaker_of(intent.vault)
 
         def decision(reason: Reason, text: str, outcome: Outcome | None = None) -> Decision:
-            before = outcome.before if outcome else None
+            # Read at this block where nothing else tells: it must be the same after a restart.
+            seen = outcome.before if outcome else self._read(intent.vault, block)
             return Decision(
                 block,
                 intent.vault,
                 reason,
                 text,
-                max(0, intent.epoch),
-                before.drift_bps if before else 0,
-                verdict.snapshot if verdict else before,
+                seen.state.epoch if intent.epoch < 0 else intent.epoch,
+                seen.drift_bps if seen.total_e18 else None,
+                verdict.snapshot if verdict else seen,
                 verdict.plan if verdict else None,
                 outcome,
                 attempt.mined_hash,
+                intent.kind,
             )
 
         if attempt.state is State.MINED:
@@ -470,6 +480,10 @@ class Keeper:
         if reverted:
             self._failed(intent.vault, attempt.note)
         return decision(Reason.REVERTED if reverted else Reason.CANCELLED, attempt.note)
+
+    def _read(self, vault: str, block: Block) -> VaultSnapshot:
+        (snapshot,) = read_vaults(self.rpc, self.site.system.lens, [vault], block)
+        return snapshot
 
     def _books_differ(
         self, differ: BooksDiffer, decision: Callable[[Reason, str], Decision]
@@ -522,7 +536,8 @@ class Keeper:
             case Step.REBALANCE if self._must_wait(block, verdict):
                 if not verdict.snapshot.state.due_since:
                     return self._poke(block, verdict)  # from the stamp on its keepers' time runs
-                text = f"its keepers have it to themselves until {verdict.snapshot.opens_at}"
+                until = utc(verdict.snapshot.opens_at)
+                text = f"its keepers have it to themselves until {until}"
                 return _decision(block, verdict, Reason.NOT_YET, text)
             case Step.REBALANCE:
                 return self._rebalance(block, verdict)
@@ -627,7 +642,10 @@ class Keeper:
         self._overtaken.pop(vault, None)
         self._sent[attempt.id] = verdict
         self._sent_now += 1
-        return _decision(block, verdict, Reason.UNDER_WAY, text, attempt.transaction_hash)
+        return replace(
+            _decision(block, verdict, Reason.UNDER_WAY, text, attempt.transaction_hash),
+            kind=intent.kind,
+        )
 
     def _refused(self, block: Block, verdict: Verdict, why: str) -> Decision:
         """A simulation did not do what is planned. Where others' trades or a newer block have come first, nothing is wrong with that."""
@@ -670,13 +688,16 @@ class Keeper:
     def _quiet(self, evaluation: Evaluation) -> list[Decision]:
         """The vaults that need nothing and were not read, if that is news."""
         read = {verdict.vault for verdict in evaluation.verdicts}
+        drifts_bps = _drifts_bps(evaluation)
         news = []
         for vault, reason in evaluation.reasons.items():
             before = self._said.get(vault, Reason.IN_BAND)
             if vault in read or reason is before:
                 continue
-            drift_bps = evaluation.drifts_bps[vault]
+            drift_bps = drifts_bps.get(vault)
             text = f"the furthest weight is {drift_bps} bps off its target"
+            if drift_bps is None:
+                text = "it cannot be weighed: a price is not sound, or the basket is worth nothing"
             news.append(
                 Decision(
                     *(evaluation.block, vault, reason, text),
@@ -697,6 +718,7 @@ class Keeper:
             drift_bps=decision.drift_bps,
             why=decision.text,
             tx=decision.transaction_hash,
+            kind=decision.kind or None,
         )
 
     def _tell(
@@ -738,7 +760,7 @@ class Keeper:
             evaluation.diverged_pools if evaluation else (),
             evaluation.differing_vaults if evaluation else (),
             self._subscribed,
-            evaluation.drifts_bps if evaluation else {},
+            _drifts_bps(evaluation) if evaluation else {},
             _losses(evaluation) if evaluation else {},
             self._looked if not failure else None,
         )
@@ -859,6 +881,15 @@ def _losses(evaluation: Evaluation) -> dict[str, str]:
     return {vault: text for vault, text in told.items() if text}
 
 
+def _drifts_bps(evaluation: Evaluation) -> Mapping[str, int]:
+    """How far the furthest weight of each vault is off, of those that can be weighed."""
+    unknown = {vault for vault, reason in evaluation.reasons.items() if reason in _NOT_WEIGHED}
+    unknown |= {one.vault for one in evaluation.verdicts if not one.snapshot.total_e18}
+    if not unknown:
+        return evaluation.drifts_bps
+    return {vault: bps for vault, bps in evaluation.drifts_bps.items() if vault not in unknown}
+
+
 _News = tuple[int, State, str | None, str | None]
 
 
@@ -877,7 +908,7 @@ def _decision(
         reason,
         text,
         snapshot.state.epoch,
-        snapshot.drift_bps,
+        snapshot.drift_bps if snapshot.total_e18 else None,
         snapshot,
         verdict.plan,
         None,

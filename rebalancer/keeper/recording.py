@@ -5,20 +5,24 @@ Pools are written when they have changed. As deciding is pure, a replay needs ne
 that replays would have done the same: the check of a new version against yesterday.
 
 Lines of JSON, gzipped where the file's name ends in .gz. A keeper that is killed leaves at worst its last line incomplete: readers
-leave it out, and the next keeper takes it away before it goes on in the same file. Where a file cannot be written, the log says so, the
-keeper goes on trading, and it is tried again a minute later.
+leave it out, and the next keeper takes it away before it goes on in the same file. One process writes a file: it holds a lock on it. A
+file that is damaged, or is no record, stays as it is, and a new one follows it: after `day.jsonl.gz` comes `day-2.jsonl.gz`. Where a file
+cannot be written, the log says so, the keeper goes on trading, and it is tried again a minute later.
 """
 
 from __future__ import annotations
 
+import fcntl
 import gzip
 import json
 import os
+import time
 import zlib
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self, cast
@@ -27,8 +31,14 @@ import structlog
 from pydantic import TypeAdapter, ValidationError
 
 from rebalancer.chain.snapshot import Block, VaultSnapshot
-from rebalancer.errors import BadPoolSnapshot, BadRecords, RecordsMissing, UnsupportedPool
-from rebalancer.files import MEGABYTE, make_folder, open_file
+from rebalancer.errors import (
+    BadPoolSnapshot,
+    BadRecords,
+    RecordInUse,
+    RecordsMissing,
+    UnsupportedPool,
+)
+from rebalancer.files import MEGABYTE, make_folder, open_file, open_own
 from rebalancer.keeper.decide import Conditions, Step, Verdict, as_traded, decide
 from rebalancer.keeper.tick import Looked, Tick
 from rebalancer.pools import AnyPool, Token, load
@@ -77,14 +87,15 @@ class _Written:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A decision as it was told."""
+    """A decision as it was told; see `Decision`."""
 
     vault: str
     reason: Reason
     text: str
     epoch: int
-    drift_bps: int
+    drift_bps: int | None
     transaction_hash: str | None = None
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +137,9 @@ class Recorder:
         self.path = path
         self.chain_ids = frozenset(chain_ids)
         self._file: IO[bytes] | None = None
-        self._place: Path | None = None
+        self._place: Path | None = None  # where the name leads to at this time
+        self._written: Path | None = None  # that file, or one that follows it
+        self._lock: int | None = None
         self._lines = 0
         self._pools: dict[tuple[int, str], AnyPool] = {}
         self._rests_until = 0.0
@@ -140,19 +153,35 @@ class Recorder:
             return
         try:
             self._write(tick, tick.block, looked)
-        except OSError as problem:
+        except (OSError, RecordInUse) as problem:
             self._rests_until = tick.at + _REST_SECONDS
-            log.error("not_recorded", file=str(self._place), why=str(problem))
+            log.error("not_recorded", file=str(self._place or self.path), why=str(problem))
             with suppress(OSError):
                 self.close()
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, and let go of it."""
         file, self._file, self._place = self._file, None, None
-        if file is not None:
-            file.close()
+        lock, self._lock = self._lock, None
+        try:
+            if file is not None:
+                file.close()
+        finally:
+            if lock is not None:
+                os.close(lock)
 
     def __enter__(self) -> Self:
+        """Take hold of a file that is there, so that a second keeper with the same name does not even start.
+
+        Raises:
+            RecordInUse: another process writes it.
+        """
+        place = self._named(time.time())
+        if place.exists():
+            try:
+                self._take(place)
+            except OSError:
+                self.close()  # said when the first look is to be written
         return self
 
     def __exit__(
@@ -164,17 +193,41 @@ class Recorder:
         with suppress(OSError):
             self.close()
 
+    def _named(self, at: float) -> Path:
+        return Path(datetime.fromtimestamp(at, UTC).strftime(str(self.path)))
+
+    def _take(self, place: Path) -> None:
+        """Lock the file at a place and mend its end, or that of the first one after it that is not damaged.
+
+        Raises:
+            RecordInUse: another process writes it.
+            OSError: it cannot be written.
+        """
+        self.close()
+        self._pools.clear()  # each file has all that a replay needs
+        make_folder(place.parent)
+        path = place
+        for number in count(2):
+            self._lock = _locked(path)
+            try:
+                _mend(path)
+                break
+            except _DamagedError as damage:
+                self.close()
+                after = _following(place, number)
+                log.error("record_damaged", file=str(path), why=str(damage), goes_on_in=str(after))
+                path = after
+        self._place, self._written = place, path
+
     def _write(self, tick: Tick, block: Block, looked: Looked) -> None:
-        place = Path(datetime.fromtimestamp(tick.at, UTC).strftime(str(self.path)))
+        place = self._named(tick.at)
         if place != self._place:
-            self.close()
-            self._place = place
-            self._pools.clear()  # each file has all that a replay needs
-            _mend(place)
+            self._take(place)
+        assert self._written is not None  # that is where what was taken is written  # noqa: S101
         if self._file is None or self._lines % _MEMBER_LINES == 0:
             if self._file is not None:
                 self._file.close()
-            self._file = _appended(place)
+            self._file = _appended(self._written)
         file = self._file
         changed = {
             pool.key: pool.to_json()
@@ -190,7 +243,7 @@ class Recorder:
             tuple(
                 Told(
                     *(one.vault, one.reason, one.text, one.epoch, one.drift_bps),
-                    one.transaction_hash,
+                    *(one.transaction_hash, one.kind),
                 )
                 for one in tick.decisions
             ),
@@ -203,19 +256,53 @@ class Recorder:
         self._pools |= {(tick.chain_id, pool.key): pool for pool in looked.pools}
 
 
-def _mend(path: Path) -> None:
-    """Make room for a file, or take an incomplete last line from one that is there.
+class _DamagedError(Exception):
+    """A file is not what a keeper writes."""
+
+
+def _locked(path: Path) -> int:
+    """Hold a file, made where there is none; the system lets go when we end.
 
     Raises:
-        OSError: it cannot be written, or is no record.
+        RecordInUse: another process holds it.
+        OSError: it cannot be opened.
     """
-    make_folder(path.parent)
-    if not os.path.lexists(path):
-        return
+    lock = open_own(path, os.O_RDWR)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise RecordInUse(path) from None
+    except OSError:
+        os.close(lock)
+        raise
+    return lock
+
+
+def _following(path: Path, number: int) -> Path:
+    """The file after a damaged one: `day-2.jsonl.gz` after `day.jsonl.gz`."""
+    zipped = ".gz" if path.suffix == ".gz" else ""
+    name = Path(path.name.removesuffix(zipped))
+    return path.with_name(f"{name.stem}-{number}{name.suffix}{zipped}")
+
+
+def _check_beginning(start: bytes | bytearray) -> None:
+    if not _BEGINNING.startswith(bytes(start[: len(_BEGINNING)])):
+        raise _DamagedError("it does not begin as a record does")
+
+
+def _mend(path: Path) -> None:
+    """Take an incomplete last line from a file.
+
+    Raises:
+        _DamagedError: it is no record, or is damaged.
+        OSError: it cannot be written.
+    """
     if path.suffix == ".gz":
         _mend_gzipped(path)
         return
     with open_file(path, "r+b") as file:
+        _check_beginning(file.read(len(_BEGINNING)))
         end = file.seek(0, os.SEEK_END)
         tail = b""
         while b"\n" not in tail and end:
@@ -225,7 +312,7 @@ def _mend(path: Path) -> None:
             end = start
         torn = tail[tail.rfind(b"\n") + 1 :]
         if not (torn.startswith(_BEGINNING) or _BEGINNING.startswith(torn)):
-            raise OSError(f"the end of {path} is not what a keeper writes: name another file")
+            raise _DamagedError("its end is not what a keeper writes")
         file.truncate(end + len(tail) - len(torn))
 
 
@@ -238,10 +325,11 @@ def _mend_gzipped(path: Path) -> None:
                 try:
                     member += reader.decompress(data)
                 except zlib.error as problem:
-                    raise OSError(f"{path} is no gzip file ({problem}): name another") from None
+                    raise _DamagedError(f"it cannot be unpacked: {problem}") from None
+                _check_beginning(member)
                 data = reader.unused_data
                 if len(member) > _MOST_MEMBER_BYTES:
-                    raise OSError(f"{path} has more in a piece than a keeper writes: name another")
+                    raise _DamagedError("it has more in a piece than a keeper writes")
                 if reader.eof:
                     whole, reader = file.tell() - len(data), zlib.decompressobj(_GZIP)
                     member.clear()
@@ -257,7 +345,7 @@ def read_day(path: Path) -> Iterator[tuple[int, _Look, Mapping[str, AnyPool]]]:
 
     Raises:
         RecordsMissing: there is no such file.
-        BadRecords: a line other than an incomplete last one is not what a keeper writes.
+        BadRecords: a line other than an incomplete last one is not what a keeper writes; those before it were yielded.
     """
     pools: dict[int, dict[str, AnyPool]] = {}
     try:

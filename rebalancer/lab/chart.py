@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["chart", "thinned"]
+__all__ = ["chart", "check_chart", "thinned"]
 
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#56B4E9", RED)
@@ -57,6 +57,23 @@ VALUE, DIFFERENCE, COST = 2.1, 1.0, 1.5
 """Inches: the page, what is around and between its panels, and their heights."""
 
 
+def check_chart(path: Path | str) -> Path:
+    """Make sure, before any work is done for it, that a chart can be drawn to this path; returns it.
+
+    Raises:
+        ChartFormatUnknown: the path ends in neither .png nor .svg.
+        ChartingMissing: matplotlib is not installed.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in {".png", ".svg"}:
+        raise ChartFormatUnknown(str(path))
+    try:
+        import matplotlib as mpl  # noqa: F401 (whether it is there)
+    except ImportError:
+        raise ChartingMissing from None
+    return path
+
+
 def chart(records: Records, path: Path | str) -> Path:
     """Draw the run to a .png or .svg file and return its path.
 
@@ -64,14 +81,9 @@ def chart(records: Records, path: Path | str) -> Path:
         ChartFormatUnknown: the path ends otherwise.
         ChartingMissing: matplotlib is not installed.
     """
-    path = Path(path)
-    if path.suffix.lower() not in {".png", ".svg"}:
-        raise ChartFormatUnknown(str(path))
-    try:
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ChartingMissing from None
+    path = check_chart(path)
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
 
     run = records.run
     symbols = tuple(safe_text(symbol, LONGEST_SYMBOL) for symbol in run.symbols)
@@ -255,7 +267,7 @@ def _value(page: _Page, records: Records) -> tuple[Axes, Axes]:
     if not ticks:
         _nothing(difference)
     else:
-        _end(difference, f"{gap[-1]:+.2f}", gap[-1], BLUE if gap[-1] >= 0 else RED, "center")
+        _end(difference, f"{gap[-1]:+z.2f}", gap[-1], BLUE if gap[-1] >= 0 else RED, "center")
     return value, difference
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rebalancer.errors import ChartFormatUnknown, ChartingMissing
-from rebalancer.keeper.recording import Replayed
-from rebalancer.lab.chart import COLOURS, GREEN, GRID, INK, MUTED, ORANGE, RED, STYLE
+from rebalancer.keeper.recording import Replayed, Told
+from rebalancer.lab.chart import COLOURS, GREEN, GRID, INK, MUTED, ORANGE, RED, STYLE, check_chart
 from rebalancer.reasons import Reason
 
 __all__ = ["day_chart"]
@@ -35,15 +35,10 @@ def day_chart(looks: Sequence[Replayed], path: Path | str) -> Path:
         ChartFormatUnknown: the path ends otherwise.
         ChartingMissing: matplotlib is not installed.
     """
-    path = Path(path)
-    if path.suffix.lower() not in {".png", ".svg"}:
-        raise ChartFormatUnknown(str(path))
-    try:
-        import matplotlib as mpl
-        from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ChartingMissing from None
+    path = check_chart(path)
+    import matplotlib as mpl
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+    from matplotlib.figure import Figure
 
     vaults = _vaults(looks)
     with mpl.rc_context(STYLE):
@@ -59,13 +54,15 @@ def day_chart(looks: Sequence[Replayed], path: Path | str) -> Path:
             ]
             strip.step(
                 [at for at, _ in points],
-                [one.drift_bps for _, one in points],
+                [_height(one) for _, one in points],
                 where="post",
                 color=colour,
                 linewidth=1.2,
             )
             for reason, (mark, mark_colour, label) in _MARKS.items():
-                some = [(at, one.drift_bps) for at, one in points if one.reason is reason]
+                some = [
+                    (at, one.drift_bps or 0) for at, one in points if one.reason is reason
+                ]  # what cannot be weighed is marked at the foot
                 if some:
                     at, drifts = zip(*some, strict=True)
                     strip.plot(at, drifts, mark, color=mark_colour, label=label, zorder=3)
@@ -87,6 +84,11 @@ def day_chart(looks: Sequence[Replayed], path: Path | str) -> Path:
     return path
 
 
+def _height(one: Told) -> float:
+    """Basis points; nothing is drawn while a vault cannot be weighed."""
+    return math.nan if one.drift_bps is None else one.drift_bps
+
+
 def _vaults(looks: Sequence[Replayed]) -> list[tuple[int, str]]:
     """The vaults that are drawn."""
     weight: dict[tuple[int, str], tuple[int, int]] = {}
@@ -96,6 +98,6 @@ def _vaults(looks: Sequence[Replayed]) -> list[tuple[int, str]]:
             sent, drift = weight.get(key, (0, 0))
             weight[key] = (
                 sent + (one.transaction_hash is not None),
-                max(drift, one.drift_bps),
+                max(drift, one.drift_bps or 0),
             )
     return sorted(weight, key=lambda key: weight[key], reverse=True)[:_VAULTS]

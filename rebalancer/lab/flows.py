@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rebalancer.errors import ChartFormatUnknown, ChartingMissing
-from rebalancer.lab.chart import BLUE, COLOURS, GREEN, INK, MUTED, ORANGE, STYLE
+from rebalancer.lab.chart import BLUE, COLOURS, GREEN, INK, MUTED, ORANGE, STYLE, check_chart
 from rebalancer.plan.result import Plan, dollars
 from rebalancer.units import BPS, E18
 
@@ -89,14 +88,9 @@ def flow_chart(plan: Plan, path: Path | str) -> Path:
         ChartFormatUnknown: the path ends otherwise.
         ChartingMissing: matplotlib is not installed.
     """
-    path = Path(path)
-    if path.suffix.lower() not in {".png", ".svg"}:
-        raise ChartFormatUnknown(str(path))
-    try:
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ChartingMissing from None
+    path = check_chart(path)
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
 
     ribbons = _ribbons(plan)
     nodes = _laid_out(ribbons)

@@ -213,8 +213,8 @@ class LiveView:
         share = record.share_price_e18 / first.share_price_e18 if first.share_price_e18 else 1.0
         hold = record.hold_price_e18 / first.hold_price_e18 if first.hold_price_e18 else 1.0
         return (
-            f"vault {record.value_e18 / E18:,.0f} USD, share {(share - 1) * 100:+.2f} %,"
-            f" holding {(hold - 1) * 100:+.2f} %"
+            f"vault {record.value_e18 / E18:,.0f} USD, share {(share - 1) * 100:+z.2f} %,"
+            f" holding {(hold - 1) * 100:+z.2f} %"
         )
 
 

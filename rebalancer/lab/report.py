@@ -107,7 +107,7 @@ def _return_bps(prices_e18: Sequence[int]) -> float:
 def summary_table(summary: Summary) -> Table:
     """The summary as a person reads it in a terminal."""
     days, hours = divmod(summary.seconds // 3_600, 24)
-    against_hold = summary.vault_return_bps - summary.hold_return_bps
+    vault, hold = (round(bps) for bps in (summary.vault_return_bps, summary.hold_return_bps))
     left = f" ({summary.left_outside} left outside a band)" if summary.left_outside else ""
     rows = (
         ("Rebalances", f"{summary.rebalances} in {days} d {hours} h, {summary.ticks:,} ticks"),
@@ -119,9 +119,9 @@ def summary_table(summary: Summary) -> Table:
         ("", f"{summary.loss_of_vault_bps:.1f} bps of the vault, all together"),
         ("Above its limit", _none_or(summary.over_limit)),
         ("Ledger not as foreseen", _none_or(summary.unforeseen)),
-        ("Value per share", f"{summary.vault_return_bps / 100:+.2f} %"),
-        ("Simply holding", f"{summary.hold_return_bps / 100:+.2f} %"),
-        ("Difference", Text(f"{against_hold / 100:+.2f} %", style="bold")),
+        ("Value per share", f"{vault / 100:+.2f} %"),
+        ("Simply holding", f"{hold / 100:+.2f} %"),
+        ("Difference", Text(f"{(vault - hold) / 100:+.2f} %", style="bold")),
         ("Gas", f"{summary.gas_used:,}, {summary.gas_per_rebalance:,} a rebalance"),
     )
     table = Table(title="What the run did", title_justify="left", show_header=False)

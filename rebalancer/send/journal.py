@@ -29,6 +29,7 @@ from urllib.parse import quote
 
 import structlog
 
+from rebalancer.chain.abi import interface
 from rebalancer.chain.receipt import Receipt
 from rebalancer.errors import OutboxUnreadable
 from rebalancer.send.fees import Fees
@@ -140,6 +141,13 @@ class Intent:
     gas_limit: int
     reason: str
     deadline_block: int | None = None
+
+    @property
+    def kind(self) -> str:
+        """The vault's function that is called: "rebalance", "poke" or "sync"; "" for what only uses a nonce up."""
+        functions = interface("BasketVault").functions
+        names = ("rebalance", "poke", "sync")
+        return next((name for name in names if functions[name].is_called_by(self.data)), "")
 
 
 @dataclass(frozen=True)
@@ -733,9 +741,11 @@ def _logged(attempt: Attempt) -> Attempt:
         "attempt",
         state=attempt.state.value,
         vault=attempt.intent.vault,
-        epoch=attempt.intent.epoch,
+        epoch=attempt.intent.epoch if attempt.intent.epoch >= 0 else None,
         nonce=attempt.nonce,
         tx=attempt.transaction_hash,
         note=attempt.note or None,
+        kind=attempt.intent.kind or None,
+        chain_id=attempt.intent.chain_id,
     )
     return attempt

@@ -7,7 +7,7 @@ the outbox instead.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -24,16 +24,22 @@ from rebalancer.errors import (
     SendUncertain,
 )
 from rebalancer.send.fees import suggest
-from rebalancer.send.signer import Signer
+from rebalancer.send.signer import SignedTransaction, Signer
 from rebalancer.units import BPS
 
-__all__ = ["Wallet", "check_ether", "estimate_gas"]
+__all__ = ["OnSent", "Wallet", "check_ether", "estimate_gas"]
 
 _RECEIPT_SECONDS = 180.0
 
+OnSent = Callable[[str, str], None]
+"""Is told what was sent, in words, and the transaction's hash, before its receipt is waited for."""
+
 
 class Wallet:
-    """One account's actions on one chain, none of which pays more than `fee_cap_wei` per gas."""
+    """One account's actions on one chain, none of which pays more than `fee_cap_wei` per gas.
+
+    Whoever interrupts the wait for a receipt finds the transaction's hash in a note of the `KeyboardInterrupt`.
+    """
 
     def __init__(
         self,
@@ -41,7 +47,9 @@ class Wallet:
         signer: Signer,
         fee_cap_wei: int,
         receipt_timeout_s: float = _RECEIPT_SECONDS,
+        on_sent: OnSent | None = None,
     ) -> None:
+        self.on_sent = on_sent
         self.rpc = rpc
         self.signer = signer
         self.fee_cap_wei = fee_cap_wei
@@ -65,7 +73,9 @@ class Wallet:
         Raises:
             As `send`.
         """
-        return self.send(contract.address, contract.data(function, *args), value_wei=value_wei)
+        what = f"{function} to {contract.address}"
+        data = contract.data(function, *args)
+        return self.send(contract.address, data, value_wei=value_wei, what=what)
 
     def deploy(self, name: str, *args: Any, libraries: Mapping[str, str] | None = None) -> Contract:
         """Deploy a packaged contract, linked to libraries by name.
@@ -76,12 +86,19 @@ class Wallet:
         """
         known = interface(name)
         code = load_artifact(name).creation_code(libraries) + known.constructor.encode(args)
-        receipt = self.send(None, "0x" + code.hex())
+        receipt = self.send(None, "0x" + code.hex(), what=f"deployment of {name}")
         # The receipt of a deployment always names the address.
         return known.at(str(receipt.contract_address))
 
-    def send(self, to: str | None, data: str = "0x", *, value_wei: int = 0) -> Receipt:
-        """Send a transaction, to nobody for a deployment, and wait for its receipt.
+    def send(
+        self,
+        to: str | None,
+        data: str = "0x",
+        *,
+        value_wei: int = 0,
+        what: str = "a transaction",
+    ) -> Receipt:
+        """Send a transaction, to nobody for a deployment, and wait for its receipt. `what` names it for `on_sent`.
 
         Raises:
             ContractReverted: a contract refuses it, before anything was sent, or after.
@@ -109,13 +126,22 @@ class Wallet:
             transaction["to"] = to
         signed = self.signer.sign(transaction)
         try:
+            self._hand_over(signed)
+            if self.on_sent:
+                self.on_sent(what, signed.hash)
+            receipt = wait_for_receipt(self.rpc, signed.hash, self.receipt_timeout_s)
+        except KeyboardInterrupt as stop:
+            stop.add_note(f"It may still be mined: {what}, transaction {signed.hash}.")
+            raise
+        return settled(self.rpc, receipt)
+
+    def _hand_over(self, signed: SignedTransaction) -> None:
+        try:
             self.rpc.call("eth_sendRawTransaction", "0x" + signed.raw.hex())
         except RpcRejected as rejection:
             raise reverted(rejection) from None
         except (RpcTimeout, RpcUnreachable, RpcMalformed) as lost:
             raise SendUncertain(signed.hash, str(lost)) from lost
-        receipt = wait_for_receipt(self.rpc, signed.hash, self.receipt_timeout_s)
-        return settled(self.rpc, receipt)
 
 
 def check_ether(rpc: Rpc, account: str, needed_wei: int) -> None:

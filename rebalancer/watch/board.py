@@ -259,6 +259,7 @@ def _decision_as_json(decision: Decision, at: float) -> dict[str, Any]:
         "block": decision.block.number,
         "at": at,
         "transaction_hash": decision.transaction_hash,
+        "kind": decision.kind,
     }
     if outcome is not None:
         found["drift_after_bps"] = outcome.after.drift_bps

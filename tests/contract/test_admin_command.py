@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +12,11 @@ import pytest
 from rebalancer.config import KeeperSettings, Settings
 from rebalancer.deploy import Role
 from rebalancer.doctor import diagnose
+from rebalancer.units import E18
+from rebalancer.words import utc
 from tests.commands import Ran, run
 from tests.contract.governed import DAY, DELAY, PEOPLE, Governed
+from tests.contract.world import World, basket_spec
 
 Cli = Callable[..., Ran]
 
@@ -21,6 +25,7 @@ Cli = Callable[..., Ran]
 def nobody_elses_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No settings but what a test makes."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("rebalancer.cli.show._PLAIN_WIDTH", 400)  # no cell wraps
     for name in [name for name in os.environ if name.startswith("REBALANCER_")]:
         monkeypatch.delenv(name)
 
@@ -46,7 +51,7 @@ def test_table_shows_roles_delays_and_what_is_scheduled(governed: Governed, cli:
     for name in ("admin", "owner", "curator", "guardian", "keeper"):
         assert governed[name].address in shown
     assert "VaultRoles" in shown
-    assert "48 h" in shown
+    assert "2 d" in shown
     assert "Nothing is scheduled." in shown
     assert governed.chain.block()["hash"] == before
 
@@ -75,10 +80,34 @@ def test_scheduled_call_is_executed_or_cancelled_by_its_id(governed: Governed, c
     )
 
     again = cli(*removal, "--json", by="owner").json
+    for short in ("0x", "0", again["operation"][:5]):
+        told = cli("cancel", "--operation", short, by="guardian").sentence
+        assert "is not the id of one scheduled operation" in told
     governed.wait(DELAY)
     done = cli("execute", "--operation", again["operation"][:10], "--json", by="owner").json
     assert done["in_force"] is True
     assert cli("show", "--json").json["operations"] == []
+
+
+def test_scheduled_change_of_a_vault_is_told_by_its_name_in_percent_and_in_days(
+    governed: Governed, world: World, cli: Cli
+) -> None:
+    contract = governed.make_vault(basket_spec(world))
+    vault, name = contract.address, governed.read(contract, "name")
+    assets = governed.read(contract, "assets")
+    weights = [E18 * 2 // 5] + [E18 * 3 // 5 // (len(assets) - 1)] * (len(assets) - 1)
+    weights[-1] += E18 - sum(weights)
+    call = ("call", "--contract", vault, "--function", "setTargets")
+    said = cli(*call, "--arg", json.dumps(weights), "--arg", 10 * DAY, by="curator").out
+    assert "(unix seconds)" not in said
+    assert " UTC on, unless it is cancelled" in " ".join(said.split())
+
+    (operation,) = cli("show", "--json").json["operations"]
+
+    assert operation["call"].startswith(f"{name} {vault}.setTargets(targets [40 %, ")
+    assert operation["call"].endswith(", glide 10 d)")
+    shown = " ".join(cli().out.split())
+    assert f"{utc(int(operation['executable_at']))} (in 2 d)" in shown
 
 
 def test_guardian_tightens_at_once(governed: Governed, cli: Cli) -> None:
@@ -113,7 +142,7 @@ def test_keeper_is_revoked_and_another_appointed(governed: Governed, cli: Cli) -
     (holder,) = [h for h in governed.permissions().held(Role.KEEPER) if h.contract is None]
     assert (holder.account, holder.delay_seconds) == (new, 0)
     assert holder.since == governed.chain.now() + DELAY
-    assert f"from {holder.since} on" in " ".join(cli().out.split())
+    assert f"from {utc(holder.since)} on" in " ".join(cli().out.split())
 
 
 def test_admin_is_handed_over_by_command(governed: Governed, cli: Cli) -> None:
@@ -175,5 +204,5 @@ def test_doctor_warns_of_an_admin_who_waits_less_than_the_owner(
     governed["admin"].transact(governed.manager, "grantRole", *hasty)
 
     (sentence,) = admins()
-    assert sentence.startswith(f"The admin {hasty[1]} waits {DELAY - 1} s, less than the owner")
+    assert sentence.startswith(f"The admin {hasty[1]} waits 1 d 23 h, less than the owner")
     assert sentence.endswith("whose delay so protects nobody.")

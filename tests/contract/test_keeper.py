@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from rebalancer.chain.abi import interface
 from rebalancer.chain.endpoints import Endpoints
@@ -259,6 +260,36 @@ def test_tick_above_the_slippage_limit_pokes_and_trades_once_it_has_climbed(
     assert poked.reason is Reason.POKED
     assert traded.reason is Reason.REBALANCED
     assert_as_foreseen(stage, traded)
+
+
+def test_what_came_of_a_poke_tells_the_vaults_own_epoch_and_drift(
+    stage: Stage, outbox: Outbox
+) -> None:
+    set_policy(stage, replace(DEMO_POLICY, start_slippage_bps=0))
+    move(stage, UP_10_PERCENT)
+    before = look(stage)
+    assert before.state.epoch > 0
+
+    with structlog.testing.capture_logs() as logs:
+        poked = tick(keeper_of(stage, outbox))
+
+    assert (poked.reason, poked.kind) == (Reason.POKED, "poke")
+    assert (poked.epoch, poked.drift_bps) == (before.state.epoch, before.drift_bps)
+    attempts = [line for line in logs if line["event"] == "attempt"]
+    assert {(line["kind"], line["epoch"]) for line in attempts} == {("poke", None)}
+    assert {line["chain_id"] for line in attempts} == {31337}
+
+
+def test_a_vault_that_cannot_be_weighed_has_no_drift(stage: Stage, outbox: Outbox) -> None:
+    keeper = keeper_of(stage, outbox)
+    ticks: list[Tick] = []
+    keeper.watchers = (ticks.append,)
+    stage.chain.mine(at=stage.chain.now() + 86_400)
+
+    decision = tick(keeper)
+
+    assert (decision.reason, decision.drift_bps, decision.kind) == (Reason.ORACLE_FAULT, None, "")
+    assert ticks[-1].drifts_bps == {}
 
 
 def test_tick_clears_the_break_once_prices_are_back(stage: Stage, outbox: Outbox) -> None:

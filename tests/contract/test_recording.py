@@ -7,16 +7,19 @@ import json
 from pathlib import Path
 
 import pytest
+import structlog
 from click.testing import CliRunner
 
 from rebalancer.cli import root
 from rebalancer.devnet.stage import Actor, Stage
-from rebalancer.errors import BadRecords, RecordsMissing
+from rebalancer.errors import BadRecords, RecordInUse, RecordsMissing
 from rebalancer.keeper import Keeper, KeeperOptions, Site
 from rebalancer.keeper.recording import Recorder, read_day, replay
+from rebalancer.keeper.tick import Tick
 from rebalancer.reasons import Reason
 from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import devnet_signer
+from tests.commands import run
 from tests.contract.test_keeper import UP_10_PERCENT, move
 
 REASONS = [Reason.IN_BAND, Reason.REBALANCED, Reason.COOLDOWN, Reason.REBALANCED]
@@ -192,13 +195,65 @@ def test_a_record_that_cannot_be_written_holds_up_no_trade_and_is_tried_again(
         assert recorder._file is None
 
 
-def test_a_file_that_is_no_record_is_left_as_it_is(stage: Stage, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("notes.txt", b"mine"),
+        ("notes.txt", b"mine, with an end of line\n"),
+        ("notes.gz", b"mine"),
+        ("notes.gz", gzip.compress(b"mine, well packed\n")),
+        ("day.jsonl", b'{"chain_id":31337,"block":{}}\n\x00\x00\x00'),
+    ],
+)
+def test_what_is_no_record_stays_as_it_is_and_a_new_file_follows_it(
+    stage: Stage, tmp_path: Path, name: str, content: bytes
+) -> None:
     move(stage, UP_10_PERCENT)
-    for name in ("notes.txt", "notes.gz"):
-        path = tmp_path / name
-        path.write_text("mine")
-        looks_of(stage, Recorder(path))
-        assert path.read_text() == "mine"
+    path = tmp_path / name
+    path.write_bytes(content)
+    stem, _, suffix = name.partition(".")
+
+    looks_of(stage, Recorder(path))
+    looks_of(stage, Recorder(path))
+
+    assert path.read_bytes() == content
+    assert sorted(each.name for each in tmp_path.iterdir()) == [f"{stem}-2.{suffix}", name]
+    assert len(list(replay(tmp_path / f"{stem}-2.{suffix}"))) == 2
+
+
+@pytest.mark.parametrize("name", ["day.jsonl", "day.jsonl.gz"])
+def test_one_keeper_writes_a_record(stage: Stage, tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    move(stage, UP_10_PERCENT)
+    tick = seen(stage)
+    with Recorder(path) as first, Recorder(path) as second:  # both start before there is a file
+        with structlog.testing.capture_logs() as logs:
+            for each in (first, second, first, second):
+                each(tick)
+        assert [line["event"] for line in logs] == ["not_recorded"]
+        assert "Another keeper writes the record" in logs[0]["why"]
+        with pytest.raises(RecordInUse, match="give each its own"), Recorder(path):
+            pass
+
+    assert [look.differences for look in replay(path)] == [(), ()]
+    with Recorder(path) as second:
+        second(tick)
+    assert len(list(replay(path))) == 3, "the lock ends with who holds it"
+
+
+def seen(stage: Stage) -> Tick:
+    """A look at the stage."""
+    ticks: list[Tick] = []
+    keeper = Keeper(
+        stage.chain.rpc,
+        Site.of(stage.deployment, [stage.vault]),
+        [devnet_signer(Actor.KEEPER)],
+        None,
+        KeeperOptions(dry_run=True),
+        watchers=[ticks.append],
+    )
+    keeper.tick()
+    return ticks[-1]
 
 
 def test_a_record_may_be_of_one_chain_and_of_one_day(stage: Stage, tmp_path: Path) -> None:
@@ -267,3 +322,20 @@ def test_a_gzipped_record_that_is_damaged_is_refused(stage: Stage, tmp_path: Pat
 
     with pytest.raises(BadRecords):
         list(replay(path))
+
+
+def test_a_damaged_record_is_shown_up_to_the_damage(
+    day: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = day.read_text().splitlines(keepends=True)
+    day.write_text("".join(lines[:2]) + lines[2][:300] + "\n" + lines[3])
+
+    shown, told = run(capsys, "replay", day), run(capsys, "replay", day, "--json")
+
+    assert "2 looks, 4 decisions made again: all as recorded." in shown.out
+    assert f"The record {day} ends at line 3, which is not what" in shown.sentence
+    assert (shown.code, told.code) == (1, 1)
+    assert (told.json["looks"], told.json["ends_at_line"]) == ("2", "3")
+    day.write_text("nothing of it\n")
+    none = run(capsys, "replay", day)
+    assert (none.out, none.code) == ("", 1)

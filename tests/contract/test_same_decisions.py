@@ -28,7 +28,7 @@ STEPS = 24
 RESTARTS = tuple(range(3, 43, 4))
 """Looks before which the keeper is started anew: two a step, one of them while what it sent is not mined."""
 
-Said = tuple[int, str, str, int, int, str]
+Said = tuple[int, str, str, int, int | None, str]
 
 
 def tape(stage: Stage, step: int) -> dict[str, int]:

@@ -6,14 +6,21 @@ refusals, with their numbers, in tests/solidity and tests/contract.
 
 from __future__ import annotations
 
+import errno
+import io
 import os
+import re
+import resource
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rebalancer import actions
+from rebalancer.actions import ETH
 from rebalancer.chain.abi import interface
 from rebalancer.chain.deployment import Deployment
 from rebalancer.chain.rpc import Rpc
@@ -28,6 +35,7 @@ from rebalancer.keeper import Keeper, KeeperOptions, Site
 from rebalancer.send.outbox import Outbox, State
 from rebalancer.send.signer import devnet_signer
 from rebalancer.units import E18
+from rebalancer.words import utc
 from tests.commands import Ran, run
 
 OWNER, CURATOR, KEEPER, DEPOSITOR = (
@@ -153,6 +161,30 @@ def test_vault_that_is_none(cli: Cli, unchanged: None) -> None:
         assert f"No BasketVault is deployed at {Actor.KEEPER.address}" in ran.sentence, command
 
 
+def test_contract_that_is_no_vault(stage: Stage, cli: Cli, unchanged: None) -> None:
+    system, usdc = stage.system, stage.deployment.listed("USDC").address
+    for address in (system.lens, system.oracle, system.authority, usdc):
+        for command in (
+            ("vault", "status"),
+            ("vault", "position"),
+            ("vault", "claim"),
+            ("vault", "withdraw", "--all"),
+            ("vault", "set-targets", "--target", "WETH=100%"),
+            ("plan",),
+            ("keeper", "run", "--once"),
+        ):
+            ran = cli(*command, "--vault", address)
+            assert f"No BasketVault is deployed at {address}" in ran.sentence, command
+            assert ran.code == 10
+
+
+def test_deployment_without_a_file_of_the_chain(cli: Cli, unchanged: None) -> None:
+    ran = cli("--deployment", "none.json", "deploy", *OWNER)
+    assert "--chain: name the TOML file of this chain's tokens, pools and price" in ran.sentence
+    assert "there is no addresses file at none.json to take them from" in ran.sentence
+    assert ran.code == 17
+
+
 # Deposits and withdrawals
 
 
@@ -169,8 +201,9 @@ def test_vault_that_is_none(cli: Cli, unchanged: None) -> None:
         (("deposit", "--token", "USDC", "--amount", "0.0001"), 13, "deposit more"),
         (("deposit", "--shares", "1000000"), 16, "ask for less or send it"),
         (("withdraw", "--shares", "1"), 16, "holds 0 DEMO and needs 1"),
-        (("withdraw", "--all"), 16, "must be above 0"),
-        (("withdraw", "--all", "--token", "USDC"), 16, "must be above 0"),
+        (("withdraw", "--all"), 16, "has no shares of"),
+        (("withdraw", "--all", "--token", "USDC"), 16, "`rebalancer vault position` shows"),
+        (("claim",), 16, "has no claim on any token: name the holder"),
         (("claim", "--token", "USDC"), 16, "has no claim on USDC: name the holder"),
         (("claim", "--token", "USDC", "--amount", "0"), 16, "USDC to collect must be above 0"),
         (("claim", "--token", "USDC", "--amount", "0.0000001"), 16, "the token only 6"),
@@ -182,6 +215,7 @@ def test_vault_that_is_none(cli: Cli, unchanged: None) -> None:
             f"can only have it paid to {OWNER_ADDRESS}: leave --receiver out",
         ),
         (("sync", "--token", "USDC"), 10, "the vault has all that it owes"),
+        (("deposit", "--token", "USDC", "--amount", "0.0001"), 13, "are too little to buy even"),
     ],
 )
 def test_deposit_or_withdrawal_that_cannot_be(
@@ -324,7 +358,7 @@ def spoil(stage: Stage, answer: int | None) -> None:
     [
         (0, "NotPositive", "its answer is 0, which is no price"),
         (-5, "NotPositive", "its answer is -5, which is no price"),
-        (None, "Stale", "s old and may be 4500 s"),
+        (None, "Stale", " old and may be 1 h 15 min"),
     ],
 )
 def test_price_that_is_none(
@@ -347,9 +381,22 @@ def test_price_that_is_none(
     assert "set a sound feed for this token" in created.sentence
     status = cli("vault", "status", "--json").json
     assert status["reason"] == "OracleFault"
-    assert status["assets"][0]["fault"] == fault
-    assert status["assets"][0]["value_e18"] is None
+    weth = status["assets"][0]
+    assert weth["fault"] == fault
+    assert (weth["price_e18"], weth["value_e18"], weth["drift_e18"]) == (None, None, None)
+    assert [status[name] for name in ("total_e18", "share_price_e18", "drift_bps")] == [None] * 3
+    assert status["unknown"].startswith("no sound price for WETH (its ")
+    shown = " ".join(cli("vault", "status").out.split())
+    assert f"worth unknown: {status['unknown']}" in shown
+    assert "$0.00" not in shown
+    assert stage.deployment.listed("WETH").address not in shown
+    assert "WETH" in cli("plan", *KEEPER).out
+    known = {one["token"]: one for one in cli("prices", "--json").json["prices"]}
+    assert known[weth["token"]]["primary_e18"] is None
+    assert known[weth["token"]]["second_e18"] is None
     kept = cli("keeper", "run", "--once", "--json", *KEEPER)
+    assert all("chain_id=31337" in line for line in kept.err.splitlines())
+    assert kept.err
     assert (kept.code, kept.json["reason"], kept.json["plan"]) == (0, "OracleFault", None)
     assert stage.chain.block()["hash"] == before
 
@@ -403,6 +450,93 @@ def test_second_system_by_accident(cli: Cli, unchanged: None) -> None:
     assert ran.code == 16
 
 
+# The addresses file
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """No file may become longer than 64 KB, which the system refuses as it refuses a full disk: in the middle of a write."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_deployment_on_a_full_disk_is_never_begun(
+    stage: Stage, cli: Cli, tmp_path: Path, unchanged: None
+) -> None:
+    chain = chain_file(stage, tmp_path, 8)
+    with full_disk():
+        ran = cli("--deployment", "new.json", "deploy", "--chain", chain, *OWNER)
+    assert ran.sentence.startswith("new.json cannot be written (File too large): check the path")
+    assert ran.code == 26
+    assert not list(tmp_path.glob("new.json*"))
+
+
+def test_vault_on_a_full_disk_is_never_begun(
+    cli: Cli, pockets: None, spec: Callable[..., Path], tmp_path: Path, unchanged: None
+) -> None:
+    file = tmp_path / "deployment.json"
+    before = file.read_bytes()
+    path = spec()
+    with full_disk():
+        ran = cli("vault", "create", "--spec", path, *OWNER)
+    assert "cannot be written (File too large)" in ran.sentence
+    assert ran.code == 26
+    assert file.read_bytes() == before
+    assert not list(tmp_path.glob("*.new"))
+
+
+@pytest.mark.parametrize(
+    ("blocked", "code", "said"),
+    [
+        ("file/new.json", 26, "cannot be written (File exists)"),
+        ("/dev/null", 16, "/dev/null is not written over, because it is no addresses file"),
+        ("mainnet.json", 16, "it is of chain 1, not 31337: name another file with --deployment"),
+    ],
+)
+def test_deployment_to_a_path_that_is_no_place_for_it_is_never_begun(
+    stage: Stage, cli: Cli, tmp_path: Path, unchanged: None, blocked: str, code: int, said: str
+) -> None:
+    Path("file").write_text("where a folder should be")
+    Deployment(1).save(Path("mainnet.json"))
+    chain = chain_file(stage, tmp_path, 8)
+    ran = cli("--deployment", blocked, "deploy", "--chain", chain, *OWNER)
+    assert said in ran.sentence
+    assert ran.code == code
+
+
+def test_addresses_that_cannot_be_saved_after_all_are_printed(
+    stage: Stage,
+    cli: Cli,
+    pockets: None,
+    spec: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The disk fills up while transactions are mined."""
+    chain, path, saved = chain_file(stage, tmp_path, 8), spec(), tmp_path / "printed.json"
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Deployment, "save", full)
+    deployed = cli("--deployment", "new.json", "deploy", "--chain", chain, *OWNER)
+    assert deployed.code == 26
+    assert "standard output has what the file must hold; save it there" in deployed.sentence
+    saved.write_text(deployed.out)
+    system = Deployment.load(saved)
+    assert stage.chain.code(system.contracts["VaultFactory"])
+
+    made = cli("--deployment", saved, "vault", "create", "--spec", path, "--json", *OWNER)
+    assert made.code == 26
+    saved.write_text(made.out)
+    (vault,) = Deployment.load(saved).vaults
+    assert stage.chain.code(vault)
+
+
 # And all of it right
 
 
@@ -415,7 +549,8 @@ def test_right_input_goes_all_the_way(
     deployed = cli(
         "--deployment", new, "deploy", "--chain", chain_file(stage, tmp_path, 8), *roles, *OWNER
     )
-    assert (deployed.code, deployed.err) == (0, "")
+    assert deployed.code == 0, deployed.err
+    assert all(line.startswith("sent ") for line in deployed.err.splitlines())
 
     def on(*arguments: object) -> Ran:
         ran = cli("--deployment", new, *arguments)
@@ -450,7 +585,9 @@ def test_right_input_goes_all_the_way(
 def test_glide_and_bands_by_command_are_shown_by_status(stage: Stage, cli: Cli) -> None:
     curator, vault = CURATOR, interface("BasketVault").at(stage.vault)
     options = ("--target", "WETH=20%", "--target", "WBTC=60%", "--target", "USDC=20%")
-    assert "in force" in cli("vault", "set-targets", *options, "--glide", 1_000, *curator).out
+    begun = cli("vault", "set-targets", *options, "--glide", 1_000, *curator).out
+    assert "in force" not in begun
+    assert f"The targets glide to the new ones until {utc(look(stage).basket.glide_end)}." in begun
     bands = ("--band", "WBTC=300", "--relative", "WETH=100", "--min-trade", "USDC=12.5")
     assert cli("vault", "set-bands", *bands, "--json", *curator).json["in_force"] is True
     set_at = vault.call(stage.chain.rpc, "assets")
@@ -475,9 +612,20 @@ def test_glide_and_bands_by_command_are_shown_by_status(stage: Stage, cli: Cli) 
     assert told["reason"] == "BandBroken"
 
 
-def test_bands_of_a_token_the_vault_has_not_are_refused(cli: Cli, unchanged: None) -> None:
+def test_bands_of_a_token_the_vault_has_not_are_refused(
+    stage: Stage, cli: Cli, tmp_path: Path, unchanged: None
+) -> None:
     ran = cli("vault", "set-bands", "--band", "DAI=100", *CURATOR)
     assert "The token DAI is not" in ran.sentence
+    lacking = stage.deployment.tokens[-1]
+    shrunk = replace(lacking, symbol="LINK", address="0x" + 40 * "5")
+    replace(stage.deployment, tokens=(*stage.deployment.tokens, shrunk)).save(
+        tmp_path / "deployment.json"
+    )
+    for command in (("set-bands", "--band", "LINK=100", *CURATOR), ("sync", "--token", "LINK")):
+        ran = cli("vault", *command)
+        assert "The vault's basket has no " in ran.sentence
+        assert ran.sentence.endswith("name one of its tokens, WETH, WBTC, USDC.")
     ran = cli("vault", "set-bands", "--relative", "WETH=10001", *CURATOR)
     assert "RelativeBandOutOfRange(asset=0, relativeBandBps=10001, maximum=10000)" in ran.sentence
     assert cli("vault", "set-bands", "--band", "WETH", *CURATOR).code == 2
@@ -507,7 +655,7 @@ def test_calendar_fees_and_what_is_left_out_are_shown_by_status(stage: Stage, cl
     shown = " ".join(cli("vault", "status").out.split())
     told = cli("vault", "status", "--json").json
     assert (told["due_since"], told["opens_at"]) == (str(due), str(due + 3_600))
-    assert f"{due + 3_600} (in " in shown
+    assert f"{utc(due + 3_600)} (in " in shown
 
 
 def test_losses_and_claims_are_shown_and_mended(stage: Stage, cli: Cli, pockets: None) -> None:
@@ -686,3 +834,202 @@ def test_node_killed_during_a_deposit_ends_the_command_with_a_sentence(
     assert ran.code == 10
     assert "may or may not have been sent" in ran.sentence
     assert "look for it on the chain before trying again" in ran.sentence
+
+
+# Before money moves
+
+
+@pytest.mark.usefixtures("pockets")
+def test_a_dry_run_shows_what_a_deposit_would_do_and_sends_nothing(
+    stage: Stage, cli: Cli, unchanged: None
+) -> None:
+    paid = ("vault", "deposit", "--token", "USDC", "--amount", "500", "--dry-run", *DEPOSITOR)
+    shown = " ".join(cli(*paid).out.split())
+    told = cli(*paid, "--json").json
+
+    usdc, zap = stage.deployment.listed("USDC").address, stage.system.zap
+    assert "gives 498." in shown
+    assert "at most 500 USDC" in shown
+    assert f"approval first 500 USDC to {zap} (" in shown
+    assert "swaps cost $" in shown
+    assert told["at_most_raw"] == {usdc: "500000000"}
+    (approval,) = told["approvals"]
+    assert (approval["token"], approval["spender"], approval["amount_raw"]) == (
+        *(usdc, zap),
+        "500000000",
+    )
+    assert 20_000 < int(approval["gas"]) < 100_000
+    assert told["gas"] is None
+    shares, least = (int(told[name][stage.vault]) for name in ("gets_raw", "at_least_raw"))
+    assert least == shares * 9_950 // 10_000
+    given, got, swaps = (int(told[name]) for name in ("given_e18", "got_e18", "swap_cost_e18"))
+    assert 497 * E18 < given < 500 * E18
+    assert 0 < swaps <= given - got + 10**12 < E18
+
+    in_kind = ("vault", "deposit", "--shares", "10", "--dry-run", "--json", *DEPOSITOR)
+    told = cli(*in_kind).json
+    assert (len(told["approvals"]), told["swap_cost_e18"]) == (3, "0")
+    assert told["gets_raw"] == {stage.vault: str(10 * E18)}
+
+
+def test_a_dry_run_of_a_withdrawal_says_what_comes_out_at_least(
+    stage: Stage, cli: Cli, pockets: None
+) -> None:
+    assert cli("vault", "deposit", "--shares", "100", *DEPOSITOR).code == 0
+    before = stage.chain.block()["hash"]
+    options = ("vault", "withdraw", "--all", "--dry-run", "--json", *DEPOSITOR)
+    in_kind, ether = cli(*options).json, cli(*options, "--token", "ETH").json
+    spoil(stage, None)
+    before_spoiled = stage.chain.block()["hash"]
+    unknown = cli(*options).json
+    shown = cli(*[each for each in options if each != "--json"]).out
+
+    assert len(in_kind["gets_raw"]) == 3
+    assert in_kind["approvals"] == []
+    assert int(in_kind["gas"]) > 50_000
+    (got,) = ether["gets_raw"].values()
+    assert list(ether["gets_raw"]) == [ETH]
+    assert int(ether["at_least_raw"][ETH]) == int(got) * 9_950 // 10_000
+    assert [one["token"] for one in ether["approvals"]] == [stage.vault]
+    assert (unknown["given_e18"], unknown["got_e18"]) == (None, None)
+    assert "unknown: a price is not sound" in shown
+    assert before != before_spoiled == stage.chain.block()["hash"]
+
+
+def test_money_moves_on_a_real_chain_only_after_a_yes(
+    stage: Stage, cli: Cli, pockets: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stage's chain, taken for a real one where it is asked whether to ask."""
+    monkeypatch.setattr("rebalancer.cli.preview.DEVNET_CHAIN_ID", 5)
+    deposit = ("vault", "deposit", "--shares", "1", *DEPOSITOR)
+    before = stage.chain.block()["hash"]
+
+    ran = cli(*deposit)
+    assert (ran.code, "say --yes, or answer at a terminal" in ran.err) == (2, True)
+    assert cli(*deposit, "--dry-run").code == 0
+    for answer in ("n\n", ""):
+        stdin = io.StringIO(answer)
+        monkeypatch.setattr(stdin, "isatty", lambda: True)
+        monkeypatch.setattr("sys.stdin", stdin)
+        ran = cli(*deposit)
+        assert (ran.code, "Send it?" in ran.err, "Aborted!" in ran.err) == (1, True, True)
+    assert stage.chain.block()["hash"] == before
+
+    sent = cli(*deposit, "--yes")
+    assert (sent.code, "Minted 1 shares" in sent.out) == (0, True)
+    told = [line.split(" to ")[0] for line in sent.err.splitlines()]
+    assert told == ["sent approve"] * 3 + ["sent mintInKind"]
+    assert all(len(line.rpartition("transaction 0x")[2]) == 64 for line in sent.err.splitlines())
+
+
+@pytest.mark.parametrize("token", ["USDC", "ETH"])
+def test_all_of_a_token_is_deposited_but_what_the_gas_may_cost(
+    stage: Stage, cli: Cli, pockets: None, token: str
+) -> None:
+    rpc, account = stage.chain.rpc, Actor.DEPOSITOR.address
+    stage.chain.set_balance(account, 2 * E18)
+
+    ran = cli("vault", "deposit", "--token", token, "--amount", "max", "--json", *DEPOSITOR)
+
+    assert ran.code == 0, ran.err
+    usdc = interface("IERC20Metadata").at(stage.deployment.listed("USDC").address)
+    left_wei = int(rpc.call("eth_getBalance", account, "latest"), 16)
+    if token == "ETH":
+        assert int(ran.json["amount_raw"]) > 199 * E18 // 100
+        assert left_wei > 0
+    else:
+        assert ran.json["amount_raw"] == "1000000000"
+        assert usdc.call(rpc, "balanceOf", account) == int(
+            ran.json["returned"].get(usdc.address, "0")
+        )
+    stage.chain.set_balance(account, 10**12)
+    poor = cli("vault", "deposit", "--token", "ETH", "--amount", "max", *DEPOSITOR)
+    assert "no more than the gas costs: send it some first" in poor.sentence
+    assert poor.code == 16
+
+
+def test_a_deposit_that_is_interrupted_names_the_transaction_and_what_may_still_be_taken(
+    stage: Stage, pockets: None
+) -> None:
+    sent: dict[str, str] = {}
+
+    def told(what: str, transaction_hash: str) -> None:
+        sent[what] = transaction_hash
+        if what.startswith("approve") and len(sent) == 3:
+            raise KeyboardInterrupt
+
+    wallet = stage.wallet(Actor.DEPOSITOR)
+    wallet.on_sent = told
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        actions.deposit_in_kind(wallet, stage.vault, E18)
+
+    notes = stopped.value.__notes__
+    what, transaction_hash = list(sent.items())[-1]
+    assert notes[0] == f"It may still be mined: {what}, transaction {transaction_hash}."
+    assert len(notes) == 4
+    assert all(f"{stage.vault} may still take " in note for note in notes[1:])
+    assert "USDC" in notes[3]
+
+
+def test_position_shows_shares_content_worth_and_claims(
+    stage: Stage, cli: Cli, pockets: None
+) -> None:
+    usdc = interface("BlocklistToken").at(stage.deployment.listed("USDC").address)
+    depositor = Actor.DEPOSITOR.address.lower()
+    nothing = cli("vault", "position", "--json", *DEPOSITOR).json
+    assert (nothing["shares"], nothing["worth_e18"], nothing["claims_raw"]) == ("0", "0", {})
+
+    assert cli("vault", "deposit", "--shares", "100", *DEPOSITOR).code == 0
+    stage.chain.transact(usdc, "blacklist", depositor)
+    left = cli("vault", "withdraw", "--shares", "40", "--json", *DEPOSITOR).json
+    shown = " ".join(cli("vault", "position", "--address", depositor).out.split())
+    told = cli("vault", "position", "--address", depositor, "--json").json
+
+    owed = int(left["claims"][usdc.address])
+    assert [int(sent) for sent in left["sent"]][2] == 0 < owed == int(left["amounts"][2])
+    assert told["claims_raw"] == {usdc.address: str(owed)}
+    assert abs(int(told["claims_e18"]) - 8 * E18) < E18 // 100
+    assert (told["shares"], told["holder"]) == (str(60 * E18), depositor)
+    assert int(told["part_e18"]) == 60 * E18 * E18 // int(told["supply"])
+    assert abs(int(told["worth_e18"]) - 60 * E18) < E18 // 10
+    assert "shares 60, 0.0120 % of all" in shown
+    assert "USDC, worth $" in shown
+    assert "`rebalancer vault claim` collects them" in shown
+
+    refused = cli("vault", "claim", *DEPOSITOR)
+    assert "the token still cannot be sent" in refused.sentence
+    stage.chain.transact(usdc, "unBlacklist", depositor)
+    (collected,) = cli("vault", "claim", "--json", *DEPOSITOR).json
+    assert int(collected["amount_raw"]) == owed
+    spoil(stage, None)
+    assert cli("vault", "position", "--json", *DEPOSITOR).json["worth_e18"] is None
+    assert "worth unknown" in " ".join(cli("vault", "position", *DEPOSITOR).out.split())
+
+
+# Narrow terminals
+
+
+@pytest.mark.parametrize("width", [80, 60, 40])
+def test_no_number_and_no_address_is_cut_in_a_narrow_terminal(
+    stage: Stage, cli: Cli, pockets: None, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    move = {"ETH/USD": 2_200_00000000, "BTC/USD": 123_456_00000000}
+    stage.market.step(stage.market.prices_e8 | move, stage.chain.now() + 900)
+    for command in (
+        ("vault", "status"),
+        ("vault", "position", *DEPOSITOR),
+        ("vault", "deposit", "--token", "USDC", "--amount", "500", "--dry-run", *DEPOSITOR),
+        ("plan", *KEEPER),
+        ("prices",),
+        ("admin", "show"),
+        ("doctor",),
+    ):
+        monkeypatch.setattr("rebalancer.cli.show._PLAIN_WIDTH", 400)
+        wide = cli(*command).out
+        monkeypatch.setattr("rebalancer.cli.show._PLAIN_WIDTH", width)
+        narrow = cli(*command).out
+
+        assert all(len(line) <= width for line in narrow.splitlines()) or command == ("doctor",)
+        whole = "".join(narrow.split())  # a hash is longer than 60 columns, and folded
+        for number in re.findall(r"0x[0-9a-f]+|[$\d][\d,.]*…?", wide):
+            assert number in whole, (command, number)

@@ -9,19 +9,24 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from rebalancer.addresses import check_devnets
+from rebalancer.chain.abi import interface
 from rebalancer.chain.deployment import Deployment
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import read_block
+from rebalancer.cli.devnet import _Steps
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.market import USDC, WBTC, WETH, Market
 from rebalancer.devnet.node import Node, NodeSettings
 from rebalancer.devnet.profile import opening_pools
-from rebalancer.devnet.stage import Actor, set_stage
+from rebalancer.devnet.stage import Actor, Stage, set_stage
 from rebalancer.devnet.uniswap import pool_address
 from rebalancer.errors import NodePortBusy, RpcUnreachable
 from rebalancer.reasons import Reason
@@ -144,6 +149,62 @@ def test_devnet_on_a_port_in_use_says_so(
     assert ran.code == 11
     assert "choose another --port" in ran.err
     assert not (tmp_path / "deployment.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (Deployment(1), "it is of chain 1, not 31337"),
+        (Deployment(31337), "no devnet made it"),
+        ("{}", "it is no addresses file (it lacks 'chain_id')"),
+        ("my notes", "it is no addresses file (it is not JSON)"),
+    ],
+    ids=["another chain's", "a deployment's", "another program's", "notes"],
+)
+def test_devnet_writes_over_no_file_but_a_devnets(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    content: Deployment | str,
+    why: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("rebalancer.toml").write_text('chain_id = 1\ndeployment = "mainnet.json"\n')
+    file = Path("mainnet.json")
+    file.write_text(content) if isinstance(content, str) else content.save(file)
+    before = file.read_bytes()
+
+    ran = run(capsys, "devnet", "--port", "0", "--days", "1")
+
+    assert f"mainnet.json is not written over, because {why}" in ran.sentence
+    assert (ran.code, ran.out) == (16, "")
+    assert file.read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} == {"rebalancer.toml", "mainnet.json"}
+
+
+def test_devnet_outlives_a_token_that_is_paused(stage: Stage) -> None:
+    told = Console(file=StringIO(), width=200)
+    steps = _Steps(stage.market, told)
+    usdc = interface("BlocklistToken").at(stage.deployment.listed("USDC").address)
+    up = stage.market.prices_e8 | {"ETH/USD": 2_200_00000000}
+    before = pool_states(stage.market)
+
+    stage.chain.transact(usdc, "pause")
+    for _ in range(3):
+        steps.step(up, stage.chain.now() + 60)
+    assert pool_states(stage.market) == before
+    stage.chain.transact(usdc, "unpause")
+    steps.step(up, stage.chain.now() + 60)
+
+    assert pool_states(stage.market) != before
+    assert told.file.getvalue().count("No price or pool moves for now.") == 1  # type: ignore[attr-defined]
+
+
+def test_devnet_writes_over_what_a_devnet_wrote(tmp_path: Path) -> None:
+    file = tmp_path / "deployment.json"
+    Deployment(31337, "http://127.0.0.1:1").save(file)
+    check_devnets(file)
+    check_devnets(tmp_path / "none.json")
 
 
 def test_devnet_forks_a_live_chain_as_it_is(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from rebalancer.doctor import Finding, diagnose
 from rebalancer.errors import ConfigError
 from rebalancer.send.outbox import Intent, Outbox
 from rebalancer.send.signer import devnet_signer
+from tests.commands import run
 
 PRICES_E8 = {"ETH/USD": 1_800 * 10**8, "BTC/USD": 28_000 * 10**8, "USDC/USD": 10**8}
 STRANGER = "0x6c9fc64a53c1b71fb3f9af64d1ae3a4931a5f4e9"
@@ -94,6 +95,40 @@ def test_healthy_devnet_has_nothing_wrong_and_is_left_as_it_was(
     assert before == (stage.chain.block()["hash"], sorted(tmp_path.iterdir()))
 
 
+def test_settings_of_two_chains_are_looked_through_chain_by_chain(
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rebalancer.toml").write_text(
+        f"""
+        [keeper]
+        devnet_account = {Actor.KEEPER.value}
+        [[chains]]
+        chain_id = 31337
+        rpc_url = "{settings.rpc_url.get_secret_value()}"
+        deployment = "{settings.deployment.name}"
+        [[chains]]
+        chain_id = 10
+        rpc_url = "http://127.0.0.1:9"
+        deployment = "other.json"
+        """
+    )
+
+    told, shown = run(capsys, "doctor", "--json"), run(capsys, "doctor")
+
+    of = {
+        chain: [one for one in told.json if one["chain_id"] == chain] for chain in ("31337", "10")
+    }
+    assert all(one["ok"] for one in of["31337"])
+    assert {one["check"] for one in of["10"] if not one["ok"]} >= {"rpc", "deployment"}
+    assert len(of["31337"]) + len(of["10"]) == len(told.json)
+    assert told.code == shown.code == 1
+    assert shown.out.index("Chain 31337") < shown.out.index("Chain 10")
+
+
 def test_bad_settings_are_the_only_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError) as caught:
@@ -136,7 +171,7 @@ def test_node_that_lags_is_found(settings: Settings) -> None:
         lagging = changed(settings, rpc_url=url, chain_id=777)
         now = int(time.time())
         assert "head" not in wrong(lagging, now)
-        assert "s old." in wrong(lagging, now + 3600)["head"].sentence
+        assert " is 1 h old." in wrong(lagging, now + 3600)["head"].sentence
 
 
 def test_missing_deployment_is_found(settings: Settings) -> None:

@@ -94,7 +94,7 @@ def test_list_shows_what_is_under_way_while_a_keeper_has_the_outbox(
     with Outbox(FILE):
         table = cli("list").out
         listed = cli("list", "--open", "--json").json["attempts"]
-    assert "0xaaaa…aaaa" in table
+    assert "0x" + 40 * "a" in table
     assert "sent" in table
     (one,) = listed
     assert (one["id"], one["epoch"], one["state"]) == (str(waiting.id), "4", "sent")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import resource
@@ -13,13 +14,18 @@ from typing import Any
 
 import click
 import pytest
+import structlog
 
-from rebalancer.cli import root, session
+from rebalancer import demo
+from rebalancer.cli import Options, root, session
 from rebalancer.cli.advice import sentence
+from rebalancer.cli.keeper import _Asked, _reloaded
+from rebalancer.cli.session import read_chains
 from rebalancer.cli.show import amount, percent, plain, usd
-from rebalancer.errors import ContractReverted, RpcRejected, RpcTimeout
+from rebalancer.errors import ContractReverted, RebalancerError, RpcRejected, RpcTimeout
 from rebalancer.policy import Price
 from rebalancer.reasons import Reason
+from rebalancer.words import span, utc
 from tests.commands import run
 
 HEAVY = ("scipy", "numpy", "matplotlib", "pydantic", "eth_abi", "eth_account", "rich", "structlog")
@@ -67,6 +73,7 @@ def test_commands_are_those_of_the_manual() -> None:
         ("admin", "cancel"),
         ("vault", "create"),
         ("vault", "status"),
+        ("vault", "position"),
         ("vault", "deposit"),
         ("vault", "withdraw"),
         ("vault", "claim"),
@@ -163,6 +170,7 @@ def test_module_runs_as_the_program_does() -> None:
             "are not those of its checksum",
         ),
         (("vault", "create"), "Missing option '--spec'"),
+        (("vault", "claim", "--amount", "1"), "Say with --token what --amount is of."),
         (("vault", "set-targets"), "Missing option '--target'"),
         (("vault", "deposit", "--shares", "1", "--account", "20"), "is not in the range 0<=x<=19"),
         (("devnet", "--speed", "-1"), "is not in the range"),
@@ -261,13 +269,134 @@ def test_mistake_of_the_program_exits_70_and_says_where_to_look(
         root.main(args=["--debug", "vault", "status"], prog_name="rebalancer")
 
 
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(28, "No space left on device"), "A file or a connection cannot be used (No space"),
+        (PermissionError(13, "Permission denied", "day.svg"), "day.svg cannot be used (Permission"),
+        (OSError("told in words"), "A file or a connection cannot be used (told in words)"),
+    ],
+)
+def test_what_the_operating_system_refuses_is_no_mistake_of_the_program(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    error: OSError,
+    told: str,
+) -> None:
+    failing(monkeypatch, error)
+    ran = run(capsys, "vault", "status")
+    assert ran.sentence.startswith(told)
+    assert (ran.code, ran.out) == (26, "")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "code"),
+    [
+        (RpcTimeout("http://node", 3), "RpcTimeout", 10),
+        (OSError(28, "No space left on device"), "SystemRefused", 26),
+        (ZeroDivisionError("division by zero"), "ZeroDivisionError", 70),
+    ],
+)
+def test_errors_are_json_where_json_was_asked_for(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    kind: str,
+    code: int,
+) -> None:
+    failing(monkeypatch, error)
+    ran, plainly = (run(capsys, "vault", "status", *option) for option in (("--json",), ()))
+    told = json.loads(ran.err)
+    assert (told["error"], told["exit_code"], ran.code, ran.out) == (kind, code, code, "")
+    assert told["sentence"] == plainly.sentence
+
+
+def test_a_reader_who_goes_away_ends_a_command_quietly(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing(monkeypatch, BrokenPipeError(32, "Broken pipe"))
+    ran = run(capsys, "vault", "status")
+    assert (ran.code, ran.err) == (1, "")
+
+
 def test_abandoned_exits_130(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failing(monkeypatch, KeyboardInterrupt())
     ran = run(capsys, "vault", "status")
-    assert ran.code == 130
-    assert "may still be mined" in ran.err
+    assert (ran.code, ran.err) == (130, "Abandoned.\n")
+
+    stop = KeyboardInterrupt()
+    stop.add_note("It may still be mined: approve to 0x12, transaction 0x34.")
+    failing(monkeypatch, stop)
+    ran = run(capsys, "vault", "status")
+    assert ran.err == "Abandoned. It may still be mined: approve to 0x12, transaction 0x34.\n"
+
+
+def test_every_exit_code_is_in_the_manual(repo_root: Path) -> None:
+    text = (repo_root / "docs" / "operating.md").read_text()
+    table = text.split("| exit code |", 1)[1].split("\n\n", 1)[0]
+    told: set[int] = set()
+    for cell in re.findall(r"^\| ([\d, to]+) \|", table, re.MULTILINE):
+        numbers = [int(number) for number in re.findall(r"\d+", cell)]
+        told |= set(range(numbers[0], numbers[-1] + 1))
+
+    def codes(kind: type[RebalancerError]) -> set[int]:
+        return {kind.exit_code}.union(*(codes(each) for each in kind.__subclasses__()))
+
+    assert told == codes(RebalancerError) | {0, 2, 70, 130}
+
+
+def test_a_terminal_without_unicode_is_no_mistake_of_the_program() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "rebalancer", "--chain-id", "0", "doctor"],
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (ran.returncode, ran.stderr) == (1, "")
+    assert ran.stdout.startswith("? settings  chain_id on the command line")
+
+
+@pytest.mark.parametrize("command", [("plan",), ("replay", "day.jsonl")])
+def test_a_picture_that_cannot_be_drawn_is_refused_before_anything_is_done(
+    capsys: pytest.CaptureFixture[str], command: tuple[str, ...]
+) -> None:
+    ran = run(capsys, "--rpc-url", "http://127.0.0.1:1", *command, "--picture", "x.pdf")
+    assert ran.sentence == "Cannot draw x.pdf: name the chart .png or .svg."
+    assert (ran.code, ran.out) == (1, "")
+
+
+def test_two_demos_do_not_write_into_one_folder(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "kept.txt").write_text("kept")
+    with demo._alone_in(tmp_path):
+        ran = run(capsys, "demo", "--out", tmp_path)
+    assert "Another demo writes into" in ran.sentence
+    assert "name another folder with --out" in ran.sentence
+    assert ran.code == 11
+    assert [path.name for path in tmp_path.iterdir()] == ["kept.txt"]
+
+
+def test_settings_that_are_taken_over_are_logged_with_what_they_were(tmp_path: Path) -> None:
+    file = tmp_path / "rebalancer.toml"
+    file.write_text("[keeper]\nmax_fee_gwei = 50\noutbox = 'a.sqlite'\n")
+    options = Options()
+    (before,) = read_chains(options)
+    file.write_text("[keeper]\nmax_fee_gwei = 20\noutbox = 'b.sqlite'\n")
+
+    with structlog.testing.capture_logs() as logs:
+        tunings = _reloaded(options, _Asked(), {31337: before})
+    structlog.reset_defaults()
+
+    assert tunings[31337].options.fee_cap_wei == 20 * 10**9
+    assert [(line["event"], line["chain_id"]) for line in logs] == [
+        *(("restart_needed", 31337), ("setting_changed", 31337)),
+    ]
+    told = {name: logs[1][name] for name in ("setting", "before", "after")}
+    assert told == {"setting": "keeper.max_fee_gwei", "before": "50", "after": "20"}
 
 
 # Sentences and numbers
@@ -305,6 +434,18 @@ def test_money_and_parts_are_rounded_to_the_nearest() -> None:
     assert usd(-1_234_567 * 10**18) == "-$1,234,567.00"
     assert percent(399_999 * 10**12) == "40.00 %"
     assert percent(-5 * 10**13, 3) == "-0.005 %"
+    assert (percent(-(10**13)), percent(10**13, plus=True), usd(-(10**13))) == (
+        *("0.00 %", "0.00 %"),
+        "$0.00",
+    )
+    assert (percent(10**16, plus=True), percent(-(10**16), plus=True)) == ("+1.00 %", "-1.00 %")
+
+
+def test_instants_and_durations_are_told_in_words() -> None:
+    assert utc(1_680_734_111) == "2023-04-05 22:35:11 UTC"
+    assert [span(s) for s in (-5, 59, 60, 90, 7_200, 7_260, 86_400, 172_798)] == [
+        *("0 s", "59 s", "1 min", "1 min 30 s", "2 h", "2 h 1 min", "1 d", "1 d 23 h"),
+    ]
 
 
 def test_json_has_whole_numbers_as_strings() -> None:

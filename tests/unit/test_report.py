@@ -237,6 +237,21 @@ def test_table_shows_the_figures_and_flags_what_is_wrong() -> None:
 # CHART
 
 
+def test_table_shows_the_difference_of_the_figures_that_it_shows() -> None:
+    summary = replace(
+        summarise(EMPTY), vault_return_bps=607.6, hold_return_bps=605.4, sold_value_e18=0
+    )
+    console = Console(width=100, record=True, file=StringIO())
+    console.print(summary_table(summary))
+    console.print(summary_table(replace(summary, vault_return_bps=-0.2, hold_return_bps=0.2)))
+    text = console.export_text()
+
+    assert re.findall(r"(?:share|holding|Difference) +│ (\S+ %)", text) == [
+        *("+6.08 %", "+6.05 %", "+0.03 %"),
+        *("+0.00 %", "+0.00 %", "+0.00 %"),
+    ]
+
+
 def test_thinned_line_keeps_its_ends_its_extremes_and_its_order() -> None:
     chance = random.Random(3)
     at = list(range(50_000))

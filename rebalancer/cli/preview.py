@@ -1,0 +1,127 @@
+"""Previews and positions as people and programs see them, and the question before money moves."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from rebalancer.actions import Ask
+from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
+from rebalancer.cli.session import Session
+from rebalancer.cli.show import amount, console, pairs, percent, print_json, usd
+from rebalancer.preview import Position, Preview
+from rebalancer.units import E18
+
+__all__ = ["OnlyPreviewed", "asker", "show_position"]
+
+SHARE_DECIMALS = 18
+_UNKNOWN = "unknown: a price is not sound (`rebalancer prices`)"
+
+
+class OnlyPreviewed(Exception):  # noqa: N818 (no error: what was asked for is done)
+    """A dry run has shown what it would do."""
+
+
+def asker(session: Session, dry_run: bool, yes: bool, as_json: bool) -> Ask:
+    """Who is handed a preview before anything is sent: shows it, asks where that is due, or ends a dry run.
+
+    Raises:
+        UsageError: a question is due and nobody is there to answer it.
+    """
+    due = not (yes or dry_run) and session.settings.chain_id != DEVNET_CHAIN_ID
+    if due and not sys.stdin.isatty():
+        raise click.UsageError(
+            f"Chain {session.settings.chain_id} is no devnet: say --yes, or answer at a terminal. --dry-run shows what it would do."
+        )
+
+    def ask(preview: Preview) -> None:
+        if as_json and dry_run:
+            print_json(preview)
+        elif not as_json or due:
+            _show(
+                session,
+                preview,
+                Console(stderr=True, markup=False, emoji=False) if as_json else console(),
+            )
+        if dry_run:
+            raise OnlyPreviewed
+        if due:
+            click.confirm("Send it?", abort=True, err=True)
+
+    return ask
+
+
+def _show(session: Session, preview: Preview, out: Console) -> None:
+    rows = pairs()
+    lines = [
+        ("gives", _amounts(session, preview.vault, preview.gives_raw)),
+        ("", _bound("at most", session, preview, preview.at_most_raw, preview.gives_raw)),
+        ("gets", _amounts(session, preview.vault, preview.gets_raw)),
+        ("", _bound("at least", session, preview, preview.at_least_raw, preview.gets_raw)),
+        ("by the oracle", _against_oracle(preview)),
+    ]
+    if preview.swap_cost_e18 is not None and preview.swap_cost_e18:
+        lines.append(("swaps cost", usd(preview.swap_cost_e18)))
+    for one in preview.approvals:
+        what = _amounts(session, preview.vault, {one.token: one.amount_raw})
+        gas = "" if one.gas is None else f" ({one.gas:,} gas)"
+        lines.append(("approval first", f"{what} to {one.spender}{gas}"))
+    gas = "known once that is approved" if preview.gas is None else f"{preview.gas:,}"
+    lines.append(("gas", gas))
+    for label, value in lines:
+        if value:
+            rows.add_row(Text(label, style="dim"), value)
+    out.print(rows)
+
+
+def _bound(
+    word: str,
+    session: Session,
+    preview: Preview,
+    bound_raw: Mapping[str, int],
+    raw: Mapping[str, int],
+) -> str:
+    return "" if bound_raw == raw else f"{word} {_amounts(session, preview.vault, bound_raw)}"
+
+
+def _against_oracle(preview: Preview) -> str:
+    given, got = preview.given_e18, preview.got_e18
+    if given is None or got is None:
+        return _UNKNOWN
+    part = f" ({percent(abs(got - given) * E18 // given)})" if given else ""
+    difference = f"{usd(abs(got - given))} {'less' if got < given else 'more'}{part}"
+    return f"{usd(given)} for {usd(got)}: {difference}"
+
+
+def _amounts(session: Session, vault: str, amounts_raw: Mapping[str, int]) -> str:
+    return ", ".join(
+        f"{amount(raw, SHARE_DECIMALS)} shares"
+        if token == vault
+        else f"{amount(raw, session.decimals(token))} {session.symbol(token)}"
+        for token, raw in amounts_raw.items()
+    )
+
+
+def show_position(session: Session, found: Position) -> None:
+    """What an account owns, for people."""
+    worth = _UNKNOWN if found.worth_e18 is None else usd(found.worth_e18)
+    claims = _amounts(session, found.vault, found.claims_raw)
+    if claims:
+        value = "" if found.claims_e18 is None else f", worth {usd(found.claims_e18)}"
+        claims += f"{value}: `rebalancer vault claim` collects them"
+    rows = pairs()
+    for label, text in (
+        ("holder", found.holder),
+        ("vault", found.vault),
+        ("shares", f"{amount(found.shares, SHARE_DECIMALS)}, {percent(found.part_e18, 4)} of all"),
+        ("redeem for", _amounts(session, found.vault, found.content_raw)),
+        ("worth", worth),
+        ("claims", claims or "none"),
+        ("block", f"{found.block.number} ({found.block.hash})"),
+    ):
+        rows.add_row(Text(label, style="dim"), text)
+    console().print(rows)

@@ -1,0 +1,150 @@
+"""Previews of deposits and withdrawals, and what an account owns: read at one block, nothing is sent.
+
+Amounts are raw units by token address, and shares stand under the vault's own address. Values are USD times 1e18 at the prices of the
+vault's oracle, rounded down; None where a price is not sound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rebalancer.chain.abi import Contract, interface
+from rebalancer.chain.rpc import Rpc
+from rebalancer.chain.snapshot import Block, read_block
+from rebalancer.units import E18, mul_div_down
+
+__all__ = ["Approval", "Position", "Preview", "Values", "read_position", "read_values"]
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """An allowance that is granted before the action, in a transaction of its own. `gas` is None where it cannot be known before."""
+
+    token: str
+    spender: str
+    amount_raw: int
+    gas: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a deposit or withdrawal would do if it were mined now.
+
+    It gives `gives_raw` and never more than `at_most_raw`, for what is now `gets_raw` and may not be less than `at_least_raw`.
+    `swap_cost_e18` is what the swaps lose against the oracle's prices, fees of pools included. `gas` is of the action itself; None
+    while an allowance is missing, because a node can estimate it only after that.
+    """
+
+    vault: str
+    account: str
+    gives_raw: Mapping[str, int]
+    at_most_raw: Mapping[str, int]
+    gets_raw: Mapping[str, int]
+    at_least_raw: Mapping[str, int]
+    given_e18: int | None
+    got_e18: int | None
+    swap_cost_e18: int | None
+    approvals: tuple[Approval, ...]
+    gas: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """What an account owns of a vault: its shares, what they redeem for in kind now, and what waits to be claimed.
+
+    `part_e18` is the part of all shares, rounded down. `content_raw` is after the exit fee; `worth_e18` is its value and
+    `claims_e18` that of the claims.
+    """
+
+    vault: str
+    holder: str
+    block: Block
+    shares: int
+    supply: int
+    part_e18: int
+    content_raw: Mapping[str, int]
+    worth_e18: int | None
+    claims_raw: Mapping[str, int]
+    claims_e18: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """Prices of tokens as a vault's oracle has them, USD times 1e18 a whole token; None where unsound. `units` are raw units of one."""
+
+    prices_e18: Mapping[str, int | None]
+    units: Mapping[str, int]
+
+    def of(self, amounts_raw: Mapping[str, int]) -> int | None:
+        """The value of these amounts; None if one of them is of no known price. Amounts may be negative."""
+        total_e18 = 0
+        for token, raw in amounts_raw.items():
+            price_e18 = self.prices_e18.get(token)
+            if raw and price_e18 is None:
+                return None
+            # {usd * e18} = {raw} * {usd * e18 / token} / {raw / token}
+            total_e18 += raw * (price_e18 or 0) // self.units.get(token, 1)
+        return total_e18
+
+
+def read_values(rpc: Rpc, vault: Contract, tokens: Sequence[str], block: Block) -> Values:
+    """Prices of a vault's assets, of its shares, and of these further tokens.
+
+    Raises:
+        ContractMissing: there is no vault, or no token, at an address.
+    """
+    assets = vault.call(rpc, "assets", block=block.hash)
+    units = {asset[0]: 10 ** asset[3] for asset in assets}
+    for token in tokens:
+        if token not in units and token != vault.address:
+            decimals = interface("IERC20Metadata").at(token).call(rpc, "decimals", block=block.hash)
+            units[token] = 10**decimals
+    hub = interface("OracleHub").at(vault.call(rpc, "oracle", block=block.hash))
+    found = hub.call(rpc, "prices", list(units), block=block.hash)
+    prices_e18: dict[str, int | None] = {
+        token: None if fault else primary_e18
+        for token, (_, _, primary_e18, fault) in zip(units, found, strict=True)
+    }
+    held = dict(zip((a[0] for a in assets), vault.call(rpc, "held", block=block.hash), strict=True))
+    total_e18 = Values(prices_e18, units).of(held)
+    supply = vault.call(rpc, "totalSupply", block=block.hash)
+    prices_e18[vault.address] = None if total_e18 is None else mul_div_down(total_e18, E18, supply)
+    units[vault.address] = E18
+    return Values(prices_e18, units)
+
+
+def read_position(rpc: Rpc, vault: str, holder: str, others: Sequence[str] = ()) -> Position:
+    """What an account owns of a vault at the newest block. `others` are tokens beside the basket's to look for claims on.
+
+    Raises:
+        ContractMissing: there is no vault at this address.
+    """
+    contract, holder, block = interface("BasketVault").at(vault), holder.lower(), read_block(rpc)
+    tokens = [asset[0] for asset in contract.call(rpc, "assets", block=block.hash)]
+    shares = contract.call(rpc, "balanceOf", holder, block=block.hash)
+    supply = contract.call(rpc, "totalSupply", block=block.hash)
+    given = contract.call(rpc, "previewRedeemInKind", shares, block=block.hash)
+    asked = list(dict.fromkeys((*tokens, *others)))
+    answers = rpc.batch(
+        [contract.request("claimable", holder, token, block=block.hash) for token in asked]
+    )
+    claims_raw = {
+        token: raw
+        for token, answer in zip(asked, answers, strict=True)
+        if (raw := contract.result("claimable", answer))
+    }
+    values = read_values(rpc, contract, list(claims_raw), block)
+    content_raw = dict(zip(tokens, given, strict=True))
+    return Position(
+        contract.address,
+        holder,
+        block,
+        shares,
+        supply,
+        mul_div_down(shares, E18, supply),
+        content_raw,
+        values.of(content_raw),
+        claims_raw,
+        values.of(claims_raw),
+    )
