@@ -353,6 +353,8 @@ class Endpoints(Rpc):
 
     def _failed(self, place: _Place, failure: ChainError) -> None:
         place.failed(failure, self._clock())
+        if len(self._places) == 1:
+            return  # whoever asked says so
         log.warning(
             "endpoint_failed", endpoint=place.rpc.endpoint, failures=place.failures, why=place.why
         )

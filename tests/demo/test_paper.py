@@ -20,6 +20,7 @@ from rebalancer.keeper.decide import Conditions, Step, Verdict, decide
 from rebalancer.lab.paper import PaperFeed, PaperMarket, PaperTick, PaperVault, play
 from rebalancer.pools import Pool, Token, UniswapV3Pool
 from rebalancer.reasons import Reason
+from rebalancer.send.fees import read_market
 from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import devnet_signer
 
@@ -81,7 +82,7 @@ def play_on_chain(
     gas_prices: dict[int, int] = {}
     for step in tape.steps():
         mined = stage.market.step(step.prices_e8, step.at)
-        gas_prices[mined.timestamp] = int(stage.chain.rpc.call("eth_gasPrice"), 16)
+        gas_prices[mined.timestamp] = read_market(stage.chain.rpc).usual_price_wei
         decisions += keeper.tick(Block(mined.number, mined.hash, mined.timestamp))
     return decisions, gas_prices
 

@@ -761,7 +761,7 @@ def dies_at(monkeypatch: pytest.MonkeyPatch, node: Node, method: str, *, after: 
     ("method", "after", "states"),
     [
         ("eth_getBlockByNumber", False, []),
-        ("eth_gasPrice", False, []),
+        ("eth_feeHistory", False, []),
         ("eth_estimateGas", False, []),
         ("eth_estimateGas", True, []),
         ("eth_sendRawTransaction", False, [State.SIGNED]),

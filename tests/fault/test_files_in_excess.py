@@ -24,7 +24,7 @@ from rebalancer.errors import (
     RebalancerError,
 )
 from rebalancer.files import MEGABYTE
-from rebalancer.keeper.recording import _mend, read_day
+from rebalancer.keeper.recording import _BEGINNING, _DamagedError, _mend, read_day
 from rebalancer.lab.records import read_records
 from rebalancer.pools import load
 from rebalancer.send.signer import KeystoreSigner, keystore_address, password_from_file
@@ -175,9 +175,9 @@ def test_keeper_that_goes_on_in_a_bomb_leaves_it(
 ) -> None:
     monkeypatch.setattr("rebalancer.keeper.recording._MOST_MEMBER_BYTES", MEGABYTE)
     path = tmp_path / "day.jsonl.gz"
-    path.write_bytes(gzip.compress(b" " * 100 * MEGABYTE)[:-20])
+    path.write_bytes(gzip.compress(_BEGINNING + b" " * 100 * MEGABYTE)[:-20])
     before = path.read_bytes()
 
-    with pytest.raises(OSError, match="more in a piece than a keeper writes"):
+    with pytest.raises(_DamagedError, match="more in a piece than a keeper writes"):
         _mend(path)
     assert path.read_bytes() == before

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from rebalancer.chain.deployment import Deployment
-from rebalancer.keeper.recording import _appended, _mend
+from rebalancer.files import make_folder
+from rebalancer.keeper.recording import _BEGINNING, _appended, _locked, _mend
+
+LINES = (_BEGINNING + b"1}\n", _BEGINNING + b"2}\n")
 
 
 @pytest.mark.parametrize("name", ["day.jsonl", "day.jsonl.gz"])
@@ -17,7 +20,9 @@ def test_record_is_its_users_alone_and_goes_on(tmp_path: Path, name: str) -> Non
     path = tmp_path / "records" / name
     before = os.umask(0)
     try:
-        for line in (b"one\n", b"two\n"):
+        make_folder(path.parent)
+        for line in LINES:
+            os.close(_locked(path))
             _mend(path)
             with _appended(path) as file:
                 file.write(line)
@@ -26,7 +31,7 @@ def test_record_is_its_users_alone_and_goes_on(tmp_path: Path, name: str) -> Non
 
     assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
     read = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    assert read == b"one\ntwo\n"
+    assert read == b"".join(LINES)
 
 
 @pytest.mark.parametrize("name", ["day.jsonl", "day.jsonl.gz"])
@@ -37,7 +42,7 @@ def test_record_is_not_written_through_a_link(tmp_path: Path, name: str) -> None
     dangling.symlink_to(tmp_path / "nothing")
 
     for path in (link, dangling):
-        for write in (_mend, _appended):
+        for write in (_locked, _mend, _appended):
             with pytest.raises(OSError, match="it is a symbolic link"):
                 write(path)
     assert keystore.read_bytes() == b""
