@@ -27,6 +27,7 @@ from rebalancer.send.journal import Kind
 from rebalancer.send.outbox import Outbox, State
 from rebalancer.send.signer import devnet_signer
 from rebalancer.units import BPS, E18
+from rebalancer.words import utc
 from tests.unit.test_rpc import ScriptedServer
 
 UP_10_PERCENT = {"ETH/USD": 2_200_00000000}
@@ -173,7 +174,7 @@ def test_tick_within_the_cooldown_waits(stage: Stage, outbox: Outbox) -> None:
     decision = tick(keeper)
 
     assert decision.reason is Reason.COOLDOWN
-    assert str(look(stage).state.rebalanced_at + DEMO_POLICY.cooldown_seconds) in decision.text
+    assert utc(look(stage).state.rebalanced_at + DEMO_POLICY.cooldown_seconds) in decision.text
 
 
 def test_tick_while_paused_waits(stage: Stage, outbox: Outbox) -> None:
