@@ -316,6 +316,7 @@ def _plan_as_json(found: Plan) -> Mapping[str, Any]:
         "expected_buys_raw": found.expected_buys_raw,
         "min_buys_raw": found.min_buys_raw,
         "bound_by": found.bound_by,
+        "was_cut": found.was_cut,
         "worth_e18": found.worth_e18,
         "cost": {
             "fee_e18": found.cost.fee_e18,

@@ -101,6 +101,7 @@ class PlanOnWire:
     text: str
     bound_by: str | None
     is_settled: bool
+    was_cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +214,7 @@ def _plan_on_wire(plan: Plan) -> PlanOnWire:
         plan.text,
         plan.bound_by,
         plan.settlement is not None,
+        plan.was_cut,
     )
 
 
@@ -246,6 +248,7 @@ def _plan_of(told: PlanOnWire, snapshot: VaultSnapshot) -> Plan:
         told.certificate,
         told.text,
         told.bound_by,
+        was_cut=told.was_cut,
     )
     return replace(plan, settlement=_settlement(plan, snapshot)) if told.is_settled else plan
 

@@ -143,6 +143,9 @@ def fill(
     bought = {token: held[token] for token in bought_tokens if held.get(token)}
     left = {token: raw for token, raw in held.items() if raw and token not in bought_tokens}
     sold = {token: raw - left.pop(token, 0) for token, raw in sales_raw.items()}
+    if left:  # what nothing takes on: floats saw no more than a rounding's worth leave it
+        lost = [row for row in rows if market.tokens[int(market.token_out[row])] in left]
+        return Stuck(np.array(lost, dtype=np.intp))
     return Fill(tuple(legs), {token: raw for token, raw in sold.items() if raw}, bought)
 
 

@@ -12,7 +12,9 @@ A stretch of constant liquidity L (Uniswap's whitepaper for V3, section 6.2) is,
 where s = 1 / sqrt(output per input) at the pool and k is what its fee leaves. A pool of Uniswap V3
 or V4 is a row of such stretches from its present price on, taken from the tick tables that all its
 states share. Of each row only the next `_WINDOW` stretches are laid out; where prices lead beyond
-them, `widened` lays out more. Any other pool is asked by `flow_to`, one by one.
+them, `widened` lays out more. A pair of V2 is one stretch. A pool of Curve is a row of stretches through
+points that its own mathematics names (`focused` lays them closer where a solution lies); a weighted pool
+of Balancer has a closed form. Any other pool is asked by `flow_to`, one by one.
 
 All numbers are floats: they aim, and exact quotes settle (`legs.py`).
 """
@@ -34,12 +36,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rebalancer.pools import (
+    BalancerWeightedPool,
     CurveCryptoPool,
+    CurveStablePool,
     Pool,
+    UniswapV2Pool,
     UniswapV3Pool,
     UniswapV4Pool,
     WrappedEtherPool,
 )
+from rebalancer.pools.uniswap_v2 import MAX_RESERVE_RAW
 from rebalancer.pools.uniswap_v3_math import PIPS, Q96
 
 __all__ = ["Flows", "Market", "market_of"]
@@ -49,6 +55,9 @@ Indices = NDArray[np.intp]
 
 _WINDOW = 8
 """Stretches of a row that are laid out at first; most rebalances cross one or two."""
+
+_WINDOW_OF_CURVES = 16
+"""The same where there are curves, which have so many points."""
 
 _MARKETS_KEPT = 4
 """Markets remembered: the vaults of one keeper that are planned at one block share theirs."""
@@ -64,6 +73,15 @@ _ROUNDED = 1e-9
 
 _STEP = 1e-6
 """Relative step of the price by which the slope of a pool without a formula is measured."""
+
+_GROWTHS = (0.0, *(2.0**power for power in range(-10, 6)))
+"""Where points of a curve are laid first: parts of the balance that go in."""
+
+_CLOSE_BY = (-0.05, -3e-3, -1e-4, 1e-4, 3e-3, 0.05)
+"""Where more are laid around an amount that flows."""
+
+_LEAST_STEP = 1e-9
+"""Part by which s grows from point to point at least, so that no stretch is without width."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +105,8 @@ class Market:
 
     def __init__(self, pools: Sequence[Pool], window: int = _WINDOW) -> None:
         self.pools = tuple(pools)
+        if any(isinstance(pool, _CURVES) for pool in self.pools):
+            window = max(window, _WINDOW_OF_CURVES)
         self.window = window
         self.tokens: tuple[str, ...] = tuple(
             dict.fromkeys(token.address for pool in self.pools for token in pool.tokens)
@@ -97,26 +117,41 @@ class Market:
             for number, pool in enumerate(self.pools)
             for token_in, token_out in permutations(pool.tokens, 2)
         ]
-        tabled = [row for row in rows if _is_ticked(row[1])]
-        asked = [row for row in rows if not _is_ticked(row[1])]
-        rows = tabled + asked
+        tabled = [row for row in rows if isinstance(row[1], _STRETCHED)]
+        weighted = [row for row in rows if isinstance(row[1], BalancerWeightedPool)]
+        others = (*_STRETCHED, BalancerWeightedPool)
+        asked = [row for row in rows if not isinstance(row[1], others)]
+        rows = tabled + weighted + asked
         self._asked = [(pool, sold, bought) for _, pool, sold, bought in asked]
         self.pool: Indices = np.array([row[0] for row in rows], dtype=np.intp)
         self.token_in: Indices = np.array([self.index[row[2]] for row in rows], dtype=np.intp)
         self.token_out: Indices = np.array([self.index[row[3]] for row in rows], dtype=np.intp)
-        self._ticked = _Ticked(tabled, window)
+        self._sides = [_side(*row[1:]) for row in tabled]
+        self._curved = [
+            row for row, (_, pool, _, _) in enumerate(tabled) if isinstance(pool, _CURVES)
+        ]
+        self._ticked = _Ticked(self._sides, window)
+        self._weighted = _Weighted(
+            [
+                pool.curve(sold, bought)
+                for _, pool, sold, bought in weighted
+                if isinstance(pool, BalancerWeightedPool)
+            ]
+        )
+        self._asked_from = len(tabled) + len(weighted)
         self.spot: Floats = np.concatenate(
             [
-                -2 * np.log(self._ticked.start),
-                np.array([_log_spot(*row) for row in self._asked], dtype=np.float64),
+                self._ticked.spot,
+                np.array([_log_spot(*row[1:]) for row in rows[len(tabled) :]], dtype=np.float64),
             ]
         )
         # A pool's fee is never below `fee_pips`, so at a worse ratio than this nothing flows.
         kept = np.array([1 - pool.fee_pips / PIPS for pool, _, _ in self._asked])
         with np.errstate(divide="ignore"):
-            self._least_ratio: Floats = (1 - _ROUNDED) / (np.exp(self.spot[len(tabled) :]) * kept)
-            ticked_depth = np.log(self._ticked.depth * self._ticked.start)
-        self._log_depth = np.concatenate([ticked_depth, np.full(len(asked), _NO_DEPTH)])
+            asked_spot = self.spot[self._asked_from :]
+            self._least_ratio: Floats = (1 - _ROUNDED) / (np.exp(asked_spot) * kept)
+            depths = [np.log(self._ticked.depth * self._ticked.start), self._weighted.log_depth]
+        self._log_depth = np.concatenate([*depths, np.full(len(asked), _NO_DEPTH)])
         self._open: Floats | None = None
         fees = [pool.fee_pips for pool in self.pools]
         self.usual_fee = statistics.median(fees) / PIPS if fees else 0.0
@@ -144,13 +179,35 @@ class Market:
 
     @property
     def may_jump(self) -> bool:
-        """Whether a small change of prices may change flows by much: fees of pools without ticks fall as they come into balance."""
+        """Whether a small change of prices may change flows by much: pools that are asked one by one may do so."""
         return bool(self._asked)
 
     def widened(self) -> Market:
         """The same market with four times as many stretches of every row."""
-        found = Market(self.pools, self.window * 4)
-        found._open = self._open
+        found = copy(self)
+        found.window = self.window * 4
+        found._ticked = _Ticked(self._sides, found.window)
+        return found
+
+    def focused(self, prices: Floats) -> Market:
+        """The same market with points of curves laid where they trade at these prices; itself where none of them does."""
+        ratio = prices[self.token_out] / prices[self.token_in]
+        found = copy(self)
+        found._sides = list(self._sides)
+        is_same = True
+        for row in self._curved:
+            pool, sold = self.pools[self.pool[row]], self.tokens[self.token_in[row]]
+            bought = self.tokens[self.token_out[row]]
+            if ratio[row] ** 0.5 <= self._ticked.start[row] or (
+                self._open is not None and not self._open[row]
+            ):
+                continue
+            amount_raw, _ = pool.flow_to(sold, bought, 1 / float(ratio[row]))
+            found._sides[row] = _curve_side(pool, sold, bought, float(amount_raw))
+            is_same = False
+        if is_same:
+            return self
+        found._ticked = _Ticked(found._sides, self.window)
         return found
 
     def without(self, rows: Indices) -> Market:
@@ -159,6 +216,16 @@ class Market:
         found._open = np.ones(len(self)) if self._open is None else self._open.copy()
         found._open[rows] = 0
         return found
+
+    def only(self, rows: Sequence[int]) -> Market:
+        """The same market, in which nothing trades on other rows."""
+        return self.without(np.setdiff1d(np.arange(len(self)), rows))
+
+    def in_order(self, order: Sequence[int]) -> Market:
+        """The same market, in which tokens are only swapped for ones that come later; `order` has all of them."""
+        rank = np.empty(len(self.tokens), dtype=np.intp)
+        rank[list(order)] = np.arange(len(order))
+        return self.without(np.flatnonzero(rank[self.token_in] > rank[self.token_out]))
 
     def between(self, tokens: Collection[str]) -> Market:
         """The same market without the rows that cannot be part of a way from one of these tokens to another."""
@@ -181,19 +248,23 @@ class Market:
         """What every row trades at these prices, values of a raw unit each."""
         prices_in = prices.take(self.token_in)
         ratio = prices.take(self.token_out) / prices_in
-        count = self._ticked.rows
+        count, asked_from = self._ticked.rows, self._asked_from
         amounts_in, amounts_out, slope = self._ticked.flows(ratio[:count])
+        parts = [(amounts_in, amounts_out, slope)]
+        if asked_from > count:
+            parts.append(self._weighted.flows(ratio[count:asked_from]))
         if self._asked:
             found = np.zeros((3, len(self._asked)))
-            flowing = ratio[count:] > self._least_ratio
+            flowing = ratio[asked_from:] > self._least_ratio
             if self._open is not None:
-                flowing &= self._open[count:] > 0
+                flowing &= self._open[asked_from:] > 0
             for row in np.flatnonzero(flowing).tolist():
                 pool, sold, bought = self._asked[row]
-                found[:, row] = _asked_flow(pool, sold, bought, 1 / float(ratio[count + row]))
-            amounts_in = np.concatenate([amounts_in, found[0]])
-            amounts_out = np.concatenate([amounts_out, found[1]])
-            slope = np.concatenate([slope, found[2]])
+                marginal = 1 / float(ratio[asked_from + row])
+                found[:, row] = _asked_flow(pool, sold, bought, marginal)
+            parts.append((found[0], found[1], found[2]))
+        if len(parts) > 1:
+            amounts_in, amounts_out, slope = map(np.concatenate, zip(*parts, strict=True))
         if self._open is not None:
             amounts_in, amounts_out = amounts_in * self._open, amounts_out * self._open
             slope = slope * self._open
@@ -253,8 +324,119 @@ def market_of(pools: Sequence[Pool]) -> Market:
     return found
 
 
-def _is_ticked(pool: Pool) -> bool:
-    return isinstance(pool, UniswapV3Pool | UniswapV4Pool | WrappedEtherPool)
+_CURVES = (CurveStablePool, CurveCryptoPool)
+_STRETCHED = (UniswapV2Pool, UniswapV3Pool, UniswapV4Pool, WrappedEtherPool, *_CURVES)
+"""Pools whose rows are stretches of constant liquidity, or near enough."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """One direction of a pool: where its stretches begin, as s, and their liquidity, in walking order.
+
+    The first begins at the pool's own price. `given` is what comes out before each begins, where stretches
+    are no more than near to that. `spot` is log(output per input, raw) before the fee.
+    """
+
+    spot: float
+    kept: float
+    starts: Sequence[float] | Floats
+    liquidity: Sequence[float] | Floats
+    given: Sequence[float] | Floats | None = None
+
+
+def _side(pool: Any, token_in: str, token_out: str) -> _Side:
+    down = token_in == pool.tokens[0].address
+    if isinstance(pool, UniswapV2Pool):
+        into, out = map(float, pool.reserves if down else pool.reserves[::-1])
+        if not into or not out:
+            return _Side(-math.inf, 1.0, (1.0,), (0.0,))
+        kept, start = 1 - pool.fee_pips / PIPS, math.sqrt(into / out)
+        deep = math.sqrt(into * out)
+        end = start + (MAX_RESERVE_RAW - into) * kept / deep
+        return _Side(math.log(out / into), kept, (start, end), (deep, 0.0))
+    if isinstance(pool, _CURVES):
+        return _curve_side(pool, token_in, token_out, None)
+    pool = pool.pool if isinstance(pool, WrappedEtherPool) else pool
+    ladder = pool.profile.down if down else pool.profile.up
+    table = _table(ladder)
+    price = pool.sqrt_price_x96 / Q96
+    start = 1 / price if down else price
+    first = ladder.first(pool.tick)
+    kept = 1 - _fee_pips(pool, down=down) / PIPS
+    ahead = table.starts[first:], table.liquidity[first:]
+    return _Side(-2 * math.log(start), kept, *_led_by(start, float(pool.liquidity), ahead))
+
+
+def _led_by(start: float, liquidity: float, ahead: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
+    starts, rest = ahead
+    return np.concatenate(((start,), starts)), np.concatenate(((liquidity,), rest))
+
+
+def _curve_side(pool: Any, token_in: str, token_out: str, near_raw: float | None) -> _Side:
+    """A row of stretches through points of a curve, close to each other around an amount in.
+
+    Where the next unit yields more the more goes in, as the fee falls, nothing flows until the whole of that
+    way pays.
+    """
+    place = next(i for i, token in enumerate(pool.tokens) if token.address == token_in)
+    growths = list(_GROWTHS)
+    if near_raw and pool.balances[place]:
+        growths += [near_raw / pool.balances[place] * (1 + step) for step in _CLOSE_BY]
+    points = pool.points(token_in, token_out, sorted(growths))
+    if len(points) < 2:
+        return _Side(-math.inf, 1.0, (1.0,), (0.0,), (0.0,))
+    amounts, outs, marginals = (list(one) for one in zip(*points, strict=True))
+    outs[0] = 0.0
+    averages = [
+        marginals[0],
+        *(out / amount for amount, out in zip(amounts[1:], outs[1:], strict=True)),
+    ]
+    best = max(range(len(averages)), key=averages.__getitem__)
+    spot = math.log(averages[best] / (1 - pool.fee_pips / PIPS))
+    if best:
+        marginals[0] = averages[best]
+        del amounts[1:best], outs[1:best], marginals[1:best]
+    starts: list[float] = []
+    kept = 0
+    for at, marginal in enumerate(marginals):
+        if marginal <= 0 or outs[at] < 0:
+            break
+        start = marginal**-0.5
+        starts.append(max(start, starts[-1] * (1 + _LEAST_STEP)) if starts else start)
+        kept = at + 1
+    if kept < 2:
+        return _Side(spot, 1.0, (1.0,), (0.0,), (0.0,))
+    liquidity = [
+        (amounts[at + 1] - amounts[at]) / (starts[at + 1] - starts[at]) for at in range(kept - 1)
+    ]
+    return _Side(spot, 1.0, starts, [*liquidity, 0.0], outs[:kept])
+
+
+class _Weighted:
+    """Rows of weighted pools, in closed form: see `BalancerWeightedPool.flow_to`."""
+
+    def __init__(self, rows: Sequence[tuple[float, float, float, float, float]]) -> None:
+        curves = np.array(rows, dtype=np.float64).reshape(len(rows), 5).T
+        into, self._minus_out, exponent, kept, most = curves
+        self._is_open = into > 0
+        kept = np.where(self._is_open, kept, 1.0)
+        self._into = np.where(self._is_open, into, 1.0) / kept
+        best = np.where(self._is_open, self._minus_out * exponent, 1e-300) / self._into
+        self._log_best = np.log(best)
+        self._minus_out *= -1
+        self._minus_exponent, self._share = -exponent, 1 / (1 + exponent)
+        # No log of growth is above these: some pools may only take a third of their balance.
+        self._most = np.where(self._is_open, np.log1p(most / self._into), 0.0)
+        self.log_depth = np.where(self._is_open, np.log(self._into / 2), _NO_DEPTH)
+
+    def flows(self, ratio: Floats) -> tuple[Floats, Floats, Floats]:
+        """As `_Ticked.flows`."""
+        wanted = (self._log_best + np.log(ratio)) * self._share
+        growth = np.minimum(np.maximum(wanted, 0.0), self._most)
+        amounts_in = self._into * np.expm1(growth)
+        amounts_out = self._minus_out * np.expm1(self._minus_exponent * growth)
+        slope = (growth == wanted) * (self._into + amounts_in) * self._share
+        return amounts_in, amounts_out, slope
 
 
 class _Ticked:
@@ -264,35 +446,26 @@ class _Ticked:
     `_liquidity` what they hold, `_taken` and `_given` what all before them take (without fee) and give.
     """
 
-    def __init__(self, rows: Sequence[tuple[int, Any, str, str]], window: int) -> None:
-        self.rows = len(rows)
+    def __init__(self, sides: Sequence[_Side], window: int) -> None:
+        self.rows = len(sides)
         width = window + 1
         starts = np.full((self.rows, width), np.inf)
         liquidity = np.zeros((self.rows, width))
-        kept: list[float] = []
-        more: list[bool] = []
-        for row, (_, asked, token_in, _) in enumerate(rows):
-            down = token_in == asked.tokens[0].address
-            pool = asked.pool if isinstance(asked, WrappedEtherPool) else asked
-            ladder = pool.profile.down if down else pool.profile.up
-            table = _table(ladder)
-            price = pool.sqrt_price_x96 / Q96
-            first = ladder.first(pool.tick)
-            ahead = min(window, table.count - first)
-            starts[row, 0] = 1 / price if down else price
-            liquidity[row, 0] = pool.liquidity
-            starts[row, 1 : ahead + 1] = table.starts[first : first + ahead]
-            liquidity[row, 1 : ahead + 1] = table.liquidity[first : first + ahead]
-            more.append(table.count - first > window)
-            kept.append(1 - _fee_pips(pool, down=down) / PIPS)
+        for row, side in enumerate(sides):
+            ahead = min(width, len(side.starts))
+            starts[row, :ahead] = side.starts[:ahead]
+            liquidity[row, :ahead] = side.liquidity[:ahead]
+        self.spot: Floats = np.array([side.spot for side in sides], dtype=np.float64)
         self.start: Floats = starts[:, 0].copy()
         self.depth: Floats = liquidity[:, 0].copy()
-        self._kept: Floats = np.array(kept, dtype=np.float64)
+        self._kept: Floats = np.array([side.kept for side in sides], dtype=np.float64)
         self._sqrt_kept = np.sqrt(self._kept)
         # A price that sits on a tick, or rounding, may put the next boundary just behind the start.
         np.maximum(starts[:, 1:], starts[:, :1], out=starts[:, 1:])
         # Beyond what is laid out nothing trades.
-        ends_early: NDArray[np.bool_] = np.array(more, dtype=np.bool_)
+        ends_early: NDArray[np.bool_] = np.array(
+            [len(side.starts) > width for side in sides], dtype=np.bool_
+        )
         liquidity[ends_early, -1] = 0
         self._last = np.where(ends_early, starts[:, -1], np.inf)
         self._ends = np.ascontiguousarray(starts[:, 1:].T)
@@ -302,6 +475,10 @@ class _Ticked:
         taken, given = np.zeros((2, self.rows, width))
         np.cumsum(steps, axis=1, out=taken[:, 1:])
         np.cumsum(steps / (at[:, :-1] * ends), axis=1, out=given[:, 1:])
+        for row, side in enumerate(sides):
+            if side.given is not None:
+                ahead = min(width, len(side.given))
+                given[row, :ahead] = side.given[:ahead]
         self._base = np.arange(self.rows) * width
         self._at, self._liquidity = at.ravel(), liquidity.ravel()
         self._taken, self._given = taken.ravel(), given.ravel()
@@ -366,9 +543,6 @@ def _asked_flow(
     pool: Pool, token_in: str, token_out: str, marginal: float
 ) -> tuple[float, float, float]:
     """In, out, and d in / d log p_out, of a pool that has no formula here."""
-    if isinstance(pool, CurveCryptoPool):
-        amount_in, amount_out, slope = pool.flow_and_slope(token_in, token_out, marginal)
-        return float(amount_in), float(amount_out), slope
     amount_in, amount_out = pool.flow_to(token_in, token_out, marginal)
     if not amount_in:
         return 0.0, 0.0, 0.0

@@ -2,10 +2,8 @@
 
 A unit of value sold that comes home is worth `PlanInput.worth_e18` of it, so what is sought is the most
 of  bought at the lower prices - (1 - worth) * sold at the higher.  Three limits bind all trades
-together: turnover, loss and slippage. Each is linear in what is sold and bought, so a multiplier on it
-only changes at how much a sale is counted: all that ever follows is  bought - κ * sold  with one number
-κ ≥ 1 - worth, and the trades fall as κ rises. Where the plan without limits breaks one, κ is raised
-until the last of them just holds. What that κ says about the limit's multiplier also gives the bound.
+together: turnover, loss and slippage. Each is linear in what is sold and bought, so each is a multiplier
+of the dual, beside the prices.
 """
 
 from __future__ import annotations
@@ -15,10 +13,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 
 from rebalancer.plan.ask import PlanInput
-from rebalancer.plan.dual import Offer, Solution, solve
+from rebalancer.plan.dual import Limit, Offer, Solution, solve
+from rebalancer.plan.effort import Effort
 from rebalancer.plan.market import Market
 from rebalancer.units import E18
 
@@ -26,17 +24,14 @@ __all__ = ["Asked", "Optimum", "asked_of", "optimum"]
 
 Floats = NDArray[np.float64]
 
-_STEEPER = (1.0, 1.02, 1.2, 2.0, 10.0, 1e4)
-"""Where κ is looked for: at more than 1 only what gains trades."""
-
-_PRECISION = 1e-14
-"""To which κ is found; what is sold changes some ten thousand times as fast."""
-
 _SAFE = 1e-9
-"""By this part less than a limit is aimed at, so that whole units do not break it."""
+"""What is this part from what is allowed is all of it, and less than this part of what is offered is nothing."""
 
-_MOST_TRIES = 40
-"""Values of κ that are tried; ordinary problems take 5 to 10."""
+_MOST_FOCUSES = 2
+"""Times that points of curves are laid closer around a solution."""
+
+_FOCUSED = 1e-7
+"""Part of what a solution is worth by which that may still change it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +45,6 @@ class Asked:
     lo: Floats
     hi: Floats
     sold_max: float
-    loss_max: float
-    slippage: float
-    least_kappa: float
     assets: tuple[int, ...]
     places: tuple[int, ...]
     sales_raw: tuple[int, ...]
@@ -70,11 +62,16 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Optimum:
-    """The solution, the bound on what any plan within all limits is worth (USD), and which limit holds."""
+    """The solution, the bound on what any plan within all limits is worth (USD), and which limit holds.
+
+    `market` and `terms` are what it was asked with, curves laid where they trade.
+    """
 
     solution: Solution
     bound: float
     bound_by: str | None
+    market: Market
+    terms: Asked
 
 
 def asked_of(asked: PlanInput, market: Market) -> Asked:
@@ -95,18 +92,29 @@ def asked_of(asked: PlanInput, market: Market) -> Asked:
     prices = np.exp(market.near(log_prices))
     kappa = 1 - asked.worth_e18 / E18
     return Asked(
-        Offer(sell_max, buy_max, kappa * hi, lo, prices),
+        Offer(sell_max, buy_max, kappa * hi, lo, prices, _limits(asked, sell_max, lo, hi)),
         lo,
         hi,
         np.inf if asked.sold_max_e18 is None else asked.sold_max_e18 / E18,
-        np.inf if asked.loss_max_e18 is None else asked.loss_max_e18 / E18,
-        asked.slippage_limit_e18 / E18,
-        kappa,
         tuple(i for i, _ in pairs),
         tuple(place for _, place in pairs),
         tuple(sales),
         tuple(needs),
     )
+
+
+def _limits(asked: PlanInput, sell_max: Floats, lo: Floats, hi: Floats) -> tuple[Limit, ...]:
+    """Those that could bind: no unit loses more than it is worth, so neither do all of them."""
+    offered, worth = float(sell_max @ hi), asked.worth_e18 / E18
+    found = []
+    if asked.sold_max_e18 is not None and asked.sold_max_e18 / E18 < offered:
+        found.append(Limit("turnover", hi, np.zeros_like(lo), asked.sold_max_e18 / E18))
+    if asked.loss_max_e18 is not None and asked.loss_max_e18 / E18 < worth * offered:
+        found.append(Limit("loss", hi, lo, asked.loss_max_e18 / E18))
+    slippage = asked.slippage_limit_e18 / E18
+    if slippage < worth:
+        found.append(Limit("slippage", (1 - slippage) * hi, lo, 0.0))
+    return tuple(found)
 
 
 def _within_need(asked: PlanInput) -> tuple[list[int], list[int]]:
@@ -127,39 +135,50 @@ def _within_need(asked: PlanInput) -> tuple[list[int], list[int]]:
     return sales, needs
 
 
-def optimum(market: Market, asked: Asked, near: Solution | None = None) -> Optimum | None:
-    """The best trades within all limits; None where nothing can be sold or nothing bought at all."""
+def optimum(
+    market: Market,
+    asked: Asked,
+    near: Solution | None = None,
+    effort: Effort | None = None,
+    focuses: int = _MOST_FOCUSES,
+) -> Optimum | None:
+    """The best trades within all limits; None where nothing can be sold or bought at all, or not the first unit of it.
+
+    Points of curves are laid closer around the solution so many times at most.
+    """
     offer = asked.offer
-    if not offer.sell_max.any() or not offer.buy_max.any():
+    if not offer.sell_max.any() or not offer.buy_max.any() or asked.sold_max <= 0:
         return None
-    if asked.sold_max <= 0:
-        return None
-    best = solve(market, offer, near)
-    if _excess(asked, best)[0] <= 0:
-        return Optimum(best, best.bound, "worth" if _stops_early(offer, best) else None)
+    market, best = _solved(market, offer, near, effort or Effort(), focuses)
+    sold = float(best.sold @ asked.hi)
+    bound_by = None
+    if len(best.multipliers) and best.multipliers.max() > _SAFE:
+        bound_by = offer.limits[int(np.argmax(best.multipliers))].name
+        if sold <= _SAFE * float(offer.sell_max @ asked.hi):
+            return None  # not even the first unit stays within the limits
+    elif _stops_early(offer, best):
+        bound_by = "worth"
+    return Optimum(best, best.bound, bound_by, market, asked)
 
-    found = {asked.least_kappa: best}
 
-    def excess(kappa: float) -> float:
-        if kappa not in found:
-            nearest = min(found, key=lambda other: abs(other - kappa))
-            found[kappa] = solve(market, _at(asked, kappa), found[nearest])
-        over = _excess(asked, found[kappa])[0]
-        return 0.0 if -_SAFE <= over <= 0 else over
-
-    low, high = asked.least_kappa, asked.least_kappa
-    for high in (1 - asked.slippage, *_STEEPER):
-        if high > low:
-            if excess(high) <= 0:
-                break
-            low = high
-    if excess(high) > 0 or (high == 1 - asked.slippage and not found[high].sold.any()):
-        return None  # not even the first unit stays within the limits
-    if excess(high) < 0:
-        brentq(excess, low, high, xtol=_PRECISION, maxiter=_MOST_TRIES, disp=False)
-    kappa = min(kappa for kappa in found if excess(kappa) <= 0)
-    bound_by = _excess(asked, found[max(k for k in found if k < kappa)])[1]
-    return Optimum(found[kappa], _bound(asked, kappa, found[kappa].bound, bound_by), bound_by)
+def _solved(
+    market: Market, offer: Offer, near: Solution | None, effort: Effort, focuses: int
+) -> tuple[Market, Solution]:
+    """The solution with the points of curves laid where they trade, and the market so laid."""
+    found = solve(market, offer, near)
+    effort.spend(found.steps)
+    for _ in range(focuses):
+        closer = market.focused(np.exp(found.log_prices))
+        if closer is market:
+            break
+        market, before = closer, found
+        found = solve(market, offer, before)
+        effort.spend(found.steps)
+        if abs(found.bound - before.bound) <= _FOCUSED * abs(found.bound):
+            break
+    while market.is_beyond(np.exp(found.log_prices)):
+        market = market.widened()  # as `solve` had to
+    return market, found
 
 
 def _stops_early(offer: Offer, solution: Solution) -> bool:
@@ -168,41 +187,3 @@ def _stops_early(offer: Offer, solution: Solution) -> bool:
     sells = (sold > 0) & (sold < offer.sell_max * (1 - _SAFE))
     buys = (bought > 0) & (bought < offer.buy_max * (1 - _SAFE))
     return bool(sells.any() and buys.any())
-
-
-def _at(asked: Asked, kappa: float) -> Offer:
-    offer = asked.offer
-    return Offer(offer.sell_max, offer.buy_max, kappa * asked.hi, offer.gain, offer.prices)
-
-
-def _excess(asked: Asked, solution: Solution) -> tuple[float, str]:
-    """By how much, as a part of itself, the limit that is broken most is; below 0 if all hold."""
-    sold = float(solution.sold @ asked.hi)
-    loss = sold - float(solution.bought @ asked.lo)
-    if sold <= 0:
-        return -1.0, "turnover"
-    found = [(-1.0, "turnover")]
-    if np.isfinite(asked.sold_max):
-        found.append((sold / asked.sold_max - 1 + _SAFE, "turnover"))
-    if np.isfinite(asked.loss_max):
-        found.append((_over(loss, asked.loss_max, sold), "loss"))
-    if asked.slippage < 1:
-        found.append((_over(loss, asked.slippage * sold, sold), "slippage"))
-    return max(found)
-
-
-def _over(loss: float, most: float, sold: float) -> float:
-    return (loss - most * (1 - _SAFE)) / max(most, 1e-6 * sold)
-
-
-def _bound(asked: Asked, kappa: float, bound: float, bound_by: str) -> float:
-    """No plan within the limit is worth more: the bound at κ, scaled, and the multiplier times the limit."""
-    over = kappa - asked.least_kappa
-    if bound_by == "turnover":
-        return bound + over * asked.sold_max
-    # What loses no more than nothing is worth bound at any κ up to where that limit itself is.
-    room = (1 if bound_by == "loss" else 1 - asked.slippage) - kappa
-    if room <= 0:
-        return np.inf
-    multiplier = over / room
-    return (1 + multiplier) * bound + (multiplier * asked.loss_max if bound_by == "loss" else 0)

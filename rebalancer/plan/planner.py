@@ -4,11 +4,14 @@ Pure. In go what each asset may sell and may take, prices, and pools at one bloc
 whose expected amounts are what the chain pays to the unit as long as nobody trades in between, or a
 `NoPlan` with its reason.
 
-How: 1. all pools and tokens as one convex problem within the vault's limits (`optimum.py`, `dual.py`),
-which names prices, flows and a bound; then, in `trades.py`, 2. the flows as swaps in order, in whole
-units, by exact quotes (`legs.py`), made smaller by a hair where a limit would be broken; 3. without the
-swaps that do not earn their gas; 4. or what one route a trade would do (`single.py`), if that is better;
-and here 5. what the vault's checks will compute, by `policy.settle`, and whether all of it is worth it.
+How: 1. all pools and tokens as one convex problem, the vault's limits among its multipliers (`optimum.py`,
+`dual.py`), which names prices, flows and a bound; where pools disagree by more than their fees, in an order
+of tokens that leaves no circle (`order.py`); then, in `trades.py`, 2. the flows as swaps in order, in whole
+units, by exact quotes (`legs.py`), as much of them as all limits allow; 3. without the swaps that do not earn
+their gas; 4. single routes within the same limits (`single.py`) and what can be made of their pools; and here
+5. of all that was found, the best that the vault's checks (`policy.settle`) let pass and that is worth it, or
+one that ends inside all bands, where the best does not and another rebalance would cost more than the difference.
+So no plan is worth less than single routes, and none is refused because of what larger problems came to.
 """
 
 from __future__ import annotations
@@ -22,9 +25,9 @@ import numpy as np
 from rebalancer.errors import PolicyRefused
 from rebalancer.plan.ask import UNSTATED_WORTH_E18, PlanInput
 from rebalancer.plan.dual import Solution
+from rebalancer.plan.effort import Effort
 from rebalancer.plan.legs import route_hops
 from rebalancer.plan.market import Market, market_of
-from rebalancer.plan.optimum import Optimum
 from rebalancer.plan.result import Certificate, NoPlan, Plan, costs_of, dollars, sentence
 from rebalancer.plan.route import encode
 from rebalancer.plan.trades import Trades, best_trades, bound_e18
@@ -38,19 +41,22 @@ _PROGRESS_PERCENT = (102, 110, 140)
 """Parts of what progress takes that are tried: what trades lose, and destinations, make it a little more."""
 
 
-def plan_rebalance(asked: PlanInput) -> Plan | NoPlan:
+def plan_rebalance(asked: PlanInput, effort: Effort | None = None) -> Plan | NoPlan:
     """The trades that bring the basket nearest to its targets for little, within all limits.
 
     Where better prices are waited for (`patience.py`) and what may be paid now comes to nothing, it is told whether there
     would be a plan otherwise; that one it is, where waiting would have to begin and costs more gas than it could save.
+
+    Where `effort` ends before all was tried, it is the best plan until then, and says so (`Plan.was_cut`).
     """
+    effort = effort or Effort()
     idle = _nothing_due(asked)
     if idle is not None:
         return idle
-    found = _best_plan(asked)
+    found = _best_plan(asked, effort)
     if asked.at_most_e18 is None or isinstance(found, Plan):
         return found or _no_plan(asked)
-    at_once = _best_plan(asked.at_once)
+    at_once = _best_plan(asked.at_once, effort)
     if not isinstance(at_once, Plan):
         return at_once or _no_plan(asked.at_once)
     sold_e18, bought_e18 = asked.values_e18(at_once.sales_raw, at_once.expected_buys_raw)
@@ -70,12 +76,13 @@ def plan_rebalance(asked: PlanInput) -> Plan | NoPlan:
     )
 
 
-def _best_plan(asked: PlanInput) -> Plan | NoPlan | None:
+def _best_plan(asked: PlanInput, effort: Effort) -> Plan | NoPlan | None:
     """The plan, or why the best there is will not do; None where there are no trades at all."""
-    rest = asked
+    rest, whole = asked, list[Trades]()
     while True:
-        found, best = best_trades(rest)
-        too_small = _too_small(rest, found) if found else set()
+        found = best_trades(rest, effort)
+        whole += [trades for trades in found if not _too_small(rest, trades)]
+        too_small = _too_small(rest, found[0]) if found else set()
         if not too_small:
             break
         # Without the assets of which too little would be traded, the others may trade more.
@@ -84,13 +91,37 @@ def _best_plan(asked: PlanInput) -> Plan | NoPlan | None:
             sales_max_raw=_without(rest.sales_max_raw, too_small),
             needs_max_raw=_without(rest.needs_max_raw, too_small),
         )
-    if found is not None and best is not None:
-        return _judged(rest, _plan(rest, found, best))
+    whole.sort(key=lambda trades: -trades.net_e18)
+    refused: NoPlan | None = None
+    first: Plan | None = None
+    # What leaves a band broken asks for another rebalance: that much more may be paid to end inside all.
+    least_e18 = -asked.gas_cost_e18(asked.gas_per_rebalance + asked.gas_per_hop)
+    for trades in whole:
+        if first is not None and trades.net_e18 < least_e18:
+            break
+        plan = _judged(asked, _plan(asked, trades, effort), effort)
+        if isinstance(plan, Plan):
+            if plan.settlement is None or plan.settlement.after.broken is None:
+                return plan
+            if first is None:
+                first, least_e18 = plan, least_e18 + trades.net_e18
+        elif refused is None or _brings_home(plan) > _brings_home(refused):
+            refused = (
+                plan  # of several refusals, that of the plan that would bring most home is told
+            )
+    if first is not None:
+        return first
+    if refused is not None:
+        return refused
     if rest is not asked:
         return NoPlan(
             Reason.POLICY_REFUSES, "every trade would be below the minimum trade of its asset"
         )
     return None
+
+
+def _brings_home(found: NoPlan | None) -> int:
+    return found.refused.worth_e18 if found and found.refused else -1
 
 
 def _nothing_due(asked: PlanInput) -> NoPlan | None:
@@ -125,13 +156,15 @@ def _without(amounts_raw: Sequence[int], assets: set[int]) -> tuple[int, ...]:
     return tuple(0 if i in assets else raw for i, raw in enumerate(amounts_raw))
 
 
-def _plan(asked: PlanInput, found: Trades, best: Optimum) -> Plan:
+def _plan(asked: PlanInput, found: Trades, effort: Effort) -> Plan:
     sales_raw, buys_raw = found.sales_raw, found.buys_raw
     min_buys_raw = tuple(
         max(1, raw * (BPS - asked.tolerance_bps) // BPS) if raw else 0 for raw in buys_raw
     )
     market = market_of(asked.pools)
-    used = found.optimum or best
+    used, best = found.optimum, found.whole
+    if used is None or best is None:
+        raise AssertionError("trades that are returned carry what bounds them")
     prices = _middle_prices(asked, market, used.solution)
     leg_costs, cost = costs_of(asked, found.legs, prices)
     sold_e18, _ = asked.values_e18(sales_raw, buys_raw)
@@ -159,6 +192,7 @@ def _plan(asked: PlanInput, found: Trades, best: Optimum) -> Plan:
         certificate,
         sentence(asked, sales_raw, buys_raw, len(found.legs), cost),
         used.bound_by,
+        was_cut=effort.was_cut,
     )
 
 
@@ -178,7 +212,7 @@ def _middle_prices(asked: PlanInput, market: Market, solution: Solution) -> dict
     return dict(zip(market.tokens, (prices * scale).tolist(), strict=True))
 
 
-def _judged(asked: PlanInput, plan: Plan) -> Plan | NoPlan | None:
+def _judged(asked: PlanInput, plan: Plan, effort: Effort) -> Plan | NoPlan | None:
     """The plan with what the vault will compute, unless the vault refuses it or it is not worth it."""
     settlement: Settlement | None = None
     if asked.rules is not None:
@@ -194,7 +228,8 @@ def _judged(asked: PlanInput, plan: Plan) -> Plan | NoPlan | None:
         except PolicyRefused as refusal:
             may_lose_more = not asked.is_patient and asked.worth_e18 < UNSTATED_WORTH_E18
             if refusal.error == "TooLittleProgress" and may_lose_more:
-                return _with_progress(asked, rules.policy.min_progress_bps, int(refusal.numbers[0]))
+                distance_e18 = int(refusal.numbers[0])
+                return _with_progress(asked, rules.policy.min_progress_bps, distance_e18, effort)
             return NoPlan(Reason.POLICY_REFUSES, str(refusal), refusal, plan)
     sold_e18, bought_e18 = asked.values_e18(plan.sales_raw, plan.expected_buys_raw)
     paid_e18 = plan.cost.gas_e18 + plan.cost.tip_e18
@@ -209,7 +244,7 @@ def _judged(asked: PlanInput, plan: Plan) -> Plan | NoPlan | None:
 
 
 def _with_progress(
-    asked: PlanInput, min_progress_bps: int, distance_e18: int
+    asked: PlanInput, min_progress_bps: int, distance_e18: int, effort: Effort
 ) -> Plan | NoPlan | None:
     """The cheapest trades that the vault takes for progress: it wants more at a time than the last unit is worth, and waiting
     brings no more. A unit that is sold, and what is bought for it, come home by one each."""
@@ -218,24 +253,24 @@ def _with_progress(
         sold_e18 = distance_e18 * min_progress_bps * percent // (2 * BPS * 100)
         if asked.sold_max_e18 is not None and sold_e18 >= asked.sold_max_e18:
             break
-        found = _best_plan(replace(free, sold_max_e18=sold_e18))
+        found = _best_plan(replace(free, sold_max_e18=sold_e18), effort)
         if isinstance(found, Plan):
             return replace(found, bound_by="worth")
         if found is None or found.reason is not Reason.POLICY_REFUSES:
             return found
-    return _best_plan(free)
+    return _best_plan(free, effort)
 
 
 def _no_plan(asked: PlanInput) -> NoPlan:
     """Which limit it was: the pools, the budgets, or the slippage."""
     free = replace(asked, sold_max_e18=None, loss_max_e18=None)
-    if best_trades(free)[0]:
+    if best_trades(free):
         return NoPlan(
             Reason.BUDGET_SPENT,
             "what is left of the turnover or loss budget allows no trade: wait for it to refill",
         )
     free = replace(free, slippage_limit_e18=E18, worth_e18=UNSTATED_WORTH_E18)
-    if best_trades(free)[0]:
+    if best_trades(free):
         limit_bps = min(asked.slippage_limit_e18, asked.worth_e18) * BPS // E18
         return NoPlan(
             Reason.POLICY_REFUSES,

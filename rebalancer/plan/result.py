@@ -62,7 +62,8 @@ class Certificate:
     """How near a plan is to the best there could be, in what is planned for (`PlanInput.benefit_e18`).
 
     `bound_e18` is the dual's: no plan over the pools that are used, each paid its gas, is worth more;
-    `all_pools_bound_e18` is that of all pools, gas aside. `value_e18` is what the plan is worth, exactly.
+    `all_pools_bound_e18` is that of all pools, gas aside. Both are bounds on plans that pass tokens on in the same order,
+    and on pools of more than two tokens as far as each trades one pair. `value_e18` is what the plan is worth, exactly.
     """
 
     value_e18: int
@@ -72,7 +73,7 @@ class Certificate:
     gap_before_rounding: float
     """What the solver's own trades fall short of its bound by, as a part of what is sold."""
     steps: int
-    """Newton steps of the first solution."""
+    """Newton steps of the last solution over all pools."""
 
     @property
     def gap(self) -> float:
@@ -101,6 +102,8 @@ class Plan:
     "worth" (the next unit would lose more than bringing it home is worth), or None."""
     settlement: Settlement | None = None
     """What the vault's checks will compute, if its rules were given: books, drift and budgets after."""
+    was_cut: bool = False
+    """Whether the effort for a plan ended before all was tried."""
 
     @property
     def shares(self) -> tuple[float, ...]:

@@ -102,7 +102,7 @@ def settled(
 ) -> tuple[tuple[Leg, ...], Solution] | None:
     """The best swaps within an offer in whole units; those that cannot be part of a route are left out."""
     for _ in range(_MOST_STUCK):
-        near = _solved(market, offer, near)
+        market, near = _solved(market, offer, near)
         done = carry(market, near)
         if isinstance(done, tuple):
             return done, near
@@ -118,18 +118,25 @@ def settled(
     return None
 
 
-def _solved(market: Market, offer: Offer, near: Solution | None) -> Solution:
-    """The solution, once more from where it stopped as long as that brings it nearer to its bound: prices that fall far take many steps."""
+def _solved(market: Market, offer: Offer, near: Solution | None) -> tuple[Market, Solution]:
+    """The solution, and the market with the points of curves laid where they trade.
+
+    It is sought once more from where it stopped as long as that brings it nearer to its bound: prices that fall
+    far take many steps.
+    """
     found = solve(market, offer, near)
     for _ in range(_MOST_AGAIN):
         gap = found.bound - found.value
-        if gap <= _CLOSE * abs(found.bound):
+        closer = market.focused(np.exp(found.log_prices))
+        if gap <= _CLOSE * abs(found.bound) and closer is market:
             break
-        again = solve(market, offer, found)
-        if again.bound - again.value > gap / 2:
-            break
-        found = again
-    return found
+        again = solve(closer, offer, found)
+        is_stuck = again.bound - again.value > gap / 2
+        has_moved = abs(again.bound - found.bound) > _CLOSE * abs(again.bound)
+        if is_stuck and not (closer is not market and has_moved):
+            return (closer, again) if closer is not market else (market, found)
+        market, found = closer, again
+    return market, found
 
 
 def apart(market: Market, legs: Sequence[Leg], solution: Solution) -> Market | None:

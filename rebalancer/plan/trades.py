@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rebalancer.plan.ask import PlanInput
-from rebalancer.plan.dual import Solution
+from rebalancer.plan.dual import Solution, solve
+from rebalancer.plan.effort import Effort
 from rebalancer.plan.leg import Leg
 from rebalancer.plan.legs import Stuck, fill, ordered_rows, trading_rows
-from rebalancer.plan.market import Market, market_of
+from rebalancer.plan.market import Flows, Market, market_of
 from rebalancer.plan.optimum import Asked, Optimum, asked_of, optimum
+from rebalancer.plan.order import order_of_flows, order_of_legs, orders_beside
 from rebalancer.plan.single import SingleRoutes
 from rebalancer.units import E18
 
@@ -25,8 +28,26 @@ __all__ = ["Trades", "best_trades", "bound_e18"]
 _SMALLER = (0.0, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 """By which part less is sold where whole units break a limit that floats held."""
 
+_MUCH_LESS = 1e-3
+"""The part of what was meant to be bought by which less is too little."""
+
+_MOST_NEARER = 12
+"""Times that the way between what fits and what does not is halved."""
+
+_NEARER = 1e-7
+"""The part of what fits that this way is worth it for."""
+
 _MOST_STUCK = 16
-"""Times that swaps that cannot be part of a route are left out and the rest solved again."""
+"""Times that swaps that cannot take their part are left out and the rest solved again."""
+
+_MOST_ORDERS = 6
+"""Times that tokens are put in another order, each better than the last."""
+
+_MOST_BESIDE = 4
+"""Orders beside one that are tried."""
+
+_MORE_BY_ORDER = 1e-7
+"""Part by which another order must be worth more."""
 
 _MOST_MOVES = 3
 """Times that purchases are made smaller because losses move the targets; the second loss is much like the first."""
@@ -40,6 +61,23 @@ _FEW = 8
 _CLOSE = 10**6
 """One part in this many of what is sold is not looked at: a plan that is proved to be this near its bound is the best."""
 
+_MOST_PAIRS = 12
+"""Pairs of which the next single route is chosen where each leaves less for others."""
+
+_NEAR_BEST = 0.75
+"""Part of what a plan is worth from which single routes are a start for a better one, where gas counts."""
+
+_MUCH_GAS = 1e-2
+"""Part of what a plan is worth that its gas is at least where fewer swaps are sought from single routes on."""
+
+_LITTLE_GAS = 1e-4
+"""The same below which it is not sought what may go."""
+
+_MOST_ADDED = 4
+"""Times that pools are added to few, so many at once."""
+
+_ADDED_AT_ONCE = 3
+
 _MOST_DROPS = 6
 """Times that it is tried to do without the swaps that earn least."""
 
@@ -49,7 +87,7 @@ _FAR_BELOW = 1 / 3
 
 @dataclass(frozen=True, slots=True)
 class Trades:
-    """Legs in order and what they come to; `optimum` and `market` are what they were made from, if they were."""
+    """Legs in order and what they come to; `optimum` is what they were made from, `whole` that of all pools in the same order."""
 
     legs: tuple[Leg, ...]
     sales_raw: tuple[int, ...]
@@ -57,57 +95,245 @@ class Trades:
     net_e18: int
     """What is planned for, less the gas of the legs."""
     optimum: Optimum | None = None
-    market: Market | None = None
+    whole: Optimum | None = None
 
 
-def best_trades(asked: PlanInput) -> tuple[Trades | None, Optimum | None]:
-    """The best trades there are within all limits, and the optimum over all pools."""
+def best_trades(asked: PlanInput, effort: Effort | None = None) -> list[Trades]:
+    """Trades within all limits, the best first: those of the optimum, and what single routes do where that may be better."""
     market = market_of(asked.pools)
     if not len(market):
-        return None, None
+        return []
     if market.may_jump:  # the others take next to no time, whether or not they can be of use
         market = market.between(asked.tokens)
-    terms = asked_of(asked, market)
-    best = optimum(market, terms)
-    for _ in range(_MOST_MOVES):
-        nearer = _short_of_targets(asked, terms, best.solution) if best else None
-        if best is None or nearer is None:
-            break
-        terms = nearer
-        best = optimum(market, terms, best.solution)
-    if best is None:
-        return None, None
-    settled = _settled(asked, terms, market, best)
-    shared = _rows_that_share(market, best.solution)
-    if len(shared):
-        fewer = market.without(shared)
-        again = optimum(fewer, terms, best.solution)
-        apart = None if again is None else _settled(asked, terms, fewer, again)
-        if apart is not None and (settled is None or apart.net_e18 > settled.net_e18):
-            settled = apart
-    found = settled
-    if found is not None:
-        found = _earning(asked, terms, found)
-    if found is not None and _is_proved(asked, found, best):
-        return found, best
-    alone = _alone(asked, terms, best)
-    if alone is None or (found is not None and alone.net_e18 <= found.net_e18):
-        return found, best
-    benefit_e18 = asked.benefit_e18(alone.sales_raw, alone.buys_raw)
-    if found is None and benefit_e18 <= 0:
-        return None, best  # the optimum trades nothing because nothing is worth what it loses
-    used = settled.optimum if settled is not None else None
-    # What cannot be part of any route bounds single routes no more than others, unless they find a way.
-    if settled is not None and used is not None and bound_e18(used.bound) >= benefit_e18:
-        alone = replace(alone, optimum=used, market=settled.market)
-    return alone, best
+    search = _Search(asked, asked_of(asked, market), market, effort or Effort())
+    return search.found()
 
 
-def _rows_that_share(market: Market, solution: Solution) -> NDArray[np.intp]:
+class _Search:
+    """Optimum, whole units, gas and single routes, one after another for as long as effort is left."""
+
+    def __init__(self, asked: PlanInput, terms: Asked, market: Market, effort: Effort) -> None:
+        self.asked, self.terms, self.market, self.effort = asked, terms, market, effort
+
+    def found(self) -> list[Trades]:
+        """All that was found, the best first."""
+        found: list[Trades] = []
+        best = self.whole()
+        if best is not None:
+            found += self.carried_out(best)
+        if found and _is_proved(self.asked, found[0]):
+            return found
+        terms = best.terms if best else self.terms
+        is_bound = best is None or bool(best.terms.offer.limits)
+        ways = [terms.sales_raw]
+        if found and (is_bound or len(found[0].legs) <= _FEW):
+            ways.append(found[0].sales_raw)
+        # Trades take room from one another where limits bind them, and in pools of more than two tokens.
+        is_shared = is_bound or any(len(pool.tokens) > 2 for pool in self.market.pools)
+        alone = _alone(self.asked, terms, ways, _MOST_PAIRS if is_shared else 1)
+        if alone is None:
+            return found
+        is_best = not found or alone.net_e18 > found[0].net_e18
+        is_near = self.asked.hop_cost_e18 > 0 and (
+            is_best
+            or (
+                alone.net_e18 > _NEAR_BEST * found[0].net_e18
+                and self.asked.hop_cost_e18 * len(found[0].legs) > _MUCH_GAS * found[0].net_e18
+            )
+        )
+        if not is_best and (not is_near or self.effort.is_over()):
+            return found
+        order = order_of_legs(self.market, alone.legs, self.terms.offer)
+        near = best.solution if best else None
+        whole = self.in_order(order, near) or self.without_limits(order, near)
+        found.append(replace(alone, optimum=whole, whole=whole))
+        if is_best:
+            found += self.carried_out(whole)
+        if is_near:
+            found += self.from_few(whole, alone.legs)
+        return sorted(found, key=lambda one: -one.net_e18)
+
+    def from_few(self, whole: Optimum, legs: Sequence[Leg]) -> list[Trades]:
+        """The best on the pools of some legs alone, and on those with what more earns its gas beside them."""
+        market, found = whole.market, list[Trades]()
+        pools = {pool.key: number for number, pool in enumerate(market.pools)}
+        used = {
+            (pools[leg.pool.key], market.index[leg.token_in], market.index[leg.token_out])
+            for leg in legs
+        }
+        ends = zip(
+            market.pool.tolist(), market.token_in.tolist(), market.token_out.tolist(), strict=True
+        )
+        rows = [row for row, end in enumerate(ends) if end in used]
+        near, cost = whole.solution, self.asked.hop_cost_e18 / E18
+        for _ in range(_MOST_ADDED):
+            if self.effort.is_over():
+                break
+            best = self.near_targets(market.only(rows), near)
+            settled = self.settled(best) if best else None
+            if best is None or settled is None or (found and settled.net_e18 <= found[-1].net_e18):
+                break
+            found.append(replace(settled, whole=whole))
+            near = best.solution
+            prices = np.exp(near.log_prices)
+            profits = _profits_of(market, market.flows(prices), prices)
+            profits[rows] = 0
+            tokens = list({*market.token_in[rows].tolist(), *market.token_out[rows].tolist()})
+            known = np.isin(market.token_in, tokens) & np.isin(market.token_out, tokens)
+            more = np.flatnonzero(known & (profits > cost))
+            if not len(more):
+                break
+            rows += more[np.argsort(-profits[more], kind="stable")][:_ADDED_AT_ONCE].tolist()
+        return found
+
+    def whole(self) -> Optimum | None:
+        """The optimum over all pools that is no circle."""
+        offer = self.terms.offer
+        if not offer.sell_max.any() or not offer.buy_max.any():
+            return None
+        first = solve(self.market, offer)
+        self.effort.spend(first.steps)
+        best: Optimum | None = None
+        if not isinstance(ordered_rows(self.market, first), Stuck):
+            best = self.near_targets(self.market, first)
+            if best is None or not isinstance(ordered_rows(best.market, best.solution), Stuck):
+                return best
+            first = best.solution
+        order = order_of_flows(self.market, first, offer)
+        best = self.in_order(order, first)
+        if best is None:
+            return None
+        value = best.solution.value
+        for _ in range(_MOST_ORDERS):
+            beside = orders_beside(self.market, order, best.solution)
+            for other in islice(beside, _MOST_BESIDE):
+                if self.effort.is_over():
+                    return best
+                way = solve(self.market.in_order(other), best.terms.offer, best.solution)
+                self.effort.spend(way.steps)
+                if way.value > value + _MORE_BY_ORDER * abs(value):
+                    again = self.in_order(other, way)
+                    if again is not None and self.better(again, best):
+                        best, order, value = again, other, again.solution.value
+                        break
+            else:
+                break
+        return best
+
+    def better(self, one: Optimum, other: Optimum) -> bool:
+        """Whether one optimum is worth more than another, limits held."""
+        return self.worth(one) > self.worth(other)
+
+    def worth(self, best: Optimum) -> float:
+        """What an optimum is worth at the first value of sales, whatever it was solved at."""
+        offer, solution = self.terms.offer, best.solution
+        return float(offer.gain @ solution.bought - offer.cost @ solution.sold)
+
+    def in_order(self, order: Sequence[int], near: Solution | None) -> Optimum | None:
+        """The optimum over all pools in an order of tokens."""
+        return self.near_targets(self.market.in_order(order), near)
+
+    def without_limits(self, order: Sequence[int], near: Solution | None) -> Optimum:
+        """The optimum in an order of tokens but for budgets and slippage: no plan within them is worth more."""
+        market = self.market.in_order(order)
+        found = solve(market, replace(self.terms.offer, limits=()), near)
+        return Optimum(found, found.bound, None, market, self.terms)
+
+    def near_targets(self, market: Market, near: Solution | None) -> Optimum | None:
+        """The optimum under which no asset crosses its target."""
+        terms = self.terms
+        best = optimum(market, terms, near, self.effort)
+        for _ in range(_MOST_MOVES):
+            nearer = _short_of_targets(self.asked, terms, best.solution) if best else None
+            if best is None or nearer is None:
+                break
+            terms = nearer
+            best = optimum(best.market, terms, best.solution, self.effort)
+        return best
+
+    def carried_out(self, best: Optimum) -> list[Trades]:
+        """An optimum in whole units, without what does not earn its gas; none where that cannot be."""
+        settled = self.settled(best)
+        shared = _rows_that_share(best)
+        if len(shared):
+            again = self.again(best, shared)
+            apart = None if again is None else self.settled(again)
+            if apart is not None and (settled is None or apart.net_e18 > settled.net_e18):
+                settled = apart
+        if settled is None:
+            return []
+        fewer = self.earning(settled)
+        found = [fewer] if fewer is settled else [fewer, settled]
+        return [replace(one, whole=best) for one in found]
+
+    def again(self, best: Optimum, rows: NDArray[np.intp]) -> Optimum | None:
+        """The optimum without some rows."""
+        return optimum(best.market.without(rows), best.terms, best.solution, self.effort, 1)
+
+    def settled(self, best: Optimum) -> Trades | None:
+        """The optimum in whole units; swaps that cannot take their part are left out."""
+        for _ in range(_MOST_STUCK):
+            rows = ordered_rows(best.market, best.solution)
+            if not isinstance(rows, Stuck):
+                if not rows:
+                    return None
+                done = _within_limits(self.asked, best, rows)
+                if not isinstance(done, Stuck):
+                    return done
+                rows = done
+            if self.effort.is_over():
+                return None
+            again = self.again(best, rows.rows)
+            if again is None:
+                return None
+            best = again
+        return None
+
+    def earning(self, found: Trades) -> Trades:
+        """Without the swaps that do not earn their gas.
+
+        A pool's profit at the dual's prices is the least that doing without it loses, so a pool whose
+        profit pays for its gas stays. Of the others those go together whose profit is far below it; where
+        that loses more than it saves, only half of them, and so on.
+        """
+        cost = self.asked.hop_cost_e18 / E18
+        if not cost:
+            return found
+        count = 0
+        for _ in range(_MOST_DROPS):
+            best = found.optimum
+            if best is None or len(found.legs) < 2:
+                break
+            rows = trading_rows(best.market, best.solution)
+            profits = _profits(best.market, best.solution)[rows]
+            cheap = rows[np.argsort(profits, kind="stable")][: int((profits < cost).sum())]
+            if cost * len(cheap) <= _LITTLE_GAS * found.net_e18 / E18 or self.effort.is_over():
+                break
+            count = count or int((profits < cost * _FAR_BELOW).sum()) or len(cheap)
+            again = self.again(best, cheap[:count])
+            smaller = None
+            if again is not None and self.could_be(again) > found.net_e18:
+                smaller = self.settled(again)
+            if smaller is not None and smaller.net_e18 > found.net_e18:
+                found, count = smaller, 0
+            elif count == 1:
+                break
+            else:
+                count //= 2
+        return found
+
+    def could_be(self, best: Optimum) -> int:
+        """What an optimum is worth after the gas of its swaps, before it is settled in whole units."""
+        swaps = len(trading_rows(best.market, best.solution))
+        return bound_e18(self.worth(best)) - self.asked.hop_cost_e18 * swaps
+
+
+def _rows_that_share(best: Optimum) -> NDArray[np.intp]:
     """All rows but the best of pools, of more than two tokens, that trade more than one pair at once.
 
     The dual takes their pairs for pools of their own, but each pair's trade leaves less for the others.
     """
+    market, solution = best.market, best.solution
     rows = trading_rows(market, solution)
     pools, counts = np.unique(market.pool[rows], return_counts=True)
     profits = _profits(market, solution)
@@ -118,15 +344,15 @@ def _rows_that_share(market: Market, solution: Solution) -> NDArray[np.intp]:
     return np.array(found, dtype=np.intp)
 
 
-def _is_proved(asked: PlanInput, found: Trades, best: Optimum) -> bool:
+def _is_proved(asked: PlanInput, found: Trades) -> bool:
     """Whether the bound alone says that no single routes are better by more than is looked at.
 
     Where there are only a few swaps, single routes are soon quoted, and can be as good to the unit.
     """
-    if len(found.legs) <= _FEW:
+    if len(found.legs) <= _FEW or found.whole is None:
         return False
     sold_e18, _ = asked.values_e18(found.sales_raw, found.buys_raw)
-    return bound_e18(best.bound) - found.net_e18 <= sold_e18 // _CLOSE
+    return bound_e18(found.whole.bound) - found.net_e18 <= sold_e18 // _CLOSE
 
 
 def _short_of_targets(asked: PlanInput, terms: Asked, solution: Solution) -> Asked | None:
@@ -161,47 +387,66 @@ def _short_of_targets(asked: PlanInput, terms: Asked, solution: Solution) -> Ask
     return terms.within(sales, needs) if crossed else None
 
 
-def _settled(asked: PlanInput, terms: Asked, market: Market, best: Optimum) -> Trades | None:
-    """The optimum in whole units; swaps that cannot be part of a route are left out."""
-    for _ in range(_MOST_STUCK):
-        rows = ordered_rows(market, best.solution)
-        if not isinstance(rows, Stuck):
-            if not rows:
-                return None
-            done = _within_limits(asked, terms, market, best, rows)
-            if not isinstance(done, Stuck):
-                return done
-            rows = done
-        market = market.without(rows.rows)
-        again = optimum(market, terms, best.solution)
-        if again is None:
-            return None
-        best = again
-    return None
-
-
-def _within_limits(
-    asked: PlanInput, terms: Asked, market: Market, best: Optimum, rows: Sequence[int]
-) -> Trades | Stuck | None:
-    """The optimum's flow in whole units, made smaller until exact quotes are within all limits."""
-    sold, sell_max = best.solution.sold, terms.offer.sell_max
+def _within_limits(asked: PlanInput, best: Optimum, rows: Sequence[int]) -> Trades | Stuck | None:
+    """The optimum's flow in whole units, as much of it as exact quotes find within all limits."""
+    fits: tuple[float, Trades] | None = None
+    too_much = np.inf
+    sold = float(best.solution.sold @ best.terms.hi)
+    room = min(1.0, best.terms.sold_max / sold) if sold else 1.0
     for less in _SMALLER:
-        sales: dict[str, int] = {}
-        for i, place in zip(terms.assets, terms.places, strict=True):
-            if not sold[place]:
-                continue
-            most = terms.sales_raw[i]
-            raw = most if sold[place] >= sell_max[place] else min(most, int(sold[place]))
-            sales[asked.tokens[i]] = raw if not less else int(raw * (1 - less))
-        done = fill(market, best.solution, rows, sales, 1 - less)
+        part = room * (1 - less)
+        done = _in_whole_units(asked, best, rows, part)
         if isinstance(done, Stuck):
             return done
-        trades = _trades(asked, done.legs, done.sold, done.bought)
-        if not any(trades.sales_raw) or not any(trades.buys_raw):
+        if done is None:
             return None
-        if asked.allows(trades.sales_raw, trades.buys_raw):
-            return replace(trades, optimum=best, market=market)
-    return None
+        if asked.allows(done.sales_raw, done.buys_raw):
+            fits = part, done
+            break
+        too_much = part
+    if fits is None:
+        return None
+    # Of next to nothing, floats know balances less exactly than exact quotes do.
+    short = _short_of(best, fits[1])
+    if not np.isfinite(too_much) and short > 1 + _MUCH_LESS:
+        too_much = fits[0] * short**2
+    for _ in range(_MOST_NEARER):
+        if not _NEARER * fits[0] < too_much - fits[0] < np.inf:
+            break
+        part = (fits[0] + too_much) / 2
+        done = _in_whole_units(asked, best, rows, part)
+        if isinstance(done, Trades) and asked.allows(done.sales_raw, done.buys_raw):
+            fits = part, done
+        else:
+            too_much = part
+    return replace(fits[1], optimum=best)
+
+
+def _short_of(best: Optimum, trades: Trades) -> float:
+    """How many times what is bought of an asset an optimum meant to buy of it, at most."""
+    bought = best.solution.bought
+    places = zip(best.terms.assets, best.terms.places, strict=True)
+    return max(int(bought[place]) / max(1, trades.buys_raw[i]) for i, place in places)
+
+
+def _in_whole_units(
+    asked: PlanInput, best: Optimum, rows: Sequence[int], part: float
+) -> Trades | Stuck | None:
+    """That part of an optimum's flow; None where it is nothing."""
+    terms, sold = best.terms, best.solution.sold
+    sales: dict[str, int] = {}
+    for i, place in zip(terms.assets, terms.places, strict=True):
+        if not sold[place]:
+            continue
+        most = terms.sales_raw[i]
+        is_all = sold[place] >= terms.offer.sell_max[place]
+        raw = most if is_all else min(most, int(sold[place]))
+        sales[asked.tokens[i]] = raw if part == 1 else int(raw * part)
+    done = fill(best.market, best.solution, rows, sales, part)
+    if isinstance(done, Stuck):
+        return done
+    trades = _trades(asked, done.legs, done.sold, done.bought)
+    return trades if any(trades.sales_raw) and any(trades.buys_raw) else None
 
 
 def _trades(
@@ -213,76 +458,37 @@ def _trades(
     return Trades(tuple(legs), sales_raw, buys_raw, net_e18)
 
 
-def _earning(asked: PlanInput, terms: Asked, found: Trades) -> Trades:
-    """Without the swaps that do not earn their gas.
-
-    A pool's profit at the dual's prices is the least that doing without it loses, so a pool whose
-    profit pays for its gas stays. Of the others those go together whose profit is far below it; where
-    that loses more than it saves, only half of them, and so on.
-    """
-    cost = asked.hop_cost_e18 / E18
-    if not cost:
-        return found
-    count = 0
-    for _ in range(_MOST_DROPS):
-        market, best = found.market, found.optimum
-        if market is None or best is None or len(found.legs) < 2:
-            break
-        rows = trading_rows(market, best.solution)
-        profits = _profits(market, best.solution)[rows]
-        cheap = rows[np.argsort(profits, kind="stable")][: int((profits < cost).sum())]
-        if not len(cheap):
-            break
-        count = count or int((profits < cost * _FAR_BELOW).sum()) or len(cheap)
-        fewer = market.without(cheap[:count])
-        again = optimum(fewer, terms, best.solution)
-        smaller = None
-        if again is not None and _could_be(asked, fewer, again) > found.net_e18:
-            smaller = _settled(asked, terms, fewer, again)
-        if smaller is not None and smaller.net_e18 > found.net_e18:
-            found, count = smaller, 0
-        elif count == 1:
-            break
-        else:
-            count //= 2
-    return found
-
-
 def _profits(market: Market, solution: Solution) -> NDArray[np.float64]:
     """What an arbitrageur earns on every row at the dual's prices."""
-    flows, prices = solution.flows, np.exp(solution.log_prices)
+    return _profits_of(market, solution.flows, np.exp(solution.log_prices))
+
+
+def _profits_of(market: Market, flows: Flows, prices: NDArray[np.float64]) -> NDArray[np.float64]:
     given = prices[market.token_out] * flows.amounts_out
     return np.asarray(given - prices[market.token_in] * flows.amounts_in, dtype=np.float64)
 
 
-def _could_be(asked: PlanInput, market: Market, best: Optimum) -> int:
-    """What an optimum is worth after the gas of its swaps, before it is settled in whole units."""
-    swaps = len(trading_rows(market, best.solution))
-    return bound_e18(best.solution.value) - asked.hop_cost_e18 * swaps
-
-
-def _alone(asked: PlanInput, terms: Asked, best: Optimum) -> Trades | None:
-    """One route a trade, on as much as the optimum sells; None where that breaks a limit."""
-    sales = list(terms.sales_raw)
-    for i, place in zip(terms.assets, terms.places, strict=True):
-        if best.bound_by is not None:
-            sales[i] = min(sales[i], int(best.solution.sold[place]))
-    routes = SingleRoutes(market_of(asked.pools))
-    routes.trade(asked, sales, terms.needs_raw)
-    legs = routes.legs
-    sold_raw: dict[str, int] = {}
-    bought_raw: dict[str, int] = {}
-    for leg in legs:
-        sold_raw[leg.token_in] = sold_raw.get(leg.token_in, 0) + leg.amount_in_raw
-        bought_raw[leg.token_out] = bought_raw.get(leg.token_out, 0) + leg.amount_out_raw
-    for token in set(sold_raw) & set(bought_raw):
-        passed = min(sold_raw[token], bought_raw[token])
-        sold_raw[token] -= passed
-        bought_raw[token] -= passed
-    trades = _trades(asked, legs, sold_raw, bought_raw)
-    if not any(trades.buys_raw) or not asked.allows(trades.sales_raw, trades.buys_raw):
-        return None
-    return trades
+def _alone(
+    asked: PlanInput, terms: Asked, ways: Sequence[tuple[int, ...]], compared: int
+) -> Trades | None:
+    """One route a trade within all limits, for the best of several amounts that may be sold."""
+    found = None
+    for sales in dict.fromkeys(ways):
+        routes = SingleRoutes(market_of(asked.pools))
+        routes.trade(asked, sales, terms.needs_raw, compared)
+        sold_raw: dict[str, int] = {}
+        bought_raw: dict[str, int] = {}
+        for leg in routes.legs:
+            sold_raw[leg.token_in] = sold_raw.get(leg.token_in, 0) + leg.amount_in_raw
+            bought_raw[leg.token_out] = bought_raw.get(leg.token_out, 0) + leg.amount_out_raw
+        for token in set(sold_raw) & set(bought_raw):
+            passed = min(sold_raw[token], bought_raw[token])
+            sold_raw[token] -= passed
+            bought_raw[token] -= passed
+        trades = _trades(asked, routes.legs, sold_raw, bought_raw)
+        if any(trades.buys_raw) and (found is None or trades.net_e18 > found.net_e18):
+            found = trades
+    return found
 
 
 def bound_e18(value: float) -> int:

@@ -178,6 +178,20 @@ class BalancerWeightedPool:
         out = -balance_out * math.expm1(-exponent * math.log1p(amount_raw * kept / balance_in))
         return amount_raw, int(out)
 
+    def curve(self, token_in: str, token_out: str) -> tuple[float, float, float, float, float]:
+        """What `flow_to` is made of, in floats: raw balances of both, weight in / weight out, what the fee leaves, the most that may
+        go in; all 0 where the pool is empty.
+
+        Raises:
+            UnknownToken: the pool does not trade the pair.
+        """
+        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        if not self._is_open(i, j):
+            return 0.0, 0.0, 0.0, 0.0, 0.0
+        exponent, kept = self.weights_e18[i] / self.weights_e18[j], 1 - self.fee_e18 / E18
+        balances = float(self.balances[i]), float(self.balances[j])
+        return *balances, exponent, kept, float(self._most_in(i, j))
+
     def to_json(self) -> dict[str, object]:
         """The snapshot that `rebalancer.pools.load` reads back as an equal pool."""
         return {

@@ -19,6 +19,7 @@ swap of the same block is quoted as if it had not moved.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -210,6 +211,31 @@ class CurveCryptoPool:
         x, _ = self._flow(i, j, marginal)
         return amount_in, amount_out, self._curve(i, j).slope_at(x) / self._scales_f[i]
 
+    def points(
+        self, token_in: str, token_out: str, growths: Sequence[float]
+    ) -> list[tuple[float, float, float]]:
+        """Where the curve leads: raw (in, out, what the next unit in yields), in floats, where so many parts of the balance have gone in.
+
+        Growths ascend; those beyond what the contract lets go in are left out. The yield may rise at first, as the fee
+        falls. Empty where the pool is empty.
+
+        Raises:
+            UnknownToken: the pool does not trade the pair.
+        """
+        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        if self.d == 0 or 0 in self._xp:
+            return []
+        curve = self._curve(i, j)
+        scale_in, scale_out = self._scales_f[i], self._scales_f[j]
+        found = []
+        for growth in growths:
+            x = curve.x0 * (1 + growth)
+            if x > curve.furthest:
+                break
+            marginal = curve.marginal(x) * scale_in / scale_out
+            found.append((curve.x0 * growth / scale_in, curve.out(x) / scale_out, marginal))
+        return found
+
     def first_unit(self, token_in: str, token_out: str) -> float:
         """What the next raw unit in yields after the fee, about: `spot_price` less the fee, in floats. 0 where the pool is empty."""
         i, j = places_of(self.address, self.tokens, token_in, token_out)
@@ -378,7 +404,7 @@ class _Curve:
         """The furthest x at which the next unit still yields `target`; the start where there is none."""
 
         def excess(x: float) -> float:
-            return self._marginal(x) - target
+            return self.marginal(x) - target
 
         low, step = self.x0, 1 + _FIRST_STEP
         if excess(low) < 0:
@@ -397,7 +423,7 @@ class _Curve:
 
     def slope_at(self, x: float) -> float:
         """- dx / d log marginal there, by a small step."""
-        here, beyond = self._marginal(x), self._marginal(x * (1 + _STEP))
+        here, beyond = self.marginal(x), self.marginal(x * (1 + _STEP))
         return x * _STEP * here / max(here - beyond, here * _LEAST_FALL)
 
     def _forces(self, x: float, y: float) -> tuple[float, float, float]:
@@ -445,7 +471,7 @@ class _Curve:
         near = self._fee_gamma / (self._fee_gamma + 1 - k) if self._fee_gamma else k
         return self._mid * near + self._out_fee * (1 - near), near, k
 
-    def _marginal(self, x: float) -> float:
+    def marginal(self, x: float) -> float:
         """What the next unit yields, with what it does to the fee of all."""
         y = self._y(x)
         _, by_x, by_y = self._forces(x, y)

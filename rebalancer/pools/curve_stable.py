@@ -15,6 +15,7 @@ A swap that buys less than nothing, which its rounding can, reverts; one that bu
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
@@ -198,6 +199,32 @@ class CurveStablePool:
         growth = math.expm1(brentq(excess, low, high, xtol=1e-15, rtol=1e-14))
         x = x0 * (1 + growth)
         return min(int(x0 * growth / scale_in), most), int((y0 - curve.y(x)) * kept / scale_out)
+
+    def points(
+        self, token_in: str, token_out: str, growths: Sequence[float]
+    ) -> list[tuple[float, float, float]]:
+        """Where the curve leads: raw (in, out, what the next unit in yields), in floats, where so many parts of the balance have gone in.
+
+        Growths ascend. Empty where the pool is empty.
+
+        Raises:
+            UnknownToken: the pool does not trade the pair.
+        """
+        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        if self._most_in(i) == 0:
+            return []
+        kept = 1 - self.fee_e10 / FEE_ONE
+        scale_in, scale_out = self.rates[i] / E18, self.rates[j] / E18
+        curve = _Curve.of(self, i, j)
+        x0 = float(self._xp[i])
+        y0 = curve.y(x0)
+        found = []
+        for growth in growths:
+            x = x0 * (1 + growth)
+            y = curve.y(x)
+            marginal = curve.slope(x, y) * kept * scale_in / scale_out
+            found.append((x0 * growth / scale_in, (y0 - y) * kept / scale_out, marginal))
+        return found
 
     def to_json(self) -> dict[str, object]:
         """The snapshot that `rebalancer.pools.load` reads back as an equal pool."""

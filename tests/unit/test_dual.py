@@ -247,7 +247,7 @@ def test_market_between_tokens_leaves_out_what_leads_nowhere() -> None:
     assert flowing(dead) == {0, 1, 2}
     assert flowing(dead.between(asked)) == {0}
     assert flowing(through.between(asked)) == {0, 1, 2}
-    assert dead.may_jump
+    assert not dead.may_jump
 
 
 def test_market_takes_a_pool_of_ether_as_one_of_the_wrapped_token() -> None:

@@ -1,0 +1,451 @@
+"""Random markets of pools of all kinds, and what a greedy hand would do there: what every plan is held against.
+
+Made from a seed and nothing else, alike on all machines. `market` is a basket out of its bands with its policy and its
+limits, 2 to 12 tokens, and 3 to 60 pools of all protocols whose depths lie five orders of magnitude apart; on a stormy
+one, every seventh pool is up to 3 % off. `greedy` knows nothing of the planner: it takes the one pool, or the two in a
+row, and the part of what may be traded, that gain most by exact quotes, makes that swap, and looks again, each pair of
+assets once, for as long as the vault would take what has been gathered. `measure_markets` counts what plans lose beside it.
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import isqrt
+
+from rebalancer.errors import BadAmount, LiquidityExhausted, PolicyRefused
+from rebalancer.plan import Leg, Plan, PlanInput, plan_rebalance
+from rebalancer.policy import Asset, Basket, Fill, Policy, Price, State, settle
+from rebalancer.pools import (
+    BalancerWeightedPool,
+    CurveCryptoPool,
+    CurveStablePool,
+    Pool,
+    Token,
+    UniswapV2Pool,
+    UniswapV3Pool,
+    UniswapV4Pool,
+    synthetic,
+)
+from rebalancer.pools.curve_math import crypto_d
+from rebalancer.units import BPS, E18
+
+__all__ = [
+    "Greedy",
+    "MarketFigures",
+    "greedy",
+    "is_worse",
+    "market",
+    "measure_markets",
+    "net_e18",
+    "rich_pairs",
+]
+
+_POLICY = Policy(
+    start_slippage_bps=100,
+    max_slippage_bps=100,
+    slippage_ramp_seconds=1,
+    min_progress_bps=1,
+    dust_bps=10,
+    cooldown_seconds=0,
+    loss_budget_bps=200,
+    loss_period_seconds=86_400,
+    turnover_budget_bps=10_000,
+    turnover_period_seconds=86_400,
+)
+
+_TIERS = ((100, 1), (500, 10), (3_000, 60), (10_000, 200))
+_KINDS = ("V2", "V2", "V2", "V3", "V3", "V3", "V4", "weighted", "stable", "crypto")
+_PARTS = (1, 2, 4, 8, 16, 32, 64)
+"""One part in so many of what a pair may trade is what the greedy hand tries."""
+
+
+def market(seed: int, *, stormy: bool = True) -> PlanInput:
+    """The market of a seed. In half of them a budget may bind, in half gas is weighed."""
+    rng = random.Random(f"{seed} {stormy}")  # noqa: S311 - a scenario, guards nothing
+    count = rng.randint(2, 12)
+    tokens = [Token(f"0x{i + 1:040x}", f"T{i}", rng.choice((6, 8, 18, 18))) for i in range(count)]
+    usd_e18 = [int(10 ** rng.uniform(-1, 4.5) * E18) for _ in tokens]
+    coins = list(zip(tokens, usd_e18, strict=True))
+    pools = tuple(_pool(rng, number, coins, stormy) for number in range(1, rng.randint(3, 60) + 1))
+
+    worth = 10 ** rng.uniform(5, 7)
+    targets = [rng.uniform(0.5, 1.5) for _ in tokens]
+    parts = [one * rng.uniform(0.6, 1.4) for one in targets]
+    spread = rng.choice((0, 2, 10))
+    targets_e18 = [int(one / sum(targets) * E18) for one in targets]
+    targets_e18[0] += E18 - sum(targets_e18)
+    loss_bps = rng.choice((200, 200, 200, 10, 2))
+    turnover_bps = rng.choice((10_000, 10_000, 500, 100))
+    policy = replace(
+        _POLICY,
+        loss_budget_bps=loss_bps,
+        turnover_budget_bps=turnover_bps,
+        destination_bps=rng.choice((0, 0, 5_000)),
+        min_progress_bps=rng.choice((1, 1, 1, 500)),
+    )
+    basket = Basket(
+        tuple(
+            Asset(t.address, target, 100, t.decimals)
+            for t, target in zip(tokens, targets_e18, strict=True)
+        ),
+        tuple(
+            int(worth * part / sum(parts) * 10**t.decimals * E18) // price
+            for (t, price), part in zip(coins, parts, strict=True)
+        ),
+        tuple(Price(p * (BPS - spread) // BPS, p * (BPS + spread) // BPS, p) for p in usd_e18),
+        timestamp=1_000,
+        dust_bps=policy.dust_bps,
+    )
+    return PlanInput.of(
+        basket,
+        pools,
+        policy=policy,
+        state=State(),
+        slippage_limit_e18=E18 // 100,
+        loss_left_e18=loss_bps * E18 // BPS,
+        turnover_left_e18=turnover_bps * E18 // BPS,
+        destination_bps=policy.destination_bps,
+        gas_price_wei=rng.choice((0, 10**9, 10**10)),
+        native_price_e18=2_000 * E18,
+    )
+
+
+def rich_pairs(count: int) -> PlanInput:
+    """Two tokens, equal pairs of $5m at 5 bps of which every second is 1.5 % rich, and $100,000 to sell."""
+    token0, token1 = tokens = [Token(f"0x{i:040x}", f"T{i}", 18) for i in (1, 2)]
+    reserve = 5 * 10**24
+    pools = tuple(
+        UniswapV2Pool(
+            f"0x{number:040x}",
+            token0,
+            token1,
+            (reserve, reserve * (1_000 + 15 * (number % 2)) // 1_000),
+            5,
+        )
+        for number in range(1, count + 1)
+    )
+    return PlanInput(
+        tokens=tuple(token.address for token in tokens),
+        decimals=(18, 18),
+        sales_max_raw=(10**23, 0),
+        needs_max_raw=(0, 2 * 10**23),
+        prices_e18=(E18, E18),
+        lo_e18=(E18, E18),
+        hi_e18=(E18, E18),
+        pools=pools,
+    )
+
+
+def _pool(
+    rng: random.Random, number: int, coins: Sequence[tuple[Token, int]], stormy: bool
+) -> Pool:
+    """A pool of any kind, $2,000 to $200m deep; off the oracle by up to half its fee, or far more."""
+    kind = rng.choice(_KINDS)
+    depth_usd = int(10 ** rng.uniform(3.3, 8.3))
+    fee_pips = int(10 ** rng.uniform(2, 4)) // 100 * 100
+    off = 1 + rng.uniform(-0.5, 0.5) * fee_pips / 10**6
+    if stormy and rng.randrange(7) == 0:
+        off = 1 + rng.uniform(-0.03, 0.03)
+    some = 3 if kind == "crypto" else rng.randint(2, 4) if kind in ("weighted", "stable") else 2
+    if some > len(coins):
+        some, kind = 2, "V2" if kind == "crypto" else kind
+    # The first two tokens are what most others are traded against.
+    chosen = sorted(
+        {rng.randrange(2), *rng.sample(range(len(coins)), len(coins))[:some]},
+        key=lambda _: rng.random(),
+    )[:some]
+    while len(chosen) < some:
+        chosen.append(next(i for i in range(len(coins)) if i not in chosen))
+    own = [coins[i] for i in sorted(chosen)]
+    tokens = tuple(token for token, _ in own)
+    address = f"0x{number:040x}"
+    # Raw units worth the depth, of each; the first too few or too many by what the pool is off.
+    balances = [max(1, depth_usd * E18 * 10**t.decimals // price) for t, price in own]
+    balances[0] = max(1, int(balances[0] * off))
+    match kind:
+        case "V2":
+            return UniswapV2Pool(
+                address, tokens[0], tokens[1], (balances[0], balances[1]), max(1, fee_pips // 100)
+            )
+        case "V3" | "V4":
+            fee_pips, spacing = rng.choice(_TIERS)
+            pool = synthetic(
+                tokens[0],
+                tokens[1],
+                fee_pips=fee_pips,
+                tick_spacing=spacing,
+                sqrt_price_x96=isqrt((balances[1] << 192) // balances[0]),
+                depth1_raw=balances[1],
+                address=address,
+            )
+            return pool if kind == "V3" else _v4(pool)
+        case "weighted":
+            weights = [rng.choice((1, 2, 4)) for _ in own]
+            weights_e18 = [weight * E18 // sum(weights) for weight in weights]
+            weights_e18[0] += E18 - sum(weights_e18)
+            balances = [max(1, b * w // E18) for b, w in zip(balances, weights_e18, strict=True)]
+            id_ = address + f"{number:024x}"
+            return BalancerWeightedPool(
+                address,
+                address,
+                id_,
+                tokens,
+                tuple(balances),
+                tuple(weights_e18),
+                fee_pips * 10**12,
+            )
+        case "stable":
+            rates = tuple(10 ** (36 - t.decimals) * price // E18 for t, price in own)
+            a = rng.choice((50, 200, 2_000))
+            fee = max(1, fee_pips // 10) * 10**4
+            return CurveStablePool(address, tokens, tuple(balances), a, fee, 5 * 10**9, rates)
+        case _:
+            prices = tuple(price * E18 // own[0][1] for _, price in own[1:])
+            crypto = CurveCryptoPool(
+                address, tokens, tuple(balances), 1_707_629, 11_809_167_828_997, 0, prices, fee_pips * 10**3,
+                fee_pips * 2 * 10**3, 5 * 10**14,
+            )  # fmt: skip
+            return replace(crypto, d=crypto_d(crypto._xp, crypto.a_coefficient, 1, crypto.gamma))
+
+
+def _v4(pool: UniswapV3Pool) -> UniswapV4Pool:
+    return UniswapV4Pool(
+        pool.address,
+        pool.token0,
+        pool.token1,
+        pool.profile,
+        pool.sqrt_price_x96,
+        pool.tick,
+        pool.liquidity,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class MarketFigures:
+    """Plans over random markets, half of them stormy: how long each takes, and how many lose beside the best single routes.
+
+    Seconds are the processor's. `wrongly_refused` have no plan where single routes would trade; `cut` ended before all was tried. Gaps are what
+    plans fall short of the bound on all plans in their order of tokens, gas aside, as a part of what is sold.
+    """
+
+    markets: int
+    plans: int
+    random_p50_ms: float
+    random_p99_ms: float
+    worse_than_single_pools: int
+    wrongly_refused: int
+    cut: int
+    median_gap: float
+    largest_gap: float
+    gain_over_single_pools: float
+    """How many times what single routes are worth plans are, in all."""
+
+
+def measure_markets(count: int = 200) -> MarketFigures:
+    """Plan every market with pools new to the planner, but for their ticks, as the next block brings them."""
+    seconds, gaps, plans, worse, refused, cut = [], [], 0, 0, 0, 0
+    ours_e18 = theirs_e18 = 0
+    for number in range(count):
+        asked = market(number // 2, stormy=number % 2 == 0)
+        plan_rebalance(asked)
+        fresh = replace(asked, pools=tuple(replace(pool) for pool in asked.pools))  # type: ignore[type-var]
+        started = time.process_time()
+        plan = plan_rebalance(fresh)
+        seconds.append(time.process_time() - started)
+        single = greedy(asked)
+        if isinstance(plan, Plan):
+            plans += 1
+            cut += plan.was_cut
+            worth_e18 = net_e18(asked, plan)
+            worse += single is not None and is_worse(asked, plan, single.net_e18)
+            bound_e18 = plan.certificate.all_pools_bound_e18
+            gaps.append((bound_e18 - plan.certificate.value_e18) / plan.certificate.sold_e18)
+            if single:
+                ours_e18, theirs_e18 = ours_e18 + worth_e18, theirs_e18 + single.net_e18
+        else:
+            refused += single is not None
+    times = statistics.quantiles(seconds, n=100)
+    return MarketFigures(
+        *(count, plans, times[49] * 1e3, times[98] * 1e3, worse, refused, cut),
+        *(statistics.median(gaps), max(gaps), ours_e18 / max(1, theirs_e18)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Greedy:
+    """What a greedy hand gathers: legs in order, what they sell and buy (raw, in basket order), and their worth less gas."""
+
+    legs: tuple[Leg, ...]
+    sales_raw: tuple[int, ...]
+    buys_raw: tuple[int, ...]
+    net_e18: int
+
+
+def net_e18(asked: PlanInput, plan: Plan) -> int:
+    """What a plan is worth, less the gas of its swaps; USD times 1e18."""
+    benefit_e18 = asked.benefit_e18(plan.sales_raw, plan.expected_buys_raw)
+    return benefit_e18 - asked.hop_cost_e18 * len(plan.legs)
+
+
+def is_worse(asked: PlanInput, plan: Plan, worth_e18: int) -> bool:
+    """Whether a plan is worth less than other trades, by more than a millionth of what it sells.
+
+    One that ends inside all bands may be worth less by what another rebalance would cost.
+    """
+    slack_e18 = plan.certificate.sold_e18 // 10**6
+    if plan.settlement is not None and plan.settlement.after.broken is None:
+        slack_e18 += asked.gas_cost_e18(asked.gas_per_rebalance + asked.gas_per_hop)
+    return net_e18(asked, plan) + slack_e18 < worth_e18
+
+
+def greedy(asked: PlanInput) -> Greedy | None:
+    """The best single routes, one after another, within all limits and accepted by the vault; None where none are worth it."""
+    asked = _within_need(asked)
+    nothing = (0,) * len(asked.tokens)
+    found = Greedy((), nothing, nothing, 0)
+    accepted: Greedy | None = None
+    pools = {pool.key: pool for pool in asked.pools}
+    pairs = [
+        (i, j)
+        for i, sale in enumerate(asked.sales_max_raw)
+        for j, need in enumerate(asked.needs_max_raw)
+        if sale and need
+    ]
+    while True:
+        best, used = found, None
+        for pair in pairs:
+            for route in _routes(asked, pools, found, pair):
+                more = _with(asked, found, route)
+                if more.net_e18 > best.net_e18 and asked.allows(more.sales_raw, more.buys_raw):
+                    best, used = more, pair
+        if used is None:
+            return accepted
+        pairs.remove(used)
+        for leg in best.legs[len(found.legs) :]:
+            pools[leg.pool.key] = leg.pool_after
+        found = best
+        if _accepted(asked, found):
+            accepted = found
+
+
+def _within_need(asked: PlanInput) -> PlanInput:
+    """Sales and purchases smaller alike where the basket is to come only part of the way, as the planner does it."""
+    if asked.need_max_e18 is None:
+        return asked
+    most = asked.need_max_e18 - len(asked.tokens)
+    limits = []
+    for amounts in (asked.sales_max_raw, asked.needs_max_raw):
+        offered = sum(asked.value_e18(i, raw) + 1 for i, raw in enumerate(amounts) if raw)
+        limits.append(tuple(raw * min(most, offered) // offered for raw in amounts))
+    return replace(asked, sales_max_raw=limits[0], needs_max_raw=limits[1])
+
+
+def _routes(
+    asked: PlanInput, pools: Mapping[str, Pool], found: Greedy, pair: tuple[int, int]
+) -> Iterator[tuple[Leg, ...]]:
+    """One pool or two in a row, in every size, that make no circle with what is there."""
+    i, j = pair
+    ahead: dict[str, set[str]] = {}
+    for leg in found.legs:
+        ahead.setdefault(leg.token_in, set()).add(leg.token_out)
+    left = asked.sales_max_raw[i] - found.sales_raw[i]
+    lacks = asked.needs_max_raw[j] - found.buys_raw[j]
+    worth = lacks * asked.prices_e18[j] * 10 ** asked.decimals[i]
+    most = min(left, worth // (10 ** asked.decimals[j] * asked.prices_e18[i]))
+    if asked.sold_max_e18 is not None:
+        spent, _ = asked.values_e18(found.sales_raw, found.buys_raw)
+        room = (asked.sold_max_e18 - spent - 2) * 10 ** asked.decimals[i]
+        most = min(most, room // asked.hi_e18[i])
+    for path in _paths(pools, asked.tokens[i], asked.tokens[j], ahead) if most > 0 else ():
+        for part in _PARTS:
+            route = _along(path, asked.tokens[i], most // part)
+            if route:
+                yield route
+
+
+def _paths(
+    pools: Mapping[str, Pool], start: str, end: str, ahead: Mapping[str, set[str]]
+) -> Iterator[tuple[tuple[Pool, str], ...]]:
+    for pool in pools.values():
+        names = [token.address for token in pool.tokens]
+        if start not in names:
+            continue
+        for middle in names:
+            if middle == start or _leads(ahead, middle, start):
+                continue
+            if middle == end:
+                yield ((pool, end),)
+                continue
+            if _leads(ahead, end, middle):
+                continue
+            for other in pools.values():
+                ends = [token.address for token in other.tokens]
+                if other.key != pool.key and middle in ends and end in ends:
+                    yield ((pool, middle), (other, end))
+
+
+def _leads(ahead: Mapping[str, set[str]], start: str, end: str) -> bool:
+    seen, open_ = {start}, [start]
+    while open_:
+        for token in ahead.get(open_.pop(), ()):
+            if token not in seen:
+                seen.add(token)
+                open_.append(token)
+    return end in seen
+
+
+def _along(path: tuple[tuple[Pool, str], ...], start: str, amount: int) -> tuple[Leg, ...]:
+    legs: list[Leg] = []
+    at = start
+    for pool, to in path:
+        try:
+            out = pool.quote_in(at, to, amount)
+        except (BadAmount, LiquidityExhausted):
+            return ()
+        if not out:
+            return ()
+        legs.append(Leg(pool, at, to, amount, out))
+        at, amount = to, out
+    return tuple(legs)
+
+
+def _with(asked: PlanInput, found: Greedy, route: tuple[Leg, ...]) -> Greedy:
+    sales, buys = list(found.sales_raw), list(found.buys_raw)
+    sales[asked.tokens.index(route[0].token_in)] += route[0].amount_in_raw
+    buys[asked.tokens.index(route[-1].token_out)] += route[-1].amount_out_raw
+    legs = found.legs + route
+    worth_e18 = asked.benefit_e18(sales, buys) - asked.hop_cost_e18 * len(legs)
+    return Greedy(legs, tuple(sales), tuple(buys), worth_e18)
+
+
+def _accepted(asked: PlanInput, found: Greedy) -> bool:
+    """Whether the vault would take it, and it is worth all of its gas."""
+    for i, least in enumerate(asked.min_trades_raw):
+        bought_raw = found.buys_raw[i] * (BPS - asked.tolerance_bps) // BPS
+        if 0 < found.sales_raw[i] < least or (found.buys_raw[i] and bought_raw < least):
+            return False
+    sold_e18, bought_e18 = asked.values_e18(found.sales_raw, found.buys_raw)
+    total_e18 = asked.worth_e18 if asked.total_worth_e18 is None else asked.total_worth_e18
+    gas_e18 = asked.gas_cost_e18(asked.gas_per_rebalance + asked.gas_per_hop * len(found.legs))
+    if gas_e18 and sold_e18 - bought_e18 + gas_e18 > sold_e18 * total_e18 // E18:
+        return False
+    if asked.rules is None:
+        return True
+    rules = asked.rules
+    least_raw = [
+        max(1, raw * (BPS - asked.tolerance_bps) // BPS) if raw else 0 for raw in found.buys_raw
+    ]
+    try:
+        settle(
+            *(rules.policy, rules.state, rules.basket, Fill(found.sales_raw, found.buys_raw)),
+            *(least_raw, rules.timestamp),
+            epoch=rules.state.epoch,
+            sales=found.sales_raw,
+        )
+    except PolicyRefused:
+        return False
+    return True

@@ -1,0 +1,115 @@
+"""Plans over random markets of all kinds of pools: no single route is missed, none is refused for the others, and more pools are no worse.
+
+The markets are those of `make bench`, which looks at more of them; all comparisons are of whole numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from rebalancer.plan import Plan, PlanInput, plan_rebalance
+from rebalancer.plan.effort import Effort
+from rebalancer.units import BPS, E18
+from scripts._bench_markets import greedy, is_worse, market, net_e18, rich_pairs
+
+SLACK = 10**6
+"""One part in so many of what is sold is the rounding of floats that propose."""
+
+
+def planned(asked: PlanInput, effort: Effort | None = None) -> Plan:
+    """The plan; there must be one."""
+    found = plan_rebalance(asked, effort)
+    assert isinstance(found, Plan), found
+    return found
+
+
+@pytest.mark.parametrize("stormy", [True, False])
+@pytest.mark.parametrize("seed", [0, 1, 5, 12, 13, 24])
+def test_plan_of_a_random_market_is_allowed_and_no_worse_than_single_routes(
+    seed: int, *, stormy: bool
+) -> None:
+    """Seeds in which, before, plans were worse or refused, or took minutes."""
+    asked = market(seed, stormy=stormy)
+    asked = replace(asked, pools=asked.pools[:24])
+    single = greedy(asked)
+    assert single is not None
+
+    plan = planned(asked)
+
+    assert asked.allows(plan.sales_raw, plan.expected_buys_raw)
+    assert not is_worse(asked, plan, single.net_e18)
+    certificate = plan.certificate
+    if len({leg.pool.key for leg in plan.legs}) == len(plan.legs):
+        # Pairs of one pool may make each other better, which the bound takes for pools of their own.
+        assert certificate.value_e18 <= certificate.bound_e18 + certificate.sold_e18 // SLACK
+    # What no plan can take is no part of the bound.
+    assert certificate.all_pools_bound_e18 - certificate.value_e18 < certificate.sold_e18 // 10
+
+
+def test_plan_over_pools_that_disagree_is_never_worse_with_one_more() -> None:
+    """Every second pool is 1.5 % rich: it sells there alone, and on none that leads back."""
+    before_e18 = None
+    for count in range(1, 25):
+        asked = rich_pairs(count)
+        plan = planned(asked)
+        worth_e18 = net_e18(asked, plan)
+        assert before_e18 is None or worth_e18 >= before_e18
+        before_e18 = worth_e18
+        rich = {pool.address for pool in asked.pools[::2]}
+        if count > 4:
+            assert {leg.pool.address for leg in plan.legs} == rich
+        assert plan.certificate.gap < 1e-9
+    assert plan.expected_buys_raw[1] - plan.sales_raw[0] > 1_219 * E18
+
+
+@pytest.mark.parametrize("seed", [2, 5, 6, 10, 12, 15])
+@pytest.mark.parametrize("left_out", [1, 4])
+def test_plan_with_more_pools_is_no_worse(seed: int, left_out: int) -> None:
+    asked = market(seed, stormy=True)
+    asked = replace(asked, pools=asked.pools[:20])
+    fewer = plan_rebalance(replace(asked, pools=asked.pools[:-left_out]))
+    if not isinstance(fewer, Plan):
+        return
+
+    plan = planned(asked)
+
+    assert not is_worse(asked, plan, net_e18(asked, fewer))
+
+
+@pytest.mark.parametrize(("sold_max_usd", "loss_max_usd"), [(18_000, None), (None, 0)])
+def test_plan_within_a_budget_where_pools_disagree_trades_on_the_rich_one(
+    sold_max_usd: int | None, loss_max_usd: int | None
+) -> None:
+    sold_max_e18 = None if sold_max_usd is None else sold_max_usd * E18
+    asked = replace(rich_pairs(18), sold_max_e18=sold_max_e18, loss_max_e18=loss_max_usd)
+
+    plan = planned(asked)
+
+    sold_e18, bought_e18 = asked.values_e18(plan.sales_raw, plan.expected_buys_raw)
+    assert sold_e18 >= 17_999 * E18
+    assert bought_e18 > sold_e18 * (BPS + 100) // BPS
+
+
+def test_plan_of_the_same_market_is_the_same() -> None:
+    asked = market(3)
+    again = replace(asked, pools=tuple(replace(pool) for pool in asked.pools))  # type: ignore[type-var]
+
+    assert plan_rebalance(again) == plan_rebalance(asked)
+
+
+@pytest.mark.parametrize(
+    "effort", [Effort(0), Effort(is_late=lambda: True)], ids=["steps", "clock"]
+)
+def test_plan_that_is_cut_short_says_so_and_is_no_worse_than_single_routes(effort: Effort) -> None:
+    asked = market(0, stormy=False)
+    asked = replace(asked, pools=asked.pools[:20])
+    single = greedy(asked)
+    assert single is not None
+
+    plan = planned(asked, effort)
+
+    assert plan.was_cut
+    assert not planned(asked).was_cut
+    assert not is_worse(asked, plan, single.net_e18)
