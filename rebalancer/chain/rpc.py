@@ -397,6 +397,8 @@ class Rpc:
                 decode_content=False,
             )
             data = response.read(_MOST_BYTES + 1)
+            if len(data) <= _MOST_BYTES and response.length_remaining:
+                raise ProtocolError("the body is shorter than its header says")
         except NewConnectionError:
             raise self._lost("the connection was refused or the host is unknown") from None
         except (ConnectTimeoutError, ReadTimeoutError):

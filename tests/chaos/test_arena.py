@@ -15,7 +15,6 @@ from rebalancer.devnet.stage import Actor
 from rebalancer.errors import (
     ChainError,
     RpcMalformed,
-    RpcRejected,
     RpcTimeout,
     RpcUnreachable,
     WrongChain,
@@ -216,7 +215,7 @@ ANSWERS: dict[Fault, type[ChainError]] = {
     Fault.CUT: RpcUnreachable,
     Fault.TOO_MANY: RpcUnreachable,
     Fault.BROKEN: RpcUnreachable,
-    Fault.ERROR_200: RpcRejected,
+    Fault.ERROR_200: RpcUnreachable,
     Fault.ERROR_AS_RESULT: RpcMalformed,
     Fault.GARBAGE: RpcMalformed,
     Fault.SILENCE: RpcTimeout,

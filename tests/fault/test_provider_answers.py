@@ -538,3 +538,15 @@ def test_a_mined_receipt_that_does_not_tell_its_outcome_is_no_answer(
 ) -> None:
     with pytest.raises(RpcMalformed, match="status or logs"):
         receipt_of(server, MINED | {missing: None})
+
+
+def test_a_body_that_is_cut_short_is_a_lost_connection(nodes: list[Node]) -> None:
+    def send(connection: socket.socket) -> None:
+        connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"id": 1, "result"')
+
+    raw = Raw(send)
+    try:
+        with pytest.raises(RpcUnreachable, match="broke off"):
+            Rpc(raw.url).call("eth_call")
+    finally:
+        raw.stop()

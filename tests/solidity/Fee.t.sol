@@ -77,6 +77,17 @@ contract FeeTest is Base {
         assertEq(_deposit(alice, 1e18)[WETH], 245098039215686275);
     }
 
+    function test_fee_that_is_booked_and_not_minted_earns_as_all_shares_do() public {
+        skip(YEAR_SECONDS);
+        _redeem(creator, 1e18);
+        assertEq(vault.fee().pendingShares, 2e18);
+
+        skip(YEAR_SECONDS);
+
+        // 2 % of 99e18 minted and 2e18 booked ones
+        assertEq(vault.totalSupply(), 101e18 + 2.02e18);
+    }
+
     function test_fee_that_changes_charges_the_old_rate_until_now() public {
         skip(YEAR_SECONDS / 2);
         vm.expectEmit(address(vault));
