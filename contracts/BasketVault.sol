@@ -584,14 +584,14 @@ contract BasketVault is IBasketVault, VaultBase, ERC20Permit {
     }
 
     /// @inheritdoc IVaultExtension
-    function setPolicy(Policy calldata policy_) external {
-        policy_;
+    function setPolicy(Policy calldata newPolicy) external {
+        newPolicy;
         _extend();
     }
 
     /// @inheritdoc IVaultExtension
-    function setOracle(IOracleHub oracle_) external {
-        oracle_;
+    function setOracle(IOracleHub newOracle) external {
+        newOracle;
         _extend();
     }
 
@@ -666,8 +666,8 @@ contract BasketVault is IBasketVault, VaultBase, ERC20Permit {
     }
 
     /// @inheritdoc IVaultExtension
-    function tightenPolicy(Policy calldata policy_) external {
-        policy_;
+    function tightenPolicy(Policy calldata newPolicy) external {
+        newPolicy;
         _extend();
     }
 

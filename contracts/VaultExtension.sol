@@ -100,13 +100,13 @@ contract VaultExtension is IVaultExtension, VaultBase {
     /* OWNER */
 
     /// @inheritdoc IVaultExtension
-    function setPolicy(Policy calldata policy_) external restricted guarded(0, 0) {
-        _changePolicy(STORE.setPolicy(config, policy_));
+    function setPolicy(Policy calldata newPolicy) external restricted guarded(0, 0) {
+        _changePolicy(STORE.setPolicy(config, newPolicy));
     }
 
     /// @inheritdoc IVaultExtension
-    function setOracle(IOracleHub oracle_) external restricted guarded(0, 0) {
-        _changeConfig(STORE.setOracle(config, oracle_));
+    function setOracle(IOracleHub newOracle) external restricted guarded(0, 0) {
+        _changeConfig(STORE.setOracle(config, newOracle));
     }
 
     /// @inheritdoc IVaultExtension
@@ -237,8 +237,8 @@ contract VaultExtension is IVaultExtension, VaultBase {
     }
 
     /// @inheritdoc IVaultExtension
-    function tightenPolicy(Policy calldata policy_) external restricted guarded(0, 0) {
-        _changePolicy(STORE.tightenPolicy(config, policy_));
+    function tightenPolicy(Policy calldata newPolicy) external restricted guarded(0, 0) {
+        _changePolicy(STORE.tightenPolicy(config, newPolicy));
     }
 
     /// @inheritdoc IVaultExtension

@@ -433,10 +433,10 @@ interface IVaultExtension is IVaultBase {
     /* OWNER */
 
     /// @notice Replaces the policy. Restricted. Levels of the budgets are carried over.
-    function setPolicy(Policy calldata policy) external;
+    function setPolicy(Policy calldata newPolicy) external;
 
     /// @notice Replaces the oracle. Restricted. Refused if any asset that is not excluded has no sound price there.
-    function setOracle(IOracleHub oracle) external;
+    function setOracle(IOracleHub newOracle) external;
 
     /// @notice Sets all fees, after minting what the old ones earned to the old recipient. Restricted. A performance fee that begins notes
     /// what a share is worth now, at the higher prices, and is refused while an asset has no sound price or is excluded. One that changes
@@ -485,7 +485,7 @@ interface IVaultExtension is IVaultBase {
     function pauseRebalance() external;
 
     /// @notice Replaces the policy by one that allows no more in any respect. Restricted, at once.
-    function tightenPolicy(Policy calldata policy) external;
+    function tightenPolicy(Policy calldata newPolicy) external;
 
     /// @notice Replaces the fees by ones of which none is higher. Restricted, at once.
     function lowerFees(Fees calldata fees) external;

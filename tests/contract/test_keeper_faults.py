@@ -365,8 +365,11 @@ def test_the_last_failure_tells_what_was_not_told_yet(
     move(stage, UP_10_PERCENT)
     keeper.tick()
     ticks.clear()
-    refuses(stage.chain.rpc, "eth_call", monkeypatch)
 
+    def untold(rpc: Rpc) -> Any:
+        raise RpcRejected("eth_feeHistory", -32_005, "too many requests")
+
+    monkeypatch.setattr("rebalancer.keeper.machine.read_market", untold)
     with pytest.raises(TooManyFailures):
         keeper.run()
 

@@ -121,11 +121,11 @@ def test_no_function_is_implemented_by_both_halves(compiled: Compiled, repo_root
 
 
 def test_declared_functions_name_their_parameters_as_the_interface_does(compiled: Compiled) -> None:
-    """Wallets ask for each by its name. A final underscore tells a parameter from the function that is called the same."""
+    """Wallets ask for each by its name."""
 
     def names(contract: str) -> dict[str, list[str]]:
         return {
-            entry["name"]: [part["name"].rstrip("_") for part in entry["inputs"]]
+            entry["name"]: [part["name"] for part in entry["inputs"]]
             for entry in compiled[contract]["abi"]
             if entry["type"] == "function"
         }
