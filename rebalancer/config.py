@@ -260,6 +260,14 @@ class KeeperSettings(AccountSettings):
         examples=[5],
         json_schema_extra=_LIVE,
     )
+    native_price_usd: Decimal | None = Field(
+        default=None,
+        gt=0,
+        description="What the token that gas is paid in is worth, in USD, where the chain's oracle does not price it; "
+        "without either, gas weighs nothing in a plan.",
+        examples=[2000],
+        json_schema_extra=_LIVE,
+    )
     receipt_timeout_seconds: float = Field(
         default=180.0,
         gt=0,

@@ -227,6 +227,7 @@ def _options(settings: Settings, asked: _Asked) -> KeeperOptions:
         rest_seconds=keeper.rest_seconds,
         fee_cap_wei=keeper.fee_cap_wei,
         receipt_seconds=keeper.receipt_timeout_seconds if asked.waits else 0,
+        native_price_e18=int((keeper.native_price_usd or 0) * E18),
         look_seconds=keeper.look_timeout_seconds,
         socket_url=socket.get_secret_value() if socket else None,
     )

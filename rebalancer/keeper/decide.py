@@ -38,10 +38,15 @@ class Step(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """What a decision depends on beside the vault and the pools: wei a unit of gas, and the token whose price weighs it."""
+    """What a decision depends on beside the vault and the pools: wei a unit of gas, and what a token of it is worth.
+
+    That is the price of `wrapped_native` in the vault's own basket, or where it is not there `native_price_e18` (USD times 1e18 for a whole
+    token, 0 where nobody knows: gas then weighs nothing).
+    """
 
     gas_price_wei: int
     wrapped_native: str = ""
+    native_price_e18: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +110,9 @@ def plan_input(snapshot: VaultSnapshot, pools: Sequence[Pool], conditions: Condi
         (
             price.primary_e18
             for asset, price in zip(snapshot.basket.assets, snapshot.basket.prices, strict=True)
-            if asset.token == conditions.wrapped_native
+            if asset.token == conditions.wrapped_native and price.primary_e18
         ),
-        0,
+        conditions.native_price_e18,
     )
     return PlanInput.of(
         snapshot.basket,

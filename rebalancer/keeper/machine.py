@@ -10,6 +10,7 @@ The keeper chooses when and by which route. What it may sell, how much and at wh
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +29,7 @@ from rebalancer.deploy import Role
 from rebalancer.errors import (
     BooksDiffer,
     ChainError,
+    ContractMissing,
     ContractReverted,
     EndpointsDisagree,
     FeeAboveCap,
@@ -75,6 +77,7 @@ _FIRST_POLL_SECONDS = 0.001  # Anvil mines right after it has answered
 _LONGEST_POLL_SECONDS = 1.0
 _LONGEST_REST_SECONDS = 3_600.0
 _BALANCE_SECONDS = 60.0
+_NATIVE_PRICE_SECONDS = 60.0
 _IDLE_SECONDS = 15.0
 """How often watchers are told of a chain that makes no blocks: what is silent is taken for dead."""
 
@@ -99,6 +102,8 @@ class KeeperOptions:
     """How old a block may become while it is looked at; then the look fails."""
     socket_url: str | None = None
     """WebSocket endpoint that announces blocks, if there is one."""
+    native_price_e18: int = 0
+    """What a token of gas is worth where the chain's oracle does not price it, USD times 1e18; 0: gas then weighs nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +150,7 @@ class Keeper:
         self._untold: list[Decision] = []
         self._sent: dict[int, Verdict] = {}
         self._sent_now = 0
+        self._native_price, self._native_price_at = 0, -math.inf
         self._overtaken: dict[str, int] = {}
         """By vault, how many refusals in a row a newer block has overtaken."""
         self._breaker = self._new_breaker()
@@ -352,6 +358,7 @@ class Keeper:
         conditions = Conditions(
             read_market(self.rpc).usual_price_wei,
             self.site.wrapped_native,
+            self._native_price_e18(block),
         )
         now = time.time()
         self._halted = {vault for vault, one in self._breakers.items() if one.is_open(now)}
@@ -666,6 +673,27 @@ class Keeper:
 
     def _fees(self) -> Fees:
         return suggest(self.rpc, self.options.fee_cap_wei)
+
+    def _native_price_e18(self, block: Block) -> int:
+        """What the chain's oracle says a token of gas is worth, asked once a minute; where it says nothing, what the settings say."""
+        if not self.site.wrapped_native:
+            return 0
+        if time.monotonic() - self._native_price_at < _NATIVE_PRICE_SECONDS:
+            return self._native_price
+        hub = interface("OracleHub").at(self.site.system.oracle)
+        found = 0
+        try:
+            ((_, _, primary_e18, fault),) = hub.call(
+                self.rpc, "prices", [self.site.wrapped_native], block=block.hash
+            )
+            found = 0 if fault else primary_e18
+        except (ContractReverted, ContractMissing):
+            pass
+        if not found and not self.options.native_price_e18 and self._native_price_at == -math.inf:
+            log.warning("gas_not_weighed", token=self.site.wrapped_native)
+        self._native_price = found or self.options.native_price_e18
+        self._native_price_at = time.monotonic()
+        return self._native_price
 
     def _confirm(self, snapshot: VaultSnapshot, block: Block) -> None:
         """Have as many endpoints as the settings ask for say of the vault and its prices what was planned from.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -27,7 +28,7 @@ from rebalancer.errors import (
     TooManyFailures,
 )
 from rebalancer.keeper import Decision, Site, Tick
-from rebalancer.keeper.decide import Conditions
+from rebalancer.keeper.decide import Conditions, plan_input
 from rebalancer.policy import settle
 from rebalancer.reasons import Reason
 from rebalancer.send.outbox import Outbox, SendRules
@@ -488,3 +489,36 @@ def test_what_the_quorum_says_is_held_against_what_was_planned_from(
     monkeypatch.setattr(seen, decode_vaults)
     (decision,) = keeper.tick()
     assert decision.reason is Reason.UNDER_WAY
+
+
+def test_gas_is_weighed_by_the_oracle_where_the_vault_lacks_its_token(
+    stage: Stage, outbox: Outbox
+) -> None:
+    keeper = keeper_of(stage, (stage.vault,), outbox)
+    ticks: list[Tick] = []
+    keeper.watchers = (ticks.append,)
+    keeper.tick()
+    (tick,) = ticks
+    assert tick.looked is not None
+    conditions = tick.looked.conditions
+    snapshot = tick.looked.verdicts[0].snapshot
+    known = dict(
+        zip((a.token for a in snapshot.basket.assets), snapshot.basket.prices, strict=True)
+    )
+
+    assert conditions.native_price_e18 == known[stage.deployment.wrapped_native].primary_e18 > 0
+    elsewhere = replace(conditions, wrapped_native="0x" + "ee" * 20)
+    assert plan_input(snapshot, (), elsewhere).native_price_e18 == conditions.native_price_e18
+
+
+def test_gas_is_weighed_by_the_settings_where_no_oracle_prices_its_token(
+    stage: Stage, outbox: Outbox
+) -> None:
+    keeper = keeper_of(stage, (stage.vault,), outbox)
+    keeper.site = replace(keeper.site, wrapped_native="0x" + "ee" * 20)
+    block = read_block(stage.chain.rpc)
+
+    assert keeper._native_price_e18(block) == 0
+    keeper.options = replace(keeper.options, native_price_e18=5)
+    keeper._native_price_at = -math.inf
+    assert keeper._native_price_e18(block) == 5

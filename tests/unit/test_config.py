@@ -445,7 +445,7 @@ def _without_examples(settings: Settings) -> dict[str, Any]:
         for name in ("keystore", "keystore_password_file", "signer_url", "signer_address"):
             del flat[section][name]
     del flat["keeper"]["relays"], flat["keeper"]["allowed_targets"], flat["keeper"]["record"]
-    del flat["keeper"]["listen_names"]
+    del flat["keeper"]["listen_names"], flat["keeper"]["native_price_usd"]
     flat["keeper"]["spending"] = flat["keeper"]["spending"].expanduser()
     del flat["alerts"]["urls"]
     del flat["fleet"]["redis_url"], flat["fleet"]["worker_name"]
