@@ -88,7 +88,9 @@ def halmos(contracts: str, prefix: str, seconds: int) -> list[Proof]:
     run = subprocess.run(
         [
             *(PROVERS / "halmos", "--match-contract", f"^({contracts})$", "--function", prefix),
-            *("--solver-timeout-assertion", f"{seconds}s", "--no-status", "--json-output", told),
+            # A millisecond, the default, is too short to see that a path is impossible: they would all be followed.
+            *("--solver-timeout-assertion", f"{seconds}s", "--solver-timeout-branching", "50ms"),
+            *("--no-status", "--json-output", told),
         ],
         cwd=WORK,
         env=environment,

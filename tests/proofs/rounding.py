@@ -11,7 +11,8 @@ CLAIMS, in the library's order:
 - sales scaled to a limit are worth no more than it, each rounded up;
 - the slippage limit lies between start and most and never falls with time; what must come back is no less than it says;
 - a bucket drains at most budget * elapsed / period;
-- an auction asks no less than its floor and no more than its start.
+- an auction asks no less than its floor and no more than its start;
+- of the vault: a part of an amount is no more than the amount, as of a redemption or of a loss.
 """
 
 from __future__ import annotations
@@ -193,6 +194,15 @@ def auction() -> None:
     )
 
 
+def parts() -> None:
+    amount, part, total, paid = reals("amount part whole paid")
+    prove(
+        "a part of an amount is no more than the amount",
+        paid <= amount,
+        because=[amount >= 0, part >= 0, part <= total, total > 0, *down(paid, amount * part, total)],
+    )
+
+
 def prove_all() -> None:
     targets()
     bands()
@@ -201,3 +211,4 @@ def prove_all() -> None:
     slippage()
     buckets()
     auction()
+    parts()

@@ -185,6 +185,36 @@ contract AssetsTest is Base {
         assertEq(tokens[WETH].balanceOf(creator), 2.5e18);
     }
 
+    function test_a_claim_of_a_single_unit_is_owed_when_its_asset_comes_back() public {
+        address weth = address(tokens[WETH]);
+        // One unit of 25e18: 4 shares of 100e18 are due exactly that.
+        vm.prank(creator);
+        vault.redeemInKindExcept(4, creator, creator, new uint256[](3), 1 << WETH);
+        assertEq(vault.claimable(creator, weth), 1);
+        vm.startPrank(owner);
+        vault.excludeAsset(WETH);
+        vault.removeAsset(WETH);
+        vault.addAsset(weth, 18, IVaultBase.Band(200, 0, 0));
+
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.GiftTooSmall.selector, 2, 25e18, 25e18 - 1));
+        vault.absorb(2, 25e18);
+        vault.absorb(2, 25e18 - 1);
+        vm.stopPrank();
+    }
+
+    function test_tokens_of_which_nothing_is_there_are_not_taken_for_one() public {
+        MockToken first = new MockToken("First", "ONE", 18);
+        MockToken second = new MockToken("Second", "TWO", 18);
+        _addAsset(first, 1e8);
+        _addAsset(second, 1e8);
+
+        vm.startPrank(owner);
+        vault.addAsset(address(first), 18, IVaultBase.Band(200, 0, 0));
+        vault.addAsset(address(second), 18, IVaultBase.Band(200, 0, 0));
+        vm.stopPrank();
+        assertEq(vault.assets().length, 5);
+    }
+
     /// @dev What was left of it comes back to all holders, through the same gates as any gift.
     function test_a_removed_asset_that_comes_back_is_a_gift() public {
         address weth = address(tokens[WETH]);

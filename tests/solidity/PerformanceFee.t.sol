@@ -112,6 +112,19 @@ contract PerformanceFeeTest is Base {
         assertEq(vault.performance().highWaterE18, 1_000e18);
     }
 
+    /// @dev Of what does not divide, the mark rounds up: a unit of rounding is no gain.
+    function test_a_mark_is_rounded_up() public {
+        _deposit(alice, 7);
+        uint256[] memory held = vault.held();
+        uint256 totalE18 = held[WETH] * 2_000 + held[WBTC] * 40_000 * 1e10 + held[USDC] * 1e12;
+        uint256 supply = vault.totalSupply();
+        assertGt(totalE18 * 1e18 % supply, 0);
+
+        _charge(2_000);
+
+        assertEq(vault.performance().highWaterE18, totalE18 * 1e18 / supply + 1);
+    }
+
     /// @dev A fee that was dropped and begins again in a dip: the old mark stands.
     function test_a_fee_that_begins_again_in_a_dip_keeps_the_mark() public {
         _charge(2_000);
