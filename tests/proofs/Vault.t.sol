@@ -233,8 +233,7 @@ contract VaultProofs is Test {
         _scene(holder, supply, [amount, 0], [manner, 0]);
         Books memory b = _books(RECEIVER);
         vm.prank(holder);
-        uint256[] memory paid =
-            vault.redeemInKindExcept(shares, RECEIVER, holder, new uint256[](2), skipped ? 1 : 0);
+        uint256[] memory paid = vault.redeemInKindExcept(shares, RECEIVER, holder, new uint256[](2), skipped ? 1 : 0);
         vm.assume(paid[0] <= b.held[0]); // proved in rounding.py
         Books memory a = _books(RECEIVER);
 

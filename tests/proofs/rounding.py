@@ -199,7 +199,13 @@ def parts() -> None:
     prove(
         "a part of an amount is no more than the amount",
         paid <= amount,
-        because=[amount >= 0, part >= 0, part <= total, total > 0, *down(paid, amount * part, total)],
+        because=[
+            amount >= 0,
+            part >= 0,
+            part <= total,
+            total > 0,
+            *down(paid, amount * part, total),
+        ],
     )
 
 
