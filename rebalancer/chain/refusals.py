@@ -87,7 +87,7 @@ def blame(rejected: RpcRejected) -> Blame:
 
 
 def is_batch_refusal(rejected: RpcRejected) -> bool:
-    """Whether an error says that so many questions may not be asked at once."""
+    """Whether an error refuses a batch for its size."""
     return not rejected.data and bool(_BATCH_WORDS.search(rejected.message))
 
 

@@ -275,7 +275,7 @@ class Rpc:
         return min(wanted, self._most_at_once)
 
     def _settle_batch(self, calls: Sequence[Call]) -> list[Any]:
-        """A batch's answers; fewer, those to its first calls, where the endpoint does not take so many at once.
+        """A batch's answers; only those to its first calls where the endpoint takes smaller batches alone.
 
         Raises:
             RpcBusy, RpcUnreachable: it does not answer a lone one either.

@@ -615,7 +615,7 @@ class Outbox:
         return self._urged(tour, attempt)
 
     def _is_lost_for(self, attempt: Attempt, height: int, blocks: int) -> bool:
-        """Whether an attempt's nonce is used and its receipt missing for so many blocks, and long enough by the clock."""
+        """Whether an attempt's nonce is used and its receipt has been missing for that many blocks, and for `least_wait_seconds`."""
         now = time.monotonic()
         at, since = self._lost_at.setdefault(attempt.id, (height, now))
         return height - at >= blocks and now - since >= self.rules.least_wait_seconds
