@@ -1,4 +1,4 @@
-"""The best trades within the vault's limits, in whole units, of swaps that earn their gas, never beaten by single routes.
+"""The best trades within the vault's limits, in whole units, of swaps that earn their gas, beside single routes.
 
 Between the optimum, which is in floats and knows no gas (`optimum.py`), and the plan. Pure.
 """
