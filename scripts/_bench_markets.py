@@ -252,7 +252,7 @@ def measure_markets(count: int = 200) -> MarketFigures:
     for number in range(count):
         asked = market(number // 2, stormy=number % 2 == 0)
         plan_rebalance(asked)
-        fresh = replace(asked, pools=tuple(replace(pool) for pool in asked.pools))  # type: ignore[type-var]
+        fresh = replace(asked, pools=tuple(replace(pool) for pool in asked.pools))  # type: ignore[type-var]  # every pool is a dataclass
         started = time.process_time()
         plan = plan_rebalance(fresh)
         seconds.append(time.process_time() - started)

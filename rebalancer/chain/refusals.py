@@ -56,7 +56,7 @@ _SEARCH_WORDS = re.compile(
 """Of `eth_getLogs`: a search that is too large for one endpoint may not be for another, and smaller ones are not."""
 _METHOD_WORDS = re.compile(
     r"method.{0,80}(not found|not supported|unsupported|not exist|not available|not implemented|not whitelisted|disabled|unknown)"
-    r"|(unknown|unsupported|no such) method|(does not exist|is not available|not supported)",
+    r"|(unknown|unsupported|no such) method",
     re.IGNORECASE,
 )
 _LIMIT_CODES = frozenset({-32005, -32007, -32029, 429})

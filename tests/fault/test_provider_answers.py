@@ -189,6 +189,13 @@ def test_a_method_that_one_endpoint_lacks_is_no_failure_of_it(nodes: list[Node])
     assert rpc.health()[0].failures_in_a_row == 0
 
 
+@pytest.mark.parametrize(
+    "words", ["state 0xab is not available", "archive requests are not supported"]
+)
+def test_data_that_an_endpoint_lacks_is_no_method_that_it_lacks(words: str) -> None:
+    assert blame(RpcRejected("eth_call", -32000, words)) is Blame.ENDPOINT
+
+
 def test_errors_of_sending_are_the_endpoints_only_where_they_say_so() -> None:
     def of(words: str) -> Blame:
         return blame(RpcRejected("eth_sendRawTransaction", -32000, words))

@@ -266,7 +266,7 @@ def test_loopback_names_are_its_own(served: Served, host: str) -> None:
 
 def test_bound_host_reached_address_and_named_hosts_are_its_own(served: Served) -> None:
     with Server(("0.0.0.0", 0), served.board, served.metrics, ["Keeper", "[fd00::7]"]) as server:  # noqa: S104 (a container's)
-        for host in ("0.0.0.0", "keeper:9464", "fd00::7", "127.0.0.1"):  # noqa: S104
+        for host in ("0.0.0.0", "keeper:9464", "fd00::7", "127.0.0.1"):  # noqa: S104 (as above)
             assert asked_as(server.port, host) == 200
         assert asked_as(server.port, "10.0.0.9") == 421
 

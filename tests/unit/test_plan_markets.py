@@ -94,7 +94,7 @@ def test_plan_within_a_budget_where_pools_disagree_trades_on_the_rich_one(
 
 def test_plan_of_the_same_market_is_the_same() -> None:
     asked = market(3)
-    again = replace(asked, pools=tuple(replace(pool) for pool in asked.pools))  # type: ignore[type-var]
+    again = replace(asked, pools=tuple(replace(pool) for pool in asked.pools))  # type: ignore[type-var]  # every pool is a dataclass
 
     assert plan_rebalance(again) == plan_rebalance(asked)
 
