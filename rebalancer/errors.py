@@ -189,7 +189,9 @@ class ArtifactMissing(ChainError):
 
     def __init__(self, name: str) -> None:
         self.name = name
-        super().__init__(f"The compiled contract {name} is missing: run `make setup`.")
+        super().__init__(
+            f"The compiled contract {name} is missing: run `make setup` in a checkout, or install the package anew."
+        )
 
 
 class ContractMissing(ChainError):
@@ -309,7 +311,7 @@ class NodeBinaryMissing(DevnetError):
     def __init__(self, binary: str) -> None:
         self.binary = binary
         super().__init__(
-            f"The program {binary} is neither in node_modules/.bin nor on PATH: run `make setup`."
+            f"The program {binary} is not on PATH: install it (Foundry has anvil, npm has hardhat), or run `make setup` in a checkout."
         )
 
 
