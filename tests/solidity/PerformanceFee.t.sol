@@ -67,6 +67,25 @@ contract PerformanceFeeTest is Base {
         assertEq(vault.performance().settledAt, 0);
     }
 
+    function test_performance_is_not_charged_past_the_largest_supply_of_fees() public {
+        _deposit(alice, (1 << 120) - INITIAL_SHARES);
+        vm.prank(owner);
+        vault.setFees(IVaultBase.Fees(500, 2_000, 0, 0), treasury);
+        _pass(30 * 365 days);
+        assertEq(vault.totalSupply(), 1 << 121, "the streaming fee stops there");
+        vault.collectPerformanceFee();
+        assertEq(vault.totalSupply(), 1 << 121);
+
+        for (uint256 i; i < 3; ++i) {
+            (, int256 answer,,,) = feeds[i].latestRoundData();
+            feeds[i].push(int192(answer * 100));
+        }
+        _pass(PERIOD);
+        vm.expectPartialRevert(IVaultBase.SupplyTooLarge.selector);
+        vault.collectPerformanceFee();
+        _redeem(alice, vault.balanceOf(alice));
+    }
+
     /* SUCCESS */
 
     function test_a_fee_that_begins_notes_the_value() public {
