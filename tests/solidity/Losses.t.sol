@@ -244,6 +244,24 @@ contract LossesTest is Base {
         assertEq(token.balanceOf(address(vault)), vault.held()[1]);
     }
 
+    /// @dev Of so few units that nothing else would end it before the next claim.
+    function test_a_small_claim_of_which_all_is_lost_ends_too() public {
+        vm.prank(alice);
+        vault.redeemInKindExcept(1e18, alice, alice, _amounts(0, 0), 2);
+        assertLt(vault.claimable(alice, address(token)), 1 << 32);
+        _lose(30_000e6);
+        vault.sync(1);
+        token.mint(address(vault), 20_000e6);
+        vm.prank(owner);
+        vault.absorb(1, 20_000e6);
+        vm.prank(creator);
+        uint256 due = vault.redeemInKindExcept(50e18, creator, creator, _amounts(0, 0), 2)[1];
+
+        assertGt(due, 0);
+        assertEq(vault.claimable(alice, address(token)), 0);
+        assertEq(_claim(creator, token), due);
+    }
+
     /// @dev Of 27 decimals, so little is left that units could no longer tell it: claims end, and new ones are whole.
     function test_claims_of_which_next_to_nothing_is_left_end() public {
         _switchTo(27);
