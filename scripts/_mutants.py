@@ -106,6 +106,15 @@ class Mutant:
         return f"{self.function}:{self.line}: {self.operator} `{old}` -> `{new}`"
 
 
+def _only_names(node: Node) -> bool:
+    """Whether a statement does nothing but name parameters, which the ABI shows."""
+    expression = node.get("expression") or {}
+    parts = [expression, *expression.get("components", [])]
+    return node["nodeType"] == "ExpressionStatement" and all(
+        part["nodeType"] in {"Identifier", "TupleExpression"} for part in parts
+    )
+
+
 @dataclass(frozen=True)
 class _Change:
     operator: str
@@ -174,7 +183,7 @@ class _Finder:
             if node["condition"] is not None:
                 self.add("MWA", node["condition"], "false")
             return
-        if kind in _STATEMENTS:
+        if kind in _STATEMENTS and not _only_names(node):
             self.add("CR", node, "", "statement")
         method = getattr(self, f"_{kind}", None)
         if method is not None:

@@ -412,9 +412,7 @@ def changed_lines(target: str, since: str | None) -> set[int]:
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     hunks = re.findall(r"^@@ \S+ \+(\d+)(?:,(\d+))? @@", run.stdout, re.MULTILINE)
     return {
-        line
-        for first, count in hunks
-        for line in range(int(first), int(first) + int(count or 1))
+        line for first, count in hunks for line in range(int(first), int(first) + int(count or 1))
     }
 
 

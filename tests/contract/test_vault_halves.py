@@ -174,3 +174,21 @@ def _type(types: dict[str, Any], name: str) -> Any:
             for member in found.get("members", ())
         ),
     )
+
+
+def test_the_reentrancy_test_tries_every_function_that_changes_the_vault(
+    compiled: Compiled, repo_root: Path
+) -> None:
+    suite = (repo_root / "tests" / "solidity" / "Rebalance.t.sol").read_text(encoding="utf-8")
+    _, _, rest = suite.partition("function _everyChange(")
+    tried = set(re.findall(r"encodeCall\(I\w+\.(\w+),", rest.partition("\n    }\n")[0]))
+    changing = {
+        entry["name"]
+        for entry in compiled["BasketVault"]["abi"]
+        if entry["type"] == "function" and entry["stateMutability"] in {"nonpayable", "payable"}
+    }
+
+    # A share is an ERC-20 token like any other; the factory alone calls initialize, and the manager setAuthority.
+    of_others = {"approve", "initialize", "permit", "setAuthority", "transfer", "transferFrom"}
+    assert changing - tried == of_others
+    assert tried <= changing

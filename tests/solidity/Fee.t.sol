@@ -2,6 +2,7 @@
 pragma solidity 0.8.30;
 
 import { IVaultBase } from "../../contracts/interfaces/IBasketVault.sol";
+import { PackedFee } from "../../contracts/libraries/PackedFee.sol";
 import { Base } from "./Base.t.sol";
 
 /// @notice The streaming fee: simple interest in shares, counted in totalSupply from the second it is earned.
@@ -123,6 +124,18 @@ contract FeeTest is Base {
     }
 
     /* EDGES */
+
+    function test_the_least_supply_keeps_its_32_highest_bits() public pure {
+        for (uint256 bits = 1; bits <= 122; ++bits) {
+            uint256 shares = type(uint256).max >> (256 - bits);
+            uint256 shift = bits < 32 ? 0 : bits - 32;
+            IVaultBase.Fee memory f = PackedFee.wrap(type(uint256).max).withLeast(shares, bits).unpack();
+            assertEq(f.leastShift, shift);
+            assertEq(f.leastSupply, shares >> shift);
+            assertEq(f.pendingShares, type(uint128).max);
+            assertEq(f.exitBps, type(uint16).max);
+        }
+    }
 
     function test_fee_uncollected_for_a_thousand_years_stops_no_redemption() public {
         vm.prank(owner);

@@ -177,8 +177,10 @@ contract MintTest is Base {
     /* EDGES */
 
     function test_mint_of_one_share_costs_a_unit_of_everything() public {
+        uint256[] memory before = vault.held();
         assertEq(_deposit(alice, 1), _amounts(1, 1, 1));
         assertEq(vault.balanceOf(alice), 1);
+        assertEq(vault.held(), _amounts(before[WETH] + 1, before[WBTC] + 1, before[USDC] + 1));
     }
 
     function test_mint_takes_nothing_of_an_asset_the_vault_does_not_hold() public {
