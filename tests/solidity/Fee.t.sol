@@ -167,6 +167,19 @@ contract FeeTest is Base {
         _redeem(alice, vault.balanceOf(alice));
     }
 
+    function test_new_rates_leave_the_rest_of_the_packed_fee() public view {
+        IVaultBase.Fee memory f = this.withRates(PackedFee.wrap(type(uint256).max), IVaultBase.Fees(1, 2, 3, 4));
+        assertEq(f.pendingShares, type(uint128).max);
+        assertEq(f.accruedAt, type(uint40).max);
+        assertEq(f.leastShift, type(uint8).max);
+        assertEq(f.leastSupply, type(uint32).max);
+        assertEq(abi.encode(f.streamingBps, f.entryBps, f.exitBps), abi.encode(1, 3, 4));
+    }
+
+    function withRates(PackedFee f, IVaultBase.Fees calldata fees) external pure returns (IVaultBase.Fee memory) {
+        return f.withRates(fees).unpack();
+    }
+
     function testFuzz_fee_only_grows_by_its_rule(uint256 feeBps, uint256 elapsed, uint256 minted) public {
         feeBps = bound(feeBps, 0, 500);
         elapsed = bound(elapsed, 0, 10 * YEAR_SECONDS);

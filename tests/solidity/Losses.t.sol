@@ -309,6 +309,10 @@ contract LossesTest is Base {
             vm.prank(owner);
             vault.absorb(1, 100_000e27);
             _deposit(bob, 10e18);
+            if (i == 33) {
+                vm.expectEmit(true, false, false, false, address(vault)); // her claim ends, and is told so
+                emit IVaultBase.Synced(address(token), 0, 0, 0, 0);
+            }
             _leave(bob, 2);
         }
 
@@ -345,6 +349,38 @@ contract LossesTest is Base {
     }
 
     /* CLAIMS */
+
+    /// @dev Of 7 units for two claims of 5 each, 3 are the first's to take, and all that is left the second's.
+    function test_the_last_claim_takes_what_is_left() public {
+        _claimUnits(alice, 5);
+        _claimUnits(bob, 5);
+        _lose(token.balanceOf(address(vault)) * 3 / 10 - 1);
+        vault.sync(1);
+        assertEq(vault.totalClaimable(address(token)), 7);
+
+        assertEq(_claim(alice, token), 3);
+        assertEq(_claim(bob, token), 4);
+        assertEq(vault.totalClaimable(address(token)), 0);
+    }
+
+    function test_a_claim_of_a_single_unit_is_written_down_with_the_rest() public {
+        _claimUnits(alice, 1);
+        assertEq(vault.totalClaimable(address(token)), 1);
+        _lose(token.balanceOf(address(vault)) / 2);
+        vault.sync(1);
+
+        assertEq(vault.totalClaimable(address(token)), 0);
+        assertEq(vault.claimable(alice, address(token)), 0);
+    }
+
+    /// @dev A claim on so many units of the token, by a redemption of as few shares as it takes.
+    function _claimUnits(address holder, uint256 units) internal {
+        uint256 shares = units * vault.totalSupply() / vault.held()[1] + 1;
+        _deposit(holder, shares);
+        vm.prank(holder);
+        vault.redeemInKindExcept(shares, holder, holder, _amounts(0, 0), 2);
+        assertEq(vault.claimable(holder, address(token)), units);
+    }
 
     function testFuzz_a_claim_in_parts_is_the_claim_and_costs_no_other_a_unit(uint256 a, uint256 b, uint256 lost)
         public

@@ -241,6 +241,23 @@ contract PerformanceFeeTest is Base {
         assertApproxEqRel(shares * 11_000_000e18 / vault.totalSupply(), 1_000e18, 0.0001e18);
     }
 
+    /// @dev It sinks with what is redeemed, however little or much, and rises with nothing until the next settlement.
+    function test_the_least_supply_sinks_with_redemptions_alone() public {
+        _charge(1_000);
+        uint256 least = INITIAL_SHARES;
+        uint256[4] memory left = [uint256(1e18), 40e18, 1e18, 20e18];
+        for (uint256 i; i < left.length; ++i) {
+            _redeem(creator, left[i]);
+            least -= left[i];
+            IVaultBase.Fee memory f = vault.fee();
+            assertEq(uint256(f.leastSupply) << f.leastShift, least >> f.leastShift << f.leastShift);
+            _deposit(bob, 50e18);
+            _redeem(bob, 25e18);
+            assertEq(abi.encode(vault.fee()), abi.encode(f), "what came since is more than what left");
+            _redeem(bob, 25e18);
+        }
+    }
+
     function test_what_was_lost_must_be_won_back_before_anything_is_charged() public {
         _charge(2_000);
         _pass(PERIOD);
