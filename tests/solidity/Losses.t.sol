@@ -4,6 +4,7 @@ pragma solidity 0.8.30;
 import { Math } from "@openzeppelin/contracts/utils/math/Math.sol";
 
 import { IBasketVault, IVaultBase, IVaultCore } from "../../contracts/interfaces/IBasketVault.sol";
+import { Holding } from "../../contracts/libraries/Holdings.sol";
 import { MockToken } from "../../contracts/mocks/MockToken.sol";
 import { Base } from "./Base.t.sol";
 import { MoodyToken } from "./support/MoodyToken.sol";
@@ -371,6 +372,26 @@ contract LossesTest is Base {
 
         assertEq(vault.totalClaimable(address(token)), 0);
         assertEq(vault.claimable(alice, address(token)), 0);
+    }
+
+    function test_a_claim_that_a_loss_left_a_single_unit_of_bears_the_next_one_too() public {
+        _claimUnits(alice, 2);
+        _lose(token.balanceOf(address(vault)) * 2 / 5);
+        vault.sync(1);
+        assertEq(vault.totalClaimable(address(token)), 1);
+        _lose(token.balanceOf(address(vault)) / 2);
+        vault.sync(1);
+
+        assertEq(vault.totalClaimable(address(token)), 0);
+    }
+
+    function test_flags_of_an_entry_leave_its_amount() public pure {
+        Holding h = Holding.wrap(8).withBarred(true).withClaimed(true);
+        assertEq(h.amountRaw(), 8);
+        assertTrue(h.isBarred() && h.isClaimed());
+        h = h.withBarred(false).withAmount(9);
+        assertTrue(!h.isBarred() && h.isClaimed());
+        assertEq(Holding.unwrap(h.withClaimed(false)), 9);
     }
 
     /// @dev A claim on so many units of the token, by a redemption of as few shares as it takes.
