@@ -682,6 +682,20 @@ contract RemovedLossesTest is Base {
         assertEq(_claim(alice, usdc), 7_500e6);
     }
 
+    /// @dev What it had lost by itself, below dust, is not added to what it loses later.
+    function test_a_token_that_comes_back_begins_without_losses() public {
+        _addBack();
+        usdc.burn(address(vault), 1e6);
+        vault.sync(2);
+        assertGt(vault.lossE18(address(usdc)), 0);
+        vm.startPrank(owner);
+        vault.excludeAsset(2);
+        vault.removeAsset(2);
+        vm.stopPrank();
+        _addBack();
+        assertEq(vault.lossE18(address(usdc)), 0);
+    }
+
     /// @dev A loss from before it came back is found, too; and a deposit into it waits for the write-down.
     function test_a_loss_from_before_a_token_came_back_is_written_down() public {
         usdc.burn(address(vault), 5_000e6);
