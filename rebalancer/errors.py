@@ -1335,6 +1335,14 @@ class SeedTooSmall(ActionError):
         )
 
 
+class NotByContract(ActionError):
+    """What was to be written down for another account to send cannot be done by a contract, as a Safe is."""
+
+    def __init__(self, what: str, instead: str) -> None:
+        self.what = what
+        super().__init__(f"A contract account cannot send {what}: {instead}.")
+
+
 class NotTheClaimant(ActionError):
     """A claim was to be paid elsewhere by somebody who does not hold it."""
 

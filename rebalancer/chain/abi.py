@@ -32,6 +32,7 @@ __all__ = [
     "decode_revert",
     "interface",
     "reverted",
+    "signature_of",
 ]
 
 _PANICS = {
@@ -341,12 +342,13 @@ def _known_errors() -> Mapping[bytes, _ErrorShape]:
     return known
 
 
-def _signature(entry: Mapping[str, Any]) -> str:
+def signature_of(entry: Mapping[str, Any]) -> str:
+    """The canonical signature of a function, event or error of a JSON ABI."""
     return f"{entry['name']}({','.join(_type(part) for part in entry['inputs'])})"
 
 
 def _function(entry: Mapping[str, Any]) -> Function:
-    signature = _signature(entry)
+    signature = signature_of(entry)
     return Function(
         entry["name"],
         signature,
@@ -362,7 +364,7 @@ def _event(entry: Mapping[str, Any]) -> _EventShape:
     ]
     return _EventShape(
         entry["name"],
-        "0x" + keccak(text=_signature(entry)).hex(),
+        "0x" + keccak(text=signature_of(entry)).hex(),
         tuple(part["name"] for part in named),
         _Record.of(_as_topic(part) for part in named if part["indexed"]),
         _Record.of(part for part in named if not part["indexed"]),
@@ -377,7 +379,7 @@ def _as_topic(part: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _error(entry: Mapping[str, Any]) -> _ErrorShape:
     return _ErrorShape(
-        entry["name"], keccak(text=_signature(entry))[:4], _Record.of(entry["inputs"])
+        entry["name"], keccak(text=signature_of(entry))[:4], _Record.of(entry["inputs"])
     )
 
 
