@@ -146,7 +146,7 @@ def _contract(session: Session, named: str) -> Contract:
     for name, address in session.system.contracts().items():
         if named.lower() in (name.lower(), address):
             return interface(name).at(address)
-    return interface("BasketVault").at(_address(named))
+    return interface("BasketVault").at(session.vault(_address(named)))
 
 
 def _address(text: str) -> str:

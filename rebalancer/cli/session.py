@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar
 
 import click
 
-from rebalancer.actions import ETH, basket_tokens
+from rebalancer.actions import ETH
 from rebalancer.chain.abi import interface
 from rebalancer.chain.deployment import DeployedToken, Deployment
 from rebalancer.chain.endpoints import Endpoints
@@ -30,9 +30,14 @@ from rebalancer.config import AccountSettings, Settings, load_chains, load_setti
 from rebalancer.deploy import System
 from rebalancer.errors import (
     ConfigError,
+    ContractMissing,
+    ContractReverted,
     DeploymentMalformed,
     DevnetKeyOnRealChain,
     RebalancerError,
+    RpcMalformed,
+    RpcTimeout,
+    RpcUnreachable,
     SystemRefused,
     VaultNotNamed,
 )
@@ -241,21 +246,53 @@ class Session:
         known = self.settings.vaults or self.deployment.vaults if named is None else (named,)
         if len(known) != 1:
             raise VaultNotNamed(known)
-        basket_tokens(self.rpc, interface("BasketVault").at(known[0]))
+        self.check_vaults(known)
         return known[0]
 
     def vaults(self, named: str | None) -> tuple[str, ...]:
         """The vaults that are meant: the one named, or all that the settings know, or else the addresses.
 
+        An endpoint that does not answer holds up nothing: whoever reads the vaults then deals with it.
+
         Raises:
             VaultNotNamed: there is none.
+            ContractMissing: what is at one of the addresses is no vault.
         """
         if named is not None:
             return (self.vault(named),)
         known = self.settings.vaults or self.deployment.vaults
         if not known:
             raise VaultNotNamed(known)
+        with suppress(RpcUnreachable, RpcTimeout, RpcMalformed):
+            self.check_vaults(known)
         return tuple(known)
+
+    def check_vaults(self, addresses: Sequence[str]) -> None:
+        """Make sure that there is a vault at each of these addresses.
+
+        Raises:
+            ContractMissing: there is none at one of them; with what is there.
+        """
+        vaults = [interface("BasketVault").at(address) for address in addresses]
+        answers = self.rpc.batch_settled([vault.request("locked") for vault in vaults])
+        for vault, answer in zip(vaults, answers, strict=True):
+            try:
+                vault.result("locked", answer)
+            except (ContractMissing, ContractReverted):
+                there = self._what_is_at(vault.address)
+                raise ContractMissing("BasketVault", vault.address, there) from None
+
+    def _what_is_at(self, address: str) -> str:
+        """What stands at an address that is no vault."""
+        with suppress(RebalancerError):
+            for name, known in self.deployment.contracts.items():
+                if known == address:
+                    return f"the {name} of the addresses file"
+            for token in self.deployment.tokens:
+                if token.address == address:
+                    return f"the token {token.symbol}"
+        code = str(self.rpc.call("eth_getCode", address, "latest"))
+        return "another contract" if code != "0x" else "an account without code"
 
     def token(self, symbol_or_address: str) -> DeployedToken:
         """A token of the addresses file, or native money for `ETH`.

@@ -759,8 +759,7 @@ def set_targets(
         session.end_if_unsigned()
         gliding = ""
         if done.in_force and glide_seconds and not as_json:
-            ends_at = _glide_end(session, address)
-            gliding = f"The targets glide to the new ones until {utc(ends_at)}."
+            gliding = _gliding(session, address)
     _tell_change("targets", done, as_json, gliding)
 
 
@@ -823,9 +822,15 @@ def _bps_of(_: str, text: str) -> int:
     return parse_amount(text, 0)
 
 
-def _glide_end(session: Session, vault: str) -> int:
+def _gliding(session: Session, vault: str) -> str:
+    """Where targets that glide are now, and where they will be."""
     lens, block = session.system.lens, read_block(session.rpc)
-    return read_vaults(session.rpc, lens, [vault], block)[0].basket.glide_end
+    basket = read_vaults(session.rpc, lens, [vault], block)[0].basket
+    moves = "; ".join(
+        f"{session.symbol(asset.token)} now {percent(now_e18)}, then {percent(asset.target_e18)}"
+        for asset, now_e18 in zip(basket.assets, basket.targets_e18, strict=True)
+    )
+    return f"The targets glide until {utc(basket.glide_end)}: {moves}."
 
 
 def _tell_change(what: str, done: actions.Change, as_json: bool, gliding: str = "") -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import shlex
+from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from rebalancer.chain.abi import interface
+from rebalancer.cli import root
 from rebalancer.send.unsigned import Reading, UnsignedCall, checksum, read_call, safe_batch
 
 SAFE = "0xA77DE01e157f9f57C7c4A326eeE9C4874D0598b6"
@@ -98,3 +102,17 @@ def test_call_is_read_with_the_names_of_structs_and_the_call_inside_it() -> None
     assert list(inner.arguments.values()) == [named, SPENDER.lower()]
     assert read_call("0xdeadbeef") is None
     assert read_call("0x") is None
+
+
+def test_commands_of_the_page_on_multisigs_are_those_there_are(repo_root: Path) -> None:
+    text = (repo_root / "docs" / "multisig.md").read_text()
+    lines = [line for line in text.splitlines() if line.startswith("rebalancer ")]
+    assert len(lines) > 9
+    for line in lines:
+        words, ctx = shlex.split(line)[1:], click.Context(root)
+        command: click.Command | None = root
+        while isinstance(command, click.Group):
+            command = command.get_command(ctx, words.pop(0))
+        assert command is not None, line
+        known = {name for param in command.params for name in param.opts}
+        assert {word for word in words if word.startswith("--")} <= known, line
