@@ -21,7 +21,7 @@ from typing import Any
 from eth_abi.exceptions import EncodingError
 from eth_utils.address import is_hex_address
 
-from rebalancer.chain.abi import Contract, Event, Function, decode_logs, interface
+from rebalancer.chain.abi import Contract, Event, Function, decode_logs, interface, named_arguments
 from rebalancer.chain.receipt import Receipt
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import Block, read_block
@@ -243,7 +243,7 @@ def describe(system: System, target: str, data: bytes, vault: str = "") -> str:
     function = next((f for f in known.functions.values() if f.selector == data[:4]), None)
     if function is None:
         return "0x" + data.hex()
-    arguments = dict(zip(function.inputs.names, function.inputs.decode(data[4:]), strict=True))
+    arguments = named_arguments(known, function, "0x" + data.hex())
     said = ", ".join(argument_words(name, value) for name, value in arguments.items())
     return f"{vault or known.name}.{function.name}({said})"
 
@@ -252,6 +252,8 @@ def argument_words(name: str, value: Any) -> str:
     """An argument by its name, without the unit that the name ends with: weights in percent, prices in dollars, times in hours."""
     if name == "targetsE18":
         return f"targets [{', '.join(f'{_decimal(100 * one)} %' for one in value)}]"
+    if name == "targetE18":
+        return f"target {_decimal(100 * value)} %"
     if name == "roleId" and value in iter(Role):
         return f"role {Role(value).name}"
     if name.endswith("Bps"):
@@ -272,6 +274,8 @@ def _decimal(value_e18: int) -> str:
 def _said(value: Any) -> str:
     if isinstance(value, bytes):
         return "0x" + value.hex()
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(argument_words(name, one) for name, one in value.items()) + "}"
     if isinstance(value, tuple | list):
         return "[" + ", ".join(_said(part) for part in value) + "]"
     return str(value)

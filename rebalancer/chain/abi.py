@@ -31,8 +31,8 @@ __all__ = [
     "decode_logs",
     "decode_revert",
     "interface",
+    "named_arguments",
     "reverted",
-    "signature_of",
 ]
 
 _PANICS = {
@@ -295,6 +295,28 @@ def interface(name: str) -> Interface:
     return Interface.of(name, load_artifact(name).abi)
 
 
+def named_arguments(known: Interface, function: Function, data: str) -> dict[str, Any]:
+    """What a call of a packaged contract was given, by name; structs are mappings of their fields."""
+    entry = next(
+        one
+        for one in load_artifact(known.name).abi
+        if one["type"] == "function" and _signature(one) == function.signature
+    )
+    values = zip(function.inputs.names, entry["inputs"], function.arguments(data), strict=True)
+    return {name: _named(part, value) for name, part, value in values}
+
+
+def _named(parameter: Mapping[str, Any], value: Any) -> Any:
+    kind = str(parameter["type"])
+    if kind.endswith("]"):
+        inner = {**parameter, "type": kind[: kind.rindex("[")]}
+        return [_named(inner, one) for one in value]
+    if kind == "tuple":
+        parts = parameter["components"]
+        return {part["name"]: _named(part, one) for part, one in zip(parts, value, strict=True)}
+    return value
+
+
 def decode_logs(logs: Iterable[Mapping[str, Any]], *interfaces: Interface) -> list[Event]:
     """The events that any of the interfaces knows, in the order of the logs."""
     events = []
@@ -342,13 +364,12 @@ def _known_errors() -> Mapping[bytes, _ErrorShape]:
     return known
 
 
-def signature_of(entry: Mapping[str, Any]) -> str:
-    """The canonical signature of a function, event or error of a JSON ABI."""
+def _signature(entry: Mapping[str, Any]) -> str:
     return f"{entry['name']}({','.join(_type(part) for part in entry['inputs'])})"
 
 
 def _function(entry: Mapping[str, Any]) -> Function:
-    signature = signature_of(entry)
+    signature = _signature(entry)
     return Function(
         entry["name"],
         signature,
@@ -364,7 +385,7 @@ def _event(entry: Mapping[str, Any]) -> _EventShape:
     ]
     return _EventShape(
         entry["name"],
-        "0x" + keccak(text=signature_of(entry)).hex(),
+        "0x" + keccak(text=_signature(entry)).hex(),
         tuple(part["name"] for part in named),
         _Record.of(_as_topic(part) for part in named if part["indexed"]),
         _Record.of(part for part in named if not part["indexed"]),
@@ -379,7 +400,7 @@ def _as_topic(part: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _error(entry: Mapping[str, Any]) -> _ErrorShape:
     return _ErrorShape(
-        entry["name"], keccak(text=signature_of(entry))[:4], _Record.of(entry["inputs"])
+        entry["name"], keccak(text=_signature(entry))[:4], _Record.of(entry["inputs"])
     )
 
 

@@ -24,10 +24,9 @@ from rebalancer.chain.abi import (
     Interface,
     decode_logs,
     interface,
+    named_arguments,
     reverted,
-    signature_of,
 )
-from rebalancer.chain.artifacts import load_artifact
 from rebalancer.chain.receipt import NoLogs, Receipt
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import Block, read_block
@@ -273,32 +272,11 @@ def read_call(data: str) -> Reading | None:
 
 
 def _arguments(known: Interface, function: Function, data: str) -> dict[str, Any]:
-    values = function.arguments(data)
-    entry = next(
-        one
-        for one in load_artifact(known.name).abi
-        if one["type"] == "function" and signature_of(one) == function.signature
-    )
-    found = {
-        name: _named(part, value)
-        for name, part, value in zip(function.inputs.names, entry["inputs"], values, strict=True)
-    }
+    found = named_arguments(known, function, data)
     inner = found.get("data")
     if known.name == "AccessManager" and isinstance(inner, bytes):
         found["data"] = read_call("0x" + inner.hex()) or inner
     return found
-
-
-def _named(parameter: Mapping[str, Any], value: Any) -> Any:
-    """A value with the names of a struct's fields."""
-    kind = str(parameter["type"])
-    if kind.endswith("]"):
-        inner = {**parameter, "type": kind[: kind.rindex("[")]}
-        return [_named(inner, one) for one in value]
-    if kind == "tuple":
-        parts = parameter["components"]
-        return {part["name"]: _named(part, one) for part, one in zip(parts, value, strict=True)}
-    return value
 
 
 # Safe's Transaction Builder

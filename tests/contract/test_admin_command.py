@@ -110,6 +110,20 @@ def test_scheduled_change_of_a_vault_is_told_by_its_name_in_percent_and_in_days(
     assert f"{utc(int(operation['executable_at']))} (in 2 d)" in shown
 
 
+def test_scheduled_struct_is_told_by_the_names_of_its_fields_with_units(
+    governed: Governed, world: World, cli: Cli
+) -> None:
+    contract = governed.make_vault(basket_spec(world))
+    bands = json.dumps([[150, 1_000, 5], [150, 0, 0], [150, 0, 0]])
+    call = ("call", "--contract", contract.address, "--function", "setBands", "--arg", bands)
+    cli(*call, by="curator")
+
+    (operation,) = cli("show", "--json").json["operations"]
+
+    said = "setBands(bands [{band 1.5 %, relativeBand 10 %, minTradeRaw 5}, {band 1.5 %, "
+    assert said in operation["call"]
+
+
 def test_guardian_tightens_at_once(governed: Governed, cli: Cli) -> None:
     weth = governed.market.deployment.listed("WETH").address
     feed = governed.read(governed.hub, "feedOf", weth)
