@@ -70,6 +70,8 @@ def test_scheduled_call_is_executed_or_cancelled_by_its_id(governed: Governed, c
     first = cli(*removal, "--json", by="owner").json
     assert (first["in_force"], first["transaction_hash"] is None) == (False, False)
     operation = ("--operation", first["operation"])
+    assert len(first["operation"]) == len("0x") + 64
+    assert first["operation"] in cli("show").out
 
     assert "AccessManagerNotReady" in cli("execute", *operation, by="owner").sentence
     assert "AccessManagerUnauthorizedCancel" in cli("cancel", *operation, by="stranger").sentence
