@@ -149,7 +149,7 @@ def cli(
     for name in [name for name in os.environ if name.startswith("REBALANCER_")]:
         monkeypatch.delenv(name)
     house.deployment.save(tmp_path / "deployment.json")
-    rpc = f'rpc_url = "{house.chain.rpc.endpoint}"\n'
+    rpc = f'rpc_url = "{house.chain.rpc.endpoint}"\nrpc_timeout_seconds = 60\n'
     Path("rebalancer.toml").write_text(rpc + '[wallet]\nkeystore = "not-there.json"\n')
     Path("vault.toml").write_text(SPEC)
     return lambda *arguments: run(capsys, *arguments)
