@@ -1,7 +1,7 @@
 """Fixtures of a local chain: one node for the whole run, every test on its own copy of the state.
 
-Tests below tests/contract run on Anvil and on Hardhat, others on Anvil only; `--chain` narrows
-that. Under `ape test` Ape's own node takes Anvil's place.
+Tests run on Anvil; those marked `both_chains` on Hardhat, too. `--chain` runs all that use a chain on one of them, or on both.
+Under `ape test` Ape's own node takes Anvil's place.
 """
 
 from __future__ import annotations
@@ -34,8 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--chain",
         choices=["both", *NodeKind],
-        default="both",
-        help="which chain the contract tests run on",
+        help="the chain that every test of a chain runs on (default: anvil, and hardhat too where a test is marked so)",
     )
 
 
@@ -50,13 +49,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Runs a contract test once on each chain asked for."""
+    """Runs a test once on each chain asked for, or that it is marked for."""
     if "node_kind" not in metafunc.fixturenames:
         return
-    asked = metafunc.config.getoption("--chain")
-    in_contract_suite = "contract" in metafunc.definition.path.parts
-    kinds = [kind for kind in NodeKind if asked in ("both", kind)] if in_contract_suite else []
-    kinds = kinds or [NodeKind.ANVIL]
+    marked = metafunc.definition.get_closest_marker("both_chains") is not None
+    asked = metafunc.config.getoption("--chain") or ("both" if marked else NodeKind.ANVIL)
+    kinds = list(NodeKind) if asked == "both" else [NodeKind(asked)]
     # Indirect: only then does pytest know that two tests with the same kind may share a node.
     metafunc.parametrize("node_kind", kinds, ids=str, scope="session", indirect=True)
 

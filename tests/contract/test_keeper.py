@@ -30,6 +30,10 @@ from rebalancer.units import BPS, E18
 from rebalancer.words import utc
 from tests.unit.test_rpc import ScriptedServer
 
+pytestmark = (
+    pytest.mark.both_chains
+)  # nodes differ in mining, time, simulation and the wording of errors
+
 UP_10_PERCENT = {"ETH/USD": 2_200_00000000}
 
 

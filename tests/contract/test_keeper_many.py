@@ -29,6 +29,8 @@ from rebalancer.send.outbox import Outbox, State
 from rebalancer.send.signer import devnet_signer
 from tests.contract.test_keeper import UP_10_PERCENT, move, set_policy
 
+pytestmark = pytest.mark.both_chains  # nodes differ in mining and in what they keep pending
+
 GWEI = 10**9
 
 

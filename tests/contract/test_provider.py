@@ -17,6 +17,8 @@ from rebalancer.errors import RpcUnreachable, WrongChain
 from rebalancer.send.signer import devnet_signer
 from tests.contract.world import World, basket_spec
 
+pytestmark = pytest.mark.both_chains  # each node has its own shapes of answers and errors
+
 DEAD = "http://127.0.0.1:1/s3cret-k3y-0123456789"
 
 
