@@ -35,9 +35,7 @@ from rebalancer.send.outbox import Outbox, SendRules
 from tests.contract.test_keeper import UP_10_PERCENT, move
 from tests.contract.test_keeper_many import _other_books, by_vault, keeper_of, look, nonce
 
-pytestmark = (
-    pytest.mark.both_chains
-)  # nodes differ in mining, time, simulation and the wording of errors
+pytestmark = pytest.mark.both_chains  # nodes mine, simulate and word errors differently
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from rebalancer.errors import (
     WrongChain,
 )
 
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 120.0
 
 
 def eventually(holds: Callable[[], bool]) -> bool:
@@ -223,7 +223,7 @@ def test_starter_that_is_killed_takes_the_node_with_it(
     program = (
         "import time; from rebalancer.devnet.node import Node, NodeSettings\n"
         f"node = Node.start(NodeSettings(skip_state_roots={skip_state_roots}))\n"
-        "print(node.port, node.log_path.parent, flush=True); time.sleep(60)"
+        "print(node.port, node.log_path.parent, flush=True); time.sleep(600)"
     )
     with subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=repo_root

@@ -65,7 +65,7 @@ def test_open_while_another_keeper_runs_is_refused_until_it_is_killed(path: Path
         from rebalancer.send.outbox import Outbox
         box = Outbox(Path({str(path)!r}))
         print("open", flush=True)
-        time.sleep(60)
+        time.sleep(600)
     """
     command = [sys.executable, "-c", textwrap.dedent(script)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:

@@ -62,7 +62,7 @@ def nonce(chain: LocalChain) -> int:
 
 def await_nonce(chain: LocalChain, wanted: int) -> None:
     """Anvil mines a moment after it has answered: what was sent before the kill is mined after it."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while nonce(chain) < wanted:
         assert time.monotonic() < deadline, "what was sent is never mined"
         time.sleep(0.01)

@@ -122,7 +122,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def until(happens: Callable[[], bool], seconds: float = 60) -> None:
+def until(happens: Callable[[], bool], seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not happens():
         assert time.monotonic() < end
@@ -178,7 +178,7 @@ def test_nothing_a_keeper_writes_serves_or_sends_has_a_secret(
             until(lambda: '"failure": ""' not in ask("/status") or keeper.poll() is not None)
             for path in ("/metrics", "/healthz", "/readyz", "/status"):
                 ask(path)
-            code = keeper.wait(60)
+            code = keeper.wait(120)
         finally:
             keeper.kill()
     for server in (first.server, second.server, inbox.server):
