@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -182,7 +181,7 @@ def test_a_silent_endpoint_leaves_time_for_the_next(
 
 def test_no_answer_is_waited_for_beyond_the_deadline(nodes: list[Node]) -> None:
     rpc = over(nodes)
-    rpc.deadline = time.monotonic() - 1
+    rpc.deadline = 0.0
 
     with pytest.raises(RpcTimeout):
         rpc.call("eth_call")
