@@ -70,7 +70,7 @@ def unit_of(nodeid: str) -> str:
     path, _, name = nodeid.partition("::")
     if path.startswith("tests/solidity/"):
         return "tests/solidity"
-    if path.startswith("tests/contract/") and re.search(r"[[-]hardhat[]-]", name):
+    if path.startswith("tests/contract/") and re.search(r"[-\[]hardhat[-\]]", name):
         return "tests/contract on hardhat"
     return path
 
