@@ -18,6 +18,7 @@ from rebalancer.devnet.market import Market
 from rebalancer.devnet.node import Node, NodeKind, NodeSettings
 from rebalancer.devnet.profile import opening_pools
 from rebalancer.devnet.stage import Stage, build_stage
+from tests.clocks import LONGEST_SECONDS
 
 # A session's chain starts here, so that tests may use dates; 2023-04-05 00:00 UTC.
 GENESIS_AT = 1_680_652_800
@@ -72,7 +73,9 @@ def node_url(node_kind: NodeKind, request: pytest.FixtureRequest) -> Iterator[st
     if ape_url is not None:
         yield ape_url
         return
-    with Node.start(NodeSettings(kind=node_kind, genesis_at=GENESIS_AT)) as node:
+    with Node.start(
+        NodeSettings(kind=node_kind, genesis_at=GENESIS_AT, ready_timeout_s=LONGEST_SECONDS)
+    ) as node:
         yield node.url
 
 
@@ -85,7 +88,7 @@ def records_steps(node_kind: NodeKind, pytestconfig: pytest.Config) -> bool:
 @pytest.fixture(scope="session")
 def session_chain(node_url: str) -> Iterator[LocalChain]:
     """The session's chain, shared by all tests: for what is built once and then only read."""
-    with Rpc(node_url, timeout_s=60) as rpc:
+    with Rpc(node_url, timeout_s=LONGEST_SECONDS) as rpc:
         yield LocalChain(rpc)
 
 
@@ -93,8 +96,10 @@ def session_chain(node_url: str) -> Iterator[LocalChain]:
 def session_bare_chain(node_kind: NodeKind) -> Iterator[LocalChain]:
     """A second chain, on which nothing is ever built that outlasts a test."""
     with (
-        Node.start(NodeSettings(kind=node_kind, genesis_at=GENESIS_AT)) as node,
-        node.rpc(timeout_s=60) as rpc,
+        Node.start(
+            NodeSettings(kind=node_kind, genesis_at=GENESIS_AT, ready_timeout_s=LONGEST_SECONDS)
+        ) as node,
+        node.rpc(timeout_s=LONGEST_SECONDS) as rpc,
     ):
         yield LocalChain(rpc)
 
@@ -141,8 +146,8 @@ def _ape_node_url(config: pytest.Config) -> str | None:
 @pytest.fixture(scope="session")
 def session_stage(node_kind: NodeKind) -> Iterator[Stage]:
     """A chain of its own with market, system and demo vault at `OPENING_PRICES_E8`."""
-    settings = NodeSettings(kind=node_kind, genesis_at=GENESIS_AT)
-    with Node.start(settings) as node, node.rpc(timeout_s=60) as rpc:
+    settings = NodeSettings(kind=node_kind, genesis_at=GENESIS_AT, ready_timeout_s=LONGEST_SECONDS)
+    with Node.start(settings) as node, node.rpc(timeout_s=LONGEST_SECONDS) as rpc:
         yield build_stage(LocalChain(rpc), OPENING_PRICES_E8)
 
 

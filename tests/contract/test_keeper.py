@@ -27,7 +27,7 @@ from rebalancer.send.outbox import Outbox, State
 from rebalancer.send.signer import devnet_signer
 from rebalancer.units import BPS, E18
 from rebalancer.words import utc
-from tests.clocks import SkippingClock
+from tests.clocks import LONGEST_SECONDS, SkippingClock
 from tests.unit.test_rpc import ScriptedServer
 
 pytestmark = pytest.mark.both_chains  # nodes mine, simulate and word errors differently
@@ -59,7 +59,7 @@ def keeper_of(
         site,
         [devnet_signer(actor)],
         outbox,
-        KeeperOptions(dry_run=dry_run, fee_cap_wei=10_000 * 10**9),
+        KeeperOptions(dry_run=dry_run, fee_cap_wei=10_000 * 10**9, look_seconds=LONGEST_SECONDS),
     )
 
 
@@ -479,7 +479,7 @@ def test_a_look_that_takes_too_long_fails_and_the_next_does_not(
     keeper.options = replace(keeper.options, look_seconds=0.0)
     with pytest.raises(RpcTimeout):
         keeper.tick()
-    keeper.options = replace(keeper.options, look_seconds=12.0)
+    keeper.options = replace(keeper.options, look_seconds=LONGEST_SECONDS)
 
     assert tick(keeper).reason is Reason.IN_BAND
     assert keeper.rpc.deadline is None

@@ -31,6 +31,7 @@ OPTIONS = KeeperOptions(
     rest_seconds=3_600.0,
     fee_cap_wei=10_000 * 10**9,
     receipt_seconds=0,
+    look_seconds=LONGEST_SECONDS,
 )
 
 

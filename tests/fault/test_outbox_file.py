@@ -274,7 +274,7 @@ def test_plan_beyond_the_file_size_limit_journals_nothing(path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )
     assert done.stdout.startswith(f"The outbox {path} cannot be written"), done
     with Outbox(path) as outbox:

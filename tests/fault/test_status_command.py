@@ -177,7 +177,7 @@ def test_pipe_gets_one_plain_picture(keeper: Keeper) -> None:
         [sys.executable, "-m", "rebalancer", "status", "--url", keeper.url],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
 
     assert ran.returncode == 0, ran.stderr
