@@ -285,7 +285,7 @@ def test_the_first_signal_stops_after_the_look_and_the_second_abandons_it(
     def twice(_tick: Tick) -> None:
         os.kill(os.getpid(), number)
         # Only then is no further look begun, whose signals nobody would expect any more.
-        wait_for("the stop", lambda: station._keepers[31337]._stopping.is_set())
+        wait_for("the stop", station._keepers[31337]._stopping.is_set)
         os.kill(os.getpid(), number)
         free.wait(600)
 

@@ -25,16 +25,17 @@ CONTRACT = re.compile(r"\b(abstract\s+)?contract\s+(\w+)(?:\s+is\s+([^{]*))?\s*\
 TEST = re.compile(
     r"\bfunction\s+((?:test|table|invariant|statefulFuzz)\w*)\s*\([^)]*\)[^{;]*\b(?:public|external)\b"
 )
+ARGUMENTS = re.compile(r"\bconstructor\s*\(\s*\w")
 BASE = re.compile(r"(\w+)\s*(?:\([^)]*\))?\s*(?:,|$)")
 
 
 @dataclass(frozen=True)
 class Contract:
-    """What a contract's source says of its tests."""
+    """What a contract's source says of its tests. It is a suite if forge can deploy it: whole, and without arguments."""
 
     path: Path
     name: str
-    abstract: bool
+    is_suite: bool
     bases: tuple[str, ...]
     own_tests: tuple[str, ...]
 
@@ -53,7 +54,7 @@ def contracts() -> Mapping[str, Contract]:
             found[name] = Contract(
                 path,
                 name,
-                abstract is not None,
+                abstract is None and not ARGUMENTS.search(source, head.end(), end),
                 tuple(BASE.findall(" ".join((bases or "").split()))),
                 tuple(TEST.findall(source, head.end(), end)),
             )
@@ -71,7 +72,7 @@ def tests_of(contract: Contract) -> list[str]:
 
 def suites(path: Path) -> dict[str, list[str]]:
     """The tests that forge would run of a file, by contract."""
-    own = [one for one in contracts().values() if one.path == path and not one.abstract]
+    own = [one for one in contracts().values() if one.path == path and one.is_suite]
     return {one.name: names for one in own if (names := tests_of(one))}
 
 
