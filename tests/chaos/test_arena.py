@@ -233,14 +233,15 @@ def test_weather_is_met_counted_and_over_when_it_is_cleared(
     calls: list[Any] = [("eth_chainId", ()), ("eth_blockNumber", ())]
     asked = calls if batched else calls[1:]
     before = settled.proxy.faults[fault]
-    seconds = 0.3 if ANSWERS[fault] is RpcTimeout else LONGEST_SECONDS
+    late = ANSWERS[fault] is RpcTimeout
+    seconds, strength = (0.3, LONGEST_SECONDS) if late else (LONGEST_SECONDS, 0.6)
     with (
         Rpc(settled.proxy.url, seconds, expected_chain_id=31337) as rpc,
         Rpc(settled.proxy.url, LONGEST_SECONDS, expected_chain_id=31337) as patient,
     ):
-        settled.proxy.play(Weather(fault, strength=0.6))
+        settled.proxy.play(Weather(fault, strength=strength))
         for seed in range(3):
-            settled.proxy.play(Weather(fault, strength=0.6, seed=seed))
+            settled.proxy.play(Weather(fault, strength=strength, seed=seed))
             with pytest.raises(ANSWERS[fault]):
                 rpc.batch(asked)
         settled.proxy.clear()
