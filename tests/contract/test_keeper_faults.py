@@ -32,8 +32,11 @@ from rebalancer.keeper.decide import Conditions, plan_input
 from rebalancer.policy import settle
 from rebalancer.reasons import Reason
 from rebalancer.send.outbox import Outbox, SendRules
+from tests.clocks import SkippingClock
 from tests.contract.test_keeper import UP_10_PERCENT, move
 from tests.contract.test_keeper_many import _other_books, by_vault, keeper_of, look, nonce
+
+pytestmark = pytest.mark.both_chains  # nodes mine, simulate and word errors differently
 
 
 @pytest.fixture
@@ -219,16 +222,13 @@ def test_vaults_that_a_look_has_no_time_to_send_for_wait_for_the_next_and_nothin
     keeper = keeper_of(stage, vaults, outbox)
     move(stage, UP_10_PERCENT)
     act = keeper._act
-    late = 3_600.0
 
     def slow(*given: Any) -> Decision:
         decision = act(*given)
-        monkeypatch.setattr("time.monotonic", lambda: passed() + late)
+        clock.skip(3_600.0)
         return decision
 
-    import time
-
-    passed = time.monotonic
+    clock = SkippingClock(monkeypatch)
     with monkeypatch.context() as patch:
         patch.setattr(keeper, "_act", slow)
         first = by_vault(keeper.tick())

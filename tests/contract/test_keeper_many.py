@@ -27,7 +27,10 @@ from rebalancer.policy import Settlement, settle
 from rebalancer.reasons import Reason
 from rebalancer.send.outbox import Outbox, State
 from rebalancer.send.signer import devnet_signer
+from tests.clocks import LONGEST_SECONDS
 from tests.contract.test_keeper import UP_10_PERCENT, move, set_policy
+
+pytestmark = pytest.mark.both_chains  # nodes differ in mining and in what they keep pending
 
 GWEI = 10**9
 
@@ -65,6 +68,7 @@ def keeper_of(
             fee_cap_wei=fee_cap_wei,
             receipt_seconds=receipt_seconds,
             max_failures_in_a_row=3,
+            look_seconds=LONGEST_SECONDS,
         ),
         evaluator=Evaluator(rpc, site, EvaluatorOptions(exact_vaults=exact_vaults)),
         watchers=[ticks.append for ticks in watchers],

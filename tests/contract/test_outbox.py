@@ -26,6 +26,8 @@ from rebalancer.send.outbox import Intent, Outbox, State
 from rebalancer.send.signer import SignedTransaction, devnet_signer
 from rebalancer.send.wallet import Wallet
 
+pytestmark = pytest.mark.both_chains  # nodes differ in what they keep, mine, replace and refuse
+
 CHAIN = 31337
 CAP_WEI = 10**12
 RECEIVER = "0x6c9fc64a53c1b71fb3f9af64d1ae3a4931a5f4e9"

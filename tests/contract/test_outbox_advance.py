@@ -39,6 +39,8 @@ from rebalancer.send.remote import ExternalSigner, open_external
 from rebalancer.send.signer import devnet_signer, open_signer
 from rebalancer.send.wallet import Wallet
 
+pytestmark = pytest.mark.both_chains  # nodes differ in what they keep, mine, replace and refuse
+
 CHAIN = 31337
 GWEI = 10**9
 CAP_WEI = 1_000 * GWEI

@@ -30,6 +30,8 @@ from tests.contract.test_uniswap_v2_quotes import Pair
 from tests.contract.test_uniswap_v3_quotes import random_pool, token_pair
 from tests.contract.test_uniswap_v4 import as_v4, opened
 
+pytestmark = pytest.mark.both_chains  # nodes differ in gas limits and in past blocks
+
 CHAIN_ID = 31_337
 
 

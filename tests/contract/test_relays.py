@@ -17,6 +17,8 @@ from rebalancer.send.outbox import Attempt, Intent, Outbox, SendRules, State
 from rebalancer.send.relay import PRIVATE_METHOD, RAW_METHOD, Relays
 from rebalancer.send.signer import devnet_signer
 
+pytestmark = pytest.mark.both_chains  # nodes differ in what they refuse and when they mine
+
 CHAIN = 31337
 RECEIVER = "0x6c9fc64a53c1b71fb3f9af64d1ae3a4931a5f4e9"
 VAULT = "0x" + "aa" * 20

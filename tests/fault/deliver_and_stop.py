@@ -32,7 +32,7 @@ def intent(token: str, data: str, epoch: int = 0) -> Intent:
 def stop() -> None:
     """Tell the parent, and wait for its kill."""
     print("stopped", flush=True)
-    time.sleep(60)
+    time.sleep(600)
 
 
 class StoppingSigner(DevnetSigner):

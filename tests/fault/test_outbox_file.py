@@ -65,7 +65,7 @@ def test_open_while_another_keeper_runs_is_refused_until_it_is_killed(path: Path
         from rebalancer.send.outbox import Outbox
         box = Outbox(Path({str(path)!r}))
         print("open", flush=True)
-        time.sleep(60)
+        time.sleep(600)
     """
     command = [sys.executable, "-c", textwrap.dedent(script)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
@@ -274,7 +274,7 @@ def test_plan_beyond_the_file_size_limit_journals_nothing(path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )
     assert done.stdout.startswith(f"The outbox {path} cannot be written"), done
     with Outbox(path) as outbox:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +21,7 @@ from rebalancer.send.fees import suggest
 from rebalancer.send.journal import Kind
 from rebalancer.send.outbox import Outbox, State
 from rebalancer.send.signer import devnet_signer
+from tests.clocks import wait_for
 from tests.fault.deliver_and_stop import CAP_WEI, RULES, SIGNER, intent
 
 SCRIPT = Path(__file__).with_name("deliver_and_stop.py")
@@ -62,10 +62,7 @@ def nonce(chain: LocalChain) -> int:
 
 def await_nonce(chain: LocalChain, wanted: int) -> None:
     """Anvil mines a moment after it has answered: what was sent before the kill is mined after it."""
-    deadline = time.monotonic() + 30
-    while nonce(chain) < wanted:
-        assert time.monotonic() < deadline, "what was sent is never mined"
-        time.sleep(0.01)
+    wait_for("the block with what was sent", lambda: nonce(chain) >= wanted)
 
 
 @pytest.mark.parametrize("point", POINTS)
