@@ -54,6 +54,7 @@ class _Entry:
     gas_limit: int
     fees: Fees
     height: int
+    beside_gas_wei: int = 0
 
 
 _ENTRY = TypeAdapter(_Entry)
@@ -216,8 +217,13 @@ def _checked(entry: _Entry, chain_id: int, sender: str) -> tuple[int, Version]:
         (sender, "0x") if cancels else (entry.intent.to.lower(), entry.intent.data.lower())
     ):
         raise ValueError("it does not do what was meant")
+    if entry.beside_gas_wei < 0:
+        raise ValueError("it costs less than its gas")
     transaction_hash = "0x" + keccak(raw).hex()
-    version = Version(0, entry.kind, raw, transaction_hash, signed["gas"], fees, entry.height, 0)
+    version = Version(
+        *(0, entry.kind, raw, transaction_hash, signed["gas"], fees, entry.height, 0),
+        beside_gas_wei=entry.beside_gas_wei,
+    )
     return int(signed["nonce"]), version
 
 
@@ -234,5 +240,6 @@ def _entry(attempt: Attempt, version: Version) -> str:
         version.gas_limit,
         version.fees,
         version.height,
+        version.beside_gas_wei,
     )
     return _ENTRY.dump_json(entry).decode()

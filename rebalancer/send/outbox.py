@@ -29,6 +29,7 @@ from typing import Any, Self
 
 import structlog
 
+from rebalancer.chain.l1_fees import read_l1_fees, transaction_bytes
 from rebalancer.chain.receipt import Receipt, find_receipt, read_receipt, refusal
 from rebalancer.chain.rpc import Call, Rpc
 from rebalancer.errors import (
@@ -74,6 +75,8 @@ _LONGEST_POLL_SECONDS = 1.0
 _LOOK_SECONDS = 0.05  # polls further apart than this also look for a new block
 _TRANSFER_GAS = 21_000
 _CALLS_A_BATCH = 100
+_ROLLUP_HEADROOM = 2
+"""What a rollup charges beside gas may rise until a transaction is mined: an L1 base fee by (9/8)^5 in a minute."""
 
 Check = Callable[[str], None]
 """Asked with the sender right before signing; it raises what is wrong."""
@@ -247,7 +250,7 @@ class Outbox:
         fees = bumped(attempt.newest.fees, read_market(rpc), self._cap_wei(as_lane(signer)))
         if fees is None:
             raise NotCancellable(attempt.id, "the fee cap leaves no room to replace it")
-        attempt = self._replace(as_lane(signer), attempt, Kind.CANCELLATION, fees, height, why)
+        attempt = self._replace(rpc, as_lane(signer), attempt, Kind.CANCELLATION, fees, height, why)
         return self._send(rpc, attempt, height)
 
     def fill(self, rpc: Rpc, signer: Signer, nonce: int, fees: Fees, why: str) -> Attempt:
@@ -261,10 +264,10 @@ class Outbox:
         intent = Intent(rpc.chain_id(), address, nonce, address, "0x", _TRANSFER_GAS, why)
         for attempt in self.journal.of_epoch(intent.chain_id, address, nonce):
             if attempt.state in OPEN:
-                attempt = self._replace(lane, attempt, Kind.BUMP, fees, height, why)  # noqa: PLW2901 (the same one)
+                attempt = self._replace(rpc, lane, attempt, Kind.BUMP, fees, height, why)  # noqa: PLW2901 (the same one)
                 return self._send(rpc, attempt, height)
         attempt = self.journal.plan(intent, address)
-        attempt = self._sign(lane, attempt, Kind.ORIGINAL, nonce, fees, height)
+        attempt = self._sign(rpc, lane, attempt, Kind.ORIGINAL, nonce, fees, height)
         return self._send(rpc, attempt, height)
 
     def resume(self, rpc: Rpc) -> list[Attempt]:
@@ -414,15 +417,18 @@ class Outbox:
         height: int | None,
         check: Check | None,
     ) -> Attempt:
-        check_ether(rpc, lane.address, attempt.intent.gas_limit * fees.max_fee_per_gas_wei)
-        nonce = self._next_nonce(rpc, attempt)
+        intent = attempt.intent
         height = _height(rpc) if height is None else height
+        beside_wei = _beside_gas_wei(rpc, height, intent.data, intent.gas_limit)
+        check_ether(rpc, lane.address, intent.gas_limit * fees.max_fee_per_gas_wei + beside_wei)
+        nonce = self._next_nonce(rpc, attempt)
         if check is not None:
             check(lane.address)
-        return self._sign(lane, attempt, Kind.ORIGINAL, nonce, fees, height)
+        return self._sign(rpc, lane, attempt, Kind.ORIGINAL, nonce, fees, height)
 
     def _sign(
         self,
+        rpc: Rpc,
         lane: Lane,
         attempt: Attempt,
         kind: Kind,
@@ -435,12 +441,14 @@ class Outbox:
         intent = attempt.intent
         cancels = kind is Kind.CANCELLATION
         gas_limit = _TRANSFER_GAS if cancels else intent.gas_limit
+        data = "0x" if cancels else intent.data
+        beside_wei = _beside_gas_wei(rpc, height, data, gas_limit)
         counted = max((version.worst_cost_wei for version in attempt.versions), default=0)
         account, now = (intent.chain_id, lane.address), int(time.time())
         lane.limits.check_spend(
             lane.address,
             self._spent_wei(*account, now),
-            max(0, gas_limit * fees.max_fee_per_gas_wei - counted),
+            max(0, gas_limit * fees.max_fee_per_gas_wei + beside_wei - counted),
         )
         self.fence.check(intent.chain_id, lane.address)
         signed = lane.sign(
@@ -449,14 +457,14 @@ class Outbox:
                 "chainId": intent.chain_id,
                 "nonce": nonce,
                 "to": lane.address if cancels else intent.to,
-                "data": "0x" if cancels else intent.data,
+                "data": data,
                 "value": 0,
                 "gas": gas_limit,
                 "maxFeePerGas": fees.max_fee_per_gas_wei,
                 "maxPriorityFeePerGas": fees.max_priority_fee_per_gas_wei,
             }
         )
-        version = SignedVersion(signed.raw, signed.hash, gas_limit, fees)
+        version = SignedVersion(signed.raw, signed.hash, gas_limit, fees, beside_wei)
         return self.journal.add_version(attempt, kind, nonce, height, version, why)
 
     def _spent_wei(self, chain_id: int, sender: str, now: int) -> int:
@@ -469,12 +477,12 @@ class Outbox:
         return spent_wei
 
     def _replace(
-        self, lane: Lane, attempt: Attempt, kind: Kind, fees: Fees, height: int, why: str
+        self, rpc: Rpc, lane: Lane, attempt: Attempt, kind: Kind, fees: Fees, height: int, why: str
     ) -> Attempt:
         """Sign a version that replaces the others; a cancellation is replaced by nothing else."""
         if attempt.newest.kind is Kind.CANCELLATION:
             kind, why = Kind.CANCELLATION, attempt.note
-        return self._sign(lane, attempt, kind, _nonce(attempt), fees, height, why)
+        return self._sign(rpc, lane, attempt, kind, _nonce(attempt), fees, height, why)
 
     def _send(self, rpc: Rpc, attempt: Attempt, height: int) -> Attempt:
         """Send an attempt's newest version, for the first time or again: for the node it is the same.
@@ -675,7 +683,7 @@ class Outbox:
             note = f"{why}, and its fee is at the cap of {cap_wei} wei per gas"
             return self._sent_again(tour, self.journal.annotate(attempt, note))
         try:
-            attempt = self._replace(lane, attempt, kind, fees, tour.height, why)
+            attempt = self._replace(tour.rpc, lane, attempt, kind, fees, tour.height, why)
         except LimitError as limit:
             return self._sent_again(tour, self.journal.annotate(attempt, str(limit)))
         return self._sent_again(tour, attempt)
@@ -801,6 +809,16 @@ class _Tour:
         if self._market is None:
             self._market = read_market(self.rpc)
         return self._market
+
+
+def _beside_gas_wei(rpc: Rpc, height: int, data: str, gas: int) -> int:
+    """The most that a rollup may charge a transaction beside its gas.
+
+    Raises:
+        L1FeeUnknown: the chain does not tell.
+    """
+    fees = read_l1_fees(rpc, height)
+    return _ROLLUP_HEADROOM * fees.beside_gas_wei(transaction_bytes(data), gas)
 
 
 def _height(rpc: Rpc) -> int:
