@@ -25,7 +25,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import structlog
 
@@ -39,6 +39,7 @@ from rebalancer.errors import (
     NonceGap,
     NonceSpent,
     NotCancellable,
+    RpcMalformed,
     RpcRejected,
     SimulationDiffers,
     SimulationRefused,
@@ -75,6 +76,8 @@ _LONGEST_POLL_SECONDS = 1.0
 _LOOK_SECONDS = 0.05  # polls further apart than this also look for a new block
 _TRANSFER_GAS = 21_000
 _CALLS_A_BATCH = 100
+_NOT_ONE = -1
+"""A height below every block."""
 _ROLLUP_HEADROOM = 2
 """What a rollup charges beside gas may rise until a transaction is mined: an L1 base fee by (9/8)^5 in a minute."""
 
@@ -90,8 +93,8 @@ class SendRules:
     """Most to offer per gas for a version that replaces another; what is offered first is given."""
     bump_after_blocks: int = 3
     """After so many blocks without it a transaction is replaced by a dearer one."""
-    confirmations: int = 12
-    """So many blocks on top of its own make a transaction final."""
+    confirmations: int | Literal["safe", "finalized"] = 12
+    """So many blocks on top of its own make a transaction final, or that its block is not above the one of this tag."""
     least_wait_seconds: float = 12.0
     """However fast blocks come, no transaction is replaced or given up sooner."""
 
@@ -123,6 +126,7 @@ class Outbox:
         self.spending = spending
         self._lost_at: dict[int, tuple[int, float]] = {}
         """By attempt, at which block and when (`time.monotonic`) its nonce was first seen used without its receipt."""
+        self._has_tag = True
 
     def __enter__(self) -> Self:
         return self
@@ -223,6 +227,7 @@ class Outbox:
         tour = _Tour(
             rpc, {lane.address: lane for lane in map(as_lane, signers)}, height, epochs or {}
         )
+        tour.settled_height = self._settled_height(tour, watched)
         tour.look(watched)
         after = [self._advance(tour, attempt) for attempt in watched]
         final = [attempt for attempt in after if attempt.is_final]
@@ -612,7 +617,8 @@ class Outbox:
         if tour.counts[attempt.sender] > _nonce(attempt):
             # Its receipt may only be late: some blocks and some time more, and it is somebody else's.
             if failed:
-                final = self._is_lost_for(attempt, tour.height, self.rules.confirmations)
+                lost = self._is_lost_for(attempt, tour.height, 0)
+                final = lost and self._lost_at[attempt.id][0] <= tour.settled_height
                 return self.journal.finalise(attempt) if final else attempt
             lost = self._is_lost_for(attempt, tour.height, _LATE_RECEIPT_BLOCKS)
             return self._void(attempt) if lost else attempt
@@ -621,6 +627,29 @@ class Outbox:
         if attempt.state is State.SIGNED:
             return self._sent_again(tour, attempt)
         return self._urged(tour, attempt)
+
+    def _settled_height(self, tour: _Tour, watched: Sequence[Attempt]) -> int:
+        """The highest block that is final by the rules; below all where the node has no block of the tag: then nothing becomes final.
+
+        No number of blocks stands in for a tag: whoever asks for one has said that numbers will not do.
+        """
+        tag = self.rules.confirmations
+        if isinstance(tag, int):
+            return tour.height - tag
+        if all(one.block_number is None and one.state is not State.FAILED for one in watched):
+            return _NOT_ONE  # nothing is held, so nobody asks
+        try:
+            block = tour.rpc.call("eth_getBlockByNumber", tag, False)
+            why = "it has none" if block is None else ""
+        except (RpcRejected, RpcMalformed) as refused:
+            block, why = None, str(refused)
+        if block is None:
+            if self._has_tag:
+                log.warning("no_block_of_tag", tag=tag, endpoint=tour.rpc.endpoint, why=why)
+            self._has_tag = False
+            return _NOT_ONE
+        self._has_tag = True
+        return int(block["number"], 16)
 
     def _is_lost_for(self, attempt: Attempt, height: int, blocks: int) -> bool:
         """Whether an attempt's nonce is used and its receipt has been missing for that many blocks, and for `least_wait_seconds`."""
@@ -638,7 +667,7 @@ class Outbox:
                     return attempt
             else:
                 self._lost_at.pop(attempt.id, None)
-                if tour.height - number >= self.rules.confirmations:
+                if number <= tour.settled_height:
                     return self.journal.finalise(attempt)
                 return attempt
         receipt = self._found(tour.rpc, attempt)
@@ -754,6 +783,7 @@ class _Tour:
         self.rpc = rpc
         self.lanes = lanes
         self.height = height
+        self.settled_height = _NOT_ONE
         self.counts: dict[str, int] = {}
         self.hashes: dict[int, str | None] = {}
         self._epochs = epochs

@@ -201,9 +201,8 @@ class OpNode(Rpc):
 
 
 @pytest.fixture
-def node(chain: LocalChain, node_url: str) -> Iterator[OpNode]:
-    assert chain.rpc
-    with OpNode(node_url) as rpc:
+def node(chain: LocalChain) -> Iterator[OpNode]:
+    with OpNode(chain.rpc.endpoint) as rpc:
         yield rpc
 
 
@@ -460,12 +459,9 @@ def test_preview_shows_what_data_costs(stage: Stage) -> None:
         shown.append(preview)
         raise Enough
 
-    for change in (
-        lambda: None,
-        lambda: op_stack(stage.chain),
-        lambda: op_stack(stage.chain, is_out_of_order=True),
-    ):
-        change()
+    for case in ("none", "told", "refused"):
+        if case != "none":
+            op_stack(stage.chain, is_out_of_order=case == "refused")
         l1_fees._KNOWN.clear()
         with pytest.raises(Enough):
             actions.withdraw_in_kind(wallet, stage.vault, shares // 2, ask=ask)
