@@ -34,8 +34,9 @@ CHAIN = 31337
 ME = "0x" + "11" * 20
 VAULT = "0x" + "aa" * 20
 UNIT = 10**8  # ten times the least tip
+CONFIRMATIONS = 4
 RULES = SendRules(
-    fee_cap_wei=1_000 * UNIT, bump_after_blocks=2, confirmations=4, least_wait_seconds=0
+    fee_cap_wei=1_000 * UNIT, bump_after_blocks=2, confirmations=CONFIRMATIONS, least_wait_seconds=0
 )
 EPOCHS = 4
 
@@ -338,7 +339,7 @@ class OutboxMachine(RuleBasedStateMachine):
         """Cheap gas and honest blocks for a while; then SEND-4."""
         self.chain.base_fee, self.chain.refuses = UNIT, False
         self.outbox.resume(self.chain)
-        for _ in range(RULES.confirmations + 4):
+        for _ in range(CONFIRMATIONS + 4):
             self.outbox.advance(self.chain, [Pen()], len(self.chain.blocks) - 1)
             self.chain.mine(0, heard=False)
         self.outbox.advance(self.chain, [Pen()], len(self.chain.blocks) - 1)
