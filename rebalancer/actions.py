@@ -20,6 +20,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from rebalancer.chain.abi import Contract, decode_logs, interface
+from rebalancer.chain.l1_fees import read_l1_fees, transaction_bytes
 from rebalancer.chain.receipt import NoLogs, Receipt
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import read_block
@@ -44,7 +45,7 @@ from rebalancer.governance import act
 from rebalancer.pools import Pool
 from rebalancer.preview import Approval, Preview, read_values
 from rebalancer.send.fees import suggest
-from rebalancer.send.wallet import Wallet, check_ether, estimate_gas
+from rebalancer.send.wallet import Wallet, check_ether, cost_now, estimate_gas
 from rebalancer.spec import MAX_ASSETS, MIN_ASSETS, check_bands, check_weights
 from rebalancer.texts import LONGEST_SYMBOL, safe_text
 from rebalancer.units import BPS, E18, YEAR_SECONDS, div_up, mul_div_down, mul_div_up
@@ -798,12 +799,13 @@ def _preview(
         Approval(token, target.address, raw, _approval_gas(wallet, token, target.address, raw))
         for token, raw in _approvals(wallet, target.address, needed_raw or {})
     )
-    gas = None
+    gas = cost = None
     if not approvals:
         data = target.data(function, *arguments)
         gas = estimate_gas(
             wallet.rpc, wallet.address, target.address, data, value_wei, margin_bps=0
         )
+        cost = cost_now(wallet.rpc, gas, data)
     net: dict[str, int] = {}
     for leg in legs:
         net[leg.token_in] = net.get(leg.token_in, 0) + leg.amount_in_raw
@@ -828,6 +830,8 @@ def _preview(
         swap_cost_e18=values.of(swapped),
         approvals=approvals,
         gas=gas,
+        cost_wei=cost.total_wei if cost else None,
+        rollup_wei=cost.rollup_wei if cost else None,
     )
 
 
@@ -846,7 +850,8 @@ def _most_gas_wei(
     data = contract.data(function, arguments)
     limit = estimate_gas(wallet.rpc, wallet.address, contract.address, data, value_wei)
     fee_wei = suggest(wallet.rpc, wallet.fee_cap_wei).max_fee_per_gas_wei
-    return div_up(limit * fee_wei * (BPS + _GAS_MARGIN_BPS), BPS)
+    beside_wei = read_l1_fees(wallet.rpc).beside_gas_wei(transaction_bytes(data), limit)
+    return div_up((limit * fee_wei + beside_wei) * (BPS + _GAS_MARGIN_BPS), BPS)
 
 
 def _balance(wallet: Wallet, token: str) -> int:

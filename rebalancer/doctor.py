@@ -89,6 +89,7 @@ def diagnose(settings: Settings | ConfigError, now: int | None = None) -> list[F
             findings += account
             if keeper is not None:
                 findings += _guarded("ether", _ether(rpc, settings.keeper, keeper))
+            findings += _guarded("finality", _finality(rpc, settings.keeper))
         else:
             findings += account
     findings += _files(settings)
@@ -139,6 +140,27 @@ def _endpoint(rpc: Rpc, settings: Settings, now: int) -> Iterator[Finding]:
         )
     else:
         yield Finding("head", True, f"Its newest block {head.number} is {span(age_seconds)} old.")
+
+
+def _finality(rpc: Rpc, keeper: KeeperSettings) -> Iterator[Finding]:
+    """Whether the node knows the block by which transactions become final, where that is one of a tag."""
+    tag = keeper.confirmations
+    if isinstance(tag, int):
+        return
+    try:
+        block = rpc.call("eth_getBlockByNumber", tag, False)
+    except RpcRejected:
+        block = None
+    if block is None:
+        yield Finding(
+            "finality",
+            False,
+            f"{rpc.endpoint} has no {tag} block, so no transaction would become final.",
+            "use another endpoint, or set keeper.confirmations to a number of blocks.",
+        )
+    else:
+        number = int(block["number"], 16)
+        yield Finding("finality", True, f"The chain's {tag} block is {number}.")
 
 
 def _deployment(settings: Settings) -> tuple[Deployment | None, list[Finding]]:

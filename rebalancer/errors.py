@@ -930,6 +930,18 @@ class SpendLimitReached(LimitError):
         )
 
 
+class L1FeeUnknown(LimitError):
+    """A rollup charges for a transaction's data on L1 and does not tell how much."""
+
+    def __init__(self, chain_id: int, why: str) -> None:
+        self.chain_id = chain_id
+        self.why = why
+        super().__init__(
+            f"Chain {chain_id} charges for data on L1 and does not tell how much ({why}): nothing is sent "
+            "whose cost cannot be counted; try again later or use another endpoint."
+        )
+
+
 class CallNotAllowed(LimitError):
     """A key was to call a contract or a function that is not on its list."""
 

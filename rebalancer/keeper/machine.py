@@ -22,6 +22,7 @@ from structlog.contextvars import bind_contextvars
 from rebalancer.chain.abi import interface
 from rebalancer.chain.endpoints import Endpoints
 from rebalancer.chain.heads import Head, Heads
+from rebalancer.chain.l1_fees import NO_L1_FEES, L1Fees, read_l1_fees
 from rebalancer.chain.receipt import find_receipt
 from rebalancer.chain.rpc import Call, Rpc
 from rebalancer.chain.snapshot import Block, VaultSnapshot, decode_vaults, read_block, read_vaults
@@ -35,6 +36,7 @@ from rebalancer.errors import (
     FeeAboveCap,
     InsufficientEther,
     KeeperNotAuthorized,
+    L1FeeUnknown,
     LimitError,
     RpcRejected,
     SignerUnavailable,
@@ -151,6 +153,7 @@ class Keeper:
         self._sent: dict[int, Verdict] = {}
         self._sent_now = 0
         self._native_price, self._native_price_at = 0, -math.inf
+        self._l1_unknown = False
         self._overtaken: dict[str, int] = {}
         """By vault, how many refusals in a row a newer block has overtaken."""
         self._breaker = self._new_breaker()
@@ -355,10 +358,12 @@ class Keeper:
     def _look(self, head: Head) -> None:
         block = Block(head.header.number, head.header.hash, head.header.timestamp)
         self._advance(block)
+        l1_fees = self._l1_fees(block)
         conditions = Conditions(
-            read_market(self.rpc).usual_price_wei,
+            read_market(self.rpc).usual_price_wei + l1_fees.operator_wei_per_gas,
             self.site.wrapped_native,
             self._native_price_e18(block),
+            *l1_fees.line_wei,
         )
         now = time.time()
         self._halted = {vault for vault, one in self._breakers.items() if one.is_open(now)}
@@ -694,6 +699,18 @@ class Keeper:
         self._native_price = found or self.options.native_price_e18
         self._native_price_at = time.monotonic()
         return self._native_price
+
+    def _l1_fees(self, block: Block) -> L1Fees:
+        """What the chain charges for data on L1. Where it does not tell, it is not weighed, and nothing will be sent (`Outbox.submit`)."""
+        try:
+            found = read_l1_fees(self.rpc, block.number)
+        except L1FeeUnknown as unknown:
+            if not self._l1_unknown:
+                log.warning("l1_fee_not_weighed", why=str(unknown))
+            self._l1_unknown = True
+            return NO_L1_FEES
+        self._l1_unknown = False
+        return found
 
     def _confirm(self, snapshot: VaultSnapshot, block: Block) -> None:
         """Have as many endpoints as the settings ask for say of the vault and its prices what was planned from.

@@ -63,8 +63,7 @@ def plan_rebalance(asked: PlanInput, effort: Effort | None = None) -> Plan | NoP
     is_seen = asked.rules is not None and asked.rules.state.due_since
     if (
         not is_seen
-        and asked.benefit_e18(at_once.sales_raw, at_once.expected_buys_raw)
-        + asked.gas_cost_e18(asked.gas_per_wait)
+        and asked.benefit_e18(at_once.sales_raw, at_once.expected_buys_raw) + asked.wait_cost_e18
         >= 0
     ):
         return at_once  # waiting would cost more gas than there is to be saved
@@ -95,7 +94,7 @@ def _best_plan(asked: PlanInput, effort: Effort) -> Plan | NoPlan | None:
     refused: NoPlan | None = None
     first: Plan | None = None
     # What leaves a band broken asks for another rebalance: that much more may be paid to end inside all.
-    least_e18 = -asked.gas_cost_e18(asked.gas_per_rebalance + asked.gas_per_hop)
+    least_e18 = -asked.sending_cost_e18(1)
     for trades in whole:
         if first is not None and trades.net_e18 < least_e18:
             break
@@ -232,12 +231,13 @@ def _judged(asked: PlanInput, plan: Plan, effort: Effort) -> Plan | NoPlan | Non
                 return _with_progress(asked, rules.policy.min_progress_bps, distance_e18, effort)
             return NoPlan(Reason.POLICY_REFUSES, str(refusal), refusal, plan)
     sold_e18, bought_e18 = asked.values_e18(plan.sales_raw, plan.expected_buys_raw)
-    paid_e18 = plan.cost.gas_e18 + plan.cost.tip_e18
+    paid_e18 = plan.cost.gas_e18 + plan.cost.l1_e18 + plan.cost.tip_e18
     if paid_e18 and sold_e18 - bought_e18 + paid_e18 > plan.worth_e18:
         return NoPlan(
             Reason.NOT_WORTH_GAS,
             f"bringing {dollars(sold_e18)} home is worth {dollars(plan.worth_e18)}; it would lose "
-            f"{dollars(sold_e18 - bought_e18)} and cost {dollars(paid_e18)} of gas and tip",
+            f"{dollars(sold_e18 - bought_e18)} and cost {dollars(paid_e18)} of "
+            f"{'gas, L1 data and tip' if plan.cost.l1_e18 else 'gas and tip'}",
             refused=plan,
         )
     return replace(plan, settlement=settlement)

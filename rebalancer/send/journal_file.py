@@ -32,7 +32,7 @@ BESIDE = ("-wal", "-shm", "-journal")
 """Endings of the names of the files that SQLite keeps beside a journal."""
 
 APPLICATION_ID = 0x52424F42  # "RBOB": tells our file from another program's
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 BUSY_SECONDS = 1.0  # only foreign programs can hold the file: ours are kept out by the lock
 
 _SCHEMA = """
@@ -54,6 +54,7 @@ CREATE TABLE attempts (
     block_hash TEXT,
     gas_used INTEGER,
     gas_price_wei INTEGER,
+    beside_gas_wei TEXT NOT NULL DEFAULT '0',
     mined_at INTEGER,
     is_final INTEGER NOT NULL DEFAULT 0,
     note TEXT NOT NULL DEFAULT '',
@@ -77,6 +78,7 @@ CREATE TABLE versions (
     gas_limit INTEGER NOT NULL,
     max_fee_per_gas_wei INTEGER NOT NULL,
     max_priority_fee_per_gas_wei INTEGER NOT NULL,
+    beside_gas_wei TEXT NOT NULL DEFAULT '0',
     height INTEGER NOT NULL,
     signed_at INTEGER NOT NULL,
     UNIQUE (attempt_id, transaction_hash)
@@ -102,7 +104,7 @@ def prepare(path: Path, connection: sqlite3.Connection) -> None:
     begun = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
     if begun and application != APPLICATION_ID:
         raise OutboxUnreadable(path, "it belongs to another program")
-    if begun and version not in (1, SCHEMA_VERSION):
+    if begun and version not in (1, 2, SCHEMA_VERSION):
         raise OutboxUnreadable(path, f"its version {version} is not {SCHEMA_VERSION}")
     if pragma(connection, "quick_check") != "ok":
         raise OutboxUnreadable(path, "it is damaged")
@@ -115,6 +117,18 @@ def prepare(path: Path, connection: sqlite3.Connection) -> None:
         )
     elif version == 1:
         _migrate_from_1(connection)
+    elif version == 2:
+        _migrate_from_2(connection)
+
+
+def _migrate_from_2(connection: sqlite3.Connection) -> None:
+    """Version 2 did not count what rollups charge beside gas. All or nothing."""
+    connection.executescript(
+        "BEGIN IMMEDIATE;"
+        "ALTER TABLE attempts ADD COLUMN beside_gas_wei TEXT NOT NULL DEFAULT '0';"
+        "ALTER TABLE versions ADD COLUMN beside_gas_wei TEXT NOT NULL DEFAULT '0';"
+        f"PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+    )
 
 
 def _migrate_from_1(connection: sqlite3.Connection) -> None:

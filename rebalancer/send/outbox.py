@@ -25,10 +25,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import structlog
 
+from rebalancer.chain.l1_fees import read_l1_fees, transaction_bytes
 from rebalancer.chain.receipt import Receipt, find_receipt, read_receipt, refusal
 from rebalancer.chain.rpc import Call, Rpc
 from rebalancer.errors import (
@@ -38,6 +39,7 @@ from rebalancer.errors import (
     NonceGap,
     NonceSpent,
     NotCancellable,
+    RpcMalformed,
     RpcRejected,
     SimulationDiffers,
     SimulationRefused,
@@ -74,6 +76,10 @@ _LONGEST_POLL_SECONDS = 1.0
 _LOOK_SECONDS = 0.05  # polls further apart than this also look for a new block
 _TRANSFER_GAS = 21_000
 _CALLS_A_BATCH = 100
+_NOT_ONE = -1
+"""A height below every block."""
+_ROLLUP_HEADROOM = 2
+"""What a rollup charges beside gas may rise until a transaction is mined: an L1 base fee by (9/8)^5 in a minute."""
 
 Check = Callable[[str], None]
 """Asked with the sender right before signing; it raises what is wrong."""
@@ -87,8 +93,8 @@ class SendRules:
     """Most to offer per gas for a version that replaces another; what is offered first is given."""
     bump_after_blocks: int = 3
     """After so many blocks without it a transaction is replaced by a dearer one."""
-    confirmations: int = 12
-    """So many blocks on top of its own make a transaction final."""
+    confirmations: int | Literal["safe", "finalized"] = 12
+    """So many blocks on top of its own make a transaction final, or that its block is not above the one of this tag."""
     least_wait_seconds: float = 12.0
     """However fast blocks come, no transaction is replaced or given up sooner."""
 
@@ -120,6 +126,7 @@ class Outbox:
         self.spending = spending
         self._lost_at: dict[int, tuple[int, float]] = {}
         """By attempt, at which block and when (`time.monotonic`) its nonce was first seen used without its receipt."""
+        self._has_tag = True
 
     def __enter__(self) -> Self:
         return self
@@ -220,6 +227,7 @@ class Outbox:
         tour = _Tour(
             rpc, {lane.address: lane for lane in map(as_lane, signers)}, height, epochs or {}
         )
+        tour.settled_height = self._settled_height(tour, watched)
         tour.look(watched)
         after = [self._advance(tour, attempt) for attempt in watched]
         final = [attempt for attempt in after if attempt.is_final]
@@ -247,7 +255,7 @@ class Outbox:
         fees = bumped(attempt.newest.fees, read_market(rpc), self._cap_wei(as_lane(signer)))
         if fees is None:
             raise NotCancellable(attempt.id, "the fee cap leaves no room to replace it")
-        attempt = self._replace(as_lane(signer), attempt, Kind.CANCELLATION, fees, height, why)
+        attempt = self._replace(rpc, as_lane(signer), attempt, Kind.CANCELLATION, fees, height, why)
         return self._send(rpc, attempt, height)
 
     def fill(self, rpc: Rpc, signer: Signer, nonce: int, fees: Fees, why: str) -> Attempt:
@@ -261,10 +269,10 @@ class Outbox:
         intent = Intent(rpc.chain_id(), address, nonce, address, "0x", _TRANSFER_GAS, why)
         for attempt in self.journal.of_epoch(intent.chain_id, address, nonce):
             if attempt.state in OPEN:
-                attempt = self._replace(lane, attempt, Kind.BUMP, fees, height, why)  # noqa: PLW2901 (the same one)
+                attempt = self._replace(rpc, lane, attempt, Kind.BUMP, fees, height, why)  # noqa: PLW2901 (the same one)
                 return self._send(rpc, attempt, height)
         attempt = self.journal.plan(intent, address)
-        attempt = self._sign(lane, attempt, Kind.ORIGINAL, nonce, fees, height)
+        attempt = self._sign(rpc, lane, attempt, Kind.ORIGINAL, nonce, fees, height)
         return self._send(rpc, attempt, height)
 
     def resume(self, rpc: Rpc) -> list[Attempt]:
@@ -414,15 +422,18 @@ class Outbox:
         height: int | None,
         check: Check | None,
     ) -> Attempt:
-        check_ether(rpc, lane.address, attempt.intent.gas_limit * fees.max_fee_per_gas_wei)
-        nonce = self._next_nonce(rpc, attempt)
+        intent = attempt.intent
         height = _height(rpc) if height is None else height
+        beside_wei = _beside_gas_wei(rpc, height, intent.data, intent.gas_limit)
+        check_ether(rpc, lane.address, intent.gas_limit * fees.max_fee_per_gas_wei + beside_wei)
+        nonce = self._next_nonce(rpc, attempt)
         if check is not None:
             check(lane.address)
-        return self._sign(lane, attempt, Kind.ORIGINAL, nonce, fees, height)
+        return self._sign(rpc, lane, attempt, Kind.ORIGINAL, nonce, fees, height)
 
     def _sign(
         self,
+        rpc: Rpc,
         lane: Lane,
         attempt: Attempt,
         kind: Kind,
@@ -435,12 +446,14 @@ class Outbox:
         intent = attempt.intent
         cancels = kind is Kind.CANCELLATION
         gas_limit = _TRANSFER_GAS if cancels else intent.gas_limit
+        data = "0x" if cancels else intent.data
+        beside_wei = _beside_gas_wei(rpc, height, data, gas_limit)
         counted = max((version.worst_cost_wei for version in attempt.versions), default=0)
         account, now = (intent.chain_id, lane.address), int(time.time())
         lane.limits.check_spend(
             lane.address,
             self._spent_wei(*account, now),
-            max(0, gas_limit * fees.max_fee_per_gas_wei - counted),
+            max(0, gas_limit * fees.max_fee_per_gas_wei + beside_wei - counted),
         )
         self.fence.check(intent.chain_id, lane.address)
         signed = lane.sign(
@@ -449,14 +462,14 @@ class Outbox:
                 "chainId": intent.chain_id,
                 "nonce": nonce,
                 "to": lane.address if cancels else intent.to,
-                "data": "0x" if cancels else intent.data,
+                "data": data,
                 "value": 0,
                 "gas": gas_limit,
                 "maxFeePerGas": fees.max_fee_per_gas_wei,
                 "maxPriorityFeePerGas": fees.max_priority_fee_per_gas_wei,
             }
         )
-        version = SignedVersion(signed.raw, signed.hash, gas_limit, fees)
+        version = SignedVersion(signed.raw, signed.hash, gas_limit, fees, beside_wei)
         return self.journal.add_version(attempt, kind, nonce, height, version, why)
 
     def _spent_wei(self, chain_id: int, sender: str, now: int) -> int:
@@ -469,12 +482,12 @@ class Outbox:
         return spent_wei
 
     def _replace(
-        self, lane: Lane, attempt: Attempt, kind: Kind, fees: Fees, height: int, why: str
+        self, rpc: Rpc, lane: Lane, attempt: Attempt, kind: Kind, fees: Fees, height: int, why: str
     ) -> Attempt:
         """Sign a version that replaces the others; a cancellation is replaced by nothing else."""
         if attempt.newest.kind is Kind.CANCELLATION:
             kind, why = Kind.CANCELLATION, attempt.note
-        return self._sign(lane, attempt, kind, _nonce(attempt), fees, height, why)
+        return self._sign(rpc, lane, attempt, kind, _nonce(attempt), fees, height, why)
 
     def _send(self, rpc: Rpc, attempt: Attempt, height: int) -> Attempt:
         """Send an attempt's newest version, for the first time or again: for the node it is the same.
@@ -604,7 +617,8 @@ class Outbox:
         if tour.counts[attempt.sender] > _nonce(attempt):
             # Its receipt may only be late: some blocks and some time more, and it is somebody else's.
             if failed:
-                final = self._is_lost_for(attempt, tour.height, self.rules.confirmations)
+                lost = self._is_lost_for(attempt, tour.height, 0)
+                final = lost and self._lost_at[attempt.id][0] <= tour.settled_height
                 return self.journal.finalise(attempt) if final else attempt
             lost = self._is_lost_for(attempt, tour.height, _LATE_RECEIPT_BLOCKS)
             return self._void(attempt) if lost else attempt
@@ -613,6 +627,29 @@ class Outbox:
         if attempt.state is State.SIGNED:
             return self._sent_again(tour, attempt)
         return self._urged(tour, attempt)
+
+    def _settled_height(self, tour: _Tour, watched: Sequence[Attempt]) -> int:
+        """The highest block that is final by the rules; below all where the node has no block of the tag: then nothing becomes final.
+
+        No number of blocks stands in for a tag: whoever asks for one has said that numbers will not do.
+        """
+        tag = self.rules.confirmations
+        if isinstance(tag, int):
+            return tour.height - tag
+        if all(one.block_number is None and one.state is not State.FAILED for one in watched):
+            return _NOT_ONE  # nothing is held, so nobody asks
+        try:
+            block = tour.rpc.call("eth_getBlockByNumber", tag, False)
+            why = "it has none" if block is None else ""
+        except (RpcRejected, RpcMalformed) as refused:
+            block, why = None, str(refused)
+        if block is None:
+            if self._has_tag:
+                log.warning("no_block_of_tag", tag=tag, endpoint=tour.rpc.endpoint, why=why)
+            self._has_tag = False
+            return _NOT_ONE
+        self._has_tag = True
+        return int(block["number"], 16)
 
     def _is_lost_for(self, attempt: Attempt, height: int, blocks: int) -> bool:
         """Whether an attempt's nonce is used and its receipt has been missing for that many blocks, and for `least_wait_seconds`."""
@@ -630,7 +667,7 @@ class Outbox:
                     return attempt
             else:
                 self._lost_at.pop(attempt.id, None)
-                if tour.height - number >= self.rules.confirmations:
+                if number <= tour.settled_height:
                     return self.journal.finalise(attempt)
                 return attempt
         receipt = self._found(tour.rpc, attempt)
@@ -675,7 +712,7 @@ class Outbox:
             note = f"{why}, and its fee is at the cap of {cap_wei} wei per gas"
             return self._sent_again(tour, self.journal.annotate(attempt, note))
         try:
-            attempt = self._replace(lane, attempt, kind, fees, tour.height, why)
+            attempt = self._replace(tour.rpc, lane, attempt, kind, fees, tour.height, why)
         except LimitError as limit:
             return self._sent_again(tour, self.journal.annotate(attempt, str(limit)))
         return self._sent_again(tour, attempt)
@@ -746,6 +783,7 @@ class _Tour:
         self.rpc = rpc
         self.lanes = lanes
         self.height = height
+        self.settled_height = _NOT_ONE
         self.counts: dict[str, int] = {}
         self.hashes: dict[int, str | None] = {}
         self._epochs = epochs
@@ -801,6 +839,16 @@ class _Tour:
         if self._market is None:
             self._market = read_market(self.rpc)
         return self._market
+
+
+def _beside_gas_wei(rpc: Rpc, height: int, data: str, gas: int) -> int:
+    """The most that a rollup may charge a transaction beside its gas.
+
+    Raises:
+        L1FeeUnknown: the chain does not tell.
+    """
+    fees = read_l1_fees(rpc, height)
+    return _ROLLUP_HEADROOM * fees.beside_gas_wei(transaction_bytes(data), gas)
 
 
 def _height(rpc: Rpc) -> int:

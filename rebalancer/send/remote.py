@@ -11,15 +11,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from eth_account import Account
 from eth_account.typed_transactions.typed_transaction import TypedTransaction
+from eth_keys.constants import SECPK1_N
+from eth_keys.datatypes import PublicKey, Signature
+from eth_keys.exceptions import BadSignature
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
-from hexbytes import HexBytes
+from eth_utils.exceptions import ValidationError
 
 from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import ChainError, SignedOtherwise, SignerUnavailable
-from rebalancer.send.signer import SignedTransaction
+from rebalancer.send.signer import SignedTransaction, read_signed
 
 __all__ = ["DigestKey", "DigestSigner", "ExternalSigner", "checked", "open_external"]
 
@@ -27,8 +29,6 @@ _FIELDS = (
     *("type", "chainId", "nonce", "to", "data", "value"),
     *("gas", "maxFeePerGas", "maxPriorityFeePerGas"),
 )
-_CURVE_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
-"""Of secp256k1 (SEC 2, 2.4.1)."""
 _POINT_BYTES = 64
 
 
@@ -105,8 +105,8 @@ class DigestSigner:
 
     def __init__(self, key: DigestKey) -> None:
         self._key = key
-        point = key.public_key[-_POINT_BYTES:]
-        self.address: str = "0x" + keccak(point)[-20:].hex()
+        self._public_key = PublicKey(key.public_key[-_POINT_BYTES:])
+        self.address: str = self._public_key.to_address()
 
     def sign(self, transaction: Mapping[str, Any]) -> SignedTransaction:
         """Sign a transaction.
@@ -118,17 +118,19 @@ class DigestSigner:
         if message.get("to"):
             message["to"] = to_checksum_address(message["to"])
         unsigned = TypedTransaction.from_dict(message)
-        r, s = self._key.sign_digest(bytes(unsigned.hash()))
-        s = min(s, _CURVE_ORDER - s)
+        digest = bytes(unsigned.hash())
+        r, s = self._key.sign_digest(digest)
+        s = min(s, SECPK1_N - s)
         sender = "nobody"
-        for parity in (0, 1) if 0 < r < _CURVE_ORDER and s > 0 else ():
-            signature = {"v": parity, "r": r, "s": s}
-            raw = bytes(TypedTransaction.from_dict(message | signature).encode())
+        for parity in (0, 1):
             try:
-                _, sender = _decoded(raw)
-            except ValueError:
-                continue  # no point of the curve has this r and parity
-            if sender == self.address:
+                found = Signature(vrs=(parity, r, s)).recover_public_key_from_msg_hash(digest)
+            except (BadSignature, ValidationError):
+                continue  # no signature has these numbers
+            sender = found.to_address()
+            if found == self._public_key:
+                signature = {"v": parity, "r": r, "s": s}
+                raw = bytes(TypedTransaction.from_dict(message | signature).encode())
                 return checked(raw, transaction, self.address)
         raise SignedOtherwise("the sender", self.address, sender)
 
@@ -143,7 +145,7 @@ def checked(raw: bytes, asked: Mapping[str, Any], address: str) -> SignedTransac
         SignedOtherwise: it is not; names the first field that differs.
         ValueError: it is no signed EIP-1559 transaction.
     """
-    found, sender = _decoded(raw)
+    found, sender = read_signed(raw)
     for name in _FIELDS:
         wanted, signed = _comparable(asked.get(name)), _comparable(found.get(name))
         if wanted != signed:
@@ -153,15 +155,6 @@ def checked(raw: bytes, asked: Mapping[str, Any], address: str) -> SignedTransac
     if sender != address:
         raise SignedOtherwise("the sender", address, sender)
     return SignedTransaction(raw, "0x" + keccak(raw).hex())
-
-
-def _decoded(raw: bytes) -> tuple[Mapping[str, Any], str]:
-    """A signed transaction's fields, and who signed it."""
-    try:
-        fields = TypedTransaction.from_bytes(HexBytes(raw)).as_dict()
-        return fields, Account.recover_transaction(raw).lower()
-    except Exception as error:  # bytes of a stranger: the libraries below raise many kinds
-        raise ValueError("its answer is no signed EIP-1559 transaction") from error
 
 
 def _comparable(value: Any) -> Any:

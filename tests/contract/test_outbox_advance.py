@@ -737,7 +737,9 @@ def test_what_one_node_refused_is_tried_anew_by_the_same_lane(
     """Another lane could not replace it, and both might be mined."""
     lanes = [Lane(SIGNER), Lane(OTHER)]
     failed = outbox.journal.plan(mint(token), OTHER.address)
-    outbox._sign(Lane(OTHER), failed, Kind.ORIGINAL, nonce(chain, OTHER.address), Fees(1, 1), 0)
+    outbox._sign(
+        chain.rpc, Lane(OTHER), failed, Kind.ORIGINAL, nonce(chain, OTHER.address), Fees(1, 1), 0
+    )
     outbox.journal.advance(outbox.journal.get(failed.id), State.FAILED, note="refused")
     attempt = outbox.submit(chain.rpc, lanes, mint(token))
 

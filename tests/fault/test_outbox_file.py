@@ -151,9 +151,9 @@ def test_open_another_programs_database_is_unreadable_and_untouched(path: Path) 
 def test_open_another_version_is_unreadable(path: Path) -> None:
     Outbox(path).close()
     journal = sqlite3.connect(path)
-    journal.execute("PRAGMA user_version = 3")
+    journal.execute("PRAGMA user_version = 4")
     journal.close()
-    with pytest.raises(OutboxUnreadable, match="version 3 is not 2"):
+    with pytest.raises(OutboxUnreadable, match="version 4 is not 3"):
         Outbox(path)
 
 
@@ -283,7 +283,7 @@ def test_plan_beyond_the_file_size_limit_journals_nothing(path: Path) -> None:
 
 def test_closed_outbox_leaves_a_file_that_opens_again(path: Path) -> None:
     with Outbox(path) as outbox:
-        with pytest.raises(AssertionError, match="eth_getBalance was asked"):
+        with pytest.raises(AssertionError, match="eth_blockNumber was asked"):
             deliver(outbox)
         (planned,) = outbox.attempts(31337)
         assert outbox.journal.connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"

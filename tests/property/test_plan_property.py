@@ -190,5 +190,5 @@ def check_never_beaten(asked: PlanInput, plan: Plan) -> None:
         slack_e18 = plan.certificate.sold_e18 // 10**6 if len(plan.legs) > 8 else 0
         if plan.settlement is not None and plan.settlement.after.broken is None:
             # To end inside all bands another rebalance is saved.
-            slack_e18 += asked.gas_cost_e18(asked.gas_per_rebalance + asked.gas_per_hop)
+            slack_e18 += asked.sending_cost_e18(1)
         assert ours - gas_e18 * len(plan.legs) >= theirs - slack_e18

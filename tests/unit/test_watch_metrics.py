@@ -36,7 +36,14 @@ def test_first_look_begins_every_counter_at_nought() -> None:
 
     for reason in Reason:
         assert read(metrics, "decisions_total", reason=reason.value) == 0
-    for name in ("look_failures", "rebalances", "sold_usd", "loss_usd", "gas_ether"):
+    for name in (
+        "look_failures",
+        "rebalances",
+        "sold_usd",
+        "loss_usd",
+        "gas_ether",
+        "rollup_ether",
+    ):
         assert read(metrics, f"{name}_total") == 0
 
 
@@ -99,6 +106,18 @@ def test_rebalance_is_counted_with_its_cost() -> None:
     assert read(metrics, "cost_bps_bucket", le="10.0") == 0
     assert read(metrics, "decisions_total", reason="Rebalanced") == 1
     assert read(metrics, "decisions_total", reason="NotWorthGas") == 1
+
+
+def test_what_a_rollup_charged_is_in_what_the_rebalance_cost_and_shown_apart() -> None:
+    metrics = Metrics()
+    found = outcome(10_000, 12)
+    for paid in ({"l1_fee_wei": 3 * 10**15, "operator_fee_wei": 10**15}, {"l1_gas_used": 50_000}):
+        charged = replace(found, receipt=replace(found.receipt, **paid))
+        metrics(tick(decisions=(decision(reason=Reason.REBALANCED, outcome=charged),)))
+
+    # 250,000 gas at 20 gwei twice; a fifth of it was for data the second time.
+    assert read(metrics, "gas_ether_total") == pytest.approx(0.005 + 0.004 + 0.005)
+    assert read(metrics, "rollup_ether_total") == pytest.approx(0.004 + 0.001)
 
 
 def test_rebalance_whose_books_cannot_be_compared_is_counted_without_its_cost() -> None:
