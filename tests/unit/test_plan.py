@@ -594,10 +594,10 @@ def test_plan_with_data_on_l1_counts_it_and_says_so() -> None:
 
 def test_plan_leaves_out_the_swap_that_does_not_earn_its_bytes_on_l1() -> None:
     pools = (*POOLS, make_pool(BITCOIN, ETHER, 4, depth_usd=10_000))
-    dear = {"l1_wei_per_byte": 10**14, "native_price_e18": 2_000 * E18}
+    dear = planned(pools=pools, l1_wei_per_byte=10**14, native_price_e18=2_000 * E18)
 
     assert "4" in {leg.pool.address[-1] for leg in planned(pools=pools).legs}
-    assert "4" not in {leg.pool.address[-1] for leg in planned(pools=pools, **dear).legs}
+    assert "4" not in {leg.pool.address[-1] for leg in dear.legs}
 
 
 @pytest.mark.parametrize("hops", [1, 2, 3, 5])

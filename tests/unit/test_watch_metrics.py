@@ -111,8 +111,12 @@ def test_rebalance_is_counted_with_its_cost() -> None:
 def test_what_a_rollup_charged_is_in_what_the_rebalance_cost_and_shown_apart() -> None:
     metrics = Metrics()
     found = outcome(10_000, 12)
-    for paid in ({"l1_fee_wei": 3 * 10**15, "operator_fee_wei": 10**15}, {"l1_gas_used": 50_000}):
-        charged = replace(found, receipt=replace(found.receipt, **paid))
+    receipts = (
+        replace(found.receipt, l1_fee_wei=3 * 10**15, operator_fee_wei=10**15),
+        replace(found.receipt, l1_gas_used=50_000),
+    )
+    for receipt in receipts:
+        charged = replace(found, receipt=receipt)
         metrics(tick(decisions=(decision(reason=Reason.REBALANCED, outcome=charged),)))
 
     # 250,000 gas at 20 gwei twice; a fifth of it was for data the second time.
