@@ -18,7 +18,7 @@ import structlog
 
 from rebalancer.chain.heads import Head
 from rebalancer.chain.rpc import Rpc
-from rebalancer.chain.snapshot import Block
+from rebalancer.chain.snapshot import Block, VaultSnapshot
 from rebalancer.errors import ChainError, WireUnreadable
 from rebalancer.fleet.crew import Crew
 from rebalancer.fleet.placement import Placement, place
@@ -27,6 +27,7 @@ from rebalancer.fleet.wire import Answer, Order
 from rebalancer.fleet.worker import Worker, group_of
 from rebalancer.keeper.decide import Conditions, Verdict
 from rebalancer.keeper.evaluate import Evaluation, EvaluatorOptions, out_of_place_e18
+from rebalancer.keeper.outages import LeftOut, Scope
 from rebalancer.keeper.site import Site
 from rebalancer.reasons import Reason
 
@@ -52,6 +53,7 @@ class _Gathered:
     planned: int = 0
     diverged_pools: set[str] = field(default_factory=set)
     differing_vaults: set[str] = field(default_factory=set)
+    left_out: dict[str, LeftOut] = field(default_factory=dict)
 
     def take(self, share: Sequence[str], answer: Answer) -> None:
         """Add a share.
@@ -66,6 +68,7 @@ class _Gathered:
         self.planned += answer.planned
         self.diverged_pools |= set(answer.diverged_pools)
         self.differing_vaults |= set(answer.differing_vaults)
+        self.left_out |= {one.subject: one for one in answer.left_out}
 
 
 class FleetEvaluator:
@@ -96,6 +99,8 @@ class FleetEvaluator:
         self._silent: dict[str, tuple[str, float]] = {}
         self._behind: frozenset[str] = frozenset()
         self._known: Evaluation | None = None
+        self._blank: Order | None = None
+        """The newest block's order, of no vault."""
         self._own = Worker("leader", rpc, site, shared)
 
     def close(self) -> None:
@@ -103,7 +108,11 @@ class FleetEvaluator:
         self._own.close()
 
     def evaluate(
-        self, head: Head, conditions: Conditions, under_way: Collection[str] = ()
+        self,
+        head: Head,
+        conditions: Conditions,
+        under_way: Collection[str] = (),
+        without: Collection[Scope] = (),
     ) -> Evaluation:
         """See `Evaluates.evaluate`.
 
@@ -122,7 +131,9 @@ class FleetEvaluator:
             options.replan_blocks,
             0.0,
             0.0,
+            _sorted(without),
         )
+        self._blank = blank
         gathered = _Gathered()
         here = self._here()
         answered = self._ask(blank, self._placement.among(here), here, gathered)
@@ -138,6 +149,23 @@ class FleetEvaluator:
         self._note(block, gathered)
         self._known = self._evaluation(block, gathered)
         return self._known
+
+    def again(
+        self, snapshot: VaultSnapshot, conditions: Conditions, without: Collection[Scope]
+    ) -> Verdict | None:
+        """See `Evaluates.again`: asked of one worker, which has the pools."""
+        blank, vault = self._blank, snapshot.address
+        if blank is None or blank.header.timestamp != snapshot.basket.timestamp:
+            return None
+        blank = replace(blank, conditions=conditions, without=_sorted(without))
+        gathered, here = _Gathered(), self._here()
+        self._ask(blank, place([vault], here), here, gathered)
+        found = next((one for one in gathered.verdicts if one.vault == vault), None)
+        return found if found is not None and found.snapshot == snapshot else None
+
+    def retry_pools(self) -> None:
+        """See `Evaluates.retry_pools`: of the pools that this process read; workers have a signal of their own."""
+        self._own.retry_pools()
 
     def _here(self) -> dict[str, str]:
         """The workers to ask and what they said last: those that are here, without those that were silent and are so still."""
@@ -247,7 +275,12 @@ class FleetEvaluator:
             gathered.planned,
             tuple(sorted(gathered.diverged_pools)),
             tuple(sorted(gathered.differing_vaults)),
+            left_out=tuple(sorted(gathered.left_out.values(), key=lambda one: one.subject)),
         )
+
+
+def _sorted(without: Collection[Scope]) -> tuple[Scope, ...]:
+    return tuple(sorted(without, key=str))
 
 
 def _ordered(blank: Order, share: tuple[str, ...], expires_at: float, seconds: float) -> Order:

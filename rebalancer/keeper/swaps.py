@@ -1,0 +1,127 @@
+"""Which swaps of a plan does the chain refuse, where it refuses the plan?
+
+Each swap is simulated as the vault would have it made: it moves what is sold to the executor, which makes that one hop. All go into one
+`eth_simulateV1`, one after another, so that later ones have what earlier ones bring. The vault's own rules have no part in it:
+where every swap works and the plan is refused all the same, no pool is at fault.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from rebalancer.chain.abi import interface
+from rebalancer.plan import Plan
+from rebalancer.plan.leg import Leg
+from rebalancer.plan.route import BalancerHop, BuyHop, SellHop, V4Hop, decode, encode
+from rebalancer.send.simulate import Simulated, Simulator, message
+from rebalancer.units import BPS
+
+__all__ = ["FailedSwap", "Swap", "failed_swaps", "swaps_of"]
+
+_STEPS = 4
+"""Calls a swap: what is sold is moved, what is bought is counted, the swap is made, what is bought is counted again."""
+_STEP_GAS = 5_000_000
+"""Gas limit of each. Together they must fit a block only as far as they are used."""
+_MOST_MISSING_BPS = 1
+"""A pool that pays less than its quote by more is not what it is on paper."""
+
+
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """A leg of a plan with its hop. `holder` is the contract that holds the pool's tokens."""
+
+    leg: Leg
+    hop: SellHop
+    holder: str
+
+
+@dataclass(frozen=True, slots=True)
+class FailedSwap:
+    """A swap that the chain refuses, or one that is only short: it pays less than its quote, which is the pool's fault as long as
+    nobody has traded since.
+
+    `is_moved`: whether what is sold reached the executor; where it did not, no pool is at fault.
+    """
+
+    swap: Swap
+    why: str
+    is_moved: bool = True
+    is_short: bool = False
+
+
+def failed_swaps(
+    simulator: Simulator, vault: str, executor: str, plan: Plan
+) -> tuple[FailedSwap, ...] | None:
+    """The swaps of a plan that do not work on the newest block, None where the node cannot tell.
+
+    A swap of what an earlier one failed to bring is not among them.
+
+    Raises:
+        ChainError: the node does not answer.
+    """
+    swaps = swaps_of(plan)
+    token, runner = interface("IERC20Metadata"), interface("RouteExecutor").at(executor)
+    calls = []
+    for swap in swaps:
+        leg = swap.leg
+        route = encode([replace(swap.hop, amount_in_raw=0)])  # all that was moved
+        count = (leg.token_out, token.at(leg.token_out).data("balanceOf", vault))
+        calls += [
+            (leg.token_in, token.at(leg.token_in).data("transfer", executor, leg.amount_in_raw)),
+            count,
+            (executor, runner.data("executeRoute", route)),
+            count,
+        ]
+    messages = [message(vault, to, data, _STEP_GAS) for to, data in calls]
+    answers = simulator.outcomes(messages)
+    if answers is None:
+        return None
+    has_raw: dict[str, int] = {}
+    """What the vault has of tokens that were to be bought so far: it can move no more on."""
+    found = []
+    for at, swap in enumerate(swaps):
+        leg = swap.leg
+        move, before, made, after = answers[_STEPS * at : _STEPS * (at + 1)]
+        paid_raw = _number(after) - _number(before)
+        if move.refusal is not None or (move.returned and not _number(move)):
+            if has_raw.get(leg.token_in, leg.amount_in_raw) >= leg.amount_in_raw:
+                found.append(FailedSwap(swap, _said(move), is_moved=False))
+        elif made.refusal is not None:
+            found.append(FailedSwap(swap, _said(made)))
+        elif paid_raw * BPS < leg.amount_out_raw * (BPS - _MOST_MISSING_BPS):
+            why = f"it pays {paid_raw} raw units where its quote is {leg.amount_out_raw}"
+            found.append(FailedSwap(swap, why, is_short=True))
+        has_raw[leg.token_out] = _number(after)
+    # A pool that cannot pay to an executor which cannot have the token is not at fault.
+    barred = {one.swap.leg.token_in for one in found if not one.is_moved}
+    return tuple(
+        one
+        for one in found
+        if not one.is_moved or one.swap.hop.to_caller or one.swap.leg.token_out not in barred
+    )
+
+
+def swaps_of(plan: Plan) -> tuple[Swap, ...]:
+    """The swaps of a plan in their order."""
+    hops = [hop for hop in decode(plan.route) if not isinstance(hop, BuyHop)]  # plans have none
+    return tuple(
+        Swap(leg, hop, _holder(hop, leg)) for leg, hop in zip(plan.legs, hops, strict=True)
+    )
+
+
+def _holder(hop: SellHop, leg: Leg) -> str:
+    match hop:
+        case V4Hop():
+            return hop.manager
+        case BalancerHop():
+            return hop.vault
+        case _:
+            return leg.pool.key
+
+
+def _said(step: Simulated) -> str:
+    return "it says no" if step.refusal is None else str(step.refusal).rstrip(".")
+
+
+def _number(step: Simulated) -> int:
+    return int.from_bytes(step.returned)
