@@ -494,15 +494,15 @@ class UnsupportedPool(PoolError):
 
 
 class PoolDiverged(PoolError):
-    """A pool kept from logs is not what the chain says it is; it is not traded until somebody looks into it."""
+    """A pool kept from logs is not what the chain says it is; it is not traded on until it is read again."""
 
     def __init__(self, pool: str, block: int, why: str) -> None:
         self.pool = pool
         self.block = block
         self.why = why
         super().__init__(
-            f"Pool {pool} as kept from its logs is not the chain's at block {block}: {why}. It is not traded "
-            "any more: report it, then have it read again."
+            f"Pool {pool} as kept from its logs is not the chain's at block {block}: {why}. It is not traded on "
+            "until it is read again, which a keeper does by itself, and at once after `rebalancer pool retry`: report it."
         )
 
 

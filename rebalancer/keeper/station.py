@@ -159,7 +159,12 @@ class Station:
                 self.on_decision(decision)
 
     def _reload(self) -> None:
-        """Take over what of the settings may change while keepers run; what is wrong with them changes nothing."""
+        """Take over what of the settings may change while keepers run, and have pools that are left out tried again.
+
+        What is wrong with the settings changes nothing.
+        """
+        for running in tuple(self._keepers.values()):
+            running.retry_pools()
         if self.reload is None:
             return
         try:
@@ -175,7 +180,7 @@ class Station:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """The first SIGINT or SIGTERM stops after the looks under way, the second abandons them; SIGHUP reads the settings again."""
+        """The first SIGINT or SIGTERM stops after the looks under way, the second abandons them; SIGHUP has settings read and pools tried again."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return

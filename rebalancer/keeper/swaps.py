@@ -2,7 +2,8 @@
 
 Each swap is simulated as the vault would have it made: it moves what is sold to the executor, which makes that one hop. All go into one
 `eth_simulateV1`, one after another, so that later ones have what earlier ones bring. The vault's own rules have no part in it:
-where every swap works and the plan is refused all the same, no pool is at fault.
+where every swap works and the plan is refused all the same, no pool is at fault. Nor is one where the executor refuses a route
+without any hop, which comes first.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def failed_swaps(
     """
     swaps = swaps_of(plan)
     token, runner = interface("IERC20Metadata"), interface("RouteExecutor").at(executor)
-    calls = []
+    calls = [(executor, runner.data("executeRoute", b""))]
     for swap in swaps:
         leg = swap.leg
         route = encode([replace(swap.hop, amount_in_raw=0)])  # all that was moved
@@ -76,6 +77,9 @@ def failed_swaps(
     answers = simulator.outcomes(messages)
     if answers is None:
         return None
+    control, *answers = answers
+    if control.refusal is not None:
+        return ()
     has_raw: dict[str, int] = {}
     """What the vault has of tokens that were to be bought so far: it can move no more on."""
     found = []
