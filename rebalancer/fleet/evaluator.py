@@ -6,6 +6,9 @@ died: at worst the block takes longer. A worker that was silent gets nothing unt
 
 `FleetEvaluator` can take the place of `rebalancer.keeper.evaluate.Evaluator`: the verdicts are the same, in the same order. A vault that
 nobody could judge at a block keeps what is known of it, with the reason `NotYet`; when it falls behind, that is said.
+
+Workers are not believed where money moves: the keeper has a quorum of the leader's own endpoints (`rpc_quorum`) say the same of a vault
+before it signs, and a worker that said otherwise is not asked for a while.
 """
 
 from __future__ import annotations
@@ -37,6 +40,9 @@ log = structlog.get_logger("rebalancer.fleet")
 
 _BEHIND_BLOCKS = 5
 """A vault that was not judged for more than so many blocks is behind."""
+
+_DOUBTED_SECONDS = 600.0
+"""A worker that said of a vault what a quorum of the leader's endpoints does not is not asked for so long."""
 
 _SILENT_SECONDS = 30.0
 """A silent worker is asked again after so long, even if nothing was heard of it: its order may have been lost."""
@@ -97,6 +103,10 @@ class FleetEvaluator:
         self._placement = Placement(site.vaults)
         self._place_of = {vault: place for place, vault in enumerate(site.vaults)}
         self._silent: dict[str, tuple[str, float]] = {}
+        self._doubted: dict[str, float] = {}
+        """Workers, and until when they are not believed."""
+        self._told_by: dict[str, str] = {}
+        """Which worker the newest verdict of a vault is from."""
         self._behind: frozenset[str] = frozenset()
         self._known: Evaluation | None = None
         self._blank: Order | None = None
@@ -135,6 +145,7 @@ class FleetEvaluator:
         )
         self._blank = blank
         gathered = _Gathered()
+        self._told_by = {}
         here = self._here()
         answered = self._ask(blank, self._placement.among(here), here, gathered)
         missing = [vault for vault in self.site.vaults if vault not in gathered.reasons]
@@ -167,8 +178,15 @@ class FleetEvaluator:
         """See `Evaluates.retry_pools`: of the pools that this process read; workers have a signal of their own."""
         self._own.retry_pools()
 
+    def doubt(self, vault: str) -> None:
+        """See `Evaluates.doubt`: the worker that said it is not asked for a while, and others have its vaults."""
+        worker = self._told_by.get(vault)
+        if worker is not None:
+            self._doubted[worker] = time.monotonic() + _DOUBTED_SECONDS
+            log.error("worker_doubted", worker=worker, vault=vault, seconds=_DOUBTED_SECONDS)
+
     def _here(self) -> dict[str, str]:
-        """The workers to ask and what they said last: those that are here, without those that were silent and are so still."""
+        """The workers to ask and what they said last: those that are here, but for those that are silent or doubted."""
         try:
             members = self.shared.members(group_of(self.site.chain_id))
         except ChainError as failure:
@@ -180,7 +198,9 @@ class FleetEvaluator:
             for worker, (said, until) in self._silent.items()
             if members.get(worker) == said and now < until
         }
-        return {worker: said for worker, said in members.items() if worker not in self._silent}
+        self._doubted = {one: until for one, until in self._doubted.items() if now < until}
+        left_out = self._silent.keys() | self._doubted.keys()
+        return {worker: said for worker, said in members.items() if worker not in left_out}
 
     def _ask(
         self,
@@ -220,6 +240,7 @@ class FleetEvaluator:
                 log.error("worker_wrong", worker=worker, why=str(wrong))
                 continue
             good.append(worker)
+            self._told_by |= dict.fromkeys(share, worker)
         return good
 
     def _evaluate_here(self, blank: Order, missing: Sequence[str], gathered: _Gathered) -> None:

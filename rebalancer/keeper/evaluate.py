@@ -96,6 +96,9 @@ class Evaluates(Protocol):
     def retry_pools(self) -> None:
         """Have pools that could not be read tried again when trades are next sought."""
 
+    def doubt(self, vault: str) -> None:
+        """Take note that what the newest evaluation has of a vault is not what a quorum of endpoints says."""
+
 
 class Evaluator:
     """Evaluates the vaults of a site by one endpoint. Not to be shared by threads."""
@@ -182,6 +185,9 @@ class Evaluator:
     def retry_pools(self) -> None:
         """See `Evaluates.retry_pools`."""
         self._outages.forget()
+
+    def doubt(self, vault: str) -> None:
+        """See `Evaluates.doubt`: who reads by one's own endpoints can do no more than fail the look."""
 
     def _verdicts(
         self,

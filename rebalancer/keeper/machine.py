@@ -863,8 +863,9 @@ class Keeper:
         (answer,) = self.rpc.confirm([lens.request("read", [snapshot.address], block=block.hash)])
         (confirmed,) = decode_vaults(lens.result("read", answer), block.timestamp)
         if confirmed != snapshot:
+            self.evaluator.doubt(snapshot.address)
             raise EndpointsDisagree(
-                "VaultLens.read", "an endpoint that was planned from", f"{self.rpc.quorum} others"
+                "VaultLens.read", "one that was planned from", f"{self.rpc.quorum} others"
             )
 
     # What is told

@@ -251,9 +251,9 @@ def test_a_vault_that_is_left_alone_is_not_planned_for(
     asked: list[tuple[Conditions, frozenset[str]]] = []
     evaluate = keeper.evaluator.evaluate
 
-    def noted(head: Head, conditions: Conditions, left_alone: Any = ()) -> Any:
+    def noted(head: Head, conditions: Conditions, left_alone: Any, without: Any) -> Any:
         asked.append((conditions, frozenset(left_alone)))
-        return evaluate(head, conditions, left_alone)
+        return evaluate(head, conditions, left_alone, without)
 
     monkeypatch.setattr(keeper.evaluator, "evaluate", noted)
     decisions = by_vault(keeper.tick())
