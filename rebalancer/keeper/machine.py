@@ -231,8 +231,12 @@ class Keeper:
             except BooksDiffer as differ:
                 self._halt_for_good(differ)
 
-    def run(self, on_decision: Callable[[Decision], None] | None = None) -> None:
-        """Tick at every new block until stopped.
+    def run(
+        self,
+        on_decision: Callable[[Decision], None] | None = None,
+        alive: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Tick at every new block until stopped; `alive` is called before each look and each pause.
 
         Raises:
             TooManyFailures: that many ticks in a row failed, and the options say to give up; carries the last failure.
@@ -242,6 +246,7 @@ class Keeper:
             self.rpc, self.options.socket_url, poll_seconds=self.options.poll_seconds
         ) as heads:
             while not self._stopping.is_set():
+                alive()
                 if self._breaker.is_open(time.time()):
                     self._stopping.wait(min(1.0, self.options.poll_seconds))
                     continue
