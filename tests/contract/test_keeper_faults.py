@@ -32,7 +32,7 @@ from rebalancer.keeper.decide import Conditions, plan_input
 from rebalancer.policy import settle
 from rebalancer.reasons import Reason
 from rebalancer.send.outbox import Outbox, SendRules
-from tests.contract.test_keeper import UP_10_PERCENT, move
+from tests.contract.test_keeper import UP_10_PERCENT, is_as_foreseen, move
 from tests.contract.test_keeper_many import _other_books, by_vault, keeper_of, look, nonce
 
 
@@ -164,7 +164,7 @@ def test_a_rebalance_that_another_block_holds_after_a_reorg_is_verified_and_told
     assert first.reason is again.reason is Reason.REBALANCED
     assert first.outcome is not None
     assert again.outcome is not None
-    assert again.outcome.is_as_foreseen
+    assert is_as_foreseen(again.outcome)
     assert first.outcome.receipt.block_hash != again.outcome.receipt.block_hash
     assert Reason.REBALANCED not in [one.reason for one in keeper.tick()]
 
