@@ -625,7 +625,7 @@ def test_minimum_trade_that_no_band_releases_is_said_beforehand(
     assert (fits.code, "Warning" in fits.err) == (0, False)
     assert ran.json["in_force"] is True
     assert ran.err.startswith("Warning: The minimum trade of WETH, 50.000000, is more than the 2.5")
-    assert "is not traded before its weight is 2000 bps off" in ran.err
+    assert "is not traded before its weight is 2001 bps off" in ran.err
     assert "The minimum trade of WETH, 50.000000" in " ".join(seen.out.split())
 
 
