@@ -165,6 +165,8 @@ class Keeper:
         self._breaker = self._new_breaker()
         self._breakers: dict[str, Breaker] = {}
         self._outages = Outages()
+        self._outages_of: dict[str, Outages] = {}
+        """What is left out for one vault alone, because the fault may be the vault's."""
         self._retrying = False
         self._halted: set[str] = set()
         self._guest_of: set[str] = set()
@@ -356,6 +358,7 @@ class Keeper:
         if self._retrying:
             self._retrying = False
             self._outages.forget()
+            self._outages_of.clear()
             self.evaluator.retry_pools()
             log.info("pools_tried_again")
         try:
@@ -607,7 +610,7 @@ class Keeper:
         """Rebalance; where pools are found that refuse their swaps, at once without them, as often as there is time."""
         until = self.rpc.deadline
         for _ in range(_MOST_REPLANS):
-            without = self._outages.scopes(block.timestamp)
+            without = self._without(block, verdict.vault)
             if verdict.plan is not None and _uses(verdict.plan, without):
                 if until is not None and time.monotonic() > until:
                     break
@@ -756,14 +759,16 @@ class Keeper:
         except RpcRejected as rejected:
             log.warning("swaps_not_simulated", vault=verdict.vault, why=str(rejected))
             return False
+        now = float(block.timestamp)
         for one in failed:
-            leg, now = one.swap.leg, float(block.timestamp)
-            if one.is_moved:
-                ends = leg.token_in, leg.token_out
-                pool = leg.pool.key, one.swap.holder
-                told = self._outages.refused(*pool, ends, one.why, now)
+            leg, key = one.swap.leg, one.swap.leg.pool.key
+            if one.token or one.may_be_the_vaults:
+                scope = Scope("" if one.token else key, one.token)
+                outages = self._outages_of.setdefault(verdict.vault, Outages())
+                told = [outages.failed(scope, one.why, now)]
             else:
-                told = [self._outages.failed(Scope("", leg.token_in), one.why, now)]
+                ends = leg.token_in, leg.token_out
+                told = self._outages.refused(key, one.swap.holder, ends, one.why, now)
             for each in told:
                 log.warning(
                     "pool_left_out",
@@ -778,7 +783,8 @@ class Keeper:
 
     def _failed_swaps(self, block: Block, verdict: Verdict, plan: Plan) -> Sequence[FailedSwap]:
         executor = self.site.system.executor
-        failed = failed_swaps(self._simulator, verdict.vault, executor, plan)
+        other = self.signers[0].address
+        failed = failed_swaps(self._simulator, verdict.vault, executor, other, plan)
         if failed is None:
             return self._failed_apart(block, verdict, plan)
         if any(one.is_short for one in failed) and read_block(self.rpc).hash != block.hash:
@@ -793,7 +799,7 @@ class Keeper:
         swaps = {swap.leg.pool.key: swap for swap in swaps_of(plan)}
         if not 1 < len(swaps) <= _MOST_POOLS_APART:
             return []
-        left_out = self._outages.scopes(block.timestamp)
+        left_out = self._without(block, verdict.vault)
 
         def sound(without: Collection[str]) -> set[str]:
             """The pools of the plan without some, if the chain takes that."""
@@ -815,7 +821,11 @@ class Keeper:
             suspects = list(swaps) if any(passed) else []
         innocent = set().union(*passed)
         why = "plans without it pass"
-        return [FailedSwap(swaps[key], why) for key in suspects if key not in innocent]
+        return [
+            FailedSwap(swaps[key], why, may_be_the_vaults=True)
+            for key in suspects
+            if key not in innocent
+        ]
 
     def _worked(self, verdict: Verdict) -> None:
         """The chain takes a plan: what was left out before, and is in it, works again."""
@@ -823,14 +833,25 @@ class Keeper:
             return
         for swap in swaps_of(verdict.plan):
             pool, ends = (swap.leg.pool.key, swap.holder), (swap.leg.token_in, swap.leg.token_out)
-            for scope in self._outages.worked(*pool, *ends):
+            its_own = self._outages_of.get(verdict.vault, Outages())
+            for scope in (*self._outages.worked(*pool, *ends), *its_own.worked(*pool, *ends)):
                 log.info("pool_trades_again", pool=str(scope), vault=verdict.vault)
 
     def _left_out(self, block: Block | None) -> tuple[LeftOut, ...]:
         """The pools that are not traded on at a block, because they refused or cannot be read."""
         read = self._evaluation.left_out if self._evaluation else ()
         now = block.timestamp if block else 0
-        return (*self._outages.told(self._outages.scopes(now)), *read)
+        of_vaults = [
+            replace(one, subject=f"{one.subject} for {vault}")
+            for vault, outages in self._outages_of.items()
+            for one in outages.told(outages.scopes(now))
+        ]
+        return (*self._outages.told(self._outages.scopes(now)), *of_vaults, *read)
+
+    def _without(self, block: Block, vault: str) -> frozenset[Scope]:
+        """What is not to be traded on for a vault."""
+        of_all, of_it = self._outages.scopes(block.timestamp), self._outages_of.get(vault)
+        return of_all if of_it is None else of_all | of_it.scopes(block.timestamp)
 
     def _fees(self) -> Fees:
         return suggest(self.rpc, self.options.fee_cap_wei)

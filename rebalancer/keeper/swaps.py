@@ -3,7 +3,7 @@
 Each swap is simulated as the vault would have it made: it moves what is sold to the executor, which makes that one hop. All go into one
 `eth_simulateV1`, one after another, so that later ones have what earlier ones bring. The vault's own rules have no part in it:
 where every swap works and the plan is refused all the same, no pool is at fault. Nor is one where the executor refuses a route
-without any hop, which comes first.
+without any hop, which comes first; nor one whose swap works for another account than the vault, which then cannot have the token.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from rebalancer.units import BPS
 
 __all__ = ["FailedSwap", "Swap", "failed_swaps", "swaps_of"]
 
-_STEPS = 4
-"""Calls a swap: what is sold is moved, what is bought is counted, the swap is made, what is bought is counted again."""
+_STEPS = 5
+"""Calls a swap: what is sold is moved, what is bought is counted, the swap is made, what is bought is counted again, and what is still at the
+executor is swapped for another account."""
 _STEP_GAS = 5_000_000
 """Gas limit of each. Together they must fit a block only as far as they are used."""
 _MOST_MISSING_BPS = 1
@@ -41,39 +42,38 @@ class FailedSwap:
     """A swap that the chain refuses, or one that is only short: it pays less than its quote, which is the pool's fault as long as
     nobody has traded since.
 
-    `is_moved`: whether what is sold reached the executor; where it did not, no pool is at fault.
+    `token`: what the vault cannot send to the executor, or cannot be sent, for which no pool is at fault; "" where it is the pool.
     """
 
     swap: Swap
     why: str
-    is_moved: bool = True
+    token: str = ""
     is_short: bool = False
+    may_be_the_vaults: bool = False
+    """Whether it shows only in plans of this vault, whose own trouble it may be."""
 
 
 def failed_swaps(
-    simulator: Simulator, vault: str, executor: str, plan: Plan
+    simulator: Simulator, vault: str, executor: str, other: str, plan: Plan
 ) -> tuple[FailedSwap, ...] | None:
     """The swaps of a plan that do not work on the newest block, None where the node cannot tell.
 
-    A swap of what an earlier one failed to bring is not among them.
+    A swap of what an earlier one failed to bring is not among them. `other` is any account that tokens can be sent to.
 
     Raises:
         ChainError: the node does not answer.
     """
     swaps = swaps_of(plan)
     token, runner = interface("IERC20Metadata"), interface("RouteExecutor").at(executor)
-    calls = [(executor, runner.data("executeRoute", b""))]
+    calls = [(vault, executor, runner.data("executeRoute", b""))]
     for swap in swaps:
         leg = swap.leg
         route = encode([replace(swap.hop, amount_in_raw=0)])  # all that was moved
-        count = (leg.token_out, token.at(leg.token_out).data("balanceOf", vault))
-        calls += [
-            (leg.token_in, token.at(leg.token_in).data("transfer", executor, leg.amount_in_raw)),
-            count,
-            (executor, runner.data("executeRoute", route)),
-            count,
-        ]
-    messages = [message(vault, to, data, _STEP_GAS) for to, data in calls]
+        move = token.at(leg.token_in).data("transfer", executor, leg.amount_in_raw)
+        count = vault, leg.token_out, token.at(leg.token_out).data("balanceOf", vault)
+        run = executor, runner.data("executeRoute", route)
+        calls += [(vault, leg.token_in, move), count, (vault, *run), count, (other, *run)]
+    messages = [message(sender, to, data, _STEP_GAS) for sender, to, data in calls]
     answers = simulator.outcomes(messages)
     if answers is None:
         return None
@@ -85,23 +85,24 @@ def failed_swaps(
     found = []
     for at, swap in enumerate(swaps):
         leg = swap.leg
-        move, before, made, after = answers[_STEPS * at : _STEPS * (at + 1)]
+        moved, before, made, after, elsewhere = answers[_STEPS * at : _STEPS * (at + 1)]
         paid_raw = _number(after) - _number(before)
-        if move.refusal is not None or (move.returned and not _number(move)):
+        if moved.refusal is not None or (moved.returned and not _number(moved)):
             if has_raw.get(leg.token_in, leg.amount_in_raw) >= leg.amount_in_raw:
-                found.append(FailedSwap(swap, _said(move), is_moved=False))
+                found.append(FailedSwap(swap, _said(moved), leg.token_in))
         elif made.refusal is not None:
-            found.append(FailedSwap(swap, _said(made)))
+            token_out = "" if elsewhere.refusal is not None else leg.token_out
+            found.append(FailedSwap(swap, _said(made), token_out))
         elif paid_raw * BPS < leg.amount_out_raw * (BPS - _MOST_MISSING_BPS):
             why = f"it pays {paid_raw} raw units where its quote is {leg.amount_out_raw}"
             found.append(FailedSwap(swap, why, is_short=True))
         has_raw[leg.token_out] = _number(after)
     # A pool that cannot pay to an executor which cannot have the token is not at fault.
-    barred = {one.swap.leg.token_in for one in found if not one.is_moved}
+    barred = {one.token for one in found}
     return tuple(
         one
         for one in found
-        if not one.is_moved or one.swap.hop.to_caller or one.swap.leg.token_out not in barred
+        if one.token or one.swap.hop.to_caller or one.swap.leg.token_out not in barred
     )
 
 

@@ -157,7 +157,30 @@ def test_token_that_the_executor_cannot_have_is_left_out_and_the_rest_is_traded(
     assert decision.plan is not None
     assert {leg.token_in for leg in decision.plan.legs} == {WBTC.address}
     (told,) = keeper._left_out(decision.block)
-    assert told.subject == f"{USDC.address} anywhere"
+    assert told.subject == f"{USDC.address} anywhere for {stage.vault}"
+    assert keeper._outages.scopes(decision.block.timestamp) == frozenset()
+
+
+def test_token_that_a_vault_cannot_be_sent_is_no_pools_fault_and_others_trade_it(
+    stage: Stage, outbox: Outbox
+) -> None:
+    vaults = stage.vault, stage.open_vault(1)
+    keeper = keeper_of(stage, vaults, outbox)
+    move(stage, UP_10_PERCENT)
+    usdc = interface("BlocklistToken").at(USDC.address)
+    stage.chain.transact(usdc, "blacklist", stage.vault)
+    told = [one for _ in range(3) for one in keeper.tick()]
+
+    left_out = keeper._left_out(told[-1].block)
+    assert [one.subject for one in left_out] == [f"{USDC.address} anywhere for {stage.vault}"]
+    sold = {one.vault for one in told if one.kind == "rebalance"}
+    assert vaults[1] in sold
+    assert USDC.address in {
+        leg.token_out
+        for one in told
+        if one.vault == vaults[1] and one.plan is not None
+        for leg in one.plan.legs
+    }
 
 
 def test_what_the_vault_itself_refuses_is_no_pools_fault(stage: Stage, outbox: Outbox) -> None:
