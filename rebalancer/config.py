@@ -220,7 +220,7 @@ class AccountSettings(_Section):
     signer_url: Annotated[RpcUrl, AfterValidator(_http)] | None = Field(
         default=None,
         description="JSON-RPC endpoint of an external signer (eth_signTransaction: Clef, "
-        "Web3Signer) that holds the key instead of a keystore.",
+        "Web3Signer, which can sign with keys of AWS KMS or Azure Key Vault, too) that holds the key instead of a keystore.",
         examples=["http://127.0.0.1:8550"],
     )
     signer_address: _Address | None = Field(

@@ -30,6 +30,7 @@ from rebalancer.errors import (
     DeploymentMalformed,
     InsufficientEther,
     OutboxInUse,
+    PolicyRefused,
     PoolError,
     QuorumTooSmall,
     RebalancerError,
@@ -39,6 +40,7 @@ from rebalancer.errors import (
 )
 from rebalancer.files import is_wide
 from rebalancer.governance import read_permissions
+from rebalancer.minimums import large_minimums
 from rebalancer.oracle import FAULT_REMEDIES, Fault
 from rebalancer.prices import PriceReading, read_prices
 from rebalancer.send.fees import suggest
@@ -234,6 +236,7 @@ def _on_chain(
         for reading in read_prices(rpc, oracle, tokens, block):
             yield _price(reading, deployment)
         yield from _vault(rpc, snapshot, keeper)
+        yield from _minimums(snapshot, deployment)
     yield from _admins(rpc, system)
 
 
@@ -322,6 +325,20 @@ def _vault(rpc: Rpc, snapshot: VaultSnapshot, keeper: str | None) -> Iterator[Fi
         )
     if keeper is not None:
         yield _role(rpc, vault, keeper)
+
+
+def _minimums(snapshot: VaultSnapshot, deployment: Deployment) -> Iterator[Finding]:
+    with suppress(PolicyRefused):  # without a sound price nobody knows
+        for one in large_minimums(snapshot.basket, snapshot.policy):
+            asset = snapshot.basket.assets[one.asset]
+            known = deployment.token(asset.token)
+            name = known.symbol if known else asset.token
+            yield Finding(
+                "vaults",
+                False,
+                f"{one.sentence(name, asset.decimals)} ({snapshot.address}).",
+                "have the curator lower it (`rebalancer vault set-bands --min-trade`).",
+            )
 
 
 def _role(rpc: Rpc, vault: Contract, keeper: str) -> Finding:

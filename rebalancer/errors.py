@@ -499,15 +499,15 @@ class UnsupportedPool(PoolError):
 
 
 class PoolDiverged(PoolError):
-    """A pool kept from logs is not what the chain says it is; it is not traded until somebody looks into it."""
+    """A pool kept from logs is not what the chain says it is; it is not traded on until it is read again."""
 
     def __init__(self, pool: str, block: int, why: str) -> None:
         self.pool = pool
         self.block = block
         self.why = why
         super().__init__(
-            f"Pool {pool} as kept from its logs is not the chain's at block {block}: {why}. It is not traded "
-            "any more: report it, then have it read again."
+            f"Pool {pool} as kept from its logs is not the chain's at block {block}: {why}. It is not traded on "
+            "until it is read again, which a keeper does by itself, and at once after `rebalancer pool retry`: report it."
         )
 
 
@@ -695,19 +695,6 @@ class NonceGap(ChainError):
         )
 
 
-class NonceSpent(ChainError):
-    """A block holds another transaction with the nonce of a journalled one, which is thereby void."""
-
-    def __init__(self, transaction_hash: str, address: str, nonce: int) -> None:
-        self.transaction_hash = transaction_hash
-        self.address = address
-        self.nonce = nonce
-        super().__init__(
-            f"Transaction {transaction_hash} is void, because a block holds another one with nonce "
-            f"{nonce} of {address}: find out who else uses that key."
-        )
-
-
 class ForeignPending(ChainError):
     """An account has transactions under way that the outbox did not send."""
 
@@ -733,18 +720,6 @@ class TooManyGaps(ChainError):
             f"(nonces {nonces[0]} to {nonces[-1]}) and no more than {most} are filled unasked: if "
             "the chain was started anew, start with a new outbox file; else run `rebalancer tx "
             "clear`."
-        )
-
-
-class TransactionCancelled(ChainError):
-    """A block holds the cancellation of a transaction, which thereby never takes effect."""
-
-    def __init__(self, transaction_hash: str, why: str) -> None:
-        self.transaction_hash = transaction_hash
-        self.why = why
-        super().__init__(
-            f"The transaction was cancelled by {transaction_hash} ({why}): look at the vault and "
-            "decide anew."
         )
 
 

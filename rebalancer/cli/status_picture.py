@@ -109,6 +109,8 @@ def _chain(chain: State, now: float, rows: int, width: int) -> RenderableType:
         parts += [places, signers]
     if chain["breakers"]:
         parts.append(_breakers(chain, now))
+    if chain["left_out"]:
+        parts.append(_left_out(chain, now))
     for name, key, count in (
         ("Pools not traded any more", "diverged_pools", "pools_diverged"),
         ("Vaults whose books differ", "differing_vaults", "vaults_differing"),
@@ -190,6 +192,17 @@ def _breakers(chain: State, now: float) -> WholeTable:
         again = "at a restart" if one["until"] is None else f"in {span(one['until'] - now)}"
         scope = "the chain" if one["scope"] == "chain" else one["scope"]
         table.add_row(Text(scope, style="red"), again, one["why"])
+    return table
+
+
+def _left_out(chain: State, now: float) -> WholeTable:
+    more = chain["pools_left_out"] - len(chain["left_out"])
+    title = "Pools left out" + (f" ({more} more)" if more > 0 else "")
+    table = _table("pool", "tried again", "why", title=title)
+    for one in chain["left_out"]:
+        left = one["until"] - now
+        again = f"in {span(left)}" if left > 0 else "when next needed"
+        table.add_row(Text(one["subject"], style="yellow"), again, one["why"])
     return table
 
 

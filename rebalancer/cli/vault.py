@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -43,11 +43,13 @@ from rebalancer.errors import (
     ContractReverted,
     NoShares,
     NothingToClaim,
+    PolicyRefused,
     TokenNotInBasket,
 )
 from rebalancer.keeper import explain
+from rebalancer.minimums import large_minimums
 from rebalancer.oracle import Fault
-from rebalancer.policy import weigh_basket, weights_e18
+from rebalancer.policy import Basket, Policy, Price, weigh_basket, weights_e18
 from rebalancer.preview import Position, read_position
 from rebalancer.reasons import Reason
 from rebalancer.spec import load_vault_spec, parse_amount, parse_fraction_e18
@@ -57,6 +59,7 @@ from rebalancer.words import span, utc
 __all__ = ["vault"]
 
 SHARE_DECIMALS = 18
+_FAULTS = tuple(Fault)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -118,6 +121,13 @@ def create(options: Any, path: Path, account: int | None, as_json: bool) -> None
             )
         else:
             prove_writable(session.settings.deployment)
+        oracle = interface("OracleHub").at(session.system.oracle)
+        prices = oracle.call(session.rpc, "prices", [asset.token for asset in spec.assets])
+        priced = tuple(
+            Price(lo, hi, primary, _FAULTS[fault].value) for lo, hi, primary, fault in prices
+        )
+        basket = Basket(spec.assets, spec.seed_amounts, priced, dust_bps=spec.policy.dust_bps)
+        _warn_of_minimums(session, basket, spec.policy)
         made = actions.new_vault(wallet, session.system, spec)
         session.end_if_unsigned()
         session.save(session.deployment.with_vault(made.vault))
@@ -130,6 +140,15 @@ def create(options: Any, path: Path, account: int | None, as_json: bool) -> None
         f"{wallet.address} has {amount(made.shares, SHARE_DECIMALS)} {spec.symbol}; "
         f"{session.settings.deployment} names the vault now."
     )
+
+
+def _warn_of_minimums(session: Session, basket: Basket, policy: Policy) -> None:
+    """Say on standard error which minimum trades are larger than what the vault will have to trade."""
+    with suppress(PolicyRefused):  # without a sound price nobody knows
+        for one in large_minimums(basket, policy):
+            asset = basket.assets[one.asset]
+            text = one.sentence(session.symbol(asset.token), asset.decimals)
+            click.echo(f"Warning: {text}.", err=True)
 
 
 # Looking
@@ -814,6 +833,12 @@ def set_bands(
             for token, value in _by_token(session, pairs, present, parse).items():
                 present[token][place] = value
         wanted = [(band, relative, least) for band, relative, least in present.values()]
+        (now,) = read_vaults(session.rpc, session.system.lens, [address], read_block(session.rpc))
+        assets_then = tuple(
+            replace(asset, band_bps=band, relative_band_bps=relative, min_trade_raw=least)
+            for asset, (band, relative, least) in zip(now.basket.assets, wanted, strict=True)
+        )
+        _warn_of_minimums(session, replace(now.basket, assets=assets_then), now.policy)
         done = actions.set_bands(session.wallet(account), address, wanted)
     _tell_change("bands", done, as_json)
 

@@ -22,6 +22,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "begin",
     "fees_of",
+    "holder_of",
     "journal_error",
     "lock",
     "pragma",
@@ -33,6 +34,8 @@ BESIDE = ("-wal", "-shm", "-journal")
 
 APPLICATION_ID = 0x52424F42  # "RBOB": tells our file from another program's
 SCHEMA_VERSION = 3
+_MOST_DIGITS = 20
+"""Of a process's number."""
 BUSY_SECONDS = 1.0  # only foreign programs can hold the file: ours are kept out by the lock
 
 _SCHEMA = """
@@ -196,6 +199,19 @@ def lock(path: Path) -> int:
         os.close(lock)
         raise OutboxUnwritable(path, error.strerror or "its lock cannot be written") from None
     return lock
+
+
+def holder_of(path: Path) -> int | None:
+    """The process that has a journal open, None if none has, or the file does not say which."""
+    try:
+        with path.with_name(path.name + ".lock").open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return int(file.read(_MOST_DIGITS))
+    except (OSError, ValueError):
+        pass
+    return None
 
 
 def begin(path: Path) -> None:

@@ -13,15 +13,13 @@ An attempt fails when it was never signed, when the node refuses it at first, wh
 as refused by a contract, or when a block holds another transaction with its nonce. A silent node or
 a deadline that passed fails nothing: the attempt stays, and is settled later.
 
-`submit` and `advance` never wait for a block: with one call of `advance` a block, any number of
-vaults can be served. `deliver` waits, for who has but one.
+Nothing here waits for a block: with one call of `advance` a block, any number of vaults can be served.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -33,18 +31,14 @@ from rebalancer.chain.l1_fees import read_l1_fees, transaction_bytes
 from rebalancer.chain.receipt import Receipt, find_receipt, read_receipt, refusal
 from rebalancer.chain.rpc import Call, Rpc
 from rebalancer.errors import (
-    ContractReverted,
     FeeAboveCap,
     LimitError,
     NonceGap,
-    NonceSpent,
     NotCancellable,
     RpcMalformed,
     RpcRejected,
     SimulationDiffers,
     SimulationRefused,
-    TransactionCancelled,
-    TransactionNotMined,
     WrongChain,
 )
 from rebalancer.send.fees import Fees, Market, bumped, offer, read_market
@@ -73,7 +67,6 @@ _LATE_RECEIPT_SECONDS = 3.0  # nodes may count a nonce before they have indexed 
 _LATE_RECEIPT_BLOCKS = 2
 _FIRST_POLL_SECONDS = 0.001  # Anvil mines right after it has answered
 _LONGEST_POLL_SECONDS = 1.0
-_LOOK_SECONDS = 0.05  # polls further apart than this also look for a new block
 _TRANSFER_GAS = 21_000
 _CALLS_A_BATCH = 100
 _NOT_ONE = -1
@@ -155,7 +148,7 @@ class Outbox:
         """Attempts on a chain that no block holds and that have not failed, in the order of their nonces."""
         return self.journal.unsettled(chain_id)
 
-    # Without waiting
+    # What is done
 
     def submit(
         self,
@@ -285,103 +278,6 @@ class Outbox:
             NonceGap: one of them cannot be mined on this chain.
         """
         return [self._resolve(rpc, attempt) for attempt in self.unsettled(rpc.chain_id())]
-
-    # With waiting
-
-    def settle(
-        self, rpc: Rpc, chain_id: int, vault: str, epoch: int, timeout_s: float
-    ) -> Receipt | None:
-        """The receipt of the attempt that was made at an epoch, None if there is none or it came to nothing.
-
-        Raises:
-            TransactionNotMined: it is under way and not mined in time.
-            NonceGap: it cannot be mined on this chain.
-        """
-        return self._settle(rpc, (), chain_id, vault, epoch, timeout_s)
-
-    def deliver(
-        self,
-        rpc: Rpc,
-        signer: Signer,
-        intent: Intent,
-        fees: Fees,
-        timeout_s: float,
-        check: Check | None = None,
-    ) -> Receipt:
-        """Send an intent, once, and wait for its receipt; dearer versions are sent meanwhile.
-
-        If its epoch was sent before, by this or an earlier run, that transaction's receipt is
-        returned and nothing new is signed, unless it came to nothing.
-
-        Raises:
-            ContractReverted: it was mined, and refused by a contract.
-            TransactionNotMined: it is not mined in time. It is still under way.
-            TransactionCancelled: its deadline passed, and its cancellation was mined.
-            NonceSpent: a block holds another transaction with its nonce.
-            As `submit`.
-        """
-        self._check_chain(rpc, intent)
-        for unsettled in self.unsettled(intent.chain_id):
-            self._resolve(rpc, unsettled)
-        key = (intent.chain_id, intent.vault, intent.epoch)
-        earlier = self._settle(rpc, [signer], *key, timeout_s)
-        if earlier is not None:
-            return earlier
-        attempt = self.submit(rpc, [signer], intent, fees, check=check)
-        return self._await(rpc, [signer], attempt, timeout_s)
-
-    def _settle(
-        self,
-        rpc: Rpc,
-        signers: Sequence[Signer],
-        chain_id: int,
-        vault: str,
-        epoch: int,
-        timeout_s: float,
-    ) -> Receipt | None:
-        for attempt in self.journal.of_epoch(chain_id, vault, epoch):
-            if attempt.state is State.CANCELLED or (
-                attempt.state is State.FAILED and attempt.block_number is not None
-            ):
-                continue
-            if attempt.state is not State.FAILED and self._found(rpc, attempt) is None:
-                attempt = self._resolve(rpc, attempt)  # noqa: PLW2901 (the same one)
-            with suppress(ContractReverted, TransactionCancelled, NonceSpent):
-                if attempt.state is not State.FAILED:
-                    return self._await(rpc, signers, attempt, timeout_s)
-                receipt = self._found(rpc, attempt)
-                if receipt is not None:
-                    return self._outcome(rpc, self._close(rpc, attempt, receipt), receipt)
-        return None
-
-    def _await(
-        self, rpc: Rpc, signers: Sequence[Signer], attempt: Attempt, timeout_s: float
-    ) -> Receipt:
-        deadline = time.monotonic() + timeout_s
-        pause = _FIRST_POLL_SECONDS
-        seen = 0
-        while True:
-            receipt = self._found(rpc, attempt)
-            if receipt is not None:
-                return self._outcome(rpc, self._close(rpc, attempt, receipt), receipt)
-            if attempt.state is State.FAILED:
-                raise NonceSpent(str(attempt.transaction_hash), attempt.sender, _nonce(attempt))
-            if time.monotonic() + pause > deadline:
-                raise TransactionNotMined(str(attempt.transaction_hash), timeout_s)
-            time.sleep(pause)
-            if pause >= _LOOK_SECONDS:
-                height = _height(rpc)
-                if height != seen:
-                    self.advance(rpc, signers, height)
-                    attempt, seen = self.journal.get(attempt.id), height
-            pause = min(2 * pause, _LONGEST_POLL_SECONDS)
-
-    def _outcome(self, rpc: Rpc, attempt: Attempt, receipt: Receipt) -> Receipt:
-        if attempt.state is State.CANCELLED:
-            raise TransactionCancelled(receipt.transaction_hash, attempt.note)
-        if not receipt.succeeded:
-            raise refusal(rpc, receipt)
-        return receipt
 
     # One step each
 

@@ -1,35 +1,25 @@
-"""Who signs when the key is not in this process: an external signer, or a key service.
+"""An external signer, which holds the key where this process does not (`eth_signTransaction`, as Clef and Web3Signer serve it).
 
-Neither is believed. What an external signer (`eth_signTransaction`, as Clef and Web3Signer serve it)
-returns is decoded and held against what was asked, field by field, and so is whose signature it is.
-A key service signs digests: the transaction is put together here, its signature normalised to the
-lower of its two values of s (EIP-2), and the parity found by which one recovers the key's address.
+It is not believed: what it returns is decoded and held against what was asked, field by field, and so is whose signature it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
-from eth_account.typed_transactions.typed_transaction import TypedTransaction
-from eth_keys.constants import SECPK1_N
-from eth_keys.datatypes import PublicKey, Signature
-from eth_keys.exceptions import BadSignature
-from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
-from eth_utils.exceptions import ValidationError
 
 from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import ChainError, SignedOtherwise, SignerUnavailable
 from rebalancer.send.signer import SignedTransaction, read_signed
 
-__all__ = ["DigestKey", "DigestSigner", "ExternalSigner", "checked", "open_external"]
+__all__ = ["ExternalSigner", "checked", "open_external"]
 
 _FIELDS = (
     *("type", "chainId", "nonce", "to", "data", "value"),
     *("gas", "maxFeePerGas", "maxPriorityFeePerGas"),
 )
-_POINT_BYTES = 64
 
 
 class ExternalSigner:
@@ -87,55 +77,6 @@ def open_external(url: str, address: str | None) -> ExternalSigner:
             )
         address = str(accounts[0])
     return ExternalSigner(rpc, address)
-
-
-class DigestKey(Protocol):
-    """A key in a key service: secp256k1, signing 32-byte digests as they are."""
-
-    @property
-    def public_key(self) -> bytes:
-        """The point, 64 bytes; a leading 0x04 may stand before them."""
-
-    def sign_digest(self, digest: bytes) -> tuple[int, int]:
-        """The signature's r and s."""
-
-
-class DigestSigner:
-    """An account whose key a service keeps, which signs nothing but digests."""
-
-    def __init__(self, key: DigestKey) -> None:
-        self._key = key
-        self._public_key = PublicKey(key.public_key[-_POINT_BYTES:])
-        self.address: str = self._public_key.to_address()
-
-    def sign(self, transaction: Mapping[str, Any]) -> SignedTransaction:
-        """Sign a transaction.
-
-        Raises:
-            SignedOtherwise: the service signed with another key, or another digest.
-        """
-        message = dict(transaction)
-        if message.get("to"):
-            message["to"] = to_checksum_address(message["to"])
-        unsigned = TypedTransaction.from_dict(message)
-        digest = bytes(unsigned.hash())
-        r, s = self._key.sign_digest(digest)
-        s = min(s, SECPK1_N - s)
-        sender = "nobody"
-        for parity in (0, 1):
-            try:
-                found = Signature(vrs=(parity, r, s)).recover_public_key_from_msg_hash(digest)
-            except (BadSignature, ValidationError):
-                continue  # no signature has these numbers
-            sender = found.to_address()
-            if found == self._public_key:
-                signature = {"v": parity, "r": r, "s": s}
-                raw = bytes(TypedTransaction.from_dict(message | signature).encode())
-                return checked(raw, transaction, self.address)
-        raise SignedOtherwise("the sender", self.address, sender)
-
-    def __repr__(self) -> str:
-        return f"DigestSigner({self.address})"
 
 
 def checked(raw: bytes, asked: Mapping[str, Any], address: str) -> SignedTransaction:

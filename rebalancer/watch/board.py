@@ -208,6 +208,10 @@ class Board:
             "endpoints": [asdict(one) for one in tick.endpoints],
             "pools_diverged": len(tick.diverged_pools),
             "diverged_pools": list(tick.diverged_pools[:MOST_LISTED]),
+            "pools_left_out": len(tick.left_out),
+            "left_out": [
+                {**asdict(one), "why": self._text(one.why)} for one in tick.left_out[:MOST_LISTED]
+            ],
             "vaults_differing": len(tick.differing_vaults),
             "differing_vaults": list(tick.differing_vaults[:MOST_LISTED]),
         }

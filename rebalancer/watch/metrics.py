@@ -244,6 +244,11 @@ class Metrics:
             "diverged_pools", "Pools not traded any more.", lambda x: len(x.tick.diverged_pools)
         )
         yield one(
+            "pools_left_out",
+            "Pools not traded on for a while, because they refuse swaps or cannot be read.",
+            lambda x: len(x.tick.left_out),
+        )
+        yield one(
             "differing_vaults",
             "Vaults whose books were not what the chain says.",
             lambda x: len(x.tick.differing_vaults),

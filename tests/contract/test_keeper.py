@@ -20,6 +20,7 @@ from rebalancer.deploy import Role, grant_roles
 from rebalancer.devnet.stage import DEMO_POLICY, Actor, Stage
 from rebalancer.errors import EndpointsDisagree, KeeperNotAuthorized, RpcTimeout
 from rebalancer.keeper import Decision, Keeper, KeeperOptions, Site, Tick
+from rebalancer.keeper.decision import Outcome
 from rebalancer.policy import Policy, weigh_basket
 from rebalancer.reasons import Reason
 from rebalancer.send.journal import Kind
@@ -92,6 +93,13 @@ def nonce(stage: Stage) -> int:
     """How many transactions the keeper has sent."""
     address = Actor.KEEPER.address
     return int(stage.chain.rpc.call("eth_getTransactionCount", address, "latest"), 16)
+
+
+def is_as_foreseen(outcome: Outcome) -> bool | None:
+    """Whether the books are those that were predicted, to the unit; None where nothing was, or nothing can be compared."""
+    if outcome.predicted is None or outcome.settled is None:
+        return None
+    return outcome.predicted.held == outcome.settled.held
 
 
 def assert_as_foreseen(stage: Stage, decision: Decision) -> None:

@@ -637,6 +637,23 @@ def test_glide_and_bands_by_command_are_shown_by_status(stage: Stage, cli: Cli) 
     assert told["reason"] == "BandBroken"
 
 
+def test_minimum_trade_that_no_band_releases_is_said_beforehand(
+    stage: Stage, cli: Cli, spec: Callable[..., Path]
+) -> None:
+    made = cli("vault", "create", "--spec", spec('#min_trade = "0.005"', 'min_trade = "9"'), *OWNER)
+    fits = cli("vault", "set-bands", "--min-trade", "WETH=0.1", "--json", *CURATOR)
+    ran = cli("vault", "set-bands", "--min-trade", "WETH=50", "--json", *CURATOR)
+    seen = cli("doctor")
+
+    assert "Warning: The minimum trade of WETH, 9.000000, is more than" in made.err
+    assert "WETH is never traded." in made.err
+    assert (fits.code, "Warning" in fits.err) == (0, False)
+    assert ran.json["in_force"] is True
+    assert ran.err.startswith("Warning: The minimum trade of WETH, 50.000000, is more than the 2.5")
+    assert "is not traded before its weight is 2001 bps off" in ran.err
+    assert "The minimum trade of WETH, 50.000000" in " ".join(seen.out.split())
+
+
 def test_bands_of_a_token_the_vault_has_not_are_refused(
     stage: Stage, cli: Cli, tmp_path: Path, unchanged: None
 ) -> None:

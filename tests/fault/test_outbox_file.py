@@ -44,7 +44,7 @@ class NothingSentRpc(Rpc):
 
 
 def deliver(outbox: Outbox) -> None:
-    outbox.deliver(NothingSentRpc(), devnet_signer(0), INTENT, Fees(1, 1), 1)
+    outbox.submit(NothingSentRpc(), [devnet_signer(0)], INTENT, Fees(1, 1))
 
 
 @pytest.fixture
@@ -186,7 +186,7 @@ def test_deliver_on_a_full_disk_sends_nothing(path: Path) -> None:
         outbox.journal.connection.execute(f"PRAGMA max_page_count = {pages}")
         wide = Intent(31337, "0x" + "aa" * 20, 0, "0x" + "bb" * 20, "0x" + "00" * 9000, 1, "a test")
         with pytest.raises(OutboxUnwritable, match="full"):
-            outbox.deliver(NothingSentRpc(), devnet_signer(0), wide, Fees(1, 1), 1)
+            outbox.submit(NothingSentRpc(), [devnet_signer(0)], wide, Fees(1, 1))
         assert outbox.attempts(31337) == []
 
 

@@ -23,6 +23,7 @@ from rebalancer.send.outbox import Outbox, State
 from rebalancer.send.signer import devnet_signer
 from tests.clocks import wait_for
 from tests.fault.deliver_and_stop import CAP_WEI, RULES, SIGNER, intent
+from tests.outboxes import deliver
 
 SCRIPT = Path(__file__).with_name("deliver_and_stop.py")
 RECEIVER = "0x6c9fc64a53c1b71fb3f9af64d1ae3a4931a5f4e9"
@@ -85,8 +86,8 @@ def test_killed_then_resumed_and_asked_again_is_mined_once(
 
         wanted = intent(token.address, token.data("mint", RECEIVER, 1))
         fees = suggest(chain.rpc, CAP_WEI)
-        receipt = outbox.deliver(chain.rpc, devnet_signer(SIGNER), wanted, fees, 10)
-        again = outbox.deliver(chain.rpc, devnet_signer(SIGNER), wanted, fees, 10)
+        receipt = deliver(outbox, chain.rpc, devnet_signer(SIGNER), wanted, fees)
+        again = deliver(outbox, chain.rpc, devnet_signer(SIGNER), wanted, fees)
         mined = [one for one in outbox.attempts(31337) if one.state is State.MINED]
 
     assert receipt == again

@@ -19,6 +19,7 @@ from rich.console import Console
 
 from rebalancer.cli.status_picture import picture
 from rebalancer.errors import NoKeeperAnswers
+from rebalancer.keeper.outages import LeftOut
 from rebalancer.keeper.tick import EndpointState
 from rebalancer.reasons import Reason
 from rebalancer.units import E18
@@ -252,6 +253,7 @@ def test_picture_shows_all_that_an_operator_asks_for(keeper: Keeper, width: int)
         ),
         breakers=(breaker(vault(3), "it would be refused", keeper.now + 540),),
         diverged_pools=("v3 0xaa",),
+        left_out=(LeftOut("0xbb", "it refuses swaps", 0.0, keeper.now + 120),),
     )
     drawn = keeper.drawn(width)
 
@@ -268,6 +270,7 @@ def test_picture_shows_all_that_an_operator_asks_for(keeper: Keeper, width: int)
     # Of a table that does not fit, each row is written as lines.
     for row in (
         (SIGNER, "0.04"),
+        ("0xbb", "in 2 min", "it refuses swaps"),
         (vault(3), "in 9 min", "it would be refused"),
         (vault(2), "4.80 %", "BudgetSpent", "no budget left"),
         ("Rebalanced", "sold $48,213.00, lost $17.00 (3.5 bps);"),
@@ -289,6 +292,7 @@ def test_picture_keeps_to_its_width(keeper: Keeper, width: int) -> None:
         reasons=every,
         decisions=tuple(decision(i, reason, long) for i, reason in enumerate(every.values())),
         breakers=tuple(breaker(each, long, None) for each in every),
+        left_out=tuple(LeftOut(each, long, 0.0, 60.0) for each in every),
         endpoints=tuple(endpoint(f"https://{'x' * i}.example") for i in range(30, 34)),
     )
     out = Console(width=width, record=True, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123 (nobody reads it)

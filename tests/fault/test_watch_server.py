@@ -16,6 +16,7 @@ import urllib3
 
 from rebalancer.config import AlertSettings, KeeperSettings, Settings
 from rebalancer.errors import ListenFailed
+from rebalancer.keeper.outages import LeftOut
 from rebalancer.reasons import Reason
 from rebalancer.redact import HIDDEN, Redactor
 from rebalancer.units import E18
@@ -397,6 +398,7 @@ def test_size_of_status_does_not_grow_with_vaults(served: Served) -> None:
             breakers=tuple(breaker(each) for each in every),
             differing_vaults=tuple(every),
             diverged_pools=tuple(every),
+            left_out=tuple(LeftOut(each, "TF", 0.0, 60.0) for each in every),
         )
         served.board(look)
         served.alarms.observe(look)

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from rebalancer.config import AlertSettings
+from rebalancer.keeper.outages import LeftOut
 from rebalancer.reasons import Reason
 from rebalancer.units import E18
 from rebalancer.watch.alarms import ALARMS, SILENT_SECONDS, Alarm, Limits, Severity, rules
@@ -26,6 +27,7 @@ MATTERS: dict[str, dict[str, Any]] = {
     "VaultBreakerOpen": {"breakers": (breaker(vault(1), "refused"),)},
     "VaultBookDiffers": {"differing_vaults": (vault(1),)},
     "PoolDiverged": {"diverged_pools": ("v3 0xaa",)},
+    "PoolLeftOut": {"left_out": (LeftOut("0xaa", "TF", NOON, NOON + 60),)},
     "TransactionWaits": {"waiting_blocks": 26},
     "SignerLow": {"balances_wei": {SIGNER: 5 * E18 // 100 - 1}},
     "NoEndpoint": {"endpoints": (endpoint("https://one.example", usable=False),)},

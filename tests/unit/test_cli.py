@@ -82,6 +82,7 @@ def test_commands_are_those_of_the_manual() -> None:
         ("vault", "set-bands"),
         ("plan",),
         ("pool", "snapshot"),
+        ("pool", "retry"),
         ("keeper", "run"),
         ("replay",),
         ("status",),

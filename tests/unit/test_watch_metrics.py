@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 from prometheus_client import generate_latest
 
+from rebalancer.keeper.outages import LeftOut
 from rebalancer.keeper.tick import Tick
 from rebalancer.reasons import Reason
 from rebalancer.send.journal import State
@@ -182,6 +183,7 @@ def test_endpoints_of_one_name_are_told_apart() -> None:
         ("signer_balance_ether", 1.0, {"signer": SIGNER}),
         ("diverged_pools", 2, {}),
         ("differing_vaults", 1, {}),
+        ("pools_left_out", 1, {}),
         ("subscribed", 0, {}),
         ("candidates", 2, {}),
         ("planned", 1, {}),
@@ -190,7 +192,13 @@ def test_endpoints_of_one_name_are_told_apart() -> None:
 def test_rest_of_a_look_is_told_as_it_is(name: str, seen: float, labels: dict[str, str]) -> None:
     metrics = Metrics()
     metrics(
-        tick(diverged_pools=("a", "b"), differing_vaults=(vault(1),), subscribed=False, planned=1)
+        tick(
+            diverged_pools=("a", "b"),
+            differing_vaults=(vault(1),),
+            left_out=(LeftOut("c", "TF", 0.0, 60.0),),
+            subscribed=False,
+            planned=1,
+        )
     )
 
     assert read(metrics, name, **labels) == seen
@@ -229,6 +237,7 @@ def many(vaults: int) -> Callable[[], Tick]:
         breakers=tuple(breaker(each) for each in every),
         differing_vaults=tuple(every),
         diverged_pools=tuple(every),
+        left_out=tuple(LeftOut(each, "TF", 0.0, 60.0) for each in every),
         decisions=tuple(decision(i) for i in range(vaults)),
     )
 
