@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
 from os import PathLike
@@ -189,9 +190,11 @@ def _fee_e18(text: str) -> int:
 
 def _curve(snapshot: Snapshot) -> CurveStablePool | CurveCryptoPool:
     """Of the two kinds only one has a gamma. What the contract said of itself must be so."""
-    lending = snapshot.get("use_lending")
-    if (isinstance(lending, list) and any(lending)) or snapshot.get("offpeg_fee_multiplier"):
-        raise UnsupportedPool("Curve that lend their coins or charge more off the peg")
+    lending, version = snapshot.get("use_lending"), _math_version(snapshot)
+    if isinstance(lending, list) and any(lending):
+        raise UnsupportedPool("Curve that lend their coins")
+    if snapshot.get("offpeg_fee_multiplier") and version == "v1":
+        raise UnsupportedPool("Curve older than stableswap-ng that charge more off the peg")
     if snapshot.get("gamma") is not None:
         return _curve_crypto(snapshot)
     pool = CurveStablePool(
@@ -202,6 +205,9 @@ def _curve(snapshot: Snapshot) -> CurveStablePool | CurveCryptoPool:
         fee_e10=_int(snapshot, "fee"),
         admin_fee_e10=_int(snapshot, "admin_fee"),
         rates=_ints(snapshot, "rates") if "rates" in snapshot else (),
+        math_version=version,
+        offpeg_fee_multiplier_e10=_int(snapshot, "offpeg_fee_multiplier") if version == "ng" else 0,
+        is_ramping=_flag(snapshot, "is_ramping"),
         chain_id=_int(snapshot, "chain_id"),
         block=_int(snapshot, "block"),
         name=_text(snapshot, "name"),
@@ -214,6 +220,9 @@ def _curve(snapshot: Snapshot) -> CurveStablePool | CurveCryptoPool:
 
 
 def _curve_crypto(snapshot: Snapshot) -> CurveCryptoPool:
+    version = _math_version(snapshot)
+    shares = ("virtual_price", "total_supply") if version == "ng" else ()
+    virtual_price_e18, total_supply = (_int(snapshot, key) for key in shares) if shares else (0, 0)
     pool = CurveCryptoPool(
         address=_text(snapshot, "address"),
         tokens=_tokens(snapshot),
@@ -226,6 +235,10 @@ def _curve_crypto(snapshot: Snapshot) -> CurveCryptoPool:
         out_fee_e10=_int(snapshot, "out_fee"),
         fee_gamma=_int(snapshot, "fee_gamma"),
         a_multiplier=_int(snapshot, "a_multiplier") if "a_multiplier" in snapshot else 1,
+        math_version=version,
+        virtual_price_e18=virtual_price_e18,
+        total_supply=total_supply,
+        is_ramping=_flag(snapshot, "is_ramping"),
         chain_id=_int(snapshot, "chain_id"),
         block=_int(snapshot, "block"),
         name=_text(snapshot, "name"),
@@ -234,7 +247,24 @@ def _curve_crypto(snapshot: Snapshot) -> CurveCryptoPool:
         raise BadPoolSnapshot(
             f"fee {snapshot['fee']} is not {pool.fee_e10}, that of these balances"
         )
+    if pool.is_ramping:
+        # The contract works D out anew before every swap, whatever it has stored.
+        return replace(pool, d=pool.fresh_d)
+    if abs(pool.d - pool.fresh_d) > pool.d_slack:
+        raise BadPoolSnapshot(f"d {pool.d} is not that of these balances, {pool.fresh_d}")
     return pool
+
+
+def _math_version(snapshot: Snapshot) -> str:
+    return _text(snapshot, "math_version") if "math_version" in snapshot else "v1"
+
+
+def _flag(snapshot: Snapshot, key: str) -> bool:
+    """Whether something is so; it is not where nothing is said."""
+    value = snapshot.get(key, False)
+    if not isinstance(value, bool):
+        raise BadPoolSnapshot(f"{key} is neither true nor false")
+    return value
 
 
 @lru_cache(maxsize=64)
