@@ -3,7 +3,8 @@
 A book is read whole once. From then on a new block costs one HTTP request, whatever the number of pools:
 the logs since the last block, and the headers that tell whether both blocks are still on the chain. After
 a reorg everything is read again. Pools of Curve, whose logs do not tell enough, are read again when they
-log anything.
+log anything, and at every block while they move without a log: where a rate comes from outside, or A is
+being changed. One that cannot be quoted any more has diverged; the others go on.
 
 A pool whose logs do not add up, or that a fresh read shows to be another, has DIVERGED: that is a defect,
 of the endpoint or of this program. The book keeps what it held, gives the pool to nobody any more, and says
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 from rebalancer.chain.abi import Event, Interface
 from rebalancer.chain.logs import LogSearch
@@ -24,7 +25,7 @@ from rebalancer.chain.pool_views import BALANCER_POOL, BALANCER_VAULT, MANAGER, 
 from rebalancer.chain.pools import PoolPlace, read_pools
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import Block
-from rebalancer.errors import BadPoolSnapshot, BlockVanished, PoolDiverged
+from rebalancer.errors import BadPoolSnapshot, BlockVanished, PoolDiverged, UnsupportedPool
 from rebalancer.pools import (
     AnyPool,
     BalancerWeightedPool,
@@ -40,6 +41,9 @@ __all__ = ["PoolBook"]
 
 _NOT_STATE = ("block", "name")
 """What two reads of the same pool may differ in."""
+
+_FROM_OUTSIDE = "rates"
+"""What a pool of Curve may differ in without a log, from the first time a rate of one moves on."""
 
 _MOST_BLOCKS = 2_000
 """After a longer absence everything is read again."""
@@ -120,7 +124,9 @@ class PoolBook:
         found = []
         for key, pool in zip(wanted, fresh, strict=True):
             differences = _differences(self._pools[key], pool)
-            if differences:
+            if differences == _FROM_OUTSIDE:
+                self._pools[key] = pool
+            elif differences:
                 found.append(self._diverge(key, self.block, f"{differences} differ"))
         return tuple(found)
 
@@ -139,13 +145,33 @@ class PoolBook:
             self.rpc, places, block, self.chain_id, tokens=self._tokens, lens=self.lens
         )
 
+    def _read_each(
+        self, keys: Sequence[str], block: Block
+    ) -> tuple[dict[str, AnyPool], dict[str, str]]:
+        """Pools by key as they are now, and why others cannot be quoted any more."""
+        if not keys:
+            return {}, {}
+        try:
+            fresh = self._read([self._places[key] for key in keys], block)
+            return dict(zip(keys, fresh, strict=True)), {}
+        except (BadPoolSnapshot, UnsupportedPool) as error:
+            if len(keys) == 1:
+                return {}, {keys[0]: str(error)}
+        found: dict[str, AnyPool] = {}
+        unreadable: dict[str, str] = {}
+        for key in keys:
+            pools, why = self._read_each([key], block)
+            found |= pools
+            unreadable |= why
+        return found, unreadable
+
     def _read_anew(self, block: Block) -> tuple[PoolDiverged, ...]:
         """Every pool that is relied on, after a reorg."""
         keys = [key for key in self._pools if key not in self.diverged]
-        fresh = self._read([self._places[key] for key in keys], block)
-        self._pools |= zip(keys, fresh, strict=True)
+        fresh, unreadable = self._read_each(keys, block)
+        self._pools |= fresh
         self.block = block
-        return ()
+        return tuple(self._diverge(key, block, why) for key, why in unreadable.items())
 
     def _logs(self, block: Block) -> list[Mapping[str, Any]] | None:
         """What happened since the book's block, in order; None where that block is not on the chain any more, or logs cannot be had.
@@ -174,10 +200,10 @@ class PoolBook:
 
     def _apply(self, logs: Sequence[Mapping[str, Any]], block: Block) -> tuple[PoolDiverged, ...]:
         events: dict[str, list[Event]] = {}
-        touched: list[str] = []
+        touched = [key for key, pool in self._pools.items() if _is_curve(pool) and pool.moves]
         for log in logs:
             address = log["address"].lower()
-            if self._is_curve(address):
+            if address in self._pools and _is_curve(self._pools[address]):
                 touched.append(address)
                 continue
             for known in self._interfaces[address]:
@@ -185,9 +211,9 @@ class PoolBook:
                     events.setdefault(_key_of(event), []).append(event)
         again = [key for key in dict.fromkeys(touched) if key not in self.diverged]
         # Read before anything is changed: a failure leaves the book where it was.
-        fresh = self._read([self._places[key] for key in again], block) if again else ()
-        self._pools |= zip(again, fresh, strict=True)
-        found = []
+        fresh, unreadable = self._read_each(again, block)
+        self._pools |= fresh
+        found = [self._diverge(key, block, why) for key, why in unreadable.items()]
         for key, some in events.items():
             if key not in self._pools or key in self.diverged:
                 continue
@@ -203,9 +229,6 @@ class PoolBook:
     def _diverge(self, key: str, block: Block, why: str) -> PoolDiverged:
         self.diverged[key] = PoolDiverged(key, block.number, why)
         return self.diverged[key]
-
-    def _is_curve(self, address: str) -> bool:
-        return isinstance(self._pools.get(address), CurveStablePool | CurveCryptoPool)
 
     def _filters(self) -> list[dict[str, Any]]:
         """What to search for: all logs of contracts that are one pool, and of those that hold many the logs that name ours."""
@@ -254,6 +277,10 @@ def _key_of(event: Event) -> str:
         # A Balancer pool's id begins with its address.
         return "0x" + bytes(event.values["poolId"]).hex()[:40]
     return event.address
+
+
+def _is_curve(pool: AnyPool) -> TypeGuard[CurveStablePool | CurveCryptoPool]:
+    return isinstance(pool, CurveStablePool | CurveCryptoPool)
 
 
 def _differences(kept: AnyPool, fresh: AnyPool) -> str:

@@ -165,6 +165,11 @@ class CurveCryptoPool:
         except (Refused, ZeroDivisionError):
             return 0
 
+    @property
+    def moves(self) -> bool:
+        """Whether it changes without a log: while A or gamma do."""
+        return self.is_ramping
+
     @cached_property
     def fresh_d(self) -> int:
         """D as the contract works it out from the balances, whatever it has stored; 0 where they are out of its range."""
