@@ -55,7 +55,7 @@ _LARGEST_SHARE = 100
 
 _ROUNDS = 60
 
-_WITHDRAWALS = 1_000
+_WITHDRAWALS = 100
 """So many withdrawals in a row without a swap may have rounded D."""
 
 

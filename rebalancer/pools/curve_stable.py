@@ -161,10 +161,14 @@ class CurveStablePool:
         """See `Pool.quote_out`. The pool has no such swap: it is the least amount whose `quote_in` is enough."""
         check_amount(amount_raw)
         i, j = places_of(self.address, self.tokens, token_in, token_out)
-        most = self._most_in(i, j)
-        most_out = self._exchange(i, j, most).out_raw if most else 0
-        if amount_raw > most_out:
-            raise LiquidityExhausted(self.address, self.tokens[j].address, amount_raw, most_out)
+        most = self._best_in(i, j)
+        possible = self._exchange(i, j, most).out_raw if most else 0
+        if amount_raw > possible:
+            raise LiquidityExhausted(self.address, self.tokens[j].address, amount_raw, possible)
+
+        def quote(dx: int) -> int:
+            return self._exchange(i, j, dx).out_raw if dx < most else possible
+
         scaled_out = amount_raw * self.rates[j] * FEE_ONE // ((FEE_ONE - self.fee_e10) * E18)
         left = max(self._xp[j] - scaled_out - 1, 1)
         try:
@@ -172,7 +176,8 @@ class CurveStablePool:
         except Refused:
             y = self._xp[i]
         guess = max(y - self._xp[i], 0) * E18 // self.rates[i]
-        return least_in(lambda dx: self._exchange(i, j, dx).out_raw, amount_raw, guess)
+        found = least_in(quote, amount_raw, min(guess, most))
+        return found if quote(found) >= amount_raw else most
 
     def get_dy(self, token_in: str, token_out: str, amount_raw: int) -> int:
         """What the pool's view of that name answers; 0 where it reverts because nothing comes out.
@@ -224,10 +229,10 @@ class CurveStablePool:
         if self.invariant == 0:
             return 0, 0
         if marginal <= 0:
-            most = self._most_in(i, j)
+            most = self._best_in(i, j)
             return most, self._exchange(i, j, most).out_raw if most else 0
         if self._fee_varies:
-            fees = _FeeCurve(self, i, j)
+            fees = self._fee_curve(i, j)
             x, out = fees.flow(marginal * self.rates[j] / self.rates[i])
             return int((x - fees.x0) * E18 / self.rates[i]), int(out * E18 / self.rates[j])
         kept = 1 - self.fee_e10 / FEE_ONE
@@ -267,12 +272,12 @@ class CurveStablePool:
         if self.invariant == 0:
             return []
         scale_in, scale_out = self.rates[i] / E18, self.rates[j] / E18
-        curve = _FeeCurve(self, i, j)
+        curve = self._fee_curve(i, j)
         found = []
         for growth in growths:
-            x = curve.x0 * (1 + growth)
-            marginal = curve.marginal(x) * scale_in / scale_out
-            found.append((curve.x0 * growth / scale_in, curve.out(x) / scale_out, marginal))
+            out, marginal = curve.at(curve.x0 * (1 + growth))
+            ends = curve.x0 * growth / scale_in, out / scale_out
+            found.append((*ends, marginal * scale_in / scale_out))
         return found
 
     def to_json(self) -> dict[str, object]:
@@ -348,6 +353,30 @@ class CurveStablePool:
         if not self._is_ng or limit == 0:
             return limit
         return most_in(lambda dx: self._exchange(i, j, dx), limit)
+
+    def _best_in(self, i: int, j: int) -> int:
+        """What brings the most out: the most, unless the fee rises by more than comes out with it."""
+        if (i, j) not in self._bests:
+            best = most = self._most_in(i, j)
+            if self._fee_varies and most:
+                curve = self._fee_curve(i, j)
+                best = min(int((curve.peak - curve.x0) * E18 / self.rates[i]), most)
+            self._bests[i, j] = best
+        return self._bests[i, j]
+
+    @cached_property
+    def _bests(self) -> dict[tuple[int, int], int]:
+        return {}
+
+    @cached_property
+    def _fee_curves(self) -> dict[tuple[int, int], _FeeCurve]:
+        return {}
+
+    def _fee_curve(self, i: int, j: int) -> _FeeCurve:
+        """Of that direction, made once a state."""
+        if (i, j) not in self._fee_curves:
+            self._fee_curves[i, j] = _FeeCurve(self, i, j)
+        return self._fee_curves[i, j]
 
     def _swap(self, token_in: str, token_out: str, amount_raw: int) -> tuple[int, int, _Swap]:
         check_amount(amount_raw)
@@ -428,17 +457,26 @@ class _FeeCurve(Curve):
         """There is next to nothing left to buy beyond."""
         return self.x0 * _LARGEST_GROWTH
 
+    @property
+    def peak(self) -> float:
+        """Where the most has come out."""
+        return self._x_where(0.0)
+
     def out(self, x: float) -> float:
         """See `Curve.out`."""
-        y = self._curve.y(x)
-        return (self.y0 - y) * (1 - self._fee(x, y, 0.0)[0])
+        return self.at(x)[0]
 
     def marginal(self, x: float) -> float:
         """See `Curve.marginal`."""
+        return self.at(x)[1]
+
+    def at(self, x: float) -> tuple[float, float]:
+        """(out, marginal) there."""
         y = self._curve.y(x)
         slope = self._curve.slope(x, y)
         fee, fee_by_x = self._fee(x, y, slope)
-        return slope * (1 - fee) - (self.y0 - y) * fee_by_x
+        gross = self.y0 - y
+        return gross * (1 - fee), slope * (1 - fee) - gross * fee_by_x
 
     def _fee(self, x: float, y: float, slope: float) -> tuple[float, float]:
         """The fee of a swap to x and y, and by how much it rises with x."""
