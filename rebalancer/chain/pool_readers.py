@@ -72,13 +72,15 @@ _CURVE_ETHER = "0x" + "ee" * 20
 _TRICRYPTO_MULTIPLIER, _TRICRYPTO2_MULTIPLIER = 100, 10_000
 """What the first tricrypto (which tells A_precise) and all later ones multiply A by."""
 
-_TRICRYPTO_NG_MATH = "v2.0.0"
+_NG_MATH = {(3, "v2.0.0"): "ng", (2, "v2.0.0"): "ng", (2, "v2.1.0"): "ng-v2.1.0"}
+"""Coins and the version that the mathematics contract tells → how snapshots name it."""
+
 _CURVE_SCALARS = (
     *("A", "A_precise", "fee", "admin_fee", "gamma", "D", "mid_fee", "out_fee", "fee_gamma"),
     *("future_A_time", "future_A_gamma_time", "MATH", "virtual_price", "totalSupply"),
-    *("offpeg_fee_multiplier", "stored_rates"),
+    *("offpeg_fee_multiplier", "stored_rates", "price_scale()"),
 )
-_CURVE_LISTS = ("coins", "balances", "price_scale", "admin_balances")
+_CURVE_LISTS = ("coins", "balances", "price_scale(uint256)", "admin_balances")
 _RECEIVED = "exchange_received"
 _CODE_ADDRESS = "0x" + "c0de" * 10
 """Where a coin's own code stands while it is asked through other code."""
@@ -348,8 +350,11 @@ def curve_pool(at: At, address: str) -> Reading[AnyPool]:
     if told["gamma"] is None:
         paper = load(snapshot | _curve_stable(at, told))
     else:
-        parts = yield from _curve_crypto(at, address, told)
-        paper = load({**snapshot, "price_scale": lists["price_scale"][: len(tokens) - 1], **parts})
+        parts = yield from _curve_crypto(at, address, len(tokens), told)
+        # With two coins there is one price, which is told without a number.
+        one = told["price_scale()"]
+        scale = lists["price_scale(uint256)"] if one is None else [one]
+        paper = load({**snapshot, "price_scale": scale[: len(tokens) - 1], **parts})
     if not isinstance(paper, CurveStablePool | CurveCryptoPool):
         raise UnsupportedPool(paper.PROTOCOL)
     swaps = _probes(paper)
@@ -382,8 +387,10 @@ def _curve_stable(at: At, told: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _curve_crypto(at: At, address: str, told: Mapping[str, Any]) -> Reading[dict[str, Any]]:
-    """Only pools of tricrypto-ng, and later ones, tell which mathematics they use."""
+def _curve_crypto(
+    at: At, address: str, count: int, told: Mapping[str, Any]
+) -> Reading[dict[str, Any]]:
+    """Only pools of tricrypto-ng and twocrypto-ng tell which mathematics they use."""
     precise, ends_at = told["A_precise"], told["future_A_gamma_time"] or 0
     found = {
         "a_coefficient": told["A"] if precise is None else precise,
@@ -398,10 +405,10 @@ def _curve_crypto(at: At, address: str, told: Mapping[str, Any]) -> Reading[dict
     mathematics = CURVE.at(told["MATH"])
     answers = yield [at.ask(mathematics, "version")]
     version = answered(mathematics, "version", answers[0])
-    if version != _TRICRYPTO_NG_MATH:
+    if (count, version) not in _NG_MATH:
         raise UnsupportedPool(f"Curve of mathematics {safe_text(str(version), 16)} ({address})")
     return found | {
-        "math_version": "ng",
+        "math_version": _NG_MATH[count, version],
         "virtual_price": told["virtual_price"],
         "total_supply": told["totalSupply"],
         "is_ramping": ends_at > at.block.timestamp,

@@ -139,6 +139,7 @@ CURVE = _interface(
         "admin_fee() -> uint256",
         "gamma() -> uint256",
         "D() -> uint256",
+        "price_scale() -> uint256",
         "price_scale(uint256) -> uint256",
         "mid_fee() -> uint256",
         "out_fee() -> uint256",

@@ -1,15 +1,17 @@
-"""A tricrypto pool of Curve on paper: what any swap pays, and the pool it leaves behind.
+"""A pool of Curve's for coins of different worth on paper: what any swap pays, and the pool it leaves behind.
 
-Served are pools of three coins by the mathematics of tricrypto: A, gamma, one price scale a coin, and a
-fee that rises from `mid_fee_e10` to `out_fee_e10` as the pool leaves its balance. `quote_in` is what both
-`exchange` and `get_dy` give.
+Served are three coins by the mathematics of tricrypto and tricrypto2 (`math_version` "v1") and of tricrypto-ng ("ng"),
+and two coins by those of twocrypto-ng, versions v2.0.0 ("ng") and v2.1.0 ("ng-v2.1.0"): A, gamma, a price scale for
+every coin but the first, and a fee that rises from `mid_fee_e10` to `out_fee_e10` as the pool leaves its balance.
+`quote_in` is what `exchange` pays. The pools of 2023 refuse a swap by which their shares gain nothing, which `get_dy`
+does not tell: it is quoted as 0.
 
-What is held, and by what: 240 swaps in random states pay, refuse and lead to the D that tricrypto's public
-source did, unit for unit, compiled by Vyper (tests/vectors/curve.json; no compiled pool is published, so no test
-runs one); newton_D, the fee and the virtual price at the block of a mainnet snapshot are what the contract said
-there, and a snapshot whose fee contradicts it is refused; `rebalancer pool snapshot` compares get_dy with the
-chain before it saves; round trips gain nothing, D never falls, quotes rise with the amount. Later tricryptos
-(A times 10,000) are served by the same mathematics, for which only that comparison speaks.
+What is held, and by what: 240 swaps of each kind in random states pay, refuse and lead to the D that their public
+sources did, unit for unit, compiled by Vyper (tests/vectors/curve.json and curve_ng.json; no compiled pool is
+published, so no test runs one); newton_D, the fee and the virtual price at the block of a mainnet snapshot of the first
+tricrypto are what the contract said there; a snapshot whose fee or D contradicts it is refused; `rebalancer pool
+snapshot` compares get_dy with the chain before it saves; round trips gain nothing, D never falls, quotes rise with the
+amount.
 
 After a swap the contract may also move its price scale toward its moving average, if it has earned enough
 to afford that. Snapshots hold nothing of that average: `swapped` leaves the scale where it is, so a second
@@ -31,7 +33,6 @@ from rebalancer.errors import BadPoolSnapshot, LiquidityExhausted
 from rebalancer.pools.curve_cubic import A_MULTIPLIER, cubic_d, cubic_mean, cubic_y
 from rebalancer.pools.curve_flow import Curve
 from rebalancer.pools.curve_math import (
-    MATH_VERSIONS,
     MAX_D,
     MIN_D,
     Refused,
@@ -42,13 +43,23 @@ from rebalancer.pools.curve_math import (
     reduction_e18,
 )
 from rebalancer.pools.curve_stable import FEE_ONE
+from rebalancer.pools.curve_two import (
+    TWO_LIMITS,
+    Limits,
+    two_d,
+    two_mean,
+    two_reduction_e18,
+    two_y,
+)
 from rebalancer.pools.model import MAX_AMOUNT_RAW, Token, address_key, check_amount, places_of
 from rebalancer.pools.uniswap_v3_math import PIPS
 from rebalancer.units import E18
 
 __all__ = ["CurveCryptoPool"]
 
-_COINS = 3
+_KINDS = ((3, "v1"), (3, "ng"), (2, "ng"), (2, "ng-v2.1.0"))
+"""Coins and mathematics: tricrypto, tricrypto-ng, and two versions of twocrypto-ng."""
+
 _MAX_DECIMALS = 18
 _LARGEST_SHARE = 100
 """No scaled balance may pass this many times D."""
@@ -74,8 +85,10 @@ class CurveCryptoPool:
     """One state of one pool; satisfies `rebalancer.pools.Pool`.
 
     `balances` are raw, in the order of `tokens`, which is the pool's; `price_scale_e18` are the prices of
-    the second and third coin in the first; `a_coefficient` is A times 27 times `a_multiplier`; `gamma` and
-    `fee_gamma` are of 1e18, fees of 1e10, `d` of 18 decimals.
+    the other coins in the first; `a_coefficient` is A times 27 (of two coins 4) times `a_multiplier`; `gamma` and
+    `fee_gamma` are of 1e18, fees of 1e10, `d` of 18 decimals. `virtual_price_e18` is what a share was worth when the
+    pool last looked, and `total_supply` all shares: of the pools of 2023, 0 where they are not known. While
+    `is_ramping`, A and gamma change with time.
 
     Raises:
         BadPoolSnapshot: the state contradicts itself.
@@ -104,20 +117,22 @@ class CurveCryptoPool:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "address", address_key(self.address))
-        if len(self.tokens) != _COINS or len({token.address for token in self.tokens}) != _COINS:
-            raise BadPoolSnapshot(f"a tricrypto pool has {_COINS} coins, all of them different")
-        if len(self.balances) != _COINS or len(self.price_scale_e18) != _COINS - 1:
-            raise BadPoolSnapshot("three coins need three balances and two prices")
+        count = len(self.tokens)
+        if (count, self.math_version) not in _KINDS:
+            raise BadPoolSnapshot(
+                f"math_version {self.math_version!r} of {count} coins is not one of "
+                + ", ".join(f"{version} of {coins}" for coins, version in _KINDS)
+            )
+        if len({token.address for token in self.tokens}) != count:
+            raise BadPoolSnapshot("its coins are not all different")
+        if len(self.balances) != count or len(self.price_scale_e18) != count - 1:
+            raise BadPoolSnapshot("as many balances as coins are needed, and a price less")
         if any(token.decimals > _MAX_DECIMALS for token in self.tokens):
             raise BadPoolSnapshot(f"no coin may have more than {_MAX_DECIMALS} decimals")
         if min(self.balances) < 0 or min(self.price_scale_e18) <= 0 or self.d < 0:
             raise BadPoolSnapshot("balances and d are not negative, prices are positive")
         if min(self.a_coefficient, self.a_multiplier, self.gamma) <= 0 or self.fee_gamma < 0:
             raise BadPoolSnapshot("a_coefficient, a_multiplier and gamma are positive")
-        if self.math_version not in MATH_VERSIONS:
-            raise BadPoolSnapshot(
-                f"math_version {self.math_version!r} is not one of {MATH_VERSIONS}"
-            )
         if self._is_ng and self.a_multiplier != A_MULTIPLIER:
             raise BadPoolSnapshot(f"a_multiplier of such a pool is {A_MULTIPLIER}")
         if min(self.virtual_price_e18, self.total_supply) < 0:
@@ -340,18 +355,34 @@ class CurveCryptoPool:
 
     @property
     def _is_ng(self) -> bool:
-        return self.math_version == "ng"
+        return self.math_version != "v1"
+
+    @property
+    def _two_limits(self) -> Limits | None:
+        return TWO_LIMITS[self.math_version] if len(self.tokens) == 2 else None
 
     def _balance(self, xp: Sequence[int], j: int) -> tuple[int, int]:
         """What coin j has where the invariant holds, and from what D is then found."""
+        if limits := self._two_limits:
+            return two_y(xp, self.a_coefficient, self.gamma, self.d, j, limits)
         if self._is_ng:
             return cubic_y(xp, self.a_coefficient, self.gamma, self.d, j)
         return crypto_y(xp, self.a_coefficient, self.a_multiplier, self.gamma, self.d, j), 0
 
     def _invariant(self, xp: Sequence[int], k0: int = 0) -> int:
+        if limits := self._two_limits:
+            return two_d(xp, self.a_coefficient, self.gamma, limits, k0)
         if self._is_ng:
             return cubic_d(xp, self.a_coefficient, self.gamma, k0)
         return crypto_d(xp, self.a_coefficient, self.a_multiplier, self.gamma)
+
+    @property
+    def _shares(self) -> tuple[float, float]:
+        """The least and the most that a scaled balance may be of D."""
+        if limits := self._two_limits:
+            least, most = limits.shares(self.gamma)
+            return least / (2 * E18), most / (2 * E18)
+        return 1 / _LARGEST_SHARE, float(_LARGEST_SHARE)
 
     def _scaled(self, k: int, raw: int) -> int:
         precise = raw * self._precisions[k]
@@ -363,7 +394,7 @@ class CurveCryptoPool:
         return scaled // self._precisions[k]
 
     def _fee(self, xp: tuple[int, ...] | list[int]) -> int:
-        near = reduction_e18(xp, self.fee_gamma)
+        near = (two_reduction_e18 if len(xp) == 2 else reduction_e18)(xp, self.fee_gamma)
         return (self.mid_fee_e10 * near + self.out_fee_e10 * (E18 - near)) // E18
 
     def _swap(self, token_in: str, token_out: str, amount_raw: int) -> tuple[int, int, _Swap]:
@@ -419,8 +450,9 @@ class CurveCryptoPool:
         """What a share of the pool is worth at that D; shares are `total_supply`."""
         if not MIN_D <= d <= MAX_D:
             raise Refused
-        fair = [d // _COINS] + [d * E18 // (_COINS * price) for price in self.price_scale_e18]
-        return E18 * cubic_mean(fair) // self.total_supply
+        count = len(self.tokens)
+        fair = [d // count] + [d * E18 // (count * price) for price in self.price_scale_e18]
+        return E18 * (two_mean if count == 2 else cubic_mean)(fair) // self.total_supply
 
 
 class _Curve(Curve):
@@ -429,6 +461,7 @@ class _Curve(Curve):
     def __init__(self, pool: CurveCryptoPool, i: int, j: int) -> None:
         fixed = [float(x) for k, x in enumerate(pool._xp) if k not in (i, j)]
         self._d, self._fixed = float(pool.d), sum(fixed)
+        self._least, self._most = (share * self._d for share in pool._shares)
         self._count = len(pool._xp)
         # K0 is this times x / D times y / D.
         self._others = self._count**2 * math.prod(self._count * x / self._d for x in fixed)
@@ -443,8 +476,8 @@ class _Curve(Curve):
 
     @cached_property
     def furthest(self) -> float:
-        """As far as the contract lets x and y go: neither leaves a hundredth to a hundred times D."""
-        least, high = self._d / _LARGEST_SHARE, _LARGEST_SHARE * self._d
+        """As far as the contract lets x and y go from D."""
+        least, high = self._least, self._most
         if self._y(high) >= least:
             return high
         if self.y0 <= least:

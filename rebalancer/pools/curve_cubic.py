@@ -17,7 +17,16 @@ from math import isqrt
 from rebalancer.pools.curve_math import MAX_D, MIN_D, Refused, crypto_y, is_share, word
 from rebalancer.units import E18
 
-__all__ = ["A_MULTIPLIER", "cube_root", "cubic_d", "cubic_mean", "cubic_y"]
+__all__ = [
+    "A_MULTIPLIER",
+    "cube_root",
+    "cubic_d",
+    "cubic_mean",
+    "cubic_y",
+    "over",
+    "signed",
+    "wrapped",
+]
 
 A_MULTIPLIER = 10_000
 _COINS = 3
@@ -78,24 +87,22 @@ def cubic_y(xp: Sequence[int], ann: int, gamma: int, d: int, j: int) -> tuple[in
     if not MIN_D <= d <= MAX_D or not (is_share(one, d) and is_share(other, d)):
         raise Refused
     a, b, c, last = _coefficients(one, other, ann, gamma, d)
-    triple = _signed(3 * a * c)
-    first = _signed(_over(triple, b) - b)
-    product = _signed(_over(27 * a * a, b) * last)
-    second = _signed(_over(_signed(3 * triple), b) - 2 * b - _over(product, b))
-    under = _signed(
-        _signed(second * second) + _signed(_over(_signed(4 * first * first), b) * first)
-    )
+    triple = signed(3 * a * c)
+    first = signed(over(triple, b) - b)
+    product = signed(over(27 * a * a, b) * last)
+    second = signed(over(signed(3 * triple), b) - 2 * b - over(product, b))
+    under = signed(signed(second * second) + signed(over(signed(4 * first * first), b) * first))
     if under <= 0:
         return crypto_y(xp, ann, A_MULTIPLIER, gamma, d, j), 0
     root = isqrt(under)
-    half = cube_root(_signed(second + root if second > 0 else root - second) // 2)
+    half = cube_root(signed(second + root if second > 0 else root - second) // 2)
     root_b = cube_root(abs(b))
-    turned = _over(_signed(root_b * root_b // E18 * (half if second > 0 else -half)), E18)
+    turned = over(signed(root_b * root_b // E18 * (half if second > 0 else -half)), E18)
     if turned == 0:
         raise Refused
-    k0 = _over(_signed(b + _over(_signed(b * first), turned) - turned), 3)
-    balance = _over(_signed(_signed(d * d // 27 // other * d) // one * k0), a)
-    k0 = _over(_signed(E18 * k0), a)
+    k0 = over(signed(b + over(signed(b * first), turned) - turned), 3)
+    balance = over(signed(signed(d * d // 27 // other * d) // one * k0), a)
+    k0 = over(signed(E18 * k0), a)
     if balance < 0 or k0 < 0:
         raise Refused
     if not 10**16 - 1 <= word(balance * E18) // d <= 10**20:
@@ -110,31 +117,31 @@ def _coefficients(one: int, other: int, ann: int, gamma: int, d: int) -> tuple[i
     b = (
         _ONE_E36 // 9
         + 2 * E18 * gamma // 27
-        - _signed(d * d // one * squared * ann) // 729 // A_MULTIPLIER // other
+        - signed(d * d // one * squared * ann) // 729 // A_MULTIPLIER // other
     )
     c = (
         _ONE_E36 // 9
         + gamma * (gamma + 4 * E18) // 27
-        + _over(_over(_over(squared * (one + other - d), d) * ann, 27), A_MULTIPLIER)
+        + over(over(over(squared * (one + other - d), d) * ann, 27), A_MULTIPLIER)
     )
     last = (E18 + gamma) ** 2 // 27
     if b == 0:
         raise Refused
-    size = abs(_over(_signed(3 * a * c), b) - b)
+    size = abs(over(signed(3 * a * c), b) - b)
     divider = next((by for above, by in _DIVIDERS if size > above), 1)
     if a > abs(b):
         precision = a // abs(b)
         return (
             a * precision // divider,
-            _over(_signed(b * precision), divider),
-            _over(_signed(c * precision), divider),
-            _signed(last * precision) // divider,
+            over(signed(b * precision), divider),
+            over(signed(c * precision), divider),
+            signed(last * precision) // divider,
         )
     precision = abs(b) // a
     return (
         a // precision // divider,
-        _over(_over(b, precision), divider),
-        _over(_over(c, precision), divider),
+        over(over(b, precision), divider),
+        over(over(c, precision), divider),
         last // precision // divider,
     )
 
@@ -181,16 +188,26 @@ def _first_d(ordered: Sequence[int], k0: int) -> int:
     return cube_root(word(word(word(x * y) // 10**down * z) // k0 * 27 * 10**up))
 
 
-def _signed(value: int) -> int:
+def signed(value: int) -> int:
+    """The value itself.
+
+    Raises:
+        Refused: it is none of a word of 256 bits with a sign.
+    """
     if not -_MAX_SIGNED - 1 <= value <= _MAX_SIGNED:
         raise Refused
     return value
 
 
-def _over(value: int, by: int) -> int:
+def over(value: int, by: int) -> int:
     """The quotient towards 0, as the machine divides signed words; 0 over 0 too."""
     quotient = abs(value) // abs(by) if by else 0
     return quotient if (value < 0) == (by < 0) else -quotient
+
+
+def wrapped(value: int) -> int:
+    """The word with a sign that the machine keeps of a product which the contract does not check."""
+    return (value + _MAX_SIGNED + 1) % _WORD - _MAX_SIGNED - 1
 
 
 def _bare(value: int, by: int) -> int:

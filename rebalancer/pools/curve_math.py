@@ -31,6 +31,7 @@ __all__ = [
     "is_share",
     "least_in",
     "most_in",
+    "newton_y",
     "ng_stable_d",
     "ng_stable_y",
     "reduction_e18",
@@ -285,13 +286,37 @@ def crypto_y(xp: Sequence[int], ann: int, multiplier: int, gamma: int, d: int, j
     k0_others = E18
     for x in others:
         k0_others = k0_others * x * count // d
-    total_others = sum(others)
+    y = newton_y(y, sum(others), k0_others, count, (ann, multiplier, gamma), d, limit)
+    if not is_share(y, d):
+        raise Refused
+    return y
+
+
+def newton_y(
+    start: int,
+    others: int,
+    k0_others: int,
+    count: int,
+    parameters: tuple[int, int, int],
+    d: int,
+    limit: int,
+) -> int:
+    """A scaled balance by Newton's method from a start, up to steps below `limit` or a part of 10^14.
+
+    `others` is what all the others hold, `k0_others` the part of K0 that is theirs, and `parameters` are A times
+    `count` to its own power times a multiplier, that multiplier, and gamma.
+
+    Raises:
+        Refused: it did not converge.
+    """
+    ann, multiplier, gamma = parameters
+    y = start
     for _ in range(_ROUNDS):
         before = y
         k0 = k0_others * y * count // d
         if k0 == 0:
             raise Refused
-        total = total_others + y
+        total = others + y
         off = _distance(gamma, k0)
         mul1 = E18 * d // gamma * off // gamma * off * multiplier // ann
         mul2 = E18 + 2 * E18 * k0 // off
@@ -307,8 +332,6 @@ def crypto_y(xp: Sequence[int], ann: int, multiplier: int, gamma: int, d: int, j
         minus += E18 * total // slope_per_y
         y = before // 2 if plus < minus else plus - minus
         if abs(y - before) < max(limit, y // 10**14):
-            if not is_share(y, d):
-                raise Refused
             return y
     raise Refused
 

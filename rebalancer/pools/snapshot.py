@@ -220,12 +220,14 @@ def _curve(snapshot: Snapshot) -> CurveStablePool | CurveCryptoPool:
 
 
 def _curve_crypto(snapshot: Snapshot) -> CurveCryptoPool:
-    version = _math_version(snapshot)
-    shares = ("virtual_price", "total_supply") if version == "ng" else ()
+    version, tokens = _math_version(snapshot), _tokens(snapshot)
+    if version == "v1" and len(tokens) == 2:
+        raise UnsupportedPool("Curve of two coins older than twocrypto-ng")
+    shares = () if version == "v1" else ("virtual_price", "total_supply")
     virtual_price_e18, total_supply = (_int(snapshot, key) for key in shares) if shares else (0, 0)
     pool = CurveCryptoPool(
         address=_text(snapshot, "address"),
-        tokens=_tokens(snapshot),
+        tokens=tokens,
         balances=_ints(snapshot, "balances"),
         a_coefficient=_int(snapshot, "a_coefficient"),
         gamma=_int(snapshot, "gamma"),

@@ -146,6 +146,27 @@ def crypto_ng(**changes: Any) -> Json:
     return {**whole, **changes}
 
 
+def two_ng(**changes: Any) -> Json:
+    """Two coins of equal worth at 1 and 50,000; a share is worth one."""
+    whole = crypto_ng(
+        name="twocrypto",
+        tokens=[token(A, 6), token(B, 8)],
+        balances=[10**12, 20 * 10**8],
+        price_scale=[50_000 * E18],
+        d=2 * 10**24,
+        a_coefficient=400_000,
+        gamma=145_000_000_000_000,
+        # The root of 10^24 and 20 * 10^18.
+        total_supply=4_472 * E18,
+    )
+    return {**whole, **changes}
+
+
+def two_later(**changes: Any) -> Json:
+    """The same by version v2.1.0 of its mathematics."""
+    return two_ng(**{"math_version": "ng-v2.1.0", "gamma": 3 * 10**16, **changes})
+
+
 SNAPSHOTS: dict[str, Callable[..., Json]] = {
     "v2": v2,
     "balancer": balancer,
@@ -153,6 +174,8 @@ SNAPSHOTS: dict[str, Callable[..., Json]] = {
     "crypto": crypto,
     "stable_ng": stable_ng,
     "crypto_ng": crypto_ng,
+    "two_ng": two_ng,
+    "two_later": two_later,
 }
 
 
@@ -189,7 +212,7 @@ def test_load_with_any_key_missing_is_refused(snapshot: Callable[..., Json]) -> 
         ({"tokens": [{"address": A}]}, "symbol is missing"),
         ({"tokens": "AB"}, "not a list of objects"),
         ({"tokens": [token(A)]}, "two|2|three|3"),
-        ({"tokens": [token(A), token(A), token(A)]}, "two|different"),
+        ({"tokens": [token(A), token(A), token(A)]}, "two|different|of 3 coins"),
         ({"block": "7"}, "block is not a whole number"),
         ({"name": 7}, "name is not a text"),
     ],
@@ -431,6 +454,7 @@ def test_load_a_stable_pool_that_contradicts_itself_is_refused(changes: Json, wh
     [
         ({"use_lending": [True]}, "lend their coins"),
         ({"offpeg_fee_multiplier": 2}, "charge more off the peg"),
+        (two_ng(math_version="v1"), "two coins older than twocrypto-ng"),
     ],
 )
 def test_load_a_curve_pool_of_another_kind_is_unsupported(changes: Json, why: str) -> None:
@@ -458,8 +482,8 @@ def test_load_a_pool_of_stableswap_ng_that_contradicts_itself_is_refused(
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"balances": [1, 2]}, "three balances"),
-        ({"price_scale": [1]}, "two prices"),
+        ({"balances": [1, 2]}, "as many balances as coins"),
+        ({"price_scale": [1]}, "and a price less"),
         ({"tokens": [token(A, 19), token(B), token(C)]}, "more than 18 decimals"),
         ({"balances": [1, 1, -1]}, "not negative"),
         ({"d": -1}, "not negative"),
@@ -469,7 +493,7 @@ def test_load_a_pool_of_stableswap_ng_that_contradicts_itself_is_refused(
         ({"out_fee": 1}, "do not rise"),
         ({"fee": 4_000_001}, "fee 4000001 is not 4000000"),
         ({"balances": [0, 5, 5]}, "is not that of these balances, 0"),
-        ({"math_version": "v9"}, "math_version 'v9' is not one of"),
+        ({"math_version": "v9", "virtual_price": 1, "total_supply": 1}, "'v9' of 3 coins is not"),
         ({"math_version": "ng", "virtual_price": 1, "total_supply": 1}, "a_multiplier of such a"),
     ],
 )
@@ -478,7 +502,7 @@ def test_load_a_tricrypto_pool_that_contradicts_itself_is_refused(changes: Json,
         load(crypto(**changes))
 
 
-@pytest.mark.parametrize("kind", [crypto, crypto_ng])
+@pytest.mark.parametrize("kind", [crypto, crypto_ng, two_ng])
 def test_tricrypto_with_a_d_that_is_not_that_of_its_balances_is_refused(
     kind: Callable[..., Json],
 ) -> None:
@@ -489,7 +513,7 @@ def test_tricrypto_with_a_d_that_is_not_that_of_its_balances_is_refused(
             load(kind(d=wrong))
 
 
-@pytest.mark.parametrize("kind", [crypto, crypto_ng])
+@pytest.mark.parametrize("kind", [crypto, crypto_ng, two_ng])
 def test_tricrypto_whose_d_withdrawals_rounded_is_taken(kind: Callable[..., Json]) -> None:
     """A provider's withdrawal shrinks D in proportion, and the balances by whole units."""
     whole = of_kind(load(kind()), CurveCryptoPool)

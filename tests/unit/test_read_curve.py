@@ -22,7 +22,16 @@ from rebalancer.errors import (
 )
 from rebalancer.pools import CurveCryptoPool, CurveStablePool, load, of_kind
 from rebalancer.units import E18
-from tests.unit.test_pool_protocols import POOL, A, crypto, crypto_ng, stable, stable_ng
+from tests.unit.test_pool_protocols import (
+    POOL,
+    A,
+    crypto,
+    crypto_ng,
+    stable,
+    stable_ng,
+    two_later,
+    two_ng,
+)
 
 BLOCK = Block(7, "0x" + "ab" * 32, 1_000)
 NEXT = Block(8, "0x" + "cd" * 32, 1_012)
@@ -85,14 +94,15 @@ class OneCurvePool(Rpc):
         if signature in self.told:
             return self.told[signature]
         if to == MATH:
-            return "v2.0.0" if name == "version" else None
+            later = pool.math_version == "ng-v2.1.0"
+            return ("v2.1.0" if later else "v2.0.0") if name == "version" else None
         if to != POOL:
             (token,) = [token for token in pool.tokens if token.address == to]
             return token.symbol if name == "symbol" else token.decimals
         if name in ("coins", "balances"):
             held = [token.address for token in pool.tokens] if name == "coins" else pool.balances
             return held[args[0]] if args[0] < len(held) else None
-        is_ng = pool.math_version == "ng"
+        is_ng = pool.math_version != "v1"
         if isinstance(pool, CurveStablePool):
             if "int128" in signature:
                 return self._dy(args)
@@ -109,8 +119,11 @@ class OneCurvePool(Rpc):
                 "future_A_time": BLOCK.timestamp + pool.is_ramping,
             }.get(name)
         if name == "price_scale":
-            return pool.price_scale_e18[args[0]] if args[0] < 2 else None
-        later = {
+            by_number = len(pool.tokens) == 3
+            if bool(args) is not by_number:
+                return None
+            return pool.price_scale_e18[args[0] if args else 0] if (*args, 0)[0] < 2 else None
+        told_by_ng = {
             "MATH": MATH,
             "virtual_price": pool.virtual_price_e18,
             "totalSupply": pool.total_supply,
@@ -129,7 +142,7 @@ class OneCurvePool(Rpc):
             "fee_gamma": pool.fee_gamma,
             "fee": pool.fee_e10,
             "get_dy": self._dy(args) if signature.startswith("get_dy(uint256") else None,
-            **(later if is_ng else first),
+            **(told_by_ng if is_ng else first),
         }.get(name)
 
     def _dy(self, args: tuple[int, ...]) -> int | None:
@@ -158,8 +171,10 @@ PLACE = PoolPlace(Protocol.CURVE, POOL)
         stable_ng(is_ramping=True, a_coefficient=10_055),
         crypto_ng(),
         crypto_ng(is_ramping=True, balances=[10**12, 30 * 10**8, 400 * E18]),
+        two_ng(),
+        two_later(),
     ],
-    ids=["stable", "crypto", "stable_ng", "stable_ng_ramp", "crypto_ng", "crypto_ng_ramp"],
+    ids=["stable", "crypto", "stable_ng", "ramp", "crypto_ng", "ramp_ng", "two_ng", "two_later"],
 )
 def test_pool_of_curve_is_read_whole(snapshot: dict[str, Any]) -> None:
     pool = curve(snapshot)
