@@ -28,7 +28,7 @@ from rebalancer.pools.uniswap_v4 import UniswapV4Pool, pool_id
 from rebalancer.texts import LONGEST_SYMBOL, safe_text
 from rebalancer.units import E18
 
-__all__ = ["AnyPool", "load", "of_kind", "save"]
+__all__ = ["KINDS", "AnyPool", "kind_of", "load", "of_kind", "save"]
 
 _MOST_BYTES = 64 * MEGABYTE
 """Of a pool's file: half a million ticks."""
@@ -46,6 +46,12 @@ AnyPool = (
 """A pool of any protocol that snapshots are read of."""
 
 OnePool = TypeVar("OnePool", bound=AnyPool)
+
+KINDS = (
+    *("Uniswap V2", "Uniswap V3", "Uniswap V4", "Balancer V2 weighted", "Curve 3pool"),
+    *("Curve stableswap-ng", "Curve tricrypto", "Curve tricrypto-ng", "Curve twocrypto-ng"),
+)
+"""All that is served, by the names that people know."""
 
 
 def load(source: str | PathLike[str] | Snapshot) -> AnyPool:
@@ -82,6 +88,24 @@ def of_kind(pool: AnyPool, kind: type[OnePool]) -> OnePool:
     if not isinstance(pool, kind):
         raise UnsupportedPool(pool.PROTOCOL)
     return pool
+
+
+def kind_of(pool: AnyPool) -> str:
+    """Which of `KINDS` a pool is of."""
+    match pool:
+        case UniswapV2Pool():
+            return "Uniswap V2"
+        case UniswapV3Pool():
+            return "Uniswap V3"
+        case UniswapV4Pool():
+            return "Uniswap V4"
+        case BalancerWeightedPool():
+            return "Balancer V2 weighted"
+        case CurveStablePool():
+            return "Curve 3pool" if pool.math_version == "v1" else "Curve stableswap-ng"
+        case _:
+            name = "twocrypto" if len(pool.tokens) == 2 else "tricrypto"
+            return f"Curve {name}" if pool.math_version == "v1" else f"Curve {name}-ng"
 
 
 def save(pool: AnyPool, path: str | PathLike[str]) -> None:
