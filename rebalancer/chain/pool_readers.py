@@ -53,6 +53,7 @@ __all__ = [
     "v2_pool",
     "v3_pools",
     "v4_pool",
+    "with_balance",
 ]
 
 _SLOTS = 1_000
@@ -431,7 +432,7 @@ def _check_exchange(
     for amount in amounts:
         held = paper.balances[0] + sum(owed[:1]) + amount
         method, (message, block) = at.ask(pool, _RECEIVED, 0, 1, amount, 0)
-        lent = {coin: {"code": _with_balance(held)}, _CODE_ADDRESS: {"code": code}}
+        lent = with_balance(coin, code, held)
         calls.append((method, ({**message, "from": _LENS_ADDRESS}, block, lent)))
     answers = yield calls
     paid = [answered(pool, _RECEIVED, answer) for answer in answers]
@@ -444,21 +445,19 @@ def _check_exchange(
         raise UnsupportedPool(f"Curve of other mathematics ({pool.address})")
 
 
-def _with_balance(held: int) -> str:
-    """Code of a token that answers balanceOf by `held` and leaves all else to the code at `_CODE_ADDRESS`."""
-    return (
-        "0x"
-        + "".join(
-            (
-                "60003560e01c6370a0823114604557",  # the selector is balanceOf's: go to 0x45
-                "3660006000376000600036600073",  # copy the calldata, and with it
-                f"{_CODE_ADDRESS[2:]}5af4",  # delegate the call
-                "3d600060003e6040573d6000fd",  # on failure revert with what was returned
-                "5b3d6000f3",  # 0x40: return it
-                f"5b7f{held:064x}60005260206000f3",  # 0x45: return the balance
-            )
+def with_balance(coin: str, code: str, held: int) -> dict[str, dict[str, str]]:
+    """The state override of a call in which everybody holds `held` of a coin, whose own `code` answers all else."""
+    lent = "".join(
+        (
+            "60003560e01c6370a0823114604557",  # the selector is balanceOf's: go to 0x45
+            "3660006000376000600036600073",  # copy the calldata, and with it
+            f"{_CODE_ADDRESS[2:]}5af4",  # delegate the call
+            "3d600060003e6040573d6000fd",  # on failure revert with what was returned
+            "5b3d6000f3",  # 0x40: return it
+            f"5b7f{held:064x}60005260206000f3",  # 0x45: return the balance
         )
     )
+    return {coin: {"code": "0x" + lent}, _CODE_ADDRESS: {"code": code}}
 
 
 def _probes(
