@@ -4,7 +4,7 @@ A book is read whole once. From then on a new block costs one HTTP request, what
 the logs since the last block, and the headers that tell whether both blocks are still on the chain. After
 a reorg everything is read again. Pools of Curve, whose logs do not tell enough, are read again when they
 log anything, and at every block while they move without a log: where a rate comes from outside, or A is
-being changed. One that cannot be quoted any more has diverged; the others go on.
+being changed. One that cannot be quoted any more is left out and tried again at every block; the others go on.
 
 A pool whose logs do not add up, or that a fresh read shows to be another, has DIVERGED: that is a defect,
 of the endpoint or of this program. The book keeps what it held, gives the pool to nobody any more, and says
@@ -70,6 +70,7 @@ class PoolBook:
         self.rpc, self.chain_id, self.lens = rpc, chain_id, lens
         self.block = block
         self.diverged: dict[str, PoolDiverged] = {}
+        self._unreadable: set[str] = set()
         self._tokens = dict(tokens or {})
         self._pools: dict[str, AnyPool] = {}
         self._places: dict[str, PoolPlace] = {}
@@ -120,9 +121,9 @@ class PoolBook:
             as `rebalancer.chain.pools.read_pools`.
         """
         wanted = [key for key in (keys or self._pools) if key not in self.diverged]
-        fresh = self._read([self._places[key] for key in wanted], self.block)
-        found = []
-        for key, pool in zip(wanted, fresh, strict=True):
+        fresh, unreadable = self._read_each(wanted, self.block)
+        found = self._taken({}, unreadable, self.block)
+        for key, pool in fresh.items():
             differences = _differences(self._pools[key], pool)
             if differences == _FROM_OUTSIDE:
                 self._pools[key] = pool
@@ -138,6 +139,7 @@ class PoolBook:
         """
         (self._pools[key],) = self._read([self._places[key]], self.block)
         self.diverged.pop(key, None)
+        self._unreadable.discard(key)
         return self._pools[key]
 
     def _read(self, places: Sequence[PoolPlace], block: Block) -> tuple[AnyPool, ...]:
@@ -148,7 +150,8 @@ class PoolBook:
     def _read_each(
         self, keys: Sequence[str], block: Block
     ) -> tuple[dict[str, AnyPool], dict[str, str]]:
-        """Pools by key as they are now, and why others cannot be quoted any more."""
+        """Pools by key as they are now, but for those that diverged, and why others cannot be quoted any more."""
+        keys = [key for key in keys if key not in self.diverged or key in self._unreadable]
         if not keys:
             return {}, {}
         try:
@@ -167,11 +170,21 @@ class PoolBook:
 
     def _read_anew(self, block: Block) -> tuple[PoolDiverged, ...]:
         """Every pool that is relied on, after a reorg."""
-        keys = [key for key in self._pools if key not in self.diverged]
-        fresh, unreadable = self._read_each(keys, block)
-        self._pools |= fresh
+        fresh, unreadable = self._read_each(list(self._pools), block)
         self.block = block
-        return tuple(self._diverge(key, block, why) for key, why in unreadable.items())
+        return tuple(self._taken(fresh, unreadable, block))
+
+    def _taken(
+        self, fresh: Mapping[str, AnyPool], unreadable: Mapping[str, str], block: Block
+    ) -> list[PoolDiverged]:
+        """Take pools as they were read again; those that newly cannot be quoted."""
+        self._pools |= fresh
+        for key in self._unreadable & fresh.keys():
+            self._unreadable.discard(key)
+            del self.diverged[key]
+        new = {key: why for key, why in unreadable.items() if key not in self.diverged}
+        self._unreadable |= new.keys()
+        return [self._diverge(key, block, why) for key, why in new.items()]
 
     def _logs(self, block: Block) -> list[Mapping[str, Any]] | None:
         """What happened since the book's block, in order; None where that block is not on the chain any more, or logs cannot be had.
@@ -201,6 +214,7 @@ class PoolBook:
     def _apply(self, logs: Sequence[Mapping[str, Any]], block: Block) -> tuple[PoolDiverged, ...]:
         events: dict[str, list[Event]] = {}
         touched = [key for key, pool in self._pools.items() if _is_curve(pool) and pool.moves]
+        touched += self._unreadable
         for log in logs:
             address = log["address"].lower()
             if address in self._pools and _is_curve(self._pools[address]):
@@ -209,11 +223,9 @@ class PoolBook:
             for known in self._interfaces[address]:
                 if event := known.decode_log(log):
                     events.setdefault(_key_of(event), []).append(event)
-        again = [key for key in dict.fromkeys(touched) if key not in self.diverged]
         # Read before anything is changed: a failure leaves the book where it was.
-        fresh, unreadable = self._read_each(again, block)
-        self._pools |= fresh
-        found = [self._diverge(key, block, why) for key, why in unreadable.items()]
+        fresh, unreadable = self._read_each(list(dict.fromkeys(touched)), block)
+        found = self._taken(fresh, unreadable, block)
         for key, some in events.items():
             if key not in self._pools or key in self.diverged:
                 continue

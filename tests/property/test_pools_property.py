@@ -102,20 +102,21 @@ def stable(draw: st.DrawFn) -> CurveStablePool:
 @st.composite
 def crypto(draw: st.DrawFn) -> CurveCryptoPool:
     """Up to a factor of two off balance."""
-    coins = tuple(Token(ADDRESSES[k], f"T{k}", d) for k, d in enumerate((6, 8, 18)))
+    version, count = draw(st.sampled_from([("v1", 3), ("ng", 3), ("ng", 2), ("ng-v2.1.0", 2)]))
+    coins = tuple(Token(ADDRESSES[k], f"T{k}", d) for k, d in enumerate((6, 8, 18)[:count]))
     worth = 10 ** draw(st.integers(4, 9))
-    prices = (E18, draw(st.integers(10**3, 10**5)) * E18, draw(st.integers(10, 10**4)) * E18)
+    scale = draw(st.integers(10**3, 10**5)) * E18, draw(st.integers(10, 10**4)) * E18
+    prices = (E18, *scale[: count - 1])
     balances = tuple(
         worth * draw(st.integers(70, 140)) * 10**coin.decimals * E18 // (100 * price)
         for coin, price in zip(coins, prices, strict=True)
     )
-    is_ng = draw(st.booleans())
-    multiplier = 10_000 if is_ng else 1
+    multiplier = 1 if version == "v1" else 10_000
     pool = CurveCryptoPool(
         POOL,
         coins,
         balances,
-        draw(st.sampled_from([3_645, 170_763])) * multiplier // (100 if is_ng else 1),
+        draw(st.sampled_from([3_645, 170_763])) * (1 if version == "v1" else 100),
         draw(st.sampled_from([7 * 10**13, 11_809_167_828_997])),
         0,
         prices[1:],
@@ -123,7 +124,7 @@ def crypto(draw: st.DrawFn) -> CurveCryptoPool:
         draw(st.sampled_from([3_000_000, 30_000_000])),
         draw(st.sampled_from([5 * 10**14, 10**16])),
         a_multiplier=multiplier,
-        math_version="ng" if is_ng else "v1",
+        math_version=version,
     )
     assume(pool.fresh_d)
     return replace(pool, d=pool.fresh_d)

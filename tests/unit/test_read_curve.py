@@ -247,6 +247,10 @@ def test_pool_of_coins_whose_balances_change_by_themselves_is_refused() -> None:
 # Kept in a book
 
 
+def traded(book: PoolBook) -> list[str]:
+    return [each.address for each in book.pools]
+
+
 def at_next(rpc: OneCurvePool, book: PoolBook) -> tuple[PoolDiverged, ...]:
     rpc.block, rpc.reads = NEXT, 0
     return book.update(NEXT)
@@ -291,14 +295,25 @@ def test_first_move_of_a_rate_is_taken_over_by_a_check() -> None:
     assert kept.moves
 
 
-def test_pool_that_cannot_be_quoted_any_more_is_left_out() -> None:
-    rpc = OneCurvePool(curve(stable_ng()))
+def test_pool_that_cannot_be_quoted_any_more_is_left_out_until_it_can() -> None:
+    """Between the end of a ramp and the next swap tricrypto-ng keeps the D of another A."""
+    pool = of_kind(load(crypto_ng(is_ramping=True)), CurveCryptoPool)
+    rpc = OneCurvePool(pool)
     book = PoolBook(rpc, [PLACE], BLOCK, 1)
-    rpc.told["exchange_received"] = 1
+    rpc.told |= {"future_A_gamma_time()": 1, "D()": pool.d - pool.d // 10**5}
 
     (diverged,) = at_next(rpc, book)
 
     assert (diverged.pool, diverged.block) == (POOL, 8)
-    assert "other mathematics" in diverged.why
-    assert book.pools == ()
+    assert "is not that of these balances" in diverged.why
+    assert traded(book) == []
     assert book.block == NEXT
+
+    rpc.block = BLOCK
+    assert book.update(BLOCK) == ()
+    assert traded(book) == []
+
+    del rpc.told["D()"]
+    assert at_next(rpc, book) == ()
+    assert traded(book) == [POOL]
+    assert not book.diverged
