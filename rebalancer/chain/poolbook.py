@@ -3,7 +3,8 @@
 A book is read whole once. From then on a new block costs one HTTP request, whatever the number of pools:
 the logs since the last block, and the headers that tell whether both blocks are still on the chain. After
 a reorg everything is read again. Pools of Curve, whose logs do not tell enough, are read again when they
-log anything.
+log anything, and at every block while they move without a log: where a rate comes from outside, or A is
+being changed.
 
 A pool whose logs do not add up, or that a fresh read shows to be another, has DIVERGED: that is a defect,
 of the endpoint or of this program. A pool that cannot be read, or answers otherwise than on paper, is UNREAD:
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 from rebalancer.chain.abi import Event, Interface
 from rebalancer.chain.logs import LogSearch
@@ -40,6 +41,9 @@ __all__ = ["PoolBook"]
 
 _NOT_STATE = ("block", "name")
 """What two reads of the same pool may differ in."""
+
+_FROM_OUTSIDE = "rates"
+"""What a pool of Curve may differ in without a log, from the first time a rate of one moves on."""
 
 _MOST_BLOCKS = 2_000
 """After a longer absence everything is read again."""
@@ -123,7 +127,9 @@ class PoolBook:
                 self.unread[key] = pool
                 continue
             differences = _differences(self._pools[key], pool)
-            if differences:
+            if differences == _FROM_OUTSIDE:
+                self._pools[key] = pool
+            elif differences:
                 found.append(self._diverge(key, self.block, f"{differences} differ"))
         return tuple(found)
 
@@ -194,10 +200,10 @@ class PoolBook:
 
     def _apply(self, logs: Sequence[Mapping[str, Any]], block: Block) -> tuple[PoolDiverged, ...]:
         events: dict[str, list[Event]] = {}
-        touched: list[str] = []
+        touched = [key for key, pool in self._pools.items() if _is_curve(pool) and pool.moves]
         for log in logs:
             address = log["address"].lower()
-            if self._is_curve(address):
+            if address in self._pools and _is_curve(self._pools[address]):
                 touched.append(address)
                 continue
             for known in self._interfaces[address]:
@@ -222,9 +228,6 @@ class PoolBook:
     def _diverge(self, key: str, block: Block, why: str) -> PoolDiverged:
         self.diverged[key] = PoolDiverged(key, block.number, why)
         return self.diverged[key]
-
-    def _is_curve(self, address: str) -> bool:
-        return isinstance(self._pools.get(address), CurveStablePool | CurveCryptoPool)
 
     def _filters(self) -> list[dict[str, Any]]:
         """What to search for: all logs of contracts that are one pool, and of those that hold many the logs that name ours."""
@@ -273,6 +276,10 @@ def _key_of(event: Event) -> str:
         # A Balancer pool's id begins with its address.
         return "0x" + bytes(event.values["poolId"]).hex()[:40]
     return event.address
+
+
+def _is_curve(pool: AnyPool) -> TypeGuard[CurveStablePool | CurveCryptoPool]:
+    return isinstance(pool, CurveStablePool | CurveCryptoPool)
 
 
 def _differences(kept: AnyPool, fresh: AnyPool) -> str:

@@ -24,7 +24,7 @@ from rebalancer.chain.snapshot import Block, read_block
 from rebalancer.cli.session import Session, address_option, json_option
 from rebalancer.cli.show import WholeTable, console, print_json
 from rebalancer.errors import DeploymentMissing, SystemMissing, SystemRefused
-from rebalancer.pools import AnyPool, save
+from rebalancer.pools import AnyPool, kind_of, save
 from rebalancer.send.journal_file import holder_of
 
 __all__ = ["pool"]
@@ -81,7 +81,8 @@ def snapshot(
 ) -> None:
     """Save a pool's whole state at one block, read by the block's hash.
 
-    POOL is the address of a pool of Uniswap V2 or V3, Balancer or Curve; what it is, is found by asking it.
+    POOL is the address of a pool of Uniswap V2 or V3, Balancer or Curve; what it is, is found by asking it. README
+    lists the kinds that are served.
     A pool of Uniswap V4 is told by its id, or by TOKEN0/TOKEN1/FEE/SPACING, with --manager; its ether is 0x00…00.
     The answers of pools of Balancer and Curve are compared with what they are on paper before anything is
     saved. Sends nothing.
@@ -95,7 +96,8 @@ def snapshot(
         )
         save(found, out)
         if as_json:
-            print_json({"pool": found.key, "name": found.name, "block": block, "file": out})
+            what = {"pool": found.key, "name": found.name, "kind": kind_of(found)}
+            print_json({**what, "block": block, "file": out})
             return
         console().print(f"{_described(found)}, at block {block.number}: {out}")
 
@@ -203,4 +205,5 @@ def _lens(session: Session) -> str | None:
 
 
 def _described(found: AnyPool) -> str:
-    return f"{found.name or found.PROTOCOL} ({', '.join(t.symbol for t in found.tokens)})"
+    coins = ", ".join(token.symbol for token in found.tokens)
+    return f"{found.name or found.PROTOCOL} ({coins}; {kind_of(found)})"
