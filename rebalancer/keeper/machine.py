@@ -47,6 +47,7 @@ from rebalancer.keeper.breaker import Breaker
 from rebalancer.keeper.decide import Conditions, Step, Verdict
 from rebalancer.keeper.decision import Decision, Outcome, tell_loss
 from rebalancer.keeper.evaluate import Evaluates, Evaluation, Evaluator, EvaluatorOptions
+from rebalancer.keeper.feed_watch import FeedWatch
 from rebalancer.keeper.site import Site
 from rebalancer.keeper.tick import EndpointState, Looked, OpenBreaker, Tick, Watcher
 from rebalancer.keeper.verify import verify
@@ -138,6 +139,8 @@ class Keeper:
         self.options = options or KeeperOptions()
         self.evaluator = evaluator or Evaluator(rpc, site)
         self.watchers = tuple(watchers)
+        self.feed_watch = FeedWatch(rpc, site)
+        self._off_market: Mapping[str, str] = {}
         self._vaults = interface("BasketVault")
         self._simulator = Simulator(rpc)
         self._stopping = threading.Event()
@@ -384,6 +387,9 @@ class Keeper:
         said = {one.vault: one.reason for one in self._untold[before:]}
         self._said |= said
         self._reasons = {**evaluation.reasons, **said}
+        if self.watchers:
+            vaults = [verdict.snapshot for verdict in evaluation.verdicts]
+            self._off_market = self.feed_watch.look(block, vaults)
 
     def _act_on_all(
         self, block: Block, evaluation: Evaluation, decided: dict[str, Decision]
@@ -790,6 +796,7 @@ class Keeper:
             self._subscribed,
             _drifts_bps(evaluation) if evaluation else {},
             _losses(evaluation) if evaluation else {},
+            self._off_market,
             self._looked if not failure else None,
         )
         for watcher in self.watchers:
