@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from rebalancer.chain.abi import interface, reverted
+from rebalancer.chain.abi import decode_revert, interface, reverted
 from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import (
     ContractReverted,
@@ -23,7 +23,7 @@ from rebalancer.errors import (
     SimulationRefused,
 )
 
-__all__ = ["Simulator", "check_changes", "message"]
+__all__ = ["Simulator", "check_changes", "gas_in_turn", "message"]
 
 log = structlog.get_logger("rebalancer.simulate")
 
@@ -85,10 +85,7 @@ class Simulator:
             done = answer[0]["calls"][len(messages) - 1]
             if int(done["status"], 16) == 1:
                 return list(done["logs"])
-            # The revert data is with the error on some nodes, in place of a result on others.
-            error = done.get("error") or {}
-            data = str(error.get("data") or done.get("returnData") or "0x")
-            why = RpcRejected(_METHOD, 3, "reverted", bytes.fromhex(data.removeprefix("0x")))
+            why = RpcRejected(_METHOD, 3, "reverted", _revert_data(done))
         except (KeyError, IndexError, TypeError, ValueError, AttributeError):
             raise RpcMalformed(self._rpc.endpoint, f"no result of {_METHOD}") from None
         refusal = reverted(why)
@@ -117,6 +114,43 @@ class Simulator:
                 check_changes(logs, vault, sales_raw, min_buys_raw)
 
         return check
+
+
+def gas_in_turn(rpc: Rpc, messages: Sequence[Mapping[str, str]]) -> list[int] | None:
+    """The gas that transactions would use, one a block and one after the other; None if the node cannot tell.
+
+    Raises:
+        ContractReverted: a contract would refuse one of them.
+    """
+    head = rpc.call("eth_getBlockByNumber", "latest", False)
+    now = int(head["timestamp"], 16)
+    blocks = [
+        {"blockOverrides": {"time": hex(now + later)}, "calls": [message]}
+        for later, message in enumerate(messages, start=1)
+    ]
+    wanted = {"blockStateCalls": blocks, "validation": False, "traceTransfers": False}
+    try:
+        answer = rpc.call(_METHOD, wanted, "latest")
+        done = [block["calls"][0] for block in answer]
+        found = [int(one["gasUsed"], 16) for one in done]
+        failed = [one for one in done if int(one["status"], 16) != 1]
+    except RpcRejected as rejection:
+        log.info("not_simulated", why=rejection.message)
+        return None
+    except (RpcMalformed, KeyError, IndexError, TypeError, ValueError):
+        log.info("not_simulated", why="the answer is none")
+        return None
+    for one in failed:
+        raise decode_revert(_revert_data(one))
+    return found if len(found) == len(messages) else None
+
+
+def _revert_data(call: Mapping[str, Any]) -> bytes:
+    """Why a simulated call failed: with its error on some nodes, in place of a result on others."""
+    error = call.get("error") or {}
+    return bytes.fromhex(
+        str(error.get("data") or call.get("returnData") or "0x").removeprefix("0x")
+    )
 
 
 def message(sender: str, to: str, data: str, gas_limit: int) -> dict[str, str]:
