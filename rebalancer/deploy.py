@@ -1,14 +1,15 @@
 """How does the system get onto a chain, and who may do what there?
 
-`deploy_system` puts the contracts in place once a chain; `create_vault` makes a vault and hands its functions to the roles.
-Roles live in one OpenZeppelin AccessManager: what loosens waits for the owner's or curator's delay and can be cancelled by the
-guardian; what stops trading is immediate. Until a vault's functions are assigned, only the manager's admins may call them. Whoever
-deploys is such an admin, without a delay, until `governance.lock_admin`.
+`assemble` says which contracts there are and what each is made with, `role_calls` who may call what; `rebalancer.launch` sends both to a
+chain, `deploy_system` to a local one. `create_vault` makes a vault and hands its functions to the roles. Roles live in one OpenZeppelin
+AccessManager: what loosens waits for the owner's or curator's delay and can be cancelled by the guardian; what stops trading is immediate.
+Until a vault's functions are assigned, only the manager's admins may call them. Whoever deploys is such an admin, without a delay, until
+the calls of `governance.lock_calls`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, fields
 from enum import IntEnum
 from typing import Any, Protocol, Self
@@ -16,10 +17,11 @@ from typing import Any, Protocol, Self
 from rebalancer.chain.abi import Contract, interface
 from rebalancer.chain.deployment import Deployment
 from rebalancer.chain.receipt import NoLogs, Receipt
-from rebalancer.errors import SystemMissing
+from rebalancer.errors import LaunchUnfinished, SystemMissing
 from rebalancer.policy import Asset, Policy
 
 __all__ = [
+    "Call",
     "FeedSpec",
     "Fees",
     "Role",
@@ -28,12 +30,17 @@ __all__ = [
     "System",
     "Transactor",
     "VaultSpec",
+    "assemble",
     "assign_vault_roles",
     "create_vault",
     "deploy_system",
+    "feed_call",
+    "grant_calls",
     "grant_roles",
+    "role_calls",
     "set_feed",
     "set_source",
+    "source_call",
 ]
 
 
@@ -136,9 +143,12 @@ class System:
         """The system an addresses file names.
 
         Raises:
+            LaunchUnfinished: a launch has not come to its end.
             SystemMissing: it names not all of it.
         """
         missing = [name for name in _CONTRACTS.values() if name not in deployment.contracts]
+        if missing and deployment.unfinished is not None:
+            raise LaunchUnfinished(deployment.unfinished.deployer)
         if missing:
             raise SystemMissing(missing)
         return cls(**{field: deployment.contracts[name] for field, name in _CONTRACTS.items()})
@@ -206,6 +216,81 @@ class VaultSpec:
     salt: int = 0
 
 
+Call = tuple[str, tuple[Any, ...]]
+"""A function and its arguments."""
+
+
+def assemble(
+    create: Callable[..., str],
+    admin: str,
+    weth: str,
+    sequencer_feed: str = _NOBODY,
+    grace_seconds: int = 0,
+    admin_delay_seconds: int = 0,
+) -> System:
+    """All contracts but vaults, in the order in which they need each other. `create(name, *arguments)` makes one and returns its address.
+
+    `admin` is AccessManager's first. `sequencer_feed` is the uptime feed of an L2's sequencer; prices are not used until `grace_seconds`
+    after its return. `admin_delay_seconds` is the target admin delay that VaultRoles gives every new vault.
+    """
+    authority = create("AccessManager", admin)
+    oracle = create("OracleHub", authority, sequencer_feed, grace_seconds)
+    store = create("ConfigStore")
+    extension = create("VaultExtension", store)
+    implementation = create("BasketVault", extension)
+    factory = create("VaultFactory", implementation)
+    vault_functions = interface("BasketVault").functions
+    table = [
+        (role.value, [vault_functions[name].selector for name in names])
+        for role, names in _VAULT_FUNCTIONS.items()
+    ]
+    vault_roles = create("VaultRoles", authority, factory, admin_delay_seconds, table)
+    executor = create("RouteExecutor")
+    zap = create("Zap", weth, factory)
+    lens = create("VaultLens")
+    gate = create("KeeperGate", authority, lens, executor)
+    uniswap_v3_lens = create("UniswapV3Lens")
+    return System(
+        authority=authority,
+        oracle=oracle,
+        config_store=store,
+        extension=extension,
+        implementation=implementation,
+        factory=factory,
+        vault_roles=vault_roles,
+        executor=executor,
+        zap=zap,
+        lens=lens,
+        gate=gate,
+        uniswap_v3_lens=uniswap_v3_lens,
+    )
+
+
+def role_calls(system: System) -> list[Call]:
+    """AccessManager's calls after which the roles may do what is theirs, VaultRoles is an admin for new vaults, and KeeperGate a keeper.
+
+    Nobody can use KeeperGate until the admin grants AUTOMATION, or the owner names a forwarder.
+    """
+    calls: list[Call] = [
+        ("labelRole", (role.value, role.name)) for role in Role if role is not Role.ADMIN
+    ]
+    calls += [
+        ("setRoleGuardian", (role.value, Role.GUARDIAN.value))
+        for role in (Role.OWNER, Role.CURATOR)
+    ]
+    for name, target, functions in (
+        ("OracleHub", system.oracle, _HUB_FUNCTIONS),
+        ("KeeperGate", system.gate, _GATE_FUNCTIONS),
+    ):
+        known = interface(name).functions
+        for role, names in functions.items():
+            selectors = [known[function].selector for function in names]
+            calls.append(("setTargetFunctionRole", (target, selectors, role.value)))
+    calls.append(("grantRole", (Role.ADMIN.value, system.vault_roles, 0)))
+    calls.append(("grantRole", (Role.KEEPER.value, system.gate, 0)))
+    return calls
+
+
 def deploy_system(
     wallet: Transactor,
     weth: str,
@@ -213,70 +298,55 @@ def deploy_system(
     grace_seconds: int = 0,
     admin_delay_seconds: int = 0,
 ) -> System:
-    """Deploy everything but vaults; the wallet becomes the AccessManager's admin, and so does VaultRoles for new vaults.
+    """Deploy everything but vaults, one transaction a contract and a call; the wallet becomes the AccessManager's admin, as does VaultRoles.
 
-    KeeperGate becomes a keeper; nobody can use it until the admin grants AUTOMATION, or the owner names a forwarder.
-    `sequencer_feed` is the uptime feed of an L2's sequencer; prices are not used until `grace_seconds` after its return.
-    `admin_delay_seconds` is the target admin delay that VaultRoles gives every new vault.
+    For local chains: `rebalancer.launch` can be interrupted. Arguments as in `assemble`.
     """
-    authority = wallet.deploy("AccessManager", wallet.address)
-    oracle = wallet.deploy("OracleHub", authority.address, sequencer_feed, grace_seconds)
-    store = wallet.deploy("ConfigStore")
-    extension = wallet.deploy("VaultExtension", store.address)
-    implementation = wallet.deploy("BasketVault", extension.address)
-    factory = wallet.deploy("VaultFactory", implementation.address)
-    vault_functions = interface("BasketVault").functions
-    table = [
-        (role.value, [vault_functions[name].selector for name in names])
-        for role, names in _VAULT_FUNCTIONS.items()
-    ]
-    vault_roles = wallet.deploy(
-        "VaultRoles", authority.address, factory.address, admin_delay_seconds, table
-    )
-    executor = wallet.deploy("RouteExecutor")
-    zap = wallet.deploy("Zap", weth, factory.address)
-    lens = wallet.deploy("VaultLens")
-    gate = wallet.deploy("KeeperGate", authority.address, lens.address, executor.address)
-    uniswap_v3_lens = wallet.deploy("UniswapV3Lens")
 
-    for role in Role:
-        if role is not Role.ADMIN:
-            wallet.transact(authority, "labelRole", role.value, role.name)
-    for role in (Role.OWNER, Role.CURATOR):
-        wallet.transact(authority, "setRoleGuardian", role.value, Role.GUARDIAN.value)
-    for target, functions in ((oracle, _HUB_FUNCTIONS), (gate, _GATE_FUNCTIONS)):
-        for role, names in functions.items():
-            selectors = [target.interface.functions[name].selector for name in names]
-            wallet.transact(
-                authority, "setTargetFunctionRole", target.address, selectors, role.value
-            )
-    wallet.transact(authority, "grantRole", Role.ADMIN.value, vault_roles.address, 0)
-    wallet.transact(authority, "grantRole", Role.KEEPER.value, gate.address, 0)
-    return System(
-        authority=authority.address,
-        oracle=oracle.address,
-        config_store=store.address,
-        extension=extension.address,
-        implementation=implementation.address,
-        factory=factory.address,
-        vault_roles=vault_roles.address,
-        executor=executor.address,
-        zap=zap.address,
-        lens=lens.address,
-        gate=gate.address,
-        uniswap_v3_lens=uniswap_v3_lens.address,
-    )
+    def create(name: str, *arguments: Any) -> str:
+        return wallet.deploy(name, *arguments).address
+
+    rest = (weth, sequencer_feed, grace_seconds, admin_delay_seconds)
+    system = assemble(create, wallet.address, *rest)
+    authority = interface("AccessManager").at(system.authority)
+    for function, arguments in role_calls(system):
+        wallet.transact(authority, function, *arguments)
+    return system
+
+
+def grant_calls(members: Mapping[Role, Sequence[str]], delay_seconds: int) -> list[Call]:
+    """AccessManager's calls that give accounts their roles: owners and curators wait `delay_seconds` for all they do, others do not."""
+    return [
+        (
+            "grantRole",
+            (role.value, account, delay_seconds if role in (Role.OWNER, Role.CURATOR) else 0),
+        )
+        for role, accounts in members.items()
+        for account in accounts
+    ]
 
 
 def grant_roles(
     wallet: Transactor, authority: str, members: Mapping[Role, Sequence[str]], delay_seconds: int
 ) -> None:
-    """Give accounts their roles. Owners and curators wait `delay_seconds` for all they do; guardians and keepers do not."""
+    """Give accounts their roles, as `grant_calls` has it."""
     manager = interface("AccessManager").at(authority)
-    for role, accounts in members.items():
-        delay = delay_seconds if role in (Role.OWNER, Role.CURATOR) else 0
-        for account in accounts:
-            wallet.transact(manager, "grantRole", role.value, account, delay)
+    for function, arguments in grant_calls(members, delay_seconds):
+        wallet.transact(manager, function, *arguments)
+
+
+def feed_call(token: str, spec: FeedSpec) -> Call:
+    """OracleHub's call that sets a token's price feed."""
+    rules = (
+        spec.feed,
+        spec.decimals,
+        spec.heartbeat_seconds,
+        spec.min_price_e18,
+        spec.max_price_e18,
+    )
+    if spec.quote == _NOBODY:
+        return "setFeed", (token, *rules)
+    return "setQuotedFeed", (token, *rules, spec.quote)
 
 
 def set_feed(wallet: Transactor, oracle: str, token: str, spec: FeedSpec) -> None:
@@ -285,18 +355,13 @@ def set_feed(wallet: Transactor, oracle: str, token: str, spec: FeedSpec) -> Non
     Raises:
         ContractReverted: FeedDecimals, UnsoundFeed, BadPriceRange …, with their numbers.
     """
-    rules = (
-        spec.feed,
-        spec.decimals,
-        spec.heartbeat_seconds,
-        spec.min_price_e18,
-        spec.max_price_e18,
-    )
-    hub = interface("OracleHub").at(oracle)
-    if spec.quote == _NOBODY:
-        wallet.transact(hub, "setFeed", token, *rules)
-    else:
-        wallet.transact(hub, "setQuotedFeed", token, *rules, spec.quote)
+    function, arguments = feed_call(token, spec)
+    wallet.transact(interface("OracleHub").at(oracle), function, *arguments)
+
+
+def source_call(token: str, spec: SourceSpec) -> Call:
+    """OracleHub's call that sets a token's second source, whose price must then be sound."""
+    return "setSource", (token, tuple(getattr(spec, field.name) for field in fields(spec)))
 
 
 def set_source(wallet: Transactor, oracle: str, token: str, spec: SourceSpec) -> None:
@@ -305,8 +370,8 @@ def set_source(wallet: Transactor, oracle: str, token: str, spec: SourceSpec) ->
     Raises:
         ContractReverted: UnsoundSource, SourceOfOthers, SharedSource, WindowTooShort …, with their numbers.
     """
-    values = tuple(getattr(spec, field.name) for field in fields(spec))
-    wallet.transact(interface("OracleHub").at(oracle), "setSource", token, values)
+    function, arguments = source_call(token, spec)
+    wallet.transact(interface("OracleHub").at(oracle), function, *arguments)
 
 
 def create_vault(wallet: Transactor, system: System, spec: VaultSpec) -> str:

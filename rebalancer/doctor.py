@@ -19,16 +19,17 @@ from rebalancer.chain.abi import Contract, interface
 from rebalancer.chain.deployment import Deployment
 from rebalancer.chain.pools import read_pools
 from rebalancer.chain.rpc import Rpc
-from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
-from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
+from rebalancer.chain.snapshot import Block, VaultSnapshot, read_block, read_vaults
+from rebalancer.chain.wellknown import DEVNET_CHAIN_ID, SEQUENCED
 from rebalancer.config import KeeperSettings, Settings
-from rebalancer.deploy import System
+from rebalancer.deploy import Role, System
 from rebalancer.errors import (
     ConfigError,
     ContractMissing,
     ContractReverted,
     DeploymentMalformed,
     InsufficientEther,
+    LaunchUnfinished,
     OutboxInUse,
     PolicyRefused,
     PoolError,
@@ -38,8 +39,10 @@ from rebalancer.errors import (
     SignerError,
     WrongChain,
 )
+from rebalancer.feeds import FeedClaim, misdescribed, priced_pools
 from rebalancer.files import is_wide
-from rebalancer.governance import read_permissions
+from rebalancer.governance import Permissions, read_permissions
+from rebalancer.market_price import off_market
 from rebalancer.minimums import large_minimums
 from rebalancer.oracle import FAULT_REMEDIES, Fault
 from rebalancer.prices import PriceReading, read_prices
@@ -53,6 +56,7 @@ from rebalancer.words import span
 
 __all__ = ["Finding", "diagnose"]
 
+_DELEGATED = "0xef0100"  # a plain account that runs a contract's code (EIP-7702): its key is still its master
 _HEAD_AGE_SECONDS = 120  # ten blocks of a slow chain
 _REBALANCES = 10
 _MOST_RECORDS = 31  # of so many days
@@ -61,10 +65,13 @@ _REBALANCE_GAS = 400_000  # more than one of ten assets over two pools takes
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at, of one chain; None of the settings as a whole. `remedy` is empty when all is well."""
+    """One thing looked at, of one chain; None of the settings as a whole. `remedy` is empty when all is well.
+
+    `ok` is None of what could not be looked at, which is no pass.
+    """
 
     check: str
-    ok: bool
+    ok: bool | None
     sentence: str
     remedy: str = ""
     chain_id: int | None = None
@@ -174,6 +181,8 @@ def _deployment(settings: Settings) -> tuple[Deployment | None, list[Finding]]:
         System.of(deployment)
     except RebalancerError as error:
         return None, [_ill("deployment", error)]
+    if deployment.unfinished is not None:
+        return deployment, [_ill("deployment", LaunchUnfinished(deployment.unfinished.deployer))]
     known = f"{settings.deployment} names {len(deployment.contracts)} contracts"
     return deployment, [
         Finding("deployment", True, f"{known} and {len(deployment.vaults)} vaults.")
@@ -201,6 +210,7 @@ def _on_chain(
     system = System.of(deployment)
     yield from _wiring(rpc, system)
     yield from _pools(rpc, deployment)
+    yield from _sequencer(rpc, system, settings.chain_id)
     vaults = settings.vaults or deployment.vaults
     if not vaults:
         yield Finding(
@@ -233,11 +243,14 @@ def _on_chain(
             elif asset.token not in judged:
                 tokens.append(asset.token)
         judged.update(tokens)
-        for reading in read_prices(rpc, oracle, tokens, block):
+        readings = read_prices(rpc, oracle, tokens, block)
+        for reading in readings:
             yield _price(reading, deployment)
+        sound = {one.token: one.primary_e18 for one in readings if one.fault is Fault.NONE}
+        yield from _against_market(rpc, oracle, sound, deployment, block)
         yield from _vault(rpc, snapshot, keeper)
         yield from _minimums(snapshot, deployment)
-    yield from _admins(rpc, system)
+    yield from _admins(rpc, system, deployment)
 
 
 def _pools(rpc: Rpc, deployment: Deployment) -> Iterator[Finding]:
@@ -255,6 +268,54 @@ def _pools(rpc: Rpc, deployment: Deployment) -> Iterator[Finding]:
             count += 1
     if count == len(deployment.places):
         yield Finding("pools", True, f"All {count} pools can be read.")
+
+
+def _sequencer(rpc: Rpc, system: System, chain_id: int) -> Iterator[Finding]:
+    """Whether prices are held back while the chain's sequencer is down, where it has one."""
+    if chain_id not in SEQUENCED:
+        return
+    name, known = SEQUENCED[chain_id]
+    feed = interface("OracleHub").at(system.oracle).call(rpc, "SEQUENCER_FEED")
+    if int(feed, 16):
+        yield Finding("feeds", True, f"Prices wait for the sequencer of {name}, by {feed}.")
+        return
+    yield Finding(
+        "feeds",
+        False,
+        f"The OracleHub does not look at the sequencer of {name}: while it is down, prices are stale.",
+        f"deploy again with its uptime feed under [sequencer], which Chainlink has at {known}.",
+    )
+
+
+def _against_market(
+    rpc: Rpc, oracle: str, prices_e18: dict[str, int], deployment: Deployment, block: Block
+) -> Iterator[Finding]:
+    """Whether each feed calls itself by its token and unit, and is where the listed pools are."""
+    hub = interface("OracleHub").at(oracle)
+    told = {feed.address: feed.description for feed in deployment.feeds}
+    names = {token.address: token.symbol for token in deployment.tokens}
+    units = {feed.address: feed.name.partition("/")[2] for feed in deployment.feeds}
+    for token in prices_e18:
+        feed, *_, quote = hub.call(rpc, "feedOf", token, block=block.hash)
+        unit = "USD" if not int(quote, 16) else names.get(quote) or units.get(feed)
+        if unit is None or token not in names:
+            continue  # nothing names what it should be
+        claim = FeedClaim(token, feed, names[token], unit, told.get(feed))
+        if why := misdescribed(rpc, claim):
+            yield _wrong_feed(names[token], feed, why)
+    pools = priced_pools(rpc, deployment, block)
+    for off in off_market(prices_e18, pools):
+        feed = hub.call(rpc, "feedOf", off.token, block=block.hash)[0]
+        yield _wrong_feed(names.get(off.token, off.token), feed, off.sentence)
+
+
+def _wrong_feed(name: str, feed: str, why: str) -> Finding:
+    return Finding(
+        "feeds",
+        False,
+        f"The feed {feed} of {name} is not what it is taken for: {why}.",
+        "have the owner set the right feed (`rebalancer admin call --contract OracleHub --function setFeed`), or list the pools that are traded.",
+    )
 
 
 def _wiring(rpc: Rpc, system: System) -> Iterator[Finding]:
@@ -293,13 +354,17 @@ def _price(reading: PriceReading, deployment: Deployment) -> Finding:
     return Finding("feeds", True, sentence + ".")
 
 
-def _admins(rpc: Rpc, system: System) -> Iterator[Finding]:
-    """Whether an admin could do at once what the owner must wait for."""
+def _admins(rpc: Rpc, system: System, deployment: Deployment) -> Iterator[Finding]:
+    """Whether an admin could do at once what the owner must wait for, and whether whoever deployed kept more than is needed."""
     try:
-        found = read_permissions(rpc, system)
+        found = read_permissions(rpc, system, deployment.block or 0)
     except RpcRejected as refusal:
-        sentence = f"Who waits how long was not looked up ({refusal.message}): see `rebalancer admin show --from-block`."
-        yield Finding("admins", True, sentence)
+        yield Finding(
+            "admins",
+            None,
+            f"Who is admin and waits how long could not be checked: the endpoint refuses to search for the events ({refusal.message}).",
+            "use an endpoint that searches old blocks for logs, or see `rebalancer admin show --from-block`.",
+        )
         return
     hasty = found.hasty_admins()
     for holder in hasty:
@@ -312,6 +377,33 @@ def _admins(rpc: Rpc, system: System) -> Iterator[Finding]:
         )
     if not hasty:
         yield Finding("admins", True, "Admins wait at least as long as owner and curator.")
+    yield from _deployer(rpc, found, deployment.chain_id)
+
+
+def _deployer(rpc: Rpc, found: Permissions, chain_id: int) -> Iterator[Finding]:
+    """A plain account that deployed may be admin only where one person is everything: the only admin, and the only owner. On a local chain,
+    whose keys everybody knows, it may be anything."""
+    admins = [holder.account for holder in found.admins()]
+    if chain_id == DEVNET_CHAIN_ID or found.deployer not in admins:
+        return
+    code = str(rpc.call("eth_getCode", found.deployer, "latest"))
+    if code != "0x" and not code.startswith(_DELEGATED):
+        return
+    owners = [holder.account for holder in found.held(Role.OWNER)]
+    if admins == owners == [found.deployer]:
+        yield Finding(
+            "admins",
+            True,
+            f"One plain account, {found.deployer}, deployed and is both admin and owner: whoever has its key has everything, after its delay.",
+        )
+        return
+    yield Finding(
+        "admins",
+        False,
+        f"{found.deployer}, the plain account that deployed, is still an admin, although others hold roles beside it.",
+        "have the other admin, once there is one (`rebalancer admin hand-over`), call `rebalancer admin revoke --role ADMIN --holder "
+        f"{found.deployer}`.",
+    )
 
 
 def _vault(rpc: Rpc, snapshot: VaultSnapshot, keeper: str | None) -> Iterator[Finding]:
@@ -324,7 +416,7 @@ def _vault(rpc: Rpc, snapshot: VaultSnapshot, keeper: str | None) -> Iterator[Fi
             "have the owner resume it when the guardian's reason is gone.",
         )
     if keeper is not None:
-        yield _role(rpc, vault, keeper)
+        yield _role(rpc, vault, keeper, snapshot.policy.open_after_seconds)
 
 
 def _minimums(snapshot: VaultSnapshot, deployment: Deployment) -> Iterator[Finding]:
@@ -341,12 +433,18 @@ def _minimums(snapshot: VaultSnapshot, deployment: Deployment) -> Iterator[Findi
             )
 
 
-def _role(rpc: Rpc, vault: Contract, keeper: str) -> Finding:
+def _role(rpc: Rpc, vault: Contract, keeper: str, open_after_seconds: int) -> Finding:
     authority = interface("AccessManager").at(vault.call(rpc, "authority"))
     selector = vault.interface.functions["rebalance"].selector
     may_at_once, _ = authority.call(rpc, "canCall", keeper, vault.address, selector)
     if may_at_once:
         return Finding("role", True, f"{keeper} may rebalance {vault.address}.")
+    if open_after_seconds:
+        return Finding(
+            "role",
+            True,
+            f"{keeper} is no keeper of {vault.address}, and may rebalance it {span(open_after_seconds)} after it became due.",
+        )
     return Finding(
         "role",
         False,

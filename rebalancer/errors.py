@@ -299,6 +299,29 @@ class SystemMissing(ChainError):
         )
 
 
+class LaunchUnfinished(ChainError):
+    """The addresses file names a system that is not wholly there yet, or whose roles are not handed out."""
+
+    def __init__(self, deployer: str) -> None:
+        self.deployer = deployer
+        super().__init__(
+            f"The deployment that the addresses file names has not come to its end: have {deployer} run "
+            "`rebalancer deploy` again with the same options."
+        )
+
+
+class FactoryMissing(ChainError):
+    """The factory that puts contracts at the same addresses on every chain is not on this one."""
+
+    def __init__(self, chain_id: int, factory: str, signer: str, cost_wei: int) -> None:
+        self.chain_id = chain_id
+        self.factory = factory
+        super().__init__(
+            f"Chain {chain_id} lacks the deterministic-deployment factory at {factory}: send {_ether(cost_wei)} ether to {signer} and have a "
+            "node of the chain take its presigned transaction (github.com/Arachnid/deterministic-deployment-proxy), or deploy on another chain."
+        )
+
+
 # --- devnet: local nodes and markets -----------------------------------------------------------
 
 
@@ -1358,6 +1381,56 @@ class AlreadyDeployed(ActionError):
         )
 
 
+class LaunchOfAnother(ActionError):
+    """Another account began a launch, which only that one can finish."""
+
+    def __init__(self, path: Path, deployer: str, account: str) -> None:
+        self.path = path
+        self.deployer = deployer
+        self.account = account
+        super().__init__(
+            f"{path} names a deployment that {deployer} began, and {account} cannot finish it: use that account, or begin another one "
+            "with --anew."
+        )
+
+
+class LaunchStopped(ActionError):
+    """A launch ended before its end; what was done stands in the addresses file."""
+
+    def __init__(self, cause: RebalancerError, done: int, path: Path) -> None:
+        self.cause = cause
+        self.done = done
+        self.path = path
+        self.exit_code = cause.exit_code
+        super().__init__(
+            f"The deployment stopped after {done} transactions ({str(cause).rstrip('.')}): run the same command again when that is mended, "
+            f"which goes on from {path}."
+        )
+
+
+class LaunchDiffers(ActionError):
+    """What is on the chain is not what was to be launched."""
+
+    def __init__(self, why: str) -> None:
+        self.why = why
+        super().__init__(
+            f"This account's system is on the chain already, and differs from what was asked ({why}): ask for what is there, or deploy "
+            "another one with --anew."
+        )
+
+
+class AdminUnknown(ActionError):
+    """A role was to be given to an address that nobody seems to have."""
+
+    def __init__(self, role: str, address: str) -> None:
+        self.role = role
+        self.address = address
+        super().__init__(
+            f"The {role} {address} is neither a contract on this chain nor an account that ever had ether here: check the address, and deploy "
+            "the contract or send the account some ether first."
+        )
+
+
 class AddressesKept(ActionError):
     """A file at the path of the addresses file would be lost if another were written there."""
 
@@ -1378,6 +1451,17 @@ class SourceUnsound(ActionError):
         super().__init__(
             f"The second source of {token} cannot be used ({why}): "
             "name the right one, or wait until it agrees."
+        )
+
+
+class LastAdmin(ActionError):
+    """The only admin was to lose its role: nobody could ever hand out a role again."""
+
+    def __init__(self, account: str) -> None:
+        self.account = account
+        super().__init__(
+            f"{account} is the only admin, and without it nobody could hand out roles ever again: make another one first, with "
+            "`rebalancer admin hand-over`."
         )
 
 
@@ -1424,6 +1508,18 @@ class PoolUnsound(ActionError):
         self.why = why
         super().__init__(
             f"The pool {pool} cannot be used ({why}): name another one, or leave it out."
+        )
+
+
+class SequencerUnwatched(ActionError):
+    """A chain whose sequencer has an uptime feed was to be priced without it."""
+
+    def __init__(self, chain: str, feed: str) -> None:
+        self.chain = chain
+        self.feed = feed
+        super().__init__(
+            f"Transactions of {chain} go through a sequencer, and prices are stale while it is down: name its uptime feed, which Chainlink has "
+            f"at {feed}, under [sequencer]."
         )
 
 

@@ -1,14 +1,14 @@
 """Who holds which role, what waits, and how is a restricted call made, watched and stopped?
 
-Everything here is OpenZeppelin's AccessManager. `lock_admin` ends a deployment: from then on
+Everything here is OpenZeppelin's AccessManager. `lock_calls` end a deployment: from then on
 
 - owner and curator wait for their delay; so do the manager's admins, whatever they do, and the guardian may cancel it, but for the
   revoking of a role: nobody has a veto against being dismissed;
 - the guardian revokes a keeper or an automation network at once, and appoints one who begins after the delay;
 - VaultRoles alone is an admin without a delay, and can do nothing but hand a new vault to its roles.
 
-Admins come by two steps: an admin grants the role, and the new one proves itself by revoking the old one. Until then the old one can
-take back what was mistyped.
+Whoever deploys is no admin afterwards where another is named. Later, admins come by two steps: an admin grants the role, and the new one
+proves itself by revoking the old one. Until then the old one can take back what was mistyped.
 """
 
 from __future__ import annotations
@@ -22,16 +22,19 @@ from eth_abi.exceptions import EncodingError
 from eth_utils.address import is_hex_address
 
 from rebalancer.chain.abi import Contract, Event, Function, decode_logs, interface, named_arguments
+from rebalancer.chain.logs import LogSearch
 from rebalancer.chain.receipt import Receipt
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import Block, read_block
-from rebalancer.deploy import Role, System, Transactor
+from rebalancer.deploy import Call, Role, System, Transactor
 from rebalancer.errors import (
     ArgumentsUnreadable,
     ContractMissing,
     ContractReverted,
+    LastAdmin,
     NotPermitted,
     OperationUnknown,
+    RpcRejected,
 )
 from rebalancer.files import parse_json
 from rebalancer.send.wallet import Wallet
@@ -45,12 +48,14 @@ __all__ = [
     "Permissions",
     "RoleRules",
     "act",
-    "admins_to_revoke",
     "argument_words",
     "cancel",
+    "check_revocation",
     "describe",
     "execute",
+    "is_locked",
     "lock_admin",
+    "lock_calls",
     "parse_arguments",
     "read_permissions",
 ]
@@ -69,27 +74,44 @@ _GRANTS_WAIT = (Role.ADMIN, Role.OWNER, Role.CURATOR, Role.KEEPER, Role.AUTOMATI
 """Roles that a new member holds only after the delay, whoever grants them."""
 
 
-def lock_admin(wallet: Transactor, system: System, admin: str, delay_seconds: int) -> None:
-    """Make `admin` the manager's admin beside the wallet, and let both wait for `delay_seconds` in all they do.
+def lock_calls(system: System, deployer: str, admin: str, delay_seconds: int) -> list[Call]:
+    """AccessManager's calls, by a deployer who is an admin without a delay, after which `admin` is the only one beside VaultRoles.
 
-    The wallet must be an admin without a delay. It stays one until the new admin revokes it. Delays of roles and targets begin after
-    AccessManager's five days, which protects from shortening them; until then the admins' own delay alone holds.
+    It waits for `delay_seconds` in all it does. The last call ends the deployer's power. Delays of roles and targets begin after
+    AccessManager's five days, which protects from shortening them; until then the admin's own delay alone holds.
     """
-    manager = interface("AccessManager").at(system.authority)
-    functions = manager.interface.functions
+    functions = interface("AccessManager").functions
     selectors = [functions[name].selector for name in CANCELLABLE]
-    wallet.transact(manager, "setTargetFunctionRole", manager.address, selectors, Role.OWNER.value)
-    for role in (Role.KEEPER, Role.AUTOMATION):
-        wallet.transact(manager, "setRoleAdmin", role.value, Role.GUARDIAN.value)
+    calls: list[Call] = [("setTargetFunctionRole", (system.authority, selectors, Role.OWNER.value))]
+    calls += [
+        ("setRoleAdmin", (role.value, Role.GUARDIAN.value))
+        for role in (Role.KEEPER, Role.AUTOMATION)
+    ]
     if delay_seconds:
-        for role in _GRANTS_WAIT:
-            wallet.transact(manager, "setGrantDelay", role.value, delay_seconds)
-        for target in (system.authority, system.oracle, system.gate):
-            wallet.transact(manager, "setTargetAdminDelay", target, delay_seconds)
-    if admin.lower() != wallet.address.lower():
-        wallet.transact(manager, "grantRole", Role.ADMIN.value, admin, delay_seconds)
-    # Last: from here on the wallet must wait.
-    wallet.transact(manager, "grantRole", Role.ADMIN.value, wallet.address, delay_seconds)
+        calls += [("setGrantDelay", (role.value, delay_seconds)) for role in _GRANTS_WAIT]
+        calls += [
+            ("setTargetAdminDelay", (target, delay_seconds))
+            for target in (system.authority, system.oracle, system.gate)
+        ]
+    calls.append(("grantRole", (Role.ADMIN.value, admin, delay_seconds)))
+    if admin.lower() != deployer.lower():
+        calls.append(("renounceRole", (Role.ADMIN.value, deployer)))
+    return calls
+
+
+def lock_admin(wallet: Transactor, system: System, admin: str, delay_seconds: int) -> None:
+    """Make `admin` the manager's only admin beside VaultRoles; see `lock_calls`. The wallet must be an admin without a delay."""
+    manager = interface("AccessManager").at(system.authority)
+    for function, arguments in lock_calls(system, wallet.address, admin, delay_seconds):
+        wallet.transact(manager, function, *arguments)
+
+
+def is_locked(rpc: Rpc, system: System) -> bool:
+    """Whether the calls of `lock_calls` were made: what no deployment does before, and nobody undoes without a guardian's knowing."""
+    manager = interface("AccessManager").at(system.authority)
+    selector = manager.interface.functions["labelRole"].selector
+    role = manager.call(rpc, "getTargetFunctionRole", manager.address, selector)
+    return bool(role == Role.OWNER.value)
 
 
 # Looking
@@ -131,47 +153,62 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Permissions:
-    """Everything about who may do what, at one block."""
+    """Everything about who may do what, at one block. `deployer` is the AccessManager's first admin, "" where no event tells."""
 
     block: Block
     holders: tuple[Holder, ...]
     rules: tuple[RoleRules, ...]
     operations: tuple[Operation, ...]
+    deployer: str = ""
 
     def held(self, role: Role) -> tuple[Holder, ...]:
         """Who holds a role, now or soon."""
         return tuple(holder for holder in self.holders if holder.role is role)
 
+    def admins(self) -> tuple[Holder, ...]:
+        """Admins of flesh and blood: all but VaultRoles."""
+        return tuple(holder for holder in self.held(Role.ADMIN) if holder.contract is None)
+
     def hasty_admins(self) -> tuple[Holder, ...]:
         """Admins of flesh and blood who wait less than some owner or curator does: their delay would protect nobody."""
         patient = [h.delay_seconds for r in (Role.OWNER, Role.CURATOR) for h in self.held(r)]
         longest = max(patient, default=0)
-        return tuple(
-            holder
-            for holder in self.held(Role.ADMIN)
-            if holder.delay_seconds < longest and holder.contract is None
-        )
+        return tuple(holder for holder in self.admins() if holder.delay_seconds < longest)
 
 
 def read_permissions(rpc: Rpc, system: System, from_block: int = 0) -> Permissions:
     """Who holds which role and what is scheduled. `from_block` is any block before the system's deployment.
 
     Raises:
-        As `Rpc.call`; a node may refuse to search that many blocks for events.
+        As `Rpc.call`; a node may refuse to search that many blocks for events, in one piece and in many.
     """
     block = read_block(rpc)
     manager = interface("AccessManager").at(system.authority)
-    logs = rpc.call(
-        "eth_getLogs",
-        {"address": manager.address, "fromBlock": hex(from_block), "toBlock": hex(block.number)},
-    )
+    logs = _logs(rpc, manager.address, from_block, block.number)
     events = decode_logs(logs, manager.interface)
+    first = (one for one in events if one.name == "RoleGranted" and not one.values["roleId"])
     return Permissions(
         block,
         tuple(_holders(rpc, manager, events, block, system)),
         tuple(_rules(rpc, manager, role, block) for role in Role),
         tuple(_operations(rpc, manager, events, block, system)),
+        next((str(one.values["account"]) for one in first), ""),
     )
+
+
+def _logs(rpc: Rpc, address: str, first: int, last: int) -> Sequence[Mapping[str, Any]]:
+    """All logs of a contract in their order, at once or, where the node refuses that, in pieces."""
+    wanted = {"address": address, "fromBlock": hex(first), "toBlock": hex(last)}
+    try:
+        found: list[Mapping[str, Any]] = rpc.call("eth_getLogs", wanted)
+    except RpcRejected:
+        _, pieces = LogSearch().find(rpc, [{"address": address}], first, last)
+        if pieces is None:
+            raise
+        return sorted(
+            pieces, key=lambda log: (int(log["blockNumber"], 16), int(log["logIndex"], 16))
+        )
+    return found
 
 
 def _holders(
@@ -375,17 +412,15 @@ def cancel(wallet: Wallet, permissions: Permissions, authority: str, operation: 
     return Acted(False, found.id, None, receipt.transaction_hash, receipt.gas_used)
 
 
-def admins_to_revoke(permissions: Permissions, account: str) -> tuple[Holder, ...]:
-    """The admins that a new one revokes to be the only one: all others but VaultRoles.
+def check_revocation(permissions: Permissions, role: Role, account: str) -> None:
+    """Make sure that a role has an admin left who may hand it out again.
 
     Raises:
-        NotPermitted: the account is no admin, or not yet.
+        LastAdmin: the account is the only admin beside VaultRoles.
     """
-    admins = permissions.held(Role.ADMIN)
-    now = permissions.block.timestamp
-    if not any(h.account == account and h.since <= now for h in admins):
-        raise NotPermitted(account, "revokeRole", "the AccessManager")
-    return tuple(h for h in admins if h.account != account and h.contract is None)
+    others = [one for one in permissions.admins() if one.account != account.lower()]
+    if role is Role.ADMIN and not others:
+        raise LastAdmin(account)
 
 
 def _operation(permissions: Permissions, operation: str) -> Operation:

@@ -1,79 +1,75 @@
-"""How does the system come to a chain that already has tokens, feeds and pools?
+"""The launch of a system: all its transactions are known before the first is sent, and each is done once, however often it is interrupted.
 
-Everything that can be wrong is looked for before anything is sent: code at every address, feeds and second
-sources that answer as they should and agree. Then the system is deployed, feeds and sources are set, the
-roles handed out, and the admins bound to the owner's delay (`governance.lock_admin`). Whoever deploys is an
-admin until the new one revokes it, and keeps no other role unless named for it.
+Contracts are created by CREATE2 (`chain.create2`), so their addresses are known before, and what is on the chain already is not created
+again. Then AccessManager's `multicall` hands out roles, sets feeds and second sources and hands over to the admin, all or nothing, in one
+transaction (more, where there are very many feeds; the hand-over is then wholly in the last). Afterwards the deployer has no power that it
+was not named for. What is done stands in the addresses file before the next transaction is sent.
+
+Which addresses are the same on every chain, for one deployer and salt: AccessManager's, KeeperGate's and those of all contracts without
+arguments of their own chain. OracleHub's hangs on the sequencer's feed and grace, Zap's on the wrapped token, VaultRoles' on the delay.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-
-from eth_utils.crypto import keccak
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from rebalancer.chain.abi import interface
-from rebalancer.chain.deployment import DeployedFeed, DeployedPool, DeployedToken, Deployment
-from rebalancer.chain.pools import PoolPlace, Protocol, find_pool, find_v4_key, read_pools
-from rebalancer.chain.rpc import Rpc, at_block
-from rebalancer.chain.snapshot import Block, read_block
+from rebalancer.chain.artifacts import load_artifact
+from rebalancer.chain.create2 import (
+    FACTORY,
+    PRESIGNED,
+    PRESIGNED_COST_WEI,
+    PRESIGNER,
+    address_of,
+    has_factory,
+    request,
+)
+from rebalancer.chain.deployment import Deployment, Unfinished
+from rebalancer.chain.receipt import wait_for_receipt
+from rebalancer.chain.rpc import Rpc
+from rebalancer.chain.snapshot import read_block
+from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
 from rebalancer.deploy import (
-    FeedSpec,
+    Call,
     Role,
-    SourceKind,
     SourceSpec,
-    deploy_system,
-    grant_roles,
-    set_feed,
-    set_source,
+    System,
+    assemble,
+    feed_call,
+    grant_calls,
+    role_calls,
+    source_call,
 )
 from rebalancer.errors import (
-    ContractMissing,
+    AdminUnknown,
     ContractReverted,
-    FeedUnsound,
-    PoolError,
-    PoolUnsound,
+    FactoryMissing,
+    LaunchDiffers,
     RpcRejected,
-    SourceUnsound,
 )
-from rebalancer.governance import lock_admin
-from rebalancer.oracle import (
-    MAX_FEED_DECIMALS,
-    MAX_TOKEN_DECIMALS,
-    diverges,
-    feed_price_e18,
-    in_usd_e18,
-    mean_tick,
-    rate_e18,
-    tick_price_e18,
-)
-from rebalancer.pools import Token, in_wrapped_ether
-from rebalancer.pools.wrapped_ether import ETHER_ADDRESS
-from rebalancer.send.wallet import Wallet
-from rebalancer.spec import ChainSpec, FeedLine, PoolLine, SequencerLine, SourceLine
-from rebalancer.texts import LONGEST_SYMBOL, safe_text
-from rebalancer.units import BPS
-from rebalancer.words import span
+from rebalancer.governance import describe, is_locked, lock_calls
+from rebalancer.send.fees import read_market
+from rebalancer.send.simulate import gas_in_turn
+from rebalancer.send.wallet import Wallet, check_ether, estimate_gas
+from rebalancer.spec import SequencerLine
+from rebalancer.survey import Priced
 
 __all__ = [
     "Governance",
-    "Priced",
+    "Launch",
+    "Step",
+    "check_admin",
+    "first_salt",
+    "gas_of",
     "launch",
-    "read_chain",
-    "read_feeds",
-    "read_sequencer",
-    "read_sources",
+    "prepare",
 ]
 
-_SANE_FACTOR = 20
-"""A price this many times above or below the one at launch is taken for a broken feed, unless told otherwise."""
-
-_HEARTBEAT_MARGIN_BPS = 2_500
-"""An answer takes some time to be mined after its heartbeat."""
-
-_NO_SELECTOR = bytes(4)
 _USD = "0x" + "00" * 20
+_MOST_CALLS = 40
+"""In one transaction: below 7 million gas, where one may use 16.7 million (EIP-7825)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,331 +83,248 @@ class Governance:
     keeper: str
     delay_seconds: int
 
+    def members(self) -> dict[Role, tuple[str, ...]]:
+        """Who is in which role, but for the admin."""
+        return {
+            Role.OWNER: (self.owner,),
+            Role.CURATOR: (self.curator,),
+            Role.GUARDIAN: (self.guardian,),
+            Role.KEEPER: (self.keeper,),
+        }
+
 
 @dataclass(frozen=True, slots=True)
-class Priced:
-    """How a token will be priced, and what that says now in USD times 1e18."""
+class Step:
+    """One transaction: of the factory, which `makes` a contract of that name at that address, or of AccessManager, with its calls in words."""
 
-    spec: FeedSpec
-    price_e18: int
+    what: str
+    to: str
+    data: str
+    makes: tuple[str, str] | None = None
+    calls: tuple[str, ...] = ()
 
 
-def read_chain(rpc: Rpc, spec: ChainSpec) -> Deployment:
-    """What the chain says of the tokens, feeds and pools that a person named.
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """All transactions of a launch, in order, and what they come to."""
+
+    deployer: str
+    salt: int
+    system: System
+    governance: Governance
+    feeds: Mapping[str, Priced]
+    creations: tuple[Step, ...]
+    handing_over: tuple[Step, ...]
+
+    def left(self, rpc: Rpc) -> tuple[Step, ...]:
+        """What is not done yet."""
+        made = [step.makes[1] for step in self.creations if step.makes]
+        codes = rpc.batch([("eth_getCode", (address, "latest")) for address in made])
+        left = [step for step, code in zip(self.creations, codes, strict=True) if code == "0x"]
+        if codes[0] != "0x" and is_locked(rpc, self.system):
+            return tuple(left)
+        return (*left, *self.handing_over)
+
+
+def prepare(
+    deployer: str,
+    weth: str,
+    feeds: Mapping[str, Priced],
+    governance: Governance,
+    sources: Mapping[str, SourceSpec] | None = None,
+    sequencer: SequencerLine | None = None,
+    salt: int = 0,
+) -> Launch:
+    """The launch by a deployer. Nothing is asked of the chain.
 
     Raises:
-        ContractMissing: a token or a feed is not there, or something else is.
-        PoolUnsound: a pool is not there, is of a kind that cannot be quoted, or answers otherwise than on paper.
+        ArtifactMissing: a contract is not compiled.
     """
-    tokens = {address: _read_token(rpc, address) for address in spec.tokens}
-    priced = [feed for feed in spec.feeds if feed.name is None]
-    for address in (*(feed.token for feed in priced), spec.wrapped_native):
-        if address not in tokens:
-            tokens[address] = _read_token(rpc, address)
-    pools = _read_pools(rpc, spec.pools, tokens, spec.wrapped_native)
-    names = {address: token.symbol for address, token in tokens.items()}
-    names |= {feed.token: feed.name for feed in spec.feeds if feed.name is not None}
-    feeds = []
-    for line in priced:
-        contract = interface("AggregatorV3Interface").at(line.address)
-        symbol, quote = names[line.token], "USD" if line.quote is None else names[line.quote]
-        decimals = contract.call(rpc, "decimals")
-        feeds.append(
-            DeployedFeed(
-                f"{symbol}/{quote}", symbol, line.address, decimals, line.heartbeat_seconds
-            )
+    deployer = deployer.lower()
+    creations: list[Step] = []
+
+    def create(name: str, *arguments: Any) -> str:
+        code = load_artifact(name).creation_code() + interface(name).constructor.encode(arguments)
+        address = address_of(salt, code)
+        creations.append(
+            Step(f"deployment of {name}", FACTORY, request(salt, code), (name, address))
         )
-    return Deployment(
-        rpc.chain_id(),
-        tokens=tuple(tokens.values()),
-        feeds=tuple(feeds),
-        pools=tuple(pools),
-        uniswap={"WETH9": spec.wrapped_native},
-    )
+        return address
+
+    uptime = (sequencer.feed, sequencer.grace_seconds) if sequencer else (_USD, 0)
+    delay_seconds = governance.delay_seconds
+    system = assemble(create, deployer, weth, *uptime, delay_seconds)
+    hub = interface("OracleHub")
+    set_prices = [feed_call(token, priced.spec) for token, priced in feeds.items()]
+    set_prices += [source_call(token, source) for token, source in (sources or {}).items()]
+    calls = role_calls(system)
+    # Feeds are set by an owner who need not wait, which the deployer is for the length of a transaction.
+    calls += grant_calls({Role.OWNER: [deployer]}, delay_seconds=0)
+    calls += [
+        ("execute", (system.oracle, bytes.fromhex(hub.functions[name].encode(*arguments)[2:])))
+        for name, arguments in set_prices
+    ]
+    calls += grant_calls(governance.members(), delay_seconds)
+    if governance.owner.lower() != deployer:
+        calls.append(("revokeRole", (Role.OWNER.value, deployer)))
+    lock = lock_calls(system, deployer, governance.admin, delay_seconds)
+    batches = [calls[at : at + _MOST_CALLS] for at in range(0, len(calls), _MOST_CALLS)]
+    if len(batches[-1]) + len(lock) <= _MOST_CALLS or len(batches) == 1:
+        batches[-1] += lock
+    else:
+        batches.append(lock)
+    steps = [_batch(system, batch) for batch in batches]
+    return Launch(deployer, salt, system, governance, feeds, tuple(creations), tuple(steps))
 
 
-def read_feeds(rpc: Rpc, lines: Sequence[FeedLine]) -> dict[str, Priced]:
-    """How each token will be priced, by its address, quotes before what is priced in them. Every feed must answer soundly now.
-
-    Raises:
-        FeedUnsound: other decimals than said, or an answer that is not positive, stale, or outside its range.
-        ContractMissing: there is no feed at an address.
-    """
-    now = read_block(rpc).timestamp
-    found: dict[str, Priced] = {}
-    for line in sorted(lines, key=lambda line: line.quote is not None):
-        heartbeat = _with_margin(line.heartbeat_seconds)
-        answer_e18, decimals = _read_answer(rpc, line.address, line.decimals, heartbeat, now)
-        quote_e18 = None if line.quote is None else found[line.quote].price_e18
-        price_e18 = in_usd_e18(answer_e18, quote_e18)
-        low = line.min_price_e18 or max(1, price_e18 // _SANE_FACTOR)
-        high = line.max_price_e18 or price_e18 * _SANE_FACTOR
-        if not low <= price_e18 <= high:
-            why = f"its price times 1e18 is {price_e18}, outside {low} to {high}"
-            raise FeedUnsound(line.address, why)
-        spec = FeedSpec(line.address, decimals, heartbeat, low, high, line.quote or _USD)
-        found[line.token] = Priced(spec, price_e18)
-    return found
+def _batch(system: System, calls: Sequence[Call]) -> Step:
+    manager = interface("AccessManager").at(system.authority)
+    data = [bytes.fromhex(manager.data(name, *arguments)[2:]) for name, arguments in calls]
+    words = []
+    for (name, arguments), one in zip(calls, data, strict=True):
+        target, inner = arguments if name == "execute" else (manager.address, one)
+        words.append(describe(system, target, inner))
+    what = f"{len(calls)} calls of AccessManager in one"
+    return Step(what, manager.address, manager.data("multicall", data), calls=tuple(words))
 
 
-def _with_margin(heartbeat_seconds: int) -> int:
-    return heartbeat_seconds * (BPS + _HEARTBEAT_MARGIN_BPS) // BPS
+def first_salt(rpc: Rpc, deployer: str, at_least: int = 0) -> int:
+    """The least salt from `at_least` on with which the deployer has launched nothing on this chain."""
+    code = load_artifact("AccessManager").creation_code()
+    code += interface("AccessManager").constructor.encode((deployer,))
+    salt = at_least
+    while rpc.call("eth_getCode", address_of(salt, code), "latest") != "0x":
+        salt += 1
+    return salt
 
 
-def _read_answer(
-    rpc: Rpc, address: str, expected_decimals: int | None, heartbeat: int, now: int
-) -> tuple[int, int]:
-    """A feed's answer times 1e18, and its decimals."""
-    contract = interface("AggregatorV3Interface").at(address)
-    decimals = contract.call(rpc, "decimals")
-    if expected_decimals is not None and decimals != expected_decimals:
-        raise FeedUnsound(address, f"it has {decimals} decimals, not {expected_decimals}")
-    if decimals > MAX_FEED_DECIMALS:
-        raise FeedUnsound(address, f"it has {decimals} decimals, above {MAX_FEED_DECIMALS}")
-    _, answer, _, updated_at, _ = contract.call(rpc, "latestRoundData")
-    if answer <= 0:
-        raise FeedUnsound(address, f"its answer is {answer}, which is no price")
-    if now - updated_at > heartbeat:
-        why = f"its answer is {span(now - updated_at)} old and may be {span(heartbeat)}"
-        raise FeedUnsound(address, why)
-    return feed_price_e18(answer, decimals), decimals
-
-
-def read_sources(
-    rpc: Rpc, lines: Sequence[SourceLine], feeds: Mapping[str, Priced]
-) -> dict[str, SourceSpec]:
-    """Each token's second source, by its address. Every one must answer now, and agree with the token's feed.
+def check_admin(rpc: Rpc, admin: str) -> None:
+    """Make sure that somebody is where the only admin is to be: code, or an account that was ever paid.
 
     Raises:
-        SourceUnsound: it does not answer, is of other tokens, differs by more than its limit, or rests on what the feed rests on.
-        FeedUnsound: as `read_feeds`, of a second feed.
-        ContractMissing: there is no contract at an address.
+        AdminUnknown: nobody seems to be; the address may be mistyped, or be a Safe's of another chain.
     """
-    block = read_block(rpc)
-    found = {}
-    for line in lines:
-        spec, ratio_e18 = _SOURCES[line.kind](rpc, line, block)
-        quote = None if spec.quote == _USD else feeds.get(spec.quote)
-        if spec.quote != _USD and (quote is None or quote.spec.quote != _USD):
-            raise SourceUnsound(line.token, f"its quote {spec.quote} has no feed in USD")
-        shared = _shared(feeds, line.token, spec)
-        if shared is not None:
-            why = (
-                f"it rests on {shared}, and so does the token's feed: both would be wrong together"
-            )
-            raise SourceUnsound(line.token, why)
-        price_e18 = in_usd_e18(ratio_e18, quote.price_e18 if quote else None)
-        primary_e18 = feeds[line.token].price_e18
-        if diverges(primary_e18, price_e18, line.max_divergence_bps):
-            raise SourceUnsound(
-                line.token,
-                f"it says {price_e18} and the feed {primary_e18}, times 1e18, "
-                f"which differ by more than {line.max_divergence_bps} bps",
-            )
-        found[line.token] = spec
-    return found
-
-
-def _shared(feeds: Mapping[str, Priced], token: str, source: SourceSpec) -> str | None:
-    """The quote or feed that stands behind both sources of a token, as OracleHub looks for it; None if there is none."""
-    feed = feeds[token].spec
-    if feed.quote == source.quote != _USD:
-        return source.quote
-    primary, second = (
-        {behind, *(feeds[quote].spec.feed for quote in (quote,) if quote != _USD)}
-        for behind, quote in ((feed.feed, feed.quote), (source.target, source.quote))
+    code, count, balance = rpc.batch(
+        [
+            ("eth_getCode", (admin, "latest")),
+            ("eth_getTransactionCount", (admin, "latest")),
+            ("eth_getBalance", (admin, "latest")),
+        ]
     )
-    return min(primary & second, default=None)
+    if code == "0x" and not int(count, 16) and not int(balance, 16):
+        raise AdminUnknown("admin", admin)
 
 
-def _read_second_feed(rpc: Rpc, line: SourceLine, block: Block) -> tuple[SourceSpec, int]:
-    heartbeat = _with_margin(line.span_seconds)
-    answer_e18, decimals = _read_answer(
-        rpc, line.address, line.decimals, heartbeat, block.timestamp
-    )
-    return _source(line, heartbeat, decimals, 0, line.quote), answer_e18
+def gas_of(rpc: Rpc, deployer: str, steps: Sequence[Step]) -> list[int | None]:
+    """The gas of transactions that are sent one after the other. None where the node cannot tell of one that needs those before it, and of
+    all on a local chain that has no factory yet.
+
+    Raises:
+        FactoryMissing: another chain has none.
+        ContractReverted: a contract would refuse one of them.
+    """
+    if not has_factory(rpc):
+        if rpc.chain_id() != DEVNET_CHAIN_ID:
+            raise FactoryMissing(rpc.chain_id(), FACTORY, PRESIGNER, PRESIGNED_COST_WEI)
+        return [None] * len(steps)
+    messages = [{"from": deployer, "to": step.to, "data": step.data} for step in steps]
+    found = gas_in_turn(rpc, messages)
+    if found is not None:
+        return [*found]
+    return [_gas_now(rpc, deployer, step) for step in steps]
 
 
-def _read_average(rpc: Rpc, line: SourceLine, block: Block) -> tuple[SourceSpec, int]:
-    pool = interface("UniswapV3Pool").at(line.address)
-    pair = [pool.call(rpc, name, block=block.hash).lower() for name in ("token0", "token1")]
-    if line.token not in pair:
-        raise SourceUnsound(line.token, f"the pool {line.address} is of {' and '.join(pair)}")
-    base_is_token0 = pair[0] == line.token
-    quote = pair[base_is_token0]
-    decimals = [_read_decimals(rpc, token) for token in (line.token, quote)]
+def _gas_now(rpc: Rpc, deployer: str, step: Step) -> int | None:
     try:
-        sums, _ = pool.call(rpc, "observe", [line.span_seconds, 0], block=block.hash)
-    except ContractReverted as refusal:
-        why = f"the pool {line.address} does not look back {line.span_seconds} s: {refusal}"
-        raise SourceUnsound(line.token, why.rstrip(".")) from None
-    tick = mean_tick(sums[0], sums[1], line.span_seconds)
-    price_e18 = tick_price_e18(tick if base_is_token0 else -tick, *decimals)
-    return _source(line, line.span_seconds, decimals[1], decimals[0], quote), price_e18
-
-
-def _read_vault_rate(rpc: Rpc, line: SourceLine, block: Block) -> tuple[SourceSpec, int]:
-    vault = interface("IERC4626").at(line.token)
-    quote = vault.call(rpc, "asset", block=block.hash).lower()
-    share_decimals, decimals = (_read_decimals(rpc, token) for token in (line.token, quote))
-    rate = vault.call(rpc, "convertToAssets", 10**share_decimals, block=block.hash)
-    return _source(line, 0, decimals, share_decimals, quote), _rated(line, rate, decimals)
-
-
-def _read_getter(rpc: Rpc, line: SourceLine, block: Block) -> tuple[SourceSpec, int]:
-    selector = keccak(text=str(line.function))[:4]
-    message = {"to": line.address, "data": "0x" + selector.hex()}
-    try:
-        answer = rpc.call("eth_call", message, at_block(block.hash))
-    except RpcRejected:
-        answer = "0x"
-    raw = bytes.fromhex(str(answer).removeprefix("0x"))
-    if len(raw) < 32:
-        raise SourceUnsound(line.token, f"{line.address} does not answer {line.function}")
-    decimals = line.decimals or 0
-    spec = _source(line, 0, decimals, 0, line.quote, selector)
-    return spec, _rated(line, int.from_bytes(raw[:32]), decimals)
-
-
-def _rated(line: SourceLine, rate: int, decimals: int) -> int:
-    if rate == 0:
-        raise SourceUnsound(line.token, "its rate is 0, which is no price")
-    return rate_e18(rate, decimals)
-
-
-def _read_decimals(rpc: Rpc, token: str) -> int:
-    decimals = int(interface("IERC20Metadata").at(token).call(rpc, "decimals"))
-    if decimals > MAX_TOKEN_DECIMALS:
-        raise SourceUnsound(token, f"{token} has {decimals} decimals, above {MAX_TOKEN_DECIMALS}")
-    return decimals
-
-
-def _source(
-    line: SourceLine,
-    span_seconds: int,
-    decimals: int,
-    token_decimals: int,
-    quote: str | None,
-    selector: bytes = _NO_SELECTOR,
-) -> SourceSpec:
-    return SourceSpec(
-        line.kind,
-        line.address,
-        span_seconds,
-        decimals,
-        token_decimals,
-        selector,
-        quote or _USD,
-        line.max_divergence_bps,
-    )
-
-
-_SOURCES = {
-    SourceKind.FEED: _read_second_feed,
-    SourceKind.UNISWAP_V3_TWAP: _read_average,
-    SourceKind.ERC4626: _read_vault_rate,
-    SourceKind.GETTER: _read_getter,
-}
-
-
-def read_sequencer(rpc: Rpc, line: SequencerLine | None) -> None:
-    """Make sure that the sequencer's feed answers, that the sequencer runs, and has begun.
-
-    Raises:
-        FeedUnsound: it does not.
-        ContractMissing: there is no feed at the address.
-    """
-    if line is None:
-        return
-    feed = interface("AggregatorV3Interface").at(line.feed)
-    _, answer, since, _, _ = feed.call(rpc, "latestRoundData")
-    if answer not in (0, 1):
-        raise FeedUnsound(line.feed, f"its answer is {answer}, and a sequencer's is 0 or 1")
-    if answer == 1 or since == 0:
-        raise FeedUnsound(line.feed, "it says that the sequencer is down")
+        return estimate_gas(rpc, deployer, step.to, step.data, margin_bps=0)
+    except (ContractReverted, RpcRejected):
+        return None
 
 
 def launch(
     wallet: Wallet,
     deployment: Deployment,
-    feeds: Mapping[str, Priced],
-    governance: Governance,
-    sources: Mapping[str, SourceSpec] | None = None,
-    sequencer: SequencerLine | None = None,
+    plan: Launch,
+    save: Callable[[Deployment], None] = lambda _: None,
 ) -> Deployment:
-    """Deploy the system, set its feeds and second sources, hand out the roles; the addresses with the system's.
+    """Do what is left of a launch; the addresses with the system's. `save` keeps each state that is reached.
 
     Raises:
-        ContractReverted: something is refused; what was deployed until then is used by nobody.
-        As `Wallet.send`.
+        FactoryMissing: the chain lacks what creates contracts at known addresses.
+        LaunchDiffers: the launch was finished before, with other roles or feeds.
+        InsufficientEther: the account cannot pay for all of it at today's prices; nothing was sent, or what was sent is saved.
+        ContractReverted: something would be refused; nothing was sent.
+        As `Wallet.send`; what was done until then is saved.
     """
-    uptime = (sequencer.feed, sequencer.grace_seconds) if sequencer else (_USD, 0)
-    delay_seconds = governance.delay_seconds
-    system = deploy_system(wallet, deployment.uniswap["WETH9"], *uptime, delay_seconds)
-    # Feeds are set by an owner who need not wait, which the deployer is for as long as that takes.
-    grant_roles(wallet, system.authority, {Role.OWNER: [wallet.address]}, delay_seconds=0)
-    for token, priced in feeds.items():
-        set_feed(wallet, system.oracle, token, priced.spec)
-    for token, source in (sources or {}).items():
-        set_source(wallet, system.oracle, token, source)
-    members = {
-        Role.OWNER: [governance.owner],
-        Role.CURATOR: [governance.curator],
-        Role.GUARDIAN: [governance.guardian],
-        Role.KEEPER: [governance.keeper],
-    }
-    grant_roles(wallet, system.authority, members, delay_seconds)
-    if governance.owner != wallet.address:
-        authority = interface("AccessManager").at(system.authority)
-        wallet.transact(authority, "revokeRole", Role.OWNER.value, wallet.address)
-    lock_admin(wallet, system, governance.admin, delay_seconds)
-    return deployment.with_contracts(system.contracts())
-
-
-def _read_token(rpc: Rpc, address: str) -> DeployedToken:
-    contract = interface("IERC20Metadata").at(address)
-    return DeployedToken(
-        safe_text(contract.call(rpc, "symbol"), LONGEST_SYMBOL) or address,
-        address,
-        contract.call(rpc, "decimals"),
+    rpc = wallet.rpc
+    wallet.settle()  # what an interrupted run has sent would be sent again
+    _ensure_factory(wallet)
+    left = plan.left(rpc)
+    begun = deployment.unfinished
+    if begun is None or (begun.deployer, begun.salt) != (plan.deployer, plan.salt):
+        # Of a launch whose file is lost nobody knows when it began.
+        block = read_block(rpc).number if plan.creations[0] in left else None
+        begun = Unfinished(plan.deployer, plan.salt, block)
+    _check_means(rpc, plan.deployer, left)
+    contracts: dict[str, str] = {}
+    for step in (*plan.creations, *plan.handing_over):
+        if step in left:
+            save(replace(deployment, unfinished=replace(begun, contracts=dict(contracts))))
+            wallet.send(step.to, step.data, what=step.what)
+        if step.makes is not None:
+            contracts[step.makes[0]] = step.makes[1]
+    if plan.handing_over[0] not in left:
+        _check_same(rpc, plan)
+    made = replace(
+        deployment.with_contracts(plan.system.contracts()), block=begun.block, unfinished=None
     )
+    save(made)
+    return made
 
 
-def _read_pools(
-    rpc: Rpc, lines: Sequence[PoolLine], tokens: dict[str, DeployedToken], wrapped_native: str
-) -> list[DeployedPool]:
-    """Each pool, read whole as it will be for every plan; tokens that only pools trade are added to `tokens`."""
-    block, chain_id = read_block(rpc), rpc.chain_id()
-    weth = tokens[wrapped_native]
-    wrapped = Token(weth.address, weth.symbol, weth.decimals)
-    found = []
-    for line in lines:
-        try:
-            place = _place(rpc, line, block)
-            (pool,) = read_pools(rpc, [place], block, chain_id)
-            in_wrapped_ether(pool, wrapped)
-        except (PoolError, ContractMissing, ContractReverted) as error:
-            raise PoolUnsound(line.name, str(error).rstrip(".")) from None
-        for token in pool.tokens:
-            if token.address != ETHER_ADDRESS:
-                known = DeployedToken(token.symbol, token.address, token.decimals)
-                tokens.setdefault(token.address, known)
-        assets = [token.address for token in pool.tokens]
-        found.append(DeployedPool.at(place, assets, pool.fee_pips))
-    return found
+def _ensure_factory(wallet: Wallet) -> None:
+    """Make sure that the factory is there; on a local chain, put it there by its own transaction."""
+    rpc = wallet.rpc
+    if has_factory(rpc):
+        return
+    missing = FactoryMissing(wallet.chain_id, FACTORY, PRESIGNER, PRESIGNED_COST_WEI)
+    if wallet.chain_id != DEVNET_CHAIN_ID:
+        raise missing
+    wallet.send(PRESIGNER, value_wei=PRESIGNED_COST_WEI, what="what the factory costs")
+    try:
+        sent = rpc.call("eth_sendRawTransaction", PRESIGNED)
+    except RpcRejected:
+        raise missing from None
+    wait_for_receipt(rpc, sent, wallet.receipt_timeout_s)
+    if not has_factory(rpc):
+        raise missing
 
 
-def _place(rpc: Rpc, line: PoolLine, block: Block) -> PoolPlace:
-    if line.pool_id is not None:
-        try:
-            key = find_v4_key(rpc, line.address, line.pool_id, from_block=line.from_block)
-        except RpcRejected as refusal:
-            why = f"its key was not searched for: {refusal.message}; say from_block, where it began"
-            raise PoolUnsound(line.name, why) from None
-        return PoolPlace(Protocol.UNISWAP_V4, line.address, key)
-    protocol = find_pool(rpc, line.address, block)
-    if line.fee_bps is None:
-        return PoolPlace(protocol, line.address)
-    if protocol is not Protocol.UNISWAP_V2:
-        raise PoolUnsound(line.name, f"it is of {protocol}, which tells its fee itself")
-    return PoolPlace(protocol, line.address, fee_bps=line.fee_bps)
+def _check_means(rpc: Rpc, deployer: str, left: Sequence[Step]) -> None:
+    """Make sure that nothing of it would be refused, and that the account can pay for all of it at today's prices."""
+    if not left:
+        return
+    gas = sum(one or 0 for one in gas_of(rpc, deployer, left))
+    check_ether(rpc, deployer, gas * read_market(rpc).usual_price_wei)
+
+
+def _check_same(rpc: Rpc, plan: Launch) -> None:
+    """Hold a launch that was finished before against what was asked.
+
+    Raises:
+        LaunchDiffers: a role or a feed is another.
+    """
+    manager = interface("AccessManager").at(plan.system.authority)
+    hub = interface("OracleHub").at(plan.system.oracle)
+    delay_seconds = plan.governance.delay_seconds
+    wanted = grant_calls(plan.governance.members(), delay_seconds)
+    wanted.append(("grantRole", (Role.ADMIN.value, plan.governance.admin, delay_seconds)))
+    for _, (role, account, delay) in wanted:
+        since, waits, _, _ = manager.call(rpc, "getAccess", role, account)
+        if not since or waits != delay:
+            name = Role(role).name
+            raise LaunchDiffers(f"{account} is not {name} with a delay of {delay} s")
+    for token, priced in plan.feeds.items():
+        found = hub.call(rpc, "feedOf", token)[0]
+        if found != priced.spec.feed.lower():
+            raise LaunchDiffers(f"the feed of {token} is {found}, not {priced.spec.feed}")

@@ -73,6 +73,7 @@ class FeedLine:
     """A feed as a person names it: `decimals` None to take the feed's own, prices None for the usual range.
 
     `quote` is what it answers in, None for USD. `name` is given where `token` is no token but stands for something that has a price.
+    `description` is what the feed calls itself, where that is not the token's symbol and the unit.
     `where` is the section it was read from, for sentences.
     """
 
@@ -85,6 +86,7 @@ class FeedLine:
     quote: str | None = None
     name: str | None = None
     where: str = "feeds"
+    description: str | None = None
 
 
 @dataclass(frozen=True)
@@ -285,6 +287,7 @@ def load_chain_spec(path: Path) -> ChainSpec:
                 line.address("quote", None),
                 line.text("name", None),
                 line.name,
+                line.text("description", None),
             )
         )
         line.close()

@@ -7,6 +7,7 @@ secret: `rpc_url` is only ever that of a local chain.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from rebalancer.errors import DeploymentMalformed, DeploymentMissing, TokenNotLi
 from rebalancer.files import MEGABYTE, Excess, parse_json, read_text
 from rebalancer.texts import LONGEST_SYMBOL, safe_json, safe_text
 
-__all__ = ["DeployedFeed", "DeployedPool", "DeployedToken", "Deployment"]
+__all__ = ["DeployedFeed", "DeployedPool", "DeployedToken", "Deployment", "Unfinished"]
 
 _MOST_BYTES = 16 * MEGABYTE
 """Of an addresses file: some 40,000 pools."""
@@ -39,7 +40,8 @@ class DeployedToken:
 class DeployedFeed:
     """A price feed by the name its tape has ("ETH/USD"), and the symbol of the token it prices.
 
-    `aggregator` is the current phase's on a devnet, which may be written to; None elsewhere.
+    `aggregator` is the current phase's on a devnet, which may be written to; None elsewhere. `description` is what the feed calls itself,
+    where a person took that for the right one although it is not the token's symbol and unit.
     """
 
     name: str
@@ -48,6 +50,7 @@ class DeployedFeed:
     decimals: int
     heartbeat_seconds: int
     aggregator: str | None = None
+    description: str | None = None
 
 
 @dataclass(frozen=True)
@@ -122,9 +125,23 @@ class DeployedPool:
 
 
 @dataclass(frozen=True)
+class Unfinished:
+    """A launch that was begun and has not come to its end: by whom, with which salt, and what of it is on the chain."""
+
+    deployer: str
+    salt: int
+    block: int | None
+    """The newest block before its first transaction; None where that is not known."""
+    contracts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Deployment:
     """All addresses of one chain. `uniswap` and `contracts` map a contract's name to its address;
-    `contracts` has the system's and, on a devnet, the market's. `vaults` are in order of creation."""
+    `contracts` has the system's and, on a devnet, the market's. `vaults` are in order of creation.
+
+    No event of the system is older than `block`; None where that is not known. While a launch is `unfinished`, its contracts stand there.
+    """
 
     chain_id: int
     rpc_url: str | None = None
@@ -134,6 +151,8 @@ class Deployment:
     uniswap: Mapping[str, str] = field(default_factory=dict)
     contracts: Mapping[str, str] = field(default_factory=dict)
     vaults: tuple[str, ...] = ()
+    block: int | None = None
+    unfinished: Unfinished | None = None
 
     @property
     def places(self) -> tuple[PoolPlace, ...]:
@@ -181,6 +200,8 @@ class Deployment:
         draft.unlink(missing_ok=True)  # also a link, through which nothing is written
         with draft.open("x") as file:
             file.write(json.dumps(asdict(self), indent=2) + "\n")
+            file.flush()
+            os.fsync(file.fileno())  # or the file may be there after a power failure, and empty
         draft.replace(path)
 
     @classmethod
@@ -222,7 +243,18 @@ class Deployment:
             _addresses(raw["uniswap"]),
             _addresses(raw["contracts"]),
             tuple(address.lower() for address in raw.get("vaults", ())),
+            None if raw.get("block") is None else int(raw["block"]),
+            _unfinished(raw.get("unfinished")),
         )
+
+
+def _unfinished(raw: Mapping[str, Any] | None) -> Unfinished | None:
+    if raw is None:
+        return None
+    block = None if raw["block"] is None else int(raw["block"])
+    return Unfinished(
+        raw["deployer"].lower(), int(raw["salt"]), block, _addresses(raw["contracts"])
+    )
 
 
 def _addresses(raw: Mapping[str, Any]) -> dict[str, str]:

@@ -11,13 +11,14 @@ from rebalancer.cli.session import Session, address_option, json_option, sending
 from rebalancer.cli.show import WholeTable, console, print_json
 from rebalancer.deploy import Role
 from rebalancer.errors import FunctionUnknown
+from rebalancer.feeds import check_setting
 from rebalancer.governance import (
     Acted,
     Operation,
     Permissions,
     act,
-    admins_to_revoke,
     cancel,
+    check_revocation,
     execute,
     parse_arguments,
     read_permissions,
@@ -30,7 +31,7 @@ __all__ = ["admin"]
 from_block_option = click.option(
     "--from-block",
     type=click.IntRange(0),
-    default=0,
+    show_default="the addresses file's, or 0",
     help="A block before the system's deployment, where a node searches few blocks at a time.",
 )
 
@@ -60,14 +61,19 @@ def admin(ctx: click.Context) -> None:
 @from_block_option
 @json_option
 @click.pass_obj
-def show(options: Any, from_block: int = 0, as_json: bool = False) -> None:
+def show(options: Any, from_block: int | None = None, as_json: bool = False) -> None:
     """Show who holds which role with what delay, and what is scheduled."""
     with Session.open(options) as session:
-        found = read_permissions(session.rpc, session.system, from_block)
+        found = _permissions(session, from_block)
     if as_json:
         print_json(found)
         return
     _show(found)
+
+
+def _permissions(session: Session, from_block: int | None) -> Permissions:
+    start = session.deployment.block or 0 if from_block is None else from_block
+    return read_permissions(session.rpc, session.system, start)
 
 
 def _show(found: Permissions) -> None:
@@ -115,6 +121,12 @@ def _duration(seconds: int) -> str:
 @click.option("--contract", required=True, help="A contract of the addresses file, or an address.")
 @click.option("--function", required=True, help="Its function, by name or signature.")
 @click.option("--arg", "arguments", multiple=True, help="An argument, in order; lists as JSON.")
+@click.option(
+    "--description",
+    metavar="TEXT",
+    show_default="the token's symbol and the unit",
+    help="What a price feed that is to be set calls itself.",
+)
 @sending_options
 @json_option
 @click.pass_obj
@@ -123,20 +135,27 @@ def call(
     contract: str,
     function: str,
     arguments: tuple[str, ...],
+    description: str | None,
     account: int | None,
     as_json: bool,
 ) -> None:
     """Call a restricted function: at once, or by a schedule for whoever must wait.
 
     The same command, given again when the delay is over, makes the call. An address is taken for a
-    vault's unless the addresses file knows it better.
+    vault's unless the addresses file knows it better. A price feed is held against what it calls itself,
+    and against the listed pools, before it is set.
     """
     with Session.open(options) as session:
         target = _contract(session, contract)
         known = target.interface.functions.get(function)
         if known is None:
             raise FunctionUnknown(target.interface.name, function)
-        data = known.encode(*parse_arguments(known, arguments))
+        values = parse_arguments(known, arguments)
+        if target.address == session.system.oracle:
+            check_setting(
+                *(session.rpc, session.deployment, target.address, known.name, values), description
+            )
+        data = known.encode(*values)
         done = act(session.wallet(account), session.system.authority, target.address, data)
     _tell(done, as_json)
 
@@ -189,7 +208,7 @@ def grant(
     role: str,
     to: str | None,
     delay_hours: float | None,
-    from_block: int,
+    from_block: int | None,
     account: int | None,
     as_json: bool,
 ) -> None:
@@ -197,7 +216,7 @@ def grant(
     with Session.open(options) as session:
         wanted, who = Role[role.upper()], _given("--to", to)
         if delay_hours is None:
-            found = read_permissions(session.rpc, session.system, from_block)
+            found = _permissions(session, from_block)
             held = [h.delay_seconds for h in found.held(wanted) if h.contract is None]
             delay_seconds = max(held, default=0)
         else:
@@ -215,8 +234,10 @@ def grant(
 def revoke(options: Any, role: str, holder: str | None, account: int | None, as_json: bool) -> None:
     """Take a role from an account. Guardians take KEEPER at once, admins all others after their delay."""
     with Session.open(options) as session:
-        who = _given("--holder", holder)
-        done = _revoke(session, session.wallet(account), Role[role.upper()], who)
+        who, wanted = _given("--holder", holder), Role[role.upper()]
+        if wanted is Role.ADMIN:
+            check_revocation(_permissions(session, None), wanted, who)
+        done = _revoke(session, session.wallet(account), wanted, who)
     _tell(done, as_json)
 
 
@@ -227,42 +248,23 @@ def revoke(options: Any, role: str, holder: str | None, account: int | None, as_
 @json_option
 @click.pass_obj
 def hand_over(
-    options: Any, to: str | None, from_block: int, account: int | None, as_json: bool
+    options: Any, to: str | None, from_block: int | None, account: int | None, as_json: bool
 ) -> None:
-    """Make somebody else an admin. You stay one until they accept, and can revoke what you mistyped.
+    """Make somebody else an admin, too. You stay one until the new one revokes you, and can revoke what you mistyped.
 
     Admins wait: give the same command again when the delay is over.
     """
     with Session.open(options) as session:
         wallet, who = session.wallet(account), _given("--to", to)
-        found = read_permissions(session.rpc, session.system, from_block)
+        found = _permissions(session, from_block)
         own = [h.delay_seconds for h in found.held(Role.ADMIN) if h.contract is None]
         done = _grant(session, wallet, Role.ADMIN, who, max(own, default=0))
     _tell(done, as_json)
     if done.in_force and not as_json:
-        console().print("The new admin becomes the only one by: rebalancer admin accept")
-
-
-@admin.command()
-@from_block_option
-@sending_options
-@json_option
-@click.pass_obj
-def accept(options: Any, from_block: int, account: int | None, as_json: bool) -> None:
-    """As the new admin, revoke the old ones. Given again when the delay is over, it is done."""
-    with Session.open(options) as session:
-        wallet = session.wallet(account)
-        found = read_permissions(session.rpc, session.system, from_block)
-        others = admins_to_revoke(found, wallet.address)
-        done = [_revoke(session, wallet, Role.ADMIN, holder.account) for holder in others]
-    if as_json:
-        print_json(done)
-        return
-    for holder, one in zip(others, done, strict=True):
-        console().print(f"{holder.account}:")
-        _tell(one, as_json)
-    if not others:
-        console().print("You are the only admin.")
+        console().print(
+            f"{who} becomes the only admin when it calls: rebalancer admin revoke --role ADMIN --holder {wallet.address}",
+            soft_wrap=True,
+        )
 
 
 @admin.command("execute")
@@ -272,11 +274,11 @@ def accept(options: Any, from_block: int, account: int | None, as_json: bool) ->
 @json_option
 @click.pass_obj
 def execute_command(
-    options: Any, operation: str, from_block: int, account: int | None, as_json: bool
+    options: Any, operation: str, from_block: int | None, account: int | None, as_json: bool
 ) -> None:
     """Make a scheduled call that is due, as the account that scheduled it."""
     with Session.open(options) as session:
-        found = read_permissions(session.rpc, session.system, from_block)
+        found = _permissions(session, from_block)
         done = execute(session.wallet(account), found, operation)
     _tell(done, as_json)
 
@@ -288,11 +290,11 @@ def execute_command(
 @json_option
 @click.pass_obj
 def cancel_command(
-    options: Any, operation: str, from_block: int, account: int | None, as_json: bool
+    options: Any, operation: str, from_block: int | None, account: int | None, as_json: bool
 ) -> None:
     """Withdraw a scheduled call, as the guardian or as who scheduled it."""
     with Session.open(options) as session:
-        found = read_permissions(session.rpc, session.system, from_block)
+        found = _permissions(session, from_block)
         done = cancel(session.wallet(account), found, session.system.authority, operation)
     if as_json:
         print_json(done)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +11,43 @@ import click
 
 from rebalancer.addresses import present, prove_writable
 from rebalancer.chain.deployment import DeployedFeed, Deployment
+from rebalancer.chain.rpc import Rpc
+from rebalancer.chain.snapshot import read_block
 from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
 from rebalancer.cli.session import Session, account_option, address_option, json_option
 from rebalancer.cli.show import WholeTable, console, print_json
 from rebalancer.cli.unsigned import refuses_unsigned
-from rebalancer.deploy import System
-from rebalancer.errors import AlreadyDeployed, ConfigError
+from rebalancer.deploy import SourceSpec, System
+from rebalancer.errors import (
+    AlreadyDeployed,
+    ConfigError,
+    LaunchOfAnother,
+    LaunchStopped,
+    RebalancerError,
+    SystemRefused,
+)
+from rebalancer.feeds import check_feeds, priced_pools
 from rebalancer.launch import (
     Governance,
+    Launch,
+    Step,
+    check_admin,
+    first_salt,
+    gas_of,
     launch,
+    prepare,
+)
+from rebalancer.send.fees import read_market
+from rebalancer.spec import FeedLine, SequencerLine, load_chain_spec
+from rebalancer.survey import (
+    Priced,
+    feed_claims,
     read_chain,
     read_feeds,
     read_sequencer,
     read_sources,
 )
-from rebalancer.spec import FeedLine, load_chain_spec
+from rebalancer.units import E18
 
 __all__ = ["deploy"]
 
@@ -53,11 +76,14 @@ _DELAY_HOURS = 48
     help="How long owner, curator and admin wait for what they do.",
 )
 @click.option("--anew", is_flag=True, help="Deploy even if the addresses file names a system.")
+@click.option(
+    "--plan", "only_plan", is_flag=True, help="Show all calls and their gas; send nothing."
+)
 @account_option
 @refuses_unsigned(
     "the deployment of contracts",
-    "deploy with an account that has a key, naming the Safe with --admin, --owner, --curator and --guardian; "
-    "then `rebalancer admin accept --unsigned FILE --from SAFE` makes it the only admin",
+    "deploy with an account that has a key, naming the Safe with --admin, --owner, --curator and --guardian: "
+    "when the launch ends, it is the only admin",
 )
 @json_option
 @click.pass_obj
@@ -71,48 +97,25 @@ def deploy(
     keeper: str | None,
     delay_hours: float | None,
     anew: bool,
+    only_plan: bool,
     account: int | None,
     as_json: bool,
 ) -> None:
     """Deploy the system onto the chain in the settings, with its price sources and roles.
 
-    The account in the settings pays, and stays an admin, who waits as the owner does, until the admin
-    that is named accepts with `rebalancer admin accept`. The addresses file is written, or completed.
+    The account in the settings pays. Its last transaction hands over to the admin that is named, and leaves the account no role that it was
+    not named for. The addresses file is written before each transaction: given again, the command goes on where it was interrupted.
+    The same account finds the contracts at the same addresses on every chain, but for those that depend on the chain.
     """
     with Session.open(options) as session:
-        wallet = session.wallet(account)
+        wallet = session.wallet(account, signs=not only_plan)
         file = session.settings.deployment
-        if path is None:
-            if not file.exists():
-                why = (
-                    "name the TOML file of this chain's tokens, pools and price sources (as chain.example.toml has them); "
-                    f"there is no addresses file at {file} to take them from"
-                )
-                raise ConfigError("--chain", "", why)
-            found = session.deployment
-            if any(feed.aggregator is None for feed in found.feeds):
-                # It does not hold ranges, quotes and second sources, and they must not be lost.
-                raise ConfigError("--chain", "", "name the TOML file of this chain's price sources")
-            spec = None
-            lines = [_line(found, feed) for feed in found.feeds]
-        else:
-            spec = load_chain_spec(path)
-            found = read_chain(session.rpc, spec)
-            lines = list(spec.feeds)
-            before = present(file, found.chain_id)
-            if before is not None:
-                found = replace(found, contracts=before.contracts)
-        if not anew and "VaultFactory" in found.contracts:
-            raise AlreadyDeployed(file)
-        feeds = read_feeds(session.rpc, lines)
-        sources = read_sources(session.rpc, spec.sources if spec else (), feeds)
-        sequencer = spec.sequencer if spec else None
-        read_sequencer(session.rpc, sequencer)
-
-        boss = owner or wallet.address
+        world = _survey(session, path, anew)
+        found = world.found
         hours = delay_hours
         if hours is None:
             hours = 0 if session.settings.chain_id == DEVNET_CHAIN_ID else _DELAY_HOURS
+        boss = owner or wallet.address
         governance = Governance(
             admin or wallet.address,
             boss,
@@ -121,9 +124,31 @@ def deploy(
             keeper or boss,
             int(hours * 3_600),
         )
+        if governance.admin != wallet.address:
+            check_admin(session.rpc, governance.admin)
+        plan = prepare(
+            *(wallet.address, found.wrapped_native, world.feeds, governance, world.sources),
+            world.sequencer,
+            _salt(session.rpc, found, file, wallet.address, anew),
+        )
+        if only_plan:
+            _show_plan(session, plan, as_json)
+            return
         prove_writable(file)
-        made = launch(wallet, found, feeds, governance, sources, sequencer)
-        session.save(made)
+        kept: list[Deployment] = []
+
+        def keep(state: Deployment) -> None:
+            session.save(state)
+            kept.append(state)
+
+        try:
+            made = launch(wallet, found, plan, keep)
+        except SystemRefused:
+            raise
+        except RebalancerError as cause:
+            if not kept:
+                raise
+            raise LaunchStopped(cause, len(kept) - 1, file) from cause
     system = System.of(made)
     if as_json:
         print_json(
@@ -137,12 +162,143 @@ def deploy(
         table.add_row(name, address)
     out = console()
     out.print(table)
-    out.print(f"{file} names them. Next: rebalancer vault create --spec vault.toml")
+    if world.unseen:
+        out.print(f"No listed pool confirms the price of {', '.join(world.unseen)}.")
     if governance.admin != wallet.address:
-        out.print(f"{governance.admin} becomes the only admin by: rebalancer admin accept")
+        out.print(f"{governance.admin} is the only admin; {wallet.address} is none any more.")
+    out.print(f"{file} names them. Next: rebalancer vault create --spec vault.toml")
+
+
+@dataclass(frozen=True, slots=True)
+class _World:
+    """What there is on the chain to launch a system on; `unseen` are symbols whose prices no pool confirms."""
+
+    found: Deployment
+    feeds: dict[str, Priced]
+    sources: dict[str, SourceSpec]
+    sequencer: SequencerLine | None
+    unseen: tuple[str, ...]
+
+
+def _survey(session: Session, path: Path | None, anew: bool) -> _World:
+    """What the chain's file names, or else the addresses file of a local chain, each part looked at and held against the others.
+
+    Raises:
+        AlreadyDeployed: the addresses file names a system, and no other is asked for.
+        ConfigError, ContractMissing, PoolUnsound, FeedUnsound, SourceUnsound, SequencerUnwatched: a part will not do.
+    """
+    file, rpc = session.settings.deployment, session.rpc
+    if path is None:
+        if not file.exists():
+            why = (
+                "name the TOML file of this chain's tokens, pools and price sources (as chain.example.toml has them); "
+                f"there is no addresses file at {file} to take them from"
+            )
+            raise ConfigError("--chain", "", why)
+        found = session.deployment
+        if any(feed.aggregator is None for feed in found.feeds):
+            # It does not hold ranges, quotes and second sources, and they must not be lost.
+            raise ConfigError("--chain", "", "name the TOML file of this chain's price sources")
+        spec = None
+        lines = [_line(found, feed) for feed in found.feeds]
+    else:
+        spec = load_chain_spec(path)
+        found = read_chain(rpc, spec)
+        lines = list(spec.feeds)
+        before = present(file, found.chain_id)
+        if before is not None:
+            found = replace(
+                found,
+                contracts=before.contracts,
+                block=before.block,
+                unfinished=before.unfinished,
+            )
+    if "VaultFactory" in found.contracts and found.unfinished is None and not anew:
+        raise AlreadyDeployed(file)
+    feeds = read_feeds(rpc, lines)
+    sources = read_sources(rpc, spec.sources if spec else (), feeds)
+    sequencer = spec.sequencer if spec else None
+    read_sequencer(rpc, sequencer)
+    prices_e18 = {token: priced.price_e18 for token, priced in feeds.items()}
+    pools = priced_pools(rpc, found, read_block(rpc))
+    claims = feed_claims(lines, found)
+    unseen = check_feeds(rpc, claims, prices_e18, pools)
+    symbols = tuple(claim.symbol for claim in claims if claim.token in unseen)
+    return _World(found, feeds, sources, sequencer, symbols)
+
+
+def _salt(rpc: Rpc, found: Deployment, file: Path, deployer: str, anew: bool) -> int:
+    """The salt of the launch that was begun, or else of the account's first, or with `anew` of its next.
+
+    Raises:
+        LaunchOfAnother: another account began it.
+    """
+    begun = found.unfinished
+    if begun is not None and begun.deployer == deployer:
+        return begun.salt
+    if anew:
+        return first_salt(rpc, deployer)
+    if begun is not None:
+        raise LaunchOfAnother(file, begun.deployer, deployer)
+    return 0
+
+
+def _show_plan(session: Session, plan: Launch, as_json: bool) -> None:
+    """All transactions, what each calls and needs, and what all cost at today's price of gas."""
+    rpc = session.rpc
+    left = plan.left(rpc)
+    used = dict(zip(left, gas_of(rpc, plan.deployer, left), strict=True))
+    total = sum(gas or 0 for gas in used.values())
+    cost_wei = total * read_market(rpc).usual_price_wei
+    steps = (*plan.creations, *plan.handing_over)
+    if as_json:
+        print_json(
+            {
+                "deployer": plan.deployer,
+                "salt": plan.salt,
+                "contracts": plan.system.contracts(),
+                "transactions": [
+                    {
+                        "to": step.to,
+                        "what": step.what,
+                        "calls": step.calls,
+                        "gas": used.get(step),
+                        "done": step not in used,
+                    }
+                    for step in steps
+                ],
+                "gas": total,
+                "cost_wei": cost_wei,
+            }
+        )
+        return
+    out = console()
+    out.print(_plan_table(steps, used))
+    unknown = sum(gas is None for gas in used.values())
+    more = f", and that of {unknown} which the node cannot tell" if unknown else ""
+    out.print(
+        f"In all {total:,} gas{more}: {cost_wei / E18:.6f} ether at today's price. Nothing was sent."
+    )
+
+
+def _plan_table(steps: Sequence[Step], used: dict[Step, int | None]) -> WholeTable:
+    table = WholeTable(title="To be sent, in this order", title_justify="left")
+    table.add_column("transaction")
+    table.add_column("what it makes or calls", overflow="fold")
+    table.add_column("gas", justify="right")
+    for step in steps:
+        gas = used.get(step)
+        told = "done" if step not in used else "unknown" if gas is None else f"{gas:,}"
+        table.add_row(step.what, step.makes[1] if step.makes else step.calls[0], told)
+        for call in step.calls[1:]:
+            table.add_row("", call, "")
+    return table
 
 
 def _line(found: Deployment, feed: DeployedFeed) -> FeedLine:
     """A feed of an addresses file, as a person would have named it."""
     token = found.listed(feed.token).address
-    return FeedLine(token, feed.address, feed.heartbeat_seconds, feed.decimals, None, None)
+    return FeedLine(
+        *(token, feed.address, feed.heartbeat_seconds, feed.decimals, None, None),
+        description=feed.description,
+    )

@@ -16,12 +16,14 @@ from rebalancer.errors import ConfigError
 
 __all__ = ["doctor"]
 
+_MARKS = {True: ("✓", "green"), False: ("✗", "red"), None: ("?", "yellow")}
+
 
 @click.command()
 @json_option
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool) -> None:
-    """Look through the settings and what they point at, chain by chain. Changes nothing; exits 1 if something is wrong."""
+    """Look through the settings and what they point at, chain by chain. Changes nothing; exits 1 if something is wrong or could not be checked."""
     found = _chains(ctx.obj)
     if isinstance(found, ConfigError):
         findings = diagnose(found)
@@ -40,7 +42,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
             if finding.chain_id != chain_id and len({one.chain_id for one in findings}) > 1:
                 out.print(Text(f"Chain {finding.chain_id}", style="bold"))
             chain_id = finding.chain_id
-            mark = ("✓", "green") if finding.ok else ("✗", "red")
+            mark = _MARKS[finding.ok]
             line = Text.assemble(mark, " ", (finding.check, "bold"), f"  {finding.sentence}")
             out.print(line, soft_wrap=True)
             if finding.remedy:

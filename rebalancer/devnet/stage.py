@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 from rebalancer.chain.deployment import Deployment
@@ -66,6 +66,7 @@ DEMO_POLICY = Policy(
     loss_period_seconds=86_400,
     turnover_budget_bps=3_000,
     turnover_period_seconds=86_400,
+    open_after_seconds=3_600,  # a vault outlives its keepers
 )
 
 _TARGETS_E18 = {"WETH": 4 * E18 // 10, "WBTC": 4 * E18 // 10, "USDC": 2 * E18 // 10}
@@ -125,6 +126,7 @@ def set_stage(market: Market, policy: Policy = DEMO_POLICY, band_bps: int = DEMO
     """
     chain, prices_e8 = market.chain, market.prices_e8
     owner = _wallet(chain, Actor.OWNER)
+    block = int(chain.block()["number"], 16)
     system = deploy_system(owner, market.deployment.listed("WETH").address)
     grant_roles(
         owner,
@@ -151,7 +153,8 @@ def set_stage(market: Market, policy: Policy = DEMO_POLICY, band_bps: int = DEMO
         set_feed(owner, system.oracle, token.address, spec)
     vault = _make_vault(market, owner, system, policy, band_bps)
     lock_admin(owner, system, owner.address, delay_seconds=0)
-    deployment = market.deployment.with_contracts(system.contracts()).with_vault(vault)
+    named = market.deployment.with_contracts(system.contracts()).with_vault(vault)
+    deployment = replace(named, block=block)
     return Stage(chain, market, system, deployment, vault)
 
 

@@ -49,6 +49,7 @@ from rebalancer.keeper.breaker import Breaker
 from rebalancer.keeper.decide import Conditions, Step, Verdict, wants_plan
 from rebalancer.keeper.decision import Decision, Outcome, tell_loss
 from rebalancer.keeper.evaluate import Evaluates, Evaluation, Evaluator, EvaluatorOptions
+from rebalancer.keeper.feed_watch import FeedWatch
 from rebalancer.keeper.outages import LeftOut, Outages, Scope
 from rebalancer.keeper.site import Site
 from rebalancer.keeper.swaps import FailedSwap, failed_swaps, swaps_of
@@ -149,6 +150,8 @@ class Keeper:
         self.options = options or KeeperOptions()
         self.evaluator = evaluator or Evaluator(rpc, site)
         self.watchers = tuple(watchers)
+        self.feed_watch = FeedWatch(rpc, site)
+        self._off_market: Mapping[str, str] = {}
         self._vaults = interface("BasketVault")
         self._simulator = Simulator(rpc)
         self._stopping = threading.Event()
@@ -420,6 +423,9 @@ class Keeper:
         said = {one.vault: one.reason for one in self._untold[before:]}
         self._said |= said
         self._reasons = {**evaluation.reasons, **said}
+        if self.watchers:
+            vaults = [verdict.snapshot for verdict in evaluation.verdicts]
+            self._off_market = self.feed_watch.look(block, vaults)
 
     def _act_on_all(
         self, block: Block, evaluation: Evaluation, decided: dict[str, Decision]
@@ -990,6 +996,7 @@ class Keeper:
             self._subscribed,
             _drifts_bps(evaluation) if evaluation else {},
             _losses(evaluation) if evaluation else {},
+            self._off_market,
             self._looked if not failure else None,
             self._left_out(block),
         )

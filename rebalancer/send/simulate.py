@@ -24,7 +24,7 @@ from rebalancer.errors import (
     SimulationRefused,
 )
 
-__all__ = ["Simulated", "Simulator", "check_changes", "message"]
+__all__ = ["Simulated", "Simulator", "check_changes", "gas_in_turn", "message"]
 
 log = structlog.get_logger("rebalancer.simulate")
 
@@ -176,6 +176,35 @@ def _refusal(done: Mapping[str, Any]) -> ContractReverted | None:
 
 def _bytes(data: Any) -> bytes:
     return bytes.fromhex(str(data or "0x").removeprefix("0x"))
+
+
+def gas_in_turn(rpc: Rpc, messages: Sequence[Mapping[str, str]]) -> list[int] | None:
+    """The gas that transactions would use, one a block and one after the other; None if the node cannot tell.
+
+    Raises:
+        ContractReverted: a contract would refuse one of them.
+    """
+    head = rpc.call("eth_getBlockByNumber", "latest", False)
+    now = int(head["timestamp"], 16)
+    blocks = [
+        {"blockOverrides": {"time": hex(now + later)}, "calls": [message]}
+        for later, message in enumerate(messages, start=1)
+    ]
+    wanted = {"blockStateCalls": blocks, "validation": False, "traceTransfers": False}
+    try:
+        answer = rpc.call(_METHOD, wanted, "latest")
+        done = [block["calls"][0] for block in answer]
+        found = [int(one["gasUsed"], 16) for one in done]
+        failed = [one for one in done if int(one["status"], 16) != 1]
+    except RpcRejected as rejection:
+        log.info("not_simulated", why=rejection.message)
+        return None
+    except (RpcMalformed, KeyError, IndexError, TypeError, ValueError):
+        log.info("not_simulated", why="the answer is none")
+        return None
+    for one in failed:
+        raise _refusal(one) or ContractReverted("NoReason")
+    return found if len(found) == len(messages) else None
 
 
 def message(sender: str, to: str, data: str, gas_limit: int) -> dict[str, str]:

@@ -7,6 +7,7 @@ the outbox instead.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from rebalancer.errors import (
     RpcTimeout,
     RpcUnreachable,
     SendUncertain,
+    TransactionNotMined,
 )
 from rebalancer.send.fees import read_market, suggest
 from rebalancer.send.signer import SignedTransaction, Signer
@@ -34,6 +36,7 @@ from rebalancer.units import BPS
 __all__ = ["Cost", "OnSent", "Wallet", "check_ether", "cost_now", "estimate_gas"]
 
 _RECEIPT_SECONDS = 180.0
+_SETTLE_POLL_SECONDS = 0.5
 
 OnSent = Callable[[str, str], None]
 """Is told what was sent, in words, and the transaction's hash, before its receipt is waited for."""
@@ -170,6 +173,25 @@ class Wallet:
             stop.add_note(f"It may still be mined: {what}, transaction {signed.hash}.")
             raise
         return settled(self.rpc, receipt)
+
+    def settle(self) -> None:
+        """Wait until nothing of this account is pending, as far as the node knows.
+
+        Raises:
+            TransactionNotMined: something is still pending when the time for a receipt is over.
+        """
+        deadline = time.monotonic() + self.receipt_timeout_s
+        while True:
+            mined, sent = (
+                int(self.rpc.call("eth_getTransactionCount", self.address, at), 16)
+                for at in ("latest", "pending")
+            )
+            if sent <= mined:
+                return
+            if time.monotonic() > deadline:
+                name = f"{mined} of {self.address}"
+                raise TransactionNotMined(name, self.receipt_timeout_s)
+            time.sleep(_SETTLE_POLL_SECONDS)
 
     def _hand_over(self, signed: SignedTransaction) -> None:
         try:

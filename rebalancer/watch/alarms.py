@@ -335,6 +335,15 @@ ALARMS = (
         "rebalancer_vaults_with_losses > 0",
     ),
     Alarm(
+        "FeedOffMarket",
+        Severity.CRITICAL,
+        "A price feed has been away from the listed pools, by depth, for five minutes by more than the vaults' policies allow as slippage.",
+        "Compare both with other markets. If the feed is wrong, the guardian pauses the vaults and removes the feed; if the pools are, list others.",
+        lambda tick, _: tick.off_market,
+        "rebalancer_feeds_off_market > 0",
+        hold_seconds=300,
+    ),
+    Alarm(
         "OracleFaultLasts",
         Severity.WARNING,
         "A vault has had no sound price for a quarter of an hour, and cannot be rebalanced.",

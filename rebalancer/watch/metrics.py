@@ -258,6 +258,11 @@ class Metrics:
             "Vaults that lost more than dust of a token, which the owner has not dealt with.",
             lambda x: len(x.tick.losses),
         )
+        yield one(
+            "feeds_off_market",
+            "Tokens whose feed is not where the listed pools are.",
+            lambda x: len(x.tick.off_market),
+        )
         yield self._alarm_gauge(looks)
 
     def _alarm_gauge(self, looks: Iterable[str]) -> GaugeMetricFamily:

@@ -32,7 +32,7 @@ from rebalancer.deploy import (
     set_feed,
 )
 from rebalancer.devnet.local import LocalChain
-from rebalancer.devnet.stage import DEMO_BAND_BPS, Actor, Stage, build_stage
+from rebalancer.devnet.stage import DEMO_BAND_BPS, DEMO_POLICY, Actor, Stage, build_stage
 from rebalancer.errors import ContractReverted
 from rebalancer.policy import Asset, Policy, weigh_basket
 from rebalancer.pools import Token, UniswapV3Pool
@@ -147,7 +147,9 @@ class Field:
     def __init__(self, chain: LocalChain) -> None:
         self.chain = chain
         chain.run_steadily()
-        self.stage: Stage = build_stage(chain, PRICES_E8)
+        # Execution opens where a row says so.
+        policy = replace(DEMO_POLICY, open_after_seconds=0)
+        self.stage: Stage = build_stage(chain, PRICES_E8, policy=policy)
         self.market = self.stage.market
         self.vault = interface("BasketVault").at(self.stage.vault)
         self.rebalancer = Actor.KEEPER.address

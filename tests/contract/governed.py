@@ -12,10 +12,11 @@ from rebalancer.deploy import System, VaultSpec, assign_vault_roles, create_vaul
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.market import Market
 from rebalancer.governance import Permissions, read_permissions
-from rebalancer.launch import Governance, launch, read_feeds
+from rebalancer.launch import Governance, launch, prepare
 from rebalancer.send.signer import devnet_signer
 from rebalancer.send.wallet import Wallet
 from rebalancer.spec import FeedLine
+from rebalancer.survey import read_feeds
 from tests.contract.world import SEEDS
 
 __all__ = ["DAY", "DELAY", "SETBACK", "Governed", "govern"]
@@ -108,5 +109,8 @@ def govern(market: Market) -> Governed:
     admin, owner, curator, guardian, keeper = (people[name].address for name in roles)
     governance = Governance(admin, owner, curator, guardian, keeper, DELAY)
     feeds = read_feeds(chain.rpc, lines)
-    made = launch(people["deployer"], market.deployment, feeds, governance)
+    deployer, found = people["deployer"], market.deployment
+    made = launch(
+        deployer, found, prepare(deployer.address, found.wrapped_native, feeds, governance)
+    )
     return Governed(chain, market, made, people)

@@ -17,12 +17,18 @@ from eth_abi.abi import encode
 from rebalancer.chain.abi import interface
 from rebalancer.chain.artifacts import load_artifact
 from rebalancer.deploy import Role, VaultSpec, assign_vault_roles, create_vault
-from rebalancer.errors import ArgumentsUnreadable, ContractReverted, NotPermitted, OperationUnknown
+from rebalancer.errors import (
+    ArgumentsUnreadable,
+    ContractReverted,
+    LastAdmin,
+    NotPermitted,
+    OperationUnknown,
+)
 from rebalancer.governance import (
     CANCELLABLE,
     act,
-    admins_to_revoke,
     cancel,
+    check_revocation,
     execute,
     parse_arguments,
 )
@@ -62,7 +68,6 @@ def test_deployment_leaves_every_role_with_its_delay(governed: Governed) -> None
         for holder in found.holders
     }
     assert held == {
-        ("ADMIN", governed["deployer"].address): DELAY,
         ("ADMIN", governed["admin"].address): DELAY,
         ("ADMIN", "VaultRoles"): 0,
         ("OWNER", governed["owner"].address): DELAY,
@@ -336,11 +341,26 @@ def test_next_table_serves_only_vaults_made_after_it(governed: Governed, spec: V
 # Two steps
 
 
+def test_whoever_deployed_is_nobody_afterwards(governed: Governed) -> None:
+    found, deployer = governed.permissions(), governed["deployer"]
+    assert found.deployer == deployer.address
+    assert [holder.account for holder in found.admins()] == [governed["admin"].address]
+    assert deployer.address not in [holder.account for holder in found.holders]
+    for function, args in admin_calls(governed).items():
+        with pytest.raises(ContractReverted, match="AccessManagerUnauthorizedAccount"):
+            deployer.transact(governed.manager, function, *args)
+
+
 def test_admin_is_handed_over_in_two_steps(governed: Governed) -> None:
-    manager, deployer, new = governed.manager, governed["deployer"], governed["admin"]
-    others = admins_to_revoke(governed.permissions(), new.address)
-    assert [holder.account for holder in others] == [deployer.address]
-    revoke = manager.data("revokeRole", Role.ADMIN.value, deployer.address)
+    manager, old, new = governed.manager, governed["admin"], governed["newcomer"]
+    grant = manager.data("grantRole", Role.ADMIN.value, new.address, DELAY)
+    act(old, manager.address, manager.address, grant)
+    with pytest.raises(LastAdmin, match=f"{old.address} is the only admin"):
+        check_revocation(governed.permissions(), Role.ADMIN, old.address)
+    governed.wait(DELAY)
+    act(old, manager.address, manager.address, grant)
+    check_revocation(governed.permissions(), Role.ADMIN, old.address)
+    revoke = manager.data("revokeRole", Role.ADMIN.value, old.address)
 
     scheduled = act(new, manager.address, manager.address, revoke)
     assert not scheduled.in_force
@@ -348,9 +368,9 @@ def test_admin_is_handed_over_in_two_steps(governed: Governed) -> None:
     done = act(new, manager.address, manager.address, revoke)
 
     assert done.in_force
-    assert admins_to_revoke(governed.permissions(), new.address) == ()
-    with pytest.raises(NotPermitted):
-        admins_to_revoke(governed.permissions(), deployer.address)
+    assert [holder.account for holder in governed.permissions().admins()] == [new.address]
+    with pytest.raises(LastAdmin):
+        check_revocation(governed.permissions(), Role.ADMIN, new.address)
 
 
 def test_mistyped_admin_is_taken_back(governed: Governed) -> None:

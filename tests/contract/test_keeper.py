@@ -427,10 +427,74 @@ def test_tick_trades_the_others_of_a_basket_with_an_excluded_asset(
 
 
 def test_start_with_a_key_that_is_not_the_keepers_is_refused(stage: Stage, outbox: Outbox) -> None:
+    set_policy(stage, replace(DEMO_POLICY, open_after_seconds=0))
     with pytest.raises(KeeperNotAuthorized) as refused:
         keeper_of(stage, outbox, actor=Actor.DEPOSITOR).start()
 
     assert refused.value.account == Actor.DEPOSITOR.address
+
+
+def test_feed_that_leaves_the_market_is_told_until_it_is_back(stage: Stage, outbox: Outbox) -> None:
+    """By more than the vault's policy allows and the pools' fee, which are 150 bps; the vault itself may think that all is well."""
+    told: list[Tick] = []
+    keeper = keeper_of(stage, outbox, dry_run=True)
+    keeper.watchers = (told.append,)
+    keeper.feed_watch.every_seconds = 0
+    feed = next(one for one in stage.deployment.feeds if one.token == "WETH")
+    weth, aggregator = stage.deployment.listed("WETH").address, str(feed.aggregator)
+
+    with structlog.testing.capture_logs() as logs:
+        for usd in (2_000, 2_028, 2_035, 1_965, 2_000):
+            push = interface("MockAggregator").at(aggregator)
+            stage.chain.transact(push, "push", usd * 10**8)
+            keeper.tick()
+
+    assert [set(one.off_market) for one in told] == [set(), set(), {weth}, {weth}, set()]
+    assert told[2].off_market[weth].startswith("WETH: the feed says 2,035 USD, and the listed")
+    ours = [line["event"] for line in logs if line["event"].startswith("feed_")]
+    assert ours == ["feed_off_market", "feed_back_at_market"]
+
+
+def test_market_that_cannot_be_read_stops_no_look(
+    stage: Stage, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper = keeper_of(stage, outbox, dry_run=True)
+    keeper.watchers = (lambda _: None,)
+
+    def fails(*_: object, **__: object) -> None:
+        raise RpcTimeout("somewhere", 1.0)
+
+    monkeypatch.setattr("rebalancer.keeper.feed_watch.read_pools", fails)
+    with structlog.testing.capture_logs() as logs:
+        assert tick(keeper).reason is Reason.IN_BAND
+
+    assert [line["event"] for line in logs if "feed" in line["event"]] == ["feeds_not_compared"]
+
+
+def test_stranger_carries_on_when_the_keeper_is_gone_for_good(
+    stage: Stage, outbox: Outbox, tmp_path: Path
+) -> None:
+    """No owner, curator, guardian or keeper does anything any more: the vault goes on with whoever comes."""
+    move(stage, UP_10_PERCENT)
+    assert tick(keeper_of(stage, outbox)).reason is Reason.REBALANCED
+    for gone in (Actor.KEEPER, Actor.OWNER, Actor.CURATOR, Actor.GUARDIAN):
+        stage.chain.set_balance(gone.address, 0)
+
+    with Outbox(tmp_path / "stranger.sqlite") as own:
+        stranger = keeper_of(stage, own, actor=Actor.DEPOSITOR)
+        stranger.start()
+        for usd in (2_600, 2_200):
+            prices_e8 = {"ETH/USD": usd * 10**8}
+            move(stage, prices_e8, seconds=DEMO_POLICY.turnover_period_seconds)
+            poked, waits = tick(stranger), tick(stranger)
+            assert (poked.reason, waits.reason) == (Reason.POKED, Reason.NOT_YET)
+            assert "its keepers have it to themselves until" in waits.text
+            move(stage, {}, seconds=DEMO_POLICY.open_after_seconds)
+
+            served = tick(stranger)
+
+            assert served.reason is Reason.REBALANCED
+            assert_as_foreseen(stage, served)
 
 
 class Altering(ScriptedServer):

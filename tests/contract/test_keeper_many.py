@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import pytest
@@ -383,6 +383,8 @@ def test_a_vault_without_the_keepers_role_is_left_alone_unless_it_is_the_only_on
     stage: Stage, outbox: Outbox
 ) -> None:
     stranger = stage.open_vault(2, with_roles=False)
+    closed = astuple(replace(DEMO_POLICY, open_after_seconds=0))
+    stage.wallet(Actor.OWNER).transact(interface("BasketVault").at(stranger), "setPolicy", closed)
     alone = keeper_of(stage, (stranger,), outbox)
     with pytest.raises(KeeperNotAuthorized) as refusal:
         alone.start()

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from rebalancer.chain.rpc import Rpc
-from rebalancer.devnet.stage import Actor, Stage
+from rebalancer.devnet.stage import DEMO_POLICY, Actor, Stage
 from rebalancer.errors import AllChainsRest, KeeperNotAuthorized, RpcUnreachable, TooManyFailures
 from rebalancer.keeper import Decision, EvaluatorOptions, Keeper, KeeperOptions, Site, Tick, Watcher
 from rebalancer.keeper.machine import Tuning
@@ -23,7 +23,7 @@ from rebalancer.reasons import Reason
 from rebalancer.send.outbox import Outbox, SendRules
 from rebalancer.send.signer import devnet_signer
 from tests.clocks import LONGEST_SECONDS, wait_for
-from tests.contract.test_keeper import UP_10_PERCENT, move
+from tests.contract.test_keeper import UP_10_PERCENT, move, set_policy
 
 OPTIONS = KeeperOptions(
     poll_seconds=0.02,
@@ -137,6 +137,7 @@ def test_when_all_chains_rest_the_station_ends(stage: Stage, tmp_path: Path) -> 
 
 
 def test_what_ends_one_chain_for_good_ends_all(stage: Stage, tmp_path: Path) -> None:
+    set_policy(stage, replace(DEMO_POLICY, open_after_seconds=0))
     chains = {
         31337: opened(stage, tmp_path / "a.sqlite"),
         31338: opened(stage, tmp_path / "b.sqlite", actor=Actor.DEPOSITOR),

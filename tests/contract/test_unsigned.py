@@ -18,11 +18,12 @@ from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.market import Market
 from rebalancer.errors import ContractReverted
 from rebalancer.governance import read_permissions
-from rebalancer.launch import Governance, launch, read_feeds
+from rebalancer.launch import Governance, launch, prepare
 from rebalancer.send.signer import devnet_signer
 from rebalancer.send.unsigned import checksum
 from rebalancer.send.wallet import Wallet
 from rebalancer.spec import FeedLine
+from rebalancer.survey import read_feeds
 from rebalancer.units import E18
 from rebalancer.words import utc
 from tests.commands import Ran, run
@@ -122,7 +123,9 @@ def session_house(session_chain: LocalChain, session_market: Deployment) -> Hous
     ]
     keeper = devnet_signer(5).address
     people = Governance(safe.address, safe.address, safe.address, safe.address, keeper, DELAY)
-    made = launch(deployer, session_market, read_feeds(session_chain.rpc, lines), people)
+    feeds = read_feeds(session_chain.rpc, lines)
+    plan = prepare(deployer.address, session_market.wrapped_native, feeds, people)
+    made = launch(deployer, session_market, plan)
     return House(market, made, safe, deployer)
 
 
@@ -163,6 +166,9 @@ class Written:
     now: Any
     then: Any
 
+
+CHANGE = ("admin", "grant", "--role", "CURATOR", "--to", "0x" + "12" * 20)
+"""Something that an admin schedules."""
 
 _count = iter(range(10**6))
 
@@ -391,14 +397,24 @@ def test_a_safe_as_admin_grants_and_as_owner_changes_a_feed(
     assert house.read(hub, "feedOf", weth)[1] == feed[1] + 60
 
 
-def test_a_safe_becomes_the_only_admin(house: House, ask: Callable[..., Written]) -> None:
-    written = ask("admin", "accept")
-    house.safe.execute(written.now)
-    house.wait(DELAY)
-    house.safe.execute(written.then)
+def test_a_safe_is_the_only_admin_after_the_launch_and_makes_and_revokes_another(
+    house: House, ask: Callable[..., Written]
+) -> None:
+    def admins() -> set[str]:
+        held = read_permissions(house.chain.rpc, house.system).held(Role.ADMIN)
+        return {holder.account for holder in held if holder.contract is None}
 
-    admins = read_permissions(house.chain.rpc, house.system).held(Role.ADMIN)
-    assert {h.account for h in admins if h.contract is None} == {house.safe.address}
+    safe, second = house.safe.address, devnet_signer(7).address
+    assert admins() == {safe}
+    for command, left in (
+        (("hand-over", "--to", second), {safe, second}),
+        (("revoke", "--role", "ADMIN", "--holder", second), {safe}),
+    ):
+        written = ask("admin", *command)
+        house.safe.execute(written.now)
+        house.wait(DELAY)
+        house.safe.execute(written.then)
+        assert admins() == left
 
 
 # What is told
@@ -450,25 +466,25 @@ def test_what_a_contract_account_cannot_do_says_what_to_do_instead(house: House,
 def test_options_that_do_not_fit_and_files_that_are_there(house: House, cli: Cli) -> None:
     Path("there.now.safe.json").write_text("mine")
     where = ("--unsigned", "there.json", "--from", house.safe.address)
-    assert "Say with --from who" in cli("admin", "accept", "--unsigned", "a.json").err
-    assert "Say with --unsigned where" in cli("admin", "accept", *where[2:]).err
+    assert "Say with --from who" in cli(*CHANGE, "--unsigned", "a.json").err
+    assert "Say with --unsigned where" in cli(*CHANGE, *where[2:]).err
     assert "leave --account out" in (
-        cli("admin", "accept", "--unsigned", "a.json", *where[2:], "--account", 0).err
+        cli(*CHANGE, "--unsigned", "a.json", *where[2:], "--account", 0).err
     )
-    ran = cli("admin", "accept", *where)
+    ran = cli(*CHANGE, *where)
     assert "there.now.safe.json cannot be written (it is there" in ran.sentence
     assert (ran.code, Path("there.now.safe.json").read_text()) == (26, "mine")
 
 
-def test_an_address_without_code_is_told(house: House, cli: Cli) -> None:
-    nobody = devnet_signer(0).address  # the deployer, who is an admin still
+def test_an_address_without_code_is_told(vault: Contract, cli: Cli) -> None:
+    nobody = devnet_signer(0).address
     where = ("--unsigned", "calls.json", "--from", nobody)
-    ran = cli(*("admin", "revoke", "--role", "owner", "--holder", house.safe.address), *where)
+    ran = cli("admin", "call", "--contract", vault.address, "--function", "poke", *where)
     assert f"{nobody} has no code on chain 31337: if it is a Safe, check" in ran.out
 
 
 def test_json_is_what_the_file_has(house: House, cli: Cli) -> None:
-    ran = cli("admin", "accept", "--unsigned", "a.json", "--from", house.safe.address, "--json")
+    ran = cli(*CHANGE, "--unsigned", "a.json", "--from", house.safe.address, "--json")
     assert ran.json == json.loads(Path("a.json").read_text())
 
 
@@ -484,7 +500,7 @@ def test_a_node_that_cannot_try_calls_in_a_row_has_them_written_all_the_same(
     vault = interface("BasketVault").at(written.raw["notes"][0].split()[5].rstrip(":"))
 
     house.safe.execute(ask("vault", "deposit", "--vault", vault.address, "--shares", "5").now)
-    accepted = ask("admin", "accept")
+    accepted = ask(*CHANGE)
     assert accepted.raw["then"]["earliest_at"] is None
     house.safe.execute(accepted.now)
     house.wait(DELAY)

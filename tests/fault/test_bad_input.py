@@ -539,20 +539,33 @@ def test_addresses_that_cannot_be_saved_after_all_are_printed(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The disk fills up while transactions are mined."""
+    """The disk fills up while transactions are mined; what is printed is gone on from."""
     chain, path, saved = chain_file(stage, tmp_path, 8), spec(), tmp_path / "printed.json"
+    save, states = Deployment.save, []
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(Deployment, "save", full)
+    def fills_up(deployment: Deployment, file: Path) -> None:
+        states.append(deployment)
+        (save if len(states) < 4 else full)(deployment, file)
+
+    monkeypatch.setattr(Deployment, "save", fills_up)
     deployed = cli("--deployment", "new.json", "deploy", "--chain", chain, *OWNER)
     assert deployed.code == 26
     assert "standard output has what the file must hold; save it there" in deployed.sentence
     saved.write_text(deployed.out)
+    begun = Deployment.load(saved).unfinished
+    assert begun is not None
+    assert list(begun.contracts) == ["AccessManager", "OracleHub", "ConfigStore"]
+    assert all(stage.chain.code(address) for address in begun.contracts.values())
+    monkeypatch.setattr(Deployment, "save", save)
+    assert cli("--deployment", saved, "deploy", "--chain", chain, *OWNER).code == 0
     system = Deployment.load(saved)
+    assert begun.contracts.items() <= system.contracts.items()
     assert stage.chain.code(system.contracts["VaultFactory"])
 
+    monkeypatch.setattr(Deployment, "save", full)
     made = cli("--deployment", saved, "vault", "create", "--spec", path, "--json", *OWNER)
     assert made.code == 26
     saved.write_text(made.out)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import astuple, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,15 @@ from rebalancer.chain.abi import interface
 from rebalancer.chain.deployment import DeployedPool
 from rebalancer.chain.pools import PoolPlace, Protocol, V4Key
 from rebalancer.chain.rpc import Rpc
+from rebalancer.chain.snapshot import Block
 from rebalancer.config import KeeperSettings, RpcUrl, Settings, load_settings
+from rebalancer.deploy import FeedSpec, Role, set_feed
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.node import Node, NodeSettings
-from rebalancer.devnet.stage import Actor, Stage, build_stage
-from rebalancer.doctor import Finding, _finality, diagnose
+from rebalancer.devnet.stage import DEMO_POLICY, Actor, Stage, build_stage
+from rebalancer.doctor import Finding, _deployer, _finality, diagnose
 from rebalancer.errors import ConfigError, RpcRejected
+from rebalancer.governance import Holder, Permissions
 from rebalancer.send.outbox import Intent, Outbox
 from rebalancer.send.signer import devnet_signer
 from tests.commands import run
@@ -288,10 +291,138 @@ def test_removed_feed_is_found(settings: Settings, stage: Stage) -> None:
     assert "set a feed" in found["feeds"].remedy
 
 
-def test_account_without_the_role_is_found(settings: Settings) -> None:
+def test_account_without_the_role_is_found_where_the_vault_never_opens(
+    settings: Settings, stage: Stage
+) -> None:
+    assert wrong(changed(settings, keeper={"devnet_account": 9})) == {}
+    told = [one.sentence for one in diagnose(changed(settings, keeper={"devnet_account": 9}))]
+    assert any("and may rebalance it 1 h after it became due." in sentence for sentence in told)
+    vault = interface("BasketVault").at(stage.vault)
+    closed = astuple(replace(DEMO_POLICY, open_after_seconds=0))
+    stage.wallet(Actor.OWNER).transact(vault, "setPolicy", closed)
     found = wrong(changed(settings, keeper={"devnet_account": 9}))
     assert list(found) == ["role"]
     assert devnet_signer(9).address in found["role"].sentence
+
+
+def test_feed_that_left_the_market_is_found(settings: Settings, stage: Stage) -> None:
+    feed = next(one for one in stage.deployment.feeds if one.token == "WETH")
+    aggregator = interface("MockAggregator").at(str(feed.aggregator))
+    stage.chain.transact(aggregator, "push", 1_700 * 10**8)
+    found = wrong(settings)
+    assert list(found) == ["feeds"]
+    assert found["feeds"].sentence == (
+        f"The feed {feed.address} of WETH is not what it is taken for: the feed says 1,700 USD, and the listed pools, "
+        "by depth and by the other feeds, 1,800 USD."
+    )
+
+
+def test_feed_of_another_token_is_found(settings: Settings, stage: Stage) -> None:
+    other = stage.wallet(Actor.OWNER).deploy("MockAggregator", 8, "BTC / USD")
+    stage.chain.transact(other, "push", 1_800 * 10**8)
+    spec = FeedSpec(other.address, 8, 3_600, 1, 10**30)
+    weth = stage.deployment.listed("WETH").address
+    set_feed(stage.wallet(Actor.OWNER), stage.system.oracle, weth, spec)
+    found = wrong(settings)
+    assert list(found) == ["feeds"]
+    assert "it calls itself 'BTC / USD', not WETH / USD" in found["feeds"].sentence
+
+
+class Refusing(Rpc):
+    """An endpoint that searches at most so many blocks for logs, and none before one."""
+
+    most, first = 10**9, 0
+
+    def batch_settled(self, calls: Any) -> list[Any]:
+        return [self._refusal(call) or Rpc.batch_settled(self, [call])[0] for call in calls]
+
+    def _refusal(self, call: Any) -> RpcRejected | None:
+        method, params = call
+        if method != "eth_getLogs":
+            return None
+        start, end = (int(params[0][name], 16) for name in ("fromBlock", "toBlock"))
+        if end - start < self.most and start >= self.first:
+            return None
+        return RpcRejected(method, -32005, "too many blocks")
+
+
+@pytest.mark.parametrize("most", [10**9, 7])
+def test_admins_are_looked_up_from_the_block_of_the_deployment_on(
+    settings: Settings, stage: Stage, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    block = stage.deployment.block
+    assert block
+    monkeypatch.setattr(Refusing, "first", block)
+    monkeypatch.setattr(Refusing, "most", most)
+    monkeypatch.setattr("rebalancer.doctor.Rpc", Refusing)
+    told = [one for one in diagnose(settings) if one.check == "admins"]
+    assert [(one.ok, one.sentence) for one in told] == [
+        (True, "Admins wait at least as long as owner and curator.")
+    ]
+
+
+def test_admins_that_could_not_be_looked_up_are_no_pass(
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(Refusing, "most", 0)
+    monkeypatch.setattr("rebalancer.doctor.Rpc", Refusing)
+    (found,) = [one for one in diagnose(settings) if one.check == "admins"]
+    assert found.ok is None
+    assert "could not be checked: the endpoint refuses to search" in found.sentence
+    assert found.remedy
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rebalancer.toml").write_text(
+        f'rpc_url = "{settings.rpc_url.get_secret_value()}"\ndeployment = "{settings.deployment}"\n'
+        f"[keeper]\ndevnet_account = {Actor.KEEPER.value}\n"
+    )
+    shown = run(capsys, "doctor")
+    assert shown.code == 1
+    assert "? admins  Who is admin" in shown.out
+    assert "✗" not in shown.out
+
+
+@pytest.mark.parametrize(
+    ("admin", "owner", "ok"),
+    [
+        ("deployer", "deployer", True),
+        ("both", "deployer", False),
+        ("deployer", "safe", False),
+        ("safe", "deployer", None),
+    ],
+)
+def test_plain_account_that_deployed_is_admin_only_where_it_is_everything(
+    admin: str, owner: str, ok: bool | None
+) -> None:
+    """On a chain whose keys not everybody knows; None: nothing is said."""
+    rpc = Answers({"eth_getCode": "0x"})
+    roles = {Role.ADMIN: admin, Role.OWNER: owner}
+    held = [
+        Holder(role, account, 1, 0)
+        for role, whose in roles.items()
+        for account in (("deployer", "safe") if whose == "both" else (whose,))
+    ]
+    block = Block(1, "0x01", 1)
+    found = Permissions(
+        block, (*held, Holder(Role.ADMIN, "x", 1, 0, "VaultRoles")), (), (), "deployer"
+    )
+    said = [one.ok for one in _deployer(rpc, found, 1)]  # type: ignore[arg-type]  # of an Rpc it needs no more
+    assert said == ([] if ok is None else [ok])
+    assert not list(_deployer(rpc, found, 31337))  # type: ignore[arg-type]  # as above
+    contract = Answers({"eth_getCode": "0x6001"})
+    assert not list(_deployer(contract, found, 1))  # type: ignore[arg-type]  # as above
+
+
+class Answers:
+    """An endpoint that knows some answers by heart."""
+
+    def __init__(self, answers: dict[str, Any]) -> None:
+        self.answers = answers
+
+    def call(self, method: str, *_: Any) -> Any:
+        return self.answers[method]
 
 
 def test_account_without_ether_is_found(settings: Settings, stage: Stage) -> None:

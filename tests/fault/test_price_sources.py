@@ -49,8 +49,8 @@ def made(stage: Stage, name: str, *args: object) -> Contract:
     return stage.wallet(Actor.OWNER).deploy(name, *args)
 
 
-def feed_of(stage: Stage, answer: int, decimals: int = 8) -> Contract:
-    feed = made(stage, "MockAggregator", decimals, "feed")
+def feed_of(stage: Stage, answer: int, decimals: int = 8, called: str = "feed") -> Contract:
+    feed = made(stage, "MockAggregator", decimals, called)
     stage.wallet(Actor.OWNER).transact(feed, "push", answer)
     return feed
 
@@ -86,7 +86,7 @@ heartbeat_seconds = 3600
 
 [[feeds]]
 token = "{wbtc}"
-address = "{feed_of(stage, 999 * E18 // 1_000, 18).address}"
+address = "{feed_of(stage, 999 * E18 // 1_000, 18, "WBTC / BTC").address}"
 heartbeat_seconds = 86400
 quote = "{BITCOIN}"
 min_price = 10000
@@ -105,13 +105,14 @@ heartbeat_seconds = 86400
 
 [[feeds]]
 token = "{staked}"
-address = "{feed_of(stage, 2_401 * 10**8).address}"
+address = "{feed_of(stage, 2_401 * 10**8, called="WSTETH / USD").address}"
 heartbeat_seconds = 86400
 
 [[feeds]]
 token = "{shares}"
-address = "{feed_of(stage, 10**8).address}"
+address = "{feed_of(stage, 10**8, called="Vault share").address}"
 heartbeat_seconds = 86400
+description = "Vault share"
 
 [[sources]]
 token = "{weth}"
@@ -325,7 +326,7 @@ def test_source_that_rests_on_what_the_feed_rests_on_is_refused(
     of_weth, of_staked = (parts[n].split('address = "')[1][:42] for n in (1, 5))
     new = of_weth
     if shared == "quote":
-        new = feed_of(stage, 12 * E18 // 10, 18).address + f'"\nquote = "{weth}'
+        new = feed_of(stage, 12 * E18 // 10, 18, "wstETH / ETH").address + f'"\nquote = "{weth}'
     parts[5] = parts[5].replace(of_staked, new)
     chain_toml.write_text("[[feeds]]".join(parts))
 

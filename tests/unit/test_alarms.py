@@ -39,6 +39,7 @@ MATTERS: dict[str, dict[str, Any]] = {
     "LooksSlow": {"seconds": 6.5},
     "OracleFaultLasts": {"reasons": {vault(1): Reason.ORACLE_FAULT}},
     "BalanceLost": {"losses": {vault(1): "a token lost balance"}},
+    "FeedOffMarket": {"off_market": {vault(2): "its feed is not where the pools are"}},
     "NotSentLasts": {"reasons": {vault(1): Reason.NOT_SENT}},
     "PlanFails": {"reasons": {vault(1): Reason.PLAN_FAILED}},
     "BudgetSpent": {"reasons": {vault(1): Reason.BUDGET_SPENT}},

@@ -68,7 +68,6 @@ def test_commands_are_those_of_the_manual() -> None:
         ("admin", "grant"),
         ("admin", "revoke"),
         ("admin", "hand-over"),
-        ("admin", "accept"),
         ("admin", "execute"),
         ("admin", "cancel"),
         ("vault", "create"),

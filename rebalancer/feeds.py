@@ -1,0 +1,189 @@
+"""Price feeds held against what they call themselves, and against the listed pools.
+
+A feed that answers in the wrong unit, or of the wrong token, answers soundly: its decimals, its age and any range that was built round its
+answer are right. What tells is its `description()` ("ETH / USD") and the market. Nothing is sent here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rebalancer.chain.abi import interface
+from rebalancer.chain.deployment import Deployment
+from rebalancer.chain.pools import read_pools
+from rebalancer.chain.rpc import Rpc
+from rebalancer.chain.snapshot import Block, read_block
+from rebalancer.errors import (
+    ContractMissing,
+    ContractReverted,
+    FeedUnsound,
+    PoolError,
+    RpcRejected,
+)
+from rebalancer.market_price import off_market, unpriced
+from rebalancer.oracle import feed_price_e18, in_usd_e18
+from rebalancer.pools import Pool, Token, in_wrapped_ether
+
+__all__ = ["FeedClaim", "check_feeds", "check_setting", "misdescribed", "priced_pools"]
+
+_DESCRIBED = "MockAggregator"
+"""The packaged interface that has Chainlink's `description()`."""
+
+_USD = "USD"
+_NOBODY = "0x" + "00" * 20
+
+_WRAPPED = {
+    symbol: symbol.removeprefix("W")
+    for symbol in (
+        "WETH",
+        "WBTC",
+        "WBNB",
+        "WAVAX",
+        "WPOL",
+        "WMATIC",
+        "WXDAI",
+        "WMNT",
+        "WCELO",
+        "WS",
+    )
+}
+"""Tokens that are redeemed one for one for what feeds name. wstETH is none: it is worth more than stETH."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeedClaim:
+    """What a feed is taken for: the price of one whole `symbol` in `unit`. `description` is what a person expects it to call itself."""
+
+    token: str
+    feed: str
+    symbol: str
+    unit: str = _USD
+    description: str | None = None
+
+
+def misdescribed(rpc: Rpc, claim: FeedClaim) -> str | None:
+    """Why a feed is not what it is taken for, by what it calls itself; None where it is, "" where it does not say.
+
+    Raises:
+        As `Rpc.call`.
+    """
+    said = _description(rpc, claim.feed)
+    base, slash, unit = (part.strip() for part in (said or "").partition("/"))
+    if slash and not _alike(unit, claim.unit):
+        return f"it calls itself {said!r}, so it answers in {unit}, not in {claim.unit}"
+    if claim.description is not None:
+        if said is not None and said.strip() == claim.description.strip():
+            return None
+        return f"it calls itself {said!r}, not {claim.description!r}"
+    if not slash:
+        return ""
+    if not _alike(base, claim.symbol):
+        return f"it calls itself {said!r}, not {claim.symbol} / {claim.unit}; if it is the right one all the same, say so by its description"
+    return None
+
+
+def _alike(one: str, other: str) -> bool:
+    one, other = one.upper(), other.upper()
+    return _WRAPPED.get(one, one) == _WRAPPED.get(other, other)
+
+
+def _description(rpc: Rpc, feed: str) -> str | None:
+    try:
+        found: str = interface(_DESCRIBED).at(feed).call(rpc, "description")
+    except (ContractMissing, ContractReverted, RpcRejected):
+        return None
+    return found
+
+
+def check_feeds(
+    rpc: Rpc,
+    claims: Sequence[FeedClaim],
+    prices_e18: Mapping[str, int],
+    pools: Sequence[Pool],
+) -> tuple[str, ...]:
+    """Hold feeds against their descriptions and the market; the tokens whose prices no pool could confirm.
+
+    Raises:
+        FeedUnsound: a feed is of another token or unit, is off the market, or is confirmed by nothing at all.
+    """
+    tokens = {claim.token: claim for claim in claims}
+    unseen = unpriced({token: prices_e18[token] for token in tokens}, pools)
+    silent = []
+    for claim in claims:
+        why = misdescribed(rpc, claim)
+        if why:
+            raise FeedUnsound(claim.feed, f"for {claim.symbol}, {why}")
+        if why is not None:
+            silent.append(claim)
+    for off in off_market(prices_e18, pools):
+        if off.token in tokens:
+            claim = tokens[off.token]
+            raise FeedUnsound(claim.feed, f"for {claim.symbol}, {off.sentence}")
+    for claim in silent:
+        if claim.token in unseen:
+            why = "it does not call itself by token and unit, and no listed pool confirms its price"
+            raise FeedUnsound(claim.feed, f"for {claim.symbol}, {why}; say its description")
+    return unseen
+
+
+def priced_pools(rpc: Rpc, deployment: Deployment, block: Block) -> tuple[Pool, ...]:
+    """The pools of an addresses file as routes see them, without those that cannot be read."""
+    known = [Token(token.address, token.symbol, token.decimals) for token in deployment.tokens]
+    weth = next((token for token in known if token.address == deployment.wrapped_native), None)
+    found = []
+    for place in deployment.places:
+        try:
+            (pool,) = read_pools(rpc, [place], block, deployment.chain_id)
+            found.append(in_wrapped_ether(pool, weth))
+        except (PoolError, ContractMissing, ContractReverted):
+            continue
+    return tuple(found)
+
+
+def check_setting(
+    rpc: Rpc,
+    deployment: Deployment,
+    oracle: str,
+    function: str,
+    arguments: Sequence[object],
+    description: str | None,
+) -> None:
+    """Hold a feed that is about to be set, by OracleHub's `setFeed` or `setQuotedFeed` with these arguments, against its description and the
+    market; other functions set no feed.
+
+    Raises:
+        FeedUnsound: as `check_feeds`.
+    """
+    if function not in ("setFeed", "setQuotedFeed"):
+        return
+    token, feed, decimals = str(arguments[0]), str(arguments[1]), int(str(arguments[2]))
+    quote = str(arguments[6]) if function == "setQuotedFeed" else _NOBODY
+    block = read_block(rpc)
+    hub = interface("OracleHub").at(oracle)
+    asked = list(dict.fromkeys([*(one.address for one in deployment.tokens), token, quote]))
+    answers = hub.call(rpc, "prices", asked, block=block.hash)
+    prices = {
+        one: int(primary)
+        for one, (_, _, primary, fault) in zip(asked, answers, strict=True)
+        if not fault
+    }
+    _, answer, _, _, _ = interface("AggregatorV3Interface").at(feed).call(rpc, "latestRoundData")
+    unit = _USD if quote == _NOBODY else _symbol(rpc, deployment, quote)
+    in_quote = None if quote == _NOBODY else prices.get(quote)
+    if quote != _NOBODY and in_quote is None:
+        raise FeedUnsound(feed, f"its quote {quote} has no sound price")
+    prices[token] = in_usd_e18(feed_price_e18(max(int(answer), 0), decimals), in_quote)
+    claim = FeedClaim(token, feed, _symbol(rpc, deployment, token), unit, description)
+    check_feeds(rpc, [claim], prices, priced_pools(rpc, deployment, block))
+
+
+def _symbol(rpc: Rpc, deployment: Deployment, token: str) -> str:
+    """A token's symbol; of what only stands for something, the unit by which a feed of the addresses file calls it, or its address."""
+    known = deployment.token(token)
+    if known is not None:
+        return known.symbol
+    try:
+        return str(interface("IERC20Metadata").at(token).call(rpc, "symbol"))
+    except (ContractMissing, ContractReverted, RpcRejected):
+        return token

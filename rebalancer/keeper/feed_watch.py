@@ -1,0 +1,84 @@
+"""Whether the feeds are where the market is, seen now and then beside what a keeper does.
+
+A feed that leaves the listed pools by more than a vault's policy allows as slippage makes every trade impossible, or a gift to whoever
+trades. Neither shows in a decision: weights are computed from the feed. It is logged when it begins and ends, and told to watchers. A
+comparison that fails changes nothing, and stops nobody.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+
+import structlog
+
+from rebalancer.chain.abi import interface
+from rebalancer.chain.pools import read_pools
+from rebalancer.chain.rpc import Rpc
+from rebalancer.chain.snapshot import Block, VaultSnapshot
+from rebalancer.errors import ChainError, PoolError
+from rebalancer.keeper.decide import as_traded
+from rebalancer.keeper.site import Site
+from rebalancer.market_price import MAX_SLIPPAGE_BPS, off_market
+
+__all__ = ["FeedWatch"]
+
+log = structlog.get_logger("rebalancer.keeper")
+
+_SECONDS = 60.0
+
+
+class FeedWatch:
+    """Compares feeds and pools of a site, at most once in so many seconds. Not to be shared by threads."""
+
+    def __init__(self, rpc: Rpc, site: Site, every_seconds: float = _SECONDS) -> None:
+        self.rpc = rpc
+        self.site = site
+        self.every_seconds = every_seconds
+        self._found: dict[str, str] = {}
+        self._at = -math.inf
+
+    def look(self, block: Block, vaults: Sequence[VaultSnapshot]) -> Mapping[str, str]:
+        """The tokens whose feeds are off the market, each with a sentence; as last seen where it is not yet time, or nothing could be read.
+
+        `vaults` say how much may be lost: a token is held to the widest of their limits, or to the widest of all where none holds it.
+        """
+        if time.monotonic() - self._at < self.every_seconds or not self.site.places:
+            return self._found
+        self._at = time.monotonic()
+        try:
+            found = self._compare(block, vaults)
+        except (ChainError, PoolError) as failure:
+            log.warning("feeds_not_compared", why=str(failure))
+            return self._found
+        for token in found.keys() - self._found.keys():
+            log.error("feed_off_market", token=token, block=block.number, why=found[token])
+        for token in self._found.keys() - found.keys():
+            log.info("feed_back_at_market", token=token, block=block.number)
+        self._found = found
+        return found
+
+    def _compare(self, block: Block, vaults: Sequence[VaultSnapshot]) -> dict[str, str]:
+        site = self.site
+        known = {token.address: token for token in site.tokens}
+        hub = interface("OracleHub").at(site.system.oracle)
+        answers = hub.call(self.rpc, "prices", list(known), block=block.hash)
+        prices_e18 = {
+            token: primary
+            for token, (_, _, primary, fault) in zip(known, answers, strict=True)
+            if not fault
+        }
+        pools = read_pools(
+            *(self.rpc, site.places, block, site.chain_id),
+            tokens=known,
+            lens=site.system.uniswap_v3_lens,
+        )
+        limits: dict[str, int] = {}
+        for vault in vaults:
+            for asset in vault.basket.assets:
+                widest = max(limits.get(asset.token, 0), vault.policy.max_slippage_bps)
+                limits[asset.token] = widest
+        traded = as_traded(pools, site.tokens, site.wrapped_native)
+        off = off_market(prices_e18, traded, MAX_SLIPPAGE_BPS, limits)
+        return {one.token: f"{known[one.token].symbol}: {one.sentence}" for one in off}

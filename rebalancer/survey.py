@@ -1,0 +1,378 @@
+"""What a chain says of the tokens, feeds and pools that a person named, before a system is launched on it.
+
+Everything that can be wrong is looked for before anything is sent: code at every address, feeds and second
+sources that answer as they should and agree (`rebalancer.feeds` holds them against the market). Nothing is sent here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from eth_utils.crypto import keccak
+
+from rebalancer.chain.abi import interface
+from rebalancer.chain.deployment import DeployedFeed, DeployedPool, DeployedToken, Deployment
+from rebalancer.chain.pools import PoolPlace, Protocol, find_pool, find_v4_key, read_pools
+from rebalancer.chain.rpc import Rpc, at_block
+from rebalancer.chain.snapshot import Block, read_block
+from rebalancer.chain.wellknown import SEQUENCED
+from rebalancer.deploy import FeedSpec, SourceKind, SourceSpec
+from rebalancer.errors import (
+    ContractMissing,
+    ContractReverted,
+    FeedUnsound,
+    PoolError,
+    PoolUnsound,
+    RpcRejected,
+    SequencerUnwatched,
+    SourceUnsound,
+)
+from rebalancer.feeds import FeedClaim
+from rebalancer.oracle import (
+    MAX_FEED_DECIMALS,
+    MAX_TOKEN_DECIMALS,
+    diverges,
+    feed_price_e18,
+    in_usd_e18,
+    mean_tick,
+    rate_e18,
+    tick_price_e18,
+)
+from rebalancer.pools import Token, in_wrapped_ether
+from rebalancer.pools.wrapped_ether import ETHER_ADDRESS
+from rebalancer.spec import ChainSpec, FeedLine, PoolLine, SequencerLine, SourceLine
+from rebalancer.texts import LONGEST_SYMBOL, safe_text
+from rebalancer.units import BPS
+from rebalancer.words import span
+
+__all__ = [
+    "Priced",
+    "feed_claims",
+    "read_chain",
+    "read_feeds",
+    "read_sequencer",
+    "read_sources",
+]
+
+_SANE_FACTOR = 20
+"""A price this many times above or below the one at launch is taken for a broken feed, unless told otherwise."""
+
+_HEARTBEAT_MARGIN_BPS = 2_500
+"""An answer takes some time to be mined after its heartbeat."""
+
+_NO_SELECTOR = bytes(4)
+_USD = "0x" + "00" * 20
+
+
+@dataclass(frozen=True, slots=True)
+class Priced:
+    """How a token will be priced, and what that says now in USD times 1e18."""
+
+    spec: FeedSpec
+    price_e18: int
+
+
+def read_chain(rpc: Rpc, spec: ChainSpec) -> Deployment:
+    """What the chain says of the tokens, feeds and pools that a person named.
+
+    Raises:
+        ContractMissing: a token or a feed is not there, or something else is.
+        PoolUnsound: a pool is not there, is of a kind that cannot be quoted, or answers otherwise than on paper.
+    """
+    tokens = {address: _read_token(rpc, address) for address in spec.tokens}
+    priced = [feed for feed in spec.feeds if feed.name is None]
+    for address in (*(feed.token for feed in priced), spec.wrapped_native):
+        if address not in tokens:
+            tokens[address] = _read_token(rpc, address)
+    pools = _read_pools(rpc, spec.pools, tokens, spec.wrapped_native)
+    names = {address: token.symbol for address, token in tokens.items()}
+    names |= {feed.token: feed.name for feed in spec.feeds if feed.name is not None}
+    feeds = []
+    for line in priced:
+        contract = interface("AggregatorV3Interface").at(line.address)
+        symbol, quote = names[line.token], "USD" if line.quote is None else names[line.quote]
+        decimals = contract.call(rpc, "decimals")
+        feeds.append(
+            DeployedFeed(
+                *(f"{symbol}/{quote}", symbol, line.address, decimals, line.heartbeat_seconds),
+                description=line.description,
+            )
+        )
+    return Deployment(
+        rpc.chain_id(),
+        tokens=tuple(tokens.values()),
+        feeds=tuple(feeds),
+        pools=tuple(pools),
+        uniswap={"WETH9": spec.wrapped_native},
+    )
+
+
+def read_feeds(rpc: Rpc, lines: Sequence[FeedLine]) -> dict[str, Priced]:
+    """How each token will be priced, by its address, quotes before what is priced in them. Every feed must answer soundly now.
+
+    Raises:
+        FeedUnsound: other decimals than said, or an answer that is not positive, stale, or outside its range.
+        ContractMissing: there is no feed at an address.
+    """
+    now = read_block(rpc).timestamp
+    found: dict[str, Priced] = {}
+    for line in sorted(lines, key=lambda line: line.quote is not None):
+        heartbeat = _with_margin(line.heartbeat_seconds)
+        answer_e18, decimals = _read_answer(rpc, line.address, line.decimals, heartbeat, now)
+        quote_e18 = None if line.quote is None else found[line.quote].price_e18
+        price_e18 = in_usd_e18(answer_e18, quote_e18)
+        low = line.min_price_e18 or max(1, price_e18 // _SANE_FACTOR)
+        high = line.max_price_e18 or price_e18 * _SANE_FACTOR
+        if not low <= price_e18 <= high:
+            why = f"its price times 1e18 is {price_e18}, outside {low} to {high}"
+            raise FeedUnsound(line.address, why)
+        spec = FeedSpec(line.address, decimals, heartbeat, low, high, line.quote or _USD)
+        found[line.token] = Priced(spec, price_e18)
+    return found
+
+
+def _with_margin(heartbeat_seconds: int) -> int:
+    return heartbeat_seconds * (BPS + _HEARTBEAT_MARGIN_BPS) // BPS
+
+
+def _read_answer(
+    rpc: Rpc, address: str, expected_decimals: int | None, heartbeat: int, now: int
+) -> tuple[int, int]:
+    """A feed's answer times 1e18, and its decimals."""
+    contract = interface("AggregatorV3Interface").at(address)
+    decimals = contract.call(rpc, "decimals")
+    if expected_decimals is not None and decimals != expected_decimals:
+        raise FeedUnsound(address, f"it has {decimals} decimals, not {expected_decimals}")
+    if decimals > MAX_FEED_DECIMALS:
+        raise FeedUnsound(address, f"it has {decimals} decimals, above {MAX_FEED_DECIMALS}")
+    _, answer, _, updated_at, _ = contract.call(rpc, "latestRoundData")
+    if answer <= 0:
+        raise FeedUnsound(address, f"its answer is {answer}, which is no price")
+    if now - updated_at > heartbeat:
+        why = f"its answer is {span(now - updated_at)} old and may be {span(heartbeat)}"
+        raise FeedUnsound(address, why)
+    return feed_price_e18(answer, decimals), decimals
+
+
+def read_sources(
+    rpc: Rpc, lines: Sequence[SourceLine], feeds: Mapping[str, Priced]
+) -> dict[str, SourceSpec]:
+    """Each token's second source, by its address. Every one must answer now, and agree with the token's feed.
+
+    Raises:
+        SourceUnsound: it does not answer, is of other tokens, differs by more than its limit, or rests on what the feed rests on.
+        FeedUnsound: as `read_feeds`, of a second feed.
+        ContractMissing: there is no contract at an address.
+    """
+    block = read_block(rpc)
+    found = {}
+    for line in lines:
+        spec, ratio_e18 = _SOURCES[line.kind](rpc, line, block)
+        quote = None if spec.quote == _USD else feeds.get(spec.quote)
+        if spec.quote != _USD and (quote is None or quote.spec.quote != _USD):
+            raise SourceUnsound(line.token, f"its quote {spec.quote} has no feed in USD")
+        shared = _shared(feeds, line.token, spec)
+        if shared is not None:
+            why = (
+                f"it rests on {shared}, and so does the token's feed: both would be wrong together"
+            )
+            raise SourceUnsound(line.token, why)
+        price_e18 = in_usd_e18(ratio_e18, quote.price_e18 if quote else None)
+        primary_e18 = feeds[line.token].price_e18
+        if diverges(primary_e18, price_e18, line.max_divergence_bps):
+            raise SourceUnsound(
+                line.token,
+                f"it says {price_e18} and the feed {primary_e18}, times 1e18, "
+                f"which differ by more than {line.max_divergence_bps} bps",
+            )
+        found[line.token] = spec
+    return found
+
+
+def _shared(feeds: Mapping[str, Priced], token: str, source: SourceSpec) -> str | None:
+    """The quote or feed that stands behind both sources of a token, as OracleHub looks for it; None if there is none."""
+    feed = feeds[token].spec
+    if feed.quote == source.quote != _USD:
+        return source.quote
+    primary, second = (
+        {behind, *(feeds[quote].spec.feed for quote in (quote,) if quote != _USD)}
+        for behind, quote in ((feed.feed, feed.quote), (source.target, source.quote))
+    )
+    return min(primary & second, default=None)
+
+
+def _read_second_feed(rpc: Rpc, line: SourceLine, block: Block) -> tuple[SourceSpec, int]:
+    heartbeat = _with_margin(line.span_seconds)
+    answer_e18, decimals = _read_answer(
+        rpc, line.address, line.decimals, heartbeat, block.timestamp
+    )
+    return _source(line, heartbeat, decimals, 0, line.quote), answer_e18
+
+
+def _read_average(rpc: Rpc, line: SourceLine, block: Block) -> tuple[SourceSpec, int]:
+    pool = interface("UniswapV3Pool").at(line.address)
+    pair = [pool.call(rpc, name, block=block.hash).lower() for name in ("token0", "token1")]
+    if line.token not in pair:
+        raise SourceUnsound(line.token, f"the pool {line.address} is of {' and '.join(pair)}")
+    base_is_token0 = pair[0] == line.token
+    quote = pair[base_is_token0]
+    decimals = [_read_decimals(rpc, token) for token in (line.token, quote)]
+    try:
+        sums, _ = pool.call(rpc, "observe", [line.span_seconds, 0], block=block.hash)
+    except ContractReverted as refusal:
+        why = f"the pool {line.address} does not look back {line.span_seconds} s: {refusal}"
+        raise SourceUnsound(line.token, why.rstrip(".")) from None
+    tick = mean_tick(sums[0], sums[1], line.span_seconds)
+    price_e18 = tick_price_e18(tick if base_is_token0 else -tick, *decimals)
+    return _source(line, line.span_seconds, decimals[1], decimals[0], quote), price_e18
+
+
+def _read_vault_rate(rpc: Rpc, line: SourceLine, block: Block) -> tuple[SourceSpec, int]:
+    vault = interface("IERC4626").at(line.token)
+    quote = vault.call(rpc, "asset", block=block.hash).lower()
+    share_decimals, decimals = (_read_decimals(rpc, token) for token in (line.token, quote))
+    rate = vault.call(rpc, "convertToAssets", 10**share_decimals, block=block.hash)
+    return _source(line, 0, decimals, share_decimals, quote), _rated(line, rate, decimals)
+
+
+def _read_getter(rpc: Rpc, line: SourceLine, block: Block) -> tuple[SourceSpec, int]:
+    selector = keccak(text=str(line.function))[:4]
+    message = {"to": line.address, "data": "0x" + selector.hex()}
+    try:
+        answer = rpc.call("eth_call", message, at_block(block.hash))
+    except RpcRejected:
+        answer = "0x"
+    raw = bytes.fromhex(str(answer).removeprefix("0x"))
+    if len(raw) < 32:
+        raise SourceUnsound(line.token, f"{line.address} does not answer {line.function}")
+    decimals = line.decimals or 0
+    spec = _source(line, 0, decimals, 0, line.quote, selector)
+    return spec, _rated(line, int.from_bytes(raw[:32]), decimals)
+
+
+def _rated(line: SourceLine, rate: int, decimals: int) -> int:
+    if rate == 0:
+        raise SourceUnsound(line.token, "its rate is 0, which is no price")
+    return rate_e18(rate, decimals)
+
+
+def _read_decimals(rpc: Rpc, token: str) -> int:
+    decimals = int(interface("IERC20Metadata").at(token).call(rpc, "decimals"))
+    if decimals > MAX_TOKEN_DECIMALS:
+        raise SourceUnsound(token, f"{token} has {decimals} decimals, above {MAX_TOKEN_DECIMALS}")
+    return decimals
+
+
+def _source(
+    line: SourceLine,
+    span_seconds: int,
+    decimals: int,
+    token_decimals: int,
+    quote: str | None,
+    selector: bytes = _NO_SELECTOR,
+) -> SourceSpec:
+    return SourceSpec(
+        line.kind,
+        line.address,
+        span_seconds,
+        decimals,
+        token_decimals,
+        selector,
+        quote or _USD,
+        line.max_divergence_bps,
+    )
+
+
+_SOURCES = {
+    SourceKind.FEED: _read_second_feed,
+    SourceKind.UNISWAP_V3_TWAP: _read_average,
+    SourceKind.ERC4626: _read_vault_rate,
+    SourceKind.GETTER: _read_getter,
+}
+
+
+def feed_claims(lines: Sequence[FeedLine], deployment: Deployment) -> tuple[FeedClaim, ...]:
+    """What each feed is taken for: the price of a token, or of what is named, in USD or in what its quote is called."""
+    names = {line.token: line.name for line in lines if line.name is not None}
+
+    def name(token: str) -> str:
+        return names.get(token) or deployment.listed(token).symbol
+
+    return tuple(
+        FeedClaim(
+            *(line.token, line.address, name(line.token)),
+            "USD" if line.quote is None else name(line.quote),
+            line.description,
+        )
+        for line in lines
+    )
+
+
+def read_sequencer(rpc: Rpc, line: SequencerLine | None) -> None:
+    """Make sure that the sequencer's feed answers, that the sequencer runs, and has begun; and that there is one where the chain has one.
+
+    Raises:
+        SequencerUnwatched: the chain has a sequencer with an uptime feed, and none is named.
+        FeedUnsound: it does not.
+        ContractMissing: there is no feed at the address.
+    """
+    if line is None:
+        if known := SEQUENCED.get(rpc.chain_id()):
+            raise SequencerUnwatched(*known)
+        return
+    feed = interface("AggregatorV3Interface").at(line.feed)
+    _, answer, since, _, _ = feed.call(rpc, "latestRoundData")
+    if answer not in (0, 1):
+        raise FeedUnsound(line.feed, f"its answer is {answer}, and a sequencer's is 0 or 1")
+    if answer == 1 or since == 0:
+        raise FeedUnsound(line.feed, "it says that the sequencer is down")
+
+
+def _read_token(rpc: Rpc, address: str) -> DeployedToken:
+    contract = interface("IERC20Metadata").at(address)
+    return DeployedToken(
+        safe_text(contract.call(rpc, "symbol"), LONGEST_SYMBOL) or address,
+        address,
+        contract.call(rpc, "decimals"),
+    )
+
+
+def _read_pools(
+    rpc: Rpc, lines: Sequence[PoolLine], tokens: dict[str, DeployedToken], wrapped_native: str
+) -> list[DeployedPool]:
+    """Each pool, read whole as it will be for every plan; tokens that only pools trade are added to `tokens`."""
+    block, chain_id = read_block(rpc), rpc.chain_id()
+    weth = tokens[wrapped_native]
+    wrapped = Token(weth.address, weth.symbol, weth.decimals)
+    found = []
+    for line in lines:
+        try:
+            place = _place(rpc, line, block)
+            (pool,) = read_pools(rpc, [place], block, chain_id)
+            in_wrapped_ether(pool, wrapped)
+        except (PoolError, ContractMissing, ContractReverted) as error:
+            raise PoolUnsound(line.name, str(error).rstrip(".")) from None
+        for token in pool.tokens:
+            if token.address != ETHER_ADDRESS:
+                known = DeployedToken(token.symbol, token.address, token.decimals)
+                tokens.setdefault(token.address, known)
+        assets = [token.address for token in pool.tokens]
+        found.append(DeployedPool.at(place, assets, pool.fee_pips))
+    return found
+
+
+def _place(rpc: Rpc, line: PoolLine, block: Block) -> PoolPlace:
+    if line.pool_id is not None:
+        try:
+            key = find_v4_key(rpc, line.address, line.pool_id, from_block=line.from_block)
+        except RpcRejected as refusal:
+            why = f"its key was not searched for: {refusal.message}; say from_block, where it began"
+            raise PoolUnsound(line.name, why) from None
+        return PoolPlace(Protocol.UNISWAP_V4, line.address, key)
+    protocol = find_pool(rpc, line.address, block)
+    if line.fee_bps is None:
+        return PoolPlace(protocol, line.address)
+    if protocol is not Protocol.UNISWAP_V2:
+        raise PoolUnsound(line.name, f"it is of {protocol}, which tells its fee itself")
+    return PoolPlace(protocol, line.address, fee_bps=line.fee_bps)
