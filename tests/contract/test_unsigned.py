@@ -476,10 +476,12 @@ def test_options_that_do_not_fit_and_files_that_are_there(house: House, cli: Cli
     assert (ran.code, Path("there.now.safe.json").read_text()) == (26, "mine")
 
 
-def test_an_address_without_code_is_told(vault: Contract, cli: Cli) -> None:
+def test_an_address_without_code_is_told(house: House, vault: Contract, cli: Cli) -> None:
     nobody = devnet_signer(0).address
+    for symbol, raw in WEALTH.items():
+        house.market.deal(symbol, nobody, raw)
     where = ("--unsigned", "calls.json", "--from", nobody)
-    ran = cli("admin", "call", "--contract", vault.address, "--function", "poke", *where)
+    ran = cli("vault", "deposit", "--vault", vault.address, "--shares", "1", *where)
     assert f"{nobody} has no code on chain 31337: if it is a Safe, check" in ran.out
 
 
