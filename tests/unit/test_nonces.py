@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -219,7 +220,7 @@ def test_a_foreign_transaction_is_outbid_in_few_steps(outbox: Outbox, chain: Fak
     assert 2 * UNIT < taken["maxPriorityFeePerGas"] <= taken["maxFeePerGas"]
     steps = offers(outbox)
     assert len(steps) <= 6
-    assert all(2 * low <= high <= 2.26 * low for low, high in zip(steps, steps[1:], strict=False))
+    assert all(2 * low <= high <= 2.26 * low for low, high in pairwise(steps))
 
 
 def test_an_offer_never_passes_the_cap_and_comes_near_it_before_it_gives_up(
