@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from rebalancer.chain.abi import interface, reverted
+from rebalancer.chain.abi import decode_revert, interface, reverted
 from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import (
     ContractReverted,
@@ -87,14 +87,11 @@ class Simulator:
                 return list(done["logs"])
             # The revert data is with the error on some nodes, in place of a result on others.
             error = done.get("error") or {}
-            data = str(error.get("data") or done.get("returnData") or "0x")
-            why = RpcRejected(_METHOD, 3, "reverted", bytes.fromhex(data.removeprefix("0x")))
+            text = str(error.get("data") or done.get("returnData") or "0x")
+            data = bytes.fromhex(text.removeprefix("0x"))
         except (KeyError, IndexError, TypeError, ValueError, AttributeError):
             raise RpcMalformed(self._rpc.endpoint, f"no result of {_METHOD}") from None
-        refusal = reverted(why)
-        if not isinstance(refusal, ContractReverted):
-            refusal = ContractReverted("NoReason")
-        raise SimulationRefused(refusal)
+        raise SimulationRefused(decode_revert(data))
 
     def check_rebalance(
         self,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -18,10 +20,10 @@ from rebalancer.keeper.decide import (
     plan_input,
     wants_plan,
 )
-from rebalancer.keeper.decision import explain, tell_loss
+from rebalancer.keeper.decision import Outcome, explain, tell_loss
 from rebalancer.lab.paper import PaperFeed, PaperMarket, PaperVault
 from rebalancer.plan import NoPlan, Plan, PlanInput, plan_rebalance
-from rebalancer.policy import Policy, Price, State
+from rebalancer.policy import Fill, Policy, Price, State
 from rebalancer.pools import AnyPool, Pool, Token, UniswapV4Pool, WrappedEtherPool
 from rebalancer.pools.wrapped_ether import ETHER_ADDRESS
 from rebalancer.reasons import Reason
@@ -168,7 +170,11 @@ def test_refusal_is_told_in_the_vaults_words_but_little_progress_by_the_limit(
     poor = after(monkeypatch, refusal(plan, REFUSED), halfway)
     little = after(monkeypatch, refusal(plan, LITTLE), halfway)
 
+    just_below = replace(halfway, slippage_limit_e18=E18 * 12 // 1_000 - 1)
+    less = after(monkeypatch, refusal(plan, LITTLE), just_below)
+
     assert poor.text == str(REFUSED)
+    assert "no more than the 119 bps allowed now" in less.text
     assert "no more than the 120 bps allowed now" in little.text
     assert "too small to count as progress" in little.text
 
@@ -298,6 +304,10 @@ def test_pools_of_ether_trade_as_the_wrapped_token_where_the_vault_knows_it() ->
             "from 1970-01-12 13:56:40 UTC on",  # 1,000,000 s and a cooldown of 600
         ),
         ({"reason": Reason.TOTAL_OUT_OF_RANGE}, "worth nothing"),
+        (
+            {"reason": Reason.LOSS_NOT_WRITTEN_DOWN, "missing_raw": (0, 5, 6)},
+            f"5 raw units of {BITCOIN.address}, 6 raw units of {DOLLAR.address} are missing",
+        ),
     ],
 )
 def test_reason_is_told_with_its_numbers(changes: dict[str, object], words: str) -> None:
@@ -326,6 +336,10 @@ def test_owner_is_told_of_a_loss_above_dust_and_of_what_is_barred() -> None:
         found = replace(snapshot, missing_raw=(0, missing, 0), state=state)
         return tell_loss(replace(found, basket=barred) if is_barred else found)
 
+    purchases = replace(snapshot, reason=Reason.PURCHASES_BARRED, basket=barred)
+    assert f"all that lacks is {BITCOIN.address}, which lost balance" in explain(purchases)
+    paused = replace(snapshot, reason=Reason.PAUSED, basket=barred)
+    assert f"and {BITCOIN.address} lost balance" in explain(paused)
     assert told(0) == told(dust) == ""
     assert f"{dust + 1} raw units of {BITCOIN.address}" in told(dust + 1)
     assert told(0, is_barred=True) == (
@@ -333,3 +347,23 @@ def test_owner_is_told_of_a_loss_above_dust_and_of_what_is_barred() -> None:
     )
     assert told(0, State(paused=True), is_barred=True).endswith("(resumeRebalance)")
     assert told(0, State(paused=True)) == ""
+
+
+@pytest.mark.parametrize(
+    ("predicted", "settled", "expected"),
+    [((1, 2), (1, 2), True), ((1, 2), (1, 3), False), (None, (1, 2), None), ((1, 2), None, None)],
+)
+def test_books_are_as_foreseen_only_where_both_are_known_and_equal(
+    predicted: tuple[int, ...] | None, settled: tuple[int, ...] | None, expected: bool | None
+) -> None:
+    snapshot = seen()
+
+    def books(held: tuple[int, ...] | None) -> Any:
+        return held and SimpleNamespace(held=held)
+
+    receipt: Any = None
+    outcome = Outcome(
+        receipt, Fill((), ()), snapshot, snapshot, None, books(predicted), books(settled)
+    )
+
+    assert outcome.is_as_foreseen is expected

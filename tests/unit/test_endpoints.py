@@ -69,6 +69,12 @@ def over(nodes: list[Node], **settings: Any) -> Endpoints:
     return Endpoints([node.url for node in nodes], **{"timeout_s": 2.0} | settings)
 
 
+def test_several_are_named_by_the_first_and_how_many_more(nodes: list[Node]) -> None:
+    one = over(nodes[:1]).endpoint
+
+    assert over(nodes).endpoint == f"{one} and 2 more"
+
+
 # Refusals
 
 

@@ -242,3 +242,33 @@ def test_socket_that_breaks_is_opened_again_and_begins_with_short_pauses(
 
     assert opened == [1_000.0, 1_001.0, 1_002.0]
     assert all(socket.is_closed for socket in sockets)
+
+
+def test_reorg_from_before_what_is_known_is_linked_to_nothing_without_reading_on(
+    clock: Clock, chain: WrittenChain
+) -> None:
+    heads = Heads(chain, poll_seconds=2.0)
+    heads.next(0)
+    chain.asked = 0
+    chain.write("b", 5, 12, "a4")
+
+    head = heads.next(0)
+
+    assert head is not None
+    assert (head.header.hash, head.linked) == ("b12", False)
+    assert [each.hash for each in head.taken_back] == ["a10"]
+    assert head.missed == ()
+    assert chain.asked <= 4
+
+
+def test_block_older_than_what_is_kept_is_no_news(clock: Clock, chain: WrittenChain) -> None:
+    """A node that lags that far behind is not believed."""
+    heads = Heads(chain, poll_seconds=2.0, keep=4)
+    for number in range(11, 30):
+        chain.write("a", number, number, f"a{number - 1}")
+        heads.next(0)
+    chain.write("b", 15, 15, "a14")
+
+    assert heads.next(0) is None
+    chain.latest = "a29"
+    assert heads.next(0) is None

@@ -115,6 +115,20 @@ def test_choose_takes_the_lane_with_the_least_to_do_that_may() -> None:
         choose([], {}, VAULT, VAULT, CALL)
 
 
+def test_one_lane_alone_says_itself_what_it_may_not() -> None:
+    lane = Lane(Pen(), LIMITS)
+    stranger = "0x" + "bb" * 20
+
+    with pytest.raises(CallNotAllowed) as caught:
+        choose([lane], {}, VAULT, stranger, CALL)
+
+    assert (caught.value.address, caught.value.to) == (ME, stranger)
+    assert caught.value.selector == CALL[:10]
+    with pytest.raises(CallNotAllowed) as caught:
+        choose([lane], {}, VAULT, VAULT, "0x")
+    assert (caught.value.to, caught.value.selector) == (VAULT, "")
+
+
 def test_keepers_lane_rebalances_pokes_and_syncs_its_vaults_and_nothing_else() -> None:
     lane = lane_of(devnet_signer(3), Settings(), [VAULT])
     assert lane.address == devnet_signer(3).address

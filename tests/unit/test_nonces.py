@@ -262,3 +262,40 @@ def test_a_node_that_takes_nothing_is_told_of_as_it_says(outbox: Outbox, chain: 
         clear(outbox, chain, Lane(Pen()), stuck(Trouble.GAP))
 
     assert not chain.pool
+
+
+def test_tip_that_is_high_already_stops_no_offer_below_the_cap(
+    outbox: Outbox, chain: FakeChain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history = {
+        "baseFeePerGas": [hex(chain.base_fee)],
+        "reward": [[hex(500 * UNIT)] * 2],
+        "gasUsedRatio": [0.5],
+    }
+    monkeypatch.setattr(chain, "eth_feeHistory", lambda *_: history, raising=False)
+    foreign(chain, 0, 800 * UNIT, 600 * UNIT)
+
+    clear(outbox, chain, Lane(Pen()), stuck())
+
+    assert at(chain, 0)["maxPriorityFeePerGas"] <= at(chain, 0)["maxFeePerGas"] <= CAP
+    assert at(chain, 0)["data"] == "0x"
+
+
+def test_gaps_of_all_accounts_are_filled_and_told_of(
+    outbox: Outbox, chain: FakeChain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Other(Pen):
+        address = "0x" + "22" * 20
+
+    count = chain.eth_getTransactionCount
+    monkeypatch.setattr(
+        chain,
+        "eth_getTransactionCount",
+        lambda who, tag: count(who, tag) if who == ME else "0x0",
+        raising=False,
+    )
+    sent_after(outbox, chain, [0, 1])
+
+    filled = clear_on_start(outbox, chain, [Pen(), Other()])
+
+    assert [(attempt.sender, attempt.nonce) for attempt in filled] == [(ME, 0), (ME, 1)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -115,7 +116,7 @@ def test_sale_of_more_than_a_thin_pool_takes_goes_where_there_is_room() -> None:
 
 
 def test_limit_that_makes_a_plan_smaller_is_named() -> None:
-    def by(**limits: int) -> str | None:
+    def by(**limits: Any) -> str | None:
         found = plan_rebalance(replace(PlanInput.of(ETHER_HIGH, POOLS), **limits))
         assert isinstance(found, Plan)
         return found.bound_by
