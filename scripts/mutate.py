@@ -521,15 +521,24 @@ def mutate_python(options: argparse.Namespace) -> bool:
         for file in files
         if not options.python or any(Path(file).is_relative_to(path) for path in options.python)
     ]
+    if not wanted:
+        sys.exit(f"none of these is tried: {', '.join(options.python)}")
     found = find_python(ROOT, files)
     tests = options.tests or [*FAST_TESTS, *([] if options.quick else CHAIN_TESTS)]
-    world = digest("rebalancer", "tests") + " ".join(["", *tests])
+    world = digest("rebalancer", *tests) + " ".join(["", *tests])
     targets = {file: file for file in files}
     journal = Journal(PYTHON_JOURNAL, targets, Excuses(targets, PYTHON_EQUIVALENT), world)
     sampled = {file: sample(found[file], options.sample, options.seed) for file in wanted}
     todo = [(file, mutant) for file in wanted for mutant in sampled[file]]
     random.Random(options.seed).shuffle(todo)  # noqa: S311 - as above
-    unknown = [pair for pair in todo if journal.get(*pair) is None]
+    # What survived earlier comes first: a test may have been written for it.
+    again = [
+        (file, mutant)
+        for file in wanted
+        for mutant in found[file]
+        if journal.key(file, mutant) in journal.survived
+    ]
+    unknown = [pair for pair in dict.fromkeys([*again, *todo]) if journal.get(*pair) is None]
     if unknown:
         cache = WORK / "python_coverage.json"
         PythonCampaign(ROOT, files, unknown, journal, cache, CHAIN_TESTS, options.minutes).run(

@@ -168,6 +168,7 @@ def test_of_several_that_wait_the_newest_is_told_and_what_is_none_is_passed_over
     assert head is not None
     assert head.header.hash == "a10"
     assert heads.subscribed
+    assert clock.now == 1_000.0, "what is there already is not waited for"
 
 
 def test_silent_socket_is_waited_for_and_the_node_asked_once_a_poll(
@@ -177,6 +178,7 @@ def test_silent_socket_is_waited_for_and_the_node_asked_once_a_poll(
     socket = Socket(clock, SUBSCRIBED)
     heads = connected(monkeypatch, lambda: socket, chain)
     heads.next(0)
+    assert socket.waited == [0.0]
     chain.asked, socket.waited[:] = 0, []
 
     assert heads.next(5.0) is None
@@ -272,3 +274,15 @@ def test_block_older_than_what_is_kept_is_no_news(clock: Clock, chain: WrittenCh
     assert heads.next(0) is None
     chain.latest = "a29"
     assert heads.next(0) is None
+
+
+def test_only_block_that_is_known_can_be_taken_back(clock: Clock, chain: WrittenChain) -> None:
+    heads = Heads(chain, poll_seconds=2.0)
+    heads.next(0)
+    chain.write("b", 10, 10, "a9")
+
+    head = heads.next(0)
+
+    assert head is not None
+    assert (head.header.hash, head.linked) == ("b10", False)
+    assert [each.hash for each in head.taken_back] == ["a10"]

@@ -142,3 +142,10 @@ def test_keepers_lane_rebalances_pokes_and_syncs_its_vaults_and_nothing_else() -
     assert not lane.may(ME, "0x" + functions["poke"].selector.hex())
     assert lane.limits.max_fee_per_gas_wei == 200 * 10**9
     assert lane.limits.max_spend_per_day_wei == 10**18
+
+
+def test_a_lane_shows_its_account_and_never_its_key() -> None:
+    signer = devnet_signer(3)
+
+    assert repr(Lane(signer)) == f"Lane({signer!r})"
+    assert signer.address in repr(signer).lower()

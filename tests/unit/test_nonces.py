@@ -299,3 +299,19 @@ def test_gaps_of_all_accounts_are_filled_and_told_of(
     filled = clear_on_start(outbox, chain, [Pen(), Other()])
 
     assert [(attempt.sender, attempt.nonce) for attempt in filled] == [(ME, 0), (ME, 1)]
+
+
+def test_version_of_ours_that_is_refused_is_raised_until_it_is_taken(
+    outbox: Outbox, chain: FakeChain
+) -> None:
+    """The nonce was filled before; the node lost that, and has a dearer one of somebody else's."""
+    clear(outbox, chain, Lane(Pen()), stuck(Trouble.GAP))
+    lost(chain, 0)
+    foreign(chain, 0, 400 * UNIT, 2 * UNIT)
+    chain.base_fee *= 2
+
+    (filled,) = clear(outbox, chain, Lane(Pen()), stuck())
+
+    assert (at(chain, 0)["to"], at(chain, 0)["data"]) == (ME, "0x")
+    assert filled.newest.fees.max_fee_per_gas_wei == at(chain, 0)["maxFeePerGas"] >= 440 * UNIT
+    assert len(outbox.attempts(CHAIN)) == 1
