@@ -20,7 +20,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from rebalancer.chain.abi import Contract, decode_logs, interface
-from rebalancer.chain.receipt import Receipt
+from rebalancer.chain.receipt import NoLogs, Receipt
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import read_block
 from rebalancer.deploy import Fees, Role, System, VaultSpec, assign_vault_roles, create_vault
@@ -76,6 +76,7 @@ __all__ = [
     "set_bands",
     "set_targets",
     "sync",
+    "vault_address",
     "withdraw_in_kind",
     "withdraw_token",
 ]
@@ -94,9 +95,6 @@ MAX_LOCKED_BPS = 100
 
 MAX_FEES_BPS = Fees(streaming_bps=500, performance_bps=2_000, entry_bps=200, exit_bps=200)
 """VaultBase's MAX_STREAMING_BPS, MAX_PERFORMANCE_BPS and MAX_FLOW_BPS."""
-
-_DEADLINE_SECONDS = 1_200
-"""How long a zap may wait to be mined: its prices are old by then."""
 
 Ask = Callable[[Preview], None]
 
@@ -413,7 +411,8 @@ def deposit_token(
     books = _books(wallet.rpc, contract, tokens)
     is_all, kept_wei = amount_raw is None, 0
     if amount_raw is None:
-        kept_wei = _ZAP_GAS * suggest(wallet.rpc, wallet.fee_cap_wei).max_fee_per_gas_wei
+        if wallet.pays_gas:
+            kept_wei = _ZAP_GAS * suggest(wallet.rpc, wallet.fee_cap_wei).max_fee_per_gas_wei
         amount_raw = _balance(wallet, token)
         if token == ETH:
             amount_raw -= kept_wei
@@ -433,12 +432,12 @@ def deposit_token(
             found.swapped_raw,
             mul_div_down(found.shares, BPS - slippage_bps, BPS),
             wallet.address,
-            _now(wallet.rpc) + _DEADLINE_SECONDS,
+            _now(wallet.rpc) + wallet.deadline_seconds,
             found.route,
         )
 
     found, arguments = planned(amount_raw)
-    if is_all and token == ETH:
+    if is_all and token == ETH and wallet.pays_gas:
         amount_raw += kept_wei - _most_gas_wei(wallet, zap, "zapIn", arguments, amount_raw)
         found, arguments = planned(amount_raw)
     value_wei = amount_raw if token == ETH else 0
@@ -497,10 +496,10 @@ def withdraw_token(
     tokens = basket_tokens(wallet.rpc, contract)
     _check_balance(wallet, contract.address, shares)
     books = _books(wallet.rpc, contract, tokens)
-    deadline = _now(wallet.rpc) + _DEADLINE_SECONDS
+    deadline = _now(wallet.rpc) + wallet.deadline_seconds
     # The fee dilutes shares until this is mined; amounts must not be planned that are no longer there.
     streaming_bps = contract.call(wallet.rpc, "fee")[2]
-    accrued = div_up(books.supply * streaming_bps * 2 * _DEADLINE_SECONDS, YEAR_SECONDS * BPS)
+    accrued = div_up(books.supply * streaming_bps * 2 * wallet.deadline_seconds, YEAR_SECONDS * BPS)
     given = replace(books, supply=books.supply + accrued).given_raw(shares)
     found = plan_zap_out(tokens, given, pools, got)
     arguments = (
@@ -616,9 +615,19 @@ def new_vault(wallet: Wallet, system: System, spec: VaultSpec) -> VaultCreated:
     except RebalancerError:
         _take_back(wallet, system.factory, [asset.token for asset in spec.assets])
         raise
+    except NoLogs:
+        vault = vault_address(wallet, system, spec)
     assign_vault_roles(wallet, system, vault)
-    shares = interface("BasketVault").at(vault).call(wallet.rpc, "balanceOf", wallet.address)
+    shares = wallet.read(interface("BasketVault").at(vault), "balanceOf", wallet.address)
     return VaultCreated(vault.lower(), shares)
+
+
+def vault_address(wallet: Wallet, system: System, spec: VaultSpec) -> str:
+    """Where the vault of a specification will be, if this wallet makes it."""
+    factory = interface("VaultFactory").at(system.factory)
+    return str(
+        factory.call(wallet.rpc, "vaultAddress", wallet.address, spec.salt.to_bytes(32))
+    ).lower()
 
 
 def _check_seed(spec: VaultSpec) -> None:
@@ -879,12 +888,15 @@ def _now(rpc: Rpc) -> int:
 
 
 def _event(receipt: Receipt, contract: Contract, name: str) -> Mapping[str, Any]:
-    """What a contract told of what it did, in the one event of that name."""
-    return next(
-        event.values
-        for event in decode_logs(receipt.logs, contract.interface)
-        if event.name == name and event.address == contract.address
-    )
+    """What a contract told of what it did, in the one event of that name.
+
+    Raises:
+        NoLogs: the call is only written down, and the node could not try it.
+    """
+    for event in decode_logs(receipt.logs, contract.interface):
+        if event.name == name and event.address == contract.address:
+            return event.values
+    raise NoLogs
 
 
 def _received(receipt: Receipt, payer: str, payee: str, unwrapped: str | None) -> dict[str, int]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rebalancer.texts import safe_text
+from rebalancer.words import named_number
 
 _LONGEST_SENTENCE = 4_000
 """Characters of an error's sentence: a list of many addresses fits."""
@@ -195,13 +196,15 @@ class ArtifactMissing(ChainError):
 
 
 class ContractMissing(ChainError):
-    """An address that should hold a contract holds no code."""
+    """An address that should hold a contract holds no code, or another contract; `there` says which, where somebody has looked."""
 
-    def __init__(self, name: str, address: str) -> None:
+    def __init__(self, name: str, address: str, there: str = "") -> None:
         self.name = name
         self.address = address
+        self.there = there
+        what = f", which is {there}" if there else ""
         super().__init__(
-            f"No {name} is deployed at {address}: check the address and the chain it belongs to."
+            f"No {name} is deployed at {address}{what}: check the address and the chain it belongs to."
         )
 
 
@@ -214,7 +217,7 @@ class ContractReverted(ChainError):
         self.error = error
         self.values = dict(values or {})
         self.data = data
-        numbers = ", ".join(f"{key}={value}" for key, value in self.values.items())
+        numbers = ", ".join(named_number(key, value) for key, value in self.values.items())
         super().__init__(f"The contract refused with {error}({numbers}).")
 
 
@@ -1335,6 +1338,14 @@ class SeedTooSmall(ActionError):
             f"The seed has {amount_raw} {what}, and a vault begins with at least {minimum_raw}, because a part is "
             "locked for ever: give more, or none of an asset."
         )
+
+
+class NotByContract(ActionError):
+    """What was to be written down for another account to send cannot be done by a contract, as a Safe is."""
+
+    def __init__(self, what: str, instead: str) -> None:
+        self.what = what
+        super().__init__(f"A contract account cannot send {what}: {instead}.")
 
 
 class NotTheClaimant(ActionError):

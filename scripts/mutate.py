@@ -3,6 +3,7 @@
     --contract NAME     only these (again for more); by default RebalancePolicy, OracleHub, BasketVault with its two halves, and their libraries
     --python PATH       only these files or folders (again for more); by default policy, oracle, plan, pools, send, keeper and chain.
                         With one of these two, nothing of the other language is run
+    --since COMMIT      only mutants of lines that changed since then
     --sample N          at most N mutants a contract or file, spread over its functions; by default all
     --seed N            which ones
     --minutes N         stop after so long, for each language
@@ -11,7 +12,8 @@
     --fresh             forget what earlier runs found
 
 All mutants are compiled at once and asleep (see `_mutants.py`), plainly, in a copy of the project, with the checkout's build of all other contracts; each is woken in turn, and the
-forge suites run until one fails: first the one that caught the last mutant of the same function, then all, then the invariants.
+forge suites run until one fails: first those that caught most mutants of the same function, then those that caught most of all, then the
+others, then the invariants.
 What was found is kept in .build/mutate/journal.jsonl: a caught mutant is not run again while its file and the mutant are
 the same, a survivor not while all tests and contracts are, or if it is known to be no mistake. Writes tests/vectors/mutation.json, and docs/mutation.md from it.
 
@@ -87,6 +89,7 @@ FIRST_SUITES = {
     "PackedFees": "Fee",
 }
 LAST_SUITE = "Invariants"
+ANY_FUNCTION = ""
 PYTHON = ("policy.py", "oracle.py", "plan", "pools", "send", "keeper", "chain")
 FAST_TESTS = ("tests/unit", "tests/property", "tests/fault")
 CHAIN_TESTS = ("tests/contract", "tests/fleet")
@@ -339,16 +342,33 @@ def suites_of(target: str) -> list[str]:
     return [first, *(name for name in names if name not in {first, LAST_SUITE, "Base"})]
 
 
+def changed_lines(path: str, since: str | None) -> set[int]:
+    """Which lines of a file are other than at a commit."""
+    if since is None:
+        return set()
+    command = ["git", "diff", "--unified=0", since, "--", path]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    hunks = re.findall(r"^@@ \S+ \+(\d+)(?:,(\d+))? @@", run.stdout, re.MULTILINE)
+    return {
+        line for first, count in hunks for line in range(int(first), int(first) + int(count or 1))
+    }
+
+
 def stages(
     target: str, function: str, killers: dict[str, Counter[str]], *, quick: bool
 ) -> Iterator[list[str]]:
     """Which suites to run together, one stage after another."""
     suites = suites_of(target)
-    likely = [name for name, _ in killers[function].most_common(2) if name != LAST_SUITE] or suites[
-        :1
-    ]
-    yield likely
-    yield [name for name in suites if name not in likely]
+
+    def best(of: str, most: int) -> list[str]:
+        return [name for name, _ in killers[of].most_common() if name in suites][:most]
+
+    first = best(function, 2) or suites[:1]
+    second = [name for name in best(ANY_FUNCTION, 6) if name not in first]
+    yield first
+    if second:
+        yield second
+    yield [name for name in suites if name not in {*first, *second}]
     if not quick:
         yield [LAST_SUITE]
 
@@ -369,6 +389,7 @@ def run_one(
             suite = by.split(".")[0]
             if suite in together:
                 killers[mutant.function][suite] += 1
+                killers[ANY_FUNCTION][suite] += 1
             return Outcome("killed", by)
     return Outcome("survived")
 
@@ -396,8 +417,14 @@ class Campaign:
         self.journal = journal
         self.quick: bool = options.quick
         self.until = time.monotonic() + 60 * options.minutes
-        self.killers: dict[str, Counter[str]] = defaultdict(Counter)
-        self.todo = [(target, mutant) for target in wanted for mutant in sampled[target]]
+        self.killers: dict[str, Counter[str]] = defaultdict(Counter)  # suites by function
+        changed = {target: changed_lines(TARGETS[target], options.since) for target in wanted}
+        self.todo = [
+            (target, mutant)
+            for target in wanted
+            for mutant in sampled[target]
+            if options.since is None or mutant.line in changed[target]
+        ]
         # Shuffled, so that whatever part of them there is time for is a sample.
         random.Random(options.seed).shuffle(self.todo)  # noqa: S311 - chooses what to test, guards nothing
 
@@ -538,7 +565,13 @@ def mutate_python(options: argparse.Namespace) -> bool:
         for mutant in found[file]
         if journal.key(file, mutant) in journal.survived
     ]
-    unknown = [pair for pair in dict.fromkeys([*again, *todo]) if journal.get(*pair) is None]
+    changed = {file: changed_lines(file, options.since) for file in wanted}
+    unknown = [
+        (file, mutant)
+        for file, mutant in dict.fromkeys([*again, *todo])
+        if journal.get(file, mutant) is None
+        and (options.since is None or mutant.line in changed[file])
+    ]
     if unknown:
         cache = WORK / "python_coverage.json"
         PythonCampaign(ROOT, files, unknown, journal, cache, CHAIN_TESTS, options.minutes).run(
@@ -571,6 +604,7 @@ def main() -> int:
     )
     parser.add_argument("--contract", action="append", choices=TARGETS)
     parser.add_argument("--python", action="append", metavar="PATH")
+    parser.add_argument("--since", metavar="COMMIT")
     parser.add_argument("--sample", type=int, default=sys.maxsize)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=float("inf"))

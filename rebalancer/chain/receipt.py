@@ -18,13 +18,25 @@ from rebalancer.chain.abi import decode_revert
 from rebalancer.chain.rpc import Rpc, at_block
 from rebalancer.errors import ContractReverted, RpcMalformed, RpcRejected, TransactionNotMined
 
-__all__ = ["Receipt", "find_receipt", "read_receipt", "refusal", "settled", "wait_for_receipt"]
+__all__ = [
+    "NoLogs",
+    "Receipt",
+    "find_receipt",
+    "read_receipt",
+    "refusal",
+    "settled",
+    "wait_for_receipt",
+]
 
 _FIRST_POLL_SECONDS = 0.001  # Anvil mines right after it has answered
 _LONGEST_POLL_SECONDS = 1.0
 
 # What a transaction's JSON shares with an eth_call's message.
 _REPLAYED_FIELDS = {"from": "from", "to": "to", "input": "data", "value": "value", "gas": "gas"}
+
+
+class NoLogs(Exception):  # noqa: N818 (no error: what was asked for is done)
+    """A call was written down instead of sent, and no node has told what it would do. No transaction that is mined has it raised."""
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,8 @@ def asker(session: Session, dry_run: bool, yes: bool, as_json: bool) -> Ask:
     Raises:
         UsageError: a question is due and nobody is there to answer it.
     """
-    due = not (yes or dry_run) and session.settings.chain_id != DEVNET_CHAIN_ID
+    is_sent = not (yes or dry_run or session.unsigned)
+    due = is_sent and session.settings.chain_id != DEVNET_CHAIN_ID
     if due and not sys.stdin.isatty():
         raise click.UsageError(
             f"Chain {session.settings.chain_id} is no devnet: say --yes, or answer at a terminal. --dry-run shows what it would do."

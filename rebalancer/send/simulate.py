@@ -55,13 +55,9 @@ class Simulator:
             SimulationRefused: a contract would refuse it.
         """
         last = message(sender, to, data, gas_limit)
-        if self._has_simulate:
-            try:
-                return self._simulated([*before, last])
-            except RpcRejected as rejection:
-                self._has_simulate = rejection.code not in _UNKNOWN_METHOD
-            except RpcMalformed as malformed:
-                log.warning("not_simulated", why=str(malformed))
+        done = self.last_of([*before, last])
+        if done is not None:
+            return list(done["logs"])
         try:
             self._rpc.call("eth_call", last, "latest")
         except RpcRejected as rejection:
@@ -71,7 +67,23 @@ class Simulator:
             raise
         return None
 
-    def _simulated(self, messages: Sequence[Mapping[str, str]]) -> list[Any]:
+    def last_of(self, messages: Sequence[Mapping[str, str]]) -> Mapping[str, Any] | None:
+        """What the last of these calls does after the others, in one block on the newest one's state: the node's own record, with `logs`
+        and `returnData`. None if the node cannot tell. What becomes of the others does not matter.
+
+        Raises:
+            SimulationRefused: a contract would refuse it.
+        """
+        if self._has_simulate:
+            try:
+                return self._simulated(messages)
+            except RpcRejected as rejection:
+                self._has_simulate = rejection.code not in _UNKNOWN_METHOD
+            except RpcMalformed as malformed:
+                log.warning("not_simulated", why=str(malformed))
+        return None
+
+    def _simulated(self, messages: Sequence[Mapping[str, str]]) -> Mapping[str, Any]:
         head = self._rpc.call("eth_getBlockByNumber", "latest", False)
         # Some nodes would date the block by their own clock, at which prices may be stale.
         next_second = hex(int(head["timestamp"], 16) + 1)
@@ -84,7 +96,7 @@ class Simulator:
         try:
             done = answer[0]["calls"][len(messages) - 1]
             if int(done["status"], 16) == 1:
-                return list(done["logs"])
+                return {"logs": list(done["logs"]), "returnData": done.get("returnData", "0x")}
             # The revert data is with the error on some nodes, in place of a result on others.
             error = done.get("error") or {}
             text = str(error.get("data") or done.get("returnData") or "0x")

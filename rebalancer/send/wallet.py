@@ -55,6 +55,11 @@ class Wallet:
         self.fee_cap_wei = fee_cap_wei
         self.receipt_timeout_s = receipt_timeout_s
 
+    pays_gas = True
+    """Whether the account's own ether pays for what it does."""
+    deadline_seconds = 1_200
+    """How long swaps may wait to be mined: their prices are old by then."""
+
     @property
     def address(self) -> str:
         """The account that acts, lower case."""
@@ -76,6 +81,18 @@ class Wallet:
         what = f"{function} to {contract.address}"
         data = contract.data(function, *args)
         return self.send(contract.address, data, value_wei=value_wei, what=what)
+
+    def read(self, contract: Contract, function: str, *args: Any) -> Any:
+        """Ask a contract, after all that this wallet did.
+
+        Raises:
+            As `Contract.call`.
+        """
+        return contract.call(self.rpc, function, *args)
+
+    def later(self, target: str, data: str, executable_at: int) -> bool:  # noqa: ARG002 (a Recorder's)
+        """Whether a scheduled call that is not due yet is taken note of, to be made then. A wallet that signs takes none."""
+        return False
 
     def deploy(self, name: str, *args: Any, libraries: Mapping[str, str] | None = None) -> Contract:
         """Deploy a packaged contract, linked to libraries by name.

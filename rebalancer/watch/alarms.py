@@ -18,6 +18,7 @@ from rebalancer.config import AlertSettings
 from rebalancer.keeper.tick import OpenBreaker, Tick
 from rebalancer.reasons import Reason
 from rebalancer.units import E18
+from rebalancer.words import span
 
 __all__ = [
     "ALARMS",
@@ -151,8 +152,8 @@ def _old(tick: Tick, _limits: Limits) -> Found:
         or tick.at - tick.block.timestamp <= _OLD_SECONDS
     ):
         return {}
-    age = int(tick.at - tick.block.timestamp)
-    return {"": f"the newest block, {tick.block.number}, is {age} s old"}
+    age = span(tick.at - tick.block.timestamp)
+    return {"": f"the newest block, {tick.block.number}, is {age} old"}
 
 
 def _unusable(tick: Tick, _limits: Limits) -> Found:

@@ -178,6 +178,29 @@ def test_contract_that_is_no_vault(stage: Stage, cli: Cli, unchanged: None) -> N
             assert ran.code == 10
 
 
+def test_what_stands_where_a_vault_should_be_is_named(
+    stage: Stage, cli: Cli, tmp_path: Path, unchanged: None
+) -> None:
+    other = stage.chain.accounts[9]
+    system, usdc = stage.system, stage.deployment.listed("USDC").address
+    for address, there in (
+        (system.oracle, "the OracleHub of the addresses file"),
+        (usdc, "the token USDC"),
+        (other, "an account without code"),
+        (stage.deployment.pools[0].address, "another contract"),
+    ):
+        Path("rebalancer.toml").write_text(f'vaults = ["{stage.vault}", "{address}"]\n')
+        named = f"No BasketVault is deployed at {address}, which is {there}: check the address"
+        for command in (
+            ("keeper", "run", "--once", "--dry-run", *KEEPER),
+            ("vault", "status", "--vault", address),
+            ("admin", "call", "--contract", address, "--function", "stopAuction", *OWNER),
+        ):
+            if command[0] == "admin" and address == system.oracle:
+                continue  # it is known by its own functions there
+            assert named in cli(*command).sentence, command
+
+
 def test_deployment_without_a_file_of_the_chain(cli: Cli, unchanged: None) -> None:
     ran = cli("--deployment", "none.json", "deploy", *OWNER)
     assert "--chain: name the TOML file of this chain's tokens, pools and price" in ran.sentence
@@ -586,8 +609,10 @@ def test_glide_and_bands_by_command_are_shown_by_status(stage: Stage, cli: Cli) 
     curator, vault = CURATOR, interface("BasketVault").at(stage.vault)
     options = ("--target", "WETH=20%", "--target", "WBTC=60%", "--target", "USDC=20%")
     begun = cli("vault", "set-targets", *options, "--glide", 1_000, *curator).out
-    assert "in force" not in begun
-    assert f"The targets glide to the new ones until {utc(look(stage).basket.glide_end)}." in begun
+    until = utc(look(stage).basket.glide_end)
+    said = " ".join(begun.split())
+    assert f"The targets glide until {until}: WETH now 40.00 %, then 20.00 %; WBTC now " in said
+    assert "in force" not in said
     bands = ("--band", "WBTC=300", "--relative", "WETH=100", "--min-trade", "USDC=12.5")
     assert cli("vault", "set-bands", *bands, "--json", *curator).json["in_force"] is True
     set_at = vault.call(stage.chain.rpc, "assets")

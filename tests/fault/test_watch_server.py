@@ -79,7 +79,7 @@ def test_keeper_that_looks_no_more_is_neither(served: Served) -> None:
         answer = served.get(path)
         assert (answer.status, answer.data) == (
             503,
-            b"Chain 1 has not been looked at for 121 s.\n",
+            b"Chain 1 has not been looked at for 2 min 1 s.\n",
         )
 
 

@@ -290,3 +290,11 @@ def holds(metrics: Metrics, expr: str) -> bool:
 
 def test_phases_are_all_that_can_become_of_an_alarm() -> None:
     assert [phase.value for phase in Phase] == ["began", "lasts", "ended"]
+
+
+def test_ages_are_told_as_durations() -> None:
+    alarms = Alarms(LIMITS, REPEAT)
+    (old,) = alarms.observe(tick(NOON, block=tick(NOON - 172_797).block))
+    assert "the newest block, 100, is 1 d 23 h 59 min old" in old.body
+    (silent,) = alarms.silence(NOON + 3_725)
+    assert "a look is 1 h 2 min late" in silent.body

@@ -444,8 +444,15 @@ def test_money_and_parts_are_rounded_to_the_nearest() -> None:
 def test_instants_and_durations_are_told_in_words() -> None:
     assert utc(1_680_734_111) == "2023-04-05 22:35:11 UTC"
     assert [span(s) for s in (-5, 59, 60, 90, 7_200, 7_260, 86_400, 172_798)] == [
-        *("0 s", "59 s", "1 min", "1 min 30 s", "2 h", "2 h 1 min", "1 d", "1 d 23 h"),
+        *("0 s", "59 s", "1 min", "1 min 30 s", "2 h", "2 h 1 min", "1 d", "1 d 23 h 59 min"),
     ]
+    told = ContractReverted(
+        "E", {"deadline": 1_680_734_111, "delaySeconds": 172_798, "minimum": 90}
+    )
+    assert str(told) == (
+        "The contract refused with E(deadline=1680734111 (2023-04-05 22:35:11 UTC), "
+        "delaySeconds=172798 (1 d 23 h 59 min), minimum=90)."
+    )
 
 
 def test_json_has_whole_numbers_as_strings() -> None:
