@@ -83,6 +83,8 @@ def test_more_that_must_agree_than_there_are_are_refused(nodes: list[Node]) -> N
         over(nodes, quorum=4)
 
     assert (refusal.value.needed, refusal.value.count) == (4, 3)
+    with pytest.raises(QuorumTooSmall):
+        over(nodes, quorum=0)
 
 
 def test_when_nobody_answers_the_last_failure_is_told(nodes: list[Node]) -> None:
