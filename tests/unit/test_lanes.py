@@ -82,6 +82,14 @@ def test_lane_signs_what_its_limits_allow(changes: dict[str, Any]) -> None:
     assert pen.signed == 1
 
 
+def test_offer_above_the_limit_is_told_with_both_numbers() -> None:
+    with pytest.raises(FeeAboveLimit) as caught:
+        LIMITS.check_fee(ME, 11)
+
+    error = caught.value
+    assert (error.address, error.offered_wei, error.limit_wei) == (ME, 11, 10)
+
+
 def test_signer_without_limits_signs_anything() -> None:
     pen = Pen()
     as_lane(pen).sign(transaction(to=None, maxFeePerGas=10**18))

@@ -231,4 +231,4 @@ def test_a_campaign_says_of_each_mutant_whether_a_test_notices(
         *("killed", "test_tiny.py::test_down (does not end)"),
     )
     assert outcomes["unseen:16: AOR `1 + 1` -> `1 - 1`"] == ("survived", "no test runs it")
-    assert len(outcomes) == 4
+    assert len(outcomes) == 6
