@@ -124,7 +124,8 @@ prove: setup .build/prove/bin/halmos
 	@.build/prove/bin/python -m pip -qq --no-input install --require-hashes --no-deps -r requirements-prove.lock
 	@touch $@
 
-# Small mistakes in the contracts, and which of them no test notices: docs/mutation.md, which it writes. Hours; ARGS="--sample 100".
+# Small mistakes in the contracts and in Python, and which of them no test notices: docs/mutation.md, which it writes. Hours;
+# ARGS="--sample 100", ARGS="--python rebalancer/send --quick --sample 20".
 mutate: setup
 	@python scripts/mutate.py $(ARGS)
 

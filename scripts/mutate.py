@@ -1,11 +1,14 @@
-"""Mutation testing: `make mutate` makes one small mistake at a time in a contract and sees whether any test notices.
+"""Mutation testing: `make mutate` makes one small mistake at a time in a contract or a Python file and sees whether any test notices.
 
     --contract NAME     only these (again for more); by default RebalancePolicy, OracleHub, BasketVault with its two halves, and their libraries
+    --python PATH       only these files or folders (again for more); by default policy, oracle, plan, pools, send, keeper and chain.
+                        With one of these two, nothing of the other language is run
     --since COMMIT      only mutants of lines that changed since then
-    --sample N          at most N mutants a contract, spread over its functions; by default all
+    --sample N          at most N mutants a contract or file, spread over its functions; by default all
     --seed N            which ones
-    --minutes N         stop after so long
-    --quick             without the invariants, which take longest; what survives is run again next time without this
+    --minutes N         stop after so long, for each language
+    --quick             without what takes longest, the invariants and the tests on a local chain; what survives is run again next time without this
+    --tests PATH        of Python: these tests alone (again for more), while you write them; what survives is run again next time without this
     --fresh             forget what earlier runs found
 
 All mutants are compiled at once and asleep (see `_mutants.py`), plainly, in a copy of the project, with the checkout's build of all other contracts; each is woken in turn, and the
@@ -14,14 +17,16 @@ others, then the invariants.
 What was found is kept in .build/mutate/journal.jsonl: a caught mutant is not run again while its file and the mutant are
 the same, a survivor not while all tests and contracts are, or if it is known to be no mistake. Writes tests/vectors/mutation.json, and docs/mutation.md from it.
 
-Exits 1 if, of a contract's mutants that compile and were run, tests caught below 95 % of those that are mistakes: a survivor counts unless
-tests/vectors/equivalent_mutants.toml says why it changes nothing.
+How Python is tried is said in `_python_campaign.py`; its journal, python.jsonl, its figures, mutation_python.json, and its list of
+survivors that change nothing, equivalent_mutants_python.toml, lie beside those of the contracts.
+
+Exits 1 if, of the mutants that compile and were run, tests caught below 95 % of a contract's, 95 % of all of Python or 90 % of a file's that
+are mistakes: a survivor counts unless tests/vectors/equivalent_mutants.toml says why it changes nothing.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import random
@@ -32,21 +37,38 @@ import sys
 import time
 import tomllib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from scripts._mutants import SENTINEL, Mutant, misfits, mutants, mutate_alone, schema
+from scripts._mutation_results import (
+    ROOT,
+    WORK,
+    Excuses,
+    Journal,
+    Outcome,
+    digest,
+    percent,
+    report,
+    sample,
+    score,
+    summary,
+    tell,
+)
+from scripts._python_campaign import Campaign as PythonCampaign
+from scripts._python_campaign import find as find_python
 
-ROOT = Path(__file__).resolve().parent.parent
-WORK = ROOT / ".build" / "mutate"
 JOURNAL = WORK / "journal.jsonl"
 RESULT = ROOT / "tests" / "vectors" / "mutation.json"
-REPORT = ROOT / "docs" / "mutation.md"
 EQUIVALENT = ROOT / "tests" / "vectors" / "equivalent_mutants.toml"
+PYTHON_JOURNAL = WORK / "python.jsonl"
+PYTHON_RESULT = ROOT / "tests" / "vectors" / "mutation_python.json"
+PYTHON_EQUIVALENT = ROOT / "tests" / "vectors" / "equivalent_mutants_python.toml"
+REPORT = ROOT / "docs" / "mutation.md"
 
 GOAL = 0.95
+FILE_GOAL = 0.90
 
 TARGETS = {
     "RebalancePolicy": "contracts/libraries/RebalancePolicy.sol",
@@ -68,6 +90,9 @@ FIRST_SUITES = {
 }
 LAST_SUITE = "Invariants"
 ANY_FUNCTION = ""
+PYTHON = ("policy.py", "oracle.py", "plan", "pools", "send", "keeper", "chain")
+FAST_TESTS = ("tests/unit", "tests/property", "tests/fault")
+CHAIN_TESTS = ("tests/contract", "tests/fleet")
 GROUPS = (
     ("OracleHub",),
     ("RebalancePolicy", "Holdings", "PackedFees", "BasketVault", "VaultBase", "VaultExtension"),
@@ -118,14 +143,6 @@ runs = 32
 
 # The same, and only the suites and what they import.
 LIGHT_PROFILE = PLAIN_PROFILE.replace("via_ir = false", 'via_ir = false\nsrc = "tests/solidity"')
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a mutant: `killed` by a test, `survived`, `stillborn` (it does not compile), or `time-out`: nothing is known."""
-
-    verdict: str
-    by: str = ""
 
 
 class Workspace:
@@ -325,113 +342,16 @@ def suites_of(target: str) -> list[str]:
     return [first, *(name for name in names if name not in {first, LAST_SUITE, "Base"})]
 
 
-def digest(*paths: str) -> str:
-    """What these files and folders hold, as 16 hexadecimal digits."""
-    files = sorted(
-        file
-        for path in paths
-        for file in ([ROOT / path] if (ROOT / path).is_file() else (ROOT / path).rglob("*.sol"))
-    )
-    return hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()[:16]
-
-
-class Excuses:
-    """Why a survivor is no mistake at all."""
-
-    def __init__(self) -> None:
-        listed = tomllib.loads(EQUIVALENT.read_text()) if EQUIVALENT.exists() else {}
-        self.lines = {
-            name: (ROOT / file).read_text().splitlines() for name, file in TARGETS.items()
-        }
-        self.reasons: dict[tuple[str, str, str, str, str], str] = {
-            (contract, entry["function"], entry["at"], entry["old"], entry["new"]): entry["reason"]
-            for contract, entries in listed.items()
-            for entry in entries
-        }
-
-    def line(self, target: str, mutant: Mutant) -> str:
-        """The line of source it is in."""
-        return self.lines[target][mutant.line - 1].strip()
-
-    def of(self, target: str, mutant: Mutant) -> str:
-        """The reason, empty if there is none."""
-        at = self.line(target, mutant)
-        return self.reasons.get((target, mutant.function, at, mutant.old, mutant.new), "")
-
-
-class Journal:
-    """What earlier runs found, by mutant and by what was tested."""
-
-    def __init__(self, quick: bool) -> None:
-        self.world = digest("contracts", "tests/solidity") + (" quick" if quick else "")
-        self.files = {target: digest(name) for target, name in TARGETS.items()}
-        self.known: dict[tuple[str, str], Outcome] = {}
-        self.excuses = Excuses()
-        self.survived: set[tuple[str, str]] = set()
-        for line in JOURNAL.read_text().splitlines() if JOURNAL.exists() else []:
-            entry = json.loads(line)
-            outcome = Outcome(entry["verdict"], entry["by"])
-            final = outcome.verdict in {"killed", "stillborn"}
-            if final or (outcome.verdict == "survived" and entry["world"] == self.world):
-                self.known[entry["file"], entry["name"]] = outcome
-            else:
-                self.known.pop((entry["file"], entry["name"]), None)
-            if outcome.verdict == "survived":
-                self.survived.add((entry["file"], entry["name"]))
-
-    def key(self, target: str, mutant: Mutant) -> tuple[str, str]:
-        return self.files[target], f"{mutant.start}:{mutant.name}"
-
-    def get(self, target: str, mutant: Mutant) -> Outcome | None:
-        key = self.key(target, mutant)
-        if key not in self.known and key in self.survived and self.excuses.of(target, mutant):
-            return Outcome("survived")
-        return self.known.get(key)
-
-    def put(self, target: str, mutant: Mutant, outcome: Outcome) -> None:
-        file, name = self.key(target, mutant)
-        if outcome.verdict == "time-out":
-            return  # to be tried again
-        self.known[file, name] = outcome
-        entry = {
-            "file": file,
-            "name": name,
-            "world": self.world,
-            "verdict": outcome.verdict,
-            "by": outcome.by,
-        }
-        with JOURNAL.open("a") as journal:
-            journal.write(json.dumps(entry) + "\n")
-
-
-def changed_lines(target: str, since: str | None) -> set[int]:
-    """Which lines of a contract are other than at a commit."""
+def changed_lines(path: str, since: str | None) -> set[int]:
+    """Which lines of a file are other than at a commit."""
     if since is None:
         return set()
-    command = ["git", "diff", "--unified=0", since, "--", TARGETS[target]]
+    command = ["git", "diff", "--unified=0", since, "--", path]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     hunks = re.findall(r"^@@ \S+ \+(\d+)(?:,(\d+))? @@", run.stdout, re.MULTILINE)
     return {
         line for first, count in hunks for line in range(int(first), int(first) + int(count or 1))
     }
-
-
-def sample(found: Sequence[Mutant], most: int, seed: int) -> list[Mutant]:
-    """At most so many, each function with its part of them."""
-    if len(found) <= most:
-        return list(found)
-    rng = random.Random(seed)  # noqa: S311 - chooses what to test, guards nothing
-    by_function: dict[str, list[Mutant]] = defaultdict(list)
-    for mutant in found:
-        by_function[mutant.function].append(mutant)
-    # Dealt out evenly: the k-th of m mutants of a function stands at (k + a random part) / m.
-    dealt = [
-        ((k + rng.random()) / len(group), mutant)
-        for group in by_function.values()
-        for k, mutant in enumerate(rng.sample(group, len(group)))
-    ]
-    chosen = {mutant.number for _, mutant in sorted(dealt, key=lambda pair: pair[0])[:most]}
-    return [mutant for mutant in found if mutant.number in chosen]
 
 
 def stages(
@@ -498,7 +418,7 @@ class Campaign:
         self.quick: bool = options.quick
         self.until = time.monotonic() + 60 * options.minutes
         self.killers: dict[str, Counter[str]] = defaultdict(Counter)  # suites by function
-        changed = {target: changed_lines(target, options.since) for target in wanted}
+        changed = {target: changed_lines(TARGETS[target], options.since) for target in wanted}
         self.todo = [
             (target, mutant)
             for target in wanted
@@ -587,103 +507,95 @@ class Campaign:
             tell(target, mutant, self.journal, Outcome("stillborn"))
 
 
-def tell(target: str, mutant: Mutant, journal: Journal, outcome: Outcome) -> None:
-    journal.put(target, mutant, outcome)
-    print(f"{outcome.verdict:9} {target}.{mutant.name}  {outcome.by}", flush=True)
-
-
-def summary(found: dict[str, list[Mutant]], journal: Journal) -> dict[str, Any]:
-    """The figures of each contract and its survivors, each with its reason where one is known."""
-    made: dict[str, Any] = {}
-    for target, all_ in found.items():
-        outcomes = {mutant: journal.get(target, mutant) for mutant in all_}
-        counts = Counter(o.verdict if o else "not run" for o in outcomes.values())
-        survivors = []
-        for mutant, outcome in outcomes.items():
-            if outcome is None or outcome.verdict != "survived":
-                continue
-            at = journal.excuses.line(target, mutant)
-            reason = journal.excuses.of(target, mutant)
-            survivors.append(
-                {
-                    "function": mutant.function,
-                    "line": mutant.line,
-                    "at": at,
-                    "operator": mutant.operator,
-                }
-                | {"old": mutant.old, "new": mutant.new, "reason": reason}
-            )
-        functions: dict[str, Counter[str]] = defaultdict(Counter)
-        for mutant, outcome in outcomes.items():
-            functions[mutant.function][outcome.verdict if outcome else "not run"] += 1
-        made[target] = {
-            "mutants": len(all_),
-            "stillborn": counts["stillborn"],
-            "killed": counts["killed"],
-            "survived": counts["survived"],
-            "equivalent": sum(bool(survivor["reason"]) for survivor in survivors),
-            "notRun": counts["not run"],
-            "functions": {name: dict(sorted(count.items())) for name, count in functions.items()},
-            "survivors": survivors,
-        }
-    return made
-
-
-def score(figures: dict[str, Any]) -> float:
-    """Part of the mutants run that a test caught, of those that are mistakes: not of the equivalent."""
-    tried = figures["killed"] + figures["survived"] - figures["equivalent"]
-    return float(figures["killed"] / tried) if tried else 0.0
-
-
-def percent(figures: dict[str, Any]) -> str:
-    """The score as people say it."""
-    return f"{100 * score(figures):.1f} %" if figures["killed"] + figures["survived"] else "-"
-
-
-def contracts_commit() -> str:
-    """The commit that last changed the contracts."""
-    command = ["git", "log", "-1", "--format=%h", "--", "contracts"]
+def commit_of(*paths: str) -> str:
+    """The commit that last changed these."""
+    command = ["git", "log", "-1", "--format=%h", "--", *paths]
     return subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.strip()
 
 
-def report(found: dict[str, Any]) -> str:
-    """docs/mutation.md."""
-    made = found["contracts"]
-    lines = [
-        "# Mutation testing",
-        "",
-        "`make mutate` makes one small mistake at a time in a contract and runs the forge suites; a mistake that no test notices has",
-        "survived. This page is written by the command. How it works: `scripts/mutate.py`, `scripts/_mutants.py`.",
-        f"Contracts as of commit {found['commit']}.",
-        "",
-        "| contract | mutants | do not compile | killed | survived | of these equivalent | not run | caught of the mistakes run |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|",
+def mutate_contracts(options: argparse.Namespace) -> bool:
+    """Whether tests catch enough of the mutants of the contracts."""
+    found = find(list(TARGETS))
+    world = digest("contracts", "tests/solidity") + (" quick" if options.quick else "")
+    journal = Journal(JOURNAL, TARGETS, Excuses(TARGETS, EQUIVALENT), world)
+    sampled = {target: sample(found[target], options.sample, options.seed) for target in TARGETS}
+    wanted = options.contract or list(TARGETS)
+    Campaign(sampled, wanted, journal, options).run()
+    made = summary(found, journal)
+    RESULT.write_text(
+        json.dumps({"commit": commit_of("contracts"), "contracts": made}, indent=1) + "\n"
+    )
+    show(made)
+    return all(score(made[target]) >= GOAL for target in wanted)
+
+
+def python_files() -> list[str]:
+    """Below the checkout, in the order of the page."""
+    paths = [ROOT / "rebalancer" / name for name in PYTHON]
+    files = [
+        file for path in paths for file in (sorted(path.glob("*.py")) if path.is_dir() else [path])
     ]
-    for target, f in made.items():
-        lines.append(
-            f"| {target} | {f['mutants']} | {f['stillborn']} | {f['killed']} | {f['survived']} | {f['equivalent']} |"
-            f" {f['notRun']} | {percent(f)} |"
+    return [str(file.relative_to(ROOT)) for file in files]
+
+
+def mutate_python(options: argparse.Namespace) -> bool:
+    """Whether tests catch enough of the mutants of the Python files."""
+    files = python_files()
+    wanted = [
+        file
+        for file in files
+        if not options.python or any(Path(file).is_relative_to(path) for path in options.python)
+    ]
+    if not wanted:
+        sys.exit(f"none of these is tried: {', '.join(options.python)}")
+    found = find_python(ROOT, files)
+    tests = options.tests or [*FAST_TESTS, *([] if options.quick else CHAIN_TESTS)]
+    world = digest("rebalancer", *tests) + " ".join(["", *tests])
+    targets = {file: file for file in files}
+    journal = Journal(PYTHON_JOURNAL, targets, Excuses(targets, PYTHON_EQUIVALENT), world)
+    sampled = {file: sample(found[file], options.sample, options.seed) for file in wanted}
+    todo = [(file, mutant) for file in wanted for mutant in sampled[file]]
+    random.Random(options.seed).shuffle(todo)  # noqa: S311 - as above
+    # What survived earlier comes first: a test may have been written for it.
+    again = [
+        (file, mutant)
+        for file in wanted
+        for mutant in found[file]
+        if journal.key(file, mutant) in journal.survived
+    ]
+    changed = {file: changed_lines(file, options.since) for file in wanted}
+    unknown = [
+        (file, mutant)
+        for file, mutant in dict.fromkeys([*again, *todo])
+        if journal.get(file, mutant) is None
+        and (options.since is None or mutant.line in changed[file])
+    ]
+    if unknown:
+        cache = WORK / "python_coverage.json"
+        PythonCampaign(ROOT, files, unknown, journal, cache, CHAIN_TESTS, options.minutes).run(
+            "--chain=anvil", *tests
         )
+    made = summary(found, journal)
+    for figures in made.values():
+        del figures["functions"]
+    commit = commit_of(*files)
+    PYTHON_RESULT.write_text(
+        json.dumps({"commit": commit, "tests": ", ".join(tests), "files": made}, indent=1) + "\n"
+    )
+    show({file: made[file] for file in wanted})
+    run = [made[file] for file in wanted if made[file]["killed"] + made[file]["survived"]]
+    whole = {name: sum(f[name] for f in run) for name in ("killed", "survived", "equivalent")}
+    return score(whole) >= GOAL and all(score(figures) >= FILE_GOAL for figures in run)
+
+
+def show(made: Mapping[str, Any]) -> None:
     for target, f in made.items():
-        if f["survivors"]:
-            lines += [
-                "",
-                f"## {target}: survivors",
-                "",
-                "| function | line of source | became | why it lives |",
-                "|---|---|---|---|",
-            ]
-        for s in f["survivors"]:
-            old, new, at = (
-                " ".join(s[key].split()).replace("|", "\\|") for key in ("old", "new", "at")
-            )
-            change = f"`{old}` → `{new}`" if new else f"without `{old}`"
-            lines.append(
-                f"| {s['function']} | `{at}` | {change} | {s['reason'] or '**not yet caught**'} |"
-            )
-    return "\n".join(lines) + "\n"
+        print(
+            f"{target}: {f['killed']} killed, {f['survived']} survived ({f['equivalent']} equivalent),"
+            f" {f['stillborn']} do not compile, {f['notRun']} not run: {percent(f)}"
+        )
 
 
 def main() -> int:
@@ -691,33 +603,27 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--contract", action="append", choices=TARGETS)
+    parser.add_argument("--python", action="append", metavar="PATH")
     parser.add_argument("--since", metavar="COMMIT")
     parser.add_argument("--sample", type=int, default=sys.maxsize)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=float("inf"))
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--tests", action="append", metavar="PATH")
     parser.add_argument("--fresh", action="store_true")
     options = parser.parse_args()
 
     WORK.mkdir(parents=True, exist_ok=True)
     if options.fresh:
         JOURNAL.unlink(missing_ok=True)
-    found = find(list(TARGETS))
-    journal = Journal(options.quick)
-    sampled = {target: sample(found[target], options.sample, options.seed) for target in TARGETS}
-    wanted = options.contract or list(TARGETS)
-    Campaign(sampled, wanted, journal, options).run()
-    made = summary(found, journal)
-    RESULT.write_text(
-        json.dumps({"commit": contracts_commit(), "contracts": made}, indent=1) + "\n"
-    )
-    REPORT.write_text(report(json.loads(RESULT.read_text())))
-    for target, f in made.items():
-        print(
-            f"{target}: {f['killed']} killed, {f['survived']} survived ({f['equivalent']} equivalent),"
-            f" {f['stillborn']} do not compile, {f['notRun']} not run: {percent(f)}"
-        )
-    return int(any(score(made[target]) < GOAL for target in wanted))
+        PYTHON_JOURNAL.unlink(missing_ok=True)
+    enough = True
+    if options.contract or not options.python:
+        enough &= mutate_contracts(options)
+    if options.python or not options.contract:
+        enough &= mutate_python(options)
+    REPORT.write_text(report(json.loads(RESULT.read_text()), json.loads(PYTHON_RESULT.read_text())))
+    return int(not enough)
 
 
 if __name__ == "__main__":

@@ -28,8 +28,7 @@ def deliver(
     """
     outbox.resume(rpc)
     attempt = outbox.submit(rpc, [signer], intent, fees)
-    until = time.monotonic() + timeout_s
-    while True:
+    for _ in range(round(timeout_s / _PAUSE_SECONDS)):
         outbox.advance(rpc, [signer], int(rpc.call("eth_blockNumber"), 16))
         attempt = outbox.journal.get(attempt.id)
         if attempt.mined_hash is not None and attempt.block_number is not None:
@@ -38,6 +37,5 @@ def deliver(
             if attempt.state is State.FAILED:
                 raise refusal(rpc, receipt)
             return receipt
-        if time.monotonic() > until:
-            raise TransactionNotMined(str(attempt.transaction_hash), timeout_s)
         time.sleep(_PAUSE_SECONDS)
+    raise TransactionNotMined(str(attempt.transaction_hash), timeout_s)

@@ -119,5 +119,5 @@ def choose(
     allowed = [lane for lane in lanes if lane.may(to, data)]
     free = [lane for lane in allowed if open_by_address.get(lane.address, 0) < lane.max_open]
     if not free:
-        raise NoFreeLane(vault, len(allowed), len(allowed) - len(free))
+        raise NoFreeLane(vault, len(allowed), len(allowed))
     return min(free, key=lambda lane: open_by_address.get(lane.address, 0))

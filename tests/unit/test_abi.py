@@ -157,8 +157,9 @@ def test_rejection_is_a_refusal_only_if_a_contract_refused() -> None:
 
 def test_result_of_nothing_is_a_missing_contract() -> None:
     token = interface("MockToken").at(SOMEONE)
-    with pytest.raises(ContractMissing, match=SOMEONE.lower()):
+    with pytest.raises(ContractMissing) as caught:
         token.result("decimals", "0x")
+    assert (caught.value.name, caught.value.address) == ("MockToken", SOMEONE.lower())
     assert token.result("decimals", "0x" + word(6)) == 6
 
 

@@ -49,6 +49,17 @@ def test_save_then_load_is_the_same(tmp_path: Path) -> None:
     assert [file.name for file in path.parent.iterdir()] == ["deployment.json"]
 
 
+def test_load_a_file_in_excess_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "deployment.json"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)  # takes no room
+
+    with pytest.raises(DeploymentMalformed) as caught:
+        Deployment.load(path)
+
+    assert caught.value.path == path
+
+
 def test_places_say_where_each_pool_is_read() -> None:
     key = V4Key(ETHER, A, 3_000, 60)
     places = (

@@ -69,6 +69,12 @@ def over(nodes: list[Node], **settings: Any) -> Endpoints:
     return Endpoints([node.url for node in nodes], **{"timeout_s": LONGEST_SECONDS} | settings)
 
 
+def test_several_are_named_by_the_first_and_how_many_more(nodes: list[Node]) -> None:
+    one = over(nodes[:1]).endpoint
+
+    assert over(nodes).endpoint == f"{one} and 2 more"
+
+
 # Refusals
 
 
@@ -77,6 +83,8 @@ def test_more_that_must_agree_than_there_are_are_refused(nodes: list[Node]) -> N
         over(nodes, quorum=4)
 
     assert (refusal.value.needed, refusal.value.count) == (4, 3)
+    with pytest.raises(QuorumTooSmall):
+        over(nodes, quorum=0)
 
 
 def test_when_nobody_answers_the_last_failure_is_told(nodes: list[Node]) -> None:

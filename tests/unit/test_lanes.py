@@ -82,6 +82,14 @@ def test_lane_signs_what_its_limits_allow(changes: dict[str, Any]) -> None:
     assert pen.signed == 1
 
 
+def test_offer_above_the_limit_is_told_with_both_numbers() -> None:
+    with pytest.raises(FeeAboveLimit) as caught:
+        LIMITS.check_fee(ME, 11)
+
+    error = caught.value
+    assert (error.address, error.offered_wei, error.limit_wei) == (ME, 11, 10)
+
+
 def test_signer_without_limits_signs_anything() -> None:
     pen = Pen()
     as_lane(pen).sign(transaction(to=None, maxFeePerGas=10**18))
@@ -115,6 +123,20 @@ def test_choose_takes_the_lane_with_the_least_to_do_that_may() -> None:
         choose([], {}, VAULT, VAULT, CALL)
 
 
+def test_one_lane_alone_says_itself_what_it_may_not() -> None:
+    lane = Lane(Pen(), LIMITS)
+    stranger = "0x" + "bb" * 20
+
+    with pytest.raises(CallNotAllowed) as caught:
+        choose([lane], {}, VAULT, stranger, CALL)
+
+    assert (caught.value.address, caught.value.to) == (ME, stranger)
+    assert caught.value.selector == CALL[:10]
+    with pytest.raises(CallNotAllowed) as caught:
+        choose([lane], {}, VAULT, VAULT, "0x")
+    assert (caught.value.to, caught.value.selector) == (VAULT, "")
+
+
 def test_keepers_lane_rebalances_pokes_and_syncs_its_vaults_and_nothing_else() -> None:
     lane = lane_of(devnet_signer(3), Settings(), [VAULT])
     assert lane.address == devnet_signer(3).address
@@ -128,3 +150,10 @@ def test_keepers_lane_rebalances_pokes_and_syncs_its_vaults_and_nothing_else() -
     assert not lane.may(ME, "0x" + functions["poke"].selector.hex())
     assert lane.limits.max_fee_per_gas_wei == 200 * 10**9
     assert lane.limits.max_spend_per_day_wei == 10**18
+
+
+def test_a_lane_shows_its_account_and_never_its_key() -> None:
+    signer = devnet_signer(3)
+
+    assert repr(Lane(signer)) == f"Lane({signer!r})"
+    assert signer.address in repr(signer).lower()

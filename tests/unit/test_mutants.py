@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from scripts._mutants import SENTINEL, Mutant, misfits, mutants, mutate_alone, schema
-from scripts.mutate import compile_json, errors_of, sample
+from scripts._mutation_results import sample
+from scripts.mutate import compile_json, errors_of
 
 NAME = "contracts/Small.sol"
 SOURCE = b"""// SPDX-License-Identifier: MIT

@@ -79,6 +79,15 @@ def test_a_weight_two_bands_from_its_target_is_not_waited_with() -> None:
     assert found == Patience(90 * E18 // BPS, 90 * E18 // BPS)
 
 
+def test_two_bands_are_far_to_the_unit() -> None:
+    """WETH at 44 % with a target of 40 % and a band of 2 %, and a wei below that."""
+    at_two = basket(ether=220, bitcoin=12, dollar=200_000)
+    below = replace(at_two, held=(at_two.held[0] - 1, *at_two.held[1:]))
+
+    assert paid(at_two, 0).now_e18 == 90 * E18 // BPS
+    assert paid(below, 0).now_e18 == 30 * E18 // BPS
+
+
 def test_a_vault_that_is_open_to_anyone_is_not_waited_with() -> None:
     opens = replace(POLICY, open_after_seconds=RAMP // 2)
     kept, open_now = paid(ALMOST_FAR, RAMP // 2 - 1, opens), paid(ALMOST_FAR, RAMP // 2, opens)

@@ -11,7 +11,14 @@ from typing import Any
 import pytest
 
 from rebalancer.chain.rpc import Rpc, at_block, endpoint_name
-from rebalancer.errors import RpcMalformed, RpcRejected, RpcTimeout, RpcUnreachable, WrongChain
+from rebalancer.errors import (
+    RpcBusy,
+    RpcMalformed,
+    RpcRejected,
+    RpcTimeout,
+    RpcUnreachable,
+    WrongChain,
+)
 from tests.clocks import LONGEST_SECONDS
 
 SECRET = "0ld-k3y"
@@ -153,8 +160,9 @@ def test_call_body_not_json_rpc_is_malformed(server: ScriptedServer, rpc: Rpc, t
 def test_call_answer_without_result_is_malformed(server: ScriptedServer, rpc: Rpc) -> None:
     server.answer = lambda body: (200, json.dumps({"id": body["id"]}))
 
-    with pytest.raises(RpcMalformed, match="neither result nor error"):
+    with pytest.raises(RpcMalformed, match="neither result nor error") as caught:
         rpc.call("eth_blockNumber")
+    assert caught.value.endpoint == rpc.endpoint == endpoint_name(server.url)
 
 
 def test_call_http_error_is_unreachable(server: ScriptedServer, rpc: Rpc) -> None:
@@ -254,6 +262,26 @@ def test_batch_refused_as_a_whole_is_rejected(server: ScriptedServer, rpc: Rpc) 
 
     with pytest.raises(RpcRejected, match="batches are off"):
         rpc.batch([("a", []), ("b", [])])
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        *(("7", 7.0), ("0", 0.0), ("-3", 0.0), ("1e9", 3_600.0)),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0.0),
+        *(("nan", None), ("soon", None), (None, None)),
+    ],
+)
+def test_wait_that_a_busy_node_asks_for_is_taken_within_reason(
+    server: ScriptedServer, rpc: Rpc, header: str | None, seconds: float | None
+) -> None:
+    server.wait = header
+    server.answer = lambda _: (429, "{}")
+
+    with pytest.raises(RpcBusy) as caught:
+        rpc.call("eth_blockNumber")
+
+    assert caught.value.retry_seconds == seconds
 
 
 def test_batch_answer_missing_is_malformed(server: ScriptedServer, rpc: Rpc) -> None:

@@ -1,0 +1,318 @@
+"""Nonces that stand in the way of an account: found, left alone or filled, on a chain that is a list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rebalancer.errors import FeeAboveCap, ForeignPending, NonceGap, RpcRejected, TooManyGaps
+from rebalancer.send.fees import Fees
+from rebalancer.send.journal import Kind
+from rebalancer.send.lanes import KeyLimits, Lane
+from rebalancer.send.nonces import Stuck, Trouble, clear, clear_on_start, survey
+from rebalancer.send.outbox import Intent, Outbox, SendRules, State
+from tests.property.test_outbox_property import CHAIN, ME, RULES, UNIT, VAULT, FakeChain, Pen
+
+OFFER = Fees(40 * UNIT, UNIT)
+CAP = RULES.fee_cap_wei
+
+
+@pytest.fixture
+def outbox(tmp_path: Path) -> Iterator[Outbox]:
+    with Outbox(tmp_path / "outbox.sqlite", RULES) as made:
+        yield made
+
+
+@pytest.fixture
+def chain() -> FakeChain:
+    made = FakeChain()
+    made.journalled = lambda _: True
+    return made
+
+
+def sent(outbox: Outbox, chain: FakeChain, epoch: int) -> None:
+    """One transaction more of the keeper's own."""
+    intent = Intent(CHAIN, VAULT, epoch, VAULT, f"0x{epoch + 1:08x}", 50_000, "")
+    outbox.submit(chain, [Pen()], intent, OFFER)
+
+
+def foreign(chain: FakeChain, nonce: int, fee: int, tip: int = UNIT // 100) -> None:
+    """A transaction with the same key that is in no outbox waits at a nonce."""
+    name = f"0xforeign{nonce}"
+    chain.known[name] = {
+        "nonce": nonce,
+        "data": "0xdead",
+        "maxFeePerGas": fee,
+        "maxPriorityFeePerGas": tip,
+    }
+    chain.pool[nonce] = name
+
+
+def lost(chain: FakeChain, *nonces: int) -> None:
+    """The node forgets what waits at these nonces."""
+    for nonce in nonces:
+        del chain.known[chain.pool.pop(nonce)]
+
+
+def sent_after(outbox: Outbox, chain: FakeChain, nonces: list[int]) -> None:
+    """One of the keeper's own behind foreign transactions, which the node then forgets."""
+    for nonce in nonces:
+        foreign(chain, nonce, 50 * UNIT)
+    sent(outbox, chain, 99)
+    lost(chain, *nonces)
+
+
+def at(chain: FakeChain, nonce: int) -> dict[str, Any]:
+    """What waits at a nonce."""
+    return chain.known[chain.pool[nonce]]
+
+
+def offers(outbox: Outbox) -> list[int]:
+    """What was offered a unit of gas, in the order of offers."""
+    return [
+        version.fees.max_fee_per_gas_wei
+        for attempt in outbox.attempts(CHAIN)
+        for version in attempt.versions
+    ]
+
+
+# What stands in the way
+
+
+def test_nothing_stands_in_the_way_of_what_the_chain_has(outbox: Outbox, chain: FakeChain) -> None:
+    assert survey(outbox, chain, ME) == []
+    for epoch in range(3):
+        sent(outbox, chain, epoch)
+    assert survey(outbox, chain, ME) == []
+    chain.mine(0, heard=False)
+    assert survey(outbox, chain, ME) == []
+
+
+def test_a_nonce_of_ours_that_the_node_forgot_holds_up_no_other(
+    outbox: Outbox, chain: FakeChain
+) -> None:
+    """It is journalled: the outbox sends it again."""
+    for epoch in range(3):
+        sent(outbox, chain, epoch)
+    lost(chain, 0)
+
+    assert survey(outbox, chain, ME) == []
+
+
+def test_nonces_below_a_journalled_one_that_nobody_has_are_gaps(
+    outbox: Outbox, chain: FakeChain
+) -> None:
+    sent(outbox, chain, 0)
+    chain.mine(0, heard=False)
+    sent_after(outbox, chain, [1, 2, 3])
+
+    assert survey(outbox, chain, ME) == [Stuck(ME, n, Trouble.GAP) for n in (1, 2, 3)]
+
+
+def test_what_is_pending_and_in_no_outbox_is_foreign_and_comes_before_gaps(
+    outbox: Outbox, chain: FakeChain
+) -> None:
+    sent(outbox, chain, 0)
+    sent_after(outbox, chain, [1, 2, 3])
+    foreign(chain, 1, 50 * UNIT)
+    foreign(chain, 2, 50 * UNIT)
+
+    assert survey(outbox, chain, ME) == [
+        *(Stuck(ME, 1, Trouble.FOREIGN), Stuck(ME, 2, Trouble.FOREIGN)),
+        Stuck(ME, 3, Trouble.GAP),
+    ]
+
+
+def test_a_chain_behind_what_is_final_is_another_chain(outbox: Outbox, chain: FakeChain) -> None:
+    for epoch in range(2):
+        sent(outbox, chain, epoch)
+    chain.mine(0, heard=False)
+    assert isinstance(RULES.confirmations, int)
+    chain.blocks += [[]] * (RULES.confirmations + 1)
+    for _ in range(2):  # mined, then final
+        outbox.advance(chain, [Pen()], len(chain.blocks) - 1)
+    (first, last) = outbox.attempts(CHAIN)
+    assert first.is_final
+    assert last.is_final
+    assert survey(outbox, chain, ME) == []
+
+    fork = FakeChain()
+    fork.blocks = [["0x"]]
+    with pytest.raises(NonceGap) as caught:
+        survey(outbox, fork, ME)
+
+    assert caught.value.nonce == 1
+    assert caught.value.next_nonce == 1
+    assert caught.value.transaction_hash == last.mined_hash
+
+
+# What is done on start
+
+
+def test_few_gaps_are_filled_on_start_so_that_what_waits_is_mined(
+    outbox: Outbox, chain: FakeChain
+) -> None:
+    sent_after(outbox, chain, list(range(8)))
+
+    filled = clear_on_start(outbox, chain, [Pen()])
+
+    assert [attempt.nonce for attempt in filled] == list(range(8))
+    assert {attempt.intent.reason for attempt in filled} == {"fills a nonce that the chain lacked"}
+    assert all(at(chain, n) | {"to": ME, "data": "0x"} == at(chain, n) for n in range(8))
+    assert survey(outbox, chain, ME) == []
+    chain.mine(0, heard=False)
+    assert chain.count == 9
+
+
+def test_many_gaps_are_left_to_the_operator(outbox: Outbox, chain: FakeChain) -> None:
+    sent_after(outbox, chain, list(range(9)))
+    before = offers(outbox)
+
+    with pytest.raises(TooManyGaps) as caught:
+        clear_on_start(outbox, chain, [Pen()])
+
+    assert caught.value.nonces == tuple(range(9))
+    assert caught.value.most == 8
+    assert offers(outbox) == before
+
+
+def test_foreign_transactions_are_left_alone_on_start(outbox: Outbox, chain: FakeChain) -> None:
+    sent_after(outbox, chain, [0, 1])
+    foreign(chain, 0, 50 * UNIT)
+    before = offers(outbox)
+
+    with pytest.raises(ForeignPending) as caught:
+        clear_on_start(outbox, chain, [Pen()])
+
+    assert caught.value.nonces == (0,)
+    assert offers(outbox) == before
+    assert chain.pool[0] == "0xforeign0"
+
+
+# What an offer takes
+
+
+def stuck(trouble: Trouble = Trouble.FOREIGN) -> list[Stuck]:
+    return [Stuck(ME, 0, trouble)]
+
+
+def test_a_gap_is_filled_at_the_markets_price(outbox: Outbox, chain: FakeChain) -> None:
+    (filled,) = clear(outbox, chain, Lane(Pen()), stuck(Trouble.GAP))
+
+    assert offers(outbox) == [2 * chain.base_fee + UNIT // 10]
+    assert (filled.nonce, filled.state) == (0, State.SENT)
+    assert filled.newest.kind is Kind.ORIGINAL
+
+
+def test_a_foreign_transaction_is_outbid_in_few_steps(outbox: Outbox, chain: FakeChain) -> None:
+    foreign(chain, 0, 400 * UNIT, 2 * UNIT)
+
+    (filled,) = clear(outbox, chain, Lane(Pen()), stuck())
+
+    taken = at(chain, 0)
+    assert (taken["to"], taken["data"]) == (ME, "0x")
+    assert filled.intent.reason == "replaces a transaction that is not in the outbox"
+    assert filled.newest.fees.max_fee_per_gas_wei == taken["maxFeePerGas"]
+    assert 440 * UNIT <= taken["maxFeePerGas"] <= CAP
+    assert 2 * UNIT < taken["maxPriorityFeePerGas"] <= taken["maxFeePerGas"]
+    steps = offers(outbox)
+    assert len(steps) <= 6
+    assert all(2 * low <= high <= 2.26 * low for low, high in pairwise(steps))
+
+
+def test_an_offer_never_passes_the_cap_and_comes_near_it_before_it_gives_up(
+    outbox: Outbox, chain: FakeChain
+) -> None:
+    foreign(chain, 0, 10 * CAP)
+
+    with pytest.raises(RpcRejected, match="underpriced"):
+        clear(outbox, chain, Lane(Pen()), stuck())
+
+    assert CAP * 8 // 9 < max(offers(outbox)) <= CAP
+    assert len(offers(outbox)) <= 8
+    assert chain.pool[0] == "0xforeign0"
+
+
+def test_an_offer_keeps_to_the_limit_of_its_account(outbox: Outbox, chain: FakeChain) -> None:
+    foreign(chain, 0, 400 * UNIT)
+    limited = Lane(Pen(), KeyLimits(max_fee_per_gas_wei=100 * UNIT))
+
+    with pytest.raises(RpcRejected, match="underpriced"):
+        clear(outbox, chain, limited, stuck())
+
+    assert 100 * UNIT * 8 // 9 < max(offers(outbox)) <= 100 * UNIT
+
+
+def test_gas_above_the_cap_sends_nothing(tmp_path: Path, chain: FakeChain) -> None:
+    rules = SendRules(fee_cap_wei=chain.base_fee - 1)
+    with Outbox(tmp_path / "outbox.sqlite", rules) as outbox, pytest.raises(FeeAboveCap) as caught:
+        clear(outbox, chain, Lane(Pen()), stuck(Trouble.GAP))
+
+    assert (caught.value.base_fee_wei, caught.value.cap_wei) == (chain.base_fee, chain.base_fee - 1)
+    assert not chain.pool
+
+
+def test_a_node_that_takes_nothing_is_told_of_as_it_says(outbox: Outbox, chain: FakeChain) -> None:
+    chain.refuses = True
+
+    with pytest.raises(RpcRejected, match="overloaded"):
+        clear(outbox, chain, Lane(Pen()), stuck(Trouble.GAP))
+
+    assert not chain.pool
+
+
+def test_tip_that_is_high_already_stops_no_offer_below_the_cap(
+    outbox: Outbox, chain: FakeChain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    history = {
+        "baseFeePerGas": [hex(chain.base_fee)],
+        "reward": [[hex(500 * UNIT)] * 2],
+        "gasUsedRatio": [0.5],
+    }
+    monkeypatch.setattr(chain, "eth_feeHistory", lambda *_: history, raising=False)
+    foreign(chain, 0, 800 * UNIT, 600 * UNIT)
+
+    clear(outbox, chain, Lane(Pen()), stuck())
+
+    assert at(chain, 0)["maxPriorityFeePerGas"] <= at(chain, 0)["maxFeePerGas"] <= CAP
+    assert at(chain, 0)["data"] == "0x"
+
+
+def test_gaps_of_all_accounts_are_filled_and_told_of(
+    outbox: Outbox, chain: FakeChain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Other(Pen):
+        address = "0x" + "22" * 20
+
+    count = chain.eth_getTransactionCount
+    monkeypatch.setattr(
+        chain,
+        "eth_getTransactionCount",
+        lambda who, tag: count(who, tag) if who == ME else "0x0",
+        raising=False,
+    )
+    sent_after(outbox, chain, [0, 1])
+
+    filled = clear_on_start(outbox, chain, [Pen(), Other()])
+
+    assert [(attempt.sender, attempt.nonce) for attempt in filled] == [(ME, 0), (ME, 1)]
+
+
+def test_version_of_ours_that_is_refused_is_raised_until_it_is_taken(
+    outbox: Outbox, chain: FakeChain
+) -> None:
+    """The nonce was filled before; the node lost that, and has a dearer one of somebody else's."""
+    clear(outbox, chain, Lane(Pen()), stuck(Trouble.GAP))
+    lost(chain, 0)
+    foreign(chain, 0, 400 * UNIT, 2 * UNIT)
+    chain.base_fee *= 2
+
+    (filled,) = clear(outbox, chain, Lane(Pen()), stuck())
+
+    assert (at(chain, 0)["to"], at(chain, 0)["data"]) == (ME, "0x")
+    assert filled.newest.fees.max_fee_per_gas_wei == at(chain, 0)["maxFeePerGas"] >= 440 * UNIT
+    assert len(outbox.attempts(CHAIN)) == 1

@@ -1,0 +1,197 @@
+"""What a node's answer to a simulation comes to, of each shape that nodes give it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from eth_abi.abi import encode
+from eth_utils.crypto import keccak
+
+from rebalancer.chain.abi import interface
+from rebalancer.chain.rpc import Rpc
+from rebalancer.errors import (
+    RpcRejected,
+    RpcUnreachable,
+    SimulationDiffers,
+    SimulationRefused,
+)
+from rebalancer.send.simulate import Simulator, check_changes, message
+
+ME, VAULT = "0x" + "11" * 20, "0x" + "aa" * 20
+TOO_RECENT = (keccak(text="CooldownActive(uint256)")[:4] + (77).to_bytes(32, "big")).hex()
+REBALANCED = next(
+    topic for topic, event in interface("BasketVault").events.items() if event.name == "Rebalanced"
+)
+
+
+class Node(Rpc):
+    """Answers as it is told to, and keeps what it was asked."""
+
+    def __init__(self, simulated: Any, called: Any = "0x") -> None:
+        super().__init__("http://127.0.0.1:1")
+        self.answers = {
+            "eth_getBlockByNumber": {"timestamp": "0x64"},
+            "eth_simulateV1": simulated,
+            "eth_call": called,
+        }
+        self.asked: list[tuple[str, tuple[Any, ...]]] = []
+
+    def call(self, method: str, *params: Any) -> Any:
+        self.asked.append((method, params))
+        answer = self.answers[method]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    @property
+    def methods(self) -> list[str]:
+        return [method for method, _ in self.asked]
+
+
+def done(*calls: dict[str, Any]) -> Any:
+    return [{"calls": list(calls)}]
+
+
+GOOD = {"status": "0x1", "logs": ["a log"]}
+
+
+def test_simulation_is_of_the_next_second_and_what_comes_first_comes_first() -> None:
+    node = Node(done({"status": "0x0"}, GOOD))
+    before = message(ME, ME, "0xaa", 1)
+
+    logs = Simulator(node).logs(ME, VAULT, "0xbb", 50_000, [before])
+
+    assert logs == ["a log"]
+    (wanted, at) = node.asked[-1][1]
+    (block,) = wanted["blockStateCalls"]
+    assert at == "latest"
+    assert block["blockOverrides"] == {"time": "0x65"}
+    assert block["calls"] == [
+        before,
+        {"from": ME, "to": VAULT, "data": "0xbb", "gas": "0xc350"},
+    ]
+    assert wanted["validation"] is False
+    assert wanted["traceTransfers"] is False
+    assert "eth_call" not in node.methods
+
+
+@pytest.mark.parametrize(
+    "failed",
+    [
+        {"status": "0x0", "error": {"data": "0x" + TOO_RECENT}},
+        {"status": "0x0", "error": {"code": 3}, "returnData": "0x" + TOO_RECENT},
+        {"status": "0x0", "returnData": "0x" + TOO_RECENT},
+    ],
+)
+def test_refusal_is_named_wherever_a_node_says_it(failed: dict[str, Any]) -> None:
+    with pytest.raises(SimulationRefused) as caught:
+        Simulator(Node(done(failed))).logs(ME, VAULT, "0x", 1)
+
+    assert caught.value.refusal.error == "CooldownActive"
+    assert list(caught.value.refusal.values.values()) == [77]
+
+
+def test_refusal_without_a_word_is_one_all_the_same() -> None:
+    with pytest.raises(SimulationRefused, match="NoReason"):
+        Simulator(Node(done({"status": "0x0"}))).logs(ME, VAULT, "0x", 1)
+
+
+@pytest.mark.parametrize(
+    "answer", [None, [], {}, done(), "?", done({"logs": []}), done({"status": "0x1"})]
+)
+def test_answer_that_is_none_has_the_call_itself_asked_each_time(answer: Any) -> None:
+    node = Node(answer)
+    simulator = Simulator(node)
+
+    assert simulator.logs(ME, VAULT, "0xbb", 2) is None
+    assert simulator.logs(ME, VAULT, "0xbb", 2) is None
+
+    assert node.methods == ["eth_getBlockByNumber", "eth_simulateV1", "eth_call"] * 2
+    assert node.asked[-1][1] == (message(ME, VAULT, "0xbb", 2), "latest")
+
+
+@pytest.mark.parametrize(("code", "times"), [(-32601, 1), (-32004, 1), (-32000, 2), (3, 2)])
+def test_only_a_node_that_lacks_the_method_is_not_asked_for_it_again(code: int, times: int) -> None:
+    node = Node(RpcRejected("eth_simulateV1", code, "no"))
+    simulator = Simulator(node)
+
+    assert simulator.logs(ME, VAULT, "0x", 1) is None
+    assert simulator.logs(ME, VAULT, "0x", 1) is None
+
+    assert node.methods.count("eth_simulateV1") == times
+    assert node.methods.count("eth_call") == 2
+
+
+def test_call_that_a_contract_refuses_is_refused_and_other_failures_stay_what_they_are() -> None:
+    reverted = RpcRejected("eth_call", 3, "execution reverted", bytes.fromhex(TOO_RECENT))
+    with pytest.raises(SimulationRefused, match="CooldownActive"):
+        Simulator(Node(None, reverted)).logs(ME, VAULT, "0x", 1)
+    with pytest.raises(RpcRejected, match="overloaded"):
+        Simulator(Node(None, RpcRejected("eth_call", -32000, "overloaded"))).logs(
+            ME, VAULT, "0x", 1
+        )
+    with pytest.raises(RpcUnreachable):
+        Simulator(Node(RpcUnreachable("node", "gone"))).logs(ME, VAULT, "0x", 1)
+
+
+def rebalanced(vault: str, changes: list[int], topic: str = REBALANCED) -> dict[str, Any]:
+    """The log of a rebalance: of its numbers only the changes matter here."""
+    word = "0x" + "00" * 32
+    data = encode(["int256[]", *["uint256"] * 5], [changes, 1, 2, 3, 4, 5])
+    return {
+        "address": vault.upper().replace("X", "x"),
+        "topics": [topic, word, word, word],
+        "data": "0x" + data.hex(),
+        "blockNumber": "0x1",
+        "transactionHash": word,
+        "logIndex": "0x0",
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "differs"),
+    [
+        ([-5, 3, 0], None),
+        ([-5, 4, 0], None),  # more than the least is bought
+        ([-5, 2, 0], (1, 3, 2)),
+        ([-6, 3, 0], (0, -5, -6)),
+        ([-4, 3, 0], (0, -5, -4)),  # less is sold than planned: another trade
+        ([-5, 3, 1], (2, 0, 1)),
+        ([-5, 3, -1], (2, 0, -1)),
+    ],
+)
+def test_simulated_rebalance_sells_exactly_and_buys_at_least_what_is_planned(
+    changes: list[int], differs: tuple[int, int, int] | None
+) -> None:
+    others = [rebalanced(ME, [0, 0, 9]), rebalanced(VAULT, [7], "0x" + "77" * 32)]
+    logs = [*others, rebalanced(VAULT, changes), *others]
+    check = Simulator(Node(done({"status": "0x1", "logs": logs}))).check_rebalance(
+        VAULT, "0x", 1, [5, 0, 0], [0, 3, 0]
+    )
+
+    if differs is None:
+        check(ME)
+        return
+    with pytest.raises(SimulationDiffers) as caught:
+        check(ME)
+    error = caught.value
+    assert (error.asset, error.planned_raw, error.simulated_raw) == differs
+
+
+def test_check_of_a_rebalance_passes_over_a_node_that_cannot_tell() -> None:
+    check = Simulator(Node(None)).check_rebalance(VAULT, "0x", 1, [5, 0], [0, 3])
+
+    check(ME)
+
+
+def test_vault_that_does_not_say_what_it_did_differs_by_all_that_is_planned() -> None:
+    check = Simulator(Node(done({"status": "0x1", "logs": []}))).check_rebalance(
+        VAULT, "0x", 1, [0, 5], [3, 0]
+    )
+
+    with pytest.raises(SimulationDiffers) as caught:
+        check(ME)
+
+    assert (caught.value.asset, caught.value.planned_raw, caught.value.simulated_raw) == (0, 3, 0)
+    check_changes([], VAULT, [0, 0], [0, 0])
