@@ -47,10 +47,11 @@ build: .build/artifacts
 	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' || { echo "Node 20 or newer is needed and $$(node --version) was found; install a newer one" >&2; exit 1; }
 	@mkdir -p $(@D) && touch $@
 
-.build/python: requirements.lock pyproject.toml scripts/checkout.pth | .build/tools
+.build/python: requirements-build.lock requirements.lock pyproject.toml scripts/checkout.pth | .build/tools
 	@echo "setup: Python packages into $(VENV)"
 	@[[ -x $(BIN)/python ]] || $(PYTHON) -m venv $(VENV)
-	@$(PIP) install --require-hashes --no-deps -r requirements.lock
+	@$(PIP) install --require-hashes --no-deps -r requirements-build.lock # three packages come as source: what builds them has its hash, too
+	@$(PIP) install --require-hashes --no-deps --no-build-isolation -r requirements.lock
 	@$(PIP) install --no-build-isolation --no-deps --editable .
 	@cp scripts/checkout.pth "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 	@touch $@
@@ -148,10 +149,10 @@ lock:
 	@[[ -x .build/uv/bin/uv ]] || { $(PYTHON) -m venv .build/uv && .build/uv/bin/python -m pip -qq install $(UV); }
 	.build/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links --upgrade --group dev --extra devnet --output-file requirements.lock pyproject.toml
-	.build/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-		--no-emit-index-url --no-emit-find-links --upgrade --group prove --output-file requirements-prove.lock
+	for group in build prove; do .build/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--no-emit-index-url --no-emit-find-links --upgrade --group $$group --output-file requirements-$$group.lock; done
 	@rm -rf .build/lock && mkdir -p .build/lock && cp package.json .npmrc .build/lock # apart from node_modules, which holds one platform's
 	npm install --prefix .build/lock --package-lock-only --loglevel=error
 	@cp .build/lock/package-lock.json .
-	@! grep -nE '://|--(extra-)?index-url|--find-links' requirements.lock requirements-prove.lock || { echo "a lock names a package index" >&2; exit 1; }
+	@! grep -nE '://|--(extra-)?index-url|--find-links' requirements*.lock || { echo "a lock names a package index" >&2; exit 1; }
 	@! grep -n '"resolved"' package-lock.json || { echo "package-lock.json names a package registry" >&2; exit 1; }

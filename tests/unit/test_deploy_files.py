@@ -310,10 +310,14 @@ def test_every_service_drops_its_rights_and_the_keeper_its_core(
 
 def test_service_is_installed_with_hashes_alone(deploy: Path) -> None:
     text = (deploy / "rebalancer.service").read_text()
-    first, second = re.findall(r"pip install (.*)", text)
+    builder, packages, wheel = re.findall(r"pip install (.*)", text)
 
-    assert first.startswith("--require-hashes --no-deps --requirement requirements.lock")
-    assert second.startswith("--no-index --no-deps ")
+    assert builder.startswith("--require-hashes --no-deps --requirement requirements-build.lock")
+    # What comes as source is built by what was just installed, and by nothing that is fetched for it.
+    assert "--no-build-isolation" in packages
+    assert packages.startswith("--require-hashes --no-deps ")
+    assert packages.endswith("--requirement requirements.lock")
+    assert wheel.startswith("--no-index --no-deps ")
 
 
 def test_only_the_keeper_runs_unasked_and_with_no_rights(compose: dict[str, Any]) -> None:
