@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ import structlog
 
 from rebalancer.cli import root
 
-__all__ = ["Ran", "run"]
+__all__ = ["Ran", "free_port", "run"]
 
 
 @dataclass(frozen=True)
@@ -51,3 +52,10 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> Ran:
         structlog.reset_defaults()  # or later logs would go to this test's standard error
     said = capsys.readouterr()
     return Ran(int(ended.value.code or 0), said.out, said.err)
+
+
+def free_port() -> int:
+    """A port of this machine that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

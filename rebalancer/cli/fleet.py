@@ -24,6 +24,7 @@ from rebalancer.fleet.evaluator import FleetEvaluator
 from rebalancer.fleet.leader import Leadership, leading
 from rebalancer.fleet.names import instance_name
 from rebalancer.fleet.shared import LocalShared, RedisShared, Shared
+from rebalancer.fleet.standing import served
 from rebalancer.fleet.worker import Heartbeat, Worker
 from rebalancer.keeper import Keeper, Site, Watcher
 from rebalancer.keeper.station import Station
@@ -61,8 +62,9 @@ def worker(options: Any) -> None:
         shared = RedisShared(url, common.name)
         stack.callback(shared.close)
         workers = [_worker(settings, name, shared, stack) for settings in chains]
+        standing = stack.enter_context(served("worker", name, chains))
         for one in workers:
-            stack.enter_context(Heartbeat(one, common.heartbeat_seconds))
+            stack.enter_context(Heartbeat(one, common.heartbeat_seconds, standing))
         log.info("working", worker=name, chains=[one.site.chain_id for one in workers])
         asyncio.run(_serve(url, common.name, workers))
 
@@ -110,9 +112,10 @@ def leader(options: Any, workers: int, account: int | None, as_json: bool) -> No
         stack.callback(shared.close)
         signers = {each.chain_id: _signers(each, account) for each in chains}
         accounts = [(chain, one.address) for chain, some in signers.items() for one in some]
-        with _stopped() as stopping:
+        # Whoever leads serves a keeper's own pages in place of a standby's.
+        with _stopped() as stopping, served("standby", name, chains) as standing:
             held = stack.enter_context(
-                leading(shared, accounts, name, common.lease_seconds, stopping)
+                leading(shared, accounts, name, common.lease_seconds, stopping, standing)
             )
         if held is None:
             return

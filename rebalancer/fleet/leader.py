@@ -17,6 +17,7 @@ from rebalancer.fleet.lease import Lease
 from rebalancer.fleet.ledger import Ledger
 from rebalancer.fleet.names import lease_name
 from rebalancer.fleet.shared import Shared
+from rebalancer.fleet.standing import Standing
 
 __all__ = ["Leadership", "leading"]
 
@@ -59,30 +60,38 @@ def leading(
     holder: str,
     seconds: float,
     stopping: threading.Event,
+    standing: Standing | None = None,
 ) -> Iterator[Leadership | None]:
-    """Wait for the leases of accounts (chain and address), and hold them; None if it was stopped before it had them all."""
+    """Wait for the leases of accounts (chain and address), and hold them; None if it was stopped before it had them all.
+
+    `standing` is told of every try, and whether Redis answered.
+    """
     names = sorted({lease_name(chain_id, sender) for chain_id, sender in accounts})
     with ExitStack() as stack:
         leases = [stack.enter_context(Lease(shared, name, holder, seconds)) for name in names]
         for lease in leases:
-            if not _waited(lease, stopping):
+            if not _waited(lease, stopping, standing):
                 yield None
                 return
         yield Leadership(leases)
 
 
-def _waited(lease: Lease, stopping: threading.Event) -> bool:
+def _waited(lease: Lease, stopping: threading.Event, standing: Standing | None) -> bool:
     """Take a lease as soon as nobody else holds it; False if stopped before."""
     said = False
     while not stopping.is_set():
+        failed = ""
         try:
             if lease.take():
                 return True
         except ChainError as failure:
-            log.warning("lease_not_taken", lease=lease.name, why=str(failure))
+            failed = str(failure)
+            log.warning("lease_not_taken", lease=lease.name, why=failed)
         else:
             if not said:
                 log.info("standing_by", lease=lease.name)
                 said = True
+        if standing is not None:
+            standing.tried(f"The lease {lease.name}", failed)
         stopping.wait(lease.seconds / _TRIES)
     return False

@@ -19,6 +19,7 @@ from rebalancer.chain.heads import Head, Header, Heads
 from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import BlockVanished, ChainError, RebalancerError
 from rebalancer.fleet.shared import Shared
+from rebalancer.fleet.standing import Standing
 from rebalancer.fleet.wire import Answer, Order, on_wire
 from rebalancer.keeper.evaluate import Evaluation, Evaluator, EvaluatorOptions
 from rebalancer.keeper.planners import Planners
@@ -209,9 +210,11 @@ def _answer(order: Order, found: Iterable[Evaluation]) -> Answer:
 class Heartbeat:
     """Says that a worker is here, in a thread of its own, until it is told to leave. A context manager."""
 
-    def __init__(self, worker: Worker, seconds: float) -> None:
+    def __init__(self, worker: Worker, seconds: float, standing: Standing | None = None) -> None:
+        """`standing` is told of every beat, and whether Redis took it."""
         self.worker = worker
         self.seconds = seconds
+        self.standing = standing
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
@@ -234,6 +237,12 @@ class Heartbeat:
                 self._say()
             except ChainError as failure:
                 log.warning("heartbeat_failed", worker=self.worker.name, why=str(failure))
+                self._note(str(failure))
+
+    def _note(self, failure: str) -> None:
+        if self.standing is not None:
+            chain_id = self.worker.site.chain_id
+            self.standing.tried(f"The heartbeat of chain {chain_id}", failure)
 
     def _say(self) -> None:
         worker = self.worker
@@ -243,3 +252,4 @@ class Heartbeat:
             str(worker.handled),
             self.seconds * _BEATS,
         )
+        self._note("")

@@ -22,15 +22,15 @@ from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
+from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from rebalancer.errors import ListenFailed
-from rebalancer.watch.board import Board
 from rebalancer.watch.metrics import Metrics
 
-__all__ = ["MOST_CONNECTIONS", "PATIENCE_SECONDS", "Server", "is_loopback"]
+__all__ = ["MOST_CONNECTIONS", "PATIENCE_SECONDS", "Server", "Shown", "is_loopback"]
 
 MOST_CONNECTIONS = 32
 """Connections at once, each a file and a thread. Prometheus, a probe and some people need fewer."""
@@ -48,13 +48,31 @@ _TEXT = "text/plain; charset=utf-8"
 _INDEX = "/metrics\n/healthz\n/readyz\n/status\n"
 
 
+class Shown(Protocol):
+    """What is served of a process."""
+
+    def unhealthy(self) -> tuple[str, ...]:
+        """What a restart might mend, a sentence each."""
+
+    def unready(self) -> tuple[str, ...]:
+        """What keeps it from its work, a sentence each."""
+
+    def status(self) -> dict[str, Any]:
+        """All of it, as JSON has it."""
+
+
 class Server:
     """Serves what a board and metrics know. A context manager; it listens from its making on."""
 
     def __init__(
-        self, at: tuple[str, int], board: Board, metrics: Metrics, names: Collection[str] = ()
+        self,
+        at: tuple[str, int],
+        board: Shown,
+        metrics: Metrics | None,
+        names: Collection[str] = (),
     ) -> None:
-        """`at` is host and port; port 0 takes any that is free. `names` are the hosts that it answers to beside its own.
+        """`at` is host and port; port 0 takes any that is free. `names` are the hosts that it answers to beside its own. Without metrics
+        there are none to scrape.
 
         Raises:
             ListenFailed: the port is taken, or the host is not this machine's.
@@ -178,9 +196,10 @@ def _named(host: str) -> str:
 
 
 def _handler(
-    board: Board, metrics: Metrics, names: Collection[str]
+    board: Shown, metrics: Metrics | None, names: Collection[str]
 ) -> type[BaseHTTPRequestHandler]:
     known = {_named(name) for name in names}
+    registry = metrics.registry if metrics else CollectorRegistry()
 
     class Handler(BaseHTTPRequestHandler):
         server_version = "rebalancer"
@@ -194,7 +213,7 @@ def _handler(
             match self.path.partition("?")[0]:
                 case "/metrics":
                     encode, kind = choose_encoder(self.headers.get("Accept", ""))
-                    self._answer(HTTPStatus.OK, kind, encode(metrics.registry))
+                    self._answer(HTTPStatus.OK, kind, encode(registry))
                 case "/healthz":
                     self._say(board.unhealthy())
                 case "/readyz":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -24,6 +23,7 @@ from rebalancer.errors import TooManyFailures
 from rebalancer.redact import HIDDEN
 from rebalancer.send.signer import devnet_signer
 from tests.clocks import wait_for
+from tests.commands import free_port
 
 RPC_KEY = "Zx81kQ9vWm3Prpc"
 OTHER_RPC_KEY = "Yy72mB4cTn6other"
@@ -114,12 +114,6 @@ def market() -> Iterator[tuple[Node, Stage]]:
         stage = build_stage(LocalChain(rpc), PRICES_E8)
         stage.market.step(PRICES_E8 | UP_10_PERCENT, stage.chain.now() + 60)
         yield node, stage
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_nothing_a_keeper_writes_serves_or_sends_has_a_secret(

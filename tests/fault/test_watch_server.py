@@ -27,6 +27,7 @@ from rebalancer.watch.metrics import Metrics
 from rebalancer.watch.notices import Alarms
 from rebalancer.watch.server import MOST_CONNECTIONS, Server
 from tests.clocks import calls_made
+from tests.commands import free_port
 from tests.ticks import CHAIN, NOON, SIGNER, breaker, decision, endpoint, outcome, tick, vault
 
 
@@ -470,12 +471,6 @@ def settings(listen: str, **alerts: Any) -> Settings:
     return Settings(
         chain_id=CHAIN, keeper=KeeperSettings(listen=listen), alerts=AlertSettings(**alerts)
     )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_watchers_serve_what_they_are_told_until_they_end() -> None:

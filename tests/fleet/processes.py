@@ -74,6 +74,7 @@ class Fleet:
     lease_seconds: float = 60.0
     answer_seconds: float = 60.0
     extra: str = ""
+    listen: str = "off"
     machines: list[Machine] = field(default_factory=list)
 
     def start(self, kind: str, name: str, *arguments: str, url: str = "") -> Machine:
@@ -93,7 +94,7 @@ class Fleet:
             max_fee_gwei = 10000
             max_spend_ether_per_day = 1000
             outbox = "{self.folder / name}.sqlite"
-            listen = "off"
+            listen = "{self.listen}"
             {self.extra}
             [fleet]
             {f'redis_url = "{self.redis_url}"' if self.redis_url else ""}

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import urllib3
 
 from rebalancer.devnet.stage import Stage
 from rebalancer.reasons import Reason
 from tests.clocks import wait_for
-from tests.commands import run
+from tests.commands import free_port, run
 from tests.contract.test_keeper import move
 from tests.fixtures_redis import RedisServer
 from tests.fleet.processes import Fleet
@@ -66,5 +67,29 @@ def test_standby_that_is_told_to_stop_ends_at_once(
 
         assert standby.end() == 0
         assert leader.process.poll() is None
+    finally:
+        fleet.close()
+
+
+def test_worker_and_standby_say_how_they_stand(
+    stage: Stage, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    fleet = Fleet(stage, (stage.vault,), redis_server.url, tmp_path)
+    try:
+        fleet.start("leader", "lena").says("started")
+        for kind, name, role, event in (
+            ("leader", "mona", "standby", "standing_by"),
+            ("worker", "wanda", "worker", "working"),
+        ):
+            fleet.listen = f"127.0.0.1:{free_port()}"
+            fleet.start(kind, name).says(event)
+
+            def get(path: str, at: str = fleet.listen) -> urllib3.BaseHTTPResponse:
+                return urllib3.request("GET", f"http://{at}{path}")
+
+            assert get("/healthz").status == 200
+            assert get("/readyz").status == 200
+            status = get("/status").json()
+            assert (status["role"], status["problems"]) == (role, [])
     finally:
         fleet.close()
