@@ -138,6 +138,25 @@ contract LoweredTest is Trader {
         assertLe(vault.state().turnoverLevelE18, 0.05e18);
     }
 
+    /// @dev Half of what was asked at least, at the lower prices, and no more.
+    function test_what_must_come_back_is_valued_at_the_lower_prices() public {
+        IOracleHub.Price[] memory prices = new IOracleHub.Price[](3);
+        prices[WETH] = IOracleHub.Price(2_400e18, 2_400e18, 2_400e18, IOracleHub.Fault.None);
+        prices[WBTC] = IOracleHub.Price(39_990e18, 40_010e18, 40_000e18, IOracleHub.Fault.None);
+        prices[USDC] = IOracleHub.Price(1e18, 1e18, 1e18, IOracleHub.Fault.None);
+        vm.mockCall(address(oracle), abi.encodeWithSelector(IOracleHub.prices.selector), abi.encode(prices));
+        _redeem(creator, 50e18);
+        uint256[] memory least = _amounts(0, 0.075e8, 1_998e6);
+
+        bytes memory route = abi.encode(_bring(_amounts(0, 0.0375e8, 999e6 - 1)));
+        vm.prank(keeper);
+        vm.expectPartialRevert(RebalancePolicy.PriceTooPoor.selector);
+        vault.rebalance(0, _amounts(SURPLUS, 0, 0), least, address(executor), route);
+        route = abi.encode(_bring(_amounts(0, 0.0375e8, 999e6)));
+        vm.prank(keeper);
+        vault.rebalance(0, _amounts(SURPLUS, 0, 0), least, address(executor), route);
+    }
+
     function test_a_minimum_of_one_stays_one_and_one_beyond_all_is_never_had() public {
         _breakBand();
         _redeem(creator, 99e18);

@@ -241,6 +241,15 @@ contract PerformanceFeeTest is Base {
         assertApproxEqRel(shares * 11_000_000e18 / vault.totalSupply(), 1_000e18, 0.0001e18);
     }
 
+    function test_the_least_supply_begins_anew_with_the_shares_of_the_fee() public {
+        _charge(1_000);
+        _pass(PERIOD);
+        _setPrice(WETH, 2_400e8);
+        assertGt(vault.collectPerformanceFee(), 0);
+        IVaultBase.Fee memory f = vault.fee();
+        assertEq(f.leastSupply, vault.totalSupply() >> f.leastShift);
+    }
+
     /// @dev It sinks with what is redeemed, however little or much, and rises with nothing until the next settlement.
     function test_the_least_supply_sinks_with_redemptions_alone() public {
         _charge(1_000);
