@@ -201,7 +201,7 @@ def test_a_record_that_cannot_be_written_holds_up_no_trade_and_is_tried_again(
         ("notes.txt", b"mine"),
         ("notes.txt", b"mine, with an end of line\n"),
         ("notes.gz", b"mine"),
-        ("notes.gz", gzip.compress(b"mine, well packed\n")),
+        ("notes.gz", gzip.compress(b"mine, well packed\n", mtime=0)),
         ("day.jsonl", b'{"chain_id":31337,"block":{}}\n\x00\x00\x00'),
     ],
 )

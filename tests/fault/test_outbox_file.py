@@ -128,7 +128,11 @@ def test_deliver_while_another_program_locks_the_file_sends_nothing(path: Path) 
         assert outbox.attempts(31337) == []
 
 
-@pytest.mark.parametrize("content", [b"not a database", b"\0" * 8192, os.urandom(64)])
+@pytest.mark.parametrize(
+    "content",
+    [b"not a database", b"\0" * 8192, bytes(range(64, 128))],
+    ids=["text", "zeros", "bytes"],
+)
 def test_open_another_kind_of_file_is_unreadable(path: Path, content: bytes) -> None:
     path.parent.mkdir()
     path.write_bytes(content)
