@@ -394,7 +394,7 @@ def _deployer(rpc: Rpc, found: Permissions, chain_id: int) -> Iterator[Finding]:
         yield Finding(
             "admins",
             True,
-            f"One plain account, {found.deployer}, deployed and is both admin and owner: whoever has its key has everything, after its delay.",
+            f"One plain account, {found.deployer}, deployed and is both admin and owner: its key can change everything after its delay.",
         )
         return
     yield Finding(

@@ -191,7 +191,7 @@ class ArtifactMissing(ChainError):
     def __init__(self, name: str) -> None:
         self.name = name
         super().__init__(
-            f"The compiled contract {name} is missing: run `make setup` in a checkout, or install the package anew."
+            f"The compiled contract {name} is missing: run `make setup` in a checkout, or install the package again."
         )
 
 

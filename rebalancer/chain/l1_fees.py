@@ -209,7 +209,7 @@ def _rollup(rpc: Rpc) -> Rollup:
 
 def _line(small_wei: int, large_wei: int, *, is_gas: bool = False) -> L1Fees:
     wei_per_byte = div_up(max(0, large_wei - small_wei), _LARGE_BYTES - _SMALL_BYTES)
-    # What is told climbs in steps of a byte, and the line between two of them is to lie above all.
+    # Answers climb in steps of a byte; the line through two of them must lie above all.
     return L1Fees(is_gas, small_wei + wei_per_byte, wei_per_byte)
 
 

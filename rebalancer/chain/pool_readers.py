@@ -397,7 +397,7 @@ def _curve_crypto(
         "a_coefficient": told["A"] if precise is None else precise,
         "a_multiplier": _TRICRYPTO2_MULTIPLIER if precise is None else _TRICRYPTO_MULTIPLIER,
         "d": told["D"],
-        # The first ones work D out anew until the first swap after the ramp, too.
+        # The first ones compute D again until the first swap after the ramp, too.
         "is_ramping": ends_at > 0,
         **{name: told[name] for name in ("gamma", "mid_fee", "out_fee", "fee_gamma")},
     }

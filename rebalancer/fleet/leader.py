@@ -64,7 +64,7 @@ def leading(
 ) -> Iterator[Leadership | None]:
     """Wait for the leases of accounts (chain and address), and hold them; None if it was stopped before it had them all.
 
-    `standing` is told of every try, and whether Redis answered.
+    `standing` hears of every try, and whether Redis answered.
     """
     names = sorted({lease_name(chain_id, sender) for chain_id, sender in accounts})
     with ExitStack() as stack:

@@ -211,7 +211,7 @@ class Heartbeat:
     """Says that a worker is here, in a thread of its own, until it is told to leave. A context manager."""
 
     def __init__(self, worker: Worker, seconds: float, standing: Standing | None = None) -> None:
-        """`standing` is told of every beat, and whether Redis took it."""
+        """`standing` hears of every beat, and whether Redis took it."""
         self.worker = worker
         self.seconds = seconds
         self.standing = standing

@@ -79,7 +79,7 @@ _NOT_WEIGHED = frozenset({Reason.ORACLE_FAULT, Reason.TOTAL_OUT_OF_RANGE})
 _SHOWN = 5
 """Pools that are left out and named in a decision."""
 _MOST_REPLANS = 5
-"""So often a look plans for a vault anew, each time without more pools."""
+"""So often a look plans for a vault again, each time without more pools."""
 _MOST_POOLS_APART = 8
 """Of a plan with more pools none is found by planning with each alone, where the node does not simulate."""
 _POKE_BLOCKS = 20
@@ -640,7 +640,7 @@ class Keeper:
                 self._worked(verdict)
                 return decision
             self.rpc.deadline = until
-        text = "it is planned anew at the next block, without pools that refused their swaps"
+        text = "it is planned again at the next block, without pools that refused their swaps"
         return _decision(block, verdict, Reason.NOT_YET, text)
 
     def _rebalance(self, block: Block, verdict: Verdict) -> Decision:
@@ -746,14 +746,14 @@ class Keeper:
         if self._sent_now or (
             self.outbox is not None and self.outbox.unsettled(self.site.chain_id)
         ):
-            text = f"after what was sent for other vaults it is to be planned anew: {why}"
+            text = f"after what was sent for other vaults it is to be planned again: {why}"
             return _decision(block, verdict, Reason.NOT_YET, text)
         if read_block(self.rpc).number != block.number:
             overtaken = self._overtaken.get(verdict.vault, 0) + 1
             self._overtaken[verdict.vault] = overtaken
             # Where blocks come faster than looks end, every refusal is overtaken: after some it is the plan's.
             if overtaken < self.options.max_failures_in_a_row:
-                text = f"a newer block has come, at which it is to be planned anew: {why}"
+                text = f"a newer block has come, at which it is to be planned again: {why}"
                 return _decision(block, verdict, Reason.NOT_YET, text)
         self._failed(verdict.vault, why)
         return _decision(block, verdict, Reason.SIMULATION_REFUSED, why)

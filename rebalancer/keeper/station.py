@@ -3,7 +3,7 @@
 Each chain has a thread of its own, with its own endpoints, journal and books, so that one that does not answer holds up no other. A
 chain alone gives up after so many failures, and the process ends; of many, one rests and is tried again, and the process ends when all
 rest at once. Whatever else ends one, ends all: nothing stops unnoticed. A chain whose thread comes to no end of what it does is
-not alive: the process then tells systemd so no more, and is started anew.
+not alive: the process then tells systemd so no more, and is started again.
 """
 
 from __future__ import annotations

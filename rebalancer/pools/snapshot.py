@@ -274,7 +274,7 @@ def _curve_crypto(snapshot: Snapshot) -> CurveCryptoPool:
             f"fee {snapshot['fee']} is not {pool.fee_e10}, that of these balances"
         )
     if pool.is_ramping:
-        # The contract works D out anew before every swap, whatever it has stored.
+        # The contract computes D again before every swap, whatever it has stored.
         return replace(pool, d=pool.fresh_d)
     if abs(pool.d - pool.fresh_d) > pool.d_slack:
         raise BadPoolSnapshot(f"d {pool.d} is not that of these balances, {pool.fresh_d}")
