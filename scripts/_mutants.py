@@ -63,13 +63,16 @@ _MODIFIERS = {
         bytes32 doing_@ = DOING;
         uint256 flags_@;
         assembly ("memory-safe") { flags_@ := tload(doing_@) }
-        if (guarded_@ && flags_@ & (LOCK | refused_@) != 0) _refuse(flags_@);
+        if (guarded_@ && flags_@ & LOCK != 0) revert ReentrancyGuardReentrantCall();
+        if (guarded_@ && flags_@ & refused_@ != 0) revert SameTransaction();
         uint256 lock_@ = LOCK;
         if (guarded_@) { assembly ("memory-safe") { tstore(doing_@, or(flags_@, lock_@)) } }
         _;
         if (guarded_@) { assembly ("memory-safe") { tstore(doing_@, or(flags_@, done_@)) } }""",
 }
 """What OpenZeppelin's modifier and the vault's own do, unless mutant @ is awake; # are the arguments."""
+_ONLY_OF_MODIFIERS = {"_refuse"}
+"""Functions that the woven modifiers do in their own words: behind a switch, their mutants would never be awake."""
 _INTEGER = re.compile(r"u?int\d+")
 _STATEMENTS = {"ExpressionStatement", "EmitStatement", "RevertStatement", "Return"}
 
@@ -143,6 +146,9 @@ class _Finder:
         self, operator: str, node: Node, new: str, kind: str = "expression", cast: str = ""
     ) -> None:
         start, end = _range(node)
+        if self.function in _ONLY_OF_MODIFIERS:
+            # There is no empty statement; a number does nothing, either.
+            new, kind = ("0" if kind == "statement" else new), "alone"
         if kind == "statement" and self.source[end - 1 : end] == b";":
             end -= 1  # the compiler counts the semicolon of an empty return, and of nothing else
         self.found.append(
