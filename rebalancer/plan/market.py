@@ -182,6 +182,11 @@ class Market:
         """Whether a small change of prices may change flows by much: pools that are asked one by one may do so."""
         return bool(self._asked)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether every row may trade, and each as if it were a pool of its own: two tokens a pool."""
+        return self._open is None and all(len(pool.tokens) == 2 for pool in self.pools)
+
     def widened(self) -> Market:
         """The same market with four times as many stretches of every row."""
         found = copy(self)

@@ -23,7 +23,7 @@ from rebalancer.plan.order import order_of_flows, order_of_legs, orders_beside
 from rebalancer.plan.single import SingleRoutes
 from rebalancer.units import E18
 
-__all__ = ["Trades", "best_trades", "bound_e18"]
+__all__ = ["Search", "Trades", "bound_e18"]
 
 _SMALLER = (0.0, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 """By which part less is sold where whole units break a limit that floats held."""
@@ -55,14 +55,8 @@ _MOST_MOVES = 3
 _MORE = 1e-2
 """By this part more than they do now, targets are taken to move."""
 
-_FEW = 8
-"""Swaps up to which a plan is compared with single routes to the unit, whatever its bound says."""
-
-_CLOSE = 10**6
+_CLOSE = 10**7
 """One part in this many of what is sold is not looked at: a plan that is proved to be this near its bound is the best."""
-
-_MOST_PAIRS = 12
-"""Pairs of which the next single route is chosen where each leaves less for others."""
 
 _NEAR_BEST = 0.75
 """Part of what a plan is worth from which single routes are a start for a better one, where gas counts."""
@@ -87,7 +81,10 @@ _FAR_BELOW = 1 / 3
 
 @dataclass(frozen=True, slots=True)
 class Trades:
-    """Legs in order and what they come to; `optimum` is what they were made from, `whole` that of all pools in the same order."""
+    """Legs in order and what they come to.
+
+    `optimum` is what they were made from, `whole` that of all pools in the same order; single routes have neither (`Search.certified`).
+    """
 
     legs: tuple[Leg, ...]
     sales_raw: tuple[int, ...]
@@ -98,60 +95,71 @@ class Trades:
     whole: Optimum | None = None
 
 
-def best_trades(asked: PlanInput, effort: Effort | None = None) -> list[Trades]:
-    """Trades within all limits, the best first: those of the optimum, and what single routes do where that may be better."""
-    market = market_of(asked.pools)
-    if not len(market):
-        return []
-    if market.may_jump:  # the others take next to no time, whether or not they can be of use
-        market = market.between(asked.tokens)
-    search = _Search(asked, asked_of(asked, market), market, effort or Effort())
-    return search.found()
+class Search:
+    """Single routes, the optimum, whole units and gas, one after another for as long as effort is left."""
 
-
-class _Search:
-    """Optimum, whole units, gas and single routes, one after another for as long as effort is left."""
-
-    def __init__(self, asked: PlanInput, terms: Asked, market: Market, effort: Effort) -> None:
-        self.asked, self.terms, self.market, self.effort = asked, terms, market, effort
+    def __init__(self, asked: PlanInput, effort: Effort) -> None:
+        market = market_of(asked.pools)
+        if market.may_jump:  # the others take next to no time, whether or not they can be of use
+            market = market.between(asked.tokens)
+        self.asked, self.market, self.effort = asked, market, effort
+        self.terms = asked_of(asked, market)
 
     def found(self) -> list[Trades]:
-        """All that was found, the best first."""
+        """Trades within all limits, the best first. Single routes are always among them, or proved to be no better."""
+        if not len(self.market):
+            return []
         found: list[Trades] = []
         best = self.whole()
         if best is not None:
             found += self.carried_out(best)
-        if found and _is_proved(self.asked, found[0]):
-            return found
-        terms = best.terms if best else self.terms
-        is_bound = best is None or bool(best.terms.offer.limits)
-        ways = [terms.sales_raw]
-        if found and (is_bound or len(found[0].legs) <= _FEW):
-            ways.append(found[0].sales_raw)
-        # Trades take room from one another where limits bind them, and in pools of more than two tokens.
-        is_shared = is_bound or any(len(pool.tokens) > 2 for pool in self.market.pools)
-        alone = _alone(self.asked, terms, ways, _MOST_PAIRS if is_shared else 1)
-        if alone is None:
-            return found
-        is_best = not found or alone.net_e18 > found[0].net_e18
-        is_near = self.asked.hop_cost_e18 > 0 and (
+            if found and _is_proved(self.asked, found[0]):
+                return found
+        found += self.alone(best)
+        singles = [trades for trades in found if trades.whole is None]
+        if singles and not self.effort.is_over():
+            alone = max(singles, key=lambda one: one.net_e18)
+            found += self.from_single(alone, max(found, key=lambda one: one.net_e18))
+        return sorted(found, key=lambda one: -one.net_e18)
+
+    def alone(self, best: Optimum | None) -> list[Trades]:
+        """All that single routes gather, trade by trade; also of what an optimum sells, where targets or budgets make that less."""
+        ways = [self.terms.sales_raw]
+        if best is not None:
+            ways.append(best.terms.sales_raw)
+        found: list[Trades] = []
+        for sales in dict.fromkeys(ways):
+            routes = SingleRoutes(market_of(self.asked.pools))
+            found += [
+                Trades(stage.legs, stage.sales_raw, stage.buys_raw, stage.net_e18)
+                for stage in routes.trade(self.asked, sales, self.terms.needs_raw)
+            ]
+        return found
+
+    def from_single(self, alone: Trades, top: Trades) -> list[Trades]:
+        """What can be made of the pools of single routes, where those are the best or come near it."""
+        cost_e18 = self.asked.hop_cost_e18
+        is_best = alone is top
+        is_near = cost_e18 > 0 and (
             is_best
             or (
-                alone.net_e18 > _NEAR_BEST * found[0].net_e18
-                and self.asked.hop_cost_e18 * len(found[0].legs) > _MUCH_GAS * found[0].net_e18
+                alone.net_e18 > _NEAR_BEST * top.net_e18
+                and cost_e18 * len(top.legs) > _MUCH_GAS * top.net_e18
             )
         )
-        if not is_best and (not is_near or self.effort.is_over()):
-            return found
-        order = order_of_legs(self.market, alone.legs, self.terms.offer)
-        near = best.solution if best else None
-        whole = self.in_order(order, near) or self.without_limits(order, near)
-        found.append(replace(alone, optimum=whole, whole=whole))
-        if is_best:
-            found += self.carried_out(whole)
-        if is_near:
-            found += self.from_few(whole, alone.legs)
-        return sorted(found, key=lambda one: -one.net_e18)
+        if not is_best and not is_near:
+            return []
+        whole = self.certified(alone).whole
+        found = self.carried_out(whole) if is_best and whole else []
+        return found + (self.from_few(whole, alone.legs) if is_near and whole else [])
+
+    def certified(self, trades: Trades) -> Trades:
+        """The trades with what bounds them."""
+        if trades.whole is not None:
+            return trades
+        order = order_of_legs(self.market, trades.legs, self.terms.offer)
+        whole = self.in_order(order, None) or self.without_limits(order, None)
+        return replace(trades, optimum=whole, whole=whole)
 
     def from_few(self, whole: Optimum, legs: Sequence[Leg]) -> list[Trades]:
         """The best on the pools of some legs alone, and on those with what more earns its gas beside them."""
@@ -345,14 +353,12 @@ def _rows_that_share(best: Optimum) -> NDArray[np.intp]:
 
 
 def _is_proved(asked: PlanInput, found: Trades) -> bool:
-    """Whether the bound alone says that no single routes are better by more than is looked at.
-
-    Where there are only a few swaps, single routes are soon quoted, and can be as good to the unit.
-    """
-    if len(found.legs) <= _FEW or found.whole is None:
+    """Whether the bound alone says that nothing else, in whatever order, is worth more by what is looked at."""
+    whole = found.whole
+    if whole is None or not whole.market.is_whole:
         return False
     sold_e18, _ = asked.values_e18(found.sales_raw, found.buys_raw)
-    return bound_e18(found.whole.bound) - found.net_e18 <= sold_e18 // _CLOSE
+    return bound_e18(whole.bound) - found.net_e18 <= sold_e18 // _CLOSE
 
 
 def _short_of_targets(asked: PlanInput, terms: Asked, solution: Solution) -> Asked | None:
@@ -466,29 +472,6 @@ def _profits(market: Market, solution: Solution) -> NDArray[np.float64]:
 def _profits_of(market: Market, flows: Flows, prices: NDArray[np.float64]) -> NDArray[np.float64]:
     given = prices[market.token_out] * flows.amounts_out
     return np.asarray(given - prices[market.token_in] * flows.amounts_in, dtype=np.float64)
-
-
-def _alone(
-    asked: PlanInput, terms: Asked, ways: Sequence[tuple[int, ...]], compared: int
-) -> Trades | None:
-    """One route a trade within all limits, for the best of several amounts that may be sold."""
-    found = None
-    for sales in dict.fromkeys(ways):
-        routes = SingleRoutes(market_of(asked.pools))
-        routes.trade(asked, sales, terms.needs_raw, compared)
-        sold_raw: dict[str, int] = {}
-        bought_raw: dict[str, int] = {}
-        for leg in routes.legs:
-            sold_raw[leg.token_in] = sold_raw.get(leg.token_in, 0) + leg.amount_in_raw
-            bought_raw[leg.token_out] = bought_raw.get(leg.token_out, 0) + leg.amount_out_raw
-        for token in set(sold_raw) & set(bought_raw):
-            passed = min(sold_raw[token], bought_raw[token])
-            sold_raw[token] -= passed
-            bought_raw[token] -= passed
-        trades = _trades(asked, routes.legs, sold_raw, bought_raw)
-        if any(trades.buys_raw) and (found is None or trades.net_e18 > found.net_e18):
-            found = trades
-    return found
 
 
 def bound_e18(value: float) -> int:
