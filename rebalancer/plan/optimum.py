@@ -138,7 +138,6 @@ def _within_need(asked: PlanInput) -> tuple[list[int], list[int]]:
 def optimum(
     market: Market,
     asked: Asked,
-    near: Solution | None = None,
     effort: Effort | None = None,
     focuses: int = _MOST_FOCUSES,
 ) -> Optimum | None:
@@ -149,7 +148,7 @@ def optimum(
     offer = asked.offer
     if not offer.sell_max.any() or not offer.buy_max.any() or asked.sold_max <= 0:
         return None
-    market, best = _solved(market, offer, near, effort or Effort(), focuses)
+    market, best = _solved(market, offer, effort or Effort(), focuses)
     sold = float(best.sold @ asked.hi)
     bound_by = None
     if len(best.multipliers) and best.multipliers.max() > _SAFE:
@@ -161,18 +160,16 @@ def optimum(
     return Optimum(best, best.bound, bound_by, market, asked)
 
 
-def _solved(
-    market: Market, offer: Offer, near: Solution | None, effort: Effort, focuses: int
-) -> tuple[Market, Solution]:
+def _solved(market: Market, offer: Offer, effort: Effort, focuses: int) -> tuple[Market, Solution]:
     """The solution with the points of curves laid where they trade, and the market so laid."""
-    found = solve(market, offer, near)
+    found = solve(market, offer)
     effort.spend(found.steps)
     for _ in range(focuses):
         closer = market.focused(np.exp(found.log_prices))
         if closer is market:
             break
         market, before = closer, found
-        found = solve(market, offer, before)
+        found = solve(market, offer)
         effort.spend(found.steps)
         if abs(found.bound - before.bound) <= _FOCUSED * abs(found.bound):
             break

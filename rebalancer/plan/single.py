@@ -205,14 +205,24 @@ class SingleRoutes:
         for most, middle, ways, seconds in sorted(middles, key=lambda one: (-one[0], one[1])):
             if amount_raw * most * _GENEROUS <= least:
                 break
-            # More of the middle token never buys less, so the best first pool is one of the best route, but for pools that trade both.
+            # More of the middle token never buys less, so the best first pool is one of the best route, unless it is the second.
             first = self._best_pool(ways, token_in, middle, amount_raw, 0)
             if first is None:
                 continue
-            others = [way for way in seconds if self._market.pools[way[1]].key != first.pool.key]
-            second = self._best_pool(others, middle, token_out, first.amount_out_raw, least)
+            number = self._places[first.pool.key]
+            second = self._best_pool(
+                [way for way in seconds if way[1] != number],
+                *(middle, token_out, first.amount_out_raw, least),
+            )
             if second is not None:
                 found, least = [first, second], second.amount_out_raw
+            again = [way for way in seconds if way[1] == number]
+            others = [way for way in ways if way[1] != number] if again else ()
+            first = self._best_pool(others, token_in, middle, amount_raw, 0)
+            if first is not None:
+                second = self._best_pool(again, middle, token_out, first.amount_out_raw, least)
+                if second is not None:
+                    found, least = [first, second], second.amount_out_raw
         return found
 
     def _most(self, ways: Sequence[tuple[float, int]]) -> float:

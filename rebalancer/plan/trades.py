@@ -100,8 +100,6 @@ class Search:
 
     def __init__(self, asked: PlanInput, effort: Effort) -> None:
         market = market_of(asked.pools)
-        if market.may_jump:  # the others take next to no time, whether or not they can be of use
-            market = market.between(asked.tokens)
         self.asked, self.market, self.effort = asked, market, effort
         self.terms = asked_of(asked, market)
 
@@ -158,7 +156,7 @@ class Search:
         if trades.whole is not None:
             return trades
         order = order_of_legs(self.market, trades.legs, self.terms.offer)
-        whole = self.in_order(order, None) or self.without_limits(order, None)
+        whole = self.in_order(order) or self.without_limits(order)
         return replace(trades, optimum=whole, whole=whole)
 
     def from_few(self, whole: Optimum, legs: Sequence[Leg]) -> list[Trades]:
@@ -173,17 +171,16 @@ class Search:
             market.pool.tolist(), market.token_in.tolist(), market.token_out.tolist(), strict=True
         )
         rows = [row for row, end in enumerate(ends) if end in used]
-        near, cost = whole.solution, self.asked.hop_cost_e18 / E18
+        cost = self.asked.hop_cost_e18 / E18
         for _ in range(_MOST_ADDED):
             if self.effort.is_over():
                 break
-            best = self.near_targets(market.only(rows), near)
+            best = self.near_targets(market.only(rows))
             settled = self.settled(best) if best else None
             if best is None or settled is None or (found and settled.net_e18 <= found[-1].net_e18):
                 break
             found.append(replace(settled, whole=whole))
-            near = best.solution
-            prices = np.exp(near.log_prices)
+            prices = np.exp(best.solution.log_prices)
             profits = _profits_of(market, market.flows(prices), prices)
             profits[rows] = 0
             tokens = list({*market.token_in[rows].tolist(), *market.token_out[rows].tolist()})
@@ -197,18 +194,18 @@ class Search:
     def whole(self) -> Optimum | None:
         """The optimum over all pools that is no circle."""
         offer = self.terms.offer
-        if not offer.sell_max.any() or not offer.buy_max.any():
+        if not offer.sell_max.any() or not offer.buy_max.any() or self.terms.sold_max <= 0:
             return None
         first = solve(self.market, offer)
         self.effort.spend(first.steps)
         best: Optimum | None = None
         if not isinstance(ordered_rows(self.market, first), Stuck):
-            best = self.near_targets(self.market, first)
+            best = self.near_targets(self.market)
             if best is None or not isinstance(ordered_rows(best.market, best.solution), Stuck):
                 return best
             first = best.solution
         order = order_of_flows(self.market, first, offer)
-        best = self.in_order(order, first)
+        best = self.in_order(order)
         if best is None:
             return None
         value = best.solution.value
@@ -217,10 +214,10 @@ class Search:
             for other in islice(beside, _MOST_BESIDE):
                 if self.effort.is_over():
                     return best
-                way = solve(self.market.in_order(other), best.terms.offer, best.solution)
+                way = solve(self.market.in_order(other), best.terms.offer)
                 self.effort.spend(way.steps)
                 if way.value > value + _MORE_BY_ORDER * abs(value):
-                    again = self.in_order(other, way)
+                    again = self.in_order(other)
                     if again is not None and self.better(again, best):
                         best, order, value = again, other, again.solution.value
                         break
@@ -237,26 +234,27 @@ class Search:
         offer, solution = self.terms.offer, best.solution
         return float(offer.gain @ solution.bought - offer.cost @ solution.sold)
 
-    def in_order(self, order: Sequence[int], near: Solution | None) -> Optimum | None:
+    def in_order(self, order: Sequence[int]) -> Optimum | None:
         """The optimum over all pools in an order of tokens."""
-        return self.near_targets(self.market.in_order(order), near)
+        return self.near_targets(self.market.in_order(order))
 
-    def without_limits(self, order: Sequence[int], near: Solution | None) -> Optimum:
+    def without_limits(self, order: Sequence[int]) -> Optimum:
         """The optimum in an order of tokens but for budgets and slippage: no plan within them is worth more."""
         market = self.market.in_order(order)
-        found = solve(market, replace(self.terms.offer, limits=()), near)
+        found = solve(market, replace(self.terms.offer, limits=()))
+        self.effort.spend(found.steps)
         return Optimum(found, found.bound, None, market, self.terms)
 
-    def near_targets(self, market: Market, near: Solution | None) -> Optimum | None:
+    def near_targets(self, market: Market) -> Optimum | None:
         """The optimum under which no asset crosses its target."""
         terms = self.terms
-        best = optimum(market, terms, near, self.effort)
+        best = optimum(market, terms, self.effort)
         for _ in range(_MOST_MOVES):
             nearer = _short_of_targets(self.asked, terms, best.solution) if best else None
             if best is None or nearer is None:
                 break
             terms = nearer
-            best = optimum(best.market, terms, best.solution, self.effort)
+            best = optimum(best.market, terms, self.effort)
         return best
 
     def carried_out(self, best: Optimum) -> list[Trades]:
@@ -276,7 +274,7 @@ class Search:
 
     def again(self, best: Optimum, rows: NDArray[np.intp]) -> Optimum | None:
         """The optimum without some rows."""
-        return optimum(best.market.without(rows), best.terms, best.solution, self.effort, 1)
+        return optimum(best.market.without(rows), best.terms, self.effort, 1)
 
     def settled(self, best: Optimum) -> Trades | None:
         """The optimum in whole units; swaps that cannot take their part are left out."""
