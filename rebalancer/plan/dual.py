@@ -279,7 +279,7 @@ class _Path:
         sold[sells] = traded[: len(sells)] / offer.prices[sells]
         bought[buys] = traded[len(sells) :][: len(buys)] / offer.prices[buys]
         cost, gain = offer.cost, offer.gain
-        bound = market.profit(prices)
+        bound = float(market.profits(prices).sum())
         value = float(gain @ bought - cost @ sold)
         value -= float(prices @ np.abs(market.net(flows) + sold - bought))
         for multiplier, limit in zip(multipliers.tolist(), offer.limits, strict=True):

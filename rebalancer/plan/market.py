@@ -157,6 +157,11 @@ class Market:
         return len(self.pool)
 
     @property
+    def open_rows(self) -> bytes:
+        """Which rows may trade: alike for markets that are."""
+        return b"" if self._open is None else self._open.tobytes()
+
+    @property
     def is_whole(self) -> bool:
         """Whether every row may trade, and each as if it were a pool of its own: two tokens a pool."""
         return self._open is None and all(len(pool.tokens) == 2 for pool in self.pools)
@@ -238,11 +243,11 @@ class Market:
         """About how much of its input moves the price of each of these rows by half, raw; more than there is where that is not known."""
         return np.asarray(np.exp(np.minimum(self._log_depth[rows], 300.0)), dtype=np.float64)
 
-    def profit(self, prices: Floats) -> float:
-        """What an arbitrageur earns at most at these prices on all pools together."""
+    def profits(self, prices: Floats) -> Floats:
+        """What an arbitrageur earns at most on every row at these prices."""
         flows = self.flows(prices)
-        earned = prices[self.token_out] * flows.amounts_out
-        return float((earned - prices[self.token_in] * flows.amounts_in).sum())
+        given = prices[self.token_out] * flows.amounts_out
+        return np.asarray(given - prices[self.token_in] * flows.amounts_in, dtype=np.float64)
 
     def is_beyond(self, prices: Floats) -> bool:
         """Whether at these prices a row is at the end of what is laid out of it, and more is there."""

@@ -175,11 +175,11 @@ def _plan(asked: PlanInput, found: Trades, effort: Effort) -> Plan:
     prices = _middle_prices(asked, market, used.solution)
     leg_costs, cost = costs_of(asked, found.legs, prices)
     sold_e18, _ = asked.values_e18(sales_raw, buys_raw)
-    solved = best.solution
+    solved, gas_e18 = best.solution, asked.hop_cost_e18
     certificate = Certificate(
         asked.benefit_e18(sales_raw, buys_raw),
         bound_e18(used.bound),
-        bound_e18(best.bound),
+        bound_e18(best.bound_after_gas(gas_e18 / E18)) + gas_e18 * len(found.legs),
         sold_e18,
         max(0.0, solved.bound - solved.value) / (sold_e18 / E18),
         solved.steps,

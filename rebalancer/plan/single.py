@@ -9,8 +9,9 @@ amount at its spot price less the fee, so pools and pairs that cannot win by tha
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import permutations
 
 from rebalancer.errors import BadAmount, LiquidityExhausted
 from rebalancer.plan.ask import PlanInput
@@ -18,6 +19,7 @@ from rebalancer.plan.leg import Leg
 from rebalancer.plan.market import Market
 from rebalancer.plan.order import makes_circle
 from rebalancer.pools import Pool
+from rebalancer.pools.uniswap_v3_math import PIPS
 from rebalancer.units import E18
 
 __all__ = ["Gathered", "SingleRoutes"]
@@ -45,27 +47,42 @@ class SingleRoutes:
     def __init__(self, market: Market) -> None:
         self._market = market
         self._places = {pool.key: number for number, pool in enumerate(market.pools)}
-        self._last: dict[int, Leg] = {}
         self._after: dict[int, Pool] = {}
         self._quotes: dict[int, dict[tuple[str, str, int], int]] = {}
         self.legs: list[Leg] = []
-        self._ways = market.ways
+        self.quotes = 0
+        """How many were asked for."""
+        self._ways = dict(market.ways)
 
     def trade(
-        self, asked: PlanInput, sales_raw: Sequence[int], needs_raw: Sequence[int]
+        self,
+        asked: PlanInput,
+        sales_raw: Sequence[int],
+        needs_raw: Sequence[int],
+        begun: Gathered | None = None,
     ) -> list[Gathered]:
-        """What is gathered after each trade, of up to these amounts sold for up to those. Each is worth more than the one before."""
-        gains = self._gains(asked, sales_raw, needs_raw)
+        """What is gathered after each trade, of up to these amounts sold for up to those. Each is worth more than the one before.
+
+        With what has `begun`, that comes first.
+        """
+        pairs = [
+            (i, j)
+            for i, sale in enumerate(sales_raw)
+            if sale
+            for j, need in enumerate(needs_raw)
+            if need
+        ]
         nothing = (0,) * len(asked.tokens)
         found: list[Gathered] = []
         # The first trade need not earn its gas: whether all of it is worth that is for others to say.
-        last = Gathered((), nothing, nothing, -2 * asked.hop_cost_e18)
+        last = begun or Gathered((), nothing, nothing, -2 * asked.hop_cost_e18)
+        self.take(last.legs)
         while True:
             left = tuple(map(int.__sub__, sales_raw, last.sales_raw))
             lacks = tuple(map(int.__sub__, needs_raw, last.buys_raw))
-            most = self._most_gained(asked, gains, left, lacks, last)
+            most = self._most_gained(asked, pairs, left, lacks, last)
             best, used = last, None
-            before_e18 = last.net_e18 if found else 0
+            before_e18 = last.net_e18 if last.legs else 0
             for pair in sorted(most, key=most.__getitem__, reverse=True):
                 if most[pair] * E18 <= best.net_e18 - before_e18:
                     break
@@ -74,35 +91,37 @@ class SingleRoutes:
                     best, used = more, pair
             if used is None:
                 return found
-            del gains[used]
-            route = best.legs[len(last.legs) :]
-            self.take(route)
-            if any(len(leg.pool.tokens) > 2 for leg in route):
-                # A trade of one pair may make another pay more than it did.
-                gains = dict.fromkeys(gains, math.inf)
+            pairs.remove(used)
+            self.take(best.legs[len(last.legs) :])
             last = best
             found.append(last)
 
     def _most_gained(
         self,
         asked: PlanInput,
-        gains: dict[tuple[int, int], float],
+        pairs: Sequence[tuple[int, int]],
         left: Sequence[int],
         lacks: Sequence[int],
         last: Gathered,
     ) -> dict[tuple[int, int], float]:
-        """What each pair may add at most, in USD; only pairs that may add anything."""
+        """What each pair may add at most, in USD, at spot prices; only pairs that may add anything."""
         offered = [asked.sold_e18(i, raw) / E18 for i, raw in enumerate(left)]
         wanted = [asked.sold_e18(j, raw) / E18 for j, raw in enumerate(lacks)]
         room = math.inf
         if asked.sold_max_e18 is not None:
             room = (asked.sold_max_e18 - asked.values_e18(last.sales_raw, last.buys_raw)[0]) / E18
-        gas = asked.hop_cost_e18 / E18
-        return {
-            (i, j): gain * min(offered[i], wanted[j], room) - gas
-            for (i, j), gain in gains.items()
-            if offered[i] and wanted[j] and room > 0
-        }
+        least, gas = 1 - asked.worth_e18 / E18, asked.hop_cost_e18 / E18
+        found = {}
+        for i, j in pairs:
+            # {usd/usd} = {raw j/raw i} * {usd/j} * {raw i/i} / ({raw j/j} * {usd/i})
+            scale = (
+                10.0 ** (asked.decimals[i] - asked.decimals[j]) * asked.lo_e18[j] / asked.hi_e18[i]
+            )
+            gain = self._rate(asked.tokens[i], asked.tokens[j]) * scale * _GENEROUS - least
+            most = gain * min(offered[i], wanted[j], room) - gas
+            if most > -2 * gas:
+                found[i, j] = most
+        return found
 
     def _traded(
         self, asked: PlanInput, pair: tuple[int, int], most_raw: tuple[int, int], last: Gathered
@@ -120,7 +139,7 @@ class SingleRoutes:
         for way in (self._direct, self._through):
             found: Gathered | None = None
             for part in _PARTS:
-                route = self._fitting(way, asked.tokens[i], asked.tokens[j], most // part, to_buy)
+                route = way(asked.tokens[i], asked.tokens[j], most // part, self.legs, to_buy)
                 more = _with(asked, last, pair, route) if route else None
                 if more is None or not asked.allows(more.sales_raw, more.buys_raw):
                     continue
@@ -131,54 +150,33 @@ class SingleRoutes:
                 best = found
         return best
 
-    def _fitting(
-        self, way: _Way, token_in: str, token_out: str, amount_raw: int, most_raw: int
-    ) -> list[Leg]:
-        """The best route for so much, or for as much less as buys no more than is wanted, that makes no circle."""
-        route = way(token_in, token_out, amount_raw, self.legs)
-        while route and route[-1].amount_out_raw > most_raw:
-            amount_raw = min(amount_raw - 1, amount_raw * most_raw // route[-1].amount_out_raw)
-            route = way(token_in, token_out, amount_raw, self.legs)
-        return route
-
-    def _gains(
-        self, asked: PlanInput, sales_raw: Sequence[int], needs_raw: Sequence[int]
-    ) -> dict[tuple[int, int], float]:
-        """What a unit of value sold of one asset for another gains at most, at spot prices, where there is a route."""
-        least = 1 - asked.worth_e18 / E18
-        found = {}
-        for i, sale in enumerate(sales_raw):
-            firsts = self._ways.get(asked.tokens[i], {}) if sale else {}
-            mosts = {middle: ways[0][0] for middle, ways in firsts.items()}
-            for j, need in enumerate(needs_raw):
-                if not need or not firsts:
-                    continue
-                end = asked.tokens[j]
-                rate = mosts.get(end, 0.0)
-                for middle, most in mosts.items():
-                    if middle != end and end in self._ways[middle]:
-                        rate = max(rate, most * self._ways[middle][end][0][0])
-                # {usd/usd} = {raw j/raw i} * {usd/j} * {raw i/i} / ({raw j/j} * {usd/i})
-                scale = 10.0 ** (asked.decimals[i] - asked.decimals[j])
-                if rate:
-                    most = rate * scale * asked.lo_e18[j] / asked.hi_e18[i]
-                    found[i, j] = most * _GENEROUS - least
-        return found
+    def _rate(self, token_in: str, token_out: str) -> float:
+        """Raw units out for a raw unit in, at most, by one pool or two; 0 where there are none."""
+        firsts = self._ways.get(token_in, {})
+        rates = [ways[0][0] for middle, ways in firsts.items() if middle == token_out]
+        for middle, ways in firsts.items():
+            if middle != token_out and token_out in self._ways[middle]:
+                rates.append(ways[0][0] * self._ways[middle][token_out][0][0])
+        return max(rates, default=0.0)
 
     def best(self, token_in: str, token_out: str, amount_raw: int) -> list[Leg]:
         """The one or two legs that pay most for the whole amount; none where no route can take it."""
-        direct = self._direct(token_in, token_out, amount_raw)
-        least = direct[-1].amount_out_raw if direct else 0
-        return self._through(token_in, token_out, amount_raw, least=least) or direct
+        ways = (way(token_in, token_out, amount_raw) for way in (self._direct, self._through))
+        return max(ways, key=lambda route: route[-1].amount_out_raw if route else 0)
 
     def _direct(
-        self, token_in: str, token_out: str, amount_raw: int, beside: Sequence[Leg] = ()
+        self,
+        token_in: str,
+        token_out: str,
+        amount_raw: int,
+        beside: Sequence[Leg] = (),
+        most_raw: int | None = None,
     ) -> list[Leg]:
-        """The pool of the pair that pays most for the whole amount, if that makes no circle with the legs `beside`."""
+        """The pool of the pair that pays most for the whole amount, but no more than `most_raw`, if that makes no circle beside others."""
         if amount_raw <= 0 or (beside and makes_circle(beside, token_in, token_out)):
             return []
         ways = self._ways.get(token_in, {}).get(token_out, ())
-        best = self._best_pool(ways, token_in, token_out, amount_raw, 0)
+        best = self._best_pool(ways, token_in, token_out, amount_raw, 0, most_raw)
         return [best] if best else []
 
     def _through(
@@ -187,12 +185,13 @@ class SingleRoutes:
         token_out: str,
         amount_raw: int,
         beside: Sequence[Leg] = (),
-        least: int = 0,
+        most_raw: int | None = None,
     ) -> list[Leg]:
-        """The two pools in a row that pay most, if that is more than `least`."""
+        """The same of two pools in a row."""
         if amount_raw <= 0 or (beside and makes_circle(beside, token_in, token_out)):
             return []
         found: list[Leg] = []
+        least = 0
         middles = []
         for middle, ways in self._ways.get(token_in, {}).items():
             seconds = self._ways[middle].get(token_out)
@@ -201,7 +200,7 @@ class SingleRoutes:
                 and seconds
                 and not _circles(beside, token_in, middle, token_out)
             ):
-                middles.append((self._most(ways) * self._most(seconds), middle, ways, seconds))
+                middles.append((ways[0][0] * seconds[0][0], middle, ways, seconds))
         for most, middle, ways, seconds in sorted(middles, key=lambda one: (-one[0], one[1])):
             if amount_raw * most * _GENEROUS <= least:
                 break
@@ -210,24 +209,20 @@ class SingleRoutes:
             if first is None:
                 continue
             number = self._places[first.pool.key]
-            second = self._best_pool(
-                [way for way in seconds if way[1] != number],
-                *(middle, token_out, first.amount_out_raw, least),
-            )
-            if second is not None:
-                found, least = [first, second], second.amount_out_raw
+            others = [way for way in seconds if way[1] != number]
+            tried = [(first, others)]
             again = [way for way in seconds if way[1] == number]
-            others = [way for way in ways if way[1] != number] if again else ()
-            first = self._best_pool(others, token_in, middle, amount_raw, 0)
-            if first is not None:
-                second = self._best_pool(again, middle, token_out, first.amount_out_raw, least)
+            if again:
+                rest = [way for way in ways if way[1] != number]
+                other = self._best_pool(rest, token_in, middle, amount_raw, 0)
+                tried += [(other, again)] if other else []
+            for first, ends in tried:
+                second = self._best_pool(
+                    ends, middle, token_out, first.amount_out_raw, least, most_raw
+                )
                 if second is not None:
                     found, least = [first, second], second.amount_out_raw
         return found
-
-    def _most(self, ways: Sequence[tuple[float, int]]) -> float:
-        """Units out for a unit in, at most; pools that have traded may pay anything."""
-        return max(math.inf if number in self._last else most for most, number in ways)
 
     def _best_pool(
         self,
@@ -236,14 +231,15 @@ class SingleRoutes:
         token_out: str,
         amount_raw: int,
         least: int,
+        most_raw: int | None = None,
     ) -> Leg | None:
-        """The leg on the pool that pays most, if that is more than `least`."""
+        """The leg on the pool that pays most, if that is more than `least`, of those that pay no more than `most_raw`."""
         best: Leg | None = None
         for most, number in ways:
-            if number not in self._last and amount_raw * most * _GENEROUS <= least:
-                continue
+            if amount_raw * most * _GENEROUS <= least:
+                break
             out = self._quoted(number, token_in, token_out, amount_raw)
-            if out > least:
+            if out > least and (most_raw is None or out <= most_raw):
                 best, least = Leg(self._pool(number), token_in, token_out, amount_raw, out), out
         return best
 
@@ -252,6 +248,7 @@ class SingleRoutes:
         known = self._quotes.setdefault(number, {})
         key = token_in, token_out, amount_raw
         if key not in known:
+            self.quotes += 1
             try:
                 known[key] = self._pool(number).quote_in(token_in, token_out, amount_raw)
             except (LiquidityExhausted, BadAmount):
@@ -259,23 +256,20 @@ class SingleRoutes:
         return known[key]
 
     def _pool(self, number: int) -> Pool:
-        if number not in self._last:
-            return self._market.pools[number]
-        if number not in self._after:
-            self._after[number] = self._last[number].pool_after
-        return self._after[number]
+        return self._after.get(number, self._market.pools[number])
 
     def take(self, route: Sequence[Leg]) -> None:
         """Make these swaps, which `best` found: later ones are quoted on what they leave."""
         for leg in route:
-            place = self._places[leg.pool.key]
-            self._last[place] = leg
-            self._after.pop(place, None)
-            self._quotes.pop(place, None)
+            number = self._places[leg.pool.key]
+            pool = self._after[number] = leg.pool_after
+            self._quotes.pop(number, None)
             self.legs.append(leg)
-
-
-_Way = Callable[[str, str, int, Sequence[Leg]], list[Leg]]
+            for sold, bought in permutations((token.address for token in pool.tokens), 2):
+                most = float(pool.spot_price(sold, bought)) * (1 - pool.fee_pips / PIPS)
+                others = [way for way in self._ways[sold][bought] if way[1] != number]
+                ways = sorted([*others, (most, number)], reverse=True)
+                self._ways[sold] = {**self._ways[sold], bought: ways}
 
 
 def _circles(legs: Sequence[Leg], token_in: str, middle: str, token_out: str) -> bool:

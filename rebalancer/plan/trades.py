@@ -17,10 +17,10 @@ from rebalancer.plan.dual import Solution, solve
 from rebalancer.plan.effort import Effort
 from rebalancer.plan.leg import Leg
 from rebalancer.plan.legs import Stuck, fill, ordered_rows, trading_rows
-from rebalancer.plan.market import Flows, Market, market_of
+from rebalancer.plan.market import Market, market_of
 from rebalancer.plan.optimum import Asked, Optimum, asked_of, optimum
 from rebalancer.plan.order import order_of_flows, order_of_legs, orders_beside
-from rebalancer.plan.single import SingleRoutes
+from rebalancer.plan.single import Gathered, SingleRoutes
 from rebalancer.units import E18
 
 __all__ = ["Search", "Trades", "bound_e18"]
@@ -31,7 +31,7 @@ _SMALLER = (0.0, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 _MUCH_LESS = 1e-3
 """The part of what was meant to be bought by which less is too little."""
 
-_MOST_NEARER = 12
+_MOST_NEARER = 5
 """Times that the way between what fits and what does not is halved."""
 
 _NEARER = 1e-7
@@ -54,6 +54,12 @@ _MOST_MOVES = 3
 
 _MORE = 1e-2
 """By this part more than they do now, targets are taken to move."""
+
+_STEPS_OF_A_QUOTE = 1
+"""Steps that comparing a quote takes the time of."""
+
+_STEPS_OF_A_SWAP = 1
+"""Steps that settling a swap in whole units takes the time of."""
 
 _CLOSE = 10**7
 """One part in this many of what is sold is not looked at: a plan that is proved to be this near its bound is the best."""
@@ -125,14 +131,17 @@ class Search:
         ways = [self.terms.sales_raw]
         if best is not None:
             ways.append(best.terms.sales_raw)
-        found: list[Trades] = []
-        for sales in dict.fromkeys(ways):
-            routes = SingleRoutes(market_of(self.asked.pools))
-            found += [
-                Trades(stage.legs, stage.sales_raw, stage.buys_raw, stage.net_e18)
-                for stage in routes.trade(self.asked, sales, self.terms.needs_raw)
-            ]
-        return found
+        return [trades for sales in dict.fromkeys(ways) for trades in self.routes(sales)]
+
+    def routes(self, sales_raw: Sequence[int], begun: Trades | None = None) -> list[Trades]:
+        """Single routes one after another, behind what has begun."""
+        routes = SingleRoutes(self.market)
+        first = None
+        if begun is not None:
+            first = Gathered(begun.legs, begun.sales_raw, begun.buys_raw, begun.net_e18)
+        stages = routes.trade(self.asked, sales_raw, self.terms.needs_raw, first)
+        self.effort.spend(_STEPS_OF_A_QUOTE * routes.quotes)
+        return [Trades(one.legs, one.sales_raw, one.buys_raw, one.net_e18) for one in stages]
 
     def from_single(self, alone: Trades, top: Trades) -> list[Trades]:
         """What can be made of the pools of single routes, where those are the best or come near it."""
@@ -181,7 +190,7 @@ class Search:
                 break
             found.append(replace(settled, whole=whole))
             prices = np.exp(best.solution.log_prices)
-            profits = _profits_of(market, market.flows(prices), prices)
+            profits = market.profits(prices)
             profits[rows] = 0
             tokens = list({*market.token_in[rows].tolist(), *market.token_out[rows].tolist()})
             known = np.isin(market.token_in, tokens) & np.isin(market.token_out, tokens)
@@ -198,9 +207,8 @@ class Search:
             return None
         first = solve(self.market, offer)
         self.effort.spend(first.steps)
-        best: Optimum | None = None
         if not isinstance(ordered_rows(self.market, first), Stuck):
-            best = self.near_targets(self.market)
+            best = self.near_targets(self.market, first)
             if best is None or not isinstance(ordered_rows(best.market, best.solution), Stuck):
                 return best
             first = best.solution
@@ -208,16 +216,20 @@ class Search:
         best = self.in_order(order)
         if best is None:
             return None
-        value = best.solution.value
+        value, seen = best.solution.value, {best.market.open_rows}
         for _ in range(_MOST_ORDERS):
             beside = orders_beside(self.market, order, best.solution)
             for other in islice(beside, _MOST_BESIDE):
+                market = self.market.in_order(other)
+                if market.open_rows in seen:
+                    continue
                 if self.effort.is_over():
                     return best
-                way = solve(self.market.in_order(other), best.terms.offer)
+                seen.add(market.open_rows)
+                way = solve(market, best.terms.offer)
                 self.effort.spend(way.steps)
                 if way.value > value + _MORE_BY_ORDER * abs(value):
-                    again = self.in_order(other)
+                    again = self.near_targets(market, way)
                     if again is not None and self.better(again, best):
                         best, order, value = again, other, again.solution.value
                         break
@@ -245,16 +257,16 @@ class Search:
         self.effort.spend(found.steps)
         return Optimum(found, found.bound, None, market, self.terms)
 
-    def near_targets(self, market: Market) -> Optimum | None:
-        """The optimum under which no asset crosses its target."""
+    def near_targets(self, market: Market, first: Solution | None = None) -> Optimum | None:
+        """The optimum under which no asset crosses its target; `first` where it has been solved as it stands."""
         terms = self.terms
-        best = optimum(market, terms, self.effort)
+        best = optimum(market, terms, self.effort, first=first)
         for _ in range(_MOST_MOVES):
             nearer = _short_of_targets(self.asked, terms, best.solution) if best else None
             if best is None or nearer is None:
                 break
             terms = nearer
-            best = optimum(best.market, terms, self.effort)
+            best = optimum(best.market, terms, self.effort, focuses=1)
         return best
 
     def carried_out(self, best: Optimum) -> list[Trades]:
@@ -269,12 +281,18 @@ class Search:
         if settled is None:
             return []
         fewer = self.earning(settled)
-        found = [fewer] if fewer is settled else [fewer, settled]
-        return [replace(one, whole=best) for one in found]
+        found = [
+            replace(one, whole=best) for one in ((fewer,) if fewer is settled else (fewer, settled))
+        ]
+        if len(shared) and not self.effort.is_over():
+            # What is left may go by the other pairs of pools that several want.
+            more = self.routes(best.terms.sales_raw, fewer)[-1:]
+            found += [replace(one, optimum=fewer.optimum, whole=best) for one in more]
+        return sorted(found, key=lambda one: -one.net_e18)
 
     def again(self, best: Optimum, rows: NDArray[np.intp]) -> Optimum | None:
         """The optimum without some rows."""
-        return optimum(best.market.without(rows), best.terms, self.effort, 1)
+        return optimum(best.market.without(rows), best.terms, self.effort, focuses=1)
 
     def settled(self, best: Optimum) -> Trades | None:
         """The optimum in whole units; swaps that cannot take their part are left out."""
@@ -283,6 +301,7 @@ class Search:
             if not isinstance(rows, Stuck):
                 if not rows:
                     return None
+                self.effort.spend(_STEPS_OF_A_SWAP * len(rows))
                 done = _within_limits(self.asked, best, rows)
                 if not isinstance(done, Stuck):
                     return done
@@ -356,7 +375,8 @@ def _is_proved(asked: PlanInput, found: Trades) -> bool:
     if whole is None or not whole.market.is_whole:
         return False
     sold_e18, _ = asked.values_e18(found.sales_raw, found.buys_raw)
-    return bound_e18(whole.bound) - found.net_e18 <= sold_e18 // _CLOSE
+    bound = whole.bound_after_gas(asked.hop_cost_e18 / E18)
+    return bound_e18(bound) - found.net_e18 <= sold_e18 // _CLOSE
 
 
 def _short_of_targets(asked: PlanInput, terms: Asked, solution: Solution) -> Asked | None:
@@ -464,12 +484,7 @@ def _trades(
 
 def _profits(market: Market, solution: Solution) -> NDArray[np.float64]:
     """What an arbitrageur earns on every row at the dual's prices."""
-    return _profits_of(market, solution.flows, np.exp(solution.log_prices))
-
-
-def _profits_of(market: Market, flows: Flows, prices: NDArray[np.float64]) -> NDArray[np.float64]:
-    given = prices[market.token_out] * flows.amounts_out
-    return np.asarray(given - prices[market.token_in] * flows.amounts_in, dtype=np.float64)
+    return market.profits(np.exp(solution.log_prices))
 
 
 def bound_e18(value: float) -> int:
