@@ -8,10 +8,11 @@ How: 1. all pools and tokens as one convex problem, the vault's limits among its
 `dual.py`), which names prices, flows and a bound; where pools disagree by more than their fees, in an order
 of tokens that leaves no circle (`order.py`); then, in `trades.py`, 2. the flows as swaps in order, in whole
 units, by exact quotes (`legs.py`), as much of them as all limits allow; 3. without the swaps that do not earn
-their gas; 4. single routes within the same limits (`single.py`) and what can be made of their pools; and here
+their gas; 4. single routes within the same limits, trade by trade (`single.py`), and what can be made of their pools; and here
 5. of all that was found, the best that the vault's checks (`policy.settle`) let pass and that is worth it, or
 one that ends inside all bands, where the best does not and another rebalance would cost more than the difference.
-So no plan is refused because of what larger problems came to, and few are worth less than single routes (5 of 200 random markets).
+Single routes are left out only where the bound proves that nothing else is worth more by a ten-millionth of what is sold. So no plan is
+worth less than they are, however many swaps it has and whichever limits bind, and none is refused because of what larger problems came to.
 """
 
 from __future__ import annotations
