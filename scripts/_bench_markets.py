@@ -366,11 +366,11 @@ def net_e18(asked: PlanInput, plan: Plan) -> int:
 
 
 def is_worse(asked: PlanInput, plan: Plan, worth_e18: int) -> bool:
-    """Whether a plan is worth less than other trades, by more than one part in ten million of what it sells.
+    """Whether a plan is worth less than other trades, by more than a millionth of what it sells.
 
     One that ends inside all bands may be worth less by what another rebalance would cost.
     """
-    slack_e18 = plan.certificate.sold_e18 // 10**7
+    slack_e18 = plan.certificate.sold_e18 // 10**6
     if plan.settlement is not None and plan.settlement.after.broken is None:
         slack_e18 += asked.gas_cost_e18(asked.gas_per_rebalance + asked.gas_per_hop)
     return net_e18(asked, plan) + slack_e18 < worth_e18

@@ -60,10 +60,13 @@ class SingleRoutes:
         sales_raw: Sequence[int],
         needs_raw: Sequence[int],
         begun: Gathered | None = None,
+        *,
+        fitting: bool = False,
     ) -> list[Gathered]:
         """What is gathered after each trade, of up to these amounts sold for up to those. Each is worth more than the one before.
 
-        With what has `begun`, that comes first.
+        With what has `begun`, that comes first. `fitting`: what would buy more than is wanted is tried with as much less as buys just that,
+        rather than with the next smaller part only.
         """
         pairs = [
             (i, j)
@@ -86,7 +89,9 @@ class SingleRoutes:
             for pair in sorted(most, key=most.__getitem__, reverse=True):
                 if most[pair] * E18 <= best.net_e18 - before_e18:
                     break
-                more = self._traded(asked, pair, (left[pair[0]], lacks[pair[1]]), last)
+                more = self._traded(
+                    asked, pair, (left[pair[0]], lacks[pair[1]]), last, fitting=fitting
+                )
                 if more is not None and more.net_e18 > best.net_e18:
                     best, used = more, pair
             if used is None:
@@ -124,7 +129,13 @@ class SingleRoutes:
         return found
 
     def _traded(
-        self, asked: PlanInput, pair: tuple[int, int], most_raw: tuple[int, int], last: Gathered
+        self,
+        asked: PlanInput,
+        pair: tuple[int, int],
+        most_raw: tuple[int, int],
+        last: Gathered,
+        *,
+        fitting: bool,
     ) -> Gathered | None:
         """All with the best trade of a pair; None where limits allow none."""
         (i, j), (to_sell, to_buy) = pair, most_raw
@@ -139,7 +150,12 @@ class SingleRoutes:
         for way in (self._direct, self._through):
             found: Gathered | None = None
             for part in _PARTS:
-                route = way(asked.tokens[i], asked.tokens[j], most // part, self.legs, to_buy)
+                amount = most // part
+                cap = None if fitting else to_buy
+                route = way(asked.tokens[i], asked.tokens[j], amount, self.legs, cap)
+                while route and route[-1].amount_out_raw > to_buy:
+                    amount = min(amount - 1, amount * to_buy // route[-1].amount_out_raw)
+                    route = way(asked.tokens[i], asked.tokens[j], amount, self.legs)
                 more = _with(asked, last, pair, route) if route else None
                 if more is None or not asked.allows(more.sales_raw, more.buys_raw):
                     continue

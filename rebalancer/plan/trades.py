@@ -40,6 +40,12 @@ _NEARER = 1e-7
 _MOST_STUCK = 16
 """Times that swaps that cannot take their part are left out and the rest solved again."""
 
+_SURE_STUCK = 4
+"""Of these, so many whatever the effort is: the optimum is nothing until it is carried out."""
+
+_KEPT_FOR_SWAPS = 0.5
+"""Part of the effort that is not for orders."""
+
 _MOST_ORDERS = 6
 """Times that tokens are put in another order, each better than the last."""
 
@@ -121,9 +127,12 @@ class Search:
                 return found
         found += self.alone(best)
         singles = [trades for trades in found if trades.whole is None]
-        if singles and not self.effort.is_over():
+        if singles:
             alone = max(singles, key=lambda one: one.net_e18)
-            found += self.from_single(alone, max(found, key=lambda one: one.net_e18))
+            top = max(found, key=lambda one: one.net_e18)
+            # Where single routes are the best so far, their order of tokens is better than the optimum's was.
+            if alone is top or not self.effort.is_over():
+                found += self.from_single(alone, top)
         return sorted(found, key=lambda one: -one.net_e18)
 
     def alone(self, best: Optimum | None) -> list[Trades]:
@@ -131,15 +140,22 @@ class Search:
         ways = [self.terms.sales_raw]
         if best is not None:
             ways.append(best.terms.sales_raw)
-        return [trades for sales in dict.fromkeys(ways) for trades in self.routes(sales)]
+        return [
+            trades
+            for sales in dict.fromkeys(ways)
+            for fitting in (False, True)
+            for trades in self.routes(sales, fitting=fitting)
+        ]
 
-    def routes(self, sales_raw: Sequence[int], begun: Trades | None = None) -> list[Trades]:
+    def routes(
+        self, sales_raw: Sequence[int], begun: Trades | None = None, *, fitting: bool = True
+    ) -> list[Trades]:
         """Single routes one after another, behind what has begun."""
         routes = SingleRoutes(self.market)
         first = None
         if begun is not None:
             first = Gathered(begun.legs, begun.sales_raw, begun.buys_raw, begun.net_e18)
-        stages = routes.trade(self.asked, sales_raw, self.terms.needs_raw, first)
+        stages = routes.trade(self.asked, sales_raw, self.terms.needs_raw, first, fitting=fitting)
         self.effort.spend(_STEPS_OF_A_QUOTE * routes.quotes)
         return [Trades(one.legs, one.sales_raw, one.buys_raw, one.net_e18) for one in stages]
 
@@ -223,7 +239,7 @@ class Search:
                 market = self.market.in_order(other)
                 if market.open_rows in seen:
                     continue
-                if self.effort.is_over():
+                if self.effort.is_over(_KEPT_FOR_SWAPS):
                     return best
                 seen.add(market.open_rows)
                 way = solve(market, best.terms.offer)
@@ -287,7 +303,7 @@ class Search:
         if len(shared) and not self.effort.is_over():
             # What is left may go by the other pairs of pools that several want.
             more = self.routes(best.terms.sales_raw, fewer)[-1:]
-            found += [replace(one, optimum=fewer.optimum, whole=best) for one in more]
+            found += [replace(one, optimum=best, whole=best) for one in more]
         return sorted(found, key=lambda one: -one.net_e18)
 
     def again(self, best: Optimum, rows: NDArray[np.intp]) -> Optimum | None:
@@ -296,7 +312,7 @@ class Search:
 
     def settled(self, best: Optimum) -> Trades | None:
         """The optimum in whole units; swaps that cannot take their part are left out."""
-        for _ in range(_MOST_STUCK):
+        for tries in range(_MOST_STUCK):
             rows = ordered_rows(best.market, best.solution)
             if not isinstance(rows, Stuck):
                 if not rows:
@@ -306,7 +322,7 @@ class Search:
                 if not isinstance(done, Stuck):
                     return done
                 rows = done
-            if self.effort.is_over():
+            if tries >= _SURE_STUCK and self.effort.is_over():
                 return None
             again = self.again(best, rows.rows)
             if again is None:
