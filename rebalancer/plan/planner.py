@@ -11,7 +11,7 @@ units, by exact quotes (`legs.py`), as much of them as all limits allow; 3. with
 their gas; 4. single routes within the same limits, trade by trade (`single.py`), and what can be made of their pools; and here
 5. of all that was found, the best that the vault's checks (`policy.settle`) let pass and that is worth it, or
 one that ends inside all bands, where the best does not and another rebalance would cost more than the difference.
-Single routes are left out only where the bound proves that nothing else is worth more by a ten-millionth of what is sold. So no plan is
+Single routes are left out only where the bound proves that nothing else is worth more by a millionth of what is sold. So no plan is
 worth less than they are, however many swaps it has and whichever limits bind, and none is refused because of what larger problems came to.
 """
 

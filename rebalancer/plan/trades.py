@@ -67,7 +67,7 @@ _STEPS_OF_A_QUOTE = 1
 _STEPS_OF_A_SWAP = 1
 """Steps that settling a swap in whole units takes the time of."""
 
-_CLOSE = 10**7
+_CLOSE = 10**6
 """One part in this many of what is sold is not looked at: a plan that is proved to be this near its bound is the best."""
 
 _NEAR_BEST = 0.75
