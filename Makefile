@@ -84,7 +84,7 @@ demo: setup
 	@rebalancer demo $(ARGS)
 
 test: setup
-	@pytest $(ARGS)
+	@pytest --numprocesses 2 $(ARGS)
 
 check: lint .build/slither
 	@:

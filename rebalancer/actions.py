@@ -20,7 +20,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from rebalancer.chain.abi import Contract, decode_logs, interface
-from rebalancer.chain.receipt import Receipt
+from rebalancer.chain.l1_fees import read_l1_fees, transaction_bytes
+from rebalancer.chain.receipt import NoLogs, Receipt
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import read_block
 from rebalancer.deploy import Fees, Role, System, VaultSpec, assign_vault_roles, create_vault
@@ -44,7 +45,7 @@ from rebalancer.governance import act
 from rebalancer.pools import Pool
 from rebalancer.preview import Approval, Preview, read_values
 from rebalancer.send.fees import suggest
-from rebalancer.send.wallet import Wallet, check_ether, estimate_gas
+from rebalancer.send.wallet import Wallet, check_ether, cost_now, estimate_gas
 from rebalancer.spec import MAX_ASSETS, MIN_ASSETS, check_bands, check_weights
 from rebalancer.texts import LONGEST_SYMBOL, safe_text
 from rebalancer.units import BPS, E18, YEAR_SECONDS, div_up, mul_div_down, mul_div_up
@@ -76,6 +77,7 @@ __all__ = [
     "set_bands",
     "set_targets",
     "sync",
+    "vault_address",
     "withdraw_in_kind",
     "withdraw_token",
 ]
@@ -94,9 +96,6 @@ MAX_LOCKED_BPS = 100
 
 MAX_FEES_BPS = Fees(streaming_bps=500, performance_bps=2_000, entry_bps=200, exit_bps=200)
 """VaultBase's MAX_STREAMING_BPS, MAX_PERFORMANCE_BPS and MAX_FLOW_BPS."""
-
-_DEADLINE_SECONDS = 1_200
-"""How long a zap may wait to be mined: its prices are old by then."""
 
 Ask = Callable[[Preview], None]
 
@@ -413,7 +412,8 @@ def deposit_token(
     books = _books(wallet.rpc, contract, tokens)
     is_all, kept_wei = amount_raw is None, 0
     if amount_raw is None:
-        kept_wei = _ZAP_GAS * suggest(wallet.rpc, wallet.fee_cap_wei).max_fee_per_gas_wei
+        if wallet.pays_gas:
+            kept_wei = _ZAP_GAS * suggest(wallet.rpc, wallet.fee_cap_wei).max_fee_per_gas_wei
         amount_raw = _balance(wallet, token)
         if token == ETH:
             amount_raw -= kept_wei
@@ -433,12 +433,12 @@ def deposit_token(
             found.swapped_raw,
             mul_div_down(found.shares, BPS - slippage_bps, BPS),
             wallet.address,
-            _now(wallet.rpc) + _DEADLINE_SECONDS,
+            _now(wallet.rpc) + wallet.deadline_seconds,
             found.route,
         )
 
     found, arguments = planned(amount_raw)
-    if is_all and token == ETH:
+    if is_all and token == ETH and wallet.pays_gas:
         amount_raw += kept_wei - _most_gas_wei(wallet, zap, "zapIn", arguments, amount_raw)
         found, arguments = planned(amount_raw)
     value_wei = amount_raw if token == ETH else 0
@@ -497,10 +497,10 @@ def withdraw_token(
     tokens = basket_tokens(wallet.rpc, contract)
     _check_balance(wallet, contract.address, shares)
     books = _books(wallet.rpc, contract, tokens)
-    deadline = _now(wallet.rpc) + _DEADLINE_SECONDS
+    deadline = _now(wallet.rpc) + wallet.deadline_seconds
     # The fee dilutes shares until this is mined; amounts must not be planned that are no longer there.
     streaming_bps = contract.call(wallet.rpc, "fee")[2]
-    accrued = div_up(books.supply * streaming_bps * 2 * _DEADLINE_SECONDS, YEAR_SECONDS * BPS)
+    accrued = div_up(books.supply * streaming_bps * 2 * wallet.deadline_seconds, YEAR_SECONDS * BPS)
     given = replace(books, supply=books.supply + accrued).given_raw(shares)
     found = plan_zap_out(tokens, given, pools, got)
     arguments = (
@@ -616,9 +616,19 @@ def new_vault(wallet: Wallet, system: System, spec: VaultSpec) -> VaultCreated:
     except RebalancerError:
         _take_back(wallet, system.factory, [asset.token for asset in spec.assets])
         raise
+    except NoLogs:
+        vault = vault_address(wallet, system, spec)
     assign_vault_roles(wallet, system, vault)
-    shares = interface("BasketVault").at(vault).call(wallet.rpc, "balanceOf", wallet.address)
+    shares = wallet.read(interface("BasketVault").at(vault), "balanceOf", wallet.address)
     return VaultCreated(vault.lower(), shares)
+
+
+def vault_address(wallet: Wallet, system: System, spec: VaultSpec) -> str:
+    """Where the vault of a specification will be, if this wallet makes it."""
+    factory = interface("VaultFactory").at(system.factory)
+    return str(
+        factory.call(wallet.rpc, "vaultAddress", wallet.address, spec.salt.to_bytes(32))
+    ).lower()
 
 
 def _check_seed(spec: VaultSpec) -> None:
@@ -789,12 +799,13 @@ def _preview(
         Approval(token, target.address, raw, _approval_gas(wallet, token, target.address, raw))
         for token, raw in _approvals(wallet, target.address, needed_raw or {})
     )
-    gas = None
+    gas = cost = None
     if not approvals:
         data = target.data(function, *arguments)
         gas = estimate_gas(
             wallet.rpc, wallet.address, target.address, data, value_wei, margin_bps=0
         )
+        cost = cost_now(wallet.rpc, gas, data)
     net: dict[str, int] = {}
     for leg in legs:
         net[leg.token_in] = net.get(leg.token_in, 0) + leg.amount_in_raw
@@ -819,6 +830,8 @@ def _preview(
         swap_cost_e18=values.of(swapped),
         approvals=approvals,
         gas=gas,
+        cost_wei=cost.total_wei if cost else None,
+        rollup_wei=cost.rollup_wei if cost else None,
     )
 
 
@@ -837,7 +850,8 @@ def _most_gas_wei(
     data = contract.data(function, arguments)
     limit = estimate_gas(wallet.rpc, wallet.address, contract.address, data, value_wei)
     fee_wei = suggest(wallet.rpc, wallet.fee_cap_wei).max_fee_per_gas_wei
-    return div_up(limit * fee_wei * (BPS + _GAS_MARGIN_BPS), BPS)
+    beside_wei = read_l1_fees(wallet.rpc).beside_gas_wei(transaction_bytes(data), limit)
+    return div_up((limit * fee_wei + beside_wei) * (BPS + _GAS_MARGIN_BPS), BPS)
 
 
 def _balance(wallet: Wallet, token: str) -> int:
@@ -879,12 +893,15 @@ def _now(rpc: Rpc) -> int:
 
 
 def _event(receipt: Receipt, contract: Contract, name: str) -> Mapping[str, Any]:
-    """What a contract told of what it did, in the one event of that name."""
-    return next(
-        event.values
-        for event in decode_logs(receipt.logs, contract.interface)
-        if event.name == name and event.address == contract.address
-    )
+    """What a contract told of what it did, in the one event of that name.
+
+    Raises:
+        NoLogs: the call is only written down, and the node could not try it.
+    """
+    for event in decode_logs(receipt.logs, contract.interface):
+        if event.name == name and event.address == contract.address:
+            return event.values
+    raise NoLogs
 
 
 def _received(receipt: Receipt, payer: str, payee: str, unwrapped: str | None) -> dict[str, int]:

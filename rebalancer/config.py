@@ -147,6 +147,15 @@ def _host(text: str) -> str:
     return text
 
 
+def _confirmations(value: Any) -> Any:
+    if value in ("safe", "finalized"):
+        return value
+    text = str(value)
+    if isinstance(value, bool | float) or not (text.isascii() and text.isdecimal() and int(text)):
+        raise ValueError("it must be a number of blocks from 1 on, or safe or finalized")
+    return int(text)
+
+
 def _listed(value: Any) -> Any:
     """A list as the environment has it: separated by commas."""
     if isinstance(value, str):
@@ -211,7 +220,7 @@ class AccountSettings(_Section):
     signer_url: Annotated[RpcUrl, AfterValidator(_http)] | None = Field(
         default=None,
         description="JSON-RPC endpoint of an external signer (eth_signTransaction: Clef, "
-        "Web3Signer) that holds the key instead of a keystore.",
+        "Web3Signer, which can sign with keys of AWS KMS or Azure Key Vault, too) that holds the key instead of a keystore.",
         examples=["http://127.0.0.1:8550"],
     )
     signer_address: _Address | None = Field(
@@ -300,12 +309,13 @@ class KeeperSettings(AccountSettings):
         examples=[12.0],
         json_schema_extra=_LIVE,
     )
-    confirmations: _Int = Field(
+    confirmations: Annotated[
+        int | Literal["safe", "finalized"], BeforeValidator(_confirmations)
+    ] = Field(
         default=12,
-        ge=1,
-        description="So many blocks on top of its own make a transaction final; if unset, 1 on "
-        "chain 31337.",
-        examples=[12],
+        description="When a transaction is final: with so many blocks on top of its own, or once its block is at or below "
+        "the chain's safe or finalized one; if unset, 1 on chain 31337.",
+        examples=["safe"],
         json_schema_extra=_LIVE,
     )
     max_spend_ether_per_day: Decimal = Field(

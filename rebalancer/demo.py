@@ -40,6 +40,7 @@ from rebalancer.lab.report import (
     read_records,
     summarise,
     summary_table,
+    write_tables,
 )
 from rebalancer.policy import Weighed, value_down, weigh_basket, weights_e18
 from rebalancer.pools import Token, UniswapV3Pool, load, of_kind
@@ -67,7 +68,7 @@ class DemoOptions:
     """What to play, and where to write it.
 
     `tape` is a folder of rounds; without one a synthetic market of `days` is drawn from `seed`. `pools` are snapshot files.
-    `since` and `until` cut the tape (unix seconds or ISO dates).
+    `since` and `until` cut the tape (unix seconds or ISO dates). `csv`: the record is written as two tables, too.
     """
 
     tape: Path | None = None
@@ -78,6 +79,7 @@ class DemoOptions:
     days: float = 60
     band_bps: int = DEMO_BAND_BPS
     out: Path = Path(".demo")
+    csv: bool = False
     node: NodeKind = NodeKind.ANVIL
 
 
@@ -306,6 +308,7 @@ class _Run:
         return TickRecord(
             block=block.number,
             at=block.timestamp,
+            prices_e18=tuple(basket.prices_e18),
             weights_e18=weights_e18(weigh_basket(basket)),
             value_e18=snapshot.total_e18,
             share_price_e18=snapshot.total_e18 * E18 // snapshot.total_supply,
@@ -345,7 +348,8 @@ class _Run:
         self.console.print(summary_table(summary))
         charts = tuple(chart(records, self.options.out / f"chart.{kind}") for kind in _CHART_KINDS)
         self.console.print(_step(6), "Written:")
-        for path in (*charts, self.record, self.options.out / "keeper.log"):
+        tables = write_tables(records, self.options.out) if self.options.csv else ()
+        for path in (*charts, self.record, *tables, self.options.out / "keeper.log"):
             self.console.print(f"  {path}", soft_wrap=True)
         if summary.unforeseen or summary.over_limit:
             raise DemoFailed(

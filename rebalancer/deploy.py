@@ -15,7 +15,7 @@ from typing import Any, Protocol, Self
 
 from rebalancer.chain.abi import Contract, interface
 from rebalancer.chain.deployment import Deployment
-from rebalancer.chain.receipt import Receipt
+from rebalancer.chain.receipt import NoLogs, Receipt
 from rebalancer.errors import SystemMissing
 from rebalancer.policy import Asset, Policy
 
@@ -316,6 +316,7 @@ def create_vault(wallet: Transactor, system: System, spec: VaultSpec) -> str:
 
     Raises:
         ContractReverted: anything about the configuration, a balance or an allowance, with its numbers.
+        NoLogs: the calls are only written down, and the node could not try them.
     """
     factory = interface("VaultFactory").at(system.factory)
     for asset, amount in zip(spec.assets, spec.seed_amounts, strict=True):
@@ -342,6 +343,8 @@ def create_vault(wallet: Transactor, system: System, spec: VaultSpec) -> str:
         for log in receipt.logs
         if (event := factory.interface.decode_log(log)) and event.name == "VaultCreated"
     ]
+    if not created:
+        raise NoLogs
     return str(created[-1].values["vault"])
 
 

@@ -30,6 +30,7 @@ from rebalancer.errors import (
     DeploymentMalformed,
     InsufficientEther,
     OutboxInUse,
+    PolicyRefused,
     PoolError,
     QuorumTooSmall,
     RebalancerError,
@@ -39,6 +40,7 @@ from rebalancer.errors import (
 )
 from rebalancer.files import is_wide
 from rebalancer.governance import read_permissions
+from rebalancer.minimums import large_minimums
 from rebalancer.oracle import FAULT_REMEDIES, Fault
 from rebalancer.prices import PriceReading, read_prices
 from rebalancer.send.fees import suggest
@@ -89,6 +91,7 @@ def diagnose(settings: Settings | ConfigError, now: int | None = None) -> list[F
             findings += account
             if keeper is not None:
                 findings += _guarded("ether", _ether(rpc, settings.keeper, keeper))
+            findings += _guarded("finality", _finality(rpc, settings.keeper))
         else:
             findings += account
     findings += _files(settings)
@@ -139,6 +142,27 @@ def _endpoint(rpc: Rpc, settings: Settings, now: int) -> Iterator[Finding]:
         )
     else:
         yield Finding("head", True, f"Its newest block {head.number} is {span(age_seconds)} old.")
+
+
+def _finality(rpc: Rpc, keeper: KeeperSettings) -> Iterator[Finding]:
+    """Whether the node knows the block by which transactions become final, where that is one of a tag."""
+    tag = keeper.confirmations
+    if isinstance(tag, int):
+        return
+    try:
+        block = rpc.call("eth_getBlockByNumber", tag, False)
+    except RpcRejected:
+        block = None
+    if block is None:
+        yield Finding(
+            "finality",
+            False,
+            f"{rpc.endpoint} has no {tag} block, so no transaction would become final.",
+            "use another endpoint, or set keeper.confirmations to a number of blocks.",
+        )
+    else:
+        number = int(block["number"], 16)
+        yield Finding("finality", True, f"The chain's {tag} block is {number}.")
 
 
 def _deployment(settings: Settings) -> tuple[Deployment | None, list[Finding]]:
@@ -212,6 +236,7 @@ def _on_chain(
         for reading in read_prices(rpc, oracle, tokens, block):
             yield _price(reading, deployment)
         yield from _vault(rpc, snapshot, keeper)
+        yield from _minimums(snapshot, deployment)
     yield from _admins(rpc, system)
 
 
@@ -300,6 +325,20 @@ def _vault(rpc: Rpc, snapshot: VaultSnapshot, keeper: str | None) -> Iterator[Fi
         )
     if keeper is not None:
         yield _role(rpc, vault, keeper)
+
+
+def _minimums(snapshot: VaultSnapshot, deployment: Deployment) -> Iterator[Finding]:
+    with suppress(PolicyRefused):  # without a sound price nobody knows
+        for one in large_minimums(snapshot.basket, snapshot.policy):
+            asset = snapshot.basket.assets[one.asset]
+            known = deployment.token(asset.token)
+            name = known.symbol if known else asset.token
+            yield Finding(
+                "vaults",
+                False,
+                f"{one.sentence(name, asset.decimals)} ({snapshot.address}).",
+                "have the curator lower it (`rebalancer vault set-bands --min-trade`).",
+            )
 
 
 def _role(rpc: Rpc, vault: Contract, keeper: str) -> Finding:

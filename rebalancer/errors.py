@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rebalancer.texts import safe_text
+from rebalancer.words import named_number
 
 _LONGEST_SENTENCE = 4_000
 """Characters of an error's sentence: a list of many addresses fits."""
@@ -189,17 +190,21 @@ class ArtifactMissing(ChainError):
 
     def __init__(self, name: str) -> None:
         self.name = name
-        super().__init__(f"The compiled contract {name} is missing: run `make setup`.")
+        super().__init__(
+            f"The compiled contract {name} is missing: run `make setup` in a checkout, or install the package anew."
+        )
 
 
 class ContractMissing(ChainError):
-    """An address that should hold a contract holds no code."""
+    """An address that should hold a contract holds no code, or another contract; `there` says which, where somebody has looked."""
 
-    def __init__(self, name: str, address: str) -> None:
+    def __init__(self, name: str, address: str, there: str = "") -> None:
         self.name = name
         self.address = address
+        self.there = there
+        what = f", which is {there}" if there else ""
         super().__init__(
-            f"No {name} is deployed at {address}: check the address and the chain it belongs to."
+            f"No {name} is deployed at {address}{what}: check the address and the chain it belongs to."
         )
 
 
@@ -212,7 +217,7 @@ class ContractReverted(ChainError):
         self.error = error
         self.values = dict(values or {})
         self.data = data
-        numbers = ", ".join(f"{key}={value}" for key, value in self.values.items())
+        numbers = ", ".join(named_number(key, value) for key, value in self.values.items())
         super().__init__(f"The contract refused with {error}({numbers}).")
 
 
@@ -309,7 +314,7 @@ class NodeBinaryMissing(DevnetError):
     def __init__(self, binary: str) -> None:
         self.binary = binary
         super().__init__(
-            f"The program {binary} is neither in node_modules/.bin nor on PATH: run `make setup`."
+            f"The program {binary} is not on PATH: install it (Foundry has anvil, npm has hardhat), or run `make setup` in a checkout."
         )
 
 
@@ -494,15 +499,15 @@ class UnsupportedPool(PoolError):
 
 
 class PoolDiverged(PoolError):
-    """A pool kept from logs is not what the chain says it is; it is not traded until somebody looks into it."""
+    """A pool kept from logs is not what the chain says it is; it is not traded on until it is read again."""
 
     def __init__(self, pool: str, block: int, why: str) -> None:
         self.pool = pool
         self.block = block
         self.why = why
         super().__init__(
-            f"Pool {pool} as kept from its logs is not the chain's at block {block}: {why}. It is not traded "
-            "any more: report it, then have it read again."
+            f"Pool {pool} as kept from its logs is not the chain's at block {block}: {why}. It is not traded on "
+            "until it is read again, which a keeper does by itself, and at once after `rebalancer pool retry`: report it."
         )
 
 
@@ -690,19 +695,6 @@ class NonceGap(ChainError):
         )
 
 
-class NonceSpent(ChainError):
-    """A block holds another transaction with the nonce of a journalled one, which is thereby void."""
-
-    def __init__(self, transaction_hash: str, address: str, nonce: int) -> None:
-        self.transaction_hash = transaction_hash
-        self.address = address
-        self.nonce = nonce
-        super().__init__(
-            f"Transaction {transaction_hash} is void, because a block holds another one with nonce "
-            f"{nonce} of {address}: find out who else uses that key."
-        )
-
-
 class ForeignPending(ChainError):
     """An account has transactions under way that the outbox did not send."""
 
@@ -728,18 +720,6 @@ class TooManyGaps(ChainError):
             f"(nonces {nonces[0]} to {nonces[-1]}) and no more than {most} are filled unasked: if "
             "the chain was started anew, start with a new outbox file; else run `rebalancer tx "
             "clear`."
-        )
-
-
-class TransactionCancelled(ChainError):
-    """A block holds the cancellation of a transaction, which thereby never takes effect."""
-
-    def __init__(self, transaction_hash: str, why: str) -> None:
-        self.transaction_hash = transaction_hash
-        self.why = why
-        super().__init__(
-            f"The transaction was cancelled by {transaction_hash} ({why}): look at the vault and "
-            "decide anew."
         )
 
 
@@ -922,6 +902,18 @@ class SpendLimitReached(LimitError):
             f"{address} spent or may yet spend {_ether(spent_wei)} ether within 24 hours, this may "
             f"cost {_ether(more_wei)}, and its limit is {_ether(limit_wei)}: wait, or raise the "
             "limit."
+        )
+
+
+class L1FeeUnknown(LimitError):
+    """A rollup charges for a transaction's data on L1 and does not tell how much."""
+
+    def __init__(self, chain_id: int, why: str) -> None:
+        self.chain_id = chain_id
+        self.why = why
+        super().__init__(
+            f"Chain {chain_id} charges for data on L1 and does not tell how much ({why}): nothing is sent "
+            "whose cost cannot be counted; try again later or use another endpoint."
         )
 
 
@@ -1333,6 +1325,14 @@ class SeedTooSmall(ActionError):
             f"The seed has {amount_raw} {what}, and a vault begins with at least {minimum_raw}, because a part is "
             "locked for ever: give more, or none of an asset."
         )
+
+
+class NotByContract(ActionError):
+    """What was to be written down for another account to send cannot be done by a contract, as a Safe is."""
+
+    def __init__(self, what: str, instead: str) -> None:
+        self.what = what
+        super().__init__(f"A contract account cannot send {what}: {instead}.")
 
 
 class NotTheClaimant(ActionError):

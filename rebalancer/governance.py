@@ -21,7 +21,7 @@ from typing import Any
 from eth_abi.exceptions import EncodingError
 from eth_utils.address import is_hex_address
 
-from rebalancer.chain.abi import Contract, Event, Function, decode_logs, interface
+from rebalancer.chain.abi import Contract, Event, Function, decode_logs, interface, named_arguments
 from rebalancer.chain.receipt import Receipt
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import Block, read_block
@@ -35,6 +35,7 @@ from rebalancer.errors import (
 )
 from rebalancer.files import parse_json
 from rebalancer.send.wallet import Wallet
+from rebalancer.units import E18
 from rebalancer.words import span
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "RoleRules",
     "act",
     "admins_to_revoke",
+    "argument_words",
     "cancel",
     "describe",
     "execute",
@@ -241,15 +243,21 @@ def describe(system: System, target: str, data: bytes, vault: str = "") -> str:
     function = next((f for f in known.functions.values() if f.selector == data[:4]), None)
     if function is None:
         return "0x" + data.hex()
-    arguments = dict(zip(function.inputs.names, function.inputs.decode(data[4:]), strict=True))
-    said = ", ".join(_argument(name, value) for name, value in arguments.items())
+    arguments = named_arguments(known, function, "0x" + data.hex())
+    said = ", ".join(argument_words(name, value) for name, value in arguments.items())
     return f"{vault or known.name}.{function.name}({said})"
 
 
-def _argument(name: str, value: Any) -> str:
+def argument_words(name: str, value: Any) -> str:
     """An argument by its name, without the unit that the name ends with: weights in percent, prices in dollars, times in hours."""
     if name == "targetsE18":
         return f"targets [{', '.join(f'{_decimal(100 * one)} %' for one in value)}]"
+    if name == "targetE18":
+        return f"target {_decimal(100 * value)} %"
+    if name == "roleId" and value in iter(Role):
+        return f"role {Role(value).name}"
+    if name.endswith("Bps"):
+        return f"{name.removesuffix('Bps')} {_decimal(value * E18 // 100)} %"
     if name.endswith("E18"):
         return f"{name.removesuffix('E18')} {_decimal(value)}"
     if name.endswith("Seconds"):
@@ -266,6 +274,8 @@ def _decimal(value_e18: int) -> str:
 def _said(value: Any) -> str:
     if isinstance(value, bytes):
         return "0x" + value.hex()
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(argument_words(name, one) for name, one in value.items()) + "}"
     if isinstance(value, tuple | list):
         return "[" + ", ".join(_said(part) for part in value) + "]"
     return str(value)
@@ -302,6 +312,7 @@ def act(wallet: Wallet, authority: str, target: str, data: str) -> Acted:
     executable_at = manager.call(wallet.rpc, "getSchedule", operation)
     # By the newest block's time, as the node's estimate of the gas also judges.
     if executable_at > read_block(wallet.rpc).timestamp:
+        wallet.later(target, data, executable_at)
         return Acted(False, name, executable_at, None, 0)
     if not executable_at and _must_wait(wallet, manager, *call):
         receipt = wallet.transact(manager, "schedule", *call, 0)
@@ -343,6 +354,9 @@ def execute(wallet: Wallet, permissions: Permissions, operation: str) -> Acted:
         ContractReverted: AccessManagerNotReady, or the target refuses.
     """
     found = _operation(permissions, operation)
+    is_early = found.executable_at > permissions.block.timestamp
+    if is_early and wallet.later(found.target, found.data, found.executable_at):
+        return Acted(False, found.id, found.executable_at, None, 0)
     receipt = wallet.send(found.target, found.data)
     return Acted(True, found.id, None, receipt.transaction_hash, receipt.gas_used)
 
@@ -382,9 +396,10 @@ def _operation(permissions: Permissions, operation: str) -> Operation:
     return found[0]
 
 
-def _scheduled_at(receipt: Receipt, manager: Contract) -> int:
+def _scheduled_at(receipt: Receipt, manager: Contract) -> int | None:
+    """When a call that was just scheduled may be made; None where it is only written down, and the node could not try it."""
     events = decode_logs(receipt.logs, manager.interface)
-    return int(next(e.values["schedule"] for e in events if e.name == "OperationScheduled"))
+    return next((e.values["schedule"] for e in events if e.name == "OperationScheduled"), None)
 
 
 def _name(data: bytes) -> str:

@@ -23,7 +23,6 @@ __all__ = [
     "in_usd_e18",
     "mean_tick",
     "rate_e18",
-    "stored_range_e18",
     "tick_price_e18",
 ]
 
@@ -36,7 +35,6 @@ MIN_WINDOW_SECONDS = 600
 MAX_TICK = 887_272
 _TICK_X128 = 340265354078544963557816517032075149313
 _MAX_UINT256 = (1 << 256) - 1
-_MANTISSA_BITS = 17
 
 
 class Fault(StrEnum):
@@ -140,10 +138,3 @@ def diverges(one_e18: int, other_e18: int, limit_bps: int) -> bool:
     """Whether two prices differ by more than the limit: OracleHub's very comparison."""
     low, high = sorted((one_e18, other_e18))
     return (high - low) * BPS > low * limit_bps
-
-
-def stored_range_e18(min_e18: int, max_e18: int) -> tuple[int, int]:
-    """The sane range that PackedFeed keeps of this one: each end a mantissa of 17 bits, rounded inward."""
-    low_shift = max(0, min_e18.bit_length() - _MANTISSA_BITS)
-    high_shift = max(0, max_e18.bit_length() - _MANTISSA_BITS)
-    return -(-min_e18 >> low_shift) << low_shift, max_e18 >> high_shift << high_shift

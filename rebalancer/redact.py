@@ -29,12 +29,12 @@ _HOST_SHOWN = frozenset(("http", "https", "ws", "wss", "redis", "rediss", "unix"
 """Whose hosts are how an endpoint is named to people. What other addresses name may be a secret all through."""
 
 _WORDS = frozenset(
-    "access account api app apikey arb arbitrum archival archive auth avalanche avax base beacon berachain blast block blockchain "  # noqa: SIM905 (a word a line is read by nobody)
-    "bnb bsc celo chain chains client consensus dedicated eth endpoint ethereum evm execution fast flashbots free full gateway "
-    "gnosis goerli hoodi holesky http https ink json jsonrpc key keys linea live main mainnet mantle matic net network node "
-    "nodes nova one op opt optimism optimistic polygon private pro project projects protect provider public relay rpc sandbox "
-    "scroll secure sepolia service sonic staging stream test testnet token unichain user v0 v1 v2 v3 v4 websocket web3 world "
-    "worldchain ws wss xdai zkevm zksync zora".split()
+    "access account api apikey app arb arbitrum archival archive auth avalanche avax base beacon berachain blast block "  # noqa: SIM905 (a word a line is read by nobody)
+    "blockchain bnb bsc celo cert certs chain chains client consensus db dedicated endpoint eth ethereum evm execution fast "
+    "flashbots free full gateway gnosis goerli holesky hoodi http https ink json jsonrpc key keys linea live main mainnet "
+    "mantle matic net network node nodes none nova one op opt optimism optimistic optional polygon private pro project "
+    "projects protect provider public relay reqs required rpc sandbox scroll secure sepolia service sonic ssl staging stream "
+    "test testnet token unichain user v0 v1 v2 v3 v4 web3 websocket world worldchain ws wss xdai zkevm zksync zora".split()
 )
 """What paths of endpoints are made of that is no secret. A key in lower case is told from a word by this list alone."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-__all__ = ["span", "utc"]
+__all__ = ["named_number", "span", "utc"]
 
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 
@@ -15,17 +15,30 @@ def utc(at: int) -> str:
 
 
 def span(seconds: float) -> str:
-    """A duration in its largest unit or two, rounded down: `47 h 59 min` is `1 d 23 h`."""
+    """A duration without its seconds from an hour on, rounded down: 172,798 seconds are `1 d 23 h 59 min`."""
     whole = max(0, int(seconds))
     if whole < _MINUTE:
         return f"{whole} s"
-    if whole < _HOUR:
-        return _two(whole, _MINUTE, "min", 1, "s")
-    if whole < _DAY:
-        return _two(whole, _HOUR, "h", _MINUTE, "min")
-    return _two(whole, _DAY, "d", _HOUR, "h")
+    parts = (
+        (whole // _DAY, "d"),
+        (whole % _DAY // _HOUR, "h"),
+        (whole % _HOUR // _MINUTE, "min"),
+        (whole % _MINUTE if whole < _HOUR else 0, "s"),
+    )
+    return " ".join(f"{count} {unit}" for count, unit in parts if count)
 
 
-def _two(whole: int, large: int, name: str, small: int, other: str) -> str:
-    rest = whole % large // small
-    return f"{whole // large} {name}" + (f" {rest} {other}" if rest else "")
+_INSTANTS = ("At", "ntil", "deadline", "timestamp", "nowSeconds", "glideStart", "glideEnd")
+"""How contracts' names of instants end, in unix seconds."""
+_LATEST = 2**34
+"""Later is no instant that anybody means."""
+
+
+def named_number(name: str, value: object) -> str:
+    """A value as a contract has it, and what people read in it where its name says that it is an instant or a duration."""
+    if isinstance(value, int) and _MINUTE <= value < _LATEST:
+        if name.endswith(_INSTANTS):
+            return f"{name}={value} ({utc(value)})"
+        if name.endswith("Seconds"):
+            return f"{name}={value} ({span(value)})"
+    return f"{name}={value}"

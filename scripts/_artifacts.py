@@ -48,9 +48,13 @@ OpenZeppelin's are under MIT, WETH9 under GPL-3.0-or-later, Uniswap V3's under G
 """
 
 FOR_TESTS = {
+    "CompatibilityFallbackHandler": "@safe-global/safe-smart-account/build/artifacts/contracts/handler/{name}.sol",
+    "MultiSend": "@safe-global/safe-smart-account/build/artifacts/contracts/libraries/{name}.sol",
     "PoolManager": "@uniswap/v4-core/out/{name}.sol",
     "PoolModifyLiquidityTest": "@uniswap/v4-core/out/{name}.sol",
     "ProtocolFeePercentagesProvider": "@balancer-labs/v2-deployments/dist/tasks/20220725-protocol-fee-percentages-provider/artifact",
+    "Safe": "@safe-global/safe-smart-account/build/artifacts/contracts/{name}.sol",
+    "SafeProxyFactory": "@safe-global/safe-smart-account/build/artifacts/contracts/proxies/{name}.sol",
     "StateView": "@uniswap/v4-periphery/foundry-out/{name}.sol",
     "UniswapV2Factory": "@uniswap/v2-core/build",
     "UniswapV2Pair": "@uniswap/v2-core/build",

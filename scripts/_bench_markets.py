@@ -372,7 +372,7 @@ def is_worse(asked: PlanInput, plan: Plan, worth_e18: int) -> bool:
     """
     slack_e18 = plan.certificate.sold_e18 // 10**6
     if plan.settlement is not None and plan.settlement.after.broken is None:
-        slack_e18 += asked.gas_cost_e18(asked.gas_per_rebalance + asked.gas_per_hop)
+        slack_e18 += asked.sending_cost_e18(1)
     return net_e18(asked, plan) + slack_e18 < worth_e18
 
 
@@ -504,7 +504,7 @@ def _accepted(asked: PlanInput, found: Greedy) -> bool:
             return False
     sold_e18, bought_e18 = asked.values_e18(found.sales_raw, found.buys_raw)
     total_e18 = asked.worth_e18 if asked.total_worth_e18 is None else asked.total_worth_e18
-    gas_e18 = asked.gas_cost_e18(asked.gas_per_rebalance + asked.gas_per_hop * len(found.legs))
+    gas_e18 = asked.sending_cost_e18(len(found.legs))
     if gas_e18 and sold_e18 - bought_e18 + gas_e18 > sold_e18 * total_e18 // E18:
         return False
     if asked.rules is None:

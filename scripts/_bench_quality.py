@@ -331,7 +331,7 @@ class _Scene:
         for name, way in WAYS.items():
             done = trade(asked, way, plan.sales_raw, needs)
             hops = len(done.legs) if done else 0
-            gas = asked.gas_cost_e18(asked.gas_per_rebalance + asked.gas_per_hop * hops)
+            gas = asked.sending_cost_e18(hops)
             if done is None:
                 ways[name] = Ways(None, 0.0)
                 continue

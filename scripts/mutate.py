@@ -1,6 +1,7 @@
 """Mutation testing: `make mutate` makes one small mistake at a time in a contract and sees whether any test notices.
 
     --contract NAME     only these (again for more); by default RebalancePolicy, OracleHub, BasketVault with its two halves, and their libraries
+    --since COMMIT      only mutants of lines that changed since then
     --sample N          at most N mutants a contract, spread over its functions; by default all
     --seed N            which ones
     --minutes N         stop after so long
@@ -8,7 +9,8 @@
     --fresh             forget what earlier runs found
 
 All mutants are compiled at once and asleep (see `_mutants.py`), plainly, in a copy of the project, with the checkout's build of all other contracts; each is woken in turn, and the
-forge suites run until one fails: first the one that caught the last mutant of the same function, then all, then the invariants.
+forge suites run until one fails: first those that caught most mutants of the same function, then those that caught most of all, then the
+others, then the invariants.
 What was found is kept in .build/mutate/journal.jsonl: a caught mutant is not run again while its file and the mutant are
 the same, a survivor not while all tests and contracts are, or if it is known to be no mistake. Writes tests/vectors/mutation.json, and docs/mutation.md from it.
 
@@ -65,6 +67,7 @@ FIRST_SUITES = {
     "PackedFees": "Fee",
 }
 LAST_SUITE = "Invariants"
+ANY_FUNCTION = ""
 GROUPS = (
     ("OracleHub",),
     ("RebalancePolicy", "Holdings", "PackedFees", "BasketVault", "VaultBase", "VaultExtension"),
@@ -401,6 +404,18 @@ class Journal:
             journal.write(json.dumps(entry) + "\n")
 
 
+def changed_lines(target: str, since: str | None) -> set[int]:
+    """Which lines of a contract are other than at a commit."""
+    if since is None:
+        return set()
+    command = ["git", "diff", "--unified=0", since, "--", TARGETS[target]]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    hunks = re.findall(r"^@@ \S+ \+(\d+)(?:,(\d+))? @@", run.stdout, re.MULTILINE)
+    return {
+        line for first, count in hunks for line in range(int(first), int(first) + int(count or 1))
+    }
+
+
 def sample(found: Sequence[Mutant], most: int, seed: int) -> list[Mutant]:
     """At most so many, each function with its part of them."""
     if len(found) <= most:
@@ -424,11 +439,16 @@ def stages(
 ) -> Iterator[list[str]]:
     """Which suites to run together, one stage after another."""
     suites = suites_of(target)
-    likely = [name for name, _ in killers[function].most_common(2) if name != LAST_SUITE] or suites[
-        :1
-    ]
-    yield likely
-    yield [name for name in suites if name not in likely]
+
+    def best(of: str, most: int) -> list[str]:
+        return [name for name, _ in killers[of].most_common() if name in suites][:most]
+
+    first = best(function, 2) or suites[:1]
+    second = [name for name in best(ANY_FUNCTION, 6) if name not in first]
+    yield first
+    if second:
+        yield second
+    yield [name for name in suites if name not in {*first, *second}]
     if not quick:
         yield [LAST_SUITE]
 
@@ -449,6 +469,7 @@ def run_one(
             suite = by.split(".")[0]
             if suite in together:
                 killers[mutant.function][suite] += 1
+                killers[ANY_FUNCTION][suite] += 1
             return Outcome("killed", by)
     return Outcome("survived")
 
@@ -476,8 +497,14 @@ class Campaign:
         self.journal = journal
         self.quick: bool = options.quick
         self.until = time.monotonic() + 60 * options.minutes
-        self.killers: dict[str, Counter[str]] = defaultdict(Counter)
-        self.todo = [(target, mutant) for target in wanted for mutant in sampled[target]]
+        self.killers: dict[str, Counter[str]] = defaultdict(Counter)  # suites by function
+        changed = {target: changed_lines(target, options.since) for target in wanted}
+        self.todo = [
+            (target, mutant)
+            for target in wanted
+            for mutant in sampled[target]
+            if options.since is None or mutant.line in changed[target]
+        ]
         # Shuffled, so that whatever part of them there is time for is a sample.
         random.Random(options.seed).shuffle(self.todo)  # noqa: S311 - chooses what to test, guards nothing
 
@@ -664,6 +691,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--contract", action="append", choices=TARGETS)
+    parser.add_argument("--since", metavar="COMMIT")
     parser.add_argument("--sample", type=int, default=sys.maxsize)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=float("inf"))

@@ -7,8 +7,10 @@ two), and prints how to draw a failing one again; FOUNDRY_PROFILE=deep is its tw
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -46,6 +48,49 @@ def pytest_report_header() -> str:
     chance = "the same in every run" if HYPOTHESIS_PROFILE == "quick" else "new in every run"
     forge = os.environ.get("FOUNDRY_PROFILE", "default")
     return f"seeds: hypothesis {HYPOTHESIS_PROFILE} ({chance}), forge {forge} (0x5eed)"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Gives each worker whole files, the longest first; the tests of forge, and those on Hardhat, are one worker's each.
+
+    So forge runs once, and what a session builds on a chain is built but a few times.
+    """
+    from xdist.scheduler.loadscope import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):  # type: ignore[misc] # xdist ships no types
+        def _split_scope(self, nodeid: str) -> str:
+            return unit_of(nodeid)
+
+    config.option.loadscopereorder = False  # by what takes long, not by how many they are
+    return ByFile(config, log)
+
+
+def unit_of(nodeid: str) -> str:
+    """What a test is given to a worker with: its file, or all tests of forge, or all of a chain on Hardhat."""
+    path, _, name = nodeid.partition("::")
+    if path.startswith("tests/solidity/"):
+        return "tests/solidity"
+    if path.startswith("tests/contract/") and re.search(r"[-\[]hardhat[-\]]", name):
+        return "tests/contract on hardhat"
+    return path
+
+
+LONG_UNITS = (
+    "tests/solidity",
+    "tests/contract on hardhat",
+    "tests/property/test_mutants.py",
+    "tests/chaos/test_chaos.py",
+)
+"""What takes longest, begun first: else one worker would end long after the others."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Puts what takes long first, where several workers share the tests."""
+    if hasattr(config, "workerinput"):
+        rank = {unit: number for number, unit in enumerate(LONG_UNITS)}
+        items.sort(key=lambda item: rank.get(unit_of(item.nodeid), len(rank)))
 
 
 @pytest.fixture(scope="session")

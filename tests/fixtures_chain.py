@@ -1,7 +1,7 @@
 """Fixtures of a local chain: one node for the whole run, every test on its own copy of the state.
 
-Tests below tests/contract run on Anvil and on Hardhat, others on Anvil only; `--chain` narrows
-that. Under `ape test` Ape's own node takes Anvil's place.
+Tests run on Anvil; those marked `both_chains` on Hardhat, too. `--chain` runs all that use a chain on one of them, or on both.
+Under `ape test` Ape's own node takes Anvil's place.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from rebalancer.devnet.market import Market
 from rebalancer.devnet.node import Node, NodeKind, NodeSettings
 from rebalancer.devnet.profile import opening_pools
 from rebalancer.devnet.stage import Stage, build_stage
+from tests.clocks import LONGEST_SECONDS
 
 # A session's chain starts here, so that tests may use dates; 2023-04-05 00:00 UTC.
 GENESIS_AT = 1_680_652_800
@@ -34,8 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--chain",
         choices=["both", *NodeKind],
-        default="both",
-        help="which chain the contract tests run on",
+        help="the chain that every test of a chain runs on (default: anvil, and hardhat too where a test is marked so)",
     )
 
 
@@ -50,13 +50,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Runs a contract test once on each chain asked for."""
+    """Runs a test once on each chain asked for, or that it is marked for."""
     if "node_kind" not in metafunc.fixturenames:
         return
-    asked = metafunc.config.getoption("--chain")
-    in_contract_suite = "contract" in metafunc.definition.path.parts
-    kinds = [kind for kind in NodeKind if asked in ("both", kind)] if in_contract_suite else []
-    kinds = kinds or [NodeKind.ANVIL]
+    marked = metafunc.definition.get_closest_marker("both_chains") is not None
+    asked = metafunc.config.getoption("--chain") or ("both" if marked else NodeKind.ANVIL)
+    kinds = list(NodeKind) if asked == "both" else [NodeKind(asked)]
     # Indirect: only then does pytest know that two tests with the same kind may share a node.
     metafunc.parametrize("node_kind", kinds, ids=str, scope="session", indirect=True)
 
@@ -74,7 +73,9 @@ def node_url(node_kind: NodeKind, request: pytest.FixtureRequest) -> Iterator[st
     if ape_url is not None:
         yield ape_url
         return
-    with Node.start(NodeSettings(kind=node_kind, genesis_at=GENESIS_AT)) as node:
+    with Node.start(
+        NodeSettings(kind=node_kind, genesis_at=GENESIS_AT, ready_timeout_s=LONGEST_SECONDS)
+    ) as node:
         yield node.url
 
 
@@ -87,7 +88,7 @@ def records_steps(node_kind: NodeKind, pytestconfig: pytest.Config) -> bool:
 @pytest.fixture(scope="session")
 def session_chain(node_url: str) -> Iterator[LocalChain]:
     """The session's chain, shared by all tests: for what is built once and then only read."""
-    with Rpc(node_url, timeout_s=60) as rpc:
+    with Rpc(node_url, timeout_s=LONGEST_SECONDS) as rpc:
         yield LocalChain(rpc)
 
 
@@ -95,8 +96,10 @@ def session_chain(node_url: str) -> Iterator[LocalChain]:
 def session_bare_chain(node_kind: NodeKind) -> Iterator[LocalChain]:
     """A second chain, on which nothing is ever built that outlasts a test."""
     with (
-        Node.start(NodeSettings(kind=node_kind, genesis_at=GENESIS_AT)) as node,
-        node.rpc(timeout_s=60) as rpc,
+        Node.start(
+            NodeSettings(kind=node_kind, genesis_at=GENESIS_AT, ready_timeout_s=LONGEST_SECONDS)
+        ) as node,
+        node.rpc(timeout_s=LONGEST_SECONDS) as rpc,
     ):
         yield LocalChain(rpc)
 
@@ -143,8 +146,8 @@ def _ape_node_url(config: pytest.Config) -> str | None:
 @pytest.fixture(scope="session")
 def session_stage(node_kind: NodeKind) -> Iterator[Stage]:
     """A chain of its own with market, system and demo vault at `OPENING_PRICES_E8`."""
-    settings = NodeSettings(kind=node_kind, genesis_at=GENESIS_AT)
-    with Node.start(settings) as node, node.rpc(timeout_s=60) as rpc:
+    settings = NodeSettings(kind=node_kind, genesis_at=GENESIS_AT, ready_timeout_s=LONGEST_SECONDS)
+    with Node.start(settings) as node, node.rpc(timeout_s=LONGEST_SECONDS) as rpc:
         yield build_stage(LocalChain(rpc), OPENING_PRICES_E8)
 
 

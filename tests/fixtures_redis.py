@@ -6,14 +6,14 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import redis
 
-_START_SECONDS = 10.0
+from tests.clocks import wait_for
 
 
 class RedisServer:
@@ -45,19 +45,16 @@ class RedisServer:
         }
         arguments = [text for name, value in options.items() for text in (f"--{name}", value)]
         self.process = subprocess.Popen([self._binary, *arguments])
-        deadline = time.monotonic() + _START_SECONDS
-        client = redis.Redis(port=self.port)
+        with closing(redis.Redis(port=self.port)) as client:
+            wait_for("an answer of redis-server", lambda: self._answers(client))
+
+    def _answers(self, client: redis.Redis) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, "redis-server ended"
         try:
-            while True:
-                try:
-                    client.ping()
-                    return
-                except redis.RedisError:
-                    assert self.process.poll() is None, "redis-server ended"
-                    assert time.monotonic() < deadline, "redis-server does not answer"
-                    time.sleep(0.02)
-        finally:
-            client.close()
+            return bool(client.ping())
+        except redis.RedisError:
+            return False
 
     def stop(self) -> None:
         """Have it answer nobody, as SIGSTOP does."""

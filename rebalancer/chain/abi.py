@@ -31,6 +31,7 @@ __all__ = [
     "decode_logs",
     "decode_revert",
     "interface",
+    "named_arguments",
     "reverted",
 ]
 
@@ -292,6 +293,28 @@ def interface(name: str) -> Interface:
         ArtifactMissing: there is none of that name.
     """
     return Interface.of(name, load_artifact(name).abi)
+
+
+def named_arguments(known: Interface, function: Function, data: str) -> dict[str, Any]:
+    """What a call of a packaged contract was given, by name; structs are mappings of their fields."""
+    entry = next(
+        one
+        for one in load_artifact(known.name).abi
+        if one["type"] == "function" and _signature(one) == function.signature
+    )
+    values = zip(function.inputs.names, entry["inputs"], function.arguments(data), strict=True)
+    return {name: _named(part, value) for name, part, value in values}
+
+
+def _named(parameter: Mapping[str, Any], value: Any) -> Any:
+    kind = str(parameter["type"])
+    if kind.endswith("]"):
+        inner = {**parameter, "type": kind[: kind.rindex("[")]}
+        return [_named(inner, one) for one in value]
+    if kind == "tuple":
+        parts = parameter["components"]
+        return {part["name"]: _named(part, one) for part, one in zip(parts, value, strict=True)}
+    return value
 
 
 def decode_logs(logs: Iterable[Mapping[str, Any]], *interfaces: Interface) -> list[Event]:

@@ -53,6 +53,7 @@ __all__ = [
     "v2_pool",
     "v3_pools",
     "v4_pool",
+    "with_balance",
 ]
 
 _SLOTS = 1_000
@@ -71,6 +72,19 @@ _MAX_COINS = 8
 _CURVE_ETHER = "0x" + "ee" * 20
 _TRICRYPTO_MULTIPLIER, _TRICRYPTO2_MULTIPLIER = 100, 10_000
 """What the first tricrypto (which tells A_precise) and all later ones multiply A by."""
+
+_NG_MATH = {(3, "v2.0.0"): "ng", (2, "v2.0.0"): "ng", (2, "v2.1.0"): "ng-v2.1.0"}
+"""Coins and the version that the mathematics contract tells → how snapshots name it."""
+
+_CURVE_SCALARS = (
+    *("A", "A_precise", "fee", "admin_fee", "gamma", "D", "mid_fee", "out_fee", "fee_gamma"),
+    *("future_A_time", "future_A_gamma_time", "MATH", "virtual_price", "totalSupply"),
+    *("offpeg_fee_multiplier", "stored_rates", "price_scale()"),
+)
+_CURVE_LISTS = ("coins", "balances", "price_scale(uint256)", "admin_balances")
+_RECEIVED = "exchange_received"
+_CODE_ADDRESS = "0x" + "c0de" * 10
+"""Where a coin's own code stands while it is asked through other code."""
 
 _PROBE_PARTS = (1_000_000, 1_000, 20)
 """Parts of a balance with which what the chain answers is compared with what it answers on paper."""
@@ -311,18 +325,16 @@ def balancer_pool(at: At, address: str) -> Reading[AnyPool]:
 def curve_pool(at: At, address: str) -> Reading[AnyPool]:
     """A stable or a tricrypto pool, whose answers are those of the one on paper."""
     pool = CURVE.at(address)
-    scalars = (
-        *("A", "A_precise", "fee", "admin_fee", "gamma", "D", "mid_fee", "out_fee", "fee_gamma"),
-    )
-    listed = [(name, k) for name in ("coins", "balances", "price_scale") for k in range(_MAX_COINS)]
-    answers = yield [at.ask(pool, name) for name in scalars] + [
+    listed = [(name, k) for name in _CURVE_LISTS for k in range(_MAX_COINS)]
+    answers = yield [at.ask(pool, name) for name in _CURVE_SCALARS] + [
         at.ask(pool, name, k) for name, k in listed
     ]
     told = {
-        name: answered(pool, name, answer) for name, answer in zip(scalars, answers, strict=False)
+        name: answered(pool, name, answer)
+        for name, answer in zip(_CURVE_SCALARS, answers, strict=False)
     }
-    lists: dict[str, list[Any]] = {"coins": [], "balances": [], "price_scale": []}
-    for (name, _), answer in zip(listed, answers[len(scalars) :], strict=True):
+    lists: dict[str, list[Any]] = {name: [] for name in _CURVE_LISTS}
+    for (name, _), answer in zip(listed, answers[len(_CURVE_SCALARS) :], strict=True):
         value = answered(pool, name, answer)
         if value is not None:
             lists[name].append(value)
@@ -335,32 +347,117 @@ def curve_pool(at: At, address: str) -> Reading[AnyPool]:
         "address": address,
         "tokens": [token.to_json() for token in tokens],
         "balances": lists["balances"][: len(tokens)],
-        "a_coefficient": told["A"],
-        "fee": told["fee"],
     }
     if told["gamma"] is None:
-        snapshot["admin_fee"] = told["admin_fee"]
-        kind = "int128"
+        paper = load(snapshot | _curve_stable(at, told))
     else:
-        precise = told["A_precise"]
-        snapshot |= {
-            "a_coefficient": told["A"] if precise is None else precise,
-            "a_multiplier": _TRICRYPTO2_MULTIPLIER if precise is None else _TRICRYPTO_MULTIPLIER,
-            "d": told["D"],
-            "price_scale": lists["price_scale"][: len(tokens) - 1],
-            **{name: told[name] for name in ("gamma", "mid_fee", "out_fee", "fee_gamma")},
-        }
-        kind = "uint256"
-    paper = load(snapshot)
+        parts = yield from _curve_crypto(at, address, len(tokens), told)
+        # With two coins there is one price, which is told without a number.
+        one = told["price_scale()"]
+        scale = lists["price_scale(uint256)"] if one is None else [one]
+        paper = load({**snapshot, "price_scale": scale[: len(tokens) - 1], **parts})
     if not isinstance(paper, CurveStablePool | CurveCryptoPool):
         raise UnsupportedPool(paper.PROTOCOL)
     swaps = _probes(paper)
+    kind = "int128" if isinstance(paper, CurveStablePool) else "uint256"
     view = f"get_dy({kind},{kind},uint256)"
     answers = yield [at.ask(pool, view, *swap) for swap in swaps]
     for swap, answer in zip(swaps, answers, strict=True):
         if (answered(pool, view, answer) or 0) != (_quote(paper, *swap) or 0):
             raise UnsupportedPool(f"Curve of other mathematics ({address})")
+    if isinstance(paper, CurveStablePool) and paper.math_version == "ng":
+        yield from _check_exchange(at, pool, paper, lists["admin_balances"])
     return paper
+
+
+def _curve_stable(at: At, told: Mapping[str, Any]) -> dict[str, Any]:
+    """Only pools of stableswap-ng tell the rates they store."""
+    found = {
+        "a_coefficient": told["A"],
+        "fee": told["fee"],
+        "admin_fee": told["admin_fee"],
+        "is_ramping": (told["future_A_time"] or 0) > at.block.timestamp,
+    }
+    if told["stored_rates"] is None:
+        return found
+    return found | {
+        "a_coefficient": told["A_precise"],
+        "rates": list(told["stored_rates"]),
+        "math_version": "ng",
+        "offpeg_fee_multiplier": told["offpeg_fee_multiplier"],
+    }
+
+
+def _curve_crypto(
+    at: At, address: str, count: int, told: Mapping[str, Any]
+) -> Reading[dict[str, Any]]:
+    """Only pools of tricrypto-ng and twocrypto-ng tell which mathematics they use."""
+    precise, ends_at = told["A_precise"], told["future_A_gamma_time"] or 0
+    found = {
+        "a_coefficient": told["A"] if precise is None else precise,
+        "a_multiplier": _TRICRYPTO2_MULTIPLIER if precise is None else _TRICRYPTO_MULTIPLIER,
+        "d": told["D"],
+        # The first ones work D out anew until the first swap after the ramp, too.
+        "is_ramping": ends_at > 0,
+        **{name: told[name] for name in ("gamma", "mid_fee", "out_fee", "fee_gamma")},
+    }
+    if told["MATH"] is None:
+        return found
+    mathematics = CURVE.at(told["MATH"])
+    answers = yield [at.ask(mathematics, "version")]
+    version = answered(mathematics, "version", answers[0])
+    if (count, version) not in _NG_MATH:
+        raise UnsupportedPool(f"Curve of mathematics {safe_text(str(version), 16)} ({address})")
+    return found | {
+        "math_version": _NG_MATH[count, version],
+        "virtual_price": told["virtual_price"],
+        "total_supply": told["totalSupply"],
+        "is_ramping": ends_at > at.block.timestamp,
+    }
+
+
+def _check_exchange(
+    at: At, pool: Contract, paper: CurveStablePool, owed: Sequence[int]
+) -> Reading[None]:
+    """What the pool itself pays, which its get_dy leaves to a contract of its factory.
+
+    `exchange_received` takes what has come in since the pool last looked. So the first coin's code is lent to the call
+    with more in the pool's balance; all else of the coin is as it is. Pools of coins whose balances change by
+    themselves have no such function, and their state moves without a log.
+    """
+    coin = paper.tokens[0].address
+    (code,) = yield [("eth_getCode", (coin, {"blockHash": at.block.hash}))]
+    calls: list[Call] = []
+    amounts = [max(paper.balances[0] // part, 1) for part in _PROBE_PARTS]
+    for amount in amounts:
+        held = paper.balances[0] + sum(owed[:1]) + amount
+        method, (message, block) = at.ask(pool, _RECEIVED, 0, 1, amount, 0)
+        lent = with_balance(coin, code, held)
+        calls.append((method, ({**message, "from": _LENS_ADDRESS}, block, lent)))
+    answers = yield calls
+    paid = [answered(pool, _RECEIVED, answer) for answer in answers]
+    if None in paid:
+        raise UnsupportedPool(
+            f"Curve that hold coins whose balances change by themselves ({pool.address})"
+        )
+    ends = coin, paper.tokens[1].address
+    if paid != [paper.quote_in(*ends, amount) for amount in amounts]:
+        raise UnsupportedPool(f"Curve of other mathematics ({pool.address})")
+
+
+def with_balance(coin: str, code: str, held: int) -> dict[str, dict[str, str]]:
+    """The state override of a call in which everybody holds `held` of a coin, whose own `code` answers all else."""
+    lent = "".join(
+        (
+            "60003560e01c6370a0823114604557",  # the selector is balanceOf's: go to 0x45
+            "3660006000376000600036600073",  # copy the calldata, and with it
+            f"{_CODE_ADDRESS[2:]}5af4",  # delegate the call
+            "3d600060003e6040573d6000fd",  # on failure revert with what was returned
+            "5b3d6000f3",  # 0x40: return it
+            f"5b7f{held:064x}60005260206000f3",  # 0x45: return the balance
+        )
+    )
+    return {coin: {"code": "0x" + lent}, _CODE_ADDRESS: {"code": code}}
 
 
 def _probes(
@@ -383,8 +480,8 @@ def _quote(
     """What the pool's own view would answer; None where it refuses."""
     way = pool.tokens[i].address, pool.tokens[j].address
     try:
-        if isinstance(pool, CurveStablePool):
-            return pool.get_dy(*way, amount)
-        return pool.quote_in(*way, amount)
+        if isinstance(pool, BalancerWeightedPool):
+            return pool.quote_in(*way, amount)
+        return pool.get_dy(*way, amount)
     except LiquidityExhausted:
         return None

@@ -3,28 +3,29 @@
 A book is read whole once. From then on a new block costs one HTTP request, whatever the number of pools:
 the logs since the last block, and the headers that tell whether both blocks are still on the chain. After
 a reorg everything is read again. Pools of Curve, whose logs do not tell enough, are read again when they
-log anything.
+log anything, and at every block while they move without a log: where a rate comes from outside, or A is
+being changed.
 
 A pool whose logs do not add up, or that a fresh read shows to be another, has DIVERGED: that is a defect,
-of the endpoint or of this program. The book keeps what it held, gives the pool to nobody any more, and says
-so by a `PoolDiverged` for as long as nobody asks for it to be read again. Nothing heals it silently, a
-reorg neither.
+of the endpoint or of this program. A pool that cannot be read, or answers otherwise than on paper, is UNREAD:
+that is its own trouble (a pause, a ramp of its amplification). The book gives neither to anybody, and says
+why in `diverged` and `unread` until `read_again` succeeds. Nothing heals silently, a reorg neither.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 from rebalancer.chain.abi import Event, Interface
 from rebalancer.chain.logs import LogSearch
 from rebalancer.chain.pool_logs import moved
 from rebalancer.chain.pool_views import BALANCER_POOL, BALANCER_VAULT, MANAGER, PAIR, V3_POOL
-from rebalancer.chain.pools import PoolPlace, read_pools
+from rebalancer.chain.pools import PoolFailure, PoolPlace, read_pools_settled
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import Block
-from rebalancer.errors import BadPoolSnapshot, BlockVanished, PoolDiverged
+from rebalancer.errors import BlockVanished, PoolDiverged, PoolError
 from rebalancer.pools import (
     AnyPool,
     BalancerWeightedPool,
@@ -40,6 +41,9 @@ __all__ = ["PoolBook"]
 
 _NOT_STATE = ("block", "name")
 """What two reads of the same pool may differ in."""
+
+_FROM_OUTSIDE = "rates"
+"""What a pool of Curve may differ in without a log, from the first time a rate of one moves on."""
 
 _MOST_BLOCKS = 2_000
 """After a longer absence everything is read again."""
@@ -61,33 +65,34 @@ class PoolBook:
         """Reads them all.
 
         Raises:
-            as `rebalancer.chain.pools.read_pools`.
+            as `rebalancer.chain.pools.read_pools_settled`.
         """
         self.rpc, self.chain_id, self.lens = rpc, chain_id, lens
         self.block = block
         self.diverged: dict[str, PoolDiverged] = {}
+        self.unread: dict[str, PoolFailure] = {}
         self._tokens = dict(tokens or {})
         self._pools: dict[str, AnyPool] = {}
-        self._places: dict[str, PoolPlace] = {}
         self._search = LogSearch()
-        for place, pool in zip(places, self._read(places, block), strict=True):
-            self._pools[pool.key], self._places[pool.key] = pool, place
-            self._tokens |= {token.address: token for token in pool.tokens}
+        self._places = {place.key: place for place in places}
+        self._keep(self._read(list(self._places), block))
 
     @property
     def pools(self) -> tuple[AnyPool, ...]:
         """Those that can be relied on, in the order they were named."""
-        return tuple(pool for key, pool in self._pools.items() if key not in self.diverged)
+        return tuple(self._pools[key] for key in self._places if not self._is_out(key))
 
     def pool(self, key: str) -> AnyPool:
         """One of them.
 
         Raises:
-            PoolDiverged: it cannot be relied on.
+            PoolDiverged, PoolError, ContractMissing, ContractReverted: it cannot be relied on.
             KeyError: the book does not have it.
         """
         if key in self.diverged:
             raise self.diverged[key]
+        if key in self.unread:
+            raise self.unread[key]
         return self._pools[key]
 
     def update(self, block: Block) -> tuple[PoolDiverged, ...]:
@@ -113,37 +118,58 @@ class PoolBook:
         """Compare pools (all, where none are named) with a fresh read at the book's own block; those that newly diverged.
 
         Raises:
-            as `rebalancer.chain.pools.read_pools`.
+            as `rebalancer.chain.pools.read_pools_settled`.
         """
-        wanted = [key for key in (keys or self._pools) if key not in self.diverged]
-        fresh = self._read([self._places[key] for key in wanted], self.block)
+        wanted = [key for key in (keys or self._places) if not self._is_out(key)]
         found = []
-        for key, pool in zip(wanted, fresh, strict=True):
+        for key, pool in self._read(wanted, self.block).items():
+            if isinstance(pool, PoolFailure):
+                self.unread[key] = pool
+                continue
             differences = _differences(self._pools[key], pool)
-            if differences:
+            if differences == _FROM_OUTSIDE:
+                self._pools[key] = pool
+            elif differences:
                 found.append(self._diverge(key, self.block, f"{differences} differ"))
         return tuple(found)
 
     def read_again(self, key: str) -> AnyPool:
-        """Take one pool as the chain has it at the book's block, and rely on it from now on: for people, once they know why.
+        """Take one pool as the chain has it at the book's block, and rely on it from now on.
 
         Raises:
-            as `rebalancer.chain.pools.read_pools`.
+            PoolError, ContractMissing, ContractReverted: it cannot be read, and stays out.
+            RpcError: the endpoint did not answer; nothing is known of the pool.
         """
-        (self._pools[key],) = self._read([self._places[key]], self.block)
+        fresh = self._read([key], self.block)
+        found = fresh[key]
+        if isinstance(found, PoolFailure):
+            raise found
         self.diverged.pop(key, None)
-        return self._pools[key]
+        self.unread.pop(key, None)
+        self._keep(fresh)
+        return found
 
-    def _read(self, places: Sequence[PoolPlace], block: Block) -> tuple[AnyPool, ...]:
-        return read_pools(
+    def _is_out(self, key: str) -> bool:
+        return key in self.diverged or key in self.unread
+
+    def _read(self, keys: Sequence[str], block: Block) -> dict[str, AnyPool | PoolFailure]:
+        places = [self._places[key] for key in keys]
+        found = read_pools_settled(
             self.rpc, places, block, self.chain_id, tokens=self._tokens, lens=self.lens
         )
+        return dict(zip(keys, found, strict=True))
+
+    def _keep(self, fresh: Mapping[str, AnyPool | PoolFailure]) -> None:
+        for key, pool in fresh.items():
+            if isinstance(pool, PoolFailure):
+                self.unread[key] = pool
+                continue
+            self._pools[key] = pool
+            self._tokens |= {token.address: token for token in pool.tokens}
 
     def _read_anew(self, block: Block) -> tuple[PoolDiverged, ...]:
         """Every pool that is relied on, after a reorg."""
-        keys = [key for key in self._pools if key not in self.diverged]
-        fresh = self._read([self._places[key] for key in keys], block)
-        self._pools |= zip(keys, fresh, strict=True)
+        self._keep(self._read([key for key in self._places if not self._is_out(key)], block))
         self.block = block
         return ()
 
@@ -174,27 +200,26 @@ class PoolBook:
 
     def _apply(self, logs: Sequence[Mapping[str, Any]], block: Block) -> tuple[PoolDiverged, ...]:
         events: dict[str, list[Event]] = {}
-        touched: list[str] = []
+        touched = [key for key, pool in self._pools.items() if _is_curve(pool) and pool.moves]
         for log in logs:
             address = log["address"].lower()
-            if self._is_curve(address):
+            if address in self._pools and _is_curve(self._pools[address]):
                 touched.append(address)
                 continue
             for known in self._interfaces[address]:
                 if event := known.decode_log(log):
                     events.setdefault(_key_of(event), []).append(event)
-        again = [key for key in dict.fromkeys(touched) if key not in self.diverged]
-        # Read before anything is changed: a failure leaves the book where it was.
-        fresh = self._read([self._places[key] for key in again], block) if again else ()
-        self._pools |= zip(again, fresh, strict=True)
+        again = [key for key in dict.fromkeys(touched) if not self._is_out(key)]
+        # Read before anything is changed: a failure of the endpoint leaves the book where it was.
+        self._keep(self._read(again, block) if again else {})
         found = []
         for key, some in events.items():
-            if key not in self._pools or key in self.diverged:
+            if key not in self._pools or self._is_out(key):
                 continue
             try:
                 after = moved(self._pools[key], some)
-            except BadPoolSnapshot as error:
-                found.append(self._diverge(key, block, error.why))
+            except PoolError as error:
+                found.append(self._diverge(key, block, getattr(error, "why", str(error))))
             else:
                 self._pools[key] = replace(after, block=block.number)
         self.block = block
@@ -203,9 +228,6 @@ class PoolBook:
     def _diverge(self, key: str, block: Block, why: str) -> PoolDiverged:
         self.diverged[key] = PoolDiverged(key, block.number, why)
         return self.diverged[key]
-
-    def _is_curve(self, address: str) -> bool:
-        return isinstance(self._pools.get(address), CurveStablePool | CurveCryptoPool)
 
     def _filters(self) -> list[dict[str, Any]]:
         """What to search for: all logs of contracts that are one pool, and of those that hold many the logs that name ours."""
@@ -254,6 +276,10 @@ def _key_of(event: Event) -> str:
         # A Balancer pool's id begins with its address.
         return "0x" + bytes(event.values["poolId"]).hex()[:40]
     return event.address
+
+
+def _is_curve(pool: AnyPool) -> TypeGuard[CurveStablePool | CurveCryptoPool]:
+    return isinstance(pool, CurveStablePool | CurveCryptoPool)
 
 
 def _differences(kept: AnyPool, fresh: AnyPool) -> str:

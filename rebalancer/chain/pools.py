@@ -28,21 +28,33 @@ from rebalancer.chain.pool_readers import (
 from rebalancer.chain.pool_views import BALANCER_POOL, CURVE, MANAGER, PAIR, V3_POOL
 from rebalancer.chain.rpc import Call, Rpc
 from rebalancer.chain.snapshot import Block
-from rebalancer.errors import BadPoolSnapshot, UnsupportedPool
+from rebalancer.errors import (
+    BadPoolSnapshot,
+    ContractMissing,
+    ContractReverted,
+    PoolError,
+    UnsupportedPool,
+)
 from rebalancer.pools import AnyPool, Token, UniswapV3Pool, of_kind
 
 __all__ = [
+    "PoolFailure",
     "PoolPlace",
     "Protocol",
     "V4Key",
     "find_pool",
     "find_v4_key",
     "read_pools",
+    "read_pools_settled",
     "read_v3_pools",
 ]
 
 _BATCH = 500
 """Calls in one HTTP request; endpoints refuse many more."""
+
+
+PoolFailure = PoolError | ContractMissing | ContractReverted
+"""Why one pool cannot be read while others can; what fails at the endpoint is none of these."""
 
 
 class Protocol(StrEnum):
@@ -63,6 +75,11 @@ class PoolPlace:
     address: str
     v4: V4Key | None = None
     fee_bps: int = 30
+
+    @property
+    def key(self) -> str:
+        """The key of the pool that is there: see `rebalancer.pools.Pool.key`."""
+        return self.address.lower() if self.v4 is None else self.v4.pool_id
 
 
 def read_pools(
@@ -85,15 +102,38 @@ def read_pools(
         ContractMissing: there is no such pool at an address.
         ContractReverted, RpcError: a read failed.
     """
+    found = []
+    for one in read_pools_settled(rpc, places, block, chain_id, tokens=tokens, lens=lens):
+        if isinstance(one, PoolFailure):
+            raise one
+        found.append(one)
+    return tuple(found)
+
+
+def read_pools_settled(
+    rpc: Rpc,
+    places: Sequence[PoolPlace],
+    block: Block,
+    chain_id: int,
+    *,
+    tokens: Mapping[str, Token] | None = None,
+    lens: str | None = None,
+) -> tuple[AnyPool | PoolFailure, ...]:
+    """As `read_pools`, but a pool that cannot be read yields why in place of its state.
+
+    Raises:
+        RpcError: a read failed for a reason that is no pool's.
+    """
     at = At(block, chain_id, tokens or {}, lens)
     v3 = [place.address for place in places if place.protocol is Protocol.UNISWAP_V3]
-    readings: list[Reading[list[AnyPool]]] = [_listed(v3_pools(at, v3))] if v3 else []
-    readings += [
-        _listed(_one(at, place)) for place in places if place.protocol is not Protocol.UNISWAP_V3
-    ]
-    found = [pool for pools in _together(rpc, readings) for pool in pools]
-    first = iter(found[: len(v3)])
-    others = iter(found[len(v3) :])
+    readings = [_one(at, place) for place in places if place.protocol is not Protocol.UNISWAP_V3]
+    together = [_listed(v3_pools(at, v3))] if v3 else []
+    answers = _together(rpc, [*together, *map(_listed, readings)])
+    of_v3 = answers[: len(together)]
+    if any(isinstance(each, PoolFailure) for each in of_v3):
+        # One call reads them all, so that one which cannot be read hides the others.
+        of_v3 = _together(rpc, [_listed(v3_pools(at, [address])) for address in v3])
+    first, others = iter(_flat(of_v3)), iter(_flat(answers[len(together) :]))
     return tuple(
         next(first if place.protocol is Protocol.UNISWAP_V3 else others) for place in places
     )
@@ -180,9 +220,14 @@ def _listed(reading: Reading[Any]) -> Reading[list[AnyPool]]:
     return list(found) if isinstance(found, tuple) else [found]
 
 
-def _together(rpc: Rpc, readings: Sequence[Reading[Result]]) -> list[Result]:
-    """Run all readers in step: one batch a step for all of them."""
-    results: dict[int, Result] = {}
+def _flat(found: Sequence[list[AnyPool] | PoolFailure]) -> list[AnyPool | PoolFailure]:
+    """One entry a pool: what a reader of several found, or the failure of a reader of one."""
+    return [one for each in found for one in ([each] if isinstance(each, PoolFailure) else each)]
+
+
+def _together(rpc: Rpc, readings: Sequence[Reading[Result]]) -> list[Result | PoolFailure]:
+    """Run all readers in step: one batch a step for all of them. The failure of one stops no other."""
+    results: dict[int, Result | PoolFailure] = {}
     waiting: dict[int, list[Call]] = {}
 
     def advance(place: int, answers: list[Any] | None) -> None:
@@ -193,6 +238,11 @@ def _together(rpc: Rpc, readings: Sequence[Reading[Result]]) -> list[Result]:
                 waiting[place] = readings[place].send(answers)
         except StopIteration as done:
             results[place] = done.value
+        except (PoolError, ContractMissing, ContractReverted) as failure:
+            results[place] = failure
+        except (ArithmeticError, LookupError, TypeError, ValueError) as mistake:
+            # A pool may answer anything, and only what was thought of has an error of its own.
+            results[place] = BadPoolSnapshot(f"its answers cannot be read: {mistake!r}")
 
     for place in range(len(readings)):
         advance(place, None)

@@ -12,19 +12,42 @@ from dataclasses import dataclass
 from typing import Any
 
 import rlp
+import structlog
 from eth_utils.crypto import keccak
 
 from rebalancer.chain.abi import decode_revert
+from rebalancer.chain.l1_fees import Rollup, known_rollup, read_l1_fees, transaction_bytes
 from rebalancer.chain.rpc import Rpc, at_block
-from rebalancer.errors import ContractReverted, RpcMalformed, RpcRejected, TransactionNotMined
+from rebalancer.errors import (
+    ContractReverted,
+    L1FeeUnknown,
+    RpcMalformed,
+    RpcRejected,
+    TransactionNotMined,
+)
+from rebalancer.units import div_up
 
-__all__ = ["Receipt", "find_receipt", "read_receipt", "refusal", "settled", "wait_for_receipt"]
+__all__ = [
+    "NoLogs",
+    "Receipt",
+    "find_receipt",
+    "read_receipt",
+    "refusal",
+    "settled",
+    "wait_for_receipt",
+]
+
+log = structlog.get_logger("rebalancer.receipt")
 
 _FIRST_POLL_SECONDS = 0.001  # Anvil mines right after it has answered
 _LONGEST_POLL_SECONDS = 1.0
 
 # What a transaction's JSON shares with an eth_call's message.
 _REPLAYED_FIELDS = {"from": "from", "to": "to", "input": "data", "value": "value", "gas": "gas"}
+
+
+class NoLogs(Exception):  # noqa: N818 (no error: what was asked for is done)
+    """A call was written down instead of sent, and no node has told what it would do. No transaction that is mined has it raised."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +63,27 @@ class Receipt:
     logs: tuple[Mapping[str, Any], ...]
     gas_price_wei: int
     succeeded: bool
+    l1_fee_wei: int = 0
+    """What an OP-stack chain charged for its data on L1, beside its gas."""
+    operator_fee_wei: int = 0
+    """What an OP-stack chain's operator charged, beside its gas."""
+    l1_gas_used: int = 0
+    """The part of `gas_used` that an Arbitrum chain charged for its data on L1."""
+
+    @property
+    def beside_gas_wei(self) -> int:
+        """What it paid that its gas and the price of it do not tell."""
+        return self.l1_fee_wei + self.operator_fee_wei
 
     @property
     def cost_wei(self) -> int:
-        """Ether burnt and paid for its gas."""
-        return self.gas_used * self.gas_price_wei
+        """All that it cost: its gas, burnt and paid, and what a rollup charges beside it."""
+        return self.gas_used * self.gas_price_wei + self.beside_gas_wei
+
+    @property
+    def rollup_wei(self) -> int:
+        """The part of the cost that is for data on L1 and for the operator."""
+        return self.beside_gas_wei + self.l1_gas_used * self.gas_price_wei
 
 
 def read_receipt(rpc: Rpc, found: Mapping[str, Any] | None) -> Receipt | None:
@@ -73,7 +112,36 @@ def read_receipt(rpc: Rpc, found: Mapping[str, Any] | None) -> Receipt | None:
         tuple(found["logs"]),
         int(found["effectiveGasPrice"], 16),
         int(found["status"], 16) == 1,
+        _l1_fee_wei(rpc, found),
+        _operator_fee_wei(found),
+        int(found.get("gasUsedForL1") or "0x0", 16),
     )
+
+
+def _l1_fee_wei(rpc: Rpc, found: Mapping[str, Any]) -> int:
+    """What a receipt says of its fee for L1 data; where an OP-stack chain's node leaves it out, the most that it costs now."""
+    if found.get("l1Fee") is not None:
+        return int(found["l1Fee"], 16)
+    if known_rollup(rpc) is not Rollup.OP_STACK:
+        return 0
+    sent = rpc.call("eth_getTransactionByHash", found["transactionHash"])
+    try:
+        bound_wei = read_l1_fees(rpc).data_wei(transaction_bytes(sent["input"] if sent else "0x"))
+    except L1FeeUnknown as unknown:
+        log.warning("l1_fee_not_counted", tx=found["transactionHash"], why=str(unknown))
+        return 0
+    log.warning("l1_fee_not_in_receipt", tx=found["transactionHash"], at_most_wei=bound_wei)
+    return bound_wei
+
+
+def _operator_fee_wei(found: Mapping[str, Any]) -> int:
+    """What an OP-stack chain's operator charged, rounded up. The scalar is a millionth before Jovian, a hundred since; the receipt of
+    a Jovian block has `daFootprintGasScalar` (op-geth's types.Receipt)."""
+    scalar = int(found.get("operatorFeeScalar") or "0x0", 16)
+    constant_wei = int(found.get("operatorFeeConstant") or "0x0", 16)
+    scaled = int(found["gasUsed"], 16) * scalar
+    is_jovian = found.get("daFootprintGasScalar") is not None
+    return (100 * scaled if is_jovian else div_up(scaled, 10**6)) + constant_wei
 
 
 def _completed(rpc: Rpc, found: Mapping[str, Any]) -> dict[str, Any]:

@@ -54,6 +54,8 @@ _SEARCH_WORDS = re.compile(
     re.IGNORECASE,
 )
 """Of `eth_getLogs`: a search that is too large for one endpoint may not be for another, and smaller ones are not."""
+_TAG_WORDS = re.compile(r"\b(safe|finali[sz]ed)\b", re.IGNORECASE)
+"""Of a block by its tag: a chain may have none yet, and its nodes not one of them."""
 _METHOD_WORDS = re.compile(
     r"method.{0,80}(not found|not supported|unsupported|not exist|not available|not implemented|not whitelisted|disabled|unknown)"
     r"|(unknown|unsupported|no such) method",
@@ -74,6 +76,8 @@ def blame(rejected: RpcRejected) -> Blame:
     if rejected.data or "revert" in words.lower():
         return Blame.QUESTION
     if rejected.method == "eth_getLogs" and _SEARCH_WORDS.search(words):
+        return Blame.UNCLEAR
+    if rejected.method == "eth_getBlockByNumber" and _TAG_WORDS.search(words):
         return Blame.UNCLEAR
     if rejected.code == _METHOD_MISSING or _METHOD_WORDS.search(words):
         return Blame.METHOD

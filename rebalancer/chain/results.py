@@ -101,6 +101,8 @@ _RECEIPT = _record(
         "effectiveGasPrice": _is_quantity,
         "contractAddress": _is_address,
         "logs": _list(_LOG),
+        **dict.fromkeys(("l1Fee", "operatorFeeConstant"), _is_quantity),
+        **dict.fromkeys(("operatorFeeScalar", "gasUsedForL1"), _is_count),
     },
 )
 _TRANSACTION = _record(

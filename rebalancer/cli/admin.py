@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from rebalancer.chain.abi import Contract, interface
-from rebalancer.cli.session import Session, account_option, address_option, json_option
+from rebalancer.cli.session import Session, address_option, json_option, sending_options
 from rebalancer.cli.show import WholeTable, console, print_json
 from rebalancer.deploy import Role
 from rebalancer.errors import FunctionUnknown
@@ -97,7 +97,7 @@ def _show(found: Permissions) -> None:
     for heading in ("operation", "by", "may be made", "call"):
         table.add_column(heading, overflow="fold")
     for one in found.operations:
-        table.add_row(one.id[:10], one.caller, _when(one, now), one.call)
+        table.add_row(one.id, one.caller, _when(one, now), one.call)
     out.print(table)
 
 
@@ -115,7 +115,7 @@ def _duration(seconds: int) -> str:
 @click.option("--contract", required=True, help="A contract of the addresses file, or an address.")
 @click.option("--function", required=True, help="Its function, by name or signature.")
 @click.option("--arg", "arguments", multiple=True, help="An argument, in order; lists as JSON.")
-@account_option
+@sending_options
 @json_option
 @click.pass_obj
 def call(
@@ -146,7 +146,7 @@ def _contract(session: Session, named: str) -> Contract:
     for name, address in session.system.contracts().items():
         if named.lower() in (name.lower(), address):
             return interface(name).at(address)
-    return interface("BasketVault").at(_address(named))
+    return interface("BasketVault").at(session.vault(_address(named)))
 
 
 def _address(text: str) -> str:
@@ -181,7 +181,7 @@ def _revoke(session: Session, wallet: Wallet, role: Role, account: str) -> Acted
     help="How long the account will wait for what it does in this role.",
 )
 @from_block_option
-@account_option
+@sending_options
 @json_option
 @click.pass_obj
 def grant(
@@ -209,7 +209,7 @@ def grant(
 @admin.command()
 @role_option
 @address_option("--holder", "Who loses it.", "nobody: it must be given")
-@account_option
+@sending_options
 @json_option
 @click.pass_obj
 def revoke(options: Any, role: str, holder: str | None, account: int | None, as_json: bool) -> None:
@@ -223,7 +223,7 @@ def revoke(options: Any, role: str, holder: str | None, account: int | None, as_
 @admin.command("hand-over")
 @address_option("--to", "The new admin.", "nobody: it must be given")
 @from_block_option
-@account_option
+@sending_options
 @json_option
 @click.pass_obj
 def hand_over(
@@ -245,7 +245,7 @@ def hand_over(
 
 @admin.command()
 @from_block_option
-@account_option
+@sending_options
 @json_option
 @click.pass_obj
 def accept(options: Any, from_block: int, account: int | None, as_json: bool) -> None:
@@ -268,7 +268,7 @@ def accept(options: Any, from_block: int, account: int | None, as_json: bool) ->
 @admin.command("execute")
 @operation_option
 @from_block_option
-@account_option
+@sending_options
 @json_option
 @click.pass_obj
 def execute_command(
@@ -284,7 +284,7 @@ def execute_command(
 @admin.command("cancel")
 @operation_option
 @from_block_option
-@account_option
+@sending_options
 @json_option
 @click.pass_obj
 def cancel_command(
@@ -316,6 +316,6 @@ def _tell(done: Acted, as_json: bool) -> None:
     else:
         said = "Scheduled" if done.transaction_hash else "Scheduled before"
         console().print(
-            f"{said} as operation {done.operation[:10]}: the same command makes the call from "
+            f"{said} as operation {done.operation}: the same command makes the call from "
             f"{utc(done.executable_at or 0)} on, unless it is cancelled."
         )

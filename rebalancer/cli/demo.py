@@ -60,6 +60,9 @@ _DEFAULTS = DemoOptions()
     default=_DEFAULTS.out,
     help="Folder for the record, the charts and the keeper's log.",
 )
+@click.option(
+    "--csv", "as_csv", is_flag=True, help="Write the record as ticks.csv and rebalances.csv, too."
+)
 @click.option("--hardhat", is_flag=True, help="Run the chain with Hardhat instead of Anvil.")
 def demo(
     tape: Path | None,
@@ -70,6 +73,7 @@ def demo(
     days: float,
     band_bps: int,
     out: Path,
+    as_csv: bool,
     hardhat: bool,
 ) -> None:
     """Play a vault's whole life on a local chain, and report it.
@@ -87,6 +91,7 @@ def demo(
             days=days,
             band_bps=band_bps,
             out=out,
+            csv=as_csv,
             node=NodeKind.HARDHAT if hardhat else NodeKind.ANVIL,
         )
     )

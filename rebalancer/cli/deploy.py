@@ -13,6 +13,7 @@ from rebalancer.chain.deployment import DeployedFeed, Deployment
 from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
 from rebalancer.cli.session import Session, account_option, address_option, json_option
 from rebalancer.cli.show import WholeTable, console, print_json
+from rebalancer.cli.unsigned import refuses_unsigned
 from rebalancer.deploy import System
 from rebalancer.errors import AlreadyDeployed, ConfigError
 from rebalancer.launch import (
@@ -53,6 +54,11 @@ _DELAY_HOURS = 48
 )
 @click.option("--anew", is_flag=True, help="Deploy even if the addresses file names a system.")
 @account_option
+@refuses_unsigned(
+    "the deployment of contracts",
+    "deploy with an account that has a key, naming the Safe with --admin, --owner, --curator and --guardian; "
+    "then `rebalancer admin accept --unsigned FILE --from SAFE` makes it the only admin",
+)
 @json_option
 @click.pass_obj
 def deploy(

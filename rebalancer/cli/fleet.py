@@ -71,6 +71,13 @@ async def _serve(url: str, fleet_name: str, workers: Sequence[Worker]) -> None:
     stopping, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
+
+    def retry_pools() -> None:
+        # In a thread: a worker that is at an answer holds its lock.
+        for one in workers:
+            loop.run_in_executor(None, one.retry_pools)
+
+    loop.add_signal_handler(signal.SIGHUP, retry_pools)
     async with asyncio.TaskGroup() as group:
         for one in workers:
             group.create_task(serve(url, fleet_name, one, stopping))

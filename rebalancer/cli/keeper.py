@@ -323,6 +323,7 @@ def _plan_as_json(found: Plan) -> Mapping[str, Any]:
             "fee_e18": found.cost.fee_e18,
             "impact_e18": found.cost.impact_e18,
             "gas_e18": found.cost.gas_e18,
+            "l1_e18": found.cost.l1_e18,
             "tip_e18": found.cost.tip_e18,
             "total_e18": found.cost.total_e18,
         },
@@ -455,6 +456,7 @@ def _costs(snapshot: VaultSnapshot, found: Plan) -> WholeTable:
         ("pool fees", found.cost.fee_e18),
         ("price impact", found.cost.impact_e18),
         ("gas", found.cost.gas_e18),
+        *((("L1 data", found.cost.l1_e18),) if found.cost.l1_e18 else ()),
         ("tip", found.cost.tip_e18),
         ("all", found.cost.total_e18),
     ):

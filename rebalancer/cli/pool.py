@@ -1,26 +1,31 @@
-"""`rebalancer pool`: pools of the chain in the settings, saved as files that the rest of the package quotes."""
+"""`rebalancer pool`: pools of the chain in the settings, saved as files that the rest of the package quotes, or tried again."""
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 from pathlib import Path
 from typing import Any
 
 import click
 
 from rebalancer.chain.pools import (
+    PoolFailure,
     PoolPlace,
     Protocol,
     V4Key,
     find_pool,
     find_v4_key,
     read_pools,
+    read_pools_settled,
 )
 from rebalancer.chain.snapshot import Block, read_block
 from rebalancer.cli.session import Session, address_option, json_option
-from rebalancer.cli.show import console, print_json
-from rebalancer.errors import DeploymentMissing, SystemMissing
-from rebalancer.pools import AnyPool, save
+from rebalancer.cli.show import WholeTable, console, print_json
+from rebalancer.errors import DeploymentMissing, SystemMissing, SystemRefused
+from rebalancer.pools import AnyPool, kind_of, save
+from rebalancer.send.journal_file import holder_of
 
 __all__ = ["pool"]
 
@@ -31,7 +36,7 @@ _KEY = re.compile(rf"({_ADDRESS})/({_ADDRESS})/(\d+)/(\d+)")
 
 @click.group()
 def pool() -> None:
-    """Save pools."""
+    """Save pools, and have a keeper try again those that it leaves out."""
 
 
 @pool.command()
@@ -76,7 +81,8 @@ def snapshot(
 ) -> None:
     """Save a pool's whole state at one block, read by the block's hash.
 
-    POOL is the address of a pool of Uniswap V2 or V3, Balancer or Curve; what it is, is found by asking it.
+    POOL is the address of a pool of Uniswap V2 or V3, Balancer or Curve; what it is, is found by asking it. README
+    lists the kinds that are served.
     A pool of Uniswap V4 is told by its id, or by TOKEN0/TOKEN1/FEE/SPACING, with --manager; its ether is 0x00…00.
     The answers of pools of Balancer and Curve are compared with what they are on paper before anything is
     saved. Sends nothing.
@@ -90,9 +96,79 @@ def snapshot(
         )
         save(found, out)
         if as_json:
-            print_json({"pool": found.key, "name": found.name, "block": block, "file": out})
+            what = {"pool": found.key, "name": found.name, "kind": kind_of(found)}
+            print_json({**what, "block": block, "file": out})
             return
         console().print(f"{_described(found)}, at block {block.number}: {out}")
+
+
+@pool.command()
+@json_option
+@click.pass_obj
+def retry(options: Any, as_json: bool) -> None:
+    """Read every pool of the addresses file, and have the keeper that runs here try again those that it leaves out.
+
+    A keeper leaves a pool out while the chain refuses swaps on it, while it cannot be read as what it should be, and after
+    it was not what its logs had made of it. It tries again by itself at growing intervals; this has it try at its
+    next look. A keeper elsewhere takes SIGHUP (`systemctl reload rebalancer`), and so does a fleet's worker. Sends no transaction.
+    """
+    with Session.open(options) as session:
+        block, places = read_block(session.rpc), session.deployment.places
+        known = {token.address: token for token in session.tokens}
+        found = read_pools_settled(
+            session.rpc, places, block, session.settings.chain_id, tokens=known, lens=_lens(session)
+        )
+        process = _have_it_tried(session.settings.keeper.outbox)
+    told = [
+        (place.key, "" if isinstance(one, PoolFailure) else _described(one), _why(one))
+        for place, one in zip(places, found, strict=True)
+    ]
+    if as_json:
+        pools = [{"pool": key, "name": name, "failure": why} for key, name, why in told]
+        print_json({"block": block, "pools": pools, "keeper_process": process})
+        return
+    table = WholeTable()
+    for heading in ("pool", "what it is", "why it cannot be read"):
+        table.add_column(heading)
+    for row in told:
+        table.add_row(*row)
+    console().print(table)
+    if process is None:
+        console().print("No keeper runs here: one elsewhere takes SIGHUP.")
+    else:
+        console().print(f"The keeper (process {process}) tries all pools again at its next look.")
+
+
+def _why(found: AnyPool | PoolFailure) -> str:
+    return str(found) if isinstance(found, PoolFailure) else ""
+
+
+def _have_it_tried(outbox: Path) -> int | None:
+    """Send SIGHUP to the keeper that has an outbox open; its process, None if there is none that takes it.
+
+    Raises:
+        SystemRefused: it is another user's.
+    """
+    process = holder_of(outbox)
+    if process is None or not _takes_hangup(process):
+        return None
+    try:
+        os.kill(process, signal.SIGHUP)
+    except OSError as problem:
+        why = problem.strerror or str(problem)
+        advice = "run this as its user, or `systemctl reload rebalancer`"
+        raise SystemRefused(f"The keeper (process {process}) cannot be told", why, advice) from None
+    return process
+
+
+def _takes_hangup(process: int) -> bool:
+    """Whether a process handles SIGHUP: any other command that has an outbox open would be ended by it."""
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return False
+    caught = next((line for line in status.splitlines() if line.startswith("SigCgt:")), "SigCgt: 0")
+    return bool(int(caught.split()[1], 16) >> (signal.SIGHUP - 1) & 1)
 
 
 def _place(
@@ -129,4 +205,5 @@ def _lens(session: Session) -> str | None:
 
 
 def _described(found: AnyPool) -> str:
-    return f"{found.name or found.PROTOCOL} ({', '.join(t.symbol for t in found.tokens)})"
+    coins = ", ".join(token.symbol for token in found.tokens)
+    return f"{found.name or found.PROTOCOL} ({coins}; {kind_of(found)})"

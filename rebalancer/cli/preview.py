@@ -19,6 +19,7 @@ from rebalancer.units import E18
 __all__ = ["OnlyPreviewed", "asker", "show_position"]
 
 SHARE_DECIMALS = 18
+_ETHER_DECIMALS = 18
 _UNKNOWN = "unknown: a price is not sound (`rebalancer prices`)"
 
 
@@ -32,7 +33,8 @@ def asker(session: Session, dry_run: bool, yes: bool, as_json: bool) -> Ask:
     Raises:
         UsageError: a question is due and nobody is there to answer it.
     """
-    due = not (yes or dry_run) and session.settings.chain_id != DEVNET_CHAIN_ID
+    is_sent = not (yes or dry_run or session.unsigned)
+    due = is_sent and session.settings.chain_id != DEVNET_CHAIN_ID
     if due and not sys.stdin.isatty():
         raise click.UsageError(
             f"Chain {session.settings.chain_id} is no devnet: say --yes, or answer at a terminal. --dry-run shows what it would do."
@@ -72,6 +74,8 @@ def _show(session: Session, preview: Preview, out: Console) -> None:
         lines.append(("approval first", f"{what} to {one.spender}{gas}"))
     gas = "known once that is approved" if preview.gas is None else f"{preview.gas:,}"
     lines.append(("gas", gas))
+    if preview.cost_wei is not None:
+        lines.append(("costs now", _cost(preview.cost_wei, preview.rollup_wei)))
     for label, value in lines:
         if value:
             rows.add_row(Text(label, style="dim"), value)
@@ -86,6 +90,16 @@ def _bound(
     raw: Mapping[str, int],
 ) -> str:
     return "" if bound_raw == raw else f"{word} {_amounts(session, preview.vault, bound_raw)}"
+
+
+def _cost(cost_wei: int, rollup_wei: int | None) -> str:
+    ether = f"{amount(cost_wei, _ETHER_DECIMALS, 12)} ether"
+    if rollup_wei is None:
+        return f"{ether}, and what the chain charges for data on L1, which it does not tell"
+    if not rollup_wei:
+        return ether
+    part = amount(rollup_wei, _ETHER_DECIMALS, 12)
+    return f"{ether}, of it up to {part} for data on L1 and the chain's operator"
 
 
 def _against_oracle(preview: Preview) -> str:

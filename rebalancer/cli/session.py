@@ -5,29 +5,39 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import click
 
-from rebalancer.actions import ETH, basket_tokens
+from rebalancer.actions import ETH
 from rebalancer.chain.abi import interface
 from rebalancer.chain.deployment import DeployedToken, Deployment
 from rebalancer.chain.endpoints import Endpoints
 from rebalancer.chain.pools import read_pools
+from rebalancer.chain.receipt import NoLogs
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import Block
 from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
 from rebalancer.cli import JSON_ASKED, Options
+from rebalancer.cli.show import amount
+from rebalancer.cli.unsigned import Wanted, unsigned_options, write_down
 from rebalancer.config import AccountSettings, Settings, load_chains, load_settings
 from rebalancer.deploy import System
 from rebalancer.errors import (
     ConfigError,
+    ContractMissing,
+    ContractReverted,
     DeploymentMalformed,
     DevnetKeyOnRealChain,
+    RebalancerError,
+    RpcMalformed,
+    RpcTimeout,
+    RpcUnreachable,
     SystemRefused,
     VaultNotNamed,
 )
@@ -39,6 +49,7 @@ from rebalancer.send.signer import (
     keystore_address,
     open_signer,
 )
+from rebalancer.send.unsigned import Recorder
 from rebalancer.send.wallet import Wallet
 
 __all__ = [
@@ -48,6 +59,7 @@ __all__ = [
     "json_option",
     "read_chains",
     "read_settings",
+    "sending_options",
     "vault_option",
 ]
 
@@ -91,6 +103,10 @@ class Session:
     """One command's dealings with a chain. A context manager; nothing is asked before it is needed."""
 
     settings: Settings
+    unsigned: Wanted | None = None
+    """Where calls are written down instead of signed."""
+    notes: list[str] = field(default_factory=list)
+    """Sentences without a full stop that are written down beside them."""
 
     @classmethod
     def open(cls, options: Options) -> Self:
@@ -98,8 +114,9 @@ class Session:
 
         Raises:
             ConfigError: something in the settings is wrong.
+            UsageError, SystemRefused: as `Wanted.of`.
         """
-        return cls(read_settings(options))
+        return cls(read_settings(options), Wanted.of(click.get_current_context(silent=True)))
 
     def __enter__(self) -> Self:
         return self
@@ -110,8 +127,54 @@ class Session:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if "rpc" in self.__dict__:
-            self.rpc.close()
+        try:
+            if kind is None or issubclass(kind, NoLogs):
+                self.end_if_unsigned()
+        finally:
+            if "rpc" in self.__dict__:
+                self.rpc.close()
+
+    def end_if_unsigned(self) -> None:
+        """End the command, where its calls are written down and not sent: with the files, and what they say.
+
+        Raises:
+            SystemRefused: a file cannot be written.
+        """
+        recorder = self.__dict__.get("_recorder")
+        if recorder is None or not (recorder.now or recorder.then):
+            return
+        ctx = click.get_current_context()
+        title = ctx.command_path.partition(" ")[2]
+        as_json = bool(ctx.meta.get(JSON_ASKED))
+        assert self.unsigned is not None  # there is no recorder without it  # noqa: S101
+        write_down(self.unsigned, recorder, self, title, self.notes, as_json)
+        ctx.exit()
+
+    @cached_property
+    def _recorder(self) -> Recorder:
+        assert self.unsigned is not None  # as `wallet` sees to  # noqa: S101
+        who, cap_wei = _Onlooker(self.unsigned.sender), self.settings.wallet.fee_cap_wei
+        return Recorder(self.rpc, who, cap_wei, self.unsigned.valid_seconds)
+
+    def label(self, address: str) -> str:
+        """An address as people know it: with the symbol of a token, the name of a contract of the system, or that of a vault."""
+        with suppress(RebalancerError):
+            deployment = self.deployment
+            names = {at: name for name, at in deployment.contracts.items()}
+            names |= {token.address: token.symbol for token in deployment.tokens}
+            if address in names:
+                return f"{names[address]} {address}"
+        with suppress(RebalancerError):
+            return f"{interface('BasketVault').at(address).call(self.rpc, 'name')} {address}"
+        return address
+
+    def amount_of(self, token: str, raw: int) -> str:
+        """Raw units as whole tokens, with the token's symbol.
+
+        Raises:
+            ContractMissing: there is no token at the address.
+        """
+        return f"{amount(raw, self.decimals(token))} {self.symbol(token)}"
 
     @cached_property
     def rpc(self) -> Rpc:
@@ -183,21 +246,53 @@ class Session:
         known = self.settings.vaults or self.deployment.vaults if named is None else (named,)
         if len(known) != 1:
             raise VaultNotNamed(known)
-        basket_tokens(self.rpc, interface("BasketVault").at(known[0]))
+        self.check_vaults(known)
         return known[0]
 
     def vaults(self, named: str | None) -> tuple[str, ...]:
         """The vaults that are meant: the one named, or all that the settings know, or else the addresses.
 
+        An endpoint that does not answer holds up nothing: whoever reads the vaults then deals with it.
+
         Raises:
             VaultNotNamed: there is none.
+            ContractMissing: what is at one of the addresses is no vault.
         """
         if named is not None:
             return (self.vault(named),)
         known = self.settings.vaults or self.deployment.vaults
         if not known:
             raise VaultNotNamed(known)
+        with suppress(RpcUnreachable, RpcTimeout, RpcMalformed):
+            self.check_vaults(known)
         return tuple(known)
+
+    def check_vaults(self, addresses: Sequence[str]) -> None:
+        """Make sure that there is a vault at each of these addresses.
+
+        Raises:
+            ContractMissing: there is none at one of them; with what is there.
+        """
+        vaults = [interface("BasketVault").at(address) for address in addresses]
+        answers = self.rpc.batch_settled([vault.request("locked") for vault in vaults])
+        for vault, answer in zip(vaults, answers, strict=True):
+            try:
+                vault.result("locked", answer)
+            except (ContractMissing, ContractReverted):
+                there = self._what_is_at(vault.address)
+                raise ContractMissing("BasketVault", vault.address, there) from None
+
+    def _what_is_at(self, address: str) -> str:
+        """What stands at an address that is no vault."""
+        with suppress(RebalancerError):
+            for name, known in self.deployment.contracts.items():
+                if known == address:
+                    return f"the {name} of the addresses file"
+            for token in self.deployment.tokens:
+                if token.address == address:
+                    return f"the token {token.symbol}"
+        code = str(self.rpc.call("eth_getCode", address, "latest"))
+        return "another contract" if code != "0x" else "an account without code"
 
     def token(self, symbol_or_address: str) -> DeployedToken:
         """A token of the addresses file, or native money for `ETH`.
@@ -289,9 +384,16 @@ class Session:
     def wallet(self, number: int | None = None, *, signs: bool = True) -> Wallet:
         """The wallet for what people do; it says on standard error what it sends. One that never `signs` asks for no password.
 
+        With `--unsigned` it is one that writes down what it would send.
+
         Raises:
+            UsageError: another account is named than the one that is to send what is written down.
             As `signer`.
         """
+        if self.unsigned is not None:
+            if number is not None:
+                raise click.UsageError("--from says who will send it: leave --account out.")
+            return self._recorder
         account = self.settings.wallet
         signer = self.signer(account, number) if signs else self.onlooker(account, number)
         return Wallet(self.rpc, signer, account.fee_cap_wei, on_sent=_tell_sent)
@@ -358,6 +460,11 @@ account_option = click.option(
     show_default="the settings' account",
     help="On a local chain (31337) alone: act as its test account of this number.",
 )
+
+
+def sending_options(command: F) -> F:
+    """`--account`, or `--unsigned` and `--from`: who sends what a command does."""
+    return account_option(unsigned_options(_Address())(command))
 
 
 def _note_json(ctx: click.Context, _param: click.Parameter, value: bool) -> bool:

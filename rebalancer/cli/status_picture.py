@@ -24,11 +24,7 @@ __all__ = ["State", "picture"]
 
 _ETHER_DECIMALS = 18
 _DAY = 86_400
-_ALARM_COLUMNS, _FURTHEST_COLUMNS = 54, 46
-"""Columns that those tables need beside the sentence that comes last."""
-_LINE_COLUMNS = 30
-"""A sentence has at least so many, however narrow the terminal is."""
-_WIDE = 110
+_WIDE = 140
 """Columns from which on two tables stand side by side."""
 
 _COLOURS: Mapping[str, str] = {
@@ -71,20 +67,20 @@ def picture(state: State, where: str, rows: int, width: int) -> RenderableType:
     parts: list[RenderableType] = [head]
     parts += [Text(problem, style="red") for problem in state["problems"]]
     if state["alarms"]:
-        parts.append(_alarms(state, now, width))
+        parts.append(_alarms(state, now))
     parts += [_chain(chain, now, rows, width) for chain in state["chains"]]
     return Group(*parts)
 
 
-def _alarms(state: State, now: float, width: int) -> RenderableType:
+def _alarms(state: State, now: float) -> RenderableType:
     table = _table("alarm", "chain", "what", "for", "why", title=None)
     for one in state["alarms"]:
         table.add_row(
             _coloured(one["alarm"], one["severity"]),
             str(one["chain_id"]),
-            _short(one["subject"]) or NOTHING,
+            one["subject"] or NOTHING,
             span(now - one["since"]),
-            _line(one["text"], max(_LINE_COLUMNS, width - _ALARM_COLUMNS)),
+            one["text"],
         )
     more = state["alarms_on"] - len(state["alarms"])
     title = "Alarms" + (f" ({more} more)" if more > 0 else "")
@@ -113,16 +109,18 @@ def _chain(chain: State, now: float, rows: int, width: int) -> RenderableType:
         parts += [places, signers]
     if chain["breakers"]:
         parts.append(_breakers(chain, now))
+    if chain["left_out"]:
+        parts.append(_left_out(chain, now))
     for name, key, count in (
         ("Pools not traded any more", "diverged_pools", "pools_diverged"),
         ("Vaults whose books differ", "differing_vaults", "vaults_differing"),
     ):
         if chain[count]:
-            listed = ", ".join(_short(one) for one in chain[key][:rows])
+            listed = ", ".join(chain[key][:rows])
             more = f" and {chain[count] - rows} more" if chain[count] > rows else ""
             parts.append(Text(f"{name}: {listed}{more}", style="red"))
     if chain["furthest"]:
-        parts.append(_furthest(chain["furthest"][:rows], width))
+        parts.append(_furthest(chain["furthest"][:rows]))
     if chain["decisions"]:
         parts.append(_decisions(chain["decisions"][:rows], now))
     return Panel(
@@ -182,7 +180,7 @@ def _endpoints(chain: State) -> WholeTable:
 def _signers(chain: State) -> WholeTable:
     table = _table("signer", "ether", right=(1,))
     for one in chain["signers"]:
-        table.add_row(_short(one["address"]), amount(int(one["balance_wei"]), _ETHER_DECIMALS, 4))
+        table.add_row(one["address"], amount(int(one["balance_wei"]), _ETHER_DECIMALS, 4))
     return table
 
 
@@ -192,20 +190,31 @@ def _breakers(chain: State, now: float) -> WholeTable:
     table = _table("of", "tried again", "why", title=title)
     for one in chain["breakers"]:
         again = "at a restart" if one["until"] is None else f"in {span(one['until'] - now)}"
-        scope = "the chain" if one["scope"] == "chain" else _short(one["scope"])
+        scope = "the chain" if one["scope"] == "chain" else one["scope"]
         table.add_row(Text(scope, style="red"), again, one["why"])
     return table
 
 
-def _furthest(vaults: Iterable[State], width: int) -> WholeTable:
+def _left_out(chain: State, now: float) -> WholeTable:
+    more = chain["pools_left_out"] - len(chain["left_out"])
+    title = "Pools left out" + (f" ({more} more)" if more > 0 else "")
+    table = _table("pool", "tried again", "why", title=title)
+    for one in chain["left_out"]:
+        left = one["until"] - now
+        again = f"in {span(left)}" if left > 0 else "when next needed"
+        table.add_row(Text(one["subject"], style="yellow"), again, one["why"])
+    return table
+
+
+def _furthest(vaults: Iterable[State]) -> WholeTable:
     table = _table("vault", "off by", "reason", "why", title="Furthest out", right=(1,))
     for one in vaults:
         drift = one["drift_bps"]
         table.add_row(
-            _short(one["vault"]),
+            one["vault"],
             NOTHING if drift is None else bps_text(drift),
             _coloured(one["reason"], one["reason"]),
-            _line(one["text"], max(_LINE_COLUMNS, width - _FURTHEST_COLUMNS)),
+            one["text"],
         )
     return table
 
@@ -224,7 +233,7 @@ def _decisions(decisions: Sequence[State], now: float) -> WholeTable:
             )
         table.add_row(
             span(now - one["at"]),
-            _short(one["vault"]),
+            one["vault"],
             _coloured(one["reason"], one["reason"]),
             why,
         )
@@ -261,14 +270,3 @@ def _age(timestamp: int, now: float) -> str:
 
 def _coloured(text: str, kind: str) -> Text:
     return Text(text, style=_COLOURS.get(kind, ""))
-
-
-def _short(name: str) -> str:
-    """An address by its ends, anything else as it is."""
-    is_address = name.startswith("0x") and len(name) == 42
-    return f"{name[:6]}…{name[-4:]}" if is_address else name
-
-
-def _line(text: str, columns: int) -> str:
-    """One line of a text that other tables tell in full."""
-    return text if len(text) <= columns else text[: columns - 1] + "…"

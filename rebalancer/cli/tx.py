@@ -16,6 +16,7 @@ from rebalancer.cli.session import (
     read_settings,
 )
 from rebalancer.cli.show import NOTHING, WholeTable, amount, console, print_json
+from rebalancer.cli.unsigned import refuses_unsigned
 from rebalancer.errors import AttemptNotNamed
 from rebalancer.send.from_settings import lane_of, outbox_of
 from rebalancer.send.journal import OPEN, Attempt, read_attempts
@@ -23,6 +24,11 @@ from rebalancer.send.nonces import clear as clear_nonces
 from rebalancer.send.nonces import survey
 
 __all__ = ["tx"]
+
+_no_contract = refuses_unsigned(
+    "a replacement for a keeper's transaction",
+    "only the keeper's key can take its nonce; what waits in a Safe is rejected there",
+)
 
 _GWEI_DECIMALS = 9
 _ETHER_DECIMALS = 18
@@ -59,6 +65,7 @@ def list_attempts(options: Any, only_open: bool, as_json: bool) -> None:
 @click.option("--epoch", type=int, help="Instead of --id: the epoch of the vault.")
 @address_option("--vault", "With --epoch: the vault.", "the only one with that epoch under way")
 @account_option
+@_no_contract
 @json_option
 @click.pass_obj
 def cancel(
@@ -100,6 +107,7 @@ def cancel(
 @tx.command()
 @click.option("--yes", is_flag=True, help="Do not ask before anything is sent.")
 @account_option
+@_no_contract
 @json_option
 @click.pass_obj
 def clear(options: Any, yes: bool, account: int | None, as_json: bool) -> None:

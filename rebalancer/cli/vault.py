@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ from rich.text import Text
 from rebalancer import actions
 from rebalancer.addresses import prove_writable
 from rebalancer.chain.abi import interface
+from rebalancer.chain.receipt import NoLogs
 from rebalancer.chain.snapshot import Block, VaultSnapshot, read_block, read_vaults
 from rebalancer.cli.preview import OnlyPreviewed, asker, show_position
 from rebalancer.cli.session import (
@@ -21,6 +22,7 @@ from rebalancer.cli.session import (
     account_option,
     address_option,
     json_option,
+    sending_options,
     vault_option,
 )
 from rebalancer.cli.show import (
@@ -34,17 +36,20 @@ from rebalancer.cli.show import (
     print_json,
     usd,
 )
+from rebalancer.cli.unsigned import valid_option
 from rebalancer.deploy import Fees
 from rebalancer.errors import (
     AssetCountOutOfRange,
     ContractReverted,
     NoShares,
     NothingToClaim,
+    PolicyRefused,
     TokenNotInBasket,
 )
 from rebalancer.keeper import explain
+from rebalancer.minimums import large_minimums
 from rebalancer.oracle import Fault
-from rebalancer.policy import weigh_basket, weights_e18
+from rebalancer.policy import Basket, Policy, Price, weigh_basket, weights_e18
 from rebalancer.preview import Position, read_position
 from rebalancer.reasons import Reason
 from rebalancer.spec import load_vault_spec, parse_amount, parse_fraction_e18
@@ -54,6 +59,7 @@ from rebalancer.words import span, utc
 __all__ = ["vault"]
 
 SHARE_DECIMALS = 18
+_FAULTS = tuple(Fault)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -91,7 +97,7 @@ def vault() -> None:
     type=click.Path(dir_okay=False, path_type=Path),
     help="TOML file that describes the vault, as vault.example.toml does.",
 )
-@account_option
+@sending_options
 @json_option
 @click.pass_obj
 def create(options: Any, path: Path, account: int | None, as_json: bool) -> None:
@@ -108,8 +114,22 @@ def create(options: Any, path: Path, account: int | None, as_json: bool) -> None
             fee_recipient=wallet.address,
             salt=factory.call(session.rpc, "vaultCount"),
         )
-        prove_writable(session.settings.deployment)
+        if session.unsigned:
+            place = actions.vault_address(wallet, session.system, spec)
+            session.notes.append(
+                f"The vault will be at {place}: once it is made, add that to `vaults` in the settings"
+            )
+        else:
+            prove_writable(session.settings.deployment)
+        oracle = interface("OracleHub").at(session.system.oracle)
+        prices = oracle.call(session.rpc, "prices", [asset.token for asset in spec.assets])
+        priced = tuple(
+            Price(lo, hi, primary, _FAULTS[fault].value) for lo, hi, primary, fault in prices
+        )
+        basket = Basket(spec.assets, spec.seed_amounts, priced, dust_bps=spec.policy.dust_bps)
+        _warn_of_minimums(session, basket, spec.policy)
         made = actions.new_vault(wallet, session.system, spec)
+        session.end_if_unsigned()
         session.save(session.deployment.with_vault(made.vault))
     if as_json:
         print_json(made)
@@ -120,6 +140,15 @@ def create(options: Any, path: Path, account: int | None, as_json: bool) -> None
         f"{wallet.address} has {amount(made.shares, SHARE_DECIMALS)} {spec.symbol}; "
         f"{session.settings.deployment} names the vault now."
     )
+
+
+def _warn_of_minimums(session: Session, basket: Basket, policy: Policy) -> None:
+    """Say on standard error which minimum trades are larger than what the vault will have to trade."""
+    with suppress(PolicyRefused):  # without a sound price nobody knows
+        for one in large_minimums(basket, policy):
+            asset = basket.assets[one.asset]
+            text = one.sentence(session.symbol(asset.token), asset.decimals)
+            click.echo(f"Warning: {text}.", err=True)
 
 
 # Looking
@@ -432,7 +461,8 @@ def _drift(drift_e18: int | None, band_e18: int) -> str | Text:
 @_tolerance_option
 @_dry_run_option
 @_yes_option
-@account_option
+@valid_option
+@sending_options
 @json_option
 @click.pass_obj
 def deposit(
@@ -460,6 +490,7 @@ def deposit(
         if shares is not None:
             minted = parse_amount(shares, SHARE_DECIMALS)
             in_kind = actions.deposit_in_kind(wallet, address, minted, tolerance_bps, ask)
+            session.end_if_unsigned()
             if as_json:
                 print_json(in_kind)
                 return
@@ -477,6 +508,7 @@ def deposit(
             slippage_bps,
             ask,
         )
+        session.end_if_unsigned()
         if as_json:
             print_json(zapped)
             return
@@ -501,7 +533,8 @@ def deposit(
 @_tolerance_option
 @_dry_run_option
 @_yes_option
-@account_option
+@valid_option
+@sending_options
 @json_option
 @click.pass_obj
 def withdraw(
@@ -536,6 +569,7 @@ def withdraw(
             raise NoShares(wallet.address, address)
         if token is None:
             in_kind = actions.withdraw_in_kind(wallet, address, redeemed, tolerance_bps, ask)
+            session.end_if_unsigned()
             if as_json:
                 print_json(in_kind)
                 return
@@ -559,6 +593,7 @@ def withdraw(
             slippage_bps,
             ask,
         )
+        session.end_if_unsigned()
         if as_json:
             print_json(zapped)
             return
@@ -613,7 +648,7 @@ def _position(session: Session, vault: str, holder: str) -> Position:
 @address_option(
     "--receiver", "Who gets the token; the holder alone may name another.", "the holder"
 )
-@account_option
+@sending_options
 @json_option
 @click.pass_obj
 def claim(
@@ -651,6 +686,13 @@ def claim(
                 claimed.append(one)
             except ContractReverted as refused:
                 refusals.append(refused)
+            except NoLogs:
+                continue  # it is written down
+        session.notes += [
+            f"A claim is left out, as it would be refused now: {str(one).rstrip('.')}"
+            for one in refusals
+        ]
+        session.end_if_unsigned()
         if as_json:
             if token is None or claimed:
                 print_json(claimed if token is None else claimed[0])
@@ -666,7 +708,7 @@ def claim(
 @vault.command()
 @vault_option
 @click.option("--token", required=True, help="The token that lost balance, by symbol or address.")
-@account_option
+@sending_options
 @json_option
 @click.pass_obj
 def sync(options: Any, vault: str | None, token: str, account: int | None, as_json: bool) -> None:
@@ -708,7 +750,7 @@ def sync(options: Any, vault: str | None, token: str, account: int | None, as_js
     metavar="SECONDS",
     help="How long the targets take to move there, in a straight line; 0 for at once.",
 )
-@account_option
+@sending_options
 @json_option
 @click.pass_obj
 def set_targets(
@@ -733,10 +775,10 @@ def set_targets(
         done = actions.set_targets(
             session.wallet(account), address, [wanted[token] for token in tokens], glide_seconds
         )
+        session.end_if_unsigned()
         gliding = ""
         if done.in_force and glide_seconds and not as_json:
-            ends_at = _glide_end(session, address)
-            gliding = f"The targets glide to the new ones until {utc(ends_at)}."
+            gliding = _gliding(session, address)
     _tell_change("targets", done, as_json, gliding)
 
 
@@ -763,7 +805,7 @@ def set_targets(
     metavar="TOKEN=AMOUNT",
     help="A minimum trade to change, in whole tokens.",
 )
-@account_option
+@sending_options
 @json_option
 @click.pass_obj
 def set_bands(
@@ -791,6 +833,12 @@ def set_bands(
             for token, value in _by_token(session, pairs, present, parse).items():
                 present[token][place] = value
         wanted = [(band, relative, least) for band, relative, least in present.values()]
+        (now,) = read_vaults(session.rpc, session.system.lens, [address], read_block(session.rpc))
+        assets_then = tuple(
+            replace(asset, band_bps=band, relative_band_bps=relative, min_trade_raw=least)
+            for asset, (band, relative, least) in zip(now.basket.assets, wanted, strict=True)
+        )
+        _warn_of_minimums(session, replace(now.basket, assets=assets_then), now.policy)
         done = actions.set_bands(session.wallet(account), address, wanted)
     _tell_change("bands", done, as_json)
 
@@ -799,9 +847,15 @@ def _bps_of(_: str, text: str) -> int:
     return parse_amount(text, 0)
 
 
-def _glide_end(session: Session, vault: str) -> int:
+def _gliding(session: Session, vault: str) -> str:
+    """Where targets that glide are now, and where they will be."""
     lens, block = session.system.lens, read_block(session.rpc)
-    return read_vaults(session.rpc, lens, [vault], block)[0].basket.glide_end
+    basket = read_vaults(session.rpc, lens, [vault], block)[0].basket
+    moves = "; ".join(
+        f"{session.symbol(asset.token)} now {percent(now_e18)}, then {percent(asset.target_e18)}"
+        for asset, now_e18 in zip(basket.assets, basket.targets_e18, strict=True)
+    )
+    return f"The targets glide until {utc(basket.glide_end)}: {moves}."
 
 
 def _tell_change(what: str, done: actions.Change, as_json: bool, gliding: str = "") -> None:

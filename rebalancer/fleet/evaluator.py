@@ -6,6 +6,9 @@ died: at worst the block takes longer. A worker that was silent gets nothing unt
 
 `FleetEvaluator` can take the place of `rebalancer.keeper.evaluate.Evaluator`: the verdicts are the same, in the same order. A vault that
 nobody could judge at a block keeps what is known of it, with the reason `NotYet`; when it falls behind, that is said.
+
+Workers are not believed where money moves: the keeper has a quorum of the leader's own endpoints (`rpc_quorum`) say the same of a vault
+before it signs, and a worker that said otherwise is not asked for a while.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ import structlog
 
 from rebalancer.chain.heads import Head
 from rebalancer.chain.rpc import Rpc
-from rebalancer.chain.snapshot import Block
+from rebalancer.chain.snapshot import Block, VaultSnapshot
 from rebalancer.errors import ChainError, WireUnreadable
 from rebalancer.fleet.crew import Crew
 from rebalancer.fleet.placement import Placement, place
@@ -27,6 +30,7 @@ from rebalancer.fleet.wire import Answer, Order
 from rebalancer.fleet.worker import Worker, group_of
 from rebalancer.keeper.decide import Conditions, Verdict
 from rebalancer.keeper.evaluate import Evaluation, EvaluatorOptions, out_of_place_e18
+from rebalancer.keeper.outages import LeftOut, Scope
 from rebalancer.keeper.site import Site
 from rebalancer.reasons import Reason
 
@@ -36,6 +40,9 @@ log = structlog.get_logger("rebalancer.fleet")
 
 _BEHIND_BLOCKS = 5
 """A vault that was not judged for more than so many blocks is behind."""
+
+_DOUBTED_SECONDS = 600.0
+"""A worker that said of a vault what a quorum of the leader's endpoints does not is not asked for so long."""
 
 _SILENT_SECONDS = 30.0
 """A silent worker is asked again after so long, even if nothing was heard of it: its order may have been lost."""
@@ -52,6 +59,7 @@ class _Gathered:
     planned: int = 0
     diverged_pools: set[str] = field(default_factory=set)
     differing_vaults: set[str] = field(default_factory=set)
+    left_out: dict[str, LeftOut] = field(default_factory=dict)
 
     def take(self, share: Sequence[str], answer: Answer) -> None:
         """Add a share.
@@ -66,6 +74,7 @@ class _Gathered:
         self.planned += answer.planned
         self.diverged_pools |= set(answer.diverged_pools)
         self.differing_vaults |= set(answer.differing_vaults)
+        self.left_out |= {one.subject: one for one in answer.left_out}
 
 
 class FleetEvaluator:
@@ -94,8 +103,14 @@ class FleetEvaluator:
         self._placement = Placement(site.vaults)
         self._place_of = {vault: place for place, vault in enumerate(site.vaults)}
         self._silent: dict[str, tuple[str, float]] = {}
+        self._doubted: dict[str, float] = {}
+        """Workers, and until when they are not believed."""
+        self._told_by: dict[str, str] = {}
+        """Which worker the newest verdict of a vault is from."""
         self._behind: frozenset[str] = frozenset()
         self._known: Evaluation | None = None
+        self._blank: Order | None = None
+        """The newest block's order, of no vault."""
         self._own = Worker("leader", rpc, site, shared)
 
     def close(self) -> None:
@@ -103,7 +118,11 @@ class FleetEvaluator:
         self._own.close()
 
     def evaluate(
-        self, head: Head, conditions: Conditions, under_way: Collection[str] = ()
+        self,
+        head: Head,
+        conditions: Conditions,
+        under_way: Collection[str] = (),
+        without: Collection[Scope] = (),
     ) -> Evaluation:
         """See `Evaluates.evaluate`.
 
@@ -122,8 +141,11 @@ class FleetEvaluator:
             options.replan_blocks,
             0.0,
             0.0,
+            _sorted(without),
         )
+        self._blank = blank
         gathered = _Gathered()
+        self._told_by = {}
         here = self._here()
         answered = self._ask(blank, self._placement.among(here), here, gathered)
         missing = [vault for vault in self.site.vaults if vault not in gathered.reasons]
@@ -139,8 +161,32 @@ class FleetEvaluator:
         self._known = self._evaluation(block, gathered)
         return self._known
 
+    def again(
+        self, snapshot: VaultSnapshot, conditions: Conditions, without: Collection[Scope]
+    ) -> Verdict | None:
+        """See `Evaluates.again`: asked of one worker, which has the pools."""
+        blank, vault = self._blank, snapshot.address
+        if blank is None or blank.header.timestamp != snapshot.basket.timestamp:
+            return None
+        blank = replace(blank, conditions=conditions, without=_sorted(without))
+        gathered, here = _Gathered(), self._here()
+        self._ask(blank, place([vault], here), here, gathered)
+        found = next((one for one in gathered.verdicts if one.vault == vault), None)
+        return found if found is not None and found.snapshot == snapshot else None
+
+    def retry_pools(self) -> None:
+        """See `Evaluates.retry_pools`: of the pools that this process read; workers have a signal of their own."""
+        self._own.retry_pools()
+
+    def doubt(self, vault: str) -> None:
+        """See `Evaluates.doubt`: the worker that said it is not asked for a while, and others have its vaults."""
+        worker = self._told_by.get(vault)
+        if worker is not None:
+            self._doubted[worker] = time.monotonic() + _DOUBTED_SECONDS
+            log.error("worker_doubted", worker=worker, vault=vault, seconds=_DOUBTED_SECONDS)
+
     def _here(self) -> dict[str, str]:
-        """The workers to ask and what they said last: those that are here, without those that were silent and are so still."""
+        """The workers to ask and what they said last: those that are here, but for those that are silent or doubted."""
         try:
             members = self.shared.members(group_of(self.site.chain_id))
         except ChainError as failure:
@@ -152,7 +198,9 @@ class FleetEvaluator:
             for worker, (said, until) in self._silent.items()
             if members.get(worker) == said and now < until
         }
-        return {worker: said for worker, said in members.items() if worker not in self._silent}
+        self._doubted = {one: until for one, until in self._doubted.items() if now < until}
+        left_out = self._silent.keys() | self._doubted.keys()
+        return {worker: said for worker, said in members.items() if worker not in left_out}
 
     def _ask(
         self,
@@ -192,6 +240,7 @@ class FleetEvaluator:
                 log.error("worker_wrong", worker=worker, why=str(wrong))
                 continue
             good.append(worker)
+            self._told_by |= dict.fromkeys(share, worker)
         return good
 
     def _evaluate_here(self, blank: Order, missing: Sequence[str], gathered: _Gathered) -> None:
@@ -247,7 +296,12 @@ class FleetEvaluator:
             gathered.planned,
             tuple(sorted(gathered.diverged_pools)),
             tuple(sorted(gathered.differing_vaults)),
+            left_out=tuple(sorted(gathered.left_out.values(), key=lambda one: one.subject)),
         )
+
+
+def _sorted(without: Collection[Scope]) -> tuple[Scope, ...]:
+    return tuple(sorted(without, key=str))
 
 
 def _ordered(blank: Order, share: tuple[str, ...], expires_at: float, seconds: float) -> Order:

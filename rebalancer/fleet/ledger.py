@@ -23,10 +23,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
-from eth_account import Account
-from eth_account.typed_transactions.typed_transaction import TypedTransaction
 from eth_utils.crypto import keccak
-from hexbytes import HexBytes
 from pydantic import TypeAdapter, ValidationError
 
 from rebalancer.errors import LeaseLost, LedgerUnreadable
@@ -34,6 +31,7 @@ from rebalancer.fleet.lease import Lease
 from rebalancer.fleet.names import lease_name
 from rebalancer.send.fees import Fees
 from rebalancer.send.journal import Attempt, HandedOver, Intent, Journal, Kind, Version
+from rebalancer.send.signer import read_signed
 
 __all__ = ["Ledger"]
 
@@ -54,6 +52,7 @@ class _Entry:
     gas_limit: int
     fees: Fees
     height: int
+    beside_gas_wei: int = 0
 
 
 _ENTRY = TypeAdapter(_Entry)
@@ -202,8 +201,8 @@ def _handed_over(lease: str, entries: Mapping[str, str]) -> list[HandedOver]:
 def _checked(entry: _Entry, chain_id: int, sender: str) -> tuple[int, Version]:
     """Nonce and version of an entry, from the bytes that were signed."""
     raw = bytes.fromhex(entry.raw.removeprefix("0x"))
-    signed = TypedTransaction.from_bytes(HexBytes(raw)).as_dict()
-    if Account.recover_transaction(raw).lower() != sender:
+    signed, signer = read_signed(raw)
+    if signer != sender:
         raise ValueError("another account signed it")
     if signed["chainId"] != chain_id or entry.intent.chain_id != chain_id:
         raise ValueError("it is of another chain")
@@ -216,8 +215,13 @@ def _checked(entry: _Entry, chain_id: int, sender: str) -> tuple[int, Version]:
         (sender, "0x") if cancels else (entry.intent.to.lower(), entry.intent.data.lower())
     ):
         raise ValueError("it does not do what was meant")
+    if entry.beside_gas_wei < 0:
+        raise ValueError("it costs less than its gas")
     transaction_hash = "0x" + keccak(raw).hex()
-    version = Version(0, entry.kind, raw, transaction_hash, signed["gas"], fees, entry.height, 0)
+    version = Version(
+        *(0, entry.kind, raw, transaction_hash, signed["gas"], fees, entry.height, 0),
+        beside_gas_wei=entry.beside_gas_wei,
+    )
     return int(signed["nonce"]), version
 
 
@@ -234,5 +238,6 @@ def _entry(attempt: Attempt, version: Version) -> str:
         version.gas_limit,
         version.fees,
         version.height,
+        version.beside_gas_wei,
     )
     return _ENTRY.dump_json(entry).decode()

@@ -18,6 +18,7 @@ from rebalancer.chain.heads import Header
 from rebalancer.chain.snapshot import VaultSnapshot
 from rebalancer.errors import PolicyRefused, WireUnreadable
 from rebalancer.keeper.decide import Conditions, Step, Verdict
+from rebalancer.keeper.outages import LeftOut, Scope
 from rebalancer.plan import Plan
 from rebalancer.plan.leg import Leg
 from rebalancer.plan.result import Certificate, LegCost, PlanCost
@@ -32,7 +33,8 @@ __all__ = ["Answer", "NamedPool", "Order", "VerdictOnWire", "on_wire", "verdict_
 class Order:
     """Evaluate these vaults at this block. `expires_at` is by Redis's clock, in unix seconds: later answers are not waited for.
 
-    `exact`: whether every vault is to be read exactly. For those `under_way` no trades are sought.
+    `exact`: whether every vault is to be read exactly. For those `under_way` no trades are sought, and none on pools that are to be
+    done `without`.
     """
 
     chain_id: int
@@ -44,6 +46,7 @@ class Order:
     replan_blocks: int
     expires_at: float
     answer_seconds: float
+    without: tuple[Scope, ...] = ()
 
     def to_json(self) -> str:
         """For the wire."""
@@ -131,6 +134,7 @@ class Answer:
     planned: int = 0
     diverged_pools: tuple[str, ...] = ()
     differing_vaults: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
     def to_json(self) -> str:
         """For the wire."""

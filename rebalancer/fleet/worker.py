@@ -96,6 +96,12 @@ class Worker:
         """End what was begun to plan with; the endpoint stays open."""
         self._planners.close()
 
+    def retry_pools(self) -> None:
+        """Have pools that could not be read tried again when trades are next sought. Any thread may ask for it."""
+        with self._lock:
+            for bench in self._benches:
+                bench.evaluator.retry_pools()
+
     def answer(self, text: str) -> str:
         """The answer to an order, both as JSON. What goes wrong is in the answer."""
         with self._lock:
@@ -140,6 +146,7 @@ class Worker:
                 bench.unread or Head(order.header),
                 order.conditions,
                 others | frozenset(order.under_way),
+                order.without,
             )
             bench.unread, bench.used_at = None, order.header.number
             found.append(evaluation)
@@ -195,6 +202,7 @@ def _answer(order: Order, found: Iterable[Evaluation]) -> Answer:
         sum(each.planned for each in evaluations),
         tuple(sorted({pool for each in evaluations for pool in each.diverged_pools})),
         tuple(sorted({vault for each in evaluations for vault in each.differing_vaults})),
+        tuple({one.subject: one for each in evaluations for one in each.left_out}.values()),
     )
 
 

@@ -38,7 +38,8 @@ class Step(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """What a decision depends on beside the vault and the pools: wei a unit of gas, and what a token of it is worth.
+    """What a decision depends on beside the vault and the pools: wei a unit of gas and for data on L1 (`PlanInput`), and what a token of
+    it is worth.
 
     That is the price of `wrapped_native` in the vault's own basket, or where it is not there `native_price_e18` (USD times 1e18 for a whole
     token, 0 where nobody knows: gas then weighs nothing).
@@ -47,6 +48,8 @@ class Conditions:
     gas_price_wei: int
     wrapped_native: str = ""
     native_price_e18: int = 0
+    l1_fixed_wei: int = 0
+    l1_wei_per_byte: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +128,8 @@ def plan_input(snapshot: VaultSnapshot, pools: Sequence[Pool], conditions: Condi
         destination_bps=snapshot.policy.destination_bps,
         gas_price_wei=conditions.gas_price_wei,
         native_price_e18=native_price_e18,
+        l1_fixed_wei=conditions.l1_fixed_wei,
+        l1_wei_per_byte=conditions.l1_wei_per_byte,
     )
 
 

@@ -31,13 +31,6 @@ class Outcome:
     predicted: Settlement | None
     settled: Settlement | None
 
-    @property
-    def is_as_foreseen(self) -> bool | None:
-        """Whether the books are those that were predicted, to the unit; None where nothing was, or nothing can be compared."""
-        if self.predicted is None or self.settled is None:
-            return None
-        return self.predicted.held == self.settled.held
-
 
 @dataclass(frozen=True, slots=True)
 class Decision:

@@ -19,12 +19,14 @@ from rebalancer.chain.poolbook import PoolBook
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import Block, VaultSnapshot, read_vaults
 from rebalancer.chain.vaultbook import VaultBook
-from rebalancer.errors import PolicyRefused
+from rebalancer.errors import ContractMissing, ContractReverted, PolicyRefused, PoolError
 from rebalancer.keeper.decide import Conditions, Verdict, as_traded, decide, wants_plan
+from rebalancer.keeper.outages import LeftOut, Outages, Scope, holder_of
 from rebalancer.keeper.planners import Planners
 from rebalancer.keeper.site import Site
 from rebalancer.policy import weigh_basket
 from rebalancer.pools import AnyPool, Pool
+from rebalancer.pools.wrapped_ether import ETHER_ADDRESS
 from rebalancer.reasons import Reason
 from rebalancer.units import BPS, E18
 
@@ -52,7 +54,7 @@ class Evaluation:
     """All vaults at one block. `verdicts` are of those that were read exactly, the most out of place first; the mappings are of all.
 
     `planned` is for how many trades were sought, in `pools`, which are empty where another machine did it. `diverged_pools` and
-    `differing_vaults` are alarms, by key and by address.
+    `differing_vaults` are alarms, by key and by address, and so is `left_out`: pools that could not be read.
     """
 
     block: Block
@@ -64,6 +66,7 @@ class Evaluation:
     diverged_pools: tuple[str, ...] = ()
     differing_vaults: tuple[str, ...] = ()
     pools: tuple[AnyPool, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
 
 class Evaluates(Protocol):
@@ -72,13 +75,29 @@ class Evaluates(Protocol):
     options: EvaluatorOptions
 
     def evaluate(
-        self, head: Head, conditions: Conditions, under_way: Collection[str] = ()
+        self,
+        head: Head,
+        conditions: Conditions,
+        under_way: Collection[str] = (),
+        without: Collection[Scope] = (),
     ) -> Evaluation:
-        """All vaults at a head. For those `under_way`, or left alone for another reason, no trades are sought.
+        """All vaults at a head. For those `under_way`, or left alone for another reason, no trades are sought, and none on pools
+        that are to be done `without`.
 
         Raises:
             ChainError: the chain could not be read. What was known stays, and the head's news is still needed.
         """
+
+    def again(
+        self, snapshot: VaultSnapshot, conditions: Conditions, without: Collection[Scope]
+    ) -> Verdict | None:
+        """What is to be done about a vault of the newest evaluation, on other pools; None where that is not told at once."""
+
+    def retry_pools(self) -> None:
+        """Have pools that could not be read tried again when trades are next sought."""
+
+    def doubt(self, vault: str) -> None:
+        """Take note that what the newest evaluation has of a vault is not what a quorum of endpoints says."""
 
 
 class Evaluator:
@@ -92,6 +111,9 @@ class Evaluator:
         self.planners = Planners()
         self._book = VaultBook(rpc, site.system.lens, site.vaults) if many else None
         self._pools: PoolBook | None = None
+        self._outages = Outages()
+        self._out: set[Scope] = set()
+        """Pools that the book cannot give, as far as that is noted in the outages."""
         self._checked_at = 0
         self._differing: tuple[str, ...] = ()
         self._late: set[str] = set()
@@ -102,7 +124,11 @@ class Evaluator:
         self.planners.close()
 
     def evaluate(
-        self, head: Head, conditions: Conditions, under_way: Collection[str] = ()
+        self,
+        head: Head,
+        conditions: Conditions,
+        under_way: Collection[str] = (),
+        without: Collection[Scope] = (),
     ) -> Evaluation:
         """See `Evaluates.evaluate`."""
         block = Block(head.header.number, head.header.hash, head.header.timestamp)
@@ -130,7 +156,7 @@ class Evaluator:
         ranked = sorted(
             snapshots, key=lambda one: (-out_of_place_e18(one), self._place_of[one.address])
         )
-        verdicts, planned = self._verdicts(ranked, block, conditions, under_way)
+        verdicts, planned = self._verdicts(ranked, block, conditions, under_way, without)
         pools = self._pools
         return Evaluation(
             block,
@@ -141,8 +167,27 @@ class Evaluator:
             planned,
             tuple(pools.diverged) if pools else (),
             self._differing,
-            pools.pools if pools and planned else (),
+            self._usable(without) if planned else (),
+            self._outages.told(Scope(key) for key in (pools.unread if pools else ())),
         )
+
+    def again(
+        self, snapshot: VaultSnapshot, conditions: Conditions, without: Collection[Scope]
+    ) -> Verdict | None:
+        """See `Evaluates.again`."""
+        if self._pools is None or self._pools.block.timestamp != snapshot.basket.timestamp:
+            return None
+        found = self.planners.decide(
+            [snapshot], self._traded(without), conditions, self.rpc.deadline
+        )
+        return found.get(snapshot.address)
+
+    def retry_pools(self) -> None:
+        """See `Evaluates.retry_pools`."""
+        self._outages.forget()
+
+    def doubt(self, vault: str) -> None:
+        """See `Evaluates.doubt`: who reads by one's own endpoints can do no more than fail the look."""
 
     def _verdicts(
         self,
@@ -150,6 +195,7 @@ class Evaluator:
         block: Block,
         conditions: Conditions,
         under_way: Collection[str],
+        without: Collection[Scope],
     ) -> tuple[tuple[Verdict, ...], int]:
         """What is to be done about each of these vaults, and for how many trades were sought."""
         due = [
@@ -161,7 +207,9 @@ class Evaluator:
         ]
         # Those for which no time was left come first now, or they might wait for ever.
         due.sort(key=lambda snapshot: snapshot.address not in self._late)
-        pools = self._pools_at(block) if due else ()
+        if due:
+            self._read_pools(block)
+        pools = self._traded(without) if due else ()
         decided = self.planners.decide(due, pools, conditions, self.rpc.deadline)
         wanted = {snapshot.address for snapshot in due}
         self._late = wanted - decided.keys()
@@ -202,7 +250,8 @@ class Evaluator:
 
     # Pools
 
-    def _pools_at(self, block: Block) -> tuple[Pool, ...]:
+    def _read_pools(self, block: Block) -> None:
+        """Bring the book of pools to a block, and try again what it cannot give where that is due."""
         site = self.site
         if self._pools is None:
             known = {token.address: token for token in site.tokens}
@@ -222,7 +271,47 @@ class Evaluator:
                 self._checked_at = block.number
             for one in diverged:
                 log.error("pool_diverged", pool=one.pool, block=one.block, why=one.why)
-        return as_traded(self._pools.pools, site.tokens, site.wrapped_native)
+        self._try_again(self._pools)
+
+    def _try_again(self, book: PoolBook) -> None:
+        now = float(book.block.timestamp)
+        for key, failure in {**book.unread, **book.diverged}.items():
+            scope = Scope(key)
+            why = str(failure).rstrip(".")
+            if scope in self._out:
+                if self._outages.is_open(scope, now):
+                    continue
+                try:
+                    book.read_again(key)
+                except (PoolError, ContractMissing, ContractReverted) as still:
+                    why = str(still).rstrip(".")
+                else:
+                    self._out.discard(scope)
+                    log.info("pool_read_again", pool=key, block=book.block.number)
+                    continue
+            self._out.add(scope)
+            told = self._outages.failed(scope, why, now)
+            log.warning("pool_left_out", pool=key, why=why, seconds=told.until - now)
+        self._outages.scopes(now)  # what has done well for long is forgotten
+
+    def _usable(self, without: Collection[Scope]) -> tuple[AnyPool, ...]:
+        """The pools to seek trades on, whole."""
+        if self._pools is None:
+            return ()
+        if not without:
+            return self._pools.pools
+        found = []
+        for pool in self._pools.pools:
+            tokens = {token.address for token in pool.tokens}
+            if ETHER_ADDRESS in tokens:
+                tokens.add(self.site.wrapped_native)
+            if not any(scope.covers(pool.key, holder_of(pool), tokens) for scope in without):
+                found.append(pool)
+        return tuple(found)
+
+    def _traded(self, without: Collection[Scope]) -> tuple[Pool, ...]:
+        """The same as routes see them."""
+        return as_traded(self._usable(without), self.site.tokens, self.site.wrapped_native)
 
 
 def out_of_place_e18(snapshot: VaultSnapshot) -> int:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
@@ -22,6 +22,7 @@ from structlog.contextvars import bind_contextvars
 from rebalancer.chain.abi import interface
 from rebalancer.chain.endpoints import Endpoints
 from rebalancer.chain.heads import Head, Heads
+from rebalancer.chain.l1_fees import NO_L1_FEES, L1Fees, read_l1_fees
 from rebalancer.chain.receipt import find_receipt
 from rebalancer.chain.rpc import Call, Rpc
 from rebalancer.chain.snapshot import Block, VaultSnapshot, decode_vaults, read_block, read_vaults
@@ -35,6 +36,7 @@ from rebalancer.errors import (
     FeeAboveCap,
     InsufficientEther,
     KeeperNotAuthorized,
+    L1FeeUnknown,
     LimitError,
     RpcRejected,
     SignerUnavailable,
@@ -44,12 +46,15 @@ from rebalancer.errors import (
     UnknownVault,
 )
 from rebalancer.keeper.breaker import Breaker
-from rebalancer.keeper.decide import Conditions, Step, Verdict
+from rebalancer.keeper.decide import Conditions, Step, Verdict, wants_plan
 from rebalancer.keeper.decision import Decision, Outcome, tell_loss
 from rebalancer.keeper.evaluate import Evaluates, Evaluation, Evaluator, EvaluatorOptions
+from rebalancer.keeper.outages import LeftOut, Outages, Scope
 from rebalancer.keeper.site import Site
+from rebalancer.keeper.swaps import FailedSwap, failed_swaps, swaps_of
 from rebalancer.keeper.tick import EndpointState, Looked, OpenBreaker, Tick, Watcher
 from rebalancer.keeper.verify import verify
+from rebalancer.plan import Plan
 from rebalancer.reasons import Reason
 from rebalancer.send.fees import Fees, read_market, suggest
 from rebalancer.send.journal import OPEN, Attempt, Intent, State
@@ -70,6 +75,12 @@ _BATCH = 500
 _PAGE = 50
 _NOT_WEIGHED = frozenset({Reason.ORACLE_FAULT, Reason.TOTAL_OUT_OF_RANGE})
 """A vault's weights are unknown, whatever stands in their place."""
+_SHOWN = 5
+"""Pools that are left out and named in a decision."""
+_MOST_REPLANS = 5
+"""So often a look plans for a vault anew, each time without more pools."""
+_MOST_POOLS_APART = 8
+"""Of a plan with more pools none is found by planning with each alone, where the node does not simulate."""
 _POKE_BLOCKS = 20
 """After so many blocks a poke or a sync that was not mined is cancelled: whether it is still wanted is looked at anew."""
 _CLOSED = frozenset({State.MINED, State.FAILED, State.CANCELLED})
@@ -151,15 +162,21 @@ class Keeper:
         self._sent: dict[int, Verdict] = {}
         self._sent_now = 0
         self._native_price, self._native_price_at = 0, -math.inf
+        self._l1_unknown = False
         self._overtaken: dict[str, int] = {}
         """By vault, how many refusals in a row a newer block has overtaken."""
         self._breaker = self._new_breaker()
         self._breakers: dict[str, Breaker] = {}
+        self._outages = Outages()
+        self._outages_of: dict[str, Outages] = {}
+        """What is left out for one vault alone, because the fault may be the vault's."""
+        self._retrying = False
         self._halted: set[str] = set()
         self._guest_of: set[str] = set()
         self._differing: set[str] = set()
         self._subscribed = False
         self._evaluation: Evaluation | None = None
+        self._conditions = Conditions(0)
         self._looked: Looked | None = None
         self._balances_wei: dict[str, int] = {}
         self._balances_at = 0.0
@@ -219,8 +236,12 @@ class Keeper:
             except BooksDiffer as differ:
                 self._halt_for_good(differ)
 
-    def run(self, on_decision: Callable[[Decision], None] | None = None) -> None:
-        """Tick at every new block until stopped.
+    def run(
+        self,
+        on_decision: Callable[[Decision], None] | None = None,
+        alive: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Tick at every new block until stopped; `alive` is called before each look and each pause.
 
         Raises:
             TooManyFailures: that many ticks in a row failed, and the options say to give up; carries the last failure.
@@ -230,6 +251,7 @@ class Keeper:
             self.rpc, self.options.socket_url, poll_seconds=self.options.poll_seconds
         ) as heads:
             while not self._stopping.is_set():
+                alive()
                 if self._breaker.is_open(time.time()):
                     self._stopping.wait(min(1.0, self.options.poll_seconds))
                     continue
@@ -240,6 +262,10 @@ class Keeper:
     def stop(self) -> None:
         """Let the present tick finish, and no other begin."""
         self._stopping.set()
+
+    def retry_pools(self) -> None:
+        """Have all pools that are left out tried again, at the next tick."""
+        self._retrying = True
 
     def tune(self, tuning: Tuning) -> None:
         """Go on with other settings from the next tick on."""
@@ -332,6 +358,12 @@ class Keeper:
         tuning, self._tuning = self._tuning, None
         if tuning is not None:
             self._tune(tuning)
+        if self._retrying:
+            self._retrying = False
+            self._outages.forget()
+            self._outages_of.clear()
+            self.evaluator.retry_pools()
+            log.info("pools_tried_again")
         try:
             self.rpc.deadline = began + self.options.look_seconds
             block = read_block(self.rpc) if at is None else at
@@ -355,15 +387,19 @@ class Keeper:
     def _look(self, head: Head) -> None:
         block = Block(head.header.number, head.header.hash, head.header.timestamp)
         self._advance(block)
+        l1_fees = self._l1_fees(block)
         conditions = Conditions(
-            read_market(self.rpc).usual_price_wei,
+            read_market(self.rpc).usual_price_wei + l1_fees.operator_wei_per_gas,
             self.site.wrapped_native,
             self._native_price_e18(block),
+            *l1_fees.line_wei,
         )
         now = time.time()
         self._halted = {vault for vault, one in self._breakers.items() if one.is_open(now)}
         left_alone = self._under_way() | self._halted
-        evaluation = self.evaluator.evaluate(head, conditions, left_alone)
+        without = self._outages.scopes(block.timestamp)
+        evaluation = self.evaluator.evaluate(head, conditions, left_alone, without)
+        self._conditions = conditions
         self._evaluation, self._epochs = evaluation, dict(evaluation.epochs)
         self._looked = Looked(
             evaluation.verdicts, evaluation.pools, conditions, self.site.tokens, left_alone
@@ -547,13 +583,21 @@ class Keeper:
                 text = f"its keepers have it to themselves until {until}"
                 return _decision(block, verdict, Reason.NOT_YET, text)
             case Step.REBALANCE:
-                return self._rebalance(block, verdict)
+                return self._trade(block, verdict)
             case Step.POKE:
                 return self._poke(block, verdict)
             case Step.SYNC:
                 return self._sync(block, verdict)
             case _:
-                return _decision(block, verdict, verdict.reason, verdict.text)
+                return _decision(block, verdict, verdict.reason, self._explained(block, verdict))
+
+    def _explained(self, block: Block, verdict: Verdict) -> str:
+        """Why nothing is traded, with the pools that are left out where trades were sought."""
+        left_out = [one.subject for one in self._left_out(block)]
+        if not left_out or not wants_plan(verdict.snapshot):
+            return verdict.text
+        more = f" and {len(left_out) - _SHOWN} more" if len(left_out) > _SHOWN else ""
+        return f"{verdict.text}; left out for now: {', '.join(left_out[:_SHOWN])}{more}"
 
     def _too_late(self, block: Block, verdict: Verdict) -> Decision:
         """What is said of a vault that the look did not come to. Those that it came to are under way when the next one begins."""
@@ -567,12 +611,42 @@ class Keeper:
         opens_at = verdict.snapshot.opens_at
         return verdict.vault in self._guest_of and (not opens_at or block.timestamp < opens_at)
 
+    def _trade(self, block: Block, verdict: Verdict) -> Decision:
+        """Rebalance; where pools are found that refuse their swaps, at once without them, as often as there is time."""
+        until = self.rpc.deadline
+        for _ in range(_MOST_REPLANS):
+            without = self._without(block, verdict.vault)
+            if verdict.plan is not None and _uses(verdict.plan, without):
+                if until is not None and time.monotonic() > until:
+                    break
+                found = self.evaluator.again(verdict.snapshot, self._conditions, without)
+                if found is None:
+                    break
+                verdict = found
+                if verdict.step is not Step.REBALANCE:
+                    return self._act(block, verdict)
+            try:
+                decision = self._rebalance(block, verdict)
+            except _RefusedError as refused:
+                if not refused.is_alone or not self._blame(block, verdict, refused):
+                    return self._refused(block, verdict, refused.why)
+            else:
+                self._worked(verdict)
+                return decision
+            self.rpc.deadline = until
+        text = "it is planned anew at the next block, without pools that refused their swaps"
+        return _decision(block, verdict, Reason.NOT_YET, text)
+
     def _rebalance(self, block: Block, verdict: Verdict) -> Decision:
         plan, snapshot = verdict.plan, verdict.snapshot
         if plan is None or plan.settlement is None:
             raise AssertionError("a plan made without the vault's rules was to be sent")
-        vault = self._vaults.at(verdict.vault)
-        data = vault.data(
+        data = self._rebalance_data(snapshot, plan)
+        sale = (plan.sales_raw, plan.min_buys_raw)
+        return self._send(block, verdict, snapshot.state.epoch, data, None, sale)
+
+    def _rebalance_data(self, snapshot: VaultSnapshot, plan: Plan) -> str:
+        return self._vaults.at(snapshot.address).data(
             "rebalance",
             snapshot.state.epoch,
             plan.sales_raw,
@@ -580,8 +654,6 @@ class Keeper:
             self.site.system.executor,
             plan.route,
         )
-        sale = (plan.sales_raw, plan.min_buys_raw)
-        return self._send(block, verdict, snapshot.state.epoch, data, None, sale)
 
     def _poke(self, block: Block, verdict: Verdict) -> Decision:
         """Have the vault stamp or clear since when a rebalance is due."""
@@ -599,7 +671,10 @@ class Keeper:
     def _send_beside(self, block: Block, verdict: Verdict, data: str) -> Decision:
         """Send what ends no epoch: it is journalled under minus the block's number."""
         deadline = block.number + _POKE_BLOCKS
-        return self._send(block, verdict, -block.number, data, deadline, None)
+        try:
+            return self._send(block, verdict, -block.number, data, deadline, None)
+        except _RefusedError as refused:
+            return self._refused(block, verdict, refused.why)
 
     def _send(
         self,
@@ -610,11 +685,16 @@ class Keeper:
         deadline_block: int | None,
         sale: tuple[Sequence[int], Sequence[int]] | None,
     ) -> Decision:
+        """Send a transaction, or say why not.
+
+        Raises:
+            _RefusedError: the chain would refuse it.
+        """
         vault, text = verdict.vault, verdict.text
         try:
             gas_limit = estimate_gas(self.rpc, self.signers[0].address, vault, data)
         except ContractReverted as refusal:
-            return self._refused(block, verdict, f"the chain would refuse it: {refusal}")
+            raise _RefusedError(f"the chain would refuse it: {refusal}") from None
         if self.options.dry_run or self.outbox is None:
             told = text if sale else f"would {'sync' if self._is_sync(data) else 'poke'}: {text}"
             return _decision(block, verdict, Reason.DRY_RUN, told)
@@ -625,6 +705,7 @@ class Keeper:
             *(self.site.chain_id, vault, epoch, vault, data, gas_limit, text, deadline_block)
         )
         check: Check | None = None
+        others: list[dict[str, str]] = []
         if sale:
             others = [
                 message(one.sender, one.intent.to, one.intent.data, one.intent.gas_limit)
@@ -636,7 +717,7 @@ class Keeper:
                 self.rpc, self.signers, intent, self._fees(), check=check, height=block.number
             )
         except (SimulationRefused, SimulationDiffers) as refused:
-            return self._refused(block, verdict, str(refused))
+            raise _RefusedError(str(refused), is_alone=not others) from None
         except (LimitError, FeeAboveCap, InsufficientEther, SignerUnavailable) as limit:
             return _decision(block, verdict, Reason.NOT_SENT, str(limit))
         except RpcRejected as rejected:
@@ -671,6 +752,112 @@ class Keeper:
         self._failed(verdict.vault, why)
         return _decision(block, verdict, Reason.SIMULATION_REFUSED, why)
 
+    # Pools that refuse
+
+    def _blame(self, block: Block, verdict: Verdict, refused: _RefusedError) -> bool:
+        """Leave out the pools whose swaps are why the chain refuses a plan; whether there are any."""
+        plan = verdict.plan
+        if plan is None:
+            return False
+        try:
+            failed = self._failed_swaps(block, verdict, plan)
+        except RpcRejected as rejected:
+            log.warning("swaps_not_simulated", vault=verdict.vault, why=str(rejected))
+            return False
+        now = float(block.timestamp)
+        for one in failed:
+            leg, key = one.swap.leg, one.swap.leg.pool.key
+            if one.token or one.may_be_the_vaults:
+                scope = Scope("" if one.token else key, one.token)
+                outages = self._outages_of.setdefault(verdict.vault, Outages())
+                told = [outages.failed(scope, one.why, now)]
+            else:
+                ends = leg.token_in, leg.token_out
+                told = self._outages.refused(key, one.swap.holder, ends, one.why, now)
+            for each in told:
+                log.warning(
+                    "pool_left_out",
+                    pool=each.subject,
+                    vault=verdict.vault,
+                    block=block.number,
+                    why=each.why,
+                    seconds=each.until - now,
+                    refusal=refused.why,
+                )
+        return bool(failed)
+
+    def _failed_swaps(self, block: Block, verdict: Verdict, plan: Plan) -> Sequence[FailedSwap]:
+        executor = self.site.system.executor
+        other = self.signers[0].address
+        failed = failed_swaps(self._simulator, verdict.vault, executor, other, plan)
+        if failed is None:
+            return self._failed_apart(block, verdict, plan)
+        if any(one.is_short for one in failed) and read_block(self.rpc).hash != block.hash:
+            return [one for one in failed if not one.is_short]  # others may have traded since
+        return failed
+
+    def _failed_apart(self, block: Block, verdict: Verdict, plan: Plan) -> list[FailedSwap]:
+        """Without a simulation of single swaps: the pools that are in no plan that passes, while plans without them do.
+
+        Where no plan passes, it may be the vault that refuses, and no pool is at fault.
+        """
+        swaps = {swap.leg.pool.key: swap for swap in swaps_of(plan)}
+        if not 1 < len(swaps) <= _MOST_POOLS_APART:
+            return []
+        left_out = self._without(block, verdict.vault)
+
+        def sound(without: Collection[str]) -> set[str]:
+            """The pools of the plan without some, if the chain takes that."""
+            scopes = left_out | {Scope(key) for key in without}
+            found = self.evaluator.again(verdict.snapshot, self._conditions, scopes)
+            if found is None or found.plan is None or found.step is not Step.REBALANCE:
+                return set()
+            data = self._rebalance_data(found.snapshot, found.plan)
+            try:
+                estimate_gas(self.rpc, self.signers[0].address, verdict.vault, data)
+            except ContractReverted:
+                return set()
+            return {leg.pool.key for leg in found.plan.legs}
+
+        passed = [sound([key]) for key in swaps]
+        suspects = [key for key, found in zip(swaps, passed, strict=True) if found]
+        if not suspects:  # several at once may be at fault
+            passed = [sound(swaps.keys() - {key}) for key in swaps]
+            suspects = list(swaps) if any(passed) else []
+        innocent = set().union(*passed)
+        why = "plans without it pass"
+        return [
+            FailedSwap(swaps[key], why, may_be_the_vaults=True)
+            for key in suspects
+            if key not in innocent
+        ]
+
+    def _worked(self, verdict: Verdict) -> None:
+        """The chain takes a plan: what was left out before, and is in it, works again."""
+        if verdict.plan is None:
+            return
+        for swap in swaps_of(verdict.plan):
+            pool, ends = (swap.leg.pool.key, swap.holder), (swap.leg.token_in, swap.leg.token_out)
+            its_own = self._outages_of.get(verdict.vault, Outages())
+            for scope in (*self._outages.worked(*pool, *ends), *its_own.worked(*pool, *ends)):
+                log.info("pool_trades_again", pool=str(scope), vault=verdict.vault)
+
+    def _left_out(self, block: Block | None) -> tuple[LeftOut, ...]:
+        """The pools that are not traded on at a block, because they refused or cannot be read."""
+        read = self._evaluation.left_out if self._evaluation else ()
+        now = block.timestamp if block else 0
+        of_vaults = [
+            replace(one, subject=f"{one.subject} for {vault}")
+            for vault, outages in self._outages_of.items()
+            for one in outages.told(outages.scopes(now))
+        ]
+        return (*self._outages.told(self._outages.scopes(now)), *of_vaults, *read)
+
+    def _without(self, block: Block, vault: str) -> frozenset[Scope]:
+        """What is not to be traded on for a vault."""
+        of_all, of_it = self._outages.scopes(block.timestamp), self._outages_of.get(vault)
+        return of_all if of_it is None else of_all | of_it.scopes(block.timestamp)
+
     def _fees(self) -> Fees:
         return suggest(self.rpc, self.options.fee_cap_wei)
 
@@ -695,6 +882,18 @@ class Keeper:
         self._native_price_at = time.monotonic()
         return self._native_price
 
+    def _l1_fees(self, block: Block) -> L1Fees:
+        """What the chain charges for data on L1. Where it does not tell, it is not weighed, and nothing will be sent (`Outbox.submit`)."""
+        try:
+            found = read_l1_fees(self.rpc, block.number)
+        except L1FeeUnknown as unknown:
+            if not self._l1_unknown:
+                log.warning("l1_fee_not_weighed", why=str(unknown))
+            self._l1_unknown = True
+            return NO_L1_FEES
+        self._l1_unknown = False
+        return found
+
     def _confirm(self, snapshot: VaultSnapshot, block: Block) -> None:
         """Have as many endpoints as the settings ask for say of the vault and its prices what was planned from.
 
@@ -707,8 +906,9 @@ class Keeper:
         (answer,) = self.rpc.confirm([lens.request("read", [snapshot.address], block=block.hash)])
         (confirmed,) = decode_vaults(lens.result("read", answer), block.timestamp)
         if confirmed != snapshot:
+            self.evaluator.doubt(snapshot.address)
             raise EndpointsDisagree(
-                "VaultLens.read", "an endpoint that was planned from", f"{self.rpc.quorum} others"
+                "VaultLens.read", "one that was planned from", f"{self.rpc.quorum} others"
             )
 
     # What is told
@@ -791,6 +991,7 @@ class Keeper:
             _drifts_bps(evaluation) if evaluation else {},
             _losses(evaluation) if evaluation else {},
             self._looked if not failure else None,
+            self._left_out(block),
         )
         for watcher in self.watchers:
             try:
@@ -901,6 +1102,26 @@ class Keeper:
                     if not immediate:
                         found.append(KeeperNotAuthorized(account, vault, Role.KEEPER.name))
         return found
+
+
+class _RefusedError(Exception):
+    """The chain would refuse a transaction. `is_alone`: on the newest block, not after others that are under way."""
+
+    def __init__(self, why: str, *, is_alone: bool = True) -> None:
+        super().__init__(why)
+        self.why = why
+        self.is_alone = is_alone
+
+
+def _uses(plan: Plan, without: Collection[Scope]) -> bool:
+    """Whether a plan swaps on a pool that is left out."""
+    return bool(without) and any(
+        scope.covers(
+            swap.leg.pool.key, swap.holder, [token.address for token in swap.leg.pool.tokens]
+        )
+        for swap in swaps_of(plan)
+        for scope in without
+    )
 
 
 def _losses(evaluation: Evaluation) -> dict[str, str]:

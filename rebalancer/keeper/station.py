@@ -2,16 +2,19 @@
 
 Each chain has a thread of its own, with its own endpoints, journal and books, so that one that does not answer holds up no other. A
 chain alone gives up after so many failures, and the process ends; of many, one rests and is tried again, and the process ends when all
-rest at once. Whatever else ends one, ends all: nothing stops unnoticed.
+rest at once. Whatever else ends one, ends all: nothing stops unnoticed. A chain whose thread comes to no end of what it does is
+not alive: the process then tells systemd so no more, and is started anew.
 """
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from types import FrameType
 
 import structlog
@@ -19,6 +22,7 @@ import structlog
 from rebalancer.errors import AllChainsRest, ChainError
 from rebalancer.keeper.decision import Decision
 from rebalancer.keeper.machine import Keeper, Tuning
+from rebalancer.keeper.systemd import ALIVE, ENDING, READY, Systemd
 from rebalancer.keeper.tick import Tick, Watcher
 
 __all__ = ["Station"]
@@ -29,6 +33,8 @@ _LOOK_SECONDS = 0.2
 _STOP_SECONDS = 300.0
 _LONGEST_REST_SECONDS = 60.0
 """Between two tries to begin with a chain that does not answer."""
+_HUNG_SECONDS = 240.0
+"""A thread that has come to no end of a look, a start or a pause for so long hangs: each has at most some tens of seconds."""
 _TRIES = 5
 """After so many of them the chain counts as one that rests."""
 
@@ -45,12 +51,17 @@ class Station:
         watchers: Sequence[Watcher] = (),
         on_decision: Callable[[Decision], None] | None = None,
         reload: Callable[[], Mapping[int, Tuning]] | None = None,
+        systemd: Systemd | None = None,
     ) -> None:
-        """`chains` by their id. `reload` reads the settings again, for whoever sends SIGHUP."""
+        """`chains` by their id. `reload` reads the settings again, for whoever sends SIGHUP. `systemd` is that of this process."""
         self.chains = dict(chains)
         self.watchers = tuple(watchers)
         self.on_decision = on_decision
         self.reload = reload
+        self.systemd = systemd or Systemd()
+        self._alive_at: dict[int, float] = {}
+        """When each chain's thread last came to an end of something (`time.monotonic`)."""
+        self._told_at = -math.inf
         self._keepers: dict[int, Keeper] = {}
         self._failed: list[BaseException] = []
         self._resting: dict[int, str] = {}
@@ -76,10 +87,13 @@ class Station:
         for thread in threads:
             thread.daemon = True  # a second signal must not wait for them
         with self._signals():
-            for thread in threads:
+            for chain_id, thread in zip(self.chains, threads, strict=True):
+                self._alive(chain_id)
                 thread.start()
+            self.systemd.tell(READY)
             while any(thread.is_alive() for thread in threads) and not self._stopping.is_set():
                 self._stopping.wait(_LOOK_SECONDS)
+                self._tell_alive()
                 if self._signal is not None:
                     log.info("stopping", signal=self._signal.name)
                     break
@@ -87,9 +101,12 @@ class Station:
                     self._reloading = False
                     self._reload()
             self.stop()
+            self.systemd.tell(ENDING)
             until = time.monotonic() + _STOP_SECONDS
             for thread in threads:
-                thread.join(max(0.0, until - time.monotonic()))
+                while thread.is_alive() and time.monotonic() < until:
+                    thread.join(_LOOK_SECONDS)
+                    self._tell_alive(stopping=True)
         if self._failed:
             raise self._failed[0]
         abandoned = [thread.name for thread in threads if thread.is_alive()]
@@ -103,10 +120,26 @@ class Station:
         for keeper in tuple(self._keepers.values()):
             keeper.stop()
 
+    def _alive(self, chain_id: int) -> None:
+        self._alive_at[chain_id] = time.monotonic()
+
+    def _tell_alive(self, *, stopping: bool = False) -> None:
+        """Tell systemd, as often as it wants to know, that no chain's thread hangs; while stopping, time is limited otherwise."""
+        every, now = self.systemd.alive_seconds, time.monotonic()
+        if every is None or now < self._told_at + every:
+            return
+        hung = [chain for chain, at in self._alive_at.items() if now > at + _HUNG_SECONDS]
+        if hung and not stopping:
+            log.error("hangs", chains=hung, seconds=_HUNG_SECONDS)
+        else:
+            self.systemd.tell(ALIVE)
+        self._told_at = now
+
     def _keep(self, chain_id: int) -> None:
         """One chain's thread: its keeper from beginning to end, again and again where it can be tried again."""
         rest, tries = _LOOK_SECONDS, 0
         while not self._stopping.is_set():
+            self._alive(chain_id)
             try:
                 with ExitStack() as stack:
                     keeper = self.chains[chain_id](stack, [self._watch])
@@ -116,7 +149,7 @@ class Station:
                     if self._stopping.is_set():
                         return
                     keeper.start()
-                    keeper.run(self._decided)
+                    keeper.run(self._decided, partial(self._alive, chain_id))
                 return
             except ChainError as failure:
                 if len(self.chains) == 1:
@@ -159,7 +192,12 @@ class Station:
                 self.on_decision(decision)
 
     def _reload(self) -> None:
-        """Take over what of the settings may change while keepers run; what is wrong with them changes nothing."""
+        """Take over what of the settings may change while keepers run, and have pools that are left out tried again.
+
+        What is wrong with the settings changes nothing.
+        """
+        for running in tuple(self._keepers.values()):
+            running.retry_pools()
         if self.reload is None:
             return
         try:
@@ -175,7 +213,7 @@ class Station:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """The first SIGINT or SIGTERM stops after the looks under way, the second abandons them; SIGHUP reads the settings again."""
+        """The first SIGINT or SIGTERM stops after the looks under way, the second abandons them; SIGHUP has settings read and pools tried again."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return

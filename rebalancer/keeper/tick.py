@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from rebalancer.chain.snapshot import Block
 from rebalancer.keeper.decide import Conditions, Verdict
 from rebalancer.keeper.decision import Decision
+from rebalancer.keeper.outages import LeftOut
 from rebalancer.pools import AnyPool, Token
 from rebalancer.reasons import Reason
 
@@ -56,7 +57,7 @@ class Tick:
     only when their reason changed, `reasons` every vault's, as `drifts_bps` (how far its furthest weight is off). `candidates` were read exactly, and for `planned` of them trades were
     sought. `failure` is a sentence, or "". `attempts` counts what is not final by its state in the journal; `waiting_blocks` is how
     long the oldest transaction under way has waited. `diverged_pools` are not traded any more; `differing_vaults` were not what the
-    books said of them; `losses` says of each vault that lost more than dust of a token which one. `looked` is None of a look that failed, and where there was no new block
+    books said of them; `losses` says of each vault that lost more than dust of a token which one; `left_out` are pools that are not traded on for a while. `looked` is None of a look that failed, and where there was no new block
     to look at, which is told a few times a minute.
     """
 
@@ -82,6 +83,7 @@ class Tick:
     drifts_bps: Mapping[str, int] = field(default_factory=dict)
     losses: Mapping[str, str] = field(default_factory=dict)
     looked: Looked | None = None
+    left_out: tuple[LeftOut, ...] = ()
 
 
 Watcher = Callable[[Tick], None]

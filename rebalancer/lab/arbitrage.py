@@ -207,11 +207,13 @@ def _worth(pool: BalancerWeightedPool, place: int, prices_e8: Prices) -> int:
 
 
 def _rescaled(pool: CurveCryptoPool, prices_e8: Prices) -> CurveCryptoPool:
-    """Tricrypto with its price scale moved as the prices have; scaled balances, and so D and fee, stay."""
+    """Its price scale moved as the prices have; scaled balances, and so D and fee, stay. What a share was worth is another price's."""
     balances, scales = list(pool.balances), list(pool.price_scale_e18)
     for place, token in enumerate(pool.tokens[1:], start=1):
         inside = pool.spot_price(token.address, pool.tokens[0].address)
         grown = _raw_price(token, pool.tokens[0], prices_e8) / inside
         scales[place - 1] = int(scales[place - 1] * grown)
         balances[place] = int(balances[place] / grown)
-    return replace(pool, balances=tuple(balances), price_scale_e18=tuple(scales))
+    return replace(
+        pool, balances=tuple(balances), price_scale_e18=tuple(scales), virtual_price_e18=0
+    )

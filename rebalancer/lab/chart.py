@@ -1,4 +1,4 @@
-"""One figure of a run: weights in their bands, the vault against holding, and what trades cost.
+"""One figure of a run: prices, weights in their bands, the vault against holding, and what trades cost.
 
 Drawn without a display and without matplotlib's global state; the library is imported only when a
 chart is asked for. Lines are thinned to what a screen can show, keeping every extreme.
@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 __all__ = ["chart", "check_chart", "thinned"]
 
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
-COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#56B4E9", RED)
-"""Okabe and Ito's palette (2008), told apart by every kind of eye; each asset has its own strip, so
-a seventh may begin again."""
+COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#56B4E9", "#8A6F3B")
+"""Of assets, and of nothing else in a chart of a run: Okabe and Ito's palette (2008), told apart by every kind of eye, but for brown. Each
+asset has its own strip and a label at its line, so a seventh may begin again. Red is a limit."""
 
 INK, MUTED, GRID = "#222222", "#666666", "#E3E3E3"
+"""The vault, what it is compared with, and lines to read by."""
 
 POINTS = 1_500
 """Points kept of a line: more than twice the pixels they are drawn on show no more."""
@@ -53,8 +54,9 @@ STYLE: dict[Any, Any] = {
 
 WIDTH, LEFT, RIGHT = 11.0, 0.95, 1.15
 TOP, STRIP, SEAM, GAP, BOTTOM = 1.1, 0.88, 0.12, 0.7, 0.4
-VALUE, DIFFERENCE, COST = 2.1, 1.0, 1.5
-"""Inches: the page, what is around and between its panels, and their heights."""
+PRICE, VALUE, DIFFERENCE, COST = 1.5, 2.1, 1.0, 1.5
+LABEL = 0.15
+"""Inches: the page, what is around and between its panels, their heights, and a line of text beside one."""
 
 
 def check_chart(path: Path | str) -> Path:
@@ -91,10 +93,11 @@ def chart(records: Records, path: Path | str) -> Path:
     with mpl.rc_context(STYLE):
         page = _Page(Figure, len(records.run.symbols))
         _title(page, records)
+        prices = _prices(page, records)
         strips = _weights(page, records)
         value, difference = _value(page, records)
         costs = _costs(page, records)
-        _dates([*strips, value, difference, costs], records)
+        _dates([prices, *strips, value, difference, costs], records)
         path.parent.mkdir(parents=True, exist_ok=True)
         page.figure.savefig(path, dpi=150, metadata={"Date": None} if _is_svg(path) else None)
     return path
@@ -109,7 +112,9 @@ class _Page:
 
     def __init__(self, figure: type[Figure], strips: int) -> None:
         weights = strips * (STRIP + SEAM) - SEAM
-        self.height = TOP + weights + GAP + VALUE + SEAM + DIFFERENCE + GAP + COST + BOTTOM
+        self.prices = max(PRICE, LABEL * strips)
+        panels = self.prices + GAP + weights + GAP + VALUE + SEAM + DIFFERENCE + GAP + COST
+        self.height = TOP + panels + BOTTOM
         self.figure = figure(figsize=(WIDTH, self.height), facecolor="white")
         self._top = self.height
         self._first: Axes | None = None
@@ -178,12 +183,54 @@ def _legend(axes: Axes, columns: int) -> None:
     )
 
 
+def _prices(page: _Page, records: Records) -> Axes:
+    """The oracle's price of every asset, from 100."""
+    axes = page.panel(gap=TOP, height=page.prices)
+    _heading(axes, "Oracle price of each asset (USD, first tick = 100)")
+    at = [tick.at for tick in records.ticks]
+    ends = []
+    for index, symbol in enumerate(records.run.symbols):
+        line = _indexed([tick.prices_e18[index] for tick in records.ticks])
+        colour = COLOURS[index % len(COLOURS)]
+        dates, points = thinned(at, line)
+        axes.plot(_days(dates), points, color=colour, lw=1.1)
+        if line:
+            ends.append((line[-1], f"{_short(symbol)} {line[-1]:.1f}", colour))
+    if not ends:
+        _nothing(axes)
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high)
+    places = _apart([end for end, _, _ in sorted(ends)], (high - low) * LABEL / page.prices)
+    for place, (_, words, colour) in zip(places, sorted(ends), strict=True):
+        _end(axes, words, place, colour, "center")
+    return axes
+
+
+def _apart(places: Sequence[float], least: float) -> list[float]:
+    """Ascending places moved up or down as little as it takes to be `least` apart from each other."""
+    groups: list[
+        list[float]
+    ] = []  # of places that touch: their sum of (place - rank * least), their number
+    for place in places:
+        groups.append([place, 1.0])
+        while len(groups) > 1:
+            (above_sum, above), (below_sum, below) = groups[-1], groups[-2]
+            if below_sum / below + below * least <= above_sum / above:
+                break
+            groups[-2:] = [[below_sum + above_sum - above * below * least, below + above]]
+    return [total / size + rank * least for total, size in groups for rank in range(round(size))]
+
+
+def _short(symbol: str) -> str:
+    return symbol if len(symbol) <= 10 else symbol[:9] + "…"
+
+
 def _weights(page: _Page, records: Records) -> list[Axes]:
     """One strip an asset: its weight, its band, and a mark for every trade."""
     strips = []
     run = records.run
     for index, symbol in enumerate(run.symbols):
-        axes = page.panel(gap=SEAM if index else TOP, height=STRIP)
+        axes = page.panel(gap=SEAM if index else GAP, height=STRIP)
         strips.append(axes)
         colour = COLOURS[index % len(COLOURS)]
         target = run.targets_e18[index] * 100 / E18
@@ -206,11 +253,11 @@ def _weights(page: _Page, records: Records) -> list[Axes]:
         axes.set_ylim(target - reach, target + reach)
         axes.grid(visible=False)
         axes.text(
-            1.01, 0.5, symbol if len(symbol) <= 10 else symbol[:9] + "…", transform=axes.transAxes, color=colour, va="center",
+            1.01, 0.5, _short(symbol), transform=axes.transAxes, color=colour, va="center",
             fontweight="bold",
         )  # fmt: skip
     if strips:
-        _heading(strips[0], "Weights inside their bands")
+        _heading(strips[0], "Weight of each asset (% of the vault's value)")
         _legend_of_trades(strips[0])
     return strips
 
@@ -243,31 +290,30 @@ def _value(page: _Page, records: Records) -> tuple[Axes, Axes]:
     gap = [mine - held for mine, held in zip(vault, hold, strict=True)]
 
     value = page.panel(gap=GAP, height=VALUE)
-    _heading(value, "Value per share, in USD, from 100")
-    for line, colour, width in ((hold, MUTED, 1.0), (vault, BLUE, 1.4)):
+    _heading(value, "Value of a share (USD, first tick = 100)")
+    for line, colour, width in ((hold, MUTED, 1.0), (vault, INK, 1.4)):
         dates, points = thinned(at, line)
         value.plot(_days(dates), points, color=colour, lw=width)
     if not ticks:
         _nothing(value)
     else:
         ahead = vault[-1] >= hold[-1]
-        _end(value, f"vault {vault[-1]:.1f}", vault[-1], BLUE, "bottom" if ahead else "top")
-        _end(value, f"holding {hold[-1]:.1f}", hold[-1], MUTED, "top" if ahead else "bottom")
+        _end(value, f"vault {vault[-1]:.2f}", vault[-1], INK, "bottom" if ahead else "top")
+        _end(value, f"holding {hold[-1]:.2f}", hold[-1], MUTED, "top" if ahead else "bottom")
 
     difference = page.panel(gap=SEAM, height=DIFFERENCE)
     dates, points = thinned(at, gap)
     x = _days(dates)
-    above, below = [max(point, 0.0) for point in points], [min(point, 0.0) for point in points]
-    difference.fill_between(x, 0, above, color=BLUE, alpha=0.35, lw=0)
-    difference.fill_between(x, 0, below, color=RED, alpha=0.35, lw=0)
+    difference.fill_between(x, 0, points, color=MUTED, alpha=0.3, lw=0)
     difference.plot(x, points, color=INK, lw=0.8)
     difference.axhline(0, color=MUTED, lw=0.8)
-    difference.set_ylabel("vault less holding", fontsize=8)
+    difference.set_ylabel("vault − holding", fontsize=8)  # noqa: RUF001 # a minus sign
     difference.yaxis.set_major_formatter(_signed)
     if not ticks:
         _nothing(difference)
     else:
-        _end(difference, f"{gap[-1]:+z.2f}", gap[-1], BLUE if gap[-1] >= 0 else RED, "center")
+        shown = round(vault[-1], 2) - round(hold[-1], 2)
+        _end(difference, f"{shown:+z.2f}", gap[-1], INK, "center")
     return value, difference
 
 
@@ -298,16 +344,16 @@ def _costs(page: _Page, records: Records) -> Axes:
     costs = [one.loss_bps for one in rebalances]
     limits = [one.limit_e18 * BPS / E18 for one in rebalances]
     axes = page.panel(gap=GAP, height=COST)
-    _heading(axes, "Cost of each rebalance, in bps of the value sold")
-    axes.vlines(dates, 0, costs, color=BLUE, lw=2)
+    _heading(axes, "Cost of each rebalance against the oracle (bps of the value sold)")
+    axes.vlines(dates, 0, costs, color=INK, lw=2)
     axes.scatter(dates, limits, marker="_", s=90, c=RED, lw=1.6, label="the vault's limit")
-    axes.scatter(dates, costs, s=22, c=BLUE, zorder=3, label="cost")
+    axes.scatter(dates, costs, s=22, c=INK, zorder=3, label="cost")
     stopped = [one for one in rebalances if one.bound_by]
     if stopped:
         axes.scatter(
             _days([one.at for one in stopped]),
             [one.loss_bps for one in stopped],
-            s=22, c="white", ec=BLUE, zorder=4, label="stopped by a budget",
+            s=22, c="white", ec=INK, zorder=4, label="stopped by a budget",
         )  # fmt: skip
     axes.axhline(0, color=MUTED, lw=0.8)
     axes.margins(y=0.15)

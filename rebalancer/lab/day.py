@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from rebalancer.keeper.recording import Replayed, Told
-from rebalancer.lab.chart import COLOURS, GREEN, GRID, INK, MUTED, ORANGE, RED, STYLE, check_chart
+from rebalancer.lab.chart import COLOURS, GRID, INK, MUTED, RED, STYLE, check_chart
 from rebalancer.reasons import Reason
 
 __all__ = ["day_chart"]
@@ -19,8 +19,8 @@ _VAULTS = 8
 _STRIP_INCHES, _WIDTH_INCHES = 1.15, 11.0
 
 _MARKS = {
-    Reason.REBALANCED: ("v", GREEN, "rebalanced"),
-    Reason.POKED: ("^", ORANGE, "poked"),
+    Reason.REBALANCED: ("v", INK, "rebalanced"),
+    Reason.POKED: ("^", MUTED, "poked"),
     Reason.SYNCED: ("D", RED, "loss written down"),
     Reason.REVERTED: ("X", RED, "reverted"),
     Reason.HALTED: ("s", RED, "halted"),

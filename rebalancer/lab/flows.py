@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rebalancer.lab.chart import BLUE, COLOURS, GREEN, INK, MUTED, ORANGE, STYLE, check_chart
+from rebalancer.lab.chart import COLOURS, INK, MUTED, STYLE, check_chart
 from rebalancer.plan.result import Plan, dollars
 from rebalancer.units import BPS, E18
 
@@ -35,6 +35,9 @@ _BAR = 0.035
 _GAP = 0.05
 """Between two bars above each other, as a part of all value."""
 
+
+FEE, PRICE_IMPACT, GAS = "#333333", "#8A8A8A", "#C8C8C8"
+"""Greys, as colours are of tokens."""
 
 _TITLE = 105
 """Letters that fit a line of the title."""
@@ -95,7 +98,7 @@ def flow_chart(plan: Plan, path: Path | str) -> Path:
     ribbons = _ribbons(plan)
     nodes = _laid_out(ribbons)
     tallest = max(sum(1 for n in nodes.values() if n.column == c) for c in range(_columns(nodes)))
-    body = max(3.2, _ROW * len(ribbons) + 0.2, 0.62 * tallest)
+    body = max(3.2, _ROW * (len(ribbons) + 1) + 0.2, 0.62 * tallest)
     height = _TOP + body + _BOTTOM
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(_WIDTH, height), facecolor="white")
@@ -105,7 +108,9 @@ def flow_chart(plan: Plan, path: Path | str) -> Path:
         figure.text(0.02, 1 - 0.38 / height, _title(plan), fontsize=13, fontweight="bold")
         figure.text(0.02, 1 - 0.64 / height, _subtitle(plan), fontsize=10, color=MUTED)
         _draw_flows(flows, nodes, ribbons)
-        _draw_costs(costs, ribbons)
+        _draw_costs(
+            costs, ribbons, (plan.cost.gas_e18 - sum(c.gas_e18 for c in plan.leg_costs)) / E18
+        )
         path.parent.mkdir(parents=True, exist_ok=True)
         is_svg = path.suffix.lower() == ".svg"
         figure.savefig(path, dpi=150, metadata={"Date": None} if is_svg else None)
@@ -301,29 +306,38 @@ def _label(axes: Axes, node: _Node, x: float, *, is_last: bool) -> None:
         )
 
 
-def _draw_costs(axes: Axes, ribbons: list[_Ribbon]) -> None:
-    """A line a swap: number, tokens, pool, part lost; and its cost by cause, what the price gains to the left."""
+def _draw_costs(axes: Axes, ribbons: list[_Ribbon], call_gas: float) -> None:
+    """A line a swap: number, tokens, pool, part lost; and its cost by cause, what the price gains to the left.
+
+    Below them is the gas of the call itself, so that all gas together is what the plan says.
+    """
     from matplotlib.ticker import MaxNLocator
 
     places = list(range(len(ribbons)))
     fees = [ribbon.fee for ribbon in ribbons]
     gas = [ribbon.gas for ribbon in ribbons]
     impacts = [ribbon.impact for ribbon in ribbons]
-    axes.barh(places, fees, color=BLUE, height=0.62, label="fee")
+    axes.barh(places, fees, color=FEE, height=0.62, label="fee")
     axes.barh(
         places,
         impacts,
         left=[f if i > 0 else 0.0 for f, i in zip(fees, impacts, strict=True)],
-        color=ORANGE,
+        color=PRICE_IMPACT,
         height=0.62,
         label="price",
     )
     if any(gas):
         left = [f + max(i, 0.0) for f, i in zip(fees, impacts, strict=True)]
-        axes.barh(places, gas, left=left, color=GREEN, height=0.62, label="gas")
+        axes.barh(places, gas, left=left, color=GAS, height=0.62, label="gas")
+    call = len(ribbons)
+    if call_gas > 0:
+        axes.barh([call], [call_gas], color=GAS, height=0.62)
+        axes.text(
+            -1.30, call, "the call itself", transform=axes.get_yaxis_transform(), va="center", fontsize=7.5,
+        )  # fmt: skip
     axes.set_yticks(places, [""] * len(places))
     axes.tick_params(length=0)
-    axes.set_ylim(len(ribbons) - 0.4, -0.6)
+    axes.set_ylim(len(ribbons) + (0.6 if call_gas > 0 else -0.4), -0.6)
     axes.axvline(0, color=MUTED, linewidth=0.8)
     axes.grid(axis="x")
     axes.spines["left"].set_visible(False)
@@ -331,7 +345,7 @@ def _draw_costs(axes: Axes, ribbons: list[_Ribbon]) -> None:
         lambda value, _: f"${value:,.0f}" if value >= 0 else f"-${-value:,.0f}"
     )
     axes.xaxis.set_major_locator(MaxNLocator(4))
-    axes.set_title("Cost of each swap", loc="left", fontsize=9.5, color=INK, pad=18)
+    axes.set_title("Cost of each swap (USD)", loc="left", fontsize=9.5, color=INK, pad=18)
     axes.legend(
         loc="lower left",
         bbox_to_anchor=(-0.02, 1.0),

@@ -7,16 +7,29 @@ of JSON lose digits above 2^53; every other integer is a JSON number.
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from rebalancer.errors import BadRecords, RecordsMissing
 from rebalancer.files import MEGABYTE, parse_json, read_text
+from rebalancer.texts import LONGEST_SYMBOL, safe_text
 from rebalancer.units import BPS, E18
+
+_IN_USD = {
+    "prices_e18",
+    "value_e18",
+    "share_price_e18",
+    "hold_price_e18",
+    "sold_value_e18",
+    "loss_e18",
+}
+"""Of the fractions of 1e18; the others are parts of 1."""
 
 _MOST_BYTES = 256 * MEGABYTE
 """Of a run's record: half a million ticks."""
@@ -28,6 +41,7 @@ __all__ = [
     "RunRecord",
     "TickRecord",
     "read_records",
+    "write_tables",
 ]
 
 
@@ -48,12 +62,13 @@ class RunRecord:
 class TickRecord:
     """The vault as one tick saw it, at the oracle's prices in USD.
 
-    `value_e18` is the whole vault's, `share_price_e18` one share's, and `hold_price_e18` what one
-    share of the first tick would be worth had nobody traded since.
+    `prices_e18` are USD for a whole token. `value_e18` is the whole vault's, `share_price_e18` one share's, and `hold_price_e18`
+    what one share of the first tick would be worth had nobody traded since.
     """
 
     block: int
     at: int
+    prices_e18: tuple[int, ...]
     weights_e18: tuple[int, ...]
     value_e18: int
     share_price_e18: int
@@ -194,6 +209,64 @@ def read_records(path: Path | str) -> Records:
     if not records or not isinstance(records[0], RunRecord):
         raise BadRecords(str(path), 1, "the file is empty")
     return Records(records[0], _only(TickRecord, records), _only(RebalanceRecord, records))
+
+
+# TABLES
+
+
+def write_tables(records: Records, folder: Path) -> tuple[Path, Path]:
+    """Write a run as two tables for a spreadsheet, `ticks.csv` and `rebalances.csv`, and return their paths.
+
+    A column has the name of its field and unit; one of an array has the asset's symbol after it, `price_usd WETH`. Fractions of 1e18 and raw
+    amounts are written as exact decimals (of USD, of whole tokens, of 1), instants as unix seconds and as ISO 8601 in UTC.
+    """
+    return (
+        _write_table(folder / "ticks.csv", records.ticks, TickRecord, records.run),
+        _write_table(folder / "rebalances.csv", records.rebalances, RebalanceRecord, records.run),
+    )
+
+
+def _write_table(path: Path, rows: Sequence[Record], kind: type[Record], run: RunRecord) -> Path:
+    symbols = [safe_text(symbol, LONGEST_SYMBOL) for symbol in run.symbols]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(
+            heading
+            for field in fields(kind)
+            for heading in _headings(field.name, field.type == "tuple[int, ...]", symbols)
+        )
+        for row in rows:
+            cells = ((field.name, getattr(row, field.name)) for field in fields(kind))
+            writer.writerow(cell for name, value in cells for cell in _cells(name, value, run))
+    return path
+
+
+def _headings(name: str, is_array: bool, symbols: Sequence[str]) -> list[str]:
+    if name == "at":
+        return ["at", "time_utc"]
+    column = name.removesuffix("_raw").removesuffix("_e18")
+    if name in _IN_USD:
+        column += "_usd"
+    return [f"{column} {symbol}" for symbol in symbols] if is_array else [column]
+
+
+def _cells(name: str, value: Any, run: RunRecord) -> list[Any]:
+    if name == "at":
+        return [value, datetime.fromtimestamp(value, UTC).isoformat()]
+    if name.endswith("_raw"):
+        return [_decimal(one, places) for one, places in zip(value, run.decimals, strict=True)]
+    if name.endswith("_e18"):
+        return [_decimal(one, 18) for one in (value if isinstance(value, tuple) else [value])]
+    if isinstance(value, tuple):
+        return list(value)
+    # A sentence that a spreadsheet would take for a formula is kept a sentence.
+    return ["'" + value if isinstance(value, str) and value[:1] in "=+-@" and value else value]
+
+
+def _decimal(raw: int, places: int) -> str:
+    """An integer over 10**places, exactly."""
+    sign, (whole, rest) = "-" if raw < 0 else "", divmod(abs(raw), 10**places)
+    return f"{sign}{whole}.{rest:0{places}}".rstrip("0").rstrip(".") if places else str(raw)
 
 
 def _only(kind: type[_AnyRecord], records: Sequence[Record]) -> tuple[_AnyRecord, ...]:

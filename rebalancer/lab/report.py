@@ -16,6 +16,7 @@ from rebalancer.lab.records import (
     RunRecord,
     TickRecord,
     read_records,
+    write_tables,
 )
 from rebalancer.units import BPS, E18
 
@@ -30,6 +31,7 @@ __all__ = [
     "read_records",
     "summarise",
     "summary_table",
+    "write_tables",
 ]
 
 

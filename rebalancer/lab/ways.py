@@ -152,9 +152,9 @@ def ordinary(
         except PolicyRefused as refusal:
             why = str(refusal)
             continue
-        gas = asked.gas_per_rebalance + asked.gas_per_hop * len(done.legs)
+        paid_e18 = asked.sending_cost_e18(len(done.legs))
         worth_e18 = settled.sold_e18 * (asked.total_worth_e18 or 0) // E18
-        if settled.sold_e18 - settled.bought_e18 + asked.gas_cost_e18(gas) > worth_e18:
+        if settled.sold_e18 - settled.bought_e18 + paid_e18 > worth_e18:
             return Order(Step.NOTHING, Reason.NOT_WORTH_GAS, "it is not worth its gas")
         return Order(Step.REBALANCE, snapshot.reason, "", done)
     unseen = not snapshot.state.due_since

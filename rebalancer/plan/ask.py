@@ -90,6 +90,13 @@ class PlanInput:
     gas_per_hop: int = 90_000
     gas_per_wait: int = 216_000
     """Of telling the vault that a band is broken, from when on its limit climbs, and that it is whole again."""
+    l1_fixed_wei: int = 0
+    l1_wei_per_byte: int = 0
+    """What a rollup charges for a transaction's data on L1: so much, and for each of its bytes. The first may be below 0."""
+    bytes_per_rebalance: int = 130
+    bytes_per_hop: int = 65
+    bytes_per_wait: int = 100
+    """Of their transactions as rollups compress them: zeros, of which calldata is full, are hardly paid for."""
     tip_wei: int = 0
     """What is paid for being mined, on top of gas."""
     rules: Rules | None = None
@@ -135,6 +142,8 @@ class PlanInput:
         tolerance_bps: int = 10,
         gas_price_wei: int = 0,
         native_price_e18: int = 0,
+        l1_fixed_wei: int = 0,
+        l1_wei_per_byte: int = 0,
     ) -> PlanInput:
         """The input for a vault's basket. Budgets left are fractions of 1e18 of the basket's value.
 
@@ -172,6 +181,8 @@ class PlanInput:
             tolerance_bps=tolerance_bps,
             gas_price_wei=gas_price_wei,
             native_price_e18=native_price_e18,
+            l1_fixed_wei=l1_fixed_wei,
+            l1_wei_per_byte=l1_wei_per_byte,
         )
         if policy is None:
             return found
@@ -247,17 +258,39 @@ class PlanInput:
 
     @property
     def hop_cost_e18(self) -> int:
-        """What the gas of one hop costs in USD, rounded up."""
-        return self.gas_cost_e18(self.gas_per_hop)
+        """What one hop more costs in USD, its gas and its bytes on L1, rounded up."""
+        return self._worth_up(
+            self.gas_per_hop * self.gas_price_wei + self.bytes_per_hop * self.l1_wei_per_byte
+        )
 
-    def gas_cost_e18(self, gas: int) -> int:
-        """What that much gas costs in USD, rounded up."""
-        return div_up(gas * self.gas_price_wei * self.native_price_e18, E18)
+    @property
+    def wait_cost_e18(self) -> int:
+        """What `gas_per_wait` is for costs in USD, in two transactions, rounded up."""
+        l1_wei = self.l1_fixed_wei + self.bytes_per_wait * self.l1_wei_per_byte
+        return self._worth_up(self.gas_per_wait * self.gas_price_wei + 2 * max(0, l1_wei))
+
+    def sending_cost_e18(self, hops: int) -> int:
+        """What a rebalance of so many hops costs in USD, its gas and its bytes on L1, rounded up."""
+        return self.gas_cost_e18(hops) + self.l1_cost_e18(hops)
+
+    def gas_cost_e18(self, hops: int) -> int:
+        """What the gas of a rebalance of so many hops costs in USD, rounded up."""
+        return self._worth_up(
+            (self.gas_per_rebalance + self.gas_per_hop * hops) * self.gas_price_wei
+        )
+
+    def l1_cost_e18(self, hops: int) -> int:
+        """What a rollup charges for a rebalance of so many hops beside that, in USD, rounded up."""
+        size = self.bytes_per_rebalance + self.bytes_per_hop * hops
+        return self._worth_up(max(0, self.l1_fixed_wei + size * self.l1_wei_per_byte))
 
     @property
     def tip_e18(self) -> int:
         """What the tip costs in USD, rounded up."""
-        return div_up(self.tip_wei * self.native_price_e18, E18)
+        return self._worth_up(self.tip_wei)
+
+    def _worth_up(self, wei: int) -> int:
+        return div_up(wei * self.native_price_e18, E18)
 
 
 def destination_limits(

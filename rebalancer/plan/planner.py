@@ -64,8 +64,7 @@ def plan_rebalance(asked: PlanInput, effort: Effort | None = None) -> Plan | NoP
     is_seen = asked.rules is not None and asked.rules.state.due_since
     if (
         not is_seen
-        and asked.benefit_e18(at_once.sales_raw, at_once.expected_buys_raw)
-        + asked.gas_cost_e18(asked.gas_per_wait)
+        and asked.benefit_e18(at_once.sales_raw, at_once.expected_buys_raw) + asked.wait_cost_e18
         >= 0
     ):
         return at_once  # waiting would cost more gas than there is to be saved
@@ -97,7 +96,7 @@ def _best_plan(asked: PlanInput, effort: Effort) -> Plan | NoPlan | None:
     best: tuple[Trades, Search, Settlement | None] | None = None
     refused: list[tuple[Trades, Search, NoPlan]] = []
     # What leaves a band broken asks for another rebalance: that much more may be paid to end inside all.
-    least_e18 = -asked.gas_cost_e18(asked.gas_per_rebalance + asked.gas_per_hop)
+    least_e18 = -asked.sending_cost_e18(1)
     for trades, search in candidates:
         if best is not None and trades.net_e18 < least_e18:
             break
@@ -234,14 +233,15 @@ def _judged(asked: PlanInput, trades: Trades) -> Settlement | NoPlan | None:
         except PolicyRefused as refusal:
             return NoPlan(Reason.POLICY_REFUSES, str(refusal), refusal)
     sold_e18, bought_e18 = asked.values_e18(trades.sales_raw, trades.buys_raw)
-    gas = asked.gas_per_rebalance + asked.gas_per_hop * len(trades.legs)
-    paid_e18 = asked.gas_cost_e18(gas) + asked.tip_e18
+    hops = len(trades.legs)
+    paid_e18 = asked.sending_cost_e18(hops) + asked.tip_e18
     worth_e18 = _worth_e18(asked, sold_e18)
     if paid_e18 and sold_e18 - bought_e18 + paid_e18 > worth_e18:
         return NoPlan(
             Reason.NOT_WORTH_GAS,
             f"bringing {dollars(sold_e18)} home is worth {dollars(worth_e18)}; it would lose "
-            f"{dollars(sold_e18 - bought_e18)} and cost {dollars(paid_e18)} of gas and tip",
+            f"{dollars(sold_e18 - bought_e18)} and cost {dollars(paid_e18)} of "
+            f"{'gas, L1 data and tip' if asked.l1_cost_e18(hops) else 'gas and tip'}",
         )
     return settlement
 

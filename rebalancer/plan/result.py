@@ -44,17 +44,18 @@ class LegCost:
 
 @dataclass(frozen=True, slots=True)
 class PlanCost:
-    """The same for all legs together. Gas has that of the rebalance itself too."""
+    """The same for all legs together. Gas has that of the rebalance itself too; `l1_e18` is what a rollup charges beside it."""
 
     fee_e18: int
     impact_e18: int
     gas_e18: int
     tip_e18: int = 0
+    l1_e18: int = 0
 
     @property
     def total_e18(self) -> int:
         """All of it."""
-        return self.fee_e18 + self.impact_e18 + self.gas_e18 + self.tip_e18
+        return self.fee_e18 + self.impact_e18 + self.gas_e18 + self.tip_e18 + self.l1_e18
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,12 +153,12 @@ def costs_of(
         fee_e18 = in_e18 * leg.pool.fee_pips // PIPS
         impact_e18 = in_e18 - value_e18(leg.token_out, leg.amount_out_raw) - fee_e18
         found.append(LegCost(in_e18, fee_e18, impact_e18, asked.hop_cost_e18))
-    gas = asked.gas_per_rebalance + asked.gas_per_hop * len(legs)
     total = PlanCost(
         sum(cost.fee_e18 for cost in found),
         sum(cost.impact_e18 for cost in found),
-        asked.gas_cost_e18(gas),
+        asked.gas_cost_e18(len(legs)),
         asked.tip_e18,
+        asked.l1_cost_e18(len(legs)),
     )
     return tuple(found), total
 
@@ -179,11 +180,12 @@ def sentence(
             if raw
         )
 
-    tip = f", {dollars(cost.tip_e18)} tip" if cost.tip_e18 else ""
+    more = f", {dollars(cost.l1_e18)} L1 data" if cost.l1_e18 else ""
+    more += f", {dollars(cost.tip_e18)} tip" if cost.tip_e18 else ""
     return (
         f"sell {listed(sales_raw)} for {listed(buys_raw)} in {swaps} swap{'s' * (swaps > 1)}, at "
         f"a cost of {dollars(cost.total_e18)}: {dollars(cost.fee_e18)} fees, "
-        f"{dollars(cost.impact_e18)} price, {dollars(cost.gas_e18)} gas{tip}"
+        f"{dollars(cost.impact_e18)} price, {dollars(cost.gas_e18)} gas{more}"
     )
 
 

@@ -7,13 +7,14 @@ from rebalancer.pools.curve_crypto import CurveCryptoPool
 from rebalancer.pools.curve_stable import CurveStablePool
 from rebalancer.pools.model import MAX_AMOUNT_RAW, Pool, Token
 from rebalancer.pools.shapes import recentred, synthetic
-from rebalancer.pools.snapshot import AnyPool, load, of_kind, save
+from rebalancer.pools.snapshot import KINDS, AnyPool, kind_of, load, of_kind, save
 from rebalancer.pools.uniswap_v2 import UniswapV2Pool
 from rebalancer.pools.uniswap_v3 import Segment, Tick, TickProfile, UniswapV3Pool
 from rebalancer.pools.uniswap_v4 import UniswapV4Pool
 from rebalancer.pools.wrapped_ether import WrappedEtherPool, in_wrapped_ether
 
 __all__ = [
+    "KINDS",
     "MAX_AMOUNT_RAW",
     "AnyPool",
     "BalancerWeightedPool",
@@ -29,6 +30,7 @@ __all__ = [
     "UniswapV4Pool",
     "WrappedEtherPool",
     "in_wrapped_ether",
+    "kind_of",
     "load",
     "of_kind",
     "recentred",

@@ -1,15 +1,17 @@
-"""A tricrypto pool of Curve on paper: what any swap pays, and the pool it leaves behind.
+"""A pool of Curve's for coins of different worth on paper: what any swap pays, and the pool it leaves behind.
 
-Served are pools of three coins by the mathematics of tricrypto: A, gamma, one price scale a coin, and a
-fee that rises from `mid_fee_e10` to `out_fee_e10` as the pool leaves its balance. `quote_in` is what both
-`exchange` and `get_dy` give.
+Served are three coins by the mathematics of tricrypto and tricrypto2 (`math_version` "v1") and of tricrypto-ng ("ng"),
+and two coins by those of twocrypto-ng, versions v2.0.0 ("ng") and v2.1.0 ("ng-v2.1.0"): A, gamma, a price scale for
+every coin but the first, and a fee that rises from `mid_fee_e10` to `out_fee_e10` as the pool leaves its balance.
+`quote_in` is what `exchange` pays. The pools of 2023 refuse a swap by which their shares gain nothing, which `get_dy`
+does not tell: it is quoted as 0.
 
-What is held, and by what: 240 swaps in random states pay, refuse and lead to the D that tricrypto's public
-source did, unit for unit, compiled by Vyper (tests/vectors/curve.json; no compiled pool is published, so no test
-runs one); newton_D, the fee and the virtual price at the block of a mainnet snapshot are what the contract said
-there, and a snapshot whose fee contradicts it is refused; `rebalancer pool snapshot` compares get_dy with the
-chain before it saves; round trips gain nothing, D never falls, quotes rise with the amount. Later tricryptos
-(A times 10,000) are served by the same mathematics, for which only that comparison speaks.
+What is held, and by what: 240 swaps of each kind in random states pay, refuse and lead to the D that their public
+sources did, unit for unit, compiled by Vyper (tests/vectors/curve.json and curve_ng.json; no compiled pool is
+published, so no test runs one); newton_D, the fee and the virtual price at the block of a mainnet snapshot of the first
+tricrypto are what the contract said there; a snapshot whose fee or D contradicts it is refused; `rebalancer pool
+snapshot` compares get_dy with the chain before it saves; round trips gain nothing, D never falls, quotes rise with the
+amount.
 
 After a swap the contract may also move its price scale toward its moving average, if it has earned enough
 to afford that. Snapshots hold nothing of that average: `swapped` leaves the scale where it is, so a second
@@ -28,7 +30,11 @@ from typing import ClassVar, NamedTuple
 from scipy.optimize import brentq
 
 from rebalancer.errors import BadPoolSnapshot, LiquidityExhausted
+from rebalancer.pools.curve_cubic import A_MULTIPLIER, cubic_d, cubic_mean, cubic_y
+from rebalancer.pools.curve_flow import Curve
 from rebalancer.pools.curve_math import (
+    MAX_D,
+    MIN_D,
     Refused,
     crypto_d,
     crypto_y,
@@ -37,37 +43,40 @@ from rebalancer.pools.curve_math import (
     reduction_e18,
 )
 from rebalancer.pools.curve_stable import FEE_ONE
+from rebalancer.pools.curve_two import (
+    TWO_LIMITS,
+    Limits,
+    two_d,
+    two_mean,
+    two_reduction_e18,
+    two_y,
+)
 from rebalancer.pools.model import MAX_AMOUNT_RAW, Token, address_key, check_amount, places_of
 from rebalancer.pools.uniswap_v3_math import PIPS
 from rebalancer.units import E18
 
 __all__ = ["CurveCryptoPool"]
 
-_COINS = 3
+_KINDS = ((3, "v1"), (3, "ng"), (2, "ng"), (2, "ng-v2.1.0"))
+"""Coins and mathematics: tricrypto, tricrypto-ng, and two versions of twocrypto-ng."""
+
 _MAX_DECIMALS = 18
 _LARGEST_SHARE = 100
 """No scaled balance may pass this many times D."""
 
-_FIRST_STEP = 1 / 64
-"""Prices are looked for this far ahead first, then each time twice as far."""
-
 _ROUNDS = 60
 
-_STEP = 1e-6
-"""Relative step by which a slope is measured."""
-
-_LEAST_FALL = 1e-12
-"""Part by which a price falls over such a step at least."""
-
-_SAMPLES = 24
-"""Where the fee falls as the pool comes into balance, better prices may lie ahead: looked for at so many places."""
+_WITHDRAWALS = 100
+"""So many withdrawals in a row without a swap may have rounded D."""
 
 
 class _Swap(NamedTuple):
-    """What `exchange` leads to: raw out, and D as it is then; or that it reverts, as it buys less than nothing."""
+    """What `exchange` leads to: raw out, D and the price of a share as they are then; or that it reverts, as it
+    buys less than nothing or the pool's shares would gain nothing by it."""
 
     out_raw: int
     d: int
+    virtual_price_e18: int = 0
     reverts: bool = False
 
 
@@ -76,8 +85,10 @@ class CurveCryptoPool:
     """One state of one pool; satisfies `rebalancer.pools.Pool`.
 
     `balances` are raw, in the order of `tokens`, which is the pool's; `price_scale_e18` are the prices of
-    the second and third coin in the first; `a_coefficient` is A times 27 times `a_multiplier`; `gamma` and
-    `fee_gamma` are of 1e18, fees of 1e10, `d` of 18 decimals.
+    the other coins in the first; `a_coefficient` is A times 27 (of two coins 4) times `a_multiplier`; `gamma` and
+    `fee_gamma` are of 1e18, fees of 1e10, `d` of 18 decimals. `virtual_price_e18` is what a share was worth when the
+    pool last looked, and `total_supply` all shares: of the pools of 2023, 0 where they are not known. While
+    `is_ramping`, A and gamma change with time.
 
     Raises:
         BadPoolSnapshot: the state contradicts itself.
@@ -96,22 +107,36 @@ class CurveCryptoPool:
     out_fee_e10: int
     fee_gamma: int
     a_multiplier: int = 1
+    math_version: str = "v1"
+    virtual_price_e18: int = 0
+    total_supply: int = 0
+    is_ramping: bool = False
     chain_id: int = 1
     block: int = 0
     name: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "address", address_key(self.address))
-        if len(self.tokens) != _COINS or len({token.address for token in self.tokens}) != _COINS:
-            raise BadPoolSnapshot(f"a tricrypto pool has {_COINS} coins, all of them different")
-        if len(self.balances) != _COINS or len(self.price_scale_e18) != _COINS - 1:
-            raise BadPoolSnapshot("three coins need three balances and two prices")
+        count = len(self.tokens)
+        if (count, self.math_version) not in _KINDS:
+            raise BadPoolSnapshot(
+                f"math_version {self.math_version!r} of {count} coins is not one of "
+                + ", ".join(f"{version} of {coins}" for coins, version in _KINDS)
+            )
+        if len({token.address for token in self.tokens}) != count:
+            raise BadPoolSnapshot("its coins are not all different")
+        if len(self.balances) != count or len(self.price_scale_e18) != count - 1:
+            raise BadPoolSnapshot("as many balances as coins are needed, and a price less")
         if any(token.decimals > _MAX_DECIMALS for token in self.tokens):
             raise BadPoolSnapshot(f"no coin may have more than {_MAX_DECIMALS} decimals")
         if min(self.balances) < 0 or min(self.price_scale_e18) <= 0 or self.d < 0:
             raise BadPoolSnapshot("balances and d are not negative, prices are positive")
         if min(self.a_coefficient, self.a_multiplier, self.gamma) <= 0 or self.fee_gamma < 0:
             raise BadPoolSnapshot("a_coefficient, a_multiplier and gamma are positive")
+        if self._is_ng and self.a_multiplier != A_MULTIPLIER:
+            raise BadPoolSnapshot(f"a_multiplier of such a pool is {A_MULTIPLIER}")
+        if min(self.virtual_price_e18, self.total_supply) < 0:
+            raise BadPoolSnapshot("virtual_price and total_supply are not negative")
         if not 0 <= self.mid_fee_e10 <= self.out_fee_e10 < FEE_ONE:
             raise BadPoolSnapshot(
                 f"fees {self.mid_fee_e10} and {self.out_fee_e10} do not rise below 10^10"
@@ -142,6 +167,42 @@ class CurveCryptoPool:
         """See `Pool.quote_in`. What `exchange` pays."""
         return self._swap(token_in, token_out, amount_raw)[2].out_raw
 
+    def get_dy(self, token_in: str, token_out: str, amount_raw: int) -> int:
+        """What the pool's view of that name answers; 0 where it reverts.
+
+        Raises:
+            BadAmount, UnknownToken: as `quote_in`.
+        """
+        check_amount(amount_raw)
+        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        try:
+            return max(self._sold(i, j, amount_raw)[0], 0) if self.d else 0
+        except (Refused, ZeroDivisionError):
+            return 0
+
+    @property
+    def moves(self) -> bool:
+        """Whether it changes without a log: while A or gamma do."""
+        return self.is_ramping
+
+    @cached_property
+    def fresh_d(self) -> int:
+        """D as the contract works it out from the balances, whatever it has stored; 0 where they are out of its range."""
+        try:
+            return self._invariant(self._xp)
+        except (Refused, ZeroDivisionError):
+            return 0
+
+    @property
+    def d_slack(self) -> int:
+        """How far from `fresh_d` the D that the contract has stored may be.
+
+        Its Newton steps end where they are smaller than a part of 10^14, and it lets D shrink in proportion where
+        providers withdraw, whose amounts it rounds by a unit of each coin.
+        """
+        units = sum(self._scaled(k, _WITHDRAWALS) for k in range(len(self.tokens)))
+        return self.d // 10**12 + max(100, units)
+
     def quote_out(self, token_in: str, token_out: str, amount_raw: int) -> int:
         """See `Pool.quote_out`. The pool has no such swap: it is the least amount whose `quote_in` is enough."""
         check_amount(amount_raw)
@@ -149,7 +210,7 @@ class CurveCryptoPool:
         xp = list(self._xp)
         xp[j] -= self._scaled(j, amount_raw) * FEE_ONE // (FEE_ONE - self.mid_fee_e10)
         try:
-            guess = self._raw(i, max(crypto_y(xp, *self._parameters, self.d, i) - self._xp[i], 0))
+            guess = self._raw(i, max(self._balance(xp, i)[0] - self._xp[i], 0))
             found = least_in(lambda dx: self._exchange(i, j, dx).out_raw, amount_raw, guess)
             if self._exchange(i, j, found).out_raw >= amount_raw:
                 return found
@@ -169,7 +230,9 @@ class CurveCryptoPool:
         balances = list(self.balances)
         balances[i] += amount_raw
         balances[j] -= swap.out_raw
-        return swap.out_raw, replace(self, balances=tuple(balances), d=swap.d)
+        price = swap.virtual_price_e18
+        after = replace(self, balances=tuple(balances), d=swap.d, virtual_price_e18=price)
+        return swap.out_raw, after
 
     def spot_price(self, token_in: str, token_out: str) -> Fraction:
         """See `Pool.spot_price`. Exact at the D it has; 0 where the pool is empty."""
@@ -178,7 +241,7 @@ class CurveCryptoPool:
             return Fraction(0)
         x = [Fraction(value) for value in self._xp]
         d, gamma = Fraction(self.d), Fraction(self.gamma, E18)
-        k = 27 * (x[0] / d) * (x[1] / d) * (x[2] / d)
+        k = math.prod((len(x) * one / d for one in x), start=Fraction(1))
         off = gamma + 1 - k
         weight = Fraction(self.a_coefficient, self.a_multiplier) * k * gamma**2 / off**2
         pull = 1 + (weight / k + 2 * weight / off) * (sum(x) / d - 1)
@@ -197,19 +260,9 @@ class CurveCryptoPool:
         if marginal <= 0:
             most = self._most_in(i, j)
             return most, self._exchange(i, j, most).out_raw if most else 0
-        x, out = self._flow(i, j, marginal)
-        return int((x - self._curve(i, j).x0) / self._scales_f[i]), int(out / self._scales_f[j])
-
-    def flow_and_slope(
-        self, token_in: str, token_out: str, marginal: float
-    ) -> tuple[int, int, float]:
-        """`flow_to` at a price above 0, and by how much more would go in if the price fell: - d in / d log marginal."""
-        amount_in, amount_out = self.flow_to(token_in, token_out, marginal)
-        if not amount_in:
-            return 0, 0, 0.0
-        i, j = places_of(self.address, self.tokens, token_in, token_out)
-        x, _ = self._flow(i, j, marginal)
-        return amount_in, amount_out, self._curve(i, j).slope_at(x) / self._scales_f[i]
+        curve = self._curve(i, j)
+        x, out = curve.flow(marginal * self._scales_f[j] / self._scales_f[i])
+        return int((x - curve.x0) / self._scales_f[i]), int(out / self._scales_f[j])
 
     def points(
         self, token_in: str, token_out: str, growths: Sequence[float]
@@ -245,22 +298,6 @@ class CurveCryptoPool:
         slope = curve.most_marginal / (1 - self.mid_fee_e10 / FEE_ONE)
         return slope * (1 - self.fee_e10 / FEE_ONE) * self._scales_f[i] / self._scales_f[j]
 
-    def _flow(self, i: int, j: int, marginal: float) -> tuple[float, float]:
-        """Where the flow ends, and what comes out, both scaled; the last is remembered, as it is asked for twice."""
-        curve = self._curve(i, j)
-        target = marginal * self._scales_f[j] / self._scales_f[i]
-        if target != curve.last[0]:
-            curve.last = target, *self._ends(curve, target)
-        return curve.last[1:]
-
-    @staticmethod
-    def _ends(curve: _Curve, target: float) -> tuple[float, float]:
-        if curve.most_marginal <= target or curve.furthest <= curve.x0:
-            return curve.x0, 0.0
-        x = curve.x_where(target)
-        out = curve.out(x)
-        return (curve.x0, 0.0) if out <= target * (x - curve.x0) else (x, out)
-
     def to_json(self) -> dict[str, object]:
         """The snapshot that `rebalancer.pools.load` reads back as an equal pool."""
         return {
@@ -278,6 +315,10 @@ class CurveCryptoPool:
             "mid_fee": self.mid_fee_e10,
             "out_fee": self.out_fee_e10,
             "fee_gamma": self.fee_gamma,
+            "math_version": self.math_version,
+            "virtual_price": self.virtual_price_e18,
+            "total_supply": self.total_supply,
+            "is_ramping": self.is_ramping,
         }
 
     @cached_property
@@ -313,8 +354,35 @@ class CurveCryptoPool:
         return self._curves[i, j]
 
     @property
-    def _parameters(self) -> tuple[int, int, int]:
-        return self.a_coefficient, self.a_multiplier, self.gamma
+    def _is_ng(self) -> bool:
+        return self.math_version != "v1"
+
+    @property
+    def _two_limits(self) -> Limits | None:
+        return TWO_LIMITS[self.math_version] if len(self.tokens) == 2 else None
+
+    def _balance(self, xp: Sequence[int], j: int) -> tuple[int, int]:
+        """What coin j has where the invariant holds, and from what D is then found."""
+        if limits := self._two_limits:
+            return two_y(xp, self.a_coefficient, self.gamma, self.d, j, limits)
+        if self._is_ng:
+            return cubic_y(xp, self.a_coefficient, self.gamma, self.d, j)
+        return crypto_y(xp, self.a_coefficient, self.a_multiplier, self.gamma, self.d, j), 0
+
+    def _invariant(self, xp: Sequence[int], k0: int = 0) -> int:
+        if limits := self._two_limits:
+            return two_d(xp, self.a_coefficient, self.gamma, limits, k0)
+        if self._is_ng:
+            return cubic_d(xp, self.a_coefficient, self.gamma, k0)
+        return crypto_d(xp, self.a_coefficient, self.a_multiplier, self.gamma)
+
+    @property
+    def _shares(self) -> tuple[float, float]:
+        """The least and the most that a scaled balance may be of D."""
+        if limits := self._two_limits:
+            least, most = limits.shares(self.gamma)
+            return least / (2 * E18), most / (2 * E18)
+        return 1 / _LARGEST_SHARE, float(_LARGEST_SHARE)
 
     def _scaled(self, k: int, raw: int) -> int:
         precise = raw * self._precisions[k]
@@ -326,7 +394,7 @@ class CurveCryptoPool:
         return scaled // self._precisions[k]
 
     def _fee(self, xp: tuple[int, ...] | list[int]) -> int:
-        near = reduction_e18(xp, self.fee_gamma)
+        near = (two_reduction_e18 if len(xp) == 2 else reduction_e18)(xp, self.fee_gamma)
         return (self.mid_fee_e10 * near + self.out_fee_e10 * (E18 - near)) // E18
 
     def _swap(self, token_in: str, token_out: str, amount_raw: int) -> tuple[int, int, _Swap]:
@@ -355,40 +423,61 @@ class CurveCryptoPool:
         """
         if self.d == 0 or 0 in self._xp:
             raise Refused
+        out, xp, k0 = self._sold(i, j, amount_raw)
+        if out < 0:
+            return _Swap(0, self.d, self.virtual_price_e18, reverts=True)
+        xp[j] = self._scaled(j, self.balances[j] - out)
+        d = self._invariant(xp, k0)
+        price = self._virtual_price_e18(d) if self._is_ng and self.total_supply else 0
+        is_loss = price <= self.virtual_price_e18 and not self.is_ramping
+        if price and (is_loss or 2 * price < E18):
+            return _Swap(0, self.d, self.virtual_price_e18, reverts=True)
+        return _Swap(out, d, price)
+
+    def _sold(self, i: int, j: int, amount_raw: int) -> tuple[int, list[int], int]:
+        """What comes out (below 0 where less than nothing), the scaled balances before the fee, and what D is found from."""
         xp = list(self._xp)
         xp[i] = self._scaled(i, self.balances[i] + amount_raw)
-        y = crypto_y(xp, *self._parameters, self.d, j)
+        y, k0 = self._balance(xp, j)
         gross = xp[j] - y - 1
         if gross < 0:
-            return _Swap(0, self.d, reverts=True)
+            return -1, xp, k0
         xp[j] = y
         out = self._raw(j, gross)
-        out -= self._fee(xp) * out // FEE_ONE
-        xp[j] = self._scaled(j, self.balances[j] - out)
-        return _Swap(out, crypto_d(xp, *self._parameters))
+        return out - self._fee(xp) * out // FEE_ONE, xp, k0
+
+    def _virtual_price_e18(self, d: int) -> int:
+        """What a share of the pool is worth at that D; shares are `total_supply`."""
+        if not MIN_D <= d <= MAX_D:
+            raise Refused
+        count = len(self.tokens)
+        fair = [d // count] + [d * E18 // (count * price) for price in self.price_scale_e18]
+        return E18 * (two_mean if count == 2 else cubic_mean)(fair) // self.total_supply
 
 
-class _Curve:
-    """y over x with the third coin fixed, in floats of scaled units."""
+class _Curve(Curve):
+    """y over x with the other coins fixed, in floats of scaled units."""
 
     def __init__(self, pool: CurveCryptoPool, i: int, j: int) -> None:
-        (fixed,) = (x for k, x in enumerate(pool._xp) if k not in (i, j))
-        self._d = float(pool.d)
-        self._fixed = float(fixed)
+        fixed = [float(x) for k, x in enumerate(pool._xp) if k not in (i, j)]
+        self._d, self._fixed = float(pool.d), sum(fixed)
+        self._least, self._most = (share * self._d for share in pool._shares)
+        self._count = len(pool._xp)
+        # K0 is this times x / D times y / D.
+        self._others = self._count**2 * math.prod(self._count * x / self._d for x in fixed)
         self._ann = pool.a_coefficient / pool.a_multiplier
         self._gamma = pool.gamma / E18
         self._mid, self._out_fee = pool.mid_fee_e10 / FEE_ONE, pool.out_fee_e10 / FEE_ONE
         self._fee_gamma = pool.fee_gamma / E18
         self.x0, self.y0 = float(pool._xp[i]), float(pool._xp[j])
         self._near = self.x0, self.y0
-        self.last = math.nan, self.x0, 0.0
         _, by_x, by_y = self._forces(self.x0, self.y0)
         self.most_marginal = by_x / by_y * self.y0 / self.x0 * (1 - self._mid)
 
     @cached_property
     def furthest(self) -> float:
-        """As far as the contract lets x and y go: neither leaves a hundredth to a hundred times D."""
-        least, high = self._d / _LARGEST_SHARE, _LARGEST_SHARE * self._d
+        """As far as the contract lets x and y go from D."""
+        least, high = self._least, self._most
         if self._y(high) >= least:
             return high
         if self.y0 <= least:
@@ -396,40 +485,14 @@ class _Curve:
         return float(brentq(lambda x: math.log(self._y(x) / least), self.x0, high, rtol=1e-13))
 
     def out(self, x: float) -> float:
-        """What comes out between the start and x, after the fee."""
+        """See `Curve.out`."""
         y = self._y(x)
         return (self.y0 - y) * (1 - self._fee(x, y)[0])
 
-    def x_where(self, target: float) -> float:
-        """The furthest x at which the next unit still yields `target`; the start where there is none."""
-
-        def excess(x: float) -> float:
-            return self.marginal(x) - target
-
-        low, step = self.x0, 1 + _FIRST_STEP
-        if excess(low) < 0:
-            step = (self.furthest / low) ** (1 / _SAMPLES)
-            ahead = (low * step**n for n in range(_SAMPLES - 1, 0, -1))
-            low = next((x for x in ahead if excess(x) >= 0), 0.0)
-            if low == 0:
-                return self.x0
-        while True:
-            high = min(low * step, self.furthest)
-            if excess(high) < 0:
-                return float(brentq(excess, low, high, xtol=1e-300, rtol=1e-14))
-            if high == self.furthest:
-                return high
-            low, step = high, step * step
-
-    def slope_at(self, x: float) -> float:
-        """- dx / d log marginal there, by a small step."""
-        here, beyond = self.marginal(x), self.marginal(x * (1 + _STEP))
-        return x * _STEP * here / max(here - beyond, here * _LEAST_FALL)
-
     def _forces(self, x: float, y: float) -> tuple[float, float, float]:
-        """(F, x dF/dx, y dF/dy) of the invariant F = a(k) (S / D - 1) + k - 1, k = 27 x y z / D^3."""
+        """(F, x dF/dx, y dF/dy) of the invariant F = a(k) (S / D - 1) + k - 1, where k is K0."""
         d = self._d
-        k = 27 * (x / d) * (y / d) * (self._fixed / d)
+        k = self._others * (x / d) * (y / d)
         off = self._gamma + 1 - k
         part = self._gamma / off
         weight = self._ann * k * part * part
@@ -443,7 +506,7 @@ class _Curve:
         Where S is D, F is below 0; where k is 1, S is no less than D, and F not below 0; it rises between.
         """
         low = max(self._d - x - self._fixed, 0.0)
-        high = self._d / 27 * (self._d / x) * (self._d / self._fixed)
+        high = self._d / self._others * (self._d / x)
         y = self._near[1] * self._near[0] / x
         for _ in range(_ROUNDS):
             if not low < y < high:
@@ -467,16 +530,17 @@ class _Curve:
     def _fee(self, x: float, y: float) -> tuple[float, float, float]:
         """The fee, and on the way to it the product over the mean and how near that is to balance."""
         total = x + y + self._fixed
-        k = 27 * (x / total) * (y / total) * (self._fixed / total)
+        k = self._others * (x / total) * (y / total) * (self._d / total) ** (self._count - 2)
         near = self._fee_gamma / (self._fee_gamma + 1 - k) if self._fee_gamma else k
         return self._mid * near + self._out_fee * (1 - near), near, k
 
     def marginal(self, x: float) -> float:
-        """What the next unit yields, with what it does to the fee of all."""
+        """See `Curve.marginal`."""
         y = self._y(x)
         _, by_x, by_y = self._forces(x, y)
         slope = by_x / by_y * y / x
         fee, near, k = self._fee(x, y)
-        k_by_x = k * (1 / x - slope / y - 3 * (1 - slope) / (x + y + self._fixed))
+        total = x + y + self._fixed
+        k_by_x = k * (1 / x - slope / y - self._count * (1 - slope) / total)
         near_by_x = near * near / self._fee_gamma * k_by_x if self._fee_gamma else k_by_x
         return (1 - fee) * slope - (self.y0 - y) * (self._mid - self._out_fee) * near_by_x

@@ -3,7 +3,8 @@
 `stable_d` and `stable_y` equal get_D and get_y of the pool of DAI, USDC and USDT (3pool) and of all pools
 whose A is a whole number; `crypto_d`, `crypto_y`, `geometric_mean` and `reduction_e18` equal newton_D,
 newton_y, geometric_mean and reduction_coefficient of the mathematics contract of tricrypto (mainnet's
-0x656Dd75d…, three coins). Both sources are public; no npm package carries them compiled, so equality is
+0x656Dd75d…, three coins); `ng_stable_d` and `ng_stable_y` equal get_D and get_y of CurveStableSwapNG.vy
+(curvefi/stableswap-ng). The sources are public; no npm package carries them compiled, so equality is
 held not by running them but as `curve_stable` and `curve_crypto` say.
 
 The iterations are part of the answer: each ends where the contract's does, one unit off the true root or
@@ -18,16 +19,34 @@ from collections.abc import Callable, Sequence
 from rebalancer.units import E18
 
 __all__ = [
+    "A_PRECISION",
+    "MATH_VERSIONS",
+    "MAX_D",
+    "MIN_D",
     "Refused",
+    "check_ng_prices",
     "crypto_d",
     "crypto_y",
     "geometric_mean",
+    "is_share",
     "least_in",
     "most_in",
+    "newton_y",
+    "ng_stable_d",
+    "ng_stable_y",
     "reduction_e18",
     "stable_d",
     "stable_y",
+    "word",
 ]
+
+MATH_VERSIONS = ("v1", "ng")
+"""Of Curve's pools: 3pool's and the first tricryptos', and those of 2023."""
+
+A_PRECISION = 100
+"""What stableswap-ng multiplies A by."""
+
+_MAX_HALF_WORD = 2**128 - 1
 
 _MAX_WORD = 2**256 - 1
 _ROUNDS = 255
@@ -39,14 +58,19 @@ _SECANTS = 12
 _MIN_SHARE_E18, _MAX_SHARE_E18 = 10**16, 10**20
 """tricrypto wants every scaled balance between a hundredth of D and a hundred times D."""
 
-_MIN_D, _MAX_D = 10**17, 10**33
+MIN_D, MAX_D = 10**17, 10**33
 
 
 class Refused(Exception):  # noqa: N818 - it is what the contract would have done
     """The contract reverts on these numbers; never leaves `rebalancer.pools`."""
 
 
-def _word(value: int) -> int:
+def word(value: int) -> int:
+    """The value itself.
+
+    Raises:
+        Refused: it is none of a word of 256 bits without a sign.
+    """
     if not 0 <= value <= _MAX_WORD:
         raise Refused
     return value
@@ -69,9 +93,9 @@ def stable_d(xp: Sequence[int], amplification: int) -> int:
     for _ in range(_ROUNDS):
         product = d
         for x in xp:
-            product = _word(product * d) // (x * count)
+            product = word(product * d) // (x * count)
         before = d
-        d = _word((ann * total + product * count) * d) // ((ann - 1) * d + (count + 1) * product)
+        d = word((ann * total + product * count) * d) // ((ann - 1) * d + (count + 1) * product)
         if -1 <= d - before <= 1:
             break
     return d
@@ -91,16 +115,94 @@ def stable_y(xp: Sequence[int], i: int, j: int, x: int, amplification: int, d: i
             continue
         held = x if k == i else balance
         total += held
-        c = _word(c * d) // (held * count)
-    c = _word(c * d) // (ann * count)
+        c = word(c * d) // (held * count)
+    c = word(c * d) // (ann * count)
     b = total + d // ann
     y = d
     for _ in range(_ROUNDS):
         before = y
-        y = _word(y * y + c) // _word(2 * y + b - d)
+        y = word(y * y + c) // word(2 * y + b - d)
         if -1 <= y - before <= 1:
             break
     return y
+
+
+def ng_stable_d(xp: Sequence[int], ann: int) -> int:
+    """D of scaled balances by stableswap-ng; `ann` is A times the coins times `A_PRECISION`; 0 of an empty pool.
+
+    Raises:
+        Refused: one coin is missing, a word overflows, or it did not converge.
+    """
+    total = sum(xp)
+    if total == 0:
+        return 0
+    if 0 in xp:
+        raise Refused
+    count = len(xp)
+    power = count**count
+    weighed = word(ann * total) // A_PRECISION
+    d = total
+    for _ in range(_ROUNDS):
+        product = d
+        for x in xp:
+            product = word(product * d) // x
+        product //= power
+        before = d
+        below = word((ann - A_PRECISION) * d) // A_PRECISION + (count + 1) * product
+        d = word((weighed + product * count) * d) // word(below)
+        if -1 <= d - before <= 1:
+            return d
+    raise Refused
+
+
+def ng_stable_y(xp: Sequence[int], i: int, j: int, x: int, ann: int, d: int) -> int:
+    """`stable_y` by stableswap-ng; `ann` as `ng_stable_d` has it.
+
+    Raises:
+        Refused: a coin is missing, a word overflows, or it did not converge.
+    """
+    count = len(xp)
+    c, total = d, 0
+    for k, balance in enumerate(xp):
+        if k == j:
+            continue
+        held = x if k == i else balance
+        if held == 0:
+            raise Refused
+        total += held
+        c = word(c * d) // (held * count)
+    c = word(word(c * d) * A_PRECISION) // (ann * count)
+    b = total + word(d * A_PRECISION) // ann
+    y = d
+    for _ in range(_ROUNDS):
+        before = y
+        below = word(2 * y + b - d)
+        if below == 0:
+            raise Refused
+        y = word(y * y + c) // below
+        if -1 <= y - before <= 1:
+            return y
+    raise Refused
+
+
+def check_ng_prices(xp: Sequence[int], ann: int, d: int) -> None:
+    """Refuse a swap after which stableswap-ng cannot note its prices, though it could pay (_get_p).
+
+    Raises:
+        Refused: a word overflows.
+    """
+    count = len(xp)
+    share = d // count**count
+    for x in xp:
+        if x == 0:
+            raise Refused
+        share = word(share * d) // x
+    first = word(ann * xp[0]) // A_PRECISION
+    scaled = word(share * xp[0])
+    for x in xp[1:]:
+        word(E18 * word(first + scaled // x))
+    if first + share == 0 or d > _MAX_HALF_WORD:
+        raise Refused
 
 
 def geometric_mean(values: Sequence[int]) -> int:
@@ -138,7 +240,7 @@ def crypto_d(xp: Sequence[int], ann: int, multiplier: int, gamma: int) -> int:
         Refused: the balances are too far apart, or it did not converge.
     """
     ordered = sorted(xp, reverse=True)
-    if not 10**9 <= ordered[0] <= _MAX_D or ordered[-1] * E18 // ordered[0] < 10**11:
+    if not 10**9 <= ordered[0] <= MAX_D or ordered[-1] * E18 // ordered[0] < 10**11:
         raise Refused
     count, total = len(ordered), sum(ordered)
     d = count * geometric_mean(ordered)
@@ -158,10 +260,10 @@ def crypto_d(xp: Sequence[int], ann: int, multiplier: int, gamma: int) -> int:
         if k0 < E18:
             minus += d * (mul1 // slope) // E18 * (E18 - k0) // k0
         else:
-            minus = _word(minus - d * (mul1 // slope) // E18 * (k0 - E18) // k0)
+            minus = word(minus - d * (mul1 // slope) // E18 * (k0 - E18) // k0)
         d = plus - minus if plus > minus else (minus - plus) // 2
         if abs(d - before) * 10**14 < max(10**16, d):
-            if not all(_is_share(x, d) for x in ordered):
+            if not all(is_share(x, d) for x in ordered):
                 raise Refused
             return d
     raise Refused
@@ -175,7 +277,7 @@ def crypto_y(xp: Sequence[int], ann: int, multiplier: int, gamma: int, d: int, j
     """
     count = len(xp)
     others = sorted((x for k, x in enumerate(xp) if k != j), reverse=True)
-    if not _MIN_D <= d <= _MAX_D or not all(_is_share(x, d) for x in others):
+    if not MIN_D <= d <= MAX_D or not all(is_share(x, d) for x in others):
         raise Refused
     limit = max(others[0] // 10**14, d // 10**14, 100)
     y = d // count
@@ -184,13 +286,37 @@ def crypto_y(xp: Sequence[int], ann: int, multiplier: int, gamma: int, d: int, j
     k0_others = E18
     for x in others:
         k0_others = k0_others * x * count // d
-    total_others = sum(others)
+    y = newton_y(y, sum(others), k0_others, count, (ann, multiplier, gamma), d, limit)
+    if not is_share(y, d):
+        raise Refused
+    return y
+
+
+def newton_y(
+    start: int,
+    others: int,
+    k0_others: int,
+    count: int,
+    parameters: tuple[int, int, int],
+    d: int,
+    limit: int,
+) -> int:
+    """A scaled balance by Newton's method from a start, up to steps below `limit` or a part of 10^14.
+
+    `others` is what all the others hold, `k0_others` the part of K0 that is theirs, and `parameters` are A times
+    `count` to its own power times a multiplier, that multiplier, and gamma.
+
+    Raises:
+        Refused: it did not converge.
+    """
+    ann, multiplier, gamma = parameters
+    y = start
     for _ in range(_ROUNDS):
         before = y
         k0 = k0_others * y * count // d
         if k0 == 0:
             raise Refused
-        total = total_others + y
+        total = others + y
         off = _distance(gamma, k0)
         mul1 = E18 * d // gamma * off // gamma * off * multiplier // ann
         mul2 = E18 + 2 * E18 * k0 // off
@@ -206,8 +332,6 @@ def crypto_y(xp: Sequence[int], ann: int, multiplier: int, gamma: int, d: int, j
         minus += E18 * total // slope_per_y
         y = before // 2 if plus < minus else plus - minus
         if abs(y - before) < max(limit, y // 10**14):
-            if not _is_share(y, d):
-                raise Refused
             return y
     raise Refused
 
@@ -217,7 +341,8 @@ def _distance(gamma: int, k0: int) -> int:
     return abs(gamma + E18 - k0) + 1
 
 
-def _is_share(x: int, d: int) -> bool:
+def is_share(x: int, d: int) -> bool:
+    """Whether a scaled balance is near enough to D."""
     return _MIN_SHARE_E18 <= x * E18 // d <= _MAX_SHARE_E18
 
 

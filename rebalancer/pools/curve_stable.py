@@ -1,13 +1,15 @@
-"""A StableSwap pool of Curve on paper, of the kind of 3pool: what any swap pays, and the pool it leaves behind.
+"""A StableSwap pool of Curve on paper: what any swap pays, and the pool it leaves behind.
 
-Served are plain pools whose A is a whole number and whose coins count at fixed rates. `quote_in` is what
-`exchange` pays; `get_dy` takes the fee after scaling down instead of before, and may differ by a unit.
+Served are plain pools of the kind of 3pool (`math_version` "v1"), whose A is a whole number and whose coins count
+at fixed rates, and those of stableswap-ng ("ng"), whose fee rises as two coins part and whose rates may come from
+outside. `quote_in` is what `exchange` pays; 3pool's `get_dy` takes the fee after scaling down instead of before, and
+may differ by a unit.
 
-What is held, and by what: 240 swaps in random states pay, keep and leave what 3pool's public source did, unit
-for unit, compiled by Vyper (tests/vectors/curve.json; no compiled pool is published, so no test runs one); D at
-the block of a mainnet snapshot is what get_virtual_price said there, and a snapshot that contradicts it is
-refused; `rebalancer pool snapshot` compares get_dy with the chain before it saves; round trips gain nothing, D
-never falls, quotes rise with the amount.
+What is held, and by what: 240 swaps in random states of 3pool and as many of stableswap-ng pay, refuse and leave
+what their public sources did, unit for unit, compiled by Vyper (tests/vectors/curve.json and curve_ng.json; no
+compiled pool is published, so no test runs one); D at the block of a mainnet snapshot is what get_virtual_price said
+there, and a snapshot that contradicts it is refused; `rebalancer pool snapshot` compares get_dy with the chain before
+it saves; round trips gain nothing, D never falls, quotes rise with the amount.
 
 A swap that buys less than nothing, which its rounding can, reverts; one that buys nothing is taken all the same.
 """
@@ -24,7 +26,20 @@ from typing import ClassVar, NamedTuple
 from scipy.optimize import brentq
 
 from rebalancer.errors import BadPoolSnapshot, LiquidityExhausted
-from rebalancer.pools.curve_math import Refused, least_in, stable_d, stable_y
+from rebalancer.pools.curve_flow import Curve
+from rebalancer.pools.curve_math import (
+    A_PRECISION,
+    MATH_VERSIONS,
+    Refused,
+    check_ng_prices,
+    least_in,
+    most_in,
+    ng_stable_d,
+    ng_stable_y,
+    stable_d,
+    stable_y,
+    word,
+)
 from rebalancer.pools.model import MAX_AMOUNT_RAW, Token, address_key, check_amount, places_of
 from rebalancer.pools.uniswap_v3_math import PIPS
 from rebalancer.units import E18
@@ -36,9 +51,13 @@ FEE_ONE = 10**10
 
 _MAX_WORD = 2**256 - 1
 _MAX_COINS = 8
+_MAX_A = 10**6
 _FIRST_GROWTH, _FURTHEST_GROWTH = 1 / 64, 32.0
 """Prices are looked for from the balance times e to the first of these up to e to the second; there is next
 to nothing left to buy beyond."""
+
+_LARGEST_GROWTH = 2.0**20
+"""The same where the fee changes with the balances."""
 
 
 class _Swap(NamedTuple):
@@ -55,6 +74,8 @@ class CurveStablePool:
 
     `balances` are raw, in the order of `tokens`, which is the pool's; fees are of 1e10, `admin_fee_e10`
     of the fee. `rates` scale a raw amount to 18 decimals, times 1e18; without them decimals decide.
+    Those of stableswap-ng have `a_coefficient` times 100, and `offpeg_fee_multiplier_e10` times the fee
+    where two coins are far apart. While `is_ramping`, A changes with time.
 
     Raises:
         BadPoolSnapshot: the state contradicts itself.
@@ -69,6 +90,9 @@ class CurveStablePool:
     fee_e10: int
     admin_fee_e10: int
     rates: tuple[int, ...] = ()
+    math_version: str = "v1"
+    offpeg_fee_multiplier_e10: int = 0
+    is_ramping: bool = False
     chain_id: int = 1
     block: int = 0
     name: str = ""
@@ -87,8 +111,21 @@ class CurveStablePool:
             raise BadPoolSnapshot(f"{count} coins need as many balances and rates above 0")
         if min(self.balances) < 0:
             raise BadPoolSnapshot(f"balance {min(self.balances)} is negative")
-        if not 0 < self.a_coefficient <= 10**6:
-            raise BadPoolSnapshot(f"a_coefficient {self.a_coefficient} is not in 1 … 10^6")
+        if self.math_version not in MATH_VERSIONS:
+            raise BadPoolSnapshot(
+                f"math_version {self.math_version!r} is not one of {MATH_VERSIONS}"
+            )
+        scale = A_PRECISION if self._is_ng else 1
+        if not scale <= self.a_coefficient <= _MAX_A * scale:
+            raise BadPoolSnapshot(
+                f"a_coefficient {self.a_coefficient} is not in {scale} … {_MAX_A * scale}"
+            )
+        if self.offpeg_fee_multiplier_e10 and not self._is_ng:
+            raise BadPoolSnapshot("only pools of stableswap-ng charge more off the peg")
+        if not 0 <= self.offpeg_fee_multiplier_e10 * self.fee_e10 <= FEE_ONE * FEE_ONE:
+            raise BadPoolSnapshot(
+                f"offpeg_fee_multiplier {self.offpeg_fee_multiplier_e10} makes a fee above all"
+            )
         for fee in (self.fee_e10, self.admin_fee_e10):
             if not 0 <= fee <= FEE_ONE:
                 raise BadPoolSnapshot(f"fee {fee} is not in 0 … 10^10")
@@ -100,16 +137,21 @@ class CurveStablePool:
 
     @property
     def fee_pips(self) -> int:
-        """The part of the output the pool keeps, in millionths, rounded down."""
+        """The part of the output the pool keeps, in millionths, rounded down; the least where it rises off the peg."""
         return self.fee_e10 * PIPS // FEE_ONE
 
     @cached_property
     def invariant(self) -> int:
         """D, of 18 decimals (get_D); 0 where the pool is empty or out of range."""
         try:
-            return stable_d(self._xp, self.a_coefficient)
+            return self._d(self.a_coefficient)
         except Refused:
             return 0
+
+    @property
+    def moves(self) -> bool:
+        """Whether it changes without a log: while A does, and where rates come from outside."""
+        return self.is_ramping or self.rates != self._plain_rates
 
     def quote_in(self, token_in: str, token_out: str, amount_raw: int) -> int:
         """See `Pool.quote_in`. What `exchange` pays."""
@@ -119,18 +161,23 @@ class CurveStablePool:
         """See `Pool.quote_out`. The pool has no such swap: it is the least amount whose `quote_in` is enough."""
         check_amount(amount_raw)
         i, j = places_of(self.address, self.tokens, token_in, token_out)
-        most_in = self._most_in(i)
-        most_out = self._exchange(i, j, most_in).out_raw if most_in else 0
-        if amount_raw > most_out:
-            raise LiquidityExhausted(self.address, self.tokens[j].address, amount_raw, most_out)
+        most = self._best_in(i, j)
+        possible = self._exchange(i, j, most).out_raw if most else 0
+        if amount_raw > possible:
+            raise LiquidityExhausted(self.address, self.tokens[j].address, amount_raw, possible)
+
+        def quote(dx: int) -> int:
+            return self._exchange(i, j, dx).out_raw if dx < most else possible
+
         scaled_out = amount_raw * self.rates[j] * FEE_ONE // ((FEE_ONE - self.fee_e10) * E18)
         left = max(self._xp[j] - scaled_out - 1, 1)
         try:
-            y = stable_y(self._xp, j, i, left, self.a_coefficient, self.invariant)
+            y = self._y(j, i, left, self.a_coefficient, self.invariant)
         except Refused:
             y = self._xp[i]
         guess = max(y - self._xp[i], 0) * E18 // self.rates[i]
-        return least_in(lambda dx: self._exchange(i, j, dx).out_raw, amount_raw, guess)
+        found = least_in(quote, amount_raw, min(guess, most))
+        return found if quote(found) >= amount_raw else most
 
     def get_dy(self, token_in: str, token_out: str, amount_raw: int) -> int:
         """What the pool's view of that name answers; 0 where it reverts because nothing comes out.
@@ -140,7 +187,13 @@ class CurveStablePool:
         """
         i, j, _ = self._swap(token_in, token_out, amount_raw)
         x = self._xp[i] + amount_raw * self.rates[i] // E18
-        y = stable_y(self._xp, i, j, x, self.a_coefficient, self.invariant)
+        if self._is_ng:
+            # The view rounds A down.
+            a = self.a_coefficient // A_PRECISION * A_PRECISION
+            y = self._y(i, j, x, a, self._d(a))
+            gross = max(self._xp[j] - y - 1, 0)
+            return (gross - self._fee_e10(i, j, x, y) * gross // FEE_ONE) * E18 // self.rates[j]
+        y = self._y(i, j, x, self.a_coefficient, self.invariant)
         gross = max(self._xp[j] - y - 1, 0) * E18 // self.rates[j]
         return gross - self.fee_e10 * gross // FEE_ONE
 
@@ -166,18 +219,22 @@ class CurveStablePool:
         product = Fraction(d)
         for x in self._xp:
             product = product * d / (x * count)
-        ann = self.a_coefficient * count
+        ann = Fraction(self.a_coefficient * count, A_PRECISION if self._is_ng else 1)
         slope = (ann + product / self._xp[i]) / (ann + product / self._xp[j])
         return slope * self.rates[i] / self.rates[j]
 
     def flow_to(self, token_in: str, token_out: str, marginal: float) -> tuple[int, int]:
         """See `Pool.flow_to`. The curve's slope is solved for; what it yields there is in closed form."""
         i, j = places_of(self.address, self.tokens, token_in, token_out)
-        most = self._most_in(i)
-        if most == 0:
+        if self.invariant == 0:
             return 0, 0
         if marginal <= 0:
-            return most, self._exchange(i, j, most).out_raw
+            most = self._best_in(i, j)
+            return most, self._exchange(i, j, most).out_raw if most else 0
+        if self._fee_varies:
+            fees = self._fee_curve(i, j)
+            x, out = fees.flow(marginal * self.rates[j] / self.rates[i])
+            return int((x - fees.x0) * E18 / self.rates[i]), int(out * E18 / self.rates[j])
         kept = 1 - self.fee_e10 / FEE_ONE
         scale_in, scale_out = self.rates[i] / E18, self.rates[j] / E18
         curve = _Curve.of(self, i, j)
@@ -191,6 +248,7 @@ class CurveStablePool:
             x = x0 * math.exp(log_growth)
             return math.log(curve.slope(x, curve.y(x)) / target)
 
+        most = self._limit(i)
         low, high = 0.0, _FIRST_GROWTH
         while excess(high) > 0:
             low, high = high, 4 * high
@@ -211,19 +269,15 @@ class CurveStablePool:
             UnknownToken: the pool does not trade the pair.
         """
         i, j = places_of(self.address, self.tokens, token_in, token_out)
-        if self._most_in(i) == 0:
+        if self.invariant == 0:
             return []
-        kept = 1 - self.fee_e10 / FEE_ONE
         scale_in, scale_out = self.rates[i] / E18, self.rates[j] / E18
-        curve = _Curve.of(self, i, j)
-        x0 = float(self._xp[i])
-        y0 = curve.y(x0)
+        curve = self._fee_curve(i, j)
         found = []
         for growth in growths:
-            x = x0 * (1 + growth)
-            y = curve.y(x)
-            marginal = curve.slope(x, y) * kept * scale_in / scale_out
-            found.append((x0 * growth / scale_in, (y0 - y) * kept / scale_out, marginal))
+            out, marginal = curve.at(curve.x0 * (1 + growth))
+            ends = curve.x0 * growth / scale_in, out / scale_out
+            found.append((*ends, marginal * scale_in / scale_out))
         return found
 
     def to_json(self) -> dict[str, object]:
@@ -239,6 +293,9 @@ class CurveStablePool:
             "a_coefficient": self.a_coefficient,
             "fee": self.fee_e10,
             "admin_fee": self.admin_fee_e10,
+            "math_version": self.math_version,
+            "offpeg_fee_multiplier": self.offpeg_fee_multiplier_e10,
+            "is_ramping": self.is_ramping,
         }
 
     @cached_property
@@ -246,31 +303,109 @@ class CurveStablePool:
         """Balances scaled to 18 decimals (_xp)."""
         return tuple(b * rate // E18 for b, rate in zip(self.balances, self.rates, strict=True))
 
-    def _most_in(self, i: int) -> int:
-        """The most that can go in before a word overflows; 0 where the pool refuses any swap."""
+    @property
+    def _is_ng(self) -> bool:
+        return self.math_version == "ng"
+
+    @property
+    def _fee_varies(self) -> bool:
+        return self.offpeg_fee_multiplier_e10 > FEE_ONE
+
+    @property
+    def _plain_rates(self) -> tuple[int, ...]:
+        """What rates are where decimals alone decide."""
+        return tuple(10 ** (36 - token.decimals) for token in self.tokens if token.decimals <= 36)
+
+    def _d(self, a_coefficient: int) -> int:
+        if self._is_ng:
+            return ng_stable_d(self._xp, a_coefficient * len(self._xp))
+        return stable_d(self._xp, a_coefficient)
+
+    def _y(self, i: int, j: int, x: int, a_coefficient: int, d: int) -> int:
+        if self._is_ng:
+            return ng_stable_y(self._xp, i, j, x, a_coefficient * len(self._xp), d)
+        return stable_y(self._xp, i, j, x, a_coefficient, d)
+
+    def _fee_e10(self, i: int, j: int, x: int, y: int) -> int:
+        """Between the balances before a swap and x and y after it (_dynamic_fee).
+
+        Raises:
+            Refused: a word overflows.
+        """
+        if not self._fee_varies:
+            return self.fee_e10
+        multiplier = self.offpeg_fee_multiplier_e10
+        one, other = (self._xp[i] + x) // 2, (self._xp[j] + y) // 2
+        near = word((multiplier - FEE_ONE) * 4 * one * other) // word((one + other) ** 2)
+        return multiplier * self.fee_e10 // (near + FEE_ONE)
+
+    def _limit(self, i: int) -> int:
+        """What can go in at most before the amount itself overflows a word; 0 where the pool refuses any swap."""
         if self.invariant == 0:
             return 0
         return min(
             (_MAX_WORD - self._xp[i]) // self.rates[i] // 2, MAX_AMOUNT_RAW - self.balances[i]
         )
 
+    def _most_in(self, i: int, j: int) -> int:
+        """The most that can go in before a word overflows; 0 where the pool refuses any swap."""
+        limit = self._limit(i)
+        if not self._is_ng or limit == 0:
+            return limit
+        return most_in(lambda dx: self._exchange(i, j, dx), limit)
+
+    def _best_in(self, i: int, j: int) -> int:
+        """What brings the most out: the most, unless the fee rises by more than comes out with it."""
+        if (i, j) not in self._bests:
+            best = most = self._most_in(i, j)
+            if self._fee_varies and most:
+                curve = self._fee_curve(i, j)
+                best = min(int((curve.peak - curve.x0) * E18 / self.rates[i]), most)
+            self._bests[i, j] = best
+        return self._bests[i, j]
+
+    @cached_property
+    def _bests(self) -> dict[tuple[int, int], int]:
+        return {}
+
+    @cached_property
+    def _fee_curves(self) -> dict[tuple[int, int], _FeeCurve]:
+        return {}
+
+    def _fee_curve(self, i: int, j: int) -> _FeeCurve:
+        """Of that direction, made once a state."""
+        if (i, j) not in self._fee_curves:
+            self._fee_curves[i, j] = _FeeCurve(self, i, j)
+        return self._fee_curves[i, j]
+
     def _swap(self, token_in: str, token_out: str, amount_raw: int) -> tuple[int, int, _Swap]:
         check_amount(amount_raw)
         i, j = places_of(self.address, self.tokens, token_in, token_out)
-        most = self._most_in(i)
-        if amount_raw > most:
-            raise LiquidityExhausted(self.address, self.tokens[i].address, amount_raw, most)
-        return i, j, self._exchange(i, j, amount_raw)
+        if amount_raw <= self._limit(i):
+            try:
+                return i, j, self._exchange(i, j, amount_raw)
+            except Refused:
+                pass
+        most = min(self._most_in(i, j), amount_raw - 1)
+        raise LiquidityExhausted(self.address, self.tokens[i].address, amount_raw, most)
 
     def _exchange(self, i: int, j: int, amount_raw: int) -> _Swap:
-        """StableSwap3Pool.exchange without a least amount out."""
+        """`exchange` without a least amount out.
+
+        Raises:
+            Refused: a word overflows.
+        """
         x = self._xp[i] + amount_raw * self.rates[i] // E18
-        y = stable_y(self._xp, i, j, x, self.a_coefficient, self.invariant)
+        y = self._y(i, j, x, self.a_coefficient, self.invariant)
         gross = self._xp[j] - y - 1
         if gross < 0:
             return _Swap(0, 0, reverts=True)
-        fee = gross * self.fee_e10 // FEE_ONE
+        fee = gross * self._fee_e10(i, j, x, y) // FEE_ONE
         admin = fee * self.admin_fee_e10 // FEE_ONE
+        if self._is_ng:
+            xp = list(self._xp)
+            xp[i], xp[j] = x, y
+            check_ng_prices(xp, self.a_coefficient * len(xp), self.invariant)
         return _Swap((gross - fee) * E18 // self.rates[j], admin * E18 // self.rates[j])
 
 
@@ -286,7 +421,7 @@ class _Curve(NamedTuple):
     def of(cls, pool: CurveStablePool, i: int, j: int) -> _Curve:
         count = len(pool.tokens)
         d = float(pool.invariant)
-        ann = float(pool.a_coefficient * count)
+        ann = pool.a_coefficient * count / (A_PRECISION if pool._is_ng else 1)
         others = [float(x) for k, x in enumerate(pool._xp) if k not in (i, j)]
         product = d * d / count * d / count
         for x in others:
@@ -303,3 +438,53 @@ class _Curve(NamedTuple):
         """-dy/dx; D^(n+1) / (n^n times all balances) is `product` / (x y)."""
         share = self.product / (x * y)
         return (self.ann + share / x) / (self.ann + share / y)
+
+
+class _FeeCurve(Curve):
+    """The same with the fee, which rises as the two coins part."""
+
+    def __init__(self, pool: CurveStablePool, i: int, j: int) -> None:
+        self._curve = _Curve.of(pool, i, j)
+        self._least_fee = pool.fee_e10 / FEE_ONE
+        self._most_fee = self._least_fee * max(pool.offpeg_fee_multiplier_e10 / FEE_ONE, 1.0)
+        self._steep = max(pool.offpeg_fee_multiplier_e10 / FEE_ONE - 1, 0.0)
+        self.x0 = float(pool._xp[i])
+        self.y0 = self._curve.y(self.x0)
+        self.most_marginal = self._curve.slope(self.x0, self.y0) * (1 - self._least_fee)
+
+    @property
+    def furthest(self) -> float:
+        """There is next to nothing left to buy beyond."""
+        return self.x0 * _LARGEST_GROWTH
+
+    @property
+    def peak(self) -> float:
+        """Where the most has come out."""
+        return self._x_where(0.0)
+
+    def out(self, x: float) -> float:
+        """See `Curve.out`."""
+        return self.at(x)[0]
+
+    def marginal(self, x: float) -> float:
+        """See `Curve.marginal`."""
+        return self.at(x)[1]
+
+    def at(self, x: float) -> tuple[float, float]:
+        """(out, marginal) there."""
+        y = self._curve.y(x)
+        slope = self._curve.slope(x, y)
+        fee, fee_by_x = self._fee(x, y, slope)
+        gross = self.y0 - y
+        return gross * (1 - fee), slope * (1 - fee) - gross * fee_by_x
+
+    def _fee(self, x: float, y: float, slope: float) -> tuple[float, float]:
+        """The fee of a swap to x and y, and by how much it rises with x."""
+        if not self._steep:
+            return self._least_fee, 0.0
+        one, other = self.x0 + x, self.y0 + y
+        total = one + other
+        below = self._steep * 4 * one * other / (total * total) + 1
+        near_by_x = 4 * (other - one) * (other + slope * one) / total**3
+        fee = self._most_fee / below
+        return fee, -fee * self._steep * near_by_x / below

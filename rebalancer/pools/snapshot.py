@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
 from os import PathLike
@@ -27,7 +28,7 @@ from rebalancer.pools.uniswap_v4 import UniswapV4Pool, pool_id
 from rebalancer.texts import LONGEST_SYMBOL, safe_text
 from rebalancer.units import E18
 
-__all__ = ["AnyPool", "load", "of_kind", "save"]
+__all__ = ["KINDS", "AnyPool", "kind_of", "load", "of_kind", "save"]
 
 _MOST_BYTES = 64 * MEGABYTE
 """Of a pool's file: half a million ticks."""
@@ -45,6 +46,12 @@ AnyPool = (
 """A pool of any protocol that snapshots are read of."""
 
 OnePool = TypeVar("OnePool", bound=AnyPool)
+
+KINDS = (
+    *("Uniswap V2", "Uniswap V3", "Uniswap V4", "Balancer V2 weighted", "Curve 3pool"),
+    *("Curve stableswap-ng", "Curve tricrypto", "Curve tricrypto-ng", "Curve twocrypto-ng"),
+)
+"""All that is served, by the names that people know."""
 
 
 def load(source: str | PathLike[str] | Snapshot) -> AnyPool:
@@ -81,6 +88,24 @@ def of_kind(pool: AnyPool, kind: type[OnePool]) -> OnePool:
     if not isinstance(pool, kind):
         raise UnsupportedPool(pool.PROTOCOL)
     return pool
+
+
+def kind_of(pool: AnyPool) -> str:
+    """Which of `KINDS` a pool is of."""
+    match pool:
+        case UniswapV2Pool():
+            return "Uniswap V2"
+        case UniswapV3Pool():
+            return "Uniswap V3"
+        case UniswapV4Pool():
+            return "Uniswap V4"
+        case BalancerWeightedPool():
+            return "Balancer V2 weighted"
+        case CurveStablePool():
+            return "Curve 3pool" if pool.math_version == "v1" else "Curve stableswap-ng"
+        case _:
+            name = "twocrypto" if len(pool.tokens) == 2 else "tricrypto"
+            return f"Curve {name}" if pool.math_version == "v1" else f"Curve {name}-ng"
 
 
 def save(pool: AnyPool, path: str | PathLike[str]) -> None:
@@ -189,9 +214,11 @@ def _fee_e18(text: str) -> int:
 
 def _curve(snapshot: Snapshot) -> CurveStablePool | CurveCryptoPool:
     """Of the two kinds only one has a gamma. What the contract said of itself must be so."""
-    lending = snapshot.get("use_lending")
-    if (isinstance(lending, list) and any(lending)) or snapshot.get("offpeg_fee_multiplier"):
-        raise UnsupportedPool("Curve that lend their coins or charge more off the peg")
+    lending, version = snapshot.get("use_lending"), _math_version(snapshot)
+    if isinstance(lending, list) and any(lending):
+        raise UnsupportedPool("Curve that lend their coins")
+    if snapshot.get("offpeg_fee_multiplier") and version == "v1":
+        raise UnsupportedPool("Curve older than stableswap-ng that charge more off the peg")
     if snapshot.get("gamma") is not None:
         return _curve_crypto(snapshot)
     pool = CurveStablePool(
@@ -202,6 +229,9 @@ def _curve(snapshot: Snapshot) -> CurveStablePool | CurveCryptoPool:
         fee_e10=_int(snapshot, "fee"),
         admin_fee_e10=_int(snapshot, "admin_fee"),
         rates=_ints(snapshot, "rates") if "rates" in snapshot else (),
+        math_version=version,
+        offpeg_fee_multiplier_e10=_int(snapshot, "offpeg_fee_multiplier") if version == "ng" else 0,
+        is_ramping=_flag(snapshot, "is_ramping"),
         chain_id=_int(snapshot, "chain_id"),
         block=_int(snapshot, "block"),
         name=_text(snapshot, "name"),
@@ -214,9 +244,14 @@ def _curve(snapshot: Snapshot) -> CurveStablePool | CurveCryptoPool:
 
 
 def _curve_crypto(snapshot: Snapshot) -> CurveCryptoPool:
+    version, tokens = _math_version(snapshot), _tokens(snapshot)
+    if version == "v1" and len(tokens) == 2:
+        raise UnsupportedPool("Curve of two coins older than twocrypto-ng")
+    shares = () if version == "v1" else ("virtual_price", "total_supply")
+    virtual_price_e18, total_supply = (_int(snapshot, key) for key in shares) if shares else (0, 0)
     pool = CurveCryptoPool(
         address=_text(snapshot, "address"),
-        tokens=_tokens(snapshot),
+        tokens=tokens,
         balances=_ints(snapshot, "balances"),
         a_coefficient=_int(snapshot, "a_coefficient"),
         gamma=_int(snapshot, "gamma"),
@@ -226,6 +261,10 @@ def _curve_crypto(snapshot: Snapshot) -> CurveCryptoPool:
         out_fee_e10=_int(snapshot, "out_fee"),
         fee_gamma=_int(snapshot, "fee_gamma"),
         a_multiplier=_int(snapshot, "a_multiplier") if "a_multiplier" in snapshot else 1,
+        math_version=version,
+        virtual_price_e18=virtual_price_e18,
+        total_supply=total_supply,
+        is_ramping=_flag(snapshot, "is_ramping"),
         chain_id=_int(snapshot, "chain_id"),
         block=_int(snapshot, "block"),
         name=_text(snapshot, "name"),
@@ -234,7 +273,24 @@ def _curve_crypto(snapshot: Snapshot) -> CurveCryptoPool:
         raise BadPoolSnapshot(
             f"fee {snapshot['fee']} is not {pool.fee_e10}, that of these balances"
         )
+    if pool.is_ramping:
+        # The contract works D out anew before every swap, whatever it has stored.
+        return replace(pool, d=pool.fresh_d)
+    if abs(pool.d - pool.fresh_d) > pool.d_slack:
+        raise BadPoolSnapshot(f"d {pool.d} is not that of these balances, {pool.fresh_d}")
     return pool
+
+
+def _math_version(snapshot: Snapshot) -> str:
+    return _text(snapshot, "math_version") if "math_version" in snapshot else "v1"
+
+
+def _flag(snapshot: Snapshot, key: str) -> bool:
+    """Whether something is so; it is not where nothing is said."""
+    value = snapshot.get(key, False)
+    if not isinstance(value, bool):
+        raise BadPoolSnapshot(f"{key} is neither true nor false")
+    return value
 
 
 @lru_cache(maxsize=64)

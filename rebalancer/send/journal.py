@@ -172,6 +172,8 @@ class Version:
     height: int
     signed_at: int
     sendings: tuple[Sending, ...] = ()
+    beside_gas_wei: int = 0
+    """The most that a rollup was expected to charge beside its gas."""
 
     @property
     def is_refused(self) -> bool:
@@ -181,7 +183,7 @@ class Version:
     @property
     def worst_cost_wei(self) -> int:
         """The most that it can cost."""
-        return self.gas_limit * self.fees.max_fee_per_gas_wei
+        return self.gas_limit * self.fees.max_fee_per_gas_wei + self.beside_gas_wei
 
 
 @dataclass(frozen=True)
@@ -207,6 +209,8 @@ class Attempt:
     note: str
     planned_at: int
     changed_at: int
+    beside_gas_wei: int = 0
+    """What a rollup charged beside its gas, once a block holds it."""
 
     @property
     def newest(self) -> Version:
@@ -230,10 +234,10 @@ class Attempt:
 
     @property
     def cost_wei(self) -> int | None:
-        """What its gas cost, None while no block holds it."""
+        """What it cost, its gas and what a rollup charged beside it; None while no block holds it."""
         if self.gas_used is None or self.gas_price_wei is None:
             return None
-        return self.gas_used * self.gas_price_wei
+        return self.gas_used * self.gas_price_wei + self.beside_gas_wei
 
     @property
     def standing(self) -> State:
@@ -416,6 +420,7 @@ class Journal:
             block_hash=receipt.block_hash,
             gas_used=receipt.gas_used,
             gas_price_wei=receipt.gas_price_wei,
+            beside_gas_wei=str(receipt.beside_gas_wei),
             mined_at=attempt.mined_at or int(time.time()),
             is_final=0,
             note=note,
@@ -426,7 +431,7 @@ class Journal:
         nothing = dict.fromkeys(
             ("mined_hash", "block_number", "block_hash", "gas_used", "gas_price_wei", "mined_at")
         )
-        return self.advance(attempt, state, **nothing, is_final=0, note=note)
+        return self.advance(attempt, state, **nothing, beside_gas_wei="0", is_final=0, note=note)
 
     def finalise(self, attempt: Attempt) -> Attempt:
         """Journal that an attempt's block is deep enough to stay."""
@@ -550,12 +555,13 @@ class Journal:
     ) -> None:
         self.connection.execute(
             "INSERT INTO versions (attempt_id, kind, raw, transaction_hash, gas_limit,"
-            " max_fee_per_gas_wei, max_priority_fee_per_gas_wei, height, signed_at)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " max_fee_per_gas_wei, max_priority_fee_per_gas_wei, beside_gas_wei, height, signed_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 *(attempt_id, kind.value, version.raw, version.transaction_hash),
                 *(version.gas_limit, version.fees.max_fee_per_gas_wei),
-                *(version.fees.max_priority_fee_per_gas_wei, height, int(time.time())),
+                *(version.fees.max_priority_fee_per_gas_wei, str(version.beside_gas_wei)),
+                *(height, int(time.time())),
             ),
         )
 
@@ -626,6 +632,7 @@ class SignedVersion:
     transaction_hash: str
     gas_limit: int
     fees: Fees
+    beside_gas_wei: int = 0
 
 
 def read_attempts(path: Path, chain_id: int) -> list[Attempt]:
@@ -687,6 +694,7 @@ def _version(row: sqlite3.Row, sendings: Iterable[Sending]) -> Version:
         row["height"],
         row["signed_at"],
         tuple(sendings),
+        int(row["beside_gas_wei"]),
     )
 
 
@@ -717,6 +725,7 @@ def _attempt(row: sqlite3.Row, versions: Iterable[Version]) -> Attempt:
         safe_text(row["note"], _LONGEST_NOTE),
         row["planned_at"],
         row["changed_at"],
+        int(row["beside_gas_wei"]),
     )
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "begin",
     "fees_of",
+    "holder_of",
     "journal_error",
     "lock",
     "pragma",
@@ -32,7 +33,9 @@ BESIDE = ("-wal", "-shm", "-journal")
 """Endings of the names of the files that SQLite keeps beside a journal."""
 
 APPLICATION_ID = 0x52424F42  # "RBOB": tells our file from another program's
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+_MOST_DIGITS = 20
+"""Of a process's number."""
 BUSY_SECONDS = 1.0  # only foreign programs can hold the file: ours are kept out by the lock
 
 _SCHEMA = """
@@ -54,6 +57,7 @@ CREATE TABLE attempts (
     block_hash TEXT,
     gas_used INTEGER,
     gas_price_wei INTEGER,
+    beside_gas_wei TEXT NOT NULL DEFAULT '0',
     mined_at INTEGER,
     is_final INTEGER NOT NULL DEFAULT 0,
     note TEXT NOT NULL DEFAULT '',
@@ -77,6 +81,7 @@ CREATE TABLE versions (
     gas_limit INTEGER NOT NULL,
     max_fee_per_gas_wei INTEGER NOT NULL,
     max_priority_fee_per_gas_wei INTEGER NOT NULL,
+    beside_gas_wei TEXT NOT NULL DEFAULT '0',
     height INTEGER NOT NULL,
     signed_at INTEGER NOT NULL,
     UNIQUE (attempt_id, transaction_hash)
@@ -102,7 +107,7 @@ def prepare(path: Path, connection: sqlite3.Connection) -> None:
     begun = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
     if begun and application != APPLICATION_ID:
         raise OutboxUnreadable(path, "it belongs to another program")
-    if begun and version not in (1, SCHEMA_VERSION):
+    if begun and version not in (1, 2, SCHEMA_VERSION):
         raise OutboxUnreadable(path, f"its version {version} is not {SCHEMA_VERSION}")
     if pragma(connection, "quick_check") != "ok":
         raise OutboxUnreadable(path, "it is damaged")
@@ -115,6 +120,18 @@ def prepare(path: Path, connection: sqlite3.Connection) -> None:
         )
     elif version == 1:
         _migrate_from_1(connection)
+    elif version == 2:
+        _migrate_from_2(connection)
+
+
+def _migrate_from_2(connection: sqlite3.Connection) -> None:
+    """Version 2 did not count what rollups charge beside gas. All or nothing."""
+    connection.executescript(
+        "BEGIN IMMEDIATE;"
+        "ALTER TABLE attempts ADD COLUMN beside_gas_wei TEXT NOT NULL DEFAULT '0';"
+        "ALTER TABLE versions ADD COLUMN beside_gas_wei TEXT NOT NULL DEFAULT '0';"
+        f"PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+    )
 
 
 def _migrate_from_1(connection: sqlite3.Connection) -> None:
@@ -182,6 +199,19 @@ def lock(path: Path) -> int:
         os.close(lock)
         raise OutboxUnwritable(path, error.strerror or "its lock cannot be written") from None
     return lock
+
+
+def holder_of(path: Path) -> int | None:
+    """The process that has a journal open, None if none has, or the file does not say which."""
+    try:
+        with path.with_name(path.name + ".lock").open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return int(file.read(_MOST_DIGITS))
+    except (OSError, ValueError):
+        pass
+    return None
 
 
 def begin(path: Path) -> None:

@@ -13,36 +13,32 @@ An attempt fails when it was never signed, when the node refuses it at first, wh
 as refused by a contract, or when a block holds another transaction with its nonce. A silent node or
 a deadline that passed fails nothing: the attempt stays, and is settled later.
 
-`submit` and `advance` never wait for a block: with one call of `advance` a block, any number of
-vaults can be served. `deliver` waits, for who has but one.
+Nothing here waits for a block: with one call of `advance` a block, any number of vaults can be served.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import structlog
 
+from rebalancer.chain.l1_fees import read_l1_fees, transaction_bytes
 from rebalancer.chain.receipt import Receipt, find_receipt, read_receipt, refusal
 from rebalancer.chain.rpc import Call, Rpc
 from rebalancer.errors import (
-    ContractReverted,
     FeeAboveCap,
     LimitError,
     NonceGap,
-    NonceSpent,
     NotCancellable,
+    RpcMalformed,
     RpcRejected,
     SimulationDiffers,
     SimulationRefused,
-    TransactionCancelled,
-    TransactionNotMined,
     WrongChain,
 )
 from rebalancer.send.fees import Fees, Market, bumped, offer, read_market
@@ -71,9 +67,12 @@ _LATE_RECEIPT_SECONDS = 3.0  # nodes may count a nonce before they have indexed 
 _LATE_RECEIPT_BLOCKS = 2
 _FIRST_POLL_SECONDS = 0.001  # Anvil mines right after it has answered
 _LONGEST_POLL_SECONDS = 1.0
-_LOOK_SECONDS = 0.05  # polls further apart than this also look for a new block
 _TRANSFER_GAS = 21_000
 _CALLS_A_BATCH = 100
+_NOT_ONE = -1
+"""A height below every block."""
+_ROLLUP_HEADROOM = 2
+"""What a rollup charges beside gas may rise until a transaction is mined: an L1 base fee by (9/8)^5 in a minute."""
 
 Check = Callable[[str], None]
 """Asked with the sender right before signing; it raises what is wrong."""
@@ -87,8 +86,8 @@ class SendRules:
     """Most to offer per gas for a version that replaces another; what is offered first is given."""
     bump_after_blocks: int = 3
     """After so many blocks without it a transaction is replaced by a dearer one."""
-    confirmations: int = 12
-    """So many blocks on top of its own make a transaction final."""
+    confirmations: int | Literal["safe", "finalized"] = 12
+    """So many blocks on top of its own make a transaction final, or that its block is not above the one of this tag."""
     least_wait_seconds: float = 12.0
     """However fast blocks come, no transaction is replaced or given up sooner."""
 
@@ -120,6 +119,7 @@ class Outbox:
         self.spending = spending
         self._lost_at: dict[int, tuple[int, float]] = {}
         """By attempt, at which block and when (`time.monotonic`) its nonce was first seen used without its receipt."""
+        self._has_tag = True
 
     def __enter__(self) -> Self:
         return self
@@ -148,7 +148,7 @@ class Outbox:
         """Attempts on a chain that no block holds and that have not failed, in the order of their nonces."""
         return self.journal.unsettled(chain_id)
 
-    # Without waiting
+    # What is done
 
     def submit(
         self,
@@ -220,6 +220,7 @@ class Outbox:
         tour = _Tour(
             rpc, {lane.address: lane for lane in map(as_lane, signers)}, height, epochs or {}
         )
+        tour.settled_height = self._settled_height(tour, watched)
         tour.look(watched)
         after = [self._advance(tour, attempt) for attempt in watched]
         final = [attempt for attempt in after if attempt.is_final]
@@ -247,7 +248,7 @@ class Outbox:
         fees = bumped(attempt.newest.fees, read_market(rpc), self._cap_wei(as_lane(signer)))
         if fees is None:
             raise NotCancellable(attempt.id, "the fee cap leaves no room to replace it")
-        attempt = self._replace(as_lane(signer), attempt, Kind.CANCELLATION, fees, height, why)
+        attempt = self._replace(rpc, as_lane(signer), attempt, Kind.CANCELLATION, fees, height, why)
         return self._send(rpc, attempt, height)
 
     def fill(self, rpc: Rpc, signer: Signer, nonce: int, fees: Fees, why: str) -> Attempt:
@@ -261,10 +262,10 @@ class Outbox:
         intent = Intent(rpc.chain_id(), address, nonce, address, "0x", _TRANSFER_GAS, why)
         for attempt in self.journal.of_epoch(intent.chain_id, address, nonce):
             if attempt.state in OPEN:
-                attempt = self._replace(lane, attempt, Kind.BUMP, fees, height, why)  # noqa: PLW2901 (the same one)
+                attempt = self._replace(rpc, lane, attempt, Kind.BUMP, fees, height, why)  # noqa: PLW2901 (the same one)
                 return self._send(rpc, attempt, height)
         attempt = self.journal.plan(intent, address)
-        attempt = self._sign(lane, attempt, Kind.ORIGINAL, nonce, fees, height)
+        attempt = self._sign(rpc, lane, attempt, Kind.ORIGINAL, nonce, fees, height)
         return self._send(rpc, attempt, height)
 
     def resume(self, rpc: Rpc) -> list[Attempt]:
@@ -277,103 +278,6 @@ class Outbox:
             NonceGap: one of them cannot be mined on this chain.
         """
         return [self._resolve(rpc, attempt) for attempt in self.unsettled(rpc.chain_id())]
-
-    # With waiting
-
-    def settle(
-        self, rpc: Rpc, chain_id: int, vault: str, epoch: int, timeout_s: float
-    ) -> Receipt | None:
-        """The receipt of the attempt that was made at an epoch, None if there is none or it came to nothing.
-
-        Raises:
-            TransactionNotMined: it is under way and not mined in time.
-            NonceGap: it cannot be mined on this chain.
-        """
-        return self._settle(rpc, (), chain_id, vault, epoch, timeout_s)
-
-    def deliver(
-        self,
-        rpc: Rpc,
-        signer: Signer,
-        intent: Intent,
-        fees: Fees,
-        timeout_s: float,
-        check: Check | None = None,
-    ) -> Receipt:
-        """Send an intent, once, and wait for its receipt; dearer versions are sent meanwhile.
-
-        If its epoch was sent before, by this or an earlier run, that transaction's receipt is
-        returned and nothing new is signed, unless it came to nothing.
-
-        Raises:
-            ContractReverted: it was mined, and refused by a contract.
-            TransactionNotMined: it is not mined in time. It is still under way.
-            TransactionCancelled: its deadline passed, and its cancellation was mined.
-            NonceSpent: a block holds another transaction with its nonce.
-            As `submit`.
-        """
-        self._check_chain(rpc, intent)
-        for unsettled in self.unsettled(intent.chain_id):
-            self._resolve(rpc, unsettled)
-        key = (intent.chain_id, intent.vault, intent.epoch)
-        earlier = self._settle(rpc, [signer], *key, timeout_s)
-        if earlier is not None:
-            return earlier
-        attempt = self.submit(rpc, [signer], intent, fees, check=check)
-        return self._await(rpc, [signer], attempt, timeout_s)
-
-    def _settle(
-        self,
-        rpc: Rpc,
-        signers: Sequence[Signer],
-        chain_id: int,
-        vault: str,
-        epoch: int,
-        timeout_s: float,
-    ) -> Receipt | None:
-        for attempt in self.journal.of_epoch(chain_id, vault, epoch):
-            if attempt.state is State.CANCELLED or (
-                attempt.state is State.FAILED and attempt.block_number is not None
-            ):
-                continue
-            if attempt.state is not State.FAILED and self._found(rpc, attempt) is None:
-                attempt = self._resolve(rpc, attempt)  # noqa: PLW2901 (the same one)
-            with suppress(ContractReverted, TransactionCancelled, NonceSpent):
-                if attempt.state is not State.FAILED:
-                    return self._await(rpc, signers, attempt, timeout_s)
-                receipt = self._found(rpc, attempt)
-                if receipt is not None:
-                    return self._outcome(rpc, self._close(rpc, attempt, receipt), receipt)
-        return None
-
-    def _await(
-        self, rpc: Rpc, signers: Sequence[Signer], attempt: Attempt, timeout_s: float
-    ) -> Receipt:
-        deadline = time.monotonic() + timeout_s
-        pause = _FIRST_POLL_SECONDS
-        seen = 0
-        while True:
-            receipt = self._found(rpc, attempt)
-            if receipt is not None:
-                return self._outcome(rpc, self._close(rpc, attempt, receipt), receipt)
-            if attempt.state is State.FAILED:
-                raise NonceSpent(str(attempt.transaction_hash), attempt.sender, _nonce(attempt))
-            if time.monotonic() + pause > deadline:
-                raise TransactionNotMined(str(attempt.transaction_hash), timeout_s)
-            time.sleep(pause)
-            if pause >= _LOOK_SECONDS:
-                height = _height(rpc)
-                if height != seen:
-                    self.advance(rpc, signers, height)
-                    attempt, seen = self.journal.get(attempt.id), height
-            pause = min(2 * pause, _LONGEST_POLL_SECONDS)
-
-    def _outcome(self, rpc: Rpc, attempt: Attempt, receipt: Receipt) -> Receipt:
-        if attempt.state is State.CANCELLED:
-            raise TransactionCancelled(receipt.transaction_hash, attempt.note)
-        if not receipt.succeeded:
-            raise refusal(rpc, receipt)
-        return receipt
 
     # One step each
 
@@ -414,15 +318,18 @@ class Outbox:
         height: int | None,
         check: Check | None,
     ) -> Attempt:
-        check_ether(rpc, lane.address, attempt.intent.gas_limit * fees.max_fee_per_gas_wei)
-        nonce = self._next_nonce(rpc, attempt)
+        intent = attempt.intent
         height = _height(rpc) if height is None else height
+        beside_wei = _beside_gas_wei(rpc, height, intent.data, intent.gas_limit)
+        check_ether(rpc, lane.address, intent.gas_limit * fees.max_fee_per_gas_wei + beside_wei)
+        nonce = self._next_nonce(rpc, attempt)
         if check is not None:
             check(lane.address)
-        return self._sign(lane, attempt, Kind.ORIGINAL, nonce, fees, height)
+        return self._sign(rpc, lane, attempt, Kind.ORIGINAL, nonce, fees, height)
 
     def _sign(
         self,
+        rpc: Rpc,
         lane: Lane,
         attempt: Attempt,
         kind: Kind,
@@ -435,12 +342,14 @@ class Outbox:
         intent = attempt.intent
         cancels = kind is Kind.CANCELLATION
         gas_limit = _TRANSFER_GAS if cancels else intent.gas_limit
+        data = "0x" if cancels else intent.data
+        beside_wei = _beside_gas_wei(rpc, height, data, gas_limit)
         counted = max((version.worst_cost_wei for version in attempt.versions), default=0)
         account, now = (intent.chain_id, lane.address), int(time.time())
         lane.limits.check_spend(
             lane.address,
             self._spent_wei(*account, now),
-            max(0, gas_limit * fees.max_fee_per_gas_wei - counted),
+            max(0, gas_limit * fees.max_fee_per_gas_wei + beside_wei - counted),
         )
         self.fence.check(intent.chain_id, lane.address)
         signed = lane.sign(
@@ -449,14 +358,14 @@ class Outbox:
                 "chainId": intent.chain_id,
                 "nonce": nonce,
                 "to": lane.address if cancels else intent.to,
-                "data": "0x" if cancels else intent.data,
+                "data": data,
                 "value": 0,
                 "gas": gas_limit,
                 "maxFeePerGas": fees.max_fee_per_gas_wei,
                 "maxPriorityFeePerGas": fees.max_priority_fee_per_gas_wei,
             }
         )
-        version = SignedVersion(signed.raw, signed.hash, gas_limit, fees)
+        version = SignedVersion(signed.raw, signed.hash, gas_limit, fees, beside_wei)
         return self.journal.add_version(attempt, kind, nonce, height, version, why)
 
     def _spent_wei(self, chain_id: int, sender: str, now: int) -> int:
@@ -469,12 +378,12 @@ class Outbox:
         return spent_wei
 
     def _replace(
-        self, lane: Lane, attempt: Attempt, kind: Kind, fees: Fees, height: int, why: str
+        self, rpc: Rpc, lane: Lane, attempt: Attempt, kind: Kind, fees: Fees, height: int, why: str
     ) -> Attempt:
         """Sign a version that replaces the others; a cancellation is replaced by nothing else."""
         if attempt.newest.kind is Kind.CANCELLATION:
             kind, why = Kind.CANCELLATION, attempt.note
-        return self._sign(lane, attempt, kind, _nonce(attempt), fees, height, why)
+        return self._sign(rpc, lane, attempt, kind, _nonce(attempt), fees, height, why)
 
     def _send(self, rpc: Rpc, attempt: Attempt, height: int) -> Attempt:
         """Send an attempt's newest version, for the first time or again: for the node it is the same.
@@ -604,7 +513,8 @@ class Outbox:
         if tour.counts[attempt.sender] > _nonce(attempt):
             # Its receipt may only be late: some blocks and some time more, and it is somebody else's.
             if failed:
-                final = self._is_lost_for(attempt, tour.height, self.rules.confirmations)
+                lost = self._is_lost_for(attempt, tour.height, 0)
+                final = lost and self._lost_at[attempt.id][0] <= tour.settled_height
                 return self.journal.finalise(attempt) if final else attempt
             lost = self._is_lost_for(attempt, tour.height, _LATE_RECEIPT_BLOCKS)
             return self._void(attempt) if lost else attempt
@@ -613,6 +523,29 @@ class Outbox:
         if attempt.state is State.SIGNED:
             return self._sent_again(tour, attempt)
         return self._urged(tour, attempt)
+
+    def _settled_height(self, tour: _Tour, watched: Sequence[Attempt]) -> int:
+        """The highest block that is final by the rules; below all where the node has no block of the tag: then nothing becomes final.
+
+        No number of blocks stands in for a tag: whoever asks for one has said that numbers will not do.
+        """
+        tag = self.rules.confirmations
+        if isinstance(tag, int):
+            return tour.height - tag
+        if all(one.block_number is None and one.state is not State.FAILED for one in watched):
+            return _NOT_ONE  # nothing is held, so nobody asks
+        try:
+            block = tour.rpc.call("eth_getBlockByNumber", tag, False)
+            why = "it has none" if block is None else ""
+        except (RpcRejected, RpcMalformed) as refused:
+            block, why = None, str(refused)
+        if block is None:
+            if self._has_tag:
+                log.warning("no_block_of_tag", tag=tag, endpoint=tour.rpc.endpoint, why=why)
+            self._has_tag = False
+            return _NOT_ONE
+        self._has_tag = True
+        return int(block["number"], 16)
 
     def _is_lost_for(self, attempt: Attempt, height: int, blocks: int) -> bool:
         """Whether an attempt's nonce is used and its receipt has been missing for that many blocks, and for `least_wait_seconds`."""
@@ -630,7 +563,7 @@ class Outbox:
                     return attempt
             else:
                 self._lost_at.pop(attempt.id, None)
-                if tour.height - number >= self.rules.confirmations:
+                if number <= tour.settled_height:
                     return self.journal.finalise(attempt)
                 return attempt
         receipt = self._found(tour.rpc, attempt)
@@ -675,7 +608,7 @@ class Outbox:
             note = f"{why}, and its fee is at the cap of {cap_wei} wei per gas"
             return self._sent_again(tour, self.journal.annotate(attempt, note))
         try:
-            attempt = self._replace(lane, attempt, kind, fees, tour.height, why)
+            attempt = self._replace(tour.rpc, lane, attempt, kind, fees, tour.height, why)
         except LimitError as limit:
             return self._sent_again(tour, self.journal.annotate(attempt, str(limit)))
         return self._sent_again(tour, attempt)
@@ -746,6 +679,7 @@ class _Tour:
         self.rpc = rpc
         self.lanes = lanes
         self.height = height
+        self.settled_height = _NOT_ONE
         self.counts: dict[str, int] = {}
         self.hashes: dict[int, str | None] = {}
         self._epochs = epochs
@@ -801,6 +735,16 @@ class _Tour:
         if self._market is None:
             self._market = read_market(self.rpc)
         return self._market
+
+
+def _beside_gas_wei(rpc: Rpc, height: int, data: str, gas: int) -> int:
+    """The most that a rollup may charge a transaction beside its gas.
+
+    Raises:
+        L1FeeUnknown: the chain does not tell.
+    """
+    fees = read_l1_fees(rpc, height)
+    return _ROLLUP_HEADROOM * fees.beside_gas_wei(transaction_bytes(data), gas)
 
 
 def _height(rpc: Rpc) -> int:

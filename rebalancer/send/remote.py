@@ -1,35 +1,25 @@
-"""Who signs when the key is not in this process: an external signer, or a key service.
+"""An external signer, which holds the key where this process does not (`eth_signTransaction`, as Clef and Web3Signer serve it).
 
-Neither is believed. What an external signer (`eth_signTransaction`, as Clef and Web3Signer serve it)
-returns is decoded and held against what was asked, field by field, and so is whose signature it is.
-A key service signs digests: the transaction is put together here, its signature normalised to the
-lower of its two values of s (EIP-2), and the parity found by which one recovers the key's address.
+It is not believed: what it returns is decoded and held against what was asked, field by field, and so is whose signature it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
-from eth_account import Account
-from eth_account.typed_transactions.typed_transaction import TypedTransaction
-from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
-from hexbytes import HexBytes
 
 from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import ChainError, SignedOtherwise, SignerUnavailable
-from rebalancer.send.signer import SignedTransaction
+from rebalancer.send.signer import SignedTransaction, read_signed
 
-__all__ = ["DigestKey", "DigestSigner", "ExternalSigner", "checked", "open_external"]
+__all__ = ["ExternalSigner", "checked", "open_external"]
 
 _FIELDS = (
     *("type", "chainId", "nonce", "to", "data", "value"),
     *("gas", "maxFeePerGas", "maxPriorityFeePerGas"),
 )
-_CURVE_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
-"""Of secp256k1 (SEC 2, 2.4.1)."""
-_POINT_BYTES = 64
 
 
 class ExternalSigner:
@@ -89,53 +79,6 @@ def open_external(url: str, address: str | None) -> ExternalSigner:
     return ExternalSigner(rpc, address)
 
 
-class DigestKey(Protocol):
-    """A key in a key service: secp256k1, signing 32-byte digests as they are."""
-
-    @property
-    def public_key(self) -> bytes:
-        """The point, 64 bytes; a leading 0x04 may stand before them."""
-
-    def sign_digest(self, digest: bytes) -> tuple[int, int]:
-        """The signature's r and s."""
-
-
-class DigestSigner:
-    """An account whose key a service keeps, which signs nothing but digests."""
-
-    def __init__(self, key: DigestKey) -> None:
-        self._key = key
-        point = key.public_key[-_POINT_BYTES:]
-        self.address: str = "0x" + keccak(point)[-20:].hex()
-
-    def sign(self, transaction: Mapping[str, Any]) -> SignedTransaction:
-        """Sign a transaction.
-
-        Raises:
-            SignedOtherwise: the service signed with another key, or another digest.
-        """
-        message = dict(transaction)
-        if message.get("to"):
-            message["to"] = to_checksum_address(message["to"])
-        unsigned = TypedTransaction.from_dict(message)
-        r, s = self._key.sign_digest(bytes(unsigned.hash()))
-        s = min(s, _CURVE_ORDER - s)
-        sender = "nobody"
-        for parity in (0, 1) if 0 < r < _CURVE_ORDER and s > 0 else ():
-            signature = {"v": parity, "r": r, "s": s}
-            raw = bytes(TypedTransaction.from_dict(message | signature).encode())
-            try:
-                _, sender = _decoded(raw)
-            except ValueError:
-                continue  # no point of the curve has this r and parity
-            if sender == self.address:
-                return checked(raw, transaction, self.address)
-        raise SignedOtherwise("the sender", self.address, sender)
-
-    def __repr__(self) -> str:
-        return f"DigestSigner({self.address})"
-
-
 def checked(raw: bytes, asked: Mapping[str, Any], address: str) -> SignedTransaction:
     """A signed transaction, if it is exactly what was asked, by exactly who was asked.
 
@@ -143,7 +86,7 @@ def checked(raw: bytes, asked: Mapping[str, Any], address: str) -> SignedTransac
         SignedOtherwise: it is not; names the first field that differs.
         ValueError: it is no signed EIP-1559 transaction.
     """
-    found, sender = _decoded(raw)
+    found, sender = read_signed(raw)
     for name in _FIELDS:
         wanted, signed = _comparable(asked.get(name)), _comparable(found.get(name))
         if wanted != signed:
@@ -153,15 +96,6 @@ def checked(raw: bytes, asked: Mapping[str, Any], address: str) -> SignedTransac
     if sender != address:
         raise SignedOtherwise("the sender", address, sender)
     return SignedTransaction(raw, "0x" + keccak(raw).hex())
-
-
-def _decoded(raw: bytes) -> tuple[Mapping[str, Any], str]:
-    """A signed transaction's fields, and who signed it."""
-    try:
-        fields = TypedTransaction.from_bytes(HexBytes(raw)).as_dict()
-        return fields, Account.recover_transaction(raw).lower()
-    except Exception as error:  # bytes of a stranger: the libraries below raise many kinds
-        raise ValueError("its answer is no signed EIP-1559 transaction") from error
 
 
 def _comparable(value: Any) -> Any:

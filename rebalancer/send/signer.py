@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 from eth_account import Account
-from eth_account.hdaccount import key_from_seed, seed_from_mnemonic
 from eth_account.signers.local import LocalAccount
+from eth_account.typed_transactions.typed_transaction import TypedTransaction
 from eth_utils.address import to_checksum_address
+from hexbytes import HexBytes
 
 from rebalancer.chain.wellknown import DEVNET_CHAIN_ID, TEST_MNEMONIC
 from rebalancer.config import AccountSettings
@@ -41,6 +42,7 @@ __all__ = [
     "keystore_weakness",
     "open_signer",
     "password_from_file",
+    "read_signed",
 ]
 
 _MOST_BYTES = MEGABYTE
@@ -274,16 +276,28 @@ def _read_keystore(path: Path) -> dict[str, Any]:
 
 @cache
 def _devnet_account(index: int) -> LocalAccount:
-    seed = seed_from_mnemonic(TEST_MNEMONIC, "")
-    account: LocalAccount = Account.from_key(
-        key_from_seed(seed, _DERIVATION_PATH.format(index=index))
-    )
+    Account.enable_unaudited_hdwallet_features()  # everybody has these keys
+    path = _DERIVATION_PATH.format(index=index)
+    account: LocalAccount = Account.from_mnemonic(TEST_MNEMONIC, account_path=path)
     return account
 
 
 def _refuse_real_chain(chain_id: int) -> None:
     if chain_id != DEVNET_CHAIN_ID:
         raise DevnetKeyOnRealChain(chain_id)
+
+
+def read_signed(raw: bytes) -> tuple[Mapping[str, Any], str]:
+    """A signed EIP-1559 transaction's fields, bytes as bytes, and who signed it, lower case.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        fields = TypedTransaction.from_bytes(HexBytes(raw)).as_dict()
+        return fields, Account.recover_transaction(raw).lower()
+    except Exception as error:  # bytes of a stranger: the libraries below raise many kinds
+        raise ValueError("it is no signed EIP-1559 transaction") from error
 
 
 def _sign(account: LocalAccount, transaction: Mapping[str, Any]) -> SignedTransaction:

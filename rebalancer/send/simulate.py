@@ -9,6 +9,7 @@ buys against what it measures either way.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -23,13 +24,21 @@ from rebalancer.errors import (
     SimulationRefused,
 )
 
-__all__ = ["Simulator", "check_changes", "message"]
+__all__ = ["Simulated", "Simulator", "check_changes", "message"]
 
 log = structlog.get_logger("rebalancer.simulate")
 
 _METHOD = "eth_simulateV1"
 _UNKNOWN_METHOD = frozenset({-32601, -32004})
 """JSON-RPC's and EIP-1474's codes of a method that a node does not have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Simulated:
+    """What one of several calls came to: its refusal, None if there was none, and what it returned."""
+
+    refusal: ContractReverted | None
+    returned: bytes
 
 
 class Simulator:
@@ -55,13 +64,9 @@ class Simulator:
             SimulationRefused: a contract would refuse it.
         """
         last = message(sender, to, data, gas_limit)
-        if self._has_simulate:
-            try:
-                return self._simulated([*before, last])
-            except RpcRejected as rejection:
-                self._has_simulate = rejection.code not in _UNKNOWN_METHOD
-            except RpcMalformed as malformed:
-                log.warning("not_simulated", why=str(malformed))
+        done = self.last_of([*before, last])
+        if done is not None:
+            return list(done["logs"])
         try:
             self._rpc.call("eth_call", last, "latest")
         except RpcRejected as rejection:
@@ -71,7 +76,47 @@ class Simulator:
             raise
         return None
 
-    def _simulated(self, messages: Sequence[Mapping[str, str]]) -> list[Any]:
+    def last_of(self, messages: Sequence[Mapping[str, str]]) -> Mapping[str, Any] | None:
+        """What the last of these calls does after the others, in one block on the newest one's state: the node's own record, with `logs`
+        and `returnData`. None if the node cannot tell. What becomes of the others does not matter.
+
+        Raises:
+            SimulationRefused: a contract would refuse it.
+        """
+        done = self._attempted(messages)
+        if done is None:
+            return None
+        why, told = done[-1]
+        if why is not None:
+            raise SimulationRefused(why)
+        return {"returnData": "0x", **told}
+
+    def outcomes(self, messages: Sequence[Mapping[str, str]]) -> list[Simulated] | None:
+        """What each of some calls would come to, one after another on the newest block's state; None if the node cannot tell.
+
+        Whoever is named sends them, whether or not that account could. A call that is refused changes nothing for the next.
+
+        Raises:
+            ChainError: the node does not answer.
+        """
+        done = self._attempted(messages)
+        if done is None:
+            return None
+        return [Simulated(refusal, _bytes(one.get("returnData"))) for refusal, one in done]
+
+    def _attempted(self, messages: Sequence[Mapping[str, str]]) -> list[_Done] | None:
+        """What the node says of each call, None if it cannot simulate."""
+        if not self._has_simulate:
+            return None
+        try:
+            return self._simulated(messages)
+        except RpcRejected as rejection:
+            self._has_simulate = rejection.code not in _UNKNOWN_METHOD
+        except RpcMalformed as malformed:
+            log.warning("not_simulated", why=str(malformed))
+        return None
+
+    def _simulated(self, messages: Sequence[Mapping[str, str]]) -> list[_Done]:
         head = self._rpc.call("eth_getBlockByNumber", "latest", False)
         # Some nodes would date the block by their own clock, at which prices may be stale.
         next_second = hex(int(head["timestamp"], 16) + 1)
@@ -82,19 +127,15 @@ class Simulator:
         }
         answer = self._rpc.call(_METHOD, wanted, "latest")
         try:
-            done = answer[0]["calls"][len(messages) - 1]
-            if int(done["status"], 16) == 1:
-                return list(done["logs"])
-            # The revert data is with the error on some nodes, in place of a result on others.
-            error = done.get("error") or {}
-            data = str(error.get("data") or done.get("returnData") or "0x")
-            why = RpcRejected(_METHOD, 3, "reverted", bytes.fromhex(data.removeprefix("0x")))
+            done = answer[0]["calls"][: len(messages)]
+            found = [(_refusal(one), one) for one in done]
+            if len(found) != len(messages) or any(
+                refusal is None and not isinstance(one["logs"], list) for refusal, one in found
+            ):
+                raise KeyError
         except (KeyError, IndexError, TypeError, ValueError, AttributeError):
             raise RpcMalformed(self._rpc.endpoint, f"no result of {_METHOD}") from None
-        refusal = reverted(why)
-        if not isinstance(refusal, ContractReverted):
-            refusal = ContractReverted("NoReason")
-        raise SimulationRefused(refusal)
+        return found
 
     def check_rebalance(
         self,
@@ -117,6 +158,24 @@ class Simulator:
                 check_changes(logs, vault, sales_raw, min_buys_raw)
 
         return check
+
+
+_Done = tuple[ContractReverted | None, Mapping[str, Any]]
+
+
+def _refusal(done: Mapping[str, Any]) -> ContractReverted | None:
+    """Why a simulated call was refused, None if it was not."""
+    if int(done["status"], 16) == 1:
+        return None
+    # The revert data is with the error on some nodes, in place of a result on others.
+    error = done.get("error") or {}
+    why = RpcRejected(_METHOD, 3, "reverted", _bytes(error.get("data") or done.get("returnData")))
+    found = reverted(why)
+    return found if isinstance(found, ContractReverted) else ContractReverted("NoReason")
+
+
+def _bytes(data: Any) -> bytes:
+    return bytes.fromhex(str(data or "0x").removeprefix("0x"))
 
 
 def message(sender: str, to: str, data: str, gas_limit: int) -> dict[str, str]:

@@ -8,31 +8,46 @@ the outbox instead.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from rebalancer.chain.abi import Contract, interface, reverted
 from rebalancer.chain.artifacts import load_artifact
+from rebalancer.chain.l1_fees import read_l1_fees, transaction_bytes
 from rebalancer.chain.receipt import Receipt, settled, wait_for_receipt
 from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import (
     InsufficientEther,
+    L1FeeUnknown,
     RpcMalformed,
     RpcRejected,
     RpcTimeout,
     RpcUnreachable,
     SendUncertain,
 )
-from rebalancer.send.fees import suggest
+from rebalancer.send.fees import read_market, suggest
 from rebalancer.send.signer import SignedTransaction, Signer
 from rebalancer.units import BPS
 
-__all__ = ["OnSent", "Wallet", "check_ether", "estimate_gas"]
+__all__ = ["Cost", "OnSent", "Wallet", "check_ether", "cost_now", "estimate_gas"]
 
 _RECEIPT_SECONDS = 180.0
 
 OnSent = Callable[[str, str], None]
 """Is told what was sent, in words, and the transaction's hash, before its receipt is waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a transaction would cost if it were mined now, in wei: all of it, and the part of it for a rollup's data on L1 and its operator.
+
+    `rollup_wei` is an upper bound, 0 on a chain without such fees and None where the chain does not tell: then it is not in `total_wei`.
+    """
+
+    total_wei: int
+    rollup_wei: int | None
 
 
 class Wallet:
@@ -55,6 +70,11 @@ class Wallet:
         self.fee_cap_wei = fee_cap_wei
         self.receipt_timeout_s = receipt_timeout_s
 
+    pays_gas = True
+    """Whether the account's own ether pays for what it does."""
+    deadline_seconds = 1_200
+    """How long swaps may wait to be mined: their prices are old by then."""
+
     @property
     def address(self) -> str:
         """The account that acts, lower case."""
@@ -76,6 +96,18 @@ class Wallet:
         what = f"{function} to {contract.address}"
         data = contract.data(function, *args)
         return self.send(contract.address, data, value_wei=value_wei, what=what)
+
+    def read(self, contract: Contract, function: str, *args: Any) -> Any:
+        """Ask a contract, after all that this wallet did.
+
+        Raises:
+            As `Contract.call`.
+        """
+        return contract.call(self.rpc, function, *args)
+
+    def later(self, target: str, data: str, executable_at: int) -> bool:  # noqa: ARG002 (a Recorder's)
+        """Whether a scheduled call that is not due yet is taken note of, to be made then. A wallet that signs takes none."""
+        return False
 
     def deploy(self, name: str, *args: Any, libraries: Mapping[str, str] | None = None) -> Contract:
         """Deploy a packaged contract, linked to libraries by name.
@@ -111,7 +143,11 @@ class Wallet:
         check_ether(self.rpc, self.address, value_wei)
         gas_limit = estimate_gas(self.rpc, self.address, to, data, value_wei)
         fees = suggest(self.rpc, self.fee_cap_wei)
-        check_ether(self.rpc, self.address, value_wei + gas_limit * fees.max_fee_per_gas_wei)
+        most_wei = value_wei + gas_limit * fees.max_fee_per_gas_wei
+        # Where the chain does not tell, its node still refuses what cannot be paid.
+        with suppress(L1FeeUnknown):
+            most_wei += read_l1_fees(self.rpc).beside_gas_wei(transaction_bytes(data), gas_limit)
+        check_ether(self.rpc, self.address, most_wei)
         transaction = {
             "type": 2,
             "chainId": self.chain_id,
@@ -153,6 +189,22 @@ def check_ether(rpc: Rpc, account: str, needed_wei: int) -> None:
     balance_wei = int(rpc.call("eth_getBalance", account, "latest"), 16)
     if balance_wei < needed_wei:
         raise InsufficientEther(account, needed_wei, balance_wei)
+
+
+def cost_now(rpc: Rpc, gas: int, data: str) -> Cost:
+    """What a transaction that uses so much gas would cost now, by its data.
+
+    Raises:
+        As `read_market`.
+    """
+    price_wei = read_market(rpc).usual_price_wei
+    try:
+        fees = read_l1_fees(rpc)
+    except L1FeeUnknown:
+        return Cost(gas * price_wei, None)
+    size = transaction_bytes(data)
+    beside_wei = fees.beside_gas_wei(size, gas)
+    return Cost(gas * price_wei + beside_wei, beside_wei + fees.is_gas * fees.data_wei(size))
 
 
 def estimate_gas(

@@ -18,6 +18,7 @@ from rebalancer.config import AlertSettings
 from rebalancer.keeper.tick import OpenBreaker, Tick
 from rebalancer.reasons import Reason
 from rebalancer.units import E18
+from rebalancer.words import span
 
 __all__ = [
     "ALARMS",
@@ -151,8 +152,8 @@ def _old(tick: Tick, _limits: Limits) -> Found:
         or tick.at - tick.block.timestamp <= _OLD_SECONDS
     ):
         return {}
-    age = int(tick.at - tick.block.timestamp)
-    return {"": f"the newest block, {tick.block.number}, is {age} s old"}
+    age = span(tick.at - tick.block.timestamp)
+    return {"": f"the newest block, {tick.block.number}, is {age} old"}
 
 
 def _unusable(tick: Tick, _limits: Limits) -> Found:
@@ -230,10 +231,19 @@ ALARMS = (
     Alarm(
         "PoolDiverged",
         Severity.WARNING,
-        "A pool kept from logs was not what the chain says; it is not traded any more.",
-        "Keep the log, restart the keeper to read the pool anew, and report it.",
+        "A pool kept from logs was not what the chain says; it is not traded on until it is read again.",
+        "Keep the log, and report it. The keeper reads the pool again by itself, and at once after `rebalancer pool retry`.",
         lambda tick, _: dict.fromkeys(tick.diverged_pools, "it is not what its logs made of it"),
         "rebalancer_diverged_pools > 0",
+    ),
+    Alarm(
+        "PoolLeftOut",
+        Severity.WARNING,
+        "A pool is not traded on for a while: the chain refuses swaps on it, or it cannot be read as what it should be.",
+        "Nothing where others lead to the same tokens: the keeper tries it again by itself, and at once after `rebalancer pool retry`. "
+        "If it is gone for good, take it out of the addresses file.",
+        lambda tick, _: {one.subject: one.why for one in tick.left_out},
+        "rebalancer_pools_left_out > 0",
     ),
     Alarm(
         "TransactionWaits",

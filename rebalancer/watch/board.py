@@ -24,6 +24,7 @@ from rebalancer.texts import safe_text
 from rebalancer.units import BPS, E18
 from rebalancer.watch.alarms import SILENT_SECONDS, next_look
 from rebalancer.watch.notices import Alarms
+from rebalancer.words import span
 
 __all__ = ["MOST_DECISIONS", "MOST_LISTED", "MOST_VAULTS", "Board"]
 
@@ -120,7 +121,7 @@ class Board:
                     at, due = chain.tick.at, next_look(chain.tick)
                 if now - due > SILENT_SECONDS:
                     problems.append(
-                        f"Chain {chain_id} has not been looked at for {int(now - at)} s."
+                        f"Chain {chain_id} has not been looked at for {span(now - at)}."
                     )
         return tuple(problems)
 
@@ -207,6 +208,10 @@ class Board:
             "endpoints": [asdict(one) for one in tick.endpoints],
             "pools_diverged": len(tick.diverged_pools),
             "diverged_pools": list(tick.diverged_pools[:MOST_LISTED]),
+            "pools_left_out": len(tick.left_out),
+            "left_out": [
+                {**asdict(one), "why": self._text(one.why)} for one in tick.left_out[:MOST_LISTED]
+            ],
             "vaults_differing": len(tick.differing_vaults),
             "differing_vaults": list(tick.differing_vaults[:MOST_LISTED]),
         }

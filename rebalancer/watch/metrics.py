@@ -87,7 +87,12 @@ class Metrics:
         self._rebalances = counter("rebalances", "Rebalances mined and checked.")
         self._sold = counter("sold_usd", "Value that rebalances sold, at the oracle's prices.")
         self._lost = counter("loss_usd", "Value that rebalances lost against the oracle's prices.")
-        self._gas = counter("gas_ether", "Ether that rebalances paid for gas.")
+        self._gas = counter(
+            "gas_ether", "Ether that rebalances paid for gas, with all that a rollup charges."
+        )
+        self._rollup = counter(
+            "rollup_ether", "The part of it for data on L1 and the chain's operator."
+        )
         self._alerts = counter("alerts", "Alerts, by what became of them.", ("outcome",))
         for outcome in ("sent", "failed", "dropped"):
             self._alerts.labels(outcome)
@@ -123,7 +128,14 @@ class Metrics:
 
     def _begin(self, chain: str) -> None:
         """Begin every counter at 0, or its first increase would not be seen as one."""
-        for each in (self._failures, self._rebalances, self._sold, self._lost, self._gas):
+        for each in (
+            self._failures,
+            self._rebalances,
+            self._sold,
+            self._lost,
+            self._gas,
+            self._rollup,
+        ):
             each.labels(chain)
         self._cost.labels(chain)
         for reason in Reason:
@@ -132,6 +144,7 @@ class Metrics:
     def _count(self, chain: str, outcome: Outcome) -> None:
         self._rebalances.labels(chain).inc()
         self._gas.labels(chain).inc(outcome.receipt.cost_wei / E18)
+        self._rollup.labels(chain).inc(outcome.receipt.rollup_wei / E18)
         settled = outcome.settled
         if settled is None:
             return  # another transaction of the same block hides what it cost
@@ -229,6 +242,11 @@ class Metrics:
         )
         yield one(
             "diverged_pools", "Pools not traded any more.", lambda x: len(x.tick.diverged_pools)
+        )
+        yield one(
+            "pools_left_out",
+            "Pools not traded on for a while, because they refuse swaps or cannot be read.",
+            lambda x: len(x.tick.left_out),
         )
         yield one(
             "differing_vaults",

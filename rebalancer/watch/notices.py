@@ -24,6 +24,7 @@ from rebalancer.watch.alarms import (
     Severity,
     next_look,
 )
+from rebalancer.words import span
 
 __all__ = ["Active", "Alarms", "Notice", "Phase"]
 
@@ -73,7 +74,7 @@ class Notice:
     @property
     def body(self) -> str:
         """What it means, of what, and what to do; at most some lines, however much there is."""
-        minutes = {one.subject: int(self.at - one.since) // 60 for one in self.about}
+        lasted = span(self.at - min(one.since for one in self.about))
         lines = [
             safe_text(f"{one.subject}: {one.text}" if one.subject else one.text)
             for one in self.about[:_SHOWN]
@@ -81,9 +82,9 @@ class Notice:
         if len(self.about) > _SHOWN:
             lines.append(f"and {len(self.about) - _SHOWN} more")
         if self.phase is Phase.ENDED:
-            return "\n".join([f"Over after {max(minutes.values())} min.", *lines])
+            return "\n".join([f"Over after {lasted}.", *lines])
         if self.phase is Phase.LASTS:
-            lines.append(f"For {max(minutes.values())} min now.")
+            lines.append(f"For {lasted} now.")
         return "\n".join([self.alarm.meaning, *lines, self.alarm.remedy])
 
 
@@ -130,7 +131,7 @@ class Alarms:
                 if due is None:
                     self._due_at[chain_id] = now  # from the first time it was asked
                 elif now - due > SILENT_SECONDS:
-                    found = {"": f"a look is {int(now - due)} s late"}
+                    found = {"": f"a look is {span(now - due)} late"}
                     notices += self._judge(LOOP_SILENT, chain_id, found, now)
         return tuple(notices)
 

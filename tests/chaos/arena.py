@@ -44,9 +44,9 @@ _CHAIN_SECONDS = 2
 _MOVE_SECONDS = 900
 """By the chain's clock: longer than the vault's cooldown."""
 
-_PATIENCE_SECONDS = 40.0
+_PATIENCE_SECONDS = 240.0
 _PATIENT_SECONDS = 4.0
-_PATIENT_MOVES = 8
+_PATIENT_MOVES = 30
 _POLL_SECONDS = 0.02
 _BATCH = 200
 _FOREIGN_FEE_WEI = 10 * 10**9
@@ -396,6 +396,7 @@ class Arena:
         meanwhile: Callable[[], None],
         seconds: float = 12.0,
         proxy: Proxy | None = None,
+        patience_seconds: float = _PATIENCE_SECONDS,
     ) -> None:
         """Weather, in which something happens, until it has struck so often, or for so long; it has struck at least once."""
         proxy = proxy or self.proxy
@@ -404,7 +405,7 @@ class Arena:
         try:
             meanwhile()
             self.happens(lambda: proxy.faults[weather.fault] - before >= strikes, seconds)
-            if proxy.faults[weather.fault] == before:
+            if not self.happens(lambda: proxy.faults[weather.fault] > before, patience_seconds):
                 raise NeverCame(f"{weather.fault} never struck\n{self.report()}")
         finally:
             proxy.clear()

@@ -1,9 +1,10 @@
-"""A chain that takes blocks back, dear gas, nonces that are stuck or spent by others, and feeds that cannot be believed."""
+"""A chain that takes blocks back, dear gas, nonces that are stuck or spent by others, feeds that cannot be believed, pools that refuse."""
 
 from __future__ import annotations
 
 from random import Random
 
+from rebalancer.chain.abi import interface
 from rebalancer.deploy import SourceKind, SourceSpec, set_source
 from rebalancer.devnet.stage import Actor
 from rebalancer.send.journal import State
@@ -16,6 +17,7 @@ __all__ = [
     "diverging_feed",
     "fee_spike",
     "frozen_feed",
+    "refusing_pool",
     "reorg",
     "spent_before_sending",
     "spent_in_the_pool",
@@ -153,6 +155,38 @@ def spent_while_down(arena: Arena, strength: float, seed: int) -> None:
     keeper.start()
     reason(arena, keeper, "(?i)another transaction with its nonce")
     arena.recover()
+
+
+# Pools
+
+
+def refusing_pool(arena: Arena, strength: float, seed: int) -> None:
+    """A pool has nothing left of a token, which its state does not tell: swaps on it revert, and vaults are rebalanced all the same.
+
+    So often it is refilled, and emptied again.
+    """
+    keeper = arena.running()
+    with arena.acting() as stage:
+        tokens = [stage.deployment.listed(symbol).address for symbol in ("WBTC", "USDC")]
+    (pool,) = (one.address for one in arena.ground.deployment.pools if set(one.tokens) == {*tokens})
+    bitcoin = interface("MockToken").at(tokens[0])
+    ether_e8 = arena.answer("ETH/USD")
+    for _ in range(int(strength)):
+        ether_e8 = ether_e8 * 115 // 100  # so that ether is sold for bitcoin each time
+        before = arena.epochs
+        with arena.acting() as stage:
+            gone_raw = int(bitcoin.call(stage.chain.rpc, "balanceOf", pool))
+            stage.chain.transact(bitcoin, "burn", pool, gone_raw)
+        arena.step({"ETH/USD": ether_e8})
+        arena.done["refusing pool"] += 1
+        reason(arena, keeper, f"event=pool_left_out.*{pool}")
+        arena.settle(before)
+        with arena.acting() as stage:
+            stage.chain.transact(bitcoin, "mint", pool, gone_raw)
+        arena.calm()
+    before = arena.epochs
+    arena.step({"ETH/USD": ether_e8 * 115 // 100})
+    arena.settle(before)
 
 
 # Feeds

@@ -23,7 +23,7 @@ from rebalancer.send.journal import Attempt, State, read_attempts
 
 __all__ = ["Keeper", "Temper"]
 
-_STOP_SECONDS = 20.0
+_STOP_SECONDS = 120.0
 _SITE = Path(__file__).parent / "clock"
 
 

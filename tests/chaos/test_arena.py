@@ -23,6 +23,7 @@ from tests.chaos.arena import Arena, Ground, NeverCame
 from tests.chaos.judge import rebalanced_twice, rebalances, violations, wrong_books
 from tests.chaos.proxy import SECRETS, Fault, Weather
 from tests.chaos.running import Keeper
+from tests.clocks import LONGEST_SECONDS
 
 MUTANTS = Path(__file__).with_name("mutants.py")
 
@@ -232,14 +233,19 @@ def test_weather_is_met_counted_and_over_when_it_is_cleared(
     calls: list[Any] = [("eth_chainId", ()), ("eth_blockNumber", ())]
     asked = calls if batched else calls[1:]
     before = settled.proxy.faults[fault]
-    with Rpc(settled.proxy.url, timeout_s=0.3, expected_chain_id=31337) as rpc:
-        settled.proxy.play(Weather(fault, strength=0.6))
+    late = ANSWERS[fault] is RpcTimeout
+    seconds, strength = (0.3, LONGEST_SECONDS) if late else (LONGEST_SECONDS, 0.6)
+    with (
+        Rpc(settled.proxy.url, seconds, expected_chain_id=31337) as rpc,
+        Rpc(settled.proxy.url, LONGEST_SECONDS, expected_chain_id=31337) as patient,
+    ):
+        settled.proxy.play(Weather(fault, strength=strength))
         for seed in range(3):
-            settled.proxy.play(Weather(fault, strength=0.6, seed=seed))
+            settled.proxy.play(Weather(fault, strength=strength, seed=seed))
             with pytest.raises(ANSWERS[fault]):
                 rpc.batch(asked)
         settled.proxy.clear()
-        rpc.batch(asked)
+        patient.batch(asked)
     assert settled.proxy.faults[fault] - before >= 3
 
 
@@ -279,7 +285,7 @@ def test_lie_is_told_counted_and_over_when_it_is_cleared(settled: Arena, fault: 
 def test_storm_that_never_strikes_is_no_storm(settled: Arena) -> None:
     weather = Weather(Fault.DROP, rate=0.0)
     with pytest.raises(NeverCame, match="never struck"):
-        settled.storm(weather, 1, lambda: None, seconds=0.1)
+        settled.storm(weather, 1, lambda: None, seconds=0.1, patience_seconds=0.1)
 
 
 def test_same_seed_strikes_the_same_requests(settled: Arena) -> None:

@@ -46,6 +46,8 @@ from rebalancer.pools import Token, UniswapV3Pool
 from rebalancer.send.wallet import Wallet
 from rebalancer.units import BPS, E18
 
+pytestmark = pytest.mark.both_chains  # nodes word refusals, and mine, in their own way
+
 USD = 10**6
 SLIPPAGE_BPS = 50
 

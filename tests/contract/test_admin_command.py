@@ -13,7 +13,7 @@ from rebalancer.config import KeeperSettings, Settings
 from rebalancer.deploy import Role
 from rebalancer.doctor import diagnose
 from rebalancer.units import E18
-from rebalancer.words import utc
+from rebalancer.words import span, utc
 from tests.commands import Ran, run
 from tests.contract.governed import DAY, DELAY, PEOPLE, Governed
 from tests.contract.world import World, basket_spec
@@ -70,6 +70,8 @@ def test_scheduled_call_is_executed_or_cancelled_by_its_id(governed: Governed, c
     first = cli(*removal, "--json", by="owner").json
     assert (first["in_force"], first["transaction_hash"] is None) == (False, False)
     operation = ("--operation", first["operation"])
+    assert len(first["operation"]) == len("0x") + 64
+    assert first["operation"] in cli("show").out
 
     assert "AccessManagerNotReady" in cli("execute", *operation, by="owner").sentence
     assert "AccessManagerUnauthorizedCancel" in cli("cancel", *operation, by="stranger").sentence
@@ -110,6 +112,20 @@ def test_scheduled_change_of_a_vault_is_told_by_its_name_in_percent_and_in_days(
     assert f"{utc(int(operation['executable_at']))} (in 2 d)" in shown
 
 
+def test_scheduled_struct_is_told_by_the_names_of_its_fields_with_units(
+    governed: Governed, world: World, cli: Cli
+) -> None:
+    contract = governed.make_vault(basket_spec(world))
+    bands = json.dumps([[150, 1_000, 5], [150, 0, 0], [150, 0, 0]])
+    call = ("call", "--contract", contract.address, "--function", "setBands", "--arg", bands)
+    cli(*call, by="curator")
+
+    (operation,) = cli("show", "--json").json["operations"]
+
+    said = "setBands(bands [{band 1.5 %, relativeBand 10 %, minTradeRaw 5}, {band 1.5 %, "
+    assert said in operation["call"]
+
+
 def test_guardian_tightens_at_once(governed: Governed, cli: Cli) -> None:
     weth = governed.market.deployment.listed("WETH").address
     feed = governed.read(governed.hub, "feedOf", weth)
@@ -126,10 +142,10 @@ def test_guardian_tightens_at_once(governed: Governed, cli: Cli) -> None:
     ran = cli(
         "call", "--contract", "OracleHub", "--function", "tightenFeed", *options, by="guardian"
     )
-    assert (
-        f"HeartbeatLoosened(heartbeatSeconds={feed[1] + 1}, presentSeconds={feed[1] - 1})"
-        in ran.sentence
-    )
+    present = (feed[1] + 1, span(feed[1] + 1), feed[1] - 1, span(feed[1] - 1))
+    assert "HeartbeatLoosened(heartbeatSeconds={} ({}), presentSeconds={} ({}))".format(
+        *present
+    ) in (ran.sentence)
 
 
 def test_keeper_is_revoked_and_another_appointed(governed: Governed, cli: Cli) -> None:
@@ -204,5 +220,5 @@ def test_doctor_warns_of_an_admin_who_waits_less_than_the_owner(
     governed["admin"].transact(governed.manager, "grantRole", *hasty)
 
     (sentence,) = admins()
-    assert sentence.startswith(f"The admin {hasty[1]} waits 1 d 23 h, less than the owner")
+    assert sentence.startswith(f"The admin {hasty[1]} waits 1 d 23 h 59 min, less than the owner")
     assert sentence.endswith("whose delay so protects nobody.")

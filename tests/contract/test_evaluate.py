@@ -23,6 +23,8 @@ from rebalancer.units import E18
 from tests.contract.test_keeper import move
 from tests.contract.test_keeper_losses import lose
 
+pytestmark = pytest.mark.both_chains  # nodes differ in what they answer of past blocks
+
 CONDITIONS = Conditions(10**9)
 ACTIONS = 60
 POLICIES = (

@@ -14,6 +14,8 @@ from rebalancer.errors import (
     RpcRejected,
 )
 
+pytestmark = pytest.mark.both_chains  # every power over a local chain is a method of the node's own
+
 STRANGER = "0x6c9fc64a53c1b71fb3f9af64d1ae3a4931a5f4e9"
 
 

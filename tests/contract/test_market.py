@@ -25,6 +25,8 @@ from rebalancer.pools import Token, UniswapV3Pool, load, of_kind, recentred, syn
 from rebalancer.pools.uniswap_v3_math import sqrt_at_tick
 from tests.fixtures_chain import GENESIS_AT, OPENING_PRICES_E8
 
+pytestmark = pytest.mark.both_chains  # it is built by methods of the node's own
+
 SNAPSHOT = Path("mainnet-24407242", "uniswap_v3_wbtc_weth_3000.json")
 
 MAINNET = {

@@ -17,7 +17,6 @@ from rebalancer.oracle import (
     in_usd_e18,
     mean_tick,
     rate_e18,
-    stored_range_e18,
     tick_price_e18,
 )
 from rebalancer.units import E18
@@ -30,6 +29,7 @@ RATE = bytes.fromhex("035faf82")
 
 WINDOW = 1_800
 MAX_UINT128 = (1 << 128) - 1
+MANTISSA_BITS = 17
 ROUNDS = 40
 
 
@@ -227,6 +227,13 @@ def test_average_of_any_ticks_and_decimals_is_exact(world: World, base: int, quo
 
 
 # Feeds
+
+
+def stored_range_e18(min_e18: int, max_e18: int) -> tuple[int, int]:
+    """The sane range that PackedFeed keeps of this one: each end a mantissa of 17 bits, rounded inward."""
+    low_shift = max(0, min_e18.bit_length() - MANTISSA_BITS)
+    high_shift = max(0, max_e18.bit_length() - MANTISSA_BITS)
+    return -(-min_e18 >> low_shift) << low_shift, max_e18 >> high_shift << high_shift
 
 
 def test_quoted_feed_and_its_stored_range_are_exact(world: World) -> None:

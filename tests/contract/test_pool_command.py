@@ -1,17 +1,23 @@
-"""`rebalancer pool snapshot` as people type it: what it saves is what the chain holds, and quotes as the chain does."""
+"""`rebalancer pool` as people type it: what it saves is what the chain holds, and quotes as the chain does; whom it tells to try again."""
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rebalancer.chain.deployment import DeployedPool
 from rebalancer.devnet.market import Market
+from rebalancer.devnet.stage import Stage
 from rebalancer.pools import UniswapV3Pool, UniswapV4Pool, load, of_kind
+from rebalancer.send.outbox import Outbox
 from tests.commands import Ran, run
 from tests.contract.pools_balancer import BalancerV2
 from tests.contract.pools_v4 import UniswapV4
@@ -136,3 +142,42 @@ def test_snapshot_of_a_v4_pool_with_hooks_is_refused(market: Market, cli: Cli) -
 
     assert ran.code == 12
     assert "with hooks" in ran.sentence
+
+
+@contextmanager
+def hangups(handled: bool) -> Iterator[list[int]]:
+    """SIGHUP to this process, as long as that does not end it."""
+    found: list[int] = []
+    handler = (lambda number, _frame: found.append(number)) if handled else signal.SIG_IGN
+    before = signal.signal(signal.SIGHUP, handler)
+    try:
+        yield found
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("is_keeper", [True, False])
+def test_retry_says_which_pools_cannot_be_read_and_tells_the_keeper_that_runs_here(
+    stage: Stage,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    is_keeper: bool,
+) -> None:
+    nothing = DeployedPool("0x" + "ab" * 20, stage.deployment.pools[0].tokens, 500)
+    file, journal = tmp_path / "addresses.json", tmp_path / "outbox.sqlite"
+    replace(stage.deployment, pools=(*stage.deployment.pools, nothing)).save(file)
+    monkeypatch.setenv("REBALANCER_KEEPER__OUTBOX", str(journal))
+    where = ("--rpc-url", stage.chain.rpc.endpoint, "--chain-id", 31_337, "--deployment", file)
+    with Outbox(journal), hangups(is_keeper) as told:
+        ran = run(capsys, *where, "pool", "retry", "--json")
+    alone = run(capsys, *where, "pool", "retry", "--json")
+
+    assert (ran.code, ran.err) == (0, "")
+    found = {one["pool"]: one["failure"] for one in json.loads(ran.out)["pools"]}
+    assert [key for key, failure in found.items() if failure] == [nothing.address]
+    assert len(found) == len(stage.deployment.pools) + 1
+    # Whoever has the outbox open and does not take the signal is another command, which it would end.
+    assert json.loads(ran.out)["keeper_process"] == (str(os.getpid()) if is_keeper else None)
+    assert told == ([signal.SIGHUP] if is_keeper else [])
+    assert json.loads(alone.out)["keeper_process"] is None

@@ -35,6 +35,8 @@ from tests.contract.test_uniswap_v2_quotes import Pair
 from tests.contract.test_uniswap_v3_quotes import random_pool, token_pair
 from tests.contract.test_uniswap_v4 import as_v4
 
+pytestmark = pytest.mark.both_chains  # nodes differ in how they search for logs and record steps
+
 CHAIN_ID = 31_337
 SEED = 9
 """Of a random V3 pool that has liquidity on both sides of its price."""

@@ -17,6 +17,8 @@ from rebalancer.errors import RpcUnreachable, WrongChain
 from rebalancer.send.signer import devnet_signer
 from tests.contract.world import World, basket_spec
 
+pytestmark = pytest.mark.both_chains  # each node has its own shapes of answers and errors
+
 DEAD = "http://127.0.0.1:1/s3cret-k3y-0123456789"
 
 
@@ -76,7 +78,7 @@ def test_a_transaction_is_signed_sent_and_waited_for(w3: Web3, chain: LocalChain
     )
     sent = w3.eth.send_raw_transaction(signed.raw)
 
-    assert w3.eth.wait_for_transaction_receipt(sent, timeout=30)["status"] == 1
+    assert w3.eth.wait_for_transaction_receipt(sent, timeout=120)["status"] == 1
     with pytest.raises(Web3RPCError, match="nonce"):
         w3.eth.send_raw_transaction(signed.raw)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from rebalancer.chain.pool_readers import with_balance
 from rebalancer.chain.pools import (
     PoolPlace,
     Protocol,
@@ -20,7 +21,13 @@ from rebalancer.chain.rpc import Call, Rpc
 from rebalancer.chain.snapshot import read_block
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.market import Market
-from rebalancer.errors import BadPoolSnapshot, ContractMissing, ContractReverted, UnsupportedPool
+from rebalancer.errors import (
+    BadPoolSnapshot,
+    ContractMissing,
+    ContractReverted,
+    RpcRejected,
+    UnsupportedPool,
+)
 from rebalancer.pools import AnyPool, Tick, TickProfile, Token, UniswapV3Pool
 from tests.contract.pools import rebuild
 from tests.contract.pools_balancer import BalancerV2
@@ -29,6 +36,8 @@ from tests.contract.test_balancer_quotes import random_pool as random_weighted
 from tests.contract.test_uniswap_v2_quotes import Pair
 from tests.contract.test_uniswap_v3_quotes import random_pool, token_pair
 from tests.contract.test_uniswap_v4 import as_v4, opened
+
+pytestmark = pytest.mark.both_chains  # nodes differ in gas limits and in past blocks
 
 CHAIN_ID = 31_337
 
@@ -137,6 +146,31 @@ def test_v3_pools_are_read_alike_with_a_lens_and_with_one_lent(market: Market) -
     assert [pool.address for pool in read[0]] == pools
     assert all(isinstance(pool, UniswapV3Pool) for pool in read[0])
     assert read_v3_pools(chain.rpc, None, [], known, block, CHAIN_ID) == ()
+
+
+def test_balance_lent_to_a_coin_changes_nothing_else_of_it(chain: LocalChain) -> None:
+    """The code that `curve_pool` lends, run by a real node."""
+    coin = chain.deploy("MockToken", "Coin", "COIN", 7)
+    holder, other = chain.accounts[0], chain.accounts[1]
+    chain.transact(coin, "mint", holder, 500, sender=holder)
+    code = chain.rpc.call("eth_getCode", coin.address, "latest")
+    block = read_block(chain.rpc)
+
+    def asked(name: str, *args: object, lent: bool) -> object:
+        method, (message, at) = coin.request(name, *args, block=block.hash)
+        override = [with_balance(coin.address, code, 77)] if lent else []
+        (answer,) = chain.rpc.batch_settled(
+            [(method, ({**message, "from": holder}, at, *override))]
+        )
+        return (answer.data, answer.message) if isinstance(answer, RpcRejected) else answer
+
+    assert asked("balanceOf", holder, lent=False) == "0x" + f"{500:064x}"
+    assert asked("balanceOf", holder, lent=True) == "0x" + f"{77:064x}"
+    for call in (("decimals",), ("symbol",), ("totalSupply",), ("transfer", other, 400)):
+        assert asked(*call, lent=True) == asked(*call, lent=False)
+    refusal = asked("transfer", other, 501, lent=True)
+    assert isinstance(refusal, tuple)
+    assert refusal == asked("transfer", other, 501, lent=False)
 
 
 def test_v4_pool_of_ether_is_read_from_storage_alone(chain: LocalChain) -> None:

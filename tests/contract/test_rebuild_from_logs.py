@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
+import pytest
 from eth_abi.abi import encode
 
 from rebalancer.chain.abi import Contract, Event, decode_logs, interface
@@ -18,6 +19,8 @@ from rebalancer.policy import weigh_basket
 from rebalancer.units import BPS, E18, YEAR_SECONDS
 from tests.baskets import random_targets, random_trade
 from tests.contract.world import FEED_RULES, Wallet, World, basket_spec
+
+pytestmark = pytest.mark.both_chains  # nodes differ in how they search for logs
 
 NOBODY = "0x" + "0" * 40
 ACTIONS = 300

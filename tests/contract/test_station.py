@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -23,6 +22,7 @@ from rebalancer.keeper.station import Opened, Station
 from rebalancer.reasons import Reason
 from rebalancer.send.outbox import Outbox, SendRules
 from rebalancer.send.signer import devnet_signer
+from tests.clocks import LONGEST_SECONDS, wait_for
 from tests.contract.test_keeper import UP_10_PERCENT, move
 
 OPTIONS = KeeperOptions(
@@ -31,6 +31,7 @@ OPTIONS = KeeperOptions(
     rest_seconds=3_600.0,
     fee_cap_wei=10_000 * 10**9,
     receipt_seconds=0,
+    look_seconds=LONGEST_SECONDS,
 )
 
 
@@ -256,7 +257,7 @@ def test_a_look_that_comes_to_no_end_is_abandoned_and_that_is_no_clean_stop(
 
     def hangs(_tick: Tick) -> None:
         station.stop()
-        free.wait(30)
+        free.wait(600)
 
     station = Station({31337: opened(stage, tmp_path / "a.sqlite")}, [hangs])
     with pytest.raises(KeyboardInterrupt):
@@ -264,7 +265,7 @@ def test_a_look_that_comes_to_no_end_is_abandoned_and_that_is_no_clean_stop(
     free.set()
     for thread in threading.enumerate():
         if thread.name == "chain-31337":
-            thread.join(10)
+            thread.join(LONGEST_SECONDS)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -283,16 +284,18 @@ def test_the_first_signal_stops_after_the_look_and_the_second_abandons_it(
 
     def twice(_tick: Tick) -> None:
         os.kill(os.getpid(), number)
-        time.sleep(0.5)
+        # Only then is no further look begun, whose signals nobody would expect any more.
+        wait_for("the stop", station._keepers[31337]._stopping.is_set)
         os.kill(os.getpid(), number)
-        free.wait(30)
+        free.wait(600)
 
+    station = Station({31337: opened(stage, tmp_path / "b.sqlite")}, [twice])
     with pytest.raises(KeyboardInterrupt):
-        Station({31337: opened(stage, tmp_path / "b.sqlite")}, [twice]).run()
+        station.run()
     free.set()
     for thread in threading.enumerate():
         if thread.name == "chain-31337":
-            thread.join(10)
+            thread.join(LONGEST_SECONDS)
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 

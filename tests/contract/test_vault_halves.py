@@ -174,3 +174,40 @@ def _type(types: dict[str, Any], name: str) -> Any:
             for member in found.get("members", ())
         ),
     )
+
+
+def called_in(repo_root: Path, suite: str, function: str) -> set[str]:
+    """Which of the vault's functions a list of a forge suite calls."""
+    text = (repo_root / "tests" / "solidity" / f"{suite}.t.sol").read_text(encoding="utf-8")
+    body = text.partition(f"function {function}(")[2].partition("\n    }\n")[0]
+    return set(re.findall(r"encodeCall\(I\w+\.(\w+),", body))
+
+
+def test_the_role_test_tries_every_restricted_function(repo_root: Path) -> None:
+    restricted = {
+        name
+        for file in ("BasketVault", "VaultBase", "VaultExtension")
+        for name in re.findall(
+            r"function (\w+)\([^)]*\)[^{;]*\brestricted\b",
+            (repo_root / "contracts" / f"{file}.sol").read_text(encoding="utf-8"),
+        )
+    }
+
+    assert len(restricted) > 10
+    assert called_in(repo_root, "Governance", "_restrictedCalls") == restricted | {"rebalance"}
+
+
+def test_the_reentrancy_test_tries_every_function_that_changes_the_vault(
+    compiled: Compiled, repo_root: Path
+) -> None:
+    tried = called_in(repo_root, "Rebalance", "_everyChange")
+    changing = {
+        entry["name"]
+        for entry in compiled["BasketVault"]["abi"]
+        if entry["type"] == "function" and entry["stateMutability"] in {"nonpayable", "payable"}
+    }
+
+    # A share is an ERC-20 token like any other; the factory alone calls initialize, and the manager setAuthority.
+    of_others = {"approve", "initialize", "permit", "setAuthority", "transfer", "transferFrom"}
+    assert changing - tried == of_others
+    assert tried <= changing

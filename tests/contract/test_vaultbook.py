@@ -17,6 +17,8 @@ from rebalancer.reasons import Reason
 from rebalancer.units import E18
 from tests.contract.world import SEEDS, World, basket_spec
 
+pytestmark = pytest.mark.both_chains  # nodes differ in how they search for logs
+
 
 @pytest.fixture
 def vaults(world: World) -> list[Contract]:

@@ -21,6 +21,8 @@ from rebalancer.errors import (
 from rebalancer.send.signer import devnet_signer
 from rebalancer.send.wallet import Wallet
 
+pytestmark = pytest.mark.both_chains  # nodes word refusals, and mine, in their own way
+
 CAP_WEI = 10**12
 STRANGER = "0x6c9fc64a53c1b71fb3f9af64d1ae3a4931a5f4e9"
 

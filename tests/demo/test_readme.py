@@ -23,7 +23,7 @@ def make(repo_root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run make as a user would, with nothing of this run's environment that it would notice."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     return subprocess.run(
-        ["make", *arguments], cwd=repo_root, env=clean, capture_output=True, text=True, timeout=280
+        ["make", *arguments], cwd=repo_root, env=clean, capture_output=True, text=True, timeout=800
     )
 
 

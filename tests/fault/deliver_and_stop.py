@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rebalancer.chain.rpc import Rpc
+from rebalancer.chain.rpc import Call, Rpc
 from rebalancer.send.fees import suggest
 from rebalancer.send.outbox import Intent, Outbox, SendRules
 from rebalancer.send.signer import DevnetSigner, SignedTransaction, devnet_signer
@@ -32,7 +32,7 @@ def intent(token: str, data: str, epoch: int = 0) -> Intent:
 def stop() -> None:
     """Tell the parent, and wait for its kill."""
     print("stopped", flush=True)
-    time.sleep(60)
+    time.sleep(600)
 
 
 class StoppingSigner(DevnetSigner):
@@ -55,18 +55,21 @@ class StoppingRpc(Rpc):
     point = ""
     sent = False
 
-    def call(self, method: str, *params: Any) -> Any:
-        sending = method == "eth_sendRawTransaction"
-        reading = method == "eth_getTransactionReceipt" and self.sent
+    def batch_settled(self, calls: Sequence[Call]) -> list[Any]:
+        methods = [method for method, _ in calls]
+        sending = "eth_sendRawTransaction" in methods
+        reading = "eth_getTransactionReceipt" in methods and self.sent
         if (sending and self.point == "signed") or (reading and self.point == "sent"):
             stop()
-        answer = super().call(method, *params)
+        answers = super().batch_settled(calls)
         if sending and self.point == "sent, not stored":
             stop()
-        if reading and answer is not None and self.point == "mined, not stored":
+        receipts = zip(methods, answers, strict=True)
+        is_read = any(answer for method, answer in receipts if method.endswith("Receipt"))
+        if reading and is_read and self.point == "mined, not stored":
             stop()
         self.sent = self.sent or sending
-        return answer
+        return answers
 
 
 def main(url: str, outbox: str, point: str, token: str, data: str) -> None:
@@ -79,7 +82,10 @@ def main(url: str, outbox: str, point: str, token: str, data: str) -> None:
             later(box, rpc, signer, step, rest, intent(token, data))
             return
         rpc.point = StoppingSigner.point = point
-        box.deliver(rpc, signer, intent(token, data), suggest(rpc, CAP_WEI), timeout_s=30)
+        attempt = box.submit(rpc, [signer], intent(token, data), suggest(rpc, CAP_WEI))
+        while box.journal.get(attempt.id).block_number is None:
+            box.advance(rpc, [signer], int(rpc.call("eth_blockNumber"), 16))
+            time.sleep(0.01)
         if point == "mined":
             stop()
 

@@ -178,6 +178,29 @@ def test_contract_that_is_no_vault(stage: Stage, cli: Cli, unchanged: None) -> N
             assert ran.code == 10
 
 
+def test_what_stands_where_a_vault_should_be_is_named(
+    stage: Stage, cli: Cli, tmp_path: Path, unchanged: None
+) -> None:
+    other = stage.chain.accounts[9]
+    system, usdc = stage.system, stage.deployment.listed("USDC").address
+    for address, there in (
+        (system.oracle, "the OracleHub of the addresses file"),
+        (usdc, "the token USDC"),
+        (other, "an account without code"),
+        (stage.deployment.pools[0].address, "another contract"),
+    ):
+        Path("rebalancer.toml").write_text(f'vaults = ["{stage.vault}", "{address}"]\n')
+        named = f"No BasketVault is deployed at {address}, which is {there}: check the address"
+        for command in (
+            ("keeper", "run", "--once", "--dry-run", *KEEPER),
+            ("vault", "status", "--vault", address),
+            ("admin", "call", "--contract", address, "--function", "stopAuction", *OWNER),
+        ):
+            if command[0] == "admin" and address == system.oracle:
+                continue  # it is known by its own functions there
+            assert named in cli(*command).sentence, command
+
+
 def test_deployment_without_a_file_of_the_chain(cli: Cli, unchanged: None) -> None:
     ran = cli("--deployment", "none.json", "deploy", *OWNER)
     assert "--chain: name the TOML file of this chain's tokens, pools and price" in ran.sentence
@@ -586,8 +609,10 @@ def test_glide_and_bands_by_command_are_shown_by_status(stage: Stage, cli: Cli) 
     curator, vault = CURATOR, interface("BasketVault").at(stage.vault)
     options = ("--target", "WETH=20%", "--target", "WBTC=60%", "--target", "USDC=20%")
     begun = cli("vault", "set-targets", *options, "--glide", 1_000, *curator).out
-    assert "in force" not in begun
-    assert f"The targets glide to the new ones until {utc(look(stage).basket.glide_end)}." in begun
+    until = utc(look(stage).basket.glide_end)
+    said = " ".join(begun.split())
+    assert f"The targets glide until {until}: WETH now 40.00 %, then 20.00 %; WBTC now " in said
+    assert "in force" not in said
     bands = ("--band", "WBTC=300", "--relative", "WETH=100", "--min-trade", "USDC=12.5")
     assert cli("vault", "set-bands", *bands, "--json", *curator).json["in_force"] is True
     set_at = vault.call(stage.chain.rpc, "assets")
@@ -610,6 +635,23 @@ def test_glide_and_bands_by_command_are_shown_by_status(stage: Stage, cli: Cli) 
     assert weth["band_e18"] == str(30 * E18 // 10_000)
     assert (wbtc["band_e18"], usdc["min_trade_raw"]) == (str(3 * E18 // 100), "12500000")
     assert told["reason"] == "BandBroken"
+
+
+def test_minimum_trade_that_no_band_releases_is_said_beforehand(
+    stage: Stage, cli: Cli, spec: Callable[..., Path]
+) -> None:
+    made = cli("vault", "create", "--spec", spec('#min_trade = "0.005"', 'min_trade = "9"'), *OWNER)
+    fits = cli("vault", "set-bands", "--min-trade", "WETH=0.1", "--json", *CURATOR)
+    ran = cli("vault", "set-bands", "--min-trade", "WETH=50", "--json", *CURATOR)
+    seen = cli("doctor")
+
+    assert "Warning: The minimum trade of WETH, 9.000000, is more than" in made.err
+    assert "WETH is never traded." in made.err
+    assert (fits.code, "Warning" in fits.err) == (0, False)
+    assert ran.json["in_force"] is True
+    assert ran.err.startswith("Warning: The minimum trade of WETH, 50.000000, is more than the 2.5")
+    assert "is not traded before its weight is 2001 bps off" in ran.err
+    assert "The minimum trade of WETH, 50.000000" in " ".join(seen.out.split())
 
 
 def test_bands_of_a_token_the_vault_has_not_are_refused(

@@ -39,7 +39,7 @@ from tests.fixtures_chain import GENESIS_AT, OPENING_PRICES_E8
 PAIRS = [(WBTC, WETH, 3000), (USDC, WETH, 500)]
 """The pools that a fork trades in."""
 
-SECONDS = 90
+SECONDS = 300
 
 
 @contextmanager

@@ -16,12 +16,13 @@ from eth_account import Account
 from rebalancer.chain.abi import interface
 from rebalancer.chain.deployment import DeployedPool
 from rebalancer.chain.pools import PoolPlace, Protocol, V4Key
+from rebalancer.chain.rpc import Rpc
 from rebalancer.config import KeeperSettings, RpcUrl, Settings, load_settings
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.node import Node, NodeSettings
 from rebalancer.devnet.stage import Actor, Stage, build_stage
-from rebalancer.doctor import Finding, diagnose
-from rebalancer.errors import ConfigError
+from rebalancer.doctor import Finding, _finality, diagnose
+from rebalancer.errors import ConfigError, RpcRejected
 from rebalancer.send.outbox import Intent, Outbox
 from rebalancer.send.signer import devnet_signer
 from tests.commands import run
@@ -419,3 +420,35 @@ def test_outbox_in_use_or_with_open_ends_is_told(settings: Settings) -> None:
     (finding,) = [finding for finding in diagnose(settings) if finding.check == "outbox"]
     assert finding.ok
     assert finding.sentence.endswith("when the keeper starts: 1.")
+
+
+class TagNode(Rpc):
+    """Answers with a block of the tag, null, or a refusal."""
+
+    def __init__(self, answer: Any) -> None:
+        super().__init__("http://127.0.0.1:1")
+        self.answer = answer
+
+    def call(self, method: str, *params: Any) -> Any:
+        assert (method, params) == ("eth_getBlockByNumber", ("safe", False))
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+@pytest.mark.parametrize(
+    "answer", [None, RpcRejected("eth_getBlockByNumber", -32000, "safe block not found")]
+)
+def test_node_without_the_block_that_makes_final_is_told_of(answer: Any) -> None:
+    (finding,) = _finality(TagNode(answer), KeeperSettings(confirmations="safe"))
+
+    assert not finding.ok
+    assert "has no safe block" in finding.sentence
+    assert "keeper.confirmations" in finding.remedy
+
+
+def test_node_with_the_block_that_makes_final_is_well() -> None:
+    (finding,) = _finality(TagNode({"number": "0x7"}), KeeperSettings(confirmations="safe"))
+
+    assert (finding.ok, finding.sentence) == (True, "The chain's safe block is 7.")
+    assert list(_finality(TagNode(None), KeeperSettings())) == []

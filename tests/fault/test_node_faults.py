@@ -7,8 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +24,7 @@ from rebalancer.errors import (
     RpcUnreachable,
     WrongChain,
 )
-
-PATIENCE_SECONDS = 10.0
-
-
-def eventually(holds: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not holds():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
+from tests.clocks import wait_for
 
 
 def listens(port: int) -> bool:
@@ -223,7 +211,7 @@ def test_starter_that_is_killed_takes_the_node_with_it(
     program = (
         "import time; from rebalancer.devnet.node import Node, NodeSettings\n"
         f"node = Node.start(NodeSettings(skip_state_roots={skip_state_roots}))\n"
-        "print(node.port, node.log_path.parent, flush=True); time.sleep(60)"
+        "print(node.port, node.log_path.parent, flush=True); time.sleep(600)"
     )
     with subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=repo_root
@@ -235,8 +223,8 @@ def test_starter_that_is_killed_takes_the_node_with_it(
         os.kill(starter.pid, number)
         starter.wait()
 
-    assert eventually(lambda: not listens(port))
-    assert eventually(lambda: not Path(folder).exists())
+    wait_for("the end of the node", lambda: not listens(port))
+    wait_for("the end of its files", lambda: not Path(folder).exists())
 
 
 @pytest.mark.parametrize("kind", list(NodeKind))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +21,9 @@ from rebalancer.send.fees import suggest
 from rebalancer.send.journal import Kind
 from rebalancer.send.outbox import Outbox, State
 from rebalancer.send.signer import devnet_signer
+from tests.clocks import wait_for
 from tests.fault.deliver_and_stop import CAP_WEI, RULES, SIGNER, intent
+from tests.outboxes import deliver
 
 SCRIPT = Path(__file__).with_name("deliver_and_stop.py")
 RECEIVER = "0x6c9fc64a53c1b71fb3f9af64d1ae3a4931a5f4e9"
@@ -62,10 +63,7 @@ def nonce(chain: LocalChain) -> int:
 
 def await_nonce(chain: LocalChain, wanted: int) -> None:
     """Anvil mines a moment after it has answered: what was sent before the kill is mined after it."""
-    deadline = time.monotonic() + 30
-    while nonce(chain) < wanted:
-        assert time.monotonic() < deadline, "what was sent is never mined"
-        time.sleep(0.01)
+    wait_for("the block with what was sent", lambda: nonce(chain) >= wanted)
 
 
 @pytest.mark.parametrize("point", POINTS)
@@ -88,8 +86,8 @@ def test_killed_then_resumed_and_asked_again_is_mined_once(
 
         wanted = intent(token.address, token.data("mint", RECEIVER, 1))
         fees = suggest(chain.rpc, CAP_WEI)
-        receipt = outbox.deliver(chain.rpc, devnet_signer(SIGNER), wanted, fees, 10)
-        again = outbox.deliver(chain.rpc, devnet_signer(SIGNER), wanted, fees, 10)
+        receipt = deliver(outbox, chain.rpc, devnet_signer(SIGNER), wanted, fees)
+        again = deliver(outbox, chain.rpc, devnet_signer(SIGNER), wanted, fees)
         mined = [one for one in outbox.attempts(31337) if one.state is State.MINED]
 
     assert receipt == again

@@ -1,4 +1,4 @@
-"""An outbox file of version 1: what it knew is known afterwards, and killed half-way it is as it was."""
+"""An outbox file of version 1 or 2: what it knew is known afterwards, and killed half-way it is as it was."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_every_attempt_of_version_1_is_kept(tmp_path: Path) -> None:
         assert (attempt.raw, attempt.transaction_hash) == (transaction.raw, transaction.hash)
     assert attempts[0].block_number == attempts[4].block_number == 5
     assert attempts[4].note == "the contract refused"
-    assert version(path) == 2
+    assert version(path) == 3
     Journal(path).close()
 
 
@@ -125,10 +125,38 @@ def test_migration_that_is_cut_off_leaves_version_1(
     journal.close()
 
 
+def test_attempts_of_version_2_are_kept_and_cost_what_they_did(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.sqlite"
+    connection = sqlite3.connect(path)
+    connection.executescript(SCHEMA.with_name("outbox_2.sql").read_text())
+    sent = signed(7, VAULT, "0x1234")
+    connection.execute(
+        "INSERT INTO attempts (id, chain_id, vault, epoch, recipient, data, gas_limit, reason, sender,"
+        " state, nonce, mined_hash, block_number, block_hash, gas_used, gas_price_wei, mined_at,"
+        " planned_at, changed_at) VALUES (1, ?, ?, 0, ?, '0x1234', 200000, 'drift', ?, 'mined', 7, ?,"
+        " 5, ?, 50000, 3, 150, 100, 200)",
+        (CHAIN, VAULT, VAULT, SIGNER.address, sent.hash, "0x" + "cc" * 32),
+    )
+    connection.execute(
+        "INSERT INTO versions VALUES (1, 1, 'original', ?, ?, 200000, 50, 2, 4, 100)",
+        (sent.raw, sent.hash),
+    )
+    connection.commit()
+    connection.close()
+    journal = Journal(path)
+    (attempt,) = journal.attempts(CHAIN)
+    journal.close()
+
+    assert (attempt.cost_wei, attempt.beside_gas_wei) == (150_000, 0)
+    assert (attempt.newest.raw, attempt.newest.worst_cost_wei) == (sent.raw, 200_000 * 50)
+    assert version(path) == 3
+    assert read_attempts(path, CHAIN) == [attempt]
+
+
 def test_file_of_version_1_is_not_migrated_by_who_only_looks(tmp_path: Path) -> None:
     path = tmp_path / "outbox.sqlite"
     old_file(path, VAULT, "0x1234", 7)
-    with pytest.raises(OutboxUnreadable, match="version 1 is not 2"):
+    with pytest.raises(OutboxUnreadable, match="version 1 is not 3"):
         read_attempts(path, CHAIN)
     assert version(path) == 1
 

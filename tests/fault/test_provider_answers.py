@@ -24,6 +24,7 @@ from rebalancer.errors import (
     RpcTimeout,
     RpcUnreachable,
 )
+from tests.clocks import LONGEST_SECONDS, SkippingClock
 from tests.unit.test_endpoints import Node, over
 from tests.unit.test_rpc import ScriptedServer
 
@@ -122,13 +123,14 @@ def test_what_one_endpoint_cannot_answer_the_next_is_asked(
 
 @pytest.mark.parametrize(("code", "words", "status"), ASK_SOMEBODY_ELSE)
 def test_what_every_endpoint_says_is_raised_as_an_error_of_the_chain(
-    nodes: list[Node], code: int, words: str, status: int
+    nodes: list[Node], code: int, words: str, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("time.sleep", SkippingClock(monkeypatch).skip)
     for node in nodes:
         node.refuses(code, words, status)
 
     with pytest.raises(ChainError) as raised:
-        over(nodes, timeout_s=0.5).call("eth_call")
+        over(nodes).call("eth_call")
 
     assert words[:40] in str(raised.value)
 
@@ -337,14 +339,15 @@ class Raw:
         self.socket.close()
 
 
-def drips(begin: bytes) -> Callable[[socket.socket], None]:
-    """A byte now and then, for ever, well within any time-out of a single read."""
+def drips(begin: bytes, clock: SkippingClock) -> Callable[[socket.socket], None]:
+    """A byte a second, for ever, well within any time-out of a single read."""
 
     def send(connection: socket.socket) -> None:
         connection.sendall(begin)
         while True:
-            time.sleep(0.05)
+            time.sleep(0.01)
             connection.sendall(b" ")
+            clock.skip(1.0)
 
     return send
 
@@ -367,12 +370,14 @@ def says(body: bytes, *headers: bytes) -> Callable[[socket.socket], None]:
     ],
     ids=["status", "header", "body", "open end"],
 )
-def test_an_answer_that_drips_ends_at_the_deadline(nodes: list[Node], begin: bytes) -> None:
-    raw = Raw(drips(begin))
+def test_an_answer_that_drips_ends_at_the_deadline(
+    nodes: list[Node], begin: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = Raw(drips(begin, SkippingClock(monkeypatch)))
     try:
         with pytest.raises((RpcTimeout, RpcUnreachable)):
-            Rpc(raw.url, timeout_s=0.5).call("eth_call")
-        both = Endpoints([raw.url, nodes[0].url], timeout_s=2.0)
+            Rpc(raw.url, timeout_s=60).call("eth_call")
+        both = Endpoints([raw.url, nodes[0].url], timeout_s=4 * LONGEST_SECONDS)
         assert both.call("eth_call") == "0x01"
     finally:
         raw.stop()

@@ -8,8 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from rebalancer.devnet.stage import Actor, Stage, build_stage
 from rebalancer.errors import TooManyFailures
 from rebalancer.redact import HIDDEN
 from rebalancer.send.signer import devnet_signer
+from tests.clocks import wait_for
 
 RPC_KEY = "Zx81kQ9vWm3Prpc"
 OTHER_RPC_KEY = "Yy72mB4cTn6other"
@@ -122,13 +122,6 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def until(happens: Callable[[], bool], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not happens():
-        assert time.monotonic() < end
-        time.sleep(0.1)
-
-
 def test_nothing_a_keeper_writes_serves_or_sends_has_a_secret(
     market: tuple[Node, Stage], tmp_path: Path
 ) -> None:
@@ -170,15 +163,21 @@ def test_nothing_a_keeper_writes_serves_or_sends_has_a_secret(
         subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=out, stderr=err) as keeper,
     ):
         try:
-            until(lambda: '"Rebalanced"' in ask("/status") or keeper.poll() is not None)
-            until(
-                lambda: len(inbox.got) >= 2 or keeper.poll() is not None
+            wait_for(
+                "a rebalance, or its end",
+                lambda: '"Rebalanced"' in ask("/status") or keeper.poll() is not None,
+            )
+            wait_for(
+                "the alert, or its end", lambda: len(inbox.got) >= 2 or keeper.poll() is not None
             )  # the signer is low: refused once, then taken
             first.spiteful = second.spiteful = True
-            until(lambda: '"failure": ""' not in ask("/status") or keeper.poll() is not None)
+            wait_for(
+                "a rebalance, or its end",
+                lambda: '"failure": ""' not in ask("/status") or keeper.poll() is not None,
+            )
             for path in ("/metrics", "/healthz", "/readyz", "/status"):
                 ask(path)
-            code = keeper.wait(60)
+            code = keeper.wait(120)
         finally:
             keeper.kill()
     for server in (first.server, second.server, inbox.server):

@@ -6,7 +6,6 @@ import errno
 import json
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -17,6 +16,7 @@ import urllib3
 
 from rebalancer.config import AlertSettings, KeeperSettings, Settings
 from rebalancer.errors import ListenFailed
+from rebalancer.keeper.outages import LeftOut
 from rebalancer.reasons import Reason
 from rebalancer.redact import HIDDEN, Redactor
 from rebalancer.units import E18
@@ -26,6 +26,7 @@ from rebalancer.watch.board import MOST_DECISIONS, MOST_LISTED, MOST_VAULTS, Boa
 from rebalancer.watch.metrics import Metrics
 from rebalancer.watch.notices import Alarms
 from rebalancer.watch.server import MOST_CONNECTIONS, Server
+from tests.clocks import calls_made
 from tests.ticks import CHAIN, NOON, SIGNER, breaker, decision, endpoint, outcome, tick, vault
 
 
@@ -79,7 +80,7 @@ def test_keeper_that_looks_no_more_is_neither(served: Served) -> None:
         answer = served.get(path)
         assert (answer.status, answer.data) == (
             503,
-            b"Chain 1 has not been looked at for 121 s.\n",
+            b"Chain 1 has not been looked at for 2 min 1 s.\n",
         )
 
 
@@ -164,11 +165,12 @@ def test_head_and_index_are_answered(served: Served) -> None:
     assert served.get("/").data == b"/metrics\n/healthz\n/readyz\n/status\n"
 
 
-def test_client_that_says_nothing_keeps_no_other_waiting(served: Served) -> None:
-    with socket.create_connection(("127.0.0.1", served.server.port)):
-        began = time.monotonic()
+def test_client_that_says_nothing_keeps_no_other_waiting(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rebalancer.watch.server.PATIENCE_SECONDS", 3_600.0)
+    with connect(served):
         assert served.get("/healthz").status == 200
-        assert time.monotonic() - began < 5
 
 
 def connect(served: Served) -> socket.socket:
@@ -396,6 +398,7 @@ def test_size_of_status_does_not_grow_with_vaults(served: Served) -> None:
             breakers=tuple(breaker(each) for each in every),
             differing_vaults=tuple(every),
             diverged_pools=tuple(every),
+            left_out=tuple(LeftOut(each, "TF", 0.0, 60.0) for each in every),
         )
         served.board(look)
         served.alarms.observe(look)
@@ -514,15 +517,13 @@ def test_mistake_of_a_watcher_stops_nothing(capsys: pytest.CaptureFixture[str]) 
     assert "watcher_failed" in capsys.readouterr().out
 
 
-def test_watchers_are_quick_with_ten_thousand_vaults() -> None:
+def test_watchers_do_little_for_each_of_ten_thousand_vaults() -> None:
     every = {vault(i): Reason.IN_BAND for i in range(10_000)}
     drifts = {each: i % 200 for i, each in enumerate(every)}
     with watchers_of(settings("off")) as watchers:
-        took = []
-        for after in range(5):
-            began = time.perf_counter()
-            for watcher in watchers:
-                watcher(tick(NOON + after, reasons=every, drifts_bps=drifts))
-            took.append(time.perf_counter() - began)
+        calls = []
+        for after in range(3):
+            look = tick(NOON + after, reasons=every, drifts_bps=drifts)
+            calls.append(calls_made(lambda: [watcher(look) for watcher in watchers]))  # noqa: B023
 
-    assert min(took) < 0.05
+    assert max(calls) < len(every)

@@ -9,28 +9,20 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import redis
 from urllib3 import PoolManager
 
 from rebalancer.devnet.stage import Stage
+from tests.clocks import LONGEST_SECONDS, wait_for
 
-__all__ = ["Fleet", "Gate", "Machine", "wait_for"]
-
-
-def wait_for(what: str, found: Callable[[], Any], seconds: float = 30.0) -> Any:
-    """What a question answers once it answers with something."""
-    deadline = time.monotonic() + seconds
-    while not (answer := found()):
-        assert time.monotonic() < deadline, f"{what} never came"
-        time.sleep(0.02)
-    return answer
+__all__ = ["Fleet", "Gate", "Machine"]
 
 
 @dataclass
@@ -53,7 +45,7 @@ class Machine:
         lines = self.told.read_text().split("\n")[:-1]
         return [json.loads(line) for line in lines]
 
-    def says(self, event: str, seconds: float = 30.0) -> None:
+    def says(self, event: str, seconds: float = LONGEST_SECONDS) -> None:
         """Wait until its log has an event."""
         pattern = re.compile(rf"\bevent={event}\b")
         wait_for(f"{event} of {self.name}:\n{self.log}", lambda: pattern.search(self.log), seconds)
@@ -66,7 +58,7 @@ class Machine:
         self.process.kill()
         self.process.wait()
 
-    def end(self, seconds: float = 30.0) -> int:
+    def end(self, seconds: float = LONGEST_SECONDS) -> int:
         """Wait for its end; the exit code."""
         return self.process.wait(seconds)
 
@@ -79,8 +71,8 @@ class Fleet:
     vaults: tuple[str, ...]
     redis_url: str
     folder: Path
-    lease_seconds: float = 2.0
-    answer_seconds: float = 2.0
+    lease_seconds: float = 60.0
+    answer_seconds: float = 60.0
     extra: str = ""
     machines: list[Machine] = field(default_factory=list)
 
@@ -136,6 +128,13 @@ class Fleet:
         for worker in found:
             worker.says("working")
         return found
+
+    def end_leases(self) -> None:
+        """Have the leases that are held be over, as they are some time after their holders' death."""
+        with redis.Redis.from_url(self.redis_url) as shared:
+            held = list(shared.scan_iter(match="test:lease:*"))
+            assert held
+            shared.delete(*held)
 
     def close(self) -> None:
         """End all that are left, stopped ones too."""
@@ -209,4 +208,4 @@ class Gate:
     def _hold(self, body: bytes, *, after: bool) -> None:
         if self._method and after is self._after and self._method.encode() in body:
             self.held.set()
-            self._opened.wait(60)
+            self._opened.wait(600)

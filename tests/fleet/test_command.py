@@ -11,10 +11,11 @@ import pytest
 
 from rebalancer.devnet.stage import Stage
 from rebalancer.reasons import Reason
+from tests.clocks import wait_for
 from tests.commands import run
 from tests.contract.test_keeper import move
 from tests.fixtures_redis import RedisServer
-from tests.fleet.processes import Fleet, wait_for
+from tests.fleet.processes import Fleet
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +10,7 @@ from rebalancer.errors import ChainError, LeaseLost, SharedStateUnreachable, Tok
 from rebalancer.fleet.lease import Lease, boot_seconds
 from rebalancer.fleet.names import instance_name, redis_name
 from rebalancer.fleet.shared import LocalShared, RedisShared, Shared
+from tests.clocks import wait_for
 from tests.fixtures_redis import RedisServer
 
 NAME = "31337:0x1111"
@@ -39,6 +39,26 @@ class Clock:
 
 def lease(shared: Shared, holder: str, seconds: float = 60.0, clock: Clock | None = None) -> Lease:
     return Lease(shared, NAME, holder, seconds, clock or boot_seconds)
+
+
+def counted_renewals(shared: Shared, patch: pytest.MonkeyPatch) -> list[int]:
+    """Have leases renewed every few milliseconds, whatever their length; how often that succeeded."""
+    patch.setattr("rebalancer.fleet.lease._RENEWALS", 3_000)
+    count = [0]
+    renew = shared.renew
+
+    def counted(lease: str, holder: str, token: int, seconds: float) -> bool:
+        held = renew(lease, holder, token, seconds)
+        count[0] += held
+        return held
+
+    patch.setattr(shared, "renew", counted)
+    return count
+
+
+def ended(shared: Shared, holder: str, token: int) -> None:
+    """Wait for the end of a lease that nobody else takes."""
+    wait_for("the end of a lease", lambda: not shared.renew(NAME, holder, token, 0.001))
 
 
 # Refusals
@@ -90,8 +110,7 @@ def test_lease_taken_over_by_another_is_not_renewed(shared: Shared) -> None:
     assert token is not None
     assert first.take()
     first._ending.set()  # its renewing thread dies, as in a process that is stopped
-    time.sleep(0.35)
-    assert second.take()
+    wait_for("the end of anna's lease", second.take)
 
     assert not shared.renew(NAME, "anna", token, 60.0)
     with pytest.raises(LeaseLost):
@@ -131,21 +150,26 @@ def test_leases_of_other_names_are_apart(shared: Shared) -> None:
     assert shared.take("b", "bert", 60.0) is not None
 
 
-def test_lease_is_renewed_for_as_long_as_its_holder_lives(shared: Shared) -> None:
-    with lease(shared, "anna", 0.4) as first:
+def test_lease_is_renewed_for_as_long_as_its_holder_lives(
+    shared: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    renewals = counted_renewals(shared, monkeypatch)
+    with lease(shared, "anna", 60.0, clock) as first:
         assert first.take()
-        for _ in range(10):
-            time.sleep(0.1)
+        for _ in range(5):
+            clock.now += 40
+            before = renewals[0]
+            wait_for("a renewal that began now", lambda: renewals[0] > before + 1)  # noqa: B023
             first.check()
             assert not lease(shared, "bert").take()
 
 
 def test_lease_of_a_dead_holder_ends(shared: Shared) -> None:
     shared.take(NAME, "anna", 0.2)
-    time.sleep(0.25)
 
     with lease(shared, "bert") as second:
-        assert second.take()
+        wait_for("the end of anna's lease", second.take)
 
 
 def test_instance_names_are_never_the_same() -> None:
@@ -160,10 +184,8 @@ def test_instance_names_are_never_the_same() -> None:
 
 def test_ledger_refuses_a_stale_token_and_takes_nothing(shared: Shared) -> None:
     old = shared.take(NAME, "anna", 0.05)
-    time.sleep(0.1)
-    new = shared.take(NAME, "bert", 60.0)
+    new = wait_for("the end of anna's lease", lambda: shared.take(NAME, "bert", 60.0))
     assert old is not None
-    assert new is not None
 
     with pytest.raises(TokenStale) as caught:
         shared.put(NAME, old, {"a": "1", "b": "2"})
@@ -182,7 +204,7 @@ def test_ledger_without_a_token_refuses(shared: Shared) -> None:
 def test_ledger_of_a_lease_that_ended_takes_entries_until_another_has_it(shared: Shared) -> None:
     token = shared.take(NAME, "anna", 0.05)
     assert token is not None
-    time.sleep(0.1)
+    ended(shared, "anna", token)
 
     shared.put(NAME, token, {"a": "1"})
 
@@ -207,12 +229,12 @@ def test_ledger_keeps_the_first_entry_of_a_key_and_the_order(shared: Shared) -> 
 
 def test_members_are_those_whose_word_still_holds(shared: Shared) -> None:
     shared.announce("workers", "anna", "one", 60.0)
-    shared.announce("workers", "bert", "two", 0.05)
+    shared.announce("workers", "bert", "two", 60.0)
     shared.announce("others", "carl", "three", 60.0)
     assert shared.members("workers") == {"anna": "one", "bert": "two"}
-    time.sleep(0.1)
+    shared.announce("workers", "bert", "two", 0.05)
 
-    assert shared.members("workers") == {"anna": "one"}
+    wait_for("the end of bert's word", lambda: shared.members("workers") == {"anna": "one"})
     shared.announce("workers", "anna", "four", 60.0)
     assert shared.members("workers") == {"anna": "four"}
     shared.leave("workers", "anna")
@@ -235,16 +257,20 @@ def test_redis_that_is_gone_is_said_without_its_password(redis_server: RedisServ
     assert str(redis_server.port) in str(caught.value)
 
 
-def test_lease_outlives_a_redis_that_keeps_its_data(redis_server: RedisServer) -> None:
+def test_lease_outlives_a_redis_that_keeps_its_data(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shared = RedisShared(redis_server.url, "test")
-    with lease(shared, "anna", 5.0) as first:
+    renewals = counted_renewals(shared, monkeypatch)
+    with lease(shared, "anna") as first:
         assert first.take()
         token = first.token
         shared.put(NAME, token, {"a": "1"})
         redis_server.kill()
         first.check()
         redis_server.start()
-        time.sleep(3.0)  # its thread renews it
+        before = renewals[0]
+        wait_for("a renewal", lambda: renewals[0] > before)
 
         assert first.token == token
         assert shared.entries(NAME) == [("a", "1")]

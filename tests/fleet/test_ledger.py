@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from rebalancer.chain import l1_fees
 from rebalancer.chain.receipt import Receipt
+from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import LeaseLost, LedgerUnreadable, SpendLimitReached, TokenStale
 from rebalancer.fleet.lease import Lease
 from rebalancer.fleet.ledger import Ledger
@@ -28,6 +30,8 @@ OTHER = devnet_signer(7)
 VAULT = "0x" + "aa" * 20
 OTHER_VAULT = "0x" + "bb" * 20
 GWEI = 10**9
+BESIDE_GAS_WEI = 10**20
+"""What a rollup may charge beside gas: more than SQLite's integers hold."""
 
 
 class Machine:
@@ -79,7 +83,7 @@ class Machine:
                 "maxPriorityFeePerGas": fees.max_priority_fee_per_gas_wei,
             }
         )
-        version = SignedVersion(signed.raw, signed.hash, intent.gas_limit, fees)
+        version = SignedVersion(signed.raw, signed.hash, intent.gas_limit, fees, BESIDE_GAS_WEI)
         return self.journal.add_version(attempt, kind, nonce, 5, version)
 
     def send(self, nonce: int, epoch: int, *, vault: str = VAULT, gwei: int = 1) -> Attempt:
@@ -158,6 +162,7 @@ def test_ledger_refuses_what_a_former_leader_signed(machines: tuple[Machine, Mac
         (lambda entry: entry | {"raw": "0x"}, "cannot be read"),
         (lambda entry: entry | {"kind": "cancellation"}, "not do what was meant"),
         (lambda entry: entry | {"intent": entry["intent"] | {"data": "0x99"}}, "not do what"),
+        (lambda entry: entry | {"beside_gas_wei": -1}, "costs less than its gas"),
     ],
 )
 def test_entry_that_lies_is_refused(
@@ -465,12 +470,14 @@ def test_key_does_not_spend_more_in_a_day_for_changing_hands(
     bert.lead()
     bert.journal.close()
     lane = Lane(SIGNER, KeyLimits(max_spend_per_day_wei=cost + 100_000 * GWEI - 1))
+    rpc = Rpc("http://127.0.0.1:1")
+    l1_fees._KNOWN[rpc] = l1_fees._Known(l1_fees.Rollup.NONE)
     with Outbox(tmp_path / "bert.sqlite", fence=bert.ledger) as outbox:
         intent = Intent(CHAIN, VAULT, 2, VAULT, "0x1234", 100_000, "a band is broken")
         attempt = outbox.journal.plan(intent, SIGNER.address)
 
         with pytest.raises(SpendLimitReached) as caught:
-            outbox._sign(lane, attempt, Kind.ORIGINAL, 1, Fees(GWEI, GWEI), 7)
+            outbox._sign(rpc, lane, attempt, Kind.ORIGINAL, 1, Fees(GWEI, GWEI), 7)
     bert.journal = Journal(tmp_path / "bert.sqlite")
 
     assert caught.value.spent_wei == cost
@@ -491,6 +498,19 @@ def test_cost_below_nothing_is_refused_and_lifts_no_limit(
 
     with pytest.raises(LedgerUnreadable, match="below 0"):
         bert.lead()
+
+
+def test_what_a_rollup_may_charge_counts_for_whoever_takes_over(
+    machines: tuple[Machine, Machine],
+) -> None:
+    anna, bert = machines
+    anna.lead()
+    worst_wei = anna.send(0, 1).newest.worst_cost_wei
+    anna.end()
+    bert.lead()
+
+    assert worst_wei == 100_000 * GWEI + BESIDE_GAS_WEI
+    assert bert.journal.spent_wei(CHAIN, SIGNER.address, int(time.time())) == worst_wei
 
 
 def test_cost_that_cannot_be_read_is_refused(machines: tuple[Machine, Machine]) -> None:

@@ -21,9 +21,10 @@ from rebalancer.chain.receipt import find_receipt
 from rebalancer.chain.snapshot import read_block, read_vaults
 from rebalancer.devnet.stage import Actor, Stage
 from rebalancer.reasons import Reason
+from tests.clocks import LONGEST_SECONDS, wait_for
 from tests.contract.test_keeper import move
 from tests.fixtures_redis import RedisServer
-from tests.fleet.processes import Fleet, Gate, Machine, wait_for
+from tests.fleet.processes import Fleet, Gate, Machine
 
 UP = {"ETH/USD": 2_200_00000000}
 
@@ -107,7 +108,7 @@ def check_once(stage: Stage, vaults: tuple[str, ...], epoch: int = 1) -> None:
 
 
 def rebalanced(
-    stage: Stage, vaults: tuple[str, ...], epoch: int = 1, seconds: float = 60.0
+    stage: Stage, vaults: tuple[str, ...], epoch: int = 1, seconds: float = LONGEST_SECONDS
 ) -> None:
     """Wait until every vault was rebalanced so often, letting blocks come; each was once an epoch."""
 
@@ -161,6 +162,7 @@ def test_fleet_rebalances_every_vault_once_and_stops_when_told(stage: Stage, fle
 def test_worker_killed_in_the_middle_of_its_task_is_made_good(
     stage: Stage, fleet: Fleet, gate: Gate
 ) -> None:
+    fleet.answer_seconds = 2.0
     anna = fleet.start("worker", "anna", url=gate.url)
     anna.says("working")
     fleet.workers(["bert"])
@@ -168,7 +170,7 @@ def test_worker_killed_in_the_middle_of_its_task_is_made_good(
     looking(stage, leader)
     gate.close_for("eth_call")  # of whatever it reads a vault by
     move(stage, UP)
-    assert gate.held.wait(30)
+    assert gate.held.wait(LONGEST_SECONDS)
     anna.kill()
 
     rebalanced(stage, fleet.vaults)
@@ -177,6 +179,7 @@ def test_worker_killed_in_the_middle_of_its_task_is_made_good(
 
 
 def test_all_workers_killed_leave_the_leader_to_do_it(stage: Stage, fleet: Fleet) -> None:
+    fleet.answer_seconds = 2.0
     workers = fleet.workers(["anna", "bert"])
     leader = fleet.start("leader", "lena")
     looking(stage, leader)
@@ -188,6 +191,7 @@ def test_all_workers_killed_leave_the_leader_to_do_it(stage: Stage, fleet: Fleet
 
 
 def test_worker_stopped_and_continued_is_asked_again(stage: Stage, fleet: Fleet) -> None:
+    fleet.answer_seconds = 2.0
     anna, _ = fleet.workers(["anna", "bert"])
     leader = fleet.start("leader", "lena")
     looking(stage, leader)
@@ -202,7 +206,7 @@ def test_worker_stopped_and_continued_is_asked_again(stage: Stage, fleet: Fleet)
         time.sleep(0.1)
         return anna.log.count("event=answered") > handled + 2
 
-    wait_for("an order for a worker that is back", asked_again, 60)
+    wait_for("an order for a worker that is back", asked_again)
 
 
 # Leaders
@@ -240,7 +244,7 @@ def test_leader_killed_at_any_step_is_followed_by_another_that_does_nothing_twic
         if method == "eth_getTransactionReceipt":
             wait_for("all that it sends", lambda: len(pending(stage)) == len(fleet.vaults))
             stage.chain.mine()
-        assert gate.held.wait(30)
+        assert gate.held.wait(LONGEST_SECONDS)
         if method == "REDIS":
             # What is then written to Redis waits in its socket, and is done after the writer's death.
             redis_server.stop()
@@ -250,6 +254,7 @@ def test_leader_killed_at_any_step_is_followed_by_another_that_does_nothing_twic
         first.kill()
         if method == "REDIS":
             redis_server.go_on()
+        fleet.end_leases()
         gate.open()
         second.says("started")
 
@@ -260,6 +265,7 @@ def test_leader_killed_at_any_step_is_followed_by_another_that_does_nothing_twic
 def test_leader_stopped_past_its_lease_sends_nothing_when_it_goes_on(
     stage: Stage, fleet: Fleet, redis_server: RedisServer, gate: Gate, step: str
 ) -> None:
+    fleet.lease_seconds = 10.0
     fleet.workers(["anna"])
     first = fleet.start("leader", "lena", url=gate.url)
     looking(stage, first)
@@ -273,7 +279,7 @@ def test_leader_stopped_past_its_lease_sends_nothing_when_it_goes_on(
     if method == "eth_getTransactionReceipt":
         wait_for("all that it sends", lambda: len(mined(stage)) >= len(fleet.vaults))
         stage.chain.mine()
-    assert gate.held.wait(30)
+    assert gate.held.wait(LONGEST_SECONDS)
     first.signal(signal.SIGSTOP)
     gate.open()
     second.says("started")
@@ -298,13 +304,15 @@ def test_former_leader_that_comes_back_adopts_what_the_other_did(
     gate.close_for("eth_sendRawTransaction")
     with no_blocks(stage):
         with_blocks(stage, lambda: move(stage, UP))
-        assert gate.held.wait(30)
+        assert gate.held.wait(LONGEST_SECONDS)
         first.kill()
+        fleet.end_leases()
         gate.open()
         second = fleet.start("leader", "mona")
         second.says("started")
         wait_for("what the second sends", lambda: len(pending(stage)) == len(fleet.vaults))
         second.kill()
+        fleet.end_leases()
         again = fleet.start("leader", "lena")
         again.says("started")
         assert len(pending(stage)) == len(fleet.vaults)
@@ -320,7 +328,6 @@ def test_former_leader_that_comes_back_adopts_what_the_other_did(
 def test_redis_killed_and_started_again_with_its_data_is_gone_on_with(
     stage: Stage, fleet: Fleet, redis_server: RedisServer
 ) -> None:
-    fleet.lease_seconds = 8.0
     workers = fleet.workers(["anna", "bert"])
     leader = fleet.start("leader", "lena")
     looking(stage, leader)
@@ -341,12 +348,13 @@ def test_redis_killed_and_started_again_with_its_data_is_gone_on_with(
         now = [worker.log.count("event=answered") for worker in workers]
         return all(one > before for one, before in zip(now, handled, strict=True))
 
-    wait_for("orders for both workers", both_asked, 60)
+    wait_for("orders for both workers", both_asked)
 
 
 def test_redis_that_lost_its_data_stops_the_leader_and_the_next_does_nothing_twice(
     stage: Stage, fleet: Fleet, redis_server: RedisServer
 ) -> None:
+    fleet.lease_seconds = 10.0
     redis_server.durable = False
     redis_server.kill()
     redis_server.start()
@@ -371,15 +379,18 @@ def test_redis_that_lost_its_data_stops_the_leader_and_the_next_does_nothing_twi
 def test_redis_that_is_gone_for_good_stops_leader_before_its_lease_is_over(
     stage: Stage, fleet: Fleet, redis_server: RedisServer
 ) -> None:
+    fleet.lease_seconds = 10.0
     worker = fleet.workers(["anna"])[0]
     leader = fleet.start("leader", "lena")
     looking(stage, leader)
     redis_server.kill()
-    deadline = time.monotonic() + 30
-    while leader.process.poll() is None and time.monotonic() < deadline:
+
+    def ended() -> bool:
         stage.chain.mine()
         time.sleep(0.1)
+        return leader.process.poll() is not None
 
+    wait_for("the leader's end", ended)
     assert leader.end() == 25
     assert worker.process.poll() is None  # it waits for Redis to come back
     worker.signal(signal.SIGTERM)

@@ -35,6 +35,7 @@ from rebalancer.send.nonces import clear_on_start
 from rebalancer.send.outbox import Intent, Outbox
 from tests.property.test_outbox_property import (
     CHAIN,
+    CONFIRMATIONS,
     EPOCHS,
     ME,
     RULES,
@@ -199,7 +200,7 @@ class FleetMachine(OutboxMachine):
             self.chain.base_fee, self.chain.refuses = UNIT, False
             clear_on_start(self.outbox, self.chain, [Pen()])
             self.outbox.resume(self.chain)
-            for _ in range(RULES.confirmations + 4):
+            for _ in range(CONFIRMATIONS + 4):
                 self.outbox.advance(self.chain, [Pen()], len(self.chain.blocks) - 1)
                 self.chain.mine(0, heard=False)
             self.outbox.advance(self.chain, [Pen()], len(self.chain.blocks) - 1)

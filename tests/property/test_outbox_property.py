@@ -34,8 +34,9 @@ CHAIN = 31337
 ME = "0x" + "11" * 20
 VAULT = "0x" + "aa" * 20
 UNIT = 10**8  # ten times the least tip
+CONFIRMATIONS = 4
 RULES = SendRules(
-    fee_cap_wei=1_000 * UNIT, bump_after_blocks=2, confirmations=4, least_wait_seconds=0
+    fee_cap_wei=1_000 * UNIT, bump_after_blocks=2, confirmations=CONFIRMATIONS, least_wait_seconds=0
 )
 EPOCHS = 4
 
@@ -54,7 +55,7 @@ def name_of(raw: bytes) -> str:
     return "0x" + hashlib.sha256(raw).hexdigest()
 
 
-@dataclass
+@dataclass(eq=False)  # one endpoint is not another
 class FakeChain(Rpc):
     """One account's chain and mempool. A vault's epoch takes effect once, as the contract has it."""
 
@@ -93,6 +94,9 @@ class FakeChain(Rpc):
 
     def eth_blockNumber(self) -> str:  # noqa: N802 (the node's names)
         return hex(len(self.blocks) - 1)
+
+    def eth_getCode(self, *_: Any) -> str:  # noqa: N802
+        return "0x"
 
     def eth_getBalance(self, *_: Any) -> str:  # noqa: N802
         return hex(10**30)
@@ -335,7 +339,7 @@ class OutboxMachine(RuleBasedStateMachine):
         """Cheap gas and honest blocks for a while; then SEND-4."""
         self.chain.base_fee, self.chain.refuses = UNIT, False
         self.outbox.resume(self.chain)
-        for _ in range(RULES.confirmations + 4):
+        for _ in range(CONFIRMATIONS + 4):
             self.outbox.advance(self.chain, [Pen()], len(self.chain.blocks) - 1)
             self.chain.mine(0, heard=False)
         self.outbox.advance(self.chain, [Pen()], len(self.chain.blocks) - 1)

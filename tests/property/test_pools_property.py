@@ -28,7 +28,6 @@ from rebalancer.pools import (
     load,
 )
 from rebalancer.pools.balancer_math import pow_e18
-from rebalancer.pools.curve_math import Refused, crypto_d
 from rebalancer.pools.uniswap_v2 import MAX_RESERVE_RAW
 from rebalancer.units import BPS, E18
 
@@ -85,38 +84,50 @@ def stable(draw: st.DrawFn) -> CurveStablePool:
     )
     amplification = draw(st.sampled_from([1, 10, 200, 4_000, 10**5]))
     fee = draw(st.sampled_from([0, 1_500_000, 40_000_000]))
-    return CurveStablePool(
+    pool = CurveStablePool(
         POOL, coins, balances, amplification, fee, draw(st.sampled_from([0, 5 * 10**9, 10**10]))
+    )
+    if draw(st.booleans()):
+        return pool
+    rates = tuple(rate * draw(st.sampled_from([100, 101, 140])) // 100 for rate in pool.rates)
+    return replace(
+        pool,
+        a_coefficient=100 * amplification,
+        rates=rates,
+        math_version="ng",
+        offpeg_fee_multiplier_e10=draw(st.sampled_from([0, 2 * 10**10, 10**11])),
     )
 
 
 @st.composite
 def crypto(draw: st.DrawFn) -> CurveCryptoPool:
     """Up to a factor of two off balance."""
-    coins = tuple(Token(ADDRESSES[k], f"T{k}", d) for k, d in enumerate((6, 8, 18)))
+    version, count = draw(st.sampled_from([("v1", 3), ("ng", 3), ("ng", 2), ("ng-v2.1.0", 2)]))
+    coins = tuple(Token(ADDRESSES[k], f"T{k}", d) for k, d in enumerate((6, 8, 18)[:count]))
     worth = 10 ** draw(st.integers(4, 9))
-    prices = (E18, draw(st.integers(10**3, 10**5)) * E18, draw(st.integers(10, 10**4)) * E18)
+    scale = draw(st.integers(10**3, 10**5)) * E18, draw(st.integers(10, 10**4)) * E18
+    prices = (E18, *scale[: count - 1])
     balances = tuple(
         worth * draw(st.integers(70, 140)) * 10**coin.decimals * E18 // (100 * price)
         for coin, price in zip(coins, prices, strict=True)
     )
+    multiplier = 1 if version == "v1" else 10_000
     pool = CurveCryptoPool(
         POOL,
         coins,
         balances,
-        draw(st.sampled_from([3_645, 170_763])),
+        draw(st.sampled_from([3_645, 170_763])) * (1 if version == "v1" else 100),
         draw(st.sampled_from([7 * 10**13, 11_809_167_828_997])),
         0,
         prices[1:],
         3_000_000,
         draw(st.sampled_from([3_000_000, 30_000_000])),
         draw(st.sampled_from([5 * 10**14, 10**16])),
+        a_multiplier=multiplier,
+        math_version=version,
     )
-    try:
-        d = crypto_d(pool._xp, pool.a_coefficient, 1, pool.gamma)
-    except Refused:
-        assume(False)
-    return replace(pool, d=d)
+    assume(pool.fresh_d)
+    return replace(pool, d=pool.fresh_d)
 
 
 pools = st.one_of(pairs(), weighted(), stable(), crypto())
@@ -136,8 +147,8 @@ def most_in(pool: Paper, way: tuple[str, str]) -> int:
 
 
 def amount_of(pool: Paper, way: tuple[str, str], draw: st.DataObject) -> int:
-    """Any amount up to the most, as often of any size as near to it."""
-    most = most_in(pool, way)
+    """Any amount up to what brings the most out, as often of any size as near to it."""
+    most = min(most_in(pool, way), pool.flow_to(*way, 0.0)[0])
     assume(most > 0)
     bits = draw.draw(st.integers(0, most.bit_length() - 1))
     return min(draw.draw(st.integers(1 << bits, (2 << bits) - 1)), most)

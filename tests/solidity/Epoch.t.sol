@@ -126,6 +126,17 @@ contract EpochTest is Base {
         assertEq(vault.held(), _amounts(25e18, 20_000e6, 20_000e6));
     }
 
+    /// @dev Neither before nor after it in the list: anybody may have brought it there.
+    function test_a_gift_as_large_as_another_seed_makes_no_two_tokens_one() public {
+        for (uint256 seeded = 1; seeded < 3; ++seeded) {
+            IVaultFactory.Params memory p = _params(_config(), _amounts(25e18, 0, 0));
+            p.seedAmounts[seeded] = 1e9;
+            p.salt = bytes32(seeded);
+            tokens[3 - seeded].mint(factory.vaultAddress(creator, p.salt), 1e9);
+            assertEq(_createVault(p).held(), p.seedAmounts);
+        }
+    }
+
     function test_an_asset_that_is_one_of_the_basket_under_another_address_is_not_added() public {
         TwoFacedToken twin = new TwoFacedToken("Twin", "TWIN", 6);
         (IBasketVault.Config memory c, MockToken other) = _withTwins(twin);

@@ -2,6 +2,7 @@
 pragma solidity 0.8.30;
 
 import { IVaultBase } from "../../contracts/interfaces/IBasketVault.sol";
+import { PackedFee } from "../../contracts/libraries/PackedFee.sol";
 import { Base } from "./Base.t.sol";
 
 /// @notice The streaming fee: simple interest in shares, counted in totalSupply from the second it is earned.
@@ -124,6 +125,18 @@ contract FeeTest is Base {
 
     /* EDGES */
 
+    function test_the_least_supply_keeps_its_32_highest_bits() public pure {
+        for (uint256 bits = 1; bits <= 122; ++bits) {
+            uint256 shares = type(uint256).max >> (256 - bits);
+            uint256 shift = bits < 32 ? 0 : bits - 32;
+            IVaultBase.Fee memory f = PackedFee.wrap(type(uint256).max).withLeast(shares, bits).unpack();
+            assertEq(f.leastShift, shift);
+            assertEq(f.leastSupply, shares >> shift);
+            assertEq(f.pendingShares, type(uint128).max);
+            assertEq(f.exitBps, type(uint16).max);
+        }
+    }
+
     function test_fee_uncollected_for_a_thousand_years_stops_no_redemption() public {
         vm.prank(owner);
         vault.setFees(_streaming(500), treasury);
@@ -152,6 +165,19 @@ contract FeeTest is Base {
         vm.warp(block.timestamp + 10_000 * YEAR_SECONDS);
         assertEq(vault.totalSupply(), 1 << 121, "what was redeemed makes room, and no more");
         _redeem(alice, vault.balanceOf(alice));
+    }
+
+    function test_new_rates_leave_the_rest_of_the_packed_fee() public view {
+        IVaultBase.Fee memory f = this.withRates(PackedFee.wrap(type(uint256).max), IVaultBase.Fees(1, 2, 3, 4));
+        assertEq(f.pendingShares, type(uint128).max);
+        assertEq(f.accruedAt, type(uint40).max);
+        assertEq(f.leastShift, type(uint8).max);
+        assertEq(f.leastSupply, type(uint32).max);
+        assertEq(abi.encode(f.streamingBps, f.entryBps, f.exitBps), abi.encode(1, 3, 4));
+    }
+
+    function withRates(PackedFee f, IVaultBase.Fees calldata fees) external pure returns (IVaultBase.Fee memory) {
+        return f.withRates(fees).unpack();
     }
 
     function testFuzz_fee_only_grows_by_its_rule(uint256 feeBps, uint256 elapsed, uint256 minted) public {

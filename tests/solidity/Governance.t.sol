@@ -15,8 +15,8 @@ contract GovernanceTest is Base {
     /* REFUSALS */
 
     function test_every_restricted_call_is_refused_to_everybody_without_the_role() public {
-        bytes[17] memory calls = _restrictedCalls();
-        address[17] memory allowed = [
+        bytes[18] memory calls = _restrictedCalls();
+        address[18] memory allowed = [
             owner,
             owner,
             owner,
@@ -33,7 +33,8 @@ contract GovernanceTest is Base {
             owner,
             guardian,
             guardian,
-            guardian
+            guardian,
+            owner
         ];
         address[6] memory actors = [owner, curator, guardian, keeper, creator, stranger];
         for (uint256 i; i < calls.length; ++i) {
@@ -243,7 +244,7 @@ contract GovernanceTest is Base {
         assertTrue(vault.state().paused);
     }
 
-    function _restrictedCalls() internal view returns (bytes[17] memory calls) {
+    function _restrictedCalls() internal view returns (bytes[18] memory calls) {
         uint256[] memory none = _amounts();
         IBasketVault.Band memory band;
         IBasketVault.Auction memory terms;
@@ -264,6 +265,7 @@ contract GovernanceTest is Base {
         calls[14] = abi.encodeCall(IVaultExtension.stopAuction, (0, 1));
         calls[15] = abi.encodeCall(IVaultExtension.tightenPolicy, (_policy()));
         calls[16] = abi.encodeCall(IVaultExtension.lowerFees, (_streaming(0)));
+        calls[17] = abi.encodeCall(IVaultExtension.allowPurchases, (0));
     }
 }
 

@@ -4,6 +4,7 @@ pragma solidity 0.8.30;
 import { Math } from "@openzeppelin/contracts/utils/math/Math.sol";
 
 import { IBasketVault, IVaultBase, IVaultCore } from "../../contracts/interfaces/IBasketVault.sol";
+import { Holding } from "../../contracts/libraries/Holdings.sol";
 import { MockToken } from "../../contracts/mocks/MockToken.sol";
 import { Base } from "./Base.t.sol";
 import { MoodyToken } from "./support/MoodyToken.sol";
@@ -244,6 +245,24 @@ contract LossesTest is Base {
         assertEq(token.balanceOf(address(vault)), vault.held()[1]);
     }
 
+    /// @dev Of so few units that nothing else would end it before the next claim.
+    function test_a_small_claim_of_which_all_is_lost_ends_too() public {
+        vm.prank(alice);
+        vault.redeemInKindExcept(1e18, alice, alice, _amounts(0, 0), 2);
+        assertLt(vault.claimable(alice, address(token)), 1 << 32);
+        _lose(30_000e6);
+        vault.sync(1);
+        token.mint(address(vault), 20_000e6);
+        vm.prank(owner);
+        vault.absorb(1, 20_000e6);
+        vm.prank(creator);
+        uint256 due = vault.redeemInKindExcept(50e18, creator, creator, _amounts(0, 0), 2)[1];
+
+        assertGt(due, 0);
+        assertEq(vault.claimable(alice, address(token)), 0);
+        assertEq(_claim(creator, token), due);
+    }
+
     /// @dev Of 27 decimals, so little is left that units could no longer tell it: claims end, and new ones are whole.
     function test_claims_of_which_next_to_nothing_is_left_end() public {
         _switchTo(27);
@@ -291,6 +310,10 @@ contract LossesTest is Base {
             vm.prank(owner);
             vault.absorb(1, 100_000e27);
             _deposit(bob, 10e18);
+            if (i == 33) {
+                vm.expectEmit(true, false, false, false, address(vault)); // her claim ends, and is told so
+                emit IVaultBase.Synced(address(token), 0, 0, 0, 0);
+            }
             _leave(bob, 2);
         }
 
@@ -327,6 +350,58 @@ contract LossesTest is Base {
     }
 
     /* CLAIMS */
+
+    /// @dev Of 7 units for two claims of 5 each, 3 are the first's to take, and all that is left the second's.
+    function test_the_last_claim_takes_what_is_left() public {
+        _claimUnits(alice, 5);
+        _claimUnits(bob, 5);
+        _lose(token.balanceOf(address(vault)) * 3 / 10 - 1);
+        vault.sync(1);
+        assertEq(vault.totalClaimable(address(token)), 7);
+
+        assertEq(_claim(alice, token), 3);
+        assertEq(_claim(bob, token), 4);
+        assertEq(vault.totalClaimable(address(token)), 0);
+    }
+
+    function test_a_claim_of_a_single_unit_is_written_down_with_the_rest() public {
+        _claimUnits(alice, 1);
+        assertEq(vault.totalClaimable(address(token)), 1);
+        _lose(token.balanceOf(address(vault)) / 2);
+        vault.sync(1);
+
+        assertEq(vault.totalClaimable(address(token)), 0);
+        assertEq(vault.claimable(alice, address(token)), 0);
+    }
+
+    function test_a_claim_that_a_loss_left_a_single_unit_of_bears_the_next_one_too() public {
+        _claimUnits(alice, 2);
+        _lose(token.balanceOf(address(vault)) * 2 / 5);
+        vault.sync(1);
+        assertEq(vault.totalClaimable(address(token)), 1);
+        _lose(token.balanceOf(address(vault)) / 2);
+        vault.sync(1);
+
+        assertEq(vault.totalClaimable(address(token)), 0);
+    }
+
+    function test_flags_of_an_entry_leave_its_amount() public pure {
+        Holding h = Holding.wrap(8).withBarred(true).withClaimed(true);
+        assertEq(h.amountRaw(), 8);
+        assertTrue(h.isBarred() && h.isClaimed());
+        h = h.withBarred(false).withAmount(9);
+        assertTrue(!h.isBarred() && h.isClaimed());
+        assertEq(Holding.unwrap(h.withClaimed(false)), 9);
+    }
+
+    /// @dev A claim on so many units of the token, by a redemption of as few shares as it takes.
+    function _claimUnits(address holder, uint256 units) internal {
+        uint256 shares = units * vault.totalSupply() / vault.held()[1] + 1;
+        _deposit(holder, shares);
+        vm.prank(holder);
+        vault.redeemInKindExcept(shares, holder, holder, _amounts(0, 0), 2);
+        assertEq(vault.claimable(holder, address(token)), units);
+    }
 
     function testFuzz_a_claim_in_parts_is_the_claim_and_costs_no_other_a_unit(uint256 a, uint256 b, uint256 lost)
         public
@@ -605,6 +680,20 @@ contract RemovedLossesTest is Base {
 
         assertEq(vault.sync(2), 2_500e6);
         assertEq(_claim(alice, usdc), 7_500e6);
+    }
+
+    /// @dev What it had lost by itself, below dust, is not added to what it loses later.
+    function test_a_token_that_comes_back_begins_without_losses() public {
+        _addBack();
+        usdc.burn(address(vault), 1e6);
+        vault.sync(2);
+        assertGt(vault.lossE18(address(usdc)), 0);
+        vm.startPrank(owner);
+        vault.excludeAsset(2);
+        vault.removeAsset(2);
+        vm.stopPrank();
+        _addBack();
+        assertEq(vault.lossE18(address(usdc)), 0);
     }
 
     /// @dev A loss from before it came back is found, too; and a deposit into it waits for the write-down.

@@ -2,6 +2,7 @@
 pragma solidity 0.8.30;
 
 import { IBasketVault, IVaultBase } from "../../contracts/interfaces/IBasketVault.sol";
+import { IOracleHub } from "../../contracts/interfaces/IOracleHub.sol";
 import { RebalancePolicy } from "../../contracts/libraries/RebalancePolicy.sol";
 import { MockToken } from "../../contracts/mocks/MockToken.sol";
 import { MockPool } from "./support/MockMarket.sol";
@@ -97,6 +98,44 @@ contract LoweredTest is Trader {
         vm.prank(keeper);
         vault.rebalance(0, _amounts(SURPLUS, 0, 0), least, address(executor), route);
         assertEq(vault.held(), _amounts(12.5e18 - surplus, 0.375e8 + wbtc, 10_000e6 + usdc));
+    }
+
+    /// @dev To the edge of the bands sales are fitted also where there is nothing to lower: no purchase makes up for another then.
+    function test_minima_stay_each_tokens_own_where_no_sale_is_lowered() public {
+        IBasketVault.Policy memory p = _policy();
+        p.destinationBps = 10_000;
+        vm.prank(owner);
+        vault.setPolicy(p);
+        _breakBand();
+        uint256[] memory sales = _amounts(1e18, 0, 0); // 2,400 dollars, of 3,020 that are allowed
+        uint256[] memory least = _amounts(0, 1, 1_000e6);
+        bytes memory route = abi.encode(_bring(_amounts(0, 0.035e8, 1_000e6 - 1)));
+        vm.prank(keeper);
+        vm.expectRevert(abi.encodeWithSelector(IVaultBase.BoughtTooLittle.selector, USDC, 1_000e6 - 1, 1_000e6));
+        vault.rebalance(1, sales, least, address(executor), route);
+        route = abi.encode(_bring(_amounts(0, 0.035e8, 1_000e6)));
+        vm.prank(keeper);
+        vault.rebalance(1, sales, least, address(executor), route);
+    }
+
+    /// @dev What is sold is valued at the higher price when the budget is charged, and so when the sale is lowered to what it has left.
+    function test_a_sale_is_lowered_at_the_higher_price() public {
+        IBasketVault.Policy memory p = _policy();
+        p.turnoverBudgetBps = 500;
+        p.minProgressBps = 500;
+        vm.prank(owner);
+        vault.setPolicy(p);
+        IOracleHub.Price[] memory prices = new IOracleHub.Price[](3);
+        prices[WETH] = IOracleHub.Price(2_600e18, 2_602e18, 2_600e18, IOracleHub.Fault.None);
+        prices[WBTC] = IOracleHub.Price(40_000e18, 40_000e18, 40_000e18, IOracleHub.Fault.None);
+        prices[USDC] = IOracleHub.Price(1e18, 1e18, 1e18, IOracleHub.Fault.None);
+        vm.mockCall(address(oracle), abi.encodeWithSelector(IOracleHub.prices.selector), abi.encode(prices));
+
+        (bool done, bytes memory answer) = _sellAll();
+
+        assertTrue(done, vm.toString(answer));
+        assertApproxEqRel(vault.state().turnoverLevelE18, 0.05e18, 1e12);
+        assertLe(vault.state().turnoverLevelE18, 0.05e18);
     }
 
     function test_a_minimum_of_one_stays_one_and_one_beyond_all_is_never_had() public {

@@ -177,12 +177,16 @@ contract MintTest is Base {
     /* EDGES */
 
     function test_mint_of_one_share_costs_a_unit_of_everything() public {
+        uint256[] memory before = vault.held();
         assertEq(_deposit(alice, 1), _amounts(1, 1, 1));
         assertEq(vault.balanceOf(alice), 1);
+        assertEq(vault.held(), _amounts(before[WETH] + 1, before[WBTC] + 1, before[USDC] + 1));
     }
 
     function test_mint_takes_nothing_of_an_asset_the_vault_does_not_hold() public {
         vault = _createVault(_config(), _amounts(25e18, 0, 20_000e6));
+        // Not even nothing: some tokens refuse that.
+        vm.expectCall(address(tokens[WBTC]), abi.encodeWithSelector(IERC20.transferFrom.selector), 0);
 
         assertEq(_deposit(alice, 1e18), _amounts(0.25e18, 0, 200e6));
         assertEq(vault.held(), _amounts(25.25e18, 0, 20_200e6));

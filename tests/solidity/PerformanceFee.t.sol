@@ -67,6 +67,25 @@ contract PerformanceFeeTest is Base {
         assertEq(vault.performance().settledAt, 0);
     }
 
+    function test_performance_is_not_charged_past_the_largest_supply_of_fees() public {
+        _deposit(alice, (1 << 120) - INITIAL_SHARES);
+        vm.prank(owner);
+        vault.setFees(IVaultBase.Fees(500, 2_000, 0, 0), treasury);
+        _pass(30 * 365 days);
+        assertEq(vault.totalSupply(), 1 << 121, "the streaming fee stops there");
+        vault.collectPerformanceFee();
+        assertEq(vault.totalSupply(), 1 << 121);
+
+        for (uint256 i; i < 3; ++i) {
+            (, int256 answer,,,) = feeds[i].latestRoundData();
+            feeds[i].push(int192(answer * 100));
+        }
+        _pass(PERIOD);
+        vm.expectPartialRevert(IVaultBase.SupplyTooLarge.selector);
+        vault.collectPerformanceFee();
+        _redeem(alice, vault.balanceOf(alice));
+    }
+
     /* SUCCESS */
 
     function test_a_fee_that_begins_notes_the_value() public {
@@ -220,6 +239,23 @@ contract PerformanceFeeTest is Base {
 
         // Of 11,000,000, a fee on the 10,000 that a hundredth gained.
         assertApproxEqRel(shares * 11_000_000e18 / vault.totalSupply(), 1_000e18, 0.0001e18);
+    }
+
+    /// @dev It sinks with what is redeemed, however little or much, and rises with nothing until the next settlement.
+    function test_the_least_supply_sinks_with_redemptions_alone() public {
+        _charge(1_000);
+        uint256 least = INITIAL_SHARES;
+        uint256[4] memory left = [uint256(1e18), 40e18, 1e18, 20e18];
+        for (uint256 i; i < left.length; ++i) {
+            _redeem(creator, left[i]);
+            least -= left[i];
+            IVaultBase.Fee memory f = vault.fee();
+            assertEq(uint256(f.leastSupply) << f.leastShift, least >> f.leastShift << f.leastShift);
+            _deposit(bob, 50e18);
+            _redeem(bob, 25e18);
+            assertEq(abi.encode(vault.fee()), abi.encode(f), "what came since is more than what left");
+            _redeem(bob, 25e18);
+        }
     }
 
     function test_what_was_lost_must_be_won_back_before_anything_is_charged() public {

@@ -144,6 +144,7 @@ contract PolicyEdgesTest is Test {
 
     function test_a_sale_may_be_the_whole_surplus_and_a_purchase_needs_the_smallest_deficit() public {
         assertTrue(policy.checkSales(_pair(5, 0), _pair(0, 1), _signs(5, -1), _pair(1, 1), _pair(1, 1)));
+        assertTrue(policy.checkSales(_pair(1, 0), _pair(0, 1), _signs(1, -1), _pair(1, 1), _pair(1, 1)));
         assertFalse(policy.checkSales(_pair(6, 0), _pair(0, 1), _signs(5, -1), _pair(1, 1), _pair(1, 1)));
         vm.expectRevert(abi.encodeWithSelector(RebalancePolicy.SaleWithoutSurplus.selector, 1));
         policy.checkSales(_pair(0, 1), _pair(0, 0), _signs(5, -5), _pair(1, 1), _pair(1, 1));

@@ -299,7 +299,7 @@ contract RebalanceTest is Base {
     function _everyChange(address self) internal view returns (bytes[] memory calls) {
         uint256[] memory three = _amounts();
         IVaultBase.Auction memory terms;
-        calls = new bytes[](26);
+        calls = new bytes[](28);
         calls[0] = abi.encodeCall(IVaultCore.mintInKind, (1, self, three));
         calls[1] = abi.encodeCall(IVaultCore.redeemInKind, (1, self, self, three));
         calls[2] = abi.encodeCall(IVaultExtension.claim, (self, address(tokens[0]), self, type(uint256).max));
@@ -326,6 +326,8 @@ contract RebalanceTest is Base {
         calls[23] = abi.encodeCall(IVaultExtension.excludeAsset, (0));
         calls[24] = abi.encodeCall(IVaultExtension.includeAsset, (0));
         calls[25] = abi.encodeCall(IVaultExtension.removeAsset, (0));
+        calls[26] = abi.encodeCall(IVaultExtension.pokeAuction, (WETH, USDC));
+        calls[27] = abi.encodeCall(IVaultExtension.allowPurchases, (0));
     }
 
     /// @dev Sold 2 WETH at 2,410, so 4,815.18 at least are due; bought 0.0725 WBTC at 39,900 and 1,924 USDC at 0.999.

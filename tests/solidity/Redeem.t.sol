@@ -272,6 +272,34 @@ contract RedeemTest is Base {
         assertEq(vault.claimable(bob, address(usdc)) + vault.claimable(stranger, address(usdc)), 0);
     }
 
+    /// @dev Two entries of the ledger share a slot: each redemption writes every slot.
+    function test_redeem_of_any_number_of_tokens_lowers_every_entry() public {
+        delete tokens;
+        delete feeds;
+        for (uint256 n = 1; n <= 7; ++n) {
+            _addAsset(new MockToken("Token", "TOK", 18), 1e8);
+            if (n == 1) continue; // too few
+            IBasketVault.Config memory c;
+            c.oracle = oracle;
+            c.policy = _policy();
+            c.assets = new IBasketVault.Asset[](n);
+            uint256[] memory seed = new uint256[](n);
+            for (uint256 i; i < n; ++i) {
+                c.assets[i] = _asset(address(tokens[i]), uint64(1e18 / n + (i == 0 ? 1e18 % n : 0)), 200, 18);
+                seed[i] = (i + 1) * 1_000e18;
+            }
+            vault = _createVault(c, seed);
+
+            vm.prank(creator);
+            vault.redeemInKind(30e18, creator, creator, new uint256[](n));
+
+            for (uint256 i; i < n; ++i) {
+                assertEq(vault.held()[i], seed[i] * 7 / 10);
+                assertEq(tokens[i].balanceOf(address(vault)), seed[i] * 7 / 10);
+            }
+        }
+    }
+
     function test_redeem_of_sixteen_tokens_that_all_burn_their_gas_fits_in_a_block() public {
         delete tokens;
         delete feeds;

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from rebalancer.config import AlertSettings
+from rebalancer.keeper.outages import LeftOut
 from rebalancer.reasons import Reason
 from rebalancer.units import E18
 from rebalancer.watch.alarms import ALARMS, SILENT_SECONDS, Alarm, Limits, Severity, rules
@@ -26,6 +27,7 @@ MATTERS: dict[str, dict[str, Any]] = {
     "VaultBreakerOpen": {"breakers": (breaker(vault(1), "refused"),)},
     "VaultBookDiffers": {"differing_vaults": (vault(1),)},
     "PoolDiverged": {"diverged_pools": ("v3 0xaa",)},
+    "PoolLeftOut": {"left_out": (LeftOut("0xaa", "TF", NOON, NOON + 60),)},
     "TransactionWaits": {"waiting_blocks": 26},
     "SignerLow": {"balances_wei": {SIGNER: 5 * E18 // 100 - 1}},
     "NoEndpoint": {"endpoints": (endpoint("https://one.example", usable=False),)},
@@ -290,3 +292,11 @@ def holds(metrics: Metrics, expr: str) -> bool:
 
 def test_phases_are_all_that_can_become_of_an_alarm() -> None:
     assert [phase.value for phase in Phase] == ["began", "lasts", "ended"]
+
+
+def test_ages_are_told_as_durations() -> None:
+    alarms = Alarms(LIMITS, REPEAT)
+    (old,) = alarms.observe(tick(NOON, block=tick(NOON - 172_797).block))
+    assert "the newest block, 100, is 1 d 23 h 59 min old" in old.body
+    (silent,) = alarms.silence(NOON + 3_725)
+    assert "a look is 1 h 2 min late" in silent.body

@@ -13,7 +13,14 @@ import pytest
 from pydantic import ValidationError
 
 from rebalancer.cli.session import Session
-from rebalancer.config import Settings, changed, describe, load_chains, load_settings
+from rebalancer.config import (
+    KeeperSettings,
+    Settings,
+    changed,
+    describe,
+    load_chains,
+    load_settings,
+)
 from rebalancer.errors import ConfigError
 
 VAULT = "0x6c9fc64a53c1b71fb3f9af64d1ae3a4931a5f4e9"
@@ -450,3 +457,21 @@ def _without_examples(settings: Settings) -> dict[str, Any]:
     del flat["alerts"]["urls"]
     del flat["fleet"]["redis_url"], flat["fleet"]["worker_name"]
     return flat
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [(3, 3), ("3", 3), ("safe", "safe"), ("finalized", "finalized")],
+)
+def test_confirmations_are_blocks_or_a_tag(said: Any, meant: int | str) -> None:
+    assert KeeperSettings(confirmations=said).confirmations == meant
+
+
+@pytest.mark.parametrize("said", [0, -1, True, 1.5, "latest", "SAFE", "", "-1"])
+def test_confirmations_of_anything_else_say_what_would_do(tmp_path: Path, said: Any) -> None:
+    shown = str(said).lower() if isinstance(said, bool) else repr(said).replace("'", '"')
+    file = tmp_path / "rebalancer.toml"
+    file.write_text(f"[keeper]\nconfirmations = {shown}\n")
+
+    with pytest.raises(ConfigError, match="a number of blocks from 1 on, or safe or finalized"):
+        load_settings(file, env_file=tmp_path / ".env")

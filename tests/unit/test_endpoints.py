@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,6 +18,7 @@ from rebalancer.errors import (
     WrongChain,
 )
 from rebalancer.send.fees import read_market
+from tests.clocks import LONGEST_SECONDS, SkippingClock
 from tests.unit.test_rpc import ScriptedServer
 
 
@@ -66,7 +66,7 @@ def nodes() -> Iterator[list[Node]]:
 
 
 def over(nodes: list[Node], **settings: Any) -> Endpoints:
-    return Endpoints([node.url for node in nodes], **{"timeout_s": 2.0} | settings)
+    return Endpoints([node.url for node in nodes], **{"timeout_s": LONGEST_SECONDS} | settings)
 
 
 # Refusals
@@ -161,23 +161,27 @@ def _rested(rpc: Endpoints, now: list[float], seconds: float) -> bool:
     return not resting
 
 
-def test_a_silent_endpoint_leaves_time_for_the_next(nodes: list[Node]) -> None:
-    def slow(body: Any) -> tuple[int, str]:
-        time.sleep(3)
-        return 200, ""
+def test_a_silent_endpoint_leaves_time_for_the_next(
+    nodes: list[Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SkippingClock(monkeypatch)
+    rpc = over(nodes, timeout_s=2 * LONGEST_SECONDS)
+    silent = rpc._places[0].rpc
 
-    nodes[0].fault = slow
+    def waits(payload: Any) -> Any:
+        seconds = silent._seconds_left()
+        clock.skip(seconds)
+        raise RpcTimeout(silent.endpoint, seconds)
+
+    monkeypatch.setattr(silent, "_post", waits)
     nodes[1].word = "0x02"
-    began = time.monotonic()
 
-    assert over(nodes, timeout_s=1.0).call("eth_call") == "0x02"
-
-    assert time.monotonic() - began < 1.0
+    assert rpc.call("eth_call") == "0x02"
 
 
 def test_no_answer_is_waited_for_beyond_the_deadline(nodes: list[Node]) -> None:
     rpc = over(nodes)
-    rpc.deadline = time.monotonic() - 1
+    rpc.deadline = 0.0
 
     with pytest.raises(RpcTimeout):
         rpc.call("eth_call")
@@ -208,15 +212,21 @@ def test_an_endpoint_that_is_behind_is_asked_last(nodes: list[Node]) -> None:
     assert "eth_call" not in nodes[0].methods()
 
 
-def test_the_faster_of_two_is_asked_first(nodes: list[Node]) -> None:
+def test_the_faster_of_two_is_asked_first(
+    nodes: list[Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SkippingClock(monkeypatch)
     plain = nodes[0].answer
 
     def slow(body: Any) -> tuple[int, str]:
-        time.sleep(0.05)
+        clock.skip(3 * LONGEST_SECONDS)
         return plain(body)
 
     nodes[0].answer = slow
-    rpc = over(nodes[:2])
+    rpc = over(nodes[:2], timeout_s=10 * LONGEST_SECONDS)
+    monkeypatch.setattr(
+        rpc._threads, "map", map
+    )  # one after the other: what is skipped is the slow one's alone
     rpc.look()
 
     rpc.call("eth_call")

@@ -85,6 +85,7 @@ def test_flow_chart_shows_every_swap_and_what_is_sold_and_bought(
     assert any(text.startswith("T3  +$") for text in shown), "it is bought and passed through"
     assert f"+${plan.expected_buys_raw[3] / E18:,.0f}" in shown
     assert any("fees" in text and "gas" in text for text in shown)
+    assert "the call itself" in shown, "the bars' gas is all that the title says"
 
 
 def test_flow_chart_of_the_same_plan_is_the_same_file(plan: Plan, tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ def tick(at: int, weth_bps: int, share_usd: int = 100, hold_usd: int = 100) -> T
     return TickRecord(
         block=at,
         at=at,
+        prices_e18=(2_000 * E18, E18),
         weights_e18=(weth, E18 - weth),
         value_e18=1_234_567 * E18,
         share_price_e18=share_usd * E18,

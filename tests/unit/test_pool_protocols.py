@@ -117,11 +117,65 @@ def crypto(**changes: Any) -> Json:
     return {**whole, **changes}
 
 
+def stable_ng(**changes: Any) -> Json:
+    """Three coins, the second one worth two, A of 100, 1 bp in balance and five off it."""
+    whole = stable(
+        name="stable of 2023",
+        tokens=[token(A), token(B, 6), token(C)],
+        balances=[1_000 * E18, 500 * 10**6, 1_000 * E18],
+        rates=[E18, 2 * 10**30, E18],
+        a_coefficient=10_000,
+        fee=1_000_000,
+        math_version="ng",
+        offpeg_fee_multiplier=5 * 10**10,
+    )
+    return {**whole, **changes}
+
+
+def crypto_ng(**changes: Any) -> Json:
+    """`crypto` by the mathematics of 2023; a share is worth one."""
+    whole = crypto(
+        name="tricrypto of 2023",
+        a_coefficient=1_707_629,
+        a_multiplier=10_000,
+        gamma=11_809_167_828_997,
+        math_version="ng",
+        virtual_price=E18 - 1,
+        total_supply=2_000 * E18,
+    )
+    return {**whole, **changes}
+
+
+def two_ng(**changes: Any) -> Json:
+    """Two coins of equal worth at 1 and 50,000; a share is worth one."""
+    whole = crypto_ng(
+        name="twocrypto",
+        tokens=[token(A, 6), token(B, 8)],
+        balances=[10**12, 20 * 10**8],
+        price_scale=[50_000 * E18],
+        d=2 * 10**24,
+        a_coefficient=400_000,
+        gamma=145_000_000_000_000,
+        # The root of 10^24 and 20 * 10^18.
+        total_supply=4_472 * E18,
+    )
+    return {**whole, **changes}
+
+
+def two_later(**changes: Any) -> Json:
+    """The same by version v2.1.0 of its mathematics."""
+    return two_ng(**{"math_version": "ng-v2.1.0", "gamma": 3 * 10**16, **changes})
+
+
 SNAPSHOTS: dict[str, Callable[..., Json]] = {
     "v2": v2,
     "balancer": balancer,
     "stable": stable,
     "crypto": crypto,
+    "stable_ng": stable_ng,
+    "crypto_ng": crypto_ng,
+    "two_ng": two_ng,
+    "two_later": two_later,
 }
 
 
@@ -141,8 +195,10 @@ def pool(snapshot: Callable[..., Json]) -> AnyPool:
 
 def test_load_with_any_key_missing_is_refused(snapshot: Callable[..., Json]) -> None:
     for key in snapshot():
-        if key in ("reserves", "weights", "a_coefficient", "gamma"):
+        if key in ("reserves", "weights", "a_coefficient", "gamma", "math_version"):
             continue  # these tell the protocol
+        if key in ("rates", "a_multiplier"):
+            continue  # these are told by decimals, or are 1
         less = snapshot()
         del less[key]
         with pytest.raises(BadPoolSnapshot, match=f"{key} is missing"):
@@ -156,7 +212,7 @@ def test_load_with_any_key_missing_is_refused(snapshot: Callable[..., Json]) -> 
         ({"tokens": [{"address": A}]}, "symbol is missing"),
         ({"tokens": "AB"}, "not a list of objects"),
         ({"tokens": [token(A)]}, "two|2|three|3"),
-        ({"tokens": [token(A), token(A), token(A)]}, "two|different"),
+        ({"tokens": [token(A), token(A), token(A)]}, "two|different|of 3 coins"),
         ({"block": "7"}, "block is not a whole number"),
         ({"name": 7}, "name is not a text"),
     ],
@@ -250,7 +306,10 @@ def test_empty_pools_are_exhausted_and_flow_nowhere() -> None:
         load(stable(balances=[0, 0])),
         load(stable(balances=[0, 5])),
         load(crypto(balances=[0, 0, 0], d=0)),
-        load(crypto(balances=[0, 5, 5])),
+        replace(of_kind(load(crypto()), CurveCryptoPool), balances=(0, 5, 5)),
+        replace(of_kind(load(crypto_ng()), CurveCryptoPool), balances=(0, 5, 5)),
+        load(stable_ng(balances=[0, 0, 0])),
+        load(stable_ng(balances=[5, 5, 0])),
     ]
     for pool in empties:
         for quote in (pool.quote_in, pool.quote_out):
@@ -390,17 +449,41 @@ def test_load_a_stable_pool_that_contradicts_itself_is_refused(changes: Json, wh
         load(stable(**changes))
 
 
-@pytest.mark.parametrize("changes", [{"use_lending": [True]}, {"offpeg_fee_multiplier": 2}])
-def test_load_a_curve_pool_of_another_kind_is_unsupported(changes: Json) -> None:
-    with pytest.raises(UnsupportedPool, match="lend their coins"):
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"use_lending": [True]}, "lend their coins"),
+        ({"offpeg_fee_multiplier": 2}, "charge more off the peg"),
+        (two_ng(math_version="v1"), "two coins older than twocrypto-ng"),
+    ],
+)
+def test_load_a_curve_pool_of_another_kind_is_unsupported(changes: Json, why: str) -> None:
+    with pytest.raises(UnsupportedPool, match=why):
         load(stable(**changes))
 
 
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"balances": [1, 2]}, "three balances"),
-        ({"price_scale": [1]}, "two prices"),
+        ({"math_version": "v9"}, "math_version 'v9' is not one of"),
+        ({"a_coefficient": 99}, "a_coefficient 99 is not in 100"),
+        ({"offpeg_fee_multiplier": -1}, "makes a fee above all"),
+        ({"offpeg_fee_multiplier": 10**14 + 1}, "makes a fee above all"),
+        ({"is_ramping": 1}, "is_ramping is neither true nor false"),
+    ],
+)
+def test_load_a_pool_of_stableswap_ng_that_contradicts_itself_is_refused(
+    changes: Json, why: str
+) -> None:
+    with pytest.raises(BadPoolSnapshot, match=why):
+        load(stable_ng(**changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"balances": [1, 2]}, "as many balances as coins"),
+        ({"price_scale": [1]}, "and a price less"),
         ({"tokens": [token(A, 19), token(B), token(C)]}, "more than 18 decimals"),
         ({"balances": [1, 1, -1]}, "not negative"),
         ({"d": -1}, "not negative"),
@@ -409,11 +492,81 @@ def test_load_a_curve_pool_of_another_kind_is_unsupported(changes: Json) -> None
         ({"a_multiplier": 0}, "a_multiplier"),
         ({"out_fee": 1}, "do not rise"),
         ({"fee": 4_000_001}, "fee 4000001 is not 4000000"),
+        ({"balances": [0, 5, 5]}, "is not that of these balances, 0"),
+        ({"math_version": "v9", "virtual_price": 1, "total_supply": 1}, "'v9' of 3 coins is not"),
+        ({"math_version": "ng", "virtual_price": 1, "total_supply": 1}, "a_multiplier of such a"),
     ],
 )
 def test_load_a_tricrypto_pool_that_contradicts_itself_is_refused(changes: Json, why: str) -> None:
     with pytest.raises(BadPoolSnapshot, match=why):
         load(crypto(**changes))
+
+
+@pytest.mark.parametrize("kind", [crypto, crypto_ng, two_ng])
+def test_tricrypto_with_a_d_that_is_not_that_of_its_balances_is_refused(
+    kind: Callable[..., Json],
+) -> None:
+    """A file with 999 thousandths of D would pay 13 % more on paper than the pool does."""
+    d = kind()["d"]
+    for wrong in (d * 999 // 1_000, d * 1_001 // 1_000, d - d // 10**6, 0):
+        with pytest.raises(BadPoolSnapshot, match=f"d {wrong} is not that of these balances"):
+            load(kind(d=wrong))
+
+
+@pytest.mark.parametrize("kind", [crypto, crypto_ng, two_ng])
+def test_tricrypto_whose_d_withdrawals_rounded_is_taken(kind: Callable[..., Json]) -> None:
+    """A provider's withdrawal shrinks D in proportion, and the balances by whole units."""
+    whole = of_kind(load(kind()), CurveCryptoPool)
+    d, balances = whole.d, list(whole.balances)
+    for part in range(7, 27):
+        d -= d // part
+        balances = [balance - balance // part for balance in balances]
+
+    left = of_kind(load(kind(d=d, balances=balances)), CurveCryptoPool)
+
+    assert 0 < left.fresh_d - left.d <= left.d_slack
+
+
+@pytest.mark.parametrize("kind", [crypto, crypto_ng])
+def test_tricrypto_works_d_out_anew_while_a_is_ramped(kind: Callable[..., Json]) -> None:
+    off = kind(balances=[10**12, 30 * 10**8, 400 * E18])
+    pool = of_kind(load({**off, "is_ramping": True}), CurveCryptoPool)
+
+    assert pool.d == pool.fresh_d > off["d"]
+    assert pool.moves
+    assert not of_kind(load(kind()), CurveCryptoPool).moves
+
+
+def test_tricrypto_of_2023_refuses_a_swap_by_which_its_shares_gain_nothing() -> None:
+    pool = of_kind(
+        load(crypto_ng(virtual_price=2 * E18 + 10**5, total_supply=1_000 * E18)), CurveCryptoPool
+    )
+    kept = pool.get_dy(A, C, 10)
+    assert kept > 0
+    assert pool.quote_in(A, C, 10) == 0
+    assert pool.swapped(A, C, 10) == (0, pool)
+    assert replace(pool, is_ramping=True).quote_in(A, C, 10) == kept
+    out, after = pool.swapped(A, C, 10**9)
+    assert out == pool.get_dy(A, C, 10**9)
+    assert after.virtual_price_e18 > 2 * E18
+
+
+def test_pool_of_stableswap_ng_charges_more_off_the_peg() -> None:
+    pool = of_kind(load(stable_ng()), CurveStablePool)
+    assert pool.moves
+    assert not of_kind(load(stable()), CurveStablePool).moves
+    assert pool.invariant == 3_000 * E18
+    # One of A is half of B; the price falls by a 2 / 1000 / 101 a coin, and 1 bp goes.
+    assert pool.quote_in(A, B, E18) == pytest.approx(500_000 * 0.9999, rel=3e-5)
+    half = pool.swapped(A, C, 900 * E18)[1]
+    # Balances of 1,900 and about 115: the fee is 5 / (1 + 4 * 4 * 1900 * 115 / 2015^2), 2.69 bps.
+    x, y = half.balances[0] / E18, half.balances[2] / E18
+    near = 4 * x * y / (x + y) ** 2
+    paid = half.quote_in(A, C, 10**12)
+    free = replace(half, fee_e10=0).quote_in(A, C, 10**12)
+    assert 1 - paid / free == pytest.approx(5e-4 / (4 * near + 1), rel=1e-3)
+    # And of what was sold at once, as far as both coins were apart on the way.
+    assert pool.fee_pips == 100
 
 
 def test_balanced_stable_pool_quotes_by_hand() -> None:
@@ -566,27 +719,6 @@ def test_pool_without_ether_or_of_ether_and_weth_has_no_such_view() -> None:
         WrappedEtherPool(plain, Token(B, "WETH", 18))
     with pytest.raises(UnsupportedPool, match="wrap ether"):
         WrappedEtherPool(ether_pool(), Token(A, "WETH", 18))
-
-
-@pytest.mark.parametrize("part", [0.995, 0.98, 0.9])
-def test_slope_of_tricrypto_is_what_more_flows_for_a_lower_price(part: float) -> None:
-    pool = of_kind(load(crypto()), CurveCryptoPool)
-    sold, bought = pool.tokens[0].address, pool.tokens[2].address
-    marginal = float(pool.spot_price(sold, bought)) * part
-    further = pool.flow_to(sold, bought, marginal * (1 - 1e-5))[0]
-
-    flow = pool.flow_and_slope(sold, bought, marginal)
-
-    assert flow[:2] == pool.flow_to(sold, bought, marginal)
-    assert flow[2] == pytest.approx((further - flow[0]) / 1e-5, rel=1e-2)
-    assert flow[2] > 0
-
-
-def test_slope_of_tricrypto_that_does_not_flow_is_none() -> None:
-    pool = of_kind(load(crypto()), CurveCryptoPool)
-    sold, bought = pool.tokens[0].address, pool.tokens[2].address
-
-    assert pool.flow_and_slope(sold, bought, float(pool.spot_price(sold, bought))) == (0, 0, 0.0)
 
 
 def test_first_unit_of_tricrypto_pays_the_spot_price_less_the_fee_of_its_state() -> None:

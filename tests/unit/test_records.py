@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 
 from rebalancer.errors import BadRecords, RecordsMissing
 from rebalancer.lab.records import (
+    KINDS,
     RebalanceRecord,
     Records,
     RecordWriter,
@@ -35,6 +38,7 @@ RUN = RunRecord(
 TICK = TickRecord(
     block=1,
     at=100,
+    prices_e18=(2_000 * E18 + 1, E18),
     weights_e18=(6 * E18 // 10, 4 * E18 // 10),
     value_e18=10**24 + 1,
     share_price_e18=E18 + 1,
@@ -202,3 +206,16 @@ def test_read_of_records_without_their_run_is_refused(tmp_path: Path) -> None:
         with pytest.raises(BadRecords, match=why) as failure:
             read_records(path)
         assert failure.value.line == line
+
+
+def test_every_field_of_a_record_is_in_the_manual() -> None:
+    manual = (Path(__file__).parents[2] / "docs" / "operating.md").read_text(encoding="utf-8")
+    table = manual.partition("## The demo's record")[2].partition("\n## ")[0]
+    told = {
+        (kind, field)
+        for kinds, names in re.findall(r"^\| ([a-z, ]+) \| (`[^|]+) \|", table, re.MULTILINE)
+        for kind in kinds.split(", ")
+        for field in re.findall(r"`(\w+)`", names)
+    }
+
+    assert told == {(kind, field.name) for kind, made in KINDS.items() for field in fields(made)}

@@ -107,6 +107,12 @@ def test_password_of_words_and_its_basic_form_are_taken_out(url: str) -> None:
     assert clean(f"Basic {basic.rstrip('=')}") == f"Basic {HIDDEN}"
 
 
+@pytest.mark.parametrize("options", ["ssl_cert_reqs=none", "ssl_cert_reqs=required", "db=10"])
+def test_options_of_redis_hide_no_words(options: str) -> None:
+    said = "none of the required options is there; 10 tries"
+    assert Redactor.of_url(f"rediss://redis.example:6380/1?{options}")(said) == said
+
+
 def test_redis_keeps_its_host_and_number() -> None:
     said = "redis://redis-production.example:6379/0 is down"
     assert Redactor.of_url("redis://redis-production.example:6379/0")(said) == said

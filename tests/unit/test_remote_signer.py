@@ -12,7 +12,7 @@ from eth_utils.crypto import keccak
 
 from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import RpcRejected, RpcTimeout, SignedOtherwise, SignerUnavailable
-from rebalancer.send.remote import DigestSigner, ExternalSigner
+from rebalancer.send.remote import ExternalSigner
 from rebalancer.send.signer import Signer
 
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
@@ -129,47 +129,3 @@ def test_external_signer_is_asked_for_everything_and_believed_when_it_is_that(
         "maxPriorityFeePerGas": hex(10**9),
     }
     assert "secret-path" not in repr(signer)
-
-
-class FakeKms:
-    """A key service: signs digests, and may give the higher of the two values of s, as they do."""
-
-    def __init__(self, key: bytes = KEY, high: bool = False, prefix: bytes = b"") -> None:
-        self._key = key
-        self.high = high
-        account = Account.from_key(key)
-        self.public_key = prefix + account._key_obj.public_key.to_bytes()
-
-    def sign_digest(self, digest: bytes) -> tuple[int, int]:
-        found = Account.unsafe_sign_hash(digest, self._key)
-        return found.r, ORDER - found.s if self.high else found.s
-
-
-@pytest.mark.parametrize("prefix", [b"", b"\x04"])
-@pytest.mark.parametrize("high", [False, True])
-@pytest.mark.parametrize("nonce", range(6))  # both parities come up
-def test_digest_signer_makes_the_very_transaction_that_the_key_would(
-    high: bool, nonce: int, prefix: bytes
-) -> None:
-    asked = ASKED | {"nonce": nonce}
-    signer: Signer = DigestSigner(FakeKms(high=high, prefix=prefix))
-
-    assert signer.address == ADDRESS
-    assert "0x" + signer.sign(asked).raw.hex() == signed(asked)
-    assert "FakeKms" not in repr(signer)
-
-
-def test_digest_signer_whose_service_uses_another_key_is_refused() -> None:
-    key = FakeKms()
-    key._key = OTHER_KEY
-    with pytest.raises(SignedOtherwise) as caught:
-        DigestSigner(key).sign(ASKED)
-    assert caught.value.field == "the sender"
-
-
-@pytest.mark.parametrize("r", [0, 5, ORDER - 1, ORDER])
-def test_digest_signer_with_no_signature_at_all_is_refused(r: int) -> None:
-    key = FakeKms()
-    key.sign_digest = lambda _: (r, 1)  # type: ignore[method-assign, assignment]
-    with pytest.raises(SignedOtherwise):
-        DigestSigner(key).sign(ASKED)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import importlib.util
 import random
 import re
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import datetime
+from decimal import Decimal, localcontext
 from io import StringIO
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -17,7 +21,7 @@ from rich.console import Console
 
 from rebalancer.devnet.tape import synthetic
 from rebalancer.errors import ChartFormatUnknown, ChartingMissing
-from rebalancer.lab.chart import POINTS, thinned
+from rebalancer.lab.chart import POINTS, _apart, thinned
 from rebalancer.lab.report import (
     RebalanceRecord,
     Records,
@@ -26,6 +30,7 @@ from rebalancer.lab.report import (
     chart,
     summarise,
     summary_table,
+    write_tables,
 )
 from rebalancer.units import E18
 
@@ -121,6 +126,9 @@ def simulated_run(days: float, count: int = 3) -> Records:
             TickRecord(
                 block=number,
                 at=step.at,
+                prices_e18=tuple(
+                    prices[feed] * 10**10 for feed, _ in zip(FEEDS, units, strict=False)
+                ),
                 weights_e18=tuple(one * E18 // total for one in worth),
                 value_e18=total,
                 share_price_e18=total * E18 // SHARES_RAW,
@@ -137,6 +145,7 @@ def tick(at: int, share_usd: int, hold_usd: int) -> TickRecord:
     return TickRecord(
         block=at,
         at=at,
+        prices_e18=(2_000 * E18,),
         weights_e18=(E18,),
         value_e18=1_000 * E18,
         share_price_e18=share_usd * E18,
@@ -290,12 +299,57 @@ def test_chart_of_a_long_run_is_legible_and_light(tmp_path: Path) -> None:
     shown = words(svg)
     assert "40 % WETH · 30 % WBTC · 30 % USDC" in shown
     assert f"a synthetic tape · {len(run.rebalances)} rebalances" in " ".join(shown)
-    assert {"Weights inside their bands", "42.5 %", "37.5 %", "WBTC", "vault less holding"} <= {
-        *shown
-    }
+    assert {"Weight of each asset (% of the vault's value)", "42.5 %", "37.5 %", "WBTC"} <= {*shown}
     vault, hold = run.ticks[-1].share_price_e18, run.ticks[-1].hold_price_e18
-    assert f"vault {vault * 100 / run.ticks[0].share_price_e18:.1f}" in shown
-    assert f"holding {hold * 100 / run.ticks[0].hold_price_e18:.1f}" in shown
+    assert f"vault {vault * 100 / run.ticks[0].share_price_e18:.2f}" in shown
+    assert f"holding {hold * 100 / run.ticks[0].hold_price_e18:.2f}" in shown
+
+
+def test_labels_that_would_lie_upon_each_other_are_moved_apart() -> None:
+    assert _apart([1.0, 5.0, 9.0], 2.0) == [1.0, 5.0, 9.0]
+    assert _apart([5.0, 5.0, 5.0], 2.0) == [3.0, 5.0, 7.0]
+    assert _apart([], 2.0) == []
+    chance = random.Random(4)
+    for _ in range(100):
+        places = sorted(chance.uniform(0, 20) for _ in range(8))
+        moved = _apart(places, 2.0)
+        assert all(b - a >= 2 - 1e-9 for a, b in pairwise(moved))
+        assert sum(moved) == pytest.approx(sum(places))
+
+
+def test_tables_hold_exact_decimals_a_line_an_event(tmp_path: Path) -> None:
+    run = simulated_run(days=60)
+
+    ticks, rebalances = (
+        list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+        for path in write_tables(run, tmp_path)
+    )
+
+    assert len(ticks) == len(run.ticks)
+    assert len(rebalances) == len(run.rebalances)
+    with localcontext(prec=80):
+        for row, tick in zip(ticks, run.ticks, strict=True):
+            assert int(row["at"]) == tick.at == datetime.fromisoformat(row["time_utc"]).timestamp()
+            assert Decimal(row["value_usd"]) * E18 == tick.value_e18
+            for i, symbol in enumerate(run.run.symbols):
+                assert Decimal(row[f"prices_usd {symbol}"]) * E18 == tick.prices_e18[i]
+                assert Decimal(row[f"weights {symbol}"]) * E18 == tick.weights_e18[i]
+        for row, one in zip(rebalances, run.rebalances, strict=True):
+            for i, symbol in enumerate(run.run.symbols):
+                sold = Decimal(row[f"sold {symbol}"]) * 10 ** run.run.decimals[i]
+                assert sold == one.sold_raw[i]
+                assert int(row[f"drift_before_bps {symbol}"]) == one.drift_before_bps[i]
+            assert Decimal(row["loss_usd"]) * E18 == one.loss_e18
+
+
+def test_a_sentence_of_a_table_is_no_formula(tmp_path: Path) -> None:
+    run = simulated_run(days=60)
+    first = replace(run.rebalances[0], reason="=1+1", loss_e18=-E18 // 2)
+
+    _, path = write_tables(replace(run, rebalances=(first,)), tmp_path)
+
+    (row,) = csv.DictReader(path.read_text(encoding="utf-8").splitlines())
+    assert (row["reason"], row["loss_usd"]) == ("'=1+1", "-0.5")
 
 
 def test_chart_marks_every_trade_of_every_asset(tmp_path: Path) -> None:
@@ -328,7 +382,7 @@ def test_chart_of_one_run_is_one_file(tmp_path: Path) -> None:
 def test_chart_of_no_records_says_so(tmp_path: Path) -> None:
     svg = chart(EMPTY, tmp_path / "run.svg")
 
-    assert words(svg).count("nothing recorded") == 3
+    assert words(svg).count("nothing recorded") == 4
     assert "no tape · 0 rebalances" in words(svg)
 
 
@@ -338,7 +392,7 @@ def test_chart_of_one_record_and_one_asset(tmp_path: Path) -> None:
     shown = words(chart(one, tmp_path / "run.svg"))
 
     assert "100 % WETH" in shown
-    assert "vault 100.0" in shown
+    assert "vault 100.00" in shown
     assert "nothing recorded" not in shown
 
 
@@ -362,7 +416,11 @@ def test_chart_of_sixteen_assets_shortens_what_would_not_fit(tmp_path: Path) -> 
         targets_e18=(E18 // 16,) * 16,
         bands_bps=(100,) * 16,
     )
-    far = replace(tick(0, 100, 100), weights_e18=(E18 // 2, *(E18 // 30,) * 15))
+    far = replace(
+        tick(0, 100, 100),
+        prices_e18=(E18,) * 16,
+        weights_e18=(E18 // 2, *(E18 // 30,) * 15),
+    )
 
     shown = words(chart(Records(wide, (far,)), tmp_path / "run.svg"))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 
 from rebalancer.chain.rpc import Rpc, at_block, endpoint_name
 from rebalancer.errors import RpcMalformed, RpcRejected, RpcTimeout, RpcUnreachable, WrongChain
+from tests.clocks import LONGEST_SECONDS
 
 SECRET = "0ld-k3y"
 
@@ -165,13 +165,16 @@ def test_call_http_error_is_unreachable(server: ScriptedServer, rpc: Rpc) -> Non
 
 
 def test_call_slow_answer_is_timeout(server: ScriptedServer) -> None:
+    given_up = threading.Event()
+
     def slow(body: Any) -> tuple[int, str]:
-        time.sleep(0.6)
+        given_up.wait(LONGEST_SECONDS)
         return 200, "{}"
 
     server.answer = slow
     with Rpc(server.url, timeout_s=0.2) as client, pytest.raises(RpcTimeout, match=r"0\.2 s"):
         client.call("eth_blockNumber")
+    given_up.set()
 
 
 def test_call_nobody_listens_is_unreachable(server: ScriptedServer) -> None:

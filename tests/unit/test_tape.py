@@ -312,11 +312,8 @@ def test_synthetic_price_that_could_reach_zero_is_refused() -> None:
 
 
 @pytest.mark.real
-def test_real_tape_has_every_round_and_loads_at_once(shared_data: Path) -> None:
-    path = shared_data / "chainlink"
-    began = time.perf_counter()
-    tape = load_folder(path)
-    took = time.perf_counter() - began
+def test_real_tape_has_every_round(shared_data: Path) -> None:
+    tape = load_folder(shared_data / "chainlink")
 
     assert len(tape) == 21_797
     assert sum(one.feed == "ETH/USD" for one in tape.rounds) == 11_106
@@ -324,7 +321,6 @@ def test_real_tape_has_every_round_and_loads_at_once(shared_data: Path) -> None:
     assert tape.first_prices_e8 == {"BTC/USD": 2_815_711_000_000, "ETH/USD": 190_818_855_732}
     assert (iso(tape.start), iso(tape.end)) == ("2023-04-05T22:35:11Z", "2024-01-29T19:55:35Z")
     assert sum(step.rounds for step in tape.steps(merge_seconds=600)) == 21_797
-    assert took < 1.0  # 0.07 s on two idle cores
 
 
 @pytest.mark.real

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 from prometheus_client import generate_latest
 
+from rebalancer.keeper.outages import LeftOut
 from rebalancer.keeper.tick import Tick
 from rebalancer.reasons import Reason
 from rebalancer.send.journal import State
@@ -36,7 +37,14 @@ def test_first_look_begins_every_counter_at_nought() -> None:
 
     for reason in Reason:
         assert read(metrics, "decisions_total", reason=reason.value) == 0
-    for name in ("look_failures", "rebalances", "sold_usd", "loss_usd", "gas_ether"):
+    for name in (
+        "look_failures",
+        "rebalances",
+        "sold_usd",
+        "loss_usd",
+        "gas_ether",
+        "rollup_ether",
+    ):
         assert read(metrics, f"{name}_total") == 0
 
 
@@ -101,6 +109,22 @@ def test_rebalance_is_counted_with_its_cost() -> None:
     assert read(metrics, "decisions_total", reason="NotWorthGas") == 1
 
 
+def test_what_a_rollup_charged_is_in_what_the_rebalance_cost_and_shown_apart() -> None:
+    metrics = Metrics()
+    found = outcome(10_000, 12)
+    receipts = (
+        replace(found.receipt, l1_fee_wei=3 * 10**15, operator_fee_wei=10**15),
+        replace(found.receipt, l1_gas_used=50_000),
+    )
+    for receipt in receipts:
+        charged = replace(found, receipt=receipt)
+        metrics(tick(decisions=(decision(reason=Reason.REBALANCED, outcome=charged),)))
+
+    # 250,000 gas at 20 gwei twice; a fifth of it was for data the second time.
+    assert read(metrics, "gas_ether_total") == pytest.approx(0.005 + 0.004 + 0.005)
+    assert read(metrics, "rollup_ether_total") == pytest.approx(0.004 + 0.001)
+
+
 def test_rebalance_whose_books_cannot_be_compared_is_counted_without_its_cost() -> None:
     metrics = Metrics()
     metrics(tick(decisions=(decision(outcome=outcome(10_000, 12, comparable=False)),)))
@@ -159,6 +183,7 @@ def test_endpoints_of_one_name_are_told_apart() -> None:
         ("signer_balance_ether", 1.0, {"signer": SIGNER}),
         ("diverged_pools", 2, {}),
         ("differing_vaults", 1, {}),
+        ("pools_left_out", 1, {}),
         ("subscribed", 0, {}),
         ("candidates", 2, {}),
         ("planned", 1, {}),
@@ -167,7 +192,13 @@ def test_endpoints_of_one_name_are_told_apart() -> None:
 def test_rest_of_a_look_is_told_as_it_is(name: str, seen: float, labels: dict[str, str]) -> None:
     metrics = Metrics()
     metrics(
-        tick(diverged_pools=("a", "b"), differing_vaults=(vault(1),), subscribed=False, planned=1)
+        tick(
+            diverged_pools=("a", "b"),
+            differing_vaults=(vault(1),),
+            left_out=(LeftOut("c", "TF", 0.0, 60.0),),
+            subscribed=False,
+            planned=1,
+        )
     )
 
     assert read(metrics, name, **labels) == seen
@@ -206,6 +237,7 @@ def many(vaults: int) -> Callable[[], Tick]:
         breakers=tuple(breaker(each) for each in every),
         differing_vaults=tuple(every),
         diverged_pools=tuple(every),
+        left_out=tuple(LeftOut(each, "TF", 0.0, 60.0) for each in every),
         decisions=tuple(decision(i) for i in range(vaults)),
     )
 

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: MIT
+pragma solidity 0.8.30;
+
+/// @notice For tests: an OP-stack chain's predeploy that tells the fees for L1 data and for the operator, with its forks as a switch.
+/// @dev The formulas are the specifications' of Fjord, Isthmus and Jovian; what is asked about counts as data that cannot be compressed.
+contract MockGasPriceOracle {
+    enum Fork {
+        Ecotone,
+        Fjord,
+        Isthmus,
+        Jovian
+    }
+
+    error OutOfOrder();
+
+    Fork public fork;
+    bool public isOutOfOrder;
+    uint256 public weiPerByte;
+    uint256 public operatorFeeScalar;
+    uint256 public operatorFeeConstant;
+
+    function set(Fork fork_, uint256 weiPerByte_, uint256 scalar, uint256 constant_, bool isOutOfOrder_) external {
+        (fork, weiPerByte, isOutOfOrder) = (fork_, weiPerByte_, isOutOfOrder_);
+        (operatorFeeScalar, operatorFeeConstant) = (scalar, constant_);
+    }
+
+    function getL1FeeUpperBound(uint256 unsignedTxSize) external view returns (uint256) {
+        require(fork != Fork.Ecotone && !isOutOfOrder, OutOfOrder());
+        uint256 size = unsignedTxSize + 68;
+        return _fee(size + size / 255 + 16);
+    }
+
+    function getL1Fee(bytes calldata unsignedTx) external view returns (uint256) {
+        require(!isOutOfOrder, OutOfOrder());
+        return fork == Fork.Ecotone ? (unsignedTx.length + 68) * weiPerByte : _fee(unsignedTx.length + 68);
+    }
+
+    function getOperatorFee(uint256 gasUsed) external view returns (uint256) {
+        require(!isOutOfOrder, OutOfOrder());
+        if (fork < Fork.Isthmus) return 0;
+        uint256 scaled = gasUsed * operatorFeeScalar;
+        return (fork == Fork.Jovian ? scaled * 100 : scaled / 1e6) + operatorFeeConstant;
+    }
+
+    /// @dev {wei} = {millionth of a byte} * {wei/byte} / 1e6. A transaction counts for 100 bytes at least.
+    function _fee(uint256 compressedSize) private view returns (uint256) {
+        uint256 size = 836_500 * compressedSize;
+        size = size < 142_585_600 ? 100e6 : size - 42_585_600;
+        return size * weiPerByte / 1e6;
+    }
+}

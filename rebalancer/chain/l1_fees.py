@@ -1,0 +1,325 @@
+"""Fees of a rollup for a transaction's data on L1 and for its operator, as the chain itself tells them.
+
+An OP-stack chain charges them beside the gas, and nothing that a transaction says caps them. Its predeploy GasPriceOracle tells both:
+`getL1FeeUpperBound` of a size since Fjord, `getL1Fee` of the bytes before it, `getOperatorFee` of the gas since Isthmus. An Arbitrum
+chain counts the data as gas: it is in what `eth_estimateGas` answers and in the gas used. Its NodeInterface, which only `eth_call`
+knows, tells how much of it that is, a tenth above what is charged.
+
+Both grow with the size of a transaction in a line, which two sizes tell. What cannot be compressed is asked for, so that no
+transaction of the size costs more. Sources: GasPriceOracle.sol and the specifications of Fjord, Isthmus and Jovian
+(ethereum-optimism), NodeInterface.go and docs/arbos/gas.md (OffchainLabs/nitro).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from statistics import median_high
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from eth_utils.crypto import keccak
+
+from rebalancer.chain.abi import Contract, Interface
+from rebalancer.chain.rpc import Call, Rpc
+from rebalancer.errors import (
+    ChainError,
+    ContractMissing,
+    ContractReverted,
+    L1FeeUnknown,
+    RpcRejected,
+)
+from rebalancer.units import div_up
+
+__all__ = [
+    "GAS_PRICE_ORACLE",
+    "NODE_INTERFACE",
+    "NO_L1_FEES",
+    "L1Fees",
+    "Rollup",
+    "known_rollup",
+    "read_l1_fees",
+    "transaction_bytes",
+]
+
+GAS_PRICE_ORACLE = "0x420000000000000000000000000000000000000f"
+NODE_INTERFACE = "0x00000000000000000000000000000000000000c8"
+_ARB_SYS = "0x0000000000000000000000000000000000000064"
+"""A precompile that every Arbitrum chain shows code for; NodeInterface has none."""
+
+_ENVELOPE_BYTES = 110
+"""Of a transaction without its data and signature, at most: EIP-1559's fields, each as long as it may be here."""
+_SMALL_BYTES, _LARGE_BYTES = 100, 2_100
+_MILLION = 10**6
+_SOMEBODY = "0x000000000000000000000000000000000000dead"
+"""Whom the transaction that NodeInterface is asked about goes to; it does not matter."""
+
+
+class Rollup(StrEnum):
+    """Who tells the fees for L1 data."""
+
+    NONE = "none"
+    OP_STACK = "OP stack"
+    ARBITRUM = "Arbitrum"
+
+
+_KNOWN_CHAINS = {
+    **dict.fromkeys((10, 130, 480, 8453, 34443, 57073, 84532, 7777777, 11155420), Rollup.OP_STACK),
+    **dict.fromkeys((42161, 42170, 421614), Rollup.ARBITRUM),
+}
+"""Chains that are not believed to have no such fees, whatever an endpoint shows. Others are known by their code."""
+
+
+@dataclass(frozen=True, slots=True)
+class L1Fees:
+    """What is charged at one block, in wei: for data, whatever is used least, and more for each byte above `_SMALL_BYTES`.
+
+    `is_gas`: whether the data is paid for as a part of the gas, not beside it.
+    """
+
+    is_gas: bool = False
+    least_wei: int = 0
+    wei_per_byte: int = 0
+    operator_wei: int = 0
+    operator_wei_per_million_gas: int = 0
+
+    def data_wei(self, size_bytes: int) -> int:
+        """The most that a transaction's data costs, by its size without the signature."""
+        return self.least_wei + self.wei_per_byte * max(0, size_bytes - _SMALL_BYTES)
+
+    def operator_fee_wei(self, gas: int) -> int:
+        """What the operator takes of a transaction, rounded up."""
+        return self.operator_wei + div_up(gas * self.operator_wei_per_million_gas, _MILLION)
+
+    def beside_gas_wei(self, size_bytes: int, gas: int) -> int:
+        """The most that a transaction costs beside what it pays for its gas."""
+        return (0 if self.is_gas else self.data_wei(size_bytes)) + self.operator_fee_wei(gas)
+
+    @property
+    def operator_wei_per_gas(self) -> int:
+        """What the operator takes for a unit of gas, rounded up."""
+        return div_up(self.operator_wei_per_million_gas, _MILLION)
+
+    @property
+    def line_wei(self) -> tuple[int, int]:
+        """What a transaction pays without and for each byte, its gas aside; the first may be below 0."""
+        fixed_wei = self.least_wei - _SMALL_BYTES * self.wei_per_byte + self.operator_wei
+        return fixed_wei, self.wei_per_byte
+
+
+NO_L1_FEES = L1Fees()
+
+
+@dataclass
+class _Known:
+    """What an endpoint told."""
+
+    rollup: Rollup
+    height: int | None = None
+    fees: L1Fees = NO_L1_FEES
+
+
+_KNOWN: WeakKeyDictionary[Rpc, _Known] = WeakKeyDictionary()
+
+
+def transaction_bytes(data: str) -> int:
+    """The size of a transaction without its signature, at most, by its data (0x and digits)."""
+    return _ENVELOPE_BYTES + (len(data) - len("0x")) // 2
+
+
+def known_rollup(rpc: Rpc) -> Rollup:
+    """What `read_l1_fees` found the endpoint's chain to be; none before it was asked. Asks nothing."""
+    known = _KNOWN.get(rpc)
+    return known.rollup if known else Rollup.NONE
+
+
+def read_l1_fees(rpc: Rpc, height: int | None = None) -> L1Fees:
+    """What a chain charges now beside a transaction's own gas, or for its data within it.
+
+    `height` is the newest block: it is asked for once at each. Where several endpoints must agree, each is asked, and of every part the
+    median is taken, the higher of two.
+
+    Raises:
+        L1FeeUnknown: the chain charges such fees, and does not tell how much.
+        ChainError: no endpoint that is asked answers.
+    """
+    known = _KNOWN.get(rpc)
+    if known is not None:
+        if known.rollup is Rollup.NONE:
+            return NO_L1_FEES
+        if height is not None and known.height == height:
+            return known.fees
+    found: list[_Known] = []
+    failure: ChainError | L1FeeUnknown | None = None
+    for voter in rpc.voters():
+        try:
+            found.append(_read(voter))
+        except (ChainError, L1FeeUnknown) as lost:
+            failure = lost
+    if not found:
+        raise failure or L1FeeUnknown(_chain_id(rpc), "nobody was asked")
+    rollup = max((one.rollup for one in found), key=[one.rollup for one in found].count)
+    each = [one.fees for one in found if one.rollup is rollup]
+    fees = L1Fees(
+        each[0].is_gas,
+        *(
+            median_high(getattr(one, name) for one in each)
+            for name in (
+                *("least_wei", "wei_per_byte"),
+                *("operator_wei", "operator_wei_per_million_gas"),
+            )
+        ),
+    )
+    _KNOWN[rpc] = _Known(rollup, height, fees)
+    return fees
+
+
+def _chain_id(rpc: Rpc) -> int:
+    return rpc.expected_chain_id or rpc.chain_id()
+
+
+def _read(rpc: Rpc) -> _Known:
+    """What one endpoint tells."""
+    known = _KNOWN.get(rpc)
+    rollup = known.rollup if known else _rollup(rpc)
+    match rollup:
+        case Rollup.OP_STACK:
+            return _Known(rollup, fees=_read_oracle(rpc))
+        case Rollup.ARBITRUM:
+            return _Known(rollup, fees=_read_node_interface(rpc))
+        case _:
+            return _Known(rollup)
+
+
+def _rollup(rpc: Rpc) -> Rollup:
+    """Which kind of chain an endpoint serves: the code there is where rollups have theirs tells."""
+    listed = _KNOWN_CHAINS.get(_chain_id(rpc))
+    if listed:
+        return listed
+    oracle, arb_sys = (
+        code not in ("0x", "0x0")
+        for code in rpc.batch(
+            [("eth_getCode", (place, "latest")) for place in (GAS_PRICE_ORACLE, _ARB_SYS)]
+        )
+    )
+    return Rollup.OP_STACK if oracle else Rollup.ARBITRUM if arb_sys else Rollup.NONE
+
+
+def _line(small_wei: int, large_wei: int, *, is_gas: bool = False) -> L1Fees:
+    wei_per_byte = div_up(max(0, large_wei - small_wei), _LARGE_BYTES - _SMALL_BYTES)
+    # What is told climbs in steps of a byte, and the line between two of them is to lie above all.
+    return L1Fees(is_gas, small_wei + wei_per_byte, wei_per_byte)
+
+
+def _read_oracle(rpc: Rpc) -> L1Fees:
+    """By an OP-stack chain's GasPriceOracle."""
+    calls = [
+        *(_ORACLE.request("getL1FeeUpperBound", size) for size in (_SMALL_BYTES, _LARGE_BYTES)),
+        *(_ORACLE.request("getOperatorFee", gas) for gas in (0, _MILLION)),
+    ]
+    *answers, operator, operator_million = rpc.batch_settled(calls)
+    bounds = [_told("getL1FeeUpperBound", answer) for answer in answers]
+    if any(isinstance(bound, str) for bound in bounds):
+        # It refuses before Fjord.
+        asked = [_noise(size) for size in (_SMALL_BYTES, _LARGE_BYTES)]
+        answers = rpc.batch_settled([_ORACLE.request("getL1Fee", data) for data in asked])
+        bounds = [_told("getL1Fee", answer) for answer in answers]
+    fees = _line(*_numbers(rpc, bounds))
+    if _has_no_such(operator) and _has_no_such(operator_million):
+        return fees  # an oracle of before Isthmus, when there was no such fee
+    took, took_of_million = _numbers(
+        rpc, [_told("getOperatorFee", answer) for answer in (operator, operator_million)]
+    )
+    return L1Fees(False, fees.least_wei, fees.wei_per_byte, took, max(0, took_of_million - took))
+
+
+def _read_node_interface(rpc: Rpc) -> L1Fees:
+    """By an Arbitrum node's NodeInterface: gas for L1, at the base fee it was counted at."""
+    asked: list[Call] = [
+        _NODE.request("gasEstimateL1Component", _SOMEBODY, False, _noise(size))
+        for size in (_SMALL_BYTES, _LARGE_BYTES)
+    ]
+    found = [_told("gasEstimateL1Component", answer) for answer in rpc.batch_settled(asked)]
+    return _line(*_numbers(rpc, found), is_gas=True)
+
+
+def _told(function: str, answer: Any) -> int | str:
+    """The wei that an answer tells, or why it tells none."""
+    contract = _NODE if function == "gasEstimateL1Component" else _ORACLE
+    try:
+        told = contract.result(function, answer)
+    except (ContractReverted, ContractMissing, RpcRejected) as refusal:
+        return str(refusal)
+    if function == "gasEstimateL1Component":
+        gas, base_fee_wei, _ = told
+        return int(gas * base_fee_wei)
+    return int(told)
+
+
+def _has_no_such(answer: Any) -> bool:
+    """Whether a contract has no such function: it refuses without a word, or nothing comes back."""
+    try:
+        _ORACLE.result("getOperatorFee", answer)
+    except ContractReverted as refusal:
+        return refusal.error == "NoReason"
+    except ContractMissing:
+        return True
+    except RpcRejected:
+        return False
+    return False
+
+
+def _numbers(rpc: Rpc, told: Sequence[int | str]) -> tuple[int, int]:
+    """Two that were told.
+
+    Raises:
+        L1FeeUnknown: one was not.
+    """
+    numbers = [one for one in told if isinstance(one, int)]
+    if len(numbers) != len(told):
+        why = next(one for one in told if isinstance(one, str))
+        raise L1FeeUnknown(_chain_id(rpc), why)
+    small, large = numbers
+    return small, large
+
+
+@cache
+def _noise(size: int) -> bytes:
+    """Bytes that no compression makes fewer."""
+    return b"".join(keccak(number.to_bytes(4)) for number in range(-(-size // 32)))[:size]
+
+
+def _numbered(kind: str, *names: str) -> list[dict[str, str]]:
+    return [{"name": name, "type": kind} for name in names]
+
+
+_ORACLE: Contract = Interface.of(
+    "GasPriceOracle",
+    [
+        {"name": name, "inputs": _numbered(given, "asked"), "outputs": _numbered("uint256", "wei")}
+        for name, given in (
+            ("getL1FeeUpperBound", "uint256"),
+            ("getL1Fee", "bytes"),
+            ("getOperatorFee", "uint256"),
+        )
+    ],
+).at(GAS_PRICE_ORACLE)
+_NODE: Contract = Interface.of(
+    "NodeInterface",
+    [
+        {
+            "name": "gasEstimateL1Component",
+            "inputs": [
+                *_numbered("address", "to"),
+                *_numbered("bool", "contractCreation"),
+                *_numbered("bytes", "data"),
+            ],
+            "outputs": [
+                *_numbered("uint64", "gasEstimateForL1"),
+                *_numbered("uint256", "baseFee", "l1BaseFeeEstimate"),
+            ],
+        }
+    ],
+).at(NODE_INTERFACE)

@@ -1,0 +1,132 @@
+"""Which swaps of a plan does the chain refuse, where it refuses the plan?
+
+Each swap is simulated as the vault would have it made: it moves what is sold to the executor, which makes that one hop. All go into one
+`eth_simulateV1`, one after another, so that later ones have what earlier ones bring. The vault's own rules have no part in it:
+where every swap works and the plan is refused all the same, no pool is at fault. Nor is one where the executor refuses a route
+without any hop, which comes first; nor one whose swap works for another account than the vault, which then cannot have the token.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from rebalancer.chain.abi import interface
+from rebalancer.plan import Plan
+from rebalancer.plan.leg import Leg
+from rebalancer.plan.route import BalancerHop, BuyHop, SellHop, V4Hop, decode, encode
+from rebalancer.send.simulate import Simulated, Simulator, message
+from rebalancer.units import BPS
+
+__all__ = ["FailedSwap", "Swap", "failed_swaps", "swaps_of"]
+
+_STEPS = 5
+"""Calls a swap: what is sold is moved, what is bought is counted, the swap is made, what is bought is counted again, and what is still at the
+executor is swapped for another account."""
+_STEP_GAS = 5_000_000
+"""Gas limit of each. Together they must fit a block only as far as they are used."""
+_MOST_MISSING_BPS = 1
+"""A pool that pays less than its quote by more is not what it is on paper."""
+
+
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """A leg of a plan with its hop. `holder` is the contract that holds the pool's tokens."""
+
+    leg: Leg
+    hop: SellHop
+    holder: str
+
+
+@dataclass(frozen=True, slots=True)
+class FailedSwap:
+    """A swap that the chain refuses, or one that is only short: it pays less than its quote, which is the pool's fault as long as
+    nobody has traded since.
+
+    `token`: what the vault cannot send to the executor, or cannot be sent, for which no pool is at fault; "" where it is the pool.
+    """
+
+    swap: Swap
+    why: str
+    token: str = ""
+    is_short: bool = False
+    may_be_the_vaults: bool = False
+    """Whether it shows only in plans of this vault, whose own trouble it may be."""
+
+
+def failed_swaps(
+    simulator: Simulator, vault: str, executor: str, other: str, plan: Plan
+) -> tuple[FailedSwap, ...] | None:
+    """The swaps of a plan that do not work on the newest block, None where the node cannot tell.
+
+    A swap of what an earlier one failed to bring is not among them. `other` is any account that tokens can be sent to.
+
+    Raises:
+        ChainError: the node does not answer.
+    """
+    swaps = swaps_of(plan)
+    token, runner = interface("IERC20Metadata"), interface("RouteExecutor").at(executor)
+    calls = [(vault, executor, runner.data("executeRoute", b""))]
+    for swap in swaps:
+        leg = swap.leg
+        route = encode([replace(swap.hop, amount_in_raw=0)])  # all that was moved
+        move = token.at(leg.token_in).data("transfer", executor, leg.amount_in_raw)
+        count = vault, leg.token_out, token.at(leg.token_out).data("balanceOf", vault)
+        run = executor, runner.data("executeRoute", route)
+        calls += [(vault, leg.token_in, move), count, (vault, *run), count, (other, *run)]
+    messages = [message(sender, to, data, _STEP_GAS) for sender, to, data in calls]
+    answers = simulator.outcomes(messages)
+    if answers is None:
+        return None
+    control, *answers = answers
+    if control.refusal is not None:
+        return ()
+    has_raw: dict[str, int] = {}
+    """What the vault has of tokens that were to be bought so far: it can move no more on."""
+    found = []
+    for at, swap in enumerate(swaps):
+        leg = swap.leg
+        moved, before, made, after, elsewhere = answers[_STEPS * at : _STEPS * (at + 1)]
+        paid_raw = _number(after) - _number(before)
+        if moved.refusal is not None or (moved.returned and not _number(moved)):
+            if has_raw.get(leg.token_in, leg.amount_in_raw) >= leg.amount_in_raw:
+                found.append(FailedSwap(swap, _said(moved), leg.token_in))
+        elif made.refusal is not None:
+            token_out = "" if elsewhere.refusal is not None else leg.token_out
+            found.append(FailedSwap(swap, _said(made), token_out))
+        elif paid_raw * BPS < leg.amount_out_raw * (BPS - _MOST_MISSING_BPS):
+            why = f"it pays {paid_raw} raw units where its quote is {leg.amount_out_raw}"
+            found.append(FailedSwap(swap, why, is_short=True))
+        has_raw[leg.token_out] = _number(after)
+    # A pool that cannot pay to an executor which cannot have the token is not at fault.
+    barred = {one.token for one in found}
+    return tuple(
+        one
+        for one in found
+        if one.token or one.swap.hop.to_caller or one.swap.leg.token_out not in barred
+    )
+
+
+def swaps_of(plan: Plan) -> tuple[Swap, ...]:
+    """The swaps of a plan in their order."""
+    hops = [hop for hop in decode(plan.route) if not isinstance(hop, BuyHop)]  # plans have none
+    return tuple(
+        Swap(leg, hop, _holder(hop, leg)) for leg, hop in zip(plan.legs, hops, strict=True)
+    )
+
+
+def _holder(hop: SellHop, leg: Leg) -> str:
+    match hop:
+        case V4Hop():
+            return hop.manager
+        case BalancerHop():
+            return hop.vault
+        case _:
+            return leg.pool.key
+
+
+def _said(step: Simulated) -> str:
+    return "it says no" if step.refusal is None else str(step.refusal).rstrip(".")
+
+
+def _number(step: Simulated) -> int:
+    return int.from_bytes(step.returned)

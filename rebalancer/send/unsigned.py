@@ -1,0 +1,341 @@
+"""Calls that are written down instead of signed: for an account whose key is not here, as a Safe's, to send.
+
+A `Recorder` stands where a `Wallet` does. It needs no key and sends nothing; each call is tried on the newest block, after those that were
+written down before it, and what would be refused is refused here. A call that AccessManager lets be made only after a delay is kept apart,
+with the operation it belongs to.
+
+The second format is that of Safe's Transaction Builder, version 1.0, which Safe's web app imports; its checksum is that of
+`apps/tx-builder/src/lib/checksum.ts` in github.com/safe-global/safe-react-apps.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from eth_utils.address import to_checksum_address
+from eth_utils.crypto import keccak
+
+from rebalancer.chain.abi import (
+    Contract,
+    Function,
+    Interface,
+    decode_logs,
+    interface,
+    named_arguments,
+    reverted,
+)
+from rebalancer.chain.receipt import NoLogs, Receipt
+from rebalancer.chain.rpc import Rpc
+from rebalancer.chain.snapshot import Block, read_block
+from rebalancer.errors import (
+    ContractMissing,
+    ContractReverted,
+    NotByContract,
+    RpcRejected,
+    SimulationRefused,
+)
+from rebalancer.send.signer import Signer
+from rebalancer.send.simulate import Simulator
+from rebalancer.send.wallet import Wallet, check_ether
+
+__all__ = [
+    "Operation",
+    "Reading",
+    "Recorder",
+    "UnsignedCall",
+    "checksum",
+    "read_call",
+    "safe_batch",
+]
+
+_READABLE = (
+    *("BasketVault", "OracleHub", "AccessManager", "VaultFactory", "VaultRoles", "Zap"),
+    *("KeeperGate", "IERC20Metadata"),
+)
+"""Whose functions are called; one signature means the same in all of them."""
+
+_SCHEDULES_SLOT = 2
+"""AccessManager's `_schedules`, a mapping of operations to a time (48 bits) and a count (32 bits above), in OpenZeppelin 5."""
+
+_DELEGATION = "0xef0100"
+"""Code of an account with a key that lends itself a contract's (EIP-7702): it pays its gas itself."""
+
+SUCCEEDS = "succeeds"
+_NOT_TRIED = "not tried: the node cannot"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A call's data for people: the function's signature and its arguments by name, those of structs too."""
+
+    contract: str
+    function: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """The operation of the AccessManager that a call schedules or makes. Instants are unix seconds.
+
+    While it is not scheduled yet, `earliest_at` is what it would be if that were mined in the next block; None where the node cannot tell.
+    """
+
+    id: str
+    is_scheduled: bool
+    earliest_at: int | None
+    expires_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class UnsignedCall:
+    """A call to be sent. `outcome` says what it did when it was tried: that it succeeds, why it is refused, or that the node cannot tell."""
+
+    to: str
+    value_wei: int
+    data: str
+    reading: Reading | None
+    operation: Operation | None
+    outcome: str
+
+
+class Recorder(Wallet):
+    """A wallet that writes down what it would send.
+
+    `now` are the calls that can be made at once, in order; `then` those that have to wait for their operation.
+    """
+
+    def __init__(self, rpc: Rpc, who: Signer, fee_cap_wei: int, deadline_seconds: int) -> None:
+        super().__init__(rpc, who, fee_cap_wei)
+        self.deadline_seconds = deadline_seconds
+        code = str(rpc.call("eth_getCode", who.address, "latest")).lower()
+        self.has_code = code != "0x"
+        self.pays_gas = not self.has_code or code.startswith(_DELEGATION)
+        self.now: list[UnsignedCall] = []
+        self.then: list[UnsignedCall] = []
+        self._simulator = Simulator(rpc)
+
+    def transact(
+        self, contract: Contract, function: str, *args: Any, value_wei: int = 0
+    ) -> Receipt:
+        """Write a call down; what it schedules, too.
+
+        Raises:
+            As `send`.
+        """
+        receipt = super().transact(contract, function, *args, value_wei=value_wei)
+        if contract.interface.name == "AccessManager" and function == "schedule":
+            target, data, _ = args
+            events = decode_logs(receipt.logs, contract.interface)
+            at = next(
+                (e.values["schedule"] for e in events if e.name == "OperationScheduled"), None
+            )
+            operation = self._operation(contract, target, data, at, is_scheduled=False)
+            first = self.now[-1]
+            self.now[-1] = UnsignedCall(
+                first.to, first.value_wei, first.data, first.reading, operation, first.outcome
+            )
+            self._note(contract, target, "0x" + data.hex(), operation)
+        return receipt
+
+    def send(
+        self,
+        to: str | None,
+        data: str = "0x",
+        *,
+        value_wei: int = 0,
+        what: str = "a transaction",
+    ) -> Receipt:
+        """Write a call down, and return what it would leave behind; no logs where the node cannot try it.
+
+        Raises:
+            ContractReverted: a contract would refuse it now, after those written down before.
+            InsufficientEther: the account has not what the call sends.
+            NotByContract: it is a deployment.
+        """
+        if to is None:
+            raise NotByContract(f"the {what}", "deploy with an account that has a key")
+        check_ether(self.rpc, self.address, value_wei)
+        message = self._message(to, data, value_wei)
+        logs = self._try(message)
+        outcome = _NOT_TRIED if logs is None else SUCCEEDS
+        self.now.append(UnsignedCall(to.lower(), value_wei, data, read_call(data), None, outcome))
+        block = read_block(self.rpc)
+        return Receipt("", block.number, block.hash, 0, None, tuple(logs or ()), 0, True)
+
+    def read(self, contract: Contract, function: str, *args: Any) -> Any:
+        """Ask a contract as it would be after the calls written down.
+
+        Raises:
+            NoLogs: the node cannot tell.
+            As `Contract.call`.
+        """
+        if not self.now:
+            return super().read(contract, function, *args)
+        asked = self._message(contract.address, contract.data(function, *args), 0)
+        try:
+            done = self._simulator.last_of([*self._messages(), asked])
+        except SimulationRefused as refused:
+            raise refused.refusal from None
+        if done is None:
+            raise NoLogs
+        return contract.result(function, done["returnData"])
+
+    def later(self, target: str, data: str, executable_at: int) -> bool:
+        """Write down a call that is scheduled and not due yet."""
+        manager = self._authority(target)
+        raw = bytes.fromhex(data.removeprefix("0x"))
+        operation = self._operation(manager, target, raw, executable_at, is_scheduled=True)
+        self._note(manager, target, data, operation)
+        return True
+
+    def block(self) -> Block:
+        """The newest block, on which calls are tried."""
+        return read_block(self.rpc)
+
+    def _note(self, manager: Contract, target: str, data: str, operation: Operation) -> None:
+        outcome = self._try_when_due(manager, target, data, operation)
+        self.then.append(UnsignedCall(target.lower(), 0, data, read_call(data), operation, outcome))
+
+    def _message(self, to: str, data: str, value_wei: int) -> dict[str, str]:
+        return {"from": self.address, "to": to, "data": data, "value": hex(value_wei)}
+
+    def _messages(self) -> list[dict[str, str]]:
+        return [self._message(call.to, call.data, call.value_wei) for call in self.now]
+
+    def _try(self, message: Mapping[str, str]) -> Sequence[Any] | None:
+        """The logs that a call would leave; None if the node cannot tell, () if it only says that the call succeeds."""
+        try:
+            done = self._simulator.last_of([*self._messages(), message])
+        except SimulationRefused as refused:
+            raise refused.refusal from None
+        if done is not None:
+            return list(done["logs"])
+        if self.now:
+            return (
+                None  # it may depend on those before it, which only eth_simulateV1 can make first
+            )
+        try:
+            self.rpc.call("eth_call", message, "latest")
+        except RpcRejected as rejection:
+            raise reverted(rejection) from None
+        return ()
+
+    def _try_when_due(self, manager: Contract, target: str, data: str, operation: Operation) -> str:
+        """What a call would do if its delay were over now: tried with the operation's time set to the newest block's, in the node alone."""
+        key = bytes.fromhex(operation.id.removeprefix("0x")) + _SCHEDULES_SLOT.to_bytes(32)
+        schedule = (1 << 48) + self.block().timestamp
+        changed = {"0x" + keccak(key).hex(): "0x" + schedule.to_bytes(32).hex()}
+        try:
+            self.rpc.call(
+                "eth_call",
+                self._message(target, data, 0),
+                "latest",
+                {manager.address: {"stateDiff": changed}},
+            )
+        except RpcRejected as rejection:
+            refusal = reverted(rejection)
+            if not isinstance(refusal, ContractReverted):
+                return _NOT_TRIED
+            return "would be refused now: " + str(refusal).rstrip(".")
+        return SUCCEEDS
+
+    def _operation(
+        self, manager: Contract, target: str, data: bytes, at: int | None, *, is_scheduled: bool
+    ) -> Operation:
+        found = manager.call(self.rpc, "hashOperation", self.address, target, data)
+        lasts = manager.call(self.rpc, "expiration")
+        return Operation("0x" + found.hex(), is_scheduled, at, None if at is None else at + lasts)
+
+    def _authority(self, target: str) -> Contract:
+        """The AccessManager that a contract obeys, which may be the contract itself."""
+        try:
+            found = interface("OracleHub").at(target).call(self.rpc, "authority")
+        except (ContractMissing, ContractReverted):
+            found = target
+        return interface("AccessManager").at(str(found))
+
+
+# Reading
+
+
+def read_call(data: str) -> Reading | None:
+    """A call of one of the system's contracts, or of a token; None of others. A call inside it is read, too."""
+    for name in _READABLE:
+        known = interface(name)
+        for function in known.functions.values():
+            if function.is_called_by(data):
+                return Reading(name, function.signature, _arguments(known, function, data))
+    return None
+
+
+def _arguments(known: Interface, function: Function, data: str) -> dict[str, Any]:
+    found = named_arguments(known, function, data)
+    inner = found.get("data")
+    if known.name == "AccessManager" and isinstance(inner, bytes):
+        found["data"] = read_call("0x" + inner.hex()) or inner
+    return found
+
+
+# Safe's Transaction Builder
+
+
+def safe_batch(
+    calls: Sequence[UnsignedCall],
+    *,
+    chain_id: int,
+    safe: str,
+    made_at: int,
+    name: str,
+    description: str,
+) -> dict[str, Any]:
+    """A file that Safe's Transaction Builder imports. `made_at` is in unix seconds.
+
+    Calls are given as their bytes, so that what is signed is what was tried: the builder encodes nothing itself.
+    """
+    batch = {
+        "version": "1.0",
+        "chainId": str(chain_id),
+        "createdAt": made_at * 1_000,
+        "meta": {
+            "name": name,
+            "description": description,
+            "createdFromSafeAddress": to_checksum_address(safe),
+            "createdFromOwnerAddress": "",
+        },
+        "transactions": [
+            {
+                "to": to_checksum_address(call.to),
+                "value": str(call.value_wei),
+                "data": call.data,
+                "contractMethod": None,
+                "contractInputsValues": None,
+            }
+            for call in calls
+        ],
+    }
+    batch["meta"]["checksum"] = checksum(batch)  # type: ignore[index]  # it is a dict
+    return batch
+
+
+def checksum(batch: Mapping[str, Any]) -> str:
+    """What the builder holds a file's `meta.checksum` against; the batch's name and checksum do not count."""
+    meta = {**batch["meta"], "name": None}
+    meta.pop("checksum", None)
+    return "0x" + keccak(text=_serialized({**batch, "meta": meta})).hex()
+
+
+def _serialized(value: Any) -> str:
+    """The builder's own text of a JSON value: objects begin with the list of their keys, and their values are each followed by a comma."""
+    if isinstance(value, Mapping):
+        keys = sorted(value)
+        return "{" + _json(keys) + "".join(_serialized(value[key]) + "," for key in keys) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_serialized, value)) + "]"
+    return _json(value)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)

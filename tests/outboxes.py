@@ -1,0 +1,43 @@
+"""Delivery as a keeper does it over several looks, in one call."""
+
+from __future__ import annotations
+
+import time
+
+from rebalancer.chain.receipt import Receipt, find_receipt, refusal
+from rebalancer.chain.rpc import Rpc
+from rebalancer.errors import TransactionNotMined
+from rebalancer.send.fees import Fees
+from rebalancer.send.outbox import Intent, Outbox, State
+from rebalancer.send.signer import Signer
+
+__all__ = ["deliver"]
+
+_PAUSE_SECONDS = 0.01
+
+
+def deliver(
+    outbox: Outbox, rpc: Rpc, signer: Signer, intent: Intent, fees: Fees, timeout_s: float = 10.0
+) -> Receipt:
+    """Start anew, submit, and advance until a block holds it.
+
+    Raises:
+        ContractReverted: it was mined, and refused by a contract.
+        TransactionNotMined: it is not mined in time. It is still under way.
+        As `Outbox.resume`, `submit` and `advance`.
+    """
+    outbox.resume(rpc)
+    attempt = outbox.submit(rpc, [signer], intent, fees)
+    until = time.monotonic() + timeout_s
+    while True:
+        outbox.advance(rpc, [signer], int(rpc.call("eth_blockNumber"), 16))
+        attempt = outbox.journal.get(attempt.id)
+        if attempt.mined_hash is not None and attempt.block_number is not None:
+            receipt = find_receipt(rpc, attempt.mined_hash)
+            assert receipt is not None
+            if attempt.state is State.FAILED:
+                raise refusal(rpc, receipt)
+            return receipt
+        if time.monotonic() > until:
+            raise TransactionNotMined(str(attempt.transaction_hash), timeout_s)
+        time.sleep(_PAUSE_SECONDS)

@@ -1,0 +1,55 @@
+"""Whoever sends SIGHUP has pools that are left out tried again, by keepers and by a fleet's workers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from rebalancer.chain.rpc import Rpc
+from rebalancer.errors import ConfigError
+from rebalancer.fleet.shared import LocalShared
+from rebalancer.fleet.worker import Worker
+from rebalancer.keeper.station import Station
+
+
+class Retrier:
+    """Counts how often it is told."""
+
+    def __init__(self) -> None:
+        self.told = Counter[str]()
+
+    def retry_pools(self) -> None:
+        self.told["retry"] += 1
+
+    def tune(self, _tuning: object) -> None:
+        self.told["tune"] += 1
+
+
+def no_settings() -> dict[int, Any]:
+    return {}
+
+
+def bad_settings() -> dict[int, Any]:
+    raise ConfigError("rpc_url", "", "it is none")
+
+
+@pytest.mark.parametrize("reload", [None, no_settings, bad_settings])
+def test_every_keeper_tries_pools_again_whatever_the_settings_say(reload: Any) -> None:
+    keepers = {1: Retrier(), 10: Retrier()}
+    station = Station({}, reload=reload)
+    station._keepers = keepers  # type: ignore[assignment]  # all that is asked of them here
+    station._reload()
+
+    assert [one.told for one in keepers.values()] == [Counter(retry=1)] * 2
+
+
+def test_every_evaluator_of_a_worker_tries_pools_again() -> None:
+    worker = Worker("anna", Rpc("http://127.0.0.1:1"), SimpleNamespace(), LocalShared())  # type: ignore[arg-type]
+    evaluators = [Retrier(), Retrier()]
+    worker._benches = [SimpleNamespace(evaluator=one) for one in evaluators]  # type: ignore[misc]
+    worker.retry_pools()
+
+    assert [one.told["retry"] for one in evaluators] == [1, 1]

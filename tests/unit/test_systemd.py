@@ -1,0 +1,167 @@
+"""What systemd hears of a keeper: that it is ready, that it is alive for as long as no chain hangs, that it ends."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rebalancer.keeper import station as module
+from rebalancer.keeper.station import Station
+from rebalancer.keeper.systemd import ALIVE, ENDING, READY, Systemd
+
+PATIENCE_SECONDS = 20.0
+MINUTE_USEC = "60000000"
+
+
+class Manager:
+    """The socket of a service manager."""
+
+    def __init__(self, path: str) -> None:
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind("\0" + path[1:] if path.startswith("@") else path)
+        self.socket.settimeout(PATIENCE_SECONDS)
+        self.environment = {"NOTIFY_SOCKET": path, "WATCHDOG_USEC": MINUTE_USEC}
+
+    def hears(self) -> str:
+        return self.socket.recv(4_096).decode()
+
+    def heard(self) -> list[str]:
+        """All that came and was not asked for yet."""
+        self.socket.setblocking(False)
+        found = []
+        while True:
+            try:
+                found.append(self.hears())
+            except BlockingIOError:
+                self.socket.settimeout(PATIENCE_SECONDS)
+                return found
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[Manager]:
+    made = Manager(str(tmp_path / "notify"))
+    yield made
+    made.socket.close()
+
+
+class Clock:
+    """A clock that a test turns."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1_000.0
+        clock = self
+
+        class Time:
+            @staticmethod
+            def monotonic() -> float:
+                return clock.now
+
+        monkeypatch.setattr(module, "time", Time)
+
+
+class FakeKeeper:
+    """A keeper that looks once, and then waits to be stopped."""
+
+    def __init__(self) -> None:
+        self.stopped = threading.Event()
+
+    def start(self) -> None:
+        """Nothing is to be checked."""
+
+    def run(self, _on_decision: object, alive: Callable[[], None]) -> None:
+        alive()
+        self.stopped.wait(PATIENCE_SECONDS)
+
+    def stop(self) -> None:
+        self.stopped.set()
+
+
+def station_of(keeper: Any, systemd: Systemd) -> Station:
+    return Station({1: lambda _stack, _watchers: keeper}, systemd=systemd)
+
+
+@pytest.mark.parametrize("name", ["in a folder", "abstract"])
+def test_messages_reach_the_socket_that_the_environment_names(tmp_path: Path, name: str) -> None:
+    path = f"@rebalancer-test-{os.getpid()}" if name == "abstract" else str(tmp_path / "notify")
+    manager = Manager(path)
+    Systemd(manager.environment).tell(READY)
+
+    assert manager.hears() == "READY=1"
+    manager.socket.close()
+
+
+def test_without_a_manager_nothing_is_told_and_a_gone_one_stops_nothing(tmp_path: Path) -> None:
+    assert Systemd({"WATCHDOG_USEC": MINUTE_USEC}).alive_seconds is None
+    Systemd({}).tell(READY)
+    Systemd({"NOTIFY_SOCKET": str(tmp_path / "nothing")}).tell(READY)
+
+
+@pytest.mark.parametrize(
+    ("more", "seconds"),
+    [
+        ({"WATCHDOG_USEC": MINUTE_USEC}, 30.0),
+        ({"WATCHDOG_USEC": MINUTE_USEC, "WATCHDOG_PID": str(os.getpid())}, 30.0),
+        ({"WATCHDOG_USEC": MINUTE_USEC, "WATCHDOG_PID": str(os.getpid() + 1)}, None),
+        ({"WATCHDOG_USEC": "soon"}, None),
+        ({"WATCHDOG_USEC": "0"}, None),
+        ({}, None),
+    ],
+)
+def test_it_is_told_twice_as_often_as_it_asks_for(
+    more: dict[str, str], seconds: float | None
+) -> None:
+    assert Systemd({"NOTIFY_SOCKET": "/x", **more}).alive_seconds == seconds
+
+
+def test_a_keeper_is_ready_alive_and_ends(manager: Manager) -> None:
+    station = station_of(FakeKeeper(), Systemd(manager.environment))
+    thread = threading.Thread(target=station.run)
+    thread.start()
+    first = [manager.hears(), manager.hears()]
+    station.stop()
+    thread.join(PATIENCE_SECONDS)
+
+    assert first == [READY, ALIVE]
+    assert ENDING in manager.heard()
+    assert not thread.is_alive()
+
+
+def test_a_chain_that_hangs_is_not_told_to_be_alive_until_it_goes_on(
+    manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert module._LONGEST_REST_SECONDS < module._HUNG_SECONDS, "who rests does not hang"
+    clock = Clock(monkeypatch)
+    station = Station(dict.fromkeys((1, 10), lambda *_: None), systemd=Systemd(manager.environment))  # type: ignore[arg-type]
+    for chain in (1, 10):
+        station._alive(chain)
+    told = []
+    for _ in range(10):
+        clock.now += 30
+        station._alive(1)
+        station._tell_alive()
+        told.append(manager.heard())
+    station._alive(10)
+    clock.now += 30
+    station._tell_alive()
+
+    assert told == [[ALIVE]] * 8 + [[]] * 2
+    assert manager.heard() == [ALIVE]
+
+
+def test_it_is_told_no_more_often_than_it_asks_for(
+    manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+    station = Station({1: lambda *_: None}, systemd=Systemd(manager.environment))  # type: ignore[dict-item]
+    station._alive(1)
+    for _ in range(59):
+        clock.now += 1
+        station._tell_alive()
+
+    assert manager.heard() == [ALIVE] * 2
