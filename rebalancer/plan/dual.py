@@ -23,7 +23,7 @@ hardly depends on how far pools disagree or which limits bind: 8 to 25.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,11 +118,27 @@ class Solution:
 
 def solve(market: Market, offer: Offer) -> Solution:
     """The best rebalance that the market and the offer allow."""
+    offer = _within_reach(market, offer)
     solution = _Path(market, offer).solution()
     while market.is_beyond(np.exp(solution.log_prices)):
         market = market.widened()
         solution = _Path(market, offer).solution()
     return solution
+
+
+def _within_reach(market: Market, offer: Offer) -> Offer:
+    """Without what no row that may trade leads to or from: there is nothing between all and none of it to go along."""
+    rows = np.flatnonzero(market.most > 0)
+    is_alone = np.ones(len(offer.prices), dtype=np.bool_)
+    is_alone[market.token_in[rows]] = is_alone[market.token_out[rows]] = False
+    if not (is_alone & ((offer.sell_max > 0) | (offer.buy_max > 0))).any():
+        return offer
+    sell_max, buy_max = (np.where(is_alone, 0.0, most) for most in (offer.sell_max, offer.buy_max))
+    return (
+        replace(offer, sell_max=sell_max, buy_max=buy_max)
+        if sell_max.any() and buy_max.any()
+        else offer
+    )
 
 
 class _Path:

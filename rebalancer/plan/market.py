@@ -250,8 +250,10 @@ class Market:
         return np.asarray(given - prices[self.token_in] * flows.amounts_in, dtype=np.float64)
 
     def is_beyond(self, prices: Floats) -> bool:
-        """Whether at these prices a row is at the end of what is laid out of it, and more is there."""
+        """Whether at these prices a row that may trade is at the end of what is laid out of it, and more is there."""
         ratio = prices[self.token_out] / prices[self.token_in]
+        if self._open is not None:
+            ratio = ratio * self._open  # tokens that nothing leads to have any price
         return self._ticked.is_beyond(ratio[: self._ticked.rows])
 
     def near(self, log_prices: Floats) -> Floats:

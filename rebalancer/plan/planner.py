@@ -92,22 +92,12 @@ def _best_plan(asked: PlanInput, effort: Effort) -> Plan | NoPlan | None:
             sales_max_raw=_without(rest.sales_max_raw, too_small),
             needs_max_raw=_without(rest.needs_max_raw, too_small),
         )
-    candidates.sort(key=lambda one: -one[0].net_e18)
-    best: tuple[Trades, Search, Settlement | None] | None = None
-    refused: list[tuple[Trades, Search, NoPlan]] = []
-    # What leaves a band broken asks for another rebalance: that much more may be paid to end inside all.
-    least_e18 = -asked.sending_cost_e18(1)
-    for trades, search in candidates:
-        if best is not None and trades.net_e18 < least_e18:
-            break
-        judged = _judged(asked, trades)
-        if isinstance(judged, NoPlan):
-            refused.append((trades, search, judged))
-        elif judged is None or judged.after.broken is None:
-            best = trades, search, judged
-            break
-        elif best is None:
-            best, least_e18 = (trades, search, judged), least_e18 + trades.net_e18
+    best, refused = _accepted(asked, candidates)
+    if best is None and any(why.reason is Reason.POLICY_REFUSES for _, _, why in refused):
+        # What the vault refuses is not what single routes need be held against.
+        more = [(trades, search) for trades in search.alone(None) if not _too_small(rest, trades)]
+        best, again = _accepted(asked, more)
+        refused += again
     if best is not None:
         trades, search, settlement = best
         return replace(_plan(asked, search.certified(trades), effort), settlement=settlement)
@@ -118,6 +108,28 @@ def _best_plan(asked: PlanInput, effort: Effort) -> Plan | NoPlan | None:
             Reason.POLICY_REFUSES, "every trade would be below the minimum trade of its asset"
         )
     return None
+
+
+def _accepted(
+    asked: PlanInput, candidates: list[tuple[Trades, Search]]
+) -> tuple[tuple[Trades, Search, Settlement | None] | None, list[tuple[Trades, Search, NoPlan]]]:
+    """The best that will do, if any; and what will not that is worth more."""
+    best: tuple[Trades, Search, Settlement | None] | None = None
+    refused: list[tuple[Trades, Search, NoPlan]] = []
+    # What leaves a band broken asks for another rebalance: that much more may be paid to end inside all.
+    least_e18 = -asked.sending_cost_e18(1)
+    for trades, search in sorted(candidates, key=lambda one: -one[0].net_e18):
+        if best is not None and trades.net_e18 < least_e18:
+            break
+        judged = _judged(asked, trades)
+        if isinstance(judged, NoPlan):
+            refused.append((trades, search, judged))
+        elif judged is None or judged.after.broken is None:
+            best = trades, search, judged
+            break
+        elif best is None:
+            best, least_e18 = (trades, search, judged), least_e18 + trades.net_e18
+    return best, refused
 
 
 def _refused(

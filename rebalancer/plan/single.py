@@ -3,15 +3,18 @@
 Pure. Of all pairs of a surplus and a deficit, all routes of one pool or two in a row and a few sizes, the trade that gains
 most after gas within all limits is made; then the next, at the prices that the trades before left behind, each pair
 once, for as long as that gains more. No token comes back to where it was sold. Exact quotes decide. What a pool pays is at most the
-amount at its spot price less the fee, so pools and pairs that cannot win by that are not asked.
+amount at its spot price less the fee, so pools and pairs that cannot win by that are not asked, and where all pairs together could not
+gain what is missing, there is no need to go on.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations
+
+import numpy as np
+from numpy.typing import NDArray
 
 from rebalancer.errors import BadAmount, LiquidityExhausted
 from rebalancer.plan.ask import PlanInput
@@ -52,7 +55,13 @@ class SingleRoutes:
         self.legs: list[Leg] = []
         self.quotes = 0
         """How many were asked for."""
+        self.was_capped = False
+        """Whether anything would have bought more than was wanted: only then can `fitting` find other trades."""
         self._ways = dict(market.ways)
+        self._rates = np.zeros((len(market.tokens), len(market.tokens)))
+        for sold, outs in self._ways.items():
+            for bought, ways in outs.items():
+                self._rates[market.index[sold], market.index[bought]] = ways[0][0]
 
     def trade(
         self,
@@ -62,19 +71,16 @@ class SingleRoutes:
         begun: Gathered | None = None,
         *,
         fitting: bool = False,
+        beat_e18: int | None = None,
     ) -> list[Gathered]:
         """What is gathered after each trade, of up to these amounts sold for up to those. Each is worth more than the one before.
 
         With what has `begun`, that comes first. `fitting`: what would buy more than is wanted is tried with as much less as buys just that,
-        rather than with the next smaller part only.
+        rather than with the next smaller part only. With `beat_e18` it ends where what is still to come could not be worth more than that.
         """
-        pairs = [
-            (i, j)
-            for i, sale in enumerate(sales_raw)
-            if sale
-            for j, need in enumerate(needs_raw)
-            if need
-        ]
+        chances = _Chances.of(asked, self._market, sales_raw, needs_raw)
+        if any(len(pool.tokens) > 2 for pool in self._market.pools):
+            beat_e18 = None  # a trade may make another pair of its pool better
         nothing = (0,) * len(asked.tokens)
         found: list[Gathered] = []
         # The first trade need not earn its gas: whether all of it is worth that is for others to say.
@@ -83,9 +89,11 @@ class SingleRoutes:
         while True:
             left = tuple(map(int.__sub__, sales_raw, last.sales_raw))
             lacks = tuple(map(int.__sub__, needs_raw, last.buys_raw))
-            most = self._most_gained(asked, pairs, left, lacks, last)
+            most, in_all = chances.most_gained(asked, self._rates, left, lacks, last)
             best, used = last, None
             before_e18 = last.net_e18 if last.legs else 0
+            if beat_e18 is not None and before_e18 + in_all * E18 < beat_e18:
+                return found
             for pair in sorted(most, key=most.__getitem__, reverse=True):
                 if most[pair] * E18 <= best.net_e18 - before_e18:
                     break
@@ -96,37 +104,10 @@ class SingleRoutes:
                     best, used = more, pair
             if used is None:
                 return found
-            pairs.remove(used)
+            chances.close(*used)
             self.take(best.legs[len(last.legs) :])
             last = best
             found.append(last)
-
-    def _most_gained(
-        self,
-        asked: PlanInput,
-        pairs: Sequence[tuple[int, int]],
-        left: Sequence[int],
-        lacks: Sequence[int],
-        last: Gathered,
-    ) -> dict[tuple[int, int], float]:
-        """What each pair may add at most, in USD, at spot prices; only pairs that may add anything."""
-        offered = [asked.sold_e18(i, raw) / E18 for i, raw in enumerate(left)]
-        wanted = [asked.sold_e18(j, raw) / E18 for j, raw in enumerate(lacks)]
-        room = math.inf
-        if asked.sold_max_e18 is not None:
-            room = (asked.sold_max_e18 - asked.values_e18(last.sales_raw, last.buys_raw)[0]) / E18
-        least, gas = 1 - asked.worth_e18 / E18, asked.hop_cost_e18 / E18
-        found = {}
-        for i, j in pairs:
-            # {usd/usd} = {raw j/raw i} * {usd/j} * {raw i/i} / ({raw j/j} * {usd/i})
-            scale = (
-                10.0 ** (asked.decimals[i] - asked.decimals[j]) * asked.lo_e18[j] / asked.hi_e18[i]
-            )
-            gain = self._rate(asked.tokens[i], asked.tokens[j]) * scale * _GENEROUS - least
-            most = gain * min(offered[i], wanted[j], room) - gas
-            if most > -2 * gas:
-                found[i, j] = most
-        return found
 
     def _traded(
         self,
@@ -154,6 +135,7 @@ class SingleRoutes:
                 cap = None if fitting else to_buy
                 route = way(asked.tokens[i], asked.tokens[j], amount, self.legs, cap)
                 while route and route[-1].amount_out_raw > to_buy:
+                    self.was_capped = True
                     amount = min(amount - 1, amount * to_buy // route[-1].amount_out_raw)
                     route = way(asked.tokens[i], asked.tokens[j], amount, self.legs)
                 more = _with(asked, last, pair, route) if route else None
@@ -165,15 +147,6 @@ class SingleRoutes:
             if found is not None and (best is None or found.net_e18 > best.net_e18):
                 best = found
         return best
-
-    def _rate(self, token_in: str, token_out: str) -> float:
-        """Raw units out for a raw unit in, at most, by one pool or two; 0 where there are none."""
-        firsts = self._ways.get(token_in, {})
-        rates = [ways[0][0] for middle, ways in firsts.items() if middle == token_out]
-        for middle, ways in firsts.items():
-            if middle != token_out and token_out in self._ways[middle]:
-                rates.append(ways[0][0] * self._ways[middle][token_out][0][0])
-        return max(rates, default=0.0)
 
     def best(self, token_in: str, token_out: str, amount_raw: int) -> list[Leg]:
         """The one or two legs that pay most for the whole amount; none where no route can take it."""
@@ -255,7 +228,9 @@ class SingleRoutes:
             if amount_raw * most * _GENEROUS <= least:
                 break
             out = self._quoted(number, token_in, token_out, amount_raw)
-            if out > least and (most_raw is None or out <= most_raw):
+            if most_raw is not None and out > most_raw:
+                self.was_capped = True
+            elif out > least:
                 best, least = Leg(self._pool(number), token_in, token_out, amount_raw, out), out
         return best
 
@@ -286,6 +261,83 @@ class SingleRoutes:
                 others = [way for way in self._ways[sold][bought] if way[1] != number]
                 ways = sorted([*others, (most, number)], reverse=True)
                 self._ways[sold] = {**self._ways[sold], bought: ways}
+                index = self._market.index
+                self._rates[index[sold], index[bought]] = ways[0][0]
+
+
+@dataclass(frozen=True, slots=True)
+class _Chances:
+    """The pairs of something to sell and something to buy that have not been traded, and what each may gain at most.
+
+    `sells` and `buys` are places in the basket, `tokens_in` and `tokens_out` theirs in the market. `scale` is USD bought for a USD sold
+    for each raw unit out of a raw unit in; `is_open` has a row for each sale and a column for each purchase.
+    """
+
+    sells: tuple[int, ...]
+    buys: tuple[int, ...]
+    tokens_in: tuple[int, ...]
+    tokens_out: tuple[int, ...]
+    scale: NDArray[np.float64]
+    is_open: NDArray[np.bool_]
+
+    @staticmethod
+    def of(
+        asked: PlanInput, market: Market, sales_raw: Sequence[int], needs_raw: Sequence[int]
+    ) -> _Chances:
+        """All pairs of tokens that the market trades."""
+        sells, buys = (
+            tuple(i for i, raw in enumerate(amounts) if raw and asked.tokens[i] in market.index)
+            for amounts in (sales_raw, needs_raw)
+        )
+        # {usd/usd} = {raw j/raw i} * {usd/j} * {raw i/i} / ({raw j/j} * {usd/i})
+        units_in = [10.0 ** asked.decimals[i] / asked.hi_e18[i] for i in sells]
+        units_out = [asked.lo_e18[j] / 10.0 ** asked.decimals[j] for j in buys]
+        return _Chances(
+            sells,
+            buys,
+            tuple(market.index[asked.tokens[i]] for i in sells),
+            tuple(market.index[asked.tokens[j]] for j in buys),
+            np.outer(units_in, units_out),
+            np.ones((len(sells), len(buys)), dtype=np.bool_),
+        )
+
+    def close(self, i: int, j: int) -> None:
+        """This pair has been traded."""
+        self.is_open[self.sells.index(i), self.buys.index(j)] = False
+
+    def most_gained(
+        self,
+        asked: PlanInput,
+        rates: NDArray[np.float64],
+        left: Sequence[int],
+        lacks: Sequence[int],
+        last: Gathered,
+    ) -> tuple[dict[tuple[int, int], float], float]:
+        """What each pair may add at most, in USD, at spot prices, only pairs that may add anything; and all of them together."""
+        if not self.is_open.any():
+            return {}, 0.0
+        direct = rates[np.ix_(self.tokens_in, self.tokens_out)]
+        firsts, seconds = rates[list(self.tokens_in)], rates[:, list(self.tokens_out)]
+        through = (firsts[:, :, None] * seconds[None]).max(axis=1)
+        least, gas = 1 - asked.worth_e18 / E18, asked.hop_cost_e18 / E18
+        gains = np.maximum(direct, through) * self.scale * _GENEROUS - least
+        offered = np.array([asked.sold_e18(i, left[i]) / E18 for i in self.sells])
+        wanted = np.array([asked.sold_e18(j, lacks[j]) / E18 for j in self.buys])
+        room = np.inf
+        if asked.sold_max_e18 is not None:
+            sold_e18 = asked.values_e18(last.sales_raw, last.buys_raw)[0]
+            room = (asked.sold_max_e18 - sold_e18) / E18
+        traded = np.minimum(np.minimum.outer(offered, wanted), room)
+        most = np.where(self.is_open, gains * traded - gas, -np.inf)
+        found = {
+            (self.sells[row], self.buys[column]): float(most[row, column])
+            for row, column in zip(
+                *(at.tolist() for at in np.nonzero(most > -2 * gas)), strict=True
+            )
+        }
+        gains = np.where(self.is_open, np.maximum(gains, 0), 0)
+        in_all = min(float(offered @ gains.max(axis=1)), float(wanted @ gains.max(axis=0)))
+        return found, in_all
 
 
 def _circles(legs: Sequence[Leg], token_in: str, middle: str, token_out: str) -> bool:

@@ -116,7 +116,10 @@ class Search:
         self.terms = asked_of(asked, market)
 
     def found(self) -> list[Trades]:
-        """Trades within all limits, the best first. Single routes are always among them, or proved to be no better."""
+        """Trades within all limits, the best first. Single routes are always among them, or proved to be no better.
+
+        What is proved to be no better may still be accepted where the best is not: `alone` without a `top` finds it.
+        """
         if not len(self.market):
             return []
         found: list[Trades] = []
@@ -125,7 +128,7 @@ class Search:
             found += self.carried_out(best)
             if found and _is_proved(self.asked, found[0]):
                 return found
-        found += self.alone(best)
+        found += self.alone(best, found[0] if found else None)
         singles = [trades for trades in found if trades.whole is None]
         if singles:
             alone = max(singles, key=lambda one: one.net_e18)
@@ -135,40 +138,58 @@ class Search:
                 found += self.from_single(alone, top)
         return sorted(found, key=lambda one: -one.net_e18)
 
-    def alone(self, best: Optimum | None) -> list[Trades]:
-        """All that single routes gather, trade by trade; also of what an optimum sells, where targets or budgets make that less."""
+    def alone(self, best: Optimum | None, top: Trades | None = None) -> list[Trades]:
+        """All that single routes gather, trade by trade; also of what an optimum sells, where targets or budgets make that less.
+
+        Beside the `top` of what was found they may end early, where they can neither be better nor a start for what is.
+        """
         ways = [self.terms.sales_raw]
         if best is not None:
             ways.append(best.terms.sales_raw)
-        return [
-            trades
-            for sales in dict.fromkeys(ways)
-            for fitting in (False, True)
-            for trades in self.routes(sales, fitting=fitting)
-        ]
+        beat_e18 = None
+        if top is not None:
+            start_e18 = int(top.net_e18 * _NEAR_BEST) if self.is_dear(top) else top.net_e18
+            beat_e18 = min(start_e18, top.net_e18)
+        found: list[Trades] = []
+        for sales in dict.fromkeys(ways):
+            for fitting in (False, True):
+                routes, stages = self.routes(sales, fitting=fitting, beat_e18=beat_e18)
+                found += stages
+                if not routes.was_capped:
+                    break  # fitted, they would be the same
+        return found
+
+    def is_dear(self, top: Trades) -> bool:
+        """Whether gas is so much of what trades are worth that fewer swaps may be worth more."""
+        return self.asked.hop_cost_e18 * len(top.legs) > _MUCH_GAS * top.net_e18
 
     def routes(
-        self, sales_raw: Sequence[int], begun: Trades | None = None, *, fitting: bool = True
-    ) -> list[Trades]:
+        self,
+        sales_raw: Sequence[int],
+        begun: Trades | None = None,
+        *,
+        fitting: bool = True,
+        beat_e18: int | None = None,
+    ) -> tuple[SingleRoutes, list[Trades]]:
         """Single routes one after another, behind what has begun."""
         routes = SingleRoutes(self.market)
         first = None
         if begun is not None:
             first = Gathered(begun.legs, begun.sales_raw, begun.buys_raw, begun.net_e18)
-        stages = routes.trade(self.asked, sales_raw, self.terms.needs_raw, first, fitting=fitting)
+        needs_raw = self.terms.needs_raw
+        stages = routes.trade(
+            self.asked, sales_raw, needs_raw, first, fitting=fitting, beat_e18=beat_e18
+        )
         self.effort.spend(_STEPS_OF_A_QUOTE * routes.quotes)
-        return [Trades(one.legs, one.sales_raw, one.buys_raw, one.net_e18) for one in stages]
+        found = [Trades(one.legs, one.sales_raw, one.buys_raw, one.net_e18) for one in stages]
+        return routes, found
 
     def from_single(self, alone: Trades, top: Trades) -> list[Trades]:
         """What can be made of the pools of single routes, where those are the best or come near it."""
         cost_e18 = self.asked.hop_cost_e18
         is_best = alone is top
         is_near = cost_e18 > 0 and (
-            is_best
-            or (
-                alone.net_e18 > _NEAR_BEST * top.net_e18
-                and cost_e18 * len(top.legs) > _MUCH_GAS * top.net_e18
-            )
+            is_best or (alone.net_e18 > _NEAR_BEST * top.net_e18 and self.is_dear(top))
         )
         if not is_best and not is_near:
             return []
@@ -302,8 +323,8 @@ class Search:
         ]
         if len(shared) and not self.effort.is_over():
             # What is left may go by the other pairs of pools that several want.
-            more = self.routes(best.terms.sales_raw, fewer)[-1:]
-            found += [replace(one, optimum=best, whole=best) for one in more]
+            _, more = self.routes(best.terms.sales_raw, fewer)
+            found += [replace(one, optimum=best, whole=best) for one in more[-1:]]
         return sorted(found, key=lambda one: -one.net_e18)
 
     def again(self, best: Optimum, rows: NDArray[np.intp]) -> Optimum | None:
@@ -335,32 +356,39 @@ class Search:
 
         A pool's profit at the dual's prices is the least that doing without it loses, so a pool whose
         profit pays for its gas stays. Of the others those go together whose profit is far below it; where
-        that loses more than it saves, only half of them, and so on.
+        that loses more than it saves, only half of them, and so on. Where gas is little, what was not worth a swap
+        before is not worth one now: the rest is solved alone, which is quicker.
         """
-        cost = self.asked.hop_cost_e18 / E18
-        if not cost:
+        cost, best = self.asked.hop_cost_e18 / E18, found.optimum
+        if not cost or best is None:
             return found
-        count = 0
+        worth_e18, fewer, count = self.could_be(best), list[Optimum](), 0
+        is_dear = self.is_dear(found)
         for _ in range(_MOST_DROPS):
-            best = found.optimum
-            if best is None or len(found.legs) < 2:
-                break
             rows = trading_rows(best.market, best.solution)
+            if len(rows) < 2:
+                break
             profits = _profits(best.market, best.solution)[rows]
             cheap = rows[np.argsort(profits, kind="stable")][: int((profits < cost).sum())]
-            if cost * len(cheap) <= _LITTLE_GAS * found.net_e18 / E18 or self.effort.is_over():
+            if cost * len(cheap) <= _LITTLE_GAS * worth_e18 / E18 or self.effort.is_over():
                 break
             count = count or int((profits < cost * _FAR_BELOW).sum()) or len(cheap)
-            again = self.again(best, cheap[:count])
-            smaller = None
-            if again is not None and self.could_be(again) > found.net_e18:
-                smaller = self.settled(again)
-            if smaller is not None and smaller.net_e18 > found.net_e18:
-                found, count = smaller, 0
+            if is_dear:
+                again = self.again(best, cheap[:count])
+            else:
+                kept = best.market.only(np.setdiff1d(rows, cheap[:count]).tolist())
+                again = optimum(kept, best.terms, self.effort, focuses=0)
+            if again is not None and self.could_be(again) > worth_e18:
+                best, worth_e18, count = again, self.could_be(again), 0
+                fewer.append(again)
             elif count == 1:
                 break
             else:
                 count //= 2
+        for again in reversed(fewer):
+            smaller = self.settled(again)
+            if smaller is not None and smaller.net_e18 > found.net_e18:
+                return smaller
         return found
 
     def could_be(self, best: Optimum) -> int:
