@@ -79,7 +79,9 @@ def market(seed: int, *, stormy: bool = True) -> PlanInput:
     tokens = [Token(f"0x{i + 1:040x}", f"T{i}", rng.choice((6, 8, 18, 18))) for i in range(count)]
     usd_e18 = [int(10 ** rng.uniform(-1, 4.5) * E18) for _ in tokens]
     coins = list(zip(tokens, usd_e18, strict=True))
-    pools = tuple(_pool(rng, number, coins, stormy) for number in range(1, rng.randint(3, 60) + 1))
+    made = (_pool(rng, number, coins, stormy) for number in range(1, rng.randint(3, 60) + 1))
+    # V4 has one pool of a pair with the same fee, however many are drawn.
+    pools = tuple({pool.key: pool for pool in made}.values())
 
     worth = 10 ** rng.uniform(5, 7)
     targets = [rng.uniform(0.5, 1.5) for _ in tokens]

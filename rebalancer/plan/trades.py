@@ -249,11 +249,24 @@ class Search:
             if best is None or not isinstance(ordered_rows(best.market, best.solution), Stuck):
                 return best
             first = best.solution
-        order = order_of_flows(self.market, first, offer)
-        best = self.in_order(order)
+        seen: set[bytes] = set()
+        best = self.in_some_order(first, seen)
+        if best is None or self.effort.is_over(_KEPT_FOR_SWAPS):
+            return best
+        # The orders beside one are not all: what pools would trade at the basket's own prices leads to others.
+        flows = self.market.flows(offer.prices)
+        other = self.in_some_order(replace(first, flows=flows), seen)
+        return other if other is not None and self.better(other, best) else best
+
+    def in_some_order(self, first: Solution, seen: set[bytes]) -> Optimum | None:
+        """The optimum in an order of tokens that keeps most of what flows, made better by others beside it; `seen` are the markets tried."""
+        order = order_of_flows(self.market, first, self.terms.offer)
+        start = self.market.in_order(order).open_rows
+        best = None if start in seen else self.in_order(order)
         if best is None:
             return None
-        value, seen = best.solution.value, {best.market.open_rows}
+        seen.add(start)
+        value = best.solution.value
         for _ in range(_MOST_ORDERS):
             beside = orders_beside(self.market, order, best.solution)
             for other in islice(beside, _MOST_BESIDE):

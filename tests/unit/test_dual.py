@@ -273,3 +273,25 @@ def test_dual_of_a_market_is_solved_in_few_steps_whichever_limits_bind(
     for limit in terms.offer.limits:
         over = float(limit.sold @ found.sold - limit.bought @ found.bought) - limit.most
         assert over <= 1e-8 * traded
+
+
+def test_dual_leaves_out_what_no_pool_that_may_trade_leads_to() -> None:
+    """C could be sold but for its pool being closed: no steps are spent on how little of it, and no more is laid out for it."""
+    market = Market((pair(A, B, 9, 1_000, 1_000), pair(B, C, 8, 1_000, 1_000)))
+    size = len(market.tokens)
+    sell_max, buy_max = np.zeros((2, size))
+    sell_max[[market.index[A.address], market.index[C.address]]] = 10 * RAW
+    buy_max[market.index[B.address]] = 100 * RAW
+    prices = np.full(size, 1 / RAW)
+    offer = Offer(sell_max, buy_max, 0.9 * prices, prices, prices)
+    alone = market.only(np.flatnonzero(market.pool == 0).tolist())
+
+    found = solve(alone, offer)
+
+    assert found.steps <= 20
+    assert whole(market, found.sold, C) == 0
+    assert whole(market, found.sold, A) == pytest.approx(10, rel=1e-12)
+    assert abs(found.bound - found.value) < 1e-9
+    far = np.exp(found.log_prices)
+    far[market.index[C.address]] *= 1e-12
+    assert not alone.is_beyond(far)

@@ -16,6 +16,7 @@ from rebalancer.plan.optimum import asked_of
 from rebalancer.plan.single import SingleRoutes
 from rebalancer.units import BPS, E18
 from scripts._bench_markets import greedy, is_worse, market, net_e18, rich_pairs
+from scripts._bench_plan import out_of_band
 
 SLACK = 10**6
 """One part in so many of what is sold is the rounding of floats that propose."""
@@ -84,6 +85,22 @@ def test_single_routes_are_those_of_the_greedy_hand(seed: int, *, stormy: bool) 
     worths = [one.net_e18 for one in found]
     assert worths == sorted(worths)
     assert worths[-1] >= theirs.net_e18 - theirs.net_e18 // 10**9
+
+
+def test_single_routes_end_where_all_that_is_to_come_cannot_gain_what_is_missing() -> None:
+    asked = replace(out_of_band(), gas_price_wei=10**9, native_price_e18=2_000 * E18)
+    pools = market_of(asked.pools)
+    terms = asked_of(asked, pools)
+    whole, same, short = (SingleRoutes(pools) for _ in range(3))
+    stages = whole.trade(asked, terms.sales_raw, terms.needs_raw)
+    worth_e18 = stages[-1].net_e18
+
+    again = same.trade(asked, terms.sales_raw, terms.needs_raw, beat_e18=worth_e18)
+    less = short.trade(asked, terms.sales_raw, terms.needs_raw, beat_e18=worth_e18 * 11 // 10)
+
+    assert again == stages
+    assert less == stages[: len(less)]
+    assert short.quotes < whole.quotes // 2 + 1
 
 
 def test_plan_over_pools_that_disagree_is_never_worse_with_one_more() -> None:
