@@ -256,7 +256,8 @@ class Search:
         # The orders beside one are not all: what pools would trade at the basket's own prices leads to others.
         flows = self.market.flows(offer.prices)
         other = self.in_some_order(replace(first, flows=flows), seen)
-        return other if other is not None and self.better(other, best) else best
+        is_better = other is not None and self.could_be(other) > self.could_be(best)
+        return other if is_better else best
 
     def in_some_order(self, first: Solution, seen: set[bytes]) -> Optimum | None:
         """The optimum in an order of tokens that keeps most of what flows, made better by others beside it; `seen` are the markets tried."""
