@@ -4,7 +4,8 @@ Made from a seed and nothing else, alike on all machines. `market` is a basket o
 limits, 2 to 12 tokens, and 3 to 60 pools of all protocols whose depths lie five orders of magnitude apart; on a stormy
 one, every seventh pool is up to 3 % off. `greedy` knows nothing of the planner: it takes the one pool, or the two in a
 row, and the part of what may be traded, that gain most by exact quotes, makes that swap, and looks again, each pair of
-assets once, for as long as the vault would take what has been gathered. `measure_markets` counts what plans lose beside it.
+assets once, for as long as the vault would take what has been gathered. `measure_markets` counts what plans lose beside it, and
+`bound_usd` says what nothing could gain.
 """
 
 from __future__ import annotations
@@ -14,10 +15,16 @@ import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import permutations
 from math import isqrt
+
+import numpy as np
 
 from rebalancer.errors import BadAmount, LiquidityExhausted, PolicyRefused
 from rebalancer.plan import Leg, Plan, PlanInput, plan_rebalance
+from rebalancer.plan.dual import solve
+from rebalancer.plan.market import market_of
+from rebalancer.plan.optimum import asked_of
 from rebalancer.policy import Asset, Basket, Fill, Policy, Price, State, settle
 from rebalancer.pools import (
     BalancerWeightedPool,
@@ -36,6 +43,8 @@ from rebalancer.units import BPS, E18
 __all__ = [
     "Greedy",
     "MarketFigures",
+    "Planned",
+    "bound_usd",
     "greedy",
     "is_worse",
     "market",
@@ -70,7 +79,9 @@ def market(seed: int, *, stormy: bool = True) -> PlanInput:
     tokens = [Token(f"0x{i + 1:040x}", f"T{i}", rng.choice((6, 8, 18, 18))) for i in range(count)]
     usd_e18 = [int(10 ** rng.uniform(-1, 4.5) * E18) for _ in tokens]
     coins = list(zip(tokens, usd_e18, strict=True))
-    pools = tuple(_pool(rng, number, coins, stormy) for number in range(1, rng.randint(3, 60) + 1))
+    made = (_pool(rng, number, coins, stormy) for number in range(1, rng.randint(3, 60) + 1))
+    # V4 has one pool of a pair with the same fee, however many are drawn.
+    pools = tuple({pool.key: pool for pool in made}.values())
 
     worth = 10 ** rng.uniform(5, 7)
     targets = [rng.uniform(0.5, 1.5) for _ in tokens]
@@ -225,17 +236,37 @@ def _v4(pool: UniswapV3Pool) -> UniswapV4Pool:
 
 
 @dataclass(frozen=True, slots=True)
+class Planned:
+    """One market: how long its plan took, and what it is worth beside others, in USD after the gas of its swaps.
+
+    Worths are None where there is no plan, or no single routes. `bound_usd` is what nothing is worth more than, not even with circles.
+    """
+
+    stormy: bool
+    seconds: float
+    plan_usd: float | None
+    single_usd: float | None
+    bound_usd: float
+    sold_usd: float
+    gap: float
+    is_worse: bool
+    was_cut: bool
+
+
+@dataclass(frozen=True, slots=True)
 class MarketFigures:
     """Plans over random markets, half of them stormy: how long each takes, and how many lose beside the best single routes.
 
     Seconds are the processor's. `wrongly_refused` have no plan where single routes would trade; `cut` ended before all was tried. Gaps are what
-    plans fall short of the bound on all plans in their order of tokens, gas aside, as a part of what is sold.
+    plans fall short of the bound on all plans in their order of tokens, each swap paying its gas, as a part of what is sold.
     """
 
     markets: int
     plans: int
     random_p50_ms: float
     random_p99_ms: float
+    calm_p99_ms: float
+    stormy_p99_ms: float
     worse_than_single_pools: int
     wrongly_refused: int
     cut: int
@@ -245,34 +276,79 @@ class MarketFigures:
     """How many times what single routes are worth plans are, in all."""
 
 
-def measure_markets(count: int = 200) -> MarketFigures:
+def measure_markets(count: int = 200) -> tuple[MarketFigures, list[Planned]]:
     """Plan every market with pools new to the planner, but for their ticks, as the next block brings them."""
-    seconds, gaps, plans, worse, refused, cut = [], [], 0, 0, 0, 0
-    ours_e18 = theirs_e18 = 0
-    for number in range(count):
-        asked = market(number // 2, stormy=number % 2 == 0)
-        plan_rebalance(asked)
-        fresh = replace(asked, pools=tuple(replace(pool) for pool in asked.pools))  # type: ignore[type-var]  # every pool is a dataclass
-        started = time.process_time()
-        plan = plan_rebalance(fresh)
-        seconds.append(time.process_time() - started)
-        single = greedy(asked)
-        if isinstance(plan, Plan):
-            plans += 1
-            cut += plan.was_cut
-            worth_e18 = net_e18(asked, plan)
-            worse += single is not None and is_worse(asked, plan, single.net_e18)
-            bound_e18 = plan.certificate.all_pools_bound_e18
-            gaps.append((bound_e18 - plan.certificate.value_e18) / plan.certificate.sold_e18)
-            if single:
-                ours_e18, theirs_e18 = ours_e18 + worth_e18, theirs_e18 + single.net_e18
-        else:
-            refused += single is not None
-    times = statistics.quantiles(seconds, n=100)
-    return MarketFigures(
-        *(count, plans, times[49] * 1e3, times[98] * 1e3, worse, refused, cut),
-        *(statistics.median(gaps), max(gaps), ours_e18 / max(1, theirs_e18)),
+    rows = [_planned(number // 2, stormy=number % 2 == 0) for number in range(count)]
+    plans = [row for row in rows if row.plan_usd is not None]
+    both = [row for row in plans if row.single_usd is not None]
+    ours, theirs = sum(row.plan_usd or 0 for row in both), sum(row.single_usd or 0 for row in both)
+    times = _hundredths(rows)
+    figures = MarketFigures(
+        markets=count,
+        plans=len(plans),
+        random_p50_ms=times[49],
+        random_p99_ms=times[98],
+        calm_p99_ms=_hundredths([row for row in rows if not row.stormy])[98],
+        stormy_p99_ms=_hundredths([row for row in rows if row.stormy])[98],
+        worse_than_single_pools=sum(row.is_worse for row in plans),
+        wrongly_refused=sum(row.plan_usd is None and row.single_usd is not None for row in rows),
+        cut=sum(row.was_cut for row in rows),
+        median_gap=statistics.median(row.gap for row in plans),
+        largest_gap=max(row.gap for row in plans),
+        gain_over_single_pools=ours / max(1, theirs),
     )
+    return figures, rows
+
+
+def _hundredths(rows: Sequence[Planned]) -> list[float]:
+    """Milliseconds within which 1, 2, … of 100 are planned."""
+    return statistics.quantiles((row.seconds * 1e3 for row in rows), n=100)
+
+
+def _planned(seed: int, *, stormy: bool) -> Planned:
+    asked = market(seed, stormy=stormy)
+    plan_rebalance(asked)
+    fresh = replace(asked, pools=tuple(replace(pool) for pool in asked.pools))  # type: ignore[type-var]  # every pool is a dataclass
+    started = time.process_time()
+    plan = plan_rebalance(fresh)
+    seconds = time.process_time() - started
+    single = greedy(asked)
+    single_usd = single.net_e18 / E18 if single else None
+    if not isinstance(plan, Plan):
+        return Planned(stormy, seconds, None, single_usd, bound_usd(asked), 0.0, 0.0, False, False)
+    sure = plan.certificate
+    return Planned(
+        *(stormy, seconds, net_e18(asked, plan) / E18, single_usd, bound_usd(asked)),
+        sold_usd=sure.sold_e18 / E18,
+        gap=(sure.all_pools_bound_e18 - sure.value_e18) / sure.sold_e18,
+        is_worse=single is not None and is_worse(asked, plan, single.net_e18),
+        was_cut=plan.was_cut,
+    )
+
+
+def bound_usd(asked: PlanInput) -> float:
+    """What nothing is worth more than after gas, at the dual's prices, by what each pool's own mathematics says it would trade there.
+
+    The prices are the planner's, but whatever prices are, this is a bound; of pools of more than two tokens, each pair is one.
+    """
+    pools = market_of(asked.pools)
+    offer = asked_of(asked, pools).offer
+    if not offer.sell_max.any() or not offer.buy_max.any():
+        return 0.0
+    found = solve(pools, offer)
+    prices = np.exp(found.log_prices)
+    cost, gain, bound = offer.cost, offer.gain, 0.0
+    for multiplier, limit in zip(found.multipliers, offer.limits, strict=True):
+        cost, gain = cost + multiplier * limit.sold, gain + multiplier * limit.bought
+        bound += multiplier * limit.most
+    bound += offer.sell_max @ np.maximum(prices - cost, 0)
+    bound += offer.buy_max @ np.maximum(gain - prices, 0)
+    for pool in asked.pools:
+        for sold, bought in permutations((token.address for token in pool.tokens), 2):
+            price_in, price_out = prices[pools.index[sold]], prices[pools.index[bought]]
+            into, out = pool.flow_to(sold, bought, price_in / price_out)
+            bound += max(0.0, price_out * out - price_in * into - asked.hop_cost_e18 / E18)
+    return float(bound)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 gas.json holds the four figures of the design's table, gas-detail.json their variants, the floors
 below them and where the gas went; size.json holds the bytes of every contract, keeper.json the times of a
 tick and its parts ("tick"), those of a plan over many pools, how near the best it is, and what ordinary ways cost ("plan"), and what
-a block costs a keeper of up to 10,000 vaults ("scale"); plan.json holds plans over 200 random markets beside single routes and the
+a block costs a keeper of up to 10,000 vaults ("scale"); plan.json and plan.png hold plans over 200 random markets, calm and stormy, beside single routes and the
 bound; quality.json and quality.png what ten months of rebalancing cost beside the least they could and beside ordinary ways. What was not measured is absent. `--write-snapshot` measures gas and size
 alone and replaces the committed figures that tests/contract/test_gas.py compares with.
 """
@@ -24,6 +24,7 @@ from scripts import _bench_keeper as keeper
 from scripts import _bench_snapshot as snapshot
 from scripts._bench_gas import FIGURES, SIZES, Figure, measure
 from scripts._bench_markets import measure_markets
+from scripts._bench_markets_chart import draw
 from scripts._bench_plan import measure_plan
 from scripts._bench_quality import show_quality
 from scripts._bench_scale import SIZES as SCALE_SIZES
@@ -177,13 +178,16 @@ def _plan() -> dict[str, Any]:
 def _markets() -> dict[str, Any]:
     """Plans over random markets, beside the best single routes and the bound."""
     with _console.status("planning over random markets"):
-        found = measure_markets()
+        found, rows = measure_markets()
+        draw(found, rows, _FOLDER / "plan.png")
     table = Table("", "", title=f"plan: {found.markets} random markets", title_justify="left")
     table.columns[1].justify = "right"
     for name, value in (
         ("plans", f"{found.plans}"),
         ("median, ms", f"{found.random_p50_ms:,.1f}"),
         ("99th percentile, ms (goal 100)", f"{found.random_p99_ms:,.1f}"),
+        ("  of calm ones", f"{found.calm_p99_ms:,.1f}"),
+        ("  of stormy ones", f"{found.stormy_p99_ms:,.1f}"),
         ("worth less than the best single routes (goal 0)", f"{found.worse_than_single_pools}"),
         ("none where single routes trade (goal 0)", f"{found.wrongly_refused}"),
         ("worth of plans over that of single routes", f"{found.gain_over_single_pools:.3f}"),

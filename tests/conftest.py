@@ -1,7 +1,7 @@
 """Fixtures every test may ask for; none of them acts unasked. And the amount of chance a run takes.
 
-Plain runs draw the same examples every time. HYPOTHESIS_PROFILE=deep draws many and new ones, and
-prints how to draw a failing one again; FOUNDRY_PROFILE=deep is its twin for forge's suites.
+Plain runs draw the same examples every time. HYPOTHESIS_PROFILE=deep draws many and new ones (nightly: fewer, in an hour or
+two), and prints how to draw a failing one again; FOUNDRY_PROFILE=deep is its twin for forge's suites.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ settings.register_profile(
 settings.register_profile(
     "deep", settings.get_profile("quick"), derandomize=False, max_examples=5_000, print_blob=True
 )
+settings.register_profile("nightly", settings.get_profile("deep"), max_examples=1_000)
 HYPOTHESIS_PROFILE = os.environ.get("HYPOTHESIS_PROFILE", "quick")
 settings.load_profile(HYPOTHESIS_PROFILE)
 

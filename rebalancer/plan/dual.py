@@ -1,4 +1,4 @@
-"""The whole rebalance as one convex problem, solved through its dual. Floats throughout.
+"""The whole rebalance as one convex problem, solved with its dual by an interior-point method. Floats throughout.
 
 Assets i in surplus may be sold up to Sᵢ, assets j in deficit bought up to Dⱼ, every pool m may trade
 what its reserves allow, and nothing may be left of any other token:
@@ -6,90 +6,70 @@ what its reserves allow, and nothing may be left of any other token:
     maximise    Σ dⱼ yⱼ - Σ cᵢ xᵢ                               what is bought, less what is given for it
     subject to  Σ_m (Λ_m - Δ_m) = y - x,  0 ≤ x ≤ S,  0 ≤ y ≤ D,  (Δ_m, Λ_m) a trade that pool m makes
 
-(Angeris, Chitra, Evans, Boyd, "Optimal Routing for Constant Function Market Makers", 2022; solved as
-in Diamandis, Resnick, Chitra, Angeris, "An Efficient Algorithm for Optimal Routing Through Constant
-Function Market Makers", 2023.) One price p for each token takes the place of the balances, and what
-is left falls into a problem a pool (an arbitrageur's at prices p) and one an asset:
+(Angeris, Chitra, Evans, Boyd, "Optimal Routing for Constant Function Market Makers", 2022.) One price p for each token
+stands for its balance. Whatever the prices are, no rebalance is worth more than
 
-    minimise    g(p) = Σ_m arb_m(p) + Σ Sᵢ max(0, pᵢ - cᵢ) + Σ Dⱼ max(0, dⱼ - pⱼ)
+    g(p) = Σ_m arb_m(p) + Σ Sᵢ max(0, pᵢ - cᵢ) + Σ Dⱼ max(0, dⱼ - pⱼ),
 
-A limit of all trades together, a x - b y ≤ m, gets a price too, its multiplier λ ≥ 0: then cᵢ + λ aᵢ stands for cᵢ,
-dⱼ + λ bⱼ for dⱼ, and λ m is added. Whatever p and λ are, no rebalance is worth more than g(p, λ): that is the certificate. g is convex; its gradient
-is what the token balances miss. Pools make it smooth in pieces; the two kinks that assets make are
-smoothed by a proximal term around the last x and y, which vanishes as they settle (Rockafellar's
-method of multipliers), and Newton's method with a search along the line does the rest, on a matrix of
-one row a token and a limit.
+with arb_m an arbitrageur's profit on pool m: that is the certificate. A limit of all trades together, a x - b y ≤ m, is
+one more token: there is m of it, sales use it up, purchases bring it, and what is left is thrown away. Its price is the
+limit's multiplier λ; cᵢ + λ aᵢ stands for cᵢ, dⱼ + λ bⱼ for dⱼ, and λ m is added to g.
+
+Every amount v (what goes into a row, x, y, what is left of a limit) is kept inside its bounds by a barrier, whose
+strength μ falls to nothing (Mehrotra's predictor and corrector; Nocedal and Wright, "Numerical Optimization", chapters 14
+and 19). Each step is one system with a row a token and a limit, however many pools there are. How many steps it takes
+hardly depends on how far pools disagree or which limits bind: 8 to 25.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.lapack import dposv
+from scipy.linalg.lapack import dpotrf, dpotrs
 
 from rebalancer.plan.market import Flows, Market
 
 __all__ = ["Limit", "Offer", "Solution", "solve"]
 
 Floats = NDArray[np.float64]
-Indices = NDArray[np.intp]
 
-_WIDTH = 1e-3
-"""Width of a smoothed kink at first, relative to its price."""
+_FIRST_BARRIER = 1e-3
+"""Strength of the barrier at first, where all that can be traded is worth 1."""
 
-_WIDTH_NEAR = 1e-4
-"""The same where a problem much like this one has been solved."""
+_NEAR = 1e-11
+"""Part of what is sold that barriers may cost in all in the end."""
 
-_NARROWEST = 1e-6
-"""Kinks are made ten times narrower each time the proximal term is centred anew, down to this: what is
-sold is only known to the rounding of a price times what a kink holds over its width."""
+_BALANCED = 1e-11
+"""Part of what is sold by which balances may be missed in the end."""
 
-_MOST_STEPS = 40
-"""Newton steps at one width; ordinary problems take 2 to 6."""
+_LEAST_TRADED = 1e-4
+"""Part of all that could be traded below which less is not told apart from nothing."""
 
-_MOST_IN_ALL = 160
-"""Newton steps after which no kink is narrowed any more."""
+_NOTHING = 1e-9
+"""What is this part of all that is traded from a bound is at the bound."""
 
-_MOST_CENTRES = 8
-"""Times that the proximal term is centred anew; ordinary problems take 2."""
+_MOST_STEPS = 60
+"""Steps after which the solution is what there is, with its bound."""
 
-_STALLED = 4
-"""Steps without the balances getting half as far off, after which they are as good as can be."""
+_MOST_SHORTENED = 4
+"""Times that a step is halved where it misses balances or prices by more than the last did: pools have kinks."""
 
-_STALLS_AT = 1e-9
-"""Part of all that could be traded below which balances that get no better are taken for as good as floats make them."""
+_WORSE = 1.5
+"""So many times more may be missed after a step."""
 
-_STALLS_AT_JUMPS = 1e-6
-"""The same where flows may jump (`Market.may_jump`): there balances need not meet at all."""
+_TO_BOUND = 0.9995
+"""Part of the way to the nearest bound that a step goes at most."""
 
-_ROUNDING = 1e-12
-"""Part of all that could be traded below which balances mean nothing."""
+_ENDLESS = 1e30
+"""Stands for no upper bound."""
 
-_NOISE = 2e-15
-"""Part by which a float's rounding, a few times over, moves a price: balances are known to that times what pools trade for it."""
+_LEAST_BEND = 1e-14
+"""Curvature that every amount has at least."""
 
-_NOISES = 10.0
-"""So many times that of a kink are taken for noise too where balances get no better."""
-
-_BALANCED = 1e-10
-"""Balances are met to this part of what is traded in the end."""
-
-_REACH = 0.03
-"""A step moves a price that nothing holds by about this part of it."""
-
-_LONGEST = 0.5
-"""No price changes by a larger part in one step."""
-
-_FLAT = 0.8
-"""A point along a line will do where the slope along it is at most this part of that at its beginning."""
-
-_MOST_TRIES = 12
-"""Tries along one line."""
-
-_RIDGE = 1e-13
-"""Curvature that is added everywhere, so that a token that nobody trades keeps its price."""
+_RIDGE = 1e-14
+"""Part of the largest curvature that is added to all, so that a token that nobody trades keeps its price."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,235 +116,285 @@ class Solution:
     steps: int
 
 
-def solve(market: Market, offer: Offer, near: Solution | None = None) -> Solution:
-    """The best rebalance that the market and the offer allow; `near` is that of a problem like it."""
-    solution = _Descent(market, offer, near).solution()
+def solve(market: Market, offer: Offer) -> Solution:
+    """The best rebalance that the market and the offer allow."""
+    offer = _within_reach(market, offer)
+    solution = _Path(market, offer).solution()
     while market.is_beyond(np.exp(solution.log_prices)):
         market = market.widened()
-        solution = _Descent(market, offer, solution).solution()
+        solution = _Path(market, offer).solution()
     return solution
 
 
-class _Descent:
-    """Newton's method on the smoothed dual. Kinks are numbered: first what may be sold, then what may be bought."""
+def _within_reach(market: Market, offer: Offer) -> Offer:
+    """Without what no row that may trade leads to or from: there is nothing between all and none of it to go along."""
+    rows = np.flatnonzero(market.most > 0)
+    is_alone = np.ones(len(offer.prices), dtype=np.bool_)
+    is_alone[market.token_in[rows]] = is_alone[market.token_out[rows]] = False
+    if not (is_alone & ((offer.sell_max > 0) | (offer.buy_max > 0))).any():
+        return offer
+    sell_max, buy_max = (np.where(is_alone, 0.0, most) for most in (offer.sell_max, offer.buy_max))
+    return (
+        replace(offer, sell_max=sell_max, buy_max=buy_max)
+        if sell_max.any() and buy_max.any()
+        else offer
+    )
 
-    def __init__(self, market: Market, offer: Offer, near: Solution | None) -> None:
-        self.market, self.size = market, len(offer.prices)
-        sells = np.flatnonzero(offer.sell_max > 0)
-        buys = np.flatnonzero(offer.buy_max > 0)
-        self.sells = len(sells)
-        self.token: Indices = np.concatenate([sells, buys])
-        self.most = np.concatenate([offer.sell_max[sells], offer.buy_max[buys]])
-        self.limit = np.concatenate([offer.cost[sells], offer.gain[buys]])
-        self.scale = offer.prices[self.token]
-        self.sign = np.ones(len(self.token))
-        self.sign[self.sells :] = -1
-        if near is None:
-            # What is sold falls by about a fee before anything trades.
-            self.start = offer.prices.copy()
-            self.start[sells] *= 1 - market.usual_fee
-            self.start[buys] = self.limit[self.sells :]
-        else:
-            self.start = np.exp(near.log_prices)
-        limits = offer.limits
-        self.uses = np.zeros((len(limits), len(self.token)))
-        for row, limit in zip(self.uses, limits, strict=True):
-            row[: self.sells], row[self.sells :] = limit.sold[sells], -limit.bought[buys]
-        self.raises = np.array([float(limit.bought.any()) for limit in limits])
-        self.limit_most = np.array([limit.most for limit in limits])
-        self.first_multipliers = np.zeros(len(limits))
-        if near is not None and len(near.multipliers) == len(limits):
-            self.first_multipliers = near.multipliers
-        self.worth = self.most * self.scale
-        self.all_worth = min(self.worth[: self.sells].sum(), self.worth[self.sells :].sum())
-        self.centre = np.zeros(len(self.token))
-        if near is not None:
-            amounts = np.concatenate([near.sold[sells], near.bought[buys]])
-            self.centre = np.minimum(amounts / self.most, 1.0)
-        self.set_width(_WIDTH if near is None else _WIDTH_NEAR, self.first_multipliers)
-        self.steps = 0
-        self.noise = self.kink_noise = 0.0
-        self.is_settled = True
 
-    def set_width(self, width: float, multipliers: Floats) -> None:
-        """How wide the smoothed kinks are, relative to their prices, which multipliers raise."""
-        self.width = width
-        wide = width * self.scale * self.unit(multipliers)
-        self.slant = self.sign / wide
-        self.kink_curvature = self.most / wide
+class _Path:
+    """The way along the barriers. Amounts are counted in value, all that can be traded being 1; prices in those of the offer.
 
-    def unit(self, multipliers: Floats) -> float:
-        """What a unit of value bought counts for."""
-        return float(1 + multipliers @ self.raises)
+    Amounts are those of the rows that may trade, of what is sold, of what is bought, and of what is left of each
+    limit; all but the first are columns of `_uses`, which has a row for each token and limit.
+    """
+
+    def __init__(self, market: Market, offer: Offer) -> None:
+        self._market, self._offer = market, offer
+        self._sells = np.flatnonzero(offer.sell_max > 0)
+        self._buys = np.flatnonzero(offer.buy_max > 0)
+        sells, buys, scale = self._sells, self._buys, offer.prices
+        worth_sold, worth_bought = (offer.sell_max * scale)[sells], (offer.buy_max * scale)[buys]
+        turnovers = [limit.most for limit in offer.limits if not limit.bought.any()]
+        self.unit = min(float(worth_sold.sum()), float(worth_bought.sum()), *turnovers, np.inf)
+        self.rows = np.flatnonzero(market.most > 0)
+        self.count, self.size = len(self.rows), len(scale) + len(offer.limits)
+        self._in, self._out = market.token_in[self.rows], market.token_out[self.rows]
+        self._pairs = self._in * self.size + self._out
+        self._raw = self.unit / scale[self._in]
+        self._ratio = scale[self._out] / scale[self._in]
+        columns = len(sells) + len(buys)
+        self._uses = np.zeros((self.size, columns + len(offer.limits)))
+        self._uses[sells, range(len(sells))] = 1
+        self._uses[buys, range(len(sells), columns)] = -1
+        self._given = np.zeros(self.size)
+        for at, limit in enumerate(offer.limits):
+            row = len(scale) + at
+            self._uses[row, : len(sells)] = -(limit.sold / scale)[sells]
+            self._uses[row, len(sells) : columns] = (limit.bought / scale)[buys]
+            self._uses[row, columns + at] = -1
+            self._given[row] = limit.most / self.unit
+        rest = np.zeros(len(offer.limits))
+        self._cost = np.concatenate(
+            [(offer.cost / scale)[sells], -(offer.gain / scale)[buys], rest]
+        )
+        worth = np.concatenate([worth_sold, worth_bought]) / self.unit
+        most = np.concatenate([market.most[self.rows] / self._raw, worth, rest + np.inf])
+        self.most = np.minimum(most, _ENDLESS)
 
     def solution(self) -> Solution:
-        """Go down until the balances are met and the kinks are exact."""
-        point = self.at(self.start, self.first_multipliers)
-        point = self.settle(point, _BALANCED)
-        for _ in range(_MOST_CENTRES):
-            # What kinks that far from their places can be worth.
-            off = np.abs(point.part - self.centre) @ self.worth * self.width
-            is_exact = off * self.unit(point.multipliers) <= self.enough(point, _BALANCED)
-            if is_exact or self.steps >= _MOST_IN_ALL:
-                break
-            # Where balances were not met, what is narrower is harder still.
-            width = max(self.width / 10, _NARROWEST) if self.is_settled else self.width
-            self.set_width(width, point.multipliers)
-            point = self.settle(self.centred(point), _BALANCED)
-        return self.judged(point)
-
-    def centred(self, point: _Point) -> _Point:
-        """The same prices, with the proximal term around what they sell and buy."""
-        self.centre = point.part
-        return self.at(point.prices, point.multipliers)
-
-    def enough(self, point: _Point, near: float) -> float:
-        """The value that may be off where that part of what is sold may be."""
-        sold = point.part[: self.sells] @ self.worth[: self.sells]
-        least = max(near * float(sold), _ROUNDING * float(self.all_worth))
-        return least * self.unit(point.multipliers)
-
-    def settle(self, point: _Point, near: float) -> _Point:
-        """Newton's steps from a point until the balances are met so nearly."""
-        best, stalled, self.is_settled = np.inf, 0, True
-        stalls_at = _STALLS_AT_JUMPS if self.market.may_jump else _STALLS_AT
-        for _ in range(_MOST_STEPS):
-            slope = np.concatenate((point.prices * point.missing, point.spare))
-            # A limit that is not reached and has no price pulls at nothing.
-            slope[self.size :][(point.multipliers <= 0) & (point.spare >= 0)] = 0
-            off = np.abs(slope).max()
-            if off <= max(self.enough(point, near), self.noise):
-                break
-            if off < best / 2:
-                best, stalled = off, 0
-            elif off < max(stalls_at * self.all_worth, _NOISES * self.kink_noise):
-                stalled += 1
-                if stalled == _STALLED:
+        """Go along until barriers cost nothing and balances are met."""
+        point, missed = self.start(), np.inf
+        steps = 0
+        while steps < _MOST_STEPS:
+            traded = max(self.traded(point), _LEAST_TRADED)
+            enough = _NEAR * traded / (2 * len(point.amounts))
+            if point.barrier <= enough:
+                before, missed = missed, float(np.abs(point.net).max())
+                if missed <= _BALANCED * traded or missed > before / 2:
                     break
-            self.steps += 1
-            moved = self.step(point, slope)
+            moved = self.step(point, enough)
             if moved is None:
                 break
             point = moved
-        else:
-            self.is_settled = False
-        return point
+            steps += 1
+        return self.judged(point, steps)
 
-    def step(self, point: _Point, slope: Floats) -> _Point | None:
-        """One Newton step with a search along its line; None where floats see no way down."""
-        size, prices, multipliers = self.size, point.prices, point.multipliers
-        all_size = len(slope)
-        curvature = np.zeros((all_size, all_size))
-        curvature[:size, :size] = self.market.laplacian(point.flows.slope)
-        knows = _NOISE * curvature.diagonal().max()
-        diagonal = np.abs(slope) / _REACH + _RIDGE * self.all_worth
-        diagonal[size:] *= _REACH / (_LONGEST * (1 + multipliers))
-        inside = (point.part > 0) & (point.part < 1)
-        stiff = inside * self.kink_curvature
-        stiffest = stiff * prices[self.token] ** 2
-        self.noise, self.kink_noise = float(knows), float(_NOISE * stiffest.max())
-        diagonal[self.token] += stiffest
-        curvature.flat[:: all_size + 1] += diagonal
-        if all_size > size:
-            # What slows steps down counts prices in what a unit bought is worth, which multipliers raise: all rise with it.
-            slowed = np.abs(slope[:size]) / _REACH
-            rises = self.raises / self.unit(multipliers)
-            curvature[:size, size:] -= np.outer(slowed, rises)
-            curvature[size:, :size] -= np.outer(rises, slowed)
-            curvature[size:, size:] += slowed.sum() * np.outer(rises, rises)
-            cross = -self.uses * (self.sign * stiff * prices[self.token])
-            for row, uses in enumerate(cross, size):
-                np.add.at(curvature[row], self.token, uses)
-                np.add.at(curvature[:, row], self.token, uses)
-            curvature[size:, size:] += (self.uses * stiff) @ self.uses.T
-            held = np.flatnonzero((multipliers <= 0) & (point.spare >= 0)) + size
-            curvature[held] = curvature[:, held] = 0
-            curvature[held, held] = 1
-        # Symmetric and positive: half the work, and no threads are woken for twenty tokens.
-        _, direction, failed = dposv(curvature, -slope)
-        if failed:
-            direction = -slope / curvature.diagonal()
-        far = np.abs(direction)
-        far[size:] /= 1 + multipliers
-        direction *= min(1.0, _LONGEST / max(far.max(), _LONGEST))
-        if all_size > size:
-            direction[size:] = np.maximum(direction[size:], -multipliers)
-        fall = float(slope @ direction)
-        if not fall < 0:
-            direction = -slope / curvature.diagonal()
-            direction[size:] = np.maximum(direction[size:], -multipliers)
-            direction *= min(1.0, _LONGEST / max(np.abs(direction[:size]).max(), _LONGEST))
-            fall = float(slope @ direction)
-            if not fall < 0:
-                return None
-        along, along_limits = prices * direction[:size], direction[size:]
-        low, high, low_fall, t = 0.0, 1.0, fall, 1.0
-        best = None
-        for _ in range(_MOST_TRIES):
-            tried = self.at(prices + t * along, multipliers + t * along_limits)
-            at = float(along @ tried.missing + along_limits @ tried.spare)
-            if at <= _FLAT * -fall and (t == 1.0 or at >= _FLAT * fall):
-                return tried
-            if at < 0:
-                best, low, low_fall = tried, t, at
-                t = (low + high) / 2
-            else:
-                high = t
-                # Where a straight line between the two slopes crosses zero, kept off the ends.
-                part = low_fall / (low_fall - at)
-                t = low + (high - low) * min(max(part, 0.05), 0.95)
-        return best
+    def traded(self, point: _Point) -> float:
+        """What is sold or bought, whichever is more."""
+        assets = point.amounts[self.count :]
+        sells, buys = len(self._sells), len(self._buys)
+        return float(max(assets[:sells].sum(), assets[sells:][:buys].sum()))
 
-    def at(self, prices: Floats, multipliers: Floats) -> _Point:
-        """All that follows from prices and multipliers."""
-        flows = self.market.flows(prices)
-        limit = self.limit
-        if len(multipliers):
-            limit = limit + self.sign * (multipliers @ self.uses)
-        part = self.centre + self.slant * (prices[self.token] - limit)
-        part = np.minimum(np.maximum(part, 0.0), 1.0)
-        missing = self.market.net(flows)
-        amounts = self.most * part
-        missing[self.token] += self.sign * amounts
+    def start(self) -> _Point:
+        """Somewhere inside all bounds: a little on every row, half of all sales and purchases."""
+        amounts = np.minimum(0.5 * self.most, 0.5)
+        depth = self._market.depth(self.rows) / self._raw
+        rows = np.minimum(np.minimum(0.1, 0.3 * depth), 0.5 * self.most[: self.count])
+        amounts[: self.count] = rows
+        prices = np.ones(self.size)
+        prices[len(self._offer.prices) :] = 0.1
+        low = _FIRST_BARRIER / amounts
+        left = len(self._offer.limits)
+        if left:
+            spare = self._given + self._uses @ amounts[self.count :]
+            spare = spare[-left:] + amounts[-left:]
+            amounts[-left:] = np.maximum(spare, 0.1)
+            low[-left:] = _FIRST_BARRIER / amounts[-left:]
+        return self.at(amounts, prices, low, _FIRST_BARRIER / (self.most - amounts))
+
+    def at(self, amounts: Floats, prices: Floats, low: Floats, high: Floats) -> _Point:
+        """All that follows from amounts, prices, and the prices of their bounds."""
+        count = self.count
+        raw = np.zeros(len(self._market))
+        raw[self.rows] = amounts[:count] * self._raw
+        out, marginal, bend = (one[self.rows] for one in self._market.trade(raw))
+        gives, marginal = out * self._ratio / self._raw, marginal * self._ratio
+        net = self._given + self._uses @ amounts[count:]
+        net += np.bincount(self._out, gives, self.size)
+        net -= np.bincount(self._in, amounts[:count], self.size)
+        prices_out = prices[self._out]
+        slope = np.concatenate(
+            [
+                prices[self._in] - prices_out * marginal,
+                self._cost - prices @ self._uses,
+            ]
+        )
+        room = self.most - amounts
+        bends = np.zeros(len(amounts))
+        bends[:count] = prices_out * bend * self._ratio * self._raw
+        barrier = float(low @ amounts + high @ room) / (2 * len(amounts))
+        off = (slope - low + high) * np.minimum(np.minimum(amounts, room), 1.0)
+        missed = max(float(np.abs(net).max()), float(np.abs(off).max()))
         return _Point(
-            prices, multipliers, flows, missing, self.limit_most - self.uses @ amounts, part
+            *(amounts, room, prices, low, high, net, slope, marginal, bends),
+            barrier=barrier,
+            missed=missed,
         )
 
-    def judged(self, point: _Point) -> Solution:
+    def step(self, point: _Point, enough: float) -> _Point | None:
+        """One step: where it would lead without a barrier says how strong the next one is to be."""
+        system = _System(self, point)
+        if system.failed:
+            return None
+        nothing = np.zeros(len(point.amounts))
+        ahead = system.direction(nothing, nothing)
+        far, far_bounds = ahead.reach(point)
+        after = (point.low + far_bounds * ahead.low) @ (point.amounts + far * ahead.amounts)
+        after += (point.high + far_bounds * ahead.high) @ (point.room - far * ahead.amounts)
+        part = max(float(after), 0.0) / (2 * len(nothing) * point.barrier)
+        barrier = max(part**3 * point.barrier, enough / 10)
+        bent = ahead.amounts if min(far, far_bounds) > 0.1 else nothing
+        move = system.direction(barrier - ahead.low * bent, barrier + ahead.high * bent)
+        far, far_bounds = (min(1.0, _TO_BOUND * one) for one in move.reach(point))
+        for _ in range(_MOST_SHORTENED + 1):
+            moved = self.at(
+                point.amounts + far * move.amounts,
+                point.prices + far * move.prices,
+                point.low + far_bounds * move.low,
+                point.high + far_bounds * move.high,
+            )
+            if moved.missed <= max(_WORSE * point.missed, point.barrier):
+                break
+            far, far_bounds = far / 2, far_bounds / 2
+        return moved
+
+    def judged(self, point: _Point, steps: int) -> Solution:
         """The bound at the last prices, exactly, and what the trades there are worth."""
-        prices, flows, market = point.prices, point.flows, self.market
-        bound = (prices[market.token_out] * flows.amounts_out).sum()
-        bound -= (prices[market.token_in] * flows.amounts_in).sum()
-        limit = self.limit + self.sign * (point.multipliers @ self.uses)
-        bound += self.most @ np.maximum(self.sign * (prices[self.token] - limit), 0)
-        bound += point.multipliers @ self.limit_most
-        # What is traded in part is what the pools take or give: a kink knows it less exactly.
-        missing = market.net(flows)
-        inside = (point.part > 0) & (point.part < 1)
-        from_pools = np.clip(-self.sign * missing[self.token], 0, self.most)
-        amounts = np.where(inside, from_pools, self.most * point.part)
-        missing[self.token] += self.sign * amounts
-        value = -self.sign @ (self.limit * amounts) - prices @ np.abs(missing)
-        value -= point.multipliers @ np.maximum(self.uses @ amounts - self.limit_most, 0)
-        sold, bought = np.zeros(len(prices)), np.zeros(len(prices))
-        sold[self.token[: self.sells]] = amounts[: self.sells]
-        bought[self.token[self.sells :]] = amounts[self.sells :]
-        return Solution(
-            *(np.log(prices), point.multipliers, flows, sold, bought),
-            *(float(bound), float(value), self.steps),
+        market, offer, count = self._market, self._offer, self.count
+        sells, buys, size = self._sells, self._buys, len(self._offer.prices)
+        prices = point.prices[:size] * offer.prices
+        multipliers = np.maximum(point.prices[size:], 0)
+        amounts_in = np.zeros(len(market))
+        amounts_in[self.rows] = point.amounts[:count] * self._raw
+        # What a pool without a fee trades both ways at once is nothing.
+        both = market.trade(amounts_in)[0][market.back]
+        amounts_in = np.maximum(amounts_in - both, 0.0)
+        flows = Flows(amounts_in, market.trade(amounts_in)[0])
+        sold, bought = np.zeros(size), np.zeros(size)
+        traded = point.amounts[count:] * self.unit
+        sold[sells] = traded[: len(sells)] / offer.prices[sells]
+        bought[buys] = traded[len(sells) :][: len(buys)] / offer.prices[buys]
+        cost, gain = offer.cost, offer.gain
+        bound = float(market.profits(prices).sum())
+        value = float(gain @ bought - cost @ sold)
+        value -= float(prices @ np.abs(market.net(flows) + sold - bought))
+        for multiplier, limit in zip(multipliers.tolist(), offer.limits, strict=True):
+            cost, gain = cost + multiplier * limit.sold, gain + multiplier * limit.bought
+            bound += multiplier * limit.most
+            over = float(limit.sold @ sold - limit.bought @ bought) - limit.most
+            value -= multiplier * max(0.0, over)
+        bound += float(offer.sell_max @ np.maximum(prices - cost, 0))
+        bound += float(offer.buy_max @ np.maximum(gain - prices, 0))
+        least = _NOTHING * max(self.traded(point), _LEAST_TRADED) * self.unit / offer.prices
+        sold, bought = (
+            _at_bounds(sold, offer.sell_max, least),
+            _at_bounds(bought, offer.buy_max, least),
         )
+        return Solution(np.log(prices), multipliers, flows, sold, bought, bound, value, steps)
+
+
+def _at_bounds(amounts: Floats, most: Floats, least: Floats) -> Floats:
+    """Amounts that are no more than `least` from a bound are there."""
+    return np.where(amounts <= least, 0.0, np.where(most - amounts <= least, most, amounts))
 
 
 @dataclass(frozen=True, slots=True)
 class _Point:
-    """Prices and multipliers, and all that follows from them.
+    """Amounts with the room above them, prices, and what the lower and upper bounds of amounts are worth; and what follows.
 
-    `missing` and `spare` are the dual's gradient in them, `part` how much of each `most` is sold or bought.
+    `net` is what is left of each token and limit, `slope` what one more of each amount costs, `bends` how fast that
+    rises, `marginal` what the next unit into each row gives, `barrier` the mean of amounts times their bounds' prices.
     """
 
+    amounts: Floats
+    room: Floats
     prices: Floats
-    multipliers: Floats
-    flows: Flows
-    missing: Floats
-    spare: Floats
-    part: Floats
+    low: Floats
+    high: Floats
+    net: Floats
+    slope: Floats
+    marginal: Floats
+    bends: Floats
+    barrier: float
+    missed: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Move:
+    """By how much everything changes."""
+
+    amounts: Floats
+    prices: Floats
+    low: Floats
+    high: Floats
+
+    def reach(self, point: _Point) -> tuple[float, float]:
+        """Parts of it after which an amount or a price, and a bound's price, would be 0; 1 at most."""
+        far = max(
+            1.0,
+            float((-self.amounts / point.amounts).max()),
+            float((self.amounts / point.room).max()),
+            float((-self.prices / np.abs(point.prices)).max()),
+        )
+        bounds = max(
+            1.0, float((-self.low / point.low).max()), float((-self.high / point.high).max())
+        )
+        return 1 / far, 1 / bounds
+
+
+class _System:
+    """The linear system of a step: what amounts become follows from prices, and prices from balances."""
+
+    def __init__(self, path: _Path, point: _Point) -> None:
+        self._path, self._point = path, point
+        count, size = path.count, path.size
+        bends = point.bends + point.low / point.amounts + point.high / point.room
+        self._give = 1 / np.maximum(bends, _LEAST_BEND)
+        rows, rest = self._give[:count], self._give[count:]
+        into, out = path._in, path._out
+        across = rows * point.marginal
+        between = np.bincount(path._pairs, across, size * size).reshape(size, size)
+        matrix = (path._uses * rest) @ path._uses.T - between - between.T
+        diagonal = np.bincount(into, rows, size)
+        diagonal += np.bincount(out, across * point.marginal, size)
+        matrix.flat[:: size + 1] += diagonal
+        matrix.flat[:: size + 1] += _RIDGE * matrix.diagonal().max()
+        self._factor, self.failed = dpotrf(matrix, lower=1)
+
+    def direction(self, low: Floats, high: Floats) -> _Move:
+        """The way to where amounts times their bounds' prices are `low` and `high`."""
+        path, point, count = self._path, self._point, self._path.count
+        into, out, size = path._in, path._out, path.size
+        free = self._give * (point.slope - low / point.amounts + high / point.room)
+        rows = free[:count]
+        wanted = path._uses @ free[count:] - point.net
+        wanted += np.bincount(out, rows * point.marginal, size) - np.bincount(into, rows, size)
+        prices, _ = dpotrs(self._factor, wanted, lower=1)
+        pulled = np.concatenate([prices[out] * point.marginal - prices[into], prices @ path._uses])
+        amounts = self._give * pulled - free
+        return _Move(
+            amounts,
+            prices,
+            (low - point.low * amounts) / point.amounts - point.low,
+            (high + point.high * amounts) / point.room - point.high,
+        )

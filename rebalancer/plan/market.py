@@ -1,9 +1,8 @@
-"""What does every pool trade at given prices of all tokens? Many pools answered at once, with numpy.
+"""What does every pool trade at given prices of all tokens, and what does it give for given amounts? With numpy, many pools at once.
 
-The planner's dual problem has one price p for each token and asks, again and again, what an
-arbitrageur who sees those prices would trade on every pool. With m = p_in / p_out that is the trade
-after which one more unit in yields m units out: `Pool.flow_to`. Here the same is done for all pools
-and both directions together, and with its slope, which Newton's method needs.
+The planner's problem (`dual.py`) has one price p for each token. Its bound asks what an arbitrageur who sees those
+prices would trade on every pool: with m = p_in / p_out the trade after which one more unit in yields m units out,
+`Pool.flow_to`. Its steps ask what comes out for an amount in, what the next unit gives, and how fast that falls.
 
 A stretch of constant liquidity L (Uniswap's whitepaper for V3, section 6.2) is, in either direction,
 
@@ -12,9 +11,8 @@ A stretch of constant liquidity L (Uniswap's whitepaper for V3, section 6.2) is,
 where s = 1 / sqrt(output per input) at the pool and k is what its fee leaves. A pool of Uniswap V3
 or V4 is a row of such stretches from its present price on, taken from the tick tables that all its
 states share. Of each row only the next `_WINDOW` stretches are laid out; where prices lead beyond
-them, `widened` lays out more. A pair of V2 is one stretch. A pool of Curve is a row of stretches through
-points that its own mathematics names (`focused` lays them closer where a solution lies); a weighted pool
-of Balancer has a closed form. Any other pool is asked by `flow_to`, one by one.
+them, `widened` lays out more. A pair of V2 is one stretch, a weighted pool of Balancer has a closed form. Any other pool is a
+row of stretches through points that its own mathematics names (`focused` lays them closer where a solution lies).
 
 All numbers are floats: they aim, and exact quotes settle (`legs.py`).
 """
@@ -24,7 +22,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
@@ -68,17 +66,14 @@ _WORTHLESS = -80.0
 _NO_DEPTH = -300.0
 """Log depth of a pool whose depth is not known: such pools name a price where no other does."""
 
-_ROUNDED = 1e-9
-"""Spot prices are floats: they may be off by less than this."""
-
-_STEP = 1e-6
-"""Relative step of the price by which the slope of a pool without a formula is measured."""
-
 _GROWTHS = (0.0, *(2.0**power for power in range(-10, 6)))
 """Where points of a curve are laid first: parts of the balance that go in."""
 
 _CLOSE_BY = (-0.05, -3e-3, -1e-4, 1e-4, 3e-3, 0.05)
 """Where more are laid around an amount that flows."""
+
+_NO_LIQUIDITY = 1e-300
+"""Stands for none where it is divided by."""
 
 _LEAST_STEP = 1e-9
 """Part by which s grows from point to point at least, so that no stretch is without width."""
@@ -86,26 +81,22 @@ _LEAST_STEP = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Flows:
-    """What every row trades: raw units in and out, and by what its input's value grows with the price.
-
-    `slope` is p_in · d in / d log p_out, in the unit of value of the prices that were asked with.
-    """
+    """What every row trades: raw units in and out."""
 
     amounts_in: Floats
     amounts_out: Floats
-    slope: Floats
 
 
 class Market:
     """All rows (a pool and a direction) between the tokens of some pools.
 
     `tokens` are lower-case addresses, `pool`, `token_in` and `token_out` index into `pools` and
-    `tokens`, a row each. `spot` is log(output per input, raw) before the fee, `usual_fee` a part of one.
+    `tokens`, `back` to the row of the other direction, a row each. `spot` is log(output per input, raw) before the fee, `usual_fee` a part of one.
     """
 
     def __init__(self, pools: Sequence[Pool], window: int = _WINDOW) -> None:
         self.pools = tuple(pools)
-        if any(isinstance(pool, _CURVES) for pool in self.pools):
+        if any(_is_curved(pool) for pool in self.pools):
             window = max(window, _WINDOW_OF_CURVES)
         self.window = window
         self.tokens: tuple[str, ...] = tuple(
@@ -117,19 +108,17 @@ class Market:
             for number, pool in enumerate(self.pools)
             for token_in, token_out in permutations(pool.tokens, 2)
         ]
-        tabled = [row for row in rows if isinstance(row[1], _STRETCHED)]
         weighted = [row for row in rows if isinstance(row[1], BalancerWeightedPool)]
-        others = (*_STRETCHED, BalancerWeightedPool)
-        asked = [row for row in rows if not isinstance(row[1], others)]
-        rows = tabled + weighted + asked
-        self._asked = [(pool, sold, bought) for _, pool, sold, bought in asked]
+        tabled = [row for row in rows if not isinstance(row[1], BalancerWeightedPool)]
+        rows = tabled + weighted
         self.pool: Indices = np.array([row[0] for row in rows], dtype=np.intp)
         self.token_in: Indices = np.array([self.index[row[2]] for row in rows], dtype=np.intp)
         self.token_out: Indices = np.array([self.index[row[3]] for row in rows], dtype=np.intp)
+        places = {(row[0], row[2], row[3]): at for at, row in enumerate(rows)}
+        back = [places[number, bought, sold] for number, _, sold, bought in rows]
+        self.back: Indices = np.array(back, dtype=np.intp)
         self._sides = [_side(*row[1:]) for row in tabled]
-        self._curved = [
-            row for row, (_, pool, _, _) in enumerate(tabled) if isinstance(pool, _CURVES)
-        ]
+        self._curved = [row for row, (_, pool, _, _) in enumerate(tabled) if _is_curved(pool)]
         self._ticked = _Ticked(self._sides, window)
         self._weighted = _Weighted(
             [
@@ -138,24 +127,14 @@ class Market:
                 if isinstance(pool, BalancerWeightedPool)
             ]
         )
-        self._asked_from = len(tabled) + len(weighted)
-        self.spot: Floats = np.concatenate(
-            [
-                self._ticked.spot,
-                np.array([_log_spot(*row[1:]) for row in rows[len(tabled) :]], dtype=np.float64),
-            ]
-        )
-        # A pool's fee is never below `fee_pips`, so at a worse ratio than this nothing flows.
-        kept = np.array([1 - pool.fee_pips / PIPS for pool, _, _ in self._asked])
+        spots = [_log_spot(*row[1:]) for row in weighted]
+        self.spot: Floats = np.concatenate([self._ticked.spot, np.array(spots, dtype=np.float64)])
         with np.errstate(divide="ignore"):
-            asked_spot = self.spot[self._asked_from :]
-            self._least_ratio: Floats = (1 - _ROUNDED) / (np.exp(asked_spot) * kept)
             depths = [np.log(self._ticked.depth * self._ticked.start), self._weighted.log_depth]
-        self._log_depth = np.concatenate([*depths, np.full(len(asked), _NO_DEPTH)])
+        self._log_depth = np.concatenate(depths)
         self._open: Floats | None = None
         fees = [pool.fee_pips for pool in self.pools]
         self.usual_fee = statistics.median(fees) / PIPS if fees else 0.0
-        self._pairs = self.token_in * len(self.tokens) + self.token_out
 
     @cached_property
     def ways(self) -> dict[str, dict[str, list[tuple[float, int]]]]:
@@ -178,9 +157,14 @@ class Market:
         return len(self.pool)
 
     @property
-    def may_jump(self) -> bool:
-        """Whether a small change of prices may change flows by much: pools that are asked one by one may do so."""
-        return bool(self._asked)
+    def open_rows(self) -> bytes:
+        """Which rows may trade: alike for markets that are."""
+        return b"" if self._open is None else self._open.tobytes()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every row may trade, and each as if it were a pool of its own: two tokens a pool."""
+        return self._open is None and all(len(pool.tokens) == 2 for pool in self.pools)
 
     def widened(self) -> Market:
         """The same market with four times as many stretches of every row."""
@@ -202,8 +186,7 @@ class Market:
                 self._open is not None and not self._open[row]
             ):
                 continue
-            amount_raw, _ = pool.flow_to(sold, bought, 1 / float(ratio[row]))
-            found._sides[row] = _curve_side(pool, sold, bought, float(amount_raw))
+            found._sides[row] = _curved_side(pool, sold, bought, 1 / float(ratio[row]))
             is_same = False
         if is_same:
             return self
@@ -227,52 +210,50 @@ class Market:
         rank[list(order)] = np.arange(len(order))
         return self.without(np.flatnonzero(rank[self.token_in] > rank[self.token_out]))
 
-    def between(self, tokens: Collection[str]) -> Market:
-        """The same market without the rows that cannot be part of a way from one of these tokens to another."""
-        found = self
-        while True:
-            is_open = np.ones(len(self)) if found._open is None else found._open
-            ends = [
-                token
-                for token, place in found.index.items()
-                if token not in tokens
-                and len(set(self.pool[(is_open > 0) & (self.token_in == place)].tolist())) == 1
-            ]
-            if not ends:
-                return found
-            places = [found.index[token] for token in ends]
-            is_end = np.isin(self.token_in, places) | np.isin(self.token_out, places)
-            found = found.without(np.flatnonzero(is_end))
+    @property
+    def most(self) -> Floats:
+        """The most that every row takes, raw: 0 where nothing may trade on it, inf where nothing ends it."""
+        found = np.concatenate((self._ticked.most, self._weighted.most))
+        return found if self._open is None else np.where(self._open > 0, found, 0.0)
+
+    def trade(self, amounts_in: Floats) -> tuple[Floats, Floats, Floats]:
+        """What every row gives for these amounts, what the next unit in gives, and how fast that falls."""
+        count = self._ticked.rows
+        ticked = self._ticked.trade(amounts_in[:count])
+        if count == len(self):
+            return ticked
+        weighted = self._weighted.trade(amounts_in[count:])
+        out, marginal, bend = map(np.concatenate, zip(ticked, weighted, strict=True))
+        return out, marginal, bend
 
     def flows(self, prices: Floats) -> Flows:
         """What every row trades at these prices, values of a raw unit each."""
-        prices_in = prices.take(self.token_in)
-        ratio = prices.take(self.token_out) / prices_in
-        count, asked_from = self._ticked.rows, self._asked_from
-        amounts_in, amounts_out, slope = self._ticked.flows(ratio[:count])
-        parts = [(amounts_in, amounts_out, slope)]
-        if asked_from > count:
-            parts.append(self._weighted.flows(ratio[count:asked_from]))
-        if self._asked:
-            found = np.zeros((3, len(self._asked)))
-            flowing = ratio[asked_from:] > self._least_ratio
-            if self._open is not None:
-                flowing &= self._open[asked_from:] > 0
-            for row in np.flatnonzero(flowing).tolist():
-                pool, sold, bought = self._asked[row]
-                marginal = 1 / float(ratio[asked_from + row])
-                found[:, row] = _asked_flow(pool, sold, bought, marginal)
-            parts.append((found[0], found[1], found[2]))
-        if len(parts) > 1:
-            amounts_in, amounts_out, slope = map(np.concatenate, zip(*parts, strict=True))
+        ratio = prices.take(self.token_out) / prices.take(self.token_in)
+        count = self._ticked.rows
+        amounts_in, amounts_out = self._ticked.flows(ratio[:count])
+        if count < len(self):
+            weighted = self._weighted.flows(ratio[count:])
+            amounts_in = np.concatenate((amounts_in, weighted[0]))
+            amounts_out = np.concatenate((amounts_out, weighted[1]))
         if self._open is not None:
             amounts_in, amounts_out = amounts_in * self._open, amounts_out * self._open
-            slope = slope * self._open
-        return Flows(amounts_in, amounts_out, slope * prices_in)
+        return Flows(amounts_in, amounts_out)
+
+    def depth(self, rows: Indices) -> Floats:
+        """About how much of its input moves the price of each of these rows by half, raw; more than there is where that is not known."""
+        return np.asarray(np.exp(np.minimum(self._log_depth[rows], 300.0)), dtype=np.float64)
+
+    def profits(self, prices: Floats) -> Floats:
+        """What an arbitrageur earns at most on every row at these prices."""
+        flows = self.flows(prices)
+        given = prices[self.token_out] * flows.amounts_out
+        return np.asarray(given - prices[self.token_in] * flows.amounts_in, dtype=np.float64)
 
     def is_beyond(self, prices: Floats) -> bool:
-        """Whether at these prices a row is at the end of what is laid out of it, and more is there."""
+        """Whether at these prices a row that may trade is at the end of what is laid out of it, and more is there."""
         ratio = prices[self.token_out] / prices[self.token_in]
+        if self._open is not None:
+            ratio = ratio * self._open  # tokens that nothing leads to have any price
         return self._ticked.is_beyond(ratio[: self._ticked.rows])
 
     def near(self, log_prices: Floats) -> Floats:
@@ -300,15 +281,6 @@ class Market:
         into = np.bincount(self.token_in, flows.amounts_in, size)
         return np.asarray(out - into, dtype=np.float64)
 
-    def laplacian(self, slope: Floats) -> Floats:
-        """The curvature of all pools' profit in the logarithms of the prices, times the prices."""
-        size = len(self.tokens)
-        between = np.bincount(self._pairs, slope, size * size).reshape(size, size)
-        between = between + between.T
-        curvature = -between
-        curvature.flat[:: size + 1] += between.sum(axis=1)
-        return np.asarray(curvature, dtype=np.float64)
-
 
 _KEPT: OrderedDict[tuple[int, ...], Market] = OrderedDict()
 
@@ -325,8 +297,15 @@ def market_of(pools: Sequence[Pool]) -> Market:
 
 
 _CURVES = (CurveStablePool, CurveCryptoPool)
-_STRETCHED = (UniswapV2Pool, UniswapV3Pool, UniswapV4Pool, WrappedEtherPool, *_CURVES)
-"""Pools whose rows are stretches of constant liquidity, or near enough."""
+_EXACT = (
+    *(UniswapV2Pool, UniswapV3Pool, UniswapV4Pool, WrappedEtherPool),
+    BalancerWeightedPool,
+)
+"""Pools that have a formula here; all others are rows of stretches through points."""
+
+
+def _is_curved(pool: Pool) -> bool:
+    return not isinstance(pool, _EXACT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,8 +333,8 @@ def _side(pool: Any, token_in: str, token_out: str) -> _Side:
         deep = math.sqrt(into * out)
         end = start + (MAX_RESERVE_RAW - into) * kept / deep
         return _Side(math.log(out / into), kept, (start, end), (deep, 0.0))
-    if isinstance(pool, _CURVES):
-        return _curve_side(pool, token_in, token_out, None)
+    if _is_curved(pool):
+        return _curved_side(pool, token_in, token_out, None)
     pool = pool.pool if isinstance(pool, WrappedEtherPool) else pool
     ladder = pool.profile.down if down else pool.profile.up
     table = _table(ladder)
@@ -372,17 +351,39 @@ def _led_by(start: float, liquidity: float, ahead: tuple[Floats, Floats]) -> tup
     return np.concatenate(((start,), starts)), np.concatenate(((liquidity,), rest))
 
 
-def _curve_side(pool: Any, token_in: str, token_out: str, near_raw: float | None) -> _Side:
-    """A row of stretches through points of a curve, close to each other around an amount in.
+def _points(
+    pool: Any, token_in: str, token_out: str, near: float | None
+) -> Sequence[tuple[float, float, float]]:
+    """Points of a curve, from nothing on: in, out, and what the next unit gives; more of them where that is `near`."""
+    if isinstance(pool, _CURVES):
+        place = next(i for i, token in enumerate(pool.tokens) if token.address == token_in)
+        growths = list(_GROWTHS)
+        if near and pool.balances[place]:
+            around = pool.flow_to(token_in, token_out, near)[0] / pool.balances[place]
+            growths += [around * (1 + step) for step in _CLOSE_BY] if around else []
+        return pool.points(token_in, token_out, sorted(growths))
+    top = math.exp(_log_spot(pool, token_in, token_out)) * (1 - pool.fee_pips / PIPS)
+    marginals = [top / (1 + growth) ** 2 for growth in _GROWTHS]
+    marginals += (
+        [near * (1 + step) for step in _CLOSE_BY if near * (1 + step) < top] if near else []
+    )
+    found: list[tuple[float, float, float]] = []
+    for marginal in sorted(marginals, reverse=True):
+        into, out = map(float, pool.flow_to(token_in, token_out, marginal))
+        if not into:
+            found = [(0.0, 0.0, marginal)]
+        elif into > found[-1][0]:
+            found.append((into, out, marginal))
+    return found
+
+
+def _curved_side(pool: Any, token_in: str, token_out: str, near: float | None) -> _Side:
+    """A row of stretches through points of a curve, close to each other around where the next unit gives `near`.
 
     Where the next unit yields more the more goes in, as the fee falls, nothing flows until the whole of that
     way pays.
     """
-    place = next(i for i, token in enumerate(pool.tokens) if token.address == token_in)
-    growths = list(_GROWTHS)
-    if near_raw and pool.balances[place]:
-        growths += [near_raw / pool.balances[place] * (1 + step) for step in _CLOSE_BY]
-    points = pool.points(token_in, token_out, sorted(growths))
+    points = _points(pool, token_in, token_out, near)
     if len(points) < 2:
         return _Side(-math.inf, 1.0, (1.0,), (0.0,), (0.0,))
     amounts, outs, marginals = (list(one) for one in zip(*points, strict=True))
@@ -429,14 +430,25 @@ class _Weighted:
         self._most = np.where(self._is_open, np.log1p(most / self._into), 0.0)
         self.log_depth = np.where(self._is_open, np.log(self._into / 2), _NO_DEPTH)
 
-    def flows(self, ratio: Floats) -> tuple[Floats, Floats, Floats]:
+    def flows(self, ratio: Floats) -> tuple[Floats, Floats]:
         """As `_Ticked.flows`."""
         wanted = (self._log_best + np.log(ratio)) * self._share
         growth = np.minimum(np.maximum(wanted, 0.0), self._most)
         amounts_in = self._into * np.expm1(growth)
         amounts_out = self._minus_out * np.expm1(self._minus_exponent * growth)
-        slope = (growth == wanted) * (self._into + amounts_in) * self._share
-        return amounts_in, amounts_out, slope
+        return amounts_in, amounts_out
+
+    @property
+    def most(self) -> Floats:
+        """See `Market.most`."""
+        return np.asarray(self._into * np.expm1(self._most), dtype=np.float64)
+
+    def trade(self, amounts_in: Floats) -> tuple[Floats, Floats, Floats]:
+        """See `Market.trade`."""
+        growth = np.log1p(amounts_in / self._into)
+        marginal = np.exp(self._log_best + (self._minus_exponent - 1) * growth)
+        bend = marginal * (1 - self._minus_exponent) / (self._into + amounts_in)
+        return self._minus_out * np.expm1(self._minus_exponent * growth), marginal, bend
 
 
 class _Ticked:
@@ -482,19 +494,34 @@ class _Ticked:
         self._base = np.arange(self.rows) * width
         self._at, self._liquidity = at.ravel(), liquidity.ravel()
         self._taken, self._given = taken.ravel(), given.ravel()
+        # Of a row that ends at a price, no more is taken than until there; where nothing is left, nothing.
+        is_endless = (liquidity > 0) & np.isinf(
+            np.concatenate((starts, starts[:, :1] + np.inf), 1)[:, 1:]
+        )
+        self.most: Floats = np.where(is_endless.any(axis=1), np.inf, taken[:, -1] / self._kept)
+        taken_ends = np.where(np.isinf(starts[:, 1:]), np.inf, taken[:, 1:])
+        self._taken_ends = np.ascontiguousarray(taken_ends.T)
 
-    def flows(self, ratio: Floats) -> tuple[Floats, Floats, Floats]:
-        """Amounts in and out, and the slope of the first, at so many units in for the last unit out."""
-        goal = np.sqrt(ratio) * self._sqrt_kept
-        is_open = goal > self.start
-        goal = np.maximum(goal, self.start)
+    def flows(self, ratio: Floats) -> tuple[Floats, Floats]:
+        """Amounts in and out at so many units in for the last unit out."""
+        goal = np.maximum(np.sqrt(ratio) * self._sqrt_kept, self.start)
         place = self._base + (self._ends < goal).sum(axis=0)
         at, liquidity = self._at.take(place), self._liquidity.take(place)
         part = liquidity * (goal - at)
         amounts_in = (self._taken.take(place) + part) / self._kept
-        amounts_out = self._given.take(place) + part / (at * goal)
-        slope = is_open * liquidity * goal / (2 * self._kept)
-        return amounts_in, amounts_out, slope
+        return amounts_in, self._given.take(place) + part / (at * goal)
+
+    def trade(self, amounts_in: Floats) -> tuple[Floats, Floats, Floats]:
+        """See `Market.trade`."""
+        goal = amounts_in * self._kept
+        place = self._base + (self._taken_ends < goal).sum(axis=0)
+        at, liquidity = self._at.take(place), self._liquidity.take(place)
+        liquidity = np.maximum(liquidity, _NO_LIQUIDITY)
+        part = goal - self._taken.take(place)
+        s = at + part / liquidity
+        marginal = self._kept / (s * s)
+        bend = 2 * marginal * self._kept / (liquidity * s)
+        return self._given.take(place) + part / (at * s), marginal, bend
 
     def is_beyond(self, ratio: Floats) -> bool:
         """See `Market.is_beyond`."""
@@ -537,14 +564,3 @@ def _fee_pips(pool: UniswapV3Pool | UniswapV4Pool, *, down: bool) -> int:
 def _log_spot(pool: Pool, token_in: str, token_out: str) -> float:
     spot = pool.spot_price(token_in, token_out)
     return math.log(spot.numerator) - math.log(spot.denominator) if spot else -math.inf
-
-
-def _asked_flow(
-    pool: Pool, token_in: str, token_out: str, marginal: float
-) -> tuple[float, float, float]:
-    """In, out, and d in / d log p_out, of a pool that has no formula here."""
-    amount_in, amount_out = pool.flow_to(token_in, token_out, marginal)
-    if not amount_in:
-        return 0.0, 0.0, 0.0
-    further, _ = pool.flow_to(token_in, token_out, marginal * (1 - _STEP))
-    return float(amount_in), float(amount_out), (further - amount_in) / _STEP

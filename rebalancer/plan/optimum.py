@@ -30,6 +30,9 @@ _SAFE = 1e-9
 _MOST_FOCUSES = 2
 """Times that points of curves are laid closer around a solution."""
 
+_STEPS_OF_A_FOCUS = 12
+"""Steps that laying points of curves takes the time of."""
+
 _FOCUSED = 1e-7
 """Part of what a solution is worth by which that may still change it."""
 
@@ -72,6 +75,11 @@ class Optimum:
     bound_by: str | None
     market: Market
     terms: Asked
+
+    def bound_after_gas(self, hop_cost: float) -> float:
+        """What any plan is worth at most once every swap has paid that much (USD), at the same prices: a row either earns it there or is left out."""
+        profits = self.market.profits(np.exp(self.solution.log_prices))
+        return self.bound - float(np.minimum(np.maximum(profits, 0), hop_cost).sum())
 
 
 def asked_of(asked: PlanInput, market: Market) -> Asked:
@@ -138,18 +146,19 @@ def _within_need(asked: PlanInput) -> tuple[list[int], list[int]]:
 def optimum(
     market: Market,
     asked: Asked,
-    near: Solution | None = None,
     effort: Effort | None = None,
+    *,
+    first: Solution | None = None,
     focuses: int = _MOST_FOCUSES,
 ) -> Optimum | None:
     """The best trades within all limits; None where nothing can be sold or bought at all, or not the first unit of it.
 
-    Points of curves are laid closer around the solution so many times at most.
+    Points of curves are laid closer around the solution so many times at most; `first` is that of these terms where it is known.
     """
     offer = asked.offer
     if not offer.sell_max.any() or not offer.buy_max.any() or asked.sold_max <= 0:
         return None
-    market, best = _solved(market, offer, near, effort or Effort(), focuses)
+    market, best = _solved(market, offer, effort or Effort(), first, focuses)
     sold = float(best.sold @ asked.hi)
     bound_by = None
     if len(best.multipliers) and best.multipliers.max() > _SAFE:
@@ -162,17 +171,20 @@ def optimum(
 
 
 def _solved(
-    market: Market, offer: Offer, near: Solution | None, effort: Effort, focuses: int
+    market: Market, offer: Offer, effort: Effort, first: Solution | None, focuses: int
 ) -> tuple[Market, Solution]:
     """The solution with the points of curves laid where they trade, and the market so laid."""
-    found = solve(market, offer, near)
-    effort.spend(found.steps)
+    found = first
+    if found is None:
+        found = solve(market, offer)
+        effort.spend(found.steps)
     for _ in range(focuses):
         closer = market.focused(np.exp(found.log_prices))
         if closer is market:
             break
+        effort.spend(_STEPS_OF_A_FOCUS)
         market, before = closer, found
-        found = solve(market, offer, before)
+        found = solve(market, offer)
         effort.spend(found.steps)
         if abs(found.bound - before.bound) <= _FOCUSED * abs(found.bound):
             break

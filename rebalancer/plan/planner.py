@@ -8,10 +8,11 @@ How: 1. all pools and tokens as one convex problem, the vault's limits among its
 `dual.py`), which names prices, flows and a bound; where pools disagree by more than their fees, in an order
 of tokens that leaves no circle (`order.py`); then, in `trades.py`, 2. the flows as swaps in order, in whole
 units, by exact quotes (`legs.py`), as much of them as all limits allow; 3. without the swaps that do not earn
-their gas; 4. single routes within the same limits (`single.py`) and what can be made of their pools; and here
+their gas; 4. single routes within the same limits, trade by trade (`single.py`), and what can be made of their pools; and here
 5. of all that was found, the best that the vault's checks (`policy.settle`) let pass and that is worth it, or
 one that ends inside all bands, where the best does not and another rebalance would cost more than the difference.
-So no plan is refused because of what larger problems came to, and few are worth less than single routes (5 of 200 random markets).
+Single routes are left out only where the bound proves that nothing else is worth more by a millionth of what is sold. So no plan is
+worth less than they are, however many swaps it has and whichever limits bind, and none is refused because of what larger problems came to.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from rebalancer.plan.legs import route_hops
 from rebalancer.plan.market import Market, market_of
 from rebalancer.plan.result import Certificate, NoPlan, Plan, costs_of, dollars, sentence
 from rebalancer.plan.route import encode
-from rebalancer.plan.trades import Trades, best_trades, bound_e18
+from rebalancer.plan.trades import Search, Trades, bound_e18
 from rebalancer.policy import Fill, Settlement, is_calendar_open, settle, weigh_basket
 from rebalancer.reasons import Reason
 from rebalancer.units import BPS, E18
@@ -77,10 +78,11 @@ def plan_rebalance(asked: PlanInput, effort: Effort | None = None) -> Plan | NoP
 
 def _best_plan(asked: PlanInput, effort: Effort) -> Plan | NoPlan | None:
     """The plan, or why the best there is will not do; None where there are no trades at all."""
-    rest, whole = asked, list[Trades]()
+    rest, candidates = asked, list[tuple[Trades, Search]]()
     while True:
-        found = best_trades(rest, effort)
-        whole += [trades for trades in found if not _too_small(rest, trades)]
+        search = Search(rest, effort)
+        found = search.found()
+        candidates += [(trades, search) for trades in found if not _too_small(rest, trades)]
         too_small = _too_small(rest, found[0]) if found else set()
         if not too_small:
             break
@@ -90,28 +92,17 @@ def _best_plan(asked: PlanInput, effort: Effort) -> Plan | NoPlan | None:
             sales_max_raw=_without(rest.sales_max_raw, too_small),
             needs_max_raw=_without(rest.needs_max_raw, too_small),
         )
-    whole.sort(key=lambda trades: -trades.net_e18)
-    refused: NoPlan | None = None
-    first: Plan | None = None
-    # What leaves a band broken asks for another rebalance: that much more may be paid to end inside all.
-    least_e18 = -asked.sending_cost_e18(1)
-    for trades in whole:
-        if first is not None and trades.net_e18 < least_e18:
-            break
-        plan = _judged(asked, _plan(asked, trades, effort), effort)
-        if isinstance(plan, Plan):
-            if plan.settlement is None or plan.settlement.after.broken is None:
-                return plan
-            if first is None:
-                first, least_e18 = plan, least_e18 + trades.net_e18
-        elif refused is None or _brings_home(plan) > _brings_home(refused):
-            refused = (
-                plan  # of several refusals, that of the plan that would bring most home is told
-            )
-    if first is not None:
-        return first
-    if refused is not None:
-        return refused
+    best, refused = _accepted(asked, candidates)
+    if best is None and any(why.reason is Reason.POLICY_REFUSES for _, _, why in refused):
+        # What the vault refuses is not what single routes need be held against.
+        more = [(trades, search) for trades in search.alone(None) if not _too_small(rest, trades)]
+        best, again = _accepted(asked, more)
+        refused += again
+    if best is not None:
+        trades, search, settlement = best
+        return replace(_plan(asked, search.certified(trades), effort), settlement=settlement)
+    if refused:
+        return _refused(asked, refused, effort)
     if rest is not asked:
         return NoPlan(
             Reason.POLICY_REFUSES, "every trade would be below the minimum trade of its asset"
@@ -119,8 +110,40 @@ def _best_plan(asked: PlanInput, effort: Effort) -> Plan | NoPlan | None:
     return None
 
 
-def _brings_home(found: NoPlan | None) -> int:
-    return found.refused.worth_e18 if found and found.refused else -1
+def _accepted(
+    asked: PlanInput, candidates: list[tuple[Trades, Search]]
+) -> tuple[tuple[Trades, Search, Settlement | None] | None, list[tuple[Trades, Search, NoPlan]]]:
+    """The best that will do, if any; and what will not that is worth more."""
+    best: tuple[Trades, Search, Settlement | None] | None = None
+    refused: list[tuple[Trades, Search, NoPlan]] = []
+    # What leaves a band broken asks for another rebalance: that much more may be paid to end inside all.
+    least_e18 = -asked.sending_cost_e18(1)
+    for trades, search in sorted(candidates, key=lambda one: -one[0].net_e18):
+        if best is not None and trades.net_e18 < least_e18:
+            break
+        judged = _judged(asked, trades)
+        if isinstance(judged, NoPlan):
+            refused.append((trades, search, judged))
+        elif judged is None or judged.after.broken is None:
+            best = trades, search, judged
+            break
+        elif best is None:
+            best, least_e18 = (trades, search, judged), least_e18 + trades.net_e18
+    return best, refused
+
+
+def _refused(
+    asked: PlanInput, refused: Sequence[tuple[Trades, Search, NoPlan]], effort: Effort
+) -> Plan | NoPlan | None:
+    """More trades where only their progress is too little; else the refusal of those that would bring most home."""
+    for _, _, why in refused:
+        is_little = why.refusal is not None and why.refusal.error == "TooLittleProgress"
+        may_lose_more = not asked.is_patient and asked.worth_e18 < UNSTATED_WORTH_E18
+        if is_little and may_lose_more and why.refusal and asked.rules:
+            distance_e18 = int(why.refusal.numbers[0])
+            return _with_progress(asked, asked.rules.policy.min_progress_bps, distance_e18, effort)
+    trades, search, why = max(refused, key=lambda one: asked.values_e18(one[0].sales_raw, ())[0])
+    return replace(why, refused=_plan(asked, search.certified(trades), effort))
 
 
 def _nothing_due(asked: PlanInput) -> NoPlan | None:
@@ -157,9 +180,6 @@ def _without(amounts_raw: Sequence[int], assets: set[int]) -> tuple[int, ...]:
 
 def _plan(asked: PlanInput, found: Trades, effort: Effort) -> Plan:
     sales_raw, buys_raw = found.sales_raw, found.buys_raw
-    min_buys_raw = tuple(
-        max(1, raw * (BPS - asked.tolerance_bps) // BPS) if raw else 0 for raw in buys_raw
-    )
     market = market_of(asked.pools)
     used, best = found.optimum, found.whole
     if used is None or best is None:
@@ -167,11 +187,11 @@ def _plan(asked: PlanInput, found: Trades, effort: Effort) -> Plan:
     prices = _middle_prices(asked, market, used.solution)
     leg_costs, cost = costs_of(asked, found.legs, prices)
     sold_e18, _ = asked.values_e18(sales_raw, buys_raw)
-    solved = best.solution
+    solved, gas_e18 = best.solution, asked.hop_cost_e18
     certificate = Certificate(
         asked.benefit_e18(sales_raw, buys_raw),
         bound_e18(used.bound),
-        bound_e18(best.bound),
+        bound_e18(best.bound_after_gas(gas_e18 / E18)) + gas_e18 * len(found.legs),
         sold_e18,
         max(0.0, solved.bound - solved.value) / (sold_e18 / E18),
         solved.steps,
@@ -179,15 +199,13 @@ def _plan(asked: PlanInput, found: Trades, effort: Effort) -> Plan:
     bought = {t: raw for t, raw in zip(asked.tokens, buys_raw, strict=True) if raw}
     return Plan(
         sales_raw,
-        min_buys_raw,
+        _min_buys_raw(asked, found),
         buys_raw,
         encode(route_hops(found.legs, bought)),
         found.legs,
         leg_costs,
         cost,
-        sold_e18
-        * (asked.worth_e18 if asked.total_worth_e18 is None else asked.total_worth_e18)
-        // E18,
+        _worth_e18(asked, sold_e18),
         certificate,
         sentence(asked, sales_raw, buys_raw, len(found.legs), cost),
         used.bound_by,
@@ -211,36 +229,45 @@ def _middle_prices(asked: PlanInput, market: Market, solution: Solution) -> dict
     return dict(zip(market.tokens, (prices * scale).tolist(), strict=True))
 
 
-def _judged(asked: PlanInput, plan: Plan, effort: Effort) -> Plan | NoPlan | None:
-    """The plan with what the vault will compute, unless the vault refuses it or it is not worth it."""
+def _judged(asked: PlanInput, trades: Trades) -> Settlement | NoPlan | None:
+    """What the vault will compute, if its rules are known; or why it refuses the trades, or they are not worth it."""
     settlement: Settlement | None = None
     if asked.rules is not None:
         rules = asked.rules
         try:
             settlement = settle(
                 *(rules.policy, rules.state, rules.basket),
-                Fill(plan.sales_raw, plan.expected_buys_raw),
-                *(plan.min_buys_raw, rules.timestamp),
+                Fill(trades.sales_raw, trades.buys_raw),
+                *(_min_buys_raw(asked, trades), rules.timestamp),
                 epoch=rules.state.epoch,
-                sales=plan.sales_raw,
+                sales=trades.sales_raw,
             )
         except PolicyRefused as refusal:
-            may_lose_more = not asked.is_patient and asked.worth_e18 < UNSTATED_WORTH_E18
-            if refusal.error == "TooLittleProgress" and may_lose_more:
-                distance_e18 = int(refusal.numbers[0])
-                return _with_progress(asked, rules.policy.min_progress_bps, distance_e18, effort)
-            return NoPlan(Reason.POLICY_REFUSES, str(refusal), refusal, plan)
-    sold_e18, bought_e18 = asked.values_e18(plan.sales_raw, plan.expected_buys_raw)
-    paid_e18 = plan.cost.gas_e18 + plan.cost.l1_e18 + plan.cost.tip_e18
-    if paid_e18 and sold_e18 - bought_e18 + paid_e18 > plan.worth_e18:
+            return NoPlan(Reason.POLICY_REFUSES, str(refusal), refusal)
+    sold_e18, bought_e18 = asked.values_e18(trades.sales_raw, trades.buys_raw)
+    hops = len(trades.legs)
+    paid_e18 = asked.sending_cost_e18(hops) + asked.tip_e18
+    worth_e18 = _worth_e18(asked, sold_e18)
+    if paid_e18 and sold_e18 - bought_e18 + paid_e18 > worth_e18:
         return NoPlan(
             Reason.NOT_WORTH_GAS,
-            f"bringing {dollars(sold_e18)} home is worth {dollars(plan.worth_e18)}; it would lose "
+            f"bringing {dollars(sold_e18)} home is worth {dollars(worth_e18)}; it would lose "
             f"{dollars(sold_e18 - bought_e18)} and cost {dollars(paid_e18)} of "
-            f"{'gas, L1 data and tip' if plan.cost.l1_e18 else 'gas and tip'}",
-            refused=plan,
+            f"{'gas, L1 data and tip' if asked.l1_cost_e18(hops) else 'gas and tip'}",
         )
-    return replace(plan, settlement=settlement)
+    return settlement
+
+
+def _worth_e18(asked: PlanInput, sold_e18: int) -> int:
+    """What bringing all of it home is worth."""
+    part_e18 = asked.worth_e18 if asked.total_worth_e18 is None else asked.total_worth_e18
+    return sold_e18 * part_e18 // E18
+
+
+def _min_buys_raw(asked: PlanInput, trades: Trades) -> tuple[int, ...]:
+    """What must arrive at least."""
+    least = BPS - asked.tolerance_bps
+    return tuple(max(1, raw * least // BPS) if raw else 0 for raw in trades.buys_raw)
 
 
 def _with_progress(
@@ -264,13 +291,13 @@ def _with_progress(
 def _no_plan(asked: PlanInput) -> NoPlan:
     """Which limit it was: the pools, the budgets, or the slippage."""
     free = replace(asked, sold_max_e18=None, loss_max_e18=None)
-    if best_trades(free):
+    if Search(free, Effort()).found():
         return NoPlan(
             Reason.BUDGET_SPENT,
             "what is left of the turnover or loss budget allows no trade: wait for it to refill",
         )
     free = replace(free, slippage_limit_e18=E18, worth_e18=UNSTATED_WORTH_E18)
-    if best_trades(free):
+    if Search(free, Effort()).found():
         limit_bps = min(asked.slippage_limit_e18, asked.worth_e18) * BPS // E18
         return NoPlan(
             Reason.POLICY_REFUSES,

@@ -62,9 +62,10 @@ class PlanCost:
 class Certificate:
     """How near a plan is to the best there could be, in what is planned for (`PlanInput.benefit_e18`).
 
-    `bound_e18` is the dual's: no plan over the pools that are used, each paid its gas, is worth more;
-    `all_pools_bound_e18` is that of all pools, gas aside. Both are bounds on plans that pass tokens on in the same order,
-    and on pools of more than two tokens as far as each trades one pair. `value_e18` is what the plan is worth, exactly.
+    `bound_e18` is the dual's: no plan over the pools that are used, each paid its gas, is worth more. `all_pools_bound_e18` is
+    that of all pools, where every swap pays its gas: with this plan's gas added, so that both compare with `value_e18`, which
+    is what the plan is worth, exactly. Both are bounds on plans that pass tokens on in the same order, and take each pair of a
+    pool of more than two tokens for a pool of its own, which it is not: there they are farther off.
     """
 
     value_e18: int

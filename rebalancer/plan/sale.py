@@ -28,11 +28,11 @@ __all__ = ["apart", "best_sale", "prices_in", "settled", "sum_out", "unreached"]
 _MOST_STUCK = 16
 """Times that swaps that cannot be part of a route are left out and the rest solved again."""
 
-_MOST_AGAIN = 8
-"""Times that what has not converged is solved again."""
+_MOST_FOCUSES = 8
+"""Times that points of curves are laid closer around a solution."""
 
 _CLOSE = 1e-9
-"""A solution this part from its bound has converged."""
+"""Part of what a solution is worth by which that must still change it."""
 
 _PLENTY = 8.0
 """How many times what is expected may be bought, so that it never binds."""
@@ -79,7 +79,7 @@ def best_sale(
     if together is not None:
         found.append(together[0])
         fewer = apart(market, *together)
-        other = settled(fewer, offer, push, together[1]) if fewer else None
+        other = settled(fewer, offer, push) if fewer else None
         found += [other[0]] if other else []
     routes = SingleRoutes(market)
     for token in sorted(sales, key=lambda token: -worth[token]):
@@ -98,44 +98,36 @@ def settled(
     market: Market,
     offer: Offer,
     carry: Callable[[Market, Solution], tuple[Leg, ...] | Stuck | Circle],
-    near: Solution | None = None,
 ) -> tuple[tuple[Leg, ...], Solution] | None:
     """The best swaps within an offer in whole units; those that cannot be part of a route are left out."""
     for _ in range(_MOST_STUCK):
-        market, near = _solved(market, offer, near)
-        done = carry(market, near)
+        market, found = _solved(market, offer)
+        done = carry(market, found)
         if isinstance(done, tuple):
-            return done, near
+            return done, found
         if not len(done.rows):
             break
         rows = done.rows
         if isinstance(done, Circle):
             # Whatever else it is worth, a circle is none that the chain can make: do without the row that costs least.
             ways = [market.without(rows[at : at + 1]) for at in range(len(rows))]
-            market = max(ways, key=lambda way: solve(way, offer, near).value)
+            market = max(ways, key=lambda way: solve(way, offer).value)
         else:
             market = market.without(rows)
     return None
 
 
-def _solved(market: Market, offer: Offer, near: Solution | None) -> tuple[Market, Solution]:
-    """The solution, and the market with the points of curves laid where they trade.
-
-    It is sought once more from where it stopped as long as that brings it nearer to its bound: prices that fall
-    far take many steps.
-    """
-    found = solve(market, offer, near)
-    for _ in range(_MOST_AGAIN):
-        gap = found.bound - found.value
+def _solved(market: Market, offer: Offer) -> tuple[Market, Solution]:
+    """The solution, and the market with the points of curves laid where they trade."""
+    found = solve(market, offer)
+    for _ in range(_MOST_FOCUSES):
         closer = market.focused(np.exp(found.log_prices))
-        if gap <= _CLOSE * abs(found.bound) and closer is market:
+        if closer is market:
             break
-        again = solve(closer, offer, found)
-        is_stuck = again.bound - again.value > gap / 2
-        has_moved = abs(again.bound - found.bound) > _CLOSE * abs(again.bound)
-        if is_stuck and not (closer is not market and has_moved):
-            return (closer, again) if closer is not market else (market, found)
-        market, found = closer, again
+        market, before = closer, found
+        found = solve(market, offer)
+        if abs(found.bound - before.bound) <= _CLOSE * abs(found.bound):
+            break
     return market, found
 
 

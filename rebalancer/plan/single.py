@@ -1,17 +1,20 @@
 """What would one route a trade do? The ordinary way, beside which a plan is never worse.
 
-Pure. The pair of a surplus and a deficit that may gain most is traded on the one pool, or the two pools in a row,
-that pay most; then what is left, the same way, at the prices that the trades before left behind. Of each pair as much is
-traded as both allow, or half of that, or half again, for as long as that gains more after gas and all limits hold.
-No token comes back to where it was sold. Exact quotes decide. What a pool pays is at most the amount at its spot price
-less the fee, so pools that cannot win by that are not asked.
+Pure. Of all pairs of a surplus and a deficit, all routes of one pool or two in a row and a few sizes, the trade that gains
+most after gas within all limits is made; then the next, at the prices that the trades before left behind, each pair
+once, for as long as that gains more. No token comes back to where it was sold. Exact quotes decide. What a pool pays is at most the
+amount at its spot price less the fee, so pools and pairs that cannot win by that are not asked, and where all pairs together could not
+gain what is missing, there is no need to go on.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from heapq import nlargest
+from dataclasses import dataclass
+from itertools import permutations
+
+import numpy as np
+from numpy.typing import NDArray
 
 from rebalancer.errors import BadAmount, LiquidityExhausted
 from rebalancer.plan.ask import PlanInput
@@ -19,9 +22,10 @@ from rebalancer.plan.leg import Leg
 from rebalancer.plan.market import Market
 from rebalancer.plan.order import makes_circle
 from rebalancer.pools import Pool
+from rebalancer.pools.uniswap_v3_math import PIPS
 from rebalancer.units import E18
 
-__all__ = ["SingleRoutes"]
+__all__ = ["Gathered", "SingleRoutes"]
 
 _PARTS = (1, 2, 4, 8, 16, 32, 64)
 """One part in so many of what a pair may trade is tried, until less gains less."""
@@ -30,165 +34,184 @@ _GENEROUS = 1 + 1e-9
 """Spot prices are floats: what a pool pays at most is taken to be this much more."""
 
 
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """Swaps in order, what they sell and buy (raw, in basket order), and what is planned for less their gas."""
+
+    legs: tuple[Leg, ...]
+    sales_raw: tuple[int, ...]
+    buys_raw: tuple[int, ...]
+    net_e18: int
+
+
 class SingleRoutes:
     """Trades one route after another on paper; keeps what the trades so far have left of the pools."""
 
     def __init__(self, market: Market) -> None:
         self._market = market
         self._places = {pool.key: number for number, pool in enumerate(market.pools)}
-        self._last: dict[int, Leg] = {}
         self._after: dict[int, Pool] = {}
+        self._quotes: dict[int, dict[tuple[str, str, int], int]] = {}
         self.legs: list[Leg] = []
-        self._ways = market.ways
+        self.quotes = 0
+        """How many were asked for."""
+        self.was_capped = False
+        """Whether anything would have bought more than was wanted: only then can `fitting` find other trades."""
+        self._ways = dict(market.ways)
+        self._rates = np.zeros((len(market.tokens), len(market.tokens)))
+        for sold, outs in self._ways.items():
+            for bought, ways in outs.items():
+                self._rates[market.index[sold], market.index[bought]] = ways[0][0]
 
     def trade(
         self,
         asked: PlanInput,
         sales_raw: Sequence[int],
         needs_raw: Sequence[int],
-        compared: int = 1,
-    ) -> None:
-        """Sell up to these amounts for up to those; what has no route, breaks a limit or loses more than it is worth stays.
+        begun: Gathered | None = None,
+        *,
+        fitting: bool = False,
+        beat_e18: int | None = None,
+    ) -> list[Gathered]:
+        """What is gathered after each trade, of up to these amounts sold for up to those. Each is worth more than the one before.
 
-        Where one trade leaves less room for others, of so many pairs that may gain most the one that does is traded first.
+        With what has `begun`, that comes first. `fitting`: what would buy more than is wanted is tried with as much less as buys just that,
+        rather than with the next smaller part only. With `beat_e18` it ends where what is still to come could not be worth more than that.
         """
-        to_sell, to_buy = list(sales_raw), list(needs_raw)
-        sold, bought = [0] * len(to_sell), [0] * len(to_buy)
+        chances = _Chances.of(asked, self._market, sales_raw, needs_raw)
+        if any(len(pool.tokens) > 2 for pool in self._market.pools):
+            beat_e18 = None  # a trade may make another pair of its pool better
+        nothing = (0,) * len(asked.tokens)
+        found: list[Gathered] = []
         # The first trade need not earn its gas: whether all of it is worth that is for others to say.
-        worth_e18 = -2 * asked.hop_cost_e18
-        gains = self._gains(asked, to_sell, to_buy)
-        offered = [asked.sold_e18(i, raw) / E18 for i, raw in enumerate(to_sell)]
-        wanted = [asked.sold_e18(j, raw) / E18 for j, raw in enumerate(to_buy)]
+        last = begun or Gathered((), nothing, nothing, -2 * asked.hop_cost_e18)
+        self.take(last.legs)
         while True:
-            gains = {(i, j): gain for (i, j), gain in gains.items() if to_sell[i] and to_buy[j]}
-            if not gains:
-                break
-            best: tuple[int, int, int, list[Leg]] | None = None
-            most = math.inf
-            if asked.sold_max_e18 is not None:
-                most = (asked.sold_max_e18 - asked.values_e18(sold, bought)[0]) / E18
-            room = {(i, j): g * min(offered[i], wanted[j], most) for (i, j), g in gains.items()}
-            for i, j in nlargest(compared, room, key=room.__getitem__):
-                if best and room[i, j] * _GENEROUS <= (best[0] - worth_e18) / E18:
+            left = tuple(map(int.__sub__, sales_raw, last.sales_raw))
+            lacks = tuple(map(int.__sub__, needs_raw, last.buys_raw))
+            most, in_all = chances.most_gained(asked, self._rates, left, lacks, last)
+            best, used = last, None
+            before_e18 = last.net_e18 if last.legs else 0
+            if beat_e18 is not None and before_e18 + in_all * E18 < beat_e18:
+                return found
+            for pair in sorted(most, key=most.__getitem__, reverse=True):
+                if most[pair] * E18 <= best.net_e18 - before_e18:
                     break
-                found = self._traded(asked, (i, j), (to_sell[i], to_buy[j]), (sold, bought))
-                if found is None or found[0] <= worth_e18:
-                    del gains[i, j]
-                elif best is None or found[0] > best[0]:
-                    best = found[0], i, j, found[1]
-            if best is None:
-                continue
-            worth_e18, i, j, route = best
-            del gains[i, j]
-            self.take(route)
-            amount, out = route[0].amount_in_raw, route[-1].amount_out_raw
-            sold, bought = _plus(sold, i, amount), _plus(bought, j, out)
-            to_sell[i] -= amount
-            to_buy[j] -= out
-            offered[i] = asked.sold_e18(i, to_sell[i]) / E18
-            wanted[j] = asked.sold_e18(j, to_buy[j]) / E18
+                more = self._traded(
+                    asked, pair, (left[pair[0]], lacks[pair[1]]), last, fitting=fitting
+                )
+                if more is not None and more.net_e18 > best.net_e18:
+                    best, used = more, pair
+            if used is None:
+                return found
+            chances.close(*used)
+            self.take(best.legs[len(last.legs) :])
+            last = best
+            found.append(last)
 
     def _traded(
         self,
         asked: PlanInput,
         pair: tuple[int, int],
         most_raw: tuple[int, int],
-        before: tuple[Sequence[int], Sequence[int]],
-    ) -> tuple[int, list[Leg]] | None:
-        """What all is worth after gas with the best trade of a pair, and its route; None where limits allow none."""
-        (i, j), (to_sell, to_buy), (sold, bought) = pair, most_raw, before
+        last: Gathered,
+        *,
+        fitting: bool,
+    ) -> Gathered | None:
+        """All with the best trade of a pair; None where limits allow none."""
+        (i, j), (to_sell, to_buy) = pair, most_raw
         # {raw i} = {raw j} * {usd/j} * {raw i/i} / ({raw j/j} * {usd/i})
         over = to_buy * asked.prices_e18[j] * 10 ** asked.decimals[i]
         most = min(to_sell, over // (10 ** asked.decimals[j] * asked.prices_e18[i]))
         if asked.sold_max_e18 is not None:
-            spent_e18, _ = asked.values_e18(sold, bought)
+            spent_e18, _ = asked.values_e18(last.sales_raw, last.buys_raw)
             room_e18 = max(0, asked.sold_max_e18 - spent_e18 - 1)
             most = min(most, room_e18 * 10 ** asked.decimals[i] // asked.hi_e18[i])
-        found: tuple[int, list[Leg]] | None = None
-        for part in _PARTS:
-            route = self._fitting(asked.tokens[i], asked.tokens[j], most // part, to_buy)
-            if not route:
-                continue
-            sales = _plus(sold, i, route[0].amount_in_raw)
-            buys = _plus(bought, j, route[-1].amount_out_raw)
-            legs = len(self.legs) + len(route)
-            worth_e18 = asked.benefit_e18(sales, buys) - asked.hop_cost_e18 * legs
-            if (found is None or worth_e18 > found[0]) and asked.allows(sales, buys):
-                found = worth_e18, route
-            elif found:
-                break
-        return found
-
-    def _fitting(self, token_in: str, token_out: str, amount_raw: int, most_raw: int) -> list[Leg]:
-        """The best route for so much, or for as much less as buys no more than is wanted, that makes no circle."""
-        route = self.best(token_in, token_out, amount_raw, self.legs)
-        while route and route[-1].amount_out_raw > most_raw:
-            amount_raw = min(amount_raw - 1, amount_raw * most_raw // route[-1].amount_out_raw)
-            route = self.best(token_in, token_out, amount_raw, self.legs)
-        return route
-
-    def _gains(
-        self, asked: PlanInput, sales_raw: Sequence[int], needs_raw: Sequence[int]
-    ) -> dict[tuple[int, int], float]:
-        """What a unit of value sold of one asset for another gains at most, at spot prices; only what gains anything."""
-        least = 1 - asked.worth_e18 / E18
-        found = {}
-        for i, sale in enumerate(sales_raw):
-            firsts = self._ways.get(asked.tokens[i], {}) if sale else {}
-            mosts = {middle: ways[0][0] for middle, ways in firsts.items()}
-            for j, need in enumerate(needs_raw):
-                if not need or not firsts:
+        best: Gathered | None = None
+        for way in (self._direct, self._through):
+            found: Gathered | None = None
+            for part in _PARTS:
+                amount = most // part
+                cap = None if fitting else to_buy
+                route = way(asked.tokens[i], asked.tokens[j], amount, self.legs, cap)
+                while route and route[-1].amount_out_raw > to_buy:
+                    self.was_capped = True
+                    amount = min(amount - 1, amount * to_buy // route[-1].amount_out_raw)
+                    route = way(asked.tokens[i], asked.tokens[j], amount, self.legs)
+                more = _with(asked, last, pair, route) if route else None
+                if more is None or not asked.allows(more.sales_raw, more.buys_raw):
                     continue
-                end = asked.tokens[j]
-                rate = mosts.get(end, 0.0)
-                for middle, most in mosts.items():
-                    if middle != end and end in self._ways[middle]:
-                        rate = max(rate, most * self._ways[middle][end][0][0])
-                # {usd/usd} = {raw j/raw i} * {usd/j} * {raw i/i} / ({raw j/j} * {usd/i})
-                scale = 10.0 ** (asked.decimals[i] - asked.decimals[j])
-                gain = rate * scale * asked.lo_e18[j] / asked.hi_e18[i] - least
-                if gain > 0:
-                    found[i, j] = gain
-        return found
+                if found is not None and more.net_e18 <= found.net_e18:
+                    break
+                found = more
+            if found is not None and (best is None or found.net_e18 > best.net_e18):
+                best = found
+        return best
 
-    def best(
-        self, token_in: str, token_out: str, amount_raw: int, beside: Sequence[Leg] = ()
+    def best(self, token_in: str, token_out: str, amount_raw: int) -> list[Leg]:
+        """The one or two legs that pay most for the whole amount; none where no route can take it."""
+        ways = (way(token_in, token_out, amount_raw) for way in (self._direct, self._through))
+        return max(ways, key=lambda route: route[-1].amount_out_raw if route else 0)
+
+    def _direct(
+        self,
+        token_in: str,
+        token_out: str,
+        amount_raw: int,
+        beside: Sequence[Leg] = (),
+        most_raw: int | None = None,
     ) -> list[Leg]:
-        """The one or two legs that pay most for the whole amount; none where no route can take it.
-
-        Through no token that would make a circle with the legs `beside`, which must not lead from the end to the start.
-        """
-        if amount_raw <= 0:
+        """The pool of the pair that pays most for the whole amount, but no more than `most_raw`, if that makes no circle beside others."""
+        if amount_raw <= 0 or (beside and makes_circle(beside, token_in, token_out)):
             return []
-        firsts = self._ways.get(token_in, {})
-        best = self._best_pool(firsts.get(token_out, ()), token_in, token_out, amount_raw, 0)
-        found = [best] if best else []
+        ways = self._ways.get(token_in, {}).get(token_out, ())
+        best = self._best_pool(ways, token_in, token_out, amount_raw, 0, most_raw)
+        return [best] if best else []
+
+    def _through(
+        self,
+        token_in: str,
+        token_out: str,
+        amount_raw: int,
+        beside: Sequence[Leg] = (),
+        most_raw: int | None = None,
+    ) -> list[Leg]:
+        """The same of two pools in a row."""
+        if amount_raw <= 0 or (beside and makes_circle(beside, token_in, token_out)):
+            return []
+        found: list[Leg] = []
+        least = 0
         middles = []
-        for middle, ways in firsts.items():
+        for middle, ways in self._ways.get(token_in, {}).items():
             seconds = self._ways[middle].get(token_out)
             if (
                 middle != token_out
                 and seconds
                 and not _circles(beside, token_in, middle, token_out)
             ):
-                middles.append((self._most(ways) * self._most(seconds), middle, ways, seconds))
+                middles.append((ways[0][0] * seconds[0][0], middle, ways, seconds))
         for most, middle, ways, seconds in sorted(middles, key=lambda one: (-one[0], one[1])):
-            least = found[-1].amount_out_raw if found else 0
             if amount_raw * most * _GENEROUS <= least:
                 break
-            # More of the middle token never buys less, so the best first pool is one of the best route.
+            # More of the middle token never buys less, so the best first pool is one of the best route, unless it is the second.
             first = self._best_pool(ways, token_in, middle, amount_raw, 0)
-            if first is None or not first.amount_out_raw:
+            if first is None:
                 continue
-            others = [way for way in seconds if self._market.pools[way[1]].key != first.pool.key]
-            second = self._best_pool(others, middle, token_out, first.amount_out_raw, least)
-            if second is not None:
-                found = [first, second]
+            number = self._places[first.pool.key]
+            others = [way for way in seconds if way[1] != number]
+            tried = [(first, others)]
+            again = [way for way in seconds if way[1] == number]
+            if again:
+                rest = [way for way in ways if way[1] != number]
+                other = self._best_pool(rest, token_in, middle, amount_raw, 0)
+                tried += [(other, again)] if other else []
+            for first, ends in tried:
+                second = self._best_pool(
+                    ends, middle, token_out, first.amount_out_raw, least, most_raw
+                )
+                if second is not None:
+                    found, least = [first, second], second.amount_out_raw
         return found
-
-    def _most(self, ways: Sequence[tuple[float, int]]) -> float:
-        """Units out for a unit in, at most; pools that have traded may pay anything."""
-        return max(math.inf if number in self._last else most for most, number in ways)
 
     def _best_pool(
         self,
@@ -197,35 +220,124 @@ class SingleRoutes:
         token_out: str,
         amount_raw: int,
         least: int,
+        most_raw: int | None = None,
     ) -> Leg | None:
-        """The leg on the pool that pays most, if that is more than `least`."""
+        """The leg on the pool that pays most, if that is more than `least`, of those that pay no more than `most_raw`."""
         best: Leg | None = None
         for most, number in ways:
-            if number not in self._last and amount_raw * most * _GENEROUS <= least:
-                continue
-            pool = self._pool(number)
-            try:
-                out = pool.quote_in(token_in, token_out, amount_raw)
-            except (LiquidityExhausted, BadAmount):
-                continue
-            if out > least:
-                best, least = Leg(pool, token_in, token_out, amount_raw, out), out
+            if amount_raw * most * _GENEROUS <= least:
+                break
+            out = self._quoted(number, token_in, token_out, amount_raw)
+            if most_raw is not None and out > most_raw:
+                self.was_capped = True
+            elif out > least:
+                best, least = Leg(self._pool(number), token_in, token_out, amount_raw, out), out
         return best
 
+    def _quoted(self, number: int, token_in: str, token_out: str, amount_raw: int) -> int:
+        """What a pool pays, 0 where it cannot take the amount; asked once for as long as nothing is traded on it."""
+        known = self._quotes.setdefault(number, {})
+        key = token_in, token_out, amount_raw
+        if key not in known:
+            self.quotes += 1
+            try:
+                known[key] = self._pool(number).quote_in(token_in, token_out, amount_raw)
+            except (LiquidityExhausted, BadAmount):
+                known[key] = 0
+        return known[key]
+
     def _pool(self, number: int) -> Pool:
-        if number not in self._last:
-            return self._market.pools[number]
-        if number not in self._after:
-            self._after[number] = self._last[number].pool_after
-        return self._after[number]
+        return self._after.get(number, self._market.pools[number])
 
     def take(self, route: Sequence[Leg]) -> None:
         """Make these swaps, which `best` found: later ones are quoted on what they leave."""
         for leg in route:
-            place = self._places[leg.pool.key]
-            self._last[place] = leg
-            self._after.pop(place, None)
+            number = self._places[leg.pool.key]
+            pool = self._after[number] = leg.pool_after
+            self._quotes.pop(number, None)
             self.legs.append(leg)
+            for sold, bought in permutations((token.address for token in pool.tokens), 2):
+                most = float(pool.spot_price(sold, bought)) * (1 - pool.fee_pips / PIPS)
+                others = [way for way in self._ways[sold][bought] if way[1] != number]
+                ways = sorted([*others, (most, number)], reverse=True)
+                self._ways[sold] = {**self._ways[sold], bought: ways}
+                index = self._market.index
+                self._rates[index[sold], index[bought]] = ways[0][0]
+
+
+@dataclass(frozen=True, slots=True)
+class _Chances:
+    """The pairs of something to sell and something to buy that have not been traded, and what each may gain at most.
+
+    `sells` and `buys` are places in the basket, `tokens_in` and `tokens_out` theirs in the market. `scale` is USD bought for a USD sold
+    for each raw unit out of a raw unit in; `is_open` has a row for each sale and a column for each purchase.
+    """
+
+    sells: tuple[int, ...]
+    buys: tuple[int, ...]
+    tokens_in: tuple[int, ...]
+    tokens_out: tuple[int, ...]
+    scale: NDArray[np.float64]
+    is_open: NDArray[np.bool_]
+
+    @staticmethod
+    def of(
+        asked: PlanInput, market: Market, sales_raw: Sequence[int], needs_raw: Sequence[int]
+    ) -> _Chances:
+        """All pairs of tokens that the market trades."""
+        sells, buys = (
+            tuple(i for i, raw in enumerate(amounts) if raw and asked.tokens[i] in market.index)
+            for amounts in (sales_raw, needs_raw)
+        )
+        # {usd/usd} = {raw j/raw i} * {usd/j} * {raw i/i} / ({raw j/j} * {usd/i})
+        units_in = [10.0 ** asked.decimals[i] / asked.hi_e18[i] for i in sells]
+        units_out = [asked.lo_e18[j] / 10.0 ** asked.decimals[j] for j in buys]
+        return _Chances(
+            sells,
+            buys,
+            tuple(market.index[asked.tokens[i]] for i in sells),
+            tuple(market.index[asked.tokens[j]] for j in buys),
+            np.outer(units_in, units_out),
+            np.ones((len(sells), len(buys)), dtype=np.bool_),
+        )
+
+    def close(self, i: int, j: int) -> None:
+        """This pair has been traded."""
+        self.is_open[self.sells.index(i), self.buys.index(j)] = False
+
+    def most_gained(
+        self,
+        asked: PlanInput,
+        rates: NDArray[np.float64],
+        left: Sequence[int],
+        lacks: Sequence[int],
+        last: Gathered,
+    ) -> tuple[dict[tuple[int, int], float], float]:
+        """What each pair may add at most, in USD, at spot prices, only pairs that may add anything; and all of them together."""
+        if not self.is_open.any():
+            return {}, 0.0
+        direct = rates[np.ix_(self.tokens_in, self.tokens_out)]
+        firsts, seconds = rates[list(self.tokens_in)], rates[:, list(self.tokens_out)]
+        through = (firsts[:, :, None] * seconds[None]).max(axis=1)
+        least, gas = 1 - asked.worth_e18 / E18, asked.hop_cost_e18 / E18
+        gains = np.maximum(direct, through) * self.scale * _GENEROUS - least
+        offered = np.array([asked.sold_e18(i, left[i]) / E18 for i in self.sells])
+        wanted = np.array([asked.sold_e18(j, lacks[j]) / E18 for j in self.buys])
+        room = np.inf
+        if asked.sold_max_e18 is not None:
+            sold_e18 = asked.values_e18(last.sales_raw, last.buys_raw)[0]
+            room = (asked.sold_max_e18 - sold_e18) / E18
+        traded = np.minimum(np.minimum.outer(offered, wanted), room)
+        most = np.where(self.is_open, gains * traded - gas, -np.inf)
+        found = {
+            (self.sells[row], self.buys[column]): float(most[row, column])
+            for row, column in zip(
+                *(at.tolist() for at in np.nonzero(most > -2 * gas)), strict=True
+            )
+        }
+        gains = np.where(self.is_open, np.maximum(gains, 0), 0)
+        in_all = min(float(offered @ gains.max(axis=1)), float(wanted @ gains.max(axis=0)))
+        return found, in_all
 
 
 def _circles(legs: Sequence[Leg], token_in: str, middle: str, token_out: str) -> bool:
@@ -234,5 +346,12 @@ def _circles(legs: Sequence[Leg], token_in: str, middle: str, token_out: str) ->
     )
 
 
-def _plus(amounts: Sequence[int], place: int, more: int) -> list[int]:
-    return [raw + more if at == place else raw for at, raw in enumerate(amounts)]
+def _with(
+    asked: PlanInput, last: Gathered, pair: tuple[int, int], route: Sequence[Leg]
+) -> Gathered:
+    sales, buys = list(last.sales_raw), list(last.buys_raw)
+    sales[pair[0]] += route[0].amount_in_raw
+    buys[pair[1]] += route[-1].amount_out_raw
+    legs = (*last.legs, *route)
+    net_e18 = asked.benefit_e18(sales, buys) - asked.hop_cost_e18 * len(legs)
+    return Gathered(legs, tuple(sales), tuple(buys), net_e18)

@@ -17,13 +17,13 @@ from rebalancer.plan.dual import Solution, solve
 from rebalancer.plan.effort import Effort
 from rebalancer.plan.leg import Leg
 from rebalancer.plan.legs import Stuck, fill, ordered_rows, trading_rows
-from rebalancer.plan.market import Flows, Market, market_of
+from rebalancer.plan.market import Market, market_of
 from rebalancer.plan.optimum import Asked, Optimum, asked_of, optimum
 from rebalancer.plan.order import order_of_flows, order_of_legs, orders_beside
-from rebalancer.plan.single import SingleRoutes
+from rebalancer.plan.single import Gathered, SingleRoutes
 from rebalancer.units import E18
 
-__all__ = ["Trades", "best_trades", "bound_e18"]
+__all__ = ["Search", "Trades", "bound_e18"]
 
 _SMALLER = (0.0, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 """By which part less is sold where whole units break a limit that floats held."""
@@ -31,7 +31,7 @@ _SMALLER = (0.0, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 _MUCH_LESS = 1e-3
 """The part of what was meant to be bought by which less is too little."""
 
-_MOST_NEARER = 12
+_MOST_NEARER = 5
 """Times that the way between what fits and what does not is halved."""
 
 _NEARER = 1e-7
@@ -39,6 +39,12 @@ _NEARER = 1e-7
 
 _MOST_STUCK = 16
 """Times that swaps that cannot take their part are left out and the rest solved again."""
+
+_SURE_STUCK = 4
+"""Of these, so many whatever the effort is: the optimum is nothing until it is carried out."""
+
+_KEPT_FOR_SWAPS = 0.5
+"""Part of the effort that is not for orders."""
 
 _MOST_ORDERS = 6
 """Times that tokens are put in another order, each better than the last."""
@@ -55,14 +61,14 @@ _MOST_MOVES = 3
 _MORE = 1e-2
 """By this part more than they do now, targets are taken to move."""
 
-_FEW = 8
-"""Swaps up to which a plan is compared with single routes to the unit, whatever its bound says."""
+_STEPS_OF_A_QUOTE = 1
+"""Steps that comparing a quote takes the time of."""
+
+_STEPS_OF_A_SWAP = 1
+"""Steps that settling a swap in whole units takes the time of."""
 
 _CLOSE = 10**6
 """One part in this many of what is sold is not looked at: a plan that is proved to be this near its bound is the best."""
-
-_MOST_PAIRS = 12
-"""Pairs of which the next single route is chosen where each leaves less for others."""
 
 _NEAR_BEST = 0.75
 """Part of what a plan is worth from which single routes are a start for a better one, where gas counts."""
@@ -87,7 +93,10 @@ _FAR_BELOW = 1 / 3
 
 @dataclass(frozen=True, slots=True)
 class Trades:
-    """Legs in order and what they come to; `optimum` is what they were made from, `whole` that of all pools in the same order."""
+    """Legs in order and what they come to.
+
+    `optimum` is what they were made from, `whole` that of all pools in the same order; single routes have neither (`Search.certified`).
+    """
 
     legs: tuple[Leg, ...]
     sales_raw: tuple[int, ...]
@@ -98,60 +107,103 @@ class Trades:
     whole: Optimum | None = None
 
 
-def best_trades(asked: PlanInput, effort: Effort | None = None) -> list[Trades]:
-    """Trades within all limits, the best first: those of the optimum, and what single routes do where that may be better."""
-    market = market_of(asked.pools)
-    if not len(market):
-        return []
-    if market.may_jump:  # the others take next to no time, whether or not they can be of use
-        market = market.between(asked.tokens)
-    search = _Search(asked, asked_of(asked, market), market, effort or Effort())
-    return search.found()
+class Search:
+    """Single routes, the optimum, whole units and gas, one after another for as long as effort is left."""
 
-
-class _Search:
-    """Optimum, whole units, gas and single routes, one after another for as long as effort is left."""
-
-    def __init__(self, asked: PlanInput, terms: Asked, market: Market, effort: Effort) -> None:
-        self.asked, self.terms, self.market, self.effort = asked, terms, market, effort
+    def __init__(self, asked: PlanInput, effort: Effort) -> None:
+        market = market_of(asked.pools)
+        self.asked, self.market, self.effort = asked, market, effort
+        self.terms = asked_of(asked, market)
 
     def found(self) -> list[Trades]:
-        """All that was found, the best first."""
+        """Trades within all limits, the best first. Single routes are always among them, or proved to be no better.
+
+        What is proved to be no better may still be accepted where the best is not: `alone` without a `top` finds it.
+        """
+        if not len(self.market):
+            return []
         found: list[Trades] = []
         best = self.whole()
         if best is not None:
             found += self.carried_out(best)
-        if found and _is_proved(self.asked, found[0]):
-            return found
-        terms = best.terms if best else self.terms
-        is_bound = best is None or bool(best.terms.offer.limits)
-        ways = [terms.sales_raw]
-        if found and (is_bound or len(found[0].legs) <= _FEW):
-            ways.append(found[0].sales_raw)
-        # Trades take room from one another where limits bind them, and in pools of more than two tokens.
-        is_shared = is_bound or any(len(pool.tokens) > 2 for pool in self.market.pools)
-        alone = _alone(self.asked, terms, ways, _MOST_PAIRS if is_shared else 1)
-        if alone is None:
-            return found
-        is_best = not found or alone.net_e18 > found[0].net_e18
-        is_near = self.asked.hop_cost_e18 > 0 and (
-            is_best
-            or (
-                alone.net_e18 > _NEAR_BEST * found[0].net_e18
-                and self.asked.hop_cost_e18 * len(found[0].legs) > _MUCH_GAS * found[0].net_e18
-            )
-        )
-        if not is_best and (not is_near or self.effort.is_over()):
-            return found
-        order = order_of_legs(self.market, alone.legs, self.terms.offer)
-        near = best.solution if best else None
-        whole = self.in_order(order, near) or self.without_limits(order, near)
-        found.append(replace(alone, optimum=whole, whole=whole))
-        if is_best:
-            found += self.carried_out(whole)
-        if is_near:
-            found += self.from_few(whole, alone.legs)
+            if found and _is_proved(self.asked, found[0]):
+                return found
+        found += self.alone(best, found[0] if found else None)
+        singles = [trades for trades in found if trades.whole is None]
+        if singles:
+            alone = max(singles, key=lambda one: one.net_e18)
+            top = max(found, key=lambda one: one.net_e18)
+            # Where single routes are the best so far, their order of tokens is better than the optimum's was.
+            if alone is top or not self.effort.is_over():
+                found += self.from_single(alone, top)
         return sorted(found, key=lambda one: -one.net_e18)
+
+    def alone(self, best: Optimum | None, top: Trades | None = None) -> list[Trades]:
+        """All that single routes gather, trade by trade; also of what an optimum sells, where targets or budgets make that less.
+
+        Beside the `top` of what was found they may end early, where they can neither be better nor a start for what is.
+        """
+        ways = [self.terms.sales_raw]
+        if best is not None:
+            ways.append(best.terms.sales_raw)
+        beat_e18 = None
+        if top is not None:
+            start_e18 = int(top.net_e18 * _NEAR_BEST) if self.is_dear(top) else top.net_e18
+            beat_e18 = min(start_e18, top.net_e18)
+        found: list[Trades] = []
+        for sales in dict.fromkeys(ways):
+            for fitting in (False, True):
+                routes, stages = self.routes(sales, fitting=fitting, beat_e18=beat_e18)
+                found += stages
+                if not routes.was_capped:
+                    break  # fitted, they would be the same
+        return found
+
+    def is_dear(self, top: Trades) -> bool:
+        """Whether gas is so much of what trades are worth that fewer swaps may be worth more."""
+        return self.asked.hop_cost_e18 * len(top.legs) > _MUCH_GAS * top.net_e18
+
+    def routes(
+        self,
+        sales_raw: Sequence[int],
+        begun: Trades | None = None,
+        *,
+        fitting: bool = True,
+        beat_e18: int | None = None,
+    ) -> tuple[SingleRoutes, list[Trades]]:
+        """Single routes one after another, behind what has begun."""
+        routes = SingleRoutes(self.market)
+        first = None
+        if begun is not None:
+            first = Gathered(begun.legs, begun.sales_raw, begun.buys_raw, begun.net_e18)
+        needs_raw = self.terms.needs_raw
+        stages = routes.trade(
+            self.asked, sales_raw, needs_raw, first, fitting=fitting, beat_e18=beat_e18
+        )
+        self.effort.spend(_STEPS_OF_A_QUOTE * routes.quotes)
+        found = [Trades(one.legs, one.sales_raw, one.buys_raw, one.net_e18) for one in stages]
+        return routes, found
+
+    def from_single(self, alone: Trades, top: Trades) -> list[Trades]:
+        """What can be made of the pools of single routes, where those are the best or come near it."""
+        cost_e18 = self.asked.hop_cost_e18
+        is_best = alone is top
+        is_near = cost_e18 > 0 and (
+            is_best or (alone.net_e18 > _NEAR_BEST * top.net_e18 and self.is_dear(top))
+        )
+        if not is_best and not is_near:
+            return []
+        whole = self.certified(alone).whole
+        found = self.carried_out(whole) if is_best and whole else []
+        return found + (self.from_few(whole, alone.legs) if is_near and whole else [])
+
+    def certified(self, trades: Trades) -> Trades:
+        """The trades with what bounds them."""
+        if trades.whole is not None:
+            return trades
+        order = order_of_legs(self.market, trades.legs, self.terms.offer)
+        whole = self.in_order(order) or self.without_limits(order)
+        return replace(trades, optimum=whole, whole=whole)
 
     def from_few(self, whole: Optimum, legs: Sequence[Leg]) -> list[Trades]:
         """The best on the pools of some legs alone, and on those with what more earns its gas beside them."""
@@ -165,18 +217,17 @@ class _Search:
             market.pool.tolist(), market.token_in.tolist(), market.token_out.tolist(), strict=True
         )
         rows = [row for row, end in enumerate(ends) if end in used]
-        near, cost = whole.solution, self.asked.hop_cost_e18 / E18
+        cost = self.asked.hop_cost_e18 / E18
         for _ in range(_MOST_ADDED):
             if self.effort.is_over():
                 break
-            best = self.near_targets(market.only(rows), near)
+            best = self.near_targets(market.only(rows))
             settled = self.settled(best) if best else None
             if best is None or settled is None or (found and settled.net_e18 <= found[-1].net_e18):
                 break
             found.append(replace(settled, whole=whole))
-            near = best.solution
-            prices = np.exp(near.log_prices)
-            profits = _profits_of(market, market.flows(prices), prices)
+            prices = np.exp(best.solution.log_prices)
+            profits = market.profits(prices)
             profits[rows] = 0
             tokens = list({*market.token_in[rows].tolist(), *market.token_out[rows].tolist()})
             known = np.isin(market.token_in, tokens) & np.isin(market.token_out, tokens)
@@ -189,30 +240,47 @@ class _Search:
     def whole(self) -> Optimum | None:
         """The optimum over all pools that is no circle."""
         offer = self.terms.offer
-        if not offer.sell_max.any() or not offer.buy_max.any():
+        if not offer.sell_max.any() or not offer.buy_max.any() or self.terms.sold_max <= 0:
             return None
         first = solve(self.market, offer)
         self.effort.spend(first.steps)
-        best: Optimum | None = None
         if not isinstance(ordered_rows(self.market, first), Stuck):
             best = self.near_targets(self.market, first)
             if best is None or not isinstance(ordered_rows(best.market, best.solution), Stuck):
                 return best
             first = best.solution
-        order = order_of_flows(self.market, first, offer)
-        best = self.in_order(order, first)
+        seen: set[bytes] = set()
+        best = self.in_some_order(first, seen)
+        if best is None or self.effort.is_over(_KEPT_FOR_SWAPS):
+            return best
+        # The orders beside one are not all: what pools would trade at the basket's own prices leads to others.
+        flows = self.market.flows(offer.prices)
+        other = self.in_some_order(replace(first, flows=flows), seen)
+        is_better = other is not None and self.could_be(other) > self.could_be(best)
+        return other if is_better else best
+
+    def in_some_order(self, first: Solution, seen: set[bytes]) -> Optimum | None:
+        """The optimum in an order of tokens that keeps most of what flows, made better by others beside it; `seen` are the markets tried."""
+        order = order_of_flows(self.market, first, self.terms.offer)
+        start = self.market.in_order(order).open_rows
+        best = None if start in seen else self.in_order(order)
         if best is None:
             return None
+        seen.add(start)
         value = best.solution.value
         for _ in range(_MOST_ORDERS):
             beside = orders_beside(self.market, order, best.solution)
             for other in islice(beside, _MOST_BESIDE):
-                if self.effort.is_over():
+                market = self.market.in_order(other)
+                if market.open_rows in seen:
+                    continue
+                if self.effort.is_over(_KEPT_FOR_SWAPS):
                     return best
-                way = solve(self.market.in_order(other), best.terms.offer, best.solution)
+                seen.add(market.open_rows)
+                way = solve(market, best.terms.offer)
                 self.effort.spend(way.steps)
                 if way.value > value + _MORE_BY_ORDER * abs(value):
-                    again = self.in_order(other, way)
+                    again = self.near_targets(market, way)
                     if again is not None and self.better(again, best):
                         best, order, value = again, other, again.solution.value
                         break
@@ -229,26 +297,27 @@ class _Search:
         offer, solution = self.terms.offer, best.solution
         return float(offer.gain @ solution.bought - offer.cost @ solution.sold)
 
-    def in_order(self, order: Sequence[int], near: Solution | None) -> Optimum | None:
+    def in_order(self, order: Sequence[int]) -> Optimum | None:
         """The optimum over all pools in an order of tokens."""
-        return self.near_targets(self.market.in_order(order), near)
+        return self.near_targets(self.market.in_order(order))
 
-    def without_limits(self, order: Sequence[int], near: Solution | None) -> Optimum:
+    def without_limits(self, order: Sequence[int]) -> Optimum:
         """The optimum in an order of tokens but for budgets and slippage: no plan within them is worth more."""
         market = self.market.in_order(order)
-        found = solve(market, replace(self.terms.offer, limits=()), near)
+        found = solve(market, replace(self.terms.offer, limits=()))
+        self.effort.spend(found.steps)
         return Optimum(found, found.bound, None, market, self.terms)
 
-    def near_targets(self, market: Market, near: Solution | None) -> Optimum | None:
-        """The optimum under which no asset crosses its target."""
+    def near_targets(self, market: Market, first: Solution | None = None) -> Optimum | None:
+        """The optimum under which no asset crosses its target; `first` where it has been solved as it stands."""
         terms = self.terms
-        best = optimum(market, terms, near, self.effort)
+        best = optimum(market, terms, self.effort, first=first)
         for _ in range(_MOST_MOVES):
             nearer = _short_of_targets(self.asked, terms, best.solution) if best else None
             if best is None or nearer is None:
                 break
             terms = nearer
-            best = optimum(best.market, terms, best.solution, self.effort)
+            best = optimum(best.market, terms, self.effort, focuses=1)
         return best
 
     def carried_out(self, best: Optimum) -> list[Trades]:
@@ -263,25 +332,32 @@ class _Search:
         if settled is None:
             return []
         fewer = self.earning(settled)
-        found = [fewer] if fewer is settled else [fewer, settled]
-        return [replace(one, whole=best) for one in found]
+        found = [
+            replace(one, whole=best) for one in ((fewer,) if fewer is settled else (fewer, settled))
+        ]
+        if len(shared) and not self.effort.is_over():
+            # What is left may go by the other pairs of pools that several want.
+            _, more = self.routes(best.terms.sales_raw, fewer)
+            found += [replace(one, optimum=best, whole=best) for one in more[-1:]]
+        return sorted(found, key=lambda one: -one.net_e18)
 
     def again(self, best: Optimum, rows: NDArray[np.intp]) -> Optimum | None:
         """The optimum without some rows."""
-        return optimum(best.market.without(rows), best.terms, best.solution, self.effort, 1)
+        return optimum(best.market.without(rows), best.terms, self.effort, focuses=1)
 
     def settled(self, best: Optimum) -> Trades | None:
         """The optimum in whole units; swaps that cannot take their part are left out."""
-        for _ in range(_MOST_STUCK):
+        for tries in range(_MOST_STUCK):
             rows = ordered_rows(best.market, best.solution)
             if not isinstance(rows, Stuck):
                 if not rows:
                     return None
+                self.effort.spend(_STEPS_OF_A_SWAP * len(rows))
                 done = _within_limits(self.asked, best, rows)
                 if not isinstance(done, Stuck):
                     return done
                 rows = done
-            if self.effort.is_over():
+            if tries >= _SURE_STUCK and self.effort.is_over():
                 return None
             again = self.again(best, rows.rows)
             if again is None:
@@ -294,32 +370,39 @@ class _Search:
 
         A pool's profit at the dual's prices is the least that doing without it loses, so a pool whose
         profit pays for its gas stays. Of the others those go together whose profit is far below it; where
-        that loses more than it saves, only half of them, and so on.
+        that loses more than it saves, only half of them, and so on. Where gas is little, what was not worth a swap
+        before is not worth one now: the rest is solved alone, which is quicker.
         """
-        cost = self.asked.hop_cost_e18 / E18
-        if not cost:
+        cost, best = self.asked.hop_cost_e18 / E18, found.optimum
+        if not cost or best is None:
             return found
-        count = 0
+        worth_e18, fewer, count = self.could_be(best), list[Optimum](), 0
+        is_dear = self.is_dear(found)
         for _ in range(_MOST_DROPS):
-            best = found.optimum
-            if best is None or len(found.legs) < 2:
-                break
             rows = trading_rows(best.market, best.solution)
+            if len(rows) < 2:
+                break
             profits = _profits(best.market, best.solution)[rows]
             cheap = rows[np.argsort(profits, kind="stable")][: int((profits < cost).sum())]
-            if cost * len(cheap) <= _LITTLE_GAS * found.net_e18 / E18 or self.effort.is_over():
+            if cost * len(cheap) <= _LITTLE_GAS * worth_e18 / E18 or self.effort.is_over():
                 break
             count = count or int((profits < cost * _FAR_BELOW).sum()) or len(cheap)
-            again = self.again(best, cheap[:count])
-            smaller = None
-            if again is not None and self.could_be(again) > found.net_e18:
-                smaller = self.settled(again)
-            if smaller is not None and smaller.net_e18 > found.net_e18:
-                found, count = smaller, 0
+            if is_dear:
+                again = self.again(best, cheap[:count])
+            else:
+                kept = best.market.only(np.setdiff1d(rows, cheap[:count]).tolist())
+                again = optimum(kept, best.terms, self.effort, focuses=0)
+            if again is not None and self.could_be(again) > worth_e18:
+                best, worth_e18, count = again, self.could_be(again), 0
+                fewer.append(again)
             elif count == 1:
                 break
             else:
                 count //= 2
+        for again in reversed(fewer):
+            smaller = self.settled(again)
+            if smaller is not None and smaller.net_e18 > found.net_e18:
+                return smaller
         return found
 
     def could_be(self, best: Optimum) -> int:
@@ -345,14 +428,13 @@ def _rows_that_share(best: Optimum) -> NDArray[np.intp]:
 
 
 def _is_proved(asked: PlanInput, found: Trades) -> bool:
-    """Whether the bound alone says that no single routes are better by more than is looked at.
-
-    Where there are only a few swaps, single routes are soon quoted, and can be as good to the unit.
-    """
-    if len(found.legs) <= _FEW or found.whole is None:
+    """Whether the bound alone says that nothing else, in whatever order, is worth more by what is looked at."""
+    whole = found.whole
+    if whole is None or not whole.market.is_whole:
         return False
     sold_e18, _ = asked.values_e18(found.sales_raw, found.buys_raw)
-    return bound_e18(found.whole.bound) - found.net_e18 <= sold_e18 // _CLOSE
+    bound = whole.bound_after_gas(asked.hop_cost_e18 / E18)
+    return bound_e18(bound) - found.net_e18 <= sold_e18 // _CLOSE
 
 
 def _short_of_targets(asked: PlanInput, terms: Asked, solution: Solution) -> Asked | None:
@@ -460,35 +542,7 @@ def _trades(
 
 def _profits(market: Market, solution: Solution) -> NDArray[np.float64]:
     """What an arbitrageur earns on every row at the dual's prices."""
-    return _profits_of(market, solution.flows, np.exp(solution.log_prices))
-
-
-def _profits_of(market: Market, flows: Flows, prices: NDArray[np.float64]) -> NDArray[np.float64]:
-    given = prices[market.token_out] * flows.amounts_out
-    return np.asarray(given - prices[market.token_in] * flows.amounts_in, dtype=np.float64)
-
-
-def _alone(
-    asked: PlanInput, terms: Asked, ways: Sequence[tuple[int, ...]], compared: int
-) -> Trades | None:
-    """One route a trade within all limits, for the best of several amounts that may be sold."""
-    found = None
-    for sales in dict.fromkeys(ways):
-        routes = SingleRoutes(market_of(asked.pools))
-        routes.trade(asked, sales, terms.needs_raw, compared)
-        sold_raw: dict[str, int] = {}
-        bought_raw: dict[str, int] = {}
-        for leg in routes.legs:
-            sold_raw[leg.token_in] = sold_raw.get(leg.token_in, 0) + leg.amount_in_raw
-            bought_raw[leg.token_out] = bought_raw.get(leg.token_out, 0) + leg.amount_out_raw
-        for token in set(sold_raw) & set(bought_raw):
-            passed = min(sold_raw[token], bought_raw[token])
-            sold_raw[token] -= passed
-            bought_raw[token] -= passed
-        trades = _trades(asked, routes.legs, sold_raw, bought_raw)
-        if any(trades.buys_raw) and (found is None or trades.net_e18 > found.net_e18):
-            found = trades
-    return found
+    return market.profits(np.exp(solution.log_prices))
 
 
 def bound_e18(value: float) -> int:

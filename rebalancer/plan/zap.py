@@ -307,7 +307,7 @@ class _Together:
             return pulled(market, solution, asked_raw, token)
 
         offer = Offer(sell_max, buy_max, prices, _DEAR * prices, prices)
-        found = settled(market, offer, pull, self.last)
+        found = settled(market, offer, pull)
         if found is None:
             return None
         self.last = found[1]

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import random
 import warnings
-from dataclasses import dataclass
-from fractions import Fraction
 from math import isqrt
 from typing import Any
 
@@ -18,10 +16,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rebalancer.errors import LiquidityExhausted
 from rebalancer.plan.dual import Offer, Solution, solve
 from rebalancer.plan.market import Market
-from rebalancer.pools import Pool, Tick, TickProfile, Token, UniswapV3Pool
+from rebalancer.pools import BalancerWeightedPool, Pool, Tick, TickProfile, Token, UniswapV3Pool
 from rebalancer.pools.uniswap_v3_math import MAX_TICK, PIPS, Q96, tick_at_sqrt
 
 Floats = NDArray[np.float64]
@@ -32,40 +29,21 @@ UNIT = 10**5 * RAW
 """What cvxpy counts in, so that no number is far from one."""
 
 
-@dataclass(frozen=True)
-class Weighted:
-    """A weighted pool in closed form (Balancer's whitepaper), in floats: enough for the dual, never for a trade."""
-
-    key: str
-    tokens: tuple[Token, Token]
-    balances: tuple[float, float]
-    weights: tuple[float, float]
-    fee_pips: int
-
-    @property
-    def address(self) -> str:
-        return self.key
-
-    def _sides(self, token_in: str) -> tuple[float, float, float, float]:
-        i = 0 if token_in == self.tokens[0].address else 1
-        return self.balances[i], self.balances[1 - i], self.weights[i], self.weights[1 - i]
-
-    def spot_price(self, token_in: str, token_out: str) -> Fraction:
-        into, out, weight_in, weight_out = self._sides(token_in)
-        return Fraction(out * weight_in / (into * weight_out))
-
-    def flow_to(self, token_in: str, token_out: str, marginal: float) -> tuple[float, float]:
-        into, out, weight_in, weight_out = self._sides(token_in)
-        kept = 1 - self.fee_pips / PIPS
-        fall = marginal / (kept * out * weight_in / (into * weight_out))
-        if fall >= 1:
-            return 0.0, 0.0
-        whole = weight_in + weight_out
-        amount_in = into * (fall ** (-weight_out / whole) - 1) / kept
-        return amount_in, out * (1 - fall ** (weight_in / whole))
-
-    def quote_in(self, token_in: str, token_out: str, amount_raw: int) -> int:
-        raise LiquidityExhausted(self.key, token_in, amount_raw, 0)
+def weighted(
+    number: int,
+    pair: tuple[Token, Token],
+    balances: tuple[float, float],
+    first: float,
+    fee_pips: int,
+) -> BalancerWeightedPool:
+    """A weighted pool of two tokens; the first weighs that part."""
+    address = f"0x{number:040x}"
+    weight_e18 = round(first * 10) * 10**17
+    return BalancerWeightedPool(
+        *(address, address, address + f"{number:024x}", pair),
+        *((int(balances[0]), int(balances[1])), (weight_e18, 10**18 - weight_e18)),
+        fee_pips * 10**12,
+    )
 
 
 def pair_pool(
@@ -100,7 +78,7 @@ def problem(seed: int) -> tuple[Market, Offer]:
         else:
             first = rng.choice((0.2, 0.5, 0.8))
             balances = depth * first, depth * (1 - first) * off
-            pools.append(Weighted(f"0x{number:040x}", pair, balances, (first, 1 - first), fee_pips))
+            pools.append(weighted(number, pair, balances, first, fee_pips))
     market = Market(pools)
     sell_max, buy_max = np.zeros((2, 8))
     for at in range(3):
@@ -143,13 +121,11 @@ def by_cvxpy(market: Market, offer: Offer) -> tuple[float, Floats, Floats, Float
     return float(whole.value), sold.value * scale, bought.value * scale, prices
 
 
-def curve_of(pool: Pool | Weighted) -> tuple[Floats, tuple[int, int]]:
+def curve_of(pool: Pool) -> tuple[Floats, tuple[int, int]]:
     """Reserves in units, and weights in tenths."""
-    if isinstance(pool, Weighted):
-        return np.array(pool.balances) / UNIT, (
-            round(10 * pool.weights[0]),
-            round(10 * pool.weights[1]),
-        )
+    if isinstance(pool, BalancerWeightedPool):
+        first = pool.weights_e18[0] // 10**17
+        return np.array(pool.balances, dtype=np.float64) / UNIT, (first, 10 - first)
     assert isinstance(pool, UniswapV3Pool)
     price = pool.sqrt_price_x96 / Q96
     return np.array([pool.liquidity / price, pool.liquidity * price]) / UNIT, (1, 1)

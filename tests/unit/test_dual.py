@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from rebalancer.plan.dual import Offer, Solution, solve
 from rebalancer.plan.market import Market, market_of
+from rebalancer.plan.optimum import asked_of
 from rebalancer.pools import (
     Pool,
     Tick,
     TickProfile,
     Token,
-    UniswapV2Pool,
     UniswapV3Pool,
     UniswapV4Pool,
     WrappedEtherPool,
@@ -24,6 +24,7 @@ from rebalancer.pools import (
 )
 from rebalancer.pools.uniswap_v3_math import MAX_TICK, PIPS, Q96, tick_at_sqrt
 from rebalancer.pools.wrapped_ether import ETHER_ADDRESS
+from scripts._bench_markets import market as market_of_seed
 from tests.unit.pairs import FEE_PIPS, RAW, A, B, C, pair
 
 KEPT = 1 - FEE_PIPS / PIPS
@@ -180,16 +181,22 @@ def test_market_says_of_every_pool_what_the_pool_says_itself(seed: int) -> None:
             assert found.amounts_out[row] == pytest.approx(amount_out, rel=1e-9, abs=1e6)
 
 
-def test_market_knows_the_slope_of_every_row() -> None:
+def test_market_says_what_an_amount_brings_and_what_the_next_unit_would() -> None:
     pools = tuple(many_ticks(random.Random(seed), 9 + seed) for seed in range(5))
     market = Market(pools, window=40)
     for price in (0.93, 1.0001, 1.11):
         prices = np.array([price, 1.0])
-        step = np.array([1.0, 1 + 1e-7])
-        now, further = market.flows(prices), market.flows(prices * step)
-        rows = market.token_out == 1
-        measured = (further.amounts_in - now.amounts_in)[rows] / 1e-7 * prices[0]
-        assert now.slope[rows] == pytest.approx(measured, rel=1e-4, abs=1e-4 * RAW)
+        flows = market.flows(prices)
+        flowing = np.flatnonzero((flows.amounts_in > 0) & (flows.amounts_in < market.most * 0.999))
+        out, marginal, bend = market.trade(flows.amounts_in)
+        _, before, _ = market.trade(flows.amounts_in * (1 - 1e-7))
+
+        assert out[flowing] == pytest.approx(flows.amounts_out[flowing], rel=1e-9)
+        ratio = (prices[market.token_in] / prices[market.token_out])[flowing]
+        # Where nothing lies between two stretches, the price may stand anywhere between them.
+        assert (marginal[flowing] >= ratio * (1 - 1e-9)).all()
+        measured = (before - marginal)[flowing] / (flows.amounts_in[flowing] * 1e-7)
+        assert bend[flowing] == pytest.approx(measured, rel=1e-3, abs=1e-9 / RAW)
 
 
 def test_market_takes_a_pool_of_v4_with_both_its_fees() -> None:
@@ -227,29 +234,6 @@ def test_market_finds_prices_of_other_tokens_by_their_deepest_pools() -> None:
     assert market.near(known)[market.index[C.address]] == pytest.approx(-math.log(2))
 
 
-def test_market_between_tokens_leaves_out_what_leads_nowhere() -> None:
-    """A is sold for B; C is only a way where a second pool leads on from it, D never is."""
-    a, b, c, d = (Token(f"0x{number:040x}", name, 18) for number, name in enumerate("abcd", 1))
-
-    def pool(number: int, one: Token, other: Token) -> UniswapV2Pool:
-        return UniswapV2Pool(f"0x{number:040x}", one, other, (10**21, 10**21))
-
-    dead = Market([pool(11, a, b), pool(12, b, c), pool(13, c, d)])
-    through = Market([pool(11, a, b), pool(12, b, c), pool(13, a, c), pool(14, c, d)])
-    prices = np.array([1.0, 1.1, 1.3, 1.7])
-    asked = {a.address, b.address}
-
-    def flowing(market: Market) -> set[int]:
-        by_name = dict(zip((a.address, b.address, c.address, d.address), prices, strict=True))
-        flows = market.flows(np.array([by_name[token] for token in market.tokens]))
-        return set(market.pool[flows.amounts_in > 0].tolist())
-
-    assert flowing(dead) == {0, 1, 2}
-    assert flowing(dead.between(asked)) == {0}
-    assert flowing(through.between(asked)) == {0, 1, 2}
-    assert not dead.may_jump
-
-
 def test_market_takes_a_pool_of_ether_as_one_of_the_wrapped_token() -> None:
     ether = Token(ETHER_ADDRESS, "ETH", 18)
     profile = synthetic(
@@ -260,7 +244,6 @@ def test_market_takes_a_pool_of_ether_as_one_of_the_wrapped_token() -> None:
     wrapped = WrappedEtherPool(inner, Token("0x" + "ff" * 20, "WETH", 18))
     market = Market((wrapped,))
 
-    assert not market.may_jump
     for row in range(2):
         sold, bought = market.tokens[market.token_in[row]], market.tokens[market.token_out[row]]
         prices = np.ones(2)
@@ -268,3 +251,47 @@ def test_market_takes_a_pool_of_ether_as_one_of_the_wrapped_token() -> None:
         found = market.flows(prices)
         expected = wrapped.flow_to(sold, bought, 0.99)
         assert (found.amounts_in[row], found.amounts_out[row]) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("seed", "stormy"), [(42, True), (90, False), (37, True), (47, False), (79, True), (28, True)]
+)
+def test_dual_of_a_market_is_solved_in_few_steps_whichever_limits_bind(
+    seed: int, *, stormy: bool
+) -> None:
+    """Curves, kinks, pools that disagree, budgets: steps are few and the bound is met."""
+    asked = market_of_seed(seed, stormy=stormy)
+    market = market_of(asked.pools)
+    terms = asked_of(asked, market)
+
+    found = solve(market, terms.offer)
+
+    traded = max(float(found.sold @ terms.hi), float(found.bought @ terms.lo))
+    assert traded > 100
+    assert found.steps < 60
+    assert found.bound - found.value <= 1e-8 * traded
+    for limit in terms.offer.limits:
+        over = float(limit.sold @ found.sold - limit.bought @ found.bought) - limit.most
+        assert over <= 1e-8 * traded
+
+
+def test_dual_leaves_out_what_no_pool_that_may_trade_leads_to() -> None:
+    """C could be sold but for its pool being closed: no steps are spent on how little of it, and no more is laid out for it."""
+    market = Market((pair(A, B, 9, 1_000, 1_000), pair(B, C, 8, 1_000, 1_000)))
+    size = len(market.tokens)
+    sell_max, buy_max = np.zeros((2, size))
+    sell_max[[market.index[A.address], market.index[C.address]]] = 10 * RAW
+    buy_max[market.index[B.address]] = 100 * RAW
+    prices = np.full(size, 1 / RAW)
+    offer = Offer(sell_max, buy_max, 0.9 * prices, prices, prices)
+    alone = market.only(np.flatnonzero(market.pool == 0).tolist())
+
+    found = solve(alone, offer)
+
+    assert found.steps <= 20
+    assert whole(market, found.sold, C) == 0
+    assert whole(market, found.sold, A) == pytest.approx(10, rel=1e-12)
+    assert abs(found.bound - found.value) < 1e-9
+    far = np.exp(found.log_prices)
+    far[market.index[C.address]] *= 1e-12
+    assert not alone.is_beyond(far)

@@ -11,10 +11,11 @@ import pytest
 
 from rebalancer.plan.ask import PlanInput
 from rebalancer.plan.dual import Offer, Solution, solve
+from rebalancer.plan.effort import Effort
 from rebalancer.plan.legs import Fill, Stuck, fill, ordered_rows
 from rebalancer.plan.market import Market
 from rebalancer.plan.single import SingleRoutes
-from rebalancer.plan.trades import best_trades
+from rebalancer.plan.trades import Search
 from rebalancer.pools import Pool, Token
 from rebalancer.pools.model import check_amount
 from rebalancer.units import E18
@@ -189,7 +190,7 @@ def test_pool_of_three_tokens_trades_one_pair_where_several_get_in_each_others_w
         hi_e18=(E18,) * 3,
         pools=(pool,),
     )
-    found = next(iter(best_trades(asked)), None)
+    found = next(iter(Search(asked, Effort()).found()), None)
 
     assert found is not None
     state: Pool = pool

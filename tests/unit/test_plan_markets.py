@@ -11,8 +11,12 @@ import pytest
 
 from rebalancer.plan import Plan, PlanInput, plan_rebalance
 from rebalancer.plan.effort import Effort
+from rebalancer.plan.market import market_of
+from rebalancer.plan.optimum import asked_of
+from rebalancer.plan.single import SingleRoutes
 from rebalancer.units import BPS, E18
 from scripts._bench_markets import greedy, is_worse, market, net_e18, rich_pairs
+from scripts._bench_plan import out_of_band
 
 SLACK = 10**6
 """One part in so many of what is sold is the rounding of floats that propose."""
@@ -45,7 +49,58 @@ def test_plan_of_a_random_market_is_allowed_and_no_worse_than_single_routes(
         # Pairs of one pool may make each other better, which the bound takes for pools of their own.
         assert certificate.value_e18 <= certificate.bound_e18 + certificate.sold_e18 // SLACK
     # What no plan can take is no part of the bound.
-    assert certificate.all_pools_bound_e18 - certificate.value_e18 < certificate.sold_e18 // 10
+    assert certificate.all_pools_bound_e18 - certificate.value_e18 < certificate.sold_e18 // 100
+
+
+@pytest.mark.parametrize(
+    ("seed", "stormy"), [(18, False), (51, True), (51, False), (65, False), (35, False)]
+)
+def test_plan_of_a_whole_random_market_is_no_worse_than_single_routes(
+    seed: int, *, stormy: bool
+) -> None:
+    """Seeds in which, before, single routes were chosen by what they pay before gas, or left out where many swaps were found."""
+    asked = market(seed, stormy=stormy)
+    single = greedy(asked)
+    assert single is not None
+
+    plan = planned(asked)
+
+    assert not is_worse(asked, plan, single.net_e18)
+
+
+@pytest.mark.parametrize(
+    ("seed", "stormy"), [(18, False), (48, True), (51, False), (62, True), (74, True), (80, False)]
+)
+def test_single_routes_are_those_of_the_greedy_hand(seed: int, *, stormy: bool) -> None:
+    """All pairs, pools and sizes compared by exact quotes, with far fewer of them."""
+    asked = market(seed, stormy=stormy)
+    asked = replace(asked, pools=asked.pools[:24])
+    theirs = greedy(asked)
+    assert theirs is not None
+    pools = market_of(asked.pools)
+    terms = asked_of(asked, pools)
+
+    found = SingleRoutes(pools).trade(asked, terms.sales_raw, terms.needs_raw)
+
+    worths = [one.net_e18 for one in found]
+    assert worths == sorted(worths)
+    assert worths[-1] >= theirs.net_e18 - theirs.net_e18 // 10**9
+
+
+def test_single_routes_end_where_all_that_is_to_come_cannot_gain_what_is_missing() -> None:
+    asked = replace(out_of_band(), gas_price_wei=10**9, native_price_e18=2_000 * E18)
+    pools = market_of(asked.pools)
+    terms = asked_of(asked, pools)
+    whole, same, short = (SingleRoutes(pools) for _ in range(3))
+    stages = whole.trade(asked, terms.sales_raw, terms.needs_raw)
+    worth_e18 = stages[-1].net_e18
+
+    again = same.trade(asked, terms.sales_raw, terms.needs_raw, beat_e18=worth_e18)
+    less = short.trade(asked, terms.sales_raw, terms.needs_raw, beat_e18=worth_e18 * 11 // 10)
+
+    assert again == stages
+    assert less == stages[: len(less)]
+    assert short.quotes < whole.quotes * 2 // 3
 
 
 def test_plan_over_pools_that_disagree_is_never_worse_with_one_more() -> None:
