@@ -144,8 +144,9 @@ def test_keeper_whose_simulation_differs_signs_nothing_and_says_why(
 
     assert decision.reason is Reason.SIMULATION_REFUSED
     assert "where the plan allows" in decision.text
-    (attempt,) = outbox.attempts(31337)
-    assert (attempt.state, attempt.versions) == (State.FAILED, ())
-    assert attempt.note == decision.text
+    # A node that cannot simulate swaps apart has it planned again without single pools, which helps no more.
+    attempts = outbox.attempts(31337)
+    assert {(one.state, one.versions) for one in attempts} == {(State.FAILED, ())}
+    assert decision.text in {one.note for one in attempts}
     monkeypatch.undo()
     assert tick(keeper_of(stage, outbox)).reason is Reason.REBALANCED

@@ -124,7 +124,7 @@ def session_house(session_chain: LocalChain, session_market: Deployment) -> Hous
     keeper = devnet_signer(5).address
     people = Governance(safe.address, safe.address, safe.address, safe.address, keeper, DELAY)
     feeds = read_feeds(session_chain.rpc, lines)
-    plan = prepare(deployer.address, session_market.wrapped_native, feeds, people)
+    plan = prepare(deployer.address, session_market.wrapped_native, feeds, people, salt=1)
     made = launch(deployer, session_market, plan)
     return House(market, made, safe, deployer)
 

@@ -17,6 +17,7 @@ from rebalancer.errors import (
     BadPoolSnapshot,
     LiquidityExhausted,
     PoolDiverged,
+    PoolError,
     RpcRejected,
     UnsupportedPool,
 )
@@ -302,10 +303,9 @@ def test_pool_that_cannot_be_quoted_any_more_is_left_out_until_it_can() -> None:
     book = PoolBook(rpc, [PLACE], BLOCK, 1)
     rpc.told |= {"future_A_gamma_time()": 1, "D()": pool.d - pool.d // 10**5}
 
-    (diverged,) = at_next(rpc, book)
+    assert at_next(rpc, book) == ()
 
-    assert (diverged.pool, diverged.block) == (POOL, 8)
-    assert "is not that of these balances" in diverged.why
+    assert "is not that of these balances" in str(book.unread[POOL])
     assert traded(book) == []
     assert book.block == NEXT
 
@@ -313,7 +313,10 @@ def test_pool_that_cannot_be_quoted_any_more_is_left_out_until_it_can() -> None:
     assert book.update(BLOCK) == ()
     assert traded(book) == []
 
+    with pytest.raises(PoolError, match="is not that of these balances"):
+        book.read_again(POOL)
     del rpc.told["D()"]
-    assert at_next(rpc, book) == ()
+    book.read_again(POOL)
     assert traded(book) == [POOL]
     assert not book.diverged
+    assert not book.unread
