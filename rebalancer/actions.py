@@ -45,6 +45,7 @@ from rebalancer.governance import act
 from rebalancer.pools import Pool
 from rebalancer.preview import Approval, Preview, read_values
 from rebalancer.send.fees import suggest
+from rebalancer.send.simulate import gas_in_turn
 from rebalancer.send.wallet import Wallet, check_ether, cost_now, estimate_gas
 from rebalancer.spec import MAX_ASSETS, MIN_ASSETS, check_bands, check_weights
 from rebalancer.texts import LONGEST_SYMBOL, safe_text
@@ -799,13 +800,14 @@ def _preview(
         Approval(token, target.address, raw, _approval_gas(wallet, token, target.address, raw))
         for token, raw in _approvals(wallet, target.address, needed_raw or {})
     )
-    gas = cost = None
-    if not approvals:
-        data = target.data(function, *arguments)
+    data = target.data(function, *arguments)
+    if approvals:
+        gas = _gas_after(wallet, approvals, target.address, data, value_wei)
+    else:
         gas = estimate_gas(
             wallet.rpc, wallet.address, target.address, data, value_wei, margin_bps=0
         )
-        cost = cost_now(wallet.rpc, gas, data)
+    cost = None if gas is None else cost_now(wallet.rpc, gas, data)
     net: dict[str, int] = {}
     for leg in legs:
         net[leg.token_in] = net.get(leg.token_in, 0) + leg.amount_in_raw
@@ -841,6 +843,26 @@ def _approval_gas(wallet: Wallet, token: str, spender: str, amount_raw: int) -> 
         return estimate_gas(wallet.rpc, wallet.address, token, data, margin_bps=0)
     except ContractReverted:
         return None  # it is set to 0 first
+
+
+def _gas_after(
+    wallet: Wallet, approvals: Sequence[Approval], to: str, data: str, value_wei: int
+) -> int | None:
+    """The gas of a call once these allowances are granted; None if the node cannot tell, or a token wants its allowance set to 0 first."""
+    token = interface("IERC20Metadata")
+    granted = [
+        (one.token, token.at(one.token).data("approve", one.spender, one.amount_raw), 0)
+        for one in approvals
+    ]
+    messages = [
+        {"from": wallet.address, "to": each, "data": what, "value": hex(wei)}
+        for each, what, wei in (*granted, (to, data, value_wei))
+    ]
+    try:
+        found = gas_in_turn(wallet.rpc, messages)
+    except ContractReverted:
+        return None
+    return None if found is None else found[-1]
 
 
 def _most_gas_wei(
