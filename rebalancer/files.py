@@ -15,6 +15,8 @@ import stat
 from pathlib import Path
 from typing import IO, Any, Literal, NoReturn
 
+from rebalancer.texts import nests_deeper
+
 __all__ = [
     "MEGABYTE",
     "Excess",
@@ -104,25 +106,9 @@ def parse_json(text: str) -> Any:
         Excess: it is nested too deeply.
         ValueError: it is no JSON; NaN and Infinity are none.
     """
-    try:
-        value = json.loads(text, parse_constant=_refuse)
-    except RecursionError:
-        raise Excess(_TOO_DEEP) from None
-    level = [value]
-    for _ in range(_MOST_DEPTH + 1):
-        level = [inner for one in level for inner in _inside(one)]
-        if not level:
-            return value
-    raise Excess(_TOO_DEEP)
-
-
-_TOO_DEEP = f"it is nested more than {_MOST_DEPTH} deep"
-
-
-def _inside(value: Any) -> Any:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()
+    if nests_deeper(text.encode(errors="replace"), _MOST_DEPTH):
+        raise Excess(f"it is nested more than {_MOST_DEPTH} deep")
+    return json.loads(text, parse_constant=_refuse)
 
 
 def _refuse(word: str) -> NoReturn:

@@ -8,15 +8,19 @@ What is left may still look like markup, so no console of this program reads any
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-__all__ = ["LONGEST_SYMBOL", "LONGEST_TEXT", "safe_json", "safe_text"]
+__all__ = ["LONGEST_SYMBOL", "LONGEST_TEXT", "MOST_DEPTH", "nests_deeper", "safe_json", "safe_text"]
 
 LONGEST_TEXT = 300
 """Characters of a sentence that somebody else wrote."""
 
 LONGEST_SYMBOL = 32
 """Characters of a token's symbol or a name: a vault's has at most 31 bytes."""
+
+MOST_DEPTH = 64
+"""Objects and lists inside each other in an answer of a node: theirs have some ten."""
 
 _BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0")
 """Letters and marks that are drawn as nothing, and count as printable."""
@@ -46,6 +50,27 @@ def safe_json(value: Any, most: int = LONGEST_TEXT) -> Any:
     if isinstance(value, dict):
         return {safe_text(key, most): safe_json(inner, most) for key, inner in value.items()}
     return value
+
+
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_BRACKET = re.compile(rb"[\[\]{}]")
+_OPENS = b"[{"
+
+
+def nests_deeper(json_text: bytes, most: int) -> bool:
+    """Whether objects and lists of a JSON text stand more than `most` deep inside each other.
+
+    To be asked before it is parsed: the standard library's parser recurses on the stack of C, and where a package in the process has raised
+    Python's limit (py_ecc does, to 100,000), it overruns that stack and ends the process.
+    """
+    if json_text.count(b"[") + json_text.count(b"{") <= most:
+        return False
+    depth = 0
+    for bracket in _BRACKET.findall(_STRING.sub(b"", json_text)):
+        depth += 1 if bracket in _OPENS else -1
+        if depth > most:
+            return True
+    return False
 
 
 def _is_drawn(character: str) -> bool:

@@ -23,6 +23,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from rebalancer.chain.rpc import Rpc, socket_name
 from rebalancer.errors import ChainError, RpcMalformed
+from rebalancer.texts import MOST_DEPTH, nests_deeper
 
 __all__ = ["Head", "Header", "Heads"]
 
@@ -158,7 +159,7 @@ class Heads:
             socket = connect(self._url, open_timeout=_OPEN_SECONDS, max_size=1 << 20)
             ask = {"jsonrpc": "2.0", "id": 1, "method": "eth_subscribe", "params": ["newHeads"]}
             socket.send(json.dumps(ask))
-            answer = json.loads(socket.recv(timeout=_OPEN_SECONDS))
+            answer = _parsed(socket.recv(timeout=_OPEN_SECONDS))
             if not isinstance(answer, dict) or "result" not in answer:
                 socket.close()
                 raise ValueError("it refuses to subscribe")
@@ -191,7 +192,7 @@ class Heads:
         wait = max(0.0, min(deadline - time.monotonic(), self.poll_seconds))
         while socket is not None:
             try:
-                told = json.loads(socket.recv(timeout=wait))
+                told = _parsed(socket.recv(timeout=wait))
                 newest = _header(told["params"]["result"], self.rpc.endpoint)
             except TimeoutError:
                 return newest
@@ -276,6 +277,18 @@ class Heads:
         while True:
             if (head := self.next(self.poll_seconds)) is not None:
                 yield head
+
+
+def _parsed(message: str | bytes) -> Any:
+    """What a node said.
+
+    Raises:
+        ValueError: it is no JSON, or nested deeper than any answer is.
+    """
+    text = message if isinstance(message, str) else message.decode()
+    if nests_deeper(text.encode(), MOST_DEPTH):
+        raise ValueError("it is nested too deeply")
+    return json.loads(text)
 
 
 def _header(found: Mapping[str, Any], endpoint: str) -> Header:

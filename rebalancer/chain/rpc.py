@@ -43,7 +43,7 @@ from rebalancer.errors import (
     WrongChain,
 )
 from rebalancer.redact import Redactor
-from rebalancer.texts import safe_text
+from rebalancer.texts import MOST_DEPTH, nests_deeper, safe_text
 
 __all__ = ["Call", "Rpc", "at_block", "endpoint_name", "socket_name"]
 
@@ -417,8 +417,8 @@ class Rpc:
         response.release_conn()
         wait = _seconds_to_wait(response.headers.get("Retry-After"))
         try:
-            answer = json.loads(data)
-        except (ValueError, RecursionError):  # or nested deeper than any answer is
+            answer = None if nests_deeper(data, MOST_DEPTH) else json.loads(data.decode())
+        except ValueError:
             answer = None
         if response.status != _OK:
             return response.status, answer, wait

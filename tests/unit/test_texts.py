@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import json
 import logging
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +24,7 @@ from rebalancer.cli.show import console
 from rebalancer.config import Settings
 from rebalancer.errors import DevnetError, RpcRejected
 from rebalancer.pools import load
-from rebalancer.texts import LONGEST_SYMBOL, LONGEST_TEXT, safe_json, safe_text
+from rebalancer.texts import LONGEST_SYMBOL, LONGEST_TEXT, nests_deeper, safe_json, safe_text
 from tests.unit.pairs import A, B, pair
 
 EVIL = "\x1b]8;;https://evil.example\x1b\\US\u202eDC\u200b\x1b[31m\nerror: all is lost\u2028\x00[/nope]"
@@ -172,3 +174,35 @@ def test_no_chart_reads_mathematics() -> None:
 
     assert STYLE["text.parse_math"] is False
     assert "rebalancer.lab.chart" in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("text", "deep"),
+    [
+        ("[" * 32 + "]" * 32, False),
+        ("[" * 33 + "]" * 33, True),
+        ("[" * 200_000, True),
+        ('{"a":' * 33 + "1" + "}" * 33, True),
+        ("[" + ",".join(["[[]]"] * 1_000) + "]", False),
+        (json.dumps(["[" * 500, "]" * 500]), False),
+        ('["' + "]" * 500 + '",' + "[" * 40, True),  # what a string closes is closed for nobody
+        (json.dumps(["\\", '"', "[" * 99]) + "[" * 40, True),
+        ('"' + "[" * 40, True),  # a string without an end
+    ],
+)
+def test_nesting_is_told_without_parsing(text: str, deep: bool) -> None:
+    assert nests_deeper(text.encode(), 32) is deep
+
+
+def test_a_nested_answer_ends_no_process_whatever_pythons_limit_is(tmp_path: Path) -> None:
+    path = tmp_path / "nested.json"
+    path.write_text("[" * 200_000)
+    program = (
+        "import sys; sys.setrecursionlimit(100_000)\n"
+        "from rebalancer.files import Excess, parse_json\n"
+        f"try: parse_json(open({str(path)!r}).read())\n"
+        "except Excess as excess: print(excess)\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+
+    assert (ran.returncode, ran.stdout) == (0, "it is nested more than 32 deep\n"), ran.stderr
