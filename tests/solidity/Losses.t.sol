@@ -351,11 +351,11 @@ contract LossesTest is Base {
 
     /* CLAIMS */
 
-    /// @dev Of 7 units for two claims of 5 each, 3 are the first's to take, and all that is left the second's.
+    /// @dev Of 7 units for two claims of 10 each, 3 are the first's to take, and all that is left the second's.
     function test_the_last_claim_takes_what_is_left() public {
-        _claimUnits(alice, 5);
-        _claimUnits(bob, 5);
-        _lose(token.balanceOf(address(vault)) * 3 / 10 - 1);
+        _claimUnits(alice, 10);
+        _claimUnits(bob, 10);
+        _lose(token.balanceOf(address(vault)) * 13 / 20 - 1);
         vault.sync(1);
         assertEq(vault.totalClaimable(address(token)), 7);
 
