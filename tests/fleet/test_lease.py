@@ -160,7 +160,7 @@ def test_lease_is_renewed_for_as_long_as_its_holder_lives(
         for _ in range(5):
             clock.now += 40
             before = renewals[0]
-            wait_for("a renewal that began now", lambda: renewals[0] > before + 1)  # noqa: B023
+            wait_for("a renewal that began now", lambda: renewals[0] > before + 1)  # noqa: B023 (called before the loop goes on)
             first.check()
             assert not lease(shared, "bert").take()
 

@@ -95,7 +95,7 @@ class FakeChain(Rpc):
     def eth_blockNumber(self) -> str:  # noqa: N802 (the node's names)
         return hex(len(self.blocks) - 1)
 
-    def eth_getCode(self, *_: Any) -> str:  # noqa: N802
+    def eth_getCode(self, *_: Any) -> str:  # noqa: N802 (the node's name)
         return "0x"
 
     def eth_getBalance(self, *_: Any) -> str:  # noqa: N802
