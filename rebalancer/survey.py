@@ -40,7 +40,7 @@ from rebalancer.oracle import (
     tick_price_e18,
 )
 from rebalancer.pools import Token, in_wrapped_ether
-from rebalancer.pools.wrapped_ether import ETHER_ADDRESS
+from rebalancer.pools.model import ETHER_ADDRESS
 from rebalancer.spec import ChainSpec, FeedLine, PoolLine, SequencerLine, SourceLine
 from rebalancer.texts import LONGEST_SYMBOL, safe_text
 from rebalancer.units import BPS

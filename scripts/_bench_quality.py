@@ -39,7 +39,7 @@ from rebalancer.plan.optimum import asked_of, optimum
 from rebalancer.plan.trades import bound_e18
 from rebalancer.policy import Asset, Weighed, weigh_basket
 from rebalancer.pools import Pool, UniswapV4Pool, WrappedEtherPool, load
-from rebalancer.pools.wrapped_ether import ETHER_ADDRESS
+from rebalancer.pools.model import ETHER_ADDRESS
 from rebalancer.units import BPS, E18, YEAR_SECONDS
 
 __all__ = [

@@ -6,10 +6,11 @@ import { SafeERC20 } from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.s
 import { TransientSlot } from "@openzeppelin/contracts/utils/TransientSlot.sol";
 import { IUniswapV3SwapCallback } from "@uniswap/v3-core/contracts/interfaces/callback/IUniswapV3SwapCallback.sol";
 
+import { Venue } from "./Venue.sol";
+
 /// @notice What is called on a Uniswap V3 pool.
 interface IV3Pool {
     function token0() external view returns (address);
-    function token1() external view returns (address);
     function swap(
         address recipient,
         bool zeroForOne,
@@ -19,28 +20,18 @@ interface IV3Pool {
     ) external returns (int256 amount0, int256 amount1);
 }
 
-/// @notice What is called on SwapRouter02.
-interface ISwapRouter02 {
-    struct ExactInputParams {
-        bytes path;
-        address recipient;
-        uint256 amountIn;
-        uint256 amountOutMinimum;
-    }
-
-    function exactInput(ExactInputParams calldata params) external payable returns (uint256 amountOut);
-}
-
 /// @title UniswapV3Venue
-/// @notice Swaps on Uniswap V3, by the pool itself or through SwapRouter02. Nothing else here knows Uniswap V3.
-/// No price limit is set: whoever receives the result checks it.
+/// @notice Swaps on a pool of Uniswap V3, by what goes in or by what comes out. No price limit is set: whoever receives the result checks
+/// it. Body: pool (20).
 ///
 /// PAYMENT. A pool that is told what goes in is paid that at most, so it takes nothing that other hops are to use. A pool that is told what
 /// comes out names its own price, and may take all that is held here of the token: whoever writes the route holds that ready for it.
-abstract contract UniswapV3Venue is IUniswapV3SwapCallback {
+abstract contract UniswapV3Venue is Venue, IUniswapV3SwapCallback {
     using SafeERC20 for IERC20;
     using TransientSlot for bytes32;
     using TransientSlot for TransientSlot.Uint256Slot;
+
+    uint8 internal constant UNISWAP_V3 = 1;
 
     /// The ends of the price range, exclusive (TickMath.MIN_SQRT_RATIO and MAX_SQRT_RATIO).
     uint160 private constant MIN_SQRT_PRICE_X96 = 4295128739;
@@ -64,20 +55,31 @@ abstract contract UniswapV3Venue is IUniswapV3SwapCallback {
     /// @notice The amount has more than 192 bits.
     error AmountTooLarge(uint256 amountRaw);
 
-    /// @dev Swaps on the pool itself. `amount` is what goes in or, below zero, what comes out.
-    function _swapOnV3Pool(address pool, address tokenIn, bool zeroForOne, int256 amount, address recipient) internal {
+    function _swapOnUniswapV3(
+        address tokenIn,
+        address tokenOut,
+        uint256 amount,
+        uint8 flags,
+        bytes calldata body,
+        address recipient
+    ) internal {
+        _checkBody(body, 20);
+        address pool = _addressAt(body, 0);
+        bool zeroForOne = tokenIn < tokenOut;
+        int256 specified = _toInt(amount);
+        if (flags & EXACT_OUT != 0) specified = -specified;
         // The lowest 192 bits are the limit. Of what is below zero they are close to 2^192, which is no limit.
-        uint256 limit = uint256(amount);
+        uint256 limit = uint256(specified);
         AWAITED_POOL.asUint256().tstore(uint160(pool) | limit << ADDRESS_BITS);
         OWED_TOKEN.asUint256().tstore(uint160(tokenIn) | limit >> HALF_BITS << ADDRESS_BITS);
         IV3Pool(pool)
-            .swap(recipient, zeroForOne, amount, zeroForOne ? MIN_SQRT_PRICE_X96 + 1 : MAX_SQRT_PRICE_X96 - 1, "");
+            .swap(recipient, zeroForOne, specified, zeroForOne ? MIN_SQRT_PRICE_X96 + 1 : MAX_SQRT_PRICE_X96 - 1, "");
         // Who did not ask must not do so later.
         AWAITED_POOL.asUint256().tstore(0);
     }
 
     /// @dev 192 bits, as many as the limit has: more than there is of any token.
-    function _toInt(uint256 amount) internal pure returns (int256) {
+    function _toInt(uint256 amount) private pure returns (int256) {
         if (amount > MAX_AMOUNT) revert AmountTooLarge(amount);
         return int256(amount); // checked above
     }
@@ -102,14 +104,5 @@ abstract contract UniswapV3Venue is IUniswapV3SwapCallback {
         uint256 balance = token.balanceOf(address(this));
         if (balance < owed) revert CostsMore(msg.sender, owed, balance);
         token.safeTransfer(msg.sender, owed); // for its own reason
-    }
-
-    /// @dev Swaps along a packed path through SwapRouter02. No allowance outlives the call.
-    function _swapOnRouter02(address router, address tokenIn, bytes calldata path, uint256 amountIn, address recipient)
-        internal
-    {
-        IERC20(tokenIn).forceApprove(router, amountIn);
-        ISwapRouter02(router).exactInput(ISwapRouter02.ExactInputParams(path, recipient, amountIn, 0));
-        IERC20(tokenIn).forceApprove(router, 0);
     }
 }

@@ -37,9 +37,9 @@ from rebalancer.pools import (
     load,
     of_kind,
 )
+from rebalancer.pools.model import ETHER_ADDRESS
 from rebalancer.pools.uniswap_v3_math import MAX_TICK
 from rebalancer.pools.uniswap_v4 import pool_id
-from rebalancer.pools.wrapped_ether import ETHER_ADDRESS
 from rebalancer.texts import LONGEST_SYMBOL, safe_text
 
 __all__ = [

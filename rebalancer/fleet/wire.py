@@ -71,6 +71,7 @@ class NamedPool:
 
     address: str
     key: str
+    holder: str
     tokens: tuple[Token, ...]
     fee_pips: int
 
@@ -203,7 +204,13 @@ def _plan_on_wire(plan: Plan) -> PlanOnWire:
         plan.route.hex(),
         tuple(
             LegOnWire(
-                NamedPool(leg.pool.address, leg.pool.key, leg.pool.tokens, leg.pool.fee_pips),
+                NamedPool(
+                    leg.pool.address,
+                    leg.pool.key,
+                    leg.pool.holder,
+                    leg.pool.tokens,
+                    leg.pool.fee_pips,
+                ),
                 leg.token_in,
                 leg.token_out,
                 leg.amount_in_raw,

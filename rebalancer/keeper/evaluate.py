@@ -21,12 +21,12 @@ from rebalancer.chain.snapshot import Block, VaultSnapshot, read_vaults
 from rebalancer.chain.vaultbook import VaultBook
 from rebalancer.errors import ContractMissing, ContractReverted, PolicyRefused, PoolError
 from rebalancer.keeper.decide import Conditions, Verdict, as_traded, decide, wants_plan
-from rebalancer.keeper.outages import LeftOut, Outages, Scope, holder_of
+from rebalancer.keeper.outages import LeftOut, Outages, Scope
 from rebalancer.keeper.planners import Planners
 from rebalancer.keeper.site import Site
 from rebalancer.policy import weigh_basket
 from rebalancer.pools import AnyPool, Pool
-from rebalancer.pools.wrapped_ether import ETHER_ADDRESS
+from rebalancer.pools.model import ETHER_ADDRESS
 from rebalancer.reasons import Reason
 from rebalancer.units import BPS, E18
 
@@ -305,7 +305,7 @@ class Evaluator:
             tokens = {token.address for token in pool.tokens}
             if ETHER_ADDRESS in tokens:
                 tokens.add(self.site.wrapped_native)
-            if not any(scope.covers(pool.key, holder_of(pool), tokens) for scope in without):
+            if not any(scope.covers(pool.key, pool.holder, tokens) for scope in without):
                 found.append(pool)
         return tuple(found)
 

@@ -26,9 +26,10 @@ from rebalancer.pools.balancer_math import (
 )
 from rebalancer.pools.model import Token, address_key, check_amount, places_of
 from rebalancer.pools.uniswap_v3_math import PIPS
+from rebalancer.route import Hop, address_bytes, to_caller_flag
 from rebalancer.units import E18, div_up
 
-__all__ = ["POW_VERSIONS", "BalancerWeightedPool"]
+__all__ = ["POW_VERSIONS", "BalancerWeightedPool", "balancer_hop"]
 
 POW_VERSIONS = ("v1", "v2")
 """Without and with shortcuts for exponents of 1, 2 and 4."""
@@ -43,6 +44,17 @@ _MAX_BALANCE_RAW = 2**112 - 1
 _MAX_DECIMALS = 18
 _POOL_ID_DIGITS = 64
 
+_VENUE = 5
+"""Its number in RouteExecutor."""
+
+
+def balancer_hop(
+    vault: str, pool_id: str, amount_raw: int, token_in: str, token_out: str, *, to_caller: bool
+) -> Hop:
+    """A swap on any pool of Balancer V2; `pool_id` is 0x and 64 digits. Body: Vault (20), pool id (32)."""
+    body = address_bytes(vault) + bytes.fromhex(pool_id.removeprefix("0x"))
+    return Hop(_VENUE, amount_raw, token_in, token_out, body, to_caller_flag(to_caller))
+
 
 @dataclass(frozen=True)
 class BalancerWeightedPool:
@@ -56,6 +68,7 @@ class BalancerWeightedPool:
     """
 
     PROTOCOL: ClassVar[str] = "Balancer"
+    BUYS_EXACTLY: ClassVar[bool] = False
 
     address: str
     vault: str
@@ -96,6 +109,11 @@ class BalancerWeightedPool:
     def key(self) -> str:
         """Its address; `pool_id` begins with it."""
         return self.address
+
+    @property
+    def holder(self) -> str:
+        """The Vault."""
+        return self.vault
 
     @property
     def fee_pips(self) -> int:
@@ -191,6 +209,12 @@ class BalancerWeightedPool:
         exponent, kept = self.weights_e18[i] / self.weights_e18[j], 1 - self.fee_e18 / E18
         balances = float(self.balances[i]), float(self.balances[j])
         return *balances, exponent, kept, float(self._most_in(i, j))
+
+    def hop(self, token_in: str, token_out: str, amount_raw: int, *, to_caller: bool) -> Hop:
+        """See `Pool.hop`."""
+        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        ends = self.tokens[i].address, self.tokens[j].address
+        return balancer_hop(self.vault, self.pool_id, amount_raw, *ends, to_caller=to_caller)
 
     def to_json(self) -> dict[str, object]:
         """The snapshot that `rebalancer.pools.load` reads back as an equal pool."""

@@ -42,7 +42,7 @@ from rebalancer.pools.curve_math import (
     most_in,
     reduction_e18,
 )
-from rebalancer.pools.curve_stable import FEE_ONE
+from rebalancer.pools.curve_stable import FEE_ONE, curve_hop
 from rebalancer.pools.curve_two import (
     TWO_LIMITS,
     Limits,
@@ -53,6 +53,7 @@ from rebalancer.pools.curve_two import (
 )
 from rebalancer.pools.model import MAX_AMOUNT_RAW, Token, address_key, check_amount, places_of
 from rebalancer.pools.uniswap_v3_math import PIPS
+from rebalancer.route import Hop
 from rebalancer.units import E18
 
 __all__ = ["CurveCryptoPool"]
@@ -95,6 +96,7 @@ class CurveCryptoPool:
     """
 
     PROTOCOL: ClassVar[str] = "Curve"
+    BUYS_EXACTLY: ClassVar[bool] = False
 
     address: str
     tokens: tuple[Token, ...]
@@ -145,6 +147,11 @@ class CurveCryptoPool:
     @property
     def key(self) -> str:
         """Its address."""
+        return self.address
+
+    @property
+    def holder(self) -> str:
+        """The pool itself."""
         return self.address
 
     @property
@@ -297,6 +304,12 @@ class CurveCryptoPool:
         curve = self._curve(i, j)
         slope = curve.most_marginal / (1 - self.mid_fee_e10 / FEE_ONE)
         return slope * (1 - self.fee_e10 / FEE_ONE) * self._scales_f[i] / self._scales_f[j]
+
+    def hop(self, token_in: str, token_out: str, amount_raw: int, *, to_caller: bool) -> Hop:  # noqa: ARG002 (as every pool takes it)
+        """See `Pool.hop`. The executor keeps the result: the pool pays nobody else, and to send it on costs more."""
+        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        ends = self.tokens[i].address, self.tokens[j].address
+        return curve_hop(self.address, amount_raw, *ends, i, j, unsigned=True)
 
     def to_json(self) -> dict[str, object]:
         """The snapshot that `rebalancer.pools.load` reads back as an equal pool."""

@@ -42,9 +42,10 @@ from rebalancer.pools.curve_math import (
 )
 from rebalancer.pools.model import MAX_AMOUNT_RAW, Token, address_key, check_amount, places_of
 from rebalancer.pools.uniswap_v3_math import PIPS
+from rebalancer.route import Hop, address_bytes, number_bytes, to_caller_flag
 from rebalancer.units import E18
 
-__all__ = ["FEE_ONE", "CurveStablePool"]
+__all__ = ["FEE_ONE", "CurveStablePool", "curve_hop"]
 
 FEE_ONE = 10**10
 """One, as Curve counts fees."""
@@ -58,6 +59,27 @@ to nothing left to buy beyond."""
 
 _LARGEST_GROWTH = 2.0**20
 """The same where the fee changes with the balances."""
+
+
+_VENUE, _UNSIGNED = 6, 16
+"""Its number in RouteExecutor, and the flag of pools that count their coins with uint256."""
+
+
+def curve_hop(
+    pool: str,
+    amount_raw: int,
+    token_in: str,
+    token_out: str,
+    i: int,
+    j: int,
+    *,
+    unsigned: bool,
+    to_caller: bool = False,
+) -> Hop:
+    """A swap of coin i for coin j on a pool of Curve; `unsigned` for those of the crypto kind. Body: pool (20), i (1), j (1)."""
+    body = address_bytes(pool) + number_bytes(i, 1, "coin") + number_bytes(j, 1, "coin")
+    flags = to_caller_flag(to_caller) | (_UNSIGNED if unsigned else 0)
+    return Hop(_VENUE, amount_raw, token_in, token_out, body, flags)
 
 
 class _Swap(NamedTuple):
@@ -82,6 +104,7 @@ class CurveStablePool:
     """
 
     PROTOCOL: ClassVar[str] = "Curve"
+    BUYS_EXACTLY: ClassVar[bool] = False
 
     address: str
     tokens: tuple[Token, ...]
@@ -133,6 +156,11 @@ class CurveStablePool:
     @property
     def key(self) -> str:
         """Its address."""
+        return self.address
+
+    @property
+    def holder(self) -> str:
+        """The pool itself."""
         return self.address
 
     @property
@@ -279,6 +307,12 @@ class CurveStablePool:
             ends = curve.x0 * growth / scale_in, out / scale_out
             found.append((*ends, marginal * scale_in / scale_out))
         return found
+
+    def hop(self, token_in: str, token_out: str, amount_raw: int, *, to_caller: bool) -> Hop:  # noqa: ARG002 (as every pool takes it)
+        """See `Pool.hop`. The executor keeps the result: the pool pays nobody else, and to send it on costs more."""
+        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        ends = self.tokens[i].address, self.tokens[j].address
+        return curve_hop(self.address, amount_raw, *ends, i, j, unsigned=False)
 
     def to_json(self) -> dict[str, object]:
         """The snapshot that `rebalancer.pools.load` reads back as an equal pool."""

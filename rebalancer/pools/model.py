@@ -15,14 +15,26 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Protocol, Self
+from typing import ClassVar, Protocol, Self
 
 from rebalancer.errors import BadAmount, BadPoolSnapshot, UnknownToken
+from rebalancer.route import Hop
 
-__all__ = ["MAX_AMOUNT_RAW", "Pool", "Token", "address_key", "check_amount", "places_of"]
+__all__ = [
+    "ETHER_ADDRESS",
+    "MAX_AMOUNT_RAW",
+    "Pool",
+    "Token",
+    "address_key",
+    "check_amount",
+    "places_of",
+]
 
 MAX_AMOUNT_RAW = 2**255 - 1
 """Largest amount that a signed 256-bit word, which venues take amounts in, can carry."""
+
+ETHER_ADDRESS = "0x" + "0" * 40
+"""What Uniswap V4 calls ether; no token can have it."""
 
 _ADDRESS = re.compile(r"0x[0-9a-f]{40}")
 
@@ -88,6 +100,9 @@ def places_of(pool: str, tokens: Sequence[Token], token_in: str, token_out: str)
 class Pool(Protocol):
     """The state of one pool at one block. Immutable: a swap gives a new pool."""
 
+    BUYS_EXACTLY: ClassVar[bool]
+    """Whether its hops may name what comes out (`Hop.buying`)."""
+
     @property
     def address(self) -> str:
         """Where it is deployed, in lower case."""
@@ -99,6 +114,10 @@ class Pool(Protocol):
     @property
     def tokens(self) -> tuple[Token, ...]:
         """What it trades, in the pool's own order."""
+
+    @property
+    def holder(self) -> str:
+        """The contract that holds its tokens: its own, or one that several pools share."""
 
     @property
     def fee_pips(self) -> int:
@@ -148,6 +167,15 @@ class Pool(Protocol):
         In is exact up to the precision of the float; out is what the pool pays for that much in,
         to within a raw unit a tick, or that precision again where the pool's maths has powers in
         it. The planner uses it to aim and `quote_in` to hit.
+
+        Raises:
+            UnknownToken: the pool does not trade the pair.
+        """
+
+    def hop(self, token_in: str, token_out: str, amount_raw: int, *, to_caller: bool) -> Hop:
+        """The hop that sells `amount_raw` (0: all the executor holds) of one token for another.
+
+        `to_caller`: the result goes straight to the caller, where the venue does that at no more cost; otherwise the executor keeps it.
 
         Raises:
             UnknownToken: the pool does not trade the pair.

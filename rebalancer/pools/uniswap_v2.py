@@ -16,14 +16,26 @@ from typing import ClassVar
 
 from rebalancer.errors import BadPoolSnapshot, LiquidityExhausted
 from rebalancer.pools.model import Token, address_key, check_amount, places_of
+from rebalancer.route import Hop, address_bytes, number_bytes, to_caller_flag
 from rebalancer.units import BPS
 
-__all__ = ["MAX_RESERVE_RAW", "UniswapV2Pool"]
+__all__ = ["MAX_RESERVE_RAW", "UniswapV2Pool", "pair_hop"]
 
 MAX_RESERVE_RAW = 2**112 - 1
 """The pair keeps its reserves as uint112."""
 
 _PIPS_PER_BPS = 100
+
+_VENUE = 3
+"""Its number in RouteExecutor."""
+
+
+def pair_hop(
+    pair: str, amount_raw: int, token_in: str, token_out: str, *, to_caller: bool, fee_bps: int = 30
+) -> Hop:
+    """A swap on a pair of Uniswap V2 or of a fork. Body: pair (20), fee in basis points (2)."""
+    body = address_bytes(pair) + number_bytes(fee_bps, 2, "fee")
+    return Hop(_VENUE, amount_raw, token_in, token_out, body, to_caller_flag(to_caller))
 
 
 @dataclass(frozen=True)
@@ -38,6 +50,7 @@ class UniswapV2Pool:
     """
 
     PROTOCOL: ClassVar[str] = "Uniswap V2"
+    BUYS_EXACTLY: ClassVar[bool] = False
 
     address: str
     token0: Token
@@ -67,6 +80,11 @@ class UniswapV2Pool:
     def tokens(self) -> tuple[Token, Token]:
         """token0 and token1."""
         return self.token0, self.token1
+
+    @property
+    def holder(self) -> str:
+        """The pair."""
+        return self.address
 
     @property
     def fee_pips(self) -> int:
@@ -126,6 +144,12 @@ class UniswapV2Pool:
             return 0, 0
         amount_raw = min(int((root - reserve_in) / kept), most)
         return amount_raw, self._out(i, j, amount_raw)
+
+    def hop(self, token_in: str, token_out: str, amount_raw: int, *, to_caller: bool) -> Hop:
+        """See `Pool.hop`."""
+        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        ends = self.tokens[i].address, self.tokens[j].address
+        return pair_hop(self.address, amount_raw, *ends, to_caller=to_caller, fee_bps=self.fee_bps)
 
     def to_json(self) -> dict[str, object]:
         """The snapshot that `rebalancer.pools.load` reads back as an equal pool."""

@@ -21,7 +21,7 @@ from itertools import accumulate, pairwise
 from typing import ClassVar, NamedTuple
 
 from rebalancer.errors import BadPoolSnapshot, LiquidityExhausted, UnknownToken
-from rebalancer.pools.model import Token, address_key, check_amount
+from rebalancer.pools.model import Token, address_key, check_amount, places_of
 from rebalancer.pools.uniswap_v3_math import (
     MAX_SQRT_X96,
     MAX_TICK,
@@ -33,8 +33,9 @@ from rebalancer.pools.uniswap_v3_math import (
     sqrt_at_tick,
     tick_at_sqrt,
 )
+from rebalancer.route import Hop, address_bytes, to_caller_flag
 
-__all__ = ["Segment", "Tick", "TickProfile", "UniswapV3Pool"]
+__all__ = ["Segment", "Tick", "TickProfile", "UniswapV3Pool", "v3_hop"]
 
 _MAX_LIQUIDITY = 2**128 - 1
 _MAX_TICK_SPACING = 16_383
@@ -189,6 +190,16 @@ class _End(NamedTuple):
     crossed: int | None
 
 
+_VENUE = 1
+"""Its number in RouteExecutor."""
+
+
+def v3_hop(pool: str, amount_raw: int, token_in: str, token_out: str, *, to_caller: bool) -> Hop:
+    """A swap on a pool of Uniswap V3. Body: pool (20)."""
+    body = address_bytes(pool)
+    return Hop(_VENUE, amount_raw, token_in, token_out, body, to_caller_flag(to_caller))
+
+
 @dataclass(frozen=True)
 class UniswapV3Pool:
     """One state of one pool; satisfies `rebalancer.pools.Pool`.
@@ -201,6 +212,7 @@ class UniswapV3Pool:
     """
 
     PROTOCOL: ClassVar[str] = "Uniswap V3"
+    BUYS_EXACTLY: ClassVar[bool] = True
 
     address: str
     token0: Token
@@ -238,6 +250,11 @@ class UniswapV3Pool:
     def tokens(self) -> tuple[Token, Token]:
         """token0 and token1."""
         return self.token0, self.token1
+
+    @property
+    def holder(self) -> str:
+        """The pool itself."""
+        return self.address
 
     @property
     def fee_pips(self) -> int:
@@ -313,6 +330,12 @@ class UniswapV3Pool:
                 found.append(Segment(start_x96, end_x96, liquidity))
             start_x96, liquidity = end_x96, ladder.liquidity[k]
         return found
+
+    def hop(self, token_in: str, token_out: str, amount_raw: int, *, to_caller: bool) -> Hop:
+        """See `Pool.hop`."""
+        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        ends = self.tokens[i].address, self.tokens[j].address
+        return v3_hop(self.address, amount_raw, *ends, to_caller=to_caller)
 
     def to_json(self) -> dict[str, object]:
         """The snapshot that `rebalancer.pools.load` reads back as an equal pool.

@@ -18,23 +18,53 @@ from typing import ClassVar
 
 from eth_utils.crypto import keccak
 
-from rebalancer.errors import BadAmount, BadPoolSnapshot
-from rebalancer.pools.model import Token, address_key
+from rebalancer.errors import BadAmount, BadPoolSnapshot, UnsupportedPool
+from rebalancer.pools.model import ETHER_ADDRESS, Token, address_key, places_of
 from rebalancer.pools.uniswap_v3 import TickProfile, UniswapV3Pool
 from rebalancer.pools.uniswap_v3_math import PIPS
+from rebalancer.route import Flags, Hop, address_bytes, number_bytes, to_caller_flag
 
-__all__ = ["UniswapV4Pool", "pool_id"]
+__all__ = ["UniswapV4Pool", "pool_id", "v4_hop"]
 
 _BOOKED_BITS = 127
 """PoolManager books what a swap takes and gives as int128."""
 
 _MAX_PROTOCOL_FEE_PIPS = 1_000
 
+_VENUE = 4
+"""Its number in RouteExecutor."""
+
+_NO_HOOKS = "0x" + "0" * 40
+
 
 def pool_id(token0: str, token1: str, fee_pips: int, tick_spacing: int) -> str:
     """What PoolManager calls a pool without hooks: keccak of its key, 0x and 64 digits (PoolId.toId)."""
     words = int(token0, 16), int(token1, 16), fee_pips, tick_spacing, 0
     return "0x" + keccak(b"".join(word.to_bytes(32) for word in words)).hex()
+
+
+def v4_hop(
+    manager: str,
+    amount_raw: int,
+    token_in: str,
+    token_out: str,
+    fee_pips: int,
+    tick_spacing: int,
+    *,
+    to_caller: bool,
+    hooks: str = _NO_HOOKS,
+    ether_in: bool = False,
+    ether_out: bool = False,
+) -> Hop:
+    """A swap on a pool of Uniswap V4; where the pool holds ether, its token here is WETH and `ether_…` is true.
+
+    Body: PoolManager (20), fee (3), tick spacing (3, signed), hooks (20).
+    """
+    body = address_bytes(manager) + number_bytes(fee_pips, 3, "fee")
+    body += number_bytes(tick_spacing, 3, "tick spacing", signed=True) + address_bytes(hooks)
+    flags = to_caller_flag(to_caller)
+    flags |= (Flags.ETHER_IN if ether_in else 0) | (Flags.ETHER_OUT if ether_out else 0)
+    return Hop(_VENUE, amount_raw, token_in, token_out, body, flags)
 
 
 @dataclass(frozen=True)
@@ -49,6 +79,7 @@ class UniswapV4Pool:
     """
 
     PROTOCOL: ClassVar[str] = "Uniswap V4"
+    BUYS_EXACTLY: ClassVar[bool] = False
 
     manager: str
     token0: Token
@@ -93,6 +124,11 @@ class UniswapV4Pool:
         return self.token0, self.token1
 
     @property
+    def holder(self) -> str:
+        """The PoolManager."""
+        return self.manager
+
+    @property
     def fee_pips(self) -> int:
         """The part of the input that stays behind, in millionths; the smaller where directions differ."""
         return min(self._down.fee_pips, self._up.fee_pips)
@@ -125,6 +161,41 @@ class UniswapV4Pool:
     def flow_to(self, token_in: str, token_out: str, marginal: float) -> tuple[int, int]:
         """See `Pool.flow_to`."""
         return self._side(token_in).flow_to(token_in, token_out, marginal)
+
+    def hop(self, token_in: str, token_out: str, amount_raw: int, *, to_caller: bool) -> Hop:
+        """See `Pool.hop`.
+
+        Raises:
+            UnsupportedPool: it holds ether, which routes know wrapped alone (see `WrappedEtherPool`).
+        """
+        i, j = places_of(self.key, self.tokens, token_in, token_out)
+        if self.token0.address == ETHER_ADDRESS:
+            raise UnsupportedPool(f"{self.PROTOCOL} with ether, before they are wrapped,")
+        ends = self.tokens[i].address, self.tokens[j].address
+        return self.hop_as(*ends, amount_raw, to_caller=to_caller)
+
+    def hop_as(
+        self,
+        token_in: str,
+        token_out: str,
+        amount_raw: int,
+        *,
+        to_caller: bool,
+        ether_in: bool = False,
+        ether_out: bool = False,
+    ) -> Hop:
+        """The hop for tokens by the names that routes have for them."""
+        return v4_hop(
+            self.manager,
+            amount_raw,
+            token_in,
+            token_out,
+            self.profile.fee_pips,
+            self.tick_spacing,
+            to_caller=to_caller,
+            ether_in=ether_in,
+            ether_out=ether_out,
+        )
 
     def to_json(self) -> dict[str, object]:
         """The snapshot that `rebalancer.pools.load` reads back as an equal pool."""

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import ClassVar
 
 from rebalancer.errors import UnknownToken, UnsupportedPool
-from rebalancer.pools.model import Pool, Token
+from rebalancer.pools.model import ETHER_ADDRESS, Pool, Token, places_of
 from rebalancer.pools.uniswap_v4 import UniswapV4Pool
+from rebalancer.route import Hop
 
-__all__ = ["ETHER_ADDRESS", "WrappedEtherPool", "in_wrapped_ether"]
-
-ETHER_ADDRESS = "0x" + "0" * 40
-"""What Uniswap V4 calls ether; no token can have it."""
+__all__ = ["WrappedEtherPool", "in_wrapped_ether"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +27,8 @@ class WrappedEtherPool:
     Raises:
         UnsupportedPool: the pool holds no ether, or holds the wrapped token beside it.
     """
+
+    BUYS_EXACTLY: ClassVar[bool] = False
 
     pool: UniswapV4Pool
     weth: Token
@@ -52,6 +53,11 @@ class WrappedEtherPool:
     def tokens(self) -> tuple[Token, Token]:
         """The wrapped token in ether's place, which is the first, and the other."""
         return self.weth, self.pool.token1
+
+    @property
+    def holder(self) -> str:
+        """The PoolManager."""
+        return self.address
 
     @property
     def fee_pips(self) -> int:
@@ -80,6 +86,14 @@ class WrappedEtherPool:
     def flow_to(self, token_in: str, token_out: str, marginal: float) -> tuple[int, int]:
         """See `Pool.flow_to`."""
         return self.pool.flow_to(*self._way(token_in, token_out), marginal)
+
+    def hop(self, token_in: str, token_out: str, amount_raw: int, *, to_caller: bool) -> Hop:
+        """See `Pool.hop`."""
+        i, j = places_of(self.key, self.tokens, token_in, token_out)
+        ends = self.tokens[i].address, self.tokens[j].address
+        return self.pool.hop_as(
+            *ends, amount_raw, to_caller=to_caller, ether_in=i == 0, ether_out=j == 0
+        )
 
     def _way(self, token_in: str, token_out: str) -> tuple[str, str]:
         """The two as the pool names them."""

@@ -11,9 +11,8 @@ import pytest
 from rebalancer.chain.abi import interface
 from rebalancer.devnet.local import LocalChain
 from rebalancer.errors import LiquidityExhausted
-from rebalancer.plan.hop import hop_of
-from rebalancer.plan.route import encode
 from rebalancer.pools import MAX_AMOUNT_RAW, BalancerWeightedPool, load, of_kind
+from rebalancer.route import encode
 from rebalancer.units import E18
 from tests.contract.pools_balancer import NOBODY, BalancerV2, coins
 
@@ -86,7 +85,7 @@ def swap(balancer: BalancerV2, pool: BalancerWeightedPool, way: tuple[str, str],
     executor, trader = chain.deploy("RouteExecutor"), chain.accounts[5]
     before = bought.call(chain.rpc, "balanceOf", trader)
     chain.transact(sold, "mint", executor.address, raw)
-    hop = hop_of(pool, *way, 0, to_caller=True)
+    hop = pool.hop(*way, 0, to_caller=True)
     chain.transact(executor, "executeRoute", encode([hop]), sender=trader)
     return int(bought.call(chain.rpc, "balanceOf", trader)) - int(before)
 

@@ -16,8 +16,6 @@ from rebalancer.chain.snapshot import Block, read_block
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.market import Market
 from rebalancer.errors import BlockVanished, LiquidityExhausted, PoolDiverged
-from rebalancer.plan.hop import hop_of
-from rebalancer.plan.route import encode
 from rebalancer.pools import (
     MAX_AMOUNT_RAW,
     AnyPool,
@@ -26,6 +24,7 @@ from rebalancer.pools import (
     UniswapV3Pool,
     UniswapV4Pool,
 )
+from rebalancer.route import encode
 from tests.contract.pools import rebuild
 from tests.contract.pools_balancer import BalancerV2
 from tests.contract.pools_v4 import UniswapV4, key_of
@@ -78,7 +77,7 @@ def trade(chain: LocalChain, pool: AnyPool, rng: random.Random) -> None:
         return
     executor = chain.deploy("RouteExecutor")
     chain.transact(interface("MockToken").at(way[0]), "mint", executor.address, amount)
-    hop = hop_of(pool, *way, 0, to_caller=True)
+    hop = pool.hop(*way, 0, to_caller=True)
     chain.transact(executor, "executeRoute", encode([hop]), gas=100_000_000)
 
 
@@ -220,7 +219,7 @@ def test_lost_log_shows_at_the_next_swap_and_stops_that_pool_alone(
     way = [token.address for token in fresh.tokens]
     executor = market.chain.deploy("RouteExecutor")
     market.chain.transact(interface("MockToken").at(way[0]), "mint", executor.address, 1_000)
-    hop = hop_of(fresh, way[0], way[1], 0, to_caller=True)
+    hop = fresh.hop(way[0], way[1], 0, to_caller=True)
     market.chain.transact(executor, "executeRoute", encode([hop]))
 
     (diverged,) = book.update(now(market.chain))

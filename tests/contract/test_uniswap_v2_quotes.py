@@ -10,10 +10,9 @@ import pytest
 from rebalancer.chain.abi import Contract, interface
 from rebalancer.devnet.local import LocalChain
 from rebalancer.errors import ContractReverted, LiquidityExhausted
-from rebalancer.plan.hop import hop_of
-from rebalancer.plan.route import encode
 from rebalancer.pools import MAX_AMOUNT_RAW, UniswapV2Pool
 from rebalancer.pools.uniswap_v2 import MAX_RESERVE_RAW
+from rebalancer.route import encode
 from tests.contract.test_uniswap_v3_quotes import token_pair
 
 
@@ -142,7 +141,7 @@ def test_random_swaps_through_the_executor_move_the_pair_as_on_paper(
             continue
         before = pair.held(way[1], trader)
         pair.mint(way[0], executor.address, amount)
-        hop = hop_of(pair.paper, *way, 0, to_caller=True)
+        hop = pair.paper.hop(*way, 0, to_caller=True)
         chain.transact(executor, "executeRoute", encode([hop]), sender=trader)
         assert pair.held(way[1], trader) - before == expected
         pair.paper = after

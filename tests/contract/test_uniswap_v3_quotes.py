@@ -17,9 +17,9 @@ from rebalancer.chain.abi import Contract, interface
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.market import Market
 from rebalancer.errors import ContractReverted, LiquidityExhausted
-from rebalancer.plan.route import PoolHop, encode
 from rebalancer.pools import MAX_AMOUNT_RAW, Tick, TickProfile, Token, UniswapV3Pool, load, of_kind
 from rebalancer.pools.uniswap_v3_math import MAX_SQRT_X96, MAX_TICK, MIN_SQRT_X96, sqrt_at_tick
+from rebalancer.route import encode
 from tests.contract.pools import check_state, rebuild
 
 TIERS = ((100, 1), (500, 10), (3_000, 60), (10_000, 200), (0, 60), (999_999, 7), (2_500, 16_383))
@@ -182,7 +182,7 @@ def swap(market: Market, executor: Contract, pool: UniswapV3Pool, down: bool, am
     chain, trader = market.chain, market.chain.accounts[3]
     before = token_out.call(chain.rpc, "balanceOf", trader)
     chain.transact(token_in, "mint", executor.address, amount)
-    hop = PoolHop(0, token_in.address, pool.address, zero_for_one=down, to_caller=True)
+    hop = pool.hop(token_in.address, token_out.address, 0, to_caller=True)
     # A walk over all prices reads some 7,000 words of the bitmap.
     chain.transact(executor, "executeRoute", encode([hop]), sender=trader, gas=100_000_000)
     return int(token_out.call(chain.rpc, "balanceOf", trader)) - int(before)

@@ -13,8 +13,6 @@ import pytest
 from rebalancer.chain.abi import Contract, interface
 from rebalancer.devnet.market import Market, sqrt_price_x96
 from rebalancer.errors import BadAmount, ContractReverted, LiquidityExhausted
-from rebalancer.plan.hop import hop_of
-from rebalancer.plan.route import Hop, encode
 from rebalancer.pools import (
     MAX_AMOUNT_RAW,
     Tick,
@@ -27,6 +25,7 @@ from rebalancer.pools import (
     of_kind,
 )
 from rebalancer.pools.uniswap_v3_math import MAX_TICK, sqrt_at_tick, tick_at_sqrt
+from rebalancer.route import Hop, encode
 from rebalancer.units import E18
 from tests.contract.pools_v4 import ETHER, UniswapV4, key_of
 from tests.contract.routes import USDC, WBTC, WETH, pool_hop, quote
@@ -219,7 +218,7 @@ def test_view_of_a_pool_of_ether_says_what_weth_brings(world: World, sells_weth:
     out, after = view.swapped(*way, amount)
     world.give(world.executor, [amount, 0, 0] if sells_weth else [0, 0, amount])
 
-    execute(world, v4, [hop_of(view, *way, 0, to_caller=True)])
+    execute(world, v4, [view.hop(*way, 0, to_caller=True)])
 
     assert world.balances(world.alice) == ([0, 0, out] if sells_weth else [out, 0, 0])
     v4.check_state(after.pool)

@@ -6,7 +6,8 @@ import pytest
 
 from rebalancer.chain.abi import Contract
 from rebalancer.errors import ContractReverted
-from rebalancer.plan.route import PoolHop, encode
+from rebalancer.pools.uniswap_v3 import v3_hop
+from rebalancer.route import encode
 from rebalancer.units import E18, mul_div_down, mul_div_up
 from tests.contract.world import INITIAL_SHARES, SEEDS, Wallet, World, refused
 
@@ -338,9 +339,8 @@ def test_a_holder_lives_through_everything(world: World, vault: Contract) -> Non
 
     world.move_market({"ETH": 2_400})
     sold = 6 * E18
-    hop = PoolHop(
-        sold, world.weth.address, world.pool(world.weth, world.usdc), world.weth_is_token0, True
-    )
+    ends = world.weth.address, world.usdc.address
+    hop = v3_hop(world.pool(world.weth, world.usdc), sold, *ends, to_caller=True)
     world.keeper.transact(
         vault,
         "rebalance",

@@ -103,8 +103,8 @@ contract HostileVenuesTest is Base {
         pool.setAsks(MockPool.Asks.TooMuch);
         // Half goes to each of two hops, and the first pool asks for one unit of the second's half.
         bytes memory route = bytes.concat(
-            Routes.v3(tokens[WETH], SOLD / 2, address(pool), Routes.ZERO_FOR_ONE),
-            Routes.v3(tokens[WETH], SOLD / 2, address(pool), Routes.ZERO_FOR_ONE)
+            Routes.v3(tokens[WETH], SOLD / 2, address(pool), 0, tokens[USDC]),
+            Routes.v3(tokens[WETH], SOLD / 2, address(pool), 0, tokens[USDC])
         );
 
         vm.prank(keeper);
@@ -178,7 +178,7 @@ contract HostileVenuesTest is Base {
 
     /// @notice A pool that is told what to pay names its price; it cannot have what is not there.
     function test_a_hop_by_what_comes_out_is_limited_to_what_the_executor_holds() public {
-        bytes memory route = Routes.v3Out(tokens[WETH], 1, address(thief), Routes.ZERO_FOR_ONE);
+        bytes memory route = Routes.v3Out(tokens[WETH], 1, address(thief), 0, tokens[USDC]);
         tokens[WETH].mint(address(routes), SOLD);
         thief.want(SOLD + 1);
         vm.expectRevert(abi.encodeWithSelector(UniswapV3Venue.CostsMore.selector, thief, SOLD + 1, SOLD));
@@ -236,12 +236,12 @@ contract HostileVenuesTest is Base {
     }
 
     function test_a_callback_of_another_venue_is_not_awaited_while_one_is() public {
-        CrossCaller pool = new CrossCaller();
+        CrossCaller pool = new CrossCaller(tokens[WETH], tokens[USDC]);
         tokens[WETH].mint(address(routes), SOLD);
 
         // A pool of V3 that calls back as PoolManager would, and the other way round.
         vm.expectRevert(abi.encodeWithSelector(UniswapV4Venue.UnexpectedUnlock.selector, pool));
-        routes.executeRoute(Routes.v3(tokens[WETH], SOLD, address(pool), Routes.ZERO_FOR_ONE));
+        routes.executeRoute(Routes.v3(tokens[WETH], SOLD, address(pool), 0, tokens[USDC]));
         vm.expectRevert(abi.encodeWithSelector(UniswapV3Venue.UnexpectedCallback.selector, pool, address(0)));
         routes.executeRoute(Routes.v4(tokens[WETH], SOLD, address(pool), 0, tokens[USDC]));
     }
@@ -251,9 +251,9 @@ contract HostileVenuesTest is Base {
         MockToken weth = tokens[WETH];
         MockToken usdc = tokens[USDC];
         address at = address(thief);
-        if (venue == 0) return Routes.v3(weth, amount, at, flags | Routes.ZERO_FOR_ONE);
+        if (venue == 0) return Routes.v3(weth, amount, at, flags, usdc);
         if (venue == 1) return Routes.router(weth, amount, at, flags, abi.encodePacked(weth, uint24(500), usdc));
-        if (venue == 2) return Routes.pair(weth, amount, at, flags | Routes.ZERO_FOR_ONE, 30);
+        if (venue == 2) return Routes.pair(weth, amount, at, flags, usdc, 30);
         if (venue == 3) return Routes.v4(weth, amount, at, flags, usdc);
         if (venue == 4) return Routes.balancer(weth, amount, at, flags, usdc);
         if (venue == 5) return Routes.curve(weth, amount, at, flags, usdc, 0, 1);
@@ -282,6 +282,13 @@ contract HostileVenuesTest is Base {
 
 /// @notice Calls back as another protocol's venue would.
 contract CrossCaller {
+    MockToken public token0;
+    MockToken public token1;
+
+    constructor(MockToken token0_, MockToken token1_) {
+        (token0, token1) = (token0_, token1_);
+    }
+
     function swap(address, bool, int256, uint160, bytes calldata data) external returns (int256, int256) {
         IUnlockCallback(msg.sender).unlockCallback(data);
         return (0, 0);

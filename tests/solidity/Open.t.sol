@@ -190,9 +190,7 @@ contract OpenTest is Base {
         vm.revertToState(state);
         address routes = deployCode("RouteExecutor.sol:RouteExecutor");
         vm.prank(makeAddr("solver"));
-        vault.rebalance(
-            0, sales, _amounts(0, 1, 0), routes, Routes.v3(tokens[WETH], 0, address(pool), Routes.ZERO_FOR_ONE)
-        );
+        vault.rebalance(0, sales, _amounts(0, 1, 0), routes, Routes.v3(tokens[WETH], 0, address(pool), 0, tokens[WBTC]));
         assertEq(_books(), expected, "solver");
 
         vm.revertToState(state);

@@ -23,7 +23,7 @@ from rebalancer.lab.paper import PaperFeed, PaperMarket, PaperVault
 from rebalancer.plan import NoPlan, Plan, PlanInput, plan_rebalance
 from rebalancer.policy import Policy, Price, State
 from rebalancer.pools import AnyPool, Pool, Token, UniswapV4Pool, WrappedEtherPool
-from rebalancer.pools.wrapped_ether import ETHER_ADDRESS
+from rebalancer.pools.model import ETHER_ADDRESS
 from rebalancer.reasons import Reason
 from rebalancer.units import BPS, E18
 from tests.unit.test_patience import FAR, POLICY, RAMP, SEEN_AT

@@ -22,8 +22,8 @@ from rebalancer.pools import (
     WrappedEtherPool,
     synthetic,
 )
+from rebalancer.pools.model import ETHER_ADDRESS
 from rebalancer.pools.uniswap_v3_math import MAX_TICK, PIPS, Q96, tick_at_sqrt
-from rebalancer.pools.wrapped_ether import ETHER_ADDRESS
 from scripts._bench_markets import market as market_of_seed
 from tests.unit.pairs import FEE_PIPS, RAW, A, B, C, pair
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from rebalancer.plan.single import SingleRoutes
 from rebalancer.plan.trades import Search
 from rebalancer.pools import Pool, Token
 from rebalancer.pools.model import check_amount
+from rebalancer.route import Hop, to_caller_flag
 from rebalancer.units import E18
 from tests.unit.pairs import RAW, A, B, C, pair
 
@@ -25,6 +27,8 @@ from tests.unit.pairs import RAW, A, B, C, pair
 @dataclass(frozen=True)
 class ThreeTokens:
     """Three reserves, any two of which trade as x · y = k without a fee."""
+
+    BUYS_EXACTLY: ClassVar[bool] = False
 
     reserves: tuple[int, int, int]
     key: str = "0x" + "f" * 40
@@ -34,6 +38,13 @@ class ThreeTokens:
     @property
     def address(self) -> str:
         return self.key
+
+    @property
+    def holder(self) -> str:
+        return self.key
+
+    def hop(self, token_in: str, token_out: str, amount_raw: int, *, to_caller: bool) -> Hop:
+        return Hop(0, amount_raw, token_in, token_out, b"", to_caller_flag(to_caller))
 
     def _places(self, token_in: str, token_out: str) -> tuple[int, int]:
         addresses = [token.address for token in self.tokens]

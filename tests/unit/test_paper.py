@@ -29,7 +29,7 @@ from rebalancer.pools import (
     WrappedEtherPool,
     save,
 )
-from rebalancer.pools.wrapped_ether import ETHER_ADDRESS
+from rebalancer.pools.model import ETHER_ADDRESS
 from rebalancer.reasons import Reason
 from rebalancer.units import BPS, E18
 from scripts._bench_quality import KEEPER, measure_quality

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from rebalancer.plan.hop import hop_of
 from rebalancer.pools import KINDS, AnyPool, kind_of, load
 from tests.unit import test_pool_protocols as made
 from tests.unit.test_pools import snapshot as v3
@@ -41,11 +40,11 @@ def test_pool_of_every_kind_is_quoted_and_traded(pool: AnyPool) -> None:
             out = pool.quote_in(token_in, token_out, amount)
 
         paid, after = pool.swapped(token_in, token_out, amount)
-        hop = hop_of(pool, token_in, token_out, amount, to_caller=False)
+        hop = pool.hop(token_in, token_out, amount, to_caller=False)
 
         assert paid == out
         assert after.quote_in(token_in, token_out, amount) <= out
         needed = pool.quote_out(token_in, token_out, out)
         # Balancer charges its largest error both ways.
         assert pool.quote_in(token_in, token_out, needed) >= out - out // 10**5
-        assert hop.amount_in_raw == amount
+        assert hop.amount_raw == amount

@@ -35,8 +35,8 @@ from rebalancer.pools import (
     save,
 )
 from rebalancer.pools.balancer_math import pow_e18, pow_up
+from rebalancer.pools.model import ETHER_ADDRESS
 from rebalancer.pools.uniswap_v2 import MAX_RESERVE_RAW
-from rebalancer.pools.wrapped_ether import ETHER_ADDRESS
 from rebalancer.units import E18
 
 A, B, C = ("0x" + digit * 40 for digit in "abc")

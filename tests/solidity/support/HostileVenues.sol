@@ -103,7 +103,7 @@ contract MockPair {
     address public reenters;
 
     constructor(MockToken token0_, MockToken token1_) {
-        (token0, token1) = (token0_, token1_);
+        (token0, token1) = token0_ < token1_ ? (token0_, token1_) : (token1_, token0_);
         token0_.mint(address(this), reserve0);
         token1_.mint(address(this), reserve1);
     }
@@ -185,7 +185,7 @@ contract MockSwapper {
 /// @notice Every venue in one, and at each it takes what it can get and pays one unit of `paid` for it: all that it is allowed or sent,
 /// half of that, or more than that.
 contract Thief {
-    MockToken public token0;
+    MockToken public token0; // what it is sold
     MockToken public token1;
     MockToken internal paid;
     uint256 public part = 1;
@@ -228,7 +228,8 @@ contract Thief {
 
     function getReserves() external view returns (uint112, uint112, uint32) {
         // Without what is sent next: that is what the pair was given.
-        return (uint112(token0.balanceOf(address(this))), uint112(token1.balanceOf(address(this))), 0);
+        (MockToken first, MockToken last) = token0 < token1 ? (token0, token1) : (token1, token0);
+        return (uint112(first.balanceOf(address(this))), uint112(last.balanceOf(address(this))), 0);
     }
 
     function swap(uint256, uint256, address to, bytes calldata) external {
