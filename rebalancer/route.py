@@ -5,7 +5,7 @@ A route is its hops one after another, without a length in front. Each hop is a 
     venue (1 byte) ‖ amount (16) ‖ token in (20) ‖ token out (20) ‖ flags (1) ‖ length of the body (2) ‖ body
 
 The amount is what goes in, 0 meaning all the executor holds, or with EXACT_OUT what comes out. All numbers are
-big-endian. What a body says is known to its venue alone, in `contracts/venues` and in `rebalancer/pools`.
+big-endian. What a body says is known to its venue alone, in `contracts/venues` and in `rebalancer/venues`.
 """
 
 from __future__ import annotations

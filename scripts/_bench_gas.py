@@ -41,10 +41,10 @@ from rebalancer.devnet.market import sqrt_price_x96
 from rebalancer.devnet.node import Node, NodeSettings
 from rebalancer.devnet.uniswap import Uniswap, install, pool_address
 from rebalancer.policy import Asset, Policy, weigh_basket
-from rebalancer.pools import Token, UniswapV3Pool
-from rebalancer.pools.uniswap_v3 import v3_hop
 from rebalancer.route import Hop, encode
 from rebalancer.units import BPS, E18
+from rebalancer.venues import Token, UniswapV3Pool
+from rebalancer.venues.uniswap_v3 import v3_hop
 from scripts._bench_trace import Spent, spent
 
 __all__ = ["FIGURES", "SIZES", "Figure", "measure"]

@@ -38,9 +38,9 @@ from rebalancer.plan.market import market_of
 from rebalancer.plan.optimum import asked_of, optimum
 from rebalancer.plan.trades import bound_e18
 from rebalancer.policy import Asset, Weighed, weigh_basket
-from rebalancer.pools import Pool, UniswapV4Pool, WrappedEtherPool, load
-from rebalancer.pools.model import ETHER_ADDRESS
 from rebalancer.units import BPS, E18, YEAR_SECONDS
+from rebalancer.venues import Pool, UniswapV4Pool, WrappedEtherPool, load
+from rebalancer.venues.model import ETHER_ADDRESS
 
 __all__ = [
     "KEEPER",

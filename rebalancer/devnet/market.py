@@ -14,14 +14,14 @@ from math import isqrt
 from typing import Any, Self
 
 from rebalancer.chain.abi import interface, reverted
-from rebalancer.chain.deployment import DeployedFeed, DeployedPool, DeployedToken, Deployment
+from rebalancer.chain.deployment import DeployedFeed, DeployedToken, Deployment
 from rebalancer.chain.receipt import Receipt, read_receipt, settled
 from rebalancer.chain.rpc import Call
 from rebalancer.devnet import uniswap
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.uniswap import WETH_ADDRESS, Uniswap
 from rebalancer.errors import ContractReverted, MarketMismatch, RpcRejected
-from rebalancer.pools import Token, UniswapV3Pool
+from rebalancer.venues import PoolRef, Token, UniswapV3Pool
 
 __all__ = [
     "DEFAULT_FEEDS",
@@ -156,7 +156,7 @@ class Market:
             address = uniswap.pool_address(token0.address, token1.address, fee_pips)
             if not chain.code(address):
                 raise MarketMismatch(f"pool {token0.symbol}/{token1.symbol}", address, None)
-            places.append(DeployedPool(address, (token0.address, token1.address), fee_pips))
+            places.append(PoolRef(address, (token0.address, token1.address), fee_pips))
         market = cls._open(chain, uniswap.install(chain), tokens, places, prices_e8, feeds)
         for token in tokens:
             # Nobody here may mint a real token: the driver is given more than there is.
@@ -171,7 +171,7 @@ class Market:
         chain: LocalChain,
         contracts: Uniswap,
         tokens: Sequence[Token],
-        pools: Sequence[DeployedPool],
+        pools: Sequence[PoolRef],
         prices_e8: Mapping[str, int],
         feeds: Sequence[FeedSpec],
     ) -> Self:
@@ -232,7 +232,7 @@ class Market:
         self.chain.rpc.batch_settled([clock])
         return self.chain.rpc.batch_settled([("eth_sendTransaction", (message,))])[0]
 
-    def bounds(self, pool: DeployedPool) -> tuple[int, int]:
+    def bounds(self, pool: PoolRef) -> tuple[int, int]:
         """Between which sqrt prices arbitrage leaves the pool alone, at the newest prices."""
         token0, token1 = pool.tokens
         price0_e8 = self.prices_e8[self._feed_of[token0]]
@@ -358,11 +358,11 @@ def _make_feed(chain: LocalChain, feed: FeedSpec, answer_e8: int) -> DeployedFee
     )
 
 
-def _deployed(pool: UniswapV3Pool) -> DeployedPool:
+def _deployed(pool: UniswapV3Pool) -> PoolRef:
     """A pool where mainnet's factory puts it, whatever address the snapshot was given."""
     token0, token1 = (token.address for token in pool.tokens)
     address = uniswap.pool_address(token0, token1, pool.fee_pips)
-    return DeployedPool(address, (token0, token1), pool.fee_pips)
+    return PoolRef(address, (token0, token1), pool.fee_pips)
 
 
 def _check(what: str, expected: object, actual: object) -> None:

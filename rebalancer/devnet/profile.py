@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from rebalancer.devnet.market import DEFAULT_FEEDS, USDC, WBTC, WETH, sqrt_price_x96
 from rebalancer.errors import MarketMismatch
-from rebalancer.pools import Token, UniswapV3Pool, recentred, synthetic
+from rebalancer.venues import Token, UniswapV3Pool, recentred, synthetic
 
 __all__ = ["DEFAULT_POOLS", "PoolSpec", "opening_pools"]
 

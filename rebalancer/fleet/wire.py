@@ -23,8 +23,8 @@ from rebalancer.plan import Plan
 from rebalancer.plan.leg import Leg
 from rebalancer.plan.result import Certificate, LegCost, PlanCost
 from rebalancer.policy import Fill, Settlement, settle
-from rebalancer.pools import Pool, Token
 from rebalancer.reasons import Reason
+from rebalancer.venues import Pool, Token
 
 __all__ = ["Answer", "NamedPool", "Order", "VerdictOnWire", "on_wire", "verdict_of"]
 

@@ -25,10 +25,10 @@ from rebalancer.keeper.outages import LeftOut, Outages, Scope
 from rebalancer.keeper.planners import Planners
 from rebalancer.keeper.site import Site
 from rebalancer.policy import weigh_basket
-from rebalancer.pools import AnyPool, Pool
-from rebalancer.pools.model import ETHER_ADDRESS
 from rebalancer.reasons import Reason
 from rebalancer.units import BPS, E18
+from rebalancer.venues import Pool, PoolState
+from rebalancer.venues.model import ETHER_ADDRESS
 
 __all__ = ["Evaluates", "Evaluation", "Evaluator", "EvaluatorOptions", "out_of_place_e18"]
 
@@ -65,7 +65,7 @@ class Evaluation:
     planned: int = 0
     diverged_pools: tuple[str, ...] = ()
     differing_vaults: tuple[str, ...] = ()
-    pools: tuple[AnyPool, ...] = ()
+    pools: tuple[PoolState, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
 
 
@@ -257,7 +257,7 @@ class Evaluator:
             known = {token.address: token for token in site.tokens}
             self._pools = PoolBook(
                 self.rpc,
-                site.places,
+                site.pools,
                 block,
                 site.chain_id,
                 tokens=known,
@@ -294,7 +294,7 @@ class Evaluator:
             log.warning("pool_left_out", pool=key, why=why, seconds=told.until - now)
         self._outages.scopes(now)  # what has done well for long is forgotten
 
-    def _usable(self, without: Collection[Scope]) -> tuple[AnyPool, ...]:
+    def _usable(self, without: Collection[Scope]) -> tuple[PoolState, ...]:
         """The pools to seek trades on, whole."""
         if self._pools is None:
             return ()

@@ -19,7 +19,7 @@ from typing import TypeVar
 
 from rebalancer.devnet.market import arbitrage_bounds, sqrt_price_x96
 from rebalancer.errors import BadAmount, LiquidityExhausted
-from rebalancer.pools import (
+from rebalancer.venues import (
     BalancerWeightedPool,
     CurveCryptoPool,
     Pool,
@@ -29,8 +29,8 @@ from rebalancer.pools import (
     WrappedEtherPool,
     recentred,
 )
-from rebalancer.pools.uniswap_v3 import TickProfile
-from rebalancer.pools.uniswap_v3_math import PIPS, sqrt_at_tick, tick_at_sqrt
+from rebalancer.venues.uniswap_v3 import TickProfile
+from rebalancer.venues.uniswap_v3_math import PIPS, sqrt_at_tick, tick_at_sqrt
 
 __all__ = ["arbitraged", "at_prices"]
 

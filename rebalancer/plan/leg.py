@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rebalancer.pools import Pool
+from rebalancer.venues import Pool
 
 __all__ = ["Leg", "pools_after"]
 

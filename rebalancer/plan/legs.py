@@ -19,8 +19,8 @@ from rebalancer.errors import BadAmount, LiquidityExhausted
 from rebalancer.plan.dual import Solution
 from rebalancer.plan.leg import Leg
 from rebalancer.plan.market import Market
-from rebalancer.pools import Pool
 from rebalancer.route import Hop
+from rebalancer.venues import Pool
 
 __all__ = ["Fill", "Stuck", "fill", "ordered_rows", "route_hops", "trading_rows"]
 

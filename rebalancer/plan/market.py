@@ -33,7 +33,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from rebalancer.pools import (
+from rebalancer.venues import (
     BalancerWeightedPool,
     CurveCryptoPool,
     CurveStablePool,
@@ -43,8 +43,8 @@ from rebalancer.pools import (
     UniswapV4Pool,
     WrappedEtherPool,
 )
-from rebalancer.pools.uniswap_v2 import MAX_RESERVE_RAW
-from rebalancer.pools.uniswap_v3_math import PIPS, Q96
+from rebalancer.venues.uniswap_v2 import MAX_RESERVE_RAW
+from rebalancer.venues.uniswap_v3_math import PIPS, Q96
 
 __all__ = ["Flows", "Market", "market_of"]
 

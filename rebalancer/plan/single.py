@@ -21,9 +21,9 @@ from rebalancer.plan.ask import PlanInput
 from rebalancer.plan.leg import Leg
 from rebalancer.plan.market import Market
 from rebalancer.plan.order import makes_circle
-from rebalancer.pools import Pool
-from rebalancer.pools.uniswap_v3_math import PIPS
 from rebalancer.units import E18
+from rebalancer.venues import Pool
+from rebalancer.venues.uniswap_v3_math import PIPS
 
 __all__ = ["Gathered", "SingleRoutes"]
 

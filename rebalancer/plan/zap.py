@@ -37,10 +37,10 @@ from rebalancer.plan.legs import Stuck, route_hops
 from rebalancer.plan.market import Market, market_of
 from rebalancer.plan.sale import apart, best_sale, prices_in, settled, sum_out, unreached
 from rebalancer.plan.single import SingleRoutes
-from rebalancer.pools import Pool
-from rebalancer.pools.model import check_amount
 from rebalancer.route import Hop, encode
 from rebalancer.units import BPS, mul_div_down, mul_div_up
+from rebalancer.venues import Pool
+from rebalancer.venues.model import check_amount
 
 __all__ = ["Books", "ZapIn", "ZapOut", "plan_zap_in", "plan_zap_out"]
 

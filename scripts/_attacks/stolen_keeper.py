@@ -8,16 +8,16 @@ from functools import partial
 from math import isqrt
 
 from rebalancer.chain.abi import Contract, interface
-from rebalancer.chain.deployment import DeployedPool
 from rebalancer.devnet.market import sqrt_price_x96
 from rebalancer.devnet.stage import Actor
 from rebalancer.errors import ContractReverted
 from rebalancer.plan import NoPlan, Plan, PlanInput, plan_rebalance
 from rebalancer.policy import weigh_basket
-from rebalancer.pools.uniswap_v2 import pair_hop
-from rebalancer.pools.uniswap_v3 import v3_hop
 from rebalancer.route import Hop, encode
 from rebalancer.units import BPS, E18
+from rebalancer.venues import PoolRef
+from rebalancer.venues.uniswap_v2 import pair_hop
+from rebalancer.venues.uniswap_v3 import v3_hop
 from scripts._attacks.field import (
     DAY,
     MILLION,
@@ -345,7 +345,7 @@ def _sandwich_v3(field: Field) -> Result:
     )
 
 
-def _legs(field: Field, pools: Mapping[frozenset[str], DeployedPool]) -> list[_Leg]:
+def _legs(field: Field, pools: Mapping[frozenset[str], PoolRef]) -> list[_Leg]:
     """Ether's whole surplus for each deficit, in the pool of the two."""
     basket = field.look().basket
     weth = field.tokens["WETH"]
@@ -377,7 +377,7 @@ def _own_pool(field: Field) -> Result:
         pair = (weth.address, other.address)
         field.send(factory, "createPool", *pair, _OWN_FEE_PIPS, sender=field.thief)
         address = field.read(factory, "getPool", *pair, _OWN_FEE_PIPS)
-        pools[frozenset(pair)] = DeployedPool(address, pair, _OWN_FEE_PIPS)
+        pools[frozenset(pair)] = PoolRef(address, pair, _OWN_FEE_PIPS)
 
     def attack(parameters: tuple[int, ...]) -> Tally:
         """Each pool opens `parameters` millionths below the market."""

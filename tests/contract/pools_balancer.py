@@ -1,4 +1,4 @@
-"""Balancer V2 on a chain, and weighted pools of `rebalancer.pools` put there in exactly their state."""
+"""Balancer V2 on a chain, and weighted pools of `rebalancer.venues` put there in exactly their state."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Self
 from rebalancer.chain.abi import Contract, decode_logs, interface
 from rebalancer.devnet.local import LocalChain
 from rebalancer.errors import ContractReverted
-from rebalancer.pools import BalancerWeightedPool, Token
+from rebalancer.venues import BalancerWeightedPool, Token
 
 __all__ = ["NOBODY", "BalancerV2", "coins"]
 

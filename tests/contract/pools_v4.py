@@ -1,4 +1,4 @@
-"""Uniswap V4 on a chain, and pools of `rebalancer.pools` put there in exactly their state.
+"""Uniswap V4 on a chain, and pools of `rebalancer.venues` put there in exactly their state.
 
 It is here and not in `rebalancer.devnet` because PoolManager's licence keeps its code out of the wheel.
 """
@@ -11,9 +11,9 @@ from typing import Self
 
 from rebalancer.chain.abi import Contract, interface
 from rebalancer.devnet.local import LocalChain
-from rebalancer.pools import Token, UniswapV4Pool
-from rebalancer.pools.uniswap_v4 import v4_hop
 from rebalancer.route import Hop
+from rebalancer.venues import Token, UniswapV4Pool
+from rebalancer.venues.uniswap_v4 import v4_hop
 
 __all__ = ["ETHER", "NO_HOOKS", "UniswapV4", "key_of"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from rebalancer.pools import swap_router_02
-from rebalancer.pools.uniswap_v3 import v3_hop
 from rebalancer.route import Hop
+from rebalancer.venues import swap_router_02
+from rebalancer.venues.uniswap_v3 import v3_hop
 from tests.contract.world import World
 
 __all__ = ["USDC", "WBTC", "WETH", "pool_hop", "quote", "router_hop"]

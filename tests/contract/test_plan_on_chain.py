@@ -15,9 +15,9 @@ from rebalancer.plan import Leg, Plan, PlanInput, best_sale, plan_rebalance
 from rebalancer.plan.leg import pools_after
 from rebalancer.plan.legs import route_hops
 from rebalancer.policy import Asset, Basket, Price
-from rebalancer.pools import Pool, Token, UniswapV3Pool, synthetic
 from rebalancer.route import encode
 from rebalancer.units import E18
+from rebalancer.venues import Pool, Token, UniswapV3Pool, synthetic
 from tests.contract.pools import check_state, rebuild
 from tests.fixtures_chain import OPENING_PRICES_E8
 

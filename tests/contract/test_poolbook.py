@@ -10,21 +10,22 @@ import pytest
 
 from rebalancer.chain.abi import interface
 from rebalancer.chain.poolbook import PoolBook
-from rebalancer.chain.pools import PoolPlace, Protocol, read_pools
+from rebalancer.chain.pools import read_pools
 from rebalancer.chain.rpc import Call, Rpc
 from rebalancer.chain.snapshot import Block, read_block
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.market import Market
 from rebalancer.errors import BlockVanished, LiquidityExhausted, PoolDiverged
-from rebalancer.pools import (
+from rebalancer.route import encode
+from rebalancer.venues import (
     MAX_AMOUNT_RAW,
-    AnyPool,
     BalancerWeightedPool,
+    PoolRef,
+    PoolState,
     UniswapV2Pool,
     UniswapV3Pool,
     UniswapV4Pool,
 )
-from rebalancer.route import encode
 from tests.contract.pools import rebuild
 from tests.contract.pools_balancer import BalancerV2
 from tests.contract.pools_v4 import UniswapV4, key_of
@@ -65,7 +66,7 @@ def now(chain: LocalChain) -> Block:
     return read_block(chain.rpc)
 
 
-def trade(chain: LocalChain, pool: AnyPool, rng: random.Random) -> None:
+def trade(chain: LocalChain, pool: PoolState, rng: random.Random) -> None:
     """A swap of a random part of what the pool can take, through the executor; nothing where it can take nothing."""
     i, j = rng.sample(range(len(pool.tokens)), 2)
     way = pool.tokens[i].address, pool.tokens[j].address
@@ -106,7 +107,7 @@ def test_v3_pool_kept_from_logs_is_the_chains_after_every_trade_mint_and_burn(
 ) -> None:
     chain = market.chain
     pool = rebuild(market, random_pool(SEED, token_pair(chain)))
-    place = PoolPlace(Protocol.UNISWAP_V3, pool.address)
+    place = PoolRef(pool.address, venue="uniswap-v3")
     book = PoolBook(endpoint, [place], now(chain), CHAIN_ID)
     rng = random.Random(1)
     seen = set()
@@ -139,14 +140,14 @@ def test_pools_of_all_protocols_follow_a_range_of_blocks_by_one_request(
     weighted = [balancer.rebuild(random_weighted(chain, 3, version)) for version in ("v1", "v2")]
     v3 = rebuild(market, random_pool(SEED, token_pair(chain)))
     places = [
-        PoolPlace(Protocol.UNISWAP_V2, pair.address),
-        PoolPlace(Protocol.UNISWAP_V3, v3.address),
+        PoolRef(pair.address, venue="uniswap-v2"),
+        PoolRef(v3.address, venue="uniswap-v3"),
         v4_place(of_v4),
-        *(PoolPlace(Protocol.BALANCER, pool.address) for pool in weighted),
+        *(PoolRef(pool.address, venue="balancer") for pool in weighted),
     ]
     book = PoolBook(endpoint, places, now(chain), CHAIN_ID)
     start = book.pools
-    made: list[AnyPool] = [pair, v3, of_v4, *weighted]
+    made: list[PoolState] = [pair, v3, of_v4, *weighted]
 
     for _ in range(2):
         for pool in made:
@@ -200,7 +201,7 @@ def lost(market: Market, endpoint: Endpoint) -> tuple[PoolBook, str, str]:
     """A book of two pools, of which the endpoint lost a mint of the first; their keys."""
     chain = market.chain
     pools = [rebuild(market, random_pool(SEED, token_pair(chain))) for _ in range(2)]
-    places = [PoolPlace(Protocol.UNISWAP_V3, pool.address) for pool in pools]
+    places = [PoolRef(pool.address, venue="uniswap-v3") for pool in pools]
     book = PoolBook(endpoint, places, now(chain), CHAIN_ID)
     low = (pools[0].tick // pools[0].tick_spacing - 3) * pools[0].tick_spacing
     high = low + 6 * pools[0].tick_spacing
@@ -215,7 +216,7 @@ def test_lost_log_shows_at_the_next_swap_and_stops_that_pool_alone(
     market: Market, endpoint: Endpoint
 ) -> None:
     book, bad, good = lost(market, endpoint)
-    fresh = read_pools(endpoint, [PoolPlace(Protocol.UNISWAP_V3, bad)], book.block, CHAIN_ID)[0]
+    fresh = read_pools(endpoint, [PoolRef(bad, venue="uniswap-v3")], book.block, CHAIN_ID)[0]
     way = [token.address for token in fresh.tokens]
     executor = market.chain.deploy("RouteExecutor")
     market.chain.transact(interface("MockToken").at(way[0]), "mint", executor.address, 1_000)
@@ -265,7 +266,7 @@ def test_lost_log_shows_in_a_check_and_nothing_heals_it_but_a_person(
 def test_reorg_is_noticed_and_read_anew(market: Market, endpoint: Endpoint) -> None:
     chain, rng = market.chain, random.Random(4)
     pool = rebuild(market, random_pool(SEED, token_pair(chain)))
-    book = PoolBook(endpoint, [PoolPlace(Protocol.UNISWAP_V3, pool.address)], now(chain), CHAIN_ID)
+    book = PoolBook(endpoint, [PoolRef(pool.address, venue="uniswap-v3")], now(chain), CHAIN_ID)
     before = chain.snapshot()
     low = (pool.tick // pool.tick_spacing - 3) * pool.tick_spacing
     chain.transact(market.driver, "provide", pool.address, [(low, low + 600, 10**9)])

@@ -10,9 +10,9 @@ import pytest
 from rebalancer.chain.abi import Contract, interface
 from rebalancer.devnet.local import LocalChain
 from rebalancer.errors import ContractReverted, LiquidityExhausted
-from rebalancer.pools import MAX_AMOUNT_RAW, UniswapV2Pool
-from rebalancer.pools.uniswap_v2 import MAX_RESERVE_RAW
 from rebalancer.route import encode
+from rebalancer.venues import MAX_AMOUNT_RAW, UniswapV2Pool
+from rebalancer.venues.uniswap_v2 import MAX_RESERVE_RAW
 from tests.contract.test_uniswap_v3_quotes import token_pair
 
 

@@ -1,6 +1,6 @@
 """Quotes on paper against the real Uniswap V3: QuoterV2's answers and the state that swaps leave behind.
 
-Pools are rebuilt on chain from what `rebalancer.pools` holds: one position per adjacent pair of
+Pools are rebuilt on chain from what `rebalancer.venues` holds: one position per adjacent pair of
 initialised ticks. Random ones cover every kind of gap, tier and corner; the real one is mainnet's.
 """
 
@@ -17,9 +17,17 @@ from rebalancer.chain.abi import Contract, interface
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.market import Market
 from rebalancer.errors import ContractReverted, LiquidityExhausted
-from rebalancer.pools import MAX_AMOUNT_RAW, Tick, TickProfile, Token, UniswapV3Pool, load, of_kind
-from rebalancer.pools.uniswap_v3_math import MAX_SQRT_X96, MAX_TICK, MIN_SQRT_X96, sqrt_at_tick
 from rebalancer.route import encode
+from rebalancer.venues import (
+    MAX_AMOUNT_RAW,
+    Tick,
+    TickProfile,
+    Token,
+    UniswapV3Pool,
+    load,
+    of_class,
+)
+from rebalancer.venues.uniswap_v3_math import MAX_SQRT_X96, MAX_TICK, MIN_SQRT_X96, sqrt_at_tick
 from tests.contract.pools import check_state, rebuild
 
 TIERS = ((100, 1), (500, 10), (3_000, 60), (10_000, 200), (0, 60), (999_999, 7), (2_500, 16_383))
@@ -297,7 +305,7 @@ def test_real_pool_rebuilt_quotes_as_the_contract(
     if records_steps:
         pytest.skip(TOO_MANY_STEPS)
     file = shared_data / "mainnet-24407242" / "uniswap_v3_wbtc_weth_3000.json"
-    snapshot = of_kind(load(file), UniswapV3Pool)
+    snapshot = of_class(load(file), UniswapV3Pool)
     token0, token1 = token_pair(market.chain)
     pool = rebuild(market, replace(snapshot, token0=token0, token1=token1))
     rng = random.Random(24_407_242)

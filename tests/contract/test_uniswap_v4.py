@@ -13,7 +13,9 @@ import pytest
 from rebalancer.chain.abi import Contract, interface
 from rebalancer.devnet.market import Market, sqrt_price_x96
 from rebalancer.errors import BadAmount, ContractReverted, LiquidityExhausted
-from rebalancer.pools import (
+from rebalancer.route import Hop, encode
+from rebalancer.units import E18
+from rebalancer.venues import (
     MAX_AMOUNT_RAW,
     Tick,
     TickProfile,
@@ -22,11 +24,9 @@ from rebalancer.pools import (
     UniswapV4Pool,
     WrappedEtherPool,
     load,
-    of_kind,
+    of_class,
 )
-from rebalancer.pools.uniswap_v3_math import MAX_TICK, sqrt_at_tick, tick_at_sqrt
-from rebalancer.route import Hop, encode
-from rebalancer.units import E18
+from rebalancer.venues.uniswap_v3_math import MAX_TICK, sqrt_at_tick, tick_at_sqrt
 from tests.contract.pools_v4 import ETHER, UniswapV4, key_of
 from tests.contract.routes import USDC, WBTC, WETH, pool_hop, quote
 from tests.contract.test_uniswap_v3_quotes import (
@@ -238,7 +238,7 @@ def mainnet(
     if not file.is_file():
         pytest.skip("Mainnet's pool of Uniswap V4 is not here: ../shared/data has no such file.")
     v4 = UniswapV4.install(world.chain, world.admin.address)
-    return v4, v4.rebuild(of_kind(load(file), UniswapV4Pool))
+    return v4, v4.rebuild(of_class(load(file), UniswapV4Pool))
 
 
 def execute(world: World, v4: UniswapV4, hops: Sequence[Hop]) -> int:

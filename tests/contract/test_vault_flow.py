@@ -6,9 +6,9 @@ import pytest
 
 from rebalancer.chain.abi import Contract
 from rebalancer.errors import ContractReverted
-from rebalancer.pools.uniswap_v3 import v3_hop
 from rebalancer.route import encode
 from rebalancer.units import E18, mul_div_down, mul_div_up
+from rebalancer.venues.uniswap_v3 import v3_hop
 from tests.contract.world import INITIAL_SHARES, SEEDS, Wallet, World, refused
 
 SHARES = 12_345_678_901_234_567_890_123

@@ -10,9 +10,9 @@ import pytest
 from rebalancer.chain.abi import Contract, interface
 from rebalancer.chain.receipt import Receipt
 from rebalancer.errors import ContractReverted
-from rebalancer.pools.uniswap_v3 import v3_hop
 from rebalancer.route import Hop, encode
 from rebalancer.units import E18, mul_div_down, mul_div_up
+from rebalancer.venues.uniswap_v3 import v3_hop
 from tests.contract.routes import USDC, WBTC, WETH, pool_hop, quote, router_hop
 from tests.contract.world import INITIAL_SHARES, SEEDS, Wallet, World, refused
 

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from rebalancer.chain.deployment import (
     DeployedFeed,
-    DeployedPool,
     DeployedToken,
     Deployment,
 )
-from rebalancer.chain.pools import PoolPlace, Protocol, V4Key
 from rebalancer.errors import DeploymentMalformed, DeploymentMissing
+from rebalancer.venues import PoolRef
+from rebalancer.venues.uniswap_v4 import v4_ref
 
 A, B, C = ("0x" + pair * 20 for pair in ("aa", "bb", "cc"))
 ETHER = "0x" + "0" * 40
 POOLS = (
-    DeployedPool(C, (A, B), 500),
-    DeployedPool(A, (B, C), 2_500, Protocol.UNISWAP_V2),
-    DeployedPool(B, (ETHER, A), 3_000, Protocol.UNISWAP_V4, 60),
-    DeployedPool(A, (A, B, C), protocol=Protocol.BALANCER),
-    DeployedPool(C, (C, B, A), protocol=Protocol.CURVE),
+    PoolRef(C, (A, B), 500),
+    PoolRef(A, (B, C), 2_500, "uniswap-v2"),
+    v4_ref(B, ETHER, A, 3_000, 60),
+    PoolRef(A, (A, B, C), venue="balancer"),
+    PoolRef(C, (C, B, A), venue="curve"),
 )
 
 DEPLOYMENT = Deployment(
@@ -60,35 +59,9 @@ def test_load_a_file_in_excess_says_so(tmp_path: Path) -> None:
     assert caught.value.path == path
 
 
-def test_places_say_where_each_pool_is_read() -> None:
-    key = V4Key(ETHER, A, 3_000, 60)
-    places = (
-        PoolPlace(Protocol.UNISWAP_V3, C),
-        PoolPlace(Protocol.UNISWAP_V2, A, fee_bps=25),
-        PoolPlace(Protocol.UNISWAP_V4, B, key),
-        PoolPlace(Protocol.BALANCER, A),
-        PoolPlace(Protocol.CURVE, C),
-    )
-    assert DEPLOYMENT.places == places
-    fees = (500, 2_500, 3_000, 1_000, 400)
-    for pool, place, fee_pips in zip(POOLS, places, fees, strict=True):
-        assert DeployedPool.at(place, pool.tokens, fee_pips) == pool
-
-
 def test_wrapped_native_is_the_token_named_or_none() -> None:
     assert DEPLOYMENT.wrapped_native == A
     assert Deployment(1).wrapped_native == ""
-
-
-def test_load_of_a_file_that_names_uniswap_v3_alone_is_the_same_as_ever(tmp_path: Path) -> None:
-    """As they were written before other protocols could be named."""
-    path = tmp_path / "deployment.json"
-    replace(DEPLOYMENT, pools=POOLS[:1]).save(path)
-    raw = json.loads(path.read_text())
-    raw["pools"] = [{"address": C, "token0": A, "token1": B, "fee_pips": 500}]
-    path.write_text(json.dumps(raw))
-
-    assert Deployment.load(path).pools == POOLS[:1]
 
 
 def test_load_nothing_there_is_missing(tmp_path: Path) -> None:
@@ -105,12 +78,11 @@ def test_load_nothing_there_is_missing(tmp_path: Path) -> None:
         ({"tokens": [{"symbol": "WETH"}]}, "wrong kind"),
         ({"chain_id": "mainnet"}, "wrong kind"),
         ({"uniswap": [1]}, "wrong kind"),
-        ({"pools": [{"address": A, "token0": A, "token1": B}]}, "fee_pips"),
-        ({"pools": [{**PLAIN, "protocol": "uniswap-v9"}]}, "wrong kind"),
-        ({"pools": [{**PLAIN, "protocol": "uniswap-v2", "fee_pips": 2_550}]}, "wrong kind"),
-        ({"pools": [{**PLAIN, "protocol": "uniswap-v3", "fee_pips": 10**6}]}, "wrong kind"),
-        ({"pools": [{**PLAIN, "protocol": "uniswap-v4", "tick_spacing": 0}]}, "wrong kind"),
-        ({"pools": [{**PLAIN, "protocol": "balancer", "tokens": [A]}]}, "wrong kind"),
+        ({"pools": [{**PLAIN, "venue": "uniswap-v9"}]}, "wrong kind"),
+        ({"pools": [{**PLAIN, "venue": "uniswap-v2", "fee_pips": 2_550}]}, "wrong kind"),
+        ({"pools": [{**PLAIN, "venue": "uniswap-v3", "fee_pips": 10**6}]}, "wrong kind"),
+        ({"pools": [{**PLAIN, "venue": "uniswap-v4", "tick_spacing": 0}]}, "wrong kind"),
+        ({"pools": [{**PLAIN, "venue": "balancer", "tokens": [A]}]}, "wrong kind"),
     ],
 )
 def test_load_damaged_says_so(tmp_path: Path, damage: str | dict[str, object], reason: str) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rebalancer.plan.dual import Offer, Solution, solve
 from rebalancer.plan.market import Market, market_of
 from rebalancer.plan.optimum import asked_of
-from rebalancer.pools import (
+from rebalancer.venues import (
     Pool,
     Tick,
     TickProfile,
@@ -22,8 +22,8 @@ from rebalancer.pools import (
     WrappedEtherPool,
     synthetic,
 )
-from rebalancer.pools.model import ETHER_ADDRESS
-from rebalancer.pools.uniswap_v3_math import MAX_TICK, PIPS, Q96, tick_at_sqrt
+from rebalancer.venues.model import ETHER_ADDRESS
+from rebalancer.venues.uniswap_v3_math import MAX_TICK, PIPS, Q96, tick_at_sqrt
 from scripts._bench_markets import market as market_of_seed
 from tests.unit.pairs import FEE_PIPS, RAW, A, B, C, pair
 

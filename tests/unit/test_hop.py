@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from rebalancer.errors import UnknownToken, UnsupportedPool
-from rebalancer.pools import Token, UniswapV3Pool, UniswapV4Pool, WrappedEtherPool, load
-from rebalancer.pools.any_call import call_hop
-from rebalancer.pools.swap_router_02 import router_hop
-from rebalancer.pools.uniswap_v3 import TickProfile
-from rebalancer.pools.uniswap_v3_math import Q96
 from rebalancer.route import Flags, Hop, decode, encode
+from rebalancer.venues import Token, UniswapV3Pool, UniswapV4Pool, WrappedEtherPool, load
+from rebalancer.venues.any_call import call_hop
+from rebalancer.venues.swap_router_02 import router_hop
+from rebalancer.venues.uniswap_v3 import TickProfile
+from rebalancer.venues.uniswap_v3_math import Q96
 from tests.unit.test_pool_protocols import (
     POOL,
     A,

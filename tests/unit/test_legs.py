@@ -17,10 +17,10 @@ from rebalancer.plan.legs import Fill, Stuck, fill, ordered_rows
 from rebalancer.plan.market import Market
 from rebalancer.plan.single import SingleRoutes
 from rebalancer.plan.trades import Search
-from rebalancer.pools import Pool, Token
-from rebalancer.pools.model import check_amount
 from rebalancer.route import Hop, to_caller_flag
 from rebalancer.units import E18
+from rebalancer.venues import Pool, Token
+from rebalancer.venues.model import check_amount
 from tests.unit.pairs import RAW, A, B, C, pair
 
 

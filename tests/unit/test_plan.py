@@ -15,12 +15,12 @@ from rebalancer.errors import BadPlanInput, NoRoute, PolicyRefused
 from rebalancer.plan import NoPlan, Plan, PlanInput, best_sale, plan_rebalance
 from rebalancer.plan.legs import route_hops
 from rebalancer.policy import Asset, Basket, Fill, Policy, Price, State, settle, weigh_basket
-from rebalancer.pools import Pool, Token, UniswapV3Pool, synthetic
-from rebalancer.pools.uniswap_v3 import v3_hop
 from rebalancer.reasons import Reason
 from rebalancer.route import decode, encode
 from rebalancer.send.signer import devnet_signer
 from rebalancer.units import BPS, E18
+from rebalancer.venues import Pool, Token, UniswapV3Pool, synthetic
+from rebalancer.venues.uniswap_v3 import v3_hop
 
 BITCOIN = Token("0x" + "1" * 40, "WBTC", 8)
 DOLLAR = Token("0x" + "2" * 40, "USDC", 6)

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from rebalancer.pools import KINDS, AnyPool, kind_of, load
+from rebalancer.venues import KINDS, PoolState, load
 from tests.unit import test_pool_protocols as made
 from tests.unit.test_pools import snapshot as v3
 from tests.unit.test_pools import v4_snapshot as v4
 
 
-def pools() -> list[AnyPool]:
+def pools() -> list[PoolState]:
     """At least one of every kind."""
     return [load(v3()), load(v4()), *(load(snapshot()) for snapshot in made.SNAPSHOTS.values())]
 
@@ -26,11 +26,11 @@ def test_readme_lists_what_is_served_and_no_more(repo_root: Path) -> None:
 
 
 def test_there_is_a_pool_of_every_kind() -> None:
-    assert {kind_of(pool) for pool in pools()} == set(KINDS)
+    assert {pool.kind for pool in pools()} == set(KINDS)
 
 
-@pytest.mark.parametrize("pool", pools(), ids=kind_of)
-def test_pool_of_every_kind_is_quoted_and_traded(pool: AnyPool) -> None:
+@pytest.mark.parametrize("pool", pools(), ids=lambda pool: pool.kind)
+def test_pool_of_every_kind_is_quoted_and_traded(pool: PoolState) -> None:
     ends = [token.address for token in pool.tokens]
     for token_in, token_out in ((ends[0], ends[-1]), (ends[-1], ends[0])):
         amount = 10**6

@@ -18,7 +18,7 @@ from rebalancer.errors import (
     UnknownToken,
     UnsupportedPool,
 )
-from rebalancer.pools import (
+from rebalancer.venues import (
     MAX_AMOUNT_RAW,
     Pool,
     Tick,
@@ -27,12 +27,12 @@ from rebalancer.pools import (
     UniswapV3Pool,
     UniswapV4Pool,
     load,
-    of_kind,
+    of_class,
     recentred,
     save,
     synthetic,
 )
-from rebalancer.pools.uniswap_v3_math import (
+from rebalancer.venues.uniswap_v3_math import (
     MAX_SQRT_X96,
     MAX_TICK,
     MIN_SQRT_X96,
@@ -41,7 +41,7 @@ from rebalancer.pools.uniswap_v3_math import (
     sqrt_at_tick,
     tick_at_sqrt,
 )
-from rebalancer.pools.uniswap_v4 import pool_id
+from rebalancer.venues.uniswap_v4 import pool_id
 
 A = "0x" + "Aa" * 20
 B = "0x" + "bB" * 20
@@ -91,12 +91,12 @@ def without(*path: str) -> dict[str, Any]:
 
 def v3(source: Any) -> UniswapV3Pool:
     """The V3 pool in a snapshot."""
-    return of_kind(load(source), UniswapV3Pool)
+    return of_class(load(source), UniswapV3Pool)
 
 
 def v4(source: Any) -> UniswapV4Pool:
     """The V4 pool in a snapshot."""
-    return of_kind(load(source), UniswapV4Pool)
+    return of_class(load(source), UniswapV4Pool)
 
 
 @pytest.fixture

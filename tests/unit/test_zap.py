@@ -12,9 +12,9 @@ from rebalancer.devnet.market import USDC, WBTC, WETH
 from rebalancer.devnet.profile import opening_pools
 from rebalancer.errors import BadAmount, BadPlanInput, DepositTooSmall, NoRoute
 from rebalancer.plan.zap import Books, ZapIn, plan_zap_in, plan_zap_out
-from rebalancer.pools import BalancerWeightedPool, CurveStablePool, Pool, Token
 from rebalancer.route import Hop, decode
 from rebalancer.units import BPS, E18
+from rebalancer.venues import BalancerWeightedPool, CurveStablePool, Pool, Token
 
 PRICES_E8 = {"ETH/USD": 2_000 * 10**8, "BTC/USD": 30_000 * 10**8, "USDC/USD": 10**8}
 POOLS: tuple[Pool, ...] = tuple(

@@ -14,15 +14,28 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import accumulate, pairwise
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol
 
+from rebalancer.chain.abi import Event
 from rebalancer.errors import BadPoolSnapshot, LiquidityExhausted, UnknownToken
-from rebalancer.pools.model import Token, address_key, check_amount, places_of
-from rebalancer.pools.uniswap_v3_math import (
+from rebalancer.route import Hop, address_bytes, to_caller_flag
+from rebalancer.venues.fields import Snapshot, int_of, object_of, text_of, token_of
+from rebalancer.venues.model import (
+    LogSource,
+    PoolBase,
+    PoolRef,
+    Token,
+    address_key,
+    check_amount,
+    places_of,
+)
+from rebalancer.venues.reading import At, Reading, Venue, interface_of, tokens_read
+from rebalancer.venues.uniswap_v3_math import (
     MAX_SQRT_X96,
     MAX_TICK,
     MIN_SQRT_X96,
@@ -33,9 +46,19 @@ from rebalancer.pools.uniswap_v3_math import (
     sqrt_at_tick,
     tick_at_sqrt,
 )
-from rebalancer.route import Hop, address_bytes, to_caller_flag
 
-__all__ = ["Segment", "Tick", "TickProfile", "UniswapV3Pool", "v3_hop"]
+__all__ = [
+    "V3_POOL",
+    "VENUE",
+    "Segment",
+    "Tick",
+    "TickProfile",
+    "UniswapV3Pool",
+    "moved_range",
+    "profile_of",
+    "ticks_of",
+    "v3_hop",
+]
 
 _MAX_LIQUIDITY = 2**128 - 1
 _MAX_TICK_SPACING = 16_383
@@ -190,19 +213,38 @@ class _End(NamedTuple):
     crossed: int | None
 
 
-_VENUE = 1
-"""Its number in RouteExecutor."""
+_NUMBER = 1
+"""In RouteExecutor."""
+
+_LENS_ADDRESS = "0x" + "1e" * 20
+"""Where the lens stands for a call it is lent to."""
+
+V3_POOL = interface_of(
+    "Uniswap V3 pool",
+    (
+        "slot0() -> uint160,int24,uint16,uint16,uint16,uint8,bool",
+        "event Swap(address indexed sender, address indexed recipient, int256 amount0, int256 amount1, uint160 sqrtPriceX96, uint128 liquidity, int24 tick)",
+        "event Mint(address sender, address indexed owner, int24 indexed tickLower, int24 indexed tickUpper, uint128 amount, uint256 amount0, uint256 amount1)",
+        "event Burn(address indexed owner, int24 indexed tickLower, int24 indexed tickUpper, uint128 amount, uint256 amount0, uint256 amount1)",
+    ),
+)
+_LENS = interface_of(
+    "UniswapV3Lens",
+    (
+        "read(address[],uint256) -> (address,address,uint24,int24,uint160,int24,uint128,(int24,uint128,int128)[])[]",
+    ),
+)
 
 
 def v3_hop(pool: str, amount_raw: int, token_in: str, token_out: str, *, to_caller: bool) -> Hop:
     """A swap on a pool of Uniswap V3. Body: pool (20)."""
     body = address_bytes(pool)
-    return Hop(_VENUE, amount_raw, token_in, token_out, body, to_caller_flag(to_caller))
+    return Hop(_NUMBER, amount_raw, token_in, token_out, body, to_caller_flag(to_caller))
 
 
 @dataclass(frozen=True)
-class UniswapV3Pool:
-    """One state of one pool; satisfies `rebalancer.pools.Pool`.
+class UniswapV3Pool(PoolBase):
+    """One state of one pool; satisfies `PoolState`.
 
     `sqrt_price_x96`, `tick` and `liquidity` are slot0's and the pool's own. The tick may be one
     below the price's when the price sits on a tick that a falling swap has just crossed.
@@ -211,7 +253,6 @@ class UniswapV3Pool:
         BadPoolSnapshot: the state contradicts itself.
     """
 
-    PROTOCOL: ClassVar[str] = "Uniswap V3"
     BUYS_EXACTLY: ClassVar[bool] = True
 
     address: str
@@ -337,8 +378,29 @@ class UniswapV3Pool:
         ends = self.tokens[i].address, self.tokens[j].address
         return v3_hop(self.address, amount_raw, *ends, to_caller=to_caller)
 
+    @property
+    def kind(self) -> str:
+        """See `PoolState.kind`."""
+        return "Uniswap V3"
+
+    @property
+    def ref(self) -> PoolRef:
+        """See `PoolState.ref`."""
+        return PoolRef(
+            self.address, (self.token0.address, self.token1.address), self.fee_pips, VENUE.name
+        )
+
+    @property
+    def log_sources(self) -> tuple[LogSource, ...]:
+        """The pool itself."""
+        return (LogSource(self.address, V3_POOL),)
+
+    def moved(self, events: Sequence[Event]) -> UniswapV3Pool:
+        """See `PoolState.moved`."""
+        return replace(self, **moved_range(self, events))
+
     def to_json(self) -> dict[str, object]:
-        """The snapshot that `rebalancer.pools.load` reads back as an equal pool.
+        """The snapshot that `rebalancer.venues.load` reads back as an equal pool.
 
         The pool's balances, which the files of mainnet also carry, are not part of what decides
         a quote and are left out.
@@ -444,3 +506,144 @@ class UniswapV3Pool:
             tick=tick,
             liquidity=self.profile.liquidity_at(tick),
         )
+
+
+class _Ranged(Protocol):
+    """A pool whose liquidity lies between ticks."""
+
+    @property
+    def profile(self) -> TickProfile: ...
+    @property
+    def sqrt_price_x96(self) -> int: ...
+    @property
+    def tick(self) -> int: ...
+    @property
+    def liquidity(self) -> int: ...
+
+
+def moved_range(pool: _Ranged, events: Sequence[Event]) -> dict[str, Any]:
+    """The fields that events of Uniswap V3 or V4 change.
+
+    Swaps tell price, tick and liquidity; providing and withdrawing moves two ticks, and the liquidity between them.
+    """
+    sqrt_price_x96, tick, liquidity = pool.sqrt_price_x96, pool.tick, pool.liquidity
+    ticks = {at: (gross, net) for at, gross, net in pool.profile.ticks}
+    for event in events:
+        values = event.values
+        if event.name == "Swap":
+            sqrt_price_x96 = values["sqrtPriceX96"]
+            tick, liquidity = values["tick"], values["liquidity"]
+        elif event.name in ("Mint", "Burn", "ModifyLiquidity"):
+            low, high = values["tickLower"], values["tickUpper"]
+            if event.name == "ModifyLiquidity":
+                change = values["liquidityDelta"]
+            else:
+                change = values["amount"] if event.name == "Mint" else -values["amount"]
+            for at, net_change in ((low, change), (high, -change)):
+                gross, net = ticks.get(at, (0, 0))
+                ticks[at] = gross + change, net + net_change
+            if low <= tick < high:
+                liquidity += change
+    left = tuple(Tick(at, *ticks[at]) for at in sorted(ticks) if ticks[at] != (0, 0))
+    profile = pool.profile if left == pool.profile.ticks else replace(pool.profile, ticks=left)
+    return {
+        "profile": profile,
+        "sqrt_price_x96": sqrt_price_x96,
+        "tick": tick,
+        "liquidity": liquidity,
+    }
+
+
+@lru_cache(maxsize=64)
+def profile_of(fee_pips: int, tick_spacing: int, ticks: tuple[Tick, ...]) -> TickProfile:
+    """Snapshots of a pool block after block mostly share their ticks, and so all that follows."""
+    return TickProfile(fee_pips, tick_spacing, ticks)
+
+
+def ticks_of(tick_data: Snapshot) -> tuple[Tick, ...]:
+    """Tick → [liquidity_gross, liquidity_net, block], in any order."""
+    ticks = []
+    for index, row in tick_data.items():
+        match row:
+            case [int(gross), int(net), *_]:
+                pass
+            case _:
+                raise BadPoolSnapshot(f"tick {index} is not [liquidity_gross, liquidity_net, …]")
+        try:
+            ticks.append(Tick(int(index), gross, net))
+        except ValueError as error:
+            raise BadPoolSnapshot(f"{index!r} is not a tick") from error
+    return tuple(sorted(ticks))
+
+
+def _load(snapshot: Snapshot) -> UniswapV3Pool:
+    scalars = object_of(snapshot, "scalars")
+    return UniswapV3Pool(
+        address=text_of(snapshot, "pool"),
+        token0=token_of(snapshot, "token0"),
+        token1=token_of(snapshot, "token1"),
+        profile=profile_of(
+            int_of(scalars, "fee"),
+            int_of(scalars, "tick_spacing"),
+            ticks_of(object_of(snapshot, "tick_data")),
+        ),
+        sqrt_price_x96=int_of(scalars, "sqrt_price_x96"),
+        tick=int_of(scalars, "tick"),
+        liquidity=int_of(scalars, "liquidity"),
+        chain_id=int_of(snapshot, "chain_id"),
+        block=int_of(snapshot, "block"),
+        name=text_of(snapshot, "name"),
+    )
+
+
+def _read(at: At, refs: Sequence[PoolRef]) -> Reading[Sequence[UniswapV3Pool]]:
+    """All of them by one call of the lens, its own or lent."""
+    addresses = [ref.address for ref in refs]
+    lens = _LENS.at(at.lens or _LENS_ADDRESS)
+    method, (message, block) = at.ask(lens, "read", list(addresses), 0)
+    if at.lens is None:
+        lent = {_LENS_ADDRESS: {"code": at.lens_code}}
+        answers = yield [(method, (message, block, lent))]
+    else:
+        answers = yield [(method, (message, block))]
+    states = lens.result("read", answers[0])
+    tokens = yield from tokens_read(at, [address for state in states for address in state[:2]])
+    pools = []
+    for n, (address, state) in enumerate(zip(addresses, states, strict=True)):
+        _, _, fee, spacing, sqrt_price_x96, tick, liquidity, ticks = state
+        token0, token1 = tokens[2 * n : 2 * n + 2]
+        pools.append(
+            _load(
+                {
+                    **at.head(f"Uniswap V3 {token0.symbol}/{token1.symbol} {fee / 10_000:g}%"),
+                    "pool": address,
+                    "scalars": {
+                        "fee": fee,
+                        "tick_spacing": spacing,
+                        "sqrt_price_x96": sqrt_price_x96,
+                        "tick": tick,
+                        "liquidity": liquidity,
+                    },
+                    "tick_data": {str(t): [gross, net, at.block.number] for t, gross, net in ticks},
+                    "token0": token0.to_json(),
+                    "token1": token1.to_json(),
+                }
+            )
+        )
+    return pools
+
+
+def _takes(ref: PoolRef) -> bool:
+    return len(ref.tokens) == 2 and 0 <= ref.fee_pips < PIPS
+
+
+VENUE = Venue(
+    name="uniswap-v3",
+    kinds=("Uniswap V3",),
+    snapshot_key="pool",
+    load=_load,
+    read=_read,
+    takes=_takes,
+    mark=(V3_POOL, "slot0"),
+    reads_together=True,
+)

@@ -10,24 +10,43 @@ On chain a pair refuses a swap out of which nothing comes, and to hold more than
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import ClassVar
 
+from rebalancer.chain.abi import Event
 from rebalancer.errors import BadPoolSnapshot, LiquidityExhausted
-from rebalancer.pools.model import Token, address_key, check_amount, places_of
 from rebalancer.route import Hop, address_bytes, number_bytes, to_caller_flag
-from rebalancer.units import BPS
+from rebalancer.units import BPS, PIPS_PER_BPS
+from rebalancer.venues.fields import Snapshot, int_of, ints_of, text_of, tokens_of
+from rebalancer.venues.model import (
+    LogSource,
+    PoolBase,
+    PoolRef,
+    Token,
+    address_key,
+    check_amount,
+    places_of,
+)
+from rebalancer.venues.reading import At, Reading, Venue, each, interface_of, tokens_read
 
-__all__ = ["MAX_RESERVE_RAW", "UniswapV2Pool", "pair_hop"]
+__all__ = ["MAX_RESERVE_RAW", "PAIR", "VENUE", "UniswapV2Pool", "pair_hop"]
 
 MAX_RESERVE_RAW = 2**112 - 1
 """The pair keeps its reserves as uint112."""
 
-_PIPS_PER_BPS = 100
+_NUMBER = 3
+"""In RouteExecutor."""
 
-_VENUE = 3
-"""Its number in RouteExecutor."""
+PAIR = interface_of(
+    "Uniswap V2 pair",
+    (
+        "token0() -> address",
+        "token1() -> address",
+        "getReserves() -> uint112,uint112,uint32",
+        "event Sync(uint112 reserve0, uint112 reserve1)",
+    ),
+)
 
 
 def pair_hop(
@@ -35,12 +54,12 @@ def pair_hop(
 ) -> Hop:
     """A swap on a pair of Uniswap V2 or of a fork. Body: pair (20), fee in basis points (2)."""
     body = address_bytes(pair) + number_bytes(fee_bps, 2, "fee")
-    return Hop(_VENUE, amount_raw, token_in, token_out, body, to_caller_flag(to_caller))
+    return Hop(_NUMBER, amount_raw, token_in, token_out, body, to_caller_flag(to_caller))
 
 
 @dataclass(frozen=True)
-class UniswapV2Pool:
-    """One state of one pair; satisfies `rebalancer.pools.Pool`.
+class UniswapV2Pool(PoolBase):
+    """One state of one pair; satisfies `PoolState`.
 
     `reserves` are getReserves's, of token0 and token1; what was sent to the pair and not yet synced
     is not among them and changes no quote.
@@ -48,9 +67,6 @@ class UniswapV2Pool:
     Raises:
         BadPoolSnapshot: the state contradicts itself.
     """
-
-    PROTOCOL: ClassVar[str] = "Uniswap V2"
-    BUYS_EXACTLY: ClassVar[bool] = False
 
     address: str
     token0: Token
@@ -89,7 +105,7 @@ class UniswapV2Pool:
     @property
     def fee_pips(self) -> int:
         """The part of the input the pair keeps, in millionths."""
-        return self.fee_bps * _PIPS_PER_BPS
+        return self.fee_bps * PIPS_PER_BPS
 
     def quote_in(self, token_in: str, token_out: str, amount_raw: int) -> int:
         """See `Pool.quote_in`. Equals UniswapV2Library.getAmountOut."""
@@ -151,8 +167,33 @@ class UniswapV2Pool:
         ends = self.tokens[i].address, self.tokens[j].address
         return pair_hop(self.address, amount_raw, *ends, to_caller=to_caller, fee_bps=self.fee_bps)
 
+    @property
+    def kind(self) -> str:
+        """See `PoolState.kind`."""
+        return "Uniswap V2"
+
+    @property
+    def ref(self) -> PoolRef:
+        """See `PoolState.ref`."""
+        tokens = self.token0.address, self.token1.address
+        return PoolRef(self.address, tokens, self.fee_pips, VENUE.name)
+
+    @property
+    def log_sources(self) -> tuple[LogSource, ...]:
+        """The pair."""
+        return (LogSource(self.address, PAIR),)
+
+    def moved(self, events: Sequence[Event]) -> UniswapV2Pool:
+        """See `PoolState.moved`. Each Sync tells both reserves."""
+        pool = self
+        for event in events:
+            if event.name == "Sync":
+                reserves = event.values["reserve0"], event.values["reserve1"]
+                pool = replace(pool, reserves=reserves)
+        return pool
+
     def to_json(self) -> dict[str, object]:
-        """The snapshot that `rebalancer.pools.load` reads back as an equal pool."""
+        """The snapshot that `rebalancer.venues.load` reads back as an equal pool."""
         return {
             "chain_id": self.chain_id,
             "block": self.block,
@@ -171,3 +212,60 @@ class UniswapV2Pool:
         # {out} = {in} * {out} / {in}. Down, as the pair does not pay a unit more.
         after_fee = amount_raw * (BPS - self.fee_bps)
         return after_fee * self.reserves[j] // (self.reserves[i] * BPS + after_fee)
+
+
+def _load(snapshot: Snapshot) -> UniswapV2Pool:
+    tokens, reserves = tokens_of(snapshot), ints_of(snapshot, "reserves")
+    if len(tokens) != 2 or len(reserves) != 2:
+        raise BadPoolSnapshot("a pair has two tokens and two reserves")
+    return UniswapV2Pool(
+        address=text_of(snapshot, "address"),
+        token0=tokens[0],
+        token1=tokens[1],
+        reserves=(reserves[0], reserves[1]),
+        fee_bps=int_of(snapshot, "fee_bps"),
+        chain_id=int_of(snapshot, "chain_id"),
+        block=int_of(snapshot, "block"),
+        name=text_of(snapshot, "name"),
+    )
+
+
+def _read(at: At, ref: PoolRef) -> Reading[UniswapV2Pool]:
+    """A pair; its fee is not to be read of it."""
+    pair = PAIR.at(ref.address)
+    names = ("token0", "token1", "getReserves")
+    answers = yield [at.ask(pair, name) for name in names]
+    token0, token1, reserves = (
+        pair.result(name, a) for name, a in zip(names, answers, strict=True)
+    )
+    tokens = yield from tokens_read(at, (token0, token1))
+    fee_bps = ref.fee_pips // PIPS_PER_BPS
+    return _load(
+        {
+            **at.head(f"Uniswap V2 {tokens[0].symbol}/{tokens[1].symbol} {fee_bps / 100:g}%"),
+            "address": ref.address,
+            "tokens": [token.to_json() for token in tokens],
+            "reserves": list(reserves[:2]),
+            "fee_bps": fee_bps,
+        }
+    )
+
+
+def _takes(ref: PoolRef) -> bool:
+    return (
+        len(ref.tokens) == 2
+        and 0 <= ref.fee_pips < BPS * PIPS_PER_BPS
+        and not ref.fee_pips % PIPS_PER_BPS
+    )
+
+
+VENUE = Venue(
+    name="uniswap-v2",
+    kinds=("Uniswap V2",),
+    snapshot_key="reserves",
+    load=_load,
+    read=each(_read),
+    mark=(PAIR, "getReserves"),
+    tells_fee=False,
+    takes=_takes,
+)

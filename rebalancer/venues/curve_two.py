@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from math import isqrt
 from typing import NamedTuple
 
-from rebalancer.pools.curve_cubic import A_MULTIPLIER, cube_root, over, signed, wrapped
-from rebalancer.pools.curve_math import MAX_D, MIN_D, Refused, newton_y, word
 from rebalancer.units import E18
+from rebalancer.venues.curve_cubic import A_MULTIPLIER, cube_root, over, signed, wrapped
+from rebalancer.venues.curve_math import MAX_D, MIN_D, Refused, newton_y, word
 
 __all__ = ["TWO_LIMITS", "Limits", "two_d", "two_mean", "two_reduction_e18", "two_y"]
 

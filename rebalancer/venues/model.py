@@ -1,8 +1,7 @@
-"""What every pool is to the rest of the package, whichever protocol it speaks.
+"""What every pool is to the rest of the package, whichever venue it is of.
 
 The planner sees only `Pool`: it names tokens by address, quotes in raw units, and can be traded
-on paper. A new protocol is a new module beside `uniswap_v3.py` whose class satisfies `Pool`, and
-one line in `snapshot.py`. Nothing here does I/O.
+on paper. Nothing here does I/O.
 
 Conventions: addresses are kept in lower case (callers may pass any case); amounts are raw units;
 a price is output per input, both raw. An amount of 0 is refused with `BadAmount`, as `swap` of a
@@ -15,15 +14,21 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
+from rebalancer.chain.abi import Event, Interface
 from rebalancer.errors import BadAmount, BadPoolSnapshot, UnknownToken
 from rebalancer.route import Hop
 
 __all__ = [
     "ETHER_ADDRESS",
     "MAX_AMOUNT_RAW",
+    "NO_EVENTS",
+    "LogSource",
     "Pool",
+    "PoolBase",
+    "PoolRef",
+    "PoolState",
     "Token",
     "address_key",
     "check_amount",
@@ -97,8 +102,43 @@ def places_of(pool: str, tokens: Sequence[Token], token_in: str, token_out: str)
     return i, j
 
 
+@dataclass(frozen=True, slots=True)
+class PoolRef:
+    """Where a pool is, and what it is of: enough to read it. `venue` is a venue's name.
+
+    Tokens by address and in the pool's order, where Uniswap V4's ether is address zero; they may be missing where the pool tells them.
+    `address` is PoolManager's for Uniswap V4, whose pools are told by `fee_pips`, in millionths, and `tick_spacing`; of Uniswap V2,
+    whose pairs do not tell their fee, `fee_pips` is that. `key` is the pool's (`Pool.key`), its address where nothing else is said.
+    """
+
+    address: str
+    tokens: tuple[str, ...] = ()
+    fee_pips: int = 0
+    venue: str = "uniswap-v3"
+    tick_spacing: int = 0
+    key: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "address", self.address.lower())
+        object.__setattr__(self, "tokens", tuple(token.lower() for token in self.tokens))
+        object.__setattr__(self, "key", self.key.lower() or self.address)
+
+
+@dataclass(frozen=True, slots=True)
+class LogSource:
+    """A contract whose logs move a pool: all of them, or those whose first topic after the event's is `topic`."""
+
+    address: str
+    interface: Interface
+    topic: str | None = None
+
+
+NO_EVENTS = Interface.of("any contract", ())
+"""Of a contract of which it matters only that it logs."""
+
+
 class Pool(Protocol):
-    """The state of one pool at one block. Immutable: a swap gives a new pool."""
+    """The state of one pool at one block, as the planner sees it. Immutable: a swap gives a new pool."""
 
     BUYS_EXACTLY: ClassVar[bool]
     """Whether its hops may name what comes out (`Hop.buying`)."""
@@ -180,3 +220,79 @@ class Pool(Protocol):
         Raises:
             UnknownToken: the pool does not trade the pair.
         """
+
+
+class PoolState(Pool, Protocol):
+    """A pool as the chain has it: it can be read again, moved by its logs, and saved."""
+
+    LOGS_TELL_ALL: ClassVar[bool]
+    """Whether its logs tell its new state (`moved`); otherwise they tell that it is to be read again."""
+
+    MAY_DRIFT: ClassVar[frozenset[str]]
+    """Fields that may change without a log."""
+
+    @property
+    def chain_id(self) -> int:
+        """The chain it is on."""
+
+    @property
+    def block(self) -> int:
+        """The block that it was read at, or moved to."""
+
+    @property
+    def name(self) -> str:
+        """What a snapshot calls it."""
+
+    @property
+    def kind(self) -> str:
+        """What people call such a pool; one of its venue's kinds."""
+
+    @property
+    def ref(self) -> PoolRef:
+        """Enough to read it again."""
+
+    @property
+    def log_sources(self) -> tuple[LogSource, ...]:
+        """Whose logs move it."""
+
+    @property
+    def moves(self) -> bool:
+        """Whether it changes without a log, so that it is read at every block."""
+
+    def moved(self, events: Sequence[Event]) -> Self:
+        """The pool once these events, its own and in order, have happened; what is made is checked as any pool is.
+
+        Raises:
+            BadPoolSnapshot: no pool in that state can have gone through them.
+        """
+
+    def as_traded(self, weth: Token | None) -> Pool:
+        """The pool as routes see it: of the wrapped token where it holds ether, otherwise itself.
+
+        Raises:
+            UnsupportedPool: it holds ether, and no wrapped token is known or it trades that for ether.
+        """
+
+    def to_json(self) -> dict[str, Any]:
+        """The snapshot that `rebalancer.venues.load` reads back as an equal pool."""
+
+
+class PoolBase:
+    """What most pools have in common."""
+
+    BUYS_EXACTLY: ClassVar[bool] = False
+    LOGS_TELL_ALL: ClassVar[bool] = True
+    MAY_DRIFT: ClassVar[frozenset[str]] = frozenset()
+
+    @property
+    def moves(self) -> bool:
+        """See `PoolState.moves`."""
+        return False
+
+    def moved(self, events: Sequence[Event]) -> Self:
+        """See `PoolState.moved`: this one is read again instead."""
+        raise NotImplementedError(f"{len(events)} logs of a pool whose logs do not tell its state")
+
+    def as_traded(self, weth: Token | None) -> Self:  # noqa: ARG002 (for pools that hold ether)
+        """See `PoolState.as_traded`."""
+        return self

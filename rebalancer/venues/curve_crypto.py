@@ -30,9 +30,11 @@ from typing import ClassVar, NamedTuple
 from scipy.optimize import brentq
 
 from rebalancer.errors import BadPoolSnapshot, LiquidityExhausted
-from rebalancer.pools.curve_cubic import A_MULTIPLIER, cubic_d, cubic_mean, cubic_y
-from rebalancer.pools.curve_flow import Curve
-from rebalancer.pools.curve_math import (
+from rebalancer.route import Hop
+from rebalancer.units import E18
+from rebalancer.venues.curve_cubic import A_MULTIPLIER, cubic_d, cubic_mean, cubic_y
+from rebalancer.venues.curve_flow import Curve
+from rebalancer.venues.curve_math import (
     MAX_D,
     MIN_D,
     Refused,
@@ -42,8 +44,8 @@ from rebalancer.pools.curve_math import (
     most_in,
     reduction_e18,
 )
-from rebalancer.pools.curve_stable import FEE_ONE, curve_hop
-from rebalancer.pools.curve_two import (
+from rebalancer.venues.curve_stable import FEE_ONE, curve_hop
+from rebalancer.venues.curve_two import (
     TWO_LIMITS,
     Limits,
     two_d,
@@ -51,10 +53,18 @@ from rebalancer.pools.curve_two import (
     two_reduction_e18,
     two_y,
 )
-from rebalancer.pools.model import MAX_AMOUNT_RAW, Token, address_key, check_amount, places_of
-from rebalancer.pools.uniswap_v3_math import PIPS
-from rebalancer.route import Hop
-from rebalancer.units import E18
+from rebalancer.venues.model import (
+    MAX_AMOUNT_RAW,
+    NO_EVENTS,
+    LogSource,
+    PoolBase,
+    PoolRef,
+    Token,
+    address_key,
+    check_amount,
+    places_of,
+)
+from rebalancer.venues.uniswap_v3_math import PIPS
 
 __all__ = ["CurveCryptoPool"]
 
@@ -82,8 +92,8 @@ class _Swap(NamedTuple):
 
 
 @dataclass(frozen=True)
-class CurveCryptoPool:
-    """One state of one pool; satisfies `rebalancer.pools.Pool`.
+class CurveCryptoPool(PoolBase):
+    """One state of one pool; satisfies `PoolState`.
 
     `balances` are raw, in the order of `tokens`, which is the pool's; `price_scale_e18` are the prices of
     the other coins in the first; `a_coefficient` is A times 27 (of two coins 4) times `a_multiplier`; `gamma` and
@@ -95,8 +105,7 @@ class CurveCryptoPool:
         BadPoolSnapshot: the state contradicts itself.
     """
 
-    PROTOCOL: ClassVar[str] = "Curve"
-    BUYS_EXACTLY: ClassVar[bool] = False
+    LOGS_TELL_ALL: ClassVar[bool] = False
 
     address: str
     tokens: tuple[Token, ...]
@@ -311,8 +320,24 @@ class CurveCryptoPool:
         ends = self.tokens[i].address, self.tokens[j].address
         return curve_hop(self.address, amount_raw, *ends, i, j, unsigned=True)
 
+    @property
+    def kind(self) -> str:
+        """See `PoolState.kind`."""
+        name = "twocrypto" if len(self.tokens) == 2 else "tricrypto"
+        return f"Curve {name}" if self.math_version == "v1" else f"Curve {name}-ng"
+
+    @property
+    def ref(self) -> PoolRef:
+        """See `PoolState.ref`."""
+        return PoolRef(self.address, tuple(token.address for token in self.tokens), venue="curve")
+
+    @property
+    def log_sources(self) -> tuple[LogSource, ...]:
+        """The pool itself, whatever it logs."""
+        return (LogSource(self.address, NO_EVENTS),)
+
     def to_json(self) -> dict[str, object]:
-        """The snapshot that `rebalancer.pools.load` reads back as an equal pool."""
+        """The snapshot that `rebalancer.venues.load` reads back as an equal pool."""
         return {
             "chain_id": self.chain_id,
             "block": self.block,

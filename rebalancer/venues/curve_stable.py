@@ -26,8 +26,10 @@ from typing import ClassVar, NamedTuple
 from scipy.optimize import brentq
 
 from rebalancer.errors import BadPoolSnapshot, LiquidityExhausted
-from rebalancer.pools.curve_flow import Curve
-from rebalancer.pools.curve_math import (
+from rebalancer.route import Hop, address_bytes, number_bytes, to_caller_flag
+from rebalancer.units import E18
+from rebalancer.venues.curve_flow import Curve
+from rebalancer.venues.curve_math import (
     A_PRECISION,
     MATH_VERSIONS,
     Refused,
@@ -40,10 +42,18 @@ from rebalancer.pools.curve_math import (
     stable_y,
     word,
 )
-from rebalancer.pools.model import MAX_AMOUNT_RAW, Token, address_key, check_amount, places_of
-from rebalancer.pools.uniswap_v3_math import PIPS
-from rebalancer.route import Hop, address_bytes, number_bytes, to_caller_flag
-from rebalancer.units import E18
+from rebalancer.venues.model import (
+    MAX_AMOUNT_RAW,
+    NO_EVENTS,
+    LogSource,
+    PoolBase,
+    PoolRef,
+    Token,
+    address_key,
+    check_amount,
+    places_of,
+)
+from rebalancer.venues.uniswap_v3_math import PIPS
 
 __all__ = ["FEE_ONE", "CurveStablePool", "curve_hop"]
 
@@ -61,8 +71,8 @@ _LARGEST_GROWTH = 2.0**20
 """The same where the fee changes with the balances."""
 
 
-_VENUE, _UNSIGNED = 6, 16
-"""Its number in RouteExecutor, and the flag of pools that count their coins with uint256."""
+_NUMBER, _UNSIGNED = 6, 16
+"""In RouteExecutor, and the flag of pools that count their coins with uint256."""
 
 
 def curve_hop(
@@ -79,7 +89,7 @@ def curve_hop(
     """A swap of coin i for coin j on a pool of Curve; `unsigned` for those of the crypto kind. Body: pool (20), i (1), j (1)."""
     body = address_bytes(pool) + number_bytes(i, 1, "coin") + number_bytes(j, 1, "coin")
     flags = to_caller_flag(to_caller) | (_UNSIGNED if unsigned else 0)
-    return Hop(_VENUE, amount_raw, token_in, token_out, body, flags)
+    return Hop(_NUMBER, amount_raw, token_in, token_out, body, flags)
 
 
 class _Swap(NamedTuple):
@@ -91,8 +101,8 @@ class _Swap(NamedTuple):
 
 
 @dataclass(frozen=True)
-class CurveStablePool:
-    """One state of one pool; satisfies `rebalancer.pools.Pool`.
+class CurveStablePool(PoolBase):
+    """One state of one pool; satisfies `PoolState`.
 
     `balances` are raw, in the order of `tokens`, which is the pool's; fees are of 1e10, `admin_fee_e10`
     of the fee. `rates` scale a raw amount to 18 decimals, times 1e18; without them decimals decide.
@@ -103,8 +113,8 @@ class CurveStablePool:
         BadPoolSnapshot: the state contradicts itself.
     """
 
-    PROTOCOL: ClassVar[str] = "Curve"
-    BUYS_EXACTLY: ClassVar[bool] = False
+    LOGS_TELL_ALL: ClassVar[bool] = False
+    MAY_DRIFT: ClassVar[frozenset[str]] = frozenset({"rates"})
 
     address: str
     tokens: tuple[Token, ...]
@@ -314,8 +324,23 @@ class CurveStablePool:
         ends = self.tokens[i].address, self.tokens[j].address
         return curve_hop(self.address, amount_raw, *ends, i, j, unsigned=False)
 
+    @property
+    def kind(self) -> str:
+        """See `PoolState.kind`."""
+        return "Curve 3pool" if self.math_version == "v1" else "Curve stableswap-ng"
+
+    @property
+    def ref(self) -> PoolRef:
+        """See `PoolState.ref`."""
+        return PoolRef(self.address, tuple(token.address for token in self.tokens), venue="curve")
+
+    @property
+    def log_sources(self) -> tuple[LogSource, ...]:
+        """The pool itself, whatever it logs."""
+        return (LogSource(self.address, NO_EVENTS),)
+
     def to_json(self) -> dict[str, object]:
-        """The snapshot that `rebalancer.pools.load` reads back as an equal pool."""
+        """The snapshot that `rebalancer.venues.load` reads back as an equal pool."""
         return {
             "chain_id": self.chain_id,
             "block": self.block,

@@ -62,7 +62,7 @@ MIN_D, MAX_D = 10**17, 10**33
 
 
 class Refused(Exception):  # noqa: N818 - it is what the contract would have done
-    """The contract reverts on these numbers; never leaves `rebalancer.pools`."""
+    """The contract reverts on these numbers; never leaves `rebalancer.venues`."""
 
 
 def word(value: int) -> int:

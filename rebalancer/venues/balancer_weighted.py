@@ -12,24 +12,53 @@ before do not ("v1").
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
-from typing import ClassVar
 
-from rebalancer.errors import BadPoolSnapshot, LiquidityExhausted
-from rebalancer.pools.balancer_math import (
+from rebalancer.chain.abi import Event
+from rebalancer.errors import BadPoolSnapshot, LiquidityExhausted, UnsupportedPool
+from rebalancer.route import Hop, address_bytes, to_caller_flag
+from rebalancer.units import E18, div_up
+from rebalancer.venues.balancer_math import (
     div_up_e18,
     mul_down_e18,
     mul_up_e18,
     pow_up,
 )
-from rebalancer.pools.model import Token, address_key, check_amount, places_of
-from rebalancer.pools.uniswap_v3_math import PIPS
-from rebalancer.route import Hop, address_bytes, to_caller_flag
-from rebalancer.units import E18, div_up
+from rebalancer.venues.fields import Snapshot, int_of, ints_of, text_of, tokens_of
+from rebalancer.venues.model import (
+    ETHER_ADDRESS,
+    LogSource,
+    PoolBase,
+    PoolRef,
+    Token,
+    address_key,
+    check_amount,
+    places_of,
+)
+from rebalancer.venues.reading import (
+    At,
+    Reading,
+    Venue,
+    answered,
+    each,
+    interface_of,
+    probes,
+    quotes_of,
+    tokens_read,
+)
+from rebalancer.venues.uniswap_v3_math import PIPS
 
-__all__ = ["POW_VERSIONS", "BalancerWeightedPool", "balancer_hop"]
+__all__ = [
+    "BALANCER_POOL",
+    "BALANCER_VAULT",
+    "POW_VERSIONS",
+    "VENUE",
+    "BalancerWeightedPool",
+    "balancer_hop",
+]
 
 POW_VERSIONS = ("v1", "v2")
 """Without and with shortcuts for exponents of 1, 2 and 4."""
@@ -44,8 +73,30 @@ _MAX_BALANCE_RAW = 2**112 - 1
 _MAX_DECIMALS = 18
 _POOL_ID_DIGITS = 64
 
-_VENUE = 5
-"""Its number in RouteExecutor."""
+_NUMBER = 5
+"""In RouteExecutor."""
+
+BALANCER_POOL = interface_of(
+    "Balancer pool",
+    (
+        "getPoolId() -> bytes32",
+        "getVault() -> address",
+        "getNormalizedWeights() -> uint256[]",
+        "getSwapFeePercentage() -> uint256",
+        "event SwapFeePercentageChanged(uint256 swapFeePercentage)",
+    ),
+)
+
+BALANCER_VAULT = interface_of(
+    "Balancer Vault",
+    (
+        "getPoolTokens(bytes32) -> address[],uint256[],uint256",
+        "queryBatchSwap(uint8,(bytes32,uint256,uint256,uint256,bytes)[],address[],(address,bool,address,bool)) -> int256[]",
+        "event Swap(bytes32 indexed poolId, address indexed tokenIn, address indexed tokenOut, uint256 amountIn, uint256 amountOut)",
+        "event PoolBalanceChanged(bytes32 indexed poolId, address indexed liquidityProvider, address[] tokens, int256[] deltas, uint256[] protocolFeeAmounts)",
+        "event PoolBalanceManaged(bytes32 indexed poolId, address indexed manager, address indexed token, int256 cashDelta, int256 managedDelta)",
+    ),
+)
 
 
 def balancer_hop(
@@ -53,12 +104,12 @@ def balancer_hop(
 ) -> Hop:
     """A swap on any pool of Balancer V2; `pool_id` is 0x and 64 digits. Body: Vault (20), pool id (32)."""
     body = address_bytes(vault) + bytes.fromhex(pool_id.removeprefix("0x"))
-    return Hop(_VENUE, amount_raw, token_in, token_out, body, to_caller_flag(to_caller))
+    return Hop(_NUMBER, amount_raw, token_in, token_out, body, to_caller_flag(to_caller))
 
 
 @dataclass(frozen=True)
-class BalancerWeightedPool:
-    """One state of one pool; satisfies `rebalancer.pools.Pool`.
+class BalancerWeightedPool(PoolBase):
+    """One state of one pool; satisfies `PoolState`.
 
     `balances` (raw) and `weights_e18` are in the order of `tokens`, which is the Vault's; `fee_e18` is a
     fraction of 1e18.
@@ -66,9 +117,6 @@ class BalancerWeightedPool:
     Raises:
         BadPoolSnapshot: the state contradicts itself.
     """
-
-    PROTOCOL: ClassVar[str] = "Balancer"
-    BUYS_EXACTLY: ClassVar[bool] = False
 
     address: str
     vault: str
@@ -216,8 +264,48 @@ class BalancerWeightedPool:
         ends = self.tokens[i].address, self.tokens[j].address
         return balancer_hop(self.vault, self.pool_id, amount_raw, *ends, to_caller=to_caller)
 
+    @property
+    def kind(self) -> str:
+        """See `PoolState.kind`."""
+        return "Balancer V2 weighted"
+
+    @property
+    def ref(self) -> PoolRef:
+        """See `PoolState.ref`."""
+        tokens = tuple(token.address for token in self.tokens)
+        return PoolRef(self.address, tokens, venue=VENUE.name)
+
+    @property
+    def log_sources(self) -> tuple[LogSource, ...]:
+        """The pool for its fee, the Vault for its balances."""
+        return (
+            LogSource(self.address, BALANCER_POOL),
+            LogSource(self.vault, BALANCER_VAULT, self.pool_id),
+        )
+
+    def moved(self, events: Sequence[Event]) -> BalancerWeightedPool:
+        """See `PoolState.moved`."""
+        places = {token.address: k for k, token in enumerate(self.tokens)}
+        balances, fee_e18 = list(self.balances), self.fee_e18
+        for event in events:
+            values = event.values
+            if event.name == "Swap":
+                balances[places[values["tokenIn"]]] += values["amountIn"]
+                balances[places[values["tokenOut"]]] -= values["amountOut"]
+            elif event.name == "PoolBalanceChanged":
+                rows = zip(
+                    values["tokens"], values["deltas"], values["protocolFeeAmounts"], strict=True
+                )
+                for token, delta, fee in rows:
+                    balances[places[token]] += delta - fee
+            elif event.name == "PoolBalanceManaged":
+                balances[places[values["token"]]] += values["cashDelta"] + values["managedDelta"]
+            elif event.name == "SwapFeePercentageChanged":
+                fee_e18 = values["swapFeePercentage"]
+        return replace(self, balances=tuple(balances), fee_e18=fee_e18)
+
     def to_json(self) -> dict[str, object]:
-        """The snapshot that `rebalancer.pools.load` reads back as an equal pool."""
+        """The snapshot that `rebalancer.venues.load` reads back as an equal pool."""
         return {
             "chain_id": self.chain_id,
             "block": self.block,
@@ -261,3 +349,79 @@ class BalancerWeightedPool:
         net_raw = self._most_e18(i) // self._scales[i]
         # The fee is rounded up, so what is left falls short of amount * (1 - fee) by less than one unit.
         return (net_raw * E18 + E18 - 1) // (E18 - self.fee_e18)
+
+
+def _load(snapshot: Snapshot) -> BalancerWeightedPool:
+    return BalancerWeightedPool(
+        address=text_of(snapshot, "address"),
+        vault=text_of(snapshot, "vault"),
+        pool_id=text_of(snapshot, "pool_id"),
+        tokens=tokens_of(snapshot),
+        balances=ints_of(snapshot, "balances"),
+        weights_e18=ints_of(snapshot, "weights"),
+        fee_e18=_fee_e18(text_of(snapshot, "fee")),
+        pow_version=text_of(snapshot, "pow_version"),
+        chain_id=int_of(snapshot, "chain_id"),
+        block=int_of(snapshot, "block"),
+        name=text_of(snapshot, "name"),
+    )
+
+
+def _fee_e18(text: str) -> int:
+    """A fee written as a fraction, "3/1000"."""
+    try:
+        fee = Fraction(text) * E18
+    except (ValueError, ZeroDivisionError):
+        raise BadPoolSnapshot(f"fee {text!r} is not a fraction") from None
+    if fee.denominator != 1:
+        raise BadPoolSnapshot(f"fee {text} has more than 18 decimals")
+    return fee.numerator
+
+
+def _read(at: At, ref: PoolRef) -> Reading[BalancerWeightedPool]:
+    """A weighted pool, by the mathematics that its answers show."""
+    pool = BALANCER_POOL.at(ref.address)
+    names = ("getPoolId", "getVault", "getNormalizedWeights", "getSwapFeePercentage")
+    answers = yield [at.ask(pool, name) for name in names]
+    its_id, vault_address, weights, fee = (
+        pool.result(name, answer) for name, answer in zip(names, answers, strict=True)
+    )
+    vault = BALANCER_VAULT.at(vault_address)
+    answers = yield [at.ask(vault, "getPoolTokens", its_id)]
+    assets, balances, _ = vault.result("getPoolTokens", answers[0])
+    tokens = yield from tokens_read(at, assets)
+    snapshot = {
+        **at.head("Balancer " + "/".join(token.symbol for token in tokens)),
+        "address": ref.address,
+        "pool_id": "0x" + bytes(its_id).hex(),
+        "vault": vault_address,
+        "tokens": [token.to_json() for token in tokens],
+        "balances": list(balances),
+        "fee": f"{fee}/{10**18}",
+        "weights": list(weights),
+    }
+    known = [_load({**snapshot, "pow_version": version}) for version in ("v2", "v1")]
+    # Nothing tells which powers a pool takes but what it answers.
+    swaps = probes(known[0])
+    funds = (ETHER_ADDRESS, False, ETHER_ADDRESS, False)
+    answers = yield [
+        at.ask(vault, "queryBatchSwap", 0, [(its_id, i, j, amount, b"")], list(assets), funds)
+        for i, j, amount in swaps
+    ]
+    told = [answered(vault, "queryBatchSwap", answer) for answer in answers]
+    chain = [-deltas[j] if deltas else None for deltas, (_, j, _) in zip(told, swaps, strict=True)]
+    for paper in known:
+        if chain == quotes_of(paper, paper.quote_in, swaps):
+            return paper
+    raise UnsupportedPool(f"Balancer that answer otherwise than weighted ones ({ref.address})")
+
+
+VENUE = Venue(
+    name="balancer",
+    kinds=("Balancer V2 weighted",),
+    snapshot_key="weights",
+    load=_load,
+    read=each(_read),
+    mark=(BALANCER_POOL, "getNormalizedWeights"),
+    takes=lambda ref: len(ref.tokens) >= 2,
+)

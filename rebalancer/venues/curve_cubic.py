@@ -14,8 +14,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import isqrt
 
-from rebalancer.pools.curve_math import MAX_D, MIN_D, Refused, crypto_y, is_share, word
 from rebalancer.units import E18
+from rebalancer.venues.curve_math import MAX_D, MIN_D, Refused, crypto_y, is_share, word
 
 __all__ = [
     "A_MULTIPLIER",

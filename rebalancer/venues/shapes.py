@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from rebalancer.errors import BadPoolSnapshot
-from rebalancer.pools.model import Token, check_amount
-from rebalancer.pools.uniswap_v3 import Tick, TickProfile, UniswapV3Pool
-from rebalancer.pools.uniswap_v3_math import (
+from rebalancer.units import div_up
+from rebalancer.venues.model import Token, check_amount
+from rebalancer.venues.uniswap_v3 import Tick, TickProfile, UniswapV3Pool
+from rebalancer.venues.uniswap_v3_math import (
     MAX_SQRT_X96,
     MAX_TICK,
     MIN_SQRT_X96,
@@ -18,7 +19,6 @@ from rebalancer.pools.uniswap_v3_math import (
     sqrt_at_tick,
     tick_at_sqrt,
 )
-from rebalancer.units import div_up
 
 __all__ = ["recentred", "synthetic"]
 
