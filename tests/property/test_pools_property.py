@@ -176,7 +176,7 @@ def test_more_in_never_brings_less_out(pool: Paper, data: st.DataObject) -> None
     way = way_of(pool, data)
     less, more = sorted(amount_of(pool, way, data) for _ in "ab")
 
-    slack = {"Uniswap V2": 0, "Balancer": 1, "Curve": 2}[pool.kind]
+    slack = {"uniswap-v2": 0, "balancer": 1, "curve": 2}[pool.ref.venue]
     slack += pool.quote_in(*way, more) * (0 if slack < 2 else 1) // 10**12
     slack += (
         pool.balances[_place(pool, way[1])] // 10**14

@@ -283,7 +283,7 @@ def test_quote_more_than_there_is_says_how_much_there_is(
     assert asked_out.value.token == way[1]
     most = asked_out.value.possible_raw
     # Balancer gives no more than 30 % for an amount asked, however much that of an amount sold is.
-    assert most >= most_out or pool.kind == "Balancer"
+    assert most >= most_out or pool.kind.startswith("Balancer")
     assert pool.quote_out(*way, most) > 0
     with pytest.raises(LiquidityExhausted):
         pool.quote_out(*way, most + 1)
@@ -317,7 +317,7 @@ def test_empty_pools_are_exhausted_and_flow_nowhere() -> None:
                 quote(A, B, 10)
             assert refusal.value.possible_raw == 0
         assert pool.flow_to(A, B, 0.0) == pool.flow_to(A, B, 1e-9) == (0, 0)
-        assert pool.spot_price(A, B) == 0 or pool.kind == "Balancer"
+        assert pool.spot_price(A, B) == 0 or pool.kind.startswith("Balancer")
 
 
 # Uniswap V2
@@ -672,7 +672,7 @@ def test_mainnets_pools_load_save_and_quote(
             assert spot * Fraction(98, 100) - 1 < out < spot
             needed = pool.quote_out(*way, out)
             # Balancer charges the largest error of its powers both ways, and may then be a unit short.
-            assert pool.quote_in(*way, needed) >= out - (pool.kind == "Balancer")
+            assert pool.quote_in(*way, needed) >= out - (pool.kind.startswith("Balancer"))
             assert needed <= amount * (1 + 1e-7) + 2
 
 

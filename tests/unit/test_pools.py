@@ -204,7 +204,7 @@ def test_load_a_file_that_is_missing_is_refused(tmp_path: Path) -> None:
 
 def test_load_an_unknown_shape_says_what_is_expected() -> None:
     with pytest.raises(
-        BadPoolSnapshot, match="pool_manager, weights, a_coefficient, reserves, pool"
+        BadPoolSnapshot, match="reserves, pool, pool_manager, weights, a_coefficient"
     ):
         load({"liquidity": [1, 2]})
 
