@@ -37,7 +37,6 @@ from rebalancer.deploy import (
     set_feed,
 )
 from rebalancer.devnet.local import LocalChain
-from rebalancer.devnet.market import sqrt_price_x96
 from rebalancer.devnet.node import Node, NodeSettings
 from rebalancer.devnet.uniswap import Uniswap, install, pool_address
 from rebalancer.policy import Asset, Policy, weigh_basket
@@ -45,6 +44,7 @@ from rebalancer.route import Hop, encode
 from rebalancer.units import BPS, E18
 from rebalancer.venues import Token, UniswapV3Pool
 from rebalancer.venues.uniswap_v3 import v3_hop
+from rebalancer.venues.uniswap_v3_math import sqrt_price_x96
 from scripts._bench_trace import Spent, spent
 
 __all__ = ["FIGURES", "SIZES", "Figure", "measure"]

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import isqrt
 from typing import Any, Self
 
 from rebalancer.chain.abi import interface, reverted
@@ -22,6 +21,7 @@ from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.uniswap import WETH_ADDRESS, Uniswap
 from rebalancer.errors import ContractReverted, MarketMismatch, RpcRejected
 from rebalancer.venues import PoolRef, Token, UniswapV3Pool
+from rebalancer.venues.uniswap_v3_math import arbitrage_bounds
 
 __all__ = [
     "DEFAULT_FEEDS",
@@ -31,8 +31,6 @@ __all__ = [
     "FeedSpec",
     "Market",
     "MarketBlock",
-    "arbitrage_bounds",
-    "sqrt_price_x96",
 ]
 
 WETH = Token(WETH_ADDRESS, "WETH", 18)
@@ -69,9 +67,6 @@ _STEP_GAS = 29_000_000
 _DRIVER_WEI = 10**27  # more ether than there is: the driver never lacks WETH
 _DRIVER_TOKENS = 10**12  # whole tokens, where it cannot mint
 
-_PIPS = 1_000_000
-_MIN_SQRT_X96 = 4_295_128_740
-_MAX_SQRT_X96 = 1_461_446_703_485_210_103_287_273_052_203_988_822_378_723_970_341
 """One inside TickMath's bounds: the outermost prices a swap may aim at."""
 
 
@@ -296,32 +291,6 @@ class Market:
         _check(f"price of pool {made}", pool.sqrt_price_x96, sqrt_x96)
         _check(f"tick of pool {made}", pool.tick, tick)
         _check(f"liquidity of pool {made}", pool.liquidity, contract.call(rpc, "liquidity"))
-
-
-def arbitrage_bounds(
-    price0_e8: int, price1_e8: int, decimals0: int, decimals1: int, fee_pips: int
-) -> tuple[int, int]:
-    """The pool's sqrt prices (* 2^96) between which no arbitrage pays, rounded down.
-
-    {token1/token0} = {usd/token0} / {usd/token1}. Buying token0 from the pool at price P costs
-    P / (1 - fee) and pays while that is below the outside price M; selling it brings P * (1 - fee).
-    So P rests between M * (1 - fee) and M / (1 - fee).
-    """
-    kept = _PIPS - fee_pips
-    return (
-        sqrt_price_x96(price0_e8 * kept, price1_e8 * _PIPS, decimals0, decimals1),
-        sqrt_price_x96(price0_e8 * _PIPS, price1_e8 * kept, decimals0, decimals1),
-    )
-
-
-def sqrt_price_x96(price0: int, price1: int, decimals0: int, decimals1: int) -> int:
-    """The sqrt price (* 2^96) of a pool in which token0 is worth price0 and token1 price1.
-
-    Both are per whole token, in the same unit. Rounded down, and kept where a swap may aim at.
-    """
-    # {raw1/raw0} = {usd/token0} / {usd/token1} * {raw1/token1} / {raw0/token0}
-    exact = isqrt((price0 * 10**decimals1 << 192) // (price1 * 10**decimals0))
-    return min(max(exact, _MIN_SQRT_X96), _MAX_SQRT_X96)
 
 
 def _priced_tokens(feeds: Sequence[FeedSpec], traded: Sequence[Token]) -> list[Token]:

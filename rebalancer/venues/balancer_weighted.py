@@ -37,6 +37,7 @@ from rebalancer.venues.model import (
     address_key,
     check_amount,
     places_of,
+    raw_price,
 )
 from rebalancer.venues.reading import (
     At,
@@ -303,6 +304,16 @@ class BalancerWeightedPool(PoolBase):
             elif event.name == "SwapFeePercentageChanged":
                 fee_e18 = values["swapFeePercentage"]
         return replace(self, balances=tuple(balances), fee_e18=fee_e18)
+
+    def at_prices(self, prices_e8: Sequence[int]) -> BalancerWeightedPool:
+        """See `Pool.at_prices`. Each balance is worth its weight beside the first token's, rounded down."""
+        first = self.tokens[0]
+        balances = [self.balances[0]]
+        for place, token in enumerate(self.tokens[1:], start=1):
+            beside = Fraction(self.weights_e18[place], self.weights_e18[0])
+            price = raw_price(first, token, prices_e8[0], prices_e8[place])
+            balances.append(int(self.balances[0] * price * beside))
+        return replace(self, balances=tuple(balances))
 
     def to_json(self) -> dict[str, object]:
         """The snapshot that `rebalancer.venues.load` reads back as an equal pool."""

@@ -63,6 +63,7 @@ from rebalancer.venues.model import (
     address_key,
     check_amount,
     places_of,
+    raw_price,
 )
 from rebalancer.venues.uniswap_v3_math import PIPS
 
@@ -335,6 +336,22 @@ class CurveCryptoPool(PoolBase):
     def log_sources(self) -> tuple[LogSource, ...]:
         """The pool itself, whatever it logs."""
         return (LogSource(self.address, NO_EVENTS),)
+
+    def at_prices(self, prices_e8: Sequence[int]) -> CurveCryptoPool:
+        """See `Pool.at_prices`.
+
+        Its price scale moves as the prices have; scaled balances, and so D and fee, stay. What a share was worth is another price's.
+        """
+        balances, scales = list(self.balances), list(self.price_scale_e18)
+        for place, token in enumerate(self.tokens[1:], start=1):
+            inside = self.spot_price(token.address, self.tokens[0].address)
+            outside = raw_price(token, self.tokens[0], prices_e8[place], prices_e8[0])
+            grown = outside / inside
+            scales[place - 1] = int(scales[place - 1] * grown)
+            balances[place] = int(balances[place] / grown)
+        return replace(
+            self, balances=tuple(balances), price_scale_e18=tuple(scales), virtual_price_e18=0
+        )
 
     def to_json(self) -> dict[str, object]:
         """The snapshot that `rebalancer.venues.load` reads back as an equal pool."""

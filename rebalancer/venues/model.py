@@ -33,6 +33,7 @@ __all__ = [
     "address_key",
     "check_amount",
     "places_of",
+    "raw_price",
 ]
 
 MAX_AMOUNT_RAW = 2**255 - 1
@@ -40,6 +41,9 @@ MAX_AMOUNT_RAW = 2**255 - 1
 
 ETHER_ADDRESS = "0x" + "0" * 40
 """What Uniswap V4 calls ether; no token can have it."""
+
+PIPS = 1_000_000
+"""Parts that fees are counted in."""
 
 _ADDRESS = re.compile(r"0x[0-9a-f]{40}")
 
@@ -64,6 +68,12 @@ def check_amount(amount_raw: object) -> None:
     """
     if not isinstance(amount_raw, int) or not 0 < amount_raw <= MAX_AMOUNT_RAW:
         raise BadAmount(amount_raw)
+
+
+def raw_price(token: Token, other: Token, price_e8: int, other_price_e8: int) -> Fraction:
+    """Raw units of `other` that a raw unit of `token` is worth, at these prices of a whole one."""
+    # {raw other/raw} = {usd/token} / {raw/token} * {raw other/other} / {usd/other}
+    return Fraction(price_e8 * 10**other.decimals, other_price_e8 * 10**token.decimals)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +231,29 @@ class Pool(Protocol):
             UnknownToken: the pool does not trade the pair.
         """
 
+    def first_unit(self, token_in: str, token_out: str) -> float:
+        """Raw `token_out` that the first raw unit of `token_in` brings, fee included.
+
+        Raises:
+            UnknownToken: the pool does not trade the pair.
+        """
+
+    def at_prices(self, prices_e8: Sequence[int]) -> Self:
+        """A pool of another time as it would stand at these prices (USD * 1e8 a whole token, in the order of its tokens), as deep as it was.
+
+        Ticked pools keep their liquidity's place around the price, the others' balances their values; pools of coins
+        that are worth the same stay as they are.
+
+        Raises:
+            BadPoolSnapshot: the prices are out of its range.
+        """
+
+    def arbitraged(self, prices_e8: Sequence[int]) -> Self | None:
+        """The pool after the arbitrage that pays at these prices, to the unit; itself where none does.
+
+        None: it has no closed form, and is traded with until no more pays.
+        """
+
 
 class PoolState(Pool, Protocol):
     """A pool as the chain has it: it can be read again, moved by its logs, and saved."""
@@ -292,6 +325,18 @@ class PoolBase:
     def moved(self, events: Sequence[Event]) -> Self:
         """See `PoolState.moved`: this one is read again instead."""
         raise NotImplementedError(f"{len(events)} logs of a pool whose logs do not tell its state")
+
+    def first_unit(self: Pool, token_in: str, token_out: str) -> float:
+        """See `Pool.first_unit`: the price before the fee, less the fee."""
+        return float(self.spot_price(token_in, token_out)) * (1 - self.fee_pips / PIPS)
+
+    def at_prices(self, prices_e8: Sequence[int]) -> Self:  # noqa: ARG002 (as every pool takes it)
+        """See `Pool.at_prices`."""
+        return self
+
+    def arbitraged(self, prices_e8: Sequence[int]) -> Self | None:  # noqa: ARG002 (as every pool takes it)
+        """See `Pool.arbitraged`."""
+        return None
 
     def as_traded(self, weth: Token | None) -> Self:  # noqa: ARG002 (for pools that hold ether)
         """See `PoolState.as_traded`."""

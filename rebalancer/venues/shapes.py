@@ -10,11 +10,15 @@ from dataclasses import replace
 from rebalancer.errors import BadPoolSnapshot
 from rebalancer.units import div_up
 from rebalancer.venues.model import Token, check_amount
-from rebalancer.venues.uniswap_v3 import Tick, TickProfile, UniswapV3Pool
+from rebalancer.venues.uniswap_v3 import (
+    Tick,
+    TickProfile,
+    UniswapV3Pool,
+    check_price,
+    recentred_range,
+)
 from rebalancer.venues.uniswap_v3_math import (
-    MAX_SQRT_X96,
     MAX_TICK,
-    MIN_SQRT_X96,
     Q96,
     sqrt_at_tick,
     tick_at_sqrt,
@@ -31,37 +35,8 @@ without any.
 
 
 def recentred(pool: UniswapV3Pool, sqrt_price_x96: int) -> UniswapV3Pool:
-    """The pool moved to exactly this price, its liquidity keeping its place around the price.
-
-    All ticks move by the one multiple of the tick spacing that brings the pool's tick nearest to
-    that of the new price, so liquidity is off by at most half a spacing. Ticks at the ends of the
-    range stay there (what covered all prices still does) and no tick is moved beyond them.
-
-    Raises:
-        BadPoolSnapshot: the price is outside the range of ticks.
-    """
-    _check_price(sqrt_price_x96)
-    spacing, tick = pool.tick_spacing, tick_at_sqrt(sqrt_price_x96)
-    end = MAX_TICK // spacing * spacing
-    shift = (tick - pool.tick + spacing // 2) // spacing * spacing
-    moved: dict[int, tuple[int, int]] = {}
-    for at, gross, net in pool.profile.ticks:
-        to = at if abs(at) == end else min(max(at + shift, -end), end)
-        _add(moved, to, gross, net)
-    ticks = tuple(
-        # What meets at an end and cancels out is liquidity moved out of the range: it is gone.
-        Tick(at, abs(net) if abs(at) == end else gross, net)
-        for at, (gross, net) in sorted(moved.items())
-        if net or abs(at) != end
-    )
-    profile = replace(pool.profile, ticks=ticks)
-    return replace(
-        pool,
-        profile=profile,
-        sqrt_price_x96=sqrt_price_x96,
-        tick=tick,
-        liquidity=profile.liquidity_at(tick),
-    )
+    """The pool moved to exactly this price: see `recentred_range`."""
+    return replace(pool, **recentred_range(pool, sqrt_price_x96))
 
 
 def synthetic(
@@ -86,7 +61,7 @@ def synthetic(
         BadPoolSnapshot: the price is out of range, or the depth too small to be any liquidity.
     """
     check_amount(depth1_raw)
-    _check_price(sqrt_price_x96)
+    check_price(sqrt_price_x96)
     if tick_spacing <= 0:
         raise BadPoolSnapshot(f"tick spacing {tick_spacing} is not positive")
     end = MAX_TICK // tick_spacing * tick_spacing
@@ -124,8 +99,3 @@ def synthetic(
 def _add(moves: dict[int, tuple[int, int]], at: int, gross: int, net: int) -> None:
     gross_there, net_there = moves.get(at, (0, 0))
     moves[at] = (gross_there + gross, net_there + net)
-
-
-def _check_price(sqrt_price_x96: int) -> None:
-    if not MIN_SQRT_X96 <= sqrt_price_x96 < MAX_SQRT_X96:
-        raise BadPoolSnapshot(f"sqrt_price_x96 {sqrt_price_x96} is out of range")

@@ -40,10 +40,12 @@ from rebalancer.venues.uniswap_v3_math import (
     MAX_TICK,
     MIN_SQRT_X96,
     PIPS,
+    arbitrage_bounds,
     full_step,
     partial_step_in,
     partial_step_out,
     sqrt_at_tick,
+    sqrt_price_x96,
     tick_at_sqrt,
 )
 
@@ -54,8 +56,12 @@ __all__ = [
     "Tick",
     "TickProfile",
     "UniswapV3Pool",
+    "check_price",
     "moved_range",
+    "outside_x96",
     "profile_of",
+    "pushed_range",
+    "recentred_range",
     "ticks_of",
     "v3_hop",
 ]
@@ -270,8 +276,7 @@ class UniswapV3Pool(PoolBase):
         object.__setattr__(self, "address", address_key(self.address))
         if int(self.token0.address, 16) >= int(self.token1.address, 16):
             raise BadPoolSnapshot("token0's address must be below token1's")
-        if not MIN_SQRT_X96 <= self.sqrt_price_x96 < MAX_SQRT_X96:
-            raise BadPoolSnapshot(f"sqrt_price_x96 {self.sqrt_price_x96} is out of range")
+        check_price(self.sqrt_price_x96)
         tick = tick_at_sqrt(self.sqrt_price_x96)
         just_crossed = self.tick == tick - 1 and self.sqrt_price_x96 == sqrt_at_tick(tick)
         if self.tick != tick and not just_crossed:
@@ -398,6 +403,16 @@ class UniswapV3Pool(PoolBase):
     def moved(self, events: Sequence[Event]) -> UniswapV3Pool:
         """See `PoolState.moved`."""
         return replace(self, **moved_range(self, events))
+
+    def at_prices(self, prices_e8: Sequence[int]) -> UniswapV3Pool:
+        """See `Pool.at_prices`."""
+        return replace(self, **recentred_range(self, outside_x96(self.tokens, prices_e8)))
+
+    def arbitraged(self, prices_e8: Sequence[int]) -> UniswapV3Pool:
+        """See `Pool.arbitraged`."""
+        fees = self.fee_pips, self.fee_pips
+        changes = pushed_range(self, self.tokens, fees, prices_e8)
+        return replace(self, **changes) if changes else self
 
     def to_json(self) -> dict[str, object]:
         """The snapshot that `rebalancer.venues.load` reads back as an equal pool.
@@ -552,6 +567,83 @@ def moved_range(pool: _Ranged, events: Sequence[Event]) -> dict[str, Any]:
         "tick": tick,
         "liquidity": liquidity,
     }
+
+
+def recentred_range(pool: _Ranged, sqrt_price_x96: int) -> dict[str, Any]:
+    """The fields of the pool moved to exactly this price, its liquidity keeping its place around the price.
+
+    All ticks move by the one multiple of the tick spacing that brings the pool's tick nearest to
+    that of the new price, so liquidity is off by at most half a spacing. Ticks at the ends of the
+    range stay there (what covered all prices still does) and no tick is moved beyond them.
+
+    Raises:
+        BadPoolSnapshot: the price is outside the range of ticks.
+    """
+    check_price(sqrt_price_x96)
+    spacing, tick = pool.profile.tick_spacing, tick_at_sqrt(sqrt_price_x96)
+    end = MAX_TICK // spacing * spacing
+    shift = (tick - pool.tick + spacing // 2) // spacing * spacing
+    moved: dict[int, tuple[int, int]] = {}
+    for at, gross, net in pool.profile.ticks:
+        to = at if abs(at) == end else min(max(at + shift, -end), end)
+        gross_there, net_there = moved.get(to, (0, 0))
+        moved[to] = gross_there + gross, net_there + net
+    ticks = tuple(
+        # What meets at an end and cancels out is liquidity moved out of the range: it is gone.
+        Tick(at, abs(net) if abs(at) == end else gross, net)
+        for at, (gross, net) in sorted(moved.items())
+        if net or abs(at) != end
+    )
+    profile = replace(pool.profile, ticks=ticks)
+    return {
+        "profile": profile,
+        "sqrt_price_x96": sqrt_price_x96,
+        "tick": tick,
+        "liquidity": profile.liquidity_at(tick),
+    }
+
+
+def pushed_range(
+    pool: _Ranged, tokens: Sequence[Token], fees_pips: tuple[int, int], prices_e8: Sequence[int]
+) -> dict[str, Any]:
+    """The fields of the pool after one swap that ends at the price where the next unit earns nothing (MarketDriver._push); none where no swap pays.
+
+    `fees_pips` are of a falling and of a rising swap.
+    """
+    prices, decimals = tuple(prices_e8), (tokens[0].decimals, tokens[1].decimals)
+    _, most_x96 = arbitrage_bounds(prices[0], prices[1], *decimals, fees_pips[0])
+    if pool.sqrt_price_x96 > most_x96:
+        return _at_price(pool.profile, most_x96, down=True)
+    least_x96, _ = arbitrage_bounds(prices[0], prices[1], *decimals, fees_pips[1])
+    if pool.sqrt_price_x96 < least_x96:
+        return _at_price(pool.profile, least_x96, down=False)
+    return {}
+
+
+def _at_price(profile: TickProfile, sqrt_x96: int, *, down: bool) -> dict[str, Any]:
+    """After a swap that ends at exactly this price, which is none of its range's ends."""
+    tick = tick_at_sqrt(sqrt_x96)
+    ladder = profile.down
+    place = ladder.first(tick)
+    is_boundary = place < len(ladder.order) and ladder.order[place] == -tick
+    if down and sqrt_x96 == sqrt_at_tick(tick) and is_boundary:
+        tick -= 1  # a falling swap that ends on a tick has crossed it
+    return {"sqrt_price_x96": sqrt_x96, "tick": tick, "liquidity": profile.liquidity_at(tick)}
+
+
+def outside_x96(tokens: Sequence[Token], prices_e8: Sequence[int]) -> int:
+    """The sqrt price of a pool of two tokens at these prices."""
+    return sqrt_price_x96(prices_e8[0], prices_e8[1], tokens[0].decimals, tokens[1].decimals)
+
+
+def check_price(sqrt_price_x96: int) -> None:
+    """Refuse a price that no pool can have.
+
+    Raises:
+        BadPoolSnapshot: it is out of range.
+    """
+    if not MIN_SQRT_X96 <= sqrt_price_x96 < MAX_SQRT_X96:
+        raise BadPoolSnapshot(f"sqrt_price_x96 {sqrt_price_x96} is out of range")
 
 
 @lru_cache(maxsize=64)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from decimal import Decimal, localcontext
 from functools import lru_cache
+from math import isqrt
 
 from rebalancer.units import div_up
 
@@ -26,10 +27,12 @@ __all__ = [
     "Q96",
     "amount0_delta",
     "amount1_delta",
+    "arbitrage_bounds",
     "full_step",
     "partial_step_in",
     "partial_step_out",
     "sqrt_at_tick",
+    "sqrt_price_x96",
     "tick_at_sqrt",
 ]
 
@@ -170,3 +173,29 @@ def _price_after_token0_in(start_x96: int, liquidity: int, net: int) -> int:
     if scaled + product <= _MAX_UINT256:
         return div_up(scaled * start_x96, scaled + product)
     return div_up(scaled, scaled // start_x96 + net)
+
+
+def arbitrage_bounds(
+    price0_e8: int, price1_e8: int, decimals0: int, decimals1: int, fee_pips: int
+) -> tuple[int, int]:
+    """The pool's sqrt prices (* 2^96) between which no arbitrage pays, rounded down.
+
+    {token1/token0} = {usd/token0} / {usd/token1}. Buying token0 from the pool at price P costs
+    P / (1 - fee) and pays while that is below the outside price M; selling it brings P * (1 - fee).
+    So P rests between M * (1 - fee) and M / (1 - fee).
+    """
+    kept = PIPS - fee_pips
+    return (
+        sqrt_price_x96(price0_e8 * kept, price1_e8 * PIPS, decimals0, decimals1),
+        sqrt_price_x96(price0_e8 * PIPS, price1_e8 * kept, decimals0, decimals1),
+    )
+
+
+def sqrt_price_x96(price0: int, price1: int, decimals0: int, decimals1: int) -> int:
+    """The sqrt price (* 2^96) of a pool in which token0 is worth price0 and token1 price1.
+
+    Both are per whole token, in the same unit. Rounded down, and kept where a swap may aim at: inside both ends of the range.
+    """
+    # {raw1/raw0} = {usd/token0} / {usd/token1} * {raw1/token1} / {raw0/token0}
+    exact = isqrt((price0 * 10**decimals1 << 192) // (price1 * 10**decimals0))
+    return min(max(exact, MIN_SQRT_X96 + 1), MAX_SQRT_X96 - 1)

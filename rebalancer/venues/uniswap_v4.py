@@ -38,7 +38,10 @@ from rebalancer.venues.uniswap_v3 import (
     TickProfile,
     UniswapV3Pool,
     moved_range,
+    outside_x96,
     profile_of,
+    pushed_range,
+    recentred_range,
     ticks_of,
 )
 from rebalancer.venues.uniswap_v3_math import MAX_TICK, PIPS
@@ -272,6 +275,20 @@ class UniswapV4Pool(PoolBase):
                 fees = packed & 0xFFF, packed >> 12
         return replace(self, **moved_range(self, events), protocol_fees_pips=fees)
 
+    def at_prices(self, prices_e8: Sequence[int]) -> UniswapV4Pool:
+        """See `Pool.at_prices`."""
+        return replace(self, **recentred_range(self, outside_x96(self.tokens, prices_e8)))
+
+    def arbitraged(self, prices_e8: Sequence[int]) -> UniswapV4Pool:
+        """See `Pool.arbitraged`. The protocol's part of the fee included (ProtocolFeeLibrary)."""
+        fee_pips = self.profile.fee_pips
+        down, up = (
+            protocol + fee_pips - protocol * fee_pips // PIPS
+            for protocol in self.protocol_fees_pips
+        )
+        changes = pushed_range(self, self.tokens, (down, up), prices_e8)
+        return replace(self, **changes) if changes else self
+
     def as_traded(self, weth: Token | None) -> Pool:  # type: ignore[override]  # another class, where it holds ether
         """See `PoolState.as_traded`."""
         if self.token0.address != ETHER_ADDRESS:
@@ -423,6 +440,19 @@ class WrappedEtherPool:
         return self.pool.hop_as(
             *ends, amount_raw, to_caller=to_caller, ether_in=i == 0, ether_out=j == 0
         )
+
+    def first_unit(self, token_in: str, token_out: str) -> float:
+        """See `Pool.first_unit`."""
+        return self.pool.first_unit(*self._way(token_in, token_out))
+
+    def at_prices(self, prices_e8: Sequence[int]) -> WrappedEtherPool:
+        """See `Pool.at_prices`."""
+        return replace(self, pool=self.pool.at_prices(prices_e8))
+
+    def arbitraged(self, prices_e8: Sequence[int]) -> WrappedEtherPool:
+        """See `Pool.arbitraged`."""
+        inner = self.pool.arbitraged(prices_e8)
+        return self if inner is self.pool else replace(self, pool=inner)
 
     def _way(self, token_in: str, token_out: str) -> tuple[str, str]:
         """The two as the pool names them."""

@@ -8,7 +8,6 @@ from functools import partial
 from math import isqrt
 
 from rebalancer.chain.abi import Contract, interface
-from rebalancer.devnet.market import sqrt_price_x96
 from rebalancer.devnet.stage import Actor
 from rebalancer.errors import ContractReverted
 from rebalancer.plan import NoPlan, Plan, PlanInput, plan_rebalance
@@ -18,6 +17,7 @@ from rebalancer.units import BPS, E18
 from rebalancer.venues import PoolRef
 from rebalancer.venues.uniswap_v2 import pair_hop
 from rebalancer.venues.uniswap_v3 import v3_hop
+from rebalancer.venues.uniswap_v3_math import sqrt_price_x96
 from scripts._attacks.field import (
     DAY,
     MILLION,

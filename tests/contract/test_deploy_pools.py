@@ -15,6 +15,7 @@ from rebalancer.cli import Options
 from rebalancer.cli.session import Session
 from rebalancer.devnet.stage import Actor, Stage
 from rebalancer.venues import PoolRef, WrappedEtherPool
+from rebalancer.venues.uniswap_v4 import v4_ref
 from tests.commands import Ran, run
 from tests.contract.pools_balancer import BalancerV2
 from tests.contract.pools_v4 import ETHER, UniswapV4, key_of
@@ -86,7 +87,7 @@ def test_deploy_over_pools_of_all_protocols_names_them_and_session_reads_them(
             tuple(token.address for token in weighted.tokens),
             venue="balancer",
         ),
-        PoolRef(manager, (ETHER.address, coins[0].address), 3_000, "uniswap-v4", 60),
+        v4_ref(manager, ETHER.address, coins[0].address, 3_000, 60),
     )
     listed = {token.address for token in made.tokens}
     assert {*ends, coins[0].address} <= listed

@@ -15,14 +15,12 @@ from rebalancer.devnet.market import (
     WBTC,
     WETH,
     Market,
-    arbitrage_bounds,
-    sqrt_price_x96,
 )
 from rebalancer.devnet.node import Node, NodeSettings
 from rebalancer.devnet.profile import opening_pools
 from rebalancer.errors import ContractReverted, MarketMismatch
 from rebalancer.venues import Token, UniswapV3Pool, load, of_class, recentred, synthetic
-from rebalancer.venues.uniswap_v3_math import sqrt_at_tick
+from rebalancer.venues.uniswap_v3_math import arbitrage_bounds, sqrt_at_tick, sqrt_price_x96
 from tests.fixtures_chain import GENESIS_AT, OPENING_PRICES_E8
 
 pytestmark = pytest.mark.both_chains  # it is built by methods of the node's own

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rebalancer.chain.abi import Contract, interface
-from rebalancer.devnet.market import Market, sqrt_price_x96
+from rebalancer.devnet.market import Market
 from rebalancer.errors import BadAmount, ContractReverted, LiquidityExhausted
 from rebalancer.route import Hop, encode
 from rebalancer.units import E18
@@ -26,7 +26,7 @@ from rebalancer.venues import (
     load,
     of_class,
 )
-from rebalancer.venues.uniswap_v3_math import MAX_TICK, sqrt_at_tick, tick_at_sqrt
+from rebalancer.venues.uniswap_v3_math import MAX_TICK, sqrt_at_tick, sqrt_price_x96, tick_at_sqrt
 from tests.contract.pools_v4 import ETHER, UniswapV4, key_of
 from tests.contract.routes import USDC, WBTC, WETH, pool_hop, quote
 from tests.contract.test_uniswap_v3_quotes import (

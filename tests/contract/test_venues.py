@@ -16,7 +16,6 @@ from eth_utils.crypto import keccak
 
 from rebalancer.chain.abi import Contract, interface
 from rebalancer.chain.artifacts import load_artifact
-from rebalancer.devnet.market import sqrt_price_x96
 from rebalancer.route import Flags, Hop, encode
 from rebalancer.units import E18
 from rebalancer.venues import Token, UniswapV3Pool
@@ -25,7 +24,7 @@ from rebalancer.venues.balancer_weighted import balancer_hop
 from rebalancer.venues.curve_stable import curve_hop
 from rebalancer.venues.uniswap_v2 import pair_hop
 from rebalancer.venues.uniswap_v3 import Tick, TickProfile
-from rebalancer.venues.uniswap_v3_math import tick_at_sqrt
+from rebalancer.venues.uniswap_v3_math import sqrt_price_x96, tick_at_sqrt
 from rebalancer.venues.uniswap_v4 import v4_hop
 from tests.contract.routes import pool_hop, quote
 from tests.contract.test_vault_rebalance import (

@@ -12,7 +12,7 @@ from rebalancer.chain.abi import interface
 from rebalancer.chain.deployment import Deployment
 from rebalancer.chain.pools import read_pools
 from rebalancer.chain.snapshot import read_block
-from rebalancer.devnet.market import USDC, WBTC, WETH, sqrt_price_x96
+from rebalancer.devnet.market import USDC, WBTC, WETH
 from rebalancer.devnet.stage import Actor, Stage, raw_for_usd
 from rebalancer.plan.zap import Books, plan_zap_in, plan_zap_out
 from rebalancer.send.wallet import Wallet
@@ -28,7 +28,7 @@ from rebalancer.venues import (
     UniswapV4Pool,
     WrappedEtherPool,
 )
-from rebalancer.venues.uniswap_v3_math import MAX_TICK, tick_at_sqrt
+from rebalancer.venues.uniswap_v3_math import MAX_TICK, sqrt_price_x96, tick_at_sqrt
 from tests.contract.pools_balancer import NOBODY, BalancerV2, coins
 from tests.contract.pools_v4 import ETHER, UniswapV4
 

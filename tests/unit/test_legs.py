@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -20,15 +19,13 @@ from rebalancer.plan.trades import Search
 from rebalancer.route import Hop, to_caller_flag
 from rebalancer.units import E18
 from rebalancer.venues import Pool, Token
-from rebalancer.venues.model import check_amount
+from rebalancer.venues.model import PoolBase, check_amount
 from tests.unit.pairs import RAW, A, B, C, pair
 
 
 @dataclass(frozen=True)
-class ThreeTokens:
+class ThreeTokens(PoolBase):
     """Three reserves, any two of which trade as x · y = k without a fee."""
-
-    BUYS_EXACTLY: ClassVar[bool] = False
 
     reserves: tuple[int, int, int]
     key: str = "0x" + "f" * 40
