@@ -11,6 +11,7 @@ import { Lists } from "./libraries/Lists.sol";
 import { BalancerV2Venue } from "./venues/BalancerV2Venue.sol";
 import { CallVenue } from "./venues/CallVenue.sol";
 import { CurveVenue } from "./venues/CurveVenue.sol";
+import { PancakeSwapV3Venue } from "./venues/PancakeSwapV3Venue.sol";
 import { SwapRouter02Venue } from "./venues/SwapRouter02Venue.sol";
 import { UniswapV2Venue } from "./venues/UniswapV2Venue.sol";
 import { UniswapV3Venue } from "./venues/UniswapV3Venue.sol";
@@ -32,7 +33,8 @@ abstract contract RouteHops is
     UniswapV4Venue,
     BalancerV2Venue,
     CurveVenue,
-    CallVenue
+    CallVenue,
+    PancakeSwapV3Venue
 {
     uint256 internal constant HEAD = 60;
 
@@ -55,7 +57,7 @@ abstract contract RouteHops is
         address to = paid ? msg.sender : address(this);
         if (amount == 0 && flags & EXACT_OUT == 0) amount = IERC20(tokenIn).balanceOf(address(this));
 
-        if (venue == UNISWAP_V3) _swapOnUniswapV3(tokenIn, tokenOut, amount, flags, body, to);
+        if (venue == UNISWAP_V3 || venue == PANCAKESWAP_V3) _swapOnV3(tokenIn, tokenOut, amount, flags, body, to);
         else if (venue == SWAP_ROUTER_02) _swapOnSwapRouter02(tokenIn, tokenOut, amount, flags, body, to);
         else if (venue == UNISWAP_V2) _swapOnUniswapV2(tokenIn, tokenOut, amount, flags, body, to);
         else if (venue == UNISWAP_V4) _swapOnUniswapV4(tokenIn, tokenOut, amount, flags, body, to);

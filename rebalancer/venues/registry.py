@@ -16,6 +16,7 @@ from rebalancer.files import MEGABYTE, Excess, parse_json, read_text
 from rebalancer.venues import (
     balancer_weighted,
     curve,
+    pancakeswap_v3,
     uniswap_v2,
     uniswap_v3,
     uniswap_v4,
@@ -28,6 +29,7 @@ __all__ = ["KINDS", "VENUES", "check_ref", "load", "of_class", "save", "venue_na
 
 VENUES: tuple[Venue, ...] = (
     uniswap_v2.VENUE,
+    pancakeswap_v3.VENUE,
     uniswap_v3.VENUE,
     uniswap_v4.VENUE,
     balancer_weighted.VENUE,

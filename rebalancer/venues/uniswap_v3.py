@@ -17,11 +17,11 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from itertools import accumulate, pairwise
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol, Self, TypeVar
 
-from rebalancer.chain.abi import Event
+from rebalancer.chain.abi import Event, Interface
 from rebalancer.errors import BadPoolSnapshot, LiquidityExhausted, UnknownToken
 from rebalancer.route import Hop, address_bytes, to_caller_flag
 from rebalancer.venues.fields import Snapshot, int_of, object_of, text_of, token_of
@@ -57,10 +57,13 @@ __all__ = [
     "TickProfile",
     "UniswapV3Pool",
     "check_price",
+    "is_v3_ref",
+    "loader_of",
     "moved_range",
     "outside_x96",
     "profile_of",
     "pushed_range",
+    "read_by_lens",
     "recentred_range",
     "ticks_of",
     "v3_hop",
@@ -219,9 +222,6 @@ class _End(NamedTuple):
     crossed: int | None
 
 
-_NUMBER = 1
-"""In RouteExecutor."""
-
 _LENS_ADDRESS = "0x" + "1e" * 20
 """Where the lens stands for a call it is lent to."""
 
@@ -245,7 +245,9 @@ _LENS = interface_of(
 def v3_hop(pool: str, amount_raw: int, token_in: str, token_out: str, *, to_caller: bool) -> Hop:
     """A swap on a pool of Uniswap V3. Body: pool (20)."""
     body = address_bytes(pool)
-    return Hop(_NUMBER, amount_raw, token_in, token_out, body, to_caller_flag(to_caller))
+    return Hop(
+        UniswapV3Pool.NUMBER, amount_raw, token_in, token_out, body, to_caller_flag(to_caller)
+    )
 
 
 @dataclass(frozen=True)
@@ -260,6 +262,13 @@ class UniswapV3Pool(PoolBase):
     """
 
     BUYS_EXACTLY: ClassVar[bool] = True
+    KIND: ClassVar[str] = "Uniswap V3"
+    VENUE_NAME: ClassVar[str] = "uniswap-v3"
+    NUMBER: ClassVar[int] = 1
+    """Of the adapter in RouteExecutor."""
+    EVENTS: ClassVar[Interface] = V3_POOL
+    SNAPSHOT_KEY: ClassVar[str] = "pool"
+    """The key of a snapshot under which the address is."""
 
     address: str
     token0: Token
@@ -320,7 +329,7 @@ class UniswapV3Pool(PoolBase):
         """See `Pool.quote_out`. Equals QuoterV2.quoteExactOutputSingle without a price limit."""
         return self._walk(self._ladder(token_in, token_out), amount_raw, exact_in=False).amount_raw
 
-    def swapped(self, token_in: str, token_out: str, amount_raw: int) -> tuple[int, UniswapV3Pool]:
+    def swapped(self, token_in: str, token_out: str, amount_raw: int) -> tuple[int, Self]:
         """See `Pool.swapped`. The fee leaves no trace but in the price: it is the providers'."""
         ladder = self._ladder(token_in, token_out)
         end = self._walk(ladder, amount_raw, exact_in=True)
@@ -381,34 +390,38 @@ class UniswapV3Pool(PoolBase):
         """See `Pool.hop`."""
         i, j = places_of(self.address, self.tokens, token_in, token_out)
         ends = self.tokens[i].address, self.tokens[j].address
-        return v3_hop(self.address, amount_raw, *ends, to_caller=to_caller)
+        made = v3_hop(self.address, amount_raw, *ends, to_caller=to_caller)
+        return replace(made, venue=self.NUMBER)
 
     @property
     def kind(self) -> str:
         """See `PoolState.kind`."""
-        return "Uniswap V3"
+        return self.KIND
 
     @property
     def ref(self) -> PoolRef:
         """See `PoolState.ref`."""
         return PoolRef(
-            self.address, (self.token0.address, self.token1.address), self.fee_pips, VENUE.name
+            self.address,
+            (self.token0.address, self.token1.address),
+            self.fee_pips,
+            self.VENUE_NAME,
         )
 
     @property
     def log_sources(self) -> tuple[LogSource, ...]:
         """The pool itself."""
-        return (LogSource(self.address, V3_POOL),)
+        return (LogSource(self.address, self.EVENTS),)
 
-    def moved(self, events: Sequence[Event]) -> UniswapV3Pool:
+    def moved(self, events: Sequence[Event]) -> Self:
         """See `PoolState.moved`."""
         return replace(self, **moved_range(self, events))
 
-    def at_prices(self, prices_e8: Sequence[int]) -> UniswapV3Pool:
+    def at_prices(self, prices_e8: Sequence[int]) -> Self:
         """See `Pool.at_prices`."""
         return replace(self, **recentred_range(self, outside_x96(self.tokens, prices_e8)))
 
-    def arbitraged(self, prices_e8: Sequence[int]) -> UniswapV3Pool:
+    def arbitraged(self, prices_e8: Sequence[int]) -> Self:
         """See `Pool.arbitraged`."""
         fees = self.fee_pips, self.fee_pips
         changes = pushed_range(self, self.tokens, fees, prices_e8)
@@ -423,7 +436,7 @@ class UniswapV3Pool(PoolBase):
         return {
             "chain_id": self.chain_id,
             "block": self.block,
-            "pool": self.address,
+            self.SNAPSHOT_KEY: self.address,
             "name": self.name,
             "scalars": {
                 "fee": self.fee_pips,
@@ -506,7 +519,7 @@ class UniswapV3Pool(PoolBase):
         token = self.token0 if ladder.down is exact_in else self.token1
         return LiquidityExhausted(self.address, token.address, asked_raw, possible_raw)
 
-    def _after(self, ladder: _Ladder, end: _End) -> UniswapV3Pool:
+    def _after(self, ladder: _Ladder, end: _End) -> Self:
         """The pool where a swap ended; the tick follows the contract's three cases."""
         if end.crossed is None:
             start_x96, tick = self.sqrt_price_x96, self.tick
@@ -668,10 +681,14 @@ def ticks_of(tick_data: Snapshot) -> tuple[Tick, ...]:
     return tuple(sorted(ticks))
 
 
-def _load(snapshot: Snapshot) -> UniswapV3Pool:
+V3 = TypeVar("V3", bound=UniswapV3Pool)
+
+
+def loader_of(pools: type[V3], snapshot: Snapshot) -> V3:
+    """The pool in a snapshot of Uniswap V3 or of a fork."""
     scalars = object_of(snapshot, "scalars")
-    return UniswapV3Pool(
-        address=text_of(snapshot, "pool"),
+    return pools(
+        address=text_of(snapshot, pools.SNAPSHOT_KEY),
         token0=token_of(snapshot, "token0"),
         token1=token_of(snapshot, "token1"),
         profile=profile_of(
@@ -688,8 +705,8 @@ def _load(snapshot: Snapshot) -> UniswapV3Pool:
     )
 
 
-def _read(at: At, refs: Sequence[PoolRef]) -> Reading[Sequence[UniswapV3Pool]]:
-    """All of them by one call of the lens, its own or lent."""
+def read_by_lens(pools: type[V3], at: At, refs: Sequence[PoolRef]) -> Reading[Sequence[V3]]:
+    """Pools of Uniswap V3 or of a fork, by one call of the lens, its own or lent."""
     addresses = [ref.address for ref in refs]
     lens = _LENS.at(at.lens or _LENS_ADDRESS)
     method, (message, block) = at.ask(lens, "read", list(addresses), 0)
@@ -700,15 +717,16 @@ def _read(at: At, refs: Sequence[PoolRef]) -> Reading[Sequence[UniswapV3Pool]]:
         answers = yield [(method, (message, block))]
     states = lens.result("read", answers[0])
     tokens = yield from tokens_read(at, [address for state in states for address in state[:2]])
-    pools = []
+    found: list[V3] = []
     for n, (address, state) in enumerate(zip(addresses, states, strict=True)):
         _, _, fee, spacing, sqrt_price_x96, tick, liquidity, ticks = state
         token0, token1 = tokens[2 * n : 2 * n + 2]
-        pools.append(
-            _load(
+        found.append(
+            loader_of(
+                pools,
                 {
-                    **at.head(f"Uniswap V3 {token0.symbol}/{token1.symbol} {fee / 10_000:g}%"),
-                    "pool": address,
+                    **at.head(f"{pools.KIND} {token0.symbol}/{token1.symbol} {fee / 10_000:g}%"),
+                    pools.SNAPSHOT_KEY: address,
                     "scalars": {
                         "fee": fee,
                         "tick_spacing": spacing,
@@ -719,23 +737,24 @@ def _read(at: At, refs: Sequence[PoolRef]) -> Reading[Sequence[UniswapV3Pool]]:
                     "tick_data": {str(t): [gross, net, at.block.number] for t, gross, net in ticks},
                     "token0": token0.to_json(),
                     "token1": token1.to_json(),
-                }
+                },
             )
         )
-    return pools
+    return found
 
 
-def _takes(ref: PoolRef) -> bool:
+def is_v3_ref(ref: PoolRef) -> bool:
+    """Whether it tells a pool of two tokens and a fee."""
     return len(ref.tokens) == 2 and 0 <= ref.fee_pips < PIPS
 
 
 VENUE = Venue(
-    name="uniswap-v3",
-    kinds=("Uniswap V3",),
-    snapshot_key="pool",
-    load=_load,
-    read=_read,
-    takes=_takes,
+    name=UniswapV3Pool.VENUE_NAME,
+    kinds=(UniswapV3Pool.KIND,),
+    snapshot_key=UniswapV3Pool.SNAPSHOT_KEY,
+    load=partial(loader_of, UniswapV3Pool),
+    read=partial(read_by_lens, UniswapV3Pool),
+    takes=is_v3_ref,
     mark=(V3_POOL, "slot0"),
     reads_together=True,
 )
