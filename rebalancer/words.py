@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from rebalancer.oracle import Fault
+
 __all__ = ["named_number", "span", "utc"]
+
+_FAULTS = tuple(Fault)
 
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 
@@ -35,10 +39,14 @@ _LATEST = 2**34
 
 
 def named_number(name: str, value: object) -> str:
-    """A value as a contract has it, and what people read in it where its name says that it is an instant or a duration."""
+    """A value as a contract has it, and what people read in it where its name says that it is an instant, a duration or a price's fault."""
     if isinstance(value, int) and _MINUTE <= value < _LATEST:
         if name.endswith(_INSTANTS):
             return f"{name}={value} ({utc(value)})"
         if name.endswith("Seconds"):
             return f"{name}={value} ({span(value)})"
+    if name == "fault" and isinstance(value, int) and value < len(_FAULTS):
+        return f"{name}={value} ({_FAULTS[value].value})"
+    if isinstance(value, bytes):
+        return f"{name}=0x{value.hex()}"
     return f"{name}={value}"
