@@ -692,15 +692,15 @@ class FeeAboveCap(ChainError):
 
 
 class InsufficientEther(ChainError):
-    """An account cannot pay what a transaction may cost: its value and all its gas."""
+    """An account cannot pay what is to be sent may cost: its value and all its gas."""
 
     def __init__(self, address: str, needed_wei: int, balance_wei: int) -> None:
         self.address = address
         self.needed_wei = needed_wei
         self.balance_wei = balance_wei
         super().__init__(
-            f"{address} holds {_ether(balance_wei)} ether and this transaction may cost "
-            f"{_ether(needed_wei)}: send it at least {_ether(needed_wei - balance_wei)} more."
+            f"{address} holds {_ether(balance_wei)} ether and needs up to "
+            f"{_ether(needed_wei)} for this: send it at least {_ether(needed_wei - balance_wei)} more."
         )
 
 

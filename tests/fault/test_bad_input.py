@@ -952,6 +952,47 @@ def test_a_dry_run_of_a_withdrawal_says_what_comes_out_at_least(
     assert before != before_spoiled == stage.chain.block()["hash"]
 
 
+@pytest.mark.parametrize("given", [("--token", "USDC", "--amount", "500"), ("--shares", "10")])
+def test_ether_for_the_approvals_alone_approves_nothing(
+    stage: Stage, cli: Cli, pockets: None, unchanged: None, given: tuple[str, ...]
+) -> None:
+    stage.chain.set_balance(Actor.DEPOSITOR.address, 15 * 10**13)  # 150,000 gas
+    deposit = ("vault", "deposit", *given, *DEPOSITOR)
+
+    dry = cli(*deposit, "--dry-run")
+    ran = cli(*deposit)
+
+    assert (dry.code, ran.code) == (0, 10)
+    assert "Warning: " in dry.err
+    for said in (dry.err, ran.err):
+        assert "holds 0.00015 ether and needs up to 0.000" in said
+        assert "sent approve" not in said
+
+
+def test_second_deposit_in_kind_approves_each_token_once(
+    stage: Stage, cli: Cli, pockets: None
+) -> None:
+    """What the first was allowed and did not take is no reason to allow 0 first."""
+    deposit = ("vault", "deposit", "--shares", "10", *DEPOSITOR)
+    assert cli(*deposit).code == 0
+
+    ran = cli(*deposit)
+
+    assert ran.code == 0, ran.err
+    told = [line.split(" to ")[0] for line in ran.err.splitlines()]
+    assert told == ["sent approve"] * 3 + ["sent mintInKind"]
+
+
+def test_gas_of_a_withdrawal_is_previewed_as_it_is_used(cli: Cli, pockets: None) -> None:
+    """Not what is kept back for tokens that misbehave, which nobody pays for."""
+    assert cli("vault", "deposit", "--shares", "100", *DEPOSITOR).code == 0
+    withdraw = ("vault", "withdraw", "--shares", "50", "--json", *DEPOSITOR)
+
+    told, done = cli(*withdraw, "--dry-run").json, cli(*withdraw).json
+
+    assert abs(int(told["gas"]) - int(done["gas_used"])) < 10_000
+
+
 def test_money_moves_on_a_real_chain_only_after_a_yes(
     stage: Stage, cli: Cli, pockets: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
