@@ -224,7 +224,7 @@ def _on_chain(
                 "vaults",
                 False,
                 f"{address} is not a vault of the factory {system.factory}.",
-                "check the address under `vaults` in the settings.",
+                f"check the address under `vaults` in {'the settings' if settings.vaults else settings.deployment}.",
             )
             continue
         yield Finding("vaults", True, f"{address} is a vault of the factory.")

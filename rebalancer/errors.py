@@ -817,7 +817,7 @@ class KeystoreMissing(SignerError):
         self.path = path
         super().__init__(
             f"There is no keystore at {path}: name an encrypted JSON keystore, "
-            "such as `cast wallet import` or geth makes."
+            "such as `ape accounts generate` or geth makes."
         )
 
 
@@ -829,7 +829,7 @@ class KeystoreUnreadable(SignerError):
         self.why = why
         super().__init__(
             f"The keystore {path} cannot be used ({why}): name an encrypted JSON keystore, "
-            "such as `cast wallet import` or geth makes."
+            "such as `ape accounts generate` or geth makes."
         )
 
 
@@ -840,7 +840,7 @@ class WrongPassword(SignerError):
         self.path = path
         super().__init__(
             f"The password does not open the keystore {path}: "
-            "check the variable or the file that holds it."
+            "type it again, or correct the file or the variable that holds it."
         )
 
 
@@ -850,9 +850,8 @@ class PasswordMissing(SignerError):
     def __init__(self, why: str) -> None:
         self.why = why
         super().__init__(
-            f"There is no password for the keystore ({why}): "
-            "set REBALANCER_KEEPER__KEYSTORE_PASSWORD (for a person's own account "
-            "REBALANCER_WALLET__KEYSTORE_PASSWORD) or name a password file."
+            f"There is no password for the keystore ({why}): name its file in keystore_password_file, or set "
+            "REBALANCER_WALLET__KEYSTORE_PASSWORD, for a keeper REBALANCER_KEEPER__KEYSTORE_PASSWORD."
         )
 
 
@@ -996,6 +995,17 @@ class OutboxUnreadable(OutboxError):
         super().__init__(
             f"The outbox {path} cannot be read ({why}): "
             "check on the chain that nothing is pending, then move the file away."
+        )
+
+
+class OutboxMissing(OutboxError):
+    """There is no outbox file where one was to be read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        super().__init__(
+            f"There is no outbox at {path}: a keeper makes it when it first starts; look from the folder that the keeper runs in, or name "
+            "its file in keeper.outbox."
         )
 
 

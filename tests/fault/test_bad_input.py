@@ -276,6 +276,25 @@ def test_deposit_without_an_allowance_says_what_to_approve(stage: Stage, pockets
 
 
 @pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        ((), 2, "Say what to change: --band, --relative or --min-trade"),
+        (("--band", "WETH=1.5%"), 16, "basis points are a whole number, such as 150 for 1.5 %"),
+        (("--band", "WETH=12.5"), 16, "basis points are a whole number, such as 150 for 1.5 %"),
+        (("--relative", "WETH=x"), 16, "basis points are a whole number"),
+        (("--band", "WETH=1"), 16, "The band of WETH is 1 bps: give one from 3 to 5000 bps"),
+        (("--band", "DOGE=100"), 10, "DOGE"),
+    ],
+)
+def test_bands_that_cannot_be(
+    cli: Cli, unchanged: None, options: tuple[str, ...], code: int, said: str
+) -> None:
+    ran = cli("vault", "set-bands", *options, *CURATOR)
+    assert ran.code == code
+    assert said in ran.err
+
+
+@pytest.mark.parametrize(
     ("targets", "account", "code", "said"),
     [
         ("50% 30% 21%", CURATOR, 16, "101 %, which is 1 % above 100 %"),
@@ -283,6 +302,7 @@ def test_deposit_without_an_allowance_says_what_to_approve(stage: Stage, pockets
         ("50% 50%", CURATOR, 16, "There are 2 targets: give 3"),
         ("50% 30% 20%", DEPOSITOR, 16, "may not call setTargets"),
         ("50% 30% twenty", CURATOR, 16, "'twenty' is not an amount"),
+        ("50 30 20", CURATOR, 16, "'50' is not an amount: a weight is at most 1, such as"),
     ],
 )
 def test_targets_that_cannot_be(

@@ -21,7 +21,7 @@ from rebalancer.cli import Options, root, session
 from rebalancer.cli.advice import sentence
 from rebalancer.cli.keeper import _Asked, _reloaded
 from rebalancer.cli.session import read_chains
-from rebalancer.cli.show import amount, percent, plain, usd
+from rebalancer.cli.show import amount, console, pairs, percent, plain, usd
 from rebalancer.errors import ContractReverted, RebalancerError, RpcRejected, RpcTimeout
 from rebalancer.policy import Price
 from rebalancer.reasons import Reason
@@ -287,6 +287,28 @@ def test_what_the_operating_system_refuses_is_no_mistake_of_the_program(
     ran = run(capsys, "vault", "status")
     assert ran.sentence.startswith(told)
     assert (ran.code, ran.out) == (26, "")
+
+
+def test_hash_that_is_longer_than_a_line_is_printed_in_one_piece(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is broken up cannot be copied."""
+    name = "0x" + 32 * "ab"
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    out = console()
+    assert out.width == 60
+
+    out.print(f"transaction {name}, and so many words that they need a second line")
+    rows = pairs()
+    rows.add_row("block", f"177 ({name})")
+    out.print(rows)
+    out.print("words that need more than the sixty columns there are break between words")
+
+    printed = capsys.readouterr().out
+    assert printed.count(name) == 2
+    assert "break \nbetween words" in printed
 
 
 @pytest.mark.parametrize(
