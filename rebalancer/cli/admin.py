@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from rebalancer.chain.abi import Contract, interface
+from rebalancer.cli import Group
 from rebalancer.cli.session import Session, address_option, json_option, sending_options
 from rebalancer.cli.show import WholeTable, console, print_json
 from rebalancer.deploy import Role
@@ -49,7 +50,7 @@ operation_option = click.option(
 )
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Group, invoke_without_command=True)
 @click.pass_context
 def admin(ctx: click.Context) -> None:
     """Show who may do what, and make, schedule or cancel a change. Without a command it only shows."""

@@ -16,6 +16,7 @@ from rebalancer.addresses import prove_writable
 from rebalancer.chain.abi import interface
 from rebalancer.chain.receipt import NoLogs
 from rebalancer.chain.snapshot import Block, VaultSnapshot, read_block, read_vaults
+from rebalancer.cli import Group
 from rebalancer.cli.preview import OnlyPreviewed, asker, show_position
 from rebalancer.cli.session import (
     Session,
@@ -85,7 +86,7 @@ _yes_option = click.option(
 )
 
 
-@click.group()
+@click.group(cls=Group)
 def vault() -> None:
     """Create, look at, fill and empty vaults."""
 

@@ -289,6 +289,23 @@ def test_what_the_operating_system_refuses_is_no_mistake_of_the_program(
     assert (ran.code, ran.out) == (26, "")
 
 
+@pytest.mark.parametrize("group", ["admin", "fleet", "keeper", "pool", "tx", "vault"])
+def test_help_of_a_group_says_the_whole_of_what_each_command_is_for(
+    group: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran = run(capsys, group, "--help")
+
+    _, _, listed = ran.out.partition("Commands:")
+    assert listed.strip()
+    assert "..." not in listed
+    found = root.get_command(click.Context(root), group)
+    assert isinstance(found, click.Group)
+    shown = " ".join(listed.split())
+    for name, command in found.commands.items():
+        first = " ".join(str(command.help).split("\n\n")[0].split())
+        assert f"{name} {first}" in shown
+
+
 def test_hash_that_is_longer_than_a_line_is_printed_in_one_piece(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
