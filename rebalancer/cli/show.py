@@ -141,11 +141,11 @@ def _text(cell: RenderableType) -> Text:
 
 
 def plain(value: Any) -> Any:
-    """A result as JSON has it: dataclasses as objects, whole numbers as strings."""
+    """A result as JSON has it: dataclasses as objects, whole numbers as strings, those that stand for something by its name."""
     if isinstance(value, bool | None):
         return value
     if isinstance(value, Enum):
-        return value.value
+        return value.name if isinstance(value, int) else value.value
     if isinstance(value, int):
         return str(value)
     if isinstance(value, bytes):

@@ -22,6 +22,7 @@ from rebalancer.cli.advice import sentence
 from rebalancer.cli.keeper import _Asked, _reloaded
 from rebalancer.cli.session import read_chains
 from rebalancer.cli.show import amount, console, pairs, percent, plain, usd
+from rebalancer.deploy import Role
 from rebalancer.errors import ContractReverted, RebalancerError, RpcRejected, RpcTimeout
 from rebalancer.policy import Price
 from rebalancer.reasons import Reason
@@ -503,6 +504,7 @@ def test_json_has_whole_numbers_as_strings() -> None:
         "d": "InBand",
     }
     assert plain(b"\x01\xff") == "0x01ff"
+    assert plain({"role": Role.OWNER}) == {"role": "OWNER"}
 
 
 def test_failure_that_repeats_a_secret_is_told_without_it(
