@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rebalancer.texts import safe_text
-from rebalancer.words import named_number
+from rebalancer.words import counted, named_number
 
 _LONGEST_SENTENCE = 4_000
 """Characters of an error's sentence: a list of many addresses fits."""
@@ -1171,7 +1171,7 @@ class DepositTooSmall(PlanError):
         self.token = token
         self.amount_raw = amount_raw
         super().__init__(
-            f"{amount_raw} raw units of {token} are too little to buy even the smallest unit of every asset: deposit more."
+            f"A deposit of {counted(amount_raw, 'raw unit')} of {token} is too little to buy even the smallest unit of every asset: deposit more."
         )
 
 
@@ -1332,7 +1332,8 @@ class AssetCountOutOfRange(ActionError):
         self.minimum = minimum
         self.maximum = maximum
         wanted = str(minimum) if minimum == maximum else f"from {minimum} to {maximum}"
-        super().__init__(f"There are {count} {what}: give {wanted}.")
+        have = f"is 1 {what.removesuffix('s')}" if count == 1 else f"are {count} {what}"
+        super().__init__(f"There {have}: give {wanted}.")
 
 
 class FeeOutOfRange(ActionError):
@@ -1413,7 +1414,7 @@ class LaunchStopped(ActionError):
         self.path = path
         self.exit_code = cause.exit_code
         super().__init__(
-            f"The deployment stopped after {done} transactions ({str(cause).rstrip('.')}): run the same command again when that is mended, "
+            f"The deployment stopped after {counted(done, 'transaction')} ({str(cause).rstrip('.')}): run the same command again when that is mended, "
             f"which goes on from {path}."
         )
 

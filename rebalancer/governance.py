@@ -39,7 +39,7 @@ from rebalancer.errors import (
 from rebalancer.files import parse_json
 from rebalancer.send.wallet import Wallet
 from rebalancer.units import E18
-from rebalancer.words import span
+from rebalancer.words import counted, span
 
 __all__ = [
     "Acted",
@@ -463,7 +463,8 @@ def parse_arguments(function: Function, texts: Sequence[str]) -> list[Any]:
     """
     wants = function.signature
     if len(texts) != len(function.inputs.types):
-        why = f"{len(texts)} arguments were given and it takes {len(function.inputs.types)}"
+        given = f"{counted(len(texts), 'argument')} {'was' if len(texts) == 1 else 'were'} given"
+        why = f"{given} and it takes {len(function.inputs.types)}"
         raise ArgumentsUnreadable(wants, why)
     values = []
     for kind, text in zip(function.inputs.types, texts, strict=True):

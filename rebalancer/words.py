@@ -1,4 +1,4 @@
-"""Instants and durations as people read them. Programs get unix seconds."""
+"""Numbers, instants and durations as people read them. Programs get unix seconds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from rebalancer.oracle import Fault
 
-__all__ = ["named_number", "span", "utc"]
+__all__ = ["counted", "named_number", "span", "utc"]
 
 _FAULTS = tuple(Fault)
 
@@ -16,6 +16,11 @@ _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 def utc(at: int) -> str:
     """A unix second: `2023-04-05 22:35:11 UTC`."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def counted(number: int, noun: str) -> str:
+    """So many of something: `1 vault`, `1,200 vaults`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def span(seconds: float) -> str:

@@ -19,6 +19,7 @@ from rebalancer.lab.records import (
     write_tables,
 )
 from rebalancer.units import BPS, E18
+from rebalancer.words import counted
 
 __all__ = [
     "RebalanceRecord",
@@ -139,5 +140,5 @@ def summary_table(summary: Summary) -> Table:
 
 def _none_or(count: int) -> Text:
     if count:
-        return Text(f"{count} rebalances", style="bold red")
+        return Text(counted(count, "rebalance"), style="bold red")
     return Text("none", style="green")

@@ -238,7 +238,7 @@ def test_deployment_without_a_file_of_the_chain(cli: Cli, unchanged: None) -> No
             f"can only have it paid to {OWNER_ADDRESS}: leave --receiver out",
         ),
         (("sync", "--token", "USDC"), 10, "the vault has all that it owes"),
-        (("deposit", "--token", "USDC", "--amount", "0.0001"), 13, "are too little to buy even"),
+        (("deposit", "--token", "USDC", "--amount", "0.0001"), 13, "is too little to buy even"),
     ],
 )
 def test_deposit_or_withdrawal_that_cannot_be(

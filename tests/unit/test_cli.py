@@ -26,7 +26,7 @@ from rebalancer.deploy import Role
 from rebalancer.errors import ContractReverted, RebalancerError, RpcRejected, RpcTimeout
 from rebalancer.policy import Price
 from rebalancer.reasons import Reason
-from rebalancer.words import span, utc
+from rebalancer.words import counted, span, utc
 from tests.commands import run
 
 HEAVY = ("scipy", "numpy", "matplotlib", "pydantic", "eth_abi", "eth_account", "rich", "structlog")
@@ -288,6 +288,13 @@ def test_what_the_operating_system_refuses_is_no_mistake_of_the_program(
     ran = run(capsys, "vault", "status")
     assert ran.sentence.startswith(told)
     assert (ran.code, ran.out) == (26, "")
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(0, "0 vaults"), (1, "1 vault"), (2, "2 vaults"), (1_200, "1,200 vaults")]
+)
+def test_one_of_something_is_not_many(number: int, said: str) -> None:
+    assert counted(number, "vault") == said
 
 
 @pytest.mark.parametrize("group", ["admin", "fleet", "keeper", "pool", "tx", "vault"])

@@ -237,8 +237,8 @@ def test_table_shows_the_figures_and_flags_what_is_wrong() -> None:
 
     assert re.search(r"Rebalances +│ 2 in 1 d 1 h, 2 ticks", text)
     assert re.search(r"Largest drift +│ 3\.20 % before", text)
-    assert re.search(r"Above its limit +│ 1 rebalances", text)
-    assert re.search(r"Ledger not as foreseen +│ 1 rebalances", text)
+    assert re.search(r"Above its limit +│ 1 rebalance ", text)
+    assert re.search(r"Ledger not as foreseen +│ 1 rebalance ", text)
     assert re.search(r"Difference +│ -2\.00 %", text)
     assert re.search(r"Gas +│ 380,000, 190,000 a rebalance", text)
 
