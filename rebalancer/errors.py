@@ -1465,6 +1465,17 @@ class SourceUnsound(ActionError):
         )
 
 
+class RoleNotHeld(ActionError):
+    """A role was to be taken from an account that does not hold it."""
+
+    def __init__(self, account: str, role: str) -> None:
+        self.account = account
+        self.role = role
+        super().__init__(
+            f"{account} does not hold the role {role}: check the address; `rebalancer admin show` lists who holds it."
+        )
+
+
 class LastAdmin(ActionError):
     """The only admin was to lose its role: nobody could ever hand out a role again."""
 

@@ -11,7 +11,7 @@ from rebalancer.cli import Group
 from rebalancer.cli.session import Session, address_option, json_option, sending_options
 from rebalancer.cli.show import WholeTable, console, print_json
 from rebalancer.deploy import Role
-from rebalancer.errors import FunctionUnknown
+from rebalancer.errors import FunctionUnknown, RoleNotHeld
 from rebalancer.feeds import check_setting
 from rebalancer.governance import (
     Acted,
@@ -187,6 +187,9 @@ def _grant(session: Session, wallet: Wallet, role: Role, to: str, delay_seconds:
 
 def _revoke(session: Session, wallet: Wallet, role: Role, account: str) -> Acted:
     manager = interface("AccessManager").at(session.system.authority)
+    since, *_ = manager.call(session.rpc, "getAccess", role.value, account)
+    if not since:
+        raise RoleNotHeld(account, role.name)
     data = manager.data("revokeRole", role.value, account)
     return act(wallet, manager.address, manager.address, data)
 

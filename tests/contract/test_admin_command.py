@@ -151,6 +151,17 @@ def test_guardian_tightens_at_once(governed: Governed, cli: Cli) -> None:
     ) in (ran.sentence)
 
 
+def test_role_is_taken_from_nobody_who_does_not_hold_it(governed: Governed, cli: Cli) -> None:
+    """A mistyped address would be scheduled, and leave the one that was meant in its role."""
+    before = governed.chain.block()["hash"]
+    stranger = governed["stranger"].address
+
+    ran = cli("revoke", "--role", "keeper", "--holder", stranger, by="guardian")
+
+    assert (ran.code, f"{stranger} does not hold the role KEEPER" in ran.sentence) == (16, True)
+    assert governed.chain.block()["hash"] == before
+
+
 def test_keeper_is_revoked_and_another_appointed(governed: Governed, cli: Cli) -> None:
     old, new = governed["keeper"].address, governed["newcomer"].address
     governed.wait(5 * DAY)
