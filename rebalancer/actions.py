@@ -30,7 +30,9 @@ from rebalancer.errors import (
     BalanceTooLow,
     ContractMissing,
     ContractReverted,
+    FeeAboveCap,
     FeeOutOfRange,
+    L1FeeUnknown,
     NothingAsked,
     NothingToClaim,
     NothingToDeposit,
@@ -44,9 +46,9 @@ from rebalancer.errors import (
 from rebalancer.governance import act
 from rebalancer.pools import Pool
 from rebalancer.preview import Approval, Preview, read_values
-from rebalancer.send.fees import suggest
+from rebalancer.send.fees import offer, read_market, suggest
 from rebalancer.send.simulate import gas_in_turn
-from rebalancer.send.wallet import Wallet, check_ether, cost_now, estimate_gas
+from rebalancer.send.wallet import Wallet, check_ether, cost_now, estimate_gas, with_margin
 from rebalancer.spec import MAX_ASSETS, MIN_ASSETS, check_bands, check_weights
 from rebalancer.texts import LONGEST_SYMBOL, safe_text
 from rebalancer.units import BPS, E18, YEAR_SECONDS, div_up, mul_div_down, mul_div_up
@@ -419,7 +421,8 @@ def deposit_token(
         if token == ETH:
             amount_raw -= kept_wei
         if amount_raw <= 0:
-            raise NothingToDeposit(wallet.address, _symbol(wallet.rpc, paid))
+            name = "ether" if token == ETH else _symbol(wallet.rpc, token)
+            raise NothingToDeposit(wallet.address, name)
     elif token == ETH:
         check_ether(wallet.rpc, wallet.address, amount_raw)
     else:
@@ -440,7 +443,7 @@ def deposit_token(
 
     found, arguments = planned(amount_raw)
     if is_all and token == ETH and wallet.pays_gas:
-        amount_raw += kept_wei - _most_gas_wei(wallet, zap, "zapIn", arguments, amount_raw)
+        amount_raw += kept_wei - _most_wei_kept(wallet, zap, "zapIn", arguments, amount_raw)
         found, arguments = planned(amount_raw)
     value_wei = amount_raw if token == ETH else 0
     needed = {} if token == ETH else {token: amount_raw}
@@ -756,8 +759,9 @@ def _approvals(
         allowed_raw = contract.call(wallet.rpc, "allowance", wallet.address, spender)
         if allowed_raw >= needed:
             continue
-        if allowed_raw:
-            yield token, 0  # USDT refuses to change an allowance that is not 0
+        # USDT refuses to change an allowance that is not 0.
+        if allowed_raw and _approval_gas(wallet, token, spender, needed) is None:
+            yield token, 0
         yield token, needed
 
 
@@ -801,13 +805,17 @@ def _preview(
         for token, raw in _approvals(wallet, target.address, needed_raw or {})
     )
     data = target.data(function, *arguments)
-    if approvals:
-        gas = _gas_after(wallet, approvals, target.address, data, value_wei)
-    else:
-        gas = estimate_gas(
+    gas = _gas_after(wallet, approvals, target.address, data, value_wei)
+    least_limit = (
+        gas  # a redemption keeps gas back for tokens that misbehave, and uses it for them alone
+    )
+    if not approvals:
+        least_limit = estimate_gas(
             wallet.rpc, wallet.address, target.address, data, value_wei, margin_bps=0
         )
+        gas = least_limit if gas is None else gas
     cost = None if gas is None else cost_now(wallet.rpc, gas, data)
+    needed_wei = value_wei + _most_gas_wei(wallet, approvals, least_limit, data)
     net: dict[str, int] = {}
     for leg in legs:
         net[leg.token_in] = net.get(leg.token_in, 0) + leg.amount_in_raw
@@ -834,7 +842,27 @@ def _preview(
         gas=gas,
         cost_wei=cost.total_wei if cost else None,
         rollup_wei=cost.rollup_wei if cost else None,
+        needed_wei=needed_wei,
+        ether_wei=_balance(wallet, ETH),
     )
+
+
+def _most_gas_wei(wallet: Wallet, approvals: Sequence[Approval], gas: int | None, data: str) -> int:
+    """What a call and the approvals before it need of the account's ether for gas, in wei, as far as their gas is known.
+
+    Approvals at today's price; the call at what it will offer, with the margin of its gas limit, as it has to be there when it is sent.
+    """
+    if not wallet.pays_gas:
+        return 0
+    market = read_market(wallet.rpc)
+    needed_wei = market.usual_price_wei * sum(one.gas or 0 for one in approvals)
+    with suppress(
+        FeeAboveCap, L1FeeUnknown
+    ):  # then it is not sent, or the node refuses what cannot be paid
+        limit = with_margin(gas or 0)
+        needed_wei += limit * offer(market, wallet.fee_cap_wei).max_fee_per_gas_wei
+        needed_wei += read_l1_fees(wallet.rpc).beside_gas_wei(transaction_bytes(data), limit)
+    return needed_wei
 
 
 def _approval_gas(wallet: Wallet, token: str, spender: str, amount_raw: int) -> int | None:
@@ -865,7 +893,7 @@ def _gas_after(
     return None if found is None else found[-1]
 
 
-def _most_gas_wei(
+def _most_wei_kept(
     wallet: Wallet, contract: Contract, function: str, arguments: Any, value_wei: int
 ) -> int:
     """What a call's gas may cost when it is sent, in wei, rounded up."""

@@ -422,6 +422,7 @@ def _logs_to(path: Path) -> Iterator[None]:
             processors=[
                 structlog.processors.add_log_level,
                 structlog.processors.TimeStamper(fmt="iso"),
+                lambda _logger, _method, event: {k: v for k, v in event.items() if v is not None},
                 structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
             ],
             logger_factory=structlog.WriteLoggerFactory(file),

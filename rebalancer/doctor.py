@@ -52,7 +52,7 @@ from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import keystore_address, keystore_weakness, open_signer
 from rebalancer.send.wallet import check_ether
 from rebalancer.units import E18
-from rebalancer.words import span
+from rebalancer.words import counted, span
 
 __all__ = ["Finding", "diagnose"]
 
@@ -183,9 +183,9 @@ def _deployment(settings: Settings) -> tuple[Deployment | None, list[Finding]]:
         return None, [_ill("deployment", error)]
     if deployment.unfinished is not None:
         return deployment, [_ill("deployment", LaunchUnfinished(deployment.unfinished.deployer))]
-    known = f"{settings.deployment} names {len(deployment.contracts)} contracts"
+    known = f"{settings.deployment} names {counted(len(deployment.contracts), 'contract')}"
     return deployment, [
-        Finding("deployment", True, f"{known} and {len(deployment.vaults)} vaults.")
+        Finding("deployment", True, f"{known} and {counted(len(deployment.vaults), 'vault')}.")
     ]
 
 
@@ -224,7 +224,7 @@ def _on_chain(
                 "vaults",
                 False,
                 f"{address} is not a vault of the factory {system.factory}.",
-                "check the address under `vaults` in the settings.",
+                f"check the address under `vaults` in {'the settings' if settings.vaults else settings.deployment}.",
             )
             continue
         yield Finding("vaults", True, f"{address} is a vault of the factory.")

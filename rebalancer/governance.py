@@ -39,7 +39,7 @@ from rebalancer.errors import (
 from rebalancer.files import parse_json
 from rebalancer.send.wallet import Wallet
 from rebalancer.units import E18
-from rebalancer.words import span
+from rebalancer.words import counted, span
 
 __all__ = [
     "Acted",
@@ -285,14 +285,20 @@ def describe(system: System, target: str, data: bytes, vault: str = "") -> str:
     return f"{vault or known.name}.{function.name}({said})"
 
 
+_ROLES = ("roleId", "admin", "guardian")
+"""AccessManager's arguments that are a role's number."""
+
+
 def argument_words(name: str, value: Any) -> str:
     """An argument by its name, without the unit that the name ends with: weights in percent, prices in dollars, times in hours."""
     if name == "targetsE18":
         return f"targets [{', '.join(f'{_decimal(100 * one)} %' for one in value)}]"
     if name == "targetE18":
         return f"target {_decimal(100 * value)} %"
-    if name == "roleId" and value in iter(Role):
-        return f"role {Role(value).name}"
+    if name in _ROLES and value in iter(Role):
+        return f"{name.removesuffix('Id')} {Role(value).name}"
+    if name == "selectors":
+        return f"functions [{', '.join(map(_name, value))}]"
     if name.endswith("Bps"):
         return f"{name.removesuffix('Bps')} {_decimal(value * E18 // 100)} %"
     if name.endswith("E18"):
@@ -356,7 +362,7 @@ def act(wallet: Wallet, authority: str, target: str, data: str) -> Acted:
         executable_at = _scheduled_at(receipt, manager)
         return Acted(False, name, executable_at, receipt.transaction_hash, receipt.gas_used)
     # As a call of the target itself, which so sees who makes it; it has the manager take the schedule off its list.
-    receipt = wallet.send(target, data)
+    receipt = wallet.send(target, data, what=f"{_name(raw)} to {target.lower()}")
     return Acted(True, name, None, receipt.transaction_hash, receipt.gas_used)
 
 
@@ -394,7 +400,8 @@ def execute(wallet: Wallet, permissions: Permissions, operation: str) -> Acted:
     is_early = found.executable_at > permissions.block.timestamp
     if is_early and wallet.later(found.target, found.data, found.executable_at):
         return Acted(False, found.id, found.executable_at, None, 0)
-    receipt = wallet.send(found.target, found.data)
+    name = _name(bytes.fromhex(found.data.removeprefix("0x")))
+    receipt = wallet.send(found.target, found.data, what=f"{name} to {found.target}")
     return Acted(True, found.id, None, receipt.transaction_hash, receipt.gas_used)
 
 
@@ -438,7 +445,7 @@ def _scheduled_at(receipt: Receipt, manager: Contract) -> int | None:
 
 
 def _name(data: bytes) -> str:
-    for known in ("AccessManager", "OracleHub", "BasketVault"):
+    for known in ("AccessManager", "OracleHub", "BasketVault", "KeeperGate"):
         for function in interface(known).functions.values():
             if function.selector == data[:4]:
                 return function.name
@@ -456,7 +463,8 @@ def parse_arguments(function: Function, texts: Sequence[str]) -> list[Any]:
     """
     wants = function.signature
     if len(texts) != len(function.inputs.types):
-        why = f"{len(texts)} arguments were given and it takes {len(function.inputs.types)}"
+        given = f"{counted(len(texts), 'argument')} {'was' if len(texts) == 1 else 'were'} given"
+        why = f"{given} and it takes {len(function.inputs.types)}"
         raise ArgumentsUnreadable(wants, why)
     values = []
     for kind, text in zip(function.inputs.types, texts, strict=True):

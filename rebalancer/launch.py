@@ -275,8 +275,12 @@ def launch(
             contracts[step.makes[0]] = step.makes[1]
     if plan.handing_over[0] not in left:
         _check_same(rpc, plan)
+    # Vaults that the file names are those of the system before it.
     made = replace(
-        deployment.with_contracts(plan.system.contracts()), block=begun.block, unfinished=None
+        deployment.with_contracts(plan.system.contracts()),
+        block=begun.block,
+        vaults=(),
+        unfinished=None,
     )
     save(made)
     return made

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -361,7 +362,11 @@ class Session:
             if self.settings.chain_id != DEVNET_CHAIN_ID:
                 raise DevnetKeyOnRealChain(self.settings.chain_id)
             return devnet_signer(number)
-        return open_signer(account, self.settings.chain_id, _ask if sys.stdin.isatty() else None)
+        return open_signer(
+            account,
+            self.settings.chain_id,
+            partial(_ask, account.keystore) if sys.stdin.isatty() else None,
+        )
 
     def keepers(self, number: int | None) -> list[Signer]:
         """The keeper's accounts, its own first and then its lanes': a local chain's account by number alone.
@@ -424,8 +429,8 @@ def _tell_sent(what: str, transaction_hash: str) -> None:
     click.echo(f"sent {what}: transaction {transaction_hash}", err=True)
 
 
-def _ask() -> str:
-    password: str = click.prompt("Password of the keystore", hide_input=True, err=True)
+def _ask(keystore: Path | None) -> str:
+    password: str = click.prompt(f"Password of the keystore {keystore}", hide_input=True, err=True)
     return password
 
 
@@ -445,10 +450,15 @@ class _Address(click.ParamType):
         return text.lower()
 
 
-def address_option(name: str, help_text: str, default: str) -> Callable[[F], F]:
-    """An option that takes an address; `default` says what holds without it."""
+def address_option(name: str, help_text: str, default: str | None = None) -> Callable[[F], F]:
+    """An option that takes an address; `default` says what holds without it, and without that it is required."""
     return click.option(
-        name, type=_Address(), metavar="ADDRESS", show_default=default, help=help_text
+        name,
+        type=_Address(),
+        metavar="ADDRESS",
+        required=default is None,
+        show_default=default,
+        help=help_text,
     )
 
 

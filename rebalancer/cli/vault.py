@@ -16,6 +16,7 @@ from rebalancer.addresses import prove_writable
 from rebalancer.chain.abi import interface
 from rebalancer.chain.receipt import NoLogs
 from rebalancer.chain.snapshot import Block, VaultSnapshot, read_block, read_vaults
+from rebalancer.cli import Group
 from rebalancer.cli.preview import OnlyPreviewed, asker, show_position
 from rebalancer.cli.session import (
     Session,
@@ -39,6 +40,7 @@ from rebalancer.cli.show import (
 from rebalancer.cli.unsigned import valid_option
 from rebalancer.deploy import Fees
 from rebalancer.errors import (
+    AmountUnreadable,
     AssetCountOutOfRange,
     ContractReverted,
     NoShares,
@@ -52,7 +54,7 @@ from rebalancer.oracle import Fault
 from rebalancer.policy import Basket, Policy, Price, weigh_basket, weights_e18
 from rebalancer.preview import Position, read_position
 from rebalancer.reasons import Reason
-from rebalancer.spec import load_vault_spec, parse_amount, parse_fraction_e18
+from rebalancer.spec import check_bands, load_vault_spec, parse_amount, parse_fraction_e18
 from rebalancer.units import BPS, E18
 from rebalancer.words import span, utc
 
@@ -84,7 +86,7 @@ _yes_option = click.option(
 )
 
 
-@click.group()
+@click.group(cls=Group)
 def vault() -> None:
     """Create, look at, fill and empty vaults."""
 
@@ -103,7 +105,7 @@ def vault() -> None:
 def create(options: Any, path: Path, account: int | None, as_json: bool) -> None:
     """Make a vault as a file describes it, seed it, and hand it to its roles.
 
-    The account gives the seed and gets the first shares; it must be the AccessManager's admin.
+    Anyone may. The account gives the seed and gets the first shares, but for the part that stays locked for ever.
     """
     with Session.open(options) as session:
         wallet = session.wallet(account)
@@ -769,7 +771,7 @@ def set_targets(
         address = session.vault(vault)
         assets = interface("BasketVault").at(address).call(session.rpc, "assets")
         tokens = [asset[0] for asset in assets]
-        wanted = _by_token(session, targets, tokens, lambda _, text: parse_fraction_e18(text))
+        wanted = _by_token(session, targets, tokens, _weight_of)
         if len(wanted) != len(tokens):
             raise AssetCountOutOfRange("targets", len(wanted), len(tokens), len(tokens))
         done = actions.set_targets(
@@ -821,6 +823,8 @@ def set_bands(
 
     Who has to wait schedules them; the same command again, once the delay is over, sets them.
     """
+    if not (bands or relatives or minimums):
+        raise click.UsageError("Say what to change: --band, --relative or --min-trade.")
     with Session.open(options) as session:
         address = session.vault(vault)
         assets = interface("BasketVault").at(address).call(session.rpc, "assets")
@@ -839,12 +843,25 @@ def set_bands(
             for asset, (band, relative, least) in zip(now.basket.assets, wanted, strict=True)
         )
         _warn_of_minimums(session, replace(now.basket, assets=assets_then), now.policy)
+        symbols = [session.symbol(token) for token in present]
+        check_bands(symbols, [band for band, _, _ in wanted], now.policy.dust_bps)
         done = actions.set_bands(session.wallet(account), address, wanted)
     _tell_change("bands", done, as_json)
 
 
 def _bps_of(_: str, text: str) -> int:
-    return parse_amount(text, 0)
+    try:
+        return parse_amount(text, 0)
+    except AmountUnreadable:
+        why = "basis points are a whole number, such as 150 for 1.5 %"
+        raise AmountUnreadable(text, why) from None
+
+
+def _weight_of(_: str, text: str) -> int:
+    weight_e18 = parse_fraction_e18(text)
+    if weight_e18 > E18:
+        raise AmountUnreadable(text, 'a weight is at most 1, such as "0.4" or "40%"')
+    return weight_e18
 
 
 def _gliding(session: Session, vault: str) -> str:

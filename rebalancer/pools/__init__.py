@@ -9,7 +9,7 @@ from rebalancer.pools.model import MAX_AMOUNT_RAW, Pool, Token
 from rebalancer.pools.shapes import recentred, synthetic
 from rebalancer.pools.snapshot import KINDS, AnyPool, kind_of, load, of_kind, save
 from rebalancer.pools.uniswap_v2 import UniswapV2Pool
-from rebalancer.pools.uniswap_v3 import Segment, Tick, TickProfile, UniswapV3Pool
+from rebalancer.pools.uniswap_v3 import Tick, TickProfile, UniswapV3Pool
 from rebalancer.pools.uniswap_v4 import UniswapV4Pool
 from rebalancer.pools.wrapped_ether import WrappedEtherPool, in_wrapped_ether
 
@@ -21,7 +21,6 @@ __all__ = [
     "CurveCryptoPool",
     "CurveStablePool",
     "Pool",
-    "Segment",
     "Tick",
     "TickProfile",
     "Token",

@@ -34,7 +34,7 @@ from rebalancer.pools.uniswap_v3_math import (
     tick_at_sqrt,
 )
 
-__all__ = ["Segment", "Tick", "TickProfile", "UniswapV3Pool"]
+__all__ = ["Tick", "TickProfile", "UniswapV3Pool"]
 
 _MAX_LIQUIDITY = 2**128 - 1
 _MAX_TICK_SPACING = 16_383
@@ -47,14 +47,6 @@ class Tick(NamedTuple):
     at: int
     gross: int
     net: int
-
-
-class Segment(NamedTuple):
-    """A stretch of constant liquidity, in walking order: `end_x96` lies beyond `start_x96`."""
-
-    start_x96: int
-    end_x96: int
-    liquidity: int
 
 
 @dataclass(frozen=True)
@@ -263,15 +255,6 @@ class UniswapV3Pool:
         end = self._walk(ladder, amount_raw, exact_in=True)
         return end.amount_raw, self._after(ladder, end)
 
-    def apply(self, token_in: str, amount_in_raw: int) -> UniswapV3Pool:
-        """The pool after exactly `amount_in_raw` of `token_in` was sold to it.
-
-        Raises:
-            as `quote_in`.
-        """
-        token_out = self.token1 if token_in.lower() == self.token0.address else self.token0
-        return self.swapped(token_in, token_out.address, amount_in_raw)[1]
-
     def spot_price(self, token_in: str, token_out: str) -> Fraction:
         """See `Pool.spot_price`."""
         token1_per_token0 = Fraction(self.sqrt_price_x96**2, 1 << 192)
@@ -293,26 +276,6 @@ class UniswapV3Pool:
         sum_out += ladder.total_out[last] - ladder.total_out[k]
         part_in, part_out = ladder.whole(ladder.sqrt_x96[last], end_x96, ladder.liquidity[last])
         return sum_in + part_in, sum_out + part_out
-
-    def segments(self, token_in: str, token_out: str) -> list[Segment]:
-        """Liquidity ahead of a swap, in walking order, from the present price to the last tick.
-
-        Neighbours of equal liquidity are one segment; gaps appear as segments of liquidity 0.
-
-        Raises:
-            UnknownToken: the pool does not trade the pair.
-        """
-        ladder = self._ladder(token_in, token_out)
-        found: list[Segment] = []
-        start_x96, liquidity = self.sqrt_price_x96, self.liquidity
-        for k in range(ladder.first(self.tick), len(ladder.order)):
-            end_x96 = ladder.sqrt_x96[k]
-            if end_x96 != start_x96:
-                if found and found[-1].liquidity == liquidity:
-                    start_x96 = found.pop().start_x96
-                found.append(Segment(start_x96, end_x96, liquidity))
-            start_x96, liquidity = end_x96, ladder.liquidity[k]
-        return found
 
     def to_json(self) -> dict[str, object]:
         """The snapshot that `rebalancer.pools.load` reads back as an equal pool.

@@ -262,7 +262,9 @@ class Outbox:
         intent = Intent(rpc.chain_id(), address, nonce, address, "0x", _TRANSFER_GAS, why)
         for attempt in self.journal.of_epoch(intent.chain_id, address, nonce):
             if attempt.state in OPEN:
-                attempt = self._replace(rpc, lane, attempt, Kind.BUMP, fees, height, why)  # noqa: PLW2901 (the same one)
+                # The same offer would be the same transaction, which is sent again as it is.
+                if fees not in {version.fees for version in attempt.versions}:
+                    attempt = self._replace(rpc, lane, attempt, Kind.BUMP, fees, height, why)  # noqa: PLW2901 (the same one)
                 return self._send(rpc, attempt, height)
         attempt = self.journal.plan(intent, address)
         attempt = self._sign(rpc, lane, attempt, Kind.ORIGINAL, nonce, fees, height)

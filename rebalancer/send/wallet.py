@@ -33,10 +33,11 @@ from rebalancer.send.fees import read_market, suggest
 from rebalancer.send.signer import SignedTransaction, Signer
 from rebalancer.units import BPS
 
-__all__ = ["Cost", "OnSent", "Wallet", "check_ether", "cost_now", "estimate_gas"]
+__all__ = ["Cost", "OnSent", "Wallet", "check_ether", "cost_now", "estimate_gas", "with_margin"]
 
 _RECEIPT_SECONDS = 180.0
 _SETTLE_POLL_SECONDS = 0.5
+_GAS_MARGIN_BPS = 2_500
 
 OnSent = Callable[[str, str], None]
 """Is told what was sent, in words, and the transaction's hash, before its receipt is waited for."""
@@ -230,7 +231,12 @@ def cost_now(rpc: Rpc, gas: int, data: str) -> Cost:
 
 
 def estimate_gas(
-    rpc: Rpc, sender: str, to: str | None, data: str, value_wei: int = 0, margin_bps: int = 2_500
+    rpc: Rpc,
+    sender: str,
+    to: str | None,
+    data: str,
+    value_wei: int = 0,
+    margin_bps: int = _GAS_MARGIN_BPS,
 ) -> int:
     """Gas limit for a transaction: the node's estimate and a margin, rounded down.
 
@@ -247,4 +253,9 @@ def estimate_gas(
         estimate = int(rpc.call("eth_estimateGas", message, "latest"), 16)
     except RpcRejected as rejection:
         raise reverted(rejection) from None
-    return estimate * (BPS + margin_bps) // BPS
+    return with_margin(estimate, margin_bps)
+
+
+def with_margin(gas: int, margin_bps: int = _GAS_MARGIN_BPS) -> int:
+    """A gas limit for what was estimated, rounded down."""
+    return gas * (BPS + margin_bps) // BPS

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from rebalancer.chain.abi import interface
 from rebalancer.chain.endpoints import Endpoints
@@ -31,6 +32,7 @@ from rebalancer.keeper import Decision, Site, Tick
 from rebalancer.keeper.decide import Conditions, plan_input
 from rebalancer.policy import settle
 from rebalancer.reasons import Reason
+from rebalancer.send.fees import read_market
 from rebalancer.send.outbox import Outbox, SendRules
 from tests.clocks import SkippingClock, wait_for
 from tests.contract.test_keeper import UP_10_PERCENT, is_as_foreseen, move
@@ -384,6 +386,29 @@ def test_the_last_failure_tells_what_was_not_told_yet(
     assert [tick.decisions for tick in ticks[:-1]] == [(), ()]
     assert [one.reason for one in ticks[-1].decisions] == [Reason.REBALANCED]
     assert ticks[-1].requests > 0
+
+
+def test_a_look_that_works_after_failed_ones_says_so_once(
+    stage: Stage, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks: list[Tick] = []
+    keeper = keeper_of(stage, (stage.vault,), outbox, watchers=(ticks,))
+    keeper.options = replace(keeper.options, poll_seconds=0.01, max_failures_in_a_row=3)
+    asked: list[Rpc] = []
+
+    def untold_twice(rpc: Rpc) -> Any:
+        asked.append(rpc)
+        if len(asked) <= 2:
+            raise RpcRejected("eth_feeHistory", -32_005, "too many requests")
+        return read_market(rpc)
+
+    monkeypatch.setattr("rebalancer.keeper.machine.read_market", untold_twice)
+    with capture_logs() as logs:
+        keeper.run(lambda _: keeper.stop())
+
+    assert [
+        (log["event"], log["failures"]) for log in logs if log["event"].startswith("tick_")
+    ] == [*(("tick_failed", 1), ("tick_failed", 2), ("tick_recovered", 2))]
 
 
 def test_a_watcher_that_breaks_stops_neither_the_keeper_nor_other_watchers(

@@ -238,7 +238,7 @@ def test_deployment_without_a_file_of_the_chain(cli: Cli, unchanged: None) -> No
             f"can only have it paid to {OWNER_ADDRESS}: leave --receiver out",
         ),
         (("sync", "--token", "USDC"), 10, "the vault has all that it owes"),
-        (("deposit", "--token", "USDC", "--amount", "0.0001"), 13, "are too little to buy even"),
+        (("deposit", "--token", "USDC", "--amount", "0.0001"), 13, "is too little to buy even"),
     ],
 )
 def test_deposit_or_withdrawal_that_cannot_be(
@@ -276,6 +276,25 @@ def test_deposit_without_an_allowance_says_what_to_approve(stage: Stage, pockets
 
 
 @pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        ((), 2, "Say what to change: --band, --relative or --min-trade"),
+        (("--band", "WETH=1.5%"), 16, "basis points are a whole number, such as 150 for 1.5 %"),
+        (("--band", "WETH=12.5"), 16, "basis points are a whole number, such as 150 for 1.5 %"),
+        (("--relative", "WETH=x"), 16, "basis points are a whole number"),
+        (("--band", "WETH=1"), 16, "The band of WETH is 1 bps: give one from 3 to 5000 bps"),
+        (("--band", "DOGE=100"), 10, "DOGE"),
+    ],
+)
+def test_bands_that_cannot_be(
+    cli: Cli, unchanged: None, options: tuple[str, ...], code: int, said: str
+) -> None:
+    ran = cli("vault", "set-bands", *options, *CURATOR)
+    assert ran.code == code
+    assert said in ran.err
+
+
+@pytest.mark.parametrize(
     ("targets", "account", "code", "said"),
     [
         ("50% 30% 21%", CURATOR, 16, "101 %, which is 1 % above 100 %"),
@@ -283,6 +302,7 @@ def test_deposit_without_an_allowance_says_what_to_approve(stage: Stage, pockets
         ("50% 50%", CURATOR, 16, "There are 2 targets: give 3"),
         ("50% 30% 20%", DEPOSITOR, 16, "may not call setTargets"),
         ("50% 30% twenty", CURATOR, 16, "'twenty' is not an amount"),
+        ("50 30 20", CURATOR, 16, "'50' is not an amount: a weight is at most 1, such as"),
     ],
 )
 def test_targets_that_cannot_be(
@@ -950,6 +970,47 @@ def test_a_dry_run_of_a_withdrawal_says_what_comes_out_at_least(
     assert (unknown["given_e18"], unknown["got_e18"]) == (None, None)
     assert "unknown: a price is not sound" in shown
     assert before != before_spoiled == stage.chain.block()["hash"]
+
+
+@pytest.mark.parametrize("given", [("--token", "USDC", "--amount", "500"), ("--shares", "10")])
+def test_ether_for_the_approvals_alone_approves_nothing(
+    stage: Stage, cli: Cli, pockets: None, unchanged: None, given: tuple[str, ...]
+) -> None:
+    stage.chain.set_balance(Actor.DEPOSITOR.address, 15 * 10**13)  # 150,000 gas
+    deposit = ("vault", "deposit", *given, *DEPOSITOR)
+
+    dry = cli(*deposit, "--dry-run")
+    ran = cli(*deposit)
+
+    assert (dry.code, ran.code) == (0, 10)
+    assert "Warning: " in dry.err
+    for said in (dry.err, ran.err):
+        assert "holds 0.00015 ether and needs up to 0.000" in said
+        assert "sent approve" not in said
+
+
+def test_second_deposit_in_kind_approves_each_token_once(
+    stage: Stage, cli: Cli, pockets: None
+) -> None:
+    """What the first was allowed and did not take is no reason to allow 0 first."""
+    deposit = ("vault", "deposit", "--shares", "10", *DEPOSITOR)
+    assert cli(*deposit).code == 0
+
+    ran = cli(*deposit)
+
+    assert ran.code == 0, ran.err
+    told = [line.split(" to ")[0] for line in ran.err.splitlines()]
+    assert told == ["sent approve"] * 3 + ["sent mintInKind"]
+
+
+def test_gas_of_a_withdrawal_is_previewed_as_it_is_used(cli: Cli, pockets: None) -> None:
+    """Not what is kept back for tokens that misbehave, which nobody pays for."""
+    assert cli("vault", "deposit", "--shares", "100", *DEPOSITOR).code == 0
+    withdraw = ("vault", "withdraw", "--shares", "50", "--json", *DEPOSITOR)
+
+    told, done = cli(*withdraw, "--dry-run").json, cli(*withdraw).json
+
+    assert abs(int(told["gas"]) - int(done["gas_used"])) < 10_000
 
 
 def test_money_moves_on_a_real_chain_only_after_a_yes(

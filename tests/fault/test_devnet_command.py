@@ -113,7 +113,7 @@ def test_devnet_plays_its_tape_while_a_keeper_looks_on(tmp_path: Path) -> None:
             after = read_block(rpc)
 
         assert len(set(seen)) == 5
-        assert (code, "event=stopping" in told) == (0, True)
+        assert (code, "event=stopping" in told, "event=stopped" in told) == (0, True, True)
         assert after.timestamp > before.timestamp
         assert ended(net)[0] == 0
 

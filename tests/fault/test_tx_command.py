@@ -86,7 +86,8 @@ def test_words_of_a_node_are_listed_as_they_are(cli: Cli, waiting: Attempt) -> N
 def test_list_without_an_outbox_is_a_sentence(cli: Cli) -> None:
     ran = cli("list")
     assert ran.code == 14
-    assert "cannot be read" in ran.sentence
+    assert "There is no outbox at" in ran.sentence
+    assert "a keeper makes it when it first starts" in ran.sentence
 
 
 def test_list_shows_what_is_under_way_while_a_keeper_has_the_outbox(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from eth_abi.exceptions import EncodingError
+from eth_utils.crypto import keccak
 
 from rebalancer.chain.abi import Interface, decode_logs, decode_revert, interface, reverted
 from rebalancer.chain.artifacts import artifact_names, load_artifact
@@ -144,6 +145,14 @@ def test_revert_that_cannot_be_read_keeps_its_data(data: str, error: str) -> Non
     refusal = decode_revert(bytes.fromhex(data))
     assert refusal.error == error
     assert refusal.data == bytes.fromhex(data)
+
+
+def test_refusal_shows_bytes_as_hexadecimal_digits_and_a_fault_by_name() -> None:
+    not_ready = keccak(text="AccessManagerNotReady(bytes32)")[:4] + bytes(30) + b"\xde\x18"
+    no_price = keccak(text="OracleFault(uint256,uint8)")[:4] + (0).to_bytes(32) + (4).to_bytes(32)
+
+    assert f"operationId=0x{60 * '0'}de18)" in str(decode_revert(not_ready))
+    assert "(asset=0, fault=4 (Stale))" in str(decode_revert(no_price))
 
 
 def test_rejection_is_a_refusal_only_if_a_contract_refused() -> None:

@@ -282,6 +282,19 @@ def test_tip_that_is_high_already_stops_no_offer_below_the_cap(
     assert at(chain, 0)["data"] == "0x"
 
 
+def test_gap_that_is_filled_again_at_the_same_price_is_sent_again_and_not_signed_again(
+    outbox: Outbox, chain: FakeChain
+) -> None:
+    """The node lost what filled it, and gas costs what it did: it would be the same transaction."""
+    (first,) = clear(outbox, chain, Lane(Pen()), stuck(Trouble.GAP))
+    lost(chain, 0)
+
+    (again,) = clear(outbox, chain, Lane(Pen()), stuck(Trouble.GAP))
+
+    assert again.transaction_hash == first.transaction_hash == chain.pool[0]
+    assert len(again.versions) == 1
+
+
 def test_gaps_of_all_accounts_are_filled_and_told_of(
     outbox: Outbox, chain: FakeChain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
