@@ -24,6 +24,7 @@ from rebalancer.errors import ContractMissing, ContractReverted, RpcRejected
 from rebalancer.texts import safe_text
 
 __all__ = [
+    "CODERS",
     "Contract",
     "Event",
     "Function",
@@ -70,9 +71,10 @@ class _TextDecoder(StringDecoder):
         return safe_text(super().decode(stream))  # type: ignore[no-untyped-call]  # eth_abi's
 
 
-_registry = registry.copy()
-_registry.unregister_decoder("string")
-_registry.register_decoder("string", _TextDecoder, label="string")
+CODERS = registry.copy()
+CODERS.unregister_decoder("string")
+CODERS.register_decoder("string", _TextDecoder, label="string")
+"""Of each ABI type, as eth_abi has them, but that strings come out safe to show."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +94,8 @@ class _Record:
         return cls(
             types,
             names,
-            TupleEncoder(encoders=[_registry.get_encoder(kind) for kind in types]),
-            TupleDecoder(decoders=[_registry.get_decoder(kind) for kind in types]),
+            TupleEncoder(encoders=[CODERS.get_encoder(kind) for kind in types]),
+            TupleDecoder(decoders=[CODERS.get_decoder(kind) for kind in types]),
         )
 
     def encode(self, values: Sequence[Any]) -> bytes:
