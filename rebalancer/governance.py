@@ -21,7 +21,8 @@ from typing import Any
 from eth_abi.exceptions import EncodingError
 from eth_utils.address import is_hex_address
 
-from rebalancer.chain.abi import Contract, Event, Function, decode_logs, interface, named_arguments
+from rebalancer.chain.abi import Event, Function, decode_logs, interface, named_arguments
+from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.logs import LogSearch
 from rebalancer.chain.receipt import Receipt
 from rebalancer.chain.rpc import Rpc
@@ -101,16 +102,16 @@ def lock_calls(system: System, deployer: str, admin: str, delay_seconds: int) ->
 
 def lock_admin(wallet: Transactor, system: System, admin: str, delay_seconds: int) -> None:
     """Make `admin` the manager's only admin beside VaultRoles; see `lock_calls`. The wallet must be an admin without a delay."""
-    manager = interface("AccessManager").at(system.authority)
+    manager = contract_at(wallet.rpc, "AccessManager", system.authority)
     for function, arguments in lock_calls(system, wallet.address, admin, delay_seconds):
         wallet.transact(manager, function, *arguments)
 
 
 def is_locked(rpc: Rpc, system: System) -> bool:
     """Whether the calls of `lock_calls` were made: what no deployment does before, and nobody undoes without a guardian's knowing."""
-    manager = interface("AccessManager").at(system.authority)
+    manager = contract_at(rpc, "AccessManager", system.authority)
     selector = manager.interface.functions["labelRole"].selector
-    role = manager.call(rpc, "getTargetFunctionRole", manager.address, selector)
+    role = manager.call("getTargetFunctionRole", manager.address, selector)
     return bool(role == Role.OWNER.value)
 
 
@@ -183,15 +184,15 @@ def read_permissions(rpc: Rpc, system: System, from_block: int = 0) -> Permissio
         As `Rpc.call`; a node may refuse to search that many blocks for events, in one piece and in many.
     """
     block = read_block(rpc)
-    manager = interface("AccessManager").at(system.authority)
+    manager = contract_at(rpc, "AccessManager", system.authority)
     logs = _logs(rpc, manager.address, from_block, block.number)
     events = decode_logs(logs, manager.interface)
     first = (one for one in events if one.name == "RoleGranted" and not one.values["roleId"])
     return Permissions(
         block,
-        tuple(_holders(rpc, manager, events, block, system)),
-        tuple(_rules(rpc, manager, role, block) for role in Role),
-        tuple(_operations(rpc, manager, events, block, system)),
+        tuple(_holders(manager, events, block, system)),
+        tuple(_rules(manager, role, block) for role in Role),
+        tuple(_operations(manager, events, block, system)),
         next((str(one.values["account"]) for one in first), ""),
     )
 
@@ -212,7 +213,7 @@ def _logs(rpc: Rpc, address: str, first: int, last: int) -> Sequence[Mapping[str
 
 
 def _holders(
-    rpc: Rpc, manager: Contract, events: Sequence[Event], block: Block, system: System
+    manager: BoundContract, events: Sequence[Event], block: Block, system: System
 ) -> Iterator[Holder]:
     known = {role.value: role for role in Role}
     granted = {
@@ -221,15 +222,15 @@ def _holders(
         if event.name == "RoleGranted" and event.values["roleId"] in known
     }
     for role_id, account in sorted(granted):
-        since, delay, _, _ = manager.call(rpc, "getAccess", role_id, account, block=block.hash)
+        since, delay, _, _ = manager.call("getAccess", role_id, account, block=block.hash)
         if since:
             contract = {system.vault_roles: "VaultRoles", system.gate: "KeeperGate"}.get(account)
             yield Holder(known[role_id], account, since, delay, contract)
 
 
-def _rules(rpc: Rpc, manager: Contract, role: Role, block: Block) -> RoleRules:
+def _rules(manager: BoundContract, role: Role, block: Block) -> RoleRules:
     def ask(function: str) -> int:
-        return int(manager.call(rpc, function, role.value, block=block.hash))
+        return int(manager.call(function, role.value, block=block.hash))
 
     return RoleRules(
         role, Role(ask("getRoleAdmin")), Role(ask("getRoleGuardian")), ask("getRoleGrantDelay")
@@ -237,23 +238,26 @@ def _rules(rpc: Rpc, manager: Contract, role: Role, block: Block) -> RoleRules:
 
 
 def _operations(
-    rpc: Rpc, manager: Contract, events: Sequence[Event], block: Block, system: System
+    manager: BoundContract, events: Sequence[Event], block: Block, system: System
 ) -> Iterator[Operation]:
-    expiration = manager.call(rpc, "expiration", block=block.hash)
+    expiration = manager.call("expiration", block=block.hash)
     scheduled = {
         event.values["operationId"]: event.values
         for event in events
         if event.name == "OperationScheduled"
     }
     for operation, values in scheduled.items():
-        executable_at = manager.call(rpc, "getSchedule", operation, block=block.hash)
+        executable_at = manager.call("getSchedule", operation, block=block.hash)
         if executable_at:
             yield Operation(
                 "0x" + operation.hex(),
                 values["caller"],
                 values["target"],
                 describe(
-                    system, values["target"], values["data"], _vault_name(rpc, system, values)
+                    system,
+                    values["target"],
+                    values["data"],
+                    _vault_name(manager.rpc, system, values),
                 ),
                 "0x" + values["data"].hex(),
                 executable_at,
@@ -267,7 +271,7 @@ def _vault_name(rpc: Rpc, system: System, call: Mapping[str, Any]) -> str:
     if target in system.contracts().values():
         return ""
     try:
-        name = str(interface("BasketVault").at(target).call(rpc, "name"))
+        name = str(contract_at(rpc, "BasketVault", target).call("name"))
     except (ContractMissing, ContractReverted):
         return target
     return f"{name} {target}"
@@ -347,12 +351,12 @@ def act(wallet: Wallet, authority: str, target: str, data: str) -> Acted:
         ContractReverted: the target refuses it.
         As `Wallet.send`.
     """
-    manager = interface("AccessManager").at(authority)
+    manager = contract_at(wallet.rpc, "AccessManager", authority)
     raw = bytes.fromhex(data.removeprefix("0x"))
     call = target.lower(), raw
-    operation: bytes = manager.call(wallet.rpc, "hashOperation", wallet.address, *call)
+    operation: bytes = manager.call("hashOperation", wallet.address, *call)
     name = "0x" + operation.hex()
-    executable_at = manager.call(wallet.rpc, "getSchedule", operation)
+    executable_at = manager.call("getSchedule", operation)
     # By the newest block's time, as the node's estimate of the gas also judges.
     if executable_at > read_block(wallet.rpc).timestamp:
         wallet.later(target, data, executable_at)
@@ -366,14 +370,14 @@ def act(wallet: Wallet, authority: str, target: str, data: str) -> Acted:
     return Acted(True, name, None, receipt.transaction_hash, receipt.gas_used)
 
 
-def _must_wait(wallet: Wallet, manager: Contract, target: str, data: bytes) -> bool:
+def _must_wait(wallet: Wallet, manager: BoundContract, target: str, data: bytes) -> bool:
     """Whether the wallet must schedule this call. The manager tells it by what it refuses, of calls to itself, too.
 
     Raises:
         NotPermitted: it would never let the wallet make the call.
     """
     try:
-        manager.call(wallet.rpc, "schedule", target, data, 0, sender=wallet.address)
+        manager.call("schedule", target, data, 0, sender=wallet.address)
     except ContractReverted as refusal:
         if refusal.error != "AccessManagerUnauthorizedCall":
             raise
@@ -381,7 +385,7 @@ def _must_wait(wallet: Wallet, manager: Contract, target: str, data: bytes) -> b
         return True
     # What need not wait cannot be scheduled; neither can what is not permitted, nor that be executed.
     try:
-        manager.call(wallet.rpc, "execute", target, data, sender=wallet.address)
+        manager.call("execute", target, data, sender=wallet.address)
     except ContractReverted as refusal:
         if refusal.error == "AccessManagerUnauthorizedCall":
             raise NotPermitted(wallet.address, _name(data), target) from None
@@ -413,7 +417,7 @@ def cancel(wallet: Wallet, permissions: Permissions, authority: str, operation: 
         ContractReverted: AccessManagerUnauthorizedCancel.
     """
     found = _operation(permissions, operation)
-    manager = interface("AccessManager").at(authority)
+    manager = contract_at(wallet.rpc, "AccessManager", authority)
     raw = bytes.fromhex(found.data.removeprefix("0x"))
     receipt = wallet.transact(manager, "cancel", found.caller, found.target, raw)
     return Acted(False, found.id, None, receipt.transaction_hash, receipt.gas_used)
@@ -438,7 +442,7 @@ def _operation(permissions: Permissions, operation: str) -> Operation:
     return found[0]
 
 
-def _scheduled_at(receipt: Receipt, manager: Contract) -> int | None:
+def _scheduled_at(receipt: Receipt, manager: BoundContract) -> int | None:
     """When a call that was just scheduled may be made; None where it is only written down, and the node could not try it."""
     events = decode_logs(receipt.logs, manager.interface)
     return next((e.values["schedule"] for e in events if e.name == "OperationScheduled"), None)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from rebalancer.chain.abi import Contract, interface
+from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.cli import Group
 from rebalancer.cli.session import Session, address_option, json_option, sending_options
 from rebalancer.cli.show import WholeTable, console, print_json
@@ -161,12 +161,12 @@ def call(
     _tell(done, as_json)
 
 
-def _contract(session: Session, named: str) -> Contract:
+def _contract(session: Session, named: str) -> BoundContract:
     """A contract of the system by name or address, else a vault."""
     for name, address in session.system.contracts().items():
         if named.lower() in (name.lower(), address):
-            return interface(name).at(address)
-    return interface("BasketVault").at(session.vault(_address(named)))
+            return contract_at(session.rpc, name, address)
+    return contract_at(session.rpc, "BasketVault", session.vault(_address(named)))
 
 
 def _address(text: str) -> str:
@@ -180,14 +180,14 @@ def _address(text: str) -> str:
 
 
 def _grant(session: Session, wallet: Wallet, role: Role, to: str, delay_seconds: int) -> Acted:
-    manager = interface("AccessManager").at(session.system.authority)
+    manager = contract_at(session.rpc, "AccessManager", session.system.authority)
     data = manager.data("grantRole", role.value, to, delay_seconds)
     return act(wallet, manager.address, manager.address, data)
 
 
 def _revoke(session: Session, wallet: Wallet, role: Role, account: str) -> Acted:
-    manager = interface("AccessManager").at(session.system.authority)
-    since, *_ = manager.call(session.rpc, "getAccess", role.value, account)
+    manager = contract_at(session.rpc, "AccessManager", session.system.authority)
+    since, *_ = manager.call("getAccess", role.value, account)
     if not since:
         raise RoleNotHeld(account, role.name)
     data = manager.data("revokeRole", role.value, account)

@@ -17,6 +17,7 @@ import click
 
 from rebalancer.actions import ETH
 from rebalancer.chain.abi import interface
+from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.deployment import DeployedToken, Deployment
 from rebalancer.chain.endpoints import Endpoints
 from rebalancer.chain.pools import read_pools
@@ -166,7 +167,7 @@ class Session:
             if address in names:
                 return f"{names[address]} {address}"
         with suppress(RebalancerError):
-            return f"{interface('BasketVault').at(address).call(self.rpc, 'name')} {address}"
+            return f"{contract_at(self.rpc, 'BasketVault', address).call('name')} {address}"
         return address
 
     def amount_of(self, token: str, raw: int) -> str:
@@ -325,7 +326,7 @@ class Session:
         known = self.deployment.token(address)
         if address == ETH or known is not None:
             return ETHER.decimals if known is None else known.decimals
-        return int(interface("IERC20Metadata").at(address).call(self.rpc, "decimals"))
+        return int(contract_at(self.rpc, "IERC20Metadata", address).call("decimals"))
 
     @property
     def tokens(self) -> list[Token]:

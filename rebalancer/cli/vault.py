@@ -13,7 +13,7 @@ from rich.text import Text
 
 from rebalancer import actions
 from rebalancer.addresses import prove_writable
-from rebalancer.chain.abi import interface
+from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.receipt import NoLogs
 from rebalancer.chain.snapshot import Block, VaultSnapshot, read_block, read_vaults
 from rebalancer.cli import Group
@@ -109,12 +109,12 @@ def create(options: Any, path: Path, account: int | None, as_json: bool) -> None
     """
     with Session.open(options) as session:
         wallet = session.wallet(account)
-        factory = interface("VaultFactory").at(session.system.factory)
+        factory = contract_at(session.rpc, "VaultFactory", session.system.factory)
         spec = load_vault_spec(
             path,
             session.deployment,
             fee_recipient=wallet.address,
-            salt=factory.call(session.rpc, "vaultCount"),
+            salt=factory.call("vaultCount"),
         )
         if session.unsigned:
             place = actions.vault_address(wallet, session.system, spec)
@@ -123,8 +123,8 @@ def create(options: Any, path: Path, account: int | None, as_json: bool) -> None
             )
         else:
             prove_writable(session.settings.deployment)
-        oracle = interface("OracleHub").at(session.system.oracle)
-        prices = oracle.call(session.rpc, "prices", [asset.token for asset in spec.assets])
+        oracle = contract_at(session.rpc, "OracleHub", session.system.oracle)
+        prices = oracle.call("prices", [asset.token for asset in spec.assets])
         priced = tuple(
             Price(lo, hi, primary, _FAULTS[fault].value) for lo, hi, primary, fault in prices
         )
@@ -230,15 +230,15 @@ def status(options: Any, vault: str | None, as_json: bool) -> None:
 
 def _read_status(session: Session, address: str) -> _Status:
     block = read_block(session.rpc)
-    contract = interface("BasketVault").at(address)
-    name = contract.call(session.rpc, "name", block=block.hash)
+    contract = contract_at(session.rpc, "BasketVault", address)
+    name = contract.call("name", block=block.hash)
     (snapshot,) = read_vaults(session.rpc, session.system.lens, [address], block)
-    pending, _, streaming, entry, exit_, *_ = contract.call(session.rpc, "fee", block=block.hash)
-    performance = contract.call(session.rpc, "performance", block=block.hash)[3]
+    pending, _, streaming, entry, exit_, *_ = contract.call("fee", block=block.hash)
+    performance = contract.call("performance", block=block.hash)[3]
     return _Status(
         vault=address,
         name=name,
-        symbol=contract.call(session.rpc, "symbol", block=block.hash),
+        symbol=contract.call("symbol", block=block.hash),
         block=block,
         reason=snapshot.reason.value,
         sentence=_why(session, snapshot),
@@ -257,7 +257,7 @@ def _read_status(session: Session, address: str) -> _Status:
         glide_end=snapshot.basket.glide_end,
         paused=snapshot.state.paused,
         fees=Fees(streaming, performance, entry, exit_),
-        fee_recipient=contract.call(session.rpc, "feeRecipient", block=block.hash),
+        fee_recipient=contract.call("feeRecipient", block=block.hash),
         fee_pending_shares=pending,
         assets=tuple(_assets(session, snapshot, block)),
     )
@@ -295,7 +295,7 @@ def _why(session: Session, snapshot: VaultSnapshot) -> str:
 def _assets(session: Session, snapshot: VaultSnapshot, block: Block) -> Sequence[_AssetStatus]:
     basket = snapshot.basket
     count = len(basket.assets)
-    contract = interface("BasketVault").at(snapshot.address)
+    contract = contract_at(session.rpc, "BasketVault", snapshot.address).batched
     claims = session.rpc.batch(
         [
             contract.request("totalClaimable", asset.token, block=block.hash)
@@ -563,7 +563,7 @@ def withdraw(
         wallet, address = session.wallet(account, signs=not dry_run), session.vault(vault)
         ask = asker(session, dry_run, yes, as_json)
         redeemed = (
-            interface("BasketVault").at(address).call(session.rpc, "balanceOf", wallet.address)
+            contract_at(session.rpc, "BasketVault", address).call("balanceOf", wallet.address)
             if shares is None
             else parse_amount(shares, SHARE_DECIMALS)
         )
@@ -769,7 +769,7 @@ def set_targets(
     """
     with Session.open(options) as session:
         address = session.vault(vault)
-        assets = interface("BasketVault").at(address).call(session.rpc, "assets")
+        assets = contract_at(session.rpc, "BasketVault", address).call("assets")
         tokens = [asset[0] for asset in assets]
         wanted = _by_token(session, targets, tokens, _weight_of)
         if len(wanted) != len(tokens):
@@ -827,7 +827,7 @@ def set_bands(
         raise click.UsageError("Say what to change: --band, --relative or --min-trade.")
     with Session.open(options) as session:
         address = session.vault(vault)
-        assets = interface("BasketVault").at(address).call(session.rpc, "assets")
+        assets = contract_at(session.rpc, "BasketVault", address).call("assets")
         present = {asset[0]: [asset[2], asset[4], asset[5]] for asset in assets}
         for place, pairs, parse in (
             (0, bands, _bps_of),
@@ -903,7 +903,7 @@ def _by_token(session: Session, pairs: Sequence[str], known: Any, parse: Any) ->
 
 
 def _in_kind(session: Session, vault: str, amounts: Sequence[int]) -> str:
-    assets = interface("BasketVault").at(vault).call(session.rpc, "assets")
+    assets = contract_at(session.rpc, "BasketVault", vault).call("assets")
     return ", ".join(
         f"{amount(raw, asset[3])} {session.symbol(asset[0])}"
         for asset, raw in zip(assets, amounts, strict=True)

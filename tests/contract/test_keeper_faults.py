@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from rebalancer.chain.abi import interface
+from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.endpoints import Endpoints
 from rebalancer.chain.heads import Head, Heads
 from rebalancer.chain.rpc import Rpc
@@ -443,7 +443,7 @@ def test_a_share_that_changes_hands_in_its_block_hides_no_difference(
     keeper = keeper_of(stage, (stage.vault,), outbox)
     move(stage, UP_10_PERCENT)
     rpc = stage.chain.rpc
-    data = interface("BasketVault").at(stage.vault).data("transfer", Actor.DEPOSITOR.address, 1)
+    data = contract_at(rpc, "BasketVault", stage.vault).data("transfer", Actor.DEPOSITOR.address, 1)
     fees = {"maxPriorityFeePerGas": hex(1), "maxFeePerGas": hex(2_000 * 10**9)}
     rpc.call("evm_setAutomine", False)
     try:

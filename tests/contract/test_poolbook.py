@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rebalancer.chain.abi import interface
+from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.poolbook import PoolBook
 from rebalancer.chain.pools import PoolPlace, Protocol, read_pools
 from rebalancer.chain.rpc import Call, Rpc
@@ -77,7 +77,7 @@ def trade(chain: LocalChain, pool: AnyPool, rng: random.Random) -> None:
     if amount == 0 or pool.quote_in(*way, amount) == 0:
         return
     executor = chain.deploy("RouteExecutor")
-    chain.transact(interface("MockToken").at(way[0]), "mint", executor.address, amount)
+    chain.transact(contract_at(chain.rpc, "MockToken", way[0]), "mint", executor.address, amount)
     hop = hop_of(pool, *way, 0, to_caller=True)
     chain.transact(executor, "executeRoute", encode([hop]), gas=100_000_000)
 
@@ -98,7 +98,7 @@ def withdraw(market: Market, pool: UniswapV3Pool, low: int, high: int, liquidity
     chain, driver = market.chain, market.driver.address
     chain.set_balance(driver, 10**18)
     with chain.impersonating(driver) as sender:
-        contract = interface("UniswapV3Pool").at(pool.address)
+        contract = contract_at(chain.rpc, "UniswapV3Pool", pool.address)
         chain.transact(contract, "burn", low, high, liquidity, sender=sender)
 
 
@@ -184,7 +184,7 @@ def join(balancer: BalancerV2, pool: BalancerWeightedPool, amounts: list[int]) -
     """Provide to a weighted pool, which pays its protocol fees then."""
     assets = [token.address for token in pool.tokens]
     for asset, amount in zip(assets, amounts, strict=True):
-        token = interface("MockToken").at(asset)
+        token = contract_at(balancer.chain.rpc, "MockToken", asset)
         balancer.chain.transact(token, "mint", balancer.owner, amount)
     count = len(amounts)
     # abi.encode(EXACT_TOKENS_IN_FOR_BPT_OUT, amounts, 0)
@@ -219,7 +219,9 @@ def test_lost_log_shows_at_the_next_swap_and_stops_that_pool_alone(
     fresh = read_pools(endpoint, [PoolPlace(Protocol.UNISWAP_V3, bad)], book.block, CHAIN_ID)[0]
     way = [token.address for token in fresh.tokens]
     executor = market.chain.deploy("RouteExecutor")
-    market.chain.transact(interface("MockToken").at(way[0]), "mint", executor.address, 1_000)
+    market.chain.transact(
+        contract_at(market.chain.rpc, "MockToken", way[0]), "mint", executor.address, 1_000
+    )
     hop = hop_of(fresh, way[0], way[1], 0, to_caller=True)
     market.chain.transact(executor, "executeRoute", encode([hop]))
 

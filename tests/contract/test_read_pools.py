@@ -157,7 +157,7 @@ def test_balance_lent_to_a_coin_changes_nothing_else_of_it(chain: LocalChain) ->
     block = read_block(chain.rpc)
 
     def asked(name: str, *args: object, lent: bool) -> object:
-        method, (message, at) = coin.request(name, *args, block=block.hash)
+        method, (message, at) = coin.batched.request(name, *args, block=block.hash)
         override = [with_balance(coin.address, code, 77)] if lent else []
         (answer,) = chain.rpc.batch_settled(
             [(method, ({**message, "from": holder}, at, *override))]

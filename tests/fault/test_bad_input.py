@@ -21,7 +21,7 @@ import pytest
 
 from rebalancer import actions
 from rebalancer.actions import ETH
-from rebalancer.chain.abi import interface
+from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.deployment import Deployment
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
@@ -252,8 +252,8 @@ def test_deposit_or_withdrawal_that_cannot_be(
 def test_deposit_without_an_allowance_says_what_to_approve(stage: Stage, pockets: None) -> None:
     """The command line grants allowances itself; whoever calls the vault directly is told by the token."""
     wallet = stage.wallet(Actor.DEPOSITOR)
-    vault = interface("BasketVault").at(stage.vault)
-    weth = interface("WETH9").at(stage.deployment.listed("WETH").address)
+    vault = contract_at(stage.chain.rpc, "BasketVault", stage.vault)
+    weth = contract_at(stage.chain.rpc, "WETH9", stage.deployment.listed("WETH").address)
     most = [2**255] * 3
     before = stage.chain.block()["hash"]
     with pytest.raises(ContractReverted) as caught:
@@ -265,7 +265,7 @@ def test_deposit_without_an_allowance_says_what_to_approve(stage: Stage, pockets
     before = stage.chain.block()["hash"]
     with pytest.raises(ContractReverted) as caught:
         wallet.transact(vault, "mintInKind", E18, wallet.address, most)
-    asked = vault.call(stage.chain.rpc, "previewMintInKind", E18)[1]
+    asked = vault.call("previewMintInKind", E18)[1]
     assert caught.value.error == "ERC20InsufficientAllowance"
     assert (caught.value.values["allowance"], caught.value.values["needed"]) == (0, asked)
     assert "approve at least what is needed" in sentence(caught.value)
@@ -371,7 +371,7 @@ def test_vault_that_cannot_be(
 def test_vault_that_could_not_be_handed_to_its_roles(
     stage: Stage, cli: Cli, pockets: None, spec: Callable[..., Path]
 ) -> None:
-    authority = interface("AccessManager").at(stage.system.authority)
+    authority = contract_at(stage.chain.rpc, "AccessManager", stage.system.authority)
     revoke = (authority, "revokeRole", Role.ADMIN.value, stage.system.vault_roles)
     stage.wallet(Actor.OWNER).transact(*revoke)
     before = stage.chain.block()["hash"]
@@ -392,7 +392,7 @@ def spoil(stage: Stage, answer: int | None) -> None:
     if answer is None:
         stage.chain.mine(at=stage.chain.now() + 86_400)
     else:
-        aggregator = interface("MockAggregator").at(str(feed.aggregator))
+        aggregator = contract_at(stage.chain.rpc, "MockAggregator", str(feed.aggregator))
         stage.chain.transact(aggregator, "push", answer)
 
 
@@ -639,7 +639,7 @@ def test_right_input_goes_all_the_way(
 
 
 def test_glide_and_bands_by_command_are_shown_by_status(stage: Stage, cli: Cli) -> None:
-    curator, vault = CURATOR, interface("BasketVault").at(stage.vault)
+    curator, vault = CURATOR, contract_at(stage.chain.rpc, "BasketVault", stage.vault)
     options = ("--target", "WETH=20%", "--target", "WBTC=60%", "--target", "USDC=20%")
     begun = cli("vault", "set-targets", *options, "--glide", 1_000, *curator).out
     until = utc(look(stage).basket.glide_end)
@@ -648,7 +648,7 @@ def test_glide_and_bands_by_command_are_shown_by_status(stage: Stage, cli: Cli) 
     assert "in force" not in said
     bands = ("--band", "WBTC=300", "--relative", "WETH=100", "--min-trade", "USDC=12.5")
     assert cli("vault", "set-bands", *bands, "--json", *curator).json["in_force"] is True
-    set_at = vault.call(stage.chain.rpc, "assets")
+    set_at = vault.call("assets")
     assert [(a[2], a[4], a[5]) for a in set_at] == [
         (100, 100, 0),
         (300, 0, 0),
@@ -707,7 +707,11 @@ def test_bands_of_a_token_the_vault_has_not_are_refused(
 
 
 def test_calendar_fees_and_what_is_left_out_are_shown_by_status(stage: Stage, cli: Cli) -> None:
-    vault, owner, day = interface("BasketVault").at(stage.vault), stage.wallet(Actor.OWNER), 86_400
+    vault, owner, day = (
+        contract_at(stage.chain.rpc, "BasketVault", stage.vault),
+        stage.wallet(Actor.OWNER),
+        86_400,
+    )
     rules = replace(DEMO_POLICY, calendar_seconds=day, open_after_seconds=3_600)
     owner.transact(vault, "setPolicy", astuple(rules))
     owner.transact(vault, "setFees", (50, 1_000, 5, 10), Actor.FEE_RECIPIENT.address)
@@ -735,7 +739,7 @@ def test_calendar_fees_and_what_is_left_out_are_shown_by_status(stage: Stage, cl
 
 def test_losses_and_claims_are_shown_and_mended(stage: Stage, cli: Cli, pockets: None) -> None:
     """A holder whom USDC has blocked leaves; USDC is lost, written down, collected, and allowed again."""
-    usdc = interface("BlocklistToken").at(stage.deployment.listed("USDC").address)
+    usdc = contract_at(stage.chain.rpc, "BlocklistToken", stage.deployment.listed("USDC").address)
     depositor = Actor.DEPOSITOR.address
     assert cli("vault", "deposit", "--shares", "100", *DEPOSITOR).code == 0
     stage.chain.transact(usdc, "blacklist", depositor)
@@ -745,7 +749,7 @@ def test_losses_and_claims_are_shown_and_mended(stage: Stage, cli: Cli, pockets:
     assert (
         "the token still cannot be sent; try again later or to another receiver" in refused.sentence
     )
-    balance = usdc.call(stage.chain.rpc, "balanceOf", stage.vault)
+    balance = usdc.call("balanceOf", stage.vault)
     stage.chain.set_token_balance(usdc.address, stage.vault, balance // 2)
     shown = " ".join(cli("vault", "status").out.split())
     assert "USDC are missing: `rebalancer vault sync` writes the loss down." in shown
@@ -1049,16 +1053,14 @@ def test_all_of_a_token_is_deposited_but_what_the_gas_may_cost(
     ran = cli("vault", "deposit", "--token", token, "--amount", "max", "--json", *DEPOSITOR)
 
     assert ran.code == 0, ran.err
-    usdc = interface("IERC20Metadata").at(stage.deployment.listed("USDC").address)
+    usdc = contract_at(rpc, "IERC20Metadata", stage.deployment.listed("USDC").address)
     left_wei = int(rpc.call("eth_getBalance", account, "latest"), 16)
     if token == "ETH":
         assert int(ran.json["amount_raw"]) > 199 * E18 // 100
         assert left_wei > 0
     else:
         assert ran.json["amount_raw"] == "1000000000"
-        assert usdc.call(rpc, "balanceOf", account) == int(
-            ran.json["returned"].get(usdc.address, "0")
-        )
+        assert usdc.call("balanceOf", account) == int(ran.json["returned"].get(usdc.address, "0"))
     stage.chain.set_balance(account, 10**12)
     poor = cli("vault", "deposit", "--token", "ETH", "--amount", "max", *DEPOSITOR)
     assert "no more than the gas costs: send it some first" in poor.sentence
@@ -1091,7 +1093,7 @@ def test_a_deposit_that_is_interrupted_names_the_transaction_and_what_may_still_
 def test_position_shows_shares_content_worth_and_claims(
     stage: Stage, cli: Cli, pockets: None
 ) -> None:
-    usdc = interface("BlocklistToken").at(stage.deployment.listed("USDC").address)
+    usdc = contract_at(stage.chain.rpc, "BlocklistToken", stage.deployment.listed("USDC").address)
     depositor = Actor.DEPOSITOR.address.lower()
     nothing = cli("vault", "position", "--json", *DEPOSITOR).json
     assert (nothing["shares"], nothing["worth_e18"], nothing["claims_raw"]) == ("0", "0", {})

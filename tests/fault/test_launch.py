@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from rebalancer.chain.abi import Contract
+from rebalancer.chain.contracts import BoundContract
 from rebalancer.chain.create2 import FACTORY
 from rebalancer.chain.deployment import Deployment, Unfinished
 from rebalancer.chain.receipt import Receipt, wait_for_receipt
@@ -92,7 +92,7 @@ def holders(stage: Stage, file: Path) -> dict[tuple[str, str], int]:
     return {(h.role.name, h.contract or h.account): h.delay_seconds for h in found.holders}
 
 
-def feed_of(stage: Stage, answer_e8: int, called: str) -> Contract:
+def feed_of(stage: Stage, answer_e8: int, called: str) -> BoundContract:
     feed = stage.wallet(Actor.OWNER).deploy("MockAggregator", 8, called)
     stage.wallet(Actor.OWNER).transact(feed, "push", answer_e8)
     return feed

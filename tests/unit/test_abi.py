@@ -172,11 +172,11 @@ def test_result_of_nothing_is_a_missing_contract() -> None:
     assert token.result("decimals", "0x" + word(6)) == 6
 
 
-def test_request_names_sender_and_block() -> None:
+def test_request_names_contract_and_block() -> None:
     token = interface("MockToken").at(SOMEONE)
-    method, (message, block) = token.request("decimals", block=5, sender=SOMEONE)
+    method, (message, block) = token.request("decimals", block=5)
     assert (method, block) == ("eth_call", "0x5")
-    assert message == {"to": SOMEONE.lower(), "data": "0x313ce567", "from": SOMEONE}
+    assert message == {"to": SOMEONE.lower(), "data": "0x313ce567"}
 
 
 def test_every_artifact_parses() -> None:

@@ -29,7 +29,17 @@ from rebalancer.reasons import Reason
 from rebalancer.words import counted, span, utc
 from tests.commands import run
 
-HEAVY = ("scipy", "numpy", "matplotlib", "pydantic", "eth_abi", "eth_account", "rich", "structlog")
+HEAVY = (
+    "scipy",
+    "numpy",
+    "matplotlib",
+    "pydantic",
+    "eth_abi",
+    "eth_account",
+    "rich",
+    "structlog",
+    "web3",
+)
 
 
 @pytest.fixture(autouse=True)
