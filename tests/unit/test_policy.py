@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from fractions import Fraction
+from math import ceil, floor
 from random import Random
 
 import pytest
@@ -160,6 +162,8 @@ def test_destination_lies_between_the_target_and_the_edge_of_the_band() -> None:
     assert policy.to_destination(off, 10_000, bands, BPS, 20) == (400, 320)
     # What lacks most decides, where that is more than what is too much.
     assert policy.to_destination([250, 250, -500], 10_000, bands, BPS, 0) == (400, 300)
+    # A unit above is above.
+    assert policy.to_destination([1, 1, -1], 10_000, bands, 0, 0) == (3, 2)
 
 
 def test_sales_are_lowered_to_surplus_need_and_turnover() -> None:
@@ -192,6 +196,19 @@ def test_what_must_come_back_shrinks_with_the_sales() -> None:
     assert least([0, 1 << 128, 0], 2, 1) == policy.MAX_HELD_RAW * USD
     # Of a sale that no ledger could hold, all is as if the largest were asked for.
     assert least([0, 10**10, 0], 2**200, 1) == 10**10 * USD // policy.MAX_HELD_RAW
+    # To the unit, at prices of 1e-18 dollars: seven eighths less a unit are sold of the largest there is.
+    most, part = policy.MAX_HELD_RAW, 7 << 117
+    for asked_raw in (most, most + 1, 2**200):
+        cut = policy.fitted_minimum_e18(
+            [0, 2**200], [1, 1], [asked_raw, 0], [part, 0], [1, 1], [1, 1]
+        )
+        assert cut == part
+    assert policy.fitted_minimum_e18(
+        [0, 2**120], [1, 1], [most - 1, 0], [part, 0], [1, 1], [1, 1]
+    ) == most * part // (most - 1)
+    # Nothing is left of a sale worth a unit, so nothing need come for it.
+    assert policy.fitted_minimum_e18([0, 5], [1, 1], [1, 0], [0, 0], [1, 1], [1, 1]) == 0
+    assert policy.fitted_minimum_e18([0, 5], [1, 1], [0, 0], [0, 0], [1, 1], [1, 1]) == 5
 
 
 def test_trade_of_nothing_or_of_the_minimum_is_large_enough() -> None:
@@ -448,6 +465,9 @@ def test_rebalance_of_a_sale_that_comes_back_counts_what_stayed_away() -> None:
         ({"sales": (0, 0)}, "NothingSold", ()),
         ({"bought_raw": 19_799_999}, "PriceTooPoor", (19_799_999 * 10**12, 198 * USD // 10)),
         ({"bought_raw": 1 << 120}, "HoldingTooLarge", (1, (1 << 120) + 80 * 10**6, (1 << 120) - 1)),
+        # The largest holding itself is too much for another reason.
+        ({"bought_raw": (1 << 120) - 80 * 10**6}, "HoldingTooLarge", (1, 1 << 120, (1 << 120) - 1)),
+        ({"bought_raw": (1 << 120) - 1 - 80 * 10**6}, "TotalOutOfRange", (((1 << 120) - 1) * 10**12, MAX_TOTAL_E18)),
         # 21 dollars for 20: of 201, half is 100.50; B is 101 and has crossed it by 50 cents, with dust of 20.1.
         (
             {"bought_raw": 21_000_000},
@@ -750,3 +770,37 @@ def _half_way(basket: Basket, distances_e18: tuple[int, ...]) -> Trade:
     missing_e18 = sum(-d for d in distances_e18 if d < 0)
     bought = [-d * sold_e18 * u // (missing_e18 * p) if d < 0 else 0 for d, p, u in facts]
     return Trade(tuple(sales), tuple(bought), tuple(bought))
+
+
+@given(ANY_RANDOM)
+def test_what_is_beside_a_rebalance_is_what_fractions_say(rng: Random) -> None:
+    """Levels carried to another policy, the auction's price, calendars, windows and weights, at their limits and anywhere."""
+    (budget, period), (other, others) = (
+        (rng.randint(1, 2_000), rng.randint(1, 10**6)) for _ in range(2)
+    )
+    level = rng.randint(0, budget * 10**14)
+    empty = ceil(Fraction(level * period, budget * 10**14))
+    for elapsed in (0, max(0, empty - 1), empty, rng.randint(0, 10**6)):
+        left = max(0, level - floor(Fraction(elapsed, period) * budget * 10**14))
+        assert policy.leak(level, budget, period, elapsed) == left
+        carried = left and left + ceil(Fraction(elapsed, others) * other * 10**14)
+        assert policy.carry_level(level, budget, period, other, others, elapsed) == carried
+        start, low = rng.randint(1, 1 << 100), rng.randint(0, 1 << 100)
+        gone = min(Fraction(1), Fraction(elapsed, others))
+        pay = ceil(low + start - start * gone)
+        assert policy.auction_pay_raw(low + start, low, others, elapsed) == pay
+        opens = rng.choice((0, elapsed, elapsed + 1, max(1, elapsed - 1)))
+        since = rng.choice((0, NOW))
+        is_open = bool(opens and since) and elapsed >= opens
+        assert policy.is_open(since, opens, NOW + elapsed) == is_open
+        spent = State(level, rng.randint(0, other * 10**14), NOW)
+        rules = replace(RULES, loss_budget_bps=budget, loss_period_seconds=period)
+        rules = replace(rules, turnover_budget_bps=other, turnover_period_seconds=others)
+        used = floor(Fraction(elapsed, others) * other * 10**14)
+        room = other * 10**14 - max(0, spent.turnover_level_e18 - used)
+        assert policy.budgets_left_e18(rules, spent, NOW + elapsed) == (
+            budget * 10**14 - left,
+            room,
+        )
+    for at in (NOW - NOW % period, NOW - NOW % period - 1, rng.randrange(NOW)):
+        assert policy.is_calendar_open(at, period, NOW) == (at // period < NOW // period)
