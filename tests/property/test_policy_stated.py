@@ -375,7 +375,16 @@ def random_case(rng: Random) -> Case:
     except PolicyRefused:
         pass
     # The policy cuts what is said to be sold to what it lends.
-    return Case(rules, state, basket, trade.fill(), trade.min_buys, trade.sales, NOW, epoch)
+    case = Case(rules, state, basket, trade.fill(), trade.min_buys, trade.sales, NOW, epoch)
+    if rng.random() < 0.1:
+        # More than any ledger holds is asked for, on either side.
+        more = rng.choice((0, 130))
+        sales, buys = (
+            tuple(amount << bits for amount in amounts)
+            for amounts, bits in ((case.sales, 130 - more), (case.min_buys, more))
+        )
+        case = replace(case, sales=sales, min_buys=buys)
+    return case
 
 
 def test_settle_says_what_is_stated() -> None:

@@ -196,16 +196,16 @@ def test_what_must_come_back_shrinks_with_the_sales() -> None:
     assert least([0, 1 << 128, 0], 2, 1) == policy.MAX_HELD_RAW * USD
     # Of a sale that no ledger could hold, all is as if the largest were asked for.
     assert least([0, 10**10, 0], 2**200, 1) == 10**10 * USD // policy.MAX_HELD_RAW
-    # To the unit, at prices of 1e-18 dollars: seven eighths less a unit are sold of the largest there is.
-    most, part = policy.MAX_HELD_RAW, 7 << 117
-    for asked_raw in (most, most + 1, 2**200):
-        cut = policy.fitted_minimum_e18(
-            [0, 2**200], [1, 1], [asked_raw, 0], [part, 0], [1, 1], [1, 1]
-        )
-        assert cut == part
-    assert policy.fitted_minimum_e18(
-        [0, 2**120], [1, 1], [most - 1, 0], [part, 0], [1, 1], [1, 1]
-    ) == most * part // (most - 1)
+    # To the unit, at prices of 1e-18 dollars, and from the largest amount on alike.
+    most, part, plain = policy.MAX_HELD_RAW, 7 << 117, ([1, 1], [1, 1])
+    for asked_raw, least_raw in ((most, most), (most + 1, 2**200), (2**200, most)):
+        for fitted in (part, most):
+            cut = policy.fitted_minimum_e18(
+                [0, least_raw], [1, 1], [asked_raw, 0], [fitted, 0], *plain
+            )
+            assert cut == fitted
+    below = policy.fitted_minimum_e18([0, most], [1, 1], [most - 1, 0], [part, 0], *plain)
+    assert below == most * part // (most - 1)
     # Nothing is left of a sale worth a unit, so nothing need come for it.
     assert policy.fitted_minimum_e18([0, 5], [1, 1], [1, 0], [0, 0], [1, 1], [1, 1]) == 0
     assert policy.fitted_minimum_e18([0, 5], [1, 1], [0, 0], [0, 0], [1, 1], [1, 1]) == 5
