@@ -206,6 +206,10 @@ def test_what_must_come_back_shrinks_with_the_sales() -> None:
             assert cut == fitted
     below = policy.fitted_minimum_e18([0, most], [1, 1], [most - 1, 0], [part, 0], *plain)
     assert below == most * part // (most - 1)
+    # What the largest basket could hold shrinks with the sales, a unit more does not.
+    for units, cut in ((1, 1 << 119), (2, (1 << 120) + 1)):
+        buys, three = [0, most, units], [1, 1, 1]
+        assert policy.fitted_minimum_e18(buys, three, [2, 0, 0], [1, 0, 0], three, three) == cut
     # Nothing is left of a sale worth a unit, so nothing need come for it.
     assert policy.fitted_minimum_e18([0, 5], [1, 1], [1, 0], [0, 0], [1, 1], [1, 1]) == 0
     assert policy.fitted_minimum_e18([0, 5], [1, 1], [0, 0], [0, 0], [1, 1], [1, 1]) == 5
