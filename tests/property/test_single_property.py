@@ -283,6 +283,30 @@ def check_trades(asked: PlanInput, *, fitting: bool) -> None:
         assert rest[-1].net_e18 >= found[-1].net_e18
 
 
+def test_pools_and_pairs_that_cannot_win_are_not_asked() -> None:
+    """A little of C is wanted, and it is dear; of the pools for B one is far poorer than the other."""
+    good, poor = pair(A, B, 10, 3_000, 1_500), pair(A, B, 11, 3_000, 1_200)
+    dear = pair(A, C, 12, 3_000, 2_999)
+    plain = replace(asked_of(Random(0), (good,)), sold_max_e18=None, loss_max_e18=None)
+    plain = replace(plain, worth_e18=E18 // 20, slippage_limit_e18=E18, gas_price_wei=0)
+    plain = replace(plain, sales_max_raw=(20 * RAW, 0, 0), needs_max_raw=(0, 20 * RAW, 0))
+    quotes = []
+    for pools, lacks in (
+        ((good,), 0),
+        ((good, poor), 0),
+        ((good, poor, dear), RAW // 10**6),
+    ):
+        asked = replace(plain, pools=pools, needs_max_raw=(0, 20 * RAW, lacks))
+        single = SingleRoutes(Market(pools))
+        found = single.trade(asked, asked.sales_max_raw, asked.needs_max_raw, beat_e18=10**12)
+        assert found
+        quotes.append(single.quotes)
+        ended = SingleRoutes(Market(pools))
+        assert not ended.trade(asked, asked.sales_max_raw, asked.needs_max_raw, beat_e18=10**20)
+        assert ended.quotes == 0
+    assert quotes[0] == quotes[1] == quotes[2], quotes
+
+
 def check(asked: PlanInput, found: Sequence[Gathered]) -> None:
     """Each is exact on what the swaps before it left, worth what it says, and worth more than the one before."""
     worth = None

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
 
-from rebalancer.errors import BadAmount, NoRoute
+from rebalancer.errors import BadAmount, LiquidityExhausted, NoRoute
 from rebalancer.plan.carry import Circle, pulled, pushed, run
 from rebalancer.plan.dual import Offer, Solution
 from rebalancer.plan.leg import Leg, pools_after
@@ -194,6 +195,34 @@ def test_purchases_of_two_tokens_from_one_pool_are_asked_on_what_each_other_leav
     for token, raw in wanted.items():
         # To a millionth of a millionth, after the passes there are.
         assert abs(got[token] - raw) < raw // 10**9
+
+
+class Small(ThreeTokens):
+    """So few units of each that what is left after a swap may pay nothing for the next."""
+
+    def quote_out(self, token_in: str, token_out: str, amount_raw: int) -> int:
+        i, j = self._places(token_in, token_out)
+        if amount_raw >= self.reserves[j]:
+            raise LiquidityExhausted(self.key, token_out, amount_raw, self.reserves[j] - 1)
+        return -(-self.reserves[i] * amount_raw // (self.reserves[j] - amount_raw))
+
+
+def test_purchase_that_one_pool_cannot_give_twice_names_its_last_row() -> None:
+    """Alone either is to be had; after the first, what the second costs buys no unit."""
+    rows = []
+    for reserve, wanted in ((10**9, 10**6), (10, 5)):
+        pool: Any = Small((reserve,) * 3)
+        market = Market((pool,))
+        amounts = np.where(market.token_in == market.index[A.address], 1.0, 0.0)
+        zeros = np.zeros(len(market.tokens))
+        solution = Solution(zeros, np.zeros(0), Flows(amounts, amounts), zeros, zeros, 0.0, 0.0, 0)
+        asked = {B.address: wanted, C.address: max(1, wanted // 10**3)}
+        rows.append(pulled(market, solution, asked, A.address))
+    done, stuck = rows
+    assert isinstance(done, tuple)
+    assert isinstance(stuck, Stuck)
+    (row,) = stuck.rows.tolist()
+    assert market.tokens[int(market.token_out[row])] == done[-1].token_out
 
 
 # The same swaps again

@@ -726,6 +726,34 @@ def test_budgets_left_only_grow_with_time(rng: Random) -> None:
     assert all(0 <= a <= b <= c for a, b, c in zip(soon, later, brim, strict=True))
 
 
+@given(ANY_RANDOM)
+def test_allowed_sales_are_what_fractions_say(rng: Random) -> None:
+    """All lowered alike to the need and then to what is left of the budget, of each no more than leaves room to round up."""
+    n, total = rng.randint(1, 5), log_uniform(rng, 118)
+    surpluses = [rng.randint(0, 10 ** rng.randint(1, 30)) for _ in range(n)]
+    units = [10 ** rng.choice((0, 6, 18, 27)) for _ in range(n)]
+    prices = [log_uniform(rng, 90) for _ in range(n)]
+    his = [price * rng.randint(1_000, 1_200) // 1_000 for price in prices]
+    minimums = [rng.choice((0, surplus // 2)) for surplus in surpluses]
+    sums = [
+        sum(ceil(Fraction(s * p, u)) for s, p, u in zip(surpluses, some, units, strict=True))
+        for some in (prices, his)
+    ]
+    need = sums[0] * rng.randint(1, 110) // 100 + rng.randint(-1, 1)
+    left = rng.choice(
+        (E18, E18 + 1, min(3 * E18, sums[1] * rng.randint(1, 110) * E18 // (100 * total)))
+    )
+    total += rng.randint(0, 1)
+
+    expected = surpluses
+    for some, limit in ((prices, need), (his, floor(Fraction(left, E18) * total))):
+        worth = sum(ceil(Fraction(s * p, u)) for s, p, u in zip(expected, some, units, strict=True))
+        if worth > limit:
+            expected = [floor(s * Fraction(max(0, limit - n), worth)) for s in expected]
+    kept = [s if s >= least else 0 for s, least in zip(expected, minimums, strict=True)]
+    assert policy.allowed_sales(surpluses, prices, his, units, minimums, need, left, total) == kept
+
+
 def _weighed(basket: Basket) -> policy.Weighed:
     """The basket weighed; examples of baskets that cannot be are passed over."""
     try:
