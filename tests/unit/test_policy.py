@@ -330,6 +330,10 @@ def test_progress_ends_at_its_fraction_or_in_dust() -> None:
     with refused("TooLittleProgress", 100, 10_000, 81, 10_000):
         policy.check_progress(100, 10_000, 81, 10_000, 2_000, 10)
     policy.check_progress(10, 10_000, 10, 10_000, 2_000, 10)
+    # To the unit, also where dust is many.
+    policy.check_progress(10**6, 10**9, 10**6, 10**9, 2_000, 10)
+    with refused("TooLittleProgress", 10**6 + 1, 10**9, 10**6 + 1, 10**9):
+        policy.check_progress(10**6 + 1, 10**9, 10**6 + 1, 10**9, 2_000, 10)
     # Relative to the total: 80 of 8,000 is as far as 100 of 10,000.
     with refused("TooLittleProgress", 100, 10_000, 80, 8_000):
         policy.check_progress(100, 10_000, 80, 8_000, 2_000, 0)
@@ -518,6 +522,11 @@ def test_budgets_left_are_the_budgets_less_what_has_not_drained() -> None:
 
 def test_weights_are_for_people() -> None:
     assert policy.weights_e18(weigh_basket(BASKET)) == (6 * 10**17, 4 * 10**17)
+    assert policy.weights_e18(policy.Weighed((3, 0), 3, (0, 0), 0, None)) == (E18, 0)
+    assert policy.weights_e18(policy.Weighed((2, 1), 3, (0, 0), 0, None)) == (
+        2 * E18 // 3,
+        E18 // 3,
+    )
 
 
 # Properties of any basket
