@@ -121,6 +121,22 @@ def test_plan_is_the_best_that_will_do_or_one_that_ends_at_home_for_less_than_an
     assert min(seen["none will do"], seen["not the first"], seen["home for more"]) > 0, seen
 
 
+def test_plan_is_of_single_routes_where_the_vault_refuses_all_that_is_worth_more() -> None:
+    rng, seen = Random(101), 0
+    for _ in range(23):
+        asked = any_ask(rng)
+        search = Search(asked, Effort())
+        if any(judge(asked, one) for one in search.found()):
+            continue
+        good = [one for one in search.alone(None) if judge(asked, one)]
+        if good:
+            plan = plan_rebalance(asked)
+            assert isinstance(plan, Plan)
+            assert plan.sales_raw == max(good, key=lambda one: one.net_e18).sales_raw
+            seen += 1
+    assert seen > 0
+
+
 def test_plan_may_cost_all_that_bringing_home_is_worth_and_not_a_unit_more() -> None:
     """With a native token of a dollar, a tip of a wei is a unit of value."""
     free = plan_rebalance(judged())
