@@ -126,6 +126,12 @@ def test_target_glides_in_a_straight_line_and_stays_at_its_ends() -> None:
     assert policy.target_e18(1, 0, NOW, NOW + 3, NOW + 1) == 0
 
 
+def test_asset_without_a_glide_has_been_at_its_target_all_along() -> None:
+    assert Asset("A", E18 // 4, 500, 18).start_target_e18 == E18 // 4
+    for start in (0, 1, E18):
+        assert Asset("A", E18 // 4, 500, 18, start_target_e18=start).start_target_e18 == start
+
+
 def test_band_is_the_narrower_and_never_as_narrow_as_dust() -> None:
     """2 % of the basket; a tenth of a target of 10 % is 1 %; a hundredth of it would be dust."""
     bp = E18 // BPS
