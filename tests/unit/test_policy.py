@@ -243,6 +243,11 @@ def test_allowed_sales_fit_the_need_the_budget_and_the_minimum_trades() -> None:
     assert allowed(200, E18 // 50) == [9, 9]
     assert allowed(200, E18 // 50, (9, 10)) == [9, 0]
     assert allowed(0, E18) == [0, 0]
+    # To the unit: half of 1e30 units of 1e-18 dollars each, less the one that rounding may add.
+    most, unit = 10**30, [10**18]
+    assert policy.allowed_sales([most], [USD], [USD], unit, [0], most, 5 * 10**11, 10**36) == [
+        most // 2 - 1
+    ]
 
 
 def test_level_carried_to_another_policy_forgives_and_charges_nothing() -> None:
