@@ -387,14 +387,16 @@ def test_pools_after_some_swaps_are_as_the_last_of_each_left_them() -> None:
     assert pools_after((POOLS[0], pool), (first, second)) == (POOLS[0], second.pool_after)
 
 
-def test_flow_is_carried_out_in_order_with_the_largest_part_of_each_token_last() -> None:
+@pytest.mark.parametrize("unit", [RAW, 1])
+def test_flow_is_carried_out_in_order_with_the_largest_part_of_each_token_last(unit: int) -> None:
+    """In the parts of the flow, also of a flow of a few units."""
     market = Market(POOLS)
     weights = {
-        (0, A): 5.0 * RAW,
-        (1, A): 3.0 * RAW,
-        (2, A): 2.0 * RAW,
-        (3, C): 1.5 * RAW,
-        (4, C): 0.5 * RAW,
+        (0, A): 5.0 * unit,
+        (1, A): 3.0 * unit,
+        (2, A): 2.0 * unit,
+        (3, C): 1.5 * unit,
+        (4, C): 0.5 * unit,
     }
     solution = flowing(market, weights, bought=(B,))
     rows = ordered_rows(market, solution)
