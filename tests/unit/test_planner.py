@@ -134,7 +134,20 @@ def test_plan_is_of_single_routes_where_the_vault_refuses_all_that_is_worth_more
             assert isinstance(plan, Plan)
             assert plan.sales_raw == max(good, key=lambda one: one.net_e18).sales_raw
             seen += 1
+            # What might arrive below its minimum is left out of these too.
+            least = plan.expected_buys_raw
+            again = plan_rebalance(with_minimums(asked, least))
+            arrives = again.min_buys_raw if isinstance(again, Plan) else ()
+            assert not any(0 < raw < most for raw, most in zip(arrives, least, strict=False))
     assert seen > 0
+
+
+def with_minimums(asked: PlanInput, least_raw: tuple[int, ...]) -> PlanInput:
+    """The same with minimum trades, where a little less than expected may arrive."""
+    assert asked.rules is not None
+    held = changed(asked.rules.basket, min_trade_raw=least_raw)
+    rules = replace(asked.rules, basket=held)
+    return replace(asked, min_trades_raw=least_raw, rules=rules, tolerance_bps=10)
 
 
 def test_plan_may_cost_all_that_bringing_home_is_worth_and_not_a_unit_more() -> None:

@@ -21,6 +21,7 @@ from rebalancer.plan.route import BalancerHop, BuyHop, CurveHop, Hop, decode
 from rebalancer.plan.zap import Books, ZapIn, plan_zap_in, plan_zap_out
 from rebalancer.pools import BalancerWeightedPool, CurveStablePool, Pool, Token
 from rebalancer.units import BPS, E18
+from tests.unit.pairs import pair
 
 PRICES_E8 = {"ETH/USD": 2_000 * 10**8, "BTC/USD": 30_000 * 10**8, "USDC/USD": 10**8}
 POOLS: tuple[Pool, ...] = tuple(
@@ -255,6 +256,15 @@ def test_zap_in_over_one_pool_mints_the_most_there_is(
         kept = books.asked_raw(most - 2 - 2 * most // 10**12)[1] if len(held) > 1 else 0
         assert -(-cost * (BPS + slippage_bps) // BPS) + kept <= amount_raw
         assert found.shares >= most - 2 - 2 * most // 10**12
+
+
+def test_zap_in_where_a_smaller_pool_is_cheaper_buys_more_than_the_deepest_says() -> None:
+    """The deep pool asks 4 % more for A than the other, so a small deposit buys more than at the deep one's price."""
+    pools = (pair(A, B, 10, 10_000, 10_400), pair(A, B, 11, 5_000, 5_000))
+    books = Books((A.address,), (10**24,), 10**24)
+    found = plan_zap_in(books, pools, B.address, 10**18)
+    assert [leg.pool for leg in found.legs] == [pools[1]]
+    assert 0.996 * 10**18 < found.shares < 0.997 * 10**18
 
 
 def test_zap_out_adds_up_to_what_is_kept_and_what_is_swapped() -> None:
