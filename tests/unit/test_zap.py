@@ -267,6 +267,13 @@ def test_zap_in_where_a_smaller_pool_is_cheaper_buys_more_than_the_deepest_says(
     assert 0.996 * 10**18 < found.shares < 0.997 * 10**18
 
 
+def test_zap_in_of_as_much_as_the_pool_has_buys_half_of_it() -> None:
+    """At the price before the swap it would be all of it, which the pool cannot give."""
+    books = Books((A.address,), (10**24,), 10**24)
+    found = plan_zap_in(books, (pair(A, B, 10, 1_000, 1_000, fee=100),), B.address, 10**21)
+    assert 0.4999 * 10**21 < found.shares < 0.5 * 10**21
+
+
 def test_zap_out_adds_up_to_what_is_kept_and_what_is_swapped() -> None:
     amounts = (10 * E18, 10**8, 5_000 * 10**6)
     found = plan_zap_out(TOKENS, amounts, POOLS, USDC.address)
