@@ -128,6 +128,18 @@ def quoted_or_none(pool: Pool, start: Token, end: Token, amount_raw: int) -> int
     return quoted(pool, start.address, end.address, amount_raw) if has else 0
 
 
+def test_route_that_pays_a_single_unit_is_one() -> None:
+    way = (pair(A, C, 9, 1_000, 1_000), pair(B, C, 10, 1_000, 1_000))
+    for pools in (way, (pair(A, B, 11, 1_000, 1_000),)):
+        paid, by_key = list[int](), dict[str, Pool]((pool.key, pool) for pool in pools)
+        for amount in range(1, 9):
+            legs = SingleRoutes(Market(pools)).best(A.address, B.address, amount)
+            every = [r.out_raw for _, r in routes(by_key, A.address, B.address, amount)]
+            paid.append(legs[-1].amount_out_raw if legs else 0)
+            assert paid[-1] == max(every, default=0)
+        assert {0, 1, 2} <= set(paid)
+
+
 # Trades one after another
 
 

@@ -362,3 +362,14 @@ def test_leg_through_a_token_outside_the_basket_is_worth_what_it_is() -> None:
     assert second.value_e18 / E18 == pytest.approx(plan.legs[1].amount_in_raw / 10**6, rel=0.01)
     assert second.value_e18 < first.value_e18
     assert min(first.impact_e18, second.impact_e18) > 0
+
+
+def test_shares_of_a_token_are_parts_of_all_that_is_sold_of_it() -> None:
+    plan = planned()
+    one, other = plan.legs[0], replace(plan.legs[0], token_in=EURO.address)
+    legs = (
+        replace(one, amount_in_raw=1),
+        replace(other, amount_in_raw=7),
+        replace(one, amount_in_raw=3),
+    )
+    assert replace(plan, legs=legs).shares == (0.25, 1.0, 0.75)
