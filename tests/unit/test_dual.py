@@ -295,3 +295,47 @@ def test_dual_leaves_out_what_no_pool_that_may_trade_leads_to() -> None:
     far = np.exp(found.log_prices)
     far[market.index[C.address]] *= 1e-12
     assert not alone.is_beyond(far)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_dual_of_a_sale_too_large_for_its_pools_still_ends_at_its_bound(seed: int) -> None:
+    """Pools with kinks, of which most or all is bought: balances are met late, and not before the optimum is.
+
+    A sale for a token that is sold at any price, over two pools of the pair and three in two steps.
+    """
+    rng = random.Random(seed)
+    ether, bitcoin, dollar = (
+        Token(f"0x{place:040x}", name, decimals)
+        for place, name, decimals in ((3, "WETH", 18), (1, "WBTC", 8), (2, "USDC", 6))
+    )
+    usd = {ether: 2_000, bitcoin: 30_000, dollar: 1}
+    pools = []
+    for number, (one, other) in enumerate(
+        ((bitcoin, ether), (bitcoin, ether), (dollar, ether), (bitcoin, dollar), (bitcoin, dollar))
+    ):
+        fee_pips, spacing = rng.choice(((500, 10), (3_000, 60), (10_000, 200)))
+        ratio = usd[one] * 10**other.decimals * rng.randint(9_900, 10_100) << 192
+        pools.append(
+            synthetic(
+                one,
+                other,
+                fee_pips=fee_pips,
+                tick_spacing=spacing,
+                sqrt_price_x96=math.isqrt(ratio // (usd[other] * 10**one.decimals * 10_000)),
+                depth1_raw=10 ** rng.randint(3, 7) * 10**other.decimals // usd[other],
+                address=f"0x{number + 1:040x}",
+            )
+        )
+    market = market_of(pools)
+    market = market.without(np.flatnonzero(market.token_in == market.index[bitcoin.address]))
+    sell, buy = np.zeros((2, len(market.tokens)))
+    sell[market.index[ether.address]] = rng.uniform(10, 800) * 1e18
+    prices = np.ones(len(market.tokens))
+    for token, price in usd.items():
+        prices[market.index[token.address]] = price / 10.0**token.decimals
+    buy[market.index[bitcoin.address]] = (
+        8 * float(sell @ prices) / prices[market.index[bitcoin.address]]
+    )
+    found = solve(market, Offer(sell, buy, 0 * prices, prices, prices))
+    assert found.value <= found.bound
+    assert found.bound - found.value < 1e-8 * found.bound
