@@ -558,3 +558,28 @@ def test_at_least_one_must_agree_and_at_most_all(make: Make, quorum: int, right:
     with pytest.raises(QuorumTooSmall) as raised:
         make(ONE, TWO, quorum=quorum)
     assert (raised.value.needed, raised.value.count) == (quorum, 2)
+
+
+def test_one_that_rests_comes_after_one_behind_however_slow_that_is(make: Make) -> None:
+    rpc, [one, two, three] = make(ONE, TWO, THREE, quorum=3, clock=lambda: 0.0)
+    one.word = RpcUnreachable(ONE, "down")
+    two.height, two.seconds = hex(90), 5.0
+    rpc.look()
+
+    assert rpc.voters() == [three, two, one]
+
+
+def test_one_whose_wait_is_over_does_not_ask_to_be_left_alone(clock: Clock, make: Make) -> None:
+    rpc, [one] = make(ONE, timeout_s=1.5)
+    one.word = busy_for(one, 0.25)
+
+    def sleep(seconds: float) -> None:
+        clock.slept.append(seconds)
+        clock.now += seconds
+        one.word = BUSY
+
+    clock.sleep = sleep  # type: ignore[method-assign] # from then on it names no time
+    with pytest.raises(RpcBusy):
+        rpc.call("eth_call")
+
+    assert clock.slept == [0.25, 0.5]
