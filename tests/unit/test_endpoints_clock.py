@@ -153,9 +153,9 @@ def test_who_answers_is_given_a_whole_question_again(clock: Clock, make: Make) -
     one.word = "0x01"
     clock.now += 60
     rpc.look()
-    rpc.voters()
-
     assert (one.given, two.given) == ([8.0, 16.0], [8.0, 16.0])
+    clock.now += 60
+    rpc.voters()
     assert {each.deadline for each in (one, two)} == {clock.now + 16.0}
 
 

@@ -87,7 +87,7 @@ def test_liquidity_moves_two_ticks_and_what_is_between_them(
     more = ranged("Mint", low, high, 7)
 
     after = stirred(pool, more)
-    twin = moved(later, [event("ModifyLiquidity", tickLower=low, tickUpper=high, liquidityDelta=7)])
+    twin = stirred(later, event("ModifyLiquidity", tickLower=low, tickUpper=high, liquidityDelta=7))
 
     ticks = {at: [gross, net] for at, gross, net in pool.profile.ticks}
     for at, net in ((low, 7), (high, -7)):

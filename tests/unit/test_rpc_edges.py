@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import urllib3
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from rebalancer.chain import rpc as module
 from rebalancer.chain.rpc import Call, Rpc, at_block, endpoint_name
@@ -495,3 +497,62 @@ def test_a_body_that_is_no_object_is_refused_without_asking_in_pieces(told: str)
 
     assert raised.value.reason == "the body is not a JSON object"
     assert len(server.bodies) == 1
+
+
+def test_a_redirect_is_not_followed() -> None:
+    """It would tell a stranger what the endpoint's address holds, and be another endpoint."""
+    other, server = ScriptedServer(), ScriptedServer()
+    other.results(lambda call: "0x1")
+    server.headers = {"Location": other.url}
+    server.answer = lambda body: (307, "")
+    for each in (other, server):
+        each.start()
+    try:
+        with pytest.raises(RpcUnreachable, match="HTTP 307"):
+            Rpc(server.url).call("eth_blockNumber")
+    finally:
+        for each in (other, server):
+            each.stop()
+
+    assert (len(server.bodies), other.bodies) == (1, [])
+
+
+def test_tls_that_is_none_is_said() -> None:
+    server = ScriptedServer()
+    server.start()
+    try:
+        with pytest.raises(RpcUnreachable) as raised:
+            Rpc(server.url.replace("http:", "https:")).call("x")
+    finally:
+        server.stop()
+
+    assert raised.value.reason == "its TLS certificate or protocol was not accepted"
+
+
+def test_any_other_failure_of_http_is_named_by_its_kind_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rpc = Rpc(URL + "/secret")
+
+    def fails(*_: Any, **__: Any) -> Any:
+        raise HTTPError("http://node.example/secret")
+
+    monkeypatch.setattr(rpc._pool, "request", fails)
+    with pytest.raises(RpcUnreachable) as raised:
+        rpc.call("x")
+
+    assert (raised.value.endpoint, raised.value.reason) == (URL, "HTTPError")
+    assert raised.value.__suppress_context__
+
+
+def test_a_timeout_is_told_to_the_millisecond(monkeypatch: pytest.MonkeyPatch) -> None:
+    rpc = Posted(echo, timeout_s=0.12345)  # type: ignore[arg-type] # nothing is posted
+
+    def slow(*_: Any, **__: Any) -> Any:
+        raise ReadTimeoutError(rpc._pool, "/", "slow")
+
+    monkeypatch.setattr(urllib3.HTTPConnectionPool, "request", slow)
+    with pytest.raises(RpcTimeout) as raised:
+        Rpc._post(rpc, {})
+
+    assert (raised.value.endpoint, raised.value.timeout_s) == (URL, 0.123)

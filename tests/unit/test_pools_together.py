@@ -1,0 +1,392 @@
+"""Many pools asked together: how many calls go at once, whose failure is whose, and what an address or an id tells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from rebalancer.chain.pool_readers import (
+    At,
+    Reading,
+    _mapped,
+    _signed,
+    _symbol,
+    _tokens,
+    v2_pool,
+    v4_pool,
+    with_balance,
+)
+from rebalancer.chain.pool_views import BALANCER_POOL, CURVE, MANAGER, PAIR, TOKEN, V3_POOL
+from rebalancer.chain.pools import (
+    PoolPlace,
+    Protocol,
+    V4Key,
+    _together,
+    find_pool,
+    find_v4_key,
+    read_pools,
+    read_pools_settled,
+)
+from rebalancer.chain.rpc import Call, Rpc
+from rebalancer.chain.snapshot import Block
+from rebalancer.errors import (
+    BadPoolSnapshot,
+    ContractMissing,
+    ContractReverted,
+    PoolError,
+    RpcRejected,
+    RpcUnreachable,
+    UnsupportedPool,
+)
+from rebalancer.pools import Token, UniswapV2Pool, UniswapV4Pool, of_kind
+from rebalancer.pools.uniswap_v3_math import Q96
+from rebalancer.pools.uniswap_v4 import pool_id
+from rebalancer.pools.wrapped_ether import ETHER_ADDRESS
+
+A, B, C = ("0x" + digit * 40 for digit in "abc")
+BLOCK = Block(7, "0x" + "cd" * 32, 1_000)
+KNOWN = {A: Token(A, "AAA", 18), B: Token(B, "BBB", 6)}
+AT = At(BLOCK, 1, KNOWN, None)
+REFUSED = RpcRejected("eth_call", 3, "execution reverted")
+
+
+class Answering(Rpc):
+    """Answers by a function of method and parameters."""
+
+    def __init__(self, answer: Callable[[str, Any], Any]) -> None:
+        super().__init__("http://127.0.0.1:1")
+        self.answer = answer
+        self.batches: list[int] = []
+        self.asked: list[Call] = []
+
+    def batch_settled(self, calls: Sequence[Call]) -> list[Any]:
+        self.batches.append(len(calls))
+        self.asked += calls
+        return [self.answer(method, params) for method, params in calls]
+
+
+def echo(method: str, params: Any) -> Any:
+    return params
+
+
+def step(*counts: int, name: str = "x") -> Reading[list[Any]]:
+    """A reader that asks so many calls at a time, and returns all answers."""
+    found = []
+    for number, count in enumerate(counts):
+        found += yield [("x", (name, number, n)) for n in range(count)]
+    return found
+
+
+# Together
+
+
+def test_readers_are_asked_in_step_and_five_hundred_calls_at_once() -> None:
+    rpc = Answering(echo)
+
+    found = _together(rpc, [step(600, 2, name="a"), step(401, name="b"), step(name="c")])
+
+    assert rpc.batches == [500, 500, 1, 2]
+    assert found == [
+        [*(("a", 0, n) for n in range(600)), ("a", 1, 0), ("a", 1, 1)],
+        [("b", 0, n) for n in range(401)],
+        [],
+    ]
+    assert _together(rpc, []) == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        BadPoolSnapshot("odd"),
+        ContractMissing("pool", A),
+        ContractReverted("No"),
+        UnsupportedPool("x"),
+    ],
+)
+def test_failure_of_one_reader_stops_no_other(error: PoolError) -> None:
+    def fails() -> Reading[Any]:
+        yield [("x", ())]
+        raise error
+
+    assert _together(Answering(echo), [step(1), fails(), step(2)]) == [
+        [("x", 0, 0)],
+        error,
+        [("x", 0, 0), ("x", 0, 1)],
+    ]
+
+
+@pytest.mark.parametrize(
+    "mistake", [KeyError("a"), TypeError("b"), ValueError("c"), OverflowError("d")]
+)
+def test_answer_that_nobody_thought_of_is_the_pools_failure(mistake: Exception) -> None:
+    def fails() -> Reading[Any]:
+        yield [("x", ())]
+        raise mistake
+
+    (found,) = _together(Answering(echo), [fails()])
+
+    assert isinstance(found, BadPoolSnapshot)
+    assert found.why == f"its answers cannot be read: {mistake!r}"
+
+
+def test_failure_of_the_endpoint_is_nobody_elses() -> None:
+    def down(method: str, params: Any) -> Any:
+        raise RpcUnreachable("it", "down")
+
+    with pytest.raises(RpcUnreachable):
+        _together(Answering(down), [step(1)])
+
+
+# Which pools
+
+
+def told(answers: Mapping[tuple[str, str], Any]) -> Answering:
+    """An endpoint whose contracts answer these, by address and function, and refuse the rest."""
+
+    def answer(method: str, params: Any) -> Any:
+        message, block = params[:2]
+        assert (method, block["blockHash"]) == ("eth_call", BLOCK.hash)
+        for known in (TOKEN, PAIR, V3_POOL, BALANCER_POOL, CURVE, MANAGER):
+            for name, function in known.functions.items():
+                if function.is_called_by(message["data"]) and (message["to"], name) in answers:
+                    value = answers[message["to"], name]
+                    if callable(value):
+                        value = value(*function.arguments(message["data"]))
+                    if isinstance(value, str) and value.startswith("raw:"):
+                        return value[4:]
+                    values = value if isinstance(value, tuple) else (value,)
+                    return "0x" + function.outputs.encode(values).hex()
+        return REFUSED
+
+    return Answering(answer)
+
+
+PAIR_OF = {(C, "token0"): A, (C, "token1"): B, (C, "getReserves"): (5, 9, 1)}
+
+
+def test_pair_is_read_whole() -> None:
+    place = PoolPlace(Protocol.UNISWAP_V2, C, fee_bps=25)
+
+    (found,) = read_pools(told(PAIR_OF), [place], BLOCK, 3, tokens=KNOWN)
+
+    pair = of_kind(found, UniswapV2Pool)
+    assert (pair.address, pair.tokens) == (C, (KNOWN[A], KNOWN[B]))
+    assert (pair.reserves, pair.fee_bps, pair.chain_id, pair.block) == ((5, 9), 25, 3, 7)
+    assert pair.name == "Uniswap V2 AAA/BBB 0.25%"
+
+
+def test_pools_come_in_the_order_given_and_each_with_its_own_failure() -> None:
+    places = [
+        PoolPlace(Protocol.UNISWAP_V2, A),
+        PoolPlace(Protocol.UNISWAP_V3, B),
+        PoolPlace(Protocol.UNISWAP_V2, C),
+        PoolPlace(Protocol.UNISWAP_V3, C),
+        PoolPlace(Protocol.UNISWAP_V4, A),
+    ]
+    rpc = told(PAIR_OF)
+
+    with pytest.raises(BadPoolSnapshot, match="told by its key"):
+        read_pools_settled(rpc, places, BLOCK, 1, tokens=KNOWN, lens=A)
+    found = read_pools_settled(rpc, places[:4], BLOCK, 1, tokens=KNOWN, lens=A)
+
+    assert [type(one) for one in found] == [
+        ContractReverted,
+        ContractReverted,
+        UniswapV2Pool,
+        ContractReverted,
+    ]
+    # One call for both of Uniswap V3, and then one for each, as one that cannot be read hides the other.
+    lenses = [call for call in rpc.asked if call[1][0]["to"] == A and len(call[1][0]["data"]) > 10]
+    assert len(lenses) == 3
+    with pytest.raises(ContractReverted):
+        read_pools(rpc, places[:1], BLOCK, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "protocol"),
+    [
+        ("slot0", (Q96, 0, 0, 0, 0, 0, False), Protocol.UNISWAP_V3),
+        ("getReserves", (0, 0, 0), Protocol.UNISWAP_V2),
+        ("getNormalizedWeights", ([],), Protocol.BALANCER),
+        ("A", 0, Protocol.CURVE),
+    ],
+)
+def test_protocol_is_told_by_what_an_address_answers(
+    name: str, value: Any, protocol: Protocol
+) -> None:
+    rpc = told({(C, name): value})
+
+    assert find_pool(rpc, C, BLOCK) is protocol
+    assert rpc.batches == [4]
+    with pytest.raises(UnsupportedPool, match=f"what is at {A}"):
+        find_pool(rpc, A, BLOCK)
+
+
+def begun(its_id: str, hooks: int = 0) -> dict[str, Any]:
+    (shape,) = (shape for shape in MANAGER.events.values() if shape.name == "Initialize")
+    data = [500, 10, hooks, Q96, 0]
+    return {
+        "address": C,
+        "topics": [shape.topic, its_id, "0x" + "0" * 24 + A[2:], "0x" + "0" * 24 + B[2:]],
+        "data": "0x" + b"".join(word.to_bytes(32) for word in data).hex(),
+        "blockNumber": "0x5",
+        "transactionHash": "0x01",
+        "logIndex": "0x0",
+    }
+
+
+def test_key_of_a_v4_pool_is_in_the_log_of_its_beginning() -> None:
+    its_id = pool_id(A, B, 500, 10)
+    logs = [begun(its_id)]
+    rpc = Answering(lambda method, params: logs)
+
+    assert find_v4_key(rpc, C, its_id.upper().replace("X", "x"), from_block=9) == V4Key(
+        A, B, 500, 10
+    )
+
+    ((method, (asked,)),) = rpc.asked
+    assert method == "eth_getLogs"
+    assert (asked["address"], asked["fromBlock"], asked["toBlock"]) == (C, "0x9", "latest")
+    assert asked["topics"] == [logs[0]["topics"][0], its_id.upper().replace("X", "x")]
+    logs[0] = begun("0x" + "77" * 32, hooks=5)
+    with pytest.raises(UnsupportedPool, match="with hooks"):
+        find_v4_key(rpc, C, "0x" + "77" * 32)
+    logs.clear()
+    with pytest.raises(UnsupportedPool, match="does not know"):
+        find_v4_key(rpc, C, its_id)
+
+
+def test_place_is_named_by_address_or_by_the_pools_id() -> None:
+    raised = A.upper().replace("X", "x")
+    assert PoolPlace(Protocol.CURVE, raised).key == A
+    key = V4Key(A, B, 500, 10)
+    assert PoolPlace(Protocol.UNISWAP_V4, C, key).key == key.pool_id == pool_id(A, B, 500, 10)
+
+
+# Tokens
+
+
+def run(reading: Reading[Any], rpc: Rpc) -> Any:
+    (found,) = _together(rpc, [reading])
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+def test_tokens_that_are_not_known_are_asked_once_each() -> None:
+    rpc = told({(C, "symbol"): "CCC", (C, "decimals"): 7})
+    raised = C.upper().replace("X", "x")
+
+    found = run(_tokens(AT, [C, A, ETHER_ADDRESS, raised, B]), rpc)
+
+    of_c = Token(C, "CCC", 7)
+    assert found == (of_c, KNOWN[A], Token(ETHER_ADDRESS, "ETH", 18), of_c, KNOWN[B])
+    assert rpc.batches == [2]
+    more = told(
+        {(each, "symbol"): each[-3:] for each in (A, B, C)}
+        | {(each, "decimals"): n for n, each in enumerate((A, B, C), 3)}
+    )
+    assert run(_tokens(At(BLOCK, 1, {}, None), [A, B, C]), more) == tuple(
+        Token(each, each[-3:], n) for n, each in enumerate((A, B, C), 3)
+    )
+    assert run(_tokens(AT, [A, B]), Answering(echo)) == (KNOWN[A], KNOWN[B])
+
+
+def test_symbol_of_one_word_is_read_and_one_of_none_is_the_address() -> None:
+    contract = TOKEN.at(C)
+    word = "0x" + b"MKR".ljust(32, b"\0").hex()
+    assert _symbol(contract, word) == "MKR"
+    assert _symbol(contract, "0x" + b"\xff\0".ljust(32, b"\0").hex()) not in ("", C)
+    assert _symbol(contract, "0x") == C
+    assert (
+        _symbol(contract, "0x" + TOKEN.functions["symbol"].outputs.encode(["x" * 500]).hex())[:5]
+        == "xxxxx"
+    )
+    assert (
+        len(_symbol(contract, "0x" + TOKEN.functions["symbol"].outputs.encode(["x" * 500]).hex()))
+        < 100
+    )
+
+
+# Uniswap V4
+
+
+def test_v4_pool_is_read_from_its_managers_storage() -> None:
+    """Words by the layout of Pool.State: slot0 packs price, tick and fees; liquidity is three on, then ticks and their bitmap."""
+    for spacing, low, high in ((60, -60, 120), (1, -887_272, 887_272), (16_383, -16_383, 0)):
+        key = V4Key(A, B, 3_000, spacing)
+        storage: dict[int, int] = {}
+        state = _mapped(int(key.pool_id, 16) - (1 << 256 if int(key.pool_id, 16) >> 255 else 0), 6)
+        fees = 17 + (999 << 12)
+        tick = -1
+        storage[state] = (Q96 - 1) + ((tick & 0xFFFFFF) << 160) + (fees << 184) + (77 << 208)
+        active = 10**18 if low <= tick < high else 0
+        storage[state + 3] = active + (5 << 128)
+        for at, net in ((low, 10**18), (high, -(10**18))):
+            index = at // spacing
+            word = _mapped(index >> 8, state + 5)
+            storage[word] = storage.get(word, 0) | 1 << (index & 255)
+            storage[_mapped(at, state + 4)] = 10**18 + ((net & (1 << 128) - 1) << 128)
+        asked: list[int] = []
+
+        def load(
+            slots: Sequence[bytes], asked: list[int] = asked, storage: dict[int, int] = storage
+        ) -> Any:
+            asked.append(len(slots))
+            return ([storage.get(int.from_bytes(slot), 0).to_bytes(32) for slot in slots],)
+
+        rpc = told({(C, "extsload"): load})
+        pool = of_kind(run(v4_pool(AT, C, key), rpc), UniswapV4Pool)
+
+        assert (pool.manager, pool.pool_id, pool.tokens) == (C, key.pool_id, (KNOWN[A], KNOWN[B]))
+        assert (pool.sqrt_price_x96, pool.tick, pool.liquidity) == (Q96 - 1, -1, active)
+        assert pool.protocol_fees_pips == (17, 999)
+        assert [tuple(each) for each in pool.profile.ticks] == [
+            (low, 10**18, 10**18),
+            (high, 10**18, -(10**18)),
+        ]
+        assert (pool.fee_pips > 3_000, pool.tick_spacing, pool.chain_id, pool.block) == (
+            True,
+            spacing,
+            1,
+            7,
+        )
+        assert pool.name == "Uniswap V4 AAA/BBB 0.3%"
+        words = 2 * (887_272 // spacing // 256 + 1) + 1
+        pieces = [1_000] * (words // 1_000) + [words % 1_000]
+        assert asked == [2, *pieces, 2]
+
+    with pytest.raises(UnsupportedPool, match="does not know"):
+        run(v4_pool(AT, C, key), told({(C, "extsload"): lambda slots: ([bytes(32)] * len(slots),)}))
+
+
+@pytest.mark.parametrize(
+    ("value", "bits", "expected"),
+    [
+        (0, 24, 0),
+        (1 << 23, 24, -(1 << 23)),
+        ((1 << 23) - 1, 24, (1 << 23) - 1),
+        (0x1FFFFFF, 24, -1),
+        (255, 8, -1),
+    ],
+)
+def test_words_with_a_sign_are_read_by_their_bits(value: int, bits: int, expected: int) -> None:
+    assert _signed(value, bits) == expected
+
+
+def test_pair_that_answers_nothing_is_missing() -> None:
+    with pytest.raises(ContractMissing):
+        run(v2_pool(AT, C, 30), told({(C, "token0"): "raw:0x"}))
+
+
+def test_balance_is_lent_by_code_that_asks_the_coins_own_for_all_else() -> None:
+    lent = with_balance(A, "0xfeed", 5)
+
+    assert set(lent) == {A, "0x" + "c0de" * 10}
+    assert lent["0x" + "c0de" * 10] == {"code": "0xfeed"}
+    code = lent[A]["code"]
+    assert f"7f{5:064x}" in code
+    assert "70a08231" in code, "balanceOf"
+    assert "c0de" * 10 in code
