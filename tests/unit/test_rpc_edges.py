@@ -546,7 +546,7 @@ def test_any_other_failure_of_http_is_named_by_its_kind_alone(
 
 
 def test_a_timeout_is_told_to_the_millisecond(monkeypatch: pytest.MonkeyPatch) -> None:
-    rpc = Posted(echo, timeout_s=0.12345)  # type: ignore[arg-type] # nothing is posted
+    rpc = Posted(echo, timeout_s=0.12345)
 
     def slow(*_: Any, **__: Any) -> Any:
         raise ReadTimeoutError(rpc._pool, "/", "slow")
