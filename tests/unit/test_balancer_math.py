@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from fractions import Fraction
 
 import pytest
@@ -86,7 +87,7 @@ def power(x: int, y: int) -> int | None:
 
 
 BASES = [
-    *(1, 2, 10**9, E18 // 10, E18 - 1, E18, E18 + 1, 2 * E18, 10 * E18, 10**30, 2**255),
+    *(0, 1, 2, 10**9, E18 // 10, E18 - 1, E18, E18 + 1, 2 * E18, 10 * E18, 10**30, 2**255),
     *(9 * 10**17, 9 * 10**17 + 1, 11 * 10**17 - 1, 11 * 10**17),
     *(n * value // (100 if value < 10**60 else 1) for _, value in module._POWERS for n in (1, 2)),
     *(value * E18 + off for _, value in module._WHOLE_POWERS for off in (-1, 0, 1)),
@@ -126,6 +127,19 @@ def test_power_is_that_of_the_plain_steps_of_any_size(x: int, y: int) -> None:
 def test_power_is_that_of_the_plain_steps_near_one(x: int, y: int) -> None:
     """Where swaps are: between 0.9 and 1.1 the logarithm has 36 decimals."""
     check(x, y)
+
+
+def test_logarithms_are_those_of_the_plain_steps_to_their_last_digit() -> None:
+    """Most of which no power shows."""
+    rng = random.Random(1)
+    for _ in range(20_000):
+        a = rng.randint(E18, 4 * E18)
+        assert module._ln(a) == logarithm(a)
+    for _ in range(2_000):
+        x = rng.randint(9 * 10**17, 11 * 10**17)
+        z = cut(abs(x - E18) * E18 * ONE_36, (x + E18) * E18)
+        found = module._ln_near_one(abs(x - E18) * E18, (x + E18) * E18)
+        assert found == 2 * series(z, ONE_36, 15)
 
 
 @pytest.mark.parametrize(("end", "sign"), [(130, 1), (41, -1)])

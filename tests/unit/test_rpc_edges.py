@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ import urllib3
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from rebalancer.chain import rpc as module
-from rebalancer.chain.rpc import Call, Rpc, at_block, endpoint_name
+from rebalancer.chain.rpc import Call, Rpc, _WithinDeadline, at_block, endpoint_name
 from rebalancer.errors import (
     ChainError,
     RpcBusy,
@@ -556,3 +557,35 @@ def test_a_timeout_is_told_to_the_millisecond(monkeypatch: pytest.MonkeyPatch) -
         Rpc._post(rpc, {})
 
     assert (raised.value.endpoint, raised.value.timeout_s) == (URL, 0.123)
+
+
+@pytest.mark.parametrize(
+    ("rest", "path"),
+    [("", "/"), ("/", "/"), ("/v3/k", "/v3/k"), ("/v3?k=1", "/v3?k=1"), ("?k=1", "/?k=1")],
+)
+def test_the_whole_address_is_asked_and_no_more(rest: str, path: str) -> None:
+    server = ScriptedServer()
+    server.results(lambda call: "0x1")
+    server.start()
+    try:
+        with Rpc(f"http://127.0.0.1:{server.port}{rest}") as rpc:
+            assert rpc.call("eth_blockNumber") == "0x1"
+    finally:
+        server.stop()
+
+    assert server.paths == [path]
+    assert server.authorizations == [None]
+
+
+@pytest.mark.parametrize("left", [0.0, -1.0])
+def test_no_byte_is_waited_for_once_no_time_is_left(left: float) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(b"abc")
+        reader = ours.makefile("rb", buffering=0)
+        assert _WithinDeadline(reader, ours, lambda: 0.5).readinto(bytearray(2)) == 2
+        assert ours.gettimeout() == 0.5
+        with pytest.raises(TimeoutError):
+            _WithinDeadline(reader, ours, lambda: left).readinto(bytearray(1))
+        assert ours.gettimeout() == 0.5
+        reader.close()
