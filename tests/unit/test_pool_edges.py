@@ -30,6 +30,7 @@ from rebalancer.pools import (
     recentred,
 )
 from rebalancer.pools import curve_math as maths
+from rebalancer.pools import uniswap_v3_math as v3_math
 from rebalancer.pools.curve_cubic import cube_root, over, signed, wrapped
 from rebalancer.pools.curve_math import Refused, least_in, most_in
 from rebalancer.pools.curve_two import TWO_LIMITS, two_d, two_y
@@ -140,8 +141,16 @@ def test_v4_pool_is_told_by_its_id_and_reads_back_equal() -> None:
     assert v4(told) == pool
     assert v4(told).protocol_fees_pips == (3, 4)
     assert (pool.tick_spacing, told["block"], told["chain_id"]) == (60, 7, 1)
+    # Off its middle, so that its two ways differ; without a protocol's fee it is its twin of V3.
+    off = {"sqrt_price_x96": sqrt_at_tick(31) + 5, "tick": 31}
+    later, twin = v4(v4_snapshot(**off)), v3(snapshot(**off))
     for way in ((A, B), (B, A)):
-        assert v4(told).quote_in(*way, 10**15) == pool.quote_in(*way, 10**15)
+        assert later.quote_in(*way, 10**15) == twin.quote_in(*way, 10**15)
+        assert later.quote_out(*way, 10**15) == twin.quote_out(*way, 10**15)
+        assert later.swapped(*way, 10**14)[0] == twin.swapped(*way, 10**14)[0]
+        assert later.spot_price(*way) == twin.spot_price(*way)
+        for share in (0.0, 0.999):
+            assert later.flow_to(*way, share) == twin.flow_to(*way, share)
 
 
 @pytest.mark.parametrize("fees", [(1_000, 1_000), (0, 0)])
@@ -189,11 +198,13 @@ def test_prices_of_a_local_market_lie_in_the_range_of_ticks(price: int) -> None:
         make_synthetic(sqrt_price_x96=beyond)
 
 
-@pytest.mark.parametrize("tick", [0, -200_000, 123_456])
+@pytest.mark.parametrize(("tick", "depth"), [(0, 10**36), (-200_000, 10**31), (123_456, 10**38)])
 @pytest.mark.parametrize("spacing", [1, 10, 200])
-def test_local_market_has_each_band_by_its_part_of_the_depth(tick: int, spacing: int) -> None:
-    """Ticks rounded outward, liquidity down: exactly."""
-    price, depth = sqrt_at_tick(tick) + 7, 10**21
+def test_local_market_has_each_band_by_its_part_of_the_depth(
+    tick: int, depth: int, spacing: int
+) -> None:
+    """Ticks rounded outward, liquidity down: exactly, as deep as a pool can be."""
+    price = sqrt_at_tick(tick) + 7
     pool = make_synthetic(sqrt_price_x96=price, tick_spacing=spacing, depth1_raw=depth)
 
     end = 887_272 // spacing * spacing
@@ -227,6 +238,46 @@ def test_recentred_liquidity_moves_by_the_nearest_multiple_of_the_spacing(
     inside = shift - 60 <= ticks < shift + 60
     assert moved.liquidity == (LIQUIDITY if inside else 0)
     assert (moved.tick, moved.sqrt_price_x96) == (ticks, sqrt_at_tick(ticks))
+
+
+def test_powers_of_the_tick_are_those_of_the_contract() -> None:
+    """TickMath's constants for bits 0, 1, 2 and 19, of 128 bits."""
+    powers = v3_math._half_powers()
+    assert len(powers) == 20
+    assert [powers[k] for k in (0, 1, 2, 19)] == [
+        0xFFFCB933BD6FAD37AA2D162D1A594001,
+        0xFFF97272373D413259A46990580E213A,
+        0xFFF2E50F5F656932EF12357CF3C7FDCC,
+        0x48A170391F7DC42444E8FA2,
+    ]
+
+
+@pytest.mark.parametrize("liquidity", [1, 10**18, 2**128 - 1])
+@pytest.mark.parametrize("price", [MIN_SQRT_X96, Q96, MAX_SQRT_X96 - 1])
+def test_price_after_more_than_a_word_holds_is_found_the_shorter_way(
+    liquidity: int, price: int
+) -> None:
+    """SqrtPriceMath: L / (L / price + amount) up, where L * 2^96 + amount * price does not fit a word."""
+    scaled = liquidity << 96
+    edge = (2**256 - 1 - scaled) // price
+    for net in (0, 1, 10**18, edge, edge + 1, 2**255 - 1):
+        whole = scaled + net * price
+        if net == 0:
+            expected = price
+        elif whole < 2**256:
+            expected = -(-scaled * price // whole)
+        else:
+            expected = -(-scaled // (scaled // price + net))
+        assert v3_math._price_after_token0_in(price, liquidity, net) == expected
+
+
+@pytest.mark.parametrize(("decimals", "right"), [(0, True), (255, True), (256, False), (-1, False)])
+def test_token_has_as_many_decimals_as_a_byte_holds(decimals: int, right: bool) -> None:
+    if right:
+        assert Token(A, "AAA", decimals).decimals == decimals
+        return
+    with pytest.raises(BadPoolSnapshot, match=f"AAA cannot have {decimals} decimals"):
+        Token(A, "AAA", decimals)
 
 
 # Curve: the arithmetic of the machine
