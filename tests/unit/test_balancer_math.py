@@ -115,6 +115,11 @@ def test_power_is_that_of_the_plain_steps_at_every_edge(x: int) -> None:
         check(x, y)
 
 
+def test_power_of_a_half_is_one_over_that_of_two_exactly_where_it_divides() -> None:
+    assert pow_e18(E18 // 2, E18 + 2) == E18 // 2
+    check(E18 // 2, E18 + 2)
+
+
 @given(
     st.integers(0, 255).flatmap(lambda bits: st.integers(1 << bits, (2 << bits) - 1)),
     st.integers(0, 66).flatmap(lambda bits: st.integers(1 << bits, (2 << bits) - 1)),
@@ -261,6 +266,15 @@ def test_amount_out_asks_for_its_weighted_power_and_the_fee_on_top(part: int, fe
     net_raw = -(-net // 10**12)
 
     assert one.quote_out(A, B, out) == -(-net_raw * E18 // (E18 - fee))
+
+    # And the other way, where what goes in has the digits to show the last unit of the power.
+    wanted = 80 * 10**6 * part // 1_000
+    base = -(-balance_in * E18 // (balance_in - wanted * 10**12))
+    raised = power(base, -(-E18 * one.weights_e18[0] // one.weights_e18[1]))
+    assert raised is not None
+    raised += -(-raised * 10_000 // E18) + 1
+    net_raw = -(-balance_out * (raised - E18) // E18)
+    assert one.quote_out(B, A, wanted) == -(-net_raw * E18 // (E18 - fee))
 
 
 @given(st.integers(1, 24 * 10**6), st.integers(0, 10**17))

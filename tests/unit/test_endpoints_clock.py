@@ -583,3 +583,17 @@ def test_one_whose_wait_is_over_does_not_ask_to_be_left_alone(clock: Clock, make
         rpc.call("eth_call")
 
     assert clock.slept == [0.25, 0.5]
+
+
+def test_of_many_no_more_are_asked_than_still_must_agree(make: Make) -> None:
+    urls = [f"http://{name}.example" for name in "abcde"]
+    rpc, told = make(*urls, quorum=2)
+    told[1].word = told[2].word = OWN
+
+    assert rpc.confirm([READ]) == ["0x01"]
+
+    assert [len(each.asked) for each in told] == [1, 1, 1, 1, 0]
+    rpc, told = make(*urls, quorum=3)
+    told[0].word = OWN
+    assert rpc.confirm([READ]) == ["0x01"]
+    assert [len(each.asked) for each in told] == [1, 1, 1, 1, 0]

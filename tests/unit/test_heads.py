@@ -425,3 +425,22 @@ def test_a_thousand_blocks_that_nobody_used_are_told_and_not_one_more(
     assert len(head.missed) + len(head.taken_back) == (unused if linked else 0)
     if linked:
         assert [each.number for each in head.taken_back] == list(range(2, 203))
+
+
+def test_one_block_in_between_is_asked_for_by_its_hash(
+    chain: WrittenChain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its number it could be of another branch, and be asked for twice."""
+    heads = heads_of(chain)
+    heads.next(0)
+    chain.write("a", 11, 12, "a10")
+    batches: list[Any] = []
+
+    def asked(calls: Any) -> list[Any]:
+        batches.append(calls)
+        return []
+
+    monkeypatch.setattr(chain, "batch_settled", asked)
+
+    assert told(heads.next(0)) == ("a12", ["a11"], [], True)
+    assert batches == []

@@ -46,6 +46,7 @@ class Socket:
         self.sent.append(json.loads(text))
 
     def recv(self, timeout: float) -> str | bytes:
+        assert not self.is_closed, "nobody listens to a socket that was closed"
         self.timeouts.append(timeout)
         if not self.messages:
             self.waited.append(timeout)

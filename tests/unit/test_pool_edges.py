@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from itertools import permutations
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,10 +29,12 @@ from rebalancer.pools import (
     load,
     of_kind,
     recentred,
+    save,
 )
 from rebalancer.pools import curve_math as maths
+from rebalancer.pools import snapshot as files
 from rebalancer.pools import uniswap_v3_math as v3_math
-from rebalancer.pools.curve_cubic import cube_root, over, signed, wrapped
+from rebalancer.pools.curve_cubic import cube_root, cubic_y, over, signed, wrapped
 from rebalancer.pools.curve_math import Refused, least_in, most_in
 from rebalancer.pools.curve_two import TWO_LIMITS, two_d, two_y
 from rebalancer.pools.uniswap_v2 import MAX_RESERVE_RAW
@@ -51,6 +54,9 @@ from tests.unit.test_pool_protocols import (
     two_later,
     two_ng,
     v2,
+)
+from tests.unit.test_pool_protocols import (
+    token as told,
 )
 from tests.unit.test_pools import LIQUIDITY, make_synthetic, snapshot, v3, v4, v4_snapshot
 
@@ -674,3 +680,70 @@ def test_spot_price_of_a_stable_pool_is_the_slope_of_its_invariant() -> None:
             amount = pool.balances[sold] // 10**4
             assert free.quote_in(*way, amount) / amount == pytest.approx(float(spot), rel=1e-3)
     assert stable_pool(balances=[0, 0]).spot_price(A, B) == Fraction(0)
+
+
+def test_d_of_three_coins_is_served_within_its_bounds_alone() -> None:
+    """For the closed form and for Newton's method alike: D from 10^17 to 10^33, balances a hundredth of it to a hundred times it."""
+    ways = (
+        lambda xp, d: cubic_y(xp, 1_707_629, 11_809_167_828_997, d, 2),
+        lambda xp, d: maths.crypto_y(xp, 3_645, 1, 7 * 10**13, d, 2),
+    )
+    for find in ways:
+
+        def served(d: int, one: int, other: int, find: Any = find) -> bool:
+            try:
+                find((one, other, 0), d)
+            except Refused:
+                return False
+            return True
+
+        for d in (10**17, 3 * 10**24, 10**33):
+            assert served(d, d // 3, d // 3)
+        for d in (10**17 - 1, 10**33 + 1):
+            assert not served(d, d // 3, d // 3)
+        d = 3 * 10**24
+        for far in (d // 100 - 1, 0, 100 * d + d // 10**17):
+            assert not served(d, far, d // 3)
+            assert not served(d, d // 3, far)
+    for share, is_share in (
+        (10**16 - 1, False),
+        (10**16, True),
+        (10**20, True),
+        (10**20 + 1, False),
+    ):
+        assert maths.is_share(share, E18) is is_share
+
+
+def test_words_that_a_reader_is_told_are_those_of_the_pool() -> None:
+    raised = C.upper().replace("X", "x")
+    assert replace(v4(v4_snapshot()), manager=raised).manager == C
+    assert replace(v4(v4_snapshot()), manager=raised) == v4(v4_snapshot())
+    with pytest.raises(BadPoolSnapshot, match="must be below"):
+        load(v2(tokens=[told(A), told(A)]))
+    for tokens in ([told(A), 7], [7, told(A)]):
+        with pytest.raises(BadPoolSnapshot, match="tokens is not a list of objects"):
+            load(v2(tokens=tokens))
+
+
+def test_recentred_pool_keeps_what_covers_the_very_ends() -> None:
+    ends = {"-887272": [5, 5, 0], "887272": [5, -5, 0]}
+    pool = v3(snapshot(tick_spacing=1, tick_data=ends, liquidity=5))
+
+    moved = recentred(pool, sqrt_at_tick(1_000))
+
+    assert [each.at for each in moved.profile.ticks] == [-887_272, 887_272]
+    assert moved.liquidity == 5
+
+
+def test_file_of_a_pool_is_read_up_to_its_longest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "pool.json"
+    save(v3(snapshot()), path)
+    size = path.stat().st_size
+    monkeypatch.setattr(files, "_MOST_BYTES", size)
+    assert load(path) == v3(snapshot())
+    monkeypatch.setattr(files, "_MOST_BYTES", size - 1)
+    with pytest.raises(BadPoolSnapshot) as refusal:
+        load(path)
+    assert refusal.value.source == str(path)

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from rebalancer.chain.abi import interface
+from rebalancer.chain.artifacts import load_artifact
 from rebalancer.chain.pool_readers import (
     At,
     Reading,
@@ -28,6 +30,7 @@ from rebalancer.chain.pools import (
     find_v4_key,
     read_pools,
     read_pools_settled,
+    read_v3_pools,
 )
 from rebalancer.chain.rpc import Call, Rpc
 from rebalancer.chain.snapshot import Block
@@ -46,6 +49,12 @@ from rebalancer.pools.uniswap_v4 import pool_id
 from rebalancer.pools.wrapped_ether import ETHER_ADDRESS
 
 A, B, C = ("0x" + digit * 40 for digit in "abc")
+
+
+def address(digit: str) -> str:
+    return "0x" + digit * 40
+
+
 BLOCK = Block(7, "0x" + "cd" * 32, 1_000)
 KNOWN = {A: Token(A, "AAA", 18), B: Token(B, "BBB", 6)}
 AT = At(BLOCK, 1, KNOWN, None)
@@ -263,6 +272,44 @@ def test_place_is_named_by_address_or_by_the_pools_id() -> None:
     assert PoolPlace(Protocol.CURVE, raised).key == A
     key = V4Key(A, B, 500, 10)
     assert PoolPlace(Protocol.UNISWAP_V4, C, key).key == key.pool_id == pool_id(A, B, 500, 10)
+
+
+# Uniswap V3, by the lens
+
+
+@pytest.mark.parametrize("lens", [C, None])
+def test_v3_pools_are_read_by_one_call_of_the_lens_its_own_or_lent(lens: str | None) -> None:
+    states = [
+        (A, B, 500, 10, Q96, 0, 7, [(-10, 7, 7), (10, 7, -7)]),
+        (B, C, 3_000, 60, Q96, 0, 0, []),
+    ]
+    read = interface("UniswapV3Lens").functions["read"]
+    known = KNOWN | {C: Token(C, "CCC", 8)}
+    asked: list[Any] = []
+
+    def answer(method: str, params: Any) -> Any:
+        asked.append(params)
+        return "0x" + read.outputs.encode([states]).hex()
+
+    rpc = Answering(answer)
+    pools = [address("1"), address("2")]
+    one, other = read_v3_pools(rpc, lens, pools, known, BLOCK, 3)
+
+    (params,) = asked
+    assert read.arguments(params[0]["data"]) == (tuple(pools), 0)
+    assert params[1]["blockHash"] == BLOCK.hash
+    assert params[0]["to"] == (lens or "0x" + "1e" * 20)
+    code = "0x" + load_artifact("UniswapV3Lens").runtime_code().hex()
+    assert list(params[2:]) == ([] if lens else [{"0x" + "1e" * 20: {"code": code}}])
+    assert (one.address, one.tokens, one.fee_pips, one.tick_spacing) == (
+        *(pools[0], (known[A], known[B]), 500, 10),
+    )
+    assert (one.sqrt_price_x96, one.tick, one.liquidity) == (Q96, 0, 7)
+    assert [tuple(tick) for tick in one.profile.ticks] == [(-10, 7, 7), (10, 7, -7)]
+    assert (one.chain_id, one.block, one.name) == (3, 7, "Uniswap V3 AAA/BBB 0.05%")
+    assert (other.address, other.tokens, other.liquidity) == (pools[1], (known[B], known[C]), 0)
+    assert other.name == "Uniswap V3 BBB/CCC 0.3%"
+    assert read_v3_pools(rpc, lens, [], known, BLOCK, 3) == ()
 
 
 # Tokens

@@ -227,6 +227,7 @@ def test_fees_are_a_line_over_the_bytes_above_a_hundred(is_gas: bool) -> None:
     assert [fees.data_wei(size) for size in (0, 99, 100, 101, 200)] == [50, 50, 50, 53, 350]
     assert [fees.operator_fee_wei(gas) for gas in (0, 1, 10**6)] == [11, 14, 2_000_012]
     assert fees.operator_wei_per_gas == 3
+    assert L1Fees(operator_wei_per_million_gas=2_000_000).operator_wei_per_gas == 2
     assert fees.beside_gas_wei(101, 0) == 11 + (0 if is_gas else 53)
     assert fees.line_wei == (50 - 300 + 11, 3)
     assert transaction_bytes("0x") == 110
@@ -329,6 +330,16 @@ def test_oracle_that_refuses_with_a_reason_is_not_taken_for_an_older_one(silent:
 
     assert raised.value.chain_id == 10
     assert "Error(message=no)" in raised.value.why
+
+
+@pytest.mark.usefixtures("nothing_known")
+def test_node_that_does_not_answer_for_the_operator_is_not_taken_for_an_older_chain() -> None:
+    def busy(name: str, asked: int) -> Any:
+        refused = RpcRejected("eth_call", -32000, "nobody knows why")
+        return refused if name == "getOperatorFee" else op_stack(name, asked)
+
+    with pytest.raises(L1FeeUnknown, match="nobody knows why"):
+        l1_fees.read_l1_fees(Rolled(10, busy))
 
 
 @pytest.mark.usefixtures("nothing_known")

@@ -151,6 +151,7 @@ def test_an_error_of_the_last_one_left_is_the_endpoints_or_the_answer(
     with pytest.raises(failure) as raised:
         rpc.batch_settled(calls(3))
     assert type(raised.value) is failure
+    assert raised.value.endpoint == URL  # type: ignore[attr-defined] # both have it
     assert error["message"] in str(raised.value)
     assert str(error["code"]) in str(raised.value)
     assert rpc.sizes == [3, 1]
@@ -589,3 +590,25 @@ def test_no_byte_is_waited_for_once_no_time_is_left(left: float) -> None:
             _WithinDeadline(reader, ours, lambda: left).readinto(bytearray(1))
         assert ours.gettimeout() == 0.5
         reader.close()
+
+
+@pytest.mark.parametrize(("spare", "right"), [(0, True), (-1, False)])
+def test_body_is_read_up_to_the_most_and_no_further(
+    spare: int, right: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = ScriptedServer()
+    server.results(lambda call: "0x1")
+    server.start()
+    body = len('{"jsonrpc": "2.0", "id": 1, "result": "0x1"}')
+    monkeypatch.setattr(module, "_MOST_BYTES", body + spare)
+    try:
+        with Rpc(server.url) as rpc:
+            if right:
+                assert rpc.call("eth_blockNumber") == "0x1"
+            else:
+                with pytest.raises(RpcMalformed) as raised:
+                    rpc.call("eth_blockNumber")
+                reason = f"its answer is longer than {body + spare} bytes"
+                assert (raised.value.endpoint, raised.value.reason) == (rpc.endpoint, reason)
+    finally:
+        server.stop()
