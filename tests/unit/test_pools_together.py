@@ -20,7 +20,15 @@ from rebalancer.chain.pool_readers import (
     v4_pool,
     with_balance,
 )
-from rebalancer.chain.pool_views import BALANCER_POOL, CURVE, MANAGER, PAIR, TOKEN, V3_POOL
+from rebalancer.chain.pool_views import (
+    BALANCER_POOL,
+    BALANCER_VAULT,
+    CURVE,
+    MANAGER,
+    PAIR,
+    TOKEN,
+    V3_POOL,
+)
 from rebalancer.chain.pools import (
     PoolPlace,
     Protocol,
@@ -43,7 +51,7 @@ from rebalancer.errors import (
     RpcUnreachable,
     UnsupportedPool,
 )
-from rebalancer.pools import Token, UniswapV2Pool, UniswapV4Pool, of_kind
+from rebalancer.pools import BalancerWeightedPool, Token, UniswapV2Pool, UniswapV4Pool, of_kind
 from rebalancer.pools.uniswap_v3_math import Q96
 from rebalancer.pools.uniswap_v4 import pool_id
 from rebalancer.pools.wrapped_ether import ETHER_ADDRESS
@@ -157,7 +165,7 @@ def told(answers: Mapping[tuple[str, str], Any]) -> Answering:
     def answer(method: str, params: Any) -> Any:
         message, block = params[:2]
         assert (method, block["blockHash"]) == ("eth_call", BLOCK.hash)
-        for known in (TOKEN, PAIR, V3_POOL, BALANCER_POOL, CURVE, MANAGER):
+        for known in (TOKEN, PAIR, V3_POOL, BALANCER_POOL, BALANCER_VAULT, CURVE, MANAGER):
             for name, function in known.functions.items():
                 if function.is_called_by(message["data"]) and (message["to"], name) in answers:
                     value = answers[message["to"], name]
@@ -437,3 +445,71 @@ def test_balance_is_lent_by_code_that_asks_the_coins_own_for_all_else() -> None:
     assert f"7f{5:064x}" in code
     assert "70a08231" in code, "balanceOf"
     assert "c0de" * 10 in code
+
+
+# Balancer
+
+
+def balancer_chain(pool: BalancerWeightedPool, odd: int = 0) -> tuple[Answering, list[Any]]:
+    """A Vault that pays what a pool on paper does, and `odd` more; and what it was asked for."""
+    asked: list[Any] = []
+
+    def pays(kind: int, swaps: Any, assets: Any, funds: Any) -> Any:
+        ((its_id, i, j, amount, data),) = swaps
+        asked.append((i, j, amount))
+        assert (kind, data, "0x" + its_id.hex()) == (0, b"", pool.pool_id)
+        assert assets == tuple(token.address for token in pool.tokens)
+        assert funds == (ETHER_ADDRESS, False, ETHER_ADDRESS, False)
+        deltas = [0] * len(assets)
+        way = pool.tokens[i].address, pool.tokens[j].address
+        deltas[i], deltas[j] = amount, -pool.quote_in(*way, amount) - odd
+        return (deltas,)
+
+    its_id = bytes.fromhex(pool.pool_id[2:])
+    rpc = told(
+        {
+            (pool.address, "getPoolId"): its_id,
+            (pool.address, "getVault"): pool.vault,
+            (pool.address, "getNormalizedWeights"): (list(pool.weights_e18),),
+            (pool.address, "getSwapFeePercentage"): pool.fee_e18,
+            (pool.vault, "getPoolTokens"): lambda asked_id: (
+                [token.address for token in pool.tokens],
+                list(pool.balances) if asked_id == its_id else [],
+                5,
+            ),
+            (pool.vault, "queryBatchSwap"): pays,
+        }
+    )
+    return rpc, asked
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_weighted_pool_is_read_with_the_powers_that_its_answers_show(version: str) -> None:
+    """Weights of two to one, whose power of two the versions work out in other ways."""
+    tokens = (KNOWN[A], KNOWN[B], Token(C, "CCC", 8))
+    pool = BalancerWeightedPool(
+        address=address("1"),
+        vault=address("2"),
+        pool_id=address("1") + "0" * 24,
+        tokens=tokens,
+        balances=(800 * 10**18 + 7, 200 * 10**6, 5),
+        weights_e18=(2 * 10**17, 4 * 10**17, 4 * 10**17),
+        fee_e18=3 * 10**15,
+        pow_version=version,
+        chain_id=3,
+        block=7,
+        name="Balancer AAA/BBB/CCC",
+    )
+    place = PoolPlace(Protocol.BALANCER, pool.address)
+    known = {token.address: token for token in tokens}
+    rpc, asked = balancer_chain(pool)
+
+    assert read_pools(rpc, [place], BLOCK, 3, tokens=known) == (pool,)
+
+    # Each pair of neighbours, both ways, by a millionth, a thousandth and a twentieth of what there is, and no less than a unit.
+    pairs = [(0, 1), (1, 0), (1, 2), (2, 1), (2, 0), (0, 2)]
+    parts = (1_000_000, 1_000, 20)
+    assert asked == [(i, j, max(pool.balances[i] // part, 1)) for i, j in pairs for part in parts]
+    rpc, _ = balancer_chain(pool, odd=1)
+    with pytest.raises(UnsupportedPool, match="answer otherwise than weighted ones"):
+        read_pools(rpc, [place], BLOCK, 3, tokens=known)
