@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 from eth_abi.exceptions import EncodingError
 
-from rebalancer.chain.abi import Interface, decode_logs, decode_revert, interface, reverted
+from rebalancer.chain.abi import (
+    Interface,
+    decode_logs,
+    decode_revert,
+    interface,
+    named_arguments,
+    reverted,
+)
 from rebalancer.chain.artifacts import artifact_names, load_artifact
 from rebalancer.errors import (
     ArtifactMissing,
@@ -185,3 +192,26 @@ def test_creation_code_links_libraries_or_names_the_missing() -> None:
             artifact.creation_code()
         code = artifact.creation_code(dict.fromkeys(artifact.links, SOMEONE))
         assert code.count(b"\xab" * 20) >= len(artifact.links)
+
+
+def test_request_names_who_asks_only_where_somebody_does(routes: Interface) -> None:
+    contract = routes.at(SOMEONE)
+    data = contract.data("pick(uint8)", 5)
+    message = {"to": SOMEONE.lower(), "data": data}
+
+    assert contract.request("pick(uint8)", 5) == ("eth_call", (message, "latest"))
+    assert contract.request("pick(uint8)", 5, block=16, sender=SOMEONE) == (
+        "eth_call",
+        (message | {"from": SOMEONE}, "0x10"),
+    )
+
+
+def test_arguments_of_a_call_are_named_and_so_are_the_fields_of_structs() -> None:
+    vault = interface("BasketVault")
+    function = vault.functions["redeemInKind"]
+    data = function.encode(5, SOMEONE, SOMEONE, [1, 2])
+
+    named = named_arguments(vault, function, data)
+
+    assert list(named.values()) == [5, SOMEONE.lower(), SOMEONE.lower(), [1, 2]]
+    assert list(named) == ["shares", "receiver", "owner", "minAmounts"]

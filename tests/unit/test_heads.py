@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from rebalancer.chain.heads import Head, Header, Heads
+from rebalancer.chain.heads import Head, Header, Heads, _parsed
 from rebalancer.chain.rpc import Call, Rpc, socket_name
 from rebalancer.errors import RpcMalformed, RpcRejected, RpcTimeout
+from rebalancer.texts import MOST_DEPTH
 
 
 class WrittenChain(Rpc):
@@ -444,3 +445,9 @@ def test_one_block_in_between_is_asked_for_by_its_hash(
 
     assert told(heads.next(0)) == ("a12", ["a11"], [], True)
     assert batches == []
+
+
+def test_message_may_nest_as_deep_as_any_answer_does_and_no_deeper() -> None:
+    assert _parsed("[" * MOST_DEPTH + "]" * MOST_DEPTH)
+    with pytest.raises(ValueError, match="nested too deeply"):
+        _parsed("[" * (MOST_DEPTH + 1) + "]" * (MOST_DEPTH + 1))

@@ -747,3 +747,15 @@ def test_file_of_a_pool_is_read_up_to_its_longest(
     with pytest.raises(BadPoolSnapshot) as refusal:
         load(path)
     assert refusal.value.source == str(path)
+
+
+@pytest.mark.parametrize("name", ["crypto", "crypto_ng"])
+def test_swap_too_small_for_a_unit_out_is_kept_whole(name: str) -> None:
+    """A millionth of a dollar is no unit of bitcoin, and the contract takes it."""
+    pool = replace(crypto_pool(name), virtual_price_e18=0)
+
+    out, after = pool.swapped(A, B, 1)
+
+    assert out == 0
+    assert after.balances == (pool.balances[0] + 1, *pool.balances[1:])
+    assert after.d >= pool.d

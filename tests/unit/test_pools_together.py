@@ -393,7 +393,9 @@ def test_v4_pool_is_read_from_its_managers_storage() -> None:
             return ([storage.get(int.from_bytes(slot), 0).to_bytes(32) for slot in slots],)
 
         rpc = told({(C, "extsload"): load})
-        pool = of_kind(run(v4_pool(AT, C, key), rpc), UniswapV4Pool)
+        place = PoolPlace(Protocol.UNISWAP_V4, C, key)
+        (found,) = read_pools(rpc, [place], BLOCK, 1, tokens=KNOWN)
+        pool = of_kind(found, UniswapV4Pool)
 
         assert (pool.manager, pool.pool_id, pool.tokens) == (C, key.pool_id, (KNOWN[A], KNOWN[B]))
         assert (pool.sqrt_price_x96, pool.tick, pool.liquidity) == (Q96 - 1, -1, active)

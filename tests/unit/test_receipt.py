@@ -305,6 +305,19 @@ def test_oracle_tells_the_line_and_the_operators_part() -> None:
 
 
 @pytest.mark.usefixtures("nothing_known")
+@pytest.mark.parametrize("chain", [10, 42161])
+def test_price_of_a_byte_is_told_to_the_wei(chain: int) -> None:
+    def dear(name: str, asked: int) -> Any:
+        if name == "gasEstimateL1Component":
+            return words(10**6 * asked, 10**9, 1)
+        return REFUSED if name == "getOperatorFee" else words(10**15 * asked)
+
+    fees = l1_fees.read_l1_fees(Rolled(chain, dear))
+
+    assert (fees.wei_per_byte, fees.least_wei) == (10**15, 101 * 10**15)
+
+
+@pytest.mark.usefixtures("nothing_known")
 def test_oracle_of_before_fjord_tells_by_the_bytes_and_has_no_operator() -> None:
     def ecotone(name: str, asked: int) -> Any:
         return words(11 * asked) if name == "getL1Fee" else REFUSED

@@ -22,6 +22,7 @@ from rebalancer.errors import (
     RpcUnreachable,
     WrongChain,
 )
+from rebalancer.texts import MOST_DEPTH
 from tests.unit.test_rpc import ScriptedServer
 
 URL = "http://node.example"
@@ -610,5 +611,22 @@ def test_body_is_read_up_to_the_most_and_no_further(
                     rpc.call("eth_blockNumber")
                 reason = f"its answer is longer than {body + spare} bytes"
                 assert (raised.value.endpoint, raised.value.reason) == (rpc.endpoint, reason)
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize(("spare", "right"), [(0, True), (1, False)])
+def test_answer_may_nest_as_deep_as_any_does_and_no_deeper(spare: int, right: bool) -> None:
+    depth = MOST_DEPTH - 1 + spare  # the answer itself is one
+    server = ScriptedServer()
+    server.answer = lambda body: (200, '{"id": 1, "result": ' + "[" * depth + "]" * depth + "}")
+    server.start()
+    try:
+        with Rpc(server.url) as rpc:
+            if right:
+                assert rpc.call("a_method") != []
+            else:
+                with pytest.raises(RpcMalformed, match="not a JSON object"):
+                    rpc.call("a_method")
     finally:
         server.stop()
