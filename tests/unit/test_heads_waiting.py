@@ -385,3 +385,15 @@ def test_socket_is_waited_for_no_longer_than_a_poll_or_what_is_left(
     assert socket.waited[0] == wait
     assert sum(socket.waited) == left
     assert clock.now == 1_000.0 + left
+
+
+def test_socket_is_closed_at_the_end_of_its_use(
+    clock: Clock, chain: WrittenChain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    socket = Socket(clock, SUBSCRIBED, announced(chain, "a10"))
+    with connected(monkeypatch, lambda: socket, chain) as heads:
+        heads.next(60.0)
+        assert heads.subscribed
+
+    assert socket.is_closed
+    assert not heads.subscribed

@@ -759,3 +759,51 @@ def test_swap_too_small_for_a_unit_out_is_kept_whole(name: str) -> None:
     assert out == 0
     assert after.balances == (pool.balances[0] + 1, *pool.balances[1:])
     assert after.d >= pool.d
+
+
+@pytest.mark.parametrize("name", CRYPTO)
+def test_crypto_pool_that_lacks_a_coin_refuses_all_swaps_of_every_pair(name: str) -> None:
+    pool = crypto_pool(name)
+    for missing in range(len(pool.tokens)):
+        balances = tuple(0 if k == missing else b for k, b in enumerate(pool.balances))
+        lacking = replace(pool, balances=balances)
+        for sold, bought in permutations(pool.tokens, 2):
+            with pytest.raises(LiquidityExhausted) as refusal:
+                lacking.quote_in(sold.address, bought.address, 10**6)
+            assert refusal.value.possible_raw == 0
+            assert lacking.flow_to(sold.address, bought.address, 0.0) == (0, 0)
+            assert lacking.flow_to(sold.address, bought.address, 1e-9) == (0, 0)
+            assert lacking.spot_price(sold.address, bought.address) == 0
+
+
+def test_share_may_be_worth_exactly_a_half() -> None:
+    pool = replace(crypto_pool("two_ng"), virtual_price_e18=0)
+    alone = replace(pool, total_supply=1).swapped(A, B, 10**9)[1]
+    mean = alone.virtual_price_e18 // E18
+
+    half = replace(pool, total_supply=2 * mean).swapped(A, B, 10**9)
+    less = replace(pool, total_supply=2 * mean + 1)
+
+    assert half[1].virtual_price_e18 == E18 // 2
+    assert half[0] > 0
+    assert less.swapped(A, B, 10**9) == (0, less)
+
+
+def test_every_pool_has_its_key() -> None:
+    for pool in (v3(snapshot()), load(v2()), crypto_pool("crypto"), stable_pool()):
+        assert pool.key == pool.address
+    assert v3(snapshot()).key == C
+
+
+def test_d_of_tricrypto_is_worked_out_of_balances_within_its_bounds() -> None:
+    """The largest from 10^9 to 10^33."""
+
+    def served(x: int) -> bool:
+        try:
+            return maths.crypto_d((x, x, x), 3_645, 1, 7 * 10**13) > 0
+        except Refused:
+            return False
+
+    for x, is_served in ((10**9 - 1, False), (10**9, True), (10**33, True), (10**33 + 1, False)):
+        assert served(x) is is_served
+    assert crypto_pool("crypto").a_multiplier == 1, "where a file does not tell it"

@@ -186,8 +186,10 @@ PAIR_OF = {(C, "token0"): A, (C, "token1"): B, (C, "getReserves"): (5, 9, 1)}
 def test_pair_is_read_whole() -> None:
     place = PoolPlace(Protocol.UNISWAP_V2, C, fee_bps=25)
 
-    (found,) = read_pools(told(PAIR_OF), [place], BLOCK, 3, tokens=KNOWN)
+    rpc = told(PAIR_OF)
+    (found,) = read_pools(rpc, [place], BLOCK, 3, tokens=KNOWN)
 
+    assert rpc.batches == [3], "no lens, and no token that is known"
     pair = of_kind(found, UniswapV2Pool)
     assert (pair.address, pair.tokens) == (C, (KNOWN[A], KNOWN[B]))
     assert (pair.reserves, pair.fee_bps, pair.chain_id, pair.block) == ((5, 9), 25, 3, 7)
