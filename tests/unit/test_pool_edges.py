@@ -807,3 +807,24 @@ def test_d_of_tricrypto_is_worked_out_of_balances_within_its_bounds() -> None:
     for x, is_served in ((10**9 - 1, False), (10**9, True), (10**33, True), (10**33 + 1, False)):
         assert served(x) is is_served
     assert crypto_pool("crypto").a_multiplier == 1, "where a file does not tell it"
+
+
+@pytest.mark.parametrize(
+    ("tick", "has_room"), [(-887_270, False), (-887_269, True), (887_269, True), (887_270, False)]
+)
+def test_local_market_has_room_on_both_sides_of_its_price(tick: int, has_room: bool) -> None:
+    """Of a spacing of 10 the last ticks are 887,270 away."""
+    why = ""
+    try:
+        make_synthetic(sqrt_price_x96=sqrt_at_tick(tick), depth1_raw=10**6)
+    except BadPoolSnapshot as refusal:
+        why = str(refusal)
+    assert ("leaves no room" not in why) is has_room
+
+
+def test_amount_and_its_rate_fill_half_a_word_at_most() -> None:
+    for pool in (stable_pool(), stable_pool(rates=[3 * 10**30, 10**30])):
+        with pytest.raises(LiquidityExhausted) as refusal:
+            pool.quote_in(A, B, 2**255 - 1)
+        held = pool.balances[0] * pool.rates[0] // E18
+        assert refusal.value.possible_raw == (2**256 - 1 - held) // pool.rates[0] // 2

@@ -438,6 +438,8 @@ def test_of_what_a_node_says_three_hundred_letters_are_kept() -> None:
     assert len(told.message) <= 301
     short = Rpc(URL).checked("x", (), {"error": {"code": 3, "message": "m" * 300}})
     assert short.message == "m" * 300
+    longer = Rpc(URL).checked("x", (), {"error": {"code": 3, "message": "m" * 301}})
+    assert longer.message != "m" * 301
 
 
 # Deadlines
@@ -559,6 +561,13 @@ def test_a_timeout_is_told_to_the_millisecond(monkeypatch: pytest.MonkeyPatch) -
         Rpc._post(rpc, {})
 
     assert (raised.value.endpoint, raised.value.timeout_s) == (URL, 0.123)
+    # Who did not answer may be another node by the time it does.
+    for expected, asked in ((None, True), (7, False)):
+        one = Rpc(URL, expected_chain_id=expected)
+        one._chain_known = True
+        with pytest.raises(RpcTimeout):
+            one._post({})
+        assert one._chain_known is asked
 
 
 @pytest.mark.parametrize(
