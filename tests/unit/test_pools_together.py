@@ -52,7 +52,7 @@ from rebalancer.errors import (
     UnsupportedPool,
 )
 from rebalancer.pools import BalancerWeightedPool, Token, UniswapV2Pool, UniswapV4Pool, of_kind
-from rebalancer.pools.uniswap_v3_math import Q96
+from rebalancer.pools.uniswap_v3_math import Q96, sqrt_at_tick
 from rebalancer.pools.uniswap_v4 import pool_id
 from rebalancer.pools.wrapped_ether import ETHER_ADDRESS
 
@@ -372,20 +372,22 @@ def test_symbol_of_one_word_is_read_and_one_of_none_is_the_address() -> None:
 
 def test_v4_pool_is_read_from_its_managers_storage() -> None:
     """Words by the layout of Pool.State: slot0 packs price, tick and fees; liquidity is three on, then ticks and their bitmap."""
-    for spacing, low, high in ((60, -60, 120), (1, -887_272, 887_272), (16_383, -16_383, 0)):
+    whole = (1 << 126) + 5  # of a position: more than what a word with a sign of fewer bits holds
+    cases = ((60, -60, 120, -1), (1, -887_272, 887_272, 3), (16_383, -16_383, 0, -(1 << 10)))
+    for spacing, low, high, tick in cases:
         key = V4Key(A, B, 3_000, spacing)
         storage: dict[int, int] = {}
         state = _mapped(int(key.pool_id, 16) - (1 << 256 if int(key.pool_id, 16) >> 255 else 0), 6)
         fees = 17 + (999 << 12)
-        tick = -1
-        storage[state] = (Q96 - 1) + ((tick & 0xFFFFFF) << 160) + (fees << 184) + (77 << 208)
-        active = 10**18 if low <= tick < high else 0
+        price = sqrt_at_tick(tick) + 1
+        storage[state] = price + ((tick & 0xFFFFFF) << 160) + (fees << 184) + (77 << 208)
+        active = whole if low <= tick < high else 0
         storage[state + 3] = active + (5 << 128)
-        for at, net in ((low, 10**18), (high, -(10**18))):
+        for at, net in ((low, whole), (high, -whole)):
             index = at // spacing
             word = _mapped(index >> 8, state + 5)
             storage[word] = storage.get(word, 0) | 1 << (index & 255)
-            storage[_mapped(at, state + 4)] = 10**18 + ((net & (1 << 128) - 1) << 128)
+            storage[_mapped(at, state + 4)] = whole + ((net & (1 << 128) - 1) << 128)
         asked: list[int] = []
 
         def load(
@@ -400,11 +402,11 @@ def test_v4_pool_is_read_from_its_managers_storage() -> None:
         pool = of_kind(found, UniswapV4Pool)
 
         assert (pool.manager, pool.pool_id, pool.tokens) == (C, key.pool_id, (KNOWN[A], KNOWN[B]))
-        assert (pool.sqrt_price_x96, pool.tick, pool.liquidity) == (Q96 - 1, -1, active)
+        assert (pool.sqrt_price_x96, pool.tick, pool.liquidity) == (price, tick, active)
         assert pool.protocol_fees_pips == (17, 999)
         assert [tuple(each) for each in pool.profile.ticks] == [
-            (low, 10**18, 10**18),
-            (high, 10**18, -(10**18)),
+            (low, whole, whole),
+            (high, whole, -whole),
         ]
         assert (pool.fee_pips > 3_000, pool.tick_spacing, pool.chain_id, pool.block) == (
             True,

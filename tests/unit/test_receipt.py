@@ -244,6 +244,7 @@ class Rolled(Rpc):
     def __init__(self, chain: int, oracle: Callable[[str, int], Any], code: str = "0x") -> None:
         super().__init__("http://127.0.0.1:1")
         self.chain, self.oracle, self.code = chain, oracle, code
+        self.sys = "0x"
         self.asked: list[str] = []
 
     def batch_settled(self, calls: Sequence[Call]) -> list[Any]:
@@ -253,7 +254,8 @@ class Rolled(Rpc):
             if method == "eth_chainId":
                 found.append(hex(self.chain))
             elif method == "eth_getCode":
-                found.append(self.code if params[0] == l1_fees.GAS_PRICE_ORACLE else "0x")
+                at_oracle = params[0] == l1_fees.GAS_PRICE_ORACLE
+                found.append(self.code if at_oracle else self.sys)
             else:
                 found.append(self._oracle(params[0]["data"]))
         return found
@@ -384,6 +386,15 @@ def test_arbitrum_tells_gas_at_its_base_fee() -> None:
 
     assert fees == L1Fees(True, 2 * 100 * 5 + 10, 10)
     assert fees.beside_gas_wei(1_000, 1_000) == 0
+
+
+@pytest.mark.usefixtures("nothing_known")
+def test_chain_that_shows_arbitrums_own_code_is_one() -> None:
+    rpc = Rolled(1, lambda name, asked: words(1, 1, 1))
+    rpc.sys = "0xfe"
+
+    assert l1_fees.read_l1_fees(rpc).is_gas
+    assert l1_fees.known_rollup(rpc) is Rollup.ARBITRUM
 
 
 @pytest.mark.usefixtures("nothing_known")
