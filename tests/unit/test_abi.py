@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from eth_abi.exceptions import EncodingError
+from eth_utils.crypto import keccak
 
 from rebalancer.chain.abi import (
     Interface,
@@ -215,3 +216,26 @@ def test_arguments_of_a_call_are_named_and_so_are_the_fields_of_structs() -> Non
 
     assert list(named.values()) == [5, SOMEONE.lower(), SOMEONE.lower(), [1, 2]]
     assert list(named) == ["shares", "receiver", "owner", "minAmounts"]
+
+
+def test_structs_of_a_call_are_mappings_alone_and_in_lists() -> None:
+    vault = interface("BasketVault")
+    fees, bands = vault.functions["setFees"], vault.functions["setBands"]
+
+    named = named_arguments(vault, fees, fees.encode((1, 2, 3, 4), SOMEONE))
+    assert named == {
+        "fees": {"streamingBps": 1, "performanceBps": 2, "entryBps": 3, "exitBps": 4},
+        "recipient": SOMEONE.lower(),
+    }
+    assert named_arguments(vault, bands, bands.encode([(1, 2, 3), (4, 5, 6)])) == {
+        "bands": [
+            {"bandBps": 1, "relativeBandBps": 2, "minTradeRaw": 3},
+            {"bandBps": 4, "relativeBandBps": 5, "minTradeRaw": 6},
+        ]
+    }
+
+
+def test_event_is_known_by_its_topic_and_has_its_name(routes: Interface) -> None:
+    topic = "0x" + keccak(text="Moved(uint256,address,string,bool)").hex()
+
+    assert {known: event.name for known, event in routes.events.items()} == {topic: "Moved"}

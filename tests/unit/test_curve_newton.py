@@ -295,3 +295,28 @@ def test_reduction_of_the_fee_is_by_how_far_the_product_is_from_the_mean(fee_gam
     assert reduction_e18([E18] * 3, fee_gamma) == pytest.approx(E18, abs=3)
     with pytest.raises(Refused):
         two_reduction_e18([0, 0], fee_gamma)
+
+
+@pytest.mark.parametrize(
+    ("find", "rest", "share"),
+    [
+        (lambda xp: crypto_d(xp, 3_645, 1, 7 * 10**13), [10**24, 10**24], 10**16),
+        (lambda xp: cubic_d(xp, 1_707_629, 11_809_167_828_997), [10**24, 10**24], 10**16),
+        (lambda xp: two_d(xp, 400_000, 10**14, TWO_LIMITS["ng"]), [10**24], 10**16),
+        (lambda xp: two_d(xp, 400_000, 10**14, TWO_LIMITS["ng-v2.1.0"]), [10**24], 5 * 10**15),
+    ],
+    ids=["v1", "ng", "two", "two later"],
+)
+def test_d_is_refused_once_a_balance_is_too_small_a_part_of_it(
+    find: Callable[[Sequence[int]], int], rest: list[int], share: int
+) -> None:
+    """The least balance that is served is that part of D."""
+    low, high = 1, 10**24
+    while high - low > 1:
+        middle = (low + high) // 2
+        if held(find, [*rest, middle]) is None:
+            low = middle
+        else:
+            high = middle
+
+    assert high * E18 / find([*rest, high]) == pytest.approx(share, rel=1e-6)

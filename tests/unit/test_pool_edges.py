@@ -828,3 +828,20 @@ def test_amount_and_its_rate_fill_half_a_word_at_most() -> None:
             pool.quote_in(A, B, 2**255 - 1)
         held = pool.balances[0] * pool.rates[0] // E18
         assert refusal.value.possible_raw == (2**256 - 1 - held) // pool.rates[0] // 2
+
+
+def test_crypto_swap_that_buys_less_than_nothing_pays_nothing_and_changes_nothing() -> None:
+    """A unit worth less than one of the first coin's scaled units moves no balance, and rounding is the pool's."""
+    pool = crypto_pool("crypto")
+    cheap = replace(
+        pool,
+        price_scale_e18=(pool.price_scale_e18[0], E18 // 10),
+        balances=(*pool.balances[:2], 10**7 * E18),
+    )
+    cheap = replace(cheap, d=cheap.fresh_d)
+
+    assert cheap.d > 0
+    for bought in (A, B):
+        assert cheap.quote_in(C, bought, 1) == 0
+        assert cheap.get_dy(C, bought, 1) == 0
+        assert cheap.swapped(C, bought, 1) == (0, cheap)

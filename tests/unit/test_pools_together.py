@@ -55,6 +55,7 @@ from rebalancer.pools import BalancerWeightedPool, Token, UniswapV2Pool, Uniswap
 from rebalancer.pools.uniswap_v3_math import Q96, sqrt_at_tick
 from rebalancer.pools.uniswap_v4 import pool_id
 from rebalancer.pools.wrapped_ether import ETHER_ADDRESS
+from rebalancer.texts import LONGEST_SYMBOL
 
 A, B, C = ("0x" + digit * 40 for digit in "abc")
 
@@ -357,14 +358,10 @@ def test_symbol_of_one_word_is_read_and_one_of_none_is_the_address() -> None:
     assert _symbol(contract, word) == "MKR"
     assert _symbol(contract, "0x" + b"\xff\0".ljust(32, b"\0").hex()) not in ("", C)
     assert _symbol(contract, "0x") == C
-    assert (
-        _symbol(contract, "0x" + TOKEN.functions["symbol"].outputs.encode(["x" * 500]).hex())[:5]
-        == "xxxxx"
-    )
-    assert (
-        len(_symbol(contract, "0x" + TOKEN.functions["symbol"].outputs.encode(["x" * 500]).hex()))
-        < 100
-    )
+    for letters, is_whole in ((LONGEST_SYMBOL, True), (LONGEST_SYMBOL + 1, False)):
+        text = "x" * letters
+        told_by_it = "0x" + TOKEN.functions["symbol"].outputs.encode([text]).hex()
+        assert (_symbol(contract, told_by_it) == text) is is_whole
 
 
 # Uniswap V4

@@ -252,6 +252,20 @@ def test_pool_of_eight_coins_is_read_whole() -> None:
     assert read_pools(OneCurvePool(pool), [PLACE], BLOCK, 1) == (pool,)
 
 
+class TellsZero(OneCurvePool):
+    """Tells the address zero of coins that it does not have, instead of refusing."""
+
+    def _value(self, to: str, signature: str, args: tuple[Any, ...]) -> Any:
+        found = super()._value(to, signature, args)
+        is_beyond = signature == "coins(uint256)" and to == POOL and found is None
+        return "0x" + "0" * 40 if is_beyond else found
+
+
+def test_coins_at_address_zero_are_none() -> None:
+    pool = curve(stable())
+    assert read_pools(TellsZero(pool), [PLACE], BLOCK, 1) == (pool,)
+
+
 class PaysLittle(OneCurvePool):
     """Its swaps of more than a thousandth of the first coin pay a unit less than on paper."""
 

@@ -319,12 +319,21 @@ def test_a_float_is_not_trusted_within_a_part_in_a_billion_of_an_edge(
     assert book_of(lens).judge(block()).reasons == (reason,)
 
 
-@pytest.mark.parametrize(("parts", "called"), [(5 * 10**7, True), (5 * 10**7 - 1, False)])
+@pytest.mark.parametrize(
+    ("parts", "destination", "called"),
+    [
+        (5 * 10**7, 0, True),
+        (5 * 10**7 - 1, 0, False),
+        # Half a band of 1 %, and half of the dust on top.
+        (5 * 10**9 + 5 * 10**7, 5_000, True),
+        (5 * 10**9 + 5 * 10**7 - 1, 5_000, False),
+    ],
+)
 def test_a_calendar_calls_for_more_than_dust_of_both_sides_together(
-    parts: int, called: bool
+    parts: int, destination: int, called: bool
 ) -> None:
     """Of a dust of 1 bp, 10^8 parts; less a part in a billion of it, which is a tenth of one."""
-    vault = replace(pair_off(parts), calendar=DAY)
+    vault = replace(pair_off(parts), calendar=DAY, destination=destination)
     lens = Lens(vault)
     lens.prices = {(HUBS[0], token): (E18, 0) for token in TOKENS}
 
