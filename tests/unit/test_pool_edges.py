@@ -828,6 +828,11 @@ def test_amount_and_its_rate_fill_half_a_word_at_most() -> None:
             pool.quote_in(A, B, 2**255 - 1)
         held = pool.balances[0] * pool.rates[0] // E18
         assert refusal.value.possible_raw == (2**256 - 1 - held) // pool.rates[0] // 2
+    # Of a coin so fine that its rate is one, with what is there an amount no longer than any may be.
+    fine = stable_pool(tokens=[told(A, 36), told(B, 6)], balances=[10**39, 10**9])
+    with pytest.raises(LiquidityExhausted) as refusal:
+        fine.quote_in(A, B, 2**255 - 1)
+    assert refusal.value.possible_raw == 2**255 - 1 - 10**39
 
 
 def test_crypto_swap_that_buys_less_than_nothing_pays_nothing_and_changes_nothing() -> None:
