@@ -615,6 +615,16 @@ def test_who_had_a_log_is_remembered_for_as_many_blocks(later: int, again: list[
     assert one.advance(Head(header(101 + later, 1), taken_back=(header(101),))) == again
 
 
+def test_a_book_that_is_read_anew_forgets_who_had_a_log_before() -> None:
+    one = Followed()
+    one.advance(Head(header(101)), entry(101, address(4)))
+    assert one.advance(Head(header(99, 1), linked=False)) == ALL
+    for number in (100, 101):
+        assert one.advance(Head(header(number, 1))) == []
+
+    assert one.advance(Head(header(101, 2), taken_back=(header(101, 1),))) == []
+
+
 # What the lens tells of a vault, whole
 
 
