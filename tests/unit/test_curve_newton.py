@@ -24,7 +24,7 @@ from rebalancer.pools.curve_math import (
     stable_d,
     stable_y,
 )
-from rebalancer.pools.curve_two import TWO_LIMITS, two_d, two_reduction_e18, two_y
+from rebalancer.pools.curve_two import TWO_LIMITS, Limits, two_d, two_reduction_e18, two_y
 from rebalancer.units import E18
 
 Parameters = tuple[int, int, int]
@@ -320,3 +320,17 @@ def test_d_is_refused_once_a_balance_is_too_small_a_part_of_it(
             high = middle
 
     assert high * E18 / find([*rest, high]) == pytest.approx(share, rel=1e-6)
+
+
+@pytest.mark.parametrize("xp", [(9 * 10**23, 10**23), (10**23 + 7, 9 * 10**23 + 1)])
+def test_balances_may_be_exactly_the_least_and_the_most_part_of_d(xp: tuple[int, int]) -> None:
+    d = two_d(xp, 400_000, 10**14, TWO_LIMITS["ng"])
+    least, most = sorted(x * E18 // d for x in xp)
+
+    def served(low: int, high: int) -> bool:
+        exact: Any = type("Exact", (Limits,), {"after": (low, high)})
+        return held(two_d, xp, 400_000, 10**14, exact(2 * 10**15, False)) == d
+
+    assert served(least, most)
+    assert not served(least + 1, most)
+    assert not served(least, most - 1)
