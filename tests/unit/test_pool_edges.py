@@ -850,3 +850,13 @@ def test_crypto_swap_that_buys_less_than_nothing_pays_nothing_and_changes_nothin
         assert cheap.quote_in(C, bought, 1) == 0
         assert cheap.get_dy(C, bought, 1) == 0
         assert cheap.swapped(C, bought, 1) == (0, cheap)
+
+
+@pytest.mark.parametrize("name", ["crypto", "crypto_ng"])
+def test_nothing_flows_out_of_a_coin_that_is_too_small_a_part_of_d_already(name: str) -> None:
+    pool = crypto_pool(name)
+    thin = replace(pool, balances=(pool.balances[0], pool.balances[1] // 60, pool.balances[2]))
+
+    assert thin.flow_to(A, B, 1e-12) == (0, 0)
+    assert thin.points(A, B, [0.001, 1.0]) == []
+    assert thin.flow_to(B, A, 1e-12)[0] > 0
