@@ -860,3 +860,13 @@ def test_nothing_flows_out_of_a_coin_that_is_too_small_a_part_of_d_already(name:
     assert thin.flow_to(A, B, 1e-12) == (0, 0)
     assert thin.points(A, B, [0.001, 1.0]) == []
     assert thin.flow_to(B, A, 1e-12)[0] > 0
+
+
+@pytest.mark.parametrize("name", CRYPTO)
+def test_flow_at_no_price_is_the_most_to_the_unit(name: str) -> None:
+    pool = crypto_pool(name)
+    with pytest.raises(LiquidityExhausted) as refusal:
+        pool.quote_in(A, B, 10**60)
+    most = refusal.value.possible_raw
+
+    assert pool.flow_to(A, B, 0.0) == pool.flow_to(A, B, -1.0) == (most, pool.quote_in(A, B, most))
