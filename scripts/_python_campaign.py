@@ -47,7 +47,7 @@ __all__ = ["Campaign", "Recording", "find", "functions_of", "hold"]
 
 MARK = "_mutation_reached"
 LEAST_CPU_SECONDS, CPU_TIMES = 3.0, 8
-LEAST_SECONDS, TIMES = 90.0, 60
+LEAST_SECONDS, TIMES = 30.0, 60
 NO_TEST = "no test runs it"
 
 Functions = Mapping[tuple[str, int], list[types.FunctionType]]

@@ -6,7 +6,14 @@ import pytest
 from eth_abi.exceptions import EncodingError
 from eth_utils.crypto import keccak
 
-from rebalancer.chain.abi import Interface, decode_logs, decode_revert, interface, reverted
+from rebalancer.chain.abi import (
+    Interface,
+    decode_logs,
+    decode_revert,
+    interface,
+    named_arguments,
+    reverted,
+)
 from rebalancer.chain.artifacts import artifact_names, load_artifact
 from rebalancer.errors import (
     ArtifactMissing,
@@ -194,3 +201,49 @@ def test_creation_code_links_libraries_or_names_the_missing() -> None:
             artifact.creation_code()
         code = artifact.creation_code(dict.fromkeys(artifact.links, SOMEONE))
         assert code.count(b"\xab" * 20) >= len(artifact.links)
+
+
+def test_request_names_who_asks_only_where_somebody_does(routes: Interface) -> None:
+    contract = routes.at(SOMEONE)
+    data = contract.data("pick(uint8)", 5)
+    message = {"to": SOMEONE.lower(), "data": data}
+
+    assert contract.request("pick(uint8)", 5) == ("eth_call", (message, "latest"))
+    assert contract.request("pick(uint8)", 5, block=16, sender=SOMEONE) == (
+        "eth_call",
+        (message | {"from": SOMEONE}, "0x10"),
+    )
+
+
+def test_arguments_of_a_call_are_named_and_so_are_the_fields_of_structs() -> None:
+    vault = interface("BasketVault")
+    function = vault.functions["redeemInKind"]
+    data = function.encode(5, SOMEONE, SOMEONE, [1, 2])
+
+    named = named_arguments(vault, function, data)
+
+    assert list(named.values()) == [5, SOMEONE.lower(), SOMEONE.lower(), [1, 2]]
+    assert list(named) == ["shares", "receiver", "owner", "minAmounts"]
+
+
+def test_structs_of_a_call_are_mappings_alone_and_in_lists() -> None:
+    vault = interface("BasketVault")
+    fees, bands = vault.functions["setFees"], vault.functions["setBands"]
+
+    named = named_arguments(vault, fees, fees.encode((1, 2, 3, 4), SOMEONE))
+    assert named == {
+        "fees": {"streamingBps": 1, "performanceBps": 2, "entryBps": 3, "exitBps": 4},
+        "recipient": SOMEONE.lower(),
+    }
+    assert named_arguments(vault, bands, bands.encode([(1, 2, 3), (4, 5, 6)])) == {
+        "bands": [
+            {"bandBps": 1, "relativeBandBps": 2, "minTradeRaw": 3},
+            {"bandBps": 4, "relativeBandBps": 5, "minTradeRaw": 6},
+        ]
+    }
+
+
+def test_event_is_known_by_its_topic_and_has_its_name(routes: Interface) -> None:
+    topic = "0x" + keccak(text="Moved(uint256,address,string,bool)").hex()
+
+    assert {known: event.name for known, event in routes.events.items()} == {topic: "Moved"}

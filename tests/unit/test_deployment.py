@@ -13,9 +13,10 @@ from rebalancer.chain.deployment import (
     DeployedPool,
     DeployedToken,
     Deployment,
+    Unfinished,
 )
 from rebalancer.chain.pools import PoolPlace, Protocol, V4Key
-from rebalancer.errors import DeploymentMalformed, DeploymentMissing
+from rebalancer.errors import DeploymentMalformed, DeploymentMissing, TokenNotListed
 
 A, B, C = ("0x" + pair * 20 for pair in ("aa", "bb", "cc"))
 ETHER = "0x" + "0" * 40
@@ -140,3 +141,116 @@ def test_with_contracts_adds_and_replaces() -> None:
     more = DEPLOYMENT.with_contracts({"MarketDriver": C.upper().replace("X", "x"), "Zap": A})
     assert more.contracts == {"MarketDriver": C, "Zap": A}
     assert DEPLOYMENT.contracts == {"MarketDriver": B}
+
+
+def test_with_vault_puts_it_last_and_names_each_once() -> None:
+    raised = B.upper().replace("X", "x")
+    some = DEPLOYMENT.with_vault(A).with_vault(raised).with_vault(C)
+    assert some.vaults == (A, B, C)
+    assert some.with_vault(raised).vaults == (A, C, B)
+    assert DEPLOYMENT.vaults == ()
+
+
+def test_token_that_is_not_listed_is_told_with_those_that_are() -> None:
+    assert DEPLOYMENT.listed("usdc") == DEPLOYMENT.tokens[1]
+    with pytest.raises(TokenNotListed) as raised:
+        DEPLOYMENT.listed("DOGE")
+    assert (raised.value.wanted, raised.value.known) == ("DOGE", ["WETH", "USDC"])
+
+
+def test_all_that_is_in_the_file_is_read_and_addresses_are_lower_case(tmp_path: Path) -> None:
+    whole = replace(
+        DEPLOYMENT,
+        vaults=(A, B),
+        block=17,
+        unfinished=Unfinished(C, 5, 16, {"Lens": A}),
+    )
+    path = tmp_path / "deployment.json"
+    whole.save(path)
+    raw = json.loads(path.read_text())
+    for name in ("uniswap", "contracts"):
+        raw[name] = {key: each.upper().replace("X", "x") for key, each in raw[name].items()}
+    raw["vaults"] = [each.upper().replace("X", "x") for each in raw["vaults"]]
+    raw["unfinished"]["deployer"] = C.upper().replace("X", "x")
+    raw["pools"][1]["address"] = A.upper().replace("X", "x")
+    raw["pools"][1]["tokens"] = [each.upper().replace("X", "x") for each in (B, C)]
+    path.write_text(json.dumps(raw))
+
+    assert Deployment.load(path) == whole
+    raw["unfinished"]["block"] = None
+    path.write_text(json.dumps(raw))
+    assert Deployment.load(path).unfinished == Unfinished(C, 5, None, {"Lens": A})
+    for name in ("vaults", "block", "unfinished", "rpc_url"):
+        del raw[name]
+    path.write_text(json.dumps(raw))
+    assert Deployment.load(path) == replace(DEPLOYMENT, rpc_url=None)
+
+
+def test_save_replaces_what_is_there_and_writes_through_no_link(tmp_path: Path) -> None:
+    path, other = tmp_path / "deployment.json", tmp_path / "other"
+    other.write_text("mine")
+    (tmp_path / "deployment.json.new").symlink_to(other)
+    path.write_text("old")
+
+    DEPLOYMENT.save(path)
+
+    assert Deployment.load(path) == DEPLOYMENT
+    assert other.read_text() == "mine"
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["deployment.json", "other"]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{", "it is not JSON"),
+        ("[1]", "a field is of the wrong kind"),
+        ('{"chain_id": 1}', "it lacks 'tokens'"),
+        ('{"chain_id": 1e999}', "a field is of the wrong kind"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_told_with_its_path(
+    tmp_path: Path, text: str, reason: str
+) -> None:
+    path = tmp_path / "deployment.json"
+    path.write_text(text)
+
+    with pytest.raises(DeploymentMalformed) as raised:
+        Deployment.load(path)
+
+    assert (raised.value.path, raised.value.reason) == (path, reason)
+
+
+def test_folder_in_place_of_a_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DeploymentMalformed) as raised:
+        Deployment.load(tmp_path)
+    assert raised.value.path == tmp_path
+    assert raised.value.reason
+
+
+@pytest.mark.parametrize(
+    ("protocol", "tokens", "fee_pips", "spacing", "right"),
+    [
+        (Protocol.UNISWAP_V2, (A, B), 0, 0, True),
+        (Protocol.UNISWAP_V2, (A, B), 100, 0, True),
+        (Protocol.UNISWAP_V2, (A, B), 101, 0, False),
+        (Protocol.UNISWAP_V3, (A, B), 0, 0, True),
+        (Protocol.UNISWAP_V3, (A, B), 999_999, 0, True),
+        (Protocol.UNISWAP_V3, (A, B), 1_000_000, 0, False),
+        (Protocol.UNISWAP_V3, (A, B), -1, 0, False),
+        (Protocol.UNISWAP_V3, (A, B, C), 500, 0, False),
+        (Protocol.UNISWAP_V4, (A, B), 500, 1, True),
+        (Protocol.UNISWAP_V4, (A, B), 500, 0, False),
+        (Protocol.UNISWAP_V4, (A,), 500, 1, False),
+        (Protocol.CURVE, (A, B), 0, 0, True),
+        (Protocol.CURVE, (A,), 0, 0, False),
+        (Protocol.BALANCER, (A, B, C), 0, 0, True),
+    ],
+)
+def test_pool_is_told_as_its_protocol_wants(
+    protocol: Protocol, tokens: tuple[str, ...], fee_pips: int, spacing: int, right: bool
+) -> None:
+    if right:
+        assert DeployedPool(C, tokens, fee_pips, protocol, spacing).place.protocol is protocol
+        return
+    with pytest.raises(ValueError, match=f"{C} is not told as a pool of {protocol}"):
+        DeployedPool(C, tokens, fee_pips, protocol, spacing)

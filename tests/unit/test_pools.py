@@ -486,6 +486,7 @@ def test_a_pool_on_paper_is_a_pool(pool: UniswapV3Pool) -> None:
     ],
 )
 def test_sqrt_at_tick_is_the_contracts_constant(tick: int, sqrt_x96: int) -> None:
+    sqrt_at_tick.cache_clear()
     assert sqrt_at_tick(tick) == sqrt_x96
 
 
