@@ -68,7 +68,11 @@ def test_suggest_without_any_price_of_gas_is_malformed(answer: Any) -> None:
         (None, hex(9 * GWEI), (9 * GWEI, GWEI // 100)),
         ({"baseFeePerGas": "0x1"}, "0x1", (1, GWEI // 100)),
         ({"baseFeePerGas": "0x2"}, "0x1", (2, GWEI // 100)),  # a price below the base fee
-        ({"baseFeePerGas": hex(7 * GWEI)}, hex(7 * GWEI + GWEI // 100 + 1), (7 * GWEI, GWEI // 100 + 1)),
+        (
+            {"baseFeePerGas": hex(7 * GWEI)},
+            hex(7 * GWEI + GWEI // 100 + 1),
+            (7 * GWEI, GWEI // 100 + 1),
+        ),
     ],
 )
 def test_without_a_fee_history_the_block_and_the_price_of_gas_tell(

@@ -79,7 +79,10 @@ def test_load_absent_keystore_is_missing_and_asks_no_password(tmp_path: Path) ->
 def test_load_other_file_is_unreadable(tmp_path: Path, text: str) -> None:
     path = tmp_path / "key.json"
     path.write_bytes(text.encode(errors="surrogateescape"))
-    for read in (lambda: KeystoreSigner.load(path, lambda: PASSWORD), lambda: keystore_weakness(path)):
+    for read in (
+        lambda: KeystoreSigner.load(path, lambda: PASSWORD),
+        lambda: keystore_weakness(path),
+    ):
         with pytest.raises(KeystoreUnreadable) as caught:
             read()
         assert caught.value.path == path

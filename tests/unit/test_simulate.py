@@ -233,7 +233,13 @@ def test_refusal_is_told_as_the_contract_words_it(data: str, error: str) -> None
 
 
 def test_outcomes_tell_of_each_call_its_refusal_or_what_it_returned() -> None:
-    node = Node(done({**GOOD, "returnData": "0x0102"}, {"status": "0x0", "returnData": "0x" + TOO_RECENT}, GOOD))
+    node = Node(
+        done(
+            {**GOOD, "returnData": "0x0102"},
+            {"status": "0x0", "returnData": "0x" + TOO_RECENT},
+            GOOD,
+        )
+    )
 
     found = Simulator(node).outcomes([message(ME, VAULT, "0x", 1)] * 3)
 

@@ -130,7 +130,9 @@ def test_a_note_that_fails_half_way_leaves_what_was_there(
 ) -> None:
     spending.store(attempt(0, 5))
     reader = sqlite3.connect(spending.path)
-    reader.execute("CREATE TRIGGER full BEFORE INSERT ON spent BEGIN SELECT raise(FAIL, 'full'); END")
+    reader.execute(
+        "CREATE TRIGGER full BEFORE INSERT ON spent BEGIN SELECT raise(FAIL, 'full'); END"
+    )
     reader.close()
     clock[0] += DAY + 1
 
