@@ -83,11 +83,24 @@ def test_without_a_fee_history_the_block_and_the_price_of_gas_tell(
     assert (found.base_fee_wei, found.usual_tip_wei) == market
 
 
-@pytest.mark.parametrize("reward", [None, [], [None, None], [["0x1"]], [[None], ["0x1"]]])
+@pytest.mark.parametrize(
+    "reward",
+    [None, [], [None, None], [["0x1"]], [[None], ["0x1"]], [[None, "0xffffffffff"], ["0x1", None]]],
+)
 def test_a_fee_history_without_all_its_tips_still_tells_the_base_fee(reward: Any) -> None:
     answer = {"baseFeePerGas": [hex(GWEI)] * 3, "reward": reward, "gasUsedRatio": [0.5, 0.5]}
 
     assert read_market(HistoryRpc(answer)) == Market(GWEI, GWEI // 100, GWEI // 100)
+
+
+@pytest.mark.parametrize("fees", [[hex(GWEI), None], [hex(GWEI), "0x0"], [None, None], ["0x0"]])
+def test_the_next_blocks_base_fee_is_the_last_and_no_other_stands_in_for_it(fees: Any) -> None:
+    block = {"baseFeePerGas": hex(7 * GWEI)}
+    answer = {"baseFeePerGas": fees, "reward": [], "gasUsedRatio": []}
+
+    assert read_market(HistoryRpc(answer, block)).base_fee_wei == 7 * GWEI
+    answer["baseFeePerGas"] = [*fees, hex(5 * GWEI)]
+    assert read_market(HistoryRpc(answer, block)).base_fee_wei == 5 * GWEI
 
 
 def test_suggest_next_base_fee_above_cap_is_refused_with_numbers() -> None:

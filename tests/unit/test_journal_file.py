@@ -25,7 +25,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def open_files() -> int:
-    return len(os.listdir("/proc/self/fd"))
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 # Whose it is
@@ -152,6 +152,21 @@ def test_a_file_with_a_damaged_page_is_refused_before_it_is_used(path: Path) -> 
     assert "damaged" in refused(path).why or "malformed" in refused(path).why
 
 
+def test_a_file_whose_pages_do_not_add_up_is_damaged(path: Path) -> None:
+    Journal(path).close()
+    data = bytearray(path.read_bytes())
+    data[36:40] = (5).to_bytes(4, "big")  # so many pages are said to be free, and none is
+    path.write_bytes(data)
+
+    assert refused(path).why == "it is damaged"
+
+
+def test_what_is_begun_is_the_file_alone(path: Path) -> None:
+    begin(path)
+
+    assert list(path.parent.iterdir()) == [path]
+
+
 def test_every_change_is_on_disk_before_it_returns(path: Path) -> None:
     journal = Journal(path)
     assert journal_file.pragma(journal.connection, "synchronous") == 2  # FULL
@@ -175,6 +190,24 @@ def test_a_migration_that_is_cut_off_leaves_the_connection_outside_of_it(
     assert not connection.in_transaction
     assert version(path) == 1
     connection.close()
+
+
+def test_a_migration_that_sqlite_itself_takes_back_is_said_as_sqlite_says_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old_file(path, VAULT, "0x1234", 7)
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.row_factory = sqlite3.Row
+
+    def full(_raw: bytes) -> Fees:
+        connection.execute("ROLLBACK")
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(journal_file, "fees_of", full)
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        journal_file.prepare(path, connection)
+    connection.close()
+    assert version(path) == 1
 
 
 def test_a_migration_that_cannot_begin_is_said_as_it_is(path: Path) -> None:

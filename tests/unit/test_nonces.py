@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rebalancer.errors import FeeAboveCap, ForeignPending, NonceGap, RpcRejected, TooManyGaps
-from rebalancer.send.fees import Fees
+from rebalancer.send.fees import Fees, outbid
 from rebalancer.send.journal import Kind
 from rebalancer.send.lanes import KeyLimits, Lane
 from rebalancer.send.nonces import Stuck, Trouble, clear, clear_on_start, survey
@@ -148,6 +148,9 @@ def test_a_chain_behind_what_is_final_is_another_chain(outbox: Outbox, chain: Fa
     assert caught.value.nonce == 1
     assert caught.value.next_nonce == 1
     assert caught.value.transaction_hash == last.mined_hash
+    with pytest.raises(NonceGap) as caught:
+        survey(outbox, FakeChain(), ME)
+    assert (caught.value.nonce, caught.value.next_nonce) == (1, 0)
 
 
 # What is done on start
@@ -280,7 +283,8 @@ def test_tip_that_is_high_already_stops_no_offer_below_the_cap(
 
     clear(outbox, chain, Lane(Pen()), stuck())
 
-    assert at(chain, 0)["maxPriorityFeePerGas"] <= at(chain, 0)["maxFeePerGas"] <= CAP
+    near = outbid(CAP * 8 // 9)
+    assert (at(chain, 0)["maxPriorityFeePerGas"], at(chain, 0)["maxFeePerGas"]) == (near, CAP)
     assert at(chain, 0)["data"] == "0x"
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import ChainError, RpcRejected, RpcTimeout
@@ -114,6 +115,42 @@ def test_without_relays_all_is_public_and_with_them_a_cancellation_is(journal: J
 def signed_again(journal: Journal, attempt: Attempt, kind: Kind) -> Attempt:
     version = SignedVersion(b"\x02\xff", "0x" + "ff" * 32, 21_000, Fees(20, 20))
     return journal.add_version(attempt, kind, 7, HEIGHT, version)
+
+
+def test_what_is_private_is_given_to_every_relay_and_to_nobody_else(journal: Journal) -> None:
+    attempt = signed(journal, Kind.ORIGINAL)
+    relays, public = [Endpoint("one"), Endpoint("two")], Endpoint("public")
+
+    Relays(relays).send(journal, public, attempt, HEIGHT)
+
+    assert [len(one.got) for one in relays] == [1, 1]
+    assert public.got == []
+    Relays().send(journal, public, attempt, HEIGHT)
+    assert len(public.got) == 1
+
+
+def test_who_refused_a_version_before_and_does_so_again_has_it_no_more_than_then(
+    journal: Journal,
+) -> None:
+    attempt = signed(journal, Kind.ORIGINAL)
+    relays = Relays([Endpoint("one", REFUSES)])
+    for _ in range(2):
+        with pytest.raises(RpcRejected):
+            relays.send(journal, Endpoint("public"), journal.get(attempt.id), HEIGHT)
+
+
+def test_failure_of_a_relay_is_logged_and_that_of_the_public_is_raised_or_journalled(
+    journal: Journal,
+) -> None:
+    attempt = signed(journal, Kind.ORIGINAL, Kind.CANCELLATION)
+    with capture_logs() as logs:
+        Relays([Endpoint("one", REFUSES), Endpoint("two")]).send(
+            journal, Endpoint("public", SILENT), attempt, HEIGHT
+        )
+
+    assert [one["relay"] for one in logs if one["event"] == "relay_failed"] == [
+        "https://one.example"
+    ]
 
 
 @pytest.mark.parametrize("deadline_block", [None, 0, 300])

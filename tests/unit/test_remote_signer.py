@@ -79,6 +79,8 @@ def test_external_signer_that_signs_another_transaction_is_refused(field: str, v
     assert caught.value.field == field
     if field in ASKED:
         assert (caught.value.asked, caught.value.signed) == (ASKED[field], value)
+    else:
+        assert (caught.value.asked, caught.value.signed) == ("empty", "not empty")
 
 
 def test_external_signer_that_signs_with_another_key_is_refused() -> None:

@@ -23,6 +23,7 @@ from rebalancer.errors import (
     SignerUnavailable,
     WrongPassword,
 )
+from rebalancer.send import signer as module
 from rebalancer.send.signer import (
     KeystoreSigner,
     Signer,
@@ -89,8 +90,9 @@ def test_load_other_file_is_unreadable(tmp_path: Path, text: str) -> None:
 
 
 def test_load_folder_is_unreadable(tmp_path: Path) -> None:
-    with pytest.raises(KeystoreUnreadable, match="directory"):
+    with pytest.raises(KeystoreUnreadable, match="directory") as caught:
         KeystoreSigner.load(tmp_path, lambda: PASSWORD)
+    assert caught.value.path == tmp_path
 
 
 def test_load_bad_parameters_is_unreadable(keystore: Path) -> None:
@@ -174,6 +176,13 @@ def test_signers_show_their_address_and_never_their_key(keystore: Path) -> None:
         assert not hasattr(signer, "__dict__")
 
 
+def test_devnet_keys_need_nothing_that_others_set_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Account, "_use_unaudited_hdwallet_features", False)
+    module._devnet_account.cache_clear()
+
+    assert devnet_signer(0).address == "0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266"
+
+
 def test_open_signer_without_a_keystore_is_for_devnets_alone() -> None:
     account = AccountSettings(devnet_account=4)
     with pytest.raises(KeystoreNotNamed, match="chain 1 is not a local one"):
@@ -213,6 +222,8 @@ def derived(path: Path, kdf: str, **work: int) -> None:
     ("work", "is_weak"),
     [
         ({"n": 2**17, "r": 8, "p": 1}, False),
+        ({"n": 2**20, "r": 1, "p": 1}, False),
+        ({"n": 2**20 - 1, "r": 1, "p": 1}, True),
         ({"n": 2**16, "r": 8, "p": 2}, False),
         ({"n": 2**17 - 1, "r": 8, "p": 1}, True),
         ({"n": 2**16, "r": 8, "p": 1}, True),
@@ -232,14 +243,14 @@ def test_keystore_is_weak_below_what_wallets_derive_keys_with(
     if not is_weak:
         assert said is None
     elif kdf == "scrypt":
-        assert said == f"scrypt with n={work['n']}, r=8"
+        assert said == f"scrypt with n={work['n']}, r={work['r']}"
     else:
         assert said == f"pbkdf2 with c={work['c']}"
 
 
 @pytest.mark.parametrize(
     ("kdf", "most"),
-    [("scrypt", {"n": 2**20, "r": 8, "p": 1}), ("pbkdf2", {"c": 2**27})],
+    [("scrypt", {"n": 2**23, "r": 1, "p": 1}), ("pbkdf2", {"c": 2**27})],
 )
 def test_keystore_that_would_take_minutes_to_open_is_not_opened(
     tmp_path: Path, kdf: str, most: dict[str, int]

@@ -64,13 +64,12 @@ def test_the_dearest_version_counts_until_the_cost_is_known(spending: Spending) 
     spending.store(attempt(0, 60))  # of another outbox, at the same nonce
     assert spent(spending, NOW) == 90
     spending.store(attempt(0, 60, 100))
-    assert spent(spending, NOW) == 100
+    spending.store(attempt(1, 7))
+    assert spent(spending, NOW) == 107
 
     spending.settle([attempt(0, 100, cost_wei=42), attempt(1, 7)])
 
-    assert spent(spending, NOW) == 42
-    spending.settle([])
-    assert spent(spending, NOW) == 42
+    assert spent(spending, NOW) == 49
 
 
 def test_each_key_counts_on_each_chain_apart_and_ones_own_nonces_not_at_all(
@@ -125,6 +124,24 @@ def test_what_is_sent_again_counts_from_then_on(spending: Spending, clock: list[
     assert spent(spending, NOW + DAY + 100) == 0
 
 
+def test_a_file_that_is_closed_is_let_go_of(spending: Spending) -> None:
+    spending.close()
+
+    with pytest.raises(SpendingUnwritable, match="closed"):
+        spending.store(attempt(0, 5))
+
+
+def test_a_note_that_sqlite_itself_takes_back_is_said_as_sqlite_says_it(spending: Spending) -> None:
+    reader = sqlite3.connect(spending.path)
+    reader.execute(
+        "CREATE TRIGGER full BEFORE INSERT ON spent BEGIN SELECT raise(ROLLBACK, 'full'); END"
+    )
+    reader.close()
+
+    with pytest.raises(SpendingUnwritable, match="full"):
+        spending.store(attempt(1, 7))
+
+
 def test_a_note_that_fails_half_way_leaves_what_was_there(
     spending: Spending, clock: list[int]
 ) -> None:
@@ -156,6 +173,8 @@ def test_a_file_that_another_program_holds_is_said_with_its_path(
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(SpendingUnwritable, match="locked"):
         spending.store(attempt(0, 5))
+    spending.settle([])  # nothing is to be noted
+    spending.settle([attempt(0, 5)])
     other.execute("ROLLBACK")
     other.close()
     monkeypatch.undo()
