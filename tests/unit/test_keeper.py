@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, Self
 
 import pytest
 from eth_abi.abi import encode
@@ -18,6 +19,8 @@ from rebalancer.chain.snapshot import Block, VaultSnapshot
 from rebalancer.deploy import System
 from rebalancer.errors import (
     BooksDiffer,
+    ContractReverted,
+    EndpointsDisagree,
     KeeperNotAuthorized,
     L1FeeUnknown,
     RpcRejected,
@@ -35,6 +38,7 @@ from rebalancer.keeper.site import Site
 from rebalancer.keeper.swaps import FailedSwap, swaps_of
 from rebalancer.keeper.tick import Tick
 from rebalancer.plan import Plan
+from rebalancer.plan.route import decode
 from rebalancer.policy import Fill
 from rebalancer.reasons import Reason
 from rebalancer.send.fees import Fees
@@ -75,6 +79,7 @@ class Node(FakeChain):
         if self.is_down:
             raise RpcTimeout(self.endpoint, 3)
         self.asked.append(method)
+        self._requests += 1
         return super().call(method, *params)
 
     def batch_settled(self, calls: Sequence[Call]) -> list[Any]:
@@ -236,6 +241,7 @@ class Desk:
         self.verdict = verdict
         self.ticks: list[Tick] = []
         self.verified: Any = None
+        self.reads: list[list[str]] = []
         self.changed: dict[str, dict[str, Any]] = {}
         monkeypatch.setattr(module, "read_vaults", self.read_vaults)
         monkeypatch.setattr(module, "verify", self.verify)
@@ -262,6 +268,7 @@ class Desk:
         self, _rpc: Any, lens: str, vaults: Sequence[str], _block: Block
     ) -> tuple[VaultSnapshot, ...]:
         assert lens == SYSTEM.lens
+        self.reads.append(list(vaults))
         return tuple(of(self.verdict, one, **self.changed.get(one, {})).snapshot for one in vaults)
 
     def verify(
@@ -340,6 +347,7 @@ def test_what_was_mined_is_told_before_what_is_decided_and_again_after_a_reorg(d
 
     assert (told.reason, told.kind, told.vault) == (Reason.REBALANCED, "rebalance", ONE)
     assert told.outcome is not None
+    assert told.drift_bps == desk.verdict.snapshot.drift_bps
     assert (told.plan, told.snapshot) == (
         of(desk.verdict).plan,
         of(desk.verdict).snapshot,
@@ -742,20 +750,21 @@ def test_a_vault_the_look_came_to_too_late_is_told_so_and_one_that_needs_nothing
     found = desk.decisions_by_vault(desk.node.mined_next())
     assert found[TWO].reason is Reason.NOT_YET
     assert "no time left" in found[TWO].text
+    assert found[ONE].reason is Reason.IN_BAND
 
 
 def test_a_look_waits_for_what_it_sent_and_tells_what_came_of_it(desk: Desk, clock: Clock) -> None:
-    desk.made(receipt_seconds=30.0)
-    desk.script.verdicts = [of(desk.verdict)]
+    desk.made(ONE, TWO, receipt_seconds=30.0)
+    desk.script.verdicts = [of(desk.verdict), quiet(desk.verdict, TWO)]
 
     def mined_after_a_while() -> None:
         if len(clock.slept) == 4:
             desk.node.mined_next()
 
     clock.on_sleep = mined_after_a_while
-    found = desk.decision()
+    found = desk.decisions_by_vault()
 
-    assert found.reason is Reason.REBALANCED
+    assert [found[one].reason for one in (ONE, TWO)] == [Reason.REBALANCED, Reason.IN_BAND]
     assert clock.slept == [0.001, 0.002, 0.004, 0.008]
 
 
@@ -785,6 +794,8 @@ def test_a_tick_counts_what_is_under_way_and_how_long_it_has_waited(
     before = len(desk.node.asked)
     desk.tick()
     first = desk.ticks[-1]
+    # What is asked for the tick itself is not part of it.
+    assert first.requests == len(desk.node.asked) - before - 1
     assert (first.attempts, first.waiting_blocks) == ({"sent": 2}, 0)
     assert (first.candidates, first.planned) == (2, 2)
     assert (first.failure, first.failures_in_a_row, first.seconds) == ("", 0, 0.5)
@@ -794,7 +805,6 @@ def test_a_tick_counts_what_is_under_way_and_how_long_it_has_waited(
     )
     assert first.looked is not None
     assert first.looked.under_way == frozenset()
-    assert before < len(desk.node.asked)
     (endpoint,) = first.endpoints
     assert (endpoint.name, endpoint.height, endpoint.usable) == (
         *(desk.node.endpoint, desk.node.height, True),
@@ -909,6 +919,216 @@ def test_fees_of_a_rollup_that_does_not_tell_are_not_weighed_and_told_of_once(de
 
 
 # Pools that refuse
+
+
+def test_epochs_are_read_again_after_a_pause_of_those_that_have_something_under_way(
+    desk: Desk,
+) -> None:
+    desk.made(ONE, TWO)
+    desk.script.verdicts = [of(desk.verdict), quiet(desk.verdict, TWO)]
+    desk.tick()
+    desk.outbox.fill(desk.node, Pen(), 1, Fees(40 * UNIT, UNIT), "a gap")
+    desk.reads.clear()
+    for blocks, reads in ((1, []), (2, [[ONE]]), (1, [])):
+        desk.tick(desk.node.pass_blocks(blocks))
+        assert desk.reads == reads
+        desk.reads.clear()
+    assert desk.ticks[-1].waiting_blocks == 4
+
+
+def test_a_nonce_that_was_only_filled_is_no_news_and_what_is_final_is_forgotten(
+    desk: Desk,
+) -> None:
+    desk.script.verdicts = [quiet(desk.verdict)]
+    desk.tick()
+    assert desk.ticks[-1].waiting_blocks == 0
+    desk.outbox.fill(desk.node, Pen(), 0, Fees(40 * UNIT, UNIT), "a gap")
+    desk.script.verdicts = [of(desk.verdict)]
+    desk.tick(desk.node.pass_blocks())
+    desk.script.verdicts = [quiet(desk.verdict)]
+    found = desk.tick(desk.node.mined_next())
+    assert [one.reason for one in found] == [Reason.REBALANCED, Reason.IN_BAND]
+    assert len(desk.keeper._told) == 2
+    for _ in range(2):
+        desk.tick(desk.node.pass_blocks(5))
+    assert desk.keeper._told == set()
+    assert desk.keeper._sent == {}
+
+
+def test_what_was_mined_and_has_no_receipt_now_is_told_by_a_later_look(desk: Desk) -> None:
+    desk.made(ONE, TWO)
+    desk.script.verdicts = [of(desk.verdict), of(desk.verdict, TWO)]
+    desk.tick()
+    desk.script.verdicts = []
+    plain = module.find_receipt
+    lost = str(desk.outbox.attempts(CHAIN)[0].transaction_hash)
+    with desk.monkeypatch.context() as patch:
+        patch.setattr(
+            module, "find_receipt", lambda rpc, name: None if name == lost else plain(rpc, name)
+        )
+        told = desk.tick(desk.node.mined_next())
+        assert [one.vault for one in told] == [TWO]
+
+    assert [one.vault for one in desk.tick(desk.node.pass_blocks())] == [ONE]
+
+
+@pytest.mark.parametrize("agrees", [True, False])
+def test_a_rebalance_is_sent_once_a_quorum_says_the_same_of_the_vault(
+    desk: Desk, agrees: bool
+) -> None:
+    desk.monkeypatch.setattr(module, "Endpoints", Node)
+    sent = of(desk.verdict)
+    head = desk.node.head()
+    confirmed: list[Any] = []
+    doubted: list[str] = []
+
+    def confirm(calls: Sequence[Call]) -> list[Any]:
+        confirmed.append(calls)
+        return ["an answer"]
+
+    def health() -> list[SimpleNamespace]:
+        flags = [(False, False), (True, False), (False, True)]
+        return [
+            SimpleNamespace(endpoint=f"e{at}", height=at, latency_seconds=0.5, resting=r, behind=b)
+            for at, (r, b) in enumerate(flags)
+        ]
+
+    desk.monkeypatch.setattr(desk.node, "confirm", confirm, raising=False)
+    desk.monkeypatch.setattr(desk.node, "health", health, raising=False)
+    desk.monkeypatch.setattr(desk.node, "quorum", 2, raising=False)
+    desk.monkeypatch.setattr(
+        type(interface("VaultLens").at(SYSTEM.lens)), "result", lambda *told: told[2]
+    )
+    found = sent.snapshot if agrees else replace(sent.snapshot, drift_bps=1)
+    desk.monkeypatch.setattr(
+        module,
+        "decode_vaults",
+        lambda answer, at: (found,) if (answer, at) == ("an answer", head.header.timestamp) else (),
+    )
+    desk.monkeypatch.setattr(desk.script, "doubt", doubted.append)
+    lens = interface("VaultLens").at(SYSTEM.lens)
+    desk.keeper._unauthorized = list  # type: ignore[method-assign]  # nothing is asked of it here
+    desk.script.verdicts = [sent]
+    if agrees:
+        assert desk.decision(head).reason is Reason.UNDER_WAY
+        assert [(one.name, one.height, one.usable) for one in desk.ticks[-1].endpoints] == [
+            *(("e0", 0, True), ("e1", 1, False), ("e2", 2, False)),
+        ]
+    else:
+        with pytest.raises(EndpointsDisagree):
+            desk.tick(head)
+        assert desk.outbox.attempts(CHAIN) == []
+    assert confirmed == [[lens.request("read", [ONE], block=head.header.hash)]]
+    assert doubted == ([] if agrees else [ONE])
+    desk.monkeypatch.setattr(desk.node, "quorum", 1, raising=False)
+    desk.script.verdicts = [of(desk.verdict, state=replace(desk.verdict.snapshot.state, epoch=8))]
+    desk.tick(desk.node.pass_blocks())
+    assert len(confirmed) == 1
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 6, 9])
+def test_pools_that_are_left_out_are_named_where_trades_were_sought_the_first_of_many(
+    desk: Desk, count: int
+) -> None:
+    names = [f"0x{number:02x}" for number in range(count)]
+    for name in names:
+        desk.keeper._outages.failed(Scope(name), "TF", float(desk.node.time(desk.node.height)))
+    sought = Verdict(of(desk.verdict).snapshot, Reason.AWAITS_PRICE, "it waits")
+    desk.script.verdicts = [sought]
+
+    text = desk.decision().text
+
+    shown = f"; left out for now: {', '.join(names[:5])}" if count else ""
+    assert text == "it waits" + shown + (f" and {count - 5} more" if count > 5 else "")
+    cooling = of(desk.verdict, reason=Reason.COOLDOWN).snapshot
+    desk.script.verdicts = [Verdict(cooling, Reason.COOLDOWN, "it cools down")]
+    assert desk.decision(desk.node.pass_blocks()).text == "it cools down"
+
+
+def test_a_plan_uses_a_pool_by_its_key_its_holder_or_its_tokens(verdict: Verdict) -> None:
+    plan = verdict.plan
+    assert plan is not None
+    swap = swaps_of(plan)[0]
+    pool, token = swap.leg.pool, swap.leg.token_in
+    assert module._uses(plan, [Scope("0xnone"), Scope(pool.key)])
+    assert module._uses(plan, [Scope(swap.holder, token)])
+    assert module._uses(plan, [Scope("", swap.leg.token_out)])
+    assert not module._uses(plan, [])
+    assert not module._uses(plan, [Scope("0xnone"), Scope("", "0xnone"), Scope(pool.key, "0xnone")])
+
+
+# Pools that refuse, where the node does not simulate single swaps
+
+
+def apart(desk: Desk, bad: set[str]) -> Keeper:
+    """A keeper on a node that refuses whatever swaps on a bad pool, and says no more."""
+    snapshot = of(desk.verdict).snapshot
+
+    def again(_snapshot: Any, _conditions: Any, without: Collection[Scope]) -> Verdict:
+        left = [
+            pool
+            for pool in POOLS
+            if not any(
+                one.covers(pool.key, pool.address, [token.address for token in pool.tokens])
+                for one in without
+            )
+        ]
+        return decide(snapshot, left, Conditions(0))
+
+    def estimate(_rpc: Any, _sender: str, _vault: str, data: str) -> int:
+        if not VAULTS.functions["rebalance"].is_called_by(data):
+            return 1
+        route = VAULTS.functions["rebalance"].arguments(data)[4]
+        if bad & {hop.pool for hop in decode(route)}:  # type: ignore[union-attr]  # all are pools of Uniswap V3
+            raise ContractReverted("TransferFailed")
+        return 1
+
+    desk.script.again = again  # type: ignore[method-assign]  # plans for real
+    desk.monkeypatch.setattr(module, "estimate_gas", estimate)
+    desk.script.verdicts = [of(desk.verdict)]
+    return desk.made(max_failures_in_a_row=1)
+
+
+def test_the_pool_without_which_plans_pass_is_left_out_for_the_vault(desk: Desk) -> None:
+    plan = desk.verdict.plan
+    assert plan is not None
+    keys = {leg.pool.key for leg in plan.legs}
+    assert len(keys) > 1
+    for key in sorted(keys):
+        apart(desk, {key})
+        told = [one.reason for one in desk.tick(desk.node.pass_blocks())]
+        left = {one.subject for one in desk.ticks[-1].left_out}
+        passes = decide(
+            of(desk.verdict).snapshot, [pool for pool in POOLS if pool.key != key], Conditions(0)
+        )
+        if passes.step is Step.REBALANCE:
+            assert left == {f"{key} for {ONE}"}
+            assert Reason.UNDER_WAY in told
+            for attempt in desk.outbox.unsettled(CHAIN):
+                desk.outbox.journal.advance(attempt, State.FAILED)
+            desk.node.pool.clear()
+
+
+def test_where_no_plan_passes_no_pool_is_at_fault(desk: Desk, clock: Clock) -> None:
+    apart(desk, {pool.key for pool in POOLS})
+
+    assert desk.decision().reason is Reason.SIMULATION_REFUSED
+    assert desk.ticks[-1].left_out == ()
+    assert [one.scope for one in desk.keeper.open_breakers(clock.now)] == [ONE]
+
+
+def test_a_pool_that_refuses_is_blamed_though_a_newer_block_hides_who_only_pays_less(
+    desk: Desk,
+) -> None:
+    plan = desk.verdict.plan
+    assert plan is not None
+    short, refuses = swaps_of(plan)[:2]
+    blamed(desk, FailedSwap(short, "short", is_short=True), FailedSwap(refuses, "TF"), failures=9)
+    head = desk.node.pass_blocks()
+    desk.node.pass_blocks()
+    desk.tick(head)
+
+    assert [one.subject for one in desk.ticks[-1].left_out] == [refuses.leg.pool.key]
 
 
 def blamed(desk: Desk, *failed: FailedSwap, failures: int = 1) -> Keeper:
@@ -1043,10 +1263,10 @@ class FakeHeads:
         assert (rpc, url, poll_seconds) == (self.desk.node, None, 2.0)
         return self
 
-    def __enter__(self) -> FakeHeads:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, *_: object) -> None:
         """Nothing is open."""
 
     def next(self, wait: float) -> Head | None:

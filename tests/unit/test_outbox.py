@@ -390,6 +390,54 @@ def test_a_transaction_behind_one_that_nobody_has_is_not_sent(
     assert (caught.value.nonce, caught.value.next_nonce) == (1, 0)
 
 
+def test_a_nonce_that_a_node_counts_though_it_refused_it_is_taken_again(
+    outbox: Outbox, chain: FakeChain
+) -> None:
+    """Else the refused one could be mined beside the next of its epoch."""
+    chain.refuses = True
+    with pytest.raises(RpcRejected):
+        submit(outbox, chain)
+    chain.refuses = False
+    chain.pool[0] = str(only(outbox).transaction_hash)
+
+    again = outbox.submit(chain, [Pen()], intent(), replace_fees(OFFER))
+
+    assert (again.nonce, again.state) == (0, State.SENT)
+    assert outbox.submit(chain, [Pen()], intent(1), OFFER).nonce == 1
+
+
+def test_what_only_relays_have_is_followed_by_the_next_nonce(
+    outbox: Outbox, chain: FakeChain
+) -> None:
+    """The public node counts none of them: the journal does."""
+    outbox.relays = Relays([Endpoint("one")])
+    sent = [submit(outbox, chain, epoch) for epoch in range(3)]
+
+    assert [one.nonce for one in sent] == [0, 1, 2]
+    assert [one.state for one in outbox.resume(chain)] == [State.SENT] * 3
+    assert not chain.pool
+
+
+def test_of_two_attempts_at_one_epoch_the_one_that_a_later_one_replaced_has_failed_even_if_mined(
+    outbox: Outbox, chain: FakeChain
+) -> None:
+    chain.refuses = True
+    with pytest.raises(RpcRejected):
+        submit(outbox, chain)
+    first = only(outbox)
+    chain.refuses = False
+    second = outbox.submit(chain, [Pen()], intent(), replace_fees(OFFER))
+    chain.pool[0] = str(first.transaction_hash)  # another node had taken the first
+    chain.mine(0, heard=False)
+
+    advance(outbox, chain)
+
+    found = outbox.journal.get(first.id)
+    assert (found.state, found.note) == (State.FAILED, "another attempt has taken its place")
+    assert found.block_number == 1
+    assert outbox.journal.get(second.id).state is State.SENT
+
+
 # When it is replaced, and when given up
 
 
@@ -752,8 +800,9 @@ def test_it_is_cancelled_by_its_own_account_while_it_is_under_way(
     outbox: Outbox, chain: FakeChain
 ) -> None:
     attempt = submit(outbox, chain)
-    with pytest.raises(NotCancellable, match=OTHER):
+    with pytest.raises(NotCancellable, match=OTHER) as theirs:
         outbox.cancel(chain, OtherPen(), attempt, "by hand")
+    assert theirs.value.attempt_id == attempt.id
     tight = Lane(Pen(), KeyLimits(max_fee_per_gas_wei=44 * UNIT))
     with pytest.raises(NotCancellable, match="no room") as caught:
         outbox.cancel(chain, tight, attempt, "by hand")
@@ -814,10 +863,42 @@ def test_a_silent_node_fails_nothing_and_a_refusal_of_what_is_known_neither(
     assert silent.state is State.SIGNED
     public.does = REFUSES
     chain.pool[1] = str(silent.transaction_hash)  # the node has it all the same
-
     outbox.resume(chain)
-
     assert outbox.journal.get(silent.id).state is State.SENT
+    public.does = "is silent"
+    with pytest.raises(RpcTimeout):
+        submit(outbox, chain, 2)
+    public.does = REFUSES
+
+    assert [one.state for one in outbox.resume(chain)] == [State.SENT, State.FAILED]
+
+
+def test_what_was_planned_by_who_was_killed_has_failed_at_the_next_block(
+    outbox: Outbox, chain: FakeChain
+) -> None:
+    outbox.journal.plan(intent(), ME)
+
+    (failed,) = advance(outbox, chain)
+
+    assert (failed.state, failed.note) == (State.FAILED, "it was never signed")
+
+
+def test_a_receipt_that_was_late_once_is_waited_for_anew_when_it_is_gone_again(
+    outbox: Outbox, chain: FakeChain, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit(outbox, chain)
+    chain.mine(0, heard=False)
+    for seconds, state in ((0, State.SENT), (60, State.MINED)):
+        clock.now += seconds
+        with monkeypatch.context() as patch:
+            if state is State.SENT:
+                patch.setattr(chain, "eth_getTransactionReceipt", lambda _: None, raising=False)
+            advance(outbox, chain)
+        assert only(outbox).state is state
+    monkeypatch.setattr(chain, "eth_getTransactionReceipt", lambda _: None, raising=False)
+    empty(chain, 3)
+
+    assert advance(outbox, chain) == [], "it is missed since this block, not since that one"
 
 
 def test_the_fence_is_asked_before_a_signature_and_given_what_is_signed_before_it_is_sent(
