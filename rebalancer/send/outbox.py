@@ -458,8 +458,6 @@ class Outbox:
         decided = self._decided(rpc, attempt)
         if decided is not None:
             return decided
-        if attempt.state not in OPEN:
-            attempt = self._taken_back(attempt)
         try:
             return self._send(rpc, attempt, _height(rpc))
         except RpcRejected:

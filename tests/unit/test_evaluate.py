@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as Late
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
+from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
@@ -18,13 +22,15 @@ from rebalancer.chain.snapshot import Block, VaultSnapshot
 from rebalancer.errors import ContractMissing
 from rebalancer.keeper import evaluate as module
 from rebalancer.keeper import planners as planners_module
+from rebalancer.keeper import site as site_module
 from rebalancer.keeper.decide import Conditions, Step, Verdict, decide
 from rebalancer.keeper.evaluate import Evaluator, EvaluatorOptions, out_of_place_e18
 from rebalancer.keeper.outages import Scope
 from rebalancer.keeper.planners import Planners
 from rebalancer.keeper.site import Site
-from rebalancer.policy import Price, State
-from rebalancer.pools import Pool
+from rebalancer.policy import Price, State, weigh_basket
+from rebalancer.pools import Pool, Token
+from rebalancer.pools.wrapped_ether import ETHER_ADDRESS
 from rebalancer.reasons import Reason
 from rebalancer.units import E18
 from tests.ticks import vault
@@ -53,16 +59,18 @@ class Book:
         self.updated: list[int] = []
         self.checked: list[int] = []
         self.again: list[str] = []
+        self.news: tuple[Any, ...] = ()
+        self.found: tuple[Any, ...] = ()
         self.still: set[str] = set()
 
     def update(self, block: Block) -> tuple[Any, ...]:
         self.block = block
         self.updated.append(block.number)
-        return ()
+        return self.news
 
     def check(self) -> tuple[Any, ...]:
         self.checked.append(self.block.number)
-        return ()
+        return self.found
 
     def read_again(self, key: str) -> None:
         self.again.append(key)
@@ -165,6 +173,14 @@ def test_value_beyond_the_bands_is_summed_over_what_is_not_excluded_and_rounded_
     assert out_of_place_e18(one) > 0
     assets = tuple(replace(each, excluded=True) for each in whole.assets)
     assert out_of_place_e18(replace(one, basket=replace(whole, assets=assets))) == 0
+    some = replace(whole, assets=(replace(whole.assets[0], excluded=True), *whole.assets[1:]))
+    weighed = weigh_basket(some)
+    rest = [
+        max(0, abs(distance) - band * weighed.total_e18 // E18)
+        for distance, band in zip(weighed.distances_e18, some.bands_e18, strict=True)
+    ]
+    assert out_of_place_e18(replace(one, basket=some)) == sum(rest[1:])
+    assert rest[0] > 0
     unsound = replace(whole, prices=(Price(0, 0, 0, "Stale"), *whole.prices[1:]))
     assert out_of_place_e18(replace(one, basket=unsound)) == 0
 
@@ -184,6 +200,11 @@ def test_pools_are_read_once_somebody_is_due_then_kept_current_and_compared_now_
         bench.look(number)
     assert bench.book.updated == [102, 110, 111, 112, 120, 121]
     assert bench.book.checked == [111, 121]
+    bench.book.news = (SimpleNamespace(pool="0xaa", block=131, why="one"),)
+    bench.book.found = (SimpleNamespace(pool="0xbb", block=131, why="two"),)
+    with capture_logs() as logs:
+        bench.look(131)
+    assert [one["pool"] for one in logs if one["event"] == "pool_diverged"] == ["0xaa", "0xbb"]
 
 
 def test_of_vaults_that_are_left_alone_or_need_nothing_the_reason_is_told(bench: Bench) -> None:
@@ -225,7 +246,7 @@ def test_a_vault_is_planned_for_when_its_band_breaks_and_then_once_in_so_many_bl
                 *(Reason.NOT_YET, "it is planned again every 4 blocks"),
             )
     assert len(turns) == 3
-    assert {after - before for before, after in zip(turns, turns[1:], strict=False)} == {4}
+    assert {after - before for before, after in pairwise(turns)} == {4}
     away = turns[-1] + 1
     for since in (0, 1_000_000 + away):
         bench.due(VAULTS[0], since=since)
@@ -272,9 +293,96 @@ def test_a_pool_that_cannot_be_read_is_told_of_and_tried_again_after_a_minute_an
     assert tried == [[], [], ["0xaa", "0xbb"], [], [], ["0xaa"]]
     (left,) = bench.look(282).left_out
     assert left.subject == "0xaa"
+    bench.book.unread["0xcc"] = ContractMissing("Pool", "0xcc")
+    assert [one.subject for one in bench.look(283).left_out] == ["0xaa", "0xcc"]
     bench.evaluator.retry_pools()
-    bench.look(283)
-    assert bench.book.again == ["0xaa"]
+    bench.look(284)
+    assert bench.book.again == ["0xaa", "0xcc"]
+
+
+def test_a_pool_of_ether_is_left_out_by_the_wrapped_token_too(bench: Bench) -> None:
+    bench.look()
+    assert bench.book is not None
+    ether, other = (
+        SimpleNamespace(key=key, address=key, tokens=[SimpleNamespace(address=token)])
+        for key, token in (("0xe", ETHER_ADDRESS), ("0xd", DOLLAR.address))
+    )
+    bench.book.pools = (ether, other)  # type: ignore[assignment]  # all that is asked of them here
+    for scope, left in (
+        (Scope("", ETHER.address), (other,)),
+        (Scope("", ETHER_ADDRESS), (other,)),
+        (Scope("", DOLLAR.address), (ether,)),
+        (Scope("0xd"), (ether,)),
+    ):
+        assert bench.evaluator._usable([scope]) == left
+    assert bench.evaluator._usable([]) == (ether, other)
+
+
+class VaultsBook:
+    """A book of very many vaults that says which to read."""
+
+    def __init__(self, rpc: Rpc, lens: str, vaults: Any) -> None:
+        assert isinstance(rpc, Rpc)
+        assert (lens, vaults) == (SYSTEM.lens, VAULTS)
+        self.vaults = VAULTS
+        self.epochs = dict(zip(VAULTS, (7, 8, 9), strict=True))
+        self.heads: list[int] = []
+        self.differing = [VAULTS[2], VAULTS[1]]
+        self.bench: Bench | None = None
+
+    def advance(self, head: Head) -> None:
+        self.heads.append(head.header.number)
+
+    def judge(self, block: Block) -> SimpleNamespace:
+        assert self.heads[-1] == block.number
+        return SimpleNamespace(
+            candidates=[VAULTS[1]],
+            reasons=[Reason.IN_BAND, Reason.COOLDOWN, Reason.PAUSED],
+            drift=np.array([0.00456, 0.01, 0.02]),
+        )
+
+    def look(self, candidates: Any, _block: Block) -> tuple[VaultSnapshot, ...]:
+        return tuple(replace(seen(), address=one) for one in candidates)
+
+    def audit(self, _block: Block, most: int) -> list[SimpleNamespace]:
+        assert most == 10
+        return [SimpleNamespace(vault=self.differing.pop())] if self.differing else []
+
+
+def test_of_very_many_vaults_the_book_tells_which_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "VaultBook", VaultsBook)
+    bench = Bench(monkeypatch, exact_vaults=2)
+    found = bench.look()
+
+    assert [one.vault for one in found.verdicts] == [VAULTS[1]]
+    exact = seen()
+    assert found.reasons == {
+        VAULTS[0]: Reason.IN_BAND,
+        VAULTS[1]: Reason.BAND_BROKEN,
+        VAULTS[2]: Reason.PAUSED,
+    }
+    assert found.epochs == {VAULTS[0]: 7, VAULTS[1]: exact.state.epoch, VAULTS[2]: 9}
+    assert found.drifts_bps == {VAULTS[0]: 45, VAULTS[1]: exact.drift_bps, VAULTS[2]: 200}
+    assert found.differing_vaults == (VAULTS[1],)
+    assert bench.look(101).differing_vaults == (VAULTS[1], VAULTS[2])
+    assert bench.look(102).differing_vaults == (VAULTS[1], VAULTS[2])
+    assert Bench(monkeypatch, exact_vaults=3).evaluator._book is None
+
+
+def test_a_site_has_each_vault_once_and_what_an_addresses_file_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(site_module.System, "of", lambda _deployment: SYSTEM)
+    token = SimpleNamespace(address=ETHER.address, symbol="T", decimals=6)
+    deployment: Any = SimpleNamespace(
+        chain_id=5, places=("a",), tokens=[token], wrapped_native="0xw"
+    )
+
+    found = Site.of(deployment, ["0xAB", "0xab", "0xcd"])
+
+    assert found == Site(
+        5, SYSTEM, ("0xab", "0xcd"), ("a",), (Token(ETHER.address, "T", 6),), "0xw"
+    )  # type: ignore[arg-type]  # a stand-in
 
 
 # Planning on several processes
@@ -386,4 +494,65 @@ def test_a_mistake_about_one_vault_is_that_vaults_alone(monkeypatch: pytest.Monk
     ]
     assert "ZeroDivisionError('of nothing')" in found[vault(1)].text
     assert Planners(3).processes == 3
+    monkeypatch.undo()
+    due = [replace(seen(), address=vault(number)) for number in range(2)]
+    assert Planners(1).decide(due, POOLS, FREE) == {
+        one.address: decide(one, POOLS, FREE) for one in due
+    }
+
+
+def test_processes_are_begun_each_once_and_waited_for_where_there_are_several(
+    processes: Pool_,
+) -> None:
+    planners = Planners(1)
+    planners.warm()
+    planners.close()
+    assert processes.closed == 0
+    processes.failure, processes.fails_at = BrokenProcessPool(), 0
+    with pytest.raises(BrokenProcessPool):
+        Planners(2).warm()
+
+
+@pytest.mark.parametrize(("until", "left"), [(None, None), (5.0, 5.0), (0.0, 0.0), (-3.0, 0.0)])
+def test_runs_are_waited_for_as_long_as_there_is_time(
+    processes: Pool_, clock: Clock, until: float | None, left: float | None
+) -> None:
+    waited: list[float | None] = []
+    plain = Future.result
+
+    def result(self: Future[Any], timeout: float | None = None) -> Any:
+        waited.append(timeout)
+        return plain(self, timeout)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Future, "result", result)
+        Planners(2).decide(many(24), POOLS, FREE, None if until is None else clock.now + until)
+
+    assert waited == [left] * 8
+
+
+def test_a_process_of_planners_ends_with_the_keeper_and_not_by_ctrl_c(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done: list[Any] = []
+    monkeypatch.setattr("signal.signal", lambda *told: done.append(told))
+    monkeypatch.setattr(
+        planners_module.threading,
+        "Thread",
+        lambda target, daemon: SimpleNamespace(start=lambda: done.append((target, daemon))),
+    )
+    planners_module._live_as_long_as_the_keeper()
+    assert done == [
+        (signal.SIGINT, signal.SIG_IGN),
+        (planners_module._end_with_the_keeper, True),
+    ]
+    done.clear()
+    monkeypatch.setattr("os._exit", done.append)
+    for parent in (None, SimpleNamespace(join=lambda: done.append("joined"))):
+        monkeypatch.setattr("multiprocessing.parent_process", lambda one=parent: one)
+        planners_module._end_with_the_keeper()
+    assert done == [1, "joined", 1]
+
+
+def test_how_many_processes_there_are_is_told_or_counted() -> None:
     assert Planners().processes >= 1

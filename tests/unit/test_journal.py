@@ -244,6 +244,16 @@ def test_what_both_signed_gives_way_where_a_later_one_took_its_nonce(journal: Jo
     assert journal.get(mine.id).note == TAKEN_OVER
 
 
+def test_what_lives_again_has_what_took_its_nonce_here_give_way(journal: Journal) -> None:
+    mine = journal.advance(attempt(journal, 0, 0, "a"), State.FAILED, note="refused")
+    rival = attempt(journal, 1, 0, "rival")
+
+    (found,) = journal.adopt([handed(0, 0, "a", "b")])
+
+    assert (found.id, found.state) == (mine.id, State.BUMPED)
+    assert journal.get(rival.id).state is State.FAILED
+
+
 def test_of_two_attempts_signed_to_the_same_bytes_the_later_is_meant(journal: Journal) -> None:
     first = journal.advance(attempt(journal, 0, 0, "a"), State.FAILED, note="refused")
     second = attempt(journal, 0, 0, "a")
@@ -309,6 +319,9 @@ def test_nonces_are_known_by_account_whatever_became_of_them(journal: Journal) -
     assert [one.nonce for one in journal.unsettled(1)] == [None, 4, 9]
     assert [one.nonce for one in journal.unsettled(1, OTHER)] == [9]
     assert [one.nonce for one in journal.watched(1)] == [None, 3, 4, 9]
+    attempt(journal, 4, 0, "d")
+    assert [one.nonce for one in journal.unsettled(1)] == [None, 0, 4, 9]
+    assert [one.nonce for one in journal.watched(1)] == [None, 0, 3, 4, 9]
 
 
 def test_an_attempt_is_found_by_its_number_or_not_at_all(journal: Journal) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import pytest
 from eth_abi.abi import encode
+from structlog.contextvars import clear_contextvars, get_contextvars
 from structlog.testing import capture_logs
 
 from rebalancer.chain.abi import interface
@@ -49,7 +50,7 @@ from rebalancer.units import E18
 from tests.property.test_outbox_property import CHAIN, ME, UNIT, FakeChain, Pen
 from tests.ticks import vault
 from tests.unit.test_decide import seen
-from tests.unit.test_outbox import Clock
+from tests.unit.test_outbox import Clock, OtherPen
 from tests.unit.test_plan import ETHER, POOLS
 
 ONE, TWO = vault(1), vault(2)
@@ -268,6 +269,7 @@ class Desk:
         self, _rpc: Any, lens: str, vaults: Sequence[str], _block: Block
     ) -> tuple[VaultSnapshot, ...]:
         assert lens == SYSTEM.lens
+        assert set(vaults) <= {ONE, TWO}
         self.reads.append(list(vaults))
         return tuple(of(self.verdict, one, **self.changed.get(one, {})).snapshot for one in vaults)
 
@@ -347,6 +349,7 @@ def test_what_was_mined_is_told_before_what_is_decided_and_again_after_a_reorg(d
 
     assert (told.reason, told.kind, told.vault) == (Reason.REBALANCED, "rebalance", ONE)
     assert told.outcome is not None
+    assert told.outcome.plan == desk.verdict.plan
     assert told.drift_bps == desk.verdict.snapshot.drift_bps
     assert (told.plan, told.snapshot) == (
         of(desk.verdict).plan,
@@ -731,6 +734,54 @@ def test_vaults_that_were_not_read_are_told_of_when_their_reason_changes(desk: D
         [(Reason.ORACLE_FAULT, None)],
         [(Reason.IN_BAND, 40)],
     ]
+
+
+def test_what_an_earlier_run_sent_is_told_without_its_plan(desk: Desk) -> None:
+    desk.script.verdicts = [of(desk.verdict)]
+    desk.tick()
+    desk.made().start()
+    desk.script.verdicts = [quiet(desk.verdict)]
+
+    told = desk.decision(desk.node.mined_next())
+
+    assert (told.reason, told.plan) == (Reason.REBALANCED, None)
+    assert told.snapshot == of(desk.verdict).snapshot
+
+
+def test_how_far_weights_are_off_is_told_of_what_can_be_weighed(desk: Desk) -> None:
+    desk.made(ONE, TWO)
+    desk.script.reasons = {ONE: Reason.ORACLE_FAULT, TWO: Reason.COOLDOWN}
+    desk.script.drifts = {ONE: 40, TWO: 50}
+    desk.tick()
+    assert desk.ticks[-1].drifts_bps == {TWO: 50}
+    worthless = Verdict(of(desk.verdict, total_e18=0).snapshot, Reason.TOTAL_OUT_OF_RANGE, "0")
+    desk.script.verdicts = [worthless, quiet(desk.verdict, TWO)]
+    found = desk.decisions_by_vault(desk.node.pass_blocks())
+    drift_bps = desk.verdict.snapshot.drift_bps
+    assert (found[ONE].drift_bps, found[TWO].drift_bps) == (None, drift_bps)
+    assert desk.ticks[-1].drifts_bps == {TWO: drift_bps}
+
+
+def test_what_a_look_logs_says_of_which_chain(desk: Desk) -> None:
+    desk.script.verdicts = [quiet(desk.verdict)]
+    clear_contextvars()
+    desk.tick()
+
+    assert get_contextvars() == {"chain_id": CHAIN}
+
+
+def test_every_page_of_very_many_vaults_is_checked(desk: Desk) -> None:
+    desk.monkeypatch.setattr(module, "_BATCH", 1)
+    desk.node.no_vaults = {TWO}
+    for dry in (True, False):
+        with pytest.raises(UnknownVault):
+            desk.made(ONE, TWO, dry=dry).start()
+    desk.node.no_vaults = set()
+    desk.node.forbidden = {OTHER}
+    desk.made(ONE, TWO, signers=[Pen(), OtherPen()])
+    with pytest.raises(KeeperNotAuthorized) as caught:
+        desk.keeper.start()
+    assert caught.value.account == OTHER
 
 
 def test_a_vault_the_look_came_to_too_late_is_told_so_and_one_that_needs_nothing_is_not(
@@ -1201,6 +1252,17 @@ def test_a_refusal_that_is_no_pools_fault_is_the_vaults(desk: Desk, clock: Clock
     assert [one.scope for one in desk.keeper.open_breakers(clock.now)] == [ONE]
 
 
+def test_a_node_that_cannot_simulate_swaps_blames_no_pool(desk: Desk) -> None:
+    blamed(desk)
+
+    def fails(*_: Any) -> Any:
+        raise RpcRejected("eth_simulateV1", -32000, "too much")
+
+    desk.monkeypatch.setattr(module, "failed_swaps", fails)
+    assert desk.decision().reason is Reason.SIMULATION_REFUSED
+    assert desk.ticks[-1].left_out == ()
+
+
 def test_a_pool_that_only_pays_less_is_blamed_unless_a_newer_block_has_come(desk: Desk) -> None:
     plan = desk.verdict.plan
     assert plan is not None
@@ -1329,6 +1391,16 @@ def test_a_loop_that_fails_so_often_in_a_row_ends_with_the_last_failure(desk: De
     assert desk.ticks[-1].looked is None
     assert desk.ticks[-1].block is None
     assert [one.scope for one in desk.ticks[-1].breakers] == ["chain"]
+
+
+def test_a_look_that_failed_says_how_much_it_asked(desk: Desk) -> None:
+    desk.made(max_failures_in_a_row=9)
+    desk.node.call("eth_blockNumber")
+    desk.script.fails = RpcTimeout("node", 3)
+    before = len(desk.node.asked)
+    run(desk, desk.node.pass_blocks)
+
+    assert desk.ticks[-1].requests == len(desk.node.asked) - before > 0
 
 
 def test_a_loop_that_does_not_give_up_rests_and_tries_again(desk: Desk, clock: Clock) -> None:

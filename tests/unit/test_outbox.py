@@ -36,6 +36,7 @@ from rebalancer.send.lanes import KeyLimits, Lane
 from rebalancer.send.outbox import Intent, Outbox, SendRules, State
 from rebalancer.send.relay import Relays
 from rebalancer.send.signer import Signer
+from rebalancer.send.spending import Spending
 from tests.property.test_outbox_property import CHAIN, ME, UNIT, VAULT, FakeChain, Pen
 from tests.unit.test_relays import REFUSES, Endpoint
 
@@ -751,6 +752,95 @@ def test_what_a_reorg_took_back_is_sent_again_as_it_was(outbox: Outbox, chain: F
     assert waiting(chain)["data"] == "0x00000001"
     chain.mine(0, heard=False)
     assert [one.state for one in advance(outbox, chain)] == [State.MINED]
+
+
+def test_what_a_reorg_put_into_another_block_is_held_by_that(
+    outbox: Outbox, chain: FakeChain
+) -> None:
+    submit(outbox, chain)
+    empty(chain)
+    chain.mine(0, heard=False)
+    advance(outbox, chain)
+    chain.reorg(1)
+    chain.pool[0] = str(only(outbox).transaction_hash)
+    chain.mine(0, heard=False)
+
+    (found,) = advance(outbox, chain)
+
+    assert (found.state, found.block_number) == (State.MINED, 4)
+    assert found.block_hash == chain.block_hash(4)
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_cancellation_that_a_reorg_took_back_goes_on_unless_another_attempt_took_its_place(
+    outbox: Outbox, chain: FakeChain, replaced: bool
+) -> None:
+    attempt = submit(outbox, chain)
+    outbox.cancel(chain, Pen(), attempt, "by hand")
+    empty(chain)
+    chain.mine(0, heard=False)
+    advance(outbox, chain)
+    assert only(outbox).state is State.CANCELLED
+    if replaced:
+        assert submit(outbox, chain).nonce == 1
+    chain.reorg(1)
+    advance(outbox, chain)
+
+    found = outbox.journal.get(attempt.id)
+    assert found.state is (State.FAILED if replaced else State.CANCELLING)
+    assert found.note == "a reorg took its block back"
+
+
+def test_what_is_held_is_asked_for_by_a_tag_whatever_else_is_under_way(
+    outbox: Outbox, chain: FakeChain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox.rules = replace(RULES, confirmations="safe")
+    plain = chain.eth_getBlockByNumber
+    monkeypatch.setattr(
+        chain,
+        "eth_getBlockByNumber",
+        lambda number, full: plain(number, full) if number[:2] == "0x" else {"number": "0x63"},
+        raising=False,
+    )
+    first = submit(outbox, chain)
+    chain.mine(0, heard=False)
+    submit(outbox, chain, 1)
+    for _ in range(2):
+        advance(outbox, chain)
+
+    assert outbox.journal.get(first.id).state is State.FINAL
+
+
+def test_what_a_block_holds_is_not_sent_again_by_a_start(outbox: Outbox, chain: FakeChain) -> None:
+    submit(outbox, chain)
+    chain.mine(0, heard=False)
+    chain.journalled = None  # nothing may be sent
+
+    (found,) = outbox.resume(chain)
+
+    assert found.state is State.MINED
+
+
+def test_what_other_outboxes_of_a_key_spent_counts_beside_ones_own(
+    tmp_path: Path, clock: Clock, chain: FakeChain
+) -> None:
+    assert clock.now
+    spending = Spending(tmp_path / "spending.sqlite")
+    with Outbox(tmp_path / "one.sqlite", RULES, spending=spending) as outbox:
+        submit(outbox, chain)
+        theirs = replace(submit(outbox, chain, 1), nonce=9)
+        spending.store(theirs)
+        own_wei = 2 * GAS * 40 * UNIT
+        limits = KeyLimits(max_spend_per_day_wei=own_wei)
+        with pytest.raises(SpendLimitReached) as caught:
+            outbox.submit(chain, [Lane(Pen(), limits)], intent(2), OFFER)
+        assert caught.value.spent_wei == own_wei + GAS * 40 * UNIT
+        chain.mine(0, heard=False)
+        empty(chain, 4)
+        for _ in range(2):
+            advance(outbox, chain)
+        now = int(clock.now)
+        assert spending.elsewhere_wei(CHAIN, ME, now, [9]) == 2 * 10 * UNIT
 
 
 def test_a_block_that_stays_without_its_receipt_is_believed_for_two_blocks_and_the_least_wait(
