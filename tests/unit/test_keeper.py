@@ -15,6 +15,8 @@ from structlog.testing import capture_logs
 
 from rebalancer.chain.abi import interface
 from rebalancer.chain.heads import Head
+from rebalancer.chain.l1_fees import NO_L1_FEES
+from rebalancer.chain.receipt import find_receipt
 from rebalancer.chain.rpc import Call
 from rebalancer.chain.snapshot import Block, VaultSnapshot
 from rebalancer.deploy import System
@@ -47,6 +49,7 @@ from rebalancer.send.journal import Intent, State
 from rebalancer.send.lanes import KeyLimits, Lane
 from rebalancer.send.outbox import Outbox, SendRules
 from rebalancer.units import E18
+from rebalancer.words import utc
 from tests.property.test_outbox_property import CHAIN, ME, UNIT, FakeChain, Pen
 from tests.ticks import vault
 from tests.unit.test_decide import seen
@@ -653,7 +656,7 @@ def test_a_guest_waits_for_the_keepers_time_to_end_and_stamps_first(desk: Desk) 
     desk.script.verdicts = [waits]
     found = desk.decision(desk.node.pass_blocks())
     assert found.reason is Reason.NOT_YET
-    assert module.utc(later) in found.text
+    assert utc(later) in found.text
 
     assert desk.decision(desk.node.pass_blocks()).kind == "rebalance"
 
@@ -697,7 +700,7 @@ def test_a_head_whose_look_failed_is_part_of_the_next(desk: Desk) -> None:
         heads.append(head)
         return plain(head, *more)
 
-    desk.script.evaluate = kept  # type: ignore[method-assign]  # to see what it is asked
+    desk.script.evaluate = kept  # type: ignore[method-assign, assignment]  # to see what it is asked
     desk.script.fails = RpcTimeout("node", 3)
     first = desk.node.head()
     with pytest.raises(RpcTimeout):
@@ -760,6 +763,60 @@ def test_how_far_weights_are_off_is_told_of_what_can_be_weighed(desk: Desk) -> N
     drift_bps = desk.verdict.snapshot.drift_bps
     assert (found[ONE].drift_bps, found[TWO].drift_bps) == (None, drift_bps)
     assert desk.ticks[-1].drifts_bps == {TWO: drift_bps}
+
+
+def test_a_look_without_a_head_asks_for_the_newest_block(desk: Desk) -> None:
+    desk.script.verdicts = [quiet(desk.verdict)]
+
+    (found,) = desk.keeper.tick()
+
+    assert found.block == Block(
+        desk.node.height, desk.node.block_hash(desk.node.height), desk.node.time(desk.node.height)
+    )
+    assert desk.ticks[-1].block == found.block
+    assert desk.keeper.tick(desk.ticks[-1].block)[0].block == found.block
+
+
+def test_what_feeds_are_off_the_market_is_told_to_who_watches(desk: Desk) -> None:
+    seen_vaults: list[Any] = []
+
+    def look(block: Block, vaults: Sequence[VaultSnapshot]) -> dict[str, str]:
+        seen_vaults.append((block.number, [one.address for one in vaults]))
+        return {"0xt": "off"}
+
+    desk.monkeypatch.setattr(desk.keeper.feed_watch, "look", look)
+    desk.script.verdicts = [quiet(desk.verdict)]
+    desk.tick()
+    assert desk.ticks[-1].off_market == {"0xt": "off"}
+    assert seen_vaults == [(desk.node.height, [ONE])]
+    desk.keeper.watchers = ()
+    desk.tick(desk.node.pass_blocks())
+    assert len(seen_vaults) == 1, "nobody watches"
+
+
+def test_what_is_begun_in_time_may_be_brought_to_its_end(desk: Desk, clock: Clock) -> None:
+    desk.made(look_seconds=12.0)
+    deadlines: list[float | None] = []
+    plain = module.Keeper._act
+
+    def act(keeper: Keeper, block: Block, one: Verdict) -> Decision:
+        deadlines.append(keeper.rpc.deadline)
+        return plain(keeper, block, one)
+
+    desk.monkeypatch.setattr(module.Keeper, "_act", act)
+    desk.script.verdicts = [quiet(desk.verdict)]
+    wait = [0.0]
+
+    def slow() -> None:
+        clock.now += wait[0]
+
+    desk.script.on_evaluate = slow
+    for wait[0] in (0.0, 11.0):
+        began = clock.now
+        desk.tick(desk.node.pass_blocks())
+        late = began + wait[0] + desk.node.timeout_s
+        assert deadlines[-1] == max(began + 12.0, late)
+    assert desk.node.deadline is None
 
 
 def test_what_a_look_logs_says_of_which_chain(desk: Desk) -> None:
@@ -847,6 +904,7 @@ def test_a_tick_counts_what_is_under_way_and_how_long_it_has_waited(
     first = desk.ticks[-1]
     # What is asked for the tick itself is not part of it.
     assert first.requests == len(desk.node.asked) - before - 1
+    before = len(desk.node.asked)
     assert (first.attempts, first.waiting_blocks) == ({"sent": 2}, 0)
     assert (first.candidates, first.planned) == (2, 2)
     assert (first.failure, first.failures_in_a_row, first.seconds) == ("", 0, 0.5)
@@ -862,6 +920,7 @@ def test_a_tick_counts_what_is_under_way_and_how_long_it_has_waited(
     )
     desk.tick(desk.node.pass_blocks(2))
     assert desk.ticks[-1].waiting_blocks == 2
+    assert desk.ticks[-1].requests == len(desk.node.asked) - before
     assert desk.ticks[-1].looked.under_way == {ONE, TWO}  # type: ignore[union-attr]
 
 
@@ -958,7 +1017,7 @@ def test_fees_of_a_rollup_that_does_not_tell_are_not_weighed_and_told_of_once(de
         assert height == desk.node.height
         if unknown[0]:
             raise L1FeeUnknown(CHAIN, "it does not answer")
-        return module.NO_L1_FEES
+        return NO_L1_FEES
 
     desk.monkeypatch.setattr(module, "read_l1_fees", told)
     desk.script.verdicts = [quiet(desk.verdict)]
@@ -1011,7 +1070,7 @@ def test_what_was_mined_and_has_no_receipt_now_is_told_by_a_later_look(desk: Des
     desk.script.verdicts = [of(desk.verdict), of(desk.verdict, TWO)]
     desk.tick()
     desk.script.verdicts = []
-    plain = module.find_receipt
+    plain = find_receipt
     lost = str(desk.outbox.attempts(CHAIN)[0].transaction_hash)
     with desk.monkeypatch.context() as patch:
         patch.setattr(
@@ -1338,7 +1397,8 @@ class FakeHeads:
             self.desk.keeper.stop()
         if isinstance(found, Exception):
             raise found
-        return found() if callable(found) else found
+        head: Head | None = found() if callable(found) else found
+        return head
 
 
 def run(desk: Desk, *script: Any, subscribed: bool = True, **more: Any) -> FakeHeads:

@@ -606,7 +606,7 @@ def test_by_a_tag_it_is_final_once_its_block_is_not_above_the_tags(
             return plain(number, full)
         assert (number, full) == (tag, False)
         asked += 1
-        return {"number": hex(at[0])} if at[0] is not None else None
+        return {"number": hex(at[0])}
 
     monkeypatch.setattr(chain, "eth_getBlockByNumber", told, raising=False)
     submit(outbox, chain)

@@ -501,6 +501,10 @@ def test_a_token_is_held_to_the_widest_limit_of_the_vaults_that_have_it(
     tokens = [asset.token for asset in BEFORE.basket.assets]
     assert [one[2] for one in given] == [dict.fromkeys(tokens, 50), dict.fromkeys(tokens, 250), {}]
     assert {one[1] for one in given} == {300}
+    node.faults = set()
+    clock.now += 60
+    feeds.look(BLOCK, [replace(BEFORE, policy=replace(BEFORE.policy, max_slippage_bps=0))])
+    assert given[-1][2] == dict.fromkeys(tokens, 0)
     assert BITCOIN.address in given[0][0]
     assert given[2][0] == {DOLLAR.address: E18, ETHER.address: 2_040 * E18}
 
