@@ -116,6 +116,7 @@ def test_a_chain_of_several_is_tried_again_in_growing_pauses_and_the_others_go_o
     assert len(tries) == 9
     assert good.stopped.is_set()
     pauses = station._stopping.meant  # type: ignore[attr-defined]  # a Pauses
+    assert 0.2 in pauses, "who looks after them pauses, too"
     grown = [one for one in pauses if one != 0.2]
     assert grown == [0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2, 60.0]
 
@@ -158,6 +159,31 @@ def test_a_station_of_keepers_that_come_to_their_end_ends() -> None:
     assert decided == [made]
     station = station_of({1: Keeper(runs=lambda told, alive: (alive(), told(made))[0])})
     station.run()
+
+
+def test_a_station_that_stops_goes_on_telling_that_it_is_alive() -> None:
+    told = []
+    keeper = Keeper()
+    done = threading.Event()
+
+    def runs(*_: Any) -> None:
+        assert threading.current_thread().daemon, "a second signal waits for nobody"
+        keeper.until_stopped()
+        assert done.wait(PATIENCE_SECONDS)
+
+    def tell(*, stopping: bool = False) -> None:
+        told.append(stopping)
+        if stopping:
+            done.set()
+
+    keeper.runs = runs
+    station = station_of({1: keeper})
+    station._tell_alive = tell  # type: ignore[method-assign]  # to see it
+    station._signal = signal.SIGTERM
+    station.run()
+
+    assert told[-1] is True
+    assert False in told
 
 
 def test_a_station_that_is_stopped_before_a_keeper_is_opened_does_not_begin_it() -> None:

@@ -439,6 +439,7 @@ def test_many_vaults_are_shared_out_in_runs_and_few_are_decided_here(
     processes: Pool_, count: int, runs: list[int]
 ) -> None:
     vaults = many(count)
+    vaults[1] = replace(seen(), address=vaults[1].address)
     found = Planners(2).decide(vaults, POOLS, FREE)
 
     assert processes.runs == runs
@@ -554,5 +555,12 @@ def test_a_process_of_planners_ends_with_the_keeper_and_not_by_ctrl_c(
     assert done == [1, "joined", 1]
 
 
-def test_how_many_processes_there_are_is_told_or_counted() -> None:
+def test_how_many_processes_there_are_is_told_or_counted(
+    monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    planners_module._be_ready()
+    assert clock.slept == [0.3]
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {process, 7, 8})
+    assert Planners().processes == 3
+    monkeypatch.undo()
     assert Planners().processes >= 1

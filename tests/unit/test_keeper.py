@@ -790,7 +790,10 @@ def test_what_feeds_are_off_the_market_is_told_to_who_watches(desk: Desk) -> Non
     assert desk.ticks[-1].off_market == {"0xt": "off"}
     assert seen_vaults == [(desk.node.height, [ONE])]
     desk.keeper.watchers = ()
+    desk.node.asked.clear()
+    desk.keeper._balances_wei = {}
     desk.tick(desk.node.pass_blocks())
+    assert "eth_getBalance" not in desk.node.asked
     assert len(seen_vaults) == 1, "nobody watches"
 
 
@@ -1219,6 +1222,32 @@ def test_the_pool_without_which_plans_pass_is_left_out_for_the_vault(desk: Desk)
             desk.node.pool.clear()
 
 
+def test_pools_that_pass_in_other_plans_are_not_at_fault(desk: Desk) -> None:
+    """Each alone is in a plan that passes: only both together are refused."""
+    plan = desk.verdict.plan
+    assert plan is not None
+    keys = {leg.pool.key for leg in plan.legs}
+    apart(desk, set())
+
+    def estimate(_rpc: Any, _sender: str, _vault: str, data: str) -> int:
+        route = VAULTS.functions["rebalance"].arguments(data)[4]
+        if keys <= {hop.pool for hop in decode(route)}:  # type: ignore[union-attr]  # as above
+            raise ContractReverted("TransferFailed")
+        return 1
+
+    desk.monkeypatch.setattr(module, "estimate_gas", estimate)
+    passing = [
+        decide(of(desk.verdict).snapshot, [one for one in POOLS if one.key != key], Conditions(0))
+        for key in sorted(keys)
+    ]
+    shown = [{leg.pool.key for leg in one.plan.legs} if one.plan else set() for one in passing]
+    innocent = keys & set().union(*shown)
+    blamed_keys = {key for key, found in zip(sorted(keys), shown, strict=True) if found} - innocent
+    desk.decision()
+
+    assert {one.subject.split()[0] for one in desk.ticks[-1].left_out} == blamed_keys
+
+
 def test_where_no_plan_passes_no_pool_is_at_fault(desk: Desk, clock: Clock) -> None:
     apart(desk, {pool.key for pool in POOLS})
 
@@ -1447,6 +1476,7 @@ def test_a_loop_that_fails_so_often_in_a_row_ends_with_the_last_failure(desk: De
 
     assert (caught.value.failures, caught.value.last) == (3, down)
     assert [tick.failures_in_a_row for tick in desk.ticks] == [1, 2, 0, 1, 2, 3]
+    assert [(tick.candidates, tick.planned) for tick in desk.ticks[:3]] == [(0, 0), (0, 0), (1, 0)]
     assert [tick.failure for tick in desk.ticks[-2:]] == [str(down)] * 2
     assert desk.ticks[-1].looked is None
     assert desk.ticks[-1].block is None

@@ -261,6 +261,13 @@ def test_a_replacement_spends_only_what_it_costs_more(outbox: Outbox, chain: Fak
         limits = KeyLimits(max_spend_per_day_wei=GAS * 40 * UNIT + limit)
         advance(outbox, chain, [Lane(Pen(), limits)])
         assert outbox.journal.get(attempt.id).state is state
+    empty(chain, 3)
+    dearest = only(outbox).newest.worst_cost_wei
+    most = GAS * outbid(outbid(40 * UNIT))
+    for limit, count in ((most - 1, 2), (most, 3)):
+        assert most > dearest
+        advance(outbox, chain, [Lane(Pen(), KeyLimits(max_spend_per_day_wei=limit))])
+        assert len(only(outbox).versions) == count
     empty(chain)
     # A cancellation uses less gas, so it costs nothing more.
     limits = KeyLimits(max_spend_per_day_wei=outbox.journal.spent_wei(CHAIN, ME, 1_700_000_000))
