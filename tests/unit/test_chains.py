@@ -86,7 +86,7 @@ def raises(failure: BaseException) -> Callable[..., None]:
 
 
 def test_a_chain_alone_that_fails_ends_the_station_and_what_it_opened_is_closed() -> None:
-    closed = []
+    closed: list[str] = []
 
     def made(stack: ExitStack, _watchers: Sequence[Any]) -> Any:
         stack.callback(closed.append, "closed")
@@ -152,12 +152,15 @@ def test_whatever_else_ends_one_chain_ends_all() -> None:
 def test_a_station_of_keepers_that_come_to_their_end_ends() -> None:
     decided: list[Any] = []
     made = decision()
-    station = station_of(
-        {1: Keeper(runs=lambda told, alive: (alive(), told(made))[0])}, on_decision=decided.append
-    )
+
+    def runs(told: Callable[[Any], None], alive: Callable[[], None]) -> None:
+        alive()
+        told(made)
+
+    station = station_of({1: Keeper(runs=runs)}, on_decision=decided.append)
     station.run()
     assert decided == [made]
-    station = station_of({1: Keeper(runs=lambda told, alive: (alive(), told(made))[0])})
+    station = station_of({1: Keeper(runs=runs)})
     station.run()
 
 
@@ -187,7 +190,7 @@ def test_a_station_that_stops_goes_on_telling_that_it_is_alive() -> None:
 
 
 def test_a_station_that_is_stopped_before_a_keeper_is_opened_does_not_begin_it() -> None:
-    begun = []
+    begun: list[int] = []
 
     def made(_stack: ExitStack, _watchers: Sequence[Any]) -> Any:
         station.stop()

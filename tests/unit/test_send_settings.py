@@ -37,7 +37,7 @@ def test_a_local_chain_is_final_and_hurried_at_once_unless_the_settings_say(
     unset = {"confirmations": 1, "least_wait_seconds": 0.0}
     if chain_id == 1:
         unset = {"confirmations": 12, "least_wait_seconds": 12.0}
-    assert found == SendRules(fee_cap_wei=50 * GWEI, bump_after_blocks=9, **unset | given)  # type: ignore[arg-type]  # a dict of mixed values
+    assert found == SendRules(fee_cap_wei=50 * GWEI, bump_after_blocks=9, **unset | given)
 
 
 def test_relays_are_asked_as_the_settings_say(tmp_path: Path) -> None:

@@ -48,9 +48,22 @@ def attempt(
     intent = Intent(chain_id, VAULT, nonce, VAULT, "0x", 1, "")
     mined = cost_wei is not None
     return Attempt(
-        *(nonce, intent, sender, State.MINED if mined else State.SENT, nonce, versions),
-        *("0x0" if mined else None, 5 if mined else None, "0xb" if mined else None),
-        *(cost_wei, 1 if mined else None, None, mined, "", 0, 0),
+        id=nonce,
+        intent=intent,
+        sender=sender,
+        state=State.MINED if mined else State.SENT,
+        nonce=nonce,
+        versions=versions,
+        mined_hash="0x0" if mined else None,
+        block_number=5 if mined else None,
+        block_hash="0xb" if mined else None,
+        gas_used=cost_wei,
+        gas_price_wei=1 if mined else None,
+        mined_at=None,
+        is_final=mined,
+        note="",
+        planned_at=0,
+        changed_at=0,
     )
 
 

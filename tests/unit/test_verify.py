@@ -21,6 +21,7 @@ from rebalancer.keeper.feed_watch import FeedWatch
 from rebalancer.keeper.site import Site
 from rebalancer.keeper.swaps import _holder, failed_swaps, swaps_of
 from rebalancer.keeper.verify import verify
+from rebalancer.market_price import off_market
 from rebalancer.plan import Plan
 from rebalancer.plan.route import BalancerHop, V4Hop, decode
 from rebalancer.policy import Fill, Settlement, settle
@@ -481,7 +482,7 @@ def test_a_token_is_held_to_the_widest_limit_of_the_vaults_that_have_it(
     node = Prices()
     node.usd[ETHER] = 2_040  # 2 % off
     given: list[Any] = []
-    plain = feed_module.off_market
+    plain = off_market
 
     def kept(prices: Any, pools: Any, most: int, limits: Any) -> Any:
         given.append((prices, most, dict(limits)))

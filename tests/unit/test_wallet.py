@@ -51,7 +51,8 @@ class Node(Rpc):
 
     def __init__(self) -> None:
         super().__init__("http://127.0.0.1:1")
-        self.balance, self.estimate = 10**30, 40_001
+        self.balance = 10**30
+        self.estimate: Any = 40_001
         self.sends: Any = NAME
         self.counts = {"latest": [7], "pending": [9]}
         self.asked: list[tuple[str, tuple[Any, ...]]] = []
@@ -196,7 +197,7 @@ def test_what_an_account_has_not_is_said_before_anything_is_estimated(
 def test_a_refusal_is_the_contracts_whenever_it_is_told(
     wallet: Wallet, node: Node, pen: Pen
 ) -> None:
-    node.estimate = TOO_SOON  # type: ignore[assignment]  # the node refuses
+    node.estimate = TOO_SOON
     with pytest.raises(ContractReverted, match="deadbeef"):
         wallet.send(TO)
     assert pen.signed == []
