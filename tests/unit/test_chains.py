@@ -138,6 +138,20 @@ def test_when_every_chain_of_several_could_not_begin_so_often_the_station_ends()
     assert all(seen[:5] == [1, 2, 3, 4, 5] for seen in tries.values())
 
 
+def test_a_chain_counts_as_one_that_rests_after_five_tries() -> None:
+    tries: list[int] = []
+
+    def bad(*_: Any) -> Any:
+        tries.append(1)
+        raise RpcTimeout("node", 3)
+
+    station = station_of({1: bad, 10: Keeper()})
+    station._resting = {10: "it rests"}
+    station._keep(1)
+
+    assert len(tries) == 5
+
+
 def test_whatever_else_ends_one_chain_ends_all() -> None:
     good = Keeper()
     good.runs = good.until_stopped
@@ -164,7 +178,9 @@ def test_a_station_of_keepers_that_come_to_their_end_ends() -> None:
     station.run()
 
 
-def test_a_station_that_stops_goes_on_telling_that_it_is_alive() -> None:
+def test_a_station_that_stops_goes_on_telling_that_it_is_alive(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     told = []
     keeper = Keeper()
     done = threading.Event()
@@ -180,11 +196,20 @@ def test_a_station_that_stops_goes_on_telling_that_it_is_alive() -> None:
             done.set()
 
     keeper.runs = runs
+    pauses: list[float | None] = []
+    plain = threading.Thread.join
+
+    def join(self: threading.Thread, timeout: float | None = None) -> None:
+        pauses.append(timeout)
+        plain(self, 0.001)
+
+    monkeypatch.setattr(threading.Thread, "join", join)
     station = station_of({1: keeper})
     station._tell_alive = tell  # type: ignore[method-assign]  # to see it
     station._signal = signal.SIGTERM
     station.run()
 
+    assert set(pauses) == {0.2}
     assert told[-1] is True
     assert False in told
 

@@ -300,6 +300,20 @@ def test_a_pool_that_cannot_be_read_is_told_of_and_tried_again_after_a_minute_an
     assert bench.book.again == ["0xaa", "0xcc"]
 
 
+def test_a_pool_that_did_well_for_an_hour_begins_anew(bench: Bench) -> None:
+    bench.look(100)
+    assert bench.book is not None
+    for number, until in ((101, 161), (161, 281), (281 + 3_600, 281 + 3_600 + 60)):
+        bench.book.unread = {"0xaa": ContractMissing("Pool", "0xaa")}
+        bench.book.still = {"0xaa"}
+        (told,) = bench.look(number).left_out
+        assert told.until == 1_000_000 + until
+        if until == 281:
+            bench.book.unread = {}
+            bench.look(number + 121)
+            bench.look(281 + 3_600)
+
+
 def test_a_pool_of_ether_is_left_out_by_the_wrapped_token_too(bench: Bench) -> None:
     bench.look()
     assert bench.book is not None
@@ -338,7 +352,7 @@ class VaultsBook:
         return SimpleNamespace(
             candidates=[VAULTS[1]],
             reasons=[Reason.IN_BAND, Reason.COOLDOWN, Reason.PAUSED],
-            drift=np.array([0.00456, 0.01, 0.02]),
+            drift=np.array([0.00456, 0.01, 1.0]),
         )
 
     def look(self, candidates: Any, _block: Block) -> tuple[VaultSnapshot, ...]:
@@ -362,7 +376,7 @@ def test_of_very_many_vaults_the_book_tells_which_are_read(monkeypatch: pytest.M
         VAULTS[2]: Reason.PAUSED,
     }
     assert found.epochs == {VAULTS[0]: 7, VAULTS[1]: exact.state.epoch, VAULTS[2]: 9}
-    assert found.drifts_bps == {VAULTS[0]: 45, VAULTS[1]: exact.drift_bps, VAULTS[2]: 200}
+    assert found.drifts_bps == {VAULTS[0]: 45, VAULTS[1]: exact.drift_bps, VAULTS[2]: 10_000}
     assert found.differing_vaults == (VAULTS[1],)
     assert bench.look(101).differing_vaults == (VAULTS[1], VAULTS[2])
     assert bench.look(102).differing_vaults == (VAULTS[1], VAULTS[2])
@@ -558,7 +572,7 @@ def test_how_many_processes_there_are_is_told_or_counted(
 ) -> None:
     planners_module._be_ready()
     assert clock.slept == [0.3]
-    monkeypatch.setattr("os.sched_getaffinity", lambda process: {process, 7, 8})
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(3 + process)))
     assert Planners().processes == 3
     monkeypatch.undo()
     assert Planners().processes >= 1

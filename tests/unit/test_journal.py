@@ -254,6 +254,16 @@ def test_what_lives_again_has_what_took_its_nonce_here_give_way(journal: Journal
     assert journal.get(rival.id).state is State.FAILED
 
 
+def test_what_lives_again_has_what_took_its_epoch_here_give_way(journal: Journal) -> None:
+    mine = journal.advance(attempt(journal, 0, 0, "a"), State.FAILED, note="refused")
+    rival = attempt(journal, 0, 1, "rival")
+
+    (found,) = journal.adopt([handed(0, 0, "a", "b")])
+
+    assert (found.id, found.state) == (mine.id, State.BUMPED)
+    assert journal.get(rival.id).state is State.FAILED
+
+
 def test_of_two_attempts_signed_to_the_same_bytes_the_later_is_meant(journal: Journal) -> None:
     first = journal.advance(attempt(journal, 0, 0, "a"), State.FAILED, note="refused")
     second = attempt(journal, 0, 0, "a")

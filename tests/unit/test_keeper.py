@@ -397,6 +397,7 @@ def test_a_dry_run_says_what_it_would_do_and_sends_nothing(desk: Desk, step: Ste
     wanted = of(desk.verdict, missing_raw=(0, 1, 0))
     desk.script.verdicts = [replace(wanted, step=step)]
     desk.made(dry=True).start()
+    desk.keeper.outbox = desk.outbox
 
     found = desk.decision()
 
@@ -763,6 +764,23 @@ def test_how_far_weights_are_off_is_told_of_what_can_be_weighed(desk: Desk) -> N
     drift_bps = desk.verdict.snapshot.drift_bps
     assert (found[ONE].drift_bps, found[TWO].drift_bps) == (None, drift_bps)
     assert desk.ticks[-1].drifts_bps == {TWO: drift_bps}
+
+
+def test_who_watches_is_told_of_losses_and_of_what_the_books_have_wrong(desk: Desk) -> None:
+    lossy = of(desk.verdict, missing_raw=(10**18, 0, 0)).snapshot
+    desk.script.verdicts = [Verdict(lossy, Reason.PAUSED, "paused")]
+    plain = desk.script.evaluate
+    desk.monkeypatch.setattr(
+        desk.script,
+        "evaluate",
+        lambda *told: replace(
+            plain(*told), diverged_pools=("0xpool",), differing_vaults=("0xvault",)
+        ),
+    )
+    desk.tick()
+    assert set(desk.ticks[-1].losses) == {ONE}
+    assert desk.ticks[-1].diverged_pools == ("0xpool",)
+    assert desk.ticks[-1].differing_vaults == ("0xvault",)
 
 
 def test_a_look_without_a_head_asks_for_the_newest_block(desk: Desk) -> None:
@@ -1188,7 +1206,8 @@ def apart(desk: Desk, bad: set[str]) -> Keeper:
         ]
         return decide(snapshot, left, Conditions(0))
 
-    def estimate(_rpc: Any, _sender: str, _vault: str, data: str) -> int:
+    def estimate(rpc: Any, sender: str, to: str, data: str) -> int:
+        assert (rpc, sender, to) == (desk.node, ME, ONE)
         if not VAULTS.functions["rebalance"].is_called_by(data):
             return 1
         route = VAULTS.functions["rebalance"].arguments(data)[4]
@@ -1311,6 +1330,18 @@ def test_a_pool_that_refuses_its_swap_is_left_out_and_the_vault_planned_for_with
     desk.tick(desk.node.pass_blocks())
     assert desk.script.asked[-1][2] == frozenset()
     assert desk.script.retried == 1
+
+
+def test_a_pool_is_named_whoever_holds_its_tokens_and_only_for_its_time(desk: Desk) -> None:
+    plan = desk.verdict.plan
+    assert plan is not None
+    swap = replace(swaps_of(plan)[0], holder="0xmanager")
+    blamed(desk, FailedSwap(swap, "TF"))
+    desk.tick()
+    assert [one.subject for one in desk.ticks[-1].left_out] == [swap.leg.pool.key]
+    desk.script.verdicts = [quiet(desk.verdict)]
+    desk.tick(desk.node.pass_blocks(5))
+    assert desk.ticks[-1].left_out == ()
 
 
 def test_a_token_or_a_pool_that_may_be_the_vaults_fault_is_left_out_for_it_alone(
@@ -1534,6 +1565,7 @@ def test_books_that_differ_end_the_loop_and_are_told(desk: Desk) -> None:
 
     assert [one.reason for one in decided] == [Reason.HALTED]
     assert desk.ticks[-1].failure == str(desk.verified)
+    assert 0 < desk.ticks[-1].requests < len(desk.node.asked) - desk.ticks[0].requests
     assert desk.ticks[-1].decisions == tuple(decided)
 
 

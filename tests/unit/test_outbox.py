@@ -292,6 +292,11 @@ def test_an_intent_that_failed_goes_by_the_account_that_may_still_be_mined(
         outbox.submit(chain, [OtherPen()], intent(), OFFER)
     chain.refuses = False
 
+    barred = Lane(Pen(), KeyLimits(max_spend_per_day_wei=1))
+    stopped = Lane(OtherPen(), KeyLimits(max_spend_per_day_wei=1))
+    with pytest.raises(SpendLimitReached):
+        outbox.submit(chain, [barred, stopped], intent(), OFFER)  # fails before it has a nonce
+
     again = outbox.submit(chain, [Pen(), OtherPen()], intent(), replace_fees(OFFER))
 
     assert (again.sender, again.nonce) == (OTHER, 0)
@@ -968,6 +973,20 @@ def test_a_silent_node_fails_nothing_and_a_refusal_of_what_is_known_neither(
     public.does = REFUSES
 
     assert [one.state for one in outbox.resume(chain)] == [State.SENT, State.FAILED]
+
+
+def test_a_dearer_version_that_is_refused_says_why_and_the_attempt_stays(
+    outbox: Outbox, chain: FakeChain, clock: Clock
+) -> None:
+    submit(outbox, chain)
+    empty(chain, 3)
+    clock.now += 12
+    chain.refuses = True
+
+    (found,) = advance(outbox, chain)
+
+    assert found.state is State.BUMPED
+    assert "overloaded" in found.note
 
 
 def test_what_was_planned_by_who_was_killed_has_failed_at_the_next_block(

@@ -221,7 +221,9 @@ def test_so_many_lines_are_gzipped_together_and_a_new_day_has_a_file_of_its_own(
 ) -> None:
     monkeypatch.setattr(module, "_MEMBER_LINES", 2)
     path = tmp_path / "%Y-%m-%d.jsonl.gz"
+    before = len(list(Path("/proc/self/fd").iterdir()))
     record(path, *(look(number) for number in range(5)), look(5, at=NOON + 86_400))
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
     first, second = sorted(tmp_path.iterdir())
 
     assert (first.name, second.name) == ("2025-06-15.jsonl.gz", "2025-06-16.jsonl.gz")
@@ -335,6 +337,17 @@ def test_what_is_no_record_is_refused_with_its_line(
     monkeypatch.setattr(module, "_MOST_LINE_BYTES", longest - 1)
     found = written(*lines)
     assert (found.line, "it has more than" in str(found)) == (1, True)
+
+
+def test_what_follows_a_gzipped_record_and_is_none_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "day.jsonl.gz"
+    record(path, look(0))
+    path.write_bytes(path.read_bytes() + b"more")
+
+    with pytest.raises(BadRecords, match="cannot be read") as caught:
+        list(replay(path))
+
+    assert (caught.value.path, caught.value.line) == (str(path), 2)
 
 
 def test_a_record_that_swells_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,6 +127,12 @@ def test_only_a_node_that_lacks_the_method_is_not_asked_for_it_again(code: int, 
     assert node.methods.count("eth_call") == 2
 
 
+def test_answer_without_all_its_logs_is_none() -> None:
+    for calls in ((GOOD, {"status": "0x1"}), ({"status": "0x1"}, GOOD)):
+        node = Node(done(*calls))
+        assert Simulator(node).logs(ME, VAULT, "0x", 1, [message(ME, ME, "0x", 1)]) is None
+
+
 def test_node_that_answers_nonsense_is_named_in_the_log() -> None:
     with capture_logs() as logs:
         Simulator(Node([])).logs(ME, VAULT, "0x", 1)

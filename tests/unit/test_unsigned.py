@@ -330,8 +330,10 @@ def test_what_a_call_schedules_is_written_down_to_be_made_then(tells: bool) -> N
     manager = MANAGED.at(MANAGER)
     inner = bytes.fromhex("05")
 
+    made.send(USDC, "0x09")
     made.transact(manager, "schedule", HUB, inner, 0)
     made.transact(interface("IERC20Metadata").at(USDC), "approve", SPENDER, 7)
+    assert made.now.pop(0).operation is None
 
     operation = Operation(
         "0x" + OPERATION.hex(), False, AT if tells else None, AT + LASTS if tells else None

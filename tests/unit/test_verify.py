@@ -15,15 +15,16 @@ from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import Block, VaultSnapshot
 from rebalancer.errors import BooksDiffer, ContractReverted, RpcMalformed, RpcRejected
 from rebalancer.keeper import feed_watch as feed_module
+from rebalancer.keeper import swaps as swaps_module
 from rebalancer.keeper import verify as module
 from rebalancer.keeper.decide import Conditions, decide
 from rebalancer.keeper.feed_watch import FeedWatch
 from rebalancer.keeper.site import Site
-from rebalancer.keeper.swaps import _holder, failed_swaps, swaps_of
+from rebalancer.keeper.swaps import Swap, _holder, failed_swaps, swaps_of
 from rebalancer.keeper.verify import verify
 from rebalancer.market_price import off_market
 from rebalancer.plan import Plan
-from rebalancer.plan.route import BalancerHop, V4Hop, decode
+from rebalancer.plan.route import BalancerHop, CurveHop, V4Hop, decode
 from rebalancer.policy import Fill, Settlement, settle
 from rebalancer.send.journal import Intent
 from rebalancer.send.simulate import Simulated, Simulator
@@ -401,6 +402,22 @@ def test_a_swap_of_what_an_earlier_one_failed_to_bring_is_not_at_fault() -> None
         assert found is not None
         by_token = [one.token for one in found]
         assert (swaps[last].leg.token_in in by_token) is (blamed == 2)
+
+
+def test_a_pool_that_cannot_pay_an_executor_which_cannot_have_the_token_is_not_at_fault(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    leg = SWAPS[0].leg
+    curve = CurveHop(1, leg.token_in, leg.pool.key, leg.token_out, 0, 1, False)
+    direct = Swap(leg, SWAPS[0].hop, leg.pool.key)
+    plan = replace(PLAN, legs=(leg, leg))
+    for first, count in ((Swap(leg, curve, leg.pool.key), 1), (direct, 2)):
+        monkeypatch.setattr(swaps_module, "swaps_of", lambda _plan, one=first: (one, direct))
+        steps = Steps(works(0, made=NO, elsewhere=NO), works(0, made=NO, elsewhere=FINE))
+        found = failed_swaps(steps, VAULT, SYSTEM.executor, OTHER, plan)
+        assert found is not None
+        assert len(found) == count
+        assert found[-1].token == leg.token_out
 
 
 def test_the_holder_of_what_is_swapped_is_the_contract_that_many_pools_share() -> None:

@@ -295,6 +295,7 @@ def test_a_wallet_is_settled_once_nothing_is_pending(
     [
         (L1Fees(), 0, 0),
         (L1Fees(least_wei=900, operator_wei=5), 905, 905),
+        (L1Fees(wei_per_byte=3, operator_wei_per_million_gas=10**9), 1_000_030, 1_000_030),
         (L1Fees(is_gas=True, least_wei=900, operator_wei=5), 5, 905),
         (None, 0, None),
     ],
