@@ -327,6 +327,8 @@ def test_what_is_no_record_is_refused_with_its_line(
     alone = written(lines[1])
     assert alone.line == 1
     assert POOLS[0].key in str(alone)
+    wrong = json.loads(lines[0]) | {"chain_id": None}
+    assert written(lines[0], json.dumps(wrong).encode() + b"\n").line == 2
     broken = json.loads(lines[0])
     broken["pools"][POOLS[0].key] = {"kind": "none of ours"}
     assert written(json.dumps(broken).encode() + b"\n").line == 1
