@@ -374,7 +374,10 @@ class Campaign:
             # Ends this process, and none that the test starts.
             most = LEAST_CPU_SECONDS + CPU_TIMES * self.seconds[item.nodeid]
             signal.setitimer(signal.ITIMER_PROF, most)
-            _run(item, following)
+            try:
+                _run(item, following)
+            except (KeyboardInterrupt, SystemExit):
+                self.failed = item.nodeid  # it would end a run of the tests
             if self.failed:
                 write(" // failed")
                 return
