@@ -280,6 +280,13 @@ class CurveStablePool:
             found.append((*ends, marginal * scale_in / scale_out))
         return found
 
+    def most_per_unit(self, token_in: str, token_out: str) -> float:
+        """No less than what a raw unit in yields after the fee, however much goes in, in floats. 0 where the pool is empty."""
+        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        if self.invariant == 0:
+            return 0.0
+        return self._fee_curve(i, j).most_marginal * self.rates[i] / self.rates[j]
+
     def to_json(self) -> dict[str, object]:
         """The snapshot that `rebalancer.pools.load` reads back as an equal pool."""
         return {

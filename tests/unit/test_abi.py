@@ -203,16 +203,13 @@ def test_creation_code_links_libraries_or_names_the_missing() -> None:
         assert code.count(b"\xab" * 20) >= len(artifact.links)
 
 
-def test_request_names_who_asks_only_where_somebody_does(routes: Interface) -> None:
+def test_request_names_the_block_it_is_asked_at(routes: Interface) -> None:
     contract = routes.at(SOMEONE)
     data = contract.data("pick(uint8)", 5)
     message = {"to": SOMEONE.lower(), "data": data}
 
     assert contract.request("pick(uint8)", 5) == ("eth_call", (message, "latest"))
-    assert contract.request("pick(uint8)", 5, block=16, sender=SOMEONE) == (
-        "eth_call",
-        (message | {"from": SOMEONE}, "0x10"),
-    )
+    assert contract.request("pick(uint8)", 5, block=16) == ("eth_call", (message, "0x10"))
 
 
 def test_arguments_of_a_call_are_named_and_so_are_the_fields_of_structs() -> None:

@@ -55,7 +55,10 @@ def flowing(
     for token in bought:
         buys[market.index[token.address]] = 1.0
     sold[market.index[A.address]] = sum(w for (_, token), w in weights.items() if token == A)
-    return Solution(logs, np.zeros(0), Flows(amounts, amounts), sold, buys, 0.0, 0.0, 0)
+    return Solution(
+        *(logs, np.zeros(0), Flows(amounts, amounts), sold, buys, 0.0, 0.0, 0),
+        *(market, 0, sold > 0),
+    )
 
 
 def row_of(market: Market, number: int, token: Token) -> int:
@@ -185,7 +188,10 @@ def test_purchases_of_two_tokens_from_one_pool_are_asked_on_what_each_other_leav
         if market.tokens[int(market.token_in[row])] == A.address:
             amounts[row] = 1.0
     zeros = np.zeros(len(market.tokens))
-    solution = Solution(zeros, np.zeros(0), Flows(amounts, amounts), zeros, zeros, 0.0, 0.0, 0)
+    solution = Solution(
+        *(zeros, np.zeros(0), Flows(amounts, amounts), zeros, zeros, 0.0, 0.0, 0),
+        *(market, 0, zeros > 0),
+    )
     found = pulled(market, solution, wanted, A.address)
     assert isinstance(found, tuple)
     state, got = pool, dict.fromkeys(wanted, 0)
@@ -215,7 +221,10 @@ def test_purchase_that_one_pool_cannot_give_twice_names_its_last_row() -> None:
         market = Market((pool,))
         amounts = np.where(market.token_in == market.index[A.address], 1.0, 0.0)
         zeros = np.zeros(len(market.tokens))
-        solution = Solution(zeros, np.zeros(0), Flows(amounts, amounts), zeros, zeros, 0.0, 0.0, 0)
+        solution = Solution(
+            *(zeros, np.zeros(0), Flows(amounts, amounts), zeros, zeros, 0.0, 0.0, 0),
+            *(market, 0, zeros > 0),
+        )
         asked = {B.address: wanted, C.address: max(1, wanted // 10**3)}
         rows.append(pulled(market, solution, asked, A.address))
     done, stuck = rows
@@ -327,7 +336,10 @@ def test_pool_used_for_several_pairs_is_left_the_one_that_is_worth_most() -> Non
     zeros = np.zeros(len(market.tokens))
     least = market.token_in[rows[0]]
     logs[least] = 5.0  # what sells this token is worth most
-    solution = Solution(logs, zeros, Flows(amounts, amounts), zeros, zeros, 0.0, 0.0, 0)
+    solution = Solution(
+        *(logs, zeros, Flows(amounts, amounts), zeros, zeros, 0.0, 0.0, 0),
+        *(market, 0, zeros > 0),
+    )
     dear = max((row for row in rows if market.token_in[row] == least), key=lambda row: amounts[row])
     twice = (
         Leg(POOLS[0], A.address, B.address, 1, 1),

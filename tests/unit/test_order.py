@@ -58,7 +58,10 @@ def flowing(
     sold = zeros.copy()
     sold[MARKET.index[A.address]] = 1.0
     logs = zeros if log_prices is None else np.array(log_prices)
-    return Solution(logs, np.zeros(0), Flows(amounts, amounts), sold, zeros, 0.0, 0.0, 0)
+    return Solution(
+        *(logs, np.zeros(0), Flows(amounts, amounts), sold, zeros, 0.0, 0.0, 0),
+        *(MARKET, 0, zeros > 0),
+    )
 
 
 def places(*tokens: Token) -> list[int]:

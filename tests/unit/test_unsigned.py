@@ -14,6 +14,7 @@ from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
 from rebalancer.chain.abi import interface
+from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.receipt import NoLogs
 from rebalancer.chain.rpc import Call, Rpc
 from rebalancer.cli import root
@@ -263,9 +264,9 @@ def test_each_call_is_tried_after_those_written_down_before_it() -> None:
         (HUB, 0, "0x02", "succeeds"),
     ]
     node.returned = "0x" + encode(["address"], [MANAGER]).hex()
-    assert made.read(interface("OracleHub").at(HUB), "authority") == MANAGER
+    assert made.read(contract_at(made.rpc, "OracleHub", HUB), "authority") == MANAGER
     assert node.tried[:2] == [first, second]
-    assert node.tried[2]["data"] == interface("OracleHub").at(HUB).data("authority")
+    assert node.tried[2]["data"] == contract_at(made.rpc, "OracleHub", HUB).data("authority")
     node.refuses = {"0x03"}
     with pytest.raises(ContractReverted, match="deadbeef"):
         made.send(HUB, "0x03")
@@ -280,7 +281,7 @@ def test_each_call_is_tried_after_those_written_down_before_it() -> None:
 def test_what_a_node_cannot_try_after_others_is_not_tried() -> None:
     node = Node(simulates=False)
     made = recorder(node)
-    contract = interface("OracleHub").at(HUB)
+    contract = contract_at(made.rpc, "OracleHub", HUB)
     assert made.read(contract, "authority") == MANAGER
     receipt = made.send(HUB, "0x01")
     assert receipt.logs == ()
@@ -301,7 +302,7 @@ def test_reading_after_a_refusal_tells_the_refusal() -> None:
     node = Node()
     made = recorder(node)
     made.send(HUB, "0x01")
-    contract = interface("OracleHub").at(HUB)
+    contract = contract_at(made.rpc, "OracleHub", HUB)
     node.refuses = {contract.data("authority")}
 
     with pytest.raises(ContractReverted, match="deadbeef"):
@@ -327,12 +328,12 @@ def test_what_a_call_schedules_is_written_down_to_be_made_then(tells: bool) -> N
     node = Node()
     made = recorder(node)
     node.logs = [scheduled(AT)] if tells else []
-    manager = MANAGED.at(MANAGER)
+    manager = contract_at(made.rpc, "AccessManager", MANAGER)
     inner = bytes.fromhex("05")
 
     made.send(USDC, "0x09")
     made.transact(manager, "schedule", HUB, inner, 0)
-    made.transact(interface("IERC20Metadata").at(USDC), "approve", SPENDER, 7)
+    made.transact(contract_at(made.rpc, "IERC20Metadata", USDC), "approve", SPENDER, 7)
     assert made.now.pop(0).operation is None
 
     operation = Operation(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rebalancer.chain.abi import interface
+from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.l1_fees import L1Fees, transaction_bytes
 from rebalancer.chain.rpc import Call, Rpc
 from rebalancer.errors import (
@@ -249,7 +249,7 @@ def test_a_call_is_encoded_and_named_and_a_contract_made_from_its_code(
 ) -> None:
     told: list[Any] = []
     wallet.on_sent = lambda *words: told.append(words)
-    token = interface("IERC20Metadata").at(TO)
+    token = contract_at(wallet.rpc, "IERC20Metadata", TO)
     wallet.transact(token, "transfer", ME, 7, value_wei=1)
     assert (pen.signed[0]["to"], pen.signed[0]["data"], pen.signed[0]["value"]) == (
         *(TO, token.data("transfer", ME, 7), 1),
