@@ -197,7 +197,7 @@ def stale_feed(arena: Arena, strength: float, seed: int) -> None:
     keeper = arena.running()
     arena.move_unseen(int(strength * 3_600))
     arena.done["stale feed"] += 1
-    reason(arena, keeper, "reason=OracleFault.* Stale")
+    reason(arena, keeper, "reason=OracleFault.* older than its heartbeat")
     before = arena.epochs
     arena.pass_blocks(5)
     assert arena.epochs == before
@@ -231,7 +231,7 @@ def diverging_feed(arena: Arena, strength: float, seed: int) -> None:
     before = arena.epochs
     arena.move()
     arena.done["diverging feed"] += 1
-    reason(arena, keeper, "reason=OracleFault.* Diverged")
+    reason(arena, keeper, "reason=OracleFault.* differ by more than their limit")
     arena.pass_blocks(5)
     assert arena.epochs == before
     with arena.acting() as stage:

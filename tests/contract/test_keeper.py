@@ -206,7 +206,7 @@ def test_tick_with_a_stale_price_waits_and_names_the_token(stage: Stage, outbox:
     decision = tick(keeper_of(stage, outbox))
 
     assert decision.reason is Reason.ORACLE_FAULT
-    assert f"{usdc.address} Stale" in decision.text
+    assert f"{usdc.address} (its answer is older than its heartbeat)" in decision.text
     assert nonce(stage) == 0
 
 

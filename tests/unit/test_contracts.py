@@ -7,7 +7,6 @@ import json
 import random
 import subprocess
 import sys
-import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -422,7 +421,7 @@ def test_a_node_that_is_gone_is_one_failure_without_a_secret() -> None:
 
 
 def test_after_the_deadline_nothing_is_asked(node: Node, rpc: Rpc, vault: BoundContract) -> None:
-    rpc.deadline = time.monotonic() - 1
+    rpc.deadline = 0.0  # long ago, on the clock that counts from a start of the machine
 
     with pytest.raises(RpcTimeout):
         vault.call("totalSupply")

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from rebalancer.chain.abi import interface
 from rebalancer.chain.receipt import Receipt
-from rebalancer.errors import OutboxUnreadable, OutboxUnwritable
+from rebalancer.errors import OutboxMissing, OutboxUnreadable, OutboxUnwritable
 from rebalancer.send.fees import Fees
 from rebalancer.send.journal import (
     Attempt,
@@ -459,9 +459,9 @@ def test_who_only_looks_sees_all_while_the_outbox_is_open(journal: Journal) -> N
 
 def test_who_only_looks_is_told_what_is_no_outbox(tmp_path: Path) -> None:
     path = tmp_path / "none.sqlite"
-    with pytest.raises(OutboxUnreadable) as caught:
+    with pytest.raises(OutboxMissing) as missing:
         read_attempts(path, 1)
-    assert caught.value.path == path
+    assert missing.value.path == path
     assert not path.exists()
     sqlite3.connect(path).executescript("CREATE TABLE theirs (id); PRAGMA user_version = 3;")
     with pytest.raises(OutboxUnreadable, match="another program") as caught:
