@@ -11,11 +11,13 @@ import { Lists } from "./libraries/Lists.sol";
 import { BalancerV2Venue } from "./venues/BalancerV2Venue.sol";
 import { CallVenue } from "./venues/CallVenue.sol";
 import { CurveVenue } from "./venues/CurveVenue.sol";
+import { ERC4626Venue } from "./venues/ERC4626Venue.sol";
 import { PancakeSwapV3Venue } from "./venues/PancakeSwapV3Venue.sol";
 import { SwapRouter02Venue } from "./venues/SwapRouter02Venue.sol";
 import { UniswapV2Venue } from "./venues/UniswapV2Venue.sol";
 import { UniswapV3Venue } from "./venues/UniswapV3Venue.sol";
 import { UniswapV4Venue } from "./venues/UniswapV4Venue.sol";
+import { WstETHVenue } from "./venues/WstETHVenue.sol";
 
 /// @title RouteHops
 /// @notice What a compact route says, and how each of its hops is made: with what this contract holds, for itself or for `msg.sender`.
@@ -34,7 +36,9 @@ abstract contract RouteHops is
     BalancerV2Venue,
     CurveVenue,
     CallVenue,
-    PancakeSwapV3Venue
+    PancakeSwapV3Venue,
+    ERC4626Venue,
+    WstETHVenue
 {
     uint256 internal constant HEAD = 60;
 
@@ -57,13 +61,15 @@ abstract contract RouteHops is
         address to = paid ? msg.sender : address(this);
         if (amount == 0 && flags & EXACT_OUT == 0) amount = IERC20(tokenIn).balanceOf(address(this));
 
-        if (venue == UNISWAP_V3 || venue == PANCAKESWAP_V3) _swapOnV3(tokenIn, tokenOut, amount, flags, body, to);
+        if (venue == UNISWAP_V3) _swapOnV3(tokenIn, tokenOut, amount, flags, body, to);
         else if (venue == SWAP_ROUTER_02) _swapOnSwapRouter02(tokenIn, tokenOut, amount, flags, body, to);
         else if (venue == UNISWAP_V2) _swapOnUniswapV2(tokenIn, tokenOut, amount, flags, body, to);
         else if (venue == UNISWAP_V4) _swapOnUniswapV4(tokenIn, tokenOut, amount, flags, body, to);
         else if (venue == BALANCER_V2) _swapOnBalancerV2(tokenIn, tokenOut, amount, flags, body, to);
         else if (venue == CURVE) _swapOnCurve(tokenIn, tokenOut, amount, flags, body, to);
         else if (venue == ANY_CALL) _swapByAnyCall(tokenIn, tokenOut, amount, flags, body, to);
+        else if (venue == ERC_4626) _swapOnERC4626(tokenIn, tokenOut, amount, flags, body, to);
+        else if (venue == WSTETH) _swapOnWstETH(tokenIn, tokenOut, amount, flags, body, to);
         else revert UnknownVenue(at, venue);
     }
 
@@ -124,8 +130,10 @@ contract RouteExecutor is IRouteExecutor, RouteHops, ReentrancyGuardTransient {
             address tokenOut;
             bool paid;
             (at, tokenIn, tokenOut, paid) = _hop(route, at);
-            touched.set(count++, tokenIn);
-            if (!paid) touched.set(count++, tokenOut);
+            unchecked {
+                touched.set(count++, tokenIn); // twice as often as there are hops, at most
+                if (!paid) touched.set(count++, tokenOut);
+            }
         }
         for (uint256 i; i < count; ++i) {
             IERC20 token = IERC20(touched.at(i));

@@ -19,7 +19,8 @@ from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from rebalancer.chain.abi import Contract, decode_logs, interface
+from rebalancer.chain.abi import decode_logs, interface
+from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.l1_fees import read_l1_fees, transaction_bytes
 from rebalancer.chain.receipt import NoLogs, Receipt
 from rebalancer.chain.rpc import Rpc
@@ -30,7 +31,9 @@ from rebalancer.errors import (
     BalanceTooLow,
     ContractMissing,
     ContractReverted,
+    FeeAboveCap,
     FeeOutOfRange,
+    L1FeeUnknown,
     NothingAsked,
     NothingToClaim,
     NothingToDeposit,
@@ -43,9 +46,9 @@ from rebalancer.errors import (
 )
 from rebalancer.governance import act
 from rebalancer.preview import Approval, Preview, read_values
-from rebalancer.send.fees import suggest
+from rebalancer.send.fees import offer, read_market, suggest
 from rebalancer.send.simulate import gas_in_turn
-from rebalancer.send.wallet import Wallet, check_ether, cost_now, estimate_gas
+from rebalancer.send.wallet import Wallet, check_ether, cost_now, estimate_gas, with_margin
 from rebalancer.spec import MAX_ASSETS, MIN_ASSETS, check_bands, check_weights
 from rebalancer.texts import LONGEST_SYMBOL, safe_text
 from rebalancer.units import BPS, E18, YEAR_SECONDS, div_up, mul_div_down, mul_div_up
@@ -235,11 +238,11 @@ def deposit_in_kind(
         ContractReverted: the vault or a token refuses; allowances are taken back.
         As `Wallet.send`.
     """
-    contract = interface("BasketVault").at(vault)
+    contract = contract_at(wallet.rpc, "BasketVault", vault)
     if shares <= 0:
         raise NothingAsked("shares to deposit for")
-    tokens = basket_tokens(wallet.rpc, contract)
-    asked = contract.call(wallet.rpc, "previewMintInKind", shares)
+    tokens = basket_tokens(contract)
+    asked = contract.call("previewMintInKind", shares)
     most = [mul_div_up(amount, BPS + max_extra_bps, BPS) for amount in asked]
     for token, amount in zip(tokens, asked, strict=True):
         _check_balance(wallet, token, amount)
@@ -277,12 +280,12 @@ def withdraw_in_kind(
         NothingAsked, BalanceTooLow: nothing was sent.
         As `Wallet.send`.
     """
-    contract = interface("BasketVault").at(vault)
+    contract = contract_at(wallet.rpc, "BasketVault", vault)
     if shares <= 0:
         raise NothingAsked("shares to withdraw")
-    tokens = basket_tokens(wallet.rpc, contract)
+    tokens = basket_tokens(contract)
     _check_balance(wallet, contract.address, shares)
-    given = contract.call(wallet.rpc, "previewRedeemInKind", shares)
+    given = contract.call("previewRedeemInKind", shares)
     least = [mul_div_down(amount, BPS - max_less_bps, BPS) for amount in given]
     call = (shares, wallet.address, wallet.address, least)
     if ask:
@@ -333,7 +336,7 @@ def claim(
         ContractReverted: the token still cannot be sent.
         As `Wallet.send`.
     """
-    contract = interface("BasketVault").at(vault)
+    contract = contract_at(wallet.rpc, "BasketVault", vault)
     token = token.lower()
     holder = (holder or wallet.address).lower()
     receiver = (receiver or holder).lower()
@@ -341,7 +344,7 @@ def claim(
         raise NotTheClaimant(wallet.address, holder)
     if amount_raw is not None and amount_raw <= 0:
         raise NothingAsked(f"{_symbol(wallet.rpc, token)} to collect")
-    if contract.call(wallet.rpc, "claimable", holder, token) == 0:
+    if contract.call("claimable", holder, token) == 0:
         raise NothingToClaim(holder, _symbol(wallet.rpc, token))
     most = 2**256 - 1 if amount_raw is None else amount_raw
     paid = wallet.transact(contract, "claim", holder, token, receiver, most)
@@ -360,8 +363,8 @@ def sync(wallet: Wallet, vault: str, token: str) -> LossWrittenDown:
         ContractReverted: NothingLost, with the numbers.
         As `Wallet.send`.
     """
-    contract = interface("BasketVault").at(vault)
-    tokens = basket_tokens(wallet.rpc, contract)
+    contract = contract_at(wallet.rpc, "BasketVault", vault)
+    tokens = basket_tokens(contract)
     if token.lower() not in tokens:
         symbols = [_symbol(wallet.rpc, one) for one in tokens]
         raise TokenNotInBasket(_symbol(wallet.rpc, token), symbols)
@@ -404,13 +407,14 @@ def deposit_token(
     """
     from rebalancer.plan.zap import plan_zap_in  # scipy takes its time to load
 
-    zap, contract = interface("Zap").at(system.zap), interface("BasketVault").at(vault)
+    zap = contract_at(wallet.rpc, "Zap", system.zap)
+    contract = contract_at(wallet.rpc, "BasketVault", vault)
     token = token.lower()
     if amount_raw is not None and amount_raw <= 0:
         raise NothingAsked("the token to deposit")
-    paid = zap.call(wallet.rpc, "WETH") if token == ETH else token
-    tokens = basket_tokens(wallet.rpc, contract)
-    books = _books(wallet.rpc, contract, tokens)
+    paid = zap.call("WETH") if token == ETH else token
+    tokens = basket_tokens(contract)
+    books = _books(contract, tokens)
     is_all, kept_wei = amount_raw is None, 0
     if amount_raw is None:
         if wallet.pays_gas:
@@ -419,7 +423,8 @@ def deposit_token(
         if token == ETH:
             amount_raw -= kept_wei
         if amount_raw <= 0:
-            raise NothingToDeposit(wallet.address, _symbol(wallet.rpc, paid))
+            name = "ether" if token == ETH else _symbol(wallet.rpc, token)
+            raise NothingToDeposit(wallet.address, name)
     elif token == ETH:
         check_ether(wallet.rpc, wallet.address, amount_raw)
     else:
@@ -440,7 +445,7 @@ def deposit_token(
 
     found, arguments = planned(amount_raw)
     if is_all and token == ETH and wallet.pays_gas:
-        amount_raw += kept_wei - _most_gas_wei(wallet, zap, "zapIn", arguments, amount_raw)
+        amount_raw += kept_wei - _most_wei_kept(wallet, zap, "zapIn", arguments, amount_raw)
         found, arguments = planned(amount_raw)
     value_wei = amount_raw if token == ETH else 0
     needed = {} if token == ETH else {token: amount_raw}
@@ -490,17 +495,18 @@ def withdraw_token(
     """
     from rebalancer.plan.zap import plan_zap_out  # scipy takes its time to load
 
-    zap, contract = interface("Zap").at(system.zap), interface("BasketVault").at(vault)
+    zap = contract_at(wallet.rpc, "Zap", system.zap)
+    contract = contract_at(wallet.rpc, "BasketVault", vault)
     token = token.lower()
     if shares <= 0:
         raise NothingAsked("shares to withdraw")
-    got = zap.call(wallet.rpc, "WETH") if token == ETH else token
-    tokens = basket_tokens(wallet.rpc, contract)
+    got = zap.call("WETH") if token == ETH else token
+    tokens = basket_tokens(contract)
     _check_balance(wallet, contract.address, shares)
-    books = _books(wallet.rpc, contract, tokens)
+    books = _books(contract, tokens)
     deadline = _now(wallet.rpc) + wallet.deadline_seconds
     # The fee dilutes shares until this is mined; amounts must not be planned that are no longer there.
-    streaming_bps = contract.call(wallet.rpc, "fee")[2]
+    streaming_bps = contract.call("fee")[2]
     accrued = div_up(books.supply * streaming_bps * 2 * wallet.deadline_seconds, YEAR_SECONDS * BPS)
     given = replace(books, supply=books.supply + accrued).given_raw(shares)
     found = plan_zap_out(tokens, given, pools, got)
@@ -550,8 +556,8 @@ def set_targets(
         ContractReverted: the vault refuses.
         As `Wallet.send`.
     """
-    contract = interface("BasketVault").at(vault)
-    count = len(basket_tokens(wallet.rpc, contract))
+    contract = contract_at(wallet.rpc, "BasketVault", vault)
+    count = len(basket_tokens(contract))
     if len(targets_e18) != count:
         raise AssetCountOutOfRange("targets", len(targets_e18), count, count)
     if sum(targets_e18) != E18:
@@ -567,18 +573,18 @@ def set_bands(wallet: Wallet, vault: str, bands: Sequence[tuple[int, int, int]])
         ContractReverted: the vault refuses.
         As `Wallet.send`.
     """
-    contract = interface("BasketVault").at(vault)
-    tokens = basket_tokens(wallet.rpc, contract)
+    contract = contract_at(wallet.rpc, "BasketVault", vault)
+    tokens = basket_tokens(contract)
     if len(bands) != len(tokens):
         raise AssetCountOutOfRange("bands", len(bands), len(tokens), len(tokens))
-    dust_bps = contract.call(wallet.rpc, "policy")[4]
+    dust_bps = contract.call("policy")[4]
     check_bands(tokens, [band for band, _, _ in bands], dust_bps)
     return _change(wallet, contract, "setBands", list(bands))
 
 
-def _change(wallet: Wallet, contract: Contract, function: str, *args: Any) -> Change:
+def _change(wallet: Wallet, contract: BoundContract, function: str, *args: Any) -> Change:
     """Call a restricted function, or schedule it, or finish what was scheduled."""
-    authority = contract.call(wallet.rpc, "authority")
+    authority = contract.call("authority")
     done = act(wallet, authority, contract.address, contract.data(function, *args))
     return Change(
         contract.address, done.in_force, done.executable_at, done.transaction_hash, done.gas_used
@@ -606,8 +612,8 @@ def new_vault(wallet: Wallet, system: System, spec: VaultSpec) -> VaultCreated:
     for name, most_bps in asdict(MAX_FEES_BPS).items():
         if (fee_bps := getattr(spec.fees, name)) > most_bps:
             raise FeeOutOfRange(name, fee_bps, most_bps)
-    manager = interface("AccessManager").at(system.authority)
-    if not manager.call(wallet.rpc, "hasRole", Role.ADMIN.value, system.vault_roles)[0]:
+    manager = contract_at(wallet.rpc, "AccessManager", system.authority)
+    if not manager.call("hasRole", Role.ADMIN.value, system.vault_roles)[0]:
         raise NotPermitted(system.vault_roles, "setTargetFunctionRole", manager.address)
     _rehearse(wallet, system, spec)
     for asset, amount in zip(spec.assets, spec.seed_amounts, strict=True):
@@ -620,16 +626,14 @@ def new_vault(wallet: Wallet, system: System, spec: VaultSpec) -> VaultCreated:
     except NoLogs:
         vault = vault_address(wallet, system, spec)
     assign_vault_roles(wallet, system, vault)
-    shares = wallet.read(interface("BasketVault").at(vault), "balanceOf", wallet.address)
+    shares = wallet.read(contract_at(wallet.rpc, "BasketVault", vault), "balanceOf", wallet.address)
     return VaultCreated(vault.lower(), shares)
 
 
 def vault_address(wallet: Wallet, system: System, spec: VaultSpec) -> str:
     """Where the vault of a specification will be, if this wallet makes it."""
-    factory = interface("VaultFactory").at(system.factory)
-    return str(
-        factory.call(wallet.rpc, "vaultAddress", wallet.address, spec.salt.to_bytes(32))
-    ).lower()
+    factory = contract_at(wallet.rpc, "VaultFactory", system.factory)
+    return str(factory.call("vaultAddress", wallet.address, spec.salt.to_bytes(32))).lower()
 
 
 def _check_seed(spec: VaultSpec) -> None:
@@ -671,42 +675,42 @@ class _Rehearsal:
 
     def transact(
         self,
-        contract: Contract,
+        contract: BoundContract,
         function: str,
         *args: Any,
         value_wei: int = 0,  # noqa: ARG002 (a Transactor's)
     ) -> Receipt:
-        contract.call(self.rpc, function, *args, sender=self.address)
+        contract.call(function, *args, sender=self.address)
         raise AssertionError(f"{function} without a seed was not refused")
 
-    def deploy(self, name: str, *args: Any) -> Contract:  # noqa: ARG002 (a Transactor's)
+    def deploy(self, name: str, *args: Any) -> BoundContract:  # noqa: ARG002 (a Transactor's)
         raise AssertionError(f"{name} is not deployed in a rehearsal")
 
 
 # What all of them need
 
 
-def basket_tokens(rpc: Rpc, vault: Contract) -> tuple[str, ...]:
+def basket_tokens(vault: BoundContract) -> tuple[str, ...]:
     """The basket's tokens.
 
     Raises:
         ContractMissing: there is no vault at this address.
     """
     try:
-        return tuple(asset[0] for asset in vault.call(rpc, "assets"))
+        return tuple(asset[0] for asset in vault.call("assets"))
     except ContractReverted:
         # Whatever is there, it is no vault: a vault always answers.
-        raise ContractMissing(vault.interface.name, vault.address) from None
+        raise ContractMissing(vault.name, vault.address) from None
 
 
-def _books(rpc: Rpc, vault: Contract, tokens: tuple[str, ...]) -> Books:
+def _books(vault: BoundContract, tokens: tuple[str, ...]) -> Books:
     """What the vault holds, its supply with the fee's shares, and its fees on entry and exit, at one block."""
     from rebalancer.plan.zap import Books  # scipy takes its time to load
 
-    block = read_block(rpc).hash
-    held = vault.call(rpc, "held", block=block)
-    _, _, _, entry_bps, exit_bps, *_ = vault.call(rpc, "fee", block=block)
-    supply = vault.call(rpc, "totalSupply", block=block)
+    block = read_block(vault.rpc).hash
+    held = vault.call("held", block=block)
+    _, _, _, entry_bps, exit_bps, *_ = vault.call("fee", block=block)
+    supply = vault.call("totalSupply", block=block)
     return Books(tokens, tuple(held), supply, entry_bps, exit_bps)
 
 
@@ -716,14 +720,14 @@ def _check_balance(wallet: Wallet, token: str, needed_raw: int) -> None:
     Raises:
         BalanceTooLow: it has not.
     """
-    contract = interface("IERC20Metadata").at(token)
-    balance_raw = contract.call(wallet.rpc, "balanceOf", wallet.address)
+    contract = contract_at(wallet.rpc, "IERC20Metadata", token)
+    balance_raw = contract.call("balanceOf", wallet.address)
     if balance_raw < needed_raw:
         raise BalanceTooLow(
             wallet.address,
             token,
             _symbol(wallet.rpc, token),
-            contract.call(wallet.rpc, "decimals"),
+            contract.call("decimals"),
             needed_raw,
             balance_raw,
         )
@@ -734,7 +738,7 @@ def _allowances(wallet: Wallet, spender: str, needed_raw: Mapping[str, int]) -> 
     """Grant what is needed, and take it back if what it was granted for is refused."""
     try:
         for token, amount in _approvals(wallet, spender, needed_raw):
-            contract = interface("IERC20Metadata").at(token)
+            contract = contract_at(wallet.rpc, "IERC20Metadata", token)
             wallet.transact(contract, "approve", spender, amount)
         yield
     except RebalancerError:
@@ -752,22 +756,23 @@ def _approvals(
 ) -> Iterator[tuple[str, int]]:
     """The allowances that are to be set, by token, in order."""
     for token, needed in needed_raw.items():
-        contract = interface("IERC20Metadata").at(token)
-        allowed_raw = contract.call(wallet.rpc, "allowance", wallet.address, spender)
+        contract = contract_at(wallet.rpc, "IERC20Metadata", token)
+        allowed_raw = contract.call("allowance", wallet.address, spender)
         if allowed_raw >= needed:
             continue
-        if allowed_raw:
-            yield token, 0  # USDT refuses to change an allowance that is not 0
+        # USDT refuses to change an allowance that is not 0.
+        if allowed_raw and _approval_gas(wallet, token, spender, needed) is None:
+            yield token, 0
         yield token, needed
 
 
 def _left_allowed(wallet: Wallet, spender: str, tokens: Iterable[str]) -> Iterator[str]:
     """What a spender may still take, in sentences."""
     for token in tokens:
-        contract = interface("IERC20Metadata").at(token)
-        left_raw = contract.call(wallet.rpc, "allowance", wallet.address, spender)
+        contract = contract_at(wallet.rpc, "IERC20Metadata", token)
+        left_raw = contract.call("allowance", wallet.address, spender)
         if left_raw:
-            decimals = contract.call(wallet.rpc, "decimals")
+            decimals = contract.call("decimals")
             left = Decimal(left_raw).scaleb(-decimals)
             yield (
                 f"{spender} may still take {left:,f} {_symbol(wallet.rpc, token)} from {wallet.address}: "
@@ -781,9 +786,9 @@ _Moved = tuple[Mapping[str, int], Mapping[str, int], Mapping[str, int], Mapping[
 
 def _preview(
     wallet: Wallet,
-    vault: Contract,
+    vault: BoundContract,
     moved: _Moved,
-    call: tuple[Contract, str, tuple[Any, ...]],
+    call: tuple[BoundContract, str, tuple[Any, ...]],
     needed_raw: Mapping[str, int] | None = None,
     legs: Sequence[Leg] = (),
     value_wei: int = 0,
@@ -801,20 +806,24 @@ def _preview(
         for token, raw in _approvals(wallet, target.address, needed_raw or {})
     )
     data = target.data(function, *arguments)
-    if approvals:
-        gas = _gas_after(wallet, approvals, target.address, data, value_wei)
-    else:
-        gas = estimate_gas(
+    gas = _gas_after(wallet, approvals, target.address, data, value_wei)
+    least_limit = (
+        gas  # a redemption keeps gas back for tokens that misbehave, and uses it for them alone
+    )
+    if not approvals:
+        least_limit = estimate_gas(
             wallet.rpc, wallet.address, target.address, data, value_wei, margin_bps=0
         )
+        gas = least_limit if gas is None else gas
     cost = None if gas is None else cost_now(wallet.rpc, gas, data)
+    needed_wei = value_wei + _most_gas_wei(wallet, approvals, least_limit, data)
     net: dict[str, int] = {}
     for leg in legs:
         net[leg.token_in] = net.get(leg.token_in, 0) + leg.amount_in_raw
         net[leg.token_out] = net.get(leg.token_out, 0) - leg.amount_out_raw
     swapped = {token: raw for token, raw in net.items() if raw}
     tokens = [*dict.fromkeys((*gives, *gets, *swapped))]
-    values = read_values(wallet.rpc, vault, tokens, read_block(wallet.rpc))
+    values = read_values(vault, tokens, read_block(wallet.rpc))
     given_e18, got_e18 = values.of(gives), values.of(gets)
     gives, at_most, gets, at_least = (
         {ETH if token == native else token: raw for token, raw in amounts.items()}
@@ -834,11 +843,31 @@ def _preview(
         gas=gas,
         cost_wei=cost.total_wei if cost else None,
         rollup_wei=cost.rollup_wei if cost else None,
+        needed_wei=needed_wei,
+        ether_wei=_balance(wallet, ETH),
     )
 
 
+def _most_gas_wei(wallet: Wallet, approvals: Sequence[Approval], gas: int | None, data: str) -> int:
+    """What a call and the approvals before it need of the account's ether for gas, in wei, as far as their gas is known.
+
+    Approvals at today's price; the call at what it will offer, with the margin of its gas limit, as it has to be there when it is sent.
+    """
+    if not wallet.pays_gas:
+        return 0
+    market = read_market(wallet.rpc)
+    needed_wei = market.usual_price_wei * sum(one.gas or 0 for one in approvals)
+    with suppress(
+        FeeAboveCap, L1FeeUnknown
+    ):  # then it is not sent, or the node refuses what cannot be paid
+        limit = with_margin(gas or 0)
+        needed_wei += limit * offer(market, wallet.fee_cap_wei).max_fee_per_gas_wei
+        needed_wei += read_l1_fees(wallet.rpc).beside_gas_wei(transaction_bytes(data), limit)
+    return needed_wei
+
+
 def _approval_gas(wallet: Wallet, token: str, spender: str, amount_raw: int) -> int | None:
-    data = interface("IERC20Metadata").at(token).data("approve", spender, amount_raw)
+    data = contract_at(wallet.rpc, "IERC20Metadata", token).data("approve", spender, amount_raw)
     try:
         return estimate_gas(wallet.rpc, wallet.address, token, data, margin_bps=0)
     except ContractReverted:
@@ -865,8 +894,8 @@ def _gas_after(
     return None if found is None else found[-1]
 
 
-def _most_gas_wei(
-    wallet: Wallet, contract: Contract, function: str, arguments: Any, value_wei: int
+def _most_wei_kept(
+    wallet: Wallet, contract: BoundContract, function: str, arguments: Any, value_wei: int
 ) -> int:
     """What a call's gas may cost when it is sent, in wei, rounded up."""
     data = contract.data(function, arguments)
@@ -879,8 +908,8 @@ def _most_gas_wei(
 def _balance(wallet: Wallet, token: str) -> int:
     if token == ETH:
         return int(wallet.rpc.call("eth_getBalance", wallet.address, "latest"), 16)
-    contract = interface("IERC20Metadata").at(token)
-    return int(contract.call(wallet.rpc, "balanceOf", wallet.address))
+    contract = contract_at(wallet.rpc, "IERC20Metadata", token)
+    return int(contract.call("balanceOf", wallet.address))
 
 
 def _back(found: ZapIn, tokens: Sequence[str], paid: str) -> int:
@@ -892,16 +921,16 @@ def _back(found: ZapIn, tokens: Sequence[str], paid: str) -> int:
 def _take_back(wallet: Wallet, spender: str, tokens: Iterable[str]) -> None:
     """Set allowances to 0, as far as that can be done: the error that led here is the one to tell."""
     for token in tokens:
-        contract = interface("IERC20Metadata").at(token)
+        contract = contract_at(wallet.rpc, "IERC20Metadata", token)
         with suppress(RebalancerError):
-            if contract.call(wallet.rpc, "allowance", wallet.address, spender):
+            if contract.call("allowance", wallet.address, spender):
                 wallet.transact(contract, "approve", spender, 0)
 
 
 def _symbol(rpc: Rpc, token: str) -> str:
     """A token's symbol, or its address where it does not tell one as everybody does."""
     try:
-        symbol = interface("IERC20Metadata").at(token).call(rpc, "symbol")
+        symbol = contract_at(rpc, "IERC20Metadata", token).call("symbol")
     except (ContractMissing, ContractReverted):
         return token
     return safe_text(symbol, LONGEST_SYMBOL) or token
@@ -914,7 +943,7 @@ def _now(rpc: Rpc) -> int:
     return int(stamped, 16) if stamped else read_block(rpc).timestamp
 
 
-def _event(receipt: Receipt, contract: Contract, name: str) -> Mapping[str, Any]:
+def _event(receipt: Receipt, contract: BoundContract, name: str) -> Mapping[str, Any]:
     """What a contract told of what it did, in the one event of that name.
 
     Raises:

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.text import Text
 
 from rebalancer.actions import deposit_in_kind, deposit_token, withdraw_in_kind, withdraw_token
-from rebalancer.chain.abi import interface
+from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.pools import read_v3_pools
 from rebalancer.chain.snapshot import Block, VaultSnapshot, read_block, read_vaults
 from rebalancer.devnet.local import LocalChain
@@ -317,8 +317,8 @@ class _Run:
 
     def withdraw(self) -> None:
         """The person leaves: half in kind, the rest to one token."""
-        share = interface("BasketVault").at(self.stage.vault)
-        shares = share.call(self.chain.rpc, "balanceOf", self.depositor.address)
+        share = contract_at(self.chain.rpc, "BasketVault", self.stage.vault)
+        shares = share.call("balanceOf", self.depositor.address)
         half = withdraw_in_kind(self.depositor, self.stage.vault, shares // 2)
         self.console.print(
             _step(5),
@@ -337,7 +337,7 @@ class _Run:
         self.console.print(
             f"  Withdrew the rest to one token: {rest.amount_raw / 10**usdc.decimals:,.2f} USDC"
         )
-        left = share.call(self.chain.rpc, "balanceOf", self.depositor.address)
+        left = share.call("balanceOf", self.depositor.address)
         if left:
             raise DemoFailed(f"the depositor still has {left} shares after withdrawing all")
 
@@ -422,6 +422,7 @@ def _logs_to(path: Path) -> Iterator[None]:
             processors=[
                 structlog.processors.add_log_level,
                 structlog.processors.TimeStamper(fmt="iso"),
+                lambda _logger, _method, event: {k: v for k, v in event.items() if v is not None},
                 structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
             ],
             logger_factory=structlog.WriteLoggerFactory(file),

@@ -14,9 +14,11 @@ from dataclasses import asdict, astuple, dataclass, fields
 from enum import IntEnum
 from typing import Any, Protocol, Self
 
-from rebalancer.chain.abi import Contract, interface
+from rebalancer.chain.abi import interface
+from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.deployment import Deployment
 from rebalancer.chain.receipt import NoLogs, Receipt
+from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import LaunchUnfinished, SystemMissing
 from rebalancer.policy import Asset, Policy
 
@@ -88,15 +90,19 @@ class Transactor(Protocol):
     """Whoever sends transactions and waits for them: a wallet, or a local chain's unlocked account."""
 
     @property
+    def rpc(self) -> Rpc:
+        """The endpoints of its chain."""
+
+    @property
     def address(self) -> str:
         """The account that sends."""
 
     def transact(
-        self, contract: Contract, function: str, *args: Any, value_wei: int = 0
+        self, contract: BoundContract, function: str, *args: Any, value_wei: int = 0
     ) -> Receipt:
         """Call a function in a transaction and wait for its receipt."""
 
-    def deploy(self, name: str, *args: Any) -> Contract:
+    def deploy(self, name: str, *args: Any) -> BoundContract:
         """Deploy a packaged contract."""
 
 
@@ -308,7 +314,7 @@ def deploy_system(
 
     rest = (weth, sequencer_feed, grace_seconds, admin_delay_seconds)
     system = assemble(create, wallet.address, *rest)
-    authority = interface("AccessManager").at(system.authority)
+    authority = contract_at(wallet.rpc, "AccessManager", system.authority)
     for function, arguments in role_calls(system):
         wallet.transact(authority, function, *arguments)
     return system
@@ -330,7 +336,7 @@ def grant_roles(
     wallet: Transactor, authority: str, members: Mapping[Role, Sequence[str]], delay_seconds: int
 ) -> None:
     """Give accounts their roles, as `grant_calls` has it."""
-    manager = interface("AccessManager").at(authority)
+    manager = contract_at(wallet.rpc, "AccessManager", authority)
     for function, arguments in grant_calls(members, delay_seconds):
         wallet.transact(manager, function, *arguments)
 
@@ -356,7 +362,7 @@ def set_feed(wallet: Transactor, oracle: str, token: str, spec: FeedSpec) -> Non
         ContractReverted: FeedDecimals, UnsoundFeed, BadPriceRange …, with their numbers.
     """
     function, arguments = feed_call(token, spec)
-    wallet.transact(interface("OracleHub").at(oracle), function, *arguments)
+    wallet.transact(contract_at(wallet.rpc, "OracleHub", oracle), function, *arguments)
 
 
 def source_call(token: str, spec: SourceSpec) -> Call:
@@ -371,7 +377,7 @@ def set_source(wallet: Transactor, oracle: str, token: str, spec: SourceSpec) ->
         ContractReverted: UnsoundSource, SourceOfOthers, SharedSource, WindowTooShort …, with their numbers.
     """
     function, arguments = source_call(token, spec)
-    wallet.transact(interface("OracleHub").at(oracle), function, *arguments)
+    wallet.transact(contract_at(wallet.rpc, "OracleHub", oracle), function, *arguments)
 
 
 def create_vault(wallet: Transactor, system: System, spec: VaultSpec) -> str:
@@ -383,11 +389,14 @@ def create_vault(wallet: Transactor, system: System, spec: VaultSpec) -> str:
         ContractReverted: anything about the configuration, a balance or an allowance, with its numbers.
         NoLogs: the calls are only written down, and the node could not try them.
     """
-    factory = interface("VaultFactory").at(system.factory)
+    factory = contract_at(wallet.rpc, "VaultFactory", system.factory)
     for asset, amount in zip(spec.assets, spec.seed_amounts, strict=True):
         if amount:
             wallet.transact(
-                interface("IERC20Metadata").at(asset.token), "approve", system.factory, amount
+                contract_at(wallet.rpc, "IERC20Metadata", asset.token),
+                "approve",
+                system.factory,
+                amount,
             )
     assets = [astuple(asset) for asset in spec.assets]
     params = (
@@ -421,4 +430,4 @@ def assign_vault_roles(wallet: Transactor, system: System, vault: str) -> None:
     Raises:
         ContractReverted: NotOfFactory, VaultOlder, OtherAuthority, AlreadyAssigned, VaultClosed, HasAdminDelay, HasRoles, with the vault.
     """
-    wallet.transact(interface("VaultRoles").at(system.vault_roles), "assign", vault)
+    wallet.transact(contract_at(wallet.rpc, "VaultRoles", system.vault_roles), "assign", vault)

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rebalancer.chain.abi import Contract, interface
+from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.deployment import Deployment
 from rebalancer.chain.pools import read_pools
 from rebalancer.chain.rpc import Rpc
@@ -52,7 +52,7 @@ from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import keystore_address, keystore_weakness, open_signer
 from rebalancer.send.wallet import check_ether
 from rebalancer.units import E18
-from rebalancer.words import span
+from rebalancer.words import counted, span
 
 __all__ = ["Finding", "diagnose"]
 
@@ -183,9 +183,9 @@ def _deployment(settings: Settings) -> tuple[Deployment | None, list[Finding]]:
         return None, [_ill("deployment", error)]
     if deployment.unfinished is not None:
         return deployment, [_ill("deployment", LaunchUnfinished(deployment.unfinished.deployer))]
-    known = f"{settings.deployment} names {len(deployment.contracts)} contracts"
+    known = f"{settings.deployment} names {counted(len(deployment.contracts), 'contract')}"
     return deployment, [
-        Finding("deployment", True, f"{known} and {len(deployment.vaults)} vaults.")
+        Finding("deployment", True, f"{known} and {counted(len(deployment.vaults), 'vault')}.")
     ]
 
 
@@ -216,22 +216,22 @@ def _on_chain(
         yield Finding(
             "vaults", False, "No vault is named.", "make one with `rebalancer vault create`."
         )
-    factory = interface("VaultFactory").at(system.factory)
+    factory = contract_at(rpc, "VaultFactory", system.factory)
     judged: set[str] = set()
     for address in vaults:
-        if not factory.call(rpc, "isVault", address):
+        if not factory.call("isVault", address):
             yield Finding(
                 "vaults",
                 False,
                 f"{address} is not a vault of the factory {system.factory}.",
-                "check the address under `vaults` in the settings.",
+                f"check the address under `vaults` in {'the settings' if settings.vaults else settings.deployment}.",
             )
             continue
         yield Finding("vaults", True, f"{address} is a vault of the factory.")
         block = read_block(rpc)
         (snapshot,) = read_vaults(rpc, system.lens, [address], block)
-        contract = interface("BasketVault").at(address)
-        oracle = contract.call(rpc, "oracle", block=block.hash)
+        contract = contract_at(rpc, "BasketVault", address)
+        oracle = contract.call("oracle", block=block.hash)
         tokens = []
         for asset in snapshot.basket.assets:
             if asset.excluded:
@@ -273,7 +273,7 @@ def _sequencer(rpc: Rpc, system: System, chain_id: int) -> Iterator[Finding]:
     if chain_id not in SEQUENCED:
         return
     name, known = SEQUENCED[chain_id]
-    feed = interface("OracleHub").at(system.oracle).call(rpc, "SEQUENCER_FEED")
+    feed = contract_at(rpc, "OracleHub", system.oracle).call("SEQUENCER_FEED")
     if int(feed, 16):
         yield Finding("feeds", True, f"Prices wait for the sequencer of {name}, by {feed}.")
         return
@@ -289,12 +289,12 @@ def _against_market(
     rpc: Rpc, oracle: str, prices_e18: dict[str, int], deployment: Deployment, block: Block
 ) -> Iterator[Finding]:
     """Whether each feed calls itself by its token and unit, and is where the listed pools are."""
-    hub = interface("OracleHub").at(oracle)
+    hub = contract_at(rpc, "OracleHub", oracle)
     told = {feed.address: feed.description for feed in deployment.feeds}
     names = {token.address: token.symbol for token in deployment.tokens}
     units = {feed.address: feed.name.partition("/")[2] for feed in deployment.feeds}
     for token in prices_e18:
-        feed, *_, quote = hub.call(rpc, "feedOf", token, block=block.hash)
+        feed, *_, quote = hub.call("feedOf", token, block=block.hash)
         unit = "USD" if not int(quote, 16) else names.get(quote) or units.get(feed)
         if unit is None or token not in names:
             continue  # nothing names what it should be
@@ -303,7 +303,7 @@ def _against_market(
             yield _wrong_feed(names[token], feed, why)
     pools = priced_pools(rpc, deployment, block)
     for off in off_market(prices_e18, pools):
-        feed = hub.call(rpc, "feedOf", off.token, block=block.hash)[0]
+        feed = hub.call("feedOf", off.token, block=block.hash)[0]
         yield _wrong_feed(names.get(off.token, off.token), feed, off.sentence)
 
 
@@ -323,7 +323,7 @@ def _wiring(rpc: Rpc, system: System) -> Iterator[Finding]:
         ("BasketVault", system.implementation, "EXTENSION", system.extension),
         ("VaultExtension", system.extension, "STORE", system.config_store),
     ):
-        found = interface(name).at(address).call(rpc, asked).lower()
+        found = contract_at(rpc, name, address).call(asked).lower()
         if found != expected.lower():
             yield Finding(
                 "contracts",
@@ -405,7 +405,7 @@ def _deployer(rpc: Rpc, found: Permissions, chain_id: int) -> Iterator[Finding]:
 
 
 def _vault(rpc: Rpc, snapshot: VaultSnapshot, keeper: str | None) -> Iterator[Finding]:
-    vault = interface("BasketVault").at(snapshot.address)
+    vault = contract_at(rpc, "BasketVault", snapshot.address)
     if snapshot.state.paused:
         yield Finding(
             "vaults",
@@ -414,7 +414,7 @@ def _vault(rpc: Rpc, snapshot: VaultSnapshot, keeper: str | None) -> Iterator[Fi
             "have the owner resume it when the guardian's reason is gone.",
         )
     if keeper is not None:
-        yield _role(rpc, vault, keeper, snapshot.policy.open_after_seconds)
+        yield _role(vault, keeper, snapshot.policy.open_after_seconds)
 
 
 def _minimums(snapshot: VaultSnapshot, deployment: Deployment) -> Iterator[Finding]:
@@ -431,10 +431,10 @@ def _minimums(snapshot: VaultSnapshot, deployment: Deployment) -> Iterator[Findi
             )
 
 
-def _role(rpc: Rpc, vault: Contract, keeper: str, open_after_seconds: int) -> Finding:
-    authority = interface("AccessManager").at(vault.call(rpc, "authority"))
+def _role(vault: BoundContract, keeper: str, open_after_seconds: int) -> Finding:
+    authority = contract_at(vault.rpc, "AccessManager", vault.call("authority"))
     selector = vault.interface.functions["rebalance"].selector
-    may_at_once, _ = authority.call(rpc, "canCall", keeper, vault.address, selector)
+    may_at_once, _ = authority.call("canCall", keeper, vault.address, selector)
     if may_at_once:
         return Finding("role", True, f"{keeper} may rebalance {vault.address}.")
     if open_after_seconds:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rebalancer.texts import safe_text
-from rebalancer.words import named_number
+from rebalancer.words import counted, named_number
 
 _LONGEST_SENTENCE = 4_000
 """Characters of an error's sentence: a list of many addresses fits."""
@@ -692,15 +692,15 @@ class FeeAboveCap(ChainError):
 
 
 class InsufficientEther(ChainError):
-    """An account cannot pay what a transaction may cost: its value and all its gas."""
+    """An account cannot pay what is to be sent may cost: its value and all its gas."""
 
     def __init__(self, address: str, needed_wei: int, balance_wei: int) -> None:
         self.address = address
         self.needed_wei = needed_wei
         self.balance_wei = balance_wei
         super().__init__(
-            f"{address} holds {_ether(balance_wei)} ether and this transaction may cost "
-            f"{_ether(needed_wei)}: send it at least {_ether(needed_wei - balance_wei)} more."
+            f"{address} holds {_ether(balance_wei)} ether and needs up to "
+            f"{_ether(needed_wei)} for this: send it at least {_ether(needed_wei - balance_wei)} more."
         )
 
 
@@ -817,7 +817,7 @@ class KeystoreMissing(SignerError):
         self.path = path
         super().__init__(
             f"There is no keystore at {path}: name an encrypted JSON keystore, "
-            "such as `cast wallet import` or geth makes."
+            "such as `ape accounts generate` or geth makes."
         )
 
 
@@ -829,7 +829,7 @@ class KeystoreUnreadable(SignerError):
         self.why = why
         super().__init__(
             f"The keystore {path} cannot be used ({why}): name an encrypted JSON keystore, "
-            "such as `cast wallet import` or geth makes."
+            "such as `ape accounts generate` or geth makes."
         )
 
 
@@ -840,7 +840,7 @@ class WrongPassword(SignerError):
         self.path = path
         super().__init__(
             f"The password does not open the keystore {path}: "
-            "check the variable or the file that holds it."
+            "type it again, or correct the file or the variable that holds it."
         )
 
 
@@ -850,9 +850,8 @@ class PasswordMissing(SignerError):
     def __init__(self, why: str) -> None:
         self.why = why
         super().__init__(
-            f"There is no password for the keystore ({why}): "
-            "set REBALANCER_KEEPER__KEYSTORE_PASSWORD (for a person's own account "
-            "REBALANCER_WALLET__KEYSTORE_PASSWORD) or name a password file."
+            f"There is no password for the keystore ({why}): name its file in keystore_password_file, or set "
+            "REBALANCER_WALLET__KEYSTORE_PASSWORD, for a keeper REBALANCER_KEEPER__KEYSTORE_PASSWORD."
         )
 
 
@@ -996,6 +995,17 @@ class OutboxUnreadable(OutboxError):
         super().__init__(
             f"The outbox {path} cannot be read ({why}): "
             "check on the chain that nothing is pending, then move the file away."
+        )
+
+
+class OutboxMissing(OutboxError):
+    """There is no outbox file where one was to be read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        super().__init__(
+            f"There is no outbox at {path}: a keeper makes it when it first starts; look from the folder that the keeper runs in, or name "
+            "its file in keeper.outbox."
         )
 
 
@@ -1161,7 +1171,7 @@ class DepositTooSmall(PlanError):
         self.token = token
         self.amount_raw = amount_raw
         super().__init__(
-            f"{amount_raw} raw units of {token} are too little to buy even the smallest unit of every asset: deposit more."
+            f"A deposit of {counted(amount_raw, 'raw unit')} of {token} is too little to buy even the smallest unit of every asset: deposit more."
         )
 
 
@@ -1322,7 +1332,8 @@ class AssetCountOutOfRange(ActionError):
         self.minimum = minimum
         self.maximum = maximum
         wanted = str(minimum) if minimum == maximum else f"from {minimum} to {maximum}"
-        super().__init__(f"There are {count} {what}: give {wanted}.")
+        have = f"is 1 {what.removesuffix('s')}" if count == 1 else f"are {count} {what}"
+        super().__init__(f"There {have}: give {wanted}.")
 
 
 class FeeOutOfRange(ActionError):
@@ -1403,7 +1414,7 @@ class LaunchStopped(ActionError):
         self.path = path
         self.exit_code = cause.exit_code
         super().__init__(
-            f"The deployment stopped after {done} transactions ({str(cause).rstrip('.')}): run the same command again when that is mended, "
+            f"The deployment stopped after {counted(done, 'transaction')} ({str(cause).rstrip('.')}): run the same command again when that is mended, "
             f"which goes on from {path}."
         )
 
@@ -1451,6 +1462,17 @@ class SourceUnsound(ActionError):
         super().__init__(
             f"The second source of {token} cannot be used ({why}): "
             "name the right one, or wait until it agrees."
+        )
+
+
+class RoleNotHeld(ActionError):
+    """A role was to be taken from an account that does not hold it."""
+
+    def __init__(self, account: str, role: str) -> None:
+        self.account = account
+        self.role = role
+        super().__init__(
+            f"{account} does not hold the role {role}: check the address; `rebalancer admin show` lists who holds it."
         )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rebalancer.chain.abi import interface
+from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.deployment import Deployment
 from rebalancer.chain.pools import read_pools
 from rebalancer.chain.rpc import Rpc
@@ -90,7 +90,7 @@ def _alike(one: str, other: str) -> bool:
 
 def _description(rpc: Rpc, feed: str) -> str | None:
     try:
-        found: str = interface(_DESCRIBED).at(feed).call(rpc, "description")
+        found: str = contract_at(rpc, _DESCRIBED, feed).call("description")
     except (ContractMissing, ContractReverted, RpcRejected):
         return None
     return found
@@ -160,15 +160,15 @@ def check_setting(
     token, feed, decimals = str(arguments[0]), str(arguments[1]), int(str(arguments[2]))
     quote = str(arguments[6]) if function == "setQuotedFeed" else _NOBODY
     block = read_block(rpc)
-    hub = interface("OracleHub").at(oracle)
+    hub = contract_at(rpc, "OracleHub", oracle)
     asked = list(dict.fromkeys([*(one.address for one in deployment.tokens), token, quote]))
-    answers = hub.call(rpc, "prices", asked, block=block.hash)
+    answers = hub.call("prices", asked, block=block.hash)
     prices = {
         one: int(primary)
         for one, (_, _, primary, fault) in zip(asked, answers, strict=True)
         if not fault
     }
-    _, answer, _, _, _ = interface("AggregatorV3Interface").at(feed).call(rpc, "latestRoundData")
+    _, answer, _, _, _ = contract_at(rpc, "AggregatorV3Interface", feed).call("latestRoundData")
     unit = _USD if quote == _NOBODY else _symbol(rpc, deployment, quote)
     in_quote = None if quote == _NOBODY else prices.get(quote)
     if quote != _NOBODY and in_quote is None:
@@ -184,6 +184,6 @@ def _symbol(rpc: Rpc, deployment: Deployment, token: str) -> str:
     if known is not None:
         return known.symbol
     try:
-        return str(interface("IERC20Metadata").at(token).call(rpc, "symbol"))
+        return str(contract_at(rpc, "IERC20Metadata", token).call("symbol"))
     except (ContractMissing, ContractReverted, RpcRejected):
         return token

@@ -21,7 +21,8 @@ from typing import Any
 from eth_abi.exceptions import EncodingError
 from eth_utils.address import is_hex_address
 
-from rebalancer.chain.abi import Contract, Event, Function, decode_logs, interface, named_arguments
+from rebalancer.chain.abi import Event, Function, decode_logs, interface, named_arguments
+from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.logs import LogSearch
 from rebalancer.chain.receipt import Receipt
 from rebalancer.chain.rpc import Rpc
@@ -39,7 +40,7 @@ from rebalancer.errors import (
 from rebalancer.files import parse_json
 from rebalancer.send.wallet import Wallet
 from rebalancer.units import E18
-from rebalancer.words import span
+from rebalancer.words import counted, span
 
 __all__ = [
     "Acted",
@@ -101,16 +102,16 @@ def lock_calls(system: System, deployer: str, admin: str, delay_seconds: int) ->
 
 def lock_admin(wallet: Transactor, system: System, admin: str, delay_seconds: int) -> None:
     """Make `admin` the manager's only admin beside VaultRoles; see `lock_calls`. The wallet must be an admin without a delay."""
-    manager = interface("AccessManager").at(system.authority)
+    manager = contract_at(wallet.rpc, "AccessManager", system.authority)
     for function, arguments in lock_calls(system, wallet.address, admin, delay_seconds):
         wallet.transact(manager, function, *arguments)
 
 
 def is_locked(rpc: Rpc, system: System) -> bool:
     """Whether the calls of `lock_calls` were made: what no deployment does before, and nobody undoes without a guardian's knowing."""
-    manager = interface("AccessManager").at(system.authority)
+    manager = contract_at(rpc, "AccessManager", system.authority)
     selector = manager.interface.functions["labelRole"].selector
-    role = manager.call(rpc, "getTargetFunctionRole", manager.address, selector)
+    role = manager.call("getTargetFunctionRole", manager.address, selector)
     return bool(role == Role.OWNER.value)
 
 
@@ -183,15 +184,15 @@ def read_permissions(rpc: Rpc, system: System, from_block: int = 0) -> Permissio
         As `Rpc.call`; a node may refuse to search that many blocks for events, in one piece and in many.
     """
     block = read_block(rpc)
-    manager = interface("AccessManager").at(system.authority)
+    manager = contract_at(rpc, "AccessManager", system.authority)
     logs = _logs(rpc, manager.address, from_block, block.number)
     events = decode_logs(logs, manager.interface)
     first = (one for one in events if one.name == "RoleGranted" and not one.values["roleId"])
     return Permissions(
         block,
-        tuple(_holders(rpc, manager, events, block, system)),
-        tuple(_rules(rpc, manager, role, block) for role in Role),
-        tuple(_operations(rpc, manager, events, block, system)),
+        tuple(_holders(manager, events, block, system)),
+        tuple(_rules(manager, role, block) for role in Role),
+        tuple(_operations(manager, events, block, system)),
         next((str(one.values["account"]) for one in first), ""),
     )
 
@@ -212,7 +213,7 @@ def _logs(rpc: Rpc, address: str, first: int, last: int) -> Sequence[Mapping[str
 
 
 def _holders(
-    rpc: Rpc, manager: Contract, events: Sequence[Event], block: Block, system: System
+    manager: BoundContract, events: Sequence[Event], block: Block, system: System
 ) -> Iterator[Holder]:
     known = {role.value: role for role in Role}
     granted = {
@@ -221,15 +222,15 @@ def _holders(
         if event.name == "RoleGranted" and event.values["roleId"] in known
     }
     for role_id, account in sorted(granted):
-        since, delay, _, _ = manager.call(rpc, "getAccess", role_id, account, block=block.hash)
+        since, delay, _, _ = manager.call("getAccess", role_id, account, block=block.hash)
         if since:
             contract = {system.vault_roles: "VaultRoles", system.gate: "KeeperGate"}.get(account)
             yield Holder(known[role_id], account, since, delay, contract)
 
 
-def _rules(rpc: Rpc, manager: Contract, role: Role, block: Block) -> RoleRules:
+def _rules(manager: BoundContract, role: Role, block: Block) -> RoleRules:
     def ask(function: str) -> int:
-        return int(manager.call(rpc, function, role.value, block=block.hash))
+        return int(manager.call(function, role.value, block=block.hash))
 
     return RoleRules(
         role, Role(ask("getRoleAdmin")), Role(ask("getRoleGuardian")), ask("getRoleGrantDelay")
@@ -237,23 +238,26 @@ def _rules(rpc: Rpc, manager: Contract, role: Role, block: Block) -> RoleRules:
 
 
 def _operations(
-    rpc: Rpc, manager: Contract, events: Sequence[Event], block: Block, system: System
+    manager: BoundContract, events: Sequence[Event], block: Block, system: System
 ) -> Iterator[Operation]:
-    expiration = manager.call(rpc, "expiration", block=block.hash)
+    expiration = manager.call("expiration", block=block.hash)
     scheduled = {
         event.values["operationId"]: event.values
         for event in events
         if event.name == "OperationScheduled"
     }
     for operation, values in scheduled.items():
-        executable_at = manager.call(rpc, "getSchedule", operation, block=block.hash)
+        executable_at = manager.call("getSchedule", operation, block=block.hash)
         if executable_at:
             yield Operation(
                 "0x" + operation.hex(),
                 values["caller"],
                 values["target"],
                 describe(
-                    system, values["target"], values["data"], _vault_name(rpc, system, values)
+                    system,
+                    values["target"],
+                    values["data"],
+                    _vault_name(manager.rpc, system, values),
                 ),
                 "0x" + values["data"].hex(),
                 executable_at,
@@ -267,7 +271,7 @@ def _vault_name(rpc: Rpc, system: System, call: Mapping[str, Any]) -> str:
     if target in system.contracts().values():
         return ""
     try:
-        name = str(interface("BasketVault").at(target).call(rpc, "name"))
+        name = str(contract_at(rpc, "BasketVault", target).call("name"))
     except (ContractMissing, ContractReverted):
         return target
     return f"{name} {target}"
@@ -285,14 +289,20 @@ def describe(system: System, target: str, data: bytes, vault: str = "") -> str:
     return f"{vault or known.name}.{function.name}({said})"
 
 
+_ROLES = ("roleId", "admin", "guardian")
+"""AccessManager's arguments that are a role's number."""
+
+
 def argument_words(name: str, value: Any) -> str:
     """An argument by its name, without the unit that the name ends with: weights in percent, prices in dollars, times in hours."""
     if name == "targetsE18":
         return f"targets [{', '.join(f'{_decimal(100 * one)} %' for one in value)}]"
     if name == "targetE18":
         return f"target {_decimal(100 * value)} %"
-    if name == "roleId" and value in iter(Role):
-        return f"role {Role(value).name}"
+    if name in _ROLES and value in iter(Role):
+        return f"{name.removesuffix('Id')} {Role(value).name}"
+    if name == "selectors":
+        return f"functions [{', '.join(map(_name, value))}]"
     if name.endswith("Bps"):
         return f"{name.removesuffix('Bps')} {_decimal(value * E18 // 100)} %"
     if name.endswith("E18"):
@@ -341,12 +351,12 @@ def act(wallet: Wallet, authority: str, target: str, data: str) -> Acted:
         ContractReverted: the target refuses it.
         As `Wallet.send`.
     """
-    manager = interface("AccessManager").at(authority)
+    manager = contract_at(wallet.rpc, "AccessManager", authority)
     raw = bytes.fromhex(data.removeprefix("0x"))
     call = target.lower(), raw
-    operation: bytes = manager.call(wallet.rpc, "hashOperation", wallet.address, *call)
+    operation: bytes = manager.call("hashOperation", wallet.address, *call)
     name = "0x" + operation.hex()
-    executable_at = manager.call(wallet.rpc, "getSchedule", operation)
+    executable_at = manager.call("getSchedule", operation)
     # By the newest block's time, as the node's estimate of the gas also judges.
     if executable_at > read_block(wallet.rpc).timestamp:
         wallet.later(target, data, executable_at)
@@ -356,18 +366,18 @@ def act(wallet: Wallet, authority: str, target: str, data: str) -> Acted:
         executable_at = _scheduled_at(receipt, manager)
         return Acted(False, name, executable_at, receipt.transaction_hash, receipt.gas_used)
     # As a call of the target itself, which so sees who makes it; it has the manager take the schedule off its list.
-    receipt = wallet.send(target, data)
+    receipt = wallet.send(target, data, what=f"{_name(raw)} to {target.lower()}")
     return Acted(True, name, None, receipt.transaction_hash, receipt.gas_used)
 
 
-def _must_wait(wallet: Wallet, manager: Contract, target: str, data: bytes) -> bool:
+def _must_wait(wallet: Wallet, manager: BoundContract, target: str, data: bytes) -> bool:
     """Whether the wallet must schedule this call. The manager tells it by what it refuses, of calls to itself, too.
 
     Raises:
         NotPermitted: it would never let the wallet make the call.
     """
     try:
-        manager.call(wallet.rpc, "schedule", target, data, 0, sender=wallet.address)
+        manager.call("schedule", target, data, 0, sender=wallet.address)
     except ContractReverted as refusal:
         if refusal.error != "AccessManagerUnauthorizedCall":
             raise
@@ -375,7 +385,7 @@ def _must_wait(wallet: Wallet, manager: Contract, target: str, data: bytes) -> b
         return True
     # What need not wait cannot be scheduled; neither can what is not permitted, nor that be executed.
     try:
-        manager.call(wallet.rpc, "execute", target, data, sender=wallet.address)
+        manager.call("execute", target, data, sender=wallet.address)
     except ContractReverted as refusal:
         if refusal.error == "AccessManagerUnauthorizedCall":
             raise NotPermitted(wallet.address, _name(data), target) from None
@@ -394,7 +404,8 @@ def execute(wallet: Wallet, permissions: Permissions, operation: str) -> Acted:
     is_early = found.executable_at > permissions.block.timestamp
     if is_early and wallet.later(found.target, found.data, found.executable_at):
         return Acted(False, found.id, found.executable_at, None, 0)
-    receipt = wallet.send(found.target, found.data)
+    name = _name(bytes.fromhex(found.data.removeprefix("0x")))
+    receipt = wallet.send(found.target, found.data, what=f"{name} to {found.target}")
     return Acted(True, found.id, None, receipt.transaction_hash, receipt.gas_used)
 
 
@@ -406,7 +417,7 @@ def cancel(wallet: Wallet, permissions: Permissions, authority: str, operation: 
         ContractReverted: AccessManagerUnauthorizedCancel.
     """
     found = _operation(permissions, operation)
-    manager = interface("AccessManager").at(authority)
+    manager = contract_at(wallet.rpc, "AccessManager", authority)
     raw = bytes.fromhex(found.data.removeprefix("0x"))
     receipt = wallet.transact(manager, "cancel", found.caller, found.target, raw)
     return Acted(False, found.id, None, receipt.transaction_hash, receipt.gas_used)
@@ -431,14 +442,14 @@ def _operation(permissions: Permissions, operation: str) -> Operation:
     return found[0]
 
 
-def _scheduled_at(receipt: Receipt, manager: Contract) -> int | None:
+def _scheduled_at(receipt: Receipt, manager: BoundContract) -> int | None:
     """When a call that was just scheduled may be made; None where it is only written down, and the node could not try it."""
     events = decode_logs(receipt.logs, manager.interface)
     return next((e.values["schedule"] for e in events if e.name == "OperationScheduled"), None)
 
 
 def _name(data: bytes) -> str:
-    for known in ("AccessManager", "OracleHub", "BasketVault"):
+    for known in ("AccessManager", "OracleHub", "BasketVault", "KeeperGate"):
         for function in interface(known).functions.values():
             if function.selector == data[:4]:
                 return function.name
@@ -456,7 +467,8 @@ def parse_arguments(function: Function, texts: Sequence[str]) -> list[Any]:
     """
     wants = function.signature
     if len(texts) != len(function.inputs.types):
-        why = f"{len(texts)} arguments were given and it takes {len(function.inputs.types)}"
+        given = f"{counted(len(texts), 'argument')} {'was' if len(texts) == 1 else 'were'} given"
+        why = f"{given} and it takes {len(function.inputs.types)}"
         raise ArgumentsUnreadable(wants, why)
     values = []
     for kind, text in zip(function.inputs.types, texts, strict=True):

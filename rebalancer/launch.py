@@ -17,6 +17,7 @@ from typing import Any
 
 from rebalancer.chain.abi import interface
 from rebalancer.chain.artifacts import load_artifact
+from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.create2 import (
     FACTORY,
     PRESIGNED,
@@ -275,8 +276,12 @@ def launch(
             contracts[step.makes[0]] = step.makes[1]
     if plan.handing_over[0] not in left:
         _check_same(rpc, plan)
+    # Vaults that the file names are those of the system before it.
     made = replace(
-        deployment.with_contracts(plan.system.contracts()), block=begun.block, unfinished=None
+        deployment.with_contracts(plan.system.contracts()),
+        block=begun.block,
+        vaults=(),
+        unfinished=None,
     )
     save(made)
     return made
@@ -314,17 +319,17 @@ def _check_same(rpc: Rpc, plan: Launch) -> None:
     Raises:
         LaunchDiffers: a role or a feed is another.
     """
-    manager = interface("AccessManager").at(plan.system.authority)
-    hub = interface("OracleHub").at(plan.system.oracle)
+    manager = contract_at(rpc, "AccessManager", plan.system.authority)
+    hub = contract_at(rpc, "OracleHub", plan.system.oracle)
     delay_seconds = plan.governance.delay_seconds
     wanted = grant_calls(plan.governance.members(), delay_seconds)
     wanted.append(("grantRole", (Role.ADMIN.value, plan.governance.admin, delay_seconds)))
     for _, (role, account, delay) in wanted:
-        since, waits, _, _ = manager.call(rpc, "getAccess", role, account)
+        since, waits, _, _ = manager.call("getAccess", role, account)
         if not since or waits != delay:
             name = Role(role).name
             raise LaunchDiffers(f"{account} is not {name} with a delay of {delay} s")
     for token, priced in plan.feeds.items():
-        found = hub.call(rpc, "feedOf", token)[0]
+        found = hub.call("feedOf", token)[0]
         if found != priced.spec.feed.lower():
             raise LaunchDiffers(f"the feed of {token} is {found}, not {priced.spec.feed}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rebalancer.chain.abi import Contract, interface
+from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import Block, read_block
 from rebalancer.units import E18, mul_div_down
@@ -34,7 +34,8 @@ class Preview:
     It gives `gives_raw` and never more than `at_most_raw`, for what is now `gets_raw` and may not be less than `at_least_raw`.
     `swap_cost_e18` is what the swaps lose against the oracle's prices, fees of pools included. `gas` is of the action itself, and
     `cost_wei` what it costs now with all that a rollup charges, `rollup_wei` the part for that (`rebalancer.send.wallet.Cost`); None
-    where an allowance is missing and the node cannot tell what comes after it.
+    where an allowance is missing and the node cannot tell what comes after it. `needed_wei` is the ether that the account must have for the
+    action and the approvals before it, and `ether_wei` what it has.
     """
 
     vault: str
@@ -50,6 +51,13 @@ class Preview:
     gas: int | None
     cost_wei: int | None = None
     rollup_wei: int | None = None
+    needed_wei: int = 0
+    ether_wei: int = 0
+
+    @property
+    def lacks_ether(self) -> bool:
+        """Whether the account cannot pay for all of it."""
+        return self.ether_wei < self.needed_wei
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,27 +99,28 @@ class Values:
         return total_e18
 
 
-def read_values(rpc: Rpc, vault: Contract, tokens: Sequence[str], block: Block) -> Values:
+def read_values(vault: BoundContract, tokens: Sequence[str], block: Block) -> Values:
     """Prices of a vault's assets, of its shares, and of these further tokens.
 
     Raises:
         ContractMissing: there is no vault, or no token, at an address.
     """
-    assets = vault.call(rpc, "assets", block=block.hash)
+    rpc = vault.rpc
+    assets = vault.call("assets", block=block.hash)
     units = {asset[0]: 10 ** asset[3] for asset in assets}
     for token in tokens:
         if token not in units and token != vault.address:
-            decimals = interface("IERC20Metadata").at(token).call(rpc, "decimals", block=block.hash)
+            decimals = contract_at(rpc, "IERC20Metadata", token).call("decimals", block=block.hash)
             units[token] = 10**decimals
-    hub = interface("OracleHub").at(vault.call(rpc, "oracle", block=block.hash))
-    found = hub.call(rpc, "prices", list(units), block=block.hash)
+    hub = contract_at(rpc, "OracleHub", vault.call("oracle", block=block.hash))
+    found = hub.call("prices", list(units), block=block.hash)
     prices_e18: dict[str, int | None] = {
         token: None if fault else primary_e18
         for token, (_, _, primary_e18, fault) in zip(units, found, strict=True)
     }
-    held = dict(zip((a[0] for a in assets), vault.call(rpc, "held", block=block.hash), strict=True))
+    held = dict(zip((a[0] for a in assets), vault.call("held", block=block.hash), strict=True))
     total_e18 = Values(prices_e18, units).of(held)
-    supply = vault.call(rpc, "totalSupply", block=block.hash)
+    supply = vault.call("totalSupply", block=block.hash)
     prices_e18[vault.address] = None if total_e18 is None else mul_div_down(total_e18, E18, supply)
     units[vault.address] = E18
     return Values(prices_e18, units)
@@ -123,21 +132,23 @@ def read_position(rpc: Rpc, vault: str, holder: str, others: Sequence[str] = ())
     Raises:
         ContractMissing: there is no vault at this address.
     """
-    contract, holder, block = interface("BasketVault").at(vault), holder.lower(), read_block(rpc)
-    tokens = [asset[0] for asset in contract.call(rpc, "assets", block=block.hash)]
-    shares = contract.call(rpc, "balanceOf", holder, block=block.hash)
-    supply = contract.call(rpc, "totalSupply", block=block.hash)
-    given = contract.call(rpc, "previewRedeemInKind", shares, block=block.hash)
+    contract = contract_at(rpc, "BasketVault", vault)
+    holder, block = holder.lower(), read_block(rpc)
+    tokens = [asset[0] for asset in contract.call("assets", block=block.hash)]
+    shares = contract.call("balanceOf", holder, block=block.hash)
+    supply = contract.call("totalSupply", block=block.hash)
+    given = contract.call("previewRedeemInKind", shares, block=block.hash)
     asked = list(dict.fromkeys((*tokens, *others)))
+    batched = contract.batched
     answers = rpc.batch(
-        [contract.request("claimable", holder, token, block=block.hash) for token in asked]
+        [batched.request("claimable", holder, token, block=block.hash) for token in asked]
     )
     claims_raw = {
         token: raw
         for token, answer in zip(asked, answers, strict=True)
-        if (raw := contract.result("claimable", answer))
+        if (raw := batched.result("claimable", answer))
     }
-    values = read_values(rpc, contract, list(claims_raw), block)
+    values = read_values(contract, list(claims_raw), block)
     content_raw = dict(zip(tokens, given, strict=True))
     return Position(
         contract.address,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rebalancer.chain.abi import interface
+from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import Block
 from rebalancer.deploy import SourceKind
@@ -61,13 +61,13 @@ def read_prices(
     Raises:
         ContractMissing: there is no OracleHub at the address.
     """
-    hub = interface("OracleHub").at(oracle)
-    prices = hub.call(rpc, "prices", list(tokens), block=block.hash)
+    hub = contract_at(rpc, "OracleHub", oracle)
+    prices = hub.call("prices", list(tokens), block=block.hash)
     found = []
     for token, (lo, hi, _, fault) in zip(tokens, prices, strict=True):
-        primary, second = hub.call(rpc, "readings", token, block=block.hash)
-        kind, *_, limit = hub.call(rpc, "sourceOf", token, block=block.hash)
-        quote = hub.call(rpc, "feedOf", token, block=block.hash)[5]
+        primary, second = hub.call("readings", token, block=block.hash)
+        kind, *_, limit = hub.call("sourceOf", token, block=block.hash)
+        quote = hub.call("feedOf", token, block=block.hash)[5]
         both = bool(kind) and primary[1] == second[1] == 0
         found.append(
             PriceReading(

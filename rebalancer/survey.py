@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from eth_utils.crypto import keccak
 
-from rebalancer.chain.abi import interface
+from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.deployment import DeployedFeed, DeployedToken, Deployment
 from rebalancer.chain.pools import fee_pips_of, find_v4_ref, find_venue, read_pools
 from rebalancer.chain.rpc import Rpc, at_block
@@ -90,9 +90,9 @@ def read_chain(rpc: Rpc, spec: ChainSpec) -> Deployment:
     names |= {feed.token: feed.name for feed in spec.feeds if feed.name is not None}
     feeds = []
     for line in priced:
-        contract = interface("AggregatorV3Interface").at(line.address)
+        contract = contract_at(rpc, "AggregatorV3Interface", line.address)
         symbol, quote = names[line.token], "USD" if line.quote is None else names[line.quote]
-        decimals = contract.call(rpc, "decimals")
+        decimals = contract.call("decimals")
         feeds.append(
             DeployedFeed(
                 *(f"{symbol}/{quote}", symbol, line.address, decimals, line.heartbeat_seconds),
@@ -140,13 +140,13 @@ def _read_answer(
     rpc: Rpc, address: str, expected_decimals: int | None, heartbeat: int, now: int
 ) -> tuple[int, int]:
     """A feed's answer times 1e18, and its decimals."""
-    contract = interface("AggregatorV3Interface").at(address)
-    decimals = contract.call(rpc, "decimals")
+    contract = contract_at(rpc, "AggregatorV3Interface", address)
+    decimals = contract.call("decimals")
     if expected_decimals is not None and decimals != expected_decimals:
         raise FeedUnsound(address, f"it has {decimals} decimals, not {expected_decimals}")
     if decimals > MAX_FEED_DECIMALS:
         raise FeedUnsound(address, f"it has {decimals} decimals, above {MAX_FEED_DECIMALS}")
-    _, answer, _, updated_at, _ = contract.call(rpc, "latestRoundData")
+    _, answer, _, updated_at, _ = contract.call("latestRoundData")
     if answer <= 0:
         raise FeedUnsound(address, f"its answer is {answer}, which is no price")
     if now - updated_at > heartbeat:
@@ -211,15 +211,15 @@ def _read_second_feed(rpc: Rpc, line: SourceLine, block: Block) -> tuple[SourceS
 
 
 def _read_average(rpc: Rpc, line: SourceLine, block: Block) -> tuple[SourceSpec, int]:
-    pool = interface("UniswapV3Pool").at(line.address)
-    pair = [pool.call(rpc, name, block=block.hash).lower() for name in ("token0", "token1")]
+    pool = contract_at(rpc, "UniswapV3Pool", line.address)
+    pair = [pool.call(name, block=block.hash).lower() for name in ("token0", "token1")]
     if line.token not in pair:
         raise SourceUnsound(line.token, f"the pool {line.address} is of {' and '.join(pair)}")
     base_is_token0 = pair[0] == line.token
     quote = pair[base_is_token0]
     decimals = [_read_decimals(rpc, token) for token in (line.token, quote)]
     try:
-        sums, _ = pool.call(rpc, "observe", [line.span_seconds, 0], block=block.hash)
+        sums, _ = pool.call("observe", [line.span_seconds, 0], block=block.hash)
     except ContractReverted as refusal:
         why = f"the pool {line.address} does not look back {line.span_seconds} s: {refusal}"
         raise SourceUnsound(line.token, why.rstrip(".")) from None
@@ -229,10 +229,10 @@ def _read_average(rpc: Rpc, line: SourceLine, block: Block) -> tuple[SourceSpec,
 
 
 def _read_vault_rate(rpc: Rpc, line: SourceLine, block: Block) -> tuple[SourceSpec, int]:
-    vault = interface("IERC4626").at(line.token)
-    quote = vault.call(rpc, "asset", block=block.hash).lower()
+    vault = contract_at(rpc, "IERC4626", line.token)
+    quote = vault.call("asset", block=block.hash).lower()
     share_decimals, decimals = (_read_decimals(rpc, token) for token in (line.token, quote))
-    rate = vault.call(rpc, "convertToAssets", 10**share_decimals, block=block.hash)
+    rate = vault.call("convertToAssets", 10**share_decimals, block=block.hash)
     return _source(line, 0, decimals, share_decimals, quote), _rated(line, rate, decimals)
 
 
@@ -258,7 +258,7 @@ def _rated(line: SourceLine, rate: int, decimals: int) -> int:
 
 
 def _read_decimals(rpc: Rpc, token: str) -> int:
-    decimals = int(interface("IERC20Metadata").at(token).call(rpc, "decimals"))
+    decimals = int(contract_at(rpc, "IERC20Metadata", token).call("decimals"))
     if decimals > MAX_TOKEN_DECIMALS:
         raise SourceUnsound(token, f"{token} has {decimals} decimals, above {MAX_TOKEN_DECIMALS}")
     return decimals
@@ -321,8 +321,8 @@ def read_sequencer(rpc: Rpc, line: SequencerLine | None) -> None:
         if known := SEQUENCED.get(rpc.chain_id()):
             raise SequencerUnwatched(*known)
         return
-    feed = interface("AggregatorV3Interface").at(line.feed)
-    _, answer, since, _, _ = feed.call(rpc, "latestRoundData")
+    feed = contract_at(rpc, "AggregatorV3Interface", line.feed)
+    _, answer, since, _, _ = feed.call("latestRoundData")
     if answer not in (0, 1):
         raise FeedUnsound(line.feed, f"its answer is {answer}, and a sequencer's is 0 or 1")
     if answer == 1 or since == 0:
@@ -330,11 +330,11 @@ def read_sequencer(rpc: Rpc, line: SequencerLine | None) -> None:
 
 
 def _read_token(rpc: Rpc, address: str) -> DeployedToken:
-    contract = interface("IERC20Metadata").at(address)
+    contract = contract_at(rpc, "IERC20Metadata", address)
     return DeployedToken(
-        safe_text(contract.call(rpc, "symbol"), LONGEST_SYMBOL) or address,
+        safe_text(contract.call("symbol"), LONGEST_SYMBOL) or address,
         address,
-        contract.call(rpc, "decimals"),
+        contract.call("decimals"),
     )
 
 

@@ -19,9 +19,10 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from rebalancer.chain.abi import Contract, interface
+from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.pools import read_v3_pools
 from rebalancer.chain.receipt import Receipt
+from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import read_block, read_vaults
 from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
 from rebalancer.deploy import (
@@ -131,14 +132,18 @@ class _Sender:
     chain: LocalChain
     address: str
 
+    @property
+    def rpc(self) -> Rpc:
+        return self.chain.rpc
+
     def transact(
-        self, contract: Contract, function: str, *args: Any, value_wei: int = 0
+        self, contract: BoundContract, function: str, *args: Any, value_wei: int = 0
     ) -> Receipt:
         return self.chain.transact(
             contract, function, *args, sender=self.address, value_wei=value_wei
         )
 
-    def deploy(self, name: str, *args: Any) -> Contract:
+    def deploy(self, name: str, *args: Any) -> BoundContract:
         return self.chain.deploy(name, *args, sender=self.address)
 
 
@@ -147,8 +152,8 @@ class _Coin:
     """A token with its feed."""
 
     token: Token
-    contract: Contract
-    feed: Contract
+    contract: BoundContract
+    feed: BoundContract
     price_e8: int
 
     def raw(self, usd: int) -> int:
@@ -217,7 +222,7 @@ class _Bench:
         for coin in coins:
             self.names[self.pool(self.coins[0], coin)] = "pools"
             self.names[self.pool(self.outside, coin)] = "pools"
-        return _Vault(self, coins, interface("BasketVault").at(address))
+        return _Vault(self, coins, contract_at(self.chain.rpc, "BasketVault", address))
 
     @contextmanager
     def undone(self) -> Iterator[None]:
@@ -293,7 +298,7 @@ class _Vault:
 
     bench: _Bench
     coins: tuple[_Coin, ...]
-    contract: Contract
+    contract: BoundContract
 
     @property
     def pair(self) -> tuple[_Coin, _Coin]:
@@ -360,7 +365,7 @@ class _Vault:
         sales, least_bought = [0] * len(self.coins), [0] * len(self.coins)
         sales[0], least_bought[1] = sale, least
         route = encode([self._hop(*self.pair, sale)])
-        epoch = self.contract.call(self.bench.chain.rpc, "state")[4]
+        epoch = self.contract.call("state")[4]
         executor = self.bench.system.executor
         return self.bench.actors["keeper"].transact(
             self.contract, "rebalance", epoch, sales, least_bought, executor, route
@@ -384,7 +389,7 @@ class _Vault:
         self._mint("holder", "exact")
         holder = self.bench.actors["holder"]
         half = _DEPOSIT_SHARES // 2
-        least = self.contract.call(self.bench.chain.rpc, "previewRedeemInKind", half)
+        least = self.contract.call("previewRedeemInKind", half)
         least = [amount * 999 // 1000 for amount in least]
         receipt = holder.transact(
             self.contract, "redeemInKind", half, holder.address, holder.address, least
@@ -409,8 +414,7 @@ class _Vault:
 
     def _amounts(self) -> list[int]:
         """What the deposit measured here takes now."""
-        rpc = self.bench.chain.rpc
-        return list(self.contract.call(rpc, "previewMintInKind", _DEPOSIT_SHARES))
+        return list(self.contract.call("previewMintInKind", _DEPOSIT_SHARES))
 
     def _floor_in_kind(self) -> Iterator[tuple[str, Receipt]]:
         """The same deposits and withdrawal with a contract that checks nothing."""
@@ -466,7 +470,7 @@ class _Vault:
                 hops.append(self._hop(paid, coin, cost))
             swapped += cost
         total = swapped + kept
-        zap = interface("Zap").at(self.bench.system.zap)
+        zap = contract_at(self.bench.chain.rpc, "Zap", self.bench.system.zap)
         self.bench.approve(actor, paid, zap.address, total)
         deposit = (
             self.contract.address,

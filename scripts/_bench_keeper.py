@@ -21,6 +21,7 @@ import structlog
 from rich.console import Console
 
 from rebalancer.chain.abi import interface
+from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.pools import read_v3_pools
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
 from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
@@ -141,13 +142,13 @@ class _Bench:
         rpc = self.chain.rpc
         sold, bought = pool.tokens
         amount = 10**sold.decimals
-        quoter = interface("QuoterV2").at(self.stage.deployment.uniswap["QuoterV2"])
+        quoter = contract_at(rpc, "QuoterV2", self.stage.deployment.uniswap["QuoterV2"])
         question = (sold.address, bought.address, amount, pool.fee_pips, 0)
-        answer = quoter.call(rpc, "quoteExactInputSingle", question)[0]
+        answer = quoter.call("quoteExactInputSingle", question)[0]
         ours = pool.quote_in(sold.address, bought.address, amount)
         if ours != answer:
             raise AssertionError(f"the quotes differ: {ours} and {answer}")
-        method, params = quoter.request("quoteExactInputSingle", question)
+        method, params = quoter.batched.request("quoteExactInputSingle", question)
         yield "quote", _timed(lambda: pool.quote_in(sold.address, bought.address, amount), 2_000)
         yield "quote_by_quoter_v2_eth_call", _timed(lambda: rpc.call(method, *params))
 

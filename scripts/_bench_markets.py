@@ -38,7 +38,8 @@ from rebalancer.venues import (
     UniswapV4Pool,
     synthetic,
 )
-from rebalancer.venues.curve_math import crypto_d
+from rebalancer.venues.curve_cubic import A_MULTIPLIER
+from rebalancer.venues.curve_math import A_PRECISION, crypto_d
 
 __all__ = [
     "Greedy",
@@ -72,14 +73,19 @@ _PARTS = (1, 2, 4, 8, 16, 32, 64)
 """One part in so many of what a pair may trade is what the greedy hand tries."""
 
 
-def market(seed: int, *, stormy: bool = True) -> PlanInput:
-    """The market of a seed. In half of them a budget may bind, in half gas is weighed."""
+def market(seed: int, *, stormy: bool = True, every_kind: bool = False) -> PlanInput:
+    """The market of a seed. In half of them a budget may bind, in half gas is weighed.
+
+    With `every_kind`, Curve's pools with an even number are those of today: stableswap-ng, tricrypto-ng and twocrypto-ng.
+    """
     rng = random.Random(f"{seed} {stormy}")  # noqa: S311 - a scenario, guards nothing
     count = rng.randint(2, 12)
     tokens = [Token(f"0x{i + 1:040x}", f"T{i}", rng.choice((6, 8, 18, 18))) for i in range(count)]
     usd_e18 = [int(10 ** rng.uniform(-1, 4.5) * E18) for _ in tokens]
     coins = list(zip(tokens, usd_e18, strict=True))
     made = (_pool(rng, number, coins, stormy) for number in range(1, rng.randint(3, 60) + 1))
+    if every_kind:
+        made = (_ng(pool) if number % 2 == 0 else pool for number, pool in enumerate(made, 1))
     # V4 has one pool of a pair with the same fee, however many are drawn.
     pools = tuple({pool.key: pool for pool in made}.values())
 
@@ -223,6 +229,27 @@ def _pool(
             return replace(crypto, d=crypto_d(crypto._xp, crypto.a_coefficient, 1, crypto.gamma))
 
 
+def _ng(pool: Pool) -> Pool:
+    """A pool of Curve's as one of the kinds made since 2023, of two coins where its address is a multiple of four; any other pool itself."""
+    if isinstance(pool, CurveStablePool):
+        a, off_peg = pool.a_coefficient * A_PRECISION, 2 * 10**10
+        return replace(pool, a_coefficient=a, math_version="ng", offpeg_fee_multiplier_e10=off_peg)
+    if not isinstance(pool, CurveCryptoPool):
+        return pool
+    coins = 2 if int(pool.address, 16) % 4 == 0 else 3
+    found = replace(
+        pool,
+        tokens=pool.tokens[:coins],
+        balances=pool.balances[:coins],
+        price_scale_e18=pool.price_scale_e18[: coins - 1],
+        a_coefficient=pool.a_coefficient if coins == 3 else 400_000,
+        a_multiplier=A_MULTIPLIER,
+        gamma=pool.gamma if coins == 3 else 145 * 10**12,
+        math_version="ng",
+    )
+    return replace(found, d=found.fresh_d)
+
+
 def _v4(pool: UniswapV3Pool) -> UniswapV4Pool:
     return UniswapV4Pool(
         pool.address,
@@ -306,7 +333,7 @@ def _hundredths(rows: Sequence[Planned]) -> list[float]:
 
 
 def _planned(seed: int, *, stormy: bool) -> Planned:
-    asked = market(seed, stormy=stormy)
+    asked = market(seed, stormy=stormy, every_kind=True)
     plan_rebalance(asked)
     fresh = replace(asked, pools=tuple(replace(pool) for pool in asked.pools))  # type: ignore[type-var]  # every pool is a dataclass
     started = time.process_time()

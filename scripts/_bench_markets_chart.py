@@ -61,6 +61,7 @@ def _times(axes: Axes, rows: Sequence[Planned]) -> None:
     """Markets planned within a time, in the order of their times."""
     axes.set_title("milliseconds", loc="left", fontsize=10)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
     for stormy, name, colour in _KINDS:
         times = sorted(row.seconds * 1e3 for row in rows if row.stormy is stormy)
         axes.plot(

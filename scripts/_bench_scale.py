@@ -16,9 +16,9 @@ from math import isqrt
 from pathlib import Path
 from typing import Any
 
-from rebalancer.chain.abi import Contract, interface
+from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.heads import Heads
-from rebalancer.chain.rpc import Call
+from rebalancer.chain.rpc import Call, Rpc
 from rebalancer.chain.snapshot import VaultSnapshot, read_block
 from rebalancer.chain.vaultbook import VaultBook
 from rebalancer.deploy import FeedSpec, Fees, Role, System, deploy_system, grant_roles, set_feed
@@ -85,12 +85,18 @@ class _Wallet:
         self.chain = chain
         self.address = chain.accounts[0]
 
-    def transact(self, contract: Contract, function: str, *args: Any, value_wei: int = 0) -> Any:
+    @property
+    def rpc(self) -> Rpc:
+        return self.chain.rpc
+
+    def transact(
+        self, contract: BoundContract, function: str, *args: Any, value_wei: int = 0
+    ) -> Any:
         return self.chain.transact(
             contract, function, *args, sender=self.address, value_wei=value_wei
         )
 
-    def deploy(self, name: str, *args: Any) -> Contract:
+    def deploy(self, name: str, *args: Any) -> BoundContract:
         return self.chain.deploy(name, *args, sender=self.address)
 
 
@@ -120,7 +126,8 @@ class _Scale:
 
     def grow(self, size: int, progress: Callable[[str], None]) -> None:
         """Makes vaults until there are so many, a block of them at a time."""
-        factory = interface("VaultFactory").at(self.system.factory)
+        factory = contract_at(self.rpc, "VaultFactory", self.system.factory)
+        batched = factory.batched
         self.rpc.call("evm_setBlockGasLimit", hex(_BLOCK_GAS))
         while len(self.vaults) < size:
             count = min(_BLOCK, size - len(self.vaults))
@@ -131,14 +138,14 @@ class _Scale:
                 message = {
                     "from": self.wallet.address,
                     "to": factory.address,
-                    "data": factory.data("createVault", self._params(n)),
+                    "data": batched.data("createVault", self._params(n)),
                     "gas": hex(_VAULT_GAS),
                 }
                 sends.append(("eth_sendTransaction", (message,)))
             self.rpc.batch(sends)
             self.rpc.call("evm_mine")
             self.rpc.call("evm_setAutomine", True)
-            self.vaults += factory.call(self.rpc, "vaults", first, count)
+            self.vaults += factory.call("vaults", first, count)
             if len(self.vaults) != first + count:
                 raise AssertionError("the node left a vault out of its block")
             progress(f"{len(self.vaults):,} of {size:,} vaults")

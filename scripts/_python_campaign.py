@@ -47,7 +47,7 @@ __all__ = ["Campaign", "Recording", "find", "functions_of", "hold"]
 
 MARK = "_mutation_reached"
 LEAST_CPU_SECONDS, CPU_TIMES = 3.0, 8
-LEAST_SECONDS, TIMES = 90.0, 60
+LEAST_SECONDS, TIMES = 30.0, 60
 NO_TEST = "no test runs it"
 
 Functions = Mapping[tuple[str, int], list[types.FunctionType]]
@@ -374,7 +374,10 @@ class Campaign:
             # Ends this process, and none that the test starts.
             most = LEAST_CPU_SECONDS + CPU_TIMES * self.seconds[item.nodeid]
             signal.setitimer(signal.ITIMER_PROF, most)
-            _run(item, following)
+            try:
+                _run(item, following)
+            except (KeyboardInterrupt, SystemExit):
+                self.failed = item.nodeid  # it would end a run of the tests
             if self.failed:
                 write(" // failed")
                 return

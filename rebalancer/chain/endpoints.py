@@ -153,7 +153,9 @@ class Endpoints(Rpc):
         Raises:
             WrongChain: every endpoint that answers serves another chain than expected.
         """
-        return self._patiently(lambda: self._first(lambda rpc: rpc.chain_id(), self._order()))
+        return self._patiently(
+            lambda until: self._first_of(lambda place: place.rpc.chain_id(), self._order(), until)
+        )
 
     def batch_settled(self, calls: Sequence[Call]) -> list[Any]:
         """See `Rpc.batch_settled`; raises what the last endpoint raised once none is left to ask, or no time."""
@@ -162,31 +164,31 @@ class Endpoints(Rpc):
         if self._clock() - self._looked_at > self.look_seconds:
             self.look()
         steers = any(method.startswith(_ONE_NODE_ONLY) for method, _ in calls)
-        return self._patiently(lambda: self._answers(calls, self._places[:1] if steers else None))
+        return self._patiently(
+            lambda until: self._answers(calls, self._places[:1] if steers else self._order(), until)
+        )
 
     def look(self) -> list[EndpointHealth]:
         """Ask every endpoint for its newest block, all at once, and say how each does, in the order they were given."""
 
-        def height(place: _Place) -> tuple[int | ChainError, float]:
+        def height(place: _Place) -> tuple[int, float] | ChainError:
             began = time.monotonic()
             try:
                 found = int(place.rpc.call("eth_blockNumber"), 16)
             except ChainError as failure:
-                return failure, 0.0
+                return failure
             except (TypeError, ValueError):
-                return RpcMalformed(place.rpc.endpoint, "its height is not a number"), 0.0
+                return RpcMalformed(place.rpc.endpoint, "its height is not a number")
             return found, time.monotonic() - began
 
-        self._set_deadline()
+        self._set_deadline(self._question_until())
         self._looked_at = self._clock()
-        for place, (found, seconds) in zip(
-            self._places, self._threads.map(height, self._places), strict=True
-        ):
-            if isinstance(found, int):
-                place.height = found
-                place.answered(seconds)
-            else:
+        for place, found in zip(self._places, self._threads.map(height, self._places), strict=True):
+            if isinstance(found, ChainError):
                 self._failed(place, found)
+            else:
+                place.height, seconds = found
+                place.answered(seconds)
         return self.health()
 
     def health(self) -> list[EndpointHealth]:
@@ -207,7 +209,7 @@ class Endpoints(Rpc):
 
     def voters(self) -> list[Rpc]:
         """As many endpoints as must agree, the best first, each to be asked alone: for what only some of them can be held to."""
-        self._set_deadline()
+        self._set_deadline(self._question_until())
         return [place.rpc for place in self._order()[: self.quorum]]
 
     def confirm(self, calls: Sequence[Call]) -> list[Any]:
@@ -227,7 +229,7 @@ class Endpoints(Rpc):
             except ChainError as failure:
                 return failure
 
-        self._set_deadline()
+        self._set_deadline(self._question_until())
         agreed: list[Any] | None = None
         first = ""
         count = 0
@@ -272,13 +274,13 @@ class Endpoints(Rpc):
             return False
         return place.height < max(heights) - self.max_lag_blocks
 
-    def _patiently(self, ask: Callable[[], _T]) -> _T:
-        """Ask, and as long as all endpoints are only at a limit and there is time, wait and ask again."""
+    def _patiently(self, ask: Callable[[float], _T]) -> _T:
+        """Ask until a time, and as long as all endpoints are only at a limit and there is time, wait and ask again."""
         until = self._question_until()
         pause = _FIRST_PAUSE_SECONDS
         while True:
             try:
-                return ask()
+                return ask(until)
             except RpcBusy as busy:
                 left = until - time.monotonic()
                 seconds = self._seconds_to_wait()
@@ -295,7 +297,7 @@ class Endpoints(Rpc):
         waits = [place.waits_until - now for place in self._places if place.waits_until > now]
         return min(waits) if len(waits) == len(self._places) else None
 
-    def _answers(self, calls: Sequence[Call], places: Sequence[_Place] | None) -> list[Any]:
+    def _answers(self, calls: Sequence[Call], places: Sequence[_Place], until: float) -> list[Any]:
         """The first sound answers to calls. What one endpoint refuses for a reason that may be its own, the next is asked."""
         unclear: tuple[_Place, list[Any]] | None = None
 
@@ -312,23 +314,22 @@ class Endpoints(Rpc):
             return None
 
         try:
-            return self._first_of(ask, self._order() if places is None else places)
+            return self._first_of(ask, places, until)
         except ChainError:
             if unclear is None:
                 raise
             return unclear[1]
 
-    def _first(self, ask: Callable[[Rpc], _T], places: Sequence[_Place]) -> _T:
-        return self._first_of(lambda place: ask(place.rpc), places)
-
-    def _first_of(self, ask: Callable[[_Place], _T | None], places: Sequence[_Place]) -> _T:
+    def _first_of(
+        self, ask: Callable[[_Place], _T | None], places: Sequence[_Place], until: float
+    ) -> _T:
         """What the first place answers that does not fail; one that answers None did neither.
 
         Raises:
             ChainError: the last failure, once none is left to ask, or no time.
             RpcBusy: every endpoint asked to be left alone until later.
         """
-        until = self._set_deadline()
+        self._set_deadline(until)
         now = self._clock()
         free = [place for place in places if place.waits_until <= now]
         failure: ChainError = RpcUnreachable(self.endpoint, "no endpoint is left to ask")
@@ -364,11 +365,9 @@ class Endpoints(Rpc):
         until = time.monotonic() + self.timeout_s
         return until if self.deadline is None else min(until, self.deadline)
 
-    def _set_deadline(self) -> float:
-        until = self._question_until()
+    def _set_deadline(self, until: float) -> None:
         for place in self._places:
             place.rpc.deadline = until
-        return until
 
 
 def _sound(rpc: Rpc, calls: Sequence[Call]) -> list[Any]:

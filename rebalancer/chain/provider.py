@@ -2,9 +2,9 @@
 
 `Web3(FailoverProvider([url, url]))` is an ordinary `Web3` whose questions fail over between endpoints, end at a deadline, are checked
 when they come back, and whose errors hold no secret. `rpc_of(w3)` is what the snapshot, the planner and the keeper ask, over whatever
-provider a `Web3` has.
+provider a `Web3` has. `web3_over(rpc)` is the bare one by which `chain.contracts` reads.
 
-web3 is imported here alone: it takes longer to import than a command of this program takes to run.
+Of this package only what reads by web3 imports this module, and only when it does: web3 takes longer to import than some commands take to run.
 """
 
 from __future__ import annotations
@@ -12,16 +12,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from eth_abi.codec import ABICodec
 from web3 import Web3
 from web3.providers.base import JSONBaseProvider
 from web3.types import RPCEndpoint, RPCError, RPCResponse
 
+from rebalancer.chain.abi import CODERS, reverted
 from rebalancer.chain.endpoints import Endpoints
 from rebalancer.chain.rpc import Call, Rpc, endpoint_name
 from rebalancer.errors import ChainError, RpcMalformed, RpcRejected, RpcUnreachable
 from rebalancer.redact import Redactor
 
-__all__ = ["FailoverProvider", "rpc_of"]
+__all__ = ["FailoverProvider", "RpcProvider", "rpc_of", "web3_over"]
 
 
 class FailoverProvider(JSONBaseProvider):
@@ -29,7 +31,12 @@ class FailoverProvider(JSONBaseProvider):
 
     What no endpoint answers is raised as this project's `ChainError`; what a node says of the question itself is given to web3, which
     raises its own errors of it (`ContractLogicError` with a revert's data, `Web3RPCError`).
+
+    A contract that refuses with `OffchainLookup` (EIP-3668) has web3 fetch URLs of the contract's choice; that is off unless whoever made
+    the provider sets `global_ccip_read_enabled`.
     """
+
+    global_ccip_read_enabled = False
 
     def __init__(self, urls: str | Sequence[str], timeout_s: float = 10.0, **settings: Any) -> None:
         """`urls` in order of preference; `timeout_s` for a whole question, however many are asked; `settings` as `Endpoints` takes them.
@@ -88,6 +95,41 @@ def rpc_of(w3: Web3) -> Rpc:
     """
     provider = w3.provider
     return provider.rpc if isinstance(provider, FailoverProvider) else _ProviderRpc(provider)
+
+
+class RpcProvider(JSONBaseProvider):
+    """A provider over an `Rpc`, for reads of contracts. What a node refuses is raised here, so that web3 has no part in reading it."""
+
+    global_ccip_read_enabled = False
+
+    def __init__(self, rpc: Rpc) -> None:
+        super().__init__()
+        self._rpc = rpc
+
+    def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
+        """One question's answer.
+
+        Raises:
+            ContractReverted: a contract refused.
+            RpcRejected: the node refused.
+        """
+        if method == "eth_getCode":
+            # Asked by web3 where an answer is empty, to word its error by: to us it is not this contract either way.
+            return {"jsonrpc": "2.0", "id": 0, "result": "0x"}
+        (answer,) = self._rpc.batch_settled([(method, params)])
+        if isinstance(answer, RpcRejected):
+            raise reverted(answer) from None
+        return {"jsonrpc": "2.0", "id": 0, "result": answer}
+
+
+def web3_over(rpc: Rpc) -> Web3:
+    """A `Web3` whose questions an `Rpc` answers, without middleware: that asks for the chain's id at every call.
+
+    Strings are decoded as `chain.abi` decodes them.
+    """
+    w3 = Web3(RpcProvider(rpc), middleware=[])
+    w3.codec = ABICodec(CODERS)
+    return w3
 
 
 class _ProviderRpc(Rpc):

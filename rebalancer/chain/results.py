@@ -8,6 +8,7 @@ below 2^63, all other quantities below 2^256.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from string import hexdigits
 from typing import Any
 
@@ -41,32 +42,44 @@ def _is_address(result: Any) -> bool:
     return _is_hex(result) and len(result) == len("0x") + 40
 
 
-def _maybe(check: _Check) -> _Check:
+@dataclass(frozen=True)
+class _Maybe:
     """Null, or what passes."""
-    return lambda result: result is None or check(result)
+
+    check: _Check
+
+    def __call__(self, result: Any) -> bool:
+        return result is None or self.check(result)
 
 
-def _record(given: Mapping[str, _Check], perhaps: Mapping[str, _Check] = {}) -> _Check:
-    """An object with these fields, and the others null, left out or right."""
+@dataclass(frozen=True)
+class _ListOf:
+    check: _Check
 
-    def holds(result: Any) -> bool:
+    def __call__(self, result: Any) -> bool:
+        return isinstance(result, list) and all(map(self.check, result))
+
+
+@dataclass(frozen=True)
+class _Record:
+    """An object with the fields `given`, and those of `perhaps` null, left out or right."""
+
+    given: Mapping[str, _Check]
+    perhaps: Mapping[str, _Check] = field(default_factory=dict)
+
+    def __call__(self, result: Any) -> bool:
         return (
             isinstance(result, dict)
-            and all(name in result and check(result[name]) for name, check in given.items())
+            and all(name in result and check(result[name]) for name, check in self.given.items())
             and all(
-                result.get(name) is None or check(result[name]) for name, check in perhaps.items()
+                result.get(name) is None or check(result[name])
+                for name, check in self.perhaps.items()
             )
         )
 
-    return holds
 
-
-def _list(check: _Check) -> _Check:
-    return lambda result: isinstance(result, list) and all(map(check, result))
-
-
-_LOG = _record(
-    {"address": _is_address, "topics": _list(_is_hash), "data": _is_data},
+_LOG = _Record(
+    {"address": _is_address, "topics": _ListOf(_is_hash), "data": _is_data},
     {
         "blockNumber": _is_count,
         "logIndex": _is_count,
@@ -74,10 +87,10 @@ _LOG = _record(
         "transactionHash": _is_hash,
     },
 )
-_MINED_LOG = _record(
+_MINED_LOG = _Record(
     {
         "address": _is_address,
-        "topics": _list(_is_hash),
+        "topics": _ListOf(_is_hash),
         "data": _is_data,
         "blockNumber": _is_count,
         "logIndex": _is_count,
@@ -86,12 +99,12 @@ _MINED_LOG = _record(
     }
 )
 _FEE = {"baseFeePerGas": _is_quantity}
-_BLOCK = _record(
+_BLOCK = _Record(
     {"number": _is_count, "hash": _is_hash, "parentHash": _is_hash, "timestamp": _is_count}, _FEE
 )
-_PENDING_BLOCK = _record({}, {"number": _is_count, "timestamp": _is_count} | _FEE)
+_PENDING_BLOCK = _Record({}, {"number": _is_count, "timestamp": _is_count} | _FEE)
 # While a transaction is pending, some nodes answer with a receipt of nulls.
-_RECEIPT = _record(
+_RECEIPT = _Record(
     {"transactionHash": _is_hash},
     {
         "blockNumber": _is_count,
@@ -100,18 +113,21 @@ _RECEIPT = _record(
         "gasUsed": _is_count,
         "effectiveGasPrice": _is_quantity,
         "contractAddress": _is_address,
-        "logs": _list(_LOG),
+        "logs": _ListOf(_LOG),
         **dict.fromkeys(("l1Fee", "operatorFeeConstant"), _is_quantity),
         **dict.fromkeys(("operatorFeeScalar", "gasUsedForL1"), _is_count),
     },
 )
-_TRANSACTION = _record(
+_TRANSACTION = _Record(
     {"hash": _is_hash, "nonce": _is_count, "input": _is_data},
     {"gas": _is_count, "value": _is_quantity, "to": _is_address, "from": _is_address},
 )
-_FEE_HISTORY = _record(
-    {"baseFeePerGas": _list(_maybe(_is_quantity))},
-    {"reward": _list(_maybe(_list(_maybe(_is_quantity)))), "gasUsedRatio": _list(lambda _: True)},
+_FEE_HISTORY = _Record(
+    {"baseFeePerGas": _ListOf(_Maybe(_is_quantity))},
+    {
+        "reward": _ListOf(_Maybe(_ListOf(_Maybe(_is_quantity)))),
+        "gasUsedRatio": _ListOf(lambda _: True),
+    },
 )
 
 _SHAPES: Mapping[str, tuple[_Check, str]] = {
@@ -123,10 +139,10 @@ _SHAPES: Mapping[str, tuple[_Check, str]] = {
     ),
     **dict.fromkeys(("eth_call", "eth_getCode", "eth_getStorageAt"), (_is_data, "data")),
     **dict.fromkeys(("eth_sendRawTransaction", "eth_sendTransaction"), (_is_hash, "a hash")),
-    **dict.fromkeys(("eth_getBlockByNumber", "eth_getBlockByHash"), (_maybe(_BLOCK), "a block")),
-    "eth_getTransactionReceipt": (_maybe(_RECEIPT), "a receipt"),
-    "eth_getTransactionByHash": (_maybe(_TRANSACTION), "a transaction"),
-    "eth_getLogs": (_list(_MINED_LOG), "a list of logs"),
+    **dict.fromkeys(("eth_getBlockByNumber", "eth_getBlockByHash"), (_Maybe(_BLOCK), "a block")),
+    "eth_getTransactionReceipt": (_Maybe(_RECEIPT), "a receipt"),
+    "eth_getTransactionByHash": (_Maybe(_TRANSACTION), "a transaction"),
+    "eth_getLogs": (_ListOf(_MINED_LOG), "a list of logs"),
     "eth_feeHistory": (_FEE_HISTORY, "a fee history"),
 }
 """What the methods that are asked for return, and what that is called. Of others everything is taken."""
@@ -135,6 +151,6 @@ _SHAPES: Mapping[str, tuple[_Check, str]] = {
 def wrong_result(method: str, params: Sequence[Any], result: Any) -> str:
     """Why a result cannot be its method's, "" if it can."""
     fits, name = _SHAPES.get(method, (None, ""))
-    if fits is _SHAPES["eth_getBlockByNumber"][0] and params and params[0] == "pending":
-        fits = _maybe(_PENDING_BLOCK)
+    if method == "eth_getBlockByNumber" and params and params[0] == "pending":
+        fits = _Maybe(_PENDING_BLOCK)
     return "" if fits is None or fits(result) else f"its answer to {method} is not {name}"

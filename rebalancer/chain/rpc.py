@@ -337,10 +337,8 @@ class Rpc:
         results: list[Any] = []
         for i, (method, params) in enumerate(calls):
             answer = by_id.get(first_id + i)
-            if answer is None:
-                if not lone:
-                    raise _BatchRefused
-                raise RpcMalformed(self.endpoint, f"no answer to {method}")
+            if answer is None and not lone:
+                raise _BatchRefused
             results.append(self.checked(method, params, answer))
         if not lone and all(isinstance(r, RpcRejected) and is_batch_refusal(r) for r in results):
             raise _BatchRefused

@@ -69,8 +69,9 @@ _FIXED_ASSET = (0, 1, 2, 3, 5, 6, 7, 8, 9, 18)
 class Judgement:
     """All vaults at one block. Arrays have an entry a vault, in the book's order.
 
-    `drift` is the largest distance from a target, as a part of the basket, 0 where a price is missing; `value` in USD; `out_of_place` what lies beyond bands, in
-    USD. `candidates` are the addresses to be read exactly, the most out of place first.
+    `drift` is the largest distance from a target, as a part of the basket; `value` in USD; `out_of_place` what lies beyond bands, in USD.
+    Both distances are 0 where a price is missing or all is worth nothing. `candidates` are the addresses to be read exactly, the most
+    out of place first.
     """
 
     reasons: tuple[Reason, ...]
@@ -377,13 +378,15 @@ class VaultBook:
         due = (reasons == _BROKEN) | (reasons == _CALENDAR)
         # Of what lost balance, people are told exactly what and how much, for as long as it is so.
         wanted = np.flatnonzero(due | stale | self._missing | self._barred)
-        beyond = np.where(counted, np.maximum(apart - band, 0.0), 0.0).sum(axis=1) * total
-        order = wanted[np.argsort(-beyond[wanted], kind="stable")]
+        known = weighed & priced
+        beyond = np.where(counted, np.maximum(apart - band, 0.0), 0.0).sum(axis=1)
+        out_of_place = np.where(known, beyond * total, 0.0)
+        order = wanted[np.argsort(-out_of_place[wanted], kind="stable")]
         return Judgement(
             tuple(_REASONS[code] for code in reasons.tolist()),
-            np.where(weighed & priced, apart.max(axis=1), 0.0),
+            np.where(known, apart.max(axis=1), 0.0),
             total,
-            beyond,
+            out_of_place,
             tuple(self.vaults[row] for row in order.tolist()),
         )
 

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from inspect import cleandoc
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, NoReturn
@@ -21,7 +22,7 @@ import click
 
 from rebalancer.texts import safe_text
 
-__all__ = ["Options", "main", "root"]
+__all__ = ["Group", "Options", "main", "root"]
 
 EXIT_MISTAKE = 70
 """EX_SOFTWARE of sysexits.h."""
@@ -67,7 +68,7 @@ _COMMANDS: Mapping[str, _Lazy] = {
     "vault": _Lazy("vault", "vault", "Create, look at, fill and empty vaults."),
     "plan": _Lazy("keeper", "plan", "Show what the keeper would do now. Sends nothing."),
     "pool": _Lazy(
-        "pool", "pool", "Save a pool's whole state at one block, to quote and plan with."
+        "pool", "pool", "Save pools, and have a keeper try again those that it leaves out."
     ),
     "keeper": _Lazy("keeper", "keeper", "Rebalance a vault whenever it needs it."),
     "replay": _Lazy(
@@ -82,7 +83,23 @@ _COMMANDS: Mapping[str, _Lazy] = {
 }
 
 
-class _Root(click.Group):
+class Group(click.Group):
+    """Commands under one name; its help says the whole of what each is for, and cuts no sentence."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [(name, self._purpose(ctx, name)) for name in self.list_commands(ctx)]
+            )
+
+    def _purpose(self, ctx: click.Context, name: str) -> str:
+        """The first paragraph of a command's help, in one line."""
+        command = self.get_command(ctx, name)
+        told = cleandoc((command and command.help) or "")
+        return " ".join(told.partition("\n\n")[0].split())
+
+
+class _Root(Group):
     """The commands, and the one place where failures become sentences and exit codes."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's)
@@ -95,9 +112,8 @@ class _Root(click.Group):
         found: click.Command = getattr(import_module(f"{__name__}.{lazy.module}"), lazy.name)
         return found
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 (click's)
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, lazy.help) for name, lazy in _COMMANDS.items()])
+    def _purpose(self, ctx: click.Context, name: str) -> str:  # noqa: ARG002 (no command is imported for it)
+        return _COMMANDS[name].help
 
     def invoke(self, ctx: click.Context) -> Any:
         from rebalancer.errors import RebalancerError, SystemRefused

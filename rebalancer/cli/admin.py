@@ -6,11 +6,12 @@ from typing import Any
 
 import click
 
-from rebalancer.chain.abi import Contract, interface
+from rebalancer.chain.contracts import BoundContract, contract_at
+from rebalancer.cli import Group
 from rebalancer.cli.session import Session, address_option, json_option, sending_options
 from rebalancer.cli.show import WholeTable, console, print_json
 from rebalancer.deploy import Role
-from rebalancer.errors import FunctionUnknown
+from rebalancer.errors import FunctionUnknown, RoleNotHeld
 from rebalancer.feeds import check_setting
 from rebalancer.governance import (
     Acted,
@@ -49,7 +50,7 @@ operation_option = click.option(
 )
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Group, invoke_without_command=True)
 @click.pass_context
 def admin(ctx: click.Context) -> None:
     """Show who may do what, and make, schedule or cancel a change. Without a command it only shows."""
@@ -114,7 +115,7 @@ def _when(one: Operation, now: int) -> str:
 
 
 def _duration(seconds: int) -> str:
-    return span(seconds) if seconds else "not"
+    return span(seconds)
 
 
 @admin.command()
@@ -160,12 +161,12 @@ def call(
     _tell(done, as_json)
 
 
-def _contract(session: Session, named: str) -> Contract:
+def _contract(session: Session, named: str) -> BoundContract:
     """A contract of the system by name or address, else a vault."""
     for name, address in session.system.contracts().items():
         if named.lower() in (name.lower(), address):
-            return interface(name).at(address)
-    return interface("BasketVault").at(session.vault(_address(named)))
+            return contract_at(session.rpc, name, address)
+    return contract_at(session.rpc, "BasketVault", session.vault(_address(named)))
 
 
 def _address(text: str) -> str:
@@ -179,20 +180,23 @@ def _address(text: str) -> str:
 
 
 def _grant(session: Session, wallet: Wallet, role: Role, to: str, delay_seconds: int) -> Acted:
-    manager = interface("AccessManager").at(session.system.authority)
+    manager = contract_at(session.rpc, "AccessManager", session.system.authority)
     data = manager.data("grantRole", role.value, to, delay_seconds)
     return act(wallet, manager.address, manager.address, data)
 
 
 def _revoke(session: Session, wallet: Wallet, role: Role, account: str) -> Acted:
-    manager = interface("AccessManager").at(session.system.authority)
+    manager = contract_at(session.rpc, "AccessManager", session.system.authority)
+    since, *_ = manager.call("getAccess", role.value, account)
+    if not since:
+        raise RoleNotHeld(account, role.name)
     data = manager.data("revokeRole", role.value, account)
     return act(wallet, manager.address, manager.address, data)
 
 
 @admin.command()
 @role_option
-@address_option("--to", "Who gets it.", "nobody: it must be given")
+@address_option("--to", "Who gets it.")
 @click.option(
     "--delay-hours",
     type=click.FloatRange(min=0, max=24 * 365),
@@ -206,7 +210,7 @@ def _revoke(session: Session, wallet: Wallet, role: Role, account: str) -> Acted
 def grant(
     options: Any,
     role: str,
-    to: str | None,
+    to: str,
     delay_hours: float | None,
     from_block: int | None,
     account: int | None,
@@ -214,55 +218,55 @@ def grant(
 ) -> None:
     """Give an account a role, or another delay in it. Guardians grant KEEPER, admins all others."""
     with Session.open(options) as session:
-        wanted, who = Role[role.upper()], _given("--to", to)
+        wanted = Role[role.upper()]
         if delay_hours is None:
             found = _permissions(session, from_block)
             held = [h.delay_seconds for h in found.held(wanted) if h.contract is None]
             delay_seconds = max(held, default=0)
         else:
             delay_seconds = int(delay_hours * 3_600)
-        done = _grant(session, session.wallet(account), wanted, who, delay_seconds)
+        done = _grant(session, session.wallet(account), wanted, to, delay_seconds)
     _tell(done, as_json)
 
 
 @admin.command()
 @role_option
-@address_option("--holder", "Who loses it.", "nobody: it must be given")
+@address_option("--holder", "Who loses it.")
 @sending_options
 @json_option
 @click.pass_obj
-def revoke(options: Any, role: str, holder: str | None, account: int | None, as_json: bool) -> None:
+def revoke(options: Any, role: str, holder: str, account: int | None, as_json: bool) -> None:
     """Take a role from an account. Guardians take KEEPER at once, admins all others after their delay."""
     with Session.open(options) as session:
-        who, wanted = _given("--holder", holder), Role[role.upper()]
+        wanted = Role[role.upper()]
         if wanted is Role.ADMIN:
-            check_revocation(_permissions(session, None), wanted, who)
-        done = _revoke(session, session.wallet(account), wanted, who)
+            check_revocation(_permissions(session, None), wanted, holder)
+        done = _revoke(session, session.wallet(account), wanted, holder)
     _tell(done, as_json)
 
 
 @admin.command("hand-over")
-@address_option("--to", "The new admin.", "nobody: it must be given")
+@address_option("--to", "The new admin.")
 @from_block_option
 @sending_options
 @json_option
 @click.pass_obj
 def hand_over(
-    options: Any, to: str | None, from_block: int | None, account: int | None, as_json: bool
+    options: Any, to: str, from_block: int | None, account: int | None, as_json: bool
 ) -> None:
     """Make somebody else an admin, too. You stay one until the new one revokes you, and can revoke what you mistyped.
 
     Admins wait: give the same command again when the delay is over.
     """
     with Session.open(options) as session:
-        wallet, who = session.wallet(account), _given("--to", to)
+        wallet = session.wallet(account)
         found = _permissions(session, from_block)
         own = [h.delay_seconds for h in found.held(Role.ADMIN) if h.contract is None]
-        done = _grant(session, wallet, Role.ADMIN, who, max(own, default=0))
+        done = _grant(session, wallet, Role.ADMIN, to, max(own, default=0))
     _tell(done, as_json)
     if done.in_force and not as_json:
         console().print(
-            f"{who} becomes the only admin when it calls: rebalancer admin revoke --role ADMIN --holder {wallet.address}",
+            f"{to} becomes the only admin when it calls: rebalancer admin revoke --role ADMIN --holder {wallet.address}",
             soft_wrap=True,
         )
 
@@ -301,12 +305,6 @@ def cancel_command(
     else:
         console().print("Cancelled.")
         console().print(f"transaction {done.transaction_hash}", style="dim")
-
-
-def _given(option: str, value: Any) -> str:
-    if value is None:
-        raise click.UsageError(f"Missing option '{option}'.")
-    return str(value)
 
 
 def _tell(done: Acted, as_json: bool) -> None:

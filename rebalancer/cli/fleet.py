@@ -14,6 +14,7 @@ from typing import Any
 import click
 import structlog
 
+from rebalancer.cli import Group
 from rebalancer.cli.keeper import _Asked, _print_line, _reloaded, _tuning, noting_the_outbox
 from rebalancer.cli.logs import set_up_logs
 from rebalancer.cli.session import Session, account_option, json_option, read_chains
@@ -37,7 +38,7 @@ __all__ = ["fleet"]
 log = structlog.get_logger("rebalancer.fleet")
 
 
-@click.group()
+@click.group(cls=Group)
 def fleet() -> None:
     """Keep vaults with many machines: workers look, one leased leader for each signer sends.
 

@@ -14,6 +14,7 @@ import structlog
 from rich.text import Text
 
 from rebalancer.chain.snapshot import VaultSnapshot
+from rebalancer.cli import Group
 from rebalancer.cli.logs import set_up_logs
 from rebalancer.cli.session import (
     Session,
@@ -59,7 +60,7 @@ __all__ = ["keeper", "plan"]
 log = structlog.get_logger("rebalancer.keeper")
 
 
-@click.group()
+@click.group(cls=Group)
 def keeper() -> None:
     """Rebalance a vault whenever it needs it."""
 

@@ -19,6 +19,7 @@ from rebalancer.chain.pools import (
     read_pools_settled,
 )
 from rebalancer.chain.snapshot import Block, read_block
+from rebalancer.cli import Group
 from rebalancer.cli.session import Session, address_option, json_option
 from rebalancer.cli.show import WholeTable, console, print_json
 from rebalancer.errors import DeploymentMissing, SystemMissing, SystemRefused
@@ -33,7 +34,7 @@ _ID = re.compile(r"0x[0-9a-fA-F]{64}")
 _KEY = re.compile(rf"({_ADDRESS})/({_ADDRESS})/(\d+)/(\d+)")
 
 
-@click.group()
+@click.group(cls=Group)
 def pool() -> None:
     """Save pools, and have a keeper try again those that it leaves out."""
 

@@ -13,6 +13,7 @@ from rebalancer.actions import Ask
 from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
 from rebalancer.cli.session import Session
 from rebalancer.cli.show import amount, console, pairs, percent, print_json, usd
+from rebalancer.errors import InsufficientEther
 from rebalancer.preview import Position, Preview
 from rebalancer.units import E18
 
@@ -33,8 +34,8 @@ def asker(session: Session, dry_run: bool, yes: bool, as_json: bool) -> Ask:
     Raises:
         UsageError: a question is due and nobody is there to answer it.
     """
-    is_sent = not (yes or dry_run or session.unsigned)
-    due = is_sent and session.settings.chain_id != DEVNET_CHAIN_ID
+    sends = not (dry_run or session.unsigned)
+    due = sends and not yes and session.settings.chain_id != DEVNET_CHAIN_ID
     if due and not sys.stdin.isatty():
         raise click.UsageError(
             f"Chain {session.settings.chain_id} is no devnet: say --yes, or answer at a terminal. --dry-run shows what it would do."
@@ -49,6 +50,11 @@ def asker(session: Session, dry_run: bool, yes: bool, as_json: bool) -> Ask:
                 preview,
                 Console(stderr=True, markup=False, emoji=False) if as_json else console(),
             )
+        if preview.lacks_ether:
+            lack = InsufficientEther(preview.account, preview.needed_wei, preview.ether_wei)
+            if sends:
+                raise lack
+            click.echo(f"Warning: {lack}", err=True)
         if dry_run:
             raise OnlyPreviewed
         if due:
@@ -107,7 +113,8 @@ def _against_oracle(preview: Preview) -> str:
     if given is None or got is None:
         return _UNKNOWN
     part = f" ({percent(abs(got - given) * E18 // given)})" if given else ""
-    difference = f"{usd(abs(got - given))} {'less' if got < given else 'more'}{part}"
+    which = "less" if got < given else "more"
+    difference = f"{usd(abs(got - given))} {which}{part}" if got != given else "as much"
     return f"{usd(given)} for {usd(got)}: {difference}"
 
 

@@ -14,6 +14,7 @@ from rebalancer.errors import BadRecords
 from rebalancer.keeper.recording import Replayed, Told, replay
 from rebalancer.lab.chart import check_chart
 from rebalancer.lab.day import day_chart
+from rebalancer.words import counted
 
 __all__ = ["replay_command"]
 
@@ -131,7 +132,9 @@ def _show(
     out.print(table)
     again = sum(look.decided for look in looks)
     if not differences:
-        out.print(f"{len(looks):,} looks, {again:,} decisions made again: all as recorded.")
+        out.print(
+            f"{counted(len(looks), 'look')}, {counted(again, 'decision')} made again: all as recorded."
+        )
         return
     out.print(
         f"{len(differences):,} of {again:,} decisions would be made otherwise today:",

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -16,6 +17,7 @@ import click
 
 from rebalancer.actions import ETH
 from rebalancer.chain.abi import interface
+from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.deployment import DeployedToken, Deployment
 from rebalancer.chain.endpoints import Endpoints
 from rebalancer.chain.pools import read_pools
@@ -165,7 +167,7 @@ class Session:
             if address in names:
                 return f"{names[address]} {address}"
         with suppress(RebalancerError):
-            return f"{interface('BasketVault').at(address).call(self.rpc, 'name')} {address}"
+            return f"{contract_at(self.rpc, 'BasketVault', address).call('name')} {address}"
         return address
 
     def amount_of(self, token: str, raw: int) -> str:
@@ -324,7 +326,7 @@ class Session:
         known = self.deployment.token(address)
         if address == ETH or known is not None:
             return ETHER.decimals if known is None else known.decimals
-        return int(interface("IERC20Metadata").at(address).call(self.rpc, "decimals"))
+        return int(contract_at(self.rpc, "IERC20Metadata", address).call("decimals"))
 
     @property
     def tokens(self) -> list[Token]:
@@ -361,7 +363,11 @@ class Session:
             if self.settings.chain_id != DEVNET_CHAIN_ID:
                 raise DevnetKeyOnRealChain(self.settings.chain_id)
             return devnet_signer(number)
-        return open_signer(account, self.settings.chain_id, _ask if sys.stdin.isatty() else None)
+        return open_signer(
+            account,
+            self.settings.chain_id,
+            partial(_ask, account.keystore) if sys.stdin.isatty() else None,
+        )
 
     def keepers(self, number: int | None) -> list[Signer]:
         """The keeper's accounts, its own first and then its lanes': a local chain's account by number alone.
@@ -424,8 +430,8 @@ def _tell_sent(what: str, transaction_hash: str) -> None:
     click.echo(f"sent {what}: transaction {transaction_hash}", err=True)
 
 
-def _ask() -> str:
-    password: str = click.prompt("Password of the keystore", hide_input=True, err=True)
+def _ask(keystore: Path | None) -> str:
+    password: str = click.prompt(f"Password of the keystore {keystore}", hide_input=True, err=True)
     return password
 
 
@@ -445,10 +451,15 @@ class _Address(click.ParamType):
         return text.lower()
 
 
-def address_option(name: str, help_text: str, default: str) -> Callable[[F], F]:
-    """An option that takes an address; `default` says what holds without it."""
+def address_option(name: str, help_text: str, default: str | None = None) -> Callable[[F], F]:
+    """An option that takes an address; `default` says what holds without it, and without that it is required."""
     return click.option(
-        name, type=_Address(), metavar="ADDRESS", show_default=default, help=help_text
+        name,
+        type=_Address(),
+        metavar="ADDRESS",
+        required=default is None,
+        show_default=default,
+        help=help_text,
     )
 
 

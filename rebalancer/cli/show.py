@@ -41,10 +41,22 @@ _PLAIN_WIDTH = 140
 """Columns where there is no terminal: wide enough for a transaction hash beside its name."""
 
 
+class _WholeConsole(Console):
+    """A console that breaks lines between words alone: a hash that is longer than a line stays whole, so that it can be copied."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        options.setdefault("crop", False)
+        if any(
+            _longest_word(_text(one)) > self.width for one in objects if isinstance(one, str | Text)
+        ):
+            options.setdefault("overflow", "ignore")  # the terminal breaks it where it must
+        super().print(*objects, **options)
+
+
 def console() -> Console:
     """Standard output, for people. Strings are shown as they are: what has a style is a `Text`."""
     width = None if sys.stdout.isatty() else _PLAIN_WIDTH
-    return Console(width=width, highlight=False, markup=False, emoji=False)
+    return _WholeConsole(width=width, highlight=False, markup=False, emoji=False)
 
 
 class WholeTable(Table):
@@ -57,7 +69,7 @@ class WholeTable(Table):
         if self._fits(options.max_width):
             yield from super().__rich_console__(console, options)
         else:
-            yield from self._lines()
+            yield from self._lines(options.max_width)
 
     def _fits(self, width: int) -> bool:
         """Whether every column can be as wide as its longest word; where they cannot have all they want, what is left is shared."""
@@ -80,20 +92,21 @@ class WholeTable(Table):
                 column.width = narrow + (room - sum(least)) * (wide - narrow) // lacking
         return True
 
-    def _lines(self) -> Iterator[RenderableType]:
+    def _lines(self, width: int) -> Iterator[RenderableType]:
         if self.title is not None:
             yield Text(str(self.title), style="italic")
         headings = [_text(column.header) if self.show_header else Text() for column in self.columns]
         for row in zip(*(column.cells for column in self.columns), strict=True):
             cells = [_text(cell) for cell in row]
             if not self.show_header:
-                yield Text(": ").join(cell for cell in cells if cell.plain)
+                yield _whole(Text(": ").join(cell for cell in cells if cell.plain), width)
                 continue
             for at, (heading, cell) in enumerate(zip(headings, cells, strict=True)):
                 if cell.plain:
-                    yield Text.assemble(
+                    line = Text.assemble(
                         "" if at == 0 else "  ", (f"{heading.plain}: ", "dim"), cell
                     )
+                    yield _whole(line, width)
         if self.caption is not None:
             yield Text(str(self.caption), style="dim")
 
@@ -104,6 +117,17 @@ def pairs() -> WholeTable:
     table.add_column(no_wrap=True)
     table.add_column()
     return table
+
+
+def _whole(line: Text, width: int) -> Text:
+    """A line whose words are not broken, if one is longer than the terminal is wide: that one then breaks it."""
+    if _longest_word(line) > width:
+        line.overflow, line.no_wrap = "ignore", True
+    return line
+
+
+def _longest_word(text: Text) -> int:
+    return max(map(cell_len, text.plain.split()), default=0)
 
 
 def _texts(column: Column) -> list[str]:
@@ -117,11 +141,11 @@ def _text(cell: RenderableType) -> Text:
 
 
 def plain(value: Any) -> Any:
-    """A result as JSON has it: dataclasses as objects, whole numbers as strings."""
+    """A result as JSON has it: dataclasses as objects, whole numbers as strings, those that stand for something by its name."""
     if isinstance(value, bool | None):
         return value
     if isinstance(value, Enum):
-        return value.value
+        return value.name if isinstance(value, int) else value.value
     if isinstance(value, int):
         return str(value)
     if isinstance(value, bytes):

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from rebalancer.cli.show import NOTHING, WholeTable, amount, bps_text
 from rebalancer.reasons import Reason
-from rebalancer.words import span
+from rebalancer.words import counted, span
 
 __all__ = ["State", "picture"]
 
@@ -135,8 +135,8 @@ def _chain(chain: State, now: float, rows: int, width: int) -> RenderableType:
 def _look(chain: State, now: float) -> Text:
     parts = [
         f"looked {span(now - chain['at'])} ago in {chain['seconds']:.2f} s",
-        f"{chain['requests']} requests",
-        f"{chain['candidates']:,} vaults read, {chain['planned']:,} planned",
+        counted(chain["requests"], "request"),
+        f"{counted(chain['candidates'], 'vault')} read, {chain['planned']:,} planned",
         "WebSocket" if chain["subscribed"] else "polling",
     ]
     text = Text("  ".join(parts))
@@ -146,7 +146,7 @@ def _look(chain: State, now: float) -> Text:
 
 
 def _vaults(chain: State) -> Text:
-    text = Text(f"{chain['vaults']:,} vaults: ")
+    text = Text(f"{counted(chain['vaults'], 'vault')}: ")
     counts = sorted(chain["reasons"].items(), key=lambda item: -item[1])
     for at, (reason, count) in enumerate(counts):
         text.append("  " if at else "").append(f"{count:,} ").append(_coloured(reason, reason))
@@ -160,7 +160,7 @@ def _under_way(chain: State) -> Text:
     listed = ", ".join(f"{count} {state}" for state, count in under_way.items())
     text = Text(f"transactions: {listed}")
     if chain["waiting_blocks"]:
-        text.append(f"  the oldest has waited {chain['waiting_blocks']} blocks")
+        text.append(f"  the oldest has waited {counted(chain['waiting_blocks'], 'block')}")
     return text
 
 

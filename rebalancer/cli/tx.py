@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from rebalancer.cli import Group
 from rebalancer.cli.logs import set_up_logs
 from rebalancer.cli.session import (
     Session,
@@ -34,7 +35,7 @@ _GWEI_DECIMALS = 9
 _ETHER_DECIMALS = 18
 
 
-@click.group()
+@click.group(cls=Group)
 def tx() -> None:
     """Show what the keeper has sent, cancel it, or clear stuck nonces.
 

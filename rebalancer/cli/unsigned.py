@@ -18,7 +18,7 @@ from rebalancer.cli.show import console, plain, print_json
 from rebalancer.errors import NotByContract, SystemRefused
 from rebalancer.governance import argument_words
 from rebalancer.send.unsigned import SUCCEEDS, Reading, Recorder, UnsignedCall, safe_batch
-from rebalancer.words import span, utc
+from rebalancer.words import counted, span, utc
 
 __all__ = ["Wanted", "refuses_unsigned", "unsigned_options", "valid_option", "write_down"]
 
@@ -215,7 +215,7 @@ def _shown(
     notes: Sequence[str],
 ) -> Iterator[str]:
     outcomes = [call.outcome for call in (*recorder.now, *recorder.then)]
-    calls = "1 call" if len(outcomes) == 1 else f"{len(outcomes)} calls"
+    calls = counted(len(outcomes), "call")
     yield (
         f"Nothing was sent. {wanted.file} has {calls} for {recorder.address} on chain {recorder.chain_id}; "
         f"of these, {outcomes.count(SUCCEEDS)} succeed when tried on block {recorder.block().number}."

@@ -13,9 +13,10 @@ from rich.text import Text
 
 from rebalancer import actions
 from rebalancer.addresses import prove_writable
-from rebalancer.chain.abi import interface
+from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.receipt import NoLogs
 from rebalancer.chain.snapshot import Block, VaultSnapshot, read_block, read_vaults
+from rebalancer.cli import Group
 from rebalancer.cli.preview import OnlyPreviewed, asker, show_position
 from rebalancer.cli.session import (
     Session,
@@ -39,6 +40,7 @@ from rebalancer.cli.show import (
 from rebalancer.cli.unsigned import valid_option
 from rebalancer.deploy import Fees
 from rebalancer.errors import (
+    AmountUnreadable,
     AssetCountOutOfRange,
     ContractReverted,
     NoShares,
@@ -52,7 +54,7 @@ from rebalancer.oracle import Fault
 from rebalancer.policy import Basket, Policy, Price, weigh_basket, weights_e18
 from rebalancer.preview import Position, read_position
 from rebalancer.reasons import Reason
-from rebalancer.spec import load_vault_spec, parse_amount, parse_fraction_e18
+from rebalancer.spec import check_bands, load_vault_spec, parse_amount, parse_fraction_e18
 from rebalancer.units import BPS, E18
 from rebalancer.words import span, utc
 
@@ -84,7 +86,7 @@ _yes_option = click.option(
 )
 
 
-@click.group()
+@click.group(cls=Group)
 def vault() -> None:
     """Create, look at, fill and empty vaults."""
 
@@ -103,16 +105,16 @@ def vault() -> None:
 def create(options: Any, path: Path, account: int | None, as_json: bool) -> None:
     """Make a vault as a file describes it, seed it, and hand it to its roles.
 
-    The account gives the seed and gets the first shares; it must be the AccessManager's admin.
+    Anyone may. The account gives the seed and gets the first shares, but for the part that stays locked for ever.
     """
     with Session.open(options) as session:
         wallet = session.wallet(account)
-        factory = interface("VaultFactory").at(session.system.factory)
+        factory = contract_at(session.rpc, "VaultFactory", session.system.factory)
         spec = load_vault_spec(
             path,
             session.deployment,
             fee_recipient=wallet.address,
-            salt=factory.call(session.rpc, "vaultCount"),
+            salt=factory.call("vaultCount"),
         )
         if session.unsigned:
             place = actions.vault_address(wallet, session.system, spec)
@@ -121,8 +123,8 @@ def create(options: Any, path: Path, account: int | None, as_json: bool) -> None
             )
         else:
             prove_writable(session.settings.deployment)
-        oracle = interface("OracleHub").at(session.system.oracle)
-        prices = oracle.call(session.rpc, "prices", [asset.token for asset in spec.assets])
+        oracle = contract_at(session.rpc, "OracleHub", session.system.oracle)
+        prices = oracle.call("prices", [asset.token for asset in spec.assets])
         priced = tuple(
             Price(lo, hi, primary, _FAULTS[fault].value) for lo, hi, primary, fault in prices
         )
@@ -228,15 +230,15 @@ def status(options: Any, vault: str | None, as_json: bool) -> None:
 
 def _read_status(session: Session, address: str) -> _Status:
     block = read_block(session.rpc)
-    contract = interface("BasketVault").at(address)
-    name = contract.call(session.rpc, "name", block=block.hash)
+    contract = contract_at(session.rpc, "BasketVault", address)
+    name = contract.call("name", block=block.hash)
     (snapshot,) = read_vaults(session.rpc, session.system.lens, [address], block)
-    pending, _, streaming, entry, exit_, *_ = contract.call(session.rpc, "fee", block=block.hash)
-    performance = contract.call(session.rpc, "performance", block=block.hash)[3]
+    pending, _, streaming, entry, exit_, *_ = contract.call("fee", block=block.hash)
+    performance = contract.call("performance", block=block.hash)[3]
     return _Status(
         vault=address,
         name=name,
-        symbol=contract.call(session.rpc, "symbol", block=block.hash),
+        symbol=contract.call("symbol", block=block.hash),
         block=block,
         reason=snapshot.reason.value,
         sentence=_why(session, snapshot),
@@ -255,7 +257,7 @@ def _read_status(session: Session, address: str) -> _Status:
         glide_end=snapshot.basket.glide_end,
         paused=snapshot.state.paused,
         fees=Fees(streaming, performance, entry, exit_),
-        fee_recipient=contract.call(session.rpc, "feeRecipient", block=block.hash),
+        fee_recipient=contract.call("feeRecipient", block=block.hash),
         fee_pending_shares=pending,
         assets=tuple(_assets(session, snapshot, block)),
     )
@@ -293,7 +295,7 @@ def _why(session: Session, snapshot: VaultSnapshot) -> str:
 def _assets(session: Session, snapshot: VaultSnapshot, block: Block) -> Sequence[_AssetStatus]:
     basket = snapshot.basket
     count = len(basket.assets)
-    contract = interface("BasketVault").at(snapshot.address)
+    contract = contract_at(session.rpc, "BasketVault", snapshot.address).batched
     claims = session.rpc.batch(
         [
             contract.request("totalClaimable", asset.token, block=block.hash)
@@ -561,7 +563,7 @@ def withdraw(
         wallet, address = session.wallet(account, signs=not dry_run), session.vault(vault)
         ask = asker(session, dry_run, yes, as_json)
         redeemed = (
-            interface("BasketVault").at(address).call(session.rpc, "balanceOf", wallet.address)
+            contract_at(session.rpc, "BasketVault", address).call("balanceOf", wallet.address)
             if shares is None
             else parse_amount(shares, SHARE_DECIMALS)
         )
@@ -767,9 +769,9 @@ def set_targets(
     """
     with Session.open(options) as session:
         address = session.vault(vault)
-        assets = interface("BasketVault").at(address).call(session.rpc, "assets")
+        assets = contract_at(session.rpc, "BasketVault", address).call("assets")
         tokens = [asset[0] for asset in assets]
-        wanted = _by_token(session, targets, tokens, lambda _, text: parse_fraction_e18(text))
+        wanted = _by_token(session, targets, tokens, _weight_of)
         if len(wanted) != len(tokens):
             raise AssetCountOutOfRange("targets", len(wanted), len(tokens), len(tokens))
         done = actions.set_targets(
@@ -821,9 +823,11 @@ def set_bands(
 
     Who has to wait schedules them; the same command again, once the delay is over, sets them.
     """
+    if not (bands or relatives or minimums):
+        raise click.UsageError("Say what to change: --band, --relative or --min-trade.")
     with Session.open(options) as session:
         address = session.vault(vault)
-        assets = interface("BasketVault").at(address).call(session.rpc, "assets")
+        assets = contract_at(session.rpc, "BasketVault", address).call("assets")
         present = {asset[0]: [asset[2], asset[4], asset[5]] for asset in assets}
         for place, pairs, parse in (
             (0, bands, _bps_of),
@@ -839,12 +843,25 @@ def set_bands(
             for asset, (band, relative, least) in zip(now.basket.assets, wanted, strict=True)
         )
         _warn_of_minimums(session, replace(now.basket, assets=assets_then), now.policy)
+        symbols = [session.symbol(token) for token in present]
+        check_bands(symbols, [band for band, _, _ in wanted], now.policy.dust_bps)
         done = actions.set_bands(session.wallet(account), address, wanted)
     _tell_change("bands", done, as_json)
 
 
 def _bps_of(_: str, text: str) -> int:
-    return parse_amount(text, 0)
+    try:
+        return parse_amount(text, 0)
+    except AmountUnreadable:
+        why = "basis points are a whole number, such as 150 for 1.5 %"
+        raise AmountUnreadable(text, why) from None
+
+
+def _weight_of(_: str, text: str) -> int:
+    weight_e18 = parse_fraction_e18(text)
+    if weight_e18 > E18:
+        raise AmountUnreadable(text, 'a weight is at most 1, such as "0.4" or "40%"')
+    return weight_e18
 
 
 def _gliding(session: Session, vault: str) -> str:
@@ -886,7 +903,7 @@ def _by_token(session: Session, pairs: Sequence[str], known: Any, parse: Any) ->
 
 
 def _in_kind(session: Session, vault: str, amounts: Sequence[int]) -> str:
-    assets = interface("BasketVault").at(vault).call(session.rpc, "assets")
+    assets = contract_at(session.rpc, "BasketVault", vault).call("assets")
     return ", ".join(
         f"{amount(raw, asset[3])} {session.symbol(asset[0])}"
         for asset, raw in zip(assets, amounts, strict=True)

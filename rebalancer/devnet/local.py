@@ -15,8 +15,9 @@ from typing import Any
 
 from eth_utils.crypto import keccak
 
-from rebalancer.chain.abi import Contract, interface, reverted
+from rebalancer.chain.abi import interface, reverted
 from rebalancer.chain.artifacts import load_artifact
+from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.receipt import Receipt, settled, wait_for_receipt
 from rebalancer.chain.rpc import Rpc, at_block
 from rebalancer.errors import BalanceNotFound, RpcRejected
@@ -50,7 +51,7 @@ class LocalChain:
 
     def transact(
         self,
-        contract: Contract,
+        contract: BoundContract,
         function: str,
         *args: Any,
         sender: str | None = None,
@@ -73,18 +74,18 @@ class LocalChain:
         libraries: Mapping[str, str] | None = None,
         value_wei: int = 0,
         gas: int = _GAS,
-    ) -> Contract:
+    ) -> BoundContract:
         """Deploy a packaged contract.
 
         Raises:
             ContractReverted: its constructor refused.
             ArtifactMissing: there is no such contract, or a library's address is not given.
         """
-        known = interface(name)
-        code = load_artifact(name).creation_code(libraries) + known.constructor.encode(args)
+        code = load_artifact(name).creation_code(libraries)
+        code += interface(name).constructor.encode(args)
         receipt = self.send(None, "0x" + code.hex(), sender=sender, value_wei=value_wei, gas=gas)
         # The receipt of a deployment always names the address.
-        return known.at(str(receipt.contract_address))
+        return contract_at(self.rpc, name, str(receipt.contract_address))
 
     def send(
         self,
@@ -215,13 +216,13 @@ class LocalChain:
         Raises:
             BalanceNotFound: the token keeps its balances some other way.
         """
-        contract = interface("MockToken").at(token)
+        contract = contract_at(self.rpc, "MockToken", token)
         owner = bytes.fromhex(holder.removeprefix("0x")).rjust(32, b"\0")
         for slot in range(_BALANCE_SLOTS):
             place = int.from_bytes(keccak(owner + slot.to_bytes(32)))
             before = self.rpc.call("eth_getStorageAt", token, hex(place), "latest")
             self.set_storage(token, place, amount_raw.to_bytes(32))
-            if contract.call(self.rpc, "balanceOf", holder) == amount_raw:
+            if contract.call("balanceOf", holder) == amount_raw:
                 return
             self.set_storage(token, place, bytes.fromhex(before.removeprefix("0x")))
         raise BalanceNotFound(token)

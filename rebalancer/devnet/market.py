@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Self
 
-from rebalancer.chain.abi import interface, reverted
+from rebalancer.chain.abi import reverted
+from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.deployment import DeployedFeed, DeployedToken, Deployment
 from rebalancer.chain.receipt import Receipt, read_receipt, settled
 from rebalancer.chain.rpc import Call
@@ -86,16 +87,19 @@ class Market:
         self.chain = chain
         self.deployment = deployment
         self.operator = chain.accounts[-1]
-        self.driver = interface("MarketDriver").at(deployment.contracts["MarketDriver"])
+        self.driver = contract_at(chain.rpc, "MarketDriver", deployment.contracts["MarketDriver"])
+        self._driver = (
+            self.driver.batched
+        )  # a tape has thousands of steps, and web3 takes 2 ms to encode one
         self._aggregators = {
-            feed.name: interface("MockAggregator").at(str(feed.aggregator))
+            feed.name: contract_at(chain.rpc, "MockAggregator", str(feed.aggregator))
             for feed in deployment.feeds
         }
         self._decimals = {token.address: token.decimals for token in deployment.tokens}
         symbols = {token.symbol: token.address for token in deployment.tokens}
         self._feed_of = {symbols[feed.token]: feed.name for feed in deployment.feeds}
         self.prices_e8 = {
-            name: aggregator.call(chain.rpc, "latestRoundData")[1]
+            name: aggregator.call("latestRoundData")[1]
             for name, aggregator in self._aggregators.items()
         }
 
@@ -202,7 +206,7 @@ class Market:
         message = {
             "from": self.operator,
             "to": self.driver.address,
-            "data": self.driver.data("step", updates, pushes),
+            "data": self._driver.data("step", updates, pushes),
             "gas": hex(_STEP_GAS),
         }
         mined = self._mined(message, at)
@@ -243,7 +247,7 @@ class Market:
         if known is None:
             raise MarketMismatch("token", [t.symbol for t in self.deployment.tokens], token)
         if known.address != WETH.address:
-            contract = interface("MockToken").at(known.address)
+            contract = contract_at(self.chain.rpc, "MockToken", known.address)
             try:
                 return self.chain.transact(
                     contract, "mint", account, amount_raw, sender=self.operator
@@ -253,7 +257,7 @@ class Market:
                     return self.chain.transact(
                         contract, "transfer", account, amount_raw, sender=driver
                     )
-        weth = interface("WETH9").at(WETH.address)
+        weth = contract_at(self.chain.rpc, "WETH9", WETH.address)
         ether = self.chain.balance_wei(self.operator)
         self.chain.set_balance(self.operator, ether + amount_raw)
         self.chain.transact(weth, "deposit", sender=self.operator, value_wei=amount_raw)
@@ -268,14 +272,14 @@ class Market:
         them, has the same liquidity everywhere as the positions the snapshot was taken of.
         """
         rpc = self.chain.rpc
-        factory = interface("UniswapV3Factory").at(self.deployment.uniswap["UniswapV3Factory"])
+        factory = contract_at(rpc, "UniswapV3Factory", self.deployment.uniswap["UniswapV3Factory"])
         goal = _deployed(pool)
-        spacing = factory.call(rpc, "feeAmountTickSpacing", pool.fee_pips)
+        spacing = factory.call("feeAmountTickSpacing", pool.fee_pips)
         _check(f"tick spacing at a fee of {pool.fee_pips} millionths", pool.tick_spacing, spacing)
         self.chain.transact(factory, "createPool", *goal.tokens, goal.fee_pips)
-        made = factory.call(rpc, "getPool", *goal.tokens, goal.fee_pips)
+        made = factory.call("getPool", *goal.tokens, goal.fee_pips)
         _check("pool address", goal.address, made)
-        contract = interface("UniswapV3Pool").at(made)
+        contract = contract_at(rpc, "UniswapV3Pool", made)
         self.chain.transact(contract, "initialize", pool.sqrt_price_x96)
 
         positions = [
@@ -287,10 +291,10 @@ class Market:
             chunk = positions[start : start + _POSITIONS_PER_TRANSACTION]
             self.chain.transact(self.driver, "provide", made, chunk, sender=self.operator)
 
-        sqrt_x96, tick, *_ = contract.call(rpc, "slot0")
+        sqrt_x96, tick, *_ = contract.call("slot0")
         _check(f"price of pool {made}", pool.sqrt_price_x96, sqrt_x96)
         _check(f"tick of pool {made}", pool.tick, tick)
-        _check(f"liquidity of pool {made}", pool.liquidity, contract.call(rpc, "liquidity"))
+        _check(f"liquidity of pool {made}", pool.liquidity, contract.call("liquidity"))
 
 
 def _priced_tokens(feeds: Sequence[FeedSpec], traded: Sequence[Token]) -> list[Token]:

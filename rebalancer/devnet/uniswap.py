@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from eth_utils.crypto import keccak
 
-from rebalancer.chain.abi import Contract, interface
 from rebalancer.chain.artifacts import load_artifact
+from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.devnet.local import LocalChain
 from rebalancer.errors import MarketMismatch
 
@@ -50,13 +50,13 @@ _WETH_STORAGE = (b"Wrapped Ether", b"WETH", 18)
 class Uniswap:
     """The contracts in place."""
 
-    factory: Contract
-    swap_router: Contract
-    swap_router_02: Contract
-    position_manager: Contract
-    quoter: Contract
-    weth: Contract
-    multicall3: Contract
+    factory: BoundContract
+    swap_router: BoundContract
+    swap_router_02: BoundContract
+    position_manager: BoundContract
+    quoter: BoundContract
+    weth: BoundContract
+    multicall3: BoundContract
 
     def addresses(self) -> dict[str, str]:
         """Name of each contract as published → its address."""
@@ -64,7 +64,7 @@ class Uniswap:
             *(self.factory, self.swap_router, self.swap_router_02, self.position_manager),
             *(self.quoter, self.weth, self.multicall3),
         )
-        return {contract.interface.name: contract.address for contract in contracts}
+        return {contract.name: contract.address for contract in contracts}
 
 
 def install(chain: LocalChain) -> Uniswap:
@@ -74,14 +74,14 @@ def install(chain: LocalChain) -> Uniswap:
         MarketMismatch: a contract landed at another address than mainnet's.
     """
     weth = _weth(chain)
-    multicall3 = interface("Multicall3").at(_MULTICALL3)
+    multicall3 = contract_at(chain.rpc, "Multicall3", _MULTICALL3)
     for name, address in (("Multicall3", _MULTICALL3), ("Permit2", PERMIT2_ADDRESS)):
         if not chain.code(address):
             chain.set_code(address, load_artifact(name).runtime_code())
 
     factory = _create(chain, "UniswapV3Factory", _FACTORY)
     fee_pips, spacing = _ONE_BP_TIER
-    if factory.call(chain.rpc, "feeAmountTickSpacing", fee_pips) == 0:
+    if factory.call("feeAmountTickSpacing", fee_pips) == 0:
         with chain.impersonating(_DEPLOYER) as owner:
             chain.transact(factory, "enableFeeAmount", fee_pips, spacing, sender=owner)
     router = _create(chain, "SwapRouter", _SWAP_ROUTER, factory.address, weth.address)
@@ -110,10 +110,10 @@ def pool_address(token_a: str, token_b: str, fee_pips: int) -> str:
     return "0x" + keccak(b"\xff" + factory + salt + init_code_hash)[12:].hex()
 
 
-def _create(chain: LocalChain, name: str, place: tuple[int, str], *args: str) -> Contract:
+def _create(chain: LocalChain, name: str, place: tuple[int, str], *args: str) -> BoundContract:
     """Create a contract as the deployer did on mainnet."""
     nonce, address = place
-    known = interface(name).at(address)
+    known = contract_at(chain.rpc, name, address)
     if chain.code(address):
         return known
     chain.set_balance(_DEPLOYER, 10**20)
@@ -125,22 +125,22 @@ def _create(chain: LocalChain, name: str, place: tuple[int, str], *args: str) ->
     return known
 
 
-def _copy(chain: LocalChain, name: str, address: str, *args: str) -> Contract:
+def _copy(chain: LocalChain, name: str, address: str, *args: str) -> BoundContract:
     """Deploy a contract anywhere and copy its code, with its immutables, to its address."""
-    known = interface(name).at(address)
+    known = contract_at(chain.rpc, name, address)
     if not chain.code(address):
         chain.set_code(address, chain.code(chain.deploy(name, *args).address))
     return known
 
 
-def _weth(chain: LocalChain) -> Contract:
+def _weth(chain: LocalChain) -> BoundContract:
     if not chain.code(WETH_ADDRESS):
         chain.set_code(WETH_ADDRESS, load_artifact("WETH9").runtime_code())
         name, symbol, decimals = _WETH_STORAGE
         chain.set_storage(WETH_ADDRESS, 0, _short_string(name))
         chain.set_storage(WETH_ADDRESS, 1, _short_string(symbol))
         chain.set_storage(WETH_ADDRESS, 2, decimals.to_bytes(32))
-    return interface("WETH9").at(WETH_ADDRESS)
+    return contract_at(chain.rpc, "WETH9", WETH_ADDRESS)
 
 
 def _short_string(text: bytes) -> bytes:

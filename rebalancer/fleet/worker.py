@@ -109,8 +109,9 @@ class Worker:
             try:
                 return self._answer(Order.of_json(text)).to_json()
             except RebalancerError as failure:
-                log.warning("order_failed", worker=self.name, why=str(failure))
-                return Answer("", failure=str(failure)).to_json()
+                why, chain_id = str(failure), self.site.chain_id
+                log.warning("order_failed", chain_id=chain_id, worker=self.name, why=why)
+                return Answer("", failure=why).to_json()
             finally:
                 self.handled += 1
 
@@ -127,7 +128,13 @@ class Worker:
             found = self.evaluate(order)
         finally:
             self.rpc.deadline = None
-        log.debug("answered", worker=self.name, block=block.number, vaults=len(order.share))
+        log.debug(
+            "answered",
+            chain_id=order.chain_id,
+            worker=self.name,
+            block=block.number,
+            vaults=len(order.share),
+        )
         return found
 
     def evaluate(self, order: Order) -> Answer:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from rebalancer.chain.receipt import Receipt
 from rebalancer.chain.snapshot import Block, VaultSnapshot
+from rebalancer.oracle import Fault
 from rebalancer.plan import Plan
 from rebalancer.policy import Fill, Settlement
 from rebalancer.reasons import Reason
@@ -77,7 +78,7 @@ def explain(snapshot: VaultSnapshot) -> str:
             return f"the last rebalance was too recent; the next may run from {utc(until)} on"
         case Reason.ORACLE_FAULT:
             faults = ", ".join(
-                f"{asset.token} {price.fault}"
+                f"{asset.token} ({Fault(price.fault).words})"
                 for asset, price in zip(snapshot.basket.assets, snapshot.basket.prices, strict=True)
                 if price.fault != "None"
             )

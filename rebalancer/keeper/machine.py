@@ -381,6 +381,9 @@ class Keeper:
         finally:
             self.rpc.deadline = None
         self._unread = None
+        if self._breaker.failed_in_a_row:
+            failures, number = self._breaker.failed_in_a_row, head.header.number
+            log.info("tick_recovered", failures=failures, block=number)
         self._breaker.succeeded()
         decisions = self._taken()
         self._at = Block(head.header.number, head.header.hash, head.header.timestamp)

@@ -61,6 +61,8 @@ _MOST_RATIO = 500
 _BLOCK = 1 << 16
 _GZIP = 16 + zlib.MAX_WBITS
 _BEGINNING = b'{"chain_id":'
+_ONE_BYTE = "(b'\\x1f')"
+"""How gzip's error ends where a member has but its first byte: it names the two that it wanted."""
 
 _NOT_REPEATED = frozenset({Reason.NOT_YET, Reason.UNDER_WAY})
 """They depend on when and by whom it was looked."""
@@ -362,6 +364,8 @@ def read_day(path: Path) -> Iterator[tuple[int, _Look, Mapping[str, PoolState]]]
             except EOFError:
                 return  # gzip's last block was never finished
             except (OSError, ValueError, zlib.error) as problem:
+                if isinstance(problem, gzip.BadGzipFile) and str(problem).endswith(_ONE_BYTE):
+                    return
                 raise BadRecords(str(path), number, f"it cannot be read: {problem}") from None
             if len(text) > _MOST_LINE_BYTES:
                 why = f"it has more than {_MOST_LINE_BYTES / MEGABYTE:g} MB"

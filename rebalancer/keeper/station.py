@@ -113,6 +113,7 @@ class Station:
         if abandoned:
             log.error("abandoned", chains=abandoned, after_seconds=_STOP_SECONDS)
             raise KeyboardInterrupt
+        log.info("stopped")
 
     def stop(self) -> None:
         """Let the present looks finish, and no other begin."""

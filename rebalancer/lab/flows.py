@@ -8,6 +8,7 @@ picture is asked for.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -134,7 +135,7 @@ def _subtitle(plan: Plan) -> str:
         f"{dollars(cost.gas_e18)} gas"
     )
     parts = [
-        f"${sold / E18:,.0f} sold",
+        f"${sold / E18:,.{_decimals(sold / E18)}f} sold",
         f"costs {dollars(cost.total_e18)} ({cost.total_e18 * BPS / sold:.1f} bps): {causes}",
         f"gap {plan.certificate.gap:.0e}",
     ]
@@ -287,7 +288,7 @@ def _draw_flows(axes: Axes, nodes: dict[str, _Node], ribbons: list[_Ribbon]) -> 
 def _label(axes: Axes, node: _Node, x: float, *, is_last: bool) -> None:
     """A token's name, and the value that is sold or bought of it in all."""
     kept = node.into - node.out
-    worth = f"${abs(kept):,.0f}"
+    worth = f"${abs(kept):,.{_decimals(abs(kept))}f}"
     if not node.into:
         axes.text(x - 0.015, node.middle, f"{node.symbol}\n-{worth}", ha="right", va="center")
     elif is_last:
@@ -304,6 +305,13 @@ def _label(axes: Axes, node: _Node, x: float, *, is_last: bool) -> None:
             va="bottom",
             bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.8},
         )
+
+
+def _decimals(usd: float) -> int:
+    """Decimals that tell a quarter of an amount in USD from the next: whole dollars from 20 on, cents below, and more below a quarter."""
+    if usd >= 20:
+        return 0
+    return max(2, 1 - math.floor(math.log10(usd))) if usd > 0 else 2
 
 
 def _draw_costs(axes: Axes, ribbons: list[_Ribbon], call_gas: float) -> None:
@@ -341,8 +349,10 @@ def _draw_costs(axes: Axes, ribbons: list[_Ribbon], call_gas: float) -> None:
     axes.axvline(0, color=MUTED, linewidth=0.8)
     axes.grid(axis="x")
     axes.spines["left"].set_visible(False)
+    low, high = axes.get_xlim()
+    decimals = _decimals(high - low)
     axes.xaxis.set_major_formatter(
-        lambda value, _: f"${value:,.0f}" if value >= 0 else f"-${-value:,.0f}"
+        lambda value, _: f"{'-' if value < 0 else ''}${abs(value):,.{decimals}f}"
     )
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.set_title("Cost of each swap (USD)", loc="left", fontsize=9.5, color=INK, pad=18)

@@ -19,6 +19,7 @@ from rebalancer.lab.records import (
     write_tables,
 )
 from rebalancer.units import BPS, E18
+from rebalancer.words import counted
 
 __all__ = [
     "RebalanceRecord",
@@ -107,12 +108,11 @@ def _return_bps(prices_e18: Sequence[int]) -> float:
 
 
 def summary_table(summary: Summary) -> Table:
-    """The summary as a person reads it in a terminal."""
+    """The summary as a person reads it in a terminal; of a run without rebalances, nothing of them."""
     days, hours = divmod(summary.seconds // 3_600, 24)
     vault, hold = (round(bps) for bps in (summary.vault_return_bps, summary.hold_return_bps))
     left = f" ({summary.left_outside} left outside a band)" if summary.left_outside else ""
-    rows = (
-        ("Rebalances", f"{summary.rebalances} in {days} d {hours} h, {summary.ticks:,} ticks"),
+    traded = (
         ("Largest drift", f"{summary.max_drift_before_bps / 100:.2f} % before a rebalance"),
         ("", f"{summary.max_drift_after_bps / 100:.2f} % after{left}"),
         ("Sold", f"{summary.sold_value_e18 / E18:,.0f} USD"),
@@ -121,6 +121,10 @@ def summary_table(summary: Summary) -> Table:
         ("", f"{summary.loss_of_vault_bps:.1f} bps of the vault, all together"),
         ("Above its limit", _none_or(summary.over_limit)),
         ("Ledger not as foreseen", _none_or(summary.unforeseen)),
+    )
+    rows = (
+        ("Rebalances", f"{summary.rebalances} in {days} d {hours} h, {summary.ticks:,} ticks"),
+        *(traded if summary.rebalances else ()),
         ("Value per share", f"{vault / 100:+.2f} %"),
         ("Simply holding", f"{hold / 100:+.2f} %"),
         ("Difference", Text(f"{(vault - hold) / 100:+.2f} %", style="bold")),
@@ -136,5 +140,5 @@ def summary_table(summary: Summary) -> Table:
 
 def _none_or(count: int) -> Text:
     if count:
-        return Text(f"{count} rebalances", style="bold red")
+        return Text(counted(count, "rebalance"), style="bold red")
     return Text("none", style="green")

@@ -41,8 +41,20 @@ _FIRST_BARRIER = 1e-3
 _NEAR = 1e-11
 """Part of what is sold that barriers may cost in all in the end."""
 
+_FOCUSED = (1e-3, 1e-6)
+"""The same when points of curves are laid closer."""
+
+_ROOM = 1e-6
+"""Part of the most that goes into a row by which it is less at least, when that is done."""
+
 _BALANCED = 1e-11
 """Part of what is sold by which balances may be missed in the end."""
+
+_NEARER = 0.9
+"""What is missed after a step is no more than this part of it before, or it may be rounding: kinks of pools may take many steps."""
+
+_PROVED = 1e-8
+"""Part of what is sold by which the bound may be missed where it is rounding."""
 
 _LEAST_TRADED = 1e-4
 """Part of all that could be traded below which less is not told apart from nothing."""
@@ -114,15 +126,21 @@ class Solution:
     bound: float
     value: float
     steps: int
+    market: Market
+    laid: int
+    is_at_bound: NDArray[np.bool_]
+    """Whether all of a token is sold or bought that may be, or none."""
 
 
-def solve(market: Market, offer: Offer) -> Solution:
-    """The best rebalance that the market and the offer allow."""
+def solve(market: Market, offer: Offer, focuses: int = 0) -> Solution:
+    """The best rebalance that the market and the offer allow.
+
+    Points of curves are laid closer up to `focuses` times on the way, around what trades there.
+    """
     offer = _within_reach(market, offer)
-    solution = _Path(market, offer).solution()
-    while market.is_beyond(np.exp(solution.log_prices)):
-        market = market.widened()
-        solution = _Path(market, offer).solution()
+    solution = _Path(market, offer).solution(focuses)
+    while solution.market.is_beyond(np.exp(solution.log_prices)):
+        solution = _Path(solution.market.widened(), offer).solution()
     return solution
 
 
@@ -145,7 +163,7 @@ class _Path:
     """The way along the barriers. Amounts are counted in value, all that can be traded being 1; prices in those of the offer.
 
     Amounts are those of the rows that may trade, of what is sold, of what is bought, and of what is left of each
-    limit; all but the first are columns of `_uses`, which has a row for each token and limit.
+    limit, n in all; `_uses` says what one of each adds to each token and limit (what comes out of rows aside).
     """
 
     def __init__(self, market: Market, offer: Offer) -> None:
@@ -156,48 +174,75 @@ class _Path:
         worth_sold, worth_bought = (offer.sell_max * scale)[sells], (offer.buy_max * scale)[buys]
         turnovers = [limit.most for limit in offer.limits if not limit.bought.any()]
         self.unit = min(float(worth_sold.sum()), float(worth_bought.sum()), *turnovers, np.inf)
-        self.rows = np.flatnonzero(market.most > 0)
+        most = market.most
+        self.rows = np.flatnonzero(most > 0)
         self.count, self.size = len(self.rows), len(scale) + len(offer.limits)
-        self._in, self._out = market.token_in[self.rows], market.token_out[self.rows]
-        self._pairs = self._in * self.size + self._out
-        self._raw = self.unit / scale[self._in]
-        self._ratio = scale[self._out] / scale[self._in]
-        columns = len(sells) + len(buys)
-        self._uses = np.zeros((self.size, columns + len(offer.limits)))
-        self._uses[sells, range(len(sells))] = 1
-        self._uses[buys, range(len(sells), columns)] = -1
+        into, self._out = market.token_in[self.rows], market.token_out[self.rows]
+        self._places = np.arange(self.count)
+        units = self.unit / scale
+        self._raw, self._raw_out = units[into], units[self._out]
+        self.traders = market.scaled(self.rows, self._raw, self._raw_out)
+        bought_from, left_from = self.count + len(sells), self.count + len(sells) + len(buys)
+        self._uses = np.zeros((self.size, left_from + len(offer.limits)))
+        self._uses[into, self._places] = -1
+        self._uses[sells, range(self.count, bought_from)] = 1
+        self._uses[buys, range(bought_from, left_from)] = -1
         self._given = np.zeros(self.size)
         for at, limit in enumerate(offer.limits):
             row = len(scale) + at
-            self._uses[row, : len(sells)] = -(limit.sold / scale)[sells]
-            self._uses[row, len(sells) : columns] = (limit.bought / scale)[buys]
-            self._uses[row, columns + at] = -1
+            self._uses[row, self.count : bought_from] = -(limit.sold / scale)[sells]
+            self._uses[row, bought_from:left_from] = (limit.bought / scale)[buys]
+            self._uses[row, left_from + at] = -1
             self._given[row] = limit.most / self.unit
-        rest = np.zeros(len(offer.limits))
+        nothing, rest = np.zeros(self.count), np.zeros(len(offer.limits))
         self._cost = np.concatenate(
-            [(offer.cost / scale)[sells], -(offer.gain / scale)[buys], rest]
+            [nothing, (offer.cost / scale)[sells], -(offer.gain / scale)[buys], rest]
         )
         worth = np.concatenate([worth_sold, worth_bought]) / self.unit
-        most = np.concatenate([market.most[self.rows] / self._raw, worth, rest + np.inf])
-        self.most = np.minimum(most, _ENDLESS)
+        bounds = np.concatenate([most[self.rows] / self._raw, worth, rest + np.inf])
+        self.most = np.minimum(bounds, _ENDLESS)
 
-    def solution(self) -> Solution:
-        """Go along until barriers cost nothing and balances are met."""
+    def solution(self, focuses: int = 0) -> Solution:
+        """Go along until barriers cost nothing and balances are met; points of curves are laid closer when they cost little."""
         point, missed = self.start(), np.inf
-        steps = 0
+        steps = laid = 0
+        focused = [*_FOCUSED[:focuses]]
         while steps < _MOST_STEPS:
             traded = max(self.traded(point), _LEAST_TRADED)
             enough = _NEAR * traded / (2 * len(point.amounts))
+            if focused and point.barrier * _NEAR <= focused[0] * enough:
+                del focused[0]
+                closer = self.closer(point)
+                laid, point = (laid + 1, closer) if closer else (laid, point)
             if point.barrier <= enough:
                 before, missed = missed, float(np.abs(point.net).max())
-                if missed <= _BALANCED * traded or missed > before / 2:
+                if missed <= _BALANCED * traded:
                     break
+                if missed > _NEARER * before:
+                    found = self.judged(point, steps, laid)
+                    if found.bound - found.value <= _PROVED * traded * self.unit:
+                        return found
             moved = self.step(point, enough)
             if moved is None:
                 break
             point = moved
             steps += 1
-        return self.judged(point, steps)
+        return self.judged(point, steps, laid)
+
+    def closer(self, point: _Point) -> _Point | None:
+        """The same point with points of curves laid where they trade at its prices; None where none of them does."""
+        market = self._market.focused(self.prices(point))
+        if market is self._market:
+            return None
+        self._market = market
+        self.traders = market.scaled(self.rows, self._raw, self._raw_out)
+        self.most[: self.count] = np.minimum(market.most[self.rows] / self._raw, _ENDLESS)
+        amounts = np.minimum(point.amounts, (1 - _ROOM) * self.most)
+        return self.at(amounts, point.prices, point.bounds)
+
+    def prices(self, point: _Point) -> Floats:
+        """Values of a raw unit of each token."""
+        return point.prices[: len(self._offer.prices)] * self._offer.prices
 
     def traded(self, point: _Point) -> float:
         """What is sold or bought, whichever is more."""
@@ -216,73 +261,58 @@ class _Path:
         low = _FIRST_BARRIER / amounts
         left = len(self._offer.limits)
         if left:
-            spare = self._given + self._uses @ amounts[self.count :]
+            spare = self._given + self._uses[:, self.count :] @ amounts[self.count :]
             spare = spare[-left:] + amounts[-left:]
             amounts[-left:] = np.maximum(spare, 0.1)
             low[-left:] = _FIRST_BARRIER / amounts[-left:]
-        return self.at(amounts, prices, low, _FIRST_BARRIER / (self.most - amounts))
+        return self.at(amounts, prices, _stacked(low, _FIRST_BARRIER / (self.most - amounts)))
 
-    def at(self, amounts: Floats, prices: Floats, low: Floats, high: Floats) -> _Point:
+    def at(self, amounts: Floats, prices: Floats, bounds: Floats) -> _Point:
         """All that follows from amounts, prices, and the prices of their bounds."""
-        count = self.count
-        raw = np.zeros(len(self._market))
-        raw[self.rows] = amounts[:count] * self._raw
-        out, marginal, bend = (one[self.rows] for one in self._market.trade(raw))
-        gives, marginal = out * self._ratio / self._raw, marginal * self._ratio
-        net = self._given + self._uses @ amounts[count:]
-        net += np.bincount(self._out, gives, self.size)
-        net -= np.bincount(self._in, amounts[:count], self.size)
-        prices_out = prices[self._out]
-        slope = np.concatenate(
-            [
-                prices[self._in] - prices_out * marginal,
-                self._cost - prices @ self._uses,
-            ]
-        )
-        room = self.most - amounts
-        bends = np.zeros(len(amounts))
-        bends[:count] = prices_out * bend * self._ratio * self._raw
-        barrier = float(low @ amounts + high @ room) / (2 * len(amounts))
-        off = (slope - low + high) * np.minimum(np.minimum(amounts, room), 1.0)
-        missed = max(float(np.abs(net).max()), float(np.abs(off).max()))
+        slack = _stacked(amounts, self.most - amounts)
+        out, marginal, bend = self.traders.trade(amounts[: self.count])
+        brings = self._uses.copy()
+        brings[self._out, self._places] = marginal
+        net = self._given + self._uses @ amounts
+        net += np.bincount(self._out, out, self.size)
+        slope = self._cost - prices @ brings
+        off = (slope - bounds[0] + bounds[1]) * np.minimum(np.minimum(*slack), 1.0)
         return _Point(
-            *(amounts, room, prices, low, high, net, slope, marginal, bends),
-            barrier=barrier,
-            missed=missed,
+            *(slack, prices, bounds, net, slope, brings),
+            bends=prices.take(self._out) * bend,
+            barrier=float(np.vdot(bounds, slack)) / slack.size,
+            missed=max(float(np.abs(net).max()), float(np.abs(off).max())),
         )
 
     def step(self, point: _Point, enough: float) -> _Point | None:
         """One step: where it would lead without a barrier says how strong the next one is to be."""
-        system = _System(self, point)
+        system = _System(point)
         if system.failed:
             return None
-        nothing = np.zeros(len(point.amounts))
-        ahead = system.direction(nothing, nothing)
+        ahead = system.direction(0.0)
         far, far_bounds = ahead.reach(point)
-        after = (point.low + far_bounds * ahead.low) @ (point.amounts + far * ahead.amounts)
-        after += (point.high + far_bounds * ahead.high) @ (point.room - far * ahead.amounts)
-        part = max(float(after), 0.0) / (2 * len(nothing) * point.barrier)
+        after = np.vdot(point.bounds + far_bounds * ahead.bounds, point.slack + far * ahead.slack)
+        part = max(float(after), 0.0) / (point.slack.size * point.barrier)
         barrier = max(part**3 * point.barrier, enough / 10)
-        bent = ahead.amounts if min(far, far_bounds) > 0.1 else nothing
-        move = system.direction(barrier - ahead.low * bent, barrier + ahead.high * bent)
+        is_bent = min(far, far_bounds) > 0.1
+        move = system.direction(barrier - ahead.bounds * ahead.slack if is_bent else barrier)
         far, far_bounds = (min(1.0, _TO_BOUND * one) for one in move.reach(point))
         for _ in range(_MOST_SHORTENED + 1):
             moved = self.at(
-                point.amounts + far * move.amounts,
+                point.amounts + far * move.slack[0],
                 point.prices + far * move.prices,
-                point.low + far_bounds * move.low,
-                point.high + far_bounds * move.high,
+                point.bounds + far_bounds * move.bounds,
             )
             if moved.missed <= max(_WORSE * point.missed, point.barrier):
                 break
             far, far_bounds = far / 2, far_bounds / 2
         return moved
 
-    def judged(self, point: _Point, steps: int) -> Solution:
+    def judged(self, point: _Point, steps: int, laid: int) -> Solution:
         """The bound at the last prices, exactly, and what the trades there are worth."""
         market, offer, count = self._market, self._offer, self.count
         sells, buys, size = self._sells, self._buys, len(self._offer.prices)
-        prices = point.prices[:size] * offer.prices
+        prices = self.prices(point)
         multipliers = np.maximum(point.prices[size:], 0)
         amounts_in = np.zeros(len(market))
         amounts_in[self.rows] = point.amounts[:count] * self._raw
@@ -310,7 +340,12 @@ class _Path:
             _at_bounds(sold, offer.sell_max, least),
             _at_bounds(bought, offer.buy_max, least),
         )
-        return Solution(np.log(prices), multipliers, flows, sold, bought, bound, value, steps)
+        return Solution(
+            *(np.log(prices), multipliers, flows, sold, bought, bound, value, steps),
+            market=market,
+            laid=laid,
+            is_at_bound=(sold == offer.sell_max) & (bought == offer.buy_max),
+        )
 
 
 def _at_bounds(amounts: Floats, most: Floats, least: Floats) -> Floats:
@@ -318,83 +353,74 @@ def _at_bounds(amounts: Floats, most: Floats, least: Floats) -> Floats:
     return np.where(amounts <= least, 0.0, np.where(most - amounts <= least, most, amounts))
 
 
+def _stacked(low: Floats, high: Floats) -> Floats:
+    """Two rows; `np.stack` takes ten times as long."""
+    found = np.empty((2, len(low)))
+    found[0], found[1] = low, high
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class _Point:
-    """Amounts with the room above them, prices, and what the lower and upper bounds of amounts are worth; and what follows.
+    """Amounts with the room above them, prices, and what the bounds of amounts are worth; and what follows.
 
-    `net` is what is left of each token and limit, `slope` what one more of each amount costs, `bends` how fast that
-    rises, `marginal` what the next unit into each row gives, `barrier` the mean of amounts times their bounds' prices.
+    `slack` has a row for amounts and one for the room above them, `bounds` one for the prices of lower and one for those of
+    upper bounds. `net` is what is left of each token and limit, `slope` what one more of each amount costs, `brings` what it
+    adds to each token and limit, `bends` how fast the slope of rows rises, `barrier` the mean of slacks times their prices.
     """
 
-    amounts: Floats
-    room: Floats
+    slack: Floats
     prices: Floats
-    low: Floats
-    high: Floats
+    bounds: Floats
     net: Floats
     slope: Floats
-    marginal: Floats
+    brings: Floats
     bends: Floats
     barrier: float
     missed: float
+
+    @property
+    def amounts(self) -> Floats:
+        """What goes into rows, what is sold and bought, and what is left of limits."""
+        return np.asarray(self.slack[0])
 
 
 @dataclass(frozen=True, slots=True)
 class _Move:
     """By how much everything changes."""
 
-    amounts: Floats
+    slack: Floats
     prices: Floats
-    low: Floats
-    high: Floats
+    bounds: Floats
 
     def reach(self, point: _Point) -> tuple[float, float]:
         """Parts of it after which an amount or a price, and a bound's price, would be 0; 1 at most."""
-        far = max(
-            1.0,
-            float((-self.amounts / point.amounts).max()),
-            float((self.amounts / point.room).max()),
-            float((-self.prices / np.abs(point.prices)).max()),
+        least = min(
+            -1.0,
+            float((self.slack / point.slack).min()),
+            float((self.prices / np.abs(point.prices)).min()),
         )
-        bounds = max(
-            1.0, float((-self.low / point.low).max()), float((-self.high / point.high).max())
-        )
-        return 1 / far, 1 / bounds
+        return -1 / least, -1 / min(-1.0, float((self.bounds / point.bounds).min()))
 
 
 class _System:
     """The linear system of a step: what amounts become follows from prices, and prices from balances."""
 
-    def __init__(self, path: _Path, point: _Point) -> None:
-        self._path, self._point = path, point
-        count, size = path.count, path.size
-        bends = point.bends + point.low / point.amounts + point.high / point.room
+    def __init__(self, point: _Point) -> None:
+        self._point = point
+        self._pull = point.bounds / point.slack
+        bends = self._pull[0] + self._pull[1]
+        bends[: len(point.bends)] += point.bends
         self._give = 1 / np.maximum(bends, _LEAST_BEND)
-        rows, rest = self._give[:count], self._give[count:]
-        into, out = path._in, path._out
-        across = rows * point.marginal
-        between = np.bincount(path._pairs, across, size * size).reshape(size, size)
-        matrix = (path._uses * rest) @ path._uses.T - between - between.T
-        diagonal = np.bincount(into, rows, size)
-        diagonal += np.bincount(out, across * point.marginal, size)
-        matrix.flat[:: size + 1] += diagonal
-        matrix.flat[:: size + 1] += _RIDGE * matrix.diagonal().max()
+        matrix = (point.brings * self._give) @ point.brings.T
+        matrix.flat[:: len(matrix) + 1] += _RIDGE * matrix.diagonal().max()
         self._factor, self.failed = dpotrf(matrix, lower=1)
 
-    def direction(self, low: Floats, high: Floats) -> _Move:
-        """The way to where amounts times their bounds' prices are `low` and `high`."""
-        path, point, count = self._path, self._point, self._path.count
-        into, out, size = path._in, path._out, path.size
-        free = self._give * (point.slope - low / point.amounts + high / point.room)
-        rows = free[:count]
-        wanted = path._uses @ free[count:] - point.net
-        wanted += np.bincount(out, rows * point.marginal, size) - np.bincount(into, rows, size)
-        prices, _ = dpotrs(self._factor, wanted, lower=1)
-        pulled = np.concatenate([prices[out] * point.marginal - prices[into], prices @ path._uses])
-        amounts = self._give * pulled - free
-        return _Move(
-            amounts,
-            prices,
-            (low - point.low * amounts) / point.amounts - point.low,
-            (high + point.high * amounts) / point.room - point.high,
-        )
+    def direction(self, barriers: Floats | float) -> _Move:
+        """The way to where slacks times their bounds' prices are `barriers`."""
+        point, wanted = self._point, barriers / self._point.slack
+        free = self._give * (point.slope - wanted[0] + wanted[1])
+        prices, _ = dpotrs(self._factor, point.brings @ free - point.net, lower=1)
+        amounts = self._give * (prices @ point.brings) - free
+        slack = _stacked(amounts, -amounts)
+        return _Move(slack, prices, wanted - self._pull * slack - point.bounds)

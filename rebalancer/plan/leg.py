@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from rebalancer.venues import Pool
 
 __all__ = ["Leg", "pools_after"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Leg:
     """One swap on one pool; amounts are raw and exact as long as nobody else trades there."""
 
@@ -21,7 +22,7 @@ class Leg:
     amount_in_raw: int
     amount_out_raw: int
 
-    @property
+    @cached_property
     def pool_after(self) -> Pool:
         """The pool as this leg leaves it."""
         return self.pool.swapped(self.token_in, self.token_out, self.amount_in_raw)[1]

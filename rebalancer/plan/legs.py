@@ -28,6 +28,10 @@ _NOTHING = 1e-7
 """A flow below this part of all that is traded is none: it is worth less than the rounding."""
 
 
+_DIGITS = 10
+"""Decimals of shares: the solver's last digits are noise, without which pools that do not trade do not change how others do."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fill:
     """Legs in order, exact as long as nobody else trades, and what they sell and buy by token, raw."""
@@ -123,7 +127,9 @@ def fill(
         if token_in in bought_tokens:
             amount = min(has, int(wanted * part))
         else:
-            amount = has if last[token] == row else int(has * (wanted / rest[token]))
+            share = wanted / rest[token]
+            share = round(share, _DIGITS) or share
+            amount = has if last[token] == row else int(has * share)
             rest[token] -= wanted
         if amount <= 0:
             return Stuck(np.array([row], dtype=np.intp))

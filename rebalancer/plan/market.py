@@ -21,32 +21,22 @@ from __future__ import annotations
 
 import math
 import statistics
+from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cached_property
 from itertools import permutations
-from typing import Any
-from weakref import WeakKeyDictionary
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rebalancer.venues import (
-    BalancerWeightedPool,
-    CurveCryptoPool,
-    CurveStablePool,
-    Pool,
-    UniswapV2Pool,
-    UniswapV3Pool,
-    UniswapV4Pool,
-    WrappedEtherPool,
-)
-from rebalancer.venues.uniswap_v2 import MAX_RESERVE_RAW
-from rebalancer.venues.uniswap_v3_math import PIPS, Q96
+from rebalancer.venues import Pool
+from rebalancer.venues.model import EMPTY_SIDE, PIPS, PowerCurve, Stretches
 
-__all__ = ["Flows", "Market", "market_of"]
+__all__ = ["Flows", "Market", "Traders", "market_of"]
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -66,14 +56,22 @@ _WORTHLESS = -80.0
 _NO_DEPTH = -300.0
 """Log depth of a pool whose depth is not known: such pools name a price where no other does."""
 
+_Points = Sequence[tuple[float, float, float]]
+
 _GROWTHS = (0.0, *(2.0**power for power in range(-10, 6)))
 """Where points of a curve are laid first: parts of the balance that go in."""
 
 _CLOSE_BY = (-0.05, -3e-3, -1e-4, 1e-4, 3e-3, 0.05)
 """Where more are laid around an amount that flows."""
 
-_NO_LIQUIDITY = 1e-300
+_ASIDE = 1e-3
+"""How far beside an amount it is seen how fast the yield falls, as a part of it."""
+
+_NO_LIQUIDITY = 1e-100
 """Stands for none where it is divided by."""
+
+_GENEROUS_CURVE = 1 + 1e-6
+"""Times that a curve whose fee falls may pay what its points say, at most."""
 
 _LEAST_STEP = 1e-9
 """Part by which s grows from point to point at least, so that no stretch is without width."""
@@ -87,6 +85,13 @@ class Flows:
     amounts_out: Floats
 
 
+class Traders(Protocol):
+    """Rows that trade, many at once."""
+
+    def trade(self, amounts_in: Floats) -> tuple[Floats, Floats, Floats]:
+        """What every row gives for these amounts, what the next unit in gives, and how fast that falls."""
+
+
 class Market:
     """All rows (a pool and a direction) between the tokens of some pools.
 
@@ -96,9 +101,6 @@ class Market:
 
     def __init__(self, pools: Sequence[Pool], window: int = _WINDOW) -> None:
         self.pools = tuple(pools)
-        if any(_is_curved(pool) for pool in self.pools):
-            window = max(window, _WINDOW_OF_CURVES)
-        self.window = window
         self.tokens: tuple[str, ...] = tuple(
             dict.fromkeys(token.address for pool in self.pools for token in pool.tokens)
         )
@@ -108,26 +110,34 @@ class Market:
             for number, pool in enumerate(self.pools)
             for token_in, token_out in permutations(pool.tokens, 2)
         ]
-        weighted = [row for row in rows if isinstance(row[1], BalancerWeightedPool)]
-        tabled = [row for row in rows if not isinstance(row[1], BalancerWeightedPool)]
-        rows = tabled + weighted
+        shapes = [pool.shape(sold, bought) for _, pool, sold, bought in rows]
+        powers = [shape for shape in shapes if isinstance(shape, PowerCurve)]
+        if None in shapes:
+            window = max(window, _WINDOW_OF_CURVES)
+        self.window = window
+        # Those of stretches first.
+        order = sorted(range(len(rows)), key=lambda row: isinstance(shapes[row], PowerCurve))
+        rows, shapes = [rows[row] for row in order], [shapes[row] for row in order]
+        tabled = len(rows) - len(powers)
         self.pool: Indices = np.array([row[0] for row in rows], dtype=np.intp)
         self.token_in: Indices = np.array([self.index[row[2]] for row in rows], dtype=np.intp)
         self.token_out: Indices = np.array([self.index[row[3]] for row in rows], dtype=np.intp)
         places = {(row[0], row[2], row[3]): at for at, row in enumerate(rows)}
+        self._rows = places
         back = [places[number, bought, sold] for number, _, sold, bought in rows]
         self.back: Indices = np.array(back, dtype=np.intp)
-        self._sides = [_side(*row[1:]) for row in tabled]
-        self._curved = [row for row, (_, pool, _, _) in enumerate(tabled) if _is_curved(pool)]
+        self._points = {
+            row: _first_points(*rows[row][1:]) for row, shape in enumerate(shapes) if shape is None
+        }
+        self._sides = [
+            shape if isinstance(shape, Stretches) else _curved_side(rows[row][1], self._points[row])
+            for row, shape in enumerate(shapes[:tabled])
+        ]
+        self._curved: Indices = np.array([*self._points], dtype=np.intp)
+        self._most_out: dict[int, Callable[[float], float]] = {}
         self._ticked = _Ticked(self._sides, window)
-        self._weighted = _Weighted(
-            [
-                pool.curve(sold, bought)
-                for _, pool, sold, bought in weighted
-                if isinstance(pool, BalancerWeightedPool)
-            ]
-        )
-        spots = [_log_spot(*row[1:]) for row in weighted]
+        self._weighted = _Weighted(powers)
+        spots = [_log_spot(*row[1:]) for row in rows[tabled:]]
         self.spot: Floats = np.concatenate([self._ticked.spot, np.array(spots, dtype=np.float64)])
         with np.errstate(divide="ignore"):
             depths = [np.log(self._ticked.depth * self._ticked.start), self._weighted.log_depth]
@@ -176,21 +186,22 @@ class Market:
     def focused(self, prices: Floats) -> Market:
         """The same market with points of curves laid where they trade at these prices; itself where none of them does."""
         ratio = prices[self.token_out] / prices[self.token_in]
-        found = copy(self)
-        found._sides = list(self._sides)
-        is_same = True
-        for row in self._curved:
-            pool, sold = self.pools[self.pool[row]], self.tokens[self.token_in[row]]
-            bought = self.tokens[self.token_out[row]]
-            if ratio[row] ** 0.5 <= self._ticked.start[row] or (
-                self._open is not None and not self._open[row]
-            ):
-                continue
-            found._sides[row] = _curved_side(pool, sold, bought, 1 / float(ratio[row]))
-            is_same = False
-        if is_same:
+        trades = np.sqrt(ratio[self._curved]) > self._ticked.start[self._curved]
+        if self._open is not None:
+            trades &= self._open[self._curved] > 0
+        rows = self._curved[trades]
+        if not len(rows):
             return self
-        found._ticked = _Ticked(found._sides, self.window)
+        found, amounts = copy(self), self.flows(prices).amounts_in[rows]
+        found._sides = list(self._sides)
+        for row, amount, given in zip(
+            *(rows.tolist(), amounts.tolist(), (1 / ratio[rows]).tolist()), strict=True
+        ):
+            pool, sold = self.pools[self.pool[row]], self.tokens[self.token_in[row]]
+            ends = sold, self.tokens[self.token_out[row]]
+            points = _more_points(pool, *ends, self._points[row], amount, given)
+            found._sides[row] = _curved_side(pool, points)
+        found._ticked = self._ticked.replaced(rows, [found._sides[row] for row in rows.tolist()])
         return found
 
     def without(self, rows: Indices) -> Market:
@@ -200,15 +211,20 @@ class Market:
         found._open[rows] = 0
         return found
 
-    def only(self, rows: Sequence[int]) -> Market:
+    def only(self, rows: Sequence[int] | Indices) -> Market:
         """The same market, in which nothing trades on other rows."""
-        return self.without(np.setdiff1d(np.arange(len(self)), rows))
+        found = copy(self)
+        found._open = np.zeros(len(self))
+        found._open[rows] = 1 if self._open is None else self._open[rows]
+        return found
 
     def in_order(self, order: Sequence[int]) -> Market:
-        """The same market, in which tokens are only swapped for ones that come later; `order` has all of them."""
+        """The same market, in which tokens are only swapped for ones that come later, on any row; `order` has all of them."""
         rank = np.empty(len(self.tokens), dtype=np.intp)
         rank[list(order)] = np.arange(len(order))
-        return self.without(np.flatnonzero(rank[self.token_in] > rank[self.token_out]))
+        found = copy(self)
+        found._open = np.where(rank[self.token_in] > rank[self.token_out], 0.0, 1.0)
+        return found
 
     @property
     def most(self) -> Floats:
@@ -218,13 +234,18 @@ class Market:
 
     def trade(self, amounts_in: Floats) -> tuple[Floats, Floats, Floats]:
         """What every row gives for these amounts, what the next unit in gives, and how fast that falls."""
-        count = self._ticked.rows
-        ticked = self._ticked.trade(amounts_in[:count])
-        if count == len(self):
+        return _Both(self._ticked, self._weighted).trade(amounts_in)
+
+    def scaled(self, rows: Indices, units_in: Floats, units_out: Floats) -> Traders:
+        """Only these rows, ascending; what goes into each is counted in its `units_in` (raw), what comes out in its `units_out`."""
+        at = int(np.searchsorted(rows, self._ticked.rows))
+        ticked = self._ticked.scaled(rows[:at], units_in[:at], units_out[:at])
+        if at == len(rows):
             return ticked
-        weighted = self._weighted.trade(amounts_in[count:])
-        out, marginal, bend = map(np.concatenate, zip(ticked, weighted, strict=True))
-        return out, marginal, bend
+        weighted = self._weighted.scaled(
+            rows[at:] - self._ticked.rows, units_in[at:], units_out[at:]
+        )
+        return _Both(ticked, weighted) if at else weighted
 
     def flows(self, prices: Floats) -> Flows:
         """What every row trades at these prices, values of a raw unit each."""
@@ -242,6 +263,20 @@ class Market:
     def depth(self, rows: Indices) -> Floats:
         """About how much of its input moves the price of each of these rows by half, raw; more than there is where that is not known."""
         return np.asarray(np.exp(np.minimum(self._log_depth[rows], 300.0)), dtype=np.float64)
+
+    def most_out(self, number: int, token_in: str, token_out: str, amount: float) -> float:
+        """No less than what a pool pays for that much, raw, but for the rounding of floats; of curves a millionth is added."""
+        row = self._rows[number, token_in, token_out]
+        known = self._most_out.get(row)
+        if known is None:
+            count = self._ticked.rows
+            known = (
+                self._ticked.most_out(row, is_exact=row not in self._points)
+                if row < count
+                else self._weighted.most_out(row - count)
+            )
+            self._most_out[row] = known
+        return known(amount)
 
     def profits(self, prices: Floats) -> Floats:
         """What an arbitrageur earns at most on every row at these prices."""
@@ -296,96 +331,53 @@ def market_of(pools: Sequence[Pool]) -> Market:
     return found
 
 
-_CURVES = (CurveStablePool, CurveCryptoPool)
-_EXACT = (
-    *(UniswapV2Pool, UniswapV3Pool, UniswapV4Pool, WrappedEtherPool),
-    BalancerWeightedPool,
-)
-"""Pools that have a formula here; all others are rows of stretches through points."""
-
-
-def _is_curved(pool: Pool) -> bool:
-    return not isinstance(pool, _EXACT)
-
-
-@dataclass(frozen=True, slots=True)
-class _Side:
-    """One direction of a pool: where its stretches begin, as s, and their liquidity, in walking order.
-
-    The first begins at the pool's own price. `given` is what comes out before each begins, where stretches
-    are no more than near to that. `spot` is log(output per input, raw) before the fee.
-    """
-
-    spot: float
-    kept: float
-    starts: Sequence[float] | Floats
-    liquidity: Sequence[float] | Floats
-    given: Sequence[float] | Floats | None = None
-
-
-def _side(pool: Any, token_in: str, token_out: str) -> _Side:
-    down = token_in == pool.tokens[0].address
-    if isinstance(pool, UniswapV2Pool):
-        into, out = map(float, pool.reserves if down else pool.reserves[::-1])
-        if not into or not out:
-            return _Side(-math.inf, 1.0, (1.0,), (0.0,))
-        kept, start = 1 - pool.fee_pips / PIPS, math.sqrt(into / out)
-        deep = math.sqrt(into * out)
-        end = start + (MAX_RESERVE_RAW - into) * kept / deep
-        return _Side(math.log(out / into), kept, (start, end), (deep, 0.0))
-    if _is_curved(pool):
-        return _curved_side(pool, token_in, token_out, None)
-    pool = pool.pool if isinstance(pool, WrappedEtherPool) else pool
-    ladder = pool.profile.down if down else pool.profile.up
-    table = _table(ladder)
-    price = pool.sqrt_price_x96 / Q96
-    start = 1 / price if down else price
-    first = ladder.first(pool.tick)
-    kept = 1 - _fee_pips(pool, down=down) / PIPS
-    ahead = table.starts[first:], table.liquidity[first:]
-    return _Side(-2 * math.log(start), kept, *_led_by(start, float(pool.liquidity), ahead))
-
-
-def _led_by(start: float, liquidity: float, ahead: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
-    starts, rest = ahead
-    return np.concatenate(((start,), starts)), np.concatenate(((liquidity,), rest))
-
-
-def _points(
-    pool: Any, token_in: str, token_out: str, near: float | None
-) -> Sequence[tuple[float, float, float]]:
-    """Points of a curve, from nothing on: in, out, and what the next unit gives; more of them where that is `near`."""
-    if isinstance(pool, _CURVES):
-        place = next(i for i, token in enumerate(pool.tokens) if token.address == token_in)
-        growths = list(_GROWTHS)
-        if near and pool.balances[place]:
-            around = pool.flow_to(token_in, token_out, near)[0] / pool.balances[place]
-            growths += [around * (1 + step) for step in _CLOSE_BY] if around else []
-        return pool.points(token_in, token_out, sorted(growths))
+def _first_points(pool: Pool, token_in: str, token_out: str) -> _Points:
+    """Points of a curve, from nothing on: in, out, and what the next unit gives."""
+    found = pool.points(token_in, token_out, _GROWTHS)
+    if found is not None:
+        return found
     top = math.exp(_log_spot(pool, token_in, token_out)) * (1 - pool.fee_pips / PIPS)
-    marginals = [top / (1 + growth) ** 2 for growth in _GROWTHS]
-    marginals += (
-        [near * (1 + step) for step in _CLOSE_BY if near * (1 + step) < top] if near else []
-    )
-    found: list[tuple[float, float, float]] = []
-    for marginal in sorted(marginals, reverse=True):
+    return _flows_to(pool, token_in, token_out, [top / (1 + growth) ** 2 for growth in _GROWTHS])
+
+
+def _more_points(
+    pool: Pool, token_in: str, token_out: str, first: _Points, amount: float, marginal: float
+) -> _Points:
+    """Those with more around where about that much goes in, at that much for the next unit."""
+    if pool.points(token_in, token_out, ()) is not None:
+        around = amount / pool.balance_of(token_in)
+        # One step of Newton's method: the amount is what points further apart say.
+        tried = pool.points(token_in, token_out, (around, around * (1 + _ASIDE))) or []
+        fall = tried[0][2] - tried[1][2] if len(tried) == 2 else 0.0
+        if fall > 0:
+            further = _ASIDE * (tried[0][2] - marginal) / fall
+            around *= 1 + min(max(further, -0.5), 1.0)
+        growths = [around * (1 + step) for step in _CLOSE_BY]
+        return sorted([*first, *(pool.points(token_in, token_out, growths) or [])])
+    marginals = [marginal * (1 + step) for step in _CLOSE_BY]
+    marginals = sorted((one for one in marginals if one < first[0][2]), reverse=True)
+    more = _flows_to(pool, token_in, token_out, [first[0][2], *marginals])
+    return sorted({*first, *more}) if first else first
+
+
+def _flows_to(pool: Pool, token_in: str, token_out: str, marginals: Sequence[float]) -> _Points:
+    """The points where the next unit gives so much, less and less; the first is where nothing has gone in."""
+    found = [(0.0, 0.0, marginals[0])]
+    for marginal in marginals[1:]:
         into, out = map(float, pool.flow_to(token_in, token_out, marginal))
-        if not into:
-            found = [(0.0, 0.0, marginal)]
-        elif into > found[-1][0]:
+        if into > found[-1][0]:
             found.append((into, out, marginal))
     return found
 
 
-def _curved_side(pool: Any, token_in: str, token_out: str, near: float | None) -> _Side:
-    """A row of stretches through points of a curve, close to each other around where the next unit gives `near`.
+def _curved_side(pool: Pool, points: _Points) -> Stretches:
+    """A row of stretches through points of a curve.
 
     Where the next unit yields more the more goes in, as the fee falls, nothing flows until the whole of that
     way pays.
     """
-    points = _points(pool, token_in, token_out, near)
     if len(points) < 2:
-        return _Side(-math.inf, 1.0, (1.0,), (0.0,), (0.0,))
+        return EMPTY_SIDE
     amounts, outs, marginals = (list(one) for one in zip(*points, strict=True))
     outs[0] = 0.0
     averages = [
@@ -406,18 +398,19 @@ def _curved_side(pool: Any, token_in: str, token_out: str, near: float | None) -
         starts.append(max(start, starts[-1] * (1 + _LEAST_STEP)) if starts else start)
         kept = at + 1
     if kept < 2:
-        return _Side(spot, 1.0, (1.0,), (0.0,), (0.0,))
+        return Stretches(spot, 1.0, (1.0,), (0.0,), (0.0,))
     liquidity = [
         (amounts[at + 1] - amounts[at]) / (starts[at + 1] - starts[at]) for at in range(kept - 1)
     ]
-    return _Side(spot, 1.0, starts, [*liquidity, 0.0], outs[:kept])
+    return Stretches(spot, 1.0, starts, [*liquidity, 0.0], outs[:kept])
 
 
 class _Weighted:
-    """Rows of weighted pools, in closed form: see `BalancerWeightedPool.flow_to`."""
+    """Rows of weighted pools, in closed form."""
 
-    def __init__(self, rows: Sequence[tuple[float, float, float, float, float]]) -> None:
-        curves = np.array(rows, dtype=np.float64).reshape(len(rows), 5).T
+    def __init__(self, rows: Sequence[PowerCurve]) -> None:
+        curves = np.array([astuple(row) for row in rows], dtype=np.float64)
+        curves = curves.reshape(len(rows), 5).T
         into, self._minus_out, exponent, kept, most = curves
         self._is_open = into > 0
         kept = np.where(self._is_open, kept, 1.0)
@@ -443,8 +436,27 @@ class _Weighted:
         """See `Market.most`."""
         return np.asarray(self._into * np.expm1(self._most), dtype=np.float64)
 
+    def scaled(self, rows: Indices, units_in: Floats, units_out: Floats) -> _Weighted:
+        """See `Market.scaled`."""
+        found = copy(self)
+        found._into = self._into[rows] / units_in
+        found._minus_out = self._minus_out[rows] / units_out
+        found._log_best = self._log_best[rows] + np.log(units_in / units_out)
+        found._minus_exponent = self._minus_exponent[rows]
+        return found
+
+    def most_out(self, row: int) -> Callable[[float], float]:
+        """See `Market.most_out`."""
+        into, minus_out = float(self._into[row]), float(self._minus_out[row])
+        minus_exponent = float(self._minus_exponent[row])
+
+        def most(amount: float) -> float:
+            return minus_out * math.expm1(minus_exponent * math.log1p(amount / into))
+
+        return most
+
     def trade(self, amounts_in: Floats) -> tuple[Floats, Floats, Floats]:
-        """See `Market.trade`."""
+        """See `Traders.trade`."""
         growth = np.log1p(amounts_in / self._into)
         marginal = np.exp(self._log_best + (self._minus_exponent - 1) * growth)
         bend = marginal * (1 - self._minus_exponent) / (self._into + amounts_in)
@@ -454,12 +466,12 @@ class _Weighted:
 class _Ticked:
     """Rows of stretches of constant liquidity, one row after another in flat tables.
 
-    A row has `window` + 1 stretches; `_ends` has where they end (inf: nowhere), `_at` where they begin,
-    `_liquidity` what they hold, `_taken` and `_given` what all before them take (without fee) and give.
+    A row has `window` + 1 stretches; `_ends` has where they end (inf: nowhere), `_stretches` has rows for where they begin,
+    what they hold, and what all before them take (without fee) and give.
     """
 
-    def __init__(self, sides: Sequence[_Side], window: int) -> None:
-        self.rows = len(sides)
+    def __init__(self, sides: Sequence[Stretches], window: int) -> None:
+        self.rows, self._window = len(sides), window
         width = window + 1
         starts = np.full((self.rows, width), np.inf)
         liquidity = np.zeros((self.rows, width))
@@ -492,8 +504,8 @@ class _Ticked:
                 ahead = min(width, len(side.given))
                 given[row, :ahead] = side.given[:ahead]
         self._base = np.arange(self.rows) * width
-        self._at, self._liquidity = at.ravel(), liquidity.ravel()
-        self._taken, self._given = taken.ravel(), given.ravel()
+        held = np.maximum(liquidity, _NO_LIQUIDITY)
+        self._stretches = np.stack((at, held, taken, given)).reshape(4, -1)
         # Of a row that ends at a price, no more is taken than until there; where nothing is left, nothing.
         is_endless = (liquidity > 0) & np.isinf(
             np.concatenate((starts, starts[:, :1] + np.inf), 1)[:, 1:]
@@ -502,26 +514,69 @@ class _Ticked:
         taken_ends = np.where(np.isinf(starts[:, 1:]), np.inf, taken[:, 1:])
         self._taken_ends = np.ascontiguousarray(taken_ends.T)
 
+    def replaced(self, rows: Indices, sides: Sequence[Stretches]) -> _Ticked:
+        """With other sides in these rows."""
+        found, new, shape = copy(self), _Ticked(sides, self._window), (4, self.rows, -1)
+        for name in ("spot", "start", "depth", "most", "_kept", "_sqrt_kept", "_last"):
+            table = getattr(self, name).copy()
+            table[rows] = getattr(new, name)
+            setattr(found, name, table)
+        for name in ("_ends", "_taken_ends"):
+            table = getattr(self, name).copy()
+            table[:, rows] = getattr(new, name)
+            setattr(found, name, table)
+        stretches = self._stretches.reshape(shape).copy()
+        stretches[:, rows] = new._stretches.reshape(4, len(rows), -1)
+        found._stretches = stretches.reshape(4, -1)
+        return found
+
     def flows(self, ratio: Floats) -> tuple[Floats, Floats]:
         """Amounts in and out at so many units in for the last unit out."""
         goal = np.maximum(np.sqrt(ratio) * self._sqrt_kept, self.start)
         place = self._base + (self._ends < goal).sum(axis=0)
-        at, liquidity = self._at.take(place), self._liquidity.take(place)
+        at, liquidity, taken, given = self._stretches.take(place, axis=1)
         part = liquidity * (goal - at)
-        amounts_in = (self._taken.take(place) + part) / self._kept
-        return amounts_in, self._given.take(place) + part / (at * goal)
+        return (taken + part) / self._kept, given + part / (at * goal)
+
+    def scaled(self, rows: Indices, units_in: Floats, units_out: Floats) -> _Ticked:
+        """See `Market.scaled`."""
+        found, width = copy(self), len(self._ends) + 1
+        # s is turned by what a unit in is of one out, so that in and out keep their formulas.
+        turn, deep = np.sqrt(units_out / units_in), np.sqrt(units_in * units_out)
+        scales = np.stack((1 / turn, deep, units_in, units_out))[:, :, None]
+        stretches = self._stretches.reshape(4, self.rows, width).take(rows, axis=1) / scales
+        found._stretches = stretches.reshape(4, -1)
+        found.rows, found._base = len(rows), np.arange(len(rows)) * width
+        found._kept = self._kept[rows]
+        found._taken_ends = self._taken_ends.take(rows, axis=1) / units_in
+        return found
 
     def trade(self, amounts_in: Floats) -> tuple[Floats, Floats, Floats]:
-        """See `Market.trade`."""
+        """See `Traders.trade`."""
         goal = amounts_in * self._kept
         place = self._base + (self._taken_ends < goal).sum(axis=0)
-        at, liquidity = self._at.take(place), self._liquidity.take(place)
-        liquidity = np.maximum(liquidity, _NO_LIQUIDITY)
-        part = goal - self._taken.take(place)
+        at, liquidity, taken, given = self._stretches.take(place, axis=1)
+        part = goal - taken
         s = at + part / liquidity
         marginal = self._kept / (s * s)
-        bend = 2 * marginal * self._kept / (liquidity * s)
-        return self._given.take(place) + part / (at * s), marginal, bend
+        return given + part / (at * s), marginal, 2 * marginal * self._kept / (liquidity * s)
+
+    def most_out(self, row: int, *, is_exact: bool) -> Callable[[float], float]:
+        """See `Market.most_out`. Beyond what is laid out, and between points of a curve, the next unit is taken to give no less than at the last point."""
+        width, kept = len(self._ends) + 1, float(self._kept[row])
+        part = self._stretches[:, row * width : (row + 1) * width]
+        ats, held, taken, given = part.tolist()
+        ends: list[float] = (part[2] / kept).tolist()
+
+        def most(amount: float) -> float:
+            at = max(0, bisect_left(ends, amount) - 1)
+            goal = amount * kept - taken[at]
+            if not is_exact:
+                return float((given[at] + goal / ats[at] ** 2) * _GENEROUS_CURVE)
+            s = ats[at] + goal / held[at] if held[at] > _NO_LIQUIDITY else ats[at]
+            return float(given[at] + goal / (ats[at] * s))
+
+        return most
 
     def is_beyond(self, ratio: Floats) -> bool:
         """See `Market.is_beyond`."""
@@ -529,36 +584,21 @@ class _Ticked:
 
 
 @dataclass(frozen=True, slots=True)
-class _Table:
-    """Where the stretches of a direction begin, as s, and their liquidity, in walking order."""
+class _Both:
+    """Rows of stretches, then rows of weighted pools."""
 
-    starts: Floats
-    liquidity: Floats
-    count: int
+    ticked: _Ticked
+    weighted: _Weighted
 
-
-_TABLES: WeakKeyDictionary[Any, _Table] = WeakKeyDictionary()
-
-
-def _table(ladder: Any) -> _Table:
-    """The floats of one direction of a set of ticks, made once."""
-    found = _TABLES.get(ladder)
-    if found is None:
-        starts = np.array([sqrt_x96 / Q96 for sqrt_x96 in ladder.sqrt_x96], dtype=np.float64)
-        if ladder.down:
-            starts = 1 / starts
-        liquidity = np.array([float(one) for one in ladder.liquidity], dtype=np.float64)
-        found = _TABLES[ladder] = _Table(starts, liquidity, len(starts))
-    return found
-
-
-def _fee_pips(pool: UniswapV3Pool | UniswapV4Pool, *, down: bool) -> int:
-    """The fee of a direction; V4's protocol takes its own ahead of the providers' (ProtocolFeeLibrary)."""
-    fee_pips = pool.profile.fee_pips
-    if isinstance(pool, UniswapV3Pool):
-        return fee_pips
-    protocol_pips = pool.protocol_fees_pips[0 if down else 1]
-    return protocol_pips + fee_pips - protocol_pips * fee_pips // PIPS
+    def trade(self, amounts_in: Floats) -> tuple[Floats, Floats, Floats]:
+        """See `Traders.trade`."""
+        count = self.ticked.rows
+        ticked = self.ticked.trade(amounts_in[:count])
+        if count == len(amounts_in):
+            return ticked
+        weighted = self.weighted.trade(amounts_in[count:])
+        out, marginal, bend = map(np.concatenate, zip(ticked, weighted, strict=True))
+        return out, marginal, bend
 
 
 def _log_spot(pool: Pool, token_in: str, token_out: str) -> float:

@@ -20,21 +20,18 @@ from rebalancer.plan.effort import Effort
 from rebalancer.plan.market import Market
 from rebalancer.units import E18
 
-__all__ = ["Asked", "Optimum", "asked_of", "optimum"]
+__all__ = ["MOST_FOCUSES", "Asked", "Optimum", "asked_of", "optimum"]
 
 Floats = NDArray[np.float64]
 
 _SAFE = 1e-9
 """What is this part from what is allowed is all of it, and less than this part of what is offered is nothing."""
 
-_MOST_FOCUSES = 2
+MOST_FOCUSES = 2
 """Times that points of curves are laid closer around a solution."""
 
 _STEPS_OF_A_FOCUS = 12
 """Steps that laying points of curves takes the time of."""
-
-_FOCUSED = 1e-7
-"""Part of what a solution is worth by which that may still change it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +146,7 @@ def optimum(
     effort: Effort | None = None,
     *,
     first: Solution | None = None,
-    focuses: int = _MOST_FOCUSES,
+    focuses: int = MOST_FOCUSES,
 ) -> Optimum | None:
     """The best trades within all limits; None where nothing can be sold or bought at all, or not the first unit of it.
 
@@ -158,7 +155,7 @@ def optimum(
     offer = asked.offer
     if not offer.sell_max.any() or not offer.buy_max.any() or asked.sold_max <= 0:
         return None
-    market, best = _solved(market, offer, effort or Effort(), first, focuses)
+    best = _solved(market, offer, effort or Effort(), first, focuses)
     sold = float(best.sold @ asked.hi)
     bound_by = None
     if len(best.multipliers) and best.multipliers.max() > _SAFE:
@@ -167,30 +164,22 @@ def optimum(
             return None  # not even the first unit stays within the limits
     elif _stops_early(offer, best):
         bound_by = "worth"
-    return Optimum(best, best.bound, bound_by, market, asked)
+    return Optimum(best, best.bound, bound_by, best.market, asked)
 
 
 def _solved(
     market: Market, offer: Offer, effort: Effort, first: Solution | None, focuses: int
-) -> tuple[Market, Solution]:
-    """The solution with the points of curves laid where they trade, and the market so laid."""
-    found = first
-    if found is None:
-        found = solve(market, offer)
-        effort.spend(found.steps)
-    for _ in range(focuses):
-        closer = market.focused(np.exp(found.log_prices))
-        if closer is market:
-            break
+) -> Solution:
+    """The solution with the points of curves laid where they trade."""
+    if first is not None:
+        closer = first.market if first.laid else first.market.focused(np.exp(first.log_prices))
+        if closer is first.market:
+            return first
+        market, focuses = closer, 1
         effort.spend(_STEPS_OF_A_FOCUS)
-        market, before = closer, found
-        found = solve(market, offer)
-        effort.spend(found.steps)
-        if abs(found.bound - before.bound) <= _FOCUSED * abs(found.bound):
-            break
-    while market.is_beyond(np.exp(found.log_prices)):
-        market = market.widened()  # as `solve` had to
-    return market, found
+    found = solve(market, offer, focuses)
+    effort.spend(found.steps + _STEPS_OF_A_FOCUS * found.laid)
+    return found
 
 
 def _stops_early(offer: Offer, solution: Solution) -> bool:

@@ -2,9 +2,9 @@
 
 Pure. Of all pairs of a surplus and a deficit, all routes of one pool or two in a row and a few sizes, the trade that gains
 most after gas within all limits is made; then the next, at the prices that the trades before left behind, each pair
-once, for as long as that gains more. No token comes back to where it was sold. Exact quotes decide. What a pool pays is at most the
-amount at its spot price less the fee, so pools and pairs that cannot win by that are not asked, and where all pairs together could not
-gain what is missing, there is no need to go on.
+once, for as long as that gains more. No token comes back to where it was sold. Exact quotes decide, but only of what could win: what a
+pool pays is at most the amount at its spot price less the fee, and at most what its curve says (`Market.most_out`) as long as nothing has
+traded there; and where all pairs together could not gain what is missing, there is no need to go on.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from rebalancer.plan.market import Market
 from rebalancer.plan.order import makes_circle
 from rebalancer.units import E18
 from rebalancer.venues import Pool
-from rebalancer.venues.uniswap_v3_math import PIPS
 
 __all__ = ["Gathered", "SingleRoutes"]
 
@@ -32,6 +31,10 @@ _PARTS = (1, 2, 4, 8, 16, 32, 64)
 
 _GENEROUS = 1 + 1e-9
 """Spot prices are floats: what a pool pays at most is taken to be this much more."""
+
+
+_Middle = tuple[float, str, list[tuple[float, int]], list[tuple[float, int]]]
+"""What a unit yields at most through a token, the token, and the pools to it and from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,7 @@ class SingleRoutes:
         self.was_capped = False
         """Whether anything would have bought more than was wanted: only then can `fitting` find other trades."""
         self._ways = dict(market.ways)
+        self._middles: dict[tuple[str, str, bool], list[_Middle]] = {}
         self._rates = np.zeros((len(market.tokens), len(market.tokens)))
         for sold, outs in self._ways.items():
             for bought, ways in outs.items():
@@ -97,10 +101,9 @@ class SingleRoutes:
             for pair in sorted(most, key=most.__getitem__, reverse=True):
                 if most[pair] * E18 <= best.net_e18 - before_e18:
                     break
-                more = self._traded(
-                    asked, pair, (left[pair[0]], lacks[pair[1]]), last, fitting=fitting
-                )
-                if more is not None and more.net_e18 > best.net_e18:
+                room = left[pair[0]], lacks[pair[1]]
+                more = self._traded(asked, pair, room, last, best, fitting=fitting)
+                if more is not best:
                     best, used = more, pair
             if used is None:
                 return found
@@ -115,11 +118,13 @@ class SingleRoutes:
         pair: tuple[int, int],
         most_raw: tuple[int, int],
         last: Gathered,
+        best: Gathered,
         *,
         fitting: bool,
-    ) -> Gathered | None:
-        """All with the best trade of a pair; None where limits allow none."""
+    ) -> Gathered:
+        """All with the best trade of a pair, if that is worth more than the `best`; which it is otherwise."""
         (i, j), (to_sell, to_buy) = pair, most_raw
+        token_in, token_out = asked.tokens[i], asked.tokens[j]
         # {raw i} = {raw j} * {usd/j} * {raw i/i} / ({raw j/j} * {usd/i})
         over = to_buy * asked.prices_e18[j] * 10 ** asked.decimals[i]
         most = min(to_sell, over // (10 ** asked.decimals[j] * asked.prices_e18[i]))
@@ -127,25 +132,21 @@ class SingleRoutes:
             spent_e18, _ = asked.values_e18(last.sales_raw, last.buys_raw)
             room_e18 = max(0, asked.sold_max_e18 - spent_e18 - 1)
             most = min(most, room_e18 * 10 ** asked.decimals[i] // asked.hi_e18[i])
-        best: Gathered | None = None
-        for way in (self._direct, self._through):
-            found: Gathered | None = None
+        cap = None if fitting else to_buy
+        for way, swaps in ((self._direct, 1), (self._through, 2)):
             for part in _PARTS:
                 amount = most // part
-                cap = None if fitting else to_buy
-                route = way(asked.tokens[i], asked.tokens[j], amount, self.legs, cap)
+                least = min(_least_out(asked, pair, amount, last, best, swaps), to_buy)
+                route = way(token_in, token_out, amount, self.legs, least, cap)
                 while route and route[-1].amount_out_raw > to_buy:
                     self.was_capped = True
                     amount = min(amount - 1, amount * to_buy // route[-1].amount_out_raw)
-                    route = way(asked.tokens[i], asked.tokens[j], amount, self.legs)
-                more = _with(asked, last, pair, route) if route else None
-                if more is None or not asked.allows(more.sales_raw, more.buys_raw):
+                    route = way(token_in, token_out, amount, self.legs)
+                if not route:
                     continue
-                if found is not None and more.net_e18 <= found.net_e18:
-                    break
-                found = more
-            if found is not None and (best is None or found.net_e18 > best.net_e18):
-                best = found
+                more = _with(asked, last, pair, route)
+                if more.net_e18 > best.net_e18 and asked.allows(more.sales_raw, more.buys_raw):
+                    best = more
         return best
 
     def best(self, token_in: str, token_out: str, amount_raw: int) -> list[Leg]:
@@ -159,13 +160,14 @@ class SingleRoutes:
         token_out: str,
         amount_raw: int,
         beside: Sequence[Leg] = (),
+        least: int = 0,
         most_raw: int | None = None,
     ) -> list[Leg]:
-        """The pool of the pair that pays most for the whole amount, but no more than `most_raw`, if that makes no circle beside others."""
+        """The pool of the pair that pays most for the whole amount, more than `least` but no more than `most_raw`, if that makes no circle beside others."""
         if amount_raw <= 0 or (beside and makes_circle(beside, token_in, token_out)):
             return []
         ways = self._ways.get(token_in, {}).get(token_out, ())
-        best = self._best_pool(ways, token_in, token_out, amount_raw, 0, most_raw)
+        best = self._best_pool(ways, token_in, token_out, amount_raw, least, most_raw)
         return [best] if best else []
 
     def _through(
@@ -174,25 +176,19 @@ class SingleRoutes:
         token_out: str,
         amount_raw: int,
         beside: Sequence[Leg] = (),
+        least: int = 0,
         most_raw: int | None = None,
     ) -> list[Leg]:
         """The same of two pools in a row."""
-        if amount_raw <= 0 or (beside and makes_circle(beside, token_in, token_out)):
-            return []
         found: list[Leg] = []
-        least = 0
-        middles = []
-        for middle, ways in self._ways.get(token_in, {}).items():
-            seconds = self._ways[middle].get(token_out)
-            if (
-                middle != token_out
-                and seconds
-                and not _circles(beside, token_in, middle, token_out)
-            ):
-                middles.append((ways[0][0] * seconds[0][0], middle, ways, seconds))
-        for most, middle, ways, seconds in sorted(middles, key=lambda one: (-one[0], one[1])):
+        for most, middle, ways, seconds in (
+            self._between(token_in, token_out, beside) if amount_raw > 0 else ()
+        ):
             if amount_raw * most * _GENEROUS <= least:
                 break
+            arrives = self._most_out(ways, token_in, middle, amount_raw)
+            if self._most_out(seconds, middle, token_out, arrives) <= least:
+                continue
             # More of the middle token never buys less, so the best first pool is one of the best route, unless it is the second.
             first = self._best_pool(ways, token_in, middle, amount_raw, 0)
             if first is None:
@@ -213,6 +209,41 @@ class SingleRoutes:
                     found, least = [first, second], second.amount_out_raw
         return found
 
+    def _between(self, token_in: str, token_out: str, beside: Sequence[Leg]) -> list[_Middle]:
+        """The tokens that two pools in a row may pass through without a circle, what pays most first."""
+        key = token_in, token_out, bool(beside)
+        found = self._middles.get(key)
+        if found is None:
+            found = []
+            if not beside or not makes_circle(beside, token_in, token_out):
+                for middle, ways in self._ways.get(token_in, {}).items():
+                    seconds = self._ways[middle].get(token_out)
+                    if middle == token_out or not seconds:
+                        continue
+                    if not _circles(beside, token_in, middle, token_out):
+                        found.append((ways[0][0] * seconds[0][0], middle, ways, seconds))
+            self._middles[key] = found = sorted(found, key=lambda one: (-one[0], one[1]))
+        return found
+
+    def _most_out(
+        self, ways: Sequence[tuple[float, int]], token_in: str, token_out: str, amount: float
+    ) -> float:
+        """What the pools pay at most for that much on one of them."""
+        best = 0.0
+        for most, number in ways:
+            if amount * most <= best:
+                break
+            best = max(best, self._ceiling(most, number, token_in, token_out, amount))
+        return best * _GENEROUS
+
+    def _ceiling(
+        self, most: float, number: int, token_in: str, token_out: str, amount: float
+    ) -> float:
+        """What a pool pays at most for that much; `most` is what it does for a unit."""
+        if number in self._after:
+            return amount * most
+        return self._market.most_out(number, token_in, token_out, amount)
+
     def _best_pool(
         self,
         ways: Sequence[tuple[float, int]],
@@ -224,8 +255,13 @@ class SingleRoutes:
     ) -> Leg | None:
         """The leg on the pool that pays most, if that is more than `least`, of those that pay no more than `most_raw`."""
         best: Leg | None = None
+        tops: list[tuple[float, int]] = []
         for most, number in ways:
             if amount_raw * most * _GENEROUS <= least:
+                break
+            tops.append((self._ceiling(most, number, token_in, token_out, amount_raw), number))
+        for top, number in sorted(tops, reverse=True):
+            if top * _GENEROUS <= least:
                 break
             out = self._quoted(number, token_in, token_out, amount_raw)
             if most_raw is not None and out > most_raw:
@@ -256,8 +292,9 @@ class SingleRoutes:
             pool = self._after[number] = leg.pool_after
             self._quotes.pop(number, None)
             self.legs.append(leg)
+            self._middles.clear()
             for sold, bought in permutations((token.address for token in pool.tokens), 2):
-                most = float(pool.spot_price(sold, bought)) * (1 - pool.fee_pips / PIPS)
+                most = pool.most_per_unit(sold, bought)
                 others = [way for way in self._ways[sold][bought] if way[1] != number]
                 ways = sorted([*others, (most, number)], reverse=True)
                 self._ways[sold] = {**self._ways[sold], bought: ways}
@@ -344,6 +381,24 @@ def _circles(legs: Sequence[Leg], token_in: str, middle: str, token_out: str) ->
     return bool(legs) and (
         makes_circle(legs, token_in, middle) or makes_circle(legs, middle, token_out)
     )
+
+
+def _least_out(
+    asked: PlanInput,
+    pair: tuple[int, int],
+    amount_raw: int,
+    last: Gathered,
+    best: Gathered,
+    swaps: int,
+) -> int:
+    """What must come out of a pair's trade that is to be worth more than the `best`, or a little less."""
+    i, j = pair
+    gained_e18 = best.net_e18 - (last.net_e18 if last.legs else 0) + swaps * asked.hop_cost_e18
+    # {raw j} = {usd} * {raw j/j} / {usd/j}
+    cost_e18 = amount_raw * asked.hi_e18[i] // 10 ** asked.decimals[i] * (E18 - asked.worth_e18)
+    least_e18 = gained_e18 + cost_e18 // E18
+    least = least_e18 * 10 ** asked.decimals[j] // asked.lo_e18[j]
+    return max(0, int(least / _GENEROUS) - 1)
 
 
 def _with(

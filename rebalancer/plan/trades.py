@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rebalancer.plan.ask import PlanInput
+from rebalancer.plan.dispense import dispensable
 from rebalancer.plan.dual import Solution, solve
 from rebalancer.plan.effort import Effort
 from rebalancer.plan.leg import Leg
 from rebalancer.plan.legs import Stuck, fill, ordered_rows, trading_rows
 from rebalancer.plan.market import Market, market_of
-from rebalancer.plan.optimum import Asked, Optimum, asked_of, optimum
+from rebalancer.plan.optimum import MOST_FOCUSES, Asked, Optimum, asked_of, optimum
 from rebalancer.plan.order import order_of_flows, order_of_legs, orders_beside
 from rebalancer.plan.single import Gathered, SingleRoutes
 from rebalancer.units import E18
@@ -45,6 +46,9 @@ _SURE_STUCK = 4
 
 _KEPT_FOR_SWAPS = 0.5
 """Part of the effort that is not for orders."""
+
+_KEPT_FOR_SINGLES = 0.3
+"""Part of the effort that is not for the second order of tokens in whole units."""
 
 _MOST_ORDERS = 6
 """Times that tokens are put in another order, each better than the last."""
@@ -123,9 +127,12 @@ class Search:
         if not len(self.market):
             return []
         found: list[Trades] = []
-        best = self.whole()
-        if best is not None:
-            found += self.carried_out(best)
+        optima = self.whole()
+        best = optima[0] if optima else None
+        for one in optima:
+            if found and self.effort.is_over(_KEPT_FOR_SINGLES):
+                break
+            found = sorted(found + self.carried_out(one), key=lambda trades: -trades.net_e18)
             if found and _is_proved(self.asked, found[0]):
                 return found
         found += self.alone(best, found[0] if found else None)
@@ -148,7 +155,11 @@ class Search:
             ways.append(best.terms.sales_raw)
         beat_e18 = None
         if top is not None:
-            start_e18 = int(top.net_e18 * _NEAR_BEST) if self.is_dear(top) else top.net_e18
+            start_e18 = (
+                int(top.net_e18 * _NEAR_BEST)
+                if self.is_dear(top.net_e18, len(top.legs))
+                else top.net_e18
+            )
             beat_e18 = min(start_e18, top.net_e18)
         found: list[Trades] = []
         for sales in dict.fromkeys(ways):
@@ -159,9 +170,9 @@ class Search:
                     break  # fitted, they would be the same
         return found
 
-    def is_dear(self, top: Trades) -> bool:
+    def is_dear(self, net_e18: int, swaps: int) -> bool:
         """Whether gas is so much of what trades are worth that fewer swaps may be worth more."""
-        return self.asked.hop_cost_e18 * len(top.legs) > _MUCH_GAS * top.net_e18
+        return self.asked.hop_cost_e18 * swaps > _MUCH_GAS * net_e18
 
     def routes(
         self,
@@ -189,7 +200,11 @@ class Search:
         cost_e18 = self.asked.hop_cost_e18
         is_best = alone is top
         is_near = cost_e18 > 0 and (
-            is_best or (alone.net_e18 > _NEAR_BEST * top.net_e18 and self.is_dear(top))
+            is_best
+            or (
+                alone.net_e18 > _NEAR_BEST * top.net_e18
+                and self.is_dear(top.net_e18, len(top.legs))
+            )
         )
         if not is_best and not is_near:
             return []
@@ -237,27 +252,28 @@ class Search:
             rows += more[np.argsort(-profits[more], kind="stable")][:_ADDED_AT_ONCE].tolist()
         return found
 
-    def whole(self) -> Optimum | None:
-        """The optimum over all pools that is no circle."""
+    def whole(self) -> list[Optimum]:
+        """The optimum over all pools that is no circle; where there are circles, those of two orders of tokens, the one that could be worth more first."""
         offer = self.terms.offer
         if not offer.sell_max.any() or not offer.buy_max.any() or self.terms.sold_max <= 0:
-            return None
-        first = solve(self.market, offer)
+            return []
+        first = solve(self.market, offer, MOST_FOCUSES)
         self.effort.spend(first.steps)
-        if not isinstance(ordered_rows(self.market, first), Stuck):
-            best = self.near_targets(self.market, first)
-            if best is None or not isinstance(ordered_rows(best.market, best.solution), Stuck):
-                return best
+        if not isinstance(ordered_rows(first.market, first), Stuck):
+            best = self.near_targets(first.market, first)
+            if best is None:
+                return []
+            if not isinstance(ordered_rows(best.market, best.solution), Stuck):
+                return [best]
             first = best.solution
         seen: set[bytes] = set()
         best = self.in_some_order(first, seen)
         if best is None or self.effort.is_over(_KEPT_FOR_SWAPS):
-            return best
+            return [best] if best else []
         # The orders beside one are not all: what pools would trade at the basket's own prices leads to others.
         flows = self.market.flows(offer.prices)
         other = self.in_some_order(replace(first, flows=flows), seen)
-        is_better = other is not None and self.could_be(other) > self.could_be(best)
-        return other if is_better else best
+        return sorted([best, other] if other else [best], key=lambda one: -self.could_be(one))
 
     def in_some_order(self, first: Solution, seen: set[bytes]) -> Optimum | None:
         """The optimum in an order of tokens that keeps most of what flows, made better by others beside it; `seen` are the markets tried."""
@@ -271,7 +287,7 @@ class Search:
         for _ in range(_MOST_ORDERS):
             beside = orders_beside(self.market, order, best.solution)
             for other in islice(beside, _MOST_BESIDE):
-                market = self.market.in_order(other)
+                market = best.market.in_order(other)
                 if market.open_rows in seen:
                     continue
                 if self.effort.is_over(_KEPT_FOR_SWAPS):
@@ -304,9 +320,9 @@ class Search:
     def without_limits(self, order: Sequence[int]) -> Optimum:
         """The optimum in an order of tokens but for budgets and slippage: no plan within them is worth more."""
         market = self.market.in_order(order)
-        found = solve(market, replace(self.terms.offer, limits=()))
+        found = solve(market, replace(self.terms.offer, limits=()), focuses=1)
         self.effort.spend(found.steps)
-        return Optimum(found, found.bound, None, market, self.terms)
+        return Optimum(found, found.bound, None, found.market, self.terms)
 
     def near_targets(self, market: Market, first: Solution | None = None) -> Optimum | None:
         """The optimum under which no asset crosses its target; `first` where it has been solved as it stands."""
@@ -322,8 +338,14 @@ class Search:
 
     def carried_out(self, best: Optimum) -> list[Trades]:
         """An optimum in whole units, without what does not earn its gas; none where that cannot be."""
-        settled = self.settled(best)
         shared = _rows_that_share(best)
+        could_be_e18 = self.could_be(best)
+        if not len(shared) and not self.is_dear(could_be_e18, _swaps(best)):
+            lean = self.lean(best)
+            done = self.settled(lean) if lean is not best else None
+            if done is not None and done.net_e18 > could_be_e18:
+                return [replace(done, whole=best)]
+        settled = self.settled(best)
         if len(shared):
             again = self.again(best, shared)
             apart = None if again is None else self.settled(again)
@@ -377,7 +399,7 @@ class Search:
         if not cost or best is None:
             return found
         worth_e18, fewer, count = self.could_be(best), list[Optimum](), 0
-        is_dear = self.is_dear(found)
+        is_dear = self.is_dear(found.net_e18, len(found.legs))
         for _ in range(_MOST_DROPS):
             rows = trading_rows(best.market, best.solution)
             if len(rows) < 2:
@@ -405,10 +427,31 @@ class Search:
                 return smaller
         return found
 
+    def lean(self, best: Optimum) -> Optimum:
+        """An optimum without the swaps that do not earn their gas, where gas is little: by `dispensable`, solved once more."""
+        cost = self.asked.hop_cost_e18 / E18
+        for _ in range(_MOST_DROPS if cost else 0):
+            rows = trading_rows(best.market, best.solution)
+            drop = dispensable(best.market, best.solution, rows, cost)
+            again = None
+            while drop and again is None and not self.effort.is_over():
+                kept = best.market.only(np.setdiff1d(rows, drop))
+                fewer = optimum(kept, best.terms, self.effort, focuses=0)
+                if fewer is not None and self.could_be(fewer) > self.could_be(best):
+                    again = fewer
+                drop = drop[: len(drop) // 2]
+            if again is None:
+                break
+            best = again
+        return best
+
     def could_be(self, best: Optimum) -> int:
         """What an optimum is worth after the gas of its swaps, before it is settled in whole units."""
-        swaps = len(trading_rows(best.market, best.solution))
-        return bound_e18(self.worth(best)) - self.asked.hop_cost_e18 * swaps
+        return bound_e18(self.worth(best)) - self.asked.hop_cost_e18 * _swaps(best)
+
+
+def _swaps(best: Optimum) -> int:
+    return len(trading_rows(best.market, best.solution))
 
 
 def _rows_that_share(best: Optimum) -> NDArray[np.intp]:

@@ -233,7 +233,8 @@ class _Buyer:
         def left(shares: float) -> int:
             return self.left_raw(int(shares), purchase)
 
-        while left(most) >= 0:
+        # As the search sees it: a number of shares above 2^53 may not be one of its floats.
+        while left(float(most)) >= 0:
             most *= 2
         # Nothing left is enough: where that is so for a stretch, its end is what is sought.
         root = brentq(

@@ -31,7 +31,7 @@ import structlog
 
 from rebalancer.chain.abi import interface
 from rebalancer.chain.receipt import Receipt
-from rebalancer.errors import OutboxUnreadable
+from rebalancer.errors import OutboxMissing, OutboxUnreadable
 from rebalancer.send.fees import Fees
 from rebalancer.send.journal_file import (
     APPLICATION_ID,
@@ -639,8 +639,11 @@ def read_attempts(path: Path, chain_id: int) -> list[Attempt]:
     """Every attempt on a chain, oldest first, while another process may have the outbox open.
 
     Raises:
-        OutboxUnreadable: there is no such file, or no outbox of this version.
+        OutboxMissing: there is no such file.
+        OutboxUnreadable: it is no outbox of this version.
     """
+    if not path.exists():
+        raise OutboxMissing(path)
     try:
         address = f"file:{quote(str(path.absolute()))}?mode=ro"
         connection = sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS)

@@ -261,8 +261,12 @@ class Outbox:
         address = lane.address
         intent = Intent(rpc.chain_id(), address, nonce, address, "0x", _TRANSFER_GAS, why)
         for attempt in self.journal.of_epoch(intent.chain_id, address, nonce):
-            if attempt.state in OPEN:
-                attempt = self._replace(rpc, lane, attempt, Kind.BUMP, fees, height, why)  # noqa: PLW2901 (the same one)
+            if attempt.state is State.PLANNED:
+                self._resolve(rpc, attempt)
+            elif attempt.state in OPEN:
+                # The same offer would be the same transaction, which is sent again as it is.
+                if fees not in {version.fees for version in attempt.versions}:
+                    attempt = self._replace(rpc, lane, attempt, Kind.BUMP, fees, height, why)  # noqa: PLW2901 (the same one)
                 return self._send(rpc, attempt, height)
         attempt = self.journal.plan(intent, address)
         attempt = self._sign(rpc, lane, attempt, Kind.ORIGINAL, nonce, fees, height)
@@ -455,8 +459,6 @@ class Outbox:
         decided = self._decided(rpc, attempt)
         if decided is not None:
             return decided
-        if attempt.state not in OPEN:
-            attempt = self._taken_back(attempt)
         try:
             return self._send(rpc, attempt, _height(rpc))
         except RpcRejected:

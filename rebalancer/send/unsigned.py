@@ -19,7 +19,6 @@ from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
 from rebalancer.chain.abi import (
-    Contract,
     Function,
     Interface,
     decode_logs,
@@ -27,6 +26,7 @@ from rebalancer.chain.abi import (
     named_arguments,
     reverted,
 )
+from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.receipt import NoLogs, Receipt
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import Block, read_block
@@ -118,7 +118,7 @@ class Recorder(Wallet):
         self._simulator = Simulator(rpc)
 
     def transact(
-        self, contract: Contract, function: str, *args: Any, value_wei: int = 0
+        self, contract: BoundContract, function: str, *args: Any, value_wei: int = 0
     ) -> Receipt:
         """Write a call down; what it schedules, too.
 
@@ -126,7 +126,7 @@ class Recorder(Wallet):
             As `send`.
         """
         receipt = super().transact(contract, function, *args, value_wei=value_wei)
-        if contract.interface.name == "AccessManager" and function == "schedule":
+        if contract.name == "AccessManager" and function == "schedule":
             target, data, _ = args
             events = decode_logs(receipt.logs, contract.interface)
             at = next(
@@ -165,12 +165,12 @@ class Recorder(Wallet):
         block = read_block(self.rpc)
         return Receipt("", block.number, block.hash, 0, None, tuple(logs or ()), 0, True)
 
-    def read(self, contract: Contract, function: str, *args: Any) -> Any:
+    def read(self, contract: BoundContract, function: str, *args: Any) -> Any:
         """Ask a contract as it would be after the calls written down.
 
         Raises:
             NoLogs: the node cannot tell.
-            As `Contract.call`.
+            As `BoundContract.call`.
         """
         if not self.now:
             return super().read(contract, function, *args)
@@ -181,7 +181,7 @@ class Recorder(Wallet):
             raise refused.refusal from None
         if done is None:
             raise NoLogs
-        return contract.result(function, done["returnData"])
+        return contract.batched.result(function, done["returnData"])
 
     def later(self, target: str, data: str, executable_at: int) -> bool:
         """Write down a call that is scheduled and not due yet."""
@@ -195,7 +195,7 @@ class Recorder(Wallet):
         """The newest block, on which calls are tried."""
         return read_block(self.rpc)
 
-    def _note(self, manager: Contract, target: str, data: str, operation: Operation) -> None:
+    def _note(self, manager: BoundContract, target: str, data: str, operation: Operation) -> None:
         outcome = self._try_when_due(manager, target, data, operation)
         self.then.append(UnsignedCall(target.lower(), 0, data, read_call(data), operation, outcome))
 
@@ -223,7 +223,9 @@ class Recorder(Wallet):
             raise reverted(rejection) from None
         return ()
 
-    def _try_when_due(self, manager: Contract, target: str, data: str, operation: Operation) -> str:
+    def _try_when_due(
+        self, manager: BoundContract, target: str, data: str, operation: Operation
+    ) -> str:
         """What a call would do if its delay were over now: tried with the operation's time set to the newest block's, in the node alone."""
         key = bytes.fromhex(operation.id.removeprefix("0x")) + _SCHEDULES_SLOT.to_bytes(32)
         schedule = (1 << 48) + self.block().timestamp
@@ -243,19 +245,25 @@ class Recorder(Wallet):
         return SUCCEEDS
 
     def _operation(
-        self, manager: Contract, target: str, data: bytes, at: int | None, *, is_scheduled: bool
+        self,
+        manager: BoundContract,
+        target: str,
+        data: bytes,
+        at: int | None,
+        *,
+        is_scheduled: bool,
     ) -> Operation:
-        found = manager.call(self.rpc, "hashOperation", self.address, target, data)
-        lasts = manager.call(self.rpc, "expiration")
+        found = manager.call("hashOperation", self.address, target, data)
+        lasts = manager.call("expiration")
         return Operation("0x" + found.hex(), is_scheduled, at, None if at is None else at + lasts)
 
-    def _authority(self, target: str) -> Contract:
+    def _authority(self, target: str) -> BoundContract:
         """The AccessManager that a contract obeys, which may be the contract itself."""
         try:
-            found = interface("OracleHub").at(target).call(self.rpc, "authority")
+            found = contract_at(self.rpc, "OracleHub", target).call("authority")
         except (ContractMissing, ContractReverted):
             found = target
-        return interface("AccessManager").at(str(found))
+        return contract_at(self.rpc, "AccessManager", str(found))
 
 
 # Reading

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from rebalancer.chain.abi import Contract, interface, reverted
+from rebalancer.chain.abi import interface, reverted
 from rebalancer.chain.artifacts import load_artifact
+from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.l1_fees import read_l1_fees, transaction_bytes
 from rebalancer.chain.receipt import Receipt, settled, wait_for_receipt
 from rebalancer.chain.rpc import Rpc
@@ -33,10 +34,11 @@ from rebalancer.send.fees import read_market, suggest
 from rebalancer.send.signer import SignedTransaction, Signer
 from rebalancer.units import BPS
 
-__all__ = ["Cost", "OnSent", "Wallet", "check_ether", "cost_now", "estimate_gas"]
+__all__ = ["Cost", "OnSent", "Wallet", "check_ether", "cost_now", "estimate_gas", "with_margin"]
 
 _RECEIPT_SECONDS = 180.0
 _SETTLE_POLL_SECONDS = 0.5
+_GAS_MARGIN_BPS = 2_500
 
 OnSent = Callable[[str, str], None]
 """Is told what was sent, in words, and the transaction's hash, before its receipt is waited for."""
@@ -89,7 +91,7 @@ class Wallet:
         return self.rpc.chain_id()
 
     def transact(
-        self, contract: Contract, function: str, *args: Any, value_wei: int = 0
+        self, contract: BoundContract, function: str, *args: Any, value_wei: int = 0
     ) -> Receipt:
         """Call a function in a transaction and wait for its receipt.
 
@@ -100,30 +102,32 @@ class Wallet:
         data = contract.data(function, *args)
         return self.send(contract.address, data, value_wei=value_wei, what=what)
 
-    def read(self, contract: Contract, function: str, *args: Any) -> Any:
+    def read(self, contract: BoundContract, function: str, *args: Any) -> Any:
         """Ask a contract, after all that this wallet did.
 
         Raises:
-            As `Contract.call`.
+            As `BoundContract.call`.
         """
-        return contract.call(self.rpc, function, *args)
+        return contract.call(function, *args)
 
     def later(self, target: str, data: str, executable_at: int) -> bool:  # noqa: ARG002 (a Recorder's)
         """Whether a scheduled call that is not due yet is taken note of, to be made then. A wallet that signs takes none."""
         return False
 
-    def deploy(self, name: str, *args: Any, libraries: Mapping[str, str] | None = None) -> Contract:
+    def deploy(
+        self, name: str, *args: Any, libraries: Mapping[str, str] | None = None
+    ) -> BoundContract:
         """Deploy a packaged contract, linked to libraries by name.
 
         Raises:
             ArtifactMissing: there is no such contract, or a library's address is not given.
             As `send`.
         """
-        known = interface(name)
-        code = load_artifact(name).creation_code(libraries) + known.constructor.encode(args)
+        code = load_artifact(name).creation_code(libraries)
+        code += interface(name).constructor.encode(args)
         receipt = self.send(None, "0x" + code.hex(), what=f"deployment of {name}")
         # The receipt of a deployment always names the address.
-        return known.at(str(receipt.contract_address))
+        return contract_at(self.rpc, name, str(receipt.contract_address))
 
     def send(
         self,
@@ -230,7 +234,12 @@ def cost_now(rpc: Rpc, gas: int, data: str) -> Cost:
 
 
 def estimate_gas(
-    rpc: Rpc, sender: str, to: str | None, data: str, value_wei: int = 0, margin_bps: int = 2_500
+    rpc: Rpc,
+    sender: str,
+    to: str | None,
+    data: str,
+    value_wei: int = 0,
+    margin_bps: int = _GAS_MARGIN_BPS,
 ) -> int:
     """Gas limit for a transaction: the node's estimate and a margin, rounded down.
 
@@ -247,4 +256,9 @@ def estimate_gas(
         estimate = int(rpc.call("eth_estimateGas", message, "latest"), 16)
     except RpcRejected as rejection:
         raise reverted(rejection) from None
-    return estimate * (BPS + margin_bps) // BPS
+    return with_margin(estimate, margin_bps)
+
+
+def with_margin(gas: int, margin_bps: int = _GAS_MARGIN_BPS) -> int:
+    """A gas limit for what was estimated, rounded down."""
+    return gas * (BPS + margin_bps) // BPS

@@ -33,6 +33,7 @@ from rebalancer.venues.model import (
     LogSource,
     PoolBase,
     PoolRef,
+    PowerCurve,
     Token,
     address_key,
     check_amount,
@@ -245,19 +246,14 @@ class BalancerWeightedPool(PoolBase):
         out = -balance_out * math.expm1(-exponent * math.log1p(amount_raw * kept / balance_in))
         return amount_raw, int(out)
 
-    def curve(self, token_in: str, token_out: str) -> tuple[float, float, float, float, float]:
-        """What `flow_to` is made of, in floats: raw balances of both, weight in / weight out, what the fee leaves, the most that may
-        go in; all 0 where the pool is empty.
-
-        Raises:
-            UnknownToken: the pool does not trade the pair.
-        """
+    def shape(self, token_in: str, token_out: str) -> PowerCurve:
+        """See `Pool.shape`. What `flow_to` is made of."""
         i, j = places_of(self.address, self.tokens, token_in, token_out)
         if not self._is_open(i, j):
-            return 0.0, 0.0, 0.0, 0.0, 0.0
+            return PowerCurve(0.0, 0.0, 0.0, 0.0, 0.0)
         exponent, kept = self.weights_e18[i] / self.weights_e18[j], 1 - self.fee_e18 / E18
         balances = float(self.balances[i]), float(self.balances[j])
-        return *balances, exponent, kept, float(self._most_in(i, j))
+        return PowerCurve(*balances, exponent, kept, float(self._most_in(i, j)))
 
     def hop(self, token_in: str, token_out: str, amount_raw: int, *, to_caller: bool) -> Hop:
         """See `Pool.hop`."""

@@ -302,8 +302,9 @@ class CurveCryptoPool(PoolBase):
             x = curve.x0 * (1 + growth)
             if x > curve.furthest:
                 break
-            marginal = curve.marginal(x) * scale_in / scale_out
-            found.append((curve.x0 * growth / scale_in, curve.out(x) / scale_out, marginal))
+            out, marginal = curve.at(x)
+            ends = curve.x0 * growth / scale_in, out / scale_out
+            found.append((*ends, marginal * scale_in / scale_out))
         return found
 
     def first_unit(self, token_in: str, token_out: str) -> float:
@@ -314,6 +315,18 @@ class CurveCryptoPool(PoolBase):
         curve = self._curve(i, j)
         slope = curve.most_marginal / (1 - self.mid_fee_e10 / FEE_ONE)
         return slope * (1 - self.fee_e10 / FEE_ONE) * self._scales_f[i] / self._scales_f[j]
+
+    def balance_of(self, token: str) -> float:
+        """See `Pool.balance_of`."""
+        held = zip(self.tokens, self.balances, strict=True)
+        return next(float(balance) for one, balance in held if one.address == token)
+
+    def most_per_unit(self, token_in: str, token_out: str) -> float:
+        """No less than what a raw unit in yields after the fee, however much goes in, in floats. 0 where the pool is empty."""
+        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        if self.d == 0 or 0 in self._xp:
+            return 0.0
+        return self._curve(i, j).most_marginal * self._scales_f[i] / self._scales_f[j]
 
     def hop(self, token_in: str, token_out: str, amount_raw: int, *, to_caller: bool) -> Hop:  # noqa: ARG002 (as every pool takes it)
         """See `Pool.hop`. The executor keeps the result: the pool pays nobody else, and to send it on costs more."""
@@ -402,6 +415,10 @@ class CurveCryptoPool(PoolBase):
     def _curves(self) -> dict[tuple[int, int], _Curve]:
         return {}
 
+    @cached_property
+    def _mosts(self) -> dict[tuple[int, int], int]:
+        return {}
+
     def _curve(self, i: int, j: int) -> _Curve:
         """Of that direction, made once a state."""
         if (i, j) not in self._curves:
@@ -467,8 +484,12 @@ class CurveCryptoPool(PoolBase):
         """The most that can go in before a balance is too far from D; 0 where the pool refuses any swap."""
         if self.d == 0 or 0 in self._xp:
             return 0
-        beyond = self._raw(i, _LARGEST_SHARE * self.d) + 2
-        return most_in(lambda dx: self._exchange(i, j, dx), min(beyond, MAX_AMOUNT_RAW))
+        if (i, j) not in self._mosts:
+            beyond = min(self._raw(i, _LARGEST_SHARE * self.d) + 2, MAX_AMOUNT_RAW)
+            curve = self._curve(i, j)
+            guess = int((curve.furthest - curve.x0) / self._scales_f[i])
+            self._mosts[i, j] = most_in(lambda dx: self._exchange(i, j, dx), beyond, guess)
+        return self._mosts[i, j]
 
     def _exchange(self, i: int, j: int, amount_raw: int) -> _Swap:
         """CurveCryptoSwap.exchange without a least amount out, and tweak_price as far as D.
@@ -560,13 +581,21 @@ class _Curve(Curve):
 
         Where S is D, F is below 0; where k is 1, S is no less than D, and F not below 0; it rises between.
         """
-        low = max(self._d - x - self._fixed, 0.0)
-        high = self._d / self._others * (self._d / x)
+        d, ann, gamma = self._d, self._ann, self._gamma
+        low = max(d - x - self._fixed, 0.0)
+        high = d / self._others * (d / x)
         y = self._near[1] * self._near[0] / x
+        k_by_y, beside = self._others * (x / d) / d, (x + self._fixed) / d - 1
         for _ in range(_ROUNDS):
             if not low < y < high:
                 y = (low + high) / 2
-            force, _, slope = self._forces(x, y)
+            # As `_forces`, which would take twice as long to call.
+            k = k_by_y * y
+            off = gamma + 1 - k
+            weight = ann * k * (gamma / off) ** 2
+            over = beside + y / d
+            force = weight * over + k - 1
+            slope = weight * y / d + weight * (1 + 2 * k / off) * over + k
             if force < 0:
                 low = y
             else:
@@ -591,6 +620,10 @@ class _Curve(Curve):
 
     def marginal(self, x: float) -> float:
         """See `Curve.marginal`."""
+        return self.at(x)[1]
+
+    def at(self, x: float) -> tuple[float, float]:
+        """(out, marginal) there."""
         y = self._y(x)
         _, by_x, by_y = self._forces(x, y)
         slope = by_x / by_y * y / x
@@ -598,4 +631,5 @@ class _Curve(Curve):
         total = x + y + self._fixed
         k_by_x = k * (1 / x - slope / y - self._count * (1 - slope) / total)
         near_by_x = near * near / self._fee_gamma * k_by_x if self._fee_gamma else k_by_x
-        return (1 - fee) * slope - (self.y0 - y) * (self._mid - self._out_fee) * near_by_x
+        gross, fee_by_x = self.y0 - y, (self._mid - self._out_fee) * near_by_x
+        return gross * (1 - fee), (1 - fee) * slope - gross * fee_by_x

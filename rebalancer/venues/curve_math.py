@@ -394,14 +394,32 @@ def _nearer(quote: Callable[[int], int], wanted_raw: int, guess_raw: int) -> int
     return guess_raw
 
 
-def most_in(quote: Callable[[int], object], refused_raw: int) -> int:
-    """The largest amount below `refused_raw` that is not `Refused`, found by halving; 0 if all are."""
+def most_in(quote: Callable[[int], object], refused_raw: int, guess_raw: int = 0) -> int:
+    """The largest amount below `refused_raw` that is not `Refused`, found by halving, from around a guess on; 0 if all are."""
+
+    def is_taken(amount_raw: int) -> bool:
+        try:
+            quote(amount_raw)
+        except Refused:
+            return False
+        return True
+
     low, high = 0, refused_raw
+    step = max(guess_raw // 10**9, 1)
+    if 0 < guess_raw < refused_raw and is_taken(guess_raw):
+        low = guess_raw
+        while low + step < high and is_taken(low + step):
+            low, step = low + step, step * 8
+        high = min(high, low + step)
+    elif 0 < guess_raw < refused_raw:
+        high = guess_raw
+        while high - step > low and not is_taken(high - step):
+            high, step = high - step, step * 8
+        low = max(low, high - step)
     while high - low > 1:
         middle = (low + high) // 2
-        try:
-            quote(middle)
+        if is_taken(middle):
             low = middle
-        except Refused:
+        else:
             high = middle
     return low

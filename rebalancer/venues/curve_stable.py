@@ -318,6 +318,18 @@ class CurveStablePool(PoolBase):
             found.append((*ends, marginal * scale_in / scale_out))
         return found
 
+    def balance_of(self, token: str) -> float:
+        """See `Pool.balance_of`."""
+        held = zip(self.tokens, self.balances, strict=True)
+        return next(float(balance) for one, balance in held if one.address == token)
+
+    def most_per_unit(self, token_in: str, token_out: str) -> float:
+        """No less than what a raw unit in yields after the fee, however much goes in, in floats. 0 where the pool is empty."""
+        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        if self.invariant == 0:
+            return 0.0
+        return self._fee_curve(i, j).most_marginal * self.rates[i] / self.rates[j]
+
     def hop(self, token_in: str, token_out: str, amount_raw: int, *, to_caller: bool) -> Hop:  # noqa: ARG002 (as every pool takes it)
         """See `Pool.hop`. The executor keeps the result: the pool pays nobody else, and to send it on costs more."""
         i, j = places_of(self.address, self.tokens, token_in, token_out)

@@ -74,7 +74,7 @@ def two_y(
     """
     _check(ann, gamma, limits)
     x = xp[1 - j]
-    if not MIN_D <= d <= MAX_D or x == 0:
+    if not MIN_D <= d <= MAX_D:
         raise Refused
     least, most = limits.shares(gamma)
     share = 2 * E18 * x // d

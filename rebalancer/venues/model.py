@@ -10,17 +10,22 @@ Uniswap pool refuses it on chain: a trade of nothing is a mistake of the caller,
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, ClassVar, Protocol, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from rebalancer.chain.abi import Event, Interface
 from rebalancer.errors import BadAmount, BadPoolSnapshot, UnknownToken
 from rebalancer.route import Hop
 
 __all__ = [
+    "EMPTY_SIDE",
     "ETHER_ADDRESS",
     "MAX_AMOUNT_RAW",
     "NO_EVENTS",
@@ -29,6 +34,8 @@ __all__ = [
     "PoolBase",
     "PoolRef",
     "PoolState",
+    "PowerCurve",
+    "Stretches",
     "Token",
     "address_key",
     "check_amount",
@@ -147,6 +154,39 @@ NO_EVENTS = Interface.of("any contract", ())
 """Of a contract of which it matters only that it logs."""
 
 
+@dataclass(frozen=True, slots=True)
+class Stretches:
+    """One direction of a pool whose liquidity L is constant from price to price, for the planner, in floats.
+
+    A stretch takes L (s - s0) / k and gives L (1 / s0 - 1 / s), where s is the root of inputs per output and k is what the fee
+    leaves. `starts` are where stretches begin, as s, in walking order, the first at the pool's own price; `liquidity` is
+    theirs, 0 where nothing is left. `spot` is log(output per input, raw) before the fee. `given` is what comes out before each
+    begins, where stretches are no more than near to that.
+    """
+
+    spot: float
+    kept: float
+    starts: Sequence[float] | NDArray[np.float64]
+    liquidity: Sequence[float] | NDArray[np.float64]
+    given: Sequence[float] | NDArray[np.float64] | None = None
+
+
+EMPTY_SIDE = Stretches(-math.inf, 1.0, (1.0,), (0.0,))
+"""Of a pool that trades nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class PowerCurve:
+    """One direction of a pool that gives b_out (1 - (b_in / (b_in + k x)) ^ e) for x, in floats: raw balances, e, what the fee leaves, the
+    most that may go in; all 0 where it is empty."""
+
+    balance_in: float
+    balance_out: float
+    exponent: float
+    kept: float
+    most: float
+
+
 class Pool(Protocol):
     """The state of one pool at one block, as the planner sees it. Immutable: a swap gives a new pool."""
 
@@ -226,6 +266,33 @@ class Pool(Protocol):
         """The hop that sells `amount_raw` (0: all the executor holds) of one token for another.
 
         `to_caller`: the result goes straight to the caller, where the venue does that at no more cost; otherwise the executor keeps it.
+
+        Raises:
+            UnknownToken: the pool does not trade the pair.
+        """
+
+    def shape(self, token_in: str, token_out: str) -> Stretches | PowerCurve | None:
+        """One direction in a form that the planner solves many of at once; None where there is no such form (see `points`).
+
+        Raises:
+            UnknownToken: the pool does not trade the pair.
+        """
+
+    def points(
+        self, token_in: str, token_out: str, growths: Sequence[float]
+    ) -> list[tuple[float, float, float]] | None:
+        """Where a pool without such a form leads: raw (in, out, what the next unit in yields), where so many parts of its balance have
+        gone in, ascending; empty where it is empty. None: it tells by `flow_to` alone.
+
+        Raises:
+            UnknownToken: the pool does not trade the pair.
+        """
+
+    def balance_of(self, token: str) -> float:
+        """What `points` takes parts of, raw."""
+
+    def most_per_unit(self, token_in: str, token_out: str) -> float:
+        """No less than what a raw unit in yields, however much goes in.
 
         Raises:
             UnknownToken: the pool does not trade the pair.
@@ -326,8 +393,29 @@ class PoolBase:
         """See `PoolState.moved`: this one is read again instead."""
         raise NotImplementedError(f"{len(events)} logs of a pool whose logs do not tell its state")
 
+    def shape(self, token_in: str, token_out: str) -> Stretches | PowerCurve | None:  # noqa: ARG002 (as every pool takes it)
+        """See `Pool.shape`."""
+        return None
+
+    def points(
+        self,
+        token_in: str,  # noqa: ARG002 (as every pool takes it)
+        token_out: str,  # noqa: ARG002
+        growths: Sequence[float],  # noqa: ARG002
+    ) -> list[tuple[float, float, float]] | None:
+        """See `Pool.points`."""
+        return None
+
+    def balance_of(self, token: str) -> float:
+        """See `Pool.balance_of`: only pools with points have one."""
+        raise NotImplementedError(token)
+
     def first_unit(self: Pool, token_in: str, token_out: str) -> float:
         """See `Pool.first_unit`: the price before the fee, less the fee."""
+        return float(self.spot_price(token_in, token_out)) * (1 - self.fee_pips / PIPS)
+
+    def most_per_unit(self: Pool, token_in: str, token_out: str) -> float:
+        """See `Pool.most_per_unit`: the first unit's, as none after it yields more."""
         return float(self.spot_price(token_in, token_out)) * (1 - self.fee_pips / PIPS)
 
     def at_prices(self, prices_e8: Sequence[int]) -> Self:  # noqa: ARG002 (as every pool takes it)

@@ -33,7 +33,6 @@ class PancakeSwapV3Pool(UniswapV3Pool):
 
     KIND: ClassVar[str] = "PancakeSwap V3"
     VENUE_NAME: ClassVar[str] = "pancakeswap-v3"
-    NUMBER: ClassVar[int] = 8
     EVENTS: ClassVar[Interface] = PANCAKE_POOL
     SNAPSHOT_KEY: ClassVar[str] = "pancakeswap_pool"
 

@@ -16,10 +16,13 @@ from rebalancer.files import MEGABYTE, Excess, parse_json, read_text
 from rebalancer.venues import (
     balancer_weighted,
     curve,
+    erc4626,
     pancakeswap_v3,
+    slipstream,
     uniswap_v2,
     uniswap_v3,
     uniswap_v4,
+    wsteth,
 )
 from rebalancer.venues.fields import Snapshot
 from rebalancer.venues.model import PoolRef, PoolState
@@ -30,10 +33,13 @@ __all__ = ["KINDS", "VENUES", "check_ref", "load", "of_class", "save", "venue_na
 VENUES: tuple[Venue, ...] = (
     uniswap_v2.VENUE,
     pancakeswap_v3.VENUE,
+    slipstream.VENUE,
     uniswap_v3.VENUE,
     uniswap_v4.VENUE,
     balancer_weighted.VENUE,
     curve.VENUE,
+    erc4626.VENUE,
+    wsteth.VENUE,
 )
 
 KINDS = tuple(kind for venue in VENUES for kind in venue.kinds)
@@ -65,7 +71,8 @@ def check_ref(ref: PoolRef) -> PoolRef:
     Raises:
         ValueError: no pool of its venue is told so, or there is no such venue.
     """
-    if ref.venue not in _BY_NAME or not _BY_NAME[ref.venue].takes(ref):
+    venue = _BY_NAME.get(ref.venue)
+    if venue is None or not venue.takes(ref) or (venue.mark and ref.key != ref.address):
         raise ValueError(f"{ref.address} is not told as a pool of {ref.venue}")
     return ref
 

@@ -20,9 +20,12 @@ from rebalancer.route import Hop, address_bytes, number_bytes, to_caller_flag
 from rebalancer.units import BPS, PIPS_PER_BPS
 from rebalancer.venues.fields import Snapshot, int_of, ints_of, text_of, tokens_of
 from rebalancer.venues.model import (
+    EMPTY_SIDE,
+    PIPS,
     LogSource,
     PoolBase,
     PoolRef,
+    Stretches,
     Token,
     address_key,
     check_amount,
@@ -166,6 +169,16 @@ class UniswapV2Pool(PoolBase):
         i, j = places_of(self.address, self.tokens, token_in, token_out)
         ends = self.tokens[i].address, self.tokens[j].address
         return pair_hop(self.address, amount_raw, *ends, to_caller=to_caller, fee_bps=self.fee_bps)
+
+    def shape(self, token_in: str, token_out: str) -> Stretches:
+        """See `Pool.shape`. One stretch."""
+        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        into, out = float(self.reserves[i]), float(self.reserves[j])
+        if not into or not out:
+            return EMPTY_SIDE
+        kept, start, deep = 1 - self.fee_pips / PIPS, math.sqrt(into / out), math.sqrt(into * out)
+        end = start + (MAX_RESERVE_RAW - into) * kept / deep
+        return Stretches(math.log(out / into), kept, (start, end), (deep, 0.0))
 
     @property
     def kind(self) -> str:

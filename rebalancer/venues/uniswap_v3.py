@@ -21,6 +21,9 @@ from functools import cached_property, lru_cache, partial
 from itertools import accumulate, pairwise
 from typing import Any, ClassVar, NamedTuple, Protocol, Self, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from rebalancer.chain.abi import Event, Interface
 from rebalancer.errors import BadPoolSnapshot, LiquidityExhausted, UnknownToken
 from rebalancer.route import Hop, address_bytes, to_caller_flag
@@ -29,6 +32,7 @@ from rebalancer.venues.model import (
     LogSource,
     PoolBase,
     PoolRef,
+    Stretches,
     Token,
     address_key,
     check_amount,
@@ -40,6 +44,7 @@ from rebalancer.venues.uniswap_v3_math import (
     MAX_TICK,
     MIN_SQRT_X96,
     PIPS,
+    Q96,
     arbitrage_bounds,
     full_step,
     partial_step_in,
@@ -52,7 +57,6 @@ from rebalancer.venues.uniswap_v3_math import (
 __all__ = [
     "V3_POOL",
     "VENUE",
-    "Segment",
     "Tick",
     "TickProfile",
     "UniswapV3Pool",
@@ -65,6 +69,7 @@ __all__ = [
     "pushed_range",
     "read_by_lens",
     "recentred_range",
+    "stretches_of",
     "ticks_of",
     "v3_hop",
 ]
@@ -80,14 +85,6 @@ class Tick(NamedTuple):
     at: int
     gross: int
     net: int
-
-
-class Segment(NamedTuple):
-    """A stretch of constant liquidity, in walking order: `end_x96` lies beyond `start_x96`."""
-
-    start_x96: int
-    end_x96: int
-    liquidity: int
 
 
 @dataclass(frozen=True)
@@ -183,6 +180,13 @@ class _Ladder:
         ]
         self.total_in = list(accumulate((step[0] for step in steps), initial=0))
         self.total_out = list(accumulate((step[1] for step in steps), initial=0))
+
+    @cached_property
+    def floats(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Where its stretches begin, as the root of inputs per output, and their liquidity; the same for all states that share it."""
+        starts = np.array([sqrt_x96 / Q96 for sqrt_x96 in self.sqrt_x96], dtype=np.float64)
+        liquidity = np.array([float(one) for one in self.liquidity], dtype=np.float64)
+        return 1 / starts if self.down else starts, liquidity
 
     def whole(self, start_x96: int, end_x96: int, liquidity: int) -> tuple[int, int]:
         """Raw (in with fee, out) of moving the price from start to end at this liquidity."""
@@ -335,15 +339,6 @@ class UniswapV3Pool(PoolBase):
         end = self._walk(ladder, amount_raw, exact_in=True)
         return end.amount_raw, self._after(ladder, end)
 
-    def apply(self, token_in: str, amount_in_raw: int) -> UniswapV3Pool:
-        """The pool after exactly `amount_in_raw` of `token_in` was sold to it.
-
-        Raises:
-            as `quote_in`.
-        """
-        token_out = self.token1 if token_in.lower() == self.token0.address else self.token0
-        return self.swapped(token_in, token_out.address, amount_in_raw)[1]
-
     def spot_price(self, token_in: str, token_out: str) -> Fraction:
         """See `Pool.spot_price`."""
         token1_per_token0 = Fraction(self.sqrt_price_x96**2, 1 << 192)
@@ -366,32 +361,17 @@ class UniswapV3Pool(PoolBase):
         part_in, part_out = ladder.whole(ladder.sqrt_x96[last], end_x96, ladder.liquidity[last])
         return sum_in + part_in, sum_out + part_out
 
-    def segments(self, token_in: str, token_out: str) -> list[Segment]:
-        """Liquidity ahead of a swap, in walking order, from the present price to the last tick.
-
-        Neighbours of equal liquidity are one segment; gaps appear as segments of liquidity 0.
-
-        Raises:
-            UnknownToken: the pool does not trade the pair.
-        """
-        ladder = self._ladder(token_in, token_out)
-        found: list[Segment] = []
-        start_x96, liquidity = self.sqrt_price_x96, self.liquidity
-        for k in range(ladder.first(self.tick), len(ladder.order)):
-            end_x96 = ladder.sqrt_x96[k]
-            if end_x96 != start_x96:
-                if found and found[-1].liquidity == liquidity:
-                    start_x96 = found.pop().start_x96
-                found.append(Segment(start_x96, end_x96, liquidity))
-            start_x96, liquidity = end_x96, ladder.liquidity[k]
-        return found
-
     def hop(self, token_in: str, token_out: str, amount_raw: int, *, to_caller: bool) -> Hop:
         """See `Pool.hop`."""
         i, j = places_of(self.address, self.tokens, token_in, token_out)
         ends = self.tokens[i].address, self.tokens[j].address
         made = v3_hop(self.address, amount_raw, *ends, to_caller=to_caller)
         return replace(made, venue=self.NUMBER)
+
+    def shape(self, token_in: str, token_out: str) -> Stretches:
+        """See `Pool.shape`."""
+        i, _ = places_of(self.address, self.tokens, token_in, token_out)
+        return stretches_of(self, self.fee_pips, down=i == 0)
 
     @property
     def kind(self) -> str:
@@ -580,6 +560,21 @@ def moved_range(pool: _Ranged, events: Sequence[Event]) -> dict[str, Any]:
         "tick": tick,
         "liquidity": liquidity,
     }
+
+
+def stretches_of(pool: _Ranged, fee_pips: int, *, down: bool) -> Stretches:
+    """A direction of the pool, from its present price on, at this fee."""
+    ladder = pool.profile.down if down else pool.profile.up
+    starts, liquidity = ladder.floats
+    price = pool.sqrt_price_x96 / Q96
+    start = 1 / price if down else price
+    first = ladder.first(pool.tick)
+    return Stretches(
+        -2 * math.log(start),
+        1 - fee_pips / PIPS,
+        np.concatenate(((start,), starts[first:])),
+        np.concatenate(((float(pool.liquidity),), liquidity[first:])),
+    )
 
 
 def recentred_range(pool: _Ranged, sqrt_price_x96: int) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from rebalancer.venues.model import (
     Pool,
     PoolBase,
     PoolRef,
+    Stretches,
     Token,
     address_key,
     places_of,
@@ -42,6 +43,7 @@ from rebalancer.venues.uniswap_v3 import (
     profile_of,
     pushed_range,
     recentred_range,
+    stretches_of,
     ticks_of,
 )
 from rebalancer.venues.uniswap_v3_math import MAX_TICK, PIPS
@@ -250,6 +252,21 @@ class UniswapV4Pool(PoolBase):
             ether_out=ether_out,
         )
 
+    def shape(self, token_in: str, token_out: str) -> Stretches:
+        """See `Pool.shape`."""
+        i, _ = places_of(self.key, self.tokens, token_in, token_out)
+        return stretches_of(self, self._fees_pips[i], down=i == 0)
+
+    @property
+    def _fees_pips(self) -> tuple[int, int]:
+        """What a swap down and a swap up cost, the protocol's part included (ProtocolFeeLibrary), in millionths."""
+        fee_pips = self.profile.fee_pips
+        down, up = (
+            protocol + fee_pips - protocol * fee_pips // PIPS
+            for protocol in self.protocol_fees_pips
+        )
+        return down, up
+
     @property
     def kind(self) -> str:
         """See `PoolState.kind`."""
@@ -280,13 +297,8 @@ class UniswapV4Pool(PoolBase):
         return replace(self, **recentred_range(self, outside_x96(self.tokens, prices_e8)))
 
     def arbitraged(self, prices_e8: Sequence[int]) -> UniswapV4Pool:
-        """See `Pool.arbitraged`. The protocol's part of the fee included (ProtocolFeeLibrary)."""
-        fee_pips = self.profile.fee_pips
-        down, up = (
-            protocol + fee_pips - protocol * fee_pips // PIPS
-            for protocol in self.protocol_fees_pips
-        )
-        changes = pushed_range(self, self.tokens, (down, up), prices_e8)
+        """See `Pool.arbitraged`."""
+        changes = pushed_range(self, self.tokens, self._fees_pips, prices_e8)
         return replace(self, **changes) if changes else self
 
     def as_traded(self, weth: Token | None) -> Pool:  # type: ignore[override]  # another class, where it holds ether
@@ -440,6 +452,24 @@ class WrappedEtherPool:
         return self.pool.hop_as(
             *ends, amount_raw, to_caller=to_caller, ether_in=i == 0, ether_out=j == 0
         )
+
+    def shape(self, token_in: str, token_out: str) -> Stretches:
+        """See `Pool.shape`."""
+        return self.pool.shape(*self._way(token_in, token_out))
+
+    def points(
+        self, token_in: str, token_out: str, growths: Sequence[float]
+    ) -> list[tuple[float, float, float]] | None:
+        """See `Pool.points`."""
+        return self.pool.points(*self._way(token_in, token_out), growths)
+
+    def balance_of(self, token: str) -> float:
+        """See `Pool.balance_of`."""
+        return self.pool.balance_of(token)
+
+    def most_per_unit(self, token_in: str, token_out: str) -> float:
+        """See `Pool.most_per_unit`."""
+        return self.pool.most_per_unit(*self._way(token_in, token_out))
 
     def first_unit(self, token_in: str, token_out: str) -> float:
         """See `Pool.first_unit`."""

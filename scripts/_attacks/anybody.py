@@ -6,7 +6,7 @@ from typing import Any
 
 from eth_abi.abi import encode
 
-from rebalancer.chain.abi import Contract
+from rebalancer.chain.contracts import BoundContract
 from rebalancer.deploy import assign_vault_roles
 from rebalancer.devnet.stage import Actor
 from rebalancer.errors import ContractReverted
@@ -324,7 +324,9 @@ def _replayed(field: Field) -> Result:
             "nonce": 1,
         } | changes
 
-    def signed(message: dict[str, Any], *, chain: int = chain_id, by: Contract = filler) -> bytes:
+    def signed(
+        message: dict[str, Any], *, chain: int = chain_id, by: BoundContract = filler
+    ) -> bytes:
         domain = {"name": "Rebalancer quotes", "version": "1", "chainId": chain}
         asked = {
             "types": _TYPES,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rebalancer.chain.abi import Contract, interface
+from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.deploy import FeedSpec, Role, assign_vault_roles, set_feed
 from rebalancer.devnet.stage import Actor
 from rebalancer.policy import auction_pay_raw
@@ -65,7 +65,7 @@ def _start(field: Field, sell: tuple[int, str], buy: tuple[int, str]) -> None:
         *(0, 0, 0),  # the vault notes what it sees
     )
     field.send(field.vault, "startAuction", sell[0], buy[0], terms, sender=_OWNER)
-    bought = interface("MockToken").at(buy[1])
+    bought = contract_at(field.chain.rpc, "MockToken", buy[1])
     field.send(bought, "approve", field.vault.address, 2**255, sender=field.thief)
 
 
@@ -231,7 +231,7 @@ def _woken(
 
 def _by_the_guardian(field: Field) -> Result:
     """A stolen guardian makes the pair unpriced, at once and for good."""
-    hub = interface("OracleHub").at(field.stage.system.oracle)
+    hub = contract_at(field.chain.rpc, "OracleHub", field.stage.system.oracle)
     usdc = field.tokens["USDC"].address
     lot_raw = field.raw(usdc, _LOT_USD)
     _fall_asleep(field)
@@ -419,7 +419,7 @@ def _given(field: Field, *, looked_at: bool) -> Result:
     )
 
 
-def _share_vault(field: Field) -> tuple[Contract, Contract, Contract]:
+def _share_vault(field: Field) -> tuple[BoundContract, BoundContract, BoundContract]:
     """The field's vault is now one of a plain token and a share of an ERC-4626 vault with a feed of its own, checked by its rate."""
     underlying = field.new_token("MockToken", 18, 1, owner=_OWNER)
     token = field.new_token("MockToken", 18, 1, owner=_OWNER)

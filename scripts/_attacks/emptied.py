@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import product
 
-from rebalancer.chain.abi import Contract
+from rebalancer.chain.contracts import BoundContract
 from rebalancer.deploy import Fees
 from rebalancer.units import BPS
 from scripts._attacks.field import DAY, Field, Result, Tally, act, dollars
@@ -96,7 +96,7 @@ def _trap(field: Field, decimals: int) -> Result:
     )
 
 
-def _round(field: Field, vault: Contract, tokens: list[Contract]) -> None:
+def _round(field: Field, vault: BoundContract, tokens: list[BoundContract]) -> None:
     """Mints and redeems a share-wei, whose rounding is the vault's."""
     me = field.puppet.address
     once = [
@@ -107,7 +107,7 @@ def _round(field: Field, vault: Contract, tokens: list[Contract]) -> None:
     field.pull(approve + once * _LOOP)
 
 
-def _worth_e18(field: Field, tokens: list[Contract], *accounts: str) -> int:
+def _worth_e18(field: Field, tokens: list[BoundContract], *accounts: str) -> int:
     return sum(
         field.value_e18(token.address, field.read(token, "balanceOf", account))
         for token in tokens

@@ -17,9 +17,11 @@ from contextlib import contextmanager
 from dataclasses import astuple, dataclass, field, replace
 from typing import Any
 
-from rebalancer.chain.abi import Contract, decode_logs, decode_revert, interface
+from rebalancer.chain.abi import decode_logs, decode_revert
+from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.pools import read_v3_pools
 from rebalancer.chain.receipt import Receipt
+from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
 from rebalancer.deploy import (
     FeedSpec,
@@ -101,15 +103,20 @@ class Account:
     chain: LocalChain
     address: str
 
+    @property
+    def rpc(self) -> Rpc:
+        """The endpoints of its chain."""
+        return self.chain.rpc
+
     def transact(
-        self, contract: Contract, function: str, *args: Any, value_wei: int = 0
+        self, contract: BoundContract, function: str, *args: Any, value_wei: int = 0
     ) -> Receipt:
         """Call a function in a transaction and wait for its receipt."""
         return self.chain.transact(
             contract, function, *args, sender=self.address, value_wei=value_wei
         )
 
-    def deploy(self, name: str, *args: Any) -> Contract:
+    def deploy(self, name: str, *args: Any) -> BoundContract:
         """Deploy a packaged contract."""
         return self.chain.deploy(name, *args, sender=self.address)
 
@@ -151,14 +158,14 @@ class Field:
         policy = replace(DEMO_POLICY, open_after_seconds=0)
         self.stage: Stage = build_stage(chain, PRICES_E8, policy=policy)
         self.market = self.stage.market
-        self.vault = interface("BasketVault").at(self.stage.vault)
+        self.vault = contract_at(chain.rpc, "BasketVault", self.stage.vault)
         self.rebalancer = Actor.KEEPER.address
         """Who sends rebalances: the keeper's account, whose key may be stolen, or the thief's where anybody may."""
         self.holder = Actor.DEPOSITOR.address
         self.thief = chain.accounts[10]
         self.puppet = chain.deploy("Puppet", sender=self.thief)
         self.tokens = {
-            token.symbol: interface("MockToken").at(token.address)
+            token.symbol: contract_at(chain.rpc, "MockToken", token.address)
             for token in self.stage.deployment.tokens
         }
         self.decimals = {t.address: t.decimals for t in self.stage.deployment.tokens}
@@ -215,15 +222,15 @@ class Field:
         answer = self.market.prices_e8[feed] * (BPS + self.lead_bps.pop(token)) // BPS
         self.market.step({feed: answer}, self.chain.now() + 1)
 
-    def aggregator(self, symbol: str) -> Contract:
+    def aggregator(self, symbol: str) -> BoundContract:
         """Where anybody may answer for a token's feed."""
         (feed,) = [f for f in self.stage.deployment.feeds if f.token == symbol]
-        return interface("MockAggregator").at(str(feed.aggregator))
+        return contract_at(self.chain.rpc, "MockAggregator", str(feed.aggregator))
 
-    def feed_of(self, token: str) -> Contract:
+    def feed_of(self, token: str) -> BoundContract:
         """Where anybody may answer for a token that has a feed of ours."""
-        hub = interface("OracleHub").at(self.stage.system.oracle)
-        return interface("MockAggregator").at(self.read(hub, "feedOf", token)[0])
+        hub = contract_at(self.chain.rpc, "OracleHub", self.stage.system.oracle)
+        return contract_at(self.chain.rpc, "MockAggregator", self.read(hub, "feedOf", token)[0])
 
     def reprice(self, token: str, price_e18: int) -> None:
         """From now on such a token's true price is this, and its feed says so."""
@@ -261,11 +268,11 @@ class Field:
 
     # Looking
 
-    def read(self, contract: Contract, function: str, *args: Any) -> Any:
+    def read(self, contract: BoundContract, function: str, *args: Any) -> Any:
         """Call a view."""
-        return contract.call(self.chain.rpc, function, *args)
+        return contract.call(function, *args)
 
-    def look(self, vault: Contract | None = None) -> VaultSnapshot:
+    def look(self, vault: BoundContract | None = None) -> VaultSnapshot:
         """A vault as the lens tells it, by default the field's."""
         rpc = self.chain.rpc
         address = (vault or self.vault).address
@@ -279,26 +286,26 @@ class Field:
         lens = self.stage.system.uniswap_v3_lens
         return read_v3_pools(rpc, lens, addresses, known, read_block(rpc), deployment.chain_id)
 
-    def worths_e18(self, vault: Contract) -> tuple[int, int, int]:
+    def worths_e18(self, vault: BoundContract) -> tuple[int, int, int]:
         """What the thief has, what the others have in a vault, and what that vault has, all in USD * 1e18."""
         assets = [asset[0] for asset in self.read(vault, "assets")]
         tokens = list(dict.fromkeys([*self.decimals, *assets]))
         mine = (self.thief, self.puppet.address)
-        asked: list[tuple[Contract, str, tuple[Any, ...]]] = [
+        asked: list[tuple[BoundContract, str, tuple[Any, ...]]] = [
             (vault, "held", ()),
             (vault, "totalSupply", ()),
             *((vault, "balanceOf", (account,)) for account in mine),
         ]
         for token in tokens:
-            contract = interface("MockToken").at(token)
+            contract = contract_at(self.chain.rpc, "MockToken", token)
             asked += [(contract, "balanceOf", (account,)) for account in (*mine, vault.address)]
             asked += [(vault, "claimable", (account, token)) for account in mine]
             asked += [(vault, "totalClaimable", (token,))]
         answers = self.chain.rpc.batch_settled(
-            [contract.request(name, *args) for contract, name, args in asked]
+            [contract.batched.request(name, *args) for contract, name, args in asked]
         )
         values = [
-            contract.result(name, answer)
+            contract.batched.result(name, answer)
             for (contract, name, _), answer in zip(asked, answers, strict=True)
         ]
         held, supply, *shares = values[:4]
@@ -318,7 +325,7 @@ class Field:
 
     @contextmanager
     def counted(
-        self, tally: Tally, vault: Contract | None = None, *, whole_e18: int | None = None
+        self, tally: Tally, vault: BoundContract | None = None, *, whole_e18: int | None = None
     ) -> Iterator[None]:
         """What the thief gains and the others lose inside goes to the tally. Prices may not move meanwhile, or must end as they began.
 
@@ -335,7 +342,7 @@ class Field:
 
     # Acting
 
-    def send(self, contract: Contract, function: str, *args: Any, sender: str) -> Receipt:
+    def send(self, contract: BoundContract, function: str, *args: Any, sender: str) -> Receipt:
         """A transaction of an account of the node."""
         return self.chain.transact(contract, function, *args, sender=sender)
 
@@ -375,7 +382,7 @@ class Field:
         """An account that transacts."""
         return Account(self.chain, address)
 
-    def new_token(self, name: str, decimals: int, usd: int, *, owner: str) -> Contract:
+    def new_token(self, name: str, decimals: int, usd: int, *, owner: str) -> BoundContract:
         """A token of our own with a feed; the owner and the thief get a billion dollars of it each."""
         token = self.chain.deploy(name, f"Coin {decimals}", "COIN", decimals, sender=owner)
         feed = self.chain.deploy("MockAggregator", 8, "COIN / USD", sender=owner)
@@ -390,7 +397,7 @@ class Field:
 
     def new_vault(
         self,
-        tokens: Sequence[Contract],
+        tokens: Sequence[BoundContract],
         seeds: Sequence[int],
         shares: int,
         *,
@@ -398,7 +405,7 @@ class Field:
         system: System | None = None,
         fees: Fees | None = None,
         recipient: str | None = None,
-    ) -> Contract:
+    ) -> BoundContract:
         """A vault of tokens in equal parts under the field's policy, its seed and first shares the owner's."""
         targets = [E18 // len(tokens)] * len(tokens)
         targets[-1] += E18 - sum(targets)
@@ -418,25 +425,27 @@ class Field:
             salt=self.chain.now(),
         )
         made = create_vault(self.account(owner), system or self.stage.system, spec)
-        return interface("BasketVault").at(made)
+        return contract_at(self.chain.rpc, "BasketVault", made)
 
-    def mint(self, account: str, shares: int, vault: Contract | None = None) -> Receipt:
+    def mint(self, account: str, shares: int, vault: BoundContract | None = None) -> Receipt:
         """An account mints shares in kind for whatever they take."""
         vault = vault or self.vault
         amounts = self.read(vault, "previewMintInKind", shares)
         for asset in self.read(vault, "assets"):
-            token = interface("MockToken").at(asset[0])
+            token = contract_at(self.chain.rpc, "MockToken", asset[0])
             self.send(token, "approve", vault.address, 2**255, sender=account)
         least = [2**255 for _ in amounts]
         return self.send(vault, "mintInKind", shares, account, least, sender=account)
 
-    def redeem(self, account: str, shares: int, vault: Contract | None = None) -> Receipt:
+    def redeem(self, account: str, shares: int, vault: BoundContract | None = None) -> Receipt:
         """An account redeems shares in kind for whatever they give."""
         vault = vault or self.vault
         least = [0 for _ in self.read(vault, "held")]
         return self.send(vault, "redeemInKind", shares, account, account, least, sender=account)
 
-    def claim(self, token: Contract, holder: str, vault: Contract | None = None) -> Receipt:
+    def claim(
+        self, token: BoundContract, holder: str, vault: BoundContract | None = None
+    ) -> Receipt:
         """A holder has all of its claim on a token paid to itself."""
         vault = vault or self.vault
         args = (holder, token.address, holder, 2**255)
@@ -520,7 +529,9 @@ class Field:
     def keep_what_it_can(self, fill: Fill) -> Receipt:
         """The thief's puppet, as executor, takes the sales, hands over the purchases out of its own pocket and keeps the difference."""
         acts = [
-            act(interface("MockToken").at(token), "transfer", self.vault.address, buy)
+            act(
+                contract_at(self.chain.rpc, "MockToken", token), "transfer", self.vault.address, buy
+            )
             for token, buy in zip(fill.tokens, fill.buys, strict=True)
             if buy
         ]
@@ -530,13 +541,13 @@ class Field:
         return self.send(self.vault, "rebalance", *args, sender=self.rebalancer)
 
 
-def act(contract: Contract, function: str, *args: Any, may_fail: bool = False) -> Act:
+def act(contract: BoundContract, function: str, *args: Any, may_fail: bool = False) -> Act:
     """A call for the puppet."""
     data = bytes.fromhex(contract.data(function, *args).removeprefix("0x"))
     return contract.address, may_fail, data
 
 
-def route_of(puppet: Contract, acts: Sequence[Act]) -> bytes:
+def route_of(puppet: BoundContract, acts: Sequence[Act]) -> bytes:
     """The same calls as a route: the arguments of `run`."""
     return bytes.fromhex(puppet.data("run", list(acts)).removeprefix("0x"))[4:]
 

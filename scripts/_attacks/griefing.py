@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rebalancer.chain.abi import Contract, interface
+from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.deploy import Role
 from rebalancer.devnet.market import USDC, WBTC
 from rebalancer.devnet.stage import Actor
@@ -171,8 +171,8 @@ def _cents(tenth: int) -> int:
 
 def barred_tokens(field: Field) -> list[Result]:
     """An issuer shuts the vault or a holder out, or stops its token: what one holder of half the vault takes out, and when."""
-    usdc = interface("BlocklistToken").at(USDC.address)
-    wbtc = interface("PausableToken").at(WBTC.address)
+    usdc = contract_at(field.chain.rpc, "BlocklistToken", USDC.address)
+    wbtc = contract_at(field.chain.rpc, "PausableToken", WBTC.address)
     vault, holder = field.vault.address, field.holder
     cases = (
         ("the vault is on USDC's blocklist", usdc, ("blacklist", vault), ("unBlacklist", vault)),
@@ -187,7 +187,7 @@ def barred_tokens(field: Field) -> list[Result]:
 
 
 def _barred(
-    field: Field, what: str, token: Contract, bar: tuple[str, ...], unbar: tuple[str, ...]
+    field: Field, what: str, token: BoundContract, bar: tuple[str, ...], unbar: tuple[str, ...]
 ) -> Result:
     holder, vault = field.holder, field.vault
     receiver = field.chain.accounts[11]
@@ -197,7 +197,9 @@ def _barred(
 
     def has_e18(account: str) -> int:
         return sum(
-            field.value_e18(a, field.read(interface("MockToken").at(a), "balanceOf", account))
+            field.value_e18(
+                a, field.read(contract_at(field.chain.rpc, "MockToken", a), "balanceOf", account)
+            )
             for a in assets
         )
 

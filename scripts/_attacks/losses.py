@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rebalancer.chain.abi import Contract, interface
+from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.deploy import assign_vault_roles
 from rebalancer.devnet.market import USDC
 from rebalancer.devnet.stage import Actor
@@ -44,7 +44,7 @@ def losses_shared(field: Field) -> list[Result]:
 # The vault: a sound token and one that will lose balance, half of the shares the thief's
 
 
-def _open(field: Field, *, shared: bool = True) -> tuple[Contract, list[Contract]]:
+def _open(field: Field, *, shared: bool = True) -> tuple[BoundContract, list[BoundContract]]:
     """The field's vault is now one of a sound and a failing token, half of whose shares are the thief's if it is shared."""
     owner = Actor.OWNER.address
     tokens = [field.new_token("MockToken", 18, 1, owner=owner) for _ in range(2)]
@@ -56,7 +56,7 @@ def _open(field: Field, *, shared: bool = True) -> tuple[Contract, list[Contract
     return tokens[1], tokens
 
 
-def _lose(field: Field, failing: Contract, pips: int) -> None:
+def _lose(field: Field, failing: BoundContract, pips: int) -> None:
     """So many millionths of what the vault has are gone."""
     vault = field.vault.address
     lost = field.read(failing, "balanceOf", vault) * pips // _PIPS
@@ -76,7 +76,9 @@ def _resume(field: Field) -> None:
         field.refused(field.send, field.vault, *call, sender=Actor.OWNER.address)
 
 
-def _against_fair(field: Field, pips: int, play: Callable[[Contract], None]) -> tuple[int, int]:
+def _against_fair(
+    field: Field, pips: int, play: Callable[[BoundContract], None]
+) -> tuple[int, int]:
     """What the thief gains and the others lose against all bearing a loss of so many millionths alike."""
     with field.undone():
         failing, _ = _open(field)
@@ -89,7 +91,7 @@ def _against_fair(field: Field, pips: int, play: Callable[[Contract], None]) -> 
 
 
 def _searched(
-    field: Field, attack: str, how: str, play: Callable[[int, int, Contract], None]
+    field: Field, attack: str, how: str, play: Callable[[int, int, BoundContract], None]
 ) -> Result:
     """The worst loss and the worst part of the thief's shares to do something with."""
 
@@ -126,7 +128,7 @@ def _percent(pips: int) -> str:
 def _before_a_loss(field: Field) -> Result:
     """Redeem just before, leave the token as a claim."""
 
-    def play(loss: int, part: int, failing: Contract) -> None:
+    def play(loss: int, part: int, failing: BoundContract) -> None:
         _leave_as_claim(field, part)
         _lose(field, failing, loss)
         field.claim(failing, field.thief)
@@ -142,7 +144,7 @@ def _before_a_loss(field: Field) -> Result:
 def _after_a_loss(field: Field) -> Result:
     """Redeem just after, before anybody has written the loss down."""
 
-    def play(loss: int, part: int, failing: Contract) -> None:
+    def play(loss: int, part: int, failing: BoundContract) -> None:
         _lose(field, failing, loss)
         field.redeem(field.thief, _HALF_SHARES * part // _PIPS)
 
@@ -208,7 +210,7 @@ def _minted_into(field: Field) -> Result:
 def _bought_later(field: Field) -> Result:
     """The loss is written down, the owner lets the vault buy the token again, and the thief then claims."""
 
-    def play(loss: int, part: int, failing: Contract) -> None:
+    def play(loss: int, part: int, failing: BoundContract) -> None:
         _leave_as_claim(field, part)
         _lose(field, failing, loss)
         field.send(field.vault, "sync", 1, sender=field.thief)
@@ -332,7 +334,7 @@ def bought_again(field: Field) -> list[Result]:
 
 
 def _seized(field: Field) -> Result:
-    usdc, vault = interface("BlocklistToken").at(USDC.address), field.vault
+    usdc, vault = contract_at(field.chain.rpc, "BlocklistToken", USDC.address), field.vault
     owner = Actor.OWNER.address
     held_e18 = field.value_e18(USDC.address, field.read(vault, "held")[2])
     dust_bps = field.look().policy.dust_bps

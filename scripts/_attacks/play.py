@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rebalancer.chain.abi import interface
 from rebalancer.chain.artifacts import look_also_in
+from rebalancer.chain.contracts import contract_at
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.node import Node, NodeSettings
 from rebalancer.devnet.stage import DEMO_BAND_BPS, DEMO_POLICY
@@ -98,8 +98,8 @@ def _depths(field: Field) -> Iterator[str]:
     """What it takes to move each pool by 1 %, in dollars."""
     symbols = {token.address: symbol for symbol, token in field.tokens.items()}
     for place in field.stage.deployment.pools:
-        pool = interface("UniswapV3Pool").at(place.address)
-        token = interface("MockToken").at(place.tokens[0])
+        pool = contract_at(field.chain.rpc, "UniswapV3Pool", place.address)
+        token = contract_at(field.chain.rpc, "MockToken", place.tokens[0])
         with field.undone():
             sqrt_x96 = field.read(pool, "slot0")[0]
             before = field.read(token, "balanceOf", field.puppet.address)

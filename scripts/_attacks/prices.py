@@ -6,7 +6,7 @@ from collections.abc import Callable
 from math import isqrt
 
 from rebalancer.actions import deposit_token, withdraw_token
-from rebalancer.chain.abi import interface
+from rebalancer.chain.contracts import contract_at
 from rebalancer.deploy import SourceKind, SourceSpec, set_source
 from rebalancer.devnet.stage import Actor
 from rebalancer.errors import ContractReverted, PolicyRefused
@@ -90,7 +90,7 @@ def moved_average(field: Field) -> list[Result]:
     """WETH has its pool's average as a second source; the thief moves the pool, or the feed is wrong."""
     results = []
     with field.undone():
-        pool = interface("UniswapV3Pool").at(_watch_average(field))
+        pool = contract_at(field.chain.rpc, "UniswapV3Pool", _watch_average(field))
         for scenario in (_within_a_block, _held_for_blocks, _wrong_feed):
             with field.undone():
                 results.append(scenario(field, pool.address))
@@ -101,7 +101,7 @@ def _watch_average(field: Field) -> str:
     """Sets the second source, after the pool has remembered more than a window. Returns the pool."""
     weth, usdc = field.tokens["WETH"].address, field.tokens["USDC"].address
     (pool,) = [p.address for p in field.stage.deployment.pools if set(p.tokens) == {weth, usdc}]
-    contract = interface("UniswapV3Pool").at(pool)
+    contract = contract_at(field.chain.rpc, "UniswapV3Pool", pool)
     field.send(contract, "increaseObservationCardinalityNext", 512, sender=field.thief)
     for seconds in (1, _WINDOW_SECONDS):
         _push(field, pool, 100)
@@ -125,7 +125,7 @@ def _watch_average(field: Field) -> str:
 def _push(field: Field, pool: str, pips: int) -> None:
     """The thief buys WETH until it is dearer by so many millionths; negative: sells."""
     weth, usdc = field.tokens["WETH"].address, field.tokens["USDC"].address
-    contract = interface("UniswapV3Pool").at(pool)
+    contract = contract_at(field.chain.rpc, "UniswapV3Pool", pool)
     sqrt_x96 = field.read(contract, "slot0")[0]
     factor = isqrt((10**6 + abs(pips)) * 10**6)
     up = (pips > 0) == (int(weth, 16) < int(usdc, 16))  # of token0 in token1
@@ -221,7 +221,7 @@ def _wrong_feed(field: Field, _pool: str) -> Result:
     _break_band(field)
     field.move(seconds=_WINDOW_SECONDS)
     weth = field.tokens["WETH"].address
-    hub = interface("OracleHub").at(field.stage.system.oracle)
+    hub = contract_at(field.chain.rpc, "OracleHub", field.stage.system.oracle)
     aggregator = field.aggregator("WETH")
     slippage_bps = field.look().policy.max_slippage_bps
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rebalancer.chain.abi import Contract
+from rebalancer.chain.contracts import BoundContract
 from rebalancer.deploy import (
     FeedSpec,
     SourceKind,
@@ -25,7 +25,7 @@ _DIVERGENCE_BPS = 200
 _SIDE_USD = 500_000
 
 
-def add_share(field: Field, underlying: Contract, *, checked: bool) -> Contract:
+def add_share(field: Field, underlying: BoundContract, *, checked: bool) -> BoundContract:
     """An ERC-4626 vault of half a million of a token for owner and thief each, with a feed of its own; its rate may check that."""
     share = field.chain.deploy("MockShareVault", underlying.address, 0, sender=_OWNER)
     for account in (_OWNER, field.thief):
@@ -53,7 +53,7 @@ def add_share(field: Field, underlying: Contract, *, checked: bool) -> Contract:
     return share
 
 
-def give(field: Field, underlying: Contract, share: Contract, amount_raw: int) -> None:
+def give(field: Field, underlying: BoundContract, share: BoundContract, amount_raw: int) -> None:
     """The thief sends the share's vault some of what it holds: the share is worth more from now on, and can be redeemed for it."""
     if amount_raw:
         field.pull([act(underlying, "transfer", share.address, amount_raw)])
@@ -61,7 +61,7 @@ def give(field: Field, underlying: Contract, share: Contract, amount_raw: int) -
     field.fix_price(share.address, rate_e18 * field.price_e18(underlying.address) // E18)
 
 
-def _open(field: Field, *, checked: bool) -> tuple[Contract, Contract, Contract]:
+def _open(field: Field, *, checked: bool) -> tuple[BoundContract, BoundContract, BoundContract]:
     """The field's vault is now one of a plain token and such a share, in halves. Also returns what the share's vault holds."""
     underlying = field.new_token("MockToken", 18, 1, owner=_OWNER)
     token = field.new_token("MockToken", 18, 1, owner=_OWNER)
@@ -72,7 +72,7 @@ def _open(field: Field, *, checked: bool) -> tuple[Contract, Contract, Contract]
     return token, share, underlying
 
 
-def _stake(field: Field, underlying: Contract, share: Contract, usd: int) -> None:
+def _stake(field: Field, underlying: BoundContract, share: BoundContract, usd: int) -> None:
     """The thief's puppet has so much of the share."""
     amount = field.raw(underlying.address, usd)
     me = field.puppet.address

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import product
 
-from rebalancer.chain.abi import Contract, interface
+from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.deploy import Role
 from rebalancer.devnet.stage import Actor
 from rebalancer.errors import ContractReverted
@@ -213,7 +213,9 @@ def _first_depositor(field: Field, decimals: int) -> Result:
     )
 
 
-def _most_shares(field: Field, vault: Contract, tokens: list[Contract], holder: str) -> int:
+def _most_shares(
+    field: Field, vault: BoundContract, tokens: list[BoundContract], holder: str
+) -> int:
     """The most shares a holder's tokens mint now."""
     held: list[int] = field.read(vault, "held")
     supply: int = field.read(vault, "totalSupply")
@@ -221,7 +223,7 @@ def _most_shares(field: Field, vault: Contract, tokens: list[Contract], holder: 
     return min(have * supply // there for have, there in zip(balances, held, strict=True))
 
 
-def _sums(field: Field, tokens: list[Contract]) -> tuple[int, int]:
+def _sums(field: Field, tokens: list[BoundContract]) -> tuple[int, int]:
     """What thief and victim hold of the tokens, in USD * 1e18."""
 
     def holds(account: str) -> int:
@@ -320,7 +322,7 @@ def _borrow_in_the_middle(field: Field, *, asks_locked: bool) -> Result:
             act(lender, "deposit", collateral),
         ]
     )
-    lens = interface("VaultLens").at(field.stage.system.lens)
+    lens = contract_at(field.chain.rpc, "VaultLens", field.stage.system.lens)
 
     def attack(parameters: tuple[int, ...]) -> tuple[Tally, str | None]:
         (minted_percent,) = parameters

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from math import isqrt
 
-from rebalancer.chain.abi import Contract, interface
+from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.devnet.stage import Actor
 from rebalancer.errors import ContractReverted
 from rebalancer.plan import NoPlan, Plan, PlanInput, plan_rebalance
@@ -189,9 +189,9 @@ def _lagging_oracle(field: Field) -> Result:
 class _Leg:
     """What the vault sells, for what, where; and the pool's price before the thief touches it."""
 
-    sold: Contract
-    bought: Contract
-    pool: Contract
+    sold: BoundContract
+    bought: BoundContract
+    pool: BoundContract
     fee_pips: int
     sale_raw: int
     sqrt_x96: int
@@ -354,10 +354,10 @@ def _legs(field: Field, pools: Mapping[frozenset[str], PoolRef]) -> list[_Leg]:
         if distance_e18 >= 0:
             continue
         pool = pools[frozenset({weth.address, asset.token})]
-        contract = interface("UniswapV3Pool").at(pool.address)
+        contract = contract_at(field.chain.rpc, "UniswapV3Pool", pool.address)
         sale = -distance_e18 * 10**18 // basket.prices_e18[0] * 9_999 // BPS
         sqrt_x96 = field.read(contract, "slot0")[0]
-        bought = interface("MockToken").at(asset.token)
+        bought = contract_at(field.chain.rpc, "MockToken", asset.token)
         legs.append(_Leg(weth, bought, contract, pool.fee_pips, sale, sqrt_x96))
     return legs
 
@@ -370,7 +370,9 @@ def _own_pool(field: Field) -> Result:
     """No sandwich is needed where all liquidity is the thief's: a new pool opens at the price that suits it."""
     policy = field.look().policy
     break_ether_up(field)
-    factory = interface("UniswapV3Factory").at(field.stage.deployment.uniswap["UniswapV3Factory"])
+    factory = contract_at(
+        field.chain.rpc, "UniswapV3Factory", field.stage.deployment.uniswap["UniswapV3Factory"]
+    )
     weth = field.tokens["WETH"]
     pools = {}
     for other in (field.tokens["WBTC"], field.tokens["USDC"]):
@@ -390,7 +392,7 @@ def _own_pool(field: Field) -> Result:
             ]
             decimals = [field.decimals[token] for token in tokens]
             sqrt_x96 = sqrt_price_x96(worths[0], worths[1], decimals[0], decimals[1])
-            contract = interface("UniswapV3Pool").at(pool.address)
+            contract = contract_at(field.chain.rpc, "UniswapV3Pool", pool.address)
             field.send(contract, "initialize", sqrt_x96, sender=field.thief)
         legs = _legs(field, pools)
         with field.counted(tally):
@@ -495,12 +497,14 @@ def _sandwich_v2(field: Field) -> Result:
 _THIN_USD, _DEEP_USD = 700_000, 15_000_000
 
 
-def _pair(field: Field, one: Contract, other: Contract, depth_usd: int) -> Contract:
+def _pair(field: Field, one: BoundContract, other: BoundContract, depth_usd: int) -> BoundContract:
     """A Uniswap V2 pair at the market's prices."""
     owner = Actor.OWNER.address
     factory = field.chain.deploy("UniswapV2Factory", owner, sender=owner)
     field.send(factory, "createPair", one.address, other.address, sender=owner)
-    pair = interface("UniswapV2Pair").at(field.read(factory, "getPair", one.address, other.address))
+    pair = contract_at(
+        field.chain.rpc, "UniswapV2Pair", field.read(factory, "getPair", one.address, other.address)
+    )
     for token in (one, other):
         field.market.deal(token.address, pair.address, field.raw(token.address, depth_usd))
     field.send(pair, "mint", owner, sender=owner)
@@ -528,11 +532,14 @@ def _any_trade(field: Field) -> None:
 def _break_bands(field: Field) -> Result:
     """Whatever the thief does without the market's help, no band breaks and no trade passes."""
     usdc = field.tokens["USDC"]
-    pools = [interface("UniswapV3Pool").at(p.address) for p in field.stage.deployment.pools]
+    pools = [
+        contract_at(field.chain.rpc, "UniswapV3Pool", p.address)
+        for p in field.stage.deployment.pools
+    ]
     me, vault = field.puppet.address, field.vault
     half = 500_000 * E18
 
-    def push(pool: Contract) -> None:
+    def push(pool: BoundContract) -> None:
         sqrt_x96 = field.read(pool, "slot0")[0]
         field.pull([act(pool, "swap", me, True, _ALL, sqrt_x96 * 8 // 10, b"")])
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from rebalancer.chain.abi import Contract, interface
+from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.deployment import Deployment
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
@@ -218,18 +218,18 @@ class Arena:
         self.step(prices_e8)
         (named,) = (one for one in self.ground.deployment.feeds if one.name == feed)
         with self._automatic():
-            aggregator = interface("MockAggregator").at(str(named.aggregator))
+            aggregator = contract_at(self.chain.rpc, "MockAggregator", str(named.aggregator))
             self.chain.transact(aggregator, "push", before)
 
     def answer(self, feed: str) -> int:
         """What a feed answers now, USD * 1e8."""
         with self._lock:
-            told = self._proxy_of(feed).call(self.rpc, "latestRoundData")
+            told = self._proxy_of(feed).call("latestRoundData")
         return int(told[1])
 
-    def _proxy_of(self, feed: str) -> Contract:
+    def _proxy_of(self, feed: str) -> BoundContract:
         (found,) = (one for one in self.ground.deployment.feeds if one.name == feed)
-        return interface("MockFeedProxy").at(found.address)
+        return contract_at(self.chain.rpc, "MockFeedProxy", found.address)
 
     @contextmanager
     def _automatic(self) -> Iterator[None]:
@@ -305,7 +305,7 @@ class Arena:
         """A state in which the feed of ether answers so much more, as an override of calls."""
         feed = self._proxy_of("ETH/USD")
         with self._lock:
-            true = feed.call(self.rpc, "latestRoundData")
+            true = feed.call("latestRoundData")
         words = (true[0], int(true[1] * factor), true[2], true[3], true[4])
         told = b"".join(word.to_bytes(_WORD) for word in words)
         # PUSH1 len, PUSH1 12, PUSH0, CODECOPY, PUSH1 len, PUSH0, RETURN, and two to fill: the words follow at byte 12.

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rebalancer.chain.abi import interface
+from rebalancer.chain.contracts import contract_at
 from rebalancer.send.journal import OPEN, Attempt, State, read_attempts
 from rebalancer.send.signer import devnet_signer
 from tests.chaos.arena import Arena
@@ -75,7 +76,7 @@ def wrong_books(arena: Arena, events: Sequence[tuple[str, _Json]]) -> list[str]:
     for vault in arena.look():
         held = vault.basket.held
         owned = tuple(
-            interface("IERC20Metadata").at(asset.token).call(arena.rpc, "balanceOf", vault.address)
+            contract_at(arena.rpc, "IERC20Metadata", asset.token).call("balanceOf", vault.address)
             for asset in vault.basket.assets
         )
         changes = [event["changes"] for address, event in events if address == vault.address]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from rebalancer.chain.abi import interface
+from rebalancer.chain.contracts import contract_at
 from rebalancer.deploy import SourceKind, SourceSpec, set_source
 from rebalancer.devnet.stage import Actor
 from rebalancer.send.journal import State
@@ -169,13 +169,13 @@ def refusing_pool(arena: Arena, strength: float, seed: int) -> None:
     with arena.acting() as stage:
         tokens = [stage.deployment.listed(symbol).address for symbol in ("WBTC", "USDC")]
     (pool,) = (one.address for one in arena.ground.deployment.pools if set(one.tokens) == {*tokens})
-    bitcoin = interface("MockToken").at(tokens[0])
+    bitcoin = contract_at(stage.chain.rpc, "MockToken", tokens[0])
     ether_e8 = arena.answer("ETH/USD")
     for _ in range(int(strength)):
         ether_e8 = ether_e8 * 115 // 100  # so that ether is sold for bitcoin each time
         before = arena.epochs
         with arena.acting() as stage:
-            gone_raw = int(bitcoin.call(stage.chain.rpc, "balanceOf", pool))
+            gone_raw = int(bitcoin.call("balanceOf", pool))
             stage.chain.transact(bitcoin, "burn", pool, gone_raw)
         arena.step({"ETH/USD": ether_e8})
         arena.done["refusing pool"] += 1
@@ -197,7 +197,7 @@ def stale_feed(arena: Arena, strength: float, seed: int) -> None:
     keeper = arena.running()
     arena.move_unseen(int(strength * 3_600))
     arena.done["stale feed"] += 1
-    reason(arena, keeper, "reason=OracleFault.* Stale")
+    reason(arena, keeper, "reason=OracleFault.* older than its heartbeat")
     before = arena.epochs
     arena.pass_blocks(5)
     assert arena.epochs == before
@@ -231,7 +231,7 @@ def diverging_feed(arena: Arena, strength: float, seed: int) -> None:
     before = arena.epochs
     arena.move()
     arena.done["diverging feed"] += 1
-    reason(arena, keeper, "reason=OracleFault.* Diverged")
+    reason(arena, keeper, "reason=OracleFault.* differ by more than their limit")
     arena.pass_blocks(5)
     assert arena.epochs == before
     with arena.acting() as stage:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from rebalancer.chain.abi import Contract
+from rebalancer.chain.contracts import BoundContract
 from rebalancer.chain.deployment import Deployment
 from rebalancer.deploy import Role, deploy_system, grant_roles, set_feed
 from rebalancer.devnet.local import LocalChain
@@ -71,6 +71,6 @@ def governed(session_governed: Governed, market: Market) -> Governed:
 
 
 @pytest.fixture
-def vault(world: World) -> Contract:
+def vault(world: World) -> BoundContract:
     """A million dollars of WETH, WBTC and USDC at their targets; all shares but the locked ones are the admin's."""
     return world.open_vault(basket_spec(world))

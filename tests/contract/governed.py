@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rebalancer.chain.abi import Contract, interface
+from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.deployment import Deployment
 from rebalancer.deploy import System, VaultSpec, assign_vault_roles, create_vault
 from rebalancer.devnet.local import LocalChain
@@ -44,21 +44,21 @@ class Governed:
         return System.of(self.deployment)
 
     @property
-    def manager(self) -> Contract:
+    def manager(self) -> BoundContract:
         """The AccessManager."""
-        return interface("AccessManager").at(self.system.authority)
+        return contract_at(self.chain.rpc, "AccessManager", self.system.authority)
 
     @property
-    def hub(self) -> Contract:
+    def hub(self) -> BoundContract:
         """The OracleHub."""
-        return interface("OracleHub").at(self.system.oracle)
+        return contract_at(self.chain.rpc, "OracleHub", self.system.oracle)
 
     def __getitem__(self, name: str) -> Wallet:
         return self.people[name]
 
-    def read(self, contract: Contract, function: str, *args: Any) -> Any:
+    def read(self, contract: BoundContract, function: str, *args: Any) -> Any:
         """Call a view."""
-        return contract.call(self.chain.rpc, function, *args)
+        return contract.call(function, *args)
 
     def permissions(self) -> Permissions:
         """Who may do what now."""
@@ -68,22 +68,22 @@ class Governed:
         """Time passes, and every feed answers anew."""
         self.market.step(self.market.prices_e8, self.chain.now() + seconds)
 
-    def schedule(self, name: str, target: Contract, function: str, *args: Any) -> bytes:
+    def schedule(self, name: str, target: BoundContract, function: str, *args: Any) -> bytes:
         """Somebody schedules a call; the call's bytes."""
         data = call_data(target, function, *args)
         self[name].transact(self.manager, "schedule", target.address, data, 0)
         return data
 
-    def make_vault(self, spec: VaultSpec, by: str = "stranger") -> Contract:
+    def make_vault(self, spec: VaultSpec, by: str = "stranger") -> BoundContract:
         """A vault with its roles, by anybody."""
         for asset, seed in zip(spec.assets, SEEDS, strict=True):
             self.market.deal(asset.token, self[by].address, seed)
         vault = create_vault(self[by], self.system, spec)
         assign_vault_roles(self[by], self.system, vault)
-        return interface("BasketVault").at(vault)
+        return contract_at(self.chain.rpc, "BasketVault", vault)
 
 
-def call_data(contract: Contract, function: str, *args: Any) -> bytes:
+def call_data(contract: BoundContract, function: str, *args: Any) -> bytes:
     """A call's bytes."""
     return bytes.fromhex(contract.data(function, *args)[2:])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 
-from rebalancer.chain.abi import interface
+from rebalancer.chain.contracts import contract_at
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.market import Market
 from rebalancer.venues import UniswapV3Pool
@@ -18,9 +18,11 @@ POSITIONS_PER_TRANSACTION = 50
 def rebuild(market: Market, pool: UniswapV3Pool) -> UniswapV3Pool:
     """The pool on chain; the one on paper with its address there."""
     chain = market.chain
-    factory = interface("UniswapV3Factory").at(market.deployment.uniswap["UniswapV3Factory"])
-    if factory.call(chain.rpc, "feeAmountTickSpacing", pool.fee_pips) == 0:
-        owner = factory.call(chain.rpc, "owner")
+    factory = contract_at(
+        chain.rpc, "UniswapV3Factory", market.deployment.uniswap["UniswapV3Factory"]
+    )
+    if factory.call("feeAmountTickSpacing", pool.fee_pips) == 0:
+        owner = factory.call("owner")
         chain.set_balance(owner, 10**18)
         with chain.impersonating(owner) as sender:
             chain.transact(
@@ -28,7 +30,7 @@ def rebuild(market: Market, pool: UniswapV3Pool) -> UniswapV3Pool:
             )
     pair = (pool.token0.address, pool.token1.address, pool.fee_pips)
     chain.transact(factory, "createPool", *pair)
-    made = interface("UniswapV3Pool").at(factory.call(chain.rpc, "getPool", *pair))
+    made = contract_at(chain.rpc, "UniswapV3Pool", factory.call("getPool", *pair))
     chain.transact(made, "initialize", pool.sqrt_price_x96)
     positions = [
         (low.at, high.at, liquidity)
@@ -45,7 +47,7 @@ def rebuild(market: Market, pool: UniswapV3Pool) -> UniswapV3Pool:
 
 def check_state(chain: LocalChain, pool: UniswapV3Pool) -> None:
     """The pool on chain is in the state of the one on paper."""
-    made = interface("UniswapV3Pool").at(pool.address)
-    sqrt_x96, tick, *_ = made.call(chain.rpc, "slot0")
+    made = contract_at(chain.rpc, "UniswapV3Pool", pool.address)
+    sqrt_x96, tick, *_ = made.call("slot0")
     assert (sqrt_x96, tick) == (pool.sqrt_price_x96, pool.tick)
-    assert made.call(chain.rpc, "liquidity") == pool.liquidity
+    assert made.call("liquidity") == pool.liquidity

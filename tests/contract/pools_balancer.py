@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
-from rebalancer.chain.abi import Contract, decode_logs, interface
+from rebalancer.chain.abi import decode_logs
+from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.devnet.local import LocalChain
 from rebalancer.errors import ContractReverted
 from rebalancer.venues import BalancerWeightedPool, Token
@@ -32,8 +33,8 @@ class BalancerV2:
 
     chain: LocalChain
     owner: str
-    vault: Contract
-    factories: dict[str, Contract]
+    vault: BoundContract
+    factories: dict[str, BoundContract]
 
     @classmethod
     def install(cls, chain: LocalChain, owner: str) -> Self:
@@ -67,7 +68,7 @@ class BalancerV2:
         ]
         pool_id = "0x" + bytes(registered.values["poolId"]).hex()
         for asset, balance in zip(assets, pool.balances, strict=True):
-            token = interface("MockToken").at(asset)
+            token = contract_at(self.chain.rpc, "MockToken", asset)
             self.chain.transact(token, "mint", self.owner, balance)
             self.chain.transact(token, "approve", self.vault.address, 2**256 - 1, sender=self.owner)
         count = len(assets)
@@ -82,10 +83,22 @@ class BalancerV2:
         self.check_state(made)
         return made
 
+    def join(self, pool: BalancerWeightedPool, amounts: Sequence[int]) -> None:
+        """Provide to a pool, which pays its protocol fees then."""
+        assets = [token.address for token in pool.tokens]
+        for asset, amount in zip(assets, amounts, strict=True):
+            token = contract_at(self.chain.rpc, "MockToken", asset)
+            self.chain.transact(token, "mint", self.owner, amount)
+        # abi.encode(EXACT_TOKENS_IN_FOR_BPT_OUT, amounts, 0)
+        data = b"".join(n.to_bytes(32) for n in (1, 96, 0, len(amounts), *amounts))
+        request = (assets, list(amounts), data, False)
+        ends = (bytes.fromhex(pool.pool_id[2:]), self.owner, self.owner, request)
+        self.chain.transact(self.vault, "joinPool", *ends, sender=self.owner)
+
     def check_state(self, pool: BalancerWeightedPool) -> None:
         """The Vault holds for the pool what it does on paper."""
         place = bytes.fromhex(pool.pool_id[2:])
-        assets, balances, _ = self.vault.call(self.chain.rpc, "getPoolTokens", place)
+        assets, balances, _ = self.vault.call("getPoolTokens", place)
         assert tuple(assets) == tuple(token.address for token in pool.tokens)
         assert tuple(balances) == pool.balances
 
@@ -97,7 +110,7 @@ class BalancerV2:
         funds = (self.owner, False, self.owner, False)
         kind = _GIVEN_IN if exact_in else _GIVEN_OUT
         calls = [
-            self.vault.request(
+            self.vault.batched.request(
                 "queryBatchSwap",
                 *(kind, [(bytes.fromhex(pool.pool_id[2:]), i, j, amount, b"")], assets, funds),
             )
@@ -106,7 +119,7 @@ class BalancerV2:
         answers: list[int | None] = []
         for answer in self.chain.rpc.batch_settled(calls):
             try:
-                deltas = self.vault.result("queryBatchSwap", answer)
+                deltas = self.vault.batched.result("queryBatchSwap", answer)
                 answers.append(-deltas[j] if exact_in else deltas[i])
             except ContractReverted:
                 answers.append(None)

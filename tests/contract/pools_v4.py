@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Self
 
-from rebalancer.chain.abi import Contract, interface
+from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.devnet.local import LocalChain
 from rebalancer.route import Hop
 from rebalancer.venues import Token, UniswapV4Pool
@@ -36,10 +36,10 @@ class UniswapV4:
 
     chain: LocalChain
     owner: str
-    manager: Contract
-    provider: Contract
-    quoter: Contract
-    state: Contract
+    manager: BoundContract
+    provider: BoundContract
+    quoter: BoundContract
+    state: BoundContract
 
     @classmethod
     def install(cls, chain: LocalChain, owner: str) -> Self:
@@ -60,7 +60,7 @@ class UniswapV4:
             if token.address == ETHER.address:
                 self.chain.set_balance(self.owner, _RICHES_WEI)
             else:
-                contract = interface("MockToken").at(token.address)
+                contract = contract_at(self.chain.rpc, "MockToken", token.address)
                 self._send(contract, "mint", self.owner, _RICHES_RAW)
                 self._send(contract, "approve", self.provider.address, (1 << 256) - 1)
         key = key_of(pool, hooks)
@@ -87,12 +87,12 @@ class UniswapV4:
 
     def check_state(self, pool: UniswapV4Pool) -> None:
         """The pool on chain is in the state of the one on paper."""
-        rpc, place = self.chain.rpc, bytes.fromhex(pool.pool_id[2:])
-        sqrt_x96, tick, protocol_fee, lp_fee = self.state.call(rpc, "getSlot0", place)
+        place = bytes.fromhex(pool.pool_id[2:])
+        sqrt_x96, tick, protocol_fee, lp_fee = self.state.call("getSlot0", place)
         assert (sqrt_x96, tick) == (pool.sqrt_price_x96, pool.tick)
         assert (protocol_fee & 0xFFF, protocol_fee >> 12) == pool.protocol_fees_pips
         assert lp_fee == pool.profile.fee_pips
-        assert self.state.call(rpc, "getLiquidity", place) == pool.liquidity
+        assert self.state.call("getLiquidity", place) == pool.liquidity
 
     def hop(
         self,
@@ -121,5 +121,7 @@ class UniswapV4:
             ether_out=ether and not down,
         )
 
-    def _send(self, contract: Contract, function: str, *args: object, value_wei: int = 0) -> None:
+    def _send(
+        self, contract: BoundContract, function: str, *args: object, value_wei: int = 0
+    ) -> None:
         self.chain.transact(contract, function, *args, sender=self.owner, value_wei=value_wei)

@@ -9,7 +9,8 @@ from typing import Any
 from eth_account import Account
 from eth_account.hdaccount import key_from_seed, seed_from_mnemonic
 
-from rebalancer.chain.abi import Contract, decode_logs
+from rebalancer.chain.abi import decode_logs
+from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.receipt import Receipt
 from rebalancer.chain.wellknown import TEST_MNEMONIC
 from rebalancer.devnet.local import LocalChain
@@ -27,8 +28,8 @@ class Safe:
     """A Safe, with what its web app would do."""
 
     chain: LocalChain
-    contract: Contract
-    multi_send: Contract
+    contract: BoundContract
+    multi_send: BoundContract
 
     @property
     def address(self) -> str:
@@ -56,9 +57,8 @@ class Safe:
             to, value, operation = self.multi_send.address, 0, _DELEGATECALL
             data = bytes.fromhex(self.multi_send.data("multiSend", packed)[2:])
         details = (to, value, data, operation, 0, 0, 0, _NOBODY, _NOBODY)
-        rpc = self.chain.rpc
-        nonce = self.contract.call(rpc, "nonce")
-        digest = self.contract.call(rpc, "getTransactionHash", *details, nonce)
+        nonce = self.contract.call("nonce")
+        digest = self.contract.call("getTransactionHash", *details, nonce)
         receipt = self.chain.transact(
             self.contract, "execTransaction", *details, _signatures(digest), sender=relay
         )
@@ -83,7 +83,7 @@ def make_safe(chain: LocalChain) -> Safe:
         for e in decode_logs(receipt.logs, factory.interface)
         if e.name == "ProxyCreation"
     )
-    return Safe(chain, singleton.interface.at(made), multi_send)
+    return Safe(chain, contract_at(chain.rpc, singleton.name, made), multi_send)
 
 
 def _signatures(digest: bytes) -> bytes:

@@ -16,6 +16,7 @@ from rebalancer import actions, deploy, oracle, policy, units
 from rebalancer.chain import snapshot
 from rebalancer.chain.abi import decode_logs, interface
 from rebalancer.chain.artifacts import load_artifact
+from rebalancer.chain.contracts import contract_at
 from rebalancer.deploy import Role
 from rebalancer.plan import route
 from rebalancer.reasons import LENS_REASONS
@@ -219,7 +220,7 @@ def test_roles_hold_on_chain_for_every_restricted_function(world: World, vault: 
     for contract, functions in (
         (vault, deploy._VAULT_FUNCTIONS),
         (world.oracle, deploy._HUB_FUNCTIONS),
-        (interface("KeeperGate").at(world.system.gate), deploy._GATE_FUNCTIONS),
+        (contract_at(world.chain.rpc, "KeeperGate", world.system.gate), deploy._GATE_FUNCTIONS),
     ):
         for role, names in functions.items():
             for name in names:

@@ -18,7 +18,8 @@ from rebalancer.actions import (
     withdraw_in_kind,
     withdraw_token,
 )
-from rebalancer.chain.abi import Contract, interface
+from rebalancer.chain.abi import interface
+from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.pools import read_v3_pools
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
 from rebalancer.deploy import Fees, Role, VaultSpec, grant_roles
@@ -73,8 +74,8 @@ def free(stage: Stage) -> Stage:
     return stage
 
 
-def vault(stage: Stage) -> Contract:
-    return interface("BasketVault").at(stage.vault)
+def vault(stage: Stage) -> BoundContract:
+    return contract_at(stage.chain.rpc, "BasketVault", stage.vault)
 
 
 def token(stage: Stage, symbol: str) -> str:
@@ -95,14 +96,16 @@ def pools(stage: Stage) -> tuple[UniswapV3Pool, ...]:
 
 
 def balances(stage: Stage, holder: str) -> dict[str, int]:
-    contracts = [interface("IERC20Metadata").at(t.address) for t in stage.deployment.tokens]
-    found = {c.address: c.call(stage.chain.rpc, "balanceOf", holder) for c in contracts}
-    return found | {stage.vault: vault(stage).call(stage.chain.rpc, "balanceOf", holder)}
+    contracts = [
+        contract_at(stage.chain.rpc, "IERC20Metadata", t.address) for t in stage.deployment.tokens
+    ]
+    found = {c.address: c.call("balanceOf", holder) for c in contracts}
+    return found | {stage.vault: vault(stage).call("balanceOf", holder)}
 
 
 def allowances(stage: Stage, holder: str, spender: str) -> list[int]:
     return [
-        interface("IERC20Metadata").at(t).call(stage.chain.rpc, "allowance", holder, spender)
+        contract_at(stage.chain.rpc, "IERC20Metadata", t).call("allowance", holder, spender)
         for t in (*(t.address for t in stage.deployment.tokens), stage.vault)
     ]
 
@@ -154,13 +157,13 @@ def test_claim_that_is_nobodys_or_not_ones_own_is_refused_before_anything_is_sen
 def test_deposit_in_kind_without_enough_of_one_token_says_how_much_is_missing(
     stage: Stage, depositor: Wallet
 ) -> None:
-    held = vault(stage).call(stage.chain.rpc, "held")
+    held = vault(stage).call("held")
     before = balances(stage, depositor.address), nonce(stage, depositor)
     with pytest.raises(BalanceTooLow, match=r"holds 500 WETH and needs [\d.]+: ") as caught:
         deposit_in_kind(depositor, stage.vault, 10**7 * E18)
-    asked = vault(stage).call(stage.chain.rpc, "previewMintInKind", 10**7 * E18)
+    asked = vault(stage).call("previewMintInKind", 10**7 * E18)
     assert (caught.value.needed_raw, caught.value.balance_raw) == (asked[0], 500 * E18)
-    assert held == vault(stage).call(stage.chain.rpc, "held")
+    assert held == vault(stage).call("held")
     assert before == (balances(stage, depositor.address), nonce(stage, depositor))
 
 
@@ -170,7 +173,7 @@ def test_deposit_into_what_is_no_vault_is_refused(stage: Stage, depositor: Walle
 
 
 def test_deposit_refused_by_a_token_takes_allowances_back(stage: Stage, depositor: Wallet) -> None:
-    usdc = interface("BlocklistToken").at(token(stage, "USDC"))
+    usdc = contract_at(stage.chain.rpc, "BlocklistToken", token(stage, "USDC"))
     stage.chain.transact(usdc, "blacklist", depositor.address)
     before = balances(stage, depositor.address)
 
@@ -189,7 +192,7 @@ def test_deposit_in_kind_mints_for_exactly_what_it_tells(stage: Stage, depositor
     done = deposit_in_kind(depositor, stage.vault, 1_000 * E18)
 
     change = moved(before, balances(stage, depositor.address))
-    tokens = [asset[0] for asset in vault(stage).call(stage.chain.rpc, "assets")]
+    tokens = [asset[0] for asset in vault(stage).call("assets")]
     assert done.shares == change.pop(stage.vault) == 1_000 * E18
     assert change == {t: -amount for t, amount in zip(tokens, done.amounts, strict=True)}
     assert done.gas_used > 100_000
@@ -201,7 +204,7 @@ def test_withdraw_in_kind_pays_out_what_it_tells(stage: Stage, depositor: Wallet
     done = withdraw_in_kind(depositor, stage.vault, 400 * E18)
 
     change = moved(before, balances(stage, depositor.address))
-    tokens = [asset[0] for asset in vault(stage).call(stage.chain.rpc, "assets")]
+    tokens = [asset[0] for asset in vault(stage).call("assets")]
     assert change.pop(stage.vault) == -400 * E18
     assert change == dict(zip(tokens, done.amounts, strict=True))
     assert done.claims == {}
@@ -219,7 +222,7 @@ def test_withdraw_of_a_token_that_cannot_be_sent_leaves_a_claim_to_collect(
     stage: Stage, depositor: Wallet
 ) -> None:
     deposit_in_kind(depositor, stage.vault, 1_000 * E18)
-    usdc = interface("BlocklistToken").at(token(stage, "USDC"))
+    usdc = contract_at(stage.chain.rpc, "BlocklistToken", token(stage, "USDC"))
     stage.chain.transact(usdc, "blacklist", depositor.address)
     done = withdraw_in_kind(depositor, stage.vault, 1_000 * E18)
     assert done.claims == {usdc.address: done.amounts[2]}
@@ -321,9 +324,9 @@ def test_deposit_after_prices_moved_a_little_mints_the_same_for_more(
 ) -> None:
     seen, usdc = pools(free), token(free, "USDC")
     books = Books(
-        tuple(asset[0] for asset in vault(free).call(free.chain.rpc, "assets")),
-        tuple(vault(free).call(free.chain.rpc, "held")),
-        vault(free).call(free.chain.rpc, "totalSupply"),
+        tuple(asset[0] for asset in vault(free).call("assets")),
+        tuple(vault(free).call("held")),
+        vault(free).call("totalSupply"),
     )
     planned = plan_zap_in(books, seen, usdc, 250_000 * USD, SLIPPAGE_BPS)
     prices_e8 = {"ETH/USD": 2_004_00000000, "BTC/USD": 30_060_00000000}  # a fifth of a per cent up
@@ -340,14 +343,14 @@ def test_deposit_while_a_fee_accrues_mints_what_the_supply_of_its_block_makes_of
     stage: Stage, depositor: Wallet
 ) -> None:
     seen = pools(stage)
-    held = tuple(vault(stage).call(stage.chain.rpc, "held"))
-    tokens = tuple(asset[0] for asset in vault(stage).call(stage.chain.rpc, "assets"))
+    held = tuple(vault(stage).call("held"))
+    tokens = tuple(asset[0] for asset in vault(stage).call("assets"))
     stage.chain.mine(at=stage.chain.now() + 86_400)
     done = deposit_token(
         depositor, stage.system, stage.vault, token(stage, "USDC"), 10**10, seen, SLIPPAGE_BPS
     )
 
-    supply = vault(stage).call(stage.chain.rpc, "totalSupply", block=done.block_number)
+    supply = vault(stage).call("totalSupply", block=done.block_number)
     promised = plan_zap_in(
         Books(tokens, held, supply - done.shares), seen, token(stage, "USDC"), 10**10, SLIPPAGE_BPS
     )
@@ -358,9 +361,9 @@ def test_deposit_while_a_fee_accrues_mints_what_the_supply_of_its_block_makes_of
 def test_deposit_is_worth_more_than_any_fixed_division(free: Stage, depositor: Wallet) -> None:
     """No neighbour of the division that was found mints more."""
     books = Books(
-        tuple(asset[0] for asset in vault(free).call(free.chain.rpc, "assets")),
-        tuple(vault(free).call(free.chain.rpc, "held")),
-        vault(free).call(free.chain.rpc, "totalSupply"),
+        tuple(asset[0] for asset in vault(free).call("assets")),
+        tuple(vault(free).call("held")),
+        vault(free).call("totalSupply"),
     )
     usdc = token(free, "USDC")
     found = plan_zap_in(books, pools(free), usdc, 250_000 * USD)
@@ -413,8 +416,8 @@ def test_deposit_of_one_token_leaves_the_fee_on_entry_in_the_vault(
     """A hundredth and a half more of everything than its part: about 1.5 % fewer shares."""
     terms = (0, 0, 150, 0), Actor.FEE_RECIPIENT.address
     free.wallet(Actor.OWNER).transact(vault(free), "setFees", *terms)
-    rpc, usdc = free.chain.rpc, token(free, "USDC")
-    held, supply = vault(free).call(rpc, "held"), vault(free).call(rpc, "totalSupply")
+    usdc = token(free, "USDC")
+    held, supply = vault(free).call("held"), vault(free).call("totalSupply")
 
     done = deposit_token(
         depositor, free.system, free.vault, usdc, 100_000 * USD, pools(free), SLIPPAGE_BPS
@@ -434,8 +437,8 @@ def test_withdraw_to_one_token_leaves_the_fee_on_exit_in_the_vault(
     terms = (0, 0, 0, 150), Actor.FEE_RECIPIENT.address
     free.wallet(Actor.OWNER).transact(vault(free), "setFees", *terms)
     usdc, shares = token(free, "USDC"), 60_000 * E18
-    held = vault(free).call(free.chain.rpc, "held")
-    supply = vault(free).call(free.chain.rpc, "totalSupply")
+    held = vault(free).call("held")
+    supply = vault(free).call("totalSupply")
 
     done = withdraw_token(
         depositor, free.system, free.vault, usdc, shares, pools(free), SLIPPAGE_BPS
@@ -444,7 +447,7 @@ def test_withdraw_to_one_token_leaves_the_fee_on_exit_in_the_vault(
     assert done.amount_raw == done.expected_raw
     assert 58_500 * USD < done.amount_raw < 59_100 * USD
     part = [raw * shares * (BPS - 150) // (supply * BPS) for raw in held]
-    assert list(vault(free).call(free.chain.rpc, "held")) == [
+    assert list(vault(free).call("held")) == [
         raw - gone for raw, gone in zip(held, part, strict=True)
     ]
 
@@ -452,8 +455,8 @@ def test_withdraw_to_one_token_leaves_the_fee_on_exit_in_the_vault(
 def test_in_kind_pays_the_fees_on_entry_and_exit(free: Stage, depositor: Wallet) -> None:
     terms = (0, 0, 100, 200), Actor.FEE_RECIPIENT.address
     free.wallet(Actor.OWNER).transact(vault(free), "setFees", *terms)
-    supply = vault(free).call(free.chain.rpc, "totalSupply")
-    before = vault(free).call(free.chain.rpc, "held")
+    supply = vault(free).call("totalSupply")
+    before = vault(free).call("held")
 
     paid = deposit_in_kind(depositor, free.vault, supply)
     got = withdraw_in_kind(depositor, free.vault, supply)
@@ -520,14 +523,14 @@ def test_targets_by_a_curator_who_need_not_wait_are_in_force(stage: Stage) -> No
     targets = [E18 // 2, E18 // 4, E18 // 4]
     done = set_targets(stage.wallet(Actor.CURATOR), stage.vault, targets)
     assert done.in_force
-    assert [a[1] for a in vault(stage).call(stage.chain.rpc, "assets")] == targets
+    assert [a[1] for a in vault(stage).call("assets")] == targets
 
 
 def test_targets_that_glide_start_from_where_they_are(stage: Stage) -> None:
-    before = [a[1] for a in vault(stage).call(stage.chain.rpc, "assets")]
+    before = [a[1] for a in vault(stage).call("assets")]
     targets = [E18 // 2, E18 // 4, E18 // 4]
     done = set_targets(stage.wallet(Actor.CURATOR), stage.vault, targets, glide_seconds=1_000)
-    assets = vault(stage).call(stage.chain.rpc, "assets")
+    assets = vault(stage).call("assets")
     basket = look(stage).basket
     assert done.in_force
     assert [(a[6], a[1]) for a in assets] == list(zip(before, targets, strict=True))
@@ -552,7 +555,7 @@ def test_bands_that_contradict_themselves_are_refused_before_anything_is_sent(
 def test_bands_by_a_curator_who_need_not_wait_are_in_force(stage: Stage) -> None:
     bands = [(200, 1_000, 10**15), (300, 0, 0), (400, 5_000, 10**6)]
     done = set_bands(stage.wallet(Actor.CURATOR), stage.vault, bands)
-    assets = vault(stage).call(stage.chain.rpc, "assets")
+    assets = vault(stage).call("assets")
     assert done.in_force
     assert [(a[2], a[4], a[5]) for a in assets] == bands
     # A tenth of the target where that is narrower than two hundredths of the basket.
@@ -567,7 +570,7 @@ def test_targets_by_a_curator_who_must_wait_are_scheduled_then_finished_by_the_s
     members = {Role.CURATOR: [curator.address]}
     grant_roles(owner, stage.system.authority, members, delay_seconds)
     targets = [E18 // 2, E18 // 4, E18 // 4]
-    before = vault(stage).call(stage.chain.rpc, "assets")
+    before = vault(stage).call("assets")
 
     scheduled = set_targets(curator, stage.vault, targets)
     again = set_targets(curator, stage.vault, targets)
@@ -575,12 +578,12 @@ def test_targets_by_a_curator_who_must_wait_are_scheduled_then_finished_by_the_s
     assert scheduled.executable_at is not None
     assert scheduled.executable_at >= stage.chain.now() + delay_seconds - 2
     assert (again.executable_at, again.transaction_hash) == (scheduled.executable_at, None)
-    assert vault(stage).call(stage.chain.rpc, "assets") == before
+    assert vault(stage).call("assets") == before
 
     stage.market.step(stage.market.prices_e8, scheduled.executable_at)
     done = set_targets(curator, stage.vault, targets)
     assert done.in_force
-    assert [a[1] for a in vault(stage).call(stage.chain.rpc, "assets")] == targets
+    assert [a[1] for a in vault(stage).call("assets")] == targets
 
 
 # New vaults
@@ -613,11 +616,10 @@ def test_new_vault_is_seeded_and_belongs_to_its_roles(stage: Stage, spec: VaultS
     owner = stage.wallet(Actor.OWNER)
     made = new_vault(owner, stage.system, spec)
 
-    contract = interface("BasketVault").at(made.vault)
-    rpc = stage.chain.rpc
+    contract = contract_at(stage.chain.rpc, "BasketVault", made.vault)
     # A thousand units of USDC are the largest part of the seed that has to be locked.
     assert made.shares == 1_000 * E18 - 1_000 * E18 * 1_000 // spec.seed_amounts[1]
-    assert tuple(contract.call(rpc, "held")) == spec.seed_amounts
+    assert tuple(contract.call("held")) == spec.seed_amounts
     half = E18 // 2
     assert set_targets(stage.wallet(Actor.CURATOR), made.vault, [half, half]).in_force
     assert allowances(stage, owner.address, stage.system.factory) == [0, 0, 0, 0]
@@ -693,17 +695,17 @@ def test_new_vault_by_anybody_belongs_to_the_same_roles(
 
     made = new_vault(depositor, stage.system, spec)
 
-    authority = interface("AccessManager").at(stage.system.authority)
+    authority = contract_at(stage.chain.rpc, "AccessManager", stage.system.authority)
     functions = interface("BasketVault").functions
     for name, role in (("pauseRebalance", Role.GUARDIAN), ("setOracle", Role.OWNER)):
         selector = functions[name].selector
-        held = authority.call(stage.chain.rpc, "getTargetFunctionRole", made.vault, selector)
+        held = authority.call("getTargetFunctionRole", made.vault, selector)
         assert held == role.value
 
 
 def test_new_vault_that_could_not_be_handed_over_is_refused(stage: Stage, spec: VaultSpec) -> None:
     owner = stage.wallet(Actor.OWNER)
-    authority = interface("AccessManager").at(stage.system.authority)
+    authority = contract_at(stage.chain.rpc, "AccessManager", stage.system.authority)
     owner.transact(authority, "revokeRole", Role.ADMIN.value, stage.system.vault_roles)
     before = nonce(stage, owner)
     with pytest.raises(NotPermitted, match=f"{stage.system.vault_roles} may not call"):
@@ -715,7 +717,7 @@ def test_new_vault_whose_token_is_stuck_takes_allowances_back(
     stage: Stage, spec: VaultSpec
 ) -> None:
     owner = stage.wallet(Actor.OWNER)
-    usdc = interface("BlocklistToken").at(token(stage, "USDC"))
+    usdc = contract_at(stage.chain.rpc, "BlocklistToken", token(stage, "USDC"))
     stage.chain.transact(usdc, "blacklist", owner.address)
     with pytest.raises(ContractReverted):
         new_vault(owner, stage.system, spec)

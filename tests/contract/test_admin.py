@@ -16,6 +16,7 @@ from eth_abi.abi import encode
 
 from rebalancer.chain.abi import interface
 from rebalancer.chain.artifacts import load_artifact
+from rebalancer.chain.contracts import contract_at
 from rebalancer.deploy import Role, VaultSpec, assign_vault_roles, create_vault
 from rebalancer.errors import (
     ArgumentsUnreadable,
@@ -240,7 +241,7 @@ def test_keeper_whom_the_guardian_appoints_begins_after_the_delay(governed: Gove
 
 def test_network_gone_bad_is_revoked_at_once_and_triggers_no_more(governed: Governed) -> None:
     manager, network = governed.manager, governed["newcomer"]
-    gate = interface("KeeperGate").at(governed.system.gate)
+    gate = contract_at(governed.chain.rpc, "KeeperGate", governed.system.gate)
     governed["guardian"].transact(manager, "grantRole", Role.AUTOMATION.value, network.address, 0)
     data = encode(["address", "bytes"], [governed.system.lens, b""])
     with pytest.raises(ContractReverted) as reached:
@@ -280,7 +281,7 @@ def test_new_vault_has_its_roles_at_once_though_admins_wait(
 
 def test_vault_is_handed_over_once(governed: Governed, spec: VaultSpec) -> None:
     vault = governed.make_vault(spec)
-    roles = interface("VaultRoles").at(governed.system.vault_roles)
+    roles = contract_at(governed.chain.rpc, "VaultRoles", governed.system.vault_roles)
 
     with refused("AlreadyAssigned", vault=vault.address):
         governed["stranger"].transact(roles, "assign", vault.address)
@@ -289,7 +290,10 @@ def test_vault_is_handed_over_once(governed: Governed, spec: VaultSpec) -> None:
 def test_what_is_no_vault_of_this_system_is_not_handed_over(
     governed: Governed, world: World, spec: VaultSpec
 ) -> None:
-    stranger, roles = governed["stranger"], interface("VaultRoles").at(governed.system.vault_roles)
+    stranger, roles = (
+        governed["stranger"],
+        contract_at(world.chain.rpc, "VaultRoles", governed.system.vault_roles),
+    )
     for other in (governed.system.oracle, world.open_vault(spec).address):
         with refused("NotOfFactory", vault=other):
             stranger.transact(roles, "assign", other)
@@ -311,7 +315,7 @@ def test_the_only_admin_without_a_delay_can_do_one_thing() -> None:
 
 def test_next_table_serves_only_vaults_made_after_it(governed: Governed, spec: VaultSpec) -> None:
     manager, admin, stranger = governed.manager, governed["admin"], governed["stranger"]
-    first = interface("VaultRoles").at(governed.system.vault_roles)
+    first = contract_at(governed.chain.rpc, "VaultRoles", governed.system.vault_roles)
     older = governed.make_vault(spec)
     pause = older.interface.functions["pauseRebalance"].selector
     table = [(Role.KEEPER.value, [pause])]
@@ -540,7 +544,7 @@ def test_call_without_the_right_is_refused_before_anything_is_sent(governed: Gov
 @pytest.mark.parametrize(
     ("texts", "why"),
     [
-        (["0x12"], "1 arguments were given and it takes 2"),
+        (["0x12"], "1 argument was given and it takes 2"),
         (["0x12", "5"], "'0x12' is no address"),
         (["0x" + "12" * 20, "five"], "'five' is no uint16"),
         (["0x" + "12" * 20, "70000"], "70000"),

@@ -52,6 +52,8 @@ def test_table_shows_roles_delays_and_what_is_scheduled(governed: Governed, cli:
         assert governed[name].address in shown
     assert "VaultRoles" in shown
     assert "2 d" in shown
+    assert "0 s" in shown
+    assert "not" not in shown.split(), "of those who need not wait"
     assert "Nothing is scheduled." in shown
     assert governed.chain.block()["hash"] == before
 
@@ -86,8 +88,9 @@ def test_scheduled_call_is_executed_or_cancelled_by_its_id(governed: Governed, c
         told = cli("cancel", "--operation", short, by="guardian").sentence
         assert "is not the id of one scheduled operation" in told
     governed.wait(DELAY)
-    done = cli("execute", "--operation", again["operation"][:10], "--json", by="owner").json
-    assert done["in_force"] is True
+    ran = cli("execute", "--operation", again["operation"][:10], "--json", by="owner")
+    assert ran.json["in_force"] is True
+    assert ran.err.startswith(f"sent removeSource to {governed.system.oracle}: transaction 0x")
     assert cli("show", "--json").json["operations"] == []
 
 
@@ -146,6 +149,17 @@ def test_guardian_tightens_at_once(governed: Governed, cli: Cli) -> None:
     assert "HeartbeatLoosened(heartbeatSeconds={} ({}), presentSeconds={} ({}))".format(
         *present
     ) in (ran.sentence)
+
+
+def test_role_is_taken_from_nobody_who_does_not_hold_it(governed: Governed, cli: Cli) -> None:
+    """A mistyped address would be scheduled, and leave the one that was meant in its role."""
+    before = governed.chain.block()["hash"]
+    stranger = governed["stranger"].address
+
+    ran = cli("revoke", "--role", "keeper", "--holder", stranger, by="guardian")
+
+    assert (ran.code, f"{stranger} does not hold the role KEEPER" in ran.sentence) == (16, True)
+    assert governed.chain.block()["hash"] == before
 
 
 def test_keeper_is_revoked_and_another_appointed(governed: Governed, cli: Cli) -> None:

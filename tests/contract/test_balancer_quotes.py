@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rebalancer.chain.abi import interface
+from rebalancer.chain.contracts import contract_at
 from rebalancer.devnet.local import LocalChain
 from rebalancer.errors import LiquidityExhausted
 from rebalancer.route import encode
@@ -81,13 +81,13 @@ def check_quotes(balancer: BalancerV2, pool: BalancerWeightedPool, rng: random.R
 def swap(balancer: BalancerV2, pool: BalancerWeightedPool, way: tuple[str, str], raw: int) -> int:
     """Swap on chain through the executor; what came out."""
     chain = balancer.chain
-    sold, bought = (interface("MockToken").at(token) for token in way)
+    sold, bought = (contract_at(chain.rpc, "MockToken", token) for token in way)
     executor, trader = chain.deploy("RouteExecutor"), chain.accounts[5]
-    before = bought.call(chain.rpc, "balanceOf", trader)
+    before = bought.call("balanceOf", trader)
     chain.transact(sold, "mint", executor.address, raw)
     hop = pool.hop(*way, 0, to_caller=True)
     chain.transact(executor, "executeRoute", encode([hop]), sender=trader)
-    return int(bought.call(chain.rpc, "balanceOf", trader)) - int(before)
+    return int(bought.call("balanceOf", trader)) - int(before)
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])

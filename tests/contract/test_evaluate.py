@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from rebalancer.chain.abi import interface
+from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.heads import Heads
 from rebalancer.chain.snapshot import VaultSnapshot
 from rebalancer.devnet.stage import DEMO_POLICY, Actor, Stage
@@ -52,7 +52,7 @@ def evaluators(stage: Stage, vaults: tuple[str, ...]) -> Iterator[tuple[Evaluato
 def set_policy(stage: Stage, vault: str, policy: Policy) -> None:
     fields = [getattr(policy, name) for name in policy.__slots__]
     owner = stage.wallet(Actor.OWNER)
-    owner.transact(interface("BasketVault").at(vault), "setPolicy", tuple(fields))
+    owner.transact(contract_at(stage.chain.rpc, "BasketVault", vault), "setPolicy", tuple(fields))
 
 
 def sent(verdict: Verdict) -> tuple[str, Reason, Step, str, object]:
@@ -78,7 +78,9 @@ def actions(stage: Stage, vaults: tuple[str, ...], dice: random.Random) -> Itera
 
     def someones(actor: Actor, function: str, *given: object) -> Callable[[str], None]:
         def act(vault: str) -> None:
-            stage.wallet(actor).transact(interface("BasketVault").at(vault), function, *given)
+            stage.wallet(actor).transact(
+                contract_at(stage.chain.rpc, "BasketVault", vault), function, *given
+            )
 
         return act
 
@@ -150,8 +152,8 @@ def test_the_vault_that_is_furthest_out_comes_first_wherever_it_stands_in_the_se
     other = stage.open_vault(1)
     half = 500 * E18
     owner = Actor.OWNER.address
-    vault = interface("BasketVault").at(stage.vault)
-    shares = vault.call(stage.chain.rpc, "balanceOf", owner) // 2
+    vault = contract_at(stage.chain.rpc, "BasketVault", stage.vault)
+    shares = vault.call("balanceOf", owner) // 2
     assert shares > half
     stage.wallet(Actor.OWNER).transact(vault, "redeemInKind", shares, owner, owner, [0, 0, 0])
     move(stage, {"ETH/USD": 2_200_00000000})

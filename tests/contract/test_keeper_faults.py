@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
-from rebalancer.chain.abi import interface
+from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.endpoints import Endpoints
 from rebalancer.chain.heads import Head, Heads
 from rebalancer.chain.rpc import Rpc
@@ -31,6 +32,7 @@ from rebalancer.keeper import Decision, Site, Tick
 from rebalancer.keeper.decide import Conditions, plan_input
 from rebalancer.policy import settle
 from rebalancer.reasons import Reason
+from rebalancer.send.fees import read_market
 from rebalancer.send.outbox import Outbox, SendRules
 from tests.clocks import SkippingClock, wait_for
 from tests.contract.test_keeper import UP_10_PERCENT, is_as_foreseen, move
@@ -386,6 +388,29 @@ def test_the_last_failure_tells_what_was_not_told_yet(
     assert ticks[-1].requests > 0
 
 
+def test_a_look_that_works_after_failed_ones_says_so_once(
+    stage: Stage, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks: list[Tick] = []
+    keeper = keeper_of(stage, (stage.vault,), outbox, watchers=(ticks,))
+    keeper.options = replace(keeper.options, poll_seconds=0.01, max_failures_in_a_row=3)
+    asked: list[Rpc] = []
+
+    def untold_twice(rpc: Rpc) -> Any:
+        asked.append(rpc)
+        if len(asked) <= 2:
+            raise RpcRejected("eth_feeHistory", -32_005, "too many requests")
+        return read_market(rpc)
+
+    monkeypatch.setattr("rebalancer.keeper.machine.read_market", untold_twice)
+    with capture_logs() as logs:
+        keeper.run(lambda _: keeper.stop())
+
+    assert [
+        (log["event"], log["failures"]) for log in logs if log["event"].startswith("tick_")
+    ] == [*(("tick_failed", 1), ("tick_failed", 2), ("tick_recovered", 2))]
+
+
 def test_a_watcher_that_breaks_stops_neither_the_keeper_nor_other_watchers(
     stage: Stage, outbox: Outbox
 ) -> None:
@@ -418,7 +443,7 @@ def test_a_share_that_changes_hands_in_its_block_hides_no_difference(
     keeper = keeper_of(stage, (stage.vault,), outbox)
     move(stage, UP_10_PERCENT)
     rpc = stage.chain.rpc
-    data = interface("BasketVault").at(stage.vault).data("transfer", Actor.DEPOSITOR.address, 1)
+    data = contract_at(rpc, "BasketVault", stage.vault).data("transfer", Actor.DEPOSITOR.address, 1)
     fees = {"maxPriorityFeePerGas": hex(1), "maxFeePerGas": hex(2_000 * 10**9)}
     rpc.call("evm_setAutomine", False)
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rebalancer.chain.abi import interface
+from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
 from rebalancer.devnet.stage import DEMO_POLICY, Actor, Stage
 from rebalancer.keeper import (
@@ -138,7 +138,7 @@ def test_losses_of_two_tokens_are_written_down_one_after_the_other(
 
 
 def test_loss_of_a_paused_vault_is_written_down(stage: Stage, outbox: Outbox) -> None:
-    vault = interface("BasketVault").at(stage.vault)
+    vault = contract_at(stage.chain.rpc, "BasketVault", stage.vault)
     stage.wallet(Actor.GUARDIAN).transact(vault, "pauseRebalance")
     lose(stage, 500)
     assert look(stage).reason is Reason.PAUSED
@@ -206,7 +206,10 @@ def test_of_many_vaults_the_one_that_lost_is_found_and_served(
 
 def test_barred_asset_is_not_bought_and_others_are(stage: Stage, outbox: Outbox) -> None:
     """WETH is too much, WBTC and USDC too little; USDC has lost a fiftieth, and its purchases are barred."""
-    keeper, vault = keeper_of(stage, outbox), interface("BasketVault").at(stage.vault)
+    keeper, vault = (
+        keeper_of(stage, outbox),
+        contract_at(stage.chain.rpc, "BasketVault", stage.vault),
+    )
     lose(stage, 200)
     assert tick(keeper).reason is Reason.SYNCED
     stage.wallet(Actor.OWNER).transact(vault, "resumeRebalance")
@@ -228,7 +231,10 @@ def test_barred_asset_is_not_bought_and_others_are(stage: Stage, outbox: Outbox)
 def test_vault_that_lacks_nothing_but_what_is_barred_waits_for_its_owner(
     stage: Stage, outbox: Outbox
 ) -> None:
-    keeper, vault = keeper_of(stage, outbox), interface("BasketVault").at(stage.vault)
+    keeper, vault = (
+        keeper_of(stage, outbox),
+        contract_at(stage.chain.rpc, "BasketVault", stage.vault),
+    )
     owner = stage.wallet(Actor.OWNER)
     lose(stage, 5_000)
     assert tick(keeper).reason is Reason.SYNCED
@@ -266,7 +272,7 @@ def test_recorded_loss_is_decided_the_same_again(
 
 def test_calendar_that_finds_no_trades_is_stamped(stage: Stage, outbox: Outbox) -> None:
     """From the stamp on the limit climbs: without one it would stay at its start."""
-    vault, day = interface("BasketVault").at(stage.vault), 86_400
+    vault, day = contract_at(stage.chain.rpc, "BasketVault", stage.vault), 86_400
     policy = replace(DEMO_POLICY, calendar_seconds=day, start_slippage_bps=0)
     fields = tuple(getattr(policy, name) for name in policy.__slots__)
     stage.wallet(Actor.OWNER).transact(vault, "setPolicy", fields)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rebalancer.chain.abi import interface
+from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.heads import Heads
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
@@ -192,7 +192,7 @@ def test_by_the_book_a_quiet_vault_is_told_only_when_its_reason_changes(
 ) -> None:
     keeper = keeper_of(stage, vaults, outbox, exact_vaults=0)
     heads = Heads(stage.chain.rpc, poll_seconds=0.01)
-    vault = interface("BasketVault").at(vaults[1])
+    vault = contract_at(stage.chain.rpc, "BasketVault", vaults[1])
     assert keeper.tick(heads.next(0)) == ()
 
     stage.wallet(Actor.GUARDIAN).transact(vault, "pauseRebalance")
@@ -210,7 +210,7 @@ def test_by_the_book_a_look_that_fails_loses_no_news(
     keeper = keeper_of(stage, vaults, outbox, exact_vaults=0)
     heads = Heads(stage.chain.rpc, poll_seconds=0.01)
     keeper.tick(heads.next(0))
-    vault = interface("BasketVault").at(vaults[1])
+    vault = contract_at(stage.chain.rpc, "BasketVault", vaults[1])
     stage.wallet(Actor.GUARDIAN).transact(vault, "pauseRebalance")
     plain = stage.chain.rpc.batch_settled
 
@@ -236,7 +236,7 @@ def test_a_transaction_that_a_contract_refuses_in_its_block_is_told_and_tried_an
     keeper = keeper_of(stage, vaults[:1], outbox)
     move(stage, UP_10_PERCENT)
     rpc = stage.chain.rpc
-    vault = interface("BasketVault").at(stage.vault)
+    vault = contract_at(rpc, "BasketVault", stage.vault)
     guardian = {"from": Actor.GUARDIAN.address, "to": stage.vault}
     tip = hex(500 * GWEI)
     rpc.call("evm_setAutomine", False)
@@ -263,7 +263,7 @@ def test_books_beside_other_transactions_in_the_same_block_are_not_compared(
     keeper = keeper_of(stage, vaults[:1], outbox)
     move(stage, UP_10_PERCENT)
     rpc = stage.chain.rpc
-    vault = interface("BasketVault").at(stage.vault)
+    vault = contract_at(rpc, "BasketVault", stage.vault)
     held = look(stage, vaults)[stage.vault].basket.held
     shares = look(stage, vaults)[stage.vault].total_supply // 100
     owner = {"from": Actor.OWNER.address, "to": stage.vault, "gas": hex(1_000_000)}
@@ -384,7 +384,9 @@ def test_a_vault_without_the_keepers_role_is_left_alone_unless_it_is_the_only_on
 ) -> None:
     stranger = stage.open_vault(2, with_roles=False)
     closed = astuple(replace(DEMO_POLICY, open_after_seconds=0))
-    stage.wallet(Actor.OWNER).transact(interface("BasketVault").at(stranger), "setPolicy", closed)
+    stage.wallet(Actor.OWNER).transact(
+        contract_at(stage.chain.rpc, "BasketVault", stranger), "setPolicy", closed
+    )
     alone = keeper_of(stage, (stranger,), outbox)
     with pytest.raises(KeeperNotAuthorized) as refusal:
         alone.start()

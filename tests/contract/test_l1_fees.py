@@ -14,8 +14,8 @@ import structlog
 
 from rebalancer import actions
 from rebalancer.chain import l1_fees
-from rebalancer.chain.abi import interface
 from rebalancer.chain.artifacts import load_artifact
+from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.l1_fees import (
     GAS_PRICE_ORACLE,
     NO_L1_FEES,
@@ -73,7 +73,7 @@ def op_stack(
 ) -> None:
     """Make it an OP-stack chain, or another one than it was."""
     put(chain, "MockGasPriceOracle", GAS_PRICE_ORACLE)
-    oracle = interface("MockGasPriceOracle").at(GAS_PRICE_ORACLE)
+    oracle = contract_at(chain.rpc, "MockGasPriceOracle", GAS_PRICE_ORACLE)
     chain.transact(oracle, "set", fork, wei_per_byte, scalar, constant, is_out_of_order)
 
 
@@ -81,7 +81,7 @@ def arbitrum(chain: LocalChain, wei_per_byte: int = WEI_PER_BYTE) -> None:
     """Make it an Arbitrum chain."""
     chain.set_code(ARB_SYS, b"\xfe")
     put(chain, "MockNodeInterface", NODE_INTERFACE)
-    chain.transact(interface("MockNodeInterface").at(NODE_INTERFACE), "set", wei_per_byte)
+    chain.transact(contract_at(chain.rpc, "MockNodeInterface", NODE_INTERFACE), "set", wei_per_byte)
 
 
 # Asking
@@ -100,12 +100,12 @@ def test_chain_that_is_no_rollup_is_asked_once_for_all(chain: LocalChain) -> Non
 @pytest.mark.parametrize("fork", [FJORD, ISTHMUS, JOVIAN])
 def test_op_stack_bounds_are_the_oracle_s_own_for_every_size(chain: LocalChain, fork: int) -> None:
     op_stack(chain, fork)
-    oracle = interface("MockGasPriceOracle").at(GAS_PRICE_ORACLE)
+    oracle = contract_at(chain.rpc, "MockGasPriceOracle", GAS_PRICE_ORACLE)
     fees = read_l1_fees(chain.rpc)
 
     for size in SIZES:
-        bound_wei = oracle.call(chain.rpc, "getL1FeeUpperBound", size)
-        least_wei = oracle.call(chain.rpc, "getL1FeeUpperBound", max(size, 100))
+        bound_wei = oracle.call("getL1FeeUpperBound", size)
+        least_wei = oracle.call("getL1FeeUpperBound", max(size, 100))
         assert bound_wei <= fees.data_wei(size) <= least_wei * 101 // 100
     assert not fees.is_gas
 
@@ -125,10 +125,10 @@ def test_operator_s_fee_is_the_fork_s_rounded_up(
     chain: LocalChain, fork: int, fee_wei: int
 ) -> None:
     op_stack(chain, fork, scalar=333, constant=7)
-    oracle = interface("MockGasPriceOracle").at(GAS_PRICE_ORACLE)
+    oracle = contract_at(chain.rpc, "MockGasPriceOracle", GAS_PRICE_ORACLE)
     found_wei = read_l1_fees(chain.rpc).operator_fee_wei(123_456)
 
-    assert found_wei - oracle.call(chain.rpc, "getOperatorFee", 123_456) in (0, 1)
+    assert found_wei - oracle.call("getOperatorFee", 123_456) in (0, 1)
     assert found_wei - fee_wei in (0, 1)
 
 
@@ -448,8 +448,8 @@ def test_unknown_fee_is_told_and_nothing_is_sent(broken: Stage, tmp_path: Path) 
 
 def test_preview_shows_what_data_costs(stage: Stage) -> None:
     wallet, shown = stage.wallet(Actor.OWNER), list[Preview]()
-    shares = (
-        interface("BasketVault").at(stage.vault).call(stage.chain.rpc, "balanceOf", wallet.address)
+    shares = contract_at(stage.chain.rpc, "BasketVault", stage.vault).call(
+        "balanceOf", wallet.address
     )
 
     class Enough(Exception):  # noqa: N818 (ends the action)

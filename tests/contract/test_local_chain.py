@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rebalancer.chain.abi import Contract, decode_logs, interface
+from rebalancer.chain.abi import decode_logs, interface
+from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.devnet.local import LocalChain
 from rebalancer.errors import (
     ArtifactMissing,
@@ -20,12 +21,12 @@ STRANGER = "0x6c9fc64a53c1b71fb3f9af64d1ae3a4931a5f4e9"
 
 
 @pytest.fixture
-def token(chain: LocalChain) -> Contract:
+def token(chain: LocalChain) -> BoundContract:
     return chain.deploy("MockToken", "Coin", "COIN", 6)
 
 
 def test_transact_refused_names_the_error_and_its_numbers(
-    chain: LocalChain, token: Contract
+    chain: LocalChain, token: BoundContract
 ) -> None:
     with pytest.raises(ContractReverted, match="ERC20InsufficientBalance") as caught:
         chain.transact(token, "transfer", STRANGER, 7)
@@ -33,10 +34,12 @@ def test_transact_refused_names_the_error_and_its_numbers(
     assert caught.value.values["balance"] == 0
 
 
-def test_call_refused_names_the_error_and_its_numbers(chain: LocalChain, token: Contract) -> None:
+def test_call_refused_names_the_error_and_its_numbers(
+    chain: LocalChain, token: BoundContract
+) -> None:
     owner = chain.accounts[1]
     with pytest.raises(ContractReverted) as caught:
-        token.call(chain.rpc, "transferFrom", owner, STRANGER, 9, sender=chain.accounts[0])
+        token.call("transferFrom", owner, STRANGER, 9, sender=chain.accounts[0])
     assert caught.value.error == "ERC20InsufficientAllowance"
     assert caught.value.values["needed"] == 9
 
@@ -53,19 +56,19 @@ def test_deploy_unknown_contract_is_missing() -> None:
 
 
 def test_call_where_nothing_lives_is_missing(chain: LocalChain) -> None:
-    nowhere = interface("MockToken").at(STRANGER)
+    nowhere = contract_at(chain.rpc, "MockToken", STRANGER)
     with pytest.raises(ContractMissing, match=STRANGER):
-        nowhere.call(chain.rpc, "decimals")
+        nowhere.call("decimals")
 
 
-def test_call_another_contract_is_missing(chain: LocalChain, token: Contract) -> None:
+def test_call_another_contract_is_missing(chain: LocalChain, token: BoundContract) -> None:
     # Answers whatever is asked with the number 300, which is no uint8.
     chain.set_code(STRANGER, bytes.fromhex("61012c60005260206000f3"))
     with pytest.raises(ContractMissing):
-        interface("MockToken").at(STRANGER).call(chain.rpc, "decimals")
+        contract_at(chain.rpc, "MockToken", STRANGER).call("decimals")
 
 
-def test_transact_done_returns_gas_and_events(chain: LocalChain, token: Contract) -> None:
+def test_transact_done_returns_gas_and_events(chain: LocalChain, token: BoundContract) -> None:
     receipt = chain.transact(token, "mint", STRANGER, 10**30)
 
     assert 21_000 < receipt.gas_used < 100_000
@@ -76,38 +79,42 @@ def test_transact_done_returns_gas_and_events(chain: LocalChain, token: Contract
     assert event.transaction_hash == receipt.transaction_hash
 
 
-def test_call_pinned_by_hash_reads_the_past(chain: LocalChain, token: Contract) -> None:
+def test_call_pinned_by_hash_reads_the_past(chain: LocalChain, token: BoundContract) -> None:
     before = chain.transact(token, "mint", STRANGER, 5)
     chain.transact(token, "mint", STRANGER, 6)
 
-    assert token.call(chain.rpc, "balanceOf", STRANGER, block=before.block_hash) == 5
-    assert token.call(chain.rpc, "balanceOf", STRANGER, block=before.block_number) == 5
-    assert token.call(chain.rpc, "balanceOf", STRANGER) == 11
+    assert token.call("balanceOf", STRANGER, block=before.block_hash) == 5
+    assert token.call("balanceOf", STRANGER, block=before.block_number) == 5
+    assert token.call("balanceOf", STRANGER) == 11
 
 
-def test_call_pinned_to_a_reverted_block_is_rejected(chain: LocalChain, token: Contract) -> None:
+def test_call_pinned_to_a_reverted_block_is_rejected(
+    chain: LocalChain, token: BoundContract
+) -> None:
     snapshot = chain.snapshot()
     gone = chain.transact(token, "mint", STRANGER, 5)
     chain.revert(snapshot)
     chain.transact(token, "mint", STRANGER, 6)
 
     with pytest.raises(RpcRejected):
-        token.call(chain.rpc, "balanceOf", STRANGER, block=gone.block_hash)
+        token.call("balanceOf", STRANGER, block=gone.block_hash)
 
 
-def test_snapshot_then_revert_restores_state_and_height(chain: LocalChain, token: Contract) -> None:
+def test_snapshot_then_revert_restores_state_and_height(
+    chain: LocalChain, token: BoundContract
+) -> None:
     height = chain.block()["number"]
     snapshot = chain.snapshot()
     chain.transact(token, "mint", STRANGER, 5)
     chain.revert(snapshot)
 
-    assert token.call(chain.rpc, "balanceOf", STRANGER) == 0
+    assert token.call("balanceOf", STRANGER) == 0
     assert chain.block()["number"] == height
     with pytest.raises(RpcRejected, match="no snapshot"):
         chain.revert(snapshot)
 
 
-def test_next_timestamp_is_taken_and_must_grow(chain: LocalChain, token: Contract) -> None:
+def test_next_timestamp_is_taken_and_must_grow(chain: LocalChain, token: BoundContract) -> None:
     at = chain.now() + 12_345
     chain.set_next_timestamp(at)
     chain.transact(token, "mint", STRANGER, 5)
@@ -119,28 +126,28 @@ def test_next_timestamp_is_taken_and_must_grow(chain: LocalChain, token: Contrac
         chain.set_next_timestamp(at)
 
 
-def test_state_is_set_as_told(chain: LocalChain, token: Contract) -> None:
+def test_state_is_set_as_told(chain: LocalChain, token: BoundContract) -> None:
     code = chain.code(token.address)
     chain.set_code(STRANGER, code)
-    copied = interface("MockToken").at(STRANGER)
-    assert copied.call(chain.rpc, "name") == "Coin"
-    assert copied.call(chain.rpc, "symbol") == "COIN"
-    assert copied.call(chain.rpc, "decimals") == 6
+    copied = contract_at(chain.rpc, "MockToken", STRANGER)
+    assert copied.call("name") == "Coin"
+    assert copied.call("symbol") == "COIN"
+    assert copied.call("decimals") == 6
 
     chain.set_balance(STRANGER, 3 * 10**18)
     assert chain.balance_wei(STRANGER) == 3 * 10**18
 
     # OpenZeppelin's ERC-20 keeps its total supply in slot 2.
     chain.set_storage(STRANGER, 2, (77).to_bytes(32))
-    assert copied.call(chain.rpc, "totalSupply") == 77
+    assert copied.call("totalSupply") == 77
 
 
-def test_token_balance_is_found_and_set(chain: LocalChain, token: Contract) -> None:
+def test_token_balance_is_found_and_set(chain: LocalChain, token: BoundContract) -> None:
     weth = chain.deploy("WETH9")
     for contract in (token, weth):
         chain.set_token_balance(contract.address, STRANGER, 123)
-        assert contract.call(chain.rpc, "balanceOf", STRANGER) == 123
-    assert token.call(chain.rpc, "totalSupply") == 0
+        assert contract.call("balanceOf", STRANGER) == 123
+    assert token.call("totalSupply") == 0
 
 
 def test_token_balance_kept_elsewhere_is_not_found(chain: LocalChain) -> None:
@@ -149,7 +156,7 @@ def test_token_balance_kept_elsewhere_is_not_found(chain: LocalChain) -> None:
     chain.transact(token, "setFactor", 2 * 10**18)
     with pytest.raises(BalanceNotFound, match=token.address):
         chain.set_token_balance(token.address, STRANGER, 123)
-    assert token.call(chain.rpc, "balanceOf", STRANGER) == 0
+    assert token.call("balanceOf", STRANGER) == 0
 
 
 def test_impersonating_sends_as_somebody_else(bare_chain: LocalChain) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rebalancer.chain.abi import Contract, interface
+from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.devnet import uniswap
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.market import (
@@ -41,20 +41,18 @@ USDC_WETH_500 = "0x88e6A0c2dDD26FEEb64F039a2c41296FcB3f5640"
 
 
 def pool_state(chain: LocalChain, address: str) -> tuple[int, int, int]:
-    pool = interface("UniswapV3Pool").at(address)
-    sqrt_x96, tick, *_ = pool.call(chain.rpc, "slot0")
-    return sqrt_x96, tick, pool.call(chain.rpc, "liquidity")
+    pool = contract_at(chain.rpc, "UniswapV3Pool", address)
+    sqrt_x96, tick, *_ = pool.call("slot0")
+    return sqrt_x96, tick, pool.call("liquidity")
 
 
-def quoter(market: Market) -> Contract:
-    return interface("QuoterV2").at(market.deployment.uniswap["QuoterV2"])
+def quoter(market: Market) -> BoundContract:
+    return contract_at(market.chain.rpc, "QuoterV2", market.deployment.uniswap["QuoterV2"])
 
 
 def quote_in(market: Market, token_in: str, token_out: str, fee: int, amount_raw: int) -> int:
     question = (token_in, token_out, amount_raw, fee, 0)
-    answer: tuple[int, ...] = quoter(market).call(
-        market.chain.rpc, "quoteExactInputSingle", question
-    )
+    answer: tuple[int, ...] = quoter(market).call("quoteExactInputSingle", question)
     return answer[0]
 
 
@@ -68,15 +66,13 @@ def test_market_stands_at_mainnet_addresses(market: Market) -> None:
     pools = {pool.address for pool in market.deployment.pools}
     assert {WBTC_WETH_3000.lower(), USDC_WETH_500.lower()} <= pools
 
-    factory = interface("UniswapV3Factory").at(MAINNET["UniswapV3Factory"])
-    tiers = [
-        factory.call(chain.rpc, "feeAmountTickSpacing", fee) for fee in (100, 500, 3000, 10000)
-    ]
+    factory = contract_at(chain.rpc, "UniswapV3Factory", MAINNET["UniswapV3Factory"])
+    tiers = [factory.call("feeAmountTickSpacing", fee) for fee in (100, 500, 3000, 10000)]
     assert tiers == [1, 10, 60, 200]
     for name in ("SwapRouter", "SwapRouter02", "NonfungiblePositionManager", "QuoterV2"):
-        contract = interface(name).at(MAINNET[name])
-        assert contract.call(chain.rpc, "factory") == MAINNET["UniswapV3Factory"].lower()
-        assert contract.call(chain.rpc, "WETH9") == MAINNET["WETH9"].lower()
+        contract = contract_at(chain.rpc, name, MAINNET[name])
+        assert contract.call("factory") == MAINNET["UniswapV3Factory"].lower()
+        assert contract.call("WETH9") == MAINNET["WETH9"].lower()
 
 
 def test_install_twice_changes_nothing(market: Market) -> None:
@@ -89,29 +85,28 @@ def test_install_twice_changes_nothing(market: Market) -> None:
     ("token", "name"), [(WETH, "Wrapped Ether"), (WBTC, "Wrapped BTC"), (USDC, "USD Coin")]
 )
 def test_token_says_what_mainnet_says(market: Market, token: Token, name: str) -> None:
-    contract = interface("MockToken").at(token.address)
-    rpc = market.chain.rpc
-    assert contract.call(rpc, "name") == name
-    assert contract.call(rpc, "symbol") == token.symbol
-    assert contract.call(rpc, "decimals") == token.decimals
+    contract = contract_at(market.chain.rpc, "MockToken", token.address)
+    assert contract.call("name") == name
+    assert contract.call("symbol") == token.symbol
+    assert contract.call("decimals") == token.decimals
 
 
 def test_weth_wraps_and_unwraps(market: Market) -> None:
-    chain, weth = market.chain, interface("WETH9").at(WETH.address)
+    chain, weth = market.chain, contract_at(market.chain.rpc, "WETH9", WETH.address)
     owner = chain.accounts[3]
     chain.transact(weth, "deposit", sender=owner, value_wei=10**18)
     before = chain.balance_wei(owner)
     chain.transact(weth, "withdraw", 10**18, sender=owner)
 
-    assert weth.call(chain.rpc, "balanceOf", owner) == 0
+    assert weth.call("balanceOf", owner) == 0
     assert 10**18 - 10**16 < chain.balance_wei(owner) - before < 10**18
 
 
 def test_multicall3_collects_answers(market: Market) -> None:
-    multicall = interface("Multicall3").at(MAINNET["Multicall3"])
-    token = interface("MockToken").at(USDC.address)
+    multicall = contract_at(market.chain.rpc, "Multicall3", MAINNET["Multicall3"])
+    token = contract_at(market.chain.rpc, "MockToken", USDC.address)
     calls = [(USDC.address, False, bytes.fromhex(token.data("decimals")[2:]))] * 2
-    answers = multicall.call(market.chain.rpc, "aggregate3", calls)
+    answers = multicall.call("aggregate3", calls)
     assert [(done, int.from_bytes(data)) for done, data in answers] == [(True, 6), (True, 6)]
 
 
@@ -119,8 +114,8 @@ def test_router_swaps_what_the_quoter_says(market: Market) -> None:
     chain, trader = market.chain, market.chain.accounts[3]
     market.deal("USDC", trader, 50_000 * 10**6)
     usdc, router = (
-        interface("MockToken").at(USDC.address),
-        interface("SwapRouter02").at(MAINNET["SwapRouter02"]),
+        contract_at(chain.rpc, "MockToken", USDC.address),
+        contract_at(chain.rpc, "SwapRouter02", MAINNET["SwapRouter02"]),
     )
     chain.transact(usdc, "approve", router.address, 2**256 - 1, sender=trader)
     amount = 50_000 * 10**6
@@ -128,23 +123,25 @@ def test_router_swaps_what_the_quoter_says(market: Market) -> None:
     order = (USDC.address, WETH.address, 500, trader, amount, expected, 0)
     chain.transact(router, "exactInputSingle", order, sender=trader)
 
-    weth = interface("WETH9").at(WETH.address)
-    assert weth.call(chain.rpc, "balanceOf", trader) == expected
+    weth = contract_at(chain.rpc, "WETH9", WETH.address)
+    assert weth.call("balanceOf", trader) == expected
     assert 24 * 10**18 < expected < 25 * 10**18
-    assert usdc.call(chain.rpc, "balanceOf", trader) == 0
+    assert usdc.call("balanceOf", trader) == 0
 
 
 def test_position_manager_mints_a_position(market: Market) -> None:
     chain, owner = market.chain, market.chain.accounts[3]
-    manager = interface("NonfungiblePositionManager").at(MAINNET["NonfungiblePositionManager"])
+    manager = contract_at(
+        chain.rpc, "NonfungiblePositionManager", MAINNET["NonfungiblePositionManager"]
+    )
     for token, amount in ((USDC, 10**10), (WETH, 10**19)):
         market.deal(token.symbol, owner, amount)
-        contract = interface("MockToken").at(token.address)
+        contract = contract_at(chain.rpc, "MockToken", token.address)
         chain.transact(contract, "approve", manager.address, amount, sender=owner)
     order = (USDC.address, WETH.address, 500, -887270, 887270, 10**10, 10**19, 0, 0, owner, 2**40)
     chain.transact(manager, "mint", order, sender=owner)
 
-    assert manager.call(chain.rpc, "ownerOf", 1) == owner
+    assert manager.call("ownerOf", 1) == owner
 
 
 def test_deal_gives_exactly_that_much(market: Market) -> None:
@@ -152,8 +149,8 @@ def test_deal_gives_exactly_that_much(market: Market) -> None:
     for token in (WETH, WBTC, USDC):
         amount = 123 * 10**token.decimals + 1
         market.deal(token.address, someone, amount)
-        contract = interface("MockToken").at(token.address)
-        assert contract.call(market.chain.rpc, "balanceOf", someone) == amount
+        contract = contract_at(market.chain.rpc, "MockToken", token.address)
+        assert contract.call("balanceOf", someone) == amount
     with pytest.raises(MarketMismatch, match="DOGE"):
         market.deal("DOGE", someone, 1)
 
@@ -172,10 +169,8 @@ def test_quotes_on_paper_equal_the_quoters(market: Market) -> None:
     for told, made in zip(opening_pools(OPENING_PRICES_E8), market.deployment.pools, strict=True):
         for _ in range(6):
             token_in, token_out = chance.sample(made.tokens, 2)
-            held = (
-                interface("MockToken")
-                .at(token_in)
-                .call(market.chain.rpc, "balanceOf", made.address)
+            held = contract_at(market.chain.rpc, "MockToken", token_in).call(
+                "balanceOf", made.address
             )
             amount = chance.randrange(1, 10 ** chance.randrange(3, len(str(held))))
             on_paper = told.quote_in(token_in, token_out, amount)
@@ -197,9 +192,9 @@ def test_mainnet_pool_is_rebuilt_at_its_own_address(
         snapshot.tick,
         snapshot.liquidity,
     )
-    contract = interface("UniswapV3Pool").at(pool.address)
+    contract = contract_at(bare_chain.rpc, "UniswapV3Pool", pool.address)
     for tick in random.Random(3).sample(snapshot.profile.ticks, 25):
-        _, net, *_ = contract.call(bare_chain.rpc, "ticks", tick.at)
+        _, net, *_ = contract.call("ticks", tick.at)
         assert net == tick.net
     for token_in, token_out in ((WBTC, WETH), (WETH, WBTC)):
         for whole in (1, 40):
@@ -283,7 +278,7 @@ def test_market_on_a_fork_moves_what_it_cannot_mint() -> None:
 
 
 def supply(chain: LocalChain, token: Token) -> int:
-    amount: int = interface("MockToken").at(token.address).call(chain.rpc, "totalSupply")
+    amount: int = contract_at(chain.rpc, "MockToken", token.address).call("totalSupply")
     return amount
 
 
@@ -298,12 +293,12 @@ def test_step_publishes_rounds_at_its_time(market: Market) -> None:
     assert market.chain.block(block.hash)["number"] == hex(block.number)
     feeds = {feed.name: feed for feed in market.deployment.feeds}
     for name, answer in (("ETH/USD", 2_100_00000000), ("BTC/USD", 30_300_00000000)):
-        proxy = interface("MockFeedProxy").at(feeds[name].address)
+        proxy = contract_at(market.chain.rpc, "MockFeedProxy", feeds[name].address)
         round_id = (6 << 64) + 2
         expected = (round_id, answer, at, at, round_id)
-        assert proxy.call(market.chain.rpc, "latestRoundData") == expected
-    untouched = interface("MockFeedProxy").at(feeds["USDC/USD"].address)
-    assert untouched.call(market.chain.rpc, "latestRoundData")[0] == (6 << 64) + 1
+        assert proxy.call("latestRoundData") == expected
+    untouched = contract_at(market.chain.rpc, "MockFeedProxy", feeds["USDC/USD"].address)
+    assert untouched.call("latestRoundData")[0] == (6 << 64) + 1
 
 
 @pytest.mark.parametrize("factor", [50, 90, 99, 101, 110, 200])
@@ -330,12 +325,12 @@ def test_step_within_the_fee_moves_no_pool(market: Market) -> None:
 
 def test_step_ends_where_the_pool_on_paper_does(market: Market) -> None:
     told, made = opening_pools(OPENING_PRICES_E8)[1], market.deployment.pools[1]
-    usdc, rpc = interface("MockToken").at(USDC.address), market.chain.rpc
-    before = usdc.call(rpc, "balanceOf", made.address)
+    usdc = contract_at(market.chain.rpc, "MockToken", USDC.address)
+    before = usdc.call("balanceOf", made.address)
     market.step({"ETH/USD": 1_950_00000000}, market.chain.now() + 60)
 
     # WETH, token1, got cheaper: the arbitrageur sells it, so USDC leaves the pool.
-    bought = before - usdc.call(rpc, "balanceOf", made.address)
+    bought = before - usdc.call("balanceOf", made.address)
     sold = told.quote_out(WETH.address, USDC.address, bought)
     _, on_paper = told.swapped(WETH.address, USDC.address, sold)
     price, tick, liquidity = pool_state(market.chain, made.address)
@@ -349,12 +344,12 @@ def test_step_in_the_past_takes_the_chains_time(market: Market) -> None:
 
     assert now <= block.timestamp <= market.chain.now()
     feed = market.deployment.feeds[0]
-    aggregator = interface("MockAggregator").at(str(feed.aggregator))
-    assert aggregator.call(market.chain.rpc, "latestRoundData")[1] == 2_100_00000000
+    aggregator = contract_at(market.chain.rpc, "MockAggregator", str(feed.aggregator))
+    assert aggregator.call("latestRoundData")[1] == 2_100_00000000
 
 
 def test_step_that_fails_says_why(market: Market) -> None:
-    market.chain.transact(interface("PausableToken").at(WBTC.address), "pause")
+    market.chain.transact(contract_at(market.chain.rpc, "PausableToken", WBTC.address), "pause")
     with pytest.raises(ContractReverted):
         market.step({"BTC/USD": 33_000_00000000}, market.chain.now() + 60)
 

@@ -6,7 +6,7 @@ import pytest
 from eth_account import Account
 from eth_account.messages import encode_typed_data
 
-from rebalancer.chain.abi import Contract
+from rebalancer.chain.contracts import BoundContract
 from rebalancer.devnet.local import LocalChain
 from rebalancer.errors import ContractReverted
 
@@ -15,12 +15,12 @@ ALICE: str = Account.from_key(ALICE_KEY).address
 BOB = "0x0000000000000000000000000000000000000b0b"
 
 
-def balance(chain: LocalChain, token: Contract, holder: str) -> int:
-    amount: int = token.call(chain.rpc, "balanceOf", holder)
+def balance(chain: LocalChain, token: BoundContract, holder: str) -> int:
+    amount: int = token.call("balanceOf", holder)
     return amount
 
 
-def give(chain: LocalChain, token: Contract, amount_raw: int = 1_000) -> str:
+def give(chain: LocalChain, token: BoundContract, amount_raw: int = 1_000) -> str:
     """Mint to the first account, which the node can send from."""
     chain.transact(token, "mint", chain.accounts[0], amount_raw)
     return chain.accounts[0]
@@ -36,9 +36,9 @@ def test_plain_token_moves_and_burns(chain: LocalChain, decimals: int) -> None:
     chain.transact(token, "transfer", BOB, 400)
     chain.transact(token, "burn", BOB, 100)
 
-    assert token.call(chain.rpc, "decimals") == decimals
+    assert token.call("decimals") == decimals
     assert (balance(chain, token, holder), balance(chain, token, BOB)) == (600, 300)
-    assert token.call(chain.rpc, "totalSupply") == 900
+    assert token.call("totalSupply") == 900
 
 
 @pytest.mark.parametrize(("mock", "version"), [("MockToken", "1"), ("BlocklistToken", "2")])
@@ -46,7 +46,7 @@ def test_permit_signed_for_the_tokens_version_is_taken_once(
     chain: LocalChain, mock: str, version: str
 ) -> None:
     token = chain.deploy(mock, "Coin", "COIN", 6)
-    assert token.call(chain.rpc, "version") == version
+    assert token.call("version") == version
     deadline = chain.now() + 1_000
 
     def permit(signed_version: str) -> tuple[object, ...]:
@@ -73,7 +73,7 @@ def test_permit_signed_for_the_tokens_version_is_taken_once(
     with pytest.raises(ContractReverted, match="PermitSignerMismatch"):
         chain.transact(token, "permit", *permit("3"))
     chain.transact(token, "permit", *permit(version))
-    assert token.call(chain.rpc, "allowance", ALICE, BOB) == 7
+    assert token.call("allowance", ALICE, BOB) == 7
     with pytest.raises(ContractReverted, match="PermitSignerMismatch"):
         chain.transact(token, "permit", *permit(version))
 
@@ -121,7 +121,7 @@ def test_no_return_token_moves_and_answers_nothing(chain: LocalChain) -> None:
     chain.transact(token, "transferFrom", holder, BOB, 10, sender=chain.accounts[1])
 
     assert balance(chain, token, BOB) == 10
-    assert token.call(chain.rpc, "allowance", holder, chain.accounts[1]) == 0
+    assert token.call("allowance", holder, chain.accounts[1]) == 0
 
 
 def test_fee_token_delivers_less(chain: LocalChain) -> None:
@@ -130,7 +130,7 @@ def test_fee_token_delivers_less(chain: LocalChain) -> None:
     chain.transact(token, "transfer", BOB, 500)
 
     assert (balance(chain, token, holder), balance(chain, token, BOB)) == (500, 495)
-    assert token.call(chain.rpc, "totalSupply") == 995
+    assert token.call("totalSupply") == 995
 
 
 def test_rebasing_token_grows_and_shrinks_by_itself(chain: LocalChain) -> None:
@@ -174,7 +174,7 @@ def test_return_bomb_answers_with_a_megabyte(chain: LocalChain) -> None:
     holder = give(chain, token)
     chain.transact(token, "setBroken", True)
     with pytest.raises(ContractReverted) as caught:
-        token.call(chain.rpc, "transfer", BOB, 1, sender=holder)
+        token.call("transfer", BOB, 1, sender=holder)
     assert len(caught.value.data) == 1_000_000
 
 
@@ -183,7 +183,7 @@ def test_false_return_token_says_no_and_moves_nothing(chain: LocalChain) -> None
     holder = give(chain, token)
     chain.transact(token, "setBroken", True)
 
-    assert token.call(chain.rpc, "transfer", BOB, 1, sender=holder) is False
+    assert token.call("transfer", BOB, 1, sender=holder) is False
     chain.transact(token, "transfer", BOB, 1)
     assert balance(chain, token, BOB) == 0
 
@@ -208,61 +208,61 @@ def test_callback_token_calls_the_stranger_first(chain: LocalChain) -> None:
 
 
 @pytest.fixture
-def aggregator(chain: LocalChain) -> Contract:
+def aggregator(chain: LocalChain) -> BoundContract:
     return chain.deploy("MockAggregator", 8, "ETH / USD")
 
 
 @pytest.fixture
-def proxy(chain: LocalChain, aggregator: Contract) -> Contract:
+def proxy(chain: LocalChain, aggregator: BoundContract) -> BoundContract:
     return chain.deploy("MockFeedProxy", aggregator.address, 6)
 
 
-def test_feed_without_rounds_has_no_data(chain: LocalChain, proxy: Contract) -> None:
+def test_feed_without_rounds_has_no_data(chain: LocalChain, proxy: BoundContract) -> None:
     with pytest.raises(ContractReverted, match="NoDataPresent"):
-        proxy.call(chain.rpc, "latestRoundData")
+        proxy.call("latestRoundData")
 
 
 def test_feed_counts_rounds_within_its_phase(
-    chain: LocalChain, aggregator: Contract, proxy: Contract
+    chain: LocalChain, aggregator: BoundContract, proxy: BoundContract
 ) -> None:
     chain.transact(aggregator, "pushAt", 2_000_00000000, 111)
     chain.transact(aggregator, "push", -5)
 
     second = (6 << 64) + 2
     now = chain.now()
-    assert proxy.call(chain.rpc, "latestRoundData") == (second, -5, now, now, second)
+    assert proxy.call("latestRoundData") == (second, -5, now, now, second)
     first = second - 1
     round_1 = (first, 2_000_00000000, 111, 111, first)
-    assert proxy.call(chain.rpc, "getRoundData", first) == round_1
-    assert proxy.call(chain.rpc, "decimals") == 8
-    assert proxy.call(chain.rpc, "description") == "ETH / USD"
+    assert proxy.call("getRoundData", first) == round_1
+    assert proxy.call("decimals") == 8
+    assert proxy.call("description") == "ETH / USD"
     with pytest.raises(ContractReverted, match="NoDataPresent"):
-        proxy.call(chain.rpc, "getRoundData", second + 1)
+        proxy.call("getRoundData", second + 1)
 
 
 def test_feed_in_a_new_phase_keeps_the_old_rounds(
-    chain: LocalChain, aggregator: Contract, proxy: Contract
+    chain: LocalChain, aggregator: BoundContract, proxy: BoundContract
 ) -> None:
     chain.transact(aggregator, "push", 1)
     successor = chain.deploy("MockAggregator", 18, "ETH / USD")
     chain.transact(successor, "push", 2)
     chain.transact(proxy, "setAggregator", successor.address)
 
-    assert proxy.call(chain.rpc, "phaseId") == 7
-    assert proxy.call(chain.rpc, "aggregator") == successor.address
-    assert proxy.call(chain.rpc, "latestRoundData")[:2] == ((7 << 64) + 1, 2)
-    assert proxy.call(chain.rpc, "getRoundData", (6 << 64) + 1)[:2] == ((6 << 64) + 1, 1)
-    assert proxy.call(chain.rpc, "decimals") == 18
+    assert proxy.call("phaseId") == 7
+    assert proxy.call("aggregator") == successor.address
+    assert proxy.call("latestRoundData")[:2] == ((7 << 64) + 1, 2)
+    assert proxy.call("getRoundData", (6 << 64) + 1)[:2] == ((6 << 64) + 1, 1)
+    assert proxy.call("decimals") == 18
     with pytest.raises(ContractReverted, match="UnknownPhase"):
-        proxy.call(chain.rpc, "getRoundData", (8 << 64) + 1)
+        proxy.call("getRoundData", (8 << 64) + 1)
 
 
 def test_failing_feed_answers_nobody(
-    chain: LocalChain, aggregator: Contract, proxy: Contract
+    chain: LocalChain, aggregator: BoundContract, proxy: BoundContract
 ) -> None:
     chain.transact(aggregator, "push", 1)
     chain.transact(aggregator, "setFailing", True)
     with pytest.raises(ContractReverted, match="FeedFailing"):
-        proxy.call(chain.rpc, "latestRoundData")
+        proxy.call("latestRoundData")
     chain.transact(aggregator, "setFailing", False)
-    assert proxy.call(chain.rpc, "latestRoundData")[1] == 1
+    assert proxy.call("latestRoundData")[1] == 1

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from eth_abi.abi import encode as abi_encode
 
-from rebalancer.chain.abi import Contract, interface
+from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.deploy import Role
 from rebalancer.reasons import LENS_REASONS, Reason
 from rebalancer.route import encode
@@ -23,7 +23,7 @@ SOLD_RAW = 6 * E18
 
 
 @pytest.fixture
-def broken(world: World, vault: Contract) -> Contract:
+def broken(world: World, vault: BoundContract) -> BoundContract:
     """The vault with WETH above its band, open to anyone a minute after that is known."""
     policy = list(world.read(vault, "policy"))
     policy[-1] = OPEN_AFTER_SECONDS
@@ -33,16 +33,16 @@ def broken(world: World, vault: Contract) -> Contract:
 
 
 @pytest.fixture
-def gate(world: World) -> Contract:
+def gate(world: World) -> BoundContract:
     """The gate, with Bob as a network's caller and Alice as a CRE forwarder for Bob's workflows."""
-    contract = interface("KeeperGate").at(world.system.gate)
+    contract = contract_at(world.chain.rpc, "KeeperGate", world.system.gate)
     bob, alice = world.bob.address, world.alice.address
     world.admin.transact(world.authority, "grantRole", Role.AUTOMATION.value, bob, 0)
     world.owner.transact(contract, "setWorkflowOwner", alice, bob)
     return contract
 
 
-def hint(world: World, vault: Contract) -> bytes:
+def hint(world: World, vault: BoundContract) -> bytes:
     """A standing route: all there is of WETH, on the pool, for WBTC."""
     route = encode([pool_hop(world, 0, WETH, WBTC, to_caller=True)])
     return abi_encode(["address", "bytes"], [vault.address, route])
@@ -53,13 +53,13 @@ def metadata(workflow_owner: str) -> bytes:
     return b"\x11" * 32 + b"rebalance\0" + bytes.fromhex(workflow_owner[2:]) + b"\0\x01"
 
 
-def rebalanced(world: World, vault: Contract, receipt: Any) -> dict[str, Any]:
+def rebalanced(world: World, vault: BoundContract, receipt: Any) -> dict[str, Any]:
     (event,) = [e for e in world.events(receipt, vault) if e.name == "Rebalanced"]
     return dict(event.values)
 
 
 def test_a_network_pokes_then_rebalances_with_nothing_but_a_route(
-    world: World, broken: Contract, gate: Contract
+    world: World, broken: BoundContract, gate: BoundContract
 ) -> None:
     data = hint(world, broken)
     assert world.read(gate, "checkUpkeep", data) == (True, data)
@@ -84,7 +84,7 @@ def test_a_network_pokes_then_rebalances_with_nothing_but_a_route(
 
 
 def test_a_forwarder_reports_for_its_workflows_owner(
-    world: World, broken: Contract, gate: Contract
+    world: World, broken: BoundContract, gate: BoundContract
 ) -> None:
     data = hint(world, broken)
     mine = metadata(world.bob.address)
@@ -101,7 +101,7 @@ def test_a_forwarder_reports_for_its_workflows_owner(
 
 
 def test_an_arbitrageur_fills_the_vault_from_a_pool_with_a_flash_swap(
-    world: World, broken: Contract
+    world: World, broken: BoundContract
 ) -> None:
     flash = world.stranger.deploy("FlashFiller")
     bought = quote(world, SOLD_RAW, (WETH, WBTC)) * 997 // 1_000
@@ -125,7 +125,9 @@ def test_an_arbitrageur_fills_the_vault_from_a_pool_with_a_flash_swap(
     assert world.balances(flash) == [0, 0, 0]
 
 
-def test_a_market_maker_fills_the_vault_from_its_inventory(world: World, broken: Contract) -> None:
+def test_a_market_maker_fills_the_vault_from_its_inventory(
+    world: World, broken: BoundContract
+) -> None:
     desk = world.alice.deploy("InventoryFiller", world.alice.address)
     world.alice.transact(desk, "setOperator", world.bob.address, True)
     world.give(desk, [0, SEEDS[1], 0])

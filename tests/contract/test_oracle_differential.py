@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from rebalancer.chain.abi import Contract, interface
+from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.deploy import FeedSpec, SourceKind, SourceSpec, set_feed, set_source
 from rebalancer.oracle import (
     MAX_TICK,
@@ -52,7 +52,7 @@ def foretold(price_e18: int) -> tuple[int, Fault]:
     return (price_e18, Fault.NONE) if price_e18 <= MAX_UINT128 else (0, Fault.OUT_OF_RANGE)
 
 
-def feed_at(world: World, token: str, price_e18: int) -> Contract:
+def feed_at(world: World, token: str, price_e18: int) -> BoundContract:
     """A feed of 18 decimals for a token; any price is sane."""
     feed = world.admin.deploy("MockAggregator", 18, "USD")
     world.admin.transact(feed, "push", price_e18)
@@ -62,7 +62,7 @@ def feed_at(world: World, token: str, price_e18: int) -> Contract:
     return feed
 
 
-def new_token(world: World, decimals: int) -> Contract:
+def new_token(world: World, decimals: int) -> BoundContract:
     return world.admin.deploy("MockToken", f"Coin {decimals}", "COIN", decimals)
 
 
@@ -161,7 +161,7 @@ def test_average_of_real_pools_is_exact_in_both_directions(world: World) -> None
     router, pools = world.uniswap("SwapRouter02"), []
     for i, j in ((0, 1), (0, 2), (1, 2)):
         token, paid = world.tokens[i], world.tokens[j]
-        pool = interface("UniswapV3Pool").at(world.pool(token, paid))
+        pool = contract_at(world.chain.rpc, "UniswapV3Pool", world.pool(token, paid))
         pools.append((token.address, paid.address, pool))
         world.stranger.transact(pool, "increaseObservationCardinalityNext", 16)
         amounts = [0, 0, 0]

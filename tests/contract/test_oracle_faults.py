@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from rebalancer.chain.abi import Contract
+from rebalancer.chain.contracts import BoundContract
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
 from rebalancer.deploy import FeedSpec, Fees, SourceKind, SourceSpec, set_feed, set_source
 from rebalancer.errors import ContractReverted
@@ -29,13 +29,13 @@ class Scene:
     """A vault with WETH out of its band, and every source of its prices at hand."""
 
     world: World
-    vault: Contract
-    hub: Contract
-    feed: Contract
-    second: Contract
-    uptime: Contract
+    vault: BoundContract
+    hub: BoundContract
+    feed: BoundContract
+    second: BoundContract
+    uptime: BoundContract
 
-    def push(self, feed: Contract, answer: int, age: int = 0) -> None:
+    def push(self, feed: BoundContract, answer: int, age: int = 0) -> None:
         """A feed's next round, that old in the next block."""
         chain = self.world.chain
         at = chain.now() + 1
@@ -46,7 +46,7 @@ class Scene:
         """What the guardian does; of this hub, nothing is assigned to anybody but the admin."""
         self.world.admin.transact(self.hub, "removeFeed", self.world.weth.address)
 
-    def fail(self, feed: Contract) -> None:
+    def fail(self, feed: BoundContract) -> None:
         """From now on the feed reverts."""
         self.world.stranger.transact(feed, "setFailing", True)
 

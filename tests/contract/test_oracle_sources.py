@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from rebalancer.chain.abi import Contract, interface
+from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.receipt import Receipt
 from rebalancer.deploy import SourceKind, SourceSpec, set_source
 from rebalancer.units import E18
@@ -22,7 +22,7 @@ class Average:
     """WETH's second source: its pool with USDC, at 2,000 dollars for longer than the window."""
 
     world: World
-    pool: Contract
+    pool: BoundContract
     spec: SourceSpec
 
     def swap(self, usdc: int) -> Receipt:
@@ -37,8 +37,8 @@ class Average:
 
     def second(self, block: str = "latest") -> tuple[int, int]:
         """Price and fault of the average alone."""
-        rpc, weth = self.world.chain.rpc, self.world.weth.address
-        _, (price_e18, fault) = self.world.oracle.call(rpc, "readings", weth, block=block)
+        weth = self.world.weth.address
+        _, (price_e18, fault) = self.world.oracle.call("readings", weth, block=block)
         return int(price_e18), int(fault)
 
     def price(self) -> tuple[int, int, int, int]:
@@ -57,7 +57,7 @@ class Average:
 
 @pytest.fixture
 def average(world: World) -> Average:
-    pool = interface("UniswapV3Pool").at(world.pool(world.weth, world.usdc))
+    pool = contract_at(world.chain.rpc, "UniswapV3Pool", world.pool(world.weth, world.usdc))
     spec = SourceSpec(
         kind=SourceKind.UNISWAP_V3_TWAP,
         target=pool.address,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rebalancer.chain.abi import Contract
+from rebalancer.chain.contracts import BoundContract
 from rebalancer.chain.receipt import Receipt, wait_for_receipt
 from rebalancer.devnet.local import LocalChain
 from rebalancer.errors import (
@@ -38,7 +38,7 @@ SIGNER = devnet_signer(6)
 
 
 @pytest.fixture
-def token(chain: LocalChain) -> Contract:
+def token(chain: LocalChain) -> BoundContract:
     return chain.deploy("MockToken", "Coin", "COIN", 6)
 
 
@@ -48,7 +48,7 @@ def outbox(tmp_path: Path) -> Iterator[Outbox]:
         yield box
 
 
-def mint(token: Contract, epoch: int, vault: str = VAULT, amount_raw: int = 1) -> Intent:
+def mint(token: BoundContract, epoch: int, vault: str = VAULT, amount_raw: int = 1) -> Intent:
     data = token.data("mint", RECEIVER, amount_raw)
     return Intent(CHAIN, vault, epoch, token.address, data, 200_000, "a band is broken")
 
@@ -66,8 +66,8 @@ def nonce(chain: LocalChain) -> int:
     return int(chain.rpc.call("eth_getTransactionCount", SIGNER.address, "latest"), 16)
 
 
-def supply(chain: LocalChain, token: Contract) -> int:
-    return int(token.call(chain.rpc, "totalSupply"))
+def supply(chain: LocalChain, token: BoundContract) -> int:
+    return int(token.call("totalSupply"))
 
 
 @contextmanager
@@ -100,7 +100,7 @@ def answering(
 
 
 def test_deliver_to_another_chain_is_refused(
-    chain: LocalChain, outbox: Outbox, token: Contract
+    chain: LocalChain, outbox: Outbox, token: BoundContract
 ) -> None:
     wrong = Intent(1, VAULT, 0, token.address, "0x", 21_000, "a test")
     with pytest.raises(WrongChain) as caught:
@@ -110,7 +110,7 @@ def test_deliver_to_another_chain_is_refused(
 
 
 def test_deliver_without_ether_signs_nothing(
-    chain: LocalChain, outbox: Outbox, token: Contract, monkeypatch: pytest.MonkeyPatch
+    chain: LocalChain, outbox: Outbox, token: BoundContract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chain.set_balance(SIGNER.address, 10**9)
 
@@ -130,7 +130,7 @@ def test_deliver_without_ether_signs_nothing(
 
 
 def test_deliver_refused_by_the_node_fails_and_its_nonce_is_used_again(
-    chain: LocalChain, outbox: Outbox, token: Contract
+    chain: LocalChain, outbox: Outbox, token: BoundContract
 ) -> None:
     with pytest.raises(RpcRejected):
         outbox.submit(chain.rpc, [SIGNER], mint(token, 0), Fees(1, 1))
@@ -149,7 +149,7 @@ def test_deliver_refused_by_the_node_fails_and_its_nonce_is_used_again(
 
 
 def test_deliver_not_mined_in_time_stays_under_way_and_is_not_sent_twice(
-    chain: LocalChain, outbox: Outbox, token: Contract
+    chain: LocalChain, outbox: Outbox, token: BoundContract
 ) -> None:
     before = nonce(chain)
     with no_blocks(chain):
@@ -170,7 +170,7 @@ def test_deliver_not_mined_in_time_stays_under_way_and_is_not_sent_twice(
 def test_deliver_cut_off_while_sending_is_sent_again_byte_for_byte(
     chain: LocalChain,
     outbox: Outbox,
-    token: Contract,
+    token: BoundContract,
     monkeypatch: pytest.MonkeyPatch,
     arrived: bool,
 ) -> None:
@@ -198,7 +198,7 @@ def test_deliver_cut_off_while_sending_is_sent_again_byte_for_byte(
 
 
 def test_deliver_two_vaults_under_way_take_two_nonces(
-    chain: LocalChain, outbox: Outbox, token: Contract
+    chain: LocalChain, outbox: Outbox, token: BoundContract
 ) -> None:
     first = nonce(chain)
     with no_blocks(chain):
@@ -214,7 +214,7 @@ def test_deliver_two_vaults_under_way_take_two_nonces(
 
 
 def test_deliver_sends_what_was_signed_before_it_first(
-    chain: LocalChain, outbox: Outbox, token: Contract, monkeypatch: pytest.MonkeyPatch
+    chain: LocalChain, outbox: Outbox, token: BoundContract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = nonce(chain)
     down = RpcUnreachable(chain.rpc.endpoint, "it is down")
@@ -231,7 +231,7 @@ def test_deliver_sends_what_was_signed_before_it_first(
 
 
 def test_deliver_when_the_node_does_not_count_pending_ones_takes_the_next_nonce(
-    chain: LocalChain, outbox: Outbox, token: Contract, monkeypatch: pytest.MonkeyPatch
+    chain: LocalChain, outbox: Outbox, token: BoundContract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = nonce(chain)
     call = chain.rpc.call
@@ -255,7 +255,7 @@ def test_deliver_when_the_node_does_not_count_pending_ones_takes_the_next_nonce(
 
 
 def test_deliver_refused_on_chain_is_raised_and_may_be_tried_again(
-    chain: LocalChain, outbox: Outbox, token: Contract
+    chain: LocalChain, outbox: Outbox, token: BoundContract
 ) -> None:
     steal = token.data("transferFrom", RECEIVER, SIGNER.address, 7)
     doomed = Intent(CHAIN, VAULT, 0, token.address, steal, 200_000, "a test")
@@ -272,7 +272,7 @@ def test_deliver_refused_on_chain_is_raised_and_may_be_tried_again(
 
 
 def test_deliver_refused_on_chain_while_away_is_found_and_tried_anew(
-    chain: LocalChain, outbox: Outbox, token: Contract
+    chain: LocalChain, outbox: Outbox, token: BoundContract
 ) -> None:
     steal = token.data("transferFrom", RECEIVER, SIGNER.address, 7)
     doomed = Intent(CHAIN, VAULT, 0, token.address, steal, 200_000, "a test")
@@ -287,7 +287,7 @@ def test_deliver_refused_on_chain_while_away_is_found_and_tried_anew(
 
 
 def test_nonce_used_by_somebody_else_with_the_key_fails_and_is_tried_anew(
-    chain: LocalChain, outbox: Outbox, token: Contract, monkeypatch: pytest.MonkeyPatch
+    chain: LocalChain, outbox: Outbox, token: BoundContract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rebalancer.send.outbox._LATE_RECEIPT_SECONDS", 0.01)
     down = RpcUnreachable(chain.rpc.endpoint, "it is down")
@@ -307,7 +307,7 @@ def test_nonce_used_by_somebody_else_with_the_key_fails_and_is_tried_anew(
 
 
 def test_refused_by_one_node_but_mined_by_another_is_not_sent_again(
-    chain: LocalChain, outbox: Outbox, token: Contract, monkeypatch: pytest.MonkeyPatch
+    chain: LocalChain, outbox: Outbox, token: BoundContract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refused = RpcRejected("eth_sendRawTransaction", -32000, "overloaded")
     answers = {"eth_sendRawTransaction": refused, "eth_getTransactionByHash": None}
@@ -327,7 +327,7 @@ def test_refused_by_one_node_but_mined_by_another_is_not_sent_again(
 
 
 def test_refused_by_one_node_but_pending_at_another_is_replaced_not_joined(
-    chain: LocalChain, outbox: Outbox, token: Contract, monkeypatch: pytest.MonkeyPatch
+    chain: LocalChain, outbox: Outbox, token: BoundContract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = nonce(chain)
     refused = RpcRejected("eth_sendRawTransaction", -32000, "overloaded")
@@ -355,7 +355,7 @@ def test_refused_by_one_node_but_pending_at_another_is_replaced_not_joined(
 
 
 def test_mined_and_taken_back_by_a_reorg_is_sent_again(
-    chain: LocalChain, outbox: Outbox, token: Contract
+    chain: LocalChain, outbox: Outbox, token: BoundContract
 ) -> None:
     fork = chain.snapshot()
     first = deliver(chain, outbox, mint(token, 0))
@@ -372,7 +372,7 @@ def test_mined_and_taken_back_by_a_reorg_is_sent_again(
 
 
 def test_a_chain_started_anew_is_not_mistaken_for_the_old_one(
-    chain: LocalChain, outbox: Outbox, token: Contract
+    chain: LocalChain, outbox: Outbox, token: BoundContract
 ) -> None:
     fresh = chain.snapshot()
     for epoch in range(3):
@@ -389,7 +389,7 @@ def test_a_chain_started_anew_is_not_mistaken_for_the_old_one(
 
 
 def test_deliver_keeps_why_what_and_where(
-    chain: LocalChain, outbox: Outbox, token: Contract
+    chain: LocalChain, outbox: Outbox, token: BoundContract
 ) -> None:
     wanted = mint(token, 7)
     receipt = deliver(chain, outbox, wanted)

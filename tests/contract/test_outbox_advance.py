@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rebalancer.chain.abi import Contract
+from rebalancer.chain.contracts import BoundContract
 from rebalancer.chain.receipt import find_receipt, wait_for_receipt
 from rebalancer.chain.rpc import Call, Rpc
 from rebalancer.config import AccountSettings, RpcUrl
@@ -51,7 +51,7 @@ RULES = SendRules(fee_cap_wei=CAP_WEI, bump_after_blocks=2, confirmations=3, lea
 
 
 @pytest.fixture
-def token(chain: LocalChain) -> Contract:
+def token(chain: LocalChain) -> BoundContract:
     return chain.deploy("MockToken", "Coin", "COIN", 6)
 
 
@@ -62,7 +62,7 @@ def outbox(tmp_path: Path) -> Iterator[Outbox]:
 
 
 @pytest.fixture
-def held(chain: LocalChain, token: Contract) -> Iterator[None]:
+def held(chain: LocalChain, token: BoundContract) -> Iterator[None]:
     """No block comes unless a test mines one, once the token is there."""
     assert token.address
     chain.rpc.call("hardhat_setNextBlockBaseFeePerGas", hex(GWEI))
@@ -79,7 +79,7 @@ def no_blocks(chain: LocalChain) -> Iterator[None]:
         chain.rpc.call("evm_setAutomine", True)
 
 
-def mint(token: Contract, epoch: int = 0, vault: str = VAULT) -> Intent:
+def mint(token: BoundContract, epoch: int = 0, vault: str = VAULT) -> Intent:
     data = token.data("mint", RECEIVER, 1)
     return Intent(CHAIN, vault, epoch, token.address, data, 200_000, "a band is broken")
 
@@ -101,8 +101,8 @@ def kinds(attempt: Attempt) -> list[Kind]:
     return [version.kind for version in attempt.versions]
 
 
-def supply(chain: LocalChain, token: Contract) -> int:
-    return int(token.call(chain.rpc, "totalSupply"))
+def supply(chain: LocalChain, token: BoundContract) -> int:
+    return int(token.call("totalSupply"))
 
 
 def nonce(chain: LocalChain, address: str = SIGNER.address) -> int:
@@ -138,7 +138,7 @@ def test_advance_with_nothing_under_way_asks_nothing(
 
 @pytest.mark.usefixtures("held")
 def test_submit_returns_before_a_block_and_asked_again_signs_nothing(
-    chain: LocalChain, outbox: Outbox, token: Contract
+    chain: LocalChain, outbox: Outbox, token: BoundContract
 ) -> None:
     first = submit(chain, outbox, mint(token))
     again = submit(chain, outbox, mint(token))
@@ -159,7 +159,7 @@ def test_submit_returns_before_a_block_and_asked_again_signs_nothing(
 
 @pytest.mark.usefixtures("held")
 def test_many_vaults_are_advanced_in_one_request(
-    chain: LocalChain, outbox: Outbox, token: Contract, monkeypatch: pytest.MonkeyPatch
+    chain: LocalChain, outbox: Outbox, token: BoundContract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vaults = [f"0x{i:040x}" for i in range(1, 21)]
     lane = Lane(SIGNER, max_open=20)
@@ -189,7 +189,7 @@ def test_many_vaults_are_advanced_in_one_request(
 
 @pytest.mark.usefixtures("held")
 def test_not_mined_for_some_blocks_is_bumped_with_the_same_nonce_and_mined_once(
-    chain: LocalChain, outbox: Outbox, token: Contract
+    chain: LocalChain, outbox: Outbox, token: BoundContract
 ) -> None:
     before = nonce(chain)
     first = submit(chain, outbox, mint(token))
@@ -218,7 +218,7 @@ def test_not_mined_for_some_blocks_is_bumped_with_the_same_nonce_and_mined_once(
 
 @pytest.mark.usefixtures("held")
 def test_gas_dearer_than_the_offer_is_bumped_at_the_next_block(
-    chain: LocalChain, outbox: Outbox, token: Contract
+    chain: LocalChain, outbox: Outbox, token: BoundContract
 ) -> None:
     submit(chain, outbox, mint(token), Fees(5 * GWEI, GWEI))
     chain.rpc.call("hardhat_setNextBlockBaseFeePerGas", hex(80 * GWEI))
@@ -237,7 +237,7 @@ def test_gas_dearer_than_the_offer_is_bumped_at_the_next_block(
 
 @pytest.mark.usefixtures("held")
 def test_at_the_cap_it_stays_says_so_once_and_is_sent_again(
-    chain: LocalChain, token: Contract, tmp_path: Path
+    chain: LocalChain, token: BoundContract, tmp_path: Path
 ) -> None:
     rules = replace(RULES, fee_cap_wei=10 * GWEI, bump_after_blocks=1)
     with Outbox(tmp_path / "capped.sqlite", rules) as outbox:
@@ -258,7 +258,7 @@ def test_at_the_cap_it_stays_says_so_once_and_is_sent_again(
 
 @pytest.mark.usefixtures("held")
 def test_older_version_that_a_block_holds_decides(
-    chain: LocalChain, outbox: Outbox, token: Contract, monkeypatch: pytest.MonkeyPatch
+    chain: LocalChain, outbox: Outbox, token: BoundContract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = submit(chain, outbox, mint(token))
     call = chain.rpc.call
@@ -283,7 +283,7 @@ def test_older_version_that_a_block_holds_decides(
 @pytest.mark.usefixtures("held")
 @pytest.mark.parametrize("cause", ["deadline", "epoch"])
 def test_obsolete_is_replaced_by_nothing_and_its_epoch_may_be_tried_anew(
-    chain: LocalChain, outbox: Outbox, token: Contract, cause: str
+    chain: LocalChain, outbox: Outbox, token: BoundContract, cause: str
 ) -> None:
     before, at = nonce(chain), height(chain)
     deadline = at + 1 if cause == "deadline" else None
@@ -307,7 +307,7 @@ def test_obsolete_is_replaced_by_nothing_and_its_epoch_may_be_tried_anew(
 
 @pytest.mark.usefixtures("held")
 def test_cancellation_that_waits_too_is_bumped_and_stays_a_cancellation(
-    chain: LocalChain, outbox: Outbox, token: Contract
+    chain: LocalChain, outbox: Outbox, token: BoundContract
 ) -> None:
     at = height(chain)
     attempt = submit(chain, outbox, mint(token))
@@ -323,7 +323,7 @@ def test_cancellation_that_waits_too_is_bumped_and_stays_a_cancellation(
 
 @pytest.mark.usefixtures("held")
 def test_original_mined_despite_its_cancellation_counts_as_mined(
-    chain: LocalChain, outbox: Outbox, token: Contract, monkeypatch: pytest.MonkeyPatch
+    chain: LocalChain, outbox: Outbox, token: BoundContract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     attempt = submit(chain, outbox, mint(token))
     call = chain.rpc.call
@@ -343,7 +343,7 @@ def test_original_mined_despite_its_cancellation_counts_as_mined(
 
 @pytest.mark.usefixtures("held")
 def test_cancel_what_is_mined_or_at_the_cap_is_refused(
-    chain: LocalChain, outbox: Outbox, token: Contract
+    chain: LocalChain, outbox: Outbox, token: BoundContract
 ) -> None:
     attempt = submit(chain, outbox, mint(token), Fees(CAP_WEI, GWEI))
     with pytest.raises(NotCancellable, match="no room"):
@@ -355,7 +355,7 @@ def test_cancel_what_is_mined_or_at_the_cap_is_refused(
 
 
 def test_past_its_deadline_it_is_cancelled_and_says_so(
-    chain: LocalChain, outbox: Outbox, token: Contract
+    chain: LocalChain, outbox: Outbox, token: BoundContract
 ) -> None:
     at = height(chain)
     intent = replace(mint(token), deadline_block=at)
@@ -374,7 +374,7 @@ def test_past_its_deadline_it_is_cancelled_and_says_so(
 
 
 def test_final_only_so_many_blocks_deep_and_then_never_asked_about(
-    chain: LocalChain, outbox: Outbox, token: Contract
+    chain: LocalChain, outbox: Outbox, token: BoundContract
 ) -> None:
     submit(chain, outbox, mint(token))
     wait_for_receipt(chain.rpc, str(only(outbox).transaction_hash), 10)
@@ -393,7 +393,7 @@ def test_final_only_so_many_blocks_deep_and_then_never_asked_about(
 
 
 def test_reorg_takes_mined_back_to_sent_and_sends_it_again(
-    chain: LocalChain, outbox: Outbox, token: Contract
+    chain: LocalChain, outbox: Outbox, token: BoundContract
 ) -> None:
     fork = chain.snapshot()
     first = submit(chain, outbox, mint(token))
@@ -449,7 +449,7 @@ class Inventor(Rpc):
 
 @pytest.mark.usefixtures("held")
 def test_mined_whose_receipt_is_gone_is_sent_again_after_two_blocks(
-    chain: LocalChain, node_url: str, outbox: Outbox, token: Contract
+    chain: LocalChain, node_url: str, outbox: Outbox, token: BoundContract
 ) -> None:
     submit(chain, outbox, mint(token))
     forget(chain)
@@ -472,7 +472,7 @@ def test_mined_whose_receipt_is_gone_is_sent_again_after_two_blocks(
 
 @pytest.mark.usefixtures("held")
 def test_mined_whose_receipt_is_late_stays_mined(
-    chain: LocalChain, outbox: Outbox, token: Contract
+    chain: LocalChain, outbox: Outbox, token: BoundContract
 ) -> None:
     submit(chain, outbox, mint(token))
     chain.mine()
@@ -489,7 +489,9 @@ def test_mined_whose_receipt_is_late_stays_mined(
     assert only(outbox).versions == mined.versions
 
 
-def test_anvils_own_reorg_is_survived(chain: LocalChain, outbox: Outbox, token: Contract) -> None:
+def test_anvils_own_reorg_is_survived(
+    chain: LocalChain, outbox: Outbox, token: BoundContract
+) -> None:
     if not chain.is_anvil:
         pytest.skip("only Anvil makes reorgs")
     submit(chain, outbox, mint(token))
@@ -508,7 +510,7 @@ def test_anvils_own_reorg_is_survived(chain: LocalChain, outbox: Outbox, token: 
 
 
 def test_reorg_of_a_cancellation_sends_the_cancellation_again(
-    chain: LocalChain, outbox: Outbox, token: Contract
+    chain: LocalChain, outbox: Outbox, token: BoundContract
 ) -> None:
     fork = chain.snapshot()
     with no_blocks(chain):
@@ -528,7 +530,7 @@ def test_reorg_of_a_cancellation_sends_the_cancellation_again(
 
 
 def test_reorg_of_a_refused_one_lets_it_succeed(
-    chain: LocalChain, outbox: Outbox, token: Contract
+    chain: LocalChain, outbox: Outbox, token: BoundContract
 ) -> None:
     steal = token.data("transferFrom", RECEIVER, SIGNER.address, 7)
     fork = chain.snapshot()
@@ -553,14 +555,14 @@ def test_reorg_of_a_refused_one_lets_it_succeed(
     advance(chain, outbox, height(chain))
 
     assert only(outbox).state is State.MINED
-    assert token.call(chain.rpc, "balanceOf", SIGNER.address) == 7
+    assert token.call("balanceOf", SIGNER.address) == 7
 
 
 # Nonces
 
 
 def test_nonce_spent_by_another_voids_the_attempt_after_two_blocks(
-    chain: LocalChain, outbox: Outbox, token: Contract, monkeypatch: pytest.MonkeyPatch
+    chain: LocalChain, outbox: Outbox, token: BoundContract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     call = chain.rpc.call
 
@@ -581,7 +583,7 @@ def test_nonce_spent_by_another_voids_the_attempt_after_two_blocks(
     assert supply(chain, token) == 1
 
 
-def gapped(chain: LocalChain, outbox: Outbox, token: Contract, missing: int) -> Attempt:
+def gapped(chain: LocalChain, outbox: Outbox, token: BoundContract, missing: int) -> Attempt:
     """An attempt of ours behind others' transactions that the node then forgot."""
     before = nonce(chain)
     for i in range(missing):
@@ -621,7 +623,7 @@ def forget(chain: LocalChain) -> None:
 
 @pytest.mark.usefixtures("held")
 def test_gap_is_found_and_filled_on_start_and_what_waited_is_mined(
-    chain: LocalChain, outbox: Outbox, token: Contract
+    chain: LocalChain, outbox: Outbox, token: BoundContract
 ) -> None:
     before = nonce(chain)
     waiting = gapped(chain, outbox, token, missing=2)
@@ -644,7 +646,9 @@ def test_gap_is_found_and_filled_on_start_and_what_waited_is_mined(
 
 
 @pytest.mark.usefixtures("held")
-def test_wide_gap_is_not_filled_unasked(chain: LocalChain, outbox: Outbox, token: Contract) -> None:
+def test_wide_gap_is_not_filled_unasked(
+    chain: LocalChain, outbox: Outbox, token: BoundContract
+) -> None:
     gapped(chain, outbox, token, missing=9)
     with pytest.raises(TooManyGaps, match="rebalancer tx clear") as caught:
         clear_on_start(outbox, chain.rpc, [SIGNER])
@@ -654,7 +658,7 @@ def test_wide_gap_is_not_filled_unasked(chain: LocalChain, outbox: Outbox, token
 
 @pytest.mark.usefixtures("held")
 def test_foreign_pending_is_refused_on_start_and_replaced_when_asked(
-    chain: LocalChain, outbox: Outbox, token: Contract
+    chain: LocalChain, outbox: Outbox, token: BoundContract
 ) -> None:
     before = nonce(chain)
     foreign = send_foreign(chain, before, fee_wei=50 * GWEI)
@@ -678,7 +682,7 @@ def test_foreign_pending_is_refused_on_start_and_replaced_when_asked(
 
 @pytest.mark.usefixtures("held")
 def test_two_lanes_share_the_work_and_an_epoch_has_one_attempt_over_both(
-    chain: LocalChain, outbox: Outbox, token: Contract
+    chain: LocalChain, outbox: Outbox, token: BoundContract
 ) -> None:
     lanes = [Lane(SIGNER, max_open=1), Lane(OTHER, max_open=1)]
     one = outbox.submit(chain.rpc, lanes, mint(token, 0, VAULT))
@@ -697,7 +701,7 @@ def test_two_lanes_share_the_work_and_an_epoch_has_one_attempt_over_both(
 
 @pytest.mark.usefixtures("held")
 def test_lane_that_may_not_call_the_vault_is_passed_over(
-    chain: LocalChain, outbox: Outbox, token: Contract
+    chain: LocalChain, outbox: Outbox, token: BoundContract
 ) -> None:
     elsewhere = Lane(SIGNER, KeyLimits(targets=frozenset({OTHER_VAULT})))
     attempt = outbox.submit(chain.rpc, [elsewhere, Lane(OTHER)], mint(token))
@@ -709,7 +713,7 @@ def test_lane_that_may_not_call_the_vault_is_passed_over(
 
 @pytest.mark.usefixtures("held")
 def test_what_one_node_refused_is_tried_anew_by_the_same_lane(
-    chain: LocalChain, outbox: Outbox, token: Contract
+    chain: LocalChain, outbox: Outbox, token: BoundContract
 ) -> None:
     """Another lane could not replace it, and both might be mined."""
     lanes = [Lane(SIGNER), Lane(OTHER)]
@@ -725,7 +729,7 @@ def test_what_one_node_refused_is_tried_anew_by_the_same_lane(
 
 @pytest.mark.usefixtures("held")
 def test_spend_of_a_day_is_counted_at_its_worst_until_it_is_mined(
-    chain: LocalChain, outbox: Outbox, token: Contract
+    chain: LocalChain, outbox: Outbox, token: BoundContract
 ) -> None:
     fees = Fees(10 * GWEI, GWEI)
     worst_wei = 200_000 * 10 * GWEI
@@ -752,7 +756,7 @@ def test_spend_of_a_day_is_counted_at_its_worst_until_it_is_mined(
 
 @pytest.mark.usefixtures("held")
 def test_bump_beyond_the_days_limit_is_not_signed_and_says_so(
-    chain: LocalChain, outbox: Outbox, token: Contract
+    chain: LocalChain, outbox: Outbox, token: BoundContract
 ) -> None:
     fees = Fees(10 * GWEI, GWEI)
     lane = Lane(SIGNER, KeyLimits(max_spend_per_day_wei=200_000 * 11 * GWEI))
@@ -764,7 +768,7 @@ def test_bump_beyond_the_days_limit_is_not_signed_and_says_so(
 
 
 def test_fee_above_the_keys_limit_signs_nothing(
-    chain: LocalChain, outbox: Outbox, token: Contract
+    chain: LocalChain, outbox: Outbox, token: BoundContract
 ) -> None:
     lane = Lane(SIGNER, KeyLimits(max_fee_per_gas_wei=GWEI))
     with pytest.raises(FeeAboveLimit) as caught:
@@ -774,7 +778,7 @@ def test_fee_above_the_keys_limit_signs_nothing(
 
 
 def test_external_signer_delivers_what_it_signs(
-    chain: LocalChain, outbox: Outbox, token: Contract
+    chain: LocalChain, outbox: Outbox, token: BoundContract
 ) -> None:
     if not chain.is_anvil:
         pytest.skip("Hardhat serves no eth_signTransaction")
@@ -799,7 +803,7 @@ PATIENT = replace(RULES, least_wait_seconds=600)
 
 
 def test_however_fast_blocks_come_a_receipt_may_be_late_for_a_while(
-    chain: LocalChain, token: Contract, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+    chain: LocalChain, token: BoundContract, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two nodes behind one address: one has counted the nonce, and the other has no receipt yet."""
     plain = chain.rpc.batch
@@ -824,7 +828,7 @@ def test_however_fast_blocks_come_a_receipt_may_be_late_for_a_while(
 
 
 def test_however_fast_blocks_come_nothing_is_replaced_at_once(
-    chain: LocalChain, token: Contract, outbox: Outbox, held: None
+    chain: LocalChain, token: BoundContract, outbox: Outbox, held: None
 ) -> None:
     outbox.rules = PATIENT
     submit(chain, outbox, mint(token))

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from rebalancer.chain.abi import Contract, interface
+from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.devnet.market import USDC, WBTC, WETH, Market
 from rebalancer.devnet.profile import opening_pools
 from rebalancer.plan import Leg, Plan, PlanInput, best_sale, plan_rebalance
@@ -55,18 +55,18 @@ def pools(market: Market) -> tuple[Pool, ...]:
 
 
 @pytest.fixture
-def executor(market: Market) -> Contract:
+def executor(market: Market) -> BoundContract:
     """A route executor."""
     return market.chain.deploy("RouteExecutor")
 
 
 def balance(market: Market, token: str, holder: str) -> int:
     """A balance, raw."""
-    return int(interface("MockToken").at(token).call(market.chain.rpc, "balanceOf", holder))
+    return int(contract_at(market.chain.rpc, "MockToken", token).call("balanceOf", holder))
 
 
 def execute(
-    market: Market, executor: Contract, sales: dict[str, int], route: bytes
+    market: Market, executor: BoundContract, sales: dict[str, int], route: bytes
 ) -> dict[str, int]:
     """Lend the sales to the executor and let it run; what came back, by token."""
     trader = market.chain.accounts[5]
@@ -89,7 +89,7 @@ def brought(sale: Sequence[Leg], bought: Token) -> int:
 
 
 def test_sale_after_sale_pays_what_was_planned(
-    market: Market, executor: Contract, pools: tuple[Pool, ...]
+    market: Market, executor: BoundContract, pools: tuple[Pool, ...]
 ) -> None:
     rng = random.Random(7)
     legs = []
@@ -112,7 +112,7 @@ def test_sale_after_sale_pays_what_was_planned(
 
 
 def test_sale_carried_out_after_another_trade_still_sells_all(
-    market: Market, executor: Contract, pools: tuple[Pool, ...]
+    market: Market, executor: BoundContract, pools: tuple[Pool, ...]
 ) -> None:
     """The last hop of every token takes what is there: a moved price changes the result, never the sale."""
     amount = 400 * 10**18
@@ -144,7 +144,7 @@ def basket(weth: int, wbtc: int, usdc: int) -> Basket:
     ids=["ether-high", "ether-low", "dollars-low", "dollars-high"],
 )
 def test_plan_carried_out_brings_what_it_expects(
-    market: Market, executor: Contract, pools: tuple[Pool, ...], held: tuple[int, int, int]
+    market: Market, executor: BoundContract, pools: tuple[Pool, ...], held: tuple[int, int, int]
 ) -> None:
     asked = PlanInput.of(basket(*held), pools, slippage_limit_e18=E18 // 100)
     plan = plan_rebalance(asked)

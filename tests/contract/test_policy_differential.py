@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from rebalancer import policy
 from rebalancer.actions import MAX_LOCKED_BPS, MINIMUM_LOCKED_RAW
-from rebalancer.chain.abi import Contract, decode_logs, decode_revert, interface
+from rebalancer.chain.abi import decode_logs, decode_revert
+from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.receipt import Receipt
 from rebalancer.chain.snapshot import Block, VaultSnapshot, decode_vaults, read_block
 from rebalancer.deploy import Fees, VaultSpec, create_vault
@@ -197,7 +198,7 @@ def in_python(case: Case) -> Outcome:
 
 
 def in_solidity(
-    chain: LocalChain, multicall: Contract, harness: Contract, cases: Sequence[Case]
+    chain: LocalChain, multicall: BoundContract, harness: BoundContract, cases: Sequence[Case]
 ) -> list[Outcome]:
     """All cases in one call."""
     calls = [
@@ -205,7 +206,7 @@ def in_solidity(
         for case in cases
     ]
     outcomes: list[Outcome] = []
-    answers = multicall.call(chain.rpc, "aggregate3", calls)
+    answers = multicall.call("aggregate3", calls)
     for case, (succeeded, data) in zip(cases, answers, strict=True):
         if succeeded:
             returned = harness.interface.functions[case.solidity].decode(data)
@@ -258,8 +259,8 @@ class Arena:
 
     world: World
     tokens: dict[str, str]
-    oracle: Contract
-    executor: Contract
+    oracle: BoundContract
+    executor: BoundContract
 
     @classmethod
     def build(cls, world: World) -> Self:
@@ -288,7 +289,7 @@ class Arena:
         tokens = [asset.token for asset in basket.assets]
         self.world.admin.transact(self.oracle, "setPrices", tokens, prices)
 
-    def open_vault(self, basket: Basket, rules: Policy, salt: int) -> Contract:
+    def open_vault(self, basket: Basket, rules: Policy, salt: int) -> BoundContract:
         """A vault that holds the basket."""
         self.set_prices(basket)
         assert basket == seeded(basket)
@@ -304,9 +305,11 @@ class Arena:
             fee_recipient=self.world.treasury.address,
             salt=salt,
         )
-        return interface("BasketVault").at(create_vault(self.world.admin, system, spec))
+        return contract_at(
+            self.world.chain.rpc, "BasketVault", create_vault(self.world.admin, system, spec)
+        )
 
-    def shaken(self, rng: Random, vault: Contract, basket: Basket) -> tuple[Basket, State]:
+    def shaken(self, rng: Random, vault: BoundContract, basket: Basket) -> tuple[Basket, State]:
         """The vault's basket, with targets that glide now and then, and now and then an asset left out; and its state, an epoch further
         by each change."""
         world, n, epoch = self.world, len(basket.assets), 0
@@ -331,7 +334,7 @@ class Arena:
         return replace(basket, assets=assets), State(epoch=epoch)
 
     def struck(
-        self, rng: Random, vault: Contract, basket: Basket, state: State
+        self, rng: Random, vault: BoundContract, basket: Basket, state: State
     ) -> tuple[Basket, State]:
         """The vault after one of its tokens lost a part of its balance there, and whoever noticed had it written down."""
         world, asset = self.world, rng.randrange(len(basket.assets))
@@ -339,7 +342,7 @@ class Arena:
         after = before * rng.choice((5_000, 9_000, 9_999)) // BPS
         if after == before:
             return basket, state
-        lost = interface("MockToken").at(token)
+        lost = contract_at(world.chain.rpc, "MockToken", token)
         gift = world.read(lost, "balanceOf", vault.address) - before
         world.chain.set_token_balance(token, vault.address, after)
         world.admin.transact(vault, "sync", asset)
@@ -352,7 +355,7 @@ class Arena:
         return replace(basket, held=held, barred=tuple(barred)), replace(state, paused=is_paused)
 
     def tightened(
-        self, rng: Random, vault: Contract, rules: Policy, state: State
+        self, rng: Random, vault: BoundContract, rules: Policy, state: State
     ) -> tuple[Policy, State]:
         """The vault after one of its budgets was lowered to the least there may be; a level may be above it then."""
         least = {
@@ -379,12 +382,14 @@ class Arena:
         changed = replace(state, loss_level_e18=loss, turnover_level_e18=turnover)
         return tight, replace(changed, epoch=state.epoch + 1, due_since=0)
 
-    def act(self, at: int, vault: Contract, function: str, *args: Any) -> Receipt:
+    def act(self, at: int, vault: BoundContract, function: str, *args: Any) -> Receipt:
         """A transaction of the admin in a block of a given time."""
         self.world.chain.set_next_timestamp(at)
         return self.world.admin.transact(vault, function, *args)
 
-    def rebalance(self, at: int, vault: Contract, basket: Basket, epoch: int, trade: Trade) -> Any:
+    def rebalance(
+        self, at: int, vault: BoundContract, basket: Basket, epoch: int, trade: Trade
+    ) -> Any:
         """The Rebalanced event."""
         given = [
             (asset.token, amount)
@@ -406,17 +411,18 @@ class Arena:
         assert event.name == "Rebalanced"
         return event.values
 
-    def books(self, vault: Contract) -> tuple[tuple[int, ...], State]:
+    def books(self, vault: BoundContract) -> tuple[tuple[int, ...], State]:
         """Ledger and state, as the vault says."""
-        held, state = self.world.chain.rpc.batch([vault.request("held"), vault.request("state")])
-        return vault.result("held", held), State(*vault.result("state", state))
+        asked = vault.batched
+        held, state = vault.rpc.batch([asked.request("held"), asked.request("state")])
+        return asked.result("held", held), State(*asked.result("state", state))
 
-    def lens(self, vaults: Sequence[Contract]) -> tuple[bytes, Block]:
+    def lens(self, vaults: Sequence[BoundContract]) -> tuple[bytes, Block]:
         """What VaultLens says of vaults at the latest block."""
         block = read_block(self.world.chain.rpc)
-        lens = interface("VaultLens").at(self.world.system.lens)
+        lens = contract_at(self.world.chain.rpc, "VaultLens", self.world.system.lens)
         addresses = [vault.address for vault in vaults]
-        return lens.call(self.world.chain.rpc, "read", addresses, block=block.hash), block
+        return lens.call("read", addresses, block=block.hash), block
 
 
 def poked(rules: Policy, state: State, basket: Basket, at: int) -> State:
@@ -549,7 +555,7 @@ def any_trade(rng: Random, rules: Policy, state: State, basket: Basket, at: int)
 
 
 def poke_both(
-    arena: Arena, vault: Contract, rules: Policy, state: State, basket: Basket, at: int
+    arena: Arena, vault: BoundContract, rules: Policy, state: State, basket: Basket, at: int
 ) -> tuple[State, str]:
     """Pokes on chain and on paper."""
     expected = attempt(lambda: poked(rules, state, basket, at))
@@ -566,7 +572,7 @@ def poke_both(
 
 def rebalance_both(
     arena: Arena,
-    vault: Contract,
+    vault: BoundContract,
     rules: Policy,
     state: State,
     basket: Basket,
@@ -623,7 +629,7 @@ def expected_reason(basket: Basket, rules: Policy, state: State, timestamp: int)
     return Reason.CALENDAR_DUE if weighed.broken is None else Reason.BAND_BROKEN
 
 
-def check_lens(arena: Arena, vaults: Sequence[tuple[Contract, Basket, Policy, State]]) -> None:
+def check_lens(arena: Arena, vaults: Sequence[tuple[BoundContract, Basket, Policy, State]]) -> None:
     """Holds one call of VaultLens against what Python computes of each vault."""
     packed, block = arena.lens([vault for vault, *_ in vaults])
     snapshots = decode_vaults(packed, block.timestamp)
@@ -639,7 +645,7 @@ def check_lens(arena: Arena, vaults: Sequence[tuple[Contract, Basket, Policy, St
 def check_snapshot(
     snapshot: VaultSnapshot,
     words: Sequence[int],
-    vault: Contract,
+    vault: BoundContract,
     basket: Basket,
     rules: Policy,
     state: State,
@@ -716,7 +722,7 @@ def as_told(basket: Basket) -> Basket:
 
 def test_lens_reads_many_vaults_in_the_order_given(world: World) -> None:
     arena, rng = Arena.build(world), Random(20)
-    made: list[tuple[Contract, Basket, Policy, State]] = []
+    made: list[tuple[BoundContract, Basket, Policy, State]] = []
     for salt in range(8):
         rules = random_policy(rng)
         basket = arena.placed(seeded(random_basket(rng, rules.dust_bps)))

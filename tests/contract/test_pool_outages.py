@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from rebalancer.chain.abi import interface
+from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.rpc import Rpc
 from rebalancer.devnet.market import USDC, WBTC, WETH
 from rebalancer.devnet.stage import DEMO_POLICY, Actor, Stage
@@ -41,14 +41,14 @@ def pool_of(stage: Stage, *tokens: str) -> str:
 
 def drain(stage: Stage, pool: str, token: str) -> int:
     """Take a token's whole balance from a pool, which its state does not tell; how much it was."""
-    coin = interface("MockToken").at(token)
-    balance = int(coin.call(stage.chain.rpc, "balanceOf", pool))
+    coin = contract_at(stage.chain.rpc, "MockToken", token)
+    balance = int(coin.call("balanceOf", pool))
     stage.chain.transact(coin, "burn", pool, balance)
     return balance
 
 
 def refill(stage: Stage, pool: str, token: str, amount_raw: int) -> None:
-    stage.chain.transact(interface("MockToken").at(token), "mint", pool, amount_raw)
+    stage.chain.transact(contract_at(stage.chain.rpc, "MockToken", token), "mint", pool, amount_raw)
 
 
 def set_code(stage: Stage, address: str, code: str) -> None:
@@ -148,7 +148,7 @@ def test_token_that_the_executor_cannot_have_is_left_out_and_the_rest_is_traded(
     set_policy(stage, replace(DEMO_POLICY, start_slippage_bps=120))
     keeper = keeper_of(stage, (stage.vault,), outbox, receipt_seconds=30)
     move(stage, DOWN_10_PERCENT)
-    usdc = interface("BlocklistToken").at(USDC.address)
+    usdc = contract_at(stage.chain.rpc, "BlocklistToken", USDC.address)
     stage.chain.transact(usdc, "blacklist", stage.system.executor)
 
     (decision,) = keeper.tick()
@@ -167,7 +167,7 @@ def test_token_that_a_vault_cannot_be_sent_is_no_pools_fault_and_others_trade_it
     vaults = stage.vault, stage.open_vault(1)
     keeper = keeper_of(stage, vaults, outbox)
     move(stage, UP_10_PERCENT)
-    usdc = interface("BlocklistToken").at(USDC.address)
+    usdc = contract_at(stage.chain.rpc, "BlocklistToken", USDC.address)
     stage.chain.transact(usdc, "blacklist", stage.vault)
     told = [one for _ in range(3) for one in keeper.tick()]
 
@@ -186,7 +186,7 @@ def test_token_that_a_vault_cannot_be_sent_is_no_pools_fault_and_others_trade_it
 def test_what_the_vault_itself_refuses_is_no_pools_fault(stage: Stage, outbox: Outbox) -> None:
     keeper = keeper_of(stage, (stage.vault,), outbox)
     move(stage, UP_10_PERCENT)
-    vault = interface("BasketVault").at(stage.vault)
+    vault = contract_at(stage.chain.rpc, "BasketVault", stage.vault)
     evaluate = keeper.evaluator.evaluate
 
     def paused_meanwhile(*given: object) -> object:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rebalancer.chain.abi import interface
+from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.poolbook import PoolBook
 from rebalancer.chain.pools import read_pools
 from rebalancer.chain.rpc import Call, Rpc
@@ -77,7 +77,7 @@ def trade(chain: LocalChain, pool: PoolState, rng: random.Random) -> None:
     if amount == 0 or pool.quote_in(*way, amount) == 0:
         return
     executor = chain.deploy("RouteExecutor")
-    chain.transact(interface("MockToken").at(way[0]), "mint", executor.address, amount)
+    chain.transact(contract_at(chain.rpc, "MockToken", way[0]), "mint", executor.address, amount)
     hop = pool.hop(*way, 0, to_caller=True)
     chain.transact(executor, "executeRoute", encode([hop]), gas=100_000_000)
 
@@ -98,7 +98,7 @@ def withdraw(market: Market, pool: UniswapV3Pool, low: int, high: int, liquidity
     chain, driver = market.chain, market.driver.address
     chain.set_balance(driver, 10**18)
     with chain.impersonating(driver) as sender:
-        contract = interface("UniswapV3Pool").at(pool.address)
+        contract = contract_at(chain.rpc, "UniswapV3Pool", pool.address)
         chain.transact(contract, "burn", low, high, liquidity, sender=sender)
 
 
@@ -140,7 +140,7 @@ def test_pools_of_all_protocols_follow_a_range_of_blocks_by_one_request(
     weighted = [balancer.rebuild(random_weighted(chain, 3, version)) for version in ("v1", "v2")]
     v3 = rebuild(market, random_pool(SEED, token_pair(chain)))
     places = [
-        PoolRef(pair.address, venue="uniswap-v2"),
+        PoolRef(pair.address, fee_pips=3_000, venue="uniswap-v2"),
         PoolRef(v3.address, venue="uniswap-v3"),
         v4_place(of_v4),
         *(PoolRef(pool.address, venue="balancer") for pool in weighted),
@@ -166,7 +166,7 @@ def test_pools_of_all_protocols_follow_a_range_of_blocks_by_one_request(
     chain.transact(
         v4.manager, "setProtocolFee", key_of(of_v4), up << 12 | down, sender=chain.accounts[2]
     )
-    join(balancer, weighted[0], [amount // 7 for amount in weighted[0].balances])
+    balancer.join(weighted[0], [amount // 7 for amount in weighted[0].balances])
     endpoint.requests = 0
     assert book.update(now(chain)) == ()
 
@@ -178,20 +178,6 @@ def test_pools_of_all_protocols_follow_a_range_of_blocks_by_one_request(
     assert kept.protocol_fees_pips == (down, up)
     assert all(before != after for before, after in zip(start, book.pools, strict=True))
     assert isinstance(book.pool(pair.address), UniswapV2Pool)
-
-
-def join(balancer: BalancerV2, pool: BalancerWeightedPool, amounts: list[int]) -> None:
-    """Provide to a weighted pool, which pays its protocol fees then."""
-    assets = [token.address for token in pool.tokens]
-    for asset, amount in zip(assets, amounts, strict=True):
-        token = interface("MockToken").at(asset)
-        balancer.chain.transact(token, "mint", balancer.owner, amount)
-    count = len(amounts)
-    # abi.encode(EXACT_TOKENS_IN_FOR_BPT_OUT, amounts, 0)
-    data = b"".join(n.to_bytes(32) for n in (1, 96, 0, count, *amounts))
-    request = (assets, amounts, data, False)
-    ends = (bytes.fromhex(pool.pool_id[2:]), balancer.owner, balancer.owner, request)
-    balancer.chain.transact(balancer.vault, "joinPool", *ends, sender=balancer.owner)
 
 
 # Divergence
@@ -219,7 +205,9 @@ def test_lost_log_shows_at_the_next_swap_and_stops_that_pool_alone(
     fresh = read_pools(endpoint, [PoolRef(bad, venue="uniswap-v3")], book.block, CHAIN_ID)[0]
     way = [token.address for token in fresh.tokens]
     executor = market.chain.deploy("RouteExecutor")
-    market.chain.transact(interface("MockToken").at(way[0]), "mint", executor.address, 1_000)
+    market.chain.transact(
+        contract_at(market.chain.rpc, "MockToken", way[0]), "mint", executor.address, 1_000
+    )
     hop = fresh.hop(way[0], way[1], 0, to_caller=True)
     market.chain.transact(executor, "executeRoute", encode([hop]))
 

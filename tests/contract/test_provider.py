@@ -8,8 +8,9 @@ import pytest
 from web3 import HTTPProvider, Web3
 from web3.exceptions import ContractLogicError, Web3RPCError
 
-from rebalancer.chain.abi import Contract, decode_revert
+from rebalancer.chain.abi import decode_revert
 from rebalancer.chain.artifacts import load_artifact
+from rebalancer.chain.contracts import BoundContract
 from rebalancer.chain.provider import FailoverProvider, rpc_of
 from rebalancer.chain.snapshot import read_block, read_vaults
 from rebalancer.devnet.local import LocalChain
@@ -29,7 +30,7 @@ def w3(chain: LocalChain, node_url: str) -> Web3:
 
 
 @pytest.fixture
-def vault(world: World) -> Contract:
+def vault(world: World) -> BoundContract:
     return world.open_vault(basket_spec(world))
 
 
@@ -48,13 +49,13 @@ def test_blocks_balances_and_batches_are_read_past_a_dead_endpoint(
 
 
 def test_a_contract_is_read_and_its_refusal_decoded(
-    w3: Web3, world: World, vault: Contract
+    w3: Web3, world: World, vault: BoundContract
 ) -> None:
     contract = w3.eth.contract(
         Web3.to_checksum_address(vault.address), abi=load_artifact("BasketVault").abi
     )
 
-    assert tuple(contract.functions.held().call()) == vault.call(world.chain.rpc, "held")
+    assert tuple(contract.functions.held().call()) == vault.call("held")
     with pytest.raises(ContractLogicError) as refused:
         contract.functions.mintInKind(0, Web3.to_checksum_address(world.admin.address), []).call()
     assert decode_revert(bytes.fromhex(str(refused.value.data)[2:])).error == "ZeroShares"
@@ -99,7 +100,7 @@ def test_another_chain_is_refused(node_url: str) -> None:
 
 @pytest.mark.parametrize("provider", [HTTPProvider, FailoverProvider])
 def test_vaults_are_read_over_anybodys_web3(
-    world: World, vault: Contract, node_url: str, provider: type[HTTPProvider]
+    world: World, vault: BoundContract, node_url: str, provider: type[HTTPProvider]
 ) -> None:
     rpc = rpc_of(Web3(provider(node_url)))
     block = read_block(world.chain.rpc)

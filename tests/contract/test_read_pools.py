@@ -27,6 +27,7 @@ from rebalancer.errors import (
 from rebalancer.venues import PoolRef, PoolState, Tick, TickProfile, Token, UniswapV3Pool
 from rebalancer.venues.curve import with_balance
 from rebalancer.venues.uniswap_v4 import v4_ref
+from tests.contract.built import bare, in_pieces
 from tests.contract.pools import rebuild
 from tests.contract.pools_balancer import BalancerV2
 from tests.contract.pools_v4 import UniswapV4
@@ -55,21 +56,6 @@ def counting(node_url: str) -> Counting:
     return Counting(node_url, timeout_s=60)
 
 
-def bare(pool: Any) -> Any:
-    """Without what the chain does not know of a pool on paper: its name, and when it was."""
-    return replace(pool, name="", block=0, chain_id=1)
-
-
-def in_pieces(profile: TickProfile) -> TickProfile:
-    """The same liquidity as `rebuild` provides it: one position between any two ticks that follow each other."""
-    ticks = []
-    for at in profile.indices:
-        below, above = profile.liquidity_at(at - 1), profile.liquidity_at(at)
-        if below or above:
-            ticks.append(Tick(at, below + above, above - below))
-    return replace(profile, ticks=tuple(ticks))
-
-
 def v4_place(pool: Any) -> PoolRef:
     ends = pool.token0.address, pool.token1.address
     return v4_ref(pool.manager, *ends, pool.profile.fee_pips, pool.tick_spacing)
@@ -85,26 +71,20 @@ def test_pools_of_all_protocols_are_read_whole_in_a_handful_of_requests(
     made: list[tuple[PoolRef, PoolState]] = []
     for seed in (3, 8):
         tokens = token_pair(chain)
-        coin0, coin1 = (replace(token, symbol="COIN") for token in tokens)
         pair = Pair.opened(chain, (10**12 + seed, 10**15))
         made.append(
             (
                 PoolRef(pair.paper.address, fee_pips=2_500, venue="uniswap-v2"),
-                replace(
-                    pair.paper,
-                    fee_bps=25,
-                    token0=replace(pair.paper.token0, symbol="COIN"),
-                    token1=replace(pair.paper.token1, symbol="COIN"),
-                ),
+                replace(pair.paper, fee_bps=25),
             )
         )
         on_paper = random_pool(2 if seed == 3 else 9, tokens)
         on_paper = replace(on_paper, profile=in_pieces(on_paper.profile))
         v3 = rebuild(market, on_paper)
         made.append(
-            (PoolRef(v3.address, venue="uniswap-v3"), replace(v3, token0=coin0, token1=coin1))
+            (PoolRef(v3.address, venue="uniswap-v3"), v3)
         )
-        of_v4 = v4.rebuild(as_v4(replace(on_paper, token0=coin0, token1=coin1), (0, 700)))
+        of_v4 = v4.rebuild(as_v4(on_paper, (0, 700)))
         made.append((v4_place(of_v4), of_v4))
         weighted = balancer.rebuild(random_weighted(chain, seed, "v1" if seed == 3 else "v2"))
         made.append((PoolRef(weighted.address, venue="balancer"), weighted))
@@ -155,7 +135,7 @@ def test_balance_lent_to_a_coin_changes_nothing_else_of_it(chain: LocalChain) ->
     block = read_block(chain.rpc)
 
     def asked(name: str, *args: object, lent: bool) -> object:
-        method, (message, at) = coin.request(name, *args, block=block.hash)
+        method, (message, at) = coin.batched.request(name, *args, block=block.hash)
         override = [with_balance(coin.address, code, 77)] if lent else []
         (answer,) = chain.rpc.batch_settled(
             [(method, ({**message, "from": holder}, at, *override))]
@@ -173,7 +153,7 @@ def test_balance_lent_to_a_coin_changes_nothing_else_of_it(chain: LocalChain) ->
 
 def test_v4_pool_of_ether_is_read_from_storage_alone(chain: LocalChain) -> None:
     v4 = UniswapV4.install(chain, chain.accounts[2])
-    token = replace(token_pair(chain)[0], symbol="COIN")
+    token = token_pair(chain)[0]
     pool = opened(v4, token, 11)
 
     (found,) = read_pools(chain.rpc, [v4_place(pool)], read_block(chain.rpc), CHAIN_ID)

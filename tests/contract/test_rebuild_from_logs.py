@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from eth_abi.abi import encode
 
-from rebalancer.chain.abi import Contract, Event, decode_logs, interface
+from rebalancer.chain.abi import Event, decode_logs, interface
+from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
 from rebalancer.deploy import Fees
 from rebalancer.errors import ContractReverted
@@ -222,7 +223,7 @@ def seen_unpriced(auction: tuple[int, ...], at: int) -> tuple[int, ...]:
     return (*terms, clock_e6, ends_at, started, since, at)
 
 
-def rebuild(world: World, vault: Contract) -> tuple[Rebuilt, Counter[str]]:
+def rebuild(world: World, vault: BoundContract) -> tuple[Rebuilt, Counter[str]]:
     """A vault's logs and the store's of it, read in order; and how many of each event there are."""
     asked = {"address": [vault.address, world.system.config_store]}
     logs = world.chain.rpc.call("eth_getLogs", asked | {"fromBlock": "0x0", "toBlock": "latest"})
@@ -240,7 +241,7 @@ def rebuild(world: World, vault: Contract) -> tuple[Rebuilt, Counter[str]]:
     return rebuilt, Counter(event.name for event in events)
 
 
-def check(world: World, vault: Contract) -> Counter[str]:
+def check(world: World, vault: BoundContract) -> Counter[str]:
     """Every view of the vault says what its logs say."""
     logs, seen = rebuild(world, vault)
     views = ("name", "symbol", "authority", "config", "oracle", "policy", "assets", "feeRecipient")
@@ -275,7 +276,7 @@ def check(world: World, vault: Contract) -> Counter[str]:
     return seen
 
 
-def snapshot_of(world: World, vault: Contract) -> VaultSnapshot:
+def snapshot_of(world: World, vault: BoundContract) -> VaultSnapshot:
     block = read_block(world.chain.rpc)
     return read_vaults(world.chain.rpc, world.system.lens, [vault.address], block)[0]
 
@@ -283,7 +284,7 @@ def snapshot_of(world: World, vault: Contract) -> VaultSnapshot:
 class Life:
     """A vault to which anything may happen, one random thing at a time."""
 
-    def __init__(self, world: World, vault: Contract, rng: Random) -> None:
+    def __init__(self, world: World, vault: BoundContract, rng: Random) -> None:
         self.world, self.vault, self.rng = world, vault, rng
         self.executor = world.admin.deploy("FillExecutor")
         self.ether_usd = 2_000
@@ -293,7 +294,7 @@ class Life:
         for holder in self.holders:
             world.approve(holder, vault, [1 << 255] * 3)
         self.feeds = [
-            interface("MockAggregator").at(str(feed.aggregator))
+            contract_at(world.chain.rpc, "MockAggregator", str(feed.aggregator))
             for feed in world.market.deployment.feeds
         ]
         self.known = {t.address: d for t, d in zip(world.tokens, (18, 8, 6), strict=True)}
@@ -526,7 +527,7 @@ class Life:
         """What was given to the vault of an asset is taken up."""
         place = self.any_asset()
         held = self.world.read(self.vault, "held")[place]
-        token = interface("IERC20Metadata").at(self.tokens[place])
+        token = contract_at(self.world.chain.rpc, "IERC20Metadata", self.tokens[place])
         owed = held + self.world.read(self.vault, "totalClaimable", token.address)
         gift = self.world.balance(token, self.vault) - owed
         self.world.owner.transact(self.vault, "absorb", place, max(0, gift))
@@ -593,7 +594,7 @@ def test_every_view_follows_from_the_logs(world: World) -> None:
     assert seen["Claimed"] >= 1, seen
 
 
-def test_collecting_nothing_leaves_nothing_unsaid(world: World, vault: Contract) -> None:
+def test_collecting_nothing_leaves_nothing_unsaid(world: World, vault: BoundContract) -> None:
     world.chain.mine(at=world.chain.now() + 86_400)
     world.stranger.transact(vault, "collectFee")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rebalancer.chain.abi import Contract
+from rebalancer.chain.contracts import BoundContract
 from rebalancer.chain.rpc import Rpc
 from rebalancer.devnet.local import LocalChain
 from rebalancer.errors import RpcRejected, RpcTimeout
@@ -49,12 +49,12 @@ class Relay(Rpc):
 
 
 @pytest.fixture
-def token(chain: LocalChain) -> Contract:
+def token(chain: LocalChain) -> BoundContract:
     return chain.deploy("MockToken", "Coin", "COIN", 6)
 
 
 @pytest.fixture
-def held(chain: LocalChain, token: Contract) -> Iterator[None]:
+def held(chain: LocalChain, token: BoundContract) -> Iterator[None]:
     """No block comes unless a test mines one, once the token is there."""
     assert token.address
     chain.rpc.call("hardhat_setNextBlockBaseFeePerGas", hex(10**9))
@@ -91,7 +91,7 @@ def opened(tmp_path: Path, relays: tuple[Relay, Relay]) -> Iterator[Opened]:
         box.close()
 
 
-def mint(token: Contract, deadline_block: int | None = None) -> Intent:
+def mint(token: BoundContract, deadline_block: int | None = None) -> Intent:
     data = token.data("mint", RECEIVER, 1)
     return Intent(CHAIN, VAULT, 0, token.address, data, 200_000, "a test", deadline_block)
 
@@ -120,7 +120,7 @@ def raw(attempt: Attempt) -> str:
 
 @pytest.mark.usefixtures("held")
 def test_relays_get_every_version_and_the_public_none(
-    chain: LocalChain, token: Contract, opened: Opened, relays: tuple[Relay, Relay]
+    chain: LocalChain, token: BoundContract, opened: Opened, relays: tuple[Relay, Relay]
 ) -> None:
     outbox = opened()
     first = outbox.submit(chain.rpc, [SIGNER], mint(token))
@@ -136,12 +136,12 @@ def test_relays_get_every_version_and_the_public_none(
     chain.rpc.call("eth_sendRawTransaction", raw(bumped))
     chain.mine()
     (mined,) = outbox.advance(chain.rpc, [SIGNER], height(chain))
-    assert (mined.state, token.call(chain.rpc, "totalSupply")) == (State.MINED, 1)
+    assert (mined.state, token.call("totalSupply")) == (State.MINED, 1)
 
 
 @pytest.mark.usefixtures("held")
 def test_private_method_gets_the_deadline(
-    chain: LocalChain, token: Contract, opened: Opened, relays: tuple[Relay, Relay]
+    chain: LocalChain, token: BoundContract, opened: Opened, relays: tuple[Relay, Relay]
 ) -> None:
     attempt = opened(PRIVATE_METHOD).submit(chain.rpc, [SIGNER], mint(token, deadline_block=10**6))
     wanted = {"tx": raw(attempt), "maxBlockNumber": hex(10**6)}
@@ -150,7 +150,7 @@ def test_private_method_gets_the_deadline(
 
 @pytest.mark.usefixtures("held")
 def test_unmined_for_long_enough_goes_public_too(
-    chain: LocalChain, token: Contract, opened: Opened, relays: tuple[Relay, Relay]
+    chain: LocalChain, token: BoundContract, opened: Opened, relays: tuple[Relay, Relay]
 ) -> None:
     outbox = opened(public_after_blocks=4)
     attempt = outbox.submit(chain.rpc, [SIGNER], mint(token))
@@ -164,11 +164,11 @@ def test_unmined_for_long_enough_goes_public_too(
     assert len(relays[0].got) == 3
     chain.mine()
     outbox.advance(chain.rpc, [SIGNER], height(chain))
-    assert token.call(chain.rpc, "totalSupply") == 1
+    assert token.call("totalSupply") == 1
 
 
 @pytest.mark.usefixtures("held")
-def test_never_public_means_never(chain: LocalChain, token: Contract, opened: Opened) -> None:
+def test_never_public_means_never(chain: LocalChain, token: BoundContract, opened: Opened) -> None:
     outbox = opened(public_after_blocks=0)
     at = outbox.submit(chain.rpc, [SIGNER], mint(token)).newest.height
     for later in range(2, 60, 2):
@@ -178,7 +178,7 @@ def test_never_public_means_never(chain: LocalChain, token: Contract, opened: Op
 
 @pytest.mark.usefixtures("held")
 def test_one_relay_that_fails_is_enough_of_the_other(
-    chain: LocalChain, token: Contract, opened: Opened, relays: tuple[Relay, Relay]
+    chain: LocalChain, token: BoundContract, opened: Opened, relays: tuple[Relay, Relay]
 ) -> None:
     relays[0].failure = RpcTimeout("https://one.example", 10)
     outbox = opened()
@@ -194,7 +194,7 @@ def test_one_relay_that_fails_is_enough_of_the_other(
 
 @pytest.mark.usefixtures("held")
 def test_all_relays_silent_leaves_it_signed_and_the_next_block_sends_it_again(
-    chain: LocalChain, token: Contract, opened: Opened, relays: tuple[Relay, Relay]
+    chain: LocalChain, token: BoundContract, opened: Opened, relays: tuple[Relay, Relay]
 ) -> None:
     relays[0].failure = RpcTimeout("https://one.example", 10)
     relays[1].failure = RpcRejected(RAW_METHOD, -32000, "overloaded")
@@ -213,7 +213,7 @@ def test_all_relays_silent_leaves_it_signed_and_the_next_block_sends_it_again(
 
 @pytest.mark.usefixtures("held")
 def test_all_relays_refusing_fails_it_with_their_words(
-    chain: LocalChain, token: Contract, opened: Opened, relays: tuple[Relay, Relay]
+    chain: LocalChain, token: BoundContract, opened: Opened, relays: tuple[Relay, Relay]
 ) -> None:
     for relay in relays:
         relay.failure = RpcRejected(RAW_METHOD, -32000, "we do not serve this builder")
@@ -228,7 +228,7 @@ def test_all_relays_refusing_fails_it_with_their_words(
 
 @pytest.mark.usefixtures("held")
 def test_cancellation_goes_to_the_relays_and_to_the_public(
-    chain: LocalChain, token: Contract, opened: Opened, relays: tuple[Relay, Relay]
+    chain: LocalChain, token: BoundContract, opened: Opened, relays: tuple[Relay, Relay]
 ) -> None:
     outbox = opened()
     attempt = outbox.submit(chain.rpc, [SIGNER], mint(token))
@@ -239,12 +239,12 @@ def test_cancellation_goes_to_the_relays_and_to_the_public(
     (cancelled,) = outbox.advance(chain.rpc, [SIGNER], height(chain))
 
     assert cancelled.state is State.CANCELLED
-    assert token.call(chain.rpc, "totalSupply") == 0
+    assert token.call("totalSupply") == 0
 
 
 @pytest.mark.usefixtures("held")
 def test_two_private_ones_in_a_row_take_two_nonces(
-    chain: LocalChain, token: Contract, opened: Opened
+    chain: LocalChain, token: BoundContract, opened: Opened
 ) -> None:
     """The public count of what is pending does not know them: the journal does."""
     outbox = opened()
@@ -255,10 +255,10 @@ def test_two_private_ones_in_a_row_take_two_nonces(
 
 
 def test_relay_that_is_a_real_endpoint_delivers(
-    chain: LocalChain, node_url: str, token: Contract, tmp_path: Path
+    chain: LocalChain, node_url: str, token: BoundContract, tmp_path: Path
 ) -> None:
     relay = Rpc(node_url)
     with Outbox(tmp_path / "outbox.sqlite", RULES, Relays([relay])) as outbox:
         deliver(outbox, chain.rpc, SIGNER, mint(token), suggest(chain.rpc, RULES.fee_cap_wei))
     relay.close()
-    assert token.call(chain.rpc, "totalSupply") == 1
+    assert token.call("totalSupply") == 1

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from rebalancer.chain.abi import Contract, interface
+from rebalancer.chain.abi import interface
+from rebalancer.chain.contracts import BoundContract
 from rebalancer.chain.receipt import Receipt
 from rebalancer.chain.rpc import Rpc
 from rebalancer.devnet.local import LocalChain
@@ -31,7 +32,7 @@ def outbox(tmp_path: Path) -> Iterator[Outbox]:
 
 
 @pytest.fixture
-def token(chain: LocalChain) -> Contract:
+def token(chain: LocalChain) -> BoundContract:
     return chain.deploy("MockToken", "Coin", "COIN", 6)
 
 
@@ -43,7 +44,7 @@ def rebalanced(stage: Stage, outbox: Outbox) -> Receipt:
 
 
 def test_simulated_call_that_is_refused_is_refused_with_its_reason(
-    chain: LocalChain, token: Contract
+    chain: LocalChain, token: BoundContract
 ) -> None:
     data = token.data("transfer", chain.accounts[1], 5)
     with pytest.raises(SimulationRefused, match="ERC20InsufficientBalance") as caught:
@@ -51,11 +52,13 @@ def test_simulated_call_that_is_refused_is_refused_with_its_reason(
     assert caught.value.refusal.values["needed"] == 5
 
 
-def test_simulated_call_leaves_its_logs_and_no_trace(chain: LocalChain, token: Contract) -> None:
+def test_simulated_call_leaves_its_logs_and_no_trace(
+    chain: LocalChain, token: BoundContract
+) -> None:
     data = token.data("mint", chain.accounts[1], 5)
     logs = Simulator(chain.rpc).logs(chain.accounts[0], token.address, data, GAS)
 
-    assert token.call(chain.rpc, "totalSupply") == 0
+    assert token.call("totalSupply") == 0
     if chain.is_anvil:
         assert logs is not None
         (event,) = (interface("MockToken").decode_log(log) for log in logs)
@@ -66,7 +69,7 @@ def test_simulated_call_leaves_its_logs_and_no_trace(chain: LocalChain, token: C
 
 
 def test_node_without_the_method_is_asked_for_it_once(
-    chain: LocalChain, token: Contract, monkeypatch: pytest.MonkeyPatch
+    chain: LocalChain, token: BoundContract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
     call = chain.rpc.call

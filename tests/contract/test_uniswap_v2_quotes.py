@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from rebalancer.chain.abi import Contract, interface
+from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.devnet.local import LocalChain
 from rebalancer.errors import ContractReverted, LiquidityExhausted
 from rebalancer.route import encode
@@ -21,7 +21,7 @@ class Pair:
     """A pair on chain and the same on paper."""
 
     chain: LocalChain
-    contract: Contract
+    contract: BoundContract
     paper: UniswapV2Pool
 
     @classmethod
@@ -30,7 +30,7 @@ class Pair:
         factory = chain.deploy("UniswapV2Factory", chain.accounts[0])
         ends = tokens[0].address, tokens[1].address
         chain.transact(factory, "createPair", *ends)
-        contract = interface("UniswapV2Pair").at(factory.call(chain.rpc, "getPair", *ends))
+        contract = contract_at(chain.rpc, "UniswapV2Pair", factory.call("getPair", *ends))
         made = cls(chain, contract, UniswapV2Pool(contract.address, *tokens, reserves))
         for end, reserve in zip(ends, reserves, strict=True):
             made.mint(end, contract.address, reserve)
@@ -39,15 +39,15 @@ class Pair:
         return made
 
     def mint(self, token: str, to: str, amount_raw: int) -> None:
-        self.chain.transact(interface("MockToken").at(token), "mint", to, amount_raw)
+        self.chain.transact(contract_at(self.chain.rpc, "MockToken", token), "mint", to, amount_raw)
 
     def held(self, token: str, holder: str) -> int:
-        contract = interface("MockToken").at(token)
-        return int(contract.call(self.chain.rpc, "balanceOf", holder))
+        contract = contract_at(self.chain.rpc, "MockToken", token)
+        return int(contract.call("balanceOf", holder))
 
     def check_state(self) -> None:
         """The pair holds what it does on paper."""
-        reserve0, reserve1, _ = self.contract.call(self.chain.rpc, "getReserves")
+        reserve0, reserve1, _ = self.contract.call("getReserves")
         assert (reserve0, reserve1) == self.paper.reserves
 
     def way(self, down: bool) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from rebalancer.chain.abi import Contract, interface
+from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.market import Market
 from rebalancer.errors import ContractReverted, LiquidityExhausted
@@ -43,13 +43,15 @@ def token_pair(chain: LocalChain) -> tuple[Token, Token]:
     """Two new tokens, in the order of their addresses."""
     made = [chain.deploy("MockToken", "Coin", "COIN", 18).address for _ in range(2)]
     low, high = sorted(made, key=lambda address: int(address, 16))
-    return Token(low, "LOW", 18), Token(high, "HIGH", 18)
+    return Token(low, "COIN", 18), Token(high, "COIN", 18)
 
 
-def random_pool(seed: int, tokens: tuple[Token, Token]) -> UniswapV3Pool:
+def random_pool(
+    seed: int, tokens: tuple[Token, Token], tiers: Sequence[tuple[int, int]] = TIERS
+) -> UniswapV3Pool:
     """One to six positions of any size, around, above or below a price anywhere."""
     rng = random.Random(seed)
-    fee_pips, spacing = TIERS[seed % len(TIERS)]
+    fee_pips, spacing = tiers[seed % len(tiers)]
     end = MAX_TICK // spacing
     centre = rng.randint(-end * 9 // 10, end * 9 // 10)
     reach = rng.choice([5, 60, 700])
@@ -133,7 +135,9 @@ def ask_quoter(
     market: Market, function: str, pool: UniswapV3Pool, way: tuple[str, str], amounts: Sequence[int]
 ) -> list[tuple[int, int] | None]:
     """QuoterV2's (amount, price after) without a limit for each amount; None where it reverts."""
-    quoter = interface("QuoterV2").at(market.deployment.uniswap["QuoterV2"])
+    quoter = contract_at(
+        market.chain.rpc, "QuoterV2", market.deployment.uniswap["QuoterV2"]
+    ).batched
     calls = [quoter.request(function, (*way, amount, pool.fee_pips, 0)) for amount in amounts]
     answers: list[tuple[int, int] | None] = []
     for answer in market.chain.rpc.batch_settled(calls):
@@ -181,19 +185,21 @@ def check_exact_out(
             assert pool.quote_out(*way, amount) == answer[0], f"{amount} out"
 
 
-def swap(market: Market, executor: Contract, pool: UniswapV3Pool, down: bool, amount: int) -> int:
+def swap(
+    market: Market, executor: BoundContract, pool: UniswapV3Pool, down: bool, amount: int
+) -> int:
     """Swap on chain through the executor; what came out."""
     token_in, token_out = (
-        interface("MockToken").at(token.address)
+        contract_at(market.chain.rpc, "MockToken", token.address)
         for token in (pool.tokens if down else pool.tokens[::-1])
     )
     chain, trader = market.chain, market.chain.accounts[3]
-    before = token_out.call(chain.rpc, "balanceOf", trader)
+    before = token_out.call("balanceOf", trader)
     chain.transact(token_in, "mint", executor.address, amount)
     hop = pool.hop(token_in.address, token_out.address, 0, to_caller=True)
     # A walk over all prices reads some 7,000 words of the bitmap.
     chain.transact(executor, "executeRoute", encode([hop]), sender=trader, gas=100_000_000)
-    return int(token_out.call(chain.rpc, "balanceOf", trader)) - int(before)
+    return int(token_out.call("balanceOf", trader)) - int(before)
 
 
 @pytest.mark.parametrize("seed", range(14))

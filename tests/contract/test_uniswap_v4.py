@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from rebalancer.chain.abi import Contract, interface
+from rebalancer.chain.contracts import BoundContract, contract_at
+from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.market import Market
 from rebalancer.errors import BadAmount, ContractReverted, LiquidityExhausted
 from rebalancer.route import Hop, encode
@@ -54,19 +55,19 @@ def as_v4(pool: UniswapV3Pool, protocol_fees_pips: tuple[int, int]) -> UniswapV4
     )
 
 
-def token_at(address: str) -> Contract:
-    return interface("MockToken").at(address)
+def token_at(chain: LocalChain, address: str) -> BoundContract:
+    return contract_at(chain.rpc, "MockToken", address)
 
 
 def ask_quoter(
     v4: UniswapV4, function: str, pool: UniswapV4Pool, down: bool, amounts: Sequence[int]
 ) -> list[int | None]:
     """V4Quoter's amount for each amount; None where it refuses."""
-    calls = [v4.quoter.request(function, (key_of(pool), down, a, b"")) for a in amounts]
+    calls = [v4.quoter.batched.request(function, (key_of(pool), down, a, b"")) for a in amounts]
     answers: list[int | None] = []
     for answer in v4.chain.rpc.batch_settled(calls):
         try:
-            answers.append(v4.quoter.result(function, answer)[0])
+            answers.append(v4.quoter.batched.result(function, answer)[0])
         except ContractReverted:
             answers.append(None)
     return answers
@@ -122,12 +123,12 @@ def test_random_pool_quotes_and_moves_as_pool_manager(
             continue
         amount = rng.randint(1, min(refusal.value.possible_raw, 1 << 120))
         expected, after = pool.swapped(sold.address, bought.address, amount)
-        token = token_at(sold.address)
+        token = token_at(chain, sold.address)
         chain.transact(token, "mint", executor.address, amount)
-        before = token_at(bought.address).call(chain.rpc, "balanceOf", chain.accounts[3])
+        before = token_at(chain, bought.address).call("balanceOf", chain.accounts[3])
         route = encode([v4.hop(pool, "", down=down)])
         chain.transact(executor, "executeRoute", route, sender=chain.accounts[3], gas=100_000_000)
-        held = token_at(bought.address).call(chain.rpc, "balanceOf", chain.accounts[3])
+        held = token_at(chain, bought.address).call("balanceOf", chain.accounts[3])
         assert held - before == expected
         pool = after
         v4.check_state(pool)

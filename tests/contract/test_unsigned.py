@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rebalancer.chain.abi import Contract, interface
+from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.deployment import Deployment
 from rebalancer.deploy import Role, System
 from rebalancer.devnet.local import LocalChain
@@ -87,11 +87,11 @@ class House:
     def system(self) -> System:
         return System.of(self.deployment)
 
-    def read(self, contract: Contract, function: str, *args: Any) -> Any:
-        return contract.call(self.chain.rpc, function, *args)
+    def read(self, contract: BoundContract, function: str, *args: Any) -> Any:
+        return contract.call(function, *args)
 
     def balance(self, token: str, holder: str | None = None) -> int:
-        contract = interface("IERC20Metadata").at(token)
+        contract = contract_at(self.chain.rpc, "IERC20Metadata", token)
         return int(self.read(contract, "balanceOf", holder or self.safe.address))
 
     def token(self, symbol: str) -> str:
@@ -210,12 +210,12 @@ def ask(house: House, cli: Cli) -> Callable[..., Written]:
 
 
 @pytest.fixture
-def vault(house: House, ask: Callable[..., Written]) -> Contract:
+def vault(house: House, ask: Callable[..., Written]) -> BoundContract:
     """The Safe's vault."""
     written = ask("vault", "create", "--spec", "vault.toml")
     (note,) = written.raw["notes"]
     house.safe.execute(written.now)
-    return interface("BasketVault").at(note.split()[5].rstrip(":"))
+    return contract_at(house.chain.rpc, "BasketVault", note.split()[5].rstrip(":"))
 
 
 def functions(batch: Any) -> list[str]:
@@ -225,20 +225,20 @@ def functions(batch: Any) -> list[str]:
 # In and out
 
 
-def test_a_safe_makes_a_vault(house: House, vault: Contract) -> None:
+def test_a_safe_makes_a_vault(house: House, vault: BoundContract) -> None:
     shares = house.read(vault, "balanceOf", house.safe.address)
 
     assert 999 * E18 < shares < 1_000 * E18
     assert house.read(vault, "feeRecipient") == house.safe.address
-    factory = interface("VaultFactory").at(house.system.factory)
+    factory = contract_at(house.chain.rpc, "VaultFactory", house.system.factory)
     assert house.read(factory, "isVault", vault.address)
-    manager = interface("AccessManager").at(house.system.authority)
+    manager = contract_at(house.chain.rpc, "AccessManager", house.system.authority)
     selector = vault.interface.functions["setTargets"].selector
     assert house.read(manager, "getTargetFunctionRole", vault.address, selector) == Role.CURATOR
 
 
 def test_a_safe_deposits_and_withdraws_in_kind(
-    house: House, vault: Contract, ask: Callable[..., Written]
+    house: House, vault: BoundContract, ask: Callable[..., Written]
 ) -> None:
     before = house.read(vault, "balanceOf", house.safe.address)
     written = ask("vault", "deposit", "--vault", vault.address, "--shares", "500")
@@ -254,7 +254,7 @@ def test_a_safe_deposits_and_withdraws_in_kind(
 
 @pytest.mark.parametrize(("token", "amount"), [("USDC", "300"), ("ETH", "max")])
 def test_a_safe_deposits_and_withdraws_one_token_a_day_later(
-    house: House, vault: Contract, ask: Callable[..., Written], token: str, amount: str
+    house: House, vault: BoundContract, ask: Callable[..., Written], token: str, amount: str
 ) -> None:
     paid = ("--token", token, "--amount", amount, "--slippage-bps", 300)
     written = ask("vault", "deposit", "--vault", vault.address, *paid)
@@ -274,10 +274,10 @@ def test_a_safe_deposits_and_withdraws_one_token_a_day_later(
 
 
 def test_a_safe_collects_its_claims_and_leaves_out_what_cannot_be_paid(
-    house: House, vault: Contract, ask: Callable[..., Written]
+    house: House, vault: BoundContract, ask: Callable[..., Written]
 ) -> None:
-    usdc = interface("BlocklistToken").at(house.token("USDC"))
-    wbtc = interface("PausableToken").at(house.token("WBTC"))
+    usdc = contract_at(house.chain.rpc, "BlocklistToken", house.token("USDC"))
+    wbtc = contract_at(house.chain.rpc, "PausableToken", house.token("WBTC"))
     house.chain.transact(usdc, "blacklist", house.safe.address)
     house.chain.transact(wbtc, "pause")
     house.safe.execute(ask("vault", "withdraw", "--vault", vault.address, "--shares", "10").now)
@@ -295,16 +295,16 @@ def test_a_safe_collects_its_claims_and_leaves_out_what_cannot_be_paid(
 
 
 def test_calls_of_a_batch_stand_or_fall_together(
-    house: House, vault: Contract, ask: Callable[..., Written]
+    house: House, vault: BoundContract, ask: Callable[..., Written]
 ) -> None:
     written = ask("vault", "deposit", "--vault", vault.address, "--shares", "500")
-    usdc = interface("BlocklistToken").at(house.token("USDC"))
+    usdc = contract_at(house.chain.rpc, "BlocklistToken", house.token("USDC"))
     house.chain.transact(usdc, "blacklist", vault.address)
 
     with pytest.raises(ContractReverted):
         house.safe.execute(written.now)
 
-    weth = interface("IERC20Metadata").at(house.token("WETH"))
+    weth = contract_at(house.chain.rpc, "IERC20Metadata", house.token("WETH"))
     assert house.read(weth, "allowance", house.safe.address, vault.address) == 0
 
 
@@ -312,7 +312,7 @@ def test_calls_of_a_batch_stand_or_fall_together(
 
 
 def test_a_safe_as_curator_schedules_waits_and_makes_a_change(
-    house: House, vault: Contract, ask: Callable[..., Written]
+    house: House, vault: BoundContract, ask: Callable[..., Written]
 ) -> None:
     targets = ("--target", "WETH=50%", "--target", "WBTC=30%", "--target", "USDC=20%")
     command = ("vault", "set-targets", "--vault", vault.address, *targets, "--glide", DAY)
@@ -333,7 +333,7 @@ def test_a_safe_as_curator_schedules_waits_and_makes_a_change(
         assert written.raw["then"]["earliest"] == utc(earliest)
 
     house.safe.execute(written.now)
-    manager = interface("AccessManager").at(house.system.authority)
+    manager = contract_at(house.chain.rpc, "AccessManager", house.system.authority)
     id_ = bytes.fromhex(operation["id"][2:])
     at = house.read(manager, "getSchedule", id_)
     assert at == house.chain.now() + DELAY
@@ -356,7 +356,7 @@ def test_a_safe_as_curator_schedules_waits_and_makes_a_change(
 
 
 def test_a_safe_as_guardian_pauses_at_once_and_cancels(
-    house: House, vault: Contract, ask: Callable[..., Written]
+    house: House, vault: BoundContract, ask: Callable[..., Written]
 ) -> None:
     called = ("admin", "call", "--contract", vault.address, "--function", "pauseRebalance")
     written = ask(*called)
@@ -378,7 +378,7 @@ def test_a_safe_as_admin_grants_and_as_owner_changes_a_feed(
     new = "0x" + "12" * 20
     grant = ask("admin", "grant", "--role", "curator", "--to", new, "--delay-hours", 48)
     weth = house.token("WETH")
-    hub = interface("OracleHub").at(house.system.oracle)
+    hub = contract_at(house.chain.rpc, "OracleHub", house.system.oracle)
     feed = house.read(hub, "feedOf", weth)
     values = (weth, feed[0], feed[2], feed[1] + 60, feed[3], feed[4])
     arguments = [part for value in values for part in ("--arg", value)]
@@ -421,7 +421,7 @@ def test_a_safe_is_the_only_admin_after_the_launch_and_makes_and_revokes_another
 
 
 def test_what_would_be_refused_now_is_told_and_nothing_is_written(
-    house: House, vault: Contract, cli: Cli
+    house: House, vault: BoundContract, cli: Cli
 ) -> None:
     stranger = "0x" + "34" * 20
     for command, sender, said in (
@@ -439,7 +439,7 @@ def test_what_would_be_refused_now_is_told_and_nothing_is_written(
 
 
 def test_a_scheduled_call_that_would_be_refused_is_written_and_told(
-    house: House, vault: Contract, cli: Cli
+    house: House, vault: BoundContract, cli: Cli
 ) -> None:
     ran = cli(
         *("admin", "call", "--contract", vault.address, "--function", "allowPurchases"),
@@ -476,7 +476,7 @@ def test_options_that_do_not_fit_and_files_that_are_there(house: House, cli: Cli
     assert (ran.code, Path("there.now.safe.json").read_text()) == (26, "mine")
 
 
-def test_an_address_without_code_is_told(house: House, vault: Contract, cli: Cli) -> None:
+def test_an_address_without_code_is_told(house: House, vault: BoundContract, cli: Cli) -> None:
     nobody = devnet_signer(0).address
     for symbol, raw in WEALTH.items():
         house.market.deal(symbol, nobody, raw)
@@ -499,7 +499,9 @@ def test_a_node_that_cannot_try_calls_in_a_row_has_them_written_all_the_same(
     outcomes = [call["outcome"] for call in written.raw["now"]["calls"]]
     assert outcomes == ["succeeds"] + ["not tried: the node cannot"] * 4
     house.safe.execute(written.now)
-    vault = interface("BasketVault").at(written.raw["notes"][0].split()[5].rstrip(":"))
+    vault = contract_at(
+        house.chain.rpc, "BasketVault", written.raw["notes"][0].split()[5].rstrip(":")
+    )
 
     house.safe.execute(ask("vault", "deposit", "--vault", vault.address, "--shares", "5").now)
     accepted = ask(*CHANGE)

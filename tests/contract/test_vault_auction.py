@@ -6,7 +6,7 @@ from dataclasses import astuple, dataclass, replace
 
 import pytest
 
-from rebalancer.chain.abi import Contract
+from rebalancer.chain.contracts import BoundContract
 from rebalancer.errors import ContractReverted
 from rebalancer.policy import auction_pay_raw
 from rebalancer.units import E18, mul_div_down, mul_div_up
@@ -41,7 +41,7 @@ TERMS = Terms()
 
 
 @pytest.fixture
-def bidder(world: World, vault: Contract) -> World:
+def bidder(world: World, vault: BoundContract) -> World:
     """The same world, in which bob has a million USDC for the vault to take, and more WBTC than it."""
     world.give(world.bob, [0, 100 * 10**8, 1_000_000 * USD])
     world.approve(world.bob, vault, [1 << 255] * 3)
@@ -55,13 +55,13 @@ def dead(bidder: World) -> World:
     return bidder
 
 
-def start(world: World, vault: Contract, terms: Terms = TERMS) -> int:
+def start(world: World, vault: BoundContract, terms: Terms = TERMS) -> int:
     """Starts an auction of WETH for USDC; its time."""
     world.owner.transact(vault, "startAuction", WETH, USDC, astuple(terms))
     return world.chain.now()
 
 
-def start_open(world: World, vault: Contract, terms: Terms = TERMS) -> int:
+def start_open(world: World, vault: BoundContract, terms: Terms = TERMS) -> int:
     """Starts an auction and has it seen unpriced until bids begin; when that is."""
     at = start(world, vault, terms)
     for _ in range(UNPRICED_SECONDS // UNPRICED_GAP_SECONDS):
@@ -71,13 +71,13 @@ def start_open(world: World, vault: Contract, terms: Terms = TERMS) -> int:
     return at
 
 
-def bid(world: World, vault: Contract, amount: int, most: int = 1 << 255, at: int = 0) -> None:
+def bid(world: World, vault: BoundContract, amount: int, most: int = 1 << 255, at: int = 0) -> None:
     """Bob buys WETH."""
     world.chain.set_next_timestamp(at or world.chain.now() + 1)
     world.bob.transact(vault, "bid", WETH, USDC, amount, most)
 
 
-def test_auction_without_sense_is_refused(world: World, vault: Contract) -> None:
+def test_auction_without_sense_is_refused(world: World, vault: BoundContract) -> None:
     def attempt(terms: Terms, sell: int = WETH, buy: int = USDC) -> None:
         world.owner.transact(vault, "startAuction", sell, buy, astuple(terms))
 
@@ -99,12 +99,14 @@ def test_auction_without_sense_is_refused(world: World, vault: Contract) -> None
     assert world.read(vault, "auctions", world.weth.address, world.usdc.address) == (0,) * 11
 
 
-def test_auction_of_what_the_oracle_prices_does_not_start(world: World, vault: Contract) -> None:
+def test_auction_of_what_the_oracle_prices_does_not_start(
+    world: World, vault: BoundContract
+) -> None:
     with refused("OracleIsSound", sell=WETH, buy=USDC):
         start(world, vault)
 
 
-def test_bid_where_no_auction_is_refused(dead: World, vault: Contract) -> None:
+def test_bid_where_no_auction_is_refused(dead: World, vault: BoundContract) -> None:
     with refused("NoAuction", sell=WETH, buy=USDC):
         bid(dead, vault, E18)
     ends_at = start(dead, vault, replace(TERMS, ends_at=dead.chain.now() + DAY)) + DAY
@@ -120,7 +122,7 @@ def test_bid_where_no_auction_is_refused(dead: World, vault: Contract) -> None:
         bid(dead, vault, E18)
 
 
-def test_bid_while_the_oracle_prices_both_is_refused(bidder: World, vault: Contract) -> None:
+def test_bid_while_the_oracle_prices_both_is_refused(bidder: World, vault: BoundContract) -> None:
     """Nor where it is the bidder who leaves the oracle too little gas to answer. Whoever sees it ends the auction."""
     bidder.chain.mine(at=bidder.chain.now() + 2 * DAY)  # every feed is late
     start_open(bidder, vault)
@@ -140,7 +142,7 @@ def test_bid_while_the_oracle_prices_both_is_refused(bidder: World, vault: Contr
 
 
 def test_bids_begin_once_the_pair_was_seen_unpriced_for_six_hours(
-    dead: World, vault: Contract
+    dead: World, vault: BoundContract
 ) -> None:
     """A gap of more than two hours begins them anew, by whoever sees the pair then."""
     started = start(dead, vault)
@@ -156,7 +158,7 @@ def test_bids_begin_once_the_pair_was_seen_unpriced_for_six_hours(
         bid(dead, vault, E18, at=late + UNPRICED_GAP_SECONDS)
 
 
-def test_change_of_a_price_source_ends_an_auction(dead: World, vault: Contract) -> None:
+def test_change_of_a_price_source_ends_an_auction(dead: World, vault: BoundContract) -> None:
     """Whoever may change a feed at once cannot open an auction by it."""
     started = start_open(dead, vault) - UNPRICED_SECONDS
     dead.guardian.transact(dead.oracle, "removeFeed", dead.usdc.address)
@@ -170,7 +172,7 @@ def test_change_of_a_price_source_ends_an_auction(dead: World, vault: Contract) 
         bid(dead, vault, E18)
 
 
-def test_bid_beyond_the_terms_is_refused(dead: World, vault: Contract) -> None:
+def test_bid_beyond_the_terms_is_refused(dead: World, vault: BoundContract) -> None:
     """Of each share, 150 of 200 WETH in a million must stay, and no more than 210,000 USDC may be had."""
     started = start_open(dead, vault, replace(TERMS, keep_raw=150 * 10**12, fill_raw=210_000))
     for amount in (0, TERMS.lot_raw + 1):
@@ -193,7 +195,7 @@ def test_bid_beyond_the_terms_is_refused(dead: World, vault: Contract) -> None:
         bid(dead, vault, E18)
 
 
-def test_bids_pay_what_the_clock_says_to_the_unit(dead: World, vault: Contract) -> None:
+def test_bids_pay_what_the_clock_says_to_the_unit(dead: World, vault: BoundContract) -> None:
     """A whole lot starts the price anew, a part of one takes that part of its fall back; after an hour the floor holds."""
     at = start_open(dead, vault)
     opened = at
@@ -235,7 +237,9 @@ def test_bids_pay_what_the_clock_says_to_the_unit(dead: World, vault: Contract) 
     assert gained == [SEEDS[0] - held[0], 0, SEEDS[2] - held[2]]
 
 
-def test_excluded_asset_is_sold_though_others_are_priced(bidder: World, vault: Contract) -> None:
+def test_excluded_asset_is_sold_though_others_are_priced(
+    bidder: World, vault: BoundContract
+) -> None:
     bidder.owner.transact(vault, "excludeAsset", WETH)
     start_open(bidder, vault)
 
@@ -252,13 +256,13 @@ MONTH = 30 * DAY
 
 
 @pytest.fixture
-def ambitious(world: World, vault: Contract) -> Contract:
+def ambitious(world: World, vault: BoundContract) -> BoundContract:
     """The vault with a tenth of all gains for the treasury."""
     world.owner.transact(vault, "setFees", (0, PERFORMANCE_BPS, 0, 0), world.treasury.address)
     return vault
 
 
-def settle(world: World, vault: Contract, ether_usd: int = 2_000, seconds: int = MONTH) -> int:
+def settle(world: World, vault: BoundContract, ether_usd: int = 2_000, seconds: int = MONTH) -> int:
     """A month later, at another price of ether; the shares that were minted."""
     world.move_market({"ETH": ether_usd}, seconds)
     before = world.balance(vault, world.treasury)
@@ -270,7 +274,7 @@ def settle(world: World, vault: Contract, ether_usd: int = 2_000, seconds: int =
     return minted
 
 
-def test_performance_is_settled_once_in_thirty_days(world: World, ambitious: Contract) -> None:
+def test_performance_is_settled_once_in_thirty_days(world: World, ambitious: BoundContract) -> None:
     settle(world, ambitious)
     settled_at = world.chain.now()
 
@@ -279,7 +283,9 @@ def test_performance_is_settled_once_in_thirty_days(world: World, ambitious: Con
         world.stranger.transact(ambitious, "collectPerformanceFee")
 
 
-def test_performance_without_sound_prices_is_not_settled(world: World, ambitious: Contract) -> None:
+def test_performance_without_sound_prices_is_not_settled(
+    world: World, ambitious: BoundContract
+) -> None:
     world.move_market(seconds=MONTH)
     world.guardian.transact(world.oracle, "removeFeed", world.usdc.address)
     with refused("OracleFault", asset=USDC, fault=1):
@@ -287,7 +293,7 @@ def test_performance_without_sound_prices_is_not_settled(world: World, ambitious
 
 
 def test_performance_with_an_asset_left_out_is_not_settled(
-    world: World, ambitious: Contract
+    world: World, ambitious: BoundContract
 ) -> None:
     world.move_market(seconds=MONTH)
     world.owner.transact(ambitious, "excludeAsset", WBTC)
@@ -296,7 +302,7 @@ def test_performance_with_an_asset_left_out_is_not_settled(
 
 
 def test_performance_fee_is_its_part_of_what_a_share_gained(
-    world: World, ambitious: Contract
+    world: World, ambitious: BoundContract
 ) -> None:
     """80,000 dollars of gain make 8,000 dollars' worth of shares, but for the locked ones; a loss and its recovery none."""
     assert settle(world, ambitious) == 0
@@ -320,7 +326,7 @@ def test_performance_fee_is_its_part_of_what_a_share_gained(
     assert world.read(ambitious, "performance")[0] == mark
 
 
-def test_raised_performance_fee_does_not_reach_back(world: World, ambitious: Contract) -> None:
+def test_raised_performance_fee_does_not_reach_back(world: World, ambitious: BoundContract) -> None:
     settle(world, ambitious)
     world.owner.transact(ambitious, "setFees", (0, 2_000, 0, 0), world.treasury.address)
     assert world.read(ambitious, "performance")[2:] == (PERFORMANCE_BPS, 2_000)

@@ -7,7 +7,7 @@ from dataclasses import astuple, replace
 
 import pytest
 
-from rebalancer.chain.abi import Contract, interface
+from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.deploy import Fees, VaultSpec, create_vault
 from rebalancer.policy import Asset
 from rebalancer.units import E18
@@ -28,8 +28,10 @@ def spec(world: World) -> VaultSpec:
     return basket_spec(world)
 
 
-def create(world: World, spec: VaultSpec) -> Contract:
-    return interface("BasketVault").at(create_vault(world.admin, world.system, spec))
+def create(world: World, spec: VaultSpec) -> BoundContract:
+    return contract_at(
+        world.chain.rpc, "BasketVault", create_vault(world.admin, world.system, spec)
+    )
 
 
 def many(world: World, decimals: Sequence[int], spec: VaultSpec) -> VaultSpec:
@@ -177,7 +179,9 @@ def test_asset_without_a_feed_is_refused(world: World, spec: VaultSpec) -> None:
 def test_asset_with_a_stale_zero_or_negative_price_is_refused(
     world: World, spec: VaultSpec
 ) -> None:
-    feed = interface("MockAggregator").at(world.market.deployment.feeds[0].aggregator or "")
+    feed = contract_at(
+        world.chain.rpc, "MockAggregator", world.market.deployment.feeds[0].aggregator or ""
+    )
     for answer, fault in ((0, 3), (-1, 3)):
         world.admin.transact(feed, "push", answer)
         with refused("UnpricedAsset", token=world.weth.address, fault=fault):
@@ -245,7 +249,7 @@ def test_salt_is_used_once_by_each_creator(world: World, spec: VaultSpec) -> Non
 
 def test_neither_a_vault_nor_the_implementation_starts_twice(world: World, spec: VaultSpec) -> None:
     made = create(world, spec)
-    implementation = interface("BasketVault").at(world.system.implementation)
+    implementation = contract_at(world.chain.rpc, "BasketVault", world.system.implementation)
     name, symbol, authority, config, fees, recipient, seeds, shares, receiver, _ = params(
         world, spec, SEEDS
     )
@@ -260,7 +264,7 @@ def params(
 ) -> tuple[object, ...]:
     """VaultFactory.Params; the seed is approved."""
     for asset, amount in zip(spec.assets, seeds, strict=False):
-        token = interface("MockToken").at(asset.token)
+        token = contract_at(world.chain.rpc, "MockToken", asset.token)
         if world.chain.code(asset.token):
             world.admin.transact(token, "approve", world.factory.address, amount)
     config = (

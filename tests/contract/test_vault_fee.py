@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from rebalancer.chain.abi import Contract
+from rebalancer.chain.contracts import BoundContract
 from rebalancer.chain.receipt import Receipt
 from rebalancer.deploy import Fees
 from rebalancer.units import BPS, YEAR_SECONDS, mul_div_down, mul_div_up
@@ -67,33 +67,33 @@ class Books:
 
 
 @pytest.fixture
-def charging(world: World) -> Contract:
+def charging(world: World) -> BoundContract:
     """The vault with a fee of 2 % a year."""
     return world.open_vault(replace(basket_spec(world), fees=Fees(FEE_BPS)))
 
 
-def opened(world: World, vault: Contract) -> Books:
+def opened(world: World, vault: BoundContract) -> Books:
     _, accrued_at, fee_bps, *_ = world.read(vault, "fee")
     assert fee_bps == FEE_BPS
     return Books(list(SEEDS), INITIAL_SHARES, fee_bps, accrued_at)
 
 
 def at(
-    world: World, moment: int, sender: Wallet, vault: Contract, function: str, *args: object
+    world: World, moment: int, sender: Wallet, vault: BoundContract, function: str, *args: object
 ) -> Receipt:
     """A transaction at a time."""
     world.chain.set_next_timestamp(moment)
     return sender.transact(vault, function, *args)
 
 
-def check(world: World, vault: Contract, books: Books) -> None:
+def check(world: World, vault: BoundContract, books: Books) -> None:
     now = world.chain.now()
     assert world.read(vault, "fee")[:5] == (books.pending, books.accrued_at, books.fee_bps, 0, 0)
     assert world.read(vault, "totalSupply") == books.supply(now)
     assert list(world.read(vault, "held")) == books.held
 
 
-def test_fee_of_a_year_is_its_part_of_all_shares(world: World, charging: Contract) -> None:
+def test_fee_of_a_year_is_its_part_of_all_shares(world: World, charging: BoundContract) -> None:
     """2 % of the million shares that were there; whoever held all holds a million of 1,020,000."""
     books = opened(world, charging)
     year_later = books.accrued_at + YEAR_SECONDS
@@ -111,7 +111,9 @@ def test_fee_of_a_year_is_its_part_of_all_shares(world: World, charging: Contrac
     )
 
 
-def test_fee_counts_in_the_supply_before_it_is_collected(world: World, charging: Contract) -> None:
+def test_fee_counts_in_the_supply_before_it_is_collected(
+    world: World, charging: BoundContract
+) -> None:
     books = opened(world, charging)
     world.chain.mine(at=books.accrued_at + MONTH)
     now = world.chain.now()
@@ -127,7 +129,7 @@ def test_fee_counts_in_the_supply_before_it_is_collected(world: World, charging:
     ]
 
 
-def test_fee_equals_the_model_through_a_random_year(world: World, charging: Contract) -> None:
+def test_fee_equals_the_model_through_a_random_year(world: World, charging: BoundContract) -> None:
     rng, books = Random(7), opened(world, charging)
     moment = books.accrued_at
     admin, limits = world.admin, [UNLIMITED] * 3
@@ -172,7 +174,7 @@ def test_fee_equals_the_model_through_a_random_year(world: World, charging: Cont
     assert seen == {"mint", "redeem", "collect", "set"}
 
 
-def test_fee_of_nothing_collects_nothing(world: World, vault: Contract) -> None:
+def test_fee_of_nothing_collects_nothing(world: World, vault: BoundContract) -> None:
     world.chain.mine(at=world.chain.now() + YEAR_SECONDS)
 
     receipt = world.stranger.transact(vault, "collectFee")
@@ -182,7 +184,7 @@ def test_fee_of_nothing_collects_nothing(world: World, vault: Contract) -> None:
     assert world.read(vault, "totalSupply") == INITIAL_SHARES
 
 
-def test_fees_out_of_range_or_to_nobody_are_refused(world: World, charging: Contract) -> None:
+def test_fees_out_of_range_or_to_nobody_are_refused(world: World, charging: BoundContract) -> None:
     treasury = world.treasury.address
     for place, maximum in enumerate((500, 2_000, 200, 200)):
         fees = [0, 0, 0, 0]
@@ -196,7 +198,7 @@ def test_fees_out_of_range_or_to_nobody_are_refused(world: World, charging: Cont
 
 
 def test_a_new_recipient_leaves_the_old_one_what_was_earned(
-    world: World, charging: Contract
+    world: World, charging: BoundContract
 ) -> None:
     books = opened(world, charging)
     moment = books.accrued_at + MONTH

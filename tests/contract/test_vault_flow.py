@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rebalancer.chain.abi import Contract
+from rebalancer.chain.contracts import BoundContract
 from rebalancer.errors import ContractReverted
 from rebalancer.route import encode
 from rebalancer.units import E18, mul_div_down, mul_div_up
@@ -23,7 +23,7 @@ def needed(shares: int) -> list[int]:
     return [mul_div_up(seed, shares, INITIAL_SHARES) for seed in SEEDS]
 
 
-def deposit(world: World, vault: Contract, holder: Wallet, shares: int) -> list[int]:
+def deposit(world: World, vault: BoundContract, holder: Wallet, shares: int) -> list[int]:
     """Gives a holder exactly what a deposit costs, and deposits it."""
     amounts = list(world.read(vault, "previewMintInKind", shares))
     world.give(holder, amounts)
@@ -35,23 +35,23 @@ def deposit(world: World, vault: Contract, holder: Wallet, shares: int) -> list[
 # Mint
 
 
-def test_mint_of_nothing_is_refused(world: World, vault: Contract) -> None:
+def test_mint_of_nothing_is_refused(world: World, vault: BoundContract) -> None:
     with refused("ZeroShares"):
         world.alice.transact(vault, "mintInKind", 0, world.alice.address, NO_LIMITS)
 
 
-def test_mint_to_nobody_or_to_the_vault_is_refused(world: World, vault: Contract) -> None:
+def test_mint_to_nobody_or_to_the_vault_is_refused(world: World, vault: BoundContract) -> None:
     for receiver in (ZERO_ADDRESS, vault.address):
         with refused("BadReceiver", receiver=receiver):
             world.alice.transact(vault, "mintInKind", SHARES, receiver, NO_LIMITS)
 
 
-def test_mint_with_another_number_of_limits_is_refused(world: World, vault: Contract) -> None:
+def test_mint_with_another_number_of_limits_is_refused(world: World, vault: BoundContract) -> None:
     with refused("LengthMismatch", length=2, expected=3):
         world.alice.transact(vault, "mintInKind", SHARES, world.alice.address, NO_LIMITS[:2])
 
 
-def test_mint_above_what_the_caller_gives_is_refused(world: World, vault: Contract) -> None:
+def test_mint_above_what_the_caller_gives_is_refused(world: World, vault: BoundContract) -> None:
     amounts = needed(SHARES)
     world.give(world.alice, amounts)
     world.approve(world.alice, vault, amounts)
@@ -61,7 +61,7 @@ def test_mint_above_what_the_caller_gives_is_refused(world: World, vault: Contra
         world.alice.transact(vault, "mintInKind", SHARES, world.alice.address, limits)
 
 
-def test_mint_without_allowance_is_refused_by_the_token(world: World, vault: Contract) -> None:
+def test_mint_without_allowance_is_refused_by_the_token(world: World, vault: BoundContract) -> None:
     amounts = needed(SHARES)
     world.give(world.alice, amounts)
     world.approve(world.alice, vault, [amounts[0], amounts[1], amounts[2] - 1])
@@ -75,7 +75,9 @@ def test_mint_without_allowance_is_refused_by_the_token(world: World, vault: Con
         world.alice.transact(vault, "mintInKind", SHARES, world.alice.address, amounts)
 
 
-def test_mint_takes_the_same_part_of_everything_rounded_up(world: World, vault: Contract) -> None:
+def test_mint_takes_the_same_part_of_everything_rounded_up(
+    world: World, vault: BoundContract
+) -> None:
     amounts = needed(SHARES)
     assert world.read(vault, "previewMintInKind", SHARES) == tuple(amounts)
     world.give(world.alice, amounts)
@@ -98,7 +100,7 @@ def test_mint_takes_the_same_part_of_everything_rounded_up(world: World, vault: 
     }
 
 
-def test_mint_of_one_unit_costs_a_unit_of_everything(world: World, vault: Contract) -> None:
+def test_mint_of_one_unit_costs_a_unit_of_everything(world: World, vault: BoundContract) -> None:
     assert world.read(vault, "previewMintInKind", 1) == (1, 1, 1)
     assert world.read(vault, "previewRedeemInKind", 1) == (0, 0, 0)
 
@@ -106,7 +108,7 @@ def test_mint_of_one_unit_costs_a_unit_of_everything(world: World, vault: Contra
 # Redeem
 
 
-def test_redeem_refusals_say_what_is_wrong(world: World, vault: Contract) -> None:
+def test_redeem_refusals_say_what_is_wrong(world: World, vault: BoundContract) -> None:
     deposit(world, vault, world.alice, SHARES)
     alice, bob = world.alice.address, world.bob.address
     amounts = list(world.read(vault, "previewRedeemInKind", SHARES))
@@ -127,7 +129,7 @@ def test_redeem_refusals_say_what_is_wrong(world: World, vault: Contract) -> Non
 
 
 def test_redeem_with_too_little_gas_for_a_fair_try_is_refused(
-    world: World, vault: Contract
+    world: World, vault: BoundContract
 ) -> None:
     deposit(world, vault, world.alice, SHARES)
     alice = world.alice.address
@@ -144,7 +146,7 @@ def test_redeem_with_too_little_gas_for_a_fair_try_is_refused(
 
 
 def test_redeem_gives_the_same_part_of_everything_rounded_down(
-    world: World, vault: Contract
+    world: World, vault: BoundContract
 ) -> None:
     paid = deposit(world, vault, world.alice, SHARES)
     held = list(world.read(vault, "held"))
@@ -174,7 +176,9 @@ def test_redeem_gives_the_same_part_of_everything_rounded_down(
     )
 
 
-def test_redeem_by_an_approved_spender_uses_the_allowance(world: World, vault: Contract) -> None:
+def test_redeem_by_an_approved_spender_uses_the_allowance(
+    world: World, vault: BoundContract
+) -> None:
     deposit(world, vault, world.alice, SHARES)
     world.alice.transact(vault, "approve", world.bob.address, SHARES)
 
@@ -189,7 +193,9 @@ def test_redeem_by_an_approved_spender_uses_the_allowance(world: World, vault: C
     assert min(world.balances(world.bob)) > 0
 
 
-def test_redeem_while_paused_and_without_prices_pays_out(world: World, vault: Contract) -> None:
+def test_redeem_while_paused_and_without_prices_pays_out(
+    world: World, vault: BoundContract
+) -> None:
     deposit(world, vault, world.alice, SHARES)
     world.guardian.transact(vault, "pauseRebalance")
     for token in world.tokens:
@@ -207,7 +213,7 @@ def test_redeem_while_paused_and_without_prices_pays_out(world: World, vault: Co
 
 
 def test_redeem_to_a_blocked_receiver_leaves_a_claim_of_that_token_alone(
-    world: World, vault: Contract
+    world: World, vault: BoundContract
 ) -> None:
     deposit(world, vault, world.alice, SHARES)
     alice = world.alice.address
@@ -228,7 +234,9 @@ def test_redeem_to_a_blocked_receiver_leaves_a_claim_of_that_token_alone(
     assert opened == [{"holder": alice, "token": world.usdc.address, **owed}]
 
 
-def test_claim_is_paid_once_and_only_where_the_token_goes(world: World, vault: Contract) -> None:
+def test_claim_is_paid_once_and_only_where_the_token_goes(
+    world: World, vault: BoundContract
+) -> None:
     deposit(world, vault, world.alice, SHARES)
     alice, bob, usdc = world.alice.address, world.bob.address, world.usdc.address
     world.stranger.transact(world.usdc, "blacklist", alice)
@@ -270,7 +278,7 @@ def test_claim_is_paid_once_and_only_where_the_token_goes(world: World, vault: C
         world.alice.transact(vault, "claim", alice, usdc, bob, UNLIMITED)
 
 
-def test_claim_is_paid_to_its_holder_whoever_asks(world: World, vault: Contract) -> None:
+def test_claim_is_paid_to_its_holder_whoever_asks(world: World, vault: BoundContract) -> None:
     deposit(world, vault, world.alice, SHARES)
     alice, usdc = world.alice.address, world.usdc.address
     world.stranger.transact(world.usdc, "blacklist", alice)
@@ -284,7 +292,7 @@ def test_claim_is_paid_to_its_holder_whoever_asks(world: World, vault: Contract)
     assert world.read(vault, "totalClaimable", usdc) == 0
 
 
-def test_a_paused_token_stops_deposits_but_no_exit(world: World, vault: Contract) -> None:
+def test_a_paused_token_stops_deposits_but_no_exit(world: World, vault: BoundContract) -> None:
     deposit(world, vault, world.alice, SHARES)
     alice = world.alice.address
     world.stranger.transact(world.wbtc, "pause")
@@ -304,7 +312,7 @@ def test_a_paused_token_stops_deposits_but_no_exit(world: World, vault: Contract
 # Gifts
 
 
-def test_donation_changes_nothing_anybody_can_get(world: World, vault: Contract) -> None:
+def test_donation_changes_nothing_anybody_can_get(world: World, vault: BoundContract) -> None:
     deposit(world, vault, world.alice, SHARES)
     views = ("held", "totalSupply", "state", "fee", "assets", "policy")
     before = [world.read(vault, view) for view in views]
@@ -320,7 +328,7 @@ def test_donation_changes_nothing_anybody_can_get(world: World, vault: Contract)
     assert world.balances(world.alice) == list(out)
 
 
-def test_ether_is_not_taken(world: World, vault: Contract) -> None:
+def test_ether_is_not_taken(world: World, vault: BoundContract) -> None:
     with pytest.raises(ContractReverted):
         world.chain.send(vault.address, value_wei=1)
 
@@ -328,7 +336,7 @@ def test_ether_is_not_taken(world: World, vault: Contract) -> None:
 # All together
 
 
-def test_a_holder_lives_through_everything(world: World, vault: Contract) -> None:
+def test_a_holder_lives_through_everything(world: World, vault: BoundContract) -> None:
     """Deposit, half out while blocked, a gift, a rebalance, the claim, and the rest out: nothing is left behind or made up."""
     paid = deposit(world, vault, world.alice, SHARES)
     alice = world.alice.address

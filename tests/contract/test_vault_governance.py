@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rebalancer.chain.abi import Contract
+from rebalancer.chain.contracts import BoundContract
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
 from rebalancer.deploy import _VAULT_FUNCTIONS, Role, grant_roles
 from rebalancer.policy import Policy
@@ -28,11 +28,13 @@ def slow(world: World) -> World:
     return world
 
 
-def call_data(vault: Contract, function: str, *args: Any) -> bytes:
+def call_data(vault: BoundContract, function: str, *args: Any) -> bytes:
     return bytes.fromhex(vault.data(function, *args)[2:])
 
 
-def schedule(world: World, sender: Wallet, vault: Contract, data: bytes, when: int = 0) -> bytes:
+def schedule(
+    world: World, sender: Wallet, vault: BoundContract, data: bytes, when: int = 0
+) -> bytes:
     """Schedules a call; the operation's id."""
     receipt = sender.transact(world.authority, "schedule", vault.address, data, when)
     (event,) = world.events(receipt, world.authority)
@@ -40,19 +42,19 @@ def schedule(world: World, sender: Wallet, vault: Contract, data: bytes, when: i
     return bytes(event.values["operationId"])
 
 
-def snapshot_of(world: World, vault: Contract) -> VaultSnapshot:
+def snapshot_of(world: World, vault: BoundContract) -> VaultSnapshot:
     block = read_block(world.chain.rpc)
     return read_vaults(world.chain.rpc, world.system.lens, [vault.address], block)[0]
 
 
-def fee_of(world: World, vault: Contract) -> int:
+def fee_of(world: World, vault: BoundContract) -> int:
     return int(world.read(vault, "fee")[2])
 
 
 # Delays
 
 
-def test_owner_with_a_delay_cannot_act_at_once(slow: World, vault: Contract) -> None:
+def test_owner_with_a_delay_cannot_act_at_once(slow: World, vault: BoundContract) -> None:
     recipient = slow.treasury.address
     data = call_data(vault, "setFees", (100, 0, 0, 0), recipient)
     operation = slow.read(slow.authority, "hashOperation", slow.alice.address, vault.address, data)
@@ -63,7 +65,7 @@ def test_owner_with_a_delay_cannot_act_at_once(slow: World, vault: Contract) -> 
         slow.alice.transact(slow.authority, "execute", vault.address, data)
 
 
-def test_owner_cannot_schedule_sooner_than_the_delay(slow: World, vault: Contract) -> None:
+def test_owner_cannot_schedule_sooner_than_the_delay(slow: World, vault: BoundContract) -> None:
     data = call_data(vault, "setFees", (100, 0, 0, 0), slow.treasury.address)
 
     with refused(
@@ -77,7 +79,7 @@ def test_owner_cannot_schedule_sooner_than_the_delay(slow: World, vault: Contrac
         )
 
 
-def test_scheduled_change_runs_after_its_delay_and_once(slow: World, vault: Contract) -> None:
+def test_scheduled_change_runs_after_its_delay_and_once(slow: World, vault: BoundContract) -> None:
     data = call_data(vault, "setFees", (100, 0, 0, 0), slow.treasury.address)
     operation = schedule(slow, slow.alice, vault, data)
     ready_at = slow.chain.now() + DAY
@@ -95,7 +97,9 @@ def test_scheduled_change_runs_after_its_delay_and_once(slow: World, vault: Cont
         slow.alice.transact(slow.authority, "execute", vault.address, data)
 
 
-def test_scheduled_change_runs_as_a_call_of_the_vault_too(slow: World, vault: Contract) -> None:
+def test_scheduled_change_runs_as_a_call_of_the_vault_too(
+    slow: World, vault: BoundContract
+) -> None:
     data = call_data(vault, "setFees", (100, 0, 0, 0), slow.treasury.address)
     schedule(slow, slow.alice, vault, data)
     slow.chain.mine(at=slow.chain.now() + DAY)
@@ -105,7 +109,7 @@ def test_scheduled_change_runs_as_a_call_of_the_vault_too(slow: World, vault: Co
     assert fee_of(slow, vault) == 100
 
 
-def test_scheduled_change_expires(slow: World, vault: Contract) -> None:
+def test_scheduled_change_expires(slow: World, vault: BoundContract) -> None:
     data = call_data(vault, "setFees", (100, 0, 0, 0), slow.treasury.address)
     operation = schedule(slow, slow.alice, vault, data)
     slow.chain.mine(at=slow.chain.now() + DAY + EXPIRY)
@@ -114,7 +118,7 @@ def test_scheduled_change_expires(slow: World, vault: Contract) -> None:
         slow.alice.transact(slow.authority, "execute", vault.address, data)
 
 
-def test_guardian_cancels_what_waits(slow: World, vault: Contract) -> None:
+def test_guardian_cancels_what_waits(slow: World, vault: BoundContract) -> None:
     """An oracle that lies is what an owner could do worst; this is the way to stop it."""
     lying = slow.stranger.deploy("MockOracle")
     data = call_data(vault, "setOracle", lying.address)
@@ -137,7 +141,7 @@ def test_guardian_cancels_what_waits(slow: World, vault: Contract) -> None:
     assert slow.read(vault, "oracle") == slow.oracle.address
 
 
-def test_curators_targets_wait_too(slow: World, vault: Contract) -> None:
+def test_curators_targets_wait_too(slow: World, vault: BoundContract) -> None:
     targets = [5 * E18 // 10, 3 * E18 // 10, 2 * E18 // 10]
     data = call_data(vault, "setTargets", targets, 0)
     operation = schedule(slow, slow.bob, vault, data)
@@ -154,7 +158,9 @@ def test_curators_targets_wait_too(slow: World, vault: Contract) -> None:
 # At once
 
 
-def test_guardian_pauses_at_once_and_only_an_owner_resumes(slow: World, vault: Contract) -> None:
+def test_guardian_pauses_at_once_and_only_an_owner_resumes(
+    slow: World, vault: BoundContract
+) -> None:
     receipt = slow.guardian.transact(vault, "pauseRebalance")
     assert slow.read(vault, "state")[5] is True
     assert [event.name for event in slow.events(receipt, vault)] == ["RebalancePaused"]
@@ -166,7 +172,7 @@ def test_guardian_pauses_at_once_and_only_an_owner_resumes(slow: World, vault: C
     assert [event.name for event in slow.events(receipt, vault)] == ["RebalanceResumed", "Poked"]
 
 
-def test_nobody_does_what_another_role_may(world: World, vault: Contract) -> None:
+def test_nobody_does_what_another_role_may(world: World, vault: BoundContract) -> None:
     policy = astuple(basket_spec(world).policy)
     auction = (1, 1, 1, 0, 0, 1, 0, 1 << 39, 0, 0, 0)
     calls: dict[str, tuple[Any, ...]] = {
@@ -223,7 +229,7 @@ def test_feeds_are_the_owners_to_set_and_the_guardians_to_remove(world: World) -
 # What a change must obey
 
 
-def test_policy_out_of_range_is_refused_with_the_range(world: World, vault: Contract) -> None:
+def test_policy_out_of_range_is_refused_with_the_range(world: World, vault: BoundContract) -> None:
     good = basket_spec(world).policy
 
     def attempt(policy: Policy) -> None:
@@ -270,7 +276,9 @@ def test_policy_out_of_range_is_refused_with_the_range(world: World, vault: Cont
     assert world.read(vault, "policy") == astuple(changed)
 
 
-def test_policy_that_is_looser_in_one_respect_is_not_tighter(world: World, vault: Contract) -> None:
+def test_policy_that_is_looser_in_one_respect_is_not_tighter(
+    world: World, vault: BoundContract
+) -> None:
     """Each field one step the wrong way, all others as they are."""
     good = replace(
         basket_spec(world).policy,
@@ -309,7 +317,7 @@ def test_policy_that_is_looser_in_one_respect_is_not_tighter(world: World, vault
 
 
 def test_fees_are_lowered_at_once_and_raised_only_by_the_owner(
-    world: World, vault: Contract
+    world: World, vault: BoundContract
 ) -> None:
     now = (100, 1_000, 30, 40)
     world.owner.transact(vault, "setFees", now, world.treasury.address)
@@ -325,7 +333,7 @@ def test_fees_are_lowered_at_once_and_raised_only_by_the_owner(
     assert world.read(vault, "feeRecipient") == world.treasury.address
 
 
-def test_targets_that_are_no_targets_are_refused(world: World, vault: Contract) -> None:
+def test_targets_that_are_no_targets_are_refused(world: World, vault: BoundContract) -> None:
     def attempt(targets: list[int], glide_seconds: int = 0) -> None:
         world.curator.transact(vault, "setTargets", targets, glide_seconds)
 
@@ -342,7 +350,7 @@ def test_targets_that_are_no_targets_are_refused(world: World, vault: Contract) 
         attempt([E18, 0, 0], longest + 1)
 
 
-def test_bands_that_are_no_bands_are_refused(world: World, vault: Contract) -> None:
+def test_bands_that_are_no_bands_are_refused(world: World, vault: BoundContract) -> None:
     good = (200, 0, 0)
 
     def attempt(*bands: tuple[int, int, int]) -> None:
@@ -363,7 +371,7 @@ def test_bands_that_are_no_bands_are_refused(world: World, vault: Contract) -> N
     ]
 
 
-def test_assets_come_are_left_out_and_go_again(world: World, vault: Contract) -> None:
+def test_assets_come_are_left_out_and_go_again(world: World, vault: BoundContract) -> None:
     token = world.new_token(6)
     with refused("DecimalsDiffer", token=token.address, expected=18, actual=6):
         world.owner.transact(vault, "addAsset", token.address, 18, (200, 0, 0))
@@ -393,7 +401,7 @@ def test_assets_come_are_left_out_and_go_again(world: World, vault: Contract) ->
     assert list(world.read(vault, "held")) == [0, *SEEDS[1:]]
 
 
-def test_glide_moves_the_targets_in_a_straight_line(world: World, vault: Contract) -> None:
+def test_glide_moves_the_targets_in_a_straight_line(world: World, vault: BoundContract) -> None:
     ends = [2 * E18 // 10, 5 * E18 // 10, 3 * E18 // 10]
     start = world.chain.now() + 10
     world.chain.set_next_timestamp(start)
@@ -407,7 +415,7 @@ def test_glide_moves_the_targets_in_a_straight_line(world: World, vault: Contrac
         assert (basket.glide_start, basket.glide_end) == (start, start + 10 * DAY)
 
 
-def test_new_targets_start_the_slippage_anew(world: World, vault: Contract) -> None:
+def test_new_targets_start_the_slippage_anew(world: World, vault: BoundContract) -> None:
     world.move_market({"ETH": 2_400})
     world.stranger.transact(vault, "poke")
     assert world.read(vault, "state")[3] == world.chain.now()
@@ -417,7 +425,7 @@ def test_new_targets_start_the_slippage_anew(world: World, vault: Contract) -> N
     assert world.read(vault, "state")[3] == 0
 
 
-def test_oracle_that_does_not_price_an_asset_is_refused(world: World, vault: Contract) -> None:
+def test_oracle_that_does_not_price_an_asset_is_refused(world: World, vault: BoundContract) -> None:
     ignorant = world.admin.deploy("OracleHub", world.system.authority, "0x" + "00" * 20, 0)
 
     with refused("UnpricedAsset", token=world.weth.address, fault=1):

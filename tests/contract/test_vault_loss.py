@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from rebalancer.chain.abi import Contract
+from rebalancer.chain.contracts import BoundContract
 from rebalancer.units import E18, div_up
 from tests.contract.world import SEEDS, World, basket_spec, refused
 
@@ -18,7 +18,7 @@ DUST_BPS = 20
 """Of the suite's own policy."""
 
 
-def lose(world: World, vault: Contract, parts: int, of: int = 10_000) -> tuple[int, int]:
+def lose(world: World, vault: BoundContract, parts: int, of: int = 10_000) -> tuple[int, int]:
     """The vault has `parts` of `of` less USDC than before; its balance before and after."""
     before = world.balance(world.usdc, vault)
     after = before - before * parts // of
@@ -27,7 +27,7 @@ def lose(world: World, vault: Contract, parts: int, of: int = 10_000) -> tuple[i
 
 
 @pytest.fixture
-def claiming(world: World, vault: Contract) -> Contract:
+def claiming(world: World, vault: BoundContract) -> BoundContract:
     """The vault, with a claim of alice on a tenth of its USDC."""
     shares = world.read(vault, "totalSupply") // 10
     world.admin.transact(vault, "transfer", world.alice.address, shares)
@@ -36,7 +36,7 @@ def claiming(world: World, vault: Contract) -> Contract:
     return vault
 
 
-def test_loss_falls_on_holders_and_claims_alike(world: World, claiming: Contract) -> None:
+def test_loss_falls_on_holders_and_claims_alike(world: World, claiming: BoundContract) -> None:
     usdc, alice = world.usdc.address, world.alice.address
     held, owed = world.read(claiming, "held")[USDC], world.read(claiming, "claimable", alice, usdc)
     balance, left = lose(world, claiming, 2_500)
@@ -65,7 +65,9 @@ def test_loss_falls_on_holders_and_claims_alike(world: World, claiming: Contract
         world.stranger.transact(claiming, "sync", USDC)
 
 
-def test_redemption_writes_a_loss_down_before_it_pays(world: World, claiming: Contract) -> None:
+def test_redemption_writes_a_loss_down_before_it_pays(
+    world: World, claiming: BoundContract
+) -> None:
     held = world.read(claiming, "held")[USDC]
     balance, left = lose(world, claiming, 5_000)
     admin, supply = world.admin.address, world.read(claiming, "totalSupply")
@@ -77,7 +79,7 @@ def test_redemption_writes_a_loss_down_before_it_pays(world: World, claiming: Co
     assert redeemed[USDC] == held * left // balance * SHARES // supply
 
 
-def test_claim_is_paid_its_part_of_what_is_left(world: World, claiming: Contract) -> None:
+def test_claim_is_paid_its_part_of_what_is_left(world: World, claiming: BoundContract) -> None:
     usdc, alice = world.usdc.address, world.alice.address
     owed = world.read(claiming, "claimable", alice, usdc)
     balance, left = lose(world, claiming, 9_000)
@@ -88,7 +90,7 @@ def test_claim_is_paid_its_part_of_what_is_left(world: World, claiming: Contract
     assert world.balance(world.usdc, world.alice) - before == owed * left // balance
 
 
-def test_nothing_is_paid_into_a_hole(world: World, vault: Contract) -> None:
+def test_nothing_is_paid_into_a_hole(world: World, vault: BoundContract) -> None:
     """Neither by who mints nor by what a rebalance buys."""
     world.give(world.alice, SEEDS)
     world.approve(world.alice, vault, SEEDS)
@@ -106,7 +108,7 @@ def test_nothing_is_paid_into_a_hole(world: World, vault: Contract) -> None:
     world.alice.transact(vault, "mintInKind", SHARES, world.alice.address, [UNLIMITED] * 3)
 
 
-def test_loss_within_dust_bars_nothing_until_it_adds_up(world: World, vault: Contract) -> None:
+def test_loss_within_dust_bars_nothing_until_it_adds_up(world: World, vault: BoundContract) -> None:
     lose(world, vault, DUST_BPS // 2)
     world.stranger.transact(vault, "sync", USDC)
     assert world.read(vault, "isBarred", USDC) is False
@@ -118,7 +120,7 @@ def test_loss_within_dust_bars_nothing_until_it_adds_up(world: World, vault: Con
 
 
 def test_barred_asset_is_not_bought_until_the_owner_allows_it(
-    world: World, vault: Contract
+    world: World, vault: BoundContract
 ) -> None:
     with refused("PurchaseNotBarred", asset=USDC):
         world.owner.transact(vault, "allowPurchases", USDC)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from rebalancer.chain.abi import Contract
+from rebalancer.chain.contracts import BoundContract
 from rebalancer.units import E18
 from tests.contract.world import World, refused
 
@@ -24,7 +24,7 @@ class Feed:
     """A feed of a token of its own, in the hub."""
 
     world: World
-    aggregator: Contract
+    aggregator: BoundContract
 
     def price(self) -> tuple[int, int, int, int]:
         """lo, hi, primary and fault, as the hub says."""

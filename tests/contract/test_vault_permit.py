@@ -9,7 +9,7 @@ import pytest
 from eth_account import Account
 from eth_account.messages import encode_typed_data
 
-from rebalancer.chain.abi import Contract
+from rebalancer.chain.contracts import BoundContract
 from rebalancer.errors import ContractReverted
 from rebalancer.units import E18
 from tests.contract.world import Wallet, World, basket_spec, refused
@@ -25,7 +25,7 @@ VALUE = 1_000 * E18
 
 def signed(
     world: World,
-    vault: Contract,
+    vault: BoundContract,
     spender: str,
     deadline: int,
     key: str = SIGNER_KEY,
@@ -69,7 +69,7 @@ def signed(
 
 
 @pytest.fixture
-def signers_vault(world: World, vault: Contract) -> Contract:
+def signers_vault(world: World, vault: BoundContract) -> BoundContract:
     """The vault, with `VALUE` of its shares the signer's."""
     world.admin.transact(vault, "transfer", SIGNER, VALUE)
     return vault
@@ -77,7 +77,7 @@ def signers_vault(world: World, vault: Contract) -> Contract:
 
 def permit(
     sender: Wallet,
-    vault: Contract,
+    vault: BoundContract,
     spender: str,
     deadline: int,
     signature: tuple[int, bytes, bytes],
@@ -85,7 +85,7 @@ def permit(
     sender.transact(vault, "permit", SIGNER, spender, VALUE, deadline, *signature)
 
 
-def test_domain_names_the_clone_itself(world: World, signers_vault: Contract) -> None:
+def test_domain_names_the_clone_itself(world: World, signers_vault: BoundContract) -> None:
     fields, name, version, chain_id, verifying, _, _ = world.read(signers_vault, "eip712Domain")
 
     assert (fields, name, version) == (b"\x0f", "Rebalancer", "1")
@@ -93,7 +93,7 @@ def test_domain_names_the_clone_itself(world: World, signers_vault: Contract) ->
 
 
 def test_permit_lets_the_spender_redeem_without_the_owners_transaction(
-    world: World, signers_vault: Contract
+    world: World, signers_vault: BoundContract
 ) -> None:
     bob, deadline = world.bob.address, world.chain.now() + 1_000
     permit(
@@ -110,7 +110,7 @@ def test_permit_lets_the_spender_redeem_without_the_owners_transaction(
 
 
 def test_permit_is_refused_late_twice_or_of_another_hand(
-    world: World, signers_vault: Contract
+    world: World, signers_vault: BoundContract
 ) -> None:
     bob, deadline = world.bob.address, world.chain.now() + 1_000
     theirs = signed(world, signers_vault, bob, deadline, key=STRANGER_KEY)
@@ -129,7 +129,7 @@ def test_permit_is_refused_late_twice_or_of_another_hand(
 
 
 def test_permit_for_one_vault_is_worth_nothing_at_another(
-    world: World, signers_vault: Contract
+    world: World, signers_vault: BoundContract
 ) -> None:
     other = world.open_vault(replace(basket_spec(world), salt=1))
     bob, deadline = world.bob.address, world.chain.now() + 1_000

@@ -7,7 +7,7 @@ from dataclasses import astuple
 
 import pytest
 
-from rebalancer.chain.abi import Contract
+from rebalancer.chain.contracts import BoundContract
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
 from rebalancer.policy import Fill, settle, surplus_raw, weigh_basket
 from rebalancer.route import Hop, encode
@@ -57,21 +57,21 @@ ROUTES: dict[str, tuple[Sequence[int], Hops]] = {
 
 
 @pytest.fixture
-def broken(world: World, vault: Contract) -> Contract:
+def broken(world: World, vault: BoundContract) -> BoundContract:
     """The vault with WETH above its band."""
     world.move_market({"ETH": ETHER_USD})
     return vault
 
 
 def rebalance(
-    world: World, vault: Contract, buys: Sequence[int], route: bytes, sold: int = SOLD_RAW
+    world: World, vault: BoundContract, buys: Sequence[int], route: bytes, sold: int = SOLD_RAW
 ) -> None:
     world.keeper.transact(
         vault, "rebalance", 0, [sold, 0, 0], list(buys), world.executor.address, route
     )
 
 
-def snapshot_of(world: World, vault: Contract) -> VaultSnapshot:
+def snapshot_of(world: World, vault: BoundContract) -> VaultSnapshot:
     block = read_block(world.chain.rpc)
     return read_vaults(world.chain.rpc, world.system.lens, [vault.address], block)[0]
 
@@ -86,7 +86,7 @@ def assert_nothing_left_behind(world: World) -> None:
 
 @pytest.mark.parametrize("name", ROUTES)
 def test_rebalance_along_a_route_brings_what_the_quoter_says(
-    world: World, broken: Contract, name: str
+    world: World, broken: BoundContract, name: str
 ) -> None:
     way, hops = ROUTES[name]
     bought = quote(world, SOLD_RAW, way)
@@ -112,7 +112,9 @@ def test_rebalance_along_a_route_brings_what_the_quoter_says(
     assert settled.loss_e18 > 0
 
 
-def test_rebalance_split_over_two_routes_buys_both_deficits(world: World, broken: Contract) -> None:
+def test_rebalance_split_over_two_routes_buys_both_deficits(
+    world: World, broken: BoundContract
+) -> None:
     """A part to WBTC, all the rest to USDC; the second hop names no amount."""
     part = 4 * E18
     wbtc = quote(world, part, (WETH, WBTC))
@@ -132,7 +134,9 @@ def test_rebalance_split_over_two_routes_buys_both_deficits(world: World, broken
     assert_nothing_left_behind(world)
 
 
-def test_rebalance_that_swaps_a_part_gets_the_rest_back(world: World, broken: Contract) -> None:
+def test_rebalance_that_swaps_a_part_gets_the_rest_back(
+    world: World, broken: BoundContract
+) -> None:
     part = SOLD_RAW - 10**17
     bought = quote(world, part, (WETH, WBTC))
 
@@ -143,7 +147,7 @@ def test_rebalance_that_swaps_a_part_gets_the_rest_back(world: World, broken: Co
 
 
 def test_rebalance_one_unit_short_of_the_keepers_limit_is_refused(
-    world: World, broken: Contract
+    world: World, broken: BoundContract
 ) -> None:
     bought = quote(world, SOLD_RAW, STRAIGHT)
     route = encode([pool_hop(world, SOLD_RAW, WETH, WBTC, True)])
@@ -154,7 +158,7 @@ def test_rebalance_one_unit_short_of_the_keepers_limit_is_refused(
 
 
 def test_rebalance_into_an_asset_that_was_not_asked_for_is_a_loss(
-    world: World, broken: Contract
+    world: World, broken: BoundContract
 ) -> None:
     """What arrives unasked is a gift, so nothing was bought for what was sold."""
     route = encode([pool_hop(world, SOLD_RAW, WETH, USDC, True)])
@@ -164,7 +168,9 @@ def test_rebalance_into_an_asset_that_was_not_asked_for_is_a_loss(
         rebalance(world, broken, [0, 0, 0], route)
 
 
-def test_rebalance_after_a_rebalance_waits_for_the_cooldown(world: World, broken: Contract) -> None:
+def test_rebalance_after_a_rebalance_waits_for_the_cooldown(
+    world: World, broken: BoundContract
+) -> None:
     bought = quote(world, SOLD_RAW, STRAIGHT)
     route = encode([pool_hop(world, SOLD_RAW, WETH, WBTC, True)])
     rebalance(world, broken, [0, bought, 0], route)
@@ -178,7 +184,7 @@ def test_rebalance_after_a_rebalance_waits_for_the_cooldown(world: World, broken
         )
 
 
-def test_rebalance_on_a_stale_price_is_refused(world: World, broken: Contract) -> None:
+def test_rebalance_on_a_stale_price_is_refused(world: World, broken: BoundContract) -> None:
     """ETH/USD answers at least once an hour; USDC/USD once a day."""
     world.chain.mine(at=world.chain.now() + 3_601)
 
@@ -189,7 +195,7 @@ def test_rebalance_on_a_stale_price_is_refused(world: World, broken: Contract) -
 
 
 def test_rebalance_that_asks_for_more_than_it_may_sells_what_it_may(
-    world: World, broken: Contract
+    world: World, broken: BoundContract
 ) -> None:
     """Whoever redeems a little ahead of a keeper makes its sale exceed the surplus: it sells the surplus, for so much less."""
     basket = snapshot_of(world, broken).basket
@@ -210,7 +216,7 @@ def test_rebalance_that_asks_for_more_than_it_may_sells_what_it_may(
 # Refused before anything moves
 
 
-def test_rebalance_refusals_before_the_trade(world: World, vault: Contract) -> None:
+def test_rebalance_refusals_before_the_trade(world: World, vault: BoundContract) -> None:
     def attempt(sales: list[int], min_buys: list[int], epoch: int = 0) -> None:
         executor = world.executor.address
         world.keeper.transact(vault, "rebalance", epoch, sales, min_buys, executor, b"")

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 
 import pytest
 
-from rebalancer.chain.abi import Contract, interface
+from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.receipt import Receipt
 from rebalancer.errors import ContractReverted
 from rebalancer.route import Hop, encode
@@ -69,9 +69,9 @@ def minted_from(balances: Sequence[int]) -> tuple[int, list[int]]:
     return shares, left
 
 
-def assert_nothing_left_behind(world: World, vault: Contract) -> None:
+def assert_nothing_left_behind(world: World, vault: BoundContract) -> None:
     """Neither contract has a token or ether after it is done, nor what the zap's routes run in."""
-    zaps_own = interface("ZapExecutor").at(world.read(world.zap, "EXECUTOR"))
+    zaps_own = contract_at(world.chain.rpc, "ZapExecutor", world.read(world.zap, "EXECUTOR"))
     for contract in (world.zap, zaps_own, world.executor):
         assert world.balances(contract) == [0, 0, 0]
         assert world.balance(vault, contract) == 0
@@ -79,7 +79,7 @@ def assert_nothing_left_behind(world: World, vault: Contract) -> None:
 
 
 @pytest.fixture
-def usdc_in(world: World, vault: Contract) -> ZapIn:
+def usdc_in(world: World, vault: BoundContract) -> ZapIn:
     """Alice's 100,000 USDC: two fifths to WETH, two fifths to WBTC, the rest as it is."""
     part = PAID_USDC * 2 // 5
     world.give(world.alice, [0, 0, PAID_USDC])
@@ -101,7 +101,7 @@ def usdc_in(world: World, vault: Contract) -> ZapIn:
 
 
 @pytest.fixture
-def usdc_out(world: World, vault: Contract) -> ZapOut:
+def usdc_out(world: World, vault: BoundContract) -> ZapOut:
     """A tenth of the vault, the admin's, to USDC."""
     shares = INITIAL_SHARES // 10
     world.admin.transact(vault, "approve", world.zap.address, shares)
@@ -144,7 +144,7 @@ def test_zap_in_on_its_deadline_is_in_time(world: World, usdc_in: ZapIn) -> None
 
 
 def test_zap_in_of_a_token_mints_the_most_and_returns_the_rest(
-    world: World, vault: Contract, usdc_in: ZapIn
+    world: World, vault: BoundContract, usdc_in: ZapIn
 ) -> None:
     part = usdc_in.swap_amount // 2
     balances = [
@@ -178,7 +178,9 @@ def test_zap_in_of_a_token_mints_the_most_and_returns_the_rest(
     )
 
 
-def test_zap_in_of_ether_mints_the_most_and_returns_ether(world: World, vault: Contract) -> None:
+def test_zap_in_of_ether_mints_the_most_and_returns_ether(
+    world: World, vault: BoundContract
+) -> None:
     to_wbtc, to_usdc = 20 * E18, 11 * E18
     route: list[Hop] = [
         pool_hop(world, to_wbtc, WETH, WBTC, True),
@@ -214,7 +216,7 @@ def test_zap_in_of_ether_mints_the_most_and_returns_ether(world: World, vault: C
 
 
 def test_zap_in_by_amounts_out_leaves_only_what_was_paid_with(
-    world: World, vault: Contract, usdc_in: ZapIn
+    world: World, vault: BoundContract, usdc_in: ZapIn
 ) -> None:
     shares = INITIAL_SHARES // 20
     asked = list(world.read(vault, "previewMintInKind", shares))
@@ -223,7 +225,7 @@ def test_zap_in_by_amounts_out_leaves_only_what_was_paid_with(
     cost = asked[2]
     for token, amount in ((world.weth, asked[0]), (world.wbtc, asked[1])):
         pool = world.pool(world.usdc, token)
-        fee = world.read(interface("UniswapV3Pool").at(pool), "fee")
+        fee = world.read(contract_at(world.chain.rpc, "UniswapV3Pool", pool), "fee")
         hop = v3_hop(pool, 0, world.usdc.address, token.address, to_caller=True)
         hops.append(hop.buying(amount))
         quoted = (world.usdc.address, token.address, amount, fee, 0)
@@ -262,7 +264,7 @@ def test_zap_in_without_a_swap_needs_every_token_of_the_basket(
 
 
 def test_zap_out_refusals_say_what_is_wrong(
-    world: World, vault: Contract, usdc_out: ZapOut
+    world: World, vault: BoundContract, usdc_out: ZapOut
 ) -> None:
     now = world.chain.now() + 10
     with refused("DeadlinePassed", deadline=now - 1, timestamp=now):
@@ -279,7 +281,9 @@ def test_zap_out_refusals_say_what_is_wrong(
         zap_out(world, world.admin, replace(usdc_out, shares=0))
 
 
-def test_zap_out_to_a_token_pays_all_of_it(world: World, vault: Contract, usdc_out: ZapOut) -> None:
+def test_zap_out_to_a_token_pays_all_of_it(
+    world: World, vault: BoundContract, usdc_out: ZapOut
+) -> None:
     weth, wbtc, usdc = world.read(vault, "previewRedeemInKind", usdc_out.shares)
     amount = usdc + quote(world, weth, (WETH, USDC)) + quote(world, wbtc, (WBTC, USDC))
     supply = world.read(vault, "totalSupply")
@@ -306,7 +310,7 @@ def test_zap_out_to_a_token_pays_all_of_it(world: World, vault: Contract, usdc_o
 
 
 def test_zap_out_to_ether_pays_ether_and_what_the_route_left(
-    world: World, vault: Contract, usdc_out: ZapOut
+    world: World, vault: BoundContract, usdc_out: ZapOut
 ) -> None:
     """The route swaps half of the WBTC and all of the USDC; the other half goes to the receiver as it is."""
     weth, wbtc, usdc = world.read(vault, "previewRedeemInKind", usdc_out.shares)
@@ -327,7 +331,7 @@ def test_zap_out_to_ether_pays_ether_and_what_the_route_left(
 
 
 def test_zap_out_of_a_token_that_cannot_be_sent_leaves_the_callers_claim(
-    world: World, vault: Contract, usdc_out: ZapOut
+    world: World, vault: BoundContract, usdc_out: ZapOut
 ) -> None:
     world.stranger.transact(world.wbtc, "pause")
     weth, wbtc, usdc = world.read(vault, "previewRedeemInKind", usdc_out.shares)
@@ -344,7 +348,9 @@ def test_zap_out_of_a_token_that_cannot_be_sent_leaves_the_callers_claim(
     assert_nothing_left_behind(world, vault)
 
 
-def test_zap_in_and_out_again_never_gains(world: World, vault: Contract, usdc_in: ZapIn) -> None:
+def test_zap_in_and_out_again_never_gains(
+    world: World, vault: BoundContract, usdc_in: ZapIn
+) -> None:
     zap_in(world, world.alice, replace(usdc_in, receiver=world.alice.address))
     shares = world.balance(vault, world.alice)
     world.alice.transact(vault, "approve", world.zap.address, shares)

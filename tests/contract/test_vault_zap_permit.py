@@ -10,7 +10,7 @@ import pytest
 from eth_account import Account
 from eth_account.messages import encode_typed_data
 
-from rebalancer.chain.abi import Contract, interface
+from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.receipt import Receipt
 from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
 from rebalancer.devnet.uniswap import PERMIT2_ADDRESS
@@ -66,7 +66,7 @@ def _signature(domain: dict[str, Any], types: dict[str, Any], message: dict[str,
 
 
 def permit(
-    world: World, token: Contract, signer: Wallet, value: int
+    world: World, token: BoundContract, signer: Wallet, value: int
 ) -> tuple[int, int, bytes, bytes]:
     """Zap.Permit of so much of a token for the zap."""
     names = ("name", "version") if token is world.usdc else ()
@@ -87,7 +87,7 @@ def permit(
     return LATER, signed.v, signed.r.to_bytes(32), signed.s.to_bytes(32)
 
 
-def permit2(world: World, token: Contract, amount: int, nonce: int) -> tuple[int, int, bytes]:
+def permit2(world: World, token: BoundContract, amount: int, nonce: int) -> tuple[int, int, bytes]:
     """Zap.Transfer of so much of a token, signed for Permit2."""
     domain = {
         "name": "Permit2",
@@ -116,7 +116,9 @@ def permit2(world: World, token: Contract, amount: int, nonce: int) -> tuple[int
     return nonce, LATER, bytes(signed.signature)
 
 
-def send(sender: Wallet, zap: Contract, function: str, order: ZapIn | ZapOut, by: Any) -> Receipt:
+def send(
+    sender: Wallet, zap: BoundContract, function: str, order: ZapIn | ZapOut, by: Any
+) -> Receipt:
     return sender.transact(zap, function, tuple(asdict(order).values()), by)
 
 
@@ -124,7 +126,7 @@ def send(sender: Wallet, zap: Contract, function: str, order: ZapIn | ZapOut, by
 
 
 def test_zap_in_with_a_permit_needs_no_approval_before(
-    world: World, vault: Contract, signer: Wallet, deposit: ZapIn
+    world: World, vault: BoundContract, signer: Wallet, deposit: ZapIn
 ) -> None:
     by = permit(world, world.usdc, signer, PAID_USDC)
     with refused(
@@ -141,7 +143,7 @@ def test_zap_in_with_a_permit_needs_no_approval_before(
 
 
 def test_zap_in_with_a_permit_that_somebody_sent_first_goes_through(
-    world: World, vault: Contract, signer: Wallet, deposit: ZapIn
+    world: World, vault: BoundContract, signer: Wallet, deposit: ZapIn
 ) -> None:
     by = permit(world, world.usdc, signer, PAID_USDC)
     world.stranger.transact(world.usdc, "permit", signer.address, world.zap.address, PAID_USDC, *by)
@@ -162,7 +164,7 @@ def test_zap_in_with_a_permit_of_weth_which_accepts_any_call_takes_nothing(
 
 
 def test_zap_out_with_a_permit_needs_no_approval_before(
-    world: World, vault: Contract, signer: Wallet, usdc_out: ZapOut
+    world: World, vault: BoundContract, signer: Wallet, usdc_out: ZapOut
 ) -> None:
     shares = INITIAL_SHARES // 10
     world.admin.transact(vault, "approve", world.zap.address, 0)
@@ -181,7 +183,7 @@ def test_zap_out_with_a_permit_needs_no_approval_before(
 
 
 def test_zap_in_with_permit2_takes_what_was_signed_once(
-    world: World, vault: Contract, signer: Wallet, deposit: ZapIn
+    world: World, vault: BoundContract, signer: Wallet, deposit: ZapIn
 ) -> None:
     signer.transact(world.usdc, "approve", PERMIT2_ADDRESS, (1 << 256) - 1)
     by = permit2(world, world.usdc, PAID_USDC, 256 + 3)
@@ -192,7 +194,7 @@ def test_zap_in_with_permit2_takes_what_was_signed_once(
     send(signer, world.zap, "zapInWithPermit2", deposit, by)
 
     assert world.balance(vault, signer) > 0
-    at = interface("Permit2").at(PERMIT2_ADDRESS)
+    at = contract_at(world.chain.rpc, "Permit2", PERMIT2_ADDRESS)
     assert world.read(at, "nonceBitmap", signer.address, 1) == 1 << 3
     assert_nothing_left_behind(world, vault)
     world.give(signer, [0, 0, PAID_USDC])
@@ -203,7 +205,7 @@ def test_zap_in_with_permit2_takes_what_was_signed_once(
 
 
 def test_permit2_signs_for_the_chain_it_is_on(world: World) -> None:
-    at = interface("Permit2").at(PERMIT2_ADDRESS)
+    at = contract_at(world.chain.rpc, "Permit2", PERMIT2_ADDRESS)
     message = encode_typed_data(
         {"name": "Permit2", "chainId": DEVNET_CHAIN_ID, "verifyingContract": PERMIT2_ADDRESS},
         {"Nothing": [{"name": "at_all", "type": "uint256"}]},

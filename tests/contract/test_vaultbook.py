@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rebalancer.chain.abi import Contract
+from rebalancer.chain.contracts import BoundContract
 from rebalancer.chain.heads import Heads
 from rebalancer.chain.rpc import Call
 from rebalancer.chain.snapshot import read_block, read_vaults
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.both_chains  # nodes differ in how they search for logs
 
 
 @pytest.fixture
-def vaults(world: World) -> list[Contract]:
+def vaults(world: World) -> list[BoundContract]:
     """Three of one kind, one with relative bands, one with a calendar."""
     spec = basket_spec(world)
     world.give(world.admin, [6 * seed for seed in SEEDS])
@@ -35,7 +35,7 @@ def vaults(world: World) -> list[Contract]:
     return [world.open_vault(replace(each, salt=salt)) for salt, each in enumerate(specs, 1)]
 
 
-def book_of(world: World, vaults: list[Contract], **settings: int) -> VaultBook:
+def book_of(world: World, vaults: list[BoundContract], **settings: int) -> VaultBook:
     book = VaultBook(
         world.chain.rpc, world.system.lens, [vault.address for vault in vaults], **settings
     )
@@ -95,7 +95,7 @@ def test_an_address_that_is_no_vault_is_refused(world: World) -> None:
 
 
 def test_a_vault_that_is_not_in_the_book_is_not_looked_at(
-    world: World, vaults: list[Contract]
+    world: World, vaults: list[BoundContract]
 ) -> None:
     book = book_of(world, vaults[:1])
     with pytest.raises(UnknownVault):
@@ -103,7 +103,7 @@ def test_a_vault_that_is_not_in_the_book_is_not_looked_at(
 
 
 def test_the_book_says_what_the_lens_says_after_everything_that_happens(
-    world: World, vaults: list[Contract]
+    world: World, vaults: list[BoundContract]
 ) -> None:
     heads = Heads(world.chain.rpc, poll_seconds=0.01)
     heads.next(0)
@@ -152,7 +152,7 @@ def test_the_book_says_what_the_lens_says_after_everything_that_happens(
 
 
 def test_candidates_come_by_the_value_that_is_out_of_place(
-    world: World, vaults: list[Contract]
+    world: World, vaults: list[BoundContract]
 ) -> None:
     book = book_of(world, vaults[:3])
     world.give(world.alice, SEEDS)
@@ -172,7 +172,7 @@ def test_candidates_come_by_the_value_that_is_out_of_place(
 
 
 def test_a_block_costs_the_same_few_requests_however_many_vaults(
-    world: World, vaults: list[Contract], monkeypatch: pytest.MonkeyPatch
+    world: World, vaults: list[BoundContract], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heads = Heads(world.chain.rpc, poll_seconds=0.01)
     heads.next(0)
@@ -194,7 +194,7 @@ def test_a_block_costs_the_same_few_requests_however_many_vaults(
 
 
 def test_a_vault_is_read_in_pages(
-    world: World, vaults: list[Contract], monkeypatch: pytest.MonkeyPatch
+    world: World, vaults: list[BoundContract], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = counted(world, monkeypatch)
     book = book_of(world, vaults, page=2)
@@ -203,7 +203,7 @@ def test_a_vault_is_read_in_pages(
     check(world, book)
 
 
-def test_the_audit_tells_what_no_log_told(world: World, vaults: list[Contract]) -> None:
+def test_the_audit_tells_what_no_log_told(world: World, vaults: list[BoundContract]) -> None:
     if not world.chain.rpc.call("web3_clientVersion").startswith("anvil"):
         pytest.skip("only Anvil's storage is tampered with here")
     book = book_of(world, vaults[:3])
@@ -231,7 +231,7 @@ def test_the_audit_tells_what_no_log_told(world: World, vaults: list[Contract]) 
 
 
 def test_a_block_that_a_failed_look_has_booked_and_a_reorg_took_back_leaves_no_trace(
-    world: World, vaults: list[Contract]
+    world: World, vaults: list[BoundContract]
 ) -> None:
     heads = Heads(world.chain.rpc, poll_seconds=0.01)
     heads.next(0)
@@ -251,7 +251,7 @@ def test_a_block_that_a_failed_look_has_booked_and_a_reorg_took_back_leaves_no_t
 
 
 def test_a_book_that_was_read_at_a_block_that_is_taken_back_is_read_again(
-    world: World, vaults: list[Contract]
+    world: World, vaults: list[BoundContract]
 ) -> None:
     heads = Heads(world.chain.rpc, poll_seconds=0.01)
     heads.next(0)
@@ -268,7 +268,7 @@ def test_a_book_that_was_read_at_a_block_that_is_taken_back_is_read_again(
 
 
 def test_a_head_that_does_not_follow_on_the_book_has_it_read_again(
-    world: World, vaults: list[Contract]
+    world: World, vaults: list[BoundContract]
 ) -> None:
     book = book_of(world, vaults)
     world.guardian.transact(vaults[1], "pauseRebalance")
@@ -280,7 +280,7 @@ def test_a_head_that_does_not_follow_on_the_book_has_it_read_again(
 
 
 def test_logs_of_an_endpoint_that_does_not_have_the_head_yet_are_not_believed(
-    world: World, vaults: list[Contract], monkeypatch: pytest.MonkeyPatch
+    world: World, vaults: list[BoundContract], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heads = Heads(world.chain.rpc, poll_seconds=0.01)
     heads.next(0)

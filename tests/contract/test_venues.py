@@ -14,8 +14,8 @@ import pytest
 from eth_abi.abi import encode as abi_encode
 from eth_utils.crypto import keccak
 
-from rebalancer.chain.abi import Contract, interface
 from rebalancer.chain.artifacts import load_artifact
+from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.route import Flags, Hop, encode
 from rebalancer.units import E18
 from rebalancer.venues import Token, UniswapV3Pool
@@ -60,7 +60,7 @@ def pair(world: World) -> Place:
     factory = world.admin.deploy("UniswapV2Factory", world.admin.address)
     world.admin.transact(factory, "createPair", world.weth.address, world.wbtc.address)
     address = str(world.read(factory, "getPair", world.weth.address, world.wbtc.address))
-    made = interface("UniswapV2Pair").at(address)
+    made = contract_at(world.chain.rpc, "UniswapV2Pair", address)
     world.give(made, [DEEP_WETH, DEEP_WBTC, 0])
     world.admin.transact(made, "mint", world.admin.address)
 
@@ -109,7 +109,9 @@ def v4(world: World, *, ether: bool) -> Place:
     # A pool of V4 without hooks moves as one of V3.
     paper = UniswapV3Pool(manager.address, *tokens, profile, sqrt_x96, tick, liquidity)
 
-    def hop(token_in: Contract, token_out: Contract, ether_in: bool, ether_out: bool) -> Hop:
+    def hop(
+        token_in: BoundContract, token_out: BoundContract, ether_in: bool, ether_out: bool
+    ) -> Hop:
         return v4_hop(
             manager.address,
             0,
@@ -156,7 +158,7 @@ def balancer(world: World) -> Place:
         deltas = world.read(vault, "queryBatchSwap", 0, [step], assets, funds)
         return -int(deltas[1 - sold])
 
-    def hop(token_in: Contract, token_out: Contract) -> Hop:
+    def hop(token_in: BoundContract, token_out: BoundContract) -> Hop:
         text = "0x" + bytes(pool_id).hex()
         ends = token_in.address, token_out.address
         return balancer_hop(vault.address, text, 0, *ends, to_caller=True)
@@ -191,7 +193,7 @@ def call(world: World) -> Place:
     """Uniswap's first SwapRouter, called as an aggregator would be: with data from outside."""
     router = world.uniswap("SwapRouter")
 
-    def hop(token_in: Contract, token_out: Contract) -> Hop:
+    def hop(token_in: BoundContract, token_out: BoundContract) -> Hop:
         path = bytes.fromhex(token_in.address[2:]) + FEE_PIPS.to_bytes(3)
         path += bytes.fromhex(token_out.address[2:])
         data = router.data("exactInput", (path, world.executor.address, 2**40, 0, 0))
@@ -222,7 +224,7 @@ def universal(world: World, inner: Place, command: int, arguments: Callable[[Hop
     `inner` is the same pool traded directly, which quotes; `arguments` are the command's for a hop of it.
     """
     v4 = command == V4_SWAP
-    pair = interface("UniswapV2Pair").at(inner.spender)
+    pair = contract_at(world.chain.rpc, "UniswapV2Pair", inner.spender)
     factory = NOBODY if v4 or command == V3_SWAP_EXACT_IN else world.read(pair, "factory")
     router = world.admin.deploy(
         "UniversalRouter",
@@ -404,7 +406,7 @@ def test_result_of_a_venue_goes_on_to_the_next(world: World, place: Place) -> No
     assert_nothing_left_behind(world, place)
 
 
-def test_vault_rebalances_at_a_venue(world: World, vault: Contract, place: Place) -> None:
+def test_vault_rebalances_at_a_venue(world: World, vault: BoundContract, place: Place) -> None:
     bought = place.quote_sell(SOLD_RAW)
 
     rebalance(world, vault, [0, bought, 0], encode([place.sell]))
@@ -414,7 +416,7 @@ def test_vault_rebalances_at_a_venue(world: World, vault: Contract, place: Place
     assert_nothing_left_behind(world, place)
 
 
-def test_vault_splits_a_sale_over_all_venues(world: World, vault: Contract) -> None:
+def test_vault_splits_a_sale_over_all_venues(world: World, vault: BoundContract) -> None:
     """An equal part of the sale each; the last takes what is left."""
     world.move_market({"ETH": ETHER_USD})
     # Without one of the two that trade on the market's own pool: each quotes as if it were first.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rebalancer.chain.abi import Contract, decode_logs, interface
+from rebalancer.chain.abi import decode_logs, interface
+from rebalancer.chain.contracts import BoundContract
 from rebalancer.chain.receipt import find_receipt, refusal
 from rebalancer.devnet.local import LocalChain
 from rebalancer.errors import (
@@ -33,7 +34,7 @@ def wallet(chain: LocalChain) -> Wallet:
 
 
 @pytest.fixture
-def token(wallet: Wallet) -> Contract:
+def token(wallet: Wallet) -> BoundContract:
     return wallet.deploy("MockToken", "Coin", "COIN", 6)
 
 
@@ -41,7 +42,7 @@ def nonce(wallet: Wallet) -> int:
     return int(wallet.rpc.call("eth_getTransactionCount", wallet.address, "pending"), 16)
 
 
-def test_transact_that_would_be_refused_is_not_sent(wallet: Wallet, token: Contract) -> None:
+def test_transact_that_would_be_refused_is_not_sent(wallet: Wallet, token: BoundContract) -> None:
     before = nonce(wallet)
     with pytest.raises(ContractReverted, match="ERC20InsufficientBalance") as caught:
         wallet.transact(token, "transfer", STRANGER, 7)
@@ -67,7 +68,7 @@ def test_send_more_than_there_is_tells_what_is_missing(chain: LocalChain, wallet
 
 
 def test_send_without_ether_for_gas_tells_what_it_may_cost(
-    chain: LocalChain, wallet: Wallet, token: Contract
+    chain: LocalChain, wallet: Wallet, token: BoundContract
 ) -> None:
     chain.set_balance(wallet.address, 1000)
     before = nonce(wallet)
@@ -85,7 +86,9 @@ def test_send_when_gas_is_too_dear_is_refused(chain: LocalChain, wallet: Wallet)
     assert caught.value.base_fee_wei > 1
 
 
-def test_send_for_a_real_chain_with_a_test_key_is_refused(wallet: Wallet, token: Contract) -> None:
+def test_send_for_a_real_chain_with_a_test_key_is_refused(
+    wallet: Wallet, token: BoundContract
+) -> None:
     before = nonce(wallet)
     wallet.chain_id = 1
     with pytest.raises(DevnetKeyOnRealChain):
@@ -126,7 +129,7 @@ def test_send_cut_off_names_the_transaction_to_look_for(
 
 
 def test_refused_on_chain_is_told_with_and_without_a_tracer(
-    chain: LocalChain, wallet: Wallet, token: Contract, monkeypatch: pytest.MonkeyPatch
+    chain: LocalChain, wallet: Wallet, token: BoundContract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wallet.transact(token, "mint", wallet.address, 10)
     message = {"from": chain.accounts[0], "gas": hex(10**6), "to": token.address}
@@ -158,7 +161,7 @@ def test_refused_on_chain_is_told_with_and_without_a_tracer(
 
 
 def test_refused_for_lack_of_gas_is_told_so(
-    chain: LocalChain, wallet: Wallet, token: Contract
+    chain: LocalChain, wallet: Wallet, token: BoundContract
 ) -> None:
     message = {
         "from": chain.accounts[0],
@@ -184,7 +187,7 @@ def test_transact_is_signed_here_mined_and_paid(chain: LocalChain, wallet: Walle
     before_wei, before_nonce = chain.balance_wei(wallet.address), nonce(wallet)
     receipt = wallet.transact(token, "mint", STRANGER, 123)
 
-    assert token.call(chain.rpc, "balanceOf", STRANGER) == 123
+    assert token.call("balanceOf", STRANGER) == 123
     (event,) = decode_logs(receipt.logs, interface("MockToken"))
     assert event.values["value"] == 123
     assert nonce(wallet) == before_nonce + 1

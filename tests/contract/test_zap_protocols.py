@@ -8,7 +8,7 @@ from math import isqrt
 import pytest
 
 from rebalancer.actions import ETH, deposit_token, withdraw_token
-from rebalancer.chain.abi import interface
+from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.deployment import Deployment
 from rebalancer.chain.pools import read_pools
 from rebalancer.chain.snapshot import read_block
@@ -57,20 +57,20 @@ class Scene:
         return tuple(pool.as_traded(weth) for pool in found)
 
     def books(self) -> Books:
-        rpc, vault = self.stage.chain.rpc, interface("BasketVault").at(self.stage.vault)
-        tokens = tuple(asset[0] for asset in vault.call(rpc, "assets"))
-        return Books(tokens, tuple(vault.call(rpc, "held")), vault.call(rpc, "totalSupply"))
+        vault = contract_at(self.stage.chain.rpc, "BasketVault", self.stage.vault)
+        tokens = tuple(asset[0] for asset in vault.call("assets"))
+        return Books(tokens, tuple(vault.call("held")), vault.call("totalSupply"))
 
     def shares(self) -> int:
-        vault = interface("BasketVault").at(self.stage.vault)
-        return int(vault.call(self.stage.chain.rpc, "balanceOf", self.depositor.address))
+        vault = contract_at(self.stage.chain.rpc, "BasketVault", self.stage.vault)
+        return int(vault.call("balanceOf", self.depositor.address))
 
 
 @pytest.fixture
 def scene(stage: Stage) -> Scene:
     chain = stage.chain
     chain.mine(at=chain.now() + 60)
-    vault = interface("BasketVault").at(stage.vault)
+    vault = contract_at(chain.rpc, "BasketVault", stage.vault)
     stage.wallet(Actor.OWNER).transact(vault, "setFees", (0, 0, 0, 0), Actor.FEE_RECIPIENT.address)
     depositor = stage.wallet(Actor.DEPOSITOR)
     for token in stage.deployment.tokens:
@@ -90,7 +90,7 @@ def pair_of(stage: Stage) -> PoolRef:
     factory = chain.deploy("UniswapV2Factory", chain.accounts[0])
     ends = (WBTC.address, USDC.address)
     chain.transact(factory, "createPair", *ends)
-    pair = interface("UniswapV2Pair").at(factory.call(chain.rpc, "getPair", *ends))
+    pair = contract_at(chain.rpc, "UniswapV2Pair", factory.call("getPair", *ends))
     for token, amount in ((WBTC, 100 * 10**8), (USDC, 3_000_000 * 10**6)):
         stage.market.deal(token.address, pair.address, amount)
     chain.transact(pair, "mint", chain.accounts[0])

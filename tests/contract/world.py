@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from rebalancer.chain.abi import Contract, Event, decode_logs, interface
+from rebalancer.chain.abi import Event, decode_logs
+from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.receipt import Receipt
+from rebalancer.chain.rpc import Rpc
 from rebalancer.deploy import (
     FeedSpec,
     Fees,
@@ -41,15 +43,20 @@ class Wallet:
     chain: LocalChain
     address: str
 
+    @property
+    def rpc(self) -> Rpc:
+        """The endpoints of its chain."""
+        return self.chain.rpc
+
     def transact(
-        self, contract: Contract, function: str, *args: Any, value_wei: int = 0
+        self, contract: BoundContract, function: str, *args: Any, value_wei: int = 0
     ) -> Receipt:
         """Call a function in a transaction and wait for its receipt."""
         return self.chain.transact(
             contract, function, *args, sender=self.address, value_wei=value_wei
         )
 
-    def deploy(self, name: str, *args: Any) -> Contract:
+    def deploy(self, name: str, *args: Any) -> BoundContract:
         """Deploy a packaged contract."""
         return self.chain.deploy(name, *args, sender=self.address)
 
@@ -74,55 +81,55 @@ class World:
     # Contracts
 
     @property
-    def factory(self) -> Contract:
+    def factory(self) -> BoundContract:
         """The VaultFactory."""
-        return interface("VaultFactory").at(self.system.factory)
+        return contract_at(self.chain.rpc, "VaultFactory", self.system.factory)
 
     @property
-    def oracle(self) -> Contract:
+    def oracle(self) -> BoundContract:
         """The OracleHub."""
-        return interface("OracleHub").at(self.system.oracle)
+        return contract_at(self.chain.rpc, "OracleHub", self.system.oracle)
 
     @property
-    def authority(self) -> Contract:
+    def authority(self) -> BoundContract:
         """The AccessManager."""
-        return interface("AccessManager").at(self.system.authority)
+        return contract_at(self.chain.rpc, "AccessManager", self.system.authority)
 
     @property
-    def zap(self) -> Contract:
+    def zap(self) -> BoundContract:
         """The Zap."""
-        return interface("Zap").at(self.system.zap)
+        return contract_at(self.chain.rpc, "Zap", self.system.zap)
 
     @property
-    def executor(self) -> Contract:
+    def executor(self) -> BoundContract:
         """The RouteExecutor."""
-        return interface("RouteExecutor").at(self.system.executor)
+        return contract_at(self.chain.rpc, "RouteExecutor", self.system.executor)
 
     @property
-    def weth(self) -> Contract:
+    def weth(self) -> BoundContract:
         """WETH9."""
-        return interface("WETH9").at(WETH.address)
+        return contract_at(self.chain.rpc, "WETH9", WETH.address)
 
     @property
-    def wbtc(self) -> Contract:
+    def wbtc(self) -> BoundContract:
         """A token that can be paused."""
-        return interface("PausableToken").at(WBTC.address)
+        return contract_at(self.chain.rpc, "PausableToken", WBTC.address)
 
     @property
-    def usdc(self) -> Contract:
+    def usdc(self) -> BoundContract:
         """A token that can shut out a holder."""
-        return interface("BlocklistToken").at(USDC.address)
+        return contract_at(self.chain.rpc, "BlocklistToken", USDC.address)
 
     @property
-    def tokens(self) -> tuple[Contract, Contract, Contract]:
+    def tokens(self) -> tuple[BoundContract, BoundContract, BoundContract]:
         """The basket's tokens, in its order."""
         return self.weth, self.wbtc, self.usdc
 
-    def uniswap(self, name: str) -> Contract:
+    def uniswap(self, name: str) -> BoundContract:
         """One of Uniswap's contracts, by its published name."""
-        return interface(name).at(self.market.deployment.uniswap[name])
+        return contract_at(self.chain.rpc, name, self.market.deployment.uniswap[name])
 
-    def pool(self, one: Contract, other: Contract) -> str:
+    def pool(self, one: BoundContract, other: BoundContract) -> str:
         """The market's pool of two tokens."""
         pair = {one.address, other.address}
         (found,) = [p for p in self.market.deployment.pools if set(p.tokens) == pair]
@@ -135,32 +142,32 @@ class World:
 
     # Reading
 
-    def read(self, contract: Contract, function: str, *args: Any) -> Any:
+    def read(self, contract: BoundContract, function: str, *args: Any) -> Any:
         """Call a view at the latest block."""
-        return contract.call(self.chain.rpc, function, *args)
+        return contract.call(function, *args)
 
-    def balance(self, token: Contract, holder: Wallet | Contract) -> int:
+    def balance(self, token: BoundContract, holder: Wallet | BoundContract) -> int:
         """A holder's balance of a token, raw."""
         return int(self.read(token, "balanceOf", holder.address))
 
-    def balances(self, holder: Wallet | Contract) -> list[int]:
+    def balances(self, holder: Wallet | BoundContract) -> list[int]:
         """A holder's balance of each of the basket's tokens, raw."""
         return [self.balance(token, holder) for token in self.tokens]
 
-    def events(self, receipt: Receipt, contract: Contract) -> list[Event]:
+    def events(self, receipt: Receipt, contract: BoundContract) -> list[Event]:
         """What a contract said in a transaction."""
         logs = [log for log in receipt.logs if log["address"].lower() == contract.address]
         return decode_logs(logs, contract.interface)
 
     # Acting
 
-    def give(self, holder: Wallet | Contract, amounts: Sequence[int]) -> None:
+    def give(self, holder: Wallet | BoundContract, amounts: Sequence[int]) -> None:
         """Give amounts of the basket's tokens."""
         for token, amount in zip(self.tokens, amounts, strict=True):
             if amount:
                 self.market.deal(token.address, holder.address, amount)
 
-    def approve(self, holder: Wallet, spender: Contract, amounts: Sequence[int]) -> None:
+    def approve(self, holder: Wallet, spender: BoundContract, amounts: Sequence[int]) -> None:
         """Let a contract take amounts of the basket's tokens."""
         for token, amount in zip(self.tokens, amounts, strict=True):
             holder.transact(token, "approve", spender.address, amount)
@@ -170,13 +177,13 @@ class World:
         changed = {f"{name}/USD": usd * 10**8 for name, usd in (prices_usd or {}).items()}
         self.market.step(self.market.prices_e8 | changed, self.chain.now() + seconds)
 
-    def open_vault(self, spec: VaultSpec) -> Contract:
+    def open_vault(self, spec: VaultSpec) -> BoundContract:
         """A vault made by the admin, who gets its shares; its functions are handed to the roles."""
         address = create_vault(self.admin, self.system, spec)
         assign_vault_roles(self.admin, self.system, address)
-        return interface("BasketVault").at(address)
+        return contract_at(self.chain.rpc, "BasketVault", address)
 
-    def new_token(self, decimals: int, usd: int = 1) -> Contract:
+    def new_token(self, decimals: int, usd: int = 1) -> BoundContract:
         """A plain token with a feed of its own, plenty of it the admin's."""
         token = self.admin.deploy("MockToken", f"Coin {decimals}", "COIN", decimals)
         feed = self.admin.deploy("MockAggregator", 8, "COIN / USD")

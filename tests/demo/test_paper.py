@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rebalancer.chain.abi import interface
+from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.pools import read_v3_pools
 from rebalancer.chain.snapshot import Block, VaultSnapshot, read_block, read_vaults
 from rebalancer.devnet.local import LocalChain
@@ -50,11 +50,11 @@ def pools_of(stage: Stage) -> tuple[UniswapV3Pool, ...]:
 
 def feeds_of(stage: Stage) -> list[PaperFeed]:
     """The stage's feeds, as its OracleHub takes them."""
-    hub = interface("OracleHub").at(stage.system.oracle)
+    hub = contract_at(stage.chain.rpc, "OracleHub", stage.system.oracle)
     feeds = []
     for feed in stage.deployment.feeds:
         token = stage.deployment.listed(feed.token).address
-        (_, heartbeat, _, least_e18, most_e18, _) = hub.call(stage.chain.rpc, "feedOf", token)
+        (_, heartbeat, _, least_e18, most_e18, _) = hub.call("feedOf", token)
         least_e8, most_e8 = least_e18 // _FEED_UNIT, most_e18 // _FEED_UNIT
         feeds.append(PaperFeed(feed.name, token, heartbeat, least_e8, most_e8))
     return feeds

@@ -21,7 +21,7 @@ import pytest
 
 from rebalancer import actions
 from rebalancer.actions import ETH
-from rebalancer.chain.abi import interface
+from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.deployment import Deployment
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
@@ -238,7 +238,7 @@ def test_deployment_without_a_file_of_the_chain(cli: Cli, unchanged: None) -> No
             f"can only have it paid to {OWNER_ADDRESS}: leave --receiver out",
         ),
         (("sync", "--token", "USDC"), 10, "the vault has all that it owes"),
-        (("deposit", "--token", "USDC", "--amount", "0.0001"), 13, "are too little to buy even"),
+        (("deposit", "--token", "USDC", "--amount", "0.0001"), 13, "is too little to buy even"),
     ],
 )
 def test_deposit_or_withdrawal_that_cannot_be(
@@ -252,8 +252,8 @@ def test_deposit_or_withdrawal_that_cannot_be(
 def test_deposit_without_an_allowance_says_what_to_approve(stage: Stage, pockets: None) -> None:
     """The command line grants allowances itself; whoever calls the vault directly is told by the token."""
     wallet = stage.wallet(Actor.DEPOSITOR)
-    vault = interface("BasketVault").at(stage.vault)
-    weth = interface("WETH9").at(stage.deployment.listed("WETH").address)
+    vault = contract_at(stage.chain.rpc, "BasketVault", stage.vault)
+    weth = contract_at(stage.chain.rpc, "WETH9", stage.deployment.listed("WETH").address)
     most = [2**255] * 3
     before = stage.chain.block()["hash"]
     with pytest.raises(ContractReverted) as caught:
@@ -265,7 +265,7 @@ def test_deposit_without_an_allowance_says_what_to_approve(stage: Stage, pockets
     before = stage.chain.block()["hash"]
     with pytest.raises(ContractReverted) as caught:
         wallet.transact(vault, "mintInKind", E18, wallet.address, most)
-    asked = vault.call(stage.chain.rpc, "previewMintInKind", E18)[1]
+    asked = vault.call("previewMintInKind", E18)[1]
     assert caught.value.error == "ERC20InsufficientAllowance"
     assert (caught.value.values["allowance"], caught.value.values["needed"]) == (0, asked)
     assert "approve at least what is needed" in sentence(caught.value)
@@ -276,6 +276,25 @@ def test_deposit_without_an_allowance_says_what_to_approve(stage: Stage, pockets
 
 
 @pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        ((), 2, "Say what to change: --band, --relative or --min-trade"),
+        (("--band", "WETH=1.5%"), 16, "basis points are a whole number, such as 150 for 1.5 %"),
+        (("--band", "WETH=12.5"), 16, "basis points are a whole number, such as 150 for 1.5 %"),
+        (("--relative", "WETH=x"), 16, "basis points are a whole number"),
+        (("--band", "WETH=1"), 16, "The band of WETH is 1 bps: give one from 3 to 5000 bps"),
+        (("--band", "DOGE=100"), 10, "DOGE"),
+    ],
+)
+def test_bands_that_cannot_be(
+    cli: Cli, unchanged: None, options: tuple[str, ...], code: int, said: str
+) -> None:
+    ran = cli("vault", "set-bands", *options, *CURATOR)
+    assert ran.code == code
+    assert said in ran.err
+
+
+@pytest.mark.parametrize(
     ("targets", "account", "code", "said"),
     [
         ("50% 30% 21%", CURATOR, 16, "101 %, which is 1 % above 100 %"),
@@ -283,6 +302,7 @@ def test_deposit_without_an_allowance_says_what_to_approve(stage: Stage, pockets
         ("50% 50%", CURATOR, 16, "There are 2 targets: give 3"),
         ("50% 30% 20%", DEPOSITOR, 16, "may not call setTargets"),
         ("50% 30% twenty", CURATOR, 16, "'twenty' is not an amount"),
+        ("50 30 20", CURATOR, 16, "'50' is not an amount: a weight is at most 1, such as"),
     ],
 )
 def test_targets_that_cannot_be(
@@ -351,7 +371,7 @@ def test_vault_that_cannot_be(
 def test_vault_that_could_not_be_handed_to_its_roles(
     stage: Stage, cli: Cli, pockets: None, spec: Callable[..., Path]
 ) -> None:
-    authority = interface("AccessManager").at(stage.system.authority)
+    authority = contract_at(stage.chain.rpc, "AccessManager", stage.system.authority)
     revoke = (authority, "revokeRole", Role.ADMIN.value, stage.system.vault_roles)
     stage.wallet(Actor.OWNER).transact(*revoke)
     before = stage.chain.block()["hash"]
@@ -372,7 +392,7 @@ def spoil(stage: Stage, answer: int | None) -> None:
     if answer is None:
         stage.chain.mine(at=stage.chain.now() + 86_400)
     else:
-        aggregator = interface("MockAggregator").at(str(feed.aggregator))
+        aggregator = contract_at(stage.chain.rpc, "MockAggregator", str(feed.aggregator))
         stage.chain.transact(aggregator, "push", answer)
 
 
@@ -619,7 +639,7 @@ def test_right_input_goes_all_the_way(
 
 
 def test_glide_and_bands_by_command_are_shown_by_status(stage: Stage, cli: Cli) -> None:
-    curator, vault = CURATOR, interface("BasketVault").at(stage.vault)
+    curator, vault = CURATOR, contract_at(stage.chain.rpc, "BasketVault", stage.vault)
     options = ("--target", "WETH=20%", "--target", "WBTC=60%", "--target", "USDC=20%")
     begun = cli("vault", "set-targets", *options, "--glide", 1_000, *curator).out
     until = utc(look(stage).basket.glide_end)
@@ -628,7 +648,7 @@ def test_glide_and_bands_by_command_are_shown_by_status(stage: Stage, cli: Cli) 
     assert "in force" not in said
     bands = ("--band", "WBTC=300", "--relative", "WETH=100", "--min-trade", "USDC=12.5")
     assert cli("vault", "set-bands", *bands, "--json", *curator).json["in_force"] is True
-    set_at = vault.call(stage.chain.rpc, "assets")
+    set_at = vault.call("assets")
     assert [(a[2], a[4], a[5]) for a in set_at] == [
         (100, 100, 0),
         (300, 0, 0),
@@ -687,7 +707,11 @@ def test_bands_of_a_token_the_vault_has_not_are_refused(
 
 
 def test_calendar_fees_and_what_is_left_out_are_shown_by_status(stage: Stage, cli: Cli) -> None:
-    vault, owner, day = interface("BasketVault").at(stage.vault), stage.wallet(Actor.OWNER), 86_400
+    vault, owner, day = (
+        contract_at(stage.chain.rpc, "BasketVault", stage.vault),
+        stage.wallet(Actor.OWNER),
+        86_400,
+    )
     rules = replace(DEMO_POLICY, calendar_seconds=day, open_after_seconds=3_600)
     owner.transact(vault, "setPolicy", astuple(rules))
     owner.transact(vault, "setFees", (50, 1_000, 5, 10), Actor.FEE_RECIPIENT.address)
@@ -715,7 +739,7 @@ def test_calendar_fees_and_what_is_left_out_are_shown_by_status(stage: Stage, cl
 
 def test_losses_and_claims_are_shown_and_mended(stage: Stage, cli: Cli, pockets: None) -> None:
     """A holder whom USDC has blocked leaves; USDC is lost, written down, collected, and allowed again."""
-    usdc = interface("BlocklistToken").at(stage.deployment.listed("USDC").address)
+    usdc = contract_at(stage.chain.rpc, "BlocklistToken", stage.deployment.listed("USDC").address)
     depositor = Actor.DEPOSITOR.address
     assert cli("vault", "deposit", "--shares", "100", *DEPOSITOR).code == 0
     stage.chain.transact(usdc, "blacklist", depositor)
@@ -725,7 +749,7 @@ def test_losses_and_claims_are_shown_and_mended(stage: Stage, cli: Cli, pockets:
     assert (
         "the token still cannot be sent; try again later or to another receiver" in refused.sentence
     )
-    balance = usdc.call(stage.chain.rpc, "balanceOf", stage.vault)
+    balance = usdc.call("balanceOf", stage.vault)
     stage.chain.set_token_balance(usdc.address, stage.vault, balance // 2)
     shown = " ".join(cli("vault", "status").out.split())
     assert "USDC are missing: `rebalancer vault sync` writes the loss down." in shown
@@ -952,6 +976,47 @@ def test_a_dry_run_of_a_withdrawal_says_what_comes_out_at_least(
     assert before != before_spoiled == stage.chain.block()["hash"]
 
 
+@pytest.mark.parametrize("given", [("--token", "USDC", "--amount", "500"), ("--shares", "10")])
+def test_ether_for_the_approvals_alone_approves_nothing(
+    stage: Stage, cli: Cli, pockets: None, unchanged: None, given: tuple[str, ...]
+) -> None:
+    stage.chain.set_balance(Actor.DEPOSITOR.address, 15 * 10**13)  # 150,000 gas
+    deposit = ("vault", "deposit", *given, *DEPOSITOR)
+
+    dry = cli(*deposit, "--dry-run")
+    ran = cli(*deposit)
+
+    assert (dry.code, ran.code) == (0, 10)
+    assert "Warning: " in dry.err
+    for said in (dry.err, ran.err):
+        assert "holds 0.00015 ether and needs up to 0.000" in said
+        assert "sent approve" not in said
+
+
+def test_second_deposit_in_kind_approves_each_token_once(
+    stage: Stage, cli: Cli, pockets: None
+) -> None:
+    """What the first was allowed and did not take is no reason to allow 0 first."""
+    deposit = ("vault", "deposit", "--shares", "10", *DEPOSITOR)
+    assert cli(*deposit).code == 0
+
+    ran = cli(*deposit)
+
+    assert ran.code == 0, ran.err
+    told = [line.split(" to ")[0] for line in ran.err.splitlines()]
+    assert told == ["sent approve"] * 3 + ["sent mintInKind"]
+
+
+def test_gas_of_a_withdrawal_is_previewed_as_it_is_used(cli: Cli, pockets: None) -> None:
+    """Not what is kept back for tokens that misbehave, which nobody pays for."""
+    assert cli("vault", "deposit", "--shares", "100", *DEPOSITOR).code == 0
+    withdraw = ("vault", "withdraw", "--shares", "50", "--json", *DEPOSITOR)
+
+    told, done = cli(*withdraw, "--dry-run").json, cli(*withdraw).json
+
+    assert abs(int(told["gas"]) - int(done["gas_used"])) < 10_000
+
+
 def test_money_moves_on_a_real_chain_only_after_a_yes(
     stage: Stage, cli: Cli, pockets: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -988,16 +1053,14 @@ def test_all_of_a_token_is_deposited_but_what_the_gas_may_cost(
     ran = cli("vault", "deposit", "--token", token, "--amount", "max", "--json", *DEPOSITOR)
 
     assert ran.code == 0, ran.err
-    usdc = interface("IERC20Metadata").at(stage.deployment.listed("USDC").address)
+    usdc = contract_at(rpc, "IERC20Metadata", stage.deployment.listed("USDC").address)
     left_wei = int(rpc.call("eth_getBalance", account, "latest"), 16)
     if token == "ETH":
         assert int(ran.json["amount_raw"]) > 199 * E18 // 100
         assert left_wei > 0
     else:
         assert ran.json["amount_raw"] == "1000000000"
-        assert usdc.call(rpc, "balanceOf", account) == int(
-            ran.json["returned"].get(usdc.address, "0")
-        )
+        assert usdc.call("balanceOf", account) == int(ran.json["returned"].get(usdc.address, "0"))
     stage.chain.set_balance(account, 10**12)
     poor = cli("vault", "deposit", "--token", "ETH", "--amount", "max", *DEPOSITOR)
     assert "no more than the gas costs: send it some first" in poor.sentence
@@ -1030,7 +1093,7 @@ def test_a_deposit_that_is_interrupted_names_the_transaction_and_what_may_still_
 def test_position_shows_shares_content_worth_and_claims(
     stage: Stage, cli: Cli, pockets: None
 ) -> None:
-    usdc = interface("BlocklistToken").at(stage.deployment.listed("USDC").address)
+    usdc = contract_at(stage.chain.rpc, "BlocklistToken", stage.deployment.listed("USDC").address)
     depositor = Actor.DEPOSITOR.address.lower()
     nothing = cli("vault", "position", "--json", *DEPOSITOR).json
     assert (nothing["shares"], nothing["worth_e18"], nothing["claims_raw"]) == ("0", "0", {})
@@ -1085,7 +1148,10 @@ def test_no_number_and_no_address_is_cut_in_a_narrow_terminal(
         monkeypatch.setattr("rebalancer.cli.show._PLAIN_WIDTH", width)
         narrow = cli(*command).out
 
-        assert all(len(line) <= width for line in narrow.splitlines()) or command == ("doctor",)
-        whole = "".join(narrow.split())  # a hash is longer than 60 columns, and folded
+        # A line is longer only where an address or a hash is in it, which stays in one piece.
+        assert command == ("doctor",) or all(
+            len(line) <= width or re.search(r"0x[0-9a-f]{40}", line) for line in narrow.splitlines()
+        )
+        whole = "".join(narrow.split())
         for number in re.findall(r"0x[0-9a-f]+|[$\d][\d,.]*…?", wide):
             assert number in whole, (command, number)

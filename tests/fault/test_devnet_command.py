@@ -17,7 +17,7 @@ import pytest
 from rich.console import Console
 
 from rebalancer.addresses import check_devnets
-from rebalancer.chain.abi import interface
+from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.deployment import Deployment
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import read_block
@@ -113,7 +113,7 @@ def test_devnet_plays_its_tape_while_a_keeper_looks_on(tmp_path: Path) -> None:
             after = read_block(rpc)
 
         assert len(set(seen)) == 5
-        assert (code, "event=stopping" in told) == (0, True)
+        assert (code, "event=stopping" in told, "event=stopped" in told) == (0, True, True)
         assert after.timestamp > before.timestamp
         assert ended(net)[0] == 0
 
@@ -185,7 +185,7 @@ def test_devnet_writes_over_no_file_but_a_devnets(
 def test_devnet_outlives_a_token_that_is_paused(stage: Stage) -> None:
     told = Console(file=StringIO(), width=200)
     steps = _Steps(stage.market, told)
-    usdc = interface("BlocklistToken").at(stage.deployment.listed("USDC").address)
+    usdc = contract_at(stage.chain.rpc, "BlocklistToken", stage.deployment.listed("USDC").address)
     up = stage.market.prices_e8 | {"ETH/USD": 2_200_00000000}
     before = pool_states(stage.market)
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from eth_account import Account
 
-from rebalancer.chain.abi import interface
+from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import Block
 from rebalancer.config import KeeperSettings, RpcUrl, Settings, load_settings
@@ -241,10 +241,10 @@ def test_pool_that_is_none_is_found(settings: Settings, stage: Stage, venue: Ven
 
 
 def test_excluded_asset_needs_no_price(settings: Settings, stage: Stage) -> None:
-    vault = interface("BasketVault").at(stage.vault)
+    vault = contract_at(stage.chain.rpc, "BasketVault", stage.vault)
     stage.wallet(Actor.OWNER).transact(vault, "excludeAsset", 0)
     stage.wallet(Actor.GUARDIAN).transact(
-        interface("OracleHub").at(stage.system.oracle),
+        contract_at(stage.chain.rpc, "OracleHub", stage.system.oracle),
         "removeFeed",
         stage.deployment.listed("WETH").address,
     )
@@ -266,7 +266,7 @@ def test_no_vault_at_all_is_found(settings: Settings, stage: Stage) -> None:
 
 
 def test_paused_vault_is_found(settings: Settings, stage: Stage) -> None:
-    vault = interface("BasketVault").at(stage.vault)
+    vault = contract_at(stage.chain.rpc, "BasketVault", stage.vault)
     stage.wallet(Actor.GUARDIAN).transact(vault, "pauseRebalance")
     found = wrong(settings)
     assert list(found) == ["vaults"]
@@ -283,7 +283,7 @@ def test_stale_feed_is_found(settings: Settings, stage: Stage) -> None:
 
 
 def test_removed_feed_is_found(settings: Settings, stage: Stage) -> None:
-    hub = interface("OracleHub").at(stage.system.oracle)
+    hub = contract_at(stage.chain.rpc, "OracleHub", stage.system.oracle)
     token = stage.deployment.listed("WBTC").address
     stage.wallet(Actor.GUARDIAN).transact(hub, "removeFeed", token)
     found = wrong(settings)
@@ -300,7 +300,7 @@ def test_account_without_the_role_is_found_where_the_vault_never_opens(
     assert wrong(changed(settings, keeper={"devnet_account": 9})) == {}
     told = [one.sentence for one in diagnose(changed(settings, keeper={"devnet_account": 9}))]
     assert any("and may rebalance it 1 h after it became due." in sentence for sentence in told)
-    vault = interface("BasketVault").at(stage.vault)
+    vault = contract_at(stage.chain.rpc, "BasketVault", stage.vault)
     closed = astuple(replace(DEMO_POLICY, open_after_seconds=0))
     stage.wallet(Actor.OWNER).transact(vault, "setPolicy", closed)
     found = wrong(changed(settings, keeper={"devnet_account": 9}))
@@ -310,7 +310,7 @@ def test_account_without_the_role_is_found_where_the_vault_never_opens(
 
 def test_feed_that_left_the_market_is_found(settings: Settings, stage: Stage) -> None:
     feed = next(one for one in stage.deployment.feeds if one.token == "WETH")
-    aggregator = interface("MockAggregator").at(str(feed.aggregator))
+    aggregator = contract_at(stage.chain.rpc, "MockAggregator", str(feed.aggregator))
     stage.chain.transact(aggregator, "push", 1_700 * 10**8)
     found = wrong(settings)
     assert list(found) == ["feeds"]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from rebalancer.chain.abi import Contract
+from rebalancer.chain.contracts import BoundContract
 from rebalancer.chain.create2 import FACTORY
 from rebalancer.chain.deployment import Deployment, Unfinished
 from rebalancer.chain.receipt import Receipt, wait_for_receipt
@@ -92,7 +92,7 @@ def holders(stage: Stage, file: Path) -> dict[tuple[str, str], int]:
     return {(h.role.name, h.contract or h.account): h.delay_seconds for h in found.holders}
 
 
-def feed_of(stage: Stage, answer_e8: int, called: str) -> Contract:
+def feed_of(stage: Stage, answer_e8: int, called: str) -> BoundContract:
     feed = stage.wallet(Actor.OWNER).deploy("MockAggregator", 8, called)
     stage.wallet(Actor.OWNER).transact(feed, "push", answer_e8)
     return feed
@@ -337,8 +337,11 @@ def test_second_system_is_at_other_addresses(stage: Stage, deploy: Cli, file: Pa
     assert deploy().code == 0
     first = Deployment.load(file).contracts
 
+    Deployment.load(file).with_vault(stage.vault).save(file)
+
     assert deploy("--anew").code == 0
 
+    assert Deployment.load(file).vaults == ()
     second = Deployment.load(file).contracts
     assert first.keys() == second.keys()
     assert not set(first.values()) & set(second.values())
@@ -397,6 +400,13 @@ def test_plan_tells_all_calls_and_their_gas_and_sends_nothing(
     assert last["to"] == plan["contracts"]["AccessManager"]
     told = [call.partition("(")[0] for call in last["calls"]]
     assert told.count("OracleHub.setFeed") == 3
+    assert "AccessManager.setRoleGuardian(role OWNER, guardian GUARDIAN)" in last["calls"]
+    assert "AccessManager.setRoleAdmin(role KEEPER, admin GUARDIAN)" in last["calls"]
+    assert any("functions [setFeed, " in call for call in last["calls"])
+    assert not any(
+        "functions [0x" in call or ", 0x" in call.partition("functions [")[2]
+        for call in last["calls"]
+    )
     assert told[-2:] == ["AccessManager.grantRole", "AccessManager.renounceRole"]
     assert "Nothing was sent." in shown
     assert all(call in shown for call in last["calls"])

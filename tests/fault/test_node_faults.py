@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.rpc import Rpc
 from rebalancer.devnet import node as node_module
 from rebalancer.devnet.local import LocalChain
@@ -238,10 +239,11 @@ def test_fork_of_another_node_sees_its_state(kind: NodeKind) -> None:
         settings = NodeSettings(kind=kind, fork_url=origin.url, fork_block=height)
         with Node.start(settings) as node:
             fork = LocalChain(node.rpc())
-            assert token.call(fork.rpc, "balanceOf", upstream.accounts[5]) == 42
+            forked = contract_at(fork.rpc, token.name, token.address)
+            assert forked.call("balanceOf", upstream.accounts[5]) == 42
             fork.transact(token, "mint", upstream.accounts[5], 100)
-            assert token.call(fork.rpc, "balanceOf", upstream.accounts[5]) == 142
-        assert token.call(upstream.rpc, "balanceOf", upstream.accounts[5]) == 43
+            assert forked.call("balanceOf", upstream.accounts[5]) == 142
+        assert token.call("balanceOf", upstream.accounts[5]) == 43
 
 
 def test_without_state_roots_the_past_can_still_be_read() -> None:
@@ -254,8 +256,8 @@ def test_without_state_roots_the_past_can_still_be_read() -> None:
             chain.transact(token, "mint", chain.accounts[5], 1)
 
         assert int(chain.block()["stateRoot"], 16) == 0
-        assert token.call(chain.rpc, "balanceOf", chain.accounts[5], block=past.block_hash) == 42
-        assert token.call(chain.rpc, "balanceOf", chain.accounts[5]) == 242
+        assert token.call("balanceOf", chain.accounts[5], block=past.block_hash) == 42
+        assert token.call("balanceOf", chain.accounts[5]) == 242
 
 
 def test_genesis_is_when_it_was_told_to_be() -> None:

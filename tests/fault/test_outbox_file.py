@@ -19,11 +19,13 @@ from rebalancer.devnet.local import LocalChain
 from rebalancer.errors import (
     OutboxError,
     OutboxInUse,
+    OutboxMissing,
     OutboxUnreadable,
     OutboxUnwritable,
     SpendingUnwritable,
 )
 from rebalancer.send.fees import Fees
+from rebalancer.send.journal import read_attempts
 from rebalancer.send.outbox import Intent, Outbox, SendRules, State
 from rebalancer.send.signer import devnet_signer
 
@@ -296,9 +298,17 @@ def test_closed_outbox_leaves_a_file_that_opens_again(path: Path) -> None:
         assert outbox.attempts(31337) == [planned]
 
 
+def test_outbox_that_nobody_made_is_missing_and_is_not_made_by_looking(path: Path) -> None:
+    with pytest.raises(OutboxMissing) as caught:
+        read_attempts(path, 31_337)
+    assert caught.value.path == path
+    assert not path.exists()
+
+
 def test_every_outbox_error_is_covered_here() -> None:
     assert set(OutboxError.__subclasses__()) == {
         OutboxInUse,
+        OutboxMissing,
         OutboxUnreadable,
         OutboxUnwritable,
         SpendingUnwritable,

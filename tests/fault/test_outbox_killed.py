@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from rebalancer.chain.abi import Contract
+from rebalancer.chain.contracts import BoundContract
 from rebalancer.chain.receipt import wait_for_receipt
 from rebalancer.devnet.local import LocalChain
 from rebalancer.send.fees import suggest
@@ -41,11 +41,11 @@ POINTS = {
 
 
 @pytest.fixture
-def token(chain: LocalChain) -> Contract:
+def token(chain: LocalChain) -> BoundContract:
     return chain.deploy("MockToken", "Coin", "COIN", 6)
 
 
-def deliver_and_kill(chain_url: str, outbox: Path, point: str, token: Contract) -> None:
+def deliver_and_kill(chain_url: str, outbox: Path, point: str, token: BoundContract) -> None:
     """Deliver in another process and kill it, as `kill -9` does, where it stops."""
     data = token.data("mint", RECEIVER, 1)
     command = [sys.executable, str(SCRIPT), chain_url, str(outbox), point, token.address, data]
@@ -68,7 +68,7 @@ def await_nonce(chain: LocalChain, wanted: int) -> None:
 
 @pytest.mark.parametrize("point", POINTS)
 def test_killed_then_resumed_and_asked_again_is_mined_once(
-    chain: LocalChain, node_url: str, token: Contract, tmp_path: Path, point: str
+    chain: LocalChain, node_url: str, token: BoundContract, tmp_path: Path, point: str
 ) -> None:
     path = tmp_path / "outbox.sqlite"
     before = nonce(chain)
@@ -91,7 +91,7 @@ def test_killed_then_resumed_and_asked_again_is_mined_once(
         mined = [one for one in outbox.attempts(31337) if one.state is State.MINED]
 
     assert receipt == again
-    assert token.call(chain.rpc, "totalSupply") == 1
+    assert token.call("totalSupply") == 1
     assert nonce(chain) == before + 1
     assert [one.transaction_hash for one in mined] == [receipt.transaction_hash]
     assert [one.block_hash for one in mined] == [receipt.block_hash]
@@ -102,7 +102,7 @@ def test_killed_then_resumed_and_asked_again_is_mined_once(
 def test_killed_before_a_block_came_is_mined_once(
     chain: LocalChain,
     node_url: str,
-    token: Contract,
+    token: BoundContract,
     tmp_path: Path,
     point: str,
     forgotten: bool,
@@ -126,12 +126,12 @@ def test_killed_before_a_block_came_is_mined_once(
     finally:
         chain.rpc.call("evm_setAutomine", True)
 
-    assert token.call(chain.rpc, "totalSupply") == 1
+    assert token.call("totalSupply") == 1
     assert nonce(chain) == before + 1
 
 
 def test_killed_twice_in_a_row_is_mined_once(
-    chain: LocalChain, node_url: str, token: Contract, tmp_path: Path
+    chain: LocalChain, node_url: str, token: BoundContract, tmp_path: Path
 ) -> None:
     path = tmp_path / "outbox.sqlite"
     for point in ("planned", "signed", "sent", "mined"):
@@ -140,7 +140,7 @@ def test_killed_twice_in_a_row_is_mined_once(
         states = [attempt.state for attempt in outbox.attempts(31337)]
 
     assert states == [State.FAILED, State.MINED]
-    assert token.call(chain.rpc, "totalSupply") == 1
+    assert token.call("totalSupply") == 1
 
 
 # Later steps: what is under way is replaced, cancelled, or was taken back by a reorg
@@ -169,7 +169,7 @@ STEPS = {"signed, not stored": False, "signed": True, "sent, not stored": True, 
 def test_killed_while_replacing_takes_effect_at_most_once(
     chain: LocalChain,
     node_url: str,
-    token: Contract,
+    token: BoundContract,
     tmp_path: Path,
     step: str,
     point: str,
@@ -198,13 +198,13 @@ def test_killed_while_replacing_takes_effect_at_most_once(
     cancelled = step == "cancel" and stored
     assert settled.state is (State.CANCELLED if cancelled else State.MINED)
     assert settled.mined_hash == settled.newest.transaction_hash
-    assert token.call(chain.rpc, "totalSupply") == (0 if cancelled else 1)
+    assert token.call("totalSupply") == (0 if cancelled else 1)
     assert nonce(chain) == before + 1
 
 
 @pytest.mark.parametrize("point", ["signed", "sent, not stored", "done"])
 def test_killed_while_a_reorg_is_dealt_with_is_mined_once(
-    chain: LocalChain, node_url: str, token: Contract, tmp_path: Path, point: str
+    chain: LocalChain, node_url: str, token: BoundContract, tmp_path: Path, point: str
 ) -> None:
     path = tmp_path / "outbox.sqlite"
     before = nonce(chain)
@@ -224,12 +224,12 @@ def test_killed_while_a_reorg_is_dealt_with_is_mined_once(
             (settled,) = outbox.attempts(31337)
 
     assert settled.state is State.MINED
-    assert token.call(chain.rpc, "totalSupply") == 1
+    assert token.call("totalSupply") == 1
     assert nonce(chain) == before + 1
 
 
 def test_killed_before_and_after_it_is_final_stays_so(
-    chain: LocalChain, node_url: str, token: Contract, tmp_path: Path
+    chain: LocalChain, node_url: str, token: BoundContract, tmp_path: Path
 ) -> None:
     path = tmp_path / "outbox.sqlite"
     deliver_and_kill(node_url, path, "mined", token)
@@ -242,4 +242,4 @@ def test_killed_before_and_after_it_is_final_stays_so(
         assert wait_for_receipt(chain.rpc, str(attempt.mined_hash), 1).block_hash == (
             attempt.block_hash
         )
-    assert token.call(chain.rpc, "totalSupply") == 1
+    assert token.call("totalSupply") == 1

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rebalancer.chain.abi import Contract
+from rebalancer.chain.contracts import BoundContract
 from rebalancer.devnet.local import LocalChain
 from rebalancer.errors import OutboxUnreadable
 from rebalancer.send import journal_file
@@ -165,7 +165,7 @@ def test_what_version_1_had_sent_is_mined_once_after_the_migration(
     chain: LocalChain, tmp_path: Path
 ) -> None:
     path = tmp_path / "outbox.sqlite"
-    token: Contract = chain.deploy("MockToken", "Coin", "COIN", 6)
+    token: BoundContract = chain.deploy("MockToken", "Coin", "COIN", 6)
     data = token.data("mint", RECEIVER, 1)
     nonce = int(chain.rpc.call("eth_getTransactionCount", SIGNER.address, "latest"), 16)
     # As if epoch 0 had been mined before: epochs 1 and 2 are the chain's next two.
@@ -177,4 +177,4 @@ def test_what_version_1_had_sent_is_mined_once_after_the_migration(
         states = [attempt.state for attempt in outbox.attempts(CHAIN)]
 
     assert states == [State.MINED, State.MINED, State.MINED, State.FAILED, State.FAILED]
-    assert token.call(chain.rpc, "totalSupply") == 2
+    assert token.call("totalSupply") == 2

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from rebalancer.chain.abi import Contract, interface
+from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.deployment import Deployment
 from rebalancer.devnet.stage import Actor, Stage
 from rebalancer.units import E18
@@ -45,11 +45,11 @@ def cli(stage: Stage, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Cli
     return command
 
 
-def made(stage: Stage, name: str, *args: object) -> Contract:
+def made(stage: Stage, name: str, *args: object) -> BoundContract:
     return stage.wallet(Actor.OWNER).deploy(name, *args)
 
 
-def feed_of(stage: Stage, answer: int, decimals: int = 8, called: str = "feed") -> Contract:
+def feed_of(stage: Stage, answer: int, decimals: int = 8, called: str = "feed") -> BoundContract:
     feed = made(stage, "MockAggregator", decimals, called)
     stage.wallet(Actor.OWNER).transact(feed, "push", answer)
     return feed
@@ -61,7 +61,7 @@ def chain_toml(stage: Stage, tmp_path: Path) -> Path:
     owner = stage.wallet(Actor.OWNER)
     weth, wbtc, usdc = (stage.deployment.listed(s).address for s in ("WETH", "WBTC", "USDC"))
     pool = next(p for p in stage.deployment.pools if set(p.tokens) == {weth, wbtc})
-    contract = interface("UniswapV3Pool").at(pool.address)
+    contract = contract_at(stage.chain.rpc, "UniswapV3Pool", pool.address)
     owner.transact(contract, "increaseObservationCardinalityNext", 16)
     stage.market.step(stage.market.prices_e8, stage.chain.now() + 3_600)
     stage.market.step(stage.market.prices_e8, stage.chain.now() + 3_600)
@@ -160,8 +160,8 @@ def test_every_kind_of_source_goes_from_the_file_to_the_chain(
     assert [feed.name for feed in known.feeds] == [
         *("WETH/USD", "WBTC/BTC", "USDC/USD", "wstETH/USD", "SHARE/USD"),
     ]
-    hub = interface("OracleHub").at(known.contracts["OracleHub"])
-    assert hub.call(stage.chain.rpc, "GRACE_SECONDS") == 3_600
+    hub = contract_at(stage.chain.rpc, "OracleHub", known.contracts["OracleHub"])
+    assert hub.call("GRACE_SECONDS") == 3_600
 
     shown = {one["token"]: one for one in cli("prices", "--json").json["prices"]}
     by_symbol = {token.symbol: shown[token.address] for token in known.tokens}
@@ -191,7 +191,7 @@ def test_prices_say_in_words_what_is_wrong_and_the_doctor_says_it_of_a_vault(
 ) -> None:
     assert deploy(cli, chain_toml).code == 0
     source = next(line for line in chain_toml.read_text().split("[[sources]]") if "7200" in line)
-    second = interface("MockAggregator").at(source.split('address = "')[1][:42])
+    second = contract_at(stage.chain.rpc, "MockAggregator", source.split('address = "')[1][:42])
     owner = stage.wallet(Actor.OWNER)
     owner.transact(second, "push", 2_020 * 10**8)
 
@@ -338,7 +338,9 @@ def test_source_that_rests_on_what_the_feed_rests_on_is_refused(
 
 
 def test_sequencer_that_is_down_is_refused(stage: Stage, cli: Cli, chain_toml: Path) -> None:
-    uptime = interface("MockAggregator").at(chain_toml.read_text().split('feed = "')[1][:42])
+    uptime = contract_at(
+        stage.chain.rpc, "MockAggregator", chain_toml.read_text().split('feed = "')[1][:42]
+    )
     stage.wallet(Actor.OWNER).transact(uptime, "push", 1)
     assert "it says that the sequencer is down" in deploy(cli, chain_toml).sentence
     stage.wallet(Actor.OWNER).transact(uptime, "push", 2_000 * 10**8)

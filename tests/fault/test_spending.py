@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rebalancer.chain.abi import Contract
+from rebalancer.chain.contracts import BoundContract
 from rebalancer.config import KeeperSettings, Settings
 from rebalancer.devnet.local import LocalChain
 from rebalancer.errors import SpendingUnwritable, SpendLimitReached
@@ -28,12 +28,12 @@ Send = Callable[[Outbox, int, int], Any]
 
 
 @pytest.fixture
-def token(chain: LocalChain) -> Contract:
+def token(chain: LocalChain) -> BoundContract:
     return chain.deploy("MockToken", "Coin", "COIN", 6)
 
 
 @pytest.fixture
-def send(chain: LocalChain, token: Contract) -> Send:
+def send(chain: LocalChain, token: BoundContract) -> Send:
     """Sends the transaction of an epoch from an outbox, with so much wei a day for its key."""
 
     def submit(outbox: Outbox, epoch: int, limit_wei: int) -> Any:

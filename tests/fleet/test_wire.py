@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
+from structlog.testing import capture_logs
 
 from rebalancer.chain.heads import Header, Heads
 from rebalancer.devnet.stage import Stage
@@ -102,11 +103,13 @@ def test_worker_of_another_chain_and_late_worker_say_so(stage: Stage) -> None:
     other = Answer.of_json(worker.answer(ORDER.to_json()))
     late = replace(ORDER, chain_id=site.chain_id, expires_at=shared.now() - 1)
     expired = Answer.of_json(worker.answer(late.to_json()))
-    garbage = Answer.of_json(worker.answer("garbage"))
+    with capture_logs() as logs:
+        garbage = Answer.of_json(worker.answer("garbage"))
 
     assert "of chain 31337" in other.failure
     assert "waits" in expired.failure
     assert "order" in garbage.failure
+    assert [(log["event"], log["chain_id"]) for log in logs] == [("order_failed", site.chain_id)]
     assert worker.handled == 3
 
 

@@ -102,6 +102,7 @@ class FakeChain(Rpc):
         return hex(10**30)
 
     def eth_getTransactionCount(self, _: str, tag: str) -> str:  # noqa: N802
+        assert tag in ("latest", "pending")
         count = self.count
         while tag == "pending" and count in self.pool:
             count += 1

@@ -5,6 +5,7 @@ import { ReentrancyGuardTransient } from "@openzeppelin/contracts/utils/Reentran
 
 import { IExecutor } from "../../contracts/interfaces/IExecutor.sol";
 import { UniswapV3Venue } from "../../contracts/venues/UniswapV3Venue.sol";
+import { V3Swaps } from "../../contracts/venues/V3Swaps.sol";
 import { CallbackToken } from "../../contracts/mocks/AwkwardTokens.sol";
 import { MockToken } from "../../contracts/mocks/MockToken.sol";
 import { Base } from "./Base.t.sol";
@@ -61,7 +62,7 @@ contract ExecutorTest is Base {
         tokens[WETH].mint(address(routes), 1e18);
 
         vm.prank(stranger);
-        vm.expectRevert(abi.encodeWithSelector(UniswapV3Venue.UnexpectedCallback.selector, stranger, address(0)));
+        vm.expectRevert(abi.encodeWithSelector(V3Swaps.UnexpectedCallback.selector, stranger, address(0)));
         UniswapV3Venue(address(routes)).uniswapV3SwapCallback(1e18, -1, abi.encode(tokens[WETH]));
     }
 
@@ -69,7 +70,7 @@ contract ExecutorTest is Base {
         tokens[WETH].mint(address(routes), 2e18);
         pool.setAsks(MockPool.Asks.Twice);
 
-        vm.expectRevert(abi.encodeWithSelector(UniswapV3Venue.UnexpectedCallback.selector, address(pool), address(0)));
+        vm.expectRevert(abi.encodeWithSelector(V3Swaps.UnexpectedCallback.selector, address(pool), address(0)));
         routes.executeRoute(Routes.v3(tokens[WETH], 1e18, address(pool), 0, tokens[USDC]));
     }
 
@@ -186,7 +187,7 @@ contract ExecutorTest is Base {
         pool.setAsks(MockPool.Asks.TooMuch);
 
         vm.expectRevert(
-            abi.encodeWithSelector(UniswapV3Venue.CallbackAboveInput.selector, address(pool), 1e18 + 1, 1e18)
+            abi.encodeWithSelector(V3Swaps.CallbackAboveInput.selector, address(pool), 1e18 + 1, 1e18)
         );
         routes.executeRoute(Routes.v3(tokens[WETH], 1e18, address(pool), 0, tokens[USDC]));
     }

@@ -14,7 +14,7 @@ import { IExecutor } from "../../contracts/interfaces/IExecutor.sol";
 import { RebalancePolicy } from "../../contracts/libraries/RebalancePolicy.sol";
 import { FeeToken } from "../../contracts/mocks/AwkwardTokens.sol";
 import { LocalToken, MockToken } from "../../contracts/mocks/MockToken.sol";
-import { IV3Pool } from "../../contracts/venues/UniswapV3Venue.sol";
+import { IV3Pool } from "../../contracts/venues/V3Swaps.sol";
 import { Base } from "./Base.t.sol";
 import { FakeVault, SigningContract } from "./support/FakeVault.sol";
 import { MockPool } from "./support/MockMarket.sol";

@@ -7,9 +7,9 @@ import { IExecutor } from "../../contracts/interfaces/IExecutor.sol";
 import { MockCurvePool } from "../../contracts/mocks/MockCurvePool.sol";
 import { CallBox, CallVenue } from "../../contracts/venues/CallVenue.sol";
 
-import { UniswapV3Venue } from "../../contracts/venues/UniswapV3Venue.sol";
 import { UniswapV4Venue } from "../../contracts/venues/UniswapV4Venue.sol";
 import { Venue } from "../../contracts/venues/Venue.sol";
+import { V3Swaps } from "../../contracts/venues/V3Swaps.sol";
 import { Base } from "./Base.t.sol";
 import { HostileManager, IUnlockCallback, MockPair, MockSwapper, Reenterer } from "./support/HostileVenues.sol";
 import { MockPool, MockWeth } from "./support/MockMarket.sol";
@@ -119,7 +119,7 @@ contract VenuesTest is Base {
         bytes memory route =
             bytes.concat(Routes.v3(tokens[WETH], 1, address(pool), 0, tokens[USDC]), _call(address(pool), later));
 
-        vm.expectRevert(abi.encodeWithSelector(UniswapV3Venue.UnexpectedCallback.selector, address(pool), address(0)));
+        vm.expectRevert(abi.encodeWithSelector(V3Swaps.UnexpectedCallback.selector, address(pool), address(0)));
         routes.executeRoute(route);
     }
 

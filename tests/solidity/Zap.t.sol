@@ -8,7 +8,7 @@ import { IZap } from "../../contracts/interfaces/IZap.sol";
 import { FeeToken } from "../../contracts/mocks/AwkwardTokens.sol";
 import { MockToken } from "../../contracts/mocks/MockToken.sol";
 import { PausableToken } from "../../contracts/mocks/PausableToken.sol";
-import { UniswapV3Venue } from "../../contracts/venues/UniswapV3Venue.sol";
+import { V3Swaps } from "../../contracts/venues/V3Swaps.sol";
 import { MockPool } from "./support/MockMarket.sol";
 import { Routes } from "./support/Routes.sol";
 import { ZapScene } from "./support/ZapScene.sol";
@@ -322,7 +322,7 @@ contract ZapTest is ZapScene {
 
         vm.prank(alice);
         vm.expectRevert(
-            abi.encodeWithSelector(UniswapV3Venue.CostsMore.selector, address(wbtcPool), 300e6 + 400, 300e6)
+            abi.encodeWithSelector(V3Swaps.CostsMore.selector, address(wbtcPool), 300e6 + 400, 300e6)
         );
         zap.zapIn(z);
     }

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import pytest
 from eth_abi.exceptions import EncodingError
+from eth_utils.crypto import keccak
 
-from rebalancer.chain.abi import Interface, decode_logs, decode_revert, interface, reverted
+from rebalancer.chain.abi import (
+    Interface,
+    decode_logs,
+    decode_revert,
+    interface,
+    named_arguments,
+    reverted,
+)
 from rebalancer.chain.artifacts import artifact_names, load_artifact
 from rebalancer.errors import (
     ArtifactMissing,
@@ -146,6 +154,14 @@ def test_revert_that_cannot_be_read_keeps_its_data(data: str, error: str) -> Non
     assert refusal.data == bytes.fromhex(data)
 
 
+def test_refusal_shows_bytes_as_hexadecimal_digits_and_a_fault_by_name() -> None:
+    not_ready = keccak(text="AccessManagerNotReady(bytes32)")[:4] + bytes(30) + b"\xde\x18"
+    no_price = keccak(text="OracleFault(uint256,uint8)")[:4] + (0).to_bytes(32) + (4).to_bytes(32)
+
+    assert f"operationId=0x{60 * '0'}de18)" in str(decode_revert(not_ready))
+    assert "(asset=0, fault=4 (Stale))" in str(decode_revert(no_price))
+
+
 def test_rejection_is_a_refusal_only_if_a_contract_refused() -> None:
     assert isinstance(reverted(RpcRejected("eth_call", 3, "execution reverted")), ContractReverted)
     assert isinstance(reverted(RpcRejected("eth_call", -1, "no", b"\1")), ContractReverted)
@@ -163,11 +179,11 @@ def test_result_of_nothing_is_a_missing_contract() -> None:
     assert token.result("decimals", "0x" + word(6)) == 6
 
 
-def test_request_names_sender_and_block() -> None:
+def test_request_names_contract_and_block() -> None:
     token = interface("MockToken").at(SOMEONE)
-    method, (message, block) = token.request("decimals", block=5, sender=SOMEONE)
+    method, (message, block) = token.request("decimals", block=5)
     assert (method, block) == ("eth_call", "0x5")
-    assert message == {"to": SOMEONE.lower(), "data": "0x313ce567", "from": SOMEONE}
+    assert message == {"to": SOMEONE.lower(), "data": "0x313ce567"}
 
 
 def test_every_artifact_parses() -> None:
@@ -185,3 +201,46 @@ def test_creation_code_links_libraries_or_names_the_missing() -> None:
             artifact.creation_code()
         code = artifact.creation_code(dict.fromkeys(artifact.links, SOMEONE))
         assert code.count(b"\xab" * 20) >= len(artifact.links)
+
+
+def test_request_names_the_block_it_is_asked_at(routes: Interface) -> None:
+    contract = routes.at(SOMEONE)
+    data = contract.data("pick(uint8)", 5)
+    message = {"to": SOMEONE.lower(), "data": data}
+
+    assert contract.request("pick(uint8)", 5) == ("eth_call", (message, "latest"))
+    assert contract.request("pick(uint8)", 5, block=16) == ("eth_call", (message, "0x10"))
+
+
+def test_arguments_of_a_call_are_named_and_so_are_the_fields_of_structs() -> None:
+    vault = interface("BasketVault")
+    function = vault.functions["redeemInKind"]
+    data = function.encode(5, SOMEONE, SOMEONE, [1, 2])
+
+    named = named_arguments(vault, function, data)
+
+    assert list(named.values()) == [5, SOMEONE.lower(), SOMEONE.lower(), [1, 2]]
+    assert list(named) == ["shares", "receiver", "owner", "minAmounts"]
+
+
+def test_structs_of_a_call_are_mappings_alone_and_in_lists() -> None:
+    vault = interface("BasketVault")
+    fees, bands = vault.functions["setFees"], vault.functions["setBands"]
+
+    named = named_arguments(vault, fees, fees.encode((1, 2, 3, 4), SOMEONE))
+    assert named == {
+        "fees": {"streamingBps": 1, "performanceBps": 2, "entryBps": 3, "exitBps": 4},
+        "recipient": SOMEONE.lower(),
+    }
+    assert named_arguments(vault, bands, bands.encode([(1, 2, 3), (4, 5, 6)])) == {
+        "bands": [
+            {"bandBps": 1, "relativeBandBps": 2, "minTradeRaw": 3},
+            {"bandBps": 4, "relativeBandBps": 5, "minTradeRaw": 6},
+        ]
+    }
+
+
+def test_event_is_known_by_its_topic_and_has_its_name(routes: Interface) -> None:
+    topic = "0x" + keccak(text="Moved(uint256,address,string,bool)").hex()
+
+    assert {known: event.name for known, event in routes.events.items()} == {topic: "Moved"}

@@ -21,14 +21,25 @@ from rebalancer.cli import Options, root, session
 from rebalancer.cli.advice import sentence
 from rebalancer.cli.keeper import _Asked, _reloaded
 from rebalancer.cli.session import read_chains
-from rebalancer.cli.show import amount, percent, plain, usd
+from rebalancer.cli.show import amount, console, pairs, percent, plain, usd
+from rebalancer.deploy import Role
 from rebalancer.errors import ContractReverted, RebalancerError, RpcRejected, RpcTimeout
 from rebalancer.policy import Price
 from rebalancer.reasons import Reason
-from rebalancer.words import span, utc
+from rebalancer.words import counted, span, utc
 from tests.commands import run
 
-HEAVY = ("scipy", "numpy", "matplotlib", "pydantic", "eth_abi", "eth_account", "rich", "structlog")
+HEAVY = (
+    "scipy",
+    "numpy",
+    "matplotlib",
+    "pydantic",
+    "eth_abi",
+    "eth_account",
+    "rich",
+    "structlog",
+    "web3",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -290,6 +301,52 @@ def test_what_the_operating_system_refuses_is_no_mistake_of_the_program(
 
 
 @pytest.mark.parametrize(
+    ("number", "said"), [(0, "0 vaults"), (1, "1 vault"), (2, "2 vaults"), (1_200, "1,200 vaults")]
+)
+def test_one_of_something_is_not_many(number: int, said: str) -> None:
+    assert counted(number, "vault") == said
+
+
+@pytest.mark.parametrize("group", ["admin", "fleet", "keeper", "pool", "tx", "vault"])
+def test_help_of_a_group_says_the_whole_of_what_each_command_is_for(
+    group: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran = run(capsys, group, "--help")
+
+    _, _, listed = ran.out.partition("Commands:")
+    assert listed.strip()
+    assert "..." not in listed
+    found = root.get_command(click.Context(root), group)
+    assert isinstance(found, click.Group)
+    shown = " ".join(listed.split())
+    for name, command in found.commands.items():
+        first = " ".join(str(command.help).split("\n\n")[0].split())
+        assert f"{name} {first}" in shown
+
+
+def test_hash_that_is_longer_than_a_line_is_printed_in_one_piece(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is broken up cannot be copied."""
+    name = "0x" + 32 * "ab"
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    out = console()
+    assert out.width == 60
+
+    out.print(f"transaction {name}, and so many words that they need a second line")
+    rows = pairs()
+    rows.add_row("block", f"177 ({name})")
+    out.print(rows)
+    out.print("words that need more than the sixty columns there are break between words")
+
+    printed = capsys.readouterr().out
+    assert printed.count(name) == 2
+    assert "break \nbetween words" in printed
+
+
+@pytest.mark.parametrize(
     ("error", "kind", "code"),
     [
         (RpcTimeout("http://node", 3), "RpcTimeout", 10),
@@ -464,6 +521,7 @@ def test_json_has_whole_numbers_as_strings() -> None:
         "d": "InBand",
     }
     assert plain(b"\x01\xff") == "0x01ff"
+    assert plain({"role": Role.OWNER}) == {"role": "OWNER"}
 
 
 def test_failure_that_repeats_a_secret_is_told_without_it(

@@ -322,7 +322,10 @@ def test_fault_of_the_oracle_names_the_tokens_that_have_one_and_no_other() -> No
         basket=replace(snapshot.basket, prices=tuple(prices)),
     )
 
-    assert explain(blind) == f"no sound price for {BITCOIN.address} Stale"
+    assert (
+        explain(blind)
+        == f"no sound price for {BITCOIN.address} (its answer is older than its heartbeat)"
+    )
 
 
 def test_owner_is_told_of_a_loss_above_dust_and_of_what_is_barred() -> None:

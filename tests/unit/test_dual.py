@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import math
 import random
+from itertools import permutations
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from rebalancer.errors import BadAmount, LiquidityExhausted
 from rebalancer.plan.dual import Offer, Solution, solve
 from rebalancer.plan.market import Market, market_of
 from rebalancer.plan.optimum import asked_of
+from rebalancer.plan.sale import prices_in
 from rebalancer.venues import (
+    BalancerWeightedPool,
     Pool,
     Tick,
     TickProfile,
     Token,
+    UniswapV2Pool,
     UniswapV3Pool,
     UniswapV4Pool,
     WrappedEtherPool,
@@ -134,7 +139,7 @@ def test_dual_that_goes_beyond_what_is_laid_out_lays_out_more() -> None:
     found = solve(market, Offer(sell_max, buy_max, prices * 0.1, prices, prices))
 
     exact = pool.quote_in(B.address, A.address, 3_000 * RAW)
-    after = pool.apply(B.address, 3_000 * RAW)
+    _, after = pool.swapped(B.address, A.address, 3_000 * RAW)
     assert after.tick > 60 * 10
     assert found.bought.max() == pytest.approx(exact, rel=1e-9)
     assert found.bound - found.value < 1e-8 * 3_000
@@ -295,3 +300,125 @@ def test_dual_leaves_out_what_no_pool_that_may_trade_leads_to() -> None:
     far = np.exp(found.log_prices)
     far[market.index[C.address]] *= 1e-12
     assert not alone.is_beyond(far)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_dual_of_a_sale_too_large_for_its_pools_still_ends_at_its_bound(seed: int) -> None:
+    """Pools with kinks, of which most or all is bought: balances are met late, and not before the optimum is.
+
+    A sale for a token that is sold at any price, over two pools of the pair and three in two steps.
+    """
+    rng = random.Random(seed)
+    ether, bitcoin, dollar = (
+        Token(f"0x{place:040x}", name, decimals)
+        for place, name, decimals in ((3, "WETH", 18), (1, "WBTC", 8), (2, "USDC", 6))
+    )
+    usd = {ether: 2_000, bitcoin: 30_000, dollar: 1}
+    pools = []
+    for number, (one, other) in enumerate(
+        ((bitcoin, ether), (bitcoin, ether), (dollar, ether), (bitcoin, dollar), (bitcoin, dollar))
+    ):
+        fee_pips, spacing = rng.choice(((500, 10), (3_000, 60), (10_000, 200)))
+        ratio = usd[one] * 10**other.decimals * rng.randint(9_900, 10_100) << 192
+        pools.append(
+            synthetic(
+                one,
+                other,
+                fee_pips=fee_pips,
+                tick_spacing=spacing,
+                sqrt_price_x96=math.isqrt(ratio // (usd[other] * 10**one.decimals * 10_000)),
+                depth1_raw=10 ** rng.randint(3, 7) * 10**other.decimals // usd[other],
+                address=f"0x{number + 1:040x}",
+            )
+        )
+    market = market_of(pools)
+    market = market.without(np.flatnonzero(market.token_in == market.index[bitcoin.address]))
+    sell, buy = np.zeros((2, len(market.tokens)))
+    sell[market.index[ether.address]] = rng.uniform(10, 800) * 1e18
+    prices = np.ones(len(market.tokens))
+    for token, price in usd.items():
+        prices[market.index[token.address]] = price / 10.0**token.decimals
+    buy[market.index[bitcoin.address]] = (
+        8 * float(sell @ prices) / prices[market.index[bitcoin.address]]
+    )
+    found = solve(market, Offer(sell, buy, 0 * prices, prices, prices))
+    assert found.value <= found.bound
+    assert found.bound - found.value < 1e-8 * found.bound
+
+
+def test_dual_goes_on_where_kinks_let_balances_come_nearer_slowly() -> None:
+    """$1.7m into pools of some $10,000 to $100,000, far beyond their ticks: each step only misses a third less."""
+    bitcoin, dollar, ether = (
+        Token("0x" + digit * 40, name, decimals)
+        for digit, name, decimals in (("1", "WBTC", 8), ("2", "USDC", 6), ("3", "WETH", 18))
+    )
+    in_ether, in_dollars = 30531125228280108271768676993984147, 1365393428799862134029346604280
+    pools = tuple(
+        synthetic(
+            *pair,
+            fee_pips=fee_pips,
+            tick_spacing=spacing,
+            sqrt_price_x96=sqrt_x96,
+            depth1_raw=depth1_raw,
+            address=f"0x{number:040x}",
+        )
+        for number, (pair, fee_pips, spacing, sqrt_x96, depth1_raw) in enumerate(
+            (
+                ((bitcoin, ether), 500, 10, in_ether, 4_750_000_000_000_000_000),
+                ((bitcoin, ether), 10_000, 200, in_ether, 67_050_000_000_000_000_000),
+                ((dollar, ether), 500, 10, 1762715336920969488079194588261907, 5_450 * 10**15),
+                ((bitcoin, dollar), 500, 10, in_dollars, 947_400_000_000),
+                ((bitcoin, dollar), 500, 10, in_dollars, 5_400_000_000),
+            ),
+            1,
+        )
+    )
+    market = Market(pools)
+    prices = prices_in(market, bitcoin.address)
+    sell_max, buy_max, cost = np.zeros((3, 3))
+    sell_max[market.index[ether.address]] = 826_414 * 10**15
+    buy_max[market.index[bitcoin.address]] = 10**11
+
+    found = solve(market, Offer(sell_max, buy_max, cost, prices, prices))
+
+    assert found.bound - found.value < 1e-9 * found.bound
+
+
+@pytest.mark.parametrize("seed", [0, 3, 8])
+def test_points_laid_on_the_way_are_those_laid_around_the_solution(seed: int) -> None:
+    asked = market_of_seed(seed, stormy=False, every_kind=True)
+    market = Market(asked.pools)
+    offer = asked_of(asked, market).offer
+    far = solve(market, offer)
+    closer = far
+    for _ in range(4):
+        closer = solve(closer.market.focused(np.exp(closer.log_prices)), offer)
+
+    found = solve(market, offer, focuses=2)
+
+    assert found.laid == 2
+    assert found.value == pytest.approx(closer.value, rel=1e-6)
+    assert abs(found.value - closer.value) < abs(far.value - closer.value)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2, 3])
+def test_most_out_is_no_less_than_any_quote_and_near_it_where_there_is_a_formula(
+    seed: int,
+) -> None:
+    asked = market_of_seed(seed, every_kind=True)
+    market = Market(asked.pools)
+    for number, pool in enumerate(asked.pools):
+        for sold, bought in permutations((token.address for token in pool.tokens), 2):
+            most, _ = pool.flow_to(sold, bought, 0.0)
+            for part in (10**6, 1_000, 100, 10, 3, 2):
+                if not (amount := most // part):
+                    continue
+                ceiling = market.most_out(number, sold, bought, amount)
+                try:
+                    out = pool.quote_in(sold, bought, amount)
+                except (LiquidityExhausted, BadAmount):
+                    continue
+                assert out <= ceiling * (1 + 1e-9) + 1
+                if part == 100 and isinstance(pool, UniswapV2Pool | BalancerWeightedPool):
+                    # A weighted pool rounds its powers up.
+                    assert out >= ceiling * (1 - 1e-3) - 2

@@ -24,13 +24,13 @@ class HistoryRpc(Rpc):
         self.history, self.block, self.price = history, block, price
 
     def batch_settled(self, calls: Sequence[Call]) -> list[Any]:
-        assert [method for method, _ in calls] == ["eth_getBlockByNumber", "eth_gasPrice"]
+        assert calls == [("eth_getBlockByNumber", ("latest", False)), ("eth_gasPrice", ())]
         missing = RpcRejected("eth_gasPrice", -32601, "the method does not exist")
         return [self.block, missing if self.price is None else self.price]
 
     def call(self, method: str, *params: Any) -> Any:
         assert method == "eth_feeHistory"
-        assert params[1] == "latest"
+        assert params == ("0xa", "latest", [50, 75])
         if isinstance(self.history, RpcRejected):
             raise self.history
         return self.history
@@ -53,8 +53,9 @@ NO_HISTORY: tuple[Any, ...] = (
 
 @pytest.mark.parametrize("answer", NO_HISTORY)
 def test_suggest_without_any_price_of_gas_is_malformed(answer: Any) -> None:
-    with pytest.raises(RpcMalformed, match="no price of gas"):
+    with pytest.raises(RpcMalformed, match="no price of gas") as caught:
         suggest(HistoryRpc(answer), 100 * GWEI)
+    assert caught.value.endpoint == "http://127.0.0.1:1"
 
 
 @pytest.mark.parametrize("answer", NO_HISTORY)
@@ -65,6 +66,13 @@ def test_suggest_without_any_price_of_gas_is_malformed(answer: Any) -> None:
         ({"baseFeePerGas": hex(7 * GWEI)}, None, (7 * GWEI, GWEI // 100)),
         ({"number": "0x1"}, hex(9 * GWEI), (9 * GWEI, GWEI // 100)),
         (None, hex(9 * GWEI), (9 * GWEI, GWEI // 100)),
+        ({"baseFeePerGas": "0x1"}, "0x1", (1, GWEI // 100)),
+        ({"baseFeePerGas": "0x2"}, "0x1", (2, GWEI // 100)),  # a price below the base fee
+        (
+            {"baseFeePerGas": hex(7 * GWEI)},
+            hex(7 * GWEI + GWEI // 100 + 1),
+            (7 * GWEI, GWEI // 100 + 1),
+        ),
     ],
 )
 def test_without_a_fee_history_the_block_and_the_price_of_gas_tell(
@@ -75,11 +83,24 @@ def test_without_a_fee_history_the_block_and_the_price_of_gas_tell(
     assert (found.base_fee_wei, found.usual_tip_wei) == market
 
 
-@pytest.mark.parametrize("reward", [None, [], [None, None], [["0x1"]], [[None], ["0x1"]]])
+@pytest.mark.parametrize(
+    "reward",
+    [None, [], [None, None], [["0x1"]], [[None], ["0x1"]], [[None, "0xffffffffff"], ["0x1", None]]],
+)
 def test_a_fee_history_without_all_its_tips_still_tells_the_base_fee(reward: Any) -> None:
     answer = {"baseFeePerGas": [hex(GWEI)] * 3, "reward": reward, "gasUsedRatio": [0.5, 0.5]}
 
     assert read_market(HistoryRpc(answer)) == Market(GWEI, GWEI // 100, GWEI // 100)
+
+
+@pytest.mark.parametrize("fees", [[hex(GWEI), None], [hex(GWEI), "0x0"], [None, None], ["0x0"]])
+def test_the_next_blocks_base_fee_is_the_last_and_no_other_stands_in_for_it(fees: Any) -> None:
+    block = {"baseFeePerGas": hex(7 * GWEI)}
+    answer = {"baseFeePerGas": fees, "reward": [], "gasUsedRatio": []}
+
+    assert read_market(HistoryRpc(answer, block)).base_fee_wei == 7 * GWEI
+    answer["baseFeePerGas"] = [*fees, hex(5 * GWEI)]
+    assert read_market(HistoryRpc(answer, block)).base_fee_wei == 5 * GWEI
 
 
 def test_suggest_next_base_fee_above_cap_is_refused_with_numbers() -> None:
@@ -164,3 +185,61 @@ def test_read_market_tells_the_usual_tip_from_the_urgent_one() -> None:
     answer = history([10 * GWEI] * 3, [0, 0], [0.5, 0.5])
     answer["reward"] = [[hex(GWEI), hex(5 * GWEI)], [hex(2 * GWEI), hex(7 * GWEI)]]
     assert read_market(HistoryRpc(answer)) == Market(10 * GWEI, GWEI, 5 * GWEI)
+
+
+def test_tips_of_a_history_without_base_fees_count_if_any_was_paid() -> None:
+    """A chain without base fees: its price is that of gas, and what was paid above it is told by the history alone."""
+    answer = history([0, 0], [3 * GWEI], [0.5])
+    assert read_market(HistoryRpc(answer, None, hex(9 * GWEI))) == Market(
+        9 * GWEI, 3 * GWEI, 3 * GWEI
+    )
+
+
+def test_the_next_block_is_mined_at_the_base_fee_and_the_usual_tip() -> None:
+    assert Market(7, 2, 5).usual_price_wei == 9
+
+
+@pytest.mark.parametrize("tip_wei", [GWEI // 100 - 1, GWEI // 100, GWEI // 100 + 1])
+def test_no_tip_is_below_the_least_that_nodes_pass_on(tip_wei: int) -> None:
+    found = read_market(HistoryRpc(history([GWEI], [tip_wei], [0.5])))
+
+    assert found.usual_tip_wei == found.urgent_tip_wei == max(tip_wei, GWEI // 100)
+
+
+class Voters(HistoryRpc):
+    """Endpoints that must agree, with the most that is believed of a tip."""
+
+    def __init__(self, voters: list[Rpc], most_wei: int | None = None) -> None:
+        super().__init__(None)
+        self.all, self.max_tip_wei = voters, most_wei
+
+    def voters(self) -> list[Rpc]:
+        return self.all
+
+
+def told(base_fee_wei: int, usual_wei: int, urgent_wei: int) -> Rpc:
+    answer = history([base_fee_wei], [0], [0.5])
+    answer["reward"] = [[hex(usual_wei), hex(urgent_wei)]]
+    return HistoryRpc(answer)
+
+
+def test_the_median_of_what_endpoints_say_is_taken_each_number_by_itself_the_lower_of_two() -> None:
+    one, two = told(10 * GWEI, 3 * GWEI, 4 * GWEI), told(30 * GWEI, GWEI, 9 * GWEI)
+    three = told(20 * GWEI, 2 * GWEI, 2 * GWEI)
+    lost = HistoryRpc(MISSING)  # and no price either
+
+    assert read_market(Voters([one, two, three])) == Market(20 * GWEI, 2 * GWEI, 4 * GWEI)
+    assert read_market(Voters([one, lost, two])) == Market(10 * GWEI, GWEI, 4 * GWEI)
+    with pytest.raises(RpcMalformed, match="no price of gas"):
+        read_market(Voters([lost, lost]))
+    with pytest.raises(RpcMalformed, match="nobody") as caught:
+        read_market(Voters([]))
+    assert caught.value.endpoint == "http://127.0.0.1:1"
+
+
+@pytest.mark.parametrize("most_wei", [None, GWEI, 2 * GWEI, 3 * GWEI, 5 * GWEI])
+def test_no_tip_is_believed_above_the_most(most_wei: int | None) -> None:
+    found = read_market(Voters([told(10 * GWEI, 2 * GWEI, 4 * GWEI)], most_wei))
+
+    top = 9 * GWEI if most_wei is None else most_wei
+    assert found == Market(10 * GWEI, min(2 * GWEI, top), min(4 * GWEI, top))

@@ -36,12 +36,17 @@ def pool(number: int, a: int, b: int, depth_usd: int = 10**6) -> UniswapV3Pool:
 @pytest.fixture
 def plan() -> Plan:
     """Two assets are sold for two, one of which others pass through, by five pools and a token outside."""
+    return planned(10_000)
+
+
+def planned(usd: int) -> Plan:
+    """A plan of 13 times so many dollars."""
     found = plan_rebalance(
         PlanInput(
             tokens=tuple(token.address for token in TOKENS[:4]),
             decimals=(18,) * 4,
-            sales_max_raw=(90_000 * E18, 40_000 * E18, 0, 0),
-            needs_max_raw=(0, 0, 70_000 * E18, 60_000 * E18),
+            sales_max_raw=(9 * usd * E18, 4 * usd * E18, 0, 0),
+            needs_max_raw=(0, 0, 7 * usd * E18, 6 * usd * E18),
             prices_e18=(E18,) * 4,
             lo_e18=(E18,) * 4,
             hi_e18=(E18,) * 4,
@@ -53,7 +58,7 @@ def plan() -> Plan:
                 pool(15, 0, 5),
                 pool(16, 3, 5),
             ),
-            gas_price_wei=10**9,
+            gas_price_wei=usd * 10**5,
             native_price_e18=2_000 * E18,
         )
     )
@@ -86,6 +91,16 @@ def test_flow_chart_shows_every_swap_and_what_is_sold_and_bought(
     assert f"+${plan.expected_buys_raw[3] / E18:,.0f}" in shown
     assert any("fees" in text and "gas" in text for text in shown)
     assert "the call itself" in shown, "the bars' gas is all that the title says"
+
+
+@pytest.mark.parametrize("usd", [20_000, 200, 2])
+def test_flow_chart_tells_the_marks_of_its_axis_apart(usd: int, tmp_path: Path) -> None:
+    """An axis of $0, $0, $0 and $1 says nothing."""
+    shown = words(flow_chart(planned(usd), tmp_path / "plan.svg"))
+
+    (end,) = (at for at, text in enumerate(shown) if text.startswith("Cost of each swap"))
+    axis = [text for text in shown[:end] if re.fullmatch(r"-?\$[\d,.]+", text)]
+    assert len(axis) == len(set(axis)) >= 3, axis
 
 
 def test_flow_chart_of_the_same_plan_is_the_same_file(plan: Plan, tmp_path: Path) -> None:

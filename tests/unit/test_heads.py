@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
-from rebalancer.chain.heads import Head, Header, Heads
+from rebalancer.chain.heads import Head, Header, Heads, _parsed
 from rebalancer.chain.rpc import Call, Rpc, socket_name
-from rebalancer.errors import RpcMalformed, RpcTimeout
+from rebalancer.errors import RpcMalformed, RpcRejected, RpcTimeout
+from rebalancer.texts import MOST_DEPTH
 
 
 class WrittenChain(Rpc):
@@ -36,6 +38,7 @@ class WrittenChain(Rpc):
 
     def call(self, method: str, *params: Any) -> Any:
         self.asked += 1
+        assert params[1:] == (False,), "transactions are not asked for"
         if self.down:
             raise RpcTimeout(self.endpoint, 1)
         name = self.latest if method == "eth_getBlockByNumber" else params[0]
@@ -287,3 +290,164 @@ def test_a_reorg_across_numbers_that_skip_names_what_it_took_back(chain: Written
     chain.write("b", 15, 15, parent="a10")
 
     assert told(heads.next(0)) == ("b15", [], ["a14"], True)
+
+
+@pytest.mark.parametrize(
+    ("gap", "linked", "asked"), [(16, True, 2), (17, False, 1), (5_000, False, 1)]
+)
+def test_a_gap_is_read_up_to_what_is_kept_and_beyond_it_nothing_is(
+    chain: WrittenChain, gap: int, linked: bool, asked: int
+) -> None:
+    heads = heads_of(chain, keep=16)
+    heads.next(0)
+    chain.write("a", 11, 10 + gap, "a10")
+    chain.asked = 0
+
+    head = heads.next(0)
+
+    missed = [f"a{n}" for n in range(11, 10 + gap)] if linked else []
+    assert told(head) == (f"a{10 + gap}", missed, [] if linked else ["a10"], linked)
+    assert chain.asked == asked
+
+
+@pytest.mark.parametrize(("depth", "linked"), [(4, True), (5, False)])
+def test_a_reorg_is_followed_as_far_back_as_blocks_are_kept(
+    chain: WrittenChain, depth: int, linked: bool
+) -> None:
+    """Of five that are kept the oldest may be the last that both branches have: four can be taken back."""
+    heads = heads_of(chain, keep=5)
+    for number in range(11, 31):
+        chain.write("a", number, number, f"a{number - 1}")
+        heads.next(0)
+    chain.write("b", 31 - depth, 31, f"a{30 - depth}")
+
+    head, missed, back, is_linked = told(heads.next(0))
+
+    assert (head, is_linked) == ("b31", linked)
+    assert missed == ([f"b{n}" for n in range(31 - depth, 31)] if linked else [])
+    assert back == [f"a{n}" for n in range(31 - depth if linked else 26, 31)]
+
+
+def test_a_block_in_between_that_an_endpoint_does_not_tell_is_asked_for_by_its_hash(
+    chain: WrittenChain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heads = heads_of(chain)
+    heads.next(0)
+    chain.write("a", 11, 14, "a10")
+    monkeypatch.setattr(
+        chain, "batch_settled", lambda calls: [None, RpcRejected("x", 0, "no"), chain.blocks["a13"]]
+    )
+
+    assert told(heads.next(0)) == ("a14", ["a11", "a12", "a13"], [], True)
+
+
+@pytest.mark.parametrize(
+    ("odd", "is_news"),
+    [({}, True), ({"hash": "a9"}, False), ({"number": "0xc"}, False), ({"number": "0xd"}, False)],
+)
+def test_a_parent_that_is_not_the_one_asked_for_or_not_below_is_left_for_the_next_head(
+    chain: WrittenChain, odd: dict[str, str], is_news: bool
+) -> None:
+    heads = heads_of(chain)
+    heads.next(0)
+    chain.write("a", 11, 12, "a10")
+    asked = chain.call
+
+    def call(method: str, *params: Any) -> Any:
+        found = asked(method, *params)
+        return found | odd if method == "eth_getBlockByHash" else found
+
+    chain.call = call  # type: ignore[method-assign] # what a node says
+    chain.batch_settled = lambda calls: []  # type: ignore[method-assign] # it tells of no block by its number
+
+    assert (heads.next(0) is not None) == is_news
+
+
+def test_a_block_before_fees_had_a_base_has_none(chain: WrittenChain) -> None:
+    chain.blocks["a10"]["baseFeePerGas"] = None
+    head = heads_of(chain).next(0)
+    assert head is not None
+    assert head.header == Header(10, "a10", "a9", 1_010, 0)
+    del chain.blocks["a10"]["baseFeePerGas"]
+    assert heads_of(chain).next(0) == head
+
+
+@pytest.mark.parametrize("missing", ["number", "hash", "parentHash", "timestamp"])
+def test_a_block_that_lacks_what_every_block_has_is_malformed(
+    chain: WrittenChain, missing: str
+) -> None:
+    del chain.blocks["a10"][missing]
+
+    with pytest.raises(RpcMalformed) as raised:
+        heads_of(chain).next(0)
+
+    assert raised.value.endpoint == chain.endpoint
+    assert raised.value.reason == "a block without number, hash, parent or time"
+
+
+def test_only_a_chain_that_is_not_linked_and_a_reorg_are_warned_of(chain: WrittenChain) -> None:
+    heads = heads_of(chain, keep=4)
+    with capture_logs() as logs:
+        heads.next(0)
+        chain.write("a", 11, 12, "a10")
+        heads.next(0)
+    assert logs == []
+    with capture_logs() as logs:
+        chain.write("b", 12, 13, "a11")
+        heads.next(0)
+        chain.write("b", 14, 40, "b13")
+        heads.next(0)
+
+    assert [(each["event"], each.get("depth"), each["block"]) for each in logs] == [
+        ("reorg", 1, 13),
+        ("chain_not_linked", None, 40),
+    ]
+
+
+@pytest.mark.parametrize(("unused", "linked"), [(1_000, True), (1_001, False)])
+def test_a_thousand_blocks_that_nobody_used_are_told_and_not_one_more(
+    unused: int, linked: bool
+) -> None:
+    """Missed and taken back are counted together."""
+    earlier = Head(
+        _header(1_000),
+        missed=tuple(_header(n) for n in range(3, 500)),
+        taken_back=tuple(_header(n, "b") for n in range(3, 203)),
+    )
+    left = unused - 498 - 200
+
+    head = Head(
+        _header(2_000),
+        missed=tuple(_header(n) for n in range(1_001, 1_001 + left - 1)),
+        taken_back=(_header(2, "b"),),
+    ).after(earlier)
+
+    assert head.linked == linked
+    assert len(head.missed) + len(head.taken_back) == (unused if linked else 0)
+    if linked:
+        assert [each.number for each in head.taken_back] == list(range(2, 203))
+
+
+def test_one_block_in_between_is_asked_for_by_its_hash(
+    chain: WrittenChain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its number it could be of another branch, and be asked for twice."""
+    heads = heads_of(chain)
+    heads.next(0)
+    chain.write("a", 11, 12, "a10")
+    batches: list[Any] = []
+
+    def asked(calls: Any) -> list[Any]:
+        batches.append(calls)
+        return []
+
+    monkeypatch.setattr(chain, "batch_settled", asked)
+
+    assert told(heads.next(0)) == ("a12", ["a11"], [], True)
+    assert batches == []
+
+
+def test_message_may_nest_as_deep_as_any_answer_does_and_no_deeper() -> None:
+    assert _parsed("[" * MOST_DEPTH + "]" * MOST_DEPTH)
+    with pytest.raises(ValueError, match="nested too deeply"):
+        _parsed("[" * (MOST_DEPTH + 1) + "]" * (MOST_DEPTH + 1))

@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from rebalancer.chain import heads as module
 from rebalancer.chain.heads import Heads
@@ -38,12 +39,15 @@ class Socket:
         self.messages = list(messages)
         self.sent: list[Any] = []
         self.waited: list[float] = []
+        self.timeouts: list[float] = []
         self.is_closed = False
 
     def send(self, text: str) -> None:
         self.sent.append(json.loads(text))
 
-    def recv(self, timeout: float) -> str:
+    def recv(self, timeout: float) -> str | bytes:
+        assert not self.is_closed, "nobody listens to a socket that was closed"
+        self.timeouts.append(timeout)
         if not self.messages:
             self.waited.append(timeout)
             self.clock.now += timeout
@@ -51,7 +55,7 @@ class Socket:
         message = self.messages.pop(0)
         if isinstance(message, Exception):
             raise message
-        return json.dumps(message)
+        return message if isinstance(message, bytes) else json.dumps(message)
 
     def close(self) -> None:
         self.is_closed = True
@@ -286,3 +290,110 @@ def test_only_block_that_is_known_can_be_taken_back(clock: Clock, chain: Written
     assert head is not None
     assert (head.header.hash, head.linked) == ("b10", False)
     assert [each.hash for each in head.taken_back] == ["a10"]
+
+
+def test_socket_has_five_seconds_to_open_and_a_mebibyte_a_message(
+    clock: Clock, chain: WrittenChain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    socket = Socket(clock, SUBSCRIBED, announced(chain, "a10"))
+    opened: list[tuple[str, dict[str, Any]]] = []
+
+    def connect(url: str, **settings: Any) -> Socket:
+        opened.append((url, settings))
+        return socket
+
+    monkeypatch.setattr(module, "connect", connect)
+    heads = Heads(chain, "wss://node.example/key", poll_seconds=2.0)
+    heads.next(60.0)
+
+    assert opened == [("wss://node.example/key", {"open_timeout": 5.0, "max_size": 1_048_576})]
+    assert socket.timeouts == [5.0, 2.0, 0.0]
+
+
+def test_socket_may_send_bytes(
+    clock: Clock, chain: WrittenChain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    messages = [json.dumps(each).encode() for each in (SUBSCRIBED, announced(chain, "a10"))]
+    heads = connected(monkeypatch, lambda: Socket(clock, *messages), chain)
+
+    head = heads.next(60.0)
+
+    assert head is not None
+    assert (head.header.hash, chain.asked) == ("a10", 0)
+
+
+def test_message_that_is_no_json_or_nests_too_deeply_is_passed_over(
+    clock: Clock, chain: WrittenChain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = [b"\xff", b"{", b"[" * 100_000 + b"]" * 100_000]
+    messages = [SUBSCRIBED, *odd, announced(chain, "a10")]
+    heads = connected(monkeypatch, lambda: Socket(clock, *messages), chain)
+
+    head = heads.next(60.0)
+
+    assert head is not None
+    assert (head.header.hash, chain.asked, heads.subscribed) == ("a10", 0, True)
+
+
+def test_socket_that_breaks_after_it_announced_has_that_told(
+    clock: Clock, chain: WrittenChain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    socket = Socket(clock, SUBSCRIBED, announced(chain, "a9"), ConnectionError("reset"))
+    heads = connected(monkeypatch, lambda: socket, chain)
+    with capture_logs() as logs:
+        head = heads.next(60.0)
+
+    assert head is not None
+    assert (head.header.hash, chain.asked) == ("a9", 0)
+    assert not heads.subscribed
+    assert [
+        (each["socket"], each["why"], each["failures"], each["retry_seconds"])
+        for each in logs
+        if each["event"] == "socket_lost"
+    ] == [("wss://node.example", "ConnectionError", 1, 1.0)]
+
+
+def test_socket_is_opened_again_at_its_time_and_not_before(
+    clock: Clock, chain: WrittenChain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[float] = []
+
+    def connect() -> Socket:
+        opened.append(clock.now)
+        raise OSError
+
+    heads = connected(monkeypatch, connect, chain)
+    heads.next(0)
+    for now in (1_000.999, 1_001.0):
+        clock.now = now
+        heads.next(0)
+
+    assert opened == [1_000.0, 1_001.0]
+
+
+@pytest.mark.parametrize(("left", "wait"), [(0.5, 0.5), (9.0, 2.0)])
+def test_socket_is_waited_for_no_longer_than_a_poll_or_what_is_left(
+    left: float, wait: float, clock: Clock, chain: WrittenChain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    socket = Socket(clock, SUBSCRIBED)
+    heads = connected(monkeypatch, lambda: socket, chain)
+    heads.next(0)
+    socket.waited.clear()
+
+    heads.next(left)
+
+    assert socket.waited[0] == wait
+    assert sum(socket.waited) == left
+    assert clock.now == 1_000.0 + left
+
+
+def test_socket_is_closed_at_the_end_of_its_use(
+    clock: Clock, chain: WrittenChain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    socket = Socket(clock, SUBSCRIBED, announced(chain, "a10"))
+    with connected(monkeypatch, lambda: socket, chain) as heads:
+        heads.next(60.0)
+        assert heads.subscribed
+
+    assert socket.is_closed
+    assert not heads.subscribed

@@ -10,6 +10,7 @@ from rebalancer.errors import UnknownToken, UnsupportedPool
 from rebalancer.route import Flags, Hop, decode, encode
 from rebalancer.venues import Token, UniswapV3Pool, UniswapV4Pool, WrappedEtherPool, load
 from rebalancer.venues.any_call import call_hop
+from rebalancer.venues.pancakeswap_v3 import PancakeSwapV3Pool
 from rebalancer.venues.swap_router_02 import router_hop
 from rebalancer.venues.uniswap_v3 import TickProfile
 from rebalancer.venues.uniswap_v3_math import Q96
@@ -29,6 +30,7 @@ NO_HOOKS = "0x" + "0" * 40
 COINS = Token(A, "AAA", 18), Token(B, "BBB", 18)
 EMPTY = TickProfile(3_000, 60, ())
 V3 = UniswapV3Pool(POOL, *COINS, EMPTY, Q96, 0, 0)
+PANCAKE = PancakeSwapV3Pool(POOL, *COINS, EMPTY, Q96, 0, 0)
 V4 = UniswapV4Pool(C, *COINS, EMPTY, Q96, 0, 0, (1_000, 250))
 WRAPPED = WrappedEtherPool(ether_pool(), Token(B, "WETH", 18))
 
@@ -47,6 +49,8 @@ def hop(venue: int, way: tuple[str, str], body: str, flags: int = SENT) -> Hop:
     [
         (V3, (A, B), hop(1, (A, B), AT_POOL)),
         (V3, (B, A), hop(1, (B, A), AT_POOL)),
+        (PANCAKE, (A, B), hop(1, (A, B), AT_POOL)),
+        (PANCAKE, (B, A), hop(1, (B, A), AT_POOL)),
         (load(v2()), (A, B), hop(3, (A, B), AT_POOL + "001e")),
         (load(v2(fee_bps=25)), (B, A), hop(3, (B, A), AT_POOL + "0019")),
         # The key's fee is the providers'; the protocol's is PoolManager's own affair.
@@ -71,10 +75,11 @@ def test_hop_of_a_pool_swaps_there_and_survives_encoding(
     assert decode(encode([made])) == (made,)
 
 
-def test_only_pools_of_uniswap_v3_are_bought_from_exactly() -> None:
+def test_only_pools_of_uniswap_v3_and_its_fork_are_bought_from_exactly() -> None:
     others = (V4, WRAPPED, load(v2()), load(balancer()), load(stable()), load(crypto()))
 
     assert V3.BUYS_EXACTLY
+    assert PANCAKE.BUYS_EXACTLY
     assert not any(pool.BUYS_EXACTLY for pool in others)
     bought = V3.hop(A, B, 7, to_caller=True).buying(9)
     assert (bought.amount_raw, bought.is_exact_out, bought.to_caller) == (9, True, True)
@@ -86,7 +91,7 @@ def test_hop_on_a_pool_of_ether_that_is_not_wrapped_is_unsupported() -> None:
 
 
 def test_hop_of_a_pair_the_pool_does_not_trade_is_refused() -> None:
-    for pool in (V3, V4, WRAPPED, load(v2()), load(balancer()), load(stable())):
+    for pool in (V3, PANCAKE, V4, WRAPPED, load(v2()), load(balancer()), load(stable())):
         with pytest.raises(UnknownToken):
             pool.hop(A, "0x" + "9" * 40, 0, to_caller=True)
 

@@ -123,6 +123,21 @@ def test_choose_takes_the_lane_with_the_least_to_do_that_may() -> None:
         choose([], {}, VAULT, VAULT, CALL)
 
 
+def test_choose_takes_an_account_that_is_idle_before_one_that_is_not() -> None:
+    lanes = [Lane(Pen("0xa")), Lane(Pen("0xb"), max_open=1), Lane(Pen("0xc"))]
+
+    assert choose(lanes, {"0xa": 1, "0xc": 2}, VAULT, VAULT, CALL).address == "0xb"
+    assert choose(lanes, {"0xa": 1, "0xb": 1}, VAULT, VAULT, CALL).address == "0xc"
+
+
+def test_choose_holds_target_and_function_to_the_lists_of_each_account() -> None:
+    others = Lane(Pen("0xb"), KeyLimits(selectors=frozenset({"0x87654321"})))
+    lanes = [Lane(Pen("0xa"), LIMITS), others]
+
+    assert choose(lanes, {"0xa": 5}, VAULT, VAULT, CALL).address == "0xa"
+    assert choose(lanes, {"0xb": 5}, VAULT, ME, "0x87654321").address == "0xb"
+
+
 def test_one_lane_alone_says_itself_what_it_may_not() -> None:
     lane = Lane(Pen(), LIMITS)
     stranger = "0x" + "bb" * 20

@@ -29,6 +29,7 @@ class Node(Rpc):
         super().__init__("http://127.0.0.1:1")
         self.refuses, self.why = refuses, why
         self.asked: list[int] = []
+        self.searched: list[tuple[int, int]] = []
         self.heads = ["a"]
 
     def batch_settled(self, calls: Sequence[Call]) -> list[Any]:
@@ -40,6 +41,7 @@ class Node(Rpc):
         if method != "eth_getLogs":
             return head
         first, last = (int(params[0][name], 16) for name in ("fromBlock", "toBlock"))
+        self.searched.append((first, last))
         if self.refuses(first, last):
             return RpcRejected(method, *self.why)
         return [{"block": number} for number in range(first, last + 1) if number % 3 == 0]
@@ -102,3 +104,48 @@ def test_a_refusal_beside_the_search_is_raised() -> None:
 
     with pytest.raises(RpcRejected, match="no"):
         LogSearch().find(node, [FILTER], 1, 100, [("head", [])])
+
+
+def test_a_search_covers_two_thousand_blocks_until_one_is_refused() -> None:
+    node = Node(lambda first, last: False)
+
+    LogSearch().find(node, [FILTER], 5, 4_005)
+
+    assert node.searched == [(5, 2_004), (2_005, 4_004), (4_005, 4_005)]
+
+
+@pytest.mark.parametrize("size", range(2, 20))
+def test_what_is_refused_is_asked_again_in_halves_that_cover_it(size: int) -> None:
+    node = Node(lambda first, last: last - first + 1 == size)
+    search = LogSearch()
+
+    found = search.find(node, [FILTER], 1, size)[1]
+
+    half = size // 2
+    pieces = [(n, min(size, n + half - 1)) for n in range(1, size + 1, half)]
+    assert node.searched == [(1, size), *pieces]
+    assert blocks(found) == list(range(3, size + 1, 3))
+    assert search.most_blocks == half
+
+
+@pytest.mark.parametrize("searches", [200, 201])
+def test_two_hundred_searches_are_made_and_not_one_more(searches: int) -> None:
+    node = Node(lambda first, last: False)
+    search = LogSearch()
+    search.most_blocks = 1
+
+    told, found = search.find(node, [FILTER], 1, searches, [("head", [])])
+
+    made = searches <= 200
+    assert told == ["a"]
+    assert (found is not None) == made
+    assert node.asked == [1 + searches] if made else [1]
+
+
+def test_each_filter_is_searched_for_over_all_blocks() -> None:
+    node = Node(lambda first, last: last - first >= 8)
+
+    told, found = LogSearch().find(node, [FILTER, FILTER], 1, 20)
+
+    assert told == []
+    assert blocks(found) == sorted([*range(3, 21, 3)] * 2)

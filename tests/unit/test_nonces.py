@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rebalancer.errors import FeeAboveCap, ForeignPending, NonceGap, RpcRejected, TooManyGaps
-from rebalancer.send.fees import Fees
+from rebalancer.send.fees import Fees, outbid
 from rebalancer.send.journal import Kind
 from rebalancer.send.lanes import KeyLimits, Lane
 from rebalancer.send.nonces import Stuck, Trouble, clear, clear_on_start, survey
@@ -148,6 +148,9 @@ def test_a_chain_behind_what_is_final_is_another_chain(outbox: Outbox, chain: Fa
     assert caught.value.nonce == 1
     assert caught.value.next_nonce == 1
     assert caught.value.transaction_hash == last.mined_hash
+    with pytest.raises(NonceGap) as caught:
+        survey(outbox, FakeChain(), ME)
+    assert (caught.value.nonce, caught.value.next_nonce) == (1, 0)
 
 
 # What is done on start
@@ -162,7 +165,8 @@ def test_few_gaps_are_filled_on_start_so_that_what_waits_is_mined(
 
     assert [attempt.nonce for attempt in filled] == list(range(8))
     assert {attempt.intent.reason for attempt in filled} == {"fills a nonce that the chain lacked"}
-    assert all(at(chain, n) | {"to": ME, "data": "0x"} == at(chain, n) for n in range(8))
+    nothing = {"to": ME, "data": "0x", "value": 0, "gas": 21_000}
+    assert all(at(chain, n) | nothing == at(chain, n) for n in range(8))
     assert survey(outbox, chain, ME) == []
     chain.mine(0, heard=False)
     assert chain.count == 9
@@ -222,6 +226,8 @@ def test_a_foreign_transaction_is_outbid_in_few_steps(outbox: Outbox, chain: Fak
     steps = offers(outbox)
     assert len(steps) <= 6
     assert all(2 * low <= high <= 2.26 * low for low, high in pairwise(steps))
+    tips = [version.fees.max_priority_fee_per_gas_wei for version in filled.versions]
+    assert all(2 * low <= high <= 2.26 * low for low, high in pairwise(tips))
 
 
 def test_an_offer_never_passes_the_cap_and_comes_near_it_before_it_gives_up(
@@ -278,8 +284,22 @@ def test_tip_that_is_high_already_stops_no_offer_below_the_cap(
 
     clear(outbox, chain, Lane(Pen()), stuck())
 
-    assert at(chain, 0)["maxPriorityFeePerGas"] <= at(chain, 0)["maxFeePerGas"] <= CAP
+    near = outbid(CAP * 8 // 9)
+    assert (at(chain, 0)["maxPriorityFeePerGas"], at(chain, 0)["maxFeePerGas"]) == (near, CAP)
     assert at(chain, 0)["data"] == "0x"
+
+
+def test_gap_that_is_filled_again_at_the_same_price_is_sent_again_and_not_signed_again(
+    outbox: Outbox, chain: FakeChain
+) -> None:
+    """The node lost what filled it, and gas costs what it did: it would be the same transaction."""
+    (first,) = clear(outbox, chain, Lane(Pen()), stuck(Trouble.GAP))
+    lost(chain, 0)
+
+    (again,) = clear(outbox, chain, Lane(Pen()), stuck(Trouble.GAP))
+
+    assert again.transaction_hash == first.transaction_hash == chain.pool[0]
+    assert len(again.versions) == 1
 
 
 def test_gaps_of_all_accounts_are_filled_and_told_of(
@@ -316,3 +336,95 @@ def test_version_of_ours_that_is_refused_is_raised_until_it_is_taken(
     assert (at(chain, 0)["to"], at(chain, 0)["data"]) == (ME, "0x")
     assert filled.newest.fees.max_fee_per_gas_wei == at(chain, 0)["maxFeePerGas"] >= 440 * UNIT
     assert len(outbox.attempts(CHAIN)) == 1
+
+
+def test_a_chain_short_of_one_final_transaction_is_another_and_no_shorter_is(
+    outbox: Outbox, chain: FakeChain
+) -> None:
+    """The chain must have counted past the highest nonce that is final, be that 0."""
+    sent(outbox, chain, 0)
+    chain.mine(0, heard=False)
+    assert isinstance(RULES.confirmations, int)
+    chain.blocks += [[]] * (RULES.confirmations + 1)
+    for _ in range(2):
+        outbox.advance(chain, [Pen()], len(chain.blocks) - 1)
+    assert survey(outbox, chain, ME) == []
+
+    with pytest.raises(NonceGap) as caught:
+        survey(outbox, FakeChain(), ME)
+
+    assert (caught.value.nonce, caught.value.next_nonce) == (0, 0)
+
+
+def test_what_was_planned_and_never_signed_stands_in_no_way(
+    outbox: Outbox, chain: FakeChain
+) -> None:
+    outbox.journal.plan(Intent(CHAIN, VAULT, 0, VAULT, "0x01", 1, ""), ME)
+
+    assert survey(outbox, chain, ME) == []
+
+
+def test_cap_that_leaves_no_room_for_any_offer_is_said_with_both_numbers(
+    outbox: Outbox, chain: FakeChain
+) -> None:
+    """A version that is refused leaves its attempt open: at the end it is the cap that is in the way."""
+    clear(outbox, chain, Lane(Pen()), stuck(Trouble.GAP))
+    lost(chain, 0)
+    chain.base_fee *= 2
+    chain.refuses = True
+
+    with pytest.raises(FeeAboveCap) as caught:
+        clear(outbox, chain, Lane(Pen()), stuck(Trouble.GAP))
+
+    assert (caught.value.base_fee_wei, caught.value.cap_wei) == (chain.base_fee, CAP)
+
+
+def test_gap_is_filled_by_a_keeper_that_was_killed_before_it_had_signed(
+    outbox: Outbox, chain: FakeChain
+) -> None:
+    class Killed(Pen):
+        def sign(self, _transaction: Any) -> Any:
+            raise KeyboardInterrupt
+
+    sent_after(outbox, chain, [0])
+    with pytest.raises(KeyboardInterrupt):
+        clear_on_start(outbox, chain, [Killed()])
+    assert [one.state for one in outbox.journal.of_epoch(CHAIN, ME, 0)] == [State.PLANNED]
+
+    (filled,) = clear_on_start(outbox, chain, [Pen()])
+
+    assert (filled.nonce, filled.state) == (0, State.SENT)
+    assert survey(outbox, chain, ME) == []
+    assert [one.state for one in outbox.journal.of_epoch(CHAIN, ME, 0)] == [
+        *(State.SENT, State.FAILED),
+    ]
+
+
+def test_nonce_that_is_filled_twice_at_one_price_is_sent_twice_and_signed_once(
+    outbox: Outbox, chain: FakeChain
+) -> None:
+    (first,) = clear(outbox, chain, Lane(Pen()), stuck(Trouble.GAP))
+    lost(chain, 0)
+
+    (again,) = clear(outbox, chain, Lane(Pen()), stuck(Trouble.GAP))
+
+    assert again.versions[0].raw == first.newest.raw
+    assert len(again.versions) == len(outbox.attempts(CHAIN)) == 1
+    assert at(chain, 0)["data"] == "0x"
+
+
+def test_offers_double_until_the_cap_is_near_and_their_tips_with_them(
+    outbox: Outbox, chain: FakeChain
+) -> None:
+    chain.refuses = True
+    chain.base_fee = 20 * UNIT
+    with pytest.raises(RpcRejected):
+        clear(outbox, chain, Lane(Pen()), stuck(Trouble.GAP))
+
+    steps = [version.fees for attempt in outbox.attempts(CHAIN) for version in attempt.versions]
+    for low, high in pairwise(steps):
+        doubled = min(2 * low.max_fee_per_gas_wei, max(CAP * 8 // 9, low.max_fee_per_gas_wei))
+        assert high.max_fee_per_gas_wei == doubled + -(-doubled // 8)
+        tip = 2 * low.max_priority_fee_per_gas_wei
+        assert high.max_priority_fee_per_gas_wei == tip + -(-tip // 8)
+    assert len(steps) > 3

@@ -6,6 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rebalancer.keeper.outages import Outages, Scope
+from rebalancer.venues import BalancerWeightedPool
+from tests.unit.test_plan import POOLS
 
 POOL, OTHER, MANAGER = "0xaa", "0xbb", "0xee"
 WETH, USDC, WBTC = "0x01", "0x02", "0x03"
@@ -86,3 +88,58 @@ def test_a_token_that_the_executor_cannot_have_works_again_once_it_was_sold() ->
 
     assert outages.worked(POOL, POOL, WETH, USDC) == [], "it went from the pool to the vault"
     assert outages.worked(POOL, POOL, USDC, WETH) == [Scope("", USDC)]
+
+
+def test_having_all_tried_again_forgets_whose_tokens_were_refused_too() -> None:
+    """Else one refusal after it would leave out all pools of a contract, as if it were the second."""
+    outages = Outages()
+    outages.refused(POOL, MANAGER, (WETH, USDC), "blocked", 0.0)
+    outages.forget()
+    assert outages.scopes(1.0) == frozenset()
+    outages.refused(OTHER, MANAGER, (USDC, WBTC), "blocked", 1.0)
+
+    assert outages.scopes(2.0) == {Scope(OTHER)}
+
+
+def test_what_is_left_out_is_told_by_name_since_when_why_and_until_when() -> None:
+    outages = Outages()
+    outages.failed(Scope(OTHER, WETH), "no", 5.0)
+    outages.failed(Scope(POOL), "TF", 10.0)
+    outages.failed(Scope(POOL), "TF again", 70.0)
+
+    told = outages.told([Scope(OTHER, WETH), Scope(POOL), Scope("0xcc")])
+
+    assert [(one.subject, one.why, one.since, one.until) for one in told] == [
+        (f"{WETH} in {OTHER}", "no", 5.0, 65.0),
+        (POOL, "TF again", 10.0, 190.0),
+    ]
+    assert outages.is_open(Scope(POOL), 189.0)
+    assert not outages.is_open(Scope(POOL), 190.0)
+    assert not outages.is_open(Scope("0xcc"), 0.0)
+
+
+def test_a_token_that_a_contract_moves_again_works_whichever_way_it_went() -> None:
+    for token_in, token_out in ((USDC, WETH), (WETH, USDC)):
+        outages = Outages()
+        outages.failed(Scope(MANAGER, USDC), "blocked", 0.0)
+        assert outages.worked(POOL, MANAGER, WETH, WBTC) == []
+        assert outages.worked(POOL, MANAGER, token_in, token_out) == [Scope(MANAGER, USDC)]
+
+
+def test_a_pool_that_works_again_counts_no_more_against_its_contract() -> None:
+    outages = Outages()
+    outages.refused(POOL, MANAGER, (WETH, USDC), "blocked", 0.0)
+    outages.worked(POOL, MANAGER, WETH, USDC)
+    outages.refused(OTHER, MANAGER, (USDC, WBTC), "blocked", 1.0)
+
+    assert outages.scopes(2.0) == {Scope(OTHER)}
+
+
+def test_the_contract_that_holds_a_pools_tokens_is_its_own_or_the_one_it_shares() -> None:
+    shared = object.__new__(BalancerWeightedPool)
+    object.__setattr__(shared, "vault", "0xv")
+
+    assert shared.holder == "0xv"
+    assert POOLS[0].holder == POOLS[0].address
+    assert str(Scope("", USDC)) == f"{USDC} anywhere"
+    assert str(Scope(POOL)) == POOL

@@ -14,6 +14,7 @@ from rebalancer.plan.effort import Effort
 from rebalancer.plan.market import market_of
 from rebalancer.plan.optimum import asked_of
 from rebalancer.plan.single import SingleRoutes
+from rebalancer.plan.trades import Search
 from rebalancer.units import BPS, E18
 from scripts._bench_markets import greedy, is_worse, market, net_e18, rich_pairs
 from scripts._bench_plan import out_of_band
@@ -131,6 +132,47 @@ def test_plan_with_more_pools_is_no_worse(seed: int, left_out: int) -> None:
     plan = planned(asked)
 
     assert not is_worse(asked, plan, net_e18(asked, fewer))
+
+
+def test_plan_beside_a_pool_that_does_not_trade_is_the_same() -> None:
+    """Shares do not hang on the solver's last digits."""
+    for count in range(5, 14, 2):
+        plan, other = planned(rich_pairs(count)), planned(rich_pairs(count + 1))
+
+        assert other.sales_raw == plan.sales_raw
+        assert other.expected_buys_raw == plan.expected_buys_raw
+
+
+@pytest.mark.parametrize("seed", [78, 11, 13])
+def test_plan_where_two_orders_of_tokens_are_near_is_that_of_the_better_in_whole_units(
+    seed: int,
+) -> None:
+    """Which of them shares pools better only exact quotes say; before, the one was chosen that could be worth more."""
+    asked = market(seed, stormy=True)
+    search = Search(asked, Effort())
+    worths = []
+    for best in search.whole():
+        worths += [trades.net_e18 for trades in search.carried_out(best)]
+    assert worths
+
+    plan = planned(asked)
+
+    slack_e18 = plan.certificate.sold_e18 // SLACK + asked.sending_cost_e18(1)
+    assert net_e18(asked, plan) + slack_e18 >= max(worths)
+
+
+@pytest.mark.parametrize(("seed", "stormy"), [(1, True), (4, False), (9, True)])
+def test_plan_over_todays_pools_of_curve_is_no_worse_than_single_routes(
+    seed: int, *, stormy: bool
+) -> None:
+    asked = market(seed, stormy=stormy, every_kind=True)
+    asked = replace(asked, pools=asked.pools[:24])
+    single = greedy(asked)
+    assert single is not None
+
+    plan = planned(asked)
+
+    assert not is_worse(asked, plan, single.net_e18)
 
 
 @pytest.mark.parametrize(("sold_max_usd", "loss_max_usd"), [(18_000, None), (None, 0)])

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from fractions import Fraction
+from math import ceil, floor
 from random import Random
 
 import pytest
@@ -124,6 +126,12 @@ def test_target_glides_in_a_straight_line_and_stays_at_its_ends() -> None:
     assert policy.target_e18(1, 0, NOW, NOW + 3, NOW + 1) == 0
 
 
+def test_asset_without_a_glide_has_been_at_its_target_all_along() -> None:
+    assert Asset("A", E18 // 4, 500, 18).start_target_e18 == E18 // 4
+    for start in (0, 1, E18):
+        assert Asset("A", E18 // 4, 500, 18, start_target_e18=start).start_target_e18 == start
+
+
 def test_band_is_the_narrower_and_never_as_narrow_as_dust() -> None:
     """2 % of the basket; a tenth of a target of 10 % is 1 %; a hundredth of it would be dust."""
     bp = E18 // BPS
@@ -160,6 +168,8 @@ def test_destination_lies_between_the_target_and_the_edge_of_the_band() -> None:
     assert policy.to_destination(off, 10_000, bands, BPS, 20) == (400, 320)
     # What lacks most decides, where that is more than what is too much.
     assert policy.to_destination([250, 250, -500], 10_000, bands, BPS, 0) == (400, 300)
+    # A unit above is above.
+    assert policy.to_destination([1, 1, -1], 10_000, bands, 0, 0) == (3, 2)
 
 
 def test_sales_are_lowered_to_surplus_need_and_turnover() -> None:
@@ -192,6 +202,23 @@ def test_what_must_come_back_shrinks_with_the_sales() -> None:
     assert least([0, 1 << 128, 0], 2, 1) == policy.MAX_HELD_RAW * USD
     # Of a sale that no ledger could hold, all is as if the largest were asked for.
     assert least([0, 10**10, 0], 2**200, 1) == 10**10 * USD // policy.MAX_HELD_RAW
+    # To the unit, at prices of 1e-18 dollars, and from the largest amount on alike.
+    most, part, plain = policy.MAX_HELD_RAW, 7 << 117, ([1, 1], [1, 1])
+    for asked_raw, least_raw in ((most, most), (most + 1, 2**200), (2**200, most)):
+        for fitted in (part, most):
+            cut = policy.fitted_minimum_e18(
+                [0, least_raw], [1, 1], [asked_raw, 0], [fitted, 0], *plain
+            )
+            assert cut == fitted
+    below = policy.fitted_minimum_e18([0, most], [1, 1], [most - 1, 0], [part, 0], *plain)
+    assert below == most * part // (most - 1)
+    # What the largest basket could hold shrinks with the sales, a unit more does not.
+    for units, cut in ((1, 1 << 119), (2, (1 << 120) + 1)):
+        buys, three = [0, most, units], [1, 1, 1]
+        assert policy.fitted_minimum_e18(buys, three, [2, 0, 0], [1, 0, 0], three, three) == cut
+    # Nothing is left of a sale worth a unit, so nothing need come for it.
+    assert policy.fitted_minimum_e18([0, 5], [1, 1], [1, 0], [0, 0], [1, 1], [1, 1]) == 0
+    assert policy.fitted_minimum_e18([0, 5], [1, 1], [0, 0], [0, 0], [1, 1], [1, 1]) == 5
 
 
 def test_trade_of_nothing_or_of_the_minimum_is_large_enough() -> None:
@@ -216,6 +243,11 @@ def test_allowed_sales_fit_the_need_the_budget_and_the_minimum_trades() -> None:
     assert allowed(200, E18 // 50) == [9, 9]
     assert allowed(200, E18 // 50, (9, 10)) == [9, 0]
     assert allowed(0, E18) == [0, 0]
+    # To the unit: half of 1e30 units of 1e-18 dollars each, less the one that rounding may add.
+    most, unit = 10**30, [10**18]
+    assert policy.allowed_sales([most], [USD], [USD], unit, [0], most, 5 * 10**11, 10**36) == [
+        most // 2 - 1
+    ]
 
 
 def test_level_carried_to_another_policy_forgives_and_charges_nothing() -> None:
@@ -309,6 +341,10 @@ def test_progress_ends_at_its_fraction_or_in_dust() -> None:
     with refused("TooLittleProgress", 100, 10_000, 81, 10_000):
         policy.check_progress(100, 10_000, 81, 10_000, 2_000, 10)
     policy.check_progress(10, 10_000, 10, 10_000, 2_000, 10)
+    # To the unit, also where dust is many.
+    policy.check_progress(10**6, 10**9, 10**6, 10**9, 2_000, 10)
+    with refused("TooLittleProgress", 10**6 + 1, 10**9, 10**6 + 1, 10**9):
+        policy.check_progress(10**6 + 1, 10**9, 10**6 + 1, 10**9, 2_000, 10)
     # Relative to the total: 80 of 8,000 is as far as 100 of 10,000.
     with refused("TooLittleProgress", 100, 10_000, 80, 8_000):
         policy.check_progress(100, 10_000, 80, 8_000, 2_000, 0)
@@ -448,6 +484,9 @@ def test_rebalance_of_a_sale_that_comes_back_counts_what_stayed_away() -> None:
         ({"sales": (0, 0)}, "NothingSold", ()),
         ({"bought_raw": 19_799_999}, "PriceTooPoor", (19_799_999 * 10**12, 198 * USD // 10)),
         ({"bought_raw": 1 << 120}, "HoldingTooLarge", (1, (1 << 120) + 80 * 10**6, (1 << 120) - 1)),
+        # The largest holding itself is too much for another reason.
+        ({"bought_raw": (1 << 120) - 80 * 10**6}, "HoldingTooLarge", (1, 1 << 120, (1 << 120) - 1)),
+        ({"bought_raw": (1 << 120) - 1 - 80 * 10**6}, "TotalOutOfRange", (((1 << 120) - 1) * 10**12, MAX_TOTAL_E18)),
         # 21 dollars for 20: of 201, half is 100.50; B is 101 and has crossed it by 50 cents, with dust of 20.1.
         (
             {"bought_raw": 21_000_000},
@@ -494,6 +533,11 @@ def test_budgets_left_are_the_budgets_less_what_has_not_drained() -> None:
 
 def test_weights_are_for_people() -> None:
     assert policy.weights_e18(weigh_basket(BASKET)) == (6 * 10**17, 4 * 10**17)
+    assert policy.weights_e18(policy.Weighed((3, 0), 3, (0, 0), 0, None)) == (E18, 0)
+    assert policy.weights_e18(policy.Weighed((2, 1), 3, (0, 0), 0, None)) == (
+        2 * E18 // 3,
+        E18 // 3,
+    )
 
 
 # Properties of any basket
@@ -702,6 +746,34 @@ def test_budgets_left_only_grow_with_time(rng: Random) -> None:
     assert all(0 <= a <= b <= c for a, b, c in zip(soon, later, brim, strict=True))
 
 
+@given(ANY_RANDOM)
+def test_allowed_sales_are_what_fractions_say(rng: Random) -> None:
+    """All lowered alike to the need and then to what is left of the budget, of each no more than leaves room to round up."""
+    n, total = rng.randint(1, 5), log_uniform(rng, 118)
+    surpluses = [rng.randint(0, 10 ** rng.randint(1, 30)) for _ in range(n)]
+    units = [10 ** rng.choice((0, 6, 18, 27)) for _ in range(n)]
+    prices = [log_uniform(rng, 90) for _ in range(n)]
+    his = [price * rng.randint(1_000, 1_200) // 1_000 for price in prices]
+    minimums = [rng.choice((0, surplus // 2)) for surplus in surpluses]
+    sums = [
+        sum(ceil(Fraction(s * p, u)) for s, p, u in zip(surpluses, some, units, strict=True))
+        for some in (prices, his)
+    ]
+    need = sums[0] * rng.randint(1, 110) // 100 + rng.randint(-1, 1)
+    left = rng.choice(
+        (E18, E18 + 1, min(3 * E18, sums[1] * rng.randint(1, 110) * E18 // (100 * total)))
+    )
+    total += rng.randint(0, 1)
+
+    expected = surpluses
+    for some, limit in ((prices, need), (his, floor(Fraction(left, E18) * total))):
+        worth = sum(ceil(Fraction(s * p, u)) for s, p, u in zip(expected, some, units, strict=True))
+        if worth > limit:
+            expected = [floor(s * Fraction(max(0, limit - n), worth)) for s in expected]
+    kept = [s if s >= least else 0 for s, least in zip(expected, minimums, strict=True)]
+    assert policy.allowed_sales(surpluses, prices, his, units, minimums, need, left, total) == kept
+
+
 def _weighed(basket: Basket) -> policy.Weighed:
     """The basket weighed; examples of baskets that cannot be are passed over."""
     try:
@@ -750,3 +822,37 @@ def _half_way(basket: Basket, distances_e18: tuple[int, ...]) -> Trade:
     missing_e18 = sum(-d for d in distances_e18 if d < 0)
     bought = [-d * sold_e18 * u // (missing_e18 * p) if d < 0 else 0 for d, p, u in facts]
     return Trade(tuple(sales), tuple(bought), tuple(bought))
+
+
+@given(ANY_RANDOM)
+def test_what_is_beside_a_rebalance_is_what_fractions_say(rng: Random) -> None:
+    """Levels carried to another policy, the auction's price, calendars, windows and weights, at their limits and anywhere."""
+    (budget, period), (other, others) = (
+        (rng.randint(1, 2_000), rng.randint(1, 10**6)) for _ in range(2)
+    )
+    level = rng.randint(0, budget * 10**14)
+    empty = ceil(Fraction(level * period, budget * 10**14))
+    for elapsed in (0, max(0, empty - 1), empty, rng.randint(0, 10**6)):
+        left = max(0, level - floor(Fraction(elapsed, period) * budget * 10**14))
+        assert policy.leak(level, budget, period, elapsed) == left
+        carried = left and left + ceil(Fraction(elapsed, others) * other * 10**14)
+        assert policy.carry_level(level, budget, period, other, others, elapsed) == carried
+        start, low = rng.randint(1, 1 << 100), rng.randint(0, 1 << 100)
+        gone = min(Fraction(1), Fraction(elapsed, others))
+        pay = ceil(low + start - start * gone)
+        assert policy.auction_pay_raw(low + start, low, others, elapsed) == pay
+        opens = rng.choice((0, elapsed, elapsed + 1, max(1, elapsed - 1)))
+        since = rng.choice((0, NOW))
+        is_open = bool(opens and since) and elapsed >= opens
+        assert policy.is_open(since, opens, NOW + elapsed) == is_open
+        spent = State(level, rng.randint(0, other * 10**14), NOW)
+        rules = replace(RULES, loss_budget_bps=budget, loss_period_seconds=period)
+        rules = replace(rules, turnover_budget_bps=other, turnover_period_seconds=others)
+        used = floor(Fraction(elapsed, others) * other * 10**14)
+        room = other * 10**14 - max(0, spent.turnover_level_e18 - used)
+        assert policy.budgets_left_e18(rules, spent, NOW + elapsed) == (
+            budget * 10**14 - left,
+            room,
+        )
+    for at in (NOW - NOW % period, NOW - NOW % period - 1, rng.randrange(NOW)):
+        assert policy.is_calendar_open(at, period, NOW) == (at // period < NOW // period)

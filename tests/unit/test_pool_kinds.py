@@ -7,26 +7,42 @@ from pathlib import Path
 
 import pytest
 
-from rebalancer.venues import KINDS, PoolState, load
+from rebalancer.venues import KINDS, PoolState, check_ref, load, venue_named
 from tests.unit import test_pool_protocols as made
+from tests.unit.test_pools import pancake_snapshot
 from tests.unit.test_pools import snapshot as v3
 from tests.unit.test_pools import v4_snapshot as v4
+from tests.unit.test_wrap_venues import share_vault, wsteth
 
 
 def pools() -> list[PoolState]:
     """At least one of every kind."""
-    return [load(v3()), load(v4()), *(load(snapshot()) for snapshot in made.SNAPSHOTS.values())]
+    whole = v3(), pancake_snapshot(), v4(), *(snapshot() for snapshot in made.SNAPSHOTS.values())
+    wraps = share_vault().to_json(), wsteth().to_json()
+    return [load(snapshot) for snapshot in (*whole, *wraps)]
 
 
 def test_readme_lists_what_is_served_and_no_more(repo_root: Path) -> None:
     readme = (repo_root / "README.md").read_text(encoding="utf-8")
     table = readme.split("\n## Pools\n", 1)[1].split("\n## ", 1)[0]
 
-    assert tuple(re.findall(r"^\| ([A-Z][^|]*?) \|", table, re.MULTILINE)) == KINDS
+    assert tuple(re.findall(r"^\| ((?:[A-Z]|wst)[^|]*?) \|", table, re.MULTILINE)) == KINDS
 
 
 def test_there_is_a_pool_of_every_kind() -> None:
     assert {pool.kind for pool in pools()} == set(KINDS)
+
+
+@pytest.mark.parametrize("pool", pools(), ids=lambda pool: pool.kind)
+def test_pool_of_every_kind_is_told_by_its_reference(pool: PoolState) -> None:
+    """Its fee is Uniswap's and its forks' alone: pools of Balancer and Curve tell theirs when they are read."""
+    ref = pool.ref
+
+    assert check_ref(ref) is ref
+    assert (ref.address, ref.key) == (pool.address, pool.key)
+    assert ref.tokens == tuple(token.address for token in pool.tokens)
+    assert pool.kind in venue_named(ref.venue).kinds
+    assert ref.fee_pips == (0 if ref.venue in ("balancer", "curve") else pool.fee_pips)
 
 
 @pytest.mark.parametrize("pool", pools(), ids=lambda pool: pool.kind)

@@ -20,6 +20,7 @@ from rebalancer.errors import (
 )
 from rebalancer.venues import (
     MAX_AMOUNT_RAW,
+    VENUES,
     Pool,
     Tick,
     TickProfile,
@@ -32,6 +33,7 @@ from rebalancer.venues import (
     save,
     synthetic,
 )
+from rebalancer.venues.pancakeswap_v3 import PancakeSwapV3Pool
 from rebalancer.venues.uniswap_v3_math import (
     MAX_SQRT_X96,
     MAX_TICK,
@@ -77,6 +79,12 @@ def snapshot(**changes: Any) -> dict[str, Any]:
         else:
             whole[key] = value
     return whole
+
+
+def pancake_snapshot(**changes: Any) -> dict[str, Any]:
+    """The same of PancakeSwap V3."""
+    whole = snapshot(**changes)
+    return whole | {"pancakeswap_pool": whole.pop("pool")}
 
 
 def without(*path: str) -> dict[str, Any]:
@@ -204,9 +212,30 @@ def test_load_a_file_that_is_missing_is_refused(tmp_path: Path) -> None:
 
 def test_load_an_unknown_shape_says_what_is_expected() -> None:
     with pytest.raises(
-        BadPoolSnapshot, match="reserves, pool, pool_manager, weights, a_coefficient"
+        BadPoolSnapshot,
+        match=f"one of {', '.join(venue.snapshot_key for venue in VENUES)} is expected",
     ):
         load({"liquidity": [1, 2]})
+
+
+# PancakeSwap V3
+
+
+def test_pool_of_pancakeswap_is_one_of_uniswap_v3_by_another_name(tmp_path: Path) -> None:
+    twin, one = v3(snapshot()), v3(pancake_snapshot())
+
+    assert type(one) is PancakeSwapV3Pool
+    assert one != twin
+    for way in ((A, B), (B, A)):
+        assert one.quote_in(*way, 10**15) == twin.quote_in(*way, 10**15)
+        assert one.quote_out(*way, 10**15) == twin.quote_out(*way, 10**15)
+        out, after = one.swapped(*way, 10**15)
+        assert (out, type(after)) == (twin.swapped(*way, 10**15)[0], PancakeSwapV3Pool)
+        assert one.flow_to(*way, 0.99) == twin.flow_to(*way, 0.99)
+    assert (one.kind, twin.kind) == ("PancakeSwap V3", "Uniswap V3")
+    assert one.ref == replace(twin.ref, venue="pancakeswap-v3")
+    save(one, tmp_path / "one.json")
+    assert load(tmp_path / "one.json") == one
 
 
 # Uniswap V4
@@ -316,17 +345,12 @@ def test_quote_a_pair_of_no_pool_is_refused(
         lambda: pool.quote_out(token_in, token_out, 1),
         lambda: pool.spot_price(token_in, token_out),
         lambda: pool.flow_to(token_in, token_out, 1.0),
-        lambda: pool.segments(token_in, token_out),
+        lambda: pool.swapped(token_in, token_out, 1),
     ]
     for ask in asks:
         with pytest.raises(UnknownToken) as refusal:
             ask()
         assert (refusal.value.token_in, refusal.value.token_out) == (token_in, token_out)
-
-
-def test_apply_an_unknown_token_is_refused(pool: UniswapV3Pool) -> None:
-    with pytest.raises(UnknownToken):
-        pool.apply(C, 1)
 
 
 @pytest.mark.parametrize(("token_in", "token_out"), [(A, B), (B, A)])
@@ -358,7 +382,6 @@ def test_quote_in_a_pool_without_liquidity_is_exhausted() -> None:
             ask(A, B, 1)
         assert refusal.value.possible_raw == 0
     assert empty.flow_to(A, B, 0.0) == (0, 0)
-    assert empty.segments(A, B) == []
 
 
 def whole_range(sqrt_x96: int, tick: int) -> UniswapV3Pool:
@@ -411,7 +434,7 @@ def test_quote_out_by_hand(pool: UniswapV3Pool) -> None:
 
 def test_quote_one_raw_unit_is_all_fee(pool: UniswapV3Pool) -> None:
     assert pool.quote_in(A, B, 1) == 0
-    assert pool.apply(A, 1).sqrt_price_x96 == Q96
+    assert pool.swapped(A, B, 1)[1].sqrt_price_x96 == Q96
     # A little more than 1 net of the fee, up: 2; its fee of 0.006, up: 1.
     assert pool.quote_out(A, B, 1) == 3
 
@@ -426,7 +449,7 @@ def test_tokens_in_any_case_mean_the_same(pool: UniswapV3Pool) -> None:
 
 def test_swap_to_the_very_end_of_a_position_crosses_its_tick(pool: UniswapV3Pool) -> None:
     possible, _ = pool.flow_to(A, B, 0.0)
-    after = pool.apply(A, possible)
+    _, after = pool.swapped(A, B, possible)
 
     assert after.sqrt_price_x96 == sqrt_at_tick(-60)
     assert after.tick == -61
@@ -441,7 +464,7 @@ def test_swap_down_from_a_word_edge_takes_the_tick_below_even_if_the_price_stays
     pool: UniswapV3Pool,
 ) -> None:
     """Tick 0 starts a word of the bitmap, where a falling swap stops, crosses and goes on."""
-    after = pool.apply(A, 1)
+    _, after = pool.swapped(A, B, 1)
 
     assert (after.sqrt_price_x96, after.tick) == (Q96, -1)
     assert after.quote_in(B, A, 10**15) == pool.quote_in(B, A, 10**15)
@@ -449,7 +472,7 @@ def test_swap_down_from_a_word_edge_takes_the_tick_below_even_if_the_price_stays
 
 def test_swap_leaves_the_pool_it_started_from_alone(pool: UniswapV3Pool) -> None:
     before = pool.to_json()
-    after = pool.apply(A, 10**15)
+    _, after = pool.swapped(A, B, 10**15)
 
     assert after != pool
     assert after.sqrt_price_x96 < pool.sqrt_price_x96
@@ -457,37 +480,11 @@ def test_swap_leaves_the_pool_it_started_from_alone(pool: UniswapV3Pool) -> None
 
 
 def test_spot_price_is_exact_and_inverts(pool: UniswapV3Pool) -> None:
-    moved = pool.apply(B, 10**15)
+    _, moved = pool.swapped(B, A, 10**15)
 
     assert pool.spot_price(A, B) == 1
     assert moved.spot_price(A, B) == Fraction(moved.sqrt_price_x96**2, 2**192)
     assert moved.spot_price(B, A) == 1 / moved.spot_price(A, B)
-
-
-def test_segments_stop_at_ticks_and_skip_word_edges() -> None:
-    """Two positions with a gap, over more than a 256-tick word of the bitmap."""
-    far = 60 * 300
-    pool = v3(
-        snapshot(
-            tick_data={
-                str(-far): [5, 5, 0],
-                "-60": [LIQUIDITY, LIQUIDITY - 5 + 5, 0],
-                "60": [LIQUIDITY + 5, -LIQUIDITY - 5, 0],
-                str(far): [7, 7, 0],
-                str(far + 60): [7, -7, 0],
-            },
-            liquidity=LIQUIDITY + 5,
-        )
-    )
-    assert [tuple(segment) for segment in pool.segments(B, A)] == [
-        (Q96, sqrt_at_tick(60), LIQUIDITY + 5),
-        (sqrt_at_tick(60), sqrt_at_tick(far), 0),
-        (sqrt_at_tick(far), sqrt_at_tick(far + 60), 7),
-    ]
-    assert [tuple(segment) for segment in pool.segments(A, B)] == [
-        (Q96, sqrt_at_tick(-60), LIQUIDITY + 5),
-        (sqrt_at_tick(-60), sqrt_at_tick(-far), 5),
-    ]
 
 
 def test_save_then_load_gives_the_same_pool(pool: UniswapV3Pool, tmp_path: Path) -> None:
@@ -518,6 +515,7 @@ def test_a_pool_on_paper_is_a_pool(pool: UniswapV3Pool) -> None:
     ],
 )
 def test_sqrt_at_tick_is_the_contracts_constant(tick: int, sqrt_x96: int) -> None:
+    sqrt_at_tick.cache_clear()
     assert sqrt_at_tick(tick) == sqrt_x96
 
 
@@ -626,7 +624,7 @@ def test_real_pool_quotes_both_ways(real_pool: UniswapV3Pool) -> None:
         received = real_pool.quote_in(wbtc, weth, amount)
         if received:
             assert real_pool.quote_out(wbtc, weth, received) <= amount
-            after = real_pool.apply(wbtc, amount)
+            _, after = real_pool.swapped(wbtc, weth, amount)
             assert after.quote_in(weth, wbtc, received) <= amount
     one_bitcoin = real_pool.quote_in(wbtc, weth, 10**8)
     spot = real_pool.spot_price(wbtc, weth) * 10**8

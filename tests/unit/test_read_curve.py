@@ -246,6 +246,40 @@ def test_pool_of_coins_whose_balances_change_by_themselves_is_refused() -> None:
         read_pools(rpc, [PLACE], BLOCK, 1)
 
 
+def test_pool_of_eight_coins_is_read_whole() -> None:
+    tokens = [{"address": f"0x{n:040x}", "symbol": f"T{n}", "decimals": 18} for n in range(1, 9)]
+    pool = curve(stable_ng(tokens=tokens, balances=[1_000 * E18] * 8, rates=[E18] * 8))
+
+    assert read_pools(OneCurvePool(pool), [PLACE], BLOCK, 1) == (pool,)
+
+
+class TellsZero(OneCurvePool):
+    """Tells the address zero of coins that it does not have, instead of refusing."""
+
+    def _value(self, to: str, signature: str, args: tuple[Any, ...]) -> Any:
+        found = super()._value(to, signature, args)
+        is_beyond = signature == "coins(uint256)" and to == POOL and found is None
+        return "0x" + "0" * 40 if is_beyond else found
+
+
+def test_coins_at_address_zero_are_none() -> None:
+    pool = curve(stable())
+    assert read_pools(TellsZero(pool), [PLACE], BLOCK, 1) == (pool,)
+
+
+class PaysLittle(OneCurvePool):
+    """Its swaps of more than a thousandth of the first coin pay a unit less than on paper."""
+
+    def _received(self, message: Any, lent: Any, args: tuple[int, ...]) -> int | None:
+        found = super()._received(message, lent, args)
+        return found if args[2] <= self.pool.balances[0] // 1_000 or found is None else found - 1
+
+
+def test_pool_is_held_to_what_large_swaps_pay_too() -> None:
+    with pytest.raises(UnsupportedPool, match="other mathematics"):
+        read_pools(PaysLittle(curve(stable_ng())), [PLACE], BLOCK, 1)
+
+
 # Kept in a book
 
 

@@ -18,6 +18,11 @@ TOO_MANY = "query returned more than 10000 results, too many"
         ("eth_call", -32005, TOO_MANY, Blame.ENDPOINT),
         ("eth_call", -32000, TOO_MANY, Blame.ENDPOINT),
         ("eth_getLogs", -32000, "unauthorized", Blame.ENDPOINT),
+        # A chain may have no safe or finalised block yet; any other block that a node lacks is the node's.
+        ("eth_getBlockByNumber", -39001, "finalized block not found", Blame.UNCLEAR),
+        ("eth_getBlockByNumber", -39001, "Safe block not found", Blame.UNCLEAR),
+        ("eth_getBlockByNumber", -32000, "header not found", Blame.ENDPOINT),
+        ("eth_call", -32000, "finalized block not found", Blame.ENDPOINT),
         # A method that is lacked is so by its code or by its words.
         ("eth_getLogs", -32601, "no", Blame.METHOD),
         ("eth_simulateV1", -32000, "method eth_simulateV1 not found", Blame.METHOD),

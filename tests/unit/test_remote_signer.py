@@ -12,7 +12,7 @@ from eth_utils.crypto import keccak
 
 from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import RpcRejected, RpcTimeout, SignedOtherwise, SignerUnavailable
-from rebalancer.send.remote import ExternalSigner
+from rebalancer.send.remote import ExternalSigner, checked, open_external
 from rebalancer.send.signer import Signer
 
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
@@ -47,8 +47,11 @@ class SignerRpc(Rpc):
         self.asked: Any = None
 
     def call(self, method: str, *params: Any) -> Any:
-        assert method == "eth_signTransaction"
-        (self.asked,) = params
+        if method == "eth_accounts":
+            assert not params
+        else:
+            assert method == "eth_signTransaction"
+            (self.asked,) = params
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
@@ -74,6 +77,10 @@ def test_external_signer_that_signs_another_transaction_is_refused(field: str, v
     with pytest.raises(SignedOtherwise) as caught:
         signer.sign(ASKED)
     assert caught.value.field == field
+    if field in ASKED:
+        assert (caught.value.asked, caught.value.signed) == (ASKED[field], value)
+    else:
+        assert (caught.value.asked, caught.value.signed) == ("empty", "not empty")
 
 
 def test_external_signer_that_signs_with_another_key_is_refused() -> None:
@@ -129,3 +136,49 @@ def test_external_signer_is_asked_for_everything_and_believed_when_it_is_that(
         "maxPriorityFeePerGas": hex(10**9),
     }
     assert "secret-path" not in repr(signer)
+
+
+def test_deployment_is_asked_without_a_receiver_and_held_to_having_none() -> None:
+    asked = {name: value for name, value in ASKED.items() if name != "to"}
+    raw = "0x" + bytes(Account.sign_transaction(asked, KEY).raw_transaction).hex()
+    rpc = SignerRpc(raw)
+
+    assert ExternalSigner(rpc, ADDRESS).sign(asked).raw == bytes.fromhex(raw[2:])
+
+    assert "to" not in rpc.asked
+    with pytest.raises(SignedOtherwise) as caught:
+        checked(bytes.fromhex(signed(ASKED)[2:]), asked, ADDRESS)
+    assert (caught.value.field, caught.value.signed) == ("to", ASKED["to"])
+
+
+def opened(monkeypatch: pytest.MonkeyPatch, answer: Any, address: str | None = None) -> Signer:
+    rpc = SignerRpc(answer)
+
+    def made(url: str) -> Rpc:
+        assert url == "http://signer"
+        return rpc
+
+    monkeypatch.setattr("rebalancer.send.remote.Rpc", made)
+    found = open_external("http://signer", address)
+    assert "127.0.0.1" in repr(found)
+    return found
+
+
+def test_external_signer_is_opened_for_the_account_named_or_its_only_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert opened(monkeypatch, [to_checksum_address(ADDRESS)]).address == ADDRESS
+    silent = RpcTimeout("http://127.0.0.1:1", 3)
+    assert opened(monkeypatch, silent, to_checksum_address(ADDRESS)).address == ADDRESS
+    with pytest.raises(SignerUnavailable, match="3 s") as caught:
+        opened(monkeypatch, silent)
+    assert caught.value.endpoint == "http://127.0.0.1:1"
+
+
+@pytest.mark.parametrize("answer", [None, [], [ADDRESS, ADDRESS], ADDRESS[:1], {"0": ADDRESS}])
+def test_external_signer_with_another_number_of_accounts_needs_a_name(
+    monkeypatch: pytest.MonkeyPatch, answer: Any
+) -> None:
+    with pytest.raises(SignerUnavailable, match="name signer_address") as caught:
+        opened(monkeypatch, answer)
+    assert caught.value.endpoint == "http://127.0.0.1:1"

@@ -237,10 +237,22 @@ def test_table_shows_the_figures_and_flags_what_is_wrong() -> None:
 
     assert re.search(r"Rebalances +│ 2 in 1 d 1 h, 2 ticks", text)
     assert re.search(r"Largest drift +│ 3\.20 % before", text)
-    assert re.search(r"Above its limit +│ 1 rebalances", text)
-    assert re.search(r"Ledger not as foreseen +│ 1 rebalances", text)
+    assert re.search(r"Above its limit +│ 1 rebalance ", text)
+    assert re.search(r"Ledger not as foreseen +│ 1 rebalance ", text)
     assert re.search(r"Difference +│ -2\.00 %", text)
     assert re.search(r"Gas +│ 380,000, 190,000 a rebalance", text)
+
+
+def test_table_of_a_run_without_rebalances_says_nothing_of_them() -> None:
+    """Its weights drifted, so a largest drift of 0 would not be true."""
+    console = Console(width=100, record=True, file=StringIO())
+
+    console.print(summary_table(summarise(EMPTY)))
+    text = console.export_text()
+
+    assert re.search(r"Rebalances +│ 0 in", text)
+    assert "Largest drift" not in text
+    assert "Cost" not in text
 
 
 # CHART

@@ -35,6 +35,7 @@ class ScriptedServer:
         self.connections: set[object] = set()
         self.answer: Callable[[Any], tuple[int, str]] = lambda body: (200, "{}")
         self.wait: str | None = None
+        self.headers: dict[str, str] = {}
         script = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -53,6 +54,8 @@ class ScriptedServer:
                 self.send_header("Content-Length", str(len(text.encode())))
                 if script.wait is not None:
                     self.send_header("Retry-After", script.wait)
+                for name, value in script.headers.items():
+                    self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(text.encode())
 

@@ -23,10 +23,13 @@ from rebalancer.errors import (
     SignerUnavailable,
     WrongPassword,
 )
+from rebalancer.send import signer as module
 from rebalancer.send.signer import (
     KeystoreSigner,
     Signer,
     devnet_signer,
+    keystore_address,
+    keystore_weakness,
     open_signer,
     password_from_file,
 )
@@ -77,29 +80,39 @@ def test_load_absent_keystore_is_missing_and_asks_no_password(tmp_path: Path) ->
 def test_load_other_file_is_unreadable(tmp_path: Path, text: str) -> None:
     path = tmp_path / "key.json"
     path.write_bytes(text.encode(errors="surrogateescape"))
-    with pytest.raises(KeystoreUnreadable):
-        KeystoreSigner.load(path, lambda: PASSWORD)
+    for read in (
+        lambda: KeystoreSigner.load(path, lambda: PASSWORD),
+        lambda: keystore_weakness(path),
+    ):
+        with pytest.raises(KeystoreUnreadable) as caught:
+            read()
+        assert caught.value.path == path
 
 
 def test_load_folder_is_unreadable(tmp_path: Path) -> None:
-    with pytest.raises(KeystoreUnreadable, match="directory"):
+    with pytest.raises(KeystoreUnreadable, match="directory") as caught:
         KeystoreSigner.load(tmp_path, lambda: PASSWORD)
+    assert caught.value.path == tmp_path
 
 
 def test_load_bad_parameters_is_unreadable(keystore: Path) -> None:
     crypto = json.loads(keystore.read_text())["crypto"]
     edit(keystore, crypto=crypto | {"ciphertext": "not hex"})
-    with pytest.raises(KeystoreUnreadable, match="cannot have"):
+    with pytest.raises(KeystoreUnreadable, match="cannot have") as caught:
         KeystoreSigner.load(keystore, lambda: PASSWORD)
+    assert caught.value.path == keystore
     edit(keystore, crypto=crypto | {"kdf": "md5"})
-    with pytest.raises(KeystoreUnreadable, match="missing or unknown"):
+    with pytest.raises(KeystoreUnreadable, match="missing or unknown") as caught:
         KeystoreSigner.load(keystore, lambda: PASSWORD)
+    assert caught.value.path == keystore
 
 
 def test_load_with_another_accounts_name_is_unreadable(keystore: Path) -> None:
     edit(keystore, address="00" * 20)
-    with pytest.raises(KeystoreUnreadable, match="another account's key"):
+    with pytest.raises(KeystoreUnreadable, match="another account's key") as caught:
         KeystoreSigner.load(keystore, lambda: PASSWORD)
+    assert caught.value.path == keystore
+    assert "0x" + "00" * 20 in caught.value.why
 
 
 def test_load_wrong_password_shows_neither_password_nor_key(keystore: Path) -> None:
@@ -163,6 +176,13 @@ def test_signers_show_their_address_and_never_their_key(keystore: Path) -> None:
         assert not hasattr(signer, "__dict__")
 
 
+def test_devnet_keys_need_nothing_that_others_set_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Account, "_use_unaudited_hdwallet_features", False)
+    module._devnet_account.cache_clear()
+
+    assert devnet_signer(0).address == "0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266"
+
+
 def test_open_signer_without_a_keystore_is_for_devnets_alone() -> None:
     account = AccountSettings(devnet_account=4)
     with pytest.raises(KeystoreNotNamed, match="chain 1 is not a local one"):
@@ -191,6 +211,125 @@ def test_open_signer_takes_the_password_set_then_the_file_then_the_prompt(
     file.write_text(PASSWORD)
     assert opened("wrong", keystore_password_file=file) == ADDRESS
     assert opened(PASSWORD) == ADDRESS
+
+
+def derived(path: Path, kdf: str, **work: int) -> None:
+    """A keystore whose key is derived with so much work."""
+    path.write_text(json.dumps({"Crypto": {"kdf": kdf, "kdfparams": work}}))
+
+
+@pytest.mark.parametrize(
+    ("work", "is_weak"),
+    [
+        ({"n": 2**17, "r": 8, "p": 1}, False),
+        ({"n": 2**20, "r": 1, "p": 1}, False),
+        ({"n": 2**20 - 1, "r": 1, "p": 1}, True),
+        ({"n": 2**16, "r": 8, "p": 2}, False),
+        ({"n": 2**17 - 1, "r": 8, "p": 1}, True),
+        ({"n": 2**16, "r": 8, "p": 1}, True),
+        ({"c": 2**18}, False),
+        ({"c": 2**18 - 1}, True),
+    ],
+)
+def test_keystore_is_weak_below_what_wallets_derive_keys_with(
+    tmp_path: Path, work: dict[str, int], is_weak: bool
+) -> None:
+    path = tmp_path / "key.json"
+    kdf = "scrypt" if "n" in work else "pbkdf2"
+    derived(path, kdf, **work)
+
+    said = keystore_weakness(path)
+
+    if not is_weak:
+        assert said is None
+    elif kdf == "scrypt":
+        assert said == f"scrypt with n={work['n']}, r={work['r']}"
+    else:
+        assert said == f"pbkdf2 with c={work['c']}"
+
+
+@pytest.mark.parametrize(
+    ("kdf", "most"),
+    [("scrypt", {"n": 2**23, "r": 1, "p": 1}), ("pbkdf2", {"c": 2**27})],
+)
+def test_keystore_that_would_take_minutes_to_open_is_not_opened(
+    tmp_path: Path, kdf: str, most: dict[str, int]
+) -> None:
+    path = tmp_path / "key.json"
+    derived(path, kdf, **most)
+    assert keystore_weakness(path) is None
+    first = next(iter(most))
+    derived(path, kdf, **most | {first: most[first] + 1})
+
+    def asked() -> str:
+        raise AssertionError("a password was asked for")
+
+    for read in (lambda: keystore_weakness(path), lambda: KeystoreSigner.load(path, asked)):
+        with pytest.raises(KeystoreUnreadable, match="too much work") as caught:
+            read()
+        assert caught.value.path == path
+
+
+def test_keystore_says_whose_key_it_holds_or_nothing(keystore: Path) -> None:
+    content = json.loads(keystore.read_text())
+    for name, told in (("0x" + ADDRESS[2:].upper(), ADDRESS), (ADDRESS[2:], ADDRESS), ("", None)):
+        edit(keystore, address=name)
+        assert keystore_address(keystore) == told
+    del content["address"]
+    content["Crypto"] = content.pop("crypto")
+    keystore.write_text(json.dumps(content))
+    assert keystore_address(keystore) is None
+    keystore.write_text('{"version": 3, "address": "00", "id": 1}')
+    with pytest.raises(KeystoreUnreadable, match="no encrypted key") as caught:
+        keystore_address(keystore)
+    assert caught.value.path == keystore
+
+
+def test_keystore_without_a_name_is_opened(keystore: Path) -> None:
+    content = json.loads(keystore.read_text())
+    del content["address"]
+    keystore.write_text(json.dumps(content))
+
+    assert KeystoreSigner.load(keystore, lambda: PASSWORD).address == ADDRESS
+
+
+def test_keystore_and_password_have_at_most_a_megabyte(keystore: Path) -> None:
+    text = keystore.read_text()
+    keystore.write_text(text + " " * (10**6 - len(text)))
+    assert keystore_address(keystore) == ADDRESS
+    password = keystore.with_name("password")
+    password.write_text("\n".join([PASSWORD, "x" * (10**6 - len(PASSWORD) - 1)]))
+    assert password_from_file(password)() == PASSWORD
+
+    keystore.write_text(text + " " * (10**6 - len(text) + 1))
+    with pytest.raises(KeystoreUnreadable, match="MB") as caught:
+        keystore_address(keystore)
+    assert caught.value.path == keystore
+    password.write_text("x" * (10**6 + 1))
+    with pytest.raises(PasswordMissing, match="cannot be read"):
+        password_from_file(password)()
+
+
+def test_deployment_has_no_receiver_to_spell() -> None:
+    signed = devnet_signer(9).sign(transaction(31337) | {"to": ""})
+
+    assert Account.recover_transaction(signed.raw).lower() == devnet_signer(9).address
+
+
+def test_open_signer_with_an_address_of_a_signer_asks_that_one(
+    monkeypatch: pytest.MonkeyPatch, keystore: Path
+) -> None:
+    asked = []
+    monkeypatch.setattr("rebalancer.send.remote.open_external", lambda *told: asked.append(told))
+    account = AccountSettings.model_validate(
+        {"signer_url": "http://signer/secret", "signer_address": ADDRESS, "devnet_account": 4}
+    )
+
+    open_signer(account, 31337)
+
+    assert asked == [("http://signer/secret", ADDRESS)]
+    assert open_signer(AccountSettings(devnet_account=4), 31337).address == devnet_signer(4).address
+    assert len(asked) == 1
 
 
 def test_every_signer_error_says_what_to_do() -> None:

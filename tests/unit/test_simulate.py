@@ -7,16 +7,19 @@ from typing import Any
 import pytest
 from eth_abi.abi import encode
 from eth_utils.crypto import keccak
+from structlog.testing import capture_logs
 
 from rebalancer.chain.abi import interface
 from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import (
+    ContractReverted,
+    RpcMalformed,
     RpcRejected,
     RpcUnreachable,
     SimulationDiffers,
     SimulationRefused,
 )
-from rebalancer.send.simulate import Simulator, check_changes, message
+from rebalancer.send.simulate import Simulated, Simulator, check_changes, gas_in_turn, message
 
 ME, VAULT = "0x" + "11" * 20, "0x" + "aa" * 20
 TOO_RECENT = (keccak(text="CooldownActive(uint256)")[:4] + (77).to_bytes(32, "big")).hex()
@@ -73,6 +76,7 @@ def test_simulation_is_of_the_next_second_and_what_comes_first_comes_first() -> 
     ]
     assert wanted["validation"] is False
     assert wanted["traceTransfers"] is False
+    assert node.asked[0] == ("eth_getBlockByNumber", ("latest", False))
     assert "eth_call" not in node.methods
 
 
@@ -121,6 +125,20 @@ def test_only_a_node_that_lacks_the_method_is_not_asked_for_it_again(code: int, 
 
     assert node.methods.count("eth_simulateV1") == times
     assert node.methods.count("eth_call") == 2
+
+
+def test_answer_without_all_its_logs_is_none() -> None:
+    for calls in ((GOOD, {"status": "0x1"}), ({"status": "0x1"}, GOOD)):
+        node = Node(done(*calls))
+        assert Simulator(node).logs(ME, VAULT, "0x", 1, [message(ME, ME, "0x", 1)]) is None
+
+
+def test_node_that_answers_nonsense_is_named_in_the_log() -> None:
+    with capture_logs() as logs:
+        Simulator(Node([])).logs(ME, VAULT, "0x", 1)
+
+    assert [one["event"] for one in logs] == ["not_simulated"]
+    assert "http://127.0.0.1:1 did not answer" in logs[0]["why"]
 
 
 def test_call_that_a_contract_refuses_is_refused_and_other_failures_stay_what_they_are() -> None:
@@ -195,3 +213,96 @@ def test_vault_that_does_not_say_what_it_did_differs_by_all_that_is_planned() ->
 
     assert (caught.value.asset, caught.value.planned_raw, caught.value.simulated_raw) == (0, 3, 0)
     check_changes([], VAULT, [0, 0], [0, 0])
+
+
+def test_rebalance_is_simulated_as_sent_by_whoever_signs_it() -> None:
+    node = Node(done(GOOD, {"status": "0x1", "logs": [rebalanced(VAULT, [-5, 3])]}))
+    before = message(ME, ME, "0xaa", 1)
+
+    Simulator(node).check_rebalance(VAULT, "0xbb", 9, [5, 0], [0, 3], [before])(ME)
+
+    (wanted, _) = node.asked[-1][1]
+    assert wanted["blockStateCalls"][0]["calls"] == [before, message(ME, VAULT, "0xbb", 9)]
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        ("0x08c379a0" + encode(["string"], ["too early"]).hex(), "too early"),
+        ("0xdeadbeef", "deadbeef"),
+        ("0x", "NoReason"),
+    ],
+)
+def test_refusal_is_told_as_the_contract_words_it(data: str, error: str) -> None:
+    with pytest.raises(SimulationRefused, match=error):
+        Simulator(Node(done({"status": "0x0", "returnData": data}))).logs(ME, VAULT, "0x", 1)
+
+
+def test_outcomes_tell_of_each_call_its_refusal_or_what_it_returned() -> None:
+    node = Node(
+        done(
+            {**GOOD, "returnData": "0x0102"},
+            {"status": "0x0", "returnData": "0x" + TOO_RECENT},
+            GOOD,
+        )
+    )
+
+    found = Simulator(node).outcomes([message(ME, VAULT, "0x", 1)] * 3)
+
+    assert found is not None
+    assert found[0] == Simulated(None, b"\x01\x02")
+    assert found[1].refusal is not None
+    assert found[1].refusal.error == "CooldownActive"
+    assert found[1].returned == bytes.fromhex(TOO_RECENT)
+    assert found[2] == Simulated(None, b"")
+    assert Simulator(Node(None)).outcomes([message(ME, VAULT, "0x", 1)]) is None
+
+
+# Gas of transactions in turn
+
+
+def block_of(gas: Any, status: str = "0x1", **more: Any) -> dict[str, Any]:
+    return {"calls": [{"status": status, "gasUsed": gas, **more}]}
+
+
+def test_gas_in_turn_is_of_one_transaction_a_block_each_a_second_later() -> None:
+    node = Node([block_of("0x5208"), block_of("0x100")])
+    messages = [message(ME, VAULT, "0xaa", 1), message(ME, VAULT, "0xbb", 2)]
+
+    assert gas_in_turn(node, messages) == [21_000, 256]
+
+    assert node.asked[0] == ("eth_getBlockByNumber", ("latest", False))
+    method, (wanted, at) = node.asked[-1]
+    assert (method, at) == ("eth_simulateV1", "latest")
+    assert wanted == {
+        "blockStateCalls": [
+            {"blockOverrides": {"time": "0x65"}, "calls": messages[:1]},
+            {"blockOverrides": {"time": "0x66"}, "calls": messages[1:]},
+        ],
+        "validation": False,
+        "traceTransfers": False,
+    }
+
+
+def test_gas_in_turn_of_a_refused_transaction_is_its_refusal() -> None:
+    failed = block_of("0x1", "0x0", returnData="0x" + TOO_RECENT)
+    with pytest.raises(ContractReverted, match="CooldownActive"):
+        gas_in_turn(Node([block_of("0x1"), failed]), [message(ME, VAULT, "0x", 1)] * 2)
+    with pytest.raises(ContractReverted, match="NoReason"):
+        gas_in_turn(Node([block_of("0x1", "0x2")]), [message(ME, VAULT, "0x", 1)])
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *(None, [], [{}], [{"calls": []}], [{"calls": [{"status": "0x1"}]}], [block_of("gas")]),
+        *([block_of("0x1")] * 2, RpcMalformed("node", "no"), RpcRejected("m", -32601, "no")),
+    ],
+)
+def test_gas_in_turn_is_none_where_the_node_cannot_tell(answer: Any) -> None:
+    assert gas_in_turn(Node(answer), [message(ME, VAULT, "0x", 1)]) is None
+
+
+def test_gas_in_turn_of_a_silent_node_is_its_silence() -> None:
+    with pytest.raises(RpcUnreachable):
+        gas_in_turn(Node(RpcUnreachable("node", "gone")), [message(ME, VAULT, "0x", 1)])

@@ -7,9 +7,10 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
+from structlog.testing import capture_logs
 
 from rebalancer.keeper import station as module
 from rebalancer.keeper.station import Station
@@ -98,24 +99,57 @@ def test_messages_reach_the_socket_that_the_environment_names(tmp_path: Path, na
 
 def test_without_a_manager_nothing_is_told_and_a_gone_one_stops_nothing(tmp_path: Path) -> None:
     assert Systemd({"WATCHDOG_USEC": MINUTE_USEC}).alive_seconds is None
-    Systemd({}).tell(READY)
-    Systemd({"NOTIFY_SOCKET": str(tmp_path / "nothing")}).tell(READY)
+    with capture_logs() as logs:
+        Systemd({}).tell(READY)
+        assert logs == []
+        Systemd({"NOTIFY_SOCKET": str(tmp_path / "nothing")}).tell(READY)
+    assert [one["event"] for one in logs] == ["systemd_not_told"]
+
+
+def test_a_manager_that_does_not_listen_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[object] = []
+
+    class Socket:
+        def __init__(self, family: int, kind: int) -> None:
+            assert family == socket.AF_UNIX
+            assert kind == socket.SOCK_DGRAM | socket.SOCK_CLOEXEC
+
+        def __enter__(self) -> Self:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            seen.append("closed")
+
+        def setblocking(self, flag: bool) -> None:
+            seen.append(flag)
+
+        def sendto(self, data: bytes, address: str) -> None:
+            seen.append((data, address))
+            raise BlockingIOError
+
+    monkeypatch.setattr("rebalancer.keeper.systemd.socket.socket", Socket)
+    Systemd({"NOTIFY_SOCKET": "/x"}).tell(READY)
+
+    assert seen == [False, (b"READY=1", "/x"), "closed"]
 
 
 @pytest.mark.parametrize(
     ("more", "seconds"),
     [
         ({"WATCHDOG_USEC": MINUTE_USEC}, 30.0),
-        ({"WATCHDOG_USEC": MINUTE_USEC, "WATCHDOG_PID": str(os.getpid())}, 30.0),
-        ({"WATCHDOG_USEC": MINUTE_USEC, "WATCHDOG_PID": str(os.getpid() + 1)}, None),
+        ({"WATCHDOG_USEC": MINUTE_USEC, "WATCHDOG_PID": "this one"}, 30.0),
+        ({"WATCHDOG_USEC": MINUTE_USEC, "WATCHDOG_PID": "1"}, None),
         ({"WATCHDOG_USEC": "soon"}, None),
         ({"WATCHDOG_USEC": "0"}, None),
+        ({"WATCHDOG_USEC": "1"}, 0.5e-6),
         ({}, None),
     ],
 )
 def test_it_is_told_twice_as_often_as_it_asks_for(
     more: dict[str, str], seconds: float | None
 ) -> None:
+    if more.get("WATCHDOG_PID") == "this one":
+        more = more | {"WATCHDOG_PID": str(os.getpid())}
     assert Systemd({"NOTIFY_SOCKET": "/x", **more}).alive_seconds == seconds
 
 

@@ -10,11 +10,18 @@ from hypothesis import strategies as st
 
 from rebalancer.devnet.market import USDC, WBTC, WETH
 from rebalancer.devnet.profile import opening_pools
-from rebalancer.errors import BadAmount, BadPlanInput, DepositTooSmall, NoRoute
+from rebalancer.errors import (
+    BadAmount,
+    BadPlanInput,
+    DepositTooSmall,
+    LiquidityExhausted,
+    NoRoute,
+)
 from rebalancer.plan.zap import Books, ZapIn, plan_zap_in, plan_zap_out
 from rebalancer.route import Hop, decode
 from rebalancer.units import BPS, E18
 from rebalancer.venues import BalancerWeightedPool, CurveStablePool, Pool, Token
+from tests.unit.pairs import pair
 
 PRICES_E8 = {"ETH/USD": 2_000 * 10**8, "BTC/USD": 30_000 * 10**8, "USDC/USD": 10**8}
 POOLS: tuple[Pool, ...] = tuple(
@@ -209,6 +216,66 @@ def test_zap_in_holds_back_what_the_swaps_may_become_dearer() -> None:
     assert found.swapped_raw - 10**4 < cost_raw * 101 // 100 <= found.swapped_raw
     assert found.left_raw == (0, 0, found.swapped_raw - cost_raw)
     assert 0.9915 < found.shares / now.shares < 0.9925
+
+
+def most_shares(books: Books, pool: Pool, paid: Token, amount_raw: int, slippage_bps: int) -> int:
+    """The most shares of one asset beside the token paid that an amount pays for, by halving."""
+
+    def fits(shares: int) -> bool:
+        asked = dict(zip(books.tokens, books.asked_raw(shares), strict=True))
+        kept = asked.pop(paid.address, 0)
+        ((asset, raw),) = asked.items()
+        try:
+            cost = pool.quote_out(paid.address, asset, raw) if raw else 0
+        except (BadAmount, LiquidityExhausted):
+            return False
+        return -(-cost * (BPS + slippage_bps) // BPS) + kept <= amount_raw
+
+    low, high = 0, 2 * books.supply
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
+@pytest.mark.parametrize("slippage_bps", [0, 70])
+@pytest.mark.parametrize("held", [(10**24,), (10**24, 10**23), (10**21, 10**24)], ids=str)
+@pytest.mark.parametrize("supply", [10**24, 10**9, 40])
+def test_zap_in_over_one_pool_mints_the_most_there_is(
+    supply: int, held: tuple[int, ...], slippage_bps: int
+) -> None:
+    """To one part in a million millions, or to the share; also where shares are coarse."""
+    books = Books((A.address, B.address)[: len(held)], held, supply, entry_bps=30)
+    pool = stable(A, B)
+    for amount_raw in (10**23 + 7, 5 * 10**20):
+        most = most_shares(books, pool, B, amount_raw, slippage_bps)
+        if most == 0:
+            with pytest.raises(DepositTooSmall):
+                plan_zap_in(books, (pool,), B.address, amount_raw, slippage_bps)
+            continue
+        found = plan_zap_in(books, (pool,), B.address, amount_raw, slippage_bps)
+        bought = found.minted_raw[0] + found.left_raw[0]
+        assert books.most_shares((bought, 10**40)[: len(held)]) >= most - 2 - 2 * most // 10**12
+        cost = sum(leg.amount_in_raw for leg in found.legs)
+        kept = books.asked_raw(most - 2 - 2 * most // 10**12)[1] if len(held) > 1 else 0
+        assert -(-cost * (BPS + slippage_bps) // BPS) + kept <= amount_raw
+        assert found.shares >= most - 2 - 2 * most // 10**12
+
+
+def test_zap_in_where_a_smaller_pool_is_cheaper_buys_more_than_the_deepest_says() -> None:
+    """The deep pool asks 4 % more for A than the other, so a small deposit buys more than at the deep one's price."""
+    pools = (pair(A, B, 10, 10_000, 10_400), pair(A, B, 11, 5_000, 5_000))
+    books = Books((A.address,), (10**24,), 10**24)
+    found = plan_zap_in(books, pools, B.address, 10**18)
+    assert [leg.pool for leg in found.legs] == [pools[1]]
+    assert 0.996 * 10**18 < found.shares < 0.997 * 10**18
+
+
+def test_zap_in_of_as_much_as_the_pool_has_buys_half_of_it() -> None:
+    """At the price before the swap it would be all of it, which the pool cannot give."""
+    books = Books((A.address,), (10**24,), 10**24)
+    found = plan_zap_in(books, (pair(A, B, 10, 1_000, 1_000, fee=100),), B.address, 10**21)
+    assert 0.4999 * 10**21 < found.shares < 0.5 * 10**21
 
 
 def test_zap_out_adds_up_to_what_is_kept_and_what_is_swapped() -> None:

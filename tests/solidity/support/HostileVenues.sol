@@ -8,6 +8,7 @@ import { IUniswapV3SwapCallback } from "@uniswap/v3-core/contracts/interfaces/ca
 import { IExecutor } from "../../../contracts/interfaces/IExecutor.sol";
 import { MockToken } from "../../../contracts/mocks/MockToken.sol";
 import { CallBox } from "../../../contracts/venues/CallVenue.sol";
+import { PancakeSwapV3Venue } from "../../../contracts/venues/PancakeSwapV3Venue.sol";
 
 interface IUnlockCallback {
     function unlockCallback(bytes calldata data) external returns (bytes memory);
@@ -191,6 +192,8 @@ contract Thief {
     uint256 public part = 1;
     /// How much more than its due it asks for.
     uint256 public greed;
+    /// Whether it asks as a pool of PancakeSwap V3 does.
+    bool public isPancake;
     /// The token it asks for, where it may say so: nobody's, if zero.
     address public asksFor;
     address public lastCaller;
@@ -206,6 +209,11 @@ contract Thief {
 
     function askFor(address token) external {
         asksFor = token;
+    }
+
+    /// @notice From now on it is a pool of PancakeSwap V3, or one of Uniswap V3.
+    function playPancake(bool plays) external {
+        isPancake = plays;
     }
 
     /// @notice From now on it asks for so much more.
@@ -241,7 +249,9 @@ contract Thief {
         paid.mint(to, 1);
         bytes memory data = asksFor == address(0) ? bytes("") : abi.encode(asksFor);
         if (amount < 0) amount = 0; // what comes out; what goes in is for the pool to say
-        IUniswapV3SwapCallback(msg.sender).uniswapV3SwapCallback(amount + int256(greed), -1, data);
+        int256 owed = amount + int256(greed);
+        if (isPancake) PancakeSwapV3Venue(msg.sender).pancakeV3SwapCallback(owed, -1, data);
+        else IUniswapV3SwapCallback(msg.sender).uniswapV3SwapCallback(owed, -1, data);
         return (amount, -1);
     }
 

@@ -1,0 +1,351 @@
+"""The keepers of one process: what ends one, what ends all, and what signals do, with keepers that do as they are told."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from rebalancer.errors import AllChainsRest, BooksDiffer, RpcTimeout
+from rebalancer.keeper import station as module
+from rebalancer.keeper.station import Station
+from rebalancer.keeper.systemd import Systemd
+from tests.ticks import breaker, decision, tick
+
+PATIENCE_SECONDS = 20.0
+
+
+class Pauses(threading.Event):
+    """A signal to stop that hurries everybody who waits for it, and keeps how long they meant to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.meant: list[float] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.meant.append(timeout or 0)
+        return super().wait(0.001)
+
+
+class Keeper:
+    """Does what it is told to when it starts and when it runs."""
+
+    def __init__(
+        self,
+        runs: Callable[[Any, Callable[[], None]], None] = lambda *_: None,
+        starts: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.runs, self.starts = runs, starts
+        self.stopped = threading.Event()
+        self.tuned: list[Any] = []
+        self.retried = 0
+
+    def start(self) -> None:
+        self.starts()
+
+    def run(self, on_decision: Any, alive: Callable[[], None]) -> None:
+        self.runs(on_decision, alive)
+
+    def stop(self) -> None:
+        self.stopped.set()
+
+    def tune(self, tuning: Any) -> None:
+        self.tuned.append(tuning)
+
+    def retry_pools(self) -> None:
+        self.retried += 1
+
+    def until_stopped(self, *_: Any) -> None:
+        assert self.stopped.wait(PATIENCE_SECONDS)
+
+
+def station_of(chains: dict[int, Any], **more: Any) -> Station:
+    made = Station(
+        {chain: one if callable(one) else _opened(one) for chain, one in chains.items()},
+        systemd=Systemd({}),
+        **more,
+    )
+    made._stopping = Pauses()
+    return made
+
+
+def _opened(keeper: Keeper) -> Any:
+    return lambda _stack, _watchers: keeper
+
+
+def raises(failure: BaseException) -> Callable[..., None]:
+    def fail(*_: Any) -> None:
+        raise failure
+
+    return fail
+
+
+def test_a_chain_alone_that_fails_ends_the_station_and_what_it_opened_is_closed() -> None:
+    closed: list[str] = []
+
+    def made(stack: ExitStack, _watchers: Sequence[Any]) -> Any:
+        stack.callback(closed.append, "closed")
+        return Keeper(starts=raises(RpcTimeout("node", 3)))
+
+    with pytest.raises(RpcTimeout):
+        station_of({1: made}).run()
+
+    assert closed == ["closed"]
+
+
+def test_a_chain_of_several_is_tried_again_in_growing_pauses_and_the_others_go_on() -> None:
+    tries = []
+    good = Keeper()
+    good.runs = good.until_stopped
+    station = station_of({1: good})
+
+    def bad(_stack: ExitStack, _watchers: Sequence[Any]) -> Any:
+        tries.append(1)
+        if len(tries) == 9:
+            station.stop()
+        raise RpcTimeout("node", 3)
+
+    station.chains[10] = bad
+    station.run()
+
+    assert len(tries) == 9
+    assert good.stopped.is_set()
+    pauses = station._stopping.meant  # type: ignore[attr-defined]  # a Pauses
+    assert 0.2 in pauses, "who looks after them pauses, too"
+    grown = [one for one in pauses if one != 0.2]
+    assert grown == [0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2, 60.0]
+
+
+def test_when_every_chain_of_several_could_not_begin_so_often_the_station_ends() -> None:
+    with capture_logs() as logs, pytest.raises(AllChainsRest) as caught:
+        station_of({1: raises(RpcTimeout("one", 3)), 10: raises(RpcTimeout("ten", 3))}).run()
+
+    assert "one" in str(caught.value)
+    assert "ten" in str(caught.value)
+    tries = {
+        chain: [
+            one["tries"]
+            for one in logs
+            if one["event"] == "chain_not_started" and one["chain_id"] == chain
+        ]
+        for chain in (1, 10)
+    }
+    assert all(seen[:5] == [1, 2, 3, 4, 5] for seen in tries.values())
+
+
+def test_a_chain_counts_as_one_that_rests_after_five_tries() -> None:
+    tries: list[int] = []
+
+    def bad(*_: Any) -> Any:
+        tries.append(1)
+        raise RpcTimeout("node", 3)
+
+    station = station_of({1: bad, 10: Keeper()})
+    station._resting = {10: "it rests"}
+    station._keep(1)
+
+    assert len(tries) == 5
+
+
+def test_whatever_else_ends_one_chain_ends_all() -> None:
+    good = Keeper()
+    good.runs = good.until_stopped
+    failure = BooksDiffer("0x", "0x", (1,), (2,))
+
+    with pytest.raises(BooksDiffer):
+        station_of({1: good, 10: Keeper(runs=raises(failure))}).run()
+
+    assert good.stopped.is_set()
+
+
+def test_a_station_of_keepers_that_come_to_their_end_ends() -> None:
+    decided: list[Any] = []
+    made = decision()
+
+    def runs(told: Callable[[Any], None], alive: Callable[[], None]) -> None:
+        alive()
+        told(made)
+
+    station = station_of({1: Keeper(runs=runs)}, on_decision=decided.append)
+    station.run()
+    assert decided == [made]
+    station = station_of({1: Keeper(runs=runs)})
+    station.run()
+
+
+def test_a_station_that_stops_goes_on_telling_that_it_is_alive(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = []
+    keeper = Keeper()
+    done = threading.Event()
+
+    def runs(*_: Any) -> None:
+        assert threading.current_thread().daemon, "a second signal waits for nobody"
+        keeper.until_stopped()
+        assert done.wait(PATIENCE_SECONDS)
+
+    def tell(*, stopping: bool = False) -> None:
+        told.append(stopping)
+        if stopping:
+            done.set()
+
+    keeper.runs = runs
+    pauses: list[float | None] = []
+    plain = threading.Thread.join
+
+    def join(self: threading.Thread, timeout: float | None = None) -> None:
+        pauses.append(timeout)
+        plain(self, 0.001)
+
+    monkeypatch.setattr(threading.Thread, "join", join)
+    station = station_of({1: keeper})
+    station._tell_alive = tell  # type: ignore[method-assign]  # to see it
+    station._signal = signal.SIGTERM
+    station.run()
+
+    assert set(pauses) == {0.2}
+    assert told[-1] is True
+    assert False in told
+
+
+def test_a_station_that_is_stopped_before_a_keeper_is_opened_does_not_begin_it() -> None:
+    begun: list[int] = []
+
+    def made(_stack: ExitStack, _watchers: Sequence[Any]) -> Any:
+        station.stop()
+        return Keeper(starts=lambda: begun.append(1))
+
+    station = station_of({1: made})
+    station.run()
+
+    assert begun == []
+
+
+# Resting
+
+
+def test_chains_that_rest_all_at_once_end_the_station_and_one_that_looks_again_rests_no_more() -> (
+    None
+):
+    told: list[Any] = []
+    station = station_of({1: Keeper(), 10: Keeper()}, watchers=[told.append])
+    resting = [
+        tick(chain_id=chain, failure=f"{chain} fails", breakers=(breaker(),)) for chain in (1, 10)
+    ]
+    vaults_own = tick(chain_id=10, breakers=(breaker("0xaa"),))
+    station._watch(resting[0])
+    station._watch(tick(chain_id=1))
+    station._watch(resting[1])
+    station._watch(vaults_own)
+    station._watch(resting[0])
+    assert station._failed == []
+    assert not station._stopping.is_set()
+
+    station._watch(resting[1])
+
+    (failure,) = station._failed
+    assert isinstance(failure, AllChainsRest)
+    assert "1 fails" in str(failure)
+    assert "10 fails" in str(failure)
+    assert station._stopping.is_set()
+    assert len(told) == 6
+
+
+def test_a_chain_alone_that_rests_ends_nothing() -> None:
+    station = station_of({1: Keeper()})
+    station._watch(tick(chain_id=1, failure="it fails", breakers=(breaker(),)))
+
+    assert not station._stopping.is_set()
+
+
+# Settings, and signals
+
+
+def test_settings_hold_for_who_runs_and_for_who_begins_later() -> None:
+    running, later = Keeper(), Keeper()
+    station = station_of({1: running, 10: later}, reload=lambda: {1: "one", 10: "ten"})
+    station._keepers = {1: running}  # type: ignore[dict-item]  # all that is asked of it here
+    station._reload()
+    assert (running.tuned, running.retried) == (["one"], 1)
+    assert later.tuned == []
+
+    station._keep(10)
+
+    assert later.tuned == ["ten"]
+    assert running.tuned == ["one"]
+
+
+def test_the_first_signal_stops_the_second_abandons_and_a_third_kind_reloads() -> None:
+    station = station_of({})
+    kinds = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(kind) for kind in kinds]
+    with station._signals():
+        signal.raise_signal(signal.SIGHUP)
+        assert (station._reloading, station._signal) == (True, None)
+        signal.raise_signal(signal.SIGTERM)
+        assert station._signal is signal.SIGTERM
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert [signal.getsignal(kind) for kind in kinds] == before
+    ending = station_of({})
+    ending.stop()
+    with ending._signals(), pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_signal_ends_the_station_after_its_looks_and_is_logged_by_name() -> None:
+    keeper = Keeper()
+
+    def runs(*_: Any) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        keeper.until_stopped()
+
+    keeper.runs = runs
+    with capture_logs() as logs:
+        station_of({1: keeper}).run()
+
+    assert [one["signal"] for one in logs if one["event"] == "stopping"] == ["SIGTERM"]
+
+
+def test_a_signal_to_reload_has_settings_read_once() -> None:
+    read = []
+    keeper = Keeper()
+
+    def reload() -> dict[int, Any]:
+        read.append(1)
+        station.stop()
+        return {}
+
+    def runs(*_: Any) -> None:
+        signal.raise_signal(signal.SIGHUP)
+        keeper.until_stopped()
+
+    keeper.runs = runs
+    station = station_of({1: keeper}, reload=reload)
+    station.run()
+
+    assert read == [1]
+    assert keeper.retried == 1
+    assert not station._reloading
+
+
+def test_looks_that_come_to_no_end_are_abandoned_and_that_is_no_clean_stop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_STOP_SECONDS", 0.0)
+    for_ever = threading.Event()
+    keeper = Keeper(runs=lambda *_: (for_ever.wait(PATIENCE_SECONDS), None)[1])
+    station = station_of({7: keeper})
+    station._signal = signal.SIGTERM
+    with capture_logs() as logs, pytest.raises(KeyboardInterrupt):
+        station.run()
+    for_ever.set()
+
+    assert [one["chains"] for one in logs if one["event"] == "abandoned"] == [["chain-7"]]
+    assert keeper.stopped.is_set()

@@ -1,0 +1,70 @@
+"""Which swaps are not worth their gas, by a network that stands for a solution: held against solving again without them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from rebalancer.plan import Plan, plan_rebalance
+from rebalancer.plan.dispense import dispensable
+from rebalancer.plan.dual import Offer, Solution, solve
+from rebalancer.plan.legs import trading_rows
+from rebalancer.plan.market import Market
+from rebalancer.units import E18
+from rebalancer.venues import UniswapV3Pool
+from scripts._bench_markets import net_e18
+from scripts._bench_plan import out_of_band
+from tests.unit.pairs import RAW, A, B, C, pair
+
+
+def solved(*pools: UniswapV3Pool) -> tuple[Market, Offer, Solution]:
+    """100 A for as much B as comes of it, all worth a dollar."""
+    market = Market(pools)
+    prices = np.full(len(market.tokens), 1 / RAW)
+    sell_max, buy_max = np.zeros((2, len(prices)))
+    sell_max[market.index[A.address]] = 100 * RAW
+    buy_max[market.index[B.address]] = 200 * RAW
+    offer = Offer(sell_max, buy_max, np.zeros_like(prices), prices, prices)
+    return market, offer, solve(market, offer)
+
+
+def test_dispensable_says_what_doing_without_a_pool_loses() -> None:
+    market, offer, found = solved(
+        pair(A, B, 1, 10_000, 10_000), pair(A, B, 2, 9_000, 9_000), pair(A, B, 3, 400, 400)
+    )
+    rows = trading_rows(market, found)
+    assert len(rows) == 3
+    smallest = int(rows[np.argmin(found.flows.amounts_in[rows])])
+    lost = found.value - solve(market.without(np.array([smallest])), offer).value
+
+    assert dispensable(market, found, rows, lost * 1.05) == [smallest]
+    assert dispensable(market, found, rows, lost * 0.95) == []
+
+
+def test_dispensable_leaves_out_one_of_two_equal_pools_and_not_the_other() -> None:
+    market, offer, found = solved(pair(A, B, 1, 1_000, 1_000), pair(A, B, 2, 1_000, 1_000))
+    rows = trading_rows(market, found)
+    lost = found.value - solve(market.without(rows[:1]), offer).value
+
+    dropped = dispensable(market, found, rows, lost * 1.3)
+
+    assert len(dropped) == 1
+
+
+def test_dispensable_keeps_what_everything_goes_by() -> None:
+    market, _, found = solved(pair(A, C, 1, 1_000, 1_000), pair(B, C, 2, 1_000, 1_000))
+
+    assert dispensable(market, found, trading_rows(market, found), 1.0) == []
+
+
+@pytest.mark.parametrize("seed", [4, 5, 6])
+def test_plan_with_little_gas_is_no_worse_than_the_one_that_weighs_none(seed: int) -> None:
+    asked = replace(out_of_band(seed), gas_price_wei=10**9, native_price_e18=2_000 * E18)
+    plan, free = plan_rebalance(asked), plan_rebalance(replace(asked, gas_price_wei=0))
+
+    assert isinstance(plan, Plan)
+    assert isinstance(free, Plan)
+    assert len(plan.legs) < len(free.legs)
+    assert net_e18(asked, plan) > net_e18(asked, free)
