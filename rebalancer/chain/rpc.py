@@ -144,6 +144,9 @@ class Rpc:
     given, and again after every loss of connection: the node that comes back may be another.
     """
 
+    most_bytes: int = _MOST_BYTES
+    """Length of an answer above which it is refused."""
+
     def __init__(
         self, url: str, timeout_s: float = 10.0, expected_chain_id: int | None = None
     ) -> None:
@@ -394,8 +397,8 @@ class Rpc:
                 preload_content=False,
                 decode_content=False,
             )
-            data = response.read(_MOST_BYTES + 1)
-            if len(data) <= _MOST_BYTES and response.length_remaining:
+            data = response.read(self.most_bytes + 1)
+            if len(data) <= self.most_bytes and response.length_remaining:
                 raise ProtocolError("the body is shorter than its header says")
         except NewConnectionError:
             raise self._lost("the connection was refused or the host is unknown") from None
@@ -409,9 +412,9 @@ class Rpc:
             raise self._lost("its TLS certificate or protocol was not accepted") from None
         except HTTPError as error:
             raise self._lost(type(error).__name__) from None
-        if len(data) > _MOST_BYTES:
+        if len(data) > self.most_bytes:
             response.close()
-            raise RpcMalformed(self.endpoint, f"its answer is longer than {_MOST_BYTES:,} bytes")
+            raise RpcMalformed(self.endpoint, f"its answer is longer than {self.most_bytes:,} bytes")
         response.release_conn()
         wait = _seconds_to_wait(response.headers.get("Retry-After"))
         try:
