@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.client import HTTPResponse
@@ -206,8 +206,13 @@ class Rpc:
         )
         return pool
 
-    def voters(self) -> list[Rpc]:
-        """Who is asked where one endpoint's word is not enough: itself alone."""
+    @property
+    def votes(self) -> int:
+        """How many answers are wanted where one endpoint's word is not enough."""
+        return 1
+
+    def voters(self) -> Iterable[Rpc]:
+        """Who is asked, one after another until there are `votes` answers: itself alone."""
         return [self]
 
     def chain_id(self) -> int:
