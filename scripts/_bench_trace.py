@@ -53,6 +53,9 @@ class _Frame:
     entered_with: int = 0
 
 
+_MOST_BYTES = 1 << 30
+"""A trace of a large rebalance is some hundred megabytes, and the node is our own."""
+
 _END: Mapping[str, Any] = {"depth": 0, "gas": 0}
 """Stands behind the last step, so that every step has one that follows."""
 
@@ -65,6 +68,7 @@ def spent(rpc: Rpc, receipt: Receipt, names: Mapping[str, str]) -> list[Spent]:
     transaction = rpc.call("eth_getTransactionByHash", receipt.transaction_hash)
     block = rpc.call("eth_getBlockByHash", receipt.block_hash, False)
     message = {"data" if key == "input" else key: transaction[key] for key in _REPLAYED}
+    rpc.most_bytes = _MOST_BYTES
     trace = rpc.call(
         "debug_traceCall",
         message,

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -207,10 +207,25 @@ class Endpoints(Rpc):
             for place in self._places
         ]
 
-    def voters(self) -> list[Rpc]:
-        """As many endpoints as must agree, the best first, each to be asked alone: for what only some of them can be held to."""
-        self._set_deadline(self._question_until())
-        return [place.rpc for place in self._order()[: self.quorum]]
+    @property
+    def votes(self) -> int:
+        """As many as must agree."""
+        return self.quorum
+
+    def voters(self) -> Iterator[Rpc]:
+        """Each endpoint, the best first, to be asked alone: for what only some of them can be held to. Where one is enough, all as one.
+
+        Each has half of what is left of the time of a question, the last the whole.
+        """
+        if self.quorum == 1:
+            yield self
+            return
+        until, places = self._question_until(), self._order()
+        for at, place in enumerate(places):
+            now = time.monotonic()
+            is_last = at == len(places) - 1
+            place.rpc.deadline = until if is_last else now + (until - now) / 2
+            yield place.rpc
 
     def confirm(self, calls: Sequence[Call]) -> list[Any]:
         """The results of calls on which `quorum` endpoints agree. Ask for a block by its hash, or they need not.

@@ -156,6 +156,8 @@ def read_l1_fees(rpc: Rpc, height: int | None = None) -> L1Fees:
     for voter in rpc.voters():
         try:
             found.append(_read(voter))
+            if len(found) == rpc.votes:
+                break
         except (ChainError, L1FeeUnknown) as lost:
             failure = lost
     if not found:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.client import HTTPResponse
@@ -144,6 +144,9 @@ class Rpc:
     given, and again after every loss of connection: the node that comes back may be another.
     """
 
+    most_bytes: int = _MOST_BYTES
+    """Length of an answer above which it is refused."""
+
     def __init__(
         self, url: str, timeout_s: float = 10.0, expected_chain_id: int | None = None
     ) -> None:
@@ -203,8 +206,13 @@ class Rpc:
         )
         return pool
 
-    def voters(self) -> list[Rpc]:
-        """Who is asked where one endpoint's word is not enough: itself alone."""
+    @property
+    def votes(self) -> int:
+        """How many answers are wanted where one endpoint's word is not enough."""
+        return 1
+
+    def voters(self) -> Iterable[Rpc]:
+        """Who is asked, one after another until there are `votes` answers: itself alone."""
         return [self]
 
     def chain_id(self) -> int:
@@ -394,8 +402,8 @@ class Rpc:
                 preload_content=False,
                 decode_content=False,
             )
-            data = response.read(_MOST_BYTES + 1)
-            if len(data) <= _MOST_BYTES and response.length_remaining:
+            data = response.read(self.most_bytes + 1)
+            if len(data) <= self.most_bytes and response.length_remaining:
                 raise ProtocolError("the body is shorter than its header says")
         except NewConnectionError:
             raise self._lost("the connection was refused or the host is unknown") from None
@@ -409,9 +417,9 @@ class Rpc:
             raise self._lost("its TLS certificate or protocol was not accepted") from None
         except HTTPError as error:
             raise self._lost(type(error).__name__) from None
-        if len(data) > _MOST_BYTES:
+        if len(data) > self.most_bytes:
             response.close()
-            raise RpcMalformed(self.endpoint, f"its answer is longer than {_MOST_BYTES:,} bytes")
+            raise RpcMalformed(self.endpoint, f"its answer is longer than {self.most_bytes:,} bytes")
         response.release_conn()
         wait = _seconds_to_wait(response.headers.get("Retry-After"))
         try:

@@ -95,6 +95,8 @@ def read_market(rpc: Rpc) -> Market:
     for voter in rpc.voters():
         try:
             found.append(_read_market(voter))
+            if len(found) == rpc.votes:
+                break
         except ChainError as lost:
             failure = lost
     if not found:

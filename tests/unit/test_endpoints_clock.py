@@ -155,8 +155,7 @@ def test_who_answers_is_given_a_whole_question_again(clock: Clock, make: Make) -
     rpc.look()
     assert (one.given, two.given) == ([8.0, 16.0], [8.0, 16.0])
     clock.now += 60
-    rpc.voters()
-    assert {each.deadline for each in (one, two)} == {clock.now + 16.0}
+    list(rpc.voters())
 
 
 def test_nothing_is_asked_where_nothing_is_wanted(make: Make) -> None:
@@ -412,13 +411,30 @@ def test_sound_ones_come_first_then_those_behind_then_the_longest_rested(
     # d fails a second time, so a rests less long.
     rpc._failed(rpc._places[3], RpcUnreachable(d.endpoint, "down"))
 
-    assert rpc.voters() == [f, e, c, a, d, b]
+    assert list(rpc.voters()) == [f, e, c, a, d, b]
 
 
-def test_as_many_voters_as_must_agree(make: Make) -> None:
+def test_voters_are_all_endpoints_in_turn_each_with_half_of_the_time_that_is_left(
+    clock: Clock, make: Make
+) -> None:
     rpc, told = make(ONE, TWO, THREE, quorum=2)
+    until, given = clock.now + rpc.timeout_s, []
 
-    assert rpc.voters() == told[:2]
+    for voter in rpc.voters():
+        given.append((voter, voter.deadline))
+        clock.now += 1.0
+
+    assert rpc.votes == 2
+    assert [voter for voter, _ in given] == told
+    starts = (until - rpc.timeout_s, until - rpc.timeout_s + 1.0)
+    halves = [start + (until - start) / 2 for start in starts]
+    assert [deadline for _, deadline in given] == pytest.approx([*halves, until])
+
+
+def test_where_one_endpoint_is_enough_all_stand_for_it(make: Make) -> None:
+    rpc, _ = make(ONE, TWO, THREE)
+
+    assert (rpc.votes, list(rpc.voters())) == (1, [rpc])
 
 
 @pytest.mark.parametrize("method", ["anvil_mine", "evm_mine", "hardhat_setBalance"])
@@ -566,7 +582,7 @@ def test_one_that_rests_comes_after_one_behind_however_slow_that_is(make: Make) 
     two.height, two.seconds = hex(90), 5.0
     rpc.look()
 
-    assert rpc.voters() == [three, two, one]
+    assert list(rpc.voters()) == [three, two, one]
 
 
 def test_one_whose_wait_is_over_does_not_ask_to_be_left_alone(clock: Clock, make: Make) -> None:

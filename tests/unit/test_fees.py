@@ -213,6 +213,10 @@ class Voters(HistoryRpc):
         super().__init__(None)
         self.all, self.max_tip_wei = voters, most_wei
 
+    @property
+    def votes(self) -> int:
+        return len(self.all)
+
     def voters(self) -> list[Rpc]:
         return self.all
 

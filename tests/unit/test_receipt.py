@@ -427,6 +427,10 @@ class Voters(Rolled):
 
     voting: list[Rpc]
 
+    @property
+    def votes(self) -> int:
+        return len(self.voting)
+
     def voters(self) -> list[Rpc]:
         return self.voting
 

@@ -610,7 +610,7 @@ def test_body_is_read_up_to_the_most_and_no_further(
     server.results(lambda call: "0x1")
     server.start()
     body = len('{"jsonrpc": "2.0", "id": 1, "result": "0x1"}')
-    monkeypatch.setattr(module, "_MOST_BYTES", body + spare)
+    monkeypatch.setattr(Rpc, "most_bytes", body + spare)
     try:
         with Rpc(server.url) as rpc:
             if right:
