@@ -408,8 +408,8 @@ def _read(at: At, ref: PoolRef) -> Reading[BalancerWeightedPool]:
         "weights": list(weights),
     }
     known = [_load({**snapshot, "pow_version": version}) for version in ("v2", "v1")]
-    # Nothing tells which powers a pool takes but what it answers.
-    swaps = probes(known[0])
+    # Nothing tells which powers a pool takes but what it answers, and only pairs whose weights stand 1:1, 2:1 or 4:1 answer differently.
+    swaps = probes(known[0], every_pair=True)
     funds = (ETHER_ADDRESS, False, ETHER_ADDRESS, False)
     answers = yield [
         at.ask(vault, "queryBatchSwap", 0, [(its_id, i, j, amount, b"")], list(assets), funds)

@@ -63,8 +63,11 @@ _MAX_WORD = 2**256 - 1
 _MAX_OFFSET = 30
 """Largest offset of decimals that is believed."""
 
-_FALL = 1e-6
-"""Part by which the price of a stretch falls over `_deep` units: next to nothing, and enough for floats to tell where on it one is."""
+_FALL = 1e-7
+"""Part by which the price falls over a stretch: next to nothing, and enough for floats to tell where on it one is, to a part in 10^8."""
+
+_SPARED = 1e-7
+"""Part of a limit that a stretch leaves, so that no float is above it."""
 
 _LEAST_DEEP = 10**6
 """Whole tokens that a stretch is laid out for at least."""
@@ -200,18 +203,20 @@ class WrapPool(PoolBase):
     def shape(self, token_in: str, token_out: str) -> Stretches:
         """See `Pool.shape`. One stretch from the rate on, over which the price falls next to nothing.
 
-        It ends at the limit, or where the wrapper has doubled: what is more than that is beyond what floats can tell beside it.
+        It ends just before the limit, or where the wrapper has doubled: what is more than that is beyond what floats can tell beside
+        it. It never says more than is paid, so that to go round never seems to gain, and less by no more than a part in 10^7.
         """
         i, _ = places_of(self.address, self.tokens, token_in, token_out)
         given, taken = self._rate(i)
         deep = max(self._all_of(i), _LEAST_DEEP * 10 ** self.tokens[i].decimals)
         most = min(self._most_in(i), deep)
-        if not most or not given:
+        if not most:
             return EMPTY_SIDE
         spot = math.log(given) - math.log(taken)
         start = math.exp(-spot / 2)
-        liquidity = deep / (start * _FALL / 2)
-        return Stretches(spot, 1.0, (start, start + most / liquidity), (liquidity, 0.0))
+        end = start * (1 + _FALL / 2)
+        liquidity = most * (1 - _SPARED) / (end - start)
+        return Stretches(spot, 1.0, (start, end), (liquidity, 0.0))
 
     def arbitraged(self, prices_e8: Sequence[int]) -> Self:  # noqa: ARG002 (as every pool takes it)
         """See `Pool.arbitraged`: no trade moves its rate."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any, Protocol, TypeVar
 
 from rebalancer.chain.abi import Contract, Interface
@@ -193,10 +194,12 @@ class _Quoting(Protocol):
     def balances(self) -> tuple[int, ...]: ...
 
 
-def probes(pool: _Quoting) -> list[tuple[int, int, int]]:
-    """(i, j, amount) of every ordered pair of neighbours, by parts of what the pool holds."""
+def probes(pool: _Quoting, *, every_pair: bool = False) -> list[tuple[int, int, int]]:
+    """(i, j, amount) of every ordered pair of neighbours, or of any two, by parts of what the pool holds."""
     count = len(pool.tokens)
     pairs = [(k, (k + 1) % count) for k in range(count)]
+    if every_pair:
+        pairs = [*combinations(range(count), 2)]
     return [
         (i, j, max(pool.balances[i] // part, 1))
         for one, other in pairs

@@ -7,9 +7,9 @@ that a hop of the executor needs, each with both roundings (getSharesByPooledEth
     wrap      to the executor, which wraps the balance that arrived
     unwrap    what unwrap says, to the executor, and its balance from there to the caller
 
-So a quote is what arrives where the caller held no stETH before. What really comes is that, or more by a unit where a rounding falls
-otherwise: a hop that names its amount wraps the shares that arrived, which may be one more, and a balance of stETH beside others may round
-up. It is never less.
+So a quote is what arrives where neither the executor nor the caller held stETH before, of all that the executor was sent. Where a hop
+names its amount, it wraps the shares that arrived, which are worth a wei more at most; dust of stETH beside what is traded may do the
+same. It is never less.
 
 The rate is that of the ether and shares of Lido's own, without those minted for outside vaults (Lido V3), as stETH computes it; getters
 have to agree with it when it is read. No more can be unwrapped than is wrapped, nor wrapped than is not; while stETH is stopped, nothing.
@@ -228,9 +228,7 @@ def _read(at: At, ref: PoolRef) -> Reading[WstETHPool]:
         }
     )
     amounts = sorted({1, E18, *(max(paper.pooled // part, 1) for part in PROBE_PARTS)})
-    asked: list[tuple[str, tuple[int, ...], int]] = [
-        ("stEthPerToken", (), paper._ether_of(E18))
-    ]
+    asked: list[tuple[str, tuple[int, ...], int]] = [("stEthPerToken", (), paper._ether_of(E18))]
     asked += [("tokensPerStEth", (), paper._shares_of(E18))]
     asked += [("getWstETHByStETH", (amount,), paper._shares_of(amount)) for amount in amounts]
     asked += [("getStETHByWstETH", (amount,), paper._ether_of(amount)) for amount in amounts]

@@ -30,7 +30,7 @@ from tests.contract.test_uniswap_v2_quotes import Pair
 from tests.contract.test_uniswap_v3_quotes import random_pool, token_pair
 from tests.contract.test_uniswap_v4 import as_v4
 
-__all__ = ["BUILDERS", "UNPUBLISHED", "Built", "Builder", "bare", "in_pieces"]
+__all__ = ["BUILDERS", "UNPUBLISHED", "Builder", "Built", "bare", "in_pieces"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,11 @@ class Built:
     def desk(self, chain: LocalChain) -> Desk:
         """Where it is traded."""
         made = Desk.open(chain)
-        return made if self.stock is None else replace(made, stocked=(self.stock(made.caller.address),))
+        return (
+            made
+            if self.stock is None
+            else replace(made, stocked=(self.stock(made.caller.address),))
+        )
 
 
 Builder = Callable[[Market, int], Built]
@@ -226,7 +230,7 @@ BUILDERS: Mapping[str, Mapping[str, Builder]] = {
 
 UNPUBLISHED = {
     "curve": "no npm package holds a compiled pool; its answers on mainnet are in tests/unit/test_curve_vectors.py",
-    "wsteth": "Lido's contracts are on no registry; tests/unit/test_wrap_venues.py counts their roundings",
+    "wsteth": "Lido's contracts are on no registry; tests/contract/test_wrap_venues.py trades on a double of them",
     "slipstream": "it is on no registry; what its source paid is in tests/vectors/slipstream.json",
 }
 """Venues whose pools are on paper alone, and why."""

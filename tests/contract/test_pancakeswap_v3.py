@@ -54,7 +54,11 @@ def test_random_pool_quotes_and_moves_as_the_published_one(
     """Of every tier, with the protocol's part of the fee that the pool begins with."""
     if records_steps and PANCAKE_TIERS[seed % len(PANCAKE_TIERS)][1] < 50:
         pytest.skip(TOO_MANY_STEPS)
-    pool, desk, rng = pancake.rebuild(drawn(market, seed)), Desk.open(market.chain), random.Random(seed)
+    pool, desk, rng = (
+        pancake.rebuild(drawn(market, seed)),
+        Desk.open(market.chain),
+        random.Random(seed),
+    )
     assert check_quotes(pool, desk, rng) > 30
 
     for _ in range(4):
@@ -112,10 +116,18 @@ def test_pool_over_all_prices_quotes_and_ends_as_the_contract(
         3_000, 16_383, (Tick(-end, liquidity, liquidity), Tick(end, liquidity, -liquidity))
     )
     start = UniswapV3Pool(
-        *("0x" + "0" * 40, *token_pair(market.chain)),
-        *(profile, sqrt_at_tick(tick) + 1, tick, liquidity),
+        "0x" + "0" * 40,
+        *token_pair(market.chain),
+        profile,
+        sqrt_at_tick(tick) + 1,
+        tick,
+        liquidity,
     )
-    pool, desk, rng = pancake.rebuild(as_pancake(start)), Desk.open(market.chain), random.Random(tick)
+    pool, desk, rng = (
+        pancake.rebuild(as_pancake(start)),
+        Desk.open(market.chain),
+        random.Random(tick),
+    )
     check_quotes(pool, desk, rng)
     for down in (True, False):
         way = way_of(pool, down=down)

@@ -19,7 +19,6 @@ from rebalancer.errors import BlockVanished, LiquidityExhausted, PoolDiverged
 from rebalancer.route import encode
 from rebalancer.venues import (
     MAX_AMOUNT_RAW,
-    BalancerWeightedPool,
     PoolRef,
     PoolState,
     UniswapV2Pool,
@@ -100,33 +99,6 @@ def withdraw(market: Market, pool: UniswapV3Pool, low: int, high: int, liquidity
     with chain.impersonating(driver) as sender:
         contract = contract_at(chain.rpc, "UniswapV3Pool", pool.address)
         chain.transact(contract, "burn", low, high, liquidity, sender=sender)
-
-
-def test_v3_pool_kept_from_logs_is_the_chains_after_every_trade_mint_and_burn(
-    market: Market, endpoint: Endpoint, records_steps: bool
-) -> None:
-    chain = market.chain
-    pool = rebuild(market, random_pool(SEED, token_pair(chain)))
-    place = PoolRef(pool.address, venue="uniswap-v3")
-    book = PoolBook(endpoint, [place], now(chain), CHAIN_ID)
-    rng = random.Random(1)
-    seen = set()
-    for _ in range(4 if records_steps else 25):
-        for _ in range(rng.randint(1, 3)):
-            kept = book.pool(pool.address)
-            assert isinstance(kept, UniswapV3Pool)
-            if rng.random() < 0.5:
-                trade(chain, kept, rng)
-            else:
-                provide_and_withdraw(market, kept, rng)
-            endpoint.requests = 0
-            book.update(now(chain))
-            assert endpoint.requests == 1
-        assert book.check() == ()
-        (kept,) = book.pools
-        assert isinstance(kept, UniswapV3Pool)
-        seen.add((kept.sqrt_price_x96, len(kept.profile.ticks)))
-    assert len(seen) > 3
 
 
 def test_pools_of_all_protocols_follow_a_range_of_blocks_by_one_request(

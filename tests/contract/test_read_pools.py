@@ -24,7 +24,14 @@ from rebalancer.errors import (
     RpcRejected,
     UnsupportedPool,
 )
-from rebalancer.venues import PoolRef, PoolState, Tick, TickProfile, Token, UniswapV3Pool
+from rebalancer.venues import (
+    BalancerWeightedPool,
+    PoolRef,
+    PoolState,
+    Token,
+    UniswapV3Pool,
+    of_class,
+)
 from rebalancer.venues.curve import with_balance
 from rebalancer.venues.uniswap_v4 import v4_ref
 from tests.contract.built import bare, in_pieces
@@ -81,9 +88,7 @@ def test_pools_of_all_protocols_are_read_whole_in_a_handful_of_requests(
         on_paper = random_pool(2 if seed == 3 else 9, tokens)
         on_paper = replace(on_paper, profile=in_pieces(on_paper.profile))
         v3 = rebuild(market, on_paper)
-        made.append(
-            (PoolRef(v3.address, venue="uniswap-v3"), v3)
-        )
+        made.append((PoolRef(v3.address, venue="uniswap-v3"), v3))
         of_v4 = v4.rebuild(as_v4(on_paper, (0, 700)))
         made.append((v4_place(of_v4), of_v4))
         weighted = balancer.rebuild(random_weighted(chain, seed, "v1" if seed == 3 else "v2"))
@@ -182,3 +187,15 @@ def test_address_that_is_no_pool_is_refused(chain: LocalChain) -> None:
         for venue in ("uniswap-v2", "balancer"):
             with pytest.raises((ContractMissing, ContractReverted)):
                 read_pools(chain.rpc, [PoolRef(address, venue=venue)], block, CHAIN_ID)
+
+
+def test_the_powers_of_a_weighted_pool_are_told_by_pairs_that_are_no_neighbours(
+    chain: LocalChain,
+) -> None:
+    """Weights 40, 10, 20, 30: of neighbours none has the other's weight, twice or four times that in both directions."""
+    balancer = BalancerV2.install(chain, chain.accounts[2])
+    pool = balancer.rebuild(random_weighted(chain, 30, "v1"))
+
+    (found,) = read_pools(chain.rpc, [pool.ref], read_block(chain.rpc), CHAIN_ID)
+
+    assert of_class(found, BalancerWeightedPool).pow_version == "v1"

@@ -186,9 +186,7 @@ contract ExecutorTest is Base {
         tokens[WETH].mint(address(routes), 2e18);
         pool.setAsks(MockPool.Asks.TooMuch);
 
-        vm.expectRevert(
-            abi.encodeWithSelector(V3Swaps.CallbackAboveInput.selector, address(pool), 1e18 + 1, 1e18)
-        );
+        vm.expectRevert(abi.encodeWithSelector(V3Swaps.CallbackAboveInput.selector, address(pool), 1e18 + 1, 1e18));
         routes.executeRoute(Routes.v3(tokens[WETH], 1e18, address(pool), 0, tokens[USDC]));
     }
 

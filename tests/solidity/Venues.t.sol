@@ -215,7 +215,9 @@ contract VenuesTest is Base {
         assertEq(tokens[USDC].balanceOf(alice), 1_999.2e6, "less 4 bps");
         assertEq(tokens[USDC].balanceOf(address(routes)), 7e6, "for a hop that names it");
         vm.prank(alice);
-        routes.executeRoute(Routes.hop(6, 7e6, tokens[USDC], tokens[WETH], 0, abi.encodePacked(pool, uint8(1), uint8(0))));
+        routes.executeRoute(
+            Routes.hop(6, 7e6, tokens[USDC], tokens[WETH], 0, abi.encodePacked(pool, uint8(1), uint8(0)))
+        );
         assertEq(tokens[WETH].allowance(address(routes), address(pool)), 0);
         _assertEmpty();
     }

@@ -321,9 +321,7 @@ contract ZapTest is ZapScene {
         );
 
         vm.prank(alice);
-        vm.expectRevert(
-            abi.encodeWithSelector(V3Swaps.CostsMore.selector, address(wbtcPool), 300e6 + 400, 300e6)
-        );
+        vm.expectRevert(abi.encodeWithSelector(V3Swaps.CostsMore.selector, address(wbtcPool), 300e6 + 400, 300e6));
         zap.zapIn(z);
     }
 

@@ -12,6 +12,7 @@ from tests.unit import test_pool_protocols as made
 from tests.unit.test_pools import pancake_snapshot
 from tests.unit.test_pools import snapshot as v3
 from tests.unit.test_pools import v4_snapshot as v4
+from tests.unit.test_slipstream import VECTORS as SLIPSTREAM
 from tests.unit.test_wrap_venues import share_vault, wsteth
 
 
@@ -19,7 +20,8 @@ def pools() -> list[PoolState]:
     """At least one of every kind."""
     whole = v3(), pancake_snapshot(), v4(), *(snapshot() for snapshot in made.SNAPSHOTS.values())
     wraps = share_vault().to_json(), wsteth().to_json()
-    return [load(snapshot) for snapshot in (*whole, *wraps)]
+    (slipstream,) = (one["pool"] for one in SLIPSTREAM if one["pool"]["name"] == "Slipstream 11")
+    return [load(snapshot) for snapshot in (*whole, *wraps, slipstream)]
 
 
 def test_readme_lists_what_is_served_and_no_more(repo_root: Path) -> None:
