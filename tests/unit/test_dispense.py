@@ -43,6 +43,38 @@ def test_dispensable_says_what_doing_without_a_pool_loses() -> None:
     assert dispensable(market, found, rows, lost * 0.95) == []
 
 
+@pytest.mark.parametrize(
+    "pools",
+    [
+        [pair(A, B, i, 1_000 * depth, 1_000 * depth) for i, depth in enumerate((10, 8, 6, 5), 1)],
+        [
+            pair(one, other, i, 1_000 * depth, 1_000 * depth)
+            for i, (one, other, depth) in enumerate(
+                ((A, B, 10), (A, C, 8), (A, C, 5), (B, C, 9), (B, C, 6)), 1
+            )
+        ],
+    ],
+    ids=["beside one another", "two in a row"],
+)
+def test_dispensable_adds_up_what_one_pool_after_another_loses(pools: list[UniswapV3Pool]) -> None:
+    """The flow of those that are left out is on the others, so each next one loses more than it did at first."""
+    market, offer, found = solved(*pools)
+    rows = trading_rows(market, found)
+    left, lost, value = rows.tolist(), dict[int, float](), found.value
+    for _ in range(3):
+        without = {
+            row: solve(market.only([r for r in left if r != row]), offer).value for row in left
+        }
+        least = max(without, key=without.__getitem__)
+        lost[least], value = value - without[least], without[least]
+        left.remove(least)
+
+    order = list(lost)
+    for cost in (part * one for one in lost.values() for part in (0.95, 1.05)):
+        first_kept = next((at for at, row in enumerate(order) if lost[row] > cost), 3)
+        assert dispensable(market, found, rows, cost) == order[:first_kept]
+
+
 def test_dispensable_leaves_out_one_of_two_equal_pools_and_not_the_other() -> None:
     market, offer, found = solved(pair(A, B, 1, 1_000, 1_000), pair(A, B, 2, 1_000, 1_000))
     rows = trading_rows(market, found)
