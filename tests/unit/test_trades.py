@@ -1,0 +1,148 @@
+"""From the optimum to trades: which swaps earn their gas, how much whole units hold, and what a bound proves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from rebalancer.plan.ask import PlanInput
+from rebalancer.plan.effort import Effort
+from rebalancer.plan.leg import Leg
+from rebalancer.plan.legs import trading_rows
+from rebalancer.plan.market import Market, market_of
+from rebalancer.plan.optimum import asked_of
+from rebalancer.plan.single import Gathered, SingleRoutes
+from rebalancer.plan.trades import Search
+from rebalancer.units import E18
+from rebalancer.venues import Pool
+from tests.unit.pairs import RAW, A, B, C, pair
+from tests.unit.test_legs import ThreeTokens
+
+FOUR_ALIKE = tuple(pair(A, B, number, 10_000, 10_000) for number in (1, 2, 3, 4))
+
+
+def asked_for(
+    pools: tuple[Pool, ...], sell_raw: int = 100 * RAW, buy_raw: int = 200 * RAW
+) -> PlanInput:
+    """A is sold for B; all are worth a dollar."""
+    return PlanInput(
+        tokens=(A.address, B.address, C.address),
+        decimals=(18, 18, 18),
+        sales_max_raw=(sell_raw, 0, 0),
+        needs_max_raw=(0, buy_raw, 0),
+        prices_e18=(E18,) * 3,
+        lo_e18=(E18,) * 3,
+        hi_e18=(E18,) * 3,
+        pools=pools,
+    )
+
+
+def test_swaps_that_do_not_earn_their_gas_go_one_after_another() -> None:
+    """Of four pools alike one saves its gas of $0.12, as its share costs the others $0.08; a second would cost them $0.16."""
+    dear = replace(asked_for(FOUR_ALIKE), gas_price_wei=10**9, native_price_e18=E18)
+    dear = replace(dear, gas_per_hop=120_000_000)
+    assert dear.hop_cost_e18 == 12 * E18 // 100
+    search = Search(dear, Effort())
+    (whole,) = search.whole()
+    settled = search.settled(whole)
+
+    assert settled is not None
+    assert len(settled.legs) == 4
+    fewer = search.earning(settled)
+    assert len(fewer.legs) == 3
+    assert 3 * E18 // 100 < fewer.net_e18 - settled.net_e18 < 5 * E18 // 100
+    lean = search.lean(whole)
+    assert len(trading_rows(lean.market, lean.solution)) == 3
+
+
+def test_swaps_without_gas_all_stay() -> None:
+    search = Search(asked_for(FOUR_ALIKE), Effort())
+    (whole,) = search.whole()
+    settled = search.settled(whole)
+
+    assert settled is not None
+    assert search.earning(settled) is settled
+    assert search.lean(whole) is whole
+
+
+@pytest.mark.parametrize("raw", [10**20 + 1, 7 * 10**18 + 3])
+def test_sale_of_all_is_to_the_last_raw_unit(raw: int) -> None:
+    """A float would not hold it."""
+    best = Search(asked_for(FOUR_ALIKE, raw, 4 * raw), Effort()).found()[0]
+
+    assert best.sales_raw == (raw, 0, 0)
+    assert sum(leg.amount_in_raw for leg in best.legs) == raw
+
+
+@pytest.mark.parametrize("dollars", [0.02, 20.0, 2_000.0])
+def test_turnover_that_is_left_is_used_up_however_little_it_is(dollars: float) -> None:
+    most_e18 = int(dollars / 2 * E18)
+    asked = replace(asked_for(FOUR_ALIKE, int(dollars * RAW), 10**4 * RAW), sold_max_e18=most_e18)
+
+    best = Search(asked, Effort()).found()[0]
+
+    assert most_e18 * (1 - 1e-6) < best.sales_raw[0] <= most_e18
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1e-2, 1.0, 100.0])
+def test_purchases_stay_short_of_targets_that_losses_move(scale: float) -> None:
+    """As much as is lacking would be too much once the basket is worth less: half of what is lost, B's weight being a half."""
+    reserve = int(10_000 * scale)
+    pools = tuple(pair(A, B, number, max(reserve, 1), max(reserve, 1)) for number in (1, 2))
+    lacks = int(100 * max(reserve, 1) / 10_000 * RAW)
+    asked = replace(asked_for(pools, 2 * lacks, lacks), targets_e18=(E18 // 2, E18 // 2, 0))
+
+    search = Search(asked, Effort())
+    best = search.near_targets(search.market)
+
+    assert best is not None
+    sold, bought = float(best.solution.sold.max()), float(best.solution.bought.max())
+    assert bought < lacks
+    # What is lost is counted a hundredth higher.
+    assert lacks - bought == pytest.approx((sold - bought) / 2 * 1.01, rel=1e-2)
+
+
+def test_bound_of_a_pool_of_three_tokens_proves_nothing_so_single_routes_are_tried() -> None:
+    """Its pairs are solved as pools of their own; also beside a pool that is one."""
+    for pools in (
+        (ThreeTokens((1_000 * RAW, 1_000 * RAW, 1_000 * RAW)),),
+        (ThreeTokens((1_000 * RAW, 1_000 * RAW, 1_000 * RAW)), pair(A, B, 9, 50, 50)),
+    ):
+        found = Search(asked_for(pools), Effort()).found()
+        assert any(one.whole is None for one in found)
+        assert not market_of(pools).is_whole
+    # Where every pool has two tokens the bound is proof enough.
+    assert all(one.whole is not None for one in Search(asked_for(FOUR_ALIKE), Effort()).found())
+
+
+def test_need_of_just_what_may_be_sold_makes_nothing_smaller() -> None:
+    """Values are rounded up, here by one for each asset and one more for when they are checked."""
+    asked = asked_for(FOUR_ALIKE, 100 * RAW, 100 * RAW)
+    market = Market(FOUR_ALIKE)
+    most_e18 = 100 * E18 + 1 + len(asked.tokens)
+
+    whole = asked_of(replace(asked, need_max_e18=most_e18), market)
+    less = asked_of(replace(asked, need_max_e18=most_e18 - 1), market)
+
+    assert (whole.sales_raw, whole.needs_raw) == (asked.sales_max_raw, asked.needs_max_raw)
+    assert 0 < asked.sales_max_raw[0] - less.sales_raw[0] <= 2
+    assert 0 < asked.needs_max_raw[1] - less.needs_raw[1] <= 2
+
+
+def test_single_route_against_what_has_begun_would_be_a_circle() -> None:
+    """B was swapped for A before: neither straight back nor through C."""
+    pools = (
+        pair(A, B, 9, 1_000, 1_000),
+        pair(A, C, 10, 1_000, 1_000),
+        pair(B, C, 11, 1_000, 1_000),
+    )
+    asked = asked_for(pools)
+    needs = asked.needs_max_raw
+    out = pools[0].quote_in(B.address, A.address, RAW)
+    before = Gathered(
+        (Leg(pools[0], B.address, A.address, RAW, out),), (0, 0, 0), (0, 0, 0), -asked.hop_cost_e18
+    )
+
+    assert SingleRoutes(Market(pools)).trade(asked, asked.sales_max_raw, needs)
+    assert SingleRoutes(Market(pools)).trade(asked, asked.sales_max_raw, needs, before) == []
