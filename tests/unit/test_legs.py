@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import Self
 
 import numpy as np
 import pytest
@@ -55,7 +56,7 @@ class ThreeTokens(PoolBase):
     def quote_out(self, token_in: str, token_out: str, amount_raw: int) -> int:
         raise NotImplementedError
 
-    def swapped(self, token_in: str, token_out: str, amount_raw: int) -> tuple[int, ThreeTokens]:
+    def swapped(self, token_in: str, token_out: str, amount_raw: int) -> tuple[int, Self]:
         i, j = self._places(token_in, token_out)
         out = self.quote_in(token_in, token_out, amount_raw)
         after = list(self.reserves)

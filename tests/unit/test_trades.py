@@ -103,17 +103,17 @@ def test_purchases_stay_short_of_targets_that_losses_move(scale: float) -> None:
     assert lacks - bought == pytest.approx((sold - bought) / 2 * 1.01, rel=1e-2)
 
 
-def test_bound_of_a_pool_of_three_tokens_proves_nothing_so_single_routes_are_tried() -> None:
-    """Its pairs are solved as pools of their own; also beside a pool that is one."""
-    for pools in (
-        (ThreeTokens((1_000 * RAW, 1_000 * RAW, 1_000 * RAW)),),
-        (ThreeTokens((1_000 * RAW, 1_000 * RAW, 1_000 * RAW)), pair(A, B, 9, 50, 50)),
-    ):
-        found = Search(asked_for(pools), Effort()).found()
+def test_bound_that_knows_not_all_proves_nothing_so_single_routes_are_tried() -> None:
+    """Of a pool of three tokens the pairs are solved as pools of their own; where a circle gains, the bound is that of an order."""
+    three = (ThreeTokens((1_000 * RAW, 1_000 * RAW, 1_000 * RAW)), pair(A, B, 9, 50, 50))
+    circle = (pair(A, B, 9, 1_000, 1_000), pair(A, B, 10, 1_000, 1_200))
+    for pools, raw in ((three, 100 * RAW), (circle, RAW)):
+        found = Search(asked_for(pools, raw), Effort()).found()
         assert any(one.whole is None for one in found)
-        assert not market_of(pools).is_whole
-    # Where every pool has two tokens the bound is proof enough.
+        assert any(one.whole is not None and not one.whole.market.is_whole for one in found)
+    # Where every pool has two tokens and no circle gains the bound is proof enough.
     assert all(one.whole is not None for one in Search(asked_for(FOUR_ALIKE), Effort()).found())
+    assert not market_of(three).is_whole
 
 
 def test_need_of_just_what_may_be_sold_makes_nothing_smaller() -> None:
