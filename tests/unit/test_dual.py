@@ -57,6 +57,11 @@ def whole(market: Market, amounts: NDArray[np.float64], token: Token) -> float:
     return float(amounts[market.index[token.address]]) / RAW
 
 
+def is_at_bound(market: Market, found: Solution) -> dict[str, bool]:
+    """Of A and B, whether all is traded that may be."""
+    return {token.symbol: bool(found.is_at_bound[market.index[token.address]]) for token in (A, B)}
+
+
 def test_dual_sells_all_where_the_last_unit_is_still_worth_it() -> None:
     market, found = solved((pair(A, B, 9, 1_000, 1_000),), sell=10, buy=100, cost=0.9)
 
@@ -68,6 +73,7 @@ def test_dual_sells_all_where_the_last_unit_is_still_worth_it() -> None:
     # The price of A is what its last unit yields: 0.997 · 10⁶ / 1009.97².
     price = math.exp(found.log_prices[market.index[A.address]]) * RAW
     assert price == pytest.approx(0.997e6 / 1_009.97**2, rel=1e-9)
+    assert is_at_bound(market, found) == {"A": True, "B": False}
 
 
 def test_dual_stops_where_the_last_unit_is_worth_its_cost() -> None:
@@ -85,6 +91,7 @@ def test_dual_stops_where_as_much_is_bought_as_may_be() -> None:
     # 1000 · 0.997 x / (1000 + 0.997 x) = 10
     assert whole(market, found.bought, B) == pytest.approx(10, rel=1e-10)
     assert whole(market, found.sold, A) == pytest.approx(10_000 / 990 / KEPT, rel=1e-9)
+    assert is_at_bound(market, found) == {"A": False, "B": True}
 
 
 def test_dual_trades_nothing_that_loses_and_is_sure_of_it() -> None:

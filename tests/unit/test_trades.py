@@ -22,6 +22,18 @@ from tests.unit.test_legs import ThreeTokens
 FOUR_ALIKE = tuple(pair(A, B, number, 10_000, 10_000) for number in (1, 2, 3, 4))
 
 
+class Counted(Effort):
+    """Remembers what was spent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spent: list[int] = []
+
+    def spend(self, steps: int) -> None:
+        self.spent.append(steps)
+        super().spend(steps)
+
+
 def asked_for(
     pools: tuple[Pool, ...], sell_raw: int = 100 * RAW, buy_raw: int = 200 * RAW
 ) -> PlanInput:
@@ -56,6 +68,42 @@ def test_swaps_that_do_not_earn_their_gas_go_one_after_another() -> None:
     assert len(trading_rows(lean.market, lean.solution)) == 3
 
 
+def test_pools_that_earn_their_gas_are_added_to_those_of_a_single_route() -> None:
+    """The first of four pools alike pays most; of the others each earns its gas of $0.03 beside it."""
+    asked = replace(asked_for(FOUR_ALIKE), gas_price_wei=10**9, native_price_e18=E18)
+    asked = replace(asked, gas_per_hop=30_000_000)
+    search = Search(asked, Effort())
+    (whole,) = search.whole()
+    alone = SingleRoutes(search.market).best(A.address, B.address, 100 * RAW)
+
+    found = search.from_few(whole, alone)
+
+    assert [len(one.legs) for one in found] == [1, 4]
+    assert found[0].net_e18 < found[1].net_e18
+    assert all(one.whole is whole for one in found)
+
+
+def test_settling_counts_as_a_step_for_each_swap() -> None:
+    effort = Counted()
+    search = Search(asked_for(FOUR_ALIKE), effort)
+    (whole,) = search.whole()
+    effort.spent.clear()
+
+    search.settled(whole)
+
+    assert effort.spent == [4]
+
+
+def test_single_routes_end_where_all_that_is_wanted_is_worth_less_than_what_is_known() -> None:
+    """At most $10 can be bought, however much there is to sell: nothing is quoted to gain $8."""
+    asked = asked_for(FOUR_ALIKE, 100 * RAW, 10 * RAW)
+    routes = SingleRoutes(Market(FOUR_ALIKE))
+
+    assert routes.trade(asked, asked.sales_max_raw, asked.needs_max_raw, beat_e18=8 * E18) == []
+    assert routes.quotes == 0
+    assert routes.trade(asked, asked.sales_max_raw, asked.needs_max_raw, beat_e18=4 * E18)
+
+
 def test_swaps_without_gas_all_stay() -> None:
     search = Search(asked_for(FOUR_ALIKE), Effort())
     (whole,) = search.whole()
@@ -80,9 +128,10 @@ def test_turnover_that_is_left_is_used_up_however_little_it_is(dollars: float) -
     most_e18 = int(dollars / 2 * E18)
     asked = replace(asked_for(FOUR_ALIKE, int(dollars * RAW), 10**4 * RAW), sold_max_e18=most_e18)
 
-    best = Search(asked, Effort()).found()[0]
-
-    assert most_e18 * (1 - 1e-6) < best.sales_raw[0] <= most_e18
+    search = Search(asked, Effort())
+    for best in (search.settled(search.whole()[0]), search.found()[0]):
+        assert best is not None
+        assert most_e18 * (1 - 1e-6) < best.sales_raw[0] <= most_e18
 
 
 @pytest.mark.parametrize("scale", [1e-4, 1e-2, 1.0, 100.0])
