@@ -18,6 +18,7 @@ from rebalancer.plan.effort import Effort
 from rebalancer.plan.market import Market, market_of
 from rebalancer.plan.optimum import asked_of, optimum
 from rebalancer.plan.sale import prices_in
+from rebalancer.units import E18
 from rebalancer.venues import (
     BalancerWeightedPool,
     Pool,
@@ -470,6 +471,50 @@ def test_market_goes_through_the_points_of_a_curve_once_the_whole_way_there_pays
         assert found.amounts_in[row] == pytest.approx(amount_in, rel=1e-6)
         assert found.amounts_out[row] == pytest.approx(amount_out, rel=1e-6)
         assert found.amounts_in.sum() == pytest.approx(amount_in, rel=1e-6)
+
+
+@dataclass(frozen=True)
+class ByFlow(ThreeTokens):
+    """1,000 (1 - exp(-x / 1,000)) B for x A, and the same back; it tells where that leads by `flow_to` alone."""
+
+    tokens: tuple[Token, ...] = (A, B)
+
+    def flow_to(self, token_in: str, token_out: str, marginal: float) -> tuple[int, int]:
+        part = min(max(marginal, 1e-6), 1.0)
+        return int(-1_000 * RAW * math.log(part)), int(1_000 * RAW * (1 - part))
+
+
+def test_points_laid_closer_are_on_a_curve_that_is_told_by_its_flows() -> None:
+    pool: Pool = ByFlow((1, 1, 1))
+    market = Market((pool,))
+    prices = np.ones(2)
+    prices[market.index[A.address]] = 0.7654
+    (row,) = np.flatnonzero(market.token_in == market.index[A.address])
+    amount_in, amount_out = pool.flow_to(A.address, B.address, 0.7654)
+
+    far, near = market.flows(prices), market.focused(prices).flows(prices)
+
+    assert near.amounts_in[row] == pytest.approx(amount_in, rel=1e-7)
+    assert near.amounts_out[row] == pytest.approx(amount_out, rel=1e-7)
+    assert abs(far.amounts_in[row] / amount_in - 1) > 1e-4
+
+
+def test_market_takes_nothing_into_a_weighted_pool_that_is_empty() -> None:
+    half = E18 // 2
+    empty = BalancerWeightedPool(
+        address=f"0x{9:040x}",
+        vault=f"0x{8:040x}",
+        pool_id=f"0x{9:040x}" + "00" * 12,
+        tokens=(A, B),
+        balances=(0, 0),
+        weights_e18=(half, half),
+        fee_e18=10**15,
+    )
+    market = Market((empty,))
+
+    assert market.most.tolist() == [0.0, 0.0]
+    flows = market.flows(np.array([0.5, 1.0]))
+    assert flows.amounts_in.tolist() == flows.amounts_out.tolist() == [0.0, 0.0]
 
 
 def test_points_laid_closer_find_what_a_curve_trades_at_these_prices() -> None:

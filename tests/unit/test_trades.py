@@ -7,15 +7,18 @@ from dataclasses import replace
 import pytest
 
 from rebalancer.plan.ask import PlanInput
+from rebalancer.plan.dual import solve
 from rebalancer.plan.effort import Effort
 from rebalancer.plan.leg import Leg
-from rebalancer.plan.legs import trading_rows
+from rebalancer.plan.legs import Stuck, ordered_rows, trading_rows
 from rebalancer.plan.market import Market, market_of
-from rebalancer.plan.optimum import asked_of
+from rebalancer.plan.optimum import MOST_FOCUSES, asked_of
+from rebalancer.plan.order import order_of_flows
 from rebalancer.plan.single import Gathered, SingleRoutes
 from rebalancer.plan.trades import Search
 from rebalancer.units import E18
 from rebalancer.venues import Pool
+from scripts._bench_markets import market as market_of_seed
 from tests.unit.pairs import RAW, A, B, C, pair
 from tests.unit.test_legs import ThreeTokens
 
@@ -81,6 +84,32 @@ def test_pools_that_earn_their_gas_are_added_to_those_of_a_single_route() -> Non
     assert [len(one.legs) for one in found] == [1, 4]
     assert found[0].net_e18 < found[1].net_e18
     assert all(one.whole is whole for one in found)
+
+
+@pytest.mark.parametrize("seed", [22, 38, 40, 42])
+def test_order_of_tokens_is_made_better_by_others_beside_it(seed: int) -> None:
+    """Pools that disagree, so that circles gain: the order that lets most pass is not the best."""
+    search = Search(market_of_seed(seed), Effort())
+    first = solve(search.market, search.terms.offer, MOST_FOCUSES)
+    assert isinstance(ordered_rows(first.market, first), Stuck)
+
+    start = search.in_order(order_of_flows(search.market, first, search.terms.offer))
+    best = search.in_some_order(first, set())
+
+    assert start is not None
+    assert best is not None
+    assert search.worth(best) > 1.04 * search.worth(start)
+    assert search.better(best, start)
+
+
+@pytest.mark.parametrize("seed", [5, 57])
+def test_both_orders_of_tokens_are_carried_out(seed: int) -> None:
+    asked = market_of_seed(seed)
+    bounds = [one.bound for one in Search(asked, Effort()).whole()]
+    found = Search(asked, Effort()).found()
+
+    assert len(set(bounds)) == 2
+    assert set(bounds) <= {one.whole.bound for one in found if one.whole is not None}
 
 
 def test_settling_counts_as_a_step_for_each_swap() -> None:
