@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from rebalancer.plan.ask import PlanInput
@@ -15,7 +16,7 @@ from rebalancer.plan.market import Market, market_of
 from rebalancer.plan.optimum import MOST_FOCUSES, asked_of
 from rebalancer.plan.order import order_of_flows
 from rebalancer.plan.single import Gathered, SingleRoutes
-from rebalancer.plan.trades import Search
+from rebalancer.plan.trades import Search, _rows_that_share
 from rebalancer.units import E18
 from rebalancer.venues import Pool
 from scripts._bench_markets import market as market_of_seed
@@ -110,6 +111,34 @@ def test_both_orders_of_tokens_are_carried_out(seed: int) -> None:
 
     assert len(set(bounds)) == 2
     assert set(bounds) <= {one.whole.bound for one in found if one.whole is not None}
+
+
+def test_second_order_is_left_out_where_little_effort_is_left() -> None:
+    asked = market_of_seed(5)
+    first = Search(asked, Effort()).whole()
+    effort = Effort(20)
+
+    found = Search(asked, effort).whole()
+
+    assert len(first) == 2
+    assert len(found) == 1
+    assert effort.was_cut
+
+
+def test_each_of_several_pools_of_three_tokens_trades_one_pair() -> None:
+    """Both are wanted by both pairs: what is solved again leaves every pair but one of either out."""
+    reserves = (1_000 * RAW, 1_000 * RAW, 1_000 * RAW)
+    pools = tuple(ThreeTokens(reserves, key="0x" + digit * 40) for digit in "ef")
+    asked = replace(asked_for(pools, 80 * RAW), needs_max_raw=(0, 50 * RAW, 50 * RAW))
+    search = Search(asked, Effort())
+    (whole,) = search.whole()
+
+    shared = _rows_that_share(whole)
+
+    assert len(trading_rows(whole.market, whole.solution)) == 4
+    for number in (0, 1):
+        rows = np.flatnonzero(whole.market.pool == number)
+        assert len(np.setdiff1d(rows, shared)) == 1
 
 
 def test_settling_counts_as_a_step_for_each_swap() -> None:
