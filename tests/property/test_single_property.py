@@ -15,7 +15,7 @@ from rebalancer.plan.leg import Leg
 from rebalancer.plan.market import Market
 from rebalancer.plan.single import Gathered, SingleRoutes
 from rebalancer.units import BPS, E18
-from rebalancer.venues import Pool, Token, UniswapV3Pool
+from rebalancer.venues import BalancerWeightedPool, Pool, Token, UniswapV3Pool
 from tests.unit.pairs import RAW, A, B, C, pair
 from tests.unit.test_legs import ThreeTokens
 from tests.unit.test_order import D, E
@@ -158,6 +158,28 @@ def test_route_is_found_behind_one_that_pays_most_at_first_and_little_in_all() -
 
     assert [leg.token_out for leg in legs] == [E.address, B.address]
     assert legs[-1].amount_out_raw == paid["E"]
+
+
+def test_route_is_found_behind_one_whose_pool_cannot_take_the_amount() -> None:
+    """Through C it would pay twice as much, but that pool takes no more than 30 % of what it holds."""
+    thin = BalancerWeightedPool(
+        address=f"0x{9:040x}",
+        vault=f"0x{8:040x}",
+        pool_id=f"0x{9:040x}" + "00" * 12,
+        tokens=(A, C),
+        balances=(100 * RAW, 200 * RAW),
+        weights_e18=(E18 // 2, E18 // 2),
+        fee_e18=10**15,
+    )
+    pools = (
+        thin,
+        pair(B, C, 10, 10**6, 10**6),
+        pair(A, D, 11, 10**6, 10**6),
+        pair(B, D, 12, 10**6, 10**6),
+    )
+    for amount, middle in ((RAW, C), (50 * RAW, D)):
+        legs = SingleRoutes(Market(pools)).best(A.address, B.address, amount)
+        assert [leg.token_out for leg in legs] == [middle.address, B.address]
 
 
 def test_pool_pays_more_for_what_it_has_been_sold_out_of() -> None:
