@@ -139,6 +139,19 @@ def test_order_of_flows_breaks_a_circle_where_least_is_worth_most() -> None:
     assert order_of_flows(MARKET, flowing(enough), offer_of((A,), (E,)))[:3] == places(B, C, A)
 
 
+@pytest.mark.parametrize("unit", [1e-3, 1.0, 1e3])
+def test_order_of_flows_has_what_only_gives_first_and_what_only_takes_last(unit: float) -> None:
+    """However little that is, and whatever goes round in a circle between them."""
+    ring = {(A, B): 9 * unit, (B, C): 5 * unit, (C, A): unit}
+
+    # By what it gives more than it takes, A would be first.
+    from_d = order_of_flows(MARKET, flowing({**ring, (D, A): 0.5 * unit}), offer_of((E,), ()))
+    assert from_d == places(E, D, A, B, C)
+    # With what D takes, C would be first.
+    to_d = order_of_flows(MARKET, flowing({**ring, (C, D): 20 * unit}), offer_of((E,), ()))
+    assert to_d == places(E, A, B, C, D)
+
+
 def test_orders_beside_move_one_token_to_open_what_gains_most_first() -> None:
     """At prices at which E is dear everything for E gains; in this order E comes first, so nothing of it passes."""
     logs = [0.0] * len(TOKENS)
