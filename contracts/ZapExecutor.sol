@@ -32,7 +32,7 @@ contract ZapExecutor is IZapExecutor, RouteHops {
         for (uint256 at; at < route.length;) {
             address tokenIn;
             address tokenOut;
-            (at, tokenIn, tokenOut) = _hop(route, at, true);
+            (at, tokenIn, tokenOut,) = _hop(route, at);
             count = _touch(touched, count, tokenIn);
             count = _touch(touched, count, tokenOut);
         }

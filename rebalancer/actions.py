@@ -45,7 +45,6 @@ from rebalancer.errors import (
     TokenNotInBasket,
 )
 from rebalancer.governance import act
-from rebalancer.pools import Pool
 from rebalancer.preview import Approval, Preview, read_values
 from rebalancer.send.fees import offer, read_market, suggest
 from rebalancer.send.simulate import gas_in_turn
@@ -53,6 +52,7 @@ from rebalancer.send.wallet import Wallet, check_ether, cost_now, estimate_gas, 
 from rebalancer.spec import MAX_ASSETS, MIN_ASSETS, check_bands, check_weights
 from rebalancer.texts import LONGEST_SYMBOL, safe_text
 from rebalancer.units import BPS, E18, YEAR_SECONDS, div_up, mul_div_down, mul_div_up
+from rebalancer.venues import Pool
 
 if TYPE_CHECKING:
     from rebalancer.plan.leg import Leg

@@ -256,17 +256,15 @@ def _on_chain(
 def _pools(rpc: Rpc, deployment: Deployment) -> Iterator[Finding]:
     """Whether each pool can be read, and answers as it does on paper."""
     block, count = read_block(rpc), 0
-    for place in deployment.places:
+    for ref in deployment.pools:
         try:
-            read_pools(rpc, [place], block, deployment.chain_id)
+            read_pools(rpc, [ref], block, deployment.chain_id)
         except (ContractMissing, ContractReverted, PoolError) as error:
             ill = _ill("pools", error)
-            yield replace(
-                ill, sentence=f"The pool at {place.address} cannot be read: {ill.sentence}"
-            )
+            yield replace(ill, sentence=f"The pool at {ref.address} cannot be read: {ill.sentence}")
         else:
             count += 1
-    if count == len(deployment.places):
+    if count == len(deployment.pools):
         yield Finding("pools", True, f"All {count} pools can be read.")
 
 

@@ -1148,7 +1148,7 @@ class BadRoute(PlanError):
     def __init__(self, position: int, why: str) -> None:
         self.position = position
         self.why = why
-        super().__init__(f"Bad route at {position}: {why}; build it with rebalancer.plan.route.")
+        super().__init__(f"Bad route at {position}: {why}; build it with rebalancer.route.")
 
 
 class NoRoute(PlanError):

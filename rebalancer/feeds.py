@@ -23,7 +23,7 @@ from rebalancer.errors import (
 )
 from rebalancer.market_price import off_market, unpriced
 from rebalancer.oracle import feed_price_e18, in_usd_e18
-from rebalancer.pools import Pool, Token, in_wrapped_ether
+from rebalancer.venues import Pool, Token
 
 __all__ = ["FeedClaim", "check_feeds", "check_setting", "misdescribed", "priced_pools"]
 
@@ -132,10 +132,10 @@ def priced_pools(rpc: Rpc, deployment: Deployment, block: Block) -> tuple[Pool, 
     known = [Token(token.address, token.symbol, token.decimals) for token in deployment.tokens]
     weth = next((token for token in known if token.address == deployment.wrapped_native), None)
     found = []
-    for place in deployment.places:
+    for ref in deployment.pools:
         try:
-            (pool,) = read_pools(rpc, [place], block, deployment.chain_id)
-            found.append(in_wrapped_ether(pool, weth))
+            (pool,) = read_pools(rpc, [ref], block, deployment.chain_id)
+            found.append(pool.as_traded(weth))
         except (PoolError, ContractMissing, ContractReverted):
             continue
     return tuple(found)

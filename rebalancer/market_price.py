@@ -16,8 +16,8 @@ from fractions import Fraction
 
 from rebalancer.errors import PoolError
 from rebalancer.oracle import diverges
-from rebalancer.pools import Pool
-from rebalancer.units import BPS, E18
+from rebalancer.units import BPS, E18, PIPS_PER_BPS
+from rebalancer.venues import Pool
 
 __all__ = ["MAX_SLIPPAGE_BPS", "OffMarket", "off_market", "unpriced"]
 
@@ -25,7 +25,6 @@ MAX_SLIPPAGE_BPS = 300
 """ConfigStore.MAX_SLIPPAGE_BPS: the most that a policy may allow. Where feed and market are further apart, no vault can trade there, or
 whoever trades with it gains."""
 
-_PIPS_PER_BPS = 100
 _MOST_FEE_BPS = 100
 """A pool of a larger fee widens no limit by more."""
 _PIPS = 1_000_000
@@ -99,7 +98,7 @@ def _opinions(
 ) -> dict[str, list[_Opinion]]:
     found: dict[str, list[_Opinion]] = defaultdict(list)
     # One for all pools: a pool may stand its fee away from the market, and so may what is between two of them.
-    fees_bps = [-(-pool.fee_pips // _PIPS_PER_BPS) for pool in pools if [*_ways(pool, prices_e18)]]
+    fees_bps = [-(-pool.fee_pips // PIPS_PER_BPS) for pool in pools if [*_ways(pool, prices_e18)]]
     fee_bps = min(_MOST_FEE_BPS, max(fees_bps, default=0))
     for pool in pools:
         for (token, decimals), (other, other_decimals) in _ways(pool, prices_e18):

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from eth_utils.crypto import keccak
 
 from rebalancer.chain.contracts import contract_at
-from rebalancer.chain.deployment import DeployedFeed, DeployedPool, DeployedToken, Deployment
-from rebalancer.chain.pools import PoolPlace, Protocol, find_pool, find_v4_key, read_pools
+from rebalancer.chain.deployment import DeployedFeed, DeployedToken, Deployment
+from rebalancer.chain.pools import fee_pips_of, find_v4_ref, find_venue, read_pools
 from rebalancer.chain.rpc import Rpc, at_block
 from rebalancer.chain.snapshot import Block, read_block
 from rebalancer.chain.wellknown import SEQUENCED
@@ -39,11 +39,11 @@ from rebalancer.oracle import (
     rate_e18,
     tick_price_e18,
 )
-from rebalancer.pools import Token, in_wrapped_ether
-from rebalancer.pools.wrapped_ether import ETHER_ADDRESS
 from rebalancer.spec import ChainSpec, FeedLine, PoolLine, SequencerLine, SourceLine
 from rebalancer.texts import LONGEST_SYMBOL, safe_text
 from rebalancer.units import BPS
+from rebalancer.venues import PoolRef, Token
+from rebalancer.venues.model import ETHER_ADDRESS
 from rebalancer.words import span
 
 __all__ = [
@@ -340,7 +340,7 @@ def _read_token(rpc: Rpc, address: str) -> DeployedToken:
 
 def _read_pools(
     rpc: Rpc, lines: Sequence[PoolLine], tokens: dict[str, DeployedToken], wrapped_native: str
-) -> list[DeployedPool]:
+) -> list[PoolRef]:
     """Each pool, read whole as it will be for every plan; tokens that only pools trade are added to `tokens`."""
     block, chain_id = read_block(rpc), rpc.chain_id()
     weth = tokens[wrapped_native]
@@ -348,31 +348,27 @@ def _read_pools(
     found = []
     for line in lines:
         try:
-            place = _place(rpc, line, block)
-            (pool,) = read_pools(rpc, [place], block, chain_id)
-            in_wrapped_ether(pool, wrapped)
+            ref = _ref(rpc, line, block)
+            (pool,) = read_pools(rpc, [ref], block, chain_id)
+            pool.as_traded(wrapped)
         except (PoolError, ContractMissing, ContractReverted) as error:
             raise PoolUnsound(line.name, str(error).rstrip(".")) from None
         for token in pool.tokens:
             if token.address != ETHER_ADDRESS:
                 known = DeployedToken(token.symbol, token.address, token.decimals)
                 tokens.setdefault(token.address, known)
-        assets = [token.address for token in pool.tokens]
-        found.append(DeployedPool.at(place, assets, pool.fee_pips))
+        found.append(pool.ref)
     return found
 
 
-def _place(rpc: Rpc, line: PoolLine, block: Block) -> PoolPlace:
+def _ref(rpc: Rpc, line: PoolLine, block: Block) -> PoolRef:
     if line.pool_id is not None:
         try:
-            key = find_v4_key(rpc, line.address, line.pool_id, from_block=line.from_block)
+            return find_v4_ref(rpc, line.address, line.pool_id, from_block=line.from_block)
         except RpcRejected as refusal:
             why = f"its key was not searched for: {refusal.message}; say from_block, where it began"
             raise PoolUnsound(line.name, why) from None
-        return PoolPlace(Protocol.UNISWAP_V4, line.address, key)
-    protocol = find_pool(rpc, line.address, block)
-    if line.fee_bps is None:
-        return PoolPlace(protocol, line.address)
-    if protocol is not Protocol.UNISWAP_V2:
-        raise PoolUnsound(line.name, f"it is of {protocol}, which tells its fee itself")
-    return PoolPlace(protocol, line.address, fee_bps=line.fee_bps)
+    venue = find_venue(rpc, line.address, block)
+    if venue.tells_fee and line.fee_bps is not None:
+        raise PoolUnsound(line.name, f"it is of {venue.name}, which tells its fee itself")
+    return PoolRef(line.address, fee_pips=fee_pips_of(venue, line.fee_bps), venue=venue.name)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["BPS", "E18", "YEAR_SECONDS", "div_up", "mul_div_down", "mul_div_up"]
+__all__ = ["BPS", "E18", "PIPS_PER_BPS", "YEAR_SECONDS", "div_up", "mul_div_down", "mul_div_up"]
 
 BPS = 10_000
+PIPS_PER_BPS = 100
 """Basis points in one."""
 
 E18 = 10**18

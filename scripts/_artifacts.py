@@ -6,8 +6,8 @@ Ours come from forge's `out/`, outside ones as their authors published them on n
 contracts, whose authors publish none).
 
 rebalancer/artifacts is shipped in the wheel, so that the installed package needs neither forge nor
-Node: ours, and of others only what a devnet is built from. What tests alone need stays in
-.build/test-artifacts, with whatever licence it has. Git ignores both.
+Node: ours without test doubles, and of others only what a devnet is built from. What tests alone need
+stays in .build/test-artifacts, with whatever licence it has. Git ignores both.
 """
 
 from __future__ import annotations
@@ -47,9 +47,17 @@ OpenZeppelin's are under MIT, WETH9 under GPL-3.0-or-later, Uniswap V3's under G
 (v3-core's BUSL-1.1 turned into that on 2023-04-01, as its licence says).
 """
 
+DEVNET_MOCKS = {
+    *("BlocklistToken", "LocalToken", "MarketDriver", "MockAggregator", "MockFeedProxy"),
+    *("MockToken", "PausableToken"),
+}
+"""Of contracts/mocks, what an installed devnet is built from; the rest is for tests, attacks and benchmarks."""
+
 FOR_TESTS = {
     "CompatibilityFallbackHandler": "@safe-global/safe-smart-account/build/artifacts/contracts/handler/{name}.sol",
     "MultiSend": "@safe-global/safe-smart-account/build/artifacts/contracts/libraries/{name}.sol",
+    "PancakeV3Factory": "@pancakeswap/v3-core/artifacts/contracts/{name}.sol",
+    "PancakeV3Pool": "@pancakeswap/v3-core/artifacts/contracts/{name}.sol",
     "PoolManager": "@uniswap/v4-core/out/{name}.sol",
     "PoolModifyLiquidityTest": "@uniswap/v4-core/out/{name}.sol",
     "ProtocolFeePercentagesProvider": "@balancer-labs/v2-deployments/dist/tasks/20220725-protocol-fee-percentages-provider/artifact",
@@ -97,8 +105,16 @@ In between stands the interface of both, whose names of parameters come first: c
 def main() -> None:
     """Brings both folders up to date; files that would not change are left alone."""
     outside = [("Multicall3", _multicall3()), ("Permit2", _permit2())]
-    shipped = [*_ours(), *_published(SHIPPED), *outside]
-    for_tests = list(_published(FOR_TESTS))
+    ours = list(_ours())
+    doubles = [
+        (name, made)
+        for source, name, made in ours
+        if source.startswith("contracts/mocks/") and name not in DEVNET_MOCKS
+    ]
+    kept = {name for name, _ in doubles}
+    shipped = [(name, made) for _, name, made in ours if name not in kept]
+    shipped += [*_published(SHIPPED), *outside]
+    for_tests = [*doubles, *_published(FOR_TESTS)]
     names = [name for name, _ in (*shipped, *for_tests)]
     for name in names:
         if names.count(name) > 1:
@@ -146,8 +162,8 @@ def _types(parameters: list[Artifact]) -> list[Any]:
     return [[part["type"], _types(part.get("components", []))] for part in parameters]
 
 
-def _ours() -> Iterator[tuple[str, Artifact]]:
-    """Everything forge's cache says it compiled from contracts/ in the default profile.
+def _ours() -> Iterator[tuple[str, str, Artifact]]:
+    """Source, name and artifact of everything forge's cache says it compiled from contracts/ in the default profile.
 
     The folder alone does not tell: forge compiles some contracts a second time, plainly, for tests,
     and leaves behind what is no longer in any source.
@@ -164,6 +180,7 @@ def _ours() -> Iterator[tuple[str, Artifact]]:
                             f"out/ holds {name} without its code; run `forge clean` and again."
                         )
                     yield (
+                        source,
                         name,
                         _artifact(compiled, compiled["bytecode"], compiled["deployedBytecode"]),
                     )

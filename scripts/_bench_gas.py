@@ -38,13 +38,14 @@ from rebalancer.deploy import (
     set_feed,
 )
 from rebalancer.devnet.local import LocalChain
-from rebalancer.devnet.market import sqrt_price_x96
 from rebalancer.devnet.node import Node, NodeSettings
 from rebalancer.devnet.uniswap import Uniswap, install, pool_address
-from rebalancer.plan.route import BuyHop, Hop, PoolHop, encode
 from rebalancer.policy import Asset, Policy, weigh_basket
-from rebalancer.pools import Token, UniswapV3Pool
+from rebalancer.route import Hop, encode
 from rebalancer.units import BPS, E18
+from rebalancer.venues import Token, UniswapV3Pool
+from rebalancer.venues.uniswap_v3 import v3_hop
+from rebalancer.venues.uniswap_v3_math import sqrt_price_x96
 from scripts._bench_trace import Spent, spent
 
 __all__ = ["FIGURES", "SIZES", "Figure", "measure"]
@@ -370,13 +371,9 @@ class _Vault:
             self.contract, "rebalance", epoch, sales, least_bought, executor, route
         )
 
-    def _hop(self, sold: _Coin, bought: _Coin, amount_raw: int) -> PoolHop:
-        return PoolHop(amount_raw, *self._place(sold, bought), to_caller=True)
-
-    def _place(self, sold: _Coin, bought: _Coin) -> tuple[str, str, bool]:
-        """What is sold, in which pool, and whether that is its first token."""
-        pool = self.bench.pool(sold, bought)
-        return sold.token.address, pool, _zero_for_one(sold, bought)
+    def _hop(self, sold: _Coin, bought: _Coin, amount_raw: int) -> Hop:
+        ends = sold.token.address, bought.token.address
+        return v3_hop(self.bench.pool(sold, bought), amount_raw, *ends, to_caller=True)
 
     # In kind
 
@@ -467,7 +464,7 @@ class _Vault:
             wanted = amount * (BPS + margin_bps) // BPS
             cost = pool.quote_out(paid.token.address, coin.token.address, wanted)
             if buys:
-                hops.append(BuyHop(amount, *self._place(paid, coin), to_caller=True))
+                hops.append(self._hop(paid, coin, 0).buying(amount))
                 cost += cost * _ZAP_MARGIN_BPS // BPS
             else:
                 hops.append(self._hop(paid, coin, cost))

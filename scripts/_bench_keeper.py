@@ -31,10 +31,10 @@ from rebalancer.devnet.node import Node, NodeSettings
 from rebalancer.devnet.stage import Actor, Stage, build_stage
 from rebalancer.keeper import Keeper, KeeperOptions, Site
 from rebalancer.plan import Plan, PlanInput, plan_rebalance
-from rebalancer.pools import Token, UniswapV3Pool
 from rebalancer.reasons import Reason
 from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import devnet_signer
+from rebalancer.venues import Token, UniswapV3Pool
 
 __all__ = ["Times", "full_tape", "measure"]
 

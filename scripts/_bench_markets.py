@@ -26,7 +26,8 @@ from rebalancer.plan.dual import solve
 from rebalancer.plan.market import market_of
 from rebalancer.plan.optimum import asked_of
 from rebalancer.policy import Asset, Basket, Fill, Policy, Price, State, settle
-from rebalancer.pools import (
+from rebalancer.units import BPS, E18
+from rebalancer.venues import (
     BalancerWeightedPool,
     CurveCryptoPool,
     CurveStablePool,
@@ -37,9 +38,8 @@ from rebalancer.pools import (
     UniswapV4Pool,
     synthetic,
 )
-from rebalancer.pools.curve_cubic import A_MULTIPLIER
-from rebalancer.pools.curve_math import A_PRECISION, crypto_d
-from rebalancer.units import BPS, E18
+from rebalancer.venues.curve_cubic import A_MULTIPLIER
+from rebalancer.venues.curve_math import A_PRECISION, crypto_d
 
 __all__ = [
     "Greedy",

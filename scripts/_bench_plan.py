@@ -20,8 +20,8 @@ from rebalancer.errors import BadAmount, LiquidityExhausted, NoRoute
 from rebalancer.plan import NoPlan, Plan, PlanInput, best_sale, plan_rebalance
 from rebalancer.plan.leg import Leg, pools_after
 from rebalancer.policy import Asset, Basket, Policy, Price, State
-from rebalancer.pools import Pool, Tick, TickProfile, Token, UniswapV3Pool, synthetic
 from rebalancer.units import BPS, E18
+from rebalancer.venues import Pool, Tick, TickProfile, Token, UniswapV3Pool, synthetic
 
 __all__ = ["POLICY", "PlanFigures", "in_band", "measure_plan", "out_of_band", "ways"]
 

@@ -38,9 +38,8 @@ from rebalancer.plan.market import market_of
 from rebalancer.plan.optimum import asked_of, optimum
 from rebalancer.plan.trades import bound_e18
 from rebalancer.policy import Asset, Weighed, weigh_basket
-from rebalancer.pools import Pool, UniswapV4Pool, WrappedEtherPool, load
-from rebalancer.pools.wrapped_ether import ETHER_ADDRESS
 from rebalancer.units import BPS, E18, YEAR_SECONDS
+from rebalancer.venues import Pool, PoolState, load
 
 __all__ = [
     "KEEPER",
@@ -370,11 +369,9 @@ def _keeper(snapshot: Any, pools: Sequence[Pool], conditions: Conditions) -> Ver
     return decide(snapshot, pools, conditions)
 
 
-def _as_traded(pool: Pool) -> Pool:
+def _as_traded(pool: PoolState) -> Pool:
     """Ether is traded as its wrapped token."""
-    if isinstance(pool, UniswapV4Pool) and pool.token0.address == ETHER_ADDRESS:
-        return WrappedEtherPool(pool, WETH)
-    return pool
+    return pool.as_traded(WETH)
 
 
 class _Meter:

@@ -27,8 +27,8 @@ from rebalancer.devnet.node import Node, NodeSettings
 from rebalancer.keeper.decide import Conditions, Step, Verdict
 from rebalancer.keeper.planners import Planners
 from rebalancer.policy import Asset
-from rebalancer.pools import Pool, Token, synthetic
 from rebalancer.units import E18
+from rebalancer.venues import Pool, Token, synthetic
 from scripts._bench_plan import POLICY
 
 __all__ = ["SIZES", "ScaleFigures", "measure_scale"]

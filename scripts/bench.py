@@ -20,6 +20,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from rebalancer.chain.artifacts import look_also_in
 from scripts import _bench_keeper as keeper
 from scripts import _bench_snapshot as snapshot
 from scripts._bench_gas import FIGURES, SIZES, Figure, measure
@@ -32,6 +33,8 @@ from scripts._bench_scale import ScaleFigures, measure_scale
 from scripts._bench_trace import Spent
 
 _FOLDER = snapshot.ROOT / ".bench"
+
+look_also_in(snapshot.ROOT / ".build" / "test-artifacts")
 
 _SHARED = snapshot.ROOT.parent / "shared" / "data"
 _TAPE = _SHARED / "chainlink"

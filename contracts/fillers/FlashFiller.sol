@@ -10,7 +10,7 @@ import { IUniswapV3SwapCallback } from "@uniswap/v3-core/contracts/interfaces/ca
 import { IBasketVault } from "../interfaces/IBasketVault.sol";
 import { IExecutor } from "../interfaces/IExecutor.sol";
 import { ConfigCode } from "../libraries/ConfigCode.sol";
-import { IV3Pool } from "../venues/UniswapV3Venue.sol";
+import { IV3Pool } from "../venues/V3Swaps.sol";
 
 /// @title FlashFiller
 /// @notice WHAT IT IS. An example of open execution: an arbitrageur without capital. A Uniswap V3 pool pays the vault what it buys first

@@ -11,6 +11,6 @@ interface IRouteExecutor is IExecutor {
     /// @return tokensOut what it leaves for the caller; 0 where a later hop takes all of it
     function readRoute(bytes calldata route)
         external
-        view
+        pure
         returns (address[] memory tokensIn, address[] memory tokensOut);
 }

@@ -4,6 +4,8 @@ pragma solidity 0.8.30;
 import { IERC20 } from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import { SafeERC20 } from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 
+import { Venue } from "./Venue.sol";
+
 /// @notice What is called on Balancer V2's Vault.
 interface IBalancerV2Vault {
     struct SingleSwap {
@@ -29,25 +31,30 @@ interface IBalancerV2Vault {
 }
 
 /// @title BalancerV2Venue
-/// @notice Swaps on any pool of Balancer V2 through its Vault. Nothing else here knows Balancer. No limit is set: whoever receives the
-/// result checks it.
-abstract contract BalancerV2Venue {
+/// @notice Swaps on any pool of Balancer V2 through its Vault. No limit is set: whoever receives the result checks it. No allowance
+/// outlives the call. Body: Vault (20), poolId (32).
+abstract contract BalancerV2Venue is Venue {
     using SafeERC20 for IERC20;
 
-    uint256 internal constant BALANCER_BODY_BYTES = 52;
+    uint8 internal constant BALANCER_V2 = 5;
 
     uint8 private constant GIVEN_IN = 0;
 
-    /// @dev `body` is tokenOut (20), poolId (32). No allowance outlives the call.
-    function _swapOnBalancer(address vault, address tokenIn, bytes calldata body, uint256 amountIn, address recipient)
-        internal
-        returns (address tokenOut)
-    {
-        tokenOut = address(bytes20(body));
-        IERC20(tokenIn).forceApprove(vault, amountIn);
+    function _swapOnBalancerV2(
+        address tokenIn,
+        address tokenOut,
+        uint256 amount,
+        uint8 flags,
+        bytes calldata body,
+        address recipient
+    ) internal {
+        _checkBody(body, 52);
+        _sellsOnly(flags);
+        address vault = _addressAt(body, 0);
+        IERC20(tokenIn).forceApprove(vault, amount);
         IBalancerV2Vault(vault)
             .swap(
-                IBalancerV2Vault.SingleSwap(bytes32(body[20:]), GIVEN_IN, tokenIn, tokenOut, amountIn, ""),
+                IBalancerV2Vault.SingleSwap(bytes32(body[20:]), GIVEN_IN, tokenIn, tokenOut, amount, ""),
                 IBalancerV2Vault.FundManagement(address(this), false, payable(recipient), false),
                 0,
                 block.timestamp

@@ -7,6 +7,7 @@ import { SafeERC20 } from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.s
 import { Address } from "@openzeppelin/contracts/utils/Address.sol";
 
 import { IEtherWrapper } from "../interfaces/IEtherWrapper.sol";
+import { Venue } from "./Venue.sol";
 
 /// @title CallBox
 /// @notice Makes one call with the tokens it was sent and sends everything on. Each clone is used once, by CallVenue. What the call
@@ -81,14 +82,18 @@ contract CallBox {
 ///
 /// WHY A CLONE. A call to anywhere, made by the executor, could leave an allowance on it that takes from the next one's route. So the
 /// call is made by a contract of its own, new for every hop (41,000 gas), which gets this hop's tokens and nothing else.
-abstract contract CallVenue {
+///
+/// BODY. target (20), spender (20; 0 if none), offset (2), data. The amount is written over the 32 bytes of data from offset on, unless
+/// that is 65,535.
+abstract contract CallVenue is Venue {
     using SafeERC20 for IERC20;
 
-    uint256 internal constant CALL_BODY_BYTES = 44;
+    uint8 internal constant ANY_CALL = 7;
 
-    uint8 private constant ETHER_IN = 4;
-    uint8 private constant ETHER_OUT = 8;
+    /// Flag: spender is paid ahead of the call instead of being allowed to take.
     uint8 private constant PAID_FIRST = 32;
+
+    uint256 private constant DATA_AT = 42;
 
     /// The amount is in the data already.
     uint256 private constant FIXED = type(uint16).max;
@@ -98,36 +103,30 @@ abstract contract CallVenue {
     /// @notice The place for the amount does not lie inside the data.
     error AmountOutsideData(uint256 offset, uint256 length);
 
-    /// @dev Bytes of data that follow `body`.
-    function _dataBytes(bytes calldata body) internal pure returns (uint256) {
-        return uint16(bytes2(body[42:]));
-    }
-
-    /// @dev `body` is spender (20), tokenOut (20), offset (2), length (2), data. The amount is written over the 32 bytes of data from
-    /// offset on, unless that is 65,535.
-    function _swapByCall(
-        address target,
+    function _swapByAnyCall(
         address tokenIn,
+        address tokenOut,
+        uint256 amount,
         uint8 flags,
         bytes calldata body,
-        uint256 amountIn,
         address recipient
-    ) internal returns (address tokenOut) {
-        address spender = address(bytes20(body));
-        tokenOut = address(bytes20(body[20:]));
+    ) internal {
+        if (body.length < DATA_AT) revert BadBody(body.length, DATA_AT);
+        _sellsOnly(flags);
+        address spender = _addressAt(body, 20);
         uint256 offset = uint16(bytes2(body[40:]));
-        bytes memory data = body[CALL_BODY_BYTES:];
+        bytes memory data = body[DATA_AT:];
         if (offset != FIXED) {
             if (offset + 32 > data.length) revert AmountOutsideData(offset, data.length);
             assembly ("memory-safe") {
-                mstore(add(add(data, 32), offset), amountIn)
+                mstore(add(add(data, 32), offset), amount)
             }
         }
         CallBox box = CallBox(payable(Clones.clone(BOX)));
         bool paidFirst = flags & PAID_FIRST != 0;
-        IERC20(tokenIn).safeTransfer(paidFirst ? spender : address(box), amountIn);
+        IERC20(tokenIn).safeTransfer(paidFirst ? spender : address(box), amount);
         CallBox.Order memory order = CallBox.Order({
-            target: target,
+            target: _addressAt(body, 0),
             spender: paidFirst ? address(0) : spender,
             tokenIn: IERC20(tokenIn),
             tokenOut: IERC20(tokenOut),

@@ -4,6 +4,8 @@ pragma solidity 0.8.30;
 import { IERC20 } from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import { SafeERC20 } from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 
+import { Venue } from "./Venue.sol";
+
 /// @notice What is called on Curve's pools. The oldest return nothing, so nothing is read.
 interface ICurveStablePool {
     function exchange(int128 i, int128 j, uint256 dx, uint256 minDy) external;
@@ -15,27 +17,36 @@ interface ICurveCryptoPool {
 }
 
 /// @title CurveVenue
-/// @notice Swaps on Curve's pools. Nothing else here knows Curve. Pools that all kinds of Curve's have in common pay only who asks, so
-/// the result stays here until the route ends. Pools that want ether itself are served by CallVenue. No limit is set: whoever receives the
-/// result checks it.
-abstract contract CurveVenue {
+/// @notice Swaps on Curve's pools. What all kinds of them have in common pays only who asks, so where the result is for somebody else it is
+/// sent on. Pools that want ether itself are served by CallVenue. No limit is set: whoever receives the result checks it. No allowance
+/// outlives the call. Body: pool (20), i (1), j (1): places of the coins in the pool.
+abstract contract CurveVenue is Venue {
     using SafeERC20 for IERC20;
 
-    uint256 internal constant CURVE_BODY_BYTES = 22;
+    uint8 internal constant CURVE = 6;
 
+    /// Flag: the pool counts its coins with uint256 instead of int128.
     uint8 private constant UNSIGNED_INDICES = 16;
 
-    /// @dev `body` is tokenOut (20), i (1), j (1): places of the coins in the pool. No allowance outlives the call.
-    function _swapOnCurve(address pool, address tokenIn, uint8 flags, bytes calldata body, uint256 amountIn)
-        internal
-        returns (address tokenOut)
-    {
-        tokenOut = address(bytes20(body));
+    function _swapOnCurve(
+        address tokenIn,
+        address tokenOut,
+        uint256 amount,
+        uint8 flags,
+        bytes calldata body,
+        address recipient
+    ) internal {
+        _checkBody(body, 22);
+        _sellsOnly(flags);
+        address pool = _addressAt(body, 0);
         uint8 i = uint8(body[20]);
         uint8 j = uint8(body[21]);
-        IERC20(tokenIn).forceApprove(pool, amountIn);
-        if (flags & UNSIGNED_INDICES != 0) ICurveCryptoPool(pool).exchange(i, j, amountIn, 0);
-        else ICurveStablePool(pool).exchange(int128(uint128(i)), int128(uint128(j)), amountIn, 0);
+        bool sendOn = recipient != address(this);
+        uint256 before = sendOn ? IERC20(tokenOut).balanceOf(address(this)) : 0;
+        IERC20(tokenIn).forceApprove(pool, amount);
+        if (flags & UNSIGNED_INDICES != 0) ICurveCryptoPool(pool).exchange(i, j, amount, 0);
+        else ICurveStablePool(pool).exchange(int128(uint128(i)), int128(uint128(j)), amount, 0);
         IERC20(tokenIn).forceApprove(pool, 0);
+        if (sendOn) IERC20(tokenOut).safeTransfer(recipient, IERC20(tokenOut).balanceOf(address(this)) - before);
     }
 }

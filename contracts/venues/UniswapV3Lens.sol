@@ -1,19 +1,16 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.30;
 
-/// @notice What is read of a Uniswap V3 pool.
+/// @notice What is read of a pool of Uniswap V3 or of a fork: of what they answer, the part that all have in common.
 interface IV3PoolState {
     function token0() external view returns (address);
     function token1() external view returns (address);
     function fee() external view returns (uint24);
     function tickSpacing() external view returns (int24);
     function liquidity() external view returns (uint128);
-    function slot0() external view returns (uint160 sqrtPriceX96, int24 tick, uint16, uint16, uint16, uint8, bool);
+    function slot0() external view returns (uint160 sqrtPriceX96, int24 tick);
     function tickBitmap(int16 word) external view returns (uint256);
-    function ticks(int24 tick)
-        external
-        view
-        returns (uint128 gross, int128 net, uint256, uint256, int56, uint160, uint32, bool);
+    function ticks(int24 tick) external view returns (uint128 gross, int128 net);
 }
 
 /// @title UniswapV3Lens
@@ -53,7 +50,7 @@ contract UniswapV3Lens {
         p.token1 = pool.token1();
         p.fee = pool.fee();
         p.tickSpacing = pool.tickSpacing();
-        (p.sqrtPriceX96, p.tick,,,,,) = pool.slot0();
+        (p.sqrtPriceX96, p.tick) = pool.slot0();
         p.liquidity = pool.liquidity();
         p.ticks = _ticks(pool, p.tick, p.tickSpacing, words);
     }
@@ -83,7 +80,7 @@ contract UniswapV3Lens {
             for (uint256 bit; bit < 256 && maps[m] >> bit != 0; ++bit) {
                 if (maps[m] >> bit & 1 == 0) continue;
                 int24 t = int24(((from + int256(m)) * 256 + int256(bit)) * spacing);
-                (uint128 gross, int128 net,,,,,,) = pool.ticks(t);
+                (uint128 gross, int128 net) = pool.ticks(t);
                 found[count++] = Tick(t, gross, net);
             }
         }

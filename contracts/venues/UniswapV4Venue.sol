@@ -7,6 +7,7 @@ import { SafeCast } from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import { TransientSlot } from "@openzeppelin/contracts/utils/TransientSlot.sol";
 
 import { IEtherWrapper } from "../interfaces/IEtherWrapper.sol";
+import { Venue } from "./Venue.sol";
 
 /// @notice What is called on Uniswap V4's PoolManager. Currency 0 is ether.
 interface IV4PoolManager {
@@ -34,14 +35,15 @@ interface IV4PoolManager {
 }
 
 /// @title UniswapV4Venue
-/// @notice Swaps on Uniswap V4 through PoolManager.unlock. Nothing else here knows Uniswap V4. Routes know tokens only, so where a pool
+/// @notice Swaps on Uniswap V4 through PoolManager.unlock. Routes know tokens only, so where a pool
 /// holds ether the hop names WETH, and exactly what the pool takes is unwrapped and what it pays is wrapped: no ether is ever left.
 /// No price limit is set: whoever receives the result checks it.
+/// Body: PoolManager (20), fee (3), tickSpacing (3, signed), hooks (20).
 ///
 /// HOOKS. A pool's hooks run inside the swap and get no data. They may refuse it; they may take a cut, even all of the result; they may
 /// call anybody, and find no route to run here and no callback awaited. They cannot make the hop cost more than its amount.
 /// What PoolManager says they left is what is taken: whoever receives the result checks it, as everywhere.
-abstract contract UniswapV4Venue {
+abstract contract UniswapV4Venue is Venue {
     using SafeERC20 for IERC20;
     using SafeCast for uint256;
     using TransientSlot for bytes32;
@@ -61,10 +63,7 @@ abstract contract UniswapV4Venue {
         address recipient;
     }
 
-    uint256 internal constant V4_BODY_BYTES = 46;
-
-    uint8 private constant ETHER_IN = 4;
-    uint8 private constant ETHER_OUT = 8;
+    uint8 internal constant UNISWAP_V4 = 4;
 
     /// The ends of the price range, exclusive (TickMath.MIN_SQRT_PRICE and MAX_SQRT_PRICE).
     uint160 private constant MIN_SQRT_PRICE_X96 = 4295128739;
@@ -82,16 +81,17 @@ abstract contract UniswapV4Venue {
     /// @notice Ether is accepted only while it is being unwrapped or taken, from whoever does that.
     error UnexpectedEther(address sender, uint256 amountWei);
 
-    /// @dev `body` is tokenOut (20), fee (3), tickSpacing (3, signed), hooks (20).
-    function _swapOnV4(
-        address manager,
+    function _swapOnUniswapV4(
         address tokenIn,
+        address tokenOut,
+        uint256 amount,
         uint8 flags,
         bytes calldata body,
-        uint256 amountIn,
         address recipient
-    ) internal returns (address tokenOut) {
-        tokenOut = address(bytes20(body));
+    ) internal {
+        _checkBody(body, 46);
+        _sellsOnly(flags);
+        address manager = _addressAt(body, 0);
         bytes memory order = abi.encode(
             V4Order({
                 tokenIn: tokenIn,
@@ -100,8 +100,8 @@ abstract contract UniswapV4Venue {
                 etherOut: flags & ETHER_OUT != 0,
                 fee: uint24(bytes3(body[20:])),
                 tickSpacing: int24(uint24(bytes3(body[23:]))),
-                hooks: address(bytes20(body[26:])),
-                amountIn: amountIn,
+                hooks: _addressAt(body, 26),
+                amountIn: amount,
                 recipient: recipient
             })
         );

@@ -8,23 +8,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
-from rebalancer.chain.pools import PoolPlace, Protocol, V4Key
 from rebalancer.errors import DeploymentMalformed, DeploymentMissing, TokenNotListed
 from rebalancer.files import MEGABYTE, Excess, parse_json, read_text
 from rebalancer.texts import LONGEST_SYMBOL, safe_json, safe_text
+from rebalancer.venues import PoolRef, check_ref
 
-__all__ = ["DeployedFeed", "DeployedPool", "DeployedToken", "Deployment", "Unfinished"]
+__all__ = ["DeployedFeed", "DeployedToken", "Deployment", "Unfinished"]
 
 _MOST_BYTES = 16 * MEGABYTE
 """Of an addresses file: some 40,000 pools."""
-
-_PIPS = 1_000_000
-_PIPS_PER_BPS = 100
 
 
 @dataclass(frozen=True)
@@ -54,77 +51,6 @@ class DeployedFeed:
 
 
 @dataclass(frozen=True)
-class DeployedPool:
-    """A pool; tokens by address and in the pool's order, where Uniswap V4's ether is address zero.
-
-    `address` is PoolManager's for Uniswap V4. `fee_pips`, in millionths, is Uniswap's alone: pools of
-    Balancer and Curve tell theirs when they are read, and have 0. `tick_spacing` is that of V4, else 0.
-
-    Raises:
-        ValueError: no pool of this protocol is told by these.
-    """
-
-    address: str
-    tokens: tuple[str, ...]
-    fee_pips: int = 0
-    protocol: Protocol = Protocol.UNISWAP_V3
-    tick_spacing: int = 0
-
-    def __post_init__(self) -> None:
-        is_pair = len(self.tokens) == 2 and 0 <= self.fee_pips < _PIPS
-        match self.protocol:
-            case Protocol.UNISWAP_V2:
-                is_told = is_pair and self.fee_pips % _PIPS_PER_BPS == 0
-            case Protocol.UNISWAP_V3:
-                is_told = is_pair
-            case Protocol.UNISWAP_V4:
-                is_told = is_pair and self.tick_spacing > 0
-            case _:
-                is_told = len(self.tokens) >= 2
-        if not is_told:
-            raise ValueError(f"{self.address} is not told as a pool of {self.protocol}")
-
-    @classmethod
-    def at(cls, place: PoolPlace, tokens: Sequence[str], fee_pips: int) -> Self:
-        """The pool at a place, which trades these tokens for that fee."""
-        fee_pips = {
-            Protocol.UNISWAP_V2: place.fee_bps * _PIPS_PER_BPS,
-            Protocol.UNISWAP_V3: fee_pips,
-            Protocol.UNISWAP_V4: place.v4.fee_pips if place.v4 else 0,
-        }.get(place.protocol, 0)
-        spacing = place.v4.tick_spacing if place.v4 else 0
-        return cls(place.address, tuple(tokens), fee_pips, place.protocol, spacing)
-
-    @property
-    def place(self) -> PoolPlace:
-        """Where to read it."""
-        match self.protocol:
-            case Protocol.UNISWAP_V2:
-                fee_bps = self.fee_pips // _PIPS_PER_BPS
-                return PoolPlace(self.protocol, self.address, fee_bps=fee_bps)
-            case Protocol.UNISWAP_V4:
-                token0, token1 = self.tokens
-                key = V4Key(token0, token1, self.fee_pips, self.tick_spacing)
-                return PoolPlace(self.protocol, self.address, key)
-            case _:
-                return PoolPlace(self.protocol, self.address)
-
-    @classmethod
-    def from_json(cls, raw: Mapping[str, Any]) -> Self:
-        """As `asdict` gives it, or as files had it that named Uniswap V3's pools alone.
-
-        Raises:
-            KeyError, TypeError, ValueError: it is neither.
-        """
-        if "protocol" not in raw:
-            return cls(raw["address"], (raw["token0"], raw["token1"]), raw["fee_pips"])
-        tokens = tuple(str(token).lower() for token in raw["tokens"])
-        protocol = Protocol(raw["protocol"])
-        numbers = int(raw["fee_pips"]), int(raw["tick_spacing"])
-        return cls(raw["address"].lower(), tokens, numbers[0], protocol, numbers[1])
-
-
-@dataclass(frozen=True)
 class Unfinished:
     """A launch that was begun and has not come to its end: by whom, with which salt, and what of it is on the chain."""
 
@@ -147,17 +73,12 @@ class Deployment:
     rpc_url: str | None = None
     tokens: tuple[DeployedToken, ...] = ()
     feeds: tuple[DeployedFeed, ...] = ()
-    pools: tuple[DeployedPool, ...] = ()
+    pools: tuple[PoolRef, ...] = ()
     uniswap: Mapping[str, str] = field(default_factory=dict)
     contracts: Mapping[str, str] = field(default_factory=dict)
     vaults: tuple[str, ...] = ()
     block: int | None = None
     unfinished: Unfinished | None = None
-
-    @property
-    def places(self) -> tuple[PoolPlace, ...]:
-        """Where to read each of the pools, in their order."""
-        return tuple(pool.place for pool in self.pools)
 
     @property
     def wrapped_native(self) -> str:
@@ -239,7 +160,7 @@ class Deployment:
                 for token in raw["tokens"]
             ),
             tuple(DeployedFeed(**feed) for feed in raw["feeds"]),
-            tuple(DeployedPool.from_json(pool) for pool in raw["pools"]),
+            tuple(check_ref(PoolRef(**pool)) for pool in raw["pools"]),
             _addresses(raw["uniswap"]),
             _addresses(raw["contracts"]),
             tuple(address.lower() for address in raw.get("vaults", ())),

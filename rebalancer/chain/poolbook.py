@@ -16,34 +16,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
-from typing import Any, TypeGuard
+from typing import Any
 
-from rebalancer.chain.abi import Event, Interface
+from rebalancer.chain.abi import Event
 from rebalancer.chain.logs import LogSearch
-from rebalancer.chain.pool_logs import moved
-from rebalancer.chain.pool_views import BALANCER_POOL, BALANCER_VAULT, MANAGER, PAIR, V3_POOL
-from rebalancer.chain.pools import PoolFailure, PoolPlace, read_pools_settled
+from rebalancer.chain.pools import PoolFailure, read_pools_settled
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import Block
 from rebalancer.errors import BlockVanished, PoolDiverged, PoolError
-from rebalancer.pools import (
-    AnyPool,
-    BalancerWeightedPool,
-    CurveCryptoPool,
-    CurveStablePool,
-    Token,
-    UniswapV2Pool,
-    UniswapV3Pool,
-    UniswapV4Pool,
-)
+from rebalancer.venues import PoolRef, PoolState, Token
+from rebalancer.venues.model import LogSource
 
 __all__ = ["PoolBook"]
 
 _NOT_STATE = ("block", "name")
 """What two reads of the same pool may differ in."""
-
-_FROM_OUTSIDE = "rates"
-"""What a pool of Curve may differ in without a log, from the first time a rate of one moves on."""
 
 _MOST_BLOCKS = 2_000
 """After a longer absence everything is read again."""
@@ -55,7 +42,7 @@ class PoolBook:
     def __init__(
         self,
         rpc: Rpc,
-        places: Sequence[PoolPlace],
+        refs: Sequence[PoolRef],
         block: Block,
         chain_id: int,
         *,
@@ -72,17 +59,17 @@ class PoolBook:
         self.diverged: dict[str, PoolDiverged] = {}
         self.unread: dict[str, PoolFailure] = {}
         self._tokens = dict(tokens or {})
-        self._pools: dict[str, AnyPool] = {}
+        self._pools: dict[str, PoolState] = {}
         self._search = LogSearch()
-        self._places = {place.key: place for place in places}
-        self._keep(self._read(list(self._places), block))
+        self._refs = {ref.key: ref for ref in refs}
+        self._keep(self._read(list(self._refs), block))
 
     @property
-    def pools(self) -> tuple[AnyPool, ...]:
+    def pools(self) -> tuple[PoolState, ...]:
         """Those that can be relied on, in the order they were named."""
-        return tuple(self._pools[key] for key in self._places if not self._is_out(key))
+        return tuple(self._pools[key] for key in self._refs if not self._is_out(key))
 
-    def pool(self, key: str) -> AnyPool:
+    def pool(self, key: str) -> PoolState:
         """One of them.
 
         Raises:
@@ -104,7 +91,7 @@ class PoolBook:
         """
         if block.hash == self.block.hash:
             return ()
-        if not self._places:
+        if not self._refs:
             self.block = block
             return ()
         if not 0 < block.number - self.block.number <= _MOST_BLOCKS:
@@ -120,20 +107,21 @@ class PoolBook:
         Raises:
             as `rebalancer.chain.pools.read_pools_settled`.
         """
-        wanted = [key for key in (keys or self._places) if not self._is_out(key)]
+        wanted = [key for key in (keys or self._refs) if not self._is_out(key)]
         found = []
         for key, pool in self._read(wanted, self.block).items():
             if isinstance(pool, PoolFailure):
                 self.unread[key] = pool
                 continue
             differences = _differences(self._pools[key], pool)
-            if differences == _FROM_OUTSIDE:
+            if pool.MAY_DRIFT.issuperset(differences):
                 self._pools[key] = pool
-            elif differences:
-                found.append(self._diverge(key, self.block, f"{differences} differ"))
+            else:
+                why = f"{', '.join(differences)} differ"
+                found.append(self._diverge(key, self.block, why))
         return tuple(found)
 
-    def read_again(self, key: str) -> AnyPool:
+    def read_again(self, key: str) -> PoolState:
         """Take one pool as the chain has it at the book's block, and rely on it from now on.
 
         Raises:
@@ -152,14 +140,14 @@ class PoolBook:
     def _is_out(self, key: str) -> bool:
         return key in self.diverged or key in self.unread
 
-    def _read(self, keys: Sequence[str], block: Block) -> dict[str, AnyPool | PoolFailure]:
-        places = [self._places[key] for key in keys]
+    def _read(self, keys: Sequence[str], block: Block) -> dict[str, PoolState | PoolFailure]:
+        refs = [self._refs[key] for key in keys]
         found = read_pools_settled(
-            self.rpc, places, block, self.chain_id, tokens=self._tokens, lens=self.lens
+            self.rpc, refs, block, self.chain_id, tokens=self._tokens, lens=self.lens
         )
         return dict(zip(keys, found, strict=True))
 
-    def _keep(self, fresh: Mapping[str, AnyPool | PoolFailure]) -> None:
+    def _keep(self, fresh: Mapping[str, PoolState | PoolFailure]) -> None:
         for key, pool in fresh.items():
             if isinstance(pool, PoolFailure):
                 self.unread[key] = pool
@@ -169,7 +157,7 @@ class PoolBook:
 
     def _read_anew(self, block: Block) -> tuple[PoolDiverged, ...]:
         """Every pool that is relied on, after a reorg."""
-        self._keep(self._read([key for key in self._places if not self._is_out(key)], block))
+        self._keep(self._read([key for key in self._refs if not self._is_out(key)], block))
         self.block = block
         return ()
 
@@ -200,28 +188,32 @@ class PoolBook:
 
     def _apply(self, logs: Sequence[Mapping[str, Any]], block: Block) -> tuple[PoolDiverged, ...]:
         events: dict[str, list[Event]] = {}
-        touched = [key for key, pool in self._pools.items() if _is_curve(pool) and pool.moves]
+        touched = [key for key, pool in self._pools.items() if pool.moves]
+        sources = self._sources
         for log in logs:
-            address = log["address"].lower()
-            if address in self._pools and _is_curve(self._pools[address]):
-                touched.append(address)
-                continue
-            for known in self._interfaces[address]:
-                if event := known.decode_log(log):
-                    events.setdefault(_key_of(event), []).append(event)
+            address, topics = log["address"].lower(), log["topics"]
+            named = topics[1] if len(topics) > 1 else None
+            for key, source in (
+                *sources.get((address, None), ()),
+                *sources.get((address, named), ()),
+            ):
+                if not self._pools[key].LOGS_TELL_ALL:
+                    touched.append(key)
+                elif event := source.interface.decode_log(log):
+                    events.setdefault(key, []).append(event)
         again = [key for key in dict.fromkeys(touched) if not self._is_out(key)]
         # Read before anything is changed: a failure of the endpoint leaves the book where it was.
         self._keep(self._read(again, block) if again else {})
         found = []
         for key, some in events.items():
-            if key not in self._pools or self._is_out(key):
+            if self._is_out(key):
                 continue
             try:
-                after = moved(self._pools[key], some)
+                after = self._pools[key].moved(some)
             except PoolError as error:
                 found.append(self._diverge(key, block, getattr(error, "why", str(error))))
             else:
-                self._pools[key] = replace(after, block=block.number)
+                self._pools[key] = _at_block(after, block.number)
         self.block = block
         return tuple(found)
 
@@ -232,57 +224,33 @@ class PoolBook:
     def _filters(self) -> list[dict[str, Any]]:
         """What to search for: all logs of contracts that are one pool, and of those that hold many the logs that name ours."""
         alone: set[str] = set()
-        ids: dict[str, set[str]] = {}
-        for pool in self._pools.values():
-            match pool:
-                case UniswapV4Pool():
-                    ids.setdefault(pool.manager, set()).add(pool.key)
-                case BalancerWeightedPool():
-                    alone.add(pool.address)
-                    ids.setdefault(pool.vault, set()).add(pool.pool_id)
-                case _:
-                    alone.add(pool.address)
+        named: dict[str, set[str]] = {}
+        for address, topic in self._sources:
+            if topic is None:
+                alone.add(address)
+            else:
+                named.setdefault(address, set()).add(topic)
         filters: list[dict[str, Any]] = [{"address": sorted(alone)}] if alone else []
         return filters + [
-            {"address": holder, "topics": [None, sorted(named)]}
-            for holder, named in sorted(ids.items())
+            {"address": holder, "topics": [None, sorted(topics)]}
+            for holder, topics in sorted(named.items())
         ]
 
     @property
-    def _interfaces(self) -> dict[str, tuple[Interface, ...]]:
-        """Whose logs move a pool, and what they may say."""
-        found: dict[str, tuple[Interface, ...]] = {}
-        for pool in self._pools.values():
-            match pool:
-                case UniswapV2Pool():
-                    found[pool.address] = (PAIR,)
-                case UniswapV3Pool():
-                    found[pool.address] = (V3_POOL,)
-                case UniswapV4Pool():
-                    found[pool.manager] = (MANAGER,)
-                case BalancerWeightedPool():
-                    found[pool.address] = (BALANCER_POOL,)
-                    found[pool.vault] = (BALANCER_VAULT,)
-                case _:
-                    found[pool.address] = ()
+    def _sources(self) -> dict[tuple[str, str | None], list[tuple[str, LogSource]]]:
+        """Whose logs move which pools: by address, and by the topic that names a pool where many share a contract."""
+        found: dict[tuple[str, str | None], list[tuple[str, LogSource]]] = {}
+        for key, pool in self._pools.items():
+            for source in pool.log_sources:
+                found.setdefault((source.address, source.topic), []).append((key, source))
         return found
 
 
-def _key_of(event: Event) -> str:
-    """The key of the pool that an event is of: by its id where pools share a contract, else by who spoke."""
-    if "id" in event.values:
-        return "0x" + bytes(event.values["id"]).hex()
-    if "poolId" in event.values:
-        # A Balancer pool's id begins with its address.
-        return "0x" + bytes(event.values["poolId"]).hex()[:40]
-    return event.address
-
-
-def _is_curve(pool: AnyPool) -> TypeGuard[CurveStablePool | CurveCryptoPool]:
-    return isinstance(pool, CurveStablePool | CurveCryptoPool)
-
-
-def _differences(kept: AnyPool, fresh: AnyPool) -> str:
-    """What two states of a pool differ in, by name; empty where in nothing that matters."""
+def _differences(kept: Any, fresh: Any) -> list[str]:
+    """The fields in which two states of a pool differ, as far as they matter."""
     names = [field.name for field in fields(kept) if field.name not in _NOT_STATE]
-    return ", ".join(name for name in names if getattr(kept, name) != getattr(fresh, name))
+    return [name for name in names if getattr(kept, name) != getattr(fresh, name)]
+
+
+def _at_block(pool: Any, number: int) -> Any:
+    return replace(pool, block=number)

@@ -1,31 +1,18 @@
-"""What do pools look like at one block, whichever protocol they speak?
+"""Pools at one block, whichever venue they are of.
 
-All pools' readers (`pool_readers`) are asked together, step by step: the number of HTTP requests is that of
-the deepest reader's steps (five), not of the pools, as long as they fit `_BATCH` calls. Everything is read
-by block hash, so that a reorg fails the read instead of mixing two chains.
+All pools' readers are asked together, step by step: the number of HTTP requests is that of the deepest reader's
+steps (five), not of the pools, as long as they fit `_BATCH` calls. Everything is read by block hash, so that a
+reorg fails the read instead of mixing two chains.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from functools import cache
 from typing import Any
 
-from rebalancer.chain.abi import Interface, decode_logs
-from rebalancer.chain.pool_readers import (
-    At,
-    Reading,
-    Result,
-    V4Key,
-    answered,
-    balancer_pool,
-    curve_pool,
-    v2_pool,
-    v3_pools,
-    v4_pool,
-)
-from rebalancer.chain.pool_views import BALANCER_POOL, CURVE, MANAGER, PAIR, V3_POOL
+from rebalancer.chain.abi import decode_logs
+from rebalancer.chain.artifacts import load_artifact
 from rebalancer.chain.rpc import Call, Rpc
 from rebalancer.chain.snapshot import Block
 from rebalancer.errors import (
@@ -35,15 +22,24 @@ from rebalancer.errors import (
     PoolError,
     UnsupportedPool,
 )
-from rebalancer.pools import AnyPool, Token, UniswapV3Pool, of_kind
+from rebalancer.units import PIPS_PER_BPS
+from rebalancer.venues import (
+    VENUES,
+    PoolRef,
+    PoolState,
+    Token,
+    UniswapV3Pool,
+    of_class,
+    venue_named,
+)
+from rebalancer.venues.reading import At, Reading, Result, Venue, answered
+from rebalancer.venues.uniswap_v4 import MANAGER, v4_ref
 
 __all__ = [
     "PoolFailure",
-    "PoolPlace",
-    "Protocol",
-    "V4Key",
-    "find_pool",
-    "find_v4_key",
+    "fee_pips_of",
+    "find_v4_ref",
+    "find_venue",
     "read_pools",
     "read_pools_settled",
     "read_v3_pools",
@@ -57,40 +53,15 @@ PoolFailure = PoolError | ContractMissing | ContractReverted
 """Why one pool cannot be read while others can; what fails at the endpoint is none of these."""
 
 
-class Protocol(StrEnum):
-    """How a pool is read."""
-
-    UNISWAP_V2 = "uniswap-v2"
-    UNISWAP_V3 = "uniswap-v3"
-    UNISWAP_V4 = "uniswap-v4"
-    BALANCER = "balancer"
-    CURVE = "curve"
-
-
-@dataclass(frozen=True, slots=True)
-class PoolPlace:
-    """Where a pool is: its address, or PoolManager's and a key. `fee_bps` is a Uniswap V2 pair's, which it does not tell."""
-
-    protocol: Protocol
-    address: str
-    v4: V4Key | None = None
-    fee_bps: int = 30
-
-    @property
-    def key(self) -> str:
-        """The key of the pool that is there: see `rebalancer.pools.Pool.key`."""
-        return self.address.lower() if self.v4 is None else self.v4.pool_id
-
-
 def read_pools(
     rpc: Rpc,
-    places: Sequence[PoolPlace],
+    refs: Sequence[PoolRef],
     block: Block,
     chain_id: int,
     *,
     tokens: Mapping[str, Token] | None = None,
     lens: str | None = None,
-) -> tuple[AnyPool, ...]:
+) -> tuple[PoolState, ...]:
     """Pools of any protocol at a block, whole, in the order given.
 
     `tokens` knows tokens by lower-case address; others are asked for their symbol and decimals. `lens` is
@@ -103,7 +74,7 @@ def read_pools(
         ContractReverted, RpcError: a read failed.
     """
     found = []
-    for one in read_pools_settled(rpc, places, block, chain_id, tokens=tokens, lens=lens):
+    for one in read_pools_settled(rpc, refs, block, chain_id, tokens=tokens, lens=lens):
         if isinstance(one, PoolFailure):
             raise one
         found.append(one)
@@ -112,31 +83,55 @@ def read_pools(
 
 def read_pools_settled(
     rpc: Rpc,
-    places: Sequence[PoolPlace],
+    refs: Sequence[PoolRef],
     block: Block,
     chain_id: int,
     *,
     tokens: Mapping[str, Token] | None = None,
     lens: str | None = None,
-) -> tuple[AnyPool | PoolFailure, ...]:
+) -> tuple[PoolState | PoolFailure, ...]:
     """As `read_pools`, but a pool that cannot be read yields why in place of its state.
 
     Raises:
         RpcError: a read failed for a reason that is no pool's.
     """
-    at = At(block, chain_id, tokens or {}, lens)
-    v3 = [place.address for place in places if place.protocol is Protocol.UNISWAP_V3]
-    readings = [_one(at, place) for place in places if place.protocol is not Protocol.UNISWAP_V3]
-    together = [_listed(v3_pools(at, v3))] if v3 else []
-    answers = _together(rpc, [*together, *map(_listed, readings)])
-    of_v3 = answers[: len(together)]
-    if any(isinstance(each, PoolFailure) for each in of_v3):
-        # One call reads them all, so that one which cannot be read hides the others.
-        of_v3 = _together(rpc, [_listed(v3_pools(at, [address])) for address in v3])
-    first, others = iter(_flat(of_v3)), iter(_flat(answers[len(together) :]))
-    return tuple(
-        next(first if place.protocol is Protocol.UNISWAP_V3 else others) for place in places
-    )
+    at = At(block, chain_id, tokens or {}, lens, _lens_code())
+    groups: list[list[int]] = []
+    together: dict[str, list[int]] = {}
+    for index, ref in enumerate(refs):
+        if venue_named(ref.venue).reads_together:
+            together.setdefault(ref.venue, []).append(index)
+        else:
+            groups.append([index])
+    groups += together.values()
+    found = dict(_read_groups(rpc, at, refs, groups))
+    hidden = [[index] for group in together.values() if group[1:] for index in group]
+    again = [[index] for [index] in hidden if isinstance(found[index], PoolFailure)]
+    if again:
+        found.update(_read_groups(rpc, at, refs, again))
+    return tuple(found[index] for index in range(len(refs)))
+
+
+def _read_groups(
+    rpc: Rpc, at: At, refs: Sequence[PoolRef], groups: Sequence[Sequence[int]]
+) -> list[tuple[int, PoolState | PoolFailure]]:
+    """Each group of pools of a venue by one reader; the failure of a group is that of each of its pools."""
+    readings = []
+    for group in groups:
+        venue = venue_named(refs[group[0]].venue)
+        readings.append(venue.read(at, [refs[index] for index in group]))
+    found: list[tuple[int, PoolState | PoolFailure]] = []
+    for group, pools in zip(groups, _together(rpc, readings), strict=True):
+        if isinstance(pools, PoolFailure):
+            found += [(index, pools) for index in group]
+        else:
+            found += zip(group, pools, strict=True)
+    return found
+
+
+@cache
+def _lens_code() -> str:
+    return "0x" + load_artifact("UniswapV3Lens").runtime_code().hex()
 
 
 def read_v3_pools(
@@ -152,33 +147,33 @@ def read_v3_pools(
     Raises:
         as `read_pools`.
     """
-    places = [PoolPlace(Protocol.UNISWAP_V3, pool) for pool in pools]
-    found = read_pools(rpc, places, block, chain_id, tokens=tokens, lens=lens)
-    return tuple(of_kind(pool, UniswapV3Pool) for pool in found)
+    refs = [PoolRef(pool) for pool in pools]
+    found = read_pools(rpc, refs, block, chain_id, tokens=tokens, lens=lens)
+    return tuple(of_class(pool, UniswapV3Pool) for pool in found)
 
 
-def find_pool(rpc: Rpc, address: str, block: Block) -> Protocol:
-    """Which protocol the contract at an address speaks, by what it answers.
+def find_venue(rpc: Rpc, address: str, block: Block) -> Venue:
+    """Which venue the contract at an address is a pool of, by what it answers.
 
     Raises:
         UnsupportedPool: none that is known here.
         RpcError: the endpoint did not answer.
     """
-    asked: list[tuple[Protocol, Interface, str]] = [
-        (Protocol.UNISWAP_V3, V3_POOL, "slot0"),
-        (Protocol.UNISWAP_V2, PAIR, "getReserves"),
-        (Protocol.BALANCER, BALANCER_POOL, "getNormalizedWeights"),
-        (Protocol.CURVE, CURVE, "A"),
-    ]
-    calls = [known.at(address).request(name, block=block.hash) for _, known, name in asked]
-    for (protocol, known, name), answer in zip(asked, rpc.batch_settled(calls), strict=True):
+    marked = [(venue, *venue.mark) for venue in VENUES if venue.mark is not None]
+    calls = [known.at(address).request(name, block=block.hash) for _, known, name in marked]
+    for (venue, known, name), answer in zip(marked, rpc.batch_settled(calls), strict=True):
         if answered(known.at(address), name, answer) is not None:
-            return protocol
+            return venue
     raise UnsupportedPool(f"what is at {address}, if anything is,")
 
 
-def find_v4_key(rpc: Rpc, manager: str, its_id: str, *, from_block: int = 0) -> V4Key:
-    """The key of a Uniswap V4 pool, which its id does not tell, from the log of its beginning.
+def fee_pips_of(venue: Venue, fee_bps: int | None) -> int:
+    """What a reference to a pool says of its fee, in millionths: 0 where pools tell it, 30 basis points where nobody does."""
+    return 0 if venue.tells_fee else (30 if fee_bps is None else fee_bps) * PIPS_PER_BPS
+
+
+def find_v4_ref(rpc: Rpc, manager: str, its_id: str, *, from_block: int = 0) -> PoolRef:
+    """A Uniswap V4 pool, whose id does not tell its key, from the log of its beginning.
 
     Raises:
         UnsupportedPool: there is no such pool, or it has hooks.
@@ -194,35 +189,11 @@ def find_v4_key(rpc: Rpc, manager: str, its_id: str, *, from_block: int = 0) -> 
     for event in decode_logs(rpc.call("eth_getLogs", asked), MANAGER):
         values = event.values
         ends = values["currency0"], values["currency1"]
-        key = V4Key(*ends, values["fee"], values["tickSpacing"])
-        if key.pool_id == its_id.lower():
-            return key
+        ref = v4_ref(manager, *ends, values["fee"], values["tickSpacing"])
+        if ref.key == its_id.lower():
+            return ref
         raise UnsupportedPool(f"Uniswap V4 with hooks, or a fee that changes, ({its_id})")
     raise UnsupportedPool(f"Uniswap V4 that {manager} does not know ({its_id})")
-
-
-def _one(at: At, place: PoolPlace) -> Reading[AnyPool]:
-    match place.protocol:
-        case Protocol.UNISWAP_V2:
-            return v2_pool(at, place.address, place.fee_bps)
-        case Protocol.UNISWAP_V4:
-            if place.v4 is None:
-                raise BadPoolSnapshot("a pool of Uniswap V4 is told by its key, not by an address")
-            return v4_pool(at, place.address, place.v4)
-        case Protocol.BALANCER:
-            return balancer_pool(at, place.address)
-        case _:
-            return curve_pool(at, place.address)
-
-
-def _listed(reading: Reading[Any]) -> Reading[list[AnyPool]]:
-    found = yield from reading
-    return list(found) if isinstance(found, tuple) else [found]
-
-
-def _flat(found: Sequence[list[AnyPool] | PoolFailure]) -> list[AnyPool | PoolFailure]:
-    """One entry a pool: what a reader of several found, or the failure of a reader of one."""
-    return [one for each in found for one in ([each] if isinstance(each, PoolFailure) else each)]
 
 
 def _together(rpc: Rpc, readings: Sequence[Reading[Result]]) -> list[Result | PoolFailure]:

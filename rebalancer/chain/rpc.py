@@ -419,7 +419,9 @@ class Rpc:
             raise self._lost(type(error).__name__) from None
         if len(data) > self.most_bytes:
             response.close()
-            raise RpcMalformed(self.endpoint, f"its answer is longer than {self.most_bytes:,} bytes")
+            raise RpcMalformed(
+                self.endpoint, f"its answer is longer than {self.most_bytes:,} bytes"
+            )
         response.release_conn()
         wait = _seconds_to_wait(response.headers.get("Retry-After"))
         try:

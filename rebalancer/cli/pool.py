@@ -12,11 +12,9 @@ import click
 
 from rebalancer.chain.pools import (
     PoolFailure,
-    PoolPlace,
-    Protocol,
-    V4Key,
-    find_pool,
-    find_v4_key,
+    fee_pips_of,
+    find_v4_ref,
+    find_venue,
     read_pools,
     read_pools_settled,
 )
@@ -25,8 +23,9 @@ from rebalancer.cli import Group
 from rebalancer.cli.session import Session, address_option, json_option
 from rebalancer.cli.show import WholeTable, console, print_json
 from rebalancer.errors import DeploymentMissing, SystemMissing, SystemRefused
-from rebalancer.pools import AnyPool, kind_of, save
 from rebalancer.send.journal_file import holder_of
+from rebalancer.venues import PoolRef, PoolState, save
+from rebalancer.venues.uniswap_v4 import v4_ref
 
 __all__ = ["pool"]
 
@@ -91,13 +90,13 @@ def snapshot(
     with Session.open(options) as session:
         session.rpc.chain_id()
         block = read_block(session.rpc, "latest" if number is None else number)
-        place = _place(session, which, block, manager, from_block, fee_bps)
+        ref = _ref(session, which, block, manager, from_block, fee_bps)
         (found,) = read_pools(
-            session.rpc, [place], block, session.settings.chain_id, lens=_lens(session)
+            session.rpc, [ref], block, session.settings.chain_id, lens=_lens(session)
         )
         save(found, out)
         if as_json:
-            what = {"pool": found.key, "name": found.name, "kind": kind_of(found)}
+            what = {"pool": found.key, "name": found.name, "kind": found.kind}
             print_json({**what, "block": block, "file": out})
             return
         console().print(f"{_described(found)}, at block {block.number}: {out}")
@@ -114,15 +113,15 @@ def retry(options: Any, as_json: bool) -> None:
     next look. A keeper elsewhere takes SIGHUP (`systemctl reload rebalancer`), and so does a fleet's worker. Sends no transaction.
     """
     with Session.open(options) as session:
-        block, places = read_block(session.rpc), session.deployment.places
+        block, refs = read_block(session.rpc), session.deployment.pools
         known = {token.address: token for token in session.tokens}
         found = read_pools_settled(
-            session.rpc, places, block, session.settings.chain_id, tokens=known, lens=_lens(session)
+            session.rpc, refs, block, session.settings.chain_id, tokens=known, lens=_lens(session)
         )
         process = _have_it_tried(session.settings.keeper.outbox)
     told = [
-        (place.key, "" if isinstance(one, PoolFailure) else _described(one), _why(one))
-        for place, one in zip(places, found, strict=True)
+        (ref.key, "" if isinstance(one, PoolFailure) else _described(one), _why(one))
+        for ref, one in zip(refs, found, strict=True)
     ]
     if as_json:
         pools = [{"pool": key, "name": name, "failure": why} for key, name, why in told]
@@ -140,7 +139,7 @@ def retry(options: Any, as_json: bool) -> None:
         console().print(f"The keeper (process {process}) tries all pools again at its next look.")
 
 
-def _why(found: AnyPool | PoolFailure) -> str:
+def _why(found: PoolState | PoolFailure) -> str:
     return str(found) if isinstance(found, PoolFailure) else ""
 
 
@@ -172,29 +171,28 @@ def _takes_hangup(process: int) -> bool:
     return bool(int(caught.split()[1], 16) >> (signal.SIGHUP - 1) & 1)
 
 
-def _place(
+def _ref(
     session: Session,
     which: str,
     block: Block,
     manager: str | None,
     from_block: int,
     fee_bps: int,
-) -> PoolPlace:
+) -> PoolRef:
     key = _KEY.fullmatch(which)
     if key or _ID.fullmatch(which):
         if manager is None:
             raise click.UsageError("A pool of Uniswap V4 needs --manager, its PoolManager.")
         if key:
-            v4 = V4Key(key[1].lower(), key[2].lower(), int(key[3]), int(key[4]))
-        else:
-            v4 = find_v4_key(session.rpc, manager, which.lower(), from_block=from_block)
-        return PoolPlace(Protocol.UNISWAP_V4, manager, v4)
+            return v4_ref(manager, key[1].lower(), key[2].lower(), int(key[3]), int(key[4]))
+        return find_v4_ref(session.rpc, manager, which.lower(), from_block=from_block)
     if not re.fullmatch(_ADDRESS, which):
         raise click.UsageError(
             f"{which!r} is neither an address nor the id or key of a pool of Uniswap V4."
         )
     address = which.lower()
-    return PoolPlace(find_pool(session.rpc, address, block), address, fee_bps=fee_bps)
+    venue = find_venue(session.rpc, address, block)
+    return PoolRef(address, fee_pips=fee_pips_of(venue, fee_bps), venue=venue.name)
 
 
 def _lens(session: Session) -> str | None:
@@ -205,6 +203,6 @@ def _lens(session: Session) -> str | None:
         return None
 
 
-def _described(found: AnyPool) -> str:
+def _described(found: PoolState) -> str:
     coins = ", ".join(token.symbol for token in found.tokens)
-    return f"{found.name or found.PROTOCOL} ({coins}; {kind_of(found)})"
+    return f"{found.name or found.kind} ({coins}; {found.kind})"

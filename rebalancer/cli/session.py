@@ -43,7 +43,6 @@ from rebalancer.errors import (
     SystemRefused,
     VaultNotNamed,
 )
-from rebalancer.pools import Pool, Token, in_wrapped_ether
 from rebalancer.send.signer import (
     SignedTransaction,
     Signer,
@@ -53,6 +52,7 @@ from rebalancer.send.signer import (
 )
 from rebalancer.send.unsigned import Recorder
 from rebalancer.send.wallet import Wallet
+from rebalancer.venues import Pool, Token
 
 __all__ = [
     "Session",
@@ -343,14 +343,14 @@ class Session:
         known = {token.address: token for token in self.tokens}
         found = read_pools(
             self.rpc,
-            self.deployment.places,
+            self.deployment.pools,
             block,
             self.settings.chain_id,
             tokens=known,
             lens=self.system.uniswap_v3_lens,
         )
         weth = known.get(self.deployment.wrapped_native)
-        return tuple(in_wrapped_ether(pool, weth) for pool in found)
+        return tuple(pool.as_traded(weth) for pool in found)
 
     def signer(self, account: AccountSettings, number: int | None) -> Signer:
         """Who signs: a local chain's account by number, or the one in the settings.

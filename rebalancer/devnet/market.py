@@ -10,19 +10,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import isqrt
 from typing import Any, Self
 
 from rebalancer.chain.abi import reverted
 from rebalancer.chain.contracts import contract_at
-from rebalancer.chain.deployment import DeployedFeed, DeployedPool, DeployedToken, Deployment
+from rebalancer.chain.deployment import DeployedFeed, DeployedToken, Deployment
 from rebalancer.chain.receipt import Receipt, read_receipt, settled
 from rebalancer.chain.rpc import Call
 from rebalancer.devnet import uniswap
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.uniswap import WETH_ADDRESS, Uniswap
 from rebalancer.errors import ContractReverted, MarketMismatch, RpcRejected
-from rebalancer.pools import Token, UniswapV3Pool
+from rebalancer.venues import PoolRef, Token, UniswapV3Pool
+from rebalancer.venues.uniswap_v3_math import arbitrage_bounds
 
 __all__ = [
     "DEFAULT_FEEDS",
@@ -32,8 +32,6 @@ __all__ = [
     "FeedSpec",
     "Market",
     "MarketBlock",
-    "arbitrage_bounds",
-    "sqrt_price_x96",
 ]
 
 WETH = Token(WETH_ADDRESS, "WETH", 18)
@@ -70,9 +68,6 @@ _STEP_GAS = 29_000_000
 _DRIVER_WEI = 10**27  # more ether than there is: the driver never lacks WETH
 _DRIVER_TOKENS = 10**12  # whole tokens, where it cannot mint
 
-_PIPS = 1_000_000
-_MIN_SQRT_X96 = 4_295_128_740
-_MAX_SQRT_X96 = 1_461_446_703_485_210_103_287_273_052_203_988_822_378_723_970_341
 """One inside TickMath's bounds: the outermost prices a swap may aim at."""
 
 
@@ -160,7 +155,7 @@ class Market:
             address = uniswap.pool_address(token0.address, token1.address, fee_pips)
             if not chain.code(address):
                 raise MarketMismatch(f"pool {token0.symbol}/{token1.symbol}", address, None)
-            places.append(DeployedPool(address, (token0.address, token1.address), fee_pips))
+            places.append(PoolRef(address, (token0.address, token1.address), fee_pips))
         market = cls._open(chain, uniswap.install(chain), tokens, places, prices_e8, feeds)
         for token in tokens:
             # Nobody here may mint a real token: the driver is given more than there is.
@@ -175,7 +170,7 @@ class Market:
         chain: LocalChain,
         contracts: Uniswap,
         tokens: Sequence[Token],
-        pools: Sequence[DeployedPool],
+        pools: Sequence[PoolRef],
         prices_e8: Mapping[str, int],
         feeds: Sequence[FeedSpec],
     ) -> Self:
@@ -236,7 +231,7 @@ class Market:
         self.chain.rpc.batch_settled([clock])
         return self.chain.rpc.batch_settled([("eth_sendTransaction", (message,))])[0]
 
-    def bounds(self, pool: DeployedPool) -> tuple[int, int]:
+    def bounds(self, pool: PoolRef) -> tuple[int, int]:
         """Between which sqrt prices arbitrage leaves the pool alone, at the newest prices."""
         token0, token1 = pool.tokens
         price0_e8 = self.prices_e8[self._feed_of[token0]]
@@ -302,32 +297,6 @@ class Market:
         _check(f"liquidity of pool {made}", pool.liquidity, contract.call("liquidity"))
 
 
-def arbitrage_bounds(
-    price0_e8: int, price1_e8: int, decimals0: int, decimals1: int, fee_pips: int
-) -> tuple[int, int]:
-    """The pool's sqrt prices (* 2^96) between which no arbitrage pays, rounded down.
-
-    {token1/token0} = {usd/token0} / {usd/token1}. Buying token0 from the pool at price P costs
-    P / (1 - fee) and pays while that is below the outside price M; selling it brings P * (1 - fee).
-    So P rests between M * (1 - fee) and M / (1 - fee).
-    """
-    kept = _PIPS - fee_pips
-    return (
-        sqrt_price_x96(price0_e8 * kept, price1_e8 * _PIPS, decimals0, decimals1),
-        sqrt_price_x96(price0_e8 * _PIPS, price1_e8 * kept, decimals0, decimals1),
-    )
-
-
-def sqrt_price_x96(price0: int, price1: int, decimals0: int, decimals1: int) -> int:
-    """The sqrt price (* 2^96) of a pool in which token0 is worth price0 and token1 price1.
-
-    Both are per whole token, in the same unit. Rounded down, and kept where a swap may aim at.
-    """
-    # {raw1/raw0} = {usd/token0} / {usd/token1} * {raw1/token1} / {raw0/token0}
-    exact = isqrt((price0 * 10**decimals1 << 192) // (price1 * 10**decimals0))
-    return min(max(exact, _MIN_SQRT_X96), _MAX_SQRT_X96)
-
-
 def _priced_tokens(feeds: Sequence[FeedSpec], traded: Sequence[Token]) -> list[Token]:
     """The tokens of the feeds, once it is sure that every traded one is among them."""
     priced = {feed.token.address: feed.token for feed in feeds}
@@ -362,11 +331,11 @@ def _make_feed(chain: LocalChain, feed: FeedSpec, answer_e8: int) -> DeployedFee
     )
 
 
-def _deployed(pool: UniswapV3Pool) -> DeployedPool:
+def _deployed(pool: UniswapV3Pool) -> PoolRef:
     """A pool where mainnet's factory puts it, whatever address the snapshot was given."""
     token0, token1 = (token.address for token in pool.tokens)
     address = uniswap.pool_address(token0, token1, pool.fee_pips)
-    return DeployedPool(address, (token0, token1), pool.fee_pips)
+    return PoolRef(address, (token0, token1), pool.fee_pips)
 
 
 def _check(what: str, expected: object, actual: object) -> None:

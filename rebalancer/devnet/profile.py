@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rebalancer.devnet.market import DEFAULT_FEEDS, USDC, WBTC, WETH, sqrt_price_x96
+from rebalancer.devnet.market import DEFAULT_FEEDS, USDC, WBTC, WETH
 from rebalancer.errors import MarketMismatch
-from rebalancer.pools import Token, UniswapV3Pool, recentred, synthetic
+from rebalancer.venues import Token, UniswapV3Pool, recentred, synthetic
+from rebalancer.venues.uniswap_v3_math import sqrt_price_x96
 
 __all__ = ["DEFAULT_POOLS", "PoolSpec", "opening_pools"]
 

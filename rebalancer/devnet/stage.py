@@ -28,10 +28,10 @@ from rebalancer.devnet.market import Market
 from rebalancer.devnet.profile import opening_pools
 from rebalancer.governance import lock_admin
 from rebalancer.policy import Asset, Policy
-from rebalancer.pools import UniswapV3Pool
 from rebalancer.send.signer import devnet_signer
 from rebalancer.send.wallet import Wallet
 from rebalancer.units import BPS, E18
+from rebalancer.venues import UniswapV3Pool
 
 __all__ = ["DEMO_BAND_BPS", "DEMO_POLICY", "Actor", "Stage", "build_stage", "set_stage"]
 

@@ -23,8 +23,8 @@ from rebalancer.plan import Plan
 from rebalancer.plan.leg import Leg
 from rebalancer.plan.result import Certificate, LegCost, PlanCost
 from rebalancer.policy import Fill, Settlement, settle
-from rebalancer.pools import Pool, Token
 from rebalancer.reasons import Reason
+from rebalancer.venues import Pool, Token
 
 __all__ = ["Answer", "NamedPool", "Order", "VerdictOnWire", "on_wire", "verdict_of"]
 
@@ -71,6 +71,7 @@ class NamedPool:
 
     address: str
     key: str
+    holder: str
     tokens: tuple[Token, ...]
     fee_pips: int
 
@@ -203,7 +204,13 @@ def _plan_on_wire(plan: Plan) -> PlanOnWire:
         plan.route.hex(),
         tuple(
             LegOnWire(
-                NamedPool(leg.pool.address, leg.pool.key, leg.pool.tokens, leg.pool.fee_pips),
+                NamedPool(
+                    leg.pool.address,
+                    leg.pool.key,
+                    leg.pool.holder,
+                    leg.pool.tokens,
+                    leg.pool.fee_pips,
+                ),
                 leg.token_in,
                 leg.token_out,
                 leg.amount_in_raw,

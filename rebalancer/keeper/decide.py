@@ -14,10 +14,9 @@ from rebalancer.chain.snapshot import VaultSnapshot
 from rebalancer.errors import PolicyRefused, UnsupportedPool
 from rebalancer.keeper.decision import explain, explain_loss
 from rebalancer.plan import Plan, PlanInput, plan_rebalance
-from rebalancer.pools import AnyPool, Pool, Token
-from rebalancer.pools.wrapped_ether import in_wrapped_ether
 from rebalancer.reasons import Reason
 from rebalancer.units import BPS, E18
+from rebalancer.venues import Pool, PoolState, Token
 
 __all__ = ["Conditions", "Step", "Verdict", "as_traded", "decide", "plan_input", "wants_plan"]
 
@@ -96,14 +95,14 @@ def decide(snapshot: VaultSnapshot, pools: Sequence[Pool], conditions: Condition
 
 
 def as_traded(
-    pools: Sequence[AnyPool], tokens: Sequence[Token], wrapped_native: str
+    pools: Sequence[PoolState], tokens: Sequence[Token], wrapped_native: str
 ) -> tuple[Pool, ...]:
     """Pools as routes see them: those of ether as ones of the wrapped token, left out where that is not among the tokens."""
     wrapped = next((token for token in tokens if token.address == wrapped_native), None)
     found: list[Pool] = []
     for pool in pools:
         with suppress(UnsupportedPool):
-            found.append(in_wrapped_ether(pool, wrapped))
+            found.append(pool.as_traded(wrapped))
     return tuple(found)
 
 

@@ -21,14 +21,14 @@ from rebalancer.chain.snapshot import Block, VaultSnapshot, read_vaults
 from rebalancer.chain.vaultbook import VaultBook
 from rebalancer.errors import ContractMissing, ContractReverted, PolicyRefused, PoolError
 from rebalancer.keeper.decide import Conditions, Verdict, as_traded, decide, wants_plan
-from rebalancer.keeper.outages import LeftOut, Outages, Scope, holder_of
+from rebalancer.keeper.outages import LeftOut, Outages, Scope
 from rebalancer.keeper.planners import Planners
 from rebalancer.keeper.site import Site
 from rebalancer.policy import weigh_basket
-from rebalancer.pools import AnyPool, Pool
-from rebalancer.pools.wrapped_ether import ETHER_ADDRESS
 from rebalancer.reasons import Reason
 from rebalancer.units import BPS, E18
+from rebalancer.venues import Pool, PoolState
+from rebalancer.venues.model import ETHER_ADDRESS
 
 __all__ = ["Evaluates", "Evaluation", "Evaluator", "EvaluatorOptions", "out_of_place_e18"]
 
@@ -65,7 +65,7 @@ class Evaluation:
     planned: int = 0
     diverged_pools: tuple[str, ...] = ()
     differing_vaults: tuple[str, ...] = ()
-    pools: tuple[AnyPool, ...] = ()
+    pools: tuple[PoolState, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
 
 
@@ -257,7 +257,7 @@ class Evaluator:
             known = {token.address: token for token in site.tokens}
             self._pools = PoolBook(
                 self.rpc,
-                site.places,
+                site.pools,
                 block,
                 site.chain_id,
                 tokens=known,
@@ -294,7 +294,7 @@ class Evaluator:
             log.warning("pool_left_out", pool=key, why=why, seconds=told.until - now)
         self._outages.scopes(now)  # what has done well for long is forgotten
 
-    def _usable(self, without: Collection[Scope]) -> tuple[AnyPool, ...]:
+    def _usable(self, without: Collection[Scope]) -> tuple[PoolState, ...]:
         """The pools to seek trades on, whole."""
         if self._pools is None:
             return ()
@@ -305,7 +305,7 @@ class Evaluator:
             tokens = {token.address for token in pool.tokens}
             if ETHER_ADDRESS in tokens:
                 tokens.add(self.site.wrapped_native)
-            if not any(scope.covers(pool.key, holder_of(pool), tokens) for scope in without):
+            if not any(scope.covers(pool.key, pool.holder, tokens) for scope in without):
                 found.append(pool)
         return tuple(found)
 

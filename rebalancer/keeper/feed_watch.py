@@ -44,7 +44,7 @@ class FeedWatch:
 
         `vaults` say how much may be lost: a token is held to the widest of their limits, or to the widest of all where none holds it.
         """
-        if time.monotonic() - self._at < self.every_seconds or not self.site.places:
+        if time.monotonic() - self._at < self.every_seconds or not self.site.pools:
             return self._found
         self._at = time.monotonic()
         try:
@@ -70,7 +70,7 @@ class FeedWatch:
             if not fault
         }
         pools = read_pools(
-            *(self.rpc, site.places, block, site.chain_id),
+            *(self.rpc, site.pools, block, site.chain_id),
             tokens=known,
             lens=site.system.uniswap_v3_lens,
         )

@@ -223,7 +223,7 @@ class Keeper:
             chain_id=self.site.chain_id,
             vaults=len(self.site.vaults),
             signers=[signer.address for signer in self.signers],
-            pools=len(self.site.places),
+            pools=len(self.site.pools),
         )
 
     def _verify_again(self, attempts: Sequence[Attempt]) -> None:

@@ -13,9 +13,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from rebalancer.keeper.breaker import Breaker
-from rebalancer.pools import AnyPool, BalancerWeightedPool
 
-__all__ = ["LeftOut", "Outages", "Scope", "holder_of"]
+__all__ = ["LeftOut", "Outages", "Scope"]
 
 _FIRST_SECONDS = 60.0
 _LONGEST_SECONDS = 3_600.0
@@ -46,11 +45,6 @@ class LeftOut:
     why: str
     since: float
     until: float
-
-
-def holder_of(pool: AnyPool) -> str:
-    """The contract that holds a pool's tokens: its own, or one that several pools share."""
-    return pool.vault if isinstance(pool, BalancerWeightedPool) else pool.address
 
 
 class Outages:

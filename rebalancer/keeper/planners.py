@@ -21,8 +21,8 @@ import structlog
 from rebalancer.chain.snapshot import VaultSnapshot
 from rebalancer.config import hidden_from_children
 from rebalancer.keeper.decide import Conditions, Verdict, decide
-from rebalancer.pools import Pool
 from rebalancer.reasons import Reason
+from rebalancer.venues import Pool
 
 __all__ = ["Planners"]
 

@@ -41,9 +41,9 @@ from rebalancer.errors import (
 from rebalancer.files import MEGABYTE, make_folder, open_file, open_own
 from rebalancer.keeper.decide import Conditions, Step, Verdict, as_traded, decide
 from rebalancer.keeper.tick import Looked, Tick
-from rebalancer.pools import AnyPool, Token, load
 from rebalancer.reasons import Reason
 from rebalancer.texts import safe_text
+from rebalancer.venues import PoolState, Token, load
 
 __all__ = ["Recorder", "Replayed", "Told", "read_day", "replay"]
 
@@ -143,7 +143,7 @@ class Recorder:
         self._written: Path | None = None  # that file, or one that follows it
         self._lock: int | None = None
         self._lines = 0
-        self._pools: dict[tuple[int, str], AnyPool] = {}
+        self._pools: dict[tuple[int, str], PoolState] = {}
         self._rests_until = 0.0
 
     def __call__(self, tick: Tick) -> None:
@@ -342,14 +342,14 @@ def _mend_gzipped(path: Path) -> None:
             file.write(gzip.compress(lines) if lines else b"")
 
 
-def read_day(path: Path) -> Iterator[tuple[int, _Look, Mapping[str, AnyPool]]]:
+def read_day(path: Path) -> Iterator[tuple[int, _Look, Mapping[str, PoolState]]]:
     """The lines of a record with their numbers, and the pools of each line's chain as they were then.
 
     Raises:
         RecordsMissing: there is no such file.
         BadRecords: a line other than an incomplete last one is not what a keeper writes; those before it were yielded.
     """
-    pools: dict[int, dict[str, AnyPool]] = {}
+    pools: dict[int, dict[str, PoolState]] = {}
     try:
         file = path.open("rb")
     except OSError:

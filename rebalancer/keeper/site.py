@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Self
 
 from rebalancer.chain.deployment import Deployment
-from rebalancer.chain.pools import PoolPlace
 from rebalancer.deploy import System
-from rebalancer.pools import Token
+from rebalancer.venues import PoolRef, Token
 
 __all__ = ["Site"]
 
@@ -24,7 +23,7 @@ class Site:
     chain_id: int
     system: System
     vaults: tuple[str, ...]
-    places: tuple[PoolPlace, ...]
+    pools: tuple[PoolRef, ...]
     tokens: tuple[Token, ...]
     wrapped_native: str = ""
 
@@ -39,7 +38,7 @@ class Site:
             deployment.chain_id,
             System.of(deployment),
             tuple(dict.fromkeys(vault.lower() for vault in vaults)),
-            deployment.places,
+            deployment.pools,
             tuple(Token(t.address, t.symbol, t.decimals) for t in deployment.tokens),
             deployment.wrapped_native,
         )

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from rebalancer.chain.abi import interface
 from rebalancer.plan import Plan
 from rebalancer.plan.leg import Leg
-from rebalancer.plan.route import BalancerHop, BuyHop, SellHop, V4Hop, decode, encode
+from rebalancer.route import Hop, decode, encode
 from rebalancer.send.simulate import Simulated, Simulator, message
 from rebalancer.units import BPS
 
@@ -33,7 +33,7 @@ class Swap:
     """A leg of a plan with its hop. `holder` is the contract that holds the pool's tokens."""
 
     leg: Leg
-    hop: SellHop
+    hop: Hop
     holder: str
 
 
@@ -68,7 +68,7 @@ def failed_swaps(
     calls = [(vault, executor, runner.data("executeRoute", b""))]
     for swap in swaps:
         leg = swap.leg
-        route = encode([replace(swap.hop, amount_in_raw=0)])  # all that was moved
+        route = encode([replace(swap.hop, amount_raw=0)])  # all that was moved
         move = token.at(leg.token_in).data("transfer", executor, leg.amount_in_raw)
         count = vault, leg.token_out, token.at(leg.token_out).data("balanceOf", vault)
         run = executor, runner.data("executeRoute", route)
@@ -108,20 +108,8 @@ def failed_swaps(
 
 def swaps_of(plan: Plan) -> tuple[Swap, ...]:
     """The swaps of a plan in their order."""
-    hops = [hop for hop in decode(plan.route) if not isinstance(hop, BuyHop)]  # plans have none
-    return tuple(
-        Swap(leg, hop, _holder(hop, leg)) for leg, hop in zip(plan.legs, hops, strict=True)
-    )
-
-
-def _holder(hop: SellHop, leg: Leg) -> str:
-    match hop:
-        case V4Hop():
-            return hop.manager
-        case BalancerHop():
-            return hop.vault
-        case _:
-            return leg.pool.key
+    hops = decode(plan.route)
+    return tuple(Swap(leg, hop, leg.pool.holder) for leg, hop in zip(plan.legs, hops, strict=True))
 
 
 def _said(step: Simulated) -> str:

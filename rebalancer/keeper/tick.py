@@ -9,8 +9,8 @@ from rebalancer.chain.snapshot import Block
 from rebalancer.keeper.decide import Conditions, Verdict
 from rebalancer.keeper.decision import Decision
 from rebalancer.keeper.outages import LeftOut
-from rebalancer.pools import AnyPool, Token
 from rebalancer.reasons import Reason
+from rebalancer.venues import PoolState, Token
 
 __all__ = ["EndpointState", "Looked", "OpenBreaker", "Tick", "Watcher"]
 
@@ -43,7 +43,7 @@ class Looked:
     """What the decisions of a look were made of, for who wants to make them again. `pools` are empty where no trades were sought."""
 
     verdicts: tuple[Verdict, ...]
-    pools: tuple[AnyPool, ...]
+    pools: tuple[PoolState, ...]
     conditions: Conditions
     tokens: tuple[Token, ...]
     under_way: frozenset[str]

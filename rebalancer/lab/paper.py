@@ -41,9 +41,9 @@ from rebalancer.policy import (
     to_destination,
     weigh_basket,
 )
-from rebalancer.pools import Pool
 from rebalancer.reasons import Reason
 from rebalancer.units import BPS
+from rebalancer.venues import Pool
 
 __all__ = ["Decided", "PaperFeed", "PaperMarket", "PaperTick", "PaperVault", "Trade", "play"]
 

@@ -19,10 +19,10 @@ from rebalancer.errors import BadAmount, LiquidityExhausted, PolicyRefused
 from rebalancer.keeper.decide import Conditions, Step, decide, plan_input, wants_plan
 from rebalancer.plan import Leg, PlanInput
 from rebalancer.policy import Fill, settle
-from rebalancer.pools import Pool
-from rebalancer.pools.uniswap_v3_math import PIPS
 from rebalancer.reasons import Reason
 from rebalancer.units import E18
+from rebalancer.venues import Pool
+from rebalancer.venues.uniswap_v3_math import PIPS
 
 __all__ = ["WAYS", "Order", "Traded", "Way", "ordinary", "trade"]
 

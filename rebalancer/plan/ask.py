@@ -24,8 +24,8 @@ from rebalancer.policy import (
     value_up,
     weigh_basket,
 )
-from rebalancer.pools import Pool
 from rebalancer.units import BPS, E18, div_up
+from rebalancer.venues import Pool
 
 __all__ = ["UNSTATED_WORTH_E18", "PlanInput", "Rules", "destination_limits"]
 

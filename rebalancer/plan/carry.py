@@ -25,7 +25,7 @@ from rebalancer.plan.dual import Solution
 from rebalancer.plan.leg import Leg
 from rebalancer.plan.legs import Stuck
 from rebalancer.plan.market import Market
-from rebalancer.pools import Pool
+from rebalancer.venues import Pool
 
 __all__ = ["Circle", "pulled", "pushed", "run"]
 

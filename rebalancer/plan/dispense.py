@@ -37,7 +37,7 @@ def dispensable(
     ends = np.zeros((len(rows), len(prices)))
     places = np.arange(len(rows))
     ends[places, into], ends[places, out] = -1.0, 1.0
-    ends[:, _held(solution, prices)] = 0.0
+    ends[:, _held(solution)] = 0.0
     network = (ends.T * conductances) @ ends
     network.flat[:: len(network) + 1] += _RIDGE * float(conductances.max(initial=1e-300))
     # How far a unit of flow between the ends of one row moves the price between those of another.
@@ -61,7 +61,7 @@ def dispensable(
     return found
 
 
-def _held(solution: Solution, prices: NDArray[np.float64]) -> NDArray[np.intp]:
+def _held(solution: Solution) -> NDArray[np.intp]:
     """Tokens of which something is traded, but not all that may be: one more or less changes nothing of their price."""
-    traded = (solution.sold + solution.bought) * prices
-    return np.flatnonzero((traded > 0) & ~solution.is_at_bound)
+    is_traded = (solution.sold > 0) | (solution.bought > 0)
+    return np.flatnonzero(is_traded & ~solution.is_at_bound)

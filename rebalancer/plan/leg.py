@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from rebalancer.pools import Pool
+from rebalancer.venues import Pool
 
 __all__ = ["Leg", "pools_after"]
 

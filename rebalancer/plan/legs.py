@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 
 from rebalancer.errors import BadAmount, LiquidityExhausted
 from rebalancer.plan.dual import Solution
-from rebalancer.plan.hop import hop_of
 from rebalancer.plan.leg import Leg
 from rebalancer.plan.market import Market
-from rebalancer.plan.route import SellHop
-from rebalancer.pools import Pool
+from rebalancer.route import Hop
+from rebalancer.venues import Pool
 
 __all__ = ["Fill", "Stuck", "fill", "ordered_rows", "route_hops", "trading_rows"]
 
@@ -155,7 +154,7 @@ def fill(
     return Fill(tuple(legs), {token: raw for token, raw in sold.items() if raw}, bought)
 
 
-def route_hops(legs: Sequence[Leg], bought: Mapping[str, int]) -> list[SellHop]:
+def route_hops(legs: Sequence[Leg], bought: Mapping[str, int]) -> list[Hop]:
     """The hops of legs in their order.
 
     What is bought goes straight to the caller, unless a later hop sells of it: then it stays, that
@@ -164,16 +163,15 @@ def route_hops(legs: Sequence[Leg], bought: Mapping[str, int]) -> list[SellHop]:
     arrived than was planned.
     """
     last = {leg.token_in: at for at, leg in enumerate(legs)}
-    found: list[SellHop] = []
+    found: list[Hop] = []
     for at, leg in enumerate(legs):
         is_kept = last.get(leg.token_out, -1) > at
-        hop = hop_of(
-            leg.pool,
+        hop = leg.pool.hop(
             leg.token_in,
             leg.token_out,
             leg.amount_in_raw,
             to_caller=leg.token_out in bought and not is_kept,
         )
         takes_all = last[leg.token_in] == at and leg.token_in not in bought
-        found.append(replace(hop, amount_in_raw=0) if takes_all else hop)
+        found.append(replace(hop, amount_raw=0) if takes_all else hop)
     return found

@@ -25,27 +25,16 @@ from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cached_property
 from itertools import permutations
-from typing import Any, Protocol
-from weakref import WeakKeyDictionary
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rebalancer.pools import (
-    BalancerWeightedPool,
-    CurveCryptoPool,
-    CurveStablePool,
-    Pool,
-    UniswapV2Pool,
-    UniswapV3Pool,
-    UniswapV4Pool,
-    WrappedEtherPool,
-)
-from rebalancer.pools.uniswap_v2 import MAX_RESERVE_RAW
-from rebalancer.pools.uniswap_v3_math import PIPS, Q96
+from rebalancer.venues import Pool
+from rebalancer.venues.model import EMPTY_SIDE, PIPS, PowerCurve, Stretches
 
 __all__ = ["Flows", "Market", "Traders", "market_of"]
 
@@ -112,9 +101,6 @@ class Market:
 
     def __init__(self, pools: Sequence[Pool], window: int = _WINDOW) -> None:
         self.pools = tuple(pools)
-        if any(_is_curved(pool) for pool in self.pools):
-            window = max(window, _WINDOW_OF_CURVES)
-        self.window = window
         self.tokens: tuple[str, ...] = tuple(
             dict.fromkeys(token.address for pool in self.pools for token in pool.tokens)
         )
@@ -124,9 +110,15 @@ class Market:
             for number, pool in enumerate(self.pools)
             for token_in, token_out in permutations(pool.tokens, 2)
         ]
-        weighted = [row for row in rows if isinstance(row[1], BalancerWeightedPool)]
-        tabled = [row for row in rows if not isinstance(row[1], BalancerWeightedPool)]
-        rows = tabled + weighted
+        shapes = [pool.shape(sold, bought) for _, pool, sold, bought in rows]
+        powers = [shape for shape in shapes if isinstance(shape, PowerCurve)]
+        if None in shapes:
+            window = max(window, _WINDOW_OF_CURVES)
+        self.window = window
+        # Those of stretches first.
+        order = sorted(range(len(rows)), key=lambda row: isinstance(shapes[row], PowerCurve))
+        rows, shapes = [rows[row] for row in order], [shapes[row] for row in order]
+        tabled = len(rows) - len(powers)
         self.pool: Indices = np.array([row[0] for row in rows], dtype=np.intp)
         self.token_in: Indices = np.array([self.index[row[2]] for row in rows], dtype=np.intp)
         self.token_out: Indices = np.array([self.index[row[3]] for row in rows], dtype=np.intp)
@@ -135,25 +127,17 @@ class Market:
         back = [places[number, bought, sold] for number, _, sold, bought in rows]
         self.back: Indices = np.array(back, dtype=np.intp)
         self._points = {
-            row: _first_points(*one[1:]) for row, one in enumerate(tabled) if _is_curved(one[1])
+            row: _first_points(*rows[row][1:]) for row, shape in enumerate(shapes) if shape is None
         }
         self._sides = [
-            _curved_side(one[1], self._points[row])
-            if row in self._points
-            else _side(one[1], one[2])
-            for row, one in enumerate(tabled)
+            shape if isinstance(shape, Stretches) else _curved_side(rows[row][1], self._points[row])
+            for row, shape in enumerate(shapes[:tabled])
         ]
         self._curved: Indices = np.array([*self._points], dtype=np.intp)
         self._most_out: dict[int, Callable[[float], float]] = {}
         self._ticked = _Ticked(self._sides, window)
-        self._weighted = _Weighted(
-            [
-                pool.curve(sold, bought)
-                for _, pool, sold, bought in weighted
-                if isinstance(pool, BalancerWeightedPool)
-            ]
-        )
-        spots = [_log_spot(*row[1:]) for row in weighted]
+        self._weighted = _Weighted(powers)
+        spots = [_log_spot(*row[1:]) for row in rows[tabled:]]
         self.spot: Floats = np.concatenate([self._ticked.spot, np.array(spots, dtype=np.float64)])
         with np.errstate(divide="ignore"):
             depths = [np.log(self._ticked.depth * self._ticked.start), self._weighted.log_depth]
@@ -347,89 +331,36 @@ def market_of(pools: Sequence[Pool]) -> Market:
     return found
 
 
-_CURVES = (CurveStablePool, CurveCryptoPool)
-_EXACT = (
-    *(UniswapV2Pool, UniswapV3Pool, UniswapV4Pool, WrappedEtherPool),
-    BalancerWeightedPool,
-)
-"""Pools that have a formula here; all others are rows of stretches through points."""
-
-
-def _is_curved(pool: Pool) -> bool:
-    return not isinstance(pool, _EXACT)
-
-
-@dataclass(frozen=True, slots=True)
-class _Side:
-    """One direction of a pool: where its stretches begin, as s, and their liquidity, in walking order.
-
-    The first begins at the pool's own price. `given` is what comes out before each begins, where stretches
-    are no more than near to that. `spot` is log(output per input, raw) before the fee.
-    """
-
-    spot: float
-    kept: float
-    starts: Sequence[float] | Floats
-    liquidity: Sequence[float] | Floats
-    given: Sequence[float] | Floats | None = None
-
-
-def _side(pool: Any, token_in: str) -> _Side:
-    down = token_in == pool.tokens[0].address
-    if isinstance(pool, UniswapV2Pool):
-        into, out = map(float, pool.reserves if down else pool.reserves[::-1])
-        if not into or not out:
-            return _Side(-math.inf, 1.0, (1.0,), (0.0,))
-        kept, start = 1 - pool.fee_pips / PIPS, math.sqrt(into / out)
-        deep = math.sqrt(into * out)
-        end = start + (MAX_RESERVE_RAW - into) * kept / deep
-        return _Side(math.log(out / into), kept, (start, end), (deep, 0.0))
-    pool = pool.pool if isinstance(pool, WrappedEtherPool) else pool
-    ladder = pool.profile.down if down else pool.profile.up
-    table = _table(ladder)
-    price = pool.sqrt_price_x96 / Q96
-    start = 1 / price if down else price
-    first = ladder.first(pool.tick)
-    kept = 1 - _fee_pips(pool, down=down) / PIPS
-    ahead = table.starts[first:], table.liquidity[first:]
-    return _Side(-2 * math.log(start), kept, *_led_by(start, float(pool.liquidity), ahead))
-
-
-def _led_by(start: float, liquidity: float, ahead: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
-    starts, rest = ahead
-    return np.concatenate(((start,), starts)), np.concatenate(((liquidity,), rest))
-
-
-def _first_points(pool: Any, token_in: str, token_out: str) -> _Points:
+def _first_points(pool: Pool, token_in: str, token_out: str) -> _Points:
     """Points of a curve, from nothing on: in, out, and what the next unit gives."""
-    if isinstance(pool, _CURVES):
-        return pool.points(token_in, token_out, _GROWTHS)
+    found = pool.points(token_in, token_out, _GROWTHS)
+    if found is not None:
+        return found
     top = math.exp(_log_spot(pool, token_in, token_out)) * (1 - pool.fee_pips / PIPS)
     return _flows_to(pool, token_in, token_out, [top / (1 + growth) ** 2 for growth in _GROWTHS])
 
 
 def _more_points(
-    pool: Any, token_in: str, token_out: str, first: _Points, amount: float, marginal: float
+    pool: Pool, token_in: str, token_out: str, first: _Points, amount: float, marginal: float
 ) -> _Points:
     """Those with more around where about that much goes in, at that much for the next unit."""
-    if isinstance(pool, _CURVES):
-        place = next(i for i, token in enumerate(pool.tokens) if token.address == token_in)
-        around = amount / pool.balances[place]
+    if pool.points(token_in, token_out, ()) is not None:
+        around = amount / pool.balance_of(token_in)
         # One step of Newton's method: the amount is what points further apart say.
-        tried = pool.points(token_in, token_out, (around, around * (1 + _ASIDE)))
+        tried = pool.points(token_in, token_out, (around, around * (1 + _ASIDE))) or []
         fall = tried[0][2] - tried[1][2] if len(tried) == 2 else 0.0
         if fall > 0:
             further = _ASIDE * (tried[0][2] - marginal) / fall
             around *= 1 + min(max(further, -0.5), 1.0)
         growths = [around * (1 + step) for step in _CLOSE_BY]
-        return sorted([*first, *pool.points(token_in, token_out, growths)])
+        return sorted([*first, *(pool.points(token_in, token_out, growths) or [])])
     marginals = [marginal * (1 + step) for step in _CLOSE_BY]
     marginals = sorted((one for one in marginals if one < first[0][2]), reverse=True)
     more = _flows_to(pool, token_in, token_out, [first[0][2], *marginals])
     return sorted({*first, *more}) if first else first
 
 
-def _flows_to(pool: Any, token_in: str, token_out: str, marginals: Sequence[float]) -> _Points:
+def _flows_to(pool: Pool, token_in: str, token_out: str, marginals: Sequence[float]) -> _Points:
     """The points where the next unit gives so much, less and less; the first is where nothing has gone in."""
     found = [(0.0, 0.0, marginals[0])]
     for marginal in marginals[1:]:
@@ -439,14 +370,14 @@ def _flows_to(pool: Any, token_in: str, token_out: str, marginals: Sequence[floa
     return found
 
 
-def _curved_side(pool: Any, points: _Points) -> _Side:
+def _curved_side(pool: Pool, points: _Points) -> Stretches:
     """A row of stretches through points of a curve.
 
     Where the next unit yields more the more goes in, as the fee falls, nothing flows until the whole of that
     way pays.
     """
     if len(points) < 2:
-        return _Side(-math.inf, 1.0, (1.0,), (0.0,), (0.0,))
+        return EMPTY_SIDE
     amounts, outs, marginals = (list(one) for one in zip(*points, strict=True))
     outs[0] = 0.0
     averages = [
@@ -467,18 +398,19 @@ def _curved_side(pool: Any, points: _Points) -> _Side:
         starts.append(max(start, starts[-1] * (1 + _LEAST_STEP)) if starts else start)
         kept = at + 1
     if kept < 2:
-        return _Side(spot, 1.0, (1.0,), (0.0,), (0.0,))
+        return Stretches(spot, 1.0, (1.0,), (0.0,), (0.0,))
     liquidity = [
         (amounts[at + 1] - amounts[at]) / (starts[at + 1] - starts[at]) for at in range(kept - 1)
     ]
-    return _Side(spot, 1.0, starts, [*liquidity, 0.0], outs[:kept])
+    return Stretches(spot, 1.0, starts, [*liquidity, 0.0], outs[:kept])
 
 
 class _Weighted:
-    """Rows of weighted pools, in closed form: see `BalancerWeightedPool.flow_to`."""
+    """Rows of weighted pools, in closed form."""
 
-    def __init__(self, rows: Sequence[tuple[float, float, float, float, float]]) -> None:
-        curves = np.array(rows, dtype=np.float64).reshape(len(rows), 5).T
+    def __init__(self, rows: Sequence[PowerCurve]) -> None:
+        curves = np.array([astuple(row) for row in rows], dtype=np.float64)
+        curves = curves.reshape(len(rows), 5).T
         into, self._minus_out, exponent, kept, most = curves
         self._is_open = into > 0
         kept = np.where(self._is_open, kept, 1.0)
@@ -538,7 +470,7 @@ class _Ticked:
     what they hold, and what all before them take (without fee) and give.
     """
 
-    def __init__(self, sides: Sequence[_Side], window: int) -> None:
+    def __init__(self, sides: Sequence[Stretches], window: int) -> None:
         self.rows, self._window = len(sides), window
         width = window + 1
         starts = np.full((self.rows, width), np.inf)
@@ -582,7 +514,7 @@ class _Ticked:
         taken_ends = np.where(np.isinf(starts[:, 1:]), np.inf, taken[:, 1:])
         self._taken_ends = np.ascontiguousarray(taken_ends.T)
 
-    def replaced(self, rows: Indices, sides: Sequence[_Side]) -> _Ticked:
+    def replaced(self, rows: Indices, sides: Sequence[Stretches]) -> _Ticked:
         """With other sides in these rows."""
         found, new, shape = copy(self), _Ticked(sides, self._window), (4, self.rows, -1)
         for name in ("spot", "start", "depth", "most", "_kept", "_sqrt_kept", "_last"):
@@ -667,39 +599,6 @@ class _Both:
         weighted = self.weighted.trade(amounts_in[count:])
         out, marginal, bend = map(np.concatenate, zip(ticked, weighted, strict=True))
         return out, marginal, bend
-
-
-@dataclass(frozen=True, slots=True)
-class _Table:
-    """Where the stretches of a direction begin, as s, and their liquidity, in walking order."""
-
-    starts: Floats
-    liquidity: Floats
-    count: int
-
-
-_TABLES: WeakKeyDictionary[Any, _Table] = WeakKeyDictionary()
-
-
-def _table(ladder: Any) -> _Table:
-    """The floats of one direction of a set of ticks, made once."""
-    found = _TABLES.get(ladder)
-    if found is None:
-        starts = np.array([sqrt_x96 / Q96 for sqrt_x96 in ladder.sqrt_x96], dtype=np.float64)
-        if ladder.down:
-            starts = 1 / starts
-        liquidity = np.array([float(one) for one in ladder.liquidity], dtype=np.float64)
-        found = _TABLES[ladder] = _Table(starts, liquidity, len(starts))
-    return found
-
-
-def _fee_pips(pool: UniswapV3Pool | UniswapV4Pool, *, down: bool) -> int:
-    """The fee of a direction; V4's protocol takes its own ahead of the providers' (ProtocolFeeLibrary)."""
-    fee_pips = pool.profile.fee_pips
-    if isinstance(pool, UniswapV3Pool):
-        return fee_pips
-    protocol_pips = pool.protocol_fees_pips[0 if down else 1]
-    return protocol_pips + fee_pips - protocol_pips * fee_pips // PIPS
 
 
 def _log_spot(pool: Pool, token_in: str, token_out: str) -> float:

@@ -10,9 +10,9 @@ from rebalancer.errors import PolicyRefused
 from rebalancer.plan.ask import PlanInput
 from rebalancer.plan.leg import Leg
 from rebalancer.policy import Settlement
-from rebalancer.pools.uniswap_v3_math import PIPS
 from rebalancer.reasons import Reason
 from rebalancer.units import E18
+from rebalancer.venues.uniswap_v3_math import PIPS
 
 __all__ = [
     "Certificate",

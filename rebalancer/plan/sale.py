@@ -20,8 +20,8 @@ from rebalancer.plan.leg import Leg
 from rebalancer.plan.legs import Stuck
 from rebalancer.plan.market import Market, market_of
 from rebalancer.plan.single import SingleRoutes
-from rebalancer.pools import Pool
-from rebalancer.pools.model import check_amount
+from rebalancer.venues import Pool
+from rebalancer.venues.model import check_amount
 
 __all__ = ["apart", "best_sale", "prices_in", "settled", "sum_out", "unreached"]
 

@@ -21,9 +21,8 @@ from rebalancer.plan.ask import PlanInput
 from rebalancer.plan.leg import Leg
 from rebalancer.plan.market import Market
 from rebalancer.plan.order import makes_circle
-from rebalancer.pools import CurveCryptoPool, CurveStablePool, Pool
-from rebalancer.pools.uniswap_v3_math import PIPS
 from rebalancer.units import E18
+from rebalancer.venues import Pool
 
 __all__ = ["Gathered", "SingleRoutes"]
 
@@ -295,7 +294,7 @@ class SingleRoutes:
             self.legs.append(leg)
             self._middles.clear()
             for sold, bought in permutations((token.address for token in pool.tokens), 2):
-                most = _most_per_unit(pool, sold, bought)
+                most = pool.most_per_unit(sold, bought)
                 others = [way for way in self._ways[sold][bought] if way[1] != number]
                 ways = sorted([*others, (most, number)], reverse=True)
                 self._ways[sold] = {**self._ways[sold], bought: ways}
@@ -382,15 +381,6 @@ def _circles(legs: Sequence[Leg], token_in: str, middle: str, token_out: str) ->
     return bool(legs) and (
         makes_circle(legs, token_in, middle) or makes_circle(legs, middle, token_out)
     )
-
-
-def _most_per_unit(pool: Pool, token_in: str, token_out: str) -> float:
-    """No less than what a raw unit in yields, however much goes in."""
-    if isinstance(pool, CurveStablePool | CurveCryptoPool):
-        return pool.most_per_unit(
-            token_in, token_out
-        )  # in floats: fractions take ten times as long
-    return float(pool.spot_price(token_in, token_out)) * (1 - pool.fee_pips / PIPS)
 
 
 def _least_out(

@@ -35,12 +35,12 @@ from rebalancer.plan.dual import Offer, Solution
 from rebalancer.plan.leg import Leg
 from rebalancer.plan.legs import Stuck, route_hops
 from rebalancer.plan.market import Market, market_of
-from rebalancer.plan.route import BuyHop, Hop, PoolHop, encode
 from rebalancer.plan.sale import apart, best_sale, prices_in, settled, sum_out, unreached
 from rebalancer.plan.single import SingleRoutes
-from rebalancer.pools import Pool, UniswapV3Pool
-from rebalancer.pools.model import check_amount
+from rebalancer.route import Hop, encode
 from rebalancer.units import BPS, mul_div_down, mul_div_up
+from rebalancer.venues import Pool
+from rebalancer.venues.model import check_amount
 
 __all__ = ["Books", "ZapIn", "ZapOut", "plan_zap_in", "plan_zap_out"]
 
@@ -233,7 +233,8 @@ class _Buyer:
         def left(shares: float) -> int:
             return self.left_raw(int(shares), purchase)
 
-        while left(most) >= 0:
+        # As the search sees it: a number of shares above 2^53 may not be one of its floats.
+        while left(float(most)) >= 0:
             most *= 2
         # Nothing left is enough: where that is so for a stretch, its end is what is sought.
         root = brentq(
@@ -346,14 +347,12 @@ def _alone(routes: Sequence[Sequence[Leg]], asked_raw: Mapping[str, int]) -> tup
 
 
 def _by_out(legs: Sequence[Leg], paid: str) -> set[str]:
-    """The pools, by their keys, that are asked for an amount out: those of Uniswap V3 that take the token paid, and once."""
+    """The pools, by their keys, that are asked for an amount out: those that can be, that take the token paid, and once."""
     keys = [leg.pool.key for leg in legs]
     return {
         leg.pool.key
         for leg in legs
-        if isinstance(leg.pool, UniswapV3Pool)
-        and leg.token_in == paid
-        and keys.count(leg.pool.key) == 1
+        if leg.pool.BUYS_EXACTLY and leg.token_in == paid and keys.count(leg.pool.key) == 1
     }
 
 
@@ -362,11 +361,7 @@ def _purchase_hops(legs: Sequence[Leg], assets: Sequence[str], paid: str) -> lis
     found: list[Hop] = []
     by_out = _by_out(legs, paid)
     for leg, hop in zip(legs, route_hops(legs, dict.fromkeys((*assets, paid), 1)), strict=True):
-        if isinstance(hop, PoolHop) and leg.pool.key in by_out:
-            way = hop.token_in, hop.pool, hop.zero_for_one, hop.to_caller
-            found.append(BuyHop(leg.amount_out_raw, *way))
-        else:
-            found.append(hop)
+        found.append(hop.buying(leg.amount_out_raw) if leg.pool.key in by_out else hop)
     return found
 
 

@@ -37,8 +37,8 @@ from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.stage import DEMO_BAND_BPS, DEMO_POLICY, Actor, Stage, build_stage
 from rebalancer.errors import ContractReverted
 from rebalancer.policy import Asset, Policy, weigh_basket
-from rebalancer.pools import Token, UniswapV3Pool
 from rebalancer.units import BPS, E18
+from rebalancer.venues import Token, UniswapV3Pool
 
 __all__ = [
     "DAY",

@@ -8,14 +8,16 @@ from functools import partial
 from math import isqrt
 
 from rebalancer.chain.contracts import BoundContract, contract_at
-from rebalancer.chain.deployment import DeployedPool
-from rebalancer.devnet.market import sqrt_price_x96
 from rebalancer.devnet.stage import Actor
 from rebalancer.errors import ContractReverted
 from rebalancer.plan import NoPlan, Plan, PlanInput, plan_rebalance
-from rebalancer.plan.route import PairHop, PoolHop, encode
 from rebalancer.policy import weigh_basket
+from rebalancer.route import Hop, encode
 from rebalancer.units import BPS, E18
+from rebalancer.venues import PoolRef
+from rebalancer.venues.uniswap_v2 import pair_hop
+from rebalancer.venues.uniswap_v3 import v3_hop
+from rebalancer.venues.uniswap_v3_math import sqrt_price_x96
 from scripts._attacks.field import (
     DAY,
     MILLION,
@@ -212,11 +214,10 @@ class _Leg:
         me = field.puppet.address
         return act(self.pool, "swap", me, zero_for_one, _ALL, limit, b"", may_fail=True)
 
-    def hop(self) -> PoolHop:
+    def hop(self) -> Hop:
         """The vault's own swap."""
-        return PoolHop(
-            self.sale_raw, self.sold.address, self.pool.address, self.zero_for_one, to_caller=True
-        )
+        ends = self.sold.address, self.bought.address
+        return v3_hop(self.pool.address, self.sale_raw, *ends, to_caller=True)
 
     def provide(self, field: Field, liquidity: int) -> Act:
         """Become a liquidity provider over the whole range."""
@@ -344,7 +345,7 @@ def _sandwich_v3(field: Field) -> Result:
     )
 
 
-def _legs(field: Field, pools: Mapping[frozenset[str], DeployedPool]) -> list[_Leg]:
+def _legs(field: Field, pools: Mapping[frozenset[str], PoolRef]) -> list[_Leg]:
     """Ether's whole surplus for each deficit, in the pool of the two."""
     basket = field.look().basket
     weth = field.tokens["WETH"]
@@ -378,7 +379,7 @@ def _own_pool(field: Field) -> Result:
         pair = (weth.address, other.address)
         field.send(factory, "createPool", *pair, _OWN_FEE_PIPS, sender=field.thief)
         address = field.read(factory, "getPool", *pair, _OWN_FEE_PIPS)
-        pools[frozenset(pair)] = DeployedPool(address, pair, _OWN_FEE_PIPS)
+        pools[frozenset(pair)] = PoolRef(address, pair, _OWN_FEE_PIPS)
 
     def attack(parameters: tuple[int, ...]) -> Tally:
         """Each pool opens `parameters` millionths below the market."""
@@ -461,7 +462,7 @@ def _sandwich_v2(field: Field) -> Result:
         with field.counted(tally):
             if front_usd:
                 swap(True, field.raw(weth.address, front_usd))
-            hop = PairHop(sale, weth.address, pair.address, down, to_caller=True)
+            hop = pair_hop(pair.address, sale, weth.address, usdc.address, to_caller=True)
             field.rebalance_by_route([sale, 0, 0], [0, 0, 1], encode([hop]))
             # Buying back pays until the price is one fee below the market's, where the pair began.
             weth_now, usdc_now = reserves()

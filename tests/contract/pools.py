@@ -1,4 +1,4 @@
-"""Pools of `rebalancer.pools` put on a chain, in exactly their state."""
+"""Pools of `rebalancer.venues` put on a chain, in exactly their state."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import pairwise
 from rebalancer.chain.contracts import contract_at
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.market import Market
-from rebalancer.pools import UniswapV3Pool
+from rebalancer.venues import UniswapV3Pool
 
 __all__ = ["check_state", "rebuild"]
 

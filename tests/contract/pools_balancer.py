@@ -1,4 +1,4 @@
-"""Balancer V2 on a chain, and weighted pools of `rebalancer.pools` put there in exactly their state."""
+"""Balancer V2 on a chain, and weighted pools of `rebalancer.venues` put there in exactly their state."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rebalancer.chain.abi import decode_logs
 from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.devnet.local import LocalChain
 from rebalancer.errors import ContractReverted
-from rebalancer.pools import BalancerWeightedPool, Token
+from rebalancer.venues import BalancerWeightedPool, Token
 
 __all__ = ["NOBODY", "BalancerV2", "coins"]
 
@@ -82,6 +82,18 @@ class BalancerV2:
         )
         self.check_state(made)
         return made
+
+    def join(self, pool: BalancerWeightedPool, amounts: Sequence[int]) -> None:
+        """Provide to a pool, which pays its protocol fees then."""
+        assets = [token.address for token in pool.tokens]
+        for asset, amount in zip(assets, amounts, strict=True):
+            token = contract_at(self.chain.rpc, "MockToken", asset)
+            self.chain.transact(token, "mint", self.owner, amount)
+        # abi.encode(EXACT_TOKENS_IN_FOR_BPT_OUT, amounts, 0)
+        data = b"".join(n.to_bytes(32) for n in (1, 96, 0, len(amounts), *amounts))
+        request = (assets, list(amounts), data, False)
+        ends = (bytes.fromhex(pool.pool_id[2:]), self.owner, self.owner, request)
+        self.chain.transact(self.vault, "joinPool", *ends, sender=self.owner)
 
     def check_state(self, pool: BalancerWeightedPool) -> None:
         """The Vault holds for the pool what it does on paper."""

@@ -1,4 +1,4 @@
-"""Uniswap V4 on a chain, and pools of `rebalancer.pools` put there in exactly their state.
+"""Uniswap V4 on a chain, and pools of `rebalancer.venues` put there in exactly their state.
 
 It is here and not in `rebalancer.devnet` because PoolManager's licence keeps its code out of the wheel.
 """
@@ -11,8 +11,9 @@ from typing import Self
 
 from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.devnet.local import LocalChain
-from rebalancer.plan.route import V4Hop
-from rebalancer.pools import Token, UniswapV4Pool
+from rebalancer.route import Hop
+from rebalancer.venues import Token, UniswapV4Pool
+from rebalancer.venues.uniswap_v4 import v4_hop
 
 __all__ = ["ETHER", "NO_HOOKS", "UniswapV4", "key_of"]
 
@@ -102,19 +103,19 @@ class UniswapV4:
         amount_in: int = 0,
         to_caller: bool = True,
         hooks: str = NO_HOOKS,
-    ) -> V4Hop:
+    ) -> Hop:
         """A swap on a pool: token0 for token1, or back. Where the pool holds ether the hop says WETH."""
         ends = [weth if t.address == ETHER.address else t.address for t in pool.tokens]
         ether = pool.token0.address == ETHER.address
         token_in, token_out = ends if down else ends[::-1]
-        return V4Hop(
+        return v4_hop(
+            self.manager.address,
             amount_in,
             token_in,
-            self.manager.address,
             token_out,
             pool.profile.fee_pips,
             pool.tick_spacing,
-            hooks,
+            hooks=hooks,
             to_caller=to_caller,
             ether_in=ether and down,
             ether_out=ether and not down,

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from rebalancer.plan.route import PoolHop, RouterHop
+from rebalancer.route import Hop
+from rebalancer.venues import swap_router_02
+from rebalancer.venues.uniswap_v3 import v3_hop
 from tests.contract.world import World
 
 __all__ = ["USDC", "WBTC", "WETH", "pool_hop", "quote", "router_hop"]
@@ -20,22 +22,21 @@ _FEES_PIPS = {
 }
 
 
-def pool_hop(world: World, amount_in: int, sold: int, bought: int, to_caller: bool) -> PoolHop:
+def pool_hop(world: World, amount_in: int, sold: int, bought: int, to_caller: bool) -> Hop:
     """A swap on the market's pool of two assets of the basket; amount 0 is all there is."""
     token_in, token_out = world.tokens[sold], world.tokens[bought]
-    zero_for_one = int(token_in.address, 16) < int(token_out.address, 16)
     pool = world.pool(token_in, token_out)
-    return PoolHop(amount_in, token_in.address, pool, zero_for_one, to_caller)
+    return v3_hop(pool, amount_in, token_in.address, token_out.address, to_caller=to_caller)
 
 
-def router_hop(world: World, amount_in: int, way: Sequence[int], to_caller: bool) -> RouterHop:
+def router_hop(world: World, amount_in: int, way: Sequence[int], to_caller: bool) -> Hop:
     """A swap by SwapRouter02 along the assets named."""
-    return RouterHop(
-        amount_in,
+    return swap_router_02.router_hop(
         world.uniswap("SwapRouter02").address,
-        tuple(world.tokens[i].address for i in way),
+        amount_in,
+        [world.tokens[i].address for i in way],
         _fees(way),
-        to_caller,
+        to_caller=to_caller,
     )
 
 

@@ -12,14 +12,24 @@ from typing import Any
 
 import pytest
 
-from rebalancer import actions, deploy, oracle, policy, units
+from rebalancer import actions, deploy, oracle, policy, route, units
 from rebalancer.chain import snapshot
 from rebalancer.chain.abi import decode_logs, interface
 from rebalancer.chain.artifacts import load_artifact
 from rebalancer.chain.contracts import contract_at
 from rebalancer.deploy import Role
-from rebalancer.plan import route
 from rebalancer.reasons import LENS_REASONS
+from rebalancer.venues import (
+    UniswapV3Pool,
+    any_call,
+    balancer_weighted,
+    curve_stable,
+    erc4626,
+    swap_router_02,
+    uniswap_v2,
+    uniswap_v4,
+    wsteth,
+)
 from tests.contract import test_policy_differential
 from tests.contract.world import World
 
@@ -103,12 +113,28 @@ def test_constants_are_the_contracts(repo_root: Path) -> None:
 
 
 def test_route_bytes_are_the_executors(repo_root: Path) -> None:
-    executor = source(repo_root, "RouteExecutor.sol")
+    flags = source(repo_root, "venues/Venue.sol")
 
-    assert constant(executor, "UNISWAP_V3_POOL") == route._POOL
-    assert constant(executor, "SWAP_ROUTER_02") == route._ROUTER
-    assert constant(executor, "ZERO_FOR_ONE") == route._ZERO_FOR_ONE
-    assert constant(executor, "TO_CALLER") == route._TO_CALLER
+    assert constant(source(repo_root, "RouteExecutor.sol"), "HEAD") == route.HEAD_BYTES
+    for name in ("EXACT_OUT", "TO_CALLER", "ETHER_IN", "ETHER_OUT"):
+        assert constant(flags, name) == getattr(route.Flags, name), name
+
+
+def test_venues_have_the_numbers_of_their_adapters(repo_root: Path) -> None:
+    numbers = {
+        "UniswapV3Venue": ("UNISWAP_V3", UniswapV3Pool.NUMBER),
+        "SwapRouter02Venue": ("SWAP_ROUTER_02", swap_router_02._VENUE),
+        "UniswapV2Venue": ("UNISWAP_V2", uniswap_v2._NUMBER),
+        "UniswapV4Venue": ("UNISWAP_V4", uniswap_v4._NUMBER),
+        "BalancerV2Venue": ("BALANCER_V2", balancer_weighted._NUMBER),
+        "CurveVenue": ("CURVE", curve_stable._NUMBER),
+        "CallVenue": ("ANY_CALL", any_call._VENUE),
+        "ERC4626Venue": ("ERC_4626", erc4626._NUMBER),
+        "WstETHVenue": ("WSTETH", wsteth._NUMBER),
+    }
+    for adapter, (name, number) in numbers.items():
+        assert constant(source(repo_root, f"venues/{adapter}.sol"), name) == number, adapter
+    assert len({number for _, number in numbers.values()}) == len(numbers)
 
 
 @pytest.mark.parametrize(

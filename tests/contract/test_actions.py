@@ -43,9 +43,9 @@ from rebalancer.errors import (
 )
 from rebalancer.plan.zap import Books, plan_zap_in
 from rebalancer.policy import Asset
-from rebalancer.pools import Token, UniswapV3Pool
 from rebalancer.send.wallet import Wallet
 from rebalancer.units import BPS, E18
+from rebalancer.venues import Token, UniswapV3Pool
 
 pytestmark = pytest.mark.both_chains  # nodes word refusals, and mine, in their own way
 

@@ -11,10 +11,9 @@ import pytest
 from rebalancer.chain.contracts import contract_at
 from rebalancer.devnet.local import LocalChain
 from rebalancer.errors import LiquidityExhausted
-from rebalancer.plan.hop import hop_of
-from rebalancer.plan.route import encode
-from rebalancer.pools import MAX_AMOUNT_RAW, BalancerWeightedPool, load, of_kind
+from rebalancer.route import encode
 from rebalancer.units import E18
+from rebalancer.venues import MAX_AMOUNT_RAW, BalancerWeightedPool, load, of_class
 from tests.contract.pools_balancer import NOBODY, BalancerV2, coins
 
 SNAPSHOT = "mainnet-24407242/balancer_weighted_usdc_weth_50_50.json"
@@ -86,7 +85,7 @@ def swap(balancer: BalancerV2, pool: BalancerWeightedPool, way: tuple[str, str],
     executor, trader = chain.deploy("RouteExecutor"), chain.accounts[5]
     before = bought.call("balanceOf", trader)
     chain.transact(sold, "mint", executor.address, raw)
-    hop = hop_of(pool, *way, 0, to_caller=True)
+    hop = pool.hop(*way, 0, to_caller=True)
     chain.transact(executor, "executeRoute", encode([hop]), sender=trader)
     return int(bought.call("balanceOf", trader)) - int(before)
 
@@ -134,7 +133,7 @@ def test_pools_of_2021_and_2022_differ_where_an_exponent_is_one(chain: LocalChai
 @pytest.mark.real
 def test_real_pool_rebuilt_quotes_as_the_vault(chain: LocalChain, shared_data: Path) -> None:
     """Mainnet's USDC/WETH 50/50, between tokens that can be minted here."""
-    snapshot = of_kind(load(shared_data / SNAPSHOT), BalancerWeightedPool)
+    snapshot = of_class(load(shared_data / SNAPSHOT), BalancerWeightedPool)
     decimals = [token.decimals for token in snapshot.tokens]
     tokens = coins(chain, decimals)
     while [token.decimals for token in tokens] != decimals:

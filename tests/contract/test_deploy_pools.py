@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from rebalancer.chain.deployment import DeployedPool, Deployment
-from rebalancer.chain.pools import Protocol
+from rebalancer.chain.deployment import Deployment
 from rebalancer.chain.snapshot import read_block
 from rebalancer.cli import Options
 from rebalancer.cli.session import Session
 from rebalancer.devnet.stage import Actor, Stage
-from rebalancer.pools import WrappedEtherPool
+from rebalancer.venues import PoolRef, WrappedEtherPool
+from rebalancer.venues.uniswap_v4 import v4_ref
 from tests.commands import Ran, run
 from tests.contract.pools_balancer import BalancerV2
 from tests.contract.pools_v4 import ETHER, UniswapV4, key_of
@@ -81,13 +81,13 @@ def test_deploy_over_pools_of_all_protocols_names_them_and_session_reads_them(
     ends = tuple(token.address for token in pair.paper.tokens)
     assert made.pools == (
         v3,
-        DeployedPool(pair.paper.address, ends, 2_500, Protocol.UNISWAP_V2),
-        DeployedPool(
+        PoolRef(pair.paper.address, ends, 2_500, "uniswap-v2"),
+        PoolRef(
             weighted.address,
             tuple(token.address for token in weighted.tokens),
-            protocol=Protocol.BALANCER,
+            venue="balancer",
         ),
-        DeployedPool(manager, (ETHER.address, coins[0].address), 3_000, Protocol.UNISWAP_V4, 60),
+        v4_ref(manager, ETHER.address, coins[0].address, 3_000, 60),
     )
     listed = {token.address for token in made.tokens}
     assert {*ends, coins[0].address} <= listed

@@ -13,7 +13,6 @@ import structlog
 
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.endpoints import Endpoints
-from rebalancer.chain.pools import PoolPlace, Protocol
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import Block, VaultSnapshot, read_block, read_vaults
 from rebalancer.deploy import Role, grant_roles
@@ -27,6 +26,7 @@ from rebalancer.send.journal import Kind
 from rebalancer.send.outbox import Outbox, State
 from rebalancer.send.signer import devnet_signer
 from rebalancer.units import BPS, E18
+from rebalancer.venues import PoolRef
 from rebalancer.words import utc
 from tests.clocks import LONGEST_SECONDS, SkippingClock
 from tests.unit.test_rpc import ScriptedServer
@@ -54,7 +54,7 @@ def keeper_of(
     """A keeper of the stage's vault."""
     site = Site.of(stage.deployment, [stage.vault])
     if pools is not None:
-        site = replace(site, places=tuple(PoolPlace(Protocol.UNISWAP_V3, pool) for pool in pools))
+        site = replace(site, pools=tuple(PoolRef(pool, venue="uniswap-v3") for pool in pools))
     return Keeper(
         stage.chain.rpc,
         site,

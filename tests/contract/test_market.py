@@ -15,14 +15,12 @@ from rebalancer.devnet.market import (
     WBTC,
     WETH,
     Market,
-    arbitrage_bounds,
-    sqrt_price_x96,
 )
 from rebalancer.devnet.node import Node, NodeSettings
 from rebalancer.devnet.profile import opening_pools
 from rebalancer.errors import ContractReverted, MarketMismatch
-from rebalancer.pools import Token, UniswapV3Pool, load, of_kind, recentred, synthetic
-from rebalancer.pools.uniswap_v3_math import sqrt_at_tick
+from rebalancer.venues import Token, UniswapV3Pool, load, of_class, recentred, synthetic
+from rebalancer.venues.uniswap_v3_math import arbitrage_bounds, sqrt_at_tick, sqrt_price_x96
 from tests.fixtures_chain import GENESIS_AT, OPENING_PRICES_E8
 
 pytestmark = pytest.mark.both_chains  # it is built by methods of the node's own
@@ -183,7 +181,7 @@ def test_quotes_on_paper_equal_the_quoters(market: Market) -> None:
 def test_mainnet_pool_is_rebuilt_at_its_own_address(
     bare_chain: LocalChain, shared_data: Path
 ) -> None:
-    snapshot = of_kind(load(shared_data / SNAPSHOT), UniswapV3Pool)
+    snapshot = of_class(load(shared_data / SNAPSHOT), UniswapV3Pool)
     prices = {"ETH/USD": 2_000_00000000, "BTC/USD": 70_000_00000000}
     market = Market.build(bare_chain, [snapshot], prices)
 

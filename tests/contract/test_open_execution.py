@@ -9,8 +9,8 @@ from eth_abi.abi import encode as abi_encode
 
 from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.deploy import Role
-from rebalancer.plan.route import encode
 from rebalancer.reasons import LENS_REASONS, Reason
+from rebalancer.route import encode
 from rebalancer.units import E18
 from tests.contract.routes import WBTC, WETH, pool_hop, quote
 from tests.contract.world import SEEDS, World, refused

@@ -9,15 +9,16 @@ from dataclasses import replace
 import pytest
 
 from rebalancer.chain.contracts import BoundContract, contract_at
-from rebalancer.devnet.market import USDC, WBTC, WETH, Market, sqrt_price_x96
+from rebalancer.devnet.market import USDC, WBTC, WETH, Market
 from rebalancer.devnet.profile import opening_pools
 from rebalancer.plan import Leg, Plan, PlanInput, best_sale, plan_rebalance
 from rebalancer.plan.leg import pools_after
 from rebalancer.plan.legs import route_hops
-from rebalancer.plan.route import encode
 from rebalancer.policy import Asset, Basket, Price
-from rebalancer.pools import Pool, Token, UniswapV3Pool, synthetic
+from rebalancer.route import encode
 from rebalancer.units import E18
+from rebalancer.venues import Pool, Token, UniswapV3Pool, synthetic
+from rebalancer.venues.uniswap_v3_math import sqrt_price_x96
 from tests.contract.pools import check_state, rebuild
 from tests.fixtures_chain import OPENING_PRICES_E8
 

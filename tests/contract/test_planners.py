@@ -18,8 +18,8 @@ from rebalancer.devnet.stage import Stage
 from rebalancer.keeper import Site
 from rebalancer.keeper.decide import Conditions, Step
 from rebalancer.keeper.planners import Planners
-from rebalancer.pools import AnyPool
 from rebalancer.reasons import Reason
+from rebalancer.venues import PoolState
 from tests.clocks import wait_for
 from tests.contract.test_keeper import UP_10_PERCENT, move
 
@@ -41,10 +41,10 @@ def vaults(stage: Stage) -> list[VaultSnapshot]:
 
 
 @pytest.fixture
-def pools(stage: Stage) -> tuple[AnyPool, ...]:
+def pools(stage: Stage) -> tuple[PoolState, ...]:
     site = Site.of(stage.deployment, [])
     rpc = stage.chain.rpc
-    return read_pools(rpc, site.places, read_block(rpc), site.chain_id)
+    return read_pools(rpc, site.pools, read_block(rpc), site.chain_id)
 
 
 def test_processes_inherit_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +59,7 @@ def test_processes_inherit_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_many_processes_decide_what_one_does(
-    vaults: list[VaultSnapshot], pools: tuple[AnyPool, ...]
+    vaults: list[VaultSnapshot], pools: tuple[PoolState, ...]
 ) -> None:
     with closing(Planners(2)) as many, closing(Planners(1)) as one:
         many.warm()
@@ -76,7 +76,7 @@ def test_many_processes_decide_what_one_does(
 
 
 def test_what_is_not_reached_in_time_is_left_out(
-    vaults: list[VaultSnapshot], pools: tuple[AnyPool, ...]
+    vaults: list[VaultSnapshot], pools: tuple[PoolState, ...]
 ) -> None:
     with closing(Planners(2)) as many, closing(Planners(1)) as one:
         many.warm()
@@ -86,7 +86,7 @@ def test_what_is_not_reached_in_time_is_left_out(
 
 
 def test_processes_that_are_killed_are_done_without_and_replaced(
-    vaults: list[VaultSnapshot], pools: tuple[AnyPool, ...]
+    vaults: list[VaultSnapshot], pools: tuple[PoolState, ...]
 ) -> None:
     with closing(Planners(2)) as planners:
         planners.warm()
@@ -100,7 +100,7 @@ def test_processes_that_are_killed_are_done_without_and_replaced(
 
 
 def test_a_vault_that_cannot_be_planned_for_is_said_so_and_holds_up_no_other(
-    vaults: list[VaultSnapshot], pools: tuple[AnyPool, ...]
+    vaults: list[VaultSnapshot], pools: tuple[PoolState, ...]
 ) -> None:
     broken = replace(vaults[3].basket, held=vaults[3].basket.held[:-1])
     vaults[3] = replace(vaults[3], basket=broken)

@@ -13,11 +13,10 @@ from typing import Any
 
 import pytest
 
-from rebalancer.chain.deployment import DeployedPool
 from rebalancer.devnet.market import Market
 from rebalancer.devnet.stage import Stage
-from rebalancer.pools import UniswapV3Pool, UniswapV4Pool, load, of_kind
 from rebalancer.send.outbox import Outbox
+from rebalancer.venues import PoolRef, UniswapV3Pool, UniswapV4Pool, load, of_class
 from tests.commands import Ran, run
 from tests.contract.pools_balancer import BalancerV2
 from tests.contract.pools_v4 import UniswapV4
@@ -63,7 +62,7 @@ def test_snapshot_of_a_v3_pool_is_the_pool_at_one_block(
     ran = cli(known.address, "--out", file)
 
     assert (ran.code, ran.err) == (0, "")
-    pool = of_kind(load(file), UniswapV3Pool)
+    pool = of_class(load(file), UniswapV3Pool)
     assert pool.address == known.address
     assert {token.address for token in pool.tokens} == set(known.tokens)
     assert pool.name in ran.out
@@ -105,7 +104,7 @@ def test_snapshot_of_a_v4_pool_is_found_by_id_and_by_key(
 
     assert (by_id.code, by_key.code) == (0, 0)
     assert load(tmp_path / "id.json") == load(tmp_path / "key.json")
-    assert bare(of_kind(load(tmp_path / "id.json"), UniswapV4Pool)) == bare(pool)
+    assert bare(of_class(load(tmp_path / "id.json"), UniswapV4Pool)) == bare(pool)
 
 
 def test_snapshot_of_what_is_no_pool_is_refused_and_writes_nothing(
@@ -164,7 +163,7 @@ def test_retry_says_which_pools_cannot_be_read_and_tells_the_keeper_that_runs_he
     monkeypatch: pytest.MonkeyPatch,
     is_keeper: bool,
 ) -> None:
-    nothing = DeployedPool("0x" + "ab" * 20, stage.deployment.pools[0].tokens, 500)
+    nothing = PoolRef("0x" + "ab" * 20, stage.deployment.pools[0].tokens, 500)
     file, journal = tmp_path / "addresses.json", tmp_path / "outbox.sqlite"
     replace(stage.deployment, pools=(*stage.deployment.pools, nothing)).save(file)
     monkeypatch.setenv("REBALANCER_KEEPER__OUTBOX", str(journal))

@@ -11,7 +11,6 @@ import pytest
 import structlog
 
 from rebalancer.chain.contracts import contract_at
-from rebalancer.chain.pools import PoolPlace, Protocol
 from rebalancer.chain.rpc import Rpc
 from rebalancer.devnet.market import USDC, WBTC, WETH
 from rebalancer.devnet.stage import DEMO_POLICY, Actor, Stage
@@ -22,6 +21,7 @@ from rebalancer.fleet.worker import Heartbeat, Worker
 from rebalancer.keeper import Decision, EvaluatorOptions, Keeper, Tick
 from rebalancer.reasons import Reason
 from rebalancer.send.outbox import Outbox
+from rebalancer.venues import PoolRef
 from tests.contract.test_keeper import UP_10_PERCENT, move, set_policy
 from tests.contract.test_keeper_many import by_vault, keeper_of
 
@@ -284,14 +284,14 @@ def led(stage: Stage, outbox: Outbox, stack: ExitStack, url: str = "") -> Keeper
 # Pools that cannot be read
 
 
-@pytest.mark.parametrize("protocol", [Protocol.UNISWAP_V3, Protocol.CURVE, Protocol.BALANCER])
+@pytest.mark.parametrize("venue", ["uniswap-v3", "curve", "balancer"])
 def test_pool_that_cannot_be_read_is_left_out_and_the_keeper_goes_on(
-    stage: Stage, outbox: Outbox, protocol: Protocol
+    stage: Stage, outbox: Outbox, venue: str
 ) -> None:
     ticks: list[Tick] = []
     keeper = keeper_of(stage, (stage.vault,), outbox, watchers=(ticks,), receipt_seconds=30)
     nothing = "0x" + "ab" * 20
-    site = replace(keeper.site, places=(PoolPlace(protocol, nothing), *keeper.site.places))
+    site = replace(keeper.site, pools=(PoolRef(nothing, venue=venue), *keeper.site.pools))
     keeper.evaluator.site = site  # type: ignore[attr-defined]  # it is an Evaluator
     move(stage, UP_10_PERCENT)
 

@@ -10,18 +10,17 @@ import pytest
 
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.poolbook import PoolBook
-from rebalancer.chain.pools import PoolPlace, Protocol, read_pools
+from rebalancer.chain.pools import read_pools
 from rebalancer.chain.rpc import Call, Rpc
 from rebalancer.chain.snapshot import Block, read_block
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.market import Market
 from rebalancer.errors import BlockVanished, LiquidityExhausted, PoolDiverged
-from rebalancer.plan.hop import hop_of
-from rebalancer.plan.route import encode
-from rebalancer.pools import (
+from rebalancer.route import encode
+from rebalancer.venues import (
     MAX_AMOUNT_RAW,
-    AnyPool,
-    BalancerWeightedPool,
+    PoolRef,
+    PoolState,
     UniswapV2Pool,
     UniswapV3Pool,
     UniswapV4Pool,
@@ -66,7 +65,7 @@ def now(chain: LocalChain) -> Block:
     return read_block(chain.rpc)
 
 
-def trade(chain: LocalChain, pool: AnyPool, rng: random.Random) -> None:
+def trade(chain: LocalChain, pool: PoolState, rng: random.Random) -> None:
     """A swap of a random part of what the pool can take, through the executor; nothing where it can take nothing."""
     i, j = rng.sample(range(len(pool.tokens)), 2)
     way = pool.tokens[i].address, pool.tokens[j].address
@@ -78,7 +77,7 @@ def trade(chain: LocalChain, pool: AnyPool, rng: random.Random) -> None:
         return
     executor = chain.deploy("RouteExecutor")
     chain.transact(contract_at(chain.rpc, "MockToken", way[0]), "mint", executor.address, amount)
-    hop = hop_of(pool, *way, 0, to_caller=True)
+    hop = pool.hop(*way, 0, to_caller=True)
     chain.transact(executor, "executeRoute", encode([hop]), gas=100_000_000)
 
 
@@ -102,33 +101,6 @@ def withdraw(market: Market, pool: UniswapV3Pool, low: int, high: int, liquidity
         chain.transact(contract, "burn", low, high, liquidity, sender=sender)
 
 
-def test_v3_pool_kept_from_logs_is_the_chains_after_every_trade_mint_and_burn(
-    market: Market, endpoint: Endpoint, records_steps: bool
-) -> None:
-    chain = market.chain
-    pool = rebuild(market, random_pool(SEED, token_pair(chain)))
-    place = PoolPlace(Protocol.UNISWAP_V3, pool.address)
-    book = PoolBook(endpoint, [place], now(chain), CHAIN_ID)
-    rng = random.Random(1)
-    seen = set()
-    for _ in range(4 if records_steps else 25):
-        for _ in range(rng.randint(1, 3)):
-            kept = book.pool(pool.address)
-            assert isinstance(kept, UniswapV3Pool)
-            if rng.random() < 0.5:
-                trade(chain, kept, rng)
-            else:
-                provide_and_withdraw(market, kept, rng)
-            endpoint.requests = 0
-            book.update(now(chain))
-            assert endpoint.requests == 1
-        assert book.check() == ()
-        (kept,) = book.pools
-        assert isinstance(kept, UniswapV3Pool)
-        seen.add((kept.sqrt_price_x96, len(kept.profile.ticks)))
-    assert len(seen) > 3
-
-
 def test_pools_of_all_protocols_follow_a_range_of_blocks_by_one_request(
     market: Market, endpoint: Endpoint
 ) -> None:
@@ -140,14 +112,14 @@ def test_pools_of_all_protocols_follow_a_range_of_blocks_by_one_request(
     weighted = [balancer.rebuild(random_weighted(chain, 3, version)) for version in ("v1", "v2")]
     v3 = rebuild(market, random_pool(SEED, token_pair(chain)))
     places = [
-        PoolPlace(Protocol.UNISWAP_V2, pair.address),
-        PoolPlace(Protocol.UNISWAP_V3, v3.address),
+        PoolRef(pair.address, fee_pips=3_000, venue="uniswap-v2"),
+        PoolRef(v3.address, venue="uniswap-v3"),
         v4_place(of_v4),
-        *(PoolPlace(Protocol.BALANCER, pool.address) for pool in weighted),
+        *(PoolRef(pool.address, venue="balancer") for pool in weighted),
     ]
     book = PoolBook(endpoint, places, now(chain), CHAIN_ID)
     start = book.pools
-    made: list[AnyPool] = [pair, v3, of_v4, *weighted]
+    made: list[PoolState] = [pair, v3, of_v4, *weighted]
 
     for _ in range(2):
         for pool in made:
@@ -166,7 +138,7 @@ def test_pools_of_all_protocols_follow_a_range_of_blocks_by_one_request(
     chain.transact(
         v4.manager, "setProtocolFee", key_of(of_v4), up << 12 | down, sender=chain.accounts[2]
     )
-    join(balancer, weighted[0], [amount // 7 for amount in weighted[0].balances])
+    balancer.join(weighted[0], [amount // 7 for amount in weighted[0].balances])
     endpoint.requests = 0
     assert book.update(now(chain)) == ()
 
@@ -180,20 +152,6 @@ def test_pools_of_all_protocols_follow_a_range_of_blocks_by_one_request(
     assert isinstance(book.pool(pair.address), UniswapV2Pool)
 
 
-def join(balancer: BalancerV2, pool: BalancerWeightedPool, amounts: list[int]) -> None:
-    """Provide to a weighted pool, which pays its protocol fees then."""
-    assets = [token.address for token in pool.tokens]
-    for asset, amount in zip(assets, amounts, strict=True):
-        token = contract_at(balancer.chain.rpc, "MockToken", asset)
-        balancer.chain.transact(token, "mint", balancer.owner, amount)
-    count = len(amounts)
-    # abi.encode(EXACT_TOKENS_IN_FOR_BPT_OUT, amounts, 0)
-    data = b"".join(n.to_bytes(32) for n in (1, 96, 0, count, *amounts))
-    request = (assets, amounts, data, False)
-    ends = (bytes.fromhex(pool.pool_id[2:]), balancer.owner, balancer.owner, request)
-    balancer.chain.transact(balancer.vault, "joinPool", *ends, sender=balancer.owner)
-
-
 # Divergence
 
 
@@ -201,7 +159,7 @@ def lost(market: Market, endpoint: Endpoint) -> tuple[PoolBook, str, str]:
     """A book of two pools, of which the endpoint lost a mint of the first; their keys."""
     chain = market.chain
     pools = [rebuild(market, random_pool(SEED, token_pair(chain))) for _ in range(2)]
-    places = [PoolPlace(Protocol.UNISWAP_V3, pool.address) for pool in pools]
+    places = [PoolRef(pool.address, venue="uniswap-v3") for pool in pools]
     book = PoolBook(endpoint, places, now(chain), CHAIN_ID)
     low = (pools[0].tick // pools[0].tick_spacing - 3) * pools[0].tick_spacing
     high = low + 6 * pools[0].tick_spacing
@@ -216,13 +174,13 @@ def test_lost_log_shows_at_the_next_swap_and_stops_that_pool_alone(
     market: Market, endpoint: Endpoint
 ) -> None:
     book, bad, good = lost(market, endpoint)
-    fresh = read_pools(endpoint, [PoolPlace(Protocol.UNISWAP_V3, bad)], book.block, CHAIN_ID)[0]
+    fresh = read_pools(endpoint, [PoolRef(bad, venue="uniswap-v3")], book.block, CHAIN_ID)[0]
     way = [token.address for token in fresh.tokens]
     executor = market.chain.deploy("RouteExecutor")
     market.chain.transact(
         contract_at(market.chain.rpc, "MockToken", way[0]), "mint", executor.address, 1_000
     )
-    hop = hop_of(fresh, way[0], way[1], 0, to_caller=True)
+    hop = fresh.hop(way[0], way[1], 0, to_caller=True)
     market.chain.transact(executor, "executeRoute", encode([hop]))
 
     (diverged,) = book.update(now(market.chain))
@@ -268,7 +226,7 @@ def test_lost_log_shows_in_a_check_and_nothing_heals_it_but_a_person(
 def test_reorg_is_noticed_and_read_anew(market: Market, endpoint: Endpoint) -> None:
     chain, rng = market.chain, random.Random(4)
     pool = rebuild(market, random_pool(SEED, token_pair(chain)))
-    book = PoolBook(endpoint, [PoolPlace(Protocol.UNISWAP_V3, pool.address)], now(chain), CHAIN_ID)
+    book = PoolBook(endpoint, [PoolRef(pool.address, venue="uniswap-v3")], now(chain), CHAIN_ID)
     before = chain.snapshot()
     low = (pool.tick // pool.tick_spacing - 3) * pool.tick_spacing
     chain.transact(market.driver, "provide", pool.address, [(low, low + 600, 10**9)])

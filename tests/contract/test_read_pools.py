@@ -8,12 +8,8 @@ from typing import Any
 
 import pytest
 
-from rebalancer.chain.pool_readers import with_balance
 from rebalancer.chain.pools import (
-    PoolPlace,
-    Protocol,
-    V4Key,
-    find_pool,
+    find_venue,
     read_pools,
     read_v3_pools,
 )
@@ -28,7 +24,17 @@ from rebalancer.errors import (
     RpcRejected,
     UnsupportedPool,
 )
-from rebalancer.pools import AnyPool, Tick, TickProfile, Token, UniswapV3Pool
+from rebalancer.venues import (
+    BalancerWeightedPool,
+    PoolRef,
+    PoolState,
+    Token,
+    UniswapV3Pool,
+    of_class,
+)
+from rebalancer.venues.curve import with_balance
+from rebalancer.venues.uniswap_v4 import v4_ref
+from tests.contract.built import bare, in_pieces
 from tests.contract.pools import rebuild
 from tests.contract.pools_balancer import BalancerV2
 from tests.contract.pools_v4 import UniswapV4
@@ -57,25 +63,9 @@ def counting(node_url: str) -> Counting:
     return Counting(node_url, timeout_s=60)
 
 
-def bare(pool: AnyPool) -> AnyPool:
-    """Without what the chain does not know of a pool on paper: its name, and when it was."""
-    return replace(pool, name="", block=0, chain_id=1)
-
-
-def in_pieces(profile: TickProfile) -> TickProfile:
-    """The same liquidity as `rebuild` provides it: one position between any two ticks that follow each other."""
-    ticks = []
-    for at in profile.indices:
-        below, above = profile.liquidity_at(at - 1), profile.liquidity_at(at)
-        if below or above:
-            ticks.append(Tick(at, below + above, above - below))
-    return replace(profile, ticks=tuple(ticks))
-
-
-def v4_place(pool: Any) -> PoolPlace:
+def v4_place(pool: Any) -> PoolRef:
     ends = pool.token0.address, pool.token1.address
-    key = V4Key(*ends, pool.profile.fee_pips, pool.tick_spacing)
-    return PoolPlace(Protocol.UNISWAP_V4, pool.manager, key)
+    return v4_ref(pool.manager, *ends, pool.profile.fee_pips, pool.tick_spacing)
 
 
 def test_pools_of_all_protocols_are_read_whole_in_a_handful_of_requests(
@@ -85,32 +75,24 @@ def test_pools_of_all_protocols_are_read_whole_in_a_handful_of_requests(
     chain = market.chain
     v4 = UniswapV4.install(chain, chain.accounts[2])
     balancer = BalancerV2.install(chain, chain.accounts[2])
-    made: list[tuple[PoolPlace, AnyPool]] = []
+    made: list[tuple[PoolRef, PoolState]] = []
     for seed in (3, 8):
         tokens = token_pair(chain)
-        coin0, coin1 = (replace(token, symbol="COIN") for token in tokens)
         pair = Pair.opened(chain, (10**12 + seed, 10**15))
         made.append(
             (
-                PoolPlace(Protocol.UNISWAP_V2, pair.paper.address, fee_bps=25),
-                replace(
-                    pair.paper,
-                    fee_bps=25,
-                    token0=replace(pair.paper.token0, symbol="COIN"),
-                    token1=replace(pair.paper.token1, symbol="COIN"),
-                ),
+                PoolRef(pair.paper.address, fee_pips=2_500, venue="uniswap-v2"),
+                replace(pair.paper, fee_bps=25),
             )
         )
         on_paper = random_pool(2 if seed == 3 else 9, tokens)
         on_paper = replace(on_paper, profile=in_pieces(on_paper.profile))
         v3 = rebuild(market, on_paper)
-        made.append(
-            (PoolPlace(Protocol.UNISWAP_V3, v3.address), replace(v3, token0=coin0, token1=coin1))
-        )
-        of_v4 = v4.rebuild(as_v4(replace(on_paper, token0=coin0, token1=coin1), (0, 700)))
+        made.append((PoolRef(v3.address, venue="uniswap-v3"), v3))
+        of_v4 = v4.rebuild(as_v4(on_paper, (0, 700)))
         made.append((v4_place(of_v4), of_v4))
         weighted = balancer.rebuild(random_weighted(chain, seed, "v1" if seed == 3 else "v2"))
-        made.append((PoolPlace(Protocol.BALANCER, weighted.address), weighted))
+        made.append((PoolRef(weighted.address, venue="balancer"), weighted))
     places = [place for place, _ in made]
 
     block = read_block(counting)
@@ -124,9 +106,10 @@ def test_pools_of_all_protocols_are_read_whole_in_a_handful_of_requests(
     assert counting.requests == of_half <= 6
     for place, pool in zip(places, found, strict=True):
         assert (pool.block, pool.chain_id) == (block.number, CHAIN_ID)
-        assert pool.PROTOCOL in pool.name
-        if place.v4 is None:
-            assert find_pool(counting, place.address, block) is place.protocol
+        assert pool.name.startswith(pool.kind.split()[0])
+        assert pool.ref == replace(place, tokens=pool.ref.tokens, fee_pips=pool.ref.fee_pips)
+        if place.venue != "uniswap-v4":
+            assert find_venue(counting, place.address, block).name == place.venue
 
 
 def test_v3_pools_are_read_alike_with_a_lens_and_with_one_lent(market: Market) -> None:
@@ -175,7 +158,7 @@ def test_balance_lent_to_a_coin_changes_nothing_else_of_it(chain: LocalChain) ->
 
 def test_v4_pool_of_ether_is_read_from_storage_alone(chain: LocalChain) -> None:
     v4 = UniswapV4.install(chain, chain.accounts[2])
-    token = replace(token_pair(chain)[0], symbol="COIN")
+    token = token_pair(chain)[0]
     pool = opened(v4, token, 11)
 
     (found,) = read_pools(chain.rpc, [v4_place(pool)], read_block(chain.rpc), CHAIN_ID)
@@ -188,11 +171,11 @@ def test_v4_pool_without_a_key_or_unknown_to_its_manager_is_refused(chain: Local
     block = read_block(chain.rpc)
     manager = v4.manager.address
     with pytest.raises(BadPoolSnapshot, match="told by its key"):
-        read_pools(chain.rpc, [PoolPlace(Protocol.UNISWAP_V4, manager)], block, CHAIN_ID)
+        read_pools(chain.rpc, [PoolRef(manager, venue="uniswap-v4")], block, CHAIN_ID)
     tokens = token_pair(chain)
-    key = V4Key(tokens[0].address, tokens[1].address, 3_000, 60)
+    ref = v4_ref(manager, tokens[0].address, tokens[1].address, 3_000, 60)
     with pytest.raises(UnsupportedPool, match="does not know"):
-        read_pools(chain.rpc, [PoolPlace(Protocol.UNISWAP_V4, manager, key)], block, CHAIN_ID)
+        read_pools(chain.rpc, [ref], block, CHAIN_ID)
 
 
 def test_address_that_is_no_pool_is_refused(chain: LocalChain) -> None:
@@ -200,7 +183,19 @@ def test_address_that_is_no_pool_is_refused(chain: LocalChain) -> None:
     token = token_pair(chain)[0].address
     for address in (token, chain.accounts[0]):
         with pytest.raises(UnsupportedPool, match="if anything"):
-            find_pool(chain.rpc, address, block)
-        for protocol in (Protocol.UNISWAP_V2, Protocol.BALANCER):
+            find_venue(chain.rpc, address, block)
+        for venue in ("uniswap-v2", "balancer"):
             with pytest.raises((ContractMissing, ContractReverted)):
-                read_pools(chain.rpc, [PoolPlace(protocol, address)], block, CHAIN_ID)
+                read_pools(chain.rpc, [PoolRef(address, venue=venue)], block, CHAIN_ID)
+
+
+def test_the_powers_of_a_weighted_pool_are_told_by_pairs_that_are_no_neighbours(
+    chain: LocalChain,
+) -> None:
+    """Weights 40, 10, 20, 30: of neighbours none has the other's weight, twice or four times that in both directions."""
+    balancer = BalancerV2.install(chain, chain.accounts[2])
+    pool = balancer.rebuild(random_weighted(chain, 30, "v1"))
+
+    (found,) = read_pools(chain.rpc, [pool.ref], read_block(chain.rpc), CHAIN_ID)
+
+    assert of_class(found, BalancerWeightedPool).pow_version == "v1"

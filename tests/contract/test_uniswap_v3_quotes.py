@@ -1,6 +1,6 @@
 """Quotes on paper against the real Uniswap V3: QuoterV2's answers and the state that swaps leave behind.
 
-Pools are rebuilt on chain from what `rebalancer.pools` holds: one position per adjacent pair of
+Pools are rebuilt on chain from what `rebalancer.venues` holds: one position per adjacent pair of
 initialised ticks. Random ones cover every kind of gap, tier and corner; the real one is mainnet's.
 """
 
@@ -17,9 +17,17 @@ from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.market import Market
 from rebalancer.errors import ContractReverted, LiquidityExhausted
-from rebalancer.plan.route import PoolHop, encode
-from rebalancer.pools import MAX_AMOUNT_RAW, Tick, TickProfile, Token, UniswapV3Pool, load, of_kind
-from rebalancer.pools.uniswap_v3_math import MAX_SQRT_X96, MAX_TICK, MIN_SQRT_X96, sqrt_at_tick
+from rebalancer.route import encode
+from rebalancer.venues import (
+    MAX_AMOUNT_RAW,
+    Tick,
+    TickProfile,
+    Token,
+    UniswapV3Pool,
+    load,
+    of_class,
+)
+from rebalancer.venues.uniswap_v3_math import MAX_SQRT_X96, MAX_TICK, MIN_SQRT_X96, sqrt_at_tick
 from tests.contract.pools import check_state, rebuild
 
 TIERS = ((100, 1), (500, 10), (3_000, 60), (10_000, 200), (0, 60), (999_999, 7), (2_500, 16_383))
@@ -35,13 +43,15 @@ def token_pair(chain: LocalChain) -> tuple[Token, Token]:
     """Two new tokens, in the order of their addresses."""
     made = [chain.deploy("MockToken", "Coin", "COIN", 18).address for _ in range(2)]
     low, high = sorted(made, key=lambda address: int(address, 16))
-    return Token(low, "LOW", 18), Token(high, "HIGH", 18)
+    return Token(low, "COIN", 18), Token(high, "COIN", 18)
 
 
-def random_pool(seed: int, tokens: tuple[Token, Token]) -> UniswapV3Pool:
+def random_pool(
+    seed: int, tokens: tuple[Token, Token], tiers: Sequence[tuple[int, int]] = TIERS
+) -> UniswapV3Pool:
     """One to six positions of any size, around, above or below a price anywhere."""
     rng = random.Random(seed)
-    fee_pips, spacing = TIERS[seed % len(TIERS)]
+    fee_pips, spacing = tiers[seed % len(tiers)]
     end = MAX_TICK // spacing
     centre = rng.randint(-end * 9 // 10, end * 9 // 10)
     reach = rng.choice([5, 60, 700])
@@ -186,7 +196,7 @@ def swap(
     chain, trader = market.chain, market.chain.accounts[3]
     before = token_out.call("balanceOf", trader)
     chain.transact(token_in, "mint", executor.address, amount)
-    hop = PoolHop(0, token_in.address, pool.address, zero_for_one=down, to_caller=True)
+    hop = pool.hop(token_in.address, token_out.address, 0, to_caller=True)
     # A walk over all prices reads some 7,000 words of the bitmap.
     chain.transact(executor, "executeRoute", encode([hop]), sender=trader, gas=100_000_000)
     return int(token_out.call("balanceOf", trader)) - int(before)
@@ -301,7 +311,7 @@ def test_real_pool_rebuilt_quotes_as_the_contract(
     if records_steps:
         pytest.skip(TOO_MANY_STEPS)
     file = shared_data / "mainnet-24407242" / "uniswap_v3_wbtc_weth_3000.json"
-    snapshot = of_kind(load(file), UniswapV3Pool)
+    snapshot = of_class(load(file), UniswapV3Pool)
     token0, token1 = token_pair(market.chain)
     pool = rebuild(market, replace(snapshot, token0=token0, token1=token1))
     rng = random.Random(24_407_242)

@@ -12,11 +12,11 @@ import pytest
 
 from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.devnet.local import LocalChain
-from rebalancer.devnet.market import Market, sqrt_price_x96
+from rebalancer.devnet.market import Market
 from rebalancer.errors import BadAmount, ContractReverted, LiquidityExhausted
-from rebalancer.plan.hop import hop_of
-from rebalancer.plan.route import Hop, encode
-from rebalancer.pools import (
+from rebalancer.route import Hop, encode
+from rebalancer.units import E18
+from rebalancer.venues import (
     MAX_AMOUNT_RAW,
     Tick,
     TickProfile,
@@ -25,10 +25,9 @@ from rebalancer.pools import (
     UniswapV4Pool,
     WrappedEtherPool,
     load,
-    of_kind,
+    of_class,
 )
-from rebalancer.pools.uniswap_v3_math import MAX_TICK, sqrt_at_tick, tick_at_sqrt
-from rebalancer.units import E18
+from rebalancer.venues.uniswap_v3_math import MAX_TICK, sqrt_at_tick, sqrt_price_x96, tick_at_sqrt
 from tests.contract.pools_v4 import ETHER, UniswapV4, key_of
 from tests.contract.routes import USDC, WBTC, WETH, pool_hop, quote
 from tests.contract.test_uniswap_v3_quotes import (
@@ -220,7 +219,7 @@ def test_view_of_a_pool_of_ether_says_what_weth_brings(world: World, sells_weth:
     out, after = view.swapped(*way, amount)
     world.give(world.executor, [amount, 0, 0] if sells_weth else [0, 0, amount])
 
-    execute(world, v4, [hop_of(view, *way, 0, to_caller=True)])
+    execute(world, v4, [view.hop(*way, 0, to_caller=True)])
 
     assert world.balances(world.alice) == ([0, 0, out] if sells_weth else [out, 0, 0])
     v4.check_state(after.pool)
@@ -240,7 +239,7 @@ def mainnet(
     if not file.is_file():
         pytest.skip("Mainnet's pool of Uniswap V4 is not here: ../shared/data has no such file.")
     v4 = UniswapV4.install(world.chain, world.admin.address)
-    return v4, v4.rebuild(of_kind(load(file), UniswapV4Pool))
+    return v4, v4.rebuild(of_class(load(file), UniswapV4Pool))
 
 
 def execute(world: World, v4: UniswapV4, hops: Sequence[Hop]) -> int:

@@ -6,8 +6,9 @@ import pytest
 
 from rebalancer.chain.contracts import BoundContract
 from rebalancer.errors import ContractReverted
-from rebalancer.plan.route import PoolHop, encode
+from rebalancer.route import encode
 from rebalancer.units import E18, mul_div_down, mul_div_up
+from rebalancer.venues.uniswap_v3 import v3_hop
 from tests.contract.world import INITIAL_SHARES, SEEDS, Wallet, World, refused
 
 SHARES = 12_345_678_901_234_567_890_123
@@ -346,9 +347,8 @@ def test_a_holder_lives_through_everything(world: World, vault: BoundContract) -
 
     world.move_market({"ETH": 2_400})
     sold = 6 * E18
-    hop = PoolHop(
-        sold, world.weth.address, world.pool(world.weth, world.usdc), world.weth_is_token0, True
-    )
+    ends = world.weth.address, world.usdc.address
+    hop = v3_hop(world.pool(world.weth, world.usdc), sold, *ends, to_caller=True)
     world.keeper.transact(
         vault,
         "rebalance",

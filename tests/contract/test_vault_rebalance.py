@@ -9,9 +9,10 @@ import pytest
 
 from rebalancer.chain.contracts import BoundContract
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
-from rebalancer.plan.route import Hop, PoolHop, encode
 from rebalancer.policy import Fill, settle, surplus_raw, weigh_basket
+from rebalancer.route import Hop, encode
 from rebalancer.units import E18
+from rebalancer.venues.uniswap_v3 import v3_hop
 from tests.contract.routes import USDC, WBTC, WETH, pool_hop, quote, router_hop
 from tests.contract.world import SEEDS, World, refused
 
@@ -282,7 +283,8 @@ def test_executor_pays_nobody_but_the_pool_it_is_swapping_on(world: World) -> No
 def test_executor_refuses_more_than_a_pool_can_be_asked_for(world: World) -> None:
     token = world.admin.deploy("MockToken", "Plenty", "PLENTY", 18)
     world.admin.transact(token, "mint", world.executor.address, 1 << 255)
-    hop = PoolHop(0, token.address, world.pool(world.weth, world.usdc), True, True)
+    pool = world.pool(world.weth, world.usdc)
+    hop = v3_hop(pool, 0, token.address, "0x" + "f" * 40, to_caller=True)
 
     with refused("AmountTooLarge", amountRaw=1 << 255):
         world.stranger.transact(world.executor, "executeRoute", encode([hop]))

@@ -10,8 +10,9 @@ import pytest
 from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.receipt import Receipt
 from rebalancer.errors import ContractReverted
-from rebalancer.plan.route import BuyHop, Hop, encode
+from rebalancer.route import Hop, encode
 from rebalancer.units import E18, mul_div_down, mul_div_up
+from rebalancer.venues.uniswap_v3 import v3_hop
 from tests.contract.routes import USDC, WBTC, WETH, pool_hop, quote, router_hop
 from tests.contract.world import INITIAL_SHARES, SEEDS, Wallet, World, refused
 
@@ -225,8 +226,8 @@ def test_zap_in_by_amounts_out_leaves_only_what_was_paid_with(
     for token, amount in ((world.weth, asked[0]), (world.wbtc, asked[1])):
         pool = world.pool(world.usdc, token)
         fee = world.read(contract_at(world.chain.rpc, "UniswapV3Pool", pool), "fee")
-        zero_for_one = int(world.usdc.address, 16) < int(token.address, 16)
-        hops.append(BuyHop(amount, world.usdc.address, pool, zero_for_one, to_caller=True))
+        hop = v3_hop(pool, 0, world.usdc.address, token.address, to_caller=True)
+        hops.append(hop.buying(amount))
         quoted = (world.usdc.address, token.address, amount, fee, 0)
         cost += world.read(quoter, "quoteExactOutputSingle", quoted)[0]
     order = replace(
@@ -244,7 +245,8 @@ def test_zap_in_by_amounts_out_that_cost_more_than_was_paid_is_refused(
     world: World, usdc_in: ZapIn
 ) -> None:
     pool = world.pool(world.usdc, world.weth)
-    hop = BuyHop(1_000 * E18, world.usdc.address, pool, not world.weth_is_token0, to_caller=True)
+    ends = world.usdc.address, world.weth.address
+    hop = v3_hop(pool, 0, *ends, to_caller=True).buying(1_000 * E18)
     with pytest.raises(ContractReverted, match="CostsMore"):
         zap_in(world, world.alice, replace(usdc_in, route=encode([hop])))
     assert world.balances(world.alice) == [0, 0, PAID_USDC]

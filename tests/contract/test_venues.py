@@ -16,21 +16,16 @@ from eth_utils.crypto import keccak
 
 from rebalancer.chain.artifacts import load_artifact
 from rebalancer.chain.contracts import BoundContract, contract_at
-from rebalancer.devnet.market import sqrt_price_x96
-from rebalancer.plan.route import (
-    BalancerHop,
-    CallHop,
-    CurveHop,
-    Hop,
-    PairHop,
-    SellHop,
-    V4Hop,
-    encode,
-)
-from rebalancer.pools import Token, UniswapV3Pool
-from rebalancer.pools.uniswap_v3 import Tick, TickProfile
-from rebalancer.pools.uniswap_v3_math import tick_at_sqrt
+from rebalancer.route import Flags, Hop, encode
 from rebalancer.units import E18
+from rebalancer.venues import Token, UniswapV3Pool
+from rebalancer.venues.any_call import call_hop
+from rebalancer.venues.balancer_weighted import balancer_hop
+from rebalancer.venues.curve_stable import curve_hop
+from rebalancer.venues.uniswap_v2 import pair_hop
+from rebalancer.venues.uniswap_v3 import Tick, TickProfile
+from rebalancer.venues.uniswap_v3_math import sqrt_price_x96, tick_at_sqrt
+from rebalancer.venues.uniswap_v4 import v4_hop
 from tests.contract.routes import pool_hop, quote
 from tests.contract.test_vault_rebalance import (
     ETHER_USD,
@@ -53,8 +48,8 @@ LAST_TICK = 887_220
 class Place:
     """Somewhere to swap WETH and WBTC: hops there and back, and what they bring for an amount, raw."""
 
-    sell: SellHop
-    buy: SellHop
+    sell: Hop
+    buy: Hop
     quote_sell: Callable[[int], int]
     quote_buy: Callable[[int], int]
     spender: str
@@ -73,10 +68,10 @@ def pair(world: World) -> Place:
         # UniswapV2Library.getAmountOut
         return amount * 997 * reserve_out // (reserve_in * 1_000 + amount * 997)
 
-    down = world.read(made, "token0") == world.weth.address
+    weth, wbtc = world.weth.address, world.wbtc.address
     return Place(
-        sell=PairHop(0, world.weth.address, made.address, down, to_caller=True),
-        buy=PairHop(0, world.wbtc.address, made.address, not down, to_caller=True),
+        sell=pair_hop(made.address, 0, weth, wbtc, to_caller=True),
+        buy=pair_hop(made.address, 0, wbtc, weth, to_caller=True),
         quote_sell=lambda amount: product(amount, DEEP_WETH, DEEP_WBTC),
         quote_buy=lambda amount: product(amount, DEEP_WBTC, DEEP_WETH),
         spender=made.address,
@@ -116,15 +111,14 @@ def v4(world: World, *, ether: bool) -> Place:
 
     def hop(
         token_in: BoundContract, token_out: BoundContract, ether_in: bool, ether_out: bool
-    ) -> V4Hop:
-        return V4Hop(
+    ) -> Hop:
+        return v4_hop(
+            manager.address,
             0,
             token_in.address,
-            manager.address,
             token_out.address,
             FEE_PIPS,
             TICK_SPACING,
-            NOBODY,
             to_caller=True,
             ether_in=ether_in,
             ether_out=ether_out,
@@ -164,9 +158,10 @@ def balancer(world: World) -> Place:
         deltas = world.read(vault, "queryBatchSwap", 0, [step], assets, funds)
         return -int(deltas[1 - sold])
 
-    def hop(token_in: BoundContract, token_out: BoundContract) -> BalancerHop:
+    def hop(token_in: BoundContract, token_out: BoundContract) -> Hop:
         text = "0x" + bytes(pool_id).hex()
-        return BalancerHop(0, token_in.address, vault.address, token_out.address, text, True)
+        ends = token_in.address, token_out.address
+        return balancer_hop(vault.address, text, 0, *ends, to_caller=True)
 
     return Place(
         sell=hop(world.weth, world.wbtc),
@@ -186,8 +181,8 @@ def curve(world: World, *, unsigned: bool) -> Place:
     world.give(pool, [DEEP_WETH, DEEP_WBTC, 0])
     weth, wbtc = world.weth.address, world.wbtc.address
     return Place(
-        sell=CurveHop(0, weth, pool.address, wbtc, 0, 1, unsigned),
-        buy=CurveHop(0, wbtc, pool.address, weth, 1, 0, unsigned),
+        sell=curve_hop(pool.address, 0, weth, wbtc, 0, 1, unsigned=unsigned, to_caller=True),
+        buy=curve_hop(pool.address, 0, wbtc, weth, 1, 0, unsigned=unsigned, to_caller=True),
         quote_sell=lambda amount: amount * rate_e18 // E18 * 9_996 // 10_000,
         quote_buy=lambda amount: amount * E18 // rate_e18 * 9_996 // 10_000,
         spender=pool.address,
@@ -198,20 +193,20 @@ def call(world: World) -> Place:
     """Uniswap's first SwapRouter, called as an aggregator would be: with data from outside."""
     router = world.uniswap("SwapRouter")
 
-    def hop(token_in: BoundContract, token_out: BoundContract) -> CallHop:
+    def hop(token_in: BoundContract, token_out: BoundContract) -> Hop:
         path = bytes.fromhex(token_in.address[2:]) + FEE_PIPS.to_bytes(3)
         path += bytes.fromhex(token_out.address[2:])
         data = router.data("exactInput", (path, world.executor.address, 2**40, 0, 0))
-        return CallHop(
-            amount_in_raw=0,
-            token_in=token_in.address,
-            target=router.address,
-            spender=router.address,
-            token_out=token_out.address,
-            amount_offset=4
-            + 4 * 32,  # selector, place of the struct; of the path, recipient, deadline
-            data=bytes.fromhex(data[2:]),
+        return call_hop(
+            router.address,
+            bytes.fromhex(data[2:]),
+            0,
+            token_in.address,
+            token_out.address,
             to_caller=False,
+            spender=router.address,
+            # selector, offset of the struct; of the path, recipient, deadline
+            amount_offset=4 + 4 * 32,
         )
 
     return Place(
@@ -228,7 +223,7 @@ def universal(world: World, inner: Place, command: int, arguments: Callable[[Hop
 
     `inner` is the same pool traded directly, which quotes; `arguments` are the command's for a hop of it.
     """
-    v4 = isinstance(inner.sell, V4Hop)
+    v4 = command == V4_SWAP
     pair = contract_at(world.chain.rpc, "UniswapV2Pair", inner.spender)
     factory = NOBODY if v4 or command == V3_SWAP_EXACT_IN else world.read(pair, "factory")
     router = world.admin.deploy(
@@ -245,24 +240,21 @@ def universal(world: World, inner: Place, command: int, arguments: Callable[[Hop
         ),
     )
 
-    def hop(direct: Hop) -> CallHop:
+    def hop(direct: Hop) -> Hop:
         data = keccak(text="execute(bytes,bytes[])")[:4]
         data += abi_encode(["bytes", "bytes[]"], [bytes([command]), [arguments(direct)]])
-        there = direct.token_in == world.weth.address
-        token_out = world.wbtc if there else world.weth
-        ether_in = isinstance(direct, V4Hop) and direct.ether_in
-        return CallHop(
+        ether_in = bool(direct.flags & Flags.ETHER_IN)
+        return call_hop(
+            router.address,
+            data,
             0,
             direct.token_in,
-            router.address,
-            None if ether_in else router.address,
-            token_out.address,
-            None,
-            data,
+            direct.token_out,
             to_caller=True,
+            spender=None if ether_in else router.address,
             paid_first=not ether_in,
             ether_in=ether_in,
-            ether_out=isinstance(direct, V4Hop) and direct.ether_out,
+            ether_out=bool(direct.flags & Flags.ETHER_OUT),
         )
 
     return Place(
@@ -281,13 +273,9 @@ TO_SENDER, ALL_THERE_IS = "0x" + "0" * 39 + "1", 1 << 255
 
 def universal_v2(world: World) -> Place:
     def arguments(hop: Hop) -> bytes:
-        there = hop.token_in == world.weth.address
-        path = [
-            t.address for t in ((world.weth, world.wbtc) if there else (world.wbtc, world.weth))
-        ]
         return abi_encode(
             ["address", "uint256", "uint256", "address[]", "bool"],
-            [TO_SENDER, ALL_THERE_IS, 0, path, False],
+            [TO_SENDER, ALL_THERE_IS, 0, [hop.token_in, hop.token_out], False],
         )
 
     return universal(world, pair(world), V2_SWAP_EXACT_IN, arguments)
@@ -303,9 +291,8 @@ def universal_v3(world: World) -> Place:
     )
 
     def arguments(hop: Hop) -> bytes:
-        there = hop.token_in == world.weth.address
-        ends = [bytes.fromhex(t.address[2:]) for t in (world.weth, world.wbtc)]
-        path = FEE_PIPS.to_bytes(3).join(ends if there else ends[::-1])
+        ends = [bytes.fromhex(token[2:]) for token in (hop.token_in, hop.token_out)]
+        path = FEE_PIPS.to_bytes(3).join(ends)
         return abi_encode(
             ["address", "uint256", "uint256", "bytes", "bool"],
             [TO_SENDER, ALL_THERE_IS, 0, path, False],
@@ -319,11 +306,10 @@ def universal_v4(world: World, *, ether: bool) -> Place:
     settle, swap, take = 0x0B, 0x06, 0x0E
 
     def arguments(hop: Hop) -> bytes:
-        assert isinstance(hop, V4Hop)
-        sold = NOBODY if hop.ether_in else hop.token_in
-        bought = NOBODY if hop.ether_out else hop.token_out
+        sold = NOBODY if hop.flags & Flags.ETHER_IN else hop.token_in
+        bought = NOBODY if hop.flags & Flags.ETHER_OUT else hop.token_out
         low, high = sorted((sold, bought), key=lambda address: int(address, 16))
-        key = (low, high, hop.fee_pips, hop.tick_spacing, hop.hooks)
+        key = (low, high, FEE_PIPS, TICK_SPACING, NOBODY)
         single = "((address,address,uint24,int24,address),bool,uint128,uint128,bytes)"
         steps = [
             abi_encode(["address", "uint256", "bool"], [sold, ALL_THERE_IS, False]),
@@ -369,9 +355,9 @@ def assert_nothing_left_behind(world: World, place: Place) -> None:
         assert world.read(token, "allowance", world.executor.address, place.spender) == 0
 
 
-def kept(hop: SellHop) -> SellHop:
+def kept(hop: Hop) -> Hop:
     """The same with its result left to the executor."""
-    return hop if isinstance(hop, CurveHop) else replace(hop, to_caller=False)
+    return replace(hop, flags=hop.flags & ~Flags.TO_CALLER)
 
 
 @pytest.mark.parametrize("straight", [True, False], ids=["straight", "kept"])
@@ -402,7 +388,7 @@ def test_sale_of_a_part_returns_the_rest(world: World, place: Place) -> None:
     bought = place.quote_sell(E18)
     world.give(world.executor, [SOLD_RAW, 0, 0])
 
-    execute(world, encode([replace(place.sell, amount_in_raw=E18)]))
+    execute(world, encode([replace(place.sell, amount_raw=E18)]))
 
     assert world.balances(world.alice) == [SOLD_RAW - E18, bought, 0]
     assert_nothing_left_behind(world, place)
@@ -438,7 +424,7 @@ def test_vault_splits_a_sale_over_all_venues(world: World, vault: BoundContract)
     part = SOLD_RAW // len(places)
     last = SOLD_RAW - part * (len(places) - 1)
     bought = sum(p.quote_sell(part) for p in places[:-1]) + places[-1].quote_sell(last)
-    hops = [replace(p.sell, amount_in_raw=part) for p in places[:-1]] + [places[-1].sell]
+    hops = [replace(p.sell, amount_raw=part) for p in places[:-1]] + [places[-1].sell]
 
     rebalance(world, vault, [0, bought, 0], encode(hops))
 
@@ -450,7 +436,7 @@ def test_vault_splits_a_sale_over_all_venues(world: World, vault: BoundContract)
 def test_pair_with_a_fee_too_low_refuses(world: World) -> None:
     place = pair(world)
     world.give(world.executor, [SOLD_RAW, 0, 0])
-    assert isinstance(place.sell, PairHop)
+    too_low = replace(place.sell, body=place.sell.body[:-2] + (29).to_bytes(2))
 
     with pytest.raises(Exception, match="UniswapV2: K"):
-        execute(world, encode([replace(place.sell, fee_bps=29)]))
+        execute(world, encode([too_low]))

@@ -9,26 +9,26 @@ import pytest
 
 from rebalancer.actions import ETH, deposit_token, withdraw_token
 from rebalancer.chain.contracts import contract_at
-from rebalancer.chain.deployment import DeployedPool, Deployment
-from rebalancer.chain.pools import PoolPlace, Protocol, V4Key, read_pools
+from rebalancer.chain.deployment import Deployment
+from rebalancer.chain.pools import read_pools
 from rebalancer.chain.snapshot import read_block
-from rebalancer.devnet.market import USDC, WBTC, WETH, sqrt_price_x96
+from rebalancer.devnet.market import USDC, WBTC, WETH
 from rebalancer.devnet.stage import Actor, Stage, raw_for_usd
 from rebalancer.plan.zap import Books, plan_zap_in, plan_zap_out
-from rebalancer.pools import (
+from rebalancer.send.wallet import Wallet
+from rebalancer.units import E18
+from rebalancer.venues import (
     BalancerWeightedPool,
     Pool,
+    PoolRef,
     Tick,
     TickProfile,
     UniswapV2Pool,
     UniswapV3Pool,
     UniswapV4Pool,
     WrappedEtherPool,
-    in_wrapped_ether,
 )
-from rebalancer.pools.uniswap_v3_math import MAX_TICK, tick_at_sqrt
-from rebalancer.send.wallet import Wallet
-from rebalancer.units import E18
+from rebalancer.venues.uniswap_v3_math import MAX_TICK, sqrt_price_x96, tick_at_sqrt
 from tests.contract.pools_balancer import NOBODY, BalancerV2, coins
 from tests.contract.pools_v4 import ETHER, UniswapV4
 
@@ -53,8 +53,8 @@ class Scene:
         rpc, weth = self.stage.chain.rpc, WETH
         lens = self.stage.system.uniswap_v3_lens
         block = read_block(rpc)
-        found = read_pools(rpc, self.deployment.places, block, 31_337, lens=lens)
-        return tuple(in_wrapped_ether(pool, weth) for pool in found)
+        found = read_pools(rpc, self.deployment.pools, block, 31_337, lens=lens)
+        return tuple(pool.as_traded(weth) for pool in found)
 
     def books(self) -> Books:
         vault = contract_at(self.stage.chain.rpc, "BasketVault", self.stage.vault)
@@ -84,7 +84,7 @@ def scene(stage: Stage) -> Scene:
     )
 
 
-def pair_of(stage: Stage) -> DeployedPool:
+def pair_of(stage: Stage) -> PoolRef:
     """A hundred bitcoins and their worth of dollars in Uniswap V2."""
     chain = stage.chain
     factory = chain.deploy("UniswapV2Factory", chain.accounts[0])
@@ -94,10 +94,10 @@ def pair_of(stage: Stage) -> DeployedPool:
     for token, amount in ((WBTC, 100 * 10**8), (USDC, 3_000_000 * 10**6)):
         stage.market.deal(token.address, pair.address, amount)
     chain.transact(pair, "mint", chain.accounts[0])
-    return DeployedPool(pair.address, ends, 3_000, Protocol.UNISWAP_V2)
+    return PoolRef(pair.address, ends, 3_000, "uniswap-v2")
 
 
-def ether_pool_of(stage: Stage) -> DeployedPool:
+def ether_pool_of(stage: Stage) -> PoolRef:
     """A thousand ether and their worth of dollars in Uniswap V4, at 0.05 %."""
     sqrt_x96 = sqrt_price_x96(2_000, 1, 18, 6)
     end, liquidity = MAX_TICK // 10 * 10, isqrt(1_000 * E18 * 2_000_000 * 10**6)
@@ -107,12 +107,10 @@ def ether_pool_of(stage: Stage) -> DeployedPool:
         NOBODY, *(ETHER, USDC, profile), *(sqrt_x96, tick_at_sqrt(sqrt_x96), liquidity)
     )
     made = UniswapV4.install(stage.chain, stage.chain.accounts[2]).rebuild(paper)
-    key = V4Key(ETHER.address, USDC.address, 500, 10)
-    place = PoolPlace(Protocol.UNISWAP_V4, made.manager, key)
-    return DeployedPool.at(place, (ETHER.address, USDC.address), 500)
+    return made.ref
 
 
-def weighted_of(stage: Stage) -> DeployedPool:
+def weighted_of(stage: Stage) -> PoolRef:
     """Bitcoins, dollars and a third token in Balancer, 0.1 %."""
     (coin,) = coins(stage.chain, [18])
     held = {WBTC: (100 * 10**8, 40), USDC: (3_000_000 * 10**6, 40), coin: (10**24, 20)}
@@ -129,7 +127,7 @@ def weighted_of(stage: Stage) -> DeployedPool:
     )
     made = BalancerV2.install(stage.chain, stage.chain.accounts[2]).rebuild(paper)
     ends = tuple(token.address for token in tokens)
-    return DeployedPool(made.address, ends, protocol=Protocol.BALANCER)
+    return PoolRef(made.address, ends, venue="balancer")
 
 
 @pytest.mark.parametrize("symbol", ["USDC", "WBTC", "ETH"])

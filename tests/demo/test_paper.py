@@ -18,11 +18,11 @@ from rebalancer.devnet.tape import DEFAULT_MARKET, Tape, synthetic
 from rebalancer.keeper import Decision, Keeper, KeeperOptions, Site
 from rebalancer.keeper.decide import Conditions, Step, Verdict, decide
 from rebalancer.lab.paper import PaperFeed, PaperMarket, PaperTick, PaperVault, play
-from rebalancer.pools import Pool, Token, UniswapV3Pool
 from rebalancer.reasons import Reason
 from rebalancer.send.fees import read_market
 from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import devnet_signer
+from rebalancer.venues import Pool, Token, UniswapV3Pool
 
 _DAYS = 10
 _FEED_UNIT = 10**10

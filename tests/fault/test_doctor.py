@@ -14,8 +14,6 @@ import pytest
 from eth_account import Account
 
 from rebalancer.chain.contracts import contract_at
-from rebalancer.chain.deployment import DeployedPool
-from rebalancer.chain.pools import PoolPlace, Protocol, V4Key
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import Block
 from rebalancer.config import KeeperSettings, RpcUrl, Settings, load_settings
@@ -28,6 +26,9 @@ from rebalancer.errors import ConfigError, RpcRejected
 from rebalancer.governance import Holder, Permissions
 from rebalancer.send.outbox import Intent, Outbox
 from rebalancer.send.signer import devnet_signer
+from rebalancer.venues import VENUES
+from rebalancer.venues.reading import Venue
+from rebalancer.venues.uniswap_v4 import v4_ref
 from tests.commands import run
 
 PRICES_E8 = {"ETH/USD": 1_800 * 10**8, "BTC/USD": 28_000 * 10**8, "USDC/USD": 10**8}
@@ -223,12 +224,14 @@ def test_contract_of_another_deployment_is_found(
     assert other.address.lower() in found["contracts"].sentence.lower()
 
 
-@pytest.mark.parametrize("protocol", list(Protocol))
-def test_pool_that_is_none_is_found(settings: Settings, stage: Stage, protocol: Protocol) -> None:
+@pytest.mark.parametrize("venue", VENUES, ids=lambda venue: venue.name)
+def test_pool_that_is_none_is_found(settings: Settings, stage: Stage, venue: Venue) -> None:
     token = stage.deployment.tokens[1].address
     tokens = (token, stage.deployment.tokens[2].address)
-    place = PoolPlace(protocol, token, V4Key(*tokens, 3_000, 60))
-    known = (*stage.deployment.pools, DeployedPool.at(place, tokens, 3_000))
+    ref = v4_ref(token, *tokens, 3_000, 60)
+    if venue.name != ref.venue:
+        ref = replace(ref, venue=venue.name, key="")
+    known = (*stage.deployment.pools, ref)
     replace(stage.deployment, pools=known).save(settings.deployment)
 
     found = wrong(settings)

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from rebalancer.plan.dual import Offer, Solution, solve
 from rebalancer.plan.market import Market
-from rebalancer.pools import BalancerWeightedPool, Pool, Tick, TickProfile, Token, UniswapV3Pool
-from rebalancer.pools.uniswap_v3_math import MAX_TICK, PIPS, Q96, tick_at_sqrt
+from rebalancer.venues import BalancerWeightedPool, Pool, Tick, TickProfile, Token, UniswapV3Pool
+from rebalancer.venues.uniswap_v3_math import MAX_TICK, PIPS, Q96, tick_at_sqrt
 
 Floats = NDArray[np.float64]
 RAW = 10**18

@@ -18,7 +18,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from rebalancer.errors import LiquidityExhausted
-from rebalancer.pools import (
+from rebalancer.units import BPS, E18
+from rebalancer.venues import (
     MAX_AMOUNT_RAW,
     BalancerWeightedPool,
     CurveCryptoPool,
@@ -27,9 +28,8 @@ from rebalancer.pools import (
     UniswapV2Pool,
     load,
 )
-from rebalancer.pools.balancer_math import pow_e18
-from rebalancer.pools.uniswap_v2 import MAX_RESERVE_RAW
-from rebalancer.units import BPS, E18
+from rebalancer.venues.balancer_math import pow_e18
+from rebalancer.venues.uniswap_v2 import MAX_RESERVE_RAW
 
 Paper = UniswapV2Pool | BalancerWeightedPool | CurveStablePool | CurveCryptoPool
 
@@ -176,7 +176,7 @@ def test_more_in_never_brings_less_out(pool: Paper, data: st.DataObject) -> None
     way = way_of(pool, data)
     less, more = sorted(amount_of(pool, way, data) for _ in "ab")
 
-    slack = {"Uniswap V2": 0, "Balancer": 1, "Curve": 2}[pool.PROTOCOL]
+    slack = {"uniswap-v2": 0, "balancer": 1, "curve": 2}[pool.ref.venue]
     slack += pool.quote_in(*way, more) * (0 if slack < 2 else 1) // 10**12
     slack += (
         pool.balances[_place(pool, way[1])] // 10**14

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from rebalancer.errors import BadAmount, LiquidityExhausted, NoRoute
 from rebalancer.plan import Leg, best_sale
-from rebalancer.pools import Token, UniswapV3Pool, synthetic
 from rebalancer.units import E18
+from rebalancer.venues import Token, UniswapV3Pool, synthetic
 
 BITCOIN = Token("0x" + "1" * 40, "WBTC", 8)
 DOLLAR = Token("0x" + "2" * 40, "USDC", 6)

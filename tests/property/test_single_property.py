@@ -11,12 +11,14 @@ import pytest
 
 from rebalancer.errors import BadAmount, LiquidityExhausted
 from rebalancer.plan.ask import PlanInput
+from rebalancer.plan.leg import Leg
 from rebalancer.plan.market import Market
 from rebalancer.plan.single import Gathered, SingleRoutes
-from rebalancer.pools import Pool, Token, UniswapV3Pool
 from rebalancer.units import BPS, E18
+from rebalancer.venues import BalancerWeightedPool, Pool, Token, UniswapV3Pool
 from tests.unit.pairs import RAW, A, B, C, pair
 from tests.unit.test_legs import ThreeTokens
+from tests.unit.test_order import D, E
 
 TOKENS = (A, B, C)
 DECIMALS = (18, 6, 27)
@@ -126,6 +128,73 @@ def quoted_or_none(pool: Pool, start: Token, end: Token, amount_raw: int) -> int
     """0 where the pool does not trade the pair."""
     has = {start.address, end.address} <= {token.address for token in pool.tokens}
     return quoted(pool, start.address, end.address, amount_raw) if has else 0
+
+
+def test_route_is_found_behind_one_that_pays_most_at_first_and_little_in_all() -> None:
+    """Through C it pays 2 % more for the first unit, through D 1 %, through E nothing; but of 100 most arrives by E's deep pools."""
+    pools = tuple(
+        pair(end, middle, number, *reserves, 100)
+        for number, (end, middle, reserves) in enumerate(
+            (
+                (A, C, (1_000, 1_020)),
+                (B, C, (1_000, 1_000)),
+                (A, D, (50, 50 * 101 // 100)),
+                (B, D, (50, 50)),
+                (A, E, (10**6, 10**6)),
+                (B, E, (10**6, 10**6)),
+            ),
+            10,
+        )
+    )
+    paid = {
+        middle.symbol: second.quote_in(
+            middle.address, B.address, first.quote_in(A.address, middle.address, 100 * RAW)
+        )
+        for middle, first, second in zip((C, D, E), pools[::2], pools[1::2], strict=True)
+    }
+    assert paid["D"] < paid["C"] < paid["E"]
+
+    legs = SingleRoutes(Market(pools)).best(A.address, B.address, 100 * RAW)
+
+    assert [leg.token_out for leg in legs] == [E.address, B.address]
+    assert legs[-1].amount_out_raw == paid["E"]
+
+
+def test_route_is_found_behind_one_whose_pool_cannot_take_the_amount() -> None:
+    """Through C it would pay twice as much, but that pool takes no more than 30 % of what it holds."""
+    thin = BalancerWeightedPool(
+        address=f"0x{9:040x}",
+        vault=f"0x{8:040x}",
+        pool_id=f"0x{9:040x}" + "00" * 12,
+        tokens=(A, C),
+        balances=(100 * RAW, 200 * RAW),
+        weights_e18=(E18 // 2, E18 // 2),
+        fee_e18=10**15,
+    )
+    pools = (
+        thin,
+        pair(B, C, 10, 10**6, 10**6),
+        pair(A, D, 11, 10**6, 10**6),
+        pair(B, D, 12, 10**6, 10**6),
+    )
+    for amount, middle in ((RAW, C), (50 * RAW, D)):
+        legs = SingleRoutes(Market(pools)).best(A.address, B.address, amount)
+        assert [leg.token_out for leg in legs] == [middle.address, B.address]
+
+
+def test_pool_pays_more_for_what_it_has_been_sold_out_of() -> None:
+    """At first the other pool pays more for B; after A was swapped for B in this one, this one does."""
+    this, other = pair(A, B, 10, 1_000, 1_000), pair(A, B, 11, 1_030, 1_000)
+    routes = SingleRoutes(Market((this, other)))
+    (before,) = routes.best(B.address, A.address, RAW)
+    assert before.pool == other
+
+    leg = Leg(this, A.address, B.address, 200 * RAW, this.quote_in(A.address, B.address, 200 * RAW))
+    routes.take([leg])
+    (after,) = routes.best(B.address, A.address, RAW)
+
+    assert after.pool == leg.pool_after
+    assert after.amount_out_raw == leg.pool_after.quote_in(B.address, A.address, RAW)
 
 
 def test_route_that_pays_a_single_unit_is_one() -> None:

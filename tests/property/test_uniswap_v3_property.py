@@ -14,8 +14,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from rebalancer.errors import LiquidityExhausted
-from rebalancer.pools import Tick, TickProfile, Token, UniswapV3Pool, load, recentred
-from rebalancer.pools.uniswap_v3_math import (
+from rebalancer.units import div_up
+from rebalancer.venues import Tick, TickProfile, Token, UniswapV3Pool, load, recentred
+from rebalancer.venues.uniswap_v3_math import (
     MAX_SQRT_X96,
     MAX_TICK,
     MIN_SQRT_X96,
@@ -26,7 +27,6 @@ from rebalancer.pools.uniswap_v3_math import (
     sqrt_at_tick,
     tick_at_sqrt,
 )
-from rebalancer.units import div_up
 
 TOKEN0 = Token("0x" + "00" * 19 + "0a", "AAA", 18)
 TOKEN1 = Token("0x" + "00" * 19 + "0b", "BBB", 6)

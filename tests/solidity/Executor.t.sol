@@ -5,6 +5,7 @@ import { ReentrancyGuardTransient } from "@openzeppelin/contracts/utils/Reentran
 
 import { IExecutor } from "../../contracts/interfaces/IExecutor.sol";
 import { UniswapV3Venue } from "../../contracts/venues/UniswapV3Venue.sol";
+import { V3Swaps } from "../../contracts/venues/V3Swaps.sol";
 import { CallbackToken } from "../../contracts/mocks/AwkwardTokens.sol";
 import { MockToken } from "../../contracts/mocks/MockToken.sol";
 import { Base } from "./Base.t.sol";
@@ -32,20 +33,20 @@ contract ExecutorTest is Base {
     /* REFUSALS */
 
     function test_a_route_with_an_unknown_venue_is_refused() public {
-        bytes memory route = Routes.v3(tokens[WETH], 1e18, address(pool), Routes.ZERO_FOR_ONE);
+        bytes memory route = Routes.v3(tokens[WETH], 1e18, address(pool), 0, tokens[USDC]);
         route[0] = 0x63;
         tokens[WETH].mint(address(routes), 1e18);
 
         vm.expectRevert(abi.encodeWithSelector(UnknownVenue.selector, 0, 99));
         routes.executeRoute(route);
-        route = bytes.concat(Routes.v3(tokens[WETH], 1e18, address(pool), Routes.ZERO_FOR_ONE), route);
-        vm.expectRevert(abi.encodeWithSelector(UnknownVenue.selector, 58, 99));
+        route = bytes.concat(Routes.v3(tokens[WETH], 1e18, address(pool), 0, tokens[USDC]), route);
+        vm.expectRevert(abi.encodeWithSelector(UnknownVenue.selector, 80, 99));
         routes.executeRoute(route);
     }
 
     function test_a_route_that_ends_anywhere_inside_a_hop_is_refused() public {
         tokens[WETH].mint(address(routes), 1e18);
-        bytes memory direct = Routes.v3(tokens[WETH], 1, address(pool), Routes.ZERO_FOR_ONE);
+        bytes memory direct = Routes.v3(tokens[WETH], 1, address(pool), 0, tokens[USDC]);
         bytes memory routed = Routes.router(tokens[WETH], 1, address(router), 0, _path());
         for (uint256 length = 1; length < direct.length; ++length) {
             vm.expectRevert(abi.encodeWithSelector(TruncatedRoute.selector, 0, length));
@@ -61,7 +62,7 @@ contract ExecutorTest is Base {
         tokens[WETH].mint(address(routes), 1e18);
 
         vm.prank(stranger);
-        vm.expectRevert(abi.encodeWithSelector(UniswapV3Venue.UnexpectedCallback.selector, stranger, address(0)));
+        vm.expectRevert(abi.encodeWithSelector(V3Swaps.UnexpectedCallback.selector, stranger, address(0)));
         UniswapV3Venue(address(routes)).uniswapV3SwapCallback(1e18, -1, abi.encode(tokens[WETH]));
     }
 
@@ -69,8 +70,8 @@ contract ExecutorTest is Base {
         tokens[WETH].mint(address(routes), 2e18);
         pool.setAsks(MockPool.Asks.Twice);
 
-        vm.expectRevert(abi.encodeWithSelector(UniswapV3Venue.UnexpectedCallback.selector, address(pool), address(0)));
-        routes.executeRoute(Routes.v3(tokens[WETH], 1e18, address(pool), Routes.ZERO_FOR_ONE));
+        vm.expectRevert(abi.encodeWithSelector(V3Swaps.UnexpectedCallback.selector, address(pool), address(0)));
+        routes.executeRoute(Routes.v3(tokens[WETH], 1e18, address(pool), 0, tokens[USDC]));
     }
 
     function test_a_token_that_calls_back_cannot_run_another_route() public {
@@ -85,7 +86,7 @@ contract ExecutorTest is Base {
                 abi.encodeWithSelector(ReentrancyGuardTransient.ReentrancyGuardReentrantCall.selector)
             )
         );
-        routes.executeRoute(Routes.v3(calling, 1e18, address(odd), Routes.ZERO_FOR_ONE));
+        routes.executeRoute(Routes.v3(calling, 1e18, address(odd), 0, tokens[USDC]));
     }
 
     /* SUCCESS */
@@ -94,7 +95,7 @@ contract ExecutorTest is Base {
         tokens[WETH].mint(address(routes), 1e18);
 
         vm.prank(alice);
-        routes.executeRoute(Routes.v3(tokens[WETH], 1e18, address(pool), Routes.ZERO_FOR_ONE));
+        routes.executeRoute(Routes.v3(tokens[WETH], 1e18, address(pool), 0, tokens[USDC]));
 
         assertEq(tokens[USDC].balanceOf(alice), 2_000e6);
         _assertEmpty();
@@ -104,7 +105,7 @@ contract ExecutorTest is Base {
         tokens[WETH].mint(address(routes), 1e18);
 
         vm.prank(alice);
-        routes.executeRoute(Routes.v3(tokens[WETH], 0, address(pool), Routes.ZERO_FOR_ONE | Routes.TO_CALLER));
+        routes.executeRoute(Routes.v3(tokens[WETH], 0, address(pool), Routes.TO_CALLER, tokens[USDC]));
 
         assertEq(tokens[USDC].balanceOf(alice), 2_000e6);
         _assertEmpty();
@@ -114,7 +115,7 @@ contract ExecutorTest is Base {
         tokens[USDC].mint(address(routes), 2_000e6);
 
         vm.prank(alice);
-        routes.executeRoute(Routes.v3(tokens[USDC], 2_000e6, address(pool), 0));
+        routes.executeRoute(Routes.v3(tokens[USDC], 2_000e6, address(pool), 0, tokens[WETH]));
 
         assertEq(tokens[WETH].balanceOf(alice), 1e18);
         _assertEmpty();
@@ -123,8 +124,8 @@ contract ExecutorTest is Base {
     function test_hops_pass_results_on_and_return_what_is_left_over() public {
         tokens[WETH].mint(address(routes), 3e18);
         bytes memory route = bytes.concat(
-            Routes.v3(tokens[WETH], 2e18, address(pool), Routes.ZERO_FOR_ONE),
-            Routes.v3(tokens[USDC], 3_000e6, address(second), Routes.ZERO_FOR_ONE)
+            Routes.v3(tokens[WETH], 2e18, address(pool), 0, tokens[USDC]),
+            Routes.v3(tokens[USDC], 3_000e6, address(second), 0, tokens[WBTC])
         );
 
         vm.prank(alice);
@@ -140,7 +141,7 @@ contract ExecutorTest is Base {
         pool.setDepth(1e18);
 
         vm.prank(alice);
-        routes.executeRoute(Routes.v3(tokens[WETH], 0, address(pool), Routes.ZERO_FOR_ONE));
+        routes.executeRoute(Routes.v3(tokens[WETH], 0, address(pool), 0, tokens[USDC]));
 
         assertEq(_balances(alice), _amounts(2e18, 0, 2_000e6));
         _assertEmpty();
@@ -168,8 +169,8 @@ contract ExecutorTest is Base {
         // The pool pays 2,400 for a WETH, and USDC alone is too little of a remedy: two hops.
         pool = new MockPool(tokens[WETH], tokens[USDC], 2_400e6);
         bytes memory route = bytes.concat(
-            Routes.v3(tokens[WETH], 0, address(pool), Routes.ZERO_FOR_ONE),
-            Routes.v3(tokens[USDC], 2_820e6, address(second), Routes.ZERO_FOR_ONE | Routes.TO_CALLER)
+            Routes.v3(tokens[WETH], 0, address(pool), 0, tokens[USDC]),
+            Routes.v3(tokens[USDC], 2_820e6, address(second), Routes.TO_CALLER, tokens[WBTC])
         );
 
         vm.prank(keeper);
@@ -185,10 +186,8 @@ contract ExecutorTest is Base {
         tokens[WETH].mint(address(routes), 2e18);
         pool.setAsks(MockPool.Asks.TooMuch);
 
-        vm.expectRevert(
-            abi.encodeWithSelector(UniswapV3Venue.CallbackAboveInput.selector, address(pool), 1e18 + 1, 1e18)
-        );
-        routes.executeRoute(Routes.v3(tokens[WETH], 1e18, address(pool), Routes.ZERO_FOR_ONE));
+        vm.expectRevert(abi.encodeWithSelector(V3Swaps.CallbackAboveInput.selector, address(pool), 1e18 + 1, 1e18));
+        routes.executeRoute(Routes.v3(tokens[WETH], 1e18, address(pool), 0, tokens[USDC]));
     }
 
     function _path() internal view returns (bytes memory) {

@@ -179,10 +179,10 @@ contract GateTest is Base {
     function test_a_route_that_trades_nothing_that_is_due_is_refused() public {
         _pokedBreak();
         // Takes what is lacking, or ends with what is in surplus, or with nothing of the basket.
-        _expectNothing(_hop(USDC, address(usdcWbtc), true), VaultLens.Reason.BandBroken);
-        _expectNothing(_hop(USDC, address(wethUsdc), false), VaultLens.Reason.BandBroken);
+        _expectNothing(_hop(USDC, address(usdcWbtc), WBTC), VaultLens.Reason.BandBroken);
+        _expectNothing(_hop(USDC, address(wethUsdc), WETH), VaultLens.Reason.BandBroken);
         _expectNothing(
-            bytes.concat(_hop(WETH, address(wethUsdc), true), _hop(USDC, address(wethUsdc), false)),
+            bytes.concat(_hop(WETH, address(wethUsdc), USDC), _hop(USDC, address(wethUsdc), WETH)),
             VaultLens.Reason.BandBroken
         );
     }
@@ -194,7 +194,7 @@ contract GateTest is Base {
         assembly ("memory-safe") {
             mstore(route, length)
         }
-        vm.expectRevert(abi.encodeWithSelector(TruncatedRoute.selector, 58, length));
+        vm.expectRevert(abi.encodeWithSelector(TruncatedRoute.selector, 80, length));
         _perform(route);
     }
 
@@ -204,19 +204,21 @@ contract GateTest is Base {
         MockPool poor = new MockPool(tokens[WETH], tokens[USDC], 2_377e6);
         uint256[] memory before = vault.held();
 
-        (bool needed,) = gate.checkUpkeep(_data(_hop(WETH, address(poor), true)));
+        (bool needed,) = gate.checkUpkeep(_data(_hop(WETH, address(poor), USDC)));
         assertTrue(needed, "it is due, and the price is the vault's affair");
         vm.prank(network);
         vm.expectPartialRevert(RebalancePolicy.PriceTooPoor.selector);
-        gate.performUpkeep(_data(_hop(WETH, address(poor), true)));
+        gate.performUpkeep(_data(_hop(WETH, address(poor), USDC)));
         vm.prank(network);
         vm.expectRevert();
-        gate.performUpkeep(_data(_hop(WETH, makeAddr("no pool"), true)));
+        gate.performUpkeep(
+            _data(Routes.hop(1, 0, tokens[WETH], tokens[USDC], 0, abi.encodePacked(makeAddr("no pool"))))
+        );
 
         assertEq(vault.held(), before);
         // The limit has climbed to one per cent when the ramp is over.
         _pass(1_000);
-        _perform(_hop(WETH, address(poor), true));
+        _perform(_hop(WETH, address(poor), USDC));
         assertEq(vault.state().epoch, 1);
     }
 
@@ -227,14 +229,14 @@ contract GateTest is Base {
         MockPool thief = new MockPool(tokens[WETH], tokens[USDC], 0);
         vm.prank(network);
         vm.expectPartialRevert(IVaultBase.BoughtTooLittle.selector);
-        gate.performUpkeep(_data(_hop(WETH, address(thief), true)));
+        gate.performUpkeep(_data(_hop(WETH, address(thief), USDC)));
         thief = new MockPool(tokens[WETH], tokens[USDC], 2_375.9e6);
         vm.prank(network);
         vm.expectPartialRevert(RebalancePolicy.PriceTooPoor.selector);
-        gate.performUpkeep(_data(_hop(WETH, address(thief), true)));
+        gate.performUpkeep(_data(_hop(WETH, address(thief), USDC)));
 
         thief = new MockPool(tokens[WETH], tokens[USDC], 2_376.1e6);
-        _perform(_hop(WETH, address(thief), true));
+        _perform(_hop(WETH, address(thief), USDC));
         // One per cent of the 2,000 that USDC lacks: {1e-18} of 110,000
         assertApproxEqRel(vault.state().lossLevelE18, uint256(20e18) * 1e18 / 110_000e18, 0.01e18);
     }
@@ -330,20 +332,20 @@ contract GateTest is Base {
         _setPrice(WETH, 2_080e8);
         MockPool pool = new MockPool(tokens[WETH], tokens[USDC], 2_080e6);
 
-        _perform(_hop(WETH, address(pool), true));
+        _perform(_hop(WETH, address(pool), USDC));
         assertEq(vault.state().dueSince, block.timestamp, "the first call stamps it");
         uint256 epoch = vault.state().epoch;
-        _perform(_hop(WETH, address(pool), true));
+        _perform(_hop(WETH, address(pool), USDC));
 
         assertEq(vault.state().epoch, epoch + 1);
         assertEq(vault.state().dueSince, 0);
-        _expectNothing(_hop(WETH, address(pool), true), VaultLens.Reason.InBand);
+        _expectNothing(_hop(WETH, address(pool), USDC), VaultLens.Reason.InBand);
     }
 
     function test_a_route_of_one_pair_sells_no_more_than_the_other_side_lacks() public {
         _pokedBreak();
 
-        _perform(_hop(WETH, address(wethUsdc), true));
+        _perform(_hop(WETH, address(wethUsdc), USDC));
 
         // 2,000 of the 5,000: {WETH} = 2,000 / 2,400
         uint256[] memory held = vault.held();
@@ -353,7 +355,7 @@ contract GateTest is Base {
         assertEq(_balances(address(routes)), _amounts());
 
         _pass(600);
-        _perform(_hop(WETH, address(wethWbtc), true));
+        _perform(_hop(WETH, address(wethWbtc), WBTC));
         assertEq(vault.state().epoch, 2);
         _assertNeeded(_data(_wholeRoute()), false);
     }
@@ -363,7 +365,7 @@ contract GateTest is Base {
         _setPrice(WETH, 2_400e8);
         _setPrice(WBTC, 48_000e8);
         _perform("");
-        bytes memory route = _hop(WETH, address(wethUsdc), true);
+        bytes memory route = _hop(WETH, address(wethUsdc), USDC);
 
         _perform(route);
 
@@ -376,7 +378,7 @@ contract GateTest is Base {
     function test_a_token_the_route_only_passes_through_is_not_asked_for() public {
         _pokedBreak();
         // USDC is lacking, too, and all of it goes on into WBTC.
-        bytes memory route = bytes.concat(_hop(WETH, address(wethUsdc), true), _hop(USDC, address(usdcWbtc), true));
+        bytes memory route = bytes.concat(_hop(WETH, address(wethUsdc), USDC), _hop(USDC, address(usdcWbtc), WBTC));
 
         _perform(route);
 
@@ -393,8 +395,8 @@ contract GateTest is Base {
         _pokedBreak();
 
         // 2,000 dollars are less than a WETH.
-        _expectNothing(_hop(WETH, address(wethUsdc), true), VaultLens.Reason.BandBroken);
-        _perform(_hop(WETH, address(wethWbtc), true));
+        _expectNothing(_hop(WETH, address(wethUsdc), USDC), VaultLens.Reason.BandBroken);
+        _perform(_hop(WETH, address(wethWbtc), WBTC));
         assertEq(vault.state().epoch, 2);
     }
 
@@ -405,7 +407,7 @@ contract GateTest is Base {
         _pokedBreak();
         tokens[USDC].burn(address(vault), 1e6);
         feeds[WBTC].setFailing(true);
-        bytes memory route = _hop(WETH, address(wethWbtc), true);
+        bytes memory route = _hop(WETH, address(wethWbtc), WBTC);
         _assertNeeded(_data(route), true);
 
         _perform(route);
@@ -434,8 +436,8 @@ contract GateTest is Base {
         vault.resumeRebalance();
         _pokedBreak();
 
-        _expectNothing(_hop(WETH, address(wethUsdc), true), VaultLens.Reason.BandBroken);
-        _perform(_hop(WETH, address(wethWbtc), true));
+        _expectNothing(_hop(WETH, address(wethUsdc), USDC), VaultLens.Reason.BandBroken);
+        _perform(_hop(WETH, address(wethWbtc), WBTC));
         assertEq(vault.held()[USDC], 19_000e6);
         assertGt(vault.held()[WBTC], 0.75e8);
         assertEq(vault.state().epoch, 1);
@@ -459,10 +461,10 @@ contract GateTest is Base {
         MockPool a = new MockPool(tokens[WETH], tokens[USDC], weth * 1e6);
         MockPool b = new MockPool(tokens[WBTC], tokens[USDC], wbtc * 1e16);
         bytes[4] memory pairs = [
-            _hop(WETH, address(a), true),
-            _hop(WBTC, address(b), true),
-            _hop(USDC, address(a), false),
-            _hop(USDC, address(b), false)
+            _hop(WETH, address(a), USDC),
+            _hop(WBTC, address(b), USDC),
+            _hop(USDC, address(a), WETH),
+            _hop(USDC, address(b), WBTC)
         ];
         for (uint256 i; i < 4; ++i) {
             (bool needed, bytes memory data) = gate.checkUpkeep(_data(pairs[i]));
@@ -482,9 +484,9 @@ contract GateTest is Base {
 
     function test_a_route_is_read_hop_by_hop() public view {
         bytes memory route = bytes.concat(
-            Routes.v3(tokens[WETH], 1, address(wethUsdc), Routes.ZERO_FOR_ONE),
-            Routes.v3(tokens[USDC], 1, address(wethUsdc), 0),
-            Routes.pair(tokens[WETH], 1, address(wethUsdc), Routes.ZERO_FOR_ONE, 30),
+            Routes.v3(tokens[WETH], 1, address(wethUsdc), 0, tokens[USDC]),
+            Routes.v3(tokens[USDC], 1, address(wethUsdc), 0, tokens[WETH]),
+            Routes.pair(tokens[WETH], 1, address(wethUsdc), 0, tokens[USDC], 30),
             Routes.router(tokens[WETH], 1, address(1), 0, abi.encodePacked(tokens[WETH], uint24(500), tokens[WBTC]))
         );
         route = bytes.concat(
@@ -510,15 +512,15 @@ contract GateTest is Base {
     }
 
     function test_a_result_that_a_later_hop_takes_whole_is_not_left() public view {
-        bytes memory first = _hop(WETH, address(wethUsdc), true);
-        bytes memory toCaller = Routes.v3(tokens[WETH], 0, address(wethUsdc), Routes.ZERO_FOR_ONE | Routes.TO_CALLER);
-        bytes memory part = Routes.v3(tokens[USDC], 5, address(usdcWbtc), Routes.ZERO_FOR_ONE);
-        bytes memory all = _hop(USDC, address(usdcWbtc), true);
+        bytes memory first = _hop(WETH, address(wethUsdc), USDC);
+        bytes memory toCaller = Routes.v3(tokens[WETH], 0, address(wethUsdc), Routes.TO_CALLER, tokens[USDC]);
+        bytes memory part = Routes.v3(tokens[USDC], 5, address(usdcWbtc), 0, tokens[WBTC]);
+        bytes memory all = _hop(USDC, address(usdcWbtc), WBTC);
 
         assertEq(_firstOut(bytes.concat(first, all)), address(0));
         assertEq(_firstOut(bytes.concat(first, part)), address(tokens[USDC]));
         assertEq(_firstOut(bytes.concat(toCaller, all)), address(tokens[USDC]));
-        assertEq(_firstOut(bytes.concat(first, _hop(WETH, address(wethWbtc), true))), address(tokens[USDC]));
+        assertEq(_firstOut(bytes.concat(first, _hop(WETH, address(wethWbtc), WBTC))), address(tokens[USDC]));
     }
 
     /* SCENE */
@@ -538,15 +540,14 @@ contract GateTest is Base {
     }
 
     /// @dev A hop over all there is.
-    function _hop(uint256 tokenIn, address pool, bool zeroForOne) internal view returns (bytes memory) {
-        return Routes.v3(tokens[tokenIn], 0, pool, zeroForOne ? Routes.ZERO_FOR_ONE : 0);
+    function _hop(uint256 tokenIn, address pool, uint256 tokenOut) internal view returns (bytes memory) {
+        return Routes.v3(tokens[tokenIn], 0, pool, 0, tokens[tokenOut]);
     }
 
     /// @dev Buys 3,000 of WBTC after `_breakBand`, and USDC with the rest.
     function _wholeRoute() internal view returns (bytes memory) {
         return bytes.concat(
-            Routes.v3(tokens[WETH], 1.25e18, address(wethWbtc), Routes.ZERO_FOR_ONE),
-            _hop(WETH, address(wethUsdc), true)
+            Routes.v3(tokens[WETH], 1.25e18, address(wethWbtc), 0, tokens[WBTC]), _hop(WETH, address(wethUsdc), USDC)
         );
     }
 

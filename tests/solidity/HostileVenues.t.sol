@@ -8,8 +8,10 @@ import { IExecutor } from "../../contracts/interfaces/IExecutor.sol";
 import { IZapExecutor } from "../../contracts/interfaces/IZap.sol";
 import { RebalancePolicy } from "../../contracts/libraries/RebalancePolicy.sol";
 import { MockToken } from "../../contracts/mocks/MockToken.sol";
+import { PancakeSwapV3Venue } from "../../contracts/venues/PancakeSwapV3Venue.sol";
 import { UniswapV3Venue } from "../../contracts/venues/UniswapV3Venue.sol";
 import { UniswapV4Venue } from "../../contracts/venues/UniswapV4Venue.sol";
+import { V3Swaps } from "../../contracts/venues/V3Swaps.sol";
 import { Base } from "./Base.t.sol";
 import { IUnlockCallback, Thief } from "./support/HostileVenues.sol";
 import { MockPool } from "./support/MockMarket.sol";
@@ -17,7 +19,8 @@ import { Routes } from "./support/Routes.sol";
 
 /// @notice What a venue can take that means ill, by every adapter of RouteExecutor: the amount of its own hop, and from a vault nothing.
 contract HostileVenuesTest is Base {
-    uint256 internal constant VENUES = 8;
+    uint256 internal constant VENUES = 9;
+    uint256 internal constant PANCAKE = 8; // the last of them: a hop of Uniswap V3's, another callback
     uint16 internal constant FIXED = type(uint16).max;
     uint128 internal constant SOLD = 2e18;
 
@@ -37,7 +40,7 @@ contract HostileVenuesTest is Base {
         uint256[] memory heldBefore = vault.held();
         for (uint256 venue; venue < VENUES; ++venue) {
             for (uint8 flags; flags <= Routes.TO_CALLER; flags += Routes.TO_CALLER) {
-                bytes memory route = _hop(venue, SOLD, flags);
+                bytes memory route = _atThief(venue, SOLD, flags);
 
                 vm.prank(keeper);
                 vm.expectPartialRevert(RebalancePolicy.PriceTooPoor.selector);
@@ -54,7 +57,7 @@ contract HostileVenuesTest is Base {
             tokens[WETH].mint(address(routes), 3 * SOLD);
             tokens[WBTC].mint(address(routes), 5e8);
             uint256 takenBefore = tokens[WETH].balanceOf(address(thief));
-            bytes memory route = bytes.concat(_hop(venue, SOLD, 0), _nothing(tokens[WBTC]));
+            bytes memory route = bytes.concat(_atThief(venue, SOLD, 0), _nothing(tokens[WBTC]));
 
             vm.prank(bob);
             routes.executeRoute(route);
@@ -72,7 +75,7 @@ contract HostileVenuesTest is Base {
         for (uint256 venue; venue < VENUES; ++venue) {
             tokens[WETH].mint(address(routes), SOLD);
 
-            routes.executeRoute(_hop(venue, SOLD, 0));
+            routes.executeRoute(_atThief(venue, SOLD, 0));
 
             assertEq(tokens[WETH].allowance(address(routes), address(thief)), 0);
             if (thief.lastCaller() != address(0)) {
@@ -103,8 +106,8 @@ contract HostileVenuesTest is Base {
         pool.setAsks(MockPool.Asks.TooMuch);
         // Half goes to each of two hops, and the first pool asks for one unit of the second's half.
         bytes memory route = bytes.concat(
-            Routes.v3(tokens[WETH], SOLD / 2, address(pool), Routes.ZERO_FOR_ONE),
-            Routes.v3(tokens[WETH], SOLD / 2, address(pool), Routes.ZERO_FOR_ONE)
+            Routes.v3(tokens[WETH], SOLD / 2, address(pool), 0, tokens[USDC]),
+            Routes.v3(tokens[WETH], SOLD / 2, address(pool), 0, tokens[USDC])
         );
 
         vm.prank(keeper);
@@ -123,7 +126,7 @@ contract HostileVenuesTest is Base {
         for (uint256 i; i < 2; ++i) {
             thief.want(wants[i]);
             for (uint256 venue; venue < VENUES; ++venue) {
-                bytes memory route = _hop(venue, SOLD, 0);
+                bytes memory route = _atThief(venue, SOLD, 0);
                 bytes memory refusal = _greedRefused(venue, SOLD, wants[i]);
                 _expectRevert(refusal);
                 routes.executeRoute(route);
@@ -138,7 +141,7 @@ contract HostileVenuesTest is Base {
 
     /// @dev By name where the adapter is asked, by the token where the venue helps itself.
     function _greedRefused(uint256 venue, uint256 amount, uint256 more) internal view returns (bytes memory) {
-        if (venue == 0) return _aboveInput(address(thief), amount + more, amount);
+        if (venue == 0 || venue == PANCAKE) return _aboveInput(address(thief), amount + more, amount);
         if (venue == 3) return abi.encodeWithSelector(UniswapV4Venue.AskedTooMuch.selector, amount + more, amount);
         return "";
     }
@@ -178,17 +181,17 @@ contract HostileVenuesTest is Base {
 
     /// @notice A pool that is told what to pay names its price; it cannot have what is not there.
     function test_a_hop_by_what_comes_out_is_limited_to_what_the_executor_holds() public {
-        bytes memory route = Routes.v3Out(tokens[WETH], 1, address(thief), Routes.ZERO_FOR_ONE);
+        bytes memory route = Routes.v3Out(tokens[WETH], 1, address(thief), 0, tokens[USDC]);
         tokens[WETH].mint(address(routes), SOLD);
         thief.want(SOLD + 1);
-        vm.expectRevert(abi.encodeWithSelector(UniswapV3Venue.CostsMore.selector, thief, SOLD + 1, SOLD));
+        vm.expectRevert(abi.encodeWithSelector(V3Swaps.CostsMore.selector, thief, SOLD + 1, SOLD));
         routes.executeRoute(route);
         thief.want(SOLD);
         routes.executeRoute(route);
         assertEq(tokens[WETH].balanceOf(address(thief)), SOLD);
         // All 192 bits of the limit are set, and no more than the token has is paid.
         thief.want(type(uint192).max);
-        vm.expectRevert(abi.encodeWithSelector(UniswapV3Venue.CostsMore.selector, thief, type(uint192).max, 0));
+        vm.expectRevert(abi.encodeWithSelector(V3Swaps.CostsMore.selector, thief, type(uint192).max, 0));
         routes.executeRoute(route);
         thief.want(uint256(type(uint192).max) + 1);
         vm.expectRevert(_aboveInput(address(thief), uint256(type(uint192).max) + 1, type(uint192).max));
@@ -197,12 +200,12 @@ contract HostileVenuesTest is Base {
 
     function test_an_amount_that_no_limit_can_hold_is_refused() public {
         deal(address(tokens[WETH]), address(routes), uint256(1) << 192);
-        vm.expectRevert(abi.encodeWithSelector(UniswapV3Venue.AmountTooLarge.selector, uint256(1) << 192));
+        vm.expectRevert(abi.encodeWithSelector(V3Swaps.AmountTooLarge.selector, uint256(1) << 192));
         routes.executeRoute(_hop(0, 0, 0));
     }
 
     function _aboveInput(address pool, uint256 owed, uint256 input) internal pure returns (bytes memory) {
-        return abi.encodeWithSelector(UniswapV3Venue.CallbackAboveInput.selector, pool, owed, input);
+        return abi.encodeWithSelector(V3Swaps.CallbackAboveInput.selector, pool, owed, input);
     }
 
     /* CALLBACKS OUT OF TURN */
@@ -210,19 +213,20 @@ contract HostileVenuesTest is Base {
     function test_callbacks_from_strangers_are_refused() public {
         tokens[WETH].mint(address(routes), SOLD);
         vm.startPrank(stranger);
-        vm.expectRevert(abi.encodeWithSelector(UniswapV3Venue.UnexpectedCallback.selector, stranger, address(0)));
+        vm.expectRevert(abi.encodeWithSelector(V3Swaps.UnexpectedCallback.selector, stranger, address(0)));
         UniswapV3Venue(address(routes)).uniswapV3SwapCallback(int256(uint256(SOLD)), -1, abi.encode(tokens[WETH]));
         vm.expectRevert(abi.encodeWithSelector(UniswapV4Venue.UnexpectedUnlock.selector, stranger));
         IUnlockCallback(address(routes)).unlockCallback(abi.encode(tokens[WETH]));
+        vm.expectRevert(abi.encodeWithSelector(V3Swaps.UnexpectedCallback.selector, stranger, address(0)));
+        PancakeSwapV3Venue(address(routes)).pancakeV3SwapCallback(int256(uint256(SOLD)), -1, abi.encode(tokens[WETH]));
         vm.stopPrank();
         assertEq(tokens[WETH].balanceOf(address(routes)), SOLD);
     }
 
     function test_callbacks_of_other_venues_are_not_known() public {
-        string[7] memory others = [
+        string[6] memory others = [
             "uniswapV2Call(address,uint256,uint256,bytes)",
             "pancakeCall(address,uint256,uint256,bytes)",
-            "pancakeV3SwapCallback(int256,int256,bytes)",
             "algebraSwapCallback(int256,int256,bytes)",
             "uniswapV3FlashCallback(uint256,uint256,bytes)",
             "receiveFlashLoan(address[],uint256[],uint256[],bytes)",
@@ -236,14 +240,20 @@ contract HostileVenuesTest is Base {
     }
 
     function test_a_callback_of_another_venue_is_not_awaited_while_one_is() public {
-        CrossCaller pool = new CrossCaller();
+        CrossCaller pool = new CrossCaller(tokens[WETH], tokens[USDC]);
         tokens[WETH].mint(address(routes), SOLD);
 
         // A pool of V3 that calls back as PoolManager would, and the other way round.
         vm.expectRevert(abi.encodeWithSelector(UniswapV4Venue.UnexpectedUnlock.selector, pool));
-        routes.executeRoute(Routes.v3(tokens[WETH], SOLD, address(pool), Routes.ZERO_FOR_ONE));
-        vm.expectRevert(abi.encodeWithSelector(UniswapV3Venue.UnexpectedCallback.selector, pool, address(0)));
+        routes.executeRoute(Routes.v3(tokens[WETH], SOLD, address(pool), 0, tokens[USDC]));
+        vm.expectRevert(abi.encodeWithSelector(V3Swaps.UnexpectedCallback.selector, pool, address(0)));
         routes.executeRoute(Routes.v4(tokens[WETH], SOLD, address(pool), 0, tokens[USDC]));
+    }
+
+    /// @dev As `_hop`, once the thief has the shape of that venue.
+    function _atThief(uint256 venue, uint128 amount, uint8 flags) internal returns (bytes memory) {
+        thief.playPancake(venue == PANCAKE);
+        return _hop(venue, amount, flags);
     }
 
     /// @dev A hop that sells `amount` of WETH for USDC at the thief's, by each adapter in turn.
@@ -251,9 +261,9 @@ contract HostileVenuesTest is Base {
         MockToken weth = tokens[WETH];
         MockToken usdc = tokens[USDC];
         address at = address(thief);
-        if (venue == 0) return Routes.v3(weth, amount, at, flags | Routes.ZERO_FOR_ONE);
+        if (venue == 0 || venue == PANCAKE) return Routes.v3(weth, amount, at, flags, usdc);
         if (venue == 1) return Routes.router(weth, amount, at, flags, abi.encodePacked(weth, uint24(500), usdc));
-        if (venue == 2) return Routes.pair(weth, amount, at, flags | Routes.ZERO_FOR_ONE, 30);
+        if (venue == 2) return Routes.pair(weth, amount, at, flags, usdc, 30);
         if (venue == 3) return Routes.v4(weth, amount, at, flags, usdc);
         if (venue == 4) return Routes.balancer(weth, amount, at, flags, usdc);
         if (venue == 5) return Routes.curve(weth, amount, at, flags, usdc, 0, 1);
@@ -282,6 +292,13 @@ contract HostileVenuesTest is Base {
 
 /// @notice Calls back as another protocol's venue would.
 contract CrossCaller {
+    MockToken public token0;
+    MockToken public token1;
+
+    constructor(MockToken token0_, MockToken token1_) {
+        (token0, token1) = (token0_, token1_);
+    }
+
     function swap(address, bool, int256, uint160, bytes calldata data) external returns (int256, int256) {
         IUnlockCallback(msg.sender).unlockCallback(data);
         return (0, 0);

@@ -189,7 +189,11 @@ contract LoweredTest is Trader {
             uint256[] memory before = vault.held();
             vm.prank(keeper);
             vault.rebalance(
-                0, _amounts(asked, 0), _amounts(0, 1_990e6), routes, Routes.v3(tokens[0], 0, address(pool), 1)
+                0,
+                _amounts(asked, 0),
+                _amounts(0, 1_990e6),
+                routes,
+                Routes.v3(tokens[0], 0, address(pool), 0, tokens[1])
             );
             uint256 sold = before[0] - vault.held()[0];
             assertApproxEqAbs(before[0], held, 1);

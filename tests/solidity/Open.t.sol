@@ -14,7 +14,7 @@ import { IExecutor } from "../../contracts/interfaces/IExecutor.sol";
 import { RebalancePolicy } from "../../contracts/libraries/RebalancePolicy.sol";
 import { FeeToken } from "../../contracts/mocks/AwkwardTokens.sol";
 import { LocalToken, MockToken } from "../../contracts/mocks/MockToken.sol";
-import { IV3Pool } from "../../contracts/venues/UniswapV3Venue.sol";
+import { IV3Pool } from "../../contracts/venues/V3Swaps.sol";
 import { Base } from "./Base.t.sol";
 import { FakeVault, SigningContract } from "./support/FakeVault.sol";
 import { MockPool } from "./support/MockMarket.sol";
@@ -190,9 +190,7 @@ contract OpenTest is Base {
         vm.revertToState(state);
         address routes = deployCode("RouteExecutor.sol:RouteExecutor");
         vm.prank(makeAddr("solver"));
-        vault.rebalance(
-            0, sales, _amounts(0, 1, 0), routes, Routes.v3(tokens[WETH], 0, address(pool), Routes.ZERO_FOR_ONE)
-        );
+        vault.rebalance(0, sales, _amounts(0, 1, 0), routes, Routes.v3(tokens[WETH], 0, address(pool), 0, tokens[WBTC]));
         assertEq(_books(), expected, "solver");
 
         vm.revertToState(state);

@@ -6,8 +6,10 @@ import { ReentrancyGuardTransient } from "@openzeppelin/contracts/utils/Reentran
 import { IExecutor } from "../../contracts/interfaces/IExecutor.sol";
 import { MockCurvePool } from "../../contracts/mocks/MockCurvePool.sol";
 import { CallBox, CallVenue } from "../../contracts/venues/CallVenue.sol";
-import { UniswapV3Venue } from "../../contracts/venues/UniswapV3Venue.sol";
+
 import { UniswapV4Venue } from "../../contracts/venues/UniswapV4Venue.sol";
+import { Venue } from "../../contracts/venues/Venue.sol";
+import { V3Swaps } from "../../contracts/venues/V3Swaps.sol";
 import { Base } from "./Base.t.sol";
 import { HostileManager, IUnlockCallback, MockPair, MockSwapper, Reenterer } from "./support/HostileVenues.sol";
 import { MockPool, MockWeth } from "./support/MockMarket.sol";
@@ -40,7 +42,7 @@ contract VenuesTest is Base {
 
     function test_a_route_that_ends_anywhere_inside_a_body_is_refused() public {
         bytes[5] memory hops = [
-            Routes.pair(tokens[WETH], 1, address(pair), Routes.ZERO_FOR_ONE, 30),
+            Routes.pair(tokens[WETH], 1, address(pair), 0, tokens[USDC], 30),
             _v4(),
             Routes.balancer(tokens[WETH], 1, address(pair), 0, tokens[USDC]),
             Routes.curve(tokens[WETH], 1, address(pair), 0, tokens[USDC], 0, 1),
@@ -48,7 +50,7 @@ contract VenuesTest is Base {
         ];
         for (uint256 h; h < hops.length; ++h) {
             bytes memory hop = hops[h];
-            for (uint256 length = hop.length - 1; length >= 58; --length) {
+            for (uint256 length = hop.length - 1; length >= 60; --length) {
                 assembly ("memory-safe") {
                     mstore(hop, length)
                 }
@@ -58,11 +60,43 @@ contract VenuesTest is Base {
         }
     }
 
+    function test_a_body_of_another_length_than_its_venues_is_refused() public {
+        bytes memory long = new bytes(53);
+        uint8[5] memory venues = [1, 3, 4, 5, 6];
+        uint256[5] memory lengths = [uint256(20), 22, 46, 52, 22];
+        for (uint256 v; v < venues.length; ++v) {
+            for (uint256 length; length <= long.length; ++length) {
+                if (length == lengths[v]) continue;
+                bytes memory body = new bytes(length);
+                bytes memory route = Routes.hop(venues[v], 1, tokens[WETH], tokens[USDC], 0, body);
+                vm.expectRevert(abi.encodeWithSelector(Venue.BadBody.selector, length, lengths[v]));
+                routes.executeRoute(route);
+            }
+        }
+        vm.expectRevert(abi.encodeWithSelector(Venue.BadBody.selector, 41, 42));
+        routes.executeRoute(Routes.hop(7, 1, tokens[WETH], tokens[USDC], 0, new bytes(41)));
+    }
+
+    function test_venues_that_only_sell_refuse_to_buy() public {
+        bytes[6] memory hops = [
+            Routes.router(tokens[WETH], 1, address(pair), 1, abi.encodePacked(tokens[WETH], uint24(500), tokens[USDC])),
+            Routes.pair(tokens[WETH], 1, address(pair), 1, tokens[USDC], 30),
+            Routes.v4(tokens[WETH], 1, address(manager4), 1, tokens[USDC]),
+            Routes.balancer(tokens[WETH], 1, address(pair), 1, tokens[USDC]),
+            Routes.curve(tokens[WETH], 1, address(pair), 1, tokens[USDC], 0, 1),
+            Routes.call(tokens[WETH], 1, address(pair), 1, address(0), tokens[USDC], FIXED, "")
+        ];
+        for (uint256 h; h < hops.length; ++h) {
+            vm.expectRevert(Venue.ExactOutUnknown.selector);
+            routes.executeRoute(hops[h]);
+        }
+    }
+
     /* UNISWAP V2 */
 
     function test_a_pair_of_a_fork_is_asked_for_what_its_fee_leaves() public {
         vm.prank(alice);
-        routes.executeRoute(Routes.pair(tokens[WETH], 0, address(pair), Routes.ZERO_FOR_ONE, 25));
+        routes.executeRoute(Routes.pair(tokens[WETH], 0, address(pair), 0, tokens[USDC], 25));
 
         // 1e18 less 0.25 % against 1e24 on either side
         assertEq(tokens[USDC].balanceOf(alice), uint256(0.9975e18) * 1e24 / (1e24 + 0.9975e18));
@@ -73,7 +107,7 @@ contract VenuesTest is Base {
         pair.reenter(address(routes));
 
         vm.expectRevert(_reentrant());
-        routes.executeRoute(Routes.pair(tokens[WETH], 0, address(pair), Routes.ZERO_FOR_ONE, 30));
+        routes.executeRoute(Routes.pair(tokens[WETH], 0, address(pair), 0, tokens[USDC], 30));
     }
 
     /* UNISWAP V3 */
@@ -83,9 +117,9 @@ contract VenuesTest is Base {
         pool.setAsks(MockPool.Asks.Nothing);
         bytes memory later = abi.encodeCall(MockPool.askAgain, (address(routes), abi.encode(tokens[WETH])));
         bytes memory route =
-            bytes.concat(Routes.v3(tokens[WETH], 1, address(pool), Routes.ZERO_FOR_ONE), _call(address(pool), later));
+            bytes.concat(Routes.v3(tokens[WETH], 1, address(pool), 0, tokens[USDC]), _call(address(pool), later));
 
-        vm.expectRevert(abi.encodeWithSelector(UniswapV3Venue.UnexpectedCallback.selector, address(pool), address(0)));
+        vm.expectRevert(abi.encodeWithSelector(V3Swaps.UnexpectedCallback.selector, address(pool), address(0)));
         routes.executeRoute(route);
     }
 
@@ -169,14 +203,21 @@ contract VenuesTest is Base {
         routes.executeRoute(Routes.curve(tokens[WETH], 0, address(pool), 0, tokens[USDC], 0, 1));
     }
 
-    function test_a_hop_on_curve_returns_its_result_even_if_it_was_to_go_straight() public {
+    function test_a_result_of_curve_is_sent_on_to_the_caller_without_what_others_hold() public {
         MockCurvePool pool = new MockCurvePool(tokens[WETH], tokens[USDC], 2_000e6, false);
         tokens[USDC].mint(address(pool), 2_000e6);
+        tokens[USDC].mint(address(routes), 7e6);
+        bytes memory hop = Routes.curve(tokens[WETH], 0, address(pool), Routes.TO_CALLER, tokens[USDC], 0, 1);
 
         vm.prank(alice);
-        routes.executeRoute(Routes.curve(tokens[WETH], 0, address(pool), Routes.TO_CALLER, tokens[USDC], 0, 1));
+        routes.executeRoute(hop);
 
         assertEq(tokens[USDC].balanceOf(alice), 1_999.2e6, "less 4 bps");
+        assertEq(tokens[USDC].balanceOf(address(routes)), 7e6, "for a hop that names it");
+        vm.prank(alice);
+        routes.executeRoute(
+            Routes.hop(6, 7e6, tokens[USDC], tokens[WETH], 0, abi.encodePacked(pool, uint8(1), uint8(0)))
+        );
         assertEq(tokens[WETH].allowance(address(routes), address(pool)), 0);
         _assertEmpty();
     }

@@ -8,7 +8,7 @@ import { IZap } from "../../contracts/interfaces/IZap.sol";
 import { FeeToken } from "../../contracts/mocks/AwkwardTokens.sol";
 import { MockToken } from "../../contracts/mocks/MockToken.sol";
 import { PausableToken } from "../../contracts/mocks/PausableToken.sol";
-import { UniswapV3Venue } from "../../contracts/venues/UniswapV3Venue.sol";
+import { V3Swaps } from "../../contracts/venues/V3Swaps.sol";
 import { MockPool } from "./support/MockMarket.sol";
 import { Routes } from "./support/Routes.sol";
 import { ZapScene } from "./support/ZapScene.sol";
@@ -150,7 +150,8 @@ contract ZapTest is ZapScene {
         _approve(tokens[USDC], alice, address(zap), 1_120e6);
         (z.amountIn, z.swapAmount) = (1_120e6, 820e6);
         z.route = bytes.concat(
-            Routes.v3(tokens[USDC], 520e6, address(wethPool), 0), Routes.v3(tokens[USDC], 300e6, address(wbtcPool), 0)
+            Routes.v3(tokens[USDC], 520e6, address(wethPool), 0, tokens[WETH]),
+            Routes.v3(tokens[USDC], 300e6, address(wbtcPool), 0, tokens[WBTC])
         );
 
         vm.prank(alice);
@@ -193,8 +194,8 @@ contract ZapTest is ZapScene {
         z.tokenOut = zap.ETH();
         z.receiver = bob;
         z.route = bytes.concat(
-            Routes.v3(tokens[WBTC], 0, address(wbtcPool), Routes.ZERO_FOR_ONE),
-            Routes.v3(tokens[USDC], 0, address(wethPool), 0)
+            Routes.v3(tokens[WBTC], 0, address(wbtcPool), 0, tokens[USDC]),
+            Routes.v3(tokens[USDC], 0, address(wethPool), 0, tokens[WETH])
         );
 
         vm.prank(alice);
@@ -235,8 +236,8 @@ contract ZapTest is ZapScene {
             receiver: bob,
             deadline: block.timestamp,
             route: bytes.concat(
-                Routes.v3(tokens[WBTC], 0, address(wbtcPool), Routes.ZERO_FOR_ONE),
-                Routes.v3(tokens[USDC], 0, address(wethPool), 0)
+                Routes.v3(tokens[WBTC], 0, address(wbtcPool), 0, tokens[USDC]),
+                Routes.v3(tokens[USDC], 0, address(wethPool), 0, tokens[WETH])
             )
         });
 
@@ -272,8 +273,8 @@ contract ZapTest is ZapScene {
         z.swapAmount = forWeth + forWbtc;
         z.minShares = 0;
         z.route = bytes.concat(
-            Routes.v3(tokens[USDC], uint128(forWeth), address(wethPool), 0),
-            Routes.v3(tokens[USDC], uint128(forWbtc), address(wbtcPool), 0)
+            Routes.v3(tokens[USDC], uint128(forWeth), address(wethPool), 0, tokens[WETH]),
+            Routes.v3(tokens[USDC], uint128(forWbtc), address(wbtcPool), 0, tokens[WBTC])
         );
         uint256[] memory before = vault.previewRedeemInKind(50e18);
 
@@ -301,8 +302,8 @@ contract ZapTest is ZapScene {
         _approve(tokens[USDC], alice, address(zap), 1_010e6);
         (z.amountIn, z.swapAmount, z.minShares) = (1_010e6, 810e6, 1e18);
         z.route = bytes.concat(
-            Routes.v3Out(tokens[USDC], 0.25e18, address(wethPool), Routes.TO_CALLER),
-            Routes.v3Out(tokens[USDC], 750_000, address(wbtcPool), Routes.TO_CALLER)
+            Routes.v3Out(tokens[USDC], 0.25e18, address(wethPool), Routes.TO_CALLER, tokens[WETH]),
+            Routes.v3Out(tokens[USDC], 750_000, address(wbtcPool), Routes.TO_CALLER, tokens[WBTC])
         );
 
         vm.prank(alice);
@@ -315,14 +316,12 @@ contract ZapTest is ZapScene {
     function test_a_deposit_by_amounts_out_that_cost_more_than_was_paid_is_refused() public {
         IZap.In memory z = _fromUsdc(1_000e6);
         z.route = bytes.concat(
-            Routes.v3Out(tokens[USDC], 0.25e18, address(wethPool), Routes.TO_CALLER),
-            Routes.v3Out(tokens[USDC], 750_001, address(wbtcPool), Routes.TO_CALLER)
+            Routes.v3Out(tokens[USDC], 0.25e18, address(wethPool), Routes.TO_CALLER, tokens[WETH]),
+            Routes.v3Out(tokens[USDC], 750_001, address(wbtcPool), Routes.TO_CALLER, tokens[WBTC])
         );
 
         vm.prank(alice);
-        vm.expectRevert(
-            abi.encodeWithSelector(UniswapV3Venue.CostsMore.selector, address(wbtcPool), 300e6 + 400, 300e6)
-        );
+        vm.expectRevert(abi.encodeWithSelector(V3Swaps.CostsMore.selector, address(wbtcPool), 300e6 + 400, 300e6));
         zap.zapIn(z);
     }
 
@@ -331,10 +330,10 @@ contract ZapTest is ZapScene {
         IZap.In memory z = _fromUsdc(1_000e6);
         // 500 USDC become 500 of the middle token, straight to the zap; 300 stay with the executor, which sells all but 1 wei of them.
         z.route = bytes.concat(
-            Routes.v3(tokens[USDC], 500e6, address(wethPool), 0),
-            Routes.v3(tokens[USDC], 1e6, address(first), Routes.TO_CALLER),
-            Routes.v3(tokens[USDC], 299e6, address(first), 0),
-            Routes.v3(middle, 299e18 - 1, address(second), Routes.ZERO_FOR_ONE)
+            Routes.v3(tokens[USDC], 500e6, address(wethPool), 0, tokens[WETH]),
+            Routes.v3(tokens[USDC], 1e6, address(first), Routes.TO_CALLER, middle),
+            Routes.v3(tokens[USDC], 299e6, address(first), 0, middle),
+            Routes.v3(middle, 299e18 - 1, address(second), 0, tokens[WBTC])
         );
 
         vm.prank(alice);
@@ -351,8 +350,8 @@ contract ZapTest is ZapScene {
         IZap.Out memory z = _toUsdc(1e18);
         z.receiver = bob;
         z.route = bytes.concat(
-            Routes.v3(tokens[WBTC], 0, address(second), 0),
-            Routes.v3(middle, 299e18, address(first), Routes.ZERO_FOR_ONE)
+            Routes.v3(tokens[WBTC], 0, address(second), 0, middle),
+            Routes.v3(middle, 299e18, address(first), 0, tokens[USDC])
         );
 
         vm.prank(alice);
@@ -383,9 +382,9 @@ contract ZapTest is ZapScene {
         IZap.In memory z = _paidInUsdc(1_000e6);
         (z.tokenIn, z.amountIn, z.swapAmount, z.minShares) = (address(middle), 1_100e18, 1_050e18, 1e18);
         z.route = bytes.concat(
-            Routes.v3Out(middle, 750_000, address(second), Routes.ZERO_FOR_ONE | Routes.TO_CALLER),
-            Routes.v3Out(middle, 700e6, address(first), Routes.ZERO_FOR_ONE),
-            Routes.v3Out(tokens[USDC], 0.25e18, address(wethPool), Routes.TO_CALLER)
+            Routes.v3Out(middle, 750_000, address(second), Routes.TO_CALLER, tokens[WBTC]),
+            Routes.v3Out(middle, 700e6, address(first), 0, tokens[USDC]),
+            Routes.v3Out(tokens[USDC], 0.25e18, address(wethPool), Routes.TO_CALLER, tokens[WETH])
         );
 
         vm.prank(alice);
@@ -413,8 +412,8 @@ contract ZapTest is ZapScene {
                 type(uint16).max,
                 abi.encodeCall(Giver.give, (tokens[USDC], 900e6))
             ),
-            Routes.v3(tokens[USDC], 450e6, address(wethPool), 0),
-            Routes.v3(tokens[USDC], 270e6, address(wbtcPool), 0)
+            Routes.v3(tokens[USDC], 450e6, address(wethPool), 0, tokens[WETH]),
+            Routes.v3(tokens[USDC], 270e6, address(wbtcPool), 0, tokens[WBTC])
         );
 
         vm.prank(alice);

@@ -36,7 +36,9 @@ contract ZapAttackTest is ZapScene {
 
         vm.prank(bob);
         vm.expectRevert(abi.encodeWithSelector(IZapExecutor.NotTheZap.selector, bob));
-        routes.executeRoute(new address[](0), Routes.v3(tokens[USDC], 0, address(wethPool), Routes.TO_CALLER));
+        routes.executeRoute(
+            new address[](0), Routes.v3(tokens[USDC], 0, address(wethPool), Routes.TO_CALLER, tokens[WETH])
+        );
 
         vm.prank(bob);
         (bool done,) = address(routes).call(abi.encodeCall(IExecutor.executeRoute, ("")));
@@ -58,8 +60,8 @@ contract ZapAttackTest is ZapScene {
         IZap.Out memory out = _outToUsdc(1e18);
         (out.tokenOut, out.receiver) = (address(0), poor);
         out.route = bytes.concat(
-            Routes.v3(tokens[WBTC], 0, address(wbtcPool), Routes.ZERO_FOR_ONE),
-            Routes.v3(tokens[USDC], 0, address(wethPool), 0)
+            Routes.v3(tokens[WBTC], 0, address(wbtcPool), 0, tokens[USDC]),
+            Routes.v3(tokens[USDC], 0, address(wethPool), 0, tokens[WETH])
         );
         vm.prank(poor);
         assertEq(zap.zapOut(out), 0.5e18);
@@ -73,7 +75,7 @@ contract ZapAttackTest is ZapScene {
         Receiver receiver = new Receiver(zap, vault);
         IZap.Out memory z = _toUsdc(1e18);
         (z.tokenOut, z.receiver) = (address(0), address(receiver));
-        z.route = Routes.v3(tokens[WBTC], 0, address(wbtcPool), Routes.ZERO_FOR_ONE);
+        z.route = Routes.v3(tokens[WBTC], 0, address(wbtcPool), 0, tokens[USDC]);
 
         vm.prank(alice);
         vm.expectRevert(ReentrancyGuardTransient.ReentrancyGuardReentrantCall.selector);
@@ -414,10 +416,9 @@ contract Bazaar {
     {
         MockPool pool = new MockPool(tokenIn, tokenOut, 1e18);
         if ((dice >> 32) % 2 == 0) pool.setDepth((dice >> 40) % 1e6);
-        flags |= Routes.ZERO_FOR_ONE;
         return buys
-            ? Routes.v3Out(tokenIn, uint128(1 + (dice >> 48) % 2), address(pool), flags)
-            : Routes.v3(tokenIn, 0, address(pool), flags);
+            ? Routes.v3Out(tokenIn, uint128(1 + (dice >> 48) % 2), address(pool), flags, tokenOut)
+            : Routes.v3(tokenIn, 0, address(pool), flags, tokenOut);
     }
 
     /// @dev A call that takes half, pays dust, and drops a unit of both at the executor, at its caller, or both.

@@ -131,7 +131,7 @@ contract ZapPermitTest is ZapScene {
         _approve(plain, alice, address(zap), 1_000e6);
         IZap.In memory z = _paidInUsdc(1_000e6);
         (z.tokenIn, z.swapAmount) = (address(plain), 1_000e6);
-        z.route = bytes.concat(Routes.v3(plain, 0, address(pool), Routes.ZERO_FOR_ONE), z.route);
+        z.route = bytes.concat(Routes.v3(plain, 0, address(pool), 0, tokens[USDC]), z.route);
 
         vm.prank(alice);
         assertEq(zap.zapInWithPermit(z, IZap.Permit(block.timestamp, 27, 0, 0)), 1e18);
@@ -225,7 +225,7 @@ contract ZapPermitTest is ZapScene {
         _approve(tether, alice, PERMIT2, 1_000e6);
         IZap.In memory z = _paidInUsdc(1_000e6);
         (z.tokenIn, z.swapAmount) = (address(tether), 1_000e6);
-        z.route = bytes.concat(Routes.v3(tether, 0, address(pool), Routes.ZERO_FOR_ONE), z.route);
+        z.route = bytes.concat(Routes.v3(tether, 0, address(pool), 0, tokens[USDC]), z.route);
 
         IZap.Transfer memory t = _transfer(address(tether), 1_000e6, 0);
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from math import isqrt
 
-from rebalancer.pools import Tick, TickProfile, Token, UniswapV3Pool
-from rebalancer.pools.uniswap_v3_math import MAX_TICK, Q96, tick_at_sqrt
+from rebalancer.venues import Tick, TickProfile, Token, UniswapV3Pool
+from rebalancer.venues.uniswap_v3_math import MAX_TICK, Q96, tick_at_sqrt
 
 A, B, C = (Token(f"0x{i:040x}", name, 18) for i, name in enumerate("ABC", 1))
 RAW = 10**18

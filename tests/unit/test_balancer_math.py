@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import astuple
 from fractions import Fraction
 
 import pytest
@@ -10,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rebalancer.errors import LiquidityExhausted, UnknownToken
-from rebalancer.pools import BalancerWeightedPool, load, of_kind
-from rebalancer.pools import balancer_math as module
-from rebalancer.pools.balancer_math import pow_e18, pow_up
 from rebalancer.units import E18
+from rebalancer.venues import BalancerWeightedPool, load, of_class
+from rebalancer.venues import balancer_math as module
+from rebalancer.venues.balancer_math import pow_e18, pow_up
+from rebalancer.venues.model import PowerCurve
 from tests.unit.test_pool_protocols import A, B, C, balancer, token
 
 ONE_20, ONE_36 = 10**20, 10**36
@@ -181,7 +183,7 @@ def test_power_up_adds_the_largest_error_and_a_unit(x: int, y: int) -> None:
 
 
 def pool(**changes: object) -> BalancerWeightedPool:
-    return of_kind(load(balancer(**changes)), BalancerWeightedPool)
+    return of_class(load(balancer(**changes)), BalancerWeightedPool)
 
 
 @pytest.mark.parametrize(
@@ -214,7 +216,7 @@ def test_curve_is_what_flows_are_made_of(way: tuple[str, str]) -> None:
     one = pool(fee="0.003")
     i, j = (0, 1) if way[0] == A else (1, 0)
 
-    holds_in, holds_out, exponent, kept, most = one.curve(*way)
+    holds_in, holds_out, exponent, kept, most = astuple(one.shape(*way))
 
     assert (holds_in, holds_out) == (float(one.balances[i]), float(one.balances[j]))
     assert exponent == one.weights_e18[i] / one.weights_e18[j]
@@ -229,7 +231,7 @@ def test_curve_is_what_flows_are_made_of(way: tuple[str, str]) -> None:
         assert found[0] == pytest.approx(min(amount, most), rel=1e-6, abs=1)
         assert found[1] == pytest.approx(out, rel=1e-9, abs=1)
     with pytest.raises(UnknownToken):
-        one.curve(A, C)
+        one.shape(A, C)
 
 
 def test_flow_far_beyond_all_prices_is_the_most() -> None:
@@ -244,11 +246,12 @@ def test_flow_far_beyond_all_prices_is_the_most() -> None:
 def test_pool_that_lacks_a_token_is_closed_and_one_with_a_unit_is_not(balances: list[int]) -> None:
     closed = pool(balances=balances)
 
-    assert closed.curve(A, B) == closed.curve(B, A) == (0.0,) * 5
+    assert closed.shape(A, B) == closed.shape(B, A) == PowerCurve(0.0, 0.0, 0.0, 0.0, 0.0)
     assert closed.flow_to(A, B, 0.0) == (0, 0)
     assert closed.spot_price(A, B) == 0 or balances[0]
     one = pool(balances=[1, 1], tokens=[token(A), token(B)], fee="0")
-    assert one.curve(A, B)[:2] == (1.0, 1.0)
+    shape = one.shape(A, B)
+    assert (shape.balance_in, shape.balance_out) == (1.0, 1.0)
     assert one.spot_price(A, B) == 4
 
 

@@ -18,7 +18,7 @@ from rebalancer.plan.leg import Leg, pools_after
 from rebalancer.plan.legs import Fill, Stuck, fill, ordered_rows, route_hops, trading_rows
 from rebalancer.plan.market import Flows, Market
 from rebalancer.plan.sale import apart, best_sale, prices_in, settled, unreached
-from rebalancer.pools import Pool, Token
+from rebalancer.venues import Pool, Token
 from tests.unit.pairs import RAW, A, B, C, pair
 from tests.unit.test_legs import ThreeTokens
 from tests.unit.test_zap import stable
@@ -494,17 +494,17 @@ def test_hops_name_what_they_take_of_a_token_that_is_kept() -> None:
         Leg(POOLS[2], A.address, C.address, 11, 9),
     )
     kept = route_hops(legs, {B.address: 50, C.address: 39})
-    assert [(hop.amount_in_raw, hop.to_caller) for hop in kept] == [
+    assert [(hop.amount_raw, hop.to_caller) for hop in kept] == [
         (100, False),
         (40, True),
         (0, True),
     ]
     passed = route_hops(legs, {C.address: 39})
-    assert [(hop.amount_in_raw, hop.to_caller) for hop in passed] == [
+    assert [(hop.amount_raw, hop.to_caller) for hop in passed] == [
         (100, False),
         (0, True),
         (0, True),
     ]
     # What is sold before it is bought is not kept for that.
     early = route_hops((legs[1], legs[0]), {B.address: 90, C.address: 30})
-    assert [(hop.amount_in_raw, hop.to_caller) for hop in early] == [(40, True), (0, True)]
+    assert [(hop.amount_raw, hop.to_caller) for hop in early] == [(40, True), (0, True)]

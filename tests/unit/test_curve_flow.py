@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rebalancer.pools.curve_flow import Curve
+from rebalancer.venues.curve_flow import Curve
 
 STEP = 1 + 1 / 64
 

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from rebalancer.pools.curve_cubic import cubic_d, cubic_mean, cubic_y
-from rebalancer.pools.curve_math import (
+from rebalancer.units import E18
+from rebalancer.venues.curve_cubic import cubic_d, cubic_mean, cubic_y
+from rebalancer.venues.curve_math import (
     Refused,
     crypto_d,
     crypto_y,
@@ -24,8 +25,7 @@ from rebalancer.pools.curve_math import (
     stable_d,
     stable_y,
 )
-from rebalancer.pools.curve_two import TWO_LIMITS, Limits, two_d, two_reduction_e18, two_y
-from rebalancer.units import E18
+from rebalancer.venues.curve_two import TWO_LIMITS, Limits, two_d, two_reduction_e18, two_y
 
 Parameters = tuple[int, int, int]
 """A n^n times a multiplier, that multiplier, gamma."""

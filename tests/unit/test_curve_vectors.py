@@ -24,7 +24,7 @@ from typing import Any
 import pytest
 
 from rebalancer.errors import LiquidityExhausted
-from rebalancer.pools import CurveCryptoPool, CurveStablePool, Token
+from rebalancer.venues import CurveCryptoPool, CurveStablePool, Token
 
 POOL = "0x" + "11" * 20
 

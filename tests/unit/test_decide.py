@@ -22,10 +22,10 @@ from rebalancer.keeper.decision import explain, tell_loss
 from rebalancer.lab.paper import PaperFeed, PaperMarket, PaperVault
 from rebalancer.plan import NoPlan, Plan, PlanInput, plan_rebalance
 from rebalancer.policy import Policy, Price, State
-from rebalancer.pools import AnyPool, Pool, Token, UniswapV4Pool, WrappedEtherPool
-from rebalancer.pools.wrapped_ether import ETHER_ADDRESS
 from rebalancer.reasons import Reason
 from rebalancer.units import BPS, E18
+from rebalancer.venues import Pool, PoolState, Token, UniswapV4Pool, WrappedEtherPool
+from rebalancer.venues.model import ETHER_ADDRESS
 from tests.unit.test_patience import FAR, POLICY, RAMP, SEEN_AT
 from tests.unit.test_plan import BITCOIN, DOLLAR, ETHER, POOLS, USD
 
@@ -277,7 +277,7 @@ def test_pools_of_ether_trade_as_the_wrapped_token_where_the_vault_knows_it() ->
     v3 = POOLS[1]
     state = v3.sqrt_price_x96, v3.tick, v3.liquidity
     v4 = UniswapV4Pool("0x" + "a4" * 20, ether, DOLLAR, v3.profile, *state)
-    pools: list[AnyPool] = [POOLS[0], v4, v3]
+    pools: list[PoolState] = [POOLS[0], v4, v3]
     tokens = (BITCOIN, ETHER, DOLLAR)
 
     known: tuple[Pool, ...] = as_traded(pools, tokens, ETHER.address)

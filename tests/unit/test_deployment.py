@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from rebalancer.chain.deployment import (
     DeployedFeed,
-    DeployedPool,
     DeployedToken,
     Deployment,
     Unfinished,
 )
-from rebalancer.chain.pools import PoolPlace, Protocol, V4Key
 from rebalancer.errors import DeploymentMalformed, DeploymentMissing, TokenNotListed
+from rebalancer.venues import PoolRef, check_ref
+from rebalancer.venues.uniswap_v4 import pool_id, v4_ref
 
 A, B, C = ("0x" + pair * 20 for pair in ("aa", "bb", "cc"))
 ETHER = "0x" + "0" * 40
 POOLS = (
-    DeployedPool(C, (A, B), 500),
-    DeployedPool(A, (B, C), 2_500, Protocol.UNISWAP_V2),
-    DeployedPool(B, (ETHER, A), 3_000, Protocol.UNISWAP_V4, 60),
-    DeployedPool(A, (A, B, C), protocol=Protocol.BALANCER),
-    DeployedPool(C, (C, B, A), protocol=Protocol.CURVE),
+    PoolRef(C, (A, B), 500),
+    PoolRef(A, (B, C), 2_500, "uniswap-v2"),
+    v4_ref(B, ETHER, A, 3_000, 60),
+    PoolRef(A, (A, B, C), venue="balancer"),
+    PoolRef(C, (C, B, A), venue="curve"),
+    PoolRef(B, (A, C), 2_500, "pancakeswap-v3"),
 )
 
 DEPLOYMENT = Deployment(
@@ -61,35 +62,9 @@ def test_load_a_file_in_excess_says_so(tmp_path: Path) -> None:
     assert caught.value.path == path
 
 
-def test_places_say_where_each_pool_is_read() -> None:
-    key = V4Key(ETHER, A, 3_000, 60)
-    places = (
-        PoolPlace(Protocol.UNISWAP_V3, C),
-        PoolPlace(Protocol.UNISWAP_V2, A, fee_bps=25),
-        PoolPlace(Protocol.UNISWAP_V4, B, key),
-        PoolPlace(Protocol.BALANCER, A),
-        PoolPlace(Protocol.CURVE, C),
-    )
-    assert DEPLOYMENT.places == places
-    fees = (500, 2_500, 3_000, 1_000, 400)
-    for pool, place, fee_pips in zip(POOLS, places, fees, strict=True):
-        assert DeployedPool.at(place, pool.tokens, fee_pips) == pool
-
-
 def test_wrapped_native_is_the_token_named_or_none() -> None:
     assert DEPLOYMENT.wrapped_native == A
     assert Deployment(1).wrapped_native == ""
-
-
-def test_load_of_a_file_that_names_uniswap_v3_alone_is_the_same_as_ever(tmp_path: Path) -> None:
-    """As they were written before other protocols could be named."""
-    path = tmp_path / "deployment.json"
-    replace(DEPLOYMENT, pools=POOLS[:1]).save(path)
-    raw = json.loads(path.read_text())
-    raw["pools"] = [{"address": C, "token0": A, "token1": B, "fee_pips": 500}]
-    path.write_text(json.dumps(raw))
-
-    assert Deployment.load(path).pools == POOLS[:1]
 
 
 def test_load_nothing_there_is_missing(tmp_path: Path) -> None:
@@ -106,12 +81,17 @@ def test_load_nothing_there_is_missing(tmp_path: Path) -> None:
         ({"tokens": [{"symbol": "WETH"}]}, "wrong kind"),
         ({"chain_id": "mainnet"}, "wrong kind"),
         ({"uniswap": [1]}, "wrong kind"),
-        ({"pools": [{"address": A, "token0": A, "token1": B}]}, "fee_pips"),
-        ({"pools": [{**PLAIN, "protocol": "uniswap-v9"}]}, "wrong kind"),
-        ({"pools": [{**PLAIN, "protocol": "uniswap-v2", "fee_pips": 2_550}]}, "wrong kind"),
-        ({"pools": [{**PLAIN, "protocol": "uniswap-v3", "fee_pips": 10**6}]}, "wrong kind"),
-        ({"pools": [{**PLAIN, "protocol": "uniswap-v4", "tick_spacing": 0}]}, "wrong kind"),
-        ({"pools": [{**PLAIN, "protocol": "balancer", "tokens": [A]}]}, "wrong kind"),
+        ({"pools": [{"address": A, "token0": A, "token1": B}]}, "wrong kind"),
+        ({"pools": [{"tokens": [A, B], "fee_pips": 500}]}, "wrong kind"),
+        ({"pools": [{**PLAIN, "venue": "uniswap-v9"}]}, "wrong kind"),
+        ({"pools": [{**PLAIN, "venue": "uniswap-v2", "fee_pips": 2_550}]}, "wrong kind"),
+        ({"pools": [{**PLAIN, "venue": "uniswap-v3", "fee_pips": 10**6}]}, "wrong kind"),
+        ({"pools": [asdict(replace(POOLS[0], key=A))]}, "wrong kind"),
+        ({"pools": [asdict(replace(POOLS[4], key=A))]}, "wrong kind"),
+        ({"pools": [asdict(v4_ref(C, A, B, 500, 0))]}, "wrong kind"),
+        ({"pools": [{**asdict(POOLS[2]), "key": ""}]}, "wrong kind"),
+        ({"pools": [{**asdict(POOLS[2]), "fee_pips": 3_001}]}, "wrong kind"),
+        ({"pools": [{**PLAIN, "venue": "balancer", "tokens": [A]}]}, "wrong kind"),
     ],
 )
 def test_load_damaged_says_so(tmp_path: Path, damage: str | dict[str, object], reason: str) -> None:
@@ -228,29 +208,35 @@ def test_folder_in_place_of_a_file_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("protocol", "tokens", "fee_pips", "spacing", "right"),
+    ("venue", "tokens", "fee_pips", "spacing", "right"),
     [
-        (Protocol.UNISWAP_V2, (A, B), 0, 0, True),
-        (Protocol.UNISWAP_V2, (A, B), 100, 0, True),
-        (Protocol.UNISWAP_V2, (A, B), 101, 0, False),
-        (Protocol.UNISWAP_V3, (A, B), 0, 0, True),
-        (Protocol.UNISWAP_V3, (A, B), 999_999, 0, True),
-        (Protocol.UNISWAP_V3, (A, B), 1_000_000, 0, False),
-        (Protocol.UNISWAP_V3, (A, B), -1, 0, False),
-        (Protocol.UNISWAP_V3, (A, B, C), 500, 0, False),
-        (Protocol.UNISWAP_V4, (A, B), 500, 1, True),
-        (Protocol.UNISWAP_V4, (A, B), 500, 0, False),
-        (Protocol.UNISWAP_V4, (A,), 500, 1, False),
-        (Protocol.CURVE, (A, B), 0, 0, True),
-        (Protocol.CURVE, (A,), 0, 0, False),
-        (Protocol.BALANCER, (A, B, C), 0, 0, True),
+        ("uniswap-v2", (A, B), 0, 0, True),
+        ("uniswap-v2", (A, B), 100, 0, True),
+        ("uniswap-v2", (A, B), 101, 0, False),
+        ("uniswap-v3", (A, B), 0, 0, True),
+        ("uniswap-v3", (A, B), 999_999, 0, True),
+        ("uniswap-v3", (A, B), 1_000_000, 0, False),
+        ("uniswap-v3", (A, B), -1, 0, False),
+        ("uniswap-v3", (A, B, C), 500, 0, False),
+        ("pancakeswap-v3", (A, B), 999_999, 0, True),
+        ("pancakeswap-v3", (A, B), 1_000_000, 0, False),
+        ("pancakeswap-v3", (A,), 500, 0, False),
+        ("uniswap-v4", (A, B), 500, 1, True),
+        ("uniswap-v4", (A, B), 500, 0, False),
+        ("uniswap-v4", (A,), 500, 1, False),
+        ("curve", (A, B), 0, 0, True),
+        ("curve", (A,), 0, 0, False),
+        ("balancer", (A, B, C), 0, 0, True),
     ],
 )
-def test_pool_is_told_as_its_protocol_wants(
-    protocol: Protocol, tokens: tuple[str, ...], fee_pips: int, spacing: int, right: bool
+def test_pool_is_told_as_its_venue_wants(
+    venue: str, tokens: tuple[str, ...], fee_pips: int, spacing: int, right: bool
 ) -> None:
+    ref = PoolRef(C, tokens, fee_pips, venue, spacing)
+    if venue == "uniswap-v4":
+        ref = replace(ref, key=pool_id(tokens[0], tokens[-1], fee_pips, spacing))
     if right:
-        assert DeployedPool(C, tokens, fee_pips, protocol, spacing).place.protocol is protocol
+        assert check_ref(ref) is ref
         return
-    with pytest.raises(ValueError, match=f"{C} is not told as a pool of {protocol}"):
-        DeployedPool(C, tokens, fee_pips, protocol, spacing)
+    with pytest.raises(ValueError, match=f"{C} is not told as a pool of {venue}"):
+        check_ref(ref)

@@ -12,8 +12,8 @@ from rebalancer.plan.dispense import dispensable
 from rebalancer.plan.dual import Offer, Solution, solve
 from rebalancer.plan.legs import trading_rows
 from rebalancer.plan.market import Market
-from rebalancer.pools import UniswapV3Pool
 from rebalancer.units import E18
+from rebalancer.venues import UniswapV3Pool
 from scripts._bench_markets import net_e18
 from scripts._bench_plan import out_of_band
 from tests.unit.pairs import RAW, A, B, C, pair
@@ -26,7 +26,7 @@ def solved(*pools: UniswapV3Pool) -> tuple[Market, Offer, Solution]:
     sell_max, buy_max = np.zeros((2, len(prices)))
     sell_max[market.index[A.address]] = 100 * RAW
     buy_max[market.index[B.address]] = 200 * RAW
-    offer = Offer(sell_max, buy_max, np.zeros_like(prices), prices, prices)
+    offer = Offer(sell_max, buy_max, np.zeros_like(prices), prices.copy(), prices)
     return market, offer, solve(market, offer)
 
 
@@ -41,6 +41,53 @@ def test_dispensable_says_what_doing_without_a_pool_loses() -> None:
 
     assert dispensable(market, found, rows, lost * 1.05) == [smallest]
     assert dispensable(market, found, rows, lost * 0.95) == []
+
+
+@pytest.mark.parametrize(
+    "pools",
+    [
+        [
+            pair(A, B, i, 100_000 * depth, 100_000 * depth)
+            for i, depth in enumerate((10, 8, 6, 5), 1)
+        ],
+        [
+            pair(
+                one,
+                other,
+                i,
+                100_000 * depth,
+                100_000 * depth,
+                2_000 if other is B and one is A else 1_000,
+            )
+            for i, (one, other, depth) in enumerate(
+                ((A, B, 10), (A, C, 8), (A, C, 5), (B, C, 9), (B, C, 6)), 1
+            )
+        ],
+    ],
+    ids=["beside one another", "two in a row"],
+)
+def test_dispensable_adds_up_what_one_pool_after_another_loses(pools: list[UniswapV3Pool]) -> None:
+    """The flow of those that are left out is on the others, so each next one loses more than it did at first."""
+    market, offer, _ = solved(*pools)
+    if C.address in market.index:  # it may be bought, but is worth too little
+        at = market.index[C.address]
+        offer.buy_max[at], offer.gain[at] = RAW, offer.gain[at] / 2
+    found = solve(market, offer)
+    rows = trading_rows(market, found)
+    left, lost, value = rows.tolist(), dict[int, float](), found.value
+    for _ in range(3):
+        without = {
+            row: solve(market.only([r for r in left if r != row]), offer).value for row in left
+        }
+        least = max(without, key=without.__getitem__)
+        lost[least], value = value - without[least], without[least]
+        left.remove(least)
+
+    order = list(lost)
+    for cost in (part * one for one in lost.values() for part in (0.995, 1.005)):
+        first_kept = next((at for at, row in enumerate(order) if lost[row] > cost), 3)
+        # A fourth may be what leads on from those and has nothing to trade.
+        assert dispensable(market, found, rows, cost)[:3] == order[:first_kept]
 
 
 def test_dispensable_leaves_out_one_of_two_equal_pools_and_not_the_other() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import permutations
 
 import numpy as np
@@ -12,10 +14,12 @@ from numpy.typing import NDArray
 
 from rebalancer.errors import BadAmount, LiquidityExhausted
 from rebalancer.plan.dual import Offer, Solution, solve
+from rebalancer.plan.effort import Effort
 from rebalancer.plan.market import Market, market_of
-from rebalancer.plan.optimum import asked_of
+from rebalancer.plan.optimum import asked_of, optimum
 from rebalancer.plan.sale import prices_in
-from rebalancer.pools import (
+from rebalancer.units import E18
+from rebalancer.venues import (
     BalancerWeightedPool,
     Pool,
     Tick,
@@ -27,10 +31,11 @@ from rebalancer.pools import (
     WrappedEtherPool,
     synthetic,
 )
-from rebalancer.pools.uniswap_v3_math import MAX_TICK, PIPS, Q96, tick_at_sqrt
-from rebalancer.pools.wrapped_ether import ETHER_ADDRESS
+from rebalancer.venues.model import ETHER_ADDRESS
+from rebalancer.venues.uniswap_v3_math import MAX_TICK, PIPS, Q96, tick_at_sqrt
 from scripts._bench_markets import market as market_of_seed
 from tests.unit.pairs import FEE_PIPS, RAW, A, B, C, pair
+from tests.unit.test_legs import ThreeTokens
 
 KEPT = 1 - FEE_PIPS / PIPS
 
@@ -53,6 +58,11 @@ def whole(market: Market, amounts: NDArray[np.float64], token: Token) -> float:
     return float(amounts[market.index[token.address]]) / RAW
 
 
+def is_at_bound(market: Market, found: Solution) -> dict[str, bool]:
+    """Of A and B, whether all is traded that may be."""
+    return {token.symbol: bool(found.is_at_bound[market.index[token.address]]) for token in (A, B)}
+
+
 def test_dual_sells_all_where_the_last_unit_is_still_worth_it() -> None:
     market, found = solved((pair(A, B, 9, 1_000, 1_000),), sell=10, buy=100, cost=0.9)
 
@@ -64,6 +74,7 @@ def test_dual_sells_all_where_the_last_unit_is_still_worth_it() -> None:
     # The price of A is what its last unit yields: 0.997 · 10⁶ / 1009.97².
     price = math.exp(found.log_prices[market.index[A.address]]) * RAW
     assert price == pytest.approx(0.997e6 / 1_009.97**2, rel=1e-9)
+    assert is_at_bound(market, found) == {"A": True, "B": False}
 
 
 def test_dual_stops_where_the_last_unit_is_worth_its_cost() -> None:
@@ -81,6 +92,7 @@ def test_dual_stops_where_as_much_is_bought_as_may_be() -> None:
     # 1000 · 0.997 x / (1000 + 0.997 x) = 10
     assert whole(market, found.bought, B) == pytest.approx(10, rel=1e-10)
     assert whole(market, found.sold, A) == pytest.approx(10_000 / 990 / KEPT, rel=1e-9)
+    assert is_at_bound(market, found) == {"A": False, "B": True}
 
 
 def test_dual_trades_nothing_that_loses_and_is_sure_of_it() -> None:
@@ -109,6 +121,15 @@ def test_dual_passes_through_a_third_token_and_leaves_none_of_it() -> None:
     out = 1_000 * KEPT * middle / (1_000 + KEPT * middle)
     assert whole(market, found.bought, B) == pytest.approx(out, rel=1e-9)
     assert whole(market, market.net(found.flows), C) == pytest.approx(0, abs=1e-8)
+
+
+def test_dual_goes_on_until_balances_are_met_even_where_its_bound_is_met_before() -> None:
+    """Three pools, one of them dear and one small: nothing of any token is left or lacking."""
+    pools = (pair(A, C, 9, 1_000, 1_000), pair(B, C, 10, 100, 1_000), pair(A, B, 11, 50, 60))
+    market, found = solved(pools, sell=30, buy=100, cost=0.5)
+
+    missed = market.net(found.flows) + found.sold - found.bought
+    assert np.abs(missed).max() < 1e-9 * RAW
 
 
 def test_dual_takes_what_mispriced_pools_give_away() -> None:
@@ -273,7 +294,8 @@ def test_dual_of_a_market_is_solved_in_few_steps_whichever_limits_bind(
 
     traded = max(float(found.sold @ terms.hi), float(found.bought @ terms.lo))
     assert traded > 100
-    assert found.steps < 60
+    assert 8 <= found.steps < 60
+    assert found.laid == 0
     assert found.bound - found.value <= 1e-8 * traded
     for limit in terms.offer.limits:
         over = float(limit.sold @ found.sold - limit.bought @ found.bought) - limit.most
@@ -382,6 +404,173 @@ def test_dual_goes_on_where_kinks_let_balances_come_nearer_slowly() -> None:
     found = solve(market, Offer(sell_max, buy_max, cost, prices, prices))
 
     assert found.bound - found.value < 1e-9 * found.bound
+
+
+@dataclass(frozen=True)
+class ByPoints(ThreeTokens):
+    """A for B along the points that are given, however many are asked for; nothing the other way."""
+
+    tokens: tuple[Token, ...] = (A, B)
+    given: tuple[tuple[float, float, float], ...] = ()
+
+    def points(
+        self, token_in: str, token_out: str, growths: Sequence[float]
+    ) -> list[tuple[float, float, float]]:
+        return list(self.given) if token_in == A.address and growths else []
+
+
+@pytest.mark.parametrize(
+    ("given", "flows", "most"),
+    [
+        pytest.param(
+            ((0, 0, 0.8), (10, 7, 0.6), (40, 22, 0.4)),
+            ((0.81, 0, 0), (0.6, 10, 7), (0.4, 40, 22), (0.1, 40, 22)),
+            40,
+            id="falls",
+        ),
+        # 6 of 10 is more than the first unit's half.
+        pytest.param(
+            ((0, 0, 0.5), (10, 6, 0.5), (40, 18, 0.3)),
+            ((0.61, 0, 0), (0.5, 10, 6), (0.3, 40, 18)),
+            40,
+            id="rises at first",
+        ),
+        # 15 of 20 is the best of all averages.
+        pytest.param(
+            ((0, 0, 0.5), (10, 6, 0.8), (20, 15, 0.7), (40, 27, 0.5), (80, 40, 0.2)),
+            ((0.76, 0, 0), (0.7, 20, 15), (0.5, 40, 27), (0.2, 80, 40)),
+            80,
+            id="rises for two points",
+        ),
+        pytest.param(
+            ((0, 0, 0.5), (10, 6, 0.8), (20, 15, 0.9), (40, 34, 0.8), (80, 60, 0.5)),
+            ((0.86, 0, 0), (0.8, 40, 34), (0.5, 80, 60)),
+            80,
+            id="rises for three points",
+        ),
+        pytest.param(
+            ((0, 0, 0.5), (10, 4, 0.0)), ((0.4, 0, 0), (0.01, 0, 0)), 0, id="ends at once"
+        ),
+        pytest.param((), ((0.01, 0, 0),), 0, id="empty"),
+    ],
+)
+def test_market_goes_through_the_points_of_a_curve_once_the_whole_way_there_pays(
+    given: tuple[tuple[float, float, float], ...],
+    flows: tuple[tuple[float, float, float], ...],
+    most: float,
+) -> None:
+    pool: Pool = ByPoints((1, 1, 1), given=given)
+    market = Market((pool,))
+    (row,) = np.flatnonzero(market.token_in == market.index[A.address])
+
+    assert market.most[row] == pytest.approx(most, rel=1e-12)
+    for marginal, amount_in, amount_out in flows:
+        prices = np.ones(2)
+        prices[market.index[A.address]] = marginal * (1 - 1e-9)  # just behind the point
+        found = market.flows(prices)
+        assert found.amounts_in[row] == pytest.approx(amount_in, rel=1e-6)
+        assert found.amounts_out[row] == pytest.approx(amount_out, rel=1e-6)
+        assert found.amounts_in.sum() == pytest.approx(amount_in, rel=1e-6)
+
+
+@dataclass(frozen=True)
+class ByFlow(ThreeTokens):
+    """1,000 (1 - exp(-x / 1,000)) B for x A, and the same back; it tells where that leads by `flow_to` alone."""
+
+    tokens: tuple[Token, ...] = (A, B)
+
+    def flow_to(self, token_in: str, token_out: str, marginal: float) -> tuple[int, int]:
+        part = min(max(marginal, 1e-6), 1.0)
+        return int(-1_000 * RAW * math.log(part)), int(1_000 * RAW * (1 - part))
+
+
+def test_points_laid_closer_are_on_a_curve_that_is_told_by_its_flows() -> None:
+    pool: Pool = ByFlow((1, 1, 1))
+    market = Market((pool,))
+    prices = np.ones(2)
+    prices[market.index[A.address]] = 0.7654
+    (row,) = np.flatnonzero(market.token_in == market.index[A.address])
+    amount_in, amount_out = pool.flow_to(A.address, B.address, 0.7654)
+
+    far, near = market.flows(prices), market.focused(prices).flows(prices)
+
+    assert near.amounts_in[row] == pytest.approx(amount_in, rel=1e-7)
+    assert near.amounts_out[row] == pytest.approx(amount_out, rel=1e-7)
+    assert abs(far.amounts_in[row] / amount_in - 1) > 1e-4
+
+
+def test_market_takes_nothing_into_a_weighted_pool_that_is_empty() -> None:
+    half = E18 // 2
+    empty = BalancerWeightedPool(
+        address=f"0x{9:040x}",
+        vault=f"0x{8:040x}",
+        pool_id=f"0x{9:040x}" + "00" * 12,
+        tokens=(A, B),
+        balances=(0, 0),
+        weights_e18=(half, half),
+        fee_e18=10**15,
+    )
+    market = Market((empty,))
+
+    assert market.most.tolist() == [0.0, 0.0]
+    flows = market.flows(np.array([0.5, 1.0]))
+    assert flows.amounts_in.tolist() == flows.amounts_out.tolist() == [0.0, 0.0]
+
+
+def test_points_laid_closer_find_what_a_curve_trades_at_these_prices() -> None:
+    """By one step of Newton's method to a thousandth in most rows, by two to a hundred thousandth."""
+    missed: dict[int, list[float]] = {1: [], 2: []}
+    for seed in range(4):
+        asked = market_of_seed(seed, stormy=False, every_kind=True)
+        market = Market(asked.pools)
+        prices = np.exp(solve(market, asked_of(asked, market).offer).log_prices)
+        for times, some in missed.items():
+            market = market.focused(prices)
+            flows = market.flows(prices)
+            for row in np.flatnonzero(flows.amounts_in).tolist():
+                pool, into, out = (
+                    market.pools[market.pool[row]],
+                    market.token_in[row],
+                    market.token_out[row],
+                )
+                ends = market.tokens[into], market.tokens[out]
+                if pool.points(*ends, ()) is None:
+                    continue
+                amount_in, _ = pool.flow_to(*ends, float(prices[into] / prices[out]))
+                if amount_in:
+                    some.append(abs(flows.amounts_in[row] / amount_in - 1))
+            assert len(some) > times
+
+    assert np.median(missed[1]) < 1e-3
+    assert np.median(missed[2]) < 1e-5
+
+
+def test_optimum_known_with_points_far_apart_is_solved_again_with_closer_ones() -> None:
+    """The same as from the start, nearly; and the time that takes is counted."""
+    asked = market_of_seed(2, stormy=False, every_kind=True)
+    market = Market(asked.pools)
+    terms = asked_of(asked, market)
+    first = solve(market, terms.offer)
+    effort = Effort(1_000)
+
+    found = optimum(market, terms, effort, first=first)
+    direct = optimum(market, terms)
+
+    assert found is not None
+    assert direct is not None
+    assert found.solution.laid == 1
+    assert found.market is not market
+    assert abs(found.solution.value - direct.solution.value) < abs(
+        first.value - direct.solution.value
+    )
+    # Points were laid twice, each as long as twelve steps.
+    spent = found.solution.steps + 2 * 12
+    assert not effort.is_over((1_000 - spent - 1) / 1_000)
+    assert effort.is_over((1_000 - spent) / 1_000)
+    # What is closer already is the answer.
+    again = optimum(market, terms, first=found.solution)
+    assert again is not None
+    assert again.solution is found.solution
 
 
 @pytest.mark.parametrize("seed", [0, 3, 8])

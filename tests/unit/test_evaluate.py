@@ -29,10 +29,10 @@ from rebalancer.keeper.outages import Scope
 from rebalancer.keeper.planners import Planners
 from rebalancer.keeper.site import Site
 from rebalancer.policy import Price, State, weigh_basket
-from rebalancer.pools import Pool, Token
-from rebalancer.pools.wrapped_ether import ETHER_ADDRESS
 from rebalancer.reasons import Reason
 from rebalancer.units import E18
+from rebalancer.venues import Pool, Token
+from rebalancer.venues.model import ETHER_ADDRESS
 from tests.ticks import vault
 from tests.unit.test_decide import seen
 from tests.unit.test_keeper import SYSTEM
@@ -318,7 +318,7 @@ def test_a_pool_of_ether_is_left_out_by_the_wrapped_token_too(bench: Bench) -> N
     bench.look()
     assert bench.book is not None
     ether, other = (
-        SimpleNamespace(key=key, address=key, tokens=[SimpleNamespace(address=token)])
+        SimpleNamespace(key=key, holder=key, tokens=[SimpleNamespace(address=token)])
         for key, token in (("0xe", ETHER_ADDRESS), ("0xd", DOLLAR.address))
     )
     bench.book.pools = (ether, other)
@@ -389,7 +389,7 @@ def test_a_site_has_each_vault_once_and_what_an_addresses_file_says(
     monkeypatch.setattr(System, "of", lambda _deployment: SYSTEM)
     token = SimpleNamespace(address=ETHER.address, symbol="T", decimals=6)
     deployment: Any = SimpleNamespace(
-        chain_id=5, places=("a",), tokens=[token], wrapped_native="0xw"
+        chain_id=5, pools=("a",), tokens=[token], wrapped_native="0xw"
     )
 
     found = Site.of(deployment, ["0xAB", "0xab", "0xcd"])

@@ -14,8 +14,8 @@ import pytest
 from rebalancer.errors import ChartFormatUnknown, ChartingMissing
 from rebalancer.lab.flows import flow_chart
 from rebalancer.plan import Plan, PlanInput, plan_rebalance
-from rebalancer.pools import Token, UniswapV3Pool, synthetic
 from rebalancer.units import E18
+from rebalancer.venues import Token, UniswapV3Pool, synthetic
 
 TOKENS = tuple(Token(f"0x{i:040x}", f"T{i}", 18) for i in range(1, 7))
 

@@ -41,9 +41,9 @@ from rebalancer.keeper.site import Site
 from rebalancer.keeper.swaps import FailedSwap, swaps_of
 from rebalancer.keeper.tick import Tick
 from rebalancer.plan import Plan
-from rebalancer.plan.route import decode
 from rebalancer.policy import Fill
 from rebalancer.reasons import Reason
+from rebalancer.route import decode
 from rebalancer.send.fees import Fees
 from rebalancer.send.journal import Intent, State
 from rebalancer.send.lanes import KeyLimits, Lane
@@ -1211,7 +1211,7 @@ def apart(desk: Desk, bad: set[str]) -> Keeper:
         if not VAULTS.functions["rebalance"].is_called_by(data):
             return 1
         route = VAULTS.functions["rebalance"].arguments(data)[4]
-        if bad & {hop.pool for hop in decode(route)}:  # type: ignore[union-attr]  # all are pools of Uniswap V3
+        if bad & {"0x" + hop.body.hex() for hop in decode(route)}:  # all are pools of Uniswap V3
             raise ContractReverted("TransferFailed")
         return 1
 
@@ -1250,7 +1250,7 @@ def test_pools_that_pass_in_other_plans_are_not_at_fault(desk: Desk) -> None:
 
     def estimate(_rpc: Any, _sender: str, _vault: str, data: str) -> int:
         route = VAULTS.functions["rebalance"].arguments(data)[4]
-        if keys <= {hop.pool for hop in decode(route)}:  # type: ignore[union-attr]  # as above
+        if keys <= {"0x" + hop.body.hex() for hop in decode(route)}:  # as above
             raise ContractReverted("TransferFailed")
         return 1
 

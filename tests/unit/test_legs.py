@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import Self
 
 import numpy as np
 import pytest
@@ -12,18 +13,19 @@ import pytest
 from rebalancer.plan.ask import PlanInput
 from rebalancer.plan.dual import Offer, Solution, solve
 from rebalancer.plan.effort import Effort
-from rebalancer.plan.legs import Fill, Stuck, fill, ordered_rows
+from rebalancer.plan.legs import Fill, Stuck, fill, ordered_rows, trading_rows
 from rebalancer.plan.market import Market
 from rebalancer.plan.single import SingleRoutes
 from rebalancer.plan.trades import Search
-from rebalancer.pools import Pool, Token
-from rebalancer.pools.model import check_amount
+from rebalancer.route import Hop, to_caller_flag
 from rebalancer.units import E18
+from rebalancer.venues import Pool, Token
+from rebalancer.venues.model import PoolBase, check_amount
 from tests.unit.pairs import RAW, A, B, C, pair
 
 
 @dataclass(frozen=True)
-class ThreeTokens:
+class ThreeTokens(PoolBase):
     """Three reserves, any two of which trade as x · y = k without a fee."""
 
     reserves: tuple[int, int, int]
@@ -34,6 +36,13 @@ class ThreeTokens:
     @property
     def address(self) -> str:
         return self.key
+
+    @property
+    def holder(self) -> str:
+        return self.key
+
+    def hop(self, token_in: str, token_out: str, amount_raw: int, *, to_caller: bool) -> Hop:
+        return Hop(0, amount_raw, token_in, token_out, b"", to_caller_flag(to_caller))
 
     def _places(self, token_in: str, token_out: str) -> tuple[int, int]:
         addresses = [token.address for token in self.tokens]
@@ -47,7 +56,7 @@ class ThreeTokens:
     def quote_out(self, token_in: str, token_out: str, amount_raw: int) -> int:
         raise NotImplementedError
 
-    def swapped(self, token_in: str, token_out: str, amount_raw: int) -> tuple[int, ThreeTokens]:
+    def swapped(self, token_in: str, token_out: str, amount_raw: int) -> tuple[int, Self]:
         i, j = self._places(token_in, token_out)
         out = self.quote_in(token_in, token_out, amount_raw)
         after = list(self.reserves)
@@ -111,6 +120,16 @@ def offer_of(market: Market) -> Offer:
     sell_max[market.index[A.address]], buy_max[market.index[B.address]] = RAW, 100 * RAW
     prices = np.full(len(market.tokens), 1 / RAW)
     return Offer(sell_max, buy_max, prices / 2, prices, prices)
+
+
+def test_nothing_trades_where_nothing_is_sold() -> None:
+    """The pool keeps more than the token is worth less."""
+    market, found = solved((pair(A, B, 9, 1_000, 1_000),), {A: 1}, {B: 100}, cost=0.998)
+
+    assert not found.sold.any()
+    found = replace(found, flows=replace(found.flows, amounts_in=0 * found.flows.amounts_in))
+    assert trading_rows(market, found).tolist() == []
+    assert ordered_rows(market, found) == []
 
 
 def test_swap_that_buys_no_whole_unit_is_named() -> None:

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from rebalancer.market_price import MAX_SLIPPAGE_BPS, off_market, unpriced
-from rebalancer.pools import Token, UniswapV2Pool
 from rebalancer.units import E18
+from rebalancer.venues import Token, UniswapV2Pool
 
 WETH = Token("0x" + "01" * 20, "WETH", 18)
 WBTC = Token("0x" + "02" * 20, "WBTC", 8)

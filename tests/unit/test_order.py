@@ -13,7 +13,7 @@ from rebalancer.plan.dual import Offer, Solution
 from rebalancer.plan.leg import Leg
 from rebalancer.plan.market import Flows, Market
 from rebalancer.plan.order import makes_circle, order_of_flows, order_of_legs, orders_beside
-from rebalancer.pools import Token
+from rebalancer.venues import Token
 from tests.unit.pairs import A, B, C, pair
 
 D, E = Token(f"0x{4:040x}", "D", 18), Token(f"0x{5:040x}", "E", 18)
@@ -137,6 +137,19 @@ def test_order_of_flows_breaks_a_circle_where_least_is_worth_most() -> None:
     assert order_of_flows(MARKET, flowing(little), offer_of((A,), (E,))) == places(A, D, B, C, E)
     enough = {(B, C): 1.0, (C, A): 1e-8}
     assert order_of_flows(MARKET, flowing(enough), offer_of((A,), (E,)))[:3] == places(B, C, A)
+
+
+@pytest.mark.parametrize("unit", [1e-3, 1.0, 1e3])
+def test_order_of_flows_has_what_only_gives_first_and_what_only_takes_last(unit: float) -> None:
+    """However little that is, and whatever goes round in a circle between them."""
+    ring = {(A, B): 9 * unit, (B, C): 5 * unit, (C, A): unit}
+
+    # By what it gives more than it takes, A would be first.
+    from_d = order_of_flows(MARKET, flowing({**ring, (D, A): 0.5 * unit}), offer_of((E,), ()))
+    assert from_d == places(E, D, A, B, C)
+    # With what D takes, C would be first.
+    to_d = order_of_flows(MARKET, flowing({**ring, (C, D): 20 * unit}), offer_of((E,), ()))
+    assert to_d == places(E, A, B, C, D)
 
 
 def test_orders_beside_move_one_token_to_open_what_gains_most_first() -> None:

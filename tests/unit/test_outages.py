@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rebalancer.keeper.outages import Outages, Scope, holder_of
-from rebalancer.pools import BalancerWeightedPool
+from rebalancer.keeper.outages import Outages, Scope
+from rebalancer.venues import BalancerWeightedPool
 from tests.unit.test_plan import POOLS
 
 POOL, OTHER, MANAGER = "0xaa", "0xbb", "0xee"
@@ -139,7 +139,7 @@ def test_the_contract_that_holds_a_pools_tokens_is_its_own_or_the_one_it_shares(
     shared = object.__new__(BalancerWeightedPool)
     object.__setattr__(shared, "vault", "0xv")
 
-    assert holder_of(shared) == "0xv"
-    assert holder_of(POOLS[0]) == POOLS[0].address
+    assert shared.holder == "0xv"
+    assert POOLS[0].holder == POOLS[0].address
     assert str(Scope("", USDC)) == f"{USDC} anywhere"
     assert str(Scope(POOL)) == POOL

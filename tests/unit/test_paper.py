@@ -19,7 +19,9 @@ from rebalancer.lab.paper import PaperFeed, PaperMarket, PaperVault
 from rebalancer.lab.ways import WAYS, Way, best_pool, by_depth, ordinary, trade
 from rebalancer.plan import PlanInput
 from rebalancer.policy import State
-from rebalancer.pools import (
+from rebalancer.reasons import Reason
+from rebalancer.units import BPS, E18
+from rebalancer.venues import (
     BalancerWeightedPool,
     CurveCryptoPool,
     Pool,
@@ -29,9 +31,7 @@ from rebalancer.pools import (
     WrappedEtherPool,
     save,
 )
-from rebalancer.pools.wrapped_ether import ETHER_ADDRESS
-from rebalancer.reasons import Reason
-from rebalancer.units import BPS, E18
+from rebalancer.venues.model import ETHER_ADDRESS
 from scripts._bench_quality import KEEPER, measure_quality
 from scripts._bench_quality_chart import draw
 from tests.unit.test_patience import ALMOST_FAR, FAR, POLICY, RAMP, SEEN_AT

@@ -14,12 +14,13 @@ from rebalancer.chain.abi import interface
 from rebalancer.errors import BadPlanInput, NoRoute, PolicyRefused
 from rebalancer.plan import NoPlan, Plan, PlanInput, best_sale, plan_rebalance
 from rebalancer.plan.legs import route_hops
-from rebalancer.plan.route import PoolHop, decode, encode
 from rebalancer.policy import Asset, Basket, Fill, Policy, Price, State, settle, weigh_basket
-from rebalancer.pools import Pool, Token, UniswapV3Pool, synthetic
 from rebalancer.reasons import Reason
+from rebalancer.route import decode, encode
 from rebalancer.send.signer import devnet_signer
 from rebalancer.units import BPS, E18
+from rebalancer.venues import Pool, Token, UniswapV3Pool, synthetic
+from rebalancer.venues.uniswap_v3 import v3_hop
 
 BITCOIN = Token("0x" + "1" * 40, "WBTC", 8)
 DOLLAR = Token("0x" + "2" * 40, "USDC", 6)
@@ -309,7 +310,7 @@ def test_plan_is_what_its_legs_add_up_to() -> None:
         )
         by_pool[leg.pool.address] = leg.pool_after
     route = decode(plan.route)
-    assert all(isinstance(hop, PoolHop) for hop in route)
+    assert [hop.body for hop in route] == [bytes.fromhex(leg.pool.address[2:]) for leg in plan.legs]
 
 
 def test_plan_costs_add_up_to_what_the_basket_loses() -> None:
@@ -473,7 +474,7 @@ def test_hops_sell_the_rest_with_the_last_of_each_token() -> None:
 
     route = route_hops(apart, {BITCOIN.address: 1})
 
-    assert [(hop.token_in, hop.amount_in_raw) for hop in route] == [
+    assert [(hop.token_in, hop.amount_raw) for hop in route] == [
         (ETHER.address, 0),
         (DOLLAR.address, 10**9),
         (DOLLAR.address, 0),
@@ -607,14 +608,13 @@ def test_bytes_that_are_weighed_are_what_a_rebalance_has_compressed(assets: int,
     rng = random.Random(assets * 100 + hops)
     token = ["0x" + rng.randbytes(20).hex() for _ in range(assets)]
     swaps = [
-        PoolHop(
-            rng.randrange(10**9, 10**21),
-            rng.choice(token),
+        v3_hop(
             "0x" + rng.randbytes(20).hex(),
-            bool(hop % 2),
-            True,
+            rng.randrange(10**9, 10**21),
+            *rng.sample(token, 2),
+            to_caller=True,
         )
-        for hop in range(hops)
+        for _ in range(hops)
     ]
     amounts = [[0] * assets, [0] * assets]
     amounts[0][0], amounts[1][-1] = (rng.randrange(10**9, 10**21) for _ in range(2))
@@ -698,11 +698,9 @@ def test_plan_through_an_asset_that_is_bought_too_keeps_what_it_needs() -> None:
     assert plan.expected_buys_raw[1] > 0 < plan.expected_buys_raw[2]
     assert [leg.token_out for leg in plan.legs] == [DOLLAR.address, BITCOIN.address]
     first, second = route
-    assert isinstance(first, PoolHop)
-    assert isinstance(second, PoolHop)
     # The dollars stay with the executor, which sells so many of them and sends on the rest.
-    assert (first.to_caller, first.amount_in_raw) == (False, 0)
-    assert (second.to_caller, second.amount_in_raw) == (True, plan.legs[1].amount_in_raw)
+    assert (first.to_caller, first.amount_raw) == (False, 0)
+    assert (second.to_caller, second.amount_raw) == (True, plan.legs[1].amount_in_raw)
     assert plan.expected_buys_raw[2] == plan.legs[0].amount_out_raw - plan.legs[1].amount_in_raw
 
 

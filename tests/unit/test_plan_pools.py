@@ -11,8 +11,8 @@ from rebalancer.errors import LiquidityExhausted
 from rebalancer.plan import Leg, Plan, PlanInput, best_sale, plan_rebalance
 from rebalancer.plan.market import market_of
 from rebalancer.plan.single import SingleRoutes
-from rebalancer.pools import BalancerWeightedPool, Pool, Token
 from rebalancer.units import E18
+from rebalancer.venues import BalancerWeightedPool, Pool, Token
 from tests.unit.test_plan import BITCOIN, DOLLAR, ETHER, ETHER_HIGH, POOLS, USD, planned
 
 

@@ -14,9 +14,9 @@ from rebalancer.plan import NoPlan, Plan, PlanInput, plan_rebalance
 from rebalancer.plan.effort import Effort
 from rebalancer.plan.trades import Search, Trades
 from rebalancer.policy import Basket, Fill, Policy, Settlement, State, settle, weigh_basket
-from rebalancer.pools import Pool
 from rebalancer.reasons import Reason
 from rebalancer.units import BPS, E18
+from rebalancer.venues import Pool
 from tests.unit.test_plan import (
     BITCOIN,
     DOLLAR,

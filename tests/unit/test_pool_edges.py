@@ -19,29 +19,28 @@ from rebalancer.errors import (
     UnknownToken,
     UnsupportedPool,
 )
-from rebalancer.pools import (
+from rebalancer.units import E18
+from rebalancer.venues import (
     CurveCryptoPool,
     CurveStablePool,
     Token,
     UniswapV2Pool,
     WrappedEtherPool,
-    in_wrapped_ether,
     load,
-    of_kind,
+    of_class,
     recentred,
     save,
 )
-from rebalancer.pools import curve_math as maths
-from rebalancer.pools import snapshot as files
-from rebalancer.pools import uniswap_v3_math as v3_math
-from rebalancer.pools.curve_cubic import cube_root, cubic_y, over, signed, wrapped
-from rebalancer.pools.curve_math import Refused, least_in, most_in
-from rebalancer.pools.curve_two import TWO_LIMITS, two_d, two_y
-from rebalancer.pools.uniswap_v2 import MAX_RESERVE_RAW
-from rebalancer.pools.uniswap_v3_math import MAX_SQRT_X96, MIN_SQRT_X96, Q96, sqrt_at_tick
-from rebalancer.pools.uniswap_v4 import pool_id
-from rebalancer.pools.wrapped_ether import ETHER_ADDRESS
-from rebalancer.units import E18
+from rebalancer.venues import curve_math as maths
+from rebalancer.venues import registry as files
+from rebalancer.venues import uniswap_v3_math as v3_math
+from rebalancer.venues.curve_cubic import cube_root, cubic_y, over, signed, wrapped
+from rebalancer.venues.curve_math import Refused, least_in, most_in
+from rebalancer.venues.curve_two import TWO_LIMITS, two_d, two_y
+from rebalancer.venues.model import ETHER_ADDRESS
+from rebalancer.venues.uniswap_v2 import MAX_RESERVE_RAW
+from rebalancer.venues.uniswap_v3_math import MAX_SQRT_X96, MIN_SQRT_X96, Q96, sqrt_at_tick
+from rebalancer.venues.uniswap_v4 import pool_id
 from tests.unit.test_pool_protocols import (
     A,
     B,
@@ -69,11 +68,11 @@ CRYPTO: dict[str, Callable[..., Any]] = {
 
 
 def crypto_pool(name: str, **changes: Any) -> CurveCryptoPool:
-    return of_kind(load(CRYPTO[name](**changes)), CurveCryptoPool)
+    return of_class(load(CRYPTO[name](**changes)), CurveCryptoPool)
 
 
 def stable_pool(**changes: Any) -> CurveStablePool:
-    return of_kind(load(stable(**changes)), CurveStablePool)
+    return of_class(load(stable(**changes)), CurveStablePool)
 
 
 def uneven(name: str) -> CurveCryptoPool:
@@ -89,7 +88,7 @@ def uneven(name: str) -> CurveCryptoPool:
 
 def test_flow_of_a_pair_is_its_closed_form() -> None:
     """(sqrt(k * in * out / price) - in) / k, with k what the fee leaves."""
-    pool = of_kind(load(v2(reserves=[10**18, 4 * 10**18])), UniswapV2Pool)
+    pool = of_class(load(v2(reserves=[10**18, 4 * 10**18])), UniswapV2Pool)
     for fee_bps in (0, 1, 30, 9_999):
         one = replace(pool, fee_bps=fee_bps)
         kept = 1 - fee_bps / 10_000
@@ -117,17 +116,17 @@ def test_pair_that_lacks_a_token_refuses_both_ways(reserves: list[int]) -> None:
 
 
 def test_pair_holds_so_much_and_no_more_and_keeps_a_unit() -> None:
-    pool = of_kind(load(v2(reserves=[MAX_RESERVE_RAW - 7, 50])), UniswapV2Pool)
+    pool = of_class(load(v2(reserves=[MAX_RESERVE_RAW - 7, 50])), UniswapV2Pool)
     assert pool.quote_in(A, B, 7) == 0
     for amount in (8, 9):
         with pytest.raises(LiquidityExhausted) as refusal:
             pool.quote_in(A, B, amount)
         assert refusal.value.possible_raw == 7
-    full = of_kind(load(v2(reserves=[MAX_RESERVE_RAW, 50])), UniswapV2Pool)
+    full = of_class(load(v2(reserves=[MAX_RESERVE_RAW, 50])), UniswapV2Pool)
     with pytest.raises(LiquidityExhausted) as refusal:
         full.quote_out(A, B, 1)
     assert refusal.value.possible_raw == 0
-    small = of_kind(load(v2(reserves=[10, 10], fee_bps=0)), UniswapV2Pool)
+    small = of_class(load(v2(reserves=[10, 10], fee_bps=0)), UniswapV2Pool)
     assert small.quote_out(A, B, 9) == 91
     with pytest.raises(LiquidityExhausted) as refusal:
         small.quote_out(A, B, 10)
@@ -172,17 +171,17 @@ def test_v4_protocol_fee_is_a_thousandth_at_most(fees: tuple[int, int]) -> None:
 def test_pool_of_ether_is_seen_as_one_of_the_token_that_wraps_it() -> None:
     weth = Token(B, "WETH", 18)
     pool = ether_pool()
-    view = in_wrapped_ether(pool, weth)
+    view = pool.as_traded(weth)
 
     assert isinstance(view, WrappedEtherPool)
     assert view == WrappedEtherPool(pool, weth)
     assert (view.key, view.address, view.fee_pips) == (pool.key, pool.address, pool.fee_pips)
     assert view.tokens == (weth, pool.token1)
     with pytest.raises(UnsupportedPool, match="which no known token wraps"):
-        in_wrapped_ether(pool, None)
+        pool.as_traded(None)
     for plain in (v4(v4_snapshot()), v3(snapshot()), load(v2())):
-        assert in_wrapped_ether(plain, weth) is plain
-        assert in_wrapped_ether(plain, None) is plain
+        assert plain.as_traded(weth) is plain
+        assert plain.as_traded(None) is plain
     other = pool.token1.address
     for way in ((ETHER_ADDRESS, other), (other, ETHER_ADDRESS), (B, B), (other, other), (B, C)):
         with pytest.raises(UnknownToken) as raised:
@@ -568,7 +567,7 @@ def test_swap_is_refused_if_shares_gain_nothing_or_are_worth_less_than_half() ->
 
 def stables() -> list[CurveStablePool]:
     plain = stable_pool()
-    ng = of_kind(load(stable_ng()), CurveStablePool)
+    ng = of_class(load(stable_ng()), CurveStablePool)
     off = replace(ng, balances=(1_700 * E18, 500 * 10**6, 600 * E18))
     flat = replace(off, offpeg_fee_multiplier_e10=0)
     third = Token(C, "CCC", 8)

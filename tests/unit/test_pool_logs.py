@@ -7,38 +7,33 @@ from typing import Any
 import pytest
 
 from rebalancer.chain.abi import Event, Interface
-from rebalancer.chain.pool_logs import moved
-from rebalancer.chain.pool_views import (
-    BALANCER_VAULT,
-    MANAGER,
-    PAIR,
-    TOKEN,
-    V3_POOL,
-    _entry,
-    _interface,
-)
 from rebalancer.errors import BadPoolSnapshot
-from rebalancer.pools import (
+from rebalancer.venues import (
     BalancerWeightedPool,
     Tick,
     UniswapV2Pool,
     UniswapV3Pool,
     UniswapV4Pool,
     load,
-    of_kind,
+    of_class,
 )
-from rebalancer.pools.uniswap_v3_math import Q96, sqrt_at_tick
+from rebalancer.venues.balancer_weighted import BALANCER_VAULT
+from rebalancer.venues.pancakeswap_v3 import PANCAKE_POOL
+from rebalancer.venues.reading import TOKEN, _entry, interface_of
+from rebalancer.venues.uniswap_v2 import PAIR
+from rebalancer.venues.uniswap_v3 import V3_POOL
+from rebalancer.venues.uniswap_v3_math import Q96, sqrt_at_tick
+from rebalancer.venues.uniswap_v4 import MANAGER
 from tests.unit.test_pool_protocols import A, B, balancer, crypto, stable, v2
-from tests.unit.test_pools import LIQUIDITY, snapshot, v3, v4, v4_snapshot
+from tests.unit.test_pools import LIQUIDITY, pancake_snapshot, snapshot, v3, v4, v4_snapshot
 
 PRICE = {"sqrtPriceX96": sqrt_at_tick(61) + 1, "tick": 61, "liquidity": 0}
 
 
 def stirred(pool: UniswapV3Pool | UniswapV4Pool, *events: Event) -> UniswapV3Pool | UniswapV4Pool:
     """The pool after its events, still of its kind."""
-    after = moved(pool, events)
+    after = pool.moved(events)
     assert type(after) is type(pool)
-    assert isinstance(after, UniswapV3Pool | UniswapV4Pool)
     return after
 
 
@@ -54,25 +49,27 @@ def ranged(name: str, low: int, high: int, amount: int) -> Event:
 
 
 def test_pair_has_the_reserves_of_its_last_sync() -> None:
-    pair = of_kind(load(v2()), UniswapV2Pool)
+    pair = of_class(load(v2()), UniswapV2Pool)
     syncs = [event("Sync", reserve0=5, reserve1=6), event("Sync", reserve0=7, reserve1=8)]
 
-    after = of_kind(moved(pair, [*syncs, event("Other", reserve0=1, reserve1=1)]), UniswapV2Pool)
+    after = pair.moved([*syncs, event("Other", reserve0=1, reserve1=1)])
 
     assert after.reserves == (7, 8)
-    assert moved(pair, []) == pair
+    assert pair.moved([]) == pair
 
 
 # Uniswap V3 and V4
 
 
-@pytest.mark.parametrize("pool", [v3(snapshot()), v4(v4_snapshot())], ids=["v3", "v4"])
+@pytest.mark.parametrize(
+    "pool", [v3(snapshot()), v3(pancake_snapshot()), v4(v4_snapshot())], ids=["v3", "pancake", "v4"]
+)
 def test_swap_moves_price_tick_and_liquidity(pool: UniswapV3Pool | UniswapV4Pool) -> None:
     after = stirred(pool, event("Swap", **PRICE))
 
     assert (after.sqrt_price_x96, after.tick, after.liquidity) == tuple(PRICE.values())
     assert after.profile is pool.profile
-    assert moved(pool, []) == pool
+    assert pool.moved([]) == pool
 
 
 @pytest.mark.parametrize(
@@ -99,9 +96,9 @@ def test_liquidity_moves_two_ticks_and_what_is_between_them(
         assert one.profile.ticks == expected
         assert one.liquidity == LIQUIDITY + (7 if inside else 0)
         assert (one.sqrt_price_x96, one.tick) == (Q96, 0)
-    assert moved(after, [ranged("Burn", low, high, 7)]) == pool
+    assert after.moved([ranged("Burn", low, high, 7)]) == pool
     assert (
-        moved(twin, [event("ModifyLiquidity", tickLower=low, tickUpper=high, liquidityDelta=-7)])
+        twin.moved([event("ModifyLiquidity", tickLower=low, tickUpper=high, liquidityDelta=-7)])
         == later
     )
 
@@ -120,7 +117,7 @@ def test_events_that_no_pool_can_have_gone_through_are_refused() -> None:
         [event("Swap", **PRICE | {"liquidity": 1})],
     ):
         with pytest.raises(BadPoolSnapshot):
-            moved(v3(snapshot()), events)
+            v3(snapshot()).moved(events)
 
 
 def test_protocol_fees_are_packed_in_twelve_bits_each() -> None:
@@ -128,7 +125,7 @@ def test_protocol_fees_are_packed_in_twelve_bits_each() -> None:
 
     def fees(*packed: int) -> tuple[int, int]:
         events = [event("ProtocolFeeUpdated", protocolFee=each) for each in packed]
-        return v4(moved(pool, events).to_json()).protocol_fees_pips
+        return v4(pool.moved(events).to_json()).protocol_fees_pips
 
     assert fees() == (3, 4)
     assert fees(0) == (0, 0)
@@ -140,11 +137,11 @@ def test_protocol_fees_are_packed_in_twelve_bits_each() -> None:
 
 
 def test_weighted_pool_has_what_its_vault_booked() -> None:
-    pool = of_kind(load(balancer()), BalancerWeightedPool)
+    pool = of_class(load(balancer()), BalancerWeightedPool)
     one, other = pool.balances
 
     def after(*events: Event) -> BalancerWeightedPool:
-        return of_kind(moved(pool, events), BalancerWeightedPool)
+        return pool.moved(events)
 
     swap = event("Swap", tokenIn=A, tokenOut=B, amountIn=5, amountOut=3)
     assert after(swap).balances == (one + 5, other - 3)
@@ -168,14 +165,16 @@ def test_weighted_pool_has_what_its_vault_booked() -> None:
 @pytest.mark.parametrize("make", [stable, crypto])
 def test_pool_of_curve_is_not_moved_by_logs(make: Any) -> None:
     pool = load(make())
-    assert moved(pool, [event("TokenExchange", tokens_sold=5)]) is pool
+    assert not pool.LOGS_TELL_ALL
+    with pytest.raises(NotImplementedError):
+        pool.moved([event("TokenExchange", tokens_sold=5)])
 
 
 # Signatures
 
 
 def test_an_interface_has_its_name_and_an_entry_a_line() -> None:
-    made = _interface("It", ("f(uint256) -> address", "event E(int24 tick)"))
+    made = interface_of("It", ("f(uint256) -> address", "event E(int24 tick)"))
 
     assert made == Interface.of(
         "It", [_entry("f(uint256) -> address"), _entry("event E(int24 tick)")]
@@ -212,6 +211,21 @@ def test_lines_become_the_entries_of_a_json_abi() -> None:
         (V3_POOL, "Swap", "c42079f94a6350d7e6235f29174924f928cc2ac818eb64fed8004e115fbcca67"),
         (V3_POOL, "Mint", "7a53080ba414158be7ec69b987b5fb7d07dee101fe85488f0853ae16239d0bde"),
         (V3_POOL, "Burn", "0c396cd989a39f4459b5fa1aed6a9a8dcdbc45908acfd67e028cd568da98982c"),
+        (
+            PANCAKE_POOL,
+            "Swap",
+            "19b47279256b2a23a1665c810c8d55a1758940ee09377d4f8d26497a3577dc83",
+        ),
+        (
+            PANCAKE_POOL,
+            "Mint",
+            "7a53080ba414158be7ec69b987b5fb7d07dee101fe85488f0853ae16239d0bde",
+        ),
+        (
+            PANCAKE_POOL,
+            "Burn",
+            "0c396cd989a39f4459b5fa1aed6a9a8dcdbc45908acfd67e028cd568da98982c",
+        ),
         (MANAGER, "Swap", "40e9cecb9f5f1f1c5b9c97dec2917b7ee92e57ba5563708daca94dd84ad7112f"),
         (
             BALANCER_VAULT,

@@ -19,25 +19,25 @@ from rebalancer.errors import (
     UnknownToken,
     UnsupportedPool,
 )
-from rebalancer.pools import (
+from rebalancer.units import E18
+from rebalancer.venues import (
     MAX_AMOUNT_RAW,
-    AnyPool,
     BalancerWeightedPool,
     CurveCryptoPool,
     CurveStablePool,
     Pool,
+    PoolState,
     Token,
     UniswapV2Pool,
     UniswapV4Pool,
     WrappedEtherPool,
     load,
-    of_kind,
+    of_class,
     save,
 )
-from rebalancer.pools.balancer_math import pow_e18, pow_up
-from rebalancer.pools.uniswap_v2 import MAX_RESERVE_RAW
-from rebalancer.pools.wrapped_ether import ETHER_ADDRESS
-from rebalancer.units import E18
+from rebalancer.venues.balancer_math import pow_e18, pow_up
+from rebalancer.venues.model import ETHER_ADDRESS
+from rebalancer.venues.uniswap_v2 import MAX_RESERVE_RAW
 
 A, B, C = ("0x" + digit * 40 for digit in "abc")
 POOL = "0x" + "12" * 20
@@ -186,7 +186,7 @@ def snapshot(request: pytest.FixtureRequest) -> Callable[..., Json]:
 
 
 @pytest.fixture
-def pool(snapshot: Callable[..., Json]) -> AnyPool:
+def pool(snapshot: Callable[..., Json]) -> PoolState:
     return load(snapshot())
 
 
@@ -224,7 +224,7 @@ def test_load_what_no_pool_can_be_is_refused(
         load(snapshot(**changes))
 
 
-def test_saved_pool_reads_back_equal(pool: AnyPool, tmp_path: Path) -> None:
+def test_saved_pool_reads_back_equal(pool: PoolState, tmp_path: Path) -> None:
     save(pool, tmp_path / "pool.json")
 
     assert load(tmp_path / "pool.json") == pool
@@ -233,21 +233,21 @@ def test_saved_pool_reads_back_equal(pool: AnyPool, tmp_path: Path) -> None:
     assert checked.key == pool.address == POOL
 
 
-def test_a_pool_is_refused_where_another_kind_is_wanted(pool: AnyPool) -> None:
-    with pytest.raises(UnsupportedPool, match=pool.PROTOCOL):
-        of_kind(pool, UniswapV4Pool)
-    assert of_kind(pool, type(pool)) is pool
+def test_a_pool_is_refused_where_another_kind_is_wanted(pool: PoolState) -> None:
+    with pytest.raises(UnsupportedPool, match=pool.kind):
+        of_class(pool, UniswapV4Pool)
+    assert of_class(pool, type(pool)) is pool
 
 
 @pytest.mark.parametrize("amount", [0, -1, MAX_AMOUNT_RAW + 1, 1.5])
-def test_quote_of_no_tradable_amount_is_refused(pool: AnyPool, amount: Any) -> None:
+def test_quote_of_no_tradable_amount_is_refused(pool: PoolState, amount: Any) -> None:
     for quote in (pool.quote_in, pool.quote_out, pool.swapped):
         with pytest.raises(BadAmount):
             quote(A, B, amount)
 
 
 @pytest.mark.parametrize("way", [(A, A), (A, "0x" + "ee" * 20), ("", B)])
-def test_pair_of_no_pool_is_refused(pool: AnyPool, way: tuple[str, str]) -> None:
+def test_pair_of_no_pool_is_refused(pool: PoolState, way: tuple[str, str]) -> None:
     asks: list[Callable[[], object]] = [
         lambda: pool.quote_in(*way, 1),
         lambda: pool.quote_out(*way, 1),
@@ -260,14 +260,14 @@ def test_pair_of_no_pool_is_refused(pool: AnyPool, way: tuple[str, str]) -> None
             ask()
 
 
-def test_tokens_in_any_case_mean_the_same(pool: AnyPool) -> None:
+def test_tokens_in_any_case_mean_the_same(pool: PoolState) -> None:
     raised = A.upper().replace("X", "x"), B.upper().replace("X", "x")
     assert pool.quote_in(*raised, 10**5) == pool.quote_in(A, B, 10**5)
 
 
 @pytest.mark.parametrize("way", [(A, B), (B, A)])
 def test_quote_more_than_there_is_says_how_much_there_is(
-    pool: AnyPool, way: tuple[str, str]
+    pool: PoolState, way: tuple[str, str]
 ) -> None:
     with pytest.raises(LiquidityExhausted) as asked_in:
         pool.quote_in(*way, MAX_AMOUNT_RAW)
@@ -283,7 +283,7 @@ def test_quote_more_than_there_is_says_how_much_there_is(
     assert asked_out.value.token == way[1]
     most = asked_out.value.possible_raw
     # Balancer gives no more than 30 % for an amount asked, however much that of an amount sold is.
-    assert most >= most_out or pool.PROTOCOL == "Balancer"
+    assert most >= most_out or pool.kind.startswith("Balancer")
     assert pool.quote_out(*way, most) > 0
     with pytest.raises(LiquidityExhausted):
         pool.quote_out(*way, most + 1)
@@ -299,15 +299,15 @@ def test_swap_that_the_chain_refuses_for_nothing_leaves_the_pool_as_it_is() -> N
 
 
 def test_empty_pools_are_exhausted_and_flow_nowhere() -> None:
-    empties: list[AnyPool] = [
+    empties: list[PoolState] = [
         load(v2(reserves=[0, 0])),
         load(balancer(balances=[0, 5])),
         load(balancer(balances=[5, 0])),
         load(stable(balances=[0, 0])),
         load(stable(balances=[0, 5])),
         load(crypto(balances=[0, 0, 0], d=0)),
-        replace(of_kind(load(crypto()), CurveCryptoPool), balances=(0, 5, 5)),
-        replace(of_kind(load(crypto_ng()), CurveCryptoPool), balances=(0, 5, 5)),
+        replace(of_class(load(crypto()), CurveCryptoPool), balances=(0, 5, 5)),
+        replace(of_class(load(crypto_ng()), CurveCryptoPool), balances=(0, 5, 5)),
         load(stable_ng(balances=[0, 0, 0])),
         load(stable_ng(balances=[5, 5, 0])),
     ]
@@ -317,7 +317,7 @@ def test_empty_pools_are_exhausted_and_flow_nowhere() -> None:
                 quote(A, B, 10)
             assert refusal.value.possible_raw == 0
         assert pool.flow_to(A, B, 0.0) == pool.flow_to(A, B, 1e-9) == (0, 0)
-        assert pool.spot_price(A, B) == 0 or pool.PROTOCOL == "Balancer"
+        assert pool.spot_price(A, B) == 0 or pool.kind.startswith("Balancer")
 
 
 # Uniswap V2
@@ -342,7 +342,7 @@ def test_load_a_pair_that_contradicts_itself_is_refused(changes: Json, why: str)
 
 
 def test_pair_quotes_by_hand() -> None:
-    pool = of_kind(load(v2()), UniswapV2Pool)
+    pool = of_class(load(v2()), UniswapV2Pool)
 
     # 1000 * 997 * 4e6 / (1e6 * 1000 + 1000 * 997) = 3984.03
     assert pool.quote_in(A, B, 1_000) == 3_984
@@ -358,7 +358,7 @@ def test_pair_quotes_by_hand() -> None:
 
 
 def test_pair_of_a_fork_takes_its_own_fee() -> None:
-    pool = of_kind(load(v2(fee_bps=0)), UniswapV2Pool)
+    pool = of_class(load(v2(fee_bps=0)), UniswapV2Pool)
     assert pool.quote_in(A, B, 10**6) == 2 * 10**6
     assert load(v2(fee_bps=9_999)).quote_in(A, B, 10**6) == 399
 
@@ -516,13 +516,13 @@ def test_tricrypto_with_a_d_that_is_not_that_of_its_balances_is_refused(
 @pytest.mark.parametrize("kind", [crypto, crypto_ng, two_ng])
 def test_tricrypto_whose_d_withdrawals_rounded_is_taken(kind: Callable[..., Json]) -> None:
     """A provider's withdrawal shrinks D in proportion, and the balances by whole units."""
-    whole = of_kind(load(kind()), CurveCryptoPool)
+    whole = of_class(load(kind()), CurveCryptoPool)
     d, balances = whole.d, list(whole.balances)
     for part in range(7, 27):
         d -= d // part
         balances = [balance - balance // part for balance in balances]
 
-    left = of_kind(load(kind(d=d, balances=balances)), CurveCryptoPool)
+    left = of_class(load(kind(d=d, balances=balances)), CurveCryptoPool)
 
     assert 0 < left.fresh_d - left.d <= left.d_slack
 
@@ -530,15 +530,15 @@ def test_tricrypto_whose_d_withdrawals_rounded_is_taken(kind: Callable[..., Json
 @pytest.mark.parametrize("kind", [crypto, crypto_ng])
 def test_tricrypto_works_d_out_anew_while_a_is_ramped(kind: Callable[..., Json]) -> None:
     off = kind(balances=[10**12, 30 * 10**8, 400 * E18])
-    pool = of_kind(load({**off, "is_ramping": True}), CurveCryptoPool)
+    pool = of_class(load({**off, "is_ramping": True}), CurveCryptoPool)
 
     assert pool.d == pool.fresh_d > off["d"]
     assert pool.moves
-    assert not of_kind(load(kind()), CurveCryptoPool).moves
+    assert not of_class(load(kind()), CurveCryptoPool).moves
 
 
 def test_tricrypto_of_2023_refuses_a_swap_by_which_its_shares_gain_nothing() -> None:
-    pool = of_kind(
+    pool = of_class(
         load(crypto_ng(virtual_price=2 * E18 + 10**5, total_supply=1_000 * E18)), CurveCryptoPool
     )
     kept = pool.get_dy(A, C, 10)
@@ -552,9 +552,9 @@ def test_tricrypto_of_2023_refuses_a_swap_by_which_its_shares_gain_nothing() -> 
 
 
 def test_pool_of_stableswap_ng_charges_more_off_the_peg() -> None:
-    pool = of_kind(load(stable_ng()), CurveStablePool)
+    pool = of_class(load(stable_ng()), CurveStablePool)
     assert pool.moves
-    assert not of_kind(load(stable()), CurveStablePool).moves
+    assert not of_class(load(stable()), CurveStablePool).moves
     assert pool.invariant == 3_000 * E18
     # One of A is half of B; the price falls by a 2 / 1000 / 101 a coin, and 1 bp goes.
     assert pool.quote_in(A, B, E18) == pytest.approx(500_000 * 0.9999, rel=3e-5)
@@ -570,7 +570,7 @@ def test_pool_of_stableswap_ng_charges_more_off_the_peg() -> None:
 
 
 def test_balanced_stable_pool_quotes_by_hand() -> None:
-    pool = of_kind(load(stable()), CurveStablePool)
+    pool = of_class(load(stable()), CurveStablePool)
 
     assert pool.invariant == 2_000 * E18
     assert pool.spot_price(A, B) == Fraction(1, 10**12)
@@ -585,7 +585,7 @@ def test_balanced_stable_pool_quotes_by_hand() -> None:
 
 def test_stable_pool_of_other_rates_counts_by_them() -> None:
     """Coin A is worth two."""
-    pool = of_kind(
+    pool = of_class(
         load(stable(rates=[2 * E18, 10**30], balances=[500 * E18, 10**9])), CurveStablePool
     )
     assert pool.invariant == 2_000 * E18
@@ -593,7 +593,7 @@ def test_stable_pool_of_other_rates_counts_by_them() -> None:
 
 
 def test_balanced_tricrypto_pool_quotes_by_hand() -> None:
-    pool = of_kind(load(crypto()), CurveCryptoPool)
+    pool = of_class(load(crypto()), CurveCryptoPool)
 
     assert pool.fee_e10 == 4_000_000
     assert pool.spot_price(B, A) == pytest.approx(500)
@@ -614,7 +614,7 @@ def test_mainnets_3pool_is_worth_what_it_said(shared_data: Path) -> None:
     """get_D is get_virtual_price times the supply; what was recorded is that to the unit."""
     file = shared_data / "mainnet-24407242" / "curve_tripool.json"
     told = json.loads(file.read_text())
-    pool = of_kind(load(file), CurveStablePool)
+    pool = of_class(load(file), CurveStablePool)
 
     assert pool.invariant * E18 // told["lp_token_total_supply"] == told["virtual_price"]
     assert pool.rates == (E18, 10**30, 10**30)
@@ -625,11 +625,11 @@ def test_mainnets_3pool_is_worth_what_it_said(shared_data: Path) -> None:
 @pytest.mark.real
 def test_mainnets_tricrypto_charges_and_is_worth_what_it_said(shared_data: Path) -> None:
     """fee() and D as recorded; the mathematics' newton_D of the balances gives that very D."""
-    from rebalancer.pools.curve_math import crypto_d, geometric_mean
+    from rebalancer.venues.curve_math import crypto_d, geometric_mean
 
     file = shared_data / "mainnet-24407242" / "curve_tricrypto.json"
     told = json.loads(file.read_text())
-    pool = of_kind(load(file), CurveCryptoPool)
+    pool = of_class(load(file), CurveCryptoPool)
 
     assert pool.fee_e10 == told["fee"]
     scaled = [
@@ -655,9 +655,9 @@ def test_mainnets_tricrypto_charges_and_is_worth_what_it_said(shared_data: Path)
     ],
 )
 def test_mainnets_pools_load_save_and_quote(
-    shared_data: Path, tmp_path: Path, file: str, kind: type[AnyPool]
+    shared_data: Path, tmp_path: Path, file: str, kind: type[PoolState]
 ) -> None:
-    pool = of_kind(load(shared_data / "mainnet-24407242" / file), kind)
+    pool = of_class(load(shared_data / "mainnet-24407242" / file), kind)
     save(pool, tmp_path / file)
     assert load(tmp_path / file) == pool
 
@@ -672,7 +672,7 @@ def test_mainnets_pools_load_save_and_quote(
             assert spot * Fraction(98, 100) - 1 < out < spot
             needed = pool.quote_out(*way, out)
             # Balancer charges the largest error of its powers both ways, and may then be a unit short.
-            assert pool.quote_in(*way, needed) >= out - (pool.PROTOCOL == "Balancer")
+            assert pool.quote_in(*way, needed) >= out - (pool.kind.startswith("Balancer"))
             assert needed <= amount * (1 + 1e-7) + 2
 
 
@@ -681,8 +681,8 @@ def test_mainnets_pools_load_save_and_quote(
 
 def ether_pool() -> UniswapV4Pool:
     """Ether against A, at one for one, over two ticks."""
-    from rebalancer.pools import Tick, TickProfile
-    from rebalancer.pools.uniswap_v3_math import Q96
+    from rebalancer.venues import Tick, TickProfile
+    from rebalancer.venues.uniswap_v3_math import Q96
 
     ticks = Tick(-60, E18, E18), Tick(60, E18, -E18)
     ether = Token(ETHER_ADDRESS, "ETH", 18)
@@ -722,7 +722,7 @@ def test_pool_without_ether_or_of_ether_and_weth_has_no_such_view() -> None:
 
 
 def test_first_unit_of_tricrypto_pays_the_spot_price_less_the_fee_of_its_state() -> None:
-    pool = of_kind(load(crypto()), CurveCryptoPool)
+    pool = of_class(load(crypto()), CurveCryptoPool)
     for sold, bought in permutations(pool.tokens, 2):
         spot = float(pool.spot_price(sold.address, bought.address))
         expected = spot * (1 - pool.fee_e10 / 10**10)

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from rebalancer.chain import poolbook as module
-from rebalancer.chain.pool_views import BALANCER_POOL, BALANCER_VAULT, MANAGER, PAIR
 from rebalancer.chain.poolbook import PoolBook
-from rebalancer.chain.pools import PoolFailure, PoolPlace, Protocol, V4Key
+from rebalancer.chain.pools import PoolFailure
 from rebalancer.chain.rpc import Call, Rpc
 from rebalancer.chain.snapshot import Block
 from rebalancer.errors import (
@@ -21,17 +20,21 @@ from rebalancer.errors import (
     RpcUnreachable,
     UnsupportedPool,
 )
-from rebalancer.pools import (
-    AnyPool,
+from rebalancer.units import E18
+from rebalancer.venues import (
     BalancerWeightedPool,
     CurveStablePool,
+    PoolRef,
+    PoolState,
     Token,
     UniswapV2Pool,
     UniswapV4Pool,
     load,
-    of_kind,
+    of_class,
 )
-from rebalancer.units import E18
+from rebalancer.venues.balancer_weighted import BALANCER_POOL, BALANCER_VAULT
+from rebalancer.venues.uniswap_v2 import PAIR
+from rebalancer.venues.uniswap_v4 import MANAGER, v4_ref
 from tests.unit.test_pool_protocols import A, B, C, balancer, crypto, stable, v2
 from tests.unit.test_pools import snapshot as v3
 from tests.unit.test_pools import v4_snapshot
@@ -45,16 +48,16 @@ def block(number: int, branch: int = 0) -> Block:
 
 def pair(address: str, *reserves: int, at: int = 100) -> UniswapV2Pool:
     whole = load(v2(address=address, reserves=list(reserves or (1_000, 2_000)), block=at))
-    return of_kind(whole, UniswapV2Pool)
+    return of_class(whole, UniswapV2Pool)
 
 
 def weighted(**more: Any) -> BalancerWeightedPool:
     whole = load(balancer(address=WEIGHTED, pool_id=WEIGHTED + "0" * 24, vault=COINS, **more))
-    return of_kind(whole, BalancerWeightedPool)
+    return of_class(whole, BalancerWeightedPool)
 
 
 def coins(address: str = COINS, **more: Any) -> CurveStablePool:
-    return of_kind(load(stable(address=address, **more)), CurveStablePool)
+    return of_class(load(stable(address=address, **more)), CurveStablePool)
 
 
 def traded(into: int, out: int, number: int = 101) -> Any:
@@ -64,15 +67,16 @@ def traded(into: int, out: int, number: int = 101) -> Any:
     return {**sync(COINS, into, out, number), "topics": [swap, weighted().pool_id, *as_topic]}
 
 
-def place(pool: AnyPool) -> PoolPlace:
-    key = V4Key(A, B, 3_000, 60) if pool.PROTOCOL == "Uniswap V4" else None
-    return PoolPlace(Protocol.CURVE if key is None else Protocol.UNISWAP_V4, pool.address, key)
+def ref(pool: PoolState) -> PoolRef:
+    if pool.kind == "Uniswap V4":
+        return v4_ref(pool.address, A, B, 3_000, 60)
+    return PoolRef(pool.address, venue="curve")
 
 
 class Chain(Rpc):
     """What pools are read as, what logs there are, and which blocks are on it."""
 
-    def __init__(self, *pools: AnyPool | PoolFailure) -> None:
+    def __init__(self, *pools: PoolState | PoolFailure) -> None:
         super().__init__("http://127.0.0.1:1")
         self.pools = {pool.key: pool for pool in pools if not isinstance(pool, Exception)}
         self.failures: dict[str, PoolFailure] = {}
@@ -105,15 +109,15 @@ class Chain(Rpc):
     def read(
         self,
         rpc: Rpc,
-        places: Sequence[PoolPlace],
+        refs: Sequence[PoolRef],
         at: Block,
         chain_id: int,
         *,
         tokens: Mapping[str, Token],
         lens: str | None,
-    ) -> tuple[AnyPool | PoolFailure, ...]:
+    ) -> tuple[PoolState | PoolFailure, ...]:
         assert (rpc, chain_id, lens) == (self, 5, "0xlens")
-        keys = [each.key for each in places]
+        keys = [each.key for each in refs]
         self.reads.append(keys)
         self.read_at.append(at)
         self.knew.append(sorted(tokens))
@@ -124,8 +128,8 @@ class Chain(Rpc):
 def book_of(monkeypatch: pytest.MonkeyPatch) -> Any:
     def made(chain: Chain) -> PoolBook:
         monkeypatch.setattr(module, "read_pools_settled", chain.read)
-        places = [place(pool) for pool in chain.pools.values()]
-        book = PoolBook(chain, places, block(100), 5, lens="0xlens")
+        refs = [ref(pool) for pool in chain.pools.values()]
+        book = PoolBook(chain, refs, block(100), 5, lens="0xlens")
         chain.reads.clear()
         return book
 
@@ -146,7 +150,7 @@ def sync(address: str, one: int, other: int, number: int = 101, index: int = 0, 
 
 
 def reserves(book: PoolBook, key: str) -> tuple[int, int]:
-    return of_kind(book.pool(key), UniswapV2Pool).reserves
+    return of_class(book.pool(key), UniswapV2Pool).reserves
 
 
 # Following
@@ -315,10 +319,10 @@ def test_events_of_shared_contracts_are_told_apart_by_their_ids(book_of: Any) ->
 
     assert book.update(block(101)) == ()
 
-    after = of_kind(book.pool(WEIGHTED), BalancerWeightedPool)
+    after = of_class(book.pool(WEIGHTED), BalancerWeightedPool)
     assert after.balances == (before.balances[0] + 7, before.balances[1] - 3)
     assert after.fee_e18 == 10**15
-    assert of_kind(book.pool(later.key), UniswapV4Pool).protocol_fees_pips == (5, 6)
+    assert of_class(book.pool(later.key), UniswapV4Pool).protocol_fees_pips == (5, 6)
 
 
 # What diverges, and what cannot be read

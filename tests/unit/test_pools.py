@@ -18,8 +18,9 @@ from rebalancer.errors import (
     UnknownToken,
     UnsupportedPool,
 )
-from rebalancer.pools import (
+from rebalancer.venues import (
     MAX_AMOUNT_RAW,
+    VENUES,
     Pool,
     Tick,
     TickProfile,
@@ -27,12 +28,13 @@ from rebalancer.pools import (
     UniswapV3Pool,
     UniswapV4Pool,
     load,
-    of_kind,
+    of_class,
     recentred,
     save,
     synthetic,
 )
-from rebalancer.pools.uniswap_v3_math import (
+from rebalancer.venues.pancakeswap_v3 import PancakeSwapV3Pool
+from rebalancer.venues.uniswap_v3_math import (
     MAX_SQRT_X96,
     MAX_TICK,
     MIN_SQRT_X96,
@@ -41,7 +43,7 @@ from rebalancer.pools.uniswap_v3_math import (
     sqrt_at_tick,
     tick_at_sqrt,
 )
-from rebalancer.pools.uniswap_v4 import pool_id
+from rebalancer.venues.uniswap_v4 import pool_id
 
 A = "0x" + "Aa" * 20
 B = "0x" + "bB" * 20
@@ -79,6 +81,12 @@ def snapshot(**changes: Any) -> dict[str, Any]:
     return whole
 
 
+def pancake_snapshot(**changes: Any) -> dict[str, Any]:
+    """The same of PancakeSwap V3."""
+    whole = snapshot(**changes)
+    return whole | {"pancakeswap_pool": whole.pop("pool")}
+
+
 def without(*path: str) -> dict[str, Any]:
     """The snapshot with one key taken out."""
     whole = snapshot()
@@ -91,12 +99,12 @@ def without(*path: str) -> dict[str, Any]:
 
 def v3(source: Any) -> UniswapV3Pool:
     """The V3 pool in a snapshot."""
-    return of_kind(load(source), UniswapV3Pool)
+    return of_class(load(source), UniswapV3Pool)
 
 
 def v4(source: Any) -> UniswapV4Pool:
     """The V4 pool in a snapshot."""
-    return of_kind(load(source), UniswapV4Pool)
+    return of_class(load(source), UniswapV4Pool)
 
 
 @pytest.fixture
@@ -204,9 +212,30 @@ def test_load_a_file_that_is_missing_is_refused(tmp_path: Path) -> None:
 
 def test_load_an_unknown_shape_says_what_is_expected() -> None:
     with pytest.raises(
-        BadPoolSnapshot, match="pool_manager, weights, a_coefficient, reserves, pool"
+        BadPoolSnapshot,
+        match=f"one of {', '.join(venue.snapshot_key for venue in VENUES)} is expected",
     ):
         load({"liquidity": [1, 2]})
+
+
+# PancakeSwap V3
+
+
+def test_pool_of_pancakeswap_is_one_of_uniswap_v3_by_another_name(tmp_path: Path) -> None:
+    twin, one = v3(snapshot()), v3(pancake_snapshot())
+
+    assert type(one) is PancakeSwapV3Pool
+    assert one != twin
+    for way in ((A, B), (B, A)):
+        assert one.quote_in(*way, 10**15) == twin.quote_in(*way, 10**15)
+        assert one.quote_out(*way, 10**15) == twin.quote_out(*way, 10**15)
+        out, after = one.swapped(*way, 10**15)
+        assert (out, type(after)) == (twin.swapped(*way, 10**15)[0], PancakeSwapV3Pool)
+        assert one.flow_to(*way, 0.99) == twin.flow_to(*way, 0.99)
+    assert (one.kind, twin.kind) == ("PancakeSwap V3", "Uniswap V3")
+    assert one.ref == replace(twin.ref, venue="pancakeswap-v3")
+    save(one, tmp_path / "one.json")
+    assert load(tmp_path / "one.json") == one
 
 
 # Uniswap V4

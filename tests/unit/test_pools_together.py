@@ -3,39 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from rebalancer.chain.abi import interface
 from rebalancer.chain.artifacts import load_artifact
-from rebalancer.chain.pool_readers import (
-    At,
-    Reading,
-    _mapped,
-    _signed,
-    _symbol,
-    _tokens,
-    v2_pool,
-    v4_pool,
-    with_balance,
-)
-from rebalancer.chain.pool_views import (
-    BALANCER_POOL,
-    BALANCER_VAULT,
-    CURVE,
-    MANAGER,
-    PAIR,
-    TOKEN,
-    V3_POOL,
-)
 from rebalancer.chain.pools import (
-    PoolPlace,
-    Protocol,
-    V4Key,
     _together,
-    find_pool,
-    find_v4_key,
+    find_v4_ref,
+    find_venue,
     read_pools,
     read_pools_settled,
     read_v3_pools,
@@ -51,11 +29,28 @@ from rebalancer.errors import (
     RpcUnreachable,
     UnsupportedPool,
 )
-from rebalancer.pools import BalancerWeightedPool, Token, UniswapV2Pool, UniswapV4Pool, of_kind
-from rebalancer.pools.uniswap_v3_math import Q96, sqrt_at_tick
-from rebalancer.pools.uniswap_v4 import pool_id
-from rebalancer.pools.wrapped_ether import ETHER_ADDRESS
 from rebalancer.texts import LONGEST_SYMBOL
+from rebalancer.venues import (
+    VENUES,
+    BalancerWeightedPool,
+    PoolRef,
+    Token,
+    UniswapV2Pool,
+    UniswapV3Pool,
+    UniswapV4Pool,
+    of_class,
+    uniswap_v2,
+    uniswap_v4,
+)
+from rebalancer.venues.balancer_weighted import BALANCER_POOL, BALANCER_VAULT
+from rebalancer.venues.curve import CURVE, with_balance
+from rebalancer.venues.model import ETHER_ADDRESS
+from rebalancer.venues.pancakeswap_v3 import PANCAKE_POOL, PancakeSwapV3Pool
+from rebalancer.venues.reading import TOKEN, At, Reading, _symbol, tokens_read
+from rebalancer.venues.uniswap_v2 import PAIR
+from rebalancer.venues.uniswap_v3 import V3_POOL
+from rebalancer.venues.uniswap_v3_math import Q96, sqrt_at_tick
+from rebalancer.venues.uniswap_v4 import MANAGER, _mapped, _signed, pool_id, v4_ref
 
 A, B, C = ("0x" + digit * 40 for digit in "abc")
 
@@ -66,7 +61,7 @@ def address(digit: str) -> str:
 
 BLOCK = Block(7, "0x" + "cd" * 32, 1_000)
 KNOWN = {A: Token(A, "AAA", 18), B: Token(B, "BBB", 6)}
-AT = At(BLOCK, 1, KNOWN, None)
+AT = At(BLOCK, 1, KNOWN, None, "0x")
 REFUSED = RpcRejected("eth_call", 3, "execution reverted")
 
 
@@ -159,6 +154,11 @@ def test_failure_of_the_endpoint_is_nobody_elses() -> None:
 
 # Which pools
 
+INTERFACES = (
+    *(TOKEN, PAIR, PANCAKE_POOL, V3_POOL),
+    *(BALANCER_POOL, BALANCER_VAULT, CURVE, MANAGER),
+)
+
 
 def told(answers: Mapping[tuple[str, str], Any]) -> Answering:
     """An endpoint whose contracts answer these, by address and function, and refuse the rest."""
@@ -166,7 +166,7 @@ def told(answers: Mapping[tuple[str, str], Any]) -> Answering:
     def answer(method: str, params: Any) -> Any:
         message, block = params[:2]
         assert (method, block["blockHash"]) == ("eth_call", BLOCK.hash)
-        for known in (TOKEN, PAIR, V3_POOL, BALANCER_POOL, BALANCER_VAULT, CURVE, MANAGER):
+        for known in INTERFACES:
             for name, function in known.functions.items():
                 if function.is_called_by(message["data"]) and (message["to"], name) in answers:
                     value = answers[message["to"], name]
@@ -185,63 +185,62 @@ PAIR_OF = {(C, "token0"): A, (C, "token1"): B, (C, "getReserves"): (5, 9, 1)}
 
 
 def test_pair_is_read_whole() -> None:
-    place = PoolPlace(Protocol.UNISWAP_V2, C, fee_bps=25)
+    ref = PoolRef(C, fee_pips=2_500, venue="uniswap-v2")
 
     rpc = told(PAIR_OF)
-    (found,) = read_pools(rpc, [place], BLOCK, 3, tokens=KNOWN)
+    (found,) = read_pools(rpc, [ref], BLOCK, 3, tokens=KNOWN)
 
     assert rpc.batches == [3], "no lens, and no token that is known"
-    pair = of_kind(found, UniswapV2Pool)
+    pair = of_class(found, UniswapV2Pool)
     assert (pair.address, pair.tokens) == (C, (KNOWN[A], KNOWN[B]))
     assert (pair.reserves, pair.fee_bps, pair.chain_id, pair.block) == ((5, 9), 25, 3, 7)
     assert pair.name == "Uniswap V2 AAA/BBB 0.25%"
 
 
 def test_pools_come_in_the_order_given_and_each_with_its_own_failure() -> None:
-    places = [
-        PoolPlace(Protocol.UNISWAP_V2, A),
-        PoolPlace(Protocol.UNISWAP_V3, B),
-        PoolPlace(Protocol.UNISWAP_V2, C),
-        PoolPlace(Protocol.UNISWAP_V3, C),
-        PoolPlace(Protocol.UNISWAP_V4, A),
+    refs = [
+        PoolRef(A, venue="uniswap-v2"),
+        PoolRef(B, venue="uniswap-v3"),
+        PoolRef(C, venue="uniswap-v2"),
+        PoolRef(C, venue="uniswap-v3"),
+        PoolRef(A, venue="uniswap-v4"),
     ]
     rpc = told(PAIR_OF)
 
-    with pytest.raises(BadPoolSnapshot, match="told by its key"):
-        read_pools_settled(rpc, places, BLOCK, 1, tokens=KNOWN, lens=A)
-    found = read_pools_settled(rpc, places[:4], BLOCK, 1, tokens=KNOWN, lens=A)
+    found = read_pools_settled(rpc, refs, BLOCK, 1, tokens=KNOWN, lens=A)
 
     assert [type(one) for one in found] == [
         ContractReverted,
         ContractReverted,
         UniswapV2Pool,
         ContractReverted,
+        BadPoolSnapshot,
     ]
+    assert "told by its key" in str(found[4])
     # One call for both of Uniswap V3, and then one for each, as one that cannot be read hides the other.
     lenses = [call for call in rpc.asked if call[1][0]["to"] == A and len(call[1][0]["data"]) > 10]
     assert len(lenses) == 3
     with pytest.raises(ContractReverted):
-        read_pools(rpc, places[:1], BLOCK, 1)
+        read_pools(rpc, refs[:1], BLOCK, 1)
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "protocol"),
+    ("name", "value", "venue"),
     [
-        ("slot0", (Q96, 0, 0, 0, 0, 0, False), Protocol.UNISWAP_V3),
-        ("getReserves", (0, 0, 0), Protocol.UNISWAP_V2),
-        ("getNormalizedWeights", ([],), Protocol.BALANCER),
-        ("A", 0, Protocol.CURVE),
+        ("slot0", (Q96, 0, 0, 0, 0, 0, False), "uniswap-v3"),
+        ("lmPool", A, "pancakeswap-v3"),
+        ("getReserves", (0, 0, 0), "uniswap-v2"),
+        ("getNormalizedWeights", ([],), "balancer"),
+        ("A", 0, "curve"),
     ],
 )
-def test_protocol_is_told_by_what_an_address_answers(
-    name: str, value: Any, protocol: Protocol
-) -> None:
+def test_venue_is_told_by_what_an_address_answers(name: str, value: Any, venue: str) -> None:
     rpc = told({(C, name): value})
 
-    assert find_pool(rpc, C, BLOCK) is protocol
-    assert rpc.batches == [4]
+    assert find_venue(rpc, C, BLOCK).name == venue
+    assert rpc.batches == [sum(one.mark is not None for one in VENUES)]
     with pytest.raises(UnsupportedPool, match=f"what is at {A}"):
-        find_pool(rpc, A, BLOCK)
+        find_venue(rpc, A, BLOCK)
 
 
 def begun(its_id: str, hooks: int = 0) -> dict[str, Any]:
@@ -262,8 +261,8 @@ def test_key_of_a_v4_pool_is_in_the_log_of_its_beginning() -> None:
     logs = [begun(its_id)]
     rpc = Answering(lambda method, params: logs)
 
-    assert find_v4_key(rpc, C, its_id.upper().replace("X", "x"), from_block=9) == V4Key(
-        A, B, 500, 10
+    assert find_v4_ref(rpc, C, its_id.upper().replace("X", "x"), from_block=9) == v4_ref(
+        C, A, B, 500, 10
     )
 
     ((method, (asked,)),) = rpc.asked
@@ -272,17 +271,16 @@ def test_key_of_a_v4_pool_is_in_the_log_of_its_beginning() -> None:
     assert asked["topics"] == [logs[0]["topics"][0], its_id.upper().replace("X", "x")]
     logs[0] = begun("0x" + "77" * 32, hooks=5)
     with pytest.raises(UnsupportedPool, match="with hooks"):
-        find_v4_key(rpc, C, "0x" + "77" * 32)
+        find_v4_ref(rpc, C, "0x" + "77" * 32)
     logs.clear()
     with pytest.raises(UnsupportedPool, match="does not know"):
-        find_v4_key(rpc, C, its_id)
+        find_v4_ref(rpc, C, its_id)
 
 
-def test_place_is_named_by_address_or_by_the_pools_id() -> None:
+def test_ref_is_named_by_address_or_by_the_pools_id() -> None:
     raised = A.upper().replace("X", "x")
-    assert PoolPlace(Protocol.CURVE, raised).key == A
-    key = V4Key(A, B, 500, 10)
-    assert PoolPlace(Protocol.UNISWAP_V4, C, key).key == key.pool_id == pool_id(A, B, 500, 10)
+    assert PoolRef(raised, venue="curve").key == A
+    assert v4_ref(C, A, B, 500, 10).key == pool_id(A, B, 500, 10)
 
 
 # Uniswap V3, by the lens
@@ -323,6 +321,34 @@ def test_v3_pools_are_read_by_one_call_of_the_lens_its_own_or_lent(lens: str | N
     assert read_v3_pools(rpc, lens, [], known, BLOCK, 3) == ()
 
 
+def test_pools_of_pancakeswap_are_read_by_the_lens_apart_from_uniswaps() -> None:
+    read = interface("UniswapV3Lens").functions["read"]
+    asked: list[Any] = []
+
+    def answer(method: str, params: Any) -> Any:
+        pools, _ = read.arguments(params[0]["data"])
+        asked.append(pools)
+        state = (A, B, 500, 10, Q96, 0, 7, [(-10, 7, 7), (10, 7, -7)])
+        return "0x" + read.outputs.encode([[state] * len(pools)]).hex()
+
+    rpc = Answering(answer)
+    one, two, three = (address(digit) for digit in "123")
+    refs = [
+        PoolRef(one, venue="pancakeswap-v3"),
+        PoolRef(two),
+        PoolRef(three, venue="pancakeswap-v3"),
+    ]
+
+    found = read_pools(rpc, refs, BLOCK, 3, tokens=KNOWN, lens=C)
+
+    assert rpc.batches == [2]
+    assert sorted(asked) == [(one, three), (two,)]
+    assert [type(pool) for pool in found] == [PancakeSwapV3Pool, UniswapV3Pool, PancakeSwapV3Pool]
+    assert [pool.address for pool in found] == [one, two, three]
+    assert found[2].name == "PancakeSwap V3 AAA/BBB 0.05%"
+    assert found[2].ref == replace(refs[2], tokens=(A, B), fee_pips=500)
+
+
 # Tokens
 
 
@@ -337,7 +363,7 @@ def test_tokens_that_are_not_known_are_asked_once_each() -> None:
     rpc = told({(C, "symbol"): "CCC", (C, "decimals"): 7})
     raised = C.upper().replace("X", "x")
 
-    found = run(_tokens(AT, [C, A, ETHER_ADDRESS, raised, B]), rpc)
+    found = run(tokens_read(AT, [C, A, ETHER_ADDRESS, raised, B]), rpc)
 
     of_c = Token(C, "CCC", 7)
     assert found == (of_c, KNOWN[A], Token(ETHER_ADDRESS, "ETH", 18), of_c, KNOWN[B])
@@ -346,10 +372,10 @@ def test_tokens_that_are_not_known_are_asked_once_each() -> None:
         {(each, "symbol"): each[-3:] for each in (A, B, C)}
         | {(each, "decimals"): n for n, each in enumerate((A, B, C), 3)}
     )
-    assert run(_tokens(At(BLOCK, 1, {}, None), [A, B, C]), more) == tuple(
+    assert run(tokens_read(At(BLOCK, 1, {}, None, "0x"), [A, B, C]), more) == tuple(
         Token(each, each[-3:], n) for n, each in enumerate((A, B, C), 3)
     )
-    assert run(_tokens(AT, [A, B]), Answering(echo)) == (KNOWN[A], KNOWN[B])
+    assert run(tokens_read(AT, [A, B]), Answering(echo)) == (KNOWN[A], KNOWN[B])
 
 
 def test_symbol_of_one_word_is_read_and_one_of_none_is_the_address() -> None:
@@ -372,9 +398,9 @@ def test_v4_pool_is_read_from_its_managers_storage() -> None:
     whole = (1 << 126) + 5  # of a position: more than what a word with a sign of fewer bits holds
     cases = ((60, -60, 120, -1), (1, -887_272, 887_272, 3), (16_383, -16_383, 0, -(1 << 10)))
     for spacing, low, high, tick in cases:
-        key = V4Key(A, B, 3_000, spacing)
+        ref = v4_ref(C, A, B, 3_000, spacing)
         storage: dict[int, int] = {}
-        state = _mapped(int(key.pool_id, 16) - (1 << 256 if int(key.pool_id, 16) >> 255 else 0), 6)
+        state = _mapped(int(ref.key, 16) - (1 << 256 if int(ref.key, 16) >> 255 else 0), 6)
         fees = 17 + (999 << 12)
         price = sqrt_at_tick(tick) + 1
         storage[state] = price + ((tick & 0xFFFFFF) << 160) + (fees << 184) + (77 << 208)
@@ -394,11 +420,10 @@ def test_v4_pool_is_read_from_its_managers_storage() -> None:
             return ([storage.get(int.from_bytes(slot), 0).to_bytes(32) for slot in slots],)
 
         rpc = told({(C, "extsload"): load})
-        place = PoolPlace(Protocol.UNISWAP_V4, C, key)
-        (found,) = read_pools(rpc, [place], BLOCK, 1, tokens=KNOWN)
-        pool = of_kind(found, UniswapV4Pool)
+        (found,) = read_pools(rpc, [ref], BLOCK, 1, tokens=KNOWN)
+        pool = of_class(found, UniswapV4Pool)
 
-        assert (pool.manager, pool.pool_id, pool.tokens) == (C, key.pool_id, (KNOWN[A], KNOWN[B]))
+        assert (pool.manager, pool.pool_id, pool.tokens) == (C, ref.key, (KNOWN[A], KNOWN[B]))
         assert (pool.sqrt_price_x96, pool.tick, pool.liquidity) == (price, tick, active)
         assert pool.protocol_fees_pips == (17, 999)
         assert [tuple(each) for each in pool.profile.ticks] == [
@@ -417,7 +442,10 @@ def test_v4_pool_is_read_from_its_managers_storage() -> None:
         assert asked == [2, *pieces, 2]
 
     with pytest.raises(UnsupportedPool, match="does not know"):
-        run(v4_pool(AT, C, key), told({(C, "extsload"): lambda slots: ([bytes(32)] * len(slots),)}))
+        run(
+            uniswap_v4.VENUE.read(AT, [ref]),
+            told({(C, "extsload"): lambda slots: ([bytes(32)] * len(slots),)}),
+        )
 
 
 @pytest.mark.parametrize(
@@ -436,7 +464,10 @@ def test_words_with_a_sign_are_read_by_their_bits(value: int, bits: int, expecte
 
 def test_pair_that_answers_nothing_is_missing() -> None:
     with pytest.raises(ContractMissing):
-        run(v2_pool(AT, C, 30), told({(C, "token0"): "raw:0x"}))
+        run(
+            uniswap_v2.VENUE.read(AT, [PoolRef(C, venue="uniswap-v2")]),
+            told({(C, "token0"): "raw:0x"}),
+        )
 
 
 def test_balance_is_lent_by_code_that_asks_the_coins_own_for_all_else() -> None:
@@ -503,16 +534,16 @@ def test_weighted_pool_is_read_with_the_powers_that_its_answers_show(version: st
         block=7,
         name="Balancer AAA/BBB/CCC",
     )
-    place = PoolPlace(Protocol.BALANCER, pool.address)
+    ref = PoolRef(pool.address, venue="balancer")
     known = {token.address: token for token in tokens}
     rpc, asked = balancer_chain(pool)
 
-    assert read_pools(rpc, [place], BLOCK, 3, tokens=known) == (pool,)
+    assert read_pools(rpc, [ref], BLOCK, 3, tokens=known) == (pool,)
 
-    # Each pair of neighbours, both ways, by a millionth, a thousandth and a twentieth of what there is, and no less than a unit.
-    pairs = [(0, 1), (1, 0), (1, 2), (2, 1), (2, 0), (0, 2)]
+    # Any two, both ways, by a millionth, a thousandth and a twentieth of what there is, and no less than a unit.
+    pairs = [(0, 1), (1, 0), (0, 2), (2, 0), (1, 2), (2, 1)]
     parts = (1_000_000, 1_000, 20)
     assert asked == [(i, j, max(pool.balances[i] // part, 1)) for i, j in pairs for part in parts]
     rpc, _ = balancer_chain(pool, odd=1)
     with pytest.raises(UnsupportedPool, match="answer otherwise than weighted ones"):
-        read_pools(rpc, [place], BLOCK, 3, tokens=known)
+        read_pools(rpc, [ref], BLOCK, 3, tokens=known)

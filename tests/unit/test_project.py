@@ -345,6 +345,23 @@ def test_wheel_carries_of_others_only_what_a_devnet_is_built_from(
     assert carried & for_tests == set()
 
 
+def test_wheel_carries_no_test_double_and_the_licences_of_what_it_carries(
+    repo_root: Path, wheel: Path
+) -> None:
+    mocks = {path.stem for path in (repo_root / "contracts" / "mocks").glob("*.sol")}
+    package = "\n".join(path.read_text() for path in (repo_root / "rebalancer").rglob("*.py"))
+    notice = (repo_root / "NOTICE").read_text()
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        carried = {Path(name).stem for name in names if "/artifacts/" in name}
+        licences = {Path(name).name for name in names if "/licenses/" in name}
+
+    assert {name for name in carried & mocks if f'"{name}"' not in package} == set()
+    assert {"BadShare", "PolicyHarness", "Puppet"} & carried == set()
+    assert licences == {"LICENSE", "NOTICE"}
+    assert {name for name in OTHERS_IN_WHEEL if name not in notice} == set()
+
+
 def test_wheel_asks_for_nothing_of_development(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         metadata = archive.read("rebalancer-0.1.0.dist-info/METADATA").decode()

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from scripts._mutants import Mutant
+from scripts._mutation_results import ROOT
 from scripts._python_campaign import functions_of, hold, statements
 from scripts._python_mutants import mutants, woven
+from scripts.mutate import python_files
 
 SOURCE = b'''"""A file."""
 LIMIT = 7
@@ -232,3 +234,11 @@ def test_a_campaign_says_of_each_mutant_whether_a_test_notices(
     )
     assert outcomes["unseen:16: AOR `1 + 1` -> `1 - 1`"] == ("survived", "no test runs it")
     assert len(outcomes) == 6
+
+
+def test_files_that_are_tried_by_default_are_there() -> None:
+    """A folder that has another name now would be taken for a file."""
+    files = python_files()
+
+    assert [file for file in files if not (ROOT / file).is_file()] == []
+    assert {"rebalancer/route.py", "rebalancer/venues/registry.py"} < set(files)

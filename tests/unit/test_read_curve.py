@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from rebalancer.chain.pool_views import CURVE, TOKEN
 from rebalancer.chain.poolbook import PoolBook
-from rebalancer.chain.pools import PoolPlace, Protocol, find_pool, read_pools
+from rebalancer.chain.pools import find_venue, read_pools
 from rebalancer.chain.rpc import Call, Rpc
 from rebalancer.chain.snapshot import Block
 from rebalancer.errors import (
@@ -21,8 +20,10 @@ from rebalancer.errors import (
     RpcRejected,
     UnsupportedPool,
 )
-from rebalancer.pools import CurveCryptoPool, CurveStablePool, load, of_kind
 from rebalancer.units import E18
+from rebalancer.venues import CurveCryptoPool, CurveStablePool, PoolRef, load, of_class
+from rebalancer.venues.curve import CURVE
+from rebalancer.venues.reading import TOKEN
 from tests.unit.test_pool_protocols import (
     POOL,
     A,
@@ -160,7 +161,7 @@ def curve(snapshot: dict[str, Any]) -> CurveStablePool | CurveCryptoPool:
     return pool
 
 
-PLACE = PoolPlace(Protocol.CURVE, POOL)
+PLACE = PoolRef(POOL, venue="curve")
 
 
 @pytest.mark.parametrize(
@@ -181,7 +182,7 @@ def test_pool_of_curve_is_read_whole(snapshot: dict[str, Any]) -> None:
     pool = curve(snapshot)
     rpc = OneCurvePool(pool)
 
-    assert find_pool(rpc, POOL, BLOCK) is Protocol.CURVE
+    assert find_venue(rpc, POOL, BLOCK).name == "curve"
     assert read_pools(rpc, [PLACE], BLOCK, 1) == (pool,)
 
 
@@ -317,7 +318,7 @@ def test_pool_that_moves_without_a_log_is_read_at_every_block(
 
 def test_first_move_of_a_rate_is_taken_over_by_a_check() -> None:
     """A rate of exactly one may come from outside: nothing tells before it moves on."""
-    before = of_kind(load(stable_ng(rates=[E18, 10**30, E18])), CurveStablePool)
+    before = of_class(load(stable_ng(rates=[E18, 10**30, E18])), CurveStablePool)
     rpc = OneCurvePool(before)
     book = PoolBook(rpc, [PLACE], BLOCK, 1)
     after = replace(before, rates=(E18, 10**30, E18 + 5))
@@ -325,14 +326,14 @@ def test_first_move_of_a_rate_is_taken_over_by_a_check() -> None:
 
     assert book.check() == ()
 
-    kept = of_kind(load(book.pool(POOL).to_json()), CurveStablePool)
+    kept = of_class(load(book.pool(POOL).to_json()), CurveStablePool)
     assert kept.rates == after.rates
     assert kept.moves
 
 
 def test_pool_that_cannot_be_quoted_any_more_is_left_out_until_it_can() -> None:
     """Between the end of a ramp and the next swap tricrypto-ng keeps the D of another A."""
-    pool = of_kind(load(crypto_ng(is_ramping=True)), CurveCryptoPool)
+    pool = of_class(load(crypto_ng(is_ramping=True)), CurveCryptoPool)
     rpc = OneCurvePool(pool)
     book = PoolBook(rpc, [PLACE], BLOCK, 1)
     rpc.told |= {"future_A_gamma_time()": 1, "D()": pool.d - pool.d // 10**5}

@@ -23,8 +23,8 @@ from rebalancer.cli.logs import set_up_logs
 from rebalancer.cli.show import console
 from rebalancer.config import Settings
 from rebalancer.errors import DevnetError, RpcRejected
-from rebalancer.pools import load
 from rebalancer.texts import LONGEST_SYMBOL, LONGEST_TEXT, nests_deeper, safe_json, safe_text
+from rebalancer.venues import load
 from tests.unit.pairs import A, B, pair
 
 EVIL = "\x1b]8;;https://evil.example\x1b\\US\u202eDC\u200b\x1b[31m\nerror: all is lost\u2028\x00[/nope]"

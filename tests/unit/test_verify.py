@@ -20,19 +20,22 @@ from rebalancer.keeper import verify as module
 from rebalancer.keeper.decide import Conditions, decide
 from rebalancer.keeper.feed_watch import FeedWatch
 from rebalancer.keeper.site import Site
-from rebalancer.keeper.swaps import Swap, _holder, failed_swaps, swaps_of
+from rebalancer.keeper.swaps import Swap, failed_swaps, swaps_of
 from rebalancer.keeper.verify import verify
 from rebalancer.market_price import off_market
 from rebalancer.plan import Plan
-from rebalancer.plan.route import BalancerHop, CurveHop, V4Hop, decode
 from rebalancer.policy import Fill, Settlement, settle
+from rebalancer.route import decode
 from rebalancer.send.journal import Intent
 from rebalancer.send.simulate import Simulated, Simulator
 from rebalancer.units import E18
+from rebalancer.venues import BalancerWeightedPool, Token, load, of_class
+from rebalancer.venues.curve_stable import curve_hop
 from tests.unit.test_decide import seen
 from tests.unit.test_keeper import SYSTEM, Node
 from tests.unit.test_outbox import Clock
 from tests.unit.test_plan import BITCOIN, DOLLAR, ETHER, POOLS
+from tests.unit.test_pool_protocols import B, balancer, ether_pool
 from tests.unit.test_simulate import rebalanced
 
 TX, ELSE = "0x" + "7e" * 32, "0x" + "7f" * 32
@@ -330,7 +333,7 @@ def test_each_swap_is_simulated_as_the_vault_would_have_it_made() -> None:
         ((route,),) = (
             interface("RouteExecutor").functions["executeRoute"].arguments(made["data"]),
         )
-        assert list(decode(route)) == [replace(swap.hop, amount_in_raw=0)]
+        assert list(decode(route)) == [replace(swap.hop, amount_raw=0)]
 
 
 def test_no_swap_fails_where_the_node_cannot_tell_or_no_route_is_taken() -> None:
@@ -408,7 +411,8 @@ def test_a_pool_that_cannot_pay_an_executor_which_cannot_have_the_token_is_not_a
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     leg = SWAPS[0].leg
-    curve = CurveHop(1, leg.token_in, leg.pool.key, leg.token_out, 0, 1, False)
+    ends = leg.token_in, leg.token_out
+    curve = curve_hop(leg.pool.key, 1, *ends, 0, 1, unsigned=False)
     direct = Swap(leg, SWAPS[0].hop, leg.pool.key)
     plan = replace(PLAN, legs=(leg, leg))
     for first, count in ((Swap(leg, curve, leg.pool.key), 1), (direct, 2)):
@@ -421,12 +425,16 @@ def test_a_pool_that_cannot_pay_an_executor_which_cannot_have_the_token_is_not_a
 
 
 def test_the_holder_of_what_is_swapped_is_the_contract_that_many_pools_share() -> None:
-    leg = SWAPS[0].leg
-    v4 = V4Hop(1, leg.token_in, "0xmanager", leg.token_out, 500, 10, "0x", True)
-    balancer = BalancerHop(1, leg.token_in, "0xvault", leg.token_out, "0x", True)
-    assert _holder(v4, leg) == "0xmanager"
-    assert _holder(balancer, leg) == "0xvault"
-    assert _holder(SWAPS[0].hop, leg) == leg.pool.key
+    v4 = ether_pool().as_traded(Token(B, "WETH", 18))
+    weighted = of_class(load(balancer()), BalancerWeightedPool)
+    own = PLAN.legs[0].pool
+    for pool, holder in (
+        (v4, ether_pool().manager),
+        (weighted, weighted.vault),
+        (own, own.key),
+    ):
+        legs = (replace(PLAN.legs[0], pool=pool), *PLAN.legs[1:])
+        assert swaps_of(replace(PLAN, legs=legs))[0].holder == holder
 
 
 # Feeds and pools

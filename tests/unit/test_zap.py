@@ -17,10 +17,10 @@ from rebalancer.errors import (
     LiquidityExhausted,
     NoRoute,
 )
-from rebalancer.plan.route import BalancerHop, BuyHop, CurveHop, Hop, decode
 from rebalancer.plan.zap import Books, ZapIn, plan_zap_in, plan_zap_out
-from rebalancer.pools import BalancerWeightedPool, CurveStablePool, Pool, Token
+from rebalancer.route import Hop, decode
 from rebalancer.units import BPS, E18
+from rebalancer.venues import BalancerWeightedPool, CurveStablePool, Pool, Token
 from tests.unit.pairs import pair
 
 PRICES_E8 = {"ETH/USD": 2_000 * 10**8, "BTC/USD": 30_000 * 10**8, "USDC/USD": 10**8}
@@ -33,12 +33,16 @@ BOOKS = Books(TOKENS, (100 * E18, 6_66666666, 100_000 * 10**6), 500_000 * E18)
 """Half a million dollars, a dollar a share: 40 % WETH, 40 % WBTC, 20 % USDC."""
 
 
-def swapped_on(hop: Hop, pools: tuple[Pool, ...]) -> tuple[Pool, str]:
-    """The pool of a hop, and the token that comes out of it."""
-    name = getattr(hop, "pair", None) or getattr(hop, "pool_id", None) or getattr(hop, "pool", "")
-    (pool,) = (p for p in pools if name in (p.address, getattr(p, "pool_id", "")))
-    other = (t.address for t in pool.tokens if t.address != hop.token_in)
-    return pool, getattr(hop, "token_out", "") or next(other)
+def swapped_on(hop: Hop, pools: tuple[Pool, ...]) -> Pool:
+    """The pool of a hop."""
+    way = hop.token_in, hop.token_out
+    (pool,) = (
+        pool
+        for pool in pools
+        if {token.address for token in pool.tokens}.issuperset(way)
+        and pool.hop(*way, 0, to_caller=False).body == hop.body
+    )
+    return pool
 
 
 def played(books: Books, found: ZapIn, pools: tuple[Pool, ...] = POOLS) -> tuple[int, int]:
@@ -47,13 +51,13 @@ def played(books: Books, found: ZapIn, pools: tuple[Pool, ...] = POOLS) -> tuple
     held[found.token] = found.swapped_raw
     bought = dict.fromkeys(books.tokens, 0)
     for hop in decode(found.route):
-        pool, token_out = swapped_on(hop, pools)
-        if isinstance(hop, BuyHop):
-            out = hop.amount_out_raw
+        pool, token_out = swapped_on(hop, pools), hop.token_out
+        if hop.is_exact_out:
+            out = hop.amount_raw
             amount = pool.quote_out(hop.token_in, token_out, out)
             _, after = pool.swapped(hop.token_in, token_out, amount)
         else:
-            amount = hop.amount_in_raw or held[hop.token_in]
+            amount = hop.amount_raw or held[hop.token_in]
             assert amount <= held[hop.token_in]
             out, after = pool.swapped(hop.token_in, token_out, amount)
         held[hop.token_in] -= amount
@@ -174,7 +178,7 @@ def test_zap_in_mints_what_the_route_yields_and_wastes_next_to_nothing(
     held_back = usd * E18 * slippage_bps // BPS + unit_prices[at] * E18 // 10 ** decimals[at]
     assert left_usd_e18 <= 4 * coarsest + usd * E18 // 10**6 + held_back
     # Of what is bought by amounts out, nothing is left but where rounding makes more shares of it.
-    direct = {hop.pool for hop in decode(found.route) if isinstance(hop, BuyHop)}
+    direct = {hop.body for hop in decode(found.route) if hop.is_exact_out}
     if len(direct) == len(found.legs):
         assert all(left <= 1 for i, left in enumerate(found.left_raw) if i != at)
 
@@ -207,7 +211,7 @@ def test_zap_in_holds_back_what_the_swaps_may_become_dearer() -> None:
     now = plan_zap_in(BOOKS, POOLS, USDC.address, 250_000 * 10**6)
     found = plan_zap_in(BOOKS, POOLS, USDC.address, 250_000 * 10**6, 100)
     cost_raw = sum(leg.amount_in_raw for leg in found.legs)
-    assert all(isinstance(hop, BuyHop) for hop in decode(found.route))
+    assert all(hop.is_exact_out for hop in decode(found.route))
     # All of it would be spent if the swaps, four fifths of the basket, cost 1 % more.
     assert found.swapped_raw - 10**4 < cost_raw * 101 // 100 <= found.swapped_raw
     assert found.left_raw == (0, 0, found.swapped_raw - cost_raw)
@@ -282,9 +286,7 @@ def test_zap_out_adds_up_to_what_is_kept_and_what_is_swapped() -> None:
     assert found.amount_out_raw == swapped + 5_000 * 10**6
     assert 54_700 * 10**6 < found.amount_out_raw < 55_000 * 10**6
     # The last hop of each asset sells all there is, so that a little more is not left behind.
-    assert {
-        hop.token_in for hop in decode(found.route) if not getattr(hop, "amount_in_raw", 1)
-    } == {
+    assert {hop.token_in for hop in decode(found.route) if not hop.amount_raw} == {
         WETH.address,
         WBTC.address,
     }
@@ -363,9 +365,9 @@ def test_zap_over_curve_and_balancer_keeps_apart_what_curve_leaves_with_the_exec
     found = plan_zap_in(books, pools, A.address, 10**22)
 
     curve, balancer = decode(found.route)
-    assert isinstance(curve, CurveHop)
-    assert isinstance(balancer, BalancerHop)
-    assert balancer.amount_in_raw > 0
+    assert [swapped_on(hop, pools) for hop in (curve, balancer)] == list(pools)
+    assert not curve.to_caller
+    assert balancer.amount_raw > 0
     assert (found.shares, found.token_left_raw) == played(books, found, pools)
     assert 9_880 * E18 < found.shares < 9_970 * E18
 

@@ -8,6 +8,7 @@ import { IUniswapV3SwapCallback } from "@uniswap/v3-core/contracts/interfaces/ca
 import { IExecutor } from "../../../contracts/interfaces/IExecutor.sol";
 import { MockToken } from "../../../contracts/mocks/MockToken.sol";
 import { CallBox } from "../../../contracts/venues/CallVenue.sol";
+import { PancakeSwapV3Venue } from "../../../contracts/venues/PancakeSwapV3Venue.sol";
 
 interface IUnlockCallback {
     function unlockCallback(bytes calldata data) external returns (bytes memory);
@@ -103,7 +104,7 @@ contract MockPair {
     address public reenters;
 
     constructor(MockToken token0_, MockToken token1_) {
-        (token0, token1) = (token0_, token1_);
+        (token0, token1) = token0_ < token1_ ? (token0_, token1_) : (token1_, token0_);
         token0_.mint(address(this), reserve0);
         token1_.mint(address(this), reserve1);
     }
@@ -185,12 +186,14 @@ contract MockSwapper {
 /// @notice Every venue in one, and at each it takes what it can get and pays one unit of `paid` for it: all that it is allowed or sent,
 /// half of that, or more than that.
 contract Thief {
-    MockToken public token0;
+    MockToken public token0; // what it is sold
     MockToken public token1;
     MockToken internal paid;
     uint256 public part = 1;
     /// How much more than its due it asks for.
     uint256 public greed;
+    /// Whether it asks as a pool of PancakeSwap V3 does.
+    bool public isPancake;
     /// The token it asks for, where it may say so: nobody's, if zero.
     address public asksFor;
     address public lastCaller;
@@ -206,6 +209,11 @@ contract Thief {
 
     function askFor(address token) external {
         asksFor = token;
+    }
+
+    /// @notice From now on it is a pool of PancakeSwap V3, or one of Uniswap V3.
+    function playPancake(bool plays) external {
+        isPancake = plays;
     }
 
     /// @notice From now on it asks for so much more.
@@ -228,7 +236,8 @@ contract Thief {
 
     function getReserves() external view returns (uint112, uint112, uint32) {
         // Without what is sent next: that is what the pair was given.
-        return (uint112(token0.balanceOf(address(this))), uint112(token1.balanceOf(address(this))), 0);
+        (MockToken first, MockToken last) = token0 < token1 ? (token0, token1) : (token1, token0);
+        return (uint112(first.balanceOf(address(this))), uint112(last.balanceOf(address(this))), 0);
     }
 
     function swap(uint256, uint256, address to, bytes calldata) external {
@@ -240,7 +249,9 @@ contract Thief {
         paid.mint(to, 1);
         bytes memory data = asksFor == address(0) ? bytes("") : abi.encode(asksFor);
         if (amount < 0) amount = 0; // what comes out; what goes in is for the pool to say
-        IUniswapV3SwapCallback(msg.sender).uniswapV3SwapCallback(amount + int256(greed), -1, data);
+        int256 owed = amount + int256(greed);
+        if (isPancake) PancakeSwapV3Venue(msg.sender).pancakeV3SwapCallback(owed, -1, data);
+        else IUniswapV3SwapCallback(msg.sender).uniswapV3SwapCallback(owed, -1, data);
         return (amount, -1);
     }
 

@@ -8,7 +8,7 @@ import { IUniswapV3SwapCallback } from "@uniswap/v3-core/contracts/interfaces/ca
 import { MockToken } from "../../../contracts/mocks/MockToken.sol";
 
 /// @title MockPool
-/// @notice The shape of a Uniswap V3 pool at a fixed price and without a fee: `rateE18` units of token1 for a unit of token0, times
+/// @notice The shape of a Uniswap V3 pool at a fixed price and without a fee: `rateE18` units of quote for a unit of base, times
 /// 1e18. It mints what it pays. `asks` changes how it asks to be paid. A negative amount is what it must pay out, as in a real one; what it
 /// asks for that rounds up. Tests with the real pool are in Python.
 contract MockPool {
@@ -23,6 +23,8 @@ contract MockPool {
 
     MockToken public immutable token0;
     MockToken public immutable token1;
+    MockToken private immutable BASE;
+    MockToken private immutable QUOTE;
     uint256 public immutable rateE18;
 
     Asks public asks;
@@ -31,9 +33,9 @@ contract MockPool {
 
     error Unpaid(uint256 got, uint256 owed);
 
-    constructor(MockToken token0_, MockToken token1_, uint256 rateE18_) {
-        token0 = token0_;
-        token1 = token1_;
+    constructor(MockToken base, MockToken quote, uint256 rateE18_) {
+        (token0, token1) = base < quote ? (base, quote) : (quote, base);
+        (BASE, QUOTE) = (base, quote);
         rateE18 = rateE18_;
     }
 
@@ -49,20 +51,21 @@ contract MockPool {
         external
         returns (int256 amount0, int256 amount1)
     {
+        MockToken paid = zeroForOne ? token0 : token1;
+        bool sellsBase = paid == BASE;
         uint256 amountIn;
         uint256 amountOut;
         if (amountSpecified > 0) {
             amountIn = uint256(amountSpecified) > depth ? depth : uint256(amountSpecified);
-            amountOut = zeroForOne ? amountIn * rateE18 / 1e18 : amountIn * 1e18 / rateE18;
+            amountOut = sellsBase ? amountIn * rateE18 / 1e18 : amountIn * 1e18 / rateE18;
         } else {
             amountOut = uint256(-amountSpecified);
-            amountIn = zeroForOne ? (amountOut * 1e18).ceilDiv(rateE18) : (amountOut * rateE18).ceilDiv(1e18);
+            amountIn = sellsBase ? (amountOut * 1e18).ceilDiv(rateE18) : (amountOut * rateE18).ceilDiv(1e18);
         }
-        (zeroForOne ? token1 : token0).mint(recipient, amountOut);
+        (sellsBase ? QUOTE : BASE).mint(recipient, amountOut);
         uint256 owed = asks == Asks.TooMuch ? amountIn + 1 : amountIn;
         (amount0, amount1) = zeroForOne ? (int256(owed), -int256(amountOut)) : (-int256(amountOut), int256(owed));
         if (asks == Asks.Nothing) return (amount0, amount1);
-        MockToken paid = zeroForOne ? token0 : token1;
         uint256 before = paid.balanceOf(address(this));
         IUniswapV3SwapCallback(msg.sender).uniswapV3SwapCallback(amount0, amount1, data);
         uint256 got = paid.balanceOf(address(this)) - before;

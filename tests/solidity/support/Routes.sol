@@ -6,22 +6,34 @@ import { MockToken } from "../../../contracts/mocks/MockToken.sol";
 /// @title Routes
 /// @notice Writes RouteExecutor's hops.
 library Routes {
-    uint8 internal constant ZERO_FOR_ONE = 1;
+    uint8 internal constant EXACT_OUT = 1;
     uint8 internal constant TO_CALLER = 2;
     uint8 internal constant ETHER_IN = 4;
     uint8 internal constant ETHER_OUT = 8;
     uint8 internal constant PAID_FIRST = 32;
 
-    function v3(MockToken tokenIn, uint128 amountIn, address pool, uint8 flags) internal pure returns (bytes memory) {
-        return abi.encodePacked(uint8(1), amountIn, tokenIn, pool, flags);
-    }
-
-    function v3Out(MockToken tokenIn, uint128 amountOut, address pool, uint8 flags)
+    function hop(uint8 venue, uint128 amount, MockToken tokenIn, MockToken tokenOut, uint8 flags, bytes memory body)
         internal
         pure
         returns (bytes memory)
     {
-        return abi.encodePacked(uint8(8), amountOut, tokenIn, pool, flags);
+        return abi.encodePacked(venue, amount, tokenIn, tokenOut, flags, uint16(body.length), body);
+    }
+
+    function v3(MockToken tokenIn, uint128 amountIn, address pool, uint8 flags, MockToken tokenOut)
+        internal
+        pure
+        returns (bytes memory)
+    {
+        return hop(1, amountIn, tokenIn, tokenOut, flags, abi.encodePacked(pool));
+    }
+
+    function v3Out(MockToken tokenIn, uint128 amountOut, address pool, uint8 flags, MockToken tokenOut)
+        internal
+        pure
+        returns (bytes memory)
+    {
+        return v3(tokenIn, amountOut, pool, flags | EXACT_OUT, tokenOut);
     }
 
     function router(MockToken tokenIn, uint128 amountIn, address target, uint8 flags, bytes memory path)
@@ -29,16 +41,19 @@ library Routes {
         pure
         returns (bytes memory)
     {
-        uint8 pools = uint8((path.length - 20) / 23);
-        return abi.encodePacked(uint8(2), amountIn, tokenIn, target, flags, pools, path);
+        MockToken tokenOut;
+        assembly ("memory-safe") {
+            tokenOut := shr(96, mload(add(add(path, 12), mload(path)))) // its last 20 bytes
+        }
+        return hop(2, amountIn, tokenIn, tokenOut, flags, abi.encodePacked(target, path));
     }
 
-    function pair(MockToken tokenIn, uint128 amountIn, address target, uint8 flags, uint16 feeBps)
+    function pair(MockToken tokenIn, uint128 amountIn, address target, uint8 flags, MockToken tokenOut, uint16 feeBps)
         internal
         pure
         returns (bytes memory)
     {
-        return abi.encodePacked(uint8(3), amountIn, tokenIn, target, flags, feeBps);
+        return hop(3, amountIn, tokenIn, tokenOut, flags, abi.encodePacked(target, feeBps));
     }
 
     function v4(MockToken tokenIn, uint128 amountIn, address manager, uint8 flags, MockToken tokenOut)
@@ -46,9 +61,7 @@ library Routes {
         pure
         returns (bytes memory)
     {
-        return abi.encodePacked(
-            uint8(4), amountIn, tokenIn, manager, flags, tokenOut, uint24(3_000), int24(60), address(0)
-        );
+        return hooked(tokenIn, amountIn, manager, flags, tokenOut, address(0));
     }
 
     function hooked(
@@ -59,7 +72,7 @@ library Routes {
         MockToken tokenOut,
         address hooks
     ) internal pure returns (bytes memory) {
-        return abi.encodePacked(uint8(4), amountIn, tokenIn, manager, flags, tokenOut, uint24(3_000), int24(60), hooks);
+        return hop(4, amountIn, tokenIn, tokenOut, flags, abi.encodePacked(manager, uint24(3_000), int24(60), hooks));
     }
 
     function balancer(MockToken tokenIn, uint128 amountIn, address vault, uint8 flags, MockToken tokenOut)
@@ -67,7 +80,7 @@ library Routes {
         pure
         returns (bytes memory)
     {
-        return abi.encodePacked(uint8(5), amountIn, tokenIn, vault, flags, tokenOut, bytes32("pool"));
+        return hop(5, amountIn, tokenIn, tokenOut, flags, abi.encodePacked(vault, bytes32("pool")));
     }
 
     function curve(MockToken tokenIn, uint128 amountIn, address pool, uint8 flags, MockToken tokenOut, uint8 i, uint8 j)
@@ -75,7 +88,7 @@ library Routes {
         pure
         returns (bytes memory)
     {
-        return abi.encodePacked(uint8(6), amountIn, tokenIn, pool, flags, tokenOut, i, j);
+        return hop(6, amountIn, tokenIn, tokenOut, flags, abi.encodePacked(pool, i, j));
     }
 
     function call(
@@ -100,8 +113,6 @@ library Routes {
         uint16 offset,
         bytes memory data
     ) internal pure returns (bytes memory) {
-        return abi.encodePacked(
-            uint8(7), amountIn, tokenIn, target, flags, spender, tokenOut, offset, uint16(data.length), data
-        );
+        return hop(7, amountIn, tokenIn, tokenOut, flags, abi.encodePacked(target, spender, offset, data));
     }
 }

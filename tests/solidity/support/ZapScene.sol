@@ -53,8 +53,8 @@ abstract contract ZapScene is Base {
             receiver: alice,
             deadline: block.timestamp,
             route: bytes.concat(
-                Routes.v3(tokens[USDC], uint128(forWeth), address(wethPool), 0),
-                Routes.v3(tokens[USDC], uint128(forWbtc), address(wbtcPool), 0)
+                Routes.v3(tokens[USDC], uint128(forWeth), address(wethPool), 0, tokens[WETH]),
+                Routes.v3(tokens[USDC], uint128(forWbtc), address(wbtcPool), 0, tokens[WBTC])
             )
         });
     }
@@ -70,8 +70,8 @@ abstract contract ZapScene is Base {
             receiver: alice,
             deadline: block.timestamp,
             route: bytes.concat(
-                Routes.v3(tokens[WETH], 0.25e18, address(wethPool), Routes.ZERO_FOR_ONE),
-                Routes.v3(tokens[USDC], 300e6, address(wbtcPool), 0)
+                Routes.v3(tokens[WETH], 0.25e18, address(wethPool), 0, tokens[USDC]),
+                Routes.v3(tokens[USDC], 300e6, address(wbtcPool), 0, tokens[WBTC])
             )
         });
     }
@@ -92,8 +92,8 @@ abstract contract ZapScene is Base {
             receiver: alice,
             deadline: block.timestamp,
             route: bytes.concat(
-                Routes.v3(tokens[WETH], 0, address(wethPool), Routes.ZERO_FOR_ONE),
-                Routes.v3(tokens[WBTC], 0, address(wbtcPool), Routes.ZERO_FOR_ONE)
+                Routes.v3(tokens[WETH], 0, address(wethPool), 0, tokens[USDC]),
+                Routes.v3(tokens[WBTC], 0, address(wbtcPool), 0, tokens[USDC])
             )
         });
     }

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: MIT
+pragma solidity 0.8.30;
+
+import { ERC20 } from "@openzeppelin/contracts/token/ERC20/ERC20.sol";
+import { IERC20 } from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import { Math } from "@openzeppelin/contracts/utils/math/Math.sol";
+
+/// @title MockStETH
+/// @notice WHAT IT IS. A token whose balances are parts of a pot, with Lido's arithmetic: a transfer moves the whole shares that its amount
+/// is worth, rounded down, and the rate is that of the pot's own ether and shares, beside which there are shares of other vaults.
+/// Anyone may mint, fill the pot and stop it. For local chains only.
+contract MockStETH is IERC20 {
+    string public constant name = "Staked ether";
+    string public constant symbol = "stETH";
+    uint8 public constant decimals = 18;
+
+    uint256 public ownEther;
+    uint256 public ownShares;
+    uint256 public getExternalShares;
+    bool public isStopped;
+    mapping(address => uint256) public sharesOf;
+    mapping(address => mapping(address => uint256)) public allowance;
+
+    error Stopped();
+    error NotEnough();
+
+    /* ANYONE */
+
+    /// @notice Adds shares, and the ether that comes with them whatever the rate.
+    function mintShares(address to, uint256 shares, uint256 etherRaw) external {
+        sharesOf[to] += shares;
+        ownShares += shares;
+        ownEther += etherRaw;
+    }
+
+    function mintExternal(address to, uint256 shares) external {
+        sharesOf[to] += shares;
+        getExternalShares += shares;
+    }
+
+    /// @notice A day's reward.
+    function reward(uint256 etherRaw) external {
+        ownEther += etherRaw;
+    }
+
+    function setStopped(bool stopped) external {
+        isStopped = stopped;
+    }
+
+    function approve(address spender, uint256 amount) external returns (bool) {
+        allowance[msg.sender][spender] = amount;
+        emit Approval(msg.sender, spender, amount);
+        return true;
+    }
+
+    function transfer(address to, uint256 amount) external returns (bool) {
+        _move(msg.sender, to, amount);
+        return true;
+    }
+
+    function transferFrom(address from, address to, uint256 amount) external returns (bool) {
+        if (allowance[from][msg.sender] < amount) revert NotEnough();
+        allowance[from][msg.sender] -= amount;
+        _move(from, to, amount);
+        return true;
+    }
+
+    function _move(address from, address to, uint256 amount) private {
+        if (isStopped) revert Stopped();
+        uint256 shares = getSharesByPooledEth(amount);
+        if (sharesOf[from] < shares) revert NotEnough();
+        sharesOf[from] -= shares;
+        sharesOf[to] += shares;
+        emit Transfer(from, to, amount);
+    }
+
+    /* VIEWS */
+
+    function getSharesByPooledEth(uint256 amount) public view returns (uint256) {
+        return Math.mulDiv(amount, ownShares, ownEther);
+    }
+
+    function getPooledEthByShares(uint256 shares) public view returns (uint256) {
+        return Math.mulDiv(shares, ownEther, ownShares);
+    }
+
+    function getTotalShares() external view returns (uint256) {
+        return ownShares + getExternalShares;
+    }
+
+    function getExternalEther() public view returns (uint256) {
+        return getPooledEthByShares(getExternalShares);
+    }
+
+    function getTotalPooledEther() public view returns (uint256) {
+        return ownEther + getExternalEther();
+    }
+
+    function totalSupply() external view returns (uint256) {
+        return getTotalPooledEther();
+    }
+
+    function balanceOf(address holder) external view returns (uint256) {
+        return getPooledEthByShares(sharesOf[holder]);
+    }
+}
+
+/// @title MockWstETH
+/// @notice WHAT IT IS. One of these is one share of MockStETH, which it keeps. For local chains only.
+contract MockWstETH is ERC20 {
+    MockStETH public immutable stETH;
+
+    constructor(MockStETH stETH_) ERC20("Wrapped staked ether", "wstETH") {
+        stETH = stETH_;
+    }
+
+    /* ANYONE */
+
+    function wrap(uint256 amount) external returns (uint256 shares) {
+        shares = stETH.getSharesByPooledEth(amount);
+        _mint(msg.sender, shares);
+        stETH.transferFrom(msg.sender, address(this), amount);
+    }
+
+    function unwrap(uint256 shares) external returns (uint256 amount) {
+        amount = stETH.getPooledEthByShares(shares);
+        _burn(msg.sender, shares);
+        stETH.transfer(msg.sender, amount);
+    }
+
+    /* VIEWS */
+
+    function getWstETHByStETH(uint256 amount) external view returns (uint256) {
+        return stETH.getSharesByPooledEth(amount);
+    }
+
+    function getStETHByWstETH(uint256 shares) external view returns (uint256) {
+        return stETH.getPooledEthByShares(shares);
+    }
+
+    function stEthPerToken() external view returns (uint256) {
+        return stETH.getPooledEthByShares(1 ether);
+    }
+
+    function tokensPerStEth() external view returns (uint256) {
+        return stETH.getSharesByPooledEth(1 ether);
+    }
+}

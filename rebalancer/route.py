@@ -1,0 +1,145 @@
+"""Routes as RouteExecutor reads them: hops to bytes and back.
+
+A route is its hops one after another, without a length in front. Each hop is a head of 60 bytes and a body:
+
+    venue (1 byte) ‖ amount (16) ‖ token in (20) ‖ token out (20) ‖ flags (1) ‖ length of the body (2) ‖ body
+
+The amount is what goes in, 0 meaning all the executor holds, or with EXACT_OUT what comes out. All numbers are
+big-endian. What a body says is known to its venue alone, in `contracts/venues` and in `rebalancer/venues`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from rebalancer.errors import BadRoute
+
+__all__ = [
+    "HEAD_BYTES",
+    "Flags",
+    "Hop",
+    "address_bytes",
+    "decode",
+    "encode",
+    "number_bytes",
+    "to_caller_flag",
+]
+
+_AMOUNT, _ADDRESS, _LENGTH = 16, 20, 2
+HEAD_BYTES = 1 + _AMOUNT + 2 * _ADDRESS + 1 + _LENGTH
+"""What every hop begins with."""
+
+_MAX_BODY_BYTES = (1 << 8 * _LENGTH) - 1
+
+
+class Flags:
+    """What a hop says beside its amounts; the four bits that have no name here are its venue's."""
+
+    EXACT_OUT = 1
+    """The amount is what comes out, and as much goes in as that costs."""
+    TO_CALLER = 2
+    """The output goes straight to the caller; otherwise the executor keeps it for a later hop."""
+    ETHER_IN = 4
+    """Token in is WETH, but ether at the venue."""
+    ETHER_OUT = 8
+    """Token out is WETH, but ether at the venue."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """One swap. Addresses are lower-case; `venue` is its number in RouteExecutor."""
+
+    venue: int
+    amount_raw: int
+    token_in: str
+    token_out: str
+    body: bytes
+    flags: int = 0
+
+    @property
+    def to_caller(self) -> bool:
+        """Whether the output goes straight to the caller."""
+        return bool(self.flags & Flags.TO_CALLER)
+
+    @property
+    def is_exact_out(self) -> bool:
+        """Whether `amount_raw` is what comes out."""
+        return bool(self.flags & Flags.EXACT_OUT)
+
+    def buying(self, amount_out_raw: int) -> Hop:
+        """The same swap, by what comes out; for pools that have such swaps (`Pool.BUYS_EXACTLY`)."""
+        return replace(self, amount_raw=amount_out_raw, flags=self.flags | Flags.EXACT_OUT)
+
+
+def to_caller_flag(to_caller: bool) -> int:
+    """The flags of a hop whose output goes straight to the caller, or stays with the executor."""
+    return Flags.TO_CALLER if to_caller else 0
+
+
+def address_bytes(address: str) -> bytes:
+    """The 20 bytes of an address.
+
+    Raises:
+        ValueError: it is not 0x and 40 hexadecimal digits.
+    """
+    try:
+        raw = bytes.fromhex(address.removeprefix("0x"))
+    except ValueError:
+        raw = b""
+    if len(raw) != _ADDRESS:
+        raise ValueError(f"{address!r} is not an address")
+    return raw
+
+
+def number_bytes(value: int, size: int, name: str, *, signed: bool = False) -> bytes:
+    """A number in so many bytes, big-endian.
+
+    Raises:
+        ValueError: it does not fit; `name` says in the message what it is.
+    """
+    try:
+        return value.to_bytes(size, signed=signed)
+    except OverflowError:
+        raise ValueError(f"{name} {value} does not fit {size} bytes") from None
+
+
+def encode(hops: Sequence[Hop]) -> bytes:
+    """The bytes of a route.
+
+    Raises:
+        BadRoute: a hop does not fit the encoding; `position` is its index.
+    """
+    route = bytearray()
+    for position, hop in enumerate(hops):
+        try:
+            route += number_bytes(hop.venue, 1, "venue")
+            route += number_bytes(hop.amount_raw, _AMOUNT, "amount")
+            route += address_bytes(hop.token_in) + address_bytes(hop.token_out)
+            route += number_bytes(hop.flags, 1, "flags")
+            route += number_bytes(len(hop.body), _LENGTH, "a body's length")
+        except ValueError as error:
+            raise BadRoute(position, str(error)) from None
+        route += hop.body
+    return bytes(route)
+
+
+def decode(route: bytes) -> tuple[Hop, ...]:
+    """The hops of a route.
+
+    Raises:
+        BadRoute: the route ends inside a hop; `position` is the byte where that hop begins.
+    """
+    hops: list[Hop] = []
+    at = 0
+    while at < len(route):
+        head = route[at : at + HEAD_BYTES]
+        body_at = at + HEAD_BYTES
+        end = body_at + int.from_bytes(head[-_LENGTH:])
+        if len(head) < HEAD_BYTES or end > len(route):
+            raise BadRoute(at, f"the route ends after {len(route)} bytes, inside a hop")
+        token_in, token_out = ("0x" + head[k : k + _ADDRESS].hex() for k in (17, 37))
+        amount_raw = int.from_bytes(head[1 : 1 + _AMOUNT])
+        hops.append(Hop(head[0], amount_raw, token_in, token_out, route[body_at:end], head[57]))
+        at = end
+    return tuple(hops)

@@ -1,0 +1,434 @@
+"""A weighted pool of Balancer V2 on paper: what any swap pays, to the unit, and the pool it leaves behind.
+
+Quotes are what the pool's onSwap answers, and so what Vault.swap pays: the fee off what goes in (or on
+top of what must go in), both sides scaled to 18 decimals, then the weighted product by fixed-point
+powers whose largest error is always charged to the trader (`balancer_math`). No swap may bring more than
+30 % of what the pool holds, or take more.
+
+The powers of pools deployed since 2022 multiply exponents of 1, 2 and 4 out (`pow_version` "v2"); those
+before do not ("v1").
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import cached_property
+
+from rebalancer.chain.abi import Event
+from rebalancer.errors import BadPoolSnapshot, LiquidityExhausted, UnsupportedPool
+from rebalancer.route import Hop, address_bytes, to_caller_flag
+from rebalancer.units import E18, div_up
+from rebalancer.venues.balancer_math import (
+    div_up_e18,
+    mul_down_e18,
+    mul_up_e18,
+    pow_up,
+)
+from rebalancer.venues.fields import Snapshot, int_of, ints_of, text_of, tokens_of
+from rebalancer.venues.model import (
+    ETHER_ADDRESS,
+    LogSource,
+    PoolBase,
+    PoolRef,
+    PowerCurve,
+    Token,
+    address_key,
+    check_amount,
+    places_of,
+    raw_price,
+)
+from rebalancer.venues.reading import (
+    At,
+    Reading,
+    Venue,
+    answered,
+    each,
+    interface_of,
+    probes,
+    quotes_of,
+    tokens_read,
+)
+from rebalancer.venues.uniswap_v3_math import PIPS
+
+__all__ = [
+    "BALANCER_POOL",
+    "BALANCER_VAULT",
+    "POW_VERSIONS",
+    "VENUE",
+    "BalancerWeightedPool",
+    "balancer_hop",
+]
+
+POW_VERSIONS = ("v1", "v2")
+"""Without and with shortcuts for exponents of 1, 2 and 4."""
+
+_MAX_RATIO_E18 = 3 * 10**17
+"""WeightedMath's _MAX_IN_RATIO and _MAX_OUT_RATIO."""
+
+_MIN_WEIGHT_E18 = 10**16
+"""WeightedMath's _MIN_WEIGHT; it keeps every power within what LogExpMath can do."""
+
+_MAX_BALANCE_RAW = 2**112 - 1
+_MAX_DECIMALS = 18
+_POOL_ID_DIGITS = 64
+
+_NUMBER = 5
+"""In RouteExecutor."""
+
+BALANCER_POOL = interface_of(
+    "Balancer pool",
+    (
+        "getPoolId() -> bytes32",
+        "getVault() -> address",
+        "getNormalizedWeights() -> uint256[]",
+        "getSwapFeePercentage() -> uint256",
+        "event SwapFeePercentageChanged(uint256 swapFeePercentage)",
+    ),
+)
+
+BALANCER_VAULT = interface_of(
+    "Balancer Vault",
+    (
+        "getPoolTokens(bytes32) -> address[],uint256[],uint256",
+        "queryBatchSwap(uint8,(bytes32,uint256,uint256,uint256,bytes)[],address[],(address,bool,address,bool)) -> int256[]",
+        "event Swap(bytes32 indexed poolId, address indexed tokenIn, address indexed tokenOut, uint256 amountIn, uint256 amountOut)",
+        "event PoolBalanceChanged(bytes32 indexed poolId, address indexed liquidityProvider, address[] tokens, int256[] deltas, uint256[] protocolFeeAmounts)",
+        "event PoolBalanceManaged(bytes32 indexed poolId, address indexed manager, address indexed token, int256 cashDelta, int256 managedDelta)",
+    ),
+)
+
+
+def balancer_hop(
+    vault: str, pool_id: str, amount_raw: int, token_in: str, token_out: str, *, to_caller: bool
+) -> Hop:
+    """A swap on any pool of Balancer V2; `pool_id` is 0x and 64 digits. Body: Vault (20), pool id (32)."""
+    body = address_bytes(vault) + bytes.fromhex(pool_id.removeprefix("0x"))
+    return Hop(_NUMBER, amount_raw, token_in, token_out, body, to_caller_flag(to_caller))
+
+
+@dataclass(frozen=True)
+class BalancerWeightedPool(PoolBase):
+    """One state of one pool; satisfies `PoolState`.
+
+    `balances` (raw) and `weights_e18` are in the order of `tokens`, which is the Vault's; `fee_e18` is a
+    fraction of 1e18.
+
+    Raises:
+        BadPoolSnapshot: the state contradicts itself.
+    """
+
+    address: str
+    vault: str
+    pool_id: str
+    tokens: tuple[Token, ...]
+    balances: tuple[int, ...]
+    weights_e18: tuple[int, ...]
+    fee_e18: int
+    pow_version: str = "v2"
+    chain_id: int = 1
+    block: int = 0
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        for field in ("address", "vault"):
+            object.__setattr__(self, field, address_key(getattr(self, field)))
+        object.__setattr__(self, "pool_id", self.pool_id.lower())
+        if not self.pool_id.startswith(self.address) or len(self.pool_id) != 2 + _POOL_ID_DIGITS:
+            raise BadPoolSnapshot(f"pool_id {self.pool_id} does not begin with the pool's address")
+        count = len(self.tokens)
+        if count < 2 or len({token.address for token in self.tokens}) != count:
+            raise BadPoolSnapshot("a pool has two tokens or more, all of them different")
+        if len(self.balances) != count or len(self.weights_e18) != count:
+            raise BadPoolSnapshot(f"{count} tokens need as many balances and weights")
+        for token, balance in zip(self.tokens, self.balances, strict=True):
+            if token.decimals > _MAX_DECIMALS:
+                raise BadPoolSnapshot(f"{token.symbol} has more than {_MAX_DECIMALS} decimals")
+            if not 0 <= balance <= _MAX_BALANCE_RAW:
+                raise BadPoolSnapshot(f"balance {balance} is not in 0 … 2^112 - 1")
+        if min(self.weights_e18) < _MIN_WEIGHT_E18 or sum(self.weights_e18) != E18:
+            raise BadPoolSnapshot("weights are 1 % or more each and add up to 1e18")
+        if not 0 <= self.fee_e18 < E18:
+            raise BadPoolSnapshot(f"fee {self.fee_e18} is not below 1e18")
+        if self.pow_version not in POW_VERSIONS:
+            raise BadPoolSnapshot(f"pow_version {self.pow_version} is none of v1, v2")
+
+    @property
+    def key(self) -> str:
+        """Its address; `pool_id` begins with it."""
+        return self.address
+
+    @property
+    def holder(self) -> str:
+        """The Vault."""
+        return self.vault
+
+    @property
+    def fee_pips(self) -> int:
+        """The part of the input the pool keeps, in millionths, rounded down."""
+        return self.fee_e18 * PIPS // E18
+
+    def quote_in(self, token_in: str, token_out: str, amount_raw: int) -> int:
+        """See `Pool.quote_in`. Equals what the pool's onSwap gives, given in."""
+        check_amount(amount_raw)
+        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        # FixedPoint.mulUp: the fee is rounded up.
+        net_e18 = (amount_raw - mul_up_e18(amount_raw, self.fee_e18)) * self._scales[i]
+        if net_e18 > self._most_e18(i) or not self._is_open(i, j):
+            raise LiquidityExhausted(
+                self.address, self.tokens[i].address, amount_raw, self._most_in(i, j)
+            )
+        balance_e18 = self._balances_e18[i]
+        base = div_up_e18(balance_e18, balance_e18 + net_e18)
+        exponent = self.weights_e18[i] * E18 // self.weights_e18[j]
+        kept = pow_up(base, exponent, shortcuts=self._has_shortcuts)
+        # What the error margin makes larger than one pays nothing.
+        out_e18 = mul_down_e18(self._balances_e18[j], max(0, E18 - kept))
+        return out_e18 // self._scales[j]
+
+    def quote_out(self, token_in: str, token_out: str, amount_raw: int) -> int:
+        """See `Pool.quote_out`. Equals what the pool's onSwap gives, given out."""
+        check_amount(amount_raw)
+        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        out_e18 = amount_raw * self._scales[j]
+        if out_e18 > self._most_e18(j) or not self._is_open(i, j):
+            possible = self._most_e18(j) // self._scales[j] if self._is_open(i, j) else 0
+            raise LiquidityExhausted(self.address, self.tokens[j].address, amount_raw, possible)
+        balance_e18 = self._balances_e18[j]
+        base = div_up_e18(balance_e18, balance_e18 - out_e18)
+        exponent = div_up_e18(self.weights_e18[j], self.weights_e18[i])
+        grown = pow_up(base, exponent, shortcuts=self._has_shortcuts)
+        net_raw = div_up(mul_up_e18(self._balances_e18[i], grown - E18), self._scales[i])
+        return div_up_e18(net_raw, E18 - self.fee_e18)
+
+    def swapped(
+        self, token_in: str, token_out: str, amount_raw: int
+    ) -> tuple[int, BalancerWeightedPool]:
+        """See `Pool.swapped`. The whole of what goes in stays, the fee with it."""
+        out = self.quote_in(token_in, token_out, amount_raw)
+        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        balances = list(self.balances)
+        balances[i] += amount_raw
+        balances[j] -= out
+        return out, replace(self, balances=tuple(balances))
+
+    def spot_price(self, token_in: str, token_out: str) -> Fraction:
+        """See `Pool.spot_price`. Balances by weights; 0 where the pool is empty."""
+        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        if self.balances[i] == 0:
+            return Fraction(0)
+        return Fraction(
+            self.balances[j] * self.weights_e18[i], self.balances[i] * self.weights_e18[j]
+        )
+
+    def flow_to(self, token_in: str, token_out: str, marginal: float) -> tuple[int, int]:
+        """See `Pool.flow_to`. In closed form: with e = weight in / weight out and k what the fee leaves,
+
+        out(x) = out * (1 - (in / (in + k x))^e), so (in + k x) / in = (price * k / marginal)^(1 / (1 + e)).
+        """
+        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        if not self._is_open(i, j):
+            return 0, 0
+        balance_in, balance_out = self.balances[i], self.balances[j]
+        exponent = self.weights_e18[i] / self.weights_e18[j]
+        kept = 1 - self.fee_e18 / E18
+        most = self._most_in(i, j)
+        amount_raw = most
+        if marginal > 0:
+            best = balance_out / balance_in * exponent * kept
+            if best <= marginal:
+                return 0, 0
+            growth = math.expm1(math.log(best / marginal) / (1 + exponent))
+            # No further than twice the most: growth past all floats must not become an int.
+            amount_raw = min(int(min(balance_in * growth / kept, 2.0 * most)), most)
+        out = -balance_out * math.expm1(-exponent * math.log1p(amount_raw * kept / balance_in))
+        return amount_raw, int(out)
+
+    def shape(self, token_in: str, token_out: str) -> PowerCurve:
+        """See `Pool.shape`. What `flow_to` is made of."""
+        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        if not self._is_open(i, j):
+            return PowerCurve(0.0, 0.0, 0.0, 0.0, 0.0)
+        exponent, kept = self.weights_e18[i] / self.weights_e18[j], 1 - self.fee_e18 / E18
+        balances = float(self.balances[i]), float(self.balances[j])
+        return PowerCurve(*balances, exponent, kept, float(self._most_in(i, j)))
+
+    def hop(self, token_in: str, token_out: str, amount_raw: int, *, to_caller: bool) -> Hop:
+        """See `Pool.hop`."""
+        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        ends = self.tokens[i].address, self.tokens[j].address
+        return balancer_hop(self.vault, self.pool_id, amount_raw, *ends, to_caller=to_caller)
+
+    @property
+    def kind(self) -> str:
+        """See `PoolState.kind`."""
+        return "Balancer V2 weighted"
+
+    @property
+    def ref(self) -> PoolRef:
+        """See `PoolState.ref`."""
+        tokens = tuple(token.address for token in self.tokens)
+        return PoolRef(self.address, tokens, venue=VENUE.name)
+
+    @property
+    def log_sources(self) -> tuple[LogSource, ...]:
+        """The pool for its fee, the Vault for its balances."""
+        return (
+            LogSource(self.address, BALANCER_POOL),
+            LogSource(self.vault, BALANCER_VAULT, self.pool_id),
+        )
+
+    def moved(self, events: Sequence[Event]) -> BalancerWeightedPool:
+        """See `PoolState.moved`."""
+        places = {token.address: k for k, token in enumerate(self.tokens)}
+        balances, fee_e18 = list(self.balances), self.fee_e18
+        for event in events:
+            values = event.values
+            if event.name == "Swap":
+                balances[places[values["tokenIn"]]] += values["amountIn"]
+                balances[places[values["tokenOut"]]] -= values["amountOut"]
+            elif event.name == "PoolBalanceChanged":
+                rows = zip(
+                    values["tokens"], values["deltas"], values["protocolFeeAmounts"], strict=True
+                )
+                for token, delta, fee in rows:
+                    balances[places[token]] += delta - fee
+            elif event.name == "PoolBalanceManaged":
+                balances[places[values["token"]]] += values["cashDelta"] + values["managedDelta"]
+            elif event.name == "SwapFeePercentageChanged":
+                fee_e18 = values["swapFeePercentage"]
+        return replace(self, balances=tuple(balances), fee_e18=fee_e18)
+
+    def at_prices(self, prices_e8: Sequence[int]) -> BalancerWeightedPool:
+        """See `Pool.at_prices`. Each balance is worth its weight beside the first token's, rounded down."""
+        first = self.tokens[0]
+        balances = [self.balances[0]]
+        for place, token in enumerate(self.tokens[1:], start=1):
+            beside = Fraction(self.weights_e18[place], self.weights_e18[0])
+            price = raw_price(first, token, prices_e8[0], prices_e8[place])
+            balances.append(int(self.balances[0] * price * beside))
+        return replace(self, balances=tuple(balances))
+
+    def to_json(self) -> dict[str, object]:
+        """The snapshot that `rebalancer.venues.load` reads back as an equal pool."""
+        return {
+            "chain_id": self.chain_id,
+            "block": self.block,
+            "address": self.address,
+            "pool_id": self.pool_id,
+            "vault": self.vault,
+            "name": self.name,
+            "tokens": [token.to_json() for token in self.tokens],
+            "balances": list(self.balances),
+            "fee": str(Fraction(self.fee_e18, E18)),
+            "weights": list(self.weights_e18),
+            "pow_version": self.pow_version,
+        }
+
+    @cached_property
+    def _scales(self) -> tuple[int, ...]:
+        """What makes raw units 18 decimals."""
+        return tuple(10 ** (_MAX_DECIMALS - token.decimals) for token in self.tokens)
+
+    @cached_property
+    def _balances_e18(self) -> tuple[int, ...]:
+        return tuple(
+            balance * scale for balance, scale in zip(self.balances, self._scales, strict=True)
+        )
+
+    @property
+    def _has_shortcuts(self) -> bool:
+        return self.pow_version != POW_VERSIONS[0]
+
+    def _is_open(self, i: int, j: int) -> bool:
+        """An empty pool divides by zero and refuses any swap."""
+        return self.balances[i] > 0 and self.balances[j] > 0
+
+    def _most_e18(self, place: int) -> int:
+        return mul_down_e18(self._balances_e18[place], _MAX_RATIO_E18)
+
+    def _most_in(self, i: int, j: int) -> int:
+        """The largest raw amount that is no more than the ratio allows once its fee is off."""
+        if not self._is_open(i, j):
+            return 0
+        net_raw = self._most_e18(i) // self._scales[i]
+        # The fee is rounded up, so what is left falls short of amount * (1 - fee) by less than one unit.
+        return (net_raw * E18 + E18 - 1) // (E18 - self.fee_e18)
+
+
+def _load(snapshot: Snapshot) -> BalancerWeightedPool:
+    return BalancerWeightedPool(
+        address=text_of(snapshot, "address"),
+        vault=text_of(snapshot, "vault"),
+        pool_id=text_of(snapshot, "pool_id"),
+        tokens=tokens_of(snapshot),
+        balances=ints_of(snapshot, "balances"),
+        weights_e18=ints_of(snapshot, "weights"),
+        fee_e18=_fee_e18(text_of(snapshot, "fee")),
+        pow_version=text_of(snapshot, "pow_version"),
+        chain_id=int_of(snapshot, "chain_id"),
+        block=int_of(snapshot, "block"),
+        name=text_of(snapshot, "name"),
+    )
+
+
+def _fee_e18(text: str) -> int:
+    """A fee written as a fraction, "3/1000"."""
+    try:
+        fee = Fraction(text) * E18
+    except (ValueError, ZeroDivisionError):
+        raise BadPoolSnapshot(f"fee {text!r} is not a fraction") from None
+    if fee.denominator != 1:
+        raise BadPoolSnapshot(f"fee {text} has more than 18 decimals")
+    return fee.numerator
+
+
+def _read(at: At, ref: PoolRef) -> Reading[BalancerWeightedPool]:
+    """A weighted pool, by the mathematics that its answers show."""
+    pool = BALANCER_POOL.at(ref.address)
+    names = ("getPoolId", "getVault", "getNormalizedWeights", "getSwapFeePercentage")
+    answers = yield [at.ask(pool, name) for name in names]
+    its_id, vault_address, weights, fee = (
+        pool.result(name, answer) for name, answer in zip(names, answers, strict=True)
+    )
+    vault = BALANCER_VAULT.at(vault_address)
+    answers = yield [at.ask(vault, "getPoolTokens", its_id)]
+    assets, balances, _ = vault.result("getPoolTokens", answers[0])
+    tokens = yield from tokens_read(at, assets)
+    snapshot = {
+        **at.head("Balancer " + "/".join(token.symbol for token in tokens)),
+        "address": ref.address,
+        "pool_id": "0x" + bytes(its_id).hex(),
+        "vault": vault_address,
+        "tokens": [token.to_json() for token in tokens],
+        "balances": list(balances),
+        "fee": f"{fee}/{10**18}",
+        "weights": list(weights),
+    }
+    known = [_load({**snapshot, "pow_version": version}) for version in ("v2", "v1")]
+    # Nothing tells which powers a pool takes but what it answers, and only pairs whose weights stand 1:1, 2:1 or 4:1 answer differently.
+    swaps = probes(known[0], every_pair=True)
+    funds = (ETHER_ADDRESS, False, ETHER_ADDRESS, False)
+    answers = yield [
+        at.ask(vault, "queryBatchSwap", 0, [(its_id, i, j, amount, b"")], list(assets), funds)
+        for i, j, amount in swaps
+    ]
+    told = [answered(vault, "queryBatchSwap", answer) for answer in answers]
+    chain = [-deltas[j] if deltas else None for deltas, (_, j, _) in zip(told, swaps, strict=True)]
+    for paper in known:
+        if chain == quotes_of(paper, paper.quote_in, swaps):
+            return paper
+    raise UnsupportedPool(f"Balancer that answer otherwise than weighted ones ({ref.address})")
+
+
+VENUE = Venue(
+    name="balancer",
+    kinds=("Balancer V2 weighted",),
+    snapshot_key="weights",
+    load=_load,
+    read=each(_read),
+    mark=(BALANCER_POOL, "getNormalizedWeights"),
+    takes=lambda ref: len(ref.tokens) >= 2,
+)

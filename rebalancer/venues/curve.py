@@ -1,0 +1,313 @@
+"""Curve's venue: how its pools are told apart, read and saved. Their mathematics: `curve_stable` and `curve_crypto`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from rebalancer.chain.abi import Contract
+from rebalancer.chain.rpc import Call
+from rebalancer.errors import BadPoolSnapshot, UnsupportedPool
+from rebalancer.texts import safe_text
+from rebalancer.units import E18
+from rebalancer.venues.curve_crypto import CurveCryptoPool
+from rebalancer.venues.curve_stable import CurveStablePool
+from rebalancer.venues.fields import Snapshot, flag_of, int_of, ints_of, text_of, tokens_of
+from rebalancer.venues.model import ETHER_ADDRESS, PoolRef
+from rebalancer.venues.reading import (
+    PROBE_PARTS,
+    At,
+    Reading,
+    Venue,
+    answered,
+    each,
+    interface_of,
+    probes,
+    quotes_of,
+    tokens_read,
+)
+
+__all__ = ["CURVE", "VENUE", "CurvePool", "with_balance"]
+
+CurvePool = CurveStablePool | CurveCryptoPool
+
+CURVE = interface_of(
+    "Curve pool",
+    (
+        "coins(uint256) -> address",
+        "balances(uint256) -> uint256",
+        "A() -> uint256",
+        "A_precise() -> uint256",
+        "fee() -> uint256",
+        "admin_fee() -> uint256",
+        "gamma() -> uint256",
+        "D() -> uint256",
+        "price_scale() -> uint256",
+        "price_scale(uint256) -> uint256",
+        "mid_fee() -> uint256",
+        "out_fee() -> uint256",
+        "fee_gamma() -> uint256",
+        "future_A_time() -> uint256",
+        "future_A_gamma_time() -> uint256",
+        "MATH() -> address",
+        "version() -> string",
+        "virtual_price() -> uint256",
+        "totalSupply() -> uint256",
+        "offpeg_fee_multiplier() -> uint256",
+        "stored_rates() -> uint256[]",
+        "admin_balances(uint256) -> uint256",
+        "exchange_received(int128,int128,uint256,uint256) -> uint256",
+        "get_dy(int128,int128,uint256) -> uint256",
+        "get_dy(uint256,uint256,uint256) -> uint256",
+    ),
+)
+
+_MAX_COINS = 8
+_CURVE_ETHER = "0x" + "ee" * 20
+_TRICRYPTO_MULTIPLIER, _TRICRYPTO2_MULTIPLIER = 100, 10_000
+"""What the first tricrypto (which tells A_precise) and all later ones multiply A by."""
+
+_NG_MATH = {(3, "v2.0.0"): "ng", (2, "v2.0.0"): "ng", (2, "v2.1.0"): "ng-v2.1.0"}
+"""Coins and the version that the mathematics contract tells → how snapshots name it."""
+
+_CURVE_SCALARS = (
+    *("A", "A_precise", "fee", "admin_fee", "gamma", "D", "mid_fee", "out_fee", "fee_gamma"),
+    *("future_A_time", "future_A_gamma_time", "MATH", "virtual_price", "totalSupply"),
+    *("offpeg_fee_multiplier", "stored_rates", "price_scale()"),
+)
+_CURVE_LISTS = ("coins", "balances", "price_scale(uint256)", "admin_balances")
+_RECEIVED = "exchange_received"
+_CODE_ADDRESS = "0x" + "c0de" * 10
+"""Where a coin's own code stands while it is asked through other code."""
+_LENDER = "0x" + "1e" * 20
+"""Who asks in a call that lends code."""
+
+
+def _load(snapshot: Snapshot) -> CurveStablePool | CurveCryptoPool:
+    """Of the two kinds only one has a gamma. What the contract said of itself must be so."""
+    lending, version = snapshot.get("use_lending"), _math_version(snapshot)
+    if isinstance(lending, list) and any(lending):
+        raise UnsupportedPool("Curve that lend their coins")
+    if snapshot.get("offpeg_fee_multiplier") and version == "v1":
+        raise UnsupportedPool("Curve older than stableswap-ng that charge more off the peg")
+    if snapshot.get("gamma") is not None:
+        return _load_crypto(snapshot)
+    pool = CurveStablePool(
+        address=text_of(snapshot, "address"),
+        tokens=tokens_of(snapshot),
+        balances=ints_of(snapshot, "balances"),
+        a_coefficient=int_of(snapshot, "a_coefficient"),
+        fee_e10=int_of(snapshot, "fee"),
+        admin_fee_e10=int_of(snapshot, "admin_fee"),
+        rates=ints_of(snapshot, "rates") if "rates" in snapshot else (),
+        math_version=version,
+        offpeg_fee_multiplier_e10=int_of(snapshot, "offpeg_fee_multiplier")
+        if version == "ng"
+        else 0,
+        is_ramping=flag_of(snapshot, "is_ramping"),
+        chain_id=int_of(snapshot, "chain_id"),
+        block=int_of(snapshot, "block"),
+        name=text_of(snapshot, "name"),
+    )
+    if "virtual_price" in snapshot and "lp_token_total_supply" in snapshot:
+        told, supply = int_of(snapshot, "virtual_price"), int_of(snapshot, "lp_token_total_supply")
+        if pool.invariant * E18 // max(supply, 1) != told:
+            raise BadPoolSnapshot(f"virtual_price {told} is not that of these balances")
+    return pool
+
+
+def _load_crypto(snapshot: Snapshot) -> CurveCryptoPool:
+    version, tokens = _math_version(snapshot), tokens_of(snapshot)
+    if version == "v1" and len(tokens) == 2:
+        raise UnsupportedPool("Curve of two coins older than twocrypto-ng")
+    shares = () if version == "v1" else ("virtual_price", "total_supply")
+    virtual_price_e18, total_supply = (
+        (int_of(snapshot, key) for key in shares) if shares else (0, 0)
+    )
+    pool = CurveCryptoPool(
+        address=text_of(snapshot, "address"),
+        tokens=tokens,
+        balances=ints_of(snapshot, "balances"),
+        a_coefficient=int_of(snapshot, "a_coefficient"),
+        gamma=int_of(snapshot, "gamma"),
+        d=int_of(snapshot, "d"),
+        price_scale_e18=ints_of(snapshot, "price_scale"),
+        mid_fee_e10=int_of(snapshot, "mid_fee"),
+        out_fee_e10=int_of(snapshot, "out_fee"),
+        fee_gamma=int_of(snapshot, "fee_gamma"),
+        a_multiplier=int_of(snapshot, "a_multiplier") if "a_multiplier" in snapshot else 1,
+        math_version=version,
+        virtual_price_e18=virtual_price_e18,
+        total_supply=total_supply,
+        is_ramping=flag_of(snapshot, "is_ramping"),
+        chain_id=int_of(snapshot, "chain_id"),
+        block=int_of(snapshot, "block"),
+        name=text_of(snapshot, "name"),
+    )
+    if "fee" in snapshot and int_of(snapshot, "fee") != pool.fee_e10:
+        raise BadPoolSnapshot(
+            f"fee {snapshot['fee']} is not {pool.fee_e10}, that of these balances"
+        )
+    if pool.is_ramping:
+        # The contract computes D again before every swap, whatever it has stored.
+        return replace(pool, d=pool.fresh_d)
+    if abs(pool.d - pool.fresh_d) > pool.d_slack:
+        raise BadPoolSnapshot(f"d {pool.d} is not that of these balances, {pool.fresh_d}")
+    return pool
+
+
+def _math_version(snapshot: Snapshot) -> str:
+    return text_of(snapshot, "math_version") if "math_version" in snapshot else "v1"
+
+
+def _read(at: At, ref: PoolRef) -> Reading[CurvePool]:
+    """A stable or a tricrypto pool, whose answers are those of the one on paper."""
+    address = ref.address
+    pool = CURVE.at(address)
+    listed = [(name, k) for name in _CURVE_LISTS for k in range(_MAX_COINS)]
+    answers = yield [at.ask(pool, name) for name in _CURVE_SCALARS] + [
+        at.ask(pool, name, k) for name, k in listed
+    ]
+    told = {
+        name: answered(pool, name, answer)
+        for name, answer in zip(_CURVE_SCALARS, answers, strict=False)
+    }
+    lists: dict[str, list[Any]] = {name: [] for name in _CURVE_LISTS}
+    for (name, _), answer in zip(listed, answers[len(_CURVE_SCALARS) :], strict=True):
+        value = answered(pool, name, answer)
+        if value is not None:
+            lists[name].append(value)
+    coins = [coin for coin in lists["coins"] if coin != ETHER_ADDRESS]
+    if _CURVE_ETHER in coins:
+        raise UnsupportedPool(f"Curve that hold ether ({address})")
+    tokens = yield from tokens_read(at, coins)
+    snapshot: dict[str, Any] = {
+        **at.head("Curve " + "/".join(token.symbol for token in tokens)),
+        "address": address,
+        "tokens": [token.to_json() for token in tokens],
+        "balances": lists["balances"][: len(tokens)],
+    }
+    if told["gamma"] is None:
+        paper = _load(snapshot | _told_stable(at, told))
+    else:
+        parts = yield from _told_crypto(at, address, len(tokens), told)
+        # With two coins there is one price, which is told without a number.
+        one = told["price_scale()"]
+        scale = lists["price_scale(uint256)"] if one is None else [one]
+        paper = _load({**snapshot, "price_scale": scale[: len(tokens) - 1], **parts})
+    swaps = probes(paper)
+    kind = "int128" if isinstance(paper, CurveStablePool) else "uint256"
+    view = f"get_dy({kind},{kind},uint256)"
+    answers = yield [at.ask(pool, view, *swap) for swap in swaps]
+    expected = quotes_of(paper, paper.get_dy, swaps)
+    for quote, answer in zip(expected, answers, strict=True):
+        if (answered(pool, view, answer) or 0) != (quote or 0):
+            raise UnsupportedPool(f"Curve of other mathematics ({address})")
+    if isinstance(paper, CurveStablePool) and paper.math_version == "ng":
+        yield from _check_exchange(at, pool, paper, lists["admin_balances"])
+    return paper
+
+
+def _told_stable(at: At, told: Mapping[str, Any]) -> dict[str, Any]:
+    """Only pools of stableswap-ng tell the rates they store."""
+    found = {
+        "a_coefficient": told["A"],
+        "fee": told["fee"],
+        "admin_fee": told["admin_fee"],
+        "is_ramping": (told["future_A_time"] or 0) > at.block.timestamp,
+    }
+    if told["stored_rates"] is None:
+        return found
+    return found | {
+        "a_coefficient": told["A_precise"],
+        "rates": list(told["stored_rates"]),
+        "math_version": "ng",
+        "offpeg_fee_multiplier": told["offpeg_fee_multiplier"],
+    }
+
+
+def _told_crypto(
+    at: At, address: str, count: int, told: Mapping[str, Any]
+) -> Reading[dict[str, Any]]:
+    """Only pools of tricrypto-ng and twocrypto-ng tell which mathematics they use."""
+    precise, ends_at = told["A_precise"], told["future_A_gamma_time"] or 0
+    found = {
+        "a_coefficient": told["A"] if precise is None else precise,
+        "a_multiplier": _TRICRYPTO2_MULTIPLIER if precise is None else _TRICRYPTO_MULTIPLIER,
+        "d": told["D"],
+        # The first ones compute D again until the first swap after the ramp, too.
+        "is_ramping": ends_at > 0,
+        **{name: told[name] for name in ("gamma", "mid_fee", "out_fee", "fee_gamma")},
+    }
+    if told["MATH"] is None:
+        return found
+    mathematics = CURVE.at(told["MATH"])
+    answers = yield [at.ask(mathematics, "version")]
+    version = answered(mathematics, "version", answers[0])
+    if (count, version) not in _NG_MATH:
+        raise UnsupportedPool(f"Curve of mathematics {safe_text(str(version), 16)} ({address})")
+    return found | {
+        "math_version": _NG_MATH[count, version],
+        "virtual_price": told["virtual_price"],
+        "total_supply": told["totalSupply"],
+        "is_ramping": ends_at > at.block.timestamp,
+    }
+
+
+def _check_exchange(
+    at: At, pool: Contract, paper: CurveStablePool, owed: Sequence[int]
+) -> Reading[None]:
+    """What the pool itself pays, which its get_dy leaves to a contract of its factory.
+
+    `exchange_received` takes what has come in since the pool last looked. So the first coin's code is lent to the call
+    with more in the pool's balance; all else of the coin is as it is. Pools of coins whose balances change by
+    themselves have no such function, and their state moves without a log.
+    """
+    coin = paper.tokens[0].address
+    (code,) = yield [("eth_getCode", (coin, {"blockHash": at.block.hash}))]
+    calls: list[Call] = []
+    amounts = [max(paper.balances[0] // part, 1) for part in PROBE_PARTS]
+    for amount in amounts:
+        held = paper.balances[0] + sum(owed[:1]) + amount
+        method, (message, block) = at.ask(pool, _RECEIVED, 0, 1, amount, 0)
+        lent = with_balance(coin, code, held)
+        calls.append((method, ({**message, "from": _LENDER}, block, lent)))
+    answers = yield calls
+    paid = [answered(pool, _RECEIVED, answer) for answer in answers]
+    if None in paid:
+        raise UnsupportedPool(
+            f"Curve that hold coins whose balances change by themselves ({pool.address})"
+        )
+    ends = coin, paper.tokens[1].address
+    if paid != [paper.quote_in(*ends, amount) for amount in amounts]:
+        raise UnsupportedPool(f"Curve of other mathematics ({pool.address})")
+
+
+def with_balance(coin: str, code: str, held: int) -> dict[str, dict[str, str]]:
+    """The state override of a call in which everybody holds `held` of a coin, whose own `code` answers all else."""
+    lent = "".join(
+        (
+            "60003560e01c6370a0823114604557",  # the selector is balanceOf's: go to 0x45
+            "3660006000376000600036600073",  # copy the calldata, and with it
+            f"{_CODE_ADDRESS[2:]}5af4",  # delegate the call
+            "3d600060003e6040573d6000fd",  # on failure revert with what was returned
+            "5b3d6000f3",  # 0x40: return it
+            f"5b7f{held:064x}60005260206000f3",  # 0x45: return the balance
+        )
+    )
+    return {coin: {"code": "0x" + lent}, _CODE_ADDRESS: {"code": code}}
+
+
+VENUE = Venue(
+    name="curve",
+    kinds=(
+        *("Curve 3pool", "Curve stableswap-ng"),
+        *("Curve tricrypto", "Curve tricrypto-ng", "Curve twocrypto-ng"),
+    ),
+    snapshot_key="a_coefficient",
+    load=_load,
+    read=each(_read),
+    mark=(CURVE, "A"),
+    takes=lambda ref: len(ref.tokens) >= 2,
+)

@@ -1,0 +1,428 @@
+"""A vault of ERC-4626 on paper: what a deposit of its asset and a redemption of its shares pay, to the unit, at the rate of a block.
+
+Quotes are those of OpenZeppelin's ERC4626 (5.x), whatever its offset of decimals: assets times (supply + 10^offset) / (total + 1) and
+back, both down. They have no price impact, and end at the vault's own limits. A vault is compared as it is read: previewDeposit and
+previewRedeem have to answer as on paper, and a redemption of shares that are lent to the call has to pay it. One with another mathematics
+or a fee is refused, and so is one whose shares' balances are kept where they cannot be lent. A deposit cannot be tried so; what it pays is
+what previewDeposit says.
+
+`max_deposit` and `max_redeem` are what maxDeposit and maxRedeem tell an account that nobody has, and that holds all shares for the call:
+0 where the vault is paused, and no more than it can pay out. Beyond them a quote is refused. They promise no rate. Who sends the vault
+assets raises its rate, and who holds nearly all shares of a small vault can so make another's deposit buy nothing (the virtual shares make
+that cost them more than it brings). Quotes follow what was read at the block; whoever trades later is safe by the least amount that the
+executor's caller demands, not by this. So a share token belongs in a basket only if its vault has an offset or a supply that nobody can
+drain.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any, ClassVar, Self
+
+from eth_utils.crypto import keccak
+
+from rebalancer.chain.abi import Contract
+from rebalancer.chain.rpc import Call
+from rebalancer.errors import BadPoolSnapshot, LiquidityExhausted, UnsupportedPool
+from rebalancer.route import Hop, address_bytes, to_caller_flag
+from rebalancer.venues.fields import Snapshot, int_of, text_of, tokens_of
+from rebalancer.venues.model import (
+    EMPTY_SIDE,
+    MAX_AMOUNT_RAW,
+    NO_EVENTS,
+    LogSource,
+    PoolBase,
+    PoolRef,
+    Stretches,
+    Token,
+    address_key,
+    check_amount,
+    places_of,
+)
+from rebalancer.venues.reading import (
+    PROBE_PARTS,
+    At,
+    Reading,
+    Venue,
+    answered,
+    each,
+    interface_of,
+    tokens_read,
+)
+
+__all__ = ["VENUE", "ERC4626Pool", "WrapPool", "share_vault_hop"]
+
+_NUMBER = 8
+"""In RouteExecutor."""
+
+_MAX_WORD = 2**256 - 1
+_MAX_OFFSET = 30
+"""Largest offset of decimals that is believed."""
+
+_FALL = 1e-7
+"""Part by which the price falls over a stretch: next to nothing, and enough for floats to tell where on it one is, to a part in 10^8."""
+
+_SPARED = 1e-7
+"""Part of a limit that a stretch leaves, so that no float is above it."""
+
+_LEAST_DEEP = 10**6
+"""Whole tokens that a stretch is laid out for at least."""
+
+_HOLDER = "0x" + "1f" * 20
+"""An account that nobody has."""
+
+_NAMESPACE = int.from_bytes(keccak(text="openzeppelin.storage.ERC20")) - 1
+_ERC7201_BALANCES = int.from_bytes(keccak(_NAMESPACE.to_bytes(32))) & ~0xFF
+_BALANCES_AT = (0, 3, 51, _ERC7201_BALANCES)
+"""Where balances are kept: OpenZeppelin's and solmate's ERC-20, OpenZeppelin's upgradeable of version 4, and that of version 5."""
+
+_SHARES = interface_of(
+    "ERC-4626 vault",
+    (
+        "asset() -> address",
+        "totalAssets() -> uint256",
+        "totalSupply() -> uint256",
+        "balanceOf(address) -> uint256",
+        "maxDeposit(address) -> uint256",
+        "maxRedeem(address) -> uint256",
+        "previewDeposit(uint256) -> uint256",
+        "previewRedeem(uint256) -> uint256",
+        "redeem(uint256,address,address) -> uint256",
+    ),
+)
+
+
+def share_vault_hop(
+    vault: str, amount_raw: int, token_in: str, token_out: str, *, to_caller: bool
+) -> Hop:
+    """A deposit into an ERC-4626 vault, or a redemption where `token_in` is the vault. Body: vault (20)."""
+    flags = to_caller_flag(to_caller)
+    return Hop(_NUMBER, amount_raw, token_in, token_out, address_bytes(vault), flags)
+
+
+class WrapPool(PoolBase):
+    """What turns a token into another at a rate that no trade moves, up to a limit: place 0 is what is wrapped, 1 the wrapper.
+
+    A pool says by `_rate` what it pays, by `_out` what that is in whole units, by `_most_in` how much it takes.
+    """
+
+    LOGS_TELL_ALL: ClassVar[bool] = False
+
+    address: str
+    tokens: tuple[Token, Token]
+    chain_id: int
+    block: int
+    name: str
+
+    @abstractmethod
+    def _rate(self, i: int) -> tuple[int, int]:
+        """What comes out for the token at a place, as a numerator and a denominator above 0."""
+
+    @abstractmethod
+    def _out(self, i: int, amount_raw: int) -> int:
+        """What comes out, down; 0 for 0, and no less for more."""
+
+    @abstractmethod
+    def _most_in(self, i: int) -> int:
+        """The most that may go in."""
+
+    @property
+    def key(self) -> str:
+        """Its address."""
+        return self.address
+
+    @property
+    def holder(self) -> str:
+        """The wrapper."""
+        return self.address
+
+    @property
+    def fee_pips(self) -> int:
+        """None."""
+        return 0
+
+    @property
+    def moves(self) -> bool:
+        """See `PoolState.moves`: rates follow what the wrapper holds, which no log of it tells."""
+        return True
+
+    @property
+    def log_sources(self) -> tuple[LogSource, ...]:
+        """The wrapper, whatever it logs."""
+        return (LogSource(self.address, NO_EVENTS),)
+
+    def quote_in(self, token_in: str, token_out: str, amount_raw: int) -> int:
+        """See `Pool.quote_in`."""
+        check_amount(amount_raw)
+        i, _ = places_of(self.address, self.tokens, token_in, token_out)
+        most = self._most_in(i)
+        if amount_raw > most:
+            raise LiquidityExhausted(self.address, self.tokens[i].address, amount_raw, most)
+        return self._out(i, amount_raw)
+
+    def quote_out(self, token_in: str, token_out: str, amount_raw: int) -> int:
+        """See `Pool.quote_out`. The least amount whose `quote_in` is enough."""
+        check_amount(amount_raw)
+        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        most = self._most_in(i)
+        possible = self._out(i, most)
+        if amount_raw > possible:
+            raise LiquidityExhausted(self.address, self.tokens[j].address, amount_raw, possible)
+        # {in} = {out} * {in} / {out}. Up: nothing less is enough, and each further rounding down costs a little more.
+        given, taken = self._rate(i)
+        low = -(-amount_raw * taken // given)
+        high, step = low, 1
+        while self._out(i, min(high, most)) < amount_raw:
+            low, high, step = high + 1, high + step, 2 * step
+        high = min(high, most)
+        while low < high:
+            middle = (low + high) // 2
+            if self._out(i, middle) < amount_raw:
+                low = middle + 1
+            else:
+                high = middle
+        return high
+
+    def spot_price(self, token_in: str, token_out: str) -> Fraction:
+        """See `Pool.spot_price`. 0 where nothing may go in."""
+        i, _ = places_of(self.address, self.tokens, token_in, token_out)
+        return Fraction(*self._rate(i)) if self._most_in(i) else Fraction(0)
+
+    def flow_to(self, token_in: str, token_out: str, marginal: float) -> tuple[int, int]:
+        """See `Pool.flow_to`. All that may go in, or nothing."""
+        i, _ = places_of(self.address, self.tokens, token_in, token_out)
+        if marginal >= float(self.spot_price(token_in, token_out)):
+            return 0, 0
+        most = self._most_in(i)
+        return most, self._out(i, most)
+
+    def shape(self, token_in: str, token_out: str) -> Stretches:
+        """See `Pool.shape`. One stretch from the rate on, over which the price falls next to nothing.
+
+        It ends just before the limit, or where the wrapper has doubled: what is more than that is beyond what floats can tell beside
+        it. It never says more than is paid, so that to go round never seems to gain, and less by no more than a part in 10^7.
+        """
+        i, _ = places_of(self.address, self.tokens, token_in, token_out)
+        given, taken = self._rate(i)
+        deep = max(self._all_of(i), _LEAST_DEEP * 10 ** self.tokens[i].decimals)
+        most = min(self._most_in(i), deep)
+        if not most:
+            return EMPTY_SIDE
+        spot = math.log(given) - math.log(taken)
+        start = math.exp(-spot / 2)
+        end = start * (1 + _FALL / 2)
+        liquidity = most * (1 - _SPARED) / (end - start)
+        return Stretches(spot, 1.0, (start, end), (liquidity, 0.0))
+
+    def arbitraged(self, prices_e8: Sequence[int]) -> Self:  # noqa: ARG002 (as every pool takes it)
+        """See `Pool.arbitraged`: no trade moves its rate."""
+        return self
+
+    def _all_of(self, i: int) -> int:
+        """About how much of the token at a place there is to turn: the denominator of a rate, where that is a whole."""
+        return self._rate(i)[1]
+
+
+@dataclass(frozen=True)
+class ERC4626Pool(WrapPool):
+    """One state of one vault; satisfies `PoolState`. `tokens` are the asset and the share, whose address is the vault's.
+
+    Raises:
+        BadPoolSnapshot: the state contradicts itself.
+    """
+
+    MAY_DRIFT: ClassVar[frozenset[str]] = frozenset(
+        {"total_assets", "total_supply", "max_deposit", "max_redeem"}
+    )
+
+    address: str
+    tokens: tuple[Token, Token]
+    total_assets: int
+    total_supply: int
+    decimals_offset: int
+    max_deposit: int
+    max_redeem: int
+    chain_id: int = 1
+    block: int = 0
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "address", address_key(self.address))
+        asset, share = self.tokens
+        if share.address != self.address or asset.address == self.address:
+            raise BadPoolSnapshot("the second token, and it alone, is the vault itself")
+        for value in (self.total_assets, self.total_supply, self.max_deposit, self.max_redeem):
+            if not 0 <= value <= _MAX_WORD:
+                raise BadPoolSnapshot(f"{value} is not in 0 … 2^256 - 1")
+        if not 0 <= self.decimals_offset <= _MAX_OFFSET:
+            raise BadPoolSnapshot(
+                f"decimals_offset {self.decimals_offset} is not in 0 … {_MAX_OFFSET}"
+            )
+
+    def swapped(self, token_in: str, token_out: str, amount_raw: int) -> tuple[int, ERC4626Pool]:
+        """See `Pool.swapped`. What was deposited is not taken to be free for redemption, nor what was redeemed to make room."""
+        out = self.quote_in(token_in, token_out, amount_raw)
+        if token_in.lower() == self.address:
+            return out, replace(
+                self,
+                total_assets=self.total_assets - out,
+                total_supply=self.total_supply - amount_raw,
+                max_redeem=self.max_redeem - amount_raw,
+            )
+        endless = self.max_deposit == _MAX_WORD
+        return out, replace(
+            self,
+            total_assets=self.total_assets + amount_raw,
+            total_supply=self.total_supply + out,
+            max_deposit=self.max_deposit if endless else self.max_deposit - amount_raw,
+        )
+
+    def hop(self, token_in: str, token_out: str, amount_raw: int, *, to_caller: bool) -> Hop:
+        """See `Pool.hop`."""
+        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        ends = self.tokens[i].address, self.tokens[j].address
+        return share_vault_hop(self.address, amount_raw, *ends, to_caller=to_caller)
+
+    @property
+    def kind(self) -> str:
+        """See `PoolState.kind`."""
+        return "ERC-4626"
+
+    @property
+    def ref(self) -> PoolRef:
+        """See `PoolState.ref`."""
+        return PoolRef(self.address, tuple(token.address for token in self.tokens), 0, VENUE.name)
+
+    def to_json(self) -> dict[str, object]:
+        """The snapshot that `rebalancer.venues.load` reads back as an equal pool."""
+        return {
+            "chain_id": self.chain_id,
+            "block": self.block,
+            "address": self.address,
+            "name": self.name,
+            "tokens": [token.to_json() for token in self.tokens],
+            "total_assets": self.total_assets,
+            "total_supply": self.total_supply,
+            "decimals_offset": self.decimals_offset,
+            "max_deposit": self.max_deposit,
+            "max_redeem": self.max_redeem,
+        }
+
+    def _rate(self, i: int) -> tuple[int, int]:
+        # The vault counts a unit and 10^offset shares more than it has, which nobody holds.
+        shares, assets = self.total_supply + 10**self.decimals_offset, self.total_assets + 1
+        return (assets, shares) if i else (shares, assets)
+
+    def _out(self, i: int, amount_raw: int) -> int:
+        given, taken = self._rate(i)
+        return amount_raw * given // taken
+
+    def _most_in(self, i: int) -> int:
+        if i:
+            return min(self.max_redeem, self.total_supply, MAX_AMOUNT_RAW)
+        shares, assets = self._rate(0)
+        # What it holds afterwards, and the shares then, are words.
+        room = min(_MAX_WORD - assets, ((_MAX_WORD - shares + 1) * assets - 1) // shares)
+        return max(min(self.max_deposit, MAX_AMOUNT_RAW, room), 0)
+
+
+def _load(snapshot: Snapshot) -> ERC4626Pool:
+    tokens = tokens_of(snapshot)
+    if len(tokens) != 2:
+        raise BadPoolSnapshot("a vault has two tokens: its asset and its share")
+    return ERC4626Pool(
+        address=text_of(snapshot, "address"),
+        tokens=(tokens[0], tokens[1]),
+        total_assets=int_of(snapshot, "total_assets"),
+        total_supply=int_of(snapshot, "total_supply"),
+        decimals_offset=int_of(snapshot, "decimals_offset"),
+        max_deposit=int_of(snapshot, "max_deposit"),
+        max_redeem=int_of(snapshot, "max_redeem"),
+        chain_id=int_of(snapshot, "chain_id"),
+        block=int_of(snapshot, "block"),
+        name=text_of(snapshot, "name"),
+    )
+
+
+def _read(at: At, ref: PoolRef) -> Reading[ERC4626Pool]:
+    """A vault whose answers are those of the one on paper."""
+    vault = _SHARES.at(ref.address)
+    names = ("asset", "totalAssets", "totalSupply")
+    answers = yield [at.ask(vault, name) for name in names]
+    asset, total_assets, total_supply = (
+        vault.result(name, answer) for name, answer in zip(names, answers, strict=True)
+    )
+    tokens = yield from tokens_read(at, (asset, ref.address))
+    lent = _with_shares(vault, total_supply)
+    answers = yield [
+        at.ask(vault, "maxDeposit", _HOLDER),
+        _as_holder(at.ask(vault, "maxRedeem", _HOLDER), lent),
+        _as_holder(at.ask(vault, "balanceOf", _HOLDER), lent),
+    ]
+    if answered(vault, "balanceOf", answers[2]) != total_supply:
+        raise UnsupportedPool(f"ERC-4626 whose shares cannot be lent ({ref.address})")
+    paper = _load(
+        {
+            **at.head(f"ERC-4626 {tokens[0].symbol}/{tokens[1].symbol}"),
+            "address": ref.address,
+            "tokens": [token.to_json() for token in tokens],
+            "total_assets": total_assets,
+            "total_supply": total_supply,
+            "decimals_offset": tokens[1].decimals - tokens[0].decimals,
+            "max_deposit": vault.result("maxDeposit", answers[0]),
+            "max_redeem": vault.result("maxRedeem", answers[1]),
+        }
+    )
+    yield from _check(at, vault, paper)
+    return paper
+
+
+def _check(at: At, vault: Contract, paper: ERC4626Pool) -> Reading[None]:
+    """Previews of parts of what is there and of a whole token, and redemptions of as much as may be redeemed."""
+    asset, share = paper.tokens
+    wholes = [{1, 10**token.decimals} for token in paper.tokens]
+    for whole, held in zip(wholes, (paper.total_assets, paper.total_supply), strict=True):
+        whole |= {max(held // part, 1) for part in PROBE_PARTS}
+    most = paper._most_in(1)
+    asked = [("previewDeposit", 0, amount) for amount in sorted(wholes[0])]
+    asked += [("previewRedeem", 1, amount) for amount in sorted(wholes[1])]
+    redeemed = sorted(amount for amount in wholes[1] if paper._out(1, amount) and amount <= most)
+    lent = _with_shares(vault, paper.total_supply)
+    calls = [at.ask(vault, name, amount) for name, _, amount in asked]
+    calls += [
+        _as_holder(at.ask(vault, "redeem", amount, _HOLDER, _HOLDER), lent) for amount in redeemed
+    ]
+    asked += [("redeem", 1, amount) for amount in redeemed]
+    answers = yield calls
+    for (name, i, amount), answer in zip(asked, answers, strict=True):
+        if answered(vault, name, answer) != paper._out(i, amount):
+            raise UnsupportedPool(
+                f"ERC-4626 of other mathematics ({name} of {share.symbol} for {asset.symbol}, {vault.address})"
+            )
+
+
+def _with_shares(vault: Contract, shares: int) -> dict[str, Any]:
+    """The state override of a call in which an account that nobody has holds so many shares of a vault."""
+    holder = bytes(12) + bytes.fromhex(_HOLDER[2:])
+    slots = ("0x" + keccak(holder + at.to_bytes(32)).hex() for at in _BALANCES_AT)
+    return {vault.address: {"stateDiff": dict.fromkeys(slots, f"0x{shares:064x}")}}
+
+
+def _as_holder(call: Call, lent: dict[str, Any]) -> Call:
+    method, (message, block) = call
+    return method, ({**message, "from": _HOLDER}, block, lent)
+
+
+VENUE = Venue(
+    name="erc4626",
+    kinds=("ERC-4626",),
+    snapshot_key="decimals_offset",
+    load=_load,
+    read=each(_read),
+    takes=lambda ref: len(ref.tokens) == 2,
+    mark=(_SHARES, "asset"),
+)

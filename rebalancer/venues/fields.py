@@ -1,0 +1,86 @@
+"""Fields of a pool's snapshot, each of the type it must have.
+
+A snapshot is JSON: one pool's complete state at one block.
+
+Every function raises BadPoolSnapshot where the field is missing or of another type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rebalancer.errors import BadPoolSnapshot
+from rebalancer.texts import LONGEST_SYMBOL, safe_text
+from rebalancer.venues.model import Token
+
+__all__ = [
+    "Snapshot",
+    "field_of",
+    "flag_of",
+    "int_of",
+    "ints_of",
+    "object_of",
+    "text_of",
+    "token_of",
+    "tokens_of",
+]
+
+Snapshot = Mapping[str, object]
+
+
+def token_of(snapshot: Snapshot, key: str) -> Token:
+    token = object_of(snapshot, key)
+    return Token(
+        text_of(token, "address"),
+        safe_text(text_of(token, "symbol"), LONGEST_SYMBOL),
+        int_of(token, "decimals"),
+    )
+
+
+def tokens_of(snapshot: Snapshot) -> tuple[Token, ...]:
+    rows = field_of(snapshot, "tokens")
+    if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
+        raise BadPoolSnapshot("tokens is not a list of objects")
+    return tuple(token_of({"token": row}, "token") for row in rows)
+
+
+def field_of(snapshot: Snapshot, key: str) -> object:
+    if key not in snapshot:
+        raise BadPoolSnapshot(f"{key} is missing")
+    return snapshot[key]
+
+
+def object_of(snapshot: Snapshot, key: str) -> Snapshot:
+    value = field_of(snapshot, key)
+    if not isinstance(value, Mapping):
+        raise BadPoolSnapshot(f"{key} is not an object")
+    return value
+
+
+def int_of(snapshot: Snapshot, key: str) -> int:
+    value = field_of(snapshot, key)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise BadPoolSnapshot(f"{key} is not a whole number")
+    return value
+
+
+def ints_of(snapshot: Snapshot, key: str) -> tuple[int, ...]:
+    value = field_of(snapshot, key)
+    if not isinstance(value, list):
+        raise BadPoolSnapshot(f"{key} is not a list")
+    return tuple(int_of({key: one}, key) for one in value)
+
+
+def text_of(snapshot: Snapshot, key: str) -> str:
+    value = field_of(snapshot, key)
+    if not isinstance(value, str):
+        raise BadPoolSnapshot(f"{key} is not a text")
+    return value
+
+
+def flag_of(snapshot: Snapshot, key: str) -> bool:
+    """Whether something is so; it is not where nothing is said."""
+    value = snapshot.get(key, False)
+    if not isinstance(value, bool):
+        raise BadPoolSnapshot(f"{key} is neither true nor false")
+    return value

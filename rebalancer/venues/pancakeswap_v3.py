@@ -1,0 +1,49 @@
+"""A pool of PancakeSwap V3: Uniswap V3's mathematics under another callback, another `slot0` and a longer Swap event.
+
+Of what a swap pays in fees, the protocol's share is larger than on Uniswap and may differ by direction; no quote changes by it.
+Held against the published pool (npm `@pancakeswap/v3-core` 1.0.2), run by tests.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
+from rebalancer.chain.abi import Interface
+from rebalancer.venues.reading import Venue, interface_of
+from rebalancer.venues.uniswap_v3 import UniswapV3Pool, is_v3_ref, loader_of, read_by_lens
+
+__all__ = ["PANCAKE_POOL", "VENUE", "PancakeSwapV3Pool"]
+
+PANCAKE_POOL = interface_of(
+    "PancakeSwap V3 pool",
+    (
+        "lmPool() -> address",
+        "event Swap(address indexed sender, address indexed recipient, int256 amount0, int256 amount1, uint160 sqrtPriceX96, uint128 liquidity, int24 tick, uint128 protocolFeesToken0, uint128 protocolFeesToken1)",
+        "event Mint(address sender, address indexed owner, int24 indexed tickLower, int24 indexed tickUpper, uint128 amount, uint256 amount0, uint256 amount1)",
+        "event Burn(address indexed owner, int24 indexed tickLower, int24 indexed tickUpper, uint128 amount, uint256 amount0, uint256 amount1)",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class PancakeSwapV3Pool(UniswapV3Pool):
+    """One state of one pool; as `UniswapV3Pool`."""
+
+    KIND: ClassVar[str] = "PancakeSwap V3"
+    VENUE_NAME: ClassVar[str] = "pancakeswap-v3"
+    EVENTS: ClassVar[Interface] = PANCAKE_POOL
+    SNAPSHOT_KEY: ClassVar[str] = "pancakeswap_pool"
+
+
+VENUE = Venue(
+    name=PancakeSwapV3Pool.VENUE_NAME,
+    kinds=(PancakeSwapV3Pool.KIND,),
+    snapshot_key=PancakeSwapV3Pool.SNAPSHOT_KEY,
+    load=partial(loader_of, PancakeSwapV3Pool),
+    read=partial(read_by_lens, PancakeSwapV3Pool),
+    takes=is_v3_ref,
+    mark=(PANCAKE_POOL, "lmPool"),
+    reads_together=True,
+)

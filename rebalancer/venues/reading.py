@@ -1,0 +1,221 @@
+"""How a pool is read, as data: questions that a reader yields, and what it makes of their answers.
+
+A reader yields calls, is sent their answers, and returns what it read; it does no I/O of its own. `rebalancer.chain.pools` asks them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any, Protocol, TypeVar
+
+from rebalancer.chain.abi import Contract, Interface
+from rebalancer.chain.rpc import Call
+from rebalancer.chain.snapshot import Block
+from rebalancer.errors import (
+    ContractMissing,
+    ContractReverted,
+    LiquidityExhausted,
+    RpcRejected,
+)
+from rebalancer.texts import LONGEST_SYMBOL, safe_text
+from rebalancer.venues.fields import Snapshot
+from rebalancer.venues.model import ETHER_ADDRESS, PoolRef, PoolState, Token
+
+__all__ = [
+    "PROBE_PARTS",
+    "TOKEN",
+    "At",
+    "Reading",
+    "Result",
+    "Venue",
+    "answered",
+    "each",
+    "interface_of",
+    "probes",
+    "quotes_of",
+    "tokens_read",
+]
+
+Result = TypeVar("Result")
+Reading = Generator[list[Call], list[Any], Result]
+"""Yields calls, is sent their answers, returns what it read."""
+
+_ETHER = Token(ETHER_ADDRESS, "ETH", 18)
+_EVENT = re.compile(r"event (\w+)\((.*)\)")
+
+PROBE_PARTS = (1_000_000, 1_000, 20)
+"""Parts of a balance with which what the chain answers is compared with what it answers on paper."""
+
+
+@dataclass(frozen=True)
+class At:
+    """What every reader needs. `lens` is UniswapV3Lens, where the chain has it; its code is lent to a call elsewhere."""
+
+    block: Block
+    chain_id: int
+    tokens: Mapping[str, Token]
+    lens: str | None
+    lens_code: str
+
+    def ask(self, contract: Contract, function: str, *args: Any) -> Call:
+        """The call of a function at the block."""
+        return contract.request(function, *args, block=self.block.hash)
+
+    def head(self, name: str) -> dict[str, Any]:
+        """What every snapshot begins with."""
+        return {"chain_id": self.chain_id, "block": self.block.number, "name": name}
+
+
+@dataclass(frozen=True, slots=True)
+class Venue:
+    """All that the rest of the program needs to know of a venue beside its pools (`PoolState`)."""
+
+    name: str
+    """In addresses files, settings and logs."""
+    kinds: tuple[str, ...]
+    """What is served, by the names that people know."""
+    snapshot_key: str
+    """The key that only its snapshots have."""
+    load: Callable[[Snapshot], PoolState]
+    """The pool in a snapshot; raises BadPoolSnapshot or UnsupportedPool."""
+    read: Callable[[At, Sequence[PoolRef]], Reading[Sequence[PoolState]]]
+    """Pools as the chain has them."""
+    takes: Callable[[PoolRef], bool]
+    """Whether a pool of it can be told so."""
+    mark: tuple[Interface, str] | None
+    """A view without arguments that its pools alone answer; None where pools have no address."""
+    tells_fee: bool = True
+    """Whether its pools tell their fee."""
+    reads_together: bool = False
+    """Whether one call reads all of its pools, so that one which cannot be read hides the others."""
+
+
+def interface_of(name: str, lines: Iterable[str]) -> Interface:
+    """Of an outside contract, whose code is not shipped: `name(types) -> types` or `event name(type [indexed] name, …)`.
+
+    Raises:
+        ValueError: a line is neither.
+    """
+    return Interface.of(name, [_entry(line) for line in lines])
+
+
+def _entry(line: str) -> Mapping[str, Any]:
+    event = _EVENT.fullmatch(line)
+    if event:
+        inputs = [part.split() for part in event[2].split(", ")]
+        return {
+            "type": "event",
+            "name": event[1],
+            "inputs": [{"type": p[0], "name": p[-1], "indexed": "indexed" in p} for p in inputs],
+        }
+    head, arrow, results = line.partition(") -> ")
+    name, paren, types = head.partition("(")
+    if not (arrow and paren and name.isidentifier()):
+        raise ValueError(f"{line!r} is neither a function nor an event")
+    return {
+        "type": "function",
+        "name": name,
+        "inputs": _parameters(types),
+        "outputs": _parameters(results),
+    }
+
+
+def _parameters(types: str) -> list[dict[str, str]]:
+    """The types of a list, of which tuples are written with their types in parentheses."""
+    found, depth = [""], 0
+    for letter in types:
+        depth += (letter == "(") - (letter == ")")
+        if letter == "," and not depth:
+            found.append("")
+        else:
+            found[-1] += letter
+    return [{"type": kind} for kind in found if kind]
+
+
+TOKEN = interface_of("ERC-20", ("symbol() -> string", "decimals() -> uint8"))
+
+
+def answered(contract: Contract, function: str, answer: Any) -> Any:
+    """What a function answered, or None where there is no such function."""
+    try:
+        return contract.result(function, answer)
+    except (ContractReverted, ContractMissing, RpcRejected):
+        return None
+
+
+def each(
+    read: Callable[[At, PoolRef], Reading[PoolState]],
+) -> Callable[[At, Sequence[PoolRef]], Reading[Sequence[PoolState]]]:
+    """A reader of pools from a reader of one."""
+
+    def read_all(at: At, refs: Sequence[PoolRef]) -> Reading[Sequence[PoolState]]:
+        found = []
+        for ref in refs:
+            found.append((yield from read(at, ref)))  # noqa: PERF401 (no comprehension can yield)
+        return found
+
+    return read_all
+
+
+def tokens_read(at: At, addresses: Iterable[str]) -> Reading[tuple[Token, ...]]:
+    """Tokens by address; who is not known is asked."""
+    wanted = [address.lower() for address in addresses]
+    unknown = [a for a in dict.fromkeys(wanted) if a not in at.tokens and a != ETHER_ADDRESS]
+    found = {ETHER_ADDRESS: _ETHER, **at.tokens}
+    if unknown:
+        contracts = [TOKEN.at(address) for address in unknown]
+        answers = yield [at.ask(c, name) for c in contracts for name in ("symbol", "decimals")]
+        for n, contract in enumerate(contracts):
+            symbol = _symbol(contract, answers[2 * n])
+            decimals = contract.result("decimals", answers[2 * n + 1])
+            found[contract.address] = Token(contract.address, symbol, decimals)
+    return tuple(found[address] for address in wanted)
+
+
+def _symbol(contract: Contract, answer: Any) -> str:
+    """A symbol; some old tokens tell theirs in one word instead of a text."""
+    try:
+        found = str(contract.result("symbol", answer))
+    except ContractMissing:
+        word = bytes.fromhex(answer.removeprefix("0x")) if isinstance(answer, str) else b""
+        found = word.rstrip(b"\0").decode("utf-8", "replace")
+    return safe_text(found, LONGEST_SYMBOL) or contract.address
+
+
+class _Quoting(Protocol):
+    """A pool of balances that quotes."""
+
+    @property
+    def tokens(self) -> tuple[Token, ...]: ...
+    @property
+    def balances(self) -> tuple[int, ...]: ...
+
+
+def probes(pool: _Quoting, *, every_pair: bool = False) -> list[tuple[int, int, int]]:
+    """(i, j, amount) of every ordered pair of neighbours, or of any two, by parts of what the pool holds."""
+    count = len(pool.tokens)
+    pairs = [(k, (k + 1) % count) for k in range(count)]
+    if every_pair:
+        pairs = [*combinations(range(count), 2)]
+    return [
+        (i, j, max(pool.balances[i] // part, 1))
+        for one, other in pairs
+        for i, j in ((one, other), (other, one))
+        for part in PROBE_PARTS
+    ]
+
+
+def quotes_of(
+    pool: _Quoting, quote: Callable[[str, str, int], int], swaps: Iterable[tuple[int, int, int]]
+) -> list[int | None]:
+    """What the pool answers on paper to each (i, j, amount); None where it refuses."""
+    found: list[int | None] = []
+    for i, j, amount in swaps:
+        try:
+            found.append(quote(pool.tokens[i].address, pool.tokens[j].address, amount))
+        except LiquidityExhausted:
+            found.append(None)
+    return found

@@ -1,0 +1,56 @@
+"""A pool of Slipstream (Aerodrome, Velodrome): Uniswap V3's mathematics at a fee that its factory tells.
+
+The fee may change at any block without a log (a module of the factory computes it), so the pool is read at every block. Staked
+liquidity earns rewards instead of fees; no quote changes by it. The callback is Uniswap V3's, and so is the hop.
+
+Slipstream is on no registry: tests/vectors/slipstream.json holds what swaps on its public source, commit 193a6b8 compiled by solc
+0.7.6, paid on a local chain.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
+from rebalancer.chain.abi import Interface
+from rebalancer.venues.reading import Venue, interface_of
+from rebalancer.venues.uniswap_v3 import (
+    V3_POOL,
+    UniswapV3Pool,
+    is_v3_ref,
+    loader_of,
+    read_by_lens,
+)
+
+__all__ = ["VENUE", "SlipstreamPool"]
+
+_POOL = interface_of("Slipstream pool", ("stakedLiquidity() -> uint128",))
+
+
+@dataclass(frozen=True)
+class SlipstreamPool(UniswapV3Pool):
+    """One state of one pool, at the fee of its block; as `UniswapV3Pool`."""
+
+    KIND: ClassVar[str] = "Slipstream"
+    VENUE_NAME: ClassVar[str] = "slipstream"
+    EVENTS: ClassVar[Interface] = V3_POOL
+    SNAPSHOT_KEY: ClassVar[str] = "slipstream_pool"
+    MAY_DRIFT: ClassVar[frozenset[str]] = frozenset({"profile"})
+
+    @property
+    def moves(self) -> bool:
+        """Always: its fee may."""
+        return True
+
+
+VENUE = Venue(
+    name=SlipstreamPool.VENUE_NAME,
+    kinds=(SlipstreamPool.KIND,),
+    snapshot_key=SlipstreamPool.SNAPSHOT_KEY,
+    load=partial(loader_of, SlipstreamPool),
+    read=partial(read_by_lens, SlipstreamPool),
+    takes=is_v3_ref,
+    mark=(_POOL, "stakedLiquidity"),
+    reads_together=True,
+)

@@ -1,0 +1,284 @@
+"""A Uniswap V2 pair on paper: what any swap pays, to the unit, and the pair it leaves behind.
+
+Quotes are those of UniswapV2Library (getAmountOut, getAmountIn), which are also the most and the least
+that the pair's own check of its product lets pass, and what RouteExecutor asks a pair for. Forks
+differ in their fee alone; it is told in basis points, of what goes in.
+
+On chain a pair refuses a swap out of which nothing comes, and to hold more than 2^112 - 1 of a token.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from rebalancer.chain.abi import Event
+from rebalancer.errors import BadPoolSnapshot, LiquidityExhausted
+from rebalancer.route import Hop, address_bytes, number_bytes, to_caller_flag
+from rebalancer.units import BPS, PIPS_PER_BPS
+from rebalancer.venues.fields import Snapshot, int_of, ints_of, text_of, tokens_of
+from rebalancer.venues.model import (
+    EMPTY_SIDE,
+    PIPS,
+    LogSource,
+    PoolBase,
+    PoolRef,
+    Stretches,
+    Token,
+    address_key,
+    check_amount,
+    places_of,
+)
+from rebalancer.venues.reading import At, Reading, Venue, each, interface_of, tokens_read
+
+__all__ = ["MAX_RESERVE_RAW", "PAIR", "VENUE", "UniswapV2Pool", "pair_hop"]
+
+MAX_RESERVE_RAW = 2**112 - 1
+"""The pair keeps its reserves as uint112."""
+
+_NUMBER = 3
+"""In RouteExecutor."""
+
+PAIR = interface_of(
+    "Uniswap V2 pair",
+    (
+        "token0() -> address",
+        "token1() -> address",
+        "getReserves() -> uint112,uint112,uint32",
+        "event Sync(uint112 reserve0, uint112 reserve1)",
+    ),
+)
+
+
+def pair_hop(
+    pair: str, amount_raw: int, token_in: str, token_out: str, *, to_caller: bool, fee_bps: int = 30
+) -> Hop:
+    """A swap on a pair of Uniswap V2 or of a fork. Body: pair (20), fee in basis points (2)."""
+    body = address_bytes(pair) + number_bytes(fee_bps, 2, "fee")
+    return Hop(_NUMBER, amount_raw, token_in, token_out, body, to_caller_flag(to_caller))
+
+
+@dataclass(frozen=True)
+class UniswapV2Pool(PoolBase):
+    """One state of one pair; satisfies `PoolState`.
+
+    `reserves` are getReserves's, of token0 and token1; what was sent to the pair and not yet synced
+    is not among them and changes no quote.
+
+    Raises:
+        BadPoolSnapshot: the state contradicts itself.
+    """
+
+    address: str
+    token0: Token
+    token1: Token
+    reserves: tuple[int, int]
+    fee_bps: int = 30
+    chain_id: int = 1
+    block: int = 0
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "address", address_key(self.address))
+        if int(self.token0.address, 16) >= int(self.token1.address, 16):
+            raise BadPoolSnapshot("token0's address must be below token1's")
+        for reserve in self.reserves:
+            if not 0 <= reserve <= MAX_RESERVE_RAW:
+                raise BadPoolSnapshot(f"reserve {reserve} is not in 0 … 2^112 - 1")
+        if not 0 <= self.fee_bps < BPS:
+            raise BadPoolSnapshot(f"fee {self.fee_bps} is not in 0 … {BPS - 1} basis points")
+
+    @property
+    def key(self) -> str:
+        """Its address."""
+        return self.address
+
+    @property
+    def tokens(self) -> tuple[Token, Token]:
+        """token0 and token1."""
+        return self.token0, self.token1
+
+    @property
+    def holder(self) -> str:
+        """The pair."""
+        return self.address
+
+    @property
+    def fee_pips(self) -> int:
+        """The part of the input the pair keeps, in millionths."""
+        return self.fee_bps * PIPS_PER_BPS
+
+    def quote_in(self, token_in: str, token_out: str, amount_raw: int) -> int:
+        """See `Pool.quote_in`. Equals UniswapV2Library.getAmountOut."""
+        check_amount(amount_raw)
+        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        most = self._most_in(i)
+        if amount_raw > most:
+            raise LiquidityExhausted(self.address, self.tokens[i].address, amount_raw, most)
+        return self._out(i, j, amount_raw)
+
+    def quote_out(self, token_in: str, token_out: str, amount_raw: int) -> int:
+        """See `Pool.quote_out`. Equals UniswapV2Library.getAmountIn."""
+        check_amount(amount_raw)
+        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        most_in, reserve_in, reserve_out = self._most_in(i), self.reserves[i], self.reserves[j]
+        if amount_raw < reserve_out:
+            # {in} = {in} * {out} / {out}; the library adds one whatever the division leaves.
+            kept = (reserve_out - amount_raw) * (BPS - self.fee_bps)
+            amount_in_raw = reserve_in * amount_raw * BPS // kept + 1
+            if amount_in_raw <= most_in:
+                return amount_in_raw
+        possible = self._out(i, j, most_in) if most_in else 0
+        raise LiquidityExhausted(self.address, self.tokens[j].address, amount_raw, possible)
+
+    def swapped(self, token_in: str, token_out: str, amount_raw: int) -> tuple[int, UniswapV2Pool]:
+        """See `Pool.swapped`. The whole of what goes in stays, the fee with it."""
+        out = self.quote_in(token_in, token_out, amount_raw)
+        if out == 0:
+            return 0, self
+        if token_in.lower() == self.token0.address:
+            reserves = self.reserves[0] + amount_raw, self.reserves[1] - out
+        else:
+            reserves = self.reserves[0] - out, self.reserves[1] + amount_raw
+        return out, replace(self, reserves=reserves)
+
+    def spot_price(self, token_in: str, token_out: str) -> Fraction:
+        """See `Pool.spot_price`. 0 where the pair is empty."""
+        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        return Fraction(self.reserves[j], self.reserves[i]) if self.reserves[i] else Fraction(0)
+
+    def flow_to(self, token_in: str, token_out: str, marginal: float) -> tuple[int, int]:
+        """See `Pool.flow_to`. In closed form: out'(x) = k * in * out / (in + k * x)^2, with k what the fee leaves."""
+        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        most, reserve_in, reserve_out = self._most_in(i), self.reserves[i], self.reserves[j]
+        if most == 0:
+            return 0, 0
+        if marginal <= 0:
+            return most, self._out(i, j, most)
+        kept = 1 - self.fee_bps / BPS
+        root = math.sqrt(kept * reserve_in * reserve_out / marginal)
+        if root <= reserve_in:
+            return 0, 0
+        amount_raw = min(int((root - reserve_in) / kept), most)
+        return amount_raw, self._out(i, j, amount_raw)
+
+    def hop(self, token_in: str, token_out: str, amount_raw: int, *, to_caller: bool) -> Hop:
+        """See `Pool.hop`."""
+        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        ends = self.tokens[i].address, self.tokens[j].address
+        return pair_hop(self.address, amount_raw, *ends, to_caller=to_caller, fee_bps=self.fee_bps)
+
+    def shape(self, token_in: str, token_out: str) -> Stretches:
+        """See `Pool.shape`. One stretch."""
+        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        into, out = float(self.reserves[i]), float(self.reserves[j])
+        if not into or not out:
+            return EMPTY_SIDE
+        kept, start, deep = 1 - self.fee_pips / PIPS, math.sqrt(into / out), math.sqrt(into * out)
+        end = start + (MAX_RESERVE_RAW - into) * kept / deep
+        return Stretches(math.log(out / into), kept, (start, end), (deep, 0.0))
+
+    @property
+    def kind(self) -> str:
+        """See `PoolState.kind`."""
+        return "Uniswap V2"
+
+    @property
+    def ref(self) -> PoolRef:
+        """See `PoolState.ref`."""
+        tokens = self.token0.address, self.token1.address
+        return PoolRef(self.address, tokens, self.fee_pips, VENUE.name)
+
+    @property
+    def log_sources(self) -> tuple[LogSource, ...]:
+        """The pair."""
+        return (LogSource(self.address, PAIR),)
+
+    def moved(self, events: Sequence[Event]) -> UniswapV2Pool:
+        """See `PoolState.moved`. Each Sync tells both reserves."""
+        pool = self
+        for event in events:
+            if event.name == "Sync":
+                reserves = event.values["reserve0"], event.values["reserve1"]
+                pool = replace(pool, reserves=reserves)
+        return pool
+
+    def to_json(self) -> dict[str, object]:
+        """The snapshot that `rebalancer.venues.load` reads back as an equal pool."""
+        return {
+            "chain_id": self.chain_id,
+            "block": self.block,
+            "address": self.address,
+            "name": self.name,
+            "tokens": [token.to_json() for token in self.tokens],
+            "reserves": list(self.reserves),
+            "fee_bps": self.fee_bps,
+        }
+
+    def _most_in(self, i: int) -> int:
+        """The most of a token that can go in; 0 where the pair is empty and refuses any swap."""
+        return MAX_RESERVE_RAW - self.reserves[i] if self.reserves[0] and self.reserves[1] else 0
+
+    def _out(self, i: int, j: int, amount_raw: int) -> int:
+        # {out} = {in} * {out} / {in}. Down, as the pair does not pay a unit more.
+        after_fee = amount_raw * (BPS - self.fee_bps)
+        return after_fee * self.reserves[j] // (self.reserves[i] * BPS + after_fee)
+
+
+def _load(snapshot: Snapshot) -> UniswapV2Pool:
+    tokens, reserves = tokens_of(snapshot), ints_of(snapshot, "reserves")
+    if len(tokens) != 2 or len(reserves) != 2:
+        raise BadPoolSnapshot("a pair has two tokens and two reserves")
+    return UniswapV2Pool(
+        address=text_of(snapshot, "address"),
+        token0=tokens[0],
+        token1=tokens[1],
+        reserves=(reserves[0], reserves[1]),
+        fee_bps=int_of(snapshot, "fee_bps"),
+        chain_id=int_of(snapshot, "chain_id"),
+        block=int_of(snapshot, "block"),
+        name=text_of(snapshot, "name"),
+    )
+
+
+def _read(at: At, ref: PoolRef) -> Reading[UniswapV2Pool]:
+    """A pair; its fee is not to be read of it."""
+    pair = PAIR.at(ref.address)
+    names = ("token0", "token1", "getReserves")
+    answers = yield [at.ask(pair, name) for name in names]
+    token0, token1, reserves = (
+        pair.result(name, a) for name, a in zip(names, answers, strict=True)
+    )
+    tokens = yield from tokens_read(at, (token0, token1))
+    fee_bps = ref.fee_pips // PIPS_PER_BPS
+    return _load(
+        {
+            **at.head(f"Uniswap V2 {tokens[0].symbol}/{tokens[1].symbol} {fee_bps / 100:g}%"),
+            "address": ref.address,
+            "tokens": [token.to_json() for token in tokens],
+            "reserves": list(reserves[:2]),
+            "fee_bps": fee_bps,
+        }
+    )
+
+
+def _takes(ref: PoolRef) -> bool:
+    return (
+        len(ref.tokens) == 2
+        and 0 <= ref.fee_pips < BPS * PIPS_PER_BPS
+        and not ref.fee_pips % PIPS_PER_BPS
+    )
+
+
+VENUE = Venue(
+    name="uniswap-v2",
+    kinds=("Uniswap V2",),
+    snapshot_key="reserves",
+    load=_load,
+    read=each(_read),
+    mark=(PAIR, "getReserves"),
+    tells_fee=False,
+    takes=_takes,
+)

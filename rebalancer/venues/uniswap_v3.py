@@ -1,0 +1,755 @@
+"""A Uniswap V3 pool on paper: what any swap pays, to the unit, and the pool it leaves behind.
+
+It answers as `UniswapV3Pool.swap` of v3-core 1.0.1 does without a price limit, and as QuoterV2
+does when the whole amount can be traded; when it cannot, it raises instead of quoting a part.
+
+How it is fast: a swap walks from one boundary to the next, where a boundary is an initialised
+tick or the edge of a 256-tick word of the bitmap (the contract stops, and rounds, there too).
+What a whole step between two boundaries takes and gives does not depend on the swap, so running
+sums are kept once for a set of ticks, in each direction, and shared by every state of the pool.
+A quote is then one step to the first boundary, one bisection, and one step from the last.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import cached_property, lru_cache, partial
+from itertools import accumulate, pairwise
+from typing import Any, ClassVar, NamedTuple, Protocol, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rebalancer.chain.abi import Event, Interface
+from rebalancer.errors import BadPoolSnapshot, LiquidityExhausted, UnknownToken
+from rebalancer.route import Hop, address_bytes, to_caller_flag
+from rebalancer.venues.fields import Snapshot, int_of, object_of, text_of, token_of
+from rebalancer.venues.model import (
+    LogSource,
+    PoolBase,
+    PoolRef,
+    Stretches,
+    Token,
+    address_key,
+    check_amount,
+    places_of,
+)
+from rebalancer.venues.reading import At, Reading, Venue, interface_of, tokens_read
+from rebalancer.venues.uniswap_v3_math import (
+    MAX_SQRT_X96,
+    MAX_TICK,
+    MIN_SQRT_X96,
+    PIPS,
+    Q96,
+    arbitrage_bounds,
+    full_step,
+    partial_step_in,
+    partial_step_out,
+    sqrt_at_tick,
+    sqrt_price_x96,
+    tick_at_sqrt,
+)
+
+__all__ = [
+    "V3_POOL",
+    "VENUE",
+    "Tick",
+    "TickProfile",
+    "UniswapV3Pool",
+    "check_price",
+    "is_v3_ref",
+    "loader_of",
+    "moved_range",
+    "outside_x96",
+    "profile_of",
+    "pushed_range",
+    "read_by_lens",
+    "recentred_range",
+    "stretches_of",
+    "ticks_of",
+    "v3_hop",
+]
+
+_MAX_LIQUIDITY = 2**128 - 1
+_MAX_TICK_SPACING = 16_383
+_WORD = 256
+
+
+class Tick(NamedTuple):
+    """An initialised tick: all liquidity that starts or ends there, and what crossing up adds."""
+
+    at: int
+    gross: int
+    net: int
+
+
+@dataclass(frozen=True)
+class TickProfile:
+    """The liquidity of a pool over all prices; `ticks` ascend. Shared by all states of the pool.
+
+    Raises:
+        BadPoolSnapshot: no pool of v3-core can hold these ticks.
+    """
+
+    fee_pips: int
+    tick_spacing: int
+    ticks: tuple[Tick, ...]
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.fee_pips < PIPS:
+            raise BadPoolSnapshot(f"fee {self.fee_pips} is not in 0 … {PIPS - 1} millionths")
+        if not 0 < self.tick_spacing <= _MAX_TICK_SPACING:
+            raise BadPoolSnapshot(
+                f"tick spacing {self.tick_spacing} is not in 1 … {_MAX_TICK_SPACING}"
+            )
+        running, previous = 0, -MAX_TICK - 1
+        for at, gross, net in self.ticks:
+            if not previous < at <= MAX_TICK:
+                raise BadPoolSnapshot(f"tick {at} is out of order or out of range")
+            if at % self.tick_spacing:
+                raise BadPoolSnapshot(f"tick {at} is not a multiple of spacing {self.tick_spacing}")
+            if gross <= 0 or abs(net) > gross or (gross - net) % 2:
+                raise BadPoolSnapshot(f"tick {at} cannot have liquidity gross {gross}, net {net}")
+            running += net
+            if not 0 <= running <= _MAX_LIQUIDITY:
+                raise BadPoolSnapshot(f"liquidity above tick {at} would be {running}")
+            previous = at
+        if running:
+            raise BadPoolSnapshot(f"liquidity_net of all ticks sums to {running}, not to 0")
+
+    def to_json(self, block: int) -> dict[str, object]:
+        """`tick_data` of a snapshot at that block: tick → [gross, net, block]."""
+        return {str(at): [gross, net, block] for at, gross, net in self.ticks}
+
+    @cached_property
+    def indices(self) -> list[int]:
+        """The ticks alone, ascending."""
+        return [tick.at for tick in self.ticks]
+
+    @cached_property
+    def _running(self) -> list[int]:
+        return [0, *accumulate(tick.net for tick in self.ticks)]
+
+    def liquidity_at(self, tick: int) -> int:
+        """Liquidity in force while the pool's tick is `tick`."""
+        return self._running[bisect_right(self.indices, tick)]
+
+    @cached_property
+    def down(self) -> _Ladder:
+        """What walking down costs and pays, boundary by boundary."""
+        return _Ladder(self, down=True)
+
+    @cached_property
+    def up(self) -> _Ladder:
+        """What walking up costs and pays, boundary by boundary."""
+        return _Ladder(self, down=False)
+
+
+class _Ladder:
+    """All boundaries of one direction, in walking order, with running sums of whole steps.
+
+    `order[k]` is boundary k's tick and `depth[k]` its sqrt price, both negated when walking down
+    so that they ascend; `liquidity[k]` is in force beyond it; `total_in[k]` and `total_out[k]`
+    are what all whole steps from boundary 0 to boundary k take (with fee) and give.
+    """
+
+    def __init__(self, profile: TickProfile, *, down: bool) -> None:
+        self.down, self.fee_pips = down, profile.fee_pips
+        ticks = _boundaries(profile, down=down)
+        # A swap without limit ends one above the lowest price or one below the highest.
+        self.limit_x96 = MIN_SQRT_X96 + 1 if down else MAX_SQRT_X96 - 1
+        if down:
+            self.sqrt_x96 = [max(sqrt_at_tick(tick), self.limit_x96) for tick in ticks]
+            self.liquidity = [profile.liquidity_at(tick - 1) for tick in ticks]
+            self.order = [-tick for tick in ticks]
+            self.depth = [-sqrt_x96 for sqrt_x96 in self.sqrt_x96]
+        else:
+            self.sqrt_x96 = [min(sqrt_at_tick(tick), self.limit_x96) for tick in ticks]
+            self.liquidity = [profile.liquidity_at(tick) for tick in ticks]
+            self.order = ticks
+            self.depth = self.sqrt_x96
+        steps = [
+            self.whole(start_x96, end_x96, liquidity)
+            for (start_x96, end_x96), liquidity in zip(
+                pairwise(self.sqrt_x96), self.liquidity, strict=False
+            )
+        ]
+        self.total_in = list(accumulate((step[0] for step in steps), initial=0))
+        self.total_out = list(accumulate((step[1] for step in steps), initial=0))
+
+    @cached_property
+    def floats(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Where its stretches begin, as the root of inputs per output, and their liquidity; the same for all states that share it."""
+        starts = np.array([sqrt_x96 / Q96 for sqrt_x96 in self.sqrt_x96], dtype=np.float64)
+        liquidity = np.array([float(one) for one in self.liquidity], dtype=np.float64)
+        return 1 / starts if self.down else starts, liquidity
+
+    def whole(self, start_x96: int, end_x96: int, liquidity: int) -> tuple[int, int]:
+        """Raw (in with fee, out) of moving the price from start to end at this liquidity."""
+        return full_step(start_x96, end_x96, liquidity, self.fee_pips, down=self.down)
+
+    def first(self, tick: int) -> int:
+        """The boundary that a pool at `tick` walks to first; len(order) if there is none.
+
+        Walking down starts with the tick itself, walking up with the one above it.
+        """
+        return bisect_left(self.order, -tick if self.down else tick + 1)
+
+    def tick_beyond(self, k: int) -> int:
+        """The pool's tick once boundary k has been crossed."""
+        return -self.order[k] - 1 if self.down else self.order[k]
+
+
+def _boundaries(profile: TickProfile, *, down: bool) -> list[int]:
+    """Initialised ticks and, between the outermost of them, the edges of bitmap words.
+
+    Walking down the bitmap search ends at the first tick of a word, walking up at the last.
+    """
+    if not profile.ticks:
+        return []
+    spacing, first, last = profile.tick_spacing, profile.indices[0], profile.indices[-1]
+    stride = _WORD * spacing
+    offset = 0 if down else (_WORD - 1) * spacing
+    edges = range(first + (offset - first) % stride, last, stride)
+    return sorted({*profile.indices, *edges}, reverse=down)
+
+
+class _End(NamedTuple):
+    """Where a swap ends: its other amount, the price, and the boundary it crossed last, if any."""
+
+    amount_raw: int
+    sqrt_x96: int
+    crossed: int | None
+
+
+_LENS_ADDRESS = "0x" + "1e" * 20
+"""Where the lens stands for a call it is lent to."""
+
+V3_POOL = interface_of(
+    "Uniswap V3 pool",
+    (
+        "slot0() -> uint160,int24,uint16,uint16,uint16,uint8,bool",
+        "event Swap(address indexed sender, address indexed recipient, int256 amount0, int256 amount1, uint160 sqrtPriceX96, uint128 liquidity, int24 tick)",
+        "event Mint(address sender, address indexed owner, int24 indexed tickLower, int24 indexed tickUpper, uint128 amount, uint256 amount0, uint256 amount1)",
+        "event Burn(address indexed owner, int24 indexed tickLower, int24 indexed tickUpper, uint128 amount, uint256 amount0, uint256 amount1)",
+    ),
+)
+_LENS = interface_of(
+    "UniswapV3Lens",
+    (
+        "read(address[],uint256) -> (address,address,uint24,int24,uint160,int24,uint128,(int24,uint128,int128)[])[]",
+    ),
+)
+
+
+def v3_hop(pool: str, amount_raw: int, token_in: str, token_out: str, *, to_caller: bool) -> Hop:
+    """A swap on a pool of Uniswap V3. Body: pool (20)."""
+    body = address_bytes(pool)
+    return Hop(
+        UniswapV3Pool.NUMBER, amount_raw, token_in, token_out, body, to_caller_flag(to_caller)
+    )
+
+
+@dataclass(frozen=True)
+class UniswapV3Pool(PoolBase):
+    """One state of one pool; satisfies `PoolState`.
+
+    `sqrt_price_x96`, `tick` and `liquidity` are slot0's and the pool's own. The tick may be one
+    below the price's when the price sits on a tick that a falling swap has just crossed.
+
+    Raises:
+        BadPoolSnapshot: the state contradicts itself.
+    """
+
+    BUYS_EXACTLY: ClassVar[bool] = True
+    KIND: ClassVar[str] = "Uniswap V3"
+    VENUE_NAME: ClassVar[str] = "uniswap-v3"
+    NUMBER: ClassVar[int] = 1
+    """Of the adapter in RouteExecutor."""
+    EVENTS: ClassVar[Interface] = V3_POOL
+    SNAPSHOT_KEY: ClassVar[str] = "pool"
+    """The key of a snapshot under which the address is."""
+
+    address: str
+    token0: Token
+    token1: Token
+    profile: TickProfile
+    sqrt_price_x96: int
+    tick: int
+    liquidity: int
+    chain_id: int = 1
+    block: int = 0
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "address", address_key(self.address))
+        if int(self.token0.address, 16) >= int(self.token1.address, 16):
+            raise BadPoolSnapshot("token0's address must be below token1's")
+        check_price(self.sqrt_price_x96)
+        tick = tick_at_sqrt(self.sqrt_price_x96)
+        just_crossed = self.tick == tick - 1 and self.sqrt_price_x96 == sqrt_at_tick(tick)
+        if self.tick != tick and not just_crossed:
+            raise BadPoolSnapshot(f"tick {self.tick} is not that of the price, {tick}")
+        running = self.profile.liquidity_at(self.tick)
+        if self.liquidity != running:
+            raise BadPoolSnapshot(
+                f"liquidity {self.liquidity} is not the sum of liquidity_net, {running}"
+            )
+
+    @property
+    def key(self) -> str:
+        """Its address."""
+        return self.address
+
+    @property
+    def tokens(self) -> tuple[Token, Token]:
+        """token0 and token1."""
+        return self.token0, self.token1
+
+    @property
+    def holder(self) -> str:
+        """The pool itself."""
+        return self.address
+
+    @property
+    def fee_pips(self) -> int:
+        """The part of the input the pool keeps, in millionths."""
+        return self.profile.fee_pips
+
+    @property
+    def tick_spacing(self) -> int:
+        """Ticks between two that can hold liquidity."""
+        return self.profile.tick_spacing
+
+    def quote_in(self, token_in: str, token_out: str, amount_raw: int) -> int:
+        """See `Pool.quote_in`. Equals QuoterV2.quoteExactInputSingle without a price limit."""
+        return self._walk(self._ladder(token_in, token_out), amount_raw, exact_in=True).amount_raw
+
+    def quote_out(self, token_in: str, token_out: str, amount_raw: int) -> int:
+        """See `Pool.quote_out`. Equals QuoterV2.quoteExactOutputSingle without a price limit."""
+        return self._walk(self._ladder(token_in, token_out), amount_raw, exact_in=False).amount_raw
+
+    def swapped(self, token_in: str, token_out: str, amount_raw: int) -> tuple[int, Self]:
+        """See `Pool.swapped`. The fee leaves no trace but in the price: it is the providers'."""
+        ladder = self._ladder(token_in, token_out)
+        end = self._walk(ladder, amount_raw, exact_in=True)
+        return end.amount_raw, self._after(ladder, end)
+
+    def spot_price(self, token_in: str, token_out: str) -> Fraction:
+        """See `Pool.spot_price`."""
+        token1_per_token0 = Fraction(self.sqrt_price_x96**2, 1 << 192)
+        return token1_per_token0 if self._is_down(token_in, token_out) else 1 / token1_per_token0
+
+    def flow_to(self, token_in: str, token_out: str, marginal: float) -> tuple[int, int]:
+        """See `Pool.flow_to`. Rounded as one swap that ends exactly at the price would be."""
+        ladder = self._ladder(token_in, token_out)
+        end_x96 = self._sqrt_where(marginal, down=ladder.down)
+        k = ladder.first(self.tick)
+        if k == len(ladder.order) or self._is_past(end_x96, down=ladder.down):
+            return 0, 0
+        depth = -end_x96 if ladder.down else end_x96
+        if depth <= ladder.depth[k]:
+            return ladder.whole(self.sqrt_price_x96, end_x96, self.liquidity)
+        sum_in, sum_out = ladder.whole(self.sqrt_price_x96, ladder.sqrt_x96[k], self.liquidity)
+        last = bisect_right(ladder.depth, depth, k) - 1
+        sum_in += ladder.total_in[last] - ladder.total_in[k]
+        sum_out += ladder.total_out[last] - ladder.total_out[k]
+        part_in, part_out = ladder.whole(ladder.sqrt_x96[last], end_x96, ladder.liquidity[last])
+        return sum_in + part_in, sum_out + part_out
+
+    def hop(self, token_in: str, token_out: str, amount_raw: int, *, to_caller: bool) -> Hop:
+        """See `Pool.hop`."""
+        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        ends = self.tokens[i].address, self.tokens[j].address
+        made = v3_hop(self.address, amount_raw, *ends, to_caller=to_caller)
+        return replace(made, venue=self.NUMBER)
+
+    def shape(self, token_in: str, token_out: str) -> Stretches:
+        """See `Pool.shape`."""
+        i, _ = places_of(self.address, self.tokens, token_in, token_out)
+        return stretches_of(self, self.fee_pips, down=i == 0)
+
+    @property
+    def kind(self) -> str:
+        """See `PoolState.kind`."""
+        return self.KIND
+
+    @property
+    def ref(self) -> PoolRef:
+        """See `PoolState.ref`."""
+        return PoolRef(
+            self.address,
+            (self.token0.address, self.token1.address),
+            self.fee_pips,
+            self.VENUE_NAME,
+        )
+
+    @property
+    def log_sources(self) -> tuple[LogSource, ...]:
+        """The pool itself."""
+        return (LogSource(self.address, self.EVENTS),)
+
+    def moved(self, events: Sequence[Event]) -> Self:
+        """See `PoolState.moved`."""
+        return replace(self, **moved_range(self, events))
+
+    def at_prices(self, prices_e8: Sequence[int]) -> Self:
+        """See `Pool.at_prices`."""
+        return replace(self, **recentred_range(self, outside_x96(self.tokens, prices_e8)))
+
+    def arbitraged(self, prices_e8: Sequence[int]) -> Self:
+        """See `Pool.arbitraged`."""
+        fees = self.fee_pips, self.fee_pips
+        changes = pushed_range(self, self.tokens, fees, prices_e8)
+        return replace(self, **changes) if changes else self
+
+    def to_json(self) -> dict[str, object]:
+        """The snapshot that `rebalancer.venues.load` reads back as an equal pool.
+
+        The pool's balances, which the files of mainnet also carry, are not part of what decides
+        a quote and are left out.
+        """
+        return {
+            "chain_id": self.chain_id,
+            "block": self.block,
+            self.SNAPSHOT_KEY: self.address,
+            "name": self.name,
+            "scalars": {
+                "fee": self.fee_pips,
+                "tick_spacing": self.tick_spacing,
+                "sqrt_price_x96": self.sqrt_price_x96,
+                "tick": self.tick,
+                "liquidity": self.liquidity,
+            },
+            "tick_data": self.profile.to_json(self.block),
+            "token0": self.token0.to_json(),
+            "token1": self.token1.to_json(),
+        }
+
+    def _is_down(self, token_in: str, token_out: str) -> bool:
+        """Whether selling `token_in` lets the price fall."""
+        pair = (token_in.lower(), token_out.lower())
+        known = (self.token0.address, self.token1.address)
+        if pair == known:
+            return True
+        if pair == known[::-1]:
+            return False
+        raise UnknownToken(self.address, token_in, token_out)
+
+    def _ladder(self, token_in: str, token_out: str) -> _Ladder:
+        return self.profile.down if self._is_down(token_in, token_out) else self.profile.up
+
+    def _sqrt_where(self, marginal: float, *, down: bool) -> int:
+        """The sqrt price at which one more unit in yields `marginal` after the fee."""
+        lowest, highest = self.profile.down.limit_x96, self.profile.up.limit_x96
+        if marginal <= 0:
+            return lowest if down else highest
+        gross = marginal / (1 - self.fee_pips / PIPS)
+        sqrt = math.sqrt(gross) if down else 1 / math.sqrt(gross)
+        return min(max(int(math.ldexp(sqrt, 96)), lowest), highest)
+
+    def _walk(self, ladder: _Ladder, amount_raw: int, *, exact_in: bool) -> _End:
+        """Walk until `amount_raw` has gone in, or has come out; the end carries the other side."""
+        check_amount(amount_raw)
+        k = ladder.first(self.tick)
+        if k == len(ladder.order) or self._is_past(ladder.limit_x96, down=ladder.down):
+            raise self._exhausted(ladder, amount_raw, 0, exact_in=exact_in)
+        if exact_in:
+            fixed, other, partial = ladder.total_in, ladder.total_out, partial_step_in
+        else:
+            fixed, other, partial = ladder.total_out, ladder.total_in, partial_step_out
+        first_in, first_out = ladder.whole(self.sqrt_price_x96, ladder.sqrt_x96[k], self.liquidity)
+        first_fixed, first_other = (first_in, first_out) if exact_in else (first_out, first_in)
+
+        if amount_raw < first_fixed:
+            end_x96, part = partial(
+                self.sqrt_price_x96, self.liquidity, amount_raw, self.fee_pips, down=ladder.down
+            )
+            return _End(part, end_x96, None)
+        goal = fixed[k] + amount_raw - first_fixed
+        last = bisect_left(fixed, goal, k)
+        if last == len(fixed):
+            possible = first_fixed + fixed[-1] - fixed[k]
+            raise self._exhausted(ladder, amount_raw, possible, exact_in=exact_in)
+        if fixed[last] == goal:
+            return _End(first_other + other[last] - other[k], ladder.sqrt_x96[last], last)
+        last -= 1
+        end_x96, part = partial(
+            ladder.sqrt_x96[last],
+            ladder.liquidity[last],
+            goal - fixed[last],
+            self.fee_pips,
+            down=ladder.down,
+        )
+        return _End(first_other + other[last] - other[k] + part, end_x96, last)
+
+    def _is_past(self, price_x96: int, *, down: bool) -> bool:
+        """Whether a swap in this direction starts at or beyond the price."""
+        if down:
+            return self.sqrt_price_x96 <= price_x96
+        return self.sqrt_price_x96 >= price_x96
+
+    def _exhausted(
+        self, ladder: _Ladder, asked_raw: int, possible_raw: int, *, exact_in: bool
+    ) -> LiquidityExhausted:
+        token = self.token0 if ladder.down is exact_in else self.token1
+        return LiquidityExhausted(self.address, token.address, asked_raw, possible_raw)
+
+    def _after(self, ladder: _Ladder, end: _End) -> Self:
+        """The pool where a swap ended; the tick follows the contract's three cases."""
+        if end.crossed is None:
+            start_x96, tick = self.sqrt_price_x96, self.tick
+        else:
+            start_x96, tick = ladder.sqrt_x96[end.crossed], ladder.tick_beyond(end.crossed)
+        # A tick at the very end of the range is never crossed: the price limit stops before it.
+        if end.sqrt_x96 != start_x96 or end.sqrt_x96 == ladder.limit_x96:
+            tick = tick_at_sqrt(end.sqrt_x96)
+        return replace(
+            self,
+            sqrt_price_x96=end.sqrt_x96,
+            tick=tick,
+            liquidity=self.profile.liquidity_at(tick),
+        )
+
+
+class _Ranged(Protocol):
+    """A pool whose liquidity lies between ticks."""
+
+    @property
+    def profile(self) -> TickProfile: ...
+    @property
+    def sqrt_price_x96(self) -> int: ...
+    @property
+    def tick(self) -> int: ...
+    @property
+    def liquidity(self) -> int: ...
+
+
+def moved_range(pool: _Ranged, events: Sequence[Event]) -> dict[str, Any]:
+    """The fields that events of Uniswap V3 or V4 change.
+
+    Swaps tell price, tick and liquidity; providing and withdrawing moves two ticks, and the liquidity between them.
+    """
+    sqrt_price_x96, tick, liquidity = pool.sqrt_price_x96, pool.tick, pool.liquidity
+    ticks = {at: (gross, net) for at, gross, net in pool.profile.ticks}
+    for event in events:
+        values = event.values
+        if event.name == "Swap":
+            sqrt_price_x96 = values["sqrtPriceX96"]
+            tick, liquidity = values["tick"], values["liquidity"]
+        elif event.name in ("Mint", "Burn", "ModifyLiquidity"):
+            low, high = values["tickLower"], values["tickUpper"]
+            if event.name == "ModifyLiquidity":
+                change = values["liquidityDelta"]
+            else:
+                change = values["amount"] if event.name == "Mint" else -values["amount"]
+            for at, net_change in ((low, change), (high, -change)):
+                gross, net = ticks.get(at, (0, 0))
+                ticks[at] = gross + change, net + net_change
+            if low <= tick < high:
+                liquidity += change
+    left = tuple(Tick(at, *ticks[at]) for at in sorted(ticks) if ticks[at] != (0, 0))
+    profile = pool.profile if left == pool.profile.ticks else replace(pool.profile, ticks=left)
+    return {
+        "profile": profile,
+        "sqrt_price_x96": sqrt_price_x96,
+        "tick": tick,
+        "liquidity": liquidity,
+    }
+
+
+def stretches_of(pool: _Ranged, fee_pips: int, *, down: bool) -> Stretches:
+    """A direction of the pool, from its present price on, at this fee."""
+    ladder = pool.profile.down if down else pool.profile.up
+    starts, liquidity = ladder.floats
+    price = pool.sqrt_price_x96 / Q96
+    start = 1 / price if down else price
+    first = ladder.first(pool.tick)
+    return Stretches(
+        -2 * math.log(start),
+        1 - fee_pips / PIPS,
+        np.concatenate(((start,), starts[first:])),
+        np.concatenate(((float(pool.liquidity),), liquidity[first:])),
+    )
+
+
+def recentred_range(pool: _Ranged, sqrt_price_x96: int) -> dict[str, Any]:
+    """The fields of the pool moved to exactly this price, its liquidity keeping its place around the price.
+
+    All ticks move by the one multiple of the tick spacing that brings the pool's tick nearest to
+    that of the new price, so liquidity is off by at most half a spacing. Ticks at the ends of the
+    range stay there (what covered all prices still does) and no tick is moved beyond them.
+
+    Raises:
+        BadPoolSnapshot: the price is outside the range of ticks.
+    """
+    check_price(sqrt_price_x96)
+    spacing, tick = pool.profile.tick_spacing, tick_at_sqrt(sqrt_price_x96)
+    end = MAX_TICK // spacing * spacing
+    shift = (tick - pool.tick + spacing // 2) // spacing * spacing
+    moved: dict[int, tuple[int, int]] = {}
+    for at, gross, net in pool.profile.ticks:
+        to = at if abs(at) == end else min(max(at + shift, -end), end)
+        gross_there, net_there = moved.get(to, (0, 0))
+        moved[to] = gross_there + gross, net_there + net
+    ticks = tuple(
+        # What meets at an end and cancels out is liquidity moved out of the range: it is gone.
+        Tick(at, abs(net) if abs(at) == end else gross, net)
+        for at, (gross, net) in sorted(moved.items())
+        if net or abs(at) != end
+    )
+    profile = replace(pool.profile, ticks=ticks)
+    return {
+        "profile": profile,
+        "sqrt_price_x96": sqrt_price_x96,
+        "tick": tick,
+        "liquidity": profile.liquidity_at(tick),
+    }
+
+
+def pushed_range(
+    pool: _Ranged, tokens: Sequence[Token], fees_pips: tuple[int, int], prices_e8: Sequence[int]
+) -> dict[str, Any]:
+    """The fields of the pool after one swap that ends at the price where the next unit earns nothing (MarketDriver._push); none where no swap pays.
+
+    `fees_pips` are of a falling and of a rising swap.
+    """
+    prices, decimals = tuple(prices_e8), (tokens[0].decimals, tokens[1].decimals)
+    _, most_x96 = arbitrage_bounds(prices[0], prices[1], *decimals, fees_pips[0])
+    if pool.sqrt_price_x96 > most_x96:
+        return _at_price(pool.profile, most_x96, down=True)
+    least_x96, _ = arbitrage_bounds(prices[0], prices[1], *decimals, fees_pips[1])
+    if pool.sqrt_price_x96 < least_x96:
+        return _at_price(pool.profile, least_x96, down=False)
+    return {}
+
+
+def _at_price(profile: TickProfile, sqrt_x96: int, *, down: bool) -> dict[str, Any]:
+    """After a swap that ends at exactly this price, which is none of its range's ends."""
+    tick = tick_at_sqrt(sqrt_x96)
+    ladder = profile.down
+    place = ladder.first(tick)
+    is_boundary = place < len(ladder.order) and ladder.order[place] == -tick
+    if down and sqrt_x96 == sqrt_at_tick(tick) and is_boundary:
+        tick -= 1  # a falling swap that ends on a tick has crossed it
+    return {"sqrt_price_x96": sqrt_x96, "tick": tick, "liquidity": profile.liquidity_at(tick)}
+
+
+def outside_x96(tokens: Sequence[Token], prices_e8: Sequence[int]) -> int:
+    """The sqrt price of a pool of two tokens at these prices."""
+    return sqrt_price_x96(prices_e8[0], prices_e8[1], tokens[0].decimals, tokens[1].decimals)
+
+
+def check_price(sqrt_price_x96: int) -> None:
+    """Refuse a price that no pool can have.
+
+    Raises:
+        BadPoolSnapshot: it is out of range.
+    """
+    if not MIN_SQRT_X96 <= sqrt_price_x96 < MAX_SQRT_X96:
+        raise BadPoolSnapshot(f"sqrt_price_x96 {sqrt_price_x96} is out of range")
+
+
+@lru_cache(maxsize=64)
+def profile_of(fee_pips: int, tick_spacing: int, ticks: tuple[Tick, ...]) -> TickProfile:
+    """Snapshots of a pool block after block mostly share their ticks, and so all that follows."""
+    return TickProfile(fee_pips, tick_spacing, ticks)
+
+
+def ticks_of(tick_data: Snapshot) -> tuple[Tick, ...]:
+    """Tick → [liquidity_gross, liquidity_net, block], in any order."""
+    ticks = []
+    for index, row in tick_data.items():
+        match row:
+            case [int(gross), int(net), *_]:
+                pass
+            case _:
+                raise BadPoolSnapshot(f"tick {index} is not [liquidity_gross, liquidity_net, …]")
+        try:
+            ticks.append(Tick(int(index), gross, net))
+        except ValueError as error:
+            raise BadPoolSnapshot(f"{index!r} is not a tick") from error
+    return tuple(sorted(ticks))
+
+
+V3 = TypeVar("V3", bound=UniswapV3Pool)
+
+
+def loader_of(pools: type[V3], snapshot: Snapshot) -> V3:
+    """The pool in a snapshot of Uniswap V3 or of a fork."""
+    scalars = object_of(snapshot, "scalars")
+    return pools(
+        address=text_of(snapshot, pools.SNAPSHOT_KEY),
+        token0=token_of(snapshot, "token0"),
+        token1=token_of(snapshot, "token1"),
+        profile=profile_of(
+            int_of(scalars, "fee"),
+            int_of(scalars, "tick_spacing"),
+            ticks_of(object_of(snapshot, "tick_data")),
+        ),
+        sqrt_price_x96=int_of(scalars, "sqrt_price_x96"),
+        tick=int_of(scalars, "tick"),
+        liquidity=int_of(scalars, "liquidity"),
+        chain_id=int_of(snapshot, "chain_id"),
+        block=int_of(snapshot, "block"),
+        name=text_of(snapshot, "name"),
+    )
+
+
+def read_by_lens(pools: type[V3], at: At, refs: Sequence[PoolRef]) -> Reading[Sequence[V3]]:
+    """Pools of Uniswap V3 or of a fork, by one call of the lens, its own or lent."""
+    addresses = [ref.address for ref in refs]
+    lens = _LENS.at(at.lens or _LENS_ADDRESS)
+    method, (message, block) = at.ask(lens, "read", list(addresses), 0)
+    if at.lens is None:
+        lent = {_LENS_ADDRESS: {"code": at.lens_code}}
+        answers = yield [(method, (message, block, lent))]
+    else:
+        answers = yield [(method, (message, block))]
+    states = lens.result("read", answers[0])
+    tokens = yield from tokens_read(at, [address for state in states for address in state[:2]])
+    found: list[V3] = []
+    for n, (address, state) in enumerate(zip(addresses, states, strict=True)):
+        _, _, fee, spacing, sqrt_price_x96, tick, liquidity, ticks = state
+        token0, token1 = tokens[2 * n : 2 * n + 2]
+        found.append(
+            loader_of(
+                pools,
+                {
+                    **at.head(f"{pools.KIND} {token0.symbol}/{token1.symbol} {fee / 10_000:g}%"),
+                    pools.SNAPSHOT_KEY: address,
+                    "scalars": {
+                        "fee": fee,
+                        "tick_spacing": spacing,
+                        "sqrt_price_x96": sqrt_price_x96,
+                        "tick": tick,
+                        "liquidity": liquidity,
+                    },
+                    "tick_data": {str(t): [gross, net, at.block.number] for t, gross, net in ticks},
+                    "token0": token0.to_json(),
+                    "token1": token1.to_json(),
+                },
+            )
+        )
+    return found
+
+
+def is_v3_ref(ref: PoolRef) -> bool:
+    """Whether it tells a pool of two tokens and a fee."""
+    return len(ref.tokens) == 2 and 0 <= ref.fee_pips < PIPS
+
+
+VENUE = Venue(
+    name=UniswapV3Pool.VENUE_NAME,
+    kinds=(UniswapV3Pool.KIND,),
+    snapshot_key=UniswapV3Pool.SNAPSHOT_KEY,
+    load=partial(loader_of, UniswapV3Pool),
+    read=partial(read_by_lens, UniswapV3Pool),
+    takes=is_v3_ref,
+    mark=(V3_POOL, "slot0"),
+    reads_together=True,
+)

@@ -1,0 +1,607 @@
+"""A Uniswap V4 pool without hooks on paper: what any swap pays, to the unit, and the pool it leaves behind.
+
+PoolManager of v4-core 1.0.2 walks ticks exactly as a pool of Uniswap V3 does, so that module's
+mathematics is used for all of it. What differs: pools have no address, only an id in the one
+PoolManager; a token may be ether itself, at address zero; the protocol may take a fee of its own,
+one a direction, ahead of the providers'; and no amount of a swap may pass 2^127 - 1 (`BadAmount`).
+
+A pool with hooks can do anything, so none is ever read as one of these. Of pools without, two kinds
+that V4 alone allows are refused: a spacing above 16,383 ticks, and a fee of 100 %.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import cached_property, lru_cache
+from typing import ClassVar
+
+from eth_utils.crypto import keccak
+
+from rebalancer.chain.abi import Contract, Event
+from rebalancer.errors import BadAmount, BadPoolSnapshot, UnknownToken, UnsupportedPool
+from rebalancer.route import Flags, Hop, address_bytes, number_bytes, to_caller_flag
+from rebalancer.venues.fields import Snapshot, int_of, object_of, text_of, token_of
+from rebalancer.venues.model import (
+    ETHER_ADDRESS,
+    LogSource,
+    Pool,
+    PoolBase,
+    PoolRef,
+    Stretches,
+    Token,
+    address_key,
+    places_of,
+)
+from rebalancer.venues.reading import At, Reading, Venue, each, interface_of, tokens_read
+from rebalancer.venues.uniswap_v3 import (
+    TickProfile,
+    UniswapV3Pool,
+    moved_range,
+    outside_x96,
+    profile_of,
+    pushed_range,
+    recentred_range,
+    stretches_of,
+    ticks_of,
+)
+from rebalancer.venues.uniswap_v3_math import MAX_TICK, PIPS
+
+__all__ = [
+    "MANAGER",
+    "VENUE",
+    "UniswapV4Pool",
+    "WrappedEtherPool",
+    "pool_id",
+    "v4_hop",
+    "v4_ref",
+]
+
+_BOOKED_BITS = 127
+"""PoolManager books what a swap takes and gives as int128."""
+
+_MAX_PROTOCOL_FEE_PIPS = 1_000
+
+_NUMBER = 4
+"""In RouteExecutor."""
+
+_SLOTS = 1_000
+"""Slots in one extsload: some two million gas and 32 kB of call data."""
+
+_POOLS_SLOT = 6
+_LIQUIDITY_AT, _TICKS_AT, _BITMAP_AT = 3, 4, 5
+"""PoolManager._pools, and members of Pool.State, by slot."""
+
+_WORD_BITS = 256
+
+MANAGER = interface_of(
+    "Uniswap V4 PoolManager",
+    (
+        "extsload(bytes32[]) -> bytes32[]",
+        "event Initialize(bytes32 indexed id, address indexed currency0, address indexed currency1, uint24 fee, int24 tickSpacing, address hooks, uint160 sqrtPriceX96, int24 tick)",
+        "event Swap(bytes32 indexed id, address indexed sender, int128 amount0, int128 amount1, uint160 sqrtPriceX96, uint128 liquidity, int24 tick, uint24 fee)",
+        "event ModifyLiquidity(bytes32 indexed id, address indexed sender, int24 tickLower, int24 tickUpper, int256 liquidityDelta, bytes32 salt)",
+        "event ProtocolFeeUpdated(bytes32 indexed id, uint24 protocolFee)",
+    ),
+)
+
+_NO_HOOKS = "0x" + "0" * 40
+
+
+def pool_id(token0: str, token1: str, fee_pips: int, tick_spacing: int) -> str:
+    """What PoolManager calls a pool without hooks: keccak of its key, 0x and 64 digits (PoolId.toId)."""
+    words = int(token0, 16), int(token1, 16), fee_pips, tick_spacing, 0
+    return "0x" + keccak(b"".join(word.to_bytes(32) for word in words)).hex()
+
+
+def v4_hop(
+    manager: str,
+    amount_raw: int,
+    token_in: str,
+    token_out: str,
+    fee_pips: int,
+    tick_spacing: int,
+    *,
+    to_caller: bool,
+    hooks: str = _NO_HOOKS,
+    ether_in: bool = False,
+    ether_out: bool = False,
+) -> Hop:
+    """A swap on a pool of Uniswap V4; where the pool holds ether, its token here is WETH and `ether_…` is true.
+
+    Body: PoolManager (20), fee (3), tick spacing (3, signed), hooks (20).
+    """
+    body = address_bytes(manager) + number_bytes(fee_pips, 3, "fee")
+    body += number_bytes(tick_spacing, 3, "tick spacing", signed=True) + address_bytes(hooks)
+    flags = to_caller_flag(to_caller)
+    flags |= (Flags.ETHER_IN if ether_in else 0) | (Flags.ETHER_OUT if ether_out else 0)
+    return Hop(_NUMBER, amount_raw, token_in, token_out, body, flags)
+
+
+def v4_ref(manager: str, token0: str, token1: str, fee_pips: int, tick_spacing: int) -> PoolRef:
+    """A pool without hooks in its PoolManager; ether is address zero."""
+    its_id = pool_id(token0, token1, fee_pips, tick_spacing)
+    return PoolRef(manager, (token0, token1), fee_pips, VENUE.name, tick_spacing, its_id)
+
+
+@dataclass(frozen=True)
+class UniswapV4Pool(PoolBase):
+    """One state of one pool; satisfies `PoolState`.
+
+    `profile` carries the providers' fee; `protocol_fees_pips` are the protocol's when token0 is
+    sold and when token1 is. The rest is as in `UniswapV3Pool`.
+
+    Raises:
+        BadPoolSnapshot: the state contradicts itself.
+    """
+
+    manager: str
+    token0: Token
+    token1: Token
+    profile: TickProfile
+    sqrt_price_x96: int
+    tick: int
+    liquidity: int
+    protocol_fees_pips: tuple[int, int] = (0, 0)
+    chain_id: int = 1
+    block: int = 0
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "manager", address_key(self.manager))
+        for fee_pips in self.protocol_fees_pips:
+            if not 0 <= fee_pips <= _MAX_PROTOCOL_FEE_PIPS:
+                raise BadPoolSnapshot(
+                    f"protocol fee {fee_pips} is not in 0 … {_MAX_PROTOCOL_FEE_PIPS} millionths"
+                )
+        _ = self._down, self._up  # which check the rest
+
+    @property
+    def address(self) -> str:
+        """The PoolManager, where all pools are; `pool_id` tells them apart."""
+        return self.manager
+
+    @property
+    def key(self) -> str:
+        """The pool's id."""
+        return self.pool_id
+
+    @cached_property
+    def pool_id(self) -> str:
+        """0x and 64 digits."""
+        tokens = self.token0.address, self.token1.address
+        return pool_id(*tokens, self.profile.fee_pips, self.tick_spacing)
+
+    @property
+    def tokens(self) -> tuple[Token, Token]:
+        """token0 and token1; ether, at address zero, can only be the first."""
+        return self.token0, self.token1
+
+    @property
+    def holder(self) -> str:
+        """The PoolManager."""
+        return self.manager
+
+    @property
+    def fee_pips(self) -> int:
+        """The part of the input that stays behind, in millionths; the smaller where directions differ."""
+        return min(self._down.fee_pips, self._up.fee_pips)
+
+    @property
+    def tick_spacing(self) -> int:
+        """Ticks between two that can hold liquidity."""
+        return self.profile.tick_spacing
+
+    def quote_in(self, token_in: str, token_out: str, amount_raw: int) -> int:
+        """See `Pool.quote_in`. Equals V4Quoter.quoteExactInputSingle."""
+        return _booked(amount_raw, self._side(token_in).quote_in(token_in, token_out, amount_raw))
+
+    def quote_out(self, token_in: str, token_out: str, amount_raw: int) -> int:
+        """See `Pool.quote_out`. Equals V4Quoter.quoteExactOutputSingle."""
+        return _booked(amount_raw, self._side(token_in).quote_out(token_in, token_out, amount_raw))
+
+    def swapped(self, token_in: str, token_out: str, amount_raw: int) -> tuple[int, UniswapV4Pool]:
+        """See `Pool.swapped`."""
+        out, end = self._side(token_in).swapped(token_in, token_out, amount_raw)
+        after = replace(
+            self, sqrt_price_x96=end.sqrt_price_x96, tick=end.tick, liquidity=end.liquidity
+        )
+        return _booked(amount_raw, out), after
+
+    def spot_price(self, token_in: str, token_out: str) -> Fraction:
+        """See `Pool.spot_price`."""
+        return self._down.spot_price(token_in, token_out)
+
+    def flow_to(self, token_in: str, token_out: str, marginal: float) -> tuple[int, int]:
+        """See `Pool.flow_to`."""
+        return self._side(token_in).flow_to(token_in, token_out, marginal)
+
+    def hop(self, token_in: str, token_out: str, amount_raw: int, *, to_caller: bool) -> Hop:
+        """See `Pool.hop`.
+
+        Raises:
+            UnsupportedPool: it holds ether, which routes know wrapped alone (see `WrappedEtherPool`).
+        """
+        i, j = places_of(self.key, self.tokens, token_in, token_out)
+        if self.token0.address == ETHER_ADDRESS:
+            raise UnsupportedPool(f"{self.kind} with ether, before they are wrapped,")
+        ends = self.tokens[i].address, self.tokens[j].address
+        return self.hop_as(*ends, amount_raw, to_caller=to_caller)
+
+    def hop_as(
+        self,
+        token_in: str,
+        token_out: str,
+        amount_raw: int,
+        *,
+        to_caller: bool,
+        ether_in: bool = False,
+        ether_out: bool = False,
+    ) -> Hop:
+        """The hop for tokens by the names that routes have for them."""
+        return v4_hop(
+            self.manager,
+            amount_raw,
+            token_in,
+            token_out,
+            self.profile.fee_pips,
+            self.tick_spacing,
+            to_caller=to_caller,
+            ether_in=ether_in,
+            ether_out=ether_out,
+        )
+
+    def shape(self, token_in: str, token_out: str) -> Stretches:
+        """See `Pool.shape`."""
+        i, _ = places_of(self.key, self.tokens, token_in, token_out)
+        return stretches_of(self, self._fees_pips[i], down=i == 0)
+
+    @property
+    def _fees_pips(self) -> tuple[int, int]:
+        """What a swap down and a swap up cost, the protocol's part included (ProtocolFeeLibrary), in millionths."""
+        fee_pips = self.profile.fee_pips
+        down, up = (
+            protocol + fee_pips - protocol * fee_pips // PIPS
+            for protocol in self.protocol_fees_pips
+        )
+        return down, up
+
+    @property
+    def kind(self) -> str:
+        """See `PoolState.kind`."""
+        return "Uniswap V4"
+
+    @property
+    def ref(self) -> PoolRef:
+        """See `PoolState.ref`."""
+        tokens = self.token0.address, self.token1.address
+        return v4_ref(self.manager, *tokens, self.profile.fee_pips, self.tick_spacing)
+
+    @property
+    def log_sources(self) -> tuple[LogSource, ...]:
+        """The PoolManager, by the pool's id."""
+        return (LogSource(self.manager, MANAGER, self.pool_id),)
+
+    def moved(self, events: Sequence[Event]) -> UniswapV4Pool:
+        """See `PoolState.moved`."""
+        fees = self.protocol_fees_pips
+        for event in events:
+            if event.name == "ProtocolFeeUpdated":
+                packed = event.values["protocolFee"]
+                fees = packed & 0xFFF, packed >> 12
+        return replace(self, **moved_range(self, events), protocol_fees_pips=fees)
+
+    def at_prices(self, prices_e8: Sequence[int]) -> UniswapV4Pool:
+        """See `Pool.at_prices`."""
+        return replace(self, **recentred_range(self, outside_x96(self.tokens, prices_e8)))
+
+    def arbitraged(self, prices_e8: Sequence[int]) -> UniswapV4Pool:
+        """See `Pool.arbitraged`."""
+        changes = pushed_range(self, self.tokens, self._fees_pips, prices_e8)
+        return replace(self, **changes) if changes else self
+
+    def as_traded(self, weth: Token | None) -> Pool:  # type: ignore[override]  # another class, where it holds ether
+        """See `PoolState.as_traded`."""
+        if self.token0.address != ETHER_ADDRESS:
+            return self
+        if weth is None:
+            raise UnsupportedPool(f"{self.kind} with ether, which no known token wraps,")
+        return WrappedEtherPool(self, weth)
+
+    def to_json(self) -> dict[str, object]:
+        """The snapshot that `rebalancer.venues.load` reads back as an equal pool."""
+        return {
+            "chain_id": self.chain_id,
+            "block": self.block,
+            "pool_id": self.pool_id,
+            "name": self.name,
+            "pool_manager": self.manager,
+            "scalars": {
+                "fee": self.profile.fee_pips,
+                "tick_spacing": self.tick_spacing,
+                "sqrt_price_x96": self.sqrt_price_x96,
+                "tick": self.tick,
+                "liquidity": self.liquidity,
+                "protocol_fee_zero_for_one": self.protocol_fees_pips[0],
+                "protocol_fee_one_for_zero": self.protocol_fees_pips[1],
+            },
+            "tick_data": self.profile.to_json(self.block),
+            "token0": self.token0.to_json(),
+            "token1": self.token1.to_json(),
+        }
+
+    @cached_property
+    def _down(self) -> UniswapV3Pool:
+        return self._twin(self.protocol_fees_pips[0])
+
+    @cached_property
+    def _up(self) -> UniswapV3Pool:
+        return self._twin(self.protocol_fees_pips[1])
+
+    def _twin(self, protocol_fee_pips: int) -> UniswapV3Pool:
+        """The pool of V3 that moves as this one does in a direction with that protocol fee."""
+        return UniswapV3Pool(
+            self.manager,
+            self.token0,
+            self.token1,
+            _with_protocol_fee(self.profile, protocol_fee_pips)
+            if protocol_fee_pips
+            else self.profile,
+            self.sqrt_price_x96,
+            self.tick,
+            self.liquidity,
+        )
+
+    def _side(self, token_in: str) -> UniswapV3Pool:
+        return self._down if token_in.lower() == self.token0.address else self._up
+
+
+@lru_cache(maxsize=64)
+def _with_protocol_fee(profile: TickProfile, protocol_fee_pips: int) -> TickProfile:
+    """Shared by all states of a pool, as the profile itself is."""
+    # ProtocolFeeLibrary.calculateSwapFee: the providers' fee is of what the protocol leaves. Up.
+    fees_pips = protocol_fee_pips + profile.fee_pips
+    return replace(profile, fee_pips=fees_pips - protocol_fee_pips * profile.fee_pips // PIPS)
+
+
+def _booked(amount_raw: int, other_raw: int) -> int:
+    """The other side of a swap that PoolManager can book."""
+    for raw in (amount_raw, other_raw):
+        if raw >> _BOOKED_BITS:
+            raise BadAmount(raw, _BOOKED_BITS)
+    return other_raw
+
+
+@dataclass(frozen=True)
+class WrappedEtherPool:
+    """A Uniswap V4 pool that holds ether, traded for `weth`; satisfies `Pool`.
+
+    It does not know ether itself: asking for it is `UnknownToken`.
+
+    Routes, vaults and plans know tokens only. RouteExecutor unwraps exactly what such a pool takes and wraps what it pays, one for one,
+    so the pool quotes WETH as it quotes ether.
+
+    Raises:
+        UnsupportedPool: the pool holds no ether, or holds the wrapped token beside it.
+    """
+
+    BUYS_EXACTLY: ClassVar[bool] = False
+
+    pool: UniswapV4Pool
+    weth: Token
+
+    def __post_init__(self) -> None:
+        if self.pool.token0.address != ETHER_ADDRESS:
+            raise UnsupportedPool(f"{self.pool.kind} without ether")
+        if self.pool.token1.address == self.weth.address:
+            raise UnsupportedPool(f"{self.pool.kind} that wrap ether")
+
+    @property
+    def address(self) -> str:
+        """The PoolManager."""
+        return self.pool.address
+
+    @property
+    def key(self) -> str:
+        """The pool's id."""
+        return self.pool.key
+
+    @property
+    def tokens(self) -> tuple[Token, Token]:
+        """The wrapped token in ether's place, which is the first, and the other."""
+        return self.weth, self.pool.token1
+
+    @property
+    def holder(self) -> str:
+        """The PoolManager."""
+        return self.address
+
+    @property
+    def fee_pips(self) -> int:
+        """As of the pool."""
+        return self.pool.fee_pips
+
+    def quote_in(self, token_in: str, token_out: str, amount_raw: int) -> int:
+        """See `Pool.quote_in`."""
+        return self.pool.quote_in(*self._way(token_in, token_out), amount_raw)
+
+    def quote_out(self, token_in: str, token_out: str, amount_raw: int) -> int:
+        """See `Pool.quote_out`."""
+        return self.pool.quote_out(*self._way(token_in, token_out), amount_raw)
+
+    def swapped(
+        self, token_in: str, token_out: str, amount_raw: int
+    ) -> tuple[int, WrappedEtherPool]:
+        """See `Pool.swapped`."""
+        out, after = self.pool.swapped(*self._way(token_in, token_out), amount_raw)
+        return out, replace(self, pool=after)
+
+    def spot_price(self, token_in: str, token_out: str) -> Fraction:
+        """See `Pool.spot_price`."""
+        return self.pool.spot_price(*self._way(token_in, token_out))
+
+    def flow_to(self, token_in: str, token_out: str, marginal: float) -> tuple[int, int]:
+        """See `Pool.flow_to`."""
+        return self.pool.flow_to(*self._way(token_in, token_out), marginal)
+
+    def hop(self, token_in: str, token_out: str, amount_raw: int, *, to_caller: bool) -> Hop:
+        """See `Pool.hop`."""
+        i, j = places_of(self.key, self.tokens, token_in, token_out)
+        ends = self.tokens[i].address, self.tokens[j].address
+        return self.pool.hop_as(
+            *ends, amount_raw, to_caller=to_caller, ether_in=i == 0, ether_out=j == 0
+        )
+
+    def shape(self, token_in: str, token_out: str) -> Stretches:
+        """See `Pool.shape`."""
+        return self.pool.shape(*self._way(token_in, token_out))
+
+    def points(
+        self, token_in: str, token_out: str, growths: Sequence[float]
+    ) -> list[tuple[float, float, float]] | None:
+        """See `Pool.points`."""
+        return self.pool.points(*self._way(token_in, token_out), growths)
+
+    def balance_of(self, token: str) -> float:
+        """See `Pool.balance_of`."""
+        return self.pool.balance_of(token)
+
+    def most_per_unit(self, token_in: str, token_out: str) -> float:
+        """See `Pool.most_per_unit`."""
+        return self.pool.most_per_unit(*self._way(token_in, token_out))
+
+    def first_unit(self, token_in: str, token_out: str) -> float:
+        """See `Pool.first_unit`."""
+        return self.pool.first_unit(*self._way(token_in, token_out))
+
+    def at_prices(self, prices_e8: Sequence[int]) -> WrappedEtherPool:
+        """See `Pool.at_prices`."""
+        return replace(self, pool=self.pool.at_prices(prices_e8))
+
+    def arbitraged(self, prices_e8: Sequence[int]) -> WrappedEtherPool:
+        """See `Pool.arbitraged`."""
+        inner = self.pool.arbitraged(prices_e8)
+        return self if inner is self.pool else replace(self, pool=inner)
+
+    def _way(self, token_in: str, token_out: str) -> tuple[str, str]:
+        """The two as the pool names them."""
+        sold, bought, other = token_in.lower(), token_out.lower(), self.pool.token1.address
+        if sold == self.weth.address and bought == other:
+            return ETHER_ADDRESS, other
+        if sold == other and bought == self.weth.address:
+            return other, ETHER_ADDRESS
+        raise UnknownToken(self.key, token_in, token_out)
+
+
+def _load(snapshot: Snapshot) -> UniswapV4Pool:
+    scalars = object_of(snapshot, "scalars")
+    token0, token1 = token_of(snapshot, "token0"), token_of(snapshot, "token1")
+    fee_pips, spacing = int_of(scalars, "fee"), int_of(scalars, "tick_spacing")
+    # Hooks and fees that change are part of the id, so it tells that there are none.
+    bare = pool_id(token0.address, token1.address, fee_pips, spacing)
+    if text_of(snapshot, "pool_id").lower() != bare:
+        raise BadPoolSnapshot(
+            f"pool_id {snapshot['pool_id']} is not {bare}, that of such a pool without hooks"
+        )
+    return UniswapV4Pool(
+        manager=text_of(snapshot, "pool_manager"),
+        token0=token0,
+        token1=token1,
+        profile=profile_of(fee_pips, spacing, ticks_of(object_of(snapshot, "tick_data"))),
+        sqrt_price_x96=int_of(scalars, "sqrt_price_x96"),
+        tick=int_of(scalars, "tick"),
+        liquidity=int_of(scalars, "liquidity"),
+        protocol_fees_pips=(
+            int_of(scalars, "protocol_fee_zero_for_one"),
+            int_of(scalars, "protocol_fee_one_for_zero"),
+        ),
+        chain_id=int_of(snapshot, "chain_id"),
+        block=int_of(snapshot, "block"),
+        name=text_of(snapshot, "name"),
+    )
+
+
+def _read(at: At, ref: PoolRef) -> Reading[UniswapV4Pool]:
+    """A pool without hooks, by its key in its manager."""
+    if not _takes(ref):
+        raise BadPoolSnapshot("a pool of Uniswap V4 is told by its key, not by an address")
+    manager, spacing = MANAGER.at(ref.address), ref.tick_spacing
+    state = int.from_bytes(keccak(bytes.fromhex(ref.key[2:]) + _POOLS_SLOT.to_bytes(32)))
+    slot0, liquidity = yield from _slots(at, manager, [state, state + _LIQUIDITY_AT])
+    if slot0 == 0:
+        raise UnsupportedPool(f"Uniswap V4 that {ref.address} does not know ({ref.key})")
+    last = MAX_TICK // spacing // _WORD_BITS + 1
+    places = range(-last, last + 1)
+    words = yield from _slots(at, manager, [_mapped(word, state + _BITMAP_AT) for word in places])
+    ticks = [
+        (word * _WORD_BITS + bit) * spacing
+        for word, map_ in zip(places, words, strict=True)
+        for bit in range(_WORD_BITS)
+        if map_ >> bit & 1
+    ]
+    values = yield from _slots(at, manager, [_mapped(tick, state + _TICKS_AT) for tick in ticks])
+    token0, token1 = yield from tokens_read(at, ref.tokens)
+    protocol_fees = slot0 >> 184 & 0xFFFFFF
+    return _load(
+        {
+            **at.head(f"Uniswap V4 {token0.symbol}/{token1.symbol} {ref.fee_pips / 10_000:g}%"),
+            "pool_id": ref.key,
+            "pool_manager": ref.address,
+            "scalars": {
+                "fee": ref.fee_pips,
+                "tick_spacing": spacing,
+                "sqrt_price_x96": slot0 & (1 << 160) - 1,
+                "tick": _signed(slot0 >> 160, 24),
+                "liquidity": liquidity & (1 << 128) - 1,
+                "protocol_fee_zero_for_one": protocol_fees & 0xFFF,
+                "protocol_fee_one_for_zero": protocol_fees >> 12,
+            },
+            "tick_data": {
+                str(tick): [value & (1 << 128) - 1, _signed(value >> 128, 128), at.block.number]
+                for tick, value in zip(ticks, values, strict=True)
+            },
+            "token0": token0.to_json(),
+            "token1": token1.to_json(),
+        }
+    )
+
+
+def _slots(at: At, manager: Contract, slots: Sequence[int]) -> Reading[list[int]]:
+    """Words of PoolManager's storage."""
+    if not slots:
+        return []
+    parts = [slots[start : start + _SLOTS] for start in range(0, len(slots), _SLOTS)]
+    answers = yield [
+        at.ask(manager, "extsload", [slot.to_bytes(32) for slot in part]) for part in parts
+    ]
+    words = [manager.result("extsload", answer) for answer in answers]
+    return [int.from_bytes(word) for part in words for word in part]
+
+
+def _mapped(key: int, slot: int) -> int:
+    """Where a Solidity mapping by a number keeps its value."""
+    return int.from_bytes(keccak(key.to_bytes(32, signed=True) + slot.to_bytes(32)))
+
+
+def _signed(value: int, bits: int) -> int:
+    value &= (1 << bits) - 1
+    return value - (1 << bits) if value >> (bits - 1) else value
+
+
+def _takes(ref: PoolRef) -> bool:
+    if len(ref.tokens) != 2 or not 0 <= ref.fee_pips < PIPS or ref.tick_spacing <= 0:
+        return False
+    token0, token1 = ref.tokens
+    return ref.key == pool_id(token0, token1, ref.fee_pips, ref.tick_spacing)
+
+
+VENUE = Venue(
+    name="uniswap-v4",
+    kinds=("Uniswap V4",),
+    snapshot_key="pool_manager",
+    load=_load,
+    read=each(_read),
+    mark=None,
+    takes=_takes,
+)
