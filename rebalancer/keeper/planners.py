@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -68,13 +69,13 @@ class Planners:
             return _decide_all(vaults, pools, conditions, until)
         pool = self._begun()
         size = -(-len(vaults) // (_RUNS_EACH * self.processes))
-        with hidden_from_children():
-            runs: list[Future[dict[str, Verdict]]] = [
-                pool.submit(_decide_all, run, tuple(pools), conditions)
-                for run in (vaults[at : at + size] for at in range(0, len(vaults), size))
-            ]
+        runs: list[Future[dict[str, Verdict]]] = []
         found: dict[str, Verdict] = {}
         try:
+            with hidden_from_children():
+                for at in range(0, len(vaults), size):
+                    part = vaults[at : at + size]
+                    runs.append(pool.submit(_decide_all, part, tuple(pools), conditions))
             for run in runs:
                 left = None if until is None else max(0.0, until - time.monotonic())
                 found |= run.result(left)
@@ -83,6 +84,7 @@ class Planners:
                 run.cancel()
         except BrokenProcessPool:
             log.error("planners_died", processes=self.processes)
+            _stop_feeding(pool)
             self.close()
             return _decide_all(vaults, pools, conditions, until)
         return found
@@ -95,6 +97,15 @@ class Planners:
                 self.processes, mp_context=context, initializer=_live_as_long_as_the_keeper
             )
         return self._pool
+
+
+def _stop_feeding(broken: ProcessPoolExecutor) -> None:
+    """Let the thread that writes to processes that have died end: it waits for ever for somebody to read what fills its pipe.
+
+    Python does so itself from 3.11.5 on (CPython issue 94777).
+    """
+    if sys.version_info[:3] < (3, 11, 5):
+        broken._call_queue._reader.close()  # type: ignore[attr-defined]  # no public name
 
 
 def _live_as_long_as_the_keeper() -> None:

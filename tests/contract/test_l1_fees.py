@@ -25,7 +25,7 @@ from rebalancer.chain.l1_fees import (
     read_l1_fees,
     transaction_bytes,
 )
-from rebalancer.chain.receipt import find_receipt
+from rebalancer.chain.receipt import find_receipt, wait_for_receipt
 from rebalancer.chain.rpc import Call, Rpc
 from rebalancer.chain.snapshot import read_block
 from rebalancer.devnet.local import LocalChain
@@ -41,6 +41,7 @@ from rebalancer.send.signer import devnet_signer
 from rebalancer.send.spending import Spending
 from rebalancer.send.wallet import Wallet
 from rebalancer.units import E18
+from tests.clocks import LONGEST_SECONDS
 
 CHAIN = 31337
 GWEI = 10**9
@@ -284,6 +285,7 @@ def test_what_was_charged_is_in_the_journal_the_spending_and_after_a_restart(
     spending = Spending(tmp_path / "spending.sqlite")
     with Outbox(path, rules, spending=spending) as outbox:
         sent = outbox.submit(node, [SIGNER], mint(1))
+        wait_for_receipt(chain.rpc, str(sent.transaction_hash), LONGEST_SECONDS)
         assert spending.elsewhere_wei(CHAIN, SIGNER.address, now, ()) == sent.newest.worst_cost_wei
         chain.mine(2)
         for _ in range(2):
@@ -309,9 +311,8 @@ def test_receipt_of_a_jovian_block_has_a_hundred_times_the_scalar(
     node.told = node.told | {"operatorFeeScalar": "0x2", "daFootprintGasScalar": "0x190"}
     with Outbox(tmp_path / "outbox.sqlite") as outbox:
         sent = outbox.submit(node, [SIGNER], mint(1))
-    receipt = find_receipt(node, str(sent.transaction_hash))
+    receipt = wait_for_receipt(node, str(sent.transaction_hash), LONGEST_SECONDS)
 
-    assert receipt is not None
     assert receipt.operator_fee_wei == receipt.gas_used * 200
 
 
@@ -321,9 +322,8 @@ def test_receipt_of_arbitrum_has_the_data_within_its_gas(
     node.told = {"gasUsedForL1": hex(1_234), "l1BlockNumber": "0x1"}
     with Outbox(tmp_path / "outbox.sqlite") as outbox:
         sent = outbox.submit(node, [SIGNER], mint(1))
-    receipt = find_receipt(node, str(sent.transaction_hash))
+    receipt = wait_for_receipt(node, str(sent.transaction_hash), LONGEST_SECONDS)
 
-    assert receipt is not None
     assert receipt.cost_wei == receipt.gas_used * receipt.gas_price_wei
     assert receipt.rollup_wei == 1_234 * receipt.gas_price_wei
 
@@ -335,6 +335,7 @@ def test_receipt_without_the_fee_of_an_op_stack_chain_counts_the_most_it_can_be(
     node.told = {}
     with Outbox(tmp_path / "outbox.sqlite") as outbox:
         sent = outbox.submit(node, [SIGNER], mint(1))
+    wait_for_receipt(chain.rpc, str(sent.transaction_hash), LONGEST_SECONDS)
     with structlog.testing.capture_logs() as logs:
         receipt = find_receipt(node, str(sent.transaction_hash))
     bound_wei = read_l1_fees(node).data_wei(transaction_bytes(sent.intent.data))

@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -97,6 +99,39 @@ def test_processes_that_are_killed_are_done_without_and_replaced(
         again = planners.decide(vaults, pools, CONDITIONS)
 
     assert list(found) == list(again) == [vault.address for vault in vaults]
+
+
+def test_processes_that_die_before_they_read_what_they_were_given_are_done_without(
+    vaults: list[VaultSnapshot], pools: tuple[PoolState, ...]
+) -> None:
+    """Each run is longer than a pipe holds, so that it is still being written when they die."""
+    runs = vaults * 200
+    with closing(Planners(2)) as planners:
+        planners.warm()
+        assert planners._pool is not None
+        processes = list(planners._pool._processes)
+        for process in processes:
+            os.kill(process, signal.SIGSTOP)
+        threading.Timer(0.5, lambda: [os.kill(each, signal.SIGKILL) for each in processes]).start()
+        found = planners.decide(runs, pools, CONDITIONS, time.monotonic() + 5)
+
+    assert found.keys() <= {vault.address for vault in vaults}
+
+
+def test_processes_that_died_between_two_blocks_are_replaced(
+    vaults: list[VaultSnapshot], pools: tuple[PoolState, ...]
+) -> None:
+    with closing(Planners(2)) as planners:
+        planners.warm()
+        pool = planners._pool
+        assert pool is not None
+        for process in list(pool._processes):
+            os.kill(process, signal.SIGKILL)
+        wait_for("the end of the pool", lambda: pool._broken)
+        found = planners.decide(vaults, pools, CONDITIONS)
+
+        assert planners._pool is not pool
+    assert list(found) == [vault.address for vault in vaults]
 
 
 def test_a_vault_that_cannot_be_planned_for_is_said_so_and_holds_up_no_other(
