@@ -112,7 +112,7 @@ def test_processes_that_die_before_they_read_what_they_were_given_are_done_witho
         processes = list(planners._pool._processes)
         for process in processes:
             os.kill(process, signal.SIGSTOP)
-        threading.Timer(0.5, lambda: [os.kill(each, signal.SIGKILL) for each in processes]).start()
+        threading.Timer(0.5, _kill, [processes]).start()
         found = planners.decide(runs, pools, CONDITIONS, time.monotonic() + 5)
 
     assert found.keys() <= {vault.address for vault in vaults}
@@ -182,6 +182,11 @@ def test_processes_end_with_a_keeper_that_is_killed_and_not_by_ctrl_c(tmp_path: 
     finally:
         for pid in filter(_runs, planners):
             os.kill(pid, signal.SIGKILL)
+
+
+def _kill(processes: list[int]) -> None:
+    for process in processes:
+        os.kill(process, signal.SIGKILL)
 
 
 def _ignores(pid: int, number: signal.Signals) -> bool:
