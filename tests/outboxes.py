@@ -7,9 +7,10 @@ import time
 from rebalancer.chain.receipt import Receipt, find_receipt, refusal
 from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import TransactionNotMined
+from rebalancer.send.attempt import Intent, State
 from rebalancer.send.fees import Fees
-from rebalancer.send.outbox import Intent, Outbox, State
-from rebalancer.send.signer import Signer
+from rebalancer.send.outbox import Outbox
+from rebalancer.send.signed import Signer
 
 __all__ = ["deliver"]
 

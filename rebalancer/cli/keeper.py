@@ -51,7 +51,7 @@ from rebalancer.keeper.station import Station
 from rebalancer.plan import Plan
 from rebalancer.policy import Settlement
 from rebalancer.send.from_settings import lane_of, max_spend_per_day_wei, outbox_of, rules_of
-from rebalancer.send.signer import Signer
+from rebalancer.send.signed import Signer
 from rebalancer.units import BPS, E18
 from rebalancer.watch import watchers_of
 

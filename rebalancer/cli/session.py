@@ -43,13 +43,9 @@ from rebalancer.errors import (
     SystemRefused,
     VaultNotNamed,
 )
-from rebalancer.send.signer import (
-    SignedTransaction,
-    Signer,
-    devnet_signer,
-    keystore_address,
-    open_signer,
-)
+from rebalancer.send.open_signer import open_signer
+from rebalancer.send.signed import SignedTransaction, Signer
+from rebalancer.send.signer import devnet_signer, keystore_address
 from rebalancer.send.unsigned import Recorder
 from rebalancer.send.wallet import Wallet
 from rebalancer.venues import Pool, Token

@@ -19,8 +19,9 @@ from rebalancer.cli.session import (
 from rebalancer.cli.show import NOTHING, WholeTable, amount, console, print_json
 from rebalancer.cli.unsigned import refuses_unsigned
 from rebalancer.errors import AttemptNotNamed
+from rebalancer.send.attempt import OPEN, Attempt
 from rebalancer.send.from_settings import lane_of, outbox_of
-from rebalancer.send.journal import OPEN, Attempt, read_attempts
+from rebalancer.send.journal import read_attempts
 from rebalancer.send.nonces import clear as clear_nonces
 from rebalancer.send.nonces import survey
 

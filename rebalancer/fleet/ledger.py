@@ -29,9 +29,10 @@ from pydantic import TypeAdapter, ValidationError
 from rebalancer.errors import LeaseLost, LedgerUnreadable
 from rebalancer.fleet.lease import Lease
 from rebalancer.fleet.names import lease_name
+from rebalancer.send.attempt import Attempt, HandedOver, Intent, Kind, Version
 from rebalancer.send.fees import Fees
-from rebalancer.send.journal import Attempt, HandedOver, Intent, Journal, Kind, Version
-from rebalancer.send.signer import read_signed
+from rebalancer.send.journal import Journal
+from rebalancer.send.signed import read_signed
 
 __all__ = ["Ledger"]
 

@@ -57,13 +57,15 @@ from rebalancer.keeper.tick import EndpointState, Looked, OpenBreaker, Tick, Wat
 from rebalancer.keeper.verify import verify
 from rebalancer.plan import Plan
 from rebalancer.reasons import Reason
+from rebalancer.send.attempt import OPEN, Attempt, Intent, State
+from rebalancer.send.delivery import Check
 from rebalancer.send.fees import Fees, read_market, suggest
-from rebalancer.send.journal import OPEN, Attempt, Intent, State
 from rebalancer.send.lanes import Lane
+from rebalancer.send.lifecycle import SendRules
 from rebalancer.send.nonces import clear_on_start
-from rebalancer.send.outbox import Check, Outbox, SendRules
+from rebalancer.send.outbox import Outbox
 from rebalancer.send.relay import PRIVATE_METHOD, RAW_METHOD
-from rebalancer.send.signer import Signer
+from rebalancer.send.signed import Signer
 from rebalancer.send.simulate import Simulator, message
 from rebalancer.send.wallet import estimate_gas
 from rebalancer.words import utc

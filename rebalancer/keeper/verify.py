@@ -20,7 +20,7 @@ from rebalancer.errors import BooksDiffer, PolicyRefused, RpcMalformed, RpcRejec
 from rebalancer.keeper.decision import Outcome
 from rebalancer.plan import Plan
 from rebalancer.policy import Fill, Settlement, settle
-from rebalancer.send.journal import Intent
+from rebalancer.send.attempt import Intent
 
 __all__ = ["verify"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from rebalancer.send.journal import Attempt
+from rebalancer.send.attempt import Attempt
 
 __all__ = ["Fence", "NoFence"]
 

@@ -12,9 +12,10 @@ from rebalancer.config import Settings
 from rebalancer.errors import SpendingUnwritable
 from rebalancer.send.fence import Fence
 from rebalancer.send.lanes import KeyLimits, Lane
-from rebalancer.send.outbox import Outbox, SendRules
+from rebalancer.send.lifecycle import SendRules
+from rebalancer.send.outbox import Outbox
 from rebalancer.send.relay import RelayRpc, Relays
-from rebalancer.send.signer import Signer
+from rebalancer.send.signed import Signer
 from rebalancer.send.spending import Spending
 
 __all__ = ["lane_of", "max_spend_per_day_wei", "outbox_of", "rules_of"]

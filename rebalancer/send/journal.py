@@ -1,17 +1,8 @@
-"""What has been planned, signed and sent, and what became of it? The outbox's file.
-
-An attempt is one try at an intent and holds one nonce. Its versions are the transactions signed
-for that nonce: the original, dearer ones (bumps), a cancellation. At most one of them is ever
-mined, and whichever a block holds decides what the attempt came to:
-
-    planned → signed → sent → bumped ┬→ mined → final
-                          └→ cancelling ┴→ cancelled        (or failed)
-
-An epoch of a vault has at most one attempt that is neither failed nor cancelled.
+"""Journal of all attempts: what was planned, signed and sent, and what became of it. The outbox's file.
 
 SQLite in WAL mode with full synchronisation: what a method has returned from survives a loss of
 power. A lock beside the file keeps every other process out; to look at it, `read_attempts` needs
-no lock. Nothing here speaks to a chain.
+no lock. Nothing here speaks to a chain, and which state may follow which is `rebalancer.send.attempt`'s.
 """
 
 from __future__ import annotations
@@ -19,19 +10,31 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import structlog
 
-from rebalancer.chain.abi import interface
 from rebalancer.chain.receipt import Receipt
 from rebalancer.errors import OutboxMissing, OutboxUnreadable
+from rebalancer.send.adoption import TAKEN_OVER, adopt
+from rebalancer.send.attempt import (
+    OPEN,
+    SIGNED,
+    Attempt,
+    HandedOver,
+    Intent,
+    Kind,
+    Sending,
+    SignedVersion,
+    State,
+    Version,
+    check_transition,
+    state_once_signed,
+)
 from rebalancer.send.fees import Fees
 from rebalancer.send.journal_file import (
     APPLICATION_ID,
@@ -45,219 +48,13 @@ from rebalancer.send.journal_file import (
 )
 from rebalancer.texts import safe_text
 
-__all__ = [
-    "LIVE",
-    "OPEN",
-    "Attempt",
-    "HandedOver",
-    "Intent",
-    "Journal",
-    "Kind",
-    "Sending",
-    "SignedVersion",
-    "State",
-    "Version",
-    "read_attempts",
-]
+__all__ = ["Journal", "read_attempts"]
 
 log = structlog.get_logger("rebalancer.outbox")
 
 _DAY_SECONDS = 86_400
 _LONGEST_NOTE = 1_000
 """Characters of a note: a node's words may be in it."""
-_TAKEN_OVER = "another machine's attempt has taken its place"
-
-
-class State(StrEnum):
-    """How far an attempt has come."""
-
-    PLANNED = "planned"
-    SIGNED = "signed"
-    SENT = "sent"
-    BUMPED = "bumped"
-    CANCELLING = "cancelling"
-    MINED = "mined"
-    CANCELLED = "cancelled"
-    FINAL = "final"
-    FAILED = "failed"
-
-
-class Kind(StrEnum):
-    """What a version of an attempt is."""
-
-    ORIGINAL = "original"
-    BUMP = "bump"
-    CANCELLATION = "cancellation"
-
-
-OPEN = frozenset({State.PLANNED, State.SIGNED, State.SENT, State.BUMPED, State.CANCELLING})
-"""No block holds it yet, as far as the journal knows."""
-
-_STANDING: Mapping[Kind, State] = {
-    Kind.ORIGINAL: State.SENT,
-    Kind.BUMP: State.BUMPED,
-    Kind.CANCELLATION: State.CANCELLING,
-}
-"""An attempt whose newest version is of that kind, and may have been sent."""
-
-LIVE = OPEN | {State.MINED, State.FINAL}
-"""No other attempt at its epoch may be made."""
-
-_SIGNED = LIVE - {State.PLANNED}
-_AFTER_SIGNING = frozenset({State.BUMPED, State.CANCELLING, State.MINED, State.FAILED})
-
-_NEXT: Mapping[State, frozenset[State]] = {
-    State.PLANNED: frozenset({State.SIGNED, State.FAILED}),
-    State.SIGNED: _AFTER_SIGNING | {State.SENT},
-    State.SENT: _AFTER_SIGNING,
-    State.BUMPED: _AFTER_SIGNING,
-    State.CANCELLING: frozenset(
-        {State.CANCELLING, State.MINED, State.CANCELLED, State.FAILED},
-    ),
-    # A reorg takes a block back: to the state before, or to another version in another block.
-    State.MINED: _AFTER_SIGNING | {State.SENT, State.CANCELLED, State.FINAL},
-    State.CANCELLED: frozenset({State.CANCELLING, State.CANCELLED, State.MINED, State.FAILED}),
-    State.FINAL: frozenset({State.SENT, State.BUMPED, State.CANCELLING, State.MINED}),
-    # What one node refused another may have taken; what was refused in a block is only taken back.
-    State.FAILED: frozenset(
-        {State.MINED, State.SENT, State.BUMPED, State.CANCELLING, State.CANCELLED, State.FAILED}
-    ),
-}
-
-
-@dataclass(frozen=True)
-class Intent:
-    """What is to be sent, why, and under which key it is sent only once. Addresses are lower case.
-
-    Once a block above `deadline_block` has come it is no longer wanted, and is cancelled. What belongs to no epoch has the number of
-    the block it answers, below zero.
-    """
-
-    chain_id: int
-    vault: str
-    epoch: int
-    to: str
-    data: str
-    gas_limit: int
-    reason: str
-    deadline_block: int | None = None
-
-    @property
-    def kind(self) -> str:
-        """The vault's function that is called: "rebalance", "poke" or "sync"; "" for what only uses a nonce up."""
-        functions = interface("BasketVault").functions
-        names = ("rebalance", "poke", "sync")
-        return next((name for name in names if functions[name].is_called_by(self.data)), "")
-
-
-@dataclass(frozen=True)
-class Sending:
-    """What an endpoint answered to a version: empty if it took it. The endpoint is shown without its path."""
-
-    endpoint: str
-    answer: str
-    at: int
-
-
-@dataclass(frozen=True)
-class Version:
-    """One signed transaction of an attempt. `height` is the newest block when it was signed, 0 if unknown."""
-
-    id: int
-    kind: Kind
-    raw: bytes
-    transaction_hash: str
-    gas_limit: int
-    fees: Fees
-    height: int
-    signed_at: int
-    sendings: tuple[Sending, ...] = ()
-    beside_gas_wei: int = 0
-    """The most that a rollup was expected to charge beside its gas."""
-
-    @property
-    def is_refused(self) -> bool:
-        """Whether every endpoint that it was sent to refused it or did not answer."""
-        return bool(self.sendings) and all(sending.answer for sending in self.sendings)
-
-    @property
-    def worst_cost_wei(self) -> int:
-        """The most that it can cost."""
-        return self.gas_limit * self.fees.max_fee_per_gas_wei + self.beside_gas_wei
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """One journalled try at an intent. `note` says why it failed or waits; times are unix seconds.
-
-    `mined_hash` is of the version that block `block_number` holds, None while none does.
-    """
-
-    id: int
-    intent: Intent
-    sender: str
-    state: State
-    nonce: int | None
-    versions: tuple[Version, ...]
-    mined_hash: str | None
-    block_number: int | None
-    block_hash: str | None
-    gas_used: int | None
-    gas_price_wei: int | None
-    mined_at: int | None
-    is_final: bool
-    note: str
-    planned_at: int
-    changed_at: int
-    beside_gas_wei: int = 0
-    """What a rollup charged beside its gas, once a block holds it."""
-
-    @property
-    def newest(self) -> Version:
-        """The dearest version, which is the one to send; only of an attempt that was signed."""
-        if not self.versions:
-            raise AssertionError(f"attempt {self.id} is {self.state} and was never signed")
-        return self.versions[-1]
-
-    @property
-    def transaction_hash(self) -> str | None:
-        """Of the version that a block holds, else of the newest; None before it is signed."""
-        if self.mined_hash is not None or not self.versions:
-            return self.mined_hash
-        return self.newest.transaction_hash
-
-    @property
-    def raw(self) -> bytes | None:
-        """The transaction of that hash."""
-        found = [v.raw for v in self.versions if v.transaction_hash == self.transaction_hash]
-        return found[0] if found else None
-
-    @property
-    def cost_wei(self) -> int | None:
-        """What it cost, its gas and what a rollup charged beside it; None while no block holds it."""
-        if self.gas_used is None or self.gas_price_wei is None:
-            return None
-        return self.gas_used * self.gas_price_wei + self.beside_gas_wei
-
-    @property
-    def standing(self) -> State:
-        """Its state as its versions have it, wherever blocks went."""
-        return _STANDING[self.newest.kind]
-
-
-@dataclass(frozen=True)
-class HandedOver:
-    """What another journal signed for one nonce and one epoch, the oldest version first."""
-
-    intent: Intent
-    sender: str
-    nonce: int
-    versions: tuple[Version, ...]
-
-    @property
-    def state(self) -> State:
-        """How far it may have come: each of its versions may have been sent."""
-        return _STANDING[self.versions[-1].kind]
 
 
 class Journal:
@@ -337,7 +134,7 @@ class Journal:
         """The signed, not failed attempt of a sender with the highest nonce."""
         found = self.select(
             "id = (SELECT id FROM attempts WHERE chain_id = ? AND sender = ?"  # noqa: S608 (ours)
-            f" AND state IN ({_quoted(_SIGNED | {State.CANCELLED})}) ORDER BY nonce DESC LIMIT 1)",
+            f" AND state IN ({_quoted(SIGNED)}) ORDER BY nonce DESC LIMIT 1)",
             *(chain_id, sender),
         )
         return found[0] if found else None
@@ -371,18 +168,9 @@ class Journal:
 
     def plan(self, intent: Intent, sender: str) -> Attempt:
         """Journal an intent, before anything is signed for it."""
-        now = int(time.time())
         with self.guarded():
-            (row,) = self.connection.execute(
-                "INSERT INTO attempts (chain_id, vault, epoch, recipient, data, gas_limit, reason,"
-                " deadline_block, sender, state, planned_at, changed_at)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'planned', ?, ?) RETURNING id",
-                (
-                    *(intent.chain_id, intent.vault.lower(), intent.epoch, intent.to, intent.data),
-                    *(intent.gas_limit, intent.reason, intent.deadline_block, sender, now, now),
-                ),
-            ).fetchall()
-        return _logged(self.get(row["id"]))
+            attempt_id = self._insert(intent, sender, State.PLANNED, None, "")
+        return _logged(self.get(attempt_id))
 
     def add_version(
         self,
@@ -394,14 +182,9 @@ class Journal:
         note: str = "",
     ) -> Attempt:
         """Journal a signed transaction, before it is sent, and the state that goes with it."""
-        state = {
-            Kind.ORIGINAL: State.SIGNED,
-            Kind.BUMP: State.BUMPED,
-            Kind.CANCELLATION: State.CANCELLING,
-        }[kind]
         with self._transaction():
             self._insert_version(attempt.id, kind, version, height)
-            self._update(attempt, state, nonce=nonce, note=note)
+            self._update(attempt, state_once_signed(kind), nonce=nonce, note=note)
         return _logged(self.get(attempt.id))
 
     def advance(self, attempt: Attempt, state: State, **columns: Any) -> Attempt:
@@ -468,33 +251,47 @@ class Journal:
         """
         changed = []
         for at, one in enumerate(handed):
-            replaced = any(_compete(one, later) for later in handed[at + 1 :])
+            replaced = any(one.competes_with(later) for later in handed[at + 1 :])
             followed = any(other.nonce > one.nonce for other in handed)
             with self._transaction():
-                attempt_id = self._adopt(one, replaced, followed)
+                attempt_id = self._adopt(one, replaced=replaced, followed=followed)
             if attempt_id is not None:
                 changed.append(_logged(self.get(attempt_id)))
         return changed
 
-    def _adopt(self, one: HandedOver, replaced: bool, followed: bool) -> int | None:
+    def _adopt(self, one: HandedOver, *, replaced: bool, followed: bool) -> int | None:
+        """The attempt that changed, None if nothing did."""
         intent = one.intent
-        at_nonce = self.select(
-            "chain_id = ? AND sender = ? AND nonce = ?", intent.chain_id, one.sender, one.nonce
+        key = "chain_id = ? AND sender = ? AND nonce = ?"
+        adoption = adopt(
+            one,
+            self.select(key, intent.chain_id, one.sender, one.nonce),
+            self.of_epoch(intent.chain_id, intent.vault, intent.epoch),
+            replaced=replaced,
+            followed=followed,
         )
-        at_epoch = self.of_epoch(intent.chain_id, intent.vault, intent.epoch)
-        hashes = {version.transaction_hash for version in one.versions}
-        # Two attempts may be signed to the very same bytes: the later one is meant.
-        mine = next((own for own in reversed(at_nonce) if hashes & set(_hashes(own))), None)
-        if mine is not None:
-            at_nonce = [other for other in at_nonce if other.id != mine.id]
-            at_epoch = [other for other in at_epoch if other.id != mine.id]
-        held = any(other.state not in OPEN | {State.FAILED} for other in at_nonce)
-        held |= any(other.state in LIVE - OPEN for other in at_epoch)
-        rivals = None if replaced or held else at_nonce + at_epoch
-        if mine is not None:
-            return self._merge(mine, one, rivals, followed)
-        state = State.FAILED if rivals is None else one.state
-        self._give_way(rivals or ())
+        for other in adoption.giving_way:
+            self._update(other, State.FAILED, note=TAKEN_OVER)
+        note = TAKEN_OVER if adoption.state is State.FAILED else ""
+        if adoption.mine is None:
+            attempt_id = self._insert(intent, one.sender, adoption.state, one.nonce, note)
+        else:
+            attempt_id = adoption.mine.id
+            if not adoption.missing and not adoption.changes_state:
+                return None
+            if adoption.changes_state:
+                self._write(adoption.mine, adoption.state, note=note)
+        for version in adoption.unsent:
+            self.connection.execute("DELETE FROM versions WHERE id = ?", (version.id,))
+        for version in adoption.missing:
+            self._insert_version(attempt_id, version.kind, version, version.height)
+        return attempt_id
+
+    # The file
+
+    def _insert(
+        self, intent: Intent, sender: str, state: State, nonce: int | None, note: str
+    ) -> int:
         now = int(time.time())
         (row,) = self.connection.execute(
             "INSERT INTO attempts (chain_id, vault, epoch, recipient, data, gas_limit, reason,"
@@ -502,53 +299,11 @@ class Journal:
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id",
             (
                 *(intent.chain_id, intent.vault.lower(), intent.epoch, intent.to, intent.data),
-                *(intent.gas_limit, intent.reason, intent.deadline_block, one.sender, state.value),
-                *(one.nonce, _TAKEN_OVER if state is State.FAILED else "", now, now),
+                *(intent.gas_limit, intent.reason, intent.deadline_block, sender, state.value),
+                *(nonce, note, now, now),
             ),
         ).fetchall()
-        for version in one.versions:
-            self._insert_version(row["id"], version.kind, version, version.height)
         return int(row["id"])
-
-    def _merge(
-        self, mine: Attempt, one: HandedOver, rivals: Sequence[Attempt] | None, followed: bool
-    ) -> int | None:
-        """Add to an attempt the versions that another machine made of it, and where it stands with them.
-
-        `rivals` give way to it; None if it gives way. What was refused here is live again if another machine made more of it, or
-        made something that comes after it.
-        """
-        missing = [v for v in one.versions if v.transaction_hash not in _hashes(mine)]
-        theirs = {version.transaction_hash for version in one.versions}
-        for version in mine.versions if missing else ():
-            # Another machine went on without it, so it was never sent; sent now, it would undo what that one did.
-            if version.transaction_hash not in theirs and not version.sendings:
-                self.connection.execute("DELETE FROM versions WHERE id = ?", (version.id,))
-        for version in missing:
-            self._insert_version(mine.id, version.kind, version, version.height)
-        refused = mine.state is State.FAILED and mine.block_number is None
-        state = mine.state
-        if mine.state in OPEN or (refused and (missing or followed)):
-            # Where nobody went on, what this journal alone has stands, though it was never sent.
-            if rivals is None:
-                state = State.FAILED
-            elif missing:
-                state = _STANDING[missing[-1].kind]
-            elif state in (State.SIGNED, State.FAILED):
-                state = mine.standing
-        if state is mine.state:
-            return mine.id if missing else None
-        if state is not State.FAILED:
-            self._give_way(rivals or ())
-        self._write(mine, state, note=_TAKEN_OVER if state is State.FAILED else "")
-        return mine.id
-
-    def _give_way(self, attempts: Iterable[Attempt]) -> None:
-        for other in {attempt.id: attempt for attempt in attempts}.values():
-            if other.state in OPEN:
-                self._update(other, State.FAILED, note=_TAKEN_OVER)
-
-    # The file
 
     def _insert_version(
         self, attempt_id: int, kind: Kind, version: SignedVersion | Version, height: int
@@ -571,8 +326,7 @@ class Journal:
             return _select(self.connection, condition, values)
 
     def _update(self, attempt: Attempt, state: State, **columns: Any) -> None:
-        if state not in _NEXT[attempt.state]:
-            raise AssertionError(f"an attempt cannot go from {attempt.state} to {state}")
+        check_transition(attempt.state, state)
         self._write(attempt, state, **columns)
 
     def _write(self, attempt: Attempt, state: State, **columns: Any) -> None:
@@ -622,17 +376,6 @@ class Journal:
             if expected is None:
                 raise
             raise expected from error
-
-
-@dataclass(frozen=True)
-class SignedVersion:
-    """A signed transaction that is not yet in the journal."""
-
-    raw: bytes
-    transaction_hash: str
-    gas_limit: int
-    fees: Fees
-    beside_gas_wei: int = 0
 
 
 def read_attempts(path: Path, chain_id: int) -> list[Attempt]:
@@ -730,18 +473,6 @@ def _attempt(row: sqlite3.Row, versions: Iterable[Version]) -> Attempt:
         row["changed_at"],
         int(row["beside_gas_wei"]),
     )
-
-
-def _hashes(attempt: Attempt) -> list[str]:
-    return [version.transaction_hash for version in attempt.versions]
-
-
-def _compete(one: HandedOver, other: HandedOver) -> bool:
-    """Whether at most one of two can be live."""
-    mine, theirs = one.intent, other.intent
-    same_nonce = (one.sender, one.nonce) == (other.sender, other.nonce)
-    same_epoch = (mine.vault.lower(), mine.epoch) == (theirs.vault.lower(), theirs.epoch)
-    return mine.chain_id == theirs.chain_id and (same_nonce or same_epoch)
 
 
 def _quoted(states: Iterable[State]) -> str:

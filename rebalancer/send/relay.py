@@ -24,7 +24,8 @@ from eth_utils.crypto import keccak
 
 from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import ChainError, RpcRejected
-from rebalancer.send.journal import Attempt, Journal, Kind
+from rebalancer.send.attempt import Attempt, Kind
+from rebalancer.send.journal import Journal
 
 __all__ = ["PRIVATE_METHOD", "RAW_METHOD", "RelayRpc", "Relays"]
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from rebalancer.errors import SpendingUnwritable
 from rebalancer.files import make_folder, open_own
-from rebalancer.send.journal import Attempt
+from rebalancer.send.attempt import Attempt
 
 __all__ = ["Spending"]
 

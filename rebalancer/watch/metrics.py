@@ -25,7 +25,7 @@ from rebalancer.chain.snapshot import Block
 from rebalancer.keeper.decision import Outcome
 from rebalancer.keeper.tick import EndpointState, Tick
 from rebalancer.reasons import Reason
-from rebalancer.send.journal import State
+from rebalancer.send.attempt import State
 from rebalancer.units import BPS, E18
 from rebalancer.watch.alarms import ALARMS
 from rebalancer.watch.notices import Alarms

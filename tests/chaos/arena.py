@@ -25,7 +25,7 @@ from rebalancer.devnet.market import Market
 from rebalancer.devnet.node import Node, NodeSettings
 from rebalancer.devnet.stage import Actor, Stage, build_stage
 from rebalancer.reasons import Reason
-from rebalancer.send.journal import OPEN, Attempt
+from rebalancer.send.attempt import OPEN, Attempt
 from rebalancer.send.signer import devnet_signer
 from tests.chaos.proxy import Proxy, Weather
 from tests.chaos.running import Keeper, Temper

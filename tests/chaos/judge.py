@@ -13,7 +13,8 @@ from typing import Any
 
 from rebalancer.chain.abi import interface
 from rebalancer.chain.contracts import contract_at
-from rebalancer.send.journal import OPEN, Attempt, State, read_attempts
+from rebalancer.send.attempt import OPEN, Attempt, State
+from rebalancer.send.journal import read_attempts
 from rebalancer.send.signer import devnet_signer
 from tests.chaos.arena import Arena
 from tests.chaos.proxy import SECRETS

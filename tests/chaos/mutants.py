@@ -12,9 +12,10 @@ from typing import Any
 from rebalancer.chain.rpc import Rpc
 from rebalancer.cli import main
 from rebalancer.keeper import Keeper
+from rebalancer.send.attempt import Attempt
 from rebalancer.send.journal import Journal
 from rebalancer.send.lanes import Lane
-from rebalancer.send.outbox import Attempt, Outbox
+from rebalancer.send.outbox import Outbox
 
 
 def sends_twice() -> None:

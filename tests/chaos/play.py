@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rebalancer.deploy import Role, grant_roles
 from rebalancer.devnet.stage import Actor
-from rebalancer.send.journal import State
+from rebalancer.send.attempt import State
 from rebalancer.send.signer import devnet_signer
 from tests.chaos.arena import Arena
 from tests.chaos.running import Keeper

@@ -7,7 +7,7 @@ from random import Random
 from rebalancer.chain.contracts import contract_at
 from rebalancer.deploy import SourceKind, SourceSpec, set_source
 from rebalancer.devnet.stage import Actor
-from rebalancer.send.journal import State
+from rebalancer.send.attempt import State
 from tests.chaos.arena import Arena
 from tests.chaos.play import CHAIN_ERROR, GWEI, count, reason
 from tests.chaos.proxy import Hold

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from rebalancer.send.journal import State
+from rebalancer.send.attempt import State
 from tests.chaos.arena import Arena
 from tests.chaos.play import LEASE_LOST, reason
 from tests.chaos.proxy import Hold

@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from rebalancer.send.journal import OPEN, State
+from rebalancer.send.attempt import OPEN, State
 from tests.chaos.arena import Arena
 from tests.chaos.play import CHAIN_ERROR, OUTBOX_ERROR, RIVAL, TOO_MANY_FAILURES, admit, reason
 from tests.chaos.proxy import Hold

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
-from rebalancer.send.journal import State
+from rebalancer.send.attempt import State
 from tests.chaos.arena import Arena
 from tests.chaos.play import BOOKS_DIFFER, CHAIN_ERROR, FAILED, TOO_MANY_FAILURES, reason
 from tests.chaos.proxy import Fault, Proxy, Weather

@@ -19,7 +19,8 @@ from typing import IO
 
 from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
 from rebalancer.errors import OutboxUnreadable
-from rebalancer.send.journal import Attempt, State, read_attempts
+from rebalancer.send.attempt import Attempt, State
+from rebalancer.send.journal import read_attempts
 
 __all__ = ["Keeper", "Temper"]
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from rebalancer.send.journal import State
+from rebalancer.send.attempt import State
 from tests.chaos.arena import Arena
 from tests.chaos.play_chain import (
     dear_from_the_start,

@@ -22,8 +22,8 @@ from rebalancer.keeper import Decision, Keeper, KeeperOptions, Site, Tick
 from rebalancer.keeper.decision import Outcome
 from rebalancer.policy import Policy, weigh_basket
 from rebalancer.reasons import Reason
-from rebalancer.send.journal import Kind
-from rebalancer.send.outbox import Outbox, State
+from rebalancer.send.attempt import Kind, State
+from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import devnet_signer
 from rebalancer.units import BPS, E18
 from rebalancer.venues import PoolRef

@@ -33,7 +33,8 @@ from rebalancer.keeper.decide import Conditions, plan_input
 from rebalancer.policy import settle
 from rebalancer.reasons import Reason
 from rebalancer.send.fees import read_market
-from rebalancer.send.outbox import Outbox, SendRules
+from rebalancer.send.lifecycle import SendRules
+from rebalancer.send.outbox import Outbox
 from tests.clocks import SkippingClock, wait_for
 from tests.contract.test_keeper import UP_10_PERCENT, is_as_foreseen, move
 from tests.contract.test_keeper_many import _other_books, by_vault, keeper_of, look, nonce

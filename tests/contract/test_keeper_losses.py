@@ -22,7 +22,8 @@ from rebalancer.keeper import (
 )
 from rebalancer.keeper.recording import Recorder, replay
 from rebalancer.reasons import Reason
-from rebalancer.send.outbox import Outbox, State
+from rebalancer.send.attempt import State
+from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import devnet_signer
 from rebalancer.units import BPS
 from tests.contract.test_keeper import UP_10_PERCENT, is_as_foreseen, move, nonce

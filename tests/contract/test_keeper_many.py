@@ -25,7 +25,8 @@ from rebalancer.keeper import (
 )
 from rebalancer.policy import Settlement, settle
 from rebalancer.reasons import Reason
-from rebalancer.send.outbox import Outbox, State
+from rebalancer.send.attempt import State
+from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import devnet_signer
 from tests.clocks import LONGEST_SECONDS
 from tests.contract.test_keeper import UP_10_PERCENT, is_as_foreseen, move, set_policy

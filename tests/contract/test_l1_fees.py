@@ -34,9 +34,11 @@ from rebalancer.errors import InsufficientEther, L1FeeUnknown, SpendLimitReached
 from rebalancer.keeper import Decision, Keeper, KeeperOptions, Site
 from rebalancer.preview import Preview
 from rebalancer.reasons import Reason
+from rebalancer.send.attempt import Intent, State
 from rebalancer.send.journal import Journal
 from rebalancer.send.lanes import KeyLimits, Lane
-from rebalancer.send.outbox import Intent, Outbox, SendRules, State
+from rebalancer.send.lifecycle import SendRules
+from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import devnet_signer
 from rebalancer.send.spending import Spending
 from rebalancer.send.wallet import Wallet

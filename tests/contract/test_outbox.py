@@ -21,9 +21,11 @@ from rebalancer.errors import (
     TransactionNotMined,
     WrongChain,
 )
+from rebalancer.send.attempt import Intent, State
 from rebalancer.send.fees import Fees, suggest
-from rebalancer.send.outbox import Intent, Outbox, State
-from rebalancer.send.signer import SignedTransaction, devnet_signer
+from rebalancer.send.outbox import Outbox
+from rebalancer.send.signed import SignedTransaction
+from rebalancer.send.signer import devnet_signer
 from rebalancer.send.wallet import Wallet
 from tests import outboxes
 
@@ -289,7 +291,7 @@ def test_deliver_refused_on_chain_while_away_is_found_and_tried_anew(
 def test_nonce_used_by_somebody_else_with_the_key_fails_and_is_tried_anew(
     chain: LocalChain, outbox: Outbox, token: BoundContract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rebalancer.send.outbox._LATE_RECEIPT_SECONDS", 0.01)
+    monkeypatch.setattr("rebalancer.send.lifecycle._LATE_RECEIPT_SECONDS", 0.01)
     down = RpcUnreachable(chain.rpc.endpoint, "it is down")
     with monkeypatch.context() as patch:
         answering(patch, chain, {"eth_sendRawTransaction": down})

@@ -27,13 +27,15 @@ from rebalancer.errors import (
     SpendLimitReached,
     TooManyGaps,
 )
+from rebalancer.send.attempt import Attempt, Intent, Kind, State
 from rebalancer.send.fees import Fees, suggest
-from rebalancer.send.journal import Kind
 from rebalancer.send.lanes import KeyLimits, Lane
+from rebalancer.send.lifecycle import SendRules
 from rebalancer.send.nonces import Trouble, clear, clear_on_start, survey
-from rebalancer.send.outbox import Attempt, Intent, Outbox, SendRules, State
+from rebalancer.send.open_signer import open_signer
+from rebalancer.send.outbox import Outbox
 from rebalancer.send.remote import ExternalSigner, open_external
-from rebalancer.send.signer import devnet_signer, open_signer
+from rebalancer.send.signer import devnet_signer
 from rebalancer.send.wallet import Wallet
 from tests.outboxes import deliver
 
@@ -718,7 +720,7 @@ def test_what_one_node_refused_is_tried_anew_by_the_same_lane(
     """Another lane could not replace it, and both might be mined."""
     lanes = [Lane(SIGNER), Lane(OTHER)]
     failed = outbox.journal.plan(mint(token), OTHER.address)
-    outbox._sign(
+    outbox.delivery.sign(
         chain.rpc, Lane(OTHER), failed, Kind.ORIGINAL, nonce(chain, OTHER.address), Fees(1, 1), 0
     )
     outbox.journal.advance(outbox.journal.get(failed.id), State.FAILED, note="refused")

@@ -13,7 +13,9 @@ from rebalancer.chain.endpoints import Endpoints
 from rebalancer.chain.rpc import Rpc
 from rebalancer.devnet.local import LocalChain
 from rebalancer.errors import NonceGap, RpcMalformed, RpcRejected, RpcUnreachable
-from rebalancer.send.outbox import Attempt, Intent, Outbox, SendRules, State
+from rebalancer.send.attempt import Attempt, Intent, State
+from rebalancer.send.lifecycle import SendRules
+from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import devnet_signer
 from rebalancer.send.spending import Spending
 

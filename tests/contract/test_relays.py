@@ -13,8 +13,10 @@ from rebalancer.chain.contracts import BoundContract
 from rebalancer.chain.rpc import Rpc
 from rebalancer.devnet.local import LocalChain
 from rebalancer.errors import RpcRejected, RpcTimeout
+from rebalancer.send.attempt import Attempt, Intent, State
 from rebalancer.send.fees import suggest
-from rebalancer.send.outbox import Attempt, Intent, Outbox, SendRules, State
+from rebalancer.send.lifecycle import SendRules
+from rebalancer.send.outbox import Outbox
 from rebalancer.send.relay import PRIVATE_METHOD, RAW_METHOD, Relays
 from rebalancer.send.signer import devnet_signer
 from tests.outboxes import deliver

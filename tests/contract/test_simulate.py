@@ -16,7 +16,8 @@ from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.stage import Actor, Stage
 from rebalancer.errors import RpcRejected, SimulationDiffers, SimulationRefused
 from rebalancer.reasons import Reason
-from rebalancer.send.outbox import Outbox, State
+from rebalancer.send.attempt import State
+from rebalancer.send.outbox import Outbox
 from rebalancer.send.simulate import Simulator, check_changes
 from tests.contract.test_keeper import keeper_of, move, tick
 

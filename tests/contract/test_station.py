@@ -20,7 +20,8 @@ from rebalancer.keeper import Decision, EvaluatorOptions, Keeper, KeeperOptions,
 from rebalancer.keeper.machine import Tuning
 from rebalancer.keeper.station import Opened, Station
 from rebalancer.reasons import Reason
-from rebalancer.send.outbox import Outbox, SendRules
+from rebalancer.send.lifecycle import SendRules
+from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import devnet_signer
 from tests.clocks import LONGEST_SECONDS, wait_for
 from tests.contract.test_keeper import UP_10_PERCENT, move, set_policy

@@ -15,9 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from rebalancer.chain.rpc import Call, Rpc
+from rebalancer.send.attempt import Intent
 from rebalancer.send.fees import suggest
-from rebalancer.send.outbox import Intent, Outbox, SendRules
-from rebalancer.send.signer import DevnetSigner, SignedTransaction, devnet_signer
+from rebalancer.send.lifecycle import SendRules
+from rebalancer.send.outbox import Outbox
+from rebalancer.send.signed import SignedTransaction
+from rebalancer.send.signer import DevnetSigner, devnet_signer
 
 SIGNER = 5
 CAP_WEI = 10**12

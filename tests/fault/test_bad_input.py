@@ -32,7 +32,8 @@ from rebalancer.devnet.node import Node, NodeSettings
 from rebalancer.devnet.stage import DEMO_POLICY, Actor, Stage, build_stage, raw_for_usd
 from rebalancer.errors import ContractReverted, RpcUnreachable
 from rebalancer.keeper import Keeper, KeeperOptions, Site
-from rebalancer.send.outbox import Outbox, State
+from rebalancer.send.attempt import State
+from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import devnet_signer
 from rebalancer.units import E18
 from rebalancer.words import utc

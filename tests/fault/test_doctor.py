@@ -24,7 +24,8 @@ from rebalancer.devnet.stage import DEMO_POLICY, Actor, Stage, build_stage
 from rebalancer.doctor import Finding, _deployer, _finality, diagnose
 from rebalancer.errors import ConfigError, RpcRejected
 from rebalancer.governance import Holder, Permissions
-from rebalancer.send.outbox import Intent, Outbox
+from rebalancer.send.attempt import Intent
+from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import devnet_signer
 from rebalancer.venues import VENUES
 from rebalancer.venues.reading import Venue

@@ -24,9 +24,11 @@ from rebalancer.errors import (
     OutboxUnwritable,
     SpendingUnwritable,
 )
+from rebalancer.send.attempt import Intent, State
 from rebalancer.send.fees import Fees
 from rebalancer.send.journal import read_attempts
-from rebalancer.send.outbox import Intent, Outbox, SendRules, State
+from rebalancer.send.lifecycle import SendRules
+from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import devnet_signer
 
 INTENT = Intent(31337, "0x" + "aa" * 20, 0, "0x" + "bb" * 20, "0x", 21_000, "a test")
@@ -267,7 +269,8 @@ def test_plan_beyond_the_file_size_limit_journals_nothing(path: Path) -> None:
         import resource
         from pathlib import Path
         from rebalancer.errors import OutboxUnwritable
-        from rebalancer.send.outbox import Intent, Outbox
+        from rebalancer.send.attempt import Intent
+        from rebalancer.send.outbox import Outbox
         with Outbox(Path({str(path)!r})) as box:
             resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
             try:

@@ -17,9 +17,9 @@ import pytest
 from rebalancer.chain.contracts import BoundContract
 from rebalancer.chain.receipt import wait_for_receipt
 from rebalancer.devnet.local import LocalChain
+from rebalancer.send.attempt import Kind, State
 from rebalancer.send.fees import suggest
-from rebalancer.send.journal import Kind
-from rebalancer.send.outbox import Outbox, State
+from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import devnet_signer
 from tests.clocks import wait_for
 from tests.fault.deliver_and_stop import CAP_WEI, RULES, SIGNER, intent

@@ -11,10 +11,12 @@ from rebalancer.chain.contracts import BoundContract
 from rebalancer.devnet.local import LocalChain
 from rebalancer.errors import OutboxUnreadable
 from rebalancer.send import journal_file
+from rebalancer.send.attempt import Kind, State
 from rebalancer.send.fees import Fees
-from rebalancer.send.journal import Journal, Kind, read_attempts
-from rebalancer.send.outbox import Outbox, State
-from rebalancer.send.signer import SignedTransaction, devnet_signer
+from rebalancer.send.journal import Journal, read_attempts
+from rebalancer.send.outbox import Outbox
+from rebalancer.send.signed import SignedTransaction
+from rebalancer.send.signer import devnet_signer
 
 CHAIN = 31337
 SIGNER = devnet_signer(9)

@@ -13,9 +13,10 @@ from rebalancer.chain.contracts import BoundContract
 from rebalancer.config import KeeperSettings, Settings
 from rebalancer.devnet.local import LocalChain
 from rebalancer.errors import SpendingUnwritable, SpendLimitReached
+from rebalancer.send.attempt import Intent
 from rebalancer.send.from_settings import outbox_of
 from rebalancer.send.lanes import KeyLimits, Lane
-from rebalancer.send.outbox import Intent, Outbox
+from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import devnet_signer
 from rebalancer.send.spending import Spending
 
@@ -84,9 +85,9 @@ def test_own_transactions_count_once_and_at_their_cost_when_final(
         sent = send(outbox, 1, 10**18)
         now = int(time.time())
         account = (CHAIN, SIGNER.address, now)
-        assert outbox._spent_wei(*account) == outbox.journal.spent_wei(*account)
-        assert outbox.spending is not None
-        worst_wei = outbox.spending.elsewhere_wei(*account, ())
+        assert outbox.delivery.spent_wei(*account) == outbox.journal.spent_wei(*account)
+        assert outbox.delivery.spending is not None
+        worst_wei = outbox.delivery.spending.elsewhere_wei(*account, ())
         assert worst_wei == max(version.worst_cost_wei for version in sent.versions)
 
         chain.rpc.call("hardhat_mine", "0x20")
@@ -96,21 +97,21 @@ def test_own_transactions_count_once_and_at_their_cost_when_final(
         final = outbox.journal.get(sent.id)
 
         assert final.is_final
-        assert outbox.spending.elsewhere_wei(*account, ()) == final.cost_wei
-        assert outbox.spending.elsewhere_wei(*account, [final.nonce or 0]) == 0
+        assert outbox.delivery.spending.elsewhere_wei(*account, ()) == final.cost_wei
+        assert outbox.delivery.spending.elsewhere_wei(*account, [final.nonce or 0]) == 0
         later = now + 86_401
-        assert outbox.spending.elsewhere_wei(CHAIN, SIGNER.address, later, ()) == 0
-        assert outbox.spending.elsewhere_wei(1, SIGNER.address, now, ()) == 0
+        assert outbox.delivery.spending.elsewhere_wei(CHAIN, SIGNER.address, later, ()) == 0
+        assert outbox.delivery.spending.elsewhere_wei(1, SIGNER.address, now, ()) == 0
 
 
 def test_test_accounts_of_a_local_chain_are_not_counted(tmp_path: Path) -> None:
     with outbox_of(settings(tmp_path, "outbox.sqlite", keystore=None)) as outbox:
-        assert outbox.spending is None
+        assert outbox.delivery.spending is None
     elsewhere = settings(tmp_path, "outbox.sqlite", keystore=None).model_copy(
         update={"chain_id": 1}
     )
     with outbox_of(elsewhere) as outbox:
-        assert outbox.spending is not None
+        assert outbox.delivery.spending is not None
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ import pytest
 from rebalancer.chain.contracts import BoundContract
 from rebalancer.devnet.local import LocalChain
 from rebalancer.errors import AttemptNotNamed
-from rebalancer.send.outbox import Attempt, Intent, Outbox, State
+from rebalancer.send.attempt import Attempt, Intent, State
+from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import devnet_signer
 from tests.commands import Ran, run
 

@@ -18,8 +18,9 @@ from rebalancer.fleet.lease import Lease
 from rebalancer.fleet.ledger import Ledger
 from rebalancer.fleet.names import lease_name
 from rebalancer.fleet.shared import LocalShared, Shared
+from rebalancer.send.attempt import Attempt, Intent, Kind, SignedVersion, State
 from rebalancer.send.fees import Fees
-from rebalancer.send.journal import Attempt, Intent, Journal, Kind, SignedVersion, State
+from rebalancer.send.journal import Journal
 from rebalancer.send.lanes import KeyLimits, Lane
 from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import devnet_signer
@@ -477,7 +478,7 @@ def test_key_does_not_spend_more_in_a_day_for_changing_hands(
         attempt = outbox.journal.plan(intent, SIGNER.address)
 
         with pytest.raises(SpendLimitReached) as caught:
-            outbox._sign(rpc, lane, attempt, Kind.ORIGINAL, 1, Fees(GWEI, GWEI), 7)
+            outbox.delivery.sign(rpc, lane, attempt, Kind.ORIGINAL, 1, Fees(GWEI, GWEI), 7)
     bert.journal = Journal(tmp_path / "bert.sqlite")
 
     assert caught.value.spent_wei == cost

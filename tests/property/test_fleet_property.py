@@ -29,10 +29,10 @@ from rebalancer.fleet.lease import Lease
 from rebalancer.fleet.ledger import Ledger
 from rebalancer.fleet.names import lease_name
 from rebalancer.fleet.shared import LocalShared
+from rebalancer.send.attempt import OPEN, Intent, State, Version
 from rebalancer.send.fees import Fees
-from rebalancer.send.journal import OPEN, State, Version
 from rebalancer.send.nonces import clear_on_start
-from rebalancer.send.outbox import Intent, Outbox
+from rebalancer.send.outbox import Outbox
 from tests.property.test_outbox_property import (
     CHAIN,
     CONFIRMATIONS,

@@ -25,10 +25,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from rebalancer.chain.rpc import Call, Rpc
 from rebalancer.errors import ChainError, RpcRejected, RpcUnreachable
+from rebalancer.send.attempt import OPEN, Intent, Kind, State
 from rebalancer.send.fees import Fees
-from rebalancer.send.journal import OPEN, Kind
-from rebalancer.send.outbox import Intent, Outbox, SendRules, State
-from rebalancer.send.signer import SignedTransaction
+from rebalancer.send.lifecycle import SendRules
+from rebalancer.send.outbox import Outbox
+from rebalancer.send.signed import SignedTransaction
 
 CHAIN = 31337
 ME = "0x" + "11" * 20

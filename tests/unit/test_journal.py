@@ -13,18 +13,9 @@ from structlog.testing import capture_logs
 from rebalancer.chain.abi import interface
 from rebalancer.chain.receipt import Receipt
 from rebalancer.errors import OutboxMissing, OutboxUnreadable, OutboxUnwritable
+from rebalancer.send.attempt import Attempt, HandedOver, Intent, Kind, SignedVersion, State, Version
 from rebalancer.send.fees import Fees
-from rebalancer.send.journal import (
-    Attempt,
-    HandedOver,
-    Intent,
-    Journal,
-    Kind,
-    SignedVersion,
-    State,
-    Version,
-    read_attempts,
-)
+from rebalancer.send.journal import Journal, read_attempts
 
 ME, OTHER, VAULT = "0x" + "11" * 20, "0x" + "22" * 20, "0x" + "aa" * 20
 NOW, DAY = 1_700_000_000, 86_400

@@ -44,10 +44,11 @@ from rebalancer.plan import Plan
 from rebalancer.policy import Fill
 from rebalancer.reasons import Reason
 from rebalancer.route import decode
+from rebalancer.send.attempt import Intent, State
 from rebalancer.send.fees import Fees
-from rebalancer.send.journal import Intent, State
 from rebalancer.send.lanes import KeyLimits, Lane
-from rebalancer.send.outbox import Outbox, SendRules
+from rebalancer.send.lifecycle import SendRules
+from rebalancer.send.outbox import Outbox
 from rebalancer.units import E18
 from rebalancer.words import utc
 from tests.property.test_outbox_property import CHAIN, ME, UNIT, FakeChain, Pen

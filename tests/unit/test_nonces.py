@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from rebalancer.errors import FeeAboveCap, ForeignPending, NonceGap, RpcRejected, TooManyGaps
+from rebalancer.send.attempt import Intent, Kind, State
 from rebalancer.send.fees import Fees, outbid
-from rebalancer.send.journal import Kind
 from rebalancer.send.lanes import KeyLimits, Lane
+from rebalancer.send.lifecycle import SendRules
 from rebalancer.send.nonces import Stuck, Trouble, clear, clear_on_start, survey
-from rebalancer.send.outbox import Intent, Outbox, SendRules, State
+from rebalancer.send.outbox import Outbox
 from tests.property.test_outbox_property import CHAIN, ME, RULES, UNIT, VAULT, FakeChain, Pen
 
 OFFER = Fees(40 * UNIT, UNIT)

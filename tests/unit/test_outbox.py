@@ -29,13 +29,14 @@ from rebalancer.errors import (
     SpendLimitReached,
     WrongChain,
 )
-from rebalancer.send import outbox as module
+from rebalancer.send import delivery, lifecycle
+from rebalancer.send.attempt import Attempt, Intent, Kind, State
 from rebalancer.send.fees import Fees, outbid
-from rebalancer.send.journal import Attempt, Kind
 from rebalancer.send.lanes import KeyLimits, Lane
-from rebalancer.send.outbox import Intent, Outbox, SendRules, State
+from rebalancer.send.lifecycle import SendRules
+from rebalancer.send.outbox import Outbox
 from rebalancer.send.relay import Relays
-from rebalancer.send.signer import Signer
+from rebalancer.send.signed import Signer
 from rebalancer.send.spending import Spending
 from tests.property.test_outbox_property import CHAIN, ME, UNIT, VAULT, FakeChain, Pen
 from tests.unit.test_relays import REFUSES, Endpoint
@@ -230,7 +231,7 @@ def test_what_a_rollup_charges_beside_gas_is_counted_twice_over(
         asked.append(height)
         return fees
 
-    monkeypatch.setattr(module, "read_l1_fees", told)
+    monkeypatch.setattr(delivery, "read_l1_fees", told)
     empty(chain, 5)
     beside = 2 * fees.beside_gas_wei(transaction_bytes("0x00000001"), GAS)
     most = GAS * 40 * UNIT + beside
@@ -423,7 +424,7 @@ def test_what_only_relays_have_is_followed_by_the_next_nonce(
     outbox: Outbox, chain: FakeChain
 ) -> None:
     """The public node counts none of them: the journal does."""
-    outbox.relays = Relays([Endpoint("one")])
+    outbox.delivery.relays = Relays([Endpoint("one")])
     sent = [submit(outbox, chain, epoch) for epoch in range(3)]
 
     assert [one.nonce for one in sent] == [0, 1, 2]
@@ -736,7 +737,7 @@ def test_what_a_contract_refused_in_a_block_says_why_and_is_final_like_any_other
     outbox: Outbox, chain: FakeChain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chain, "succeeded", lambda _: False, raising=False)
-    monkeypatch.setattr(module, "refusal", lambda *_: ContractReverted("CooldownActive"))
+    monkeypatch.setattr(lifecycle, "refusal", lambda *_: ContractReverted("CooldownActive"))
     submit(outbox, chain)
     chain.mine(0, heard=False)
 
@@ -953,7 +954,7 @@ def test_a_silent_node_fails_nothing_and_a_refusal_of_what_is_known_neither(
     outbox: Outbox, chain: FakeChain
 ) -> None:
     public = Endpoint("public", REFUSES)
-    outbox.relays = Relays([public])
+    outbox.delivery.relays = Relays([public])
     chain.journalled = None  # nothing goes to the public
     with pytest.raises(RpcRejected):
         submit(outbox, chain)
@@ -1038,7 +1039,7 @@ def test_the_fence_is_asked_before_a_signature_and_given_what_is_signed_before_i
             assert (chain_id, sender, now) == (CHAIN, ME, int(clock.now))
             return 5
 
-    outbox.fence = Fence()
+    outbox.delivery.fence = Fence()
     attempt = submit(outbox, chain)
     assert said == [(CHAIN, ME), Kind.ORIGINAL]
     limit = Lane(Pen(), KeyLimits(max_spend_per_day_wei=2 * GAS * 40 * UNIT + 4))

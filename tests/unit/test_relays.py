@@ -14,8 +14,9 @@ from structlog.testing import capture_logs
 
 from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import ChainError, RpcRejected, RpcTimeout
+from rebalancer.send.attempt import Attempt, Intent, Kind, SignedVersion
 from rebalancer.send.fees import Fees
-from rebalancer.send.journal import Attempt, Intent, Journal, Kind, SignedVersion
+from rebalancer.send.journal import Journal
 from rebalancer.send.relay import PRIVATE_METHOD, RAW_METHOD, Relays
 
 ME, VAULT = "0x" + "11" * 20, "0x" + "aa" * 20

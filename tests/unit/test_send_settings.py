@@ -10,7 +10,7 @@ import pytest
 from rebalancer.config import AccountSettings, KeeperSettings, Settings
 from rebalancer.errors import OutboxError, SpendingUnwritable
 from rebalancer.send.from_settings import outbox_of, rules_of
-from rebalancer.send.outbox import SendRules
+from rebalancer.send.lifecycle import SendRules
 from rebalancer.send.relay import PRIVATE_METHOD, RelayRpc
 
 GWEI = 10**9
@@ -49,7 +49,7 @@ def test_relays_are_asked_as_the_settings_say(tmp_path: Path) -> None:
         least_wait_seconds=3.0,
     )
     with outbox_of(given) as outbox:
-        relays = outbox.relays
+        relays = outbox.delivery.relays
         assert [one.endpoint for one in relays.endpoints] == [
             *("https://one.example", "https://two.example"),
         ]
@@ -73,16 +73,16 @@ def test_any_key_of_ones_own_is_counted_on_a_local_chain_too(
     tmp_path: Path, keys: dict[str, Any]
 ) -> None:
     with outbox_of(settings(tmp_path, 31337, **keys)) as outbox:
-        assert outbox.spending is not None
-        assert outbox.spending.path == tmp_path / "spending.sqlite"
+        assert outbox.delivery.spending is not None
+        assert outbox.delivery.spending.path == tmp_path / "spending.sqlite"
 
 
 def test_test_accounts_are_counted_nowhere_but_on_a_real_chain(tmp_path: Path) -> None:
     lanes = (AccountSettings(devnet_account=4),)
     with outbox_of(settings(tmp_path, 31337, lanes=lanes)) as outbox:
-        assert outbox.spending is None
+        assert outbox.delivery.spending is None
     with outbox_of(settings(tmp_path, 1, lanes=lanes)) as outbox:
-        assert outbox.spending is not None
+        assert outbox.delivery.spending is not None
 
 
 @pytest.mark.parametrize("chain_id", [1, 31337])

@@ -24,14 +24,13 @@ from rebalancer.errors import (
     WrongPassword,
 )
 from rebalancer.send import signer as module
+from rebalancer.send.open_signer import open_signer, password_from_file
+from rebalancer.send.signed import Signer
 from rebalancer.send.signer import (
     KeystoreSigner,
-    Signer,
     devnet_signer,
     keystore_address,
     keystore_weakness,
-    open_signer,
-    password_from_file,
 )
 
 KEY = bytes.fromhex("0123456789abcdef" * 4)
@@ -320,7 +319,9 @@ def test_open_signer_with_an_address_of_a_signer_asks_that_one(
     monkeypatch: pytest.MonkeyPatch, keystore: Path
 ) -> None:
     asked = []
-    monkeypatch.setattr("rebalancer.send.remote.open_external", lambda *told: asked.append(told))
+    monkeypatch.setattr(
+        "rebalancer.send.open_signer.open_external", lambda *told: asked.append(told)
+    )
     account = AccountSettings.model_validate(
         {"signer_url": "http://signer/secret", "signer_address": ADDRESS, "devnet_account": 4}
     )

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from rebalancer.errors import SpendingUnwritable
+from rebalancer.send.attempt import Attempt, Intent, Kind, State, Version
 from rebalancer.send.fees import Fees
-from rebalancer.send.journal import Attempt, Intent, Kind, State, Version
 from rebalancer.send.spending import Spending
 
 ME, OTHER, VAULT = "0x" + "11" * 20, "0x" + "22" * 20, "0x" + "aa" * 20

@@ -26,7 +26,7 @@ from rebalancer.market_price import off_market
 from rebalancer.plan import Plan
 from rebalancer.policy import Fill, Settlement, settle
 from rebalancer.route import decode
-from rebalancer.send.journal import Intent
+from rebalancer.send.attempt import Intent
 from rebalancer.send.simulate import Simulated, Simulator
 from rebalancer.units import E18
 from rebalancer.venues import BalancerWeightedPool, Token, load, of_class

@@ -12,7 +12,7 @@ from prometheus_client import generate_latest
 from rebalancer.keeper.outages import LeftOut
 from rebalancer.keeper.tick import Tick
 from rebalancer.reasons import Reason
-from rebalancer.send.journal import State
+from rebalancer.send.attempt import State
 from rebalancer.watch.alarms import Limits
 from rebalancer.watch.metrics import Metrics
 from rebalancer.watch.notices import Alarms

@@ -1,0 +1,293 @@
+"""Attempts at sending: their types, and the states that they may go through.
+
+An attempt is one try at an intent and holds one nonce. Its versions are the transactions signed
+for that nonce: the original, dearer ones (bumps), a cancellation. At most one of them is ever
+mined, and whichever a block holds decides what the attempt came to:
+
+    planned → signed → sent → bumped ┬→ mined → final
+                          └→ cancelling ┴→ cancelled        (or failed)
+
+An epoch of a vault has at most one attempt that is neither failed nor cancelled.
+
+Nothing here reads a chain, a file or a clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from rebalancer.chain.abi import interface
+from rebalancer.send.fees import Fees
+
+__all__ = [
+    "LIVE",
+    "OPEN",
+    "SIGNED",
+    "Attempt",
+    "HandedOver",
+    "Intent",
+    "Kind",
+    "Sending",
+    "SignedVersion",
+    "State",
+    "Version",
+    "check_transition",
+    "standing",
+    "state_once_signed",
+]
+
+
+class State(StrEnum):
+    """How far an attempt has come."""
+
+    PLANNED = "planned"
+    SIGNED = "signed"
+    SENT = "sent"
+    BUMPED = "bumped"
+    CANCELLING = "cancelling"
+    MINED = "mined"
+    CANCELLED = "cancelled"
+    FINAL = "final"
+    FAILED = "failed"
+
+
+class Kind(StrEnum):
+    """What a version of an attempt is."""
+
+    ORIGINAL = "original"
+    BUMP = "bump"
+    CANCELLATION = "cancellation"
+
+
+OPEN = frozenset({State.PLANNED, State.SIGNED, State.SENT, State.BUMPED, State.CANCELLING})
+"""No block holds it yet, as far as the journal knows."""
+
+_STANDING: Mapping[Kind, State] = {
+    Kind.ORIGINAL: State.SENT,
+    Kind.BUMP: State.BUMPED,
+    Kind.CANCELLATION: State.CANCELLING,
+}
+
+LIVE = OPEN | {State.MINED, State.FINAL}
+"""No other attempt at its epoch may be made."""
+
+SIGNED = LIVE - {State.PLANNED} | {State.CANCELLED}
+"""It was signed and has not failed: a block holds its nonce, or may yet."""
+
+_AFTER_SIGNING = frozenset({State.BUMPED, State.CANCELLING, State.MINED, State.FAILED})
+
+_NEXT: Mapping[State, frozenset[State]] = {
+    State.PLANNED: frozenset({State.SIGNED, State.FAILED}),
+    State.SIGNED: _AFTER_SIGNING | {State.SENT},
+    State.SENT: _AFTER_SIGNING,
+    State.BUMPED: _AFTER_SIGNING,
+    State.CANCELLING: frozenset(
+        {State.CANCELLING, State.MINED, State.CANCELLED, State.FAILED},
+    ),
+    # A reorg takes a block back: to the state before, or to another version in another block.
+    State.MINED: _AFTER_SIGNING | {State.SENT, State.CANCELLED, State.FINAL},
+    State.CANCELLED: frozenset({State.CANCELLING, State.CANCELLED, State.MINED, State.FAILED}),
+    State.FINAL: frozenset({State.SENT, State.BUMPED, State.CANCELLING, State.MINED}),
+    # What one node refused another may have taken; what was refused in a block is only taken back.
+    State.FAILED: frozenset(
+        {State.MINED, State.SENT, State.BUMPED, State.CANCELLING, State.CANCELLED, State.FAILED}
+    ),
+}
+
+
+def check_transition(before: State, after: State) -> None:
+    """Make sure that an attempt may go from one state to another.
+
+    Raises:
+        AssertionError: it may not; only a mistake of this program asks for that.
+    """
+    if after not in _NEXT[before]:
+        raise AssertionError(f"an attempt cannot go from {before} to {after}")
+
+
+def state_once_signed(kind: Kind) -> State:
+    """The state of an attempt whose newest version is of that kind, and has not been sent yet."""
+    return State.SIGNED if kind is Kind.ORIGINAL else standing(kind)
+
+
+def standing(kind: Kind) -> State:
+    """The state of an attempt whose newest version is of that kind, and may have been sent."""
+    return _STANDING[kind]
+
+
+@dataclass(frozen=True)
+class Intent:
+    """What is to be sent, why, and under which key it is sent only once. Addresses are lower case.
+
+    Once a block above `deadline_block` has come it is no longer wanted, and is cancelled. What belongs to no epoch has the number of
+    the block it answers, below zero.
+    """
+
+    chain_id: int
+    vault: str
+    epoch: int
+    to: str
+    data: str
+    gas_limit: int
+    reason: str
+    deadline_block: int | None = None
+
+    @property
+    def kind(self) -> str:
+        """The vault's function that is called: "rebalance", "poke" or "sync"; "" for what only uses a nonce up."""
+        functions = interface("BasketVault").functions
+        names = ("rebalance", "poke", "sync")
+        return next((name for name in names if functions[name].is_called_by(self.data)), "")
+
+
+@dataclass(frozen=True)
+class Sending:
+    """What an endpoint answered to a version: empty if it took it. The endpoint is shown without its path."""
+
+    endpoint: str
+    answer: str
+    at: int
+
+
+@dataclass(frozen=True)
+class Version:
+    """One signed transaction of an attempt. `height` is the newest block when it was signed, 0 if unknown."""
+
+    id: int
+    kind: Kind
+    raw: bytes
+    transaction_hash: str
+    gas_limit: int
+    fees: Fees
+    height: int
+    signed_at: int
+    sendings: tuple[Sending, ...] = ()
+    beside_gas_wei: int = 0
+    """The most that a rollup was expected to charge beside its gas."""
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether every endpoint that it was sent to refused it or did not answer."""
+        return bool(self.sendings) and all(sending.answer for sending in self.sendings)
+
+    @property
+    def worst_cost_wei(self) -> int:
+        """The most that it can cost."""
+        return self.gas_limit * self.fees.max_fee_per_gas_wei + self.beside_gas_wei
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One journalled try at an intent. `note` says why it failed or waits; times are unix seconds.
+
+    `mined_hash` is of the version that block `block_number` holds, None while none does.
+    """
+
+    id: int
+    intent: Intent
+    sender: str
+    state: State
+    nonce: int | None
+    versions: tuple[Version, ...]
+    mined_hash: str | None
+    block_number: int | None
+    block_hash: str | None
+    gas_used: int | None
+    gas_price_wei: int | None
+    mined_at: int | None
+    is_final: bool
+    note: str
+    planned_at: int
+    changed_at: int
+    beside_gas_wei: int = 0
+    """What a rollup charged beside its gas, once a block holds it."""
+
+    @property
+    def newest(self) -> Version:
+        """The dearest version, which is the one to send; only of an attempt that was signed."""
+        if not self.versions:
+            raise AssertionError(f"attempt {self.id} is {self.state} and was never signed")
+        return self.versions[-1]
+
+    @property
+    def signed_nonce(self) -> int:
+        """The nonce of an attempt that was signed."""
+        if self.nonce is None:
+            raise AssertionError(f"attempt {self.id} is {self.state} and has no nonce")
+        return self.nonce
+
+    @property
+    def transaction_hash(self) -> str | None:
+        """Of the version that a block holds, else of the newest; None before it is signed."""
+        if self.mined_hash is not None or not self.versions:
+            return self.mined_hash
+        return self.newest.transaction_hash
+
+    @property
+    def hashes(self) -> frozenset[str]:
+        """Of all its versions."""
+        return frozenset(version.transaction_hash for version in self.versions)
+
+    @property
+    def raw(self) -> bytes | None:
+        """The transaction of that hash."""
+        found = [v.raw for v in self.versions if v.transaction_hash == self.transaction_hash]
+        return found[0] if found else None
+
+    @property
+    def cost_wei(self) -> int | None:
+        """What it cost, its gas and what a rollup charged beside it; None while no block holds it."""
+        if self.gas_used is None or self.gas_price_wei is None:
+            return None
+        return self.gas_used * self.gas_price_wei + self.beside_gas_wei
+
+    @property
+    def standing(self) -> State:
+        """Its state as its versions have it, wherever blocks went."""
+        return standing(self.newest.kind)
+
+    def state_without_block(self, *, superseded: bool) -> State:
+        """Its state once a reorg took its block back; `superseded` if a later attempt at its epoch is live.
+
+        What failed or was cancelled stays out if another attempt took its place.
+        """
+        if self.state is State.CANCELLED:
+            return State.FAILED if superseded else State.CANCELLING
+        if self.state is State.FAILED and superseded:
+            return State.FAILED
+        return self.standing
+
+
+@dataclass(frozen=True)
+class HandedOver:
+    """What another journal signed for one nonce and one epoch, the oldest version first."""
+
+    intent: Intent
+    sender: str
+    nonce: int
+    versions: tuple[Version, ...]
+
+    @property
+    def state(self) -> State:
+        """How far it may have come: each of its versions may have been sent."""
+        return standing(self.versions[-1].kind)
+
+    def competes_with(self, other: HandedOver) -> bool:
+        """Whether at most one of two can be live."""
+        mine, theirs = self.intent, other.intent
+        same_nonce = (self.sender, self.nonce) == (other.sender, other.nonce)
+        same_epoch = (mine.vault.lower(), mine.epoch) == (theirs.vault.lower(), theirs.epoch)
+        return mine.chain_id == theirs.chain_id and (same_nonce or same_epoch)
+
+
+@dataclass(frozen=True)
+class SignedVersion:
+    """A signed transaction that is not yet in the journal."""
+
+    raw: bytes
+    transaction_hash: str
+    gas_limit: int
+    fees: Fees
+    beside_gas_wei: int = 0

@@ -1,0 +1,223 @@
+"""Delivery of one version of an attempt: signed within the key's limits, journalled, and only then sent.
+
+The order is the guarantee. A fence and the day's limit are asked before each signature; a version is in the journal, with the fence and
+with the count of what keys spend before it is sent for the first time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from rebalancer.chain.l1_fees import read_l1_fees, transaction_bytes
+from rebalancer.chain.rpc import Rpc
+from rebalancer.errors import NonceGap, RpcRejected
+from rebalancer.send.attempt import Attempt, Kind, SignedVersion, State
+from rebalancer.send.block_view import newest_height, nonce_count
+from rebalancer.send.fees import Fees
+from rebalancer.send.fence import Fence
+from rebalancer.send.journal import Journal
+from rebalancer.send.lanes import Lane
+from rebalancer.send.relay import Relays
+from rebalancer.send.spending import Spending
+from rebalancer.send.wallet import check_ether
+
+__all__ = ["TRANSFER_GAS", "Check", "Delivery"]
+
+TRANSFER_GAS = 21_000
+"""What sending nothing to oneself uses."""
+_ROLLUP_HEADROOM = 2
+"""What a rollup charges beside gas may rise until a transaction is mined: an L1 base fee by (9/8)^5 in a minute."""
+
+Check = Callable[[str], None]
+"""Asked with the sender right before signing; it raises what is wrong."""
+
+
+class Delivery:
+    """Signs and sends versions of a journal's attempts."""
+
+    def __init__(
+        self, journal: Journal, relays: Relays, fence: Fence, spending: Spending | None
+    ) -> None:
+        self.journal = journal
+        self.relays = relays
+        self.fence = fence
+        self.spending = spending
+
+    def sign_first(
+        self,
+        rpc: Rpc,
+        lane: Lane,
+        attempt: Attempt,
+        fees: Fees,
+        height: int | None,
+        check: Check | None,
+    ) -> Attempt:
+        """Sign an attempt's first version, if the account can pay for it and `check` has nothing against it.
+
+        `height` is the newest block, requested if it is None.
+
+        Raises:
+            InsufficientEther: the account cannot pay for it.
+            NonceGap: as the journal has it, this is another chain.
+            As `check` and `sign`.
+        """
+        intent = attempt.intent
+        height = newest_height(rpc) if height is None else height
+        beside_wei = _beside_gas_wei(rpc, height, intent.data, intent.gas_limit)
+        check_ether(rpc, lane.address, intent.gas_limit * fees.max_fee_per_gas_wei + beside_wei)
+        nonce = self._next_nonce(rpc, attempt)
+        if check is not None:
+            check(lane.address)
+        return self.sign(rpc, lane, attempt, Kind.ORIGINAL, nonce, fees, height)
+
+    def sign(
+        self,
+        rpc: Rpc,
+        lane: Lane,
+        attempt: Attempt,
+        kind: Kind,
+        nonce: int,
+        fees: Fees,
+        height: int,
+        why: str = "",
+    ) -> Attempt:
+        """Sign one version within the key's limits, and journal it and why."""
+        intent = attempt.intent
+        cancels = kind is Kind.CANCELLATION
+        gas_limit = TRANSFER_GAS if cancels else intent.gas_limit
+        data = "0x" if cancels else intent.data
+        beside_wei = _beside_gas_wei(rpc, height, data, gas_limit)
+        counted = max((version.worst_cost_wei for version in attempt.versions), default=0)
+        account, now = (intent.chain_id, lane.address), int(time.time())
+        lane.limits.check_spend(
+            lane.address,
+            self.spent_wei(*account, now),
+            max(0, gas_limit * fees.max_fee_per_gas_wei + beside_wei - counted),
+        )
+        self.fence.check(intent.chain_id, lane.address)
+        signed = lane.sign(
+            {
+                "type": 2,
+                "chainId": intent.chain_id,
+                "nonce": nonce,
+                "to": lane.address if cancels else intent.to,
+                "data": data,
+                "value": 0,
+                "gas": gas_limit,
+                "maxFeePerGas": fees.max_fee_per_gas_wei,
+                "maxPriorityFeePerGas": fees.max_priority_fee_per_gas_wei,
+            }
+        )
+        version = SignedVersion(signed.raw, signed.hash, gas_limit, fees, beside_wei)
+        return self.journal.add_version(attempt, kind, nonce, height, version, why)
+
+    def replace(
+        self, rpc: Rpc, lane: Lane, attempt: Attempt, kind: Kind, fees: Fees, height: int, why: str
+    ) -> Attempt:
+        """Sign a version that replaces the others; a cancellation is replaced by nothing else."""
+        if attempt.newest.kind is Kind.CANCELLATION:
+            kind, why = Kind.CANCELLATION, attempt.note
+        return self.sign(rpc, lane, attempt, kind, attempt.signed_nonce, fees, height, why)
+
+    def send(self, rpc: Rpc, attempt: Attempt, height: int) -> Attempt:
+        """Send an attempt's newest version, for the first time or again: for the node it is the same.
+
+        Raises:
+            NonceGap: transactions before it are missing, and nobody here has them.
+            RpcRejected: it was refused at first, nobody has it, and it has failed.
+        """
+        expected = nonce_count(rpc, attempt.sender, "pending")
+        nonce = attempt.signed_nonce
+        if nonce > expected and not self._covered(attempt, expected):
+            raise NonceGap(str(attempt.transaction_hash), nonce, expected)
+        self.fence.store(attempt)
+        if self.spending is not None:
+            self.spending.store(attempt)
+        try:
+            self.relays.send(self.journal, rpc, attempt, height)
+        except RpcRejected as rejection:
+            # Nodes word "I have it already" in many ways, so they are asked instead of read.
+            if rpc.call("eth_getTransactionByHash", attempt.newest.transaction_hash) is None:
+                if attempt.state is State.SIGNED and not self._precedes_others(attempt):
+                    self.journal.advance(attempt, State.FAILED, note=str(rejection))
+                    raise
+                return self.journal.annotate(attempt, str(rejection))
+        if attempt.state is State.SIGNED:
+            return self.journal.advance(attempt, State.SENT)
+        return self.journal.get(attempt.id)
+
+    def spent_wei(self, chain_id: int, sender: str, now: int) -> int:
+        """What an account spent within 24 hours, and may yet: from here, from other machines, and from other outboxes here."""
+        spent_wei = self.journal.spent_wei(chain_id, sender, now)
+        spent_wei += self.fence.spent_elsewhere_wei(chain_id, sender, now)
+        if self.spending is not None:
+            mine = self.journal.known_nonces(chain_id, sender, 0)
+            spent_wei += self.spending.elsewhere_wei(chain_id, sender, now, mine)
+        return spent_wei
+
+    def settle(self, final: Sequence[Attempt]) -> None:
+        """Take note of attempts that are final: nobody needs to take them over, and what they cost is known.
+
+        Raises:
+            FleetError: this machine may not send any more, or nobody can tell.
+            SpendingUnwritable: it cannot be noted.
+        """
+        self.fence.forget(final)
+        if self.spending is not None:
+            self.spending.settle(final)
+
+    def close(self) -> None:
+        """Close what is kept beside the journal."""
+        if self.spending is not None:
+            self.spending.close()
+
+    def _next_nonce(self, rpc: Rpc, attempt: Attempt) -> int:
+        """The nonce for a new attempt: the chain's next one, or that of a failed one it replaces.
+
+        Raises:
+            NonceGap: the journal has a later one as mined, so this is not the chain it was mined on.
+        """
+        sender, chain_id = attempt.sender, attempt.intent.chain_id
+        under_way = {
+            other.nonce
+            for other in self.journal.unsettled(chain_id, sender)
+            if other.nonce is not None
+        }
+        nonce = max(nonce_count(rpc, sender, "pending"), 1 + max(under_way, default=-1))
+        highest = self.journal.highest_nonce(chain_id, sender)
+        if highest is not None and highest.signed_nonce >= nonce:
+            raise NonceGap(str(highest.transaction_hash), highest.signed_nonce, nonce)
+        # Some node may still have an earlier attempt: it must not be mined beside this one.
+        unused = range(nonce_count(rpc, sender, "latest"), nonce)
+        for failed in self.journal.of_epoch(chain_id, attempt.intent.vault, attempt.intent.epoch):
+            replaceable = failed.sender == sender and failed.nonce not in under_way
+            if replaceable and failed.nonce is not None and failed.nonce in unused:
+                return failed.nonce
+        return nonce
+
+    def _covered(self, attempt: Attempt, expected: int) -> bool:
+        """Whether all nonces from the chain's next one up to an attempt's are journalled as sent."""
+        sent = {
+            other.nonce
+            for other in self.journal.unsettled(attempt.intent.chain_id, attempt.sender)
+            if other.state not in (State.PLANNED, State.SIGNED)
+        }
+        return sent.issuperset(range(expected, attempt.signed_nonce))
+
+    def _precedes_others(self, attempt: Attempt) -> bool:
+        """Whether later nonces wait for this one."""
+        return any(
+            (other.nonce or 0) > attempt.signed_nonce
+            for other in self.journal.unsettled(attempt.intent.chain_id, attempt.sender)
+        )
+
+
+def _beside_gas_wei(rpc: Rpc, height: int, data: str, gas: int) -> int:
+    """The most that a rollup may charge a transaction beside its gas.
+
+    Raises:
+        L1FeeUnknown: the chain does not tell.
+    """
+    fees = read_l1_fees(rpc, height)
+    return _ROLLUP_HEADROOM * fees.beside_gas_wei(transaction_bytes(data), gas)
