@@ -46,9 +46,10 @@ from rebalancer.errors import (
 )
 from rebalancer.governance import act
 from rebalancer.preview import Approval, Preview, read_values
+from rebalancer.send.costs import check_ether, cost_now, estimate_gas, with_margin
 from rebalancer.send.fees import offer, read_market, suggest
 from rebalancer.send.simulate import gas_in_turn
-from rebalancer.send.wallet import Wallet, check_ether, cost_now, estimate_gas, with_margin
+from rebalancer.send.wallet import Wallet
 from rebalancer.spec import MAX_ASSETS, MIN_ASSETS, check_bands, check_weights
 from rebalancer.texts import LONGEST_SYMBOL, safe_text
 from rebalancer.units import BPS, E18, YEAR_SECONDS, div_up, mul_div_down, mul_div_up

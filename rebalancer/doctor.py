@@ -46,12 +46,12 @@ from rebalancer.market_price import off_market
 from rebalancer.minimums import large_minimums
 from rebalancer.oracle import FAULT_REMEDIES, Fault
 from rebalancer.prices import PriceReading, read_prices
+from rebalancer.send.costs import check_ether
 from rebalancer.send.fees import suggest
 from rebalancer.send.journal_file import BESIDE
 from rebalancer.send.open_signer import open_signer
 from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import keystore_address, keystore_weakness
-from rebalancer.send.wallet import check_ether
 from rebalancer.units import E18
 from rebalancer.words import counted, span
 

@@ -51,9 +51,10 @@ from rebalancer.errors import (
     RpcRejected,
 )
 from rebalancer.governance import describe, is_locked, lock_calls
+from rebalancer.send.costs import check_ether, estimate_gas
 from rebalancer.send.fees import read_market
 from rebalancer.send.simulate import gas_in_turn
-from rebalancer.send.wallet import Wallet, check_ether, estimate_gas
+from rebalancer.send.wallet import Wallet
 from rebalancer.spec import SequencerLine
 from rebalancer.survey import Priced
 

@@ -17,7 +17,8 @@ import click
 from rebalancer.cli.show import console, plain, print_json
 from rebalancer.errors import NotByContract, SystemRefused
 from rebalancer.governance import argument_words
-from rebalancer.send.unsigned import SUCCEEDS, Reading, Recorder, UnsignedCall, safe_batch
+from rebalancer.send.safe_batch import safe_batch
+from rebalancer.send.unsigned import SUCCEEDS, Reading, Recorder, UnsignedCall
 from rebalancer.words import counted, span, utc
 
 __all__ = ["Wanted", "refuses_unsigned", "unsigned_options", "valid_option", "write_down"]

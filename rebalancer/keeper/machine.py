@@ -58,6 +58,7 @@ from rebalancer.keeper.verify import verify
 from rebalancer.plan import Plan
 from rebalancer.reasons import Reason
 from rebalancer.send.attempt import OPEN, Attempt, Intent, State
+from rebalancer.send.costs import estimate_gas
 from rebalancer.send.delivery import Check
 from rebalancer.send.fees import Fees, read_market, suggest
 from rebalancer.send.lanes import Lane
@@ -67,7 +68,6 @@ from rebalancer.send.outbox import Outbox
 from rebalancer.send.relay import PRIVATE_METHOD, RAW_METHOD
 from rebalancer.send.signed import Signer
 from rebalancer.send.simulate import Simulator, message
-from rebalancer.send.wallet import estimate_gas
 from rebalancer.words import utc
 
 __all__ = ["Keeper", "KeeperOptions", "Tuning"]

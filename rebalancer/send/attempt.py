@@ -22,6 +22,7 @@ from rebalancer.chain.abi import interface
 from rebalancer.send.fees import Fees
 
 __all__ = [
+    "KEEPER_FUNCTIONS",
     "LIVE",
     "OPEN",
     "SIGNED",
@@ -37,6 +38,9 @@ __all__ = [
     "standing",
     "state_once_signed",
 ]
+
+KEEPER_FUNCTIONS = ("rebalance", "poke", "sync")
+"""The vault's functions that keepers call."""
 
 
 class State(StrEnum):
@@ -138,8 +142,7 @@ class Intent:
     def kind(self) -> str:
         """The vault's function that is called: "rebalance", "poke" or "sync"; "" for what only uses a nonce up."""
         functions = interface("BasketVault").functions
-        names = ("rebalance", "poke", "sync")
-        return next((name for name in names if functions[name].is_called_by(self.data)), "")
+        return next((n for n in KEEPER_FUNCTIONS if functions[n].is_called_by(self.data)), "")
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,13 @@ from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import NonceGap, RpcRejected
 from rebalancer.send.attempt import Attempt, Kind, SignedVersion, State
 from rebalancer.send.block_view import newest_height, nonce_count
+from rebalancer.send.costs import check_ether
 from rebalancer.send.fees import Fees
 from rebalancer.send.fence import Fence
 from rebalancer.send.journal import Journal
 from rebalancer.send.lanes import Lane
 from rebalancer.send.relay import Relays
 from rebalancer.send.spending import Spending
-from rebalancer.send.wallet import check_ether
 
 __all__ = ["TRANSFER_GAS", "Check", "Delivery"]
 

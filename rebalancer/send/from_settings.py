@@ -10,6 +10,7 @@ from rebalancer.chain.abi import interface
 from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
 from rebalancer.config import Settings
 from rebalancer.errors import SpendingUnwritable
+from rebalancer.send.attempt import KEEPER_FUNCTIONS
 from rebalancer.send.fence import Fence
 from rebalancer.send.lanes import KeyLimits, Lane
 from rebalancer.send.lifecycle import SendRules
@@ -20,7 +21,6 @@ from rebalancer.send.spending import Spending
 
 __all__ = ["lane_of", "max_spend_per_day_wei", "outbox_of", "rules_of"]
 
-_KEEPERS_FUNCTIONS = ("rebalance", "poke", "sync")
 _WEI = 10**18
 
 
@@ -91,6 +91,6 @@ def lane_of(signer: Signer, settings: Settings, vaults: Iterable[str]) -> Lane:
         max_fee_per_gas_wei=keeper.fee_cap_wei,
         max_spend_per_day_wei=max_spend_per_day_wei(settings),
         targets=frozenset(keeper.allowed_targets or vaults),
-        selectors=frozenset("0x" + functions[name].selector.hex() for name in _KEEPERS_FUNCTIONS),
+        selectors=frozenset("0x" + functions[name].selector.hex() for name in KEEPER_FUNCTIONS),
     )
     return Lane(signer, limits)

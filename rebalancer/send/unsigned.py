@@ -3,19 +3,14 @@
 A `Recorder` stands where a `Wallet` does. It needs no key and sends nothing; each call is tried on the newest block, after those that were
 written down before it, and what would be refused is refused here. A call that AccessManager lets be made only after a delay is kept apart,
 with the operation it belongs to.
-
-The second format is that of Safe's Transaction Builder, version 1.0, which Safe's web app imports; its checksum is that of
-`apps/tx-builder/src/lib/checksum.ts` in github.com/safe-global/safe-react-apps.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
 from rebalancer.chain.abi import (
@@ -37,18 +32,17 @@ from rebalancer.errors import (
     RpcRejected,
     SimulationRefused,
 )
+from rebalancer.send.costs import check_ether
 from rebalancer.send.signed import Signer
 from rebalancer.send.simulate import Simulator
-from rebalancer.send.wallet import Wallet, check_ether
+from rebalancer.send.wallet import Wallet
 
 __all__ = [
     "Operation",
     "Reading",
     "Recorder",
     "UnsignedCall",
-    "checksum",
     "read_call",
-    "safe_batch",
 ]
 
 _READABLE = (
@@ -285,65 +279,3 @@ def _arguments(known: Interface, function: Function, data: str) -> dict[str, Any
     if known.name == "AccessManager" and isinstance(inner, bytes):
         found["data"] = read_call("0x" + inner.hex()) or inner
     return found
-
-
-# Safe's Transaction Builder
-
-
-def safe_batch(
-    calls: Sequence[UnsignedCall],
-    *,
-    chain_id: int,
-    safe: str,
-    made_at: int,
-    name: str,
-    description: str,
-) -> dict[str, Any]:
-    """A file that Safe's Transaction Builder imports. `made_at` is in unix seconds.
-
-    Calls are given as their bytes, so that what is signed is what was tried: the builder encodes nothing itself.
-    """
-    batch = {
-        "version": "1.0",
-        "chainId": str(chain_id),
-        "createdAt": made_at * 1_000,
-        "meta": {
-            "name": name,
-            "description": description,
-            "createdFromSafeAddress": to_checksum_address(safe),
-            "createdFromOwnerAddress": "",
-        },
-        "transactions": [
-            {
-                "to": to_checksum_address(call.to),
-                "value": str(call.value_wei),
-                "data": call.data,
-                "contractMethod": None,
-                "contractInputsValues": None,
-            }
-            for call in calls
-        ],
-    }
-    batch["meta"]["checksum"] = checksum(batch)  # type: ignore[index]  # it is a dict
-    return batch
-
-
-def checksum(batch: Mapping[str, Any]) -> str:
-    """What the builder holds a file's `meta.checksum` against; the batch's name and checksum do not count."""
-    meta = {**batch["meta"], "name": None}
-    meta.pop("checksum", None)
-    return "0x" + keccak(text=_serialized({**batch, "meta": meta})).hex()
-
-
-def _serialized(value: Any) -> str:
-    """The builder's own text of a JSON value: objects begin with the list of their keys, and their values are each followed by a comma."""
-    if isinstance(value, Mapping):
-        keys = sorted(value)
-        return "{" + _json(keys) + "".join(_serialized(value[key]) + "," for key in keys) + "}"
-    if isinstance(value, list):
-        return "[" + ",".join(map(_serialized, value)) + "]"
-    return _json(value)
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""How does a person's action become a transaction that is mined?
+"""Wallet of a person: each action becomes a transaction that is mined.
 
 Estimate (which also simulates: what would be refused is never sent), sign, send, wait, check. A
 wallet keeps no journal: whoever interrupts it looks at the chain. What acts by itself goes through
@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -21,7 +20,6 @@ from rebalancer.chain.l1_fees import read_l1_fees, transaction_bytes
 from rebalancer.chain.receipt import Receipt, settled, wait_for_receipt
 from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import (
-    InsufficientEther,
     L1FeeUnknown,
     RpcMalformed,
     RpcRejected,
@@ -30,29 +28,17 @@ from rebalancer.errors import (
     SendUncertain,
     TransactionNotMined,
 )
-from rebalancer.send.fees import read_market, suggest
+from rebalancer.send.costs import check_ether, estimate_gas
+from rebalancer.send.fees import suggest
 from rebalancer.send.signed import SignedTransaction, Signer
-from rebalancer.units import BPS
 
-__all__ = ["Cost", "OnSent", "Wallet", "check_ether", "cost_now", "estimate_gas", "with_margin"]
+__all__ = ["OnSent", "Wallet"]
 
 _RECEIPT_SECONDS = 180.0
 _SETTLE_POLL_SECONDS = 0.5
-_GAS_MARGIN_BPS = 2_500
 
 OnSent = Callable[[str, str], None]
 """Is told what was sent, in words, and the transaction's hash, before its receipt is waited for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What a transaction would cost if it were mined now, in wei: all of it, and the part of it for a rollup's data on L1 and its operator.
-
-    `rollup_wei` is an upper bound, 0 on a chain without such fees and None where the chain does not tell: then it is not in `total_wei`.
-    """
-
-    total_wei: int
-    rollup_wei: int | None
 
 
 class Wallet:
@@ -204,61 +190,3 @@ class Wallet:
             raise reverted(rejection) from None
         except (RpcTimeout, RpcUnreachable, RpcMalformed) as lost:
             raise SendUncertain(signed.hash, str(lost)) from lost
-
-
-def check_ether(rpc: Rpc, account: str, needed_wei: int) -> None:
-    """Make sure an account can pay.
-
-    Raises:
-        InsufficientEther: it cannot.
-    """
-    balance_wei = int(rpc.call("eth_getBalance", account, "latest"), 16)
-    if balance_wei < needed_wei:
-        raise InsufficientEther(account, needed_wei, balance_wei)
-
-
-def cost_now(rpc: Rpc, gas: int, data: str) -> Cost:
-    """What a transaction that uses so much gas would cost now, by its data.
-
-    Raises:
-        As `read_market`.
-    """
-    price_wei = read_market(rpc).usual_price_wei
-    try:
-        fees = read_l1_fees(rpc)
-    except L1FeeUnknown:
-        return Cost(gas * price_wei, None)
-    size = transaction_bytes(data)
-    beside_wei = fees.beside_gas_wei(size, gas)
-    return Cost(gas * price_wei + beside_wei, beside_wei + fees.is_gas * fees.data_wei(size))
-
-
-def estimate_gas(
-    rpc: Rpc,
-    sender: str,
-    to: str | None,
-    data: str,
-    value_wei: int = 0,
-    margin_bps: int = _GAS_MARGIN_BPS,
-) -> int:
-    """Gas limit for a transaction: the node's estimate and a margin, rounded down.
-
-    The state may move before the transaction is mined; unused gas costs nothing.
-
-    Raises:
-        ContractReverted: it would be refused.
-    """
-    message = {"from": sender, "data": data, "value": hex(value_wei)}
-    if to is not None:
-        message["to"] = to
-    try:
-        # By what is mined: nodes differ in whether they would count what is pending.
-        estimate = int(rpc.call("eth_estimateGas", message, "latest"), 16)
-    except RpcRejected as rejection:
-        raise reverted(rejection) from None
-    return with_margin(estimate, margin_bps)
-
-
-def with_margin(gas: int, margin_bps: int = _GAS_MARGIN_BPS) -> int:
-    """A gas limit for what was estimated, rounded down."""
-    return gas * (BPS + margin_bps) // BPS

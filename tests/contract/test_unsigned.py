@@ -19,8 +19,8 @@ from rebalancer.devnet.market import Market
 from rebalancer.errors import ContractReverted
 from rebalancer.governance import read_permissions
 from rebalancer.launch import Governance, launch, prepare
+from rebalancer.send.safe_batch import checksum
 from rebalancer.send.signer import devnet_signer
-from rebalancer.send.unsigned import checksum
 from rebalancer.send.wallet import Wallet
 from rebalancer.spec import FeedLine
 from rebalancer.survey import read_feeds

@@ -24,15 +24,8 @@ from rebalancer.errors import (
     NotByContract,
     RpcRejected,
 )
-from rebalancer.send.unsigned import (
-    Operation,
-    Reading,
-    Recorder,
-    UnsignedCall,
-    checksum,
-    read_call,
-    safe_batch,
-)
+from rebalancer.send.safe_batch import checksum, safe_batch
+from rebalancer.send.unsigned import Operation, Reading, Recorder, UnsignedCall, read_call
 
 SAFE = "0xA77DE01e157f9f57C7c4A326eeE9C4874D0598b6"
 USDC = "0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48"

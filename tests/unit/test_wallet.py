@@ -22,8 +22,9 @@ from rebalancer.errors import (
     TransactionNotMined,
 )
 from rebalancer.send import wallet as module
+from rebalancer.send.costs import Cost, check_ether, cost_now, estimate_gas
 from rebalancer.send.signed import SignedTransaction
-from rebalancer.send.wallet import Cost, Wallet, check_ether, cost_now, estimate_gas
+from rebalancer.send.wallet import Wallet
 from tests.unit.test_outbox import Clock
 
 ME, TO = "0x" + "11" * 20, "0x" + "aa" * 20
