@@ -33,7 +33,7 @@ class Preview:
 
     It gives `gives_raw` and never more than `at_most_raw`, for what is now `gets_raw` and may not be less than `at_least_raw`.
     `swap_cost_e18` is what the swaps lose against the oracle's prices, fees of pools included. `gas` is of the action itself, and
-    `cost_wei` what it costs now with all that a rollup charges, `rollup_wei` the part for that (`rebalancer.send.wallet.Cost`); None
+    `cost_wei` what it costs now with all that a rollup charges, `rollup_wei` the part for that (`rebalancer.send.costs.Cost`); None
     where an allowance is missing and the node cannot tell what comes after it. `needed_wei` is the ether that the account must have for the
     action and the approvals before it, and `ether_wei` what it has.
     """

@@ -21,6 +21,7 @@ from rebalancer.errors import (
     SendUncertain,
     TransactionNotMined,
 )
+from rebalancer.send import costs
 from rebalancer.send import wallet as module
 from rebalancer.send.costs import Cost, check_ether, cost_now, estimate_gas
 from rebalancer.send.signed import SignedTransaction
@@ -313,7 +314,7 @@ def test_what_a_transaction_costs_now_names_the_part_for_a_rollup(
             raise L1FeeUnknown(5, "it does not say")
         return fees
 
-    monkeypatch.setattr(module, "read_l1_fees", told)
+    monkeypatch.setattr(costs, "read_l1_fees", told)
 
     assert cost_now(node, 1_000, "0x") == Cost(1_000 * 11 * GWEI + beside, rollup)
 
