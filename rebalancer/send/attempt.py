@@ -9,7 +9,7 @@ mined, and whichever a block holds decides what the attempt came to:
 
 An epoch of a vault has at most one attempt that is neither failed nor cancelled.
 
-Nothing here reads a chain, a file or a clock.
+Nothing here reads a chain, the journal's file or a clock.
 """
 
 from __future__ import annotations
@@ -250,6 +250,15 @@ class Attempt:
     def standing(self) -> State:
         """Its state as its versions have it, wherever blocks went."""
         return standing(self.newest.kind)
+
+    def state_in_block(self, version: Version, *, succeeded: bool, superseded: bool) -> State:
+        """Its state once a block holds one of its versions; `superseded` if a later attempt at its epoch is live.
+
+        What succeeds after another attempt has taken its place counts as failed, so that at most one of an epoch is live.
+        """
+        if version.kind is Kind.CANCELLATION:
+            return State.CANCELLED
+        return State.MINED if succeeded and not superseded else State.FAILED
 
     def state_without_block(self, *, superseded: bool) -> State:
         """Its state once a reorg took its block back; `superseded` if a later attempt at its epoch is live.

@@ -1,4 +1,4 @@
-"""What should a transaction offer for its gas, and what when it is not mined?
+"""Gas fees of a transaction: the first offer, and the higher one of a version that replaces it.
 
 EIP-1559: the base fee is burnt and moves by at most an eighth a block, the tip goes to whoever
 builds the block. Offers are made to hold for several full blocks, and never above a cap. A

@@ -1,4 +1,4 @@
-"""What does an outbox ask where more than one machine may send for an account?
+"""Fence of an outbox: the permission to sign, where more than one machine may send for an account.
 
 An outbox asks its fence before every signing whether it still may, and gives it every signed version before sending it, so that
 whoever takes over has it. Without a fleet there is one outbox an account, and nothing to ask.

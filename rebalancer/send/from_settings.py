@@ -1,4 +1,4 @@
-"""How do the settings become an outbox, and a signer with its limits?"""
+"""Construction of an outbox, and of a signer with its limits, from the settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The file that a journal is kept in: its lock, its tables, older versions, and SQLite's errors as ours."""
+"""File of a journal: its lock, its tables, older versions, and SQLite's errors as ours."""
 
 from __future__ import annotations
 

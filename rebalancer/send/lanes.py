@@ -1,4 +1,4 @@
-"""Which account sends an intent, and what may it sign?
+"""Lanes: the accounts that send, what each of them may sign, and which one takes an intent.
 
 A lane is one account with its own sequence of nonces and its own limits. It is a signer itself, so
 whatever takes a signer can be given a lane, and then signs nothing that the limits forbid. What a

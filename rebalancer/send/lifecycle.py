@@ -110,14 +110,17 @@ class Lifecycle:
         (version,) = (
             one for one in attempt.versions if one.transaction_hash == receipt.transaction_hash
         )
-        if version.kind is Kind.CANCELLATION:
-            state, note = State.CANCELLED, attempt.note
+        state = attempt.state_in_block(
+            version, succeeded=receipt.succeeded, superseded=self._superseded(attempt)
+        )
+        if state is State.CANCELLED:
+            note = attempt.note
+        elif state is State.MINED:
+            note = ""
         elif receipt.succeeded:
-            state, note = State.MINED, ""
+            note = "another attempt has taken its place"
         else:
-            state, note = State.FAILED, str(refusal(rpc, receipt))
-        if state is State.MINED and self._superseded(attempt):
-            state, note = State.FAILED, "another attempt has taken its place"
+            note = str(refusal(rpc, receipt))
         held = (attempt.state, attempt.block_hash, attempt.mined_hash)
         if held in (
             (state, receipt.block_hash, receipt.transaction_hash),

@@ -1,4 +1,4 @@
-"""Which nonces of an account stand in the way, and how are they cleared?
+"""Nonces that block an account, and how they are cleared.
 
 Three things can happen to a sequence of nonces that the outbox did not do itself. A **gap**: the
 chain lacks a nonce below one that is journalled, so nothing after it can be mined; it is filled

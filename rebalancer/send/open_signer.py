@@ -1,7 +1,7 @@
 """Opening of the signer that the settings name, and of the password that it needs.
 
-A password is asked for only when it is needed, and comes from
-the environment, a file or a prompt: never from the command line, which other users can read.
+A password is asked for only when it is needed, and comes from the environment, a file or a prompt: never from the command line,
+which other users can read.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where does a signed transaction go: to the public, or to private relays first?
+"""Relays: the endpoints that get a signed transaction, private ones first and the public one later.
 
 Without relays everything goes to the endpoint that is read from. With relays, what the keeper
 means to do goes to all of them and to nobody else, until `public_after_blocks` blocks have passed

@@ -1,6 +1,6 @@
-"""What would a rebalance do, if it were mined now, and is that what the plan says?
+"""Simulation of a rebalance as if it were mined now, and its comparison with the plan.
 
-Asked right before signing. `eth_simulateV1` executes it in a block of its own and returns the logs,
+It runs right before signing. `eth_simulateV1` executes the rebalance in a block of its own and returns the logs,
 whose `Rebalanced` event says by how much every asset changes. A node without it, or whose answer is none, is asked to
 `eth_call`, which at least says whether the vault would refuse; the vault holds the plan's least
 buys against what it measures either way.

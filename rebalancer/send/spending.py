@@ -1,4 +1,4 @@
-"""What does each key of this user spend in a day, whichever outbox it sends from?
+"""Daily spending of each key of this user, over all outboxes that it sends from.
 
 An outbox counts what its own journal has. A key that is used from another folder, or after its outbox was removed, would begin its day anew.
 So every version is noted here, too, before it is sent: by chain, account and nonce, at the most that it may cost, and at what it did cost once

@@ -88,6 +88,28 @@ def test_newest_version_says_where_an_attempt_stands(
 
 
 @pytest.mark.parametrize(
+    ("kind", "succeeded", "alone", "superseded"),
+    [
+        (Kind.ORIGINAL, True, State.MINED, State.FAILED),
+        (Kind.ORIGINAL, False, State.FAILED, State.FAILED),
+        (Kind.BUMP, True, State.MINED, State.FAILED),
+        (Kind.BUMP, False, State.FAILED, State.FAILED),
+        (Kind.CANCELLATION, True, State.CANCELLED, State.CANCELLED),
+        (Kind.CANCELLATION, False, State.CANCELLED, State.CANCELLED),
+    ],
+)
+def test_version_in_a_block_decides_what_the_attempt_came_to(
+    kind: Kind, succeeded: bool, alone: State, superseded: State
+) -> None:
+    # The newest version is another one: a block may hold any of them.
+    one = attempt(State.BUMPED, kind, Kind.BUMP)
+    (mined, _) = one.versions
+
+    assert one.state_in_block(mined, succeeded=succeeded, superseded=False) is alone
+    assert one.state_in_block(mined, succeeded=succeeded, superseded=True) is superseded
+
+
+@pytest.mark.parametrize(
     ("state", "kinds", "alone", "superseded"),
     [
         (State.MINED, (Kind.ORIGINAL,), State.SENT, State.SENT),
