@@ -3,11 +3,11 @@
 `decide` is pure; `evaluate` keeps the books of a chain; `machine` is the keeper itself; `tick` is what watchers are told.
 """
 
+from rebalancer.keeper.context import Site
 from rebalancer.keeper.decision import Decision, Outcome, explain
-from rebalancer.keeper.evaluate import Evaluator, EvaluatorOptions
-from rebalancer.keeper.machine import Keeper, KeeperOptions
-from rebalancer.keeper.site import Site
-from rebalancer.keeper.tick import Tick, Watcher
+from rebalancer.keeper.evaluator import Evaluator, EvaluatorOptions
+from rebalancer.keeper.keeper import Keeper, KeeperOptions
+from rebalancer.keeper.report import Tick, Watcher
 
 __all__ = [
     "Decision",

@@ -18,8 +18,8 @@ from rebalancer.chain.pools import read_pools
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import Block, VaultSnapshot
 from rebalancer.errors import ChainError, PoolError
+from rebalancer.keeper.context import Site
 from rebalancer.keeper.decide import as_traded
-from rebalancer.keeper.site import Site
 from rebalancer.market_price import MAX_SLIPPAGE_BPS, off_market
 
 __all__ = ["FeedWatch"]

@@ -40,7 +40,7 @@ from rebalancer.errors import (
 )
 from rebalancer.files import MEGABYTE, make_folder, open_file, open_own
 from rebalancer.keeper.decide import Conditions, Step, Verdict, as_traded, decide
-from rebalancer.keeper.tick import Looked, Tick
+from rebalancer.keeper.report import Looked, Tick
 from rebalancer.reasons import Reason
 from rebalancer.texts import safe_text
 from rebalancer.venues import PoolState, Token, load

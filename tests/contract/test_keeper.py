@@ -582,7 +582,7 @@ def test_chain_that_makes_no_blocks_is_told_of_now_and_then(
     stage: Stage, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = SkippingClock(monkeypatch)
-    monkeypatch.setattr("rebalancer.keeper.machine._IDLE_SECONDS", 6_000.0)
+    monkeypatch.setattr("rebalancer.keeper.keeper._IDLE_SECONDS", 6_000.0)
     keeper = keeper_of(stage, outbox)
     keeper.options = replace(keeper.options, poll_seconds=0.01)
     polls = 0

@@ -379,7 +379,7 @@ def test_the_last_failure_tells_what_was_not_told_yet(
     def untold(rpc: Rpc) -> Any:
         raise RpcRejected("eth_feeHistory", -32_005, "too many requests")
 
-    monkeypatch.setattr("rebalancer.keeper.machine.read_market", untold)
+    monkeypatch.setattr("rebalancer.keeper.keeper.read_market", untold)
     with pytest.raises(TooManyFailures):
         keeper.run()
 
@@ -402,7 +402,7 @@ def test_a_look_that_works_after_failed_ones_says_so_once(
             raise RpcRejected("eth_feeHistory", -32_005, "too many requests")
         return read_market(rpc)
 
-    monkeypatch.setattr("rebalancer.keeper.machine.read_market", untold_twice)
+    monkeypatch.setattr("rebalancer.keeper.keeper.read_market", untold_twice)
     with capture_logs() as logs:
         keeper.run(lambda _: keeper.stop())
 
@@ -479,7 +479,7 @@ def test_a_plan_that_never_passes_is_no_matter_of_fast_blocks(
         return replace(block, number=block.number + 1)
 
     monkeypatch.setattr(keeper._simulator, "logs", refused)
-    monkeypatch.setattr("rebalancer.keeper.machine.read_block", newer)
+    monkeypatch.setattr("rebalancer.keeper.keeper.read_block", newer)
     reasons = []
     for _ in range(6):
         stage.chain.mine()
@@ -505,7 +505,7 @@ def test_what_the_quorum_says_is_held_against_what_was_planned_from(
     url = stage.chain.rpc.endpoint
     keeper.rpc = Endpoints([url, url], 30.0, quorum=2)
     move(stage, UP_10_PERCENT)
-    seen = "rebalancer.keeper.machine.decode_vaults"
+    seen = "rebalancer.keeper.keeper.decode_vaults"
 
     def richer(packed: bytes, timestamp: int) -> tuple[VaultSnapshot, ...]:
         return tuple(

@@ -31,15 +31,15 @@ from rebalancer.errors import (
     TooManyFailures,
     UnknownVault,
 )
-from rebalancer.keeper import machine as module
+from rebalancer.keeper import keeper as module
+from rebalancer.keeper.context import Site
 from rebalancer.keeper.decide import Conditions, Step, Verdict, decide
 from rebalancer.keeper.decision import Decision, Outcome
-from rebalancer.keeper.evaluate import Evaluation, EvaluatorOptions
-from rebalancer.keeper.machine import Keeper, KeeperOptions, Tuning
+from rebalancer.keeper.evaluator import Evaluation, EvaluatorOptions
+from rebalancer.keeper.keeper import Keeper, KeeperOptions, Tuning
 from rebalancer.keeper.outages import Scope
-from rebalancer.keeper.site import Site
+from rebalancer.keeper.report import Tick
 from rebalancer.keeper.swaps import FailedSwap, swaps_of
-from rebalancer.keeper.tick import Tick
 from rebalancer.plan import Plan
 from rebalancer.policy import Fill
 from rebalancer.reasons import Reason

@@ -21,9 +21,9 @@ import structlog
 
 from rebalancer.errors import AllChainsRest, ChainError
 from rebalancer.keeper.decision import Decision
-from rebalancer.keeper.machine import Keeper, Tuning
+from rebalancer.keeper.keeper import Keeper, Tuning
+from rebalancer.keeper.report import Tick, Watcher
 from rebalancer.keeper.systemd import ALIVE, ENDING, READY, Systemd
-from rebalancer.keeper.tick import Tick, Watcher
 
 __all__ = ["Station"]
 

@@ -20,10 +20,10 @@ from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import Block, VaultSnapshot, read_vaults
 from rebalancer.chain.vaultbook import VaultBook
 from rebalancer.errors import ContractMissing, ContractReverted, PolicyRefused, PoolError
+from rebalancer.keeper.context import Site
 from rebalancer.keeper.decide import Conditions, Verdict, as_traded, decide, wants_plan
 from rebalancer.keeper.outages import LeftOut, Outages, Scope
 from rebalancer.keeper.planners import Planners
-from rebalancer.keeper.site import Site
 from rebalancer.policy import weigh_basket
 from rebalancer.reasons import Reason
 from rebalancer.units import BPS, E18

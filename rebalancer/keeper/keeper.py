@@ -1,7 +1,7 @@
 """The keeper: at every block one look at all vaults of a chain, a decision for each, and at most one transaction a vault.
 
 `start → tick → stop`. A tick brings forward what was sent before, verifies what was mined, evaluates the vaults at the newest block
-(`rebalancer.keeper.evaluate`), and hands what is to be sent to the outbox after a simulation. "Do nothing" is a decision too, and
+(`rebalancer.keeper.evaluator`), and hands what is to be sent to the outbox after a simulation. "Do nothing" is a decision too, and
 every decision has a reason. After a rebalance is mined, the vault's books are held against the policy: a difference of one unit is
 `BooksDiffer`, which stops that vault for good, because then either this program or the chain is not what it seems.
 
@@ -46,14 +46,14 @@ from rebalancer.errors import (
     UnknownVault,
 )
 from rebalancer.keeper.breaker import Breaker
+from rebalancer.keeper.context import Site
 from rebalancer.keeper.decide import Conditions, Step, Verdict, wants_plan
 from rebalancer.keeper.decision import Decision, Outcome, tell_loss
-from rebalancer.keeper.evaluate import Evaluates, Evaluation, Evaluator, EvaluatorOptions
+from rebalancer.keeper.evaluator import Evaluates, Evaluation, Evaluator, EvaluatorOptions
 from rebalancer.keeper.feed_watch import FeedWatch
 from rebalancer.keeper.outages import LeftOut, Outages, Scope
-from rebalancer.keeper.site import Site
+from rebalancer.keeper.report import EndpointState, Looked, OpenBreaker, Tick, Watcher
 from rebalancer.keeper.swaps import FailedSwap, failed_swaps, swaps_of
-from rebalancer.keeper.tick import EndpointState, Looked, OpenBreaker, Tick, Watcher
 from rebalancer.keeper.verify import verify
 from rebalancer.plan import Plan
 from rebalancer.reasons import Reason
