@@ -1,12 +1,13 @@
 """The keeper: what is to be done about vaults, and doing it.
 
-`decide` is pure; `evaluate` keeps the books of a chain; `machine` is the keeper itself; `tick` is what watchers are told.
+`decide` is pure; `evaluator` keeps the books of a chain; `keeper` is the keeper itself; `report` is what watchers are told.
 """
 
 from rebalancer.keeper.context import Site
 from rebalancer.keeper.decision import Decision, Outcome, explain
 from rebalancer.keeper.evaluator import Evaluator, EvaluatorOptions
-from rebalancer.keeper.keeper import Keeper, KeeperOptions
+from rebalancer.keeper.keeper import Keeper
+from rebalancer.keeper.options import KeeperOptions
 from rebalancer.keeper.report import Tick, Watcher
 
 __all__ = [

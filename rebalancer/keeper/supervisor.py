@@ -21,7 +21,8 @@ import structlog
 
 from rebalancer.errors import AllChainsRest, ChainError
 from rebalancer.keeper.decision import Decision
-from rebalancer.keeper.keeper import Keeper, Tuning
+from rebalancer.keeper.keeper import Keeper
+from rebalancer.keeper.options import Tuning
 from rebalancer.keeper.report import Tick, Watcher
 from rebalancer.keeper.systemd import ALIVE, ENDING, READY, Systemd
 
