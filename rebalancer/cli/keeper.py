@@ -45,7 +45,7 @@ from rebalancer.keeper import (
     Site,
     Watcher,
 )
-from rebalancer.keeper.options import Tuning
+from rebalancer.keeper.keeper import Tuning
 from rebalancer.keeper.recording import Recorder
 from rebalancer.keeper.supervisor import Station
 from rebalancer.plan import Plan

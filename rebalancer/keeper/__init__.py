@@ -3,11 +3,10 @@
 `decide` is pure; `evaluator` keeps the books of a chain; `keeper` is the keeper itself; `report` is what watchers are told.
 """
 
-from rebalancer.keeper.context import Site
+from rebalancer.keeper.context import KeeperOptions, Site
 from rebalancer.keeper.decision import Decision, Outcome, explain
 from rebalancer.keeper.evaluator import Evaluator, EvaluatorOptions
 from rebalancer.keeper.keeper import Keeper
-from rebalancer.keeper.options import KeeperOptions
 from rebalancer.keeper.report import Tick, Watcher
 
 __all__ = [

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from rebalancer.chain.abi import interface
+from rebalancer.chain.abi import Contract, interface
 from rebalancer.chain.endpoints import Endpoints
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import Block, VaultSnapshot, decode_vaults, read_block
@@ -26,15 +26,14 @@ from rebalancer.errors import (
     SimulationRefused,
 )
 from rebalancer.keeper.authority import Authority
-from rebalancer.keeper.calls import is_sync, poke_data, rebalance_data, sync_data
-from rebalancer.keeper.context import Site
+from rebalancer.keeper.breaker import VaultBreakers
+from rebalancer.keeper.context import KeeperOptions, Site
 from rebalancer.keeper.decide import Conditions, Step, Verdict, wants_plan
 from rebalancer.keeper.decision import Decision
 from rebalancer.keeper.evaluator import Evaluates
 from rebalancer.keeper.inflight import InFlight
-from rebalancer.keeper.options import KeeperOptions
 from rebalancer.keeper.pool_faults import PoolFaults, uses
-from rebalancer.keeper.vault_breakers import VaultBreakers
+from rebalancer.keeper.swaps import rebalance_data
 from rebalancer.reasons import Reason
 from rebalancer.send.fees import suggest
 from rebalancer.send.journal import Intent
@@ -108,11 +107,11 @@ class Dispatch:
             if until is None or now <= until:
                 # What is begun in time may be brought to its end.
                 self._rpc.deadline = until and max(until, now + self._rpc.timeout_s)
-                yield self.act(at, verdict)
+                yield self._act(at, verdict)
             else:
                 yield self._too_late(at, verdict)
 
-    def act(self, at: DispatchInputs, verdict: Verdict) -> Decision:
+    def _act(self, at: DispatchInputs, verdict: Verdict) -> Decision:
         """Do what is to be done about one vault."""
         if verdict.vault in at.halted:
             return _decision(at.block, verdict, Reason.HALTED, at.halted[verdict.vault])
@@ -128,7 +127,7 @@ class Dispatch:
             case Step.POKE:
                 return self._poke(at, verdict)
             case Step.SYNC:
-                return self._send_beside(at, verdict, sync_data(verdict.snapshot))
+                return self._sync(at, verdict)
             case _:
                 text = self._explained(at.block, verdict)
                 return _decision(at.block, verdict, verdict.reason, text)
@@ -144,7 +143,7 @@ class Dispatch:
     def _too_late(self, at: DispatchInputs, verdict: Verdict) -> Decision:
         """The decision about a vault that the tick had no time for. The others have transactions in flight when the next tick begins."""
         if verdict.step is Step.NOTHING:
-            return self.act(at, verdict)
+            return self._act(at, verdict)
         text = "there was no time left to send it at this block"
         return _decision(at.block, verdict, Reason.NOT_YET, text)
 
@@ -161,7 +160,7 @@ class Dispatch:
                     break
                 verdict = found
                 if verdict.step is not Step.REBALANCE:
-                    return self.act(at, verdict)
+                    return self._act(at, verdict)
             try:
                 decision = self._rebalance(at, verdict)
             except _RefusedError as refused:
@@ -185,7 +184,14 @@ class Dispatch:
         return self._send(at, verdict, snapshot.state.epoch, data, None, sale)
 
     def _poke(self, at: DispatchInputs, verdict: Verdict) -> Decision:
-        return self._send_beside(at, verdict, poke_data(verdict.snapshot))
+        """Have the vault stamp, or clear, since when a rebalance is due."""
+        return self._send_beside(at, verdict, _vault(verdict).data("poke"))
+
+    def _sync(self, at: DispatchInputs, verdict: Verdict) -> Decision:
+        """Have the vault write down the loss of the first asset of which anything is missing; other assets follow at later blocks."""
+        missing_raw = verdict.snapshot.missing_raw
+        asset = next(i for i, missing in enumerate(missing_raw) if missing)
+        return self._send_beside(at, verdict, _vault(verdict).data("sync", asset))
 
     def _send_beside(self, at: DispatchInputs, verdict: Verdict, data: str) -> Decision:
         """Send what ends no epoch: it is journalled under minus the block's number."""
@@ -214,15 +220,15 @@ class Dispatch:
             gas_limit = estimate_gas(self._rpc, self._signers[0].address, vault, data)
         except ContractReverted as refusal:
             raise _RefusedError(f"the chain would refuse it: {refusal}") from None
-        if at.options.dry_run or self._outbox is None:
-            told = text if sale else f"would {'sync' if is_sync(data) else 'poke'}: {text}"
-            return _decision(block, verdict, Reason.DRY_RUN, told)
-        if sale:
-            self._confirm(verdict.snapshot, block)
-        self._rpc.deadline = None  # sending has a time of its own
         intent = Intent(
             *(self._site.chain_id, vault, epoch, vault, data, gas_limit, text, deadline_block)
         )
+        if at.options.dry_run or self._outbox is None:
+            would = text if sale else f"would {intent.kind}: {text}"
+            return _decision(block, verdict, Reason.DRY_RUN, would)
+        if sale:
+            self._confirm(verdict.snapshot, block)
+        self._rpc.deadline = None  # sending has a time of its own
         check: Check | None = None
         others: list[dict[str, str]] = []
         if sale:
@@ -296,6 +302,10 @@ class _RefusedError(Exception):
         super().__init__(why)
         self.why = why
         self.is_alone = is_alone
+
+
+def _vault(verdict: Verdict) -> Contract:
+    return interface("BasketVault").at(verdict.vault)
 
 
 def _decision(

@@ -16,13 +16,12 @@ from rebalancer.chain.receipt import find_receipt
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import Block, VaultSnapshot, read_vaults
 from rebalancer.errors import BooksDiffer
-from rebalancer.keeper.calls import is_sync
+from rebalancer.keeper.breaker import VaultBreakers
 from rebalancer.keeper.context import Site
 from rebalancer.keeper.decide import Verdict
 from rebalancer.keeper.decision import Decision, Outcome
 from rebalancer.keeper.evaluator import Evaluation
 from rebalancer.keeper.reporting import DecisionQueue
-from rebalancer.keeper.vault_breakers import VaultBreakers
 from rebalancer.keeper.verify import verify
 from rebalancer.reasons import Reason
 from rebalancer.send.journal import Attempt, State
@@ -38,7 +37,7 @@ _CLOSED = frozenset({State.MINED, State.FAILED, State.CANCELLED})
 _FIRST_POLL_SECONDS = 0.001  # Anvil mines right after it has answered
 _LONGEST_POLL_SECONDS = 1.0
 
-_Outcome = tuple[int, State, str | None, str | None]
+_ReportKey = tuple[int, State, str | None, str | None]
 
 
 class InFlight:
@@ -53,13 +52,13 @@ class InFlight:
         breakers: VaultBreakers,
         queue: DecisionQueue,
     ) -> None:
-        self.site = site
+        self._site = site
         self._rpc = rpc
         self._signers = signers
         self._outbox = outbox
         self._breakers = breakers
         self._queue = queue
-        self._reported: set[_Outcome] = set()
+        self._reported: set[_ReportKey] = set()
         self._sent: dict[int, Verdict] = {}
         """By attempt of this run, what it was sent for."""
         self._epochs: dict[str, int] = {}
@@ -74,8 +73,8 @@ class InFlight:
         """
         if self._outbox is None:
             return
-        before = self._outbox.journal.watched(self.site.chain_id)
-        self._reported = {_outcome(attempt) for attempt in before if attempt.state in _CLOSED}
+        before = self._outbox.journal.watched(self._site.chain_id)
+        self._reported = {_report_key(attempt) for attempt in before if attempt.state in _CLOSED}
         clear_on_start(self._outbox, self._rpc, self._signers)
         for attempt in self._outbox.resume(self._rpc):
             intent = attempt.intent
@@ -86,7 +85,7 @@ class InFlight:
         """The vaults that have an attempt which no block holds yet."""
         if self._outbox is None:
             return frozenset()
-        unsettled = self._outbox.unsettled(self.site.chain_id)
+        unsettled = self._outbox.unsettled(self._site.chain_id)
         return frozenset(attempt.intent.vault for attempt in unsettled)
 
     def advance(self, block: Block) -> None:
@@ -112,8 +111,8 @@ class InFlight:
     def rejected(self, vault: str, epoch: int) -> None:
         """Take note that the decision at hand reports that the node rejected the transaction: its outcome is no further news."""
         if self._outbox is not None:
-            failed = self._outbox.journal.of_epoch(self.site.chain_id, vault, epoch)
-            self._reported |= {_outcome(attempt) for attempt in failed}
+            failed = self._outbox.journal.of_epoch(self._site.chain_id, vault, epoch)
+            self._reported |= {_report_key(attempt) for attempt in failed}
 
     def wait(
         self, block: Block, vaults: Collection[str], seconds: float, stopping: threading.Event
@@ -144,7 +143,7 @@ class InFlight:
             if receipt is None or attempt.intent.vault == attempt.sender:
                 continue
             try:
-                verify(self._rpc, self.site.system.lens, attempt.intent, receipt)
+                verify(self._rpc, self._site.system.lens, attempt.intent, receipt)
             except BooksDiffer as differ:
                 self._breakers.books_differ(differ)
 
@@ -153,17 +152,17 @@ class InFlight:
 
         Others may have rebalanced them meanwhile: what is obsolete by that is cancelled, not replaced at a higher fee.
         """
-        vaults = sorted(self.vaults() & set(self.site.vaults))
+        vaults = sorted(self.vaults() & set(self._site.vaults))
         if vaults and block.number > self._evaluated_at + 1:
-            read = read_vaults(self._rpc, self.site.system.lens, vaults, block)
+            read = read_vaults(self._rpc, self._site.system.lens, vaults, block)
             self._epochs |= {vault.address: vault.state.epoch for vault in read}
 
     def _queue_outcomes(self, block: Block, outbox: Outbox) -> set[str]:
         """Queue the outcome of each attempt that is not reported yet; the vaults that they are of."""
         queued: set[str] = set()
-        watched = outbox.journal.watched(self.site.chain_id)
+        watched = outbox.journal.watched(self._site.chain_id)
         for attempt in watched:
-            if attempt.state not in _CLOSED or _outcome(attempt) in self._reported:
+            if attempt.state not in _CLOSED or _report_key(attempt) in self._reported:
                 continue
             if attempt.intent.vault != attempt.sender:  # else it only used a nonce up
                 decision = self._decision(block, attempt)
@@ -172,9 +171,9 @@ class InFlight:
                 self._queue.log(decision)
                 self._queue.put(decision)
                 queued.add(decision.vault)
-            self._reported.add(_outcome(attempt))
+            self._reported.add(_report_key(attempt))
         # What is final is not watched any more, and needs no memory.
-        self._reported &= {_outcome(attempt) for attempt in watched}
+        self._reported &= {_report_key(attempt) for attempt in watched}
         self._sent = {one.id: self._sent[one.id] for one in watched if one.id in self._sent}
         return queued
 
@@ -204,14 +203,14 @@ class InFlight:
         if attempt.state is State.MINED:
             if intent.epoch < 0:
                 breaker.succeeded()
-                reason = Reason.SYNCED if is_sync(intent.data) else Reason.POKED
+                reason = Reason.SYNCED if intent.kind == "sync" else Reason.POKED
                 return decision(reason, intent.reason)
             receipt = find_receipt(self._rpc, str(attempt.mined_hash))
             if receipt is None:
                 return None
             try:
                 plan = verdict.plan if verdict else None
-                outcome = verify(self._rpc, self.site.system.lens, intent, receipt, plan)
+                outcome = verify(self._rpc, self._site.system.lens, intent, receipt, plan)
             except BooksDiffer as differ:
                 return self._books_differ(differ, decision)
             breaker.succeeded()
@@ -222,7 +221,7 @@ class InFlight:
         return decision(Reason.REVERTED if reverted else Reason.CANCELLED, attempt.note)
 
     def _read(self, vault: str, block: Block) -> VaultSnapshot:
-        (snapshot,) = read_vaults(self._rpc, self.site.system.lens, [vault], block)
+        (snapshot,) = read_vaults(self._rpc, self._site.system.lens, [vault], block)
         return snapshot
 
     def _books_differ(
@@ -238,6 +237,6 @@ class InFlight:
         return halted
 
 
-def _outcome(attempt: Attempt) -> _Outcome:
-    """What is reported of an attempt once: its state, and which block holds which of its versions."""
+def _report_key(attempt: Attempt) -> _ReportKey:
+    """What is reported once: an attempt, its state, and which block holds which of its versions."""
     return attempt.id, attempt.state, attempt.mined_hash, attempt.block_hash

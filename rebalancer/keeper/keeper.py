@@ -14,7 +14,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import structlog
 from structlog.contextvars import bind_contextvars
@@ -24,27 +24,35 @@ from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import Block, read_block
 from rebalancer.errors import BooksDiffer, ChainError, SignerUnavailable, TooManyFailures
 from rebalancer.keeper.authority import Authority
-from rebalancer.keeper.breaker import Breaker
+from rebalancer.keeper.breaker import Breaker, VaultBreakers
 from rebalancer.keeper.conditions import ConditionsReader
-from rebalancer.keeper.context import Site
+from rebalancer.keeper.context import KeeperOptions, Site
 from rebalancer.keeper.decision import Decision
 from rebalancer.keeper.dispatch import Dispatch, DispatchInputs
-from rebalancer.keeper.evaluator import Evaluates, Evaluator
+from rebalancer.keeper.evaluator import Evaluates, Evaluator, EvaluatorOptions
 from rebalancer.keeper.feed_watch import FeedWatch
 from rebalancer.keeper.inflight import InFlight
-from rebalancer.keeper.options import KeeperOptions, Tuning
 from rebalancer.keeper.pool_faults import PoolFaults
 from rebalancer.keeper.report import Looked, Watcher
 from rebalancer.keeper.reporting import DecisionQueue, Reporter
-from rebalancer.keeper.vault_breakers import VaultBreakers
 from rebalancer.send.lanes import Lane
-from rebalancer.send.outbox import Outbox
+from rebalancer.send.outbox import Outbox, SendRules
 from rebalancer.send.signer import Signer
 from rebalancer.send.simulate import Simulator
 
-__all__ = ["Keeper"]
+__all__ = ["Keeper", "Tuning"]
 
 log = structlog.get_logger("rebalancer.keeper")
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """What may be changed while a keeper runs."""
+
+    options: KeeperOptions
+    rules: SendRules
+    evaluation: EvaluatorOptions
+    max_spend_per_day_wei: int
 
 
 class Keeper:
@@ -70,23 +78,38 @@ class Keeper:
         self.evaluator = evaluator or Evaluator(rpc, site)
         self.feed_watch = FeedWatch(rpc, site)
         simulator = Simulator(rpc)
-        limits = self.options.max_failures_in_a_row, self.options.rest_seconds
-        self._breaker = Breaker(*limits)
-        self._vault_breakers = VaultBreakers(site.vaults, *limits)
+        failures, backoff_seconds = self.options.max_failures_in_a_row, self.options.rest_seconds
+        self._breaker = Breaker(failures, backoff_seconds)
+        self._vault_breakers = VaultBreakers(site.vaults, failures, backoff_seconds)
         self._authority = Authority(rpc, site, self.signers)
         self._conditions = ConditionsReader(rpc, site)
         self._pool_faults = PoolFaults(rpc, site, self.signers, self.evaluator, simulator)
         self._queue = DecisionQueue(site.chain_id)
         self._in_flight = InFlight(
-            *(rpc, site, self.signers, outbox), self._vault_breakers, self._queue
+            rpc, site, self.signers, outbox, self._vault_breakers, self._queue
         )
         self._dispatch = Dispatch(
-            *(rpc, site, self.signers, outbox, self.evaluator, simulator),
-            *(self._authority, self._vault_breakers, self._pool_faults, self._in_flight),
+            rpc,
+            site,
+            self.signers,
+            outbox,
+            self.evaluator,
+            simulator,
+            self._authority,
+            self._vault_breakers,
+            self._pool_faults,
+            self._in_flight,
         )
         self.reporter = Reporter(
-            *(rpc, site, self.signers, outbox, self._queue),
-            *(self._breaker, self._vault_breakers, self._pool_faults, watchers),
+            rpc,
+            site,
+            self.signers,
+            outbox,
+            self._queue,
+            self._breaker,
+            self._vault_breakers,
+            self._pool_faults,
+            watchers,
         )
         self._stopping = threading.Event()
         self._tuning: Tuning | None = None
@@ -166,7 +189,7 @@ class Keeper:
         """One round of the loop: wait for a head, and tick."""
         bind_contextvars(chain_id=self.site.chain_id)
         options = self.options
-        began, asked = time.monotonic(), self.rpc.requests
+        began, requests_before = time.monotonic(), self.rpc.requests
         try:
             waits = heads.subscribed and self._unread is None
             head = heads.next(options.poll_seconds if waits else 0) or self._unread
@@ -181,22 +204,26 @@ class Keeper:
             log.warning("tick_failed", failures=failures, why=str(failure))
             # What is in no report yet waits for the next tick, unless none is to come soon.
             decisions = self._queue.take() if opened else ()
-            self._report_failure(began, asked, decisions, failure)
+            self._report_failure(began, requests_before, decisions, failure)
             self._hand(decisions, on_decision)
             if opened and options.gives_up:
                 raise TooManyFailures(failures, failure) from failure
         except BooksDiffer as differ:
             decisions = self._queue.take()
-            self._report_failure(began, asked, decisions, differ)
+            self._report_failure(began, requests_before, decisions, differ)
             self._hand(decisions, on_decision)
             raise
         else:
             self._hand(decisions, on_decision)
 
     def _report_failure(
-        self, began: float, asked: int, decisions: tuple[Decision, ...], failure: Exception
+        self,
+        began: float,
+        requests_before: int,
+        decisions: tuple[Decision, ...],
+        failure: Exception,
     ) -> None:
-        requests = self.rpc.requests - asked
+        requests = self.rpc.requests - requests_before
         self.reporter.report(began, None, decisions, requests=requests, failure=str(failure))
 
     @staticmethod
@@ -220,7 +247,7 @@ class Keeper:
             BooksDiffer: a vault's books are not what the policy says, and no other vault is left.
         """
         bind_contextvars(chain_id=self.site.chain_id)  # whoever logs below says of which chain
-        began, asked = time.monotonic(), self.rpc.requests
+        began, requests_before = time.monotonic(), self.rpc.requests
         self._take_orders()
         try:
             self.rpc.deadline = began + self.options.look_seconds
@@ -241,7 +268,7 @@ class Keeper:
             log.info("tick_recovered", failures=self._breaker.failed_in_a_row, block=block.number)
         self._breaker.succeeded()
         decisions = self._queue.take()
-        requests = self.rpc.requests - asked
+        requests = self.rpc.requests - requests_before
         self.reporter.report(began, block, decisions, requests=requests, looked=looked)
         return decisions
 

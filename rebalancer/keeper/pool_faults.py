@@ -14,12 +14,11 @@ import structlog
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import Block, read_block
 from rebalancer.errors import ContractReverted, RpcRejected
-from rebalancer.keeper.calls import rebalance_data
 from rebalancer.keeper.context import Site
 from rebalancer.keeper.decide import Conditions, Step, Verdict
 from rebalancer.keeper.evaluator import Evaluates
 from rebalancer.keeper.outages import LeftOut, Outages, Scope
-from rebalancer.keeper.swaps import FailedSwap, failed_swaps, swaps_of
+from rebalancer.keeper.swaps import FailedSwap, failed_swaps, rebalance_data, swaps_of
 from rebalancer.plan import Plan
 from rebalancer.send.signer import Signer
 from rebalancer.send.simulate import Simulator
@@ -96,11 +95,11 @@ class PoolFaults:
             if one.token or one.may_be_the_vaults:
                 scope = Scope("" if one.token else key, one.token)
                 outages = self._outages_of.setdefault(verdict.vault, Outages())
-                told = [outages.failed(scope, one.why, now)]
+                left_out = [outages.failed(scope, one.why, now)]
             else:
                 ends = leg.token_in, leg.token_out
-                told = self.outages.refused(key, one.swap.holder, ends, one.why, now)
-            for each in told:
+                left_out = self.outages.refused(key, one.swap.holder, ends, one.why, now)
+            for each in left_out:
                 log.warning(
                     "pool_left_out",
                     pool=each.subject,

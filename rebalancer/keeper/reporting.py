@@ -16,13 +16,12 @@ from rebalancer.chain.endpoints import Endpoints
 from rebalancer.chain.rpc import Call, Rpc
 from rebalancer.chain.snapshot import Block
 from rebalancer.errors import ChainError
-from rebalancer.keeper.breaker import Breaker
+from rebalancer.keeper.breaker import Breaker, VaultBreakers
 from rebalancer.keeper.context import Site
 from rebalancer.keeper.decision import Decision, tell_loss
 from rebalancer.keeper.evaluator import Evaluation
 from rebalancer.keeper.pool_faults import PoolFaults
 from rebalancer.keeper.report import EndpointState, Looked, OpenBreaker, Tick, Watcher
-from rebalancer.keeper.vault_breakers import VaultBreakers
 from rebalancer.reasons import Reason
 from rebalancer.send.journal import OPEN
 from rebalancer.send.outbox import Outbox
@@ -263,8 +262,8 @@ class Reporter:
 
 def _losses(evaluation: Evaluation) -> dict[str, str]:
     """By vault that lost more than dust of a token, what its owner must know."""
-    told = {one.vault: tell_loss(one.snapshot) for one in evaluation.verdicts}
-    return {vault: text for vault, text in told.items() if text}
+    losses = {one.vault: tell_loss(one.snapshot) for one in evaluation.verdicts}
+    return {vault: text for vault, text in losses.items() if text}
 
 
 def _drifts_bps(evaluation: Evaluation) -> Mapping[str, int]:

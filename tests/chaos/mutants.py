@@ -81,7 +81,7 @@ def gives_up() -> None:
 
 def sleeps() -> None:
     """It takes every vault for one that it has just sent something for."""
-    InFlight.vaults = lambda self: frozenset(self.site.vaults)  # type: ignore[method-assign] # another in its place is the point
+    InFlight.vaults = lambda self: frozenset(self._site.vaults)  # type: ignore[method-assign] # another in its place is the point
 
 
 MUTANTS: dict[str, Callable[[], None]] = {

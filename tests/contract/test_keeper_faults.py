@@ -204,7 +204,7 @@ def test_what_was_sent_before_a_look_failed_is_told_by_the_next(
     keeper = keeper_of(stage, vaults, outbox)
     move(stage, UP_10_PERCENT)
     acted: list[str] = []
-    act = keeper._dispatch.act
+    act = keeper._dispatch._act
 
     def once(*given: Any) -> Decision:
         if acted:
@@ -215,7 +215,7 @@ def test_what_was_sent_before_a_look_failed_is_told_by_the_next(
     stage.chain.rpc.call("evm_setAutomine", False)
     try:
         with monkeypatch.context() as patch:
-            patch.setattr(keeper._dispatch, "act", once)
+            patch.setattr(keeper._dispatch, "_act", once)
             with pytest.raises(RpcUnreachable):
                 keeper.tick()
         sent, *_ = keeper.tick()
@@ -233,7 +233,7 @@ def test_vaults_that_a_look_has_no_time_to_send_for_wait_for_the_next_and_nothin
     vaults = stage.vault, stage.open_vault(1)
     keeper = keeper_of(stage, vaults, outbox)
     move(stage, UP_10_PERCENT)
-    act = keeper._dispatch.act
+    act = keeper._dispatch._act
 
     def slow(*given: Any) -> Decision:
         decision = act(*given)
@@ -242,7 +242,7 @@ def test_vaults_that_a_look_has_no_time_to_send_for_wait_for_the_next_and_nothin
 
     clock = SkippingClock(monkeypatch)
     with monkeypatch.context() as patch:
-        patch.setattr(keeper._dispatch, "act", slow)
+        patch.setattr(keeper._dispatch, "_act", slow)
         first = by_vault(keeper.tick())
     monkeypatch.undo()
     second = by_vault(keeper.tick())

@@ -17,7 +17,7 @@ from rebalancer.chain.rpc import Rpc
 from rebalancer.devnet.stage import DEMO_POLICY, Actor, Stage
 from rebalancer.errors import AllChainsRest, KeeperNotAuthorized, RpcUnreachable, TooManyFailures
 from rebalancer.keeper import Decision, EvaluatorOptions, Keeper, KeeperOptions, Site, Tick, Watcher
-from rebalancer.keeper.options import Tuning
+from rebalancer.keeper.keeper import Tuning
 from rebalancer.keeper.supervisor import Opened, Station
 from rebalancer.reasons import Reason
 from rebalancer.send.outbox import Outbox, SendRules

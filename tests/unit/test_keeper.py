@@ -33,13 +33,12 @@ from rebalancer.errors import (
 )
 from rebalancer.keeper import authority, conditions, dispatch, inflight, pool_faults, reporting
 from rebalancer.keeper import keeper as module
-from rebalancer.keeper.context import Site
+from rebalancer.keeper.context import KeeperOptions, Site
 from rebalancer.keeper.decide import Conditions, Step, Verdict, decide
 from rebalancer.keeper.decision import Decision, Outcome
 from rebalancer.keeper.dispatch import Dispatch, DispatchInputs
 from rebalancer.keeper.evaluator import Evaluation, EvaluatorOptions
-from rebalancer.keeper.keeper import Keeper
-from rebalancer.keeper.options import KeeperOptions, Tuning
+from rebalancer.keeper.keeper import Keeper, Tuning
 from rebalancer.keeper.outages import Scope
 from rebalancer.keeper.report import Tick
 from rebalancer.keeper.swaps import FailedSwap, swaps_of
@@ -679,7 +678,7 @@ def test_what_was_sent_in_a_look_that_failed_is_told_by_the_next_and_the_rest_de
 ) -> None:
     desk.made(ONE, TWO)
     desk.script.verdicts = [of(desk.verdict), of(desk.verdict, TWO)]
-    plain = Dispatch.act
+    plain = Dispatch._act
 
     def act(self: Dispatch, at: DispatchInputs, one: Verdict) -> Decision:
         if one.vault == TWO:
@@ -687,7 +686,7 @@ def test_what_was_sent_in_a_look_that_failed_is_told_by_the_next_and_the_rest_de
         return plain(self, at, one)
 
     with desk.monkeypatch.context() as patch:
-        patch.setattr(Dispatch, "act", act)
+        patch.setattr(Dispatch, "_act", act)
         with pytest.raises(RpcTimeout):
             desk.tick()
     desk.script.verdicts = [quiet(desk.verdict), quiet(desk.verdict, TWO)]
@@ -827,13 +826,13 @@ def test_what_feeds_are_off_the_market_is_told_to_who_watches(desk: Desk) -> Non
 def test_what_is_begun_in_time_may_be_brought_to_its_end(desk: Desk, clock: Clock) -> None:
     desk.made(look_seconds=12.0)
     deadlines: list[float | None] = []
-    plain = Dispatch.act
+    plain = Dispatch._act
 
     def act(self: Dispatch, at: DispatchInputs, one: Verdict) -> Decision:
         deadlines.append(desk.node.deadline)
         return plain(self, at, one)
 
-    desk.monkeypatch.setattr(Dispatch, "act", act)
+    desk.monkeypatch.setattr(Dispatch, "_act", act)
     desk.script.verdicts = [quiet(desk.verdict)]
     wait = [0.0]
 
