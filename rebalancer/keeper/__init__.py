@@ -1,6 +1,7 @@
 """The keeper: what is to be done about vaults, and doing it.
 
-`decide` is pure; `evaluator` keeps the books of a chain; `keeper` is the keeper itself; `report` is what watchers are told.
+`decide` is pure. `evaluator` decides about all vaults of a chain at a block. `keeper` is the loop: `inflight` settles what it sent before,
+`dispatch` sends what is to be sent now, `reporting` makes the `report` that observers receive. `supervisor` runs a keeper for each chain.
 """
 
 from rebalancer.keeper.context import KeeperOptions, Site

@@ -1,4 +1,4 @@
-"""Which vaults of a chain need something at a block, and what? The books behind every decision; nothing is sent here.
+"""Evaluation of the vaults of a chain at a block: which need something, and what. Nothing is sent here.
 
 Few vaults are all read exactly at every block, by one call. Of very many, the book of vaults tells which need a look, and only those
 are read. Pools are read when trades are first sought, and from then on kept current from their logs; every so many blocks all are
