@@ -8,7 +8,7 @@ from typing import Any
 from rebalancer.chain.receipt import Receipt
 from rebalancer.chain.snapshot import Block, VaultSnapshot
 from rebalancer.keeper.decision import Decision, Outcome
-from rebalancer.keeper.tick import EndpointState, OpenBreaker, Tick
+from rebalancer.keeper.report import EndpointState, OpenBreaker, Tick
 from rebalancer.policy import Basket, Fill, Policy, Settlement, State, Weighed
 from rebalancer.reasons import Reason
 from rebalancer.units import E18

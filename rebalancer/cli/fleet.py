@@ -28,7 +28,7 @@ from rebalancer.fleet.shared import LocalShared, RedisShared, Shared
 from rebalancer.fleet.standing import served
 from rebalancer.fleet.worker import Heartbeat, Worker
 from rebalancer.keeper import Keeper, Site, Watcher
-from rebalancer.keeper.station import Station
+from rebalancer.keeper.supervisor import Station
 from rebalancer.send.from_settings import lane_of, outbox_of
 from rebalancer.send.signed import Signer
 from rebalancer.watch import watchers_of

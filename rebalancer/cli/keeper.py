@@ -45,9 +45,9 @@ from rebalancer.keeper import (
     Site,
     Watcher,
 )
-from rebalancer.keeper.machine import Tuning
+from rebalancer.keeper.keeper import Tuning
 from rebalancer.keeper.recording import Recorder
-from rebalancer.keeper.station import Station
+from rebalancer.keeper.supervisor import Station
 from rebalancer.plan import Plan
 from rebalancer.policy import Settlement
 from rebalancer.send.from_settings import lane_of, max_spend_per_day_wei, outbox_of, rules_of

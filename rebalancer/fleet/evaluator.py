@@ -4,7 +4,7 @@ At every block the vaults are placed on the workers that are here (`rebalancer.f
 what has not been answered in time goes to those that did answer, and in the end is evaluated here. So no vault is left out because a worker
 died: at worst the block takes longer. A worker that was silent gets nothing until it is heard of again.
 
-`FleetEvaluator` can take the place of `rebalancer.keeper.evaluate.Evaluator`: the verdicts are the same, in the same order. A vault that
+`FleetEvaluator` can take the place of `rebalancer.keeper.evaluator.Evaluator`: the verdicts are the same, in the same order. A vault that
 nobody could judge at a block keeps what is known of it, with the reason `NotYet`; when it falls behind, that is said.
 
 Workers are not believed where money moves: the keeper has a quorum of the leader's own endpoints (`rpc_quorum`) say the same of a vault
@@ -28,10 +28,10 @@ from rebalancer.fleet.placement import Placement, place
 from rebalancer.fleet.shared import Shared
 from rebalancer.fleet.wire import Answer, Order
 from rebalancer.fleet.worker import Worker, group_of
+from rebalancer.keeper.context import Site
 from rebalancer.keeper.decide import Conditions, Verdict
-from rebalancer.keeper.evaluate import Evaluation, EvaluatorOptions, out_of_place_e18
+from rebalancer.keeper.evaluator import Evaluation, EvaluatorOptions, out_of_place_e18
 from rebalancer.keeper.outages import LeftOut, Scope
-from rebalancer.keeper.site import Site
 from rebalancer.reasons import Reason
 
 __all__ = ["FleetEvaluator"]

@@ -21,9 +21,9 @@ from rebalancer.errors import BlockVanished, ChainError, RebalancerError
 from rebalancer.fleet.shared import Shared
 from rebalancer.fleet.standing import Standing
 from rebalancer.fleet.wire import Answer, Order, on_wire
-from rebalancer.keeper.evaluate import Evaluation, Evaluator, EvaluatorOptions
+from rebalancer.keeper.context import Site
+from rebalancer.keeper.evaluator import Evaluation, Evaluator, EvaluatorOptions
 from rebalancer.keeper.planners import Planners
-from rebalancer.keeper.site import Site
 
 __all__ = ["Heartbeat", "Worker", "group_of"]
 

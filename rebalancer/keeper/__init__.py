@@ -1,13 +1,14 @@
 """The keeper: what is to be done about vaults, and doing it.
 
-`decide` is pure; `evaluate` keeps the books of a chain; `machine` is the keeper itself; `tick` is what watchers are told.
+`decide` is pure. `evaluator` decides about all vaults of a chain at a block. `keeper` is the loop: `inflight` settles what it sent before,
+`dispatch` sends what is to be sent now, `reporting` makes the `report` that observers receive. `supervisor` runs a keeper for each chain.
 """
 
+from rebalancer.keeper.context import KeeperOptions, Site
 from rebalancer.keeper.decision import Decision, Outcome, explain
-from rebalancer.keeper.evaluate import Evaluator, EvaluatorOptions
-from rebalancer.keeper.machine import Keeper, KeeperOptions
-from rebalancer.keeper.site import Site
-from rebalancer.keeper.tick import Tick, Watcher
+from rebalancer.keeper.evaluator import Evaluator, EvaluatorOptions
+from rebalancer.keeper.keeper import Keeper
+from rebalancer.keeper.report import Tick, Watcher
 
 __all__ = [
     "Decision",

@@ -1,4 +1,4 @@
-"""What is to be done about a vault? Pure: the same vault, pools and conditions give the same answer on every machine.
+"""Decision about a vault: what is to be done, and why. Pure: the same vault, pools and conditions give the same answer on every machine.
 
 So a decision can be made anywhere, by one keeper or by one of many workers, and made again later from a record of what it was made of.
 """

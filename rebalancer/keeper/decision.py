@@ -1,4 +1,4 @@
-"""What did a keeper decide about a vault, and what came of it?"""
+"""Decisions as a keeper reports them: what it decided about a vault, why, and the outcome."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the feeds are where the market is, seen now and then beside what a keeper does.
+"""Comparison of feeds with the market, made now and then beside what a keeper does.
 
 A feed that leaves the listed pools by more than a vault's policy allows as slippage makes every trade impossible, or a gift to whoever
 trades. Neither shows in a decision: weights are computed from the feed. It is logged when it begins and ends, and told to watchers. A
@@ -18,8 +18,8 @@ from rebalancer.chain.pools import read_pools
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import Block, VaultSnapshot
 from rebalancer.errors import ChainError, PoolError
+from rebalancer.keeper.context import Site
 from rebalancer.keeper.decide import as_traded
-from rebalancer.keeper.site import Site
 from rebalancer.market_price import MAX_SLIPPAGE_BPS, off_market
 
 __all__ = ["FeedWatch"]

@@ -1,4 +1,4 @@
-"""How are very many vaults planned for within a block? On every core at once.
+"""Processes that plan for very many vaults within a block, one on every core.
 
 Deciding is pure, so it is handed to processes: each gets the pools once and a run of vaults. Few vaults are decided where they are,
 which is sooner done. What is not decided in time is left out; the rest of its run is thrown away when it comes.

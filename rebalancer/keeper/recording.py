@@ -1,4 +1,4 @@
-"""What was each decision made of, and would it be the same today? A recorded day, and its replay.
+"""Record of what each decision was made of, and its replay: whether the decision would be the same today.
 
 A record has a line for each look: the block, the vaults that were read, the pools in which trades were sought, and what was decided.
 Pools are written when they have changed. As deciding is pure, a replay needs neither chain nor keeper, and shows whether the program
@@ -40,7 +40,7 @@ from rebalancer.errors import (
 )
 from rebalancer.files import MEGABYTE, make_folder, open_file, open_own
 from rebalancer.keeper.decide import Conditions, Step, Verdict, as_traded, decide
-from rebalancer.keeper.tick import Looked, Tick
+from rebalancer.keeper.report import Looked, Tick
 from rebalancer.reasons import Reason
 from rebalancer.texts import safe_text
 from rebalancer.venues import PoolState, Token, load

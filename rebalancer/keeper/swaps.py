@@ -1,4 +1,4 @@
-"""Which swaps of a plan does the chain refuse, where it refuses the plan?
+"""Swaps of a plan as calls: all of them by the vault's rebalance, and one by one to find those that the chain refuses.
 
 Each swap is simulated as the vault would have it made: it moves what is sold to the executor, which makes that one hop. All go into one
 `eth_simulateV1`, one after another, so that later ones have what earlier ones bring. The vault's own rules have no part in it:
@@ -11,13 +11,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from rebalancer.chain.abi import interface
+from rebalancer.chain.snapshot import VaultSnapshot
 from rebalancer.plan import Plan
 from rebalancer.plan.leg import Leg
 from rebalancer.route import Hop, decode, encode
 from rebalancer.send.simulate import Simulated, Simulator, message
 from rebalancer.units import BPS
 
-__all__ = ["FailedSwap", "Swap", "failed_swaps", "swaps_of"]
+__all__ = ["FailedSwap", "Swap", "failed_swaps", "rebalance_data", "swaps_of"]
 
 _STEPS = 5
 """Calls a swap: what is sold is moved, what is bought is counted, the swap is made, what is bought is counted again, and what is still at the
@@ -51,6 +52,12 @@ class FailedSwap:
     is_short: bool = False
     may_be_the_vaults: bool = False
     """Whether it shows only in plans of this vault, whose own trouble it may be."""
+
+
+def rebalance_data(snapshot: VaultSnapshot, plan: Plan, executor: str) -> str:
+    """Data of the call that has a vault trade as planned, by the route executor at an address."""
+    epoch, vault = snapshot.state.epoch, interface("BasketVault").at(snapshot.address)
+    return vault.data("rebalance", epoch, plan.sales_raw, plan.min_buys_raw, executor, plan.route)
 
 
 def failed_swaps(

@@ -1,4 +1,4 @@
-"""What systemd is told of a process that it started as `Type=notify`: that it is ready, alive, or about to end (sd_notify(3)).
+"""Notices to systemd from a process that it started as `Type=notify`: ready, alive, or about to end (sd_notify(3)).
 
 Where no systemd asks (NOTIFY_SOCKET), nothing is told. What cannot be told is logged, and stops nothing.
 """

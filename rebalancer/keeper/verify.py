@@ -1,4 +1,4 @@
-"""Are a vault's books what the policy makes of a rebalance that was mined, to the unit?
+"""Verification of a rebalance that was mined: the vault's ledger must be what the policy makes of it, to the unit.
 
 Everything is read from the chain: the vault at the block before and at the block that holds the transaction, and the changes that its
 `Rebalanced` event tells. So a rebalance that an earlier run sent is verified like any other.

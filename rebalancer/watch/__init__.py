@@ -1,6 +1,6 @@
 """What an operator sees of a running keeper: metrics, health, status, alerts.
 
-Everything here is a watcher: it is told each look (`rebalancer.keeper.tick.Tick`) and cannot change what the keeper does. One that
+Everything here is a watcher: it is told each look (`rebalancer.keeper.report.Tick`) and cannot change what the keeper does. One that
 fails is logged and misses that look.
 """
 
@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 import structlog
 
 from rebalancer.config import Settings
-from rebalancer.keeper.tick import Tick, Watcher
+from rebalancer.keeper.report import Tick, Watcher
 from rebalancer.redact import Redactor
 from rebalancer.watch.alarms import Limits
 from rebalancer.watch.alerts import Alerts

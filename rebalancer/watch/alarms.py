@@ -15,7 +15,7 @@ from enum import StrEnum
 
 from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
 from rebalancer.config import AlertSettings
-from rebalancer.keeper.tick import OpenBreaker, Tick
+from rebalancer.keeper.report import OpenBreaker, Tick
 from rebalancer.reasons import Reason
 from rebalancer.units import E18
 from rebalancer.words import span

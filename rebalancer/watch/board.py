@@ -18,7 +18,7 @@ from typing import Any
 
 from rebalancer.chain.snapshot import Block
 from rebalancer.keeper.decision import Decision
-from rebalancer.keeper.tick import Tick
+from rebalancer.keeper.report import Tick
 from rebalancer.reasons import Reason
 from rebalancer.texts import safe_text
 from rebalancer.units import BPS, E18

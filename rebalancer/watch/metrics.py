@@ -23,7 +23,7 @@ from prometheus_client.registry import Collector
 
 from rebalancer.chain.snapshot import Block
 from rebalancer.keeper.decision import Outcome
-from rebalancer.keeper.tick import EndpointState, Tick
+from rebalancer.keeper.report import EndpointState, Tick
 from rebalancer.reasons import Reason
 from rebalancer.send.attempt import State
 from rebalancer.units import BPS, E18

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from rebalancer.keeper.tick import Tick
+from rebalancer.keeper.report import Tick
 from rebalancer.texts import safe_text
 from rebalancer.watch.alarms import (
     ALARMS,

@@ -11,7 +11,7 @@ from typing import Any
 
 from rebalancer.chain.rpc import Rpc
 from rebalancer.cli import main
-from rebalancer.keeper import Keeper
+from rebalancer.keeper.inflight import InFlight
 from rebalancer.send.attempt import Attempt
 from rebalancer.send.journal import Journal
 from rebalancer.send.lanes import Lane
@@ -82,7 +82,7 @@ def gives_up() -> None:
 
 def sleeps() -> None:
     """It takes every vault for one that it has just sent something for."""
-    Keeper._under_way = lambda self: frozenset(self.site.vaults)  # type: ignore[method-assign] # another in its place is the point
+    InFlight.vaults = lambda self: frozenset(self._site.vaults)  # type: ignore[method-assign] # another in its place is the point
 
 
 MUTANTS: dict[str, Callable[[], None]] = {

@@ -16,7 +16,7 @@ from rebalancer.devnet.stage import DEMO_POLICY, Actor, Stage
 from rebalancer.errors import ContractReverted
 from rebalancer.keeper import Evaluator, EvaluatorOptions, Site
 from rebalancer.keeper.decide import Conditions, Step, Verdict
-from rebalancer.keeper.evaluate import Evaluation
+from rebalancer.keeper.evaluator import Evaluation
 from rebalancer.policy import Policy
 from rebalancer.reasons import Reason
 from rebalancer.units import E18

@@ -18,7 +18,7 @@ from rebalancer.chain.snapshot import Block, VaultSnapshot, read_block, read_vau
 from rebalancer.deploy import Role, grant_roles
 from rebalancer.devnet.stage import DEMO_POLICY, Actor, Stage
 from rebalancer.errors import EndpointsDisagree, KeeperNotAuthorized, RpcTimeout
-from rebalancer.keeper import Decision, Keeper, KeeperOptions, Site, Tick
+from rebalancer.keeper import Decision, Evaluator, Keeper, KeeperOptions, Site, Tick
 from rebalancer.keeper.decision import Outcome
 from rebalancer.policy import Policy, weigh_basket
 from rebalancer.reasons import Reason
@@ -50,17 +50,19 @@ def keeper_of(
     actor: Actor = Actor.KEEPER,
     pools: list[str] | None = None,
     dry_run: bool = False,
+    rpc: Rpc | None = None,
 ) -> Keeper:
-    """A keeper of the stage's vault."""
+    """A keeper of the stage's vault. It evaluates by the stage's node, and does the rest by another `rpc` where that is given."""
     site = Site.of(stage.deployment, [stage.vault])
     if pools is not None:
         site = replace(site, pools=tuple(PoolRef(pool, venue="uniswap-v3") for pool in pools))
     return Keeper(
-        stage.chain.rpc,
+        rpc or stage.chain.rpc,
         site,
         [devnet_signer(actor)],
         outbox,
         KeeperOptions(dry_run=dry_run, fee_cap_wei=10_000 * 10**9, look_seconds=LONGEST_SECONDS),
+        evaluator=Evaluator(stage.chain.rpc, site),
     )
 
 
@@ -294,7 +296,7 @@ def test_what_came_of_a_poke_tells_the_vaults_own_epoch_and_drift(
 def test_a_vault_that_cannot_be_weighed_has_no_drift(stage: Stage, outbox: Outbox) -> None:
     keeper = keeper_of(stage, outbox)
     ticks: list[Tick] = []
-    keeper.watchers = (ticks.append,)
+    keeper.reporter.watchers = (ticks.append,)
     stage.chain.mine(at=stage.chain.now() + 86_400)
 
     decision = tick(keeper)
@@ -441,7 +443,7 @@ def test_feed_that_leaves_the_market_is_told_until_it_is_back(stage: Stage, outb
     """By more than the vault's policy allows and the pools' fee, which are 150 bps; the vault itself may think that all is well."""
     told: list[Tick] = []
     keeper = keeper_of(stage, outbox, dry_run=True)
-    keeper.watchers = (told.append,)
+    keeper.reporter.watchers = (told.append,)
     keeper.feed_watch.every_seconds = 0
     feed = next(one for one in stage.deployment.feeds if one.token == "WETH")
     weth, aggregator = stage.deployment.listed("WETH").address, str(feed.aggregator)
@@ -462,7 +464,7 @@ def test_market_that_cannot_be_read_stops_no_look(
     stage: Stage, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keeper = keeper_of(stage, outbox, dry_run=True)
-    keeper.watchers = (lambda _: None,)
+    keeper.reporter.watchers = (lambda _: None,)
 
     def fails(*_: object, **__: object) -> None:
         raise RpcTimeout("somewhere", 1.0)
@@ -519,14 +521,14 @@ def test_a_rebalance_on_which_endpoints_do_not_agree_is_not_sent(
     stage: Stage, outbox: Outbox
 ) -> None:
     move(stage, UP_10_PERCENT)
-    keeper = keeper_of(stage, outbox)
-    keeper.start()
     before = nonce(stage)
     with Rpc(stage.chain.rpc.endpoint) as node:
         liar = Altering(node, stage.system.lens)
         liar.start()
-        keeper.rpc = Endpoints([stage.chain.rpc.endpoint, liar.url], 30.0, quorum=2)
+        endpoints = Endpoints([stage.chain.rpc.endpoint, liar.url], 30.0, quorum=2)
+        keeper = keeper_of(stage, outbox, rpc=endpoints)
         try:
+            keeper.start()
             with pytest.raises(EndpointsDisagree) as refusal:
                 keeper.tick()
         finally:
@@ -539,10 +541,9 @@ def test_a_rebalance_on_which_endpoints_do_not_agree_is_not_sent(
 
 def test_a_rebalance_on_which_endpoints_agree_is_sent(stage: Stage, outbox: Outbox) -> None:
     move(stage, UP_10_PERCENT)
-    keeper = keeper_of(stage, outbox)
-    keeper.start()
     url = stage.chain.rpc.endpoint
-    keeper.rpc = Endpoints([url, url], 30.0, quorum=2)
+    keeper = keeper_of(stage, outbox, rpc=Endpoints([url, url], 30.0, quorum=2))
+    keeper.start()
 
     assert tick(keeper).reason is Reason.REBALANCED
 
@@ -582,11 +583,11 @@ def test_chain_that_makes_no_blocks_is_told_of_now_and_then(
     stage: Stage, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = SkippingClock(monkeypatch)
-    monkeypatch.setattr("rebalancer.keeper.machine._IDLE_SECONDS", 6_000.0)
+    monkeypatch.setattr("rebalancer.keeper.reporting._IDLE_SECONDS", 6_000.0)
     keeper = keeper_of(stage, outbox)
     keeper.options = replace(keeper.options, poll_seconds=0.01)
     polls = 0
-    idle = keeper._idle
+    idle = keeper.reporter.idle
 
     def poll() -> None:
         nonlocal polls
@@ -594,7 +595,7 @@ def test_chain_that_makes_no_blocks_is_told_of_now_and_then(
         clock.skip(1_500.0)
         idle()
 
-    monkeypatch.setattr(keeper, "_idle", poll)
+    monkeypatch.setattr(keeper.reporter, "idle", poll)
     told: list[Tick] = []
     polls_before: list[int] = []
 
@@ -604,7 +605,7 @@ def test_chain_that_makes_no_blocks_is_told_of_now_and_then(
         if len(told) == 4:
             keeper.stop()
 
-    keeper.watchers = (watch,)
+    keeper.reporter.watchers = (watch,)
     keeper.run()
     first, *others = told
 
@@ -623,7 +624,7 @@ def test_look_tells_what_was_decided_and_not_only_what_the_lens_says(
     keeper = keeper_of(stage, outbox)
     keeper.options = replace(keeper.options, fee_cap_wei=1)
     told: list[Tick] = []
-    keeper.watchers = (told.append,)
+    keeper.reporter.watchers = (told.append,)
     decision = tick(keeper)
 
     assert decision.reason is Reason.NOT_SENT

@@ -28,13 +28,14 @@ from rebalancer.errors import (
     SimulationRefused,
     TooManyFailures,
 )
-from rebalancer.keeper import Decision, Site, Tick
+from rebalancer.keeper import Decision, Evaluator, EvaluatorOptions, Site, Tick
 from rebalancer.keeper.decide import Conditions, plan_input
 from rebalancer.policy import settle
 from rebalancer.reasons import Reason
 from rebalancer.send.fees import read_market
 from rebalancer.send.lifecycle import SendRules
 from rebalancer.send.outbox import Outbox
+from rebalancer.send.signer import devnet_signer
 from tests.clocks import SkippingClock, wait_for
 from tests.contract.test_keeper import UP_10_PERCENT, is_as_foreseen, move
 from tests.contract.test_keeper_many import _other_books, by_vault, keeper_of, look, nonce
@@ -69,10 +70,12 @@ def play(stage: Stage, vaults: tuple[str, ...], journal: Path, rpc: Falters) -> 
     """Both vaults leave their bands and are brought back; a look that fails is followed by the next."""
     told: list[Decision] = []
     with Outbox(journal) as outbox:
-        keeper = keeper_of(stage, vaults, outbox, exact_vaults=0)
-        keeper.rpc = keeper.evaluator.rpc = rpc  # type: ignore[attr-defined] # it is an Evaluator
-        keeper.evaluator._book.rpc = rpc  # type: ignore[attr-defined] # it has a book here
-        keeper._simulator._rpc = rpc
+        site = Site.of(stage.deployment, vaults)
+        evaluator = Evaluator(stage.chain.rpc, site, EvaluatorOptions(exact_vaults=0))
+        keeper = keeper_of(stage, vaults, outbox, rpc=rpc, site=site, evaluator=evaluator)
+        evaluator.rpc = rpc
+        assert evaluator._book is not None
+        evaluator._book.rpc = rpc
         heads = Heads(rpc, poll_seconds=0.01)
 
         def looks() -> None:
@@ -97,8 +100,8 @@ def play(stage: Stage, vaults: tuple[str, ...], journal: Path, rpc: Falters) -> 
             looks()
         finally:
             stage.chain.rpc.call("evm_setAutomine", True)
-        assert keeper._untold == []
-        assert len(keeper._sent) <= 2
+        assert keeper._queue._pending == []
+        assert len(keeper._in_flight._sent) <= 2
     return told
 
 
@@ -191,8 +194,8 @@ def test_memory_of_attempts_ends_when_they_are_final(stage: Stage, outbox: Outbo
         stage.chain.mine()
     keeper.tick()
 
-    assert keeper._told == set()
-    assert keeper._sent == {}
+    assert keeper._in_flight._reported == set()
+    assert keeper._in_flight._sent == {}
 
 
 def test_what_was_sent_before_a_look_failed_is_told_by_the_next(
@@ -202,7 +205,7 @@ def test_what_was_sent_before_a_look_failed_is_told_by_the_next(
     keeper = keeper_of(stage, vaults, outbox)
     move(stage, UP_10_PERCENT)
     acted: list[str] = []
-    act = keeper._act
+    act = keeper._dispatch._act
 
     def once(*given: Any) -> Decision:
         if acted:
@@ -213,7 +216,7 @@ def test_what_was_sent_before_a_look_failed_is_told_by_the_next(
     stage.chain.rpc.call("evm_setAutomine", False)
     try:
         with monkeypatch.context() as patch:
-            patch.setattr(keeper, "_act", once)
+            patch.setattr(keeper._dispatch, "_act", once)
             with pytest.raises(RpcUnreachable):
                 keeper.tick()
         sent, *_ = keeper.tick()
@@ -231,7 +234,7 @@ def test_vaults_that_a_look_has_no_time_to_send_for_wait_for_the_next_and_nothin
     vaults = stage.vault, stage.open_vault(1)
     keeper = keeper_of(stage, vaults, outbox)
     move(stage, UP_10_PERCENT)
-    act = keeper._act
+    act = keeper._dispatch._act
 
     def slow(*given: Any) -> Decision:
         decision = act(*given)
@@ -240,7 +243,7 @@ def test_vaults_that_a_look_has_no_time_to_send_for_wait_for_the_next_and_nothin
 
     clock = SkippingClock(monkeypatch)
     with monkeypatch.context() as patch:
-        patch.setattr(keeper, "_act", slow)
+        patch.setattr(keeper._dispatch, "_act", slow)
         first = by_vault(keeper.tick())
     monkeypatch.undo()
     second = by_vault(keeper.tick())
@@ -257,7 +260,7 @@ def test_a_vault_that_is_left_alone_is_not_planned_for(
     vaults = stage.vault, stage.open_vault(1)
     keeper = keeper_of(stage, vaults, outbox)
     move(stage, UP_10_PERCENT)
-    keeper._breaker_of(vaults[0]).trip("its books differ", 1.0)
+    keeper._vault_breakers.of(vaults[0]).trip("its books differ", 1.0)
     asked: list[tuple[Conditions, frozenset[str]]] = []
     evaluate = keeper.evaluator.evaluate
 
@@ -323,23 +326,26 @@ def test_an_endpoint_that_refuses_to_tell_a_balance_is_not_the_vaults_failure(
     with pytest.raises(RpcRejected):
         keeper.tick()
 
-    assert keeper._breakers == {}
+    assert dict(keeper._vault_breakers.items()) == {}
 
 
 def test_a_signer_that_is_away_for_a_moment_stops_nothing(stage: Stage, outbox: Outbox) -> None:
-    keeper = keeper_of(stage, (stage.vault,), outbox)
-    here = keeper.signers
+    here = devnet_signer(Actor.KEEPER)
     move(stage, UP_10_PERCENT)
 
-    class Away:
-        address = here[0].address
+    class Remote:
+        address = here.address
+        is_away = True
 
         def sign(self, transaction: Any) -> Any:
+            if not self.is_away:
+                return here.sign(transaction)
             raise SignerUnavailable("http://signer", f"no answer to {len(transaction)} fields")
 
-    keeper.signers = (Away(),)
+    signer = Remote()
+    keeper = keeper_of(stage, (stage.vault,), outbox, signer=signer)
     (first,) = keeper.tick()
-    keeper.signers = here
+    signer.is_away = False
     (second,) = keeper.tick()
 
     assert first.reason is Reason.NOT_SENT
@@ -380,7 +386,7 @@ def test_the_last_failure_tells_what_was_not_told_yet(
     def untold(rpc: Rpc) -> Any:
         raise RpcRejected("eth_feeHistory", -32_005, "too many requests")
 
-    monkeypatch.setattr("rebalancer.keeper.machine.read_market", untold)
+    monkeypatch.setattr("rebalancer.keeper.conditions.read_market", untold)
     with pytest.raises(TooManyFailures):
         keeper.run()
 
@@ -403,7 +409,7 @@ def test_a_look_that_works_after_failed_ones_says_so_once(
             raise RpcRejected("eth_feeHistory", -32_005, "too many requests")
         return read_market(rpc)
 
-    monkeypatch.setattr("rebalancer.keeper.machine.read_market", untold_twice)
+    monkeypatch.setattr("rebalancer.keeper.conditions.read_market", untold_twice)
     with capture_logs() as logs:
         keeper.run(lambda _: keeper.stop())
 
@@ -421,7 +427,7 @@ def test_a_watcher_that_breaks_stops_neither_the_keeper_nor_other_watchers(
     def broken(tick: Tick) -> None:
         raise OSError(28, f"no space left on the device for block {tick.block}")
 
-    keeper.watchers = (broken, *keeper.watchers)
+    keeper.reporter.watchers = (broken, *keeper.reporter.watchers)
     keeper.tick(read_block(stage.chain.rpc))
 
     assert len(ticks) == 1
@@ -479,8 +485,8 @@ def test_a_plan_that_never_passes_is_no_matter_of_fast_blocks(
         block = read_block(rpc)
         return replace(block, number=block.number + 1)
 
-    monkeypatch.setattr(keeper._simulator, "logs", refused)
-    monkeypatch.setattr("rebalancer.keeper.machine.read_block", newer)
+    monkeypatch.setattr(keeper._dispatch._simulator, "logs", refused)
+    monkeypatch.setattr("rebalancer.keeper.dispatch.read_block", newer)
     reasons = []
     for _ in range(6):
         stage.chain.mine()
@@ -502,11 +508,11 @@ def test_what_the_quorum_says_is_held_against_what_was_planned_from(
     stage: Stage, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The quorum agrees, on another state than that which the plan was made from."""
-    keeper = keeper_of(stage, (stage.vault,), outbox)
     url = stage.chain.rpc.endpoint
-    keeper.rpc = Endpoints([url, url], 30.0, quorum=2)
+    endpoints = Endpoints([url, url], 30.0, quorum=2)
+    keeper = keeper_of(stage, (stage.vault,), outbox, rpc=endpoints)
     move(stage, UP_10_PERCENT)
-    seen = "rebalancer.keeper.machine.decode_vaults"
+    seen = "rebalancer.keeper.dispatch.decode_vaults"
 
     def richer(packed: bytes, timestamp: int) -> tuple[VaultSnapshot, ...]:
         return tuple(
@@ -529,7 +535,7 @@ def test_gas_is_weighed_by_the_oracle_where_the_vault_lacks_its_token(
 ) -> None:
     keeper = keeper_of(stage, (stage.vault,), outbox)
     ticks: list[Tick] = []
-    keeper.watchers = (ticks.append,)
+    keeper.reporter.watchers = (ticks.append,)
     keeper.tick()
     (tick,) = ticks
     assert tick.looked is not None
@@ -547,11 +553,14 @@ def test_gas_is_weighed_by_the_oracle_where_the_vault_lacks_its_token(
 def test_gas_is_weighed_by_the_settings_where_no_oracle_prices_its_token(
     stage: Stage, outbox: Outbox
 ) -> None:
-    keeper = keeper_of(stage, (stage.vault,), outbox)
-    keeper.site = replace(keeper.site, wrapped_native="0x" + "ee" * 20)
-    block = read_block(stage.chain.rpc)
+    site = replace(Site.of(stage.deployment, (stage.vault,)), wrapped_native="0x" + "ee" * 20)
+    ticks: list[Tick] = []
+    keeper = keeper_of(stage, (stage.vault,), outbox, site=site, watchers=(ticks,))
 
-    assert keeper._native_price_e18(block) == 0
+    keeper.tick()
     keeper.options = replace(keeper.options, native_price_e18=5)
-    keeper._native_price_at = -math.inf
-    assert keeper._native_price_e18(block) == 5
+    keeper._conditions._native_price_at = -math.inf
+    keeper.tick()
+
+    looks = [tick.looked for tick in ticks]
+    assert [look.conditions.native_price_e18 for look in looks if look] == [0, 5]

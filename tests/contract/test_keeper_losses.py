@@ -261,7 +261,7 @@ def test_recorded_loss_is_decided_the_same_again(
     lose(stage, 500)
     with Recorder(path) as recorder:
         keeper = keeper_of(stage, outbox)
-        keeper.watchers = (recorder,)
+        keeper.reporter.watchers = (recorder,)
         tick(keeper)
         tick(keeper)
 

@@ -23,10 +23,12 @@ from rebalancer.keeper import (
     Site,
     Tick,
 )
+from rebalancer.keeper.evaluator import Evaluates
 from rebalancer.policy import Settlement, settle
 from rebalancer.reasons import Reason
 from rebalancer.send.attempt import State
 from rebalancer.send.outbox import Outbox
+from rebalancer.send.signed import Signer
 from rebalancer.send.signer import devnet_signer
 from tests.clocks import LONGEST_SECONDS
 from tests.contract.test_keeper import UP_10_PERCENT, is_as_foreseen, move, set_policy
@@ -56,13 +58,18 @@ def keeper_of(
     watchers: tuple[list[Tick], ...] = (),
     receipt_seconds: float = 0,
     fee_cap_wei: int = 10_000 * GWEI,
+    rpc: Rpc | None = None,
+    site: Site | None = None,
+    signer: Signer | None = None,
+    evaluator: Evaluates | None = None,
 ) -> Keeper:
-    site = Site.of(stage.deployment, vaults)
-    rpc = stage.chain.rpc
+    """A keeper of vaults of the stage. It evaluates by the stage's node, unless it has another evaluator."""
+    site = site or Site.of(stage.deployment, vaults)
+    evaluates = EvaluatorOptions(exact_vaults=exact_vaults)
     return Keeper(
-        rpc,
+        rpc or stage.chain.rpc,
         site,
-        [devnet_signer(Actor.KEEPER)],
+        [signer or devnet_signer(Actor.KEEPER)],
         outbox,
         KeeperOptions(
             dry_run=outbox is None,
@@ -71,7 +78,7 @@ def keeper_of(
             max_failures_in_a_row=3,
             look_seconds=LONGEST_SECONDS,
         ),
-        evaluator=Evaluator(rpc, site, EvaluatorOptions(exact_vaults=exact_vaults)),
+        evaluator=evaluator or Evaluator(stage.chain.rpc, site, evaluates),
         watchers=[ticks.append for ticks in watchers],
     )
 
@@ -160,7 +167,7 @@ def test_a_trade_that_others_under_way_would_spoil_waits_for_them(
     assert first == [Reason.UNDER_WAY, Reason.NOT_YET]
     assert then[0] is Reason.REBALANCED
     assert then[1] is Reason.UNDER_WAY, "the vault out of place comes before the one that is not"
-    assert keeper.open_breakers(0.0) == ()
+    assert keeper.reporter.open_breakers(0.0) == ()
 
 
 def test_what_an_earlier_run_sent_is_verified_by_the_next(
@@ -349,7 +356,7 @@ def test_books_that_an_earlier_run_may_not_have_compared_are_compared_at_the_sta
         keeper_of(stage, vaults[:1], outbox).start()
     both = keeper_of(stage, vaults, outbox)
     both.start()
-    assert [one.scope for one in both.open_breakers(1e12)] == [stage.vault]
+    assert [one.scope for one in both.reporter.open_breakers(1e12)] == [stage.vault]
 
 
 def test_a_limit_of_the_keepers_own_is_the_reason_when_nothing_is_sent(
@@ -368,14 +375,14 @@ def test_a_vault_that_keeps_being_refused_rests(
     stage: Stage, vaults: tuple[str, ...], outbox: Outbox
 ) -> None:
     move(stage, UP_10_PERCENT)
-    keeper = keeper_of(stage, vaults[:1], outbox)
     elsewhere = replace(stage.system, executor=stage.system.lens)  # which swaps nothing
-    keeper.site = replace(keeper.site, system=elsewhere)
+    site = replace(Site.of(stage.deployment, vaults[:1]), system=elsewhere)
+    keeper = keeper_of(stage, vaults[:1], outbox, site=site)
     refused = [keeper.tick()[-1] for _ in range(4)]
 
     assert [one.reason for one in refused[:3]] == [Reason.SIMULATION_REFUSED] * 3
     assert refused[3].reason is Reason.HALTED
-    (breaker,) = keeper.open_breakers(0.0)
+    (breaker,) = keeper.reporter.open_breakers(0.0)
     assert breaker.scope == stage.vault
     assert breaker.until is not None
 
@@ -407,8 +414,8 @@ def test_a_vault_that_opens_to_anyone_is_served_by_who_is_no_keeper_of_it_once_i
     stage: Stage, outbox: Outbox
 ) -> None:
     set_policy(stage, replace(DEMO_POLICY, open_after_seconds=600))
-    keeper = keeper_of(stage, (stage.vault,), outbox, receipt_seconds=30)
-    keeper.signers = (devnet_signer(Actor.DEPOSITOR),)
+    stranger = devnet_signer(Actor.DEPOSITOR)
+    keeper = keeper_of(stage, (stage.vault,), outbox, receipt_seconds=30, signer=stranger)
     keeper.start()
     move(stage, UP_10_PERCENT)
 
@@ -435,14 +442,13 @@ def test_watchers_are_told_of_looks_that_succeed_and_of_those_that_fail(
     keeper = keeper_of(stage, vaults, outbox, watchers=(ticks,))
     keeper.options = replace(keeper.options, poll_seconds=0.01, gives_up=False, rest_seconds=0.01)
     move(stage, UP_10_PERCENT)
-    working, dead = keeper.rpc, Rpc("http://127.0.0.1:1", 0.2)
+    dead = Rpc("http://127.0.0.1:1", 0.2)
 
     def watch(tick: Tick) -> None:
-        if not tick.failure and keeper.rpc is working and tick.decisions:
-            keeper.rpc = dead
+        if not tick.failure and tick.decisions:
             keeper.stop()
 
-    keeper.watchers = (ticks.append, watch)
+    keeper.reporter.watchers = (ticks.append, watch)
     keeper.run()
     (tick,) = ticks
 

@@ -27,11 +27,10 @@ from rebalancer.chain.l1_fees import (
 )
 from rebalancer.chain.receipt import find_receipt, wait_for_receipt
 from rebalancer.chain.rpc import Call, Rpc
-from rebalancer.chain.snapshot import read_block
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.stage import Actor, Stage
 from rebalancer.errors import InsufficientEther, L1FeeUnknown, SpendLimitReached
-from rebalancer.keeper import Decision, Keeper, KeeperOptions, Site
+from rebalancer.keeper import Decision, Keeper, KeeperOptions, Site, Tick
 from rebalancer.preview import Preview
 from rebalancer.reasons import Reason
 from rebalancer.send.attempt import Intent, State
@@ -418,9 +417,12 @@ def test_rebalance_weighs_its_data_by_the_bytes_it_will_have(broken: Stage) -> N
     fees = read_l1_fees(broken.chain.rpc)
     keeper = keeper_of(broken, None)
     keeper.options = replace(keeper.options, dry_run=True)
+    ticks: list[Tick] = []
+    keeper.reporter.watchers = (ticks.append,)
     plan = tick(keeper).plan
     assert plan is not None
-    (price_e18,) = (keeper._native_price_e18(read_block(broken.chain.rpc)),)
+    assert ticks[0].looked is not None
+    price_e18 = ticks[0].looked.conditions.native_price_e18
 
     size = 130 + 65 * len(plan.legs)
     # {usd} = {wei} * {usd/ether} / {wei/ether}

@@ -18,7 +18,7 @@ from rebalancer.fleet.crew import local_crew
 from rebalancer.fleet.evaluator import FleetEvaluator
 from rebalancer.fleet.shared import LocalShared
 from rebalancer.fleet.worker import Heartbeat, Worker
-from rebalancer.keeper import Decision, EvaluatorOptions, Keeper, Tick
+from rebalancer.keeper import Decision, EvaluatorOptions, Keeper, Site, Tick
 from rebalancer.reasons import Reason
 from rebalancer.send.outbox import Outbox
 from rebalancer.venues import PoolRef
@@ -101,7 +101,7 @@ def test_pool_that_goes_on_failing_is_tried_again_at_growing_intervals(
         if not rests:
             drain(stage, bad, WBTC.address)
         (decision,) = keeper.tick()
-        (told,) = keeper._left_out(decision.block)
+        (told,) = keeper._pool_faults.left_out(decision.block)
         rests.append(told.until - decision.block.timestamp)
         assert decision.reason is Reason.REBALANCED
         assert bad not in pools_of(decision)
@@ -124,7 +124,7 @@ def test_pool_that_works_again_is_traded_on_again_and_said(stage: Stage, outbox:
     assert first.reason is second.reason is Reason.REBALANCED
     assert bad in pools_of(second)
     assert again == [bad]
-    assert keeper._left_out(second.block) == ()
+    assert keeper._pool_faults.left_out(second.block) == ()
 
 
 def test_where_the_pools_that_work_are_too_dear_the_vault_is_not_halted_and_the_sentence_names_the_others(
@@ -139,7 +139,7 @@ def test_where_the_pools_that_work_are_too_dear_the_vault_is_not_halted_and_the_
 
     assert told[-1].reason is Reason.POLICY_REFUSES
     assert f"left out for now: {bad}" in told[-1].text
-    assert keeper.open_breakers(0.0) == ()
+    assert keeper.reporter.open_breakers(0.0) == ()
 
 
 def test_token_that_the_executor_cannot_have_is_left_out_and_the_rest_is_traded(
@@ -156,9 +156,9 @@ def test_token_that_the_executor_cannot_have_is_left_out_and_the_rest_is_traded(
     assert decision.reason is Reason.REBALANCED
     assert decision.plan is not None
     assert {leg.token_in for leg in decision.plan.legs} == {WBTC.address}
-    (told,) = keeper._left_out(decision.block)
+    (told,) = keeper._pool_faults.left_out(decision.block)
     assert told.subject == f"{USDC.address} anywhere for {stage.vault}"
-    assert keeper._outages.scopes(decision.block.timestamp) == frozenset()
+    assert keeper._pool_faults.outages.scopes(decision.block.timestamp) == frozenset()
 
 
 def test_token_that_a_vault_cannot_be_sent_is_no_pools_fault_and_others_trade_it(
@@ -171,7 +171,7 @@ def test_token_that_a_vault_cannot_be_sent_is_no_pools_fault_and_others_trade_it
     stage.chain.transact(usdc, "blacklist", stage.vault)
     told = [one for _ in range(3) for one in keeper.tick()]
 
-    left_out = keeper._left_out(told[-1].block)
+    left_out = keeper._pool_faults.left_out(told[-1].block)
     assert [one.subject for one in left_out] == [f"{USDC.address} anywhere for {stage.vault}"]
     sold = {one.vault for one in told if one.kind == "rebalance"}
     assert vaults[1] in sold
@@ -199,7 +199,7 @@ def test_what_the_vault_itself_refuses_is_no_pools_fault(stage: Stage, outbox: O
 
     assert decision.reason in (Reason.NOT_YET, Reason.SIMULATION_REFUSED)
     assert "RebalanceIsPaused" in decision.text
-    assert keeper._left_out(decision.block) == ()
+    assert keeper._pool_faults.left_out(decision.block) == ()
 
 
 def test_pool_that_pays_less_than_its_quote_is_left_out(stage: Stage, outbox: Outbox) -> None:
@@ -212,7 +212,7 @@ def test_pool_that_pays_less_than_its_quote_is_left_out(stage: Stage, outbox: Ou
 
     (decision,) = keeper.tick()
 
-    (told,) = keeper._left_out(decision.block)
+    (told,) = keeper._pool_faults.left_out(decision.block)
     assert told.subject == pool_of(stage, WBTC.address, USDC.address)
     assert "where its quote is" in told.why
     assert decision.reason is Reason.REBALANCED
@@ -224,7 +224,7 @@ def test_node_that_does_not_simulate_finds_the_pool_by_planning_with_each_alone(
     stage: Stage, outbox: Outbox
 ) -> None:
     keeper = keeper_of(stage, (stage.vault,), outbox, receipt_seconds=30)
-    keeper._simulator._has_simulate = False
+    keeper._dispatch._simulator._has_simulate = False
     bad = pool_of(stage, WBTC.address, USDC.address)
     move(stage, UP_10_PERCENT)
     drain(stage, bad, WBTC.address)
@@ -269,16 +269,13 @@ def test_fleet_leaves_the_pool_out_and_plans_anew_in_the_same_look(
 
 def led(stage: Stage, outbox: Outbox, stack: ExitStack, url: str = "") -> Keeper:
     """A leader's keeper with a worker in this process, which asks the endpoint at a URL."""
-    keeper = keeper_of(stage, (stage.vault,), outbox, receipt_seconds=30)
-    shared = LocalShared()
+    site, shared = Site.of(stage.deployment, (stage.vault,)), LocalShared()
     rpc = stack.enter_context(Rpc(url or stage.chain.rpc.endpoint))
-    worker = Worker("anna", rpc, replace(keeper.site, vaults=()), shared)
+    worker = Worker("anna", rpc, replace(site, vaults=()), shared)
     stack.enter_context(Heartbeat(worker, 30.0))
     crew = stack.enter_context(local_crew([worker], "test"))
-    keeper.evaluator = FleetEvaluator(
-        stage.chain.rpc, keeper.site, shared, crew, 20.0, EvaluatorOptions()
-    )
-    return keeper
+    evaluator = FleetEvaluator(stage.chain.rpc, site, shared, crew, 20.0, EvaluatorOptions())
+    return keeper_of(stage, (stage.vault,), outbox, receipt_seconds=30, evaluator=evaluator)
 
 
 # Pools that cannot be read

@@ -15,7 +15,7 @@ from rebalancer.devnet.stage import Actor, Stage
 from rebalancer.errors import BadRecords, RecordInUse, RecordsMissing
 from rebalancer.keeper import Keeper, KeeperOptions, Site
 from rebalancer.keeper.recording import Recorder, read_day, replay
-from rebalancer.keeper.tick import Tick
+from rebalancer.keeper.report import Tick
 from rebalancer.reasons import Reason
 from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import devnet_signer

@@ -17,8 +17,8 @@ from rebalancer.chain.rpc import Rpc
 from rebalancer.devnet.stage import DEMO_POLICY, Actor, Stage
 from rebalancer.errors import AllChainsRest, KeeperNotAuthorized, RpcUnreachable, TooManyFailures
 from rebalancer.keeper import Decision, EvaluatorOptions, Keeper, KeeperOptions, Site, Tick, Watcher
-from rebalancer.keeper.machine import Tuning
-from rebalancer.keeper.station import Opened, Station
+from rebalancer.keeper.keeper import Tuning
+from rebalancer.keeper.supervisor import Opened, Station
 from rebalancer.reasons import Reason
 from rebalancer.send.lifecycle import SendRules
 from rebalancer.send.outbox import Outbox
@@ -179,7 +179,7 @@ def test_settings_read_again_take_effect_at_the_next_look(stage: Stage, tmp_path
 def test_chains_that_never_begin_end_the_station_too(
     stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rebalancer.keeper.station._LONGEST_REST_SECONDS", 0.01)
+    monkeypatch.setattr("rebalancer.keeper.supervisor._LONGEST_REST_SECONDS", 0.01)
     options = replace(OPTIONS, gives_up=False)
 
     def fails() -> Rpc:
@@ -254,7 +254,7 @@ def test_settings_that_cannot_be_read_at_all_change_nothing(stage: Stage, tmp_pa
 def test_a_look_that_comes_to_no_end_is_abandoned_and_that_is_no_clean_stop(
     stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rebalancer.keeper.station._STOP_SECONDS", 0.1)
+    monkeypatch.setattr("rebalancer.keeper.supervisor._STOP_SECONDS", 0.1)
     free = threading.Event()
 
     def hangs(_tick: Tick) -> None:

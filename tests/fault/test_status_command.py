@@ -20,7 +20,7 @@ from rich.console import Console
 from rebalancer.cli.status_picture import picture
 from rebalancer.errors import NoKeeperAnswers
 from rebalancer.keeper.outages import LeftOut
-from rebalancer.keeper.tick import EndpointState
+from rebalancer.keeper.report import EndpointState
 from rebalancer.reasons import Reason
 from rebalancer.units import E18
 from rebalancer.watch.alarms import Limits

@@ -21,7 +21,7 @@ from rebalancer.fleet.shared import LocalShared
 from rebalancer.fleet.worker import Heartbeat, Worker, group_of
 from rebalancer.keeper import Evaluator, EvaluatorOptions, Site
 from rebalancer.keeper.decide import Conditions, Verdict
-from rebalancer.keeper.evaluate import Evaluation, out_of_place_e18
+from rebalancer.keeper.evaluator import Evaluation, out_of_place_e18
 from rebalancer.reasons import Reason
 from tests.clocks import wait_for
 from tests.contract.test_keeper import move

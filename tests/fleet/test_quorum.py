@@ -20,7 +20,7 @@ from rebalancer.fleet.evaluator import FleetEvaluator
 from rebalancer.fleet.placement import place
 from rebalancer.fleet.shared import LocalShared
 from rebalancer.fleet.worker import Heartbeat, Worker
-from rebalancer.keeper import EvaluatorOptions, Keeper
+from rebalancer.keeper import EvaluatorOptions, Keeper, Site
 from rebalancer.reasons import Reason
 from rebalancer.send.outbox import Outbox
 from tests.contract.test_keeper import UP_10_PERCENT, move
@@ -64,22 +64,22 @@ def outbox(tmp_path: Path) -> Iterator[Outbox]:
 def led(stage: Stage, outbox: Outbox, stack: ExitStack, rpcs: Sequence[Rpc]) -> Keeper:
     """A leader with a quorum of two endpoints and a worker on each of these, all of this process."""
     url = stage.chain.rpc.endpoint
-    keeper = keeper_of(stage, (stage.vault,), outbox)
-    keeper.rpc = stack.enter_context(Endpoints([url, url], 30.0, quorum=2))
+    site = Site.of(stage.deployment, (stage.vault,))
+    quorum = stack.enter_context(Endpoints([url, url], 30.0, quorum=2))
     shared, crew = LocalShared(), []
     for name, rpc in zip(NAMES, rpcs, strict=True):
         stack.enter_context(rpc)
-        crew.append(Worker(name, rpc, replace(keeper.site, vaults=()), shared))
+        crew.append(Worker(name, rpc, replace(site, vaults=()), shared))
         stack.enter_context(Heartbeat(crew[-1], 30.0))
-    keeper.evaluator = FleetEvaluator(
-        keeper.rpc,
-        keeper.site,
+    evaluator = FleetEvaluator(
+        quorum,
+        site,
         shared,
         stack.enter_context(local_crew(crew, "test")),
         20.0,
         EvaluatorOptions(),
     )
-    return keeper
+    return keeper_of(stage, (stage.vault,), outbox, rpc=quorum, evaluator=evaluator)
 
 
 def test_leader_whose_quorum_agrees_with_its_worker_sends(stage: Stage, outbox: Outbox) -> None:

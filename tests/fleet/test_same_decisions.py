@@ -23,7 +23,7 @@ from rebalancer.fleet.ledger import Ledger
 from rebalancer.fleet.names import lease_name
 from rebalancer.fleet.shared import RedisShared
 from rebalancer.keeper import Decision, Evaluator, EvaluatorOptions, Keeper, KeeperOptions, Site
-from rebalancer.keeper.evaluate import Evaluates
+from rebalancer.keeper.evaluator import Evaluates
 from rebalancer.reasons import Reason
 from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import devnet_signer

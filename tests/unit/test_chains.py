@@ -12,8 +12,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from rebalancer.errors import AllChainsRest, BooksDiffer, RpcTimeout
-from rebalancer.keeper import station as module
-from rebalancer.keeper.station import Station
+from rebalancer.keeper import supervisor as module
+from rebalancer.keeper.supervisor import Station
 from rebalancer.keeper.systemd import Systemd
 from tests.ticks import breaker, decision, tick
 

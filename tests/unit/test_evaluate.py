@@ -21,13 +21,13 @@ from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import Block, VaultSnapshot
 from rebalancer.deploy import System
 from rebalancer.errors import ContractMissing
-from rebalancer.keeper import evaluate as module
+from rebalancer.keeper import evaluator as module
 from rebalancer.keeper import planners as planners_module
+from rebalancer.keeper.context import Site
 from rebalancer.keeper.decide import Conditions, Step, Verdict, decide
-from rebalancer.keeper.evaluate import Evaluator, EvaluatorOptions, out_of_place_e18
+from rebalancer.keeper.evaluator import Evaluator, EvaluatorOptions, out_of_place_e18
 from rebalancer.keeper.outages import Scope
 from rebalancer.keeper.planners import Planners
-from rebalancer.keeper.site import Site
 from rebalancer.policy import Price, State, weigh_basket
 from rebalancer.reasons import Reason
 from rebalancer.units import E18

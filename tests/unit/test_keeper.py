@@ -31,15 +31,17 @@ from rebalancer.errors import (
     TooManyFailures,
     UnknownVault,
 )
-from rebalancer.keeper import machine as module
+from rebalancer.keeper import authority, conditions, dispatch, inflight, pool_faults, reporting
+from rebalancer.keeper import keeper as module
+from rebalancer.keeper.context import KeeperOptions, Site
 from rebalancer.keeper.decide import Conditions, Step, Verdict, decide
 from rebalancer.keeper.decision import Decision, Outcome
-from rebalancer.keeper.evaluate import Evaluation, EvaluatorOptions
-from rebalancer.keeper.machine import Keeper, KeeperOptions, Tuning
+from rebalancer.keeper.dispatch import Dispatch, DispatchInputs
+from rebalancer.keeper.evaluator import Evaluation, EvaluatorOptions
+from rebalancer.keeper.keeper import Keeper, Tuning
 from rebalancer.keeper.outages import Scope
-from rebalancer.keeper.site import Site
+from rebalancer.keeper.report import Tick
 from rebalancer.keeper.swaps import FailedSwap, swaps_of
-from rebalancer.keeper.tick import Tick
 from rebalancer.plan import Plan
 from rebalancer.policy import Fill
 from rebalancer.reasons import Reason
@@ -248,22 +250,28 @@ class Desk:
         self.verified: Any = None
         self.reads: list[list[str]] = []
         self.changed: dict[str, dict[str, Any]] = {}
-        monkeypatch.setattr(module, "read_vaults", self.read_vaults)
-        monkeypatch.setattr(module, "verify", self.verify)
+        for reads in (authority, inflight):
+            monkeypatch.setattr(reads, "read_vaults", self.read_vaults)
+        monkeypatch.setattr(inflight, "verify", self.verify)
         self.keeper = self.made()
 
     def made(
-        self, *vaults: str, signers: Sequence[Any] | None = None, dry: bool = False, **options: Any
+        self,
+        *vaults: str,
+        signers: Sequence[Any] | None = None,
+        dry: bool = False,
+        wrapped_native: str = "",
+        **options: Any,
     ) -> Keeper:
         places: tuple[Any, ...] = ()
-        site = Site(CHAIN, SYSTEM, vaults or (ONE,), places, ())
-        told = {"receipt_seconds": 0.0, "fee_cap_wei": 1_000 * UNIT} | options
+        site = Site(CHAIN, SYSTEM, vaults or (ONE,), places, (), wrapped_native)
+        told = {"receipt_seconds": 0.0, "fee_cap_wei": 1_000 * UNIT, "dry_run": dry} | options
         self.keeper = Keeper(
             self.node,
             site,
             signers or [Pen()],
             None if dry else self.outbox,
-            KeeperOptions(dry_run=dry, **told),
+            KeeperOptions(**told),
             evaluator=self.script,
             watchers=[self.ticks.append],
         )
@@ -398,7 +406,7 @@ def test_a_dry_run_says_what_it_would_do_and_sends_nothing(desk: Desk, step: Ste
     wanted = of(desk.verdict, missing_raw=(0, 1, 0))
     desk.script.verdicts = [replace(wanted, step=step)]
     desk.made(dry=True).start()
-    desk.keeper.outbox = desk.outbox
+    desk.made(dry_run=True)  # with an outbox
 
     found = desk.decision()
 
@@ -432,7 +440,7 @@ def test_a_vault_that_is_refused_so_often_is_left_alone_for_a_while(
     seen_reasons = [desk.decision(desk.node.pass_blocks()).reason for _ in range(4)]
     assert seen_reasons == [Reason.SIMULATION_REFUSED] * 3 + [Reason.HALTED]
     assert desk.script.asked[-1][1] == {ONE}
-    (breaker,) = desk.keeper.open_breakers(clock.now)
+    (breaker,) = desk.keeper.reporter.open_breakers(clock.now)
     assert (breaker.scope, breaker.until) == (ONE, clock.now + 60)
     assert "deadbeef" in breaker.why
     halted = desk.decision(desk.node.pass_blocks())
@@ -442,7 +450,7 @@ def test_a_vault_that_is_refused_so_often_is_left_alone_for_a_while(
 
     assert desk.decision(desk.node.pass_blocks()).reason is Reason.UNDER_WAY
     assert desk.script.asked[-1][1] == frozenset()
-    assert desk.keeper.open_breakers(clock.now) == ()
+    assert desk.keeper.reporter.open_breakers(clock.now) == ()
 
 
 def test_a_refusal_that_newer_blocks_overtake_is_the_plans_after_so_many(desk: Desk) -> None:
@@ -479,7 +487,7 @@ def test_a_refusal_after_what_others_have_under_way_is_nobodys_fault(desk: Desk)
     assert found[ONE].reason is Reason.NOT_YET
     assert "deadbeef" in found[ONE].text
     assert "other vaults" in found[ONE].text
-    assert desk.keeper.open_breakers(1e12) == ()
+    assert desk.keeper.reporter.open_breakers(1e12) == ()
 
 
 def test_what_a_limit_forbids_is_not_sent_and_blames_nobody(desk: Desk) -> None:
@@ -494,7 +502,7 @@ def test_what_a_limit_forbids_is_not_sent_and_blames_nobody(desk: Desk) -> None:
     found = desk.decision(desk.node.pass_blocks())
     assert found.reason is Reason.NOT_SENT
     assert found.transaction_hash is None
-    assert desk.keeper.open_breakers(0) == ()
+    assert desk.keeper.reporter.open_breakers(0) == ()
 
 
 def test_what_the_node_does_not_take_is_not_sent_and_told_once(desk: Desk, clock: Clock) -> None:
@@ -506,7 +514,7 @@ def test_what_the_node_does_not_take_is_not_sent_and_told_once(desk: Desk, clock
 
     assert found.reason is Reason.NOT_SENT
     assert "overloaded" in found.text
-    assert [one.scope for one in desk.keeper.open_breakers(clock.now)] == [ONE]
+    assert [one.scope for one in desk.keeper.reporter.open_breakers(clock.now)] == [ONE]
     assert desk.decision(desk.node.pass_blocks()).reason is Reason.HALTED
 
 
@@ -535,7 +543,7 @@ def test_what_a_contract_refused_in_a_block_counts_against_its_vault(
 
     assert told.reason is Reason.REVERTED
     assert told.text == desk.outbox.attempts(CHAIN)[0].note
-    assert [one.scope for one in desk.keeper.open_breakers(clock.now)] == [ONE]
+    assert [one.scope for one in desk.keeper.reporter.open_breakers(clock.now)] == [ONE]
 
 
 def test_what_was_cancelled_is_told_with_its_reason_and_blames_nobody(desk: Desk) -> None:
@@ -551,7 +559,7 @@ def test_what_was_cancelled_is_told_with_its_reason_and_blames_nobody(desk: Desk
 
     assert told.reason is Reason.CANCELLED
     assert "epoch is 5" in told.text
-    assert desk.keeper.open_breakers(1e12) == ()
+    assert desk.keeper.reporter.open_breakers(1e12) == ()
 
 
 # Books that differ
@@ -565,7 +573,7 @@ def test_books_that_differ_end_a_keeper_of_one_vault_and_are_told(desk: Desk) ->
     with pytest.raises(BooksDiffer):
         desk.tick(desk.node.mined_next())
 
-    (told,) = desk.keeper._taken()
+    (told,) = desk.keeper._queue.take()
     assert (told.reason, told.text) == (Reason.HALTED, str(desk.verified))
 
 
@@ -582,7 +590,7 @@ def test_of_two_vaults_the_first_is_left_alone_for_good_and_the_second_ends_the_
 
     assert found[0] == (ONE, Reason.HALTED)
     assert (TWO, Reason.UNDER_WAY) in found
-    (breaker,) = desk.keeper.open_breakers(clock.now + 1e9)
+    (breaker,) = desk.keeper.reporter.open_breakers(clock.now + 1e9)
     assert (breaker.scope, breaker.until) == (ONE, None)
     desk.verified = desk.differ(TWO)
     with pytest.raises(BooksDiffer):
@@ -602,7 +610,7 @@ def test_books_are_compared_again_after_a_restart(desk: Desk) -> None:
         desk.made().start()
 
     desk.made(ONE, TWO).start()
-    assert [one.scope for one in desk.keeper.open_breakers(1e12)] == [ONE]
+    assert [one.scope for one in desk.keeper.reporter.open_breakers(1e12)] == [ONE]
 
 
 # Who may
@@ -613,7 +621,7 @@ def test_a_vault_that_an_account_may_not_rebalance_is_left_alone_unless_there_is
 ) -> None:
     desk.node.forbidden = {TWO}
     desk.made(ONE, TWO).start()
-    (breaker,) = desk.keeper.open_breakers(1e12)
+    (breaker,) = desk.keeper.reporter.open_breakers(1e12)
     assert (breaker.scope, breaker.until) == (TWO, None)
     desk.script.verdicts = [of(desk.verdict), of(desk.verdict, TWO)]
     found = {one.vault: one for one in desk.tick()}
@@ -671,15 +679,15 @@ def test_what_was_sent_in_a_look_that_failed_is_told_by_the_next_and_the_rest_de
 ) -> None:
     desk.made(ONE, TWO)
     desk.script.verdicts = [of(desk.verdict), of(desk.verdict, TWO)]
-    plain = module.Keeper._act
+    plain = Dispatch._act
 
-    def act(keeper: Keeper, block: Block, one: Verdict) -> Decision:
+    def act(self: Dispatch, at: DispatchInputs, one: Verdict) -> Decision:
         if one.vault == TWO:
             raise RpcTimeout("node", 3)
-        return plain(keeper, block, one)
+        return plain(self, at, one)
 
     with desk.monkeypatch.context() as patch:
-        patch.setattr(module.Keeper, "_act", act)
+        patch.setattr(Dispatch, "_act", act)
         with pytest.raises(RpcTimeout):
             desk.tick()
     desk.script.verdicts = [quiet(desk.verdict), quiet(desk.verdict, TWO)]
@@ -808,9 +816,9 @@ def test_what_feeds_are_off_the_market_is_told_to_who_watches(desk: Desk) -> Non
     desk.tick()
     assert desk.ticks[-1].off_market == {"0xt": "off"}
     assert seen_vaults == [(desk.node.height, [ONE])]
-    desk.keeper.watchers = ()
+    desk.keeper.reporter.watchers = ()
     desk.node.asked.clear()
-    desk.keeper._balances_wei = {}
+    desk.keeper.reporter._balances_wei = {}
     desk.tick(desk.node.pass_blocks())
     assert "eth_getBalance" not in desk.node.asked
     assert len(seen_vaults) == 1, "nobody watches"
@@ -819,13 +827,13 @@ def test_what_feeds_are_off_the_market_is_told_to_who_watches(desk: Desk) -> Non
 def test_what_is_begun_in_time_may_be_brought_to_its_end(desk: Desk, clock: Clock) -> None:
     desk.made(look_seconds=12.0)
     deadlines: list[float | None] = []
-    plain = module.Keeper._act
+    plain = Dispatch._act
 
-    def act(keeper: Keeper, block: Block, one: Verdict) -> Decision:
-        deadlines.append(keeper.rpc.deadline)
-        return plain(keeper, block, one)
+    def act(self: Dispatch, at: DispatchInputs, one: Verdict) -> Decision:
+        deadlines.append(desk.node.deadline)
+        return plain(self, at, one)
 
-    desk.monkeypatch.setattr(module.Keeper, "_act", act)
+    desk.monkeypatch.setattr(Dispatch, "_act", act)
     desk.script.verdicts = [quiet(desk.verdict)]
     wait = [0.0]
 
@@ -850,7 +858,7 @@ def test_what_a_look_logs_says_of_which_chain(desk: Desk) -> None:
 
 
 def test_every_page_of_very_many_vaults_is_checked(desk: Desk) -> None:
-    desk.monkeypatch.setattr(module, "_BATCH", 1)
+    desk.monkeypatch.setattr(authority, "_BATCH", 1)
     desk.node.no_vaults = {TWO}
     for dry in (True, False):
         with pytest.raises(UnknownVault):
@@ -975,7 +983,7 @@ def test_a_watcher_that_fails_stops_neither_the_keeper_nor_the_others(desk: Desk
     def broken(_tick: Tick) -> None:
         raise ValueError("no room on the screen")
 
-    desk.keeper.watchers = (broken, *desk.keeper.watchers)
+    desk.keeper.reporter.watchers = (broken, *desk.keeper.reporter.watchers)
     desk.script.verdicts = [quiet(desk.verdict)]
     with capture_logs() as logs:
         assert desk.decision().reason is Reason.IN_BAND
@@ -1011,8 +1019,7 @@ def test_a_decision_is_logged_loudly_when_it_is_news(desk: Desk) -> None:
 def test_gas_is_worth_what_the_oracle_says_or_else_the_settings_asked_once_a_minute(
     desk: Desk, clock: Clock, price: Any, settings: int, found: int
 ) -> None:
-    desk.made(native_price_e18=settings)
-    desk.keeper.site = replace(desk.keeper.site, wrapped_native=ETHER.address)
+    desk.made(native_price_e18=settings, wrapped_native=ETHER.address)
     desk.script.verdicts = [quiet(desk.verdict)]
     if price is not None:
         desk.node.price = price
@@ -1041,7 +1048,7 @@ def test_fees_of_a_rollup_that_does_not_tell_are_not_weighed_and_told_of_once(de
             raise L1FeeUnknown(CHAIN, "it does not answer")
         return NO_L1_FEES
 
-    desk.monkeypatch.setattr(module, "read_l1_fees", told)
+    desk.monkeypatch.setattr(conditions, "read_l1_fees", told)
     desk.script.verdicts = [quiet(desk.verdict)]
     with capture_logs() as logs:
         for unknown[0] in (True, True, False, True):
@@ -1080,11 +1087,11 @@ def test_a_nonce_that_was_only_filled_is_no_news_and_what_is_final_is_forgotten(
     desk.script.verdicts = [quiet(desk.verdict)]
     found = desk.tick(desk.node.mined_next())
     assert [one.reason for one in found] == [Reason.REBALANCED, Reason.IN_BAND]
-    assert len(desk.keeper._told) == 2
+    assert len(desk.keeper._in_flight._reported) == 2
     for _ in range(2):
         desk.tick(desk.node.pass_blocks(5))
-    assert desk.keeper._told == set()
-    assert desk.keeper._sent == {}
+    assert desk.keeper._in_flight._reported == set()
+    assert desk.keeper._in_flight._sent == {}
 
 
 def test_what_was_mined_and_has_no_receipt_now_is_told_by_a_later_look(desk: Desk) -> None:
@@ -1096,7 +1103,7 @@ def test_what_was_mined_and_has_no_receipt_now_is_told_by_a_later_look(desk: Des
     lost = str(desk.outbox.attempts(CHAIN)[0].transaction_hash)
     with desk.monkeypatch.context() as patch:
         patch.setattr(
-            module, "find_receipt", lambda rpc, name: None if name == lost else plain(rpc, name)
+            inflight, "find_receipt", lambda rpc, name: None if name == lost else plain(rpc, name)
         )
         told = desk.tick(desk.node.mined_next())
         assert [one.vault for one in told] == [TWO]
@@ -1108,7 +1115,8 @@ def test_what_was_mined_and_has_no_receipt_now_is_told_by_a_later_look(desk: Des
 def test_a_rebalance_is_sent_once_a_quorum_says_the_same_of_the_vault(
     desk: Desk, agrees: bool
 ) -> None:
-    desk.monkeypatch.setattr(module, "Endpoints", Node)
+    for asks in (dispatch, reporting):
+        desk.monkeypatch.setattr(asks, "Endpoints", Node)
     sent = of(desk.verdict)
     head = desk.node.head()
     confirmed: list[Any] = []
@@ -1133,13 +1141,12 @@ def test_a_rebalance_is_sent_once_a_quorum_says_the_same_of_the_vault(
     )
     found = sent.snapshot if agrees else replace(sent.snapshot, drift_bps=1)
     desk.monkeypatch.setattr(
-        module,
+        dispatch,
         "decode_vaults",
         lambda answer, at: (found,) if (answer, at) == ("an answer", head.header.timestamp) else (),
     )
     desk.monkeypatch.setattr(desk.script, "doubt", doubted.append)
     lens = interface("VaultLens").at(SYSTEM.lens)
-    desk.keeper._unauthorized = list  # type: ignore[method-assign]  # nothing is asked of it here
     desk.script.verdicts = [sent]
     if agrees:
         assert desk.decision(head).reason is Reason.UNDER_WAY
@@ -1164,7 +1171,9 @@ def test_pools_that_are_left_out_are_named_where_trades_were_sought_the_first_of
 ) -> None:
     names = [f"0x{number:02x}" for number in range(count)]
     for name in names:
-        desk.keeper._outages.failed(Scope(name), "TF", float(desk.node.time(desk.node.height)))
+        desk.keeper._pool_faults.outages.failed(
+            Scope(name), "TF", float(desk.node.time(desk.node.height))
+        )
     sought = Verdict(of(desk.verdict).snapshot, Reason.AWAITS_PRICE, "it waits")
     desk.script.verdicts = [sought]
 
@@ -1182,11 +1191,13 @@ def test_a_plan_uses_a_pool_by_its_key_its_holder_or_its_tokens(verdict: Verdict
     assert plan is not None
     swap = swaps_of(plan)[0]
     pool, token = swap.leg.pool, swap.leg.token_in
-    assert module._uses(plan, [Scope("0xnone"), Scope(pool.key)])
-    assert module._uses(plan, [Scope(swap.holder, token)])
-    assert module._uses(plan, [Scope("", swap.leg.token_out)])
-    assert not module._uses(plan, [])
-    assert not module._uses(plan, [Scope("0xnone"), Scope("", "0xnone"), Scope(pool.key, "0xnone")])
+    assert pool_faults.uses(plan, [Scope("0xnone"), Scope(pool.key)])
+    assert pool_faults.uses(plan, [Scope(swap.holder, token)])
+    assert pool_faults.uses(plan, [Scope("", swap.leg.token_out)])
+    assert not pool_faults.uses(plan, [])
+    assert not pool_faults.uses(
+        plan, [Scope("0xnone"), Scope("", "0xnone"), Scope(pool.key, "0xnone")]
+    )
 
 
 # Pools that refuse, where the node does not simulate single swaps
@@ -1217,7 +1228,8 @@ def apart(desk: Desk, bad: set[str]) -> Keeper:
         return 1
 
     desk.script.again = again  # type: ignore[method-assign]  # plans for real
-    desk.monkeypatch.setattr(module, "estimate_gas", estimate)
+    for estimates in (dispatch, pool_faults):
+        desk.monkeypatch.setattr(estimates, "estimate_gas", estimate)
     desk.script.verdicts = [of(desk.verdict)]
     return desk.made(max_failures_in_a_row=1)
 
@@ -1255,7 +1267,8 @@ def test_pools_that_pass_in_other_plans_are_not_at_fault(desk: Desk) -> None:
             raise ContractReverted("TransferFailed")
         return 1
 
-    desk.monkeypatch.setattr(module, "estimate_gas", estimate)
+    for estimates in (dispatch, pool_faults):
+        desk.monkeypatch.setattr(estimates, "estimate_gas", estimate)
     passing = [
         decide(of(desk.verdict).snapshot, [one for one in POOLS if one.key != key], Conditions(0))
         for key in sorted(keys)
@@ -1273,7 +1286,7 @@ def test_where_no_plan_passes_no_pool_is_at_fault(desk: Desk, clock: Clock) -> N
 
     assert desk.decision().reason is Reason.SIMULATION_REFUSED
     assert desk.ticks[-1].left_out == ()
-    assert [one.scope for one in desk.keeper.open_breakers(clock.now)] == [ONE]
+    assert [one.scope for one in desk.keeper.reporter.open_breakers(clock.now)] == [ONE]
 
 
 def test_a_pool_that_refuses_is_blamed_though_a_newer_block_hides_who_only_pays_less(
@@ -1302,7 +1315,7 @@ def blamed(desk: Desk, *failed: FailedSwap, failures: int = 1) -> Keeper:
         ),
         raising=False,
     )
-    desk.monkeypatch.setattr(module, "failed_swaps", lambda *_: failed)
+    desk.monkeypatch.setattr(pool_faults, "failed_swaps", lambda *_: failed)
     return keeper
 
 
@@ -1369,7 +1382,7 @@ def test_a_refusal_that_is_no_pools_fault_is_the_vaults(desk: Desk, clock: Clock
     blamed(desk)
 
     assert desk.decision().reason is Reason.SIMULATION_REFUSED
-    assert [one.scope for one in desk.keeper.open_breakers(clock.now)] == [ONE]
+    assert [one.scope for one in desk.keeper.reporter.open_breakers(clock.now)] == [ONE]
 
 
 def test_a_node_that_cannot_simulate_swaps_blames_no_pool(desk: Desk) -> None:
@@ -1378,7 +1391,7 @@ def test_a_node_that_cannot_simulate_swaps_blames_no_pool(desk: Desk) -> None:
     def fails(*_: Any) -> Any:
         raise RpcRejected("eth_simulateV1", -32000, "too much")
 
-    desk.monkeypatch.setattr(module, "failed_swaps", fails)
+    desk.monkeypatch.setattr(pool_faults, "failed_swaps", fails)
     assert desk.decision().reason is Reason.SIMULATION_REFUSED
     assert desk.ticks[-1].left_out == ()
 
@@ -1429,7 +1442,7 @@ def test_other_settings_hold_from_the_next_look_on(desk: Desk) -> None:
     assert desk.outbox.rules is rules
     assert desk.script.options is evaluation
     assert lane.limits == KeyLimits(99, 1_234, frozenset({ONE}))
-    (breaker,) = desk.keeper.open_breakers(0)
+    (breaker,) = desk.keeper.reporter.open_breakers(0)
     assert breaker.until is not None
     assert breaker.until - breaker.since == 7.0
 

@@ -17,7 +17,7 @@ from rebalancer.errors import BadRecords, RecordInUse, RecordsMissing
 from rebalancer.keeper import recording as module
 from rebalancer.keeper.decide import Conditions, decide
 from rebalancer.keeper.recording import Recorder, read_day, replay
-from rebalancer.keeper.tick import Looked, Tick
+from rebalancer.keeper.report import Looked, Tick
 from rebalancer.reasons import Reason
 from tests.ticks import NOON, decision, tick
 from tests.unit.test_decide import seen

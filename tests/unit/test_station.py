@@ -12,7 +12,7 @@ from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import ConfigError
 from rebalancer.fleet.shared import LocalShared
 from rebalancer.fleet.worker import Worker
-from rebalancer.keeper.station import Station
+from rebalancer.keeper.supervisor import Station
 
 
 class Retrier:

@@ -12,8 +12,8 @@ from typing import Any, Self
 import pytest
 from structlog.testing import capture_logs
 
-from rebalancer.keeper import station as module
-from rebalancer.keeper.station import Station
+from rebalancer.keeper import supervisor as module
+from rebalancer.keeper.supervisor import Station
 from rebalancer.keeper.systemd import ALIVE, ENDING, READY, Systemd
 
 PATIENCE_SECONDS = 20.0

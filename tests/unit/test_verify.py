@@ -17,9 +17,9 @@ from rebalancer.errors import BooksDiffer, ContractReverted, RpcMalformed, RpcRe
 from rebalancer.keeper import feed_watch as feed_module
 from rebalancer.keeper import swaps as swaps_module
 from rebalancer.keeper import verify as module
+from rebalancer.keeper.context import Site
 from rebalancer.keeper.decide import Conditions, decide
 from rebalancer.keeper.feed_watch import FeedWatch
-from rebalancer.keeper.site import Site
 from rebalancer.keeper.swaps import Swap, failed_swaps, swaps_of
 from rebalancer.keeper.verify import verify
 from rebalancer.market_price import off_market

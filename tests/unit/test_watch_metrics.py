@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import generate_latest
 
 from rebalancer.keeper.outages import LeftOut
-from rebalancer.keeper.tick import Tick
+from rebalancer.keeper.report import Tick
 from rebalancer.reasons import Reason
 from rebalancer.send.attempt import State
 from rebalancer.watch.alarms import Limits

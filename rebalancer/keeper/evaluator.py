@@ -1,4 +1,4 @@
-"""Which vaults of a chain need something at a block, and what? The books behind every decision; nothing is sent here.
+"""Evaluation of the vaults of a chain at a block: which need something, and what. Nothing is sent here.
 
 Few vaults are all read exactly at every block, by one call. Of very many, the book of vaults tells which need a look, and only those
 are read. Pools are read when trades are first sought, and from then on kept current from their logs; every so many blocks all are
@@ -20,10 +20,10 @@ from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import Block, VaultSnapshot, read_vaults
 from rebalancer.chain.vaultbook import VaultBook
 from rebalancer.errors import ContractMissing, ContractReverted, PolicyRefused, PoolError
+from rebalancer.keeper.context import Site
 from rebalancer.keeper.decide import Conditions, Verdict, as_traded, decide, wants_plan
 from rebalancer.keeper.outages import LeftOut, Outages, Scope
 from rebalancer.keeper.planners import Planners
-from rebalancer.keeper.site import Site
 from rebalancer.policy import weigh_basket
 from rebalancer.reasons import Reason
 from rebalancer.units import BPS, E18

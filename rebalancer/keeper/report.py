@@ -1,4 +1,4 @@
-"""What is everyone told who watches a keeper? One of these a look, and nothing else."""
+"""Report of one tick: all that an observer of a keeper receives."""
 
 from __future__ import annotations
 

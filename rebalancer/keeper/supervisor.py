@@ -1,4 +1,4 @@
-"""How do the settings become keepers, one a chain, and what keeps them all going?
+"""Supervisor of the keepers of one process, one a chain: it starts them, keeps them going, and ends them.
 
 Each chain has a thread of its own, with its own endpoints, journal and books, so that one that does not answer holds up no other. A
 chain alone gives up after so many failures, and the process ends; of many, one rests and is tried again, and the process ends when all
@@ -21,9 +21,9 @@ import structlog
 
 from rebalancer.errors import AllChainsRest, ChainError
 from rebalancer.keeper.decision import Decision
-from rebalancer.keeper.machine import Keeper, Tuning
+from rebalancer.keeper.keeper import Keeper, Tuning
+from rebalancer.keeper.report import Tick, Watcher
 from rebalancer.keeper.systemd import ALIVE, ENDING, READY, Systemd
-from rebalancer.keeper.tick import Tick, Watcher
 
 __all__ = ["Station"]
 

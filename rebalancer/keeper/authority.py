@@ -1,0 +1,97 @@
+"""Authority to rebalance: which vaults the keeper's accounts may rebalance, and which only once execution is open to anyone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+
+from rebalancer.chain.abi import interface
+from rebalancer.chain.rpc import Rpc
+from rebalancer.chain.snapshot import Block, VaultSnapshot, read_block, read_vaults
+from rebalancer.deploy import Role
+from rebalancer.errors import KeeperNotAuthorized, RpcRejected, UnknownVault
+from rebalancer.keeper.context import Site
+from rebalancer.send.signed import Signer
+
+__all__ = ["Authority"]
+
+log = structlog.get_logger("rebalancer.keeper")
+
+_BATCH = 500
+"""Calls in one request."""
+_PAGE = 50
+"""Vaults that are read exactly by one call."""
+
+
+class Authority:
+    """What the accounts of one keeper may do, read once at its start. Not to be shared by threads."""
+
+    def __init__(self, rpc: Rpc, site: Site, signers: Sequence[Signer]) -> None:
+        self._rpc = rpc
+        self._site = site
+        self._signers = signers
+        self._guest_of: set[str] = set()
+
+    def check(self, *, sends: bool) -> list[KeeperNotAuthorized]:
+        """Check that every address is a vault's. If the keeper `sends`, return a refusal for each vault and account that may not
+        rebalance it, except for vaults that open execution to anyone.
+
+        Raises:
+            UnknownVault: an address is not a vault's.
+            ChainError: the chain could not be read.
+        """
+        refused = self._unauthorized(sends=sends)
+        self._find_open(sorted({refusal.vault for refusal in refused}))
+        return [refusal for refusal in refused if refusal.vault not in self._guest_of]
+
+    def must_wait(self, snapshot: VaultSnapshot, block: Block) -> bool:
+        """Whether only the vault's keepers may rebalance it at a block, and this is none of them."""
+        opens_at = snapshot.opens_at
+        return snapshot.address in self._guest_of and (not opens_at or block.timestamp < opens_at)
+
+    def _find_open(self, vaults: Sequence[str]) -> None:
+        """Note those vaults that open execution to anyone after a time."""
+        if not vaults:
+            return
+        block = read_block(self._rpc)
+        for at in range(0, len(vaults), _PAGE):
+            page = vaults[at : at + _PAGE]
+            for snapshot in read_vaults(self._rpc, self._site.system.lens, page, block):
+                if snapshot.policy.open_after_seconds:
+                    log.info("served_once_open", vault=snapshot.address)
+                    self._guest_of.add(snapshot.address)
+
+    def _unauthorized(self, *, sends: bool) -> list[KeeperNotAuthorized]:
+        found, managers = [], interface("AccessManager")
+        vault_calls = interface("BasketVault")
+        selector = vault_calls.functions["rebalance"].selector
+        for at in range(0, len(self._site.vaults), _BATCH):
+            vaults = self._site.vaults[at : at + _BATCH]
+            answers = self._rpc.batch_settled(
+                [vault_calls.at(vault).request("authority") for vault in vaults]
+            )
+            for vault, answer in zip(vaults, answers, strict=True):
+                if isinstance(answer, RpcRejected) or answer == "0x":
+                    raise UnknownVault(vault)
+            if not sends:
+                continue
+            authorities = [vault_calls.functions["authority"].decode(one) for one in answers]
+            pairs = [
+                (vault, authority, signer.address)
+                for vault, authority in zip(vaults, authorities, strict=True)
+                for signer in self._signers
+            ]
+            for first in range(0, len(pairs), _BATCH):
+                some = pairs[first : first + _BATCH]
+                allowed = self._rpc.batch(
+                    [
+                        managers.at(authority).request("canCall", account, vault, selector)
+                        for vault, authority, account in some
+                    ]
+                )
+                for (vault, _, account), answer in zip(some, allowed, strict=True):
+                    immediate, _ = managers.functions["canCall"].decode(answer)
+                    if not immediate:
+                        found.append(KeeperNotAuthorized(account, vault, Role.KEEPER.name))
+        return found

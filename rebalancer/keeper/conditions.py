@@ -1,0 +1,79 @@
+"""Conditions of a tick as the chain has them: the gas price, fees for data on L1, and the price of the token that pays gas."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import structlog
+
+from rebalancer.chain.abi import interface
+from rebalancer.chain.l1_fees import NO_L1_FEES, L1Fees, read_l1_fees
+from rebalancer.chain.rpc import Rpc
+from rebalancer.chain.snapshot import Block
+from rebalancer.errors import ContractMissing, ContractReverted, L1FeeUnknown
+from rebalancer.keeper.context import Site
+from rebalancer.keeper.decide import Conditions
+from rebalancer.send.fees import read_market
+
+__all__ = ["ConditionsReader"]
+
+log = structlog.get_logger("rebalancer.keeper")
+
+_NATIVE_PRICE_SECONDS = 60.0
+
+
+class ConditionsReader:
+    """Reads the conditions of one chain. The price of the gas token is read once a minute. Not to be shared by threads."""
+
+    def __init__(self, rpc: Rpc, site: Site) -> None:
+        self._rpc = rpc
+        self._site = site
+        self._native_price_e18, self._native_price_at = 0, -math.inf
+        self._l1_unknown = False
+
+    def read(self, block: Block, configured_price_e18: int) -> Conditions:
+        """The conditions at a block. `configured_price_e18` is the gas token's price where the oracle has none.
+
+        Raises:
+            ChainError: the chain could not be read.
+        """
+        l1_fees = self._l1_fees(block)
+        return Conditions(
+            read_market(self._rpc).usual_price_wei + l1_fees.operator_wei_per_gas,
+            self._site.wrapped_native,
+            self._price_e18(block, configured_price_e18),
+            *l1_fees.line_wei,
+        )
+
+    def _price_e18(self, block: Block, configured_price_e18: int) -> int:
+        if not self._site.wrapped_native:
+            return 0
+        if time.monotonic() - self._native_price_at < _NATIVE_PRICE_SECONDS:
+            return self._native_price_e18
+        hub = interface("OracleHub").at(self._site.system.oracle)
+        found = 0
+        try:
+            ((_, _, primary_e18, fault),) = hub.call(
+                self._rpc, "prices", [self._site.wrapped_native], block=block.hash
+            )
+            found = 0 if fault else primary_e18
+        except (ContractReverted, ContractMissing):
+            pass
+        if not found and not configured_price_e18 and self._native_price_at == -math.inf:
+            log.warning("gas_not_weighed", token=self._site.wrapped_native)
+        self._native_price_e18 = found or configured_price_e18
+        self._native_price_at = time.monotonic()
+        return self._native_price_e18
+
+    def _l1_fees(self, block: Block) -> L1Fees:
+        """Fees for data on L1. Where the chain does not report them, they are not weighed, and nothing is sent (`Outbox.submit`)."""
+        try:
+            found = read_l1_fees(self._rpc, block.number)
+        except L1FeeUnknown as unknown:
+            if not self._l1_unknown:
+                log.warning("l1_fee_not_weighed", why=str(unknown))
+            self._l1_unknown = True
+            return NO_L1_FEES
+        self._l1_unknown = False
+        return found

@@ -1,0 +1,327 @@
+"""Dispatch of verdicts: from what is to be done about each vault to transactions handed to the outbox.
+
+A transaction is simulated before it is handed over. Where the chain refuses a rebalance because of pools, the vault is planned again
+at once without them, as often as the tick has time. Every vault gets a decision with a reason, whether or not anything is sent.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from rebalancer.chain.abi import Contract, interface
+from rebalancer.chain.endpoints import Endpoints
+from rebalancer.chain.rpc import Rpc
+from rebalancer.chain.snapshot import Block, VaultSnapshot, decode_vaults, read_block
+from rebalancer.errors import (
+    ContractReverted,
+    EndpointsDisagree,
+    FeeAboveCap,
+    InsufficientEther,
+    LimitError,
+    RpcRejected,
+    SignerUnavailable,
+    SimulationDiffers,
+    SimulationRefused,
+)
+from rebalancer.keeper.authority import Authority
+from rebalancer.keeper.breaker import VaultBreakers
+from rebalancer.keeper.context import KeeperOptions, Site
+from rebalancer.keeper.decide import Conditions, Step, Verdict, wants_plan
+from rebalancer.keeper.decision import Decision
+from rebalancer.keeper.evaluator import Evaluates
+from rebalancer.keeper.inflight import InFlight
+from rebalancer.keeper.pool_faults import PoolFaults, uses
+from rebalancer.keeper.swaps import rebalance_data
+from rebalancer.reasons import Reason
+from rebalancer.send.attempt import Intent
+from rebalancer.send.costs import estimate_gas
+from rebalancer.send.delivery import Check
+from rebalancer.send.fees import suggest
+from rebalancer.send.outbox import Outbox
+from rebalancer.send.relay import PRIVATE_METHOD, RAW_METHOD
+from rebalancer.send.signed import Signer
+from rebalancer.send.simulate import Simulator, message
+from rebalancer.words import utc
+
+__all__ = ["Dispatch", "DispatchInputs"]
+
+_SHOWN = 5
+"""Pools that are left out and named in a decision."""
+_MOST_REPLANS = 5
+"""Most plans for a vault in one tick, each time without more pools."""
+_POKE_BLOCKS = 20
+"""After so many blocks a poke or a sync that was not mined is cancelled: a later tick decides whether it is still wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchInputs:
+    """What is the same for every vault of a tick. `halted` are the vaults that are left alone, each with the reason."""
+
+    block: Block
+    conditions: Conditions
+    options: KeeperOptions
+    halted: Mapping[str, str]
+
+
+class Dispatch:
+    """Hands transactions for the vaults of one chain to an outbox; without an outbox it sends nothing. Not to be shared by threads."""
+
+    def __init__(
+        self,
+        rpc: Rpc,
+        site: Site,
+        signers: Sequence[Signer],
+        outbox: Outbox | None,
+        evaluator: Evaluates,
+        simulator: Simulator,
+        authority: Authority,
+        breakers: VaultBreakers,
+        pool_faults: PoolFaults,
+        in_flight: InFlight,
+    ) -> None:
+        self._rpc = rpc
+        self._site = site
+        self._signers = signers
+        self._outbox = outbox
+        self._evaluator = evaluator
+        self._simulator = simulator
+        self._authority = authority
+        self._breakers = breakers
+        self._pool_faults = pool_faults
+        self._in_flight = in_flight
+        self._sent_now = 0
+        self._overtaken: dict[str, int] = {}
+        """By vault, how many refusals in a row a newer block has overtaken."""
+
+    def decisions(self, at: DispatchInputs, verdicts: Sequence[Verdict]) -> Iterator[Decision]:
+        """Do what is to be done about each vault, one after another, as long as the endpoint's deadline allows.
+
+        Raises:
+            ChainError: the chain could not be read or a transaction not sent; a later tick settles what is half done.
+        """
+        self._sent_now = 0
+        until = self._rpc.deadline
+        for verdict in verdicts:
+            now = time.monotonic()
+            if until is None or now <= until:
+                # What is begun in time may be brought to its end.
+                self._rpc.deadline = until and max(until, now + self._rpc.timeout_s)
+                yield self._act(at, verdict)
+            else:
+                yield self._too_late(at, verdict)
+
+    def _act(self, at: DispatchInputs, verdict: Verdict) -> Decision:
+        """Do what is to be done about one vault."""
+        if verdict.vault in at.halted:
+            return _decision(at.block, verdict, Reason.HALTED, at.halted[verdict.vault])
+        match verdict.step:
+            case Step.REBALANCE if self._authority.must_wait(verdict.snapshot, at.block):
+                if not verdict.snapshot.state.due_since:
+                    return self._poke(at, verdict)  # from the stamp on its keepers' time runs
+                until = utc(verdict.snapshot.opens_at)
+                text = f"its keepers have it to themselves until {until}"
+                return _decision(at.block, verdict, Reason.NOT_YET, text)
+            case Step.REBALANCE:
+                return self._trade(at, verdict)
+            case Step.POKE:
+                return self._poke(at, verdict)
+            case Step.SYNC:
+                return self._sync(at, verdict)
+            case _:
+                text = self._explained(at.block, verdict)
+                return _decision(at.block, verdict, verdict.reason, text)
+
+    def _explained(self, block: Block, verdict: Verdict) -> str:
+        """Why nothing is traded, with the pools that are left out where trades were sought."""
+        left_out = [one.subject for one in self._pool_faults.left_out(block)]
+        if not left_out or not wants_plan(verdict.snapshot):
+            return verdict.text
+        more = f" and {len(left_out) - _SHOWN} more" if len(left_out) > _SHOWN else ""
+        return f"{verdict.text}; left out for now: {', '.join(left_out[:_SHOWN])}{more}"
+
+    def _too_late(self, at: DispatchInputs, verdict: Verdict) -> Decision:
+        """The decision about a vault that the tick had no time for. The others have transactions in flight when the next tick begins."""
+        if verdict.step is Step.NOTHING:
+            return self._act(at, verdict)
+        text = "there was no time left to send it at this block"
+        return _decision(at.block, verdict, Reason.NOT_YET, text)
+
+    def _trade(self, at: DispatchInputs, verdict: Verdict) -> Decision:
+        """Rebalance; where pools are found that refuse their swaps, at once without them, as often as there is time."""
+        until = self._rpc.deadline
+        for _ in range(_MOST_REPLANS):
+            without = self._pool_faults.without(at.block, verdict.vault)
+            if verdict.plan is not None and uses(verdict.plan, without):
+                if until is not None and time.monotonic() > until:
+                    break
+                found = self._evaluator.again(verdict.snapshot, at.conditions, without)
+                if found is None:
+                    break
+                verdict = found
+                if verdict.step is not Step.REBALANCE:
+                    return self._act(at, verdict)
+            try:
+                decision = self._rebalance(at, verdict)
+            except _RefusedError as refused:
+                if not refused.is_alone or not self._pool_faults.blame(
+                    at.block, at.conditions, verdict, refused.why
+                ):
+                    return self._refused(at, verdict, refused.why)
+            else:
+                self._pool_faults.worked(verdict)
+                return decision
+            self._rpc.deadline = until
+        text = "it is planned again at the next block, without pools that refused their swaps"
+        return _decision(at.block, verdict, Reason.NOT_YET, text)
+
+    def _rebalance(self, at: DispatchInputs, verdict: Verdict) -> Decision:
+        plan, snapshot = verdict.plan, verdict.snapshot
+        if plan is None or plan.settlement is None:
+            raise AssertionError("a plan made without the vault's rules was to be sent")
+        data = rebalance_data(snapshot, plan, self._site.system.executor)
+        sale = (plan.sales_raw, plan.min_buys_raw)
+        return self._send(at, verdict, snapshot.state.epoch, data, None, sale)
+
+    def _poke(self, at: DispatchInputs, verdict: Verdict) -> Decision:
+        """Have the vault stamp, or clear, since when a rebalance is due."""
+        return self._send_beside(at, verdict, _vault(verdict).data("poke"))
+
+    def _sync(self, at: DispatchInputs, verdict: Verdict) -> Decision:
+        """Have the vault write down the loss of the first asset of which anything is missing; other assets follow at later blocks."""
+        missing_raw = verdict.snapshot.missing_raw
+        asset = next(i for i, missing in enumerate(missing_raw) if missing)
+        return self._send_beside(at, verdict, _vault(verdict).data("sync", asset))
+
+    def _send_beside(self, at: DispatchInputs, verdict: Verdict, data: str) -> Decision:
+        """Send what ends no epoch: it is journalled under minus the block's number."""
+        deadline = at.block.number + _POKE_BLOCKS
+        try:
+            return self._send(at, verdict, -at.block.number, data, deadline, None)
+        except _RefusedError as refused:
+            return self._refused(at, verdict, refused.why)
+
+    def _send(
+        self,
+        at: DispatchInputs,
+        verdict: Verdict,
+        epoch: int,
+        data: str,
+        deadline_block: int | None,
+        sale: tuple[Sequence[int], Sequence[int]] | None,
+    ) -> Decision:
+        """Hand a transaction to the outbox, or say why not.
+
+        Raises:
+            _RefusedError: the chain would refuse it.
+        """
+        block, vault, text = at.block, verdict.vault, verdict.text
+        try:
+            gas_limit = estimate_gas(self._rpc, self._signers[0].address, vault, data)
+        except ContractReverted as refusal:
+            raise _RefusedError(f"the chain would refuse it: {refusal}") from None
+        intent = Intent(
+            *(self._site.chain_id, vault, epoch, vault, data, gas_limit, text, deadline_block)
+        )
+        if at.options.dry_run or self._outbox is None:
+            would = text if sale else f"would {intent.kind}: {text}"
+            return _decision(block, verdict, Reason.DRY_RUN, would)
+        if sale:
+            self._confirm(verdict.snapshot, block)
+        self._rpc.deadline = None  # sending has a time of its own
+        check: Check | None = None
+        others: list[dict[str, str]] = []
+        if sale:
+            others = [
+                message(one.sender, one.intent.to, one.intent.data, one.intent.gas_limit)
+                for one in self._outbox.unsettled(self._site.chain_id)
+            ]
+            check = self._simulator.check_rebalance(vault, data, gas_limit, *sale, others)
+        try:
+            fees = suggest(self._rpc, at.options.fee_cap_wei)
+            attempt = self._outbox.submit(
+                self._rpc, self._signers, intent, fees, check=check, height=block.number
+            )
+        except (SimulationRefused, SimulationDiffers) as refused:
+            raise _RefusedError(str(refused), is_alone=not others) from None
+        except (LimitError, FeeAboveCap, InsufficientEther, SignerUnavailable) as limit:
+            return _decision(block, verdict, Reason.NOT_SENT, str(limit))
+        except RpcRejected as rejected:
+            if rejected.method not in (RAW_METHOD, PRIVATE_METHOD):
+                raise  # not the vault's trouble, but the endpoint's
+            self._in_flight.rejected(vault, epoch)
+            self._breakers.failed(vault, str(rejected))
+            return _decision(block, verdict, Reason.NOT_SENT, str(rejected))
+        self._overtaken.pop(vault, None)
+        self._in_flight.sent(attempt, verdict)
+        self._sent_now += 1
+        return replace(
+            _decision(block, verdict, Reason.UNDER_WAY, text, attempt.transaction_hash),
+            kind=intent.kind,
+        )
+
+    def _confirm(self, snapshot: VaultSnapshot, block: Block) -> None:
+        """Check that a quorum of endpoints has the same of the vault and its prices as the plan was made from.
+
+        Raises:
+            EndpointsDisagree, QuorumTooSmall: it has not.
+        """
+        if not isinstance(self._rpc, Endpoints) or self._rpc.quorum == 1:
+            return
+        lens = interface("VaultLens").at(self._site.system.lens)
+        (answer,) = self._rpc.confirm([lens.request("read", [snapshot.address], block=block.hash)])
+        (confirmed,) = decode_vaults(lens.result("read", answer), block.timestamp)
+        if confirmed != snapshot:
+            self._evaluator.doubt(snapshot.address)
+            raise EndpointsDisagree(
+                "VaultLens.read", "one that was planned from", f"{self._rpc.quorum} others"
+            )
+
+    def _refused(self, at: DispatchInputs, verdict: Verdict, why: str) -> Decision:
+        """The decision where a simulation did not do what is planned. After others' trades, or at a newer block, that is no failure."""
+        if self._sent_now or (
+            self._outbox is not None and self._outbox.unsettled(self._site.chain_id)
+        ):
+            text = f"after what was sent for other vaults it is to be planned again: {why}"
+            return _decision(at.block, verdict, Reason.NOT_YET, text)
+        if read_block(self._rpc).number != at.block.number:
+            overtaken = self._overtaken.get(verdict.vault, 0) + 1
+            self._overtaken[verdict.vault] = overtaken
+            # Where blocks come faster than ticks end, every refusal is overtaken: after some it is the plan's.
+            if overtaken < at.options.max_failures_in_a_row:
+                text = f"a newer block has come, at which it is to be planned again: {why}"
+                return _decision(at.block, verdict, Reason.NOT_YET, text)
+        self._breakers.failed(verdict.vault, why)
+        return _decision(at.block, verdict, Reason.SIMULATION_REFUSED, why)
+
+
+class _RefusedError(Exception):
+    """The chain would refuse a transaction. `is_alone`: on the newest block, not after others that are under way."""
+
+    def __init__(self, why: str, *, is_alone: bool = True) -> None:
+        super().__init__(why)
+        self.why = why
+        self.is_alone = is_alone
+
+
+def _vault(verdict: Verdict) -> Contract:
+    return interface("BasketVault").at(verdict.vault)
+
+
+def _decision(
+    block: Block, verdict: Verdict, reason: Reason, text: str, transaction_hash: str | None = None
+) -> Decision:
+    snapshot = verdict.snapshot
+    return Decision(
+        block,
+        verdict.vault,
+        reason,
+        text,
+        snapshot.state.epoch,
+        snapshot.drift_bps if snapshot.total_e18 else None,
+        snapshot,
+        verdict.plan,
+        None,
+        transaction_hash,
+    )

@@ -1,0 +1,242 @@
+"""Transactions in flight: what became of attempts that were sent earlier, by this run of the keeper or by one before it.
+
+Each outcome is reported once, and again if a reorg has another block hold the transaction. After a rebalance is mined, the vault's
+ledger is verified against the policy (`rebalancer.keeper.verify`). Nothing new is sent here: the outbox replaces and cancels.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection, Sequence
+
+import structlog
+
+from rebalancer.chain.receipt import find_receipt
+from rebalancer.chain.rpc import Rpc
+from rebalancer.chain.snapshot import Block, VaultSnapshot, read_vaults
+from rebalancer.errors import BooksDiffer
+from rebalancer.keeper.breaker import VaultBreakers
+from rebalancer.keeper.context import Site
+from rebalancer.keeper.decide import Verdict
+from rebalancer.keeper.decision import Decision, Outcome
+from rebalancer.keeper.evaluator import Evaluation
+from rebalancer.keeper.reporting import DecisionQueue
+from rebalancer.keeper.verify import verify
+from rebalancer.reasons import Reason
+from rebalancer.send.attempt import Attempt, State
+from rebalancer.send.nonces import clear_on_start
+from rebalancer.send.outbox import Outbox
+from rebalancer.send.signed import Signer
+
+__all__ = ["InFlight"]
+
+log = structlog.get_logger("rebalancer.keeper")
+
+_CLOSED = frozenset({State.MINED, State.FAILED, State.CANCELLED})
+_FIRST_POLL_SECONDS = 0.001  # Anvil mines right after it has answered
+_LONGEST_POLL_SECONDS = 1.0
+
+_ReportKey = tuple[int, State, str | None, str | None]
+
+
+class InFlight:
+    """The attempts of one chain in an outbox; without an outbox there are none. Not to be shared by threads."""
+
+    def __init__(
+        self,
+        rpc: Rpc,
+        site: Site,
+        signers: Sequence[Signer],
+        outbox: Outbox | None,
+        breakers: VaultBreakers,
+        queue: DecisionQueue,
+    ) -> None:
+        self._site = site
+        self._rpc = rpc
+        self._signers = signers
+        self._outbox = outbox
+        self._breakers = breakers
+        self._queue = queue
+        self._reported: set[_ReportKey] = set()
+        self._sent: dict[int, Verdict] = {}
+        """By attempt of this run, what it was sent for."""
+        self._epochs: dict[str, int] = {}
+        self._evaluated_at = 0
+
+    def resume(self) -> None:
+        """Settle what an earlier run left unfinished, and verify once more what it saw mined: it may have been killed before it did.
+
+        Raises:
+            ForeignPending, TooManyGaps: an account's nonces are not in order.
+            BooksDiffer: after a rebalance that is not final yet, and no other vault is left.
+        """
+        if self._outbox is None:
+            return
+        before = self._outbox.journal.watched(self._site.chain_id)
+        self._reported = {_report_key(attempt) for attempt in before if attempt.state in _CLOSED}
+        clear_on_start(self._outbox, self._rpc, self._signers)
+        for attempt in self._outbox.resume(self._rpc):
+            intent = attempt.intent
+            log.info("resumed", vault=intent.vault, kind=intent.kind, state=attempt.state.value)
+        self._verify_again(before)
+
+    def vaults(self) -> frozenset[str]:
+        """The vaults that have an attempt which no block holds yet."""
+        if self._outbox is None:
+            return frozenset()
+        unsettled = self._outbox.unsettled(self._site.chain_id)
+        return frozenset(attempt.intent.vault for attempt in unsettled)
+
+    def advance(self, block: Block) -> None:
+        """Bring attempts forward at a new block, and queue the outcomes of those that came to an end.
+
+        Raises:
+            ChainError: the chain could not be read.
+            BooksDiffer: a vault's ledger is not what the policy says, and no other vault is left.
+        """
+        if self._outbox is not None:
+            self._catch_up(block)
+            self._outbox.advance(self._rpc, self._signers, block.number, self._epochs)
+            self._queue_outcomes(block, self._outbox)
+
+    def evaluated(self, evaluation: Evaluation) -> None:
+        """Take note of the vaults' epochs: an attempt of an earlier epoch is obsolete."""
+        self._epochs, self._evaluated_at = dict(evaluation.epochs), evaluation.block.number
+
+    def sent(self, attempt: Attempt, verdict: Verdict) -> None:
+        """Take note of what an attempt was sent for."""
+        self._sent[attempt.id] = verdict
+
+    def rejected(self, vault: str, epoch: int) -> None:
+        """Take note that the decision at hand reports that the node rejected the transaction: its outcome is no further news."""
+        if self._outbox is not None:
+            failed = self._outbox.journal.of_epoch(self._site.chain_id, vault, epoch)
+            self._reported |= {_report_key(attempt) for attempt in failed}
+
+    def wait(
+        self, block: Block, vaults: Collection[str], seconds: float, stopping: threading.Event
+    ) -> None:
+        """Wait for the outcomes of transactions just sent for some vaults, so many seconds at most.
+
+        Raises:
+            As `advance`.
+        """
+        if self._outbox is None:
+            return
+        until = time.monotonic() + seconds
+        pause, left = _FIRST_POLL_SECONDS, set(vaults)
+        while True:
+            time.sleep(pause)
+            height = int(self._rpc.call("eth_blockNumber"), 16)
+            self._outbox.advance(self._rpc, self._signers, height)
+            left -= self._queue_outcomes(block, self._outbox)
+            pause = min(2 * pause, _LONGEST_POLL_SECONDS)
+            if not left or time.monotonic() + pause > until or stopping.is_set():
+                return
+
+    def _verify_again(self, attempts: Sequence[Attempt]) -> None:
+        for attempt in attempts:
+            if attempt.state is not State.MINED or attempt.intent.epoch < 0:
+                continue
+            receipt = find_receipt(self._rpc, str(attempt.mined_hash))
+            if receipt is None or attempt.intent.vault == attempt.sender:
+                continue
+            try:
+                verify(self._rpc, self._site.system.lens, attempt.intent, receipt)
+            except BooksDiffer as differ:
+                self._breakers.books_differ(differ)
+
+    def _catch_up(self, block: Block) -> None:
+        """After a start or a pause, read the epochs of vaults again that have attempts in flight.
+
+        Others may have rebalanced them meanwhile: what is obsolete by that is cancelled, not replaced at a higher fee.
+        """
+        vaults = sorted(self.vaults() & set(self._site.vaults))
+        if vaults and block.number > self._evaluated_at + 1:
+            read = read_vaults(self._rpc, self._site.system.lens, vaults, block)
+            self._epochs |= {vault.address: vault.state.epoch for vault in read}
+
+    def _queue_outcomes(self, block: Block, outbox: Outbox) -> set[str]:
+        """Queue the outcome of each attempt that is not reported yet; the vaults that they are of."""
+        queued: set[str] = set()
+        watched = outbox.journal.watched(self._site.chain_id)
+        for attempt in watched:
+            if attempt.state not in _CLOSED or _report_key(attempt) in self._reported:
+                continue
+            if attempt.intent.vault != attempt.sender:  # else it only used a nonce up
+                decision = self._decision(block, attempt)
+                if decision is None:
+                    continue  # a reorg is under way: a later block reports it
+                self._queue.log(decision)
+                self._queue.put(decision)
+                queued.add(decision.vault)
+            self._reported.add(_report_key(attempt))
+        # What is final is not watched any more, and needs no memory.
+        self._reported &= {_report_key(attempt) for attempt in watched}
+        self._sent = {one.id: self._sent[one.id] for one in watched if one.id in self._sent}
+        return queued
+
+    def _decision(self, block: Block, attempt: Attempt) -> Decision | None:
+        """The decision that reports what became of an attempt; None if its receipt is not to be had."""
+        intent = attempt.intent
+        verdict = self._sent.get(attempt.id)
+        breaker = self._breakers.of(intent.vault)
+
+        def decision(reason: Reason, text: str, outcome: Outcome | None = None) -> Decision:
+            # Read at this block where nothing else tells: it must be the same after a restart.
+            seen = outcome.before if outcome else self._read(intent.vault, block)
+            return Decision(
+                block,
+                intent.vault,
+                reason,
+                text,
+                seen.state.epoch if intent.epoch < 0 else intent.epoch,
+                seen.drift_bps if seen.total_e18 else None,
+                verdict.snapshot if verdict else seen,
+                verdict.plan if verdict else None,
+                outcome,
+                attempt.mined_hash,
+                intent.kind,
+            )
+
+        if attempt.state is State.MINED:
+            if intent.epoch < 0:
+                breaker.succeeded()
+                reason = Reason.SYNCED if intent.kind == "sync" else Reason.POKED
+                return decision(reason, intent.reason)
+            receipt = find_receipt(self._rpc, str(attempt.mined_hash))
+            if receipt is None:
+                return None
+            try:
+                plan = verdict.plan if verdict else None
+                outcome = verify(self._rpc, self._site.system.lens, intent, receipt, plan)
+            except BooksDiffer as differ:
+                return self._books_differ(differ, decision)
+            breaker.succeeded()
+            return decision(Reason.REBALANCED, intent.reason, outcome)
+        reverted = attempt.state is State.FAILED and attempt.block_number is not None
+        if reverted:
+            self._breakers.failed(intent.vault, attempt.note)
+        return decision(Reason.REVERTED if reverted else Reason.CANCELLED, attempt.note)
+
+    def _read(self, vault: str, block: Block) -> VaultSnapshot:
+        (snapshot,) = read_vaults(self._rpc, self._site.system.lens, [vault], block)
+        return snapshot
+
+    def _books_differ(
+        self, differ: BooksDiffer, decision: Callable[[Reason, str], Decision]
+    ) -> Decision:
+        """Leave that vault alone, and report it even if it ends the keeper."""
+        halted = decision(Reason.HALTED, str(differ))
+        try:
+            self._breakers.books_differ(differ)
+        except BooksDiffer:
+            self._queue.put(halted)
+            raise
+        return halted
+
+
+def _report_key(attempt: Attempt) -> _ReportKey:
+    """What is reported once: an attempt, its state, and which block holds which of its versions."""
+    return attempt.id, attempt.state, attempt.mined_hash, attempt.block_hash

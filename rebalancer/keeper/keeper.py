@@ -1,0 +1,332 @@
+"""The keeper of the vaults of one chain: at every block one tick, a decision for each vault, and at most one transaction a vault.
+
+`start → tick → stop`. A tick brings forward what was sent before (`rebalancer.keeper.inflight`), evaluates the vaults at the newest block
+(`rebalancer.keeper.evaluator`), hands what is to be sent to the outbox (`rebalancer.keeper.dispatch`), and reports to observers
+(`rebalancer.keeper.reporting`). "Do nothing" is a decision too, and every decision has a reason. After a rebalance is mined, the
+vault's ledger is held against the policy: a difference of one unit is `BooksDiffer`, which stops that vault for good, because then
+either this program or the chain is not what it seems.
+
+The keeper chooses when and by which route. What it may sell, how much and at what loss, the vault decides.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import structlog
+from structlog.contextvars import bind_contextvars
+
+from rebalancer.chain.heads import Head, Heads
+from rebalancer.chain.rpc import Rpc
+from rebalancer.chain.snapshot import Block, read_block
+from rebalancer.errors import BooksDiffer, ChainError, SignerUnavailable, TooManyFailures
+from rebalancer.keeper.authority import Authority
+from rebalancer.keeper.breaker import Breaker, VaultBreakers
+from rebalancer.keeper.conditions import ConditionsReader
+from rebalancer.keeper.context import KeeperOptions, Site
+from rebalancer.keeper.decision import Decision
+from rebalancer.keeper.dispatch import Dispatch, DispatchInputs
+from rebalancer.keeper.evaluator import Evaluates, Evaluator, EvaluatorOptions
+from rebalancer.keeper.feed_watch import FeedWatch
+from rebalancer.keeper.inflight import InFlight
+from rebalancer.keeper.pool_faults import PoolFaults
+from rebalancer.keeper.report import Looked, Watcher
+from rebalancer.keeper.reporting import DecisionQueue, Reporter
+from rebalancer.send.lanes import Lane
+from rebalancer.send.lifecycle import SendRules
+from rebalancer.send.outbox import Outbox
+from rebalancer.send.signed import Signer
+from rebalancer.send.simulate import Simulator
+
+__all__ = ["Keeper", "Tuning"]
+
+log = structlog.get_logger("rebalancer.keeper")
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """What may be changed while a keeper runs."""
+
+    options: KeeperOptions
+    rules: SendRules
+    evaluation: EvaluatorOptions
+    max_spend_per_day_wei: int
+
+
+class Keeper:
+    """A keeper of the vaults of one chain. Not to be shared by threads, but for `stop` and `tune`."""
+
+    def __init__(
+        self,
+        rpc: Rpc,
+        site: Site,
+        signers: Sequence[Signer],
+        outbox: Outbox | None,
+        options: KeeperOptions | None = None,
+        *,
+        evaluator: Evaluates | None = None,
+        watchers: Sequence[Watcher] = (),
+    ) -> None:
+        """`signers` may be lanes; `watchers` are told of every look. Only a dry run can do without an outbox."""
+        self.rpc = rpc
+        self.site = site
+        self.signers = tuple(signers)
+        self.outbox = outbox
+        self.options = options or KeeperOptions()
+        self.evaluator = evaluator or Evaluator(rpc, site)
+        self.feed_watch = FeedWatch(rpc, site)
+        simulator = Simulator(rpc)
+        failures, backoff_seconds = self.options.max_failures_in_a_row, self.options.rest_seconds
+        self._breaker = Breaker(failures, backoff_seconds)
+        self._vault_breakers = VaultBreakers(site.vaults, failures, backoff_seconds)
+        self._authority = Authority(rpc, site, self.signers)
+        self._conditions = ConditionsReader(rpc, site)
+        self._pool_faults = PoolFaults(rpc, site, self.signers, self.evaluator, simulator)
+        self._queue = DecisionQueue(site.chain_id)
+        self._in_flight = InFlight(
+            rpc, site, self.signers, outbox, self._vault_breakers, self._queue
+        )
+        self._dispatch = Dispatch(
+            rpc,
+            site,
+            self.signers,
+            outbox,
+            self.evaluator,
+            simulator,
+            self._authority,
+            self._vault_breakers,
+            self._pool_faults,
+            self._in_flight,
+        )
+        self.reporter = Reporter(
+            rpc,
+            site,
+            self.signers,
+            outbox,
+            self._queue,
+            self._breaker,
+            self._vault_breakers,
+            self._pool_faults,
+            watchers,
+        )
+        self._stopping = threading.Event()
+        self._tuning: Tuning | None = None
+        self._retrying = False
+        self._unread: Head | None = None
+        """The newest head whose tick failed."""
+
+    # Life
+
+    def start(self) -> None:
+        """Check that this keeper may act, and settle what an earlier run left unfinished.
+
+        A vault that it may not rebalance is left alone, unless there is no other; one whose policy opens execution to anyone is
+        served once its keepers' time is over.
+
+        Raises:
+            WrongChain, ChainError: the node is not the right one, or does not answer.
+            UnknownVault: an address is not a vault's.
+            KeeperNotAuthorized: an account does not hold the keeper's role.
+            ForeignPending, TooManyGaps: an account's nonces are not in order.
+            BooksDiffer: after a rebalance that is not final yet, and no other vault is left.
+        """
+        bind_contextvars(chain_id=self.site.chain_id)
+        self.rpc.chain_id()
+        sends = self.outbox is not None and not self.options.dry_run
+        refused = self._authority.check(sends=sends)
+        if refused and len({each.vault for each in refused}) == len(self.site.vaults):
+            raise refused[0]
+        for refusal in refused:
+            log.error("not_authorized", vault=refusal.vault, account=refusal.account)
+            self._vault_breakers.of(refusal.vault).trip(str(refusal), time.time())
+        self._in_flight.resume()
+        log.info(
+            "started",
+            chain_id=self.site.chain_id,
+            vaults=len(self.site.vaults),
+            signers=[signer.address for signer in self.signers],
+            pools=len(self.site.pools),
+        )
+
+    def run(
+        self,
+        on_decision: Callable[[Decision], None] | None = None,
+        alive: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Tick at every new block until stopped; `alive` is called before each look and each pause.
+
+        Raises:
+            TooManyFailures: that many ticks in a row failed, and the options say to give up; carries the last failure.
+            BooksDiffer: no vault is left whose books are what the policy says.
+        """
+        with Heads(
+            self.rpc, self.options.socket_url, poll_seconds=self.options.poll_seconds
+        ) as heads:
+            while not self._stopping.is_set():
+                alive()
+                if self._breaker.is_open(time.time()):
+                    self._stopping.wait(min(1.0, self.options.poll_seconds))
+                    continue
+                self._turn(heads, on_decision)
+                if self._breaker.failed_in_a_row or not heads.subscribed:
+                    self._stopping.wait(self.options.poll_seconds)
+
+    def stop(self) -> None:
+        """Let the present tick finish, and no other begin."""
+        self._stopping.set()
+
+    def retry_pools(self) -> None:
+        """Have all pools that are left out tried again, at the next tick."""
+        self._retrying = True
+
+    def tune(self, tuning: Tuning) -> None:
+        """Go on with other settings from the next tick on."""
+        self._tuning = tuning
+
+    def _turn(self, heads: Heads, on_decision: Callable[[Decision], None] | None) -> None:
+        """One round of the loop: wait for a head, and tick."""
+        bind_contextvars(chain_id=self.site.chain_id)
+        options = self.options
+        began, requests_before = time.monotonic(), self.rpc.requests
+        try:
+            waits = heads.subscribed and self._unread is None
+            head = heads.next(options.poll_seconds if waits else 0) or self._unread
+            self.reporter.is_subscribed = heads.subscribed
+            if head is None:
+                self.reporter.idle()
+                return
+            decisions = self.tick(head)
+        except (ChainError, SignerUnavailable) as failure:
+            opened = self._breaker.failed(str(failure), time.time())
+            failures = self._breaker.failed_in_a_row
+            log.warning("tick_failed", failures=failures, why=str(failure))
+            # What is in no report yet waits for the next tick, unless none is to come soon.
+            decisions = self._queue.take() if opened else ()
+            self._report_failure(began, requests_before, decisions, failure)
+            self._hand(decisions, on_decision)
+            if opened and options.gives_up:
+                raise TooManyFailures(failures, failure) from failure
+        except BooksDiffer as differ:
+            decisions = self._queue.take()
+            self._report_failure(began, requests_before, decisions, differ)
+            self._hand(decisions, on_decision)
+            raise
+        else:
+            self._hand(decisions, on_decision)
+
+    def _report_failure(
+        self,
+        began: float,
+        requests_before: int,
+        decisions: tuple[Decision, ...],
+        failure: Exception,
+    ) -> None:
+        requests = self.rpc.requests - requests_before
+        self.reporter.report(began, None, decisions, requests=requests, failure=str(failure))
+
+    @staticmethod
+    def _hand(
+        decisions: Sequence[Decision], on_decision: Callable[[Decision], None] | None
+    ) -> None:
+        for decision in decisions:
+            if on_decision:
+                on_decision(decision)
+
+    # Work
+
+    def tick(self, at: Head | Block | None = None) -> tuple[Decision, ...]:
+        """Look once and do what is to be done; the decisions that are news, those about what was sent earlier first.
+
+        `at` is the newest block, which is asked for where it is not given. A head whose tick failed is not lost: the next tick
+        takes its news, too, and tells what was sent or came to an end before it failed.
+
+        Raises:
+            ChainError: the chain could not be read or a transaction not sent; nothing is half done that a later tick does not settle.
+            BooksDiffer: a vault's books are not what the policy says, and no other vault is left.
+        """
+        bind_contextvars(chain_id=self.site.chain_id)  # whoever logs below says of which chain
+        began, requests_before = time.monotonic(), self.rpc.requests
+        self._take_orders()
+        try:
+            self.rpc.deadline = began + self.options.look_seconds
+            block = read_block(self.rpc) if at is None else at
+            if isinstance(block, Block):
+                head = Head.at(block.number, block.hash, block.timestamp)
+            else:
+                head = block
+            if self._unread is not None and self._unread is not head:
+                head = head.after(self._unread)
+            self._unread = head
+            block = Block(head.header.number, head.header.hash, head.header.timestamp)
+            looked = self._look(head, block)
+        finally:
+            self.rpc.deadline = None
+        self._unread = None
+        if self._breaker.failed_in_a_row:
+            log.info("tick_recovered", failures=self._breaker.failed_in_a_row, block=block.number)
+        self._breaker.succeeded()
+        decisions = self._queue.take()
+        requests = self.rpc.requests - requests_before
+        self.reporter.report(began, block, decisions, requests=requests, looked=looked)
+        return decisions
+
+    def _take_orders(self) -> None:
+        """Do what other threads asked for since the last tick: other settings, pools tried again."""
+        tuning, self._tuning = self._tuning, None
+        if tuning is not None:
+            self._tune(tuning)
+        if self._retrying:
+            self._retrying = False
+            self._pool_faults.forget()
+            self.evaluator.retry_pools()
+            log.info("pools_tried_again")
+
+    def _tune(self, tuning: Tuning) -> None:
+        self.options = tuning.options
+        self._breaker.failures = tuning.options.max_failures_in_a_row
+        self._breaker.rest_seconds = tuning.options.rest_seconds
+        self._vault_breakers.tune(self._breaker.failures, self._breaker.rest_seconds)
+        for signer in self.signers:
+            if isinstance(signer, Lane):
+                signer.limits = replace(
+                    signer.limits,
+                    max_fee_per_gas_wei=tuning.options.fee_cap_wei,
+                    max_spend_per_day_wei=tuning.max_spend_per_day_wei,
+                )
+        if self.outbox is not None:
+            self.outbox.rules = tuning.rules
+        self.evaluator.options = tuning.evaluation
+        log.info("tuned", chain_id=self.site.chain_id)
+
+    def _look(self, head: Head, block: Block) -> Looked:
+        """Bring forward what was sent before, evaluate all vaults, and act on each."""
+        self._in_flight.advance(block)
+        conditions = self._conditions.read(block, self.options.native_price_e18)
+        halted = self._vault_breakers.halted()
+        left_alone = self._in_flight.vaults().union(halted)
+        without = self._pool_faults.outages.scopes(block.timestamp)
+        evaluation = self.evaluator.evaluate(head, conditions, left_alone, without)
+        self._in_flight.evaluated(evaluation)
+        self._pool_faults.unread = evaluation.left_out
+        self.reporter.evaluation = evaluation
+        inputs = DispatchInputs(block, conditions, self.options, halted)
+        with self._queue.deciding(evaluation) as decided:
+            for decision in self._dispatch.decisions(inputs, evaluation.verdicts):
+                decided[decision.vault] = decision
+                self._queue.log(decision)
+            for decision in self._queue.quiet(evaluation):
+                decided[decision.vault] = decision
+                self._queue.log(decision)
+            sent = {one.vault for one in decided.values() if one.transaction_hash is not None}
+            if self.options.receipt_seconds and sent:
+                self.rpc.deadline = None
+                self._in_flight.wait(block, sent, self.options.receipt_seconds, self._stopping)
+        if self.reporter.watchers:
+            vaults = [verdict.snapshot for verdict in evaluation.verdicts]
+            self.reporter.off_market = self.feed_watch.look(block, vaults)
+        return Looked(
+            evaluation.verdicts, evaluation.pools, conditions, self.site.tokens, left_alone
+        )

@@ -1,0 +1,183 @@
+"""Pool faults: which pools a keeper leaves out because the chain refuses swaps on them, for all vaults or for one.
+
+When the chain refuses a plan, its swaps are simulated one by one (`rebalancer.keeper.swaps`). Where the node cannot do that, plans
+without each pool are tried instead. A fault that may be the vault's is held against the pool for that vault only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+import structlog
+
+from rebalancer.chain.rpc import Rpc
+from rebalancer.chain.snapshot import Block, read_block
+from rebalancer.errors import ContractReverted, RpcRejected
+from rebalancer.keeper.context import Site
+from rebalancer.keeper.decide import Conditions, Step, Verdict
+from rebalancer.keeper.evaluator import Evaluates
+from rebalancer.keeper.outages import LeftOut, Outages, Scope
+from rebalancer.keeper.swaps import FailedSwap, failed_swaps, rebalance_data, swaps_of
+from rebalancer.plan import Plan
+from rebalancer.send.costs import estimate_gas
+from rebalancer.send.signed import Signer
+from rebalancer.send.simulate import Simulator
+
+__all__ = ["PoolFaults", "uses"]
+
+log = structlog.get_logger("rebalancer.keeper")
+
+_MOST_POOLS_APART = 8
+"""Of a plan with more pools none is found by planning with each alone, where the node does not simulate."""
+
+
+class PoolFaults:
+    """The pools that are left out on one chain. Not to be shared by threads."""
+
+    def __init__(
+        self,
+        rpc: Rpc,
+        site: Site,
+        signers: Sequence[Signer],
+        evaluator: Evaluates,
+        simulator: Simulator,
+    ) -> None:
+        self.outages = Outages()
+        """What is left out for every vault."""
+        self.unread: tuple[LeftOut, ...] = ()
+        """The pools that the newest evaluation could not read."""
+        self._rpc = rpc
+        self._site = site
+        self._signers = signers
+        self._evaluator = evaluator
+        self._simulator = simulator
+        self._outages_of: dict[str, Outages] = {}
+        """What is left out for one vault alone, because the fault may be the vault's."""
+
+    def forget(self) -> None:
+        """Have all pools tried again at once."""
+        self.outages.forget()
+        self._outages_of.clear()
+
+    def left_out(self, block: Block | None) -> tuple[LeftOut, ...]:
+        """The pools that are not traded on at a block, because they refused or cannot be read."""
+        now = block.timestamp if block else 0
+        of_vaults = [
+            replace(one, subject=f"{one.subject} for {vault}")
+            for vault, outages in self._outages_of.items()
+            for one in outages.told(outages.scopes(now))
+        ]
+        return (*self.outages.told(self.outages.scopes(now)), *of_vaults, *self.unread)
+
+    def without(self, block: Block, vault: str) -> frozenset[Scope]:
+        """What is not to be traded on for a vault."""
+        of_all, of_it = self.outages.scopes(block.timestamp), self._outages_of.get(vault)
+        return of_all if of_it is None else of_all | of_it.scopes(block.timestamp)
+
+    def blame(self, block: Block, conditions: Conditions, verdict: Verdict, refusal: str) -> bool:
+        """Leave out the pools whose swaps are why the chain refuses a plan, with this `refusal`; whether there are any.
+
+        Raises:
+            ChainError: the chain could not be read.
+        """
+        plan = verdict.plan
+        if plan is None:
+            return False
+        try:
+            failed = self._failed_swaps(block, conditions, verdict, plan)
+        except RpcRejected as rejected:
+            log.warning("swaps_not_simulated", vault=verdict.vault, why=str(rejected))
+            return False
+        now = float(block.timestamp)
+        for one in failed:
+            leg, key = one.swap.leg, one.swap.leg.pool.key
+            if one.token or one.may_be_the_vaults:
+                scope = Scope("" if one.token else key, one.token)
+                outages = self._outages_of.setdefault(verdict.vault, Outages())
+                left_out = [outages.failed(scope, one.why, now)]
+            else:
+                ends = leg.token_in, leg.token_out
+                left_out = self.outages.refused(key, one.swap.holder, ends, one.why, now)
+            for each in left_out:
+                log.warning(
+                    "pool_left_out",
+                    pool=each.subject,
+                    vault=verdict.vault,
+                    block=block.number,
+                    why=each.why,
+                    seconds=each.until - now,
+                    refusal=refusal,
+                )
+        return bool(failed)
+
+    def worked(self, verdict: Verdict) -> None:
+        """The chain takes a plan: what was left out before, and is in it, works again."""
+        if verdict.plan is None:
+            return
+        for swap in swaps_of(verdict.plan):
+            pool, ends = (swap.leg.pool.key, swap.holder), (swap.leg.token_in, swap.leg.token_out)
+            its_own = self._outages_of.get(verdict.vault, Outages())
+            for scope in (*self.outages.worked(*pool, *ends), *its_own.worked(*pool, *ends)):
+                log.info("pool_trades_again", pool=str(scope), vault=verdict.vault)
+
+    def _failed_swaps(
+        self, block: Block, conditions: Conditions, verdict: Verdict, plan: Plan
+    ) -> Sequence[FailedSwap]:
+        executor = self._site.system.executor
+        other = self._signers[0].address
+        failed = failed_swaps(self._simulator, verdict.vault, executor, other, plan)
+        if failed is None:
+            return self._failed_apart(block, conditions, verdict, plan)
+        if any(one.is_short for one in failed) and read_block(self._rpc).hash != block.hash:
+            return [one for one in failed if not one.is_short]  # others may have traded since
+        return failed
+
+    def _failed_apart(
+        self, block: Block, conditions: Conditions, verdict: Verdict, plan: Plan
+    ) -> list[FailedSwap]:
+        """Without a simulation of single swaps: the pools that are in no plan that passes, while plans without them do.
+
+        Where no plan passes, it may be the vault that refuses, and no pool is at fault.
+        """
+        swaps = {swap.leg.pool.key: swap for swap in swaps_of(plan)}
+        if not 1 < len(swaps) <= _MOST_POOLS_APART:
+            return []
+        left_out = self.without(block, verdict.vault)
+
+        def sound(without: Collection[str]) -> set[str]:
+            """The pools of the plan without some, if the chain takes that."""
+            scopes = left_out | {Scope(key) for key in without}
+            found = self._evaluator.again(verdict.snapshot, conditions, scopes)
+            if found is None or found.plan is None or found.step is not Step.REBALANCE:
+                return set()
+            data = rebalance_data(found.snapshot, found.plan, self._site.system.executor)
+            try:
+                estimate_gas(self._rpc, self._signers[0].address, verdict.vault, data)
+            except ContractReverted:
+                return set()
+            return {leg.pool.key for leg in found.plan.legs}
+
+        passed = [sound([key]) for key in swaps]
+        suspects = [key for key, found in zip(swaps, passed, strict=True) if found]
+        if not suspects:  # several at once may be at fault
+            passed = [sound(swaps.keys() - {key}) for key in swaps]
+            suspects = list(swaps) if any(passed) else []
+        innocent = set().union(*passed)
+        why = "plans without it pass"
+        return [
+            FailedSwap(swaps[key], why, may_be_the_vaults=True)
+            for key in suspects
+            if key not in innocent
+        ]
+
+
+def uses(plan: Plan, without: Collection[Scope]) -> bool:
+    """Whether a plan swaps on a pool that is left out."""
+    return bool(without) and any(
+        scope.covers(
+            swap.leg.pool.key, swap.holder, [token.address for token in swap.leg.pool.tokens]
+        )
+        for swap in swaps_of(plan)
+        for scope in without
+    )
