@@ -21,7 +21,6 @@ from rebalancer.chain.pools import read_pools
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import Block, VaultSnapshot, read_block, read_vaults
 from rebalancer.chain.wellknown import DEVNET_CHAIN_ID, SEQUENCED
-from rebalancer.config import KeeperSettings, Settings
 from rebalancer.deploy import Role, System
 from rebalancer.errors import (
     ConfigError,
@@ -51,6 +50,7 @@ from rebalancer.send.journal_file import BESIDE
 from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import keystore_address, keystore_weakness, open_signer
 from rebalancer.send.wallet import check_ether
+from rebalancer.settings import KeeperSettings, Settings
 from rebalancer.units import E18
 from rebalancer.words import counted, span
 

@@ -18,7 +18,6 @@ from rebalancer.cli import Group
 from rebalancer.cli.keeper import _Asked, _print_line, _reloaded, _tuning, noting_the_outbox
 from rebalancer.cli.logs import set_up_logs
 from rebalancer.cli.session import Session, account_option, json_option, read_chains
-from rebalancer.config import Settings
 from rebalancer.errors import ConfigError
 from rebalancer.fleet.crew import Crew, local_crew, redis_crew, serve
 from rebalancer.fleet.evaluator import FleetEvaluator
@@ -31,6 +30,7 @@ from rebalancer.keeper import Keeper, Site, Watcher
 from rebalancer.keeper.station import Station
 from rebalancer.send.from_settings import lane_of, outbox_of
 from rebalancer.send.signer import Signer
+from rebalancer.settings import Settings
 from rebalancer.watch import watchers_of
 
 __all__ = ["fleet"]

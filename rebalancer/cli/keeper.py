@@ -34,7 +34,6 @@ from rebalancer.cli.show import (
     print_json,
     usd,
 )
-from rebalancer.config import Settings, changed, value_of
 from rebalancer.errors import ConfigError
 from rebalancer.keeper import (
     Decision,
@@ -52,6 +51,7 @@ from rebalancer.plan import Plan
 from rebalancer.policy import Settlement
 from rebalancer.send.from_settings import lane_of, max_spend_per_day_wei, outbox_of, rules_of
 from rebalancer.send.signer import Signer
+from rebalancer.settings import Settings, changed, value_of
 from rebalancer.units import BPS, E18
 from rebalancer.watch import watchers_of
 

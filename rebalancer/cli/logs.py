@@ -9,8 +9,8 @@ from typing import Any
 
 import structlog
 
-from rebalancer.config import Settings
 from rebalancer.redact import Redactor
+from rebalancer.settings import Settings
 from rebalancer.texts import safe_text
 
 __all__ = ["set_up_logs"]

@@ -28,7 +28,6 @@ from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
 from rebalancer.cli import JSON_ASKED, Options
 from rebalancer.cli.show import amount
 from rebalancer.cli.unsigned import Wanted, unsigned_options, write_down
-from rebalancer.config import AccountSettings, Settings, load_chains, load_settings
 from rebalancer.deploy import System
 from rebalancer.errors import (
     ConfigError,
@@ -52,6 +51,7 @@ from rebalancer.send.signer import (
 )
 from rebalancer.send.unsigned import Recorder
 from rebalancer.send.wallet import Wallet
+from rebalancer.settings import AccountSettings, Settings, load_chains, load_settings
 from rebalancer.venues import Pool, Token
 
 __all__ = [

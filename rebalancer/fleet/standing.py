@@ -11,9 +11,9 @@ from typing import Any
 
 import structlog
 
-from rebalancer.config import Settings
 from rebalancer.errors import ListenFailed
 from rebalancer.redact import Redactor
+from rebalancer.settings import Settings
 from rebalancer.texts import safe_text
 from rebalancer.watch.server import Server
 from rebalancer.words import span

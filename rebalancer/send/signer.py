@@ -21,7 +21,6 @@ from eth_utils.address import to_checksum_address
 from hexbytes import HexBytes
 
 from rebalancer.chain.wellknown import DEVNET_CHAIN_ID, TEST_MNEMONIC
-from rebalancer.config import AccountSettings
 from rebalancer.errors import (
     DevnetKeyOnRealChain,
     KeystoreMissing,
@@ -31,6 +30,7 @@ from rebalancer.errors import (
     WrongPassword,
 )
 from rebalancer.files import MEGABYTE, Excess, parse_json, read_text
+from rebalancer.settings import AccountSettings
 
 __all__ = [
     "DevnetSigner",

@@ -13,9 +13,9 @@ from contextlib import ExitStack, contextmanager
 
 import structlog
 
-from rebalancer.config import Settings
 from rebalancer.keeper.tick import Tick, Watcher
 from rebalancer.redact import Redactor
+from rebalancer.settings import Settings
 from rebalancer.watch.alarms import Limits
 from rebalancer.watch.alerts import Alerts
 from rebalancer.watch.board import Board

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
-from rebalancer.config import AlertSettings
 from rebalancer.keeper.tick import OpenBreaker, Tick
 from rebalancer.reasons import Reason
+from rebalancer.settings import AlertSettings
 from rebalancer.units import E18
 from rebalancer.words import span
 

@@ -13,7 +13,6 @@ import pytest
 from rebalancer.chain.contracts import BoundContract
 from rebalancer.chain.receipt import find_receipt, wait_for_receipt
 from rebalancer.chain.rpc import Call, Rpc
-from rebalancer.config import AccountSettings, RpcUrl
 from rebalancer.devnet.local import LocalChain
 from rebalancer.errors import (
     CallNotAllowed,
@@ -35,6 +34,7 @@ from rebalancer.send.outbox import Attempt, Intent, Outbox, SendRules, State
 from rebalancer.send.remote import ExternalSigner, open_external
 from rebalancer.send.signer import devnet_signer, open_signer
 from rebalancer.send.wallet import Wallet
+from rebalancer.settings import AccountSettings, RpcUrl
 from tests.outboxes import deliver
 
 pytestmark = pytest.mark.both_chains  # nodes differ in what they keep, mine, replace and refuse

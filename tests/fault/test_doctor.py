@@ -16,7 +16,6 @@ from eth_account import Account
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import Block
-from rebalancer.config import KeeperSettings, RpcUrl, Settings, load_settings
 from rebalancer.deploy import FeedSpec, Role, set_feed
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.node import Node, NodeSettings
@@ -26,6 +25,7 @@ from rebalancer.errors import ConfigError, RpcRejected
 from rebalancer.governance import Holder, Permissions
 from rebalancer.send.outbox import Intent, Outbox
 from rebalancer.send.signer import devnet_signer
+from rebalancer.settings import KeeperSettings, RpcUrl, Settings, load_settings
 from rebalancer.venues import VENUES
 from rebalancer.venues.reading import Venue
 from rebalancer.venues.uniswap_v4 import v4_ref

@@ -13,7 +13,6 @@ import pytest
 from eth_account import Account
 
 from rebalancer.chain.deployment import Deployment
-from rebalancer.config import load_settings
 from rebalancer.errors import (
     BadPoolSnapshot,
     BadRecords,
@@ -27,6 +26,7 @@ from rebalancer.files import MEGABYTE
 from rebalancer.keeper.recording import _BEGINNING, _DamagedError, _mend, read_day
 from rebalancer.lab.records import read_records
 from rebalancer.send.signer import KeystoreSigner, keystore_address, password_from_file
+from rebalancer.settings import load_settings
 from rebalancer.spec import load_chain_spec
 from rebalancer.venues import load
 

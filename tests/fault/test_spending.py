@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from rebalancer.chain.contracts import BoundContract
-from rebalancer.config import KeeperSettings, Settings
 from rebalancer.devnet.local import LocalChain
 from rebalancer.errors import SpendingUnwritable, SpendLimitReached
 from rebalancer.send.from_settings import outbox_of
@@ -18,6 +17,7 @@ from rebalancer.send.lanes import KeyLimits, Lane
 from rebalancer.send.outbox import Intent, Outbox
 from rebalancer.send.signer import devnet_signer
 from rebalancer.send.spending import Spending
+from rebalancer.settings import KeeperSettings, Settings
 
 CHAIN = 31337
 SIGNER = devnet_signer(3)

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from rebalancer.config import describe
 from rebalancer.errors import BooksDiffer, ConfigError, KeeperNotAuthorized
 from rebalancer.reasons import Reason
+from rebalancer.settings import describe
 from rebalancer.watch.alarms import ALARMS, Limits
 from rebalancer.watch.metrics import Metrics
 from rebalancer.watch.notices import Alarms

@@ -13,17 +13,17 @@ from pydantic import SecretStr
 
 from rebalancer.chain.rpc import Rpc
 from rebalancer.cli.logs import set_up_logs
-from rebalancer.config import (
+from rebalancer.errors import RpcRejected
+from rebalancer.redact import HIDDEN, Redactor
+from rebalancer.settings import (
     AccountSettings,
     AlertSettings,
+    AlertUrl,
     KeeperSettings,
-    PlaceUrl,
     RpcUrl,
     Settings,
     SocketUrl,
 )
-from rebalancer.errors import RpcRejected
-from rebalancer.redact import HIDDEN, Redactor
 from tests.unit.test_rpc import ScriptedServer
 
 KEY = "Zx81kQ9vWm3P"
@@ -160,7 +160,7 @@ def every_secret() -> tuple[Settings, list[str]]:
                 relays=(RpcUrl(f"https://e.example/{next(one)}"),),
                 lanes=(AccountSettings(signer_url=RpcUrl(f"https://f.example/{next(one)}")),),
             ),
-            alerts=AlertSettings(urls=(PlaceUrl(f"tgram://{next(one)}/12"),)),
+            alerts=AlertSettings(urls=(AlertUrl(f"tgram://{next(one)}/12"),)),
         ),
         secrets,
     )

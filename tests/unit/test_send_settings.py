@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from rebalancer.config import AccountSettings, KeeperSettings, Settings
 from rebalancer.errors import OutboxError, SpendingUnwritable
 from rebalancer.send.from_settings import outbox_of, rules_of
 from rebalancer.send.outbox import SendRules
 from rebalancer.send.relay import PRIVATE_METHOD, RelayRpc
+from rebalancer.settings import AccountSettings, KeeperSettings, Settings
 
 GWEI = 10**9
 

@@ -13,7 +13,8 @@ import pytest
 from pydantic import ValidationError
 
 from rebalancer.cli.session import Session
-from rebalancer.config import (
+from rebalancer.errors import ConfigError
+from rebalancer.settings import (
     KeeperSettings,
     Settings,
     changed,
@@ -21,7 +22,6 @@ from rebalancer.config import (
     load_chains,
     load_settings,
 )
-from rebalancer.errors import ConfigError
 
 VAULT = "0x6c9fc64a53c1b71fb3f9af64d1ae3a4931a5f4e9"
 SECRET = "0ld-k3y"
