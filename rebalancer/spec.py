@@ -30,7 +30,7 @@ from rebalancer.errors import (
 from rebalancer.files import MEGABYTE, Excess, read_text
 from rebalancer.oracle import MAX_DIVERGENCE_BPS, MAX_TOKEN_DECIMALS, MIN_WINDOW_SECONDS
 from rebalancer.policy import Asset, Policy
-from rebalancer.units import E18
+from rebalancer.units import E18, SHARE_DECIMALS
 
 __all__ = [
     "MAX_ASSETS",
@@ -55,7 +55,6 @@ MIN_ASSETS, MAX_ASSETS = 2, 16
 MAX_BAND_BPS = 5_000
 """ConfigStore.MAX_BAND_BPS; a band must also be above the policy's dust."""
 
-_SHARE_DECIMALS = 18
 _PRICE_DECIMALS = 18
 _NUMBER = re.compile(r"([0-9]+)(?:\.([0-9]*))?")
 _MAX_DIGITS = 78  # of 2^256
@@ -254,7 +253,7 @@ def load_vault_spec(
         assets=tuple(assets),
         policy=policy,
         seed_amounts=tuple(seeds),
-        initial_shares=table.amount("initial_shares", _SHARE_DECIMALS),
+        initial_shares=table.amount("initial_shares", SHARE_DECIMALS),
         fees=fees,
         fee_recipient=table.address("fee_recipient", fee_recipient),
         salt=table.whole("salt", salt),

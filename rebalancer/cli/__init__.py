@@ -66,7 +66,7 @@ _COMMANDS: Mapping[str, _Lazy] = {
         "admin", "admin", "Show who may do what, and make, cancel or schedule a change."
     ),
     "vault": _Lazy("vault", "vault", "Create, look at, fill and empty vaults."),
-    "plan": _Lazy("keeper", "plan", "Show what the keeper would do now. Sends nothing."),
+    "plan": _Lazy("plan", "plan", "Show what the keeper would do now. Sends nothing."),
     "pool": _Lazy(
         "pool", "pool", "Save pools, and have a keeper try again those that it leaves out."
     ),

@@ -8,7 +8,8 @@ import click
 
 from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.cli import Group
-from rebalancer.cli.session import Session, address_option, json_option, sending_options
+from rebalancer.cli.options import address_option, json_option, sending_options
+from rebalancer.cli.session import Session
 from rebalancer.cli.show import WholeTable, console, print_json
 from rebalancer.deploy import Role
 from rebalancer.errors import FunctionUnknown, RoleNotHeld

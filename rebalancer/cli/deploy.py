@@ -14,7 +14,8 @@ from rebalancer.chain.deployment import DeployedFeed, Deployment
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import read_block
 from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
-from rebalancer.cli.session import Session, account_option, address_option, json_option
+from rebalancer.cli.options import account_option, address_option, json_option
+from rebalancer.cli.session import Session
 from rebalancer.cli.show import WholeTable, console, print_json
 from rebalancer.cli.unsigned import refuses_unsigned
 from rebalancer.deploy import SourceSpec, System

@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rebalancer.addresses import check_devnets, prove_writable
-from rebalancer.cli.session import json_option, read_settings
+from rebalancer.cli.options import json_option
+from rebalancer.cli.session import read_settings
 from rebalancer.cli.show import WholeTable, console, print_json
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.market import Market

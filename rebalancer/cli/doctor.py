@@ -8,7 +8,8 @@ from typing import Any
 import click
 from rich.text import Text
 
-from rebalancer.cli.session import json_option, read_chains
+from rebalancer.cli.options import json_option
+from rebalancer.cli.session import read_chains
 from rebalancer.cli.show import console, print_json
 from rebalancer.doctor import diagnose
 from rebalancer.errors import ConfigError

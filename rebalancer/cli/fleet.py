@@ -15,9 +15,12 @@ import click
 import structlog
 
 from rebalancer.cli import Group
-from rebalancer.cli.keeper import _Asked, _print_line, _reloaded, _tuning, noting_the_outbox
+from rebalancer.cli.decision_json import print_line
+from rebalancer.cli.keeper import noting_the_outbox
 from rebalancer.cli.logs import set_up_logs
-from rebalancer.cli.session import Session, account_option, json_option, read_chains
+from rebalancer.cli.options import account_option, json_option
+from rebalancer.cli.session import Session, read_chains
+from rebalancer.cli.tuning import RunOptions, reloaded, tuning_of
 from rebalancer.errors import ConfigError
 from rebalancer.fleet.crew import Crew, local_crew, redis_crew, serve
 from rebalancer.fleet.evaluator import FleetEvaluator
@@ -107,7 +110,7 @@ def leader(options: Any, workers: int, account: int | None, as_json: bool) -> No
     common = chains[0].fleet
     url = common.redis_url.get_secret_value() if common.redis_url else None
     name = instance_name(common.worker_name)
-    asked = _Asked(account=account, waits=False, alone=len(chains) == 1)
+    asked = RunOptions(account=account, waits=False, alone=len(chains) == 1)
     with ExitStack() as stack:
         shared = RedisShared(url, common.name) if url else LocalShared()
         stack.callback(shared.close)
@@ -125,8 +128,8 @@ def leader(options: Any, workers: int, account: int | None, as_json: bool) -> No
         station = Station(
             {each.chain_id: partial(made.keeper, each, signers[each.chain_id]) for each in chains},
             watchers,
-            on_decision=_print_line if as_json else None,
-            reload=partial(_reloaded, options, asked, {each.chain_id: each for each in chains}),
+            on_decision=print_line if as_json else None,
+            reload=partial(reloaded, options, asked, {each.chain_id: each for each in chains}),
         )
         held.when_lost(station.stop)
         station.run()
@@ -137,7 +140,7 @@ class _Made:
     """How a leader's keepers are made, once it leads."""
 
     def __init__(
-        self, asked: _Asked, held: Leadership, shared: Shared, url: str | None, workers: int
+        self, asked: RunOptions, held: Leadership, shared: Shared, url: str | None, workers: int
     ) -> None:
         self.asked = asked
         self.held = held
@@ -158,7 +161,7 @@ class _Made:
         ledger = self.held.ledger(settings.chain_id, [signer.address for signer in signers])
         outbox = stack.enter_context(outbox_of(settings, ledger))
         ledger.adopt_into(outbox.journal)
-        site, tuning = Site.of(session.deployment, vaults), _tuning(settings, self.asked)
+        site, tuning = Site.of(session.deployment, vaults), tuning_of(settings, self.asked)
         evaluator = FleetEvaluator(
             session.rpc,
             site,

@@ -20,7 +20,8 @@ from rebalancer.chain.pools import (
 )
 from rebalancer.chain.snapshot import Block, read_block
 from rebalancer.cli import Group
-from rebalancer.cli.session import Session, address_option, json_option
+from rebalancer.cli.options import address_option, json_option
+from rebalancer.cli.session import Session
 from rebalancer.cli.show import WholeTable, console, print_json
 from rebalancer.errors import DeploymentMissing, SystemMissing, SystemRefused
 from rebalancer.send.journal_file import holder_of

@@ -8,7 +8,8 @@ import click
 from rich.text import Text
 
 from rebalancer.chain.snapshot import read_block
-from rebalancer.cli.session import Session, json_option
+from rebalancer.cli.options import json_option
+from rebalancer.cli.session import Session
 from rebalancer.cli.show import NOTHING, WholeTable, bps_text, console, print_json, usd
 from rebalancer.deploy import SourceKind
 from rebalancer.oracle import Fault

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 from rich.text import Text
 
-from rebalancer.cli.session import address_option, json_option
+from rebalancer.cli.options import address_option, json_option
 from rebalancer.cli.show import NOTHING, WholeTable, console, print_json
 from rebalancer.errors import BadRecords
 from rebalancer.keeper.recording import Replayed, Told, replay

@@ -18,7 +18,8 @@ from rich.live import Live
 from rich.text import Text
 
 from rebalancer.chain.rpc import endpoint_name
-from rebalancer.cli.session import json_option, read_chains
+from rebalancer.cli.options import json_option
+from rebalancer.cli.session import read_chains
 from rebalancer.cli.show import console
 from rebalancer.cli.status_picture import State, picture
 from rebalancer.errors import NoKeeperAnswers

@@ -9,13 +9,8 @@ import click
 
 from rebalancer.cli import Group
 from rebalancer.cli.logs import set_up_logs
-from rebalancer.cli.session import (
-    Session,
-    account_option,
-    address_option,
-    json_option,
-    read_settings,
-)
+from rebalancer.cli.options import account_option, address_option, json_option
+from rebalancer.cli.session import Session, read_settings
 from rebalancer.cli.show import NOTHING, WholeTable, amount, console, print_json
 from rebalancer.cli.unsigned import refuses_unsigned
 from rebalancer.errors import AttemptNotNamed

@@ -11,7 +11,7 @@ from rebalancer.settings.schema import (
     KeeperSettings,
     Settings,
 )
-from rebalancer.settings.values import AlertUrl, RpcUrl, SocketUrl
+from rebalancer.settings.values import AlertUrl, RpcUrl, WebSocketUrl
 
 __all__ = [
     "AccountSettings",
@@ -22,7 +22,7 @@ __all__ = [
     "RpcUrl",
     "Setting",
     "Settings",
-    "SocketUrl",
+    "WebSocketUrl",
     "changed",
     "describe",
     "load_chains",

@@ -17,17 +17,17 @@ from rebalancer.environment import PREFIX
 from rebalancer.settings.values import (
     Address,
     Addresses,
-    AlertTargets,
+    AlertUrls,
+    CheckedRedisUrl,
+    CheckedRpcUrl,
+    CheckedWebSocketUrl,
     Confirmations,
     FilePath,
     HostNames,
-    HttpUrl,
-    HttpUrls,
     Int,
     ListenAddress,
-    RedisAddress,
     RpcUrl,
-    WebSocketUrl,
+    RpcUrls,
 )
 
 __all__ = [
@@ -83,7 +83,7 @@ class AccountSettings(_Section):
         description="Which of the local chain's test accounts acts where there is no keystore.",
         examples=[0],
     )
-    signer_url: HttpUrl | None = Field(
+    signer_url: CheckedRpcUrl | None = Field(
         default=None,
         description="JSON-RPC endpoint of an external signer (eth_signTransaction: Clef, "
         "Web3Signer, which can sign with keys of AWS KMS or Azure Key Vault, too) that holds the key instead of a keystore.",
@@ -196,7 +196,7 @@ class KeeperSettings(AccountSettings):
         "without any, the vaults it looks after.",
         examples=[["0x6c9fc64a53c1b71fb3f9af64d1ae3a4931a5f4e9"]],
     )
-    relays: HttpUrls = Field(
+    relays: RpcUrls = Field(
         default=(),
         description="Private relays that get the keeper's transactions instead of the public; in "
         "the environment, with commas.",
@@ -277,7 +277,7 @@ class KeeperSettings(AccountSettings):
 class AlertSettings(_Section):
     """Who is told, and of what, when a running keeper needs a person."""
 
-    urls: AlertTargets = Field(
+    urls: AlertUrls = Field(
         default=(),
         description="Places that are told: mail, chat, pager, each as Apprise writes its address "
         "and none ever shown; in the environment, with commas (a comma inside one as %2C).",
@@ -306,7 +306,7 @@ class AlertSettings(_Section):
 class FleetSettings(_Section):
     """What the machines of a fleet have in common. Only `rebalancer fleet` looks at it."""
 
-    redis_url: RedisAddress | None = Field(
+    redis_url: CheckedRedisUrl | None = Field(
         default=None,
         description="Redis that the fleet shares, nobody else's; without one, leader and workers are one process.",
         examples=["redis://127.0.0.1:6379/0"],
@@ -358,12 +358,12 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    rpc_url: HttpUrl = Field(
+    rpc_url: CheckedRpcUrl = Field(
         default=RpcUrl("http://127.0.0.1:8545"),
         description="JSON-RPC endpoint of the chain.",
         examples=["http://127.0.0.1:8545"],
     )
-    more_rpc_urls: HttpUrls = Field(
+    more_rpc_urls: RpcUrls = Field(
         default=(),
         description="Further endpoints of the chain: the one that does best is asked, and the others where it fails; "
         "in the environment, with commas.",
@@ -383,7 +383,7 @@ class Settings(BaseSettings):
         description="Most that is believed of the tips that others pay, in gwei: an endpoint that tells of more raises no offer.",
         examples=[50],
     )
-    rpc_socket_url: WebSocketUrl | None = Field(
+    rpc_socket_url: CheckedWebSocketUrl | None = Field(
         default=None,
         description="WebSocket endpoint that announces new blocks; without one, or while it is down, they are asked for.",
         examples=["ws://127.0.0.1:8545"],

@@ -18,19 +18,19 @@ from rebalancer.fleet.names import redis_name
 __all__ = [
     "Address",
     "Addresses",
-    "AlertTargets",
     "AlertUrl",
+    "AlertUrls",
+    "CheckedRedisUrl",
+    "CheckedRpcUrl",
+    "CheckedWebSocketUrl",
     "Confirmations",
     "FilePath",
     "HostNames",
-    "HttpUrl",
-    "HttpUrls",
     "Int",
     "ListenAddress",
-    "RedisAddress",
     "RedisUrl",
     "RpcUrl",
-    "SocketUrl",
+    "RpcUrls",
     "WebSocketUrl",
 ]
 
@@ -44,7 +44,7 @@ class RpcUrl(Secret[str]):
         return endpoint_name(self.get_secret_value())
 
 
-class SocketUrl(Secret[str]):
+class WebSocketUrl(Secret[str]):
     """The same of a WebSocket endpoint."""
 
     def _display(self) -> str:
@@ -72,7 +72,7 @@ def _http(url: RpcUrl) -> RpcUrl:
     return url
 
 
-def _socket(url: SocketUrl) -> SocketUrl:
+def _socket(url: WebSocketUrl) -> WebSocketUrl:
     if not socket_name(url.get_secret_value()).startswith("ws"):
         raise ValueError("it must start with ws:// or wss:// and name a host")
     return url
@@ -144,14 +144,14 @@ Int = Annotated[int, BeforeValidator(_no_boolean)]
 FilePath = Annotated[Path, AfterValidator(_expanded)]
 Address = Annotated[str, AfterValidator(_address)]
 HostName = Annotated[str, AfterValidator(_host)]
-HttpUrl = Annotated[RpcUrl, AfterValidator(_http)]
-WebSocketUrl = Annotated[SocketUrl, AfterValidator(_socket)]
-AlertTarget = Annotated[AlertUrl, AfterValidator(_alert_url)]
-RedisAddress = Annotated[RedisUrl, AfterValidator(_redis)]
+CheckedRpcUrl = Annotated[RpcUrl, AfterValidator(_http)]
+CheckedWebSocketUrl = Annotated[WebSocketUrl, AfterValidator(_socket)]
+CheckedAlertUrl = Annotated[AlertUrl, AfterValidator(_alert_url)]
+CheckedRedisUrl = Annotated[RedisUrl, AfterValidator(_redis)]
 ListenAddress = Annotated[str, AfterValidator(_listening)]
 Confirmations = Annotated[int | Literal["safe", "finalized"], BeforeValidator(_confirmations)]
 
 Addresses = Annotated[tuple[Address, ...], NoDecode, BeforeValidator(_listed)]
 HostNames = Annotated[tuple[HostName, ...], NoDecode, BeforeValidator(_listed)]
-HttpUrls = Annotated[tuple[HttpUrl, ...], NoDecode, BeforeValidator(_listed)]
-AlertTargets = Annotated[tuple[AlertTarget, ...], NoDecode, BeforeValidator(_listed)]
+RpcUrls = Annotated[tuple[CheckedRpcUrl, ...], NoDecode, BeforeValidator(_listed)]
+AlertUrls = Annotated[tuple[CheckedAlertUrl, ...], NoDecode, BeforeValidator(_listed)]

@@ -19,9 +19,9 @@ import structlog
 from rebalancer import demo
 from rebalancer.cli import Options, root, session
 from rebalancer.cli.advice import sentence
-from rebalancer.cli.keeper import _Asked, _reloaded
 from rebalancer.cli.session import read_chains
 from rebalancer.cli.show import amount, console, pairs, percent, plain, usd
+from rebalancer.cli.tuning import RunOptions, reloaded
 from rebalancer.deploy import Role
 from rebalancer.errors import ContractReverted, RebalancerError, RpcRejected, RpcTimeout
 from rebalancer.policy import Price
@@ -445,7 +445,7 @@ def test_settings_that_are_taken_over_are_logged_with_what_they_were(tmp_path: P
     file.write_text("[keeper]\nmax_fee_gwei = 20\noutbox = 'b.sqlite'\n")
 
     with structlog.testing.capture_logs() as logs:
-        tunings = _reloaded(options, _Asked(), {31337: before})
+        tunings = reloaded(options, RunOptions(), {31337: before})
     structlog.reset_defaults()
 
     assert tunings[31337].options.fee_cap_wei == 20 * 10**9

@@ -22,7 +22,7 @@ from rebalancer.settings import (
     KeeperSettings,
     RpcUrl,
     Settings,
-    SocketUrl,
+    WebSocketUrl,
 )
 from tests.unit.test_rpc import ScriptedServer
 
@@ -152,7 +152,7 @@ def every_secret() -> tuple[Settings, list[str]]:
         Settings(
             rpc_url=RpcUrl(f"https://a.example/{next(one)}"),
             more_rpc_urls=(RpcUrl(f"https://b.example/{next(one)}"),),
-            rpc_socket_url=SocketUrl(f"wss://c.example/{next(one)}"),
+            rpc_socket_url=WebSocketUrl(f"wss://c.example/{next(one)}"),
             wallet=AccountSettings(keystore_password=SecretStr(next(one))),
             keeper=KeeperSettings(
                 keystore_password=SecretStr(next(one)),
