@@ -167,7 +167,7 @@ class _Made:
             site,
             self.shared,
             stack.enter_context(self._crew(settings, stack)),
-            settings.fleet.answer_seconds,
+            settings.fleet.worker_timeout_seconds,
             tuning.evaluation,
             self.held.check,
         )

@@ -104,8 +104,8 @@ def _recorders(chains: Sequence[Settings]) -> list[Recorder]:
     """One for each file that is named, of the chains that name it."""
     chain_ids: dict[Path, list[int]] = {}
     for settings in chains:
-        if settings.keeper.record is not None:
-            chain_ids.setdefault(settings.keeper.record, []).append(settings.chain_id)
+        if settings.keeper.record_file is not None:
+            chain_ids.setdefault(settings.keeper.record_file, []).append(settings.chain_id)
     return [Recorder(path, some) for path, some in chain_ids.items()]
 
 

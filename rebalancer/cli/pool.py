@@ -119,7 +119,7 @@ def retry(options: Any, as_json: bool) -> None:
         found = read_pools_settled(
             session.rpc, refs, block, session.settings.chain_id, tokens=known, lens=_lens(session)
         )
-        process = _have_it_tried(session.settings.keeper.outbox)
+        process = _have_it_tried(session.settings.keeper.outbox_file)
     told = [
         (ref.key, "" if isinstance(one, PoolFailure) else _described(one), _why(one))
         for ref, one in zip(refs, found, strict=True)

@@ -42,7 +42,7 @@ def replay_command(
 ) -> None:
     """Decide a recorded day again, and show what was decided and whether it would be the same today.
 
-    RECORD is what a keeper wrote that was started with `keeper.record`. Asks no node. Ends with 1 if anything would be decided
+    RECORD is what a keeper wrote that was started with `keeper.record_file`. Asks no node. Ends with 1 if anything would be decided
     otherwise, or if the record is damaged: what comes before the damage is decided and shown.
     """
     if picture is not None:

@@ -372,12 +372,12 @@ class Session:
         keeper = self.settings.keeper
         found = [self.signer(keeper, number)]
         if number is None:
-            found += [self.signer(lane, None) for lane in keeper.lanes]
+            found += [self.signer(lane, None) for lane in keeper.extra_accounts]
         addresses = [signer.address for signer in found]
         for at, address in enumerate(addresses):
             if address in addresses[:at]:
                 why = f"{address} would be two lanes, and has one sequence of nonces; name it once"
-                raise ConfigError("keeper.lanes", "", why)
+                raise ConfigError("keeper.extra_accounts", "", why)
         return found
 
     def wallet(self, number: int | None = None, *, signs: bool = True) -> Wallet:

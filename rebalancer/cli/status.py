@@ -93,7 +93,7 @@ def _ask(where: str) -> State:
             timeout=_ANSWER_SECONDS,
         )
         if answer.status == HTTPStatus.MISDIRECTED_REQUEST:
-            why = "it does not go by this name; add the name to keeper.listen_names"
+            why = "it does not go by this name; add the name to keeper.allowed_hosts"
             raise NoKeeperAnswers(shown, why)
         state = safe_json(answer.json())
     except urllib3.exceptions.NewConnectionError:  # which is a TimeoutError, too

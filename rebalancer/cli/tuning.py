@@ -46,17 +46,17 @@ def tuning_of(settings: Settings, asked: RunOptions) -> Tuning:
 
 def keeper_options(settings: Settings, asked: RunOptions) -> KeeperOptions:
     """Options of a keeper; the command line's polling interval overrides the settings'."""
-    keeper, socket = settings.keeper, settings.rpc_socket_url
+    keeper, socket = settings.keeper, settings.rpc_websocket_url
     return KeeperOptions(
         dry_run=asked.dry_run,
         poll_seconds=asked.poll_seconds or keeper.poll_seconds,
-        max_failures_in_a_row=keeper.max_failures_in_a_row,
+        max_consecutive_failures=keeper.max_consecutive_failures,
         gives_up=asked.alone,
-        rest_seconds=keeper.rest_seconds,
+        backoff_seconds=keeper.backoff_seconds,
         fee_cap_wei=keeper.fee_cap_wei,
         receipt_seconds=keeper.receipt_timeout_seconds if asked.waits else 0,
         native_price_e18=int((keeper.native_price_usd or 0) * E18),
-        look_seconds=keeper.look_timeout_seconds,
+        tick_timeout_seconds=keeper.tick_timeout_seconds,
         socket_url=socket.get_secret_value() if socket else None,
     )
 

@@ -47,7 +47,7 @@ def list_attempts(options: Any, only_open: bool, as_json: bool) -> None:
     settings = read_settings(options)
     attempts = [
         attempt
-        for attempt in read_attempts(settings.keeper.outbox, settings.chain_id)
+        for attempt in read_attempts(settings.keeper.outbox_file, settings.chain_id)
         if attempt.state in OPEN or not only_open
     ]
     if as_json:

@@ -100,17 +100,17 @@ class KeeperOptions:
 
     dry_run: bool = False
     poll_seconds: float = 2.0
-    max_failures_in_a_row: int = 5
+    max_consecutive_failures: int = 5
     """After so many failed looks the chain's breaker opens, and after so many refusals a vault's."""
     gives_up: bool = True
     """Whether `run` ends when the chain's breaker opens; otherwise it rests and tries again."""
-    rest_seconds: float = 60.0
+    backoff_seconds: float = 60.0
     """For how long a breaker stays open at first; twice that the next time, up to an hour."""
     fee_cap_wei: int = 200 * 10**9
     """Most to pay per gas; above it nothing is sent."""
     receipt_seconds: float = 180.0
     """How long a look waits for what it sent to be mined; what is not is settled by a later one. 0 is not at all."""
-    look_seconds: float = 12.0
+    tick_timeout_seconds: float = 12.0
     """How old a block may become while it is looked at; then the look fails."""
     socket_url: str | None = None
     """WebSocket endpoint that announces blocks, if there is one."""
@@ -277,8 +277,8 @@ class Keeper:
     def _tune(self, tuning: Tuning) -> None:
         self.options = tuning.options
         for breaker in (self._breaker, *self._breakers.values()):
-            breaker.failures = tuning.options.max_failures_in_a_row
-            breaker.rest_seconds = tuning.options.rest_seconds
+            breaker.failures = tuning.options.max_consecutive_failures
+            breaker.backoff_seconds = tuning.options.backoff_seconds
         for signer in self.signers:
             if isinstance(signer, Lane):
                 signer.limits = replace(
@@ -368,7 +368,7 @@ class Keeper:
             self.evaluator.retry_pools()
             log.info("pools_tried_again")
         try:
-            self.rpc.deadline = began + self.options.look_seconds
+            self.rpc.deadline = began + self.options.tick_timeout_seconds
             block = read_block(self.rpc) if at is None else at
             if isinstance(block, Block):
                 head = Head.at(block.number, block.hash, block.timestamp)
@@ -755,7 +755,7 @@ class Keeper:
             overtaken = self._overtaken.get(verdict.vault, 0) + 1
             self._overtaken[verdict.vault] = overtaken
             # Where blocks come faster than looks end, every refusal is overtaken: after some it is the plan's.
-            if overtaken < self.options.max_failures_in_a_row:
+            if overtaken < self.options.max_consecutive_failures:
                 text = f"a newer block has come, at which it is to be planned again: {why}"
                 return _decision(block, verdict, Reason.NOT_YET, text)
         self._failed(verdict.vault, why)
@@ -1052,7 +1052,7 @@ class Keeper:
 
     def _new_breaker(self) -> Breaker:
         options = self.options
-        return Breaker(options.max_failures_in_a_row, options.rest_seconds, _LONGEST_REST_SECONDS)
+        return Breaker(options.max_consecutive_failures, options.backoff_seconds, _LONGEST_REST_SECONDS)
 
     def _breaker_of(self, vault: str) -> Breaker:
         return self._breakers.setdefault(vault, self._new_breaker())

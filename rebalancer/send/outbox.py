@@ -88,7 +88,7 @@ class SendRules:
     """After so many blocks without it a transaction is replaced by a dearer one."""
     confirmations: int | Literal["safe", "finalized"] = 12
     """So many blocks on top of its own make a transaction final, or that its block is not above the one of this tag."""
-    least_wait_seconds: float = 12.0
+    min_pending_seconds: float = 12.0
     """However fast blocks come, no transaction is replaced or given up sooner."""
 
 
@@ -550,10 +550,10 @@ class Outbox:
         return int(block["number"], 16)
 
     def _is_lost_for(self, attempt: Attempt, height: int, blocks: int) -> bool:
-        """Whether an attempt's nonce is used and its receipt has been missing for that many blocks, and for `least_wait_seconds`."""
+        """Whether an attempt's nonce is used and its receipt has been missing for that many blocks, and for `min_pending_seconds`."""
         now = time.monotonic()
         at, since = self._lost_at.setdefault(attempt.id, (height, now))
-        return height - at >= blocks and now - since >= self.rules.least_wait_seconds
+        return height - at >= blocks and now - since >= self.rules.min_pending_seconds
 
     def _advance_held(self, tour: _Tour, attempt: Attempt) -> Attempt:
         """What becomes of an attempt that a block holds."""
@@ -593,7 +593,7 @@ class Outbox:
             return self._outbid(tour, lane, attempt, Kind.CANCELLATION, why)
         if newest.height >= tour.height:
             return attempt
-        if time.time() < newest.signed_at + self.rules.least_wait_seconds:
+        if time.time() < newest.signed_at + self.rules.min_pending_seconds:
             return attempt
         if tour.height - newest.height >= self.rules.bump_after_blocks:
             why = f"not mined within {tour.height - newest.height} blocks"

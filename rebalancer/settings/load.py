@@ -117,10 +117,10 @@ def load_chains(
         settings = _parsed([sources[0], _Source(here, False, table), *sources[1:]])
         if settings.chain_id in found:
             raise ConfigError("chains", toml.where, f"it names chain {settings.chain_id} twice")
-        if len(tables) > 1 and "outbox" not in table.get("keeper", {}):
-            path = settings.keeper.outbox
+        if len(tables) > 1 and "outbox_file" not in table.get("keeper", {}):
+            path = settings.keeper.outbox_file
             mine = path.with_name(f"{path.stem}-{settings.chain_id}{path.suffix}")
-            keeper = settings.keeper.model_copy(update={"outbox": mine})
+            keeper = settings.keeper.model_copy(update={"outbox_file": mine})
             settings = settings.model_copy(update={"keeper": keeper})
         found[settings.chain_id] = settings
     if not found:
@@ -198,12 +198,12 @@ def _refuse_passwords(values: Mapping[str, Any], where: str) -> None:
             variable = variable_name((section, _ENV_ONLY))
             why = f"passwords do not belong in this file; set {variable} instead"
             raise ConfigError(f"{section}.{_ENV_ONLY}", where, why)
-        lanes = content.get("lanes", ())
-        if isinstance(lanes, list) and any(
-            isinstance(one, dict) and _ENV_ONLY in one for one in lanes
+        accounts = content.get("extra_accounts", ())
+        if isinstance(accounts, list) and any(
+            isinstance(one, dict) and _ENV_ONLY in one for one in accounts
         ):
             why = "passwords do not belong in this file; name a keystore_password_file instead"
-            raise ConfigError(f"{section}.lanes", where, why)
+            raise ConfigError(f"{section}.extra_accounts", where, why)
 
 
 def _refuse_unknown_variables(names: Iterable[str], where: str) -> None:
@@ -223,7 +223,7 @@ def _explained(error: ValidationError, sources: Sequence[_Source]) -> ConfigErro
         path.pop()
     source = next(source for source in sources if source.says(path))
     name = ".".join(path)
-    if name == "keeper.lanes":
+    if name == "keeper.extra_accounts":
         inner = [part for part in wrong["loc"] if isinstance(part, str)][2:]
         what = wrong["msg"].removeprefix("Value error, ").replace("Input should", "it must")
         return ConfigError(".".join((name, *inner)), source.where, what)

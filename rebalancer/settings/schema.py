@@ -127,7 +127,7 @@ class KeeperSettings(AccountSettings):
         examples=[2.0],
         json_schema_extra=LIVE,
     )
-    max_failures_in_a_row: Int = Field(
+    max_consecutive_failures: Int = Field(
         default=5,
         ge=1,
         description="After so many failed looks in a row the keeper stops; of several chains, that one rests. So "
@@ -150,7 +150,7 @@ class KeeperSettings(AccountSettings):
         description="How long one look waits for its transaction to be mined, in seconds.",
         examples=[180.0],
     )
-    look_timeout_seconds: float = Field(
+    tick_timeout_seconds: float = Field(
         default=12.0,
         gt=0,
         le=600,
@@ -166,7 +166,7 @@ class KeeperSettings(AccountSettings):
         examples=[3],
         json_schema_extra=LIVE,
     )
-    least_wait_seconds: float = Field(
+    min_pending_seconds: float = Field(
         default=12.0,
         ge=0,
         le=600,
@@ -222,7 +222,7 @@ class KeeperSettings(AccountSettings):
         examples=[1],
         json_schema_extra=LIVE,
     )
-    rest_seconds: float = Field(
+    backoff_seconds: float = Field(
         default=60.0,
         gt=0,
         le=3600,
@@ -231,24 +231,24 @@ class KeeperSettings(AccountSettings):
         examples=[60.0],
         json_schema_extra=LIVE,
     )
-    record: FilePath | None = Field(
+    record_file: FilePath | None = Field(
         default=None,
         description="File to which every look is written, for `rebalancer replay`; gzipped if its name ends in .gz, "
         "and one a day (UTC) if it has %Y-%m-%d.",
         examples=["day-%Y-%m-%d.jsonl.gz"],
     )
-    lanes: tuple[AccountSettings, ...] = Field(
+    extra_accounts: tuple[AccountSettings, ...] = Field(
         default=(),
         description="Further accounts that send, each with nonces of its own.",
         json_schema_extra=TABLES,
     )
-    outbox: FilePath = Field(
+    outbox_file: FilePath = Field(
         default=Path(".rebalancer/outbox.sqlite"),
         description="Journal of what the keeper sends. One for each keeper, and a new one for each "
         "new local chain.",
         examples=[".rebalancer/outbox.sqlite"],
     )
-    spending: FilePath = Field(
+    spending_file: FilePath = Field(
         default=Path("~/.local/state/rebalancer/spending.sqlite"),
         description="What each key spent within a day, so that max_spend_ether_per_day holds for it whichever outbox it sends "
         "from: one file for all keepers of a user.",
@@ -260,7 +260,7 @@ class KeeperSettings(AccountSettings):
         "host:port; off, or empty, for nowhere. Whoever reaches it sees all that it does.",
         examples=["127.0.0.1:9464"],
     )
-    listen_names: HostNames = Field(
+    allowed_hosts: HostNames = Field(
         default=(),
         description="Further hosts by which the server may be asked for, beside loopback and the host in `listen`; in the "
         "environment, with commas. Other names are refused, so that no web page can read it.",
@@ -337,7 +337,7 @@ class FleetSettings(_Section):
         description="How often a worker says that it is here; after three times without, its vaults go to others.",
         examples=[2.0],
     )
-    answer_seconds: float = Field(
+    worker_timeout_seconds: float = Field(
         default=3.0,
         gt=0,
         le=300,
@@ -383,7 +383,7 @@ class Settings(BaseSettings):
         description="Most that is believed of the tips that others pay, in gwei: an endpoint that tells of more raises no offer.",
         examples=[50],
     )
-    rpc_socket_url: CheckedWebSocketUrl | None = Field(
+    rpc_websocket_url: CheckedWebSocketUrl | None = Field(
         default=None,
         description="WebSocket endpoint that announces new blocks; without one, or while it is down, they are asked for.",
         examples=["ws://127.0.0.1:8545"],

@@ -53,7 +53,7 @@ def watchers_of(settings: Settings, *others: Settings) -> Iterator[list[Watcher]
             at = settings.keeper.listens_at
             if not is_loopback(at[0]):
                 log.warning("listens_beyond_this_machine", at=settings.keeper.listen)
-            stack.enter_context(Server(at, board, metrics, settings.keeper.listen_names))
+            stack.enter_context(Server(at, board, metrics, settings.keeper.allowed_hosts))
         stack.enter_context(_clock(alarms, alerts))
 
         def alarm(tick: Tick) -> None:

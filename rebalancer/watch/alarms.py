@@ -321,7 +321,7 @@ ALARMS = (
         "PlanFails",
         Severity.WARNING,
         "The program made a mistake while it sought trades for a vault.",
-        "Report it, with a record (keeper.record).",
+        "Report it, with a record (keeper.record_file).",
         _reason(Reason.PLAN_FAILED, "the program made a mistake while it sought trades"),
         'rebalancer_vaults{reason="PlanFailed"} > 0',
     ),

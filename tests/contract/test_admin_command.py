@@ -227,7 +227,7 @@ def test_doctor_warns_of_an_admin_who_waits_less_than_the_owner(
 ) -> None:
     file = tmp_path / "deployment.json"
     governed.deployment.save(file)
-    keeper = {"outbox": tmp_path / "outbox.sqlite", "devnet_account": PEOPLE.index("keeper")}
+    keeper = {"outbox_file": tmp_path / "outbox.sqlite", "devnet_account": PEOPLE.index("keeper")}
     settings = Settings(
         rpc_url=governed.chain.rpc.endpoint,  # type: ignore[arg-type]  # parsed into the secret type
         deployment=file,

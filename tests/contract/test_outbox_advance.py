@@ -47,7 +47,7 @@ VAULT = "0x" + "aa" * 20
 OTHER_VAULT = "0x" + "bb" * 20
 SIGNER = devnet_signer(7)
 OTHER = devnet_signer(8)
-RULES = SendRules(fee_cap_wei=CAP_WEI, bump_after_blocks=2, confirmations=3, least_wait_seconds=0)
+RULES = SendRules(fee_cap_wei=CAP_WEI, bump_after_blocks=2, confirmations=3, min_pending_seconds=0)
 
 
 @pytest.fixture
@@ -799,7 +799,7 @@ def test_external_signer_with_many_accounts_must_be_told_which(
     assert open_signer(named, 1).address == chain.accounts[2]
 
 
-PATIENT = replace(RULES, least_wait_seconds=600)
+PATIENT = replace(RULES, min_pending_seconds=600)
 
 
 def test_however_fast_blocks_come_a_receipt_may_be_late_for_a_while(

@@ -881,7 +881,7 @@ def test_node_killed_in_mid_tick_ends_the_command_with_a_sentence(
     file = tmp_path / "deployment.json"
     stage.deployment.save(file)
     dies_at(monkeypatch, node, "eth_estimateGas", after=False)
-    monkeypatch.setenv("REBALANCER_KEEPER__MAX_FAILURES_IN_A_ROW", "3")
+    monkeypatch.setenv("REBALANCER_KEEPER__MAX_CONSECUTIVE_FAILURES", "3")
     monkeypatch.setenv("REBALANCER_KEEPER__LISTEN", "off")
     ran = run(
         capsys,

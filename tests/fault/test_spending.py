@@ -47,7 +47,7 @@ def send(chain: LocalChain, token: BoundContract) -> Send:
 
 def settings(folder: Path, name: str, **keeper: Any) -> Settings:
     keeper = {"keystore": folder / "key.json", "spending": folder / "spending.sqlite"} | keeper
-    return Settings(chain_id=CHAIN, keeper=KeeperSettings(outbox=folder / name, **keeper))
+    return Settings(chain_id=CHAIN, keeper=KeeperSettings(outbox_file=folder / name, **keeper))
 
 
 def test_key_begins_no_day_anew_in_another_folder(tmp_path: Path, send: Send) -> None:
@@ -128,7 +128,7 @@ def test_file_that_cannot_be_kept_stops_before_anything_is_sent(
     with pytest.raises(SpendingUnwritable, match=why) as caught:
         outbox_of(settings(tmp_path, "outbox.sqlite"))
 
-    assert str(caught.value).endswith("name a file that can be written as keeper.spending.")
+    assert str(caught.value).endswith("name a file that can be written as keeper.spending_file.")
     assert not (tmp_path / "outbox.sqlite").exists()
 
 

@@ -338,7 +338,7 @@ def test_prometheus_asks_the_keeper_where_it_listens(compose: dict[str, Any], de
     assert "REBALANCER_KEEPER__LISTEN=0.0.0.0:9464" in dockerfile
     assert compose["services"]["keeper"]["ports"] == ["127.0.0.1:9464:9464"]
     assert (
-        compose["services"]["keeper"]["environment"]["REBALANCER_KEEPER__LISTEN_NAMES"] == "keeper"
+        compose["services"]["keeper"]["environment"]["REBALANCER_KEEPER__ALLOWED_HOSTS"] == "keeper"
     )
     assert config["rule_files"] == ["alerts.yml"]
 

@@ -152,13 +152,13 @@ def every_secret() -> tuple[Settings, list[str]]:
         Settings(
             rpc_url=RpcUrl(f"https://a.example/{next(one)}"),
             more_rpc_urls=(RpcUrl(f"https://b.example/{next(one)}"),),
-            rpc_socket_url=WebSocketUrl(f"wss://c.example/{next(one)}"),
+            rpc_websocket_url=WebSocketUrl(f"wss://c.example/{next(one)}"),
             wallet=AccountSettings(keystore_password=SecretStr(next(one))),
             keeper=KeeperSettings(
                 keystore_password=SecretStr(next(one)),
                 signer_url=RpcUrl(f"https://d.example/{next(one)}"),
                 relays=(RpcUrl(f"https://e.example/{next(one)}"),),
-                lanes=(AccountSettings(signer_url=RpcUrl(f"https://f.example/{next(one)}")),),
+                extra_accounts=(AccountSettings(signer_url=RpcUrl(f"https://f.example/{next(one)}")),),
             ),
             alerts=AlertSettings(urls=(AlertUrl(f"tgram://{next(one)}/12"),)),
         ),

@@ -86,7 +86,7 @@ def test_env_file_with_a_broken_line_is_refused_with_its_number() -> None:
         ("[keeper]\npoll_seconds = -1", "keeper.poll_seconds in rebalancer.toml: -1 will not do: it must be greater than 0; for example 2.0."),
         ("[keeper]\npoll_seconds = nan", "keeper.poll_seconds in rebalancer.toml: nan will not do: it must be less than or equal to 3600"),
         ("[keeper]\nmax_fee_gwei = 'cheap'", "keeper.max_fee_gwei in rebalancer.toml: 'cheap' will not do: it must be a valid decimal; for example 200."),
-        ("[keeper]\nmax_failures_in_a_row = 0", "keeper.max_failures_in_a_row in rebalancer.toml: 0 will not do"),
+        ("[keeper]\nmax_failures_in_a_row = 0", "keeper.max_consecutive_failures in rebalancer.toml: 0 will not do"),
         ("[keeper]\nkeystore = 5", "keeper.keystore in rebalancer.toml: 5 will not do"),
         ("[wallet]\ndevnet_account = 20", "wallet.devnet_account in rebalancer.toml: 20 will not do: it must be less than 20"),
         ("log_level = 'loud'", "log_level in rebalancer.toml: 'loud' will not do: it must be 'debug', 'info', 'warning' or 'error'"),
@@ -182,7 +182,7 @@ def test_option_beats_environment_beats_env_file_beats_toml(
 
     assert settings.chain_id == 4
     assert settings.log_level == "error"
-    assert (settings.keeper.poll_seconds, settings.keeper.max_failures_in_a_row) == (2, 1)
+    assert (settings.keeper.poll_seconds, settings.keeper.max_consecutive_failures) == (2, 1)
 
 
 def test_settings_are_frozen() -> None:
@@ -256,7 +256,7 @@ def test_further_endpoints_are_listed_with_commas_and_never_shown(
 ) -> None:
     urls = (f"https://one.example/{SECRET}", f"https://two.example/?key={SECRET}")
     monkeypatch.setenv("REBALANCER_MORE_RPC_URLS", ", ".join(urls))
-    monkeypatch.setenv("REBALANCER_RPC_SOCKET_URL", f"wss://three.example/{SECRET}")
+    monkeypatch.setenv("REBALANCER_RPC_WEBSOCKET_URL", f"wss://three.example/{SECRET}")
     settings = load_settings()
 
     assert tuple(url.get_secret_value() for url in settings.more_rpc_urls) == urls
@@ -266,7 +266,7 @@ def test_further_endpoints_are_listed_with_commas_and_never_shown(
 
 
 def test_a_socket_that_is_none_is_refused_without_showing_it() -> None:
-    toml(f"rpc_socket_url = 'https://node.example/{SECRET}'")
+    toml(f"rpc_websocket_url = 'https://node.example/{SECRET}'")
     error = refused()
 
     assert "it must start with ws:// or wss://" in str(error)
@@ -301,7 +301,7 @@ rpc_url = "https://one.example"
 chain_id = 10
 rpc_url = "https://ten.example"
 vaults = []
-keeper = {{ max_fee_gwei = 2, outbox = "ten.sqlite" }}
+keeper = {{ max_fee_gwei = 2, outbox_file = "ten.sqlite" }}
 """
 
 
@@ -317,7 +317,7 @@ def test_each_chain_has_what_its_table_says_and_the_rest_from_above() -> None:
     assert one.rpc_timeout_seconds == ten.rpc_timeout_seconds == 7.5
     assert (one.vaults, ten.vaults) == ((VAULT,), ())
     assert (one.keeper.max_fee_gwei, ten.keeper.max_fee_gwei) == (Decimal(50), Decimal(2))
-    assert [str(each.keeper.outbox) for each in (one, ten)] == [
+    assert [str(each.keeper.outbox_file) for each in (one, ten)] == [
         ".rebalancer/outbox-1.sqlite",
         "ten.sqlite",
     ]
@@ -341,10 +341,10 @@ def test_the_command_line_says_which_of_several_chains_is_meant() -> None:
         ("[[chains]]\nchain_id = 1\n[[chains]]\nchain_id = 1", "it names chain 1 twice"),
         ("[[chains]]\nchain_id = 1\nrcp_url = 'http://x'", "under [[chains]]"),
         ("[[chains]]\nchain_id = 1\n[chains.keeper]\nkeystore_password = 'x'", "passwords"),
-        ("[[keeper.lanes]]\nkeystore_password = 'x'", "name a keystore_password_file instead"),
-        ("[[keeper.lanes]]\nkeystroke = 'x'", "keeper.lanes.keystroke"),
-        ("[keeper]\nlanes = [1]", "keeper.lanes"),
-        ("[[chains]]\nchain_id = 1\nkeeper = { lanes = [1] }", "keeper.lanes"),
+        ("[[keeper.extra_accounts]]\nkeystore_password = 'x'", "name a keystore_password_file instead"),
+        ("[[keeper.extra_accounts]]\nkeystroke = 'x'", "keeper.extra_accounts.keystroke"),
+        ("[keeper]\nextra_accounts = [1]", "keeper.extra_accounts"),
+        ("[[chains]]\nchain_id = 1\nkeeper = { extra_accounts = [1] }", "keeper.extra_accounts"),
     ],
 )
 def test_chains_and_lanes_that_are_wrong_are_refused_with_a_sentence(text: str, wrong: str) -> None:
@@ -355,14 +355,14 @@ def test_chains_and_lanes_that_are_wrong_are_refused_with_a_sentence(text: str, 
 
 
 def test_lanes_are_accounts() -> None:
-    toml('[[keeper.lanes]]\ndevnet_account = 5\n[[keeper.lanes]]\nkeystore = "second.json"')
-    first, second = load_settings().keeper.lanes
+    toml('[[keeper.extra_accounts]]\ndevnet_account = 5\n[[keeper.extra_accounts]]\nkeystore = "second.json"')
+    first, second = load_settings().keeper.extra_accounts
     assert first.devnet_account == 5
     assert str(second.keystore) == "second.json"
 
 
 def test_an_account_that_is_two_lanes_is_refused_with_its_address() -> None:
-    toml("[[keeper.lanes]]\ndevnet_account = 5\n[[keeper.lanes]]\ndevnet_account = 3")
+    toml("[[keeper.extra_accounts]]\ndevnet_account = 5\n[[keeper.extra_accounts]]\ndevnet_account = 3")
     with pytest.raises(ConfigError, match=r"0x90f79bf6.* would be two lanes"):
         Session(load_settings()).keepers(None)
     assert [one.address[:6] for one in Session(load_settings()).keepers(4)] == ["0x15d3"]
@@ -447,13 +447,13 @@ def test_every_setting_is_described() -> None:
 
 def _without_examples(settings: Settings) -> dict[str, Any]:
     """The settings that have a default: the example files show an example of the others."""
-    flat = settings.model_dump(exclude={"vaults", "more_rpc_urls", "rpc_socket_url"})
+    flat = settings.model_dump(exclude={"vaults", "more_rpc_urls", "rpc_websocket_url"})
     for section in ("wallet", "keeper"):
         for name in ("keystore", "keystore_password_file", "signer_url", "signer_address"):
             del flat[section][name]
-    del flat["keeper"]["relays"], flat["keeper"]["allowed_targets"], flat["keeper"]["record"]
-    del flat["keeper"]["listen_names"], flat["keeper"]["native_price_usd"]
-    flat["keeper"]["spending"] = flat["keeper"]["spending"].expanduser()
+    del flat["keeper"]["relays"], flat["keeper"]["allowed_targets"], flat["keeper"]["record_file"]
+    del flat["keeper"]["allowed_hosts"], flat["keeper"]["native_price_usd"]
+    flat["keeper"]["spending_file"] = flat["keeper"]["spending_file"].expanduser()
     del flat["alerts"]["urls"]
     del flat["fleet"]["redis_url"], flat["fleet"]["worker_name"]
     return flat
