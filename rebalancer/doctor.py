@@ -510,7 +510,9 @@ def _files(settings: Settings) -> Iterator[Finding]:
     accounts = (keeper, *keeper.extra_accounts, settings.wallet)
     keystores = list(dict.fromkeys(one.keystore for one in accounts if one.keystore))
     passwords = (one.keystore_password_file for one in accounts if one.keystore_password_file)
-    beside = [keeper.outbox_file.with_name(keeper.outbox_file.name + end) for end in (*BESIDE, ".lock")]
+    beside = [
+        keeper.outbox_file.with_name(keeper.outbox_file.name + end) for end in (*BESIDE, ".lock")
+    ]
     checked = (
         *(("password", path) for path in dict.fromkeys((*passwords, Path(".env")))),
         *(("keystore", path) for path in keystores),

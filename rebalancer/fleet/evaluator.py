@@ -262,7 +262,9 @@ class FleetEvaluator:
         """How long workers may take: no longer than a third of what is left of the look, so that others and we can make good."""
         if self.rpc.deadline is None:
             return self.worker_timeout_seconds
-        return max(0.05, min(self.worker_timeout_seconds, (self.rpc.deadline - time.monotonic()) / 3))
+        return max(
+            0.05, min(self.worker_timeout_seconds, (self.rpc.deadline - time.monotonic()) / 3)
+        )
 
     def _note(self, block: Block, gathered: _Gathered) -> None:
         """Keep at which block each vault was judged, and say it when some fall behind or catch up."""
@@ -309,5 +311,9 @@ def _ordered(blank: Order, share: tuple[str, ...], expires_at: float, seconds: f
     wanted = set(share)
     under_way = tuple(vault for vault in blank.under_way if vault in wanted)
     return replace(
-        blank, share=share, under_way=under_way, expires_at=expires_at, worker_timeout_seconds=seconds
+        blank,
+        share=share,
+        under_way=under_way,
+        expires_at=expires_at,
+        worker_timeout_seconds=seconds,
     )

@@ -1052,7 +1052,9 @@ class Keeper:
 
     def _new_breaker(self) -> Breaker:
         options = self.options
-        return Breaker(options.max_consecutive_failures, options.backoff_seconds, _LONGEST_REST_SECONDS)
+        return Breaker(
+            options.max_consecutive_failures, options.backoff_seconds, _LONGEST_REST_SECONDS
+        )
 
     def _breaker_of(self, vault: str) -> Breaker:
         return self._breakers.setdefault(vault, self._new_breaker())

@@ -1,6 +1,6 @@
 """Schema of the settings: frozen objects with the type, bounds, default and description of each setting.
 
-They check values and hold them; `rebalancer.settings.load` finds the values.
+They validate and hold values; `rebalancer.settings.load` reads the sources.
 """
 
 from __future__ import annotations
@@ -58,17 +58,17 @@ class _Section(BaseModel):
 
 
 class AccountSettings(_Section):
-    """An account that signs: `keystore`, or on a local chain one of its own test accounts."""
+    """A signing account: a keystore, an external signer, or on a local chain one of its test accounts."""
 
     keystore: FilePath | None = Field(
         default=None,
-        description="Encrypted JSON keystore of the account; without one, on chain 31337 alone, "
-        "the local chain's account `devnet_account` acts.",
+        description="Encrypted JSON keystore of the account. Without a keystore or an external signer, only "
+        "chain 31337 works: `devnet_account` then signs.",
         examples=["keys/account.json"],
     )
     keystore_password: SecretStr | None = Field(
         default=None,
-        description="Password of the keystore. Only from the environment or .env.",
+        description="Password of the keystore. Set it only in the environment or in .env.",
         examples=["correct horse battery staple"],
     )
     keystore_password_file: FilePath | None = Field(
@@ -80,25 +80,29 @@ class AccountSettings(_Section):
         default=0,
         ge=0,
         lt=20,
-        description="Which of the local chain's test accounts acts where there is no keystore.",
+        description="Index of the local chain's test account that signs when no key is configured, 0 to 19. "
+        "Only on chain 31337.",
         examples=[0],
     )
     signer_url: CheckedRpcUrl | None = Field(
         default=None,
-        description="JSON-RPC endpoint of an external signer (eth_signTransaction: Clef, "
-        "Web3Signer, which can sign with keys of AWS KMS or Azure Key Vault, too) that holds the key instead of a keystore.",
+        description="JSON-RPC endpoint of an external signer that holds the key, instead of a keystore. It "
+        "must support eth_signTransaction, as Clef and Web3Signer do; Web3Signer can use keys of "
+        "AWS KMS and Azure Key Vault.",
         examples=["http://127.0.0.1:8550"],
     )
     signer_address: Address | None = Field(
         default=None,
-        description="Account that the external signer signs with; without it, the only one it has.",
+        description="Account that the external signer signs with. Required only if the signer has more than "
+        "one account.",
         examples=["0x6c9fc64a53c1b71fb3f9af64d1ae3a4931a5f4e9"],
     )
     max_fee_gwei: Decimal = Field(
         default=Decimal(200),
         gt=0,
         le=1_000_000,
-        description="Most that is offered for gas, in gwei; above it nothing is sent.",
+        description="Maximum fee per gas of a transaction, in gwei. If the network needs more, nothing is "
+        "sent.",
         examples=[200],
         json_schema_extra=LIVE,
     )
@@ -110,36 +114,38 @@ class AccountSettings(_Section):
 
 
 class KeeperSettings(AccountSettings):
-    """The keeper: its account and its temper."""
+    """Keeper account and behaviour."""
 
     devnet_account: Int = Field(
         default=3,
         ge=0,
         lt=20,
-        description="Which of the local chain's test accounts acts where there is no keystore.",
+        description="Index of the local chain's test account that signs when no key is configured, 0 to 19. "
+        "Only on chain 31337.",
         examples=[3],
     )
     poll_seconds: float = Field(
         default=2.0,
         gt=0,
         le=3600,
-        description="Pause between two looks at the newest block, in seconds.",
+        description="Polling interval for new blocks, in seconds.",
         examples=[2.0],
         json_schema_extra=LIVE,
     )
     max_consecutive_failures: Int = Field(
         default=5,
         ge=1,
-        description="After so many failed looks in a row the keeper stops; of several chains, that one rests. So "
-        "often may a vault's transactions be refused until it is left alone for a while.",
+        description="Consecutive failures before a circuit breaker opens. Failed ticks count per chain, "
+        "reverted transactions and simulations per vault. A keeper of one chain stops when the "
+        "chain's breaker opens; a keeper of several chains pauses that chain.",
         examples=[5],
         json_schema_extra=LIVE,
     )
     native_price_usd: Decimal | None = Field(
         default=None,
         gt=0,
-        description="What the token that gas is paid in is worth, in USD, where the chain's oracle does not price it; "
-        "without either, gas weighs nothing in a plan.",
+        description="Price of the chain's gas token, in USD, used only if the chain's oracle does not price "
+        "it. Without either price, plans ignore the cost of gas.",
         examples=[2000],
         json_schema_extra=LIVE,
     )
@@ -147,22 +153,23 @@ class KeeperSettings(AccountSettings):
         default=180.0,
         gt=0,
         le=86_400,
-        description="How long one look waits for its transaction to be mined, in seconds.",
+        description="How long `keeper run --once` waits for a transaction to be mined, in seconds.",
         examples=[180.0],
     )
     tick_timeout_seconds: float = Field(
         default=12.0,
         gt=0,
         le=600,
-        description="How old a block may become while it is looked at, in seconds; then the look has failed.",
+        description="Abort a tick that takes longer than this, in seconds. An aborted tick counts as a "
+        "failure.",
         examples=[12.0],
         json_schema_extra=LIVE,
     )
     bump_after_blocks: Int = Field(
         default=3,
         ge=1,
-        description="After so many blocks without it, a transaction is replaced by one that offers "
-        "an eighth more, up to max_fee_gwei.",
+        description="Replace an unmined transaction after this many blocks, raising its fee by 12.5 %, up to "
+        "max_fee_gwei.",
         examples=[3],
         json_schema_extra=LIVE,
     )
@@ -170,55 +177,55 @@ class KeeperSettings(AccountSettings):
         default=12.0,
         ge=0,
         le=600,
-        description="However fast blocks come, no transaction is replaced, given up or shown to the public "
-        "sooner, in seconds; if unset, 0 on chain 31337.",
+        description="Minimum time before a transaction is replaced, abandoned or sent to the public mempool, "
+        "in seconds, however fast blocks are. If unset, 0 on chain 31337.",
         examples=[12.0],
         json_schema_extra=LIVE,
     )
     confirmations: Confirmations = Field(
         default=12,
-        description="When a transaction is final: with so many blocks on top of its own, or once its block is at or below "
-        "the chain's safe or finalized one; if unset, 1 on chain 31337.",
+        description="When a transaction is final: a number of blocks from 1 on that must follow its block, or "
+        "`safe` or `finalized`, the chain's own tag. If unset, 1 on chain 31337.",
         examples=["safe"],
         json_schema_extra=LIVE,
     )
     max_spend_ether_per_day: Decimal = Field(
         default=Decimal(1),
         gt=0,
-        description="Most that the keeper's rebalances may cost in gas within 24 hours, in ether; "
-        "what is not mined yet counts at its worst.",
+        description="Maximum gas cost of each keeper account in 24 hours, in ether. Pending transactions "
+        "count at their maximum cost.",
         examples=[1],
         json_schema_extra=LIVE,
     )
     allowed_targets: Addresses = Field(
         default=(),
-        description="Contracts that the keeper's key may call, and only to rebalance, poke or sync; "
-        "without any, the vaults it looks after.",
+        description="Contracts that the keeper's key may call, and only with rebalance, poke or sync. Without "
+        "any, the keeper's vaults. In the environment, separate them with commas.",
         examples=[["0x6c9fc64a53c1b71fb3f9af64d1ae3a4931a5f4e9"]],
     )
     relays: RpcUrls = Field(
         default=(),
-        description="Private relays that get the keeper's transactions instead of the public; in "
-        "the environment, with commas.",
+        description="Private relays that receive the keeper's transactions instead of the public mempool. In "
+        "the environment, separate them with commas.",
         examples=[["https://relay.example"]],
     )
     relay_method: Literal["eth_sendRawTransaction", "eth_sendPrivateTransaction"] = Field(
         default="eth_sendRawTransaction",
-        description="How the relays are given a transaction.",
+        description="JSON-RPC method that submits a transaction to the relays.",
         examples=["eth_sendRawTransaction"],
     )
     public_after_blocks: Int = Field(
         default=0,
         ge=0,
-        description="After so many blocks in which the relays' builders did not take it, a "
-        "transaction goes to the public as well; 0 is never.",
+        description="Send a private transaction to the public mempool as well if it is not mined after this "
+        "many blocks. 0 disables this.",
         examples=[0],
     )
     replan_blocks: Int = Field(
         default=1,
         ge=1,
-        description="A vault whose band is broken and for which no trades are found is planned again every so many "
-        "blocks.",
+        description="Interval between planning attempts for a vault that is outside its bands but for which "
+        "no trades were found, in blocks.",
         examples=[1],
         json_schema_extra=LIVE,
     )
@@ -226,44 +233,46 @@ class KeeperSettings(AccountSettings):
         default=60.0,
         gt=0,
         le=3600,
-        description="How long what failed too often is left alone at first, in seconds; twice that the next time, up "
-        "to an hour.",
+        description="Initial backoff of an open circuit breaker, in seconds. It doubles each time the breaker "
+        "opens again, up to 1 hour.",
         examples=[60.0],
         json_schema_extra=LIVE,
     )
     record_file: FilePath | None = Field(
         default=None,
-        description="File to which every look is written, for `rebalancer replay`; gzipped if its name ends in .gz, "
-        "and one a day (UTC) if it has %Y-%m-%d.",
+        description="File that records every tick for `rebalancer replay`. A name that ends in .gz is "
+        "compressed; %Y-%m-%d in the name starts a new file each day (UTC).",
         examples=["day-%Y-%m-%d.jsonl.gz"],
     )
     extra_accounts: tuple[AccountSettings, ...] = Field(
         default=(),
-        description="Further accounts that send, each with nonces of its own.",
+        description="Additional sending accounts, each with its own nonces.",
         json_schema_extra=TABLES,
     )
     outbox_file: FilePath = Field(
         default=Path(".rebalancer/outbox.sqlite"),
-        description="Journal of what the keeper sends. One for each keeper, and a new one for each "
-        "new local chain.",
+        description="Journal of the transactions that the keeper sends. Each keeper needs its own, and so "
+        "does each new local chain.",
         examples=[".rebalancer/outbox.sqlite"],
     )
     spending_file: FilePath = Field(
         default=Path("~/.local/state/rebalancer/spending.sqlite"),
-        description="What each key spent within a day, so that max_spend_ether_per_day holds for it whichever outbox it sends "
-        "from: one file for all keepers of a user.",
+        description="File that records each key's spending across all journals, to enforce "
+        "max_spend_ether_per_day. All keepers of a user share it.",
         examples=["~/.local/state/rebalancer/spending.sqlite"],
     )
     listen: ListenAddress = Field(
         default="127.0.0.1:9464",
-        description="Where a running keeper serves /metrics, /healthz, /readyz and /status, as "
-        "host:port; off, or empty, for nowhere. Whoever reaches it sees all that it does.",
+        description="Address of the keeper's HTTP server (/metrics, /healthz, /readyz and /status), as "
+        "host:port. `off` or empty disables the server. It has no password: anyone who can "
+        "connect sees the keeper's status.",
         examples=["127.0.0.1:9464"],
     )
     allowed_hosts: HostNames = Field(
         default=(),
-        description="Further hosts by which the server may be asked for, beside loopback and the host in `listen`; in the "
-        "environment, with commas. Other names are refused, so that no web page can read it.",
+        description="Additional host names that the HTTP server accepts in requests, besides loopback names "
+        "and the host in `listen`. It refuses all others, which protects it from DNS rebinding. "
+        "In the environment, separate them with commas.",
         examples=[["keeper"]],
     )
 
@@ -275,79 +284,84 @@ class KeeperSettings(AccountSettings):
 
 
 class AlertSettings(_Section):
-    """Who is told, and of what, when a running keeper needs a person."""
+    """Alerts that a running keeper sends to people."""
 
     urls: AlertUrls = Field(
         default=(),
-        description="Places that are told: mail, chat, pager, each as Apprise writes its address "
-        "and none ever shown; in the environment, with commas (a comma inside one as %2C).",
+        description="Where alerts are sent, such as mail, chat or a pager, as Apprise URLs. They are never "
+        "displayed. In the environment, separate them with commas; write a comma inside a URL as "
+        "%2C.",
         examples=[["slack://tokenA/tokenB/tokenC"]],
     )
     min_severity: Literal["info", "warning", "critical"] = Field(
         default="warning",
-        description="Least severe alarms that the places are told of; all are on the status page.",
+        description="Minimum severity of the alarms that are sent. The status page shows all alarms.",
         examples=["warning"],
     )
     repeat_minutes: float = Field(
         default=240.0,
         gt=0,
         le=10_080,
-        description="How often the places are told again of an alarm that lasts, in minutes.",
+        description="Interval at which a continuing alarm is sent again, in minutes.",
         examples=[240.0],
     )
     min_signer_ether: Decimal = Field(
         default=Decimal("0.05"),
         ge=0,
-        description="Below so much ether, a signing account is low.",
+        description="Raise the SignerLow alarm when a signing account has less than this, in ether.",
         examples=[0.05],
     )
 
 
 class FleetSettings(_Section):
-    """What the machines of a fleet have in common. Only `rebalancer fleet` looks at it."""
+    """Settings that all machines of a fleet share. Only `rebalancer fleet` reads them."""
 
     redis_url: CheckedRedisUrl | None = Field(
         default=None,
-        description="Redis that the fleet shares, nobody else's; without one, leader and workers are one process.",
+        description="Redis that the fleet uses, and nothing else. Without one, leader and workers run in one "
+        "process.",
         examples=["redis://127.0.0.1:6379/0"],
     )
     name: str = Field(
         default="rebalancer",
         pattern=r"^[A-Za-z0-9._-]+$",
-        description="What every key in Redis begins with: one name for each fleet.",
+        description="Prefix of every key in Redis. Each fleet needs its own.",
         examples=["rebalancer"],
     )
     worker_name: str = Field(
         default="",
         pattern=r"^[A-Za-z0-9._-]*$",
-        description="What this machine is called in logs; without one, its host's name.",
+        description="Name of this machine in logs. If empty, the host name.",
         examples=["anna"],
     )
     lease_seconds: float = Field(
         default=15.0,
         ge=1,
         le=600,
-        description="For how long a leader may sign without asking again: so long at most nobody signs when it dies.",
+        description="Lifetime of the leader's lease, in seconds. The leader renews it. If the leader dies, "
+        "nothing is signed until the lease expires.",
         examples=[15.0],
     )
     heartbeat_seconds: float = Field(
         default=2.0,
         gt=0,
         le=60,
-        description="How often a worker says that it is here; after three times without, its vaults go to others.",
+        description="Interval between a worker's heartbeats, in seconds. After three missed heartbeats its "
+        "vaults move to other workers.",
         examples=[2.0],
     )
     worker_timeout_seconds: float = Field(
         default=3.0,
         gt=0,
         le=300,
-        description="How long the leader waits for its workers at a block; then others evaluate what is missing.",
+        description="How long the leader waits for its workers in each block, in seconds. It then assigns "
+        "unfinished vaults to other workers.",
         examples=[3.0],
     )
 
 
 class Settings(BaseSettings):
-    """Everything that can be set. `load_settings` makes it; it never changes afterwards."""
+    """All settings. `load_settings` creates the object; it never changes afterwards."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -365,76 +379,80 @@ class Settings(BaseSettings):
     )
     more_rpc_urls: RpcUrls = Field(
         default=(),
-        description="Further endpoints of the chain: the one that does best is asked, and the others where it fails; "
-        "in the environment, with commas.",
+        description="Additional endpoints of the chain. The healthiest endpoint is used; the others take over "
+        "if it fails. In the environment, separate them with commas.",
         examples=[["https://node.example"]],
     )
     rpc_quorum: Int = Field(
         default=1,
         ge=1,
         le=16,
-        description="So many endpoints must say the same of a vault and its prices before it is rebalanced.",
+        description="Number of RPC endpoints that must agree on a vault and its prices before a rebalance is "
+        "sent.",
         examples=[1],
     )
     max_tip_gwei: Decimal = Field(
         default=Decimal(50),
         gt=0,
         le=1_000_000,
-        description="Most that is believed of the tips that others pay, in gwei: an endpoint that tells of more raises no offer.",
+        description="Highest priority fee that is believed from an endpoint's fee history, in gwei. It limits "
+        "how far one endpoint can raise the fee.",
         examples=[50],
     )
     rpc_websocket_url: CheckedWebSocketUrl | None = Field(
         default=None,
-        description="WebSocket endpoint that announces new blocks; without one, or while it is down, they are asked for.",
+        description="WebSocket endpoint that announces new blocks. Without one, or while it is unavailable, "
+        "the keeper polls for blocks.",
         examples=["ws://127.0.0.1:8545"],
     )
     chain_id: Int = Field(
         default=DEVNET_CHAIN_ID,
         ge=1,
         lt=2**63,
-        description="Chain that the endpoint must serve; 31337 is a local one.",
+        description="Chain ID that the endpoint must serve. 31337 is a local chain.",
         examples=[DEVNET_CHAIN_ID],
     )
     rpc_timeout_seconds: float = Field(
         default=10.0,
         gt=0,
         le=600,
-        description="How long the endpoint may take to answer, in seconds.",
+        description="Timeout of one request to an endpoint, in seconds.",
         examples=[10.0],
     )
     deployment: FilePath = Field(
         default=Path("deployment.json"),
-        description="File of the deployed addresses, as `rebalancer deploy` and "
-        "`rebalancer devnet` write it.",
+        description="Addresses file that `rebalancer deploy` and `rebalancer devnet` write.",
         examples=["deployment.json"],
     )
     vaults: Addresses = Field(
         default=(),
-        description="Addresses of the vaults to look after; in the environment, with commas.",
+        description="Addresses of the vaults to manage. Without any, those in the addresses file. In the "
+        "environment, separate them with commas.",
         examples=[["0x6c9fc64a53c1b71fb3f9af64d1ae3a4931a5f4e9"]],
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info",
-        description="Least important messages that are logged.",
+        description="Minimum level of the messages that are logged.",
         examples=["info"],
         json_schema_extra=LIVE,
     )
     log_format: Literal["auto", "console", "logfmt", "json"] = Field(
         default="auto",
-        description="How messages are logged: key=value (logfmt), json, or coloured for people "
-        "(console); auto is console on a terminal and logfmt elsewhere.",
+        description="Format of log lines: key=value (logfmt), json, or colored for a terminal (console). auto "
+        "is console on a terminal and logfmt elsewhere.",
         examples=["auto"],
     )
     wallet: AccountSettings = Field(
         default=AccountSettings(),
-        description="The account for what people do: deploy, create, deposit, withdraw.",
+        description="The account for people's commands: deploy, create, deposit, withdraw.",
     )
     keeper: KeeperSettings = Field(default=KeeperSettings(), description="The keeper.")
     alerts: AlertSettings = Field(
-        default=AlertSettings(), description="Who is told when the keeper needs a person."
+        default=AlertSettings(), description="Alerts sent when the keeper needs a person."
     )
     fleet: FleetSettings = Field(
-        default=FleetSettings(), description="Many machines that keep the same vaults."
+        default=FleetSettings(),
+        description="A fleet: several machines that manage the same vaults.",
     )
 
     @property
@@ -451,5 +469,5 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 (pydantic names it)
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 (pydantic names it)
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what it is made from: `load_settings` reads the sources, to know which said what."""
+        """Only the arguments: `load_settings` reads the other sources itself, to name the source in an error."""
         return (init_settings,)

@@ -64,7 +64,7 @@ class Temper:
             f"max_consecutive_failures = {self.max_consecutive_failures}",
             f"bump_after_blocks = {self.bump_after_blocks}",
             f"confirmations = {self.confirmations}",
-            f'outbox = "{outbox}"',
+            f'outbox_file = "{outbox}"',
             'listen = "off"',
             *(f"[[keeper.extra_accounts]]\ndevnet_account = {lane}" for lane in self.lanes),
             self.tables,

@@ -60,7 +60,9 @@ def keeper_of(
         site,
         [devnet_signer(actor)],
         outbox,
-        KeeperOptions(dry_run=dry_run, fee_cap_wei=10_000 * 10**9, tick_timeout_seconds=LONGEST_SECONDS),
+        KeeperOptions(
+            dry_run=dry_run, fee_cap_wei=10_000 * 10**9, tick_timeout_seconds=LONGEST_SECONDS
+        ),
     )
 
 

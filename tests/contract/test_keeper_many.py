@@ -432,7 +432,9 @@ def test_watchers_are_told_of_looks_that_succeed_and_of_those_that_fail(
 ) -> None:
     ticks: list[Tick] = []
     keeper = keeper_of(stage, vaults, outbox, watchers=(ticks,))
-    keeper.options = replace(keeper.options, poll_seconds=0.01, gives_up=False, backoff_seconds=0.01)
+    keeper.options = replace(
+        keeper.options, poll_seconds=0.01, gives_up=False, backoff_seconds=0.01
+    )
     move(stage, UP_10_PERCENT)
     working, dead = keeper.rpc, Rpc("http://127.0.0.1:1", 0.2)
 

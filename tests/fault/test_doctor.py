@@ -512,7 +512,9 @@ def test_files_that_others_can_open_are_found_each_by_its_name(
     outbox = settings.keeper.outbox_file
     Outbox(outbox).close()
     secret = tmp_path / "lane-password"
-    lane = settings.keeper.model_copy(update={"keystore_password_file": secret, "extra_accounts": ()})
+    lane = settings.keeper.model_copy(
+        update={"keystore_password_file": secret, "extra_accounts": ()}
+    )
     told = changed(
         settings,
         keeper={

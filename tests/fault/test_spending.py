@@ -46,7 +46,7 @@ def send(chain: LocalChain, token: BoundContract) -> Send:
 
 
 def settings(folder: Path, name: str, **keeper: Any) -> Settings:
-    keeper = {"keystore": folder / "key.json", "spending": folder / "spending.sqlite"} | keeper
+    keeper = {"keystore": folder / "key.json", "spending_file": folder / "spending.sqlite"} | keeper
     return Settings(chain_id=CHAIN, keeper=KeeperSettings(outbox_file=folder / name, **keeper))
 
 

@@ -54,9 +54,13 @@ class Fleet:
         self.crew = stack.enter_context(local_crew(list(self.workers.values()), "test"))
         self.heads = Heads(self.rpc)
 
-    def evaluator(self, *, exact_vaults: int = 50, worker_timeout_seconds: float = 120.0) -> FleetEvaluator:
+    def evaluator(
+        self, *, exact_vaults: int = 50, worker_timeout_seconds: float = 120.0
+    ) -> FleetEvaluator:
         options = EvaluatorOptions(exact_vaults=exact_vaults)
-        return FleetEvaluator(self.rpc, self.site, self.shared, self.crew, worker_timeout_seconds, options)
+        return FleetEvaluator(
+            self.rpc, self.site, self.shared, self.crew, worker_timeout_seconds, options
+        )
 
     def alone(self, *, exact_vaults: int = 50) -> Evaluator:
         return Evaluator(self.rpc, self.site, EvaluatorOptions(exact_vaults=exact_vaults))

@@ -439,10 +439,10 @@ def test_two_demos_do_not_write_into_one_folder(
 
 def test_settings_that_are_taken_over_are_logged_with_what_they_were(tmp_path: Path) -> None:
     file = tmp_path / "rebalancer.toml"
-    file.write_text("[keeper]\nmax_fee_gwei = 50\noutbox = 'a.sqlite'\n")
+    file.write_text("[keeper]\nmax_fee_gwei = 50\noutbox_file = 'a.sqlite'\n")
     options = Options()
     (before,) = read_chains(options)
-    file.write_text("[keeper]\nmax_fee_gwei = 20\noutbox = 'b.sqlite'\n")
+    file.write_text("[keeper]\nmax_fee_gwei = 20\noutbox_file = 'b.sqlite'\n")
 
     with structlog.testing.capture_logs() as logs:
         tunings = reloaded(options, RunOptions(), {31337: before})

@@ -158,7 +158,9 @@ def every_secret() -> tuple[Settings, list[str]]:
                 keystore_password=SecretStr(next(one)),
                 signer_url=RpcUrl(f"https://d.example/{next(one)}"),
                 relays=(RpcUrl(f"https://e.example/{next(one)}"),),
-                extra_accounts=(AccountSettings(signer_url=RpcUrl(f"https://f.example/{next(one)}")),),
+                extra_accounts=(
+                    AccountSettings(signer_url=RpcUrl(f"https://f.example/{next(one)}")),
+                ),
             ),
             alerts=AlertSettings(urls=(AlertUrl(f"tgram://{next(one)}/12"),)),
         ),

@@ -17,7 +17,10 @@ GWEI = 10**9
 
 
 def settings(folder: Path, chain_id: int = 1, **keeper: Any) -> Settings:
-    given = {"outbox_file": folder / "outbox.sqlite", "spending_file": folder / "spending.sqlite"} | keeper
+    given = {
+        "outbox_file": folder / "outbox.sqlite",
+        "spending_file": folder / "spending.sqlite",
+    } | keeper
     return Settings(
         chain_id=chain_id,
         rpc_timeout_seconds=7.5,

@@ -86,7 +86,7 @@ def test_env_file_with_a_broken_line_is_refused_with_its_number() -> None:
         ("[keeper]\npoll_seconds = -1", "keeper.poll_seconds in rebalancer.toml: -1 will not do: it must be greater than 0; for example 2.0."),
         ("[keeper]\npoll_seconds = nan", "keeper.poll_seconds in rebalancer.toml: nan will not do: it must be less than or equal to 3600"),
         ("[keeper]\nmax_fee_gwei = 'cheap'", "keeper.max_fee_gwei in rebalancer.toml: 'cheap' will not do: it must be a valid decimal; for example 200."),
-        ("[keeper]\nmax_failures_in_a_row = 0", "keeper.max_consecutive_failures in rebalancer.toml: 0 will not do"),
+        ("[keeper]\nmax_consecutive_failures = 0", "keeper.max_consecutive_failures in rebalancer.toml: 0 will not do"),
         ("[keeper]\nkeystore = 5", "keeper.keystore in rebalancer.toml: 5 will not do"),
         ("[wallet]\ndevnet_account = 20", "wallet.devnet_account in rebalancer.toml: 20 will not do: it must be less than 20"),
         ("log_level = 'loud'", "log_level in rebalancer.toml: 'loud' will not do: it must be 'debug', 'info', 'warning' or 'error'"),
@@ -172,7 +172,7 @@ def test_nothing_said_gives_the_defaults() -> None:
 def test_option_beats_environment_beats_env_file_beats_toml(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    toml("chain_id = 1\nlog_level = 'error'\n[keeper]\npoll_seconds = 1\nmax_failures_in_a_row = 1")
+    toml("chain_id = 1\nlog_level = 'error'\n[keeper]\npoll_seconds = 1\nmax_consecutive_failures = 1")
     assert load_settings().chain_id == 1
     Path(".env").write_text("REBALANCER_CHAIN_ID=2\nREBALANCER_KEEPER__POLL_SECONDS=2\nOTHER=x\n")
     assert load_settings().chain_id == 2
@@ -341,7 +341,10 @@ def test_the_command_line_says_which_of_several_chains_is_meant() -> None:
         ("[[chains]]\nchain_id = 1\n[[chains]]\nchain_id = 1", "it names chain 1 twice"),
         ("[[chains]]\nchain_id = 1\nrcp_url = 'http://x'", "under [[chains]]"),
         ("[[chains]]\nchain_id = 1\n[chains.keeper]\nkeystore_password = 'x'", "passwords"),
-        ("[[keeper.extra_accounts]]\nkeystore_password = 'x'", "name a keystore_password_file instead"),
+        (
+            "[[keeper.extra_accounts]]\nkeystore_password = 'x'",
+            "name a keystore_password_file instead",
+        ),
         ("[[keeper.extra_accounts]]\nkeystroke = 'x'", "keeper.extra_accounts.keystroke"),
         ("[keeper]\nextra_accounts = [1]", "keeper.extra_accounts"),
         ("[[chains]]\nchain_id = 1\nkeeper = { extra_accounts = [1] }", "keeper.extra_accounts"),
@@ -355,14 +358,18 @@ def test_chains_and_lanes_that_are_wrong_are_refused_with_a_sentence(text: str, 
 
 
 def test_lanes_are_accounts() -> None:
-    toml('[[keeper.extra_accounts]]\ndevnet_account = 5\n[[keeper.extra_accounts]]\nkeystore = "second.json"')
+    toml(
+        '[[keeper.extra_accounts]]\ndevnet_account = 5\n[[keeper.extra_accounts]]\nkeystore = "second.json"'
+    )
     first, second = load_settings().keeper.extra_accounts
     assert first.devnet_account == 5
     assert str(second.keystore) == "second.json"
 
 
 def test_an_account_that_is_two_lanes_is_refused_with_its_address() -> None:
-    toml("[[keeper.extra_accounts]]\ndevnet_account = 5\n[[keeper.extra_accounts]]\ndevnet_account = 3")
+    toml(
+        "[[keeper.extra_accounts]]\ndevnet_account = 5\n[[keeper.extra_accounts]]\ndevnet_account = 3"
+    )
     with pytest.raises(ConfigError, match=r"0x90f79bf6.* would be two lanes"):
         Session(load_settings()).keepers(None)
     assert [one.address[:6] for one in Session(load_settings()).keepers(4)] == ["0x15d3"]
