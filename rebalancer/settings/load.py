@@ -27,7 +27,7 @@ from rebalancer.environment import LOCK, is_setting
 from rebalancer.errors import ConfigError
 from rebalancer.files import MEGABYTE, Excess, read_text
 from rebalancer.settings.describe import describe, variable_name
-from rebalancer.settings.schema import Settings
+from rebalancer.settings.schema import ENV_ONLY, Settings
 
 __all__ = ["load_chains", "load_settings"]
 
@@ -36,7 +36,6 @@ DEFAULT_FILE = Path("rebalancer.toml")
 _SECTIONS = tuple(
     name for name, field in Settings.model_fields.items() if isinstance(field.default, BaseModel)
 )
-_ENV_ONLY = "keystore_password"
 _SHOWN_CHARACTERS = 60
 
 
@@ -194,13 +193,13 @@ def _refuse_passwords(values: Mapping[str, Any], where: str) -> None:
     for section, content in values.items():
         if not isinstance(content, dict):
             continue
-        if _ENV_ONLY in content:
-            variable = variable_name((section, _ENV_ONLY))
+        if ENV_ONLY in content:
+            variable = variable_name((section, ENV_ONLY))
             why = f"passwords do not belong in this file; set {variable} instead"
-            raise ConfigError(f"{section}.{_ENV_ONLY}", where, why)
+            raise ConfigError(f"{section}.{ENV_ONLY}", where, why)
         accounts = content.get("extra_accounts", ())
         if isinstance(accounts, list) and any(
-            isinstance(one, dict) and _ENV_ONLY in one for one in accounts
+            isinstance(one, dict) and ENV_ONLY in one for one in accounts
         ):
             why = "passwords do not belong in this file; name a keystore_password_file instead"
             raise ConfigError(f"{section}.extra_accounts", where, why)

@@ -31,6 +31,7 @@ from rebalancer.settings.values import (
 )
 
 __all__ = [
+    "ENV_ONLY",
     "LIVE",
     "SEPARATOR",
     "TABLES",
@@ -43,6 +44,9 @@ __all__ = [
 
 SEPARATOR = "__"
 """Between section and name in the name of a variable."""
+
+ENV_ONLY = "keystore_password"
+"""Name of the settings that only the environment and .env may hold."""
 
 LIVE: dict[str, Any] = {"live": True}
 """Mark of a setting that a running keeper applies when it reloads its settings (SIGHUP)."""
@@ -80,7 +84,7 @@ class AccountSettings(_Section):
         default=0,
         ge=0,
         lt=20,
-        description="Index of the local chain's test account that signs when no key is configured, 0 to 19. "
+        description="Index of the local chain's test account that signs when no key is configured. "
         "Only on chain 31337.",
         examples=[0],
     )
@@ -120,7 +124,7 @@ class KeeperSettings(AccountSettings):
         default=3,
         ge=0,
         lt=20,
-        description="Index of the local chain's test account that signs when no key is configured, 0 to 19. "
+        description="Index of the local chain's test account that signs when no key is configured. "
         "Only on chain 31337.",
         examples=[3],
     )
@@ -444,15 +448,17 @@ class Settings(BaseSettings):
     )
     wallet: AccountSettings = Field(
         default=AccountSettings(),
-        description="The account for people's commands: deploy, create, deposit, withdraw.",
+        description="Account for people's commands: deploy, create, deposit, withdraw.",
     )
-    keeper: KeeperSettings = Field(default=KeeperSettings(), description="The keeper.")
+    keeper: KeeperSettings = Field(
+        default=KeeperSettings(), description="Keeper account and behaviour."
+    )
     alerts: AlertSettings = Field(
-        default=AlertSettings(), description="Alerts sent when the keeper needs a person."
+        default=AlertSettings(), description="Alerts that a running keeper sends."
     )
     fleet: FleetSettings = Field(
         default=FleetSettings(),
-        description="A fleet: several machines that manage the same vaults.",
+        description="Fleet of machines that manage the same vaults.",
     )
 
     @property

@@ -22,6 +22,7 @@ from rebalancer.settings import (
     load_chains,
     load_settings,
 )
+from rebalancer.settings.examples import EXAMPLES
 
 VAULT = "0x6c9fc64a53c1b71fb3f9af64d1ae3a4931a5f4e9"
 SECRET = "0ld-k3y"
@@ -172,7 +173,9 @@ def test_nothing_said_gives_the_defaults() -> None:
 def test_option_beats_environment_beats_env_file_beats_toml(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    toml("chain_id = 1\nlog_level = 'error'\n[keeper]\npoll_seconds = 1\nmax_consecutive_failures = 1")
+    toml(
+        "chain_id = 1\nlog_level = 'error'\n[keeper]\npoll_seconds = 1\nmax_consecutive_failures = 1"
+    )
     assert load_settings().chain_id == 1
     Path(".env").write_text("REBALANCER_CHAIN_ID=2\nREBALANCER_KEEPER__POLL_SECONDS=2\nOTHER=x\n")
     assert load_settings().chain_id == 2
@@ -420,6 +423,22 @@ def test_redis_url_of_another_kind_is_refused_and_not_shown() -> None:
 
 
 # What is written down of them
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_example_files_are_those_made_from_the_schema(repo_root: Path, name: str) -> None:
+    assert (repo_root / name).read_text() == EXAMPLES[name](), (
+        "run `python -m rebalancer.settings.examples` in the project's folder"
+    )
+
+
+def test_example_shows_the_limits_of_a_setting() -> None:
+    limits = {one.name: one.limits for one in describe()}
+    assert limits["keeper.poll_seconds"] == "More than 0, at most 3600."
+    assert limits["wallet.devnet_account"] == "At least 0, less than 20."
+    assert limits["alerts.min_severity"] == "One of info, warning, critical."
+    assert limits["chain_id"] == "At least 1."
+    assert limits["rpc_url"] == ""
 
 
 def test_example_toml_lists_every_setting_at_its_default(repo_root: Path) -> None:
