@@ -24,7 +24,7 @@ _MARKS = {True: ("✓", "green"), False: ("✗", "red"), None: ("?", "yellow")}
 @json_option
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool) -> None:
-    """Look through the settings and what they point at, chain by chain. Changes nothing; exits 1 if something is wrong or could not be checked."""
+    """Check the settings, and the files and contracts that they name, for each chain. Changes nothing. Exits with 1 if a check fails or cannot run."""
     found = _chains(ctx.obj)
     if isinstance(found, ConfigError):
         findings = diagnose(found)

@@ -43,18 +43,18 @@ log = structlog.get_logger("rebalancer.fleet")
 
 @click.group(cls=Group)
 def fleet() -> None:
-    """Keep vaults with many machines: workers look, one leased leader for each signer sends.
+    """Run the keeper on several machines: workers evaluate, one leader with a lease for each signer sends.
 
-    All have the same settings and the same Redis (fleet.redis_url), and journals of their own. Any of them may be killed at any moment.
+    All machines have the same settings and the same Redis (fleet.redis_url); each has its own journal. Any of them may stop at any time.
     """
 
 
 @fleet.command()
 @click.pass_obj
 def worker(options: Any) -> None:
-    """Evaluate vaults when a leader asks, and send nothing. Needs no key.
+    """Evaluate vaults for the leader. Sends nothing and needs no key.
 
-    Ends with 0 when stopped, after the present answer, and with another code otherwise. Logs go to standard error.
+    When stopped, it finishes the current evaluation and exits with 0; any other exit code is a failure. Logs go to standard error.
     """
     chains = read_chains(options)
     set_up_logs(*chains)
@@ -94,16 +94,16 @@ async def _serve(url: str, fleet_name: str, workers: Sequence[Worker]) -> None:
     "--workers",
     type=click.IntRange(1, 64),
     default=1,
-    help="Without Redis: so many workers in this process.",
+    help="Number of workers in this process. Only without Redis.",
 )
 @account_option
 @json_option
 @click.pass_obj
 def leader(options: Any, workers: int, account: int | None, as_json: bool) -> None:
-    """Wait for the lease of every account that signs, then rebalance with what the workers say.
+    """Acquire the lease of every signing account, then rebalance from the workers' results.
 
-    Several may run: one leads, the others stand by. Ends with 0 when stopped, 25 when it lost a lease, and otherwise as `keeper run`.
-    Logs go to standard error; --json prints one line on standard output for each decision.
+    Run two or more leaders for hot standby: one leads, the others wait. Exit codes: 0 stopped by a signal, 25 lease lost, others as for
+    `keeper run`. Logs go to standard error; --json prints one line on standard output for each decision.
     """
     chains = read_chains(options)
     set_up_logs(*chains)

@@ -30,18 +30,18 @@ __all__ = ["keeper", "noting_the_outbox"]
 
 @click.group(cls=Group)
 def keeper() -> None:
-    """Rebalance a vault whenever it needs it."""
+    """Run the keeper, which rebalances vaults."""
 
 
 @keeper.command()
 @vault_option
-@click.option("--once", is_flag=True, help="Look once, act if needed, and end.")
+@click.option("--once", is_flag=True, help="Run one tick, send what it decides, and exit.")
 @click.option("--dry-run", is_flag=True, help="Decide and simulate, but send nothing.")
 @click.option(
     "--poll-seconds",
     type=click.FloatRange(min=0.01, max=3_600),
     show_default="from the settings",
-    help="Pause between two looks at the newest block.",
+    help="Polling interval for new blocks, in seconds.",
 )
 @account_option
 @json_option
@@ -55,11 +55,11 @@ def run(
     account: int | None,
     as_json: bool,
 ) -> None:
-    """Look at every new block, and rebalance when a weight has left its band.
+    """Evaluate the vaults in every new block, and rebalance those that are outside their bands.
 
-    Without --vault, all vaults that the settings or the addresses file name. The first Ctrl-C lets the present look finish, a second
-    one abandons it. Ends with 0 when stopped, 130 when abandoned, 20 to 23 when it stopped itself, and another code when it could not
-    begin. Logs go to standard error; --json prints one line on standard output for each decision.
+    Without --vault, all vaults in the settings or the addresses file. The first Ctrl-C finishes the current tick; a second aborts it.
+    Exit codes: 0 stopped by a signal, 130 aborted, 20 to 23 stopped by itself, others could not start. Logs go to standard error;
+    --json prints one line on standard output for each decision.
     """
     chains = read_chains(options)
     set_up_logs(*chains)

@@ -1,4 +1,4 @@
-"""How are logs written? To standard error, as key=value, JSON, or coloured for people, and without secrets."""
+"""Log output: to standard error, as key=value, JSON or colored for a terminal, without secrets."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class _Address(click.ParamType):
-    """0x and 40 hexadecimal digits; where it has capital letters, they must match its checksum."""
+    """0x and 40 hexadecimal digits. Mixed case must match the checksum."""
 
     name = "address"
 
@@ -39,7 +39,7 @@ class _Address(click.ParamType):
 
 
 def address_option(name: str, help_text: str, default: str | None = None) -> Callable[[F], F]:
-    """An option that takes an address; `default` says what holds without it, and without that it is required."""
+    """An option that takes an address. `default` describes the value used without it; without `default` the option is required."""
     return click.option(
         name,
         type=_Address(),
@@ -50,18 +50,18 @@ def address_option(name: str, help_text: str, default: str | None = None) -> Cal
     )
 
 
-vault_option = address_option("--vault", "The vault.", "the only one known")
+vault_option = address_option("--vault", "Address of the vault.", "the only known vault")
 
 account_option = click.option(
     "--account",
     type=click.IntRange(0, 19),
-    show_default="the settings' account",
-    help="On a local chain (31337) alone: act as its test account of this number.",
+    show_default="the account in the settings",
+    help="Use this test account of a local chain. Only on chain 31337.",
 )
 
 
 def sending_options(command: F) -> F:
-    """`--account`, or `--unsigned` and `--from`: who sends what a command does."""
+    """`--account`, or `--unsigned` and `--from`: the sender of a command's transactions."""
     return account_option(unsigned_options(_Address())(command))
 
 
@@ -71,5 +71,5 @@ def _note_json(ctx: click.Context, _param: click.Parameter, value: bool) -> bool
 
 
 json_option = click.option(
-    "--json", "as_json", is_flag=True, callback=_note_json, help="Print JSON, for programs."
+    "--json", "as_json", is_flag=True, callback=_note_json, help="Print JSON."
 )

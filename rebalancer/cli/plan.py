@@ -39,13 +39,13 @@ __all__ = ["plan"]
 @click.option(
     "--picture",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Draw the flows between tokens to this .png or .svg file, too.",
+    help="Also draw the token flows to this .png or .svg file.",
 )
 @click.pass_obj
 def plan(
     options: Any, vault: str | None, account: int | None, as_json: bool, picture: Path | None
 ) -> None:
-    """Show what the keeper would do now, and what that would cost and why. Sends nothing."""
+    """Show the trades that the keeper would make now, their cost, and the reason. Sends nothing."""
     if picture is not None:
         from rebalancer.lab.chart import check_chart  # matplotlib takes its time to load
 

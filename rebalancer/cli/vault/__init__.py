@@ -17,7 +17,7 @@ __all__ = ["vault"]
 
 @click.group(cls=Group)
 def vault() -> None:
-    """Create, look at, fill and empty vaults."""
+    """Create vaults, show them, deposit, withdraw, set targets and bands."""
 
 
 for _command in (create, status, deposit, withdraw, position, claim, sync, set_targets, set_bands):

@@ -28,14 +28,16 @@ __all__ = ["claim", "position"]
 
 @click.command()
 @vault_option
-@address_option("--address", "Whose shares and claims to show.", "the account")
+@address_option(
+    "--address", "Account whose shares and claims are shown.", "the account in the settings"
+)
 @account_option
 @json_option
 @click.pass_obj
 def position(
     options: Any, vault: str | None, address: str | None, account: int | None, as_json: bool
 ) -> None:
-    """Show what an account owns of a vault: shares, what they redeem for in kind, their worth, and claims. Needs no key."""
+    """Show an account's shares in a vault, the assets they redeem for, their value, and open claims. Needs no key."""
     with Session.open(options) as session:
         holder = address or session.onlooker(session.settings.wallet, account).address
         found = _position(session, session.vault(vault), holder)
@@ -49,20 +51,24 @@ def position(
 @vault_option
 @click.option(
     "--token",
-    show_default="all that are owed",
-    help="The token to collect, by symbol or address.",
+    show_default="all tokens with a claim",
+    help="Symbol or address of the token to collect.",
 )
 @click.option(
     "--amount",
     "wanted",
     show_default="all",
-    help="With --token: at most how much of it, in whole tokens, as a decimal number.",
+    help="Maximum amount to collect, in whole tokens. Only with --token.",
 )
 @address_option(
-    "--holder", "Whose claim it is; anyone may have it paid to its holder.", "the account"
+    "--holder",
+    "Owner of the claim. Any account may collect a claim for its owner.",
+    "the sending account",
 )
 @address_option(
-    "--receiver", "Who gets the token; the holder alone may name another.", "the holder"
+    "--receiver",
+    "Account that receives the tokens. Only the holder may name another account.",
+    "the holder",
 )
 @sending_options
 @json_option
@@ -77,9 +83,9 @@ def claim(
     account: int | None,
     as_json: bool,
 ) -> None:
-    """Collect tokens that could not be sent when shares were redeemed; `rebalancer vault position` lists them.
+    """Collect tokens that could not be transferred when shares were redeemed. `rebalancer vault position` lists them.
 
-    A token that still cannot be sent holds up no other; the command then ends with that token's error.
+    If a token still cannot be transferred, the command collects the others and ends with that token's error.
     """
     if token is None and wanted is not None:
         raise click.UsageError("Say with --token what --amount is of.")

@@ -32,15 +32,15 @@ _FAULTS = tuple(Fault)
     "path",
     required=True,
     type=click.Path(dir_okay=False, path_type=Path),
-    help="TOML file that describes the vault, as vault.example.toml does.",
+    help="TOML file that describes the vault, in the form of vault.example.toml.",
 )
 @sending_options
 @json_option
 @click.pass_obj
 def create(options: Any, path: Path, account: int | None, as_json: bool) -> None:
-    """Make a vault as a file describes it, seed it, and hand it to its roles.
+    """Create a vault from a file, make the first deposit, and transfer control to its roles.
 
-    Anyone may. The account gives the seed and gets the first shares, but for the part that stays locked for ever.
+    Any account may do this. The account pays the first deposit and receives the first shares, except for the part that is locked forever.
     """
     with Session.open(options) as session:
         wallet = session.wallet(account)

@@ -32,29 +32,25 @@ _tolerance_option = click.option(
     "--tolerance-bps",
     type=click.IntRange(0, BPS),
     default=10,
-    help="By how much amounts in kind may be worse than now, in basis points.",
+    help="How much worse than in the preview the amounts in kind may be, in basis points.",
 )
-_dry_run_option = click.option(
-    "--dry-run", is_flag=True, help="Show what it would do now, and send nothing."
-)
-_yes_option = click.option(
-    "--yes", is_flag=True, help="Send without asking, also on a chain that is no devnet."
-)
+_dry_run_option = click.option("--dry-run", is_flag=True, help="Show the preview and send nothing.")
+_yes_option = click.option("--yes", is_flag=True, help="Send without asking for confirmation.")
 
 
 @click.command()
 @vault_option
-@click.option("--shares", help="In kind: how many shares to mint, as a decimal number.")
+@click.option("--shares", help="Number of shares to mint, paid with every asset in kind.")
 @click.option(
-    "--token", help="Through the zap: the token to pay with, by symbol or address, or ETH."
+    "--token", help="Symbol or address of the one token to pay with, or ETH; the zap swaps it."
 )
 @click.option(
     "--amount",
     "paid",
-    help="At most how much of --token, in whole tokens, as a decimal number; or max for all there is, but of ether what the gas may cost.",
+    help="Maximum amount of --token to pay, in whole tokens. max pays the whole balance, less the gas cost if it is ETH.",
 )
 @_slippage_option(
-    "How much worse than now the pools may become, in basis points; what is not needed for it comes back."
+    "Maximum slippage of the swaps, in basis points. Unused tokens are returned. Only with --token."
 )
 @_tolerance_option
 @_dry_run_option
@@ -76,9 +72,9 @@ def deposit(
     account: int | None,
     as_json: bool,
 ) -> None:
-    """Put tokens in and get shares: every asset in kind (--shares), or one token (--token, --amount).
+    """Deposit tokens for shares: every asset in kind (--shares), or one token (--token, --amount).
 
-    Shows what it would do, and asks before it sends anything on a chain that is no devnet.
+    Shows a preview, and on a chain other than a devnet asks for confirmation before it sends a transaction.
     """
     if (shares is None) == (token is None) or (token is None) != (paid is None):
         raise click.UsageError("Say either --shares N, or --token SYMBOL and --amount X.")
@@ -122,14 +118,14 @@ def deposit(
 
 @click.command()
 @vault_option
-@click.option("--shares", help="How many shares to redeem, as a decimal number.")
-@click.option("--all", "everything", is_flag=True, help="All shares the account has.")
+@click.option("--shares", help="Number of shares to redeem.")
+@click.option("--all", "everything", is_flag=True, help="Redeem all shares of the account.")
 @click.option(
     "--token",
     show_default="every asset in kind",
-    help="Through the zap: the one token to get, by symbol or address, or ETH.",
+    help="Symbol or address of the one token to receive, or ETH; the zap swaps the assets.",
 )
-@_slippage_option("With --token: how much less than now promised may come out, in basis points.")
+@_slippage_option("Maximum slippage of the swaps, in basis points. Only with --token.")
 @_tolerance_option
 @_dry_run_option
 @_yes_option
@@ -150,10 +146,10 @@ def withdraw(
     account: int | None,
     as_json: bool,
 ) -> None:
-    """Give shares back and get tokens: every asset in kind, or all in one token (--token).
+    """Redeem shares for tokens: every asset in kind, or one token (--token).
 
-    Shows what it would do, and asks before it sends anything on a chain that is no devnet. In kind works whatever happens to prices,
-    roles or exchanges; an asset that cannot be sent becomes a claim, which `rebalancer vault claim` collects.
+    Shows a preview, and on a chain other than a devnet asks for confirmation before it sends a transaction. Redeeming in kind depends on no
+    price, role or exchange. An asset that cannot be transferred becomes a claim, which `rebalancer vault claim` collects.
     """
     if (shares is None) != everything:
         raise click.UsageError("Say either --shares N or --all.")

@@ -35,7 +35,7 @@ __all__ = ["status"]
 @json_option
 @click.pass_obj
 def status(options: Any, vault: str | None, as_json: bool) -> None:
-    """Show what a vault holds, how far it is from its targets, and why it does or does not trade."""
+    """Show a vault's holdings, its drift from the targets, and why it does or does not trade."""
     with Session.open(options) as session:
         found = read_status(session, session.vault(vault))
     if as_json:

@@ -1,4 +1,4 @@
-"""`rebalancer vault sync`: a loss of a token, written to the vault's books."""
+"""`rebalancer vault sync`: a loss of a token, recorded in the vault."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["sync"]
 
 @click.command()
 @vault_option
-@click.option("--token", required=True, help="The token that lost balance, by symbol or address.")
+@click.option("--token", required=True, help="Symbol or address of the token that lost balance.")
 @sending_options
 @json_option
 @click.pass_obj
 def sync(options: Any, vault: str | None, token: str, account: int | None, as_json: bool) -> None:
-    """Write a loss of a token down: holdings and open claims shrink alike. Anyone may; a keeper does it by itself.
+    """Record a loss of a token: holdings and open claims shrink in proportion. Any account may do this; a keeper does it by itself.
 
-    A loss of more than dust bars buying the token and pauses trading, until the owner calls allowPurchases
+    A loss above the dust threshold blocks purchases of the token and pauses trading, until the owner calls allowPurchases
     and resumeRebalance (`rebalancer admin call`).
     """
     with Session.open(options) as session:

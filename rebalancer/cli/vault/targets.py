@@ -31,7 +31,7 @@ __all__ = ["set_bands", "set_targets"]
     multiple=True,
     required=True,
     metavar="TOKEN=WEIGHT",
-    help='One for each asset: a symbol or address, and "0.4" or "40%".',
+    help="Target weight of an asset, such as WETH=0.4 or WETH=40%. Required for every asset of the vault.",
 )
 @click.option(
     "--glide",
@@ -40,7 +40,7 @@ __all__ = ["set_bands", "set_targets"]
     default=0,
     show_default=True,
     metavar="SECONDS",
-    help="How long the targets take to move there, in a straight line; 0 for at once.",
+    help="Time in which the targets move linearly to the new values, in seconds. 0 applies them at once.",
 )
 @sending_options
 @json_option
@@ -53,9 +53,9 @@ def set_targets(
     account: int | None,
     as_json: bool,
 ) -> None:
-    """Move the targets of a vault.
+    """Set the target weights of a vault.
 
-    Who has to wait schedules them; the same command again, once the delay is over, sets them.
+    An account with a delay schedules the change; after the delay, the same command applies it.
     """
     with Session.open(options) as session:
         address = session.vault(vault)
@@ -81,21 +81,21 @@ def set_targets(
     "bands",
     multiple=True,
     metavar="TOKEN=BPS",
-    help="A band to change, in basis points of the basket.",
+    help="New absolute band of an asset, in basis points of the vault's value. May be repeated.",
 )
 @click.option(
     "--relative",
     "relatives",
     multiple=True,
     metavar="TOKEN=BPS",
-    help="A relative band to change, in basis points of the target; 0 for none.",
+    help="New relative band of an asset, in basis points of its target; 0 removes it. May be repeated.",
 )
 @click.option(
     "--min-trade",
     "minimums",
     multiple=True,
     metavar="TOKEN=AMOUNT",
-    help="A minimum trade to change, in whole tokens.",
+    help="New minimum trade of an asset, in whole tokens. May be repeated.",
 )
 @sending_options
 @json_option
@@ -109,9 +109,9 @@ def set_bands(
     account: int | None,
     as_json: bool,
 ) -> None:
-    """Change bands and minimum trades of a vault; what is not named stays.
+    """Change bands and minimum trades of a vault. Values that are not named do not change.
 
-    Who has to wait schedules them; the same command again, once the delay is over, sets them.
+    An account with a delay schedules the change; after the delay, the same command applies it.
     """
     if not (bands or relatives or minimums):
         raise click.UsageError("Say what to change: --band, --relative or --min-trade.")
