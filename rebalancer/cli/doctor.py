@@ -1,4 +1,4 @@
-"""`rebalancer doctor`: what is wrong with the settings, and how to mend it."""
+"""`rebalancer doctor`: check of the settings, with a fix for each problem."""
 
 from __future__ import annotations
 

@@ -133,9 +133,9 @@ def retry(options: Any, as_json: bool) -> None:
         table.add_row(*row)
     console().print(table)
     if process is None:
-        console().print("No keeper runs here: one elsewhere takes SIGHUP.")
+        console().print("No keeper runs on this machine; send SIGHUP to one elsewhere.")
     else:
-        console().print(f"The keeper (process {process}) tries all pools again at its next look.")
+        console().print(f"The keeper (process {process}) retries all pools in its next tick.")
 
 
 def _why(found: PoolState | PoolFailure) -> str:
@@ -181,13 +181,13 @@ def _ref(
     key = _KEY.fullmatch(which)
     if key or _ID.fullmatch(which):
         if manager is None:
-            raise click.UsageError("A pool of Uniswap V4 needs --manager, its PoolManager.")
+            raise click.UsageError("A Uniswap V4 pool needs --manager, its PoolManager.")
         if key:
             return v4_ref(manager, key[1].lower(), key[2].lower(), int(key[3]), int(key[4]))
         return find_v4_ref(session.rpc, manager, which.lower(), from_block=from_block)
     if not re.fullmatch(_ADDRESS, which):
         raise click.UsageError(
-            f"{which!r} is neither an address nor the id or key of a pool of Uniswap V4."
+            f"{which!r} is neither an address nor the ID or key of a Uniswap V4 pool."
         )
     address = which.lower()
     venue = find_venue(session.rpc, address, block)

@@ -376,7 +376,7 @@ class Session:
         addresses = [signer.address for signer in found]
         for at, address in enumerate(addresses):
             if address in addresses[:at]:
-                why = f"{address} would be two lanes, and has one sequence of nonces; name it once"
+                why = f"{address} is configured twice, but an account has one sequence of nonces; configure it once"
                 raise ConfigError("keeper.extra_accounts", "", why)
         return found
 
@@ -391,7 +391,7 @@ class Session:
         """
         if self.unsigned is not None:
             if number is not None:
-                raise click.UsageError("--from says who will send it: leave --account out.")
+                raise click.UsageError("--from names the sender: leave out --account.")
             return self._recorder
         account = self.settings.wallet
         signer = self.signer(account, number) if signs else self.onlooker(account, number)

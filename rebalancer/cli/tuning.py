@@ -24,7 +24,7 @@ log = structlog.get_logger("rebalancer.keeper")
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What the command line says of a run. `waits`: whether a look waits for what it sent; `alone`: whether there is no other chain."""
+    """Options of a run from the command line. `waits`: a tick waits for the receipts of its transactions; `alone`: this is the only chain."""
 
     vault: str | None = None
     account: int | None = None
@@ -35,7 +35,7 @@ class RunOptions:
 
 
 def tuning_of(settings: Settings, asked: RunOptions) -> Tuning:
-    """All that a running keeper can be given anew: its options, send rules, evaluation and daily spending limit."""
+    """Everything that a running keeper can reload: its options, send rules, evaluation and daily spending limit."""
     return Tuning(
         keeper_options(settings, asked),
         rules_of(settings),
@@ -62,7 +62,7 @@ def keeper_options(settings: Settings, asked: RunOptions) -> KeeperOptions:
 
 
 def reloaded(options: Any, asked: RunOptions, running: dict[int, Settings]) -> Mapping[int, Tuning]:
-    """What the settings say now, of the chains that run; what is wrong with them, or waits for a restart, is logged."""
+    """Reload the settings of the running chains; log errors, changes, and settings that need a restart."""
     try:
         found = {settings.chain_id: settings for settings in read_chains(options)}
     except ConfigError as wrong:

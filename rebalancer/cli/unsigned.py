@@ -65,9 +65,9 @@ class Wanted:
         if file is None and sender is None:
             return None
         if sender is None:
-            raise click.UsageError("Say with --from who will send what --unsigned writes down.")
+            raise click.UsageError("--unsigned needs --from, the account that will send the calls.")
         if file is None:
-            raise click.UsageError("Say with --unsigned where the calls of --from are written.")
+            raise click.UsageError("--from needs --unsigned, the file to write the calls to.")
         wanted = cls(file, sender, int(given.get(_HOURS, _VALID_HOURS) * 3_600))
         for path in (file, wanted.safe_file("now"), wanted.safe_file("then")):
             if path.exists() or path.is_symlink():

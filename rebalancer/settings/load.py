@@ -1,7 +1,7 @@
 """Loading of the settings: command line, environment, `.env` and TOML file, in this order of precedence, parsed once.
 
-Nothing else in the package reads settings from the environment. An error is one sentence that names the setting, where it came
-from, and what would be right; it never shows a secret.
+Nothing else in the package reads settings from the environment. An error is one sentence that names the setting, its
+source, and a valid example; it never shows a secret.
 
 In the environment a setting is REBALANCER_ and its name, sections split by two underscores:
 `keeper.poll_seconds` is REBALANCER_KEEPER__POLL_SECONDS. An empty variable counts as unset.
@@ -41,7 +41,7 @@ _SHOWN_CHARACTERS = 60
 
 @dataclass(frozen=True)
 class _Source:
-    """What one place says. `where` follows a setting's name in a sentence."""
+    """Values from one source. `where` follows the name of a setting in a sentence."""
 
     where: str
     by_variable: bool
@@ -63,17 +63,16 @@ def load_settings(
 ) -> Settings:
     """Read all sources and parse them, once.
 
-    `file` is a TOML file that must exist; without it `rebalancer.toml` is read if there is one.
-    `overrides` are what the command line says, by name (`keeper.poll_seconds`); None is unsaid.
-    Of a file of several chains, the command line says by its `chain_id` which one is meant.
+    `file` is a TOML file that must exist; without it, `rebalancer.toml` is read if it exists. `overrides` are the command line's
+    values by name (`keeper.poll_seconds`); None is not set. In a file of several chains, the command line's `chain_id` selects one.
 
     Raises:
-        ConfigError: something is wrong, in one sentence.
+        ConfigError: a setting is not valid, in one sentence.
     """
     found = load_chains(file, overrides, env_file)
     if len(found) > 1:
         ids = ", ".join(str(one.chain_id) for one in found)
-        why = f"the file names the chains {ids}; say by --chain-id which one is meant"
+        why = f"the file contains the chains {ids}; select one with --chain-id"
         raise ConfigError("chains", f"in {file or DEFAULT_FILE}", why)
     return found[0]
 
@@ -83,13 +82,13 @@ def load_chains(
     overrides: Mapping[str, Any] | None = None,
     env_file: Path = Path(".env"),
 ) -> tuple[Settings, ...]:
-    """The settings of every chain there is, in the file's order; one where the file has no `[[chains]]`.
+    """The settings of every chain, in the file's order; one element if the file has no `[[chains]]`.
 
-    What a chain's table says is above everything but the command line, whose `chain_id` chooses among them. Where a chain
-    names no outbox of its own, it has one with its number beside the others'.
+    A chain's table overrides everything but the command line, whose `chain_id` selects one chain. A chain without its own
+    `outbox_file` gets the common name with its chain ID appended.
 
     Raises:
-        ConfigError: something is wrong, in one sentence.
+        ConfigError: a setting is not valid, in one sentence.
     """
     toml = _toml(file)
     values = dict(toml.values)
@@ -103,19 +102,19 @@ def load_chains(
     if tables is None:
         return (_parsed(sources),)
     if not (isinstance(tables, list) and tables and all(isinstance(one, dict) for one in tables)):
-        raise ConfigError("chains", toml.where, "it must be tables: [[chains]], one a chain")
+        raise ConfigError("chains", toml.where, "it must be tables: one [[chains]] for each chain")
     wanted = (overrides or {}).get("chain_id")
     found: dict[int, Settings] = {}
     for table in tables:
         if "chain_id" not in table:
-            raise ConfigError("chains", toml.where, "each must have its chain_id; for example 1")
+            raise ConfigError("chains", toml.where, "each table needs a chain_id; for example 1")
         if wanted is not None and wanted != table["chain_id"]:
             continue
         here = f"under [[chains]] {toml.where}"
         _refuse_passwords(table, here)
         settings = _parsed([sources[0], _Source(here, False, table), *sources[1:]])
         if settings.chain_id in found:
-            raise ConfigError("chains", toml.where, f"it names chain {settings.chain_id} twice")
+            raise ConfigError("chains", toml.where, f"it contains chain {settings.chain_id} twice")
         if len(tables) > 1 and "outbox_file" not in table.get("keeper", {}):
             path = settings.keeper.outbox_file
             mine = path.with_name(f"{path.stem}-{settings.chain_id}{path.suffix}")
@@ -124,7 +123,9 @@ def load_chains(
         found[settings.chain_id] = settings
     if not found:
         ids = ", ".join(str(table["chain_id"]) for table in tables)
-        raise ConfigError("chain_id", "on the command line", f"the file names the chains {ids}")
+        raise ConfigError(
+            "chain_id", "on the command line", f"the file contains only the chains {ids}"
+        )
     return tuple(found.values())
 
 
@@ -135,7 +136,7 @@ def _parsed(sources: Sequence[_Source]) -> Settings:
     try:
         return Settings(**merged)
     except ValidationError as error:
-        # Unchained: pydantic's own text may hold what must not be shown.
+        # Without a cause: pydantic's own text may contain a secret.
         raise _explained(error, sources) from None
 
 
@@ -153,16 +154,18 @@ def _dotenv(path: Path) -> _Source:
     try:
         bindings = list(parse_stream(StringIO(read_text(path, MEGABYTE))))
     except Excess as excess:
-        raise ConfigError(str(path), "", f"{excess}; mend or remove it") from None
+        raise ConfigError(str(path), "", f"{excess}; correct or remove it") from None
     except (OSError, UnicodeDecodeError):
-        raise ConfigError(str(path), "", "it cannot be read as text; mend or remove it") from None
+        raise ConfigError(
+            str(path), "", "it cannot be read as text; correct or remove it"
+        ) from None
     for binding in bindings:
         if binding.error:
-            line = f"line {binding.original.line} is not NAME=value; mend or remove it"
+            line = f"line {binding.original.line} is not NAME=value; correct or remove it"
             raise ConfigError(str(path), "", line)
     _refuse_unknown_variables([binding.key for binding in bindings if binding.key], where)
     found = DotEnvSettingsSource(Settings, env_file=path)()
-    # A .env file may also hold what other programs want to know.
+    # A .env file may also hold variables of other programs.
     ours = {name: value for name, value in found.items() if name in Settings.model_fields}
     return _Source(where, True, ours)
 
@@ -175,16 +178,18 @@ def _toml(path: Path | None) -> _Source:
         values = tomllib.loads(read_text(path, MEGABYTE))
     except FileNotFoundError:
         if asked:
-            raise ConfigError(str(path), "", "there is no such file; name another") from None
+            raise ConfigError(str(path), "", "the file does not exist; name another") from None
         return _Source(where, False, {})
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(str(path), "", f"it is not TOML: {error}; mend it") from None
+        raise ConfigError(str(path), "", f"it is not TOML: {error}; correct it") from None
     except Excess as excess:
-        raise ConfigError(str(path), "", f"{excess}; mend or remove it") from None
+        raise ConfigError(str(path), "", f"{excess}; correct or remove it") from None
     except RecursionError:
-        raise ConfigError(str(path), "", "it is nested too deeply; mend or remove it") from None
+        raise ConfigError(str(path), "", "it is nested too deeply; correct or remove it") from None
     except (OSError, UnicodeDecodeError):
-        raise ConfigError(str(path), "", "it cannot be read as text; mend or remove it") from None
+        raise ConfigError(
+            str(path), "", "it cannot be read as text; correct or remove it"
+        ) from None
     _refuse_passwords(values, where)
     return _Source(where, False, values)
 
@@ -195,13 +200,13 @@ def _refuse_passwords(values: Mapping[str, Any], where: str) -> None:
             continue
         if ENV_ONLY in content:
             variable = variable_name((section, ENV_ONLY))
-            why = f"passwords do not belong in this file; set {variable} instead"
+            why = f"this file must not contain a password; set {variable} instead"
             raise ConfigError(f"{section}.{ENV_ONLY}", where, why)
         accounts = content.get("extra_accounts", ())
         if isinstance(accounts, list) and any(
             isinstance(one, dict) and ENV_ONLY in one for one in accounts
         ):
-            why = "passwords do not belong in this file; name a keystore_password_file instead"
+            why = "this file must not contain a password; set keystore_password_file instead"
             raise ConfigError(f"{section}.extra_accounts", where, why)
 
 
@@ -213,7 +218,7 @@ def _refuse_unknown_variables(names: Iterable[str], where: str) -> None:
 
 
 def _explained(error: ValidationError, sources: Sequence[_Source]) -> ConfigError:
-    """The first thing that is wrong, as a sentence."""
+    """The first validation error, as a sentence."""
     wrong = error.errors(include_url=False, include_context=False)[0]
     path = [part for part in wrong["loc"] if isinstance(part, str)]
     settings = {setting.name: setting for setting in describe()}
@@ -232,7 +237,7 @@ def _explained(error: ValidationError, sources: Sequence[_Source]) -> ConfigErro
         return ConfigError(name, source.where, f"it must be a section: [{name}]")
     setting = settings[name]
     problem = wrong["msg"].removeprefix("Value error, ").replace("Input should", "it must")
-    value = "" if setting.secret else f"{_shown(wrong['input'])} will not do: "
+    value = "" if setting.secret else f"{_shown(wrong['input'])} is not valid: "
     shown_name = setting.variable if source.by_variable else name
     example = (
         setting.example.strip("[]").replace('"', "") if source.by_variable else setting.example
@@ -242,8 +247,8 @@ def _explained(error: ValidationError, sources: Sequence[_Source]) -> ConfigErro
 
 def _unknown(name: str, known: Sequence[str]) -> str:
     nearest = get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"the nearest is {nearest[0]}" if nearest else f"known are {', '.join(known)}"
-    return f"there is no such setting; {hint}"
+    hint = f"the closest is {nearest[0]}" if nearest else f"the settings are {', '.join(known)}"
+    return f"unknown setting; {hint}"
 
 
 def _shown(value: Any) -> str:

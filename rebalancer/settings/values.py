@@ -38,28 +38,28 @@ _PORTS = 1 << 16
 
 
 class RpcUrl(Secret[str]):
-    """An RPC endpoint's address, which shows neither path nor credentials: keys are kept there."""
+    """URL of an RPC endpoint. It prints without path and credentials, which may contain keys."""
 
     def _display(self) -> str:
         return endpoint_name(self.get_secret_value())
 
 
 class WebSocketUrl(Secret[str]):
-    """The same of a WebSocket endpoint."""
+    """URL of a WebSocket endpoint. It prints without path and credentials."""
 
     def _display(self) -> str:
         return socket_name(self.get_secret_value())
 
 
 class AlertUrl(Secret[str]):
-    """Where alerts go, as Apprise writes it. All but its kind may be a secret, so it shows only that."""
+    """Apprise URL of an alert target. It prints only its kind, because all else may be secret."""
 
     def _display(self) -> str:
         return self.get_secret_value().partition("://")[0] + "://…"
 
 
 class RedisUrl(Secret[str]):
-    """Redis's address, which shows neither credentials nor options."""
+    """URL of Redis. It prints without credentials and options."""
 
     def _display(self) -> str:
         return redis_name(self.get_secret_value())
@@ -81,7 +81,7 @@ def _socket(url: WebSocketUrl) -> WebSocketUrl:
 def _alert_url(url: AlertUrl) -> AlertUrl:
     kind, separator, rest = url.get_secret_value().partition("://")
     if not (kind.isalnum() and separator and rest):
-        raise ValueError("it must be the address of a place, kind://…, as Apprise writes them")
+        raise ValueError("it must be an Apprise URL, kind://…")
     return url
 
 
@@ -96,13 +96,13 @@ def _listening(text: str) -> str:
         return ""
     host, _, port = text.rpartition(":")
     if not host or not (port.isascii() and port.isdecimal() and int(port) < _PORTS):
-        raise ValueError("it must be host:port, or empty or off for no server")
+        raise ValueError("it must be host:port, or off or empty for no server")
     return text
 
 
 def _host(text: str) -> str:
     if not text or set(text) & set("/@ *"):
-        raise ValueError("it must be a host's name or address, without http:// and port")
+        raise ValueError("it must be a host name or address, without http:// and port")
     return text
 
 
@@ -111,12 +111,12 @@ def _confirmations(value: Any) -> Any:
         return value
     text = str(value)
     if isinstance(value, bool | float) or not (text.isascii() and text.isdecimal() and int(text)):
-        raise ValueError("it must be a number of blocks from 1 on, or safe or finalized")
+        raise ValueError("it must be a number of blocks of at least 1, or safe or finalized")
     return int(text)
 
 
 def _listed(value: Any) -> Any:
-    """A list as the environment has it: separated by commas."""
+    """Split a list that is separated by commas, as in the environment."""
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
     return value

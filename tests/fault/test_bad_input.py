@@ -278,7 +278,7 @@ def test_deposit_without_an_allowance_says_what_to_approve(stage: Stage, pockets
 @pytest.mark.parametrize(
     ("options", "code", "said"),
     [
-        ((), 2, "Say what to change: --band, --relative or --min-trade"),
+        ((), 2, "Give at least one of --band, --relative and --min-trade"),
         (("--band", "WETH=1.5%"), 16, "basis points are a whole number, such as 150 for 1.5 %"),
         (("--band", "WETH=12.5"), 16, "basis points are a whole number, such as 150 for 1.5 %"),
         (("--relative", "WETH=x"), 16, "basis points are a whole number"),

@@ -170,18 +170,18 @@ def test_module_runs_as_the_program_does() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("vault", "deposit"), "Say either --shares N, or --token SYMBOL and --amount X."),
-        (("vault", "deposit", "--shares", "1", "--token", "USDC"), "Say either --shares N"),
+        (("vault", "deposit"), "Give either --shares N, or --token SYMBOL and --amount X."),
+        (("vault", "deposit", "--shares", "1", "--token", "USDC"), "Give either --shares N"),
         (("vault", "deposit", "--token", "USDC"), "--token SYMBOL and --amount X"),
-        (("vault", "withdraw"), "Say either --shares N or --all."),
-        (("vault", "withdraw", "--all", "--shares", "1"), "Say either --shares N or --all."),
+        (("vault", "withdraw"), "Give either --shares N or --all."),
+        (("vault", "withdraw", "--all", "--shares", "1"), "Give either --shares N or --all."),
         (("vault", "status", "--vault", "0x12"), "'0x12' is not an address"),
         (
             ("vault", "status", "--vault", "0xC02aaA39b223FE8D0A0e5C4F27eAD9083C756CC2"),
             "are not those of its checksum",
         ),
         (("vault", "create"), "Missing option '--spec'"),
-        (("vault", "claim", "--amount", "1"), "Say with --token what --amount is of."),
+        (("vault", "claim", "--amount", "1"), "--amount needs --token."),
         (("vault", "set-targets"), "Missing option '--target'"),
         (("vault", "deposit", "--shares", "1", "--account", "20"), "is not in the range 0<=x<=19"),
         (("devnet", "--speed", "-1"), "is not in the range"),
@@ -202,8 +202,12 @@ def test_misuse_is_told_with_the_usage(
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (("--config", "none.toml", "vault", "status"), 17, "none.toml: there is no such file"),
-        (("--chain-id", "0", "vault", "status"), 17, "chain_id on the command line: 0 will not do"),
+        (("--config", "none.toml", "vault", "status"), 17, "none.toml: the file does not exist"),
+        (
+            ("--chain-id", "0", "vault", "status"),
+            17,
+            "chain_id on the command line: 0 is not valid",
+        ),
         (("--rpc-url", "ftp://host", "plan"), 17, "must start with http:// or https://"),
         (("--rpc-url", "http://127.0.0.1:1", "vault", "status"), 10, "cannot be reached"),
         (("--rpc-url", "http://127.0.0.1:1", "plan"), 10, "cannot be reached"),

@@ -55,7 +55,7 @@ def refused(**overrides: Any) -> ConfigError:
 
 
 def test_file_asked_for_and_absent_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"^mine\.toml: there is no such file"):
+    with pytest.raises(ConfigError, match=r"^mine\.toml: the file does not exist"):
         load_settings(Path("mine.toml"))
 
 
@@ -77,27 +77,27 @@ def test_env_file_with_a_broken_line_is_refused_with_its_number() -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("chian_id = 1", "chian_id in rebalancer.toml: there is no such setting; the nearest is chain_id."),
-        ("[keeper]\npol_seconds = 1", "keeper.pol_seconds in rebalancer.toml: there is no such setting; the nearest is keeper.poll_seconds."),
-        ("[kepeer]\npoll_seconds = 1", "kepeer in rebalancer.toml: there is no such setting; the nearest is keeper."),
+        ("chian_id = 1", "chian_id in rebalancer.toml: unknown setting; the closest is chain_id."),
+        ("[keeper]\npol_seconds = 1", "keeper.pol_seconds in rebalancer.toml: unknown setting; the closest is keeper.poll_seconds."),
+        ("[kepeer]\npoll_seconds = 1", "kepeer in rebalancer.toml: unknown setting; the closest is keeper."),
         ("keeper = 5", "keeper in rebalancer.toml: it must be a section: [keeper]."),
-        ("chain_id = 'main'", "chain_id in rebalancer.toml: 'main' will not do: it must be a valid integer, unable to parse string as an integer; for example 31337."),
-        ("chain_id = true", "chain_id in rebalancer.toml: True will not do: it must be a number, not true or false; for example 31337."),
-        ("chain_id = 0", "chain_id in rebalancer.toml: 0 will not do: it must be greater than or equal to 1; for example 31337."),
-        ("[keeper]\npoll_seconds = -1", "keeper.poll_seconds in rebalancer.toml: -1 will not do: it must be greater than 0; for example 2.0."),
-        ("[keeper]\npoll_seconds = nan", "keeper.poll_seconds in rebalancer.toml: nan will not do: it must be less than or equal to 3600"),
-        ("[keeper]\nmax_fee_gwei = 'cheap'", "keeper.max_fee_gwei in rebalancer.toml: 'cheap' will not do: it must be a valid decimal; for example 200."),
-        ("[keeper]\nmax_consecutive_failures = 0", "keeper.max_consecutive_failures in rebalancer.toml: 0 will not do"),
-        ("[keeper]\nkeystore = 5", "keeper.keystore in rebalancer.toml: 5 will not do"),
-        ("[wallet]\ndevnet_account = 20", "wallet.devnet_account in rebalancer.toml: 20 will not do: it must be less than 20"),
-        ("log_level = 'loud'", "log_level in rebalancer.toml: 'loud' will not do: it must be 'debug', 'info', 'warning' or 'error'"),
-        ("vaults = ['0x12']", "vaults in rebalancer.toml: '0x12' will not do: it must be an address: 0x and 40 hexadecimal digits; for example ["),
-        ("[keeper]\nlisten = '9464'", "keeper.listen in rebalancer.toml: '9464' will not do: it must be host:port, or empty or off for no server; for example \"127.0.0.1:9464\"."),
-        ("[keeper]\nlisten = 'localhost:65536'", "keeper.listen in rebalancer.toml: 'localhost:65536' will not do"),
-        ("[alerts]\nmin_severity = 'loud'", "alerts.min_severity in rebalancer.toml: 'loud' will not do: it must be 'info', 'warning' or 'critical'"),
-        ("[alerts]\nurls = ['mine']", "alerts.urls in rebalancer.toml: it must be the address of a place, kind://…, as Apprise writes them; for example [\"slack://"),
-        ("vaults = 5", "vaults in rebalancer.toml: 5 will not do"),
-        ("[keeper]\nkeystore_password = 'x'", "keeper.keystore_password in rebalancer.toml: passwords do not belong in this file; set REBALANCER_KEEPER__KEYSTORE_PASSWORD instead."),
+        ("chain_id = 'main'", "chain_id in rebalancer.toml: 'main' is not valid: it must be a valid integer, unable to parse string as an integer; for example 31337."),
+        ("chain_id = true", "chain_id in rebalancer.toml: True is not valid: it must be a number, not true or false; for example 31337."),
+        ("chain_id = 0", "chain_id in rebalancer.toml: 0 is not valid: it must be greater than or equal to 1; for example 31337."),
+        ("[keeper]\npoll_seconds = -1", "keeper.poll_seconds in rebalancer.toml: -1 is not valid: it must be greater than 0; for example 2.0."),
+        ("[keeper]\npoll_seconds = nan", "keeper.poll_seconds in rebalancer.toml: nan is not valid: it must be less than or equal to 3600"),
+        ("[keeper]\nmax_fee_gwei = 'cheap'", "keeper.max_fee_gwei in rebalancer.toml: 'cheap' is not valid: it must be a valid decimal; for example 200."),
+        ("[keeper]\nmax_consecutive_failures = 0", "keeper.max_consecutive_failures in rebalancer.toml: 0 is not valid"),
+        ("[keeper]\nkeystore = 5", "keeper.keystore in rebalancer.toml: 5 is not valid"),
+        ("[wallet]\ndevnet_account = 20", "wallet.devnet_account in rebalancer.toml: 20 is not valid: it must be less than 20"),
+        ("log_level = 'loud'", "log_level in rebalancer.toml: 'loud' is not valid: it must be 'debug', 'info', 'warning' or 'error'"),
+        ("vaults = ['0x12']", "vaults in rebalancer.toml: '0x12' is not valid: it must be an address: 0x and 40 hexadecimal digits; for example ["),
+        ("[keeper]\nlisten = '9464'", "keeper.listen in rebalancer.toml: '9464' is not valid: it must be host:port, or off or empty for no server; for example \"127.0.0.1:9464\"."),
+        ("[keeper]\nlisten = 'localhost:65536'", "keeper.listen in rebalancer.toml: 'localhost:65536' is not valid"),
+        ("[alerts]\nmin_severity = 'loud'", "alerts.min_severity in rebalancer.toml: 'loud' is not valid: it must be 'info', 'warning' or 'critical'"),
+        ("[alerts]\nurls = ['mine']", "alerts.urls in rebalancer.toml: it must be an Apprise URL, kind://…; for example [\"slack://"),
+        ("vaults = 5", "vaults in rebalancer.toml: 5 is not valid"),
+        ("[keeper]\nkeystore_password = 'x'", "keeper.keystore_password in rebalancer.toml: this file must not contain a password; set REBALANCER_KEEPER__KEYSTORE_PASSWORD instead."),
     ],
 )  # fmt: skip
 def test_bad_toml_is_refused_in_one_sentence(text: str, sentence: str) -> None:
@@ -113,13 +113,13 @@ def test_mistyped_checksum_is_refused() -> None:
 def test_bad_variable_is_refused_by_its_own_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REBALANCER_KEEPER__POLL_SECONDS", "soon")
     assert str(refused()) == (
-        "REBALANCER_KEEPER__POLL_SECONDS in the environment: 'soon' will not do: it must be a "
+        "REBALANCER_KEEPER__POLL_SECONDS in the environment: 'soon' is not valid: it must be a "
         "valid number, unable to parse string as a number; for example 2.0."
     )
     monkeypatch.setenv("REBALANCER_KEEPER__POLL_SECONDS", "")
     Path(".env").write_text(f"REBALANCER_VAULTS={VAULT},0x1\n")
     error = refused()
-    assert str(error).startswith("REBALANCER_VAULTS in .env: '0x1' will not do")
+    assert str(error).startswith("REBALANCER_VAULTS in .env: '0x1' is not valid")
     assert str(error).endswith(f"for example {VAULT}.")
 
 
@@ -133,7 +133,7 @@ def test_unknown_variable_is_refused_with_the_nearest(
         monkeypatch.setenv("REBALANCER_KEEPER_POLL_SECONDS", "3")
     error = refused()
     assert error.where == ("in .env" if file else "in the environment")
-    assert "the nearest is REBALANCER_KEEPER__POLL_SECONDS" in str(error)
+    assert "the closest is REBALANCER_KEEPER__POLL_SECONDS" in str(error)
 
 
 def test_bad_option_is_refused_before_what_it_overrules() -> None:
@@ -330,9 +330,9 @@ def test_the_command_line_says_which_of_several_chains_is_meant() -> None:
     toml(TWO)
     assert load_settings(overrides={"chain_id": 10}).keeper.max_fee_gwei == 2
     assert [each.chain_id for each in load_chains(overrides={"chain_id": 10})] == [10]
-    with pytest.raises(ConfigError, match="the chains 1, 10; say by --chain-id which"):
+    with pytest.raises(ConfigError, match="the chains 1, 10; select one with --chain-id"):
         load_settings()
-    with pytest.raises(ConfigError, match="the file names the chains 1, 10"):
+    with pytest.raises(ConfigError, match="the file contains only the chains 1, 10"):
         load_settings(overrides={"chain_id": 7})
 
 
@@ -340,13 +340,16 @@ def test_the_command_line_says_which_of_several_chains_is_meant() -> None:
     ("text", "wrong"),
     [
         ("chains = 3", "it must be tables"),
-        ("[[chains]]\nrpc_url = 'http://x'", "each must have its chain_id"),
-        ("[[chains]]\nchain_id = 1\n[[chains]]\nchain_id = 1", "it names chain 1 twice"),
+        ("[[chains]]\nrpc_url = 'http://x'", "each table needs a chain_id"),
+        ("[[chains]]\nchain_id = 1\n[[chains]]\nchain_id = 1", "it contains chain 1 twice"),
         ("[[chains]]\nchain_id = 1\nrcp_url = 'http://x'", "under [[chains]]"),
-        ("[[chains]]\nchain_id = 1\n[chains.keeper]\nkeystore_password = 'x'", "passwords"),
+        (
+            "[[chains]]\nchain_id = 1\n[chains.keeper]\nkeystore_password = 'x'",
+            "must not contain a password",
+        ),
         (
             "[[keeper.extra_accounts]]\nkeystore_password = 'x'",
-            "name a keystore_password_file instead",
+            "set keystore_password_file instead",
         ),
         ("[[keeper.extra_accounts]]\nkeystroke = 'x'", "keeper.extra_accounts.keystroke"),
         ("[keeper]\nextra_accounts = [1]", "keeper.extra_accounts"),
@@ -373,7 +376,7 @@ def test_an_account_that_is_two_lanes_is_refused_with_its_address() -> None:
     toml(
         "[[keeper.extra_accounts]]\ndevnet_account = 5\n[[keeper.extra_accounts]]\ndevnet_account = 3"
     )
-    with pytest.raises(ConfigError, match=r"0x90f79bf6.* would be two lanes"):
+    with pytest.raises(ConfigError, match=r"0x90f79bf6.* is configured twice"):
         Session(load_settings()).keepers(None)
     assert [one.address[:6] for one in Session(load_settings()).keepers(4)] == ["0x15d3"]
 
@@ -499,5 +502,5 @@ def test_confirmations_of_anything_else_say_what_would_do(tmp_path: Path, said: 
     file = tmp_path / "rebalancer.toml"
     file.write_text(f"[keeper]\nconfirmations = {shown}\n")
 
-    with pytest.raises(ConfigError, match="a number of blocks from 1 on, or safe or finalized"):
+    with pytest.raises(ConfigError, match="a number of blocks of at least 1, or safe or finalized"):
         load_settings(file, env_file=tmp_path / ".env")

@@ -88,7 +88,7 @@ def claim(
     If a token still cannot be transferred, the command collects the others and ends with that token's error.
     """
     if token is None and wanted is not None:
-        raise click.UsageError("Say with --token what --amount is of.")
+        raise click.UsageError("--amount needs --token.")
     with Session.open(options) as session:
         wallet, address = session.wallet(account), session.vault(vault)
         known = None if token is None else session.token(token)

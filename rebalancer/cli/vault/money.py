@@ -77,7 +77,7 @@ def deposit(
     Shows a preview, and on a chain other than a devnet asks for confirmation before it sends a transaction.
     """
     if (shares is None) == (token is None) or (token is None) != (paid is None):
-        raise click.UsageError("Say either --shares N, or --token SYMBOL and --amount X.")
+        raise click.UsageError("Give either --shares N, or --token SYMBOL and --amount X.")
     with suppress(OnlyPreviewed), Session.open(options) as session:
         wallet, address = session.wallet(account, signs=not dry_run), session.vault(vault)
         ask = asker(session, dry_run, yes, as_json)
@@ -152,7 +152,7 @@ def withdraw(
     price, role or exchange. An asset that cannot be transferred becomes a claim, which `rebalancer vault claim` collects.
     """
     if (shares is None) != everything:
-        raise click.UsageError("Say either --shares N or --all.")
+        raise click.UsageError("Give either --shares N or --all.")
     with suppress(OnlyPreviewed), Session.open(options) as session:
         wallet, address = session.wallet(account, signs=not dry_run), session.vault(vault)
         ask = asker(session, dry_run, yes, as_json)
@@ -174,7 +174,7 @@ def withdraw(
             for claimed, raw in in_kind.claims.items():
                 owed = f"{amount(raw, session.decimals(claimed))} {session.symbol(claimed)}"
                 console().print(
-                    f"{owed} could not be sent, and wait for `rebalancer vault claim`.",
+                    f"{owed} could not be sent; collect it with `rebalancer vault claim`.",
                     style="yellow",
                 )
             return

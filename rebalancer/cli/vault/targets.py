@@ -114,7 +114,7 @@ def set_bands(
     An account with a delay schedules the change; after the delay, the same command applies it.
     """
     if not (bands or relatives or minimums):
-        raise click.UsageError("Say what to change: --band, --relative or --min-trade.")
+        raise click.UsageError("Give at least one of --band, --relative and --min-trade.")
     with Session.open(options) as session:
         address = session.vault(vault)
         assets = contract_at(session.rpc, "BasketVault", address).call("assets")
