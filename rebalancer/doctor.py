@@ -21,7 +21,6 @@ from rebalancer.chain.pools import read_pools
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import Block, VaultSnapshot, read_block, read_vaults
 from rebalancer.chain.wellknown import DEVNET_CHAIN_ID, SEQUENCED
-from rebalancer.config import KeeperSettings, Settings
 from rebalancer.deploy import Role, System
 from rebalancer.errors import (
     ConfigError,
@@ -52,6 +51,7 @@ from rebalancer.send.journal_file import BESIDE
 from rebalancer.send.open_signer import open_signer
 from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import keystore_address, keystore_weakness
+from rebalancer.settings import KeeperSettings, Settings
 from rebalancer.units import E18
 from rebalancer.words import counted, span
 
@@ -103,7 +103,7 @@ def diagnose(settings: Settings | ConfigError, now: int | None = None) -> list[F
         else:
             findings += account
     findings += _files(settings)
-    findings += _outbox(settings.keeper.outbox, settings.chain_id)
+    findings += _outbox(settings.keeper.outbox_file, settings.chain_id)
     return findings
 
 
@@ -508,15 +508,17 @@ def _outbox(path: Path, chain_id: int) -> list[Finding]:
 def _files(settings: Settings) -> Iterator[Finding]:
     """What others on this machine can open and must not, and keystores whose password is quickly guessed."""
     keeper = settings.keeper
-    accounts = (keeper, *keeper.lanes, settings.wallet)
+    accounts = (keeper, *keeper.extra_accounts, settings.wallet)
     keystores = list(dict.fromkeys(one.keystore for one in accounts if one.keystore))
     passwords = (one.keystore_password_file for one in accounts if one.keystore_password_file)
-    beside = [keeper.outbox.with_name(keeper.outbox.name + end) for end in (*BESIDE, ".lock")]
+    beside = [
+        keeper.outbox_file.with_name(keeper.outbox_file.name + end) for end in (*BESIDE, ".lock")
+    ]
     checked = (
         *(("password", path) for path in dict.fromkeys((*passwords, Path(".env")))),
         *(("keystore", path) for path in keystores),
-        *(("outbox", path) for path in (keeper.outbox, *beside)),
-        *(("record", path) for path in _records(keeper.record)),
+        *(("outbox", path) for path in (keeper.outbox_file, *beside)),
+        *(("record", path) for path in _records(keeper.record_file)),
     )
     for check, path in checked:
         if is_wide(path):

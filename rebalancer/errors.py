@@ -557,7 +557,7 @@ class RecordInUse(LabError):
     def __init__(self, path: Path) -> None:
         self.path = path
         super().__init__(
-            f"Another keeper writes the record {path}: give each its own in keeper.record, or stop the other."
+            f"Another keeper writes the record {path}: give each its own in keeper.record_file, or stop the other."
         )
 
 
@@ -1005,7 +1005,7 @@ class OutboxMissing(OutboxError):
         self.path = path
         super().__init__(
             f"There is no outbox at {path}: a keeper makes it when it first starts; look from the folder that the keeper runs in, or name "
-            "its file in keeper.outbox."
+            "its file in keeper.outbox_file."
         )
 
 
@@ -1029,7 +1029,7 @@ class SpendingUnwritable(OutboxError):
         self.why = why
         super().__init__(
             f"What keys spend in a day cannot be kept in {path} ({why}): "
-            "name a file that can be written as keeper.spending."
+            "name a file that can be written as keeper.spending_file."
         )
 
 

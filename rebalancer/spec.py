@@ -30,7 +30,7 @@ from rebalancer.errors import (
 from rebalancer.files import MEGABYTE, Excess, read_text
 from rebalancer.oracle import MAX_DIVERGENCE_BPS, MAX_TOKEN_DECIMALS, MIN_WINDOW_SECONDS
 from rebalancer.policy import Asset, Policy
-from rebalancer.units import E18
+from rebalancer.units import E18, SHARE_DECIMALS
 
 __all__ = [
     "MAX_ASSETS",
@@ -55,7 +55,6 @@ MIN_ASSETS, MAX_ASSETS = 2, 16
 MAX_BAND_BPS = 5_000
 """ConfigStore.MAX_BAND_BPS; a band must also be above the policy's dust."""
 
-_SHARE_DECIMALS = 18
 _PRICE_DECIMALS = 18
 _NUMBER = re.compile(r"([0-9]+)(?:\.([0-9]*))?")
 _MAX_DIGITS = 78  # of 2^256
@@ -254,7 +253,7 @@ def load_vault_spec(
         assets=tuple(assets),
         policy=policy,
         seed_amounts=tuple(seeds),
-        initial_shares=table.amount("initial_shares", _SHARE_DECIMALS),
+        initial_shares=table.amount("initial_shares", SHARE_DECIMALS),
         fees=fees,
         fee_recipient=table.address("fee_recipient", fee_recipient),
         salt=table.whole("salt", salt),
@@ -405,9 +404,9 @@ def _read_toml(path: Path) -> Mapping[str, Any]:
         # Decimal keeps 0.1 exactly what was written.
         return tomllib.loads(read_text(path, MEGABYTE), parse_float=Decimal)
     except FileNotFoundError:
-        raise ConfigError(str(path), "", "there is no such file; name another") from None
+        raise ConfigError(str(path), "", "the file does not exist; name another") from None
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(str(path), "", f"it is not TOML: {error}; mend it") from None
+        raise ConfigError(str(path), "", f"it is not TOML: {error}; correct it") from None
     except Excess as excess:
         raise ConfigError(str(path), "", f"{excess}; name another") from None
     except RecursionError:
@@ -467,7 +466,7 @@ class _Table:
         try:
             return parse(value if isinstance(value, str) else f"{value:f}")
         except AmountUnreadable as error:
-            raise self.wrong(key, f"{error.text!r} will not do: {error.why}") from None
+            raise self.wrong(key, f"{error.text!r} is not valid: {error.why}") from None
 
     def address(self, key: str, default: Any = _NEEDED) -> Any:
         value = self._get(key, default)
@@ -503,8 +502,8 @@ class _Table:
         for key in self.values:
             if key not in self.asked:
                 nearest = get_close_matches(key, self.asked, n=1)
-                hint = f"the nearest is {nearest[0]}" if nearest else "remove it"
-                raise self.wrong(key, f"there is no such key; {hint}")
+                hint = f"the closest is {nearest[0]}" if nearest else "remove it"
+                raise self.wrong(key, f"unknown key; {hint}")
 
     def _get(self, key: str, default: Any) -> Any:
         self.asked.append(key)

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["BPS", "E18", "PIPS_PER_BPS", "YEAR_SECONDS", "div_up", "mul_div_down", "mul_div_up"]
+__all__ = [
+    "BPS",
+    "E18",
+    "PIPS_PER_BPS",
+    "SHARE_DECIMALS",
+    "YEAR_SECONDS",
+    "div_up",
+    "mul_div_down",
+    "mul_div_up",
+]
 
 BPS = 10_000
 PIPS_PER_BPS = 100
@@ -10,6 +19,9 @@ PIPS_PER_BPS = 100
 
 E18 = 10**18
 """One, as an 18-decimals fixed-point number."""
+
+SHARE_DECIMALS = 18
+"""Of every vault's shares."""
 
 YEAR_SECONDS = 365 * 86_400
 """A year of the streaming fee: 365 days, as in BasketVault."""

@@ -1,8 +1,8 @@
 """The command line: options to calls, nothing more.
 
 Commands are imported when they are run, so that help and the shell's completion answer at once. Every
-expected failure is one sentence on stderr (an object under --json) and its class's exit code, also what the operating system refuses; 130 is for what
-was abandoned and 70 for a mistake of this program.
+expected failure, including a refusal of the operating system, prints one sentence on stderr (an object under --json) and exits with
+the code of its error class. 130 means that the user aborted the command, 70 that this program has a bug.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ EXIT_MISTAKE = 70
 """EX_SOFTWARE of sysexits.h."""
 
 _LONGEST_ERROR = 5_000
-"""Characters of the sentence that a failure ends with."""
+"""Maximum length of an error sentence, in characters."""
 
 JSON_ASKED = "rebalancer.json"
 """Key of a context's `meta`: whether the command was called with --json."""
 
 EXIT_ABANDONED = 130
-"""128 and SIGINT, as shells have it."""
+"""128 + SIGINT, as in shells."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What is said before the command: it overrules the environment, `.env` and the TOML file."""
+    """Options before the command: they override the environment, `.env` and the TOML file."""
 
     config: Path | None = None
     rpc_url: str | None = None
@@ -50,7 +50,7 @@ class Options:
 
 @dataclass(frozen=True)
 class _Lazy:
-    """A command by where it is, and its help in a line."""
+    """Location of a command, and its help in one line."""
 
     module: str
     name: str
@@ -58,33 +58,39 @@ class _Lazy:
 
 
 _COMMANDS: Mapping[str, _Lazy] = {
-    "demo": _Lazy("demo", "demo", "Play a vault's whole life on a local chain, and report it."),
-    "devnet": _Lazy("devnet", "devnet", "Run a local chain with a market and a vault on it."),
-    "deploy": _Lazy("deploy", "deploy", "Deploy the system onto the chain in the settings."),
-    "prices": _Lazy("prices", "prices", "Show each token's price by each of its sources."),
+    "demo": _Lazy(
+        "demo", "demo", "Run a vault from deposit to withdrawal on a local chain, and report it."
+    ),
+    "devnet": _Lazy("devnet", "devnet", "Run a local chain with a market and a vault."),
+    "deploy": _Lazy("deploy", "deploy", "Deploy the contracts to the configured chain."),
+    "prices": _Lazy("prices", "prices", "Show the price of each token from each of its sources."),
     "admin": _Lazy(
-        "admin", "admin", "Show who may do what, and make, cancel or schedule a change."
+        "admin", "admin", "Show roles and scheduled calls; make, schedule or cancel a change."
     ),
-    "vault": _Lazy("vault", "vault", "Create, look at, fill and empty vaults."),
-    "plan": _Lazy("keeper", "plan", "Show what the keeper would do now. Sends nothing."),
+    "vault": _Lazy(
+        "vault", "vault", "Create vaults, show them, deposit, withdraw, set targets and bands."
+    ),
+    "plan": _Lazy("plan", "plan", "Show the trades that the keeper would make now. Sends nothing."),
     "pool": _Lazy(
-        "pool", "pool", "Save pools, and have a keeper try again those that it leaves out."
+        "pool", "pool", "Save a pool's state to a file, or make the keeper retry excluded pools."
     ),
-    "keeper": _Lazy("keeper", "keeper", "Rebalance a vault whenever it needs it."),
+    "keeper": _Lazy("keeper", "keeper", "Run the keeper, which rebalances vaults."),
     "replay": _Lazy(
-        "replay", "replay_command", "Decide a recorded day again, and say what would differ."
+        "replay",
+        "replay_command",
+        "Repeat the decisions of a recorded run and show the differences.",
     ),
-    "status": _Lazy("status", "status", "Show how a running keeper stands, live."),
+    "status": _Lazy("status", "status", "Show the state of a running keeper, updated live."),
     "fleet": _Lazy(
-        "fleet", "fleet", "Keep vaults with many machines: workers look, one leader sends."
+        "fleet", "fleet", "Run the keeper on several machines: workers evaluate, one leader sends."
     ),
-    "tx": _Lazy("tx", "tx", "Show what the keeper has sent, cancel it, or clear stuck nonces."),
-    "doctor": _Lazy("doctor", "doctor", "Say what is wrong with the settings, and how to mend it."),
+    "tx": _Lazy("tx", "tx", "List the keeper's transactions, cancel one, or clear stuck nonces."),
+    "doctor": _Lazy("doctor", "doctor", "Check the settings, and show how to fix each problem."),
 }
 
 
 class Group(click.Group):
-    """Commands under one name; its help says the whole of what each is for, and cuts no sentence."""
+    """A command group whose help shows the full first paragraph of each command's help."""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -187,27 +193,27 @@ def _red(text: str) -> str:
 @click.option(
     "--config",
     type=click.Path(dir_okay=False, path_type=Path),
-    show_default="rebalancer.toml, where there is one",
-    help="TOML file of settings.",
+    show_default="rebalancer.toml, if it exists",
+    help="TOML file with settings.",
 )
 @click.option(
     "--rpc-url",
     show_default="from the settings",
-    help="JSON-RPC endpoint. Others see command lines: an address with a key in it belongs in .env.",
+    help="JSON-RPC endpoint. Other users can see command lines: put a URL that contains a key in .env.",
 )
 @click.option(
     "--chain-id",
     type=int,
     show_default="from the settings",
-    help="Chain that the endpoint must serve.",
+    help="Chain ID that the endpoint must serve.",
 )
 @click.option(
     "--deployment",
     type=click.Path(dir_okay=False, path_type=Path),
     show_default="from the settings",
-    help="File of the deployed addresses.",
+    help="Addresses file of the deployed contracts.",
 )
-@click.option("--debug", is_flag=True, help="Show where an error came from.")
+@click.option("--debug", is_flag=True, help="Show the Python traceback of an error.")
 @click.version_option(package_name="rebalancer", message="%(prog)s %(version)s")
 @click.pass_context
 def root(
@@ -218,10 +224,10 @@ def root(
     deployment: Path | None,
     debug: bool,
 ) -> None:
-    """Baskets of tokens at target weights, and the keeper that trades them back.
+    """Vaults that hold tokens at target weights, and the keeper that rebalances them.
 
-    Settings come from these options, the environment (REBALANCER_…), .env and rebalancer.toml, in this
-    order; `rebalancer doctor` looks through them.
+    Settings come from these options, the environment (REBALANCER_…), .env and rebalancer.toml, in this order of
+    precedence. `rebalancer doctor` checks them.
     """
     # A key or a password is in no core dump, of this process or of what it starts.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -8,7 +8,8 @@ import click
 
 from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.cli import Group
-from rebalancer.cli.session import Session, address_option, json_option, sending_options
+from rebalancer.cli.options import address_option, json_option, sending_options
+from rebalancer.cli.session import Session
 from rebalancer.cli.show import WholeTable, console, print_json
 from rebalancer.deploy import Role
 from rebalancer.errors import FunctionUnknown, RoleNotHeld
@@ -32,8 +33,8 @@ __all__ = ["admin"]
 from_block_option = click.option(
     "--from-block",
     type=click.IntRange(0),
-    show_default="the addresses file's, or 0",
-    help="A block before the system's deployment, where a node searches few blocks at a time.",
+    show_default="from the addresses file, or 0",
+    help="First block to search for role events. Set it to a block before the deployment if the node limits the range of log queries.",
 )
 
 role_option = click.option(
@@ -46,14 +47,14 @@ role_option = click.option(
 operation_option = click.option(
     "--operation",
     required=True,
-    help="Its id, or its beginning: at least four digits after 0x, and as many as make it the only one.",
+    help="Operation ID, or a unique prefix of at least four digits after 0x.",
 )
 
 
 @click.group(cls=Group, invoke_without_command=True)
 @click.pass_context
 def admin(ctx: click.Context) -> None:
-    """Show who may do what, and make, schedule or cancel a change. Without a command it only shows."""
+    """Show roles and scheduled calls; make, schedule or cancel a change. Without a command, it only shows them."""
     if ctx.invoked_subcommand is None:
         ctx.invoke(show)
 
@@ -63,7 +64,7 @@ def admin(ctx: click.Context) -> None:
 @json_option
 @click.pass_obj
 def show(options: Any, from_block: int | None = None, as_json: bool = False) -> None:
-    """Show who holds which role with what delay, and what is scheduled."""
+    """Show the holders of each role with their delays, and the scheduled calls."""
     with Session.open(options) as session:
         found = _permissions(session, from_block)
     if as_json:
@@ -119,14 +120,21 @@ def _duration(seconds: int) -> str:
 
 
 @admin.command()
-@click.option("--contract", required=True, help="A contract of the addresses file, or an address.")
-@click.option("--function", required=True, help="Its function, by name or signature.")
-@click.option("--arg", "arguments", multiple=True, help="An argument, in order; lists as JSON.")
+@click.option(
+    "--contract", required=True, help="Contract name from the addresses file, or an address."
+)
+@click.option("--function", required=True, help="Name or signature of the function to call.")
+@click.option(
+    "--arg",
+    "arguments",
+    multiple=True,
+    help="Argument of the function; repeat it in order. Write a list as JSON.",
+)
 @click.option(
     "--description",
     metavar="TEXT",
     show_default="the token's symbol and the unit",
-    help="What a price feed that is to be set calls itself.",
+    help="Expected description() of a price feed that the call sets.",
 )
 @sending_options
 @json_option
@@ -140,11 +148,11 @@ def call(
     account: int | None,
     as_json: bool,
 ) -> None:
-    """Call a restricted function: at once, or by a schedule for whoever must wait.
+    """Call a restricted function: at once, or scheduled if the account has a delay.
 
-    The same command, given again when the delay is over, makes the call. An address is taken for a
-    vault's unless the addresses file knows it better. A price feed is held against what it calls itself,
-    and against the listed pools, before it is set.
+    After the delay, the same command executes the call. An address that the addresses file does not name must be a
+    vault. Before a call that sets a price feed, the command compares the feed's description with --description, and its
+    price with the listed pools.
     """
     with Session.open(options) as session:
         target = _contract(session, contract)
@@ -196,12 +204,12 @@ def _revoke(session: Session, wallet: Wallet, role: Role, account: str) -> Acted
 
 @admin.command()
 @role_option
-@address_option("--to", "Who gets it.")
+@address_option("--to", "Account that receives the role.")
 @click.option(
     "--delay-hours",
     type=click.FloatRange(min=0, max=24 * 365),
-    show_default="the longest of those who hold it",
-    help="How long the account will wait for what it does in this role.",
+    show_default="the longest delay of its holders",
+    help="Delay of the account's calls in this role, in hours.",
 )
 @from_block_option
 @sending_options
@@ -216,7 +224,7 @@ def grant(
     account: int | None,
     as_json: bool,
 ) -> None:
-    """Give an account a role, or another delay in it. Guardians grant KEEPER, admins all others."""
+    """Grant a role to an account, or change its delay. Guardians grant KEEPER; admins grant all other roles."""
     with Session.open(options) as session:
         wanted = Role[role.upper()]
         if delay_hours is None:
@@ -231,12 +239,12 @@ def grant(
 
 @admin.command()
 @role_option
-@address_option("--holder", "Who loses it.")
+@address_option("--holder", "Account that loses the role.")
 @sending_options
 @json_option
 @click.pass_obj
 def revoke(options: Any, role: str, holder: str, account: int | None, as_json: bool) -> None:
-    """Take a role from an account. Guardians take KEEPER at once, admins all others after their delay."""
+    """Revoke a role from an account. Guardians revoke KEEPER at once; admins revoke all other roles after their delay."""
     with Session.open(options) as session:
         wanted = Role[role.upper()]
         if wanted is Role.ADMIN:
@@ -254,9 +262,9 @@ def revoke(options: Any, role: str, holder: str, account: int | None, as_json: b
 def hand_over(
     options: Any, to: str, from_block: int | None, account: int | None, as_json: bool
 ) -> None:
-    """Make somebody else an admin, too. You stay one until the new one revokes you, and can revoke what you mistyped.
+    """Make another account an admin. You stay admin until the new admin revokes you, so you can undo a wrong address.
 
-    Admins wait: give the same command again when the delay is over.
+    If you have a delay, run the same command again when the delay is over.
     """
     with Session.open(options) as session:
         wallet = session.wallet(account)
@@ -280,7 +288,7 @@ def hand_over(
 def execute_command(
     options: Any, operation: str, from_block: int | None, account: int | None, as_json: bool
 ) -> None:
-    """Make a scheduled call that is due, as the account that scheduled it."""
+    """Execute a scheduled call whose delay is over, with the account that scheduled it."""
     with Session.open(options) as session:
         found = _permissions(session, from_block)
         done = execute(session.wallet(account), found, operation)
@@ -296,7 +304,7 @@ def execute_command(
 def cancel_command(
     options: Any, operation: str, from_block: int | None, account: int | None, as_json: bool
 ) -> None:
-    """Withdraw a scheduled call, as the guardian or as who scheduled it."""
+    """Cancel a scheduled call, with the guardian or the account that scheduled it."""
     with Session.open(options) as session:
         found = _permissions(session, from_block)
         done = cancel(session.wallet(account), found, session.system.authority, operation)

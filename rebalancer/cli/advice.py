@@ -1,4 +1,4 @@
-"""What is a person to do about a failure? The sentence that is shown for each."""
+"""Advice for failures: the sentence that the command line shows for each."""
 
 from __future__ import annotations
 

@@ -19,51 +19,51 @@ _DEFAULTS = DemoOptions()
     "--tape",
     type=click.Path(file_okay=False, path_type=Path),
     show_default="a synthetic market",
-    help="Folder of oracle rounds to play: files named like eth_usd_rounds.csv.",
+    help="Folder of oracle rounds to replay, in files named like eth_usd_rounds.csv.",
 )
 @click.option(
     "--pool",
     "pools",
     multiple=True,
     type=click.Path(dir_okay=False, path_type=Path),
-    show_default="made-up pools",
-    help="Snapshot of a real pool, moved to the tape's first prices; may be given more than once.",
+    show_default="synthetic pools",
+    help="Snapshot file of a real pool; its price is moved to the first prices of the tape. May be repeated.",
 )
 @click.option(
     "--from",
     "since",
     show_default="the tape's beginning",
-    help="Where to cut the tape: a date, or unix seconds.",
+    help="Start of the replayed part of the tape: a date, or a Unix time in seconds.",
 )
 @click.option(
     "--to",
     "until",
     show_default="the tape's end",
-    help="Up to, not including, when to play it.",
+    help="End of the replayed part (exclusive): a date, or a Unix time in seconds.",
 )
-@click.option("--seed", default=_DEFAULTS.seed, help="Which synthetic market to draw.")
+@click.option("--seed", default=_DEFAULTS.seed, help="Random seed of the synthetic market.")
 @click.option(
     "--days",
     type=click.FloatRange(min=0.1, max=3_650),
     default=_DEFAULTS.days,
-    help="How many days of it.",
+    help="Length of the synthetic market, in days.",
 )
 @click.option(
     "--band-bps",
     type=click.IntRange(1, 5_000),
     default=_DEFAULTS.band_bps,
-    help="How far a weight may stray before the keeper trades, in basis points.",
+    help="Band of each asset: the drift from its target at which the keeper trades, in basis points.",
 )
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
     default=_DEFAULTS.out,
-    help="Folder for the record, the charts and the keeper's log.",
+    help="Output folder for the record, the charts and the keeper's log.",
 )
 @click.option(
-    "--csv", "as_csv", is_flag=True, help="Write the record as ticks.csv and rebalances.csv, too."
+    "--csv", "as_csv", is_flag=True, help="Also write the record as ticks.csv and rebalances.csv."
 )
-@click.option("--hardhat", is_flag=True, help="Run the chain with Hardhat instead of Anvil.")
+@click.option("--hardhat", is_flag=True, help="Run the chain in Hardhat instead of Anvil.")
 def demo(
     tape: Path | None,
     pools: tuple[Path, ...],
@@ -76,7 +76,7 @@ def demo(
     as_csv: bool,
     hardhat: bool,
 ) -> None:
-    """Play a vault's whole life on a local chain, and report it.
+    """Run a vault from deposit to withdrawal on a local chain, and report it.
 
     Deposits, a market, a keeper that rebalances whenever a weight leaves its band, a withdrawal; then a
     table, a chart and a record of every rebalance.

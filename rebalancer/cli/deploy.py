@@ -14,7 +14,8 @@ from rebalancer.chain.deployment import DeployedFeed, Deployment
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import read_block
 from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
-from rebalancer.cli.session import Session, account_option, address_option, json_option
+from rebalancer.cli.options import account_option, address_option, json_option
+from rebalancer.cli.session import Session
 from rebalancer.cli.show import WholeTable, console, print_json
 from rebalancer.cli.unsigned import refuses_unsigned
 from rebalancer.deploy import SourceSpec, System
@@ -60,24 +61,30 @@ _DELAY_HOURS = 48
     "path",
     type=click.Path(dir_okay=False, path_type=Path),
     show_default="the addresses file",
-    help="TOML file of the chain's tokens, pools and price sources, as chain.example.toml has them.",
+    help="TOML file with the chain's tokens, pools and price sources, in the form of chain.example.toml.",
 )
-@address_option("--admin", "Hands out roles and functions.", "who deploys")
-@address_option("--owner", "Sets policy, oracle, feeds and fee.", "who deploys")
-@address_option("--curator", "Sets targets and bands.", "the owner")
+@address_option("--admin", "Account that grants and revokes roles.", "the deploying account")
 @address_option(
-    "--guardian", "Pauses, tightens, revokes keepers, cancels what is scheduled.", "the owner"
+    "--owner", "Account that sets policy, oracle, feeds and fees.", "the deploying account"
 )
-@address_option("--keeper", "Rebalances.", "the owner")
+@address_option("--curator", "Account that sets targets and bands.", "the owner")
+@address_option(
+    "--guardian",
+    "Account that pauses, tightens limits, grants and revokes keepers, and cancels scheduled calls.",
+    "the owner",
+)
+@address_option("--keeper", "Account that rebalances.", "the owner")
 @click.option(
     "--delay-hours",
     type=click.FloatRange(min=0, max=24 * 365),
-    show_default=f"{_DELAY_HOURS}, on a local chain 0",
-    help="How long owner, curator and admin wait for what they do.",
+    show_default=f"{_DELAY_HOURS}, or 0 on a local chain",
+    help="Delay between scheduling and executing a call of owner, curator and admin, in hours.",
 )
-@click.option("--anew", is_flag=True, help="Deploy even if the addresses file names a system.")
 @click.option(
-    "--plan", "only_plan", is_flag=True, help="Show all calls and their gas; send nothing."
+    "--anew", is_flag=True, help="Deploy again, even if the addresses file contains a deployment."
+)
+@click.option(
+    "--plan", "only_plan", is_flag=True, help="Show all calls and their gas. Send nothing."
 )
 @account_option
 @refuses_unsigned(
@@ -101,11 +108,11 @@ def deploy(
     account: int | None,
     as_json: bool,
 ) -> None:
-    """Deploy the system onto the chain in the settings, with its price sources and roles.
+    """Deploy the contracts, with price sources and roles, to the configured chain.
 
-    The account in the settings pays. Its last transaction hands over to the admin that is named, and leaves the account no role that it was
-    not named for. The addresses file is written before each transaction: given again, the command goes on where it was interrupted.
-    The same account finds the contracts at the same addresses on every chain, but for those that depend on the chain.
+    The wallet account pays. The last transaction transfers control to the admin; the account keeps only the roles that the options give
+    it. The addresses file is written before each transaction, so the same command resumes after an interruption. One account deploys to
+    the same addresses on every chain, except for contracts that depend on the chain.
     """
     with Session.open(options) as session:
         wallet = session.wallet(account, signs=not only_plan)

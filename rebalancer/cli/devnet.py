@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rebalancer.addresses import check_devnets, prove_writable
-from rebalancer.cli.session import json_option, read_settings
+from rebalancer.cli.options import json_option
+from rebalancer.cli.session import read_settings
 from rebalancer.cli.show import WholeTable, console, print_json
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.market import Market
@@ -48,53 +49,63 @@ _OF_THE_SETTINGS = ""
     "--port",
     type=click.IntRange(0, 65_535),
     default=8545,
-    help="Port of the chain on 127.0.0.1; 0 takes a free one.",
+    help="Port of the chain on 127.0.0.1. 0 selects a free port.",
 )
-@click.option("--hardhat", is_flag=True, help="Run the chain with Hardhat instead of Anvil.")
+@click.option("--hardhat", is_flag=True, help="Run the chain in Hardhat instead of Anvil.")
 @click.option(
     "--fork",
     "fork_url",
     is_flag=False,
     flag_value=_OF_THE_SETTINGS,
     metavar="[URL]",
-    help="Fork a live chain instead: no market and no vault are made, its own are there. Without a URL, the one at rpc_url: "
-    "others see command lines, so an address with a key in it belongs in .env.",
+    help="Fork a live chain, with its own market and vaults, instead of creating new ones. Without a URL, fork the chain at "
+    "rpc_url. Other users can see command lines: put a URL that contains a key in .env.",
 )
 @click.option(
     "--pool",
     "pools",
     multiple=True,
     type=click.Path(dir_okay=False, path_type=Path),
-    show_default="made-up pools",
-    help="Snapshot of a real pool, moved to the tape's first prices; may be given more than once.",
+    show_default="synthetic pools",
+    help="Snapshot file of a real pool; its price is moved to the first prices of the tape. May be repeated.",
 )
 @click.option(
     "--tape",
     "folder",
     type=click.Path(file_okay=False, path_type=Path),
     show_default="a synthetic market",
-    help="Folder of oracle rounds to play: files named like eth_usd_rounds.csv.",
+    help="Folder of oracle rounds to replay, in files named like eth_usd_rounds.csv.",
 )
-@click.option("--seed", default=1, help="Which synthetic market to draw.")
+@click.option("--seed", default=1, help="Random seed of the synthetic market.")
 @click.option(
     "--days",
     type=click.FloatRange(min=0.1, max=3_650),
     default=60.0,
-    help="How many days of it.",
+    help="Length of the synthetic market, in days.",
 )
-@click.option("--from", "since", show_default="the tape's beginning", help="Where to cut the tape.")
-@click.option("--to", "until", show_default="the tape's end", help="Up to when to play it.")
+@click.option(
+    "--from",
+    "since",
+    show_default="the tape's beginning",
+    help="Start of the replayed part of the tape: a date, or a Unix time in seconds.",
+)
+@click.option(
+    "--to",
+    "until",
+    show_default="the tape's end",
+    help="End of the replayed part (exclusive): a date, or a Unix time in seconds.",
+)
 @click.option(
     "--speed",
     type=click.FloatRange(min=0),
     default=1.0,
-    help="Steps of the tape played a second; 0 leaves the market still.",
+    help="Steps of the tape per second. 0 leaves prices unchanged.",
 )
 @click.option(
     "--band-bps",
     type=click.IntRange(1, 5_000),
     default=DEMO_BAND_BPS,
-    help="The vault's bands, in basis points.",
+    help="Band of each asset in the vault, in basis points.",
 )
 @json_option
 @click.pass_obj

@@ -1,4 +1,4 @@
-"""`rebalancer doctor`: what is wrong with the settings, and how to mend it."""
+"""`rebalancer doctor`: check of the settings, with a fix for each problem."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Any
 import click
 from rich.text import Text
 
-from rebalancer.cli.session import json_option, read_chains
+from rebalancer.cli.options import json_option
+from rebalancer.cli.session import read_chains
 from rebalancer.cli.show import console, print_json
-from rebalancer.config import Settings
 from rebalancer.doctor import diagnose
 from rebalancer.errors import ConfigError
+from rebalancer.settings import Settings
 
 __all__ = ["doctor"]
 
@@ -23,7 +24,7 @@ _MARKS = {True: ("✓", "green"), False: ("✗", "red"), None: ("?", "yellow")}
 @json_option
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool) -> None:
-    """Look through the settings and what they point at, chain by chain. Changes nothing; exits 1 if something is wrong or could not be checked."""
+    """Check the settings, and the files and contracts that they name, for each chain. Changes nothing. Exits with 1 if a check fails or cannot run."""
     found = _chains(ctx.obj)
     if isinstance(found, ConfigError):
         findings = diagnose(found)

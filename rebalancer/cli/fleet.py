@@ -15,10 +15,12 @@ import click
 import structlog
 
 from rebalancer.cli import Group
-from rebalancer.cli.keeper import _Asked, _print_line, _reloaded, _tuning, noting_the_outbox
+from rebalancer.cli.decision_json import print_line
+from rebalancer.cli.keeper import noting_the_outbox
 from rebalancer.cli.logs import set_up_logs
-from rebalancer.cli.session import Session, account_option, json_option, read_chains
-from rebalancer.config import Settings
+from rebalancer.cli.options import account_option, json_option
+from rebalancer.cli.session import Session, read_chains
+from rebalancer.cli.tuning import RunOptions, reloaded, tuning_of
 from rebalancer.errors import ConfigError
 from rebalancer.fleet.crew import Crew, local_crew, redis_crew, serve
 from rebalancer.fleet.evaluator import FleetEvaluator
@@ -31,6 +33,7 @@ from rebalancer.keeper import Keeper, Site, Watcher
 from rebalancer.keeper.supervisor import Station
 from rebalancer.send.from_settings import lane_of, outbox_of
 from rebalancer.send.signed import Signer
+from rebalancer.settings import Settings
 from rebalancer.watch import watchers_of
 
 __all__ = ["fleet"]
@@ -40,18 +43,18 @@ log = structlog.get_logger("rebalancer.fleet")
 
 @click.group(cls=Group)
 def fleet() -> None:
-    """Keep vaults with many machines: workers look, one leased leader for each signer sends.
+    """Run the keeper on several machines: workers evaluate, one leader with a lease for each signer sends.
 
-    All have the same settings and the same Redis (fleet.redis_url), and journals of their own. Any of them may be killed at any moment.
+    All machines have the same settings and the same Redis (fleet.redis_url); each has its own journal. Any of them may stop at any time.
     """
 
 
 @fleet.command()
 @click.pass_obj
 def worker(options: Any) -> None:
-    """Evaluate vaults when a leader asks, and send nothing. Needs no key.
+    """Evaluate vaults for the leader. Sends nothing and needs no key.
 
-    Ends with 0 when stopped, after the present answer, and with another code otherwise. Logs go to standard error.
+    When stopped, it finishes the current evaluation and exits with 0; any other exit code is a failure. Logs go to standard error.
     """
     chains = read_chains(options)
     set_up_logs(*chains)
@@ -91,23 +94,23 @@ async def _serve(url: str, fleet_name: str, workers: Sequence[Worker]) -> None:
     "--workers",
     type=click.IntRange(1, 64),
     default=1,
-    help="Without Redis: so many workers in this process.",
+    help="Number of workers in this process. Only without Redis.",
 )
 @account_option
 @json_option
 @click.pass_obj
 def leader(options: Any, workers: int, account: int | None, as_json: bool) -> None:
-    """Wait for the lease of every account that signs, then rebalance with what the workers say.
+    """Acquire the lease of every signing account, then rebalance from the workers' results.
 
-    Several may run: one leads, the others stand by. Ends with 0 when stopped, 25 when it lost a lease, and otherwise as `keeper run`.
-    Logs go to standard error; --json prints one line on standard output for each decision.
+    Run two or more leaders for hot standby: one leads, the others wait. Exit codes: 0 stopped by a signal, 25 lease lost, others as for
+    `keeper run`. Logs go to standard error; --json prints one line on standard output for each decision.
     """
     chains = read_chains(options)
     set_up_logs(*chains)
     common = chains[0].fleet
     url = common.redis_url.get_secret_value() if common.redis_url else None
     name = instance_name(common.worker_name)
-    asked = _Asked(account=account, waits=False, alone=len(chains) == 1)
+    asked = RunOptions(account=account, waits=False, alone=len(chains) == 1)
     with ExitStack() as stack:
         shared = RedisShared(url, common.name) if url else LocalShared()
         stack.callback(shared.close)
@@ -125,8 +128,8 @@ def leader(options: Any, workers: int, account: int | None, as_json: bool) -> No
         station = Station(
             {each.chain_id: partial(made.keeper, each, signers[each.chain_id]) for each in chains},
             watchers,
-            on_decision=_print_line if as_json else None,
-            reload=partial(_reloaded, options, asked, {each.chain_id: each for each in chains}),
+            on_decision=print_line if as_json else None,
+            reload=partial(reloaded, options, asked, {each.chain_id: each for each in chains}),
         )
         held.when_lost(station.stop)
         station.run()
@@ -137,7 +140,7 @@ class _Made:
     """How a leader's keepers are made, once it leads."""
 
     def __init__(
-        self, asked: _Asked, held: Leadership, shared: Shared, url: str | None, workers: int
+        self, asked: RunOptions, held: Leadership, shared: Shared, url: str | None, workers: int
     ) -> None:
         self.asked = asked
         self.held = held
@@ -158,13 +161,13 @@ class _Made:
         ledger = self.held.ledger(settings.chain_id, [signer.address for signer in signers])
         outbox = stack.enter_context(outbox_of(settings, ledger))
         ledger.adopt_into(outbox.journal)
-        site, tuning = Site.of(session.deployment, vaults), _tuning(settings, self.asked)
+        site, tuning = Site.of(session.deployment, vaults), tuning_of(settings, self.asked)
         evaluator = FleetEvaluator(
             session.rpc,
             site,
             self.shared,
             stack.enter_context(self._crew(settings, stack)),
-            settings.fleet.answer_seconds,
+            settings.fleet.worker_timeout_seconds,
             tuning.evaluation,
             self.held.check,
         )

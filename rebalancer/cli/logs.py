@@ -1,4 +1,4 @@
-"""How are logs written? To standard error, as key=value, JSON, or coloured for people, and without secrets."""
+"""Log output: to standard error, as key=value, JSON or colored for a terminal, without secrets."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 import structlog
 
-from rebalancer.config import Settings
 from rebalancer.redact import Redactor
+from rebalancer.settings import Settings
 from rebalancer.texts import safe_text
 
 __all__ = ["set_up_logs"]

@@ -20,7 +20,8 @@ from rebalancer.chain.pools import (
 )
 from rebalancer.chain.snapshot import Block, read_block
 from rebalancer.cli import Group
-from rebalancer.cli.session import Session, address_option, json_option
+from rebalancer.cli.options import address_option, json_option
+from rebalancer.cli.session import Session
 from rebalancer.cli.show import WholeTable, console, print_json
 from rebalancer.errors import DeploymentMissing, SystemMissing, SystemRefused
 from rebalancer.send.journal_file import holder_of
@@ -36,7 +37,7 @@ _KEY = re.compile(rf"({_ADDRESS})/({_ADDRESS})/(\d+)/(\d+)")
 
 @click.group(cls=Group)
 def pool() -> None:
-    """Save pools, and have a keeper try again those that it leaves out."""
+    """Save a pool's state to a file, or make the keeper retry excluded pools."""
 
 
 @pool.command()
@@ -45,27 +46,27 @@ def pool() -> None:
     "--out",
     required=True,
     type=click.Path(dir_okay=False, path_type=Path),
-    help="File to write. One that is there is replaced.",
+    help="Output file. An existing file is replaced.",
 )
 @click.option(
     "--block",
     "number",
     type=click.IntRange(min=0),
     show_default="the latest",
-    help="Number of the block; old ones need an archive endpoint.",
+    help="Block number. Old blocks need an archive node.",
 )
-@address_option("--manager", "PoolManager, for a pool of Uniswap V4.", "none")
+@address_option("--manager", "PoolManager of a Uniswap V4 pool.", "none")
 @click.option(
     "--from-block",
     type=click.IntRange(min=0),
     default=0,
-    help="Where the search for a Uniswap V4 pool's id begins.",
+    help="First block to search for the ID of a Uniswap V4 pool.",
 )
 @click.option(
     "--fee-bps",
     type=click.IntRange(0, 9_999),
     default=30,
-    help="Fee of a Uniswap V2 pair, which forks set and no pair tells.",
+    help="Fee of a Uniswap V2 pair, in basis points. Forks differ, and a pair does not report its fee.",
 )
 @json_option
 @click.pass_obj
@@ -79,13 +80,11 @@ def snapshot(
     fee_bps: int,
     as_json: bool,
 ) -> None:
-    """Save a pool's whole state at one block, read by the block's hash.
+    """Save the full state of a pool at one block, read by block hash. Sends nothing.
 
-    POOL is the address of a pool of Uniswap V2 or V3, Balancer or Curve; what it is, is found by asking it. README
-    lists the kinds that are served.
-    A pool of Uniswap V4 is told by its id, or by TOKEN0/TOKEN1/FEE/SPACING, with --manager; its ether is 0x00…00.
-    The answers of pools of Balancer and Curve are compared with what they are on paper before anything is
-    saved. Sends nothing.
+    POOL is the address of a Uniswap V2 or V3, Balancer or Curve pool; its type is detected. README lists the supported
+    types. A Uniswap V4 pool is named by its ID or by TOKEN0/TOKEN1/FEE/SPACING, with --manager; ether is 0x00…00. For
+    Balancer and Curve pools, the quotes of the contract are compared with the computed ones before the file is written.
     """
     with Session.open(options) as session:
         session.rpc.chain_id()
@@ -106,11 +105,11 @@ def snapshot(
 @json_option
 @click.pass_obj
 def retry(options: Any, as_json: bool) -> None:
-    """Read every pool of the addresses file, and have the keeper that runs here try again those that it leaves out.
+    """Read every pool in the addresses file, and make the keeper on this machine retry the pools that it excludes.
 
-    A keeper leaves a pool out while the chain refuses swaps on it, while it cannot be read as what it should be, and after
-    it was not what its logs had made of it. It tries again by itself at growing intervals; this has it try at its
-    next look. A keeper elsewhere takes SIGHUP (`systemctl reload rebalancer`), and so does a fleet's worker. Sends no transaction.
+    A keeper excludes a pool while its swaps revert, while its state cannot be read, and after its state differed from its
+    event logs. The keeper retries it at growing intervals; this command makes it retry in the next tick. For a keeper on
+    another machine, or a fleet worker, send SIGHUP (`systemctl reload rebalancer`). Sends no transaction.
     """
     with Session.open(options) as session:
         block, refs = read_block(session.rpc), session.deployment.pools
@@ -118,7 +117,7 @@ def retry(options: Any, as_json: bool) -> None:
         found = read_pools_settled(
             session.rpc, refs, block, session.settings.chain_id, tokens=known, lens=_lens(session)
         )
-        process = _have_it_tried(session.settings.keeper.outbox)
+        process = _have_it_tried(session.settings.keeper.outbox_file)
     told = [
         (ref.key, "" if isinstance(one, PoolFailure) else _described(one), _why(one))
         for ref, one in zip(refs, found, strict=True)
@@ -134,9 +133,9 @@ def retry(options: Any, as_json: bool) -> None:
         table.add_row(*row)
     console().print(table)
     if process is None:
-        console().print("No keeper runs here: one elsewhere takes SIGHUP.")
+        console().print("No keeper runs on this machine; send SIGHUP to one elsewhere.")
     else:
-        console().print(f"The keeper (process {process}) tries all pools again at its next look.")
+        console().print(f"The keeper (process {process}) retries all pools in its next tick.")
 
 
 def _why(found: PoolState | PoolFailure) -> str:
@@ -182,13 +181,13 @@ def _ref(
     key = _KEY.fullmatch(which)
     if key or _ID.fullmatch(which):
         if manager is None:
-            raise click.UsageError("A pool of Uniswap V4 needs --manager, its PoolManager.")
+            raise click.UsageError("A Uniswap V4 pool needs --manager, its PoolManager.")
         if key:
             return v4_ref(manager, key[1].lower(), key[2].lower(), int(key[3]), int(key[4]))
         return find_v4_ref(session.rpc, manager, which.lower(), from_block=from_block)
     if not re.fullmatch(_ADDRESS, which):
         raise click.UsageError(
-            f"{which!r} is neither an address nor the id or key of a pool of Uniswap V4."
+            f"{which!r} is neither an address nor the ID or key of a Uniswap V4 pool."
         )
     address = which.lower()
     venue = find_venue(session.rpc, address, block)

@@ -15,11 +15,10 @@ from rebalancer.cli.session import Session
 from rebalancer.cli.show import amount, console, pairs, percent, print_json, usd
 from rebalancer.errors import InsufficientEther
 from rebalancer.preview import Position, Preview
-from rebalancer.units import E18
+from rebalancer.units import E18, SHARE_DECIMALS
 
 __all__ = ["OnlyPreviewed", "asker", "show_position"]
 
-SHARE_DECIMALS = 18
 _ETHER_DECIMALS = 18
 _UNKNOWN = "unknown: a price is not sound (`rebalancer prices`)"
 

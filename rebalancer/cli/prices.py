@@ -8,7 +8,8 @@ import click
 from rich.text import Text
 
 from rebalancer.chain.snapshot import read_block
-from rebalancer.cli.session import Session, json_option
+from rebalancer.cli.options import json_option
+from rebalancer.cli.session import Session
 from rebalancer.cli.show import NOTHING, WholeTable, bps_text, console, print_json, usd
 from rebalancer.deploy import SourceKind
 from rebalancer.oracle import Fault
@@ -24,15 +25,15 @@ _DECIMALS = 4
     "--token",
     "named",
     multiple=True,
-    show_default="all of the addresses file",
-    help="Symbol or address of a token; may be repeated.",
+    show_default="all in the addresses file",
+    help="Symbol or address of a token. May be repeated.",
 )
 @json_option
 @click.pass_obj
 def prices(options: Any, named: tuple[str, ...], as_json: bool) -> None:
-    """Show each token's price by its feed and by its second source, and what is wrong with it.
+    """Show each token's price from its feed and its second source, and any fault.
 
-    Changes nothing. A price with a fault stops rebalancing, and nothing else.
+    Changes nothing. A faulty price stops only rebalancing.
     """
     with Session.open(options) as session:
         known = session.deployment

@@ -1,4 +1,4 @@
-"""`rebalancer replay`: a recorded day, decided again."""
+"""`rebalancer replay`: the decisions of a recorded run, repeated."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 from rich.text import Text
 
-from rebalancer.cli.session import address_option, json_option
+from rebalancer.cli.options import address_option, json_option
 from rebalancer.cli.show import NOTHING, WholeTable, console, print_json
 from rebalancer.errors import BadRecords
 from rebalancer.keeper.recording import Replayed, Told, replay
@@ -23,12 +23,12 @@ _MOST_DIFFERENCES = 20
 
 @click.command("replay")
 @click.argument("record", metavar="RECORD", type=click.Path(dir_okay=False, path_type=Path))
-@address_option("--vault", "Only this vault's decisions are shown.", "all")
-@click.option("--all", "show_all", is_flag=True, help="Show every look, not only what is news.")
+@address_option("--vault", "Show only this vault's decisions.", "all")
+@click.option("--all", "show_all", is_flag=True, help="Show every tick, not only changes.")
 @click.option(
     "--picture",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Draw the day to this .png or .svg file, too.",
+    help="Also draw a timeline to this .png or .svg file.",
 )
 @json_option
 @click.pass_context
@@ -40,10 +40,10 @@ def replay_command(
     picture: Path | None,
     as_json: bool,
 ) -> None:
-    """Decide a recorded day again, and show what was decided and whether it would be the same today.
+    """Repeat the decisions of a recorded run, and show whether this version decides the same.
 
-    RECORD is what a keeper wrote that was started with `keeper.record`. Asks no node. Ends with 1 if anything would be decided
-    otherwise, or if the record is damaged: what comes before the damage is decided and shown.
+    RECORD is a file that a keeper wrote because `keeper.record_file` was set. Needs no node. Exits with 1 if a decision differs, or if the
+    record is damaged; the part before the damage is still repeated and shown.
     """
     if picture is not None:
         check_chart(picture)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import click
 
@@ -27,8 +27,7 @@ from rebalancer.chain.snapshot import Block
 from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
 from rebalancer.cli import JSON_ASKED, Options
 from rebalancer.cli.show import amount
-from rebalancer.cli.unsigned import Wanted, unsigned_options, write_down
-from rebalancer.config import AccountSettings, Settings, load_chains, load_settings
+from rebalancer.cli.unsigned import Wanted, write_down
 from rebalancer.deploy import System
 from rebalancer.errors import (
     ConfigError,
@@ -48,17 +47,13 @@ from rebalancer.send.signed import SignedTransaction, Signer
 from rebalancer.send.signer import devnet_signer, keystore_address
 from rebalancer.send.unsigned import Recorder
 from rebalancer.send.wallet import Wallet
+from rebalancer.settings import AccountSettings, Settings, load_chains, load_settings
 from rebalancer.venues import Pool, Token
 
 __all__ = [
     "Session",
-    "account_option",
-    "address_option",
-    "json_option",
     "read_chains",
     "read_settings",
-    "sending_options",
-    "vault_option",
 ]
 
 _LOOK_SECONDS = 15.0
@@ -66,8 +61,6 @@ _LOOK_SECONDS = 15.0
 
 ETHER = DeployedToken("ETH", ETH, 18)
 """Native money, where a token is asked for."""
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 def read_settings(options: Options) -> Settings:
@@ -375,12 +368,12 @@ class Session:
         keeper = self.settings.keeper
         found = [self.signer(keeper, number)]
         if number is None:
-            found += [self.signer(lane, None) for lane in keeper.lanes]
+            found += [self.signer(lane, None) for lane in keeper.extra_accounts]
         addresses = [signer.address for signer in found]
         for at, address in enumerate(addresses):
             if address in addresses[:at]:
-                why = f"{address} would be two lanes, and has one sequence of nonces; name it once"
-                raise ConfigError("keeper.lanes", "", why)
+                why = f"{address} is configured twice, but an account has one sequence of nonces; configure it once"
+                raise ConfigError("keeper.extra_accounts", "", why)
         return found
 
     def wallet(self, number: int | None = None, *, signs: bool = True) -> Wallet:
@@ -394,7 +387,7 @@ class Session:
         """
         if self.unsigned is not None:
             if number is not None:
-                raise click.UsageError("--from says who will send it: leave --account out.")
+                raise click.UsageError("--from names the sender: leave out --account.")
             return self._recorder
         account = self.settings.wallet
         signer = self.signer(account, number) if signs else self.onlooker(account, number)
@@ -429,56 +422,3 @@ def _tell_sent(what: str, transaction_hash: str) -> None:
 def _ask(keystore: Path | None) -> str:
     password: str = click.prompt(f"Password of the keystore {keystore}", hide_input=True, err=True)
     return password
-
-
-class _Address(click.ParamType):
-    """0x and 40 hexadecimal digits; where it has capital letters, they must match its checksum."""
-
-    name = "address"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        from eth_utils.address import is_checksum_address, is_hex_address
-
-        text = str(value)
-        if not (text.startswith("0x") and is_hex_address(text)):
-            self.fail(f"{text!r} is not an address of 0x and 40 hexadecimal digits.", param, ctx)
-        if text not in (text.lower(), "0x" + text[2:].upper()) and not is_checksum_address(text):
-            self.fail(f"the capital letters of {text} are not those of its checksum.", param, ctx)
-        return text.lower()
-
-
-def address_option(name: str, help_text: str, default: str | None = None) -> Callable[[F], F]:
-    """An option that takes an address; `default` says what holds without it, and without that it is required."""
-    return click.option(
-        name,
-        type=_Address(),
-        metavar="ADDRESS",
-        required=default is None,
-        show_default=default,
-        help=help_text,
-    )
-
-
-vault_option = address_option("--vault", "The vault.", "the only one known")
-
-account_option = click.option(
-    "--account",
-    type=click.IntRange(0, 19),
-    show_default="the settings' account",
-    help="On a local chain (31337) alone: act as its test account of this number.",
-)
-
-
-def sending_options(command: F) -> F:
-    """`--account`, or `--unsigned` and `--from`: who sends what a command does."""
-    return account_option(unsigned_options(_Address())(command))
-
-
-def _note_json(ctx: click.Context, _param: click.Parameter, value: bool) -> bool:
-    ctx.meta[JSON_ASKED] = value  # so errors are JSON, too
-    return value
-
-
-json_option = click.option(
-    "--json", "as_json", is_flag=True, callback=_note_json, help="Print JSON, for programs."
-)

@@ -1,6 +1,6 @@
-"""`rebalancer status`: how a running keeper stands, as a picture that is drawn anew every few seconds.
+"""`rebalancer status`: the state of a running keeper, redrawn every few seconds.
 
-It asks the keeper's own `/status` and nothing else: no node, no file, no secret. Ages are by the keeper's clock.
+It requests the keeper's `/status` and nothing else: no node, no file, no secret. Ages use the keeper's clock.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from rich.live import Live
 from rich.text import Text
 
 from rebalancer.chain.rpc import endpoint_name
-from rebalancer.cli.session import json_option, read_chains
+from rebalancer.cli.options import json_option
+from rebalancer.cli.session import read_chains
 from rebalancer.cli.show import console
 from rebalancer.cli.status_picture import State, picture
 from rebalancer.errors import NoKeeperAnswers
@@ -30,29 +31,33 @@ _ANSWER_SECONDS = 5.0
 
 
 @click.command()
-@click.option("--url", show_default="keeper.listen", help="Where the keeper listens.")
-@click.option("--once", is_flag=True, help="Draw one picture and end; so it is in a pipe, too.")
+@click.option("--url", show_default="keeper.listen", help="URL of the keeper's HTTP server.")
+@click.option(
+    "--once",
+    is_flag=True,
+    help="Print the state once and exit. This is the default if the output is not a terminal.",
+)
 @click.option(
     "--every",
     "seconds",
     type=click.FloatRange(min=0.2, max=3_600),
     default=2.0,
-    help="Seconds between two pictures.",
+    help="Update interval, in seconds.",
 )
 @click.option(
     "--rows",
     type=click.IntRange(min=1, max=50),
     default=8,
-    help="Most vaults and decisions that are shown of each chain.",
+    help="Maximum number of vaults and of decisions shown per chain.",
 )
 @json_option
 @click.pass_obj
 def status(
     options: Any, url: str | None, once: bool, seconds: float, rows: int, as_json: bool
 ) -> None:
-    """Show how a running keeper stands: chains, vaults, decisions, transactions, alarms.
+    """Show the state of a running keeper: chains, vaults, decisions, transactions, alarms.
 
-    Ctrl-C ends it and leaves the keeper alone. `--json` prints what the keeper says, once.
+    Ctrl-C ends this command; the keeper continues. `--json` prints the keeper's status once.
     """
     where = url or _where(read_chains(options)[0].keeper.listen)
     state = _ask(where)
@@ -92,7 +97,7 @@ def _ask(where: str) -> State:
             timeout=_ANSWER_SECONDS,
         )
         if answer.status == HTTPStatus.MISDIRECTED_REQUEST:
-            why = "it does not go by this name; add the name to keeper.listen_names"
+            why = "it does not go by this name; add the name to keeper.allowed_hosts"
             raise NoKeeperAnswers(shown, why)
         state = safe_json(answer.json())
     except urllib3.exceptions.NewConnectionError:  # which is a TimeoutError, too

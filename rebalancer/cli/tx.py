@@ -1,4 +1,4 @@
-"""`rebalancer tx`: what the keeper has sent, cancelling it, and nonces that stand in the way."""
+"""`rebalancer tx`: list the keeper's transactions, cancel one, clear stuck nonces."""
 
 from __future__ import annotations
 
@@ -9,13 +9,8 @@ import click
 
 from rebalancer.cli import Group
 from rebalancer.cli.logs import set_up_logs
-from rebalancer.cli.session import (
-    Session,
-    account_option,
-    address_option,
-    json_option,
-    read_settings,
-)
+from rebalancer.cli.options import account_option, address_option, json_option
+from rebalancer.cli.session import Session, read_settings
 from rebalancer.cli.show import NOTHING, WholeTable, amount, console, print_json
 from rebalancer.cli.unsigned import refuses_unsigned
 from rebalancer.errors import AttemptNotNamed
@@ -38,22 +33,24 @@ _ETHER_DECIMALS = 18
 
 @click.group(cls=Group)
 def tx() -> None:
-    """Show what the keeper has sent, cancel it, or clear stuck nonces.
+    """List the keeper's transactions, cancel one, or clear stuck nonces.
 
-    A running keeper has its outbox to itself: stop it before `cancel` and `clear`.
+    A running keeper locks its journal: stop the keeper before `cancel` and `clear`.
     """
 
 
 @tx.command("list")
-@click.option("--open", "only_open", is_flag=True, help="Only what no block holds yet.")
+@click.option(
+    "--open", "only_open", is_flag=True, help="Show only transactions that are not mined."
+)
 @json_option
 @click.pass_obj
 def list_attempts(options: Any, only_open: bool, as_json: bool) -> None:
-    """Show every attempt in the outbox on the chain in the settings. Asks no node, and no running keeper."""
+    """List the transactions in the journal on the configured chain. Contacts neither a node nor the keeper."""
     settings = read_settings(options)
     attempts = [
         attempt
-        for attempt in read_attempts(settings.keeper.outbox, settings.chain_id)
+        for attempt in read_attempts(settings.keeper.outbox_file, settings.chain_id)
         if attempt.state in OPEN or not only_open
     ]
     if as_json:
@@ -63,9 +60,11 @@ def list_attempts(options: Any, only_open: bool, as_json: bool) -> None:
 
 
 @tx.command()
-@click.option("--id", "attempt_id", type=int, help="The attempt, as `rebalancer tx list` has it.")
-@click.option("--epoch", type=int, help="Instead of --id: the epoch of the vault.")
-@address_option("--vault", "With --epoch: the vault.", "the only one with that epoch under way")
+@click.option("--id", "attempt_id", type=int, help="ID of the transaction in `rebalancer tx list`.")
+@click.option("--epoch", type=int, help="Epoch of the vault's rebalance, instead of --id.")
+@address_option(
+    "--vault", "Address of the vault. Only with --epoch.", "the only vault with that epoch pending"
+)
 @account_option
 @_no_contract
 @json_option
@@ -78,9 +77,9 @@ def cancel(
     account: int | None,
     as_json: bool,
 ) -> None:
-    """Replace a transaction that is under way by nothing, sent to oneself.
+    """Cancel a pending transaction: replace it with a transfer of 0 ether to the sender.
 
-    Whichever of the two a block takes first decides; the keeper finds out when it starts again.
+    Whichever of the two is mined first counts. The keeper reads the outcome at its next start.
     """
     with Session.open(options) as session:
         set_up_logs(session.settings.model_copy(update={"log_level": "warning"}))
@@ -107,15 +106,15 @@ def cancel(
 
 
 @tx.command()
-@click.option("--yes", is_flag=True, help="Do not ask before anything is sent.")
+@click.option("--yes", is_flag=True, help="Send without asking for confirmation.")
 @account_option
 @_no_contract
 @json_option
 @click.pass_obj
 def clear(options: Any, yes: bool, account: int | None, as_json: bool) -> None:
-    """Fill nonces that the chain lacks below the outbox's, and replace transactions that are not in it.
+    """Fill missing nonces below those of the journal, and replace pending transactions that the journal does not contain.
 
-    Each costs the gas of a transfer of nothing to oneself. What is replaced never takes effect.
+    Each nonce costs the gas of a transfer of 0 ether to the sender. A replaced transaction has no effect.
     """
     with Session.open(options) as session:
         set_up_logs(session.settings.model_copy(update={"log_level": "warning"}))

@@ -66,9 +66,9 @@ class Wanted:
         if file is None and sender is None:
             return None
         if sender is None:
-            raise click.UsageError("Say with --from who will send what --unsigned writes down.")
+            raise click.UsageError("--unsigned needs --from, the account that will send the calls.")
         if file is None:
-            raise click.UsageError("Say with --unsigned where the calls of --from are written.")
+            raise click.UsageError("--from needs --unsigned, the file to write the calls to.")
         wanted = cls(file, sender, int(given.get(_HOURS, _VALID_HOURS) * 3_600))
         for path in (file, wanted.safe_file("now"), wanted.safe_file("then")):
             if path.exists() or path.is_symlink():
@@ -98,7 +98,7 @@ def unsigned_options(address: click.ParamType) -> Callable[[F], F]:
         metavar="FILE",
         expose_value=False,
         callback=_note(_FILE),
-        help="Send nothing, and need no key: write the calls down in FILE, and for a Safe's Transaction Builder beside it.",
+        help="Send nothing and need no key. Write the calls to FILE, and next to it a file for Safe's Transaction Builder.",
     )
     sender = click.option(
         "--from",
@@ -107,7 +107,7 @@ def unsigned_options(address: click.ParamType) -> Callable[[F], F]:
         metavar="ADDRESS",
         expose_value=False,
         callback=_note(_FROM),
-        help="With --unsigned: the account that will send them.",
+        help="Account that will send the calls. Only with --unsigned.",
     )
     return lambda command: file(sender(command))
 
@@ -118,7 +118,7 @@ valid_option = click.option(
     default=_VALID_HOURS,
     expose_value=False,
     callback=_note(_HOURS),
-    help="With --unsigned: how long swaps may wait to be made.",
+    help="Validity of swaps, in hours. Only with --unsigned.",
 )
 
 
@@ -130,7 +130,9 @@ def refuses_unsigned(what: str, instead: str) -> Callable[[F], F]:
             raise NotByContract(what, instead)
 
     def refused(name: str) -> Callable[[F], F]:
-        told = "Refused here, with what to do instead: a contract account cannot do this."
+        told = (
+            "Not supported: a contract account cannot do this. The error shows what to do instead."
+        )
         return click.option(name, expose_value=False, callback=refuse, help=told)
 
     file, sender = refused("--unsigned"), refused("--from")

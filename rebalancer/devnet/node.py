@@ -24,7 +24,7 @@ from typing import Self
 
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.wellknown import DEVNET_CHAIN_ID, TEST_MNEMONIC
-from rebalancer.config import child_environment
+from rebalancer.environment import child_environment
 from rebalancer.errors import (
     ChainError,
     NodeBinaryMissing,

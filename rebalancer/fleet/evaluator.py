@@ -86,16 +86,16 @@ class FleetEvaluator:
         site: Site,
         shared: Shared,
         crew: Crew,
-        answer_seconds: float,
+        worker_timeout_seconds: float,
         options: EvaluatorOptions | None = None,
         guard: Callable[[], None] = lambda: None,
     ) -> None:
-        """`answer_seconds`: how long workers are waited for. `guard` is asked before each block, and raises what stands against going on."""
+        """`worker_timeout_seconds`: how long workers are waited for. `guard` is asked before each block, and raises what stands against going on."""
         self.rpc = rpc
         self.site = site
         self.shared = shared
         self.crew = crew
-        self.answer_seconds = answer_seconds
+        self.worker_timeout_seconds = worker_timeout_seconds
         self.options = options or EvaluatorOptions()
         self.guard = guard
         self.judged_at: dict[str, int] = {}
@@ -261,8 +261,10 @@ class FleetEvaluator:
     def _seconds(self) -> float:
         """How long workers may take: no longer than a third of what is left of the look, so that others and we can make good."""
         if self.rpc.deadline is None:
-            return self.answer_seconds
-        return max(0.05, min(self.answer_seconds, (self.rpc.deadline - time.monotonic()) / 3))
+            return self.worker_timeout_seconds
+        return max(
+            0.05, min(self.worker_timeout_seconds, (self.rpc.deadline - time.monotonic()) / 3)
+        )
 
     def _note(self, block: Block, gathered: _Gathered) -> None:
         """Keep at which block each vault was judged, and say it when some fall behind or catch up."""
@@ -309,5 +311,9 @@ def _ordered(blank: Order, share: tuple[str, ...], expires_at: float, seconds: f
     wanted = set(share)
     under_way = tuple(vault for vault in blank.under_way if vault in wanted)
     return replace(
-        blank, share=share, under_way=under_way, expires_at=expires_at, answer_seconds=seconds
+        blank,
+        share=share,
+        under_way=under_way,
+        expires_at=expires_at,
+        worker_timeout_seconds=seconds,
     )

@@ -11,9 +11,9 @@ from typing import Any
 
 import structlog
 
-from rebalancer.config import Settings
 from rebalancer.errors import ListenFailed
 from rebalancer.redact import Redactor
+from rebalancer.settings import Settings
 from rebalancer.texts import safe_text
 from rebalancer.watch.server import Server
 from rebalancer.words import span
@@ -98,7 +98,7 @@ def served(role: str, name: str, chains: Sequence[Settings]) -> Iterator[Standin
     server = None
     if keeper.listens_at is not None:
         try:
-            server = Server(keeper.listens_at, standing, None, keeper.listen_names)
+            server = Server(keeper.listens_at, standing, None, keeper.allowed_hosts)
         except ListenFailed as failure:
             log.warning("health_not_served", why=str(failure))
     try:

@@ -45,7 +45,7 @@ class Order:
     exact: bool
     replan_blocks: int
     expires_at: float
-    answer_seconds: float
+    worker_timeout_seconds: float
     without: tuple[Scope, ...] = ()
 
     def to_json(self) -> str:

@@ -120,7 +120,7 @@ class Worker:
         if order.chain_id != self.site.chain_id:
             why = f"this worker is of chain {self.site.chain_id}, the order of {order.chain_id}"
             return Answer(block.hash, failure=why)
-        left = min(order.expires_at - self.shared.now(), order.answer_seconds)
+        left = min(order.expires_at - self.shared.now(), order.worker_timeout_seconds)
         if left <= 0:
             return Answer(block.hash, failure="nobody waits for it any more")
         try:

@@ -28,10 +28,10 @@ _MOST_DOUBLINGS = 64
 
 @dataclass
 class Breaker:
-    """A circuit breaker. Times are seconds on any one clock; `failures` and `rest_seconds` are when and for how long it first opens."""
+    """A circuit breaker. Times are seconds on any one clock; `failures` and `backoff_seconds` are when and for how long it first opens."""
 
     failures: int
-    rest_seconds: float
+    backoff_seconds: float
     longest_seconds: float = 3_600.0
     failed_in_a_row: int = 0
     why: str = ""
@@ -53,7 +53,7 @@ class Breaker:
         self.failed_in_a_row += 1
         if self.is_tripped or self.failed_in_a_row < self.failures:
             return False
-        rest = self.rest_seconds * 2.0 ** min(self._opened, _MOST_DOUBLINGS)
+        rest = self.backoff_seconds * 2.0 ** min(self._opened, _MOST_DOUBLINGS)
         self._open(why, now, min(self.longest_seconds, rest))
         self._opened += 1
         return True
@@ -89,7 +89,7 @@ class VaultBreakers:
         """Change when breakers open, and for how long, for all of them."""
         self._failures, self._backoff_seconds = failures, backoff_seconds
         for breaker in self._breakers.values():
-            breaker.failures, breaker.rest_seconds = failures, backoff_seconds
+            breaker.failures, breaker.backoff_seconds = failures, backoff_seconds
 
     def of(self, vault: str) -> Breaker:
         """The breaker of a vault."""

@@ -50,17 +50,17 @@ class KeeperOptions:
 
     dry_run: bool = False
     poll_seconds: float = 2.0
-    max_failures_in_a_row: int = 5
+    max_consecutive_failures: int = 5
     """After so many failed looks the chain's breaker opens, and after so many refusals a vault's."""
     gives_up: bool = True
     """Whether `run` ends when the chain's breaker opens; otherwise it rests and tries again."""
-    rest_seconds: float = 60.0
+    backoff_seconds: float = 60.0
     """For how long a breaker stays open at first; twice that the next time, up to an hour."""
     fee_cap_wei: int = 200 * 10**9
     """Most to pay per gas; above it nothing is sent."""
     receipt_seconds: float = 180.0
     """How long a look waits for what it sent to be mined; what is not is settled by a later one. 0 is not at all."""
-    look_seconds: float = 12.0
+    tick_timeout_seconds: float = 12.0
     """How old a block may become while it is looked at; then the look fails."""
     socket_url: str | None = None
     """WebSocket endpoint that announces blocks, if there is one."""

@@ -289,7 +289,7 @@ class Dispatch:
             overtaken = self._overtaken.get(verdict.vault, 0) + 1
             self._overtaken[verdict.vault] = overtaken
             # Where blocks come faster than ticks end, every refusal is overtaken: after some it is the plan's.
-            if overtaken < at.options.max_failures_in_a_row:
+            if overtaken < at.options.max_consecutive_failures:
                 text = f"a newer block has come, at which it is to be planned again: {why}"
                 return _decision(at.block, verdict, Reason.NOT_YET, text)
         self._breakers.failed(verdict.vault, why)

@@ -79,7 +79,10 @@ class Keeper:
         self.evaluator = evaluator or Evaluator(rpc, site)
         self.feed_watch = FeedWatch(rpc, site)
         simulator = Simulator(rpc)
-        failures, backoff_seconds = self.options.max_failures_in_a_row, self.options.rest_seconds
+        failures, backoff_seconds = (
+            self.options.max_consecutive_failures,
+            self.options.backoff_seconds,
+        )
         self._breaker = Breaker(failures, backoff_seconds)
         self._vault_breakers = VaultBreakers(site.vaults, failures, backoff_seconds)
         self._authority = Authority(rpc, site, self.signers)
@@ -251,7 +254,7 @@ class Keeper:
         began, requests_before = time.monotonic(), self.rpc.requests
         self._take_orders()
         try:
-            self.rpc.deadline = began + self.options.look_seconds
+            self.rpc.deadline = began + self.options.tick_timeout_seconds
             block = read_block(self.rpc) if at is None else at
             if isinstance(block, Block):
                 head = Head.at(block.number, block.hash, block.timestamp)
@@ -286,9 +289,9 @@ class Keeper:
 
     def _tune(self, tuning: Tuning) -> None:
         self.options = tuning.options
-        self._breaker.failures = tuning.options.max_failures_in_a_row
-        self._breaker.rest_seconds = tuning.options.rest_seconds
-        self._vault_breakers.tune(self._breaker.failures, self._breaker.rest_seconds)
+        self._breaker.failures = tuning.options.max_consecutive_failures
+        self._breaker.backoff_seconds = tuning.options.backoff_seconds
+        self._vault_breakers.tune(self._breaker.failures, self._breaker.backoff_seconds)
         for signer in self.signers:
             if isinstance(signer, Lane):
                 signer.limits = replace(

@@ -8,7 +8,6 @@ from typing import Any
 
 from rebalancer.chain.abi import interface
 from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
-from rebalancer.config import Settings
 from rebalancer.errors import SpendingUnwritable
 from rebalancer.send.attempt import KEEPER_FUNCTIONS
 from rebalancer.send.fence import Fence
@@ -18,6 +17,7 @@ from rebalancer.send.outbox import Outbox
 from rebalancer.send.relay import RelayRpc, Relays
 from rebalancer.send.signed import Signer
 from rebalancer.send.spending import Spending
+from rebalancer.settings import Settings
 
 __all__ = ["lane_of", "max_spend_per_day_wei", "outbox_of", "rules_of"]
 
@@ -36,11 +36,11 @@ def outbox_of(settings: Settings, fence: Fence | None = None) -> Outbox:
     ]
     rules = rules_of(settings)
     relays = Relays(
-        endpoints, keeper.relay_method, keeper.public_after_blocks, rules.least_wait_seconds
+        endpoints, keeper.relay_method, keeper.public_after_blocks, rules.min_pending_seconds
     )
-    spending = _spending(keeper.spending) if _are_somebodys(settings) else None
+    spending = _spending(keeper.spending_file) if _are_somebodys(settings) else None
     try:
-        return Outbox(keeper.outbox, rules, relays, fence, spending)
+        return Outbox(keeper.outbox_file, rules, relays, fence, spending)
     except BaseException:
         if spending is not None:
             spending.close()
@@ -56,7 +56,7 @@ def _spending(path: Path) -> Spending:
 
 def _are_somebodys(settings: Settings) -> bool:
     """Whether the keeper has keys of its own: a local chain's test accounts are everybody's, and each new chain counts anew."""
-    accounts = (settings.keeper, *settings.keeper.lanes)
+    accounts = (settings.keeper, *settings.keeper.extra_accounts)
     has_key = any(one.keystore is not None or one.signer_url is not None for one in accounts)
     return has_key or settings.chain_id != DEVNET_CHAIN_ID
 
@@ -74,7 +74,7 @@ def rules_of(settings: Settings) -> SendRules:
         fee_cap_wei=keeper.fee_cap_wei,
         bump_after_blocks=keeper.bump_after_blocks,
         confirmations=chosen("confirmations", 1),
-        least_wait_seconds=chosen("least_wait_seconds", 0),
+        min_pending_seconds=chosen("min_pending_seconds", 0),
     )
 
 

@@ -48,7 +48,7 @@ class SendRules:
     """After so many blocks without it a transaction is replaced by a dearer one."""
     confirmations: int | Literal["safe", "finalized"] = 12
     """So many blocks on top of its own make a transaction final, or that its block is not above the one of this tag."""
-    least_wait_seconds: float = 12.0
+    min_pending_seconds: float = 12.0
     """However fast blocks come, no transaction is replaced or given up sooner."""
 
 
@@ -187,7 +187,7 @@ class Lifecycle:
             return self._replace(view, lane, attempt, Kind.CANCELLATION, why)
         if newest.height >= view.height:
             return attempt
-        if time.time() < newest.signed_at + self.rules.least_wait_seconds:
+        if time.time() < newest.signed_at + self.rules.min_pending_seconds:
             return attempt
         if view.height - newest.height >= self.rules.bump_after_blocks:
             why = f"not mined within {view.height - newest.height} blocks"
@@ -256,10 +256,10 @@ class Lifecycle:
         return None
 
     def _is_lost_for(self, attempt: Attempt, height: int, blocks: int) -> bool:
-        """Whether an attempt's nonce is used and its receipt has been missing for that many blocks, and for `least_wait_seconds`."""
+        """Whether an attempt's nonce is used and its receipt has been missing for that many blocks, and for `min_pending_seconds`."""
         now = time.monotonic()
         at, since = self._lost_at.setdefault(attempt.id, (height, now))
-        return height - at >= blocks and now - since >= self.rules.least_wait_seconds
+        return height - at >= blocks and now - since >= self.rules.min_pending_seconds
 
     def _settled_height(self, rpc: Rpc, height: int, watched: Sequence[Attempt]) -> int:
         """The highest block that is final by the rules; below all where the node has no block of the tag: then nothing becomes final.

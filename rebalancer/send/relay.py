@@ -56,7 +56,7 @@ class Relays:
     endpoints: Sequence[Rpc] = ()
     method: str = RAW_METHOD
     public_after_blocks: int = 0
-    least_wait_seconds: float = 0.0
+    min_pending_seconds: float = 0.0
     """However fast blocks come, nothing goes public sooner."""
 
     def go_public(self, attempt: Attempt, height: int) -> bool:
@@ -64,7 +64,7 @@ class Relays:
         if not self.endpoints or attempt.newest.kind is Kind.CANCELLATION:
             return True
         first = attempt.versions[0]
-        if time.time() < first.signed_at + self.least_wait_seconds:
+        if time.time() < first.signed_at + self.min_pending_seconds:
             return False
         return 0 < self.public_after_blocks <= height - first.height
 

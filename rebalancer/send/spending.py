@@ -2,7 +2,7 @@
 
 An outbox counts what its own journal has. A key that is used from another folder, or after its outbox was removed, would begin its day anew.
 So every version is noted here, too, before it is sent: by chain, account and nonce, at the most that it may cost, and at what it did cost once
-that is final. One file for all outboxes of a user (`keeper.spending`); nothing in it is secret, and what is older than a day goes.
+that is final. One file for all outboxes of a user (`keeper.spending_file`); nothing in it is secret, and what is older than a day goes.
 
 Two outboxes that sign for one key in the same moment may exceed its limit by one transaction.
 """

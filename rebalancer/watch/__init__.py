@@ -13,9 +13,10 @@ from contextlib import ExitStack, contextmanager
 
 import structlog
 
-from rebalancer.config import Settings
 from rebalancer.keeper.report import Tick, Watcher
 from rebalancer.redact import Redactor
+from rebalancer.settings import Settings
+from rebalancer.settings.schema import Settings
 from rebalancer.watch.alarms import Limits
 from rebalancer.watch.alerts import Alerts
 from rebalancer.watch.board import Board
@@ -53,7 +54,7 @@ def watchers_of(settings: Settings, *others: Settings) -> Iterator[list[Watcher]
             at = settings.keeper.listens_at
             if not is_loopback(at[0]):
                 log.warning("listens_beyond_this_machine", at=settings.keeper.listen)
-            stack.enter_context(Server(at, board, metrics, settings.keeper.listen_names))
+            stack.enter_context(Server(at, board, metrics, settings.keeper.allowed_hosts))
         stack.enter_context(_clock(alarms, alerts))
 
         def alarm(tick: Tick) -> None:

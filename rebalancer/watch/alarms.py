@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
-from rebalancer.config import AlertSettings
 from rebalancer.keeper.report import OpenBreaker, Tick
 from rebalancer.reasons import Reason
+from rebalancer.settings import AlertSettings
+from rebalancer.settings.schema import AlertSettings
 from rebalancer.units import E18
 from rebalancer.words import span
 
@@ -321,7 +322,7 @@ ALARMS = (
         "PlanFails",
         Severity.WARNING,
         "The program made a mistake while it sought trades for a vault.",
-        "Report it, with a record (keeper.record).",
+        "Report it, with a record (keeper.record_file).",
         _reason(Reason.PLAN_FAILED, "the program made a mistake while it sought trades"),
         'rebalancer_vaults{reason="PlanFailed"} > 0',
     ),

@@ -21,8 +21,8 @@ from typing import Any, Self
 
 import structlog
 
-from rebalancer.config import AlertSettings, PlaceUrl
 from rebalancer.errors import ConfigError
+from rebalancer.settings import AlertSettings, AlertUrl
 from rebalancer.watch.alarms import Severity
 from rebalancer.watch.notices import Notice, Phase
 
@@ -108,7 +108,7 @@ class _Place:
     def __init__(
         self,
         number: int,
-        url: PlaceUrl,
+        url: AlertUrl,
         count: Callable[[str], None],
         pauses_seconds: tuple[float, ...],
     ) -> None:
@@ -182,7 +182,7 @@ def _kind(notice: Notice) -> str:
     ]
 
 
-def _apprise(number: int, url: PlaceUrl) -> Any:
+def _apprise(number: int, url: AlertUrl) -> Any:
     """Apprise for one place, which calls it in the calling thread.
 
     Raises:

@@ -207,7 +207,7 @@ def _handler(
 
         def do_GET(self) -> None:
             if not self._is_meant():
-                body = b"This keeper does not go by that name: see keeper.listen_names.\n"
+                body = b"This keeper does not go by that name: see keeper.allowed_hosts.\n"
                 self._answer(HTTPStatus.MISDIRECTED_REQUEST, _TEXT, body)
                 return
             match self.path.partition("?")[0]:

@@ -82,6 +82,6 @@ name = "chaos"
 worker_name = "{name}"
 lease_seconds = {_LEASE_SECONDS}
 heartbeat_seconds = 0.2
-answer_seconds = 2.0
+worker_timeout_seconds = 2.0
 """
     )

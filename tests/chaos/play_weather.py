@@ -51,7 +51,7 @@ class Storm:
 def outage(arena: Arena, strength: float, seed: int) -> None:
     """So long without an endpoint that the keeper gives up, and is started again by its supervisor."""
     arena.allowed_exits = {CHAIN_ERROR, FAILED, TOO_MANY_FAILURES}
-    keeper = arena.running(Temper(max_failures_in_a_row=int(strength)))
+    keeper = arena.running(Temper(max_consecutive_failures=int(strength)))
     weather = Weather(Fault.DROP, seed=seed)
     arena.storm(weather, 10**9, lambda: arena.until(lambda: bool(keeper.exits), "its end"), 0)
     reason(arena, keeper, "cannot be reached")
@@ -115,7 +115,7 @@ def disagreeing(arena: Arena, strength: float, seed: int) -> None:
 def dropped_socket(arena: Arena, strength: float, seed: int) -> None:
     """The subscription ends, so many times; blocks are asked for until there is another."""
     with Relay(arena.node_port) as relay:
-        keeper = arena.running(Temper(top={"rpc_socket_url": f'"{relay.url}"'}))
+        keeper = arena.running(Temper(top={"rpc_websocket_url": f'"{relay.url}"'}))
         for _ in range(int(strength)):
             arena.until(lambda: _subscribed(keeper), "a subscription")
             before = arena.epochs
@@ -137,7 +137,7 @@ def _subscribed(keeper: Keeper) -> bool:
 def silent_socket(arena: Arena, strength: float, seed: int) -> None:
     """The subscription stays and says nothing any more: blocks are asked for all the same."""
     with Relay(arena.node_port) as relay:
-        keeper = arena.running(Temper(top={"rpc_socket_url": f'"{relay.url}"'}))
+        keeper = arena.running(Temper(top={"rpc_websocket_url": f'"{relay.url}"'}))
         arena.until(lambda: _subscribed(keeper), "a subscription")
         relay.hold()
         arena.done["silent socket"] += 1
@@ -194,7 +194,7 @@ def false_receipt(arena: Arena, strength: float, seed: int) -> None:
 def wrong_nonce(arena: Arena, strength: float, seed: int) -> None:
     """The endpoint miscounts the keeper's transactions."""
     arena.allowed_exits = {CHAIN_ERROR, TOO_MANY_FAILURES}
-    keeper = arena.running(Temper(max_failures_in_a_row=20))
+    keeper = arena.running(Temper(max_consecutive_failures=20))
     arena.recover()
     arena.storm(Weather(Fault.WRONG_NONCE, 1.0, strength, seed), 10, arena.move)
     reason(arena, keeper, "nonce")

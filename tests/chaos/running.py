@@ -34,8 +34,8 @@ class Temper:
 
     poll_seconds: float = 0.05
     rpc_timeout_seconds: float = 1.0
-    look_timeout_seconds: float = 5.0
-    max_failures_in_a_row: int = 1_000
+    tick_timeout_seconds: float = 5.0
+    max_consecutive_failures: int = 1_000
     bump_after_blocks: int = 3
     confirmations: int = 12
     max_fee_gwei: int = 200
@@ -61,13 +61,13 @@ class Temper:
             f"devnet_account = {account}",
             f"max_fee_gwei = {self.max_fee_gwei}",
             f"poll_seconds = {self.poll_seconds}",
-            f"look_timeout_seconds = {self.look_timeout_seconds}",
-            f"max_failures_in_a_row = {self.max_failures_in_a_row}",
+            f"tick_timeout_seconds = {self.tick_timeout_seconds}",
+            f"max_consecutive_failures = {self.max_consecutive_failures}",
             f"bump_after_blocks = {self.bump_after_blocks}",
             f"confirmations = {self.confirmations}",
-            f'outbox = "{outbox}"',
+            f'outbox_file = "{outbox}"',
             'listen = "off"',
-            *(f"[[keeper.lanes]]\ndevnet_account = {lane}" for lane in self.lanes),
+            *(f"[[keeper.extra_accounts]]\ndevnet_account = {lane}" for lane in self.lanes),
             self.tables,
         ]
         return "\n".join(lines) + "\n"

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from rebalancer.config import KeeperSettings, Settings
 from rebalancer.deploy import Role
 from rebalancer.doctor import diagnose
+from rebalancer.settings import KeeperSettings, Settings
 from rebalancer.units import E18
 from rebalancer.words import span, utc
 from tests.commands import Ran, run
@@ -227,7 +227,7 @@ def test_doctor_warns_of_an_admin_who_waits_less_than_the_owner(
 ) -> None:
     file = tmp_path / "deployment.json"
     governed.deployment.save(file)
-    keeper = {"outbox": tmp_path / "outbox.sqlite", "devnet_account": PEOPLE.index("keeper")}
+    keeper = {"outbox_file": tmp_path / "outbox.sqlite", "devnet_account": PEOPLE.index("keeper")}
     settings = Settings(
         rpc_url=governed.chain.rpc.endpoint,  # type: ignore[arg-type]  # parsed into the secret type
         deployment=file,

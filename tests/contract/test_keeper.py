@@ -61,7 +61,9 @@ def keeper_of(
         site,
         [devnet_signer(actor)],
         outbox,
-        KeeperOptions(dry_run=dry_run, fee_cap_wei=10_000 * 10**9, look_seconds=LONGEST_SECONDS),
+        KeeperOptions(
+            dry_run=dry_run, fee_cap_wei=10_000 * 10**9, tick_timeout_seconds=LONGEST_SECONDS
+        ),
         evaluator=Evaluator(stage.chain.rpc, site),
     )
 
@@ -552,10 +554,10 @@ def test_a_look_that_takes_too_long_fails_and_the_next_does_not(
     stage: Stage, outbox: Outbox
 ) -> None:
     keeper = keeper_of(stage, outbox)
-    keeper.options = replace(keeper.options, look_seconds=0.0)
+    keeper.options = replace(keeper.options, tick_timeout_seconds=0.0)
     with pytest.raises(RpcTimeout):
         keeper.tick()
-    keeper.options = replace(keeper.options, look_seconds=LONGEST_SECONDS)
+    keeper.options = replace(keeper.options, tick_timeout_seconds=LONGEST_SECONDS)
 
     assert tick(keeper).reason is Reason.IN_BAND
     assert keeper.rpc.deadline is None

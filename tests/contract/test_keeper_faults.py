@@ -400,7 +400,7 @@ def test_a_look_that_works_after_failed_ones_says_so_once(
 ) -> None:
     ticks: list[Tick] = []
     keeper = keeper_of(stage, (stage.vault,), outbox, watchers=(ticks,))
-    keeper.options = replace(keeper.options, poll_seconds=0.01, max_failures_in_a_row=3)
+    keeper.options = replace(keeper.options, poll_seconds=0.01, max_consecutive_failures=3)
     asked: list[Rpc] = []
 
     def untold_twice(rpc: Rpc) -> Any:

@@ -75,8 +75,8 @@ def keeper_of(
             dry_run=outbox is None,
             fee_cap_wei=fee_cap_wei,
             receipt_seconds=receipt_seconds,
-            max_failures_in_a_row=3,
-            look_seconds=LONGEST_SECONDS,
+            max_consecutive_failures=3,
+            tick_timeout_seconds=LONGEST_SECONDS,
         ),
         evaluator=evaluator or Evaluator(stage.chain.rpc, site, evaluates),
         watchers=[ticks.append for ticks in watchers],
@@ -440,7 +440,9 @@ def test_watchers_are_told_of_looks_that_succeed_and_of_those_that_fail(
 ) -> None:
     ticks: list[Tick] = []
     keeper = keeper_of(stage, vaults, outbox, watchers=(ticks,))
-    keeper.options = replace(keeper.options, poll_seconds=0.01, gives_up=False, rest_seconds=0.01)
+    keeper.options = replace(
+        keeper.options, poll_seconds=0.01, gives_up=False, backoff_seconds=0.01
+    )
     move(stage, UP_10_PERCENT)
     dead = Rpc("http://127.0.0.1:1", 0.2)
 

@@ -281,7 +281,7 @@ def test_what_was_charged_is_in_the_journal_the_spending_and_after_a_restart(
 ) -> None:
     op_stack(chain)
     node.told = node.told | {"operatorFeeScalar": "0x2", "operatorFeeConstant": "0x5"}
-    rules = SendRules(confirmations=1, least_wait_seconds=0)
+    rules = SendRules(confirmations=1, min_pending_seconds=0)
     path, now = tmp_path / "outbox.sqlite", int(time.time())
     spending = Spending(tmp_path / "spending.sqlite")
     with Outbox(path, rules, spending=spending) as outbox:

@@ -13,7 +13,6 @@ import pytest
 from rebalancer.chain.contracts import BoundContract
 from rebalancer.chain.receipt import find_receipt, wait_for_receipt
 from rebalancer.chain.rpc import Call, Rpc
-from rebalancer.config import AccountSettings, RpcUrl
 from rebalancer.devnet.local import LocalChain
 from rebalancer.errors import (
     CallNotAllowed,
@@ -37,6 +36,7 @@ from rebalancer.send.outbox import Outbox
 from rebalancer.send.remote import ExternalSigner, open_external
 from rebalancer.send.signer import devnet_signer
 from rebalancer.send.wallet import Wallet
+from rebalancer.settings import AccountSettings, RpcUrl
 from tests.outboxes import deliver
 
 pytestmark = pytest.mark.both_chains  # nodes differ in what they keep, mine, replace and refuse
@@ -49,7 +49,7 @@ VAULT = "0x" + "aa" * 20
 OTHER_VAULT = "0x" + "bb" * 20
 SIGNER = devnet_signer(7)
 OTHER = devnet_signer(8)
-RULES = SendRules(fee_cap_wei=CAP_WEI, bump_after_blocks=2, confirmations=3, least_wait_seconds=0)
+RULES = SendRules(fee_cap_wei=CAP_WEI, bump_after_blocks=2, confirmations=3, min_pending_seconds=0)
 
 
 @pytest.fixture
@@ -801,7 +801,7 @@ def test_external_signer_with_many_accounts_must_be_told_which(
     assert open_signer(named, 1).address == chain.accounts[2]
 
 
-PATIENT = replace(RULES, least_wait_seconds=600)
+PATIENT = replace(RULES, min_pending_seconds=600)
 
 
 def test_however_fast_blocks_come_a_receipt_may_be_late_for_a_while(

@@ -49,7 +49,7 @@ def node(chain: LocalChain) -> Iterator[Tagged]:
 
 @pytest.fixture
 def outbox(tmp_path: Path) -> Iterator[Outbox]:
-    rules = SendRules(confirmations="safe", least_wait_seconds=0)
+    rules = SendRules(confirmations="safe", min_pending_seconds=0)
     spending = Spending(tmp_path / "spending.sqlite")
     with Outbox(tmp_path / "outbox.sqlite", rules, spending=spending) as box:
         yield box
@@ -93,7 +93,7 @@ def test_held_becomes_final_when_its_block_is_safe_and_no_sooner(
 def test_tag_may_be_finalized(
     chain: LocalChain, node: Tagged, outbox: Outbox, mint: Callable[[int], Intent]
 ) -> None:
-    outbox.rules = SendRules(confirmations="finalized", least_wait_seconds=0)
+    outbox.rules = SendRules(confirmations="finalized", min_pending_seconds=0)
     node.tag = "finalized"
     outbox.submit(node, [SIGNER], mint(0))
     node.at = height(node)

@@ -166,7 +166,7 @@ def test_retry_says_which_pools_cannot_be_read_and_tells_the_keeper_that_runs_he
     nothing = PoolRef("0x" + "ab" * 20, stage.deployment.pools[0].tokens, 500)
     file, journal = tmp_path / "addresses.json", tmp_path / "outbox.sqlite"
     replace(stage.deployment, pools=(*stage.deployment.pools, nothing)).save(file)
-    monkeypatch.setenv("REBALANCER_KEEPER__OUTBOX", str(journal))
+    monkeypatch.setenv("REBALANCER_KEEPER__OUTBOX_FILE", str(journal))
     where = ("--rpc-url", stage.chain.rpc.endpoint, "--chain-id", 31_337, "--deployment", file)
     with Outbox(journal), hangups(is_keeper) as told:
         ran = run(capsys, *where, "pool", "retry", "--json")

@@ -27,7 +27,7 @@ CHAIN = 31337
 RECEIVER = "0x6c9fc64a53c1b71fb3f9af64d1ae3a4931a5f4e9"
 VAULT = "0x" + "aa" * 20
 SIGNER = devnet_signer(10)
-RULES = SendRules(fee_cap_wei=10**12, bump_after_blocks=2, confirmations=3, least_wait_seconds=0)
+RULES = SendRules(fee_cap_wei=10**12, bump_after_blocks=2, confirmations=3, min_pending_seconds=0)
 
 
 class Relay(Rpc):

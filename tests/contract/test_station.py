@@ -28,11 +28,11 @@ from tests.contract.test_keeper import UP_10_PERCENT, move, set_policy
 
 OPTIONS = KeeperOptions(
     poll_seconds=0.02,
-    max_failures_in_a_row=2,
-    rest_seconds=3_600.0,
+    max_consecutive_failures=2,
+    backoff_seconds=3_600.0,
     fee_cap_wei=10_000 * 10**9,
     receipt_seconds=0,
-    look_seconds=LONGEST_SECONDS,
+    tick_timeout_seconds=LONGEST_SECONDS,
 )
 
 

@@ -466,9 +466,9 @@ def test_what_a_contract_account_cannot_do_says_what_to_do_instead(house: House,
 def test_options_that_do_not_fit_and_files_that_are_there(house: House, cli: Cli) -> None:
     Path("there.now.safe.json").write_text("mine")
     where = ("--unsigned", "there.json", "--from", house.safe.address)
-    assert "Say with --from who" in cli(*CHANGE, "--unsigned", "a.json").err
-    assert "Say with --unsigned where" in cli(*CHANGE, *where[2:]).err
-    assert "leave --account out" in (
+    assert "--unsigned needs --from" in cli(*CHANGE, "--unsigned", "a.json").err
+    assert "--from needs --unsigned" in cli(*CHANGE, *where[2:]).err
+    assert "leave out --account" in (
         cli(*CHANGE, "--unsigned", "a.json", *where[2:], "--account", 0).err
     )
     ran = cli(*CHANGE, *where)

@@ -24,7 +24,7 @@ from rebalancer.send.signer import DevnetSigner, devnet_signer
 
 SIGNER = 5
 CAP_WEI = 10**12
-RULES = SendRules(fee_cap_wei=CAP_WEI, bump_after_blocks=2, confirmations=3, least_wait_seconds=0)
+RULES = SendRules(fee_cap_wei=CAP_WEI, bump_after_blocks=2, confirmations=3, min_pending_seconds=0)
 
 
 def intent(token: str, data: str, epoch: int = 0) -> Intent:

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from rebalancer.config import AlertSettings, PlaceUrl
 from rebalancer.errors import ConfigError
 from rebalancer.redact import HIDDEN, Redactor
+from rebalancer.settings import AlertSettings, AlertUrl
 from rebalancer.watch.alarms import Limits
 from rebalancer.watch.alerts import Alerts
 from rebalancer.watch.notices import Alarms, Notice
@@ -89,7 +89,7 @@ class Told:
     def __init__(self, *urls: str, **settings: Any) -> None:
         self.outcomes: list[str] = []
         self.alerts = Alerts(
-            AlertSettings(urls=tuple(map(PlaceUrl, urls)), **settings),
+            AlertSettings(urls=tuple(map(AlertUrl, urls)), **settings),
             Redactor([SECRET]),
             self.outcomes.append,
             pauses_seconds=(0.01, 0.01),
@@ -112,7 +112,7 @@ def test_place_that_apprise_cannot_use_is_refused_without_its_address(
     url: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with caplog.at_level(logging.DEBUG), pytest.raises(ConfigError) as caught:
-        Alerts(AlertSettings(urls=(PlaceUrl("json://127.0.0.1"), PlaceUrl(url))))
+        Alerts(AlertSettings(urls=(AlertUrl("json://127.0.0.1"), AlertUrl(url))))
 
     kind = url.partition(":")[0]
     assert str(caught.value).startswith(

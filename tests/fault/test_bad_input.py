@@ -279,7 +279,7 @@ def test_deposit_without_an_allowance_says_what_to_approve(stage: Stage, pockets
 @pytest.mark.parametrize(
     ("options", "code", "said"),
     [
-        ((), 2, "Say what to change: --band, --relative or --min-trade"),
+        ((), 2, "Give at least one of --band, --relative and --min-trade"),
         (("--band", "WETH=1.5%"), 16, "basis points are a whole number, such as 150 for 1.5 %"),
         (("--band", "WETH=12.5"), 16, "basis points are a whole number, such as 150 for 1.5 %"),
         (("--relative", "WETH=x"), 16, "basis points are a whole number"),
@@ -882,7 +882,7 @@ def test_node_killed_in_mid_tick_ends_the_command_with_a_sentence(
     file = tmp_path / "deployment.json"
     stage.deployment.save(file)
     dies_at(monkeypatch, node, "eth_estimateGas", after=False)
-    monkeypatch.setenv("REBALANCER_KEEPER__MAX_FAILURES_IN_A_ROW", "3")
+    monkeypatch.setenv("REBALANCER_KEEPER__MAX_CONSECUTIVE_FAILURES", "3")
     monkeypatch.setenv("REBALANCER_KEEPER__LISTEN", "off")
     ran = run(
         capsys,

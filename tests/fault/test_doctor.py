@@ -16,7 +16,6 @@ from eth_account import Account
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import Block
-from rebalancer.config import KeeperSettings, RpcUrl, Settings, load_settings
 from rebalancer.deploy import FeedSpec, Role, set_feed
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.node import Node, NodeSettings
@@ -27,6 +26,7 @@ from rebalancer.governance import Holder, Permissions
 from rebalancer.send.attempt import Intent
 from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import devnet_signer
+from rebalancer.settings import KeeperSettings, RpcUrl, Settings, load_settings
 from rebalancer.venues import VENUES
 from rebalancer.venues.reading import Venue
 from rebalancer.venues.uniswap_v4 import v4_ref
@@ -57,7 +57,7 @@ def settings(stage: Stage, tmp_path: Path) -> Settings:
     """Settings that fit the devnet."""
     path = tmp_path / "deployment.json"
     stage.deployment.save(path)
-    keeper = {"outbox": tmp_path / "outbox.sqlite", "devnet_account": Actor.KEEPER.value}
+    keeper = {"outbox_file": tmp_path / "outbox.sqlite", "devnet_account": Actor.KEEPER.value}
     return Settings(
         rpc_url=stage.chain.rpc.endpoint,  # type: ignore[arg-type]  # parsed into the secret type
         deployment=path,
@@ -510,16 +510,18 @@ def test_files_that_others_can_open_are_found_each_by_its_name(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     record = tmp_path / "day-2026-11-30.jsonl.gz"
-    outbox = settings.keeper.outbox
+    outbox = settings.keeper.outbox_file
     Outbox(outbox).close()
     secret = tmp_path / "lane-password"
-    lane = settings.keeper.model_copy(update={"keystore_password_file": secret, "lanes": ()})
+    lane = settings.keeper.model_copy(
+        update={"keystore_password_file": secret, "extra_accounts": ()}
+    )
     told = changed(
         settings,
         keeper={
             "keystore": keystore,
-            "record": tmp_path / "day-%Y-%m-%d.jsonl.gz",
-            "lanes": (lane,),
+            "record_file": tmp_path / "day-%Y-%m-%d.jsonl.gz",
+            "extra_accounts": (lane,),
         },
     )
     lock = outbox.with_name(outbox.name + ".lock")
@@ -541,14 +543,14 @@ def test_files_that_others_can_open_are_found_each_by_its_name(
 
 def test_outbox_that_cannot_be_written_or_read_is_found(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no database")
-    below = changed(settings, keeper={"outbox": tmp_path / "file" / "outbox"})
+    below = changed(settings, keeper={"outbox_file": tmp_path / "file" / "outbox"})
     assert list(wrong(below)) == ["outbox"]
-    damaged = changed(settings, keeper={"outbox": tmp_path / "file"})
+    damaged = changed(settings, keeper={"outbox_file": tmp_path / "file"})
     assert "cannot be read" in wrong(damaged)["outbox"].sentence
 
 
 def test_outbox_in_use_or_with_open_ends_is_told(settings: Settings) -> None:
-    path = settings.keeper.outbox
+    path = settings.keeper.outbox_file
     with Outbox(path) as outbox:
         assert "in use by process" in diagnose(settings)[-1].sentence
         outbox.journal.plan(Intent(31337, STRANGER, 0, STRANGER, "0x", 1, "a test"), STRANGER)

@@ -13,7 +13,6 @@ import pytest
 from eth_account import Account
 
 from rebalancer.chain.deployment import Deployment
-from rebalancer.config import load_settings
 from rebalancer.errors import (
     BadPoolSnapshot,
     BadRecords,
@@ -28,6 +27,7 @@ from rebalancer.keeper.recording import _BEGINNING, _DamagedError, _mend, read_d
 from rebalancer.lab.records import read_records
 from rebalancer.send.open_signer import password_from_file
 from rebalancer.send.signer import KeystoreSigner, keystore_address
+from rebalancer.settings import load_settings
 from rebalancer.spec import load_chain_spec
 from rebalancer.venues import load
 

@@ -215,7 +215,7 @@ def test_version_that_does_not_fit_on_the_disk_is_not_sent(
     wide = replace(INTENT, to=signer.address, data="0x" + "00" * 9000, gas_limit=200_000)
     chain.rpc.call("evm_setAutomine", False)
     try:
-        with Outbox(path, SendRules(least_wait_seconds=0)) as outbox:
+        with Outbox(path, SendRules(min_pending_seconds=0)) as outbox:
             if step != "original":
                 outbox.submit(chain.rpc, [signer], wide)
             before = outbox.attempts(31337)

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from rebalancer.chain.contracts import BoundContract
-from rebalancer.config import KeeperSettings, Settings
 from rebalancer.devnet.local import LocalChain
 from rebalancer.errors import SpendingUnwritable, SpendLimitReached
 from rebalancer.send.attempt import Intent
@@ -19,6 +18,7 @@ from rebalancer.send.lanes import KeyLimits, Lane
 from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import devnet_signer
 from rebalancer.send.spending import Spending
+from rebalancer.settings import KeeperSettings, Settings
 
 CHAIN = 31337
 SIGNER = devnet_signer(3)
@@ -47,8 +47,8 @@ def send(chain: LocalChain, token: BoundContract) -> Send:
 
 
 def settings(folder: Path, name: str, **keeper: Any) -> Settings:
-    keeper = {"keystore": folder / "key.json", "spending": folder / "spending.sqlite"} | keeper
-    return Settings(chain_id=CHAIN, keeper=KeeperSettings(outbox=folder / name, **keeper))
+    keeper = {"keystore": folder / "key.json", "spending_file": folder / "spending.sqlite"} | keeper
+    return Settings(chain_id=CHAIN, keeper=KeeperSettings(outbox_file=folder / name, **keeper))
 
 
 def test_key_begins_no_day_anew_in_another_folder(tmp_path: Path, send: Send) -> None:
@@ -129,7 +129,7 @@ def test_file_that_cannot_be_kept_stops_before_anything_is_sent(
     with pytest.raises(SpendingUnwritable, match=why) as caught:
         outbox_of(settings(tmp_path, "outbox.sqlite"))
 
-    assert str(caught.value).endswith("name a file that can be written as keeper.spending.")
+    assert str(caught.value).endswith("name a file that can be written as keeper.spending_file.")
     assert not (tmp_path / "outbox.sqlite").exists()
 
 

@@ -100,7 +100,7 @@ def test_keeper_by_a_name_that_is_not_its_own_says_which_setting_adds_it(
     ran = run(capsys, "status", "--url", f"http://keeper.example:{keeper.server.port}")
 
     assert ran.code == NoKeeperAnswers.exit_code
-    assert "add the name to keeper.listen_names" in ran.sentence
+    assert "add the name to keeper.allowed_hosts" in ran.sentence
 
 
 def test_keeper_that_listens_nowhere_is_said_so(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 import urllib3
 
-from rebalancer.config import AlertSettings, KeeperSettings, Settings
 from rebalancer.errors import ListenFailed
 from rebalancer.keeper.outages import LeftOut
 from rebalancer.reasons import Reason
 from rebalancer.redact import HIDDEN, Redactor
+from rebalancer.settings import AlertSettings, KeeperSettings, Settings
 from rebalancer.units import E18
 from rebalancer.watch import watchers_of
 from rebalancer.watch.alarms import SILENT_SECONDS, Limits

@@ -72,7 +72,7 @@ class Fleet:
     redis_url: str
     folder: Path
     lease_seconds: float = 60.0
-    answer_seconds: float = 60.0
+    worker_timeout_seconds: float = 60.0
     extra: str = ""
     listen: str = "off"
     machines: list[Machine] = field(default_factory=list)
@@ -93,7 +93,7 @@ class Fleet:
             poll_seconds = 0.05
             max_fee_gwei = 10000
             max_spend_ether_per_day = 1000
-            outbox = "{self.folder / name}.sqlite"
+            outbox_file = "{self.folder / name}.sqlite"
             listen = "{self.listen}"
             {self.extra}
             [fleet]
@@ -102,7 +102,7 @@ class Fleet:
             worker_name = "{name}"
             lease_seconds = {self.lease_seconds}
             heartbeat_seconds = 0.2
-            answer_seconds = {self.answer_seconds}
+            worker_timeout_seconds = {self.worker_timeout_seconds}
             """
         )
         command = ["fleet", kind] if kind != "keeper" else ["keeper", "run"]

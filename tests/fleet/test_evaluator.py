@@ -54,9 +54,13 @@ class Fleet:
         self.crew = stack.enter_context(local_crew(list(self.workers.values()), "test"))
         self.heads = Heads(self.rpc)
 
-    def evaluator(self, *, exact_vaults: int = 50, answer_seconds: float = 120.0) -> FleetEvaluator:
+    def evaluator(
+        self, *, exact_vaults: int = 50, worker_timeout_seconds: float = 120.0
+    ) -> FleetEvaluator:
         options = EvaluatorOptions(exact_vaults=exact_vaults)
-        return FleetEvaluator(self.rpc, self.site, self.shared, self.crew, answer_seconds, options)
+        return FleetEvaluator(
+            self.rpc, self.site, self.shared, self.crew, worker_timeout_seconds, options
+        )
 
     def alone(self, *, exact_vaults: int = 50) -> Evaluator:
         return Evaluator(self.rpc, self.site, EvaluatorOptions(exact_vaults=exact_vaults))
@@ -301,7 +305,7 @@ def test_what_workers_fail_to_say_others_say(
         move(stage, UP_10_PERCENT)
         head = fleet.head()
 
-        found = fleet.evaluator(answer_seconds=0.4).evaluate(head, CONDITIONS)
+        found = fleet.evaluator(worker_timeout_seconds=0.4).evaluate(head, CONDITIONS)
 
         same(found, fleet.alone().evaluate(head, CONDITIONS))
 
@@ -310,7 +314,7 @@ def test_silent_worker_is_asked_again_when_it_is_heard_of(
     stage: Stage, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rebalancer.fleet.evaluator._SILENT_SECONDS", 3_600.0)
-    evaluator = fleet.evaluator(answer_seconds=0.3)
+    evaluator = fleet.evaluator(worker_timeout_seconds=0.3)
     busy = place(fleet.site.vaults, NAMES)
     name = max(NAMES, key=lambda name: len(busy[name]))
     worker = fleet.workers[name]

@@ -162,7 +162,7 @@ def test_fleet_rebalances_every_vault_once_and_stops_when_told(stage: Stage, fle
 def test_worker_killed_in_the_middle_of_its_task_is_made_good(
     stage: Stage, fleet: Fleet, gate: Gate
 ) -> None:
-    fleet.answer_seconds = 2.0
+    fleet.worker_timeout_seconds = 2.0
     anna = fleet.start("worker", "anna", url=gate.url)
     anna.says("working")
     fleet.workers(["bert"])
@@ -179,7 +179,7 @@ def test_worker_killed_in_the_middle_of_its_task_is_made_good(
 
 
 def test_all_workers_killed_leave_the_leader_to_do_it(stage: Stage, fleet: Fleet) -> None:
-    fleet.answer_seconds = 2.0
+    fleet.worker_timeout_seconds = 2.0
     workers = fleet.workers(["anna", "bert"])
     leader = fleet.start("leader", "lena")
     looking(stage, leader)
@@ -191,7 +191,7 @@ def test_all_workers_killed_leave_the_leader_to_do_it(stage: Stage, fleet: Fleet
 
 
 def test_worker_stopped_and_continued_is_asked_again(stage: Stage, fleet: Fleet) -> None:
-    fleet.answer_seconds = 2.0
+    fleet.worker_timeout_seconds = 2.0
     anna, _ = fleet.workers(["anna", "bert"])
     leader = fleet.start("leader", "lena")
     looking(stage, leader)

@@ -103,7 +103,7 @@ def keeper(
         Site.of(stage.deployment, vaults),
         [devnet_signer(Actor.KEEPER)],
         outbox,
-        KeeperOptions(fee_cap_wei=10_000 * 10**9, receipt_seconds=0, look_seconds=60),
+        KeeperOptions(fee_cap_wei=10_000 * 10**9, receipt_seconds=0, tick_timeout_seconds=60),
         evaluator=evaluator,
     )
     made.start()

@@ -37,7 +37,10 @@ VAULT = "0x" + "aa" * 20
 UNIT = 10**8  # ten times the least tip
 CONFIRMATIONS = 4
 RULES = SendRules(
-    fee_cap_wei=1_000 * UNIT, bump_after_blocks=2, confirmations=CONFIRMATIONS, least_wait_seconds=0
+    fee_cap_wei=1_000 * UNIT,
+    bump_after_blocks=2,
+    confirmations=CONFIRMATIONS,
+    min_pending_seconds=0,
 )
 EPOCHS = 4
 

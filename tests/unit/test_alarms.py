@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from rebalancer.config import AlertSettings
 from rebalancer.keeper.outages import LeftOut
 from rebalancer.reasons import Reason
+from rebalancer.settings import AlertSettings
 from rebalancer.units import E18
 from rebalancer.watch.alarms import ALARMS, SILENT_SECONDS, Alarm, Limits, Severity, rules
 from rebalancer.watch.metrics import Metrics

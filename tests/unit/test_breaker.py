@@ -50,7 +50,7 @@ def test_a_tripped_breaker_is_closed_by_nothing() -> None:
 
 
 def test_a_breaker_that_fails_for_months_still_rests_the_longest() -> None:
-    breaker = Breaker(failures=1, rest_seconds=60.0, longest_seconds=3_600.0)
+    breaker = Breaker(failures=1, backoff_seconds=60.0, longest_seconds=3_600.0)
     for hour in range(2_000):
         assert breaker.failed("away", hour * 3_600.0)
 

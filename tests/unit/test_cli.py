@@ -19,9 +19,9 @@ import structlog
 from rebalancer import demo
 from rebalancer.cli import Options, root, session
 from rebalancer.cli.advice import sentence
-from rebalancer.cli.keeper import _Asked, _reloaded
 from rebalancer.cli.session import read_chains
 from rebalancer.cli.show import amount, console, pairs, percent, plain, usd
+from rebalancer.cli.tuning import RunOptions, reloaded
 from rebalancer.deploy import Role
 from rebalancer.errors import ContractReverted, RebalancerError, RpcRejected, RpcTimeout
 from rebalancer.policy import Price
@@ -170,18 +170,18 @@ def test_module_runs_as_the_program_does() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("vault", "deposit"), "Say either --shares N, or --token SYMBOL and --amount X."),
-        (("vault", "deposit", "--shares", "1", "--token", "USDC"), "Say either --shares N"),
+        (("vault", "deposit"), "Give either --shares N, or --token SYMBOL and --amount X."),
+        (("vault", "deposit", "--shares", "1", "--token", "USDC"), "Give either --shares N"),
         (("vault", "deposit", "--token", "USDC"), "--token SYMBOL and --amount X"),
-        (("vault", "withdraw"), "Say either --shares N or --all."),
-        (("vault", "withdraw", "--all", "--shares", "1"), "Say either --shares N or --all."),
+        (("vault", "withdraw"), "Give either --shares N or --all."),
+        (("vault", "withdraw", "--all", "--shares", "1"), "Give either --shares N or --all."),
         (("vault", "status", "--vault", "0x12"), "'0x12' is not an address"),
         (
             ("vault", "status", "--vault", "0xC02aaA39b223FE8D0A0e5C4F27eAD9083C756CC2"),
             "are not those of its checksum",
         ),
         (("vault", "create"), "Missing option '--spec'"),
-        (("vault", "claim", "--amount", "1"), "Say with --token what --amount is of."),
+        (("vault", "claim", "--amount", "1"), "--amount needs --token."),
         (("vault", "set-targets"), "Missing option '--target'"),
         (("vault", "deposit", "--shares", "1", "--account", "20"), "is not in the range 0<=x<=19"),
         (("devnet", "--speed", "-1"), "is not in the range"),
@@ -202,8 +202,12 @@ def test_misuse_is_told_with_the_usage(
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (("--config", "none.toml", "vault", "status"), 17, "none.toml: there is no such file"),
-        (("--chain-id", "0", "vault", "status"), 17, "chain_id on the command line: 0 will not do"),
+        (("--config", "none.toml", "vault", "status"), 17, "none.toml: the file does not exist"),
+        (
+            ("--chain-id", "0", "vault", "status"),
+            17,
+            "chain_id on the command line: 0 is not valid",
+        ),
         (("--rpc-url", "ftp://host", "plan"), 17, "must start with http:// or https://"),
         (("--rpc-url", "http://127.0.0.1:1", "vault", "status"), 10, "cannot be reached"),
         (("--rpc-url", "http://127.0.0.1:1", "plan"), 10, "cannot be reached"),
@@ -439,13 +443,13 @@ def test_two_demos_do_not_write_into_one_folder(
 
 def test_settings_that_are_taken_over_are_logged_with_what_they_were(tmp_path: Path) -> None:
     file = tmp_path / "rebalancer.toml"
-    file.write_text("[keeper]\nmax_fee_gwei = 50\noutbox = 'a.sqlite'\n")
+    file.write_text("[keeper]\nmax_fee_gwei = 50\noutbox_file = 'a.sqlite'\n")
     options = Options()
     (before,) = read_chains(options)
-    file.write_text("[keeper]\nmax_fee_gwei = 20\noutbox = 'b.sqlite'\n")
+    file.write_text("[keeper]\nmax_fee_gwei = 20\noutbox_file = 'b.sqlite'\n")
 
     with structlog.testing.capture_logs() as logs:
-        tunings = _reloaded(options, _Asked(), {31337: before})
+        tunings = reloaded(options, RunOptions(), {31337: before})
     structlog.reset_defaults()
 
     assert tunings[31337].options.fee_cap_wei == 20 * 10**9

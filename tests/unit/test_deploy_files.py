@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from rebalancer.config import describe
 from rebalancer.errors import BooksDiffer, ConfigError, KeeperNotAuthorized
 from rebalancer.reasons import Reason
+from rebalancer.settings import describe
 from rebalancer.watch.alarms import ALARMS, Limits
 from rebalancer.watch.metrics import Metrics
 from rebalancer.watch.notices import Alarms
@@ -338,7 +338,7 @@ def test_prometheus_asks_the_keeper_where_it_listens(compose: dict[str, Any], de
     assert "REBALANCER_KEEPER__LISTEN=0.0.0.0:9464" in dockerfile
     assert compose["services"]["keeper"]["ports"] == ["127.0.0.1:9464:9464"]
     assert (
-        compose["services"]["keeper"]["environment"]["REBALANCER_KEEPER__LISTEN_NAMES"] == "keeper"
+        compose["services"]["keeper"]["environment"]["REBALANCER_KEEPER__ALLOWED_HOSTS"] == "keeper"
     )
     assert config["rule_files"] == ["alerts.yml"]
 

@@ -64,7 +64,7 @@ OTHER = "0x" + "22" * 20
 SYSTEM = System(*(vault(0x100 + at) for at in range(12)))
 VAULTS = interface("BasketVault")
 RULES = SendRules(
-    fee_cap_wei=1_000 * UNIT, bump_after_blocks=3, confirmations=4, least_wait_seconds=0
+    fee_cap_wei=1_000 * UNIT, bump_after_blocks=3, confirmations=4, min_pending_seconds=0
 )
 
 
@@ -435,7 +435,7 @@ def test_a_vault_that_is_refused_so_often_is_left_alone_for_a_while(
     desk: Desk, clock: Clock, step: Step
 ) -> None:
     desk.script.verdicts = [replace(of(desk.verdict), step=step)]
-    desk.made(max_failures_in_a_row=3, rest_seconds=60.0)
+    desk.made(max_consecutive_failures=3, backoff_seconds=60.0)
     desk.node.estimate = refused()
     seen_reasons = [desk.decision(desk.node.pass_blocks()).reason for _ in range(4)]
     assert seen_reasons == [Reason.SIMULATION_REFUSED] * 3 + [Reason.HALTED]
@@ -455,7 +455,7 @@ def test_a_vault_that_is_refused_so_often_is_left_alone_for_a_while(
 
 def test_a_refusal_that_newer_blocks_overtake_is_the_plans_after_so_many(desk: Desk) -> None:
     desk.script.verdicts = [of(desk.verdict)]
-    desk.made(max_failures_in_a_row=3)
+    desk.made(max_consecutive_failures=3)
     desk.node.estimate = refused()
     reasons = []
     for _ in range(4):
@@ -476,7 +476,7 @@ def test_a_refusal_that_newer_blocks_overtake_is_the_plans_after_so_many(desk: D
 
 
 def test_a_refusal_after_what_others_have_under_way_is_nobodys_fault(desk: Desk) -> None:
-    desk.made(ONE, TWO, max_failures_in_a_row=1)
+    desk.made(ONE, TWO, max_consecutive_failures=1)
     desk.script.verdicts = [of(desk.verdict, TWO)]
     desk.tick()
     desk.script.verdicts = [of(desk.verdict), quiet(desk.verdict, TWO)]
@@ -492,12 +492,12 @@ def test_a_refusal_after_what_others_have_under_way_is_nobodys_fault(desk: Desk)
 
 def test_what_a_limit_forbids_is_not_sent_and_blames_nobody(desk: Desk) -> None:
     poor = Lane(Pen(), KeyLimits(max_spend_per_day_wei=1))
-    desk.made(signers=[poor], max_failures_in_a_row=1)
+    desk.made(signers=[poor], max_consecutive_failures=1)
     desk.script.verdicts = [of(desk.verdict)]
     assert desk.decision().reason is Reason.NOT_SENT
-    desk.made(max_failures_in_a_row=1, fee_cap_wei=1)
+    desk.made(max_consecutive_failures=1, fee_cap_wei=1)
     assert desk.decision(desk.node.pass_blocks()).reason is Reason.NOT_SENT
-    desk.made(max_failures_in_a_row=1)
+    desk.made(max_consecutive_failures=1)
     desk.node.balance = 0
     found = desk.decision(desk.node.pass_blocks())
     assert found.reason is Reason.NOT_SENT
@@ -506,7 +506,7 @@ def test_what_a_limit_forbids_is_not_sent_and_blames_nobody(desk: Desk) -> None:
 
 
 def test_what_the_node_does_not_take_is_not_sent_and_told_once(desk: Desk, clock: Clock) -> None:
-    desk.made(max_failures_in_a_row=1)
+    desk.made(max_consecutive_failures=1)
     desk.script.verdicts = [of(desk.verdict)]
     desk.node.refuses = True
 
@@ -533,7 +533,7 @@ def test_a_node_that_fails_otherwise_fails_the_look(desk: Desk) -> None:
 def test_what_a_contract_refused_in_a_block_counts_against_its_vault(
     desk: Desk, clock: Clock
 ) -> None:
-    desk.made(ONE, max_failures_in_a_row=1)
+    desk.made(ONE, max_consecutive_failures=1)
     desk.script.verdicts = [of(desk.verdict)]
     desk.tick()
     desk.monkeypatch.setattr(desk.node, "succeeded", lambda _: False, raising=False)
@@ -547,7 +547,7 @@ def test_what_a_contract_refused_in_a_block_counts_against_its_vault(
 
 
 def test_what_was_cancelled_is_told_with_its_reason_and_blames_nobody(desk: Desk) -> None:
-    desk.made(ONE, max_failures_in_a_row=1)
+    desk.made(ONE, max_consecutive_failures=1)
     desk.script.verdicts = [of(desk.verdict)]
     desk.tick()
     desk.changed[ONE] = {"state": replace(desk.verdict.snapshot.state, epoch=5)}
@@ -825,7 +825,7 @@ def test_what_feeds_are_off_the_market_is_told_to_who_watches(desk: Desk) -> Non
 
 
 def test_what_is_begun_in_time_may_be_brought_to_its_end(desk: Desk, clock: Clock) -> None:
-    desk.made(look_seconds=12.0)
+    desk.made(tick_timeout_seconds=12.0)
     deadlines: list[float | None] = []
     plain = Dispatch._act
 
@@ -874,7 +874,7 @@ def test_every_page_of_very_many_vaults_is_checked(desk: Desk) -> None:
 def test_a_vault_the_look_came_to_too_late_is_told_so_and_one_that_needs_nothing_is_not(
     desk: Desk, clock: Clock
 ) -> None:
-    desk.made(ONE, TWO, look_seconds=12.0)
+    desk.made(ONE, TWO, tick_timeout_seconds=12.0)
     desk.script.verdicts = [of(desk.verdict), quiet(desk.verdict, TWO)]
     wait = [12.0]
 
@@ -1231,7 +1231,7 @@ def apart(desk: Desk, bad: set[str]) -> Keeper:
     for estimates in (dispatch, pool_faults):
         desk.monkeypatch.setattr(estimates, "estimate_gas", estimate)
     desk.script.verdicts = [of(desk.verdict)]
-    return desk.made(max_failures_in_a_row=1)
+    return desk.made(max_consecutive_failures=1)
 
 
 def test_the_pool_without_which_plans_pass_is_left_out_for_the_vault(desk: Desk) -> None:
@@ -1305,7 +1305,7 @@ def test_a_pool_that_refuses_is_blamed_though_a_newer_block_hides_who_only_pays_
 
 def blamed(desk: Desk, *failed: FailedSwap, failures: int = 1) -> Keeper:
     """A keeper whose rebalances a simulation refuses, by the fault of these swaps."""
-    keeper = desk.made(max_failures_in_a_row=failures)
+    keeper = desk.made(max_consecutive_failures=failures)
     desk.script.verdicts = [of(desk.verdict)]
     desk.monkeypatch.setattr(
         desk.node,
@@ -1431,7 +1431,7 @@ def test_other_settings_hold_from_the_next_look_on(desk: Desk) -> None:
     desk.script.verdicts = [of(desk.verdict)]
     desk.tick()
     options = KeeperOptions(
-        max_failures_in_a_row=1, rest_seconds=7.0, fee_cap_wei=99, receipt_seconds=0
+        max_consecutive_failures=1, backoff_seconds=7.0, fee_cap_wei=99, receipt_seconds=0
     )
     rules, evaluation = SendRules(fee_cap_wei=3), EvaluatorOptions(replan_blocks=8)
     desk.keeper.tune(Tuning(options, rules, evaluation, 1_234))
@@ -1513,7 +1513,7 @@ def test_a_loop_without_announcements_pauses_between_questions(desk: Desk) -> No
 
 
 def test_a_loop_that_fails_so_often_in_a_row_ends_with_the_last_failure(desk: Desk) -> None:
-    desk.made(max_failures_in_a_row=3)
+    desk.made(max_consecutive_failures=3)
     desk.script.verdicts = [quiet(desk.verdict)]
     down = RpcTimeout("node", 3)
     with pytest.raises(TooManyFailures) as caught:
@@ -1529,7 +1529,7 @@ def test_a_loop_that_fails_so_often_in_a_row_ends_with_the_last_failure(desk: De
 
 
 def test_a_look_that_failed_says_how_much_it_asked(desk: Desk) -> None:
-    desk.made(max_failures_in_a_row=9)
+    desk.made(max_consecutive_failures=9)
     desk.node.call("eth_blockNumber")
     desk.script.fails = RpcTimeout("node", 3)
     before = len(desk.node.asked)
@@ -1539,7 +1539,7 @@ def test_a_look_that_failed_says_how_much_it_asked(desk: Desk) -> None:
 
 
 def test_a_loop_that_does_not_give_up_rests_and_tries_again(desk: Desk, clock: Clock) -> None:
-    desk.made(max_failures_in_a_row=1, rest_seconds=5.0, gives_up=False)
+    desk.made(max_consecutive_failures=1, backoff_seconds=5.0, gives_up=False)
     desk.script.verdicts = [quiet(desk.verdict)]
     heads = FakeHeads(desk, [RpcTimeout("node", 3), desk.node.pass_blocks])
     desk.monkeypatch.setattr(module, "Heads", heads)
@@ -1557,7 +1557,7 @@ def test_a_loop_that_does_not_give_up_rests_and_tries_again(desk: Desk, clock: C
 
 
 def test_what_was_decided_before_a_look_failed_is_told_at_the_end(desk: Desk) -> None:
-    desk.made(ONE, max_failures_in_a_row=2)
+    desk.made(ONE, max_consecutive_failures=2)
     desk.script.verdicts = [of(desk.verdict)]
     desk.tick()
     desk.script.fails = RpcTimeout("node", 3)

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from rebalancer.chain.abi import interface
-from rebalancer.config import Settings
 from rebalancer.errors import (
     CallNotAllowed,
     FeeAboveLimit,
@@ -20,6 +19,7 @@ from rebalancer.send.from_settings import lane_of
 from rebalancer.send.lanes import KeyLimits, Lane, as_lane, choose
 from rebalancer.send.signed import SignedTransaction
 from rebalancer.send.signer import devnet_signer
+from rebalancer.settings import Settings
 
 ME = "0x" + "11" * 20
 VAULT = "0x" + "aa" * 20

@@ -43,7 +43,7 @@ from tests.unit.test_relays import REFUSES, Endpoint
 
 OTHER = "0x" + "22" * 20
 RULES = SendRules(
-    fee_cap_wei=1_000 * UNIT, bump_after_blocks=3, confirmations=4, least_wait_seconds=12.0
+    fee_cap_wei=1_000 * UNIT, bump_after_blocks=3, confirmations=4, min_pending_seconds=12.0
 )
 OFFER = Fees(40 * UNIT, UNIT)
 GAS = 50_000
@@ -278,7 +278,7 @@ def test_a_replacement_spends_only_what_it_costs_more(outbox: Outbox, chain: Fak
 
 def clock_passes(outbox: Outbox) -> None:
     """Nothing has to wait any more."""
-    outbox.rules = replace(outbox.rules, least_wait_seconds=0)
+    outbox.rules = replace(outbox.rules, min_pending_seconds=0)
 
 
 # By which account

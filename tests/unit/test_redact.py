@@ -13,17 +13,17 @@ from pydantic import SecretStr
 
 from rebalancer.chain.rpc import Rpc
 from rebalancer.cli.logs import set_up_logs
-from rebalancer.config import (
-    AccountSettings,
-    AlertSettings,
-    KeeperSettings,
-    PlaceUrl,
-    RpcUrl,
-    Settings,
-    SocketUrl,
-)
 from rebalancer.errors import RpcRejected
 from rebalancer.redact import HIDDEN, Redactor
+from rebalancer.settings import (
+    AccountSettings,
+    AlertSettings,
+    AlertUrl,
+    KeeperSettings,
+    RpcUrl,
+    Settings,
+    WebSocketUrl,
+)
 from tests.unit.test_rpc import ScriptedServer
 
 KEY = "Zx81kQ9vWm3P"
@@ -152,15 +152,17 @@ def every_secret() -> tuple[Settings, list[str]]:
         Settings(
             rpc_url=RpcUrl(f"https://a.example/{next(one)}"),
             more_rpc_urls=(RpcUrl(f"https://b.example/{next(one)}"),),
-            rpc_socket_url=SocketUrl(f"wss://c.example/{next(one)}"),
+            rpc_websocket_url=WebSocketUrl(f"wss://c.example/{next(one)}"),
             wallet=AccountSettings(keystore_password=SecretStr(next(one))),
             keeper=KeeperSettings(
                 keystore_password=SecretStr(next(one)),
                 signer_url=RpcUrl(f"https://d.example/{next(one)}"),
                 relays=(RpcUrl(f"https://e.example/{next(one)}"),),
-                lanes=(AccountSettings(signer_url=RpcUrl(f"https://f.example/{next(one)}")),),
+                extra_accounts=(
+                    AccountSettings(signer_url=RpcUrl(f"https://f.example/{next(one)}")),
+                ),
             ),
-            alerts=AlertSettings(urls=(PlaceUrl(f"tgram://{next(one)}/12"),)),
+            alerts=AlertSettings(urls=(AlertUrl(f"tgram://{next(one)}/12"),)),
         ),
         secrets,
     )

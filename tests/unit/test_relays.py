@@ -95,7 +95,7 @@ def test_nothing_goes_public_sooner_than_the_least_wait_however_fast_blocks_come
     attempt = signed(journal, Kind.ORIGINAL)
     clock[0] += 600
     attempt = replace(attempt, versions=(*attempt.versions, attempt.newest))
-    relays = Relays([Endpoint("one")], public_after_blocks=1, least_wait_seconds=12.0)
+    relays = Relays([Endpoint("one")], public_after_blocks=1, min_pending_seconds=12.0)
     seen = []
     for wait in (0.0, 11.9, 12.0, 13.0):
         clock[0] = SIGNED_AT + wait

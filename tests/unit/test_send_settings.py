@@ -7,17 +7,20 @@ from typing import Any
 
 import pytest
 
-from rebalancer.config import AccountSettings, KeeperSettings, Settings
 from rebalancer.errors import OutboxError, SpendingUnwritable
 from rebalancer.send.from_settings import outbox_of, rules_of
 from rebalancer.send.lifecycle import SendRules
 from rebalancer.send.relay import PRIVATE_METHOD, RelayRpc
+from rebalancer.settings import AccountSettings, KeeperSettings, Settings
 
 GWEI = 10**9
 
 
 def settings(folder: Path, chain_id: int = 1, **keeper: Any) -> Settings:
-    given = {"outbox": folder / "outbox.sqlite", "spending": folder / "spending.sqlite"} | keeper
+    given = {
+        "outbox_file": folder / "outbox.sqlite",
+        "spending_file": folder / "spending.sqlite",
+    } | keeper
     return Settings(
         chain_id=chain_id,
         rpc_timeout_seconds=7.5,
@@ -27,16 +30,16 @@ def settings(folder: Path, chain_id: int = 1, **keeper: Any) -> Settings:
 
 @pytest.mark.parametrize("chain_id", [1, 31337])
 @pytest.mark.parametrize(
-    "given", [{}, {"confirmations": 30}, {"least_wait_seconds": 5.0}, {"confirmations": "safe"}]
+    "given", [{}, {"confirmations": 30}, {"min_pending_seconds": 5.0}, {"confirmations": "safe"}]
 )
 def test_a_local_chain_is_final_and_hurried_at_once_unless_the_settings_say(
     tmp_path: Path, chain_id: int, given: dict[str, Any]
 ) -> None:
     found = rules_of(settings(tmp_path, chain_id, **given, bump_after_blocks=9, max_fee_gwei=50))
 
-    unset = {"confirmations": 1, "least_wait_seconds": 0.0}
+    unset = {"confirmations": 1, "min_pending_seconds": 0.0}
     if chain_id == 1:
-        unset = {"confirmations": 12, "least_wait_seconds": 12.0}
+        unset = {"confirmations": 12, "min_pending_seconds": 12.0}
     assert found == SendRules(fee_cap_wei=50 * GWEI, bump_after_blocks=9, **unset | given)
 
 
@@ -46,7 +49,7 @@ def test_relays_are_asked_as_the_settings_say(tmp_path: Path) -> None:
         relays=["https://one.example/path", "https://two.example"],
         relay_method=PRIVATE_METHOD,
         public_after_blocks=4,
-        least_wait_seconds=3.0,
+        min_pending_seconds=3.0,
     )
     with outbox_of(given) as outbox:
         relays = outbox.delivery.relays
@@ -56,7 +59,7 @@ def test_relays_are_asked_as_the_settings_say(tmp_path: Path) -> None:
         assert all(isinstance(one, RelayRpc) for one in relays.endpoints)
         assert {one.timeout_s for one in relays.endpoints} == {7.5}
         assert (relays.method, relays.public_after_blocks) == (PRIVATE_METHOD, 4)
-        assert relays.least_wait_seconds == 3.0
+        assert relays.min_pending_seconds == 3.0
         assert outbox.path == tmp_path / "outbox.sqlite"
 
 
@@ -65,8 +68,8 @@ def test_relays_are_asked_as_the_settings_say(tmp_path: Path) -> None:
     [
         {"keystore": "key.json"},
         {"signer_url": "http://signer"},
-        {"lanes": [{"devnet_account": 4}, {"keystore": "key.json"}]},
-        {"lanes": [{"signer_url": "http://signer"}, {"devnet_account": 4}]},
+        {"extra_accounts": [{"devnet_account": 4}, {"keystore": "key.json"}]},
+        {"extra_accounts": [{"signer_url": "http://signer"}, {"devnet_account": 4}]},
     ],
 )
 def test_any_key_of_ones_own_is_counted_on_a_local_chain_too(
@@ -78,10 +81,10 @@ def test_any_key_of_ones_own_is_counted_on_a_local_chain_too(
 
 
 def test_test_accounts_are_counted_nowhere_but_on_a_real_chain(tmp_path: Path) -> None:
-    lanes = (AccountSettings(devnet_account=4),)
-    with outbox_of(settings(tmp_path, 31337, lanes=lanes)) as outbox:
+    accounts = (AccountSettings(devnet_account=4),)
+    with outbox_of(settings(tmp_path, 31337, extra_accounts=accounts)) as outbox:
         assert outbox.delivery.spending is None
-    with outbox_of(settings(tmp_path, 1, lanes=lanes)) as outbox:
+    with outbox_of(settings(tmp_path, 1, extra_accounts=accounts)) as outbox:
         assert outbox.delivery.spending is not None
 
 

@@ -11,7 +11,6 @@ import pytest
 from eth_account import Account
 from pydantic import SecretStr
 
-from rebalancer.config import AccountSettings
 from rebalancer.errors import (
     DevnetKeyOnRealChain,
     KeystoreMissing,
@@ -32,6 +31,7 @@ from rebalancer.send.signer import (
     keystore_address,
     keystore_weakness,
 )
+from rebalancer.settings import AccountSettings
 
 KEY = bytes.fromhex("0123456789abcdef" * 4)
 ADDRESS = "0xfcad0b19bb29d4674531d6f115237e16afce377c"  # of that key

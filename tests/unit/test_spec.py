@@ -153,7 +153,7 @@ ASSET = '[[assets]]\ntoken = "WETH"\ntarget = "0"\nband_bps = 150\nseed = "0"\n'
     [
         ('token = "USDC"', 'token = "DAI"', TokenNotListed, "token DAI is not in the addresses"),
         ('"20%"', '"21%"', TargetsDoNotSumToOne, "101 %, which is 1 % above 100 %"),
-        ('"20%"', '"a fifth"', ConfigError, r"assets\[3\]\.target .* 'a fifth' will not do"),
+        ('"20%"', '"a fifth"', ConfigError, r"assets\[3\]\.target .* 'a fifth' is not valid"),
         ('"20%"', "true", ConfigError, "True is not a number"),
         ("band_bps = 150", "band_bps = 0", BandOutOfRange, "The band of WETH is 0 bps"),
         ("band_bps = 150", "band_bps = -1", ConfigError, "-1 is not a whole number"),
@@ -187,7 +187,7 @@ def test_bad_vault_is_refused_in_a_sentence(
 
 
 def test_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="there is no such file; name another"):
+    with pytest.raises(ConfigError, match="the file does not exist; name another"):
         load_vault_spec(tmp_path / "none.toml", KNOWN, fee_recipient=CREATOR)
 
 
@@ -257,7 +257,7 @@ def test_pools_are_named_by_address_by_pair_and_fee_or_by_manager_and_id(tmp_pat
         (f'"{POOL}", "{POOL}"', r"pools\[2\] .*is named twice; remove one of them"),
         ("5", r"pools\[1\] .*5 is not an address"),
         (f'{{ address = "{POOL}", fee_bps = 10000 }}', r"fee_bps .*10000 is not from 0 to 9999"),
-        (f'{{ address = "{POOL}", fee = 5 }}', r"pools\[1\]\.fee .*there is no such key"),
+        (f'{{ address = "{POOL}", fee = 5 }}', r"pools\[1\]\.fee .*unknown key"),
         (f'{{ manager = "{POOL}", id = "0x12" }}', "is not an id of 0x and 64 hexadecimal"),
         (f'{{ manager = "{POOL}" }}', r"pools\[1\]\.id .*it is missing"),
         (f'{{ id = "{POOL_ID}" }}', r"pools\[1\]\.manager .*it is missing"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import urllib3
 
-from rebalancer.config import Settings
 from rebalancer.fleet.standing import SILENT_SECONDS, Standing, served
+from rebalancer.settings import Settings
 from rebalancer.watch.server import Server
 
 NOON = 1_700_000_000.0

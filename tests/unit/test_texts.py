@@ -21,8 +21,8 @@ from rebalancer.chain.abi import interface
 from rebalancer.chain.deployment import DeployedToken, Deployment
 from rebalancer.cli.logs import set_up_logs
 from rebalancer.cli.show import console
-from rebalancer.config import Settings
 from rebalancer.errors import DevnetError, RpcRejected
+from rebalancer.settings import Settings
 from rebalancer.texts import LONGEST_SYMBOL, LONGEST_TEXT, nests_deeper, safe_json, safe_text
 from rebalancer.venues import load
 from tests.unit.pairs import A, B, pair

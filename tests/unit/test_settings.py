@@ -13,7 +13,8 @@ import pytest
 from pydantic import ValidationError
 
 from rebalancer.cli.session import Session
-from rebalancer.config import (
+from rebalancer.errors import ConfigError
+from rebalancer.settings import (
     KeeperSettings,
     Settings,
     changed,
@@ -21,7 +22,7 @@ from rebalancer.config import (
     load_chains,
     load_settings,
 )
-from rebalancer.errors import ConfigError
+from rebalancer.settings.examples import EXAMPLES
 
 VAULT = "0x6c9fc64a53c1b71fb3f9af64d1ae3a4931a5f4e9"
 SECRET = "0ld-k3y"
@@ -54,7 +55,7 @@ def refused(**overrides: Any) -> ConfigError:
 
 
 def test_file_asked_for_and_absent_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"^mine\.toml: there is no such file"):
+    with pytest.raises(ConfigError, match=r"^mine\.toml: the file does not exist"):
         load_settings(Path("mine.toml"))
 
 
@@ -76,27 +77,27 @@ def test_env_file_with_a_broken_line_is_refused_with_its_number() -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("chian_id = 1", "chian_id in rebalancer.toml: there is no such setting; the nearest is chain_id."),
-        ("[keeper]\npol_seconds = 1", "keeper.pol_seconds in rebalancer.toml: there is no such setting; the nearest is keeper.poll_seconds."),
-        ("[kepeer]\npoll_seconds = 1", "kepeer in rebalancer.toml: there is no such setting; the nearest is keeper."),
+        ("chian_id = 1", "chian_id in rebalancer.toml: unknown setting; the closest is chain_id."),
+        ("[keeper]\npol_seconds = 1", "keeper.pol_seconds in rebalancer.toml: unknown setting; the closest is keeper.poll_seconds."),
+        ("[kepeer]\npoll_seconds = 1", "kepeer in rebalancer.toml: unknown setting; the closest is keeper."),
         ("keeper = 5", "keeper in rebalancer.toml: it must be a section: [keeper]."),
-        ("chain_id = 'main'", "chain_id in rebalancer.toml: 'main' will not do: it must be a valid integer, unable to parse string as an integer; for example 31337."),
-        ("chain_id = true", "chain_id in rebalancer.toml: True will not do: it must be a number, not true or false; for example 31337."),
-        ("chain_id = 0", "chain_id in rebalancer.toml: 0 will not do: it must be greater than or equal to 1; for example 31337."),
-        ("[keeper]\npoll_seconds = -1", "keeper.poll_seconds in rebalancer.toml: -1 will not do: it must be greater than 0; for example 2.0."),
-        ("[keeper]\npoll_seconds = nan", "keeper.poll_seconds in rebalancer.toml: nan will not do: it must be less than or equal to 3600"),
-        ("[keeper]\nmax_fee_gwei = 'cheap'", "keeper.max_fee_gwei in rebalancer.toml: 'cheap' will not do: it must be a valid decimal; for example 200."),
-        ("[keeper]\nmax_failures_in_a_row = 0", "keeper.max_failures_in_a_row in rebalancer.toml: 0 will not do"),
-        ("[keeper]\nkeystore = 5", "keeper.keystore in rebalancer.toml: 5 will not do"),
-        ("[wallet]\ndevnet_account = 20", "wallet.devnet_account in rebalancer.toml: 20 will not do: it must be less than 20"),
-        ("log_level = 'loud'", "log_level in rebalancer.toml: 'loud' will not do: it must be 'debug', 'info', 'warning' or 'error'"),
-        ("vaults = ['0x12']", "vaults in rebalancer.toml: '0x12' will not do: it must be an address: 0x and 40 hexadecimal digits; for example ["),
-        ("[keeper]\nlisten = '9464'", "keeper.listen in rebalancer.toml: '9464' will not do: it must be host:port, or empty or off for no server; for example \"127.0.0.1:9464\"."),
-        ("[keeper]\nlisten = 'localhost:65536'", "keeper.listen in rebalancer.toml: 'localhost:65536' will not do"),
-        ("[alerts]\nmin_severity = 'loud'", "alerts.min_severity in rebalancer.toml: 'loud' will not do: it must be 'info', 'warning' or 'critical'"),
-        ("[alerts]\nurls = ['mine']", "alerts.urls in rebalancer.toml: it must be the address of a place, kind://…, as Apprise writes them; for example [\"slack://"),
-        ("vaults = 5", "vaults in rebalancer.toml: 5 will not do"),
-        ("[keeper]\nkeystore_password = 'x'", "keeper.keystore_password in rebalancer.toml: passwords do not belong in this file; set REBALANCER_KEEPER__KEYSTORE_PASSWORD instead."),
+        ("chain_id = 'main'", "chain_id in rebalancer.toml: 'main' is not valid: it must be a valid integer, unable to parse string as an integer; for example 31337."),
+        ("chain_id = true", "chain_id in rebalancer.toml: True is not valid: it must be a number, not true or false; for example 31337."),
+        ("chain_id = 0", "chain_id in rebalancer.toml: 0 is not valid: it must be greater than or equal to 1; for example 31337."),
+        ("[keeper]\npoll_seconds = -1", "keeper.poll_seconds in rebalancer.toml: -1 is not valid: it must be greater than 0; for example 2.0."),
+        ("[keeper]\npoll_seconds = nan", "keeper.poll_seconds in rebalancer.toml: nan is not valid: it must be less than or equal to 3600"),
+        ("[keeper]\nmax_fee_gwei = 'cheap'", "keeper.max_fee_gwei in rebalancer.toml: 'cheap' is not valid: it must be a valid decimal; for example 200."),
+        ("[keeper]\nmax_consecutive_failures = 0", "keeper.max_consecutive_failures in rebalancer.toml: 0 is not valid"),
+        ("[keeper]\nkeystore = 5", "keeper.keystore in rebalancer.toml: 5 is not valid"),
+        ("[wallet]\ndevnet_account = 20", "wallet.devnet_account in rebalancer.toml: 20 is not valid: it must be less than 20"),
+        ("log_level = 'loud'", "log_level in rebalancer.toml: 'loud' is not valid: it must be 'debug', 'info', 'warning' or 'error'"),
+        ("vaults = ['0x12']", "vaults in rebalancer.toml: '0x12' is not valid: it must be an address: 0x and 40 hexadecimal digits; for example ["),
+        ("[keeper]\nlisten = '9464'", "keeper.listen in rebalancer.toml: '9464' is not valid: it must be host:port, or off or empty for no server; for example \"127.0.0.1:9464\"."),
+        ("[keeper]\nlisten = 'localhost:65536'", "keeper.listen in rebalancer.toml: 'localhost:65536' is not valid"),
+        ("[alerts]\nmin_severity = 'loud'", "alerts.min_severity in rebalancer.toml: 'loud' is not valid: it must be 'info', 'warning' or 'critical'"),
+        ("[alerts]\nurls = ['mine']", "alerts.urls in rebalancer.toml: it must be an Apprise URL, kind://…; for example [\"slack://"),
+        ("vaults = 5", "vaults in rebalancer.toml: 5 is not valid"),
+        ("[keeper]\nkeystore_password = 'x'", "keeper.keystore_password in rebalancer.toml: this file must not contain a password; set REBALANCER_KEEPER__KEYSTORE_PASSWORD instead."),
     ],
 )  # fmt: skip
 def test_bad_toml_is_refused_in_one_sentence(text: str, sentence: str) -> None:
@@ -112,13 +113,13 @@ def test_mistyped_checksum_is_refused() -> None:
 def test_bad_variable_is_refused_by_its_own_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REBALANCER_KEEPER__POLL_SECONDS", "soon")
     assert str(refused()) == (
-        "REBALANCER_KEEPER__POLL_SECONDS in the environment: 'soon' will not do: it must be a "
+        "REBALANCER_KEEPER__POLL_SECONDS in the environment: 'soon' is not valid: it must be a "
         "valid number, unable to parse string as a number; for example 2.0."
     )
     monkeypatch.setenv("REBALANCER_KEEPER__POLL_SECONDS", "")
     Path(".env").write_text(f"REBALANCER_VAULTS={VAULT},0x1\n")
     error = refused()
-    assert str(error).startswith("REBALANCER_VAULTS in .env: '0x1' will not do")
+    assert str(error).startswith("REBALANCER_VAULTS in .env: '0x1' is not valid")
     assert str(error).endswith(f"for example {VAULT}.")
 
 
@@ -132,7 +133,7 @@ def test_unknown_variable_is_refused_with_the_nearest(
         monkeypatch.setenv("REBALANCER_KEEPER_POLL_SECONDS", "3")
     error = refused()
     assert error.where == ("in .env" if file else "in the environment")
-    assert "the nearest is REBALANCER_KEEPER__POLL_SECONDS" in str(error)
+    assert "the closest is REBALANCER_KEEPER__POLL_SECONDS" in str(error)
 
 
 def test_bad_option_is_refused_before_what_it_overrules() -> None:
@@ -172,7 +173,9 @@ def test_nothing_said_gives_the_defaults() -> None:
 def test_option_beats_environment_beats_env_file_beats_toml(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    toml("chain_id = 1\nlog_level = 'error'\n[keeper]\npoll_seconds = 1\nmax_failures_in_a_row = 1")
+    toml(
+        "chain_id = 1\nlog_level = 'error'\n[keeper]\npoll_seconds = 1\nmax_consecutive_failures = 1"
+    )
     assert load_settings().chain_id == 1
     Path(".env").write_text("REBALANCER_CHAIN_ID=2\nREBALANCER_KEEPER__POLL_SECONDS=2\nOTHER=x\n")
     assert load_settings().chain_id == 2
@@ -182,7 +185,7 @@ def test_option_beats_environment_beats_env_file_beats_toml(
 
     assert settings.chain_id == 4
     assert settings.log_level == "error"
-    assert (settings.keeper.poll_seconds, settings.keeper.max_failures_in_a_row) == (2, 1)
+    assert (settings.keeper.poll_seconds, settings.keeper.max_consecutive_failures) == (2, 1)
 
 
 def test_settings_are_frozen() -> None:
@@ -256,7 +259,7 @@ def test_further_endpoints_are_listed_with_commas_and_never_shown(
 ) -> None:
     urls = (f"https://one.example/{SECRET}", f"https://two.example/?key={SECRET}")
     monkeypatch.setenv("REBALANCER_MORE_RPC_URLS", ", ".join(urls))
-    monkeypatch.setenv("REBALANCER_RPC_SOCKET_URL", f"wss://three.example/{SECRET}")
+    monkeypatch.setenv("REBALANCER_RPC_WEBSOCKET_URL", f"wss://three.example/{SECRET}")
     settings = load_settings()
 
     assert tuple(url.get_secret_value() for url in settings.more_rpc_urls) == urls
@@ -266,7 +269,7 @@ def test_further_endpoints_are_listed_with_commas_and_never_shown(
 
 
 def test_a_socket_that_is_none_is_refused_without_showing_it() -> None:
-    toml(f"rpc_socket_url = 'https://node.example/{SECRET}'")
+    toml(f"rpc_websocket_url = 'https://node.example/{SECRET}'")
     error = refused()
 
     assert "it must start with ws:// or wss://" in str(error)
@@ -301,7 +304,7 @@ rpc_url = "https://one.example"
 chain_id = 10
 rpc_url = "https://ten.example"
 vaults = []
-keeper = {{ max_fee_gwei = 2, outbox = "ten.sqlite" }}
+keeper = {{ max_fee_gwei = 2, outbox_file = "ten.sqlite" }}
 """
 
 
@@ -317,7 +320,7 @@ def test_each_chain_has_what_its_table_says_and_the_rest_from_above() -> None:
     assert one.rpc_timeout_seconds == ten.rpc_timeout_seconds == 7.5
     assert (one.vaults, ten.vaults) == ((VAULT,), ())
     assert (one.keeper.max_fee_gwei, ten.keeper.max_fee_gwei) == (Decimal(50), Decimal(2))
-    assert [str(each.keeper.outbox) for each in (one, ten)] == [
+    assert [str(each.keeper.outbox_file) for each in (one, ten)] == [
         ".rebalancer/outbox-1.sqlite",
         "ten.sqlite",
     ]
@@ -327,9 +330,9 @@ def test_the_command_line_says_which_of_several_chains_is_meant() -> None:
     toml(TWO)
     assert load_settings(overrides={"chain_id": 10}).keeper.max_fee_gwei == 2
     assert [each.chain_id for each in load_chains(overrides={"chain_id": 10})] == [10]
-    with pytest.raises(ConfigError, match="the chains 1, 10; say by --chain-id which"):
+    with pytest.raises(ConfigError, match="the chains 1, 10; select one with --chain-id"):
         load_settings()
-    with pytest.raises(ConfigError, match="the file names the chains 1, 10"):
+    with pytest.raises(ConfigError, match="the file contains only the chains 1, 10"):
         load_settings(overrides={"chain_id": 7})
 
 
@@ -337,14 +340,20 @@ def test_the_command_line_says_which_of_several_chains_is_meant() -> None:
     ("text", "wrong"),
     [
         ("chains = 3", "it must be tables"),
-        ("[[chains]]\nrpc_url = 'http://x'", "each must have its chain_id"),
-        ("[[chains]]\nchain_id = 1\n[[chains]]\nchain_id = 1", "it names chain 1 twice"),
+        ("[[chains]]\nrpc_url = 'http://x'", "each table needs a chain_id"),
+        ("[[chains]]\nchain_id = 1\n[[chains]]\nchain_id = 1", "it contains chain 1 twice"),
         ("[[chains]]\nchain_id = 1\nrcp_url = 'http://x'", "under [[chains]]"),
-        ("[[chains]]\nchain_id = 1\n[chains.keeper]\nkeystore_password = 'x'", "passwords"),
-        ("[[keeper.lanes]]\nkeystore_password = 'x'", "name a keystore_password_file instead"),
-        ("[[keeper.lanes]]\nkeystroke = 'x'", "keeper.lanes.keystroke"),
-        ("[keeper]\nlanes = [1]", "keeper.lanes"),
-        ("[[chains]]\nchain_id = 1\nkeeper = { lanes = [1] }", "keeper.lanes"),
+        (
+            "[[chains]]\nchain_id = 1\n[chains.keeper]\nkeystore_password = 'x'",
+            "must not contain a password",
+        ),
+        (
+            "[[keeper.extra_accounts]]\nkeystore_password = 'x'",
+            "set keystore_password_file instead",
+        ),
+        ("[[keeper.extra_accounts]]\nkeystroke = 'x'", "keeper.extra_accounts.keystroke"),
+        ("[keeper]\nextra_accounts = [1]", "keeper.extra_accounts"),
+        ("[[chains]]\nchain_id = 1\nkeeper = { extra_accounts = [1] }", "keeper.extra_accounts"),
     ],
 )
 def test_chains_and_lanes_that_are_wrong_are_refused_with_a_sentence(text: str, wrong: str) -> None:
@@ -355,15 +364,19 @@ def test_chains_and_lanes_that_are_wrong_are_refused_with_a_sentence(text: str, 
 
 
 def test_lanes_are_accounts() -> None:
-    toml('[[keeper.lanes]]\ndevnet_account = 5\n[[keeper.lanes]]\nkeystore = "second.json"')
-    first, second = load_settings().keeper.lanes
+    toml(
+        '[[keeper.extra_accounts]]\ndevnet_account = 5\n[[keeper.extra_accounts]]\nkeystore = "second.json"'
+    )
+    first, second = load_settings().keeper.extra_accounts
     assert first.devnet_account == 5
     assert str(second.keystore) == "second.json"
 
 
 def test_an_account_that_is_two_lanes_is_refused_with_its_address() -> None:
-    toml("[[keeper.lanes]]\ndevnet_account = 5\n[[keeper.lanes]]\ndevnet_account = 3")
-    with pytest.raises(ConfigError, match=r"0x90f79bf6.* would be two lanes"):
+    toml(
+        "[[keeper.extra_accounts]]\ndevnet_account = 5\n[[keeper.extra_accounts]]\ndevnet_account = 3"
+    )
+    with pytest.raises(ConfigError, match=r"0x90f79bf6.* is configured twice"):
         Session(load_settings()).keepers(None)
     assert [one.address[:6] for one in Session(load_settings()).keepers(4)] == ["0x15d3"]
 
@@ -415,6 +428,22 @@ def test_redis_url_of_another_kind_is_refused_and_not_shown() -> None:
 # What is written down of them
 
 
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_example_files_are_those_made_from_the_schema(repo_root: Path, name: str) -> None:
+    assert (repo_root / name).read_text() == EXAMPLES[name](), (
+        "run `python -m rebalancer.settings.examples` in the project's folder"
+    )
+
+
+def test_example_shows_the_limits_of_a_setting() -> None:
+    limits = {one.name: one.limits for one in describe()}
+    assert limits["keeper.poll_seconds"] == "More than 0, at most 3600."
+    assert limits["wallet.devnet_account"] == "At least 0, less than 20."
+    assert limits["alerts.min_severity"] == "One of info, warning, critical."
+    assert limits["chain_id"] == "At least 1."
+    assert limits["rpc_url"] == ""
+
+
 def test_example_toml_lists_every_setting_at_its_default(repo_root: Path) -> None:
     text = (repo_root / "rebalancer.example.toml").read_text()
     assert tomllib.loads(text) == {"wallet": {}, "keeper": {}, "alerts": {}, "fleet": {}}
@@ -447,13 +476,13 @@ def test_every_setting_is_described() -> None:
 
 def _without_examples(settings: Settings) -> dict[str, Any]:
     """The settings that have a default: the example files show an example of the others."""
-    flat = settings.model_dump(exclude={"vaults", "more_rpc_urls", "rpc_socket_url"})
+    flat = settings.model_dump(exclude={"vaults", "more_rpc_urls", "rpc_websocket_url"})
     for section in ("wallet", "keeper"):
         for name in ("keystore", "keystore_password_file", "signer_url", "signer_address"):
             del flat[section][name]
-    del flat["keeper"]["relays"], flat["keeper"]["allowed_targets"], flat["keeper"]["record"]
-    del flat["keeper"]["listen_names"], flat["keeper"]["native_price_usd"]
-    flat["keeper"]["spending"] = flat["keeper"]["spending"].expanduser()
+    del flat["keeper"]["relays"], flat["keeper"]["allowed_targets"], flat["keeper"]["record_file"]
+    del flat["keeper"]["allowed_hosts"], flat["keeper"]["native_price_usd"]
+    flat["keeper"]["spending_file"] = flat["keeper"]["spending_file"].expanduser()
     del flat["alerts"]["urls"]
     del flat["fleet"]["redis_url"], flat["fleet"]["worker_name"]
     return flat
@@ -473,5 +502,5 @@ def test_confirmations_of_anything_else_say_what_would_do(tmp_path: Path, said: 
     file = tmp_path / "rebalancer.toml"
     file.write_text(f"[keeper]\nconfirmations = {shown}\n")
 
-    with pytest.raises(ConfigError, match="a number of blocks from 1 on, or safe or finalized"):
+    with pytest.raises(ConfigError, match="a number of blocks of at least 1, or safe or finalized"):
         load_settings(file, env_file=tmp_path / ".env")

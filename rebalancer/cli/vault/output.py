@@ -1,0 +1,31 @@
+"""Output that several `rebalancer vault` commands share."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+import click
+
+from rebalancer.cli.session import Session
+from rebalancer.cli.show import console
+from rebalancer.errors import PolicyRefused
+from rebalancer.minimums import large_minimums
+from rebalancer.policy import Basket, Policy
+
+__all__ = ["print_done", "warn_of_minimums"]
+
+
+def print_done(what: str, done: Any) -> None:
+    """Print what a command did, and its transaction."""
+    console().print(what)
+    console().print(f"transaction {done.transaction_hash}, gas {done.gas_used:,}", style="dim")
+
+
+def warn_of_minimums(session: Session, basket: Basket, policy: Policy) -> None:
+    """Say on standard error which minimum trades are larger than what the vault will have to trade."""
+    with suppress(PolicyRefused):  # without a sound price nobody knows
+        for one in large_minimums(basket, policy):
+            asset = basket.assets[one.asset]
+            text = one.sentence(session.symbol(asset.token), asset.decimals)
+            click.echo(f"Warning: {text}.", err=True)
