@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rebalancer.keeper.breaker import Breaker
+from rebalancer.keeper.breaker import Breaker, VaultBreakers
 
 
 def test_a_breaker_opens_after_so_many_failures_in_a_row_and_not_before() -> None:
@@ -55,3 +55,15 @@ def test_a_breaker_that_fails_for_months_still_rests_the_longest() -> None:
         assert breaker.failed("away", hour * 3_600.0)
 
     assert breaker.until == 2_000 * 3_600.0
+
+
+def test_changed_limits_hold_for_vaults_that_failed_before_and_for_those_that_fail_later() -> None:
+    breakers = VaultBreakers(["one", "two"], 3, 60.0)
+    breakers.of("one").failed("no", 0.0)
+
+    breakers.tune(2, 7.0)
+
+    for vault, failures in (("one", 1), ("two", 2)):
+        opened = [breakers.of(vault).failed("no", 100.0) for _ in range(failures)]
+        assert opened[-1] is True
+        assert breakers.of(vault).until == 107.0

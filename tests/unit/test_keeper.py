@@ -562,6 +562,16 @@ def test_what_was_cancelled_is_told_with_its_reason_and_blames_nobody(desk: Desk
     assert desk.keeper.reporter.open_breakers(1e12) == ()
 
 
+def test_the_report_has_the_reason_of_the_newest_decision_for_every_vault(desk: Desk) -> None:
+    desk.made(ONE, TWO)
+    desk.script.verdicts = [of(desk.verdict)]
+    desk.script.reasons = {TWO: Reason.IN_BAND}
+
+    desk.tick()
+
+    assert desk.ticks[-1].reasons == {ONE: Reason.UNDER_WAY, TWO: Reason.IN_BAND}
+
+
 # Books that differ
 
 
