@@ -16,7 +16,6 @@ import structlog
 from rebalancer.keeper.report import Tick, Watcher
 from rebalancer.redact import Redactor
 from rebalancer.settings import Settings
-from rebalancer.settings.schema import Settings
 from rebalancer.watch.alarms import Limits
 from rebalancer.watch.alerts import Alerts
 from rebalancer.watch.board import Board

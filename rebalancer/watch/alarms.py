@@ -17,7 +17,6 @@ from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
 from rebalancer.keeper.report import OpenBreaker, Tick
 from rebalancer.reasons import Reason
 from rebalancer.settings import AlertSettings
-from rebalancer.settings.schema import AlertSettings
 from rebalancer.units import E18
 from rebalancer.words import span
 
