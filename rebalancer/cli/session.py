@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
@@ -44,8 +44,8 @@ from rebalancer.errors import (
     VaultNotNamed,
 )
 from rebalancer.send.signer import (
-    SignedTransaction,
     Signer,
+    WatchOnly,
     devnet_signer,
     keystore_address,
     open_signer,
@@ -155,7 +155,7 @@ class Session:
     @cached_property
     def _recorder(self) -> Recorder:
         assert self.unsigned is not None  # as `wallet` sees to  # noqa: S101
-        who, cap_wei = _Onlooker(self.unsigned.sender), self.settings.wallet.fee_cap_wei
+        who, cap_wei = WatchOnly(self.unsigned.sender), self.settings.wallet.fee_cap_wei
         return Recorder(self.rpc, who, cap_wei, self.unsigned.valid_seconds)
 
     def label(self, address: str) -> str:
@@ -412,18 +412,7 @@ class Session:
         """
         keystore = account.keystore if number is None and account.signer_url is None else None
         address = keystore_address(keystore) if keystore else None
-        return _Onlooker(address or self.signer(account, number).address)
-
-
-class _Onlooker:
-    """An account without its key: enough to simulate, not to sign."""
-
-    def __init__(self, address: str) -> None:
-        self.address = address
-
-    def sign(self, transaction: Mapping[str, Any]) -> SignedTransaction:
-        """Never: who only looks is not asked for a password."""
-        raise AssertionError(f"{self.address} only looks and was to sign {transaction}")
+        return WatchOnly(address or self.signer(account, number).address)
 
 
 def _tell_sent(what: str, transaction_hash: str) -> None:
