@@ -55,6 +55,7 @@ from rebalancer.send.wallet import Wallet
 from rebalancer.venues import Pool, Token
 
 __all__ = [
+    "SIGNER",
     "Session",
     "account_option",
     "address_option",
@@ -67,6 +68,9 @@ __all__ = [
 
 _LOOK_SECONDS = 15.0
 """How old what is known of several endpoints may be before they are measured anew."""
+
+SIGNER = "rebalancer.signer"
+"""Key of a context's `meta`: who signs in place of the settings' account."""
 
 ETHER = DeployedToken("ETH", ETH, 18)
 """Native money, where a token is asked for."""
@@ -401,7 +405,11 @@ class Session:
                 raise click.UsageError("--from says who will send it: leave --account out.")
             return self._recorder
         account = self.settings.wallet
-        signer = self.signer(account, number) if signs else self.onlooker(account, number)
+        given: Signer | None = click.get_current_context().meta.get(SIGNER)
+        if given is not None:
+            signer = given if signs else WatchOnly(given.address)
+        else:
+            signer = self.signer(account, number) if signs else self.onlooker(account, number)
         return Wallet(self.rpc, signer, account.fee_cap_wei, on_sent=_tell_sent)
 
     def onlooker(self, account: AccountSettings, number: int | None) -> Signer:
