@@ -1204,6 +1204,15 @@ class NothingToClaim(ActionError):
         )
 
 
+class NothingToSend(ActionError):
+    """A verdict asks for no call."""
+
+    def __init__(self, reason: str, text: str) -> None:
+        self.reason = reason
+        self.text = text
+        super().__init__(f"Nothing is to be sent ({reason}): {text.rstrip('.')}.")
+
+
 class NoShares(ActionError):
     """All shares of an account were to be redeemed, and it has none."""
 

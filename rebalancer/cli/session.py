@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
@@ -43,14 +43,15 @@ from rebalancer.errors import (
     VaultNotNamed,
 )
 from rebalancer.send.open_signer import open_signer
-from rebalancer.send.signed import SignedTransaction, Signer
-from rebalancer.send.signer import devnet_signer, keystore_address
+from rebalancer.send.signed import Signer
+from rebalancer.send.signer import WatchOnly, devnet_signer, keystore_address
 from rebalancer.send.unsigned import Recorder
 from rebalancer.send.wallet import Wallet
 from rebalancer.settings import AccountSettings, Settings, load_chains, load_settings
 from rebalancer.venues import Pool, Token
 
 __all__ = [
+    "SIGNER",
     "Session",
     "read_chains",
     "read_settings",
@@ -58,6 +59,9 @@ __all__ = [
 
 _LOOK_SECONDS = 15.0
 """How old what is known of several endpoints may be before they are measured anew."""
+
+SIGNER = "rebalancer.signer"
+"""Key of a context's `meta`: who signs in place of the settings' account."""
 
 ETHER = DeployedToken("ETH", ETH, 18)
 """Native money, where a token is asked for."""
@@ -144,7 +148,7 @@ class Session:
     @cached_property
     def _recorder(self) -> Recorder:
         assert self.unsigned is not None  # as `wallet` sees to  # noqa: S101
-        who, cap_wei = _Onlooker(self.unsigned.sender), self.settings.wallet.fee_cap_wei
+        who, cap_wei = WatchOnly(self.unsigned.sender), self.settings.wallet.fee_cap_wei
         return Recorder(self.rpc, who, cap_wei, self.unsigned.valid_seconds)
 
     def label(self, address: str) -> str:
@@ -390,7 +394,11 @@ class Session:
                 raise click.UsageError("--from names the sender: leave out --account.")
             return self._recorder
         account = self.settings.wallet
-        signer = self.signer(account, number) if signs else self.onlooker(account, number)
+        given: Signer | None = click.get_current_context().meta.get(SIGNER)
+        if given is not None:
+            signer = given if signs else WatchOnly(given.address)
+        else:
+            signer = self.signer(account, number) if signs else self.onlooker(account, number)
         return Wallet(self.rpc, signer, account.fee_cap_wei, on_sent=_tell_sent)
 
     def onlooker(self, account: AccountSettings, number: int | None) -> Signer:
@@ -401,18 +409,7 @@ class Session:
         """
         keystore = account.keystore if number is None and account.signer_url is None else None
         address = keystore_address(keystore) if keystore else None
-        return _Onlooker(address or self.signer(account, number).address)
-
-
-class _Onlooker:
-    """An account without its key: enough to simulate, not to sign."""
-
-    def __init__(self, address: str) -> None:
-        self.address = address
-
-    def sign(self, transaction: Mapping[str, Any]) -> SignedTransaction:
-        """Never: who only looks is not asked for a password."""
-        raise AssertionError(f"{self.address} only looks and was to sign {transaction}")
+        return WatchOnly(address or self.signer(account, number).address)
 
 
 def _tell_sent(what: str, transaction_hash: str) -> None:

@@ -45,7 +45,7 @@ from rebalancer.send.signed import Signer
 from rebalancer.send.simulate import Simulator, message
 from rebalancer.words import utc
 
-__all__ = ["Dispatch", "DispatchInputs"]
+__all__ = ["Dispatch", "DispatchInputs", "call_data"]
 
 _SHOWN = 5
 """Pools that are left out and named in a decision."""
@@ -186,13 +186,11 @@ class Dispatch:
 
     def _poke(self, at: DispatchInputs, verdict: Verdict) -> Decision:
         """Have the vault stamp, or clear, since when a rebalance is due."""
-        return self._send_beside(at, verdict, _vault(verdict).data("poke"))
+        return self._send_beside(at, verdict, _poke_data(verdict))
 
     def _sync(self, at: DispatchInputs, verdict: Verdict) -> Decision:
         """Have the vault write down the loss of the first asset of which anything is missing; other assets follow at later blocks."""
-        missing_raw = verdict.snapshot.missing_raw
-        asset = next(i for i, missing in enumerate(missing_raw) if missing)
-        return self._send_beside(at, verdict, _vault(verdict).data("sync", asset))
+        return self._send_beside(at, verdict, _sync_data(verdict))
 
     def _send_beside(self, at: DispatchInputs, verdict: Verdict, data: str) -> Decision:
         """Send what ends no epoch: it is journalled under minus the block's number."""
@@ -303,6 +301,28 @@ class _RefusedError(Exception):
         super().__init__(why)
         self.why = why
         self.is_alone = is_alone
+
+
+def call_data(verdict: Verdict, executor: str) -> str | None:
+    """Data of the call of its vault that a verdict asks for, by the route executor at an address; None where it asks for none."""
+    match verdict.step:
+        case Step.REBALANCE if verdict.plan is not None:
+            return rebalance_data(verdict.snapshot, verdict.plan, executor)
+        case Step.POKE:
+            return _poke_data(verdict)
+        case Step.SYNC:
+            return _sync_data(verdict)
+        case _:
+            return None
+
+
+def _poke_data(verdict: Verdict) -> str:
+    return _vault(verdict).data("poke")
+
+
+def _sync_data(verdict: Verdict) -> str:
+    missing_raw = verdict.snapshot.missing_raw
+    return _vault(verdict).data("sync", next(i for i, missing in enumerate(missing_raw) if missing))
 
 
 def _vault(verdict: Verdict) -> Contract:

@@ -27,6 +27,7 @@ from rebalancer.send.signed import SignedTransaction
 __all__ = [
     "DevnetSigner",
     "KeystoreSigner",
+    "WatchOnly",
     "devnet_signer",
     "keystore_address",
     "keystore_weakness",
@@ -111,6 +112,19 @@ class DevnetSigner:
 
     def __repr__(self) -> str:
         return f"DevnetSigner({self.address})"
+
+
+class WatchOnly:
+    """An account without its key: enough to preview and to simulate."""
+
+    __slots__ = ("address",)
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    def sign(self, transaction: Mapping[str, Any]) -> SignedTransaction:
+        """Not possible: a caller that signs with this is wrong."""
+        raise AssertionError(f"{self.address} has no key here and was to sign {transaction}")
 
 
 def devnet_signer(index: int, chain_id: int = DEVNET_CHAIN_ID) -> DevnetSigner:

@@ -214,8 +214,8 @@ def message(sender: str, to: str, data: str, gas_limit: int) -> dict[str, str]:
 
 def check_changes(
     logs: Sequence[Any], vault: str, sales_raw: Sequence[int], min_buys_raw: Sequence[int]
-) -> None:
-    """Hold the `Rebalanced` event of a vault against a plan: exactly the sales, at least the buys.
+) -> tuple[int, ...]:
+    """Hold the `Rebalanced` event of a vault against a plan: exactly the sales, at least the buys. Returns by how much each asset changes.
 
     Raises:
         SimulationDiffers: an asset changes by something else; a vault without the event by 0.
@@ -232,3 +232,4 @@ def check_changes(
         planned = least - sale
         if change < planned or (not least and change != planned):
             raise SimulationDiffers(asset, planned, change)
+    return tuple(changes)

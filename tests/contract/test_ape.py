@@ -1,4 +1,4 @@
-"""Ape compiles and tests from the checkout, with nothing set and nothing downloaded."""
+"""Ape compiles, tests, deploys and opens a console from the checkout, with nothing set and nothing downloaded."""
 
 from __future__ import annotations
 
@@ -7,15 +7,24 @@ import subprocess
 import sys
 from pathlib import Path
 
+from rebalancer.chain.contracts import contract_at
+from rebalancer.chain.deployment import Deployment
+from rebalancer.deploy import System
+from rebalancer.devnet.stage import Stage
+from rebalancer.governance import read_permissions
+from rebalancer.send.signer import devnet_signer
 
-def ape(repo_root: Path, home: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    """The finished `ape`, in an environment that holds nothing but an empty home and the system's PATH."""
+
+def ape(
+    repo_root: Path, home: Path, *args: str, **settings: str
+) -> subprocess.CompletedProcess[str]:
+    """The finished `ape`, in an environment that holds nothing but an empty home, the system's PATH and these settings."""
     program = Path(sys.executable).with_name("ape")
     node = Path(shutil.which("node") or "node").parent
     return subprocess.run(
         [program, *args],
         cwd=repo_root,
-        env={"HOME": str(home), "PATH": f"{node}:/usr/bin:/bin"},
+        env={"HOME": str(home), "PATH": f"{node}:/usr/bin:/bin", **settings},
         capture_output=True,
         text=True,
     )
@@ -44,3 +53,77 @@ def test_ape_runs_contract_tests_on_its_own_anvil(repo_root: Path, tmp_path: Pat
     assert run.returncode == 0, run.stdout + run.stderr
     assert " passed" in run.stdout
     assert " failed" not in run.stdout
+
+
+def on(stage: Stage) -> tuple[str, str]:
+    return "--network", f"ethereum:local:{stage.chain.rpc.endpoint}"
+
+
+def test_console_has_vault_lens_and_plan_at_hand(
+    repo_root: Path, tmp_path: Path, stage: Stage
+) -> None:
+    file = tmp_path / "deployment.json"
+    stage.deployment.save(file)
+    code = (
+        "print(vault.address, plan().reason, len(lens.read([vault.address])), len(system.pools()))"
+    )
+
+    run = ape(
+        repo_root, tmp_path, "console", *on(stage), "-c", code, REBALANCER_DEPLOYMENT=str(file)
+    )
+
+    assert run.returncode == 0, run.stdout + run.stderr
+    length = len(
+        contract_at(stage.chain.rpc, "VaultLens", stage.system.lens).call("read", [stage.vault])
+    )
+    assert f"{stage.vault} InBand {length} {len(stage.deployment.pools)}" in run.stdout
+
+
+def test_console_without_an_addresses_file_says_so_and_starts(
+    repo_root: Path, tmp_path: Path, stage: Stage
+) -> None:
+    nowhere = str(tmp_path / "none.json")
+
+    run = ape(
+        repo_root,
+        tmp_path,
+        *("console", *on(stage), "-c", "print(rebalancer.connect.__name__)"),
+        REBALANCER_DEPLOYMENT=nowhere,
+    )
+
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "No vault, lens and plan(): " in run.stdout
+    assert nowhere in run.stdout
+    assert "connect" in run.stdout.splitlines()
+
+
+def test_deploy_is_signed_by_an_account_of_ape(
+    repo_root: Path, tmp_path: Path, stage: Stage
+) -> None:
+    file, chain_toml = tmp_path / "new.json", tmp_path / "chain.toml"
+    weth = stage.deployment.wrapped_native
+    feed = next(feed for feed in stage.deployment.feeds if feed.token == "WETH")
+    chain_toml.write_text(
+        f'wrapped_native = "{weth}"\ntokens = ["{weth}"]\npools = []\n'
+        f'[[feeds]]\ntoken = "{weth}"\naddress = "{feed.address}"\nheartbeat_seconds = 3600\n'
+    )
+    signer = devnet_signer(1)  # TEST::1 has the same key
+
+    def sent() -> int:
+        return int(stage.chain.rpc.call("eth_getTransactionCount", signer.address, "latest"), 16)
+
+    before = sent()
+    where = ("--deployment", str(file), "--chain", str(chain_toml))
+    shown = ape(
+        repo_root, tmp_path, "run", "deploy", "--account", "TEST::1", *on(stage), *where, "--plan"
+    )
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    assert "Nothing was sent." in shown.stdout
+    assert (sent(), file.exists()) == (before, False)
+
+    run = ape(repo_root, tmp_path, "run", "deploy", "--account", "TEST::1", *on(stage), *where)
+
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert sent() > before + 10
+    permissions = read_permissions(stage.chain.rpc, System.of(Deployment.load(file)))
+    assert [holder.account for holder in permissions.admins()] == [signer.address]

@@ -1,0 +1,405 @@
+"""The Python API: a chain, its vaults and pools, for notebooks and scripts.
+
+    chain = rebalancer.connect(Web3(...), "addresses.json")
+    vault = chain.vault()
+    verdict = vault.plan()
+
+Nothing is sent before a method with a `signer` is called. The keeper does the same work on its own, with a journal that delivers each
+transaction exactly once; a script has no journal: after an interruption, look at the chain before you send again.
+
+Amounts are raw units of a token (int), values USD times 1e18, fractions of 1e18; sequences are in basket order; addresses are lower case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from eth_account.signers.local import LocalAccount
+
+from rebalancer.actions import (
+    ETH,
+    Ask,
+    Claimed,
+    DepositedInKind,
+    DepositedToken,
+    WithdrawnInKind,
+    WithdrawnToken,
+    claim,
+    deposit_in_kind,
+    deposit_token,
+    withdraw_in_kind,
+    withdraw_token,
+)
+from rebalancer.chain.abi import interface
+from rebalancer.chain.deployment import DeployedToken, Deployment
+from rebalancer.chain.pools import fee_pips_of, find_venue, read_pools
+from rebalancer.chain.provider import rpc_of
+from rebalancer.chain.receipt import Receipt
+from rebalancer.chain.rpc import Rpc
+from rebalancer.chain.snapshot import Block, VaultSnapshot, read_block, read_vaults
+from rebalancer.errors import NothingToSend, VaultNotNamed, WrongChain
+from rebalancer.keeper.conditions import ConditionsReader
+from rebalancer.keeper.context import Site
+from rebalancer.keeper.decide import Step, Verdict, as_traded, decide, wants_plan
+from rebalancer.keeper.dispatch import call_data
+from rebalancer.preview import Position, Preview, read_position
+from rebalancer.send.costs import estimate_gas
+from rebalancer.send.signed import Signer
+from rebalancer.send.signer import KeystoreSigner, WatchOnly
+from rebalancer.send.simulate import Simulator, check_changes, message
+from rebalancer.send.wallet import Wallet
+from rebalancer.venues import Pool, PoolRef, PoolState
+
+if TYPE_CHECKING:
+    from web3 import Web3
+
+__all__ = ["Chain", "Simulation", "Vault", "connect", "open_keystore"]
+
+Account = Signer | LocalAccount
+"""Whoever signs: `open_keystore`, `devnet_signer`, an account of eth-account, or your own class with `address` and `sign`."""
+
+_MAX_FEE_PER_GAS_WEI = 500 * 10**9
+_SLIPPAGE_BPS = 50
+
+
+def connect(w3: Web3, addresses: str | Path | Deployment) -> Chain:
+    """The chain that a `Web3` is connected to, with the addresses of a system on it.
+
+    `addresses` is the addresses file that `rebalancer deploy` and `rebalancer devnet` write, or its content. The provider of the `Web3`
+    is used, its middleware is not.
+
+    Raises:
+        DeploymentMissing, DeploymentMalformed: the file cannot be read.
+        SystemMissing: it does not name all contracts of the system.
+        WrongChain: it is of another chain than the `Web3`.
+    """
+    deployment = (
+        addresses if isinstance(addresses, Deployment) else Deployment.load(Path(addresses))
+    )
+    rpc = rpc_of(w3)
+    served = rpc.chain_id()
+    if served != deployment.chain_id:
+        raise WrongChain(deployment.chain_id, served)
+    return Chain(rpc, deployment)
+
+
+def open_keystore(path: str | Path, password: str) -> Signer:
+    """The signer of an encrypted JSON keystore (Web3 Secret Storage version 3). Takes about a second.
+
+    Raises:
+        KeystoreMissing, KeystoreUnreadable: there is no such file, or it is not a keystore.
+        WrongPassword: the password does not open it.
+    """
+    return KeystoreSigner.load(Path(path), lambda: password)
+
+
+@dataclass(frozen=True, slots=True)
+class Simulation:
+    """What a call would do if it were mined now.
+
+    `changes_raw` is by how much each asset of the vault changes; empty where the call is no rebalance, None where the node has no
+    `eth_simulateV1`: then it is only known that the vault accepts the call. `gas` is what the call uses.
+    """
+
+    changes_raw: tuple[int, ...] | None
+    gas: int
+
+
+class Chain:
+    """One chain and the system on it: made by `connect`."""
+
+    def __init__(self, rpc: Rpc, deployment: Deployment) -> None:
+        self._rpc = rpc
+        self.deployment = deployment
+        self._context = Site.of(deployment, deployment.vaults)
+
+    def __repr__(self) -> str:
+        return f"Chain({self.chain_id} by {self._rpc.endpoint})"
+
+    @property
+    def chain_id(self) -> int:
+        """EIP-155's number of the chain."""
+        return self.deployment.chain_id
+
+    @property
+    def vaults(self) -> tuple[str, ...]:
+        """Addresses of the vaults that the addresses file names."""
+        return self.deployment.vaults
+
+    def vault(self, address: str | None = None) -> Vault:
+        """The vault at an address, or the only one of the addresses file.
+
+        Raises:
+            VaultNotNamed: no address is given, and the addresses file has none or several.
+            ContractMissing: there is no vault at the address.
+        """
+        if address is None:
+            if len(self.vaults) != 1:
+                raise VaultNotNamed(self.vaults)
+            (address,) = self.vaults
+        interface("BasketVault").at(address.lower()).call(self._rpc, "locked")
+        return Vault(self, address.lower())
+
+    def token(self, symbol_or_address: str) -> DeployedToken:
+        """A token of the addresses file: symbol, address, decimals.
+
+        Raises:
+            TokenNotListed: there is none.
+        """
+        return self.deployment.listed(symbol_or_address)
+
+    def block(self, number: int | str = "latest") -> Block:
+        """A block by number or tag ("latest", "safe", "finalized").
+
+        Raises:
+            RpcMalformed: there is no such block.
+        """
+        return read_block(self._rpc, number)
+
+    def pools(self, block: Block | None = None) -> tuple[PoolState, ...]:
+        """All pools of the addresses file at a block, the newest unless named: exact copies that quote without asking the chain again.
+
+        Raises:
+            UnsupportedPool, BadPoolSnapshot, ContractMissing, ContractReverted: a pool cannot be read.
+        """
+        return self._read(self.deployment.pools, block or self.block())
+
+    def pool(self, key: str, block: Block | None = None) -> PoolState:
+        """One pool at a block, by its address, or by the id that the addresses file has. A pool that the file does not name is recognised
+        by what its contract answers.
+
+        Raises:
+            UnsupportedPool, BadPoolSnapshot, ContractMissing, ContractReverted: it cannot be read.
+        """
+        at = block or self.block()
+        ref = next((ref for ref in self.deployment.pools if ref.key == key.lower()), None)
+        if ref is None:
+            venue = find_venue(self._rpc, key.lower(), at)
+            ref = PoolRef(key.lower(), fee_pips=fee_pips_of(venue, None), venue=venue.name)
+        return self._read([ref], at)[0]
+
+    def wallet(self, signer: Account, max_fee_per_gas_wei: int = _MAX_FEE_PER_GAS_WEI) -> Wallet:
+        """An account that sends transactions to this chain, and offers at most that fee for a unit of gas."""
+        signs = KeystoreSigner(signer) if isinstance(signer, LocalAccount) else signer
+        return Wallet(self._rpc, signs, max_fee_per_gas_wei)
+
+    def _read(self, refs: Sequence[PoolRef], block: Block) -> tuple[PoolState, ...]:
+        tokens = {token.address: token for token in self._context.tokens}
+        lens = self._context.system.uniswap_v3_lens
+        return read_pools(self._rpc, refs, block, self.chain_id, tokens=tokens, lens=lens)
+
+    def _routable(self, block: Block) -> tuple[Pool, ...]:
+        """The pools as routes see them: those of ether as pools of the wrapped token."""
+        pools = self._read(self.deployment.pools, block)
+        return as_traded(pools, self._context.tokens, self._context.wrapped_native)
+
+
+class Vault:
+    """One vault: made by `Chain.vault`."""
+
+    def __init__(self, chain: Chain, address: str) -> None:
+        self.chain = chain
+        self.address = address
+        self._rpc = chain._rpc
+        self._system = chain._context.system
+
+    def __repr__(self) -> str:
+        return f"Vault({self.address})"
+
+    # Reading
+
+    def snapshot(self, block: Block | None = None) -> VaultSnapshot:
+        """All that the vault's rules depend on at one block, the newest unless named: basket, prices, policy, budgets left, reason.
+
+        Raises:
+            ContractReverted: the vault is in the middle of a call.
+        """
+        at = block or self.chain.block()
+        return read_vaults(self._rpc, self._system.lens, [self.address], at)[0]
+
+    def position(self, holder: str) -> Position:
+        """What an account owns of the vault: shares, what they redeem for, and claims."""
+        return read_position(self._rpc, self.address, holder)
+
+    # Planning
+
+    def plan(self, block: Block | None = None, *, native_price_e18: int = 0) -> Verdict:
+        """What the keeper would do about the vault at a block, the newest unless named, and why: `reason`, `text`, `step` and `plan`.
+
+        Gas is weighed at the chain's present price. `native_price_e18` is what one token of it is worth (USD times 1e18), for a
+        vault whose oracle does not price it; 0 weighs no gas.
+
+        Raises:
+            as `snapshot` and `Chain.pools`.
+        """
+        at = block or self.chain.block()
+        snapshot = self.snapshot(at)
+        pools = self.chain._routable(at) if wants_plan(snapshot) else ()
+        conditions = ConditionsReader(self._rpc, self.chain._context).read(at, native_price_e18)
+        return decide(snapshot, pools, conditions)
+
+    def preview_deposit(
+        self, token: str, amount_raw: int, account: str, slippage_bps: int = _SLIPPAGE_BPS
+    ) -> Preview:
+        """What a deposit of one token by an account would do now: shares, cost, approvals, gas. Sends nothing.
+
+        Raises:
+            as `deposit`.
+        """
+        return self._previewed(
+            lambda ask: self._deposit(
+                token, amount_raw, WatchOnly(account.lower()), slippage_bps, ask
+            )
+        )
+
+    def preview_withdrawal(
+        self, token: str, shares: int, account: str, slippage_bps: int = _SLIPPAGE_BPS
+    ) -> Preview:
+        """What a withdrawal to one token by an account would do now. Sends nothing.
+
+        Raises:
+            as `withdraw`.
+        """
+        return self._previewed(
+            lambda ask: self._withdraw(token, shares, WatchOnly(account.lower()), slippage_bps, ask)
+        )
+
+    def simulate(self, verdict: Verdict, sender: str) -> Simulation:
+        """What the call that a verdict asks for would do if `sender` made it in the next block. Sends nothing.
+
+        Raises:
+            NothingToSend: the verdict asks for no call.
+            SimulationRefused: a contract would refuse it, with its error.
+            SimulationDiffers: the vault would not change as planned.
+        """
+        data = self._data(verdict)
+        gas_limit = estimate_gas(self._rpc, sender, self.address, data)
+        done = Simulator(self._rpc).last_of([message(sender, self.address, data, gas_limit)])
+        if done is None:
+            return Simulation(None, gas_limit)
+        plan = verdict.plan if verdict.step is Step.REBALANCE else None
+        if plan is None:
+            return Simulation((), int(done["gasUsed"], 16))
+        changes_raw = check_changes(done["logs"], self.address, plan.sales_raw, plan.min_buys_raw)
+        return Simulation(changes_raw, int(done["gasUsed"], 16))
+
+    # Sending
+
+    def send(
+        self, verdict: Verdict, signer: Account, max_fee_per_gas_wei: int = _MAX_FEE_PER_GAS_WEI
+    ) -> Receipt:
+        """Send the call that a verdict asks for, and wait for its receipt. A rebalance needs the keeper's role, other calls none.
+
+        Raises:
+            NothingToSend: the verdict asks for no call.
+            ContractReverted: the vault refuses; nothing was sent unless the error has a transaction's hash.
+            InsufficientEther, FeeAboveCap: nothing was sent.
+            SendUncertain, TransactionNotMined: it may still be mined.
+        """
+        wallet = self.chain.wallet(signer, max_fee_per_gas_wei)
+        return wallet.send(
+            self.address, self._data(verdict), what=f"{verdict.step} of {self.address}"
+        )
+
+    def deposit(
+        self, token: str, amount_raw: int, signer: Account, slippage_bps: int = _SLIPPAGE_BPS
+    ) -> DepositedToken:
+        """Deposit an amount of one token, by symbol or address, "ETH" for ether: swapped so that most shares come out.
+
+        At most `slippage_bps` fewer shares than now expected are accepted; what is not needed comes back.
+
+        Raises:
+            NothingAsked, BalanceTooLow, NoRoute, DepositTooSmall: nothing was sent.
+            ContractReverted: a contract refuses; the allowance is taken back.
+            as `send`.
+        """
+        return self._deposit(token, amount_raw, signer, slippage_bps, None)
+
+    def withdraw(
+        self, token: str, shares: int, signer: Account, slippage_bps: int = _SLIPPAGE_BPS
+    ) -> WithdrawnToken:
+        """Redeem shares to one token, by symbol or address, "ETH" for ether.
+
+        At most `slippage_bps` less than now expected is accepted.
+
+        Raises:
+            as `deposit`.
+        """
+        return self._withdraw(token, shares, signer, slippage_bps, None)
+
+    def deposit_in_kind(self, shares: int, signer: Account) -> DepositedInKind:
+        """Mint exactly that many shares for the same part of every asset.
+
+        Raises:
+            as `deposit`.
+        """
+        return deposit_in_kind(self.chain.wallet(signer), self.address, shares)
+
+    def withdraw_in_kind(self, shares: int, signer: Account) -> WithdrawnInKind:
+        """Redeem shares for the same part of every asset. Needs no price and no role; a token that cannot be sent becomes a claim.
+
+        Raises:
+            NothingAsked, BalanceTooLow: nothing was sent.
+            as `send`.
+        """
+        return withdraw_in_kind(self.chain.wallet(signer), self.address, shares)
+
+    def claim(self, token: str, signer: Account) -> Claimed:
+        """Collect all of a token that could not be sent when shares were redeemed.
+
+        Raises:
+            NothingToClaim: there is no claim.
+            as `send`.
+        """
+        return claim(self.chain.wallet(signer), self.address, self.chain.token(token).address)
+
+    def _deposit(
+        self, token: str, amount_raw: int, signer: Account, slippage_bps: int, ask: Ask | None
+    ) -> DepositedToken:
+        pools = self.chain._routable(self.chain.block())
+        wallet, paid = self.chain.wallet(signer), self._paid(token)
+        return deposit_token(
+            wallet, self._system, self.address, paid, amount_raw, pools, slippage_bps, ask
+        )
+
+    def _withdraw(
+        self, token: str, shares: int, signer: Account, slippage_bps: int, ask: Ask | None
+    ) -> WithdrawnToken:
+        pools = self.chain._routable(self.chain.block())
+        wallet, paid = self.chain.wallet(signer), self._paid(token)
+        return withdraw_token(
+            wallet, self._system, self.address, paid, shares, pools, slippage_bps, ask
+        )
+
+    def _paid(self, token: str) -> str:
+        return ETH if token.upper() == "ETH" else self.chain.token(token).address
+
+    def _data(self, verdict: Verdict) -> str:
+        data = call_data(verdict, self._system.executor)
+        if data is None:
+            raise NothingToSend(verdict.reason, verdict.text)
+        return data
+
+    @staticmethod
+    def _previewed(action: Callable[[Ask], object]) -> Preview:
+        """The preview that an action asks about, which ends it there."""
+
+        def stop(preview: Preview) -> None:
+            raise _PreviewedError(preview)
+
+        try:
+            action(stop)
+        except _PreviewedError as found:
+            return found.preview
+        raise AssertionError("an action was carried out that was only to be previewed")
+
+
+class _PreviewedError(Exception):
+    """Ends an action at its preview."""
+
+    def __init__(self, preview: Preview) -> None:
+        super().__init__("previewed")
+        self.preview = preview
