@@ -227,7 +227,7 @@ def test_prices_say_in_words_what_is_wrong_and_the_doctor_says_it_of_a_vault(
             "sequencer.grace_seconds .*0 is not from",
         ),
         ('quote = "0xbB', 'quote = "0x00', 17, "are not those of its checksum"),
-        ('name = "BTC"\n', 'named = "BTC"\n', 17, r"feeds\[3\].named .* no such key"),
+        ('name = "BTC"\n', 'named = "BTC"\n', 17, r"feeds\[3\].named .* unknown key"),
         ("min_price = 10000", "min_price = 30001", 16, "outside 30001"),
         ("window_seconds = 1800", "window_seconds = 9000000", 16, "does not look back 9000000 s"),
         ('"stEthPerToken()"', '"getRate()"', 16, "does not answer getRate"),
