@@ -45,11 +45,10 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from rebalancer.chain.rpc import endpoint_name, socket_name
-from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
 from rebalancer.errors import ConfigError
 from rebalancer.files import MEGABYTE, Excess, read_text
-from rebalancer.fleet.names import redis_name
+from rebalancer.redact import endpoint_name, redis_name, socket_name
+from rebalancer.wellknown import DEVNET_CHAIN_ID
 
 __all__ = [
     "AccountSettings",

@@ -19,9 +19,10 @@ from rich.console import Console
 from rich.text import Text
 
 from rebalancer.actions import deposit_in_kind, deposit_token, withdraw_in_kind, withdraw_token
+from rebalancer.block import Block
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.pools import read_v3_pools
-from rebalancer.chain.snapshot import Block, VaultSnapshot, read_block, read_vaults
+from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.node import Node, NodeKind, NodeSettings
 from rebalancer.devnet.stage import DEMO_BAND_BPS, Actor, Stage, build_stage, raw_for_usd
@@ -42,9 +43,10 @@ from rebalancer.lab.report import (
     summary_table,
     write_tables,
 )
-from rebalancer.policy import Weighed, value_down, weigh_basket, weights_e18
+from rebalancer.policy import value_down
 from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import devnet_signer
+from rebalancer.settlement import Weighed, weigh_basket, weights_e18
 from rebalancer.units import BPS, E18, div_up
 from rebalancer.venues import Token, UniswapV3Pool, load, of_class
 

@@ -14,13 +14,13 @@ from dataclasses import asdict, astuple, dataclass, fields
 from enum import IntEnum
 from typing import Any, Protocol, Self
 
-from rebalancer.chain.abi import interface
 from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.deployment import Deployment
+from rebalancer.chain.interfaces import interface
 from rebalancer.chain.receipt import NoLogs, Receipt
 from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import LaunchUnfinished, SystemMissing
-from rebalancer.policy import Asset, Policy
+from rebalancer.settlement import Asset, Policy
 
 __all__ = [
     "Call",

@@ -15,12 +15,12 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from rebalancer.block import Block
 from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.deployment import Deployment
 from rebalancer.chain.pools import read_pools
 from rebalancer.chain.rpc import Rpc
-from rebalancer.chain.snapshot import Block, VaultSnapshot, read_block, read_vaults
-from rebalancer.chain.wellknown import DEVNET_CHAIN_ID, SEQUENCED
+from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
 from rebalancer.config import KeeperSettings, Settings
 from rebalancer.deploy import Role, System
 from rebalancer.errors import (
@@ -52,6 +52,7 @@ from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import keystore_address, keystore_weakness, open_signer
 from rebalancer.send.wallet import check_ether
 from rebalancer.units import E18
+from rebalancer.wellknown import DEVNET_CHAIN_ID, SEQUENCED
 from rebalancer.words import counted, span
 
 __all__ = ["Finding", "diagnose"]

@@ -21,12 +21,14 @@ from typing import Any
 from eth_abi.exceptions import EncodingError
 from eth_utils.address import is_hex_address
 
-from rebalancer.chain.abi import Event, Function, decode_logs, interface, named_arguments
+from rebalancer.abi import Event, Function, decode_logs
+from rebalancer.block import Block
 from rebalancer.chain.contracts import BoundContract, contract_at
+from rebalancer.chain.interfaces import interface, named_arguments
 from rebalancer.chain.logs import LogSearch
 from rebalancer.chain.receipt import Receipt
 from rebalancer.chain.rpc import Rpc
-from rebalancer.chain.snapshot import Block, read_block
+from rebalancer.chain.snapshot import read_block
 from rebalancer.deploy import Call, Role, System, Transactor
 from rebalancer.errors import (
     ArgumentsUnreadable,

@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rebalancer.chain.abi import interface
 from rebalancer.chain.artifacts import load_artifact
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.create2 import (
@@ -28,10 +27,10 @@ from rebalancer.chain.create2 import (
     request,
 )
 from rebalancer.chain.deployment import Deployment, Unfinished
+from rebalancer.chain.interfaces import interface
 from rebalancer.chain.receipt import wait_for_receipt
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import read_block
-from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
 from rebalancer.deploy import (
     Call,
     Role,
@@ -56,6 +55,7 @@ from rebalancer.send.simulate import gas_in_turn
 from rebalancer.send.wallet import Wallet, check_ether, estimate_gas
 from rebalancer.spec import SequencerLine
 from rebalancer.survey import Priced
+from rebalancer.wellknown import DEVNET_CHAIN_ID
 
 __all__ = [
     "Governance",

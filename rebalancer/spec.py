@@ -29,7 +29,7 @@ from rebalancer.errors import (
 )
 from rebalancer.files import MEGABYTE, Excess, read_text
 from rebalancer.oracle import MAX_DIVERGENCE_BPS, MAX_TOKEN_DECIMALS, MIN_WINDOW_SECONDS
-from rebalancer.policy import Asset, Policy
+from rebalancer.settlement import Asset, Policy
 from rebalancer.units import E18
 
 __all__ = [

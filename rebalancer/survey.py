@@ -11,12 +11,13 @@ from dataclasses import dataclass
 
 from eth_utils.crypto import keccak
 
+from rebalancer.abi import at_block
+from rebalancer.block import Block
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.deployment import DeployedFeed, DeployedToken, Deployment
 from rebalancer.chain.pools import fee_pips_of, find_v4_ref, find_venue, read_pools
-from rebalancer.chain.rpc import Rpc, at_block
-from rebalancer.chain.snapshot import Block, read_block
-from rebalancer.chain.wellknown import SEQUENCED
+from rebalancer.chain.rpc import Rpc
+from rebalancer.chain.snapshot import read_block
 from rebalancer.deploy import FeedSpec, SourceKind, SourceSpec
 from rebalancer.errors import (
     ContractMissing,
@@ -44,6 +45,7 @@ from rebalancer.texts import LONGEST_SYMBOL, safe_text
 from rebalancer.units import BPS
 from rebalancer.venues import PoolRef, Token
 from rebalancer.venues.model import ETHER_ADDRESS
+from rebalancer.wellknown import SEQUENCED
 from rebalancer.words import span
 
 __all__ = [

@@ -24,7 +24,6 @@ from rebalancer.chain.pools import read_v3_pools
 from rebalancer.chain.receipt import Receipt
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import read_block, read_vaults
-from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
 from rebalancer.deploy import (
     FeedSpec,
     Fees,
@@ -40,12 +39,13 @@ from rebalancer.deploy import (
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.node import Node, NodeSettings
 from rebalancer.devnet.uniswap import Uniswap, install, pool_address
-from rebalancer.policy import Asset, Policy, weigh_basket
 from rebalancer.route import Hop, encode
+from rebalancer.settlement import Asset, Policy, weigh_basket
 from rebalancer.units import BPS, E18
 from rebalancer.venues import Token, UniswapV3Pool
 from rebalancer.venues.uniswap_v3 import v3_hop
 from rebalancer.venues.uniswap_v3_math import sqrt_price_x96
+from rebalancer.wellknown import DEVNET_CHAIN_ID
 from scripts._bench_trace import Spent, spent
 
 __all__ = ["FIGURES", "SIZES", "Figure", "measure"]

@@ -37,7 +37,7 @@ from rebalancer.plan import PlanInput
 from rebalancer.plan.market import market_of
 from rebalancer.plan.optimum import asked_of, optimum
 from rebalancer.plan.trades import bound_e18
-from rebalancer.policy import Asset, Weighed, weigh_basket
+from rebalancer.settlement import Asset, Weighed, weigh_basket
 from rebalancer.units import BPS, E18, YEAR_SECONDS
 from rebalancer.venues import Pool, PoolState, load
 

@@ -13,7 +13,6 @@ from rebalancer.addresses import present, prove_writable
 from rebalancer.chain.deployment import DeployedFeed, Deployment
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import read_block
-from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
 from rebalancer.cli.session import Session, account_option, address_option, json_option
 from rebalancer.cli.show import WholeTable, console, print_json
 from rebalancer.cli.unsigned import refuses_unsigned
@@ -48,6 +47,7 @@ from rebalancer.survey import (
     read_sources,
 )
 from rebalancer.units import E18
+from rebalancer.wellknown import DEVNET_CHAIN_ID
 
 __all__ = ["deploy"]
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from rebalancer.block import Block
 from rebalancer.chain.pools import (
     PoolFailure,
     fee_pips_of,
@@ -18,7 +19,7 @@ from rebalancer.chain.pools import (
     read_pools,
     read_pools_settled,
 )
-from rebalancer.chain.snapshot import Block, read_block
+from rebalancer.chain.snapshot import read_block
 from rebalancer.cli import Group
 from rebalancer.cli.session import Session, address_option, json_option
 from rebalancer.cli.show import WholeTable, console, print_json

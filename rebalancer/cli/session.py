@@ -16,15 +16,14 @@ from typing import Any, Self, TypeVar
 import click
 
 from rebalancer.actions import ETH
-from rebalancer.chain.abi import interface
+from rebalancer.block import Block
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.deployment import DeployedToken, Deployment
 from rebalancer.chain.endpoints import Endpoints
+from rebalancer.chain.interfaces import interface
 from rebalancer.chain.pools import read_pools
 from rebalancer.chain.receipt import NoLogs
 from rebalancer.chain.rpc import Rpc
-from rebalancer.chain.snapshot import Block
-from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
 from rebalancer.cli import JSON_ASKED, Options
 from rebalancer.cli.show import amount
 from rebalancer.cli.unsigned import Wanted, unsigned_options, write_down
@@ -53,6 +52,7 @@ from rebalancer.send.signer import (
 from rebalancer.send.unsigned import Recorder
 from rebalancer.send.wallet import Wallet
 from rebalancer.venues import Pool, Token
+from rebalancer.wellknown import DEVNET_CHAIN_ID
 
 __all__ = [
     "Session",

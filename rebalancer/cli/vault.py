@@ -13,9 +13,10 @@ from rich.text import Text
 
 from rebalancer import actions
 from rebalancer.addresses import prove_writable
+from rebalancer.block import Block
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.receipt import NoLogs
-from rebalancer.chain.snapshot import Block, VaultSnapshot, read_block, read_vaults
+from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
 from rebalancer.cli import Group
 from rebalancer.cli.preview import OnlyPreviewed, asker, show_position
 from rebalancer.cli.session import (
@@ -51,9 +52,9 @@ from rebalancer.errors import (
 from rebalancer.keeper import explain
 from rebalancer.minimums import large_minimums
 from rebalancer.oracle import Fault
-from rebalancer.policy import Basket, Policy, Price, weigh_basket, weights_e18
 from rebalancer.preview import Position, read_position
 from rebalancer.reasons import Reason
+from rebalancer.settlement import Basket, Policy, Price, weigh_basket, weights_e18
 from rebalancer.spec import check_bands, load_vault_spec, parse_amount, parse_fraction_e18
 from rebalancer.units import BPS, E18
 from rebalancer.words import span, utc

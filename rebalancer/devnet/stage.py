@@ -27,9 +27,9 @@ from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.market import Market
 from rebalancer.devnet.profile import opening_pools
 from rebalancer.governance import lock_admin
-from rebalancer.policy import Asset, Policy
 from rebalancer.send.signer import devnet_signer
 from rebalancer.send.wallet import Wallet
+from rebalancer.settlement import Asset, Policy
 from rebalancer.units import BPS, E18
 from rebalancer.venues import UniswapV3Pool
 

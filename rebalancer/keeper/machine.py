@@ -19,13 +19,15 @@ from dataclasses import dataclass, replace
 import structlog
 from structlog.contextvars import bind_contextvars
 
-from rebalancer.chain.abi import interface
+from rebalancer.abi import Call
+from rebalancer.block import Block
 from rebalancer.chain.endpoints import Endpoints
 from rebalancer.chain.heads import Head, Heads
+from rebalancer.chain.interfaces import interface
 from rebalancer.chain.l1_fees import NO_L1_FEES, L1Fees, read_l1_fees
 from rebalancer.chain.receipt import find_receipt
-from rebalancer.chain.rpc import Call, Rpc
-from rebalancer.chain.snapshot import Block, VaultSnapshot, decode_vaults, read_block, read_vaults
+from rebalancer.chain.rpc import Rpc
+from rebalancer.chain.snapshot import VaultSnapshot, decode_vaults, read_block, read_vaults
 from rebalancer.deploy import Role
 from rebalancer.errors import (
     BooksDiffer,

@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from rebalancer.chain.abi import interface
-from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
+from rebalancer.chain.interfaces import interface
 from rebalancer.config import Settings
 from rebalancer.errors import SpendingUnwritable
 from rebalancer.send.fence import Fence
@@ -16,6 +15,7 @@ from rebalancer.send.outbox import Outbox, SendRules
 from rebalancer.send.relay import RelayRpc, Relays
 from rebalancer.send.signer import Signer
 from rebalancer.send.spending import Spending
+from rebalancer.wellknown import DEVNET_CHAIN_ID
 
 __all__ = ["lane_of", "max_spend_per_day_wei", "outbox_of", "rules_of"]
 

@@ -29,7 +29,7 @@ from urllib.parse import quote
 
 import structlog
 
-from rebalancer.chain.abi import interface
+from rebalancer.chain.interfaces import interface
 from rebalancer.chain.receipt import Receipt
 from rebalancer.errors import OutboxMissing, OutboxUnreadable
 from rebalancer.send.fees import Fees

@@ -27,9 +27,10 @@ from typing import Any, Literal, Self
 
 import structlog
 
+from rebalancer.abi import Call
 from rebalancer.chain.l1_fees import read_l1_fees, transaction_bytes
 from rebalancer.chain.receipt import Receipt, find_receipt, read_receipt, refusal
-from rebalancer.chain.rpc import Call, Rpc
+from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import (
     FeeAboveCap,
     LimitError,

@@ -20,7 +20,6 @@ from eth_account.typed_transactions.typed_transaction import TypedTransaction
 from eth_utils.address import to_checksum_address
 from hexbytes import HexBytes
 
-from rebalancer.chain.wellknown import DEVNET_CHAIN_ID, TEST_MNEMONIC
 from rebalancer.config import AccountSettings
 from rebalancer.errors import (
     DevnetKeyOnRealChain,
@@ -31,6 +30,7 @@ from rebalancer.errors import (
     WrongPassword,
 )
 from rebalancer.files import MEGABYTE, Excess, parse_json, read_text
+from rebalancer.wellknown import DEVNET_CHAIN_ID, TEST_MNEMONIC
 
 __all__ = [
     "DevnetSigner",

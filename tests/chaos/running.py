@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
 from rebalancer.errors import OutboxUnreadable
 from rebalancer.send.journal import Attempt, State, read_attempts
+from rebalancer.wellknown import DEVNET_CHAIN_ID
 
 __all__ = ["Keeper", "Temper"]
 

@@ -18,8 +18,8 @@ from rebalancer.actions import (
     withdraw_in_kind,
     withdraw_token,
 )
-from rebalancer.chain.abi import interface
 from rebalancer.chain.contracts import BoundContract, contract_at
+from rebalancer.chain.interfaces import interface
 from rebalancer.chain.pools import read_v3_pools
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
 from rebalancer.deploy import Fees, Role, VaultSpec, grant_roles
@@ -42,8 +42,8 @@ from rebalancer.errors import (
     TargetsDoNotSumToOne,
 )
 from rebalancer.plan.zap import Books, plan_zap_in
-from rebalancer.policy import Asset
 from rebalancer.send.wallet import Wallet
+from rebalancer.settlement import Asset
 from rebalancer.units import BPS, E18
 from rebalancer.venues import Token, UniswapV3Pool
 

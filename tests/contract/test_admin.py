@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from eth_abi.abi import encode
 
-from rebalancer.chain.abi import interface
 from rebalancer.chain.artifacts import load_artifact
 from rebalancer.chain.contracts import contract_at
+from rebalancer.chain.interfaces import interface
 from rebalancer.deploy import Role, VaultSpec, assign_vault_roles, create_vault
 from rebalancer.errors import (
     ArgumentsUnreadable,

@@ -23,10 +23,10 @@ from rebalancer.keeper import (
     Site,
     Tick,
 )
-from rebalancer.policy import Settlement, settle
 from rebalancer.reasons import Reason
 from rebalancer.send.outbox import Outbox, State
 from rebalancer.send.signer import devnet_signer
+from rebalancer.settlement import Settlement, settle
 from tests.clocks import LONGEST_SECONDS
 from tests.contract.test_keeper import UP_10_PERCENT, is_as_foreseen, move, set_policy
 

@@ -13,6 +13,7 @@ import pytest
 import structlog
 
 from rebalancer import actions
+from rebalancer.abi import Call
 from rebalancer.chain import l1_fees
 from rebalancer.chain.artifacts import load_artifact
 from rebalancer.chain.contracts import contract_at
@@ -26,7 +27,7 @@ from rebalancer.chain.l1_fees import (
     transaction_bytes,
 )
 from rebalancer.chain.receipt import find_receipt, wait_for_receipt
-from rebalancer.chain.rpc import Call, Rpc
+from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import read_block
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.stage import Actor, Stage

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from eth_account import Account
 
+from rebalancer.block import Block
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.rpc import Rpc
-from rebalancer.chain.snapshot import Block
 from rebalancer.config import KeeperSettings, RpcUrl, Settings, load_settings
 from rebalancer.deploy import FeedSpec, Role, set_feed
 from rebalancer.devnet.local import LocalChain

@@ -6,15 +6,9 @@ import pytest
 from eth_abi.exceptions import EncodingError
 from eth_utils.crypto import keccak
 
-from rebalancer.chain.abi import (
-    Interface,
-    decode_logs,
-    decode_revert,
-    interface,
-    named_arguments,
-    reverted,
-)
+from rebalancer.abi import Interface, decode_logs
 from rebalancer.chain.artifacts import artifact_names, load_artifact
+from rebalancer.chain.interfaces import decode_revert, interface, named_arguments, reverted
 from rebalancer.errors import (
     ArtifactMissing,
     ContractMissing,

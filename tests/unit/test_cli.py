@@ -24,8 +24,8 @@ from rebalancer.cli.session import read_chains
 from rebalancer.cli.show import amount, console, pairs, percent, plain, usd
 from rebalancer.deploy import Role
 from rebalancer.errors import ContractReverted, RebalancerError, RpcRejected, RpcTimeout
-from rebalancer.policy import Price
 from rebalancer.reasons import Reason
+from rebalancer.settlement import Price
 from rebalancer.words import counted, span, utc
 from tests.commands import run
 

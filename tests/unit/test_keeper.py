@@ -13,12 +13,13 @@ from eth_abi.abi import encode
 from structlog.contextvars import clear_contextvars, get_contextvars
 from structlog.testing import capture_logs
 
-from rebalancer.chain.abi import interface
+from rebalancer.abi import Call
+from rebalancer.block import Block
 from rebalancer.chain.heads import Head
+from rebalancer.chain.interfaces import interface
 from rebalancer.chain.l1_fees import NO_L1_FEES
 from rebalancer.chain.receipt import find_receipt
-from rebalancer.chain.rpc import Call
-from rebalancer.chain.snapshot import Block, VaultSnapshot
+from rebalancer.chain.snapshot import VaultSnapshot
 from rebalancer.deploy import System
 from rebalancer.errors import (
     BooksDiffer,
@@ -41,13 +42,13 @@ from rebalancer.keeper.site import Site
 from rebalancer.keeper.swaps import FailedSwap, swaps_of
 from rebalancer.keeper.tick import Tick
 from rebalancer.plan import Plan
-from rebalancer.policy import Fill
 from rebalancer.reasons import Reason
 from rebalancer.route import decode
 from rebalancer.send.fees import Fees
 from rebalancer.send.journal import Intent, State
 from rebalancer.send.lanes import KeyLimits, Lane
 from rebalancer.send.outbox import Outbox, SendRules
+from rebalancer.settlement import Fill
 from rebalancer.units import E18
 from rebalancer.words import utc
 from tests.property.test_outbox_property import CHAIN, ME, UNIT, FakeChain, Pen

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
 from rebalancer.devnet.market import USDC, WBTC, WETH
 from rebalancer.devnet.profile import opening_pools
 from rebalancer.devnet.tape import DEFAULT_MARKET, synthetic
@@ -18,8 +17,8 @@ from rebalancer.lab.arbitrage import arbitraged, at_prices
 from rebalancer.lab.paper import PaperFeed, PaperMarket, PaperVault
 from rebalancer.lab.ways import WAYS, Way, best_pool, by_depth, ordinary, trade
 from rebalancer.plan import PlanInput
-from rebalancer.policy import State
 from rebalancer.reasons import Reason
+from rebalancer.settlement import State
 from rebalancer.units import BPS, E18
 from rebalancer.venues import (
     BalancerWeightedPool,
@@ -32,6 +31,7 @@ from rebalancer.venues import (
     save,
 )
 from rebalancer.venues.model import ETHER_ADDRESS
+from rebalancer.wellknown import DEVNET_CHAIN_ID
 from scripts._bench_quality import KEEPER, measure_quality
 from scripts._bench_quality_chart import draw
 from tests.unit.test_patience import ALMOST_FAR, FAR, POLICY, RAMP, SEEN_AT

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rebalancer.chain.abi import Event, Interface
+from rebalancer.abi import Event, Interface
 from rebalancer.errors import BadPoolSnapshot
 from rebalancer.venues import (
     BalancerWeightedPool,

@@ -123,7 +123,7 @@ from pathlib import Path
 import numpy as np
 
 from rebalancer.chain.deployment import Deployment
-from rebalancer.chain.poolbook import PoolBook
+from rebalancer.chain.pool_cache import PoolBook
 from rebalancer.chain.pools import find_venue
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import Block
