@@ -13,10 +13,8 @@ Relative paths are relative to the folder the program runs in.
 from __future__ import annotations
 
 import os
-import threading
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from difflib import get_close_matches
@@ -45,6 +43,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from rebalancer.environment import LOCK, PREFIX, is_setting
 from rebalancer.errors import ConfigError
 from rebalancer.files import MEGABYTE, Excess, read_text
 from rebalancer.redact import endpoint_name, redis_name, socket_name
@@ -60,9 +59,7 @@ __all__ = [
     "Setting",
     "Settings",
     "changed",
-    "child_environment",
     "describe",
-    "hidden_from_children",
     "load_chains",
     "load_settings",
     "value_of",
@@ -70,11 +67,7 @@ __all__ = [
 
 DEFAULT_FILE = Path("rebalancer.toml")
 
-_PREFIX = "REBALANCER_"
 _SPLIT = "__"
-_ENVIRONMENT = threading.RLock()
-"""Held by who reads the settings in the environment, or hides them for a moment."""
-
 _SECTIONS = ("wallet", "keeper", "alerts", "fleet")
 _ENV_ONLY = "keystore_password"
 _SECRETS = (
@@ -502,7 +495,7 @@ class Settings(BaseSettings):
     """Everything that can be set. `load_settings` makes it; it never changes afterwards."""
 
     model_config = SettingsConfigDict(
-        env_prefix=_PREFIX,
+        env_prefix=PREFIX,
         env_nested_delimiter=_SPLIT,
         env_ignore_empty=True,
         extra="forbid",
@@ -719,28 +712,6 @@ def load_chains(
     return tuple(found.values())
 
 
-def child_environment() -> dict[str, str]:
-    """What a program that this one starts is given: the environment without any setting, for passwords are among them."""
-    return {name: value for name, value in os.environ.items() if not _is_ours(name)}
-
-
-@contextmanager
-def hidden_from_children() -> Iterator[None]:
-    """While it lasts, processes that Python itself starts inherit no setting."""
-    with _ENVIRONMENT:
-        ours = {name: value for name, value in os.environ.items() if _is_ours(name)}
-        try:
-            for name in ours:
-                del os.environ[name]
-            yield
-        finally:
-            os.environ.update(ours)
-
-
-def _is_ours(name: str) -> bool:
-    return name.upper().startswith(_PREFIX)
-
-
 def changed(before: Settings, after: Settings) -> tuple[Setting, ...]:
     """The settings in which two differ."""
     return tuple(
@@ -771,7 +742,7 @@ def _parsed(sources: Sequence[_Source]) -> Settings:
 
 def _environment() -> _Source:
     where = "in the environment"
-    with _ENVIRONMENT:
+    with LOCK:
         _refuse_unknown_variables(os.environ, where)
         return _Source(where, True, EnvSettingsSource(Settings)())
 
@@ -838,7 +809,7 @@ def _refuse_passwords(values: Mapping[str, Any], where: str) -> None:
 def _refuse_unknown_variables(names: Iterable[str], where: str) -> None:
     known = [setting.variable for setting in describe()]
     for name in names:
-        if _is_ours(name) and name.upper() not in known:
+        if is_setting(name) and name.upper() not in known:
             raise ConfigError(name, where, _unknown(name.upper(), known))
 
 
@@ -912,7 +883,7 @@ def _toml_value(value: Any) -> str:
 
 
 def _variable(path: Sequence[str]) -> str:
-    return _PREFIX + _SPLIT.join(path).upper()
+    return PREFIX + _SPLIT.join(path).upper()
 
 
 def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:

@@ -44,11 +44,12 @@ from rebalancer.lab.report import (
     write_tables,
 )
 from rebalancer.policy import value_down
+from rebalancer.pool_files import load_pool
 from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import devnet_signer
 from rebalancer.settlement import Weighed, weigh_basket, weights_e18
 from rebalancer.units import BPS, E18, div_up
-from rebalancer.venues import Token, UniswapV3Pool, load, of_class
+from rebalancer.venues import Token, UniswapV3Pool, of_class
 
 __all__ = ["DemoOptions", "DemoResult", "run_demo"]
 
@@ -104,7 +105,7 @@ def run_demo(options: DemoOptions, console: Console | None = None) -> DemoResult
     """
     console = console or Console(markup=False, emoji=False)
     tape = _tape(options)
-    pools = [of_class(load(path), UniswapV3Pool) for path in options.pools]
+    pools = [of_class(load_pool(path), UniswapV3Pool) for path in options.pools]
     for kind in _CHART_KINDS:
         check_chart(options.out / f"chart.{kind}")
     options.out.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ import click
 from ape.cli import ConnectedProviderCommand
 
 from rebalancer.chain.rpc import Rpc
-from rebalancer.cli import root
+from rebalancer.cli.main import root
 
 
 @click.command(cls=ConnectedProviderCommand, context_settings={"ignore_unknown_options": True})

@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Self
 
 from rebalancer.chain.rpc import Rpc
-from rebalancer.config import child_environment
+from rebalancer.environment import child_environment
 from rebalancer.errors import (
     ChainError,
     NodeBinaryMissing,

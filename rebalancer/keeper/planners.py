@@ -20,7 +20,7 @@ from concurrent.futures.process import BrokenProcessPool
 import structlog
 
 from rebalancer.chain.snapshot import VaultSnapshot
-from rebalancer.config import hidden_from_children
+from rebalancer.environment import hidden_from_children
 from rebalancer.keeper.decide import Conditions, Verdict, decide
 from rebalancer.reasons import Reason
 from rebalancer.venues import Pool

@@ -17,6 +17,7 @@ from rebalancer.lab.arbitrage import arbitraged, at_prices
 from rebalancer.lab.paper import PaperFeed, PaperMarket, PaperVault
 from rebalancer.lab.ways import WAYS, Way, best_pool, by_depth, ordinary, trade
 from rebalancer.plan import PlanInput
+from rebalancer.pool_files import save_pool
 from rebalancer.reasons import Reason
 from rebalancer.settlement import State
 from rebalancer.units import BPS, E18
@@ -28,7 +29,6 @@ from rebalancer.venues import (
     UniswapV2Pool,
     UniswapV4Pool,
     WrappedEtherPool,
-    save,
 )
 from rebalancer.venues.model import ETHER_ADDRESS
 from rebalancer.wellknown import DEVNET_CHAIN_ID
@@ -258,7 +258,7 @@ def test_quality_of_a_short_tape_keeps_to_its_bound_and_draws_it(tmp_path: Path)
     pools.mkdir()
     for number, pool in enumerate(opening_pools(tape.first_prices_e8)):
         named = replace(pool, address=f"0x{number + 1:040x}", chain_id=DEVNET_CHAIN_ID)
-        save(named, pools / f"{number}.json")
+        save_pool(named, pools / f"{number}.json")
     told: list[float] = []
 
     found = measure_quality(tmp_path, pools, lambda _, done: told.append(done), [1_000_000])

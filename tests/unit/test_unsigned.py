@@ -18,7 +18,7 @@ from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.interfaces import interface
 from rebalancer.chain.receipt import NoLogs
 from rebalancer.chain.rpc import Rpc
-from rebalancer.cli import root
+from rebalancer.cli.main import root
 from rebalancer.errors import (
     ContractReverted,
     InsufficientEther,
