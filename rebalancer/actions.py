@@ -26,7 +26,8 @@ from rebalancer.chain.l1_fees import read_l1_fees, transaction_bytes
 from rebalancer.chain.receipt import NoLogs, Receipt
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import read_block
-from rebalancer.deploy import Fees, Role, System, VaultSpec, assign_vault_roles, create_vault
+from rebalancer.deploy import Fees, VaultSpec, assign_vault_roles, create_vault
+from rebalancer.chain.system import Role, System
 from rebalancer.errors import (
     AssetCountOutOfRange,
     BalanceTooLow,

@@ -22,7 +22,7 @@ from rebalancer.chain.pools import read_pools
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
 from rebalancer.config import KeeperSettings, Settings
-from rebalancer.deploy import Role, System
+from rebalancer.chain.system import Role, System
 from rebalancer.errors import (
     ConfigError,
     ContractMissing,
@@ -48,8 +48,9 @@ from rebalancer.oracle import FAULT_REMEDIES, Fault
 from rebalancer.prices import PriceReading, read_prices
 from rebalancer.send.fees import suggest
 from rebalancer.send.journal_file import BESIDE
+from rebalancer.send.open_signer import open_signer
 from rebalancer.send.outbox import Outbox
-from rebalancer.send.signer import keystore_address, keystore_weakness, open_signer
+from rebalancer.send.signer import keystore_address, keystore_weakness
 from rebalancer.send.wallet import check_ether
 from rebalancer.units import E18
 from rebalancer.wellknown import DEVNET_CHAIN_ID, SEQUENCED

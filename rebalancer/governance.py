@@ -29,7 +29,8 @@ from rebalancer.chain.logs import LogSearch
 from rebalancer.chain.receipt import Receipt
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import read_block
-from rebalancer.deploy import Call, Role, System, Transactor
+from rebalancer.deploy import Call, Transactor
+from rebalancer.chain.system import Role, System
 from rebalancer.errors import (
     ArgumentsUnreadable,
     ContractMissing,

@@ -31,17 +31,8 @@ from rebalancer.chain.interfaces import interface
 from rebalancer.chain.receipt import wait_for_receipt
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import read_block
-from rebalancer.deploy import (
-    Call,
-    Role,
-    SourceSpec,
-    System,
-    assemble,
-    feed_call,
-    grant_calls,
-    role_calls,
-    source_call,
-)
+from rebalancer.deploy import Call, SourceSpec, assemble, feed_call, grant_calls, role_calls, source_call
+from rebalancer.chain.system import Role, System
 from rebalancer.errors import (
     AdminUnknown,
     ContractReverted,

@@ -9,7 +9,7 @@ from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import TransactionNotMined
 from rebalancer.send.fees import Fees
 from rebalancer.send.outbox import Intent, Outbox, State
-from rebalancer.send.signer import Signer
+from rebalancer.send.signed import Signer
 
 __all__ = ["deliver"]
 

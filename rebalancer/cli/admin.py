@@ -10,7 +10,7 @@ from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.cli import Group
 from rebalancer.cli.session import Session, address_option, json_option, sending_options
 from rebalancer.cli.show import WholeTable, console, print_json
-from rebalancer.deploy import Role
+from rebalancer.chain.system import Role
 from rebalancer.errors import FunctionUnknown, RoleNotHeld
 from rebalancer.feeds import check_setting
 from rebalancer.governance import (

@@ -16,7 +16,8 @@ from rebalancer.chain.snapshot import read_block
 from rebalancer.cli.session import Session, account_option, address_option, json_option
 from rebalancer.cli.show import WholeTable, console, print_json
 from rebalancer.cli.unsigned import refuses_unsigned
-from rebalancer.deploy import SourceSpec, System
+from rebalancer.deploy import SourceSpec
+from rebalancer.chain.system import System
 from rebalancer.errors import (
     AlreadyDeployed,
     ConfigError,

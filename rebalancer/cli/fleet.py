@@ -30,7 +30,7 @@ from rebalancer.fleet.worker import Heartbeat, Worker
 from rebalancer.keeper import Keeper, Site, Watcher
 from rebalancer.keeper.station import Station
 from rebalancer.send.from_settings import lane_of, outbox_of
-from rebalancer.send.signer import Signer
+from rebalancer.send.signed import Signer
 from rebalancer.watch import watchers_of
 
 __all__ = ["fleet"]

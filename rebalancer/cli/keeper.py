@@ -50,7 +50,7 @@ from rebalancer.keeper.recording import Recorder
 from rebalancer.keeper.station import Station
 from rebalancer.plan import Plan
 from rebalancer.send.from_settings import lane_of, max_spend_per_day_wei, outbox_of, rules_of
-from rebalancer.send.signer import Signer
+from rebalancer.send.signed import Signer
 from rebalancer.settlement import Settlement
 from rebalancer.units import BPS, E18
 from rebalancer.watch import watchers_of

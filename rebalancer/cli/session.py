@@ -28,7 +28,7 @@ from rebalancer.cli import JSON_ASKED, Options
 from rebalancer.cli.show import amount
 from rebalancer.cli.unsigned import Wanted, unsigned_options, write_down
 from rebalancer.config import AccountSettings, Settings, load_chains, load_settings
-from rebalancer.deploy import System
+from rebalancer.chain.system import System
 from rebalancer.errors import (
     ConfigError,
     ContractMissing,
@@ -42,13 +42,9 @@ from rebalancer.errors import (
     SystemRefused,
     VaultNotNamed,
 )
-from rebalancer.send.signer import (
-    SignedTransaction,
-    Signer,
-    devnet_signer,
-    keystore_address,
-    open_signer,
-)
+from rebalancer.send.open_signer import open_signer
+from rebalancer.send.signed import SignedTransaction, Signer
+from rebalancer.send.signer import devnet_signer, keystore_address
 from rebalancer.send.unsigned import Recorder
 from rebalancer.send.wallet import Wallet
 from rebalancer.venues import Pool, Token

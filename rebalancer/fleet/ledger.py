@@ -31,7 +31,7 @@ from rebalancer.fleet.lease import Lease
 from rebalancer.fleet.names import lease_name
 from rebalancer.send.fees import Fees
 from rebalancer.send.journal import Attempt, HandedOver, Intent, Journal, Kind, Version
-from rebalancer.send.signer import read_signed
+from rebalancer.send.signed import read_signed
 
 __all__ = ["Ledger"]
 

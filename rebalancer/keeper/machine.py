@@ -28,7 +28,7 @@ from rebalancer.chain.l1_fees import NO_L1_FEES, L1Fees, read_l1_fees
 from rebalancer.chain.receipt import find_receipt
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import VaultSnapshot, decode_vaults, read_block, read_vaults
-from rebalancer.deploy import Role
+from rebalancer.chain.system import Role
 from rebalancer.errors import (
     BooksDiffer,
     ChainError,
@@ -65,7 +65,7 @@ from rebalancer.send.lanes import Lane
 from rebalancer.send.nonces import clear_on_start
 from rebalancer.send.outbox import Check, Outbox, SendRules
 from rebalancer.send.relay import PRIVATE_METHOD, RAW_METHOD
-from rebalancer.send.signer import Signer
+from rebalancer.send.signed import Signer
 from rebalancer.send.simulate import Simulator, message
 from rebalancer.send.wallet import estimate_gas
 from rebalancer.words import utc

@@ -13,7 +13,7 @@ from rebalancer.send.fence import Fence
 from rebalancer.send.lanes import KeyLimits, Lane
 from rebalancer.send.outbox import Outbox, SendRules
 from rebalancer.send.relay import RelayRpc, Relays
-from rebalancer.send.signer import Signer
+from rebalancer.send.signed import Signer
 from rebalancer.send.spending import Spending
 from rebalancer.wellknown import DEVNET_CHAIN_ID
 

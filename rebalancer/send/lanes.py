@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rebalancer.errors import CallNotAllowed, FeeAboveLimit, NoFreeLane, SpendLimitReached
-from rebalancer.send.signer import SignedTransaction, Signer
+from rebalancer.send.signed import SignedTransaction, Signer
 
 __all__ = ["KeyLimits", "Lane", "as_lane", "choose"]
 

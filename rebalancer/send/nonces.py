@@ -19,7 +19,7 @@ from rebalancer.send.fees import Fees, bumped, offer, read_market
 from rebalancer.send.journal import Attempt, State
 from rebalancer.send.lanes import Lane, as_lane
 from rebalancer.send.outbox import Outbox
-from rebalancer.send.signer import Signer
+from rebalancer.send.signed import Signer
 
 __all__ = ["Stuck", "Trouble", "clear", "clear_on_start", "survey"]
 

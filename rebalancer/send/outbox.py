@@ -56,7 +56,7 @@ from rebalancer.send.journal import (
 )
 from rebalancer.send.lanes import Lane, as_lane, choose
 from rebalancer.send.relay import Relays
-from rebalancer.send.signer import Signer
+from rebalancer.send.signed import Signer
 from rebalancer.send.spending import Spending
 from rebalancer.send.wallet import check_ether
 

@@ -12,7 +12,7 @@ from eth_utils.crypto import keccak
 
 from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import ChainError, SignedOtherwise, SignerUnavailable
-from rebalancer.send.signer import SignedTransaction, read_signed
+from rebalancer.send.signed import SignedTransaction, read_signed
 
 __all__ = ["ExternalSigner", "checked", "open_external"]
 

@@ -1,52 +1,39 @@
-"""Who signs a transaction, and where does the key come from?
+"""Signers that hold a key in this process: out of an encrypted JSON keystore, or one of the devnet's public test keys.
 
-A key comes out of an encrypted JSON keystore, or is one of the devnet's public test keys, which
-sign for chain 31337 and no other. A password is asked for only when it is needed, and comes from
-the environment, a file or a prompt: never from the command line, which other users can read.
-Nothing here prints a key, and no signer shows one.
+Test keys sign for chain 31337 and no other. Nothing here prints a key, and no signer shows one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
-from eth_account.typed_transactions.typed_transaction import TypedTransaction
 from eth_utils.address import to_checksum_address
-from hexbytes import HexBytes
 
-from rebalancer.config import AccountSettings
 from rebalancer.errors import (
     DevnetKeyOnRealChain,
     KeystoreMissing,
-    KeystoreNotNamed,
     KeystoreUnreadable,
-    PasswordMissing,
     WrongPassword,
 )
 from rebalancer.files import MEGABYTE, Excess, parse_json, read_text
+from rebalancer.send.signed import SignedTransaction
 from rebalancer.wellknown import DEVNET_CHAIN_ID, TEST_MNEMONIC
 
 __all__ = [
     "DevnetSigner",
     "KeystoreSigner",
-    "SignedTransaction",
-    "Signer",
     "devnet_signer",
     "keystore_address",
     "keystore_weakness",
-    "open_signer",
-    "password_from_file",
-    "read_signed",
 ]
 
 _MOST_BYTES = MEGABYTE
-"""Of a keystore and of a password's file; those there are have some hundred."""
+"""Of a keystore; those there are have some hundred."""
 
 _MOST_SCRYPT = 2**20 * 8
 _MOST_PBKDF2 = 2**27
@@ -56,25 +43,6 @@ _LEAST_SCRYPT = 2**17 * 8
 _LEAST_PBKDF2 = 2**18
 
 _DERIVATION_PATH = "m/44'/60'/0'/0/{index}"  # BIP-44, as every wallet and node derives them
-
-
-@dataclass(frozen=True)
-class SignedTransaction:
-    """What is sent, byte for byte, and the hash it will be known by."""
-
-    raw: bytes
-    hash: str
-
-
-class Signer(Protocol):
-    """Whoever can sign for one account."""
-
-    @property
-    def address(self) -> str:
-        """The account, lower case."""
-
-    def sign(self, transaction: Mapping[str, Any]) -> SignedTransaction:
-        """Sign a transaction with eth-account's fields (`chainId`, `nonce`, `maxFeePerGas` …)."""
 
 
 class KeystoreSigner:
@@ -155,30 +123,6 @@ def devnet_signer(index: int, chain_id: int = DEVNET_CHAIN_ID) -> DevnetSigner:
     return DevnetSigner(_devnet_account(index))
 
 
-def open_signer(
-    account: AccountSettings, chain_id: int, prompt: Callable[[], str] | None = None
-) -> Signer:
-    """The signer that the settings name: an external one, a keystore, or on a devnet a test account.
-
-    The password is the one in the settings, else the one in the named file, else what `prompt`
-    answers; None when nobody can be asked.
-
-    Raises:
-        KeystoreNotNamed: there is no keystore in the settings and this is no devnet.
-        SignerUnavailable: the external signer does not say which account it signs with.
-        SignerError: as `KeystoreSigner.load`.
-    """
-    if account.signer_url is not None:
-        from rebalancer.send.remote import open_external  # it checks what this module signs
-
-        return open_external(account.signer_url.get_secret_value(), account.signer_address)
-    if account.keystore is None:
-        if chain_id != DEVNET_CHAIN_ID:
-            raise KeystoreNotNamed(chain_id)
-        return devnet_signer(account.devnet_account)
-    return KeystoreSigner.load(account.keystore, _password(account, prompt))
-
-
 def keystore_address(path: Path) -> str | None:
     """Whose key a keystore says it holds, lower case; None when it does not say. Asks no password.
 
@@ -227,37 +171,6 @@ def _derivation(path: Path, keystore: Mapping[str, Any]) -> tuple[bool, int, str
     return is_scrypt, work, said
 
 
-def password_from_file(path: Path) -> Callable[[], str]:
-    """A password that is a file's first line, read when it is asked for.
-
-    Raises, when asked:
-        PasswordMissing: there is no such file, or its first line is empty.
-    """
-
-    def read() -> str:
-        try:
-            lines = read_text(path, _MOST_BYTES).splitlines()
-        except (OSError, ValueError):
-            raise PasswordMissing(f"{path} cannot be read") from None
-        if not lines or not lines[0]:
-            raise PasswordMissing(f"the first line of {path} is empty")
-        return lines[0]
-
-    return read
-
-
-def _password(account: AccountSettings, prompt: Callable[[], str] | None) -> Callable[[], str]:
-    if account.keystore_password is not None:
-        return account.keystore_password.get_secret_value
-    if account.keystore_password_file is not None:
-        return password_from_file(account.keystore_password_file)
-
-    def nobody() -> str:
-        raise PasswordMissing("none is set, and there is nobody to ask")
-
-    return prompt or nobody
-
-
 def _read_keystore(path: Path) -> dict[str, Any]:
     try:
         keystore = parse_json(read_text(path, _MOST_BYTES))
@@ -285,19 +198,6 @@ def _devnet_account(index: int) -> LocalAccount:
 def _refuse_real_chain(chain_id: int) -> None:
     if chain_id != DEVNET_CHAIN_ID:
         raise DevnetKeyOnRealChain(chain_id)
-
-
-def read_signed(raw: bytes) -> tuple[Mapping[str, Any], str]:
-    """A signed EIP-1559 transaction's fields, bytes as bytes, and who signed it, lower case.
-
-    Raises:
-        ValueError: it is none.
-    """
-    try:
-        fields = TypedTransaction.from_bytes(HexBytes(raw)).as_dict()
-        return fields, Account.recover_transaction(raw).lower()
-    except Exception as error:  # bytes of a stranger: the libraries below raise many kinds
-        raise ValueError("it is no signed EIP-1559 transaction") from error
 
 
 def _sign(account: LocalAccount, transaction: Mapping[str, Any]) -> SignedTransaction:

@@ -32,7 +32,7 @@ from rebalancer.errors import (
     RpcRejected,
     SimulationRefused,
 )
-from rebalancer.send.signer import Signer
+from rebalancer.send.signed import Signer
 from rebalancer.send.simulate import Simulator
 from rebalancer.send.wallet import Wallet, check_ether
 

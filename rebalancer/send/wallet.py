@@ -31,7 +31,7 @@ from rebalancer.errors import (
     TransactionNotMined,
 )
 from rebalancer.send.fees import read_market, suggest
-from rebalancer.send.signer import SignedTransaction, Signer
+from rebalancer.send.signed import SignedTransaction, Signer
 from rebalancer.units import BPS
 
 __all__ = ["Cost", "OnSent", "Wallet", "check_ether", "cost_now", "estimate_gas", "with_margin"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from rebalancer.deploy import Role, grant_roles
+from rebalancer.chain.system import Role
+from rebalancer.deploy import grant_roles
 from rebalancer.devnet.stage import Actor
 from rebalancer.send.journal import State
 from rebalancer.send.signer import devnet_signer

@@ -8,7 +8,8 @@ import pytest
 
 from rebalancer.chain.contracts import BoundContract
 from rebalancer.chain.deployment import Deployment
-from rebalancer.deploy import Role, deploy_system, grant_roles, set_feed
+from rebalancer.chain.system import Role
+from rebalancer.deploy import deploy_system, grant_roles, set_feed
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.market import Market
 from tests.contract.governed import Governed, govern

@@ -8,7 +8,8 @@ from typing import Any
 
 from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.deployment import Deployment
-from rebalancer.deploy import System, VaultSpec, assign_vault_roles, create_vault
+from rebalancer.chain.system import System
+from rebalancer.deploy import VaultSpec, assign_vault_roles, create_vault
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.market import Market
 from rebalancer.governance import Permissions, read_permissions

@@ -18,7 +18,7 @@ from rebalancer.chain import snapshot
 from rebalancer.chain.artifacts import load_artifact
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.interfaces import interface
-from rebalancer.deploy import Role
+from rebalancer.chain.system import Role
 from rebalancer.reasons import LENS_REASONS
 from rebalancer.venues import (
     UniswapV3Pool,

@@ -22,7 +22,8 @@ from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.interfaces import interface
 from rebalancer.chain.pools import read_v3_pools
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
-from rebalancer.deploy import Fees, Role, VaultSpec, grant_roles
+from rebalancer.deploy import Fees, VaultSpec, grant_roles
+from rebalancer.chain.system import Role
 from rebalancer.devnet.stage import DEMO_POLICY, Actor, Stage, raw_for_usd
 from rebalancer.errors import (
     AssetCountOutOfRange,

@@ -17,7 +17,8 @@ from eth_abi.abi import encode
 from rebalancer.chain.artifacts import load_artifact
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.interfaces import interface
-from rebalancer.deploy import Role, VaultSpec, assign_vault_roles, create_vault
+from rebalancer.chain.system import Role
+from rebalancer.deploy import VaultSpec, assign_vault_roles, create_vault
 from rebalancer.errors import (
     ArgumentsUnreadable,
     ContractReverted,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rebalancer.config import KeeperSettings, Settings
-from rebalancer.deploy import Role
+from rebalancer.chain.system import Role
 from rebalancer.doctor import diagnose
 from rebalancer.units import E18
 from rebalancer.words import span, utc

@@ -16,7 +16,8 @@ from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.endpoints import Endpoints
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
-from rebalancer.deploy import Role, grant_roles
+from rebalancer.chain.system import Role
+from rebalancer.deploy import grant_roles
 from rebalancer.devnet.stage import DEMO_POLICY, Actor, Stage
 from rebalancer.errors import EndpointsDisagree, KeeperNotAuthorized, RpcTimeout
 from rebalancer.keeper import Decision, Keeper, KeeperOptions, Site, Tick

@@ -23,7 +23,8 @@ from rebalancer.errors import (
 )
 from rebalancer.send.fees import Fees, suggest
 from rebalancer.send.outbox import Intent, Outbox, State
-from rebalancer.send.signer import SignedTransaction, devnet_signer
+from rebalancer.send.signed import SignedTransaction
+from rebalancer.send.signer import devnet_signer
 from rebalancer.send.wallet import Wallet
 from tests import outboxes
 

@@ -32,9 +32,10 @@ from rebalancer.send.fees import Fees, suggest
 from rebalancer.send.journal import Kind
 from rebalancer.send.lanes import KeyLimits, Lane
 from rebalancer.send.nonces import Trouble, clear, clear_on_start, survey
+from rebalancer.send.open_signer import open_signer
 from rebalancer.send.outbox import Attempt, Intent, Outbox, SendRules, State
 from rebalancer.send.remote import ExternalSigner, open_external
-from rebalancer.send.signer import devnet_signer, open_signer
+from rebalancer.send.signer import devnet_signer
 from rebalancer.send.wallet import Wallet
 from tests.outboxes import deliver
 

@@ -13,7 +13,7 @@ import pytest
 
 from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.deployment import Deployment
-from rebalancer.deploy import Role, System
+from rebalancer.chain.system import Role, System
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.market import Market
 from rebalancer.errors import ContractReverted

@@ -18,7 +18,8 @@ from rebalancer.abi import Call
 from rebalancer.chain.rpc import Rpc
 from rebalancer.send.fees import suggest
 from rebalancer.send.outbox import Intent, Outbox, SendRules
-from rebalancer.send.signer import DevnetSigner, SignedTransaction, devnet_signer
+from rebalancer.send.signed import SignedTransaction
+from rebalancer.send.signer import DevnetSigner, devnet_signer
 
 SIGNER = 5
 CAP_WEI = 10**12

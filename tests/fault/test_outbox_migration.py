@@ -14,7 +14,8 @@ from rebalancer.send import journal_file
 from rebalancer.send.fees import Fees
 from rebalancer.send.journal import Journal, Kind, read_attempts
 from rebalancer.send.outbox import Outbox, State
-from rebalancer.send.signer import SignedTransaction, devnet_signer
+from rebalancer.send.signed import SignedTransaction
+from rebalancer.send.signer import devnet_signer
 
 CHAIN = 31337
 SIGNER = devnet_signer(9)

@@ -29,7 +29,7 @@ from rebalancer.errors import ChainError, RpcRejected, RpcUnreachable
 from rebalancer.send.fees import Fees
 from rebalancer.send.journal import OPEN, Kind
 from rebalancer.send.outbox import Intent, Outbox, SendRules, State
-from rebalancer.send.signer import SignedTransaction
+from rebalancer.send.signed import SignedTransaction
 
 CHAIN = 31337
 ME = "0x" + "11" * 20

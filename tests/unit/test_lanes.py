@@ -18,7 +18,8 @@ from rebalancer.errors import (
 )
 from rebalancer.send.from_settings import lane_of
 from rebalancer.send.lanes import KeyLimits, Lane, as_lane, choose
-from rebalancer.send.signer import SignedTransaction, devnet_signer
+from rebalancer.send.signed import SignedTransaction
+from rebalancer.send.signer import devnet_signer
 
 ME = "0x" + "11" * 20
 VAULT = "0x" + "aa" * 20

@@ -35,7 +35,7 @@ from rebalancer.send.journal import Attempt, Kind
 from rebalancer.send.lanes import KeyLimits, Lane
 from rebalancer.send.outbox import Intent, Outbox, SendRules, State
 from rebalancer.send.relay import Relays
-from rebalancer.send.signer import Signer
+from rebalancer.send.signed import Signer
 from rebalancer.send.spending import Spending
 from tests.property.test_outbox_property import CHAIN, ME, UNIT, VAULT, FakeChain, Pen
 from tests.unit.test_relays import REFUSES, Endpoint

@@ -13,7 +13,7 @@ from eth_utils.crypto import keccak
 from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import RpcRejected, RpcTimeout, SignedOtherwise, SignerUnavailable
 from rebalancer.send.remote import ExternalSigner, checked, open_external
-from rebalancer.send.signer import Signer
+from rebalancer.send.signed import Signer
 
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 KEY = bytes.fromhex("0123456789abcdef" * 4)

@@ -24,14 +24,13 @@ from rebalancer.errors import (
     WrongPassword,
 )
 from rebalancer.send import signer as module
+from rebalancer.send.open_signer import open_signer, password_from_file
+from rebalancer.send.signed import Signer
 from rebalancer.send.signer import (
     KeystoreSigner,
-    Signer,
     devnet_signer,
     keystore_address,
     keystore_weakness,
-    open_signer,
-    password_from_file,
 )
 
 KEY = bytes.fromhex("0123456789abcdef" * 4)

@@ -23,7 +23,7 @@ from rebalancer.errors import (
     TransactionNotMined,
 )
 from rebalancer.send import wallet as module
-from rebalancer.send.signer import SignedTransaction
+from rebalancer.send.signed import SignedTransaction
 from rebalancer.send.wallet import Cost, Wallet, check_ether, cost_now, estimate_gas
 from tests.unit.test_outbox import Clock
 
