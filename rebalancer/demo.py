@@ -18,7 +18,6 @@ import structlog
 from rich.console import Console
 from rich.text import Text
 
-from rebalancer.actions import deposit_in_kind, deposit_token, withdraw_in_kind, withdraw_token
 from rebalancer.block import Block
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.pools import read_v3_pools
@@ -42,6 +41,12 @@ from rebalancer.lab.report import (
     summarise,
     summary_table,
     write_tables,
+)
+from rebalancer.operations.actions import (
+    deposit_in_kind,
+    deposit_token,
+    withdraw_in_kind,
+    withdraw_token,
 )
 from rebalancer.policy import value_down
 from rebalancer.pool_files import load_pool

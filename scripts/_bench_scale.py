@@ -21,12 +21,13 @@ from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.heads import Heads
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import VaultSnapshot, read_block
+from rebalancer.chain.system import Role, System
 from rebalancer.chain.vault_index import VaultBook
-from rebalancer.deploy import FeedSpec, Fees, Role, System, deploy_system, grant_roles, set_feed
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.node import Node, NodeSettings
 from rebalancer.keeper.decide import Conditions, Step, Verdict
 from rebalancer.keeper.planners import Planners
+from rebalancer.operations.deploy import FeedSpec, Fees, deploy_system, grant_roles, set_feed
 from rebalancer.settlement import Asset
 from rebalancer.units import E18
 from rebalancer.venues import Pool, Token, synthetic

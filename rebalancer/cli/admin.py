@@ -7,13 +7,13 @@ from typing import Any
 import click
 
 from rebalancer.chain.contracts import BoundContract, contract_at
+from rebalancer.chain.system import Role
 from rebalancer.cli import Group
 from rebalancer.cli.session import Session, address_option, json_option, sending_options
 from rebalancer.cli.show import WholeTable, console, print_json
-from rebalancer.chain.system import Role
 from rebalancer.errors import FunctionUnknown, RoleNotHeld
 from rebalancer.feeds import check_setting
-from rebalancer.governance import (
+from rebalancer.operations.governance import (
     Acted,
     Operation,
     Permissions,

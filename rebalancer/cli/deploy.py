@@ -13,11 +13,10 @@ from rebalancer.addresses import present, prove_writable
 from rebalancer.chain.deployment import DeployedFeed, Deployment
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import read_block
+from rebalancer.chain.system import System
 from rebalancer.cli.session import Session, account_option, address_option, json_option
 from rebalancer.cli.show import WholeTable, console, print_json
 from rebalancer.cli.unsigned import refuses_unsigned
-from rebalancer.deploy import SourceSpec
-from rebalancer.chain.system import System
 from rebalancer.errors import (
     AlreadyDeployed,
     ConfigError,
@@ -27,7 +26,8 @@ from rebalancer.errors import (
     SystemRefused,
 )
 from rebalancer.feeds import check_feeds, priced_pools
-from rebalancer.launch import (
+from rebalancer.operations.deploy import SourceSpec
+from rebalancer.operations.launch import (
     Governance,
     Launch,
     Step,
@@ -37,9 +37,8 @@ from rebalancer.launch import (
     launch,
     prepare,
 )
-from rebalancer.send.fees import read_market
-from rebalancer.spec import FeedLine, SequencerLine, load_chain_spec
-from rebalancer.survey import (
+from rebalancer.operations.spec import FeedLine, SequencerLine, load_chain_spec
+from rebalancer.operations.survey import (
     Priced,
     feed_claims,
     read_chain,
@@ -47,6 +46,7 @@ from rebalancer.survey import (
     read_sequencer,
     read_sources,
 )
+from rebalancer.send.fees import read_market
 from rebalancer.units import E18
 from rebalancer.wellknown import DEVNET_CHAIN_ID
 

@@ -11,8 +11,8 @@ from rich.text import Text
 from rebalancer.cli.session import json_option, read_chains
 from rebalancer.cli.show import console, print_json
 from rebalancer.config import Settings
-from rebalancer.doctor import diagnose
 from rebalancer.errors import ConfigError
+from rebalancer.operations.doctor import diagnose
 
 __all__ = ["doctor"]
 

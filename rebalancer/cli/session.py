@@ -15,7 +15,6 @@ from typing import Any, Self, TypeVar
 
 import click
 
-from rebalancer.actions import ETH
 from rebalancer.block import Block
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.deployment import DeployedToken, Deployment
@@ -24,11 +23,11 @@ from rebalancer.chain.interfaces import interface
 from rebalancer.chain.pools import read_pools
 from rebalancer.chain.receipt import NoLogs
 from rebalancer.chain.rpc import Rpc
+from rebalancer.chain.system import System
 from rebalancer.cli import JSON_ASKED, Options
 from rebalancer.cli.show import amount
 from rebalancer.cli.unsigned import Wanted, unsigned_options, write_down
 from rebalancer.config import AccountSettings, Settings, load_chains, load_settings
-from rebalancer.chain.system import System
 from rebalancer.errors import (
     ConfigError,
     ContractMissing,
@@ -42,6 +41,7 @@ from rebalancer.errors import (
     SystemRefused,
     VaultNotNamed,
 )
+from rebalancer.operations.actions import ETH
 from rebalancer.send.open_signer import open_signer
 from rebalancer.send.signed import SignedTransaction, Signer
 from rebalancer.send.signer import devnet_signer, keystore_address

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 import click
 from rich.text import Text
 
-from rebalancer import actions
 from rebalancer.addresses import prove_writable
 from rebalancer.block import Block
 from rebalancer.chain.contracts import contract_at
@@ -39,7 +38,6 @@ from rebalancer.cli.show import (
     usd,
 )
 from rebalancer.cli.unsigned import valid_option
-from rebalancer.deploy import Fees
 from rebalancer.errors import (
     AmountUnreadable,
     AssetCountOutOfRange,
@@ -51,11 +49,18 @@ from rebalancer.errors import (
 )
 from rebalancer.keeper import explain
 from rebalancer.minimums import large_minimums
+from rebalancer.operations import actions
+from rebalancer.operations.deploy import Fees
+from rebalancer.operations.spec import (
+    check_bands,
+    load_vault_spec,
+    parse_amount,
+    parse_fraction_e18,
+)
 from rebalancer.oracle import Fault
 from rebalancer.preview import Position, read_position
 from rebalancer.reasons import Reason
 from rebalancer.settlement import Basket, Policy, Price, weigh_basket, weights_e18
-from rebalancer.spec import check_bands, load_vault_spec, parse_amount, parse_fraction_e18
 from rebalancer.units import BPS, E18
 from rebalancer.words import span, utc
 

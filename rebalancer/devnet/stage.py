@@ -11,12 +11,21 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 
 from rebalancer.chain.deployment import Deployment
-from rebalancer.deploy import FeedSpec, Fees, VaultSpec, assign_vault_roles, create_vault, deploy_system, grant_roles, set_feed
 from rebalancer.chain.system import Role, System
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.market import Market
 from rebalancer.devnet.profile import opening_pools
-from rebalancer.governance import lock_admin
+from rebalancer.operations.deploy import (
+    FeedSpec,
+    Fees,
+    VaultSpec,
+    assign_vault_roles,
+    create_vault,
+    deploy_system,
+    grant_roles,
+    set_feed,
+)
+from rebalancer.operations.governance import lock_admin
 from rebalancer.send.signer import devnet_signer
 from rebalancer.send.wallet import Wallet
 from rebalancer.settlement import Asset, Policy

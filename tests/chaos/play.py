@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from rebalancer.chain.system import Role
-from rebalancer.deploy import grant_roles
 from rebalancer.devnet.stage import Actor
+from rebalancer.operations.deploy import grant_roles
 from rebalancer.send.journal import State
 from rebalancer.send.signer import devnet_signer
 from tests.chaos.arena import Arena

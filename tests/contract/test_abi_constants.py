@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 
-from rebalancer import actions, deploy, oracle, policy, route, settlement, units
+from rebalancer import oracle, policy, route, settlement, units
 from rebalancer.abi import decode_logs
 from rebalancer.chain import snapshot
 from rebalancer.chain.artifacts import load_artifact
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.interfaces import interface
 from rebalancer.chain.system import Role
+from rebalancer.operations import actions, deploy
 from rebalancer.reasons import LENS_REASONS
 from rebalancer.venues import (
     UniswapV3Pool,

@@ -18,7 +18,6 @@ from rebalancer.chain.artifacts import load_artifact
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.interfaces import interface
 from rebalancer.chain.system import Role
-from rebalancer.deploy import VaultSpec, assign_vault_roles, create_vault
 from rebalancer.errors import (
     ArgumentsUnreadable,
     ContractReverted,
@@ -26,7 +25,8 @@ from rebalancer.errors import (
     NotPermitted,
     OperationUnknown,
 )
-from rebalancer.governance import (
+from rebalancer.operations.deploy import VaultSpec, assign_vault_roles, create_vault
+from rebalancer.operations.governance import (
     CANCELLABLE,
     act,
     cancel,

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from rebalancer.config import KeeperSettings, Settings
 from rebalancer.chain.system import Role
-from rebalancer.doctor import diagnose
+from rebalancer.config import KeeperSettings, Settings
+from rebalancer.operations.doctor import diagnose
 from rebalancer.units import E18
 from rebalancer.words import span, utc
 from tests.commands import Ran, run

@@ -17,11 +17,11 @@ from rebalancer.chain.endpoints import Endpoints
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
 from rebalancer.chain.system import Role
-from rebalancer.deploy import grant_roles
 from rebalancer.devnet.stage import DEMO_POLICY, Actor, Stage
 from rebalancer.errors import EndpointsDisagree, KeeperNotAuthorized, RpcTimeout
 from rebalancer.keeper import Decision, Keeper, KeeperOptions, Site, Tick
 from rebalancer.keeper.decision import Outcome
+from rebalancer.operations.deploy import grant_roles
 from rebalancer.reasons import Reason
 from rebalancer.send.journal import Kind
 from rebalancer.send.outbox import Outbox, State

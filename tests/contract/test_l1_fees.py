@@ -12,7 +12,6 @@ from weakref import WeakKeyDictionary
 import pytest
 import structlog
 
-from rebalancer import actions
 from rebalancer.abi import Call
 from rebalancer.chain import l1_fees
 from rebalancer.chain.artifacts import load_artifact
@@ -33,6 +32,7 @@ from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.stage import Actor, Stage
 from rebalancer.errors import InsufficientEther, L1FeeUnknown, SpendLimitReached
 from rebalancer.keeper import Decision, Keeper, KeeperOptions, Site
+from rebalancer.operations import actions
 from rebalancer.preview import Preview
 from rebalancer.reasons import Reason
 from rebalancer.send.journal import Journal

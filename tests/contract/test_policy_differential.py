@@ -14,16 +14,16 @@ from hypothesis import strategies as st
 
 from rebalancer import policy, settlement
 from rebalancer.abi import decode_logs
-from rebalancer.actions import MAX_LOCKED_BPS, MINIMUM_LOCKED_RAW
 from rebalancer.block import Block
 from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.interfaces import decode_revert
 from rebalancer.chain.receipt import Receipt
 from rebalancer.chain.snapshot import VaultSnapshot, decode_vaults, read_block
-from rebalancer.deploy import Fees, VaultSpec, create_vault
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.node import NodeKind
 from rebalancer.errors import ContractReverted, PolicyRefused
+from rebalancer.operations.actions import MAX_LOCKED_BPS, MINIMUM_LOCKED_RAW
+from rebalancer.operations.deploy import Fees, VaultSpec, create_vault
 from rebalancer.policy import MAX_HELD_RAW
 from rebalancer.reasons import Reason
 from rebalancer.settlement import (

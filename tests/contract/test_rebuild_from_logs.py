@@ -15,8 +15,8 @@ from rebalancer.abi import Event, decode_logs
 from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.interfaces import interface
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
-from rebalancer.deploy import Fees
 from rebalancer.errors import ContractReverted
+from rebalancer.operations.deploy import Fees
 from rebalancer.settlement import weigh_basket
 from rebalancer.units import BPS, E18, YEAR_SECONDS
 from tests.baskets import random_targets, random_trade

@@ -26,10 +26,10 @@ from rebalancer.errors import (
 from rebalancer.files import MEGABYTE
 from rebalancer.keeper.recording import _BEGINNING, _DamagedError, _mend, read_day
 from rebalancer.lab.records import read_records
+from rebalancer.operations.spec import load_chain_spec
 from rebalancer.pool_files import load_pool
 from rebalancer.send.open_signer import password_from_file
 from rebalancer.send.signer import KeystoreSigner, keystore_address
-from rebalancer.spec import load_chain_spec
 
 Read = Callable[[Path], Any]
 

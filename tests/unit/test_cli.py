@@ -17,13 +17,13 @@ import pytest
 import structlog
 
 from rebalancer import demo
+from rebalancer.chain.system import Role
 from rebalancer.cli import Options, session
 from rebalancer.cli.advice import sentence
 from rebalancer.cli.keeper import _Asked, _reloaded
 from rebalancer.cli.main import root
 from rebalancer.cli.session import read_chains
 from rebalancer.cli.show import amount, console, pairs, percent, plain, usd
-from rebalancer.deploy import Role
 from rebalancer.errors import ContractReverted, RebalancerError, RpcRejected, RpcTimeout
 from rebalancer.reasons import Reason
 from rebalancer.settlement import Price

@@ -20,7 +20,7 @@ from rebalancer.block import Block
 from rebalancer.chain.heads import Head
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import VaultSnapshot
-from rebalancer.deploy import System
+from rebalancer.chain.system import System
 from rebalancer.errors import ContractMissing
 from rebalancer.keeper import evaluate as module
 from rebalancer.keeper import planners as planners_module

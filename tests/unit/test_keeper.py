@@ -20,7 +20,7 @@ from rebalancer.chain.interfaces import interface
 from rebalancer.chain.l1_fees import NO_L1_FEES
 from rebalancer.chain.receipt import find_receipt
 from rebalancer.chain.snapshot import VaultSnapshot
-from rebalancer.deploy import System
+from rebalancer.chain.system import System
 from rebalancer.errors import (
     BooksDiffer,
     ContractReverted,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from rebalancer.block import Block
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.rpc import Rpc
-from rebalancer.deploy import SourceKind
+from rebalancer.operations.deploy import SourceKind
 from rebalancer.oracle import Fault, divergence_bps
 
 __all__ = ["PriceReading", "read_prices"]

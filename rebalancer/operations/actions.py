@@ -26,7 +26,6 @@ from rebalancer.chain.l1_fees import read_l1_fees, transaction_bytes
 from rebalancer.chain.receipt import NoLogs, Receipt
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import read_block
-from rebalancer.deploy import Fees, VaultSpec, assign_vault_roles, create_vault
 from rebalancer.chain.system import Role, System
 from rebalancer.errors import (
     AssetCountOutOfRange,
@@ -46,12 +45,13 @@ from rebalancer.errors import (
     TargetsDoNotSumToOne,
     TokenNotInBasket,
 )
-from rebalancer.governance import act
+from rebalancer.operations.deploy import Fees, VaultSpec, assign_vault_roles, create_vault
+from rebalancer.operations.governance import act
+from rebalancer.operations.spec import MAX_ASSETS, MIN_ASSETS, check_bands, check_weights
 from rebalancer.preview import Approval, Preview, read_values
 from rebalancer.send.fees import offer, read_market, suggest
 from rebalancer.send.simulate import gas_in_turn
 from rebalancer.send.wallet import Wallet, check_ether, cost_now, estimate_gas, with_margin
-from rebalancer.spec import MAX_ASSETS, MIN_ASSETS, check_bands, check_weights
 from rebalancer.texts import LONGEST_SYMBOL, safe_text
 from rebalancer.units import BPS, E18, YEAR_SECONDS, div_up, mul_div_down, mul_div_up
 from rebalancer.venues import Pool

@@ -21,8 +21,8 @@ from rebalancer.chain.deployment import Deployment
 from rebalancer.chain.pools import read_pools
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
-from rebalancer.config import KeeperSettings, Settings
 from rebalancer.chain.system import Role, System
+from rebalancer.config import KeeperSettings, Settings
 from rebalancer.errors import (
     ConfigError,
     ContractMissing,
@@ -41,11 +41,11 @@ from rebalancer.errors import (
 )
 from rebalancer.feeds import FeedClaim, misdescribed, priced_pools
 from rebalancer.files import is_wide
-from rebalancer.governance import Permissions, read_permissions
 from rebalancer.market_price import off_market
 from rebalancer.minimums import large_minimums
+from rebalancer.operations.governance import Permissions, read_permissions
+from rebalancer.operations.prices import PriceReading, read_prices
 from rebalancer.oracle import FAULT_REMEDIES, Fault
-from rebalancer.prices import PriceReading, read_prices
 from rebalancer.send.fees import suggest
 from rebalancer.send.journal_file import BESIDE
 from rebalancer.send.open_signer import open_signer

@@ -29,7 +29,6 @@ from rebalancer.chain.logs import LogSearch
 from rebalancer.chain.receipt import Receipt
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import read_block
-from rebalancer.deploy import Call, Transactor
 from rebalancer.chain.system import Role, System
 from rebalancer.errors import (
     ArgumentsUnreadable,
@@ -41,6 +40,7 @@ from rebalancer.errors import (
     RpcRejected,
 )
 from rebalancer.files import parse_json
+from rebalancer.operations.deploy import Call, Transactor
 from rebalancer.send.wallet import Wallet
 from rebalancer.units import E18
 from rebalancer.words import counted, span

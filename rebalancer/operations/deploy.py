@@ -1,6 +1,6 @@
 """How does the system get onto a chain, and who may do what there?
 
-`assemble` says which contracts there are and what each is made with, `role_calls` who may call what; `rebalancer.launch` sends both to a
+`assemble` says which contracts there are and what each is made with, `role_calls` who may call what; `rebalancer.operations.launch` sends both to a
 chain, `deploy_system` to a local one. `create_vault` makes a vault and hands its functions to the roles. Roles live in one OpenZeppelin
 AccessManager: what loosens waits for the owner's or curator's delay and can be cancelled by the guardian; what stops trading is immediate.
 Until a vault's functions are assigned, only the manager's admins may call them. Whoever deploys is such an admin, without a delay, until
@@ -10,17 +10,15 @@ the calls of `governance.lock_calls`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from enum import IntEnum
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 from rebalancer.chain.contracts import BoundContract, contract_at
-from rebalancer.chain.deployment import Deployment
 from rebalancer.chain.interfaces import interface
 from rebalancer.chain.receipt import NoLogs, Receipt
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.system import Role, System
-from rebalancer.errors import LaunchUnfinished, SystemMissing
 from rebalancer.settlement import Asset, Policy
 
 __all__ = [
@@ -237,7 +235,7 @@ def deploy_system(
 ) -> System:
     """Deploy everything but vaults, one transaction a contract and a call; the wallet becomes the AccessManager's admin, as does VaultRoles.
 
-    For local chains: `rebalancer.launch` can be interrupted. Arguments as in `assemble`.
+    For local chains: `rebalancer.operations.launch` can be interrupted. Arguments as in `assemble`.
     """
 
     def create(name: str, *arguments: Any) -> str:

@@ -31,7 +31,6 @@ from rebalancer.chain.interfaces import interface
 from rebalancer.chain.receipt import wait_for_receipt
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import read_block
-from rebalancer.deploy import Call, SourceSpec, assemble, feed_call, grant_calls, role_calls, source_call
 from rebalancer.chain.system import Role, System
 from rebalancer.errors import (
     AdminUnknown,
@@ -40,12 +39,21 @@ from rebalancer.errors import (
     LaunchDiffers,
     RpcRejected,
 )
-from rebalancer.governance import describe, is_locked, lock_calls
+from rebalancer.operations.deploy import (
+    Call,
+    SourceSpec,
+    assemble,
+    feed_call,
+    grant_calls,
+    role_calls,
+    source_call,
+)
+from rebalancer.operations.governance import describe, is_locked, lock_calls
+from rebalancer.operations.spec import SequencerLine
+from rebalancer.operations.survey import Priced
 from rebalancer.send.fees import read_market
 from rebalancer.send.simulate import gas_in_turn
 from rebalancer.send.wallet import Wallet, check_ether, estimate_gas
-from rebalancer.spec import SequencerLine
-from rebalancer.survey import Priced
 from rebalancer.wellknown import DEVNET_CHAIN_ID
 
 __all__ = [

@@ -18,7 +18,6 @@ from rebalancer.chain.deployment import DeployedFeed, DeployedToken, Deployment
 from rebalancer.chain.pools import fee_pips_of, find_v4_ref, find_venue, read_pools
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import read_block
-from rebalancer.deploy import FeedSpec, SourceKind, SourceSpec
 from rebalancer.errors import (
     ContractMissing,
     ContractReverted,
@@ -30,6 +29,8 @@ from rebalancer.errors import (
     SourceUnsound,
 )
 from rebalancer.feeds import FeedClaim
+from rebalancer.operations.deploy import FeedSpec, SourceKind, SourceSpec
+from rebalancer.operations.spec import ChainSpec, FeedLine, PoolLine, SequencerLine, SourceLine
 from rebalancer.oracle import (
     MAX_FEED_DECIMALS,
     MAX_TOKEN_DECIMALS,
@@ -40,7 +41,6 @@ from rebalancer.oracle import (
     rate_e18,
     tick_price_e18,
 )
-from rebalancer.spec import ChainSpec, FeedLine, PoolLine, SequencerLine, SourceLine
 from rebalancer.texts import LONGEST_SYMBOL, safe_text
 from rebalancer.units import BPS
 from rebalancer.venues import PoolRef, Token
