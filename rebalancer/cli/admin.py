@@ -12,7 +12,7 @@ from rebalancer.cli import Group
 from rebalancer.cli.session import Session, address_option, json_option, sending_options
 from rebalancer.cli.show import WholeTable, console, print_json
 from rebalancer.errors import FunctionUnknown, RoleNotHeld
-from rebalancer.feeds import check_setting
+from rebalancer.operations.feeds import check_setting
 from rebalancer.operations.governance import (
     Acted,
     Operation,

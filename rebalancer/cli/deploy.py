@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 
-from rebalancer.addresses import present, prove_writable
 from rebalancer.chain.deployment import DeployedFeed, Deployment
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import read_block
@@ -25,8 +24,9 @@ from rebalancer.errors import (
     RebalancerError,
     SystemRefused,
 )
-from rebalancer.feeds import check_feeds, priced_pools
+from rebalancer.operations.addresses import present, prove_writable
 from rebalancer.operations.deploy import SourceSpec
+from rebalancer.operations.feeds import check_feeds, priced_pools
 from rebalancer.operations.launch import (
     Governance,
     Launch,

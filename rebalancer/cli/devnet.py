@@ -15,7 +15,6 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from rebalancer.addresses import check_devnets, prove_writable
 from rebalancer.cli.session import json_option, read_settings
 from rebalancer.cli.show import WholeTable, console, print_json
 from rebalancer.devnet.local import LocalChain
@@ -24,6 +23,7 @@ from rebalancer.devnet.node import Node, NodeKind, NodeSettings
 from rebalancer.devnet.stage import DEMO_BAND_BPS, Actor, Stage, build_stage, raw_for_usd
 from rebalancer.devnet.tape import Tape, iso, load_folder, synthetic
 from rebalancer.errors import ContractReverted
+from rebalancer.operations.addresses import check_devnets, prove_writable
 from rebalancer.pool_files import load_pool
 from rebalancer.venues import UniswapV3Pool, of_class
 

@@ -13,7 +13,7 @@ from rebalancer.cli.session import Session
 from rebalancer.cli.show import amount, console, pairs, percent, print_json, usd
 from rebalancer.errors import InsufficientEther
 from rebalancer.operations.actions import Ask
-from rebalancer.preview import Position, Preview
+from rebalancer.operations.preview import Position, Preview
 from rebalancer.units import E18
 from rebalancer.wellknown import DEVNET_CHAIN_ID
 

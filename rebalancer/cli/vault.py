@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 import click
 from rich.text import Text
 
-from rebalancer.addresses import prove_writable
 from rebalancer.block import Block
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.receipt import NoLogs
@@ -48,9 +47,11 @@ from rebalancer.errors import (
     TokenNotInBasket,
 )
 from rebalancer.keeper import explain
-from rebalancer.minimums import large_minimums
 from rebalancer.operations import actions
+from rebalancer.operations.addresses import prove_writable
 from rebalancer.operations.deploy import Fees
+from rebalancer.operations.minimums import large_minimums
+from rebalancer.operations.preview import Position, read_position
 from rebalancer.operations.spec import (
     check_bands,
     load_vault_spec,
@@ -58,7 +59,6 @@ from rebalancer.operations.spec import (
     parse_fraction_e18,
 )
 from rebalancer.oracle import Fault
-from rebalancer.preview import Position, read_position
 from rebalancer.reasons import Reason
 from rebalancer.settlement import Basket, Policy, Price, weigh_basket, weights_e18
 from rebalancer.units import BPS, E18

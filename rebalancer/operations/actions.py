@@ -47,8 +47,8 @@ from rebalancer.errors import (
 )
 from rebalancer.operations.deploy import Fees, VaultSpec, assign_vault_roles, create_vault
 from rebalancer.operations.governance import act
+from rebalancer.operations.preview import Approval, Preview, read_values
 from rebalancer.operations.spec import MAX_ASSETS, MIN_ASSETS, check_bands, check_weights
-from rebalancer.preview import Approval, Preview, read_values
 from rebalancer.send.fees import offer, read_market, suggest
 from rebalancer.send.simulate import gas_in_turn
 from rebalancer.send.wallet import Wallet, check_ether, cost_now, estimate_gas, with_margin

@@ -39,11 +39,11 @@ from rebalancer.errors import (
     SignerError,
     WrongChain,
 )
-from rebalancer.feeds import FeedClaim, misdescribed, priced_pools
 from rebalancer.files import is_wide
 from rebalancer.market_price import off_market
-from rebalancer.minimums import large_minimums
+from rebalancer.operations.feeds import FeedClaim, misdescribed, priced_pools
 from rebalancer.operations.governance import Permissions, read_permissions
+from rebalancer.operations.minimums import large_minimums
 from rebalancer.operations.prices import PriceReading, read_prices
 from rebalancer.oracle import FAULT_REMEDIES, Fault
 from rebalancer.send.fees import suggest

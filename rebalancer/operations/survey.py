@@ -1,7 +1,7 @@
 """What a chain says of the tokens, feeds and pools that a person named, before a system is launched on it.
 
 Everything that can be wrong is looked for before anything is sent: code at every address, feeds and second
-sources that answer as they should and agree (`rebalancer.feeds` holds them against the market). Nothing is sent here.
+sources that answer as they should and agree (`rebalancer.operations.feeds` holds them against the market). Nothing is sent here.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from rebalancer.errors import (
     SequencerUnwatched,
     SourceUnsound,
 )
-from rebalancer.feeds import FeedClaim
 from rebalancer.operations.deploy import FeedSpec, SourceKind, SourceSpec
+from rebalancer.operations.feeds import FeedClaim
 from rebalancer.operations.spec import ChainSpec, FeedLine, PoolLine, SequencerLine, SourceLine
 from rebalancer.oracle import (
     MAX_FEED_DECIMALS,

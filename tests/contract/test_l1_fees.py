@@ -33,7 +33,7 @@ from rebalancer.devnet.stage import Actor, Stage
 from rebalancer.errors import InsufficientEther, L1FeeUnknown, SpendLimitReached
 from rebalancer.keeper import Decision, Keeper, KeeperOptions, Site
 from rebalancer.operations import actions
-from rebalancer.preview import Preview
+from rebalancer.operations.preview import Preview
 from rebalancer.reasons import Reason
 from rebalancer.send.journal import Journal
 from rebalancer.send.lanes import KeyLimits, Lane
