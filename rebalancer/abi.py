@@ -150,7 +150,6 @@ class Event:
     values: Mapping[str, Any]
     block_number: int
     transaction_hash: str
-    log_index: int
 
 
 @dataclass(frozen=True)
@@ -171,7 +170,6 @@ class EventShape:
             {name: found[name] for name in self.order},
             int(log["blockNumber"], 16),
             log["transactionHash"],
-            int(log["logIndex"], 16),
         )
 
 

@@ -28,20 +28,17 @@ from rebalancer.devnet.stage import DEMO_BAND_BPS, Actor, Stage, build_stage, ra
 from rebalancer.devnet.tape import Tape, iso, load_folder, synthetic
 from rebalancer.errors import DemoFailed, DemoFolderInUse
 from rebalancer.keeper import Decision, Keeper, KeeperOptions, Outcome, Site
-from rebalancer.lab.chart import check_chart
+from rebalancer.lab.chart import chart, check_chart
 from rebalancer.lab.live import LiveView
-from rebalancer.lab.report import (
+from rebalancer.lab.records import (
     RebalanceRecord,
     RecordWriter,
     RunRecord,
-    Summary,
     TickRecord,
-    chart,
     read_records,
-    summarise,
-    summary_table,
     write_tables,
 )
+from rebalancer.lab.report import Summary, summarise, summary_table
 from rebalancer.operations.actions import (
     deposit_in_kind,
     deposit_token,

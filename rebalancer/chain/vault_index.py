@@ -36,7 +36,7 @@ from rebalancer.units import BPS, E18
 
 __all__ = ["BookDiffers", "Judgement", "VaultBook"]
 
-log = structlog.get_logger("rebalancer.vaultbook")
+log = structlog.get_logger("rebalancer.vault_index")
 
 _WORD = 32
 _HEAD = 33

@@ -75,7 +75,6 @@ __all__ = [
     "VaultCreated",
     "WithdrawnInKind",
     "WithdrawnToken",
-    "basket_tokens",
     "claim",
     "deposit_in_kind",
     "deposit_token",
@@ -243,7 +242,7 @@ def deposit_in_kind(
     contract = contract_at(wallet.rpc, "BasketVault", vault)
     if shares <= 0:
         raise NothingAsked("shares to deposit for")
-    tokens = basket_tokens(contract)
+    tokens = _basket_tokens(contract)
     asked = contract.call("previewMintInKind", shares)
     most = [mul_div_up(amount, BPS + max_extra_bps, BPS) for amount in asked]
     for token, amount in zip(tokens, asked, strict=True):
@@ -285,7 +284,7 @@ def withdraw_in_kind(
     contract = contract_at(wallet.rpc, "BasketVault", vault)
     if shares <= 0:
         raise NothingAsked("shares to withdraw")
-    tokens = basket_tokens(contract)
+    tokens = _basket_tokens(contract)
     _check_balance(wallet, contract.address, shares)
     given = contract.call("previewRedeemInKind", shares)
     least = [mul_div_down(amount, BPS - max_less_bps, BPS) for amount in given]
@@ -366,7 +365,7 @@ def sync(wallet: Wallet, vault: str, token: str) -> LossWrittenDown:
         As `Wallet.send`.
     """
     contract = contract_at(wallet.rpc, "BasketVault", vault)
-    tokens = basket_tokens(contract)
+    tokens = _basket_tokens(contract)
     if token.lower() not in tokens:
         symbols = [_symbol(wallet.rpc, one) for one in tokens]
         raise TokenNotInBasket(_symbol(wallet.rpc, token), symbols)
@@ -415,7 +414,7 @@ def deposit_token(
     if amount_raw is not None and amount_raw <= 0:
         raise NothingAsked("the token to deposit")
     paid = zap.call("WETH") if token == ETH else token
-    tokens = basket_tokens(contract)
+    tokens = _basket_tokens(contract)
     books = _books(contract, tokens)
     is_all, kept_wei = amount_raw is None, 0
     if amount_raw is None:
@@ -503,7 +502,7 @@ def withdraw_token(
     if shares <= 0:
         raise NothingAsked("shares to withdraw")
     got = zap.call("WETH") if token == ETH else token
-    tokens = basket_tokens(contract)
+    tokens = _basket_tokens(contract)
     _check_balance(wallet, contract.address, shares)
     books = _books(contract, tokens)
     deadline = _now(wallet.rpc) + wallet.deadline_seconds
@@ -559,7 +558,7 @@ def set_targets(
         As `Wallet.send`.
     """
     contract = contract_at(wallet.rpc, "BasketVault", vault)
-    count = len(basket_tokens(contract))
+    count = len(_basket_tokens(contract))
     if len(targets_e18) != count:
         raise AssetCountOutOfRange("targets", len(targets_e18), count, count)
     if sum(targets_e18) != E18:
@@ -576,7 +575,7 @@ def set_bands(wallet: Wallet, vault: str, bands: Sequence[tuple[int, int, int]])
         As `Wallet.send`.
     """
     contract = contract_at(wallet.rpc, "BasketVault", vault)
-    tokens = basket_tokens(contract)
+    tokens = _basket_tokens(contract)
     if len(bands) != len(tokens):
         raise AssetCountOutOfRange("bands", len(bands), len(tokens), len(tokens))
     dust_bps = contract.call("policy")[4]
@@ -692,7 +691,7 @@ class _Rehearsal:
 # What all of them need
 
 
-def basket_tokens(vault: BoundContract) -> tuple[str, ...]:
+def _basket_tokens(vault: BoundContract) -> tuple[str, ...]:
     """The basket's tokens.
 
     Raises:

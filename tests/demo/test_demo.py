@@ -10,7 +10,7 @@ from rich.console import Console
 
 from rebalancer.demo import DemoOptions, run_demo
 from rebalancer.devnet.node import NodeKind
-from rebalancer.lab.report import Records, read_records
+from rebalancer.lab.records import Records, read_records
 from rebalancer.units import E18
 
 
