@@ -319,7 +319,9 @@ def test_open_signer_with_an_address_of_a_signer_asks_that_one(
     monkeypatch: pytest.MonkeyPatch, keystore: Path
 ) -> None:
     asked = []
-    monkeypatch.setattr("rebalancer.send.open_signer.open_external", lambda *told: asked.append(told))
+    monkeypatch.setattr(
+        "rebalancer.send.open_signer.open_external", lambda *told: asked.append(told)
+    )
     account = AccountSettings.model_validate(
         {"signer_url": "http://signer/secret", "signer_address": ADDRESS, "devnet_account": 4}
     )
