@@ -126,7 +126,7 @@ from rebalancer.chain.deployment import Deployment
 from rebalancer.chain.pool_cache import PoolBook
 from rebalancer.chain.pools import find_venue
 from rebalancer.chain.rpc import Rpc
-from rebalancer.chain.snapshot import Block
+from rebalancer.block import Block
 from rebalancer.plan.zap import Books, plan_zap_in
 from rebalancer.route import decode
 from rebalancer.pool_files import load_pool, save_pool
