@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rebalancer.api import Chain, Simulation, Vault, connect
-    from rebalancer.chain.snapshot import Block, VaultSnapshot
+    from rebalancer.block import Block
+    from rebalancer.chain.snapshot import VaultSnapshot
     from rebalancer.errors import RebalancerError
     from rebalancer.keeper.decide import Verdict
+    from rebalancer.operations.preview import Position, Preview
     from rebalancer.plan import Plan
-    from rebalancer.preview import Position, Preview
     from rebalancer.reasons import Reason
     from rebalancer.send.signed import Signer
     from rebalancer.send.signer import devnet_signer
@@ -65,7 +66,7 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    found = getattr(import_module(f"rebalancer.{_HOMES[name]}"), name)
     globals()[name] = found
     return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rebalancer.cli import main
+from rebalancer.cli.main import main
 
 if __name__ == "__main__":
     main()

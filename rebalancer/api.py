@@ -19,7 +19,20 @@ from typing import TYPE_CHECKING
 
 from eth_account.signers.local import LocalAccount
 
-from rebalancer.actions import (
+from rebalancer.block import Block
+from rebalancer.chain.deployment import DeployedToken, Deployment
+from rebalancer.chain.interfaces import interface
+from rebalancer.chain.pools import fee_pips_of, find_venue, read_pools
+from rebalancer.chain.provider import rpc_of
+from rebalancer.chain.receipt import Receipt
+from rebalancer.chain.rpc import Rpc
+from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
+from rebalancer.errors import NothingToSend, VaultNotNamed, WrongChain
+from rebalancer.keeper.conditions import ConditionsReader
+from rebalancer.keeper.context import Site
+from rebalancer.keeper.decide import Step, Verdict, as_traded, decide, wants_plan
+from rebalancer.keeper.dispatch import call_data
+from rebalancer.operations.actions import (
     ETH,
     Ask,
     Claimed,
@@ -33,19 +46,7 @@ from rebalancer.actions import (
     withdraw_in_kind,
     withdraw_token,
 )
-from rebalancer.chain.abi import interface
-from rebalancer.chain.deployment import DeployedToken, Deployment
-from rebalancer.chain.pools import fee_pips_of, find_venue, read_pools
-from rebalancer.chain.provider import rpc_of
-from rebalancer.chain.receipt import Receipt
-from rebalancer.chain.rpc import Rpc
-from rebalancer.chain.snapshot import Block, VaultSnapshot, read_block, read_vaults
-from rebalancer.errors import NothingToSend, VaultNotNamed, WrongChain
-from rebalancer.keeper.conditions import ConditionsReader
-from rebalancer.keeper.context import Site
-from rebalancer.keeper.decide import Step, Verdict, as_traded, decide, wants_plan
-from rebalancer.keeper.dispatch import call_data
-from rebalancer.preview import Position, Preview, read_position
+from rebalancer.operations.preview import Position, Preview, read_position
 from rebalancer.send.costs import estimate_gas
 from rebalancer.send.signed import Signer
 from rebalancer.send.signer import KeystoreSigner, WatchOnly

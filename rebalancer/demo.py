@@ -18,35 +18,40 @@ import structlog
 from rich.console import Console
 from rich.text import Text
 
-from rebalancer.actions import deposit_in_kind, deposit_token, withdraw_in_kind, withdraw_token
+from rebalancer.block import Block
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.pools import read_v3_pools
-from rebalancer.chain.snapshot import Block, VaultSnapshot, read_block, read_vaults
+from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.node import Node, NodeKind, NodeSettings
 from rebalancer.devnet.stage import DEMO_BAND_BPS, Actor, Stage, build_stage, raw_for_usd
 from rebalancer.devnet.tape import Tape, iso, load_folder, synthetic
 from rebalancer.errors import DemoFailed, DemoFolderInUse
 from rebalancer.keeper import Decision, Keeper, KeeperOptions, Outcome, Site
-from rebalancer.lab.chart import check_chart
+from rebalancer.lab.chart import chart, check_chart
 from rebalancer.lab.live import LiveView
-from rebalancer.lab.report import (
+from rebalancer.lab.records import (
     RebalanceRecord,
     RecordWriter,
     RunRecord,
-    Summary,
     TickRecord,
-    chart,
     read_records,
-    summarise,
-    summary_table,
     write_tables,
 )
-from rebalancer.policy import Weighed, value_down, weigh_basket, weights_e18
+from rebalancer.lab.report import Summary, summarise, summary_table
+from rebalancer.operations.actions import (
+    deposit_in_kind,
+    deposit_token,
+    withdraw_in_kind,
+    withdraw_token,
+)
+from rebalancer.policy import value_down
+from rebalancer.pool_files import load_pool
 from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import devnet_signer
+from rebalancer.settlement import Weighed, weigh_basket, weights_e18
 from rebalancer.units import BPS, E18, div_up
-from rebalancer.venues import Token, UniswapV3Pool, load, of_class
+from rebalancer.venues import Token, UniswapV3Pool, of_class
 
 __all__ = ["DemoOptions", "DemoResult", "run_demo"]
 
@@ -102,7 +107,7 @@ def run_demo(options: DemoOptions, console: Console | None = None) -> DemoResult
     """
     console = console or Console(markup=False, emoji=False)
     tape = _tape(options)
-    pools = [of_class(load(path), UniswapV3Pool) for path in options.pools]
+    pools = [of_class(load_pool(path), UniswapV3Pool) for path in options.pools]
     for kind in _CHART_KINDS:
         check_chart(options.out / f"chart.{kind}")
     options.out.mkdir(parents=True, exist_ok=True)

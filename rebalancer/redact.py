@@ -12,9 +12,9 @@ import re
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
 
-__all__ = ["HIDDEN", "Redactor"]
+__all__ = ["HIDDEN", "Redactor", "endpoint_name", "redis_name", "socket_name"]
 
 HIDDEN = "(secret)"
 """What stands where a secret was."""
@@ -61,6 +61,34 @@ class Redactor:
     def __call__(self, text: str) -> str:
         """The text without secrets."""
         return text if self._pattern is None else self._pattern.sub(HIDDEN, text)
+
+
+def endpoint_name(url: str) -> str:
+    """What may be shown of an RPC URL: scheme://host:port, without credentials, path or query."""
+    return _shown(url, "http")
+
+
+def socket_name(url: str) -> str:
+    """The same of a WebSocket's URL."""
+    return _shown(url, "ws")
+
+
+def redis_name(url: str) -> str:
+    """Redis's address without credentials."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
+
+
+def _shown(url: str, scheme: str) -> str:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return "(unreadable address)"
+    if parts.scheme not in (scheme, scheme + "s") or not parts.hostname:
+        return f"(no {scheme} address)"
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{host}" + (f":{port}" if port else "")
 
 
 def _secrets(value: Any) -> Iterator[str]:

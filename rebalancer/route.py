@@ -30,8 +30,6 @@ _AMOUNT, _ADDRESS, _LENGTH = 16, 20, 2
 HEAD_BYTES = 1 + _AMOUNT + 2 * _ADDRESS + 1 + _LENGTH
 """What every hop begins with."""
 
-_MAX_BODY_BYTES = (1 << 8 * _LENGTH) - 1
-
 
 class Flags:
     """What a hop says beside its amounts; the four bits that have no name here are its venue's."""

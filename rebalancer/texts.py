@@ -2,7 +2,7 @@
 
 A token's symbol, a node's message, a pool file's name: whoever wrote it may steer a terminal (ESC), turn a line around or hide a part
 of it (bidirectional and zero-width marks), or begin a line of its own in a log. `safe_text` is applied where such a text comes in: to each
-string that a contract answers with (`chain.abi`), to what is read from files, to every error's sentence and to each value that is logged.
+string that a contract answers with (`abi`), to what is read from files, to every error's sentence and to each value that is logged.
 What is left may still look like markup, so no console of this program reads any (`cli.show.console`), and no chart any mathematics.
 """
 

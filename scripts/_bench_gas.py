@@ -24,12 +24,13 @@ from rebalancer.chain.pools import read_v3_pools
 from rebalancer.chain.receipt import Receipt
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import read_block, read_vaults
-from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
-from rebalancer.deploy import (
+from rebalancer.chain.system import Role, System
+from rebalancer.devnet.local import LocalChain
+from rebalancer.devnet.node import Node, NodeSettings
+from rebalancer.devnet.uniswap import Uniswap, install, pool_address
+from rebalancer.operations.deploy import (
     FeedSpec,
     Fees,
-    Role,
-    System,
     VaultSpec,
     assign_vault_roles,
     create_vault,
@@ -37,15 +38,13 @@ from rebalancer.deploy import (
     grant_roles,
     set_feed,
 )
-from rebalancer.devnet.local import LocalChain
-from rebalancer.devnet.node import Node, NodeSettings
-from rebalancer.devnet.uniswap import Uniswap, install, pool_address
-from rebalancer.policy import Asset, Policy, weigh_basket
 from rebalancer.route import Hop, encode
+from rebalancer.settlement import Asset, Policy, weigh_basket
 from rebalancer.units import BPS, E18
 from rebalancer.venues import Token, UniswapV3Pool
 from rebalancer.venues.uniswap_v3 import v3_hop
 from rebalancer.venues.uniswap_v3_math import sqrt_price_x96
+from rebalancer.wellknown import DEVNET_CHAIN_ID
 from scripts._bench_trace import Spent, spent
 
 __all__ = ["FIGURES", "SIZES", "Figure", "measure"]
@@ -127,7 +126,7 @@ def measure(sizes: Sequence[int] = SIZES, *, explain: bool = False) -> dict[str,
 
 @dataclass(frozen=True, slots=True)
 class _Sender:
-    """An account the node signs for, as `rebalancer.deploy` wants one."""
+    """An account the node signs for, as `rebalancer.operations.deploy` wants one."""
 
     chain: LocalChain
     address: str

@@ -20,11 +20,10 @@ from typing import Any
 import structlog
 from rich.console import Console
 
-from rebalancer.chain.abi import interface
 from rebalancer.chain.contracts import contract_at
+from rebalancer.chain.interfaces import interface
 from rebalancer.chain.pools import read_v3_pools
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
-from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
 from rebalancer.demo import DemoOptions, run_demo
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.node import Node, NodeSettings
@@ -35,6 +34,7 @@ from rebalancer.reasons import Reason
 from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import devnet_signer
 from rebalancer.venues import Token, UniswapV3Pool
+from rebalancer.wellknown import DEVNET_CHAIN_ID
 
 __all__ = ["Times", "full_tape", "measure"]
 

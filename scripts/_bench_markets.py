@@ -25,7 +25,7 @@ from rebalancer.plan import Leg, Plan, PlanInput, plan_rebalance
 from rebalancer.plan.dual import solve
 from rebalancer.plan.market import market_of
 from rebalancer.plan.optimum import asked_of
-from rebalancer.policy import Asset, Basket, Fill, Policy, Price, State, settle
+from rebalancer.settlement import Asset, Basket, Fill, Policy, Price, State, settle
 from rebalancer.units import BPS, E18
 from rebalancer.venues import (
     BalancerWeightedPool,

@@ -19,7 +19,7 @@ from math import isqrt
 from rebalancer.errors import BadAmount, LiquidityExhausted, NoRoute
 from rebalancer.plan import NoPlan, Plan, PlanInput, best_sale, plan_rebalance
 from rebalancer.plan.leg import Leg, pools_after
-from rebalancer.policy import Asset, Basket, Policy, Price, State
+from rebalancer.settlement import Asset, Basket, Policy, Price, State
 from rebalancer.units import BPS, E18
 from rebalancer.venues import Pool, Tick, TickProfile, Token, UniswapV3Pool, synthetic
 

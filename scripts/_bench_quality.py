@@ -37,9 +37,10 @@ from rebalancer.plan import PlanInput
 from rebalancer.plan.market import market_of
 from rebalancer.plan.optimum import asked_of, optimum
 from rebalancer.plan.trades import bound_e18
-from rebalancer.policy import Asset, Weighed, weigh_basket
+from rebalancer.pool_files import load_pool
+from rebalancer.settlement import Asset, Weighed, weigh_basket
 from rebalancer.units import BPS, E18, YEAR_SECONDS
-from rebalancer.venues import Pool, PoolState, load
+from rebalancer.venues import Pool, PoolState
 
 __all__ = [
     "KEEPER",
@@ -234,7 +235,7 @@ def measure_quality(
         TapeError, PoolError: the files are not what they should be.
     """
     tape = load_folder(tape_folder).with_constant("USDC/USD", _DOLLAR_E8, _HEARTBEAT_SECONDS)
-    snapshots = [load(path) for path in sorted(pools_folder.glob("*.json"))]
+    snapshots = [load_pool(path) for path in sorted(pools_folder.glob("*.json"))]
     scene = _Scene(tape, [_as_traded(pool) for pool in snapshots])
     figures = QualityFigures()
     ways = (KEEPER, *WAYS)

@@ -16,17 +16,19 @@ from math import isqrt
 from pathlib import Path
 from typing import Any
 
+from rebalancer.abi import Call
 from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.heads import Heads
-from rebalancer.chain.rpc import Call, Rpc
+from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import VaultSnapshot, read_block
-from rebalancer.chain.vaultbook import VaultBook
-from rebalancer.deploy import FeedSpec, Fees, Role, System, deploy_system, grant_roles, set_feed
+from rebalancer.chain.system import Role, System
+from rebalancer.chain.vault_index import VaultBook
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.node import Node, NodeSettings
 from rebalancer.keeper.decide import Conditions, Step, Verdict
 from rebalancer.keeper.planners import Planners
-from rebalancer.policy import Asset
+from rebalancer.operations.deploy import FeedSpec, Fees, deploy_system, grant_roles, set_feed
+from rebalancer.settlement import Asset
 from rebalancer.units import E18
 from rebalancer.venues import Pool, Token, synthetic
 from scripts._bench_plan import POLICY

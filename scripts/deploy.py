@@ -16,7 +16,7 @@ from ape.cli import ConnectedProviderCommand, account_option
 from eth_utils.crypto import keccak
 
 from rebalancer.chain.rpc import Rpc
-from rebalancer.cli import root
+from rebalancer.cli.main import root
 from rebalancer.cli.session import SIGNER
 from rebalancer.errors import SignerUnavailable
 from rebalancer.send.signed import SignedTransaction

@@ -1,7 +1,7 @@
 """Mutation testing: `make mutate` makes one small mistake at a time in a contract or a Python file and sees whether any test notices.
 
     --contract NAME     only these (again for more); by default RebalancePolicy, OracleHub, BasketVault with its two halves, and their libraries
-    --python PATH       only these files or folders (again for more); by default policy, oracle, route, plan, venues, send, keeper and chain.
+    --python PATH       only these files or folders (again for more); by default policy, settlement, abi, oracle, route, plan, venues, send, keeper and chain.
                         With one of these two, nothing of the other language is run
     --since COMMIT      only mutants of lines that changed since then
     --sample N          at most N mutants a contract or file, spread over its functions; by default all
@@ -90,7 +90,18 @@ FIRST_SUITES = {
 }
 LAST_SUITE = "Invariants"
 ANY_FUNCTION = ""
-PYTHON = ("policy.py", "oracle.py", "route.py", "plan", "venues", "send", "keeper", "chain")
+PYTHON = (
+    "policy.py",
+    "settlement.py",
+    "abi.py",
+    "oracle.py",
+    "route.py",
+    "plan",
+    "venues",
+    "send",
+    "keeper",
+    "chain",
+)
 FAST_TESTS = ("tests/unit", "tests/property", "tests/fault")
 CHAIN_TESTS = ("tests/contract", "tests/fleet")
 GROUPS = (

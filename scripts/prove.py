@@ -180,7 +180,7 @@ def report(
         "## Of the arithmetic, by Z3",
         "",
         "Of real numbers of any size, and of integers through what rounding may add; each file states its hypotheses, its claim and its",
-        "rounding argument. `tests/unit/test_proofs_in_integers.py` holds `rebalancer/policy.py` against the same claims in exact fractions.",
+        "rounding argument. `tests/unit/test_proofs_in_integers.py` holds `rebalancer/settlement.py` against the same claims in exact fractions.",
         "",
         "| file | claim | seconds | verdict |",
         "|---|---|---:|---|",

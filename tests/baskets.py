@@ -13,6 +13,14 @@ from random import Random
 from rebalancer.errors import PolicyRefused
 from rebalancer.policy import (
     MAX_HELD_RAW,
+    allowed_sales,
+    fit_sales,
+    slippage_e18,
+    surplus_raw,
+    to_destination,
+    value_up,
+)
+from rebalancer.settlement import (
     Asset,
     Basket,
     Fill,
@@ -20,13 +28,7 @@ from rebalancer.policy import (
     Price,
     State,
     Weighed,
-    allowed_sales,
     budgets_left_e18,
-    fit_sales,
-    slippage_e18,
-    surplus_raw,
-    to_destination,
-    value_up,
     weigh_basket,
 )
 from rebalancer.units import BPS, E18, div_up

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import structlog
 
-from rebalancer.cli import root
+from rebalancer.cli.main import root
 
 __all__ = ["Ran", "free_port", "run"]
 

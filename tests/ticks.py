@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rebalancer.block import Block
 from rebalancer.chain.receipt import Receipt
-from rebalancer.chain.snapshot import Block, VaultSnapshot
+from rebalancer.chain.snapshot import VaultSnapshot
 from rebalancer.keeper.decision import Decision, Outcome
 from rebalancer.keeper.report import EndpointState, OpenBreaker, Tick
-from rebalancer.policy import Basket, Fill, Policy, Settlement, State, Weighed
 from rebalancer.reasons import Reason
+from rebalancer.settlement import Basket, Fill, Policy, Settlement, State, Weighed
 from rebalancer.units import E18
 
 __all__ = ["CHAIN", "NOON", "SIGNER", "breaker", "decision", "endpoint", "outcome", "tick", "vault"]

@@ -1,6 +1,6 @@
 """Packaged contracts at an address of a chain, read by web3's own contracts over this project's endpoints.
 
-For what people, tests and devnets ask. A read takes 1 ms of processor time beside the request; by `chain.abi`, by which a keeper asks at each
+For what people, tests and devnets ask. A read takes 1 ms of processor time beside the request; by `chain.interfaces`, by which a keeper asks at each
 block, it takes 0.02 ms. web3 is loaded at the first read or encoding, not with this module: it takes longer to import than some commands
 take to run.
 
@@ -22,9 +22,10 @@ from weakref import WeakKeyDictionary, proxy
 from eth_utils.abi import abi_to_signature
 from eth_utils.address import is_hex_address, to_checksum_address
 
-from rebalancer.chain.abi import Contract, Interface, interface
+from rebalancer.abi import at_block
 from rebalancer.chain.artifacts import load_artifact
-from rebalancer.chain.rpc import Rpc, at_block
+from rebalancer.chain.interfaces import ChainContract, ChainInterface, interface
+from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import ContractMissing
 
 if TYPE_CHECKING:
@@ -42,13 +43,13 @@ class BoundContract:
     address: str
 
     @property
-    def interface(self) -> Interface:
+    def interface(self) -> ChainInterface:
         """Its whole ABI, for logs."""
         return interface(self.name)
 
     @property
-    def batched(self) -> Contract:
-        """The same by `chain.abi`, for calls that go in one batch."""
+    def batched(self) -> ChainContract:
+        """The same by `chain.interfaces`, for calls that go in one batch."""
         return self.interface.at(self.address)
 
     def data(self, function: str, *args: Any) -> str:

@@ -26,8 +26,9 @@ from typing import Any, TypeVar
 
 import structlog
 
+from rebalancer.abi import Call
 from rebalancer.chain.refusals import Blame, blame
-from rebalancer.chain.rpc import Call, Rpc
+from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import (
     ChainError,
     EndpointsDisagree,

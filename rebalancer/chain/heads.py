@@ -21,8 +21,9 @@ import structlog
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
-from rebalancer.chain.rpc import Rpc, socket_name
+from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import ChainError, RpcMalformed
+from rebalancer.redact import socket_name
 from rebalancer.texts import MOST_DEPTH, nests_deeper
 
 __all__ = ["Head", "Header", "Heads"]

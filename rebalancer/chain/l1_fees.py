@@ -22,8 +22,9 @@ from weakref import WeakKeyDictionary
 
 from eth_utils.crypto import keccak
 
-from rebalancer.chain.abi import Contract, Interface
-from rebalancer.chain.rpc import Call, Rpc
+from rebalancer.abi import Call
+from rebalancer.chain.interfaces import ChainInterface
+from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import (
     ChainError,
     ContractMissing,
@@ -297,7 +298,7 @@ def _numbered(kind: str, *names: str) -> list[dict[str, str]]:
     return [{"name": name, "type": kind} for name in names]
 
 
-_ORACLE: Contract = Interface.of(
+_ORACLE = ChainInterface.of(
     "GasPriceOracle",
     [
         {"name": name, "inputs": _numbered(given, "asked"), "outputs": _numbered("uint256", "wei")}
@@ -308,7 +309,7 @@ _ORACLE: Contract = Interface.of(
         )
     ],
 ).at(GAS_PRICE_ORACLE)
-_NODE: Contract = Interface.of(
+_NODE = ChainInterface.of(
     "NodeInterface",
     [
         {

@@ -11,7 +11,8 @@ from typing import Any
 
 import structlog
 
-from rebalancer.chain.rpc import Call, Rpc
+from rebalancer.abi import Call
+from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import RpcRejected
 
 __all__ = ["LogSearch"]

@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from rebalancer.chain.abi import decode_logs
+from rebalancer.abi import Call, decode_logs
+from rebalancer.block import Block
 from rebalancer.chain.artifacts import load_artifact
-from rebalancer.chain.rpc import Call, Rpc
-from rebalancer.chain.snapshot import Block
+from rebalancer.chain.interfaces import named_refusal
+from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import (
     BadPoolSnapshot,
     ContractMissing,
@@ -222,7 +223,7 @@ def _together(rpc: Rpc, readings: Sequence[Reading[Result]]) -> list[Result | Po
         calls = [call for some in asked.values() for call in some]
         answers: list[Any] = []
         for start in range(0, len(calls), _BATCH):
-            answers += rpc.batch_settled(calls[start : start + _BATCH])
+            answers += map(named_refusal, rpc.batch_settled(calls[start : start + _BATCH]))
         for place, some in asked.items():
             mine, answers = answers[: len(some)], answers[len(some) :]
             advance(place, mine)

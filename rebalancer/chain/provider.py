@@ -17,11 +17,12 @@ from web3 import Web3
 from web3.providers.base import JSONBaseProvider
 from web3.types import RPCEndpoint, RPCError, RPCResponse
 
-from rebalancer.chain.abi import CODERS, reverted
+from rebalancer.abi import CODERS, Call
 from rebalancer.chain.endpoints import Endpoints
-from rebalancer.chain.rpc import Call, Rpc, endpoint_name
+from rebalancer.chain.interfaces import reverted
+from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import ChainError, RpcMalformed, RpcRejected, RpcUnreachable
-from rebalancer.redact import Redactor
+from rebalancer.redact import Redactor, endpoint_name
 
 __all__ = ["FailoverProvider", "RpcProvider", "rpc_of", "web3_over"]
 
@@ -125,7 +126,7 @@ class RpcProvider(JSONBaseProvider):
 def web3_over(rpc: Rpc) -> Web3:
     """A `Web3` whose questions an `Rpc` answers, without middleware: that asks for the chain's id at every call.
 
-    Strings are decoded as `chain.abi` decodes them.
+    Strings are decoded as `abi` decodes them.
     """
     w3 = Web3(RpcProvider(rpc), middleware=[])
     w3.codec = ABICodec(CODERS)

@@ -15,9 +15,10 @@ import rlp
 import structlog
 from eth_utils.crypto import keccak
 
-from rebalancer.chain.abi import decode_revert
+from rebalancer.abi import at_block
+from rebalancer.chain.interfaces import decode_revert
 from rebalancer.chain.l1_fees import Rollup, known_rollup, read_l1_fees, transaction_bytes
-from rebalancer.chain.rpc import Rpc, at_block
+from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import (
     ContractReverted,
     L1FeeUnknown,

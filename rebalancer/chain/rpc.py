@@ -31,6 +31,7 @@ from urllib3.exceptions import (
     SSLError,
 )
 
+from rebalancer.abi import Call
 from rebalancer.chain.refusals import Blame, blame, is_batch_refusal, is_limit
 from rebalancer.chain.results import wrong_result
 from rebalancer.errors import (
@@ -42,13 +43,10 @@ from rebalancer.errors import (
     RpcUnreachable,
     WrongChain,
 )
-from rebalancer.redact import Redactor
+from rebalancer.redact import Redactor, endpoint_name
 from rebalancer.texts import MOST_DEPTH, nests_deeper, safe_text
 
-__all__ = ["Call", "Rpc", "at_block", "endpoint_name", "socket_name"]
-
-Call = tuple[str, Sequence[Any]]
-"""A method and its parameters, as JSON."""
+__all__ = ["Rpc"]
 
 _HEADERS = {"Content-Type": "application/json", "Accept": "application/json"}
 _OK = 200
@@ -63,43 +61,6 @@ _LONGEST_WAIT_SECONDS = 3600.0
 """An endpoint that asks to be left alone for longer is asked again after so long."""
 _LIMITED_SECONDS = 600.0
 """For so long an endpoint's limit of a batch is believed; after that, twice as many questions are tried."""
-
-
-def endpoint_name(url: str) -> str:
-    """What may be shown of an RPC URL: scheme://host:port, without credentials, path or query."""
-    return _shown(url, "http")
-
-
-def socket_name(url: str) -> str:
-    """The same of a WebSocket's URL."""
-    return _shown(url, "ws")
-
-
-def _shown(url: str, scheme: str) -> str:
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        return "(unreadable address)"
-    if parts.scheme not in (scheme, scheme + "s") or not parts.hostname:
-        return f"(no {scheme} address)"
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return f"{parts.scheme}://{host}" + (f":{port}" if port else "")
-
-
-def at_block(block: int | str | bytes) -> Any:
-    """The block parameter of a read: a number, a tag, or a block hash (EIP-1898).
-
-    A hash must belong to the canonical chain, so that a reorg fails the read instead of letting
-    one decision mix two chains.
-    """
-    if isinstance(block, bytes):
-        return {"blockHash": "0x" + block.hex(), "requireCanonical": True}
-    if isinstance(block, int):
-        return hex(block)
-    if len(block) == 2 + 64:
-        return {"blockHash": block, "requireCanonical": True}
-    return block
 
 
 class _WithinDeadline(RawIOBase):

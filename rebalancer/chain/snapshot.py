@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rebalancer.chain.abi import interface
+from rebalancer.block import Block
+from rebalancer.chain.interfaces import interface
 from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import RpcMalformed
-from rebalancer.policy import Asset, Basket, Policy, Price, State
 from rebalancer.reasons import LENS_REASONS, Reason
+from rebalancer.settlement import Asset, Basket, Policy, Price, State
 
-__all__ = ["Block", "VaultSnapshot", "decode_vaults", "read_block", "read_vaults"]
+__all__ = ["VaultSnapshot", "decode_vaults", "read_block", "read_vaults"]
 
 _WORD = 32
 _HEAD_WORDS = 33
@@ -26,15 +27,6 @@ _FAULTS = (
     *("Diverged", "SequencerDown", "GracePeriod", "SecondUnsound"),
 )
 """IOracleHub.Fault, by number."""
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """A block's place: number, hash, unix time."""
-
-    number: int
-    hash: str
-    timestamp: int
 
 
 @dataclass(frozen=True, slots=True)

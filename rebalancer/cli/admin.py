@@ -7,14 +7,14 @@ from typing import Any
 import click
 
 from rebalancer.chain.contracts import BoundContract, contract_at
+from rebalancer.chain.system import Role
 from rebalancer.cli import Group
 from rebalancer.cli.options import address_option, json_option, sending_options
 from rebalancer.cli.session import Session
 from rebalancer.cli.show import WholeTable, console, print_json
-from rebalancer.deploy import Role
 from rebalancer.errors import FunctionUnknown, RoleNotHeld
-from rebalancer.feeds import check_setting
-from rebalancer.governance import (
+from rebalancer.operations.feeds import check_setting
+from rebalancer.operations.governance import (
     Acted,
     Operation,
     Permissions,

@@ -9,16 +9,14 @@ from typing import Any
 
 import click
 
-from rebalancer.addresses import present, prove_writable
 from rebalancer.chain.deployment import DeployedFeed, Deployment
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import read_block
-from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
+from rebalancer.chain.system import System
 from rebalancer.cli.options import account_option, address_option, json_option
 from rebalancer.cli.session import Session
 from rebalancer.cli.show import WholeTable, console, print_json
 from rebalancer.cli.unsigned import refuses_unsigned
-from rebalancer.deploy import SourceSpec, System
 from rebalancer.errors import (
     AlreadyDeployed,
     ConfigError,
@@ -27,8 +25,10 @@ from rebalancer.errors import (
     RebalancerError,
     SystemRefused,
 )
-from rebalancer.feeds import check_feeds, priced_pools
-from rebalancer.launch import (
+from rebalancer.operations.addresses import present, prove_writable
+from rebalancer.operations.deploy import SourceSpec
+from rebalancer.operations.feeds import check_feeds, priced_pools
+from rebalancer.operations.launch import (
     Governance,
     Launch,
     Step,
@@ -38,9 +38,8 @@ from rebalancer.launch import (
     launch,
     prepare,
 )
-from rebalancer.send.fees import read_market
-from rebalancer.spec import FeedLine, SequencerLine, load_chain_spec
-from rebalancer.survey import (
+from rebalancer.operations.spec import FeedLine, SequencerLine, load_chain_spec
+from rebalancer.operations.survey import (
     Priced,
     feed_claims,
     read_chain,
@@ -48,7 +47,9 @@ from rebalancer.survey import (
     read_sequencer,
     read_sources,
 )
+from rebalancer.send.fees import read_market
 from rebalancer.units import E18
+from rebalancer.wellknown import DEVNET_CHAIN_ID
 
 __all__ = ["deploy"]
 

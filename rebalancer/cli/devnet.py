@@ -15,7 +15,6 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from rebalancer.addresses import check_devnets, prove_writable
 from rebalancer.cli.options import json_option
 from rebalancer.cli.session import read_settings
 from rebalancer.cli.show import WholeTable, console, print_json
@@ -25,7 +24,9 @@ from rebalancer.devnet.node import Node, NodeKind, NodeSettings
 from rebalancer.devnet.stage import DEMO_BAND_BPS, Actor, Stage, build_stage, raw_for_usd
 from rebalancer.devnet.tape import Tape, iso, load_folder, synthetic
 from rebalancer.errors import ContractReverted
-from rebalancer.venues import UniswapV3Pool, load, of_class
+from rebalancer.operations.addresses import check_devnets, prove_writable
+from rebalancer.pool_files import load_pool
+from rebalancer.venues import UniswapV3Pool, of_class
 
 __all__ = ["devnet"]
 
@@ -152,7 +153,7 @@ def devnet(
             of_node = NodeSettings(kind=kind, port=port, genesis_at=tape.start - _BUILD_SECONDS)
             node = stack.enter_context(Node.start(of_node))
             chain = LocalChain(stack.enter_context(node.rpc()))
-            snapshots = [of_class(load(path), UniswapV3Pool) for path in pools]
+            snapshots = [of_class(load_pool(path), UniswapV3Pool) for path in pools]
             stage = build_stage(chain, tape.first_prices_e8, snapshots, band_bps=band_bps)
             _fill_pockets(stage)
             replace(stage.deployment, rpc_url=node.url).save(file)

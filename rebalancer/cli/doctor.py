@@ -11,8 +11,8 @@ from rich.text import Text
 from rebalancer.cli.options import json_option
 from rebalancer.cli.session import read_chains
 from rebalancer.cli.show import console, print_json
-from rebalancer.doctor import diagnose
 from rebalancer.errors import ConfigError
+from rebalancer.operations.doctor import diagnose
 from rebalancer.settings import Settings
 
 __all__ = ["doctor"]

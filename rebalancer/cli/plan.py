@@ -26,7 +26,7 @@ from rebalancer.cli.show import (
 from rebalancer.cli.tuning import RunOptions, keeper_options
 from rebalancer.keeper import Decision, Keeper, Site
 from rebalancer.plan import Plan
-from rebalancer.policy import Settlement
+from rebalancer.settlement import Settlement
 from rebalancer.units import BPS, E18
 
 __all__ = ["plan"]

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from rebalancer.block import Block
 from rebalancer.chain.pools import (
     PoolFailure,
     fee_pips_of,
@@ -18,14 +19,15 @@ from rebalancer.chain.pools import (
     read_pools,
     read_pools_settled,
 )
-from rebalancer.chain.snapshot import Block, read_block
+from rebalancer.chain.snapshot import read_block
 from rebalancer.cli import Group
 from rebalancer.cli.options import address_option, json_option
 from rebalancer.cli.session import Session
 from rebalancer.cli.show import WholeTable, console, print_json
 from rebalancer.errors import DeploymentMissing, SystemMissing, SystemRefused
+from rebalancer.pool_files import save_pool
 from rebalancer.send.journal_file import holder_of
-from rebalancer.venues import PoolRef, PoolState, save
+from rebalancer.venues import PoolRef, PoolState
 from rebalancer.venues.uniswap_v4 import v4_ref
 
 __all__ = ["pool"]
@@ -93,7 +95,7 @@ def snapshot(
         (found,) = read_pools(
             session.rpc, [ref], block, session.settings.chain_id, lens=_lens(session)
         )
-        save(found, out)
+        save_pool(found, out)
         if as_json:
             what = {"pool": found.key, "name": found.name, "kind": found.kind}
             print_json({**what, "block": block, "file": out})

@@ -9,13 +9,13 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from rebalancer.actions import Ask
-from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
 from rebalancer.cli.session import Session
 from rebalancer.cli.show import amount, console, pairs, percent, print_json, usd
 from rebalancer.errors import InsufficientEther
-from rebalancer.preview import Position, Preview
+from rebalancer.operations.actions import Ask
+from rebalancer.operations.preview import Position, Preview
 from rebalancer.units import E18, SHARE_DECIMALS
+from rebalancer.wellknown import DEVNET_CHAIN_ID
 
 __all__ = ["OnlyPreviewed", "asker", "show_position"]
 

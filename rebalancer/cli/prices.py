@@ -11,9 +11,9 @@ from rebalancer.chain.snapshot import read_block
 from rebalancer.cli.options import json_option
 from rebalancer.cli.session import Session
 from rebalancer.cli.show import NOTHING, WholeTable, bps_text, console, print_json, usd
-from rebalancer.deploy import SourceKind
+from rebalancer.operations.deploy import SourceKind
+from rebalancer.operations.prices import PriceReading, read_prices
 from rebalancer.oracle import Fault
-from rebalancer.prices import PriceReading, read_prices
 
 __all__ = ["prices"]
 

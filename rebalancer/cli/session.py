@@ -15,20 +15,18 @@ from typing import Any, Self
 
 import click
 
-from rebalancer.actions import ETH
-from rebalancer.chain.abi import interface
+from rebalancer.block import Block
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.deployment import DeployedToken, Deployment
 from rebalancer.chain.endpoints import Endpoints
+from rebalancer.chain.interfaces import interface
 from rebalancer.chain.pools import read_pools
 from rebalancer.chain.receipt import NoLogs
 from rebalancer.chain.rpc import Rpc
-from rebalancer.chain.snapshot import Block
-from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
+from rebalancer.chain.system import System
 from rebalancer.cli import JSON_ASKED, Options
 from rebalancer.cli.show import amount
 from rebalancer.cli.unsigned import Wanted, write_down
-from rebalancer.deploy import System
 from rebalancer.errors import (
     ConfigError,
     ContractMissing,
@@ -42,6 +40,7 @@ from rebalancer.errors import (
     SystemRefused,
     VaultNotNamed,
 )
+from rebalancer.operations.actions import ETH
 from rebalancer.send.open_signer import open_signer
 from rebalancer.send.signed import Signer
 from rebalancer.send.signer import WatchOnly, devnet_signer, keystore_address
@@ -49,6 +48,7 @@ from rebalancer.send.unsigned import Recorder
 from rebalancer.send.wallet import Wallet
 from rebalancer.settings import AccountSettings, Settings, load_chains, load_settings
 from rebalancer.venues import Pool, Token
+from rebalancer.wellknown import DEVNET_CHAIN_ID
 
 __all__ = [
     "SIGNER",

@@ -16,7 +16,7 @@ import click
 
 from rebalancer.cli.show import console, plain, print_json
 from rebalancer.errors import NotByContract, SystemRefused
-from rebalancer.governance import argument_words
+from rebalancer.operations.governance import argument_words
 from rebalancer.send.safe_batch import safe_batch
 from rebalancer.send.unsigned import SUCCEEDS, Reading, Recorder, UnsignedCall
 from rebalancer.words import counted, span, utc

@@ -15,11 +15,12 @@ from typing import Any
 
 from eth_utils.crypto import keccak
 
-from rebalancer.chain.abi import interface, reverted
+from rebalancer.abi import at_block
 from rebalancer.chain.artifacts import load_artifact
 from rebalancer.chain.contracts import BoundContract, contract_at
+from rebalancer.chain.interfaces import interface, reverted
 from rebalancer.chain.receipt import Receipt, settled, wait_for_receipt
-from rebalancer.chain.rpc import Rpc, at_block
+from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import BalanceNotFound, RpcRejected
 
 __all__ = ["LocalChain"]

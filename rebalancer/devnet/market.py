@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Self
 
-from rebalancer.chain.abi import reverted
+from rebalancer.abi import Call
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.deployment import DeployedFeed, DeployedToken, Deployment
+from rebalancer.chain.interfaces import reverted
 from rebalancer.chain.receipt import Receipt, read_receipt, settled
-from rebalancer.chain.rpc import Call
 from rebalancer.devnet import uniswap
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.uniswap import WETH_ADDRESS, Uniswap

@@ -23,7 +23,6 @@ from types import TracebackType
 from typing import Self
 
 from rebalancer.chain.rpc import Rpc
-from rebalancer.chain.wellknown import DEVNET_CHAIN_ID, TEST_MNEMONIC
 from rebalancer.environment import child_environment
 from rebalancer.errors import (
     ChainError,
@@ -34,6 +33,7 @@ from rebalancer.errors import (
     WrongChain,
 )
 from rebalancer.redact import Redactor
+from rebalancer.wellknown import DEVNET_CHAIN_ID, TEST_MNEMONIC
 
 __all__ = ["Node", "NodeKind", "NodeSettings", "find_program"]
 

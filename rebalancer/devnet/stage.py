@@ -11,11 +11,13 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 
 from rebalancer.chain.deployment import Deployment
-from rebalancer.deploy import (
+from rebalancer.chain.system import Role, System
+from rebalancer.devnet.local import LocalChain
+from rebalancer.devnet.market import Market
+from rebalancer.devnet.profile import opening_pools
+from rebalancer.operations.deploy import (
     FeedSpec,
     Fees,
-    Role,
-    System,
     VaultSpec,
     assign_vault_roles,
     create_vault,
@@ -23,13 +25,10 @@ from rebalancer.deploy import (
     grant_roles,
     set_feed,
 )
-from rebalancer.devnet.local import LocalChain
-from rebalancer.devnet.market import Market
-from rebalancer.devnet.profile import opening_pools
-from rebalancer.governance import lock_admin
-from rebalancer.policy import Asset, Policy
+from rebalancer.operations.governance import lock_admin
 from rebalancer.send.signer import devnet_signer
 from rebalancer.send.wallet import Wallet
+from rebalancer.settlement import Asset, Policy
 from rebalancer.units import BPS, E18
 from rebalancer.venues import UniswapV3Pool
 

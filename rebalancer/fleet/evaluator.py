@@ -19,9 +19,10 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
+from rebalancer.block import Block
 from rebalancer.chain.heads import Head
 from rebalancer.chain.rpc import Rpc
-from rebalancer.chain.snapshot import Block, VaultSnapshot
+from rebalancer.chain.snapshot import VaultSnapshot
 from rebalancer.errors import ChainError, WireUnreadable
 from rebalancer.fleet.crew import Crew
 from rebalancer.fleet.placement import Placement, place

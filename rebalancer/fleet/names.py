@@ -5,13 +5,7 @@ from __future__ import annotations
 import secrets
 import socket
 
-__all__ = ["instance_name", "lease_name", "redis_name"]
-
-
-def redis_name(url: str) -> str:
-    """Redis's address without credentials."""
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
+__all__ = ["instance_name", "lease_name"]
 
 
 def instance_name(name: str = "") -> str:

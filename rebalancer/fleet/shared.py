@@ -24,7 +24,7 @@ from redis.exceptions import BusyLoadingError, RedisError
 from redis.retry import Retry
 
 from rebalancer.errors import SharedStateUnreachable, TokenStale
-from rebalancer.fleet.names import redis_name
+from rebalancer.redact import redis_name
 
 __all__ = ["LocalShared", "RedisShared", "Shared"]
 

@@ -22,8 +22,8 @@ from rebalancer.keeper.outages import LeftOut, Scope
 from rebalancer.plan import Plan
 from rebalancer.plan.leg import Leg
 from rebalancer.plan.result import Certificate, LegCost, PlanCost
-from rebalancer.policy import Fill, Settlement, settle
 from rebalancer.reasons import Reason
+from rebalancer.settlement import Fill, Settlement, settle
 from rebalancer.venues import Pool, Token
 
 __all__ = ["Answer", "NamedPool", "Order", "VerdictOnWire", "on_wire", "verdict_of"]

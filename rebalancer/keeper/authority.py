@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import structlog
 
-from rebalancer.chain.abi import interface
+from rebalancer.block import Block
+from rebalancer.chain.interfaces import interface
 from rebalancer.chain.rpc import Rpc
-from rebalancer.chain.snapshot import Block, VaultSnapshot, read_block, read_vaults
-from rebalancer.deploy import Role
+from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
+from rebalancer.chain.system import Role
 from rebalancer.errors import KeeperNotAuthorized, RpcRejected, UnknownVault
 from rebalancer.keeper.context import Site
 from rebalancer.send.signed import Signer

@@ -7,10 +7,10 @@ import time
 
 import structlog
 
-from rebalancer.chain.abi import interface
+from rebalancer.block import Block
+from rebalancer.chain.interfaces import interface
 from rebalancer.chain.l1_fees import NO_L1_FEES, L1Fees, read_l1_fees
 from rebalancer.chain.rpc import Rpc
-from rebalancer.chain.snapshot import Block
 from rebalancer.errors import ContractMissing, ContractReverted, L1FeeUnknown
 from rebalancer.keeper.context import Site
 from rebalancer.keeper.decide import Conditions

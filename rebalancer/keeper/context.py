@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from rebalancer.chain.deployment import Deployment
-from rebalancer.deploy import System
+from rebalancer.chain.system import System
 from rebalancer.venues import PoolRef, Token
 
 __all__ = ["KeeperOptions", "Site"]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rebalancer.block import Block
 from rebalancer.chain.receipt import Receipt
-from rebalancer.chain.snapshot import Block, VaultSnapshot
+from rebalancer.chain.snapshot import VaultSnapshot
 from rebalancer.oracle import Fault
 from rebalancer.plan import Plan
-from rebalancer.policy import Fill, Settlement
 from rebalancer.reasons import Reason
+from rebalancer.settlement import Fill, Settlement
 from rebalancer.units import BPS
 from rebalancer.words import utc
 

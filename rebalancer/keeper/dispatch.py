@@ -10,10 +10,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from rebalancer.chain.abi import Contract, interface
+from rebalancer.abi import Contract
+from rebalancer.block import Block
 from rebalancer.chain.endpoints import Endpoints
+from rebalancer.chain.interfaces import interface
 from rebalancer.chain.rpc import Rpc
-from rebalancer.chain.snapshot import Block, VaultSnapshot, decode_vaults, read_block
+from rebalancer.chain.snapshot import VaultSnapshot, decode_vaults, read_block
 from rebalancer.errors import (
     ContractReverted,
     EndpointsDisagree,

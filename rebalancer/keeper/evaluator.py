@@ -14,18 +14,19 @@ from zlib import crc32
 
 import structlog
 
+from rebalancer.block import Block
 from rebalancer.chain.heads import Head
-from rebalancer.chain.poolbook import PoolBook
+from rebalancer.chain.pool_cache import PoolBook
 from rebalancer.chain.rpc import Rpc
-from rebalancer.chain.snapshot import Block, VaultSnapshot, read_vaults
-from rebalancer.chain.vaultbook import VaultBook
+from rebalancer.chain.snapshot import VaultSnapshot, read_vaults
+from rebalancer.chain.vault_index import VaultBook
 from rebalancer.errors import ContractMissing, ContractReverted, PolicyRefused, PoolError
 from rebalancer.keeper.context import Site
 from rebalancer.keeper.decide import Conditions, Verdict, as_traded, decide, wants_plan
 from rebalancer.keeper.outages import LeftOut, Outages, Scope
 from rebalancer.keeper.planners import Planners
-from rebalancer.policy import weigh_basket
 from rebalancer.reasons import Reason
+from rebalancer.settlement import weigh_basket
 from rebalancer.units import BPS, E18
 from rebalancer.venues import Pool, PoolState
 from rebalancer.venues.model import ETHER_ADDRESS

@@ -13,10 +13,11 @@ from collections.abc import Mapping, Sequence
 
 import structlog
 
-from rebalancer.chain.abi import interface
+from rebalancer.block import Block
+from rebalancer.chain.interfaces import interface
 from rebalancer.chain.pools import read_pools
 from rebalancer.chain.rpc import Rpc
-from rebalancer.chain.snapshot import Block, VaultSnapshot
+from rebalancer.chain.snapshot import VaultSnapshot
 from rebalancer.errors import ChainError, PoolError
 from rebalancer.keeper.context import Site
 from rebalancer.keeper.decide import as_traded

@@ -12,9 +12,10 @@ from collections.abc import Callable, Collection, Sequence
 
 import structlog
 
+from rebalancer.block import Block
 from rebalancer.chain.receipt import find_receipt
 from rebalancer.chain.rpc import Rpc
-from rebalancer.chain.snapshot import Block, VaultSnapshot, read_vaults
+from rebalancer.chain.snapshot import VaultSnapshot, read_vaults
 from rebalancer.errors import BooksDiffer
 from rebalancer.keeper.breaker import VaultBreakers
 from rebalancer.keeper.context import Site

@@ -19,9 +19,10 @@ from dataclasses import dataclass, replace
 import structlog
 from structlog.contextvars import bind_contextvars
 
+from rebalancer.block import Block
 from rebalancer.chain.heads import Head, Heads
 from rebalancer.chain.rpc import Rpc
-from rebalancer.chain.snapshot import Block, read_block
+from rebalancer.chain.snapshot import read_block
 from rebalancer.errors import BooksDiffer, ChainError, SignerUnavailable, TooManyFailures
 from rebalancer.keeper.authority import Authority
 from rebalancer.keeper.breaker import Breaker, VaultBreakers

@@ -11,8 +11,9 @@ from dataclasses import replace
 
 import structlog
 
+from rebalancer.block import Block
 from rebalancer.chain.rpc import Rpc
-from rebalancer.chain.snapshot import Block, read_block
+from rebalancer.chain.snapshot import read_block
 from rebalancer.errors import ContractReverted, RpcRejected
 from rebalancer.keeper.context import Site
 from rebalancer.keeper.decide import Conditions, Step, Verdict

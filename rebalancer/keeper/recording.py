@@ -30,7 +30,8 @@ from typing import IO, Any, Self, cast
 import structlog
 from pydantic import TypeAdapter, ValidationError
 
-from rebalancer.chain.snapshot import Block, VaultSnapshot
+from rebalancer.block import Block
+from rebalancer.chain.snapshot import VaultSnapshot
 from rebalancer.errors import (
     BadPoolSnapshot,
     BadRecords,

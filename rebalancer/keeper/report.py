@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from rebalancer.chain.snapshot import Block
+from rebalancer.block import Block
 from rebalancer.keeper.decide import Conditions, Verdict
 from rebalancer.keeper.decision import Decision
 from rebalancer.keeper.outages import LeftOut

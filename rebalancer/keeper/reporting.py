@@ -12,9 +12,10 @@ from contextlib import contextmanager
 
 import structlog
 
+from rebalancer.abi import Call
+from rebalancer.block import Block
 from rebalancer.chain.endpoints import Endpoints
-from rebalancer.chain.rpc import Call, Rpc
-from rebalancer.chain.snapshot import Block
+from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import ChainError
 from rebalancer.keeper.breaker import Breaker, VaultBreakers
 from rebalancer.keeper.context import Site

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from rebalancer.chain.abi import interface
+from rebalancer.chain.interfaces import interface
 from rebalancer.chain.snapshot import VaultSnapshot
 from rebalancer.plan import Plan
 from rebalancer.plan.leg import Leg

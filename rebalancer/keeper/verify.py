@@ -12,15 +12,17 @@ from typing import Any
 
 import structlog
 
-from rebalancer.chain.abi import Contract, interface
+from rebalancer.abi import Contract
+from rebalancer.block import Block
+from rebalancer.chain.interfaces import interface
 from rebalancer.chain.receipt import Receipt
 from rebalancer.chain.rpc import Rpc
-from rebalancer.chain.snapshot import Block, VaultSnapshot, read_vaults
+from rebalancer.chain.snapshot import VaultSnapshot, read_vaults
 from rebalancer.errors import BooksDiffer, PolicyRefused, RpcMalformed, RpcRejected
 from rebalancer.keeper.decision import Outcome
 from rebalancer.plan import Plan
-from rebalancer.policy import Fill, Settlement, settle
 from rebalancer.send.attempt import Intent
+from rebalancer.settlement import Fill, Settlement, settle
 
 __all__ = ["verify"]
 

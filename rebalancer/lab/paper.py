@@ -24,6 +24,14 @@ from rebalancer.keeper.decide import Step
 from rebalancer.lab.arbitrage import arbitraged
 from rebalancer.plan import Leg
 from rebalancer.policy import (
+    allowed_sales,
+    is_calendar_open,
+    slippage_e18,
+    surplus_raw,
+    to_destination,
+)
+from rebalancer.reasons import Reason
+from rebalancer.settlement import (
     Asset,
     Basket,
     Fill,
@@ -32,16 +40,10 @@ from rebalancer.policy import (
     Settlement,
     State,
     Weighed,
-    allowed_sales,
     budgets_left_e18,
-    is_calendar_open,
     settle,
-    slippage_e18,
-    surplus_raw,
-    to_destination,
     weigh_basket,
 )
-from rebalancer.reasons import Reason
 from rebalancer.units import BPS
 from rebalancer.venues import Pool
 

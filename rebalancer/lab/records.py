@@ -83,7 +83,7 @@ class RebalanceRecord:
     value sold less the value bought, both at the oracle's prices; negative when the vault gained.
     `limit_e18` is the slippage the vault allowed at that moment, as a fraction of the value sold. What
     is left of the budgets is a fraction of the vault's value. `predicted_held_raw` is the ledger
-    that policy.py foresaw, `actual_held_raw` the one the vault then had. `bound_by` names the
+    that settlement.py foresaw, `actual_held_raw` the one the vault then had. `bound_by` names the
     budget that kept a weight outside its band, and is None when all are inside.
     """
 

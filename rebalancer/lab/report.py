@@ -1,4 +1,4 @@
-"""What a run did: its figures, a table of them, and a chart. All from its record, nothing else."""
+"""Figures of a run, and a table of them. All from its record, nothing else."""
 
 from __future__ import annotations
 
@@ -8,31 +8,16 @@ from dataclasses import dataclass
 from rich.table import Table
 from rich.text import Text
 
-from rebalancer.lab.chart import chart
 from rebalancer.lab.records import (
-    RebalanceRecord,
     Records,
-    RecordWriter,
-    RunRecord,
-    TickRecord,
-    read_records,
-    write_tables,
 )
 from rebalancer.units import BPS, E18
 from rebalancer.words import counted
 
 __all__ = [
-    "RebalanceRecord",
-    "RecordWriter",
-    "Records",
-    "RunRecord",
     "Summary",
-    "TickRecord",
-    "chart",
-    "read_records",
     "summarise",
     "summary_table",
-    "write_tables",
 ]
 
 

@@ -18,8 +18,8 @@ from rebalancer.chain.snapshot import VaultSnapshot
 from rebalancer.errors import BadAmount, LiquidityExhausted, PolicyRefused
 from rebalancer.keeper.decide import Conditions, Step, decide, plan_input, wants_plan
 from rebalancer.plan import Leg, PlanInput
-from rebalancer.policy import Fill, settle
 from rebalancer.reasons import Reason
+from rebalancer.settlement import Fill, settle
 from rebalancer.units import E18
 from rebalancer.venues import Pool
 from rebalancer.venues.uniswap_v3_math import PIPS

@@ -13,17 +13,14 @@ from dataclasses import dataclass, replace
 from rebalancer.errors import BadPlanInput
 from rebalancer.plan.patience import patience
 from rebalancer.policy import (
-    Basket,
-    Policy,
-    State,
     deficit_raw,
     minimum_bought_e18,
     surplus_raw,
     to_destination,
     value_down,
     value_up,
-    weigh_basket,
 )
+from rebalancer.settlement import Basket, Policy, State, weigh_basket
 from rebalancer.units import BPS, E18, div_up
 from rebalancer.venues import Pool
 

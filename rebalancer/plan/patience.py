@@ -27,13 +27,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rebalancer.policy import (
-    Basket,
-    Policy,
-    State,
-    Weighed,
-    is_open,
-)
+from rebalancer.policy import is_open
+from rebalancer.settlement import Basket, Policy, State, Weighed
 from rebalancer.units import BPS, E18
 
 __all__ = ["Patience", "patience"]

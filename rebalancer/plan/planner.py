@@ -31,9 +31,10 @@ from rebalancer.plan.legs import route_hops
 from rebalancer.plan.market import Market, market_of
 from rebalancer.plan.result import Certificate, NoPlan, Plan, costs_of, dollars, sentence
 from rebalancer.plan.trades import Search, Trades, bound_e18
-from rebalancer.policy import Fill, Settlement, is_calendar_open, settle, weigh_basket
+from rebalancer.policy import is_calendar_open
 from rebalancer.reasons import Reason
 from rebalancer.route import encode
+from rebalancer.settlement import Fill, Settlement, settle, weigh_basket
 from rebalancer.units import BPS, E18
 
 __all__ = ["plan_rebalance"]

@@ -9,8 +9,8 @@ from decimal import Decimal
 from rebalancer.errors import PolicyRefused
 from rebalancer.plan.ask import PlanInput
 from rebalancer.plan.leg import Leg
-from rebalancer.policy import Settlement
 from rebalancer.reasons import Reason
+from rebalancer.settlement import Settlement
 from rebalancer.units import E18
 from rebalancer.venues.uniswap_v3_math import PIPS
 

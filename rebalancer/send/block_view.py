@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rebalancer.abi import Call
 from rebalancer.chain.receipt import Receipt, find_receipt, read_receipt
-from rebalancer.chain.rpc import Call, Rpc
+from rebalancer.chain.rpc import Rpc
 from rebalancer.send.attempt import Attempt
 from rebalancer.send.fees import Market, read_market
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rebalancer.chain.abi import reverted
+from rebalancer.chain.interfaces import reverted
 from rebalancer.chain.l1_fees import read_l1_fees, transaction_bytes
 from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import InsufficientEther, L1FeeUnknown, RpcRejected

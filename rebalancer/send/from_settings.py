@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from rebalancer.chain.abi import interface
-from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
+from rebalancer.chain.interfaces import interface
 from rebalancer.errors import SpendingUnwritable
 from rebalancer.send.attempt import KEEPER_FUNCTIONS
 from rebalancer.send.fence import Fence
@@ -18,6 +17,7 @@ from rebalancer.send.relay import RelayRpc, Relays
 from rebalancer.send.signed import Signer
 from rebalancer.send.spending import Spending
 from rebalancer.settings import Settings
+from rebalancer.wellknown import DEVNET_CHAIN_ID
 
 __all__ = ["lane_of", "max_spend_per_day_wei", "outbox_of", "rules_of"]
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
 from rebalancer.errors import KeystoreNotNamed, PasswordMissing
 from rebalancer.files import MEGABYTE, read_text
 from rebalancer.send.remote import open_external
 from rebalancer.send.signed import Signer
 from rebalancer.send.signer import KeystoreSigner, devnet_signer
 from rebalancer.settings.schema import AccountSettings
+from rebalancer.wellknown import DEVNET_CHAIN_ID
 
 __all__ = ["open_signer", "password_from_file"]
 

@@ -14,7 +14,6 @@ from eth_account import Account
 from eth_account.signers.local import LocalAccount
 from eth_utils.address import to_checksum_address
 
-from rebalancer.chain.wellknown import DEVNET_CHAIN_ID, TEST_MNEMONIC
 from rebalancer.errors import (
     DevnetKeyOnRealChain,
     KeystoreMissing,
@@ -23,6 +22,7 @@ from rebalancer.errors import (
 )
 from rebalancer.files import MEGABYTE, Excess, parse_json, read_text
 from rebalancer.send.signed import SignedTransaction
+from rebalancer.wellknown import DEVNET_CHAIN_ID, TEST_MNEMONIC
 
 __all__ = [
     "DevnetSigner",

@@ -14,7 +14,7 @@ from typing import Any
 
 import structlog
 
-from rebalancer.chain.abi import interface, reverted
+from rebalancer.chain.interfaces import interface, reverted
 from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import (
     ContractReverted,

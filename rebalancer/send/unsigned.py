@@ -13,18 +13,13 @@ from typing import Any
 
 from eth_utils.crypto import keccak
 
-from rebalancer.chain.abi import (
-    Function,
-    Interface,
-    decode_logs,
-    interface,
-    named_arguments,
-    reverted,
-)
+from rebalancer.abi import Function, Interface, decode_logs
+from rebalancer.block import Block
 from rebalancer.chain.contracts import BoundContract, contract_at
+from rebalancer.chain.interfaces import interface, named_arguments, reverted
 from rebalancer.chain.receipt import NoLogs, Receipt
 from rebalancer.chain.rpc import Rpc
-from rebalancer.chain.snapshot import Block, read_block
+from rebalancer.chain.snapshot import read_block
 from rebalancer.errors import (
     ContractMissing,
     ContractReverted,

@@ -13,9 +13,9 @@ from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
-from rebalancer.chain.abi import interface, reverted
 from rebalancer.chain.artifacts import load_artifact
 from rebalancer.chain.contracts import BoundContract, contract_at
+from rebalancer.chain.interfaces import interface, reverted
 from rebalancer.chain.l1_fees import read_l1_fees, transaction_bytes
 from rebalancer.chain.receipt import Receipt, settled, wait_for_receipt
 from rebalancer.chain.rpc import Rpc

@@ -12,7 +12,6 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
 from rebalancer.environment import PREFIX
 from rebalancer.settings.values import (
     Address,
@@ -29,6 +28,7 @@ from rebalancer.settings.values import (
     RpcUrl,
     RpcUrls,
 )
+from rebalancer.wellknown import DEVNET_CHAIN_ID
 
 __all__ = [
     "ENV_ONLY",

@@ -12,8 +12,7 @@ from eth_utils.address import is_checksum_address, is_hex_address
 from pydantic import AfterValidator, BeforeValidator, Secret
 from pydantic_settings import NoDecode
 
-from rebalancer.chain.rpc import endpoint_name, socket_name
-from rebalancer.fleet.names import redis_name
+from rebalancer.redact import endpoint_name, redis_name, socket_name
 
 __all__ = [
     "Address",

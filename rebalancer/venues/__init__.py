@@ -6,7 +6,7 @@ from rebalancer.venues.balancer_weighted import BalancerWeightedPool
 from rebalancer.venues.curve_crypto import CurveCryptoPool
 from rebalancer.venues.curve_stable import CurveStablePool
 from rebalancer.venues.model import MAX_AMOUNT_RAW, Pool, PoolRef, PoolState, Token
-from rebalancer.venues.registry import KINDS, VENUES, check_ref, load, of_class, save, venue_named
+from rebalancer.venues.registry import KINDS, VENUES, check_ref, load, of_class, venue_named
 from rebalancer.venues.shapes import recentred, synthetic
 from rebalancer.venues.uniswap_v2 import UniswapV2Pool
 from rebalancer.venues.uniswap_v3 import Tick, TickProfile, UniswapV3Pool
@@ -33,7 +33,6 @@ __all__ = [
     "load",
     "of_class",
     "recentred",
-    "save",
     "synthetic",
     "venue_named",
 ]

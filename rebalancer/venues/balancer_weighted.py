@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 
-from rebalancer.chain.abi import Event
+from rebalancer.abi import Event
 from rebalancer.errors import BadPoolSnapshot, LiquidityExhausted, UnsupportedPool
 from rebalancer.route import Hop, address_bytes, to_caller_flag
 from rebalancer.units import E18, div_up

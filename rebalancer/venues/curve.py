@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from rebalancer.chain.abi import Contract
-from rebalancer.chain.rpc import Call
+from rebalancer.abi import Call, Contract
 from rebalancer.errors import BadPoolSnapshot, UnsupportedPool
 from rebalancer.texts import safe_text
 from rebalancer.units import E18

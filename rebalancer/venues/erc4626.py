@@ -25,8 +25,7 @@ from typing import Any, ClassVar, Self
 
 from eth_utils.crypto import keccak
 
-from rebalancer.chain.abi import Contract
-from rebalancer.chain.rpc import Call
+from rebalancer.abi import Call, Contract
 from rebalancer.errors import BadPoolSnapshot, LiquidityExhausted, UnsupportedPool
 from rebalancer.route import Hop, address_bytes, to_caller_flag
 from rebalancer.venues.fields import Snapshot, int_of, text_of, tokens_of

@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from rebalancer.chain.abi import Event, Interface
+from rebalancer.abi import Event, Interface
 from rebalancer.errors import BadAmount, BadPoolSnapshot, UnknownToken
 from rebalancer.route import Hop
 

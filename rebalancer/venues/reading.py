@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Protocol, TypeVar
 
-from rebalancer.chain.abi import Contract, Interface
-from rebalancer.chain.rpc import Call
-from rebalancer.chain.snapshot import Block
+from rebalancer.abi import Call, Contract, Interface
+from rebalancer.block import Block
 from rebalancer.errors import (
     ContractMissing,
     ContractReverted,

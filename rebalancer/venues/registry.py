@@ -1,18 +1,11 @@
-"""All venues, and what is found by them: the pool in a snapshot, the venue of a name. Adding a venue is one line here.
-
-Only `load` of a path and `save` touch the disk.
-"""
+"""All venues, and what is found by them: the pool in a snapshot, the venue of a name. Adding a venue is one line here."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from os import PathLike
-from pathlib import Path
 from typing import TypeVar
 
 from rebalancer.errors import BadPoolSnapshot, UnsupportedPool
-from rebalancer.files import MEGABYTE, Excess, parse_json, read_text
 from rebalancer.venues import (
     balancer_weighted,
     curve,
@@ -28,7 +21,7 @@ from rebalancer.venues.fields import Snapshot
 from rebalancer.venues.model import PoolRef, PoolState
 from rebalancer.venues.reading import Venue
 
-__all__ = ["KINDS", "VENUES", "check_ref", "load", "of_class", "save", "venue_named"]
+__all__ = ["KINDS", "VENUES", "check_ref", "load", "of_class", "venue_named"]
 
 VENUES: tuple[Venue, ...] = (
     uniswap_v2.VENUE,
@@ -44,9 +37,6 @@ VENUES: tuple[Venue, ...] = (
 
 KINDS = tuple(kind for venue in VENUES for kind in venue.kinds)
 """All that is served, by the names that people know."""
-
-_MOST_BYTES = 64 * MEGABYTE
-"""Of a pool's file: half a million ticks."""
 
 _BY_NAME: Mapping[str, Venue] = {venue.name: venue for venue in VENUES}
 
@@ -77,29 +67,18 @@ def check_ref(ref: PoolRef) -> PoolRef:
     return ref
 
 
-def load(source: str | PathLike[str] | Snapshot) -> PoolState:
-    """The pool in a snapshot, given as the path of a JSON file or as its parsed content.
+def load(snapshot: Snapshot) -> PoolState:
+    """The pool in a snapshot, which is a JSON object.
 
     Raises:
-        BadPoolSnapshot: unreadable, incomplete, or contradicting itself.
+        BadPoolSnapshot: incomplete, or contradicting itself.
         UnsupportedPool: of a kind that cannot be quoted.
     """
-    if isinstance(source, Mapping):
-        return _read(source)
-    try:
-        content = parse_json(read_text(Path(source), _MOST_BYTES))
-        if not isinstance(content, dict):
-            raise BadPoolSnapshot("the file does not hold a JSON object")
-        return _read(content)
-    except OSError as error:
-        why = error.strerror or type(error).__name__
-        raise BadPoolSnapshot(f"the file cannot be read ({why})", str(source)) from error
-    except Excess as excess:
-        raise BadPoolSnapshot(str(excess), str(source)) from None
-    except ValueError as error:
-        raise BadPoolSnapshot(f"the file is not JSON ({error})", str(source)) from error
-    except BadPoolSnapshot as error:
-        raise BadPoolSnapshot(error.why, str(source)) from error
+    for venue in VENUES:
+        if venue.snapshot_key in snapshot:
+            return venue.load(snapshot)
+    keys = ", ".join(venue.snapshot_key for venue in VENUES)
+    raise BadPoolSnapshot(f"no venue is told by its keys; one of {keys} is expected")
 
 
 def of_class(pool: PoolState, kind: type[PoolClass]) -> PoolClass:
@@ -111,16 +90,3 @@ def of_class(pool: PoolState, kind: type[PoolClass]) -> PoolClass:
     if not isinstance(pool, kind):
         raise UnsupportedPool(pool.kind)
     return pool
-
-
-def save(pool: PoolState, path: str | PathLike[str]) -> None:
-    """Write the snapshot that `load` reads back as an equal pool."""
-    Path(path).write_text(json.dumps(pool.to_json(), indent=2) + "\n", encoding="utf-8")
-
-
-def _read(snapshot: Snapshot) -> PoolState:
-    for venue in VENUES:
-        if venue.snapshot_key in snapshot:
-            return venue.load(snapshot)
-    keys = ", ".join(venue.snapshot_key for venue in VENUES)
-    raise BadPoolSnapshot(f"no venue is told by its keys; one of {keys} is expected")

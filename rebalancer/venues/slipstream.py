@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
-from rebalancer.chain.abi import Interface
+from rebalancer.abi import Interface
 from rebalancer.venues.reading import Venue, interface_of
 from rebalancer.venues.uniswap_v3 import (
     V3_POOL,

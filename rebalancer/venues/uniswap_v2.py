@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from rebalancer.chain.abi import Event
+from rebalancer.abi import Event
 from rebalancer.errors import BadPoolSnapshot, LiquidityExhausted
 from rebalancer.route import Hop, address_bytes, number_bytes, to_caller_flag
 from rebalancer.units import BPS, PIPS_PER_BPS

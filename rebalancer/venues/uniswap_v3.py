@@ -24,7 +24,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from rebalancer.chain.abi import Event, Interface
+from rebalancer.abi import Event, Interface
 from rebalancer.errors import BadPoolSnapshot, LiquidityExhausted, UnknownToken
 from rebalancer.route import Hop, address_bytes, to_caller_flag
 from rebalancer.venues.fields import Snapshot, int_of, object_of, text_of, token_of

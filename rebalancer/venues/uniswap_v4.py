@@ -19,7 +19,7 @@ from typing import ClassVar
 
 from eth_utils.crypto import keccak
 
-from rebalancer.chain.abi import Contract, Event
+from rebalancer.abi import Contract, Event
 from rebalancer.errors import BadAmount, BadPoolSnapshot, UnknownToken, UnsupportedPool
 from rebalancer.route import Flags, Hop, address_bytes, number_bytes, to_caller_flag
 from rebalancer.venues.fields import Snapshot, int_of, object_of, text_of, token_of

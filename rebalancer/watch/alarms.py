@@ -13,11 +13,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
 from rebalancer.keeper.report import OpenBreaker, Tick
 from rebalancer.reasons import Reason
 from rebalancer.settings import AlertSettings
 from rebalancer.units import E18
+from rebalancer.wellknown import DEVNET_CHAIN_ID
 from rebalancer.words import span
 
 __all__ = [

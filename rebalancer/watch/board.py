@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
-from rebalancer.chain.snapshot import Block
+from rebalancer.block import Block
 from rebalancer.keeper.decision import Decision
 from rebalancer.keeper.report import Tick
 from rebalancer.reasons import Reason

@@ -21,7 +21,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessColl
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from rebalancer.chain.snapshot import Block
+from rebalancer.block import Block
 from rebalancer.keeper.decision import Outcome
 from rebalancer.keeper.report import EndpointState, Tick
 from rebalancer.reasons import Reason

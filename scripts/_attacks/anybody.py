@@ -7,10 +7,10 @@ from typing import Any
 from eth_abi.abi import encode
 
 from rebalancer.chain.contracts import BoundContract
-from rebalancer.deploy import assign_vault_roles
 from rebalancer.devnet.stage import Actor
 from rebalancer.errors import ContractReverted
-from rebalancer.policy import Policy, weigh_basket
+from rebalancer.operations.deploy import assign_vault_roles
+from rebalancer.settlement import Policy, weigh_basket
 from rebalancer.units import BPS, E18
 from scripts._attacks.field import DAY, MILLION, Field, Result, Tally, bound_b_e18
 from scripts._attacks.search import best

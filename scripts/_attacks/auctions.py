@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rebalancer.chain.contracts import BoundContract, contract_at
-from rebalancer.deploy import FeedSpec, Role, assign_vault_roles, set_feed
+from rebalancer.chain.system import Role
 from rebalancer.devnet.stage import Actor
+from rebalancer.operations.deploy import FeedSpec, assign_vault_roles, set_feed
 from rebalancer.policy import auction_pay_raw
 from rebalancer.units import BPS, E18
 from scripts._attacks.field import DAY, MILLION, Field, Result, Tally, dollars

@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import product
 
 from rebalancer.chain.contracts import BoundContract
-from rebalancer.deploy import Fees
+from rebalancer.operations.deploy import Fees
 from rebalancer.units import BPS
 from scripts._attacks.field import DAY, Field, Result, Tally, act, dollars
 from scripts._attacks.search import best_of

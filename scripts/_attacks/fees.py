@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from rebalancer.deploy import SourceKind, SourceSpec, set_source
 from rebalancer.devnet.stage import Actor
 from rebalancer.errors import ContractReverted
+from rebalancer.operations.deploy import SourceKind, SourceSpec, set_source
 from rebalancer.units import BPS, E18
 from scripts._attacks.field import DAY, MILLION, Field, Result, Tally, act, dollars
 from scripts._attacks.search import best

@@ -17,26 +17,26 @@ from contextlib import contextmanager
 from dataclasses import astuple, dataclass, field, replace
 from typing import Any
 
-from rebalancer.chain.abi import decode_logs, decode_revert
+from rebalancer.abi import decode_logs
 from rebalancer.chain.contracts import BoundContract, contract_at
+from rebalancer.chain.interfaces import decode_revert
 from rebalancer.chain.pools import read_v3_pools
 from rebalancer.chain.receipt import Receipt
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
-from rebalancer.deploy import (
+from rebalancer.chain.system import Role, System
+from rebalancer.devnet.local import LocalChain
+from rebalancer.devnet.stage import DEMO_BAND_BPS, DEMO_POLICY, Actor, Stage, build_stage
+from rebalancer.errors import ContractReverted
+from rebalancer.operations.deploy import (
     FeedSpec,
     Fees,
-    Role,
-    System,
     VaultSpec,
     create_vault,
     grant_roles,
     set_feed,
 )
-from rebalancer.devnet.local import LocalChain
-from rebalancer.devnet.stage import DEMO_BAND_BPS, DEMO_POLICY, Actor, Stage, build_stage
-from rebalancer.errors import ContractReverted
-from rebalancer.policy import Asset, Policy, weigh_basket
+from rebalancer.settlement import Asset, Policy, weigh_basket
 from rebalancer.units import BPS, E18
 from rebalancer.venues import Token, UniswapV3Pool
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rebalancer.chain.contracts import BoundContract, contract_at
-from rebalancer.deploy import Role
+from rebalancer.chain.system import Role
 from rebalancer.devnet.market import USDC, WBTC
 from rebalancer.devnet.stage import Actor
 from rebalancer.errors import ContractReverted

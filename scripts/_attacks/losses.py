@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rebalancer.chain.contracts import BoundContract, contract_at
-from rebalancer.deploy import assign_vault_roles
 from rebalancer.devnet.market import USDC
 from rebalancer.devnet.stage import Actor
 from rebalancer.errors import ContractReverted
+from rebalancer.operations.deploy import assign_vault_roles
 from rebalancer.units import BPS, E18
 from scripts._attacks.field import DAY, Field, Result, Tally
 from scripts._attacks.search import best, best_of

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import isqrt
 
-from rebalancer.actions import deposit_token, withdraw_token
 from rebalancer.chain.contracts import contract_at
-from rebalancer.deploy import SourceKind, SourceSpec, set_source
 from rebalancer.devnet.stage import Actor
 from rebalancer.errors import ContractReverted, PolicyRefused
+from rebalancer.operations.actions import deposit_token, withdraw_token
+from rebalancer.operations.deploy import SourceKind, SourceSpec, set_source
 from rebalancer.send.signer import devnet_signer
 from rebalancer.send.wallet import Wallet
 from rebalancer.units import BPS, E18

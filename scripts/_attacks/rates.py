@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from rebalancer.chain.contracts import BoundContract
-from rebalancer.deploy import (
+from rebalancer.devnet.stage import Actor
+from rebalancer.errors import ContractReverted, PolicyRefused
+from rebalancer.operations.deploy import (
     FeedSpec,
     SourceKind,
     SourceSpec,
@@ -11,9 +13,7 @@ from rebalancer.deploy import (
     set_feed,
     set_source,
 )
-from rebalancer.devnet.stage import Actor
-from rebalancer.errors import ContractReverted, PolicyRefused
-from rebalancer.policy import weigh_basket
+from rebalancer.settlement import weigh_basket
 from rebalancer.units import BPS, E18
 from scripts._attacks.field import DAY, MILLION, Field, Fill, Result, Tally, act, bound_b_e18
 from scripts._attacks.search import best

@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import product
 
 from rebalancer.chain.contracts import BoundContract, contract_at
-from rebalancer.deploy import Role
+from rebalancer.chain.system import Role
 from rebalancer.devnet.stage import Actor
 from rebalancer.errors import ContractReverted
 from rebalancer.units import E18

@@ -11,8 +11,8 @@ from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.devnet.stage import Actor
 from rebalancer.errors import ContractReverted
 from rebalancer.plan import NoPlan, Plan, PlanInput, plan_rebalance
-from rebalancer.policy import weigh_basket
 from rebalancer.route import Hop, encode
+from rebalancer.settlement import weigh_basket
 from rebalancer.units import BPS, E18
 from rebalancer.venues import PoolRef
 from rebalancer.venues.uniswap_v2 import pair_hop

@@ -19,7 +19,7 @@ from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.deployment import Deployment
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
-from rebalancer.deploy import System
+from rebalancer.chain.system import System
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.market import Market
 from rebalancer.devnet.node import Node, NodeSettings

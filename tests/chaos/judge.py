@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rebalancer.chain.abi import interface
 from rebalancer.chain.contracts import contract_at
+from rebalancer.chain.interfaces import interface
 from rebalancer.send.attempt import OPEN, Attempt, State
 from rebalancer.send.journal import read_attempts
 from rebalancer.send.signer import devnet_signer

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rebalancer.chain.rpc import Rpc
-from rebalancer.cli import main
+from rebalancer.cli.main import main
 from rebalancer.keeper.inflight import InFlight
 from rebalancer.send.attempt import Attempt
 from rebalancer.send.journal import Journal

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from rebalancer.deploy import Role, grant_roles
+from rebalancer.chain.system import Role
 from rebalancer.devnet.stage import Actor
+from rebalancer.operations.deploy import grant_roles
 from rebalancer.send.attempt import State
 from rebalancer.send.signer import devnet_signer
 from tests.chaos.arena import Arena

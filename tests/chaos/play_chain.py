@@ -5,8 +5,8 @@ from __future__ import annotations
 from random import Random
 
 from rebalancer.chain.contracts import contract_at
-from rebalancer.deploy import SourceKind, SourceSpec, set_source
 from rebalancer.devnet.stage import Actor
+from rebalancer.operations.deploy import SourceKind, SourceSpec, set_source
 from rebalancer.send.attempt import State
 from tests.chaos.arena import Arena
 from tests.chaos.play import CHAIN_ERROR, GWEI, count, reason

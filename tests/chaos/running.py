@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
 from rebalancer.errors import OutboxUnreadable
 from rebalancer.send.attempt import Attempt, State
 from rebalancer.send.journal import read_attempts
+from rebalancer.wellknown import DEVNET_CHAIN_ID
 
 __all__ = ["Keeper", "Temper"]
 

@@ -8,9 +8,10 @@ import pytest
 
 from rebalancer.chain.contracts import BoundContract
 from rebalancer.chain.deployment import Deployment
-from rebalancer.deploy import Role, deploy_system, grant_roles, set_feed
+from rebalancer.chain.system import Role
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.market import Market
+from rebalancer.operations.deploy import deploy_system, grant_roles, set_feed
 from tests.contract.governed import Governed, govern
 from tests.contract.world import SEEDS, Wallet, World, basket_spec, feed_spec
 

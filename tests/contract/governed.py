@@ -8,15 +8,16 @@ from typing import Any
 
 from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.deployment import Deployment
-from rebalancer.deploy import System, VaultSpec, assign_vault_roles, create_vault
+from rebalancer.chain.system import System
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.market import Market
-from rebalancer.governance import Permissions, read_permissions
-from rebalancer.launch import Governance, launch, prepare
+from rebalancer.operations.deploy import VaultSpec, assign_vault_roles, create_vault
+from rebalancer.operations.governance import Permissions, read_permissions
+from rebalancer.operations.launch import Governance, launch, prepare
+from rebalancer.operations.spec import FeedLine
+from rebalancer.operations.survey import read_feeds
 from rebalancer.send.signer import devnet_signer
 from rebalancer.send.wallet import Wallet
-from rebalancer.spec import FeedLine
-from rebalancer.survey import read_feeds
 from tests.contract.world import SEEDS
 
 __all__ = ["DAY", "DELAY", "SETBACK", "Governed", "govern"]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
-from rebalancer.chain.abi import decode_logs
+from rebalancer.abi import decode_logs
 from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.devnet.local import LocalChain
 from rebalancer.errors import ContractReverted

@@ -9,11 +9,11 @@ from typing import Any
 from eth_account import Account
 from eth_account.hdaccount import key_from_seed, seed_from_mnemonic
 
-from rebalancer.chain.abi import decode_logs
+from rebalancer.abi import decode_logs
 from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.receipt import Receipt
-from rebalancer.chain.wellknown import TEST_MNEMONIC
 from rebalancer.devnet.local import LocalChain
+from rebalancer.wellknown import TEST_MNEMONIC
 
 __all__ = ["Safe", "make_safe"]
 

@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 
-from rebalancer import actions, deploy, oracle, policy, route, units
+from rebalancer import oracle, policy, route, settlement, units
+from rebalancer.abi import decode_logs
 from rebalancer.chain import snapshot
-from rebalancer.chain.abi import decode_logs, interface
 from rebalancer.chain.artifacts import load_artifact
 from rebalancer.chain.contracts import contract_at
-from rebalancer.deploy import Role
+from rebalancer.chain.interfaces import interface
+from rebalancer.chain.system import Role
+from rebalancer.operations import actions, deploy
 from rebalancer.reasons import LENS_REASONS
 from rebalancer.venues import (
     UniswapV3Pool,
@@ -83,7 +85,7 @@ def test_lens_words_are_counted_alike(repo_root: Path) -> None:
 
     assert constant(lens, "HEAD_WORDS") == snapshot._HEAD_WORDS
     assert constant(lens, "ASSET_WORDS") == snapshot._ASSET_WORDS
-    assert snapshot._POLICY_AT + len(fields(policy.Policy)) == snapshot._HEAD_WORDS
+    assert snapshot._POLICY_AT + len(fields(settlement.Policy)) == snapshot._HEAD_WORDS
 
 
 def test_constants_are_the_contracts(repo_root: Path) -> None:
@@ -140,10 +142,10 @@ def test_venues_have_the_numbers_of_their_adapters(repo_root: Path) -> None:
 @pytest.mark.parametrize(
     ("mirror", "contract", "function"),
     [
-        (policy.Policy, "IBasketVault", "policy"),
-        (policy.State, "IBasketVault", "state"),
-        (policy.Asset, "IBasketVault", "assets"),
-        (policy.Price, "IOracleHub", "prices"),
+        (settlement.Policy, "IBasketVault", "policy"),
+        (settlement.State, "IBasketVault", "state"),
+        (settlement.Asset, "IBasketVault", "assets"),
+        (settlement.Price, "IOracleHub", "prices"),
         (deploy.SourceSpec, "IOracleHub", "sourceOf"),
     ],
 )
@@ -192,7 +194,8 @@ def test_kinds_of_a_second_source_are_the_oracles(repo_root: Path) -> None:
 
 def test_refusals_of_the_policy_are_errors_of_the_contracts(repo_root: Path) -> None:
     """Name and number of numbers."""
-    text = (repo_root / "rebalancer" / "policy.py").read_text()
+    files = [repo_root / "rebalancer" / f"{name}.py" for name in ("policy", "settlement")]
+    text = "".join(file.read_text() for file in files)
     names = set(re.findall(r'(?:PolicyRefused|_spend)\(\s*"(\w+)"', text))
     library = {shape.name for shape in interface("RebalancePolicy").errors.values()}
     vault = {shape.name for shape in interface("BasketVault").errors.values()}

@@ -7,22 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from rebalancer.actions import (
-    ETH,
-    claim,
-    deposit_in_kind,
-    deposit_token,
-    new_vault,
-    set_bands,
-    set_targets,
-    withdraw_in_kind,
-    withdraw_token,
-)
-from rebalancer.chain.abi import interface
 from rebalancer.chain.contracts import BoundContract, contract_at
+from rebalancer.chain.interfaces import interface
 from rebalancer.chain.pools import read_v3_pools
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
-from rebalancer.deploy import Fees, Role, VaultSpec, grant_roles
+from rebalancer.chain.system import Role
 from rebalancer.devnet.stage import DEMO_POLICY, Actor, Stage, raw_for_usd
 from rebalancer.errors import (
     AssetCountOutOfRange,
@@ -41,9 +30,21 @@ from rebalancer.errors import (
     SeedTooSmall,
     TargetsDoNotSumToOne,
 )
+from rebalancer.operations.actions import (
+    ETH,
+    claim,
+    deposit_in_kind,
+    deposit_token,
+    new_vault,
+    set_bands,
+    set_targets,
+    withdraw_in_kind,
+    withdraw_token,
+)
+from rebalancer.operations.deploy import Fees, VaultSpec, grant_roles
 from rebalancer.plan.zap import Books, plan_zap_in
-from rebalancer.policy import Asset
 from rebalancer.send.wallet import Wallet
+from rebalancer.settlement import Asset
 from rebalancer.units import BPS, E18
 from rebalancer.venues import Token, UniswapV3Pool
 

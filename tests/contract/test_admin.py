@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from eth_abi.abi import encode
 
-from rebalancer.chain.abi import interface
 from rebalancer.chain.artifacts import load_artifact
 from rebalancer.chain.contracts import contract_at
-from rebalancer.deploy import Role, VaultSpec, assign_vault_roles, create_vault
+from rebalancer.chain.interfaces import interface
+from rebalancer.chain.system import Role
 from rebalancer.errors import (
     ArgumentsUnreadable,
     ContractReverted,
@@ -25,7 +25,8 @@ from rebalancer.errors import (
     NotPermitted,
     OperationUnknown,
 )
-from rebalancer.governance import (
+from rebalancer.operations.deploy import VaultSpec, assign_vault_roles, create_vault
+from rebalancer.operations.governance import (
     CANCELLABLE,
     act,
     cancel,

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from rebalancer.deploy import Role
-from rebalancer.doctor import diagnose
+from rebalancer.chain.system import Role
+from rebalancer.operations.doctor import diagnose
 from rebalancer.settings import KeeperSettings, Settings
 from rebalancer.units import E18
 from rebalancer.words import span, utc

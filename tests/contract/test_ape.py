@@ -9,9 +9,9 @@ from pathlib import Path
 
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.deployment import Deployment
-from rebalancer.deploy import System
+from rebalancer.chain.system import System
 from rebalancer.devnet.stage import Stage
-from rebalancer.governance import read_permissions
+from rebalancer.operations.governance import read_permissions
 from rebalancer.send.signer import devnet_signer
 
 

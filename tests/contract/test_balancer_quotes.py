@@ -11,9 +11,10 @@ import pytest
 from rebalancer.chain.contracts import contract_at
 from rebalancer.devnet.local import LocalChain
 from rebalancer.errors import LiquidityExhausted
+from rebalancer.pool_files import load_pool
 from rebalancer.route import encode
 from rebalancer.units import E18
-from rebalancer.venues import MAX_AMOUNT_RAW, BalancerWeightedPool, load, of_class
+from rebalancer.venues import MAX_AMOUNT_RAW, BalancerWeightedPool, of_class
 from tests.contract.pools_balancer import NOBODY, BalancerV2, coins
 
 SNAPSHOT = "mainnet-24407242/balancer_weighted_usdc_weth_50_50.json"
@@ -133,7 +134,7 @@ def test_pools_of_2021_and_2022_differ_where_an_exponent_is_one(chain: LocalChai
 @pytest.mark.real
 def test_real_pool_rebuilt_quotes_as_the_vault(chain: LocalChain, shared_data: Path) -> None:
     """Mainnet's USDC/WETH 50/50, between tokens that can be minted here."""
-    snapshot = of_class(load(shared_data / SNAPSHOT), BalancerWeightedPool)
+    snapshot = of_class(load_pool(shared_data / SNAPSHOT), BalancerWeightedPool)
     decimals = [token.decimals for token in snapshot.tokens]
     tokens = coins(chain, decimals)
     while [token.decimals for token in tokens] != decimals:

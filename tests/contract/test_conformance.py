@@ -17,7 +17,7 @@ from itertools import pairwise
 
 import pytest
 
-from rebalancer.chain.poolbook import PoolBook
+from rebalancer.chain.pool_cache import PoolBook
 from rebalancer.chain.pools import find_venue, read_pools
 from rebalancer.chain.snapshot import read_block
 from rebalancer.devnet.market import Market

@@ -17,8 +17,8 @@ from rebalancer.errors import ContractReverted
 from rebalancer.keeper import Evaluator, EvaluatorOptions, Site
 from rebalancer.keeper.decide import Conditions, Step, Verdict
 from rebalancer.keeper.evaluator import Evaluation
-from rebalancer.policy import Policy
 from rebalancer.reasons import Reason
+from rebalancer.settlement import Policy
 from rebalancer.units import E18
 from tests.contract.test_keeper import move
 from tests.contract.test_keeper_losses import lose

@@ -11,20 +11,22 @@ from typing import Any
 import pytest
 import structlog
 
+from rebalancer.block import Block
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.endpoints import Endpoints
 from rebalancer.chain.rpc import Rpc
-from rebalancer.chain.snapshot import Block, VaultSnapshot, read_block, read_vaults
-from rebalancer.deploy import Role, grant_roles
+from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
+from rebalancer.chain.system import Role
 from rebalancer.devnet.stage import DEMO_POLICY, Actor, Stage
 from rebalancer.errors import EndpointsDisagree, KeeperNotAuthorized, RpcTimeout
 from rebalancer.keeper import Decision, Evaluator, Keeper, KeeperOptions, Site, Tick
 from rebalancer.keeper.decision import Outcome
-from rebalancer.policy import Policy, weigh_basket
+from rebalancer.operations.deploy import grant_roles
 from rebalancer.reasons import Reason
 from rebalancer.send.attempt import Kind, State
 from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import devnet_signer
+from rebalancer.settlement import Policy, weigh_basket
 from rebalancer.units import BPS, E18
 from rebalancer.venues import PoolRef
 from rebalancer.words import utc

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from rebalancer.block import Block
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.endpoints import Endpoints
 from rebalancer.chain.heads import Head, Heads
 from rebalancer.chain.rpc import Rpc
-from rebalancer.chain.snapshot import Block, VaultSnapshot, decode_vaults, read_block
+from rebalancer.chain.snapshot import VaultSnapshot, decode_vaults, read_block
 from rebalancer.devnet.stage import Actor, Stage
 from rebalancer.errors import (
     BooksDiffer,
@@ -30,12 +31,12 @@ from rebalancer.errors import (
 )
 from rebalancer.keeper import Decision, Evaluator, EvaluatorOptions, Site, Tick
 from rebalancer.keeper.decide import Conditions, plan_input
-from rebalancer.policy import settle
 from rebalancer.reasons import Reason
 from rebalancer.send.fees import read_market
 from rebalancer.send.lifecycle import SendRules
 from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import devnet_signer
+from rebalancer.settlement import settle
 from tests.clocks import SkippingClock, wait_for
 from tests.contract.test_keeper import UP_10_PERCENT, is_as_foreseen, move
 from tests.contract.test_keeper_many import _other_books, by_vault, keeper_of, look, nonce

@@ -24,12 +24,12 @@ from rebalancer.keeper import (
     Tick,
 )
 from rebalancer.keeper.evaluator import Evaluates
-from rebalancer.policy import Settlement, settle
 from rebalancer.reasons import Reason
 from rebalancer.send.attempt import State
 from rebalancer.send.outbox import Outbox
 from rebalancer.send.signed import Signer
 from rebalancer.send.signer import devnet_signer
+from rebalancer.settlement import Settlement, settle
 from tests.clocks import LONGEST_SECONDS
 from tests.contract.test_keeper import UP_10_PERCENT, is_as_foreseen, move, set_policy
 

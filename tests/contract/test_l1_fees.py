@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 import pytest
 import structlog
 
-from rebalancer import actions
+from rebalancer.abi import Call
 from rebalancer.chain import l1_fees
 from rebalancer.chain.artifacts import load_artifact
 from rebalancer.chain.contracts import contract_at
@@ -26,12 +26,13 @@ from rebalancer.chain.l1_fees import (
     transaction_bytes,
 )
 from rebalancer.chain.receipt import find_receipt, wait_for_receipt
-from rebalancer.chain.rpc import Call, Rpc
+from rebalancer.chain.rpc import Rpc
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.stage import Actor, Stage
 from rebalancer.errors import InsufficientEther, L1FeeUnknown, SpendLimitReached
 from rebalancer.keeper import Decision, Keeper, KeeperOptions, Site, Tick
-from rebalancer.preview import Preview
+from rebalancer.operations import actions
+from rebalancer.operations.preview import Preview
 from rebalancer.reasons import Reason
 from rebalancer.send.attempt import Intent, State
 from rebalancer.send.journal import Journal

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from rebalancer.chain.abi import decode_logs, interface
+from rebalancer.abi import decode_logs
 from rebalancer.chain.contracts import BoundContract, contract_at
+from rebalancer.chain.interfaces import interface
 from rebalancer.devnet.local import LocalChain
 from rebalancer.errors import (
     ArtifactMissing,

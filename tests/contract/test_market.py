@@ -19,7 +19,8 @@ from rebalancer.devnet.market import (
 from rebalancer.devnet.node import Node, NodeSettings
 from rebalancer.devnet.profile import opening_pools
 from rebalancer.errors import ContractReverted, MarketMismatch
-from rebalancer.venues import Token, UniswapV3Pool, load, of_class, recentred, synthetic
+from rebalancer.pool_files import load_pool
+from rebalancer.venues import Token, UniswapV3Pool, of_class, recentred, synthetic
 from rebalancer.venues.uniswap_v3_math import arbitrage_bounds, sqrt_at_tick, sqrt_price_x96
 from tests.fixtures_chain import GENESIS_AT, OPENING_PRICES_E8
 
@@ -181,7 +182,7 @@ def test_quotes_on_paper_equal_the_quoters(market: Market) -> None:
 def test_mainnet_pool_is_rebuilt_at_its_own_address(
     bare_chain: LocalChain, shared_data: Path
 ) -> None:
-    snapshot = of_class(load(shared_data / SNAPSHOT), UniswapV3Pool)
+    snapshot = of_class(load_pool(shared_data / SNAPSHOT), UniswapV3Pool)
     prices = {"ETH/USD": 2_000_00000000, "BTC/USD": 70_000_00000000}
     market = Market.build(bare_chain, [snapshot], prices)
 

@@ -8,7 +8,7 @@ import pytest
 from eth_abi.abi import encode as abi_encode
 
 from rebalancer.chain.contracts import BoundContract, contract_at
-from rebalancer.deploy import Role
+from rebalancer.chain.system import Role
 from rebalancer.reasons import LENS_REASONS, Reason
 from rebalancer.route import encode
 from rebalancer.units import E18

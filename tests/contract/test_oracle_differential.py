@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from rebalancer.chain.contracts import BoundContract, contract_at
-from rebalancer.deploy import FeedSpec, SourceKind, SourceSpec, set_feed, set_source
+from rebalancer.operations.deploy import FeedSpec, SourceKind, SourceSpec, set_feed, set_source
 from rebalancer.oracle import (
     MAX_TICK,
     Fault,

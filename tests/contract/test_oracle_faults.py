@@ -9,10 +9,17 @@ import pytest
 
 from rebalancer.chain.contracts import BoundContract
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
-from rebalancer.deploy import FeedSpec, Fees, SourceKind, SourceSpec, set_feed, set_source
 from rebalancer.errors import ContractReverted
+from rebalancer.operations.deploy import (
+    FeedSpec,
+    Fees,
+    SourceKind,
+    SourceSpec,
+    set_feed,
+    set_source,
+)
+from rebalancer.operations.prices import read_prices
 from rebalancer.oracle import Fault
-from rebalancer.prices import read_prices
 from rebalancer.reasons import Reason
 from rebalancer.units import E18
 from tests.contract.world import World, basket_spec, refused

@@ -8,7 +8,7 @@ import pytest
 
 from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.receipt import Receipt
-from rebalancer.deploy import SourceKind, SourceSpec, set_source
+from rebalancer.operations.deploy import SourceKind, SourceSpec, set_source
 from rebalancer.units import E18
 from tests.contract.world import World, refused
 

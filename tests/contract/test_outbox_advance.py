@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from rebalancer.abi import Call
 from rebalancer.chain.contracts import BoundContract
 from rebalancer.chain.receipt import find_receipt, wait_for_receipt
-from rebalancer.chain.rpc import Call, Rpc
+from rebalancer.chain.rpc import Rpc
 from rebalancer.devnet.local import LocalChain
 from rebalancer.errors import (
     CallNotAllowed,

@@ -14,8 +14,8 @@ from rebalancer.devnet.profile import opening_pools
 from rebalancer.plan import Leg, Plan, PlanInput, best_sale, plan_rebalance
 from rebalancer.plan.leg import pools_after
 from rebalancer.plan.legs import route_hops
-from rebalancer.policy import Asset, Basket, Price
 from rebalancer.route import encode
+from rebalancer.settlement import Asset, Basket, Price
 from rebalancer.units import E18
 from rebalancer.venues import Pool, Token, UniswapV3Pool, synthetic
 from rebalancer.venues.uniswap_v3_math import sqrt_price_x96

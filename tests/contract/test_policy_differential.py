@@ -12,18 +12,21 @@ from eth_abi.abi import encode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rebalancer import policy
-from rebalancer.actions import MAX_LOCKED_BPS, MINIMUM_LOCKED_RAW
-from rebalancer.chain.abi import decode_logs, decode_revert
+from rebalancer import policy, settlement
+from rebalancer.abi import decode_logs
+from rebalancer.block import Block
 from rebalancer.chain.contracts import BoundContract, contract_at
+from rebalancer.chain.interfaces import decode_revert
 from rebalancer.chain.receipt import Receipt
-from rebalancer.chain.snapshot import Block, VaultSnapshot, decode_vaults, read_block
-from rebalancer.deploy import Fees, VaultSpec, create_vault
+from rebalancer.chain.snapshot import VaultSnapshot, decode_vaults, read_block
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.node import NodeKind
 from rebalancer.errors import ContractReverted, PolicyRefused
-from rebalancer.policy import (
-    MAX_HELD_RAW,
+from rebalancer.operations.actions import MAX_LOCKED_BPS, MINIMUM_LOCKED_RAW
+from rebalancer.operations.deploy import Fees, VaultSpec, create_vault
+from rebalancer.policy import MAX_HELD_RAW
+from rebalancer.reasons import Reason
+from rebalancer.settlement import (
     Asset,
     Basket,
     Policy,
@@ -34,7 +37,6 @@ from rebalancer.policy import (
     settle,
     weigh_basket,
 )
-from rebalancer.reasons import Reason
 from rebalancer.units import BPS, E18, div_up
 from tests.baskets import (
     TOKENS,
@@ -658,7 +660,7 @@ def check_snapshot(
     assert snapshot.reason == expected_reason(basket, rules, state, timestamp)
     assert snapshot.total_supply == 10**18
     budgets = (snapshot.loss_left_e18, snapshot.turnover_left_e18)
-    assert budgets == policy.budgets_left_e18(rules, state, timestamp)
+    assert budgets == settlement.budgets_left_e18(rules, state, timestamp)
     since = state.due_since
     opens = since and rules.open_after_seconds
     assert snapshot.slippage_limit_e18 == policy.slippage_e18(

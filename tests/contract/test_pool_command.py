@@ -15,8 +15,9 @@ import pytest
 
 from rebalancer.devnet.market import Market
 from rebalancer.devnet.stage import Stage
+from rebalancer.pool_files import load_pool
 from rebalancer.send.outbox import Outbox
-from rebalancer.venues import PoolRef, UniswapV3Pool, UniswapV4Pool, load, of_class
+from rebalancer.venues import PoolRef, UniswapV3Pool, UniswapV4Pool, of_class
 from tests.commands import Ran, run
 from tests.contract.pools_balancer import BalancerV2
 from tests.contract.pools_v4 import UniswapV4
@@ -62,7 +63,7 @@ def test_snapshot_of_a_v3_pool_is_the_pool_at_one_block(
     ran = cli(known.address, "--out", file)
 
     assert (ran.code, ran.err) == (0, "")
-    pool = of_class(load(file), UniswapV3Pool)
+    pool = of_class(load_pool(file), UniswapV3Pool)
     assert pool.address == known.address
     assert {token.address for token in pool.tokens} == set(known.tokens)
     assert pool.name in ran.out
@@ -73,7 +74,7 @@ def test_snapshot_of_a_v3_pool_is_the_pool_at_one_block(
     )
     assert earlier.json["block"]["number"] == str(pool.block - 1)
     assert earlier.json["pool"] == known.address
-    assert load(tmp_path / "old.json").block == pool.block - 1
+    assert load_pool(tmp_path / "old.json").block == pool.block - 1
 
 
 def test_snapshot_of_other_protocols_finds_out_what_they_are(
@@ -86,8 +87,8 @@ def test_snapshot_of_other_protocols_finds_out_what_they_are(
     assert cli(pair.paper.address, "--out", "v2.json", "--fee-bps", 25).code == 0
     assert cli(weighted.address, "--out", "balancer.json").code == 0
 
-    assert bare(load("balancer.json")) == bare(weighted)
-    read = load("v2.json")
+    assert bare(load_pool("balancer.json")) == bare(weighted)
+    read = load_pool("v2.json")
     way = pair.way(True)
     assert read.quote_in(*way, 10**6) == replace(pair.paper, fee_bps=25).quote_in(*way, 10**6)
 
@@ -103,8 +104,8 @@ def test_snapshot_of_a_v4_pool_is_found_by_id_and_by_key(
     by_key = cli(key, "--manager", pool.manager, "--out", tmp_path / "key.json")
 
     assert (by_id.code, by_key.code) == (0, 0)
-    assert load(tmp_path / "id.json") == load(tmp_path / "key.json")
-    assert bare(of_class(load(tmp_path / "id.json"), UniswapV4Pool)) == bare(pool)
+    assert load_pool(tmp_path / "id.json") == load_pool(tmp_path / "key.json")
+    assert bare(of_class(load_pool(tmp_path / "id.json"), UniswapV4Pool)) == bare(pool)
 
 
 def test_snapshot_of_what_is_no_pool_is_refused_and_writes_nothing(

@@ -8,9 +8,9 @@ import pytest
 from web3 import HTTPProvider, Web3
 from web3.exceptions import ContractLogicError, Web3RPCError
 
-from rebalancer.chain.abi import decode_revert
 from rebalancer.chain.artifacts import load_artifact
 from rebalancer.chain.contracts import BoundContract
+from rebalancer.chain.interfaces import decode_revert
 from rebalancer.chain.provider import FailoverProvider, rpc_of
 from rebalancer.chain.snapshot import read_block, read_vaults
 from rebalancer.devnet.local import LocalChain

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
+from rebalancer.abi import Call
 from rebalancer.chain.pools import (
     find_venue,
     read_pools,
     read_v3_pools,
 )
-from rebalancer.chain.rpc import Call, Rpc
+from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import read_block
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.market import Market

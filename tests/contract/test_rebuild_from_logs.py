@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 from eth_abi.abi import encode
 
-from rebalancer.chain.abi import Event, decode_logs, interface
+from rebalancer.abi import Event, decode_logs
 from rebalancer.chain.contracts import BoundContract, contract_at
+from rebalancer.chain.interfaces import interface
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
-from rebalancer.deploy import Fees
 from rebalancer.errors import ContractReverted
-from rebalancer.policy import weigh_basket
+from rebalancer.operations.deploy import Fees
+from rebalancer.settlement import weigh_basket
 from rebalancer.units import BPS, E18, YEAR_SECONDS
 from tests.baskets import random_targets, random_trade
 from tests.contract.world import FEED_RULES, Wallet, World, basket_spec

@@ -10,7 +10,7 @@ import pytest
 import structlog
 from click.testing import CliRunner
 
-from rebalancer.cli import root
+from rebalancer.cli.main import root
 from rebalancer.devnet.stage import Actor, Stage
 from rebalancer.errors import BadRecords, RecordInUse, RecordsMissing
 from rebalancer.keeper import Keeper, KeeperOptions, Site

@@ -10,7 +10,8 @@ from collections.abc import Collection
 from contextlib import ExitStack
 from pathlib import Path
 
-from rebalancer.chain.snapshot import Block, read_block
+from rebalancer.block import Block
+from rebalancer.chain.snapshot import read_block
 from rebalancer.devnet.stage import Actor, Stage
 from rebalancer.keeper import (
     Decision,

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from rebalancer.chain.abi import interface
 from rebalancer.chain.contracts import BoundContract
+from rebalancer.chain.interfaces import interface
 from rebalancer.chain.receipt import Receipt
 from rebalancer.chain.rpc import Rpc
 from rebalancer.devnet.local import LocalChain

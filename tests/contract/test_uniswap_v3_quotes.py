@@ -17,6 +17,7 @@ from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.market import Market
 from rebalancer.errors import ContractReverted, LiquidityExhausted
+from rebalancer.pool_files import load_pool
 from rebalancer.route import encode
 from rebalancer.venues import (
     MAX_AMOUNT_RAW,
@@ -24,7 +25,6 @@ from rebalancer.venues import (
     TickProfile,
     Token,
     UniswapV3Pool,
-    load,
     of_class,
 )
 from rebalancer.venues.uniswap_v3_math import MAX_SQRT_X96, MAX_TICK, MIN_SQRT_X96, sqrt_at_tick
@@ -311,7 +311,7 @@ def test_real_pool_rebuilt_quotes_as_the_contract(
     if records_steps:
         pytest.skip(TOO_MANY_STEPS)
     file = shared_data / "mainnet-24407242" / "uniswap_v3_wbtc_weth_3000.json"
-    snapshot = of_class(load(file), UniswapV3Pool)
+    snapshot = of_class(load_pool(file), UniswapV3Pool)
     token0, token1 = token_pair(market.chain)
     pool = rebuild(market, replace(snapshot, token0=token0, token1=token1))
     rng = random.Random(24_407_242)

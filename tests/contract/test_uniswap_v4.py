@@ -14,6 +14,7 @@ from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.market import Market
 from rebalancer.errors import BadAmount, ContractReverted, LiquidityExhausted
+from rebalancer.pool_files import load_pool
 from rebalancer.route import Hop, encode
 from rebalancer.units import E18
 from rebalancer.venues import (
@@ -24,7 +25,6 @@ from rebalancer.venues import (
     UniswapV3Pool,
     UniswapV4Pool,
     WrappedEtherPool,
-    load,
     of_class,
 )
 from rebalancer.venues.uniswap_v3_math import MAX_TICK, sqrt_at_tick, sqrt_price_x96, tick_at_sqrt
@@ -239,7 +239,7 @@ def mainnet(
     if not file.is_file():
         pytest.skip("Mainnet's pool of Uniswap V4 is not here: ../shared/data has no such file.")
     v4 = UniswapV4.install(world.chain, world.admin.address)
-    return v4, v4.rebuild(of_class(load(file), UniswapV4Pool))
+    return v4, v4.rebuild(of_class(load_pool(file), UniswapV4Pool))
 
 
 def execute(world: World, v4: UniswapV4, hops: Sequence[Hop]) -> int:

@@ -13,17 +13,17 @@ import pytest
 
 from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.deployment import Deployment
-from rebalancer.deploy import Role, System
+from rebalancer.chain.system import Role, System
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.market import Market
 from rebalancer.errors import ContractReverted
-from rebalancer.governance import read_permissions
-from rebalancer.launch import Governance, launch, prepare
+from rebalancer.operations.governance import read_permissions
+from rebalancer.operations.launch import Governance, launch, prepare
+from rebalancer.operations.spec import FeedLine
+from rebalancer.operations.survey import read_feeds
 from rebalancer.send.safe_batch import checksum
 from rebalancer.send.signer import devnet_signer
 from rebalancer.send.wallet import Wallet
-from rebalancer.spec import FeedLine
-from rebalancer.survey import read_feeds
 from rebalancer.units import E18
 from rebalancer.words import utc
 from tests.commands import Ran, run

@@ -8,8 +8,8 @@ from dataclasses import astuple, replace
 import pytest
 
 from rebalancer.chain.contracts import BoundContract, contract_at
-from rebalancer.deploy import Fees, VaultSpec, create_vault
-from rebalancer.policy import Asset
+from rebalancer.operations.deploy import Fees, VaultSpec, create_vault
+from rebalancer.settlement import Asset
 from rebalancer.units import E18
 from tests.baskets import DECIMALS
 from tests.contract.world import INITIAL_SHARES, SEEDS, World, basket_spec, refused

@@ -9,7 +9,7 @@ import pytest
 
 from rebalancer.chain.contracts import BoundContract
 from rebalancer.chain.receipt import Receipt
-from rebalancer.deploy import Fees
+from rebalancer.operations.deploy import Fees
 from rebalancer.units import BPS, YEAR_SECONDS, mul_div_down, mul_div_up
 from tests.contract.world import INITIAL_SHARES, SEEDS, Wallet, World, basket_spec, refused
 

@@ -10,8 +10,9 @@ import pytest
 
 from rebalancer.chain.contracts import BoundContract
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
-from rebalancer.deploy import _VAULT_FUNCTIONS, Role, grant_roles
-from rebalancer.policy import Policy
+from rebalancer.chain.system import Role
+from rebalancer.operations.deploy import _VAULT_FUNCTIONS, grant_roles
+from rebalancer.settlement import Policy
 from rebalancer.units import E18
 from tests.contract.world import SEEDS, Wallet, World, basket_spec, refused
 

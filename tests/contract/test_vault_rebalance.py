@@ -9,8 +9,9 @@ import pytest
 
 from rebalancer.chain.contracts import BoundContract
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
-from rebalancer.policy import Fill, settle, surplus_raw, weigh_basket
+from rebalancer.policy import surplus_raw
 from rebalancer.route import Hop, encode
+from rebalancer.settlement import Fill, settle, weigh_basket
 from rebalancer.units import E18
 from rebalancer.venues.uniswap_v3 import v3_hop
 from tests.contract.routes import USDC, WBTC, WETH, pool_hop, quote, router_hop

@@ -12,9 +12,9 @@ from eth_account.messages import encode_typed_data
 
 from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.receipt import Receipt
-from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
 from rebalancer.devnet.uniswap import PERMIT2_ADDRESS
 from rebalancer.errors import ContractReverted
+from rebalancer.wellknown import DEVNET_CHAIN_ID
 from tests.contract.test_vault_zap import (
     LATER,
     PAID_USDC,

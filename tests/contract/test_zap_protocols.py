@@ -7,13 +7,13 @@ from math import isqrt
 
 import pytest
 
-from rebalancer.actions import ETH, deposit_token, withdraw_token
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.deployment import Deployment
 from rebalancer.chain.pools import read_pools
 from rebalancer.chain.snapshot import read_block
 from rebalancer.devnet.market import USDC, WBTC, WETH
 from rebalancer.devnet.stage import Actor, Stage, raw_for_usd
+from rebalancer.operations.actions import ETH, deposit_token, withdraw_token
 from rebalancer.plan.zap import Books, plan_zap_in, plan_zap_out
 from rebalancer.send.wallet import Wallet
 from rebalancer.units import E18

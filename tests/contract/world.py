@@ -9,22 +9,16 @@ from typing import Any
 
 import pytest
 
-from rebalancer.chain.abi import Event, decode_logs
+from rebalancer.abi import Event, decode_logs
 from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.receipt import Receipt
 from rebalancer.chain.rpc import Rpc
-from rebalancer.deploy import (
-    FeedSpec,
-    Fees,
-    System,
-    VaultSpec,
-    assign_vault_roles,
-    create_vault,
-)
+from rebalancer.chain.system import System
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.market import USDC, WBTC, WETH, Market
 from rebalancer.errors import ContractReverted
-from rebalancer.policy import Asset, Policy
+from rebalancer.operations.deploy import FeedSpec, Fees, VaultSpec, assign_vault_roles, create_vault
+from rebalancer.settlement import Asset, Policy
 from rebalancer.units import E18
 
 __all__ = ["INITIAL_SHARES", "SEEDS", "Wallet", "World", "as_list", "basket_spec", "refused"]

@@ -10,12 +10,12 @@ from rich.console import Console
 
 from rebalancer.demo import DemoOptions, run_demo
 from rebalancer.devnet.node import NodeKind
-from rebalancer.lab.report import Records, read_records
+from rebalancer.lab.records import Records, read_records
 from rebalancer.units import E18
 
 
 def assert_every_rebalance_kept_its_promises(records: Records) -> None:
-    """Inside every band, or bound by a budget; loss inside the limit; the ledger as policy.py foresaw it, to the unit."""
+    """Inside every band, or bound by a budget; loss inside the limit; the ledger as settlement.py foresaw it, to the unit."""
     for one in records.rebalances:
         outside = [
             drift

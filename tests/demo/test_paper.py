@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from rebalancer.block import Block
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.pools import read_v3_pools
-from rebalancer.chain.snapshot import Block, VaultSnapshot, read_block, read_vaults
+from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.node import Node, NodeSettings
 from rebalancer.devnet.stage import Actor, Stage, build_stage

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import pytest
 
-from rebalancer.cli import root
+from rebalancer.cli.main import root
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rebalancer.chain.rpc import Call, Rpc
+from rebalancer.abi import Call
+from rebalancer.chain.rpc import Rpc
 from rebalancer.send.attempt import Intent
 from rebalancer.send.fees import suggest
 from rebalancer.send.lifecycle import SendRules

@@ -19,19 +19,19 @@ from typing import Any
 
 import pytest
 
-from rebalancer import actions
-from rebalancer.actions import ETH
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.deployment import Deployment
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
+from rebalancer.chain.system import Role
 from rebalancer.cli.advice import sentence
-from rebalancer.deploy import Role
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.node import Node, NodeSettings
 from rebalancer.devnet.stage import DEMO_POLICY, Actor, Stage, build_stage, raw_for_usd
 from rebalancer.errors import ContractReverted, RpcUnreachable
 from rebalancer.keeper import Keeper, KeeperOptions, Site
+from rebalancer.operations import actions
+from rebalancer.operations.actions import ETH
 from rebalancer.send.attempt import State
 from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import devnet_signer

@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from rebalancer.addresses import check_devnets
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.deployment import Deployment
 from rebalancer.chain.rpc import Rpc
@@ -29,6 +28,7 @@ from rebalancer.devnet.profile import opening_pools
 from rebalancer.devnet.stage import Actor, Stage, set_stage
 from rebalancer.devnet.uniswap import pool_address
 from rebalancer.errors import NodePortBusy, RpcUnreachable
+from rebalancer.operations.addresses import check_devnets
 from rebalancer.reasons import Reason
 from rebalancer.send.outbox import Outbox
 from tests.commands import run

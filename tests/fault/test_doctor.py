@@ -13,16 +13,17 @@ from typing import Any
 import pytest
 from eth_account import Account
 
+from rebalancer.block import Block
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.rpc import Rpc
-from rebalancer.chain.snapshot import Block
-from rebalancer.deploy import FeedSpec, Role, set_feed
+from rebalancer.chain.system import Role
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.node import Node, NodeSettings
 from rebalancer.devnet.stage import DEMO_POLICY, Actor, Stage, build_stage
-from rebalancer.doctor import Finding, _deployer, _finality, diagnose
 from rebalancer.errors import ConfigError, RpcRejected
-from rebalancer.governance import Holder, Permissions
+from rebalancer.operations.deploy import FeedSpec, set_feed
+from rebalancer.operations.doctor import Finding, _deployer, _finality, diagnose
+from rebalancer.operations.governance import Holder, Permissions
 from rebalancer.send.attempt import Intent
 from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import devnet_signer
@@ -358,7 +359,7 @@ def test_admins_are_looked_up_from_the_block_of_the_deployment_on(
     assert block
     monkeypatch.setattr(Refusing, "first", block)
     monkeypatch.setattr(Refusing, "most", most)
-    monkeypatch.setattr("rebalancer.doctor.Rpc", Refusing)
+    monkeypatch.setattr("rebalancer.operations.doctor.Rpc", Refusing)
     told = [one for one in diagnose(settings) if one.check == "admins"]
     assert [(one.ok, one.sentence) for one in told] == [
         (True, "Admins wait at least as long as owner and curator.")
@@ -372,7 +373,7 @@ def test_admins_that_could_not_be_looked_up_are_no_pass(
     tmp_path: Path,
 ) -> None:
     monkeypatch.setattr(Refusing, "most", 0)
-    monkeypatch.setattr("rebalancer.doctor.Rpc", Refusing)
+    monkeypatch.setattr("rebalancer.operations.doctor.Rpc", Refusing)
     (found,) = [one for one in diagnose(settings) if one.check == "admins"]
     assert found.ok is None
     assert "could not be checked: the endpoint refuses to search" in found.sentence

@@ -25,11 +25,11 @@ from rebalancer.errors import (
 from rebalancer.files import MEGABYTE
 from rebalancer.keeper.recording import _BEGINNING, _DamagedError, _mend, read_day
 from rebalancer.lab.records import read_records
+from rebalancer.operations.spec import load_chain_spec
+from rebalancer.pool_files import load_pool
 from rebalancer.send.open_signer import password_from_file
 from rebalancer.send.signer import KeystoreSigner, keystore_address
 from rebalancer.settings import load_settings
-from rebalancer.spec import load_chain_spec
-from rebalancer.venues import load
 
 Read = Callable[[Path], Any]
 
@@ -47,7 +47,7 @@ def a_password(path: Path) -> None:
 
 JSON: list[tuple[Read, type[RebalancerError], str]] = [
     (Deployment.load, DeploymentMalformed, "rebalancer.chain.deployment"),
-    (load, BadPoolSnapshot, "rebalancer.venues.registry"),
+    (load_pool, BadPoolSnapshot, "rebalancer.pool_files"),
     (keystore_address, KeystoreUnreadable, "rebalancer.send.signer"),
     (read_records, BadRecords, "rebalancer.lab.records"),
 ]

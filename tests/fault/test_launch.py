@@ -17,18 +17,18 @@ from rebalancer.chain.contracts import BoundContract
 from rebalancer.chain.create2 import FACTORY
 from rebalancer.chain.deployment import Deployment, Unfinished
 from rebalancer.chain.receipt import Receipt, wait_for_receipt
-from rebalancer.deploy import Role, System
+from rebalancer.chain.system import Role, System
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.node import Node
 from rebalancer.devnet.stage import Actor, Stage
 from rebalancer.errors import FactoryMissing, SequencerUnwatched
-from rebalancer.governance import read_permissions
-from rebalancer.launch import Governance, launch, prepare
+from rebalancer.operations.governance import read_permissions
+from rebalancer.operations.launch import Governance, launch, prepare
+from rebalancer.operations.spec import FeedLine, SequencerLine
+from rebalancer.operations.survey import read_feeds, read_sequencer
 from rebalancer.send import wallet as wallets
 from rebalancer.send.signer import devnet_signer
 from rebalancer.send.wallet import Wallet
-from rebalancer.spec import FeedLine, SequencerLine
-from rebalancer.survey import read_feeds, read_sequencer
 from tests.commands import Ran, run
 
 OWNER = ("--account", Actor.OWNER.value)

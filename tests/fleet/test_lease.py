@@ -8,8 +8,9 @@ import pytest
 
 from rebalancer.errors import ChainError, LeaseLost, SharedStateUnreachable, TokenStale
 from rebalancer.fleet.lease import Lease, boot_seconds
-from rebalancer.fleet.names import instance_name, redis_name
+from rebalancer.fleet.names import instance_name
 from rebalancer.fleet.shared import LocalShared, RedisShared, Shared
+from rebalancer.redact import redis_name
 from tests.clocks import wait_for
 from tests.fixtures_redis import RedisServer
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from rebalancer.chain.abi import interface
+from rebalancer.chain.interfaces import interface
 from rebalancer.chain.receipt import find_receipt
 from rebalancer.chain.snapshot import read_block, read_vaults
 from rebalancer.devnet.stage import Actor, Stage

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from rebalancer.chain.abi import interface
+from rebalancer.abi import Call
 from rebalancer.chain.endpoints import Endpoints
-from rebalancer.chain.rpc import Call, Rpc
+from rebalancer.chain.interfaces import interface
+from rebalancer.chain.rpc import Rpc
 from rebalancer.devnet.stage import Stage
 from rebalancer.errors import EndpointsDisagree
 from rebalancer.fleet.crew import local_crew

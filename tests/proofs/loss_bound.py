@@ -17,7 +17,7 @@ HOW MANY ASSETS. Each claim is proved of one asset sold and one bought, and each
 
 IN INTEGERS nothing is lost: S rounds up, B rounds down and the least that must come back rounds up, so the integers' S - B is at least
 the exact one and the integers' B at least (1 - s) * S. `rounding` proves it with each rounding as any number in [0, 1) units.
-`tests/unit/test_proofs_in_integers.py` holds policy.settle against the same claims in exact fractions.
+`tests/unit/test_proofs_in_integers.py` holds settlement.settle against the same claims in exact fractions.
 """
 
 from __future__ import annotations

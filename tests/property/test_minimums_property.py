@@ -9,8 +9,8 @@ from random import Random
 import pytest
 
 from rebalancer.errors import PolicyRefused
-from rebalancer.minimums import large_minimums, most_traded_raw
-from rebalancer.policy import Asset, Basket, Policy, Price, State, settle, weigh_basket
+from rebalancer.operations.minimums import large_minimums, most_traded_raw
+from rebalancer.settlement import Asset, Basket, Policy, Price, State, settle, weigh_basket
 from rebalancer.units import E18
 from tests.baskets import fill_of, moved, random_basket, random_policy, random_trade
 

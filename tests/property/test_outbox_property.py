@@ -23,7 +23,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from rebalancer.chain.rpc import Call, Rpc
+from rebalancer.abi import Call
+from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import ChainError, RpcRejected, RpcUnreachable
 from rebalancer.send.attempt import OPEN, Intent, Kind, State
 from rebalancer.send.fees import Fees

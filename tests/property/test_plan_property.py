@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rebalancer.plan import NoPlan, Plan, PlanInput, plan_rebalance
-from rebalancer.policy import Asset, Basket, Policy, Price, State, weigh_basket
 from rebalancer.reasons import Reason
+from rebalancer.settlement import Asset, Basket, Policy, Price, State, weigh_basket
 from rebalancer.units import BPS, E18
 from rebalancer.venues import Token, UniswapV3Pool, synthetic
 from scripts._bench_markets import greedy, is_worse, market

@@ -14,17 +14,8 @@ from math import ceil, floor
 from random import Random
 
 from rebalancer.errors import PolicyRefused
-from rebalancer.policy import (
-    MAX_HELD_RAW,
-    MAX_TOTAL_E18,
-    Asset,
-    Basket,
-    Fill,
-    Policy,
-    State,
-    settle,
-    weigh_basket,
-)
+from rebalancer.policy import MAX_HELD_RAW, MAX_TOTAL_E18
+from rebalancer.settlement import Asset, Basket, Fill, Policy, State, settle, weigh_basket
 from rebalancer.units import BPS, E18
 from tests.baskets import Trade, moved, random_basket, random_policy, random_trade
 

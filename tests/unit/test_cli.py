@@ -17,15 +17,16 @@ import pytest
 import structlog
 
 from rebalancer import demo
-from rebalancer.cli import Options, root, session
+from rebalancer.chain.system import Role
+from rebalancer.cli import Options, session
 from rebalancer.cli.advice import sentence
+from rebalancer.cli.main import root
 from rebalancer.cli.session import read_chains
 from rebalancer.cli.show import amount, console, pairs, percent, plain, usd
 from rebalancer.cli.tuning import RunOptions, reloaded
-from rebalancer.deploy import Role
 from rebalancer.errors import ContractReverted, RebalancerError, RpcRejected, RpcTimeout
-from rebalancer.policy import Price
 from rebalancer.reasons import Reason
+from rebalancer.settlement import Price
 from rebalancer.words import counted, span, utc
 from tests.commands import run
 
@@ -149,7 +150,7 @@ def test_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_importing_the_command_line_is_cheap() -> None:
     """What takes long to load is loaded by the commands that need it."""
-    code = f"import sys, rebalancer.cli; print([m for m in {HEAVY!r} if m in sys.modules])"
+    code = f"import sys, rebalancer.cli.main; print([m for m in {HEAVY!r} if m in sys.modules])"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert (ran.stdout, ran.stderr) == ("[]\n", "")
 

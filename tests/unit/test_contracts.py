@@ -17,11 +17,12 @@ from eth_utils.abi import abi_to_signature
 from web3 import HTTPProvider, Web3
 from web3.exceptions import OffchainLookup
 
-from rebalancer.chain.abi import interface
+from rebalancer.abi import Call
 from rebalancer.chain.artifacts import artifact_names, load_artifact
 from rebalancer.chain.contracts import BoundContract, contract_at
+from rebalancer.chain.interfaces import interface
 from rebalancer.chain.provider import FailoverProvider, rpc_of
-from rebalancer.chain.rpc import Call, Rpc
+from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import (
     ContractMissing,
     ContractReverted,
@@ -170,7 +171,7 @@ class InProcess(Rpc):
 
 
 def test_every_packaged_function_is_encoded_and_decoded_as_the_keeper_does() -> None:
-    """Of structs, arrays, overloads, strings and all: web3's coders and `chain.abi` are one."""
+    """Of structs, arrays, overloads, strings and all: web3's coders and those of `abi` are one."""
     rpc = InProcess()
     chance = random.Random(1)
     seen = set()

@@ -21,8 +21,8 @@ from rebalancer.keeper.decide import (
 from rebalancer.keeper.decision import explain, tell_loss
 from rebalancer.lab.paper import PaperFeed, PaperMarket, PaperVault
 from rebalancer.plan import NoPlan, Plan, PlanInput, plan_rebalance
-from rebalancer.policy import Policy, Price, State
 from rebalancer.reasons import Reason
+from rebalancer.settlement import Policy, Price, State
 from rebalancer.units import BPS, E18
 from rebalancer.venues import Pool, PoolState, Token, UniswapV4Pool, WrappedEtherPool
 from rebalancer.venues.model import ETHER_ADDRESS

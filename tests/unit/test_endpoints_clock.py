@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from rebalancer.abi import Call
 from rebalancer.chain import endpoints as module
 from rebalancer.chain.endpoints import Endpoints
-from rebalancer.chain.rpc import Call, Rpc
+from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import (
     ChainError,
     EndpointsDisagree,

@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
+from rebalancer.block import Block
 from rebalancer.chain.heads import Head
 from rebalancer.chain.rpc import Rpc
-from rebalancer.chain.snapshot import Block, VaultSnapshot
-from rebalancer.deploy import System
+from rebalancer.chain.snapshot import VaultSnapshot
+from rebalancer.chain.system import System
 from rebalancer.errors import ContractMissing
 from rebalancer.keeper import evaluator as module
 from rebalancer.keeper import planners as planners_module
@@ -28,8 +29,8 @@ from rebalancer.keeper.decide import Conditions, Step, Verdict, decide
 from rebalancer.keeper.evaluator import Evaluator, EvaluatorOptions, out_of_place_e18
 from rebalancer.keeper.outages import Scope
 from rebalancer.keeper.planners import Planners
-from rebalancer.policy import Price, State, weigh_basket
 from rebalancer.reasons import Reason
+from rebalancer.settlement import Price, State, weigh_basket
 from rebalancer.units import E18
 from rebalancer.venues import Pool, Token
 from rebalancer.venues.model import ETHER_ADDRESS

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rebalancer.chain.rpc import Call, Rpc
+from rebalancer.abi import Call
+from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import FeeAboveCap, RpcMalformed, RpcRejected
 from rebalancer.send.fees import Fees, Market, bumped, outbid, read_market, suggest
 

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from rebalancer.abi import Call
 from rebalancer.chain.heads import Head, Header, Heads, _parsed
-from rebalancer.chain.rpc import Call, Rpc, socket_name
+from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import RpcMalformed, RpcRejected, RpcTimeout
+from rebalancer.redact import socket_name
 from rebalancer.texts import MOST_DEPTH
 
 

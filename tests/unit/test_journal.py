@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from rebalancer.chain.abi import interface
+from rebalancer.chain.interfaces import interface
 from rebalancer.chain.receipt import Receipt
 from rebalancer.errors import OutboxMissing, OutboxUnreadable, OutboxUnwritable
 from rebalancer.send.attempt import Attempt, HandedOver, Intent, Kind, SignedVersion, State, Version

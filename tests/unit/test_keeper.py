@@ -13,13 +13,14 @@ from eth_abi.abi import encode
 from structlog.contextvars import clear_contextvars, get_contextvars
 from structlog.testing import capture_logs
 
-from rebalancer.chain.abi import interface
+from rebalancer.abi import Call
+from rebalancer.block import Block
 from rebalancer.chain.heads import Head
+from rebalancer.chain.interfaces import interface
 from rebalancer.chain.l1_fees import NO_L1_FEES
 from rebalancer.chain.receipt import find_receipt
-from rebalancer.chain.rpc import Call
-from rebalancer.chain.snapshot import Block, VaultSnapshot
-from rebalancer.deploy import System
+from rebalancer.chain.snapshot import VaultSnapshot
+from rebalancer.chain.system import System
 from rebalancer.errors import (
     BooksDiffer,
     ContractReverted,
@@ -43,7 +44,6 @@ from rebalancer.keeper.outages import Scope
 from rebalancer.keeper.report import Tick
 from rebalancer.keeper.swaps import FailedSwap, swaps_of
 from rebalancer.plan import Plan
-from rebalancer.policy import Fill
 from rebalancer.reasons import Reason
 from rebalancer.route import decode
 from rebalancer.send.attempt import Intent, State
@@ -51,6 +51,7 @@ from rebalancer.send.fees import Fees
 from rebalancer.send.lanes import KeyLimits, Lane
 from rebalancer.send.lifecycle import SendRules
 from rebalancer.send.outbox import Outbox
+from rebalancer.settlement import Fill
 from rebalancer.units import E18
 from rebalancer.words import utc
 from tests.property.test_outbox_property import CHAIN, ME, UNIT, FakeChain, Pen

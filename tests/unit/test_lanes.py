@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rebalancer.chain.abi import interface
+from rebalancer.chain.interfaces import interface
 from rebalancer.errors import (
     CallNotAllowed,
     FeeAboveLimit,

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from rebalancer.abi import Call
 from rebalancer.chain.logs import LogSearch
-from rebalancer.chain.rpc import Call, Rpc
+from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import RpcRejected
 
 FILTER = {"address": ["0x" + "ab" * 20]}

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from rebalancer.abi import Call
 from rebalancer.chain.l1_fees import L1Fees, transaction_bytes
-from rebalancer.chain.rpc import Call
 from rebalancer.errors import (
     CallNotAllowed,
     ContractReverted,

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
 from rebalancer.devnet.market import USDC, WBTC, WETH
 from rebalancer.devnet.profile import opening_pools
 from rebalancer.devnet.tape import DEFAULT_MARKET, synthetic
@@ -18,8 +17,9 @@ from rebalancer.lab.arbitrage import arbitraged, at_prices
 from rebalancer.lab.paper import PaperFeed, PaperMarket, PaperVault
 from rebalancer.lab.ways import WAYS, Way, best_pool, by_depth, ordinary, trade
 from rebalancer.plan import PlanInput
-from rebalancer.policy import State
+from rebalancer.pool_files import save_pool
 from rebalancer.reasons import Reason
+from rebalancer.settlement import State
 from rebalancer.units import BPS, E18
 from rebalancer.venues import (
     BalancerWeightedPool,
@@ -29,9 +29,9 @@ from rebalancer.venues import (
     UniswapV2Pool,
     UniswapV4Pool,
     WrappedEtherPool,
-    save,
 )
 from rebalancer.venues.model import ETHER_ADDRESS
+from rebalancer.wellknown import DEVNET_CHAIN_ID
 from scripts._bench_quality import KEEPER, measure_quality
 from scripts._bench_quality_chart import draw
 from tests.unit.test_patience import ALMOST_FAR, FAR, POLICY, RAMP, SEEN_AT
@@ -258,7 +258,7 @@ def test_quality_of_a_short_tape_keeps_to_its_bound_and_draws_it(tmp_path: Path)
     pools.mkdir()
     for number, pool in enumerate(opening_pools(tape.first_prices_e8)):
         named = replace(pool, address=f"0x{number + 1:040x}", chain_id=DEVNET_CHAIN_ID)
-        save(named, pools / f"{number}.json")
+        save_pool(named, pools / f"{number}.json")
     told: list[float] = []
 
     found = measure_quality(tmp_path, pools, lambda _, done: told.append(done), [1_000_000])

@@ -10,8 +10,9 @@ from rebalancer.keeper.decide import Conditions, Step, decide
 from rebalancer.lab.paper import PaperFeed, PaperMarket, PaperVault
 from rebalancer.plan import NoPlan, Plan, PlanInput, plan_rebalance
 from rebalancer.plan.patience import Patience, patience
-from rebalancer.policy import Basket, Policy, State, slippage_e18, weigh_basket
+from rebalancer.policy import slippage_e18
 from rebalancer.reasons import Reason
+from rebalancer.settlement import Basket, Policy, State, weigh_basket
 from rebalancer.units import BPS, E18
 from tests.unit.test_plan import BITCOIN, DOLLAR, ETHER, POOLS, USD, basket
 

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from rebalancer.chain.abi import interface
+from rebalancer.chain.interfaces import interface
 from rebalancer.errors import BadPlanInput, NoRoute, PolicyRefused
 from rebalancer.plan import NoPlan, Plan, PlanInput, best_sale, plan_rebalance
 from rebalancer.plan.legs import route_hops
-from rebalancer.policy import Asset, Basket, Fill, Policy, Price, State, settle, weigh_basket
 from rebalancer.reasons import Reason
 from rebalancer.route import decode, encode
 from rebalancer.send.signer import devnet_signer
+from rebalancer.settlement import Asset, Basket, Fill, Policy, Price, State, settle, weigh_basket
 from rebalancer.units import BPS, E18
 from rebalancer.venues import Pool, Token, UniswapV3Pool, synthetic
 from rebalancer.venues.uniswap_v3 import v3_hop

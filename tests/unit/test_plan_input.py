@@ -16,17 +16,8 @@ from rebalancer.plan.ask import UNSTATED_WORTH_E18, PlanInput, Rules, destinatio
 from rebalancer.plan.effort import Effort
 from rebalancer.plan.leg import Leg
 from rebalancer.plan.result import Certificate, PlanCost, costs_of, dollars, sentence
-from rebalancer.policy import (
-    Asset,
-    Basket,
-    Policy,
-    Price,
-    State,
-    deficit_raw,
-    surplus_raw,
-    to_destination,
-    weigh_basket,
-)
+from rebalancer.policy import deficit_raw, surplus_raw, to_destination
+from rebalancer.settlement import Asset, Basket, Policy, Price, State, weigh_basket
 from rebalancer.units import BPS, E18
 from tests.unit.pairs import RAW, A, B, C, pair
 

@@ -13,8 +13,8 @@ from rebalancer.errors import PolicyRefused
 from rebalancer.plan import NoPlan, Plan, PlanInput, plan_rebalance
 from rebalancer.plan.effort import Effort
 from rebalancer.plan.trades import Search, Trades
-from rebalancer.policy import Basket, Fill, Policy, Settlement, State, settle, weigh_basket
 from rebalancer.reasons import Reason
+from rebalancer.settlement import Basket, Fill, Policy, Settlement, State, settle, weigh_basket
 from rebalancer.units import BPS, E18
 from rebalancer.venues import Pool
 from tests.unit.test_plan import (

@@ -16,10 +16,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from rebalancer import policy
+from rebalancer import policy, settlement
 from rebalancer.errors import PolicyRefused
-from rebalancer.policy import (
-    MAX_TOTAL_E18,
+from rebalancer.policy import MAX_TOTAL_E18
+from rebalancer.settlement import (
     Asset,
     Basket,
     Fill,
@@ -524,17 +524,17 @@ def test_rebalance_that_brings_less_than_the_keeper_asked_is_refused() -> None:
 
 def test_budgets_left_are_the_budgets_less_what_has_not_drained() -> None:
     spent = State(loss_level_e18=20 * 10**14, turnover_level_e18=10**17, rebalanced_at=NOW)
-    assert policy.budgets_left_e18(RULES, spent, NOW) == (30 * 10**14, 10**17)
-    assert policy.budgets_left_e18(RULES, spent, NOW + DAY) == (50 * 10**14, 2 * 10**17)
+    assert settlement.budgets_left_e18(RULES, spent, NOW) == (30 * 10**14, 10**17)
+    assert settlement.budgets_left_e18(RULES, spent, NOW + DAY) == (50 * 10**14, 2 * 10**17)
     # A budget tightened below the level leaves nothing, and never less.
     tight = replace(RULES, loss_budget_bps=10, turnover_budget_bps=0)
-    assert policy.budgets_left_e18(tight, spent, NOW) == (0, 0)
+    assert settlement.budgets_left_e18(tight, spent, NOW) == (0, 0)
 
 
 def test_weights_are_for_people() -> None:
-    assert policy.weights_e18(weigh_basket(BASKET)) == (6 * 10**17, 4 * 10**17)
-    assert policy.weights_e18(policy.Weighed((3, 0), 3, (0, 0), 0, None)) == (E18, 0)
-    assert policy.weights_e18(policy.Weighed((2, 1), 3, (0, 0), 0, None)) == (
+    assert settlement.weights_e18(weigh_basket(BASKET)) == (6 * 10**17, 4 * 10**17)
+    assert settlement.weights_e18(settlement.Weighed((3, 0), 3, (0, 0), 0, None)) == (E18, 0)
+    assert settlement.weights_e18(settlement.Weighed((2, 1), 3, (0, 0), 0, None)) == (
         2 * E18 // 3,
         E18 // 3,
     )
@@ -739,8 +739,8 @@ def test_budgets_left_only_grow_with_time(rng: Random) -> None:
     )
     early, late = sorted((rng.randint(0, 10**6), rng.randint(0, 10**6)))
 
-    soon = policy.budgets_left_e18(rules, state, NOW + early)
-    later = policy.budgets_left_e18(rules, state, NOW + late)
+    soon = settlement.budgets_left_e18(rules, state, NOW + early)
+    later = settlement.budgets_left_e18(rules, state, NOW + late)
 
     brim = (rules.loss_budget_bps * 10**14, rules.turnover_budget_bps * 10**14)
     assert all(0 <= a <= b <= c for a, b, c in zip(soon, later, brim, strict=True))
@@ -774,7 +774,7 @@ def test_allowed_sales_are_what_fractions_say(rng: Random) -> None:
     assert policy.allowed_sales(surpluses, prices, his, units, minimums, need, left, total) == kept
 
 
-def _weighed(basket: Basket) -> policy.Weighed:
+def _weighed(basket: Basket) -> settlement.Weighed:
     """The basket weighed; examples of baskets that cannot be are passed over."""
     try:
         return weigh_basket(basket)
@@ -803,7 +803,7 @@ def _settled(rng: Random) -> tuple[Policy, State, Basket, Trade, Settlement]:
     raise AssertionError("none of a hundred random rebalances passes")
 
 
-def _to_destination(rules: Policy, basket: Basket, weighed: policy.Weighed) -> int:
+def _to_destination(rules: Policy, basket: Basket, weighed: settlement.Weighed) -> int:
     """The total distance to the destinations, in USD times 1e18."""
     return policy.to_destination(
         weighed.distances_e18,
@@ -850,7 +850,7 @@ def test_what_is_beside_a_rebalance_is_what_fractions_say(rng: Random) -> None:
         rules = replace(rules, turnover_budget_bps=other, turnover_period_seconds=others)
         used = floor(Fraction(elapsed, others) * other * 10**14)
         room = other * 10**14 - max(0, spent.turnover_level_e18 - used)
-        assert policy.budgets_left_e18(rules, spent, NOW + elapsed) == (
+        assert settlement.budgets_left_e18(rules, spent, NOW + elapsed) == (
             budget * 10**14 - left,
             room,
         )

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from rebalancer import pool_files as files
 from rebalancer.errors import (
     BadAmount,
     BadPoolSnapshot,
@@ -19,6 +20,7 @@ from rebalancer.errors import (
     UnknownToken,
     UnsupportedPool,
 )
+from rebalancer.pool_files import load_pool, save_pool
 from rebalancer.units import E18
 from rebalancer.venues import (
     CurveCryptoPool,
@@ -29,10 +31,8 @@ from rebalancer.venues import (
     load,
     of_class,
     recentred,
-    save,
 )
 from rebalancer.venues import curve_math as maths
-from rebalancer.venues import registry as files
 from rebalancer.venues import uniswap_v3_math as v3_math
 from rebalancer.venues.curve_cubic import cube_root, cubic_y, over, signed, wrapped
 from rebalancer.venues.curve_math import Refused, least_in, most_in
@@ -738,13 +738,13 @@ def test_file_of_a_pool_is_read_up_to_its_longest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "pool.json"
-    save(v3(snapshot()), path)
+    save_pool(v3(snapshot()), path)
     size = path.stat().st_size
     monkeypatch.setattr(files, "_MOST_BYTES", size)
-    assert load(path) == v3(snapshot())
+    assert load_pool(path) == v3(snapshot())
     monkeypatch.setattr(files, "_MOST_BYTES", size - 1)
     with pytest.raises(BadPoolSnapshot) as refusal:
-        load(path)
+        load_pool(path)
     assert refusal.value.source == str(path)
 
 

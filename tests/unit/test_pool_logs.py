@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rebalancer.chain.abi import Event, Interface
+from rebalancer.abi import Event, Interface
 from rebalancer.errors import BadPoolSnapshot
 from rebalancer.venues import (
     BalancerWeightedPool,
@@ -38,7 +38,7 @@ def stirred(pool: UniswapV3Pool | UniswapV4Pool, *events: Event) -> UniswapV3Poo
 
 
 def event(name: str, **values: Any) -> Event:
-    return Event(name, "0x" + "cc" * 20, values, 8, "0x01", 0)
+    return Event(name, "0x" + "cc" * 20, values, 8, "0x01")
 
 
 def ranged(name: str, low: int, high: int, amount: int) -> Event:

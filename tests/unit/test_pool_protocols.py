@@ -19,6 +19,7 @@ from rebalancer.errors import (
     UnknownToken,
     UnsupportedPool,
 )
+from rebalancer.pool_files import load_pool, save_pool
 from rebalancer.units import E18
 from rebalancer.venues import (
     MAX_AMOUNT_RAW,
@@ -33,7 +34,6 @@ from rebalancer.venues import (
     WrappedEtherPool,
     load,
     of_class,
-    save,
 )
 from rebalancer.venues.balancer_math import pow_e18, pow_up
 from rebalancer.venues.model import ETHER_ADDRESS
@@ -225,9 +225,9 @@ def test_load_what_no_pool_can_be_is_refused(
 
 
 def test_saved_pool_reads_back_equal(pool: PoolState, tmp_path: Path) -> None:
-    save(pool, tmp_path / "pool.json")
+    save_pool(pool, tmp_path / "pool.json")
 
-    assert load(tmp_path / "pool.json") == pool
+    assert load_pool(tmp_path / "pool.json") == pool
     assert load(pool.to_json()) == pool
     checked: Pool = pool
     assert checked.key == pool.address == POOL
@@ -614,7 +614,7 @@ def test_mainnets_3pool_is_worth_what_it_said(shared_data: Path) -> None:
     """get_D is get_virtual_price times the supply; what was recorded is that to the unit."""
     file = shared_data / "mainnet-24407242" / "curve_tripool.json"
     told = json.loads(file.read_text())
-    pool = of_class(load(file), CurveStablePool)
+    pool = of_class(load_pool(file), CurveStablePool)
 
     assert pool.invariant * E18 // told["lp_token_total_supply"] == told["virtual_price"]
     assert pool.rates == (E18, 10**30, 10**30)
@@ -629,7 +629,7 @@ def test_mainnets_tricrypto_charges_and_is_worth_what_it_said(shared_data: Path)
 
     file = shared_data / "mainnet-24407242" / "curve_tricrypto.json"
     told = json.loads(file.read_text())
-    pool = of_class(load(file), CurveCryptoPool)
+    pool = of_class(load_pool(file), CurveCryptoPool)
 
     assert pool.fee_e10 == told["fee"]
     scaled = [
@@ -657,9 +657,9 @@ def test_mainnets_tricrypto_charges_and_is_worth_what_it_said(shared_data: Path)
 def test_mainnets_pools_load_save_and_quote(
     shared_data: Path, tmp_path: Path, file: str, kind: type[PoolState]
 ) -> None:
-    pool = of_class(load(shared_data / "mainnet-24407242" / file), kind)
-    save(pool, tmp_path / file)
-    assert load(tmp_path / file) == pool
+    pool = of_class(load_pool(shared_data / "mainnet-24407242" / file), kind)
+    save_pool(pool, tmp_path / file)
+    assert load_pool(tmp_path / file) == pool
 
     for token_in in pool.tokens:
         for token_out in pool.tokens:

@@ -18,6 +18,7 @@ from rebalancer.errors import (
     UnknownToken,
     UnsupportedPool,
 )
+from rebalancer.pool_files import load_pool, save_pool
 from rebalancer.venues import (
     MAX_AMOUNT_RAW,
     VENUES,
@@ -30,7 +31,6 @@ from rebalancer.venues import (
     load,
     of_class,
     recentred,
-    save,
     synthetic,
 )
 from rebalancer.venues.pancakeswap_v3 import PancakeSwapV3Pool
@@ -192,7 +192,7 @@ def test_load_a_file_that_is_no_snapshot_names_the_file(
     path = tmp_path / "broken.json"
     path.write_text(text)
     with pytest.raises(BadPoolSnapshot, match=why) as refusal:
-        load(path)
+        load_pool(path)
     assert refusal.value.source == str(path)
     assert str(path) in str(refusal.value)
 
@@ -201,13 +201,13 @@ def test_load_a_file_that_contradicts_itself_names_the_file(tmp_path: Path) -> N
     path = tmp_path / "pool.json"
     path.write_text(json.dumps(snapshot(liquidity=1)))
     with pytest.raises(BadPoolSnapshot, match="sum of liquidity_net") as refusal:
-        load(str(path))
+        load_pool(str(path))
     assert refusal.value.source == str(path)
 
 
 def test_load_a_file_that_is_missing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadPoolSnapshot, match="No such file"):
-        load(tmp_path / "nowhere.json")
+        load_pool(tmp_path / "nowhere.json")
 
 
 def test_load_an_unknown_shape_says_what_is_expected() -> None:
@@ -234,8 +234,8 @@ def test_pool_of_pancakeswap_is_one_of_uniswap_v3_by_another_name(tmp_path: Path
         assert one.flow_to(*way, 0.99) == twin.flow_to(*way, 0.99)
     assert (one.kind, twin.kind) == ("PancakeSwap V3", "Uniswap V3")
     assert one.ref == replace(twin.ref, venue="pancakeswap-v3")
-    save(one, tmp_path / "one.json")
-    assert load(tmp_path / "one.json") == one
+    save_pool(one, tmp_path / "one.json")
+    assert load_pool(tmp_path / "one.json") == one
 
 
 # Uniswap V4
@@ -489,10 +489,10 @@ def test_spot_price_is_exact_and_inverts(pool: UniswapV3Pool) -> None:
 
 def test_save_then_load_gives_the_same_pool(pool: UniswapV3Pool, tmp_path: Path) -> None:
     path = tmp_path / "pool.json"
-    save(pool, path)
+    save_pool(pool, path)
 
-    assert load(path) == pool
-    assert v3(str(path)).quote_in(A, B, 10**15) == pool.quote_in(A, B, 10**15)
+    assert load_pool(path) == pool
+    assert load_pool(str(path)).quote_in(A, B, 10**15) == pool.quote_in(A, B, 10**15)
 
 
 def test_snapshots_with_the_same_ticks_share_their_sums(pool: UniswapV3Pool) -> None:
@@ -633,9 +633,9 @@ def test_real_pool_quotes_both_ways(real_pool: UniswapV3Pool) -> None:
 
 @pytest.mark.real
 def test_real_pool_saved_reads_back_equal(real_pool: UniswapV3Pool, tmp_path: Path) -> None:
-    save(real_pool, tmp_path / "pool.json")
+    save_pool(real_pool, tmp_path / "pool.json")
 
-    assert load(tmp_path / "pool.json") == real_pool
+    assert load_pool(tmp_path / "pool.json") == real_pool
 
 
 @pytest.mark.real

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from rebalancer.chain.abi import interface
+from rebalancer.abi import Call
+from rebalancer.block import Block
 from rebalancer.chain.artifacts import load_artifact
+from rebalancer.chain.interfaces import interface
 from rebalancer.chain.pools import (
     _together,
     find_v4_ref,
@@ -18,8 +20,7 @@ from rebalancer.chain.pools import (
     read_pools_settled,
     read_v3_pools,
 )
-from rebalancer.chain.rpc import Call, Rpc
-from rebalancer.chain.snapshot import Block
+from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import (
     BadPoolSnapshot,
     ContractMissing,

@@ -371,7 +371,7 @@ def test_wheel_asks_for_nothing_of_development(wheel: Path) -> None:
     assert "web3" in needed
     assert not {name for name in needed if name.replace("-", "_") in DEVELOPMENT_ONLY}
     assert not {name for name in needed if "ape" in name.split("-")}
-    assert "rebalancer = rebalancer.cli:main" in entry_points
+    assert "rebalancer = rebalancer.cli.main:main" in entry_points
 
 
 def test_wheel_imports_without_development_packages(wheel: Path, tmp_path: Path) -> None:

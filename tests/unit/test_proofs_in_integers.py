@@ -1,4 +1,4 @@
-"""The claims of tests/proofs in integers: `rebalancer/policy.py`, which equals the contract to the unit, against exact fractions.
+"""The claims of tests/proofs in integers: `rebalancer/settlement.py`, which equals the contract to the unit, against exact fractions.
 
 The proofs are over the reals with an argument for what rounding adds; here the argument is tried on random whole rebalances.
 """
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from rebalancer import policy
 from rebalancer.errors import PolicyRefused
-from rebalancer.policy import Basket, Policy, Settlement, State, settle, weigh_basket
+from rebalancer.settlement import Basket, Policy, Settlement, State, settle, weigh_basket
 from rebalancer.units import BPS, E18
 from tests.baskets import Trade, fill_of, lent_by, moved, random_basket, random_policy, random_trade
 

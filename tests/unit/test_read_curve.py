@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from rebalancer.chain.poolbook import PoolBook
+from rebalancer.abi import Call
+from rebalancer.block import Block
+from rebalancer.chain.pool_cache import PoolBook
 from rebalancer.chain.pools import find_venue, read_pools
-from rebalancer.chain.rpc import Call, Rpc
-from rebalancer.chain.snapshot import Block
+from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import (
     BadPoolSnapshot,
     LiquidityExhausted,

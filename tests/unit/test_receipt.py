@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 
 import pytest
 
+from rebalancer.abi import Call
 from rebalancer.chain import l1_fees
 from rebalancer.chain import receipt as module
 from rebalancer.chain.l1_fees import L1Fees, Rollup, transaction_bytes
@@ -19,7 +20,7 @@ from rebalancer.chain.receipt import (
     settled,
     wait_for_receipt,
 )
-from rebalancer.chain.rpc import Call, Rpc
+from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import (
     ContractReverted,
     L1FeeUnknown,

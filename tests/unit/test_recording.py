@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from rebalancer.chain.snapshot import Block
+from rebalancer.block import Block
 from rebalancer.errors import BadRecords, RecordInUse, RecordsMissing
 from rebalancer.keeper import recording as module
 from rebalancer.keeper.decide import Conditions, decide

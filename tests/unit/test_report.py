@@ -21,17 +21,9 @@ from rich.console import Console
 
 from rebalancer.devnet.tape import synthetic
 from rebalancer.errors import ChartFormatUnknown, ChartingMissing
-from rebalancer.lab.chart import POINTS, _apart, thinned
-from rebalancer.lab.report import (
-    RebalanceRecord,
-    Records,
-    RunRecord,
-    TickRecord,
-    chart,
-    summarise,
-    summary_table,
-    write_tables,
-)
+from rebalancer.lab.chart import POINTS, _apart, chart, thinned
+from rebalancer.lab.records import RebalanceRecord, Records, RunRecord, TickRecord, write_tables
+from rebalancer.lab.report import summarise, summary_table
 from rebalancer.units import E18
 
 SYMBOLS = ("WETH", "WBTC", "USDC")

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from rebalancer.chain.rpc import Rpc, at_block, endpoint_name
+from rebalancer.abi import at_block
+from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import (
     RpcBusy,
     RpcMalformed,
@@ -19,6 +20,7 @@ from rebalancer.errors import (
     RpcUnreachable,
     WrongChain,
 )
+from rebalancer.redact import endpoint_name
 from tests.clocks import LONGEST_SECONDS
 
 SECRET = "0ld-k3y"

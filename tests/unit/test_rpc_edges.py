@@ -11,8 +11,9 @@ import pytest
 import urllib3
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
+from rebalancer.abi import Call, at_block
 from rebalancer.chain import rpc as module
-from rebalancer.chain.rpc import Call, Rpc, _WithinDeadline, at_block, endpoint_name
+from rebalancer.chain.rpc import Rpc, _WithinDeadline
 from rebalancer.errors import (
     ChainError,
     RpcBusy,
@@ -22,6 +23,7 @@ from rebalancer.errors import (
     RpcUnreachable,
     WrongChain,
 )
+from rebalancer.redact import endpoint_name
 from rebalancer.texts import MOST_DEPTH
 from tests.unit.test_rpc import ScriptedServer
 

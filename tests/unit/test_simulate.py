@@ -9,7 +9,7 @@ from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 from structlog.testing import capture_logs
 
-from rebalancer.chain.abi import interface
+from rebalancer.chain.interfaces import interface
 from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import (
     ContractReverted,

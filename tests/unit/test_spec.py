@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from rebalancer.chain.deployment import DeployedToken, Deployment
-from rebalancer.deploy import Fees, SourceKind
 from rebalancer.errors import (
     AmountUnreadable,
     AssetCountOutOfRange,
@@ -18,7 +17,8 @@ from rebalancer.errors import (
     TargetsDoNotSumToOne,
     TokenNotListed,
 )
-from rebalancer.spec import (
+from rebalancer.operations.deploy import Fees, SourceKind
+from rebalancer.operations.spec import (
     PoolLine,
     check_weights,
     load_chain_spec,

@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rebalancer
-from rebalancer.chain.abi import interface
 from rebalancer.chain.deployment import DeployedToken, Deployment
+from rebalancer.chain.interfaces import interface
 from rebalancer.cli.logs import set_up_logs
 from rebalancer.cli.show import console
 from rebalancer.errors import DevnetError, RpcRejected

@@ -13,11 +13,12 @@ import pytest
 from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
-from rebalancer.chain.abi import interface
+from rebalancer.abi import Call
 from rebalancer.chain.contracts import contract_at
+from rebalancer.chain.interfaces import interface
 from rebalancer.chain.receipt import NoLogs
-from rebalancer.chain.rpc import Call, Rpc
-from rebalancer.cli import root
+from rebalancer.chain.rpc import Rpc
+from rebalancer.cli.main import root
 from rebalancer.errors import (
     ContractReverted,
     InsufficientEther,

@@ -123,13 +123,14 @@ from pathlib import Path
 import numpy as np
 
 from rebalancer.chain.deployment import Deployment
-from rebalancer.chain.poolbook import PoolBook
+from rebalancer.chain.pool_cache import PoolBook
 from rebalancer.chain.pools import find_venue
 from rebalancer.chain.rpc import Rpc
-from rebalancer.chain.snapshot import Block
+from rebalancer.block import Block
 from rebalancer.plan.zap import Books, plan_zap_in
 from rebalancer.route import decode
-from rebalancer.venues import KINDS, load, save
+from rebalancer.pool_files import load_pool, save_pool
+from rebalancer.venues import KINDS, load
 from rebalancer.venues.reading import TOKEN
 from rebalancer.venues.toy import TOY
 
@@ -174,8 +175,8 @@ book = PoolBook(rpc, [PoolRef(POOL, (A, B), venue="toy")], NOW, 1)
 assert pool.held == (50, 50)
 assert not book.update(NEXT)
 assert book.pool(POOL).held == (60, 40)
-save(pool, folder / "pool.json")
-assert load(folder / "pool.json") == pool
+save_pool(pool, folder / "pool.json")
+assert load_pool(folder / "pool.json") == pool
 Deployment(1, pools=(pool.ref,)).save(folder / "addresses.json")
 assert Deployment.load(folder / "addresses.json").pools == (pool.ref,)
 deep = load({**pool.to_json(), "held": [10**24, 10**24]})

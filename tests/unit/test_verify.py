@@ -9,10 +9,11 @@ import pytest
 from eth_abi.abi import encode
 from structlog.testing import capture_logs
 
-from rebalancer.chain.abi import interface
+from rebalancer.block import Block
+from rebalancer.chain.interfaces import interface
 from rebalancer.chain.receipt import Receipt
 from rebalancer.chain.rpc import Rpc
-from rebalancer.chain.snapshot import Block, VaultSnapshot
+from rebalancer.chain.snapshot import VaultSnapshot
 from rebalancer.errors import BooksDiffer, ContractReverted, RpcMalformed, RpcRejected
 from rebalancer.keeper import feed_watch as feed_module
 from rebalancer.keeper import swaps as swaps_module
@@ -24,10 +25,10 @@ from rebalancer.keeper.swaps import Swap, failed_swaps, swaps_of
 from rebalancer.keeper.verify import verify
 from rebalancer.market_price import off_market
 from rebalancer.plan import Plan
-from rebalancer.policy import Fill, Settlement, settle
 from rebalancer.route import decode
 from rebalancer.send.attempt import Intent
 from rebalancer.send.simulate import Simulated, Simulator
+from rebalancer.settlement import Fill, Settlement, settle
 from rebalancer.units import E18
 from rebalancer.venues import BalancerWeightedPool, Token, load, of_class
 from rebalancer.venues.curve_stable import curve_hop

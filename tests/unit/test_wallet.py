@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from rebalancer.abi import Call
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.l1_fees import L1Fees, transaction_bytes
-from rebalancer.chain.rpc import Call, Rpc
+from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import (
     ContractReverted,
     InsufficientEther,

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from rebalancer.errors import BadPoolSnapshot, LiquidityExhausted
 from rebalancer.plan import Plan, PlanInput, plan_rebalance
 from rebalancer.plan.market import market_of
-from rebalancer.policy import Basket, Price
 from rebalancer.route import decode
+from rebalancer.settlement import Basket, Price
 from rebalancer.units import E18
 from rebalancer.venues import (
     MAX_AMOUNT_RAW,

@@ -6,7 +6,6 @@ from typing import Any
 
 import click
 
-from rebalancer import actions
 from rebalancer.chain.receipt import NoLogs
 from rebalancer.cli.options import (
     account_option,
@@ -20,8 +19,9 @@ from rebalancer.cli.session import Session
 from rebalancer.cli.show import amount, print_json
 from rebalancer.cli.vault.output import print_done
 from rebalancer.errors import ContractReverted, NothingToClaim
-from rebalancer.preview import Position, read_position
-from rebalancer.spec import parse_amount
+from rebalancer.operations import actions
+from rebalancer.operations.preview import Position, read_position
+from rebalancer.operations.spec import parse_amount
 
 __all__ = ["claim", "position"]
 

@@ -8,16 +8,16 @@ from typing import Any
 import click
 from rich.text import Text
 
-from rebalancer import actions
-from rebalancer.addresses import prove_writable
 from rebalancer.chain.contracts import contract_at
 from rebalancer.cli.options import json_option, sending_options
 from rebalancer.cli.session import Session
 from rebalancer.cli.show import amount, console, print_json
 from rebalancer.cli.vault.output import warn_of_minimums
+from rebalancer.operations import actions
+from rebalancer.operations.addresses import prove_writable
+from rebalancer.operations.spec import load_vault_spec
 from rebalancer.oracle import Fault
-from rebalancer.policy import Basket, Price
-from rebalancer.spec import load_vault_spec
+from rebalancer.settlement import Basket, Price
 from rebalancer.units import SHARE_DECIMALS
 
 __all__ = ["create"]

@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from rebalancer import actions
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.snapshot import read_block
 from rebalancer.cli.options import F, json_option, sending_options, vault_option
@@ -18,7 +17,8 @@ from rebalancer.cli.show import amount, console, print_json
 from rebalancer.cli.unsigned import valid_option
 from rebalancer.cli.vault.output import print_done
 from rebalancer.errors import NoShares
-from rebalancer.spec import parse_amount
+from rebalancer.operations import actions
+from rebalancer.operations.spec import parse_amount
 from rebalancer.units import BPS, SHARE_DECIMALS
 
 __all__ = ["deposit", "withdraw"]

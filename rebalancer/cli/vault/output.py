@@ -10,8 +10,8 @@ import click
 from rebalancer.cli.session import Session
 from rebalancer.cli.show import console
 from rebalancer.errors import PolicyRefused
-from rebalancer.minimums import large_minimums
-from rebalancer.policy import Basket, Policy
+from rebalancer.operations.minimums import large_minimums
+from rebalancer.settlement import Basket, Policy
 
 __all__ = ["print_done", "warn_of_minimums"]
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 from rich.text import Text
 
-from rebalancer.chain.snapshot import Block
+from rebalancer.block import Block
 from rebalancer.cli.options import json_option, vault_option
 from rebalancer.cli.session import Session
 from rebalancer.cli.show import (
@@ -23,7 +23,7 @@ from rebalancer.cli.show import (
     usd,
 )
 from rebalancer.cli.vault.status_report import AssetStatus, VaultStatus, read_status
-from rebalancer.deploy import Fees
+from rebalancer.operations.deploy import Fees
 from rebalancer.units import SHARE_DECIMALS
 from rebalancer.words import span, utc
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rebalancer.block import Block
 from rebalancer.chain.contracts import contract_at
-from rebalancer.chain.snapshot import Block, VaultSnapshot, read_block, read_vaults
+from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
 from rebalancer.cli.session import Session
 from rebalancer.cli.show import percent
-from rebalancer.deploy import Fees
 from rebalancer.keeper import explain
+from rebalancer.operations.deploy import Fees
 from rebalancer.oracle import Fault
-from rebalancer.policy import weigh_basket, weights_e18
 from rebalancer.reasons import Reason
+from rebalancer.settlement import weigh_basket, weights_e18
 from rebalancer.units import E18
 
 __all__ = ["AssetStatus", "VaultStatus", "read_status"]

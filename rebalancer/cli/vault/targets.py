@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from rebalancer import actions
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.snapshot import read_block, read_vaults
 from rebalancer.cli.options import json_option, sending_options, vault_option
@@ -16,7 +15,8 @@ from rebalancer.cli.session import Session
 from rebalancer.cli.show import console, percent, print_json
 from rebalancer.cli.vault.output import print_done, warn_of_minimums
 from rebalancer.errors import AmountUnreadable, AssetCountOutOfRange, TokenNotInBasket
-from rebalancer.spec import check_bands, parse_amount, parse_fraction_e18
+from rebalancer.operations import actions
+from rebalancer.operations.spec import check_bands, parse_amount, parse_fraction_e18
 from rebalancer.units import E18
 from rebalancer.words import utc
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rebalancer.block import Block
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.rpc import Rpc
-from rebalancer.chain.snapshot import Block
-from rebalancer.deploy import SourceKind
+from rebalancer.operations.deploy import SourceKind
 from rebalancer.oracle import Fault, divergence_bps
 
 __all__ = ["PriceReading", "read_prices"]

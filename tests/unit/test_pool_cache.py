@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from rebalancer.chain import poolbook as module
-from rebalancer.chain.poolbook import PoolBook
+from rebalancer.abi import Call
+from rebalancer.block import Block
+from rebalancer.chain import pool_cache as module
+from rebalancer.chain.pool_cache import PoolBook
 from rebalancer.chain.pools import PoolFailure
-from rebalancer.chain.rpc import Call, Rpc
-from rebalancer.chain.snapshot import Block
+from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import (
     BlockVanished,
     PoolDiverged,

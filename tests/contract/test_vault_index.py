@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from rebalancer.abi import Call
 from rebalancer.chain.contracts import BoundContract
 from rebalancer.chain.heads import Heads
-from rebalancer.chain.rpc import Call
 from rebalancer.chain.snapshot import read_block, read_vaults
-from rebalancer.chain.vaultbook import VaultBook
+from rebalancer.chain.vault_index import VaultBook
 from rebalancer.errors import BlockVanished, UnknownVault
 from rebalancer.reasons import Reason
 from rebalancer.units import E18

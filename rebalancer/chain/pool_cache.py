@@ -18,11 +18,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
-from rebalancer.chain.abi import Event
+from rebalancer.abi import Event
+from rebalancer.block import Block
 from rebalancer.chain.logs import LogSearch
 from rebalancer.chain.pools import PoolFailure, read_pools_settled
 from rebalancer.chain.rpc import Rpc
-from rebalancer.chain.snapshot import Block
 from rebalancer.errors import BlockVanished, PoolDiverged, PoolError
 from rebalancer.venues import PoolRef, PoolState, Token
 from rebalancer.venues.model import LogSource

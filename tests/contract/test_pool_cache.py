@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from rebalancer.abi import Call
+from rebalancer.block import Block
 from rebalancer.chain.contracts import contract_at
-from rebalancer.chain.poolbook import PoolBook
+from rebalancer.chain.pool_cache import PoolBook
 from rebalancer.chain.pools import read_pools
-from rebalancer.chain.rpc import Call, Rpc
-from rebalancer.chain.snapshot import Block, read_block
+from rebalancer.chain.rpc import Rpc
+from rebalancer.chain.snapshot import read_block
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.market import Market
 from rebalancer.errors import BlockVanished, LiquidityExhausted, PoolDiverged

@@ -15,13 +15,13 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from rebalancer.block import Block
 from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.deployment import Deployment
 from rebalancer.chain.pools import read_pools
 from rebalancer.chain.rpc import Rpc
-from rebalancer.chain.snapshot import Block, VaultSnapshot, read_block, read_vaults
-from rebalancer.chain.wellknown import DEVNET_CHAIN_ID, SEQUENCED
-from rebalancer.deploy import Role, System
+from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
+from rebalancer.chain.system import Role, System
 from rebalancer.errors import (
     ConfigError,
     ContractMissing,
@@ -38,13 +38,13 @@ from rebalancer.errors import (
     SignerError,
     WrongChain,
 )
-from rebalancer.feeds import FeedClaim, misdescribed, priced_pools
 from rebalancer.files import is_wide
-from rebalancer.governance import Permissions, read_permissions
 from rebalancer.market_price import off_market
-from rebalancer.minimums import large_minimums
+from rebalancer.operations.feeds import FeedClaim, misdescribed, priced_pools
+from rebalancer.operations.governance import Permissions, read_permissions
+from rebalancer.operations.minimums import large_minimums
+from rebalancer.operations.prices import PriceReading, read_prices
 from rebalancer.oracle import FAULT_REMEDIES, Fault
-from rebalancer.prices import PriceReading, read_prices
 from rebalancer.send.costs import check_ether
 from rebalancer.send.fees import suggest
 from rebalancer.send.journal_file import BESIDE
@@ -53,6 +53,7 @@ from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import keystore_address, keystore_weakness
 from rebalancer.settings import KeeperSettings, Settings
 from rebalancer.units import E18
+from rebalancer.wellknown import DEVNET_CHAIN_ID, SEQUENCED
 from rebalancer.words import counted, span
 
 __all__ = ["Finding", "diagnose"]

@@ -19,13 +19,14 @@ from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from rebalancer.chain.abi import decode_logs, interface
+from rebalancer.abi import decode_logs
 from rebalancer.chain.contracts import BoundContract, contract_at
+from rebalancer.chain.interfaces import interface
 from rebalancer.chain.l1_fees import read_l1_fees, transaction_bytes
 from rebalancer.chain.receipt import NoLogs, Receipt
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import read_block
-from rebalancer.deploy import Fees, Role, System, VaultSpec, assign_vault_roles, create_vault
+from rebalancer.chain.system import Role, System
 from rebalancer.errors import (
     AssetCountOutOfRange,
     BalanceTooLow,
@@ -44,13 +45,14 @@ from rebalancer.errors import (
     TargetsDoNotSumToOne,
     TokenNotInBasket,
 )
-from rebalancer.governance import act
-from rebalancer.preview import Approval, Preview, read_values
+from rebalancer.operations.deploy import Fees, VaultSpec, assign_vault_roles, create_vault
+from rebalancer.operations.governance import act
+from rebalancer.operations.preview import Approval, Preview, read_values
+from rebalancer.operations.spec import MAX_ASSETS, MIN_ASSETS, check_bands, check_weights
 from rebalancer.send.costs import check_ether, cost_now, estimate_gas, with_margin
 from rebalancer.send.fees import offer, read_market, suggest
 from rebalancer.send.simulate import gas_in_turn
 from rebalancer.send.wallet import Wallet
-from rebalancer.spec import MAX_ASSETS, MIN_ASSETS, check_bands, check_weights
 from rebalancer.texts import LONGEST_SYMBOL, safe_text
 from rebalancer.units import BPS, E18, YEAR_SECONDS, div_up, mul_div_down, mul_div_up
 from rebalancer.venues import Pool
@@ -74,7 +76,6 @@ __all__ = [
     "VaultCreated",
     "WithdrawnInKind",
     "WithdrawnToken",
-    "basket_tokens",
     "claim",
     "deposit_in_kind",
     "deposit_token",
@@ -242,7 +243,7 @@ def deposit_in_kind(
     contract = contract_at(wallet.rpc, "BasketVault", vault)
     if shares <= 0:
         raise NothingAsked("shares to deposit for")
-    tokens = basket_tokens(contract)
+    tokens = _basket_tokens(contract)
     asked = contract.call("previewMintInKind", shares)
     most = [mul_div_up(amount, BPS + max_extra_bps, BPS) for amount in asked]
     for token, amount in zip(tokens, asked, strict=True):
@@ -284,7 +285,7 @@ def withdraw_in_kind(
     contract = contract_at(wallet.rpc, "BasketVault", vault)
     if shares <= 0:
         raise NothingAsked("shares to withdraw")
-    tokens = basket_tokens(contract)
+    tokens = _basket_tokens(contract)
     _check_balance(wallet, contract.address, shares)
     given = contract.call("previewRedeemInKind", shares)
     least = [mul_div_down(amount, BPS - max_less_bps, BPS) for amount in given]
@@ -365,7 +366,7 @@ def sync(wallet: Wallet, vault: str, token: str) -> LossWrittenDown:
         As `Wallet.send`.
     """
     contract = contract_at(wallet.rpc, "BasketVault", vault)
-    tokens = basket_tokens(contract)
+    tokens = _basket_tokens(contract)
     if token.lower() not in tokens:
         symbols = [_symbol(wallet.rpc, one) for one in tokens]
         raise TokenNotInBasket(_symbol(wallet.rpc, token), symbols)
@@ -414,7 +415,7 @@ def deposit_token(
     if amount_raw is not None and amount_raw <= 0:
         raise NothingAsked("the token to deposit")
     paid = zap.call("WETH") if token == ETH else token
-    tokens = basket_tokens(contract)
+    tokens = _basket_tokens(contract)
     books = _books(contract, tokens)
     is_all, kept_wei = amount_raw is None, 0
     if amount_raw is None:
@@ -502,7 +503,7 @@ def withdraw_token(
     if shares <= 0:
         raise NothingAsked("shares to withdraw")
     got = zap.call("WETH") if token == ETH else token
-    tokens = basket_tokens(contract)
+    tokens = _basket_tokens(contract)
     _check_balance(wallet, contract.address, shares)
     books = _books(contract, tokens)
     deadline = _now(wallet.rpc) + wallet.deadline_seconds
@@ -558,7 +559,7 @@ def set_targets(
         As `Wallet.send`.
     """
     contract = contract_at(wallet.rpc, "BasketVault", vault)
-    count = len(basket_tokens(contract))
+    count = len(_basket_tokens(contract))
     if len(targets_e18) != count:
         raise AssetCountOutOfRange("targets", len(targets_e18), count, count)
     if sum(targets_e18) != E18:
@@ -575,7 +576,7 @@ def set_bands(wallet: Wallet, vault: str, bands: Sequence[tuple[int, int, int]])
         As `Wallet.send`.
     """
     contract = contract_at(wallet.rpc, "BasketVault", vault)
-    tokens = basket_tokens(contract)
+    tokens = _basket_tokens(contract)
     if len(bands) != len(tokens):
         raise AssetCountOutOfRange("bands", len(bands), len(tokens), len(tokens))
     dust_bps = contract.call("policy")[4]
@@ -691,7 +692,7 @@ class _Rehearsal:
 # What all of them need
 
 
-def basket_tokens(vault: BoundContract) -> tuple[str, ...]:
+def _basket_tokens(vault: BoundContract) -> tuple[str, ...]:
     """The basket's tokens.
 
     Raises:

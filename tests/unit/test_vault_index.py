@@ -11,14 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rebalancer.chain.abi import interface
+from rebalancer.abi import Call
+from rebalancer.block import Block
 from rebalancer.chain.heads import Head, Header
-from rebalancer.chain.rpc import Call, Rpc
-from rebalancer.chain.snapshot import Block, decode_vaults, read_block, read_vaults
-from rebalancer.chain.vaultbook import BookDiffers, VaultBook
+from rebalancer.chain.interfaces import interface
+from rebalancer.chain.rpc import Rpc
+from rebalancer.chain.snapshot import decode_vaults, read_block, read_vaults
+from rebalancer.chain.vault_index import BookDiffers, VaultBook
 from rebalancer.errors import BlockVanished, RpcMalformed, RpcRejected, UnknownVault
-from rebalancer.policy import Asset, Basket, Policy, Price, State
 from rebalancer.reasons import Reason
+from rebalancer.settlement import Asset, Basket, Policy, Price, State
 from rebalancer.units import BPS, E18
 
 LENS = "0x" + "1e" * 20

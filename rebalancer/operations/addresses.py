@@ -9,8 +9,8 @@ import os
 from pathlib import Path
 
 from rebalancer.chain.deployment import Deployment
-from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
 from rebalancer.errors import AddressesKept, DeploymentMalformed, SystemRefused
+from rebalancer.wellknown import DEVNET_CHAIN_ID
 
 __all__ = ["check_devnets", "present", "prove_writable"]
 

@@ -19,7 +19,6 @@ from typing import Any, TypeVar
 from eth_utils.address import is_checksum_address, is_hex_address
 
 from rebalancer.chain.deployment import Deployment
-from rebalancer.deploy import Fees, SourceKind, VaultSpec
 from rebalancer.errors import (
     AmountUnreadable,
     AssetCountOutOfRange,
@@ -28,8 +27,9 @@ from rebalancer.errors import (
     TargetsDoNotSumToOne,
 )
 from rebalancer.files import MEGABYTE, Excess, read_text
+from rebalancer.operations.deploy import Fees, SourceKind, VaultSpec
 from rebalancer.oracle import MAX_DIVERGENCE_BPS, MAX_TOKEN_DECIMALS, MIN_WINDOW_SECONDS
-from rebalancer.policy import Asset, Policy
+from rebalancer.settlement import Asset, Policy
 from rebalancer.units import E18, SHARE_DECIMALS
 
 __all__ = [

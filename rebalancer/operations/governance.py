@@ -21,13 +21,15 @@ from typing import Any
 from eth_abi.exceptions import EncodingError
 from eth_utils.address import is_hex_address
 
-from rebalancer.chain.abi import Event, Function, decode_logs, interface, named_arguments
+from rebalancer.abi import Event, Function, decode_logs
+from rebalancer.block import Block
 from rebalancer.chain.contracts import BoundContract, contract_at
+from rebalancer.chain.interfaces import interface, named_arguments
 from rebalancer.chain.logs import LogSearch
 from rebalancer.chain.receipt import Receipt
 from rebalancer.chain.rpc import Rpc
-from rebalancer.chain.snapshot import Block, read_block
-from rebalancer.deploy import Call, Role, System, Transactor
+from rebalancer.chain.snapshot import read_block
+from rebalancer.chain.system import Role, System
 from rebalancer.errors import (
     ArgumentsUnreadable,
     ContractMissing,
@@ -38,6 +40,7 @@ from rebalancer.errors import (
     RpcRejected,
 )
 from rebalancer.files import parse_json
+from rebalancer.operations.deploy import Call, Transactor
 from rebalancer.send.wallet import Wallet
 from rebalancer.units import E18
 from rebalancer.words import counted, span

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from rebalancer.block import Block
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.deployment import Deployment
 from rebalancer.chain.pools import read_pools
 from rebalancer.chain.rpc import Rpc
-from rebalancer.chain.snapshot import Block, read_block
+from rebalancer.chain.snapshot import read_block
 from rebalancer.errors import (
     ContractMissing,
     ContractReverted,

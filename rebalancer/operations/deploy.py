@@ -1,6 +1,6 @@
 """How does the system get onto a chain, and who may do what there?
 
-`assemble` says which contracts there are and what each is made with, `role_calls` who may call what; `rebalancer.launch` sends both to a
+`assemble` says which contracts there are and what each is made with, `role_calls` who may call what; `rebalancer.operations.launch` sends both to a
 chain, `deploy_system` to a local one. `create_vault` makes a vault and hands its functions to the roles. Roles live in one OpenZeppelin
 AccessManager: what loosens waits for the owner's or curator's delay and can be cancelled by the guardian; what stops trading is immediate.
 Until a vault's functions are assigned, only the manager's admins may call them. Whoever deploys is such an admin, without a delay, until
@@ -10,26 +10,23 @@ the calls of `governance.lock_calls`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from enum import IntEnum
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
-from rebalancer.chain.abi import interface
 from rebalancer.chain.contracts import BoundContract, contract_at
-from rebalancer.chain.deployment import Deployment
+from rebalancer.chain.interfaces import interface
 from rebalancer.chain.receipt import NoLogs, Receipt
 from rebalancer.chain.rpc import Rpc
-from rebalancer.errors import LaunchUnfinished, SystemMissing
-from rebalancer.policy import Asset, Policy
+from rebalancer.chain.system import Role, System
+from rebalancer.settlement import Asset, Policy
 
 __all__ = [
     "Call",
     "FeedSpec",
     "Fees",
-    "Role",
     "SourceKind",
     "SourceSpec",
-    "System",
     "Transactor",
     "VaultSpec",
     "assemble",
@@ -44,20 +41,6 @@ __all__ = [
     "set_source",
     "source_call",
 ]
-
-
-class Role(IntEnum):
-    """Roles of the AccessManager. 0 is its own ADMIN_ROLE, which hands out the others.
-
-    AUTOMATION is for networks that trigger the KeeperGate. It is not KEEPER: that is the gate's own, so a network can name no executor.
-    """
-
-    ADMIN = 0
-    OWNER = 1
-    CURATOR = 2
-    GUARDIAN = 3
-    KEEPER = 4
-    AUTOMATION = 5
 
 
 _VAULT_FUNCTIONS: Mapping[Role, tuple[str, ...]] = {
@@ -104,60 +87,6 @@ class Transactor(Protocol):
 
     def deploy(self, name: str, *args: Any) -> BoundContract:
         """Deploy a packaged contract."""
-
-
-_CONTRACTS = {
-    "authority": "AccessManager",
-    "oracle": "OracleHub",
-    "config_store": "ConfigStore",
-    "extension": "VaultExtension",
-    "implementation": "BasketVault",
-    "factory": "VaultFactory",
-    "vault_roles": "VaultRoles",
-    "executor": "RouteExecutor",
-    "zap": "Zap",
-    "lens": "VaultLens",
-    "gate": "KeeperGate",
-    "uniswap_v3_lens": "UniswapV3Lens",
-}
-"""Field of `System` → name of the contract."""
-
-
-@dataclass(frozen=True, slots=True)
-class System:
-    """Addresses of the contracts that serve every vault of a chain."""
-
-    authority: str
-    oracle: str
-    config_store: str
-    extension: str
-    implementation: str
-    factory: str
-    vault_roles: str
-    executor: str
-    zap: str
-    lens: str
-    gate: str
-    uniswap_v3_lens: str
-
-    def contracts(self) -> dict[str, str]:
-        """Name of each contract → its address, as an addresses file has them."""
-        return {_CONTRACTS[name]: address for name, address in asdict(self).items()}
-
-    @classmethod
-    def of(cls, deployment: Deployment) -> Self:
-        """The system an addresses file names.
-
-        Raises:
-            LaunchUnfinished: a launch has not come to its end.
-            SystemMissing: it names not all of it.
-        """
-        missing = [name for name in _CONTRACTS.values() if name not in deployment.contracts]
-        if missing and deployment.unfinished is not None:
-            raise LaunchUnfinished(deployment.unfinished.deployer)
-        if missing:
-            raise SystemMissing(missing)
-        return cls(**{field: deployment.contracts[name] for field, name in _CONTRACTS.items()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,7 +235,7 @@ def deploy_system(
 ) -> System:
     """Deploy everything but vaults, one transaction a contract and a call; the wallet becomes the AccessManager's admin, as does VaultRoles.
 
-    For local chains: `rebalancer.launch` can be interrupted. Arguments as in `assemble`.
+    For local chains: `rebalancer.operations.launch` can be interrupted. Arguments as in `assemble`.
     """
 
     def create(name: str, *arguments: Any) -> str:

@@ -1,7 +1,7 @@
 """What a chain says of the tokens, feeds and pools that a person named, before a system is launched on it.
 
 Everything that can be wrong is looked for before anything is sent: code at every address, feeds and second
-sources that answer as they should and agree (`rebalancer.feeds` holds them against the market). Nothing is sent here.
+sources that answer as they should and agree (`rebalancer.operations.feeds` holds them against the market). Nothing is sent here.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 from eth_utils.crypto import keccak
 
+from rebalancer.abi import at_block
+from rebalancer.block import Block
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.deployment import DeployedFeed, DeployedToken, Deployment
 from rebalancer.chain.pools import fee_pips_of, find_v4_ref, find_venue, read_pools
-from rebalancer.chain.rpc import Rpc, at_block
-from rebalancer.chain.snapshot import Block, read_block
-from rebalancer.chain.wellknown import SEQUENCED
-from rebalancer.deploy import FeedSpec, SourceKind, SourceSpec
+from rebalancer.chain.rpc import Rpc
+from rebalancer.chain.snapshot import read_block
 from rebalancer.errors import (
     ContractMissing,
     ContractReverted,
@@ -28,7 +28,9 @@ from rebalancer.errors import (
     SequencerUnwatched,
     SourceUnsound,
 )
-from rebalancer.feeds import FeedClaim
+from rebalancer.operations.deploy import FeedSpec, SourceKind, SourceSpec
+from rebalancer.operations.feeds import FeedClaim
+from rebalancer.operations.spec import ChainSpec, FeedLine, PoolLine, SequencerLine, SourceLine
 from rebalancer.oracle import (
     MAX_FEED_DECIMALS,
     MAX_TOKEN_DECIMALS,
@@ -39,11 +41,11 @@ from rebalancer.oracle import (
     rate_e18,
     tick_price_e18,
 )
-from rebalancer.spec import ChainSpec, FeedLine, PoolLine, SequencerLine, SourceLine
 from rebalancer.texts import LONGEST_SYMBOL, safe_text
 from rebalancer.units import BPS
 from rebalancer.venues import PoolRef, Token
 from rebalancer.venues.model import ETHER_ADDRESS
+from rebalancer.wellknown import SEQUENCED
 from rebalancer.words import span
 
 __all__ = [

@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rebalancer.chain.abi import interface
 from rebalancer.chain.artifacts import load_artifact
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.create2 import (
@@ -28,21 +27,11 @@ from rebalancer.chain.create2 import (
     request,
 )
 from rebalancer.chain.deployment import Deployment, Unfinished
+from rebalancer.chain.interfaces import interface
 from rebalancer.chain.receipt import wait_for_receipt
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import read_block
-from rebalancer.chain.wellknown import DEVNET_CHAIN_ID
-from rebalancer.deploy import (
-    Call,
-    Role,
-    SourceSpec,
-    System,
-    assemble,
-    feed_call,
-    grant_calls,
-    role_calls,
-    source_call,
-)
+from rebalancer.chain.system import Role, System
 from rebalancer.errors import (
     AdminUnknown,
     ContractReverted,
@@ -50,13 +39,23 @@ from rebalancer.errors import (
     LaunchDiffers,
     RpcRejected,
 )
-from rebalancer.governance import describe, is_locked, lock_calls
+from rebalancer.operations.deploy import (
+    Call,
+    SourceSpec,
+    assemble,
+    feed_call,
+    grant_calls,
+    role_calls,
+    source_call,
+)
+from rebalancer.operations.governance import describe, is_locked, lock_calls
+from rebalancer.operations.spec import SequencerLine
+from rebalancer.operations.survey import Priced
 from rebalancer.send.costs import check_ether, estimate_gas
 from rebalancer.send.fees import read_market
 from rebalancer.send.simulate import gas_in_turn
 from rebalancer.send.wallet import Wallet
-from rebalancer.spec import SequencerLine
-from rebalancer.survey import Priced
+from rebalancer.wellknown import DEVNET_CHAIN_ID
 
 __all__ = [
     "Governance",

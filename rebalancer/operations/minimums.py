@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rebalancer.policy import Basket, Policy, value_up, weigh_basket
+from rebalancer.policy import value_up
+from rebalancer.settlement import Basket, Policy, weigh_basket
 from rebalancer.units import BPS, E18, div_up
 
 __all__ = ["LargeMinimum", "large_minimums", "most_traded_raw"]

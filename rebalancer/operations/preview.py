@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from rebalancer.block import Block
 from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.rpc import Rpc
-from rebalancer.chain.snapshot import Block, read_block
+from rebalancer.chain.snapshot import read_block
 from rebalancer.units import E18, mul_div_down
 
 __all__ = ["Approval", "Position", "Preview", "Values", "read_position", "read_values"]

@@ -23,18 +23,20 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from rebalancer.chain.abi import interface
+from rebalancer.abi import Call
+from rebalancer.block import Block
 from rebalancer.chain.heads import Head
+from rebalancer.chain.interfaces import interface
 from rebalancer.chain.logs import LogSearch
-from rebalancer.chain.rpc import Call, Rpc
-from rebalancer.chain.snapshot import Block, VaultSnapshot, decode_vaults
+from rebalancer.chain.rpc import Rpc
+from rebalancer.chain.snapshot import VaultSnapshot, decode_vaults
 from rebalancer.errors import BlockVanished, RpcRejected, UnknownVault
 from rebalancer.reasons import Reason
 from rebalancer.units import BPS, E18
 
 __all__ = ["BookDiffers", "Judgement", "VaultBook"]
 
-log = structlog.get_logger("rebalancer.vaultbook")
+log = structlog.get_logger("rebalancer.vault_index")
 
 _WORD = 32
 _HEAD = 33
