@@ -1,0 +1,220 @@
+"""Attacks on a vault of wrappers: a gift to an ERC-4626 vault ahead of the keeper's deposit, one that is paused, and a rate that jumps."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from rebalancer.chain.contracts import contract_at
+from rebalancer.chain.pools import read_pools
+from rebalancer.chain.snapshot import read_block
+from rebalancer.devnet.stage import Actor
+from rebalancer.errors import ContractReverted, PolicyRefused
+from rebalancer.keeper import Decision, Keeper, KeeperOptions, Site
+from rebalancer.plan import NoPlan, Plan, PlanInput, plan_rebalance
+from rebalancer.reasons import Reason
+from rebalancer.send.outbox import Outbox
+from rebalancer.send.signer import devnet_signer
+from rebalancer.units import BPS, E18
+from scripts._attacks.field import FIELD_POLICY, MILLION, Field, Result, Tally, act, dollars
+from scripts._attacks.rate_stage import DIVERGENCE_BPS, RateStage, build_rate_stage
+from scripts._attacks.search import best
+
+__all__ = ["wrappers"]
+
+_FEE_CAP_WEI = 10_000 * 10**9
+_RECEIPT_SECONDS = 30
+_TICK_SECONDS = 120
+_ETHER_UP = {"ETH/USD": 2_200 * 10**8, "WSTETH/USD": 2_640 * 10**8}
+_REDEEMED_E18 = 10**5 * E18
+
+
+def wrappers(field: Field) -> list[Result]:
+    """On a vault of WETH, wstETH, USDe and sUSDe, which is priced by rate x feed with the market as second source."""
+    rates = build_rate_stage(field.chain, FIELD_POLICY)
+    inner = Field(field.chain, rates.stage)
+    rates.settle(_ETHER_UP)
+    inner.send(inner.vault, "poke", sender=inner.thief)
+    results = []
+    with inner.undone():
+        results.append(_gift_ahead_of_a_deposit(inner, rates))
+    for is_frank in (True, False):
+        with inner.undone():
+            results.append(_paused(inner, rates, is_frank=is_frank))
+    with inner.undone():
+        results.append(_jumping_rate(inner, rates))
+    return results
+
+
+def _plan(field: Field, rates: RateStage) -> tuple[PlanInput, Plan]:
+    """What the keeper plans now, wrapping included, and from what."""
+    now, rpc, deployment = field.look(), field.chain.rpc, rates.stage.deployment
+    pools = read_pools(rpc, deployment.pools, read_block(rpc), deployment.chain_id)
+    asked = PlanInput.of(
+        now.basket,
+        pools,
+        slippage_limit_e18=now.slippage_limit_e18,
+        loss_left_e18=now.loss_left_e18,
+        turnover_left_e18=now.turnover_left_e18,
+    )
+    plan = plan_rebalance(asked)
+    if isinstance(plan, NoPlan):
+        raise AssertionError(f"the keeper must have a plan: {plan}")
+    return asked, plan
+
+
+def _tick(field: Field, rates: RateStage) -> Decision:
+    """One tick of a keeper that was just started."""
+    options = KeeperOptions(
+        fee_cap_wei=_FEE_CAP_WEI, receipt_seconds=_RECEIPT_SECONDS, look_seconds=_TICK_SECONDS
+    )
+    site = Site.of(rates.stage.deployment, [field.vault.address])
+    with TemporaryDirectory() as folder, Outbox(Path(folder) / "outbox.sqlite") as outbox:
+        signers = [devnet_signer(Actor.KEEPER)]
+        (decision,) = Keeper(field.chain.rpc, site, signers, outbox, options).tick()
+    return decision
+
+
+def _redeems(field: Field) -> str:
+    """In words, what a holder gets at once who redeems a tenth of all shares in kind; nothing of it is kept.
+
+    Raises:
+        AssertionError: something is paid as a claim.
+    """
+    with field.undone():
+        before = field.look()
+        field.redeem(field.holder, _REDEEMED_E18)
+        for asset, held in zip(before.basket.assets, before.basket.held, strict=True):
+            token = contract_at(field.chain.rpc, "IERC20Metadata", asset.token)
+            left = int(token.call("balanceOf", field.vault.address))
+            paid = held * _REDEEMED_E18 // before.total_supply
+            if held - left < paid * (10**6 - 1) // 10**6:
+                raise AssertionError(f"of {asset.token} a redemption did not pay its part at once")
+    return "a redemption in kind is paid at once"
+
+
+def _gift(field: Field, rates: RateStage, bps: int) -> None:
+    """The thief sends the staked dollar's vault a part of what it holds, and its shares are worth more from now on."""
+    amount_raw = int(rates.susde.call("totalAssets")) * bps // BPS
+    if amount_raw:
+        field.pull([act(rates.usde, "transfer", rates.susde.address, amount_raw)])
+    rate_e18 = int(rates.susde.call("convertToAssets", E18))
+    field.fix_price(rates.susde.address, rate_e18)  # a USDe is a dollar
+
+
+def _gift_ahead_of_a_deposit(field: Field, rates: RateStage) -> Result:
+    """The keeper's deposit buys fewer shares, of which each is worth more."""
+    asked, plan = _plan(field, rates)
+    if not any(leg.pool.key == rates.susde.address for leg in plan.legs):
+        raise AssertionError("the keeper must plan a deposit")
+    sold_e18 = sum(map(field.value_e18, asked.tokens, plan.sales_raw))
+    total_e18 = field.worths_e18(field.vault)[2]
+
+    def attack(parameters: tuple[int, ...]) -> Tally:
+        (bps,) = parameters
+        tally = Tally()
+        with field.counted(tally):
+            _gift(field, rates, bps)
+            field.rebalance_by_route(plan.sales_raw, plan.min_buys_raw, plan.route)
+        return tally
+
+    def gain(parameters: tuple[int, ...]) -> int | None:
+        with field.undone():
+            try:
+                return attack(parameters).gained_e18
+            except ContractReverted:
+                return None
+
+    with field.undone():
+        alone = attack((0,))
+    if gain((2 * DIVERGENCE_BPS,)) is not None:
+        raise AssertionError("a gift above what the sources may differ by must stop the trade")
+    refused = bisect_left(range(2 * DIVERGENCE_BPS), True, key=lambda bps: gain((bps,)) is None)
+    found = best(gain, [(0, DIVERGENCE_BPS)], points=5, rounds=2)
+    tally = attack(found)
+    return Result(
+        "donated ERC-4626: a gift just ahead of the keeper's deposit, so that it buys fewer shares",
+        "the plan's",
+        f"no gift pays: at its best {found[0] / 100:.2f} %; from {refused / 100:.2f} % on the trade is refused and planned again",
+        tally.gained_e18,
+        tally.lost_e18,
+        alone.lost_e18 + sold_e18 * asked.tolerance_bps // BPS * MILLION // total_e18,
+        f"{_redeems(field)}; unmolested it loses {dollars(alone.lost_e18)}",
+    )
+
+
+def _paused(field: Field, rates: RateStage, *, is_frank: bool) -> Result:
+    """The keeper finds another way in the same tick, whether the vault says so or only reverts."""
+    with field.undone():
+        alone = Tally()
+        with field.counted(alone):
+            _tick(field, rates)
+    rates.send(rates.susde, "setPaused", True, is_frank)
+    bound_e18 = field.sold_limit_e18(field.look().policy.max_slippage_bps)
+    tally = Tally()
+    with field.counted(tally):
+        decision = _tick(field, rates)
+    plan = decision.plan
+    if decision.reason is not Reason.REBALANCED or plan is None:
+        raise AssertionError(f"the keeper must go on: {decision.text}")
+    if any(leg.pool.key == rates.susde.address for leg in plan.legs):
+        raise AssertionError("nothing goes through a vault that is paused")
+    how = "its limits are 0" if is_frank else "its limits promise all, and it reverts"
+    return Result(
+        f"paused ERC-4626: {how} while the keeper wants to deposit",
+        "D",
+        "the keeper buys the share in a pool instead, in the same tick",
+        tally.gained_e18,
+        tally.lost_e18,
+        bound_e18,
+        f"{_redeems(field)}; unmolested it loses {dollars(alone.lost_e18)}",
+    )
+
+
+def _jumping_rate(field: Field, rates: RateStage) -> Result:
+    """The rate alone jumps, up or down; the market, which is right, does not follow, and a stolen keeper trades."""
+    field.wait(FIELD_POLICY.slippage_ramp_seconds)
+    field.market.step(field.market.prices_e8, field.chain.now() + 1)
+    bound_e18 = field.sold_limit_e18(FIELD_POLICY.max_slippage_bps)
+
+    def jump(bps: int) -> None:
+        amount_raw = int(rates.susde.call("totalAssets")) * abs(bps) // BPS
+        if amount_raw:
+            function = "mint" if bps > 0 else "burn"
+            rates.send(rates.usde, function, rates.susde.address, amount_raw)
+
+    def attack(parameters: tuple[int, ...]) -> Tally:
+        jump(*parameters)
+        tally = Tally()
+        with field.counted(tally):
+            fill = field.worst_fill()
+            if fill is None:
+                raise ContractReverted("no band is broken")
+            field.keep_what_it_can(fill)
+        return tally
+
+    def gain(parameters: tuple[int, ...]) -> int | None:
+        with field.undone():
+            try:
+                return attack(parameters).gained_e18
+            except (ContractReverted, PolicyRefused):
+                return None
+
+    for bps in (DIVERGENCE_BPS + 10, -DIVERGENCE_BPS - 10, 5_000, -5_000):
+        if gain((bps,)) is not None:
+            raise AssertionError("a rate that left the market must stop trading")
+    with field.undone():
+        jump(-5_000)
+        pays = _redeems(field)
+    found = best(gain, [(-DIVERGENCE_BPS, DIVERGENCE_BPS)], points=9, rounds=3)
+    tally = attack(found)
+    return Result(
+        "a rate that jumps while the market stays: a stolen keeper trades by it",
+        "D",
+        f"at its best {found[0] / 100:+.2f} %; beyond 2 % nothing passes",
+        tally.gained_e18,
+        tally.lost_e18,
+        bound_e18,
+        f"also where the rate halves, {pays}",
+    )
