@@ -83,7 +83,7 @@ class RateStage:
     def move(self, prices_e8: Mapping[str, int] | None = None, seconds: int = 900) -> None:
         """Time passes, the market has these prices, and pools follow."""
         market = self.stage.market
-        market.step(market.prices_e8 | (prices_e8 or {}), self.stage.chain.now() + seconds)
+        market.step({**market.prices_e8, **(prices_e8 or {})}, self.stage.chain.now() + seconds)
 
     def settle(self, prices_e8: Mapping[str, int] | None = None) -> None:
         """The same, until averages have caught up with the market."""
