@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.pools import read_pools
 from rebalancer.chain.snapshot import read_block
+from rebalancer.devnet.rate_assets import DIVERGENCE_BPS, RateEnvironment, build_rate_environment
 from rebalancer.devnet.stage import Actor
 from rebalancer.errors import ContractReverted, PolicyRefused
 from rebalancer.keeper import Decision, Keeper, KeeperOptions, Site
@@ -18,7 +19,6 @@ from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import devnet_signer
 from rebalancer.units import BPS, E18
 from scripts._attacks.field import FIELD_POLICY, MILLION, Field, Result, Tally, act, dollars
-from scripts._attacks.rate_stage import DIVERGENCE_BPS, RateStage, build_rate_stage
 from scripts._attacks.search import best
 
 __all__ = ["wrappers"]
@@ -32,7 +32,7 @@ _REDEEMED_E18 = 10**5 * E18
 
 def wrappers(field: Field) -> list[Result]:
     """On a vault of WETH, wstETH, USDe and sUSDe, which is priced by rate x feed with the market as second source."""
-    rates = build_rate_stage(field.chain, FIELD_POLICY)
+    rates = build_rate_environment(field.chain, FIELD_POLICY)
     inner = Field(field.chain, rates.stage)
     rates.settle(_ETHER_UP)
     inner.send(inner.vault, "poke", sender=inner.thief)
@@ -47,7 +47,7 @@ def wrappers(field: Field) -> list[Result]:
     return results
 
 
-def _plan(field: Field, rates: RateStage) -> tuple[PlanInput, Plan]:
+def _plan(field: Field, rates: RateEnvironment) -> tuple[PlanInput, Plan]:
     """What the keeper plans now, wrapping included, and from what."""
     now, rpc, deployment = field.look(), field.chain.rpc, rates.stage.deployment
     pools = read_pools(rpc, deployment.pools, read_block(rpc), deployment.chain_id)
@@ -64,7 +64,7 @@ def _plan(field: Field, rates: RateStage) -> tuple[PlanInput, Plan]:
     return asked, plan
 
 
-def _tick(field: Field, rates: RateStage) -> Decision:
+def _tick(field: Field, rates: RateEnvironment) -> Decision:
     """One tick of a keeper that was just started."""
     options = KeeperOptions(
         fee_cap_wei=_FEE_CAP_WEI, receipt_seconds=_RECEIPT_SECONDS, look_seconds=_TICK_SECONDS
@@ -94,7 +94,7 @@ def _redeems(field: Field) -> str:
     return "a redemption in kind is paid at once"
 
 
-def _gift(field: Field, rates: RateStage, bps: int) -> None:
+def _gift(field: Field, rates: RateEnvironment, bps: int) -> None:
     """The thief sends the staked dollar's vault a part of what it holds, and its shares are worth more from now on."""
     amount_raw = int(rates.susde.call("totalAssets")) * bps // BPS
     if amount_raw:
@@ -103,7 +103,7 @@ def _gift(field: Field, rates: RateStage, bps: int) -> None:
     field.fix_price(rates.susde.address, rate_e18)  # a USDe is a dollar
 
 
-def _gift_ahead_of_a_deposit(field: Field, rates: RateStage) -> Result:
+def _gift_ahead_of_a_deposit(field: Field, rates: RateEnvironment) -> Result:
     """The keeper's deposit buys fewer shares, of which each is worth more."""
     asked, plan = _plan(field, rates)
     if not any(leg.pool.key == rates.susde.address for leg in plan.legs):
@@ -144,7 +144,7 @@ def _gift_ahead_of_a_deposit(field: Field, rates: RateStage) -> Result:
     )
 
 
-def _paused(field: Field, rates: RateStage, *, is_frank: bool) -> Result:
+def _paused(field: Field, rates: RateEnvironment, *, is_frank: bool) -> Result:
     """The keeper finds another way in the same tick, whether the vault says so or only reverts."""
     with field.undone():
         alone = Tally()
@@ -172,7 +172,7 @@ def _paused(field: Field, rates: RateStage, *, is_frank: bool) -> Result:
     )
 
 
-def _jumping_rate(field: Field, rates: RateStage) -> Result:
+def _jumping_rate(field: Field, rates: RateEnvironment) -> Result:
     """The rate alone jumps, up or down; the market, which is right, does not follow, and a stolen keeper trades."""
     field.wait(FIELD_POLICY.slippage_ramp_seconds)
     field.market.step(field.market.prices_e8, field.chain.now() + 1)

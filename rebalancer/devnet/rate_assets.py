@@ -3,6 +3,8 @@
 The vault holds WETH, wstETH, USDe and sUSDe. Both wrappers are priced by rate x feed: an exchange-rate feed, quoted in ether or USDe.
 Their second source is the market: the average of wstETH's pool with USDe, and a market feed of sUSDe. Every token has a pool, and the
 wrappers can be deposited into and redeemed as well: USDe for sUSDe, and WETH for stETH (on a Uniswap V2 pair) for wstETH.
+
+`rebalancer devnet --rate-assets`, tests and attacks start from here.
 """
 
 from __future__ import annotations
@@ -19,11 +21,11 @@ from rebalancer.devnet.market import WETH, Market
 from rebalancer.devnet.market import FeedSpec as MarketFeed
 from rebalancer.devnet.stage import DEMO_BAND_BPS, DEMO_POLICY, Actor, Stage, set_stage
 from rebalancer.policy import Policy
-from rebalancer.units import E18
+from rebalancer.units import BPS, E18
 from rebalancer.venues import PoolRef, Token, UniswapV3Pool, synthetic
 from rebalancer.venues.uniswap_v3_math import sqrt_price_x96
 
-__all__ = ["DIVERGENCE_BPS", "RATE_PRICES_E8", "RateStage", "build_rate_stage"]
+__all__ = ["DIVERGENCE_BPS", "RATE_PRICES_E8", "RateEnvironment", "build_rate_environment"]
 
 RATE_PRICES_E8 = {
     "ETH/USD": 2_000 * 10**8,
@@ -46,13 +48,15 @@ _DEPTH_USD = 10**7
 """Of the token1 that each Uniswap V3 pool holds, and of either side of the pair of stETH."""
 _STETH_SHARES = 8 * 10**6 * E18
 _STAKED_USD = 10**9
+_STETH_YIELD_BPS_PER_YEAR = 300
+_STAKED_YIELD_BPS_PER_YEAR = 1_000
 _PAIR_FEE_PIPS = 3_000
 _HEARTBEAT_SECONDS = 86_400
 _SANE_FACTOR = 20
 
 
 @dataclass(frozen=True)
-class RateStage:
+class RateEnvironment:
     """The environment, and the outside contracts behind its rates."""
 
     stage: Stage
@@ -90,6 +94,36 @@ class RateStage:
         self.move(prices_e8)
         self.move(seconds=_WINDOW_SECONDS + 60)
 
+    def prices_at_rates_e8(self, eth_usd_e8: int) -> dict[str, int]:
+        """The prices of a market that values both wrappers as their rates do now, rounded down, by feed name."""
+        wrapped_e18 = int(self.wsteth.call("stEthPerToken"))
+        staked_e18 = int(self.susde.call("convertToAssets", E18))
+        usde_e8 = RATE_PRICES_E8["USDE/USD"]
+        return {
+            "ETH/USD": eth_usd_e8,
+            "USDE/USD": usde_e8,
+            "WSTETH/USD": eth_usd_e8 * wrapped_e18 // E18,
+            "SUSDE/USD": usde_e8 * staked_e18 // E18,
+        }
+
+    def earn(self, days: int = 1) -> None:
+        """Both wrappers earn what they earn in so many days: stETH at once, the staked dollar over the next eight hours."""
+        steth_raw = int(self.steth.call("ownEther")) * _STETH_YIELD_BPS_PER_YEAR
+        staked_raw = int(self.susde.call("totalAssets")) * _STAKED_YIELD_BPS_PER_YEAR
+        self.send(self.steth, "reward", steth_raw * days // (BPS * 365))
+        self.reward(staked_raw * days // (BPS * 365))
+
+    def reward(self, amount_raw: int) -> None:
+        """The staked dollar earns so much USDe, which it counts over eight hours."""
+        self.give(amount_raw)
+        self.send(self.susde, "reward", amount_raw)
+
+    def change_staked(self, change_bps: int) -> None:
+        """What the staked dollar holds grows at once by a gift, or falls by a slashing."""
+        amount_raw = int(self.susde.call("totalAssets")) * abs(change_bps) // BPS
+        function = "mint" if change_bps > 0 else "burn"
+        self.send(self.usde, function, self.susde.address, amount_raw)
+
     def give(self, amount_raw: int) -> None:
         """Somebody sends the staked dollar's vault so much USDe."""
         self.stage.chain.transact(self.usde, "mint", self.susde.address, amount_raw)
@@ -99,9 +133,12 @@ class RateStage:
         self.stage.chain.transact(contract, function, *args, sender=self.stage.chain.accounts[12])
 
 
-def build_rate_stage(
-    chain: LocalChain, policy: Policy = DEMO_POLICY, band_bps: int = DEMO_BAND_BPS
-) -> RateStage:
+def build_rate_environment(
+    chain: LocalChain,
+    policy: Policy = DEMO_POLICY,
+    band_bps: int = DEMO_BAND_BPS,
+    eth_usd_e8: int = RATE_PRICES_E8["ETH/USD"],
+) -> RateEnvironment:
     """Build market, system and vault. The staked dollar has a cooldown: nothing of it can be redeemed.
 
     Raises:
@@ -122,7 +159,8 @@ def build_rate_stage(
     staked = Token(susde.address, "sUSDe", 18)
     priced = {"ETH/USD": WETH, "USDE/USD": dollar, "WSTETH/USD": wrapper, "SUSDE/USD": staked}
     feeds = [MarketFeed(name, token, _HEARTBEAT_SECONDS) for name, token in priced.items()]
-    usd_e8 = {token.address: RATE_PRICES_E8[name] for name, token in priced.items()}
+    prices_e8 = RATE_PRICES_E8 | {"ETH/USD": eth_usd_e8, "WSTETH/USD": eth_usd_e8 * 12 // 10}
+    usd_e8 = {token.address: prices_e8[name] for name, token in priced.items()}
     pools = [
         _pool(one, other, fee_pips, tick_spacing, usd_e8)
         for one, other, fee_pips, tick_spacing in (
@@ -132,7 +170,7 @@ def build_rate_stage(
             (staked, dollar, 500, 10),
         )
     ]
-    market = Market.build(chain, pools, RATE_PRICES_E8, feeds)
+    market = Market.build(chain, pools, prices_e8, feeds)
     for pool in market.deployment.pools:
         contract = contract_at(chain.rpc, "UniswapV3Pool", pool.address)
         chain.transact(contract, "increaseObservationCardinalityNext", 128, gas=10_000_000)
@@ -144,13 +182,13 @@ def build_rate_stage(
         PoolRef(pair, _sorted(steth.address, WETH.address), _PAIR_FEE_PIPS, "uniswap-v2"),
     )
     deployment = replace(stage.deployment, pools=(*stage.deployment.pools, *edges))
-    made = RateStage(replace(stage, deployment=deployment), steth, wsteth, usde, susde, pair)
+    made = RateEnvironment(replace(stage, deployment=deployment), steth, wsteth, usde, susde, pair)
     made.move(seconds=_WINDOW_SECONDS + 60)
     _price_by_rates(made)
     return made
 
 
-def _price_by_rates(made: RateStage) -> None:
+def _price_by_rates(made: RateEnvironment) -> None:
     """Set rate x feed as the first source of both wrappers, and the market as the second."""
     stage = made.stage
     chain, hub, owner = stage.chain, stage.system.oracle, stage.wallet(Actor.OWNER)
@@ -162,7 +200,7 @@ def _price_by_rates(made: RateStage) -> None:
         rate = chain.deploy(
             "MockRateFeed", token.address, bytes.fromhex(call[2:]), f"rate of {market_feed}"
         )
-        price_e18 = RATE_PRICES_E8[market_feed] * 10**10
+        price_e18 = stage.market.prices_e8[market_feed] * 10**10
         span = price_e18 // _SANE_FACTOR, price_e18 * _SANE_FACTOR
         spec = FeedSpec(rate.address, 18, _HEARTBEAT_SECONDS, *span, quote=quote)
         set_feed(owner, hub, token.address, spec)
@@ -220,7 +258,7 @@ def _pair(market: Market, steth: BoundContract, whale: str) -> str:
     factory = chain.deploy("UniswapV2Factory", chain.accounts[0])
     chain.transact(factory, "createPair", steth.address, WETH.address)
     pair: str = factory.call("getPair", steth.address, WETH.address)
-    side_raw = _DEPTH_USD * 10**8 * E18 // RATE_PRICES_E8["ETH/USD"]
+    side_raw = _DEPTH_USD * 10**8 * E18 // market.prices_e8["ETH/USD"]
     chain.transact(steth, "transfer", pair, side_raw, sender=whale)
     market.deal("WETH", pair, side_raw)
     chain.transact(contract_at(chain.rpc, "UniswapV2Pair", pair), "mint", whale)
