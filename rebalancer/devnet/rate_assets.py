@@ -193,16 +193,16 @@ def _price_by_rates(made: RateEnvironment) -> None:
     stage = made.stage
     chain, hub, owner = stage.chain, stage.system.oracle, stage.wallet(Actor.OWNER)
     rates = (
-        (made.wsteth, made.wsteth.data("stEthPerToken"), WETH.address, "WSTETH/USD"),
-        (made.susde, made.susde.data("convertToAssets", E18), made.usde.address, "SUSDE/USD"),
+        ("wstETH", made.wsteth.data("stEthPerToken"), "WETH", "WSTETH/USD"),
+        ("sUSDe", made.susde.data("convertToAssets", E18), "USDe", "SUSDE/USD"),
     )
-    for token, call, quote, market_feed in rates:
-        rate = chain.deploy(
-            "MockRateFeed", token.address, bytes.fromhex(call[2:]), f"rate of {market_feed}"
-        )
+    for symbol, call, quote_symbol, market_feed in rates:
+        token, quote = map(stage.deployment.listed, (symbol, quote_symbol))
+        description = f"{symbol} / {quote_symbol}"
+        rate = chain.deploy("MockRateFeed", token.address, bytes.fromhex(call[2:]), description)
         price_e18 = stage.market.prices_e8[market_feed] * 10**10
         span = price_e18 // _SANE_FACTOR, price_e18 * _SANE_FACTOR
-        spec = FeedSpec(rate.address, 18, _HEARTBEAT_SECONDS, *span, quote=quote)
+        spec = FeedSpec(rate.address, 18, _HEARTBEAT_SECONDS, *span, quote=quote.address)
         set_feed(owner, hub, token.address, spec)
     average = SourceSpec(
         kind=SourceKind.UNISWAP_V3_TWAP,

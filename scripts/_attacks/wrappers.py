@@ -1,10 +1,15 @@
-"""Attacks on a vault of wrappers: a gift to an ERC-4626 vault ahead of the keeper's deposit, one that is paused, and a rate that jumps."""
+"""Attacks on a vault of wrappers: a gift to an ERC-4626 vault ahead of the keeper's deposit, one that is paused, a rate that jumps, and a slashing."""
 
 from __future__ import annotations
 
+import logging
 from bisect import bisect_left
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+import structlog
 
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.pools import read_pools
@@ -14,6 +19,7 @@ from rebalancer.devnet.stage import Actor
 from rebalancer.errors import ContractReverted, PolicyRefused
 from rebalancer.keeper import Decision, Keeper, KeeperOptions, Site
 from rebalancer.plan import NoPlan, Plan, PlanInput, plan_rebalance
+from rebalancer.policy import weigh_basket
 from rebalancer.reasons import Reason
 from rebalancer.send.outbox import Outbox
 from rebalancer.send.signer import devnet_signer
@@ -26,6 +32,9 @@ __all__ = ["wrappers"]
 _FEE_CAP_WEI = 10_000 * 10**9
 _RECEIPT_SECONDS = 30
 _TICK_SECONDS = 120
+_MOST_TICKS = 9
+_ROUNDING_E18 = 10**9
+"""Prices and amounts are cut after 18 digits: together that is less than a billionth of a dollar."""
 _ETHER_UP = {"ETH/USD": 2_200 * 10**8, "WSTETH/USD": 2_640 * 10**8}
 _REDEEMED_E18 = 10**5 * E18
 
@@ -42,8 +51,9 @@ def wrappers(field: Field) -> list[Result]:
     for is_frank in (True, False):
         with inner.undone():
             results.append(_paused(inner, rates, is_frank=is_frank))
-    with inner.undone():
-        results.append(_jumping_rate(inner, rates))
+    for is_slashing in (False, True):
+        with inner.undone():
+            results.append(_jumping_rate(inner, rates, is_slashing=is_slashing))
     return results
 
 
@@ -64,16 +74,38 @@ def _plan(field: Field, rates: RateEnvironment) -> tuple[PlanInput, Plan]:
     return asked, plan
 
 
-def _tick(field: Field, rates: RateEnvironment) -> Decision:
-    """One tick of a keeper that was just started."""
+@contextmanager
+def _silence() -> Iterator[None]:
+    """A keeper in here logs errors alone."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
+
+
+def _keeps(field: Field, rates: RateEnvironment, tally: Tally) -> list[Decision]:
+    """What a keeper that was just started decides every 15 minutes until all bands are whole; its trades are counted.
+
+    Raises:
+        AssertionError: some band is broken after two hours.
+    """
     options = KeeperOptions(
         fee_cap_wei=_FEE_CAP_WEI, receipt_seconds=_RECEIPT_SECONDS, look_seconds=_TICK_SECONDS
     )
     site = Site.of(rates.stage.deployment, [field.vault.address])
-    with TemporaryDirectory() as folder, Outbox(Path(folder) / "outbox.sqlite") as outbox:
-        signers = [devnet_signer(Actor.KEEPER)]
-        (decision,) = Keeper(field.chain.rpc, site, signers, outbox, options).tick()
-    return decision
+    signers = [devnet_signer(Actor.KEEPER)]
+    made: list[Decision] = []
+    with _silence(), TemporaryDirectory() as folder, Outbox(Path(folder) / "outbox.sqlite") as box:
+        keeper = Keeper(field.chain.rpc, site, signers, box, options)
+        for _ in range(_MOST_TICKS):
+            with field.counted(tally):
+                made += keeper.tick()
+            if made[-1].reason is Reason.IN_BAND:
+                return made[:-1]
+            rates.move()
+    raise AssertionError(f"the keeper must go on: {made[-1].text}")
 
 
 def _redeems(field: Field) -> str:
@@ -145,26 +177,24 @@ def _gift_ahead_of_a_deposit(field: Field, rates: RateEnvironment) -> Result:
 
 
 def _paused(field: Field, rates: RateEnvironment, *, is_frank: bool) -> Result:
-    """The keeper finds another way in the same tick, whether the vault says so or only reverts."""
+    """The keeper goes on by other pools, whether the vault says so or only reverts."""
+    alone = Tally()
     with field.undone():
-        alone = Tally()
-        with field.counted(alone):
-            _tick(field, rates)
+        _keeps(field, rates, alone)
     rates.send(rates.susde, "setPaused", True, is_frank)
     bound_e18 = field.sold_limit_e18(field.look().policy.max_slippage_bps)
     tally = Tally()
-    with field.counted(tally):
-        decision = _tick(field, rates)
-    plan = decision.plan
-    if decision.reason is not Reason.REBALANCED or plan is None:
-        raise AssertionError(f"the keeper must go on: {decision.text}")
-    if any(leg.pool.key == rates.susde.address for leg in plan.legs):
+    made = _keeps(field, rates, tally)
+    plans = [one.plan for one in made if one.reason is Reason.REBALANCED and one.plan]
+    if made[0].reason is not Reason.REBALANCED:
+        raise AssertionError(f"the keeper must go on in the first tick: {made[0].text}")
+    if any(leg.pool.key == rates.susde.address for plan in plans for leg in plan.legs):
         raise AssertionError("nothing goes through a vault that is paused")
     how = "its limits are 0" if is_frank else "its limits promise all, and it reverts"
     return Result(
         f"paused ERC-4626: {how} while the keeper wants to deposit",
         "D",
-        "the keeper buys the share in a pool instead, in the same tick",
+        f"the keeper buys the share in its pool: {len(plans)} rebalances, the first in the first tick, and all bands are whole",
         tally.gained_e18,
         tally.lost_e18,
         bound_e18,
@@ -172,17 +202,30 @@ def _paused(field: Field, rates: RateEnvironment, *, is_frank: bool) -> Result:
     )
 
 
-def _jumping_rate(field: Field, rates: RateEnvironment) -> Result:
-    """The rate alone jumps, up or down; the market, which is right, does not follow, and a stolen keeper trades."""
+def _sold_limit_e18(field: Field) -> int:
+    """Promise D of one trade at the full limit, by the higher of both sources' prices, on a vault whose true worth is a million dollars."""
+    now = field.look()
+    weighed, prices = weigh_basket(now.basket), now.basket.prices
+    sold_e18 = sum(
+        distance_e18 * price.hi_e18 // price.primary_e18
+        for distance_e18, price in zip(weighed.distances_e18, prices, strict=True)
+        if distance_e18 > 0
+    )
+    most_e18 = sold_e18 * FIELD_POLICY.max_slippage_bps // BPS
+    return most_e18 * MILLION // field.worths_e18(field.vault)[2] + _ROUNDING_E18
+
+
+def _jumping_rate(field: Field, rates: RateEnvironment, *, is_slashing: bool) -> Result:
+    """The rate leaves the market, and a stolen keeper trades. It is wrong, up or down; or, after a slashing, it is right."""
     field.wait(FIELD_POLICY.slippage_ramp_seconds)
     field.market.step(field.market.prices_e8, field.chain.now() + 1)
-    bound_e18 = field.sold_limit_e18(FIELD_POLICY.max_slippage_bps)
 
     def jump(bps: int) -> None:
-        amount_raw = int(rates.susde.call("totalAssets")) * abs(bps) // BPS
-        if amount_raw:
-            function = "mint" if bps > 0 else "burn"
-            rates.send(rates.usde, function, rates.susde.address, amount_raw)
+        if bps:
+            rates.change_staked(bps)
+        if is_slashing:
+            rate_e18 = int(rates.susde.call("convertToAssets", E18))
+            field.fix_price(rates.susde.address, rate_e18)  # a USDe is a dollar
 
     def attack(parameters: tuple[int, ...]) -> Tally:
         jump(*parameters)
@@ -207,14 +250,23 @@ def _jumping_rate(field: Field, rates: RateEnvironment) -> Result:
     with field.undone():
         jump(-5_000)
         pays = _redeems(field)
-    found = best(gain, [(-DIVERGENCE_BPS, DIVERGENCE_BPS)], points=9, rounds=3)
+    most_bps = 0 if is_slashing else DIVERGENCE_BPS
+    found = best(gain, [(-DIVERGENCE_BPS, most_bps)], points=9, rounds=3)
+    with field.undone():
+        jump(*found)
+        bound_e18 = _sold_limit_e18(field)
     tally = attack(found)
+    name = (
+        "a staked dollar is slashed and its market has not followed: a stolen keeper trades"
+        if is_slashing
+        else "a rate that jumps while the market stays, which is right: a stolen keeper trades by it"
+    )
     return Result(
-        "a rate that jumps while the market stays: a stolen keeper trades by it",
+        name,
         "D",
         f"at its best {found[0] / 100:+.2f} %; beyond 2 % nothing passes",
         tally.gained_e18,
         tally.lost_e18,
         bound_e18,
-        f"also where the rate halves, {pays}",
+        f"also where half of it is lost, {pays}",
     )
