@@ -37,19 +37,21 @@ SHIPPED = {
     "QuoterV2": "@uniswap/swap-router-contracts/artifacts/contracts/lens/{name}.sol",
     "SwapRouter": "@uniswap/v3-periphery/artifacts/contracts/{name}.sol",
     "SwapRouter02": "@uniswap/swap-router-contracts/artifacts/contracts/{name}.sol",
+    "UniswapV2Factory": "@uniswap/v2-core/build",
+    "UniswapV2Pair": "@uniswap/v2-core/build",
     "UniswapV3Factory": "@uniswap/v3-core/artifacts/contracts/{name}.sol",
     "UniswapV3Pool": "@uniswap/v3-core/artifacts/contracts/{name}.sol",
     "WETH9": "@uniswap/v2-periphery/build",
 }
 """What a devnet is built from: folder below node_modules that holds <name>.json, by contract.
 
-OpenZeppelin's are under MIT, WETH9 under GPL-3.0-or-later, Uniswap V3's under GPL-2.0-or-later
+OpenZeppelin's are under MIT, WETH9 and Uniswap V2's under GPL-3.0-or-later, Uniswap V3's under GPL-2.0-or-later
 (v3-core's BUSL-1.1 turned into that on 2023-04-01, as its licence says).
 """
 
 DEVNET_MOCKS = {
     *("BlocklistToken", "LocalToken", "MarketDriver", "MockAggregator", "MockFeedProxy"),
-    *("MockToken", "PausableToken"),
+    *("MockRateFeed", "MockStakedDollar", "MockStETH", "MockToken", "MockWstETH", "PausableToken"),
 }
 """Of contracts/mocks, what an installed devnet is built from; the rest is for tests, attacks and benchmarks."""
 
@@ -64,8 +66,6 @@ FOR_TESTS = {
     "Safe": "@safe-global/safe-smart-account/build/artifacts/contracts/{name}.sol",
     "SafeProxyFactory": "@safe-global/safe-smart-account/build/artifacts/contracts/proxies/{name}.sol",
     "StateView": "@uniswap/v4-periphery/foundry-out/{name}.sol",
-    "UniswapV2Factory": "@uniswap/v2-core/build",
-    "UniswapV2Pair": "@uniswap/v2-core/build",
     "UniversalRouter": "@uniswap/universal-router/artifacts/contracts/{name}.sol",
     "V4Quoter": "@uniswap/v4-periphery/foundry-out/{name}.sol",
     "Vault": "@balancer-labs/v2-deployments/dist/tasks/20210418-vault/artifact",

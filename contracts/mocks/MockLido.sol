@@ -116,6 +116,12 @@ contract MockWstETH is ERC20 {
 
     /* ANYONE */
 
+    /// @notice Adds wrapped shares at the present rate.
+    function mint(address to, uint256 shares) external {
+        stETH.mintShares(address(this), shares, stETH.getPooledEthByShares(shares));
+        _mint(to, shares);
+    }
+
     function wrap(uint256 amount) external returns (uint256 shares) {
         shares = stETH.getSharesByPooledEth(amount);
         _mint(msg.sender, shares);

@@ -21,9 +21,10 @@ from rebalancer.cli.show import WholeTable, console, print_json
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.market import Market
 from rebalancer.devnet.node import Node, NodeKind, NodeSettings
+from rebalancer.devnet.rate_assets import RateEnvironment, build_rate_environment
 from rebalancer.devnet.stage import DEMO_BAND_BPS, Actor, Stage, build_stage, raw_for_usd
 from rebalancer.devnet.tape import Tape, iso, load_folder, synthetic
-from rebalancer.errors import ContractReverted
+from rebalancer.errors import ContractReverted, MarketMismatch
 from rebalancer.operations.addresses import check_devnets, prove_writable
 from rebalancer.pool_files import load_pool
 from rebalancer.venues import UniswapV3Pool, of_class
@@ -40,6 +41,8 @@ _REFRESH_SECONDS = 600.0
 """While the market stands still its feeds repeat their answers this often, or they would go stale."""
 
 _USDC_FEED = "USDC/USD"
+_ETH_FEED = "ETH/USD"
+_DAY_SECONDS = 86_400
 
 _OF_THE_SETTINGS = ""
 """What `--fork` stands for where it names no address."""
@@ -108,6 +111,12 @@ _OF_THE_SETTINGS = ""
     default=DEMO_BAND_BPS,
     help="Band of each asset in the vault, in basis points.",
 )
+@click.option(
+    "--rate-assets",
+    is_flag=True,
+    help="A vault of WETH, wstETH, USDe and sUSDe instead, whose wrappers are priced by rate times feed and can be wrapped and unwrapped. "
+    "Of the tape only ETH/USD is played.",
+)
 @json_option
 @click.pass_obj
 def devnet(
@@ -123,6 +132,7 @@ def devnet(
     until: str | None,
     speed: float,
     band_bps: int,
+    rate_assets: bool,
     as_json: bool,
 ) -> None:
     """Run a local chain with Uniswap, price feeds, the system and a vault, until Ctrl-C.
@@ -131,6 +141,8 @@ def devnet(
     With --json one object is printed once the chain is ready.
     """
     settings = read_settings(options)
+    if rate_assets and (pools or fork_url is not None):
+        raise click.UsageError("--rate-assets makes its own pools; leave out --pool and --fork")
     if fork_url == _OF_THE_SETTINGS:
         fork_url = settings.rpc_url.get_secret_value()
     file = settings.deployment
@@ -153,12 +165,20 @@ def devnet(
             of_node = NodeSettings(kind=kind, port=port, genesis_at=tape.start - _BUILD_SECONDS)
             node = stack.enter_context(Node.start(of_node))
             chain = LocalChain(stack.enter_context(node.rpc()))
-            snapshots = [of_class(load_pool(path), UniswapV3Pool) for path in pools]
-            stage = build_stage(chain, tape.first_prices_e8, snapshots, band_bps=band_bps)
+            rates = None
+            if rate_assets:
+                eth_usd_e8 = tape.first_prices_e8.get(_ETH_FEED)
+                if eth_usd_e8 is None:
+                    raise MarketMismatch("feed of WETH", "one named on the tape", None)
+                rates = build_rate_environment(chain, band_bps=band_bps, eth_usd_e8=eth_usd_e8)
+                stage = rates.stage
+            else:
+                snapshots = [of_class(load_pool(path), UniswapV3Pool) for path in pools]
+                stage = build_stage(chain, tape.first_prices_e8, snapshots, band_bps=band_bps)
             _fill_pockets(stage)
             replace(stage.deployment, rpc_url=node.url).save(file)
         _tell(stage, node, file, as_json)
-        steps = _Steps(stage.market, shown)
+        steps = _Steps(stage.market, shown, rates)
         if speed:
             _play(steps, tape, speed, shown, stopped)
         shown.print("The market stands still. Ctrl-C ends the chain.")
@@ -226,21 +246,38 @@ def _play(
 class _Steps:
     """The market's steps. Who plays with the chain may break the market (pause a token, empty a pool): that ends neither, and is said once."""
 
-    def __init__(self, market: Market, shown: Console) -> None:
+    def __init__(
+        self, market: Market, shown: Console, rates: RateEnvironment | None = None
+    ) -> None:
         self.market = market
         self.shown = shown
+        self.rates = rates
         self._refusal = ""
+        self._earned_at: int | None = None
 
     def step(self, prices_e8: Mapping[str, int], at: int) -> None:
         """Play one, or say why it cannot be played."""
         refusal = ""
         try:
+            if self.rates is not None:
+                prices_e8 = self._prices_at_rates_e8(self.rates, prices_e8, at)
             self.market.step(prices_e8, at)
         except ContractReverted as refused:
             refusal = str(refused)
         if refusal and refusal != self._refusal:
             self.shown.print(f"No price or pool moves for now. {refusal}", soft_wrap=True)
         self._refusal = refusal
+
+    def _prices_at_rates_e8(
+        self, rates: RateEnvironment, prices_e8: Mapping[str, int], at: int
+    ) -> dict[str, int]:
+        """Prices of the wrappers at the newest price of ether; once a day both earn."""
+        if self._earned_at is None:
+            self._earned_at = at
+        elif at - self._earned_at >= _DAY_SECONDS:
+            rates.earn((at - self._earned_at) // _DAY_SECONDS)
+            self._earned_at += (at - self._earned_at) // _DAY_SECONDS * _DAY_SECONDS
+        return rates.prices_at_rates_e8(prices_e8.get(_ETH_FEED, self.market.prices_e8[_ETH_FEED]))
 
 
 def _tell(stage: Stage, node: Node, file: Path, as_json: bool) -> None:
@@ -266,18 +303,19 @@ def _tell(stage: Stage, node: Node, file: Path, as_json: bool) -> None:
     out.print(f"Everyone has ${_POCKET_USD:,} of each of ", end="")
     out.print(", ".join(token.symbol for token in stage.deployment.tokens), end=", and ether.\n")
     out.print(f"The vault is {stage.vault}; {file} names all addresses. In another terminal:\n")
-    for line in _hints(node, file):
+    for line in _hints(node, file, stage):
         out.print(f"  {line}", soft_wrap=True)
     out.print()
 
 
-def _hints(node: Node, file: Path) -> list[str]:
+def _hints(node: Node, file: Path, stage: Stage) -> list[str]:
     """What the other commands must be told, as lines of .env, and what to try."""
+    dollar = stage.deployment.token("USDC") or stage.deployment.listed("USDe")
     hints = [f"REBALANCER_RPC_URL={node.url}", f"REBALANCER_DEPLOYMENT={file}"]
     return [
         *(f"export {hint}" for hint in hints),
         "rebalancer vault status",
-        f"rebalancer vault deposit --token USDC --amount 1000 --account {Actor.DEPOSITOR.value}",
+        f"rebalancer vault deposit --token {dollar.symbol} --amount 1000 --account {Actor.DEPOSITOR.value}",
         "rebalancer keeper run",
     ]
 

@@ -117,8 +117,15 @@ def build_stage(
     return set_stage(market, policy, band_bps)
 
 
-def set_stage(market: Market, policy: Policy = DEMO_POLICY, band_bps: int = DEMO_BAND_BPS) -> Stage:
+def set_stage(
+    market: Market,
+    policy: Policy = DEMO_POLICY,
+    band_bps: int = DEMO_BAND_BPS,
+    targets_e18: Mapping[str, int] = _TARGETS_E18,
+) -> Stage:
     """Deploy system and vault onto a market that is there: one just built, or a fork's (see `Market.on_fork`).
+
+    `targets_e18` are the vault's weights by symbol.
 
     Raises:
         ContractReverted: the policy or band is refused.
@@ -150,7 +157,7 @@ def set_stage(market: Market, policy: Policy = DEMO_POLICY, band_bps: int = DEMO
             price_e18 * _SANE_FACTOR,
         )
         set_feed(owner, system.oracle, token.address, spec)
-    vault = _make_vault(market, owner, system, policy, band_bps)
+    vault = _make_vault(market, owner, system, policy, band_bps, targets_e18)
     lock_admin(owner, system, owner.address, delay_seconds=0)
     named = market.deployment.with_contracts(system.contracts()).with_vault(vault)
     deployment = replace(named, block=block)
@@ -163,13 +170,14 @@ def _make_vault(
     system: System,
     policy: Policy,
     band_bps: int,
+    targets_e18: Mapping[str, int] = _TARGETS_E18,
     *,
     number: int = 0,
     with_roles: bool = True,
 ) -> str:
     """A vault seeded at its target weights by the owner, worth one dollar a share at first."""
     assets, seeds = [], []
-    for symbol, target_e18 in _TARGETS_E18.items():
+    for symbol, target_e18 in targets_e18.items():
         token = market.deployment.listed(symbol)
         assets.append(Asset(token.address, target_e18, band_bps, token.decimals))
         seeds.append(raw_for_usd(market, symbol, _SEED_USD * target_e18 // E18))

@@ -3,7 +3,8 @@
 Quotes are those of OpenZeppelin's ERC4626 (5.x), whatever its offset of decimals: assets times (supply + 10^offset) / (total + 1) and
 back, both down. They have no price impact, and end at the vault's own limits. A vault is compared as it is read: previewDeposit and
 previewRedeem have to answer as on paper, and a redemption of shares that are lent to the call has to pay it. One with another mathematics
-or a fee is refused, and so is one whose shares' balances are kept where they cannot be lent. A deposit cannot be tried so; what it pays is
+or a fee is refused, and so is one whose shares' balances are kept where they cannot be lent. Where every redemption reverts, whatever
+maxRedeem returns, as Ethena's sUSDe does during its cooldown, only deposits are quoted. A deposit cannot be tried so; what it pays is
 what previewDeposit says.
 
 `max_deposit` and `max_redeem` are what maxDeposit and maxRedeem tell an account that nobody has, and that holds all shares for the call:
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, ClassVar, Self
@@ -76,8 +77,9 @@ _HOLDER = "0x" + "1f" * 20
 
 _NAMESPACE = int.from_bytes(keccak(text="openzeppelin.storage.ERC20")) - 1
 _ERC7201_BALANCES = int.from_bytes(keccak(_NAMESPACE.to_bytes(32))) & ~0xFF
-_BALANCES_AT = (0, 3, 51, _ERC7201_BALANCES)
-"""Where balances are kept: OpenZeppelin's and solmate's ERC-20, OpenZeppelin's upgradeable of version 4, and that of version 5."""
+_BALANCES_AT = (*range(12), 51, 101, 151, _ERC7201_BALANCES)
+"""Slots in which a mapping of balances is looked for: the first ones (OpenZeppelin's ERC-20 has 0, solmate's 3, sUSDe, behind its roles, 4),
+those of OpenZeppelin's upgradeable contracts of version 4, and that of version 5."""
 
 _SHARES = interface_of(
     "ERC-4626 vault",
@@ -351,12 +353,20 @@ def _read(at: At, ref: PoolRef) -> Reading[ERC4626Pool]:
     """A vault whose answers are those of the one on paper."""
     vault = _SHARES.at(ref.address)
     names = ("asset", "totalAssets", "totalSupply")
-    answers = yield [at.ask(vault, name) for name in names]
+    # Each slot in question holds its own place in the list, counted from 1, so that the balance tells which one is read.
+    marks = _in_slots(vault, dict(zip(_BALANCES_AT, range(1, len(_BALANCES_AT) + 1), strict=True)))
+    answers = yield [
+        *(at.ask(vault, name) for name in names),
+        _as_holder(at.ask(vault, "balanceOf", _HOLDER), marks),
+    ]
     asset, total_assets, total_supply = (
-        vault.result(name, answer) for name, answer in zip(names, answers, strict=True)
+        vault.result(name, answer) for name, answer in zip(names, answers[:3], strict=True)
     )
+    mark = answered(vault, "balanceOf", answers[3])
+    if mark is None or not 0 < mark <= len(_BALANCES_AT):
+        raise UnsupportedPool(f"ERC-4626 whose shares cannot be lent ({ref.address})")
     tokens = yield from tokens_read(at, (asset, ref.address))
-    lent = _with_shares(vault, total_supply)
+    lent = _in_slots(vault, {_BALANCES_AT[mark - 1]: total_supply})
     answers = yield [
         at.ask(vault, "maxDeposit", _HOLDER),
         _as_holder(at.ask(vault, "maxRedeem", _HOLDER), lent),
@@ -376,12 +386,17 @@ def _read(at: At, ref: PoolRef) -> Reading[ERC4626Pool]:
             "max_redeem": vault.result("maxRedeem", answers[1]),
         }
     )
-    yield from _check(at, vault, paper)
-    return paper
+    pays_out = yield from _check(at, vault, paper, lent)
+    return paper if pays_out else replace(paper, max_redeem=0)
 
 
-def _check(at: At, vault: Contract, paper: ERC4626Pool) -> Reading[None]:
-    """Previews of parts of what is there and of a whole token, and redemptions of as much as may be redeemed."""
+def _check(at: At, vault: Contract, paper: ERC4626Pool, lent: dict[str, Any]) -> Reading[bool]:
+    """Try previews of parts of what is there and of a whole token, and redemptions of as much as may be redeemed; False where each of
+    those reverts.
+
+    Raises:
+        UnsupportedPool: an answer is another than on paper.
+    """
     asset, share = paper.tokens
     wholes = [{1, 10**token.decimals} for token in paper.tokens]
     for whole, held in zip(wholes, (paper.total_assets, paper.total_supply), strict=True):
@@ -390,25 +405,34 @@ def _check(at: At, vault: Contract, paper: ERC4626Pool) -> Reading[None]:
     asked = [("previewDeposit", 0, amount) for amount in sorted(wholes[0])]
     asked += [("previewRedeem", 1, amount) for amount in sorted(wholes[1])]
     redeemed = sorted(amount for amount in wholes[1] if paper._out(1, amount) and amount <= most)
-    lent = _with_shares(vault, paper.total_supply)
     calls = [at.ask(vault, name, amount) for name, _, amount in asked]
     calls += [
         _as_holder(at.ask(vault, "redeem", amount, _HOLDER, _HOLDER), lent) for amount in redeemed
     ]
     asked += [("redeem", 1, amount) for amount in redeemed]
     answers = yield calls
-    for (name, i, amount), answer in zip(asked, answers, strict=True):
-        if answered(vault, name, answer) != paper._out(i, amount):
+    found = [
+        answered(vault, name, answer) for (name, *_), answer in zip(asked, answers, strict=True)
+    ]
+    previews = len(asked) - len(redeemed)
+    pays_out = not redeemed or any(paid is not None for paid in found[previews:])
+    compared = len(asked) if pays_out else previews
+    for (name, i, amount), paid in zip(asked[:compared], found, strict=False):
+        if paid != paper._out(i, amount):
             raise UnsupportedPool(
                 f"ERC-4626 of other mathematics ({name} of {share.symbol} for {asset.symbol}, {vault.address})"
             )
+    return pays_out
 
 
-def _with_shares(vault: Contract, shares: int) -> dict[str, Any]:
-    """The state override of a call in which an account that nobody has holds so many shares of a vault."""
+def _in_slots(vault: Contract, shares: Mapping[int, int]) -> dict[str, Any]:
+    """The state override of a call in which an account that nobody has holds shares of a vault, by the slot of the balances."""
     holder = bytes(12) + bytes.fromhex(_HOLDER[2:])
-    slots = ("0x" + keccak(holder + at.to_bytes(32)).hex() for at in _BALANCES_AT)
-    return {vault.address: {"stateDiff": dict.fromkeys(slots, f"0x{shares:064x}")}}
+    words = {
+        "0x" + keccak(holder + slot.to_bytes(32)).hex(): f"0x{held:064x}"
+        for slot, held in shares.items()
+    }
+    return {vault.address: {"stateDiff": words}}
 
 
 def _as_holder(call: Call, lent: dict[str, Any]) -> Call:

@@ -42,6 +42,7 @@ from rebalancer.venues import Token, UniswapV3Pool
 
 __all__ = [
     "DAY",
+    "FIELD_POLICY",
     "MILLION",
     "PRICES_E8",
     "Attack",
@@ -60,6 +61,9 @@ MILLION = 10**6 * E18
 """A million dollars."""
 
 PRICES_E8 = {"ETH/USD": 2_000 * 10**8, "BTC/USD": 30_000 * 10**8, "USDC/USD": 10**8}
+FIELD_POLICY = replace(DEMO_POLICY, open_after_seconds=0)
+"""Execution opens where a row says so."""
+
 _SHARES = 10**6 * E18
 _SEED_SHARES = 500_000 * E18
 _RICHES_USD = 10**11
@@ -149,14 +153,12 @@ class Loot:
 
 
 class Field:
-    """A market, a vault and a thief on a local Anvil."""
+    """A market, a vault and a thief on a local Anvil: those of a stage, or the devnet's where none is given."""
 
-    def __init__(self, chain: LocalChain) -> None:
+    def __init__(self, chain: LocalChain, stage: Stage | None = None) -> None:
         self.chain = chain
         chain.run_steadily()
-        # Execution opens where a row says so.
-        policy = replace(DEMO_POLICY, open_after_seconds=0)
-        self.stage: Stage = build_stage(chain, PRICES_E8, policy=policy)
+        self.stage: Stage = stage or build_stage(chain, PRICES_E8, policy=FIELD_POLICY)
         self.market = self.stage.market
         self.vault = contract_at(chain.rpc, "BasketVault", self.stage.vault)
         self.rebalancer = Actor.KEEPER.address

@@ -22,6 +22,7 @@ from scripts._attacks import (
     rates,
     shares,
     stolen_keeper,
+    wrappers,
 )
 from scripts._attacks.field import Attack, Field, Result, act
 
@@ -44,6 +45,7 @@ ATTACKS: dict[str, Attack] = {
     "moved-average": prices.moved_average,
     "rates": rates.rates,
     "fundamental-feed": rates.fundamental_feed,
+    "wrappers": wrappers.wrappers,
     "fees": fees.fees,
     "first-depositor": shares.first_depositor,
     "emptied": emptied.emptied,

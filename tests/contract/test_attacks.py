@@ -162,6 +162,21 @@ def test_market_as_second_source_stops_what_a_fundamental_feed_gives_away(
     assert checked.lost_e18 <= bound(checked)
 
 
+def test_wrappers_that_are_given_to_paused_or_slashed_cost_no_more_than_a_trade(
+    results: dict[str, list[Result]],
+) -> None:
+    donated, *paused, jumping, slashed = results["wrappers"]
+
+    assert donated.gained_e18 <= 0
+    for result in paused:
+        assert (result.gained_e18, result.lost_e18 * 4 < bound(result)) == (0, True)
+    for result in (jumping, slashed):
+        # The thief takes nearly all that one trade may lose, and no more.
+        assert 99 * bound(result) < 100 * result.lost_e18 <= 100 * bound(result)
+    for result in results["wrappers"]:
+        assert result.remark.count("a redemption in kind is paid at once") == 1
+
+
 def test_quotes_are_good_for_their_own_chain_filler_vault_and_time(
     results: dict[str, list[Result]],
 ) -> None:

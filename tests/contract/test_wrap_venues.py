@@ -202,6 +202,39 @@ def test_vault_that_keeps_a_fee_is_refused(chain: LocalChain) -> None:
         fair.read()
 
 
+def staked_dollar(chain: LocalChain) -> ShareVault:
+    """A vault that behaves as sUSDe does, with a cooldown."""
+    asset = chain.deploy("MockToken", "Coin", "COIN", 18)
+    vault = chain.deploy("MockStakedDollar", asset.address, 7 * 86_400)
+    made = ShareVault(chain, asset, vault, chain.deploy("RouteExecutor"))
+    made.deposit(1_000 * E18)
+    made.donate(250 * E18)
+    return made
+
+
+def test_vault_whose_redemptions_revert_is_deposited_into(chain: LocalChain) -> None:
+    """maxRedeem returns the balance all the same, and balances are in slot 4."""
+    dollar = staked_dollar(chain)
+    assert dollar.vault.call("maxRedeem", chain.accounts[3]) == 1_000 * E18
+    pool = dollar.read()
+
+    assert pool.max_redeem == 0
+    with pytest.raises(LiquidityExhausted):
+        pool.quote_in(dollar.vault.address, dollar.asset.address, 1)
+    expected = pool.quote_in(dollar.asset.address, dollar.vault.address, 10 * E18)
+    assert dollar.sell(pool, dollar.asset, 10 * E18, to_caller=True) == expected
+
+
+def test_vault_whose_cooldown_ended_is_redeemed_from(chain: LocalChain) -> None:
+    dollar = staked_dollar(chain)
+    chain.transact(dollar.vault, "setCooldown", 0)
+    pool = dollar.read()
+
+    assert pool.max_redeem == 1_000 * E18
+    expected = pool.quote_in(dollar.vault.address, dollar.asset.address, 10 * E18)
+    assert dollar.sell(pool, dollar.vault, 10 * E18, to_caller=True) == expected
+
+
 @dataclass(frozen=True)
 class Lido:
     """stETH at some rate, of which an account holds much, and its wrapper."""

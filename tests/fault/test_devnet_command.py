@@ -23,8 +23,9 @@ from rebalancer.chain.snapshot import read_block
 from rebalancer.cli.devnet import _Steps
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.market import USDC, WBTC, WETH, Market
-from rebalancer.devnet.node import Node, NodeSettings
+from rebalancer.devnet.node import Node, NodeKind, NodeSettings
 from rebalancer.devnet.profile import opening_pools
+from rebalancer.devnet.rate_assets import build_rate_environment
 from rebalancer.devnet.stage import Actor, Stage, set_stage
 from rebalancer.devnet.uniswap import pool_address
 from rebalancer.errors import NodePortBusy, RpcUnreachable
@@ -96,6 +97,37 @@ def test_devnet_is_ready_when_it_says_so_and_gone_after_ctrl_c(
         assert (code, "Traceback" in told) == (0, False)
         with Rpc(ready["rpc_url"]) as rpc, pytest.raises(RpcUnreachable):
             rpc.chain_id()
+
+
+def test_devnet_of_rate_assets_has_a_vault_that_takes_deposits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    still = ("--port", "0", "--speed", "0", "--days", "1")
+    with started(tmp_path, "devnet", "--rate-assets", *still, "--json") as net:
+        ready = first_object(net)
+        where = ("--rpc-url", ready["rpc_url"], "--deployment", tmp_path / "deployment.json")
+        assert run(capsys, *where, "vault", "status", "--json").json["reason"] == "InBand"
+        paid = ("--token", "USDe", "--amount", "1000", "--account", Actor.DEPOSITOR.value)
+        assert run(capsys, *where, "vault", "deposit", *paid).code == 0
+        assert run(capsys, *where, "doctor").code == 0
+
+        assert ended(net)[0] == 0
+
+
+def test_market_of_rate_assets_earns_once_a_day_and_follows_its_rates(node_kind: NodeKind) -> None:
+    settings = NodeSettings(kind=node_kind, genesis_at=GENESIS_AT, ready_timeout_s=SECONDS)
+    with Node.start(settings) as node, node.rpc(timeout_s=SECONDS) as rpc:
+        chain = LocalChain(rpc)
+        rates = build_rate_environment(chain)
+        steps = _Steps(rates.stage.market, Console(file=StringIO()), rates)
+        begun, seen = chain.now(), [rates.prices_at_rates_e8(2_000 * 10**8)]
+        for hours in (1, 23, 26, 34):
+            steps.step({"ETH/USD": 2_000 * 10**8, "BTC/USD": 1}, begun + hours * 3_600)
+            seen.append(dict(rates.stage.market.prices_e8))
+
+    first, still, before, stepped, later = (prices["SUSDE/USD"] for prices in seen)
+    assert first == still == before <= stepped < later
+    assert seen[2]["WSTETH/USD"] < seen[3]["WSTETH/USD"] == seen[4]["WSTETH/USD"]
 
 
 def test_devnet_plays_its_tape_while_a_keeper_looks_on(tmp_path: Path) -> None:

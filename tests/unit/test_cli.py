@@ -186,6 +186,8 @@ def test_module_runs_as_the_program_does() -> None:
         (("vault", "set-targets"), "Missing option '--target'"),
         (("vault", "deposit", "--shares", "1", "--account", "20"), "is not in the range 0<=x<=19"),
         (("devnet", "--speed", "-1"), "is not in the range"),
+        (("devnet", "--rate-assets", "--fork"), "--rate-assets makes its own pools"),
+        (("devnet", "--rate-assets", "--pool", "p.json"), "--rate-assets makes its own pools"),
         (("demo", "--band-bps", "0"), "0 is not in the range"),
         (("nonsense",), "No such command 'nonsense'"),
     ],

@@ -34,6 +34,8 @@ OTHERS_IN_WHEEL = {
     "SwapRouter02",
     "UniswapV3Factory",
     "UniswapV3Pool",
+    "UniswapV2Factory",  # GPL-3.0-or-later
+    "UniswapV2Pair",
     "WETH9",  # GPL-3.0-or-later
 }
 """Contracts of other authors that the package ships, with their licences."""

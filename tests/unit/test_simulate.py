@@ -197,6 +197,27 @@ def test_simulated_rebalance_sells_exactly_and_buys_at_least_what_is_planned(
     assert (error.asset, error.planned_raw, error.simulated_raw) == differs
 
 
+@pytest.mark.parametrize(
+    ("change", "differs"),
+    [(-50_000, False), (-49_995, False), (-49_994, True), (-50_001, True), (0, True)],
+)
+def test_sale_that_the_vault_lowers_by_a_basis_point_is_as_planned(
+    change: int, differs: bool
+) -> None:
+    """A price that grows by the second makes a surplus smaller one block later."""
+    logs = [rebalanced(VAULT, [change, 3])]
+    check = Simulator(Node(done({"status": "0x1", "logs": logs}))).check_rebalance(
+        VAULT, "0x", 1, [50_000, 0], [0, 3]
+    )
+
+    if not differs:
+        check(ME)
+        return
+    with pytest.raises(SimulationDiffers) as caught:
+        check(ME)
+    assert (caught.value.planned_raw, caught.value.simulated_raw) == (-50_000, change)
+
+
 def test_check_of_a_rebalance_passes_over_a_node_that_cannot_tell() -> None:
     check = Simulator(Node(None)).check_rebalance(VAULT, "0x", 1, [5, 0], [0, 3])
 

@@ -1,0 +1,265 @@
+"""Market and vault of tokens that are worth a rate times what they wrap: wstETH over stETH, and a staked dollar that behaves as sUSDe does.
+
+The vault holds WETH, wstETH, USDe and sUSDe. Both wrappers are priced by rate x feed: an exchange-rate feed, quoted in ether or USDe.
+Their second source is the market: the average of wstETH's pool with USDe, and a market feed of sUSDe. Every token has a pool, and the
+wrappers can be deposited into and redeemed as well: USDe for sUSDe, and WETH for stETH (on a Uniswap V2 pair) for wstETH.
+
+`rebalancer devnet --rate-assets`, tests and attacks start from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rebalancer.chain.contracts import BoundContract, contract_at
+from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
+from rebalancer.devnet.local import LocalChain
+from rebalancer.devnet.market import WETH, Market
+from rebalancer.devnet.market import FeedSpec as MarketFeed
+from rebalancer.devnet.stage import DEMO_BAND_BPS, DEMO_POLICY, Actor, Stage, set_stage
+from rebalancer.operations.deploy import FeedSpec, SourceKind, SourceSpec, set_feed, set_source
+from rebalancer.settlement import Policy
+from rebalancer.units import BPS, E18
+from rebalancer.venues import PoolRef, Token, UniswapV3Pool, synthetic
+from rebalancer.venues.uniswap_v3_math import sqrt_price_x96
+
+__all__ = ["DIVERGENCE_BPS", "RATE_PRICES_E8", "RateEnvironment", "build_rate_environment"]
+
+RATE_PRICES_E8 = {
+    "ETH/USD": 2_000 * 10**8,
+    "USDE/USD": 10**8,
+    "WSTETH/USD": 2_400 * 10**8,
+    "SUSDE/USD": 125 * 10**6,
+}
+"""Of the market, as it opens: the rates are 1.2 stETH and 1.25 USDe."""
+
+DIVERGENCE_BPS = 200
+_WINDOW_SECONDS = 1_800
+_COOLDOWN_SECONDS = 7 * 86_400
+_TARGETS_E18 = {
+    "WETH": 3 * E18 // 10,
+    "wstETH": 3 * E18 // 10,
+    "USDe": 2 * E18 // 10,
+    "sUSDe": 2 * E18 // 10,
+}
+_DEPTH_USD = 10**7
+"""Of the token1 that each Uniswap V3 pool holds, and of either side of the pair of stETH."""
+_STETH_SHARES = 8 * 10**6 * E18
+_STAKED_USD = 10**9
+_STETH_YIELD_BPS_PER_YEAR = 300
+_STAKED_YIELD_BPS_PER_YEAR = 1_000
+_PAIR_FEE_PIPS = 3_000
+_HEARTBEAT_SECONDS = 86_400
+_SANE_FACTOR = 20
+
+
+@dataclass(frozen=True)
+class RateEnvironment:
+    """The environment, and the outside contracts behind its rates."""
+
+    stage: Stage
+    steth: BoundContract
+    wsteth: BoundContract
+    usde: BoundContract
+    susde: BoundContract
+    pair: str
+    """Of stETH and WETH."""
+
+    @property
+    def vault(self) -> BoundContract:
+        """The vault of the four tokens."""
+        return contract_at(self.stage.chain.rpc, "BasketVault", self.stage.vault)
+
+    def pool(self, one: str, other: str) -> str:
+        """The Uniswap V3 pool of two tokens, named by symbol."""
+        listed = self.stage.deployment.listed
+        ends = {listed(one).address, listed(other).address}
+        (found,) = [p for p in self.stage.market.deployment.pools if set(p.tokens) == ends]
+        return found.address
+
+    def snapshot(self) -> VaultSnapshot:
+        """The vault at the newest block."""
+        rpc, system = self.stage.chain.rpc, self.stage.system
+        return read_vaults(rpc, system.lens, [self.stage.vault], read_block(rpc))[0]
+
+    def move(self, prices_e8: Mapping[str, int] | None = None, seconds: int = 900) -> None:
+        """Time passes, the market has these prices, and pools follow."""
+        market = self.stage.market
+        market.step({**market.prices_e8, **(prices_e8 or {})}, self.stage.chain.now() + seconds)
+
+    def settle(self, prices_e8: Mapping[str, int] | None = None) -> None:
+        """The same, until averages have caught up with the market."""
+        self.move(prices_e8)
+        self.move(seconds=_WINDOW_SECONDS + 60)
+
+    def prices_at_rates_e8(self, eth_usd_e8: int) -> dict[str, int]:
+        """The prices of a market that values both wrappers as their rates do now, rounded down, by feed name."""
+        wrapped_e18 = int(self.wsteth.call("stEthPerToken"))
+        staked_e18 = int(self.susde.call("convertToAssets", E18))
+        usde_e8 = RATE_PRICES_E8["USDE/USD"]
+        return {
+            "ETH/USD": eth_usd_e8,
+            "USDE/USD": usde_e8,
+            "WSTETH/USD": eth_usd_e8 * wrapped_e18 // E18,
+            "SUSDE/USD": usde_e8 * staked_e18 // E18,
+        }
+
+    def earn(self, days: int = 1) -> None:
+        """Both wrappers earn what they earn in so many days: stETH at once, the staked dollar over the next eight hours."""
+        steth_raw = int(self.steth.call("ownEther")) * _STETH_YIELD_BPS_PER_YEAR
+        staked_raw = int(self.susde.call("totalAssets")) * _STAKED_YIELD_BPS_PER_YEAR
+        self.send(self.steth, "reward", steth_raw * days // (BPS * 365))
+        self.reward(staked_raw * days // (BPS * 365))
+
+    def reward(self, amount_raw: int) -> None:
+        """The staked dollar earns so much USDe, which it counts over eight hours."""
+        self.give(amount_raw)
+        self.send(self.susde, "reward", amount_raw)
+
+    def change_staked(self, change_bps: int) -> None:
+        """What the staked dollar holds grows at once by a gift, or falls by a slashing."""
+        amount_raw = int(self.susde.call("totalAssets")) * abs(change_bps) // BPS
+        function = "mint" if change_bps > 0 else "burn"
+        self.send(self.usde, function, self.susde.address, amount_raw)
+
+    def give(self, amount_raw: int) -> None:
+        """Somebody sends the staked dollar's vault so much USDe."""
+        self.stage.chain.transact(self.usde, "mint", self.susde.address, amount_raw)
+
+    def send(self, contract: BoundContract, function: str, *args: Any) -> None:
+        """A transaction of a stranger: the doubles do what anybody says."""
+        self.stage.chain.transact(contract, function, *args, sender=self.stage.chain.accounts[12])
+
+
+def build_rate_environment(
+    chain: LocalChain,
+    policy: Policy = DEMO_POLICY,
+    band_bps: int = DEMO_BAND_BPS,
+    eth_usd_e8: int = RATE_PRICES_E8["ETH/USD"],
+) -> RateEnvironment:
+    """Build market, system and vault. The staked dollar has a cooldown: nothing of it can be redeemed.
+
+    Raises:
+        as `build_stage`.
+    """
+    steth = chain.deploy("MockStETH")
+    whale = chain.accounts[11]
+    chain.transact(steth, "mintShares", whale, _STETH_SHARES, _STETH_SHARES * 12 // 10)
+    wsteth = chain.deploy("MockWstETH", steth.address)
+    usde = chain.deploy("MockToken", "USDe", "USDe", 18)
+    susde = chain.deploy("MockStakedDollar", usde.address, _COOLDOWN_SECONDS)
+    chain.transact(usde, "mint", whale, _STAKED_USD * E18 * 5 // 4)
+    chain.transact(usde, "approve", susde.address, 2**255, sender=whale)
+    chain.transact(susde, "deposit", _STAKED_USD * E18, whale, sender=whale)
+    chain.transact(usde, "transfer", susde.address, _STAKED_USD * E18 // 4, sender=whale)
+
+    wrapper, dollar = Token(wsteth.address, "wstETH", 18), Token(usde.address, "USDe", 18)
+    staked = Token(susde.address, "sUSDe", 18)
+    priced = {"ETH/USD": WETH, "USDE/USD": dollar, "WSTETH/USD": wrapper, "SUSDE/USD": staked}
+    feeds = [MarketFeed(name, token, _HEARTBEAT_SECONDS) for name, token in priced.items()]
+    prices_e8 = RATE_PRICES_E8 | {"ETH/USD": eth_usd_e8, "WSTETH/USD": eth_usd_e8 * 12 // 10}
+    usd_e8 = {token.address: prices_e8[name] for name, token in priced.items()}
+    pools = [
+        _pool(one, other, fee_pips, tick_spacing, usd_e8)
+        for one, other, fee_pips, tick_spacing in (
+            (dollar, WETH, 500, 10),
+            (wrapper, WETH, 500, 10),
+            (wrapper, dollar, 3_000, 60),
+            (staked, dollar, 500, 10),
+        )
+    ]
+    market = Market.build(chain, pools, prices_e8, feeds)
+    for pool in market.deployment.pools:
+        contract = contract_at(chain.rpc, "UniswapV3Pool", pool.address)
+        chain.transact(contract, "increaseObservationCardinalityNext", 128, gas=10_000_000)
+    pair = _pair(market, steth, whale)
+    stage = set_stage(market, policy, band_bps, _TARGETS_E18)
+    edges = (
+        PoolRef(susde.address, (usde.address, susde.address), venue="erc4626"),
+        PoolRef(wsteth.address, (steth.address, wsteth.address), venue="wsteth"),
+        PoolRef(pair, _sorted(steth.address, WETH.address), _PAIR_FEE_PIPS, "uniswap-v2"),
+    )
+    deployment = replace(stage.deployment, pools=(*stage.deployment.pools, *edges))
+    made = RateEnvironment(replace(stage, deployment=deployment), steth, wsteth, usde, susde, pair)
+    made.move(seconds=_WINDOW_SECONDS + 60)
+    _price_by_rates(made)
+    return made
+
+
+def _price_by_rates(made: RateEnvironment) -> None:
+    """Set rate x feed as the first source of both wrappers, and the market as the second."""
+    stage = made.stage
+    chain, hub, owner = stage.chain, stage.system.oracle, stage.wallet(Actor.OWNER)
+    rates = (
+        ("wstETH", made.wsteth.data("stEthPerToken"), "WETH", "WSTETH/USD"),
+        ("sUSDe", made.susde.data("convertToAssets", E18), "USDe", "SUSDE/USD"),
+    )
+    for symbol, call, quote_symbol, market_feed in rates:
+        token, quote = map(stage.deployment.listed, (symbol, quote_symbol))
+        description = f"{symbol} / {quote_symbol}"
+        rate = chain.deploy("MockRateFeed", token.address, bytes.fromhex(call[2:]), description)
+        price_e18 = stage.market.prices_e8[market_feed] * 10**10
+        span = price_e18 // _SANE_FACTOR, price_e18 * _SANE_FACTOR
+        spec = FeedSpec(rate.address, 18, _HEARTBEAT_SECONDS, *span, quote=quote.address)
+        set_feed(owner, hub, token.address, spec)
+    average = SourceSpec(
+        kind=SourceKind.UNISWAP_V3_TWAP,
+        target=made.pool("wstETH", "USDe"),
+        span_seconds=_WINDOW_SECONDS,
+        decimals=18,
+        token_decimals=18,
+        selector=bytes(4),
+        quote=made.usde.address,
+        max_divergence_bps=DIVERGENCE_BPS,
+    )
+    set_source(owner, hub, made.wsteth.address, average)
+    (feed,) = [one for one in stage.deployment.feeds if one.name == "SUSDE/USD"]
+    direct = SourceSpec(
+        kind=SourceKind.FEED,
+        target=feed.address,
+        span_seconds=_HEARTBEAT_SECONDS,
+        decimals=feed.decimals,
+        token_decimals=18,
+        selector=bytes(4),
+        quote="0x" + "00" * 20,
+        max_divergence_bps=DIVERGENCE_BPS,
+    )
+    set_source(owner, hub, made.susde.address, direct)
+
+
+def _sorted(one: str, other: str) -> tuple[str, str]:
+    """Two addresses in the order of a pool's tokens."""
+    low, high = sorted((one.lower(), other.lower()), key=lambda address: int(address, 16))
+    return low, high
+
+
+def _pool(
+    one: Token, other: Token, fee_pips: int, tick_spacing: int, usd_e8: Mapping[str, int]
+) -> UniswapV3Pool:
+    """A pool of two tokens at the market's prices."""
+    low, high = sorted((one, other), key=lambda token: int(token.address, 16))
+    prices = usd_e8[low.address], usd_e8[high.address]
+    return synthetic(
+        low,
+        high,
+        fee_pips=fee_pips,
+        tick_spacing=tick_spacing,
+        sqrt_price_x96=sqrt_price_x96(*prices, low.decimals, high.decimals),
+        # {raw} = {usd} * {raw/token} / {usd/token}
+        depth1_raw=_DEPTH_USD * 10**8 * 10**high.decimals // prices[1],
+    )
+
+
+def _pair(market: Market, steth: BoundContract, whale: str) -> str:
+    """A Uniswap V2 pair of stETH and WETH, one for one. stETH is sent, not minted: what arrives may be a wei less."""
+    chain = market.chain
+    factory = chain.deploy("UniswapV2Factory", chain.accounts[0])
+    chain.transact(factory, "createPair", steth.address, WETH.address)
+    pair: str = factory.call("getPair", steth.address, WETH.address)
+    side_raw = _DEPTH_USD * 10**8 * E18 // market.prices_e8["ETH/USD"]
+    chain.transact(steth, "transfer", pair, side_raw, sender=whale)
+    market.deal("WETH", pair, side_raw)
+    chain.transact(contract_at(chain.rpc, "UniswapV2Pair", pair), "mint", whale)
+    return pair
