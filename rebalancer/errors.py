@@ -537,7 +537,7 @@ class TooManyFailures(KeeperError):
     exit_code = 22
 
 
-class AllChainsRest(KeeperError):
+class AllChainsUnavailable(KeeperError):
     """On every chain tick after tick failed; `failures` are the last ones, a sentence each."""
 
     failures: Sequence[str]

@@ -3,7 +3,7 @@
 `start → tick → stop`. A tick brings forward what was sent before, verifies what was mined, evaluates the vaults at the newest block
 (`rebalancer.keeper.evaluate`), and hands what is to be sent to the outbox after a simulation. "Do nothing" is a decision too, and
 every decision has a reason. After a rebalance is mined, the vault's books are held against the policy: a difference of one unit is
-`BooksDiffer`, which stops that vault for good, because then either this program or the chain is not what it seems.
+`LedgerMismatch`, which stops that vault for good, because then either this program or the chain is not what it seems.
 
 The keeper chooses when and by which route. What it may sell, how much and at what loss, the vault decides.
 """
@@ -28,7 +28,6 @@ from rebalancer.chain.rpc import Call, Rpc
 from rebalancer.chain.snapshot import Block, VaultSnapshot, decode_vaults, read_block, read_vaults
 from rebalancer.deploy import Role
 from rebalancer.errors import (
-    BooksDiffer,
     ChainError,
     ContractMissing,
     ContractReverted,
@@ -37,6 +36,7 @@ from rebalancer.errors import (
     InsufficientEther,
     KeeperNotAuthorized,
     L1FeeUnknown,
+    LedgerMismatch,
     LimitError,
     RpcRejected,
     SignerUnavailable,
@@ -199,7 +199,7 @@ class Keeper:
             UnknownVault: an address is not a vault's.
             KeeperNotAuthorized: an account does not hold the keeper's role.
             ForeignPending, TooManyGaps: an account's nonces are not in order.
-            BooksDiffer: after a rebalance that is not final yet, and no other vault is left.
+            LedgerMismatch: after a rebalance that is not final yet, and no other vault is left.
         """
         bind_contextvars(chain_id=self.site.chain_id)
         self.rpc.chain_id()
@@ -236,7 +236,7 @@ class Keeper:
                 continue
             try:
                 verify(self.rpc, self.site.system.lens, attempt.intent, receipt)
-            except BooksDiffer as differ:
+            except LedgerMismatch as differ:
                 self._halt_for_good(differ)
 
     def run(
@@ -248,7 +248,7 @@ class Keeper:
 
         Raises:
             TooManyFailures: that many ticks in a row failed, and the options say to give up; carries the last failure.
-            BooksDiffer: no vault is left whose books are what the policy says.
+            LedgerMismatch: no vault is left whose books are what the policy says.
         """
         with Heads(
             self.rpc, self.options.socket_url, poll_seconds=self.options.poll_seconds
@@ -317,7 +317,7 @@ class Keeper:
             self._hand(decisions, on_decision)
             if opened and options.gives_up:
                 raise TooManyFailures(failures, failure) from failure
-        except BooksDiffer as differ:
+        except LedgerMismatch as differ:
             decisions = self._taken()
             self._tell(began, None, decisions, str(differ), self.rpc.requests - asked)
             self._hand(decisions, on_decision)
@@ -354,7 +354,7 @@ class Keeper:
 
         Raises:
             ChainError: the chain could not be read or a transaction not sent; nothing is half done that a later tick does not settle.
-            BooksDiffer: a vault's books are not what the policy says, and no other vault is left.
+            LedgerMismatch: a vault's books are not what the policy says, and no other vault is left.
         """
         bind_contextvars(chain_id=self.site.chain_id)  # whoever logs below says of which chain
         began, asked = time.monotonic(), self.rpc.requests
@@ -524,7 +524,7 @@ class Keeper:
             try:
                 plan = verdict.plan if verdict else None
                 outcome = verify(self.rpc, self.site.system.lens, intent, receipt, plan)
-            except BooksDiffer as differ:
+            except LedgerMismatch as differ:
                 return self._books_differ(differ, decision)
             breaker.succeeded()
             return decision(Reason.REBALANCED, intent.reason, outcome)
@@ -538,18 +538,18 @@ class Keeper:
         return snapshot
 
     def _books_differ(
-        self, differ: BooksDiffer, decision: Callable[[Reason, str], Decision]
+        self, differ: LedgerMismatch, decision: Callable[[Reason, str], Decision]
     ) -> Decision:
         """Leave that vault alone, and say so even if it ends the keeper."""
         halted = decision(Reason.HALTED, str(differ))
         try:
             self._halt_for_good(differ)
-        except BooksDiffer:
+        except LedgerMismatch:
             self._untold.append(halted)
             raise
         return halted
 
-    def _halt_for_good(self, differ: BooksDiffer) -> None:
+    def _halt_for_good(self, differ: LedgerMismatch) -> None:
         """Leave a vault alone until a restart; and all, where there is no other, or where another differs as well."""
         log.error("books_differ", vault=differ.vault, tx=differ.transaction_hash, why=str(differ))
         self._breaker_of(differ.vault).trip(str(differ), time.time())

@@ -13,7 +13,7 @@ from rebalancer.chain.heads import Heads
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
 from rebalancer.devnet.stage import DEMO_POLICY, Actor, Stage
-from rebalancer.errors import BooksDiffer, KeeperNotAuthorized, RpcUnreachable, UnknownVault
+from rebalancer.errors import KeeperNotAuthorized, LedgerMismatch, RpcUnreachable, UnknownVault
 from rebalancer.keeper import (
     Decision,
     Evaluator,
@@ -327,7 +327,7 @@ def test_books_of_the_only_vault_that_differ_end_the_keeper(
     keeper = keeper_of(stage, vaults[:1], outbox, receipt_seconds=30)
     move(stage, UP_10_PERCENT)
 
-    with pytest.raises(BooksDiffer) as differ:
+    with pytest.raises(LedgerMismatch) as differ:
         keeper.tick()
 
     assert differ.value.vault == stage.vault
@@ -344,7 +344,7 @@ def test_books_that_an_earlier_run_may_not_have_compared_are_compared_at_the_sta
         lambda *given, **named: _other_books(settle(*given, **named)),
     )
 
-    with pytest.raises(BooksDiffer):
+    with pytest.raises(LedgerMismatch):
         keeper_of(stage, vaults[:1], outbox).start()
     both = keeper_of(stage, vaults, outbox)
     both.start()

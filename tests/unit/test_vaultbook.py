@@ -15,7 +15,7 @@ from rebalancer.chain.abi import interface
 from rebalancer.chain.heads import Head, Header
 from rebalancer.chain.rpc import Call, Rpc
 from rebalancer.chain.snapshot import Block, decode_vaults, read_block, read_vaults
-from rebalancer.chain.vaultbook import BookDiffers, VaultBook
+from rebalancer.chain.vaultbook import CacheMismatch, VaultBook
 from rebalancer.errors import BlockVanished, RpcMalformed, RpcRejected, UnknownVault
 from rebalancer.policy import Asset, Basket, Policy, Price, State
 from rebalancer.reasons import Reason
@@ -465,8 +465,8 @@ def test_the_audit_goes_round_and_names_the_words_that_differ() -> None:
     changed = book.audit(block(101), 3)
 
     assert changed == (
-        BookDiffers(two, block(101), (2, 23 + 10 + 8)),
-        BookDiffers(three, block(101), (3,)),
+        CacheMismatch(two, block(101), (2, 23 + 10 + 8)),
+        CacheMismatch(three, block(101), (3,)),
     )
     assert book.audit(block(101), 3) == ()
     lens.vaults[one].assets.pop()
