@@ -25,12 +25,24 @@ def _decimal(units: int, decimals: int) -> str:
     return f"{whole}.{rest:0{decimals}d}".rstrip("0").rstrip(".")
 
 
+def _value(value: object) -> str:
+    """A value of any type, without Python's quotes and brackets."""
+    if value is None:
+        return "missing"
+    if isinstance(value, bytes):
+        return f"0x{value.hex()}"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_value, value))
+    return str(value)
+
+
 _FORMATS: Mapping[str, Callable[[Any], str]] = {
     "ether": lambda wei: _decimal(wei, 18),
     "gwei": lambda wei: _decimal(wei, 9),
     "percent": lambda fraction_e18: _decimal(fraction_e18, 16),
     "list": lambda items: ", ".join(map(str, items)),
     "list_or_none": lambda items: ", ".join(map(str, items)) or "none",
+    "value": _value,
     "clause": lambda sentence: str(sentence).rstrip("."),
 }
 """What a template may write after a field's name and a colon, beside the formats of Python."""
@@ -144,18 +156,21 @@ class RpcBusy(RpcUnreachable):
     """The endpoint is at a limit and asks to be left alone for `retry_seconds`, or does not say for how long (None)."""
 
     retry_seconds: float | None = None
-    template = "The RPC endpoint {endpoint} is at a limit ({reason}){wait}: ask it less often, or add another endpoint."
+    template = """The RPC endpoint {endpoint} limits our requests ({reason}){wait}: send fewer requests, or add
+    another endpoint."""
 
     @property
     def wait(self) -> str:
-        return "" if self.retry_seconds is None else f"; it asks to wait {self.retry_seconds:g} s"
+        return (
+            "" if self.retry_seconds is None else f"; it asks us to wait {self.retry_seconds:g} s"
+        )
 
 
 class RpcTimeout(ChainError):
     endpoint: str
     timeout_s: float
-    template = """The RPC endpoint {endpoint} did not answer within {timeout_s:g} s: try again, allow more time, or use
-    another endpoint."""
+    template = """The RPC endpoint {endpoint} did not answer within {timeout_s:g} s: try again, allow more time, or
+    use another endpoint."""
 
 
 class RpcRejected(ChainError):
@@ -165,7 +180,7 @@ class RpcRejected(ChainError):
     code: int
     message: str
     data: bytes = b""
-    template = "The node refused {method} (code {code}: {message}): check what was asked of it."
+    template = "The node refused {method} (code {code}: {message}): check the request, or use another endpoint."
 
     def __post_init__(self) -> None:
         self.message = safe_text(self.message)
@@ -175,8 +190,8 @@ class RpcRejected(ChainError):
 class RpcMalformed(ChainError):
     endpoint: str
     reason: str
-    template = """The RPC endpoint {endpoint} did not answer in JSON-RPC ({reason}): check that the address is that of
-    an Ethereum node."""
+    template = """The RPC endpoint {endpoint} sent an answer that is not JSON-RPC ({reason}): check that the address
+    is that of an Ethereum node."""
 
 
 class WrongChain(ChainError):
@@ -190,25 +205,26 @@ class EndpointsDisagree(ChainError):
     method: str
     first: str
     second: str
-    template = """The RPC endpoints {first} and {second} do not agree on {method} at one block: one of them is wrong;
-    find out which, and take it out of the settings."""
+    template = """The RPC endpoints {first} and {second} disagree on {method} at the same block: find out which one is
+    wrong, and remove it from the settings."""
 
 
 class QuorumTooSmall(ChainError):
     needed: int
     count: int
-    template = "{needed} RPC endpoints must agree and {count} can: add endpoints, or ask for fewer to agree."
+    template = "{needed} RPC endpoints must agree and only {count} can: add endpoints, or lower rpc_quorum."
 
 
 class UnknownVault(ChainError):
     vault: str
-    template = """{vault} is none of the vaults looked after: add it to the settings, or check the
-    address."""
+    template = (
+        "{vault} is not one of the configured vaults: add it to the settings, or check the address."
+    )
 
 
 class ArtifactMissing(ChainError):
     name: str
-    template = "The compiled contract {name} is missing: run `make setup` in a checkout, or install the package again."
+    template = "The compiled contract {name} is missing: run `make setup` in a checkout, or reinstall the package."
 
 
 class ContractMissing(ChainError):
@@ -217,8 +233,9 @@ class ContractMissing(ChainError):
     name: str
     address: str
     there: str = ""
-    template = """No {name} is deployed at {address}{what}: check the address and the chain it
-    belongs to."""
+    template = (
+        "No {name} is deployed at {address}{what}: check the address and the chain it belongs to."
+    )
 
     @property
     def what(self) -> str:
@@ -241,14 +258,14 @@ class ContractReverted(ChainError):
 class BlockVanished(ChainError):
     number: int
     block_hash: str
-    template = "Block {number} ({block_hash}) is not on the endpoint's chain: take a newer one and ask again."
+    template = "The endpoint's chain has no block {number} ({block_hash}): use a newer block."
 
 
 class TransactionNotMined(ChainError):
     transaction_hash: str
     timeout_s: float
-    template = """Transaction {transaction_hash} was sent but not mined within {timeout_s:g} s: look for it on the chain
-    before sending another."""
+    template = """Transaction {transaction_hash} was sent but not mined within {timeout_s:g} s: look for it on the
+    chain before you send another one."""
 
 
 class DeploymentMissing(ChainError):
@@ -259,7 +276,7 @@ class DeploymentMissing(ChainError):
 class DeploymentMalformed(ChainError):
     path: Path
     reason: str
-    template = "The addresses file {path} cannot be used ({reason}): make it anew with `rebalancer deploy`."
+    template = "The addresses file {path} cannot be used ({reason}): regenerate it with `rebalancer deploy`."
 
 
 class TokenNotInBasket(ChainError):
@@ -271,8 +288,8 @@ class TokenNotInBasket(ChainError):
 class TokenNotListed(ChainError):
     wanted: str
     known: Sequence[str]
-    template = """The token {wanted} is not in the addresses file, which knows {known:list}: use one of those, or add it
-    to the file."""
+    template = """The token {wanted} is not in the addresses file, which lists {known:list}: use one of these tokens,
+    or add it to the file."""
 
 
 class SystemMissing(ChainError):
@@ -282,8 +299,8 @@ class SystemMissing(ChainError):
 
 class LaunchUnfinished(ChainError):
     deployer: str
-    template = """The deployment that the addresses file names has not come to its end: have {deployer} run
-    `rebalancer deploy` again with the same options."""
+    template = """The deployment in the addresses file is not complete: have {deployer} run `rebalancer deploy` again
+    with the same options."""
 
 
 class FactoryMissing(ChainError):
@@ -291,9 +308,9 @@ class FactoryMissing(ChainError):
     factory: str
     signer: str
     cost_wei: int
-    template = """Chain {chain_id} lacks the deterministic-deployment factory at {factory}: send {cost_wei:ether} ether
-    to {signer} and have a node of the chain take its presigned transaction
-    (github.com/Arachnid/deterministic-deployment-proxy), or deploy on another chain."""
+    template = """Chain {chain_id} has no deterministic-deployment factory at {factory}: send {cost_wei:ether} ether
+    to {signer} and submit its presigned transaction (github.com/Arachnid/deterministic-deployment-proxy), or deploy
+    on another chain."""
 
 
 # --- devnet: local nodes and markets -----------------------------------------------------------
@@ -307,13 +324,13 @@ class DevnetError(RebalancerError):
 
 class NodeBinaryMissing(DevnetError):
     binary: str
-    template = """The program {binary} is not on PATH: install it (Foundry has anvil, npm has hardhat), or run
-    `make setup` in a checkout."""
+    template = """The program {binary} is not on PATH: install it (Foundry has anvil, npm has hardhat), or run `make
+    setup` in a checkout."""
 
 
 class NodePortBusy(DevnetError):
     port: int
-    template = "Port {port} is already in use: stop what listens there or choose another --port."
+    template = "Port {port} is already in use: stop the program that listens there, or choose another --port."
 
 
 class NodeDied(DevnetError):
@@ -322,7 +339,7 @@ class NodeDied(DevnetError):
     binary: str
     exit_status: int
     log_tail: str
-    template = "{binary} ended with status {exit_status}; its last words: {last_words:clause}."
+    template = "{binary} exited with status {exit_status}: correct what its log says ({last_words:clause})."
 
     @property
     def last_words(self) -> str:
@@ -333,7 +350,8 @@ class NodeNotReady(DevnetError):
     binary: str
     timeout_s: float
     log_tail: str
-    template = "{binary} did not answer within {timeout_s:g} s: allow more time, or see its log: {last_words:clause}."
+    template = """{binary} did not answer within {timeout_s:g} s: allow more time, or correct what its log says
+    ({last_words:clause})."""
 
     @property
     def last_words(self) -> str:
@@ -342,26 +360,25 @@ class NodeNotReady(DevnetError):
 
 class BalanceNotFound(DevnetError):
     token: str
-    template = "The balances of token {token} cannot be set: take it from an account that has some."
+    template = "The balances of token {token} cannot be set: transfer the token from an account that holds some."
 
 
 class MarketMismatch(DevnetError):
     what: str
     expected: object
     actual: object
-    template = """The local market's {what} is {actual} and should be {expected}: start the devnet anew; if it stays so,
-    the snapshot does not describe this pool."""
+    template = """The local market's {what} is {actual:value} and should be {expected:value}: restart the devnet; if
+    this happens again, the snapshot does not describe the pool."""
 
 
 class DemoFolderInUse(DevnetError):
     folder: Path
-    template = """Another demo writes into {folder}: name another folder with --out, or wait for
-    its end."""
+    template = "Another demo writes into {folder}: name another folder with --out, or wait until that demo ends."
 
 
 class DemoFailed(DevnetError):
     what: str
-    template = "The demo failed: {what}; its record and log say more."
+    template = "The demo failed ({what}): see its record and its log."
 
 
 # --- devnet: market tapes ----------------------------------------------------------------------
@@ -373,8 +390,8 @@ class TapeError(RebalancerError):
 
 class TapeMissing(TapeError):
     path: str
-    template = """No tape in {path}: give a folder with files named like eth_usd_rounds.csv, or leave the tape away to
-    play the synthetic market."""
+    template = """There is no tape in {path}: give a folder with files named like eth_usd_rounds.csv, or omit the tape
+    to use the synthetic market."""
 
 
 class BadTape(TapeError):
@@ -383,7 +400,7 @@ class BadTape(TapeError):
     file: str
     line: int
     why: str
-    template = "Bad tape ({where}): {why}; mend it or fetch it again."
+    template = "The tape is invalid ({where}, {why}): correct it or download it again."
 
     @property
     def where(self) -> str:
@@ -396,11 +413,11 @@ class BadCut(TapeError):
     since: int | str | None
     until: int | str | None
     why: str
-    template = "Cannot cut the tape from {first} to {last}: {why}."
+    template = "The tape cannot be cut from {first} to {last} ({why}): choose another span."
 
     @property
     def first(self) -> int | str:
-        return "its beginning" if self.since is None else self.since
+        return "its start" if self.since is None else self.since
 
     @property
     def last(self) -> int | str:
@@ -419,7 +436,8 @@ class PoolError(RebalancerError):
 class BadAmount(PoolError):
     amount_raw: object
     bits: int = 255
-    template = "{amount_raw!r} is not an amount to trade: give a whole number of raw units from 1 to 2^{bits} - 1."
+    template = """{amount_raw} is not an amount that can be traded: give a whole number of raw units from 1 to
+    2^{bits} - 1."""
 
 
 class BadPoolSnapshot(PoolError):
@@ -427,7 +445,7 @@ class BadPoolSnapshot(PoolError):
 
     why: str
     source: str = ""
-    template = "Bad pool snapshot{where}: {why}; mend it or fetch it again."
+    template = "The pool snapshot{where} is invalid ({why}): correct it or read the pool again."
 
     @property
     def where(self) -> str:
@@ -441,7 +459,7 @@ class LiquidityExhausted(PoolError):
     token: str
     asked_raw: int
     possible_raw: int
-    template = """Pool {pool} can trade at most {possible_raw} raw units of {token}, not {asked_raw}: ask for less or
+    template = """Pool {pool} can trade at most {possible_raw} raw units of {token}, not {asked_raw}: trade less, or
     use another pool."""
 
 
@@ -453,16 +471,16 @@ class UnknownToken(PoolError):
 
 
 class UnsupportedPool(PoolError):
-    protocol: str
-    template = "Pools of {protocol} cannot be used here: use another pool of the same pair."
+    kind: str
+    template = "The pool is not supported ({kind}): use another pool of the same pair."
 
 
 class PoolDiverged(PoolError):
     pool: str
     block: int
     why: str
-    template = """Pool {pool} as kept from its logs is not the chain's at block {block} ({why}): it is not traded on
-    until it is read again, which a keeper does by itself, and at once after `rebalancer pool retry`; report it."""
+    template = """The cached state of pool {pool} differs from the chain at block {block} ({why}): the keeper does not
+    trade on it until it has read it again; run `rebalancer pool retry` to do that at once, and report this."""
 
 
 # --- lab: records of a run and what is drawn from them ------------------------------------------
@@ -474,12 +492,13 @@ class LabError(RebalancerError):
 
 class RecordsMissing(LabError):
     path: str
-    template = "No record at {path}: give the .jsonl file that a run or a keeper wrote."
+    template = "There is no record at {path}: give a .jsonl file that a run or a keeper wrote."
 
 
 class RecordInUse(LabError):
     path: Path
-    template = "Another keeper writes the record {path}: give each its own in keeper.record, or stop the other."
+    template = """Another keeper writes the record {path}: give each keeper its own keeper.record, or stop the other
+    one."""
     exit_code = 14  # as for an outbox in use
 
 
@@ -487,8 +506,7 @@ class BadRecords(LabError):
     path: str
     line: int
     why: str
-    template = """The record {path} ends at line {line}, which is not what a run or a keeper writes ({why}): use what
-    comes before it, or record again."""
+    template = """The record {path} is invalid from line {line} on ({why}): use the lines before it, or record again."""
 
 
 class ChartFormatUnknown(LabError):
@@ -508,7 +526,7 @@ class PolicyRefused(RebalancerError):
 
     error: str
     numbers: tuple[int | str, ...]
-    template = "The vault's policy refuses this rebalance: {error}({numbers:list})."
+    template = "The vault's policy refuses this rebalance with {error}({numbers:list})."
     exit_code = 13
 
 
@@ -526,14 +544,15 @@ class KeeperNotAuthorized(KeeperError):
     vault: str
     role: str
     template = """The account {account} does not hold the role {role} of vault {vault}: ask the owner to grant it, or
-    use the keeper's own key."""
+    use an account that holds it."""
     exit_code = 21
 
 
 class TooManyFailures(KeeperError):
     failures: int
     last: Exception
-    template = "The keeper stopped after {failures} failed ticks in a row: {last:clause}."
+    template = """The keeper stopped after {failures} failed ticks in a row ({last:clause}): correct the cause and
+    start it again."""
     exit_code = 22
 
 
@@ -541,8 +560,8 @@ class AllChainsUnavailable(KeeperError):
     """On every chain tick after tick failed; `failures` are the last ones, a sentence each."""
 
     failures: Sequence[str]
-    template = """The keeper stopped, as none of its {chains} chains can be looked at:
-    {reasons:clause}."""
+    template = """The keeper stopped because all of its {chains} chains are unavailable ({reasons:clause}): correct
+    the causes and start it again."""
     exit_code = 22
 
     @property
@@ -561,8 +580,8 @@ class LedgerMismatch(KeeperError):
     transaction_hash: str
     expected_held: tuple[int, ...]
     actual_held: tuple[int, ...]
-    template = """Vault {vault} holds {actual_held} after {transaction_hash}, and the policy says {expected_held}: stop
-    and find out why before trading again."""
+    template = """Vault {vault} holds {actual_held:list} raw units after {transaction_hash}, and the policy expects
+    {expected_held:list}: stop, and find the cause before you trade again."""
     exit_code = 23
 
 
@@ -572,16 +591,16 @@ class LedgerMismatch(KeeperError):
 class FeeAboveCap(ChainError):
     base_fee_wei: int
     cap_wei: int
-    template = """The chain's base fee is {base_fee_wei:gwei} gwei and the cap is {cap_wei:gwei} gwei: wait until gas is
-    cheaper or raise the cap."""
+    template = """The chain's base fee is {base_fee_wei:gwei} gwei and the cap is {cap_wei:gwei} gwei: wait for a
+    lower fee, or raise the cap."""
 
 
 class InsufficientEther(ChainError):
     address: str
     needed_wei: int
     balance_wei: int
-    template = """{address} holds {balance_wei:ether} ether and needs up to {needed_wei:ether} for this: send it at
-    least {missing_wei:ether} more."""
+    template = """{address} holds {balance_wei:ether} ether and needs up to {needed_wei:ether} for this transaction:
+    send it at least {missing_wei:ether} more."""
 
     @property
     def missing_wei(self) -> int:
@@ -592,15 +611,15 @@ class NonceGap(ChainError):
     transaction_hash: str
     nonce: int
     next_nonce: int
-    template = """The outbox holds transaction {transaction_hash} with nonce {nonce}, which does not fit the chain,
-    whose next is {next_nonce}: if the chain was started anew, start with a new outbox file."""
+    template = """The outbox holds transaction {transaction_hash} with nonce {nonce}, and the chain's next nonce is
+    {next_nonce}: if the chain was reset, start with a new outbox file."""
 
 
 class ForeignPending(ChainError):
     address: str
     nonces: Sequence[int]
-    template = """{address} has transactions under way that this outbox did not send (nonces {nonces:list}): stop
-    whoever else uses that key, then wait until they are mined or replace them with `rebalancer tx clear`."""
+    template = """{address} has pending transactions that this outbox did not send (nonces {nonces:list}): stop the
+    other program that uses this key, then wait until they are mined or replace them with `rebalancer tx clear`."""
 
 
 class TooManyGaps(ChainError):
@@ -609,9 +628,9 @@ class TooManyGaps(ChainError):
     address: str
     nonces: Sequence[int]
     most: int
-    template = """The chain lacks {count} transactions of {address} below those in the outbox (nonces {first} to {last})
-    and no more than {most} are filled unasked: if the chain was started anew, start with a new outbox file; else run
-    `rebalancer tx clear`."""
+    template = """The chain lacks {count} transactions of {address} before those in the outbox (nonces {first} to
+    {last}), and the keeper fills at most {most} by itself: if the chain was reset, start with a new outbox file;
+    otherwise run `rebalancer tx clear`."""
 
     @property
     def count(self) -> int:
@@ -636,7 +655,9 @@ class SimulationRefused(ChainError):
     """Simulated right before signing, a rebalance is refused by a contract; nothing was signed."""
 
     refusal: ContractReverted
-    template = "Simulated right before signing, it is refused ({refusal:clause}): plan anew at the newest block."
+    template = (
+        "The simulation before signing reverted ({refusal:clause}): plan again at the latest block."
+    )
 
 
 class SimulationDiffers(ChainError):
@@ -645,15 +666,15 @@ class SimulationDiffers(ChainError):
     asset: int
     planned_raw: int
     simulated_raw: int
-    template = """Simulated, the rebalance changes asset {asset} by {simulated_raw} where the plan allows {planned_raw}:
-    plan anew at the newest block."""
+    template = """The simulation before signing changes asset {asset} by {simulated_raw} raw units, and the plan
+    allows {planned_raw}: plan again at the latest block."""
 
 
 class SendUncertain(ChainError):
     transaction_hash: str
     why: str
-    template = """Transaction {transaction_hash} may or may not have been sent ({why}): look for it on the chain before
-    trying again."""
+    template = """Transaction {transaction_hash} may or may not have been sent ({why}): look for it on the chain
+    before you try again."""
 
 
 # --- send: signers ------------------------------------------------------------------------------
@@ -667,38 +688,40 @@ class SignerError(RebalancerError):
 
 class KeystoreNotNamed(SignerError):
     chain_id: int
-    template = """No keystore is set, and chain {chain_id} is not a local one with test accounts: set keeper.keystore
-    (for a person's own account wallet.keystore)."""
+    template = """No keystore is set, and chain {chain_id} is not a local chain with test accounts: set
+    keeper.keystore (for your own account wallet.keystore)."""
 
 
 class KeystoreMissing(SignerError):
     path: Path
     template = """There is no keystore at {path}: name an encrypted JSON keystore, such as `ape accounts generate` or
-    geth makes."""
+    geth creates."""
 
 
 class KeystoreUnreadable(SignerError):
     path: Path
     why: str
-    template = """The keystore {path} cannot be used ({why}): name an encrypted JSON keystore, such as
-    `ape accounts generate` or geth makes."""
+    template = """The keystore {path} cannot be used ({why}): name an encrypted JSON keystore, such as `ape accounts
+    generate` or geth creates."""
 
 
 class WrongPassword(SignerError):
     path: Path
-    template = """The password does not open the keystore {path}: type it again, or correct the file or the variable
+    template = """The password does not open the keystore {path}: enter it again, or correct the file or the variable
     that holds it."""
 
 
 class PasswordMissing(SignerError):
     why: str
     template = """There is no password for the keystore ({why}): name its file in keystore_password_file, or set
-    REBALANCER_WALLET__KEYSTORE_PASSWORD, for a keeper REBALANCER_KEEPER__KEYSTORE_PASSWORD."""
+    REBALANCER_KEEPER__KEYSTORE_PASSWORD (for your own account REBALANCER_WALLET__KEYSTORE_PASSWORD)."""
 
 
 class DevnetKeyOnRealChain(SignerError):
     chain_id: int
-    template = "The devnet's keys are public and never sign for chain {chain_id}: use a keystore."
+    template = (
+        "The devnet's keys are public and must not sign for chain {chain_id}: use a keystore."
+    )
 
 
 class SignerUnavailable(SignerError):
@@ -714,8 +737,8 @@ class SignedOtherwise(SignerError):
     field: str
     asked: object
     signed: object
-    template = """The signer signed another transaction than was asked ({field} is {signed}, not {asked}): do not use it
-    before you know why, as it may be broken or hostile."""
+    template = """The signer signed a different transaction ({field} is {signed:value}, not {asked:value}): do not use
+    this signer until you know why; it may be broken or hostile."""
 
 
 # --- send: limits of a key ----------------------------------------------------------------------
@@ -731,8 +754,8 @@ class FeeAboveLimit(LimitError):
     address: str
     offered_wei: int
     limit_wei: int
-    template = """{address} may offer {limit_wei:gwei} gwei for gas and was to offer {offered_wei:gwei}: wait until gas
-    is cheaper or raise the limit."""
+    template = """{address} may offer at most {limit_wei:gwei} gwei for gas, and this transaction offers
+    {offered_wei:gwei}: wait for a lower gas price, or raise the limit."""
 
 
 class SpendLimitReached(LimitError):
@@ -740,15 +763,15 @@ class SpendLimitReached(LimitError):
     spent_wei: int
     more_wei: int
     limit_wei: int
-    template = """{address} spent or may yet spend {spent_wei:ether} ether within 24 hours, this may cost
-    {more_wei:ether}, and its limit is {limit_wei:ether}: wait, or raise the limit."""
+    template = """{address} spent or reserved {spent_wei:ether} ether within 24 hours, this transaction may cost
+    {more_wei:ether} more, and the limit is {limit_wei:ether}: wait, or raise the limit."""
 
 
 class L1FeeUnknown(LimitError):
     chain_id: int
     why: str
-    template = """Chain {chain_id} charges for data on L1 and does not tell how much ({why}): nothing is sent whose cost
-    cannot be counted; try again later or use another endpoint."""
+    template = """The L1 data fee of chain {chain_id} cannot be read ({why}), so nothing is sent: try again later, or
+    use another endpoint."""
 
 
 class CallNotAllowed(LimitError):
@@ -757,11 +780,11 @@ class CallNotAllowed(LimitError):
     address: str
     to: str
     selector: str
-    template = "{address} may not call {called} of {to}: if it should, add that to its limits."
+    template = "{address} may not call {called}: if this call is intended, add it to the limits of the account."
 
     @property
     def called(self) -> str:
-        return self.selector or "nothing"
+        return f"{self.selector} of {self.to}" if self.selector else f"{self.to} without a function"
 
 
 class NoFreeLane(LimitError):
@@ -770,8 +793,8 @@ class NoFreeLane(LimitError):
     vault: str
     allowed: int
     busy: int
-    template = """No account is free to act on {vault} ({allowed} may, {busy} of them have all they may have under way):
-    wait for the next block, or add an account."""
+    template = """No account is free to send for {vault} (accounts allowed: {allowed}, busy: {busy}): wait for the
+    next block, or add an account."""
 
 
 # --- send: the outbox ---------------------------------------------------------------------------
@@ -786,8 +809,8 @@ class OutboxError(RebalancerError):
 
 class OutboxInUse(OutboxError):
     holder: str
-    template = """The outbox {path} is in use by {holder}: stop that one, or give this keeper another outbox and another
-    key."""
+    template = """The outbox {path} is in use by {holder}: stop that program, or give this keeper another outbox and
+    another key."""
 
 
 class OutboxUnreadable(OutboxError):
@@ -797,19 +820,20 @@ class OutboxUnreadable(OutboxError):
 
 
 class OutboxMissing(OutboxError):
-    template = """There is no outbox at {path}: a keeper makes it when it first starts; look from the folder that the
-    keeper runs in, or name its file in keeper.outbox."""
+    template = """There is no outbox at {path}: a keeper creates it at its first start; run this command in the
+    keeper's folder, or name the file in keeper.outbox."""
 
 
 class OutboxUnwritable(OutboxError):
     why: str
-    template = "The outbox {path} cannot be written ({why}): free disk space or mend its permissions, then start again."
+    template = """The outbox {path} cannot be written ({why}): free disk space or correct its permissions, then start
+    again."""
 
 
 class SpendingUnwritable(OutboxError):
     why: str
-    template = """What keys spend in a day cannot be kept in {path} ({why}): name a file that can be written as
-    keeper.spending."""
+    template = """The daily spending of the keys cannot be kept in {path} ({why}): set keeper.spending to a file that
+    can be written."""
 
 
 # --- fleet: what many machines share ------------------------------------------------------------
@@ -826,16 +850,16 @@ class SharedStateUnreachable(ChainError):
 
     redis: str
     reason: str
-    template = """The fleet's Redis {redis} cannot be reached ({reason}): nothing is signed or sent without it; check
-    that it runs and that the address is right."""
+    template = """The fleet's Redis {redis} cannot be reached ({reason}), so nothing is signed or sent: check that it
+    runs and that the address is right."""
     exit_code = 24
 
 
 class LeaseLost(FleetError):
     lease: str
     why: str
-    template = """The lease {lease} is not held ({why}): nothing is signed or sent; another machine may be at it, and
-    this one may start again and wait its turn."""
+    template = """This machine does not hold the lease {lease} ({why}), so it signs and sends nothing: start it again
+    to wait for the lease, as another machine may hold it."""
     exit_code = 25
 
 
@@ -845,23 +869,21 @@ class TokenStale(FleetError):
     lease: str
     token: int
     newest: int | None
-    template = """The ledger of lease {lease} refuses token {token} ({known}): nothing was sent; another machine is at
-    it, or Redis lost its data; start again and wait your turn."""
+    template = """The ledger of lease {lease} refuses token {token} ({known}), so nothing was sent: start this machine
+    again to wait for the lease, as another machine holds it or Redis lost its data."""
     exit_code = 25
 
     @property
     def known(self) -> str:
-        return (
-            "no token is known any more" if self.newest is None else f"the newest is {self.newest}"
-        )
+        return "Redis knows no token" if self.newest is None else f"the newest is {self.newest}"
 
 
 class LedgerUnreadable(FleetError):
     lease: str
     key: str
     why: str
-    template = """The entry {key} in the ledger of lease {lease} cannot be read ({why}): machines of one fleet run one
-    version of this program; check who else writes to this Redis."""
+    template = """The entry {key} in the ledger of lease {lease} cannot be read ({why}): run one version of this
+    program on all machines of the fleet, and check which other programs write to this Redis."""
 
 
 class WireUnreadable(FleetError):
@@ -869,8 +891,8 @@ class WireUnreadable(FleetError):
 
     what: str
     why: str
-    template = """What another machine sent as {what} cannot be used ({why}): machines of one fleet run one version of
-    this program; check who else writes to this Redis."""
+    template = """Another machine sent an invalid {what} ({why}): run one version of this program on all machines of
+    the fleet, and check which other programs write to this Redis."""
 
 
 # --- plan: routes and splits -------------------------------------------------------------------
@@ -884,7 +906,7 @@ class PlanError(RebalancerError):
 
 class BadPlanInput(PlanError):
     why: str
-    template = "No plan can be made: {why}; give one entry for each asset, in order."
+    template = "No plan can be made ({why}): correct the input, which has one entry per asset in basket order."
 
 
 class BadRoute(PlanError):
@@ -892,22 +914,21 @@ class BadRoute(PlanError):
 
     position: int
     why: str
-    template = "Bad route at {position}: {why}; build it with rebalancer.route."
+    template = "The route is invalid at {position} ({why:clause}): build it with rebalancer.route."
 
 
 class NoRoute(PlanError):
     token_in: str
     token_out: str
     amount_raw: int
-    template = """No pools known here trade {amount_raw} raw units of {token_in} for {token_out}: add pools of the pair
-    or ask for less."""
+    template = """No known pools trade {amount_raw} raw units of {token_in} for {token_out}: add pools of the pair, or
+    trade less."""
 
 
 class DepositTooSmall(PlanError):
     token: str
     amount_raw: int
-    template = """A deposit of {amount} of {token} is too little to buy even the smallest unit of every asset: deposit
-    more."""
+    template = "A deposit of {amount} of {token} is too small to buy one unit of every asset: deposit more."
 
     @property
     def amount(self) -> str:
@@ -925,28 +946,29 @@ class ActionError(RebalancerError):
 
 class NothingAsked(ActionError):
     what: str
-    template = "The amount of {what} must be above 0: say how much."
+    template = "The amount of {what} must be above 0: give a larger amount."
 
 
 class NothingToClaim(ActionError):
     holder: str
     token: str
-    template = """{holder} has no claim on {token}: name the holder, or another token; `rebalancer vault position` shows
+    template = """{holder} has no claim on {token}: check the holder and the token; `rebalancer vault position` shows
     what an account owns."""
 
 
 class NoShares(ActionError):
     holder: str
     vault: str
-    template = """{holder} has no shares of {vault}: name the account or the vault that is meant;
-    `rebalancer vault position` shows what an account owns."""
+    template = """{holder} has no shares of {vault}: check the account and the vault; `rebalancer vault position`
+    shows what an account owns."""
 
 
 class NothingToDeposit(ActionError):
     account: str
     token: str
-    template = """{account} has no {token} to deposit, or no more than the gas costs: send it some
-    first."""
+    template = (
+        "{account} has no {token} to deposit, or no more than the gas costs: send it some first."
+    )
 
 
 class VaultNotNamed(ActionError):
@@ -956,20 +978,20 @@ class VaultNotNamed(ActionError):
     @property
     def problem(self) -> str:
         if not self.known:
-            return "No vault is known here: name one with --vault, or make one with `rebalancer vault create`"
-        return f"{len(self.known)} vaults are known here: say with --vault which is meant, {', '.join(self.known)}"
+            return "No vault is known here: name one with --vault, or create one with `rebalancer vault create`"
+        return f"{len(self.known)} vaults are known here: choose one with --vault, {', '.join(self.known)}"
 
 
 class AttemptNotNamed(ActionError):
     found: Sequence[int]
-    template = """Which attempt is meant is not clear (those that fit: {found:list_or_none}): name one that is under way
-    with --id, as `rebalancer tx list` shows them."""
+    template = """It is not clear which attempt is meant (those that fit: {found:list_or_none}): give the --id of a
+    pending one; `rebalancer tx list` shows them."""
 
 
 class AmountUnreadable(ActionError):
     text: str
     why: str
-    template = "{text!r} is not an amount: {why}."
+    template = "'{text}' is not an amount: {why}."
 
 
 class BalanceTooLow(ActionError):
@@ -979,7 +1001,7 @@ class BalanceTooLow(ActionError):
     decimals: int
     needed_raw: int
     balance_raw: int
-    template = "{account} holds {balance} {symbol} and needs {needed}: ask for less or send it {missing} more."
+    template = """{account} holds {balance} {symbol} and needs {needed}: reduce the amount, or send it {missing} more."""
 
     @property
     def balance(self) -> str:
@@ -998,8 +1020,8 @@ class NotPermitted(ActionError):
     account: str
     function: str
     target: str
-    template = """The account {account} may not call {function} of {target}: use an account whose role may, or have the
-    owner grant it."""
+    template = """The account {account} may not call {function} of {target}: use an account with the required role, or
+    have the owner grant the role."""
 
 
 class TargetsDoNotSumToOne(ActionError):
@@ -1021,8 +1043,9 @@ class BandOutOfRange(ActionError):
     band_bps: int
     minimum_bps: int
     maximum_bps: int
-    template = """The band of {asset} is {band_bps} bps: give one from {minimum_bps} to
-    {maximum_bps} bps."""
+    template = (
+        "The band of {asset} is {band_bps} bps: give one from {minimum_bps} to {maximum_bps} bps."
+    )
 
 
 class AssetCountOutOfRange(ActionError):
@@ -1064,8 +1087,8 @@ class SeedTooSmall(ActionError):
     what: str
     amount_raw: int
     minimum_raw: int
-    template = """The seed has {amount_raw} {what}, and a vault begins with at least {minimum_raw}, because a part is
-    locked for ever: give more, or none of an asset."""
+    template = """The seed has {amount_raw} {what} and needs at least {minimum_raw}, because a part is locked for
+    ever: give more, or 0 of an asset."""
 
 
 class NotByContract(ActionError):
@@ -1079,22 +1102,22 @@ class NotByContract(ActionError):
 class NotTheClaimant(ActionError):
     account: str
     holder: str
-    template = """The claim is {holder}'s, so {account} can only have it paid to {holder}: leave --receiver out, or use
-    the holder's account."""
+    template = """The claim belongs to {holder}, so {account} can only have it paid to {holder}: omit --receiver, or
+    use the holder's account."""
 
 
 class AlreadyDeployed(ActionError):
     path: Path
-    template = """{path} names a system already: use it, name another file with --deployment, or deploy a second one
-    with --anew."""
+    template = """{path} already names a system: use that one, name another file with --deployment, or deploy a second
+    system with --anew."""
 
 
 class LaunchOfAnother(ActionError):
     path: Path
     deployer: str
     account: str
-    template = """{path} names a deployment that {deployer} began, and {account} cannot finish it: use that account, or
-    begin another one with --anew."""
+    template = """{path} names a deployment that {deployer} started, and {account} cannot finish it: use that account,
+    or start another deployment with --anew."""
 
 
 class LaunchStopped(ActionError):
@@ -1103,8 +1126,8 @@ class LaunchStopped(ActionError):
     cause: RebalancerError
     done: int
     path: Path
-    template = """The deployment stopped after {sent} ({cause:clause}): run the same command again when that is mended,
-    which goes on from {path}."""
+    template = """The deployment stopped after {sent} ({cause:clause}): correct the cause, then run the same command
+    again, which continues from {path}."""
 
     def __post_init__(self) -> None:
         self.exit_code = self.cause.exit_code
@@ -1117,8 +1140,8 @@ class LaunchStopped(ActionError):
 
 class LaunchDiffers(ActionError):
     why: str
-    template = """This account's system is on the chain already, and differs from what was asked ({why}): ask for what
-    is there, or deploy another one with --anew."""
+    template = """This account has already deployed a system that differs from the request ({why}): use that system,
+    or deploy another one with --anew."""
 
 
 class AdminUnknown(ActionError):
@@ -1131,39 +1154,39 @@ class AdminUnknown(ActionError):
 class AddressesKept(ActionError):
     path: Path
     why: str
-    template = "{path} is not written over, because {why}: name another file with --deployment, or move this one away."
+    template = """{path} is not overwritten because {why}: name another file with --deployment, or move this one away."""
 
 
 class SourceUnsound(ActionError):
     token: str
     why: str
-    template = "The second source of {token} cannot be used ({why}): name the right one, or wait until it agrees."
+    template = "The second source of {token} cannot be used ({why}): name another source, or wait until it agrees."
 
 
 class RoleNotHeld(ActionError):
     account: str
     role: str
-    template = "{account} does not hold the role {role}: check the address; `rebalancer admin show` lists who holds it."
+    template = """{account} does not hold the role {role}: check the address; `rebalancer admin show` lists who holds
+    it."""
 
 
 class LastAdmin(ActionError):
     account: str
-    template = """{account} is the only admin, and without it nobody could hand out roles ever again: make another one
-    first, with `rebalancer admin hand-over`."""
+    template = """{account} is the only admin, and without it nobody can grant roles again: add another admin first,
+    with `rebalancer admin hand-over`."""
 
 
 class OperationUnknown(ActionError):
     operation: str
     known: Sequence[str]
-    template = """{operation} is not the id of one scheduled operation (scheduled: {known:list_or_none}): name one that
-    `rebalancer admin show` lists."""
+    template = """{operation} is not the id of exactly one scheduled operation (scheduled: {known:list_or_none}): use
+    an id that `rebalancer admin show` lists."""
 
 
 class ArgumentsUnreadable(ActionError):
     signature: str
     why: str
-    template = """The arguments do not fit {signature} ({why}): give one --arg for each, lists as
-    JSON."""
+    template = "The arguments do not fit {signature} ({why}): give one --arg per parameter, and lists as JSON."
 
 
 class FunctionUnknown(ActionError):
@@ -1175,21 +1198,22 @@ class FunctionUnknown(ActionError):
 class PoolUnsound(ActionError):
     pool: str
     why: str
-    template = "The pool {pool} cannot be used ({why}): name another one, or leave it out."
+    template = "The pool {pool} cannot be used ({why}): name another pool, or omit it."
 
 
 class SequencerUnwatched(ActionError):
     chain: str
     feed: str
-    template = """Transactions of {chain} go through a sequencer, and prices are stale while it is down: name its uptime
-    feed, which Chainlink has at {feed}, under [sequencer]."""
+    template = """Transactions of {chain} go through a sequencer, and prices are stale while it is down: name its
+    uptime feed, which Chainlink has at {feed}, under [sequencer]."""
 
 
 class FeedUnsound(ActionError):
     feed: str
     why: str
-    template = """The feed {feed} cannot be used ({why}): name the right feed, or wait for its
-    answer."""
+    template = (
+        "The feed {feed} cannot be used ({why}): name the right feed, or wait for its answer."
+    )
 
 
 # --- watch: what an operator sees of a running keeper ------------------------------------------
@@ -1204,12 +1228,12 @@ class WatchError(RebalancerError):
 class ListenFailed(WatchError):
     where: str
     why: str
-    template = """Nothing can be served at {where} ({why}): another keeper may be there; set keeper.listen to another
-    host:port, or to "off"."""
+    template = """The keeper cannot listen at {where} ({why}): stop the other keeper there, or set keeper.listen to
+    another host:port or to "off"."""
 
 
 class NoKeeperAnswers(WatchError):
     where: str
     why: str
-    template = """No keeper answers at {where} ({why}): start one with `rebalancer keeper run`, or say where it listens
+    template = """No keeper answers at {where} ({why}): start one with `rebalancer keeper run`, or give its address
     with --url."""

@@ -313,7 +313,7 @@ def test_a_vault_whose_books_differ_is_left_alone_and_the_other_is_not(
     assert sorted(reasons.values()) == [Reason.HALTED, Reason.REBALANCED]
     (halted,) = (vault for vault, reason in reasons.items() if reason is Reason.HALTED)
     assert again[halted].reason is Reason.HALTED
-    assert "stop and find out why" in again[halted].text
+    assert "stop, and find the cause" in again[halted].text
     assert [one.reason for vault, one in again.items() if vault != halted] == [Reason.REBALANCED]
 
 

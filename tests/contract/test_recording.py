@@ -232,7 +232,7 @@ def test_one_keeper_writes_a_record(stage: Stage, tmp_path: Path, name: str) -> 
                 each(tick)
         assert [line["event"] for line in logs] == ["not_recorded"]
         assert "Another keeper writes the record" in logs[0]["why"]
-        with pytest.raises(RecordInUse, match="give each its own"), Recorder(path):
+        with pytest.raises(RecordInUse, match="give each keeper its own"), Recorder(path):
             pass
 
     assert [look.differences for look in replay(path)] == [(), ()]

@@ -218,9 +218,9 @@ def test_misuse_is_told_with_the_usage(
             15,
             "set keeper.keystore",
         ),
-        (("demo", "--tape", "nowhere"), 1, "No tape in nowhere: give a folder"),
+        (("demo", "--tape", "nowhere"), 1, "There is no tape in nowhere: give a folder"),
         (("demo", "--pool", "nowhere.json"), 12, "nowhere.json: the file cannot be read"),
-        (("devnet", "--tape", "nowhere"), 1, "No tape in nowhere: give a folder"),
+        (("devnet", "--tape", "nowhere"), 1, "There is no tape in nowhere: give a folder"),
         (("demo", "--from", "yesterday"), 1, "'yesterday' is no date"),
     ],
 )
