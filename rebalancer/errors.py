@@ -85,6 +85,8 @@ class RebalancerError(Exception):
             value = getattr(self, name)
             if isinstance(value, list):
                 setattr(self, name, tuple(value))
+            elif isinstance(value, Mapping):
+                setattr(self, name, dict(value))
         self.args = tuple(getattr(self, name) for name in self.__match_args__)
 
     def __str__(self) -> str:
@@ -436,7 +438,7 @@ class PoolError(RebalancerError):
 class BadAmount(PoolError):
     amount_raw: object
     bits: int = 255
-    template = """{amount_raw} is not an amount that can be traded: give a whole number of raw units from 1 to
+    template = """{amount_raw:value} is not an amount that can be traded: give a whole number of raw units from 1 to
     2^{bits} - 1."""
 
 
