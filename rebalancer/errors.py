@@ -447,7 +447,7 @@ class BadPoolSnapshot(PoolError):
 
     why: str
     source: str = ""
-    template = "The pool snapshot{where} is invalid ({why}): correct it or read the pool again."
+    template = "The pool snapshot{where} cannot be used ({why}): correct it or read the pool again."
 
     @property
     def where(self) -> str:

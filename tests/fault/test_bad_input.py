@@ -339,7 +339,7 @@ ASSET = '[[assets]]\ntoken = "WETH"\ntarget = "0"\nband_bps = 150\nseed = "0"\n'
         ('"20%"', '"19%"', 16, "99 %, which is 1 % below 100 %"),
         ("band_bps = 150", "band_bps = 0", 16, "The band of WETH is 0 bps"),
         ("[policy]", 14 * ASSET + "[policy]", 16, "There are 17 assets"),
-        ('"1000"', '"0.000000000001"', 16, "begins with at least 100000000"),
+        ('"1000"', '"0.000000000001"', 16, "needs at least 100000000"),
         ('seed = "150"', 'seed = "1001"', 16, "holds 1000 USDC and needs 1001"),
         (
             "streaming_bps = 50",
