@@ -109,7 +109,7 @@ class SystemRefused(RebalancerError):
     what: str
     why: str
     advice: str = "check the path, its permissions and the free space of the disk"
-    template = "{what} ({why}): {advice}."
+    template = "{what} ({why:clause}): {advice}."
     exit_code = 26
 
     @classmethod
@@ -150,7 +150,7 @@ class RpcUnreachable(ChainError):
 
     endpoint: str
     reason: str
-    template = """The RPC endpoint {endpoint} cannot be reached ({reason}): check that the node runs and that the
+    template = """The RPC endpoint {endpoint} cannot be reached ({reason:clause}): check that the node runs and that the
     address is right."""
 
 
@@ -158,7 +158,7 @@ class RpcBusy(RpcUnreachable):
     """The endpoint is at a limit and asks to be left alone for `retry_seconds`, or does not say for how long (None)."""
 
     retry_seconds: float | None = None
-    template = """The RPC endpoint {endpoint} limits our requests ({reason}){wait}: send fewer requests, or add
+    template = """The RPC endpoint {endpoint} limits our requests ({reason:clause}){wait}: send fewer requests, or add
     another endpoint."""
 
     @property
@@ -192,7 +192,7 @@ class RpcRejected(ChainError):
 class RpcMalformed(ChainError):
     endpoint: str
     reason: str
-    template = """The RPC endpoint {endpoint} sent an answer that is not JSON-RPC ({reason}): check that the address
+    template = """The RPC endpoint {endpoint} sent an answer that is not JSON-RPC ({reason:clause}): check that the address
     is that of an Ethereum node."""
 
 
@@ -278,7 +278,7 @@ class DeploymentMissing(ChainError):
 class DeploymentMalformed(ChainError):
     path: Path
     reason: str
-    template = "The addresses file {path} cannot be used ({reason}): regenerate it with `rebalancer deploy`."
+    template = "The addresses file {path} cannot be used ({reason:clause}): regenerate it with `rebalancer deploy`."
 
 
 class TokenNotInBasket(ChainError):
@@ -402,7 +402,7 @@ class BadTape(TapeError):
     file: str
     line: int
     why: str
-    template = "The tape is invalid ({where}, {why}): correct it or download it again."
+    template = "The tape is invalid ({where}, {why:clause}): correct it or download it again."
 
     @property
     def where(self) -> str:
@@ -415,7 +415,7 @@ class BadCut(TapeError):
     since: int | str | None
     until: int | str | None
     why: str
-    template = "The tape cannot be cut from {first} to {last} ({why}): choose another span."
+    template = "The tape cannot be cut from {first} to {last} ({why:clause}): choose another span."
 
     @property
     def first(self) -> int | str:
@@ -447,7 +447,9 @@ class BadPoolSnapshot(PoolError):
 
     why: str
     source: str = ""
-    template = "The pool snapshot{where} cannot be used ({why}): correct it or read the pool again."
+    template = (
+        "The pool snapshot{where} cannot be used ({why:clause}): correct it or read the pool again."
+    )
 
     @property
     def where(self) -> str:
@@ -481,7 +483,7 @@ class PoolDiverged(PoolError):
     pool: str
     block: int
     why: str
-    template = """The cached state of pool {pool} differs from the chain at block {block} ({why}): the keeper does not
+    template = """The cached state of pool {pool} differs from the chain at block {block} ({why:clause}): the keeper does not
     trade on it until it has read it again; run `rebalancer pool retry` to do that at once, and report this."""
 
 
@@ -508,7 +510,7 @@ class BadRecords(LabError):
     path: str
     line: int
     why: str
-    template = """The record {path} is invalid from line {line} on ({why}): use the lines before it, or record again."""
+    template = """The record {path} is invalid from line {line} on ({why:clause}): use the lines before it, or record again."""
 
 
 class ChartFormatUnknown(LabError):
@@ -650,7 +652,7 @@ class TooManyGaps(ChainError):
 class NotCancellable(ChainError):
     attempt_id: int
     why: str
-    template = "Attempt {attempt_id} cannot be cancelled ({why}): see `rebalancer tx list`."
+    template = "Attempt {attempt_id} cannot be cancelled ({why:clause}): see `rebalancer tx list`."
 
 
 class SimulationRefused(ChainError):
@@ -675,7 +677,7 @@ class SimulationDiffers(ChainError):
 class SendUncertain(ChainError):
     transaction_hash: str
     why: str
-    template = """Transaction {transaction_hash} may or may not have been sent ({why}): look for it on the chain
+    template = """Transaction {transaction_hash} may or may not have been sent ({why:clause}): look for it on the chain
     before you try again."""
 
 
@@ -703,7 +705,7 @@ class KeystoreMissing(SignerError):
 class KeystoreUnreadable(SignerError):
     path: Path
     why: str
-    template = """The keystore {path} cannot be used ({why}): name an encrypted JSON keystore, such as `ape accounts
+    template = """The keystore {path} cannot be used ({why:clause}): name an encrypted JSON keystore, such as `ape accounts
     generate` or geth creates."""
 
 
@@ -715,7 +717,7 @@ class WrongPassword(SignerError):
 
 class PasswordMissing(SignerError):
     why: str
-    template = """There is no password for the keystore ({why}): name its file in keystore_password_file, or set
+    template = """There is no password for the keystore ({why:clause}): name its file in keystore_password_file, or set
     REBALANCER_KEEPER__KEYSTORE_PASSWORD (for your own account REBALANCER_WALLET__KEYSTORE_PASSWORD)."""
 
 
@@ -729,7 +731,7 @@ class DevnetKeyOnRealChain(SignerError):
 class SignerUnavailable(SignerError):
     endpoint: str
     why: str
-    template = """The signer {endpoint} did not sign ({why}): check that it runs, holds the key and allows this
+    template = """The signer {endpoint} did not sign ({why:clause}): check that it runs, holds the key and allows this
     transaction."""
 
 
@@ -772,7 +774,7 @@ class SpendLimitReached(LimitError):
 class L1FeeUnknown(LimitError):
     chain_id: int
     why: str
-    template = """The L1 data fee of chain {chain_id} cannot be read ({why}), so nothing is sent: try again later, or
+    template = """The L1 data fee of chain {chain_id} cannot be read ({why:clause}), so nothing is sent: try again later, or
     use another endpoint."""
 
 
@@ -817,7 +819,7 @@ class OutboxInUse(OutboxError):
 
 class OutboxUnreadable(OutboxError):
     why: str
-    template = """The outbox {path} cannot be read ({why}): check on the chain that nothing is pending, then move the
+    template = """The outbox {path} cannot be read ({why:clause}): check on the chain that nothing is pending, then move the
     file away."""
 
 
@@ -828,13 +830,13 @@ class OutboxMissing(OutboxError):
 
 class OutboxUnwritable(OutboxError):
     why: str
-    template = """The outbox {path} cannot be written ({why}): free disk space or correct its permissions, then start
+    template = """The outbox {path} cannot be written ({why:clause}): free disk space or correct its permissions, then start
     again."""
 
 
 class SpendingUnwritable(OutboxError):
     why: str
-    template = """The daily spending of the keys cannot be kept in {path} ({why}): set keeper.spending to a file that
+    template = """The daily spending of the keys cannot be kept in {path} ({why:clause}): set keeper.spending to a file that
     can be written."""
 
 
@@ -852,7 +854,7 @@ class SharedStateUnreachable(ChainError):
 
     redis: str
     reason: str
-    template = """The fleet's Redis {redis} cannot be reached ({reason}), so nothing is signed or sent: check that it
+    template = """The fleet's Redis {redis} cannot be reached ({reason:clause}), so nothing is signed or sent: check that it
     runs and that the address is right."""
     exit_code = 24
 
@@ -860,7 +862,7 @@ class SharedStateUnreachable(ChainError):
 class LeaseLost(FleetError):
     lease: str
     why: str
-    template = """This machine does not hold the lease {lease} ({why}), so it signs and sends nothing: start it again
+    template = """This machine does not hold the lease {lease} ({why:clause}), so it signs and sends nothing: start it again
     to wait for the lease, as another machine may hold it."""
     exit_code = 25
 
@@ -884,7 +886,7 @@ class LedgerUnreadable(FleetError):
     lease: str
     key: str
     why: str
-    template = """The entry {key} in the ledger of lease {lease} cannot be read ({why}): run one version of this
+    template = """The entry {key} in the ledger of lease {lease} cannot be read ({why:clause}): run one version of this
     program on all machines of the fleet, and check which other programs write to this Redis."""
 
 
@@ -893,7 +895,7 @@ class WireUnreadable(FleetError):
 
     what: str
     why: str
-    template = """Another machine sent an invalid {what} ({why}): run one version of this program on all machines of
+    template = """Another machine sent an invalid {what} ({why:clause}): run one version of this program on all machines of
     the fleet, and check which other programs write to this Redis."""
 
 
@@ -908,7 +910,7 @@ class PlanError(RebalancerError):
 
 class BadPlanInput(PlanError):
     why: str
-    template = "No plan can be made ({why}): correct the input, which has one entry per asset in basket order."
+    template = "No plan can be made ({why:clause}): correct the input, which has one entry per asset in basket order."
 
 
 class BadRoute(PlanError):
@@ -1142,7 +1144,7 @@ class LaunchStopped(ActionError):
 
 class LaunchDiffers(ActionError):
     why: str
-    template = """This account has already deployed a system that differs from the request ({why}): use that system,
+    template = """This account has already deployed a system that differs from the request ({why:clause}): use that system,
     or deploy another one with --anew."""
 
 
@@ -1162,7 +1164,7 @@ class AddressesKept(ActionError):
 class SourceUnsound(ActionError):
     token: str
     why: str
-    template = "The second source of {token} cannot be used ({why}): name another source, or wait until it agrees."
+    template = "The second source of {token} cannot be used ({why:clause}): name another source, or wait until it agrees."
 
 
 class RoleNotHeld(ActionError):
@@ -1188,7 +1190,7 @@ class OperationUnknown(ActionError):
 class ArgumentsUnreadable(ActionError):
     signature: str
     why: str
-    template = "The arguments do not fit {signature} ({why}): give one --arg per parameter, and lists as JSON."
+    template = "The arguments do not fit {signature} ({why:clause}): give one --arg per parameter, and lists as JSON."
 
 
 class FunctionUnknown(ActionError):
@@ -1200,7 +1202,7 @@ class FunctionUnknown(ActionError):
 class PoolUnsound(ActionError):
     pool: str
     why: str
-    template = "The pool {pool} cannot be used ({why}): name another pool, or omit it."
+    template = "The pool {pool} cannot be used ({why:clause}): name another pool, or omit it."
 
 
 class SequencerUnwatched(ActionError):
@@ -1213,9 +1215,7 @@ class SequencerUnwatched(ActionError):
 class FeedUnsound(ActionError):
     feed: str
     why: str
-    template = (
-        "The feed {feed} cannot be used ({why}): name the right feed, or wait for its answer."
-    )
+    template = "The feed {feed} cannot be used ({why:clause}): name the right feed, or wait for its answer."
 
 
 # --- watch: what an operator sees of a running keeper ------------------------------------------
@@ -1230,12 +1230,12 @@ class WatchError(RebalancerError):
 class ListenFailed(WatchError):
     where: str
     why: str
-    template = """The keeper cannot listen at {where} ({why}): stop the other keeper there, or set keeper.listen to
+    template = """The keeper cannot listen at {where} ({why:clause}): stop the other keeper there, or set keeper.listen to
     another host:port or to "off"."""
 
 
 class NoKeeperAnswers(WatchError):
     where: str
     why: str
-    template = """No keeper answers at {where} ({why}): start one with `rebalancer keeper run`, or give its address
+    template = """No keeper answers at {where} ({why:clause}): start one with `rebalancer keeper run`, or give its address
     with --url."""

@@ -23,6 +23,7 @@ from rebalancer.errors import (
     ContractMissing,
     ContractReverted,
     KeeperNotAuthorized,
+    L1FeeUnknown,
     LaunchStopped,
     LedgerMismatch,
     LiquidityExhausted,
@@ -181,6 +182,15 @@ def test_every_field_that_people_read_is_in_the_sentence(kind: type[RebalancerEr
 )
 def test_sentence_of_an_error(error: RebalancerError, said: str) -> None:
     assert str(error) == said
+
+
+def test_a_reason_that_is_a_sentence_loses_its_full_stop_inside_another() -> None:
+    why = str(RpcTimeout("http://node", 3))
+
+    assert str(L1FeeUnknown(10, why)) == (
+        "The L1 data fee of chain 10 cannot be read (The RPC endpoint http://node did not answer within 3 s: "
+        "try again, allow more time, or use another endpoint), so nothing is sent: try again later, or use another endpoint."
+    )
 
 
 def test_a_class_without_a_docstring_is_described_by_its_template() -> None:
