@@ -165,7 +165,7 @@ def find_venue(rpc: Rpc, address: str, block: Block) -> Venue:
     for (venue, known, name), answer in zip(marked, rpc.batch_settled(calls), strict=True):
         if answered(known.at(address), name, answer) is not None:
             return venue
-    raise UnsupportedPool(f"what is at {address}, if anything is,")
+    raise UnsupportedPool(f"{address} is of no known venue")
 
 
 def fee_pips_of(venue: Venue, fee_bps: int | None) -> int:
@@ -193,8 +193,8 @@ def find_v4_ref(rpc: Rpc, manager: str, its_id: str, *, from_block: int = 0) -> 
         ref = v4_ref(manager, *ends, values["fee"], values["tickSpacing"])
         if ref.key == its_id.lower():
             return ref
-        raise UnsupportedPool(f"Uniswap V4 with hooks, or a fee that changes, ({its_id})")
-    raise UnsupportedPool(f"Uniswap V4 that {manager} does not know ({its_id})")
+        raise UnsupportedPool(f"Uniswap V4 with hooks or a dynamic fee, {its_id}")
+    raise UnsupportedPool(f"Uniswap V4 that {manager} does not know, {its_id}")
 
 
 def _together(rpc: Rpc, readings: Sequence[Reading[Result]]) -> list[Result | PoolFailure]:

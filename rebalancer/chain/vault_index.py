@@ -34,7 +34,7 @@ from rebalancer.errors import BlockVanished, RpcRejected, UnknownVault
 from rebalancer.reasons import Reason
 from rebalancer.units import BPS, E18
 
-__all__ = ["BookDiffers", "Judgement", "VaultBook"]
+__all__ = ["CacheMismatch", "Judgement", "VaultBook"]
 
 log = structlog.get_logger("rebalancer.vault_index")
 
@@ -84,7 +84,7 @@ class Judgement:
 
 
 @dataclass(frozen=True, slots=True)
-class BookDiffers:
+class CacheMismatch:
     """A vault that had no log and yet is not what the book says: an alarm. `words` are places in the lens's answer."""
 
     vault: str
@@ -230,7 +230,7 @@ class VaultBook:
             self._missing[self._row[snapshot.address]] = any(snapshot.missing_raw)
         return found
 
-    def audit(self, block: Block, count: int) -> tuple[BookDiffers, ...]:
+    def audit(self, block: Block, count: int) -> tuple[CacheMismatch, ...]:
         """Read the next vaults in turn, whether or not they had logs, and tell which are not what the book says of them.
 
         The book must be at that block. What the chain says replaces what the book said.
@@ -250,7 +250,7 @@ class VaultBook:
                 for at in range(0, max(len(after), len(before[vault])), _WORD)
                 if after[at : at + _WORD] != before[vault][at : at + _WORD]
             )
-            found.append(BookDiffers(vault, block, words))
+            found.append(CacheMismatch(vault, block, words))
             log.error("book_differs", vault=vault, block=block.number, words=words)
         return tuple(found)
 

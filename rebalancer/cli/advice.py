@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rebalancer.errors import ContractReverted, RebalancerError
+from rebalancer.errors import ContractReverted, PolicyRefused, RebalancerError
 
 __all__ = ["sentence"]
 
@@ -107,8 +107,8 @@ _ADVICE: Mapping[str, str] = {
 
 
 def sentence(error: RebalancerError) -> str:
-    """One sentence: what is wrong, and what to do."""
-    if not isinstance(error, ContractReverted):
+    """One sentence: what is wrong, and what to do. The policy's refusals have the names of the contract's errors."""
+    if not isinstance(error, ContractReverted | PolicyRefused):
         return str(error)
     what = str(error).removesuffix(".")
     advice = _ADVICE.get(

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from rebalancer.errors import BooksDiffer
+from rebalancer.errors import LedgerMismatch
 
 __all__ = ["Breaker", "VaultBreakers"]
 
@@ -109,11 +109,11 @@ class VaultBreakers:
         if self.of(vault).failed(why, time.time()):
             log.error("vault_halted", vault=vault, why=why)
 
-    def books_differ(self, differ: BooksDiffer) -> None:
+    def books_differ(self, differ: LedgerMismatch) -> None:
         """Leave a vault alone until a restart.
 
         Raises:
-            BooksDiffer: there is no other vault, or another one differs as well.
+            LedgerMismatch: there is no other vault, or another one differs as well.
         """
         log.error("books_differ", vault=differ.vault, tx=differ.transaction_hash, why=str(differ))
         self.of(differ.vault).trip(str(differ), time.time())

@@ -16,7 +16,7 @@ from rebalancer.block import Block
 from rebalancer.chain.receipt import find_receipt
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import VaultSnapshot, read_vaults
-from rebalancer.errors import BooksDiffer
+from rebalancer.errors import LedgerMismatch
 from rebalancer.keeper.breaker import VaultBreakers
 from rebalancer.keeper.context import Site
 from rebalancer.keeper.decide import Verdict
@@ -70,7 +70,7 @@ class InFlight:
 
         Raises:
             ForeignPending, TooManyGaps: an account's nonces are not in order.
-            BooksDiffer: after a rebalance that is not final yet, and no other vault is left.
+            LedgerMismatch: after a rebalance that is not final yet, and no other vault is left.
         """
         if self._outbox is None:
             return
@@ -94,7 +94,7 @@ class InFlight:
 
         Raises:
             ChainError: the chain could not be read.
-            BooksDiffer: a vault's ledger is not what the policy says, and no other vault is left.
+            LedgerMismatch: a vault's ledger is not what the policy says, and no other vault is left.
         """
         if self._outbox is not None:
             self._catch_up(block)
@@ -145,7 +145,7 @@ class InFlight:
                 continue
             try:
                 verify(self._rpc, self._site.system.lens, attempt.intent, receipt)
-            except BooksDiffer as differ:
+            except LedgerMismatch as differ:
                 self._breakers.books_differ(differ)
 
     def _catch_up(self, block: Block) -> None:
@@ -212,7 +212,7 @@ class InFlight:
             try:
                 plan = verdict.plan if verdict else None
                 outcome = verify(self._rpc, self._site.system.lens, intent, receipt, plan)
-            except BooksDiffer as differ:
+            except LedgerMismatch as differ:
                 return self._books_differ(differ, decision)
             breaker.succeeded()
             return decision(Reason.REBALANCED, intent.reason, outcome)
@@ -226,13 +226,13 @@ class InFlight:
         return snapshot
 
     def _books_differ(
-        self, differ: BooksDiffer, decision: Callable[[Reason, str], Decision]
+        self, differ: LedgerMismatch, decision: Callable[[Reason, str], Decision]
     ) -> Decision:
         """Leave that vault alone, and report it even if it ends the keeper."""
         halted = decision(Reason.HALTED, str(differ))
         try:
             self._breakers.books_differ(differ)
-        except BooksDiffer:
+        except LedgerMismatch:
             self._queue.put(halted)
             raise
         return halted

@@ -3,7 +3,7 @@
 `start → tick → stop`. A tick brings forward what was sent before (`rebalancer.keeper.inflight`), evaluates the vaults at the newest block
 (`rebalancer.keeper.evaluator`), hands what is to be sent to the outbox (`rebalancer.keeper.dispatch`), and reports to observers
 (`rebalancer.keeper.reporting`). "Do nothing" is a decision too, and every decision has a reason. After a rebalance is mined, the
-vault's ledger is held against the policy: a difference of one unit is `BooksDiffer`, which stops that vault for good, because then
+vault's ledger is held against the policy: a difference of one unit is `LedgerMismatch`, which stops that vault for good, because then
 either this program or the chain is not what it seems.
 
 The keeper chooses when and by which route. What it may sell, how much and at what loss, the vault decides.
@@ -23,7 +23,7 @@ from rebalancer.block import Block
 from rebalancer.chain.heads import Head, Heads
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import read_block
-from rebalancer.errors import BooksDiffer, ChainError, SignerUnavailable, TooManyFailures
+from rebalancer.errors import ChainError, LedgerMismatch, SignerUnavailable, TooManyFailures
 from rebalancer.keeper.authority import Authority
 from rebalancer.keeper.breaker import Breaker, VaultBreakers
 from rebalancer.keeper.conditions import ConditionsReader
@@ -135,7 +135,7 @@ class Keeper:
             UnknownVault: an address is not a vault's.
             KeeperNotAuthorized: an account does not hold the keeper's role.
             ForeignPending, TooManyGaps: an account's nonces are not in order.
-            BooksDiffer: after a rebalance that is not final yet, and no other vault is left.
+            LedgerMismatch: after a rebalance that is not final yet, and no other vault is left.
         """
         bind_contextvars(chain_id=self.site.chain_id)
         self.rpc.chain_id()
@@ -164,7 +164,7 @@ class Keeper:
 
         Raises:
             TooManyFailures: that many ticks in a row failed, and the options say to give up; carries the last failure.
-            BooksDiffer: no vault is left whose books are what the policy says.
+            LedgerMismatch: no vault is left whose books are what the policy says.
         """
         with Heads(
             self.rpc, self.options.socket_url, poll_seconds=self.options.poll_seconds
@@ -213,7 +213,7 @@ class Keeper:
             self._hand(decisions, on_decision)
             if opened and options.gives_up:
                 raise TooManyFailures(failures, failure) from failure
-        except BooksDiffer as differ:
+        except LedgerMismatch as differ:
             decisions = self._queue.take()
             self._report_failure(began, requests_before, decisions, differ)
             self._hand(decisions, on_decision)
@@ -249,7 +249,7 @@ class Keeper:
 
         Raises:
             ChainError: the chain could not be read or a transaction not sent; nothing is half done that a later tick does not settle.
-            BooksDiffer: a vault's books are not what the policy says, and no other vault is left.
+            LedgerMismatch: a vault's books are not what the policy says, and no other vault is left.
         """
         bind_contextvars(chain_id=self.site.chain_id)  # whoever logs below says of which chain
         began, requests_before = time.monotonic(), self.rpc.requests

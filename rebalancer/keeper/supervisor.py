@@ -19,7 +19,7 @@ from types import FrameType
 
 import structlog
 
-from rebalancer.errors import AllChainsRest, ChainError
+from rebalancer.errors import AllChainsUnavailable, ChainError
 from rebalancer.keeper.decision import Decision
 from rebalancer.keeper.keeper import Keeper, Tuning
 from rebalancer.keeper.report import Tick, Watcher
@@ -77,7 +77,7 @@ class Station:
 
         Raises:
             RebalancerError: what ended one of them, and so all.
-            AllChainsRest: after failures of each.
+            AllChainsUnavailable: after failures of each.
             KeyboardInterrupt: looks were abandoned, by a second signal or because they came to no end.
         """
         threads = [
@@ -184,7 +184,7 @@ class Station:
         """Nothing comes from a chain for a while; of several, that is the end once it is so of all."""
         self._resting[chain_id] = why
         if len(self._resting) == len(self.chains) and len(self.chains) > 1:
-            self._failed.append(AllChainsRest(list(self._resting.values())))
+            self._failed.append(AllChainsUnavailable(list(self._resting.values())))
             self._stopping.set()
 
     def _decided(self, decision: Decision) -> None:

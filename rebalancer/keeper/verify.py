@@ -18,7 +18,7 @@ from rebalancer.chain.interfaces import interface
 from rebalancer.chain.receipt import Receipt
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import VaultSnapshot, read_vaults
-from rebalancer.errors import BooksDiffer, PolicyRefused, RpcMalformed, RpcRejected
+from rebalancer.errors import LedgerMismatch, PolicyRefused, RpcMalformed, RpcRejected
 from rebalancer.keeper.decision import Outcome
 from rebalancer.plan import Plan
 from rebalancer.send.attempt import Intent
@@ -42,7 +42,7 @@ def verify(
     outcome is without a settlement then, which the log says.
 
     Raises:
-        BooksDiffer: they are not what the policy makes of the measured fill.
+        LedgerMismatch: they are not what the policy makes of the measured fill.
         ChainError: the chain could not be read.
     """
     vault = interface("BasketVault").at(intent.vault)
@@ -87,7 +87,7 @@ def verify(
     if settled is None and alone and before.basket.prices == after.basket.prices:
         expected = _settle(before, after, fill, intent, mined.timestamp)
         held = expected.held if expected else before.basket.held
-        raise BooksDiffer(intent.vault, receipt.transaction_hash, held, after.basket.held)
+        raise LedgerMismatch(intent.vault, receipt.transaction_hash, held, after.basket.held)
     if settled is None:
         why = "a price changed in its block" if alone else "its block has others of the vault's"
         log.warning("books_not_compared", tx=receipt.transaction_hash, why=why)

@@ -154,7 +154,7 @@ def parse_amount(text: str, decimals: int) -> int:
     """
     match = _NUMBER.fullmatch(text.strip().replace("_", ""))
     if match is None or len(match[1]) > _MAX_DIGITS:
-        raise AmountUnreadable(text, "it is not a decimal number such as 12.5")
+        raise AmountUnreadable(text, "give a decimal number such as 12.5")
     rest = (match[2] or "").rstrip("0")
     if len(rest) > decimals:
         raise AmountUnreadable(text, f"it has {len(rest)} decimals and the token only {decimals}")

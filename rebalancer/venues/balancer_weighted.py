@@ -420,7 +420,7 @@ def _read(at: At, ref: PoolRef) -> Reading[BalancerWeightedPool]:
     for paper in known:
         if chain == quotes_of(paper, paper.quote_in, swaps):
             return paper
-    raise UnsupportedPool(f"Balancer that answer otherwise than weighted ones ({ref.address})")
+    raise UnsupportedPool(f"Balancer that is not weighted, {ref.address}")
 
 
 VENUE = Venue(

@@ -87,9 +87,9 @@ def _load(snapshot: Snapshot) -> CurveStablePool | CurveCryptoPool:
     """Of the two kinds only one has a gamma. What the contract said of itself must be so."""
     lending, version = snapshot.get("use_lending"), _math_version(snapshot)
     if isinstance(lending, list) and any(lending):
-        raise UnsupportedPool("Curve that lend their coins")
+        raise UnsupportedPool("Curve that lends its coins")
     if snapshot.get("offpeg_fee_multiplier") and version == "v1":
-        raise UnsupportedPool("Curve older than stableswap-ng that charge more off the peg")
+        raise UnsupportedPool("Curve older than stableswap-ng that charges more off the peg")
     if snapshot.get("gamma") is not None:
         return _load_crypto(snapshot)
     pool = CurveStablePool(
@@ -179,7 +179,7 @@ def _read(at: At, ref: PoolRef) -> Reading[CurvePool]:
             lists[name].append(value)
     coins = [coin for coin in lists["coins"] if coin != ETHER_ADDRESS]
     if _CURVE_ETHER in coins:
-        raise UnsupportedPool(f"Curve that hold ether ({address})")
+        raise UnsupportedPool(f"Curve that holds ether, {address}")
     tokens = yield from tokens_read(at, coins)
     snapshot: dict[str, Any] = {
         **at.head("Curve " + "/".join(token.symbol for token in tokens)),
@@ -202,7 +202,7 @@ def _read(at: At, ref: PoolRef) -> Reading[CurvePool]:
     expected = quotes_of(paper, paper.get_dy, swaps)
     for quote, answer in zip(expected, answers, strict=True):
         if (answered(pool, view, answer) or 0) != (quote or 0):
-            raise UnsupportedPool(f"Curve of other mathematics ({address})")
+            raise UnsupportedPool(f"Curve of other mathematics, {address}")
     if isinstance(paper, CurveStablePool) and paper.math_version == "ng":
         yield from _check_exchange(at, pool, paper, lists["admin_balances"])
     return paper
@@ -245,7 +245,7 @@ def _told_crypto(
     answers = yield [at.ask(mathematics, "version")]
     version = answered(mathematics, "version", answers[0])
     if (count, version) not in _NG_MATH:
-        raise UnsupportedPool(f"Curve of mathematics {safe_text(str(version), 16)} ({address})")
+        raise UnsupportedPool(f"Curve of mathematics {safe_text(str(version), 16)}, {address}")
     return found | {
         "math_version": _NG_MATH[count, version],
         "virtual_price": told["virtual_price"],
@@ -276,11 +276,11 @@ def _check_exchange(
     paid = [answered(pool, _RECEIVED, answer) for answer in answers]
     if None in paid:
         raise UnsupportedPool(
-            f"Curve that hold coins whose balances change by themselves ({pool.address})"
+            f"Curve that holds coins whose balances change by themselves ({pool.address})"
         )
     ends = coin, paper.tokens[1].address
     if paid != [paper.quote_in(*ends, amount) for amount in amounts]:
-        raise UnsupportedPool(f"Curve of other mathematics ({pool.address})")
+        raise UnsupportedPool(f"Curve of other mathematics, {pool.address}")
 
 
 def with_balance(coin: str, code: str, held: int) -> dict[str, dict[str, str]]:

@@ -373,7 +373,7 @@ def _read(at: At, ref: PoolRef) -> Reading[ERC4626Pool]:
         _as_holder(at.ask(vault, "balanceOf", _HOLDER), lent),
     ]
     if answered(vault, "balanceOf", answers[2]) != total_supply:
-        raise UnsupportedPool(f"ERC-4626 whose shares cannot be lent ({ref.address})")
+        raise UnsupportedPool(f"ERC-4626 whose shares cannot be lent, {ref.address}")
     paper = _load(
         {
             **at.head(f"ERC-4626 {tokens[0].symbol}/{tokens[1].symbol}"),

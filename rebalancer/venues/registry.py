@@ -52,7 +52,7 @@ def venue_named(name: str) -> Venue:
     try:
         return _BY_NAME[name]
     except KeyError:
-        raise UnsupportedPool(f"the venue {name!r}") from None
+        raise UnsupportedPool(f"no venue is named '{name}'") from None
 
 
 def check_ref(ref: PoolRef) -> PoolRef:

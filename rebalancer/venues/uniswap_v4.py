@@ -225,7 +225,7 @@ class UniswapV4Pool(PoolBase):
         """
         i, j = places_of(self.key, self.tokens, token_in, token_out)
         if self.token0.address == ETHER_ADDRESS:
-            raise UnsupportedPool(f"{self.kind} with ether, before they are wrapped,")
+            raise UnsupportedPool(f"{self.kind} with ether that is not wrapped")
         ends = self.tokens[i].address, self.tokens[j].address
         return self.hop_as(*ends, amount_raw, to_caller=to_caller)
 
@@ -306,7 +306,7 @@ class UniswapV4Pool(PoolBase):
         if self.token0.address != ETHER_ADDRESS:
             return self
         if weth is None:
-            raise UnsupportedPool(f"{self.kind} with ether, which no known token wraps,")
+            raise UnsupportedPool(f"{self.kind} with ether that no known token wraps")
         return WrappedEtherPool(self, weth)
 
     def to_json(self) -> dict[str, object]:
@@ -395,7 +395,7 @@ class WrappedEtherPool:
         if self.pool.token0.address != ETHER_ADDRESS:
             raise UnsupportedPool(f"{self.pool.kind} without ether")
         if self.pool.token1.address == self.weth.address:
-            raise UnsupportedPool(f"{self.pool.kind} that wrap ether")
+            raise UnsupportedPool(f"{self.pool.kind} that already has wrapped ether")
 
     @property
     def address(self) -> str:
@@ -530,7 +530,7 @@ def _read(at: At, ref: PoolRef) -> Reading[UniswapV4Pool]:
     state = int.from_bytes(keccak(bytes.fromhex(ref.key[2:]) + _POOLS_SLOT.to_bytes(32)))
     slot0, liquidity = yield from _slots(at, manager, [state, state + _LIQUIDITY_AT])
     if slot0 == 0:
-        raise UnsupportedPool(f"Uniswap V4 that {ref.address} does not know ({ref.key})")
+        raise UnsupportedPool(f"Uniswap V4 that {ref.address} does not know, {ref.key}")
     last = MAX_TICK // spacing // _WORD_BITS + 1
     places = range(-last, last + 1)
     words = yield from _slots(at, manager, [_mapped(word, state + _BITMAP_AT) for word in places])

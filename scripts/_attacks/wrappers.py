@@ -92,7 +92,9 @@ def _keeps(field: Field, rates: RateEnvironment, tally: Tally) -> list[Decision]
         AssertionError: some band is broken after two hours.
     """
     options = KeeperOptions(
-        fee_cap_wei=_FEE_CAP_WEI, receipt_seconds=_RECEIPT_SECONDS, tick_timeout_seconds=_TICK_SECONDS
+        fee_cap_wei=_FEE_CAP_WEI,
+        receipt_seconds=_RECEIPT_SECONDS,
+        tick_timeout_seconds=_TICK_SECONDS,
     )
     site = Site.of(rates.stage.deployment, [field.vault.address])
     signers = [devnet_signer(Actor.KEEPER)]

@@ -100,7 +100,7 @@ def disagreeing(arena: Arena, strength: float, seed: int) -> None:
 
     def meanwhile() -> None:
         keeper.thaw()
-        reason(arena, keeper, "do not agree on eth_call")
+        reason(arena, keeper, "disagree on eth_call")
         assert arena.epochs == before
         assert keeper.attempts == []
 

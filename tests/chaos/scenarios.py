@@ -82,7 +82,7 @@ _STORMS: Mapping[Fault, tuple[Storm, tuple[float, ...]]] = {
     Fault.BROKEN: (Storm(Fault.BROKEN, "HTTP 50"), (0.2, 0.05, 0.6)),
     Fault.ERROR_200: (Storm(Fault.ERROR_200, "daily request count"), (0.2, 0.05, 0.6)),
     Fault.ERROR_AS_RESULT: (Storm(Fault.ERROR_AS_RESULT, "tick_failed"), (0.1, 0.02, 0.5)),
-    Fault.GARBAGE: (Storm(Fault.GARBAGE, "did not answer in JSON-RPC"), (0.2, 0.05, 0.6)),
+    Fault.GARBAGE: (Storm(Fault.GARBAGE, "sent an answer that is not JSON-RPC"), (0.2, 0.05, 0.6)),
     Fault.SILENCE: (Storm(Fault.SILENCE, "did not answer within", 4), (0.2, 1.0)),
     Fault.STALE: (Storm(Fault.STALE, "", rate=1.0), (3, 0, 12)),
     Fault.BACKWARDS: (Storm(Fault.BACKWARDS, "", rate=0.3), (2, 9)),

@@ -79,14 +79,14 @@ def test_scheduled_call_is_executed_or_cancelled_by_its_id(governed: Governed, c
     assert "AccessManagerUnauthorizedCancel" in cli("cancel", *operation, by="stranger").sentence
     assert "Cancelled." in cli("cancel", *operation, by="guardian").out
     assert (
-        "is not the id of one scheduled operation"
+        "is not the id of exactly one scheduled operation"
         in cli("execute", *operation, by="owner").sentence
     )
 
     again = cli(*removal, "--json", by="owner").json
     for short in ("0x", "0", again["operation"][:5]):
         told = cli("cancel", "--operation", short, by="guardian").sentence
-        assert "is not the id of one scheduled operation" in told
+        assert "is not the id of exactly one scheduled operation" in told
     governed.wait(DELAY)
     ran = cli("execute", "--operation", again["operation"][:10], "--json", by="owner")
     assert ran.json["in_force"] is True

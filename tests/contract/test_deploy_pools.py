@@ -119,8 +119,8 @@ def test_deploy_over_what_is_no_pool_says_which_and_why(
     before = chain.block()["hash"]
 
     for named, pool_name, why in (
-        (f'"{token}"', token, "if anything is"),
-        (f'"{Actor.KEEPER.address}"', Actor.KEEPER.address, "if anything is"),
+        (f'"{token}"', token, "is of no known venue"),
+        (f'"{Actor.KEEPER.address}"', Actor.KEEPER.address, "is of no known venue"),
         (f'{{ address = "{v3}", fee_bps = 30 }}', v3, "tells its fee itself"),
         (f'{{ manager = "{pool.manager}", id = "{unknown}" }}', unknown, "does not know"),
         (f'{{ manager = "{v3}", id = "{pool.pool_id}" }}', pool.pool_id, "does not know"),
@@ -130,7 +130,7 @@ def test_deploy_over_what_is_no_pool_says_which_and_why(
         assert ran.code == 16
         assert ran.sentence.startswith(f"The pool {pool_name} cannot be used (")
         assert why in ran.sentence
-        assert ran.sentence.endswith("name another one, or leave it out.")
+        assert ran.sentence.endswith("name another pool, or omit it.")
 
     assert chain.block()["hash"] == before
     assert not (tmp_path / "new.json").exists()

@@ -20,9 +20,9 @@ from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import VaultSnapshot, decode_vaults, read_block
 from rebalancer.devnet.stage import Actor, Stage
 from rebalancer.errors import (
-    BooksDiffer,
     ContractReverted,
     EndpointsDisagree,
+    LedgerMismatch,
     RpcRejected,
     RpcUnreachable,
     SignerUnavailable,
@@ -365,7 +365,7 @@ def test_watchers_are_told_of_books_that_differ_before_the_keeper_ends(
     keeper = keeper_of(stage, (stage.vault,), outbox, watchers=(ticks,), receipt_seconds=30)
     move(stage, UP_10_PERCENT)
 
-    with pytest.raises(BooksDiffer) as differ:
+    with pytest.raises(LedgerMismatch) as differ:
         keeper.run(handed.append)
 
     assert ticks[-1].failure == str(differ.value)
@@ -468,7 +468,7 @@ def test_a_share_that_changes_hands_in_its_block_hides_no_difference(
         lambda *given, **named: _other_books(settle(*given, **named)),
     )
 
-    with pytest.raises(BooksDiffer):
+    with pytest.raises(LedgerMismatch):
         keeper.tick()
 
 

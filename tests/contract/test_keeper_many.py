@@ -13,7 +13,7 @@ from rebalancer.chain.heads import Heads
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
 from rebalancer.devnet.stage import DEMO_POLICY, Actor, Stage
-from rebalancer.errors import BooksDiffer, KeeperNotAuthorized, RpcUnreachable, UnknownVault
+from rebalancer.errors import KeeperNotAuthorized, LedgerMismatch, RpcUnreachable, UnknownVault
 from rebalancer.keeper import (
     Decision,
     Evaluator,
@@ -321,7 +321,7 @@ def test_a_vault_whose_books_differ_is_left_alone_and_the_other_is_not(
     assert sorted(reasons.values()) == [Reason.HALTED, Reason.REBALANCED]
     (halted,) = (vault for vault, reason in reasons.items() if reason is Reason.HALTED)
     assert again[halted].reason is Reason.HALTED
-    assert "stop and find out why" in again[halted].text
+    assert "stop, and find the cause" in again[halted].text
     assert [one.reason for vault, one in again.items() if vault != halted] == [Reason.REBALANCED]
 
 
@@ -335,7 +335,7 @@ def test_books_of_the_only_vault_that_differ_end_the_keeper(
     keeper = keeper_of(stage, vaults[:1], outbox, receipt_seconds=30)
     move(stage, UP_10_PERCENT)
 
-    with pytest.raises(BooksDiffer) as differ:
+    with pytest.raises(LedgerMismatch) as differ:
         keeper.tick()
 
     assert differ.value.vault == stage.vault
@@ -352,7 +352,7 @@ def test_books_that_an_earlier_run_may_not_have_compared_are_compared_at_the_sta
         lambda *given, **named: _other_books(settle(*given, **named)),
     )
 
-    with pytest.raises(BooksDiffer):
+    with pytest.raises(LedgerMismatch):
         keeper_of(stage, vaults[:1], outbox).start()
     both = keeper_of(stage, vaults, outbox)
     both.start()

@@ -767,7 +767,7 @@ def test_bump_beyond_the_days_limit_is_not_signed_and_says_so(
     (waiting,) = outbox.advance(chain.rpc, [lane], height(chain) + 2)
 
     assert (waiting.state, len(waiting.versions)) == (State.SENT, 1)
-    assert "its limit is" in waiting.note
+    assert "the limit is" in waiting.note
 
 
 def test_fee_above_the_keys_limit_signs_nothing(

@@ -190,7 +190,7 @@ def test_lost_log_shows_at_the_next_swap_and_stops_that_pool_alone(
     assert (diverged.pool, diverged.block) == (bad, book.block.number)
     assert "is not the sum of liquidity_net" in diverged.why
     assert [pool.key for pool in book.pools] == [good]
-    with pytest.raises(PoolDiverged, match="not traded") as refusal:
+    with pytest.raises(PoolDiverged, match="does not trade on it") as refusal:
         book.pool(bad)
     assert refusal.value is diverged
 

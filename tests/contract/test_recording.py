@@ -232,7 +232,7 @@ def test_one_keeper_writes_a_record(stage: Stage, tmp_path: Path, name: str) -> 
                 each(tick)
         assert [line["event"] for line in logs] == ["not_recorded"]
         assert "Another keeper writes the record" in logs[0]["why"]
-        with pytest.raises(RecordInUse, match="give each its own"), Recorder(path):
+        with pytest.raises(RecordInUse, match="give each keeper its own"), Recorder(path):
             pass
 
     assert [look.differences for look in replay(path)] == [(), ()]
@@ -333,7 +333,7 @@ def test_a_damaged_record_is_shown_up_to_the_damage(
     shown, told = run(capsys, "replay", day), run(capsys, "replay", day, "--json")
 
     assert "2 looks, 4 decisions made again: all as recorded." in shown.out
-    assert f"The record {day} ends at line 3, which is not what" in shown.sentence
+    assert f"The record {day} is invalid from line 3 on" in shown.sentence
     assert (shown.code, told.code) == (1, 1)
     assert (told.json["looks"], told.json["ends_at_line"]) == ("2", "3")
     day.write_text("nothing of it\n")

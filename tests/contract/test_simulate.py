@@ -147,7 +147,7 @@ def test_keeper_whose_simulation_differs_signs_nothing_and_says_why(
     decision = tick(keeper_of(stage, outbox))
 
     assert decision.reason is Reason.SIMULATION_REFUSED
-    assert "where the plan allows" in decision.text
+    assert "and the plan allows" in decision.text
     # A node that cannot simulate swaps apart has it planned again without single pools, which helps no more.
     attempts = outbox.attempts(31337)
     assert {(one.state, one.versions) for one in attempts} == {(State.FAILED, ())}

@@ -15,7 +15,12 @@ import pytest
 
 from rebalancer.chain.rpc import Rpc
 from rebalancer.devnet.stage import DEMO_POLICY, Actor, Stage
-from rebalancer.errors import AllChainsRest, KeeperNotAuthorized, RpcUnreachable, TooManyFailures
+from rebalancer.errors import (
+    AllChainsUnavailable,
+    KeeperNotAuthorized,
+    RpcUnreachable,
+    TooManyFailures,
+)
 from rebalancer.keeper import Decision, EvaluatorOptions, Keeper, KeeperOptions, Site, Tick, Watcher
 from rebalancer.keeper.keeper import Tuning
 from rebalancer.keeper.supervisor import Opened, Station
@@ -130,7 +135,7 @@ def test_when_all_chains_rest_the_station_ends(stage: Stage, tmp_path: Path) -> 
         31337: opened(stage, tmp_path / "a.sqlite", options, rpc=fails),
         31338: _elsewhere(opened(stage, tmp_path / "b.sqlite", options, rpc=fails)),
     }
-    with pytest.raises(AllChainsRest) as ended:
+    with pytest.raises(AllChainsUnavailable) as ended:
         Station(chains).run()
 
     assert len(ended.value.failures) == 2
@@ -189,7 +194,7 @@ def test_chains_that_never_begin_end_the_station_too(
         31337: opened(stage, tmp_path / "a.sqlite", options, rpc=fails),
         10: opened(stage, tmp_path / "b.sqlite", options, rpc=away),
     }
-    with pytest.raises(AllChainsRest) as ended:
+    with pytest.raises(AllChainsUnavailable) as ended:
         Station(chains).run()
 
     assert len(ended.value.failures) == 2

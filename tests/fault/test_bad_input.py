@@ -215,20 +215,28 @@ def test_deployment_without_a_file_of_the_chain(cli: Cli, unchanged: None) -> No
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (("deposit", "--shares", "0"), 16, "must be above 0: say how much"),
-        (("deposit", "--token", "USDC", "--amount", "0"), 16, "must be above 0: say how much"),
-        (("deposit", "--token", "ETH", "--amount", "0.0"), 16, "must be above 0: say how much"),
+        (("deposit", "--shares", "0"), 16, "must be above 0: give a larger amount"),
+        (
+            ("deposit", "--token", "USDC", "--amount", "0"),
+            16,
+            "must be above 0: give a larger amount",
+        ),
+        (
+            ("deposit", "--token", "ETH", "--amount", "0.0"),
+            16,
+            "must be above 0: give a larger amount",
+        ),
         (("deposit", "--token", "DAI", "--amount", "1"), 10, "The token DAI is not in the address"),
         (("deposit", "--token", "USDC", "--amount", "1.2345678"), 16, "the token only 6"),
         (("deposit", "--token", "USDC", "--amount", "1000.000001"), 16, "send it 0.000001 more"),
         (("deposit", "--token", "ETH", "--amount", "20000"), 10, "holds 10000 ether"),
         (("deposit", "--token", "USDC", "--amount", "0.0001"), 13, "deposit more"),
-        (("deposit", "--shares", "1000000"), 16, "ask for less or send it"),
+        (("deposit", "--shares", "1000000"), 16, "reduce the amount, or send it"),
         (("withdraw", "--shares", "1"), 16, "holds 0 DEMO and needs 1"),
         (("withdraw", "--all"), 16, "has no shares of"),
         (("withdraw", "--all", "--token", "USDC"), 16, "`rebalancer vault position` shows"),
-        (("claim",), 16, "has no claim on any token: name the holder"),
-        (("claim", "--token", "USDC"), 16, "has no claim on USDC: name the holder"),
+        (("claim",), 16, "has no claim on any token: check the holder"),
+        (("claim", "--token", "USDC"), 16, "has no claim on USDC: check the holder"),
         (("claim", "--token", "USDC", "--amount", "0"), 16, "USDC to collect must be above 0"),
         (("claim", "--token", "USDC", "--amount", "0.0000001"), 16, "the token only 6"),
         (("claim", "--token", "DAI"), 10, "The token DAI is not in the address"),
@@ -236,10 +244,10 @@ def test_deployment_without_a_file_of_the_chain(cli: Cli, unchanged: None) -> No
         (
             ("claim", "--token", "USDC", "--holder", OWNER_ADDRESS, "--receiver", "0x" + "1" * 40),
             16,
-            f"can only have it paid to {OWNER_ADDRESS}: leave --receiver out",
+            f"can only have it paid to {OWNER_ADDRESS}: omit --receiver",
         ),
         (("sync", "--token", "USDC"), 10, "the vault has all that it owes"),
-        (("deposit", "--token", "USDC", "--amount", "0.0001"), 13, "is too little to buy even"),
+        (("deposit", "--token", "USDC", "--amount", "0.0001"), 13, "is too small to buy one unit"),
     ],
 )
 def test_deposit_or_withdrawal_that_cannot_be(
@@ -332,7 +340,7 @@ ASSET = '[[assets]]\ntoken = "WETH"\ntarget = "0"\nband_bps = 150\nseed = "0"\n'
         ('"20%"', '"19%"', 16, "99 %, which is 1 % below 100 %"),
         ("band_bps = 150", "band_bps = 0", 16, "The band of WETH is 0 bps"),
         ("[policy]", 14 * ASSET + "[policy]", 16, "There are 17 assets"),
-        ('"1000"', '"0.000000000001"', 16, "begins with at least 100000000"),
+        ('"1000"', '"0.000000000001"', 16, "needs at least 100000000"),
         ('seed = "150"', 'seed = "1001"', 16, "holds 1000 USDC and needs 1001"),
         (
             "streaming_bps = 50",
@@ -490,7 +498,7 @@ def test_feed_or_token_that_is_none(
 
 def test_second_system_by_accident(cli: Cli, unchanged: None) -> None:
     ran = cli("deploy", *OWNER)
-    assert "names a system already" in ran.sentence
+    assert "already names a system" in ran.sentence
     assert ran.code == 16
 
 
@@ -537,7 +545,7 @@ def test_vault_on_a_full_disk_is_never_begun(
     ("blocked", "code", "said"),
     [
         ("file/new.json", 26, "cannot be written (File exists)"),
-        ("/dev/null", 16, "/dev/null is not written over, because it is no addresses file"),
+        ("/dev/null", 16, "/dev/null is not overwritten because it is no addresses file"),
         ("mainnet.json", 16, "it is of chain 1, not 31337: name another file with --deployment"),
     ],
 )
@@ -913,7 +921,7 @@ def test_node_killed_during_a_deposit_ends_the_command_with_a_sentence(
     )
     assert ran.code == 10
     assert "may or may not have been sent" in ran.sentence
-    assert "look for it on the chain before trying again" in ran.sentence
+    assert "look for it on the chain before you try again" in ran.sentence
 
 
 # Before money moves

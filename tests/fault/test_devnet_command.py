@@ -208,7 +208,7 @@ def test_devnet_writes_over_no_file_but_a_devnets(
 
     ran = run(capsys, "devnet", "--port", "0", "--days", "1")
 
-    assert f"mainnet.json is not written over, because {why}" in ran.sentence
+    assert f"mainnet.json is not overwritten because {why}" in ran.sentence
     assert (ran.code, ran.out) == (16, "")
     assert file.read_bytes() == before
     assert {path.name for path in tmp_path.iterdir()} == {"rebalancer.toml", "mainnet.json"}

@@ -162,7 +162,7 @@ def test_further_endpoints_that_cannot_stand_in_are_found(settings: Settings) ->
     assert set(found) == {"more rpc", "quorum"}
     assert "http://127.0.0.1:9 cannot be reached" in found["more rpc"].sentence
     assert "0ld-k3y" not in str(found)
-    assert found["quorum"].sentence.startswith("4 RPC endpoints must agree and 3 can")
+    assert found["quorum"].sentence.startswith("4 RPC endpoints must agree and only 3 can")
 
 
 def test_wrong_chain_is_found(settings: Settings) -> None:

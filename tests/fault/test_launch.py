@@ -300,13 +300,13 @@ def test_unfinished_system_is_used_by_nobody_and_finished_by_who_began_it(
     ran = run(capsys, *where, "admin", "show")
     assert f"have {Actor.OWNER.address} run `rebalancer deploy` again" in ran.sentence
     other = run(capsys, *where, "deploy", "--chain", chain_toml, "--account", "5")
-    assert f"that {Actor.OWNER.address} began, and {Actor.FEE_RECIPIENT.address} cannot" in (
+    assert f"that {Actor.OWNER.address} started, and {Actor.FEE_RECIPIENT.address} cannot" in (
         other.sentence
     )
     (file.parent / "new.json.new").write_text('{"chain_id": 313')  # killed while it was written
     assert deploy().code == 0
     assert Deployment.load(file).block == 1
-    assert "names a system already" in deploy().sentence
+    assert "already names a system" in deploy().sentence
 
 
 def test_file_that_is_lost_is_made_again_and_one_that_is_damaged_is_kept(
@@ -318,13 +318,13 @@ def test_file_that_is_lost_is_made_again_and_one_that_is_damaged_is_kept(
     file.write_text(whole[: len(whole) // 2])
     damaged = deploy()
     assert damaged.code == 16
-    assert "is not written over, because it is no addresses file (it is not JSON)" in (
+    assert "is not overwritten because it is no addresses file (it is not JSON)" in (
         damaged.sentence
     )
     file.unlink()
 
     other = deploy("--owner", Actor.CURATOR.address)
-    assert "differs from what was asked" in other.sentence
+    assert "differs from the request" in other.sentence
     file.unlink(missing_ok=True)
     again = deploy()
 
@@ -377,7 +377,7 @@ def test_launch_that_runs_out_of_money_half_way_goes_on_when_there_is_some(
     ran = deploy()
     assert ran.code == 10
     assert ran.sentence.startswith("The deployment stopped after 5 transactions (")
-    assert f"run the same command again when that is mended, which goes on from {file}" in (
+    assert f"correct the cause, then run the same command again, which continues from {file}" in (
         ran.sentence
     )
     monkeypatch.setattr(Wallet, "send", send)

@@ -79,7 +79,7 @@ def test_open_while_another_keeper_runs_is_refused_until_it_is_killed(path: Path
             Outbox(path)
         assert str(caught.value) == (
             f"The outbox {path} is in use by process {other.pid}: "
-            "stop that one, or give this keeper another outbox and another key."
+            "stop that program, or give this keeper another outbox and another key."
         )
         other.kill()
     Outbox(path).close()

@@ -129,7 +129,7 @@ def test_file_that_cannot_be_kept_stops_before_anything_is_sent(
     with pytest.raises(SpendingUnwritable, match=why) as caught:
         outbox_of(settings(tmp_path, "outbox.sqlite"))
 
-    assert str(caught.value).endswith("name a file that can be written as keeper.spending_file.")
+    assert str(caught.value).endswith("set keeper.spending_file to a file that can be written.")
     assert not (tmp_path / "outbox.sqlite").exists()
 
 

@@ -88,7 +88,7 @@ def test_list_without_an_outbox_is_a_sentence(cli: Cli) -> None:
     ran = cli("list")
     assert ran.code == 14
     assert "There is no outbox at" in ran.sentence
-    assert "a keeper makes it when it first starts" in ran.sentence
+    assert "a keeper creates it at its first start" in ran.sentence
 
 
 def test_list_shows_what_is_under_way_while_a_keeper_has_the_outbox(

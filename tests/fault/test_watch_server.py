@@ -280,7 +280,7 @@ def test_port_that_is_taken_is_refused_in_one_sentence(served: Served) -> None:
         Server(at, served.board, served.metrics)
 
     assert caught.value.where == f"127.0.0.1:{served.server.port}"
-    assert str(caught.value).startswith(f"Nothing can be served at 127.0.0.1:{at[1]} (Address")
+    assert str(caught.value).startswith(f"The keeper cannot listen at 127.0.0.1:{at[1]} (Address")
     assert "keeper.listen" in str(caught.value)
 
 

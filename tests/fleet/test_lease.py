@@ -197,7 +197,7 @@ def test_ledger_refuses_a_stale_token_and_takes_nothing(shared: Shared) -> None:
 
 
 def test_ledger_without_a_token_refuses(shared: Shared) -> None:
-    with pytest.raises(TokenStale, match="no token is known") as caught:
+    with pytest.raises(TokenStale, match="Redis knows no token") as caught:
         shared.put(NAME, 7, {"a": "1"})
     assert caught.value.newest is None
 

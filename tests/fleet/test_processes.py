@@ -369,7 +369,7 @@ def test_redis_that_lost_its_data_stops_the_leader_and_the_next_does_nothing_twi
         assert leader.end() == 25
         stranger = fleet.start("leader", "mona")  # knows nothing of what is pending
         assert stranger.end() != 0
-        assert "stop whoever else uses that key" in stranger.log
+        assert "stop the other program that uses this key" in stranger.log
         again = fleet.start("leader", "lena")
         again.says("started")
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from rebalancer.errors import AllChainsRest, BooksDiffer, RpcTimeout
+from rebalancer.errors import AllChainsUnavailable, LedgerMismatch, RpcTimeout
 from rebalancer.keeper import supervisor as module
 from rebalancer.keeper.supervisor import Station
 from rebalancer.keeper.systemd import Systemd
@@ -122,7 +122,7 @@ def test_a_chain_of_several_is_tried_again_in_growing_pauses_and_the_others_go_o
 
 
 def test_when_every_chain_of_several_could_not_begin_so_often_the_station_ends() -> None:
-    with capture_logs() as logs, pytest.raises(AllChainsRest) as caught:
+    with capture_logs() as logs, pytest.raises(AllChainsUnavailable) as caught:
         station_of({1: raises(RpcTimeout("one", 3)), 10: raises(RpcTimeout("ten", 3))}).run()
 
     assert "one" in str(caught.value)
@@ -155,9 +155,9 @@ def test_a_chain_counts_as_one_that_rests_after_five_tries() -> None:
 def test_whatever_else_ends_one_chain_ends_all() -> None:
     good = Keeper()
     good.runs = good.until_stopped
-    failure = BooksDiffer("0x", "0x", (1,), (2,))
+    failure = LedgerMismatch("0x", "0x", (1,), (2,))
 
-    with pytest.raises(BooksDiffer):
+    with pytest.raises(LedgerMismatch):
         station_of({1: good, 10: Keeper(runs=raises(failure))}).run()
 
     assert good.stopped.is_set()
@@ -250,7 +250,7 @@ def test_chains_that_rest_all_at_once_end_the_station_and_one_that_looks_again_r
     station._watch(resting[1])
 
     (failure,) = station._failed
-    assert isinstance(failure, AllChainsRest)
+    assert isinstance(failure, AllChainsUnavailable)
     assert "1 fails" in str(failure)
     assert "10 fails" in str(failure)
     assert station._stopping.is_set()

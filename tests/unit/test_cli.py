@@ -218,16 +218,20 @@ def test_misuse_is_told_with_the_usage(
         (
             ("--chain-id", "1", "vault", "claim", "--token", "ETH", "--account", "0"),
             15,
-            "never sign for chain 1: use a keystore",
+            "must not sign for chain 1: use a keystore",
         ),
         (
             ("--chain-id", "1", "vault", "deposit", "--shares", "1", "--vault", "0x" + 40 * "1"),
             15,
             "set keeper.keystore",
         ),
-        (("demo", "--tape", "nowhere"), 1, "No tape in nowhere: give a folder"),
-        (("demo", "--pool", "nowhere.json"), 12, "nowhere.json: the file cannot be read"),
-        (("devnet", "--tape", "nowhere"), 1, "No tape in nowhere: give a folder"),
+        (("demo", "--tape", "nowhere"), 1, "There is no tape in nowhere: give a folder"),
+        (
+            ("demo", "--pool", "nowhere.json"),
+            12,
+            "nowhere.json cannot be used (the file cannot be read",
+        ),
+        (("devnet", "--tape", "nowhere"), 1, "There is no tape in nowhere: give a folder"),
         (("demo", "--from", "yesterday"), 1, "'yesterday' is no date"),
     ],
 )

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from rebalancer.errors import BooksDiffer, ConfigError, KeeperNotAuthorized
+from rebalancer.errors import ConfigError, KeeperNotAuthorized, LedgerMismatch
 from rebalancer.reasons import Reason
 from rebalancer.settings import describe
 from rebalancer.watch.alarms import ALARMS, Limits
@@ -223,7 +223,7 @@ def test_service_is_one_that_systemd_takes(deploy: Path, tmp_path: Path) -> None
 def test_service_restarts_unless_a_person_has_to_come(deploy: Path) -> None:
     text = (deploy / "rebalancer.service").read_text()
     (codes,) = re.findall(r"^RestartPreventExitStatus=(.*)$", text, re.MULTILINE)
-    wanting = [ConfigError.exit_code, KeeperNotAuthorized.exit_code, BooksDiffer.exit_code]
+    wanting = [ConfigError.exit_code, KeeperNotAuthorized.exit_code, LedgerMismatch.exit_code]
 
     assert "Restart=on-failure" in text
     assert [int(code) for code in codes.split()] == wanting

@@ -135,7 +135,7 @@ def test_token_that_is_not_listed_is_told_with_those_that_are() -> None:
     assert DEPLOYMENT.listed("usdc") == DEPLOYMENT.tokens[1]
     with pytest.raises(TokenNotListed) as raised:
         DEPLOYMENT.listed("DOGE")
-    assert (raised.value.wanted, raised.value.known) == ("DOGE", ["WETH", "USDC"])
+    assert (raised.value.wanted, raised.value.known) == ("DOGE", ("WETH", "USDC"))
 
 
 def test_all_that_is_in_the_file_is_read_and_addresses_are_lower_case(tmp_path: Path) -> None:

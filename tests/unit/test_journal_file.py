@@ -261,7 +261,7 @@ def test_errors_of_sqlite_are_told_by_what_an_operator_can_do(
             assert found is None
             continue
         assert type(found) is kind
-        assert found.path == path  # type: ignore[attr-defined]  # each of them has it
+        assert found.path == path
         if kind is not OutboxInUse:
             assert found.why == "as SQLite says it"  # type: ignore[attr-defined]
     assert journal_error(path, sqlite3.OperationalError("no code")) is None

@@ -22,11 +22,11 @@ from rebalancer.chain.receipt import find_receipt
 from rebalancer.chain.snapshot import VaultSnapshot
 from rebalancer.chain.system import System
 from rebalancer.errors import (
-    BooksDiffer,
     ContractReverted,
     EndpointsDisagree,
     KeeperNotAuthorized,
     L1FeeUnknown,
+    LedgerMismatch,
     RpcRejected,
     RpcTimeout,
     TooManyFailures,
@@ -305,8 +305,8 @@ class Desk:
         """The first: what came of what was sent comes before what is decided now."""
         return self.tick(head)[0]
 
-    def differ(self, address: str = ONE) -> BooksDiffer:
-        return BooksDiffer(address, "0xbad", (1,), (2,))
+    def differ(self, address: str = ONE) -> LedgerMismatch:
+        return LedgerMismatch(address, "0xbad", (1,), (2,))
 
 
 @pytest.fixture
@@ -581,7 +581,7 @@ def test_books_that_differ_end_a_keeper_of_one_vault_and_are_told(desk: Desk) ->
     desk.tick()
     desk.verified = desk.differ()
 
-    with pytest.raises(BooksDiffer):
+    with pytest.raises(LedgerMismatch):
         desk.tick(desk.node.mined_next())
 
     (told,) = desk.keeper._queue.take()
@@ -604,7 +604,7 @@ def test_of_two_vaults_the_first_is_left_alone_for_good_and_the_second_ends_the_
     (breaker,) = desk.keeper.reporter.open_breakers(clock.now + 1e9)
     assert (breaker.scope, breaker.until) == (ONE, None)
     desk.verified = desk.differ(TWO)
-    with pytest.raises(BooksDiffer):
+    with pytest.raises(LedgerMismatch):
         desk.tick(desk.node.mined_next())
 
 
@@ -617,7 +617,7 @@ def test_books_are_compared_again_after_a_restart(desk: Desk) -> None:
     assert desk.decision(desk.node.pass_blocks()).reason is Reason.IN_BAND, "it was told before"
     desk.verified = desk.differ()
 
-    with pytest.raises(BooksDiffer):
+    with pytest.raises(LedgerMismatch):
         desk.made().start()
 
     desk.made(ONE, TWO).start()
@@ -1585,7 +1585,7 @@ def test_books_that_differ_end_the_loop_and_are_told(desk: Desk) -> None:
     desk.tick()
     desk.verified = desk.differ()
     decided: list[Decision] = []
-    with pytest.raises(BooksDiffer):
+    with pytest.raises(LedgerMismatch):
         run(desk, desk.node.mined_next, None, on_decision=decided.append)
 
     assert [one.reason for one in decided] == [Reason.HALTED]

@@ -452,8 +452,8 @@ def test_load_a_stable_pool_that_contradicts_itself_is_refused(changes: Json, wh
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"use_lending": [True]}, "lend their coins"),
-        ({"offpeg_fee_multiplier": 2}, "charge more off the peg"),
+        ({"use_lending": [True]}, "lends its coins"),
+        ({"offpeg_fee_multiplier": 2}, "charges more off the peg"),
         (two_ng(math_version="v1"), "two coins older than twocrypto-ng"),
     ],
 )
@@ -717,7 +717,7 @@ def test_pool_without_ether_or_of_ether_and_weth_has_no_such_view() -> None:
     plain = replace(ether_pool(), token0=Token("0x" + "0" * 39 + "1", "ONE", 18))
     with pytest.raises(UnsupportedPool, match="without ether"):
         WrappedEtherPool(plain, Token(B, "WETH", 18))
-    with pytest.raises(UnsupportedPool, match="wrap ether"):
+    with pytest.raises(UnsupportedPool, match="already has wrapped ether"):
         WrappedEtherPool(ether_pool(), Token(A, "WETH", 18))
 
 

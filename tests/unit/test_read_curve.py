@@ -219,7 +219,7 @@ def test_pool_of_curve_that_holds_ether_is_refused() -> None:
     coins = [stable()["tokens"][0], {**ether}]
     pool = curve(stable(tokens=coins))
     assert pool.tokens[0].address == A
-    with pytest.raises(UnsupportedPool, match="hold ether"):
+    with pytest.raises(UnsupportedPool, match="holds ether"):
         read_pools(OneCurvePool(pool), [PLACE], BLOCK, 1)
 
 

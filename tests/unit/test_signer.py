@@ -184,7 +184,7 @@ def test_devnet_keys_need_nothing_that_others_set_before(monkeypatch: pytest.Mon
 
 def test_open_signer_without_a_keystore_is_for_devnets_alone() -> None:
     account = AccountSettings(devnet_account=4)
-    with pytest.raises(KeystoreNotNamed, match="chain 1 is not a local one"):
+    with pytest.raises(KeystoreNotNamed, match="chain 1 is not a local chain"):
         open_signer(account, 1)
     assert open_signer(account, 31337).address == devnet_signer(4).address
 

@@ -138,7 +138,7 @@ def test_node_that_answers_nonsense_is_named_in_the_log() -> None:
         Simulator(Node([])).logs(ME, VAULT, "0x", 1)
 
     assert [one["event"] for one in logs] == ["not_simulated"]
-    assert "http://127.0.0.1:1 did not answer" in logs[0]["why"]
+    assert "http://127.0.0.1:1 sent an answer" in logs[0]["why"]
 
 
 def test_call_that_a_contract_refuses_is_refused_and_other_failures_stay_what_they_are() -> None:

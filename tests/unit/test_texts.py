@@ -21,7 +21,7 @@ from rebalancer.chain.deployment import DeployedToken, Deployment
 from rebalancer.chain.interfaces import interface
 from rebalancer.cli.logs import set_up_logs
 from rebalancer.cli.show import console
-from rebalancer.errors import DevnetError, RpcRejected
+from rebalancer.errors import NodeBinaryMissing, RpcRejected
 from rebalancer.settings import Settings
 from rebalancer.texts import LONGEST_SYMBOL, LONGEST_TEXT, nests_deeper, safe_json, safe_text
 from rebalancer.venues import load
@@ -74,7 +74,7 @@ def test_sentence_of_an_error_is_one_line() -> None:
     assert refused.message.startswith(f"no {SAFE}")
     assert len(refused.message) == LONGEST_TEXT
     assert str(refused).isprintable()
-    assert str(DevnetError(EVIL)) == SAFE
+    assert str(NodeBinaryMissing(EVIL)).startswith(f"The program {SAFE} is not on PATH")
 
 
 def word(number: int) -> bytes:

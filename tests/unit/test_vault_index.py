@@ -17,7 +17,7 @@ from rebalancer.chain.heads import Head, Header
 from rebalancer.chain.interfaces import interface
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import decode_vaults, read_block, read_vaults
-from rebalancer.chain.vault_index import BookDiffers, VaultBook
+from rebalancer.chain.vault_index import CacheMismatch, VaultBook
 from rebalancer.errors import BlockVanished, RpcMalformed, RpcRejected, UnknownVault
 from rebalancer.reasons import Reason
 from rebalancer.settlement import Asset, Basket, Policy, Price, State
@@ -467,8 +467,8 @@ def test_the_audit_goes_round_and_names_the_words_that_differ() -> None:
     changed = book.audit(block(101), 3)
 
     assert changed == (
-        BookDiffers(two, block(101), (2, 23 + 10 + 8)),
-        BookDiffers(three, block(101), (3,)),
+        CacheMismatch(two, block(101), (2, 23 + 10 + 8)),
+        CacheMismatch(three, block(101), (3,)),
     )
     assert book.audit(block(101), 3) == ()
     lens.vaults[one].assets.pop()

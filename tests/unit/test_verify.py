@@ -14,7 +14,7 @@ from rebalancer.chain.interfaces import interface
 from rebalancer.chain.receipt import Receipt
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import VaultSnapshot
-from rebalancer.errors import BooksDiffer, ContractReverted, RpcMalformed, RpcRejected
+from rebalancer.errors import ContractReverted, LedgerMismatch, RpcMalformed, RpcRejected
 from rebalancer.keeper import feed_watch as feed_module
 from rebalancer.keeper import swaps as swaps_module
 from rebalancer.keeper import verify as module
@@ -175,7 +175,7 @@ def test_one_unit_of_difference_is_told_with_both_books(
         found = replace(found, basket=replace(found.basket, held=held))
     else:
         found = replace(found, state=replace(found.state, epoch=found.state.epoch + 1))
-    with pytest.raises(BooksDiffer) as caught:
+    with pytest.raises(LedgerMismatch) as caught:
         verified(monkeypatch, found)
 
     error = caught.value
@@ -188,7 +188,7 @@ def test_books_that_the_policy_would_have_refused_differ_from_what_was_held(
 ) -> None:
     stolen = [-(change < 0) * 10**30 for change in CHANGES]
     receipt = replace(RECEIPT, logs=(rebalanced(VAULT, stolen),))
-    with pytest.raises(BooksDiffer) as caught:
+    with pytest.raises(LedgerMismatch) as caught:
         verified(monkeypatch, after(), receipt=receipt)
 
     assert caught.value.expected_held == BEFORE.basket.held
@@ -209,7 +209,7 @@ def test_books_prove_nothing_where_others_acted_on_the_vault_in_its_block(
     chain = Chain()
     transfer = logged("Transfer", ELSE) | {"topics": logged("Transfer", ELSE)["topics"][:3]}
     chain.logs = [EVENT, transfer]
-    with pytest.raises(BooksDiffer):
+    with pytest.raises(LedgerMismatch):
         verified(monkeypatch, found, chain)
     chain.logs = [EVENT, rebalanced(VAULT, CHANGES) | {"transactionHash": ELSE}]
     with capture_logs() as logs:

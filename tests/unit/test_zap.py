@@ -126,7 +126,7 @@ def test_zap_in_where_no_pool_leads_is_refused() -> None:
 
 
 def test_zap_in_of_more_than_the_pools_hold_is_refused_rather_than_half_returned() -> None:
-    with pytest.raises(NoRoute, match="ask for less"):
+    with pytest.raises(NoRoute, match="trade less"):
         plan_zap_in(BOOKS, POOLS, USDC.address, 10**8 * 10**6)
 
 
