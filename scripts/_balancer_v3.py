@@ -1,7 +1,7 @@
-"""Compilation of Balancer V3 for tests: its npm packages hold sources alone.
+"""Compilation of Balancer V3 for tests: its npm packages hold sources alone. `make build` runs it.
 
 Each contract becomes one file in the form of scripts/_artifacts.py, below .build/balancer-v3 and a digest of all that it is made of, so
-that it is compiled once. The sources are under GPL-3.0: nothing of this is shipped.
+that it is compiled once. The sources are under GPL-3.0: no wheel carries them, or what is compiled from them.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def compiled() -> Path:
     sources: dict[str, str] = {}
     for source in CONTRACTS.values():
         _collect(source, sources)
-    asked = {
+    request = {
         "language": "Solidity",
         "sources": {name: {"content": text} for name, text in sorted(sources.items())},
         "settings": {
@@ -63,13 +63,13 @@ def compiled() -> Path:
         },
     }
     version = json.loads((ROOT / "package.json").read_text())["devDependencies"]["solc"]
-    digest = hashlib.sha256(json.dumps([version, asked], sort_keys=True).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps([version, request], sort_keys=True).encode()).hexdigest()
     folder = FOLDER / digest[:16]
     FOLDER.mkdir(parents=True, exist_ok=True)
     with (FOLDER / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # tests run in several processes
         if not folder.exists():
-            _compile(asked, folder)
+            _compile(request, folder)
     return folder
 
 
@@ -86,10 +86,10 @@ def _collect(source: str, sources: dict[str, str]) -> None:
         _collect(relative if found.startswith(".") else found, sources)
 
 
-def _compile(asked: dict[str, Any], folder: Path) -> None:
+def _compile(request: dict[str, Any], folder: Path) -> None:
     done = subprocess.run(
         [ROOT / "scripts" / "solc", "--standard-json"],
-        input=json.dumps(asked),
+        input=json.dumps(request),
         capture_output=True,
         text=True,
         check=True,
@@ -126,3 +126,7 @@ def _compile(asked: dict[str, Any], folder: Path) -> None:
 def _name_in(source: str) -> str:
     """The contract that a source is named after."""
     return posixpath.basename(source).removesuffix(".sol")
+
+
+if __name__ == "__main__":
+    compiled()

@@ -326,7 +326,7 @@ def test_wheel_carries_the_package_its_types_and_the_artifacts(
 def test_wheel_carries_of_others_only_what_a_devnet_is_built_from(
     repo_root: Path, wheel: Path
 ) -> None:
-    """Uniswap V4 is under BUSL-1.1, Balancer V2 under GPL-3.0-only: tests alone meet them, and few others."""
+    """Uniswap V4 is under BUSL-1.1, Balancer under GPL-3.0-only: tests alone meet them, and few others."""
     sources = [path.read_text() for path in (repo_root / "contracts").rglob("*.sol")]
     ours = set(
         re.findall(
