@@ -204,7 +204,7 @@ class BalancerV3WeightedPool(PoolBase):
         cost = self._cost(i, j, amount_raw) if amount_raw <= most else None
         if cost is None:
             raise LiquidityExhausted(self.address, self.tokens[j].address, amount_raw, most)
-        return cost
+        return cost[0]
 
     def swapped(self, token_in: str, token_out: str, amount_raw: int) -> tuple[int, Self]:
         """See `Pool.swapped`. What goes in stays but for the aggregate part of its fee."""
@@ -212,10 +212,8 @@ class BalancerV3WeightedPool(PoolBase):
         if out == 0 and not self._is_enough(token_in, token_out, amount_raw):
             return 0, self
         i, j = places_of(self.address, self.tokens, token_in, token_out)
-        fee_e18 = mul_up_e18(self._given_e18(i, amount_raw), self.fee_e18)
-        fee_raw = fee_e18 * E18 // self._factors[i]
         balances = list(self.balances)
-        balances[i] += amount_raw - self._aggregate_of(fee_raw)
+        balances[i] += self._stays(i, amount_raw, self._fee_e18(i, amount_raw))
         balances[j] -= out
         return out, replace(self, balances=tuple(balances))
 
@@ -394,10 +392,17 @@ class BalancerV3WeightedPool(PoolBase):
     def _given_e18(self, i: int, amount_raw: int) -> int:
         return mul_down_e18(amount_raw, self._factors[i])
 
+    def _fee_e18(self, i: int, amount_raw: int) -> int:
+        """The fee of an amount that goes in, rounded up."""
+        return mul_up_e18(self._given_e18(i, amount_raw), self.fee_e18)
+
     def _net_e18(self, i: int, amount_raw: int) -> int:
-        """What the pool sees of an amount: less its fee, which is rounded up."""
-        given = self._given_e18(i, amount_raw)
-        return given - mul_up_e18(given, self.fee_e18)
+        """What the pool sees of an amount: less its fee."""
+        return self._given_e18(i, amount_raw) - self._fee_e18(i, amount_raw)
+
+    def _stays(self, i: int, amount_raw: int, fee_e18: int) -> int:
+        """What a balance grows by: less the aggregate part of the fee, which leaves the pool at once."""
+        return amount_raw - self._aggregate_of(fee_e18 * E18 // self._factors[i])
 
     def _is_enough(self, token_in: str, token_out: str, amount_raw: int) -> bool:
         """Whether neither side is below the Vault's minimum trade amount."""
@@ -430,16 +435,16 @@ class BalancerV3WeightedPool(PoolBase):
         out = self._out_e18(i, j, net)
         return out * E18 // self._factors_up[j] if out >= self.min_trade_e18 else 0
 
-    def _cost(self, i: int, j: int, amount_raw: int) -> int | None:
-        """Raw units in for an amount that the pool can give; None where the Vault refuses it as too small."""
+    def _cost(self, i: int, j: int, amount_raw: int) -> tuple[int, int] | None:
+        """Raw units in for an amount that the pool can give, and the fee of 18 decimals; None where the Vault refuses it as too small."""
         out = mul_up_e18(amount_raw, self._factors_up[j])
         if out < self.min_trade_e18:
             return None
         net = self._in_e18(i, j, out)
         if net < self.min_trade_e18:
             return None
-        gross = net + div_up(net * self.fee_e18, E18 - self.fee_e18)
-        return div_up_e18(gross, self._factors[i])
+        fee = div_up(net * self.fee_e18, E18 - self.fee_e18)
+        return div_up_e18(net + fee, self._factors[i]), fee
 
     def _room(self, i: int) -> int:
         """Raw units by which a balance can grow within 128 bits, raw and of 18 decimals."""
@@ -456,13 +461,16 @@ class BalancerV3WeightedPool(PoolBase):
         net = mul_down_e18(self._live_e18[i] + self._extra, _MAX_RATIO_E18)
         # The fee is rounded up, so what is left falls short of amount * (1 - fee) by less than one unit.
         given = (net * E18 + E18 - 1) // (E18 - self.fee_e18)
-        most = min(((given + 1) * E18 - 1) // self._factors[i], self._room(i))
+        most = ((given + 1) * E18 - 1) // self._factors[i]
+        room = self._room(i)
 
-        def leaves_enough(amount_raw: int) -> bool:
+        def fits(amount_raw: int) -> bool:
+            if self._stays(i, amount_raw, self._fee_e18(i, amount_raw)) > room:
+                return False
             left = self._live_e18[j] - self._out_e18(i, j, self._net_e18(i, amount_raw))
             return left >= self._min_balance_e18(j)
 
-        return _last(most, leaves_enough)
+        return _last(most, fits)
 
     def _most_out(self, i: int, j: int) -> int:
         """The largest raw amount that the pool gives."""
@@ -474,7 +482,7 @@ class BalancerV3WeightedPool(PoolBase):
 
         def fits(amount_raw: int) -> bool:
             cost = self._cost(i, j, amount_raw)
-            return cost is None or cost <= room
+            return cost is None or self._stays(i, *cost) <= room
 
         return _last(max(out * E18 // self._factors_up[j], 0), fits)
 

@@ -22,6 +22,7 @@ from rebalancer.reasons import LENS_REASONS
 from rebalancer.venues import (
     UniswapV3Pool,
     any_call,
+    balancer_v3,
     balancer_weighted,
     curve_stable,
     erc4626,

@@ -98,7 +98,9 @@ def test_random_pool_quotes_and_moves_as_the_vault(
     desk = Desk.open(balancer.chain)
     for _ in range(3):
         way = tuple(token.address for token in rng.sample(pool.tokens, 2))
-        amount = rng.randint(1, limit_of(pool, way, exact_in=True))
+        if (most := limit_of(pool, way, exact_in=True)) == 0:
+            continue  # sold out, to the minimum of a balance
+        amount = rng.randint(1, most)
         expected, after = pool.swapped(*way, amount)
         if expected:
             assert desk.trade(pool, way, amount) == expected
@@ -189,7 +191,7 @@ def test_pool_that_answers_otherwise_is_refused(balancer: BalancerV3) -> None:
     assert read_pools(rpc, [pool.ref], read_block(rpc), CHAIN_ID)
 
     with (
-        OneUnitOff(rpc.url) as off,
+        OneUnitOff(rpc.endpoint) as off,
         pytest.raises(UnsupportedPool, match="answer otherwise than weighted ones"),
     ):
         read_pools(off, [pool.ref], read_block(rpc), CHAIN_ID)

@@ -18,13 +18,13 @@ contract BalancerV3Test is Base {
     uint128 internal constant SOLD = 2e18;
 
     IExecutor internal routes;
-    HostileVault internal hostile;
+    HostileBalancer internal hostile;
     address internal pool = makeAddr("pool");
 
     function setUp() public override {
         super.setUp();
         routes = IExecutor(deployCode("RouteExecutor.sol:RouteExecutor"));
-        hostile = new HostileVault(tokens[USDC]);
+        hostile = new HostileBalancer(tokens[USDC]);
     }
 
     /* FAIR */
@@ -46,7 +46,7 @@ contract BalancerV3Test is Base {
 
     function test_a_route_goes_on_with_what_a_vault_paid() public {
         tokens[WETH].mint(address(routes), SOLD);
-        HostileVault other = new HostileVault(tokens[WBTC]);
+        HostileBalancer other = new HostileBalancer(tokens[WBTC]);
         bytes memory body = abi.encodePacked(other, pool);
         bytes memory next = Routes.hop(BALANCER_V3, 0, tokens[USDC], tokens[WBTC], 0, body);
 
@@ -93,33 +93,33 @@ contract BalancerV3Test is Base {
     /* A VAULT THAT MEANS ILL */
 
     function test_a_vault_that_calls_back_twice_is_refused() public {
-        _expectRefused(HostileVault.Acts.CallsTwice, _unexpected(address(hostile)));
+        _expectRefused(HostileBalancer.Acts.CallsTwice, _unexpected(address(hostile)));
     }
 
     function test_a_vault_that_calls_back_from_its_swap_is_refused() public {
-        _expectRefused(HostileVault.Acts.CallsInSwap, _unexpected(address(hostile)));
+        _expectRefused(HostileBalancer.Acts.CallsInSwap, _unexpected(address(hostile)));
     }
 
     function test_a_vault_that_changes_the_call_is_refused() public {
-        _expectRefused(HostileVault.Acts.ChangesCall, _unexpected(address(hostile)));
+        _expectRefused(HostileBalancer.Acts.ChangesCall, _unexpected(address(hostile)));
     }
 
     function test_a_vault_that_has_another_call_is_refused() public {
-        _expectRefused(HostileVault.Acts.HasAnotherCall, _unexpected(hostile.accomplice()));
+        _expectRefused(HostileBalancer.Acts.HasAnotherCall, _unexpected(hostile.accomplice()));
     }
 
     function test_a_vault_that_runs_a_route_is_refused() public {
         bytes memory reentrant = abi.encodeWithSelector(ReentrancyGuardTransient.ReentrancyGuardReentrantCall.selector);
-        _expectRefused(HostileVault.Acts.RunsARoute, reentrant);
-        hostile = HostileVault(address(new Reenterer()));
+        _expectRefused(HostileBalancer.Acts.RunsARoute, reentrant);
+        hostile = HostileBalancer(address(new Reenterer()));
         vm.expectRevert(reentrant);
         routes.executeRoute(_hop(SOLD, 0));
     }
 
     function test_a_vault_that_did_not_call_back_in_time_may_not_later() public {
-        hostile.setActs(HostileVault.Acts.NeverCalls);
+        hostile.setActs(HostileBalancer.Acts.NeverCalls);
         tokens[WETH].mint(address(routes), 2 * SOLD);
-        bytes memory later = abi.encodeCall(HostileVault.callLater, (address(routes)));
+        bytes memory later = abi.encodeCall(HostileBalancer.callLater, (address(routes)));
         bytes memory call =
             Routes.call(tokens[WETH], 1, address(hostile), address(0), tokens[USDC], type(uint16).max, later);
 
@@ -128,7 +128,7 @@ contract BalancerV3Test is Base {
     }
 
     function test_a_vault_that_never_calls_back_gets_nothing() public {
-        hostile.setActs(HostileVault.Acts.NeverCalls);
+        hostile.setActs(HostileBalancer.Acts.NeverCalls);
         tokens[WETH].mint(address(routes), 3 * SOLD);
 
         vm.prank(alice);
@@ -138,7 +138,7 @@ contract BalancerV3Test is Base {
     }
 
     function test_a_vault_that_charges_more_gets_the_hops_amount(uint256 held) public {
-        hostile.setActs(HostileVault.Acts.ChargesMore);
+        hostile.setActs(HostileBalancer.Acts.ChargesMore);
         held = bound(held, SOLD, 1e30);
         tokens[WETH].mint(address(routes), held);
         tokens[USDC].mint(address(routes), 7);
@@ -153,7 +153,7 @@ contract BalancerV3Test is Base {
 
     function test_a_vault_that_pays_too_little_gets_nothing_of_a_basket() public {
         _breakBand();
-        hostile.setActs(HostileVault.Acts.PaysAUnit);
+        hostile.setActs(HostileBalancer.Acts.PaysAUnit);
 
         vm.prank(keeper);
         vm.expectPartialRevert(RebalancePolicy.PriceTooPoor.selector);
@@ -163,7 +163,7 @@ contract BalancerV3Test is Base {
         assertEq(_balances(address(hostile)), _amounts());
     }
 
-    function _expectRefused(HostileVault.Acts acts, bytes memory reason) internal {
+    function _expectRefused(HostileBalancer.Acts acts, bytes memory reason) internal {
         hostile.setActs(acts);
         tokens[WETH].mint(address(routes), 3 * SOLD);
 
@@ -185,9 +185,9 @@ contract BalancerV3Test is Base {
     }
 }
 
-/// @title HostileVault
+/// @title HostileBalancer
 /// @notice The shape of Balancer V3's Vault, which pays one unit for each that goes in; `acts` says what it does wrong.
-contract HostileVault {
+contract HostileBalancer {
     enum Acts {
         Fairly,
         CallsTwice,
@@ -201,7 +201,7 @@ contract HostileVault {
     }
 
     Acts public acts;
-    address public accomplice = address(new Accomplice());
+    address public accomplice = address(new BalancerAccomplice());
     address public lastPool;
     uint256 public lastLimit;
     uint256 public settledHint;
@@ -221,7 +221,7 @@ contract HostileVault {
         if (acts == Acts.NeverCalls) return "";
         if (acts == Acts.RunsARoute) IExecutor(msg.sender).executeRoute("");
         if (acts == Acts.ChangesCall) kept[data.length - 1] ^= 0x01; // of whom the result goes to
-        if (acts == Acts.HasAnotherCall) Accomplice(accomplice).run(msg.sender, data);
+        if (acts == Acts.HasAnotherCall) BalancerAccomplice(accomplice).run(msg.sender, data);
         _call(msg.sender, kept);
         if (acts == Acts.CallsTwice) _call(msg.sender, data);
         return "";
@@ -250,21 +250,21 @@ contract HostileVault {
     }
 
     function _call(address target, bytes memory data) private {
-        Calls.make(target, data);
+        BubbledCall.make(target, data);
     }
 }
 
-/// @title Accomplice
+/// @title BalancerAccomplice
 /// @notice Makes a Vault's call in its place.
-contract Accomplice {
+contract BalancerAccomplice {
     function run(address target, bytes calldata data) external {
-        Calls.make(target, data);
+        BubbledCall.make(target, data);
     }
 }
 
-/// @title Calls
+/// @title BubbledCall
 /// @notice A call whose refusal is passed on.
-library Calls {
+library BubbledCall {
     function make(address target, bytes memory data) internal {
         (bool done, bytes memory answer) = target.call(data);
         if (!done) {
