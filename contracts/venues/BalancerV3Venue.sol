@@ -31,9 +31,11 @@ interface IBalancerV3Vault {
 /// @notice Swaps on any pool of Balancer V3 through Vault.unlock. No limit is set: whoever receives the result checks it.
 /// Body: Vault (20), pool (20).
 ///
-/// PAYMENT. The Vault gets exactly the hop's amount, whatever it says the swap takes: of what is held here for other hops it gets nothing.
-/// The real Vault refuses to end with anything owed. A pool's hooks run inside the swap and get no data. They may refuse it, take of its
-/// result, and call anybody, and find no route to run here and no callback awaited.
+/// PAYMENT. The Vault gets exactly the hop's amount, whatever it charges for the swap: it gets nothing of what other hops are to use.
+/// The real Vault reverts if anything is still owed at the end.
+///
+/// HOOKS. A pool's hooks run inside the swap and get no data. They may refuse it, keep a part of its result and call anybody. They cannot
+/// run a route here, because one is running, and cannot make the callback, because it was made already.
 abstract contract BalancerV3Venue is Venue {
     using SafeERC20 for IERC20;
     using TransientSlot for bytes32;
@@ -43,8 +45,8 @@ abstract contract BalancerV3Venue is Venue {
 
     uint8 private constant EXACT_IN = 0;
 
-    /// Transient: hash of the Vault whose callback is awaited and of the call it must make.
-    bytes32 private constant AWAITED_CALL = keccak256("rebalancer.balancer-v3.awaited-call");
+    /// Transient: hash of the Vault whose callback is expected and of the call it must make.
+    bytes32 private constant EXPECTED_CALL = keccak256("rebalancer.balancer-v3.expected-call");
 
     /// @notice Only the Vault that is being unlocked may call back, once an unlock, with the call it was given.
     error UnexpectedVaultCall(address caller);
@@ -61,21 +63,22 @@ abstract contract BalancerV3Venue is Venue {
         _sellsOnly(flags);
         address vault = _addressAt(body, 0);
         bytes memory data =
-            abi.encodeCall(this.swapOnBalancerV3, (_addressAt(body, 20), tokenIn, tokenOut, amount, recipient));
-        AWAITED_CALL.asBytes32().tstore(keccak256(abi.encodePacked(vault, data)));
+            abi.encodeCall(this.balancerV3Unlocked, (_addressAt(body, 20), tokenIn, tokenOut, recipient, amount));
+        EXPECTED_CALL.asBytes32().tstore(keccak256(abi.encodePacked(vault, data)));
         IBalancerV3Vault(vault).unlock(data);
         // A Vault that did not call back must not do so later.
-        AWAITED_CALL.asBytes32().tstore(0);
+        EXPECTED_CALL.asBytes32().tstore(0);
     }
 
     /// @notice Swaps, pays and collects: the call that an unlocked Vault makes back.
-    function swapOnBalancerV3(address pool, address tokenIn, address tokenOut, uint256 amountIn, address recipient)
+    /// @dev Functions are found in the order of their selectors. This one's, 0xffc63a20, is the last, so that the others cost no more gas for it.
+    function balancerV3Unlocked(address pool, address tokenIn, address tokenOut, address recipient, uint256 amountIn)
         external
     {
-        if (keccak256(abi.encodePacked(msg.sender, msg.data)) != AWAITED_CALL.asBytes32().tload()) {
+        if (keccak256(abi.encodePacked(msg.sender, msg.data)) != EXPECTED_CALL.asBytes32().tload()) {
             revert UnexpectedVaultCall(msg.sender);
         }
-        AWAITED_CALL.asBytes32().tstore(0);
+        EXPECTED_CALL.asBytes32().tstore(0);
         IBalancerV3Vault vault = IBalancerV3Vault(msg.sender);
         (,, uint256 amountOut) =
             vault.swap(IBalancerV3Vault.VaultSwapParams(EXACT_IN, pool, tokenIn, tokenOut, amountIn, 0, ""));

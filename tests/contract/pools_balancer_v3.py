@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from rebalancer.chain.abi import decode_logs
+from rebalancer.chain.abi import decode_logs, interface
 from rebalancer.chain.artifacts import load_artifact, look_also_in
-from rebalancer.chain.contracts import BoundContract, contract_at, interface
+from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.uniswap import PERMIT2_ADDRESS
 from rebalancer.errors import ContractReverted
@@ -23,7 +23,7 @@ __all__ = ["BalancerV3", "random_pool"]
 _ALLOWS_ALL = bytes.fromhex("60015f5260205ff3")
 """Code of an authorizer that answers 1 to everything."""
 
-_TELLS_SLOT_0 = bytes.fromhex("5f545f5260205ff3")
+_RETURNS_SLOT_0 = bytes.fromhex("5f545f5260205ff3")
 """Code of a rate provider that answers its storage's first word to everything."""
 
 _GAS = 29_000_000
@@ -98,13 +98,19 @@ class BalancerV3:
         return cls(chain, owner, made, fees, factory, at)
 
     def rebuild(self, pool: BalancerV3WeightedPool, hooks: str = NOBODY) -> BalancerV3WeightedPool:
-        """The pool on chain; the one on paper with its places. Anybody may mint its tokens."""
+        """The pool on chain; the one on paper with its addresses. Anybody may mint its tokens."""
+        made = self.create(pool, hooks)
+        self.provide(made)
+        return made
+
+    def create(self, pool: BalancerV3WeightedPool, hooks: str = NOBODY) -> BalancerV3WeightedPool:
+        """The pool on chain, still without liquidity."""
         assets = [token.address for token in pool.tokens]
         rows = []
         for n, (asset, rate) in enumerate(zip(assets, pool.rates_e18, strict=True)):
             provider = _address(16 + n)
             if rate != E18:
-                self.chain.set_code(provider, _TELLS_SLOT_0)
+                self.chain.set_code(provider, _RETURNS_SLOT_0)
                 self.set_rate(n, rate)
             rows.append((asset, int(rate != E18), provider if rate != E18 else NOBODY, rate != E18))
         roles = (self.owner, self.owner, self.owner)
@@ -119,18 +125,21 @@ class BalancerV3:
         )
         made = replace(pool, address=created.values["pool"], vault=self.vault.address, block=0)
         self.take(made.address, pool.aggregate_fee_e18)
+        return made
+
+    def provide(self, pool: BalancerV3WeightedPool) -> None:
+        """The first liquidity of a pool, whose balances are those on paper."""
+        assets = [token.address for token in pool.tokens]
         for asset, balance in zip(assets, pool.balances, strict=True):
             token = contract_at(self.chain.rpc, "MockToken", asset)
             self._send(token, "mint", self.owner, balance)
             self._send(token, "approve", PERMIT2_ADDRESS, 2**256 - 1)
             ends = (asset, self.router.address, 2**160 - 1, 2**48 - 1)
             self.chain.send(PERMIT2_ADDRESS, _permit2_approval(*ends), sender=self.owner)
-        shares = contract_at(self.chain.rpc, "MockToken", made.address)
+        shares = contract_at(self.chain.rpc, "MockToken", pool.address)
         self._send(shares, "approve", self.router.address, 2**256 - 1)
-        amounts = list(pool.balances)
-        self._send(self.router, "initialize", made.address, assets, amounts, 0, False, b"")
-        self.check_state(made)
-        return made
+        self._route("initialize", pool.address, assets, list(pool.balances), 0)
+        self.check_state(pool)
 
     def set_rate(self, place: int, rate_e18: int) -> None:
         """Change what the rate provider of a token's place answers."""
@@ -152,16 +161,13 @@ class BalancerV3:
                 for token, amount in zip(pool.tokens, amounts, strict=True):
                     made = contract_at(self.chain.rpc, "MockToken", token.address)
                     self._send(made, "mint", self.owner, amount)
-                ends = (pool.address, amounts, 0, False, b"")
-                self._send(self.router, "addLiquidityUnbalanced", *ends)
+                self._route("addLiquidityUnbalanced", pool.address, amounts, 0)
             elif act == 1:
-                ends = (pool.address, held // 9, no_limits, False, b"")
-                self._send(self.router, "removeLiquidityProportional", *ends)
+                self._route("removeLiquidityProportional", pool.address, held // 9, no_limits)
             elif act == 2:
-                token = rng.choice(pool.tokens).address
                 # A single token of 1 % weight would be gone long before.
-                ends = (pool.address, held // 1_000, token, 1, False, b"")
-                self._send(self.router, "removeLiquiditySingleTokenExactIn", *ends)
+                ends = (pool.address, held // 1_000, rng.choice(pool.tokens).address, 1)
+                self._route("removeLiquiditySingleTokenExactIn", *ends)
             elif act == 3:
                 fee = rng.randint(100, 10**6) * _STEP_E18
                 self._send(self.vault, "setStaticSwapFeePercentage", pool.address, fee)
@@ -183,7 +189,7 @@ class BalancerV3:
         assert tuple(rates) == pool.rates_e18
         assert tuple(live) == pool._live_e18
 
-    def ask(
+    def query(
         self,
         pool: BalancerV3WeightedPool,
         way: tuple[str, str],
@@ -206,6 +212,10 @@ class BalancerV3:
             except ContractReverted:
                 answers.append(None)
         return answers
+
+    def _route(self, function: str, *args: Any) -> Any:
+        """Of the router, without ether and without data for hooks."""
+        return self._send(self.router, function, *args, False, b"")
 
     def _send(self, contract: BoundContract, function: str, *args: Any) -> Any:
         return self.chain.transact(contract, function, *args, sender=self.owner)

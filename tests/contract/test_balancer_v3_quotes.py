@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -18,10 +19,17 @@ from rebalancer.chain.snapshot import read_block
 from rebalancer.devnet.local import LocalChain
 from rebalancer.errors import LiquidityExhausted, UnsupportedPool
 from rebalancer.units import E18
-from rebalancer.venues import MAX_AMOUNT_RAW, BalancerWeightedPool, Token, load
+from rebalancer.venues import (
+    MAX_AMOUNT_RAW,
+    BalancerWeightedPool,
+    PoolState,
+    Token,
+    load,
+    of_class,
+)
 from rebalancer.venues.balancer_v3 import BalancerV3RatedPool, BalancerV3WeightedPool
 from tests.contract.built import bare
-from tests.contract.desk import Desk
+from tests.contract.desk import Desk, Way
 from tests.contract.pools_balancer_v3 import WEIGHTS, BalancerV3, random_pool
 
 CHAIN_ID = 31_337
@@ -47,10 +55,21 @@ ON_SWAP = (
 )
 
 
-def limit_of(pool: BalancerV3WeightedPool, way: tuple[str, str], *, exact_in: bool) -> int:
+def limit_of(pool: BalancerV3WeightedPool, way: Way, *, exact_in: bool) -> int:
     with pytest.raises(LiquidityExhausted) as refusal:
         (pool.quote_in if exact_in else pool.quote_out)(*way, MAX_AMOUNT_RAW)
     return refusal.value.possible_raw
+
+
+def ways_of(pool: PoolState) -> list[Way]:
+    """Any two of its tokens, both ways."""
+    return list(permutations((token.address for token in pool.tokens), 2))
+
+
+def read_anew(chain: LocalChain, pool: PoolState) -> BalancerV3WeightedPool:
+    """The pool as the newest block has it."""
+    (found,) = read_pools(chain.rpc, [pool.ref], read_block(chain.rpc), CHAIN_ID)
+    return of_class(found, BalancerV3WeightedPool)
 
 
 def check_quotes(balancer: BalancerV3, pool: BalancerV3WeightedPool, rng: random.Random) -> int:
@@ -66,9 +85,9 @@ def check_quotes(balancer: BalancerV3, pool: BalancerV3WeightedPool, rng: random
             if not exact_in:
                 # Both sides of the least that the Vault lets out.
                 amounts |= {10**6 * 10**k // E18 + d for k in (18, 30) for d in (-1, 0, 1)}
-            asked = sorted(amount for amount in amounts if amount > 0)
-            answers = balancer.ask(pool, way, asked, exact_in=exact_in)
-            for amount, answer in zip(asked, answers, strict=True):
+            tried = sorted(amount for amount in amounts if amount > 0)
+            answers = balancer.query(pool, way, tried, exact_in=exact_in)
+            for amount, answer in zip(tried, answers, strict=True):
                 try:
                     expected: int | None = on_paper(*way, amount)
                 except LiquidityExhausted as refusal:
@@ -97,7 +116,7 @@ def test_random_pool_quotes_and_moves_as_the_vault(
 
     desk = Desk.open(balancer.chain)
     for _ in range(3):
-        way = tuple(token.address for token in rng.sample(pool.tokens, 2))
+        way = rng.choice(ways_of(pool))
         if (most := limit_of(pool, way, exact_in=True)) == 0:
             continue  # sold out, to the minimum of a balance
         amount = rng.randint(1, most)
@@ -111,11 +130,10 @@ def test_random_pool_quotes_and_moves_as_the_vault(
 
 def test_rate_that_rises_pays_its_yield_fee_when_it_is_read(balancer: BalancerV3) -> None:
     pool = balancer.rebuild(random_pool(balancer.chain, 3, rated=True, least=10**21))
-    rpc = balancer.chain.rpc
     (place, rate) = next((k, rate) for k, rate in enumerate(pool.rates_e18) if rate != E18)
 
     balancer.set_rate(place, rate * 21 // 20)
-    (found,) = read_pools(rpc, [pool.ref], read_block(rpc), CHAIN_ID)
+    found = read_anew(balancer.chain, pool)
 
     assert isinstance(found, BalancerV3RatedPool)
     assert found.rates_e18[place] == rate * 21 // 20
@@ -127,29 +145,47 @@ def test_rate_that_rises_pays_its_yield_fee_when_it_is_read(balancer: BalancerV3
     balancer.check_state(after)
 
 
+def test_pool_without_liquidity_trades_nothing_until_it_has_some(balancer: BalancerV3) -> None:
+    """Registered with the Vault, and not initialized; its first liquidity is a log like any other."""
+    chain = balancer.chain
+    pool = balancer.create(random_pool(chain, 0, least=10**21))
+    book = PoolBook(chain.rpc, [pool.ref], read_block(chain.rpc), CHAIN_ID)
+
+    empty = of_class(book.pool(pool.key), BalancerV3WeightedPool)
+    assert bare(empty) == bare(replace(pool, balances=(0, 0)))
+    for way in ways_of(pool):
+        assert limit_of(empty, way, exact_in=True) == limit_of(empty, way, exact_in=False) == 0
+        assert Desk.open(chain).sells(empty, way, [10**15]) == [None]
+    balancer.provide(pool)
+    assert book.update(read_block(chain.rpc)) == ()
+    assert book.check() == ()
+    assert bare(book.pool(pool.key)) == bare(pool)
+
+
 def test_paused_pool_or_vault_trades_nothing_until_it_goes_on(balancer: BalancerV3) -> None:
     pool = balancer.rebuild(random_pool(balancer.chain, 0, least=10**21))
-    chain, rpc, way = balancer.chain, balancer.chain.rpc, tuple(t.address for t in pool.tokens)
+    chain, rpc, way = balancer.chain, balancer.chain.rpc, ways_of(pool)[0]
     book = PoolBook(rpc, [pool.ref], read_block(rpc), CHAIN_ID)
     for pause, resume, args in (
         ("pausePool", "unpausePool", (pool.address,)),
         ("pauseVault", "unpauseVault", ()),
     ):
         chain.transact(balancer.vault, pause, *args, sender=balancer.owner)
-        (found,) = read_pools(rpc, [pool.ref], read_block(rpc), CHAIN_ID)
+        found = read_anew(chain, pool)
 
-        assert found == replace(book.pool(pool.key), is_paused=True, block=found.block)
+        before = of_class(book.pool(pool.key), BalancerV3WeightedPool)
+        assert found == replace(before, is_paused=True, block=found.block)
         assert limit_of(found, way, exact_in=True) == limit_of(found, way, exact_in=False) == 0
-        assert balancer.ask(found, way, [10**15], exact_in=True) == [None]
+        assert balancer.query(found, way, [10**15], exact_in=True) == [None]
         assert found.flow_to(*way, 0.0) == (0, 0)
         assert found.spot_price(*way) == 0
         assert book.update(read_block(rpc)) == ()
         assert book.check() == ()
-        assert book.pool(pool.key).is_paused
+        assert book.pool(pool.key) == found
         chain.transact(balancer.vault, resume, *args, sender=balancer.owner)
         assert book.update(read_block(rpc)) == ()
         assert book.check() == ()
-        assert not book.pool(pool.key).is_paused
+        assert bare(book.pool(pool.key)) == bare(before)
 
 
 def hook_code(flag: int) -> bytes:
@@ -198,25 +234,24 @@ def test_pool_that_answers_otherwise_is_refused(balancer: BalancerV3) -> None:
 
 
 def test_logs_of_every_kind_fold_to_what_is_read(balancer: BalancerV3) -> None:
-    """Without a look in between: all of a pool's history from its first liquidity on."""
+    """Without reading in between: all of a pool's history from its first liquidity on."""
     kinds, rng = set(), random.Random(7)
     chain, desk = balancer.chain, Desk.open(balancer.chain)
     for seed in range(4):
         pool = balancer.rebuild(random_pool(chain, seed, least=10**21))
         begun = read_block(chain.rpc)
-        (start,) = read_pools(chain.rpc, [pool.ref], begun, CHAIN_ID)
+        start = read_anew(chain, pool)
         for _ in range(12):
-            (now,) = read_pools(chain.rpc, [pool.ref], read_block(chain.rpc), CHAIN_ID)
-            balancer.stir(now, rng)
-            (now,) = read_pools(chain.rpc, [pool.ref], read_block(chain.rpc), CHAIN_ID)
-            way = tuple(token.address for token in rng.sample(now.tokens, 2))
+            balancer.stir(read_anew(chain, pool), rng)
+            now = read_anew(chain, pool)
+            way = rng.choice(ways_of(now))
             desk.trade(now, way, limit_of(now, way, exact_in=True) // rng.randint(1, 9))
         (source,) = start.log_sources
-        asked = {"address": source.address, "topics": [None, source.topic]}
-        logs = chain.rpc.call("eth_getLogs", {**asked, "fromBlock": hex(begun.number + 1)})
+        wanted = {"address": source.address, "topics": [None, source.topic]}
+        logs = chain.rpc.call("eth_getLogs", {**wanted, "fromBlock": hex(begun.number + 1)})
         events = decode_logs(logs, source.interface)
         kinds |= {event.name for event in events}
-        (end,) = read_pools(chain.rpc, [pool.ref], read_block(chain.rpc), CHAIN_ID)
+        end = read_anew(chain, pool)
 
         assert bare(start.moved(events)) == bare(end)
         assert load(end.to_json()) == end
@@ -249,7 +284,7 @@ def test_pool_of_the_earlier_form_is_one_of_v2_without_scaling() -> None:
             weights_e18=pool.weights_e18,
             fee_e18=0,
         )
-        way = tuple(token.address for token in pool.tokens)
+        way = ways_of(pool)[0]
         for exact_in in (True, False):
             most = limit_of(pool, way, exact_in=exact_in)
             for amount in (1, most // 3, most, rng.randint(1, most)):

@@ -288,10 +288,10 @@ def rounding(pool: PoolState, way: Way, out: int) -> float:
     """Raw units of what comes out by which quotes of about `out` may be off the curve that they round."""
     # What goes in is rounded, too, and a unit of it may be worth many units out.
     unit = 2 + 2 * pool.most_per_unit(*way)
-    if isinstance(pool.shape(*way), PowerCurve):
+    curve = pool.shape(*way)
+    if isinstance(curve, PowerCurve):
         # Its powers are right to 1e-14 of what they are of, which is all that the pool has.
-        held = dict(zip((token.address for token in pool.tokens), pool.balances, strict=True))
-        return unit + held[way[1]] / 10**13
+        return unit + curve.balance_out / 10**13
     if isinstance(pool, CurveStablePool | CurveCryptoPool):
         return unit + out / 10**10
     if isinstance(pool, UniswapV3Pool | UniswapV4Pool):

@@ -78,7 +78,7 @@ contract BalancerV3Test is Base {
 
         vm.prank(stranger);
         vm.expectRevert(_unexpected(stranger));
-        BalancerV3Venue(address(routes)).swapOnBalancerV3(pool, address(tokens[WETH]), address(tokens[USDC]), 1, bob);
+        BalancerV3Venue(address(routes)).balancerV3Unlocked(pool, address(tokens[WETH]), address(tokens[USDC]), bob, 1);
     }
 
     function test_an_address_without_code_is_refused() public {
@@ -220,7 +220,7 @@ contract HostileBalancer {
         kept = data;
         if (acts == Acts.NeverCalls) return "";
         if (acts == Acts.RunsARoute) IExecutor(msg.sender).executeRoute("");
-        if (acts == Acts.ChangesCall) kept[data.length - 1] ^= 0x01; // of whom the result goes to
+        if (acts == Acts.ChangesCall) kept[data.length - 1] ^= 0x01; // of the amount
         if (acts == Acts.HasAnotherCall) BalancerAccomplice(accomplice).run(msg.sender, data);
         _call(msg.sender, kept);
         if (acts == Acts.CallsTwice) _call(msg.sender, data);

@@ -19,7 +19,13 @@ from tests.unit.test_wrap_venues import share_vault, wsteth
 
 def pools() -> list[PoolState]:
     """At least one of every kind."""
-    whole = v3(), pancake_snapshot(), v4(), weighted_v3(), *(snapshot() for snapshot in made.SNAPSHOTS.values())
+    whole = (
+        v3(),
+        pancake_snapshot(),
+        v4(),
+        weighted_v3(),
+        *(snapshot() for snapshot in made.SNAPSHOTS.values()),
+    )
     wraps = share_vault().to_json(), wsteth().to_json()
     (slipstream,) = (one["pool"] for one in SLIPSTREAM if one["pool"]["name"] == "Slipstream 11")
     return [load(snapshot) for snapshot in (*whole, *wraps, slipstream)]
@@ -45,7 +51,9 @@ def test_pool_of_every_kind_is_told_by_its_reference(pool: PoolState) -> None:
     assert (ref.address, ref.key) == (pool.address, pool.key)
     assert ref.tokens == tuple(token.address for token in pool.tokens)
     assert pool.kind in venue_named(ref.venue).kinds
-    assert ref.fee_pips == (0 if ref.venue in ("balancer", "balancer-v3", "curve") else pool.fee_pips)
+    assert ref.fee_pips == (
+        0 if ref.venue in ("balancer", "balancer-v3", "curve") else pool.fee_pips
+    )
 
 
 @pytest.mark.parametrize("pool", pools(), ids=lambda pool: pool.kind)
