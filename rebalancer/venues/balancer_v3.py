@@ -581,7 +581,7 @@ def _read(at: At, ref: PoolRef) -> Reading[BalancerV3WeightedPool]:
     )
     known_scales = tuple(10 ** (_MAX_DECIMALS - token.decimals) for token in tokens)
     if tuple(scales) != known_scales or tuple(live) != paper._live_e18:
-        raise UnsupportedPool(f"Balancer V3 that scales its balances otherwise ({ref.address})")
+        raise UnsupportedPool(f"Balancer V3 that scale their balances otherwise ({ref.address})")
     yield from _check(at, pool, paper)
     return paper
 

@@ -61,6 +61,22 @@ def limit_of(pool: BalancerV3WeightedPool, way: Way, *, exact_in: bool) -> int:
     return refusal.value.possible_raw
 
 
+def least_of(pool: BalancerV3WeightedPool, way: Way, most: int, *, exact_in: bool) -> int:
+    """Where what is refused as too small, or pays nothing, ends."""
+
+    def is_enough(amount: int) -> bool:
+        try:
+            return (pool.quote_in if exact_in else pool.quote_out)(*way, amount) > 0
+        except LiquidityExhausted:
+            return False
+
+    low, high = 0, most
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if is_enough(middle) else (middle, high)
+    return high
+
+
 def ways_of(pool: PoolState) -> list[Way]:
     """Any two of its tokens, both ways."""
     return list(permutations((token.address for token in pool.tokens), 2))
@@ -82,9 +98,8 @@ def check_quotes(balancer: BalancerV3, pool: BalancerV3WeightedPool, rng: random
             most = limit_of(pool, way, exact_in=exact_in)
             amounts = {1, 2, 3, 999, most - 1, most, most + 1, 2 * most, most // 1_000, 1 << 120}
             amounts |= {rng.getrandbits(rng.randint(1, most.bit_length() + 1)) for _ in range(12)}
-            if not exact_in:
-                # Both sides of the least that the Vault lets out.
-                amounts |= {10**6 * 10**k // E18 + d for k in (18, 30) for d in (-1, 0, 1)}
+            least = least_of(pool, way, most, exact_in=exact_in)
+            amounts |= {least - 1, least, least + 1}
             tried = sorted(amount for amount in amounts if amount > 0)
             answers = balancer.query(pool, way, tried, exact_in=exact_in)
             for amount, answer in zip(tried, answers, strict=True):

@@ -603,7 +603,7 @@ def test_pool_that_scales_otherwise_is_refused() -> None:
         (balances, in_18, rates, [factors[0] * 10, factors[1]]),
         (balances, [in_18[0] - 1, in_18[1]], rates, factors),
     ):
-        with pytest.raises(UnsupportedPool, match="scales its balances otherwise"):
+        with pytest.raises(UnsupportedPool, match="scale their balances otherwise"):
             read(OneV3Pool(one, getPoolData=(*head, *changed)))
 
 
