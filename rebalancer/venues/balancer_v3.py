@@ -5,12 +5,12 @@ in) or adds it on top (exact out), and rounds each step in its own favour; the w
 of 2022). A swap brings no more than 30 % of what the pool holds, or takes no more when given by what comes out. A swap below the Vault's
 minimum trade amount (1e6 of 18 decimals) is refused on chain: `quote_in` gives 0 for it.
 
-Pools have one of two forms. Those of 2026 count a unit more of what comes in and let no balance fall below a minimum
+Pools have one of two forms. Those of 2026 (npm's 1.0.0) count a unit more of what comes in and let no balance fall below a minimum
 (`min_balances_e18`); the earlier ones do neither. The reader compares the form with the pool's own `onSwap`.
 
 The aggregate fee (protocol and pool creator) is a part of the swap fee and leaves the balances at once. Balances are those after the
 yield fee that is due at the block's rates, as Vault.getPoolData gives them. A pool with hooks around swaps is refused: they may change
-amounts or the fee.
+amounts or the fee. So is one that is not initialized: the Vault has no data of it.
 """
 
 from __future__ import annotations

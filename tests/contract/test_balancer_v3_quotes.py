@@ -17,7 +17,7 @@ from rebalancer.chain.pools import find_venue, read_pools
 from rebalancer.chain.rpc import Call, Rpc
 from rebalancer.chain.snapshot import read_block
 from rebalancer.devnet.local import LocalChain
-from rebalancer.errors import LiquidityExhausted, UnsupportedPool
+from rebalancer.errors import ContractReverted, LiquidityExhausted, UnsupportedPool
 from rebalancer.units import E18
 from rebalancer.venues import (
     MAX_AMOUNT_RAW,
@@ -160,21 +160,18 @@ def test_rate_that_rises_pays_its_yield_fee_when_it_is_read(balancer: BalancerV3
     balancer.check_state(after)
 
 
-def test_pool_without_liquidity_trades_nothing_until_it_has_some(balancer: BalancerV3) -> None:
-    """Registered with the Vault, and not initialized; its first liquidity is a log like any other."""
+def test_pool_that_is_not_initialized_is_refused_until_it_is(balancer: BalancerV3) -> None:
+    """The Vault has no data of it. Its venue is found, and no swap goes through."""
     chain = balancer.chain
     pool = balancer.create(random_pool(chain, 0, least=10**21))
-    book = PoolBook(chain.rpc, [pool.ref], read_block(chain.rpc), CHAIN_ID)
 
-    empty = of_class(book.pool(pool.key), BalancerV3WeightedPool)
-    assert bare(empty) == bare(replace(pool, balances=(0, 0)))
+    with pytest.raises(ContractReverted, match="PoolNotInitialized"):
+        read_anew(chain, pool)
+    assert find_venue(chain.rpc, pool.address, read_block(chain.rpc)).name == "balancer-v3"
     for way in ways_of(pool):
-        assert limit_of(empty, way, exact_in=True) == limit_of(empty, way, exact_in=False) == 0
-        assert Desk.open(chain).sells(empty, way, [10**15]) == [None]
+        assert Desk.open(chain).sells(pool, way, [10**15]) == [None]
     balancer.provide(pool)
-    assert book.update(read_block(chain.rpc)) == ()
-    assert book.check() == ()
-    assert bare(book.pool(pool.key)) == bare(pool)
+    assert bare(read_anew(chain, pool)) == bare(pool)
 
 
 def test_paused_pool_or_vault_trades_nothing_until_it_goes_on(balancer: BalancerV3) -> None:
