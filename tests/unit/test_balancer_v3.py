@@ -5,9 +5,11 @@ tests/contract/test_balancer_v3_quotes.py holds the same pools against the Vault
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -205,6 +207,32 @@ def test_amount_out_costs_what_the_plain_steps_say(
         found = None
 
     assert found == cost(one, i, j, amount)
+
+
+VECTORS = json.loads(
+    (Path(__file__).parent.parent / "vectors" / "balancer_v3_2024.json").read_text()
+)
+"""What the Router of December 2024 answered for pools of that time, by public sources compiled and run apart: neither is published on npm.
+
+A row of quotes is index in, index out, whether the amounts go in, amounts, answers (null: refused).
+"""
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["pool"]["name"])
+def test_quotes_of_the_earlier_form_are_those_of_its_sources(vector: dict[str, Any]) -> None:
+    one = of_class(load(vector["pool"]), BalancerV3WeightedPool)
+    addresses = [each.address for each in one.tokens]
+
+    assert one.min_balances_e18 == ()
+    assert any(any(answers) for *_, answers in vector["quotes"])
+    for i, j, exact_in, amounts, answers in vector["quotes"]:
+        quote = one.quote_in if exact_in else one.quote_out
+        for amount, answer in zip(amounts, answers, strict=True):
+            try:
+                found: int | None = quote(addresses[i], addresses[j], amount)
+            except LiquidityExhausted:
+                found = None
+            assert found == answer or (exact_in and answer is None and found == 0), amount
 
 
 # Limits
