@@ -78,8 +78,8 @@ def _collect(source: str, sources: dict[str, str]) -> None:
     if source in sources:
         return
     path = source
-    for start, place in ELSEWHERE.items():
-        path = path.replace(start, place) if path.startswith(start) else path
+    for start, folder in ELSEWHERE.items():
+        path = path.replace(start, folder) if path.startswith(start) else path
     sources[source] = (MODULES / path).read_text()
     for found in _IMPORT.findall(sources[source]):
         relative = posixpath.normpath(posixpath.join(posixpath.dirname(source), found))

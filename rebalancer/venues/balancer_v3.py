@@ -290,11 +290,11 @@ class BalancerV3WeightedPool(PoolBase):
     def _moved_by(self, event: Event) -> Self:
         values = event.values
         if event.name == "Swap":
-            places = {token.address: k for k, token in enumerate(self.tokens)}
+            indices = {token.address: k for k, token in enumerate(self.tokens)}
             deltas = [0] * len(self.tokens)
             fee_raw = self._aggregate_of(values["swapFeeAmount"])
-            deltas[places[values["tokenIn"]]] += values["amountIn"] - fee_raw
-            deltas[places[values["tokenOut"]]] -= values["amountOut"]
+            deltas[indices[values["tokenIn"]]] += values["amountIn"] - fee_raw
+            deltas[indices[values["tokenOut"]]] -= values["amountOut"]
             return self._moved_by_amounts(deltas)
         if event.name in ("LiquidityAdded", "LiquidityRemoved"):
             added = event.name == "LiquidityAdded"
@@ -319,9 +319,9 @@ class BalancerV3WeightedPool(PoolBase):
         """See `Pool.at_prices`. Each balance is worth its weight beside the first token's, rounded down."""
         first = self.tokens[0]
         balances = [self.balances[0]]
-        for place, token in enumerate(self.tokens[1:], start=1):
-            beside = Fraction(self.weights_e18[place], self.weights_e18[0])
-            price = raw_price(first, token, prices_e8[0], prices_e8[place])
+        for index, token in enumerate(self.tokens[1:], start=1):
+            beside = Fraction(self.weights_e18[index], self.weights_e18[0])
+            price = raw_price(first, token, prices_e8[0], prices_e8[index])
             balances.append(int(self.balances[0] * price * beside))
         return replace(self, balances=tuple(balances))
 
@@ -376,8 +376,8 @@ class BalancerV3WeightedPool(PoolBase):
         """Units that the pool counts beside its balance of what comes in."""
         return 1 if self.min_balances_e18 else 0
 
-    def _min_balance_e18(self, place: int) -> int:
-        return self.min_balances_e18[place] if self.min_balances_e18 else 0
+    def _min_balance_e18(self, index: int) -> int:
+        return self.min_balances_e18[index] if self.min_balances_e18 else 0
 
     def _is_open(self, i: int, j: int) -> bool:
         """Whether a swap of some size may go through, as far as what goes in matters."""

@@ -141,9 +141,9 @@ class BalancerV3:
         self._route("initialize", pool.address, assets, list(pool.balances), 0)
         self.check_state(pool)
 
-    def set_rate(self, place: int, rate_e18: int) -> None:
-        """Change what the rate provider of a token's place answers."""
-        self.chain.set_storage(_address(16 + place), 0, rate_e18.to_bytes(32))
+    def set_rate(self, index: int, rate_e18: int) -> None:
+        """Change what the rate provider of a token, by its index, answers."""
+        self.chain.set_storage(_address(16 + index), 0, rate_e18.to_bytes(32))
 
     def take(self, pool: str, aggregate_fee_e18: int) -> None:
         """Set the protocol's part of the swap fee; of yields it takes a tenth."""

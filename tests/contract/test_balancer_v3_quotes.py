@@ -145,18 +145,18 @@ def test_random_pool_quotes_and_moves_as_the_vault(
 
 def test_rate_that_rises_pays_its_yield_fee_when_it_is_read(balancer: BalancerV3) -> None:
     pool = balancer.rebuild(random_pool(balancer.chain, 3, rated=True, least=10**21))
-    (place, rate) = next((k, rate) for k, rate in enumerate(pool.rates_e18) if rate != E18)
+    (index, rate) = next((k, rate) for k, rate in enumerate(pool.rates_e18) if rate != E18)
 
-    balancer.set_rate(place, rate * 21 // 20)
+    balancer.set_rate(index, rate * 21 // 20)
     found = read_anew(balancer.chain, pool)
 
     assert isinstance(found, BalancerV3RatedPool)
-    assert found.rates_e18[place] == rate * 21 // 20
-    assert found.balances[place] < pool.balances[place]
+    assert found.rates_e18[index] == rate * 21 // 20
+    assert found.balances[index] < pool.balances[index]
     assert check_quotes(balancer, found, random.Random(3)) > 20
-    way = found.tokens[place].address, found.tokens[(place + 1) % len(found.tokens)].address
-    expected, after = found.swapped(*way, found.balances[place] // 9)
-    assert Desk.open(balancer.chain).trade(found, way, found.balances[place] // 9) == expected
+    way = found.tokens[index].address, found.tokens[(index + 1) % len(found.tokens)].address
+    expected, after = found.swapped(*way, found.balances[index] // 9)
+    assert Desk.open(balancer.chain).trade(found, way, found.balances[index] // 9) == expected
     balancer.check_state(after)
 
 
@@ -177,7 +177,7 @@ def test_pool_that_is_not_initialized_is_refused_until_it_is(balancer: BalancerV
 def test_paused_pool_or_vault_trades_nothing_until_it_goes_on(balancer: BalancerV3) -> None:
     pool = balancer.rebuild(random_pool(balancer.chain, 0, least=10**21))
     chain, rpc, way = balancer.chain, balancer.chain.rpc, ways_of(pool)[0]
-    book = PoolBook(rpc, [pool.ref], read_block(rpc), CHAIN_ID)
+    cache = PoolBook(rpc, [pool.ref], read_block(rpc), CHAIN_ID)
     for pause, resume, args in (
         ("pausePool", "unpausePool", (pool.address,)),
         ("pauseVault", "unpauseVault", ()),
@@ -185,19 +185,19 @@ def test_paused_pool_or_vault_trades_nothing_until_it_goes_on(balancer: Balancer
         chain.transact(balancer.vault, pause, *args, sender=balancer.owner)
         found = read_anew(chain, pool)
 
-        before = of_class(book.pool(pool.key), BalancerV3WeightedPool)
+        before = of_class(cache.pool(pool.key), BalancerV3WeightedPool)
         assert found == replace(before, is_paused=True, block=found.block)
         assert limit_of(found, way, exact_in=True) == limit_of(found, way, exact_in=False) == 0
         assert balancer.query(found, way, [10**15], exact_in=True) == [None]
         assert found.flow_to(*way, 0.0) == (0, 0)
         assert found.spot_price(*way) == 0
-        assert book.update(read_block(rpc)) == ()
-        assert book.check() == ()
-        assert book.pool(pool.key) == found
+        assert cache.update(read_block(rpc)) == ()
+        assert cache.check() == ()
+        assert cache.pool(pool.key) == found
         chain.transact(balancer.vault, resume, *args, sender=balancer.owner)
-        assert book.update(read_block(rpc)) == ()
-        assert book.check() == ()
-        assert bare(book.pool(pool.key)) == bare(before)
+        assert cache.update(read_block(rpc)) == ()
+        assert cache.check() == ()
+        assert bare(cache.pool(pool.key)) == bare(before)
 
 
 def hook_code(flag: int) -> bytes:

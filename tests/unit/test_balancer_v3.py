@@ -367,9 +367,9 @@ def test_aggregate_fee_leaves_the_pool_with_the_swap(in_recovery: bool) -> None:
 
 def event(name: str, **values: Any) -> Event:
     """One of the Vault's, of A for B where it is a swap."""
-    place = Event(name, VAULT, {"tokenIn": A, "tokenOut": B, **values}, 8, "0x", 0)
+    made = Event(name, VAULT, {"tokenIn": A, "tokenOut": B, **values}, 8, "0x", 0)
     assert name in {shape.name for shape in module._VAULT.events.values()}
-    return place
+    return made
 
 
 def test_each_log_changes_what_it_says() -> None:
