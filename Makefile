@@ -33,10 +33,10 @@ PIP := $(BIN)/python -m pip -qq --no-input
 SOLC_VERSION = $(shell sed -n 's/.*"solc": "\([0-9.]*\)".*/\1/p' package.json)
 SOLIDITY = $(shell find contracts -name '*.sol')
 
-setup: .build/python .build/artifacts .build/solcx
+setup: .build/python .build/artifacts .build/balancer-v3/made .build/solcx
 	@:
 
-build: .build/artifacts
+build: .build/artifacts .build/balancer-v3/made
 	@:
 
 .build/tools:
@@ -79,6 +79,12 @@ build: .build/artifacts
 	@echo "build: contracts"
 	@forge build --quiet --skip test --force # as a fresh clone does: an incremental build may differ by some bytes and gas
 	@$(PYTHON) scripts/_artifacts.py
+	@touch $@
+
+# Its npm packages hold sources alone. Tests run what is compiled here, and no wheel carries it.
+.build/balancer-v3/made: .build/node scripts/_balancer_v3.py scripts/solc
+	@echo "build: Balancer V3, for tests"
+	@$(PYTHON) scripts/_balancer_v3.py
 	@touch $@
 
 demo: setup

@@ -9,6 +9,7 @@ import { IExecutor } from "./interfaces/IExecutor.sol";
 import { IRouteExecutor } from "./interfaces/IRouteExecutor.sol";
 import { Lists } from "./libraries/Lists.sol";
 import { BalancerV2Venue } from "./venues/BalancerV2Venue.sol";
+import { BalancerV3Venue } from "./venues/BalancerV3Venue.sol";
 import { CallVenue } from "./venues/CallVenue.sol";
 import { CurveVenue } from "./venues/CurveVenue.sol";
 import { ERC4626Venue } from "./venues/ERC4626Venue.sol";
@@ -38,7 +39,8 @@ abstract contract RouteHops is
     CallVenue,
     PancakeSwapV3Venue,
     ERC4626Venue,
-    WstETHVenue
+    WstETHVenue,
+    BalancerV3Venue
 {
     uint256 internal constant HEAD = 60;
 
@@ -70,6 +72,7 @@ abstract contract RouteHops is
         else if (venue == ANY_CALL) _swapByAnyCall(tokenIn, tokenOut, amount, flags, body, to);
         else if (venue == ERC_4626) _swapOnERC4626(tokenIn, tokenOut, amount, flags, body, to);
         else if (venue == WSTETH) _swapOnWstETH(tokenIn, tokenOut, amount, flags, body, to);
+        else if (venue == BALANCER_V3) _swapOnBalancerV3(tokenIn, tokenOut, amount, flags, body, to);
         else revert UnknownVenue(at, venue);
     }
 

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from rebalancer.errors import BadPoolSnapshot, UnsupportedPool
 from rebalancer.venues import (
+    balancer_v3,
     balancer_weighted,
     curve,
     erc4626,
@@ -29,6 +30,7 @@ VENUES: tuple[Venue, ...] = (
     slipstream.VENUE,
     uniswap_v3.VENUE,
     uniswap_v4.VENUE,
+    balancer_v3.VENUE,  # before V2, whose mark its pools answer, too
     balancer_weighted.VENUE,
     curve.VENUE,
     erc4626.VENUE,

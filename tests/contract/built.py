@@ -15,6 +15,7 @@ from rebalancer.chain.contracts import contract_at
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.market import Market
 from rebalancer.errors import ContractReverted
+from rebalancer.units import E18
 from rebalancer.venues import PoolState, TickProfile, Token, UniswapV3Pool, UniswapV4Pool
 from rebalancer.venues.erc4626 import ERC4626Pool
 from rebalancer.venues.uniswap_v2 import MAX_RESERVE_RAW
@@ -23,6 +24,8 @@ from rebalancer.venues.uniswap_v3_math import MAX_TICK
 from tests.contract.desk import Desk
 from tests.contract.pools import rebuild
 from tests.contract.pools_balancer import BalancerV2
+from tests.contract.pools_balancer_v3 import BalancerV3
+from tests.contract.pools_balancer_v3 import random_pool as random_weighted_v3
 from tests.contract.pools_pancake import PANCAKE_TIERS, PancakeSwapV3, as_pancake
 from tests.contract.pools_v4 import UniswapV4, key_of
 from tests.contract.test_balancer_quotes import random_pool as random_weighted
@@ -180,6 +183,24 @@ def balancer(version: str) -> Builder:
     return weighted
 
 
+def balancer_v3(*, rated: bool) -> Builder:
+    def weighted(market: Market, seed: int) -> Built:
+        vault = BalancerV3.install(market.chain, market.chain.accounts[2])
+        drawn = random_weighted_v3(market.chain, seed, rated=rated, least=10**21)
+        pool = vault.rebuild(drawn)
+
+        def change(now: PoolState, rng: random.Random) -> None:
+            """Liquidity, fees, pauses; and the rate of a token, which pays for its yield then."""
+            vault.stir(now, rng)  # type: ignore[arg-type]
+            for place, rate in enumerate(drawn.rates_e18):
+                if rate != E18:
+                    vault.set_rate(place, rate + rng.randint(0, rate // 50))
+
+        return Built(pool, change)
+
+    return weighted
+
+
 def erc4626(market: Market, seed: int) -> Built:
     """OpenZeppelin's, with an offset, something given to it, and limits."""
     chain, rng, alice = market.chain, random.Random(seed), market.chain.accounts[0]
@@ -223,6 +244,10 @@ BUILDERS: Mapping[str, Mapping[str, Builder]] = {
     "balancer": {
         "Balancer V2 weighted": balancer("v1"),
         "Balancer V2 weighted, of 2022": balancer("v2"),
+    },
+    "balancer-v3": {
+        "Balancer V3 weighted": balancer_v3(rated=False),
+        "Balancer V3 weighted, with rates": balancer_v3(rated=True),
     },
     "erc4626": {"ERC-4626": erc4626},
 }

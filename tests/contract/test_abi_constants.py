@@ -24,6 +24,7 @@ from rebalancer.reasons import LENS_REASONS
 from rebalancer.venues import (
     UniswapV3Pool,
     any_call,
+    balancer_v3,
     balancer_weighted,
     curve_stable,
     erc4626,
@@ -129,6 +130,7 @@ def test_venues_have_the_numbers_of_their_adapters(repo_root: Path) -> None:
         "UniswapV2Venue": ("UNISWAP_V2", uniswap_v2._NUMBER),
         "UniswapV4Venue": ("UNISWAP_V4", uniswap_v4._NUMBER),
         "BalancerV2Venue": ("BALANCER_V2", balancer_weighted._NUMBER),
+        "BalancerV3Venue": ("BALANCER_V3", balancer_v3._NUMBER),
         "CurveVenue": ("CURVE", curve_stable._NUMBER),
         "CallVenue": ("ANY_CALL", any_call._VENUE),
         "ERC4626Venue": ("ERC_4626", erc4626._NUMBER),

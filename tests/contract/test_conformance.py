@@ -25,7 +25,6 @@ from rebalancer.errors import LiquidityExhausted
 from rebalancer.route import decode, encode
 from rebalancer.venues import (
     VENUES,
-    BalancerWeightedPool,
     CurveCryptoPool,
     CurveStablePool,
     PoolState,
@@ -35,6 +34,7 @@ from rebalancer.venues import (
     load,
     venue_named,
 )
+from rebalancer.venues.model import PowerCurve
 from rebalancer.venues.slipstream import SlipstreamPool
 from tests.contract.built import BUILDERS, UNPUBLISHED, Builder, bare
 from tests.contract.desk import MAX_HOP_RAW, Desk, Fill, Way, most
@@ -288,10 +288,10 @@ def rounding(pool: PoolState, way: Way, out: int) -> float:
     """Raw units of what comes out by which quotes of about `out` may be off the curve that they round."""
     # What goes in is rounded, too, and a unit of it may be worth many units out.
     unit = 2 + 2 * pool.most_per_unit(*way)
-    if isinstance(pool, BalancerWeightedPool):
+    curve = pool.shape(*way)
+    if isinstance(curve, PowerCurve):
         # Its powers are right to 1e-14 of what they are of, which is all that the pool has.
-        held = dict(zip((token.address for token in pool.tokens), pool.balances, strict=True))
-        return unit + held[way[1]] / 10**13
+        return unit + curve.balance_out / 10**13
     if isinstance(pool, CurveStablePool | CurveCryptoPool):
         return unit + out / 10**10
     if isinstance(pool, UniswapV3Pool | UniswapV4Pool):

@@ -227,6 +227,8 @@ def test_folder_in_place_of_a_file_is_told(tmp_path: Path) -> None:
         ("curve", (A, B), 0, 0, True),
         ("curve", (A,), 0, 0, False),
         ("balancer", (A, B, C), 0, 0, True),
+        ("balancer-v3", (A, B, C), 0, 0, True),
+        ("balancer-v3", (A,), 0, 0, False),
     ],
 )
 def test_pool_is_told_as_its_venue_wants(

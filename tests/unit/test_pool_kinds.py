@@ -1,4 +1,4 @@
-"""What the README says is served is what can be loaded, quoted and traded."""
+"""Venues that docs/venues.md lists are those that can be loaded, quoted and traded."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 
 from rebalancer.venues import KINDS, PoolState, check_ref, load, venue_named
 from tests.unit import test_pool_protocols as made
+from tests.unit.test_balancer_v3 import weighted_v3
 from tests.unit.test_pools import pancake_snapshot
 from tests.unit.test_pools import snapshot as v3
 from tests.unit.test_pools import v4_snapshot as v4
@@ -18,15 +19,21 @@ from tests.unit.test_wrap_venues import share_vault, wsteth
 
 def pools() -> list[PoolState]:
     """At least one of every kind."""
-    whole = v3(), pancake_snapshot(), v4(), *(snapshot() for snapshot in made.SNAPSHOTS.values())
+    whole = (
+        v3(),
+        pancake_snapshot(),
+        v4(),
+        weighted_v3(),
+        *(snapshot() for snapshot in made.SNAPSHOTS.values()),
+    )
     wraps = share_vault().to_json(), wsteth().to_json()
     (slipstream,) = (one["pool"] for one in SLIPSTREAM if one["pool"]["name"] == "Slipstream 11")
     return [load(snapshot) for snapshot in (*whole, *wraps, slipstream)]
 
 
-def test_readme_lists_what_is_served_and_no_more(repo_root: Path) -> None:
-    readme = (repo_root / "README.md").read_text(encoding="utf-8")
-    table = readme.split("\n## Pools\n", 1)[1].split("\n## ", 1)[0]
+def test_venues_page_lists_what_is_served_and_no_more(repo_root: Path) -> None:
+    page = (repo_root / "docs/venues.md").read_text(encoding="utf-8")
+    table = page.split("\n## ", 1)[0]
 
     assert tuple(re.findall(r"^\| ((?:[A-Z]|wst)[^|]*?) \|", table, re.MULTILINE)) == KINDS
 
@@ -44,7 +51,9 @@ def test_pool_of_every_kind_is_told_by_its_reference(pool: PoolState) -> None:
     assert (ref.address, ref.key) == (pool.address, pool.key)
     assert ref.tokens == tuple(token.address for token in pool.tokens)
     assert pool.kind in venue_named(ref.venue).kinds
-    assert ref.fee_pips == (0 if ref.venue in ("balancer", "curve") else pool.fee_pips)
+    assert ref.fee_pips == (
+        0 if ref.venue in ("balancer", "balancer-v3", "curve") else pool.fee_pips
+    )
 
 
 @pytest.mark.parametrize("pool", pools(), ids=lambda pool: pool.kind)

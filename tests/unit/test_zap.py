@@ -21,6 +21,7 @@ from rebalancer.plan.zap import Books, ZapIn, plan_zap_in, plan_zap_out
 from rebalancer.route import Hop, decode
 from rebalancer.units import BPS, E18
 from rebalancer.venues import BalancerWeightedPool, CurveStablePool, Pool, Token
+from rebalancer.venues.balancer_v3 import BalancerV3WeightedPool
 from tests.unit.pairs import pair
 
 PRICES_E8 = {"ETH/USD": 2_000 * 10**8, "BTC/USD": 30_000 * 10**8, "USDC/USD": 10**8}
@@ -332,7 +333,28 @@ def weighted(*tokens: Token) -> BalancerWeightedPool:
     )
 
 
-@pytest.mark.parametrize("pool", [stable(A, B, C), weighted(A, B, C)], ids=["curve", "balancer"])
+def weighted_v3(*tokens: Token) -> BalancerV3WeightedPool:
+    """The same pool on Balancer V3, where half of the fee leaves it."""
+    older = weighted(*tokens)
+    return BalancerV3WeightedPool(
+        address=older.address,
+        vault=older.vault,
+        tokens=tokens,
+        balances=older.balances,
+        rates_e18=(E18,) * len(tokens),
+        weights_e18=older.weights_e18,
+        min_balances_e18=(10**6,) * len(tokens),
+        fee_e18=older.fee_e18,
+        aggregate_fee_e18=E18 // 2,
+        min_trade_e18=10**6,
+    )
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [stable(A, B, C), weighted(A, B, C), weighted_v3(A, B, C)],
+    ids=["curve", "balancer", "balancer-v3"],
+)
 def test_zap_through_one_pool_of_all_tokens_trades_each_pair_on_what_the_others_leave(
     pool: Pool,
 ) -> None:

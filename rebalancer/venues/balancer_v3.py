@@ -1,0 +1,629 @@
+"""A weighted pool of Balancer V3: its state, exact quotes both ways, reader, logs, hop and snapshot.
+
+Quotes equal Vault.swap. The Vault scales amounts to 18 decimals, applies the rate of each token, takes the fee from what goes in (exact
+in) or adds it on top (exact out), and rounds each step in its own favour; the weighted product is the pool's (`balancer_math`, the powers
+of 2022). A swap brings no more than 30 % of what the pool holds, or takes no more when given by what comes out. A swap below the Vault's
+minimum trade amount (1e6 of 18 decimals) is refused on chain: `quote_in` gives 0 for it.
+
+Pools have one of two forms. Those of 2026 (npm's 1.0.0) count a unit more of what comes in and let no balance fall below a minimum
+(`min_balances_e18`); the earlier ones do neither. The reader compares the form with the pool's own `onSwap`.
+
+The aggregate fee (protocol and pool creator) is a part of the swap fee and leaves the balances at once. Balances are those after the
+yield fee that is due at the block's rates, as Vault.getPoolData gives them. A pool with hooks around swaps is refused: they may change
+amounts or the fee. So is one that is not initialized: the Vault has no data of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import cached_property
+from typing import ClassVar, Self
+
+from rebalancer.abi import Call, Contract, Event
+from rebalancer.errors import BadPoolSnapshot, LiquidityExhausted, UnsupportedPool
+from rebalancer.route import Hop, address_bytes, to_caller_flag
+from rebalancer.units import E18, div_up
+from rebalancer.venues.balancer_math import div_up_e18, mul_down_e18, mul_up_e18, pow_up
+from rebalancer.venues.fields import Snapshot, flag_of, int_of, ints_of, text_of, tokens_of
+from rebalancer.venues.model import (
+    ETHER_ADDRESS,
+    PIPS,
+    LogSource,
+    PoolBase,
+    PoolRef,
+    PowerCurve,
+    Token,
+    address_key,
+    check_amount,
+    places_of,
+    raw_price,
+)
+from rebalancer.venues.reading import (
+    At,
+    Reading,
+    Venue,
+    answered,
+    each,
+    interface_of,
+    probes,
+    tokens_read,
+)
+
+__all__ = ["VENUE", "BalancerV3RatedPool", "BalancerV3WeightedPool", "balancer_v3_hop"]
+
+_MAX_RATIO_E18 = 3 * 10**17
+"""WeightedMath's _MAX_IN_RATIO and _MAX_OUT_RATIO."""
+
+_MIN_WEIGHT_E18 = 10**16
+"""WeightedPool's _MIN_WEIGHT; it keeps every power within what LogExpMath can do."""
+
+_MAX_BALANCE = 2**128 - 1
+"""Largest balance that PackedTokenBalance holds, raw and of 18 decimals."""
+
+_MAX_TOKENS = 8
+_MAX_DECIMALS = 18
+_WITH_RATE = 1
+_EXACT_IN = 0
+
+_NUMBER = 10
+"""In RouteExecutor."""
+
+_POOL = interface_of(
+    "Balancer V3 pool",
+    (
+        "getVault() -> address",
+        "getNormalizedWeights() -> uint256[]",
+        "getMinTokenBalances() -> uint256[]",
+        "getWeightedPoolImmutableData() -> (address[],uint256[],uint256[])",
+        "onSwap((uint8,uint256,uint256[],uint256,uint256,address,bytes)) -> uint256",
+    ),
+)
+
+_VAULT = interface_of(
+    "Balancer V3 Vault",
+    (
+        "getPoolData(address) -> (bytes32,address[],(uint8,address,bool)[],uint256[],uint256[],uint256[],uint256[])",
+        "getPoolConfig(address) -> ((bool,bool,bool,bool),uint256,uint256,uint256,uint40,uint32,bool,bool,bool,bool)",
+        "getHooksConfig(address) -> (bool,bool,bool,bool,bool,bool,bool,bool,bool,bool,address)",
+        "isPoolPaused(address) -> bool",
+        "isVaultPaused() -> bool",
+        "getMinimumTradeAmount() -> uint256",
+        "event Swap(address indexed pool, address indexed tokenIn, address indexed tokenOut, uint256 amountIn, uint256 amountOut, uint256 swapFeePercentage, uint256 swapFeeAmount)",
+        "event LiquidityAdded(address indexed pool, address indexed liquidityProvider, uint8 indexed kind, uint256 totalSupply, uint256[] amountsAddedRaw, uint256[] swapFeeAmountsRaw)",
+        "event LiquidityRemoved(address indexed pool, address indexed liquidityProvider, uint8 indexed kind, uint256 totalSupply, uint256[] amountsRemovedRaw, uint256[] swapFeeAmountsRaw)",
+        "event SwapFeePercentageChanged(address indexed pool, uint256 swapFeePercentage)",
+        "event AggregateSwapFeePercentageChanged(address indexed pool, uint256 aggregateSwapFeePercentage)",
+        "event PoolPausedStateChanged(address indexed pool, bool paused)",
+        "event PoolRecoveryModeStateChanged(address indexed pool, bool recoveryMode)",
+    ),
+)
+
+
+def balancer_v3_hop(
+    vault: str, pool: str, amount_raw: int, token_in: str, token_out: str, *, to_caller: bool
+) -> Hop:
+    """A swap on any pool of Balancer V3. Body: Vault (20), pool (20)."""
+    body = address_bytes(vault) + address_bytes(pool)
+    return Hop(_NUMBER, amount_raw, token_in, token_out, body, to_caller_flag(to_caller))
+
+
+@dataclass(frozen=True)
+class BalancerV3WeightedPool(PoolBase):
+    """One state of one pool; satisfies `PoolState`.
+
+    All sequences are in the order of `tokens`, which is the Vault's. `balances` are raw; `rates_e18`, `weights_e18`, `fee_e18`,
+    `aggregate_fee_e18` (the part of the swap fee that leaves the pool) and `min_trade_e18` are of 18 decimals, and so is
+    `min_balances_e18`, which is empty for a pool of the earlier form. `in_recovery`: no aggregate fee is taken. `is_paused` also covers a
+    pause of the whole Vault; that has no log of the pool's, and the end of a pause by time has none at all.
+
+    Raises:
+        BadPoolSnapshot: the state contradicts itself.
+    """
+
+    MAY_DRIFT: ClassVar[frozenset[str]] = frozenset({"is_paused"})
+
+    address: str
+    vault: str
+    tokens: tuple[Token, ...]
+    balances: tuple[int, ...]
+    rates_e18: tuple[int, ...]
+    weights_e18: tuple[int, ...]
+    min_balances_e18: tuple[int, ...]
+    fee_e18: int
+    aggregate_fee_e18: int
+    min_trade_e18: int
+    is_paused: bool = False
+    in_recovery: bool = False
+    chain_id: int = 1
+    block: int = 0
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        for field in ("address", "vault"):
+            object.__setattr__(self, field, address_key(getattr(self, field)))
+        count = len(self.tokens)
+        if not 2 <= count <= _MAX_TOKENS or len({t.address for t in self.tokens}) != count:
+            raise BadPoolSnapshot(f"a pool has 2 to {_MAX_TOKENS} tokens, all of them different")
+        if {len(self.balances), len(self.rates_e18), len(self.weights_e18)} != {count}:
+            raise BadPoolSnapshot(f"{count} tokens need as many balances, rates and weights")
+        if (
+            len(self.min_balances_e18) not in (0, count)
+            or min(self.min_balances_e18, default=0) < 0
+        ):
+            raise BadPoolSnapshot("there is a minimum, not below 0, for each balance or for none")
+        if any(token.decimals > _MAX_DECIMALS for token in self.tokens):
+            raise BadPoolSnapshot(f"a token has more than {_MAX_DECIMALS} decimals")
+        if min(self.rates_e18) <= 0 or min(self.balances) < 0:
+            raise BadPoolSnapshot("rates are above 0, balances not below")
+        if max(*self.balances, *self._live_e18) > _MAX_BALANCE:
+            raise BadPoolSnapshot("a balance, raw or of 18 decimals, has more than 128 bits")
+        if min(self.weights_e18) < _MIN_WEIGHT_E18 or sum(self.weights_e18) != E18:
+            raise BadPoolSnapshot("weights are 1 % or more each and add up to 1e18")
+        if not 0 <= self.fee_e18 < E18 or not 0 <= self.aggregate_fee_e18 <= E18:
+            raise BadPoolSnapshot("the fee is below 1e18, its aggregate part no more than 1e18")
+        if self.min_trade_e18 < 0:
+            raise BadPoolSnapshot(f"min_trade {self.min_trade_e18} is below 0")
+
+    @property
+    def key(self) -> str:
+        """Its address."""
+        return self.address
+
+    @property
+    def holder(self) -> str:
+        """The Vault."""
+        return self.vault
+
+    @property
+    def fee_pips(self) -> int:
+        """The part of the input the pool keeps, in millionths, rounded down."""
+        return self.fee_e18 * PIPS // E18
+
+    def quote_in(self, token_in: str, token_out: str, amount_raw: int) -> int:
+        """See `Pool.quote_in`. Equals amountOut of Vault.swap, exact in."""
+        check_amount(amount_raw)
+        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        most = self._most_in(i, j)
+        if amount_raw > most:
+            raise LiquidityExhausted(self.address, self.tokens[i].address, amount_raw, most)
+        return self._out(i, j, amount_raw)
+
+    def quote_out(self, token_in: str, token_out: str, amount_raw: int) -> int:
+        """See `Pool.quote_out`. Equals amountIn of Vault.swap, exact out.
+
+        Raises:
+            LiquidityExhausted: also for an amount below the minimum of the Vault, which it refuses however much goes in.
+        """
+        check_amount(amount_raw)
+        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        most = self._most_out(i, j)
+        cost = self._cost(i, j, amount_raw) if amount_raw <= most else None
+        if cost is None:
+            raise LiquidityExhausted(self.address, self.tokens[j].address, amount_raw, most)
+        return cost[0]
+
+    def swapped(self, token_in: str, token_out: str, amount_raw: int) -> tuple[int, Self]:
+        """See `Pool.swapped`. What goes in stays but for the aggregate part of its fee."""
+        out = self.quote_in(token_in, token_out, amount_raw)
+        if out == 0 and not self._is_enough(token_in, token_out, amount_raw):
+            return 0, self
+        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        balances = list(self.balances)
+        balances[i] += self._stays(i, amount_raw, self._fee_e18(i, amount_raw))
+        balances[j] -= out
+        return out, replace(self, balances=tuple(balances))
+
+    def spot_price(self, token_in: str, token_out: str) -> Fraction:
+        """See `Pool.spot_price`. Balances by weights; 0 where the pool cannot trade."""
+        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        if not self._is_open(i, j):
+            return Fraction(0)
+        return Fraction(
+            self.balances[j] * self.weights_e18[i], self.balances[i] * self.weights_e18[j]
+        )
+
+    def flow_to(self, token_in: str, token_out: str, marginal: float) -> tuple[int, int]:
+        """See `Pool.flow_to`. In closed form, as of a weighted pool of Balancer V2: rates cancel out."""
+        curve = self.shape(token_in, token_out)
+        if curve.most == 0:
+            return 0, 0
+        balance_in, exponent, kept = curve.balance_in, curve.exponent, curve.kept
+        amount_raw = most = int(curve.most)
+        if marginal > 0:
+            best = curve.balance_out / balance_in * exponent * kept
+            if best <= marginal:
+                return 0, 0
+            growth = math.expm1(math.log(best / marginal) / (1 + exponent))
+            # No further than twice the most: growth past all floats must not become an int.
+            amount_raw = min(int(min(balance_in * growth / kept, 2.0 * most)), most)
+        else:
+            i, j = places_of(self.address, self.tokens, token_in, token_out)
+            amount_raw = self._most_in(i, j)
+        out = -curve.balance_out * math.expm1(
+            -exponent * math.log1p(amount_raw * kept / balance_in)
+        )
+        return amount_raw, int(out)
+
+    def shape(self, token_in: str, token_out: str) -> PowerCurve:
+        """See `Pool.shape`."""
+        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        most = self._most_in(i, j)
+        if not most:
+            return PowerCurve(0.0, 0.0, 0.0, 0.0, 0.0)
+        exponent, kept = self.weights_e18[i] / self.weights_e18[j], 1 - self.fee_e18 / E18
+        balances = float(self.balances[i]), float(self.balances[j])
+        return PowerCurve(*balances, exponent, kept, _float_down(most))
+
+    def hop(self, token_in: str, token_out: str, amount_raw: int, *, to_caller: bool) -> Hop:
+        """See `Pool.hop`."""
+        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        ends = self.tokens[i].address, self.tokens[j].address
+        return balancer_v3_hop(self.vault, self.address, amount_raw, *ends, to_caller=to_caller)
+
+    @property
+    def kind(self) -> str:
+        """See `PoolState.kind`."""
+        return "Balancer V3 weighted"
+
+    @property
+    def ref(self) -> PoolRef:
+        """See `PoolState.ref`."""
+        tokens = tuple(token.address for token in self.tokens)
+        return PoolRef(self.address, tokens, venue=VENUE.name)
+
+    @property
+    def log_sources(self) -> tuple[LogSource, ...]:
+        """The Vault, which logs all that moves a pool with the pool's address."""
+        return (LogSource(self.vault, _VAULT, "0x" + self.address[2:].rjust(64, "0")),)
+
+    def moved(self, events: Sequence[Event]) -> Self:
+        """See `PoolState.moved`."""
+        pool = self
+        for event in events:
+            pool = pool._moved_by(event)
+        return pool
+
+    def _moved_by(self, event: Event) -> Self:
+        values = event.values
+        if event.name == "Swap":
+            indices = {token.address: k for k, token in enumerate(self.tokens)}
+            deltas = [0] * len(self.tokens)
+            fee_raw = self._aggregate_of(values["swapFeeAmount"])
+            deltas[indices[values["tokenIn"]]] += values["amountIn"] - fee_raw
+            deltas[indices[values["tokenOut"]]] -= values["amountOut"]
+            return self._moved_by_amounts(deltas)
+        if event.name in ("LiquidityAdded", "LiquidityRemoved"):
+            added = event.name == "LiquidityAdded"
+            amounts = values["amountsAddedRaw"] if added else values["amountsRemovedRaw"]
+            rows = zip(amounts, values["swapFeeAmountsRaw"], strict=True)
+            return self._moved_by_amounts(
+                [(amount if added else -amount) - self._aggregate_of(fee) for amount, fee in rows]
+            )
+        if event.name == "SwapFeePercentageChanged":
+            return replace(self, fee_e18=values["swapFeePercentage"])
+        if event.name == "AggregateSwapFeePercentageChanged":
+            return replace(self, aggregate_fee_e18=values["aggregateSwapFeePercentage"])
+        if event.name == "PoolPausedStateChanged":
+            return replace(self, is_paused=values["paused"])
+        return replace(self, in_recovery=values["recoveryMode"])
+
+    def _moved_by_amounts(self, deltas: Sequence[int]) -> Self:
+        rows = zip(self.balances, deltas, strict=True)
+        return replace(self, balances=tuple(balance + delta for balance, delta in rows))
+
+    def at_prices(self, prices_e8: Sequence[int]) -> Self:
+        """See `Pool.at_prices`. Each balance is worth its weight beside the first token's, rounded down."""
+        first = self.tokens[0]
+        balances = [self.balances[0]]
+        for index, token in enumerate(self.tokens[1:], start=1):
+            beside = Fraction(self.weights_e18[index], self.weights_e18[0])
+            price = raw_price(first, token, prices_e8[0], prices_e8[index])
+            balances.append(int(self.balances[0] * price * beside))
+        return replace(self, balances=tuple(balances))
+
+    def to_json(self) -> dict[str, object]:
+        """The snapshot that `rebalancer.venues.load` reads back as an equal pool."""
+        return {
+            "chain_id": self.chain_id,
+            "block": self.block,
+            "address": self.address,
+            "vault": self.vault,
+            "name": self.name,
+            "tokens": [token.to_json() for token in self.tokens],
+            "balances": list(self.balances),
+            "rates": list(self.rates_e18),
+            "rate_providers": not self.LOGS_TELL_ALL,
+            "normalized_weights": list(self.weights_e18),
+            "min_balances": list(self.min_balances_e18),
+            "fee": self.fee_e18,
+            "aggregate_fee": self.aggregate_fee_e18,
+            "min_trade": self.min_trade_e18,
+            "is_paused": self.is_paused,
+            "in_recovery": self.in_recovery,
+        }
+
+    @cached_property
+    def _factors(self) -> tuple[int, ...]:
+        """What makes raw units 18 decimals at the token's rate, of 18 decimals itself."""
+        rows = zip(self.tokens, self.rates_e18, strict=True)
+        return tuple(10 ** (_MAX_DECIMALS - token.decimals) * rate for token, rate in rows)
+
+    @cached_property
+    def _factors_up(self) -> tuple[int, ...]:
+        """The same for what comes out, by the rate that the Vault rounds up there: a unit more, unless it is whole."""
+        rows = zip(self.tokens, self.rates_e18, strict=True)
+        return tuple(
+            10 ** (_MAX_DECIMALS - token.decimals) * (rate + (rate % E18 > 0))
+            for token, rate in rows
+        )
+
+    @cached_property
+    def _live_e18(self) -> tuple[int, ...]:
+        rows = zip(self.balances, self._factors, strict=True)
+        return tuple(mul_down_e18(balance, factor) for balance, factor in rows)
+
+    @cached_property
+    def _most_in_of(self) -> dict[tuple[int, int], int]:
+        """What `_most_in` has found."""
+        return {}
+
+    @property
+    def _extra(self) -> int:
+        """Units that the pool counts beside its balance of what comes in."""
+        return 1 if self.min_balances_e18 else 0
+
+    def _min_balance_e18(self, index: int) -> int:
+        return self.min_balances_e18[index] if self.min_balances_e18 else 0
+
+    def _is_open(self, i: int, j: int) -> bool:
+        """Whether a swap of some size may go through, as far as what goes in matters."""
+        if self.is_paused or not (self._live_e18[i] and self._live_e18[j]):
+            return False
+        return self._live_e18[i] + self._extra >= self._min_balance_e18(i)
+
+    def _aggregate_of(self, fee_raw: int) -> int:
+        """What leaves the pool of a swap fee."""
+        return 0 if self.in_recovery else mul_down_e18(fee_raw, self.aggregate_fee_e18)
+
+    def _given_e18(self, i: int, amount_raw: int) -> int:
+        return mul_down_e18(amount_raw, self._factors[i])
+
+    def _fee_e18(self, i: int, amount_raw: int) -> int:
+        """The fee of an amount that goes in, rounded up."""
+        return mul_up_e18(self._given_e18(i, amount_raw), self.fee_e18)
+
+    def _net_e18(self, i: int, amount_raw: int) -> int:
+        """What the pool sees of an amount: less its fee."""
+        return self._given_e18(i, amount_raw) - self._fee_e18(i, amount_raw)
+
+    def _stays(self, i: int, amount_raw: int, fee_e18: int) -> int:
+        """What a balance grows by: less the aggregate part of the fee, which leaves the pool at once."""
+        return amount_raw - self._aggregate_of(fee_e18 * E18 // self._factors[i])
+
+    def _is_enough(self, token_in: str, token_out: str, amount_raw: int) -> bool:
+        """Whether neither side is below the Vault's minimum trade amount."""
+        i, j = places_of(self.address, self.tokens, token_in, token_out)
+        net = self._net_e18(i, amount_raw)
+        return net >= self.min_trade_e18 and self._out_e18(i, j, net) >= self.min_trade_e18
+
+    def _out_e18(self, i: int, j: int, net_e18: int) -> int:
+        """What the pool answers, exact in, without its checks."""
+        balance_e18 = self._live_e18[i] + self._extra
+        base = div_up_e18(balance_e18, balance_e18 + net_e18)
+        exponent = self.weights_e18[i] * E18 // self.weights_e18[j]
+        kept = pow_up(base, exponent, shortcuts=True)
+        # What the error margin makes larger than one pays nothing.
+        return mul_down_e18(self._live_e18[j], max(0, E18 - kept))
+
+    def _in_e18(self, i: int, j: int, out_e18: int) -> int:
+        """What the pool answers, exact out, without its checks."""
+        balance_e18 = self._live_e18[j]
+        base = div_up_e18(balance_e18, balance_e18 - out_e18)
+        exponent = div_up_e18(self.weights_e18[j], self.weights_e18[i])
+        grown = pow_up(base, exponent, shortcuts=True)
+        return mul_up_e18(self._live_e18[i] + self._extra, grown - E18)
+
+    def _out(self, i: int, j: int, amount_raw: int) -> int:
+        """Raw units out of an amount that the pool can take; 0 of one that the Vault refuses as too small."""
+        net = self._net_e18(i, amount_raw)
+        if net < self.min_trade_e18:
+            return 0
+        out = self._out_e18(i, j, net)
+        return out * E18 // self._factors_up[j] if out >= self.min_trade_e18 else 0
+
+    def _cost(self, i: int, j: int, amount_raw: int) -> tuple[int, int] | None:
+        """Raw units in for an amount that the pool can give, and the fee of 18 decimals; None where the Vault refuses it as too small."""
+        out = mul_up_e18(amount_raw, self._factors_up[j])
+        if out < self.min_trade_e18:
+            return None
+        net = self._in_e18(i, j, out)
+        if net < self.min_trade_e18:
+            return None
+        fee = div_up(net * self.fee_e18, E18 - self.fee_e18)
+        return div_up_e18(net + fee, self._factors[i]), fee
+
+    def _room(self, i: int) -> int:
+        """Raw units by which a balance can grow within 128 bits, raw and of 18 decimals."""
+        largest = ((_MAX_BALANCE + 1) * E18 - 1) // self._factors[i]
+        return min(largest, _MAX_BALANCE) - self.balances[i]
+
+    def _most_in(self, i: int, j: int) -> int:
+        """The largest raw amount that the pool takes."""
+        if (i, j) not in self._most_in_of:
+            self._most_in_of[i, j] = self._find_most_in(i, j) if self._is_open(i, j) else 0
+        return self._most_in_of[i, j]
+
+    def _find_most_in(self, i: int, j: int) -> int:
+        net = mul_down_e18(self._live_e18[i] + self._extra, _MAX_RATIO_E18)
+        # The fee is rounded up, so what is left falls short of amount * (1 - fee) by less than one unit.
+        given = (net * E18 + E18 - 1) // (E18 - self.fee_e18)
+        most = ((given + 1) * E18 - 1) // self._factors[i]
+        room = self._room(i)
+
+        def fits(amount_raw: int) -> bool:
+            if self._stays(i, amount_raw, self._fee_e18(i, amount_raw)) > room:
+                return False
+            left = self._live_e18[j] - self._out_e18(i, j, self._net_e18(i, amount_raw))
+            return left >= self._min_balance_e18(j)
+
+        return _last(most, fits)
+
+    def _most_out(self, i: int, j: int) -> int:
+        """The largest raw amount that the pool gives."""
+        if not self._is_open(i, j):
+            return 0
+        live = self._live_e18[j]
+        out = min(mul_down_e18(live, _MAX_RATIO_E18), live - self._min_balance_e18(j))
+        room = self._room(i)
+
+        def fits(amount_raw: int) -> bool:
+            cost = self._cost(i, j, amount_raw)
+            return cost is None or self._stays(i, *cost) <= room
+
+        return _last(max(out * E18 // self._factors_up[j], 0), fits)
+
+
+class BalancerV3RatedPool(BalancerV3WeightedPool):
+    """A pool with a rate provider: its rates change without a log, so that it is read at every block."""
+
+    LOGS_TELL_ALL: ClassVar[bool] = False
+    MAY_DRIFT: ClassVar[frozenset[str]] = frozenset({"is_paused", "rates_e18", "balances"})
+
+    @property
+    def moves(self) -> bool:
+        """See `PoolState.moves`."""
+        return True
+
+
+def _last(most: int, is_possible: Callable[[int], bool]) -> int:
+    """The largest number from 0 to `most` that is possible, where none above an impossible one is."""
+    if is_possible(most):
+        return most
+    low, high = 0, most
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if is_possible(middle) else (low, middle)
+    return low
+
+
+def _float_down(number: int) -> float:
+    """The nearest float that is not above."""
+    near = float(number)
+    return near if int(near) <= number else math.nextafter(near, 0.0)
+
+
+def _load(snapshot: Snapshot) -> BalancerV3WeightedPool:
+    rated = flag_of(snapshot, "rate_providers")
+    return (BalancerV3RatedPool if rated else BalancerV3WeightedPool)(
+        address=text_of(snapshot, "address"),
+        vault=text_of(snapshot, "vault"),
+        tokens=tokens_of(snapshot),
+        balances=ints_of(snapshot, "balances"),
+        rates_e18=ints_of(snapshot, "rates"),
+        weights_e18=ints_of(snapshot, "normalized_weights"),
+        min_balances_e18=ints_of(snapshot, "min_balances"),
+        fee_e18=int_of(snapshot, "fee"),
+        aggregate_fee_e18=int_of(snapshot, "aggregate_fee"),
+        min_trade_e18=int_of(snapshot, "min_trade"),
+        is_paused=flag_of(snapshot, "is_paused"),
+        in_recovery=flag_of(snapshot, "in_recovery"),
+        chain_id=int_of(snapshot, "chain_id"),
+        block=int_of(snapshot, "block"),
+        name=text_of(snapshot, "name"),
+    )
+
+
+def _read(at: At, ref: PoolRef) -> Reading[BalancerV3WeightedPool]:
+    """A pool without hooks around swaps, whose own answers are those of the formula."""
+    pool = _POOL.at(ref.address)
+    names = ("getVault", "getNormalizedWeights", "getMinTokenBalances")
+    answers = yield [at.ask(pool, name) for name in names]
+    vault = _VAULT.at(pool.result("getVault", answers[0]))
+    weights = pool.result("getNormalizedWeights", answers[1])
+    minimums = answered(pool, "getMinTokenBalances", answers[2]) or ()
+    own = ("getPoolData", "getPoolConfig", "getHooksConfig", "isPoolPaused")
+    all_pools = ("isVaultPaused", "getMinimumTradeAmount")
+    answers = yield [
+        *(at.ask(vault, name, ref.address) for name in own),
+        *(at.ask(vault, name) for name in all_pools),
+    ]
+    data, config, hooks, *flags = (
+        vault.result(name, answer) for name, answer in zip((*own, *all_pools), answers, strict=True)
+    )
+    _, _, _, dynamic_fee, before_swap, after_swap, *_ = hooks
+    if dynamic_fee or before_swap or after_swap:
+        raise UnsupportedPool(f"Balancer V3 with hooks around swaps ({ref.address})")
+    _, assets, infos, balances, live, rates, scales = data
+    _, fee, aggregate_fee, *_, in_recovery = config
+    tokens = yield from tokens_read(at, assets)
+    pool_paused, vault_paused, min_trade = flags
+    paper = _load(
+        {
+            **at.head("Balancer V3 " + "/".join(token.symbol for token in tokens)),
+            "address": ref.address,
+            "vault": vault.address,
+            "tokens": [token.to_json() for token in tokens],
+            "balances": list(balances),
+            "rates": list(rates),
+            "rate_providers": any(kind == _WITH_RATE for kind, _, _ in infos),
+            "normalized_weights": list(weights),
+            "min_balances": list(minimums),
+            "fee": fee,
+            "aggregate_fee": aggregate_fee,
+            "min_trade": min_trade,
+            "is_paused": pool_paused or vault_paused,
+            "in_recovery": in_recovery,
+        }
+    )
+    known_scales = tuple(10 ** (_MAX_DECIMALS - token.decimals) for token in tokens)
+    if tuple(scales) != known_scales or tuple(live) != paper._live_e18:
+        raise UnsupportedPool(f"Balancer V3 that scale their balances otherwise ({ref.address})")
+    yield from _check(at, pool, paper)
+    return paper
+
+
+def _check(at: At, pool: Contract, paper: BalancerV3WeightedPool) -> Reading[None]:
+    """The pool's own answers, exact in, for parts of its balances; by them a pool of another formula or form is recognized."""
+    # A pause is the Vault's affair.
+    running = replace(paper, is_paused=False)
+    swaps = [
+        (i, j, amount, running._net_e18(i, amount))
+        for i, j, amount in probes(running, every_pair=True)
+    ]
+    answers = yield [
+        _as_vault(
+            at.ask(
+                pool,
+                "onSwap",
+                (_EXACT_IN, net, list(paper._live_e18), i, j, ETHER_ADDRESS, b""),
+            ),
+            paper.vault,
+        )
+        for i, j, _, net in swaps
+    ]
+    for (i, j, amount, net), answer in zip(swaps, answers, strict=True):
+        expected = running._out_e18(i, j, net) if amount <= running._most_in(i, j) else None
+        if answered(pool, "onSwap", answer) != expected:
+            raise UnsupportedPool(
+                f"Balancer V3 that answer otherwise than weighted ones ({paper.address})"
+            )
+
+
+def _as_vault(call: Call, vault: str) -> Call:
+    """The call as the Vault makes it: earlier pools answer nobody else."""
+    method, (message, block) = call
+    return method, ({**message, "from": vault}, block)
+
+
+VENUE = Venue(
+    name="balancer-v3",
+    kinds=("Balancer V3 weighted",),
+    snapshot_key="normalized_weights",
+    load=_load,
+    read=each(_read),
+    takes=lambda ref: len(ref.tokens) >= 2,
+    mark=(_POOL, "getWeightedPoolImmutableData"),
+)
