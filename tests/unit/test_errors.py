@@ -333,7 +333,7 @@ def singular(name: str) -> str:
 
 
 def test_names_are_measured() -> None:
-    assert distance("LedgerMismatch", "CacheMismatch") == 2
+    assert distance("BooksDiffer", "BookDiffers") == 2
     assert distance("RpcBusy", "RpcBusy") == 0
     assert distance("FeeAboveCap", "FeeAboveLimit") == 5
     assert singular("LedgerMismatch") == singular("CacheMismatch") == "BookDiffer"
