@@ -336,7 +336,7 @@ def test_names_are_measured() -> None:
     assert distance("BooksDiffer", "BookDiffers") == 2
     assert distance("RpcBusy", "RpcBusy") == 0
     assert distance("FeeAboveCap", "FeeAboveLimit") == 5
-    assert singular("LedgerMismatch") == singular("CacheMismatch") == "BookDiffer"
+    assert singular("BooksDiffer") == singular("BookDiffers") == "BookDiffer"
 
 
 def test_no_two_names_differ_by_a_letter_or_an_s() -> None:
