@@ -10,8 +10,9 @@ the calls of `governance.lock_calls`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import asdict, astuple, dataclass
 from enum import IntEnum
+from types import MappingProxyType
 from typing import Any, Protocol, Self
 
 from rebalancer.chain.abi import interface
@@ -21,13 +22,13 @@ from rebalancer.chain.receipt import NoLogs, Receipt
 from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import LaunchUnfinished, SystemMissing
 from rebalancer.policy import Asset, Policy
+from rebalancer.price_sources import PRICE_SOURCES
 
 __all__ = [
     "Call",
     "FeedSpec",
     "Fees",
     "Role",
-    "SourceKind",
     "SourceSpec",
     "System",
     "Transactor",
@@ -72,7 +73,7 @@ _VAULT_FUNCTIONS: Mapping[Role, tuple[str, ...]] = {
 }
 
 _HUB_FUNCTIONS: Mapping[Role, tuple[str, ...]] = {
-    Role.OWNER: ("setFeed", "setQuotedFeed", "setSource", "removeSource"),
+    Role.OWNER: ("setFeed", "setQuotedFeed", "setAdaptedFeed", "setSource", "removeSource"),
     Role.GUARDIAN: ("tightenFeed", "tightenSource", "removeFeed"),
 }
 
@@ -122,10 +123,13 @@ _CONTRACTS = {
 }
 """Field of `System` → name of the contract."""
 
+_ADAPTERS = tuple(dict.fromkeys(row.adapter for row in PRICE_SOURCES.values()))
+"""Names of the contracts that read price sources."""
+
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """Addresses of the contracts that serve every vault of a chain."""
+    """Addresses of the contracts that serve every vault of a chain; `price_sources` by the adapters' names."""
 
     authority: str
     oracle: str
@@ -139,10 +143,12 @@ class System:
     lens: str
     gate: str
     uniswap_v3_lens: str
+    price_sources: Mapping[str, str]
 
     def contracts(self) -> dict[str, str]:
         """Name of each contract → its address, as an addresses file has them."""
-        return {_CONTRACTS[name]: address for name, address in asdict(self).items()}
+        named = {name: getattr(self, field) for field, name in _CONTRACTS.items()}
+        return {**named, **self.price_sources}
 
     @classmethod
     def of(cls, deployment: Deployment) -> Self:
@@ -152,18 +158,21 @@ class System:
             LaunchUnfinished: a launch has not come to its end.
             SystemMissing: it names not all of it.
         """
-        missing = [name for name in _CONTRACTS.values() if name not in deployment.contracts]
+        known = deployment.contracts
+        missing = [name for name in (*_CONTRACTS.values(), *_ADAPTERS) if name not in known]
         if missing and deployment.unfinished is not None:
             raise LaunchUnfinished(deployment.unfinished.deployer)
         if missing:
             raise SystemMissing(missing)
-        return cls(**{field: deployment.contracts[name] for field, name in _CONTRACTS.items()})
+        fixed = {field: known[name] for field, name in _CONTRACTS.items()}
+        return cls(**fixed, price_sources={name: known[name] for name in _ADAPTERS})
 
 
 @dataclass(frozen=True, slots=True)
 class FeedSpec:
     """How a token is priced: IOracleHub.Feed. Prices are USD per whole token times 1e18; a feed that answers in a `quote` has its
-    range of the product, and the zero address is USD."""
+    range of the product, and the zero address is USD. With an `adapter`, by the contract's name, that is what reads `params`, and `feed` is
+    the feed behind it."""
 
     feed: str
     decimals: int
@@ -171,30 +180,19 @@ class FeedSpec:
     min_price_e18: int
     max_price_e18: int
     quote: str = _NOBODY
-
-
-class SourceKind(IntEnum):
-    """IOracleHub.Kind: what a second source is."""
-
-    NONE = 0
-    FEED = 1
-    UNISWAP_V3_TWAP = 2
-    ERC4626 = 3
-    GETTER = 4
+    adapter: str = ""
+    params: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceSpec:
-    """A token's second source: IOracleHub.Source. `quote` is the zero address for USD."""
+    """A token's second source: IOracleHub.Source, with the adapter by its contract's name. `quote` is the zero address for USD."""
 
-    kind: SourceKind
-    target: str
-    span_seconds: int
-    decimals: int
-    token_decimals: int
-    selector: bytes
-    quote: str
+    adapter: str
+    heartbeat_seconds: int
     max_divergence_bps: int
+    quote: str
+    params: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +254,7 @@ def assemble(
     lens = create("VaultLens")
     gate = create("KeeperGate", authority, lens, executor)
     uniswap_v3_lens = create("UniswapV3Lens")
+    price_sources = {name: create(name) for name in _ADAPTERS}
     return System(
         authority=authority,
         oracle=oracle,
@@ -269,6 +268,7 @@ def assemble(
         lens=lens,
         gate=gate,
         uniswap_v3_lens=uniswap_v3_lens,
+        price_sources=price_sources,
     )
 
 
@@ -341,43 +341,47 @@ def grant_roles(
         wallet.transact(manager, function, *arguments)
 
 
-def feed_call(token: str, spec: FeedSpec) -> Call:
-    """OracleHub's call that sets a token's price feed."""
-    rules = (
-        spec.feed,
-        spec.decimals,
-        spec.heartbeat_seconds,
-        spec.min_price_e18,
-        spec.max_price_e18,
-    )
+def feed_call(token: str, spec: FeedSpec, adapters: Mapping[str, str]) -> Call:
+    """OracleHub's call that sets a token's price feed; `adapters` are a system's `price_sources`."""
+    rules = (spec.heartbeat_seconds, spec.min_price_e18, spec.max_price_e18)
+    if spec.adapter:
+        adapter = adapters[spec.adapter]
+        return "setAdaptedFeed", (token, adapter, *rules, spec.quote, spec.params)
     if spec.quote == _NOBODY:
-        return "setFeed", (token, *rules)
-    return "setQuotedFeed", (token, *rules, spec.quote)
+        return "setFeed", (token, spec.feed, spec.decimals, *rules)
+    return "setQuotedFeed", (token, spec.feed, spec.decimals, *rules, spec.quote)
 
 
-def set_feed(wallet: Transactor, oracle: str, token: str, spec: FeedSpec) -> None:
+def set_feed(
+    wallet: Transactor,
+    oracle: str,
+    token: str,
+    spec: FeedSpec,
+    adapters: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Set a token's price feed. The wallet must hold OWNER without a delay, or have scheduled this.
 
     Raises:
         ContractReverted: FeedDecimals, UnsoundFeed, BadPriceRange …, with their numbers.
     """
-    function, arguments = feed_call(token, spec)
+    function, arguments = feed_call(token, spec, adapters)
     wallet.transact(contract_at(wallet.rpc, "OracleHub", oracle), function, *arguments)
 
 
-def source_call(token: str, spec: SourceSpec) -> Call:
-    """OracleHub's call that sets a token's second source, whose price must then be sound."""
-    return "setSource", (token, tuple(getattr(spec, field.name) for field in fields(spec)))
+def source_call(token: str, spec: SourceSpec, adapters: Mapping[str, str]) -> Call:
+    """OracleHub's call that sets a token's second source, whose price must then be sound; `adapters` as in `feed_call`."""
+    values = {**asdict(spec), "adapter": adapters[spec.adapter]}
+    return "setSource", (token, tuple(values.values()))
 
 
-def set_source(wallet: Transactor, oracle: str, token: str, spec: SourceSpec) -> None:
+def set_source(wallet: Transactor, system: System, token: str, spec: SourceSpec) -> None:
     """Set a token's second source; its price must then be sound. The wallet as in `set_feed`.
 
     Raises:
         ContractReverted: UnsoundSource, SourceOfOthers, SharedSource, WindowTooShort …, with their numbers.
     """
-    function, arguments = source_call(token, spec)
-    wallet.transact(contract_at(wallet.rpc, "OracleHub", oracle), function, *arguments)
+    function, arguments = source_call(token, spec, system.price_sources)
+    wallet.transact(contract_at(wallet.rpc, "OracleHub", system.oracle), function, *arguments)
 
 
 def create_vault(wallet: Transactor, system: System, spec: VaultSpec) -> str:

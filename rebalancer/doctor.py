@@ -243,7 +243,7 @@ def _on_chain(
             elif asset.token not in judged:
                 tokens.append(asset.token)
         judged.update(tokens)
-        readings = read_prices(rpc, oracle, tokens, block)
+        readings = read_prices(rpc, oracle, tokens, block, deployment.contracts)
         for reading in readings:
             yield _price(reading, deployment)
         sound = {one.token: one.primary_e18 for one in readings if one.fault is Fault.NONE}
@@ -346,7 +346,7 @@ def _price(reading: PriceReading, deployment: Deployment) -> Finding:
     sentence = f"The price of {name} is sound: {reading.primary_e18 / E18:,.2f} USD"
     if reading.max_divergence_bps is not None:
         sentence += (
-            f"; its second source ({reading.second.name.lower()}) says {reading.second_e18 / E18:,.2f}"
+            f"; its second source ({reading.second}) says {reading.second_e18 / E18:,.2f}"
             f" USD, {reading.divergence_bps} of at most {reading.max_divergence_bps} bps apart"
         )
     return Finding("feeds", True, sentence + ".")

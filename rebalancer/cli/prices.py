@@ -61,12 +61,13 @@ def _plain(reading: PriceReading) -> dict[str, Any]:
         "second_e18": reading.second_fault,
     }
     unknown = {name: None for name, fault in sound.items() if fault is not Fault.NONE}
-    if reading.second is SourceKind.NONE:
+    if reading.second is None:
         unknown["second_e18"] = None
     return {
         **fields,
         **unknown,
-        "second": reading.second.name.lower(),
+        "kind": reading.kind or "feed",
+        "second": reading.second or "none",
         "sentence": reading.sentence,
     }
 
@@ -75,10 +76,12 @@ def _row(reading: PriceReading) -> tuple[str | Text, ...]:
     apart, limit = reading.divergence_bps, reading.max_divergence_bps
     colour = "green" if reading.fault is Fault.NONE else "red"
     return (
-        _source("", reading.primary_e18, reading.primary_fault),
+        _source(
+            f"{reading.kind} " if reading.kind else "", reading.primary_e18, reading.primary_fault
+        ),
         NOTHING
-        if reading.second is SourceKind.NONE
-        else _source(f"{reading.second.name.lower()} ", reading.second_e18, reading.second_fault),
+        if reading.second is None
+        else _source(f"{reading.second} ", reading.second_e18, reading.second_fault),
         NOTHING if apart is None else bps_text(apart),
         NOTHING if limit is None else bps_text(limit),
         Text(reading.sentence, style=colour),
