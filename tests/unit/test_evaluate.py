@@ -410,6 +410,10 @@ class Pool_:  # noqa: N801 (a pool of processes, not of tokens)
         self.fails_at: int | None = None
         self.failure: Exception = Late()
         self.closed = 0
+        reader = SimpleNamespace(close=lambda: None)
+        self._call_queue = SimpleNamespace(
+            _reader=reader
+        )  # its reader is closed where the processes died
 
     def submit(self, work: Any, *args: Any) -> Future[Any]:
         future: Future[Any] = Future()
