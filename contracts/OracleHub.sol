@@ -15,9 +15,9 @@ import { PackedFeed, PackedFeeds } from "./libraries/PackedFeed.sol";
 /// heartbeat, inside its own sane range. A feed may answer in something that has a feed of its own. A token may have a second source.
 /// It holds no funds and knows no vault.
 ///
-/// SOURCES. A Chainlink-style feed as a token's only feed is read directly, as it costs the least. Everything else (second sources, averages,
-/// rates, feeds that can be paused) is read through an adapter, `IPriceSource`, by its address: the hub knows no kind of source. An adapter
-/// is called with bounded gas, and its answer is judged by the same rules as a feed's.
+/// SOURCES. A token's own Chainlink-style feed is read directly, because that costs the least. Everything else (second sources, averages,
+/// rates, feeds that can be paused) is read through an adapter (`IPriceSource`) by its address: the hub knows no kinds of sources. An
+/// adapter is called with bounded gas, and its answer is judged by the same rules as a feed's.
 ///
 /// TWO SOURCES. The feed alone is the primary price. `loE18` and `hiE18` are the lower and the higher of both, so what is sold is valued
 /// at the dearer and what is bought at the cheaper: if either source is right, the true loss stays inside the slippage limit. A second
@@ -28,9 +28,9 @@ import { PackedFeed, PackedFeeds } from "./libraries/PackedFeed.sol";
 /// once tighten the rules of a feed or source or remove a feed: that only stops rebalancing. Anyone may read.
 ///
 /// WE ASSUME, OR FUNDS ARE AT RISK. Of a token's sources, one that passes its rules is right within its deviation threshold. The vault's
-/// loss limits are limits against these prices. Adapters that the owner sets read what their parameters say, and tell what they read. The
-/// owner knows where feeds come from: sources are compared by the addresses that are read, so two proxies of one aggregator look like two feeds. A later change of a quote's feed is not checked against the tokens that
-/// are quoted in it: they are not listed here. Whoever sets such a feed must know that none of them has it behind its other source.
+/// loss limits are limits against these prices. Adapters that the owner sets read what their parameters say, and list what they read. The
+/// owner knows where feeds come from: sources are compared by the addresses that are read, so two proxies of one aggregator look like two
+/// feeds. A later change of a quote's feed is not checked against the tokens that are quoted in it: they are not listed here. Whoever sets such a feed must know that none of them has it behind its other source.
 /// WE ASSUME, OR IT STOPS. Sources answer in time. A source or adapter that reverts, burns gas, or answers nonsense is reported as a fault.
 ///
 /// DELIBERATELY NOT DONE. No last good price, no averaging of sources, no fallback to an unjudged one: without a sound price there is no

@@ -155,9 +155,9 @@ interface IOracleHub {
         bytes calldata params
     ) external;
 
-    /// @notice Sets or replaces a token's second source. The adapter checks its parameters. Refused unless the token's price is sound with it, and if it rests on a feed that
-    /// the token's feed or its quote is read from, or is in the same quote. A later change of a quote's feed is not checked. It survives a
-    /// change of the token's feed. Restricted, with delay: a loose one replaces a strict one.
+    /// @notice Sets or replaces a token's second source. The adapter checks its parameters. Refused unless the token's price is sound with
+    /// it, and if it rests on a feed that the token's feed or its quote is read from, or is in the same quote. A later change of a quote's
+    /// feed is not checked. It survives a change of the token's feed. Restricted, with delay: a loose one replaces a strict one.
     function setSource(address token, Source calldata source) external;
 
     /// @notice Leaves a token with its feed alone. Restricted, with delay: it removes a check.
