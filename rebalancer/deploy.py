@@ -22,7 +22,7 @@ from rebalancer.chain.receipt import NoLogs, Receipt
 from rebalancer.chain.rpc import Rpc
 from rebalancer.errors import LaunchUnfinished, SystemMissing
 from rebalancer.policy import Asset, Policy
-from rebalancer.price_sources import PRICE_SOURCES
+from rebalancer.price_sources import COMPUTED_HEARTBEAT_SECONDS, PRICE_SOURCES, PriceSource
 
 __all__ = [
     "Call",
@@ -193,6 +193,19 @@ class SourceSpec:
     max_divergence_bps: int
     quote: str
     params: bytes
+
+    @classmethod
+    def of(
+        cls,
+        kind: PriceSource,
+        *params: object,
+        max_divergence_bps: int,
+        heartbeat_seconds: int = COMPUTED_HEARTBEAT_SECONDS,
+        quote: str | None = None,
+    ) -> Self:
+        """A row of `PRICE_SOURCES` with the values of its parameters; `quote` is None for USD."""
+        packed = kind.params(*params)
+        return cls(kind.adapter, heartbeat_seconds, max_divergence_bps, quote or _NOBODY, packed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ from rebalancer.errors import (
     SignerError,
     WrongChain,
 )
-from rebalancer.feeds import FeedClaim, misdescribed, priced_pools
+from rebalancer.feeds import FeedClaim, feed_behind, misdescribed, priced_pools
 from rebalancer.files import is_wide
 from rebalancer.governance import Permissions, read_permissions
 from rebalancer.market_price import off_market
@@ -294,7 +294,8 @@ def _against_market(
     names = {token.address: token.symbol for token in deployment.tokens}
     units = {feed.address: feed.name.partition("/")[2] for feed in deployment.feeds}
     for token in prices_e18:
-        feed, *_, quote = hub.call("feedOf", token, block=block.hash)
+        set_feed, *_, quote, params = hub.call("feedOf", token, block=block.hash)
+        feed = feed_behind(rpc, token, set_feed, params)
         unit = "USD" if not int(quote, 16) else names.get(quote) or units.get(feed)
         if unit is None or token not in names:
             continue  # nothing names what it should be

@@ -98,7 +98,7 @@ def in_usd_e18(ratio_e18: int, quote_e18: int | None) -> int:
 
 
 def rate_e18(rate: int, decimals: int) -> int:
-    """A rate of these decimals, as RateGetter reads it: an ERC-4626 share's assets, or a getter's answer."""
+    """A rate of these decimals, as RateGetter.sol reads it: an ERC-4626 share's assets, or a getter's answer."""
     return int(rate * E18 // 10**decimals)
 
 

@@ -58,8 +58,8 @@ class PriceReading:
 def read_prices(
     rpc: Rpc, oracle: str, tokens: Sequence[str], block: Block, contracts: Mapping[str, str]
 ) -> tuple[PriceReading, ...]:
-    """Readings of tokens at a block, in the order given. `contracts` (name → address) are those of the addresses file; adapters that are not
-    among them are shown by their addresses.
+    """Readings of tokens at a block, in the order given. `contracts` (name → address) are those of the addresses file; an adapter that is
+    not among them is named by its address.
 
     Raises:
         ContractMissing: there is no OracleHub at the address.

@@ -276,7 +276,9 @@ def load_chain_spec(path: Path) -> ChainSpec:
             raise line.wrong("token", f"{token} has a feed already; remove one of them")
         kind = _kind(line, "feed")
         if not kind.timed:
-            raise line.wrong("kind", f"{kind.word} can only be a second source; use it in [[sources]]")
+            raise line.wrong(
+                "kind", f"{kind.word} can only be a second source; use it in [[sources]]"
+            )
         named = kind.named(line, token)
         plain = kind is PRICE_SOURCES["feed"]
         feeds.append(

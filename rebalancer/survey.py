@@ -143,12 +143,9 @@ def read_sources(
     block = read_block(rpc)
     found = {}
     for line in lines:
-        named = replace(
-            line.named,
-            heartbeat_seconds=_with_margin(line.named.heartbeat_seconds)
-            if line.kind.timed
-            else line.named.heartbeat_seconds,
-        )
+        named = line.named
+        if line.kind.timed:
+            named = replace(named, heartbeat_seconds=_with_margin(named.heartbeat_seconds))
         source = line.kind.read(rpc, named, block)
         quote = None if source.quote is None else feeds.get(source.quote)
         if source.quote is not None and (quote is None or quote.spec.quote != _USD):
@@ -167,12 +164,12 @@ def read_sources(
                 f"it says {price_e18} and the feed {primary_e18}, times 1e18, "
                 f"which differ by more than {line.max_divergence_bps} bps",
             )
-        found[line.token] = SourceSpec(
-            line.kind.adapter,
-            named.heartbeat_seconds,
-            line.max_divergence_bps,
-            source.quote or _USD,
-            line.kind.params(*source.params),
+        found[line.token] = SourceSpec.of(
+            line.kind,
+            *source.params,
+            max_divergence_bps=line.max_divergence_bps,
+            heartbeat_seconds=named.heartbeat_seconds,
+            quote=source.quote,
         )
     return found
 

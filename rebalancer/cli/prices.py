@@ -10,7 +10,6 @@ from rich.text import Text
 from rebalancer.chain.snapshot import read_block
 from rebalancer.cli.session import Session, json_option
 from rebalancer.cli.show import NOTHING, WholeTable, bps_text, console, print_json, usd
-from rebalancer.deploy import SourceKind
 from rebalancer.oracle import Fault
 from rebalancer.prices import PriceReading, read_prices
 
@@ -38,9 +37,8 @@ def prices(options: Any, named: tuple[str, ...], as_json: bool) -> None:
         known = session.deployment
         tokens = [known.listed(one) for one in named] if named else list(known.tokens)
         block = read_block(session.rpc)
-        found = read_prices(
-            session.rpc, session.system.oracle, [token.address for token in tokens], block
-        )
+        asked = [token.address for token in tokens]
+        found = read_prices(session.rpc, session.system.oracle, asked, block, known.contracts)
         if as_json:
             print_json({"block": block, "prices": [_plain(reading) for reading in found]})
             return
@@ -76,18 +74,16 @@ def _row(reading: PriceReading) -> tuple[str | Text, ...]:
     apart, limit = reading.divergence_bps, reading.max_divergence_bps
     colour = "green" if reading.fault is Fault.NONE else "red"
     return (
-        _source(
-            f"{reading.kind} " if reading.kind else "", reading.primary_e18, reading.primary_fault
-        ),
+        _source(reading.kind, reading.primary_e18, reading.primary_fault),
         NOTHING
         if reading.second is None
-        else _source(f"{reading.second} ", reading.second_e18, reading.second_fault),
+        else _source(reading.second, reading.second_e18, reading.second_fault),
         NOTHING if apart is None else bps_text(apart),
         NOTHING if limit is None else bps_text(limit),
         Text(reading.sentence, style=colour),
     )
 
 
-def _source(kind: str, price_e18: int, fault: Fault) -> Text:
-    sound = fault is Fault.NONE
-    return Text.assemble(kind, usd(price_e18, _DECIMALS) if sound else (str(fault), "red"))
+def _source(kind: str | None, price_e18: int, fault: Fault) -> Text:
+    sound, head = fault is Fault.NONE, f"{kind} " if kind else ""
+    return Text.assemble(head, usd(price_e18, _DECIMALS) if sound else (str(fault), "red"))
