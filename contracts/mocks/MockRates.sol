@@ -34,6 +34,16 @@ contract MockStakedToken is ERC20 {
     }
 }
 
+/// @title MockPauser
+/// @notice WHAT IT IS. It tells whether a price is paused, as Robinhood's Stock Tokens do. Anyone may set it. For local chains only.
+contract MockPauser {
+    bool public oraclePaused;
+
+    function setOraclePaused(bool paused) external {
+        oraclePaused = paused;
+    }
+}
+
 /// @title MockObservations
 /// @notice WHAT IT IS. The part of a Uniswap V3 pool that tells averages, with any two sums of ticks. Anyone may set them. For local
 /// chains only.

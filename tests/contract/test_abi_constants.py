@@ -93,9 +93,8 @@ def test_constants_are_the_contracts(repo_root: Path) -> None:
 
     hub = source(repo_root, "OracleHub.sol")
     twap = source(repo_root, "feeds/UniswapV3Twap.sol")
-    for name in ("MAX_DIVERGENCE_BPS", "E18", "BPS"):
+    for name in ("MAX_FEED_DECIMALS", "MAX_DIVERGENCE_BPS", "E18", "BPS"):
         assert constant(hub, name) == getattr(oracle, name), name
-    assert constant(hub, "ADAPTER_DECIMALS") == oracle.MAX_FEED_DECIMALS
     assert constant(source(repo_root, "feeds/Chainlink.sol"), "MAX_DECIMALS") == (
         oracle.MAX_FEED_DECIMALS
     )
