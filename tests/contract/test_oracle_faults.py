@@ -47,6 +47,19 @@ class Scene:
         """What the guardian does; of this hub, nothing is assigned to anybody but the admin."""
         self.world.admin.transact(self.hub, "removeFeed", self.world.weth.address)
 
+    def pause(self) -> None:
+        """WETH's feed is read beside a flag, which is set."""
+        admin, row = self.world.admin, PRICE_SOURCES["pausable_feed"]
+        pauser = admin.deploy("MockPauser")
+        params = row.params(self.feed.address, 8, pauser.address)
+        bounds = (HEARTBEAT, 1, 10_000 * E18)
+        spec = FeedSpec(self.feed.address, 18, *bounds, adapter=row.adapter, params=params)
+        set_feed(
+            *(admin, self.hub.address, self.world.weth.address, spec),
+            self.world.system.price_sources,
+        )
+        self.world.stranger.transact(pauser, "setOraclePaused", True)
+
     def fail(self, feed: BoundContract) -> None:
         """From now on the feed reverts."""
         self.world.stranger.transact(feed, "setFailing", True)
@@ -62,6 +75,7 @@ FAULTS: Mapping[Fault, Callable[[Scene], None]] = {
     Fault.SEQUENCER_DOWN: lambda s: s.push(s.uptime, 1),
     Fault.GRACE_PERIOD: lambda s: s.push(s.uptime, 0),
     Fault.SECOND_UNSOUND: lambda s: s.fail(s.second),
+    Fault.PAUSED: lambda s: s.pause(),
 }
 
 
