@@ -129,7 +129,10 @@ _ADAPTERS = tuple(dict.fromkeys(row.adapter for row in PRICE_SOURCES.values()))
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """Addresses of the contracts that serve every vault of a chain; `price_sources` by the adapters' names."""
+    """Addresses of the contracts that serve every vault of a chain.
+
+    `price_sources` are the adapters by their names; a system lacks those that were written after its launch.
+    """
 
     authority: str
     oracle: str
@@ -159,13 +162,16 @@ class System:
             SystemMissing: it names not all of it.
         """
         known = deployment.contracts
-        missing = [name for name in (*_CONTRACTS.values(), *_ADAPTERS) if name not in known]
+        needed = [*_CONTRACTS.values(), *(_ADAPTERS if deployment.unfinished else ())]
+        missing = [name for name in needed if name not in known]
         if missing and deployment.unfinished is not None:
             raise LaunchUnfinished(deployment.unfinished.deployer)
         if missing:
             raise SystemMissing(missing)
         fixed = {field: known[name] for field, name in _CONTRACTS.items()}
-        return cls(**fixed, price_sources={name: known[name] for name in _ADAPTERS})
+        return cls(
+            **fixed, price_sources={name: known[name] for name in _ADAPTERS if name in known}
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ from rebalancer.survey import read_feeds, read_sequencer
 from tests.commands import Ran, run
 
 OWNER = ("--account", Actor.OWNER.value)
-TRANSACTIONS = 13  # twelve contracts, and one for all roles, feeds and the hand-over
+TRANSACTIONS = 19  # twelve contracts, six adapters of price sources, and one for all roles, feeds and the hand-over
 NOWHERE = "0x" + "12" * 20
 
 Cli = Callable[..., Ran]
