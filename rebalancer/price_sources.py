@@ -81,7 +81,7 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What the chain says of a source: the values of its parameters, its price in `quote` (None: USD), and whose answers become the price."""
+    """A source as read from the chain: the values of its parameters, its price in `quote` (None: USD), and the contracts it is read from."""
 
     params: tuple[object, ...]
     price_e18: int
@@ -93,9 +93,10 @@ class Found:
 class PriceSource:
     """One row of the registry.
 
-    `word` is its `kind` in a chain file, `adapter` the contract, `types` those of its packed parameters. `keys` are its own in a chain file.
-    A `timed` source is a feed with a heartbeat, which can be a token's only one; any other is computed at the time of the call, and can
-    only be a second one. A `quoted` source is in USD or the `quote` that a person names; any other finds out its own.
+    `word` is its `kind` in a chain file, `adapter` the contract, `types` those of its packed parameters, `keys` its own keys in a chain
+    file. `read` finds its parameters and price at a block. A `timed` source is a feed with an `address` and a heartbeat, which can be a
+    token's only one; any other is computed at the time of the call, and can only be a second one. A `quoted` source is in USD or in the
+    `quote` that a person names; any other finds its own.
     """
 
     word: str
@@ -107,7 +108,7 @@ class PriceSource:
     quoted: bool = True
 
     def named(self, line: Line, token: str) -> Named:
-        """What a section of a chain file says of it."""
+        """The source that a section of a chain file names."""
         heartbeat = (
             line.between("heartbeat_seconds", 1, MAX_SECONDS)
             if self.timed
@@ -129,7 +130,7 @@ def word_of(adapter: str, adapters: Mapping[str, str]) -> str:
     return known.get(names.get(adapter.lower(), ""), adapter)
 
 
-# What a chain file says
+# Keys of a chain file
 
 
 def _address(line: Line, key: str) -> Any:
@@ -167,7 +168,7 @@ def _getter_or_vault(line: Line, key: str) -> Any:
     return _OF_ONE_SHARE if line.text(key) == _OF_ONE_SHARE else _getter(line, key)
 
 
-# What the chain says
+# Reading the chain
 
 
 def _read_answer(rpc: Rpc, named: Named, now: int) -> tuple[int, int]:
