@@ -2,22 +2,22 @@
 pragma solidity 0.8.30;
 
 import { AccessManaged } from "@openzeppelin/contracts/access/manager/AccessManaged.sol";
-import { IERC20Metadata } from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Metadata.sol";
-import { IERC4626 } from "@openzeppelin/contracts/interfaces/IERC4626.sol";
 import { Math } from "@openzeppelin/contracts/utils/math/Math.sol";
-import { IUniswapV3PoolImmutables } from "@uniswap/v3-core/contracts/interfaces/pool/IUniswapV3PoolImmutables.sol";
 
-import { AggregatorV3Interface } from "./feeds/AggregatorV3Interface.sol";
-import { ChainlinkFeed } from "./feeds/ChainlinkFeed.sol";
-import { RateGetter } from "./feeds/RateGetter.sol";
-import { UniswapV3Twap } from "./feeds/UniswapV3Twap.sol";
+import { Chainlink } from "./feeds/Chainlink.sol";
 import { IOracleHub } from "./interfaces/IOracleHub.sol";
+import { IPriceSource } from "./interfaces/IPriceSource.sol";
+import { BoundedCall } from "./libraries/BoundedCall.sol";
 import { PackedFeed, PackedFeeds } from "./libraries/PackedFeed.sol";
 
 /// @title OracleHub
 /// @notice WHAT IT IS. A table from token to price feed, with the rules each answer must pass: positive, younger than its own
-/// heartbeat, inside its own sane range. A feed may answer in something that has a feed of its own. A token may have a second source:
-/// another feed, a Uniswap V3 average, or a rate. It holds no funds and knows no vault.
+/// heartbeat, inside its own sane range. A feed may answer in something that has a feed of its own. A token may have a second source.
+/// It holds no funds and knows no vault.
+///
+/// SOURCES. A token's own Chainlink-style feed is read directly, because that costs the least. Everything else (second sources, averages,
+/// rates, feeds that can be paused) is read through an adapter (`IPriceSource`) by its address: the hub knows no kinds of sources. An
+/// adapter is called with bounded gas, and its answer is judged by the same rules as a feed's.
 ///
 /// TWO SOURCES. The feed alone is the primary price. `loE18` and `hiE18` are the lower and the higher of both, so what is sold is valued
 /// at the dearer and what is bought at the cheaper: if either source is right, the true loss stays inside the slippage limit. A second
@@ -28,10 +28,11 @@ import { PackedFeed, PackedFeeds } from "./libraries/PackedFeed.sol";
 /// once tighten the rules of a feed or source or remove a feed: that only stops rebalancing. Anyone may read.
 ///
 /// WE ASSUME, OR FUNDS ARE AT RISK. Of a token's sources, one that passes its rules is right within its deviation threshold. The vault's
-/// loss limits are limits against these prices. The owner knows where feeds come from: sources are compared by the addresses that are
-/// read, so two proxies of one aggregator look like two feeds. A later change of a quote's feed is not checked against the tokens that
-/// are quoted in it: they are not listed here. Whoever sets such a feed must know that none of them has it behind its other source.
-/// WE ASSUME, OR IT STOPS. Sources answer in time. One that reverts, burns gas, or answers nonsense is reported as a fault.
+/// loss limits are limits against these prices. Adapters that the owner sets read what their parameters say, and list what they read. The
+/// owner knows where feeds come from: sources are compared by the addresses that are read, so two proxies of one aggregator look like two
+/// feeds. A later change of a quote's feed is not checked against the tokens that are quoted in it: they are not listed here. Whoever
+/// sets such a feed must know that none of them has it behind its other source.
+/// WE ASSUME, OR IT STOPS. Sources answer in time. A source or adapter that reverts, burns gas, or answers nonsense is reported as a fault.
 ///
 /// DELIBERATELY NOT DONE. No last good price, no averaging of sources, no fallback to an unjudged one: without a sound price there is no
 /// rebalance, and exits never ask for one. No dollar is assumed to be worth a dollar: a stablecoin has a feed like any token. The
@@ -39,14 +40,13 @@ import { PackedFeed, PackedFeeds } from "./libraries/PackedFeed.sol";
 contract OracleHub is IOracleHub, AccessManaged {
     uint256 private constant E18 = 1e18;
     uint256 private constant BPS = 10_000;
-    uint256 private constant MAX_FEED_DECIMALS = 18;
-    uint256 private constant MAX_TOKEN_DECIMALS = 27;
+    uint8 private constant MAX_FEED_DECIMALS = 18;
     uint256 private constant MAX_DIVERGENCE_BPS = 2_000; // 20 %: sources that may differ more say nothing of each other
-    uint256 private constant MIN_WINDOW_SECONDS = 600; // 50 blocks of mainnet to hold a pool at a wrong price
 
-    /// Flags of a packed feed: the answer is in `_quotes`, a second source is in `_sources`.
+    /// Flags of a packed feed: the answer is in `_quotes`, a second source is in `_sources`, the feed is an adapter that takes `_params`.
     uint256 private constant QUOTED = 1;
     uint256 private constant CHECKED = 2;
+    uint256 private constant ADAPTED = 4;
 
     /// @inheritdoc IOracleHub
     address public immutable SEQUENCER_FEED;
@@ -55,6 +55,7 @@ contract OracleHub is IOracleHub, AccessManaged {
 
     mapping(address token => PackedFeed) private _feeds;
     mapping(address token => address) private _quotes;
+    mapping(address token => bytes) private _params;
     mapping(address token => Source) private _sources;
     mapping(address token => Times) private _changed;
 
@@ -82,7 +83,8 @@ contract OracleHub is IOracleHub, AccessManaged {
         uint128 minPriceE18,
         uint128 maxPriceE18
     ) external restricted {
-        _setFeed(token, Feed(feed, heartbeatSeconds, feedDecimals, minPriceE18, maxPriceE18, address(0)));
+        Chainlink.checkDecimals(feed, feedDecimals);
+        _setFeed(token, Feed(feed, heartbeatSeconds, feedDecimals, minPriceE18, maxPriceE18, address(0), ""));
     }
 
     /// @inheritdoc IOracleHub
@@ -95,15 +97,33 @@ contract OracleHub is IOracleHub, AccessManaged {
         uint128 maxPriceE18,
         address quote
     ) external restricted {
-        _setFeed(token, Feed(feed, heartbeatSeconds, feedDecimals, minPriceE18, maxPriceE18, quote));
+        Chainlink.checkDecimals(feed, feedDecimals);
+        _setFeed(token, Feed(feed, heartbeatSeconds, feedDecimals, minPriceE18, maxPriceE18, quote, ""));
+    }
+
+    /// @inheritdoc IOracleHub
+    function setAdaptedFeed(
+        address token,
+        address adapter,
+        uint32 heartbeatSeconds,
+        uint128 minPriceE18,
+        uint128 maxPriceE18,
+        address quote,
+        bytes calldata params
+    ) external restricted {
+        if (params.length == 0) revert NoParams(adapter);
+        IPriceSource(adapter).check(token, quote, params);
+        _setFeed(token, Feed(adapter, heartbeatSeconds, MAX_FEED_DECIMALS, minPriceE18, maxPriceE18, quote, params));
     }
 
     function _setFeed(address token, Feed memory asked) private {
-        _checkFeed(token, asked.feed, asked.feedDecimals, asked.heartbeatSeconds);
+        if (asked.heartbeatSeconds == 0) revert HeartbeatZero(token);
         uint256 flags = asked.quote == address(0) ? 0 : QUOTED;
-        if (_sources[token].kind != Kind.None) flags |= CHECKED;
+        if (_sources[token].adapter != address(0)) flags |= CHECKED;
+        if (asked.params.length != 0) flags |= ADAPTED;
         _feeds[token] = _pack(asked).withFlags(flags);
         _quotes[token] = asked.quote;
+        _params[token] = asked.params;
         _changed[token].feedAt = uint40(block.timestamp);
         _checkIndependent(token);
 
@@ -123,45 +143,47 @@ contract OracleHub is IOracleHub, AccessManaged {
         }
     }
 
-    function _checkFeed(address token, address feed, uint256 feedDecimals, uint256 heartbeatSeconds) private view {
-        if (feedDecimals > MAX_FEED_DECIMALS) revert FeedDecimalsTooMany(feedDecimals, MAX_FEED_DECIMALS);
-        if (heartbeatSeconds == 0) revert HeartbeatZero(token);
-        uint256 actual = AggregatorV3Interface(feed).decimals();
-        if (actual != feedDecimals) revert FeedDecimals(feed, feedDecimals, actual);
-    }
-
-    /// @dev Refuses two sources that would be wrong together. Behind the primary stand its feed and its quote's feed; behind the second,
-    /// what it reads, of whatever kind (a getter can read a feed, too), and its quote's feed. Called once both are stored; where there is no
-    /// second source, nothing stands behind it.
+    /// @dev Refuses two sources that would be wrong together. Behind each stands what it reads and what its quote's feed reads. Called once
+    /// both are stored; where there is no second source, nothing stands behind it.
     function _checkIndependent(address token) private view {
         Source storage second = _sources[token];
+        if (second.adapter == address(0)) return;
         (address quote, address otherQuote) = (_quotes[token], second.quote);
         if (quote != address(0) && quote == otherQuote) revert SharedSource(token, quote);
-        address[2] memory feeds = [_feeds[token].feed(), _quoteFeed(quote)];
-        for (uint256 i; i < 2; ++i) {
-            if (feeds[i] == address(0)) continue;
-            if (feeds[i] == second.target || feeds[i] == _quoteFeed(otherQuote)) revert SharedSource(token, feeds[i]);
+        address[][2] memory first = [_behind(token), _behind(quote)];
+        address[][2] memory other = [IPriceSource(second.adapter).readsFrom(token, second.params), _behind(otherQuote)];
+        for (uint256 i; i < 4; ++i) {
+            _checkDisjoint(token, first[i >> 1], other[i & 1]);
         }
     }
 
-    /// @dev 0 for USD, and while the quote has no feed.
-    function _quoteFeed(address quote) private view returns (address) {
-        return quote == address(0) ? address(0) : _feeds[quote].feed();
+    function _checkDisjoint(address token, address[] memory some, address[] memory others) private pure {
+        for (uint256 i; i < some.length; ++i) {
+            for (uint256 j; j < others.length; ++j) {
+                if (some[i] == others[j]) revert SharedSource(token, some[i]);
+            }
+        }
+    }
+
+    /// @dev What a token's feed reads; nothing for USD, which is 0, and for what has no feed.
+    function _behind(address token) private view returns (address[] memory list) {
+        PackedFeed f = token == address(0) ? PackedFeed.wrap(0) : _feeds[token];
+        if (f.feed() == address(0)) return list;
+        if (f.flags() & ADAPTED != 0) return IPriceSource(f.feed()).readsFrom(token, _params[token]);
+        list = new address[](1);
+        list[0] = f.feed();
     }
 
     /// @inheritdoc IOracleHub
-    function setSource(address token, Source calldata source) external restricted {
+    /// @dev Takes its source in memory: as calldata, it would keep the compiler from inlining how `prices` reads a token, which costs 36 gas.
+    function setSource(address token, Source memory source) external restricted {
         if (source.maxDivergenceBps == 0 || source.maxDivergenceBps > MAX_DIVERGENCE_BPS) {
             revert DivergenceOutOfRange(source.maxDivergenceBps, MAX_DIVERGENCE_BPS);
         }
-        if (source.kind == Kind.None) revert NoSourceKind(token);
-        if (source.kind == Kind.Feed) {
-            _checkFeed(token, source.target, source.decimals, source.spanSeconds);
-        } else if (source.kind == Kind.Getter) {
-            if (source.decimals > MAX_TOKEN_DECIMALS) revert FeedDecimalsTooMany(source.decimals, MAX_TOKEN_DECIMALS);
-        } else {
-            _checkPair(token, source);
-        }
+        if (source.adapter == address(0)) revert NoSource(token);
+        if (source.heartbeatSeconds == 0) revert HeartbeatZero(token);
+        if (source.params.length == 0) revert NoParams(source.adapter);
+        IPriceSource(source.adapter).check(token, source.quote, source.params);
         _sources[token] = source;
         PackedFeed feed = _feeds[token];
         if (feed.feed() != address(0)) _feeds[token] = feed.withFlags(feed.flags() | CHECKED);
@@ -174,33 +196,8 @@ contract OracleHub is IOracleHub, AccessManaged {
             _readMore(p, token, _feeds[token]);
             fault = p.fault;
         }
-        if (fault != Fault.None) revert UnsoundSource(source.target, fault);
+        if (fault != Fault.None) revert UnsoundSource(source.adapter, fault);
         emit SourceSet(token, source);
-    }
-
-    /// @dev A pool of the token and its quote, or a vault that is the token and whose asset is the quote; decimals as expected.
-    function _checkPair(address token, Source calldata source) private view {
-        bool fits;
-        if (source.kind == Kind.Erc4626) {
-            fits = source.target == token && IERC4626(token).asset() == source.quote;
-        } else {
-            if (source.spanSeconds < MIN_WINDOW_SECONDS) {
-                revert WindowTooShort(source.spanSeconds, MIN_WINDOW_SECONDS);
-            }
-            // A pool's tokens are in the order of their addresses.
-            (address token0, address token1) = token < source.quote ? (token, source.quote) : (source.quote, token);
-            IUniswapV3PoolImmutables pool = IUniswapV3PoolImmutables(source.target);
-            fits = pool.token0() == token0 && pool.token1() == token1;
-        }
-        if (!fits) revert SourceOfOthers(source.target, token, source.quote);
-        _checkDecimals(token, source.tokenDecimals);
-        _checkDecimals(source.quote, source.decimals);
-    }
-
-    function _checkDecimals(address token, uint256 decimals) private view {
-        if (decimals > MAX_TOKEN_DECIMALS) revert FeedDecimalsTooMany(decimals, MAX_TOKEN_DECIMALS);
-        uint256 actual = IERC20Metadata(token).decimals();
-        if (actual != decimals) revert FeedDecimals(token, decimals, actual);
     }
 
     /// @inheritdoc IOracleHub
@@ -238,7 +235,7 @@ contract OracleHub is IOracleHub, AccessManaged {
     /// @inheritdoc IOracleHub
     function tightenSource(address token, uint16 maxDivergenceBps) external restricted {
         Source storage source = _sources[token];
-        if (source.kind == Kind.None) revert NoSourceKind(token);
+        if (source.adapter == address(0)) revert NoSource(token);
         if (maxDivergenceBps == 0) revert DivergenceOutOfRange(maxDivergenceBps, MAX_DIVERGENCE_BPS);
         if (maxDivergenceBps > source.maxDivergenceBps) {
             revert DivergenceLoosened(maxDivergenceBps, source.maxDivergenceBps);
@@ -252,6 +249,7 @@ contract OracleHub is IOracleHub, AccessManaged {
     function removeFeed(address token) external restricted {
         _feeds[token] = PackedFeed.wrap(0);
         _quotes[token] = address(0);
+        delete _params[token];
         _changed[token].feedAt = uint40(block.timestamp);
         emit FeedRemoved(token);
     }
@@ -300,7 +298,7 @@ contract OracleHub is IOracleHub, AccessManaged {
         Price memory p;
         _primary(p, token, _feeds[token]);
         (primary.fault, primary.priceE18) = (p.fault, p.primaryE18);
-        if (_sources[token].kind != Kind.None) (second.fault, second.priceE18) = _second(token);
+        if (_sources[token].adapter != address(0)) (second.fault, second.priceE18) = _second(token);
     }
 
     /// @inheritdoc IOracleHub
@@ -336,15 +334,17 @@ contract OracleHub is IOracleHub, AccessManaged {
             feedDecimals: uint8(f.feedDecimals()),
             minPriceE18: uint128(f.minPriceE18()),
             maxPriceE18: uint128(f.maxPriceE18()),
-            quote: _quotes[token]
+            quote: _quotes[token],
+            params: _params[token]
         });
     }
 
     /* READING */
 
     /// @dev A feed's answer by its rules, in the order in which a failure is reported. `p` comes zeroed, and is filled in place.
+    /// What `Chainlink.priceOf` and `_readAdapter` do is written out here: shared, it costs 190 gas more for each token.
     function _readFeed(Price memory p, PackedFeed f) private view {
-        (bool answered, int256 answer,, uint256 updatedAt) = ChainlinkFeed.latest(f.feed());
+        (bool answered, int256 answer,, uint256 updatedAt) = Chainlink.latest(f.feed());
         if (!answered) {
             p.fault = f.feed() == address(0) ? Fault.NoFeed : Fault.CallFailed;
             return;
@@ -368,6 +368,27 @@ contract OracleHub is IOracleHub, AccessManaged {
         }
     }
 
+    /// @dev As `_readFeed`, where the feed is an adapter.
+    function _readAdapter(Price memory p, PackedFeed f, address token, bytes memory params) private view {
+        uint256[] memory words = new uint256[](3);
+        if (!BoundedCall.read(f.feed(), abi.encodeCall(IPriceSource.read, (token, params)), words)) {
+            p.fault = Fault.CallFailed;
+            return;
+        }
+        (uint256 priceE18, uint256 updatedAt, uint256 fault) = (words[0], words[1], words[2]);
+        if (fault > uint256(type(Fault).max)) p.fault = Fault.CallFailed;
+        else if (fault != 0) p.fault = Fault(fault);
+        else if (priceE18 == 0) p.fault = Fault.NotPositive;
+        else if (priceE18 > type(uint128).max) p.fault = Fault.OutOfRange;
+        if (p.fault != Fault.None) return;
+        (p.loE18, p.hiE18, p.primaryE18) = (priceE18, priceE18, priceE18);
+        if (updatedAt > block.timestamp || block.timestamp - updatedAt > f.heartbeatSeconds()) {
+            p.fault = Fault.Stale;
+        } else if (priceE18 < f.minPriceE18() || priceE18 > f.maxPriceE18()) {
+            p.fault = Fault.OutOfRange;
+        }
+    }
+
     function _fill(Price memory p, uint256 priceE18) private pure {
         p.loE18 = priceE18;
         p.hiE18 = priceE18;
@@ -382,12 +403,17 @@ contract OracleHub is IOracleHub, AccessManaged {
 
     /// @dev The feed's price in USD. The range of a quoted feed is of the product.
     function _primary(Price memory p, address token, PackedFeed f) private view {
-        if (f.flags() & QUOTED == 0) return _readFeed(p, f);
-        _readFeed(p, f.unranged());
+        if (f.flags() & QUOTED == 0) return _readOwn(p, token, f);
+        _readOwn(p, token, f.unranged());
         (Fault fault, uint256 priceE18) = _inUsd(p.fault, p.primaryE18, _quotes[token]);
         _fill(p, priceE18);
         bool sane = priceE18 >= f.minPriceE18() && priceE18 <= f.maxPriceE18();
         p.fault = fault == Fault.None && !sane ? Fault.OutOfRange : fault;
+    }
+
+    function _readOwn(Price memory p, address token, PackedFeed f) private view {
+        if (f.flags() & ADAPTED == 0) _readFeed(p, f);
+        else _readAdapter(p, f, token, _params[token]);
     }
 
     /// @dev What is worth `ratioE18` of `quote`, in USD, rounded down. A quote's own feed must be in USD.
@@ -398,7 +424,7 @@ contract OracleHub is IOracleHub, AccessManaged {
         PackedFeed f = _feeds[quote];
         if (f.flags() & QUOTED != 0) return (Fault.NoFeed, 0);
         Price memory usd;
-        _readFeed(usd, f);
+        _readOwn(usd, quote, f);
         if (usd.fault != Fault.None) return (usd.fault, 0);
         // {usd18/whole} = {quote18/whole} * {usd18/quote} / 1e18; both are below 2^128
         return (Fault.None, ratioE18 * usd.primaryE18 / E18);
@@ -420,34 +446,13 @@ contract OracleHub is IOracleHub, AccessManaged {
     /// @dev The second source's price in USD, or its own fault and nothing.
     function _second(address token) private view returns (Fault fault, uint256 priceE18) {
         Source storage s = _sources[token];
-        Kind kind = s.kind;
-        uint256 ratioE18;
-        if (kind == Kind.Feed) {
-            Price memory other;
-            _readFeed(other, PackedFeeds.pack(s.target, s.spanSeconds, s.decimals, 0, 0).unranged());
-            (fault, ratioE18) = (other.fault, other.primaryE18);
-        } else if (kind == Kind.UniswapV3Twap) {
-            (fault, ratioE18) = _mean(token, s);
-        } else {
-            (bool answered, uint256 rate) = kind == Kind.Erc4626
-                ? RateGetter.assetsPerShare(s.target, s.tokenDecimals)
-                : RateGetter.get(s.target, s.selector);
-            if (!answered) fault = Fault.CallFailed;
-            else if (rate > type(uint128).max) fault = Fault.OutOfRange;
-            else ratioE18 = rate * E18 / 10 ** s.decimals;
-        }
-        (fault, priceE18) = _inUsd(fault, ratioE18, s.quote);
+        Price memory own;
+        PackedFeed f = PackedFeeds.pack(s.adapter, s.heartbeatSeconds, MAX_FEED_DECIMALS, 0, 0).unranged();
+        _readAdapter(own, f, token, s.params);
+        (fault, priceE18) = _inUsd(own.fault, own.primaryE18, s.quote);
         if (fault != Fault.None) return (fault, 0);
         if (priceE18 == 0) return (Fault.NotPositive, 0);
         if (priceE18 > type(uint128).max) return (Fault.OutOfRange, 0);
-    }
-
-    function _mean(address token, Source storage s) private view returns (Fault, uint256 ratioE18) {
-        (bool answered, int256 tick) = UniswapV3Twap.meanTick(s.target, s.spanSeconds);
-        if (!answered) return (Fault.CallFailed, 0);
-        // A pool's price is that of the token with the lower address.
-        if (token > s.quote) tick = -tick;
-        return (Fault.None, UniswapV3Twap.priceE18(tick, s.tokenDecimals, s.decimals));
     }
 
     /// @dev Gives every price the chain's own fault, if there is one.
@@ -460,7 +465,7 @@ contract OracleHub is IOracleHub, AccessManaged {
 
     /// @dev Why no price of this chain may be used now. A feed that does not answer, or has not begun, cannot say that all is well.
     function _sequencer() private view returns (Fault) {
-        (bool answered, int256 down, uint256 since,) = ChainlinkFeed.latest(SEQUENCER_FEED);
+        (bool answered, int256 down, uint256 since,) = Chainlink.latest(SEQUENCER_FEED);
         if (!answered || down != 0 || since == 0) return Fault.SequencerDown;
         bool settled = since <= block.timestamp && block.timestamp - since > GRACE_SECONDS;
         return settled ? Fault.None : Fault.GracePeriod;

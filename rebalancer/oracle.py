@@ -50,6 +50,7 @@ class Fault(StrEnum):
     SEQUENCER_DOWN = "SequencerDown"
     GRACE_PERIOD = "GracePeriod"
     SECOND_UNSOUND = "SecondUnsound"
+    PAUSED = "Paused"
 
     @property
     def words(self) -> str:
@@ -68,6 +69,7 @@ _WORDS = {
     Fault.SEQUENCER_DOWN: "the chain's sequencer is down",
     Fault.GRACE_PERIOD: "the chain's sequencer is back for too short a time",
     Fault.SECOND_UNSOUND: "its second source has a fault of its own",
+    Fault.PAUSED: "its issuer has paused its price",
 }
 
 FAULT_REMEDIES = {
@@ -80,6 +82,7 @@ FAULT_REMEDIES = {
     Fault.SEQUENCER_DOWN: "wait until the chain's sequencer runs again.",
     Fault.GRACE_PERIOD: "wait until its feeds have caught up after the sequencer's return.",
     Fault.SECOND_UNSOUND: "see with `rebalancer prices` what its second source lacks.",
+    Fault.PAUSED: "wait until the issuer resumes it; a corporate action is the usual reason.",
 }
 """What to do about each fault."""
 
@@ -95,7 +98,7 @@ def in_usd_e18(ratio_e18: int, quote_e18: int | None) -> int:
 
 
 def rate_e18(rate: int, decimals: int) -> int:
-    """A rate of these decimals, as RateGetter reads it: an ERC-4626 share's assets, or a getter's answer."""
+    """A rate of these decimals, as RateGetter.sol reads it: an ERC-4626 share's assets, or a getter's answer."""
     return int(rate * E18 // 10**decimals)
 
 

@@ -51,7 +51,7 @@ OpenZeppelin's are under MIT, WETH9 and Uniswap V2's under GPL-3.0-or-later, Uni
 
 DEVNET_MOCKS = {
     *("BlocklistToken", "LocalToken", "MarketDriver", "MockAggregator", "MockFeedProxy"),
-    *("MockRateFeed", "MockStakedDollar", "MockStETH", "MockToken", "MockWstETH", "PausableToken"),
+    *("MockStakedDollar", "MockStETH", "MockToken", "MockWstETH", "PausableToken"),
 }
 """Of contracts/mocks, what an installed devnet is built from; the rest is for tests, attacks and benchmarks."""
 

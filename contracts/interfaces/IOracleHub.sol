@@ -16,25 +16,19 @@ interface IOracleHub {
         Diverged, // the two sources differ by more than is allowed
         SequencerDown, // the chain's sequencer is down, or its feed does not say
         GracePeriod, // the sequencer is back for too short a time for feeds to have caught up
-        SecondUnsound // the second source has a fault of its own; `readings` tells which
-    }
-
-    /// @notice What a second source is.
-    enum Kind {
-        None, // there is none
-        Feed, // another Chainlink-style feed
-        UniswapV3Twap, // a Uniswap V3 pool of the token and its quote, averaged over a window
-        Erc4626, // `convertToAssets` of the token, a vault whose asset is the quote
-        Getter // a function without arguments that tells a rate, such as wstETH's `stEthPerToken`
+        SecondUnsound, // the second source has a fault of its own; `readings` tells which
+        Paused // whoever issues the token says that its price must not be used
     }
 
     /// @notice How a token is priced.
-    /// @param feed Chainlink-style aggregator or proxy (`latestRoundData`), per whole token, in USD or in `quote`
+    /// @param feed Chainlink-style aggregator or proxy (`latestRoundData`), per whole token, in USD or in `quote`; with `params`, an
+    /// adapter (IPriceSource)
     /// @param heartbeatSeconds an answer older than this is stale
-    /// @param feedDecimals decimals of the answer, at most 18
+    /// @param feedDecimals decimals of the answer, at most 18; an adapter's are 18
     /// @param minPriceE18 smallest sane price {usd18/whole token}, at least 1
     /// @param maxPriceE18 largest sane price {usd18/whole token}
     /// @param quote what the feed's answer is in: 0 for USD, else any address that has a USD feed here, by its own rules
+    /// @param params what the adapter reads; empty for a feed, which is read without an adapter
     struct Feed {
         address feed;
         uint32 heartbeatSeconds;
@@ -42,25 +36,21 @@ interface IOracleHub {
         uint128 minPriceE18;
         uint128 maxPriceE18;
         address quote;
+        bytes params;
     }
 
     /// @notice A second opinion on a token's price.
-    /// @param target feed, pool, ERC-4626 vault, or the contract with the getter
-    /// @param spanSeconds Feed: its heartbeat; UniswapV3Twap: the window; else 0
-    /// @param decimals of the answer: a feed's or getter's own, else those of the quote token
-    /// @param tokenDecimals UniswapV3Twap and Erc4626: the token's own; else 0
-    /// @param selector Getter: the function; else 0
-    /// @param quote what the answer is in: 0 for USD, else any address that has a USD feed here, by its own rules
+    /// @param adapter what reads it (IPriceSource)
+    /// @param heartbeatSeconds an answer older than this is stale; 1 is enough for what is computed at the time of the call
     /// @param maxDivergenceBps how far above the lower of the two prices the higher may be, in parts of the lower
+    /// @param quote what the answer is in: 0 for USD, else any address that has a USD feed here, by its own rules
+    /// @param params what the adapter reads
     struct Source {
-        Kind kind;
-        address target;
-        uint32 spanSeconds;
-        uint8 decimals;
-        uint8 tokenDecimals;
-        bytes4 selector;
-        address quote;
+        address adapter;
+        uint32 heartbeatSeconds;
         uint16 maxDivergenceBps;
+        address quote;
+        bytes params;
     }
 
     /// @notice What one source says by itself {usd18/whole token}.
@@ -92,9 +82,13 @@ interface IOracleHub {
     error UnsoundFeed(address feed, Fault fault);
 
     /// @notice With a second source, the token's price would have a fault: the source's own, or one of the token.
-    error UnsoundSource(address source, Fault fault);
-    /// @notice A second source must be of some kind.
-    error NoSourceKind(address token);
+    error UnsoundSource(address adapter, Fault fault);
+    /// @notice The token has no second source, or none is named.
+    error NoSource(address token);
+    /// @notice What an adapter reads must be named: a feed without parameters is read without an adapter.
+    error NoParams(address adapter);
+    /// @notice The adapter takes parameters of another length.
+    error ParamsLength(uint256 actual, uint256 expected);
     /// @notice The pool is not of the token and its quote, or the ERC-4626 vault is not the token or not of the quote.
     error SourceOfOthers(address source, address token, address quote);
     /// @notice Both sources of the token rest on this feed, or are in this quote: they would be wrong together.
@@ -149,9 +143,21 @@ interface IOracleHub {
         address quote
     ) external;
 
-    /// @notice Sets or replaces a token's second source. Refused unless the token's price is sound with it, and if it rests on a feed that
-    /// the token's feed or its quote is read from, or is in the same quote. A later change of a quote's feed is not checked. It survives a
-    /// change of the token's feed. Restricted, with delay: a loose one replaces a strict one.
+    /// @notice As `setQuotedFeed`, for a price that an adapter reads: a feed that can be paused, a feed times an exchange rate, or any other
+    /// `IPriceSource`. `quote` is 0 for USD. The adapter checks its parameters. Restricted.
+    function setAdaptedFeed(
+        address token,
+        address adapter,
+        uint32 heartbeatSeconds,
+        uint128 minPriceE18,
+        uint128 maxPriceE18,
+        address quote,
+        bytes calldata params
+    ) external;
+
+    /// @notice Sets or replaces a token's second source. The adapter checks its parameters. Refused unless the token's price is sound with
+    /// it, and if it rests on a feed that the token's feed or its quote is read from, or is in the same quote. A later change of a quote's
+    /// feed is not checked. It survives a change of the token's feed. Restricted, with delay: a loose one replaces a strict one.
     function setSource(address token, Source calldata source) external;
 
     /// @notice Leaves a token with its feed alone. Restricted, with delay: it removes a check.

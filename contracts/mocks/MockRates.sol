@@ -5,7 +5,6 @@ import { ERC20 } from "@openzeppelin/contracts/token/ERC20/ERC20.sol";
 import { ERC4626 } from "@openzeppelin/contracts/token/ERC20/extensions/ERC4626.sol";
 import { IERC20 } from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 
-import { AggregatorV3Interface } from "../feeds/AggregatorV3Interface.sol";
 
 /// @title MockShareVault
 /// @notice WHAT IT IS. OpenZeppelin's ERC-4626 as it is, with any offset between its decimals and the asset's. What is sent to it is its
@@ -36,6 +35,16 @@ contract MockStakedToken is ERC20 {
     }
 }
 
+/// @title MockPauser
+/// @notice WHAT IT IS. It tells whether a price is paused, as Robinhood's Stock Tokens do. Anyone may set it. For local chains only.
+contract MockPauser {
+    bool public oraclePaused;
+
+    function setOraclePaused(bool paused) external {
+        oraclePaused = paused;
+    }
+}
+
 /// @title MockObservations
 /// @notice WHAT IT IS. The part of a Uniswap V3 pool that tells averages, with any two sums of ticks. Anyone may set them. For local
 /// chains only.
@@ -55,34 +64,5 @@ contract MockObservations {
 
     function observe(uint32[] calldata) external view returns (int56[] memory, uint160[] memory) {
         return (_sums, new uint160[](2));
-    }
-}
-
-/// @title MockRateFeed
-/// @notice WHAT IT IS. A Chainlink-shaped feed whose answer is a rate that a contract returns now, with 18 decimals: an exchange-rate feed
-/// that is never late. For local chains only.
-contract MockRateFeed is AggregatorV3Interface {
-    uint8 public constant decimals = 18;
-    uint256 public constant version = 1;
-
-    string public description;
-    address public immutable target;
-    bytes private _data;
-
-    error NoRate();
-
-    /// @param data the call of `target` that returns the rate
-    constructor(address target_, bytes memory data, string memory description_) {
-        (target, _data, description) = (target_, data, description_);
-    }
-
-    function latestRoundData() external view returns (uint80, int256, uint256, uint256, uint80) {
-        return getRoundData(1);
-    }
-
-    function getRoundData(uint80 roundId) public view returns (uint80, int256, uint256, uint256, uint80) {
-        (bool answered, bytes memory answer) = target.staticcall(_data);
-        if (!answered || answer.length != 32) revert NoRate();
-        return (roundId, abi.decode(answer, (int256)), block.timestamp, block.timestamp, roundId);
     }
 }

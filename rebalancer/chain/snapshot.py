@@ -24,7 +24,7 @@ _ASSET_WORDS = 20
 _POLICY_AT = 20
 _FAULTS = (
     *("None", "NoFeed", "CallFailed", "NotPositive", "Stale", "OutOfRange"),
-    *("Diverged", "SequencerDown", "GracePeriod", "SecondUnsound"),
+    *("Diverged", "SequencerDown", "GracePeriod", "SecondUnsound", "Paused"),
 )
 """IOracleHub.Fault, by number."""
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Self
 
 from rebalancer.chain.deployment import Deployment
+from rebalancer.chain.price_sources import PRICE_SOURCES
 from rebalancer.errors import LaunchUnfinished, SystemMissing
 
-__all__ = ["Role", "System"]
+__all__ = ["ADAPTERS", "Role", "System"]
 
 
 class Role(IntEnum):
@@ -43,9 +45,16 @@ _CONTRACTS = {
 """Field of `System` → name of the contract."""
 
 
+ADAPTERS = tuple(dict.fromkeys(row.adapter for row in PRICE_SOURCES.values()))
+"""Names of the contracts that read price sources."""
+
+
 @dataclass(frozen=True, slots=True)
 class System:
-    """Addresses of the contracts that serve every vault of a chain."""
+    """Addresses of the contracts that serve every vault of a chain.
+
+    `price_sources` are the adapters by their names; a system lacks those that were written after its launch.
+    """
 
     authority: str
     oracle: str
@@ -59,10 +68,12 @@ class System:
     lens: str
     gate: str
     uniswap_v3_lens: str
+    price_sources: Mapping[str, str]
 
     def contracts(self) -> dict[str, str]:
         """Name of each contract → its address, as an addresses file has them."""
-        return {_CONTRACTS[name]: address for name, address in asdict(self).items()}
+        named = {name: getattr(self, field) for field, name in _CONTRACTS.items()}
+        return {**named, **self.price_sources}
 
     @classmethod
     def of(cls, deployment: Deployment) -> Self:
@@ -72,9 +83,12 @@ class System:
             LaunchUnfinished: a launch has not come to its end.
             SystemMissing: it names not all of it.
         """
-        missing = [name for name in _CONTRACTS.values() if name not in deployment.contracts]
+        known = deployment.contracts
+        needed = [*_CONTRACTS.values(), *(ADAPTERS if deployment.unfinished else ())]
+        missing = [name for name in needed if name not in known]
         if missing and deployment.unfinished is not None:
             raise LaunchUnfinished(deployment.unfinished.deployer)
         if missing:
             raise SystemMissing(missing)
-        return cls(**{field: deployment.contracts[name] for field, name in _CONTRACTS.items()})
+        fixed = {field: known[name] for field, name in _CONTRACTS.items()}
+        return cls(**fixed, price_sources={name: known[name] for name in ADAPTERS if name in known})

@@ -80,6 +80,8 @@ _ADVICE: Mapping[str, str] = {
     "FeedDecimals": "name the feed's own decimals, or check that it is the right feed",
     "UnsoundFeed": "name the right feed, or wait for its next answer",
     "UnsoundSource": "name the right second source, or wait until it agrees with the feed",
+    "NoParams": "give the adapter's parameters, or set a plain feed by setFeed",
+    "ParamsLength": "give the parameters that the adapter's header lists, packed",
     "SourceOfOthers": "name a pool of this token and its quote, or the ERC-4626 vault that is the token",
     "SharedSource": "name a second source that does not rest on that feed or quote",
     "WindowTooShort": "average over at least the minimum",

@@ -11,7 +11,6 @@ from rebalancer.chain.snapshot import read_block
 from rebalancer.cli.options import json_option
 from rebalancer.cli.session import Session
 from rebalancer.cli.show import NOTHING, WholeTable, bps_text, console, print_json, usd
-from rebalancer.operations.deploy import SourceKind
 from rebalancer.operations.prices import PriceReading, read_prices
 from rebalancer.oracle import Fault
 
@@ -39,9 +38,8 @@ def prices(options: Any, named: tuple[str, ...], as_json: bool) -> None:
         known = session.deployment
         tokens = [known.listed(one) for one in named] if named else list(known.tokens)
         block = read_block(session.rpc)
-        found = read_prices(
-            session.rpc, session.system.oracle, [token.address for token in tokens], block
-        )
+        asked = [token.address for token in tokens]
+        found = read_prices(session.rpc, session.system.oracle, asked, block, known.contracts)
         if as_json:
             print_json({"block": block, "prices": [_plain(reading) for reading in found]})
             return
@@ -62,12 +60,13 @@ def _plain(reading: PriceReading) -> dict[str, Any]:
         "second_e18": reading.second_fault,
     }
     unknown = {name: None for name, fault in sound.items() if fault is not Fault.NONE}
-    if reading.second is SourceKind.NONE:
+    if reading.second is None:
         unknown["second_e18"] = None
     return {
         **fields,
         **unknown,
-        "second": reading.second.name.lower(),
+        "kind": reading.kind or "feed",
+        "second": reading.second or "none",
         "sentence": reading.sentence,
     }
 
@@ -76,16 +75,16 @@ def _row(reading: PriceReading) -> tuple[str | Text, ...]:
     apart, limit = reading.divergence_bps, reading.max_divergence_bps
     colour = "green" if reading.fault is Fault.NONE else "red"
     return (
-        _source("", reading.primary_e18, reading.primary_fault),
+        _source(reading.kind, reading.primary_e18, reading.primary_fault),
         NOTHING
-        if reading.second is SourceKind.NONE
-        else _source(f"{reading.second.name.lower()} ", reading.second_e18, reading.second_fault),
+        if reading.second is None
+        else _source(reading.second, reading.second_e18, reading.second_fault),
         NOTHING if apart is None else bps_text(apart),
         NOTHING if limit is None else bps_text(limit),
         Text(reading.sentence, style=colour),
     )
 
 
-def _source(kind: str, price_e18: int, fault: Fault) -> Text:
-    sound = fault is Fault.NONE
-    return Text.assemble(kind, usd(price_e18, _DECIMALS) if sound else (str(fault), "red"))
+def _source(kind: str | None, price_e18: int, fault: Fault) -> Text:
+    sound, head = fault is Fault.NONE, f"{kind} " if kind else ""
+    return Text.assemble(head, usd(price_e18, _DECIMALS) if sound else (str(fault), "red"))

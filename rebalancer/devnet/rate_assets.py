@@ -14,12 +14,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rebalancer.chain.contracts import BoundContract, contract_at
+from rebalancer.chain.price_sources import PRICE_SOURCES
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
 from rebalancer.devnet.local import LocalChain
 from rebalancer.devnet.market import WETH, Market
 from rebalancer.devnet.market import FeedSpec as MarketFeed
 from rebalancer.devnet.stage import DEMO_BAND_BPS, DEMO_POLICY, Actor, Stage, set_stage
-from rebalancer.operations.deploy import FeedSpec, SourceKind, SourceSpec, set_feed, set_source
+from rebalancer.operations.deploy import FeedSpec, SourceSpec, set_feed, set_source
 from rebalancer.settlement import Policy
 from rebalancer.units import BPS, E18
 from rebalancer.venues import PoolRef, Token, UniswapV3Pool, synthetic
@@ -189,44 +190,47 @@ def build_rate_environment(
 
 
 def _price_by_rates(made: RateEnvironment) -> None:
-    """Set rate x feed as the first source of both wrappers, and the market as the second."""
+    """Set feed times rate as the first source of both wrappers, and the market as the second."""
     stage = made.stage
-    chain, hub, owner = stage.chain, stage.system.oracle, stage.wallet(Actor.OWNER)
+    system, owner = stage.system, stage.wallet(Actor.OWNER)
+    feeds = {feed.name: feed for feed in stage.deployment.feeds}
+    getter = made.wsteth.interface.functions["stEthPerToken"].selector
     rates = (
-        ("wstETH", made.wsteth.data("stEthPerToken"), "WETH", "WSTETH/USD"),
-        ("sUSDe", made.susde.data("convertToAssets", E18), "USDe", "SUSDE/USD"),
+        ("wstETH", "ETH/USD", (made.wsteth.address, getter, 0, 18), "WSTETH/USD"),
+        ("sUSDe", "USDE/USD", (made.susde.address, bytes(4), 18, 18), "SUSDE/USD"),
     )
-    for symbol, call, quote_symbol, market_feed in rates:
-        token, quote = map(stage.deployment.listed, (symbol, quote_symbol))
-        description = f"{symbol} / {quote_symbol}"
-        rate = chain.deploy("MockRateFeed", token.address, bytes.fromhex(call[2:]), description)
+    for symbol, base, rate, market_feed in rates:
+        token, feed = stage.deployment.listed(symbol), feeds[base]
         price_e18 = stage.market.prices_e8[market_feed] * 10**10
-        span = price_e18 // _SANE_FACTOR, price_e18 * _SANE_FACTOR
-        spec = FeedSpec(rate.address, 18, _HEARTBEAT_SECONDS, *span, quote=quote.address)
-        set_feed(owner, hub, token.address, spec)
-    average = SourceSpec(
-        kind=SourceKind.UNISWAP_V3_TWAP,
-        target=made.pool("wstETH", "USDe"),
-        span_seconds=_WINDOW_SECONDS,
-        decimals=18,
-        token_decimals=18,
-        selector=bytes(4),
+        rate_e18 = price_e18 * 10**8 // stage.market.prices_e8[base]
+        exchanged = PRICE_SOURCES["exchange_rate_feed"]
+        params = exchanged.params(feed.address, feed.decimals, *rate, *_sane(rate_e18))
+        spec = FeedSpec(
+            *(feed.address, 18, _HEARTBEAT_SECONDS, *_sane(price_e18)),
+            adapter=exchanged.adapter,
+            params=params,
+        )
+        set_feed(owner, system.oracle, token.address, spec, system.price_sources)
+    average = SourceSpec.of(
+        PRICE_SOURCES["uniswap_v3_twap"],
+        *(made.pool("wstETH", "USDe"), _WINDOW_SECONDS, 18, 18),
+        int(made.wsteth.address, 16) < int(made.usde.address, 16),
         quote=made.usde.address,
         max_divergence_bps=DIVERGENCE_BPS,
     )
-    set_source(owner, hub, made.wsteth.address, average)
-    (feed,) = [one for one in stage.deployment.feeds if one.name == "SUSDE/USD"]
-    direct = SourceSpec(
-        kind=SourceKind.FEED,
-        target=feed.address,
-        span_seconds=_HEARTBEAT_SECONDS,
-        decimals=feed.decimals,
-        token_decimals=18,
-        selector=bytes(4),
-        quote="0x" + "00" * 20,
+    set_source(owner, system, made.wsteth.address, average)
+    market = feeds["SUSDE/USD"]
+    direct = SourceSpec.of(
+        PRICE_SOURCES["feed"],
+        *(market.address, market.decimals),
+        heartbeat_seconds=_HEARTBEAT_SECONDS,
         max_divergence_bps=DIVERGENCE_BPS,
     )
-    set_source(owner, hub, made.susde.address, direct)
+    set_source(owner, system, made.susde.address, direct)
+
+
+def _sane(value_e18: int) -> tuple[int, int]:
+    return value_e18 // _SANE_FACTOR, value_e18 * _SANE_FACTOR
 
 
 def _sorted(one: str, other: str) -> tuple[str, str]:

@@ -10,22 +10,22 @@ the calls of `governance.lock_calls`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import astuple, dataclass, fields
-from enum import IntEnum
-from typing import Any, Protocol
+from dataclasses import asdict, astuple, dataclass
+from types import MappingProxyType
+from typing import Any, Protocol, Self
 
 from rebalancer.chain.contracts import BoundContract, contract_at
 from rebalancer.chain.interfaces import interface
+from rebalancer.chain.price_sources import COMPUTED_HEARTBEAT_SECONDS, PriceSource
 from rebalancer.chain.receipt import NoLogs, Receipt
 from rebalancer.chain.rpc import Rpc
-from rebalancer.chain.system import Role, System
+from rebalancer.chain.system import ADAPTERS, Role, System
 from rebalancer.settlement import Asset, Policy
 
 __all__ = [
     "Call",
     "FeedSpec",
     "Fees",
-    "SourceKind",
     "SourceSpec",
     "Transactor",
     "VaultSpec",
@@ -55,7 +55,7 @@ _VAULT_FUNCTIONS: Mapping[Role, tuple[str, ...]] = {
 }
 
 _HUB_FUNCTIONS: Mapping[Role, tuple[str, ...]] = {
-    Role.OWNER: ("setFeed", "setQuotedFeed", "setSource", "removeSource"),
+    Role.OWNER: ("setFeed", "setQuotedFeed", "setAdaptedFeed", "setSource", "removeSource"),
     Role.GUARDIAN: ("tightenFeed", "tightenSource", "removeFeed"),
 }
 
@@ -92,7 +92,8 @@ class Transactor(Protocol):
 @dataclass(frozen=True, slots=True)
 class FeedSpec:
     """How a token is priced: IOracleHub.Feed. Prices are USD per whole token times 1e18; a feed that answers in a `quote` has its
-    range of the product, and the zero address is USD."""
+    range of the product, and the zero address is USD. With an `adapter`, by the contract's name, that is what reads `params`, and `feed` is
+    the feed behind it."""
 
     feed: str
     decimals: int
@@ -100,30 +101,32 @@ class FeedSpec:
     min_price_e18: int
     max_price_e18: int
     quote: str = _NOBODY
-
-
-class SourceKind(IntEnum):
-    """IOracleHub.Kind: what a second source is."""
-
-    NONE = 0
-    FEED = 1
-    UNISWAP_V3_TWAP = 2
-    ERC4626 = 3
-    GETTER = 4
+    adapter: str = ""
+    params: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceSpec:
-    """A token's second source: IOracleHub.Source. `quote` is the zero address for USD."""
+    """A token's second source: IOracleHub.Source, with the adapter by its contract's name. `quote` is the zero address for USD."""
 
-    kind: SourceKind
-    target: str
-    span_seconds: int
-    decimals: int
-    token_decimals: int
-    selector: bytes
-    quote: str
+    adapter: str
+    heartbeat_seconds: int
     max_divergence_bps: int
+    quote: str
+    params: bytes
+
+    @classmethod
+    def of(
+        cls,
+        kind: PriceSource,
+        *params: object,
+        max_divergence_bps: int,
+        heartbeat_seconds: int = COMPUTED_HEARTBEAT_SECONDS,
+        quote: str | None = None,
+    ) -> Self:
+        """A row of `PRICE_SOURCES` with the values of its parameters; `quote` is None for USD."""
+        packed = kind.params(*params)
+        return cls(kind.adapter, heartbeat_seconds, max_divergence_bps, quote or _NOBODY, packed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +188,7 @@ def assemble(
     lens = create("VaultLens")
     gate = create("KeeperGate", authority, lens, executor)
     uniswap_v3_lens = create("UniswapV3Lens")
+    price_sources = {name: create(name) for name in ADAPTERS}
     return System(
         authority=authority,
         oracle=oracle,
@@ -198,6 +202,7 @@ def assemble(
         lens=lens,
         gate=gate,
         uniswap_v3_lens=uniswap_v3_lens,
+        price_sources=price_sources,
     )
 
 
@@ -270,43 +275,47 @@ def grant_roles(
         wallet.transact(manager, function, *arguments)
 
 
-def feed_call(token: str, spec: FeedSpec) -> Call:
-    """OracleHub's call that sets a token's price feed."""
-    rules = (
-        spec.feed,
-        spec.decimals,
-        spec.heartbeat_seconds,
-        spec.min_price_e18,
-        spec.max_price_e18,
-    )
+def feed_call(token: str, spec: FeedSpec, adapters: Mapping[str, str]) -> Call:
+    """OracleHub's call that sets a token's price feed; `adapters` are a system's `price_sources`."""
+    rules = (spec.heartbeat_seconds, spec.min_price_e18, spec.max_price_e18)
+    if spec.adapter:
+        adapter = adapters[spec.adapter]
+        return "setAdaptedFeed", (token, adapter, *rules, spec.quote, spec.params)
     if spec.quote == _NOBODY:
-        return "setFeed", (token, *rules)
-    return "setQuotedFeed", (token, *rules, spec.quote)
+        return "setFeed", (token, spec.feed, spec.decimals, *rules)
+    return "setQuotedFeed", (token, spec.feed, spec.decimals, *rules, spec.quote)
 
 
-def set_feed(wallet: Transactor, oracle: str, token: str, spec: FeedSpec) -> None:
+def set_feed(
+    wallet: Transactor,
+    oracle: str,
+    token: str,
+    spec: FeedSpec,
+    adapters: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Set a token's price feed. The wallet must hold OWNER without a delay, or have scheduled this.
 
     Raises:
         ContractReverted: FeedDecimals, UnsoundFeed, BadPriceRange …, with their numbers.
     """
-    function, arguments = feed_call(token, spec)
+    function, arguments = feed_call(token, spec, adapters)
     wallet.transact(contract_at(wallet.rpc, "OracleHub", oracle), function, *arguments)
 
 
-def source_call(token: str, spec: SourceSpec) -> Call:
-    """OracleHub's call that sets a token's second source, whose price must then be sound."""
-    return "setSource", (token, tuple(getattr(spec, field.name) for field in fields(spec)))
+def source_call(token: str, spec: SourceSpec, adapters: Mapping[str, str]) -> Call:
+    """OracleHub's call that sets a token's second source, whose price must then be sound; `adapters` as in `feed_call`."""
+    values = {**asdict(spec), "adapter": adapters[spec.adapter]}
+    return "setSource", (token, tuple(values.values()))
 
 
-def set_source(wallet: Transactor, oracle: str, token: str, spec: SourceSpec) -> None:
+def set_source(wallet: Transactor, system: System, token: str, spec: SourceSpec) -> None:
     """Set a token's second source; its price must then be sound. The wallet as in `set_feed`.
 
     Raises:
         ContractReverted: UnsoundSource, SourceOfOthers, SharedSource, WindowTooShort …, with their numbers.
     """
-    function, arguments = source_call(token, spec)
-    wallet.transact(contract_at(wallet.rpc, "OracleHub", oracle), function, *arguments)
+    function, arguments = source_call(token, spec, system.price_sources)
+    wallet.transact(contract_at(wallet.rpc, "OracleHub", system.oracle), function, *arguments)
 
 
 def create_vault(wallet: Transactor, system: System, spec: VaultSpec) -> str:

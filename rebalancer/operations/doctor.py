@@ -40,7 +40,7 @@ from rebalancer.errors import (
 )
 from rebalancer.files import is_wide
 from rebalancer.market_price import off_market
-from rebalancer.operations.feeds import FeedClaim, misdescribed, priced_pools
+from rebalancer.operations.feeds import FeedClaim, feed_behind, misdescribed, priced_pools
 from rebalancer.operations.governance import Permissions, read_permissions
 from rebalancer.operations.minimums import large_minimums
 from rebalancer.operations.prices import PriceReading, read_prices
@@ -245,7 +245,7 @@ def _on_chain(
             elif asset.token not in judged:
                 tokens.append(asset.token)
         judged.update(tokens)
-        readings = read_prices(rpc, oracle, tokens, block)
+        readings = read_prices(rpc, oracle, tokens, block, deployment.contracts)
         for reading in readings:
             yield _price(reading, deployment)
         sound = {one.token: one.primary_e18 for one in readings if one.fault is Fault.NONE}
@@ -296,7 +296,8 @@ def _against_market(
     names = {token.address: token.symbol for token in deployment.tokens}
     units = {feed.address: feed.name.partition("/")[2] for feed in deployment.feeds}
     for token in prices_e18:
-        feed, *_, quote = hub.call("feedOf", token, block=block.hash)
+        set_feed, *_, quote, params = hub.call("feedOf", token, block=block.hash)
+        feed = feed_behind(rpc, token, set_feed, params)
         unit = "USD" if not int(quote, 16) else names.get(quote) or units.get(feed)
         if unit is None or token not in names:
             continue  # nothing names what it should be
@@ -348,7 +349,7 @@ def _price(reading: PriceReading, deployment: Deployment) -> Finding:
     sentence = f"The price of {name} is sound: {reading.primary_e18 / E18:,.2f} USD"
     if reading.max_divergence_bps is not None:
         sentence += (
-            f"; its second source ({reading.second.name.lower()}) says {reading.second_e18 / E18:,.2f}"
+            f"; its second source ({reading.second}) says {reading.second_e18 / E18:,.2f}"
             f" USD, {reading.divergence_bps} of at most {reading.max_divergence_bps} bps apart"
         )
     return Finding("feeds", True, sentence + ".")

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from rebalancer.block import Block
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.deployment import Deployment
+from rebalancer.chain.interfaces import interface
 from rebalancer.chain.pools import read_pools
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import read_block
@@ -23,10 +25,17 @@ from rebalancer.errors import (
     RpcRejected,
 )
 from rebalancer.market_price import off_market, unpriced
-from rebalancer.oracle import feed_price_e18, in_usd_e18
+from rebalancer.oracle import Fault, feed_price_e18, in_usd_e18
 from rebalancer.venues import Pool, Token
 
-__all__ = ["FeedClaim", "check_feeds", "check_setting", "misdescribed", "priced_pools"]
+__all__ = [
+    "FeedClaim",
+    "check_feeds",
+    "check_setting",
+    "feed_behind",
+    "misdescribed",
+    "priced_pools",
+]
 
 _DESCRIBED = "MockAggregator"
 """The packaged interface that has Chainlink's `description()`."""
@@ -97,6 +106,18 @@ def _description(rpc: Rpc, feed: str) -> str | None:
     return found
 
 
+def feed_behind(rpc: Rpc, token: str, feed: str, params: bytes) -> str:
+    """The feed that an adapter reads first for a token; without parameters, `feed` is no adapter but the feed itself.
+
+    Raises:
+        ContractMissing, ContractReverted: there is no such adapter, or it does not take these parameters.
+    """
+    if not params:
+        return feed
+    reads = contract_at(rpc, "IPriceSource", feed).call("readsFrom", token, params)
+    return str(reads[0]) if reads else feed
+
+
 def check_feeds(
     rpc: Rpc,
     claims: Sequence[FeedClaim],
@@ -150,16 +171,19 @@ def check_setting(
     arguments: Sequence[object],
     description: str | None,
 ) -> None:
-    """Hold a feed that is about to be set, by OracleHub's `setFeed` or `setQuotedFeed` with these arguments, against its description and the
-    market; other functions set no feed.
+    """Hold a feed that is about to be set, by OracleHub's `setFeed`, `setQuotedFeed` or `setAdaptedFeed` with these arguments, against its
+    description and the market; other functions set no feed.
 
     Raises:
-        FeedUnsound: as `check_feeds`.
+        FeedUnsound: as `check_feeds`, or an adapter has no price.
     """
-    if function not in ("setFeed", "setQuotedFeed"):
+    if function not in ("setFeed", "setQuotedFeed", "setAdaptedFeed"):
         return
-    token, feed, decimals = str(arguments[0]), str(arguments[1]), int(str(arguments[2]))
-    quote = str(arguments[6]) if function == "setQuotedFeed" else _NOBODY
+    given = dict(
+        zip(interface("OracleHub").functions[function].inputs.names, arguments, strict=True)
+    )
+    token, quote = str(given["token"]), str(given.get("quote", _NOBODY))
+    feed, answer_e18 = _answer_of(rpc, token, given)
     block = read_block(rpc)
     hub = contract_at(rpc, "OracleHub", oracle)
     asked = list(dict.fromkeys([*(one.address for one in deployment.tokens), token, quote]))
@@ -169,14 +193,26 @@ def check_setting(
         for one, (_, _, primary, fault) in zip(asked, answers, strict=True)
         if not fault
     }
-    _, answer, _, _, _ = contract_at(rpc, "AggregatorV3Interface", feed).call("latestRoundData")
     unit = _USD if quote == _NOBODY else _symbol(rpc, deployment, quote)
     in_quote = None if quote == _NOBODY else prices.get(quote)
     if quote != _NOBODY and in_quote is None:
         raise FeedUnsound(feed, f"its quote {quote} has no sound price")
-    prices[token] = in_usd_e18(feed_price_e18(max(int(answer), 0), decimals), in_quote)
+    prices[token] = in_usd_e18(answer_e18, in_quote)
     claim = FeedClaim(token, feed, _symbol(rpc, deployment, token), unit, description)
     check_feeds(rpc, [claim], prices, priced_pools(rpc, deployment, block))
+
+
+def _answer_of(rpc: Rpc, token: str, given: Mapping[str, object]) -> tuple[str, int]:
+    """The feed that is to be set, or that an adapter reads first, and its answer or the adapter's, times 1e18."""
+    if "adapter" not in given:
+        feed, decimals = str(given["feed"]), int(str(given["feedDecimals"]))
+        _, answer, *_ = contract_at(rpc, "AggregatorV3Interface", feed).call("latestRoundData")
+        return feed, feed_price_e18(max(int(answer), 0), decimals)
+    adapter, params = str(given["adapter"]), cast("bytes", given["params"])
+    price_e18, _, fault = contract_at(rpc, "IPriceSource", adapter).call("read", token, params)
+    if fault:
+        raise FeedUnsound(adapter, f"for {token}, {list(Fault)[fault].words}")
+    return feed_behind(rpc, token, adapter, params), int(price_e18)
 
 
 def _symbol(rpc: Rpc, deployment: Deployment, token: str) -> str:

@@ -156,8 +156,9 @@ def prepare(
     delay_seconds = governance.delay_seconds
     system = assemble(create, deployer, weth, *uptime, delay_seconds)
     hub = interface("OracleHub")
-    set_prices = [feed_call(token, priced.spec) for token, priced in feeds.items()]
-    set_prices += [source_call(token, source) for token, source in (sources or {}).items()]
+    adapters = system.price_sources
+    set_prices = [feed_call(token, priced.spec, adapters) for token, priced in feeds.items()]
+    set_prices += [source_call(token, one, adapters) for token, one in (sources or {}).items()]
     calls = role_calls(system)
     # Feeds are set by an owner who need not wait, which the deployer is for the length of a transaction.
     calls += grant_calls({Role.OWNER: [deployer]}, delay_seconds=0)
@@ -330,6 +331,10 @@ def _check_same(rpc: Rpc, plan: Launch) -> None:
             name = Role(role).name
             raise LaunchDiffers(f"{account} is not {name} with a delay of {delay} s")
     for token, priced in plan.feeds.items():
-        found = hub.call("feedOf", token)[0]
-        if found != priced.spec.feed.lower():
-            raise LaunchDiffers(f"the feed of {token} is {found}, not {priced.spec.feed}")
+        found, *_, params = hub.call("feedOf", token)
+        spec = priced.spec
+        wanted_feed = plan.system.price_sources[spec.adapter] if spec.adapter else spec.feed
+        if found != wanted_feed.lower():
+            raise LaunchDiffers(f"the feed of {token} is {found}, not {wanted_feed}")
+        if params != spec.params:
+            raise LaunchDiffers(f"the feed of {token} is read with other parameters")

@@ -5,13 +5,13 @@ One reading of the OracleHub at one block, for `rebalancer prices` and `rebalanc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rebalancer.block import Block
 from rebalancer.chain.contracts import contract_at
+from rebalancer.chain.price_sources import word_of
 from rebalancer.chain.rpc import Rpc
-from rebalancer.operations.deploy import SourceKind
 from rebalancer.oracle import Fault, divergence_bps
 
 __all__ = ["PriceReading", "read_prices"]
@@ -24,7 +24,8 @@ class PriceReading:
     """A token's price by its feed and by its second source, in USD times 1e18; 0 where there is none.
 
     `fault` is of the price as vaults use it, `primary_fault` and `second_fault` of each source by itself. `quote` is what the feed
-    answers in, None for USD. `divergence_bps` is None unless both sources are sound, `max_divergence_bps` without a second one.
+    answers in, None for USD. `kind` is the word for the adapter that reads the feed, None for a plain feed; `second` that of the second
+    source, None where there is none. `divergence_bps` is None unless both sources are sound, `max_divergence_bps` without a second one.
     """
 
     token: str
@@ -34,7 +35,8 @@ class PriceReading:
     primary_e18: int
     primary_fault: Fault
     quote: str | None
-    second: SourceKind
+    kind: str | None
+    second: str | None
     second_e18: int
     second_fault: Fault
     divergence_bps: int | None
@@ -54,9 +56,10 @@ class PriceReading:
 
 
 def read_prices(
-    rpc: Rpc, oracle: str, tokens: Sequence[str], block: Block
+    rpc: Rpc, oracle: str, tokens: Sequence[str], block: Block, contracts: Mapping[str, str]
 ) -> tuple[PriceReading, ...]:
-    """Readings of tokens at a block, in the order given.
+    """Readings of tokens at a block, in the order given. `contracts` (name → address) are those of the addresses file; an adapter that is
+    not among them is named by its address.
 
     Raises:
         ContractMissing: there is no OracleHub at the address.
@@ -66,9 +69,10 @@ def read_prices(
     found = []
     for token, (lo, hi, _, fault) in zip(tokens, prices, strict=True):
         primary, second = hub.call("readings", token, block=block.hash)
-        kind, *_, limit = hub.call("sourceOf", token, block=block.hash)
-        quote = hub.call("feedOf", token, block=block.hash)[5]
-        both = bool(kind) and primary[1] == second[1] == 0
+        adapter, _, limit, *_ = hub.call("sourceOf", token, block=block.hash)
+        feed, *_, quote, params = hub.call("feedOf", token, block=block.hash)
+        checked = bool(int(adapter, 16))
+        both = checked and primary[1] == second[1] == 0
         found.append(
             PriceReading(
                 token,
@@ -78,11 +82,12 @@ def read_prices(
                 primary[0],
                 _FAULTS[primary[1]],
                 quote if int(quote, 16) else None,
-                SourceKind(kind),
+                word_of(feed, contracts) if params else None,
+                word_of(adapter, contracts) if checked else None,
                 second[0],
                 _FAULTS[second[1]],
                 divergence_bps(primary[0], second[0]) if both else None,
-                limit if kind else None,
+                limit if checked else None,
             )
         )
     return tuple(found)

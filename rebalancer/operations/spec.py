@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from decimal import Decimal
 from difflib import get_close_matches
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from eth_utils.address import is_checksum_address, is_hex_address
 
 from rebalancer.chain.deployment import Deployment
+from rebalancer.chain.price_sources import MAX_SECONDS, PRICE_SOURCES, Named, PriceSource
 from rebalancer.errors import (
     AmountUnreadable,
     AssetCountOutOfRange,
@@ -27,8 +28,8 @@ from rebalancer.errors import (
     TargetsDoNotSumToOne,
 )
 from rebalancer.files import MEGABYTE, Excess, read_text
-from rebalancer.operations.deploy import Fees, SourceKind, VaultSpec
-from rebalancer.oracle import MAX_DIVERGENCE_BPS, MAX_TOKEN_DECIMALS, MIN_WINDOW_SECONDS
+from rebalancer.operations.deploy import Fees, VaultSpec
+from rebalancer.oracle import MAX_DIVERGENCE_BPS
 from rebalancer.settlement import Asset, Policy
 from rebalancer.units import E18, SHARE_DECIMALS
 
@@ -58,11 +59,8 @@ MAX_BAND_BPS = 5_000
 _PRICE_DECIMALS = 18
 _NUMBER = re.compile(r"([0-9]+)(?:\.([0-9]*))?")
 _MAX_DIGITS = 78  # of 2^256
-_MAX_SECONDS = (1 << 32) - 1  # 32 bits in the OracleHub
 _MAX_BPS = 10_000
 _POOL_ID = re.compile(r"0x[0-9a-fA-F]{64}")
-_GETTER = re.compile(r"[A-Za-z_$][\w$]*\(\)")
-_SOURCE_KINDS = {kind.name.lower(): kind for kind in SourceKind if kind is not SourceKind.NONE}
 
 T = TypeVar("T")
 
@@ -73,7 +71,8 @@ class FeedLine:
 
     `quote` is what it answers in, None for USD. `name` is given where `token` is no token but stands for something that has a price.
     `description` is what the feed calls itself, where that is not the token's symbol and the unit.
-    `where` is the section it was read from, for sentences.
+    `where` is the section it was read from, for sentences. `kind` and the `values` of its keys are given where the feed is read through
+    an adapter; None for a plain one.
     """
 
     token: str
@@ -86,6 +85,8 @@ class FeedLine:
     name: str | None = None
     where: str = "feeds"
     description: str | None = None
+    kind: PriceSource | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -110,20 +111,17 @@ class PoolLine:
 
 @dataclass(frozen=True)
 class SourceLine:
-    """A token's second source as a person names it. What a kind does not need is None: see chain.example.toml.
+    """A token's second source as a person names it: which price source it is, and what that is told."""
 
-    `span_seconds` is a feed's heartbeat or an average's window, `function` a getter's.
-    """
-
-    token: str
-    kind: SourceKind
-    address: str
+    kind: PriceSource
+    named: Named
     max_divergence_bps: int
-    span_seconds: int = 0
-    decimals: int | None = None
-    function: str | None = None
-    quote: str | None = None
     where: str = "sources"
+
+    @property
+    def token(self) -> str:
+        """Whose price it is."""
+        return self.named.token
 
 
 @dataclass(frozen=True)
@@ -275,18 +273,27 @@ def load_chain_spec(path: Path) -> ChainSpec:
         token = line.address("token")
         if any(feed.token == token for feed in feeds):
             raise line.wrong("token", f"{token} has a feed already; remove one of them")
+        kind = _kind(line, "feed")
+        if not kind.timed:
+            raise line.wrong(
+                "kind", f"{kind.word} can only be a second source; use it in [[sources]]"
+            )
+        named = kind.named(line, token)
+        plain = kind is PRICE_SOURCES["feed"]
         feeds.append(
             FeedLine(
                 token,
-                line.address("address"),
-                line.between("heartbeat_seconds", 1, _MAX_SECONDS),
-                line.whole("decimals", None),
+                named.values["address"],
+                named.heartbeat_seconds,
+                named.values.get("decimals"),
                 line.amount("min_price", _PRICE_DECIMALS, None),
                 line.amount("max_price", _PRICE_DECIMALS, None),
-                line.address("quote", None),
+                named.quote,
                 line.text("name", None),
                 line.name,
                 line.text("description", None),
+                None if plain else kind,
+                named.values,
             )
         )
         line.close()
@@ -299,13 +306,13 @@ def load_chain_spec(path: Path) -> ChainSpec:
             raise line.wrong("token", f"{source.token} has no feed; give it one under [[feeds]]")
         if any(other.token == source.token for other in sources):
             raise line.wrong("token", f"{source.token} has a second source already; remove one")
-        _check_quote(line, source.quote, priced)
+        _check_quote(line, source.named.quote, priced)
         sources.append(source)
     sequencer = None
     if table.has("sequencer"):
         part = table.table("sequencer")
         sequencer = SequencerLine(
-            part.address("feed"), part.between("grace_seconds", 1, _MAX_SECONDS)
+            part.address("feed"), part.between("grace_seconds", 1, MAX_SECONDS)
         )
         part.close()
     spec = ChainSpec(
@@ -354,47 +361,18 @@ def _check_quote(line: _Table, quote: str | None, priced: Mapping[str, FeedLine]
         raise line.wrong("quote", f"{quote} has no feed in USD; give it one under [[feeds]]")
 
 
-def _read_source(line: _Table) -> SourceLine:
-    name = line.text("kind")
-    kind = _SOURCE_KINDS.get(name)
+def _kind(line: _Table, default: Any) -> PriceSource:
+    word = line.text("kind", default)
+    kind = PRICE_SOURCES.get(word)
     if kind is None:
-        raise line.wrong("kind", f"{name!r} is none of {', '.join(_SOURCE_KINDS)}")
-    token = line.address("token")
+        raise line.wrong("kind", f"{word!r} is none of {', '.join(PRICE_SOURCES)}")
+    return kind
+
+
+def _read_source(line: _Table) -> SourceLine:
+    kind, token = _kind(line, _NEEDED), line.address("token")
     divergence = line.between("max_divergence_bps", 1, MAX_DIVERGENCE_BPS)
-    where = line.name
-    match kind:
-        case SourceKind.FEED:
-            found = SourceLine(
-                token,
-                kind,
-                line.address("address"),
-                divergence,
-                line.between("heartbeat_seconds", 1, _MAX_SECONDS),
-                line.whole("decimals", None),
-                quote=line.address("quote", None),
-                where=where,
-            )
-        case SourceKind.UNISWAP_V3_TWAP:
-            window = line.between("window_seconds", MIN_WINDOW_SECONDS, _MAX_SECONDS)
-            found = SourceLine(token, kind, line.address("pool"), divergence, window, where=where)
-        case SourceKind.ERC4626:
-            found = SourceLine(token, kind, token, divergence, where=where)
-        case _:
-            function = line.text("function")
-            if not _GETTER.fullmatch(function):
-                raise line.wrong(
-                    "function", f"{function!r} is no signature such as stEthPerToken()"
-                )
-            found = SourceLine(
-                token,
-                kind,
-                line.address("address", token),
-                divergence,
-                decimals=line.between("decimals", 0, MAX_TOKEN_DECIMALS),
-                function=function,
-                quote=line.address("quote", None),
-                where=where,
-            )
+    found = SourceLine(kind, kind.named(line, token), divergence, line.name)
     line.close()
     return found
 

@@ -7,15 +7,13 @@ sources that answer as they should and agree (`rebalancer.operations.feeds` hold
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from eth_utils.crypto import keccak
-
-from rebalancer.abi import at_block
 from rebalancer.block import Block
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.deployment import DeployedFeed, DeployedToken, Deployment
 from rebalancer.chain.pools import fee_pips_of, find_v4_ref, find_venue, read_pools
+from rebalancer.chain.price_sources import PRICE_SOURCES, Found, Named
 from rebalancer.chain.rpc import Rpc
 from rebalancer.chain.snapshot import read_block
 from rebalancer.errors import (
@@ -28,25 +26,15 @@ from rebalancer.errors import (
     SequencerUnwatched,
     SourceUnsound,
 )
-from rebalancer.operations.deploy import FeedSpec, SourceKind, SourceSpec
+from rebalancer.operations.deploy import FeedSpec, SourceSpec
 from rebalancer.operations.feeds import FeedClaim
 from rebalancer.operations.spec import ChainSpec, FeedLine, PoolLine, SequencerLine, SourceLine
-from rebalancer.oracle import (
-    MAX_FEED_DECIMALS,
-    MAX_TOKEN_DECIMALS,
-    diverges,
-    feed_price_e18,
-    in_usd_e18,
-    mean_tick,
-    rate_e18,
-    tick_price_e18,
-)
+from rebalancer.oracle import MAX_FEED_DECIMALS, diverges, in_usd_e18
 from rebalancer.texts import LONGEST_SYMBOL, safe_text
 from rebalancer.units import BPS
 from rebalancer.venues import PoolRef, Token
 from rebalancer.venues.model import ETHER_ADDRESS
 from rebalancer.wellknown import SEQUENCED
-from rebalancer.words import span
 
 __all__ = [
     "Priced",
@@ -63,16 +51,16 @@ _SANE_FACTOR = 20
 _HEARTBEAT_MARGIN_BPS = 2_500
 """An answer takes some time to be mined after its heartbeat."""
 
-_NO_SELECTOR = bytes(4)
 _USD = "0x" + "00" * 20
 
 
 @dataclass(frozen=True, slots=True)
 class Priced:
-    """How a token will be priced, and what that says now in USD times 1e18."""
+    """How a token will be priced, what that says now in USD times 1e18, and whose answers become the price."""
 
     spec: FeedSpec
     price_e18: int
+    reads: tuple[str, ...] = ()
 
 
 def read_chain(rpc: Rpc, spec: ChainSpec) -> Deployment:
@@ -117,44 +105,30 @@ def read_feeds(rpc: Rpc, lines: Sequence[FeedLine]) -> dict[str, Priced]:
         FeedUnsound: other decimals than said, or an answer that is not positive, stale, or outside its range.
         ContractMissing: there is no feed at an address.
     """
-    now = read_block(rpc).timestamp
+    block = read_block(rpc)
     found: dict[str, Priced] = {}
     for line in sorted(lines, key=lambda line: line.quote is not None):
         heartbeat = _with_margin(line.heartbeat_seconds)
-        answer_e18, decimals = _read_answer(rpc, line.address, line.decimals, heartbeat, now)
+        kind = line.kind or PRICE_SOURCES["feed"]
+        values = {"address": line.address, "decimals": line.decimals, **line.values}
+        source = kind.read(rpc, Named(line.token, line.quote, heartbeat, values), block)
         quote_e18 = None if line.quote is None else found[line.quote].price_e18
-        price_e18 = in_usd_e18(answer_e18, quote_e18)
+        price_e18 = in_usd_e18(source.price_e18, quote_e18)
         low = line.min_price_e18 or max(1, price_e18 // _SANE_FACTOR)
         high = line.max_price_e18 or price_e18 * _SANE_FACTOR
         if not low <= price_e18 <= high:
             why = f"its price times 1e18 is {price_e18}, outside {low} to {high}"
             raise FeedUnsound(line.address, why)
+        decimals = MAX_FEED_DECIMALS if line.kind else int(str(source.params[1]))
         spec = FeedSpec(line.address, decimals, heartbeat, low, high, line.quote or _USD)
-        found[line.token] = Priced(spec, price_e18)
+        if line.kind is not None:
+            spec = replace(spec, adapter=kind.adapter, params=kind.params(*source.params))
+        found[line.token] = Priced(spec, price_e18, source.reads)
     return found
 
 
 def _with_margin(heartbeat_seconds: int) -> int:
     return heartbeat_seconds * (BPS + _HEARTBEAT_MARGIN_BPS) // BPS
-
-
-def _read_answer(
-    rpc: Rpc, address: str, expected_decimals: int | None, heartbeat: int, now: int
-) -> tuple[int, int]:
-    """A feed's answer times 1e18, and its decimals."""
-    contract = contract_at(rpc, "AggregatorV3Interface", address)
-    decimals = contract.call("decimals")
-    if expected_decimals is not None and decimals != expected_decimals:
-        raise FeedUnsound(address, f"it has {decimals} decimals, not {expected_decimals}")
-    if decimals > MAX_FEED_DECIMALS:
-        raise FeedUnsound(address, f"it has {decimals} decimals, above {MAX_FEED_DECIMALS}")
-    _, answer, _, updated_at, _ = contract.call("latestRoundData")
-    if answer <= 0:
-        raise FeedUnsound(address, f"its answer is {answer}, which is no price")
-    if now - updated_at > heartbeat:
-        why = f"its answer is {span(now - updated_at)} old and may be {span(heartbeat)}"
-        raise FeedUnsound(address, why)
-    return feed_price_e18(answer, decimals), decimals
 
 
 def read_sources(
@@ -170,17 +144,20 @@ def read_sources(
     block = read_block(rpc)
     found = {}
     for line in lines:
-        spec, ratio_e18 = _SOURCES[line.kind](rpc, line, block)
-        quote = None if spec.quote == _USD else feeds.get(spec.quote)
-        if spec.quote != _USD and (quote is None or quote.spec.quote != _USD):
-            raise SourceUnsound(line.token, f"its quote {spec.quote} has no feed in USD")
-        shared = _shared(feeds, line.token, spec)
+        named = line.named
+        if line.kind.timed:
+            named = replace(named, heartbeat_seconds=_with_margin(named.heartbeat_seconds))
+        source = line.kind.read(rpc, named, block)
+        quote = None if source.quote is None else feeds.get(source.quote)
+        if source.quote is not None and (quote is None or quote.spec.quote != _USD):
+            raise SourceUnsound(line.token, f"its quote {source.quote} has no feed in USD")
+        shared = _shared(feeds, line.token, source)
         if shared is not None:
             why = (
                 f"it rests on {shared}, and so does the token's feed: both would be wrong together"
             )
             raise SourceUnsound(line.token, why)
-        price_e18 = in_usd_e18(ratio_e18, quote.price_e18 if quote else None)
+        price_e18 = in_usd_e18(source.price_e18, quote.price_e18 if quote else None)
         primary_e18 = feeds[line.token].price_e18
         if diverges(primary_e18, price_e18, line.max_divergence_bps):
             raise SourceUnsound(
@@ -188,110 +165,27 @@ def read_sources(
                 f"it says {price_e18} and the feed {primary_e18}, times 1e18, "
                 f"which differ by more than {line.max_divergence_bps} bps",
             )
-        found[line.token] = spec
+        found[line.token] = SourceSpec.of(
+            line.kind,
+            *source.params,
+            max_divergence_bps=line.max_divergence_bps,
+            heartbeat_seconds=named.heartbeat_seconds,
+            quote=source.quote,
+        )
     return found
 
 
-def _shared(feeds: Mapping[str, Priced], token: str, source: SourceSpec) -> str | None:
+def _shared(feeds: Mapping[str, Priced], token: str, source: Found) -> str | None:
     """The quote or feed that stands behind both sources of a token, as OracleHub looks for it; None if there is none."""
-    feed = feeds[token].spec
-    if feed.quote == source.quote != _USD:
-        return source.quote
+    feed = feeds[token]
+    quote = None if feed.spec.quote == _USD else feed.spec.quote
+    if quote is not None and quote == source.quote:
+        return quote
     primary, second = (
-        {behind, *(feeds[quote].spec.feed for quote in (quote,) if quote != _USD)}
-        for behind, quote in ((feed.feed, feed.quote), (source.target, source.quote))
+        {*reads, *(feeds[one].reads if one is not None else ())}
+        for reads, one in ((feed.reads, quote), (source.reads, source.quote))
     )
     return min(primary & second, default=None)
-
-
-def _read_second_feed(rpc: Rpc, line: SourceLine, block: Block) -> tuple[SourceSpec, int]:
-    heartbeat = _with_margin(line.span_seconds)
-    answer_e18, decimals = _read_answer(
-        rpc, line.address, line.decimals, heartbeat, block.timestamp
-    )
-    return _source(line, heartbeat, decimals, 0, line.quote), answer_e18
-
-
-def _read_average(rpc: Rpc, line: SourceLine, block: Block) -> tuple[SourceSpec, int]:
-    pool = contract_at(rpc, "UniswapV3Pool", line.address)
-    pair = [pool.call(name, block=block.hash).lower() for name in ("token0", "token1")]
-    if line.token not in pair:
-        raise SourceUnsound(line.token, f"the pool {line.address} is of {' and '.join(pair)}")
-    base_is_token0 = pair[0] == line.token
-    quote = pair[base_is_token0]
-    decimals = [_read_decimals(rpc, token) for token in (line.token, quote)]
-    try:
-        sums, _ = pool.call("observe", [line.span_seconds, 0], block=block.hash)
-    except ContractReverted as refusal:
-        why = f"the pool {line.address} does not look back {line.span_seconds} s: {refusal}"
-        raise SourceUnsound(line.token, why.rstrip(".")) from None
-    tick = mean_tick(sums[0], sums[1], line.span_seconds)
-    price_e18 = tick_price_e18(tick if base_is_token0 else -tick, *decimals)
-    return _source(line, line.span_seconds, decimals[1], decimals[0], quote), price_e18
-
-
-def _read_vault_rate(rpc: Rpc, line: SourceLine, block: Block) -> tuple[SourceSpec, int]:
-    vault = contract_at(rpc, "IERC4626", line.token)
-    quote = vault.call("asset", block=block.hash).lower()
-    share_decimals, decimals = (_read_decimals(rpc, token) for token in (line.token, quote))
-    rate = vault.call("convertToAssets", 10**share_decimals, block=block.hash)
-    return _source(line, 0, decimals, share_decimals, quote), _rated(line, rate, decimals)
-
-
-def _read_getter(rpc: Rpc, line: SourceLine, block: Block) -> tuple[SourceSpec, int]:
-    selector = keccak(text=str(line.function))[:4]
-    message = {"to": line.address, "data": "0x" + selector.hex()}
-    try:
-        answer = rpc.call("eth_call", message, at_block(block.hash))
-    except RpcRejected:
-        answer = "0x"
-    raw = bytes.fromhex(str(answer).removeprefix("0x"))
-    if len(raw) < 32:
-        raise SourceUnsound(line.token, f"{line.address} does not answer {line.function}")
-    decimals = line.decimals or 0
-    spec = _source(line, 0, decimals, 0, line.quote, selector)
-    return spec, _rated(line, int.from_bytes(raw[:32]), decimals)
-
-
-def _rated(line: SourceLine, rate: int, decimals: int) -> int:
-    if rate == 0:
-        raise SourceUnsound(line.token, "its rate is 0, which is no price")
-    return rate_e18(rate, decimals)
-
-
-def _read_decimals(rpc: Rpc, token: str) -> int:
-    decimals = int(contract_at(rpc, "IERC20Metadata", token).call("decimals"))
-    if decimals > MAX_TOKEN_DECIMALS:
-        raise SourceUnsound(token, f"{token} has {decimals} decimals, above {MAX_TOKEN_DECIMALS}")
-    return decimals
-
-
-def _source(
-    line: SourceLine,
-    span_seconds: int,
-    decimals: int,
-    token_decimals: int,
-    quote: str | None,
-    selector: bytes = _NO_SELECTOR,
-) -> SourceSpec:
-    return SourceSpec(
-        line.kind,
-        line.address,
-        span_seconds,
-        decimals,
-        token_decimals,
-        selector,
-        quote or _USD,
-        line.max_divergence_bps,
-    )
-
-
-_SOURCES = {
-    SourceKind.FEED: _read_second_feed,
-    SourceKind.UNISWAP_V3_TWAP: _read_average,
-    SourceKind.ERC4626: _read_vault_rate,
-    SourceKind.GETTER: _read_getter,
-}
 
 
 def feed_claims(lines: Sequence[FeedLine], deployment: Deployment) -> tuple[FeedClaim, ...]:

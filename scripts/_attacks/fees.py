@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from rebalancer.chain.price_sources import PRICE_SOURCES
 from rebalancer.devnet.stage import Actor
 from rebalancer.errors import ContractReverted
-from rebalancer.operations.deploy import SourceKind, SourceSpec, set_source
+from rebalancer.operations.deploy import SourceSpec, set_source
 from rebalancer.units import BPS, E18
 from scripts._attacks.field import DAY, MILLION, Field, Result, Tally, act, dollars
 from scripts._attacks.search import best
@@ -129,10 +130,13 @@ def _off_source(field: Field) -> Result:
     weth = field.tokens["WETH"].address
     other = field.chain.deploy("MockAggregator", 8, "second", sender=field.thief)
     field.send(other, "push", 2_000 * 10**8, sender=field.thief)
-    spec = SourceSpec(
-        SourceKind.FEED, other.address, 90 * DAY, 8, 0, bytes(4), "0x" + "00" * 20, _DIVERGENCE_BPS
+    spec = SourceSpec.of(
+        PRICE_SOURCES["feed"],
+        *(other.address, 8),
+        heartbeat_seconds=90 * DAY,
+        max_divergence_bps=_DIVERGENCE_BPS,
     )
-    set_source(field.account(Actor.OWNER.address), field.stage.system.oracle, weth, spec)
+    set_source(field.account(Actor.OWNER.address), field.stage.system, weth, spec)
 
     def attack(parameters: tuple[int, ...]) -> Tally:
         tally = Tally()

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from math import isqrt
 
 from rebalancer.chain.contracts import contract_at
+from rebalancer.chain.price_sources import PRICE_SOURCES
 from rebalancer.devnet.stage import Actor
 from rebalancer.errors import ContractReverted, PolicyRefused
 from rebalancer.operations.actions import deposit_token, withdraw_token
-from rebalancer.operations.deploy import SourceKind, SourceSpec, set_source
+from rebalancer.operations.deploy import SourceSpec, set_source
 from rebalancer.send.signer import devnet_signer
 from rebalancer.send.wallet import Wallet
 from rebalancer.units import BPS, E18
@@ -108,17 +109,13 @@ def _watch_average(field: Field) -> str:
         field.wait(seconds)
         field.move()
     field.wait(_WINDOW_SECONDS)
-    spec = SourceSpec(
-        kind=SourceKind.UNISWAP_V3_TWAP,
-        target=pool,
-        span_seconds=_WINDOW_SECONDS,
-        decimals=6,
-        token_decimals=18,
-        selector=bytes(4),
+    spec = SourceSpec.of(
+        PRICE_SOURCES["uniswap_v3_twap"],
+        *(pool, _WINDOW_SECONDS, 18, 6, int(weth, 16) < int(usdc, 16)),
         quote=usdc,
         max_divergence_bps=_DIVERGENCE_BPS,
     )
-    set_source(field.account(Actor.OWNER.address), field.stage.system.oracle, weth, spec)
+    set_source(field.account(Actor.OWNER.address), field.stage.system, weth, spec)
     return pool
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from rebalancer.chain.contracts import BoundContract
+from rebalancer.chain.price_sources import PRICE_SOURCES
 from rebalancer.devnet.stage import Actor
 from rebalancer.errors import ContractReverted, PolicyRefused
 from rebalancer.operations.deploy import (
     FeedSpec,
-    SourceKind,
     SourceSpec,
     assign_vault_roles,
     set_feed,
@@ -37,17 +37,13 @@ def add_share(field: Field, underlying: BoundContract, *, checked: bool) -> Boun
     hub, owner = field.stage.system.oracle, field.account(_OWNER)
     set_feed(owner, hub, share.address, FeedSpec(feed.address, 8, 90 * DAY, 1, 10**30))
     if checked:
-        spec = SourceSpec(
-            kind=SourceKind.ERC4626,
-            target=share.address,
-            span_seconds=0,
-            decimals=18,
-            token_decimals=18,
-            selector=bytes(4),
+        spec = SourceSpec.of(
+            PRICE_SOURCES["erc4626"],
+            *(18, 18),
             quote=underlying.address,
             max_divergence_bps=_DIVERGENCE_BPS,
         )
-        set_source(owner, hub, share.address, spec)
+        set_source(owner, field.stage.system, share.address, spec)
     field.decimals[share.address] = 18
     field.fix_price(share.address, E18)
     return share
@@ -300,11 +296,13 @@ def _two_sources(field: Field) -> Result:
     weth = field.tokens["WETH"].address
     market = field.chain.deploy("MockAggregator", 8, "market", sender=_OWNER)
     field.send(market, "push", 2_000 * 10**8, sender=_OWNER)
-    spec = SourceSpec(
-        *(SourceKind.FEED, market.address, 90 * DAY, 8, 0, bytes(4), "0x" + "00" * 20),
+    spec = SourceSpec.of(
+        PRICE_SOURCES["feed"],
+        *(market.address, 8),
+        heartbeat_seconds=90 * DAY,
         max_divergence_bps=_DIVERGENCE_BPS,
     )
-    set_source(field.account(_OWNER), field.stage.system.oracle, weth, spec)
+    set_source(field.account(_OWNER), field.stage.system, weth, spec)
     field.move({"BTC": 33_000 * 10**8})
     field.send(field.vault, "poke", sender=field.thief)
     field.move(seconds=policy.slippage_ramp_seconds)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from random import Random
 
 from rebalancer.chain.contracts import contract_at
+from rebalancer.chain.price_sources import PRICE_SOURCES
 from rebalancer.devnet.stage import Actor
-from rebalancer.operations.deploy import SourceKind, SourceSpec, set_source
+from rebalancer.operations.deploy import SourceSpec, set_source
 from rebalancer.send.attempt import State
 from tests.chaos.arena import Arena
 from tests.chaos.play import CHAIN_ERROR, GWEI, count, reason
@@ -223,11 +224,13 @@ def diverging_feed(arena: Arena, strength: float, seed: int) -> None:
         weth = stage.deployment.listed("WETH")
         second = stage.chain.deploy("MockAggregator", 8, "ETH / USD, again")
         stage.chain.transact(second, "push", arena.answer("ETH/USD"))
-        nobody = "0x" + "00" * 20
-        source = SourceSpec(
-            SourceKind.FEED, second.address, 86_400, 8, weth.decimals, b"\0" * 4, nobody, 100
+        source = SourceSpec.of(
+            PRICE_SOURCES["feed"],
+            *(second.address, 8),
+            heartbeat_seconds=86_400,
+            max_divergence_bps=100,
         )
-        set_source(stage.wallet(Actor.OWNER), stage.system.oracle, weth.address, source)
+        set_source(stage.wallet(Actor.OWNER), stage.system, weth.address, source)
     before = arena.epochs
     arena.move()
     arena.done["diverging feed"] += 1

@@ -18,6 +18,7 @@ from rebalancer.chain import snapshot
 from rebalancer.chain.artifacts import load_artifact
 from rebalancer.chain.contracts import contract_at
 from rebalancer.chain.interfaces import interface
+from rebalancer.chain.price_sources import PRICE_SOURCES
 from rebalancer.chain.system import Role
 from rebalancer.operations import actions, deploy
 from rebalancer.reasons import LENS_REASONS
@@ -95,11 +96,17 @@ def test_constants_are_the_contracts(repo_root: Path) -> None:
 
     hub = source(repo_root, "OracleHub.sol")
     twap = source(repo_root, "feeds/UniswapV3Twap.sol")
-    for name in (
-        *("MAX_FEED_DECIMALS", "MAX_TOKEN_DECIMALS", "MAX_DIVERGENCE_BPS", "MIN_WINDOW_SECONDS"),
-        *("E18", "BPS"),
-    ):
+    for name in ("MAX_FEED_DECIMALS", "MAX_DIVERGENCE_BPS", "E18", "BPS"):
         assert constant(hub, name) == getattr(oracle, name), name
+    assert constant(source(repo_root, "feeds/Chainlink.sol"), "MAX_DECIMALS") == (
+        oracle.MAX_FEED_DECIMALS
+    )
+    assert constant(source(repo_root, "feeds/PriceSource.sol"), "MAX_TOKEN_DECIMALS") == (
+        oracle.MAX_TOKEN_DECIMALS
+    )
+    assert constant(source(repo_root, "feeds/UniswapV3TwapFeed.sol"), "MIN_WINDOW_SECONDS") == (
+        oracle.MIN_WINDOW_SECONDS
+    )
     assert constant(twap, "MAX_TICK") == oracle.MAX_TICK
 
     assert constant(library, "E18") == units.E18
@@ -178,20 +185,22 @@ def test_feed_and_vault_specs_are_given_in_the_contracts_order() -> None:
     set_feed = functions["setFeed"].inputs.names
     set_quoted_feed = functions["setQuotedFeed"].inputs.names
     assert set_quoted_feed == (*set_feed, "quote")
-    assert [snake(name) for name in set_quoted_feed[1:]] == [
-        {"decimals": "feed_decimals"}.get(field.name, field.name)
-        for field in fields(deploy.FeedSpec)
-    ]
+    spec = [field.name for field in fields(deploy.FeedSpec)]
+    names = {"decimals": "feed_decimals"}
+    plain = [names.get(name, name) for name in spec if name not in ("adapter", "params")]
+    assert [snake(name) for name in set_quoted_feed[1:]] == plain
+    adapted = [name for name in set_quoted_feed if name not in ("feed", "feedDecimals")]
+    expected = ("token", "adapter", *adapted[1:], "params")
+    assert functions["setAdaptedFeed"].inputs.names == expected
 
 
-def test_kinds_of_a_second_source_are_the_oracles(repo_root: Path) -> None:
-    kinds = members(source(repo_root, "interfaces/IOracleHub.sol"), "Kind")
-
-    # Named by what is between capitals: UniswapV3Twap is UNISWAP_V3_TWAP.
-    assert [re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind).upper() for kind in kinds] == [
-        kind.name for kind in deploy.SourceKind
-    ]
-    assert [kind.value for kind in deploy.SourceKind] == list(range(len(kinds)))
+def test_packed_parameters_are_as_long_as_their_adapters_expect(repo_root: Path) -> None:
+    """By the length that each adapter's `check` holds them to."""
+    sizes = {"address": 20, "bool": 1, "bytes4": 4, "uint8": 1, "uint32": 4, "uint128": 16}
+    for row in PRICE_SOURCES.values():
+        text = source(repo_root, f"feeds/{row.adapter}.sol")
+        (length,) = re.findall(r"_checkLength\(params, (\d+)\)", text)
+        assert sum(sizes[one] for one in row.types) == int(length), row.word
 
 
 def test_refusals_of_the_policy_are_errors_of_the_contracts(repo_root: Path) -> None:

@@ -560,10 +560,10 @@ def test_arguments_that_do_not_fit_are_refused(texts: list[str], why: str) -> No
 def test_arguments_of_every_kind_are_read() -> None:
     address = "0x" + "Ab" * 20
     set_source = interface("OracleHub").functions["setSource"]
-    source = f'[4, "{address}", 0, 18, 0, "0x035faf82", "{address}", 100]'
+    source = f'["{address}", 1, 100, "{address}", "0x1212"]'
     assert parse_arguments(set_source, [address, source]) == [
         address.lower(),
-        (4, address.lower(), 0, 18, 0, bytes.fromhex("035faf82"), address.lower(), 100),
+        (address.lower(), 1, 100, address.lower(), b"\x12\x12"),
     ]
     close = interface("AccessManager").functions["setTargetClosed"]
     assert parse_arguments(close, [address, "true"]) == [address.lower(), True]

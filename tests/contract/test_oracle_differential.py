@@ -8,7 +8,8 @@ from random import Random
 import pytest
 
 from rebalancer.chain.contracts import BoundContract, contract_at
-from rebalancer.operations.deploy import FeedSpec, SourceKind, SourceSpec, set_feed, set_source
+from rebalancer.chain.price_sources import PRICE_SOURCES
+from rebalancer.operations.deploy import FeedSpec, SourceSpec, set_feed, set_source
 from rebalancer.oracle import (
     MAX_TICK,
     Fault,
@@ -22,8 +23,6 @@ from rebalancer.oracle import (
 from rebalancer.units import E18
 from tests.contract.world import World
 
-USD = "0x" + "00" * 20
-NO_SELECTOR = bytes(4)
 RATE = bytes.fromhex("035faf82")
 """stEthPerToken()"""
 
@@ -69,17 +68,13 @@ def new_token(world: World, decimals: int) -> BoundContract:
 def set_average(
     world: World, base: str, quote: str, pool: str, decimals: Sequence[int], window: int
 ) -> None:
-    spec = SourceSpec(
-        SourceKind.UNISWAP_V3_TWAP,
-        pool,
-        window,
-        decimals[1],
-        decimals[0],
-        NO_SELECTOR,
-        quote,
-        2_000,
+    spec = SourceSpec.of(
+        PRICE_SOURCES["uniswap_v3_twap"],
+        *(pool, window, *decimals, int(base, 16) < int(quote, 16)),
+        quote=quote,
+        max_divergence_bps=2_000,
     )
-    set_source(world.owner, world.system.oracle, base, spec)
+    set_source(world.owner, world.system, base, spec)
 
 
 # Rates
@@ -100,17 +95,13 @@ def test_real_erc4626_share_is_priced_to_the_unit(
     deposited = 1_000 * unit + rng.randrange(unit)
     admin.transact(shares, "deposit", deposited, admin.address)
     feed_at(world, shares.address, asset_e18)
-    spec = SourceSpec(
-        SourceKind.ERC4626,
-        shares.address,
-        0,
-        asset_decimals,
-        asset_decimals + offset,
-        NO_SELECTOR,
-        asset.address,
-        100,
+    spec = SourceSpec.of(
+        PRICE_SOURCES["erc4626"],
+        *(asset_decimals + offset, asset_decimals),
+        quote=asset.address,
+        max_divergence_bps=100,
     )
-    set_source(world.owner, world.system.oracle, shares.address, spec)
+    set_source(world.owner, world.system, shares.address, spec)
 
     for _ in range(ROUNDS // 8):
         # Gains and odd amounts move the rate. OpenZeppelin: assets = shares * (total + 1) / (supply + 10^offset), down.
@@ -130,17 +121,13 @@ def test_staked_token_is_priced_by_its_own_rate_to_the_unit(world: World) -> Non
     for decimals in (0, 6, 18, 27):
         staked = admin.deploy("MockStakedToken", 10**decimals)
         feed_at(world, staked.address, ether_e18)
-        spec = SourceSpec(
-            SourceKind.GETTER,
-            staked.address,
-            0,
-            decimals,
-            0,
-            RATE,
-            world.weth.address,
-            100,
+        spec = SourceSpec.of(
+            PRICE_SOURCES["getter"],
+            *(staked.address, RATE, decimals),
+            quote=world.weth.address,
+            max_divergence_bps=100,
         )
-        set_source(world.owner, world.system.oracle, staked.address, spec)
+        set_source(world.owner, world.system, staked.address, spec)
         for _ in range(ROUNDS // 4):
             rate = rng.randrange(1, 2 ** rng.randrange(1, 128))
             admin.transact(staked, "setRate", rate)
@@ -264,7 +251,7 @@ def test_quoted_feed_and_its_stored_range_are_exact(world: World) -> None:
                 FeedSpec(ratio.address, 18, 1 << 30, low, high, bitcoin),
             )
             assert price(world, world.wbtc.address) == (expected, expected, expected, Fault.NONE)
-            *_, stored_low, stored_high, quote = world.read(
+            *_, stored_low, stored_high, quote, _ = world.read(
                 world.oracle, "feedOf", world.wbtc.address
             )
             assert (stored_low, stored_high) == stored_range_e18(low, high)
@@ -276,8 +263,13 @@ def test_divergence_limit_is_exact(world: World) -> None:
     one = feed_at(world, token, 2_000 * E18)
     other = world.admin.deploy("MockAggregator", 18, "USD too")
     world.admin.transact(other, "push", 2_000 * E18)
-    spec = SourceSpec(SourceKind.FEED, other.address, 1 << 30, 18, 0, NO_SELECTOR, USD, 2_000)
-    set_source(world.owner, world.system.oracle, token, spec)
+    spec = SourceSpec.of(
+        PRICE_SOURCES["feed"],
+        *(other.address, 18),
+        heartbeat_seconds=1 << 30,
+        max_divergence_bps=2_000,
+    )
+    set_source(world.owner, world.system, token, spec)
     limit, seen = 2_000, set()
     for _ in range(ROUNDS):
         limit = max(1, limit - rng.randrange(90))

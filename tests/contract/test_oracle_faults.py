@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 import pytest
 
 from rebalancer.chain.contracts import BoundContract
+from rebalancer.chain.price_sources import PRICE_SOURCES
 from rebalancer.chain.snapshot import VaultSnapshot, read_block, read_vaults
 from rebalancer.errors import ContractReverted
 from rebalancer.operations.deploy import (
     FeedSpec,
     Fees,
-    SourceKind,
     SourceSpec,
     set_feed,
     set_source,
@@ -53,6 +53,19 @@ class Scene:
         """What the guardian does; of this hub, nothing is assigned to anybody but the admin."""
         self.world.admin.transact(self.hub, "removeFeed", self.world.weth.address)
 
+    def pause(self) -> None:
+        """WETH's feed is read beside a flag, which is set."""
+        admin, row = self.world.admin, PRICE_SOURCES["pausable_feed"]
+        pauser = admin.deploy("MockPauser")
+        params = row.params(self.feed.address, 8, pauser.address)
+        bounds = (HEARTBEAT, 1, 10_000 * E18)
+        spec = FeedSpec(self.feed.address, 18, *bounds, adapter=row.adapter, params=params)
+        set_feed(
+            *(admin, self.hub.address, self.world.weth.address, spec),
+            self.world.system.price_sources,
+        )
+        self.world.stranger.transact(pauser, "setOraclePaused", True)
+
     def fail(self, feed: BoundContract) -> None:
         """From now on the feed reverts."""
         self.world.stranger.transact(feed, "setFailing", True)
@@ -68,6 +81,7 @@ FAULTS: Mapping[Fault, Callable[[Scene], None]] = {
     Fault.SEQUENCER_DOWN: lambda s: s.push(s.uptime, 1),
     Fault.GRACE_PERIOD: lambda s: s.push(s.uptime, 0),
     Fault.SECOND_UNSOUND: lambda s: s.fail(s.second),
+    Fault.PAUSED: lambda s: s.pause(),
 }
 
 
@@ -90,9 +104,13 @@ def scene(world: World) -> Scene:
         feeds.append(feed)
     second = admin.deploy("MockAggregator", 8, "USD too")
     admin.transact(second, "push", 2_000 * 10**8)
-    kind = SourceKind.FEED
-    source = SourceSpec(kind, second.address, HEARTBEAT, 8, 0, bytes(4), "0x" + "00" * 20, 100)
-    set_source(admin, hub.address, world.weth.address, source)
+    source = SourceSpec.of(
+        PRICE_SOURCES["feed"],
+        *(second.address, 8),
+        heartbeat_seconds=HEARTBEAT,
+        max_divergence_bps=100,
+    )
+    set_source(admin, replace(world.system, oracle=hub.address), world.weth.address, source)
     owner.transact(vault, "setOracle", hub.address)
     # Bob holds shares, and a claim on WBTC.
     shares = 1_000 * E18
@@ -144,7 +162,7 @@ def test_fault_stops_rebalancing_with_its_code_and_nothing_else(scene: Scene, fa
     assert snapshot.reason is Reason.ORACLE_FAULT
     assert snapshot.basket.prices[WETH].fault == fault
     block = read_block(world.chain.rpc)
-    (reading,) = read_prices(world.chain.rpc, scene.hub.address, [world.weth.address], block)
+    (reading,) = read_prices(world.chain.rpc, scene.hub.address, [world.weth.address], block, {})
     assert reading.fault is fault
     assert reading.sentence.startswith(
         "its two sources differ by 105 bps" if fault is Fault.DIVERGED else fault.words
@@ -188,9 +206,11 @@ def test_prices_without_a_hub_of_their_own_say_so(scene: Scene) -> None:
     """What a token without a feed and a second source has: no price, no quote, no divergence."""
     world = scene.world
     block = read_block(world.chain.rpc)
-    (reading,) = read_prices(world.chain.rpc, scene.hub.address, [world.stranger.address], block)
+    (reading,) = read_prices(
+        world.chain.rpc, scene.hub.address, [world.stranger.address], block, {}
+    )
 
-    assert (reading.fault, reading.second, reading.quote) == (Fault.NO_FEED, SourceKind.NONE, None)
+    assert (reading.fault, reading.second, reading.quote) == (Fault.NO_FEED, None, None)
     assert (reading.divergence_bps, reading.max_divergence_bps) == (None, None)
     assert reading.sentence == "no feed is set for it"
 
@@ -198,7 +218,7 @@ def test_prices_without_a_hub_of_their_own_say_so(scene: Scene) -> None:
 def test_unsound_second_source_is_named_with_its_own_fault(scene: Scene) -> None:
     scene.push(scene.second, -1)
     world, block = scene.world, read_block(scene.world.chain.rpc)
-    (reading,) = read_prices(world.chain.rpc, scene.hub.address, [world.weth.address], block)
+    (reading,) = read_prices(world.chain.rpc, scene.hub.address, [world.weth.address], block, {})
 
     assert (
         reading.sentence

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pytest
 
 from rebalancer.chain.contracts import BoundContract, contract_at
+from rebalancer.chain.price_sources import PRICE_SOURCES
 from rebalancer.chain.receipt import Receipt
-from rebalancer.operations.deploy import SourceKind, SourceSpec, set_source
+from rebalancer.operations.deploy import SourceSpec, set_source
 from rebalancer.units import E18
 from tests.contract.world import World, refused
 
@@ -23,7 +24,6 @@ class Average:
 
     world: World
     pool: BoundContract
-    spec: SourceSpec
 
     def swap(self, usdc: int) -> Receipt:
         """Buy WETH for whole USDC, in a block of its own."""
@@ -50,25 +50,21 @@ class Average:
         """The pool's tick of now."""
         return int(self.world.read(self.pool, "slot0")[1])
 
-    def set(self, span_seconds: int = WINDOW) -> None:
-        world, spec = self.world, replace(self.spec, span_seconds=span_seconds)
-        set_source(world.owner, world.system.oracle, world.weth.address, spec)
+    def set(self, window_seconds: int = WINDOW) -> None:
+        world = self.world
+        spec = SourceSpec.of(
+            PRICE_SOURCES["uniswap_v3_twap"],
+            *(self.pool.address, window_seconds, 18, 6, world.weth_is_token0),
+            quote=world.usdc.address,
+            max_divergence_bps=100,
+        )
+        set_source(world.owner, world.system, world.weth.address, spec)
 
 
 @pytest.fixture
 def average(world: World) -> Average:
     pool = contract_at(world.chain.rpc, "UniswapV3Pool", world.pool(world.weth, world.usdc))
-    spec = SourceSpec(
-        kind=SourceKind.UNISWAP_V3_TWAP,
-        target=pool.address,
-        span_seconds=WINDOW,
-        decimals=6,
-        token_decimals=18,
-        selector=bytes(4),
-        quote=world.usdc.address,
-        max_divergence_bps=100,
-    )
-    made = Average(world, pool, spec)
+    made = Average(world, pool)
     world.stranger.transact(pool, "increaseObservationCardinalityNext", 16)
     made.swap(1)
     world.chain.mine(at=world.chain.now() + WINDOW)
@@ -123,8 +119,9 @@ def test_average_follows_a_price_that_stays_and_stops_trading(average: Average) 
 
 def test_average_over_more_than_the_pool_remembers_is_refused(average: Average) -> None:
     # One observation is all a pool keeps until somebody pays for more; that one is WINDOW old.
-    with refused("UnsoundSource", source=average.pool.address, fault=CALL_FAILED):
-        average.set(span_seconds=100 * 86_400)
+    adapter = average.world.system.price_sources["UniswapV3TwapFeed"]
+    with refused("UnsoundSource", adapter=adapter, fault=CALL_FAILED):
+        average.set(window_seconds=100 * 86_400)
 
 
 def test_average_of_a_pool_that_is_gone_stops_and_starts_nothing(average: Average) -> None:

@@ -54,7 +54,7 @@ from tests.contract.world import World, as_list
 
 FAULTS = (
     *("None", "NoFeed", "CallFailed", "NotPositive", "Stale", "OutOfRange"),
-    *("Diverged", "SequencerDown", "GracePeriod", "SecondUnsound"),
+    *("Diverged", "SequencerDown", "GracePeriod", "SecondUnsound", "Paused"),
 )
 """IOracleHub.Fault, by number."""
 

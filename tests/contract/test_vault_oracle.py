@@ -123,7 +123,7 @@ def test_price_is_scaled_to_18_decimals(feed: Feed) -> None:
     assert feed.price() == (2_000 * E18, 2_000 * E18, 2_000 * E18, NONE)
     assert feed.world.read(feed.world.oracle, "feedOf", TOKEN) == (
         *(feed.aggregator.address, HEARTBEAT, 8),
-        *(LEAST_STORED_E18, MOST_STORED_E18, NOBODY),
+        *(LEAST_STORED_E18, MOST_STORED_E18, NOBODY, b""),
     )
     assert LEAST_E18 < LEAST_STORED_E18 < LEAST_E18 * 65_537 // 65_536
     assert MOST_E18 * 65_535 // 65_536 < MOST_STORED_E18 < MOST_E18

@@ -55,7 +55,7 @@ def feeds_of(stage: Stage) -> list[PaperFeed]:
     feeds = []
     for feed in stage.deployment.feeds:
         token = stage.deployment.listed(feed.token).address
-        (_, heartbeat, _, least_e18, most_e18, _) = hub.call("feedOf", token)
+        (_, heartbeat, _, least_e18, most_e18, _, _) = hub.call("feedOf", token)
         least_e8, most_e8 = least_e18 // _FEED_UNIT, most_e18 // _FEED_UNIT
         feeds.append(PaperFeed(feed.name, token, heartbeat, least_e8, most_e8))
     return feeds

@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from rebalancer.chain.contracts import BoundContract
 from rebalancer.chain.create2 import FACTORY
 from rebalancer.chain.deployment import Deployment, Unfinished
+from rebalancer.chain.price_sources import PRICE_SOURCES
 from rebalancer.chain.receipt import Receipt, wait_for_receipt
 from rebalancer.chain.system import Role, System
 from rebalancer.devnet.local import LocalChain
@@ -32,7 +33,7 @@ from rebalancer.send.wallet import Wallet
 from tests.commands import Ran, run
 
 OWNER = ("--account", Actor.OWNER.value)
-TRANSACTIONS = 13  # twelve contracts, and one for all roles, feeds and the hand-over
+TRANSACTIONS = 19  # twelve contracts, six adapters of price sources, and one for all roles, feeds and the hand-over
 NOWHERE = "0x" + "12" * 20
 
 Cli = Callable[..., Ran]
@@ -213,6 +214,38 @@ def test_owner_is_refused_the_same_feeds(
     assert "for WETH, the feed says 1.12 USD, and the listed pools" in ran.sentence
     assert "not 'Ether'" in set_feed(right, "--description", "Ether").sentence
     assert sent(stage) == before
+    assert set_feed(right).out.startswith("Done.")
+
+
+def test_owner_is_refused_the_same_feeds_behind_an_adapter(
+    stage: Stage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = tmp_path / "known.json"
+    stage.deployment.save(known)
+    weth = stage.deployment.listed("WETH").address
+    owner, row = stage.wallet(Actor.OWNER), PRICE_SOURCES["pausable_feed"]
+    pauser = owner.deploy("MockPauser")
+    adapter = stage.deployment.contracts["PausableFeed"]
+    wrong, right, other = (
+        feed_of(stage, usd * 10**6, called).address
+        for usd, called in ((112, "ETH / USD"), (200_000, "ETH / USD"), (200_000, "BTC / USD"))
+    )
+
+    def set_feed(feed: str) -> Ran:
+        params = "0x" + row.params(feed, 8, pauser.address).hex()
+        values = [weth, adapter, 3_600, 1, 10**30, "0x" + "00" * 20, params]
+        arguments = [part for value in values for part in ("--arg", value)]
+        where = ("--rpc-url", stage.chain.rpc.endpoint, "--deployment", known)
+        call = ("admin", "call", "--contract", "OracleHub", "--function", "setAdaptedFeed")
+        return run(capsys, *where, *call, *arguments, *OWNER)
+
+    before = sent(stage)
+    assert "for WETH, the feed says 1.12 USD, and the listed pools" in set_feed(wrong).sentence
+    assert "it calls itself 'BTC / USD', not WETH / USD" in set_feed(other).sentence
+    assert sent(stage) == before
+    owner.transact(pauser, "setOraclePaused", True)
+    assert "its issuer has paused its price" in set_feed(right).sentence
+    owner.transact(pauser, "setOraclePaused", False)
     assert set_feed(right).out.startswith("Done.")
 
 

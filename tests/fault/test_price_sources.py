@@ -204,6 +204,122 @@ def test_prices_say_in_words_what_is_wrong_and_the_doctor_says_it_of_a_vault(
     )
 
 
+@pytest.fixture
+def adapted_toml(stage: Stage, chain_toml: Path) -> Path:
+    """The same, and a token whose issuer can pause its price, and one by another's feed and its own rate, with a second source."""
+    stock = made(stage, "MockToken", "Stock", "STOCK", 18).address
+    pauser = made(stage, "MockPauser").address
+    rated = made(stage, "MockStakedToken", 12 * E18 // 10).address
+    text = f"""
+[[feeds]]
+token = "{stock}"
+kind = "pausable_feed"
+address = "{feed_of(stage, 50 * 10**8, called="STOCK / USD").address}"
+heartbeat_seconds = 86400
+paused_by = "{pauser}"
+
+[[feeds]]
+token = "{rated}"
+kind = "exchange_rate_feed"
+address = "{feed_of(stage, 2_001 * 10**8, called="STETH / USD").address}"
+heartbeat_seconds = 86400
+description = "STETH / USD"
+rate_function = "stEthPerToken()"
+rate_decimals = 18
+min_rate = "1.1"
+max_rate = "1.25"
+
+[[sources]]
+token = "{rated}"
+kind = "feed"
+address = "{feed_of(stage, 2_410 * 10**8).address}"
+heartbeat_seconds = 86400
+max_divergence_bps = 100
+"""
+    chain_toml.write_text(chain_toml.read_text() + text)
+    return chain_toml
+
+
+def named_in(path: Path, kind: str, key: str) -> str:
+    """The address behind a key of the one section of a kind."""
+    (section,) = [one for one in path.read_text().split("[[") if f'kind = "{kind}"' in one]
+    return section.split(f'{key} = "')[1][:42]
+
+
+def test_feeds_through_adapters_go_from_the_file_to_the_chain(
+    stage: Stage, cli: Cli, adapted_toml: Path, tmp_path: Path
+) -> None:
+    deployed = deploy(cli, adapted_toml)
+    assert deployed.code == 0, deployed.err
+    stock = named_in(adapted_toml, "pausable_feed", "token")
+    rated = named_in(adapted_toml, "exchange_rate_feed", "token")
+
+    def shown(token: str) -> dict[str, str]:
+        (one,) = cli("prices", "--token", token, "--json").json["prices"]
+        return dict(one)
+
+    assert (shown(stock)["kind"], shown(stock)["fault"]) == ("pausable_feed", "None")
+    assert int(shown(stock)["primary_e18"]) == 50 * E18
+    assert (shown(rated)["kind"], shown(rated)["second"]) == ("exchange_rate_feed", "feed")
+    assert int(shown(rated)["primary_e18"]) == 24_012 * E18 // 10
+    assert int(shown(rated)["second_e18"]) == 2_410 * E18
+    assert "exchange_rate_feed $2,401.2000" in cli("prices", "--token", rated).out
+    doctor = cli("doctor").out
+    assert "is not what it is taken for" not in " ".join(doctor.split())
+
+    owner = stage.wallet(Actor.OWNER)
+    pauser = contract_at(
+        stage.chain.rpc, "MockPauser", named_in(adapted_toml, "pausable_feed", "paused_by")
+    )
+    owner.transact(pauser, "setOraclePaused", True)
+    assert shown(stock)["sentence"] == "its issuer has paused its price"
+    # A gift to whatever the rate is of, or a mistake there.
+    owner.transact(contract_at(stage.chain.rpc, "MockStakedToken", rated), "setRate", 2 * E18)
+    assert shown(rated)["fault"] == "OutOfRange"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code", "said"),
+    [
+        ('kind = "pausable_feed"', 'kind = "getter"', 17, "getter can only be a second source"),
+        ('max_rate = "1.25"', 'max_rate = "1.1999"', 16, "its rate times 1e18 is 12000"),
+        ('description = "STETH / USD"\n', "", 16, "it calls itself 'STETH / USD', not wstETH"),
+        ("rate_decimals = 18", "rate_decimals = 28", 17, "28 is not from 0 to 27"),
+        ('min_rate = "1.1"\n', "", 17, r"feeds\[8\].min_rate in .* it is missing"),
+        ('"stEthPerToken()"\nrate', '"rate(uint256)"\nrate', 17, "is no signature such as"),
+        ("paused_by", "pausedby", 17, r"feeds\[7\].pausedby .*no such key"),
+        ('paused_by = "0x', 'quote = "0x', 17, r"feeds\[7\].quote .*has no feed in USD"),
+    ],
+)
+def test_wrong_line_of_an_adapted_feed_is_named_and_nothing_is_sent(
+    stage: Stage, cli: Cli, adapted_toml: Path, old: str, new: str, code: int, said: str
+) -> None:
+    text = adapted_toml.read_text()
+    assert old in text
+    at = text.rindex(old)
+    adapted_toml.write_text(text[:at] + new + text[at + len(old) :])
+    before = stage.chain.block()["hash"]
+
+    ran = deploy(cli, adapted_toml)
+
+    assert ran.code == code, ran.err
+    assert re.search(said, ran.sentence), ran.sentence
+    assert stage.chain.block()["hash"] == before
+
+
+def test_price_that_is_paused_is_refused_before_anything_is_sent(
+    stage: Stage, cli: Cli, adapted_toml: Path
+) -> None:
+    pauser = named_in(adapted_toml, "pausable_feed", "paused_by")
+    owner = stage.wallet(Actor.OWNER)
+    owner.transact(contract_at(stage.chain.rpc, "MockPauser", pauser), "setOraclePaused", True)
+
+    ran = deploy(cli, adapted_toml)
+
+    assert ran.code == 16
+    assert f"{pauser.lower()} says that its price is paused" in ran.sentence
+
+
 @pytest.mark.parametrize(
     ("old", "new", "code", "said"),
     [

@@ -35,7 +35,7 @@ STORE = "contracts/ConfigStore.sol"
 SUITE = "tests/solidity/Invariants.t.sol"
 ROOTS = (
     *(SUITE, VAULT, EXTENSION, STORE),
-    *("contracts/OracleHub.sol", "contracts/VaultFactory.sol"),
+    *("contracts/OracleHub.sol", "contracts/feeds/ChainlinkFeed.sol", "contracts/VaultFactory.sol"),
 )
 """The suite, and the contracts it deploys by name."""
 ZAP = "contracts/Zap.sol"

@@ -472,7 +472,9 @@ contract AuctionSleepTest is AuctionScene {
         oracle.setQuotedFeed(weth, address(feeds[WETH]), 8, HEARTBEAT_SECONDS, 1, type(uint128).max, address(dollar));
         oracle.setSource(
             weth,
-            IOracleHub.Source(IOracleHub.Kind.Feed, address(feeds[SECOND]), HEARTBEAT_SECONDS, 8, 0, 0, address(0), 500)
+            IOracleHub.Source(
+                chainlinkFeed, HEARTBEAT_SECONDS, 500, address(0), abi.encodePacked(feeds[SECOND], uint8(8))
+            )
         );
         vm.stopPrank();
     }
@@ -862,10 +864,11 @@ contract AuctionSleepTest is AuctionScene {
         share.approve(address(factory), 25e18);
         vm.stopPrank();
         _addFeed(2_000e8); // the coin's
+        address shareFeed = deployCode("ERC4626Feed.sol:ERC4626Feed");
         vm.startPrank(owner);
         oracle.setFeed(address(coin), address(feeds[5]), 8, HEARTBEAT_SECONDS, 1, type(uint128).max);
         oracle.setFeed(weth, address(feeds[WETH]), 8, HEARTBEAT_SECONDS, 1, type(uint128).max);
-        oracle.setSource(weth, IOracleHub.Source(IOracleHub.Kind.Erc4626, weth, 0, 18, 18, 0, address(coin), 190));
+        oracle.setSource(weth, IOracleHub.Source(shareFeed, 1, 190, address(coin), hex"1212"));
         vm.stopPrank();
         tokens[WETH] = MockToken(weth);
         IVaultFactory.Params memory p = _params(_config(), _amounts(25e18, 0.75e8, 20_000e6));

@@ -83,6 +83,8 @@ abstract contract Base is Test {
     address internal implementation;
     IBasketVault internal vault;
     ScriptedExecutor internal executor;
+    /// What reads a Chainlink-style feed as a second source.
+    address internal chainlinkFeed;
 
     MockToken[] internal tokens;
     MockAggregator[] internal feeds;
@@ -106,6 +108,7 @@ abstract contract Base is Test {
         implementation = deployCode("BasketVault.sol:BasketVault", abi.encode(extension));
         factory = IVaultFactory(deployCode("VaultFactory.sol:VaultFactory", abi.encode(implementation)));
         executor = new ScriptedExecutor();
+        chainlinkFeed = deployCode("ChainlinkFeed.sol:ChainlinkFeed");
         vm.label(address(manager), "manager");
         vm.label(address(oracle), "oracle");
         vm.label(address(store), "store");

@@ -45,14 +45,11 @@ contract InvariantsTest is Base {
         oracle.setSource(
             address(tokens[0]),
             IOracleHub.Source({
-                kind: IOracleHub.Kind.Feed,
-                target: address(second),
-                spanSeconds: HEARTBEAT_SECONDS,
-                decimals: 8,
-                tokenDecimals: 0,
-                selector: 0,
+                adapter: chainlinkFeed,
+                heartbeatSeconds: HEARTBEAT_SECONDS,
+                maxDivergenceBps: 200,
                 quote: address(0),
-                maxDivergenceBps: 200
+                params: abi.encodePacked(second, uint8(8))
             })
         );
         uint256[] memory seed = new uint256[](4);

@@ -92,7 +92,8 @@ contract OracleTest is Base {
 
     function test_a_feed_is_stored_read_and_removed() public {
         // 3e18 is between 85,265 and 85,266 times 2^45, 7e18 between 99,475 and 99,476 times 2^46.
-        IOracleHub.Feed memory expected = IOracleHub.Feed(address(odd), 601, 8, 85_266 << 45, 99_475 << 46, address(0));
+        IOracleHub.Feed memory expected =
+            IOracleHub.Feed(address(odd), 601, 8, 85_266 << 45, 99_475 << 46, address(0), "");
         vm.expectEmit(address(oracle));
         emit IOracleHub.FeedSet(coin, expected);
         vm.prank(owner);

@@ -23,6 +23,9 @@ contract SourcesTest is Base {
     MockAggregator internal coinFeed;
     OddFeed internal odd;
     OddSource internal source;
+    address internal rateFeed;
+    address internal shareFeed;
+    address internal twapFeed;
 
     function setUp() public override {
         super.setUp();
@@ -33,6 +36,9 @@ contract SourcesTest is Base {
         odd = new OddFeed();
         odd.setPrice(2_000e8);
         source = new OddSource();
+        rateFeed = deployCode("RateFeed.sol:RateFeed");
+        shareFeed = deployCode("ERC4626Feed.sol:ERC4626Feed");
+        twapFeed = deployCode("UniswapV3TwapFeed.sol:UniswapV3TwapFeed");
     }
 
     /* SETTING */
@@ -57,15 +63,18 @@ contract SourcesTest is Base {
         s.maxDivergenceBps = 2_001;
         _refuse(s, abi.encodeWithSelector(IOracleHub.DivergenceOutOfRange.selector, 2_001, 2_000));
         s = _feedSource();
-        s.kind = IOracleHub.Kind.None;
-        _refuse(s, abi.encodeWithSelector(IOracleHub.NoSourceKind.selector, coin));
+        s.adapter = address(0);
+        _refuse(s, abi.encodeWithSelector(IOracleHub.NoSource.selector, coin));
         s = _feedSource();
-        s.spanSeconds = 0;
+        s.params = "";
+        _refuse(s, abi.encodeWithSelector(IOracleHub.NoParams.selector, chainlinkFeed));
+        s = _feedSource();
+        s.heartbeatSeconds = 0;
         _refuse(s, abi.encodeWithSelector(IOracleHub.HeartbeatZero.selector, coin));
-        s.spanSeconds = 600;
-        s.decimals = 18;
+        s.heartbeatSeconds = 600;
+        s.params = abi.encodePacked(odd, uint8(18));
         _refuse(s, abi.encodeWithSelector(IOracleHub.FeedDecimals.selector, odd, 18, 8));
-        s.decimals = 19;
+        s.params = abi.encodePacked(odd, uint8(19));
         _refuse(s, abi.encodeWithSelector(IOracleHub.FeedDecimalsTooMany.selector, 19, 18));
         s = _getterSource(28, 1e28);
         _refuse(s, abi.encodeWithSelector(IOracleHub.FeedDecimalsTooMany.selector, 28, 27));
@@ -74,44 +83,42 @@ contract SourcesTest is Base {
     function test_the_loosest_and_the_strictest_rules_can_be_set() public {
         IOracleHub.Source memory s = _feedSource();
         s.maxDivergenceBps = 1;
-        s.spanSeconds = 1;
+        s.heartbeatSeconds = 1;
         _set(s);
         s.maxDivergenceBps = 2_000;
         _set(s);
         assertEq(oracle.sourceOf(address(coin)).maxDivergenceBps, 2_000);
         s = _twapSource(_tickOf2000());
-        s.spanSeconds = 600;
+        s.params = _twapParams(600, 18, 6);
         _tellSum(int256(600) * _tickOf2000());
         _set(s);
-        assertEq(oracle.sourceOf(address(coin)).spanSeconds, 600);
+        assertEq(oracle.sourceOf(address(coin)).params, s.params);
     }
 
     function test_a_source_that_is_another_vaults_or_has_other_tokens_is_refused() public {
-        _tell4626(24, 1.25e6);
-        IOracleHub.Source memory s =
-            IOracleHub.Source(IOracleHub.Kind.Erc4626, address(source), 0, 6, 24, 0, address(dollar), 100);
-        _refuse(s, abi.encodeWithSelector(IOracleHub.SourceOfOthers.selector, source, coin, dollar));
+        IOracleHub.Source memory s = IOracleHub.Source(shareFeed, 1, 100, address(dollar), _shareParams(18, 6));
+        _refuse(s, ""); // the coin has no assets
         s = _twapSource(_tickOf2000());
         source.tell(bytes4(keccak256("token0()")), abi.encode(address(this)));
         _refuse(s, abi.encodeWithSelector(IOracleHub.SourceOfOthers.selector, source, coin, dollar));
         s = _twapSource(_tickOf2000());
-        s.decimals = 7;
+        s.params = _twapParams(WINDOW, 18, 7);
         _refuse(s, abi.encodeWithSelector(IOracleHub.FeedDecimals.selector, dollar, 7, 6));
-        s.decimals = 28;
+        s.params = _twapParams(WINDOW, 18, 28);
         _refuse(s, abi.encodeWithSelector(IOracleHub.FeedDecimalsTooMany.selector, 28, 27));
         MockToken fine = new MockToken("Fine", "FINE", 27);
-        (s.quote, s.decimals) = (address(fine), 27);
+        (s.quote, s.params) = (address(fine), _twapParams(WINDOW, 18, 27));
         _refuse(s, abi.encodeWithSelector(IOracleHub.SourceOfOthers.selector, source, coin, fine));
     }
 
     function test_a_window_too_short_and_the_pool_of_others_are_refused() public {
         IOracleHub.Source memory s = _twapSource(_tickOf2000());
-        s.spanSeconds = 599;
+        s.params = _twapParams(599, 18, 6);
         _refuse(s, abi.encodeWithSelector(IOracleHub.WindowTooShort.selector, 599, 600));
         s = _twapSource(_tickOf2000());
-        s.tokenDecimals = 8;
+        s.params = _twapParams(WINDOW, 8, 6);
         _refuse(s, abi.encodeWithSelector(IOracleHub.FeedDecimals.selector, coin, 8, 18));
-        s.tokenDecimals = 28;
+        s.params = _twapParams(WINDOW, 28, 6);
         _refuse(s, abi.encodeWithSelector(IOracleHub.FeedDecimalsTooMany.selector, 28, 27));
         s = _twapSource(_tickOf2000());
         source.tell(bytes4(keccak256("token1()")), abi.encode(address(this)));
@@ -120,14 +127,14 @@ contract SourcesTest is Base {
 
     function test_a_source_that_is_unsound_or_diverges_now_is_refused() public {
         odd.set(OddFeed.Manner.BurnGas, "");
-        _refuse(_feedSource(), _unsound(address(odd), IOracleHub.Fault.CallFailed));
+        _refuse(_feedSource(), _unsound(chainlinkFeed, IOracleHub.Fault.CallFailed));
         odd.setPrice(2_021e8);
-        _refuse(_feedSource(), _unsound(address(odd), IOracleHub.Fault.Diverged));
+        _refuse(_feedSource(), _unsound(chainlinkFeed, IOracleHub.Fault.Diverged));
         odd.setPrice(2_000e8);
         vm.prank(guardian);
         oracle.removeFeed(address(coin));
-        _refuse(_feedSource(), _unsound(address(odd), IOracleHub.Fault.NoFeed));
-        assertEq(uint8(oracle.sourceOf(address(coin)).kind), 0, "nothing is kept of what was refused");
+        _refuse(_feedSource(), _unsound(chainlinkFeed, IOracleHub.Fault.NoFeed));
+        assertEq(oracle.sourceOf(address(coin)).adapter, address(0), "nothing is kept of what was refused");
     }
 
     function test_a_source_is_stored_told_and_removed() public {
@@ -144,7 +151,7 @@ contract SourcesTest is Base {
         vm.prank(owner);
         oracle.removeSource(address(coin));
         _check(2_000e18, 2_000e18, IOracleHub.Fault.None);
-        assertEq(oracle.sourceOf(address(coin)).target, address(0));
+        assertEq(oracle.sourceOf(address(coin)).adapter, address(0));
     }
 
     function test_a_source_outlives_its_tokens_feed() public {
@@ -198,7 +205,7 @@ contract SourcesTest is Base {
         MockAggregator second = new MockAggregator(8, "second opinion on the quote");
         second.push(2e8);
         IOracleHub.Source memory s = _feedSource();
-        s.target = address(second);
+        s.params = abi.encodePacked(second, uint8(8));
         vm.prank(owner);
         oracle.setSource(quote, s);
         MockAggregator ratio = new MockAggregator(18, "coin in quotes");
@@ -250,7 +257,7 @@ contract SourcesTest is Base {
         vm.expectRevert(abi.encodeWithSelector(IAccessManaged.AccessManagedUnauthorized.selector, keeper));
         oracle.tightenSource(address(coin), 50);
         vm.prank(guardian);
-        vm.expectRevert(abi.encodeWithSelector(IOracleHub.NoSourceKind.selector, coin));
+        vm.expectRevert(abi.encodeWithSelector(IOracleHub.NoSource.selector, coin));
         oracle.tightenSource(address(coin), 50);
         _set(_feedSource());
         odd.setPrice(2_010e8);
@@ -277,10 +284,10 @@ contract SourcesTest is Base {
 
     function test_the_same_feed_is_no_second_source_in_whatever_way_it_is_read() public {
         IOracleHub.Source memory s = _feedSource();
-        s.target = address(coinFeed);
+        s.params = abi.encodePacked(coinFeed, uint8(8));
         _refuse(s, _shared(address(coinFeed)));
         s = _getterSource(8, 2_000e8);
-        s.target = address(coinFeed);
+        s.params = abi.encodePacked(coinFeed, RATE, uint8(8));
         _refuse(s, _shared(address(coinFeed)));
         s = _getterSource(18, 1e18);
         s.quote = _quoteOf("same as coin", coinFeed);
@@ -288,7 +295,7 @@ contract SourcesTest is Base {
         // A share of itself: one coin is worth one coin.
         s.quote = address(coin);
         _refuse(s, _shared(address(coinFeed)));
-        assertEq(uint8(oracle.sourceOf(address(coin)).kind), 0, "nothing is kept of what was refused");
+        assertEq(oracle.sourceOf(address(coin)).adapter, address(0), "nothing is kept of what was refused");
         _check(2_000e18, 2_000e18, IOracleHub.Fault.None);
     }
 
@@ -301,10 +308,10 @@ contract SourcesTest is Base {
         oracle.setQuotedFeed(address(coin), address(ratio), 18, 600, 1, type(uint128).max, quote);
 
         IOracleHub.Source memory s = _feedSource();
-        s.target = address(quoteFeed);
+        s.params = abi.encodePacked(quoteFeed, uint8(8));
         _refuse(s, _shared(address(quoteFeed)));
         s = _feedSource();
-        (s.target, s.decimals) = (address(ratio), 18);
+        s.params = abi.encodePacked(ratio, uint8(18));
         _refuse(s, _shared(address(ratio)));
         s = _getterSource(18, 1e18);
         s.quote = likeIt;
@@ -321,7 +328,7 @@ contract SourcesTest is Base {
         address quote = _quoteOf("quote", quoteFeed);
         MockAggregator ratio = _feed(18, 1e18);
         IOracleHub.Source memory s = _feedSource();
-        (s.target, s.decimals, s.quote) = (address(ratio), 18, quote);
+        (s.params, s.quote) = (abi.encodePacked(ratio, uint8(18)), quote);
         _set(s);
         MockAggregator another = _feed(18, 1e18);
 
@@ -355,7 +362,7 @@ contract SourcesTest is Base {
         _set(s);
         IOracleHub.Source memory ofQuote = _feedSource();
         MockAggregator opinion = _feed(8, 2e8);
-        ofQuote.target = address(opinion);
+        ofQuote.params = abi.encodePacked(opinion, uint8(8));
         vm.startPrank(owner);
         oracle.setSource(quote, ofQuote);
         vm.expectRevert(abi.encodeWithSelector(IOracleHub.SharedSource.selector, quote, opinion));
@@ -448,7 +455,7 @@ contract SourcesTest is Base {
         _set(s);
         MockAggregator opinion = _feed(8, 2e8);
         s = _feedSource();
-        (s.target, s.spanSeconds) = (address(opinion), 1 hours);
+        (s.params, s.heartbeatSeconds) = (abi.encodePacked(opinion, uint8(8)), 1 hours);
 
         for (uint256 i; i < 2; ++i) {
             skip(60);
@@ -606,8 +613,7 @@ contract SourcesTest is Base {
         feed.push(1.26e8);
         vm.startPrank(owner);
         oracle.setFeed(address(source), address(feed), 8, 600, 1, type(uint128).max);
-        IOracleHub.Source memory s =
-            IOracleHub.Source(IOracleHub.Kind.Erc4626, address(source), 0, 6, 24, 0, address(dollar), 100);
+        IOracleHub.Source memory s = IOracleHub.Source(shareFeed, 1, 100, address(dollar), _shareParams(24, 6));
         oracle.setSource(address(source), s);
         IOracleHub.Price memory p = _price(address(source));
         assertEq(p.loE18, 1.25e18);
@@ -652,7 +658,7 @@ contract SourcesTest is Base {
         _addAsset(dollar, 1e8);
         // 2,000e27 raw dollars for 1e18 raw coins: log(2e12) / log(1.0001) = 283,255.8.
         IOracleHub.Source memory s = _twapSource(coin < dollar ? int256(283_256) : -283_256);
-        s.decimals = 27;
+        s.params = _twapParams(WINDOW, 18, 27);
         _set(s);
         assertApproxEqRel(_price().hiE18, 2_000e18, 0.0001e18);
     }
@@ -897,12 +903,12 @@ contract SourcesTest is Base {
     /* HELPERS */
 
     function _feedSource() internal view returns (IOracleHub.Source memory) {
-        return IOracleHub.Source(IOracleHub.Kind.Feed, address(odd), 600, 8, 0, 0, address(0), 100);
+        return IOracleHub.Source(chainlinkFeed, 600, 100, address(0), abi.encodePacked(odd, uint8(8)));
     }
 
     function _getterSource(uint8 decimals, uint256 rate) internal returns (IOracleHub.Source memory) {
         source.tell(RATE, abi.encode(rate));
-        return IOracleHub.Source(IOracleHub.Kind.Getter, address(source), 0, decimals, 0, RATE, address(0), 100);
+        return IOracleHub.Source(rateFeed, 1, 100, address(0), abi.encodePacked(source, RATE, decimals));
     }
 
     function _twapSource(int256 tick) internal returns (IOracleHub.Source memory) {
@@ -911,7 +917,15 @@ contract SourcesTest is Base {
         source.tell(bytes4(keccak256("token0()")), abi.encode(token0));
         source.tell(bytes4(keccak256("token1()")), abi.encode(token1));
         _tellTick(tick);
-        return IOracleHub.Source(IOracleHub.Kind.UniswapV3Twap, address(source), WINDOW, 6, 18, 0, address(dollar), 100);
+        return IOracleHub.Source(twapFeed, 1, 100, address(dollar), _twapParams(WINDOW, 18, 6));
+    }
+
+    function _twapParams(uint32 window, uint8 coinDecimals, uint8 dollarDecimals) internal view returns (bytes memory) {
+        return abi.encodePacked(source, window, coinDecimals, dollarDecimals, coin < dollar);
+    }
+
+    function _shareParams(uint8 shareDecimals, uint8 assetDecimals) internal pure returns (bytes memory) {
+        return abi.encodePacked(shareDecimals, assetDecimals);
     }
 
     /// @dev Sums of ticks that stood at `tick` all through the window.
@@ -970,8 +984,8 @@ contract SourcesTest is Base {
         oracle.setSource(address(coin), s);
     }
 
-    function _unsound(address target, IOracleHub.Fault fault) internal pure returns (bytes memory) {
-        return abi.encodeWithSelector(IOracleHub.UnsoundSource.selector, target, fault);
+    function _unsound(address adapter, IOracleHub.Fault fault) internal pure returns (bytes memory) {
+        return abi.encodeWithSelector(IOracleHub.UnsoundSource.selector, adapter, fault);
     }
 
     function _price() internal view returns (IOracleHub.Price memory) {

@@ -223,7 +223,7 @@ contract InstantTest is Base {
     function _setSource(uint256 asset, address feed, address quote) internal {
         oracle.setSource(
             address(tokens[asset]),
-            IOracleHub.Source(IOracleHub.Kind.Feed, feed, type(uint32).max, 8, 0, 0, quote, 1_000)
+            IOracleHub.Source(chainlinkFeed, type(uint32).max, 1_000, quote, abi.encodePacked(feed, uint8(8)))
         );
     }
 

@@ -248,11 +248,12 @@ def test_arguments_that_do_not_fit_are_refused_before_anything_is_asked(
 
 
 def test_addresses_come_out_in_lower_case_and_structs_as_plain_tuples(node: Node, rpc: Rpc) -> None:
-    node.word = "0x" + "".join(map(word, (int(HOLDER, 16), 1, 2, 3, 4, int(VAULT, 16))))
+    words = (32, int(HOLDER, 16), 1, 2, 3, 4, int(VAULT, 16), 7 * 32, 1, 0x12 << 248)
+    node.word = "0x" + "".join(map(word, words))
 
     found = contract_at(rpc, "OracleHub", VAULT).call("feedOf", HOLDER)
 
-    assert found == (HOLDER.lower(), 1, 2, 3, 4, VAULT.lower())
+    assert found == (HOLDER.lower(), 1, 2, 3, 4, VAULT.lower(), b"\x12")
     assert type(found) is tuple
 
 

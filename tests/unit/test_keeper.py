@@ -62,7 +62,8 @@ from tests.unit.test_plan import ETHER, POOLS
 
 ONE, TWO = vault(1), vault(2)
 OTHER = "0x" + "22" * 20
-SYSTEM = System(*(vault(0x100 + at) for at in range(12)))
+_TWELVE = tuple(vault(0x100 + at) for at in range(12))
+SYSTEM = System(*_TWELVE, {})  # type: ignore[call-arg, arg-type]  # of a length that mypy does not know
 VAULTS = interface("BasketVault")
 RULES = SendRules(
     fee_cap_wei=1_000 * UNIT, bump_after_blocks=3, confirmations=4, min_pending_seconds=0

@@ -17,7 +17,7 @@ from rebalancer.errors import (
     TargetsDoNotSumToOne,
     TokenNotListed,
 )
-from rebalancer.operations.deploy import Fees, SourceKind
+from rebalancer.operations.deploy import Fees
 from rebalancer.operations.spec import (
     PoolLine,
     check_weights,
@@ -215,8 +215,8 @@ def test_example_chain_is_read_exactly(repo_root: Path) -> None:
     assert spec.feeds[0].min_price_e18 == 100 * E18
     assert (spec.feeds[1].decimals, spec.feeds[1].max_price_e18) == (None, None)
     (source,) = spec.sources
-    assert (source.token, source.kind) == (WETH, SourceKind.UNISWAP_V3_TWAP)
-    assert (source.address, source.span_seconds) == (spec.pools[1].address, 1_800)
+    assert (source.token, source.kind.word) == (WETH, "uniswap_v3_twap")
+    assert source.named.values == {"pool": spec.pools[1].address, "window_seconds": 1_800}
     assert (source.max_divergence_bps, spec.sequencer) == (100, None)
 
 

@@ -46,9 +46,13 @@ abstract contract Rulers is Market {
     mapping(address sold => mapping(address bought => Seen)) internal _seen;
     /// When a feed or second source of a token was last changed, by its id.
     mapping(uint256 id => uint256) internal _sourcesChangedAt;
+    /// The call that sets the first token's second source as it is at the start.
+    bytes private _secondSource;
 
     constructor(IAccessManager manager, address[4] memory roles) {
         MANAGER = manager;
+        address token = address(_tokens[0]);
+        _secondSource = abi.encodeCall(IOracleHub.setSource, (token, HUB.sourceOf(token)));
         (OWNER, CURATOR, GUARDIAN, KEEPER) = (roles[0], roles[1], roles[2], roles[3]);
     }
 
@@ -392,13 +396,7 @@ abstract contract Rulers is Market {
     }
 
     function _doubting() private view returns (bytes memory) {
-        IOracleHub.Source memory source;
-        source.kind = IOracleHub.Kind.Feed;
-        source.target = address(SECOND);
-        source.spanSeconds = uint32(HEARTBEAT);
-        source.decimals = 8;
-        source.maxDivergenceBps = uint16(MAX_DIVERGENCE_BPS);
-        return abi.encodeCall(IOracleHub.setSource, (address(_tokens[0]), source));
+        return _secondSource;
     }
 
     function _retargeting(uint256 seed, uint256 n) private view returns (bytes memory) {
