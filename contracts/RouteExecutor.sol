@@ -93,15 +93,15 @@ abstract contract RouteHops is
         assembly ("memory-safe") {
             // Words that end where amount, tokenIn, and the head end; what stands before is cut.
             let start := add(route.offset, at)
-            let word := calldataload(start)
-            venue := shr(248, word)
-            amount := and(shr(120, word), 0xffffffffffffffffffffffffffffffff)
+            let head := calldataload(start)
+            venue := shr(248, head)
+            amount := and(shr(120, head), 0xffffffffffffffffffffffffffffffff)
             tokenIn := and(calldataload(add(start, 5)), 0xffffffffffffffffffffffffffffffffffffffff)
-            word := calldataload(add(start, 28))
-            tokenOut := and(shr(24, word), 0xffffffffffffffffffffffffffffffffffffffff)
-            flags := and(shr(16, word), 0xff)
+            let tail := calldataload(add(start, 28))
+            tokenOut := and(shr(24, tail), 0xffffffffffffffffffffffffffffffffffffffff)
+            flags := and(shr(16, tail), 0xff)
             body.offset := add(start, HEAD)
-            body.length := and(word, 0xffff)
+            body.length := and(tail, 0xffff)
             next := add(add(at, HEAD), body.length)
         }
         // A head that is cut off ends beyond the route, whatever length it was read to have.

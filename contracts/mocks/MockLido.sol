@@ -125,13 +125,13 @@ contract MockWstETH is ERC20 {
     function wrap(uint256 amount) external returns (uint256 shares) {
         shares = stETH.getSharesByPooledEth(amount);
         _mint(msg.sender, shares);
-        stETH.transferFrom(msg.sender, address(this), amount);
+        require(stETH.transferFrom(msg.sender, address(this), amount));
     }
 
     function unwrap(uint256 shares) external returns (uint256 amount) {
         amount = stETH.getPooledEthByShares(shares);
         _burn(msg.sender, shares);
-        stETH.transfer(msg.sender, amount);
+        require(stETH.transfer(msg.sender, amount));
     }
 
     /* VIEWS */

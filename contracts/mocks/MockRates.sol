@@ -5,7 +5,6 @@ import { ERC20 } from "@openzeppelin/contracts/token/ERC20/ERC20.sol";
 import { ERC4626 } from "@openzeppelin/contracts/token/ERC20/extensions/ERC4626.sol";
 import { IERC20 } from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 
-
 /// @title MockShareVault
 /// @notice WHAT IT IS. OpenZeppelin's ERC-4626 as it is, with any offset between its decimals and the asset's. What is sent to it is its
 /// holders' gain. For local chains only.
